@@ -1,0 +1,3 @@
+"""Distributed lung-ultrasound deep-learning experiments on Ray."""
+
+__version__ = "0.1.0"

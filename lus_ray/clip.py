@@ -1,0 +1,244 @@
+"""A clip: one row that says who, which frames, how large, and which labels.
+
+Everything at rest is a table of clips with this schema: raw data, predictions, and the input
+of a second stage. A still image is a clip of one frame.
+
+Letters: T frames, H rows, W columns.
+Why raw bytes: grey frames in LZ4 Parquet pages are read many times faster than PNG or video,
+any tool opens them, and nothing has to be unpickled.
+Null means *not annotated*; no sentinel ever stands for a label, save -1 inside `biomarkers`,
+where a vector has entries that were judged beside entries that were not.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import UInt8
+
+from lus_ray.errors import SchemaError
+
+Row = dict[str, Any]
+"""One clip as a plain dict with the columns of `SCHEMA`."""
+
+BIOMARKER_GROUPS: dict[str, tuple[str, ...]] = {
+    "A-lines": ("none", "weak", "strong", "stacked", "wide"),
+    "B-lines": ("none", "few", "some", "many", "white"),
+    "B-line origin": ("not applicable", "pleura", "sub-pleura"),
+    "pleural thickness": ("< 1 mm", "2-3 mm", "4-5 mm", "> 5 mm"),
+    "pleural location": ("top third", "middle third", "bottom third"),
+    "pleural indent": ("none", "< 5 mm few", "< 5 mm multiple", "5-10 mm", "> 10 mm"),
+    "pleural break": ("none", "< 5 mm few", "< 5 mm multiple", "5-10 mm", "> 10 mm"),
+    "consolidation": ("none", "< 5 mm few", "< 5 mm multiple", "5-10 mm", "> 10 mm"),
+    "effusion": ("none", "< 5 mm", "> 5 mm"),
+}
+"""Gare 2022, Figure 2: nine groups of check boxes, several may be ticked in one group. The third
+A-line level is illegible in print and is named "strong" here; no metric depends on the name."""
+
+BIOMARKERS: tuple[str, ...] = tuple(
+    f"{group}: {level}" for group, levels in BIOMARKER_GROUPS.items() for level in levels
+)
+"""The 38 biomarkers in the order of the `biomarkers` column."""
+
+PROBES = ("convex", "linear", "phased")
+
+NUM_SEVERITIES = 4
+"""Severity 0-3 (Soldati 2020): A-lines and a regular pleura; an indented pleura with vertical
+artefacts; a broken pleura with small consolidations; white lung with or without large ones."""
+
+SF_BINS = ("> 430", "275-430", "180-275", "< 180")
+"""Classes of the S/F ratio (oxygen saturation in percent over the inspired fraction)."""
+
+DISEASES = (
+    "healthy",
+    "COVID-19 pneumonia",
+    "interstitial lung disease",
+    "asthma or COPD exacerbation",
+    "cardiogenic pulmonary oedema",
+    "other lung disease",
+    "other non-lung disease",
+)
+"""Gare 2022, section 3: the seven disease classes."""
+
+MASK_SCHEMES: dict[str, tuple[str, ...]] = {
+    "dense": (
+        "background",
+        "A-line",
+        "B-line",
+        "healthy pleura",
+        "unhealthy pleura",
+        "healthy region",
+        "unhealthy region",
+    ),
+    "sparse": ("background", "A-line", "B-line", "pleura"),
+    "markers": ("background", "score 0", "score 1", "score 2", "score 3"),
+    "bline": ("background", "B-line"),
+}
+"""Class names by pixel value; 0 is background in every scheme."""
+
+SCHEMA = pa.schema(
+    [
+        pa.field("clip", pa.string(), nullable=False),
+        pa.field("patient", pa.string(), nullable=False),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("group", pa.string(), nullable=False),
+        pa.field("probe", pa.string()),
+        pa.field("zone", pa.string()),
+        pa.field("domain", pa.string()),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("fps", pa.float32()),
+        pa.field("mm_per_pixel", pa.float32()),
+        pa.field("frames", pa.list_(pa.binary()), nullable=False),
+        pa.field("masks", pa.list_(pa.binary())),
+        pa.field("mask_scheme", pa.string()),
+        pa.field("frame_severity", pa.list_(pa.int8())),
+        pa.field("severity", pa.int8()),
+        pa.field("raters", pa.list_(pa.int8())),
+        pa.field("biomarkers", pa.list_(pa.int8())),
+        pa.field("sf_ratio", pa.float32()),
+        pa.field("disease", pa.string()),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("signature", pa.binary()),
+    ],
+    metadata={"lus_ray.schema": "1"},
+)
+"""`group`: patients that the leak gate joined share one, and folds split groups. `frames`: raw
+uint8 grey, H x W bytes each. `masks`: raw uint8 class ids of the same size, one per frame.
+`sha256`: of the decoded pixels and their size. `signature`: what the leak gate compares."""
+
+PIXELS = ("frames", "masks")
+"""The heavy columns; everything else of a store fits in memory."""
+
+
+def sf_class(ratio: float) -> int:
+    """Class index in `SF_BINS` of an S/F ratio (SpO2 in percent / FiO2 as a fraction)."""
+    return 0 if ratio > 430 else 1 if ratio >= 275 else 2 if ratio >= 180 else 3
+
+
+def make(frames: UInt8[np.ndarray, "T H W"], **columns: Any) -> Row:
+    """A checked clip row from decoded frames and named columns.
+
+    `clip`, `patient` and `source` are required; `group` is the patient until the leak gate says
+    otherwise; `masks` is an array (T, H, W) of class ids; what is left out is null.
+
+    Raises:
+        SchemaError: a column is unknown, missing, or out of its range.
+    """
+    if frames.dtype != np.uint8 or frames.ndim != 3:
+        raise SchemaError(
+            f"{columns.get('clip')}: frames are {frames.dtype} with shape {frames.shape}; "
+            "give uint8 grey frames (time, height, width)"
+        )
+    masks = columns.pop("masks", None)
+    if unknown := sorted(set(columns) - set(SCHEMA.names)):
+        raise SchemaError(f"{columns.get('clip')}: unknown columns {unknown}")
+    row: Row = {name: columns.get(name) for name in SCHEMA.names}
+    row["group"] = row["group"] or row["patient"]
+    row["height"], row["width"] = frames.shape[1:]
+    row["frames"] = [frame.tobytes() for frame in frames]
+    row["masks"] = None if masks is None else [np.asarray(m, np.uint8).tobytes() for m in masks]
+    row["sha256"] = pixel_hash(frames)
+    check(row)
+    return row
+
+
+def pixel_hash(frames: UInt8[np.ndarray, "T H W"]) -> str:
+    """SHA-256 of the pixels and their shape: equal for byte-equal clips in any container."""
+    digest = hashlib.sha256(repr(frames.shape).encode())
+    digest.update(np.ascontiguousarray(frames).data)
+    return digest.hexdigest()
+
+
+def frames_of(row: Mapping[str, Any]) -> UInt8[np.ndarray, "T H W"]:
+    """The frames of a row as one array of grey values 0-255."""
+    return _stack(row, "frames")
+
+
+def masks_of(row: Mapping[str, Any]) -> UInt8[np.ndarray, "T H W"] | None:
+    """The masks of a row as class ids of `row["mask_scheme"]`, or None where not annotated."""
+    return None if row["masks"] is None else _stack(row, "masks")
+
+
+def check(row: Mapping[str, Any]) -> None:
+    """Refuse a row that does not fit the schema; labels are never coerced.
+
+    Raises:
+        SchemaError: names the clip, the column, what was found and what is allowed.
+    """
+
+    def refuse(column: str, rule: str) -> None:
+        found = repr(row[column])
+        found = found if len(found) < 60 else found[:57] + "..."
+        raise SchemaError(f"clip {row['clip']!r}: {column} is {found}; {rule}")
+
+    for column in ("clip", "patient", "source", "group", "sha256"):
+        if not isinstance(row[column], str) or not row[column].strip() or "\0" in row[column]:
+            refuse(column, "a non-empty text is required")
+    for column in ("clip", "patient"):
+        if not row[column].startswith(row["source"] + "/"):
+            refuse(column, f"it must start with {row['source']!r} and a slash")
+    if row["probe"] is not None and row["probe"] not in PROBES:
+        refuse("probe", f"use one of {PROBES} or null")
+    if not row["frames"]:
+        refuse("frames", "a clip has at least one frame")
+    _check_pixels(row, refuse)
+    num_frames = len(row["frames"])
+    _check_integers(row, "severity", refuse, high=NUM_SEVERITIES - 1)
+    _check_integers(row, "frame_severity", refuse, high=NUM_SEVERITIES - 1, length=num_frames)
+    _check_integers(row, "raters", refuse, high=NUM_SEVERITIES - 1)
+    _check_integers(row, "biomarkers", refuse, low=-1, high=1, length=len(BIOMARKERS))
+    for column, highest in (("fps", 10_000.0), ("mm_per_pixel", 100.0), ("sf_ratio", 500.0)):
+        value = row[column]
+        if value is not None and not (math.isfinite(value) and 0 < value <= highest):
+            refuse(column, f"a number above 0 and at most {highest:g}, or null")
+    if row["disease"] is not None and row["disease"] not in DISEASES:
+        refuse("disease", f"use one of {DISEASES} or null")
+
+
+def _stack(row: Mapping[str, Any], column: str) -> UInt8[np.ndarray, "T H W"]:
+    shape = (len(row[column]), row["height"], row["width"])
+    return np.frombuffer(b"".join(row[column]), np.uint8).reshape(shape)
+
+
+def _check_pixels(row: Mapping[str, Any], refuse: Any) -> None:
+    size = row["height"] * row["width"]
+    if size <= 0 or any(len(frame) != size for frame in row["frames"]):
+        raise SchemaError(f"clip {row['clip']!r}: a frame does not have height x width bytes")
+    if (row["masks"] is None) != (row["mask_scheme"] is None):
+        raise SchemaError(f"clip {row['clip']!r}: masks and mask_scheme are given together")
+    if row["masks"] is None:
+        return
+    if row["mask_scheme"] not in MASK_SCHEMES:
+        refuse("mask_scheme", f"use one of {tuple(MASK_SCHEMES)}")
+    if len(row["masks"]) != len(row["frames"]) or any(len(m) != size for m in row["masks"]):
+        raise SchemaError(f"clip {row['clip']!r}: masks do not match the frames in number and size")
+    highest = max(max(mask) for mask in row["masks"])
+    if highest >= len(MASK_SCHEMES[row["mask_scheme"]]):
+        raise SchemaError(
+            f"clip {row['clip']!r}: mask class {highest} is not in scheme {row['mask_scheme']!r}"
+        )
+
+
+def _check_integers(
+    row: Mapping[str, Any],
+    column: str,
+    refuse: Any,
+    *,
+    high: int,
+    low: int = 0,
+    length: int | None = None,
+) -> None:
+    value = row[column]
+    if value is None:
+        return
+    values: Sequence[Any] = value if isinstance(value, list | tuple | np.ndarray) else [value]
+    if length is not None and len(values) != length:
+        refuse(column, f"it must have {length} entries")
+    for entry in values:
+        whole = isinstance(entry, int | np.integer) and not isinstance(entry, bool)
+        if not whole or not low <= entry <= high:
+            refuse(column, f"whole numbers from {low} to {high}, or null")

@@ -1,0 +1,187 @@
+"""Experiments are values: sources, folds, arms and the published numbers.
+
+An arm is one row of the result table. `start` takes weights from an earlier arm, `reads` takes
+its predictions as input, always of the same fold, so that no stage sees a test patient early.
+Nothing runs on import.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Literal
+
+from lus_ray.augment import Augment
+from lus_ray.errors import ArmError
+from lus_ray.folds import Protocol
+
+Published = Mapping[str, Mapping[str, tuple[float, float | None]]]
+"""arm -> metric -> (mean, std over folds or None), as printed in the paper, as fractions of 1."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Frozen; a variant is a copy (`dataclasses.replace`).
+
+    `plateau` is the factor of ReduceLROnPlateau on the validation score, with `patience` epochs.
+    `oversample` names the column whose classes are drawn equally often, or None.
+    `select` keeps the best epoch by validation score, or the last one.
+    `workers` above 1 trains with that many Ray Train workers, each on a share of the batch.
+    `gpus` is the share of a GPU per worker; fractions let several folds use one.
+    """
+
+    epochs: int
+    batch: int
+    lr: float
+    weight_decay: float = 0.0
+    warmup: float = 0.0
+    cosine: bool = False
+    plateau: float | None = None
+    patience: int = 10
+    oversample: str | None = None
+    augment: Augment | None = None
+    select: Literal["best", "last"] = "best"
+    workers: int = 1
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Search:
+    """A hyperparameter search: distributions by name, and how many samples to draw.
+
+    A name is a field of the arm's recipe, or `task.<argument>`. `over="fold"` gives each fold its
+    own study; `over="mean"` scores a sample by its mean over the folds, where they share a test
+    set. Test patients never choose anything: only validation scores are seen.
+    """
+
+    space: Mapping[str, Any]
+    samples: int = 0
+    over: Literal["fold", "mean"] = "mean"
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which clips feed an arm: those with every column in `needs`, and equal to `where`."""
+
+    needs: tuple[str, ...] = ()
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row of the result table.
+
+    `task` builds the task (a `functools.partial` of a class in `lus_ray.tasks`).
+    `label` is what it predicts: "severity", "sf_ratio", "disease", "biomarkers", or None for an
+    arm that only makes features.
+    `start` names an earlier arm whose weights it begins with; `reads` one whose outputs are its
+    input. `crossfit` > 0 trains that many inner models, each without a part of the training
+    groups, so that the predictions of training clips come from a model that did not see them.
+    `baseline` marks the plain methods that every other arm is held against.
+    """
+
+    name: str
+    task: Callable[[], Any]
+    recipe: Recipe | None = None
+    label: str | None = None
+    rows: Rows = Rows()
+    start: str | None = None
+    reads: str | None = None
+    crossfit: int = 0
+    search: Search | None = None
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper that data can support or contradict: `better` beats `than`."""
+
+    text: str
+    metric: str
+    better: str
+    than: str
+
+
+@dataclass(frozen=True)
+class Size:
+    """How an experiment shrinks: recipe fields, task arguments, arms left out, phantom data.
+
+    `recipe` replaces fields of every recipe; `task` replaces keyword arguments of every task that
+    has a recipe; `phantom` are the options of the clips that are made when no data is given.
+    """
+
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    task: Mapping[str, Any] = field(default_factory=dict)
+    leave_out: tuple[str, ...] = ()
+    phantom: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Folds, arms in order, the published numbers and the claims to test."""
+
+    name: str
+    title: str
+    folds: Protocol
+    arms: tuple[Arm, ...]
+    metrics: tuple[str, ...]
+    published: Published = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    sizes: Mapping[str, Size] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for arm in self.arms:
+            if arm.name in seen:
+                raise ArmError(f"{self.name}: arm {arm.name!r} comes twice; rename one")
+            missing = sorted({n for n in (arm.start, arm.reads) if n is not None} - seen)
+            if missing:
+                raise ArmError(f"{self.name}: arm {arm.name!r} needs {missing}; list them before it")
+            seen.add(arm.name)
+        for name in {*self.published, *(n for c in self.claims for n in (c.better, c.than))} - seen:
+            raise ArmError(f"{self.name}: {name!r} is published or claimed but is no arm")
+
+    def arm(self, name: str) -> Arm:
+        """The arm of this name."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise ArmError(f"{self.name}: no arm {name!r}; it has {[arm.name for arm in self.arms]}")
+
+    def at(self, size: str) -> "Experiment":
+        """The same experiment at a size ("full" is the published recipe)."""
+        if size == "full":
+            return self
+        if size not in self.sizes:
+            raise ArmError(f"{self.name}: no size {size!r}; it has {['full', *self.sizes]}")
+        chosen = self.sizes[size]
+        arms = tuple(_shrink(arm, chosen) for arm in self.arms if arm.name not in chosen.leave_out)
+        return self.having(arms)
+
+    def having(self, arms: tuple[Arm, ...]) -> "Experiment":
+        """The same experiment with other arms; what is published or claimed of others is left out."""
+        names = {arm.name for arm in arms}
+        return replace(
+            self,
+            arms=arms,
+            published={name: row for name, row in self.published.items() if name in names},
+            claims=tuple(c for c in self.claims if c.better in names and c.than in names),
+        )
+
+    def only(self, names: tuple[str, ...]) -> "Experiment":
+        """The named arms and those that they start from or read."""
+        wanted: set[str] = set()
+        stack = [self.arm(name) for name in names]
+        while stack:
+            arm = stack.pop()
+            wanted.add(arm.name)
+            stack += [self.arm(n) for n in (arm.start, arm.reads) if n and n not in wanted]
+        return self.having(tuple(arm for arm in self.arms if arm.name in wanted))
+
+
+def _shrink(arm: Arm, size: Size) -> Arm:
+    if arm.recipe is None:
+        return arm
+    assert isinstance(arm.task, partial)
+    task = partial(arm.task.func, *arm.task.args, **{**arm.task.keywords, **size.task})
+    return replace(arm, task=task, recipe=replace(arm.recipe, **size.recipe))

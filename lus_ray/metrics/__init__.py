@@ -1,0 +1,1 @@
+"""Arrays to numbers: labels, intervals, tests."""

@@ -1,0 +1,57 @@
+"""The contract of a learning problem, and how one is written to a folder and read back.
+
+A `Task` is one module that holds its network, its losses and its predictions; it never loops.
+`learn.fit` trains any of them; `Predictor` applies any of them.
+
+Letters: B clips in a batch, S samples a clip, T frames, H rows, W columns, K outputs, D features.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from lus_ray.views import View
+
+Batch = Mapping[str, Tensor]
+"""`frames` (B, T, H, W) float in [0, 1] on the training device, and one tensor per label column."""
+
+
+class Task(nn.Module):
+    """Network + losses + predictions + score.
+
+    `view` says how a clip becomes samples. `columns` are the label columns that `forward` reads.
+    `players` are the parts updated one after another in a step, each with its own optimizer;
+    most tasks have one. `label` is the column that is predicted and `classes` its names.
+    """
+
+    players: tuple[str, ...] = ("net",)
+    columns: tuple[str, ...] = ()
+    label: str = ""
+    classes: tuple[str, ...] = ()
+    multilabel: ClassVar[bool] = False
+    view: View
+
+    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+        """Losses by name; `loss` is the one that the player descends."""
+        raise TypeError(f"{type(self).__name__} does not define forward")
+
+    def predict(self, frames: Float[Tensor, "S T H W"]) -> dict[str, np.ndarray]:
+        """Per sample of one clip: `outputs` (S, K) probabilities and `features` (S, D)."""
+        raise TypeError(f"{type(self).__name__} does not define predict")
+
+    def target(self, row: Mapping[str, Any]) -> Any:
+        """The target of a clip row: a class index, a list of 0 / 1 / -1, or None if not annotated."""
+        raise TypeError(f"{type(self).__name__} does not define target")
+
+    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Validation scores of prediction rows by name; `score` is what is maximised."""
+        raise TypeError(f"{type(self).__name__} does not define score")
+
+
+def unit(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Grey 0-255 as float in [0, 1]."""
+    return frames.to(torch.float32).div_(255.0)
