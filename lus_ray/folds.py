@@ -1,0 +1,357 @@
+"""Folds: disjoint sets of patients, dealt by group.
+
+The unit is the group: patients that the leak gate joined, or a single patient. Groups are ordered
+by a hash of seed and name inside strata of their label and dealt to parts in turn, so the same
+groups, parts and seed give the same folds on any machine and in any order of rows.
+
+A protocol says how many parts there are and which of them trains, validates and tests in each
+fold. Why a table of roles: rotation, a fixed test part and a single split differ in nothing else.
+"""
+
+import hashlib
+import json
+import typing
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from lus_ray.clip import sf_class
+from lus_ray.errors import FoldError
+from lus_ray.store import write_text
+
+Side = Literal["train", "val", "test"]
+SIDES: tuple[Side, ...] = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Disjoint sets of patients, kept sorted; `val` and `test` may be empty.
+
+    Raises:
+        FoldError: a patient is on two sides.
+    """
+
+    number: int
+    train: tuple[str, ...]
+    val: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for side in SIDES:
+            object.__setattr__(self, side, tuple(sorted(set(getattr(self, side)))))
+        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+            if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
+                raise FoldError(
+                    f"fold {self.number}: patient {both[0]!r} is in {one} and in {other}"
+                    f"{_and_others(both)}; a patient may be on one side only"
+                )
+
+    def split_of(self, patient: str) -> Side | None:
+        """The side of a patient, or None where this fold leaves the patient out."""
+        for side in SIDES:
+            if patient in getattr(self, side):
+                return side
+        return None
+
+
+class Protocol(typing.Protocol):
+    """How patients become folds; a small frozen value."""
+
+    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+        """Folds over the patients of an index (`lus_ray.store.index`)."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol as JSON values."""
+        ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Parts of given shares, and per fold the parts that validate and test; the others train."""
+
+    name: str
+    shares: tuple[float, ...]
+    roles: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    stratify: str | None
+
+    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+        """Folds over all patients of the index."""
+        dealt = cut(index, self.shares, seed=seed, stratify=self.stratify)
+        every = range(len(dealt))
+        return tuple(
+            Fold(
+                number,
+                train=_joined(dealt[p] for p in every if p not in val + test),
+                val=_joined(dealt[p] for p in val),
+                test=_joined(dealt[p] for p in test),
+            )
+            for number, (val, test) in enumerate(self.roles)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Official:
+    """Folds that somebody published, in a JSON file: `{"folds": [{"number", "train", ...}]}`."""
+
+    path: Path
+
+    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+        """The folds of the file over those of its patients that the index has; no chance in it.
+
+        Raises:
+            FoldError: the file is unreadable, or a fold trains on no patient of the index.
+        """
+        here = set(index["patient"].to_pylist())
+        folds = tuple(
+            Fold(f.number, *(tuple(p for p in getattr(f, side) if p in here) for side in SIDES))
+            for f in read(self.path)
+        )
+        for fold in folds:
+            if not fold.train:
+                raise FoldError(
+                    f"{self.path}: fold {fold.number} trains on no patient of this store; "
+                    "patients are written '<source>/<id>'"
+                )
+        return folds
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol as JSON values."""
+        return {"name": "official", "file": self.path.name, "folds": fingerprint(read(self.path))}
+
+
+def fixed_test(parts: int = 4, cv: int = 3, stratify: str | None = "severity") -> Parts:
+    """The last part always tests; each fold validates on one of `cv` others and trains on the rest.
+
+    Gare 2022, section 3.3: four equal patient parts, one fixed test, three-fold validation.
+    """
+    if not 2 <= cv < parts:
+        raise FoldError(f"fixed_test: cv is {cv} of {parts} parts; it must be 2 to parts - 1")
+    roles = tuple(((fold,), (parts - 1,)) for fold in range(cv))
+    return Parts("fixed_test", _equal(parts), roles, stratify)
+
+
+def rotating(k: int, val: bool = True, stratify: str | None = "severity") -> Parts:
+    """k-fold: every part tests once; the part after it validates, if `val`."""
+    if k < (3 if val else 2):
+        raise FoldError(f"rotating: k is {k}; use at least {3 if val else 2}")
+    roles = tuple((((fold + 1) % k,) if val else (), (fold,)) for fold in range(k))
+    return Parts("rotating", _equal(k), roles, stratify)
+
+
+def one_split(*, train: float, val: float, test: float, stratify: str | None = "severity") -> Parts:
+    """One fold with these shares of the groups; a share may be 0, save that of train."""
+    if min(train, val, test) < 0 or train == 0 or abs(train + val + test - 1) > 1e-6:
+        raise FoldError(f"one_split: shares {train}, {val}, {test} must be positive and sum to 1")
+    return Parts("one_split", (train, val, test), (((1,), (2,)),), stratify)
+
+
+def official(path: Path | str) -> Official:
+    """The folds of a JSON file: `{"folds": [{"number", "train", "val", "test"}]}` of patients."""
+    return Official(Path(path))
+
+
+def cut(
+    index: pa.Table, shares: Sequence[float], *, seed: int, stratify: str | None
+) -> tuple[tuple[str, ...], ...]:
+    """Patients of an index in parts of these shares; a group stays whole.
+
+    Every stratum and the whole are balanced in number of groups; ties go to the part that has the
+    fewest clips for its share.
+
+    Raises:
+        FoldError: there are fewer groups than parts, or a patient has two groups.
+    """
+    members, num_clips = _members(index)
+    wanted = [part for part, share in enumerate(shares) if share > 0]
+    if len(members) < len(wanted):
+        raise FoldError(
+            f"{len(members)} groups of patients cannot fill {len(wanted)} parts; "
+            "use fewer parts or more patients"
+        )
+    parts: list[list[str]] = [[] for _ in shares]
+    total: Counter[int] = Counter()
+    clips: Counter[int] = Counter()
+    for groups in _strata(index, stratify):
+        inside: Counter[int] = Counter()
+        for group in sorted(groups, key=lambda g: _draw(seed, g)):
+            part = min(
+                wanted,
+                key=lambda p: (
+                    (inside[p] + 1) / shares[p],
+                    (total[p] + 1) / shares[p],
+                    clips[p] / shares[p],
+                ),
+            )
+            inside[part] += 1
+            total[part] += 1
+            clips[part] += num_clips[group]
+            parts[part] += members[group]
+    _fill_empty(parts, wanted, index)
+    return tuple(tuple(sorted(part)) for part in parts)
+
+
+def gate(folds: Iterable[Fold], index: pa.Table) -> None:
+    """Refuse a plan before anything starts, if a patient or a leak group is on two sides.
+
+    Raises:
+        FoldError: names the fold, the group or the clips, and the two sides.
+    """
+    members, _ = _members(index)
+    group_of = {patient: group for group, patients in members.items() for patient in patients}
+    pixels = list(zip(index["sha256"].to_pylist(), index["patient"].to_pylist(), strict=True))
+    for fold in folds:
+        if not fold.train:
+            raise FoldError(f"fold {fold.number}: no patient to train on")
+        side_of = {patient: side for side in SIDES for patient in getattr(fold, side)}
+        if strangers := sorted(set(side_of) - set(group_of)):
+            raise FoldError(
+                f"fold {fold.number}: patient {strangers[0]!r}{_and_others(strangers)} is not in "
+                "this store; deal the folds again, or give the store they were dealt for"
+            )
+        _refuse_straddling(fold, "leak group", [(group_of[p], p) for p in side_of], side_of)
+        _refuse_straddling(fold, "equal pixels", pixels, side_of)
+
+
+def write(folds: Sequence[Fold], path: Path | str, *, protocol: Protocol, seed: int) -> None:
+    """Write folds with the protocol and seed they came from, to open and check."""
+    plan = {
+        "protocol": protocol.describe(),
+        "seed": seed,
+        "fingerprint": fingerprint(folds),
+        "folds": [asdict(fold) for fold in folds],
+    }
+    write_text(Path(path), json.dumps(plan, indent=1) + "\n")
+
+
+def read(path: Path | str) -> tuple[Fold, ...]:
+    """The folds of a JSON file.
+
+    Raises:
+        FoldError: the file is absent or no list of folds, was edited after it was written, or puts
+            a patient on two sides.
+    """
+    try:
+        plan = json.loads(Path(path).read_text(encoding="utf-8"))
+        folds = tuple(
+            Fold(int(f["number"]), *(_patients(f.get(side, [])) for side in SIDES))
+            for f in plan["folds"]
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FoldError(
+            f"{path}: no folds here ({type(error).__name__}: {error}); write "
+            '{"folds": [{"number": 0, "train": [...], "val": [...], "test": [...]}]}'
+        ) from error
+    if plan.get("fingerprint", fingerprint(folds)) != fingerprint(folds):
+        raise FoldError(f"{path}: patients do not fit the fingerprint; restore or delete the file")
+    return folds
+
+
+def fingerprint(folds: Iterable[Fold]) -> str:
+    """SHA-256 over who is on which side of which fold."""
+    text = json.dumps([asdict(fold) for fold in folds], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _members(index: pa.Table) -> tuple[dict[str, list[str]], Counter[str]]:
+    """Patients and number of clips of each group."""
+    group_of: dict[str, str] = {}
+    num_clips: Counter[str] = Counter()
+    for patient, group in _pairs(index, "patient", "group"):
+        if group_of.setdefault(patient, group) != group:
+            raise FoldError(
+                f"patient {patient!r} is in groups {group_of[patient]!r} and {group!r}; "
+                "'lus check STORE' joins them"
+            )
+        num_clips[group] += 1
+    members = defaultdict(list)
+    for patient in sorted(group_of):
+        members[group_of[patient]].append(patient)
+    return dict(members), num_clips
+
+
+def _strata(index: pa.Table, stratify: str | None) -> list[list[str]]:
+    """Groups by stratum: the most severe grade, or the most frequent name, or none known."""
+    if stratify is None:
+        return [sorted(set(index["group"].to_pylist()))]
+    if stratify not in index.column_names or pa.types.is_nested(index.schema.field(stratify).type):
+        raise FoldError(f"cannot stratify by {stratify!r}; use a column with one value a clip")
+    labels: dict[str, list[Any]] = defaultdict(list)
+    for group, label in _pairs(index, "group", stratify):
+        labels[group] += [] if label is None else [label]
+    strata: dict[Hashable, list[str]] = defaultdict(list)
+    for group, _ in _pairs(index, "group", "clip"):
+        labels.setdefault(group, [])
+    for group in sorted(labels):
+        strata[_stratum(labels[group])].append(group)
+    return [strata[key] for key in sorted(strata, key=lambda k: (k is None, str(k)))]
+
+
+def _stratum(labels: list[Any]) -> Hashable:
+    if not labels:
+        return None
+    if isinstance(labels[0], str):
+        counts = Counter(labels)
+        return min(counts, key=lambda label: (-counts[label], label))
+    if isinstance(labels[0], float):
+        return max(sf_class(label) for label in labels)
+    return max(labels)
+
+
+def _fill_empty(parts: list[list[str]], wanted: list[int], index: pa.Table) -> None:
+    """Give an empty part the first group of the part with the most groups."""
+    group_of = dict(_pairs(index, "patient", "group"))
+    for part in wanted:
+        if not parts[part]:
+            richest = max(wanted, key=lambda p: len({group_of[x] for x in parts[p]}))
+            given = min(group_of[patient] for patient in parts[richest])
+            parts[part] = [x for x in parts[richest] if group_of[x] == given]
+            parts[richest] = [x for x in parts[richest] if group_of[x] != given]
+
+
+def _refuse_straddling(
+    fold: Fold, what: str, keyed: Iterable[tuple[str, str]], side_of: dict[str, Side]
+) -> None:
+    first: dict[str, str] = {}
+    for key, patient in keyed:
+        if patient in side_of:
+            other = first.setdefault(key, patient)
+            if side_of[other] != side_of[patient]:
+                raise FoldError(
+                    f"fold {fold.number}: {what} {key!r} is on two sides: {other!r} in "
+                    f"{side_of[other]}, {patient!r} in {side_of[patient]}; deal by group"
+                )
+
+
+def _draw(seed: int, group: str) -> str:
+    return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
+
+
+def _equal(parts: int) -> tuple[float, ...]:
+    return (1.0 / parts,) * parts
+
+
+def _joined(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(patient for part in parts for patient in part)
+
+
+def _pairs(index: pa.Table, one: str, other: str) -> list[tuple[Any, Any]]:
+    return list(zip(index[one].to_pylist(), index[other].to_pylist(), strict=True))
+
+
+def _patients(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"a side is a list of patients, not {names!r}")
+    return tuple(names)
+
+
+def _and_others(names: Sequence[str]) -> str:
+    return f" (and {len(names) - 1} others)" if len(names) > 1 else ""
