@@ -1,0 +1,170 @@
+"""Metrics of one label with K classes: confusion, accuracy, precision, F1, AUC.
+
+Letters: N clips, K classes, D leading axes such as draws of a resampling (none for one score).
+Why from counts: every metric here is a formula on two small tables, the confusion matrix and the
+number of won pairs. Resampling patients then reweights the tables instead of the clips.
+Undefined is NaN with a reason in words, never 0 or 1.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+
+METRICS = ("auc", "accuracy", "precision", "recall", "f1", "macro_f1")
+"""Names of the metrics of `score`, all as fractions of 1."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Metrics by name; an undefined one is NaN, and `undefined` says why."""
+
+    values: dict[str, float]
+    undefined: dict[str, str] = field(default_factory=dict)
+
+    def __getitem__(self, metric: str) -> float:
+        return self.values[metric]
+
+
+def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -> Scores:
+    """Every metric of `METRICS` for class indices 0..K-1 and class probabilities.
+
+    The predicted class is the most probable one, the first of equals. Averages are those of
+    scikit-learn (Gare 2022 reports them): "weighted" by the support of a class, `macro_f1` over
+    the classes that occur among targets or predictions, AUC as in `pairwise_auc`.
+
+    Raises:
+        ValueError: the shapes do not fit, or a target lies outside 0..K-1.
+    """
+    _check(target, probability)
+    reason = unusable(probability)
+    if reason:
+        return Scores(dict.fromkeys(METRICS, float("nan")), dict.fromkeys(METRICS, reason))
+    num_classes = probability.shape[1]
+    counts = confusion(target, probability.argmax(axis=1), num_classes=num_classes)
+    values = {name: float(v) for name, v in from_tables(counts, wins(target, probability)).items()}
+    reasons = {"auc": _one_class(target)} if np.isnan(values["auc"]) else {}
+    return Scores(values, reasons)
+
+
+def from_tables(
+    counts: Float[np.ndarray, "*D K K"], won: Float[np.ndarray, "*D K K"]
+) -> dict[str, Float[np.ndarray, "*D"]]:
+    """Every metric of `METRICS` from a confusion matrix and the won pairs."""
+    return {
+        "auc": pairwise_auc(won, counts.sum(axis=-1)),
+        "accuracy": accuracy(counts),
+        "precision": weighted_precision(counts),
+        "recall": accuracy(counts),  # weighted by support, recall is accuracy
+        "f1": weighted_f1(counts),
+        "macro_f1": macro_f1(counts),
+    }
+
+
+def confusion(
+    target: Int[np.ndarray, "N"], predicted: Int[np.ndarray, "N"], *, num_classes: int
+) -> Float[np.ndarray, "K K"]:
+    """Number of clips by true class (rows) and predicted class (columns)."""
+    flat = np.bincount(target * num_classes + predicted, minlength=num_classes**2)
+    return flat.reshape(num_classes, num_classes).astype(np.float64)
+
+
+def wins(
+    target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]
+) -> Float[np.ndarray, "K K"]:
+    """Entry (a, b): pairs of a clip of class a and one of class b that column a ranks rightly.
+
+    A tie counts one half (Mann-Whitney), so that entry (a, b) over the number of such pairs is
+    the AUC of class a against class b.
+    """
+    num_classes = probability.shape[1]
+    member = np.eye(num_classes)[target]
+    won = np.zeros((num_classes, num_classes))
+    for k in range(num_classes):
+        won[k] = ranked(probability[target == k, k], probability[:, k]).sum(axis=0) @ member
+    return won
+
+
+def ranked(high: Float[np.ndarray, "N"], low: Float[np.ndarray, "M"]) -> Float[np.ndarray, "N M"]:
+    """1 where high[i] > low[j], 1/2 where they are equal, 0 else."""
+    return 0.5 * (1.0 + np.sign(high[:, None] - low[None, :]))
+
+
+def accuracy(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+    """Share of clips on the diagonal; NaN without clips."""
+    return _ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
+
+
+def weighted_precision(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+    """Precision by class, weighted by support; a class that is never predicted has precision 0."""
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    return _weighted(np.nan_to_num(_ratio(hits, counts.sum(axis=-2))), counts)
+
+
+def weighted_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+    """F1 by class, weighted by support."""
+    return _weighted(np.nan_to_num(class_f1(counts)), counts)
+
+
+def macro_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+    """Plain mean of F1 over the classes that occur among targets or predictions."""
+    by_class = class_f1(counts)
+    return _ratio(np.nansum(by_class, axis=-1), np.isfinite(by_class).sum(axis=-1))
+
+
+def class_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
+    """F1 of each class; NaN for a class that is neither a target nor predicted."""
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    return _ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
+
+
+def pairwise_auc(
+    won: Float[np.ndarray, "*D K K"], support: Float[np.ndarray, "*D K"]
+) -> Float[np.ndarray, "*D"]:
+    """AUC over pairs of classes, weighted by the prevalence of the pair (Hand and Till 2001).
+
+    Equal to `roc_auc_score(multi_class="ovo", average="weighted")`, and for two classes to the
+    plain AUC. Classes without clips are left out; NaN where fewer than two classes remain.
+    """
+    pairs = support[..., :, None] * support[..., None, :]
+    off_diagonal = ~np.eye(support.shape[-1], dtype=bool)
+    present = (pairs > 0) & off_diagonal
+    prevalence = np.where(present, support[..., :, None] + support[..., None, :], 0.0)
+    area = np.divide(won, pairs, out=np.zeros_like(won), where=present)
+    return _ratio((area * prevalence).sum(axis=(-2, -1)), prevalence.sum(axis=(-2, -1)))
+
+
+def unusable(probability: Float[np.ndarray, "N K"]) -> str:
+    """Why no metric can be computed from these probabilities; empty where one can."""
+    if not len(probability):
+        return "no clip was tested"
+    bad = int((~np.isfinite(probability)).any(axis=1).sum())
+    if bad:
+        return f"{bad} of {len(probability)} clips have a probability that is not a number"
+    return ""
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """Above over below, NaN where nothing is below."""
+    above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
+    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+
+
+def _weighted(
+    by_class: Float[np.ndarray, "*D K"], counts: Float[np.ndarray, "*D K K"]
+) -> Float[np.ndarray, "*D"]:
+    support = counts.sum(axis=-1)
+    return _ratio((by_class * support).sum(axis=-1), support.sum(axis=-1))
+
+
+def _one_class(target: Int[np.ndarray, "N"]) -> str:
+    return f"all {len(target)} clips have class {int(target[0])}; ranking needs two classes"
+
+
+def _check(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -> None:
+    if target.ndim != 1 or probability.shape[:1] != target.shape or probability.ndim != 2:
+        raise ValueError(f"targets {target.shape} and probabilities {probability.shape} do not fit")
+    if len(target) and not 0 <= target.min() <= target.max() < probability.shape[1]:
+        raise ValueError(
+            f"targets {target.min()}..{target.max()} for {probability.shape[1]} classes"
+        )

@@ -1,0 +1,159 @@
+"""Metrics of many yes/no labels at once, some of them not judged: the biomarkers.
+
+Letters: N clips, K labels, D leading axes such as draws of a resampling (none for one score).
+Targets are 1 (seen), 0 (not seen) and -1 (not judged); entries not judged count nowhere.
+A label is scored as a problem of two classes over its judged entries, and the mean runs over the
+labels for which the metric is defined (methods of Gare 2022, Table 2; the averaging is not
+stated there, this triple behaves like weighted averages in which recall equals accuracy).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from lus_ray.metrics import labels
+from lus_ray.metrics.labels import Scores, from_tables, ranked, unusable
+
+MEANS = ("auc", "accuracy", "precision", "recall", "f1")
+METRICS = (*MEANS, "group_accuracy", "micro_f1")
+"""Means over the labels, then the two metrics that look across labels."""
+
+THRESHOLD = 0.5
+"""A label is predicted where its probability is at least this."""
+
+
+@dataclass(frozen=True)
+class MultilabelScores(Scores):
+    """Also: metrics by label, and how many entries of each label were judged."""
+
+    by_label: Mapping[str, Scores] | None = None
+    num_judged: Mapping[str, int] | None = None
+
+
+def score(
+    target: Int[np.ndarray, "N K"],
+    probability: Float[np.ndarray, "N K"],
+    classes: Sequence[str],
+) -> MultilabelScores:
+    """Every metric of `METRICS` for targets 0, 1 or -1 and probabilities of 1.
+
+    `classes` names the labels; "group: level" puts levels of one group together for
+    `group_accuracy`. Accuracy, precision, recall and F1 of a label need one judged entry, its AUC
+    needs both values among the judged.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    if target.shape != probability.shape or target.shape[1:] != (len(classes),):
+        raise ValueError(
+            f"targets {target.shape}, probabilities {probability.shape} and {len(classes)} names "
+            "do not fit"
+        )
+    if reason := unusable(probability):
+        nothing = dict.fromkeys(METRICS, float("nan"))
+        return MultilabelScores(nothing, dict.fromkeys(METRICS, reason))
+    by_label = {name: _one(target[:, k], probability[:, k]) for k, name in enumerate(classes)}
+    values = {m: mean([s.values[m] for s in by_label.values()]) for m in MEANS}
+    values["group_accuracy"] = group_accuracy(target, probability, groups(classes))
+    values["micro_f1"] = micro_f1(target, probability)
+    return MultilabelScores(
+        values,
+        {name: REASONS[name] for name, value in values.items() if np.isnan(value)},
+        by_label,
+        {name: int((target[:, k] >= 0).sum()) for k, name in enumerate(classes)},
+    )
+
+
+REASONS = {
+    **dict.fromkeys(MEANS, "no label has a judged entry"),
+    "auc": "no label has both values among its judged entries",
+    "group_accuracy": "no clip has a group that is wholly judged with one level seen",
+    "micro_f1": "nothing is seen and nothing is predicted among the judged entries",
+}
+"""Why a metric over all labels is undefined."""
+
+
+def groups(classes: Sequence[str]) -> list[Int[np.ndarray, "L"]]:
+    """Column numbers of the labels that share the text before their first colon."""
+    found: dict[str, list[int]] = {}
+    for k, name in enumerate(classes):
+        found.setdefault(name.partition(":")[0], []).append(k)
+    return [np.array(columns) for columns in found.values() if len(columns) > 1]
+
+
+def group_hits(
+    target: Int[np.ndarray, "N K"],
+    probability: Float[np.ndarray, "N K"],
+    columns: Sequence[Int[np.ndarray, "L"]],
+) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+    """By clip: groups whose most probable level is a seen one, and groups that can be asked.
+
+    A group can be asked where all its levels are judged and at least one is seen; several may be.
+    """
+    hits, asked = np.zeros(len(target)), np.zeros(len(target))
+    for group in columns:
+        truth = target[:, group]
+        can = (truth >= 0).all(axis=1) & (truth == 1).any(axis=1)
+        best = probability[:, group].argmax(axis=1)
+        hits += can & (truth[np.arange(len(truth)), best] == 1)
+        asked += can
+    return hits, asked
+
+
+def group_accuracy(
+    target: Int[np.ndarray, "N K"],
+    probability: Float[np.ndarray, "N K"],
+    columns: Sequence[Int[np.ndarray, "L"]],
+) -> float:
+    """Share of groups whose most probable level is a seen one; NaN where none can be asked."""
+    hits, asked = group_hits(target, probability, columns)
+    return float(hits.sum() / asked.sum()) if asked.any() else float("nan")
+
+
+def positives(
+    target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"]
+) -> Float[np.ndarray, "N 2"]:
+    """By clip: 2 x true positives, and that plus false positives and false negatives."""
+    judged = target >= 0
+    seen, said = (target == 1) & judged, (probability >= THRESHOLD) & judged
+    return (
+        np.stack([2 * (seen & said).sum(axis=1), seen.sum(axis=1) + said.sum(axis=1)], axis=1) * 1.0
+    )
+
+
+def micro_f1(target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"]) -> float:
+    """F1 of all seen labels pooled; NaN where nothing is seen and nothing predicted."""
+    above, below = positives(target, probability).sum(axis=0)
+    return float(above / below) if below else float("nan")
+
+
+def tables(
+    target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N"]
+) -> tuple[Float[np.ndarray, "2 2"], Float[np.ndarray, "2 2"]]:
+    """Confusion matrix and won pairs of one label over its judged entries."""
+    judged = target >= 0
+    truth, chance = target[judged].astype(np.int64), probability[judged]
+    counts = labels.confusion(truth, (chance >= THRESHOLD).astype(np.int64), num_classes=2)
+    won = ranked(chance[truth == 1], chance[truth == 0]).sum()
+    return counts, np.array([[0.0, won], [won, 0.0]])
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of the defined values; NaN where none is."""
+    defined = [value for value in values if not np.isnan(value)]
+    return float(np.mean(defined)) if defined else float("nan")
+
+
+def _one(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N"]) -> Scores:
+    counts, won = tables(target, probability)
+    values = {name: float(v) for name, v in from_tables(counts, won).items() if name in MEANS}
+    num_seen, num_judged = int(counts[1].sum()), int(counts.sum())
+    reasons = {}
+    if not num_judged:
+        reasons = dict.fromkeys(MEANS, "no entry was judged")
+    elif num_seen in (0, num_judged):
+        which = "seen" if num_seen else "not seen"
+        reasons = {"auc": f"{which} in all {num_judged} judged clips; ranking needs both"}
+    return Scores(values, reasons)
