@@ -1,0 +1,148 @@
+"""ResNet-18 and ResNet-50 with the parameter names of torchvision, so that its weights load.
+
+Letters: N images, H rows, W columns, D features, K outputs.
+Source: He et al. 2016, "Deep residual learning"; ResNet-50 has the stride in the 3 x 3
+convolution, as torchvision's has.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class BasicBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut."""
+
+    expansion = 1
+
+    def __init__(self, num_inputs: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(num_inputs, width, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = _downsample(num_inputs, width, stride)
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N c h w"]:
+        """Shortcut plus residual."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(self.residual(x).add_(shortcut))
+
+    def residual(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N c h w"]:
+        """What the block adds to its shortcut."""
+        x = self.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(x))
+
+
+class Bottleneck(nn.Module):
+    """A 3 x 3 convolution between two 1 x 1 convolutions, beside a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, num_inputs: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        num_outputs = width * self.expansion
+        self.conv1 = nn.Conv2d(num_inputs, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, num_outputs, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(num_outputs)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _downsample(num_inputs, num_outputs, stride)
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N c h w"]:
+        """Shortcut plus residual."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.relu(self.bn1(self.conv1(x)))
+        x = self.relu(self.bn2(self.conv2(x)))
+        return self.relu(self.bn3(self.conv3(x)).add_(shortcut))
+
+
+class ResNet(nn.Module):
+    """A stem, four stages of blocks, the mean over the picture, and one linear layer.
+
+    `block(num_inputs, width, stride)` builds a block whose output has `width * expansion`
+    channels; `layers` are the blocks per stage; `width` is the channels of the first stage and
+    doubles with each stage.
+    """
+
+    def __init__(
+        self,
+        block: Callable[[int, int, int], nn.Module],
+        layers: Sequence[int],
+        *,
+        num_outputs: int = 1000,
+        width: int = 64,
+        expansion: int = 1,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        num_channels = width
+        for stage, num_blocks in enumerate(layers, start=1):
+            stage_width = width << (stage - 1)
+            blocks = []
+            for position in range(num_blocks):
+                stride = 2 if stage > 1 and position == 0 else 1
+                blocks.append(block(num_channels, stage_width, stride))
+                num_channels = stage_width * expansion
+            self.add_module(f"layer{stage}", nn.Sequential(*blocks))
+        self.num_stages = len(layers)
+        self.num_features = num_channels
+        self.fc = nn.Linear(num_channels, num_outputs)
+        _initialise(self)
+
+    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N K"]:
+        """Logits of normalised colour images."""
+        return self.head(self.features(images))
+
+    def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
+        """The pooled vector before the last layer."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        for stage in range(1, self.num_stages + 1):
+            x = self.get_submodule(f"layer{stage}")(x)
+        return x.mean(dim=(2, 3))
+
+    def head(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
+        """Logits from the pooled vector."""
+        return self.fc(features)
+
+
+def resnet18(num_outputs: int = 1000, *, width: int = 64) -> ResNet:
+    """ResNet-18: 11,176,512 parameters and a last layer on 512 features."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), num_outputs=num_outputs, width=width)
+
+
+def resnet50(num_outputs: int = 1000, *, width: int = 64) -> ResNet:
+    """ResNet-50: 23,508,032 parameters and a last layer on 2048 features."""
+    return ResNet(
+        Bottleneck,
+        (3, 4, 6, 3),
+        num_outputs=num_outputs,
+        width=width,
+        expansion=Bottleneck.expansion,
+    )
+
+
+def _downsample(num_inputs: int, num_outputs: int, stride: int) -> nn.Sequential | None:
+    if stride == 1 and num_inputs == num_outputs:
+        return None
+    return nn.Sequential(
+        nn.Conv2d(num_inputs, num_outputs, 1, stride, bias=False), nn.BatchNorm2d(num_outputs)
+    )
+
+
+def _initialise(net: nn.Module) -> None:
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])
+IMAGENET_STD = torch.tensor([0.229, 0.224, 0.225])
