@@ -1,0 +1,66 @@
+"""Calibration and ROC curves.
+
+Letters: N predictions, B bins, M points of a curve.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+NUM_BINS = 10
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """By bin that holds a prediction: mean confidence, share that was right, and number."""
+
+    confidence: Float[np.ndarray, "B"]
+    correct: Float[np.ndarray, "B"]
+    number: Int[np.ndarray, "B"]
+
+    def expected_error(self) -> float:
+        """Expected calibration error: gap of confidence and correctness, weighted by number.
+
+        NaN without predictions (Guo et al. 2017, equation 3).
+        """
+        total = self.number.sum()
+        gap = np.abs(self.confidence - self.correct) * self.number
+        return float(gap.sum() / total) if total else float("nan")
+
+
+def reliability(
+    confidence: Float[np.ndarray, "N"],
+    correct: Bool[np.ndarray, "N"],
+    *,
+    num_bins: int = NUM_BINS,
+) -> Reliability:
+    """Confidences in [0, 1] in bins of equal width; a bin holds its upper edge, not its lower."""
+    place = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    number = np.bincount(place, minlength=num_bins)
+    held = number > 0
+    return Reliability(
+        np.bincount(place, confidence, num_bins)[held] / number[held],
+        np.bincount(place, correct, num_bins)[held] / number[held],
+        number[held],
+    )
+
+
+def roc(
+    positive: Bool[np.ndarray, "N"], value: Float[np.ndarray, "N"]
+) -> tuple[Float[np.ndarray, "M"], Float[np.ndarray, "M"]]:
+    """False and true positive rates at falling thresholds, from (0, 0) to (1, 1).
+
+    One point a distinct value, so that tied values make one slanted step.
+
+    Raises:
+        ValueError: all are positive, or none is.
+    """
+    num_positive = int(positive.sum())
+    if num_positive in (0, len(positive)):
+        raise ValueError("a ROC curve needs positive and negative examples")
+    order = np.argsort(-value, kind="stable")
+    last = np.append(np.diff(value[order]) != 0, True)
+    true = np.append(0, np.cumsum(positive[order])[last])
+    false = np.append(0, np.cumsum(~positive[order])[last])
+    return false / (len(positive) - num_positive), true / num_positive

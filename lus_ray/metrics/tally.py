@@ -1,0 +1,151 @@
+"""The test clips of one fold counted by patient, so that patients can be reweighted at once.
+
+Letters: N clips, P patients, D draws, K classes or labels.
+Why: a metric of resampled patients needs no resampled clips. A confusion matrix is a sum over
+patients; the won pairs are a sum over pairs of patients. With the matrix M of pairs by patient
+and the multiplicities w of a draw, the pairs won in that draw are w M w.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from lus_ray.metrics import multilabel
+from lus_ray.metrics.labels import from_tables, ranked
+
+
+class Tally(Protocol):
+    """What one fold needs for every metric under any weights of its patients."""
+
+    patients: tuple[str, ...]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """Metrics by name and draw; NaN where a draw leaves a metric undefined."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs won between two sets of clips, by patient: `won[p, q]` for patient rows and columns."""
+
+    rows: Int[np.ndarray, "p"]
+    columns: Int[np.ndarray, "q"]
+    won: Float[np.ndarray, "p q"]
+
+    def total(self, weights: Float[np.ndarray, "D P"]) -> Float[np.ndarray, "D"]:
+        """Number of won pairs in each draw."""
+        return ((weights[:, self.rows] @ self.won) * weights[:, self.columns]).sum(axis=1)
+
+
+@dataclass(frozen=True)
+class ClassTally:
+    """One label with K classes; `pairs[a, b]` as in `lus_ray.metrics.labels.wins`."""
+
+    patients: tuple[str, ...]
+    confusion: Float[np.ndarray, "P K K"]
+    pairs: dict[tuple[int, int], Pairs]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of `lus_ray.metrics.labels.METRICS` in each draw."""
+        counts = np.tensordot(weights, self.confusion, axes=1)
+        won = np.zeros_like(counts)
+        for (a, b), pairs in self.pairs.items():
+            won[:, a, b] = pairs.total(weights)
+        return from_tables(counts, won)
+
+
+@dataclass(frozen=True)
+class LabelTally:
+    """K yes/no labels with entries not judged."""
+
+    patients: tuple[str, ...]
+    confusion: Float[np.ndarray, "P K 2 2"]
+    pairs: dict[int, Pairs]
+    group_hits: Float[np.ndarray, "P 2"]
+    positives: Float[np.ndarray, "P 2"]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of `lus_ray.metrics.multilabel.METRICS` in each draw."""
+        counts = np.tensordot(weights, self.confusion, axes=1)
+        won = np.zeros_like(counts)
+        for k, pairs in self.pairs.items():
+            won[:, k, 0, 1] = won[:, k, 1, 0] = pairs.total(weights)
+        by_label = from_tables(counts, won)
+        values = {name: _mean_of_defined(by_label[name]) for name in multilabel.MEANS}
+        values["group_accuracy"] = _share(weights @ self.group_hits)
+        values["micro_f1"] = _share(weights @ self.positives)
+        return values
+
+
+def classes(
+    patient: Sequence[str],
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+) -> ClassTally:
+    """Count clips with a class index and class probabilities by patient."""
+    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    num_classes = probability.shape[1]
+    confusion = np.zeros((len(patients), num_classes, num_classes))
+    np.add.at(confusion, (index, target, probability.argmax(axis=1)), 1.0)
+    pairs = {}
+    for a in range(num_classes):
+        for b in range(num_classes):
+            if a != b and (target == a).any() and (target == b).any():
+                pairs[a, b] = _pairs(index, target == a, target == b, probability[:, a])
+    return ClassTally(tuple(map(str, patients)), confusion, pairs)
+
+
+def judged_labels(
+    patient: Sequence[str],
+    target: Int[np.ndarray, "N K"],
+    probability: Float[np.ndarray, "N K"],
+    names: Sequence[str],
+) -> LabelTally:
+    """Count clips with targets 0, 1 or -1 (not judged) and probabilities by patient."""
+    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    num_labels = target.shape[1]
+    confusion = np.zeros((len(patients), num_labels, 2, 2))
+    predicted = (probability >= multilabel.THRESHOLD).astype(np.int64)
+    row, label = np.nonzero(target >= 0)
+    np.add.at(confusion, (index[row], label, target[row, label], predicted[row, label]), 1.0)
+    pairs = {}
+    for k in range(num_labels):
+        seen, unseen = target[:, k] == 1, target[:, k] == 0
+        if seen.any() and unseen.any():
+            pairs[k] = _pairs(index, seen, unseen, probability[:, k])
+    by_clip = np.concatenate(
+        [
+            np.stack(multilabel.group_hits(target, probability, multilabel.groups(names)), axis=1),
+            multilabel.positives(target, probability),
+        ],
+        axis=1,
+    )
+    sums = np.zeros((len(patients), 4))
+    np.add.at(sums, index, by_clip)
+    return LabelTally(tuple(map(str, patients)), confusion, pairs, sums[:, :2], sums[:, 2:])
+
+
+def _pairs(
+    index: Int[np.ndarray, "N"],
+    high: Float[np.ndarray, "N"],
+    low: Float[np.ndarray, "N"],
+    value: Float[np.ndarray, "N"],
+) -> Pairs:
+    rows, row = np.unique(index[high], return_inverse=True)
+    columns, column = np.unique(index[low], return_inverse=True)
+    won = np.eye(len(rows))[row].T @ ranked(value[high], value[low]) @ np.eye(len(columns))[column]
+    return Pairs(rows, columns, won)
+
+
+def _mean_of_defined(values: Float[np.ndarray, "D K"]) -> Float[np.ndarray, "D"]:
+    defined = np.isfinite(values)
+    return _share(np.stack([np.where(defined, values, 0.0).sum(1), defined.sum(1)], axis=1))
+
+
+def _share(pair: Float[np.ndarray, "D 2"]) -> Float[np.ndarray, "D"]:
+    """First over second column, NaN where the second is zero."""
+    above, below = pair[:, 0], pair[:, 1]
+    return np.divide(above, below, out=np.full(len(pair), np.nan), where=below > 0)
