@@ -9,7 +9,9 @@ Why the parameter names are those of a ResNet and nothing more: ImageNet weights
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -25,14 +27,7 @@ def temporal_shift(
     The first C // parts channels come from the next frame, as many from the previous one, the
     rest stay. The first axis holds the frames of clip 0 in order, then those of clip 1.
     """
-    fold = x.shape[1] // parts
-    clips = x.unflatten(0, (-1, num_frames))
-    shifted = clips.clone()
-    shifted[:, :-1, :fold] = clips[:, 1:, :fold]
-    shifted[:, -1, :fold] = 0
-    shifted[:, 1:, fold : 2 * fold] = clips[:, :-1, fold : 2 * fold]
-    shifted[:, 0, fold : 2 * fold] = 0
-    return shifted.flatten(0, 1)
+    return _Shift.apply(x, num_frames, x.shape[1] // parts)
 
 
 class ShiftBlock(BasicBlock):
@@ -81,8 +76,8 @@ class TSM(ResNet):
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.fc.weight, std=0.001)
         nn.init.zeros_(self.fc.bias)
-        self.register_buffer("mean", IMAGENET_MEAN[:, None, None].clone(), persistent=False)
-        self.register_buffer("std", IMAGENET_STD[:, None, None].clone(), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD), persistent=False)
 
     def forward(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B K"]:
         """Logits of clips with grey values in [0, 1]."""
@@ -99,6 +94,36 @@ class TSM(ResNet):
                 f"TSM: a clip has {frames.shape[1]} frames where {self.num_frames} are expected; "
                 "give the view and the network the same num_frames"
             )
-        colour = frames.flatten(0, 1)[:, None].expand(-1, 3, -1, -1)
-        pooled = super().features((colour - self.mean) / self.std)
+        # Colour as the innermost axis is the memory format in which convolutions are fastest.
+        colour = (frames.flatten(0, 1)[..., None] - self.mean) / self.std
+        pooled = super().features(colour.permute(0, 3, 1, 2))
         return self.dropout(pooled).unflatten(0, (-1, self.num_frames)).mean(dim=1)
+
+
+class _Shift(torch.autograd.Function):
+    """The shift and its transpose, each in one pass; plain indexing makes four passes backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, num_frames: int, fold: int) -> Tensor:
+        ctx.num_frames, ctx.fold = num_frames, fold
+        return _move(x, num_frames, earlier=slice(0, fold), later=slice(fold, 2 * fold))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = gradients
+        fold = ctx.fold
+        moved = _move(gradient, ctx.num_frames, earlier=slice(fold, 2 * fold), later=slice(0, fold))
+        return moved, None, None
+
+
+def _move(x: Tensor, num_frames: int, *, earlier: slice, later: slice) -> Tensor:
+    """Channels `earlier` go to the frame before theirs, channels `later` to the one after."""
+    clips = x.unflatten(0, (-1, num_frames))
+    moved = torch.empty_like(clips)
+    rest = max(earlier.stop, later.stop)
+    moved[:, :, rest:] = clips[:, :, rest:]
+    moved[:, :-1, earlier] = clips[:, 1:, earlier]
+    moved[:, -1, earlier] = 0
+    moved[:, 1:, later] = clips[:, :-1, later]
+    moved[:, 0, later] = 0
+    return moved.flatten(0, 1)

@@ -1,0 +1,171 @@
+"""I3D: a ResNet-50 whose filters reach over time, with the parameter names of PyTorchVideo.
+
+Letters: B clips, C channels, T frames, H rows, W columns, D features, K outputs.
+Source: Carreira and Zisserman 2017, "Quo vadis, action recognition?", as "I3D R50 8x8" of
+PyTorchVideo: 28.04 million parameters with the 400 outputs of Kinetics.
+Why an adaptive head: the published one averages windows of 4 x 7 x 7, which fits 8 frames of
+224 x 224; the mean over all positions is the same there and is defined for any length.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+KINETICS_MEAN = 0.45
+KINETICS_STD = 0.225
+
+TEMPORAL_KERNELS = ((3,), (3, 1), (3, 1), (1, 3))
+"""Frames that the first convolution of a block reaches over, in turn, for each stage."""
+
+
+class I3D(nn.Module):
+    """Grey clips to logits.
+
+    `width` is the channels of the stem (64 in ResNet-50), `layers` the blocks per stage.
+    `dropout` acts on the pooled vector. The last layer begins at N(0, 0.01) with bias 0, and the
+    last normalisation of each block at 0, as in the reference: a new block adds nothing.
+    """
+
+    def __init__(
+        self,
+        num_outputs: int,
+        *,
+        width: int = 64,
+        layers: Sequence[int] = (3, 4, 6, 3),
+        dropout: float = 0.5,
+    ) -> None:
+        super().__init__()
+        widths = [width << stage for stage in range(4)]
+        ends = [4 * inner for inner in widths]
+        starts = [width, *ends[:-1]]
+        stages = [
+            Stage(start, inner, num_blocks, temporal_kernels=kernels, stride=stride)
+            for start, inner, num_blocks, kernels, stride in zip(
+                starts, widths, layers, TEMPORAL_KERNELS, (1, 2, 2, 2), strict=True
+            )
+        ]
+        # Entry 2 has no weights; it holds its place so that the numbers are the published ones.
+        halve_time = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1))
+        self.blocks = nn.ModuleList(
+            [_stem(width), stages[0], halve_time, *stages[1:], _head(ends[-1], num_outputs)]
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.num_features = ends[-1]
+        _initialise(self)
+
+    def forward(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B K"]:
+        """Logits of clips with grey values in [0, 1] and at least two frames."""
+        return self.head(self.dropout(self.features(frames)))
+
+    def features(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B D"]:
+        """The mean over time and picture, before the last layer."""
+        grey = (frames - KINETICS_MEAN) / KINETICS_STD
+        x = grey[:, None].expand(-1, 3, -1, -1, -1)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        return x.mean(dim=(2, 3, 4))
+
+    def head(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
+        """Logits from the pooled vector."""
+        return self.blocks[-1](features)
+
+
+class Stage(nn.Module):
+    """Blocks in a row; the first one changes the number of channels and the size."""
+
+    def __init__(
+        self,
+        num_inputs: int,
+        inner: int,
+        num_blocks: int,
+        *,
+        temporal_kernels: tuple[int, ...],
+        stride: int,
+    ) -> None:
+        super().__init__()
+        self.res_blocks = nn.ModuleList()
+        for position in range(num_blocks):
+            first = position == 0
+            self.res_blocks.append(
+                ResBlock(
+                    num_inputs if first else 4 * inner,
+                    inner,
+                    temporal_kernel=temporal_kernels[position % len(temporal_kernels)],
+                    stride=stride if first else 1,
+                )
+            )
+
+    def forward(self, x: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B c T h w"]:
+        """All blocks in order."""
+        for block in self.res_blocks:
+            x = block(x)
+        return x
+
+
+class ResBlock(nn.Module):
+    """A bottleneck (`branch2`) beside a shortcut (`branch1`, with weights where sizes change)."""
+
+    def __init__(self, num_inputs: int, inner: int, *, temporal_kernel: int, stride: int) -> None:
+        super().__init__()
+        num_outputs = 4 * inner
+        spatial = (1, stride, stride)
+        self.projects = num_inputs != num_outputs or stride > 1
+        if self.projects:
+            self.branch1_conv = nn.Conv3d(num_inputs, num_outputs, 1, spatial, bias=False)
+            self.branch1_norm = nn.BatchNorm3d(num_outputs)
+        self.branch2 = _bottleneck(num_inputs, inner, temporal_kernel, spatial)
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, x: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B c T h w"]:
+        """Shortcut plus residual."""
+        shortcut = self.branch1_norm(self.branch1_conv(x)) if self.projects else x
+        return self.activation(self.branch2(x).add_(shortcut))
+
+
+def _stem(width: int) -> nn.Sequential:
+    return nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv3d(3, width, (5, 7, 7), (1, 2, 2), padding=(2, 3, 3), bias=False),
+            norm=nn.BatchNorm3d(width),
+            activation=nn.ReLU(inplace=True),
+            pool=nn.MaxPool3d((1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1)),
+        )
+    )
+
+
+def _bottleneck(
+    num_inputs: int, inner: int, temporal_kernel: int, spatial_stride: tuple[int, int, int]
+) -> nn.Sequential:
+    time = (temporal_kernel, 1, 1)
+    reach = (temporal_kernel // 2, 0, 0)
+    return nn.Sequential(
+        OrderedDict(
+            conv_a=nn.Conv3d(num_inputs, inner, time, padding=reach, bias=False),
+            norm_a=nn.BatchNorm3d(inner),
+            act_a=nn.ReLU(inplace=True),
+            conv_b=nn.Conv3d(
+                inner, inner, (1, 3, 3), spatial_stride, padding=(0, 1, 1), bias=False
+            ),
+            norm_b=nn.BatchNorm3d(inner),
+            act_b=nn.ReLU(inplace=True),
+            conv_c=nn.Conv3d(inner, 4 * inner, 1, bias=False),
+            norm_c=nn.BatchNorm3d(4 * inner),
+        )
+    )
+
+
+def _head(num_features: int, num_outputs: int) -> nn.Sequential:
+    return nn.Sequential(OrderedDict(proj=nn.Linear(num_features, num_outputs)))
+
+
+def _initialise(net: I3D) -> None:
+    for name, module in net.named_modules():
+        if isinstance(module, nn.Conv3d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif name.endswith("norm_c"):
+            nn.init.zeros_(module.get_parameter("weight"))
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+            nn.init.zeros_(module.bias)
