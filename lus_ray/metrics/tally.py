@@ -20,7 +20,10 @@ from lus_ray.metrics.labels import from_tables, ranked
 class Tally(Protocol):
     """What one fold needs for every metric under any weights of its patients."""
 
-    patients: tuple[str, ...]
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Names of the patients, in the order of the columns of `weights`."""
+        ...
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         """Metrics by name and draw; NaN where a draw leaves a metric undefined."""
@@ -35,9 +38,10 @@ class Pairs:
     columns: Int[np.ndarray, "q"]
     won: Float[np.ndarray, "p q"]
 
-    def total(self, weights: Float[np.ndarray, "D P"]) -> Float[np.ndarray, "D"]:
-        """Number of won pairs in each draw."""
-        return ((weights[:, self.rows] @ self.won) * weights[:, self.columns]).sum(axis=1)
+    def total(self, by_patient: Float[np.ndarray, "P D"]) -> Float[np.ndarray, "D"]:
+        """Number of won pairs in each draw; a row per patient, so that patients are contiguous."""
+        against = self.won.T @ by_patient[self.rows]
+        return np.einsum("qd,qd->d", against, by_patient[self.columns])
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,9 @@ class ClassTally:
         """The metrics of `lus_ray.metrics.labels.METRICS` in each draw."""
         counts = np.tensordot(weights, self.confusion, axes=1)
         won = np.zeros_like(counts)
+        by_patient = np.ascontiguousarray(weights.T)
         for (a, b), pairs in self.pairs.items():
-            won[:, a, b] = pairs.total(weights)
+            won[:, a, b] = pairs.total(by_patient)
         return from_tables(counts, won)
 
 
@@ -71,8 +76,9 @@ class LabelTally:
         """The metrics of `lus_ray.metrics.multilabel.METRICS` in each draw."""
         counts = np.tensordot(weights, self.confusion, axes=1)
         won = np.zeros_like(counts)
+        by_patient = np.ascontiguousarray(weights.T)
         for k, pairs in self.pairs.items():
-            won[:, k, 0, 1] = won[:, k, 1, 0] = pairs.total(weights)
+            won[:, k, 0, 1] = won[:, k, 1, 0] = pairs.total(by_patient)
         by_label = from_tables(counts, won)
         values = {name: _mean_of_defined(by_label[name]) for name in multilabel.MEANS}
         values["group_accuracy"] = _share(weights @ self.group_hits)

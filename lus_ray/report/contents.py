@@ -1,0 +1,233 @@
+"""What `report.json` says: one plain dictionary, the same bytes for the same run directory.
+
+Means are over the finished folds in which a metric is defined; what is missing or undefined is
+named beside them. Numbers are fractions of 1; a metric that is undefined is null.
+"""
+
+import math
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+
+from lus_ray import folds
+from lus_ray.report import numbers
+from lus_ray.report.cells import Run
+from lus_ray.report.numbers import Difference, ScoredArm
+
+NUM_DRAWS = 1000
+
+NOTES = {
+    "std": "population standard deviation over folds (ddof 0)",
+    "interval": "95 % percentile interval of the mean over folds, patients resampled with "
+    "replacement; too narrow below about 20 patients",
+    "difference": "arm minus the baseline with the highest mean of that metric, paired over the "
+    "same draws of patients",
+    "cost": "sums over the finished folds of the arm itself, without arms that it starts from or "
+    "reads; peak_mb is the highest of them",
+    "verdict": "reproduced: the difference is above 0 and its interval excludes 0",
+}
+
+
+def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], dict[str, ScoredArm]]:
+    """The contents of `report.json`, and the scored arms behind them."""
+    experiment = run.experiment
+    arms = _score_all(run, num_draws=num_draws)
+    metrics = list(experiment.get("metrics") or [])
+    contents = {
+        key: experiment.get(key) for key in ("version", "experiment", "title", "size", "seed")
+    }
+    contents |= {
+        "command": command(experiment),
+        "data": experiment.get("data", {}),
+        "folds": _folds(run),
+        "metrics": metrics,
+        "num_draws": num_draws,
+        "notes": NOTES,
+        "warnings": warnings(run),
+        "missing": [
+            {"arm": arm.name, "fold": fold} for arm in arms.values() for fold in arm.missing
+        ],
+        "arms": [_arm(arm, arms, experiment) for arm in arms.values()],
+        "claims": [claim(entry, arms) for entry in experiment.get("claims") or []],
+    }
+    return plain(contents), arms
+
+
+def command(experiment: dict[str, Any]) -> str:
+    """The command that makes the run again; STORE stands for the folder of clips."""
+    if experiment.get("command"):
+        return str(experiment["command"])
+    data = experiment.get("data", {})
+    given = "" if set(data.get("sources") or {}) == {"phantom"} else " --data STORE"
+    return f"lus run {experiment['experiment']}{given} --size {experiment.get('size', 'full')}"
+
+
+def claim(entry: dict[str, Any], arms: dict[str, ScoredArm]) -> dict[str, Any]:
+    """A claim with its verdict: reproduced, not reproduced, or why it cannot be tested."""
+    verdict = {**entry, "verdict": "cannot be tested with this data", "reason": ""}
+    for name in (entry["better"], entry["than"]):
+        if name not in arms:
+            return verdict | {"reason": f"there is no arm {name!r} in this run"}
+        if arms[name].missing:
+            unfinished = ", ".join(map(str, arms[name].missing))
+            return verdict | {"reason": f"{name}: fold {unfinished} is not finished"}
+    found = numbers.difference(arms[entry["better"]], arms[entry["than"]], entry["metric"])
+    if math.isnan(found.value) or math.isnan(found.interval.low):
+        return verdict | {"reason": found.reason}
+    reproduced = found.value > 0 and found.interval.excludes_zero()
+    return verdict | {
+        "verdict": "reproduced" if reproduced else "not reproduced",
+        "difference": found.value,
+        "interval": [found.interval.low, found.interval.high],
+        "num_patients": len(arms[entry["better"]].patients),
+    }
+
+
+def warnings(run: Run) -> list[str]:
+    """What a reader must know before believing a number."""
+    found = []
+    expected = run.experiment.get("data", {}).get("fingerprint")
+    others = sorted(
+        f"{c.arm}, fold {c.fold}"
+        for c in run.cells.values()
+        if expected and c.fingerprint and c.fingerprint != expected
+    )
+    if others:
+        found.append(
+            f"{len(others)} cells were made from other clips than experiment.json names: "
+            f"{'; '.join(others[:3])}. Run again into an empty folder."
+        )
+    num_tested = len({p for fold in run.folds.values() for p in fold.test})
+    if num_tested < 20:
+        found.append(f"Only {num_tested} patients are tested: intervals are too narrow.")
+    return found
+
+
+def plain(value: Any) -> Any:
+    """JSON values: NaN becomes null, arrays become lists."""
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
+    """Every arm in order; each label has its own draws, which no other label can shift."""
+    arms = {}
+    for entry in run.experiment["arms"]:
+        name = entry["name"]
+        cells = {fold: run.cells[name, fold] for fold in run.folds if (name, fold) in run.cells}
+        arms[name] = ScoredArm(
+            name, entry.get("label"), bool(entry.get("baseline")), tuple(run.folds), cells
+        )
+    for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label):
+        rng = np.random.default_rng([int(run.experiment.get("seed") or 0), crc32(label.encode())])
+        peers = [arm for arm in arms.values() if arm.label == label]
+        arms |= numbers.score_arms(peers, num_draws=num_draws, rng=rng)
+    return arms
+
+
+def _folds(run: Run) -> dict[str, Any]:
+    return {
+        **(run.experiment.get("folds") or {}),
+        "fingerprint": folds.fingerprint(run.folds.values()),
+        "sizes": [
+            {
+                "fold": fold.number,
+                **{f"num_{side}": len(getattr(fold, side)) for side in folds.SIDES},
+            }
+            for fold in run.folds.values()
+        ],
+    }
+
+
+def _arm(arm: ScoredArm, arms: dict[str, ScoredArm], experiment: dict[str, Any]) -> dict[str, Any]:
+    entry = next(e for e in experiment["arms"] if e["name"] == arm.name)
+    metrics = list(dict.fromkeys(m for scores in arm.scores.values() for m in scores.values))
+    if arm.label and not metrics:
+        metrics = list(experiment.get("metrics") or [])
+    limits = {metric: arm.interval(metric) for metric in metrics}
+    curve = numbers.reliability(arm)
+    row = {
+        "name": arm.name,
+        "label": arm.label,
+        "baseline": arm.baseline,
+        "start": entry.get("start"),
+        "reads": entry.get("reads"),
+        "crossfit": entry.get("crossfit"),
+        "folds": [_cell(arm, fold) for fold in sorted(arm.cells)],
+        "missing": arm.missing,
+        "num_patients": len(arm.patients),
+        "mean": {metric: arm.mean(metric) for metric in metrics},
+        "std": {metric: arm.std(metric) for metric in metrics},
+        "interval": {m: [one.low, one.high] for m, one in limits.items()},
+        "num_folds": {metric: len(arm.defined(metric)) for metric in metrics},
+        "undefined": {m: arm.why(m) for m in metrics if arm.why(m)}
+        | {m: one.reason for m, one in limits.items() if one.reason and arm.defined(m)},
+        "published": (experiment.get("published") or {}).get(arm.name, {}),
+        "difference": _differences(arm, arms, metrics),
+        "calibration_error": curve.expected_error() if curve else None,
+        "confusion": numbers.pooled_confusion(arm) if arm.label else None,
+        "cost": _cost([cell.cost for cell in arm.cells.values()]),
+    }
+    if biomarkers := numbers.by_biomarker(arm):
+        row["biomarkers"] = biomarkers
+    return row
+
+
+def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
+    cell = arm.cells[fold]
+    scores = arm.scores.get(fold)
+    return {
+        "fold": fold,
+        "metrics": dict(scores.values) if scores else {},
+        "undefined": dict(scores.undefined) if scores else {},
+        "num_patients": cell.num_patients,
+        "num_clips": len(cell.clips),
+        "cost": cell.cost,
+    }
+
+
+def _differences(
+    arm: ScoredArm, arms: dict[str, ScoredArm], metrics: list[str]
+) -> dict[str, dict[str, Any]]:
+    """By metric, against the baseline of the same label with the highest mean of it."""
+    rivals = [a for a in arms.values() if a.label == arm.label and a.baseline]
+    found: dict[str, dict[str, Any]] = {}
+    for metric in metrics:
+        rival = numbers.best(rivals, metric)
+        if rival is None or arm.baseline or arm.label is None:
+            continue
+        one: Difference = numbers.difference(arm, rival, metric)
+        found[metric] = {
+            "to": rival.name,
+            "value": one.value,
+            "interval": [one.interval.low, one.interval.high],
+            "folds": list(one.folds),
+            **({"reason": one.reason} if one.reason else {}),
+        }
+    return found
+
+
+def _cost(costs: list[dict[str, Any]]) -> dict[str, float]:
+    """Sums of seconds and epochs, the highest peak of memory; what no cell measured is absent."""
+    total: dict[str, float] = {}
+    for name, combine in (
+        ("wall_s", sum),
+        ("cpu_s", sum),
+        ("gpu_s", sum),
+        ("epochs", sum),
+        ("peak_mb", max),
+    ):
+        known = [cost[name] for cost in costs if cost.get(name) is not None]
+        if known:
+            total[name] = combine(known)
+    return total

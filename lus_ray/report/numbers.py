@@ -1,0 +1,208 @@
+"""From cells to the numbers of the report: metrics, intervals, differences.
+
+Letters: D draws, P patients.
+Every arm of a label is scored on the same draws of patients, so that a difference between two
+arms is paired: what makes a patient hard is hard for both.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from lus_ray.metrics import calibration, intervals, labels, multilabel, tally
+from lus_ray.metrics.intervals import Interval
+from lus_ray.metrics.labels import Scores
+from lus_ray.report.cells import Cell
+
+Draws = dict[str, Float[np.ndarray, "D"]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric of one arm minus that of another, over the folds that both have."""
+
+    value: float
+    interval: Interval
+    folds: tuple[int, ...]
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class ScoredArm:
+    """An arm with the scores of its finished cells and the draws of their patients."""
+
+    name: str
+    label: str | None
+    baseline: bool
+    planned: tuple[int, ...]
+    cells: dict[int, Cell]
+    scores: dict[int, Scores] = field(default_factory=dict)
+    draws: dict[int, Draws] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> list[int]:
+        """Folds that are not finished."""
+        return [fold for fold in self.planned if fold not in self.cells]
+
+    @property
+    def patients(self) -> set[str]:
+        """Test patients over all finished folds."""
+        return {patient for cell in self.cells.values() for patient in cell.patients}
+
+    def defined(self, metric: str) -> tuple[int, ...]:
+        """Finished folds in which the metric is defined."""
+        return tuple(
+            fold
+            for fold, scores in sorted(self.scores.items())
+            if np.isfinite(scores.values.get(metric, np.nan))
+        )
+
+    def values(self, metric: str, folds: Sequence[int] | None = None) -> list[float]:
+        """The metric by fold, over the folds in which it is defined or over those named."""
+        return [self.scores[f][metric] for f in (self.defined(metric) if folds is None else folds)]
+
+    def mean(self, metric: str) -> float:
+        """Mean over the finished folds in which the metric is defined; NaN where none is."""
+        return multilabel.mean(self.values(metric))
+
+    def std(self, metric: str) -> float:
+        """Population standard deviation (ddof 0) over the same folds; NaN for fewer than two."""
+        values = self.values(metric)
+        return float(np.std(values)) if len(values) > 1 else float("nan")
+
+    def interval(self, metric: str) -> Interval:
+        """95 % interval of the mean by resampling patients."""
+        folds = self.defined(metric)
+        if not folds:
+            return Interval(float("nan"), float("nan"), self.why(metric))
+        drawn = intervals.mean_over(self.draws, metric, folds)
+        return intervals.interval(drawn, num_patients=len(self.patients))
+
+    def why(self, metric: str) -> str:
+        """Why the metric is undefined in some fold; empty where it is defined in all."""
+        reasons = [f"fold {fold} is not finished" for fold in self.missing]
+        for fold, scores in sorted(self.scores.items()):
+            if metric in scores.undefined:
+                reasons.append(f"fold {fold}: {scores.undefined[metric]}")
+            elif metric not in scores.values:
+                reasons.append(f"fold {fold}: {metric} is no metric of {self.label}")
+        return "; ".join(reasons)
+
+
+def score_arms(
+    arms: Sequence[ScoredArm], *, num_draws: int, rng: np.random.Generator
+) -> dict[str, ScoredArm]:
+    """The arms of one label with their scores, all on the same draws of patients."""
+    patients = sorted({patient for arm in arms for patient in arm.patients})
+    weights = np.zeros((num_draws, 0))
+    if patients:
+        weights = intervals.draw_patients(len(patients), num_draws=num_draws, rng=rng)
+    return {arm.name: _score_arm(arm, patients, weights) for arm in arms}
+
+
+def difference(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
+    """`one` minus `other`, paired over patients, with its 95 % interval."""
+    nothing = Interval(float("nan"), float("nan"))
+    folds = tuple(f for f in one.defined(metric) if f in other.defined(metric))
+    if not folds:
+        silent = one if not one.defined(metric) else other
+        reason = f"{silent.name}: {silent.why(metric) or 'no fold in common'}"
+        return Difference(float("nan"), nothing, (), reason)
+    for fold in folds:
+        if one.cells[fold].clips != other.cells[fold].clips:
+            reason = f"{one.name} and {other.name} were tested on different clips in fold {fold}"
+            return Difference(float("nan"), nothing, (), reason)
+    drawn = [intervals.mean_over(arm.draws, metric, folds) for arm in (one, other)]
+    value = np.mean(one.values(metric, folds)) - np.mean(other.values(metric, folds))
+    num_patients = len({p for fold in folds for p in one.cells[fold].patients})
+    limits = intervals.interval(drawn[0] - drawn[1], num_patients=num_patients)
+    return Difference(float(value), limits, folds, limits.reason)
+
+
+def best(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
+    """The arm with the highest mean, the first of equals; None where no arm has one."""
+    having = [arm for arm in arms if arm.defined(metric)]
+    return max(having, key=lambda arm: arm.mean(metric), default=None)
+
+
+def by_biomarker(arm: ScoredArm) -> dict[str, dict[str, float]]:
+    """Metrics of each yes/no label averaged over folds, and how many clips judged it."""
+    table: dict[str, dict[str, float]] = {}
+    for fold, scores in sorted(arm.scores.items()):
+        if not isinstance(scores, multilabel.MultilabelScores) or not scores.by_label:
+            continue
+        truth = arm.cells[fold].target
+        for column, name in enumerate(scores.by_label):
+            row = table.setdefault(name, {"num_judged": 0, "num_seen": 0})
+            row["num_judged"] += int((truth[:, column] >= 0).sum())
+            row["num_seen"] += int((truth[:, column] == 1).sum())
+    for name, row in table.items():
+        found = [
+            s.by_label[name]
+            for s in arm.scores.values()
+            if isinstance(s, multilabel.MultilabelScores) and s.by_label
+        ]
+        for metric in multilabel.MEANS:
+            row[metric] = multilabel.mean([scores[metric] for scores in found])
+    return table
+
+
+def pooled_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
+    """Test clips by true and predicted class, summed over folds; None for yes/no labels."""
+    tables = [
+        labels.confusion(c.target, c.probability.argmax(axis=1), num_classes=c.probability.shape[1])
+        for c in arm.cells.values()
+        if len(c.clips) and not c.multilabel and not labels.unusable(c.probability)
+    ]
+    return np.sum(tables, axis=0) if tables else None
+
+
+def reliability(arm: ScoredArm) -> calibration.Reliability | None:
+    """Confidence against correctness, pooled over folds.
+
+    For classes the confidence of the predicted one; for yes/no labels the probability of yes over
+    all judged entries.
+    """
+    confidence, correct = [], []
+    for cell in arm.cells.values():
+        if labels.unusable(cell.probability):
+            continue
+        if cell.multilabel:
+            judged = cell.target >= 0
+            confidence.append(cell.probability[judged])
+            correct.append(cell.target[judged] == 1)
+        else:
+            confidence.append(cell.probability.max(axis=1))
+            correct.append(cell.probability.argmax(axis=1) == cell.target)
+    if not confidence:
+        return None
+    return calibration.reliability(np.concatenate(confidence), np.concatenate(correct))
+
+
+def _score_arm(
+    arm: ScoredArm, patients: Sequence[str], weights: Float[np.ndarray, "D P"]
+) -> ScoredArm:
+    tallies = {fold: _tally(cell) for fold, cell in arm.cells.items()}
+    usable = {fold: one for fold, one in tallies.items() if one is not None}
+    scores = {fold: _score(cell) for fold, cell in arm.cells.items()}
+    return replace(arm, scores=scores, draws=intervals.over_folds(usable, patients, weights))
+
+
+def _score(cell: Cell) -> Scores:
+    if not len(cell.clips):
+        names = multilabel.METRICS if cell.multilabel else labels.METRICS
+        reason = "no test clip is annotated"
+        return Scores(dict.fromkeys(names, float("nan")), dict.fromkeys(names, reason))
+    if cell.multilabel:
+        return multilabel.score(cell.target, cell.probability, cell.classes)
+    return labels.score(cell.target, cell.probability)
+
+
+def _tally(cell: Cell) -> tally.Tally | None:
+    if labels.unusable(cell.probability):
+        return None
+    if cell.multilabel:
+        return tally.judged_labels(cell.patients, cell.target, cell.probability, cell.classes)
+    return tally.classes(cell.patients, cell.target, cell.probability)
