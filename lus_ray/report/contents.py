@@ -33,7 +33,8 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
     """The contents of `report.json`, and the scored arms behind them."""
     experiment = run.experiment
     arms = _score_all(run, num_draws=num_draws)
-    metrics = list(experiment.get("metrics") or [])
+    metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
+    primary = metrics[0]
     contents = {
         key: experiment.get(key) for key in ("version", "experiment", "title", "size", "seed")
     }
@@ -49,6 +50,10 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
             {"arm": arm.name, "fold": fold} for arm in arms.values() for fold in arm.missing
         ],
         "arms": [_arm(arm, arms, experiment) for arm in arms.values()],
+        "highlights": {
+            label: numbers.highlights([a for a in arms.values() if a.label == label], primary)
+            for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label)
+        },
         "claims": [claim(entry, arms) for entry in experiment.get("claims") or []],
     }
     return plain(contents), arms
@@ -126,7 +131,12 @@ def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
         name = entry["name"]
         cells = {fold: run.cells[name, fold] for fold in run.folds if (name, fold) in run.cells}
         arms[name] = ScoredArm(
-            name, entry.get("label"), bool(entry.get("baseline")), tuple(run.folds), cells
+            name=name,
+            label=entry.get("label"),
+            baseline=bool(entry.get("baseline")),
+            family=(entry.get("start"), entry.get("reads"), bool(entry.get("crossfit"))),
+            planned=tuple(run.folds),
+            cells=cells,
         )
     for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label):
         rng = np.random.default_rng([int(run.experiment.get("seed") or 0), crc32(label.encode())])

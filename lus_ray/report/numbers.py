@@ -5,7 +5,7 @@ Every arm of a label is scored on the same draws of patients, so that a differen
 arms is paired: what makes a patient hard is hard for both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,11 +31,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class ScoredArm:
-    """An arm with the scores of its finished cells and the draws of their patients."""
+    """An arm with the scores of its finished cells and the draws of their patients.
+
+    Arms of one `family` differ only in the method that reads the same features.
+    """
 
     name: str
     label: str | None
     baseline: bool
+    family: tuple[Hashable, ...]
     planned: tuple[int, ...]
     cells: dict[int, Cell]
     scores: dict[int, Scores] = field(default_factory=dict)
@@ -125,6 +129,23 @@ def best(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
     """The arm with the highest mean, the first of equals; None where no arm has one."""
     having = [arm for arm in arms if arm.defined(metric)]
     return max(having, key=lambda arm: arm.mean(metric), default=None)
+
+
+def highlights(arms: Sequence[ScoredArm], metric: str, *, limit: int = 6) -> list[str]:
+    """Names of the arms worth a picture: the best baseline and the best of each family, in order.
+
+    Where that is more than `limit`, those with the highest mean.
+    """
+    rivals = [arm for arm in arms if arm.baseline]
+    families: dict[tuple[Hashable, ...], list[ScoredArm]] = {}
+    for arm in arms:
+        if not arm.baseline:
+            families.setdefault(arm.family, []).append(arm)
+    first = best(rivals, metric)
+    winners = [arm for arm in (best(f, metric) for f in families.values()) if arm is not None]
+    winners.sort(key=lambda arm: -arm.mean(metric))
+    chosen = {a.name for a in ([first] if first else []) + winners[: limit - bool(first)]}
+    return [arm.name for arm in arms if arm.name in chosen]
 
 
 def by_biomarker(arm: ScoredArm) -> dict[str, dict[str, float]]:

@@ -1,0 +1,174 @@
+"""Figures as SVG texts: numbers in, a picture out, no state and no files.
+
+Letters: K classes, M points of a curve, E epochs.
+Why one small panel a picture: panels flow side by side on a wide screen and stand below each
+other on a phone, at a size that can be read. Why no legend inside: several panels share the
+colours of `LINES`, so the page shows one key for all of them.
+The same numbers give the same bytes: nothing in the file tells when it was drawn.
+"""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lus_ray.metrics.calibration import Reliability
+
+LINES = (
+    ("#0072b2", ""),
+    ("#d55e00", "6 2"),
+    ("#009e73", "2 2"),
+    ("#cc79a7", "8 2 2 2"),
+    ("#56708a", "4 1"),
+    ("#b8860b", "1 1"),
+)
+"""Colour and dash pattern of each curve; told apart without colour too."""
+
+STYLE: dict[Any, Any] = {
+    "text.parse_math": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lus_ray",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.8,
+    "xtick.color": "#444444",
+    "ytick.color": "#444444",
+    "lines.linewidth": 1.6,
+}
+
+Curve = tuple[Float[np.ndarray, "M"], Float[np.ndarray, "M"]]
+
+
+def confusion(counts: Float[np.ndarray, "K K"], classes: Sequence[str], *, title: str) -> str:
+    """Confusion matrix: shade is the share of the true class (row), text the number of clips."""
+    num_classes = len(counts)
+    total = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    names = [shortened(name, 16) for name in classes]
+
+    def draw(axes: Axes) -> None:
+        axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
+        for row, column in np.ndindex(num_classes, num_classes):
+            colour = "white" if share[row, column] > 0.55 else "#222222"
+            axes.text(
+                column + 0.5, row + 0.5, f"{counts[row, column]:.0f}",
+                ha="center", va="center", color=colour, fontsize=8,
+            )  # fmt: skip
+        rotation = 90 if max(map(len, names)) > 3 else 0
+        axes.set_xticks(np.arange(num_classes) + 0.5, names, rotation=rotation)
+        axes.set_yticks(np.arange(num_classes) + 0.5, names)
+        axes.tick_params(length=0, labelsize=8)
+        axes.invert_yaxis()
+        axes.set_aspect("equal")
+        axes.set(xlabel="predicted", ylabel="true", title=shortened(title, 40))
+
+    return _panel(draw, width=3.6, height=3.4)
+
+
+def roc(curves: Sequence[Curve], *, title: str) -> str:
+    """ROC curves in the order of `LINES`; the diagonal is guessing."""
+
+    def draw(axes: Axes) -> None:
+        _diagonal(axes)
+        for number, (false, true) in enumerate(curves):
+            axes.plot(false, true, **_line(number))
+        axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
+
+    return _panel(draw, width=2.9, height=2.9)
+
+
+def reliability(curves: Sequence[Reliability | None], *, title: str) -> str:
+    """Share that was right against confidence, in the order of `LINES`; the diagonal is honest.
+
+    An arm without predictions keeps its colour and has no curve.
+    """
+
+    def draw(axes: Axes) -> None:
+        _diagonal(axes)
+        for number, curve in enumerate(curves):
+            if curve is not None:
+                axes.plot(curve.confidence, curve.correct, marker="o", ms=3, **_line(number))
+        axes.set(xlabel="confidence", ylabel="share that was right", title=title)
+
+    return _panel(draw, width=2.9, height=2.9)
+
+
+def training(
+    folds: Mapping[int, Mapping[str, Sequence[float]]], *, left: str, right: str, title: str
+) -> str:
+    """Two quantities by epoch, one line a fold: `left` solid and `right` dashed, own axes."""
+
+    def draw(axes: Axes) -> None:
+        twin = axes.twinx()
+        twin.spines["right"].set_visible(True)
+        for number, (_, columns) in enumerate(sorted(folds.items())):
+            colour = LINES[number % len(LINES)][0]
+            for ax, name, style in ((axes, left, "-"), (twin, right, "--")):
+                values = columns.get(name, ())
+                ax.plot(np.arange(1, len(values) + 1), values, style, color=colour, lw=1.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="epoch", title=shortened(title, 40))
+        axes.set_ylabel(f"{left.replace('_', ' ')} (solid)")
+        twin.set_ylabel(f"{right.replace('_', ' ')} (dashed)")
+
+    return _panel(draw, width=3.8, height=2.7)
+
+
+def bars(values: Mapping[str, float], *, label: str) -> str:
+    """Horizontal bars, the first on top, each with its value."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(values))
+        axes.barh(places, list(values.values()), color=LINES[0][0], height=0.65)
+        axes.set_yticks(places, [shortened(name, 34) for name in values])
+        for place, value in zip(places, values.values(), strict=True):
+            axes.annotate(
+                f"{value:.3g}", (value, place), xytext=(3, 0), textcoords="offset points",
+                va="center", fontsize=8,
+            )  # fmt: skip
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.margins(x=0.15)
+        axes.set(xlabel=label)
+
+    return _panel(draw, width=6.4, height=0.7 + 0.26 * len(values))
+
+
+def shortened(text: str, length: int) -> str:
+    """A text of at most so many characters, with an ellipsis where it was cut."""
+    return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
+
+
+def _panel(draw: Callable[[Axes], None], *, width: float, height: float) -> str:
+    """SVG of one panel of a size in inches."""
+    with rc_context(STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
+        written = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(written, format="svg", metadata=nothing)
+    text = written.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _diagonal(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", lw=1)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+
+
+def _line(number: int) -> dict[str, Any]:
+    colour, dashes = LINES[number % len(LINES)]
+    style = (0, tuple(float(d) for d in dashes.split())) if dashes else "-"
+    return {"color": colour, "linestyle": style}

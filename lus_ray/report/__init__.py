@@ -1,0 +1,50 @@
+"""The report: from a run directory to numbers, tables and a page.
+
+`report.write(out)` reads nothing but the run directory, so a report can be made again wherever
+the directory lies, while cells are still missing, and with the same numbers each time.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lus_ray.report import cells, contents, page, tables
+from lus_ray.store import write_text
+
+__all__ = ["Report", "write"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written: the contents of `report.json` and the folder it lies in."""
+
+    out: Path
+    contents: Mapping[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The page."""
+        return self.out / "report.html"
+
+    def text(self) -> str:
+        """The best arms, the baselines and the claims, for a terminal of 100 columns."""
+        return tables.text(self.contents, str(self.path))
+
+
+def write(out: Path | str, *, num_draws: int = contents.NUM_DRAWS) -> Report:
+    """Write report.json, report.md and report.html into a run directory.
+
+    Raises:
+        StoreError: the folder is no run directory, or a file in it is damaged.
+        FoldError: the folds are damaged, or a prediction tests patients that its fold does not.
+    """
+    out = Path(out)
+    run = cells.read(out)
+    found, arms = contents.compute(run, num_draws=num_draws)
+    text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False)
+    write_text(out / "report.json", text + "\n")
+    write_text(out / "report.md", tables.markdown(found))
+    write_text(out / "report.html", page.html(found, arms))
+    return Report(out, found)

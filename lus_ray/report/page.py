@@ -1,0 +1,157 @@
+"""The page: one HTML file with its style and pictures inside, for a screen or a phone."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lus_ray import figures
+from lus_ray.metrics import calibration, labels
+from lus_ray.report import numbers, tables
+from lus_ray.report.numbers import ScoredArm
+
+Contents = Mapping[str, Any]
+GRID = np.linspace(0, 1, 101)
+NUM_TRAINING = 6
+NUM_COSTS = 20
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image for the page and the sentence that stands in for it."""
+
+    source: str
+    alt: str
+
+
+def html(contents: Contents, arms: Mapping[str, ScoredArm]) -> str:
+    """The whole page; arm names and every other text are escaped."""
+    environment = Environment(
+        loader=PackageLoader("lus_ray.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("page.html.jinja")
+    sections = [_section(contents, arms, label) for label in tables.labels_of(contents)]
+    return template.render(
+        contents=contents,
+        sections=sections,
+        training=_training(arms),
+        cost=_costs(contents),
+        tables=tables,
+        trace=tables.trace(contents),
+    )
+
+
+def _section(contents: Contents, arms: Mapping[str, ScoredArm], label: str) -> dict[str, Any]:
+    chosen = [arms[name] for name in contents["highlights"][label]]
+    rows = tables.arms_of(contents, label)
+    return {
+        "label": label,
+        "title": tables.LABELS.get(label, label),
+        "metrics": tables.metrics_of(contents, label),
+        "arms": rows,
+        "undefined": [(a["name"], m, why) for a in rows for m, why in a["undefined"].items()],
+        "key": list(zip([arm.name for arm in chosen], figures.LINES, strict=False)),
+        "curves": [*_roc(chosen), *_reliability(chosen)],
+        "confusions": _confusions(chosen),
+        "biomarkers": [(a["name"], a["biomarkers"]) for a in rows if "biomarkers" in a],
+    }
+
+
+def _confusions(chosen: Sequence[ScoredArm]) -> list[Picture]:
+    found = []
+    for arm in chosen:
+        counts = numbers.pooled_confusion(arm)
+        if counts is not None:
+            names = next(iter(arm.cells.values())).classes or tuple(map(str, range(len(counts))))
+            alt = f"Confusion matrix of {arm.name}, {counts.sum():.0f} test clips over all folds"
+            found.append(_picture(figures.confusion(counts, names, title=arm.name), alt))
+    return found
+
+
+def _roc(chosen: Sequence[ScoredArm]) -> list[Picture]:
+    """One panel a class, each class against the rest; all yes/no labels pooled into one."""
+    cells = [cell for arm in chosen for cell in arm.cells.values() if len(cell.clips)]
+    if not cells:
+        return []
+    if cells[0].multilabel:
+        titles = ["all biomarkers pooled"]
+    else:
+        titles = [f"{name} against the rest" for name in cells[0].classes]
+    found = []
+    for number, title in enumerate(titles):
+        curves = [_mean_roc(arm, number) for arm in chosen]
+        if any(len(false) for false, _ in curves):
+            svg = figures.roc(curves, title=figures.shortened(title, 34))
+            found.append(_picture(svg, f"ROC curves, {title}"))
+    return found
+
+
+def _mean_roc(arm: ScoredArm, column: int) -> figures.Curve:
+    """True positive rate averaged over the folds that have both kinds; empty where none has."""
+    heights: list[Float[np.ndarray, M]] = []
+    for cell in arm.cells.values():
+        if labels.unusable(cell.probability):
+            continue
+        if cell.multilabel:
+            judged = cell.target >= 0
+            positive, value = cell.target[judged] == 1, cell.probability[judged]
+        else:
+            positive, value = cell.target == column, cell.probability[:, column]
+        if 0 < positive.sum() < len(positive):
+            heights.append(np.interp(GRID, *calibration.roc(positive, value)))
+    if not heights:
+        return np.zeros(0), np.zeros(0)
+    return np.append(0, GRID), np.append(0, np.mean(heights, axis=0))
+
+
+def _reliability(chosen: Sequence[ScoredArm]) -> list[Picture]:
+    curves = [numbers.reliability(arm) for arm in chosen]
+    if all(curve is None for curve in curves):
+        return []
+    svg = figures.reliability(curves, title="reliability")
+    return [_picture(svg, "Reliability: share that was right against confidence")]
+
+
+def _training(arms: Mapping[str, ScoredArm]) -> list[Picture]:
+    """Loss and validation score by epoch of the arms that were trained in epochs."""
+    found: list[Picture] = []
+    for arm in arms.values():
+        folds = {
+            fold: {
+                name: [float(row[name]) for row in cell.epochs if row.get(name) is not None]
+                for name in ("train_loss", "val_score")
+            }
+            for fold, cell in arm.cells.items()
+            if cell.epochs
+        }
+        if folds and len(found) < NUM_TRAINING:
+            svg = figures.training(folds, left="train_loss", right="val_score", title=arm.name)
+            found.append(_picture(svg, f"Training of {arm.name}: loss and validation score"))
+    return found
+
+
+def _costs(contents: Contents) -> Picture | None:
+    """CPU minutes of the most expensive arms."""
+    minutes = {
+        arm["name"]: arm["cost"]["cpu_s"] / 60
+        for arm in contents["arms"]
+        if arm["cost"].get("cpu_s")
+    }
+    top = sorted(minutes.items(), key=lambda entry: -entry[1])[:NUM_COSTS]
+    if not top:
+        return None
+    svg = figures.bars(dict(top), label="CPU minutes over all folds")
+    return _picture(svg, "CPU minutes by arm")
+
+
+def _picture(svg: str, alt: str) -> Picture:
+    packed = base64.b64encode(svg.encode()).decode()
+    return Picture(f"data:image/svg+xml;base64,{packed}", alt)
