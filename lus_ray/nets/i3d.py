@@ -28,6 +28,8 @@ class I3D(nn.Module):
     last normalisation of each block at 0, as in the reference: a new block adds nothing.
     """
 
+    head_name = "blocks.6.proj"
+
     def __init__(
         self,
         num_outputs: int,

@@ -73,6 +73,8 @@ class ResNet(nn.Module):
     doubles with each stage.
     """
 
+    head_name = "fc"
+
     def __init__(
         self,
         block: Callable[[int, int, int], nn.Module],

@@ -1,0 +1,120 @@
+"""Published weights: where each file is, its checksum, and the folder it is kept in.
+
+Why whole checksums: the names of torchvision's files carry the first eight digits of their
+SHA-256; the sixty-four here begin with them. PyTorchVideo publishes no checksum, and its file is
+only checked as it is read, by a reader that runs no code.
+"""
+
+import hashlib
+import http.client
+import os
+import tempfile
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from lus_ray.errors import InputError, LusError
+
+MAX_BYTES = 1 << 30
+TIMEOUT_S = 30.0
+CHUNK_BYTES = 1 << 20
+
+
+class FetchError(LusError):
+    """A file could not be fetched, or is not the one that was published."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """One file: its address, and its SHA-256 in hexadecimal digits where it is known."""
+
+    url: str
+    sha256: str | None
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return self.url.rpartition("/")[2]
+
+
+OFFICIAL = {
+    "resnet18-imagenet": Published(
+        "https://download.pytorch.org/models/resnet18-f37072fd.pth",
+        "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
+    ),
+    "resnet50-imagenet": Published(
+        "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+        "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+    ),
+    "i3d-r50-kinetics": Published(
+        "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/I3D_8x8_R50.pyth", None
+    ),
+}
+"""ImageNet weights of torchvision (IMAGENET1K_V1) for TSM and ResNet-50; Kinetics-400 for I3D."""
+
+
+def cache() -> Path:
+    """Where fetched files are kept: `$LUS_CACHE`, or `.cache/lus_ray` in the home folder."""
+    chosen = os.environ.get("LUS_CACHE")
+    return Path(chosen) if chosen else Path.home() / ".cache" / "lus_ray"
+
+
+def fetch(name: str) -> Path:
+    """The official file of this name, from the cache or from its publisher.
+
+    Raises:
+        InputError: there is no such name.
+        FetchError: there is no network, or the file is not the published one.
+    """
+    if name not in OFFICIAL:
+        raise InputError(f"no official weights {name!r}; there are {', '.join(OFFICIAL)}")
+    return download(OFFICIAL[name], cache())
+
+
+def download(published: Published, folder: Path) -> Path:
+    """The file in `folder`, checked; fetched first where it is not there.
+
+    It is written aside and renamed, so that a file under its own name is a whole one.
+
+    Raises:
+        FetchError: the address cannot be reached, the folder cannot be written to, or the
+            checksum is wrong; the message says where to put a file fetched by hand.
+    """
+    target = folder / published.file_name
+    try:
+        if target.exists():
+            with target.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            _check(digest, published, f"{target} is damaged; remove it")
+            return target
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as aside:
+            partial = Path(aside) / target.name
+            digest = _copy(published.url, partial)
+            _check(digest, published, f"{published.url} sent another file; try again")
+            partial.replace(target)
+    except (OSError, http.client.HTTPException) as error:
+        raise FetchError(
+            f"cannot fetch {published.url} ({getattr(error, 'reason', error)}); "
+            f"where no network exists, put the file at {target} by hand"
+        ) from None
+    return target
+
+
+def _copy(url: str, target: Path) -> str:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, target.open("wb") as file:
+        digest = hashlib.sha256()
+        while chunk := answer.read(CHUNK_BYTES):
+            digest.update(chunk)
+            if file.write(chunk) and file.tell() > MAX_BYTES:
+                raise FetchError(f"{url} sends more than {MAX_BYTES >> 20} MB; it is refused")
+        if answer.length:
+            raise FetchError(f"{url} broke off {answer.length} bytes before its end; try again")
+    return digest.hexdigest()
+
+
+def _check(digest: str, published: Published, trouble: str) -> None:
+    if published.sha256 is not None and digest != published.sha256:
+        raise FetchError(
+            f"{trouble} (SHA-256 {digest[:12]}..., expected {published.sha256[:12]}...)"
+        )
