@@ -1,0 +1,186 @@
+"""The probe of the phantom: where its beams run, its speckle, and the picture it makes of echoes.
+
+Everything is drawn in beam space, D depth samples by B beams, and converted to H x W pixels at
+the end, as a scanner does: there a shadow or a B-line is a column, in a fan as in a rectangle.
+
+Echoes are amplitudes; 1 saturates. A picture shows `DYNAMIC_RANGE_DB` below that as grey 255-0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Complex64, Float, Float32, Int, UInt8
+from scipy.ndimage import gaussian_filter1d
+
+DYNAMIC_RANGE_DB = 58.0
+
+SOFTNESS = 0.55
+"""Exponent on the envelope of fully developed speckle: 1 is one look, less is compounding."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The beams of one picture and the map from them to its pixels.
+
+    `depth_mm` (D,) along a beam from the skin; `angle` (B,) of each beam to the vertical, radians;
+    `face_mm` (B,) where each beam leaves the face, 0 in the middle.
+    `corners`, `weights` (4, P): the four samples around each of the P pixels in view.
+    """
+
+    depth_mm: Float32[np.ndarray, "D"]
+    angle: Float32[np.ndarray, "B"]
+    face_mm: Float32[np.ndarray, "B"]
+    inside: Bool[np.ndarray, "H W"]
+    corners: Int[np.ndarray, "4 P"]
+    weights: Float32[np.ndarray, "4 P"]
+    mm_per_pixel: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Depth samples and beams."""
+        return len(self.depth_mm), len(self.angle)
+
+    def lateral_mm(self, depth_mm: float) -> Float32[np.ndarray, "B"]:
+        """Where the beams are at a depth, along an arc parallel to the face."""
+        return self.face_mm + np.float32(depth_mm) * self.angle
+
+    def picture(self, echo: Float32[np.ndarray, "D B"], gain_db: float) -> UInt8[np.ndarray, "H W"]:
+        """Log-compressed grey 0-255, black outside the fan or rectangle."""
+        grey_per_db = 255 / DYNAMIC_RANGE_DB
+        level = np.log10(np.maximum(echo, np.float32(1e-6)))
+        level *= np.float32(20 * grey_per_db)
+        level += np.float32(255 + gain_db * grey_per_db)
+        values = np.zeros(self.corners.shape[1], np.float32)
+        for corner, weight in zip(self.corners, self.weights, strict=True):
+            values += level.ravel().take(corner) * weight
+        pixels = np.zeros(self.inside.shape, np.uint8)
+        pixels[self.inside] = np.clip(values, 0, 255)
+        return pixels
+
+    def labels(self, classes: UInt8[np.ndarray, "D B"]) -> UInt8[np.ndarray, "H W"]:
+        """Class ids of the nearest samples, 0 outside."""
+        nearest = self.corners[self.weights.argmax(axis=0), np.arange(self.corners.shape[1])]
+        pixels = np.zeros(self.inside.shape, np.uint8)
+        pixels[self.inside] = classes.ravel().take(nearest)
+        return pixels
+
+
+def convex(
+    size: int, *, height_mm: float, radius_mm: float, half_angle: float, cap_mm: float
+) -> Probe:
+    """A fan: beams leave a face of `radius_mm` under angles up to `half_angle` (radians).
+
+    The lowest point of the face lies `cap_mm` below the upper edge of the picture, the far arc
+    ends just above the lower edge, and the sides are cut where the fan is wider than the picture.
+    """
+    x, y = _pixels_mm(size, height_mm)
+    y = y + radius_mm - cap_mm
+    angle = np.linspace(-half_angle, half_angle, _num_beams(size))
+    return _probe(
+        depth=np.hypot(x, y) - radius_mm,
+        across=np.arctan2(x, y) / half_angle,
+        far_mm=0.985 * (height_mm - cap_mm),
+        angle=angle,
+        face_mm=radius_mm * angle,
+        mm_per_pixel=height_mm / size,
+    )
+
+
+def linear(size: int, *, height_mm: float, aperture_mm: float) -> Probe:
+    """A rectangle: parallel beams over `aperture_mm`, cut to the width of the picture."""
+    x, y = _pixels_mm(size, height_mm)
+    half = min(aperture_mm, height_mm) / 2
+    num_beams = _num_beams(size)
+    return _probe(
+        depth=y,
+        across=x / half,
+        far_mm=height_mm,
+        angle=np.zeros(num_beams),
+        face_mm=np.linspace(-half, half, num_beams),
+        mm_per_pixel=height_mm / size,
+    )
+
+
+class Speckle:
+    """Grain of the picture: fully developed speckle, softened as by compounding.
+
+    A share `steady` of its power stays with the tissue, the rest is new in every frame. Below the
+    pleura the steady part glides with the lung, above it stays: that is what shows lung sliding.
+    `grain` is the size of a speck in samples along and across the beams.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        *,
+        grain: tuple[float, float],
+        steady: float,
+        rng: np.random.Generator,
+    ) -> None:
+        num_depths, num_beams = shape
+        self.shape, self.grain, self.rng = shape, grain, rng
+        self.glide = num_beams // 8
+        self.steady, self.fresh = np.float32(np.sqrt(steady)), np.float32(np.sqrt(1 - steady))
+        self.tissue = self._field((num_depths, num_beams + 2 * self.glide))
+
+    def frame(self, lung: Bool[np.ndarray, "D B"], shift: int) -> Float32[np.ndarray, "D B"]:
+        """Factor around 1 for each echo; the lung is `shift` beams from its middle."""
+        num_beams = self.shape[1]
+        still = self.tissue[:, self.glide : self.glide + num_beams]
+        start = self.glide - int(np.clip(shift, -self.glide, self.glide))
+        moved = self.tissue[:, start : start + num_beams]
+        field = np.where(lung, moved, still) * self.steady + self._field(self.shape) * self.fresh
+        power = field.real**2 + field.imag**2
+        return (power + np.float32(0.02)) ** np.float32(SOFTNESS / 2)
+
+    def _field(self, shape: tuple[int, int]) -> Complex64[np.ndarray, "D B"]:
+        noise = self.rng.standard_normal((2, *shape), dtype=np.float32)
+        for axis, size in zip((1, 2), self.grain, strict=True):
+            noise = gaussian_filter1d(noise, size, axis=axis, mode="wrap", truncate=2.5)
+        noise *= np.float32(np.sqrt(0.5) / noise.std())
+        return noise[0] + 1j * noise[1]
+
+
+def _num_beams(size: int) -> int:
+    return max(48, round(0.8 * size))
+
+
+def _pixels_mm(
+    size: int, height_mm: float
+) -> tuple[Float[np.ndarray, "1 W"], Float[np.ndarray, "H 1"]]:
+    """Centres of the pixels: x from the middle, y from the upper edge."""
+    centres = (np.arange(size) + 0.5) * height_mm / size
+    return (centres - height_mm / 2)[None, :], centres[:, None]
+
+
+def _probe(
+    *,
+    depth: Float[np.ndarray, "#H #W"],
+    across: Float[np.ndarray, "#H #W"],
+    far_mm: float,
+    angle: Float[np.ndarray, "B"],
+    face_mm: Float[np.ndarray, "B"],
+    mm_per_pixel: float,
+) -> Probe:
+    """From the depth (mm) and the place across the beams (-1 to 1) of every pixel."""
+    num_beams = len(angle)
+    num_depths = max(48, round(far_mm / mm_per_pixel))
+    depth, across = np.broadcast_arrays(depth, across)
+    inside = (depth >= 0) & (depth < far_mm) & (np.abs(across) <= 1)
+    row = depth[inside] / far_mm * (num_depths - 1)
+    column = (across[inside] + 1) / 2 * (num_beams - 1)
+    top = np.minimum(row.astype(np.int64), num_depths - 2)
+    left = np.minimum(column.astype(np.int64), num_beams - 2)
+    down, right = row - top, column - left
+    first = top * num_beams + left
+    return Probe(
+        depth_mm=np.linspace(0, far_mm, num_depths, dtype=np.float32),
+        angle=angle.astype(np.float32),
+        face_mm=face_mm.astype(np.float32),
+        inside=inside,
+        corners=np.stack([first, first + 1, first + num_beams, first + num_beams + 1]),
+        weights=np.stack(
+            [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
+        ).astype(np.float32),
+        mm_per_pixel=mm_per_pixel,
+    )
