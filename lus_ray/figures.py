@@ -37,7 +37,6 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "lus_ray",
     "font.family": "sans-serif",
     "font.size": 9,
-    "axes.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#888888",
@@ -51,11 +50,18 @@ Curve = tuple[Float[np.ndarray, "M"], Float[np.ndarray, "M"]]
 
 
 def confusion(counts: Float[np.ndarray, "K K"], classes: Sequence[str], *, title: str) -> str:
-    """Confusion matrix: shade is the share of the true class (row), text the number of clips."""
+    """Confusion matrix: shade is the share of the true class (row), text the number of clips.
+
+    Columns are in the order of the rows; long names stand at the rows only, with their place.
+    """
     num_classes = len(counts)
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-    names = [shortened(name, 16) for name in classes]
+    short = max(map(len, classes), default=0) <= 8
+    rows = (
+        list(classes) if short else [f"{shortened(n, 22)}  {k}" for k, n in enumerate(classes, 1)]
+    )
+    columns = list(classes) if short else [str(k) for k in range(1, num_classes + 1)]
 
     def draw(axes: Axes) -> None:
         axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
@@ -65,15 +71,14 @@ def confusion(counts: Float[np.ndarray, "K K"], classes: Sequence[str], *, title
                 column + 0.5, row + 0.5, f"{counts[row, column]:.0f}",
                 ha="center", va="center", color=colour, fontsize=8,
             )  # fmt: skip
-        rotation = 90 if max(map(len, names)) > 3 else 0
-        axes.set_xticks(np.arange(num_classes) + 0.5, names, rotation=rotation)
-        axes.set_yticks(np.arange(num_classes) + 0.5, names)
+        axes.set_xticks(np.arange(num_classes) + 0.5, columns)
+        axes.set_yticks(np.arange(num_classes) + 0.5, rows)
         axes.tick_params(length=0, labelsize=8)
         axes.invert_yaxis()
-        axes.set_aspect("equal")
-        axes.set(xlabel="predicted", ylabel="true", title=shortened(title, 40))
+        axes.set_aspect("equal" if short else "auto")
+        axes.set(xlabel="predicted", ylabel="true")
 
-    return _panel(draw, width=3.6, height=3.4)
+    return _panel(draw, width=3.6, height=3.2, title=title)
 
 
 def roc(curves: Sequence[Curve], *, title: str) -> str:
@@ -83,25 +88,28 @@ def roc(curves: Sequence[Curve], *, title: str) -> str:
         _diagonal(axes)
         for number, (false, true) in enumerate(curves):
             axes.plot(false, true, **_line(number))
-        axes.set(xlabel="false positive rate", ylabel="true positive rate", title=title)
+        axes.set(xlabel="false positive rate", ylabel="true positive rate")
 
-    return _panel(draw, width=2.9, height=2.9)
+    return _panel(draw, width=2.9, height=2.9, title=title)
 
 
 def reliability(curves: Sequence[Reliability | None], *, title: str) -> str:
     """Share that was right against confidence, in the order of `LINES`; the diagonal is honest.
 
-    An arm without predictions keeps its colour and has no curve.
+    The area of a dot grows with the number of predictions behind it. An arm
+    without predictions keeps its colour and has no curve.
     """
 
     def draw(axes: Axes) -> None:
         _diagonal(axes)
         for number, curve in enumerate(curves):
             if curve is not None:
-                axes.plot(curve.confidence, curve.correct, marker="o", ms=3, **_line(number))
-        axes.set(xlabel="confidence", ylabel="share that was right", title=title)
+                axes.plot(curve.confidence, curve.correct, alpha=0.6, **_line(number))
+                area = 4 + 80 * curve.number / curve.number.sum()
+                axes.scatter(curve.confidence, curve.correct, area, LINES[number % len(LINES)][0])
+        axes.set(xlabel="confidence", ylabel="share that was right")
 
-    return _panel(draw, width=2.9, height=2.9)
+    return _panel(draw, width=2.9, height=2.9, title=title)
 
 
 def training(
@@ -118,11 +126,11 @@ def training(
                 values = columns.get(name, ())
                 ax.plot(np.arange(1, len(values) + 1), values, style, color=colour, lw=1.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="epoch", title=shortened(title, 40))
+        axes.set(xlabel="epoch")
         axes.set_ylabel(f"{left.replace('_', ' ')} (solid)")
         twin.set_ylabel(f"{right.replace('_', ' ')} (dashed)")
 
-    return _panel(draw, width=3.8, height=2.7)
+    return _panel(draw, width=3.6, height=2.7, title=title)
 
 
 def bars(values: Mapping[str, float], *, label: str) -> str:
@@ -150,12 +158,14 @@ def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
 
 
-def _panel(draw: Callable[[Axes], None], *, width: float, height: float) -> str:
+def _panel(draw: Callable[[Axes], None], *, width: float, height: float, title: str = "") -> str:
     """SVG of one panel of a size in inches."""
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
+        if title:
+            figure.suptitle(shortened(title, int(13 * width)), fontsize=9)
         written = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(written, format="svg", metadata=nothing)

@@ -89,7 +89,7 @@ def _roc(chosen: Sequence[ScoredArm]) -> list[Picture]:
     for number, title in enumerate(titles):
         curves = [_mean_roc(arm, number) for arm in chosen]
         if any(len(false) for false, _ in curves):
-            svg = figures.roc(curves, title=figures.shortened(title, 34))
+            svg = figures.roc(curves, title=title)
             found.append(_picture(svg, f"ROC curves, {title}"))
     return found
 

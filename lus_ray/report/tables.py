@@ -78,7 +78,8 @@ def text(contents: Contents, where: str) -> str:
                 name = shortened(mark + arm["name"], 35)
                 lines.append(f"{name:<36}{scores}{arm['num_patients']:>8}")
     if contents["missing"]:
-        lines += ["", f"Cells missing: {len(contents['missing'])}; run the command again."]
+        count = len(contents["missing"])
+        lines += ["", f"* not over all folds. Cells missing: {count}; run the command again."]
     if contents["claims"]:
         lines.append("")
     for claim in contents["claims"]:
@@ -106,12 +107,23 @@ def metrics_of(contents: Contents, label: str) -> list[str]:
 
 def ours(arm: Mapping[str, Any], metric: str) -> str:
     """Mean ± std in percent; says so where it is not over all folds."""
-    mean, num_folds = arm["mean"].get(metric), arm["num_folds"].get(metric, 0)
+    mean = arm["mean"].get(metric)
     if mean is None:
         return "missing" if not arm["folds"] else "undefined"
-    num_planned = len(arm["folds"]) + len(arm["missing"])
-    partial = f" ({num_folds} of {num_planned} folds)" if num_folds < num_planned else ""
-    return spread(mean, arm["std"][metric]) + partial
+    some = partial(arm, metric)
+    return spread(mean, arm["std"][metric]) + (f" ({some})" if some else "")
+
+
+def partial(arm: Mapping[str, Any], metric: str) -> str:
+    """`2 of 3 folds` where a mean is not over all planned folds, or nothing."""
+    num_folds, num_planned = arm["num_folds"][metric], len(arm["folds"]) + len(arm["missing"])
+    return f"{num_folds} of {num_planned} folds" if num_folds < num_planned else ""
+
+
+def title(metric: str) -> str:
+    """The metric as a column title."""
+    name = NAMES.get(metric, metric)
+    return name[0].upper() + name[1:]
 
 
 def spread(mean: float, std: float | None) -> str:
@@ -169,15 +181,19 @@ def trace(contents: Contents) -> dict[str, str]:
         "command": f"{contents['command']}",
         "seed": str(contents["seed"]),
         "clips": f"fingerprint {data.get('fingerprint')}",
-        "sources": ", ".join(data.get("sources") or {}) or ABSENT,
+        **{
+            f"source {name}": shortened(_flat(notes), 300) or ABSENT
+            for name, notes in (data.get("sources") or {}).items()
+        },
         "policy": str(data.get("policy") or ABSENT),
-        "folds": f"{_flat(folds)}; fingerprint {contents['folds']['fingerprint']}",
+        "folds": f"{_flat(folds) or 'protocol not named'}; "
+        f"fingerprint {contents['folds']['fingerprint']}",
         "resampling": f"{contents['num_draws']} draws of patients",
     }
 
 
 def _flat(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in facts.items()) or "protocol not named"
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
 
 
 def _markdown_table(contents: Contents, label: str) -> list[str]:
@@ -212,5 +228,5 @@ def _score_and_interval(arm: Mapping[str, Any], metric: str) -> str:
     mean = arm["mean"].get(metric)
     if mean is None:
         return ours(arm, metric)
-    some = "*" if arm["num_folds"][metric] < len(arm["folds"]) + len(arm["missing"]) else ""
+    some = "*" if partial(arm, metric) else ""
     return f"{spread(mean, arm['std'][metric])}{some} {limits(arm['interval'][metric])}"

@@ -1,0 +1,97 @@
+"""Metrics of one label: equal to scikit-learn, and undefined with a reason."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+
+from lus_ray.metrics import labels
+
+EXACT = 1e-12
+
+
+@st.composite
+def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    """Targets and probabilities of 2-7 classes, often with ties and absent classes."""
+    num_classes, num_clips = draw(st.integers(2, 7)), draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    present = rng.permutation(num_classes)[: draw(st.integers(1, num_classes))]
+    target = rng.choice(present, num_clips)
+    steps = draw(st.sampled_from([2, 5, 10**6]))
+    raw = rng.integers(0, steps, (num_clips, num_classes)) + 0.5
+    return target, raw / raw.sum(axis=1, keepdims=True)
+
+
+@given(predictions())
+@settings(deadline=None)
+def test_every_metric_equals_scikit_learn(example: tuple[np.ndarray, np.ndarray]) -> None:
+    target, probability = example
+    predicted = probability.argmax(axis=1)
+    found = labels.score(target, probability)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = {
+            "accuracy": oracle.accuracy_score(target, predicted),
+            "precision": oracle.precision_score(
+                target, predicted, average="weighted", zero_division=0
+            ),
+            "recall": oracle.recall_score(target, predicted, average="weighted"),
+            "f1": oracle.f1_score(target, predicted, average="weighted"),
+            "macro_f1": oracle.f1_score(target, predicted, average="macro"),
+        }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=EXACT)
+
+
+@given(predictions())
+@settings(deadline=None)
+def test_auc_equals_weighted_one_against_one_of_scikit_learn(
+    example: tuple[np.ndarray, np.ndarray],
+) -> None:
+    target, probability = example
+    num_classes = probability.shape[1]
+    found = labels.score(target, probability)
+    if len(set(target)) < 2:
+        assert np.isnan(found["auc"])
+        assert "ranking needs two classes" in found.undefined["auc"]
+    elif num_classes == 2:
+        assert found["auc"] == pytest.approx(
+            oracle.roc_auc_score(target, probability[:, 1]), abs=EXACT
+        )
+    else:
+        expected = oracle.roc_auc_score(
+            target, probability, multi_class="ovo", average="weighted", labels=range(num_classes)
+        )
+        assert found["auc"] == pytest.approx(expected, abs=EXACT)
+
+
+def test_two_of_four_right_is_one_half() -> None:
+    probability = np.eye(2)[[0, 1, 0, 1]]
+    assert labels.score(np.array([0, 0, 1, 1]), probability)["accuracy"] == 0.5
+
+
+def test_equal_probabilities_rank_at_one_half() -> None:
+    assert labels.score(np.array([0, 1, 2]), np.full((3, 3), 1 / 3))["auc"] == 0.5
+
+
+def test_confusion_has_true_classes_as_rows() -> None:
+    counts = labels.confusion(np.array([0, 0, 1]), np.array([1, 1, 1]), num_classes=2)
+    assert counts.tolist() == [[0, 2], [0, 1]]
+
+
+def test_a_probability_that_is_no_number_leaves_every_metric_undefined() -> None:
+    found = labels.score(np.array([0, 1]), np.array([[np.nan, 1.0], [0.0, 1.0]]))
+    assert all(np.isnan(value) for value in found.values.values())
+    assert found.undefined["accuracy"] == "1 of 2 clips have a probability that is not a number"
+
+
+def test_no_clips_leave_every_metric_undefined() -> None:
+    found = labels.score(np.zeros(0, int), np.zeros((0, 4)))
+    assert set(found.undefined) == set(labels.METRICS)
+
+
+def test_a_target_outside_the_classes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"0\.\.4 for 4 classes"):
+        labels.score(np.array([0, 4]), np.full((2, 4), 0.25))

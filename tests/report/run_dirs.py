@@ -1,0 +1,166 @@
+"""Writes small run directories as a finished or unfinished experiment leaves them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lus_ray import folds
+from lus_ray.clip import BIOMARKERS, SCHEMA
+from lus_ray.folds import Fold
+from lus_ray.store import LIGHT
+
+SEVERITY = ("0", "1", "2", "3")
+SCHEMA_OF_PREDICTIONS = [SCHEMA.field(name) for name in LIGHT]
+
+
+class OneSplit:
+    """A protocol that only describes itself: the folds of a test are given."""
+
+    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+        return FOLDS
+
+    def describe(self) -> dict[str, Any]:
+        return {"protocol": "fixed test", "parts": 4, "cv": 3}
+
+
+PATIENTS = [f"phantom/p{number:02d}" for number in range(24)]
+TEST = tuple(PATIENTS[:12])
+PARTS = [tuple(PATIENTS[12 + k :: 3]) for k in range(3)]
+FOLDS = tuple(Fold(k, PARTS[(k + 1) % 3] + PARTS[(k + 2) % 3], PARTS[k], TEST) for k in range(3))
+
+
+def arm(name: str, label: str | None = "severity", **settings: Any) -> dict[str, Any]:
+    """An entry of `arms` in experiment.json."""
+    return {
+        "name": name,
+        "label": label,
+        "baseline": False,
+        "start": None,
+        "reads": None,
+        "crossfit": 0,
+        "recipe": None,
+        "task": {},
+        **settings,
+    }
+
+
+def write_run(out: Path, arms: Sequence[dict[str, Any]], **facts: Any) -> Path:
+    """experiment.json and folds.json of three folds with one test part of twelve patients."""
+    out.mkdir(parents=True, exist_ok=True)
+    experiment = {
+        "version": "0.1.0",
+        "experiment": "biomarkers",
+        "title": "Biomarkers",
+        "size": "smoke",
+        "seed": 0,
+        "data": {
+            "clips": 48,
+            "patients": 24,
+            "fingerprint": "f" * 64,
+            "sources": {"phantom": {"seed": 0}},
+        },
+        "folds": {"protocol": "fixed test"},
+        "metrics": ["auc", "accuracy"],
+        "arms": list(arms),
+        "published": {},
+        "claims": [],
+        **facts,
+    }
+    (out / "experiment.json").write_text(json.dumps(experiment))
+    folds.write(FOLDS, out / "folds.json", protocol=OneSplit(), seed=0)
+    return out
+
+
+def write_cell(
+    out: Path,
+    entry: dict[str, Any],
+    fold: int,
+    *,
+    skill: float = 0.5,
+    seed: int = 0,
+    classes: Sequence[str] = SEVERITY,
+    target: Sequence[Any] | None = None,
+    num_clips: int = 4,
+    metadata: dict[str, Any] | None = None,
+    patients: Sequence[str] = TEST,
+) -> Path:
+    """One prediction file with its cost and epochs; `skill` 0 is guessing, 1 is nearly sure."""
+    multilabel = entry["label"] == "biomarkers"
+    classes = BIOMARKERS if multilabel else classes
+    truth = np.random.default_rng(7)
+    names = [(p, f"{p}-{k}") for p in patients for k in range(num_clips)]
+    rng = np.random.default_rng([seed, fold])
+    if multilabel:
+        labels = truth.integers(-1, 2, (len(names), len(classes)))
+        noise = rng.random(labels.shape)
+        probability = np.clip((1 - skill) * noise + skill * (labels == 1), 0.01, 0.99)
+    else:
+        labels = truth.integers(0, len(classes), len(names))
+        noise = rng.dirichlet(np.ones(len(classes)), len(names))
+        probability = (1 - skill) * noise + skill * np.eye(len(classes))[labels]
+    given = labels.tolist() if target is None else list(target)
+    slug = "".join(c if c.isalnum() else "-" for c in entry["name"])
+    folder = out / "predictions" / slug
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {
+            **dict.fromkeys(LIGHT),
+            "clip": clip,
+            "patient": patient,
+            "group": patient,
+            "source": "phantom",
+            "height": 8,
+            "width": 8,
+            "sha256": "0",
+            "fold": fold,
+            "split": "test",
+            "target": None if entry["label"] is None else given[i],
+            "probability": probability[i].tolist(),
+            "outputs": [probability[i].tolist()],
+            "features": [[0.0]],
+        }
+        for i, (patient, clip) in enumerate(names)
+    ]
+    rows.append({**rows[0], "clip": "phantom/trained", "split": "train", "patient": PATIENTS[-1]})
+    kind = pa.list_(pa.int8()) if multilabel else pa.int32()
+    about = {
+        "arm": entry["name"],
+        "fold": fold,
+        "label": entry["label"],
+        "classes": list(classes),
+        "multilabel": multilabel,
+        "fingerprint": "f" * 64,
+        **(metadata or {}),
+    }
+    schema = pa.schema(
+        [
+            *SCHEMA_OF_PREDICTIONS,
+            pa.field("fold", pa.int32()),
+            pa.field("split", pa.string()),
+            pa.field("target", kind),
+            pa.field("probability", pa.list_(pa.float32())),
+            pa.field("outputs", pa.list_(pa.list_(pa.float32()))),
+            pa.field("features", pa.list_(pa.list_(pa.float32()))),
+        ],
+        metadata={b"lus_ray.prediction": json.dumps(about).encode()},
+    )
+    path = folder / f"fold{fold}.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    cell = out / "cells" / slug / f"fold{fold}"
+    cell.mkdir(parents=True, exist_ok=True)
+    cost = {"wall_s": 60.0, "cpu_s": 100.0, "gpu_s": 0.0, "peak_mb": 500.0, "epochs": 3}
+    (cell / "cost.json").write_text(json.dumps(cost))
+    if entry["recipe"]:
+        (cell / "metrics.jsonl").write_text(
+            "".join(
+                json.dumps({"epoch": e, "train_loss": 1 / (e + 1), "val_score": 0.4 + 0.1 * e})
+                + "\n"
+                for e in range(3)
+            )
+        )
+    return path
