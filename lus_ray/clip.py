@@ -12,7 +12,7 @@ where a vector has entries that were judged beside entries that were not.
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -235,7 +235,7 @@ def _check_integers(
     value = row[column]
     if value is None:
         return
-    values: Sequence[Any] = value if isinstance(value, list | tuple | np.ndarray) else [value]
+    values = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
     if length is not None and len(values) != length:
         refuse(column, f"it must have {length} entries")
     for entry in values:

@@ -5,6 +5,7 @@ its predictions as input, always of the same fold, so that no stage sees a test 
 Nothing runs on import.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +26,7 @@ class Recipe:
     `plateau` is the factor of ReduceLROnPlateau on the validation score, with `patience` epochs.
     `oversample` names the column whose classes are drawn equally often, or None.
     `select` keeps the best epoch by validation score, or the last one.
+    `val_samples` above 0 validates on so many samples a clip, to save time between epochs.
     `workers` above 1 trains with that many Ray Train workers, each on a share of the batch.
     `gpus` is the share of a GPU per worker; fractions let several folds use one.
     """
@@ -40,6 +42,7 @@ class Recipe:
     oversample: str | None = None
     augment: Augment | None = None
     select: Literal["best", "last"] = "best"
+    val_samples: int = 0
     workers: int = 1
     gpus: float = 0.0
 
@@ -73,9 +76,10 @@ class Arm:
     `task` builds the task (a `functools.partial` of a class in `lus_ray.tasks`).
     `label` is what it predicts: "severity", "sf_ratio", "disease", "biomarkers", or None for an
     arm that only makes features.
-    `start` names an earlier arm whose weights it begins with; `reads` one whose outputs are its
-    input. `crossfit` > 0 trains that many inner models, each without a part of the training
-    groups, so that the predictions of training clips come from a model that did not see them.
+    `start` names an earlier arm whose weights it begins with, `weights` a file of published ones;
+    `reads` names one whose outputs are its input. `crossfit` > 0 trains that many inner models,
+    each without a part of the training groups, so that the predictions of training clips come
+    from a model that did not see them.
     `baseline` marks the plain methods that every other arm is held against.
     """
 
@@ -85,6 +89,7 @@ class Arm:
     label: str | None = None
     rows: Rows = Rows()
     start: str | None = None
+    weights: str | None = None
     reads: str | None = None
     crossfit: int = 0
     search: Search | None = None
@@ -105,8 +110,8 @@ class Claim:
 class Size:
     """How an experiment shrinks: recipe fields, task arguments, arms left out, phantom data.
 
-    `recipe` replaces fields of every recipe; `task` replaces keyword arguments of every task that
-    has a recipe; `phantom` are the options of the clips that are made when no data is given.
+    `recipe` replaces fields of every recipe; `task` replaces the arguments of every task that takes
+    them; `phantom` are the options of the clips that are made when no data is given.
     """
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -136,7 +141,9 @@ class Experiment:
                 raise ArmError(f"{self.name}: arm {arm.name!r} comes twice; rename one")
             missing = sorted({n for n in (arm.start, arm.reads) if n is not None} - seen)
             if missing:
-                raise ArmError(f"{self.name}: arm {arm.name!r} needs {missing}; list them before it")
+                raise ArmError(
+                    f"{self.name}: arm {arm.name!r} needs {missing}; list them before it"
+                )
             seen.add(arm.name)
         for name in {*self.published, *(n for c in self.claims for n in (c.better, c.than))} - seen:
             raise ArmError(f"{self.name}: {name!r} is published or claimed but is no arm")
@@ -159,7 +166,7 @@ class Experiment:
         return self.having(arms)
 
     def having(self, arms: tuple[Arm, ...]) -> "Experiment":
-        """The same experiment with other arms; what is published or claimed of others is left out."""
+        """The same experiment with these arms; what is published of others is left out."""
         names = {arm.name for arm in arms}
         return replace(
             self,
@@ -180,8 +187,15 @@ class Experiment:
 
 
 def _shrink(arm: Arm, size: Size) -> Arm:
-    if arm.recipe is None:
-        return arm
-    assert isinstance(arm.task, partial)
-    task = partial(arm.task.func, *arm.task.args, **{**arm.task.keywords, **size.task})
-    return replace(arm, task=task, recipe=replace(arm.recipe, **size.recipe))
+    task = with_arguments(arm.task, size.task)
+    recipe = arm.recipe and replace(arm.recipe, **size.recipe)
+    return replace(arm, task=task, recipe=recipe)
+
+
+def with_arguments(task: Callable[[], Any], arguments: Mapping[str, Any]) -> Callable[[], Any]:
+    """The same task with those of the arguments that it takes."""
+    if not isinstance(task, partial):
+        task = partial(task)
+    taken = inspect.signature(task.func).parameters
+    fitting = {name: value for name, value in arguments.items() if name in taken}
+    return partial(task.func, *task.args, **{**task.keywords, **fitting})

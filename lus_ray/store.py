@@ -8,7 +8,6 @@ Why row groups are bounded by bytes: a training epoch reads clips in random orde
 group is the least that Parquet reads.
 """
 
-import contextlib
 import hashlib
 import json
 import os
@@ -66,11 +65,15 @@ class Writer:
         if row["clip"] in self.clips:
             raise StoreError(f"{self.store}: clip {row['clip']!r} comes twice; names are unique")
         if row["patient"] in self.patients and next(reversed(self.patients)) != row["patient"]:
-            raise StoreError(f"{self.store}: patient {row['patient']!r} comes back; sort by patient")
+            raise StoreError(
+                f"{self.store}: patient {row['patient']!r} comes back; sort by patient"
+            )
         self.clips.add(row["clip"])
         self.patients[row["patient"]] = None
         num_bytes = sum(map(len, row["frames"])) + sum(map(len, row["masks"] or ()))
-        if self.rows and (self.row_bytes + num_bytes > GROUP_BYTES or len(self.rows) >= GROUP_CLIPS):
+        if self.rows and (
+            self.row_bytes + num_bytes > GROUP_BYTES or len(self.rows) >= GROUP_CLIPS
+        ):
             self._flush()
         self.rows.append(row)
         self.row_bytes += num_bytes
@@ -160,7 +163,9 @@ def index(store: Path | str) -> pa.Table:
     """
     paths = shards(store)
     if not paths:
-        raise StoreError(f"{store}: no clips here; make a store with 'lus ingest SOURCE ROOT STORE'")
+        raise StoreError(
+            f"{store}: no clips here; make a store with 'lus ingest SOURCE ROOT STORE'"
+        )
     parts = []
     for path in paths:
         file = open_file(path)
@@ -169,8 +174,26 @@ def index(store: Path | str) -> pa.Table:
                 part = file.read_row_group(number, columns=list(LIGHT))
                 parts.append(_located(part, path.name, number))
         except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{path}: damaged ({str(error).splitlines()[0]}); ingest again") from error
+            raise StoreError(
+                f"{path}: damaged ({str(error).splitlines()[0]}); ingest again"
+            ) from error
     return pa.concat_tables(parts).sort_by("clip").combine_chunks()
+
+
+def num_frames(store: Path | str) -> int:
+    """Frames of all clips, from the file footers alone."""
+    total = 0
+    for path in shards(store):
+        footer = open_file(path).metadata
+        place = next(
+            i
+            for i in range(footer.num_columns)
+            if footer.schema.column(i).path.startswith("frames.")
+        )
+        total += sum(
+            footer.row_group(g).column(place).num_values for g in range(footer.num_row_groups)
+        )
+    return total
 
 
 def read(
@@ -186,8 +209,11 @@ def read(
     table = index(store)
     names = table["clip"].to_pylist()
     where = dict(
-        zip(names, zip(*(table[c].to_pylist() for c in ("shard", "row_group", "row")), strict=True),
-            strict=True)
+        zip(
+            names,
+            zip(*(table[c].to_pylist() for c in ("shard", "row_group", "row")), strict=True),
+            strict=True,
+        )
     )
     yield from read_located(store, [(c, *_find(where, c, store)) for c in clips or names], columns)
 
@@ -236,16 +262,11 @@ def replace_groups(store: Path | str, groups: dict[str, str]) -> int:
         if all(groups.get(row["clip"], row["group"]) == row["group"] for row in light):
             continue
         staging = path.with_suffix(".writing")
-        with contextlib.ExitStack() as stack:
-            stack.callback(lambda p=staging: p.unlink(missing_ok=True))
-            with open_shard(staging) as writer:
-                for number in range(file.num_row_groups):
-                    table = file.read_row_group(number)
-                    new = [groups.get(r["clip"], r["group"])
-                           for r in table.select(["clip", "group"]).to_pylist()]
-                    place = table.schema.get_field_index("group")
-                    writer.write_table(table.set_column(place, SCHEMA.field("group"), pa.array(new)))
+        try:
+            _copy_with_groups(file, staging, groups)
             os.replace(staging, path)
+        finally:
+            staging.unlink(missing_ok=True)
         changed += 1
     return changed
 
@@ -253,7 +274,8 @@ def replace_groups(store: Path | str, groups: dict[str, str]) -> int:
 def note(store: Path | str, source: str, facts: dict[str, Any]) -> None:
     """Keep in `store.json` how a source was read: options, policies, counts."""
     path = Path(store) / "store.json"
-    known = json.loads(path.read_text()) if path.exists() else {"schema": 1, "sources": {}}
+    empty: dict[str, Any] = {"schema": 1, "sources": {}}
+    known = json.loads(path.read_text()) if path.exists() else empty
     known["sources"][source] = facts
     write_text(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
 
@@ -274,6 +296,16 @@ def write_text(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
+
+
+def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: dict[str, str]) -> None:
+    place = SCHEMA.get_field_index("group")
+    with open_shard(target) as writer:
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number, columns=SCHEMA.names)
+            light = table.select(["clip", "group"]).to_pylist()
+            new = [groups.get(row["clip"], row["group"]) for row in light]
+            writer.write_table(table.set_column(place, SCHEMA.field("group"), pa.array(new)))
 
 
 def _located(part: pa.Table, shard: str, row_group: int) -> pa.Table:

@@ -48,7 +48,13 @@ class View:
         """One training sample with a random start in the first interval."""
         return resized[self.indices(len(resized), rng.random())]
 
-    def samples(self, resized: UInt8[np.ndarray, "N h w"]) -> UInt8[np.ndarray, "S T h w"]:
-        """All evaluation samples, with starts at (k + 0.5) / S of the first interval."""
-        starts = (np.arange(self.num_samples) + 0.5) / self.num_samples
+    def samples(
+        self, resized: UInt8[np.ndarray, "N h w"], num_samples: int = 0
+    ) -> UInt8[np.ndarray, "S T h w"]:
+        """Evaluation samples, with starts at (k + 0.5) / S of the first interval.
+
+        `num_samples` above 0 stands in for the view's own number.
+        """
+        num_samples = num_samples or self.num_samples
+        starts = (np.arange(num_samples) + 0.5) / num_samples
         return np.stack([resized[self.indices(len(resized), start)] for start in starts])

@@ -1,1 +1,7 @@
-"""One learning problem per file."""
+"""One learning problem per file; a checkpoint names one of these and nothing else."""
+
+from lus_ray.tasks.expert import Expert
+from lus_ray.tasks.intensity import Intensity
+from lus_ray.tasks.network import Biomarkers, ClipLabel
+
+__all__ = ["Biomarkers", "ClipLabel", "Expert", "Intensity"]

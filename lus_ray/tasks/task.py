@@ -44,7 +44,7 @@ class Task(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define predict")
 
     def target(self, row: Mapping[str, Any]) -> Any:
-        """The target of a clip row: a class index, a list of 0 / 1 / -1, or None if not annotated."""
+        """The target of a clip row: a class index, a list of 0 / 1 / -1, or None."""
         raise TypeError(f"{type(self).__name__} does not define target")
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -1,0 +1,183 @@
+"""A checkpoint: a folder with a task in JSON and its weights, read back without running code.
+
+    task.json             the task's class, its arguments as JSON values, the seed
+    weights.safetensors   tensors of a network
+    expert.skops          a scikit-learn estimator
+
+Why so narrow: a name in `task.json` is looked up among the tasks and networks of this package and
+nowhere else, and an estimator may hold the types listed here and no others.
+"""
+
+import inspect
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import skops.io
+from safetensors.torch import save_file
+
+import lus_ray
+from lus_ray import nets, tasks
+from lus_ray.errors import CheckpointError
+from lus_ray.nets import weights
+from lus_ray.tasks.expert import Expert
+from lus_ray.views import View
+
+TRUSTED = (
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.tree._tree.Tree",
+)
+"""The types of scikit-learn that our experts need beyond what skops trusts by itself."""
+
+Description = dict[str, Any]
+
+
+def describe(factory: Callable[[], Any]) -> Description:
+    """A `functools.partial` of a task or network as JSON values, every argument bound.
+
+    Raises:
+        CheckpointError: an argument has no JSON form here.
+    """
+    function = factory.func if isinstance(factory, partial) else factory
+    given = factory.keywords if isinstance(factory, partial) else {}
+    parameters = inspect.signature(function).parameters
+    defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    arguments = {name: _plain(name, value) for name, value in {**defaults, **given}.items()}
+    return {"name": function.__name__, "arguments": arguments}
+
+
+def build(description: Mapping[str, Any]) -> Any:
+    """The task that `describe` described, with fresh weights.
+
+    Raises:
+        CheckpointError: it names no task of this package, or arguments that do not fit.
+    """
+    return _make(description, tasks, "task")()
+
+
+def save(folder: Path, task: Any, description: Mapping[str, Any], *, seed: int) -> None:
+    """Write a checkpoint folder: aside first, then renamed over an earlier one."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    if isinstance(task, Expert):
+        skops.io.dump(task.model, aside / "expert.skops")
+    elif state := task.state_dict():
+        save_file(
+            {name: value.contiguous() for name, value in state.items()},
+            aside / "weights.safetensors",
+        )
+    about = {"lus_ray": lus_ray.__version__, "seed": seed, "task": description}
+    (aside / "task.json").write_text(json.dumps(about, indent=1) + "\n")
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+
+
+def load(folder: Path | str) -> Any:
+    """The task of a checkpoint folder, ready to predict.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or holds what is not trusted.
+    """
+    folder = Path(folder)
+    task = build(read_description(folder))
+    if isinstance(task, Expert):
+        task.model = _load_estimator(folder / "expert.skops")
+    elif task.state_dict():
+        state = load_weights(folder)
+        try:
+            task.load_state_dict(state)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{folder}: the weights do not fit the task: {reason}") from error
+    return task if isinstance(task, Expert) else task.eval()
+
+
+def read_description(folder: Path) -> Description:
+    """The task part of `task.json`."""
+    try:
+        about = json.loads((folder / "task.json").read_text())
+        return dict(about["task"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder}: no readable task.json ({error}); train the cell again"
+        ) from error
+
+
+def load_weights(folder: Path) -> dict[str, Any]:
+    """The tensors of a checkpoint folder by name."""
+    return weights.read(folder / "weights.safetensors")
+
+
+def start_from(task: Any, folder: Path) -> list[str]:
+    """Give the network of a task the weights of a checkpoint, but for its last layer.
+
+    Raises:
+        CheckpointError: these are two different networks; nothing was changed.
+    """
+    state = load_weights(folder)
+    of_net = {n.removeprefix("net."): v for n, v in state.items() if n.startswith("net.")}
+    return weights.load(task.net, of_net, what=str(folder))
+
+
+def _load_estimator(path: Path) -> Any:
+    try:
+        unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
+        if unknown:
+            raise CheckpointError(
+                f"{path}: holds {unknown[0]}, which is not trusted; do not use it"
+            )
+        return skops.io.load(path, trusted=list(TRUSTED))
+    except CheckpointError:
+        raise
+    except Exception as error:  # skops raises many kinds on damaged files
+        raise CheckpointError(f"{path}: not readable ({error}); train the cell again") from error
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, View):
+        return {"view": asdict(value)}
+    if isinstance(value, partial) or (inspect.isclass(value) and value.__name__ in nets.__all__):
+        return {"net": describe(value)}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    if isinstance(value, tuple | list):
+        return [_plain(name, entry) for entry in value]
+    raise CheckpointError(f"argument {name!r} is {value!r}; use plain values, a View or a network")
+
+
+def _make(description: Mapping[str, Any], room: Any, kind: str) -> Callable[..., Any]:
+    try:
+        name, arguments = description["name"], dict(description["arguments"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"a {kind} needs a name and arguments, not {description!r}"
+        ) from error
+    if name not in room.__all__:
+        raise CheckpointError(f"no {kind} {name!r} in this version; it has {sorted(room.__all__)}")
+    made = {key: _value(value) for key, value in arguments.items()}
+    target = getattr(room, name)
+    unknown = set(made) - set(inspect.signature(target).parameters)
+    if unknown:
+        raise CheckpointError(f"{kind} {name!r} takes no argument {sorted(unknown)[0]!r}")
+    return partial(target, **made)
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, dict) and set(value) == {"view"}:
+        try:
+            return View(**value["view"])
+        except TypeError as error:
+            raise CheckpointError(f"not a view: {value['view']!r}") from error
+    if isinstance(value, dict) and set(value) == {"net"}:
+        return _make(value["net"], nets, "network")
+    if isinstance(value, list):
+        return tuple(_value(entry) for entry in value)
+    return value

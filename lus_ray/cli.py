@@ -1,0 +1,251 @@
+"""The `lus` command: it chooses what is run; what is run stands in the experiment files.
+
+Exit codes: 0 done, 1 something failed, 2 bad input, 130 interrupted.
+Why imports are inside the commands: `lus --help` answers at once, without torch or Ray.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lus_ray import __version__
+from lus_ray.errors import InputError, LusError
+
+SIZES = ("smoke", "laptop", "full")
+FOLDER = click.Path(path_type=Path)
+
+
+class Lus(click.Group):
+    """A group whose commands end with one line and an exit code when something is wrong."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; errors of ours become one line on the error stream."""
+        try:
+            return super().invoke(ctx)
+        except LusError as error:
+            click.echo(f"lus: {' '.join(str(error).split())}", err=True)
+            ctx.exit(error.exit_code)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"lus: {where}{error.strerror or error}", err=True)
+            ctx.exit(1)
+        except KeyboardInterrupt:
+            click.echo("lus: interrupted; run the same command again to go on", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=Lus, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lus")
+def main() -> None:
+    """Lung-ultrasound experiments on Ray: from clips to the published table.
+
+    For research use only; not a medical device.
+    """
+
+
+@main.command()
+@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
+def demo(out: Path, as_json: bool) -> None:
+    """Make phantom clips, run the biomarkers study in its smoke size, print its table."""
+    began = time.monotonic()
+    _run("biomarkers", None, out, "smoke", {}, as_json=as_json)
+    click.echo(f"demo took {time.monotonic() - began:.0f} s", err=True)
+
+
+@main.command()
+@click.argument("source")
+@click.argument("root", type=FOLDER)
+@click.argument("store", type=FOLDER, required=False)
+@click.option("--max-side", default=512, show_default=True, help="Longest stored side in pixels.")
+@click.option("--workers", type=int, help="Files decoded at a time (default: one per CPU).")
+@click.option(
+    "--missing-patient", type=click.Choice(["refuse", "own"]), default="refuse", show_default=True,
+    help="Clips without a patient: leave them out, or make each its own patient.",
+)  # fmt: skip
+@click.option("--labels", type=FOLDER, help="folder: the CSV of labels (default ROOT/labels.csv).")
+@click.option("--patients", type=int, help="phantom: how many patients.")
+@click.option("--clips", type=int, help="phantom: clips per patient.")
+@click.option("--frames", type=int, help="phantom: frames per clip.")
+@click.option("--size", type=int, help="phantom: height and width in pixels.")
+@click.option("--seed", type=int, help="phantom: the same seed gives the same clips.")
+@click.option("--domain", help="phantom: A, B, or A,B for both.")
+@click.option("--difficulty", type=float, help="phantom: 0 (clean) to 1.")
+@click.option("--masks", help="phantom: mask scheme, or none.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def ingest(
+    source: str, root: Path, store: Path | None, max_side: int, workers: int | None,
+    missing_patient: str, labels: Path | None, as_json: bool, **phantom: Any,
+) -> None:  # fmt: skip
+    """Read SOURCE clips below ROOT into STORE (phantom needs no ROOT).
+
+    SOURCE is covid_blues, pocovid, folder or phantom.
+    """
+    from lus_ray.ingest.ingest import ingest as read_source
+
+    options = {name: value for name, value in phantom.items() if value is not None}
+    if source == "phantom":
+        if store is not None:
+            raise InputError("phantom has no ROOT; write 'lus ingest phantom STORE'")
+        store, place = root, None
+    else:
+        if options:
+            raise InputError(f"--{next(iter(options))} is for phantom clips only")
+        place = root
+        if labels is not None:
+            options["labels"] = labels
+        if missing_patient != "refuse":
+            options["missing_patient"] = missing_patient
+    if store is None:
+        raise InputError("no STORE given; write 'lus ingest SOURCE ROOT STORE'")
+    with _bar("clips") as progress:
+        summary = read_source(
+            source, place, store, max_side=max_side, workers=workers, progress=progress, **options
+        )
+    click.echo(json.dumps(summary.contents(), indent=1) if as_json else summary.text())
+
+
+@main.command()
+@click.argument("store", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def check(store: Path, as_json: bool) -> None:
+    """Count labels, patients and probes of STORE; find duplicates, leaks and damage."""
+    from lus_ray import check as checks
+
+    findings = checks.check(store)
+    page = checks.write(findings, store)
+    if as_json:
+        click.echo(json.dumps(findings.contents(), indent=1))
+    else:
+        click.echo(findings.text())
+        click.echo(f"contact sheet: {page}")
+    if findings.damaged:
+        raise LusError(f"{store}: {len(findings.damaged)} damaged files; ingest their source again")
+
+
+@main.command()
+@click.argument("experiment")
+@click.option("--data", type=FOLDER, help="A store; smoke makes phantom clips without one.")
+@click.option("--out", type=FOLDER, help="Run folder (default runs/EXPERIMENT-SIZE).")
+@click.option("--size", type=click.Choice(SIZES), default="full", show_default=True)
+@click.option("--smoke", is_flag=True, help="The same as --size smoke.")
+@click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
+@click.option("--folds", help="Only these folds: 0,1")
+@click.option("--samples", type=int, help="Search hyperparameters with so many samples.")
+@click.option("--weights", help="Begin networks with these weights: a file, or a published name.")
+@click.option("--set", "settings", multiple=True, help="arm.recipe.epochs=3, kept in the record.")
+@click.option("--address", help="A running Ray cluster: auto, or ray://host:10001.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
+def run(
+    experiment: str, data: Path | None, out: Path | None, size: str, smoke: bool,
+    arms: str | None, folds: str | None, samples: int | None, weights: str | None,
+    settings: tuple[str, ...], address: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Run what is missing of EXPERIMENT and print its table; run it again to go on."""
+    size = "smoke" if smoke else size
+    _run(
+        experiment, data, out or Path("runs") / f"{experiment}-{size}", size,
+        {"arms": arms, "folds": folds, "samples": samples, "weights": weights,
+         "settings": settings},
+        address=address, as_json=as_json,
+    )  # fmt: skip
+
+
+@main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
+def report(folder: Path, as_json: bool) -> None:
+    """Make the report of a run FOLDER again from what lies in it."""
+    _report(folder, as_json)
+
+
+@main.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True)
+def weights(name: str | None, as_json: bool) -> None:
+    """Fetch published weights NAME, or list what there is."""
+    from lus_ray.nets import official
+
+    if name is None:
+        known = {n: {"url": w.url, "sha256": w.sha256} for n, w in official.OFFICIAL.items()}
+        lines = "\n".join(f"{n:<20} {w['url']}" for n, w in known.items())
+        click.echo(json.dumps(known, indent=1) if as_json else lines)
+        return
+    path = official.fetch(name)
+    click.echo(json.dumps({"name": name, "path": str(path)}) if as_json else str(path))
+
+
+@main.command()
+@click.option("--address", help="A running Ray cluster to ask as well.")
+@click.option("--json", "as_json", is_flag=True)
+def doctor(address: str | None, as_json: bool) -> None:
+    """What this machine can run, and how to mend what it cannot."""
+    from lus_ray.engine import doctor as examination
+
+    found = examination.examine(address)
+    click.echo(json.dumps(found.contents(), indent=1) if as_json else found.text())
+    if found.failed:
+        sys.exit(1)
+
+
+def _run(
+    name: str, data: Path | None, out: Path, size: str, choice: dict[str, Any], *,
+    address: str | None = None, as_json: bool = False,
+) -> None:  # fmt: skip
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
+    from lus_ray.engine import campaign, choose
+
+    experiment = choose.find(name)
+    chosen = choose.at(experiment, size, **choice)
+    folds = choose.numbers(choice.get("folds"))
+    if data is None:
+        data = choose.phantom_store(experiment, size, out, lambda line: click.echo(line, err=True))
+    about = {"command": choose.command(name, size, choice), "data_path": str(data)}
+    try:
+        campaign.run(
+            chosen, data=data, out=out, size=size, only_folds=folds, address=address, about=about
+        )
+    except LusError as error:
+        if error.exit_code == 1:  # cells failed: what is finished is worth a report
+            _report(out, as_json)
+        raise
+    _report(out, as_json)
+
+
+def _report(folder: Path, as_json: bool) -> None:
+    from lus_ray import report as reports
+
+    written = reports.write(folder)
+    click.echo(json.dumps(written.contents, indent=1) if as_json else written.text())
+
+
+class _bar:
+    """A progress bar on the error stream, as a context that gives a function of (done, total)."""
+
+    def __init__(self, unit: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self.console = Console(stderr=True)
+        self.bar = Progress(console=self.console, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task(unit, total=None)
+
+    def __enter__(self) -> Any:
+        self.bar.__enter__()
+        return self.show
+
+    def show(self, done: int, total: int | None = None) -> None:
+        """Move the bar."""
+        self.bar.update(self.task, completed=done, total=total)
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.__exit__(*error)
+
+
+if __name__ == "__main__":
+    main()

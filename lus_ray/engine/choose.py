@@ -1,0 +1,158 @@
+"""From the words of a command to what is run: experiment, size, arms, folds, settings."""
+
+import fnmatch
+import importlib
+import json
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import experiments
+from lus_ray.errors import ArmError, InputError
+from lus_ray.experiment import Arm, Experiment, Recipe, with_arguments
+from lus_ray.nets.official import fetch
+
+
+def find(name: str) -> Experiment:
+    """The experiment of the module `experiments/<name>.py`.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    known = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
+    if name not in known:
+        raise InputError(f"no experiment {name!r}; there are {', '.join(known)}")
+    return importlib.import_module(f"experiments.{name}").EXPERIMENT
+
+
+def at(
+    experiment: Experiment, size: str, *, arms: str | None = None, samples: int | None = None,
+    settings: Sequence[str] = (), folds: str | None = None, weights: str | None = None,
+) -> Experiment:  # fmt: skip
+    """The experiment at a size, with the arms, searches and settings that a command names."""
+    chosen = experiment.at(size)
+    if samples is not None:
+        chosen = chosen.having(tuple(_searching(arm, samples) for arm in chosen.arms))
+    for setting in settings:
+        chosen = chosen.having(_set(chosen, setting))
+    if weights is not None:
+        path = str(weights_file(weights))
+        chosen = chosen.having(
+            tuple(replace(a, weights=path) if a.recipe and not a.start else a for a in chosen.arms)
+        )
+    if arms:
+        chosen = chosen.only(_matching(chosen, arms))
+    return chosen
+
+
+def weights_file(name: str) -> Path:
+    """A file of weights, or the official file of that name, fetched where it is not here yet."""
+    return Path(name) if Path(name).is_file() else fetch(name)
+
+
+def numbers(text: str | None) -> tuple[int, ...]:
+    """Fold numbers from "0,2"."""
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise InputError(f"--folds {text}: write numbers with commas, such as 0,2") from None
+
+
+def command(name: str, size: str, choice: dict[str, Any]) -> str:
+    """The command that makes these results again."""
+    words = ["lus run", name, "--size", size]
+    for key in ("arms", "folds", "samples", "weights"):
+        if choice.get(key):
+            words += [f"--{key}", json.dumps(choice[key])]
+    for setting in choice.get("settings", ()):
+        words += ["--set", json.dumps(setting)]
+    return " ".join(words)
+
+
+def phantom_store(experiment: Experiment, size: str, out: Path, say: Callable[[str], None]) -> Path:
+    """A store of phantom clips beside the run, made once; only for sizes that name their phantom.
+
+    Raises:
+        InputError: the size needs real data.
+    """
+    from lus_ray.ingest.ingest import ingest
+
+    options = experiment.sizes[size].phantom if size in experiment.sizes else {}
+    if not options:
+        raise InputError(f"{experiment.name} at size {size} needs clips; give --data STORE")
+    store = out / "phantom"
+    if not (store / "store.json").exists():
+        say("no --data: making phantom clips")
+        say(ingest("phantom", None, store, **options).text())
+    return store
+
+
+def _matching(experiment: Experiment, arms: str) -> tuple[str, ...]:
+    """Arms named by a list with commas, patterns allowed; a name may hold commas itself."""
+    names = [arm.name for arm in experiment.arms]
+    parts, found, start = arms.split(","), [], 0
+    while start < len(parts):
+        for end in range(len(parts), start, -1):
+            pattern = ",".join(parts[start:end]).strip()
+            if hits := [name for name in names if fnmatch.fnmatchcase(name, pattern)]:
+                found += hits
+                start = end
+                break
+        else:
+            wrong = parts[start].strip()
+            raise ArmError(f"{experiment.name}: no arm {wrong!r}; its arms are {'; '.join(names)}")
+    return tuple(found)
+
+
+def _searching(arm: Arm, samples: int) -> Arm:
+    return arm if arm.search is None else replace(arm, search=replace(arm.search, samples=samples))
+
+
+def _set(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
+    """Arms after `[<arm>|arm].recipe.<field>=<value>` or `[<arm>|arm].task.<argument>=<value>`."""
+    key, equals, text = setting.partition("=")
+    which, _, path = key.rpartition(".recipe.") if ".recipe." in key else key.rpartition(".task.")
+    if not equals or not which or not path:
+        raise InputError(
+            f"--set {setting}: write arm.recipe.epochs=3, or <arm name>.recipe.lr=1e-4"
+        )
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    if which != "arm":
+        experiment.arm(which)
+    in_recipe = ".recipe." in key
+    if in_recipe:
+        _check_field(setting, path, value)
+    arms, num_changed = [], 0
+    for arm in experiment.arms:
+        changed = arm
+        if which in ("arm", arm.name) and (arm.recipe is not None or not in_recipe):
+            if in_recipe:
+                assert arm.recipe is not None
+                changed = replace(arm, recipe=replace(arm.recipe, **{path: value}))
+            else:
+                changed = replace(arm, task=with_arguments(arm.task, {path: value}))
+                num_changed -= changed.task.keywords.get(path) != value  # type: ignore[attr-defined]
+            num_changed += 1
+        arms.append(changed)
+    if not num_changed:
+        raise InputError(f"--set {setting}: no arm takes it")
+    return tuple(arms)
+
+
+def _check_field(setting: str, name: str, value: Any) -> None:
+    known = {field.name: field for field in fields(Recipe)}
+    if name not in known or name == "augment":
+        raise InputError(f"--set {setting}: a recipe has {sorted(set(known) - {'augment'})}")
+    kind = {"epochs": int, "batch": int, "workers": int, "patience": int, "val_samples": int}
+    wanted = kind.get(name)
+    if wanted is int and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise InputError(f"--set {setting}: {name} is a whole number, 0 or more")
+    if name in ("lr", "weight_decay", "gpus", "warmup") and not (
+        isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    ):
+        raise InputError(f"--set {setting}: {name} is a number, 0 or more")

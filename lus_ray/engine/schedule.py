@@ -1,0 +1,213 @@
+"""What runs next: cells whose inputs exist, handed to Tune one by one as a search algorithm.
+
+Why a searcher: Tune asks it for the next trial whenever there is room and tells it of every end,
+so that one campaign runs all ready cells in parallel and goes on as inputs appear.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from lus_ray.engine.cell import Cell, Work
+from lus_ray.engine.search import ArmSearch
+
+
+class Watcher(Protocol):
+    """Whoever shows the progress of the cells."""
+
+    def started(self, cell: Cell) -> None:
+        """A cell was handed out."""
+
+    def reported(self, cell: Cell, values: dict[str, Any]) -> None:
+        """A cell ended an epoch."""
+
+    def ended(self, cell: Cell, *, error: str | None) -> None:
+        """A cell is finished, or failed with an error."""
+
+
+class Schedule(Searcher):
+    """Hands out cells in order, each once its inputs are finished; nothing finished runs again."""
+
+    def __init__(
+        self, cells: Sequence[Cell], work: Work, watcher: Watcher, gpus: Callable[[Cell], float]
+    ) -> None:
+        super().__init__(metric="finished", mode="max")
+        self.work, self.watcher, self.gpus = work, watcher, gpus
+        folds = sorted({cell.fold for cell in cells})
+        self.searches = {
+            arm.name: ArmSearch(arm, folds, work.out, seed=work.experiment.seed)
+            for arm in work.experiment.arms
+            if arm.search is not None and arm.search.samples > 0
+        }
+        self.finished = {(c.arm, c.fold) for c in cells if c.finished(work.out)}
+        self.failed: dict[Cell, str] = {}
+        self.waiting: list[tuple[Cell, bool]] = []
+        for cell in cells:
+            if (cell.arm, cell.fold) not in self.finished:
+                self.waiting += self._expand(cell)
+        self.running: dict[str, Cell] = {}
+        self.pruned: set[Cell] = set()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next ready cell; None while inputs are still being made."""
+        for place, (cell, is_sample) in enumerate(self.waiting):
+            if (blocked := self._blocked(cell)) is not None:
+                self.waiting.pop(place)
+                self._fail(cell, blocked)
+                return self.suggest(trial_id)
+            if self._ready(cell):
+                self.waiting.pop(place)
+                if is_sample:
+                    assert cell.sample is not None
+                    cell = self.searches[cell.arm].cell(cell.fold, cell.sample)
+                self.running[trial_id] = cell
+                self.watcher.started(cell)
+                fields = ("arm", "fold", "sample", "settings")
+                return {
+                    "cell": {name: getattr(cell, name) for name in fields},
+                    "gpu": self.gpus(cell),
+                }
+        return None if self.running else Searcher.FINISHED
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Pass an epoch on to whoever watches."""
+        if (cell := self.running.get(trial_id)) is not None:
+            self.watcher.reported(cell, result)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A cell ended: what waits for it may begin."""
+        cell = self.running.pop(trial_id)
+        done = cell.finished(self.work.out)
+        if cell.sample is not None:
+            self._sample_ended(cell, done=done, error=error)
+        elif done:
+            self.finished.add((cell.arm, cell.fold))
+        if not done and cell not in self.pruned:
+            self._fail(cell, self._error(cell))
+        else:
+            self.watcher.ended(cell, error=None)
+
+    def hopeless(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether a search gives up on this cell now."""
+        cell = self.running.get(trial_id)
+        if cell is None or cell.sample is None or "epoch" not in result:
+            return False
+        search = self.searches[cell.arm]
+        if search.hopeless(cell, int(result["epoch"]), result.get("val_score", math.nan)):
+            self.pruned.add(cell)
+            return True
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune writes its parts down for its own resume, which we do not use."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to keep: the run folder says what is finished."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing to keep."""
+
+    def _expand(self, cell: Cell) -> list[tuple[Cell, bool]]:
+        search = self.searches.get(cell.arm)
+        if search is None:
+            return [(cell, False)]
+        assert search.search is not None
+        samples = [Cell(cell.arm, cell.fold, n) for n in range(search.search.samples)]
+        left = []
+        for sample in samples:
+            if sample.finished(self.work.out):
+                known = search.cell(sample.fold, sample.sample or 0)
+                search.tell(known, val_score(sample, self.work.out), pruned=False)
+            else:
+                left.append((sample, True))
+        if not left:
+            self._promote(cell.arm, cell.fold)
+        return left
+
+    def _inputs(self, cell: Cell) -> list[tuple[str, int]]:
+        arm = self.work.experiment.arm(cell.arm)
+        return [(name, cell.fold) for name in (arm.start, arm.reads) if name is not None]
+
+    def _ready(self, cell: Cell) -> bool:
+        return all(key in self.finished for key in self._inputs(cell))
+
+    def _blocked(self, cell: Cell) -> str | None:
+        failed = {(c.arm, c.fold) for c in self.failed}
+        for arm, fold in self._inputs(cell):
+            if (arm, fold) in failed:
+                return f"its input {arm}/fold{fold} failed"
+        return None
+
+    def _fail(self, cell: Cell, error: str) -> None:
+        self.failed[cell] = error
+        self.watcher.ended(cell, error=error)
+
+    def _error(self, cell: Cell) -> str:
+        path = cell.folder(self.work.out) / "error.txt"
+        if path.exists():
+            return path.read_text().strip().splitlines()[-1]
+        return "its process ended without a word (killed, or out of memory)"
+
+    def _sample_ended(self, cell: Cell, *, done: bool, error: bool) -> None:
+        search = self.searches[cell.arm]
+        score = val_score(cell, self.work.out) if done else math.nan
+        search.tell(cell, score, pruned=cell in self.pruned or not done)
+        folds = search.folds if search.search.over == "mean" else [cell.fold]
+        left = {(c.arm, c.fold) for c, _ in self.waiting} | {
+            (c.arm, c.fold) for c in self.running.values()
+        }
+        if not any((cell.arm, fold) in left for fold in folds):
+            for fold in folds:
+                self._promote(cell.arm, fold)
+
+    def _promote(self, arm: str, fold: int) -> None:
+        """Make the best sample the arm's own cell; the prediction file comes last."""
+        best = Cell(arm, fold, self.searches[arm].best(fold))
+        target = Cell(arm, fold)
+        if not best.finished(self.work.out):
+            self._fail(target, "no search sample of it finished")
+            return
+        out = self.work.out
+        for entry in best.folder(out).iterdir():
+            place = target.folder(out) / entry.name
+            if entry.is_dir():
+                shutil.copytree(entry, place, dirs_exist_ok=True)
+            else:
+                shutil.copy2(entry, place)
+        aside = target.predictions(out).with_suffix(".copying")
+        shutil.copy2(best.predictions(out), aside)
+        aside.replace(target.predictions(out))
+        self.finished.add((arm, fold))
+
+
+class Pruning(FIFOScheduler):
+    """First come, first served; a sample without hope is stopped."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Asked by Tune after every epoch."""
+        stop = self.schedule.hopeless(trial.trial_id, result)
+        return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+
+def val_score(cell: Cell, out: Path) -> float:
+    """The validation score that a finished cell left behind."""
+    import json
+
+    cost = json.loads((cell.folder(out) / "cost.json").read_text())
+    return float(cost["val_scores"].get("score", math.nan))

@@ -1,0 +1,118 @@
+"""Optuna behind a campaign: which hyperparameters a sample tries, and when to give up on it.
+
+One study per fold, or one over the mean of the folds where they share a test set. Only
+validation scores are told. Studies live in a journal file beside the cells, so that a killed
+campaign goes on with what it knows.
+"""
+
+import logging
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+
+from lus_ray.engine.cell import Cell, slug
+from lus_ray.experiment import Arm
+
+WARMUP_EPOCHS = 3
+WARMUP_SAMPLES = 4
+
+
+class ArmSearch:
+    """The studies of one arm. `ask` gives settings, `tell` takes scores, `hopeless` prunes."""
+
+    def __init__(self, arm: Arm, folds: list[int], out: Path, *, seed: int) -> None:
+        assert arm.search is not None
+        self.arm, self.search, self.folds = arm, arm.search, folds
+        self.settings: dict[tuple[int | None, int], Any] = {}
+        self.by_epoch: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
+        self.scores: dict[int, dict[int, float]] = defaultdict(dict)
+        logging.getLogger("optuna").setLevel(logging.WARNING)
+        path = out / "cells" / slug(arm.name) / "search.journal"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = JournalFileOpenLock(str(path))
+        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        keys = [None] if self.search.over == "mean" else folds
+        self.studies = {
+            key: optuna.create_study(
+                study_name="mean" if key is None else f"fold{key}",
+                storage=storage,
+                direction="maximize",
+                load_if_exists=True,
+                sampler=optuna.samplers.TPESampler(
+                    seed=seed, n_startup_trials=WARMUP_SAMPLES, constant_liar=True
+                ),
+                pruner=optuna.pruners.MedianPruner(
+                    n_startup_trials=WARMUP_SAMPLES, n_warmup_steps=WARMUP_EPOCHS
+                ),
+            )
+            for key in keys
+        }
+
+    def cell(self, fold: int, sample: int) -> Cell:
+        """The cell of a sample on a fold, with the settings that Optuna chose for it."""
+        trial = self._trial(fold, sample)
+        chosen = tuple(sorted(trial.params.items()))
+        return Cell(self.arm.name, fold, sample, chosen)
+
+    def hopeless(self, cell: Cell, epoch: int, score: float) -> bool:
+        """Whether the pruner gives up on this sample, seeing the score of all its folds."""
+        assert cell.sample is not None
+        if not math.isfinite(score):
+            return False
+        key = self._key(cell.fold)
+        seen = self.by_epoch[cell.sample, epoch]
+        seen[cell.fold] = score
+        if key is None and len(seen) < len(self.folds):
+            return False
+        trial = self._trial(cell.fold, cell.sample)
+        if trial.storage.get_trial(trial._trial_id).state.is_finished():
+            return True
+        trial.report(sum(seen.values()) / len(seen) if key is None else score, epoch)
+        return bool(trial.should_prune())
+
+    def tell(self, cell: Cell, score: float, *, pruned: bool) -> None:
+        """Keep the score of a sample on a fold; the study hears of it when it is complete."""
+        assert cell.sample is not None
+        self.scores[cell.sample][cell.fold] = score
+        key = self._key(cell.fold)
+        known = self.scores[cell.sample]
+        if key is None and len(known) < len(self.folds) and not pruned:
+            return
+        value = sum(known.values()) / len(known) if key is None else score
+        study, trial = self.studies[key], self._trial(cell.fold, cell.sample)
+        if trial.storage.get_trial(trial._trial_id).state.is_finished():
+            return
+        if pruned or not math.isfinite(value):
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(trial, value)
+
+    def best(self, fold: int) -> int:
+        """The sample with the best validation score; the first of equals."""
+        totals = {
+            sample: sum(known.values()) if self._key(fold) is None else known.get(fold, -math.inf)
+            for sample, known in self.scores.items()
+            if self._key(fold) is not None or len(known) == len(self.folds)
+        }
+        finite = {s: t for s, t in totals.items() if math.isfinite(t)}
+        return max(sorted(finite), key=lambda sample: finite[sample]) if finite else 0
+
+    def _key(self, fold: int) -> int | None:
+        return None if self.search.over == "mean" else fold
+
+    def _trial(self, fold: int, sample: int) -> optuna.Trial:
+        key = self._key(fold)
+        if (key, sample) not in self.settings:
+            study = self.studies[key]
+            known = study.get_trials(deepcopy=False)
+            if sample < len(known):
+                trial = optuna.Trial(study, known[sample]._trial_id)
+            else:
+                trial = study.ask(fixed_distributions=dict(self.search.space))
+            self.settings[key, sample] = trial
+        return self.settings[key, sample]

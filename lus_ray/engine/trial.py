@@ -1,0 +1,79 @@
+"""A Tune trial runs one cell: in its own process, or through Ray Train where it has workers.
+
+Why both: a nested Train run costs ten seconds and more of start-up, a plain trial next to
+nothing, and the loop is the same.
+"""
+
+import os
+import traceback
+from functools import lru_cache
+from typing import Any
+
+import torch
+from ray import tune
+
+from lus_ray.batches import Pixels
+from lus_ray.engine import cell as cells
+from lus_ray.engine.cell import Cell, Work
+from lus_ray.engine.frames import Shared, attach
+from lus_ray.errors import LusError
+
+
+def trial(config: dict[str, Any], work: Work, shared: Shared | None, store: str) -> None:
+    """Run the cell that the campaign suggests and report its validation scores."""
+    cell = Cell(**config["cell"])
+    arm = work.experiment.arm(cell.arm)
+    device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    pixels = _pixels(shared, store)
+    fit = None
+    if arm.recipe is not None and arm.recipe.workers > 1:
+        from lus_ray.engine.worker import fit_with_workers
+
+        fit = fit_with_workers(cell, work, shared, store, gpus=config["gpu"])
+    try:
+        scores = cells.run(cell, work, pixels, _report, device=device, fit=fit)
+    except LusError as error:
+        _keep_error(cell, work, str(error))
+        raise
+    except Exception:
+        _keep_error(cell, work, traceback.format_exc())
+        raise
+    tune.report({"finished": 1, **{f"val_{k}": v for k, v in scores.items()}})
+
+
+def _report(values: dict[str, float]) -> None:
+    tune.report({"finished": 0, **values})
+
+
+def _pixels(shared: Shared | None, store: str) -> Pixels:
+    if shared is None:
+        from lus_ray.stream import Streamed
+
+        return Streamed(store)
+    return _attached(_Key(shared))
+
+
+class _Key:
+    """Equal for equal references, so that a reused process maps the frames once."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.names = tuple((size, tuple(r.hex() for r in refs)) for size, refs in shared.items())
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.names == other.names
+
+
+@lru_cache(maxsize=1)
+def _attached(key: _Key) -> Pixels:
+    return attach(key.shared)
+
+
+def _keep_error(cell: Cell, work: Work, text: str) -> None:
+    folder = cell.folder(work.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "error.txt").write_text(text.rstrip() + "\n")

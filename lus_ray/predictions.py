@@ -1,0 +1,88 @@
+"""Prediction tables: a clip table without pixels, plus what an arm said of each clip.
+
+    <out>/predictions/<arm>/fold<k>.parquet
+
+Identity and label columns are those of the clip schema; `split` and `fold` say which side of
+which fold the clip was on. The Parquet metadata name the arm, its label and its classes.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lus_ray.clip import PIXELS, SCHEMA, Row
+from lus_ray.errors import StoreError
+
+KEY = b"lus_ray.prediction"
+KEPT = tuple(name for name in SCHEMA.names if name not in (*PIXELS, "signature"))
+
+
+@dataclass(frozen=True)
+class About:
+    """What the rows of a prediction table have in common."""
+
+    arm: str
+    fold: int
+    label: str | None
+    classes: tuple[str, ...]
+    multilabel: bool
+    fingerprint: str
+
+
+def schema(*, multilabel: bool) -> pa.Schema:
+    """Columns of a prediction table; a target is a class index, or one entry per class."""
+    vector, matrix = pa.list_(pa.float32()), pa.list_(pa.list_(pa.float32()))
+    return pa.schema(
+        [
+            *(SCHEMA.field(name) for name in KEPT),
+            pa.field("fold", pa.int32(), nullable=False),
+            pa.field("split", pa.string(), nullable=False),
+            pa.field("target", pa.list_(pa.int8()) if multilabel else pa.int32()),
+            pa.field("probability", vector),
+            pa.field("outputs", matrix),
+            pa.field("features", matrix),
+        ]
+    )
+
+
+def row(clip: Row, *, fold: int, split: str, target: Any, said: Mapping[str, np.ndarray]) -> Row:
+    """One row of a prediction table from a clip row and a predictor's answer."""
+    values = {name: array.tolist() for name, array in said.items()}
+    kept = {name: clip[name] for name in KEPT}
+    return {**kept, "fold": fold, "split": split, "target": target, **values}
+
+
+def write(path: Path, rows: Sequence[Row], about: About) -> None:
+    """Write a table aside, then rename it: a file that exists is whole."""
+    plain = schema(multilabel=about.multilabel)
+    table = pa.Table.from_pylist(list(rows), schema=plain)
+    table = table.replace_schema_metadata({KEY: json.dumps(asdict(about)).encode()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    pq.write_table(table, aside, compression="zstd")
+    os.replace(aside, path)
+
+
+def read(path: Path) -> tuple[About, list[Row]]:
+    """What `write` wrote.
+
+    Raises:
+        StoreError: the file is missing, damaged, or no prediction table.
+    """
+    try:
+        table = pq.read_table(path, memory_map=False)
+        about = json.loads(table.schema.metadata[KEY])
+        known = About(**{**about, "classes": tuple(about["classes"])})
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise StoreError(
+            f"{path}: no prediction table ({reason}); delete it and run again"
+        ) from error
+    return known, table.to_pylist()

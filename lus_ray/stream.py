@@ -1,0 +1,135 @@
+"""Clips from Parquet as samples, streamed by Ray Data where they do not fit in memory.
+
+The order of an epoch is dealt first (`batches.order`); Ray Data then reads, resizes and samples
+the clips of each batch in tasks of its own, in that order. So a streamed epoch has the same
+batches as one from memory, nothing is shuffled inside a worker, and no clip leaves its Parquet
+file before its turn.
+Why rows of plain binary: Ray Data accounts for bytes, and a block holds nothing but bytes,
+numbers and names.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray.data
+import torch
+from jaxtyping import UInt8
+from ray.data import ActorPoolStrategy, DataContext
+from torch import Tensor
+
+from lus_ray import store
+from lus_ray.batches import order, target
+from lus_ray.clip import Row, frames_of
+from lus_ray.predictor import Prediction, Predictor
+from lus_ray.views import View
+
+COLUMNS = ("clip", "height", "width", "frames")
+
+Places = Mapping[str, tuple[str, str, int, int]]
+"""Clip, shard, row group and row of every clip, as `store.index` gives them."""
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Frames read from a store as they are needed; see `lus_ray.batches.Pixels`."""
+
+    store: str
+
+    def epochs(
+        self, rows: Sequence[Row], *, view: View, columns: Sequence[str], **settings: Any
+    ) -> Callable[[int], Iterator[dict[str, Tensor]]]:
+        """See `Pixels.epochs`: one Ray Data pipeline an epoch, of which one row is one batch."""
+        where = places(self.store)
+
+        def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
+            drawn = order(rows, epoch=epoch, **settings)
+            items = [
+                {
+                    "places": [list(map(str, where[rows[d.row]["clip"]])) for d in draws],
+                    "seeds": [d.seed for d in draws],
+                }
+                for draws in drawn
+            ]
+            dataset = _ordered(items).map(
+                sampled, fn_kwargs={"store_path": self.store, "view": view}
+            )
+            shape = (-1, view.num_frames, view.height, view.width)
+            for draws, row in zip(drawn, dataset.iter_rows(), strict=True):
+                pixels = np.frombuffer(row["frames"], np.uint8).reshape(shape)
+                batch = {"frames": torch.from_numpy(pixels.copy())}
+                for column in columns:
+                    batch[column] = torch.tensor([target(column, rows[d.row]) for d in draws])
+                yield batch
+
+        return batches
+
+    def clips(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
+        """See `Pixels.clips`: read in this process, a row group at a time."""
+        where = places(self.store)
+        for row in store.read_located(self.store, [where[r["clip"]] for r in rows], COLUMNS):
+            yield view.resize(frames_of(row))
+
+
+def places(store_path: str) -> Places:
+    """Where every clip of a store lies."""
+    index = store.index(store_path)
+    columns = [index[name].to_pylist() for name in ("clip", "shard", "row_group", "row")]
+    return {place[0]: place for place in zip(*columns, strict=True)}
+
+
+def sampled(item: dict[str, Any], *, store_path: str, view: View) -> dict[str, Any]:
+    """One batch of samples as bytes: uint8 (B, T, H, W) in row-major order."""
+    samples = []
+    located = [(clip, shard, int(group), int(row)) for clip, shard, group, row in item["places"]]
+    rows = store.read_located(store_path, located, COLUMNS)
+    for row, seed in zip(rows, item["seeds"], strict=True):
+        resized = view.resize(frames_of(row))
+        samples.append(view.sample(resized, np.random.default_rng(int(seed))))
+    return {"frames": np.stack(samples).tobytes()}
+
+
+def predictions(
+    store_path: str, rows: Sequence[Row], checkpoint: str, *, num_actors: int = 1
+) -> Iterator[Prediction]:
+    """What a checkpoint says of each clip, in order, from a pool of actors that read the store."""
+    where = places(store_path)
+    items = [{"place": list(map(str, where[row["clip"]]))} for row in rows]
+    said = _ordered(items).map(
+        PredictPlace,
+        fn_constructor_args=(store_path, checkpoint),
+        compute=ActorPoolStrategy(size=num_actors),
+        num_cpus=1,
+    )
+    for answer in said.iter_rows():
+        yield {
+            name: np.frombuffer(answer[name], np.float32).reshape(answer[f"{name}_shape"])
+            for name in ("outputs", "features", "probability")
+            if answer.get(name) is not None
+        }
+
+
+class PredictPlace:
+    """A predictor that reads its clip by itself; the answer is plain bytes and shapes."""
+
+    def __init__(self, store_path: str, checkpoint: str) -> None:
+        self.store_path, self.predictor = store_path, Predictor(checkpoint)
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        """`outputs`, `features` and `probability` of one clip."""
+        clip, shard, group, number = item["place"]
+        place = (clip, shard, int(group), int(number))
+        row = next(store.read_located(self.store_path, [place], COLUMNS))
+        said: dict[str, Any] = {}
+        for name, values in self.predictor(row).items():
+            said[name] = values.astype(np.float32).tobytes()
+            said[f"{name}_shape"] = list(values.shape)
+        return said
+
+
+def _ordered(items: list[dict[str, Any]]) -> ray.data.Dataset:
+    context = DataContext.get_current()
+    context.execution_options.preserve_order = True
+    context.enable_progress_bars = False
+    return ray.data.from_items(items, override_num_blocks=max(1, len(items)))

@@ -1,0 +1,164 @@
+"""Experts: small scikit-learn classifiers on what an earlier arm says of a clip.
+
+Letters: N clips, S samples a clip, D features, K classes.
+Gare 2022, section 3.4: seven classifiers with default parameters, the best of three fits; each
+sample of a training clip is one example, and a clip's probability is the mean over its samples.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from sklearn.base import ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from lus_ray.errors import ArmError, CellError
+from lus_ray.tasks.network import CLASSES, class_index, class_scores
+
+Build = Callable[[int], ClassifierMixin]
+
+EXPERTS: dict[str, Build] = {
+    "DT": lambda seed: DecisionTreeClassifier(random_state=seed),
+    "SVM": lambda seed: _with_probability(SVC(random_state=seed), seed),
+    "RF": lambda seed: RandomForestClassifier(random_state=seed),
+    "AB": lambda seed: AdaBoostClassifier(random_state=seed),
+    "NN": lambda seed: KNeighborsClassifier(),
+    "MLP": lambda seed: MLPClassifier(random_state=seed),
+    "MLP-L": lambda seed: MLPClassifier(
+        hidden_layer_sizes=(128, 64, 32), learning_rate="adaptive", random_state=seed
+    ),
+}
+"""The seven of the paper, defaults otherwise. AB is SAMME (SAMME.R of 2022 is gone from
+scikit-learn); "adaptive" has no effect with the default solver, as in the paper."""
+
+PLAIN: dict[str, Build] = {
+    "prior": lambda seed: DummyClassifier(strategy="prior"),
+    "logistic": lambda seed: make_pipeline(
+        StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed)
+    ),
+}
+"""The baselines that every arm is held against."""
+
+DETERMINISTIC = ("NN", "prior", "logistic")
+"""Fits that no seed changes; one is enough."""
+
+
+class Expert:
+    """A scikit-learn classifier of one clip label; it learns in one call instead of a loop.
+
+    `kind` is a key of `EXPERTS` or `PLAIN`; `label` a key of `CLASSES`; `inputs` says what it
+    reads of the earlier arm: "outputs" (probabilities) or "features"; `fits` repeats with other
+    seeds, of which the best validation accuracy is kept. `balance` repeats training examples up
+    to the largest class.
+    """
+
+    multilabel = False
+
+    def __init__(
+        self,
+        kind: str,
+        label: str,
+        inputs: str = "outputs",
+        fits: int = 3,
+        balance: bool = True,
+    ) -> None:
+        if kind not in EXPERTS | PLAIN:
+            raise ArmError(f"no expert {kind!r}; use one of {tuple(EXPERTS | PLAIN)}")
+        if label not in CLASSES or inputs not in ("outputs", "features"):
+            raise ArmError(
+                f"an expert reads outputs or features and predicts one of {tuple(CLASSES)}"
+            )
+        self.kind, self.label, self.inputs, self.balance = kind, label, inputs, balance
+        self.fits = 1 if kind in DETERMINISTIC else fits
+        self.columns, self.classes = (label,), CLASSES[label]
+        self.model: Any = None
+
+    def learn(
+        self, train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]], *, seed: int
+    ) -> dict[str, float]:
+        """Fit on annotated rows of an earlier arm's predictions; the validation scores.
+
+        Raises:
+            CellError: no training row is annotated.
+        """
+        examples, target = self._examples(train)
+        if not len(target):
+            raise CellError(f"no training clip has a {self.label}; choose other folds or more data")
+        if self.balance and self.kind not in PLAIN:
+            chosen = oversample(target, np.random.default_rng(seed))
+            examples, target = examples[chosen], target[chosen]
+        best: tuple[float, Any, dict[str, float]] | None = None
+        for repeat in range(self.fits):
+            model = self._fit(examples, target, seed=seed + repeat)
+            self.model = model
+            scores = class_scores([{"target": self.target(r), **self.predict(r)} for r in val])
+            rank = scores["score"] if np.isfinite(scores["score"]) else -1.0
+            if best is None or rank > best[0]:
+                best = (rank, model, scores)
+        assert best is not None
+        self.model = best[1]
+        return best[2]
+
+    def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """`outputs` (S, K) and their mean `probability` (K,) for one row of the earlier arm."""
+        known = self.model.predict_proba(self._inputs(row))
+        outputs = np.zeros((len(known), len(self.classes)), np.float32)
+        outputs[:, np.asarray(self.model.classes_, int)] = known
+        return {"outputs": outputs, "probability": outputs.mean(axis=0)}
+
+    def target(self, row: Mapping[str, Any]) -> int | None:
+        """Class index, or None where the clip is not annotated."""
+        return class_index(self.label, row)
+
+    def _inputs(self, row: Mapping[str, Any]) -> Float[np.ndarray, "S D"]:
+        return np.asarray(row[self.inputs], np.float32)
+
+    def _examples(
+        self, rows: Sequence[Mapping[str, Any]]
+    ) -> tuple[Float[np.ndarray, "N D"], Int[np.ndarray, "N"]]:
+        rows = [row for row in rows if self.target(row) is not None]
+        if not rows:
+            return np.zeros((0, 1), np.float32), np.zeros(0, int)
+        inputs = [self._inputs(row) for row in rows]
+        target = np.repeat([self.target(row) for row in rows], [len(x) for x in inputs])
+        return np.concatenate(inputs), target
+
+    def _fit(
+        self, examples: Float[np.ndarray, "N D"], target: Int[np.ndarray, "N"], *, seed: int
+    ) -> ClassifierMixin:
+        one_class = len(np.unique(target)) < 2
+        build = PLAIN["prior"] if one_class else (EXPERTS | PLAIN)[self.kind]
+        with warnings.catch_warnings():
+            # 200 iterations are the published default; that they do not converge is known.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return build(seed).fit(examples, target)
+
+
+def oversample(target: Int[np.ndarray, "N"], rng: np.random.Generator) -> Int[np.ndarray, "M"]:
+    """Indices in which every class comes as often as the largest: all of it, then a random rest."""
+    classes, counts = np.unique(target, return_counts=True)
+    chosen = []
+    for name in classes:
+        members = np.flatnonzero(target == name)
+        whole, rest = divmod(int(counts.max()), len(members))
+        chosen += [np.tile(members, whole), rng.choice(members, rest, replace=False)]
+    return np.concatenate(chosen)
+
+
+def _with_probability(model: SVC, seed: int) -> CalibratedClassifierCV:
+    """Platt scaling over five folds, which a default SVC needs for an AUC."""
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    return CalibratedClassifierCV(model, ensemble=False, cv=folds)
