@@ -1,0 +1,64 @@
+"""I3D: the published size, names, strides and temporal reach."""
+
+import pytest
+import torch
+
+from lus_ray.nets import I3D
+
+
+@pytest.fixture(scope="module")
+def published() -> I3D:
+    return I3D(400)
+
+
+def test_it_has_the_published_28_04_million_parameters(published: I3D):
+    assert sum(p.numel() for p in published.parameters()) == 28_043_472
+
+
+def test_names_are_those_of_pytorchvideo(published: I3D):
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    expected = {"blocks.0.conv.weight", "blocks.6.proj.weight", "blocks.6.proj.bias"}
+    expected.update(f"blocks.0.norm.{part}" for part in norm)
+    for number, num_blocks in ((1, 3), (3, 4), (4, 6), (5, 3)):
+        for position in range(num_blocks):
+            block = f"blocks.{number}.res_blocks.{position}"
+            for letter in "abc":
+                expected.add(f"{block}.branch2.conv_{letter}.weight")
+                expected.update(f"{block}.branch2.norm_{letter}.{part}" for part in norm)
+        first = f"blocks.{number}.res_blocks.0"
+        expected.add(f"{first}.branch1_conv.weight")
+        expected.update(f"{first}.branch1_norm.{part}" for part in norm)
+    assert set(published.state_dict()) == expected
+
+
+def test_the_temporal_reach_alternates(published: I3D):
+    reach = [
+        [block.branch2.conv_a.kernel_size[0] for block in published.blocks[number].res_blocks]
+        for number in (1, 3, 4, 5)
+    ]
+    assert reach == [[3, 3, 3], [3, 1, 3, 1], [3, 1, 3, 1, 3, 1], [1, 3, 1]]
+
+
+@pytest.mark.parametrize(("num_frames", "remaining"), [(8, 4), (15, 7), (2, 1)])
+def test_time_is_halved_once_and_the_picture_shrinks_by_32(num_frames: int, remaining: int):
+    net = I3D(2, width=4, layers=(1, 1, 1, 1)).eval()
+    sizes = []
+    net.blocks[5].register_forward_hook(lambda _, __, out: sizes.append(out.shape))
+    with torch.no_grad():
+        net(torch.rand(1, num_frames, 64, 96))
+    assert sizes == [(1, 128, remaining, 2, 3)]
+
+
+def test_a_fresh_block_adds_nothing_to_its_shortcut():
+    block = I3D(2, width=4).blocks[1].res_blocks[1].eval()
+    x = torch.rand(1, 16, 3, 5, 5)
+    assert torch.equal(block(x.clone()), x)
+
+
+def test_grey_is_normalised_as_kinetics_was():
+    net = I3D(2, width=4, layers=(1, 1, 1, 1)).eval()
+    seen = []
+    net.blocks[0].register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    net(torch.full((1, 2, 32, 32), 0.675))
+    assert seen[0].shape == (1, 3, 2, 32, 32)
+    torch.testing.assert_close(seen[0], torch.ones(1, 3, 2, 32, 32))
