@@ -1,0 +1,117 @@
+"""A folder of one's own videos and images, with a CSV file of labels.
+
+    lus ingest folder ROOT STORE            labels in ROOT/labels.csv
+
+file              path below ROOT; required
+patient           the unit of every split; required, see `missing_patient` for empty cells
+probe             convex, linear or phased
+zone, domain      any text
+mm_per_pixel      of the file as it is, before it is shrunk
+fps               overrules the container's
+severity          0-3
+raters            one grade for each rater, as 1;2;1
+sf_ratio          oxygen saturation in percent over the inspired fraction
+disease           one of the seven classes in `clip.DISEASES`
+B-lines: none     and any other of `clip.BIOMARKERS`: 1, 0, or empty for not judged
+
+Nothing is lost: labels are taken as they are. A label that is not a number or out of range refuses
+its row. A file that is listed twice is refused with all its rows, as it cannot be said which holds.
+A column close to a known name is refused as a misspelling; any other is left out with a note.
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from lus_ray.clip import BIOMARKERS, DISEASES, PROBES
+from lus_ray.errors import SourceError
+from lus_ray.ingest import table
+from lus_ray.ledger import Ledger
+
+SOURCE = "folder"
+TEXTS = ("probe", "zone", "domain", "disease")
+NUMBERS = {"mm_per_pixel": (1e-6, 100.0), "fps": (1e-6, 10_000.0), "sf_ratio": (1e-6, 500.0)}
+KNOWN = ("file", "patient", "severity", "raters", *TEXTS, *NUMBERS, *BIOMARKERS)
+
+
+def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator[dict[str, Any]]:
+    """One dict a row of the CSV file, sorted by patient, with `file` to be decoded.
+
+    `labels` is the CSV file, by default `labels.csv` in `root`.
+
+    Raises:
+        SourceError: the CSV file or a required column is missing, or a column is misspelt.
+    """
+    path = Path(labels) if labels else root / "labels.csv"
+    header, rows = table.read(path, ("file", "patient"))
+    _check_header(path, header, ledger)
+    listed = Counter((root / row.cells["file"]).resolve() for row in rows)
+    stems = Counter(PurePosixPath(row.cells["file"]).with_suffix("") for row in rows)
+    for row in sorted(rows, key=lambda row: (row.cells["patient"], row.cells["file"])):
+        relative = PurePosixPath(row.cells["file"])
+        try:
+            file = _inside(root, row)
+            if listed[file] > 1:
+                raise SourceError(f"{row.where}: file {str(relative)!r} is listed more than once")
+            name = relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix("")
+            yield {"file": file, "clip": f"{SOURCE}/{name}", **_labels(row, header)}
+        except SourceError as error:
+            ledger.skip(SOURCE, row.cells["file"] or row.where, str(error))
+
+
+def _check_header(path: Path, header: list[str], ledger: Ledger) -> None:
+    for name, times in Counter(header).items():
+        if times > 1 and name:
+            raise SourceError(f"{path}: column {name!r} comes {times} times; keep one")
+        if name in KNOWN or not name:
+            continue
+        if close := difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.8):
+            raise SourceError(f"{path}: column {name!r} is not known; did you mean {close[0]!r}?")
+        ledger.note(SOURCE, path.name, f"column {name!r} is not known and was left out")
+
+
+def _inside(root: Path, row: table.TableRow) -> Path:
+    """The file of a row, which must lie below the root, links followed."""
+    text = row.cells["file"]
+    if not text:
+        raise SourceError(f"{row.where}: 'file' is {text!r}; write a path below the folder")
+    path = (root / text).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise SourceError(f"{row.where}: {text!r} leads out of the folder; move the file into it")
+    if not path.is_file():
+        raise SourceError(f"{row.where}: no file {text!r} in the folder")
+    return path
+
+
+def _labels(row: table.TableRow, header: list[str]) -> dict[str, Any]:
+    patient = row.text("patient")
+    columns: dict[str, Any] = {"patient": patient and f"{SOURCE}/{patient}"}
+    columns |= {name: row.text(name) for name in TEXTS if name in header}
+    for name, allowed in (("probe", PROBES), ("disease", DISEASES)):
+        if columns.get(name) not in (None, *allowed):
+            raise SourceError(f"{row.where}: {name!r} is {columns[name]!r}; one of {allowed}")
+    for name, (low, high) in NUMBERS.items():
+        if name in header:
+            columns[name] = row.number(name, low=low, high=high)
+    if "severity" in header:
+        columns["severity"] = row.whole("severity", low=0, high=3)
+    if "raters" in header and row.text("raters"):
+        columns["raters"] = [_rater(row, part) for part in row.cells["raters"].split(";")]
+    if named := [name for name in BIOMARKERS if name in header]:
+        answers = {name: row.yes_no(name) for name in named}
+        if any(answer is not None for answer in answers.values()):
+            columns["biomarkers"] = [_judged(answers.get(name)) for name in BIOMARKERS]
+    return columns
+
+
+def _rater(row: table.TableRow, part: str) -> int:
+    grade = table.TableRow(row.where, {"raters": part.strip()}).whole("raters", low=0, high=3)
+    if grade is None:
+        raise SourceError(f"{row.where}: 'raters' is {row.cells['raters']!r}; write 1;2;1")
+    return grade
+
+
+def _judged(answer: bool | None) -> int:
+    return -1 if answer is None else int(answer)

@@ -1,0 +1,169 @@
+"""From a source to a store: read, decode in a pool, check, write.
+
+A reader is a module of this package with `clips(root, ledger, **options)`: a generator of dicts,
+sorted by patient, with schema columns and either `file` (decoded here) or `frames` (uint8, with
+axes T H W). Its name is its address: `ingest("covid_blues", ...)` uses `covid_blues.py`.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from lus_ray import clip
+from lus_ray import store as stores
+from lus_ray.errors import SourceError
+from lus_ray.ingest.decode import Limits
+from lus_ray.ingest.pool import Pool
+from lus_ray.leaks import regroup
+from lus_ray.ledger import Ledger
+
+Progress = Callable[[int, int | None, int], None]
+"""Called after each clip with clips done, clips in all (None where not known), frames done."""
+
+COUNTED = ("severity", "disease", "probe", "zone")
+
+
+@dataclass
+class Summary:
+    """What came of an ingest; `labels` counts clips by column and value, null left out.
+
+    `labels["biomarkers"]` counts clips with any biomarker judged, `labels["sf_ratio"]` those by
+    class. `actions` counts ledger entries; `groups` is the number of groups of the whole store.
+    """
+
+    source: str
+    num_clips: int = 0
+    num_frames: int = 0
+    num_patients: int = 0
+    num_groups: int = 0
+    seconds: float = 0.0
+    actions: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Decoded, hashed and written frames per second of wall time."""
+        return self.num_frames / self.seconds if self.seconds else 0.0
+
+
+def ingest(
+    source: str,
+    root: Path | None,
+    store: Path,
+    *,
+    max_side: int = 512,
+    limits: Limits | None = None,
+    workers: int | None = None,
+    missing_patient: Literal["refuse", "own"] = "refuse",
+    progress: Progress | None = None,
+    **options: Any,
+) -> Summary:
+    """Read one source into a store; clips of other sources in it stay, earlier ones of it go.
+
+    Frames keep their size up to `max_side` pixels on the long side and are area-averaged above.
+    `workers` files are in flight, one per core by default. A clip without a patient is refused,
+    or with `missing_patient="own"` becomes its own patient; the policy is kept in `store.json`.
+    `options` go to the reader. An interrupted or failed run leaves the store as it was.
+
+    Raises:
+        SourceError: no such source or option, nothing to read, or no clip that can be used.
+    """
+    start = time.perf_counter()
+    reader = _reader(source, options)
+    if missing_patient not in ("refuse", "own"):
+        raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
+    ledger, summary = Ledger(), Summary(source)
+    pool = Pool(source, ledger, limits or Limits(), max_side, missing_patient, workers)
+    with stores.Writer(store, source) as writer, pool:
+        found, total = _counted(reader.clips(_folder(root), ledger, **options))
+        for row in pool.rows(found):
+            writer.add(row)
+            _count(summary, row)
+            if progress is not None:
+                progress(summary.num_clips, total, summary.num_frames)
+        if not summary.num_clips:
+            raise SourceError(_nothing(source, root, ledger))
+        summary.num_patients = len(writer.patients)
+    ledger.write(Path(store) / "ledger.jsonl", source=source)
+    regroup(store)
+    summary.num_groups = len(set(stores.index(store)["group"].to_pylist()))
+    summary.actions = dict(ledger.counts())
+    summary.seconds = time.perf_counter() - start
+    policy = {"max_side": max_side, "missing_patient": missing_patient}
+    told = {name: str(value) for name, value in options.items()}
+    stores.note(store, source, {**policy, "options": told, "summary": asdict(summary)})
+    return summary
+
+
+def sources() -> list[str]:
+    """The names of all readers."""
+    package = importlib.import_module(__package__)
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return [name for name in names if hasattr(_module(name), "clips")]
+
+
+def _reader(source: str, options: dict[str, Any]) -> ModuleType:
+    package = importlib.import_module(__package__)
+    known = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    if source not in known or not hasattr(_module(source), "clips"):
+        raise SourceError(f"no source {source!r}; there are {', '.join(sources())}")
+    reader = _module(source)
+    allowed = list(inspect.signature(reader.clips).parameters)[2:]
+    if unknown := sorted(set(options) - set(allowed)):
+        there = ", ".join(allowed) or "none"
+        raise SourceError(f"source {source!r} has no option {unknown[0]!r}; its options: {there}")
+    return reader
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def _folder(root: Path | None) -> Path | None:
+    if root is not None and not Path(root).is_dir():
+        raise SourceError(f"{root}: no such folder; give the folder that holds the source")
+    return None if root is None else Path(root)
+
+
+def _counted(found: Iterator[dict[str, Any]]) -> tuple[Iterator[dict[str, Any]], int | None]:
+    """A reader of files is listed at once, as it is cheap; one that makes frames never is."""
+    first = next(found, None)
+    if first is None:
+        return iter(()), 0
+    if "frames" in first:
+        return _chain(first, found), None
+    listed = [first, *found]
+    return iter(listed), len(listed)
+
+
+def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield first
+    yield from rest
+
+
+def _count(summary: Summary, row: clip.Row) -> None:
+    summary.num_clips += 1
+    summary.num_frames += len(row["frames"])
+    values: dict[str, object] = {name: row[name] for name in COUNTED}
+    values["biomarkers"] = None if row["biomarkers"] is None else "judged"
+    ratio = row["sf_ratio"]
+    values["sf_ratio"] = None if ratio is None else clip.SF_BINS[clip.sf_class(ratio)]
+    for column, value in values.items():
+        if value is not None:
+            counts = Counter(summary.labels.get(column, {}))
+            counts[str(value)] += 1
+            summary.labels[column] = dict(sorted(counts.items()))
+
+
+def _nothing(source: str, root: Path | None, ledger: Ledger) -> str:
+    reasons = [f"{entry.item}: {entry.reason}" for entry in ledger.entries[:3]]
+    shown = "; ".join(reasons) or "it lists no clip"
+    more = len(ledger.entries) - len(reasons)
+    return f"{source}: no clip in {root} can be used: {shown}" + (f"; and {more} more" * (more > 0))
