@@ -24,7 +24,7 @@ NOTES = {
     "difference": "arm minus the baseline with the highest mean of that metric, paired over the "
     "same draws of patients",
     "cost": "sums over the finished folds of the arm itself, without arms that it starts from or "
-    "reads; peak_mb is the highest of them",
+    "reads; memory is the highest of them",
     "verdict": "reproduced: the difference is above 0 and its interval excludes 0",
 }
 
@@ -34,7 +34,6 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
     experiment = run.experiment
     arms = _score_all(run, num_draws=num_draws)
     metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
-    primary = metrics[0]
     contents = {
         key: experiment.get(key) for key in ("version", "experiment", "title", "size", "seed")
     }
@@ -46,12 +45,19 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         "num_draws": num_draws,
         "notes": NOTES,
         "warnings": warnings(run),
+        "cell_notes": [
+            {"arm": cell.arm, "fold": cell.fold, "note": note}
+            for cell in run.cells.values()
+            for note in cell.cost.get("notes") or ()
+        ],
         "missing": [
             {"arm": arm.name, "fold": fold} for arm in arms.values() for fold in arm.missing
         ],
         "arms": [_arm(arm, arms, experiment) for arm in arms.values()],
         "highlights": {
-            label: numbers.highlights([a for a in arms.values() if a.label == label], primary)
+            label: _highlights(
+                [a for a in arms.values() if a.label == label], experiment, metrics[0]
+            )
             for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label)
         },
         "claims": [claim(entry, arms) for entry in experiment.get("claims") or []],
@@ -122,6 +128,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _highlights(peers: list[ScoredArm], experiment: dict[str, Any], metric: str) -> list[str]:
+    """The arms of one label worth a picture; among them the one that the paper found best."""
+    printed = experiment.get("published") or {}
+    known = {a.name: printed[a.name][metric][0] for a in peers if metric in printed.get(a.name, {})}
+    return numbers.highlights(peers, metric, also=max(known, key=known.__getitem__, default=None))
 
 
 def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:

@@ -131,10 +131,13 @@ def best(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
     return max(having, key=lambda arm: arm.mean(metric), default=None)
 
 
-def highlights(arms: Sequence[ScoredArm], metric: str, *, limit: int = 6) -> list[str]:
-    """Names of the arms worth a picture: the best baseline and the best of each family, in order.
+def highlights(
+    arms: Sequence[ScoredArm], metric: str, *, also: str | None = None, limit: int = 6
+) -> list[str]:
+    """Names of the arms worth a picture, in order, at most `limit`.
 
-    Where that is more than `limit`, those with the highest mean.
+    The best baseline, the arm named in `also`, and the best of each family, where there are too
+    many those with the highest mean.
     """
     rivals = [arm for arm in arms if arm.baseline]
     families: dict[tuple[Hashable, ...], list[ScoredArm]] = {}
@@ -144,7 +147,8 @@ def highlights(arms: Sequence[ScoredArm], metric: str, *, limit: int = 6) -> lis
     first = best(rivals, metric)
     winners = [arm for arm in (best(f, metric) for f in families.values()) if arm is not None]
     winners.sort(key=lambda arm: -arm.mean(metric))
-    chosen = {a.name for a in ([first] if first else []) + winners[: limit - bool(first)]}
+    wished = [first, *(arm for arm in arms if arm.name == also and arm.defined(metric)), *winners]
+    chosen = list(dict.fromkeys(arm.name for arm in wished if arm is not None))[:limit]
     return [arm.name for arm in arms if arm.name in chosen]
 
 

@@ -193,7 +193,9 @@ def trace(contents: Contents) -> dict[str, str]:
 
 
 def _flat(facts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in facts.items())
+    """The single values among the facts; tables and lists are in experiment.json."""
+    single = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
+    return ", ".join(f"{key} {value}" for key, value in single.items())
 
 
 def _markdown_table(contents: Contents, label: str) -> list[str]:

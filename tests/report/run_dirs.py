@@ -18,16 +18,7 @@ SEVERITY = ("0", "1", "2", "3")
 SCHEMA_OF_PREDICTIONS = [SCHEMA.field(name) for name in LIGHT]
 
 
-class OneSplit:
-    """A protocol that only describes itself: the folds of a test are given."""
-
-    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
-        return FOLDS
-
-    def describe(self) -> dict[str, Any]:
-        return {"protocol": "fixed test", "parts": 4, "cv": 3}
-
-
+PROTOCOL = folds.fixed_test(parts=4, cv=3)
 PATIENTS = [f"phantom/p{number:02d}" for number in range(24)]
 TEST = tuple(PATIENTS[:12])
 PARTS = [tuple(PATIENTS[12 + k :: 3]) for k in range(3)]
@@ -64,7 +55,7 @@ def write_run(out: Path, arms: Sequence[dict[str, Any]], **facts: Any) -> Path:
             "fingerprint": "f" * 64,
             "sources": {"phantom": {"seed": 0}},
         },
-        "folds": {"protocol": "fixed test"},
+        "folds": PROTOCOL.describe(),
         "metrics": ["auc", "accuracy"],
         "arms": list(arms),
         "published": {},
@@ -72,7 +63,7 @@ def write_run(out: Path, arms: Sequence[dict[str, Any]], **facts: Any) -> Path:
         **facts,
     }
     (out / "experiment.json").write_text(json.dumps(experiment))
-    folds.write(FOLDS, out / "folds.json", protocol=OneSplit(), seed=0)
+    folds.write(FOLDS, out / "folds.json", protocol=PROTOCOL, seed=0)
     return out
 
 
@@ -153,7 +144,14 @@ def write_cell(
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
     cell = out / "cells" / slug / f"fold{fold}"
     cell.mkdir(parents=True, exist_ok=True)
-    cost = {"wall_s": 60.0, "cpu_s": 100.0, "gpu_s": 0.0, "peak_mb": 500.0, "epochs": 3}
+    cost = {
+        "wall_s": 60.0,
+        "cpu_s": 100.0,
+        "gpu_s": 0.0,
+        "peak_mb": 500.0,
+        "epochs": 3,
+        "notes": [],
+    }
     (cell / "cost.json").write_text(json.dumps(cost))
     if entry["recipe"]:
         (cell / "metrics.jsonl").write_text(

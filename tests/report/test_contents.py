@@ -72,10 +72,14 @@ def test_an_arm_against_its_equal_differs_by_exactly_nothing(tmp_path: Path) -> 
 
 
 def test_a_pair_is_narrower_than_its_parts_where_patients_are_shared(tmp_path: Path) -> None:
-    _, arms = contents.compute(run_of(tmp_path), num_draws=500)
-    paired = numbers.difference(arms["SVM on signs"], arms["SVM on signs"], "accuracy").interval
-    alone = arms["SVM on signs"].interval("accuracy")
-    assert paired.high - paired.low < alone.high - alone.low
+    one, two = arm("one"), arm("two")
+    write_run(tmp_path, [one, two])
+    write_cell(tmp_path, one, 0, seed=5, skill=0.20)
+    write_cell(tmp_path, two, 0, seed=5, skill=0.22)
+    _, arms = contents.compute(cells.read(tmp_path), num_draws=500)
+    paired = numbers.difference(arms["two"], arms["one"], "auc").interval
+    alone = arms["one"].interval("auc")
+    assert 0 < paired.high - paired.low < (alone.high - alone.low) / 2
 
 
 def test_the_difference_is_to_the_best_baseline(tmp_path: Path) -> None:
@@ -190,6 +194,14 @@ def test_cells_of_other_clips_are_warned_of(tmp_path: Path) -> None:
 def test_highlights_are_the_best_baseline_and_the_best_of_each_family(tmp_path: Path) -> None:
     found = computed(run_of(tmp_path))
     assert found["highlights"] == {"severity": ["class prior", "SVM on signs", "e2e"]}
+
+
+def test_the_arm_that_the_paper_found_best_is_a_highlight(tmp_path: Path) -> None:
+    arms = [arm("one", reads="signs"), arm("two", reads="signs")]
+    write_run(tmp_path, arms, published={"one": {"auc": [0.9, None]}, "two": {"auc": [0.8, None]}})
+    write_cell(tmp_path, arms[0], 0, skill=0.1)
+    write_cell(tmp_path, arms[1], 0, skill=0.4)
+    assert computed(cells.read(tmp_path))["highlights"] == {"severity": ["one", "two"]}
 
 
 def test_a_run_on_phantom_clips_is_made_again_without_naming_a_store() -> None:
