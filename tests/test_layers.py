@@ -14,6 +14,7 @@ ROOMS = (
     "views",
     "augment",
     "folds",
+    "copies",
     "leaks",
     "ledger",
     "metrics",
