@@ -26,6 +26,9 @@ MAX_DIRECTORY_BYTES = 4 << 20
 
 STREAM_MAGIC = 0x1950A86A20F9469CFC6C
 
+UNREADABLE = (OSError, EOFError, RuntimeError, ValueError, struct.error, zipfile.BadZipFile)
+"""What damaged archives raise: a wrong sum, a bad offset, a flag for a password."""
+
 WRAPPERS = ("state_dict", "model_state", "model")
 """Keys under which training scripts keep the weights (TSM, PyTorchVideo, others)."""
 
@@ -41,8 +44,9 @@ def read(path: Path) -> dict[str, Tensor]:
             if file.read(4) == b"PK\x03\x04":
                 return _from_zip(file, path)
             return _from_stream(file, path)
-    except (OSError, zipfile.BadZipFile, struct.error, RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a readable torch file ({error})") from None
+    except UNREADABLE as error:
+        reason = str(error) or "it is cut short"
+        raise CheckpointError(f"{path}: not a readable torch file ({reason})") from None
 
 
 def _from_zip(file: BinaryIO, path: Path) -> dict[str, Tensor]:

@@ -295,6 +295,15 @@ def test_one_wrong_byte_is_refused_or_harmless(
     assert sum(tensor.numel() for tensor in state.values()) <= 12
 
 
+def test_an_entry_that_ends_beyond_the_file_is_refused(tmp_path: Path):
+    path = with_program(tmp_path / "w.pth", tensor_program(), **{"0": bytes(8)})
+    content = bytearray(path.read_bytes())
+    header = content.rindex(b"PK\3\4")
+    content[header + 28 : header + 30] = b"\xff\xff"  # where its bytes begin, behind 64 kB
+    path.write_bytes(content)
+    refused_within_a_second(path, match="cut short")
+
+
 def refused_within_a_second(path: Path, match: str = ".") -> None:
     begin = time.process_time()
     with pytest.raises(CheckpointError, match=match) as refusal:
