@@ -54,7 +54,7 @@ class Acquisition:
 
 ACQUISITIONS: dict[Domain, Acquisition] = {
     "A": Acquisition(-2.0, (0.6, 1.5), 0.75, (33, 38), 48.0, 1.0, 0.0),
-    "B": Acquisition(1.5, (0.9, 2.3), 0.6, (25, 31), 60.0, 1.6, 0.8),
+    "B": Acquisition(0.0, (0.9, 2.3), 0.6, (25, 31), 60.0, 1.6, 0.8),
 }
 
 
@@ -122,11 +122,10 @@ class Take:
 
 
 def _row(patient: Patient, number: int, take: Take) -> dict[str, Any]:
-    address = (take.seed, take.domain, patient.index, number)
-    rng = truth.clip_stream(*address, part="truth")
+    rng = truth.stream(take.seed, take.domain, 2, patient.index, number)
     lung = truth.draw_lung(patient, take.domain, take.difficulty, num_frames=take.frames, rng=rng)
     grade = truth.severity(lung.worst)
-    film = _film(patient, lung, take, rng=truth.clip_stream(*address, part="picture"))
+    picture_rng = truth.stream(take.seed, take.domain, 3, patient.index, number)
     name = f"phantom/{take.domain}{take.seed}-p{patient.index:04d}"
     look, zone = divmod(number, len(ZONES))
     return {
@@ -144,7 +143,7 @@ def _row(patient: Patient, number: int, take: Take) -> dict[str, Any]:
         "biomarkers": truth.biomarkers(lung.worst, patient),
         "sf_ratio": patient.sf_ratio,
         "disease": patient.disease,
-        **film,
+        **_film(patient, lung, take, rng=picture_rng),
     }
 
 
@@ -210,8 +209,7 @@ def _check_options(**options: float) -> None:
     }
     for name, value in options.items():
         low, high = ranges[name]
-        whole = name == "difficulty" or value == int(value)
-        if not whole or not low <= value <= high:
+        if not low <= value <= high or (name != "difficulty" and value != int(value)):
             raise InputError(f"phantom: {name} is {value!r}; give a number from {low} to {high}")
 
 

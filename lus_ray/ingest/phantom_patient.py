@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS, DISEASES, NUM_SEVERITIES
+from lus_ray.clip import BIOMARKER_GROUPS, DISEASES, NUM_SEVERITIES
 
 Domain = Literal["A", "B"]
 Confounder = Literal["gain", "fat", "depth", "probe"]
@@ -28,9 +28,13 @@ NUM_RATERS = 5
 WINDOW_MM = 26.0
 """Pleura between two ribs; every sign lies in it."""
 
-PLEURA_PLACES = ((0.0, 0.75, 0.77, 0.95, 0.97, 1.0), (0.16, 0.28, 0.38, 0.52, 0.70, 0.73))
+PLEURA_PLACES = ((0.0, 0.5, 0.77, 0.79, 0.95, 0.97, 1.0), (0.13, 0.2, 0.28, 0.38, 0.52, 0.7, 0.73))
 """Share of patients, and down to which share of the picture's height their pleura lies: far
 enough from the thirds of the picture to call its location by eye."""
+
+
+A_LEVELS = ((0.12, 0.43, 0.45), (0.5, 0.4, 0.1), (0.8, 0.2, 0.0), (1.0, 0.0, 0.0))
+"""Probability of no, weak and strong A-lines in a lung of grade 0-3."""
 
 
 @dataclass(frozen=True)
@@ -103,23 +107,29 @@ class BLine:
     reach: float
 
 
-@dataclass(frozen=True)
-class Signs:
-    """What the lung shows at one moment.
+Spots = tuple[Spot, ...]
 
-    `a_level` 0 none, 1 weak, 2 strong; `white` is the share of the window without striations.
-    """
+
+@dataclass(frozen=True, kw_only=True)
+class Lesions:
+    """What the lung has lost; `white` is the share of the window without any striation."""
+
+    white: float
+    indents: Spots
+    breaks: Spots
+    consolidations: Spots
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signs(Lesions):
+    """What the lung shows at one moment; `a_level` is 0 none, 1 weak, 2 strong."""
 
     a_level: int
     num_a_lines: int
     a_width_mm: float
     b_lines: tuple[BLine, ...]
-    white: float
     sub_pleural: bool
     thickness_mm: float
-    indents: tuple[Spot, ...]
-    breaks: tuple[Spot, ...]
-    consolidations: tuple[Spot, ...]
     effusion_mm: float
 
 
@@ -176,7 +186,7 @@ def draw_patient(
         rank["depth"] **= 0.6
     chosen = probe or ("linear" if rank["probe"] > 0.72 else "convex")
     fraction = float(np.interp(1 - rank["depth"], *PLEURA_PLACES))
-    wall, thinnest, deepest = (11.0, 45.0, 150.0) if chosen == "convex" else (7.0, 32.0, 65.0)
+    wall, thinnest, deepest = (11.0, 45.0, 160.0) if chosen == "convex" else (7.0, 32.0, 65.0)
     fat_mm = (14 if chosen == "convex" else 8) * rank["fat"] + 3
     pleura_mm = max(fat_mm + wall, fraction * thinnest)
     return Patient(
@@ -213,19 +223,35 @@ def draw_signs(
     latent = patient.burden + 0.16 * rng.standard_normal()
     grade = int(np.digitize(latent, (0.24, 0.47, 0.68)))
     profile = PROFILES[patient.disease]
-    smooth = rng.random() < profile.smooth
-    thick = int(grade > 0 and not smooth) + int(grade > 1) * (rng.random() < 0.5)
+    smooth = bool(rng.random() < profile.smooth)
+    thick = int(grade > 0 and not smooth) + int(grade > 1 and rng.random() < 0.5)
     thick += int(rng.random() < profile.thick)
     effusion = 0.0
     if grade > 0 and rng.random() < profile.effusion:
         effusion = rng.uniform(2, 4) if rng.random() < 0.5 else rng.uniform(7, 14)
         effusion = min(effusion, 0.45 * (patient.height_mm - patient.pleura_mm))
-    indents: tuple[Spot, ...] = ()
-    breaks: tuple[Spot, ...] = ()
-    consolidations: tuple[Spot, ...] = ()
+    a_level = int(rng.choice(3, p=A_LEVELS[grade]))
+    room = int(0.93 * patient.height_mm / patient.pleura_mm)
+    num_a_lines = min(int(rng.integers(1, 5)), room - 1) if a_level and effusion == 0 else 0
+    lesions = draw_lesions(grade, smooth, profile, rng)
+    return Signs(
+        a_level=a_level if num_a_lines > 0 else 0,
+        num_a_lines=num_a_lines,
+        a_width_mm=rng.uniform(21.5, 25) if rng.random() < 0.35 else rng.uniform(8, 18),
+        b_lines=draw_b_lines(grade, smooth, domain, difficulty, rng=rng),
+        sub_pleural=bool(lesions.consolidations and rng.random() < 0.6),
+        thickness_mm=(0.7, 2.4, 4.4, 5.8)[min(thick, 3)] + rng.uniform(-0.2, 0.3),
+        effusion_mm=effusion,
+        **vars(lesions),
+    )
+
+
+def draw_lesions(grade: int, smooth: bool, profile: Profile, rng: np.random.Generator) -> Lesions:
+    """What a lung of a grade has lost; a `smooth` pleura has no indents."""
+    indents = draw_spots(rng) if grade >= 1 and not smooth else ()
+    breaks: Spots = ()
+    consolidations: Spots = ()
     white = 0.0
-    if grade >= 1 and not smooth:
-        indents = draw_spots(rng)
     if grade >= 2:
         solid = rng.random() < profile.consolidation
         consolidations = draw_spots(rng) if solid else ()
@@ -233,31 +259,12 @@ def draw_signs(
     if grade == 3:
         white = rng.uniform(0.65, 1.0)
         if rng.random() < profile.consolidation:
-            large = rng.uniform(11.5, 15)
-            consolidations = (Spot(rng.uniform(-3, 3), large),)
+            consolidations = (Spot(rng.uniform(-3, 3), rng.uniform(11.5, 15)),)
             white = white if rng.random() < 0.5 else 0.0
-    b_lines = draw_b_lines(grade, smooth, domain=domain, difficulty=difficulty, rng=rng)
-    a_level = int(
-        rng.choice(3, p=((0.12, 0.43, 0.45), (0.5, 0.4, 0.1), (0.8, 0.2, 0), (1, 0, 0))[grade])
-    )
-    room = int(0.93 * patient.height_mm / patient.pleura_mm)
-    num_a_lines = min(int(rng.integers(1, 5)), room - 1) if a_level and effusion == 0 else 0
-    return Signs(
-        a_level=a_level if num_a_lines > 0 else 0,
-        num_a_lines=num_a_lines,
-        a_width_mm=rng.uniform(21.5, 25) if rng.random() < 0.35 else rng.uniform(8, 18),
-        b_lines=b_lines,
-        white=white,
-        sub_pleural=bool(consolidations) and rng.random() < 0.6,
-        thickness_mm=(0.7, 2.4, 4.4, 5.8)[min(thick, 3)] + rng.uniform(-0.2, 0.3),
-        indents=indents,
-        breaks=breaks,
-        consolidations=consolidations,
-        effusion_mm=effusion,
-    )
+    return Lesions(white=white, indents=indents, breaks=breaks, consolidations=consolidations)
 
 
-def draw_spots(rng: np.random.Generator) -> tuple[Spot, ...]:
+def draw_spots(rng: np.random.Generator) -> Spots:
     """Places of one kind of lesion: few small, several small, or one of 5-10 or 10-14 mm."""
     kind = rng.choice(4, p=(0.4, 0.3, 0.2, 0.1))
     if kind >= 2:
@@ -269,7 +276,7 @@ def draw_spots(rng: np.random.Generator) -> tuple[Spot, ...]:
 
 
 def draw_b_lines(
-    grade: int, smooth: bool, *, domain: Domain, difficulty: float, rng: np.random.Generator
+    grade: int, smooth: bool, domain: Domain, difficulty: float, *, rng: np.random.Generator
 ) -> tuple[BLine, ...]:
     """Vertical artefacts of a grade; in domain B their width, strength and reach vary more."""
     if grade == 0:
@@ -324,10 +331,11 @@ def draw_presence(num_frames: int, grade: int, rng: np.random.Generator) -> Floa
 
     In six of ten clips above grade 0 the probe or the breath brings them in, out, or both.
     """
-    if grade == 0 or num_frames < 4 or rng.random() < 0.4:
+    always, seen, start = rng.random(3)
+    if grade == 0 or num_frames < 4 or always < 0.4:
         return np.ones(num_frames)
-    seen = rng.uniform(0.35, 0.7)
-    start = rng.uniform(-0.1, 1.1 - seen)
+    seen = 0.35 + 0.35 * seen
+    start = start * (1.2 - seen) - 0.1
     ramp = max(1.0, 0.08 * num_frames)
     frames = np.arange(num_frames)
     inside = np.minimum(frames - start * num_frames, (start + seen) * num_frames - frames)
@@ -358,13 +366,8 @@ def biomarkers(signs: Signs, patient: Patient) -> list[int]:
         ticked["A-lines"].add("stacked")
     if signs.a_level and signs.a_width_mm > 20:
         ticked["A-lines"].add("wide")
-    answers = [
-        int(level in ticked[group])
-        for group, levels in BIOMARKER_GROUPS.items()
-        for level in levels
-    ]
-    assert len(answers) == len(BIOMARKERS)
-    return answers
+    groups = BIOMARKER_GROUPS.items()
+    return [int(level in ticked[group]) for group, levels in groups for level in levels]
 
 
 def confusion(domain: Domain, difficulty: float) -> Float[np.ndarray, "K K"]:
@@ -393,13 +396,6 @@ def stream(seed: int, domain: Domain, *key: int) -> np.random.Generator:
     return np.random.default_rng([seed, ord(domain), *key])
 
 
-def clip_stream(
-    seed: int, domain: Domain, index: int, number: int, *, part: Literal["truth", "picture"]
-) -> np.random.Generator:
-    """Chance of one clip of a patient; its truth does not depend on how its picture is drawn."""
-    return stream(seed, domain, 2 if part == "truth" else 3, index, number)
-
-
 def _outline(signs: Signs, jitter_mm: float, rng: np.random.Generator) -> Signs:
     if jitter_mm == 0:
         return signs
@@ -423,7 +419,7 @@ def _level(value: float, edges: Sequence[float], group: str) -> str:
     return BIOMARKER_GROUPS[group][int(np.digitize(value, edges))]
 
 
-def _spots(spots: tuple[Spot, ...]) -> str:
+def _spots(spots: Spots) -> str:
     if not spots:
         return "none"
     largest = max(spot.size_mm for spot in spots)

@@ -12,9 +12,17 @@ import numpy as np
 from jaxtyping import Bool, Complex64, Float, Float32, Int, UInt8
 from scipy.ndimage import gaussian_filter1d
 
-DYNAMIC_RANGE_DB = 58.0
+Beams = Float32[np.ndarray, "B"]
+Samples = Float32[np.ndarray, "D B"]
+Classes = UInt8[np.ndarray, "D B"]
+Hits = Bool[np.ndarray, "D B"]
 
-SOFTNESS = 0.55
+DYNAMIC_RANGE_DB = 72.0
+
+GREY_EXPONENT = 1.65
+"""Bends the grey scale so that the dark end fades instead of ending, as in handheld scanners."""
+
+SOFTNESS = 0.5
 """Exponent on the envelope of fully developed speckle: 1 is one look, less is compounding."""
 
 
@@ -23,16 +31,20 @@ class Probe:
     """The beams of one picture and the map from them to its pixels.
 
     `depth_mm` (D,) along a beam from the skin; `angle` (B,) of each beam to the vertical, radians;
-    `face_mm` (B,) where each beam leaves the face, 0 in the middle.
-    `corners`, `weights` (4, P): the four samples around each of the P pixels in view.
+    `face_mm` (B,) where each beam leaves the face, 0 in the middle; `radius_mm` of the face, 0 if
+    it is flat.
+    `corners`, `weights` (4, P): the four samples around each of the P pixels in view; `nearest`
+    (P,) the closest of them.
     """
 
     depth_mm: Float32[np.ndarray, "D"]
-    angle: Float32[np.ndarray, "B"]
-    face_mm: Float32[np.ndarray, "B"]
+    angle: Beams
+    face_mm: Beams
+    radius_mm: float
     inside: Bool[np.ndarray, "H W"]
     corners: Int[np.ndarray, "4 P"]
     weights: Float32[np.ndarray, "4 P"]
+    nearest: Int[np.ndarray, "P"]
     mm_per_pixel: float
 
     @property
@@ -40,28 +52,27 @@ class Probe:
         """Depth samples and beams."""
         return len(self.depth_mm), len(self.angle)
 
-    def lateral_mm(self, depth_mm: float) -> Float32[np.ndarray, "B"]:
+    def lateral_mm(self, depth_mm: float) -> Beams:
         """Where the beams are at a depth, along an arc parallel to the face."""
         return self.face_mm + np.float32(depth_mm) * self.angle
 
-    def picture(self, echo: Float32[np.ndarray, "D B"], gain_db: float) -> UInt8[np.ndarray, "H W"]:
+    def picture(self, echo: Samples, gain_db: float) -> UInt8[np.ndarray, "H W"]:
         """Log-compressed grey 0-255, black outside the fan or rectangle."""
-        grey_per_db = 255 / DYNAMIC_RANGE_DB
         level = np.log10(np.maximum(echo, np.float32(1e-6)))
-        level *= np.float32(20 * grey_per_db)
-        level += np.float32(255 + gain_db * grey_per_db)
+        level *= np.float32(20 / DYNAMIC_RANGE_DB)
+        level += np.float32(1 + gain_db / DYNAMIC_RANGE_DB)
+        level = np.clip(level, 0, 1) ** np.float32(GREY_EXPONENT)
         values = np.zeros(self.corners.shape[1], np.float32)
         for corner, weight in zip(self.corners, self.weights, strict=True):
             values += level.ravel().take(corner) * weight
         pixels = np.zeros(self.inside.shape, np.uint8)
-        pixels[self.inside] = np.clip(values, 0, 255)
+        pixels[self.inside] = values * 255
         return pixels
 
-    def labels(self, classes: UInt8[np.ndarray, "D B"]) -> UInt8[np.ndarray, "H W"]:
+    def labels(self, classes: Classes) -> UInt8[np.ndarray, "H W"]:
         """Class ids of the nearest samples, 0 outside."""
-        nearest = self.corners[self.weights.argmax(axis=0), np.arange(self.corners.shape[1])]
         pixels = np.zeros(self.inside.shape, np.uint8)
-        pixels[self.inside] = classes.ravel().take(nearest)
+        pixels[self.inside] = classes.ravel().take(self.nearest)
         return pixels
 
 
@@ -82,6 +93,7 @@ def convex(
         far_mm=0.985 * (height_mm - cap_mm),
         angle=angle,
         face_mm=radius_mm * angle,
+        radius_mm=radius_mm,
         mm_per_pixel=height_mm / size,
     )
 
@@ -97,6 +109,7 @@ def linear(size: int, *, height_mm: float, aperture_mm: float) -> Probe:
         far_mm=height_mm,
         angle=np.zeros(num_beams),
         face_mm=np.linspace(-half, half, num_beams),
+        radius_mm=0.0,
         mm_per_pixel=height_mm / size,
     )
 
@@ -123,7 +136,7 @@ class Speckle:
         self.steady, self.fresh = np.float32(np.sqrt(steady)), np.float32(np.sqrt(1 - steady))
         self.tissue = self._field((num_depths, num_beams + 2 * self.glide))
 
-    def frame(self, lung: Bool[np.ndarray, "D B"], shift: int) -> Float32[np.ndarray, "D B"]:
+    def frame(self, lung: Hits, shift: int) -> Samples:
         """Factor around 1 for each echo; the lung is `shift` beams from its middle."""
         num_beams = self.shape[1]
         still = self.tissue[:, self.glide : self.glide + num_beams]
@@ -160,6 +173,7 @@ def _probe(
     far_mm: float,
     angle: Float[np.ndarray, "B"],
     face_mm: Float[np.ndarray, "B"],
+    radius_mm: float,
     mm_per_pixel: float,
 ) -> Probe:
     """From the depth (mm) and the place across the beams (-1 to 1) of every pixel."""
@@ -177,10 +191,12 @@ def _probe(
         depth_mm=np.linspace(0, far_mm, num_depths, dtype=np.float32),
         angle=angle.astype(np.float32),
         face_mm=face_mm.astype(np.float32),
+        radius_mm=radius_mm,
         inside=inside,
         corners=np.stack([first, first + 1, first + num_beams, first + num_beams + 1]),
         weights=np.stack(
             [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right]
         ).astype(np.float32),
+        nearest=np.rint(row).astype(np.int64) * num_beams + np.rint(column).astype(np.int64),
         mm_per_pixel=mm_per_pixel,
     )

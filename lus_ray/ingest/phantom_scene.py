@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, UInt8
 from scipy.ndimage import gaussian_filter1d, zoom
 
 from lus_ray.ingest.phantom_patient import WINDOW_MM, BLine, Patient, Signs, Spot
-from lus_ray.ingest.phantom_probe import Probe
+from lus_ray.ingest.phantom_probe import Beams, Classes, Hits, Probe, Samples
 
 REGION_MM = 15.0
 """Depth of the band below the pleura that dense masks call healthy or unhealthy region."""
@@ -58,12 +58,10 @@ class Scene:
         offset = rng.uniform(-1, 1) * (6 if patient.probe == "convex" else 1.5)
         self.x = probe.lateral_mm(patient.pleura_mm) - np.float32(offset)
         flat = rng.uniform(0.1, 0.9) * (1 / np.cos(probe.angle) - 1)
-        radius = (
-            np.ptp(probe.face_mm) / max(np.ptp(probe.angle), 1e-6) if np.ptp(probe.angle) else 0
-        )
+        flat *= probe.radius_mm + patient.pleura_mm
         tilt = rng.normal(0, 0.05) * self.x
         wave = 0.35 * smooth(num_beams, 0.08, rng)
-        self.pleura = _f32(patient.pleura_mm + (radius + patient.pleura_mm) * flat + tilt + wave)
+        self.pleura = _f32(patient.pleura_mm + flat + tilt + wave)
         specular = rng.uniform(-2, 2)
         self.facing = _f32(0.12 + 0.88 * np.exp(-(((self.x - specular) / 13) ** 2)))
         self.facing_centre = specular
@@ -71,7 +69,7 @@ class Scene:
         self.streaks = _f32(np.exp(look.streaks * smooth(num_beams, 0.02, rng)))
         self.ragged = _f32(0.25 * smooth(num_beams, 0.03, rng))
         self.blotches = draw_blotches(probe.shape, rng)
-        self.loss_mm = rng.uniform(0.5, 1.1) * float(probe.depth_mm[-1])
+        self.loss_mm = rng.uniform(0.35, 0.9) * float(probe.depth_mm[-1])
         self.wall = draw_wall(patient, num_beams, rng)
         self.ribs = draw_ribs(patient, rng)
         self.contact = self._draw_contact(rng)
@@ -88,7 +86,7 @@ class Scene:
             self, self.pleura + np.float32(0.8 * breath), self.x - np.float32(glide_mm * breath)
         )
 
-    def _draw_contact(self, rng: np.random.Generator) -> Float32[np.ndarray, "B"]:
+    def _draw_contact(self, rng: np.random.Generator) -> Beams:
         """Poor coupling dims one or both sides of the picture, never the window."""
         free = WINDOW_MM / 2 + 6
         contact = np.ones(self.x.shape)
@@ -104,27 +102,27 @@ class Moment:
     """A scene at one breath: `pleura` (B,) depth of the parietal pleura in mm, `x` (B,) places."""
 
     scene: Scene
-    pleura: Float32[np.ndarray, "B"]
-    x: Float32[np.ndarray, "B"]
+    pleura: Beams
+    x: Beams
 
-    def surface(self, signs: Signs) -> Float32[np.ndarray, "B"]:
+    def surface(self, signs: Signs) -> Beams:
         """Depth of the lung surface: below the effusion, dipping at indents."""
         return self._wall_end(signs) + np.float32(signs.effusion_mm)
 
-    def _wall_end(self, signs: Signs) -> Float32[np.ndarray, "B"]:
+    def _wall_end(self, signs: Signs) -> Beams:
         """Depth of the parietal pleura, which follows the lung into its indents."""
         end = self.pleura
         for spot in signs.indents:
             end = end + np.float32(np.clip(0.4 * spot.size_mm, 1.2, 3.5)) * bump(self.x, spot)
         return end
 
-    def echo_between(self, rest: Signs, worst: Signs, share: float) -> Float32[np.ndarray, "D B"]:
+    def echo_between(self, rest: Signs, worst: Signs, share: float) -> Samples:
         """Echoes while one state gives way to the other; `share` 1 is the worst alone."""
         if share in (0.0, 1.0):
             return self.echo(worst if share else rest)
         return np.float32(1 - share) * self.echo(rest) + np.float32(share) * self.echo(worst)
 
-    def echo(self, signs: Signs) -> Float32[np.ndarray, "D B"]:
+    def echo(self, signs: Signs) -> Samples:
         """Amplitude of the echoes before speckle."""
         scene, look = self.scene, self.scene.look
         below = scene.depth - self.surface(signs)
@@ -142,14 +140,14 @@ class Moment:
             echo = self._consolidation(echo, spot, below)
         echo *= scene.blotches * decay(below, scene.loss_mm)
         echo += self._pleural_line(signs, below)
-        return self._shadows(echo) + _f32(0.0009 * look.haze * (scene.depth / self.range_mm) ** 2)
+        return self._shadows(echo) + _f32(0.0006 * look.haze * (scene.depth / self.range_mm) ** 2)
 
     @property
     def range_mm(self) -> float:
         """How deep the picture reaches."""
         return float(self.scene.probe.depth_mm[-1])
 
-    def _wall_and_mirrors(self, signs: Signs) -> Float32[np.ndarray, "D B"]:
+    def _wall_and_mirrors(self, signs: Signs) -> Samples:
         """The wall, and below it its copies, each fainter, that give a lung its cross-grain."""
         scene = self.scene
         turns = scene.depth / self.pleura
@@ -160,29 +158,22 @@ class Moment:
         faintness = _f32([1.0, mirror, 0.6 * mirror, 0.4 * mirror, 0.25 * mirror])
         return tissue * faintness.take(np.minimum(copy, 4)) * np.where(copy > 0, scene.facing, 1)
 
-    def _a_lines(
-        self, signs: Signs, open_: Float32[np.ndarray, "D B"]
-    ) -> Float32[np.ndarray, "D B"]:
+    def _a_lines(self, signs: Signs, open_: Samples) -> Samples:
+        """Mirror images of the pleura at the multiples of its depth, each shorter and fainter."""
         scene = self.scene
-        strength = (0.0, 0.011, 0.026)[signs.a_level] * scene.look.contrast
+        strength = (0.0, 0.013, 0.032)[signs.a_level] * scene.look.contrast
         echo = np.zeros(scene.probe.shape, np.float32)
         for k in range(signs.num_a_lines):
             bell = line(scene.depth - (k + 2) * self.pleura, 0.55 + 0.2 * k)
-            echo += (
-                np.float32(strength * 0.66**k)
-                * (self._a_line_width(signs, k) * scene.uneven)
-                * bell
-            )
+            echo += _f32(strength * 0.66**k * self._a_line_width(signs, k) * scene.uneven) * bell
         return echo * open_
 
-    def _a_line_width(self, signs: Signs, k: int) -> Float32[np.ndarray, "B"]:
+    def _a_line_width(self, signs: Signs, k: int) -> Beams:
         half = signs.a_width_mm / 2 * 0.88**k
         away = np.abs(self.scene.x - self.scene.facing_centre)
         return _f32(1 / (1 + np.exp(np.clip((away - half) / 0.8, -30, 30))))
 
-    def _vertical_artefacts(
-        self, signs: Signs, below: Float32[np.ndarray, "D B"]
-    ) -> tuple[Float32[np.ndarray, "D B"], Float32[np.ndarray, "D B"]]:
+    def _vertical_artefacts(self, signs: Signs, below: Samples) -> tuple[Samples, Samples]:
         """B-lines, white lung and the short tails of indents; and how far they hide the rest."""
         contrast, far = self.scene.look.contrast, self.range_mm
         deep = below - 4.0 * signs.sub_pleural
@@ -202,9 +193,7 @@ class Moment:
             echo += 0.012 * contrast * bump(self.x, spot) * decay(below, 9.0) * (below > 0)
         return _f32(echo), _f32(cover)
 
-    def _consolidation(
-        self, echo: Float32[np.ndarray, "D B"], spot: Spot, below: Float32[np.ndarray, "D B"]
-    ) -> Float32[np.ndarray, "D B"]:
+    def _consolidation(self, echo: Samples, spot: Spot, below: Samples) -> Samples:
         """A dark body under the surface with a torn bright far border and a bright tail."""
         away = self._away(spot, below)
         body = smoothstep((1 - away) * 2.5 + 0.5) * (below > 0)
@@ -212,44 +201,38 @@ class Moment:
         tail = bump(self.x, Spot(spot.x_mm, 1.2 * spot.size_mm)) * (below > 0.5 * spot.size_mm)
         tail = tail * (1 - body) * decay(below - spot.size_mm, 0.35 * self.range_mm)
         hidden = min(0.9, 0.45 + 0.3 * self.scene.look.contrast)
-        contrast = self.scene.look.contrast
-        return _f32(
-            echo * (1 - hidden * body)
-            + contrast * (0.008 * border * self.scene.uneven**2 + 0.007 * tail)
-        )
+        rim = 0.008 * border * self.scene.uneven**2 + 0.007 * tail
+        return _f32(echo * (1 - hidden * body) + self.scene.look.contrast * rim)
 
-    def _away(self, spot: Spot, below: Float32[np.ndarray, "D B"]) -> Float32[np.ndarray, "D B"]:
+    def _away(self, spot: Spot, below: Samples) -> Samples:
         """0 in the middle of a consolidation, 1 on its border."""
         across = (self.x - spot.x_mm) / (0.5 * spot.size_mm)
         down = (below - 0.25 * spot.size_mm) / (0.6 * spot.size_mm) + self.scene.ragged
         return _f32(np.sqrt(across**2 + down**2))
 
-    def _pleural_line(
-        self, signs: Signs, below: Float32[np.ndarray, "D B"]
-    ) -> Float32[np.ndarray, "D B"]:
+    def _pleural_line(self, signs: Signs, below: Samples) -> Samples:
+        """Bright where it faces the probe, nearly gone where it is broken."""
         whole = np.ones_like(self.x)
         for spot in signs.breaks:
             whole = whole * (1 - 0.92 * np.minimum(1.6 * bump(self.x, spot), 1))
-        level = 0.085 * signs.thickness_mm**-0.4 * whole * self.scene.facing * self.scene.uneven
+        level = 0.125 * signs.thickness_mm**-0.6 * whole * self.scene.facing * self.scene.uneven
         half = 0.45 + 0.4 * signs.thickness_mm
-        return _f32(level) * np.exp(-((below / np.float32(half)) ** 4)) * self.scene.blotches
+        return _f32(level) * np.exp(-(np.abs(below / np.float32(half)) ** 3)) * self.scene.blotches
 
-    def _shadows(self, echo: Float32[np.ndarray, "D B"]) -> Float32[np.ndarray, "D B"]:
+    def _shadows(self, echo: Samples) -> Samples:
+        """Poor contact dims whole beams; a rib shines at its face and darkens what lies below."""
         scene = self.scene
         echo = echo * scene.contact
         for centre, half, darkness in scene.ribs:
             across = (scene.x - np.float32(centre)) / np.float32(half)
             top = self.pleura - 5 + np.float32(2.5) * across**2
-            under = ramp((scene.depth - top) / 9) ** 0.7 * _f32(
-                darkness * smoothstep((1.3 - np.abs(across)) / 0.8)
-            )
-            face = (
-                0.02 * line(scene.depth - top, 0.7) * _f32(np.exp(-(across**4)) * scene.facing**0.5)
-            )
-            echo = echo * (1 - under) + face * scene.uneven * scene.contact
+            shade = _f32(darkness * smoothstep((1.45 - np.abs(across)) / 1.05))
+            under = ramp((scene.depth - top) / 9) ** 0.7 * shade
+            bright = np.exp(-(across**4)) * scene.facing**0.5 * scene.uneven * scene.contact
+            echo = echo * (1 - under) + _f32(0.02 * bright) * line(scene.depth - top, 0.7)
         return echo
 
-    def labels(self, signs: Signs, scheme: str) -> UInt8[np.ndarray, "D B"]:
+    def labels(self, signs: Signs, scheme: str) -> Classes:
         """Class ids of `MASK_SCHEMES[scheme]`; beams in the shadow of a rib are background."""
         below = self.scene.depth - self.surface(signs)
         if scheme == "markers":
@@ -272,7 +255,7 @@ class Moment:
         classes[pleura & thick] = 4
         return classes if scheme == "dense" else SPARSE[classes]
 
-    def _markers(self, signs: Signs, below: Float32[np.ndarray, "D B"]) -> UInt8[np.ndarray, "D B"]:
+    def _markers(self, signs: Signs, below: Samples) -> Classes:
         grades = self._beam_grades(signs)
         lower = MARKER_MM.take(grades)
         inside = (below > -1.5) & (below < lower) & self._open_beams()
@@ -282,24 +265,22 @@ class Moment:
         """Grade 0-3 of the signs that each beam meets."""
         grades = np.zeros(self.x.shape, np.uint8)
         for b_line in signs.b_lines:
-            grades[_near(self.x, b_line.x_mm, 1.2 * b_line.width_mm)] = 1
+            grades[self._meet(b_line.x_mm, 1.2 * b_line.width_mm)] = 1
         for spots, grade in ((signs.indents, 1), (signs.breaks, 2), (signs.consolidations, 2)):
             for spot in spots:
-                hit = _near(self.x, spot.x_mm, spot.size_mm)
+                hit = self._meet(spot.x_mm, spot.size_mm)
                 large = grade == 2 and spots is signs.consolidations and spot.size_mm > SMALL_MM
                 grades[hit] = np.maximum(grades[hit], 3 if large else grade)
         if signs.white > 0:
             grades[np.abs(self.x) < signs.white * WINDOW_MM / 2] = 3
         return grades
 
-    def _b_line_pixels(
-        self, signs: Signs, below: Float32[np.ndarray, "D B"]
-    ) -> Bool[np.ndarray, "D B"]:
+    def _b_line_pixels(self, signs: Signs, below: Samples) -> Hits:
         deep = below - 4.0 * signs.sub_pleural
         reach_mm = np.zeros_like(self.x)
         room = self.range_mm - self.pleura
         for b_line in signs.b_lines:
-            hit = _near(self.x, b_line.x_mm, 1.2 * b_line.width_mm)
+            hit = self._meet(b_line.x_mm, 1.2 * b_line.width_mm)
             reach_mm[hit] = np.maximum(reach_mm, b_line.reach * room)[hit]
         if signs.white > 0:
             hit = np.abs(self.x) < signs.white * WINDOW_MM / 2
@@ -309,12 +290,17 @@ class Moment:
             lines &= self._away(spot, below) > 1
         return lines
 
-    def _a_line_pixels(self, signs: Signs) -> Bool[np.ndarray, "D B"]:
+    def _a_line_pixels(self, signs: Signs) -> Hits:
         found = np.zeros(self.scene.probe.shape, bool)
         for k in range(signs.num_a_lines):
             near = np.abs(self.scene.depth - (k + 2) * self.pleura) < 0.9 + 0.2 * k
             found |= near & (self._a_line_width(signs, k) > 0.5)
         return found & self._unshadowed()
+
+    def _meet(self, x_mm: float, width_mm: float) -> Bool[np.ndarray, "B"]:
+        """Beams that meet a sign; a sign is never too narrow to leave a pixel in a mask."""
+        least = 1.5 * max(self.scene.beam_mm, self.scene.probe.mm_per_pixel)
+        return np.abs(self.x - x_mm) <= max(width_mm, least) / 2
 
     def _half_thickness(self, signs: Signs) -> float:
         """Half of the pleural line in mm, at least most of a pixel so that it has no holes."""
@@ -338,8 +324,8 @@ def draw_wall(
     edge = patient.fat_mm / patient.pleura_mm
     level = np.where(u < edge, 0.0055, 0.0075) + 0.010 * np.exp(-u * patient.pleura_mm / 1.5)
     fibres = rng.standard_normal((WALL_SAMPLES, num_beams))
-    fibres = gaussian_filter1d(gaussian_filter1d(fibres, 1.4, axis=0), 0.05 * num_beams, axis=1)
-    wall = level * np.exp(0.5 * fibres / fibres.std())
+    fibres = gaussian_filter1d(gaussian_filter1d(fibres, 1.4, axis=0), 0.03 * num_beams, axis=1)
+    wall = level * np.exp(0.45 * fibres / fibres.std())
     places = [edge, *rng.uniform(0.1, 0.92, int(rng.integers(3, 7)))]
     for place in places:
         course = place + rng.normal(0, 0.12) * np.linspace(-1, 1, num_beams)
@@ -350,7 +336,7 @@ def draw_wall(
     return _f32(wall)
 
 
-def draw_blotches(shape: tuple[int, int], rng: np.random.Generator) -> Float32[np.ndarray, "D B"]:
+def draw_blotches(shape: tuple[int, int], rng: np.random.Generator) -> Samples:
     """Slow unevenness of a picture around 1, as from coupling and inhomogeneous tissue."""
     num_depths, num_beams = shape
     field = rng.standard_normal((num_depths // 8 + 1, num_beams // 8 + 1))
@@ -366,28 +352,28 @@ def draw_ribs(patient: Patient, rng: np.random.Generator) -> list[tuple[float, f
     for side in (-1, 1):
         half = rng.uniform(5, 8)
         if rng.random() < seen:
-            ribs.append((side * (WINDOW_MM / 2 + 2.5 + half), half, rng.uniform(0.8, 0.97)))
+            ribs.append((side * (WINDOW_MM / 2 + 2.5 + half), half, rng.uniform(0.75, 0.96)))
     return ribs
 
 
-def smooth(count: int, scale: float, rng: np.random.Generator) -> Float32[np.ndarray, "B"]:
+def smooth(count: int, scale: float, rng: np.random.Generator) -> Beams:
     """A smooth random curve, mean 0 and deviation 1, with bends of `scale` of its length."""
     curve = gaussian_filter1d(rng.standard_normal(count), scale * count, mode="reflect")
     return _f32((curve - curve.mean()) / curve.std())
 
 
-def bump(x: Float32[np.ndarray, "B"], spot: Spot) -> Float32[np.ndarray, "B"]:
+def bump(x: Beams, spot: Spot) -> Beams:
     """1 in the middle of a spot, falling to 0 at its borders."""
     inside = np.clip((x - spot.x_mm) / spot.size_mm, -0.5, 0.5)
     return _f32(np.cos(np.pi * inside) ** 2)
 
 
-def line(away_mm: Float32[np.ndarray, "D B"], half_mm: float) -> Float32[np.ndarray, "D B"]:
+def line(away_mm: Samples, half_mm: float) -> Samples:
     """A bell of a line's echo, at `away_mm` from its middle."""
     return np.exp(np.float32(-0.5 / half_mm**2) * away_mm**2)
 
 
-def decay(below_mm: Float32[np.ndarray, "D B"], length_mm: float) -> Float32[np.ndarray, "D B"]:
+def decay(below_mm: Samples, length_mm: float) -> Samples:
     """Exponential loss with depth, 1 at and above the surface."""
     return np.exp(np.float32(-1 / length_mm) * np.maximum(below_mm, 0))
 
@@ -403,19 +389,13 @@ def smoothstep(value: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*sh
     return value * value * (3 - 2 * value)
 
 
-def _sum_b_lines(
-    x: Float32[np.ndarray, "B"], b_lines: Iterable[BLine]
-) -> tuple[Float32[np.ndarray, "B"], Float32[np.ndarray, "B"]]:
+def _sum_b_lines(x: Beams, b_lines: Iterable[BLine]) -> tuple[Beams, Beams]:
     """Strength of all B-lines at each beam, and their mean reach there."""
     total, reach = np.full(x.shape, 1e-6), np.full(x.shape, 1e-6)
     for b_line in b_lines:
         beam = b_line.strength * np.exp(-0.5 * ((x - b_line.x_mm) / (0.5 * b_line.width_mm)) ** 2)
         total, reach = total + beam, reach + beam * b_line.reach
     return _f32(total), _f32(reach / total)
-
-
-def _near(x: Float32[np.ndarray, "B"], middle: float, width: float) -> Bool[np.ndarray, "B"]:
-    return np.abs(x - middle) <= width / 2
 
 
 def _f32(values: object) -> Float32[np.ndarray, "*shape"]:
