@@ -153,7 +153,7 @@ class _Machine:
         if text not in (ORDERED_DICT, TENSOR, PARAMETER) and text not in DTYPES:
             called = ".".join(text.split(" ", 1))
             raise CheckpointError(
-                f"{self.path}: it asks for {called}, which is no part of a weights file; "
+                f"{self.path}: it asks for {called!r}, which is no part of a weights file; "
                 "save the plain state_dict, or safetensors"
             )
         return Name(text)

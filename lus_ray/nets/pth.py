@@ -80,7 +80,8 @@ def _from_stream(file: BinaryIO, path: Path) -> dict[str, Tensor]:
     described, promised = run(head, path)
     table = _table(described, path)
     keys, _ = run(head, path)
-    if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(promised):
+    listed = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not listed or sorted(keys) != sorted(promised):
         raise CheckpointError(f"{path}: its storages are not those that its tensors use")
     num_bytes = path.stat().st_size
     file.seek(head.tell())

@@ -106,7 +106,7 @@ def test_code_in_a_torch_file_is_named_and_never_runs(
 ):
     state = {"weight": torch.ones(2), "bias": bomb(tmp_path / "canary")}
     torch.save(state, tmp_path / "w.pth", _use_new_zipfile_serialization=layout)
-    with pytest.raises(CheckpointError, match=rf"asks for \w+\.{called}"):
+    with pytest.raises(CheckpointError, match=rf"asks for '\w+\.{called}'"):
         weights.read(tmp_path / "w.pth")
     assert not (tmp_path / "canary").exists()
 
@@ -259,6 +259,17 @@ def test_hostile_safetensors_are_refused(
 def test_other_files_are_refused_in_one_line(ending: str, content: bytes, tmp_path: Path):
     (tmp_path / f"w.{ending}").write_bytes(content)
     refused_within_a_second(tmp_path / f"w.{ending}")
+
+
+@pytest.mark.parametrize(
+    "listed", [b"]K\0a.", b"])" + b"q\1h\1\x86" * 60 + b"a.", b"X\1\0\0\0" + b"0."]
+)
+def test_a_hostile_list_of_storages_in_a_stream_is_refused(listed: bytes, tmp_path: Path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "w.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "w.pth").read_bytes()
+    keys = content.rindex(b"\x80\x02]")
+    (tmp_path / "w.pth").write_bytes(content[: keys + 2] + listed + content[-16:])
+    refused_within_a_second(tmp_path / "w.pth")
 
 
 def test_a_missing_file_says_so(tmp_path: Path):
