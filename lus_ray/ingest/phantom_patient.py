@@ -28,6 +28,9 @@ NUM_RATERS = 5
 WINDOW_MM = 26.0
 """Pleura between two ribs; every sign lies in it."""
 
+SMALL_MM = 10.0
+"""Largest size of a consolidation that still counts as small (grade 2)."""
+
 PLEURA_PLACES = ((0.0, 0.5, 0.77, 0.79, 0.95, 0.97, 1.0), (0.13, 0.2, 0.28, 0.38, 0.52, 0.7, 0.73))
 """Share of patients, and down to which share of the picture's height their pleura lies: far
 enough from the thirds of the picture to call its location by eye."""
@@ -306,7 +309,7 @@ def spread(count: int, width_mm: float, rng: np.random.Generator) -> list[float]
 def severity(signs: Signs) -> int:
     """The grade 0-3 of what is seen (Soldati 2020), by its worst sign."""
     largest = max((spot.size_mm for spot in signs.consolidations), default=0.0)
-    if signs.white > 0 or largest > 10:
+    if signs.white > 0 or largest > SMALL_MM:
         return 3
     if signs.breaks or signs.consolidations:
         return 2
@@ -317,7 +320,7 @@ def milder(signs: Signs) -> Signs:
     """The same lung with the signs of its grade out of sight: exactly one grade less."""
     grade = severity(signs)
     if grade == 3:
-        small = tuple(spot for spot in signs.consolidations if spot.size_mm <= 10)
+        small = tuple(spot for spot in signs.consolidations if spot.size_mm <= SMALL_MM)
         breaks = signs.breaks or (Spot(0.0, 3.0),)
         return replace(signs, white=0.0, consolidations=small, breaks=breaks)
     if grade == 2:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from scipy.ndimage import gaussian_filter1d, zoom
 
-from lus_ray.ingest.phantom_patient import WINDOW_MM, BLine, Patient, Signs, Spot
+from lus_ray.ingest.phantom_patient import SMALL_MM, WINDOW_MM, BLine, Patient, Signs, Spot
 from lus_ray.ingest.phantom_probe import Beams, Classes, Hits, Probe, Samples
 
 REGION_MM = 15.0
@@ -26,9 +26,6 @@ MARKER_MM = np.array((1.5, 8.0, 11.0, 26.0), np.float32)
 
 SPARSE = np.array((0, 1, 2, 3, 3, 0, 0), np.uint8)
 """Sparse class of each dense class (Gare 2021: both pleurae are one, regions are background)."""
-
-SMALL_MM = 10.0
-"""Largest size of a consolidation that still counts as small (grade 2)."""
 
 WALL_SAMPLES = 192
 
