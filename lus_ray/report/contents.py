@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 
 from lus_ray import folds
-from lus_ray.report import numbers
+from lus_ray.report import claims, numbers
 from lus_ray.report.cells import Run
 from lus_ray.report.numbers import Difference, ScoredArm
 
@@ -25,7 +25,10 @@ NOTES = {
     "same draws of patients",
     "cost": "sums over the finished folds of the arm itself, without arms that it starts from or "
     "reads; memory is the highest of them",
-    "verdict": "reproduced: the difference is above 0 and its interval excludes 0",
+    "highlights": "the best baseline, the arm the paper found best, and the best arm of each "
+    "family; best by the test patients themselves, so the best of many looks better than it is",
+    "verdict": "reproduced: the difference is above 0 and its interval excludes 0; no correction "
+    "for the number of claims",
 }
 
 
@@ -60,7 +63,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
             )
             for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label)
         },
-        "claims": [claim(entry, arms) for entry in experiment.get("claims") or []],
+        "claims": [claims.verdict(entry, arms) for entry in experiment.get("claims") or []],
     }
     return plain(contents), arms
 
@@ -72,27 +75,6 @@ def command(experiment: dict[str, Any]) -> str:
     data = experiment.get("data", {})
     given = "" if set(data.get("sources") or {}) == {"phantom"} else " --data STORE"
     return f"lus run {experiment['experiment']}{given} --size {experiment.get('size', 'full')}"
-
-
-def claim(entry: dict[str, Any], arms: dict[str, ScoredArm]) -> dict[str, Any]:
-    """A claim with its verdict: reproduced, not reproduced, or why it cannot be tested."""
-    verdict = {**entry, "verdict": "cannot be tested with this data", "reason": ""}
-    for name in (entry["better"], entry["than"]):
-        if name not in arms:
-            return verdict | {"reason": f"there is no arm {name!r} in this run"}
-        if arms[name].missing:
-            unfinished = ", ".join(map(str, arms[name].missing))
-            return verdict | {"reason": f"{name}: fold {unfinished} is not finished"}
-    found = numbers.difference(arms[entry["better"]], arms[entry["than"]], entry["metric"])
-    if math.isnan(found.value) or math.isnan(found.interval.low):
-        return verdict | {"reason": found.reason}
-    reproduced = found.value > 0 and found.interval.excludes_zero()
-    return verdict | {
-        "verdict": "reproduced" if reproduced else "not reproduced",
-        "difference": found.value,
-        "interval": [found.interval.low, found.interval.high],
-        "num_patients": len(arms[entry["better"]].patients),
-    }
 
 
 def warnings(run: Run) -> list[str]:

@@ -46,8 +46,9 @@ def markdown(contents: Contents) -> str:
         f"{data.get('clips')} clips of {data.get('patients')} patients, "
         f"{len(contents['folds']['sizes'])} folds.",
         "",
-        *(f"**Note.** {warning}" for warning in contents["warnings"]),
-        *(f"**Missing.** {row['arm']}, fold {row['fold']}" for row in contents["missing"]),
+        *(f"- {warning}" for warning in contents["warnings"]),
+        *(f"- Missing: {row['arm']}, fold {row['fold']}." for row in contents["missing"]),
+        *(f"- {row['arm']}, fold {row['fold']}: {row['note']}" for row in contents["cell_notes"]),
         "",
     ]
     for label in labels_of(contents):
@@ -185,7 +186,6 @@ def trace(contents: Contents) -> dict[str, str]:
             f"source {name}": shortened(_flat(notes), 300) or ABSENT
             for name, notes in (data.get("sources") or {}).items()
         },
-        "policy": str(data.get("policy") or ABSENT),
         "folds": f"{_flat(folds) or 'protocol not named'}; "
         f"fingerprint {contents['folds']['fingerprint']}",
         "resampling": f"{contents['num_draws']} draws of patients",

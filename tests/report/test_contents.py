@@ -166,6 +166,14 @@ def test_a_claim_about_an_unfinished_arm_waits(tmp_path: Path) -> None:
     assert claim["reason"] == "class prior: fold 1 is not finished"
 
 
+def test_a_claim_waits_where_one_fold_leaves_its_metric_undefined(tmp_path: Path) -> None:
+    run_of(tmp_path, claims=[CLAIM])
+    write_cell(tmp_path, STRONG, 2, target=[1] * 48)
+    [claim] = computed(cells.read(tmp_path))["claims"]
+    assert claim["verdict"] == "cannot be tested with this data"
+    assert claim["reason"] == "auc is undefined in fold 2"
+
+
 def test_yes_no_labels_are_scored_one_by_one_and_on_average(tmp_path: Path) -> None:
     one = arm("signs", label="biomarkers")
     write_cell(write_run(tmp_path, [one]), one, 0, skill=0.3)
