@@ -15,19 +15,20 @@ EVIL = 'MLP <script>alert("x")</script> | on signs, severity'
 CLAIM = {"text": "a < b", "metric": "auc", "better": EVIL, "than": "class prior"}
 
 
-@pytest.fixture
-def out(tmp_path: Path) -> Path:
-    """Three arms of two labels, one cell missing."""
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    """The report of three arms of two labels, one cell missing."""
+    out = tmp_path_factory.mktemp("run")
     prior = arm("class prior", baseline=True)
     signs = arm("signs", label="biomarkers", recipe={"epochs": 3})
     expert = arm(EVIL, reads="signs")
-    write_run(tmp_path, [signs, prior, expert], claims=[CLAIM])
+    write_run(out, [signs, prior, expert], claims=[CLAIM])
     for fold in range(3):
-        write_cell(tmp_path, signs, fold, skill=0.3)
-        write_cell(tmp_path, prior, fold, skill=0.0, seed=1)
+        write_cell(out, signs, fold, skill=0.3)
+        write_cell(out, prior, fold, skill=0.0, seed=1)
         if fold < 2:
-            write_cell(tmp_path, expert, fold, skill=0.6, seed=2)
-    return tmp_path
+            write_cell(out, expert, fold, skill=0.6, seed=2)
+    return report.write(out, num_draws=50)
 
 
 class Tags(HTMLParser):
@@ -57,79 +58,73 @@ def tags_of(out: Path) -> list[tuple[str, dict[str, str | None]]]:
     return parser.tags
 
 
-def test_the_page_refers_to_nothing_outside(out: Path) -> None:
-    report.write(out, num_draws=50)
-    page = (out / "report.html").read_text()
+def test_the_page_refers_to_nothing_outside(found: report.Report) -> None:
+    page = (found.out / "report.html").read_text()
     assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]*", "", page))
-    for tag, attributes in tags_of(out):
+    for tag, attributes in tags_of(found.out):
         assert tag not in ("script", "link", "iframe", "object")
         assert (attributes.get("src") or "data:").startswith("data:")
         assert (attributes.get("href") or "#").startswith("#")
 
 
-def test_every_link_of_the_contents_leads_to_a_section(out: Path) -> None:
-    report.write(out, num_draws=50)
-    tags = tags_of(out)
+def test_every_link_of_the_contents_leads_to_a_section(found: report.Report) -> None:
+    tags = tags_of(found.out)
     targets = {attributes.get("id") for _, attributes in tags}
     links = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
     assert {link[1:] for link in links} <= targets
     assert "#severity" in links
 
 
-def test_every_picture_has_a_text_in_its_place(out: Path) -> None:
-    report.write(out, num_draws=50)
-    pictures = [attributes for tag, attributes in tags_of(out) if tag == "img"]
+def test_every_picture_has_a_text_in_its_place(found: report.Report) -> None:
+    pictures = [attributes for tag, attributes in tags_of(found.out) if tag == "img"]
     assert len(pictures) > 5
     assert all(attributes["alt"] for attributes in pictures)
 
 
-def test_arm_names_are_escaped(out: Path) -> None:
-    report.write(out, num_draws=50)
-    assert "<script" not in (out / "report.html").read_text()
-    assert "&lt;script&gt;" in (out / "report.html").read_text()
-    rows = [line for line in (out / "report.md").read_text().splitlines() if "MLP" in line]
+def test_arm_names_are_escaped(found: report.Report) -> None:
+    assert "<script" not in (found.out / "report.html").read_text()
+    assert "&lt;script&gt;" in (found.out / "report.html").read_text()
+    rows = [line for line in (found.out / "report.md").read_text().splitlines() if "MLP" in line]
     assert any(r"\| on signs" in row for row in rows if row.startswith("|"))
 
 
-def test_the_same_directory_gives_the_same_bytes(out: Path) -> None:
+def test_the_same_directory_gives_the_same_bytes(found: report.Report) -> None:
     names = ("report.json", "report.md", "report.html")
-    report.write(out, num_draws=50)
-    first = [(out / name).read_bytes() for name in names]
-    report.write(out, num_draws=50)
-    assert [(out / name).read_bytes() for name in names] == first
+    first = [(found.out / name).read_bytes() for name in names]
+    report.write(found.out, num_draws=50)
+    assert [(found.out / name).read_bytes() for name in names] == first
 
 
-def test_a_missing_cell_is_shown_everywhere(out: Path) -> None:
-    found = report.write(out, num_draws=50)
-    assert "2 of 3 folds" in (out / "report.html").read_text()
-    assert "2 of 3 folds" in (out / "report.md").read_text()
+def test_a_missing_cell_is_shown_everywhere(found: report.Report) -> None:
+    assert "2 of 3 folds" in (found.out / "report.html").read_text()
+    assert "2 of 3 folds" in (found.out / "report.md").read_text()
     assert "Cells missing: 1" in found.text()
 
 
-def test_the_page_says_it_is_for_research_and_how_it_is_made_again(out: Path) -> None:
-    report.write(out, num_draws=50)
-    page = (out / "report.html").read_text()
+def test_the_page_says_it_is_for_research_and_how_it_is_made_again(found: report.Report) -> None:
+    page = (found.out / "report.html").read_text()
     assert "For research only." in page
     assert "lus run biomarkers --size smoke" in page
     assert "f" * 64 in page
 
 
-def test_the_terminal_table_fits_and_names_the_page(out: Path) -> None:
-    found = report.write(out, num_draws=50)
+def test_the_terminal_table_fits_and_names_the_page(found: report.Report) -> None:
     lines = found.text().splitlines()
     assert max(map(len, lines[:-1])) <= 100
-    assert lines[-1] == f"report: {out / 'report.html'}"
+    assert lines[-1] == f"report: {found.out / 'report.html'}"
     assert any("class prior" in line for line in lines)
 
 
-def test_markdown_tables_have_one_width(out: Path) -> None:
-    report.write(out, num_draws=50)
-    rows = [line for line in (out / "report.md").read_text().splitlines() if line.startswith("|")]
+def test_markdown_tables_have_one_width(found: report.Report) -> None:
+    rows = [
+        line for line in (found.out / "report.md").read_text().splitlines() if line.startswith("|")
+    ]
     assert {len(re.split(r"(?<!\\)\|", row)) for row in rows} == {11}
 
 
 def test_a_run_with_nothing_finished_has_a_report_too(tmp_path: Path) -> None:
     write_run(tmp_path, [arm("e2e"), arm("features", label=None)])
+    found = report.write(tmp_path, num_draws=50)
     found = report.write(tmp_path, num_draws=50)
     assert "missing" in found.text()
     assert json.loads((tmp_path / "report.json").read_text())["arms"][0]["mean"]["auc"] is None
