@@ -165,7 +165,8 @@ class Decoder:
         if end["status"] < 0:
             raise DecodeError(f"crashed the decoder ({signal.Signals(-end['status']).name})")
         if end["status"] > 0:
-            raise DecodeError("stopped the decoder without an answer")
+            size = self.limits.memory_bytes >> 20
+            raise DecodeError(f"the decoder gave up, short of memory (at most {size} MiB)")
 
 
 def decode(path: Path, limits: Limits | None = None, *, max_side: int = 512) -> Decoded:
@@ -195,7 +196,7 @@ def _read_answer(answer: int, limits: Limits, max_side: int) -> Decoded:
     """What the fork wrote, believed only where it adds up."""
     size = os.fstat(answer).st_size
     if size < 8:
-        raise DecodeError("stopped the decoder without an answer")
+        raise DecodeError("the decoder's answer does not add up")
     content = mmap.mmap(answer, size, access=mmap.ACCESS_COPY)
     end = size - 8
     start = end - int.from_bytes(content[end:], "little")

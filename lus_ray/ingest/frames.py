@@ -42,7 +42,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     notes = []
     if request["suffix"] not in kind.extensions:
         notes.append(f"its name ends in {request['suffix']!r}, but it holds {kind.name}")
-    with av.open(file, format=kind.demuxer) as container:
+    with av.open(file, format=kind.demuxer, metadata_errors="replace") as container:
         if not container.streams.video:
             raise DecodeError("holds no video stream")
         stream = container.streams.video[0]
@@ -95,7 +95,7 @@ class Frames:
             try:
                 frame = next(decoded, None)
             except FFmpegError as error:
-                self.damage = error.strerror
+                self.damage = error.strerror or type(error).__name__
                 return
             if frame is None:
                 return

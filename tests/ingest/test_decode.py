@@ -203,14 +203,14 @@ def test_frames_lost_beyond_the_tolerance_are_refused_and_one_is_repaired(write_
         path.write_bytes(whole[: end - 48 * 64])
         assert decoder.decode(path).notes == ("repaired: 29 of 30 frames decode",)
         path.write_bytes(whole[: end - 3 * 48 * 64])
-        with pytest.raises(DecodeError, match="truncated: 2. of 30 frames decode"):
+        with pytest.raises(DecodeError, match=r"truncated: 2\d of 30 frames decode"):
             decoder.decode(path)
 
 
 def test_a_small_image_that_unfolds_to_a_huge_one_is_refused_before_it_does(tmp_path, decoder):
-    Image.new("L", (13_000, 13_000)).save(tmp_path / "bomb.png")
+    Image.new("L", (6000, 6000)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 400_000
-    with pytest.raises(DecodeError, match=r"13000 x 13000 pixels; at most"):
+    with pytest.raises(DecodeError, match=r"6000 x 6000 pixels; at most"):
         decoder.decode(tmp_path / "bomb.png")
 
 
@@ -233,10 +233,31 @@ def test_a_decoder_short_of_memory_refuses_the_file_and_lives(write_video, ramp)
     path = write_video("clip.avi", np.zeros((2, 2160, 3840), np.uint8), codec="mpeg4")
     with Decoder(Limits(memory_bytes=200 << 20)) as decoder:
         for _ in range(2):
-            with pytest.raises(DecodeError, match="needs more than 200 MiB|Cannot allocate memory"):
+            with pytest.raises(DecodeError, match=r"200 MiB|Cannot allocate memory"):
                 decoder.decode(path)
         assert decoder.process is not None
         assert decoder.process.poll() is None
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.gif", "clip.mpeg"])
+def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
+    settings = {k: v for k, v in FORMATS[name].items() if k != "fps"}
+    path = write_video(name, ramp, **settings)
+    whole, rng = path.read_bytes(), np.random.default_rng(3)
+    with Decoder(Limits(seconds=10)) as decoder:
+        decoder.decode(path)
+        process = decoder.process
+        for _ in range(40):
+            content = np.frombuffer(whole, np.uint8).copy()
+            places = rng.integers(0, len(content), rng.integers(1, 20))
+            content[places] = rng.integers(0, 256, len(places))
+            path.write_bytes(content.tobytes())
+            try:
+                assert decoder.decode(path).frames.ndim == 3
+            except DecodeError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+        assert decoder.process is process
+        assert process.poll() is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
@@ -266,12 +287,25 @@ def test_the_decoder_process_is_started_anew_after_it_was_lost(write_video, ramp
 
 def test_stop_ends_a_decode_that_another_thread_waits_in(write_video):
     path = write_video("large.avi", np.zeros((60, 1080, 1920), np.uint8), codec="mpeg4")
-    with Decoder() as decoder:
-        threading.Timer(0.6, decoder.stop).start()
-        start = time.monotonic()
-        with pytest.raises(DecodeError, match="decoder process ended"):
-            while time.monotonic() - start < 20:
+    causes: list[str] = []
+
+    def work() -> None:
+        try:
+            while True:
                 decoder.decode(path)
+        except DecodeError as error:
+            causes.append(str(error))
+
+    with Decoder() as decoder:
+        decoder.decode(path)
+        worker = threading.Thread(target=work)
+        worker.start()
+        time.sleep(0.1)
+        decoder.stop()
+        worker.join(timeout=20)
+    assert causes == [
+        "large.avi: the decoder process ended; run again, with more memory if it was low"
+    ]
 
 
 def test_closing_leaves_no_process_behind(write_video, ramp):
