@@ -192,8 +192,8 @@ def _shrink(arm: Arm, size: Size) -> Arm:
     return replace(arm, task=task, recipe=recipe)
 
 
-def with_arguments(task: Callable[[], Any], arguments: Mapping[str, Any]) -> Callable[[], Any]:
-    """The same task with those of the arguments that it takes."""
+def with_arguments(task: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:
+    """The same task or network with those of the arguments that it takes."""
     if not isinstance(task, partial):
         task = partial(task)
     taken = inspect.signature(task.func).parameters

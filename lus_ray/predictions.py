@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from lus_ray.clip import PIXELS, SCHEMA, Row
 from lus_ray.errors import StoreError
+from lus_ray.store import open_parquet
 
 KEY = b"lus_ray.prediction"
 KEPT = tuple(name for name in SCHEMA.names if name not in (*PIXELS, "signature"))
@@ -70,19 +71,19 @@ def write(path: Path, rows: Sequence[Row], about: About) -> None:
     os.replace(aside, path)
 
 
-def read(path: Path) -> tuple[About, list[Row]]:
-    """What `write` wrote.
+def read(path: Path, columns: Sequence[str] | None = None) -> tuple[About, pa.Table]:
+    """What `write` wrote, or some columns of it.
 
     Raises:
         StoreError: the file is missing, damaged, or no prediction table.
     """
+    file = open_parquet(path)
     try:
-        table = pq.read_table(path, memory_map=False)
-        about = json.loads(table.schema.metadata[KEY])
+        about = json.loads((file.schema_arrow.metadata or {})[KEY])
         known = About(**{**about, "classes": tuple(about["classes"])})
+        return known, file.read(columns=None if columns is None else list(columns))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(
             f"{path}: no prediction table ({reason}); delete it and run again"
         ) from error
-    return known, table.to_pylist()

@@ -8,9 +8,13 @@ Why row groups are bounded by bytes: a training epoch reads clips in random orde
 group is the least that Parquet reads.
 """
 
+import base64
+import binascii
+import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -121,7 +125,9 @@ class Writer:
 
 def open_shard(path: Path) -> pq.ParquetWriter:
     """A Parquet writer with the settings of every shard."""
-    return pq.ParquetWriter(path, SCHEMA, compression="lz4", use_dictionary=False)
+    return pq.ParquetWriter(
+        path, SCHEMA, compression="lz4", use_dictionary=False, write_page_checksum=True
+    )
 
 
 def shards(store: Path | str, source: str | None = None) -> list[Path]:
@@ -130,17 +136,30 @@ def shards(store: Path | str, source: str | None = None) -> list[Path]:
     return [p for p in found if source is None or p.name.rpartition("-")[0] == source]
 
 
-def open_file(path: Path) -> pq.ParquetFile:
-    """A shard, once its columns are known to be plain and of this version.
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """A Parquet file, once it is known to hold no extension types.
 
     Raises:
-        StoreError: the file is no Parquet, is damaged, or has other columns than `SCHEMA`.
+        StoreError: the file is no Parquet, is damaged, or asks Arrow to build extension types.
     """
     try:
-        file = pq.ParquetFile(path, memory_map=True, arrow_extensions_enabled=False)
+        if _has_extension_types(path):
+            raise StoreError(f"{path}: holds extension types, which can run code; do not use it")
+        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
-        raise StoreError(f"{path}: not a readable Parquet file ({reason}); ingest again") from error
+        raise StoreError(
+            f"{path}: not a readable Parquet file ({reason}); make it again"
+        ) from error
+
+
+def open_file(path: Path) -> pq.ParquetFile:
+    """A shard whose columns are those of this version.
+
+    Raises:
+        StoreError: the file is not readable, or has other columns than `SCHEMA`.
+    """
+    file = open_parquet(path)
     found = file.schema_arrow
     for field in SCHEMA:
         index = found.get_field_index(field.name)
@@ -296,6 +315,20 @@ def write_text(path: Path, text: str) -> None:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
+
+
+def _has_extension_types(path: Path) -> bool:
+    """Whether the footer asks Arrow to build extension types, seen before Arrow reads it."""
+    with path.open("rb") as file:
+        file.seek(-8, os.SEEK_END)
+        length = int.from_bytes(file.read(4), "little")
+        file.seek(-8 - min(length, path.stat().st_size - 8), os.SEEK_END)
+        footer = file.read(length)
+    for text in re.findall(rb"[A-Za-z0-9+/]{64,}={0,2}", footer):
+        with contextlib.suppress(binascii.Error):
+            if b"ARROW:extension" in base64.b64decode(text + b"=" * (-len(text) % 4)):
+                return True
+    return b"ARROW:extension" in footer
 
 
 def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: dict[str, str]) -> None:

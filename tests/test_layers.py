@@ -11,6 +11,7 @@ ROOMS = (
     "errors",
     "clip",
     "store",
+    "predictions",
     "views",
     "augment",
     "folds",

@@ -247,7 +247,7 @@ def _rows(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
     """The clips of this fold with their `split`; with the earlier arm's outputs if it reads one."""
     if arm.reads is not None:
         read = Cell(arm.reads, cell.fold)
-        _, rows = predictions.read(read.predictions(work.out))
+        rows = predictions.read(read.predictions(work.out))[1].to_pylist()
     else:
         rows = [dict(row) for row in work.rows]
     for row in rows:

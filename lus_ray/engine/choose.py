@@ -9,7 +9,6 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import experiments
 from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe, with_arguments
 from lus_ray.nets.official import fetch
@@ -21,7 +20,8 @@ def find(name: str) -> Experiment:
     Raises:
         InputError: there is none of that name.
     """
-    known = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
+    folder = importlib.import_module("experiments").__path__
+    known = sorted(module.name for module in pkgutil.iter_modules(folder))
     if name not in known:
         raise InputError(f"no experiment {name!r}; there are {', '.join(known)}")
     return importlib.import_module(f"experiments.{name}").EXPERIMENT

@@ -19,14 +19,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Float, Int
 
-from lus_ray import folds
+from lus_ray import folds, predictions
 from lus_ray.errors import FoldError, StoreError
 from lus_ray.folds import Fold
 
-METADATA = b"lus_ray.prediction"
 COLUMNS = ("clip", "patient", "split", "target", "probability")
 
 
@@ -85,19 +83,17 @@ def read(out: Path) -> Run:
 
 
 def _cell(path: Path, out: Path) -> Cell:
+    about, table = predictions.read(path, COLUMNS)
     try:
-        file = pq.ParquetFile(path, arrow_extensions_enabled=False)
-        about = json.loads((file.schema_arrow.metadata or {})[METADATA])
-        table = file.read(columns=list(COLUMNS))
         rows = _tested(table)
-        target, probability = _arrays(rows, multilabel=bool(about.get("multilabel")))
+        target, probability = _arrays(rows, multilabel=about.multilabel)
         folder = out / "cells" / path.parent.name / path.stem
         return Cell(
-            arm=str(about["arm"]),
-            fold=int(about["fold"]),
-            classes=tuple(about.get("classes") or ()),
-            multilabel=bool(about.get("multilabel")),
-            fingerprint=str(about.get("fingerprint", "")),
+            arm=about.arm,
+            fold=about.fold,
+            classes=about.classes,
+            multilabel=about.multilabel,
+            fingerprint=about.fingerprint,
             clips=tuple(rows["clip"].to_pylist()),
             patients=tuple(rows["patient"].to_pylist()),
             target=target,

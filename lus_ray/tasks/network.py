@@ -14,6 +14,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, SF_BINS, sf_class
 from lus_ray.errors import ArmError
+from lus_ray.experiment import with_arguments
 from lus_ray.metrics import labels, multilabel
 from lus_ray.tasks.task import Batch, Task
 from lus_ray.views import View
@@ -44,7 +45,8 @@ class ClipNetwork(Task):
     def __init__(self, backbone: Callable[..., nn.Module], view: View, num_outputs: int) -> None:
         super().__init__()
         self.view = view
-        self.net: Any = backbone(num_outputs=num_outputs, num_frames=view.num_frames)
+        fitting = with_arguments(backbone, {"num_frames": view.num_frames})
+        self.net: Any = fitting(num_outputs=num_outputs)
 
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "S T H W"]) -> dict[str, np.ndarray]:

@@ -1,0 +1,94 @@
+"""The clip schema: what fits, what is refused, and that pixels come back as they were."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from lus_ray.clip import (
+    BIOMARKER_GROUPS,
+    BIOMARKERS,
+    SCHEMA,
+    frames_of,
+    make,
+    masks_of,
+    pixel_hash,
+    sf_class,
+)
+from lus_ray.errors import SchemaError
+
+FRAMES = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
+WHO = {"clip": "test/a", "patient": "test/p", "source": "test"}
+
+
+def test_there_are_38_biomarkers_in_groups_of_the_published_sizes():
+    assert len(BIOMARKERS) == 38
+    assert [len(levels) for levels in BIOMARKER_GROUPS.values()] == [5, 5, 3, 4, 3, 5, 5, 5, 3]
+
+
+def test_a_row_has_every_column_and_null_where_nothing_was_annotated():
+    row = make(FRAMES, **WHO)
+    assert list(row) == SCHEMA.names
+    assert row["severity"] is None
+    assert row["group"] == row["patient"]
+
+
+@given(arrays(np.uint8, st.tuples(*[st.integers(1, 5)] * 3)))
+def test_pixels_come_back_as_they_were(frames):
+    row = make(frames, masks=frames % 2, mask_scheme="bline", **WHO)
+    assert np.array_equal(frames_of(row), frames)
+    assert np.array_equal(masks_of(row), frames % 2)
+
+
+def test_the_hash_sees_the_shape_as_well_as_the_bytes():
+    assert pixel_hash(FRAMES) != pixel_hash(FRAMES.reshape(2, 4, 3))
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("severity", 4),
+        ("severity", 1.0),
+        ("severity", True),
+        ("frame_severity", [0]),
+        ("raters", [0, -1]),
+        ("biomarkers", [0] * 37),
+        ("biomarkers", [2] * 38),
+        ("sf_ratio", float("nan")),
+        ("sf_ratio", -1.0),
+        ("fps", float("inf")),
+        ("mm_per_pixel", 0.0),
+        ("disease", "a cold"),
+        ("probe", "curved"),
+        ("clip", "other/a"),
+        ("patient", " "),
+        ("mask_scheme", "dense"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_never_coerced(column, value):
+    with pytest.raises(SchemaError, match=r"test|clip"):
+        make(FRAMES, **{**WHO, column: value})
+
+
+def test_masks_must_match_the_frames_and_their_scheme():
+    for masks in (FRAMES[:1], FRAMES + 10):
+        with pytest.raises(SchemaError, match="mask"):
+            make(FRAMES, masks=masks, mask_scheme="dense", **WHO)
+
+
+def test_an_unknown_column_is_named():
+    with pytest.raises(SchemaError, match="weight"):
+        make(FRAMES, weight=3, **WHO)
+
+
+def test_float_frames_are_refused():
+    with pytest.raises(SchemaError, match="float64"):
+        make(FRAMES / 255, **WHO)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "expected"), [(431, 0), (430, 1), (275, 1), (274.9, 2), (180, 2), (179.9, 3)]
+)
+def test_the_sf_classes_meet_at_the_published_limits(ratio, expected):
+    assert sf_class(ratio) == expected

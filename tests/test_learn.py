@@ -1,0 +1,148 @@
+"""The training loop: it learns, keeps the right epoch, repeats itself, and survives bad numbers."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lus_ray.augment import Augment
+from lus_ray.errors import CellError
+from lus_ray.experiment import Recipe
+from lus_ray.learn import fit
+from lus_ray.tasks.task import Task
+from lus_ray.views import View
+
+RECIPE = Recipe(epochs=4, batch=2, lr=0.1)
+
+
+class Brightness(Task):
+    """Predict the mean grey of a clip by one weight: the smallest real task."""
+
+    def __init__(self, players=("net",)):
+        super().__init__()
+        self.view = View(num_frames=1, height=2, width=2)
+        self.players = players
+        for player in players:
+            self.add_module(player, nn.Linear(1, 1))
+
+    def forward(self, batch, player):
+        mean = batch["frames"].mean(dim=(1, 2, 3))[:, None]
+        guess = sum(getattr(self, name)(mean) for name in self.players)
+        return {"loss": ((guess - 3 * mean) ** 2).mean(), "shift": guess.mean()}
+
+
+def batches(epoch):
+    generator = torch.Generator().manual_seed(epoch)
+    for _ in range(8):
+        yield {"frames": torch.randint(0, 255, (2, 1, 2, 2), generator=generator).byte()}
+
+
+def run(task, recipe=RECIPE, validate=None, data=batches, seed=0):
+    log = []
+    fitted = fit(
+        task, batches=data, validate=validate or (lambda task: {"score": math.nan}),
+        recipe=recipe, seed=seed, report=log.append,
+    )  # fmt: skip
+    return fitted, log
+
+
+def test_the_loss_falls_and_every_epoch_is_reported():
+    torch.manual_seed(0)
+    _, log = run(Brightness())
+    assert [entry["epoch"] for entry in log] == [0, 1, 2, 3]
+    assert log[-1]["train_loss"] < log[0]["train_loss"] / 2
+    assert {"train_shift", "val_score"} <= set(log[0])
+
+
+def test_the_epoch_with_the_best_validation_score_is_kept():
+    scores = iter([0.2, 0.9, 0.4, 0.9])
+    kept = []
+
+    def validate(task):
+        kept.append(task.net.weight.item())
+        return {"score": next(scores)}
+
+    task = Brightness()
+    fitted, _ = run(task, validate=validate)
+    assert fitted.epoch == 1
+    assert task.net.weight.item() == kept[1]
+
+
+def test_the_last_epoch_is_kept_on_request_and_without_validation():
+    falling = iter([0.9, 0.5, 0.4, 0.3])
+    last = Recipe(epochs=4, batch=2, lr=0.1, select="last")
+    assert run(Brightness(), last, lambda task: {"score": next(falling)})[0].epoch == 3
+    assert run(Brightness())[0].epoch == 3
+
+
+def test_the_same_seed_gives_the_same_bits():
+    def weights(seed):
+        torch.manual_seed(1)
+        task = Brightness()
+        run(task, Recipe(epochs=2, batch=2, lr=0.1, augment=Augment()), seed=seed)
+        return task.net.weight.item()
+
+    assert weights(0) == weights(0)
+    assert weights(0) != weights(1)
+
+
+def test_players_take_turns_and_each_moves_its_own_weights_only():
+    torch.manual_seed(0)
+    task = Brightness(("net", "other"))
+    recipe = Recipe(epochs=1, batch=2, lr=0.1)
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    run(task, recipe)
+    assert all(not torch.equal(value, before[name]) for name, value in task.state_dict().items())
+
+
+def test_a_plateau_lowers_the_learning_rate():
+    recipe = Recipe(epochs=6, batch=2, lr=0.1, plateau=0.5, patience=1)
+    steady, _ = run(Brightness(), recipe, lambda task: {"score": 0.5})
+    assert steady.epoch == 0
+
+
+def poisoned(bad):
+    def data(epoch):
+        for number, batch in enumerate(batches(epoch)):
+            if (epoch, number) in bad:
+                yield {"frames": batch["frames"], "poison": torch.ones(1)}
+            else:
+                yield batch
+
+    return data
+
+
+class Poisoned(Brightness):
+    """Its loss is NaN where the batch says so."""
+
+    def forward(self, batch, player):
+        losses = super().forward(batch, player)
+        if "poison" in batch:
+            losses["loss"] = losses["loss"] * math.nan
+        return losses
+
+
+def test_one_step_without_a_finite_loss_is_left_out_with_a_note():
+    task = Poisoned()
+    fitted, log = run(task, data=poisoned({(1, 3)}))
+    assert "1 steps" in fitted.notes[0]
+    assert math.isfinite(task.net.weight.item())
+    assert all(math.isfinite(entry["train_loss"]) for entry in log)
+
+
+def test_a_loss_that_stays_not_finite_ends_at_the_best_epoch():
+    scores = iter([0.8, 0.1])
+    bad = {(2, n) for n in range(8)}
+    fitted, log = run(
+        Poisoned(), None or RECIPE, lambda task: {"score": next(scores)}, poisoned(bad)
+    )
+    assert fitted.epoch == 0
+    assert "not finite" in fitted.notes[-1]
+    assert len(log) == 2
+
+
+def test_a_loss_that_never_is_finite_fails_with_what_to_do():
+    bad = {(0, n) for n in range(8)}
+    with pytest.raises(CellError, match="lower the learning rate"):
+        run(Poisoned(), data=poisoned(bad))

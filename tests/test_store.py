@@ -1,0 +1,168 @@
+"""Stores: written whole or not at all, read in any order, and never trusted blindly."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lus_ray import store
+from lus_ray.clip import SCHEMA, frames_of, make
+from lus_ray.errors import SchemaError, StoreError
+
+
+def row(name, patient="p0", value=0, source="test", **columns):
+    frames = np.full((3, 8, 8), value, np.uint8)
+    who = {"clip": f"{source}/{name}", "patient": f"{source}/{patient}", "source": source}
+    return make(frames, **who, **columns)
+
+
+def write(path, rows, source="test"):
+    with store.Writer(path, source) as writer:
+        for one in rows:
+            writer.add(one)
+    return path
+
+
+@pytest.fixture
+def clips(tmp_path):
+    rows = [row(f"c{n}", f"p{n // 2}", n, severity=n % 4) for n in range(10)]
+    return write(tmp_path / "clips", rows)
+
+
+def test_clips_come_back_in_the_order_they_are_asked_for(clips):
+    names = ["test/c7", "test/c0", "test/c9", "test/c1"]
+    rows = list(store.read(clips, names))
+    assert [r["clip"] for r in rows] == names
+    assert [frames_of(r)[0, 0, 0] for r in rows] == [7, 0, 9, 1]
+
+
+def test_columns_are_the_schema_and_nothing_but_plain_types(clips):
+    (shard,) = store.shards(clips)
+    found = pq.read_schema(shard)
+    assert found.names == SCHEMA.names
+    assert not any(isinstance(field.type, pa.BaseExtensionType) for field in found)
+    assert pq.ParquetFile(shard).metadata.row_group(0).column(0).compression == "LZ4"
+
+
+def test_the_index_leaves_the_pixels_on_disk_and_counts_frames_from_the_footer(clips):
+    index = store.index(clips)
+    assert index.num_rows == 10
+    assert "frames" not in index.column_names
+    assert store.num_frames(clips) == 30
+
+
+def test_a_failed_write_leaves_the_store_as_it_was(clips):
+    before = store.fingerprint(store.index(clips))
+    bad = {**row("bad"), "severity": 9}
+    with pytest.raises(SchemaError):
+        write(clips, [row("new"), bad])
+    assert store.fingerprint(store.index(clips)) == before
+    assert [p.name for p in clips.iterdir()] == ["clips"]
+
+
+def test_reading_a_source_again_replaces_it_and_keeps_the_others(clips):
+    write(clips, [row("x", source="other")], source="other")
+    write(clips, [row("only")])
+    assert store.index(clips)["clip"].to_pylist() == ["other/x", "test/only"]
+
+
+def test_patients_must_come_one_after_another_and_names_once(tmp_path):
+    with pytest.raises(StoreError, match="comes back"):
+        write(tmp_path, [row("a", "p0"), row("b", "p1"), row("c", "p0")])
+    with pytest.raises(StoreError, match="twice"):
+        write(tmp_path, [row("a"), row("a")])
+
+
+def test_the_fingerprint_sees_labels_and_pixels_but_not_the_layout(tmp_path, monkeypatch):
+    rows = [row(f"c{n}", value=n) for n in range(6)]
+    one = store.fingerprint(store.index(write(tmp_path / "one", rows)))
+    monkeypatch.setattr(store, "GROUP_CLIPS", 1)
+    assert store.fingerprint(store.index(write(tmp_path / "two", rows))) == one
+    rows[3] = row("c3", value=3, severity=1)
+    assert store.fingerprint(store.index(write(tmp_path / "three", rows))) != one
+
+
+def test_new_groups_are_written_without_touching_the_pixels(clips):
+    assert store.replace_groups(clips, {"test/c2": "test/p0", "test/c3": "test/p0"}) == 1
+    assert store.replace_groups(clips, {"test/c2": "test/p0"}) == 0
+    rows = {r["clip"]: r for r in store.read(clips)}
+    assert rows["test/c2"]["group"] == "test/p0"
+    assert frames_of(rows["test/c3"])[0, 0, 0] == 3
+
+
+def test_an_empty_folder_is_no_store(tmp_path):
+    with pytest.raises(StoreError, match="lus ingest"):
+        store.index(tmp_path)
+
+
+def test_a_clip_that_is_not_there_is_named(clips):
+    with pytest.raises(StoreError, match="test/c99"):
+        list(store.read(clips, ["test/c99"]))
+
+
+def test_other_files_beside_the_shards_are_ignored(clips):
+    (clips / "clips" / "_SUCCESS").write_text("")
+    assert store.index(clips).num_rows == 10
+
+
+@pytest.mark.parametrize("where", [0.02, 0.5, 0.98])
+def test_a_damaged_shard_is_named_in_one_line(clips, where):
+    (shard,) = store.shards(clips)
+    data = bytearray(shard.read_bytes())
+    place = int(len(data) * where)
+    data[place : place + 64] = bytes(64)
+    shard.write_bytes(data)
+    with pytest.raises(StoreError, match=shard.name) as caught:
+        list(store.read(clips))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_another_schema_is_refused_by_column(clips):
+    (shard,) = store.shards(clips)
+    table = pq.read_table(shard)
+    place = table.schema.get_field_index("severity")
+    pq.write_table(table.set_column(place, "severity", table["severity"].cast("int64")), shard)
+    with pytest.raises(StoreError, match="'severity' is int64"):
+        store.index(clips)
+
+
+class Hostile(pa.ExtensionType):
+    """An extension type that tells when it is made from a file."""
+
+    called = False
+
+    def __init__(self):
+        super().__init__(pa.binary(), "test.hostile")
+
+    def __arrow_ext_serialize__(self):
+        return b""
+
+    @classmethod
+    def __arrow_ext_deserialize__(cls, storage, serialized):
+        cls.called = True
+        return cls()
+
+
+def test_an_extension_type_in_a_file_is_refused_and_its_code_never_runs(clips):
+    (shard,) = store.shards(clips)
+    table = pq.read_table(shard)
+    pa.register_extension_type(Hostile())
+    try:
+        place = table.schema.get_field_index("sha256")
+        column = pa.ExtensionArray.from_storage(Hostile(), pa.array([b"x"] * table.num_rows))
+        pq.write_table(table.set_column(place, "sha256", column), shard)
+        Hostile.called = False
+        with pytest.raises(StoreError, match="extension types"):
+            store.index(clips)
+        assert not Hostile.called
+    finally:
+        pa.unregister_extension_type("test.hostile")
+
+
+def test_notes_are_kept_by_source(tmp_path):
+    store.note(tmp_path, "a", {"policy": "own"})
+    store.note(tmp_path, "b", {"seed": 1})
+    assert store.notes(tmp_path) == {"a": {"policy": "own"}, "b": {"seed": 1}}
+    assert json.loads((tmp_path / "store.json").read_text())["schema"] == 1

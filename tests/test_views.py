@@ -1,0 +1,52 @@
+"""Views: equally spaced frames and a resize that every part of the platform shares."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lus_ray.views import View
+
+
+def test_fifteen_of_ninety_frames_are_six_apart():
+    assert View().indices(90, 0.0).tolist() == list(range(0, 90, 6))
+    assert View().indices(90, 0.99)[0] == 5
+
+
+def test_a_short_clip_repeats_frames_in_order():
+    assert View(num_frames=4).indices(2, 0.5).tolist() == [0, 0, 1, 1]
+    assert View(num_frames=3).indices(1, 0.9).tolist() == [0, 0, 0]
+
+
+@given(st.integers(1, 300), st.integers(1, 40), st.floats(0, 1, exclude_max=True))
+def test_indices_rise_and_stay_inside_the_clip(num_available, num_frames, start):
+    indices = View(num_frames=num_frames).indices(num_available, start)
+    assert len(indices) == num_frames
+    assert np.all(np.diff(indices) >= 0)
+    assert indices[0] >= 0
+    assert indices[-1] < num_available
+
+
+def test_evaluation_samples_start_in_the_middle_of_quarters_of_the_first_interval():
+    frames = np.arange(80, dtype=np.uint8)[:, None, None]
+    samples = View(num_frames=10, height=1, width=1).samples(frames)
+    assert samples[:, 0, 0, 0].tolist() == [1, 3, 5, 7]
+
+
+def test_a_training_sample_is_the_same_for_the_same_seed():
+    view, frames = View(num_frames=5), np.random.default_rng(0).integers(0, 255, (50, 4, 4))
+    one = view.sample(frames, np.random.default_rng(3))
+    assert np.array_equal(one, view.sample(frames, np.random.default_rng(3)))
+
+
+def test_halving_a_checkerboard_gives_its_mean():
+    frames = np.zeros((1, 64, 64), np.uint8)
+    frames[:, ::2, ::2] = frames[:, 1::2, 1::2] = 200
+    small = View(height=32, width=32).resize(frames)
+    assert small.shape == (1, 32, 32)
+    assert small[0, 8:-8, 8:-8] == pytest.approx(100, abs=2)
+
+
+def test_frames_of_the_right_size_are_not_touched():
+    frames = np.zeros((2, 224, 224), np.uint8)
+    assert View().resize(frames) is frames
