@@ -123,13 +123,13 @@ class Take:
 
 def _row(patient: Patient, number: int, take: Take) -> dict[str, Any]:
     rng = truth.stream(take.seed, take.domain, 2, patient.index, number)
-    lung = truth.draw_lung(patient, take.domain, take.difficulty, num_frames=take.frames, rng=rng)
+    lung = truth.draw_lung(patient, take.domain, num_frames=take.frames, rng=rng)
     grade = truth.severity(lung.worst)
     picture_rng = truth.stream(take.seed, take.domain, 3, patient.index, number)
     name = f"phantom/{take.domain}{take.seed}-p{patient.index:04d}"
-    look, zone = divmod(number, len(ZONES))
+    again, zone = divmod(number, len(ZONES))
     return {
-        "clip": f"{name}-{ZONES[zone]}" + (f"_{look + 1}" if look else ""),
+        "clip": f"{name}-{ZONES[zone]}" + (f"_{again + 1}" if again else ""),
         "patient": name,
         "source": "phantom",
         "probe": patient.probe,
@@ -151,7 +151,7 @@ def _film(patient: Patient, lung: Lung, take: Take, *, rng: np.random.Generator)
     """The columns `frames`, `masks` and `mm_per_pixel`."""
     taken = ACQUISITIONS[take.domain]
     probe = _probe(patient, taken, take.size, rng)
-    scene = Scene(patient, probe, _look(taken, take.difficulty, rng), rng)
+    scene = Scene(patient, probe, look(taken, take.difficulty, rng), rng)
     outlined = lung.outlined(taken.jitter_mm, rng)
     speckle = Speckle(probe.shape, grain=taken.grain, steady=taken.steady, rng=rng)
     glide_mm, phase = rng.uniform(1.2, 2.5), rng.uniform(0, 2 * np.pi)
@@ -170,7 +170,8 @@ def _film(patient: Patient, lung: Lung, take: Take, *, rng: np.random.Generator)
     return {"frames": frames, "masks": masks, "mm_per_pixel": probe.mm_per_pixel}
 
 
-def _look(taken: Acquisition, difficulty: float, rng: np.random.Generator) -> Look:
+def look(taken: Acquisition, difficulty: float, rng: np.random.Generator) -> Look:
+    """Pictures of a difficulty 0-1: fainter signs in a denser and more uneven haze."""
     return Look(
         contrast=1.35 - 0.7 * difficulty,
         haze=taken.haze * (0.7 + 0.6 * difficulty) * float(np.exp(rng.normal(0, 0.2))),

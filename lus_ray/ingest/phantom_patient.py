@@ -207,21 +207,14 @@ def draw_patient(
 
 
 def draw_lung(
-    patient: Patient,
-    domain: Domain,
-    difficulty: float,
-    *,
-    num_frames: int,
-    rng: np.random.Generator,
+    patient: Patient, domain: Domain, *, num_frames: int, rng: np.random.Generator
 ) -> Lung:
     """The lung under one zone of a patient, for the length of a clip."""
-    worst = draw_signs(patient, domain, difficulty, rng=rng)
+    worst = draw_signs(patient, domain, rng)
     return Lung(milder(worst), worst, draw_presence(num_frames, severity(worst), rng))
 
 
-def draw_signs(
-    patient: Patient, domain: Domain, difficulty: float, *, rng: np.random.Generator
-) -> Signs:
+def draw_signs(patient: Patient, domain: Domain, rng: np.random.Generator) -> Signs:
     """The worst moment of one clip of a patient."""
     latent = patient.burden + 0.16 * rng.standard_normal()
     grade = int(np.digitize(latent, (0.24, 0.47, 0.68)))
@@ -241,7 +234,7 @@ def draw_signs(
         a_level=a_level if num_a_lines > 0 else 0,
         num_a_lines=num_a_lines,
         a_width_mm=rng.uniform(21.5, 25) if rng.random() < 0.35 else rng.uniform(8, 18),
-        b_lines=draw_b_lines(grade, smooth, domain, difficulty, rng=rng),
+        b_lines=draw_b_lines(grade, smooth, domain, rng),
         sub_pleural=bool(lesions.consolidations and rng.random() < 0.6),
         thickness_mm=(0.7, 2.4, 4.4, 5.8)[min(thick, 3)] + rng.uniform(-0.2, 0.3),
         effusion_mm=effusion,
@@ -279,7 +272,7 @@ def draw_spots(rng: np.random.Generator) -> Spots:
 
 
 def draw_b_lines(
-    grade: int, smooth: bool, domain: Domain, difficulty: float, *, rng: np.random.Generator
+    grade: int, smooth: bool, domain: Domain, rng: np.random.Generator
 ) -> tuple[BLine, ...]:
     """Vertical artefacts of a grade; in domain B their width, strength and reach vary more."""
     if grade == 0:
@@ -288,7 +281,6 @@ def draw_b_lines(
     count = int(rng.integers(low, high))
     if grade == 1 and not smooth and rng.random() < 0.15:
         count = 0
-    contrast = 1.35 - 0.7 * difficulty
     lines = []
     for x in spread(count, WINDOW_MM - (10 if domain == "A" else 4), rng):
         if domain == "A":
@@ -296,7 +288,7 @@ def draw_b_lines(
         else:
             width, strength = rng.uniform(0.9, 4.0), np.exp(0.5 * rng.standard_normal())
             reach = rng.uniform(0.45, 1.0)
-        lines.append(BLine(x, width, float(contrast * strength), reach))
+        lines.append(BLine(x, width, float(strength), reach))
     return tuple(lines)
 
 

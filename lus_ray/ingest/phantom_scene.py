@@ -177,6 +177,7 @@ class Moment:
         echo, cover = np.zeros_like(below), np.zeros_like(below)
         if signs.b_lines:
             beams, reach = _sum_b_lines(self.x, signs.b_lines)
+            beams = np.float32(contrast) * beams
             ends = ramp((reach * (far - self.pleura) - deep) / (0.1 * far) + 0.5)
             shape = decay(deep, 2.5 * far) * ends * ramp(deep + 0.5)
             echo += 0.0120 * beams * shape * (1 + 0.2 * np.sin(np.float32(2.4) * deep))

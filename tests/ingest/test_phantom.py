@@ -180,6 +180,18 @@ def test_domain_b_is_brighter_and_of_coarser_grain():
     assert grain["B"] < 0.9 * grain["A"]
 
 
+def test_difficulty_means_fainter_signs_in_more_and_less_even_haze():
+    taken = phantom.ACQUISITIONS["A"]
+    easy, hard = (phantom.look(taken, d, np.random.default_rng(0)) for d in (0.0, 1.0))
+    assert hard.contrast < easy.contrast
+    assert hard.haze > easy.haze
+    assert hard.streaks > easy.streaks
+
+
+def test_b_line_outlines_are_exact_in_domain_a_only():
+    assert phantom.ACQUISITIONS["A"].jitter_mm == 0 < phantom.ACQUISITIONS["B"].jitter_mm
+
+
 def test_difficulty_takes_the_contrast_from_b_lines():
     contrast = []
     for difficulty in (0.0, 1.0):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS, sf_class
 from lus_ray.ingest.phantom_patient import (
     BLine,
+    Lung,
     Signs,
     Spot,
     biomarkers,
@@ -94,7 +95,7 @@ def test_a_sign_ticks_its_box(change, group, levels):
 @settings(max_examples=150, deadline=None)
 def test_one_box_per_group_is_ticked_save_the_extras_of_a_lines(seed, domain, index):
     someone = patient(index, seed, domain)
-    signs = draw_signs(someone, domain, 0.5, rng=stream(seed, domain, 2, index, 0))
+    signs = draw_signs(someone, domain, stream(seed, domain, 2, index, 0))
     said = dict(zip(BIOMARKERS, biomarkers(signs, someone), strict=True))
     for group, levels in BIOMARKER_GROUPS.items():
         base = [level for level in levels if level not in ("stacked", "wide")]
@@ -111,7 +112,6 @@ def test_a_lung_is_at_its_worst_in_some_frame_and_one_grade_milder_in_the_others
     lung = draw_lung(
         patient(seed=seed, domain=domain),
         domain,
-        0.5,
         num_frames=num_frames,
         rng=stream(seed, domain, 2, 0, 0),
     )
@@ -124,10 +124,19 @@ def test_a_lung_is_at_its_worst_in_some_frame_and_one_grade_milder_in_the_others
 @given(seed=st.integers(0, 2**31 - 1), index=st.integers(0, 100))
 @settings(max_examples=100, deadline=None)
 def test_milder_takes_exactly_one_grade(seed, index):
-    signs = draw_signs(patient(index, seed), "A", 0.5, rng=stream(seed, "A", 2, index, 0))
+    signs = draw_signs(patient(index, seed), "A", stream(seed, "A", 2, index, 0))
     while (grade := severity(signs)) > 0:
         signs = milder(signs)
         assert severity(signs) == grade - 1
+
+
+def test_an_unsteady_hand_moves_b_lines_and_nothing_else():
+    signs = replace(HEALTHY, b_lines=(B_LINE,) * 200, indents=(Spot(0, 3),))
+    lung = Lung(HEALTHY, signs, np.ones(3))
+    assert lung.outlined(0.0, np.random.default_rng(0)) == lung
+    moved = lung.outlined(0.8, np.random.default_rng(0)).worst
+    assert np.std([line.x_mm for line in moved.b_lines]) == pytest.approx(0.8, rel=0.2)
+    assert replace(moved, b_lines=signs.b_lines) == signs
 
 
 def test_a_clip_of_a_sick_lung_changes_in_about_six_of_ten_cases():
@@ -168,7 +177,7 @@ def test_no_disease_has_a_grade_to_itself():
     seen = {}
     for index in range(210):
         someone = patient(index)
-        signs = draw_signs(someone, "A", 0.5, rng=stream(0, "A", 2, index, 0))
+        signs = draw_signs(someone, "A", stream(0, "A", 2, index, 0))
         seen.setdefault(severity(signs), set()).add(someone.disease)
     assert all(len(diseases) >= 4 for diseases in seen.values())
 
