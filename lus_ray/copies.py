@@ -4,7 +4,7 @@ A copy may be encoded again, cropped, mirrored, enlarged, brightened, shortened 
 another rate. Clips of different patients on one scanner share the fan, the text and the layers of
 the chest wall, so what is compared is the fine texture that moves:
 
-    signature   four small frames; pixels that never change (text, borders) are taken out
+    signature   six small frames; pixels that never change (text, borders) are taken out
     features    local contrast, corners in it, and a cosine transform of the patch around each
     candidates  pairs of clips in which many patches agree on one scale, mirroring and shift
     similarity  correlation of the local contrast of two frames, laid over each other that way
@@ -30,11 +30,14 @@ from torch.nn.functional import interpolate
 
 SIDE = 128
 """Longer side of a signature's frames in pixels."""
-NUM_FRAMES = 4
+NUM_FRAMES = 6
 NUM_SEEN = 16
 """Frames over which a pixel must change to count."""
 HEADER = struct.Struct("<BBHH")
 VERSION = 1
+
+DARK = 0.1
+"""Below this share of the bright grey a pixel shows the noise of the scanner, not the patient."""
 
 NUM_CORNERS = 40
 """Corners kept per frame, the strongest ones."""
@@ -45,7 +48,10 @@ SCALES = (0.80, 0.89, 1.0, 1.12, 1.25)
 MIRRORED = np.array([(-1.0) ** (place % 6) for place in range(1, 36)], np.float32)
 """A mirrored patch has the same cosine transform with the odd columns negated."""
 
-NUM_TABLES = 8
+NOISE = 6.0
+"""Deviation in grey values below which contrast fades."""
+
+NUM_TABLES = 16
 MOST_MEET = 64
 """A hash that more patches share than this says nothing."""
 ALIKE = 0.8
@@ -53,7 +59,7 @@ ALIKE = 0.8
 SHIFT_BIN = 6
 """Pixels within which shifts agree."""
 MIN_VOTES = 6
-MIN_SIMILARITY = 0.45
+MIN_SIMILARITY = 0.70
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,9 @@ class Candidate:
 
 
 def signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
-    """Four small frames of a clip as compressed bytes, some 20-40 kB; 0 marks what never changes.
+    """Six small frames of a clip as compressed bytes, some 20-45 kB; 0 marks what does not count.
 
-    In a still image, or where hardly anything changes, every pixel counts.
+    What counts changes and is not dark; in a still image all that is not dark counts.
     """
     seen = frames[_spread(len(frames), NUM_SEEN)]
     scale = SIDE / max(frames.shape[1:])
@@ -104,9 +110,11 @@ def signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
     pixels = torch.from_numpy(np.ascontiguousarray(seen))[:, None]
     small = interpolate(pixels, size, mode="bilinear", antialias=True)[:, 0].numpy()
     kept = np.maximum(small[_spread(len(small), NUM_FRAMES)] >> 2, 1)
+    mean = ndimage.uniform_filter(small.mean(0, dtype=np.float32), 5)
     changes = ndimage.uniform_filter((small.std(0) > 1).astype(np.float32), 5) > 0.5
     if changes.mean() > 0.05:
         kept[:, ~changes] = 0
+    kept[:, mean < DARK * np.percentile(mean, 99)] = 0
     return HEADER.pack(VERSION, *kept.shape) + zlib.compress(kept.tobytes(), 1)
 
 
@@ -130,7 +138,7 @@ def features(signature: bytes) -> Features:
     kept = np.frombuffer(zlib.decompress(signature[HEADER.size :]), np.uint8).reshape(shape)
     frames = np.zeros((len(kept), SIDE, SIDE), np.float32)
     frames[:, : shape[1], : shape[2]] = kept
-    valid = frames[0] > 0
+    valid: np.ndarray = (frames > 0).any(axis=0)
     contrast = _local_contrast(frames * 4, valid.astype(np.float32))
     corners = [
         np.column_stack([np.full(len(places), k), places])
@@ -164,7 +172,9 @@ def _candidates(signatures: Sequence[bytes | None], together: Sequence[int]) -> 
     for number, one in zip(known, seen, strict=True):
         best: dict[int, Candidate] = {}
         for scale, mirrored, query in _variants(one):
-            mine, theirs = tables.meet(query, (owner > number) & (group[owner] != group[number]))
+            mine, theirs = tables.meet(query)
+            new = (owner[theirs] > number) & (group[owner[theirs]] != group[number])
+            mine, theirs = mine[new], theirs[new]
             sharp = np.einsum("nd,nd->n", query[mine], vectors[theirs]) > ALIKE
             mine, theirs = mine[sharp], theirs[sharp]
             shift = corners[theirs, 1:] - _placed(one.corners[mine, 1:], scale, mirrored)
@@ -197,9 +207,9 @@ class _Tables:
             self.keys.append(keys[order])
 
     def meet(
-        self, query: Float32[np.ndarray, "M D"], allowed: Bool[np.ndarray, "N"]
+        self, query: Float32[np.ndarray, "M D"]
     ) -> tuple[Int64[np.ndarray, "P"], Int64[np.ndarray, "P"]]:
-        """Numbers of query patches and of allowed table patches that share a hash, once each."""
+        """Numbers of query patches and of table patches that share a hash, each pair once."""
         found = []
         for plane, order, keys in zip(self.planes, self.orders, self.keys, strict=True):
             wanted = self._hash(query, plane)
@@ -209,10 +219,9 @@ class _Tables:
             mine = np.repeat(np.arange(len(query)), length)
             offset = np.arange(len(mine)) - np.repeat(np.cumsum(length) - length, length)
             theirs = order[np.repeat(first, length) + offset]
-            keep = allowed[theirs]
-            found.append(mine[keep] * len(allowed) + theirs[keep])
-        pairs = np.unique(np.concatenate(found))
-        return np.divmod(pairs, len(allowed))
+            found.append(mine * len(order) + theirs)
+        mine, theirs = np.divmod(np.unique(np.concatenate(found)), len(self.orders[0]))
+        return mine, theirs
 
     @staticmethod
     def _hash(
@@ -313,7 +322,7 @@ def _local_contrast(
     total = blur(weight, 4) + 1e-3
     rest = (frames - blur(frames * weight, 4) / total) * weight
     deviation = np.sqrt(blur(rest * rest, 4) / total)
-    return blur(rest / (deviation + 3), 0.7) * weight
+    return blur(rest / (deviation + NOISE), 0.7) * weight
 
 
 def _corners(

@@ -269,7 +269,7 @@ def _members(index: pa.Table) -> tuple[dict[str, list[str]], Counter[str]]:
         if group_of.setdefault(patient, group) != group:
             raise FoldError(
                 f"patient {patient!r} is in groups {group_of[patient]!r} and {group!r}; "
-                "'lus check STORE' joins them"
+                "ingest one of its sources again, which joins them"
             )
         num_clips[group] += 1
     members = defaultdict(list)
