@@ -225,7 +225,7 @@ def _report(folder: Path, as_json: bool) -> None:
 
 
 class _bar:
-    """A progress bar on the error stream, as a context that gives a function of (done, total)."""
+    """A progress bar on the error stream, as a context that gives the function that moves it."""
 
     def __init__(self, unit: str) -> None:
         from rich.console import Console
@@ -239,9 +239,10 @@ class _bar:
         self.bar.__enter__()
         return self.show
 
-    def show(self, done: int, total: int | None = None) -> None:
+    def show(self, done: int, total: int | None, num_frames: int) -> None:
         """Move the bar."""
-        self.bar.update(self.task, completed=done, total=total)
+        text = f"{done} clips, {num_frames} frames"
+        self.bar.update(self.task, completed=done, total=total, description=text)
 
     def __exit__(self, *error: Any) -> None:
         self.bar.__exit__(*error)

@@ -201,7 +201,7 @@ def check(row: Mapping[str, Any]) -> None:
 
 def _stack(row: Mapping[str, Any], column: str) -> UInt8[np.ndarray, "T H W"]:
     shape = (len(row[column]), row["height"], row["width"])
-    return np.frombuffer(b"".join(row[column]), np.uint8).reshape(shape)
+    return np.frombuffer(bytearray().join(row[column]), np.uint8).reshape(shape)
 
 
 def _check_pixels(row: Mapping[str, Any], refuse: Any) -> None:

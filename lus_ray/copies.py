@@ -138,7 +138,7 @@ def features(signature: bytes) -> Features:
     kept = np.frombuffer(zlib.decompress(signature[HEADER.size :]), np.uint8).reshape(shape)
     frames = np.zeros((len(kept), SIDE, SIDE), np.float32)
     frames[:, : shape[1], : shape[2]] = kept
-    valid: np.ndarray = (frames > 0).any(axis=0)
+    valid = np.asarray((frames > 0).any(axis=0))
     contrast = _local_contrast(frames * 4, valid.astype(np.float32))
     corners = [
         np.column_stack([np.full(len(places), k), places])

@@ -10,7 +10,8 @@ LusError                      exit 1: something failed
 │   ├── ArmError              an experiment does not hold together
 │   ├── CheckpointError       a checkpoint is unsafe, incomplete or does not fit
 │   └── PlanError             the cluster can never run what was asked for
-└── CellError                 a cell failed while it ran
+├── CellError                 a cell failed while it ran
+└── FetchError                a published file could not be fetched
 
 A message is one line: what is wrong, where (file, row, key), and what to do.
 """
@@ -62,3 +63,7 @@ class PlanError(InputError):
 
 class CellError(LusError):
     """A cell failed while it ran."""
+
+
+class FetchError(LusError):
+    """A published file could not be fetched, or is not the one that was published."""

@@ -1,8 +1,10 @@
-"""What tests share: the public clips, where they are at hand."""
+"""What tests share: the public clips where they are at hand, and a small store of phantoms."""
 
 from pathlib import Path
 
 import pytest
+
+from lus_ray.ingest.ingest import ingest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -14,3 +16,11 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the public clips are not here: no ../shared/data beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty-four phantom patients with two short clips each."""
+    store = tmp_path_factory.mktemp("phantom") / "store"
+    ingest("phantom", None, store, patients=24, clips=2, frames=8, size=64, masks="none")
+    return store

@@ -228,7 +228,7 @@ def _run_cells(
 def _fit(schedule: Schedule, function: Any, needs: Any, most: int) -> None:
     """One Tune run. What Tune keeps for itself goes to a folder that is thrown away."""
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         tune.Tuner(
             tune.with_resources(function, needs),

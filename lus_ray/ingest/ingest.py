@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -51,6 +51,30 @@ class Summary:
     def frames_per_second(self) -> float:
         """Decoded, hashed and written frames per second of wall time."""
         return self.num_frames / self.seconds if self.seconds else 0.0
+
+    def text(self) -> str:
+        """A few lines for a terminal."""
+        lines = [
+            f"{self.source}: {self.num_clips} clips of {self.num_patients} patients, "
+            f"{self.num_frames} frames in {self.seconds:.1f} s "
+            f"({self.frames_per_second:.0f} frames/s)",
+            *(
+                f"{column:<11} " + ", ".join(f"{value}: {num}" for value, num in counts.items())
+                for column, counts in self.labels.items()
+                if counts
+            ),
+            "ledger      " + (_listed(self.actions) or "nothing skipped or repaired"),
+            f"groups      {self.num_groups} in the whole store",
+        ]
+        return "\n".join(lines)
+
+    def contents(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "frames_per_second": round(self.frames_per_second, 1)}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{num} {name}" for name, num in counts.items() if num)
 
 
 def ingest(

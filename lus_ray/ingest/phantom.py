@@ -1,11 +1,14 @@
 """Phantom clips: pictures of lungs that never were, with truth at every level.
 
-One patient state gives everything: what the beams of a fan or rectangle meet (`phantom_scene`),
-the masks, the 38 biomarkers, the grade of every frame and of the clip, the readings of five
-raters, the S/F ratio and the disease. What is truth and what is not: masks, biomarkers,
-`frame_severity` and `severity` follow from the signs without error (the severity of a clip is its
-worst frame); `raters` err as `phantom_patient.confusion` states; disease and S/F ratio are only
-partly visible in a lung. In domain B the outlines of B-lines in masks are unsteady as well.
+One patient (`phantom_patient`) gives everything: the lung under each clip (`phantom_lung`), its
+grade in every frame and 38 biomarkers (`phantom_signs`), the place of all that the beams meet
+(`phantom_scene`), what is seen of it (`phantom_echo`, `phantom_probe`) and how it is labelled
+(`phantom_masks`), the readings of five raters (`phantom_raters`), the S/F ratio and the disease.
+
+What is truth and what is not: masks, biomarkers, `frame_severity` and `severity` follow from the
+signs without error (the severity of a clip is its worst frame); `raters` err as
+`phantom_raters.confusion` states; disease and S/F ratio are only partly visible in a lung. In
+domain B the outlines of B-lines in masks are unsteady as well.
 
 Why two domains: a method that adapts needs a difference to adapt to. In A, B-lines are alike,
 reach the bottom and are outlined with care; in B their place, size and background vary, and gain,
@@ -21,10 +24,14 @@ import numpy as np
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.errors import InputError
-from lus_ray.ingest import phantom_patient as truth
-from lus_ray.ingest.phantom_patient import Confounder, Domain, Lung, Patient
+from lus_ray.ingest.phantom_echo import echoes_between
+from lus_ray.ingest.phantom_lung import Lung, draw_lung
+from lus_ray.ingest.phantom_masks import labels
+from lus_ray.ingest.phantom_patient import Confounder, Domain, Patient, draw_patient, stream
 from lus_ray.ingest.phantom_probe import Probe, Speckle, convex, linear
+from lus_ray.ingest.phantom_raters import outlined, read_by_raters
 from lus_ray.ingest.phantom_scene import Look, Scene
+from lus_ray.ingest.phantom_signs import biomarkers, severity
 from lus_ray.ledger import Ledger
 
 FPS = 25.0
@@ -104,7 +111,7 @@ def clips(
         _row(patient, number, Take(name, seed, difficulty, frames, size, scheme))
         for name in domains
         for index in range(patients)
-        for patient in [truth.draw_patient(seed=seed, domain=name, index=index, **traits)]
+        for patient in [draw_patient(seed=seed, domain=name, index=index, **traits)]
         for number in range(clips)
     )
 
@@ -122,10 +129,10 @@ class Take:
 
 
 def _row(patient: Patient, number: int, take: Take) -> dict[str, Any]:
-    rng = truth.stream(take.seed, take.domain, 2, patient.index, number)
-    lung = truth.draw_lung(patient, take.domain, num_frames=take.frames, rng=rng)
-    grade = truth.severity(lung.worst)
-    picture_rng = truth.stream(take.seed, take.domain, 3, patient.index, number)
+    rng = stream(take.seed, take.domain, 2, patient.index, number)
+    lung = draw_lung(patient, take.domain, num_frames=take.frames, rng=rng)
+    grade = severity(lung.worst)
+    picture_rng = stream(take.seed, take.domain, 3, patient.index, number)
     name = f"phantom/{take.domain}{take.seed}-p{patient.index:04d}"
     again, zone = divmod(number, len(ZONES))
     return {
@@ -137,10 +144,10 @@ def _row(patient: Patient, number: int, take: Take) -> dict[str, Any]:
         "domain": take.domain,
         "fps": FPS,
         "mask_scheme": take.scheme,
-        "frame_severity": [truth.severity(signs) for signs in lung.frames()],
+        "frame_severity": [severity(signs) for signs in lung.frames()],
         "severity": grade,
-        "raters": truth.read_by_raters(grade, take.domain, take.difficulty, rng=rng),
-        "biomarkers": truth.biomarkers(lung.worst, patient),
+        "raters": read_by_raters(grade, take.domain, take.difficulty, rng=rng),
+        "biomarkers": biomarkers(lung.worst, patient),
         "sf_ratio": patient.sf_ratio,
         "disease": patient.disease,
         **_film(patient, lung, take, rng=picture_rng),
@@ -152,21 +159,21 @@ def _film(patient: Patient, lung: Lung, take: Take, *, rng: np.random.Generator)
     taken = ACQUISITIONS[take.domain]
     probe = _probe(patient, taken, take.size, rng)
     scene = Scene(patient, probe, look(taken, take.difficulty, rng), rng)
-    outlined = lung.outlined(taken.jitter_mm, rng)
+    outline = outlined(lung, taken.jitter_mm, rng)
     speckle = Speckle(probe.shape, grain=taken.grain, steady=taken.steady, rng=rng)
     glide_mm, phase = rng.uniform(1.2, 2.5), rng.uniform(0, 2 * np.pi)
     gain_db = taken.gain_db + patient.gain_db + rng.normal(0, 1)
     frames = np.empty((take.frames, take.size, take.size), np.uint8)
     masks = np.zeros_like(frames) if take.scheme else None
-    for t, (share, signs) in enumerate(zip(lung.presence, outlined.frames(), strict=True)):
+    for t, (share, signs) in enumerate(zip(lung.presence, outline.frames(), strict=True)):
         breath = float(np.sin(phase + 2 * np.pi * patient.breaths_per_s * t / FPS))
         moment = scene.at(breath, glide_mm)
-        echo = moment.echo_between(lung.rest, lung.worst, float(share))
+        echo = echoes_between(moment, lung.rest, lung.worst, float(share))
         shift = round(glide_mm * breath / scene.beam_mm)
         echo *= speckle.frame(probe.depth_mm[:, None] > moment.pleura, shift)
         frames[t] = probe.picture(echo, gain_db)
         if masks is not None and take.scheme:
-            masks[t] = probe.labels(moment.labels(signs, take.scheme))
+            masks[t] = probe.labels(labels(moment, signs, take.scheme))
     return {"frames": frames, "masks": masks, "mm_per_pixel": probe.mm_per_pixel}
 
 

@@ -13,15 +13,11 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from lus_ray.errors import InputError, LusError
+from lus_ray.errors import FetchError, InputError
 
 MAX_BYTES = 1 << 30
 TIMEOUT_S = 30.0
 CHUNK_BYTES = 1 << 20
-
-
-class FetchError(LusError):
-    """A file could not be fetched, or is not the one that was published."""
 
 
 @dataclass(frozen=True)

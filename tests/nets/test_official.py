@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lus_ray.errors import InputError, LusError
+from lus_ray.errors import FetchError, InputError, LusError
 from lus_ray.nets import weights
-from lus_ray.nets.official import OFFICIAL, FetchError, Published, cache, download
+from lus_ray.nets.official import OFFICIAL, Published, cache, download
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -1,0 +1,35 @@
+"""A Ray cluster of two CPUs for the tests of a file, and commands run as a user would."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import ray
+
+from lus_ray.engine import cluster
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def two_cpus():
+    """A local cluster with two CPUs, whatever the machine has."""
+    os.environ.update(cluster.QUIET)
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def lus():
+    """`lus("run", ...)` runs the command in a process of its own and returns what it did."""
+
+    def command(*words: str | Path, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "lus_ray.cli", *map(str, words)],
+            capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False,
+        )  # fmt: skip
+
+    return command

@@ -1,0 +1,87 @@
+"""The large path: Ray Data streams what memory holds elsewhere, Ray Train runs several workers."""
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.biomarkers import EXPERIMENT
+from lus_ray import predictions, store, stream
+from lus_ray.batches import InMemory
+from lus_ray.clip import frames_of
+from lus_ray.engine import campaign, choose, frames
+from lus_ray.engine.cell import Cell
+from lus_ray.predictor import Predictor
+from lus_ray.views import View
+
+pytestmark = [pytest.mark.ray]
+
+VIEW = View(num_frames=4, height=24, width=32)
+
+
+@pytest.fixture(scope="module")
+def three_cpus():
+    import os
+
+    import ray
+
+    from lus_ray.engine import cluster
+
+    os.environ.update(cluster.QUIET)
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(three_cpus, phantom_store):
+    rows = store.index(phantom_store).to_pylist()[:14]
+    clips = {c["clip"]: VIEW.resize(frames_of(c)) for c in store.read(phantom_store)}
+    settings = {"view": VIEW, "columns": ("severity",), "batch": 4, "seed": 3}
+    memory = InMemory({(24, 32): clips}).epochs(rows, balance="severity", **settings)
+    streamed = stream.Streamed(str(phantom_store)).epochs(rows, balance="severity", **settings)
+    for epoch in (0, 1):
+        pairs = list(zip(memory(epoch), streamed(epoch), strict=True))
+        assert len(pairs) >= 4
+        for one, two in pairs:
+            assert torch.equal(one["frames"], two["frames"])
+            assert torch.equal(one["severity"], two["severity"])
+
+
+def test_clips_come_from_the_store_as_they_lie_in_shared_memory(three_cpus, phantom_store):
+    index = store.index(phantom_store)
+    rows = index.to_pylist()[::5]
+    shared = frames.attach(frames.share(phantom_store, index, [(24, 32)]))
+    streamed = stream.Streamed(str(phantom_store)).clips(rows, VIEW)
+    for one, two in zip(shared.clips(rows, VIEW), streamed, strict=True):
+        assert np.array_equal(one, two)
+
+
+def test_two_workers_train_an_arm_whose_checkpoint_predicts(three_cpus, phantom_store, tmp_path):
+    settings = ["arm.recipe.workers=2", "arm.recipe.epochs=1"]
+    experiment = choose.at(EXPERIMENT, "smoke", arms="biomarkers", settings=settings)
+    campaign.run(experiment, data=phantom_store, out=tmp_path, size="smoke", only_folds=(0,))
+    cell = Cell("biomarkers", 0)
+    predictor = Predictor(cell.folder(tmp_path) / "checkpoint")
+    rows = predictions.read(cell.predictions(tmp_path))[1].to_pylist()[:4]
+    clips = store.read(phantom_store, [row["clip"] for row in rows])
+    names = [row["clip"] for row in rows]
+    said = list(
+        stream.predictions(str(phantom_store), rows, str(cell.folder(tmp_path) / "checkpoint"))
+    )
+    for row, clip, answer in zip(rows, clips, said, strict=True):
+        assert clip["clip"] in names
+        assert predictor(clip)["probability"] == pytest.approx(
+            np.array(row["probability"]), abs=1e-5
+        )
+        assert answer["probability"] == pytest.approx(np.array(row["probability"]), abs=1e-5)
+
+
+def test_clips_beyond_shared_memory_are_streamed_to_the_same_predictions(
+    three_cpus, phantom_store, tmp_path, monkeypatch
+):
+    experiment = choose.at(EXPERIMENT, "smoke", arms="biomarkers")
+    campaign.run(experiment, data=phantom_store, out=tmp_path / "a", size="smoke", only_folds=(0,))
+    monkeypatch.setattr(frames, "SHARE", 0.0)
+    campaign.run(experiment, data=phantom_store, out=tmp_path / "b", size="smoke", only_folds=(0,))
+    cell = Cell("biomarkers", 0)
+    one, two = (predictions.read(cell.predictions(tmp_path / name))[1] for name in "ab")
+    assert one.equals(two)
