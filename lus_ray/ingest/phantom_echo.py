@@ -37,7 +37,7 @@ def echoes(moment: Moment, signs: Signs) -> Samples:
         echo = np.where(fluid, np.float32(0.0012), echo)
         echo += 0.03 * scene.facing * line(outer, 0.5)
     for spot in signs.consolidations:
-        echo = _consolidation(moment, echo, spot, below)
+        echo = _consolidation(moment, echo, signs, spot)
     echo *= scene.blotches * decay(below, scene.loss_mm)
     echo += _pleural_line(moment, signs, below)
     noise = as_float32(0.0006 * look.haze * (scene.depth / moment.range_mm) ** 2)
@@ -90,9 +90,10 @@ def _vertical_artefacts(moment: Moment, signs: Signs, below: Samples) -> tuple[S
     return as_float32(echo), as_float32(cover)
 
 
-def _consolidation(moment: Moment, echo: Samples, spot: Spot, below: Samples) -> Samples:
+def _consolidation(moment: Moment, echo: Samples, signs: Signs, spot: Spot) -> Samples:
     """A dark body under the surface with a torn bright far border and a bright tail."""
-    away, look = moment.away(spot, below), moment.scene.look
+    away, look = moment.away(signs, spot), moment.scene.look
+    below = moment.scene.depth - moment.surface(signs)
     body = smoothstep((1 - away) * 2.5 + 0.5) * (below > 0)
     border = np.exp(-(((away - 1.1) / 0.14) ** 2)) * (below > 0.3 * spot.size_mm)
     tail = bump(moment.x, Spot(spot.x_mm, 1.2 * spot.size_mm)) * (below > 0.5 * spot.size_mm)

@@ -102,8 +102,8 @@ def draw_spots(rng: np.random.Generator) -> Spots:
         size = rng.uniform(6, 9) if kind == 2 else rng.uniform(10.8, 13)
         return (Spot(rng.uniform(-1, 1) * (WINDOW_MM - size - 4) / 2, size),)
     count = int(rng.integers(1, 3) if kind == 0 else rng.integers(3, 6))
-    places = spread(count, WINDOW_MM - 8, rng)
-    return tuple(Spot(x, rng.uniform(2.2, 4.2)) for x in places)
+    places = spread(count, WINDOW_MM - 8, own=0.45, rng=rng)
+    return tuple(Spot(x, rng.uniform(2.0, 4.6)) for x in places)
 
 
 def draw_b_lines(
@@ -117,7 +117,8 @@ def draw_b_lines(
     if grade == 1 and not smooth and rng.random() < 0.15:
         count = 0
     lines = []
-    for x in spread(count, WINDOW_MM - (10 if domain == "A" else 4), rng):
+    room_mm = WINDOW_MM - (10 if domain == "A" else 4)
+    for x in spread(count, room_mm, own=0.7, rng=rng):
         if domain == "A":
             width, strength, reach = rng.uniform(1.6, 2.4), rng.uniform(0.75, 1.25), 1.0
         else:
@@ -127,10 +128,16 @@ def draw_b_lines(
     return tuple(lines)
 
 
-def spread(count: int, width_mm: float, rng: np.random.Generator) -> list[float]:
-    """`count` places in a window around 0, one in each of as many equal parts."""
-    parts = (np.arange(count) + rng.uniform(0.25, 0.75, count)) / max(count, 1)
-    return [float(x) for x in (parts - 0.5) * width_mm]
+def spread(count: int, width_mm: float, *, own: float, rng: np.random.Generator) -> list[float]:
+    """`count` places in a window around 0, from left to right, with groups and gaps.
+
+    Each keeps the part `own` (0-1) of its equal share of the window for itself, so that no two
+    fall together; chance deals out the rest.
+    """
+    own_mm = own * width_mm / max(count, 1)
+    gaps = (1 - own) * width_mm * rng.dirichlet(np.ones(count + 1))
+    places = np.cumsum(gaps[:count]) + own_mm * (np.arange(count) + 0.5) - width_mm / 2
+    return [float(x) for x in places]
 
 
 def draw_presence(num_frames: int, grade: int, rng: np.random.Generator) -> Float[np.ndarray, "T"]:

@@ -78,7 +78,7 @@ def _b_line_pixels(moment: Moment, signs: Signs, below: Samples) -> Hits:
         reach_mm[hit] = room[hit]
     lines = (deep > 0) & (deep < reach_mm) & _unshadowed(moment)
     for spot in signs.consolidations:
-        lines &= moment.away(spot, below) > 1
+        lines &= moment.away(signs, spot) > 1
     return lines
 
 

@@ -56,7 +56,7 @@ class Scene:
         self.facing_centre = specular
         self.uneven = as_float32(np.exp(0.4 * smooth(num_beams, 0.025, rng)))
         self.streaks = as_float32(np.exp(look.streaks * smooth(num_beams, 0.02, rng)))
-        self.ragged = as_float32(0.25 * smooth(num_beams, 0.03, rng))
+        self.ragged = as_float32(0.25 * np.clip(smooth(num_beams, 0.018, rng), -2, 2))
         self.blotches = draw_blotches(probe.shape, rng)
         self.loss_mm = rng.uniform(0.35, 0.9) * float(probe.depth_mm[-1])
         self.wall = draw_wall(patient, num_beams, rng)
@@ -102,7 +102,7 @@ class Moment:
         """Depth of the parietal pleura, which follows the lung into its indents."""
         end = self.pleura
         for spot in signs.indents:
-            end = end + np.float32(np.clip(0.4 * spot.size_mm, 1.2, 3.5)) * bump(self.x, spot)
+            end = end + np.float32(np.clip(0.5 * spot.size_mm - 0.4, 0.7, 3.5)) * bump(self.x, spot)
         return end
 
     @property
@@ -116,11 +116,17 @@ class Moment:
         away = np.abs(self.scene.x - self.scene.facing_centre)
         return as_float32(1 / (1 + np.exp(np.clip((away - half) / 0.8, -30, 30))))
 
-    def away(self, spot: Spot, below: Samples) -> Samples:
-        """0 in the middle of a consolidation, 1 on its border."""
-        across = (self.x - spot.x_mm) / (0.5 * spot.size_mm)
-        down = (below - 0.25 * spot.size_mm) / (0.6 * spot.size_mm) + self.scene.ragged
-        return as_float32(np.sqrt(across**2 + down**2))
+    def away(self, signs: Signs, spot: Spot) -> Samples:
+        """0 in the middle of a consolidation, 1 on its border.
+
+        It sits on the pleura with a broad base and is torn at its far side. It follows the course
+        of the pleura but not the indents beside it, which would notch it like a heart.
+        """
+        dip = np.interp(spot.x_mm, self.x, self.surface(signs) - self.pleura)
+        below = self.scene.depth - self.pleura - np.float32(dip)
+        across = np.abs(self.x - spot.x_mm) / (0.5 * spot.size_mm)
+        down = np.abs(below / spot.size_mm - 0.15) / (0.6 + 0.35 * self.scene.ragged)
+        return as_float32((across**3 + down**3) ** (1 / 3))
 
 
 def draw_wall(

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lus_ray.ingest.phantom_lung import draw_lung, draw_presence, draw_signs
+from lus_ray.ingest.phantom_lung import draw_lung, draw_presence, draw_signs, spread
 from lus_ray.ingest.phantom_patient import stream
 from lus_ray.ingest.phantom_signs import severity
 
@@ -42,3 +42,18 @@ def test_no_disease_has_a_grade_to_itself():
         signs = draw_signs(someone, "A", stream(0, "A", 2, index, 0))
         seen.setdefault(severity(signs), set()).add(someone.disease)
     assert all(len(diseases) >= 4 for diseases in seen.values())
+
+
+@given(seed=st.integers(0, 2**31 - 1), count=st.integers(0, 11), own=st.floats(0, 1))
+@settings(max_examples=100, deadline=None)
+def test_spread_places_keep_their_distance_inside_the_window(seed, count, own):
+    places = spread(count, 18, own=own, rng=np.random.default_rng(seed))
+    assert len(places) == count
+    assert all(-9 - 1e-9 <= x <= 9 + 1e-9 for x in places)
+    assert all(gap >= own * 18 / count - 1e-9 for gap in np.diff(places))
+
+
+def test_spread_places_are_not_the_teeth_of_a_comb():
+    rng = np.random.default_rng(0)
+    gaps = [np.diff(spread(5, 18, own=0.45, rng=rng)) for _ in range(200)]
+    assert np.median([each.max() / each.min() for each in gaps]) > 2

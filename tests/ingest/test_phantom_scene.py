@@ -41,3 +41,18 @@ def test_ribs_lie_beside_the_window():
     ribs = [rib for seed in range(8) for rib in moment(seed=seed).scene.ribs]
     assert ribs
     assert all(abs(middle) - half > WINDOW_MM / 2 for middle, half, _ in ribs)
+
+
+def test_an_indent_beside_the_middle_of_a_consolidation_does_not_notch_it():
+    here, spot = moment(), Spot(0, 10)
+    beside = replace(HEALTHY, consolidations=(spot,), indents=(Spot(3, 4),))
+    whole = replace(beside, indents=())
+    assert here.away(beside, spot) == pytest.approx(here.away(whole, spot), abs=1e-4)
+
+
+def test_the_middle_of_a_small_consolidation_shows_below_a_deep_indent():
+    here, spot = moment(), Spot(0, 2)
+    signs = replace(HEALTHY, consolidations=(spot,), indents=(Spot(0, 9),))
+    below = here.scene.depth - here.surface(signs)
+    solid = (here.away(signs, spot) < 1) & (below > 0)
+    assert solid[:, np.abs(here.x).argmin()].sum() * here.scene.probe.mm_per_pixel > 0.8
