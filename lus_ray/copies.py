@@ -18,12 +18,12 @@ all pairs; only candidates are laid over each other.
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt8
 from scipy import ndimage
 from scipy.fft import dctn, irfft2, rfft2
 from torch.nn.functional import interpolate
@@ -95,8 +95,8 @@ class Candidate:
     other: int
     votes: int
     shift: tuple[float, float]
-    scale: float = 1.0
-    mirrored: bool = False
+    scale: float
+    mirrored: bool
 
 
 def signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
@@ -159,75 +159,70 @@ def describe(seen: Features, scale: float) -> Float32[np.ndarray, "N D"]:
 
 
 def _candidates(signatures: Sequence[bytes | None], together: Sequence[int]) -> Iterator[Candidate]:
-    """Pairs in which enough patches agree; of a pair only the best variant and shift."""
+    """Pairs in which enough patches agree; of a pair only the best enlargement and shift."""
     known = [number for number, text in enumerate(signatures) if text is not None]
     if len(known) < 2:
         return
     seen = [features(signatures[number] or b"") for number in known]
     owner = np.repeat(known, [len(f.corners) for f in seen])
+    group = np.asarray(together)
     corners = np.concatenate([f.corners for f in seen])
     vectors = np.concatenate([describe(f, 1.0) for f in seen])
     tables = _Tables(vectors)
-    group = np.asarray(together)
     for number, one in zip(known, seen, strict=True):
+        query = np.concatenate(
+            [describe(one, scale) * sign for scale in SCALES for sign in (1, MIRRORED)]
+        )
+        mine, theirs = tables.meet(query)
+        new = (owner[theirs] > number) & (group[owner[theirs]] != group[number])
+        mine, theirs = mine[new], theirs[new]
+        sharp = np.einsum("nd,nd->n", query[mine], vectors[theirs]) > ALIKE
+        mine, theirs = mine[sharp], theirs[sharp]
+        variant, corner = np.divmod(mine, max(len(one.corners), 1))
+        places = one.corners[corner, 1:]
+        step = np.array(SCALES)[variant // 2, None] * np.where(variant[:, None] % 2, (1, -1), 1)
+        shift = corners[theirs, 1:] - places * step
         best: dict[int, Candidate] = {}
-        for scale, mirrored, query in _variants(one):
-            mine, theirs = tables.meet(query)
-            new = (owner[theirs] > number) & (group[owner[theirs]] != group[number])
-            mine, theirs = mine[new], theirs[new]
-            sharp = np.einsum("nd,nd->n", query[mine], vectors[theirs]) > ALIKE
-            mine, theirs = mine[sharp], theirs[sharp]
-            shift = corners[theirs, 1:] - _placed(one.corners[mine, 1:], scale, mirrored)
-            for found in _votes(number, owner[theirs], one.corners[mine, 1:], shift):
-                if found.other not in best or found.votes > best[found.other].votes:
-                    best[found.other] = replace(found, scale=scale, mirrored=mirrored)
+        for found in _votes(number, owner[theirs], places, shift, variant):
+            if found.other not in best or found.votes > best[found.other].votes:
+                best[found.other] = found
         yield from (best[other] for other in sorted(best))
 
 
-def _variants(one: Features) -> Iterator[tuple[float, bool, Float32[np.ndarray, "N D"]]]:
-    """The patches of a clip as they would look enlarged and mirrored."""
-    for scale in SCALES:
-        vectors = describe(one, scale)
-        yield scale, False, vectors
-        yield scale, True, vectors * MIRRORED
-
-
 class _Tables:
-    """Patches by hash: the signs of random projections, in several sorted tables."""
+    """Patches by hash: the signs of random projections, several hashes for each patch."""
 
     def __init__(self, vectors: Float32[np.ndarray, "N D"]) -> None:
-        num_bits = int(np.clip(np.log2(max(len(vectors), 2)), 10, 24))
+        self.num_bits = int(np.clip(np.log2(max(len(vectors), 2)), 10, 24))
         rng = np.random.default_rng(0)
-        self.planes = rng.standard_normal((NUM_TABLES, vectors.shape[1], num_bits))
-        self.orders, self.keys = [], []
-        for plane in self.planes:
-            keys = self._hash(vectors, plane)
-            order = np.argsort(keys, kind="stable")
-            self.orders.append(order)
-            self.keys.append(keys[order])
+        size = (vectors.shape[1], NUM_TABLES * self.num_bits)
+        self.planes = rng.standard_normal(size).astype(np.float32)
+        blocks = [self._hash(vectors[k : k + 4096]) for k in range(0, len(vectors), 4096)]
+        keys = np.concatenate([*blocks, np.zeros((0, NUM_TABLES), np.int32)]).ravel()
+        order = np.argsort(keys, kind="stable")
+        self.patches = order // NUM_TABLES
+        self.keys, self.first, length = np.unique(
+            keys[order], return_index=True, return_counts=True
+        )
+        self.length = np.where(length > MOST_MEET, 0, length)
 
     def meet(
         self, query: Float32[np.ndarray, "M D"]
     ) -> tuple[Int64[np.ndarray, "P"], Int64[np.ndarray, "P"]]:
-        """Numbers of query patches and of table patches that share a hash, each pair once."""
-        found = []
-        for plane, order, keys in zip(self.planes, self.orders, self.keys, strict=True):
-            wanted = self._hash(query, plane)
-            first = np.searchsorted(keys, wanted, "left")
-            length = np.searchsorted(keys, wanted, "right") - first
-            length[length > MOST_MEET] = 0
-            mine = np.repeat(np.arange(len(query)), length)
-            offset = np.arange(len(mine)) - np.repeat(np.cumsum(length) - length, length)
-            theirs = order[np.repeat(first, length) + offset]
-            found.append(mine * len(order) + theirs)
-        mine, theirs = np.divmod(np.unique(np.concatenate(found)), len(self.orders[0]))
-        return mine, theirs
+        """Numbers of query patches and of table patches that share a hash, once a hash."""
+        wanted = self._hash(query).ravel()
+        order = np.argsort(wanted, kind="stable")  # an ordered search stays in the cache
+        place = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
+        length = np.where(self.keys[place] == wanted[order], self.length[place], 0)
+        offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        mine = np.repeat(order // NUM_TABLES, length)
+        return mine, self.patches[np.repeat(self.first[place], length) + offset]
 
-    @staticmethod
-    def _hash(
-        vectors: Float32[np.ndarray, "N D"], plane: Float[np.ndarray, "D B"]
-    ) -> Int64[np.ndarray, "N"]:
-        return (vectors @ plane > 0) @ (1 << np.arange(plane.shape[1], dtype=np.int64))
+    def _hash(self, vectors: Float32[np.ndarray, "N D"]) -> Int32[np.ndarray, "N tables"]:
+        """One number per table, of which the high bits are the table."""
+        signs = (vectors @ self.planes > 0).reshape(len(vectors), NUM_TABLES, self.num_bits)
+        hashes = signs @ (1 << np.arange(self.num_bits, dtype=np.int32))
+        return hashes + (np.arange(NUM_TABLES, dtype=np.int32) << self.num_bits)
 
 
 def _votes(
@@ -235,17 +230,21 @@ def _votes(
     others: Int64[np.ndarray, "P"],
     places: Int64[np.ndarray, "P 2"],
     shift: Float[np.ndarray, "P 2"],
+    variant: Int64[np.ndarray, "P"],
 ) -> Iterator[Candidate]:
-    """Clips with enough patches, from different places, that agree on a shift."""
+    """Clips with enough patches, from different places, that agree on a variant and a shift."""
     bins = np.rint(shift / SHIFT_BIN).astype(np.int64) + 64
-    key = (others * 256 + bins[:, 0]) * 256 + bins[:, 1]
+    key = ((others * 16 + variant) * 256 + bins[:, 0]) * 256 + bins[:, 1]
     # A structure that stands still is seen in every frame; its place votes once.
     place = (places[:, 0] // SHIFT_BIN) * 32 + places[:, 1] // SHIFT_BIN
     distinct = np.unique(key * 1024 + place) // 1024
     keys, votes = np.unique(distinct, return_counts=True)
     for agreed, num_votes in zip(keys[votes >= MIN_VOTES], votes[votes >= MIN_VOTES], strict=True):
         centre = shift[key == agreed].mean(0)
-        yield Candidate(one, int(agreed) >> 16, int(num_votes), (centre[0], centre[1]))
+        other, which = divmod(int(agreed) >> 16, 16)
+        yield Candidate(
+            one, other, int(num_votes), (centre[0], centre[1]), SCALES[which // 2], which % 2 == 1
+        )
 
 
 def _compare(signatures: Sequence[bytes | None], candidate: Candidate) -> Match | None:

@@ -10,7 +10,7 @@ import inspect
 import pkgutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
