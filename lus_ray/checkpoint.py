@@ -117,14 +117,28 @@ def load_weights(folder: Path) -> dict[str, Any]:
 
 
 def start_from(task: Any, folder: Path) -> list[str]:
-    """Give the network of a task the weights of a checkpoint, but for its last layer.
+    """Give the network of a task the weights of a checkpoint; the names that were copied.
+
+    The last layer comes along where the checkpoint's task predicts the same thing.
 
     Raises:
         CheckpointError: these are two different networks; nothing was changed.
     """
     state = load_weights(folder)
     of_net = {n.removeprefix("net."): v for n, v in state.items() if n.startswith("net.")}
-    return weights.load(task.net, of_net, what=str(folder))
+    before = read_description(folder)
+    same = before["name"] == type(task).__name__ and before["arguments"].get("label") in (
+        None,
+        task.label,
+    )
+    return weights.load(task.net, of_net, head=same, what=str(folder))
+
+
+def begin_with(task: Any, path: Path) -> list[str]:
+    """The same from a checkpoint folder, or all but the last layer from a file of weights."""
+    if path.is_dir():
+        return start_from(task, path)
+    return weights.load(task.net, weights.read(path), what=str(path))
 
 
 def _load_estimator(path: Path) -> Any:

@@ -137,7 +137,10 @@ def check(store: Path, as_json: bool) -> None:
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
 @click.option("--folds", help="Only these folds: 0,1")
 @click.option("--samples", type=int, help="Search hyperparameters with so many samples.")
-@click.option("--weights", help="Begin networks with these weights: a file, or a published name.")
+@click.option(
+    "--weights",
+    help="Begin networks with a file of weights, a checkpoint folder, or a published name.",
+)
 @click.option("--set", "settings", multiple=True, help="arm.recipe.epochs=3, kept in the record.")
 @click.option("--address", help="A running Ray cluster: auto, or ray://host:10001.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")

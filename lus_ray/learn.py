@@ -148,8 +148,13 @@ def _ready(
 
 
 def _adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam; weight decay acts on matrices and kernels, not on norms and biases."""
     parameters = [p for p in task.get_submodule(player).parameters() if p.requires_grad]
-    return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[float], None]:

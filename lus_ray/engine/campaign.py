@@ -50,6 +50,7 @@ def run(
         InputError: the data, the folds, the plan or the run folder do not allow it.
         CellError: cells failed; the others are finished, and the same command tries again.
     """
+    out, data = out.resolve(), data.resolve()
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         index = store.index(data)
@@ -133,7 +134,8 @@ def describe(arm: Arm) -> dict[str, Any]:
 
 
 def file_record(path: Path) -> dict[str, str]:
-    """Name and SHA-256 of a file that results depend on."""
+    """Name and SHA-256 of the weights that results depend on."""
+    path = path / "weights.safetensors" if path.is_dir() else path
     with path.open("rb") as file:
         return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
@@ -197,7 +199,7 @@ def _run_cells(
         work.experiment, cluster, streamed=streamed, free_bytes=free, out=work.out
     ):
         progress.say(f"note: {note}")
-    shared = None if streamed else frames.share(data.resolve(), index, sizes)
+    shared = None if streamed else frames.share(data, index, sizes)
 
     def needs(config: dict[str, Any]) -> tune.PlacementGroupFactory:
         arm = work.experiment.arm(config["cell"]["arm"])
@@ -215,7 +217,7 @@ def _run_cells(
 
     schedule = Schedule(cells, work, progress, gpus)
     most = _most_at_once(work.experiment, cluster, streamed=streamed)
-    _fit(schedule, partial(trial, work=work, shared=shared, store=str(data.resolve())), needs, most)
+    _fit(schedule, partial(trial, work=work, shared=shared, store=str(data)), needs, most)
     if schedule.failed:
         names = ", ".join(cell.name for cell in list(schedule.failed)[:5])
         first = next(iter(schedule.failed.values()))
@@ -267,7 +269,7 @@ class _Silence(tune.Callback):
             self.told = now
             free = {k: v for k, v in ray.available_resources().items() if k in ("CPU", "GPU")}
             first = next(iter(self.schedule.running.values()))
-            self.schedule.watcher.say(  # type: ignore[attr-defined]
+            self.schedule.watcher.say(
                 f"waiting {now - self.since:.0f} s for resources of {first.name}; free now: {free}"
             )
 

@@ -22,7 +22,6 @@ from lus_ray.engine.cost import Meter
 from lus_ray.errors import CellError
 from lus_ray.experiment import Arm, Experiment, with_arguments
 from lus_ray.folds import Fold
-from lus_ray.nets import weights
 from lus_ray.predictor import Prediction, predict
 from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.task import Task
@@ -149,7 +148,7 @@ def learner(
             start = replace(cell, arm=arm.start, sample=None, settings=())
             checkpoint.start_from(task, start.folder(work.out) / "checkpoint")
         elif arm.weights is not None:
-            weights.load(task.net, weights.read(arm.weights), what=arm.weights)
+            checkpoint.begin_with(task, Path(arm.weights))
         if arm.recipe is None:
             return task.eval(), {}
         if not train:

@@ -38,7 +38,7 @@ def at(
     for setting in settings:
         chosen = chosen.having(_set(chosen, setting))
     if weights is not None:
-        path = str(weights_file(weights))
+        path = str(weights_path(weights))
         chosen = chosen.having(
             tuple(replace(a, weights=path) if a.recipe and not a.start else a for a in chosen.arms)
         )
@@ -47,9 +47,10 @@ def at(
     return chosen
 
 
-def weights_file(name: str) -> Path:
-    """A file of weights, or the official file of that name, fetched where it is not here yet."""
-    return Path(name) if Path(name).is_file() else fetch(name)
+def weights_path(name: str) -> Path:
+    """A file of weights, a checkpoint folder, or the official file of that name, fetched once."""
+    path = Path(name)
+    return path.resolve() if path.exists() else fetch(name)
 
 
 def numbers(text: str | None) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ class CellProgress:
 
     def __init__(self, num_cells: int, num_finished: int, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
-        self.num_cells, self.num_done = num_cells, num_finished
+        self.num_cells, self.num_done, self.num_blocked = num_cells, num_finished, 0
         self.began: dict[Cell, float] = {}
         self.last: dict[Cell, str] = {}
         self.by_arm: Counter[str] = Counter()
@@ -40,6 +40,8 @@ class CellProgress:
 
     def __exit__(self, *error: Any) -> None:
         self.bar.__exit__(*error)
+        if self.num_blocked:
+            self._line(f"{self.num_blocked} cells wait for an input that failed")
 
     def started(self, cell: Cell) -> None:
         """A cell was handed out."""
@@ -66,6 +68,10 @@ class CellProgress:
             self._line(f"{place}  {cell.name:<52} {seconds:6.1f} s  {last}")
         self.bar.update(self.task, completed=self.num_done)
         self._describe()
+
+    def blocked(self, cell: Cell) -> None:
+        """A cell cannot run, because an input of it failed."""
+        self.num_blocked += 1
 
     def say(self, text: str) -> None:
         """A line beside the cells."""

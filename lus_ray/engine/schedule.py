@@ -30,6 +30,12 @@ class Watcher(Protocol):
     def ended(self, cell: Cell, *, error: str | None) -> None:
         """A cell is finished, or failed with an error."""
 
+    def blocked(self, cell: Cell) -> None:
+        """A cell cannot run, because an input of it failed."""
+
+    def say(self, text: str) -> None:
+        """A line beside the cells."""
+
 
 class Schedule(Searcher):
     """Hands out cells in order, each once its inputs are finished; nothing finished runs again."""
@@ -59,7 +65,8 @@ class Schedule(Searcher):
         for place, (cell, is_sample) in enumerate(self.waiting):
             if (blocked := self._blocked(cell)) is not None:
                 self.waiting.pop(place)
-                self._fail(cell, blocked)
+                self.failed[cell] = blocked
+                self.watcher.blocked(cell)
                 return self.suggest(trial_id)
             if self._ready(cell):
                 self.waiting.pop(place)
