@@ -17,6 +17,7 @@ all pairs; only candidates are laid over each other.
 
 import struct
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,6 +27,7 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int, Int32, Int64, UInt8
 from scipy import ndimage
 from scipy.fft import dctn, irfft2, rfft2
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch.nn.functional import interpolate
 
 SIDE = 128
@@ -59,7 +61,9 @@ ALIKE = 0.8
 SHIFT_BIN = 6
 """Pixels within which shifts agree."""
 MIN_VOTES = 6
-MIN_SIMILARITY = 0.70
+MOST_TRIED = 3
+"""Ways in which a pair of clips is laid over each other."""
+MIN_SIMILARITY = 0.72
 
 
 @dataclass(frozen=True)
@@ -118,14 +122,22 @@ def signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
     return HEADER.pack(VERSION, *kept.shape) + zlib.compress(kept.tobytes(), 1)
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")  # small products only: threads would just wait
 def find(signatures: Sequence[bytes | None], together: Sequence[int]) -> list[Match]:
     """Pairs of clips that show the same acquisition, in order of the clips.
 
     Clips with equal numbers in `together` are known to belong together and are not compared; a
     clip without a signature matches none.
     """
-    matches = (_compare(signatures, candidate) for candidate in _candidates(signatures, together))
-    return [match for match in matches if match is not None]
+    best: dict[tuple[int, int], Match] = {}
+    for candidate in _candidates(signatures, together):
+        match = _compare(signatures, candidate)
+        pair = (match.one, match.other)
+        if match.similarity >= MIN_SIMILARITY and (
+            pair not in best or match.similarity > best[pair].similarity
+        ):
+            best[pair] = match
+    return [best[pair] for pair in sorted(best)]
 
 
 @lru_cache(maxsize=512)
@@ -159,7 +171,7 @@ def describe(seen: Features, scale: float) -> Float32[np.ndarray, "N D"]:
 
 
 def _candidates(signatures: Sequence[bytes | None], together: Sequence[int]) -> Iterator[Candidate]:
-    """Pairs in which enough patches agree; of a pair only the best enlargement and shift."""
+    """Pairs in which enough patches agree; of a pair the few best enlargements and shifts."""
     known = [number for number, text in enumerate(signatures) if text is not None]
     if len(known) < 2:
         return
@@ -182,11 +194,11 @@ def _candidates(signatures: Sequence[bytes | None], together: Sequence[int]) -> 
         places = one.corners[corner, 1:]
         step = np.array(SCALES)[variant // 2, None] * np.where(variant[:, None] % 2, (1, -1), 1)
         shift = corners[theirs, 1:] - places * step
-        best: dict[int, Candidate] = {}
+        tried: Counter[int] = Counter()
         for found in _votes(number, owner[theirs], places, shift, variant):
-            if found.other not in best or found.votes > best[found.other].votes:
-                best[found.other] = found
-        yield from (best[other] for other in sorted(best))
+            tried[found.other] += 1
+            if tried[found.other] <= MOST_TRIED:
+                yield found
 
 
 class _Tables:
@@ -231,8 +243,9 @@ def _votes(
     places: Int64[np.ndarray, "P 2"],
     shift: Float[np.ndarray, "P 2"],
     variant: Int64[np.ndarray, "P"],
-) -> Iterator[Candidate]:
-    """Clips with enough patches, from different places, that agree on a variant and a shift."""
+) -> list[Candidate]:
+    """Clips with enough patches, from different places, that agree; the most votes first."""
+    found = []
     bins = np.rint(shift / SHIFT_BIN).astype(np.int64) + 64
     key = ((others * 16 + variant) * 256 + bins[:, 0]) * 256 + bins[:, 1]
     # A structure that stands still is seen in every frame; its place votes once.
@@ -242,12 +255,12 @@ def _votes(
     for agreed, num_votes in zip(keys[votes >= MIN_VOTES], votes[votes >= MIN_VOTES], strict=True):
         centre = shift[key == agreed].mean(0)
         other, which = divmod(int(agreed) >> 16, 16)
-        yield Candidate(
-            one, other, int(num_votes), (centre[0], centre[1]), SCALES[which // 2], which % 2 == 1
-        )
+        scale, mirrored = SCALES[which // 2], which % 2 == 1
+        found.append(Candidate(one, other, int(num_votes), (centre[0], centre[1]), scale, mirrored))
+    return sorted(found, key=lambda candidate: -candidate.votes)
 
 
-def _compare(signatures: Sequence[bytes | None], candidate: Candidate) -> Match | None:
+def _compare(signatures: Sequence[bytes | None], candidate: Candidate) -> Match:
     """Lay one clip over the other as the votes say, and correlate."""
     one, other = (features(signatures[n] or b"") for n in (candidate.one, candidate.other))
     scale, mirrored = candidate.scale, candidate.mirrored
@@ -269,8 +282,6 @@ def _compare(signatures: Sequence[bytes | None], candidate: Candidate) -> Match 
             value = _correlation(laid, valid, other.contrast[m], other.valid)
             if value > best:
                 best, best_scale = value, float(fine)
-    if best < MIN_SIMILARITY:
-        return None
     return Match(
         candidate.one, candidate.other, round(best, 3), candidate.votes, best_scale, mirrored
     )
