@@ -114,7 +114,7 @@ def _read(path: Path | str) -> tuple[pa.Table, dict[str, str]]:
     for shard in shards:
         try:
             parts.append(_read_shard(shard))
-        except (StoreError, pa.ArrowException, OSError) as error:
+        except (StoreError, pa.ArrowException, OSError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             damaged[shard.name] = reason.removeprefix(f"{shard}: ")
     if not parts:

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray.errors import FoldError
@@ -66,6 +66,7 @@ def test_split_of_names_the_side_or_none():
     assert [fold.split_of(p) for p in "acdz"] == ["train", "val", "test", None]
 
 
+@settings(deadline=None)
 @given(indexes, st.integers(3, 5), st.integers(0, 3))
 def test_rotating_tests_every_patient_exactly_once(index, k, seed):
     if num_groups(index) < k:
@@ -79,6 +80,7 @@ def test_rotating_tests_every_patient_exactly_once(index, k, seed):
     assert all(fold.train and fold.val and fold.test for fold in folds)
 
 
+@settings(deadline=None)
 @given(indexes, st.permutations(range(80)))
 def test_folds_do_not_depend_on_the_order_of_rows(index, order):
     if num_groups(index) < 4:
@@ -87,6 +89,7 @@ def test_folds_do_not_depend_on_the_order_of_rows(index, order):
     assert fixed_test().deal(index, seed=1) == fixed_test().deal(shuffled, seed=1)
 
 
+@settings(deadline=None)
 @given(indexes, st.integers(0, 5))
 def test_a_group_never_splits(index, seed):
     if num_groups(index) < 4:
@@ -99,6 +102,7 @@ def test_a_group_never_splits(index, seed):
         assert sum(map(len, sides)) == len(set.union(*sides))
 
 
+@settings(deadline=None)
 @given(indexes, st.integers(2, 5))
 def test_parts_differ_by_one_group_at_most_in_every_stratum_and_in_all(index, k):
     if num_groups(index) < k:
