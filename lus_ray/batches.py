@@ -7,7 +7,7 @@ in memory or stream from Parquet, on one worker or on several.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -88,6 +88,7 @@ def target(column: str, row: Row) -> Any:
     return row[column] if column == "biomarkers" else class_index(column, row)
 
 
+@runtime_checkable
 class Pixels(Protocol):
     """Where the frames of clips come from; the two transports give equal batches."""
 

@@ -58,6 +58,7 @@ class Fold:
         return None
 
 
+@typing.runtime_checkable
 class Protocol(typing.Protocol):
     """How patients become folds; a small frozen value."""
 

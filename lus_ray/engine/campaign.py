@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +75,7 @@ def prepare(
     data: Path,
 ) -> Work:
     """Deal and gate the folds and write down what is run; refuse a folder of another run."""
-    rows: list[Row] = index.drop_columns(["shard", "row_group", "row"]).to_pylist()
+    rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
     fingerprint = store.fingerprint(index)
     dealt = experiment.folds.deal(index, seed=experiment.seed)
     folds.gate(dealt, index)
@@ -107,7 +106,7 @@ def prepare(
     _agree(record, out / "experiment.json")
     store.write_text(out / "experiment.json", json.dumps(record, indent=1) + "\n")
     folds.write(dealt, out / "folds.json", protocol=experiment.folds, seed=experiment.seed)
-    return Work(experiment, tuple(dealt), rows, fingerprint, out)
+    return Work(experiment, size, tuple(dealt), rows, fingerprint, out)
 
 
 def describe(arm: Arm) -> dict[str, Any]:
@@ -196,7 +195,7 @@ def _run_cells(
     streamed = frames.num_bytes(num_frames, sizes) > frames.SHARE * cluster.object_store
     free = shutil.disk_usage(work.out).free
     for note in plan.check(
-        work.experiment, cluster, streamed=streamed, free_bytes=free, out=work.out
+        work.experiment, cluster, streamed=streamed, free_bytes=free, out=work.out, size=work.size
     ):
         progress.say(f"note: {note}")
     shared = None if streamed else frames.share(data, index, sizes)
@@ -217,7 +216,7 @@ def _run_cells(
 
     schedule = Schedule(cells, work, progress, gpus)
     most = _most_at_once(work.experiment, cluster, streamed=streamed)
-    _fit(schedule, partial(trial, work=work, shared=shared, store=str(data)), needs, most)
+    _fit(schedule, {"work": work, "shared": shared, "store": str(data)}, needs, most)
     if schedule.failed:
         names = ", ".join(cell.name for cell in list(schedule.failed)[:5])
         first = next(iter(schedule.failed.values()))
@@ -227,13 +226,13 @@ def _run_cells(
         )
 
 
-def _fit(schedule: Schedule, function: Any, needs: Any, most: int) -> None:
+def _fit(schedule: Schedule, given: dict[str, Any], needs: Any, most: int) -> None:
     """One Tune run. What Tune keeps for itself goes to a folder that is thrown away."""
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         tune.Tuner(
-            tune.with_resources(function, needs),
+            tune.with_resources(tune.with_parameters(trial, **given), needs),
             tune_config=tune.TuneConfig(
                 search_alg=schedule,
                 scheduler=Pruning(schedule),

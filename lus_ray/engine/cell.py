@@ -70,6 +70,7 @@ class Work:
     """What all cells of a campaign share: the run folder, folds, clip rows and their pixels."""
 
     experiment: Experiment
+    size: str
     folds: tuple[Fold, ...]
     rows: Sequence[Row]
     fingerprint: str

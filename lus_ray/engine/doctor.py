@@ -138,7 +138,9 @@ def _plans(cluster: plan.Cluster) -> list[Finding]:
     for size in (*experiment.sizes, "full"):
         sized = experiment.at(size)
         try:
-            notes = plan.check(sized, cluster, streamed=False, free_bytes=free, out=Path.cwd())
+            notes = plan.check(
+                sized, cluster, size=size, streamed=False, free_bytes=free, out=Path.cwd()
+            )
         except LusError as error:
             findings.append(Finding("note", f"plan {size}", "cannot run", str(error)))
             continue

@@ -75,8 +75,9 @@ def need(arm: Arm, cluster: Cluster, *, streamed: bool) -> Need:
 
 
 def check(
-    experiment: Experiment, cluster: Cluster, *, streamed: bool, free_bytes: int, out: Path
-) -> list[str]:
+    experiment: Experiment, cluster: Cluster, *, size: str, streamed: bool, free_bytes: int,
+    out: Path,
+) -> list[str]:  # fmt: skip
     """Notes for the user on how the cells will run.
 
     Raises:
@@ -101,7 +102,7 @@ def check(
             f"{out}: only {free_bytes >> 20} MiB free, {MIN_FREE_BYTES >> 20} MiB are needed; "
             "free some space or choose another --out"
         )
-    if not cluster.gpus and any(a.recipe and a.recipe.gpus for a in experiment.arms):
+    if size == "full" and not cluster.gpus and any(a.recipe for a in experiment.arms):
         notes.append("no GPU here: the published recipe on CPUs takes days; --size laptop fits")
     if streamed:
         notes.append("clips are streamed from the store: they do not fit the shared memory")

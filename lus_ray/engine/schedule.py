@@ -8,7 +8,7 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -18,6 +18,7 @@ from lus_ray.engine.cell import Cell, Work
 from lus_ray.engine.search import ArmSearch
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Whoever shows the progress of the cells."""
 

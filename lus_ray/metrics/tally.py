@@ -8,7 +8,7 @@ and the multiplicities w of a draw, the pairs won in that draw are w M w.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from lus_ray.metrics import multilabel
 from lus_ray.metrics.labels import from_tables, ranked
 
 
+@runtime_checkable
 class Tally(Protocol):
     """What one fold needs for every metric under any weights of its patients."""
 

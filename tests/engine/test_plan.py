@@ -26,9 +26,9 @@ def recipe(workers=1, gpus=0.0):
     return Recipe(epochs=1, batch=2, lr=0.1, workers=workers, gpus=gpus)
 
 
-def check(wanted, cluster, *, streamed=False, free=PLENTY):
+def check(wanted, cluster, *, streamed=False, free=PLENTY, size="full"):
     return plan.check(
-        experiment(wanted), cluster, streamed=streamed, free_bytes=free, out=Path("out")
+        experiment(wanted), cluster, size=size, streamed=streamed, free_bytes=free, out=Path("out")
     )
 
 
@@ -58,6 +58,7 @@ def test_a_share_of_a_gpu_is_asked_for_only_where_there_is_one():
     assert plan.need(arm, Cluster(4, gpus=1), streamed=False).gpus_per_worker == 1 / 3
     assert plan.need(arm, Cluster(4), streamed=False).gpus_per_worker == 0
     assert "no GPU" in check(recipe(gpus=1 / 3), Cluster(4))[0]
+    assert check(recipe(gpus=1 / 3), Cluster(4), size="laptop") == []
 
 
 def test_more_gpus_than_there_are_is_refused():
