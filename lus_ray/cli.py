@@ -137,6 +137,7 @@ def check(store: Path, as_json: bool) -> None:
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
 @click.option("--folds", help="Only these folds: 0,1")
 @click.option("--samples", type=int, help="Search hyperparameters with so many samples.")
+@click.option("--splits", type=FOLDER, help="Folds of patients from a JSON file like folds.json.")
 @click.option(
     "--weights",
     help="Begin networks with a file of weights, a checkpoint folder, or a published name.",
@@ -147,13 +148,13 @@ def check(store: Path, as_json: bool) -> None:
 def run(
     experiment: str, data: Path | None, out: Path | None, size: str, smoke: bool,
     arms: str | None, folds: str | None, samples: int | None, weights: str | None,
-    settings: tuple[str, ...], address: str | None, as_json: bool,
+    splits: Path | None, settings: tuple[str, ...], address: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run what is missing of EXPERIMENT and print its table; run it again to go on."""
     size = "smoke" if smoke else size
     _run(
         experiment, data, out or Path("runs") / f"{experiment}-{size}", size,
-        {"arms": arms, "folds": folds, "samples": samples, "weights": weights,
+        {"arms": arms, "folds": folds, "samples": samples, "weights": weights, "splits": splits,
          "settings": settings},
         address=address, as_json=as_json,
     )  # fmt: skip

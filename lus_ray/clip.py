@@ -154,7 +154,7 @@ def pixel_hash(frames: UInt8[np.ndarray, "T H W"]) -> str:
 
 
 def frames_of(row: Mapping[str, Any]) -> UInt8[np.ndarray, "T H W"]:
-    """The frames of a row as one array of grey values 0-255."""
+    """The frames of a row as one array of grey values 0-255; a view of what was read, to read."""
     return _stack(row, "frames")
 
 
@@ -200,7 +200,12 @@ def check(row: Mapping[str, Any]) -> None:
 
 
 def _stack(row: Mapping[str, Any], column: str) -> UInt8[np.ndarray, "T H W"]:
-    shape = (len(row[column]), row["height"], row["width"])
+    pixels = row[column]
+    shape = (len(pixels), row["height"], row["width"])
+    if isinstance(pixels, pa.BinaryArray):  # read from a store: the frames lie side by side
+        _, offsets, data = pixels.buffers()
+        first = np.frombuffer(offsets, np.int32, count=1, offset=4 * pixels.offset)[0]
+        return np.frombuffer(data, np.uint8, count=math.prod(shape), offset=first).reshape(shape)
     return np.frombuffer(bytearray().join(row[column]), np.uint8).reshape(shape)
 
 

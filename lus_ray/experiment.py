@@ -145,8 +145,8 @@ class Experiment:
                     f"{self.name}: arm {arm.name!r} needs {missing}; list them before it"
                 )
             seen.add(arm.name)
-        for name in {*self.published, *(n for c in self.claims for n in (c.better, c.than))} - seen:
-            raise ArmError(f"{self.name}: {name!r} is published or claimed but is no arm")
+        for name in set(self.published) - seen:
+            raise ArmError(f"{self.name}: {name!r} is published but is no arm")
 
     def arm(self, name: str) -> Arm:
         """The arm of this name."""
@@ -174,6 +174,15 @@ class Experiment:
             published={name: row for name, row in self.published.items() if name in names},
             claims=tuple(c for c in self.claims if c.better in names and c.than in names),
         )
+
+    def without(self, names: set[str]) -> "Experiment":
+        """The same experiment without these arms and those that need them; claims stay."""
+        left = set(names)
+        for arm in self.arms:
+            if {arm.start, arm.reads} & left:
+                left.add(arm.name)
+        kept = tuple(arm for arm in self.arms if arm.name not in left)
+        return replace(self.having(kept), claims=self.claims)
 
     def only(self, names: tuple[str, ...]) -> "Experiment":
         """The named arms and those that they start from or read."""

@@ -242,7 +242,10 @@ def read_located(
     located: Iterable[tuple[str, str, int, int]],
     columns: Sequence[str] | None = None,
 ) -> Iterator[Row]:
-    """Rows at known places (clip, shard, row_group, row), as `index` gives them."""
+    """Rows at known places (clip, shard, row_group, row), as `index` gives them.
+
+    `frames` and `masks` stay Arrow arrays, which `clip.frames_of` views without a copy.
+    """
     wanted = list(columns or SCHEMA.names)
     files: dict[str, pq.ParquetFile] = {}
     group: tuple[str, int] | None = None
@@ -257,7 +260,10 @@ def read_located(
                 raise StoreError(f"{shard}: damaged at clip {clip!r}; ingest again") from error
             group = (shard, number)
         assert table is not None
-        yield table.slice(row, 1).to_pylist()[0]
+        yield {
+            name: table[name][row].values if name in PIXELS else table[name][row].as_py()
+            for name in wanted
+        }
 
 
 def fingerprint(table: pa.Table) -> str:

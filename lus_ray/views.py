@@ -5,6 +5,7 @@ Why here: the decode-and-resize of training is part of the checkpoint, so that s
 see other pixels than training saw.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +31,10 @@ class View:
         """All frames at the view's size: bilinear, antialiased when it shrinks, grey 0-255."""
         if frames.shape[1:] == (self.height, self.width):
             return frames
-        pixels = torch.from_numpy(np.ascontiguousarray(frames))[:, None]
+        with warnings.catch_warnings():
+            # Frames of a store are views that nobody may write to; nobody does.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            pixels = torch.from_numpy(np.ascontiguousarray(frames))[:, None]
         small = interpolate(pixels, (self.height, self.width), mode="bilinear", antialias=True)
         return small[:, 0].numpy()
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -53,6 +54,9 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
         index = store.index(data)
+        experiment, left_out = fitting(experiment, index)
+        for label, names in left_out.items():
+            print(f"note: no clip has {label}: {len(names)} arms are left out", file=sys.stderr)
         work = prepare(experiment, index, out, size=size, about=about or {}, data=data)
         dealt = [f for f in work.folds if not only_folds or f.number in only_folds]
         if unknown := sorted(set(only_folds) - {f.number for f in work.folds}):
@@ -63,6 +67,26 @@ def run(
             return
         with connected(address), CellProgress(len(cells), len(cells) - len(missing)) as progress:
             _run_cells(cells, work, index, data, progress)
+
+
+def fitting(
+    experiment: Experiment, index: pa.Table
+) -> tuple[Experiment, dict[str, tuple[str, ...]]]:
+    """The experiment without arms that no clip has a label for, and those arms by label."""
+    absent = {
+        arm.label
+        for arm in experiment.arms
+        if arm.label is not None and index[arm.label].null_count == index.num_rows
+    }
+    kept = experiment.without({arm.name for arm in experiment.arms if arm.label in absent})
+    names = {arm.name for arm in experiment.arms} - {arm.name for arm in kept.arms}
+    left_out = {
+        label: tuple(
+            arm.name for arm in experiment.arms if arm.name in names and arm.label == label
+        )
+        for label in sorted(absent)
+    }
+    return kept, left_out
 
 
 def prepare(

@@ -11,6 +11,7 @@ from typing import Any
 
 from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe, with_arguments
+from lus_ray.folds import official
 from lus_ray.nets.official import fetch
 
 
@@ -30,6 +31,7 @@ def find(name: str) -> Experiment:
 def at(
     experiment: Experiment, size: str, *, arms: str | None = None, samples: int | None = None,
     settings: Sequence[str] = (), folds: str | None = None, weights: str | None = None,
+    splits: Path | None = None,
 ) -> Experiment:  # fmt: skip
     """The experiment at a size, with the arms, searches and settings that a command names."""
     chosen = experiment.at(size)
@@ -42,6 +44,8 @@ def at(
         chosen = chosen.having(
             tuple(replace(a, weights=path) if a.recipe and not a.start else a for a in chosen.arms)
         )
+    if splits is not None:
+        chosen = replace(chosen, folds=official(splits))
     if arms:
         chosen = chosen.only(_matching(chosen, arms))
     return chosen
@@ -64,9 +68,9 @@ def numbers(text: str | None) -> tuple[int, ...]:
 def command(name: str, size: str, choice: dict[str, Any]) -> str:
     """The command that makes these results again."""
     words = ["lus run", name, "--size", size]
-    for key in ("arms", "folds", "samples", "weights"):
+    for key in ("arms", "folds", "samples", "weights", "splits"):
         if choice.get(key):
-            words += [f"--{key}", json.dumps(choice[key])]
+            words += [f"--{key}", json.dumps(str(choice[key]))]
     for setting in choice.get("settings", ()):
         words += ["--set", json.dumps(setting)]
     return " ".join(words)

@@ -1,0 +1,91 @@
+"""From the words of a command to an experiment: arms, settings, searches, splits."""
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from experiments.biomarkers import EXPERIMENT
+from lus_ray import store
+from lus_ray.engine import campaign, choose
+from lus_ray.errors import InputError
+from lus_ray.folds import gate
+
+FIRST = "MLP on biomarkers, severity"
+
+
+def names(experiment):
+    return [arm.name for arm in experiment.arms]
+
+
+def test_arms_are_named_with_commas_even_where_a_name_holds_one():
+    chosen = choose.at(EXPERIMENT, "smoke", arms=f"prior, severity,{FIRST},e2e disease")
+    assert set(names(chosen)) == {
+        "intensity", "prior, severity", "biomarkers", FIRST, "e2e disease"
+    }  # fmt: skip
+
+
+def test_patterns_choose_arms_and_inputs_come_along_in_the_order_of_the_table():
+    chosen = choose.at(EXPERIMENT, "smoke", arms="NN on cross-fitted*")
+    assert names(chosen)[:2] == ["biomarkers", "biomarkers cross-fitted"]
+    assert len(chosen.arms) == 5
+
+
+def test_a_setting_reaches_every_arm_or_one():
+    every = choose.at(EXPERIMENT, "smoke", settings=["arm.recipe.epochs=7"])
+    assert {arm.recipe.epochs for arm in every.arms if arm.recipe} == {7}
+    one = choose.at(EXPERIMENT, "smoke", settings=["e2e disease.recipe.lr=0.25"])
+    assert one.arm("e2e disease").recipe.lr == 0.25
+    assert one.arm("e2e severity").recipe.lr != 0.25
+
+
+def test_a_task_argument_can_be_set():
+    chosen = choose.at(EXPERIMENT, "smoke", settings=["arm.task.fits=5"])
+    assert chosen.arm(FIRST).task().fits == 5
+
+
+@pytest.mark.parametrize(
+    "setting", ["epochs=3", "arm.recipe.epochs", "arm.recipe.epochs=2.5", "arm.recipe.lr=fast"]
+)
+def test_a_setting_that_makes_no_sense_is_refused(setting):
+    with pytest.raises(InputError, match="--set"):
+        choose.at(EXPERIMENT, "smoke", settings=[setting])
+
+
+def test_samples_turn_searches_on():
+    chosen = choose.at(EXPERIMENT, "smoke", samples=4)
+    assert chosen.arm("e2e severity").search.samples == 4
+    assert EXPERIMENT.arm("e2e severity").search.samples == 0
+
+
+def test_official_splits_stand_in_for_the_dealt_ones(phantom_store, tmp_path):
+    index = store.index(phantom_store)
+    patients = sorted(set(index["patient"].to_pylist()))
+    plan = {"number": 0, "train": patients[:12], "val": patients[12:18], "test": patients[18:]}
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"folds": [plan]}))
+    chosen = choose.at(EXPERIMENT, "smoke", splits=path)
+    folds = chosen.folds.deal(index, seed=0)
+    gate(folds, index)
+    assert folds[0].test == tuple(patients[18:])
+
+
+def test_arms_without_any_label_are_left_out_with_what_needs_them(phantom_store):
+    index = store.index(phantom_store)
+    for column in ("sf_ratio", "biomarkers"):
+        place = index.schema.get_field_index(column)
+        nothing = pa.nulls(index.num_rows, index.schema.field(column).type)
+        index = index.set_column(place, column, nothing)
+    kept, left_out = campaign.fitting(EXPERIMENT, index)
+    assert not any("biomarkers" in name or "sf_ratio" in name for name in names(kept))
+    assert "e2e severity" in names(kept)
+    assert set(left_out) == {"biomarkers", "sf_ratio"}
+    assert kept.claims == EXPERIMENT.claims
+
+
+def test_the_command_that_makes_a_run_again_is_kept():
+    words = {"arms": "e2e*", "settings": ("arm.recipe.epochs=3",), "folds": None}
+    command = choose.command("biomarkers", "laptop", words)
+    assert command == (
+        'lus run biomarkers --size laptop --arms "e2e*" --set "arm.recipe.epochs=3"'
+    )
