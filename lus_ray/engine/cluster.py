@@ -26,7 +26,7 @@ UNSAFE = "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE"
 
 
 @contextlib.contextmanager
-def connected(address: str | None, *, dashboard: bool = False) -> Iterator[None]:
+def connected(address: str | None) -> Iterator[None]:
     """A Ray cluster for the length of the block.
 
     `address` None starts one on this machine and stops it afterwards; its ports listen on
@@ -49,7 +49,7 @@ def connected(address: str | None, *, dashboard: bool = False) -> Iterator[None]
     try:
         if address is None:
             ray.init(
-                include_dashboard=dashboard,
+                include_dashboard=False,
                 dashboard_host="127.0.0.1",
                 _node_ip_address="127.0.0.1",
                 **settings,

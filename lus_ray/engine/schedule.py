@@ -4,6 +4,7 @@ Why a searcher: Tune asks it for the next trial whenever there is room and tells
 so that one campaign runs all ready cells in parallel and goes on as inputs appear.
 """
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -60,10 +61,16 @@ class Schedule(Searcher):
                 self.waiting += self._expand(cell)
         self.running: dict[str, Cell] = {}
         self.pruned: set[Cell] = set()
+        for name in self.searches:
+            self._promote(name)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next ready cell; None while inputs are still being made."""
         for place, (cell, is_sample) in enumerate(self.waiting):
+            if is_sample and self.searches[cell.arm].gave_up(cell):
+                self.waiting.pop(place)
+                self._promote(cell.arm)
+                return self.suggest(trial_id)
             if (blocked := self._blocked(cell)) is not None:
                 self.waiting.pop(place)
                 self.failed[cell] = blocked
@@ -95,7 +102,7 @@ class Schedule(Searcher):
         cell = self.running.pop(trial_id)
         done = cell.finished(self.work.out)
         if cell.sample is not None:
-            self._sample_ended(cell, done=done, error=error)
+            self._sample_ended(cell, done=done)
         elif done:
             self.finished.add((cell.arm, cell.fold))
         if not done and cell not in self.pruned:
@@ -140,8 +147,6 @@ class Schedule(Searcher):
                 search.tell(known, val_score(sample, self.work.out), pruned=False)
             else:
                 left.append((sample, True))
-        if not left:
-            self._promote(cell.arm, cell.fold)
         return left
 
     def _inputs(self, cell: Cell) -> list[tuple[str, int]]:
@@ -168,36 +173,42 @@ class Schedule(Searcher):
             return path.read_text().strip().splitlines()[-1]
         return "its process ended without a word (killed, or out of memory)"
 
-    def _sample_ended(self, cell: Cell, *, done: bool, error: bool) -> None:
-        search = self.searches[cell.arm]
+    def _sample_ended(self, cell: Cell, *, done: bool) -> None:
         score = val_score(cell, self.work.out) if done else math.nan
-        search.tell(cell, score, pruned=cell in self.pruned or not done)
-        folds = search.folds if search.search.over == "mean" else [cell.fold]
-        left = {(c.arm, c.fold) for c, _ in self.waiting} | {
-            (c.arm, c.fold) for c in self.running.values()
-        }
-        if not any((cell.arm, fold) in left for fold in folds):
-            for fold in folds:
-                self._promote(cell.arm, fold)
+        self.searches[cell.arm].tell(cell, score, pruned=not done)
+        self._promote(cell.arm)
 
-    def _promote(self, arm: str, fold: int) -> None:
-        """Make the best sample the arm's own cell; the prediction file comes last."""
-        best = Cell(arm, fold, self.searches[arm].best(fold))
-        target = Cell(arm, fold)
-        if not best.finished(self.work.out):
-            self._fail(target, "no search sample of it finished")
+    def _promote(self, arm: str) -> None:
+        """Make the best sample the arm's own cell on every fold that has no sample left to run."""
+        search = self.searches[arm]
+        left = {c.fold for c, _ in self.waiting if c.arm == arm}
+        left |= {c.fold for c in self.running.values() if c.arm == arm}
+        if search.search.over == "mean" and left:
             return
-        out = self.work.out
-        for entry in best.folder(out).iterdir():
-            place = target.folder(out) / entry.name
-            if entry.is_dir():
-                shutil.copytree(entry, place, dirs_exist_ok=True)
+        for fold in search.folds:
+            target = Cell(arm, fold)
+            if fold in left or (arm, fold) in self.finished or target in self.failed:
+                continue
+            best = Cell(arm, fold, search.best(fold))
+            if best.finished(self.work.out):
+                _adopt(best, target, self.work.out)
+                self.finished.add((arm, fold))
+                self.watcher.ended(target, error=None)
             else:
-                shutil.copy2(entry, place)
-        aside = target.predictions(out).with_suffix(".copying")
-        shutil.copy2(best.predictions(out), aside)
-        aside.replace(target.predictions(out))
-        self.finished.add((arm, fold))
+                self._fail(target, "no search sample of it finished")
+
+
+def _adopt(best: Cell, target: Cell, out: Path) -> None:
+    """Copy a sample's folder and predictions; the prediction file comes last."""
+    for entry in best.folder(out).iterdir():
+        place = target.folder(out) / entry.name
+        if entry.is_dir():
+            shutil.copytree(entry, place, dirs_exist_ok=True)
+        else:
+            shutil.copy2(entry, place)
+    aside = target.predictions(out).with_suffix(".copying")
+    shutil.copy2(best.predictions(out), aside)
+    aside.replace(target.predictions(out))
 
 
 class Pruning(FIFOScheduler):
@@ -215,7 +226,5 @@ class Pruning(FIFOScheduler):
 
 def val_score(cell: Cell, out: Path) -> float:
     """The validation score that a finished cell left behind."""
-    import json
-
     cost = json.loads((cell.folder(out) / "cost.json").read_text())
     return float(cost["val_scores"].get("score", math.nan))

@@ -75,6 +75,14 @@ class ArmSearch:
         trial.report(sum(seen.values()) / len(seen) if key is None else score, epoch)
         return bool(trial.should_prune())
 
+    def gave_up(self, cell: Cell) -> bool:
+        """Whether the sample was pruned, here, on another fold, or before a restart."""
+        key = self._key(cell.fold)
+        known = self.studies[key].get_trials(deepcopy=False)
+        assert cell.sample is not None
+        pruned = optuna.trial.TrialState.PRUNED
+        return cell.sample < len(known) and known[cell.sample].state == pruned
+
     def tell(self, cell: Cell, score: float, *, pruned: bool) -> None:
         """Keep the score of a sample on a fold; the study hears of it when it is complete."""
         assert cell.sample is not None

@@ -1,7 +1,7 @@
 """One cell on several workers: the same loop inside Ray Train, each worker on its share of a batch.
 
-Only the first worker validates, logs and keeps the checkpoint; the trial that asked for the
-workers then predicts with it.
+Every worker validates, so that all of them follow the same schedule; the first one logs and keeps
+the checkpoint, and the trial that asked for the workers predicts with it.
 """
 
 import json
@@ -19,6 +19,7 @@ from lus_ray import checkpoint, learn
 from lus_ray.clip import Row
 from lus_ray.engine import cell as cells
 from lus_ray.engine.cell import Cell, Work
+from lus_ray.engine.cost import Meter
 from lus_ray.engine.frames import Shared, attach
 from lus_ray.errors import CellError
 from lus_ray.stream import Streamed
@@ -61,7 +62,10 @@ def fit_with_workers(
         task.load_state_dict(checkpoint.load_weights(folder / "trained"))
         task.eval()
         kept = json.loads((folder / "fitted.json").read_text())
-        return learn.Fitted(kept["epoch"], kept["scores"], tuple(kept["notes"]))
+        spent = [json.loads(path.read_text()) for path in sorted(folder.glob("cost-*.json"))]
+        cpu_s = sum(cost["cpu_s"] for cost in spent)
+        notes = (*kept["notes"], f"{len(spent)} workers took {cpu_s:.1f} CPU seconds more")
+        return learn.Fitted(kept["epoch"], kept["scores"], notes)
 
     return fit
 
@@ -69,6 +73,7 @@ def fit_with_workers(
 def train_on_worker(config: dict[str, Any]) -> None:
     """What every worker does: `learn.fit` with the task wrapped for several processes."""
     context = ray.train.get_context()
+    meter = Meter("cpu")
     rank, workers = context.get_world_rank(), context.get_world_size()
     arm, folder, seed = config["arm"], Path(config["folder"]), config["seed"]
     torch.manual_seed(seed)
@@ -94,6 +99,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
         task, config["train"], config["val"], arm=arm, pixels=pixels, seed=seed, report=report,
         device=device, rank=rank, workers=workers, prepare=prepare,
     )  # fmt: skip
+    (folder / f"cost-{rank}.json").write_text(json.dumps(meter.stop()))
     if rank == 0:
         checkpoint.save(folder / "trained", task, checkpoint.describe(arm.task), seed=seed)
         about = {"epoch": fitted.epoch, "scores": fitted.scores, "notes": fitted.notes}

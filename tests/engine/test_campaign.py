@@ -116,3 +116,15 @@ def test_a_search_keeps_the_sample_with_the_best_validation_score(phantom_store,
         chosen = Cell("e2e severity", fold, best).predictions(tmp_path)
         own = Cell("e2e severity", fold).predictions(tmp_path)
         assert own.read_bytes() == chosen.read_bytes()
+
+
+def test_a_search_that_was_killed_goes_on_and_chooses_over_all_folds(phantom_store, tmp_path):
+    searching = choose.at(EXPERIMENT, "smoke", arms="e2e severity", samples=2)
+    run(tmp_path, phantom_store, searching)
+    before = [probabilities(tmp_path, "e2e severity", fold) for fold in range(3)]
+    for fold in range(3):
+        Cell("e2e severity", fold).predictions(tmp_path).unlink()
+    Cell("e2e severity", 1, 0).predictions(tmp_path).unlink()
+    run(tmp_path, phantom_store, searching)
+    for fold in range(3):
+        assert np.array_equal(probabilities(tmp_path, "e2e severity", fold), before[fold])

@@ -86,6 +86,4 @@ def test_arms_without_any_label_are_left_out_with_what_needs_them(phantom_store)
 def test_the_command_that_makes_a_run_again_is_kept():
     words = {"arms": "e2e*", "settings": ("arm.recipe.epochs=3",), "folds": None}
     command = choose.command("biomarkers", "laptop", words)
-    assert command == (
-        'lus run biomarkers --size laptop --arms "e2e*" --set "arm.recipe.epochs=3"'
-    )
+    assert command == ('lus run biomarkers --size laptop --arms "e2e*" --set "arm.recipe.epochs=3"')

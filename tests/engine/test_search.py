@@ -80,3 +80,7 @@ def test_a_hopeless_sample_is_pruned_once_all_its_folds_were_heard(tmp_path):
             found.hopeless(found.cell(fold, bad), epoch, 0.1)
     assert not found.hopeless(found.cell(0, bad), last, 0.1)
     assert found.hopeless(found.cell(1, bad), last, 0.1)
+    assert not found.gave_up(found.cell(0, 0))
+    found.tell(found.cell(1, bad), math.nan, pruned=True)
+    assert found.gave_up(found.cell(0, bad))
+    assert search(tmp_path, "mean").gave_up(found.cell(0, bad))
