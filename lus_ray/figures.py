@@ -46,7 +46,8 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.6,
 }
 
-Curve = tuple[Float[np.ndarray, "M"], Float[np.ndarray, "M"]]
+Curve = tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]
+"""Across and up, M values each; curves of one panel may differ in M."""
 
 
 def confusion(counts: Float[np.ndarray, "K K"], classes: Sequence[str], *, title: str) -> str:

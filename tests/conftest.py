@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from lus_ray.ingest.ingest import ingest
@@ -16,6 +17,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the public clips are not here: no ../shared/data beside the checkout")
     return folder
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Annotations are not checked, as for users: the test gives what they forbid."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session")

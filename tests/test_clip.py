@@ -82,6 +82,7 @@ def test_an_unknown_column_is_named():
         make(FRAMES, weight=3, **WHO)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_float_frames_are_refused():
     with pytest.raises(SchemaError, match="float64"):
         make(FRAMES / 255, **WHO)

@@ -34,7 +34,8 @@ def test_evaluation_samples_start_in_the_middle_of_quarters_of_the_first_interva
 
 
 def test_a_training_sample_is_the_same_for_the_same_seed():
-    view, frames = View(num_frames=5), np.random.default_rng(0).integers(0, 255, (50, 4, 4))
+    view = View(num_frames=5)
+    frames = np.random.default_rng(0).integers(0, 256, (50, 4, 4), np.uint8)
     one = view.sample(frames, np.random.default_rng(3))
     assert np.array_equal(one, view.sample(frames, np.random.default_rng(3)))
 

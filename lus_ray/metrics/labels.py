@@ -144,8 +144,8 @@ def unusable(probability: Float[np.ndarray, "N K"]) -> str:
     return ""
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """Above over below, NaN where nothing is below."""
+def _ratio(above: np.ndarray | np.number, below: np.ndarray | np.number) -> np.ndarray:
+    """Above over below, NaN where nothing is below; sums over one matrix are numbers."""
     above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
 

@@ -75,8 +75,8 @@ REASONS = {
 """Why a metric over all labels is undefined."""
 
 
-def groups(classes: Sequence[str]) -> list[Int[np.ndarray, "L"]]:
-    """Column numbers of the labels that share the text before their first colon."""
+def groups(classes: Sequence[str]) -> list[Int[np.ndarray, "_"]]:
+    """Column numbers of the labels that share the text before their first colon, by group."""
     found: dict[str, list[int]] = {}
     for k, name in enumerate(classes):
         found.setdefault(name.partition(":")[0], []).append(k)
@@ -86,7 +86,7 @@ def groups(classes: Sequence[str]) -> list[Int[np.ndarray, "L"]]:
 def group_hits(
     target: Int[np.ndarray, "N K"],
     probability: Float[np.ndarray, "N K"],
-    columns: Sequence[Int[np.ndarray, "L"]],
+    columns: Sequence[Int[np.ndarray, "_"]],
 ) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
     """By clip: groups whose most probable level is a seen one, and groups that can be asked.
 
@@ -105,7 +105,7 @@ def group_hits(
 def group_accuracy(
     target: Int[np.ndarray, "N K"],
     probability: Float[np.ndarray, "N K"],
-    columns: Sequence[Int[np.ndarray, "L"]],
+    columns: Sequence[Int[np.ndarray, "_"]],
 ) -> float:
     """Share of groups whose most probable level is a seen one; NaN where none can be asked."""
     hits, asked = group_hits(target, probability, columns)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lus_ray.metrics import multilabel
 from lus_ray.metrics.labels import from_tables, ranked
@@ -137,8 +137,8 @@ def judged_labels(
 
 def _pairs(
     index: Int[np.ndarray, "N"],
-    high: Float[np.ndarray, "N"],
-    low: Float[np.ndarray, "N"],
+    high: Bool[np.ndarray, "N"],
+    low: Bool[np.ndarray, "N"],
     value: Float[np.ndarray, "N"],
 ) -> Pairs:
     rows, row = np.unique(index[high], return_inverse=True)

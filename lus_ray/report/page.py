@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lus_ray import figures
@@ -96,7 +95,7 @@ def _roc(chosen: Sequence[ScoredArm]) -> list[Picture]:
 
 def _mean_roc(arm: ScoredArm, column: int) -> figures.Curve:
     """True positive rate averaged over the folds that have both kinds; empty where none has."""
-    heights: list[Float[np.ndarray, M]] = []
+    heights: list[np.ndarray] = []
     for cell in arm.cells.values():
         if labels.unusable(cell.probability):
             continue

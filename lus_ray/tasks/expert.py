@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.base import ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier
@@ -27,7 +27,7 @@ from sklearn.tree import DecisionTreeClassifier
 from lus_ray.errors import ArmError, CellError
 from lus_ray.tasks.network import CLASSES, class_index, class_scores
 
-Build = Callable[[int], ClassifierMixin]
+Build = Callable[[int], BaseEstimator]
 
 EXPERTS: dict[str, Build] = {
     "DT": lambda seed: DecisionTreeClassifier(random_state=seed),
@@ -138,7 +138,7 @@ class Expert:
 
     def _fit(
         self, examples: Float[np.ndarray, "N D"], target: Int[np.ndarray, "N"], *, seed: int
-    ) -> ClassifierMixin:
+    ) -> BaseEstimator:
         one_class = len(np.unique(target)) < 2
         build = PLAIN["prior"] if one_class else (EXPERTS | PLAIN)[self.kind]
         with warnings.catch_warnings():

@@ -130,11 +130,11 @@ def test_one_clip_under_two_patients_ends_in_one_group(own, tmp_path):
     assert group["folder/one"] == group["folder/copy"] != group["folder/three"]
 
 
-def test_an_unknown_source_is_refused_with_the_list():
+def test_an_unknown_source_is_refused_with_the_list(tmp_path):
     with pytest.raises(SourceError, match="covid_blues, folder, phantom, pocovid"):
-        ingest("nonsense", None, None)
+        ingest("nonsense", None, tmp_path)
     with pytest.raises(SourceError, match="no source 'decode'"):
-        ingest("decode", None, None)
+        ingest("decode", None, tmp_path)
     assert sources() == ["covid_blues", "folder", "phantom", "pocovid"]
 
 

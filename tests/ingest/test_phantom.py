@@ -240,6 +240,7 @@ def test_the_ledger_says_that_the_clips_are_synthetic():
         ("confounder", "age"),
     ],
 )
+@pytest.mark.usefixtures("unchecked")
 def test_a_bad_option_is_refused_at_once_in_one_line(option, value):
     with pytest.raises(InputError, match=option) as caught:
         phantom.clips(**{option: value})

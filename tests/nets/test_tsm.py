@@ -12,7 +12,8 @@ from lus_ray.nets.tsm import temporal_shift
 
 def clip(*frames: float, channels: int = 8) -> torch.Tensor:
     """Frames (T, C, 1, 1) of one value each."""
-    return torch.tensor(frames)[:, None, None, None].expand(-1, channels, 1, 1).contiguous()
+    values = torch.tensor(frames, dtype=torch.float32)
+    return values[:, None, None, None].expand(-1, channels, 1, 1).contiguous()
 
 
 def test_the_first_eighth_comes_from_the_next_frame_and_the_second_from_the_previous():
