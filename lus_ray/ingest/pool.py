@@ -98,7 +98,8 @@ class Pool:
                 columns["fps"] = decoded.fps
             if columns.get("mm_per_pixel") is not None:
                 columns["mm_per_pixel"] /= decoded.scale
-        columns["signature"] = signature(columns["frames"])
+            # Frames that a reader draws itself are new by construction: nothing to find there.
+            columns["signature"] = signature(decoded.frames)
         return clip.make(**columns), decoded
 
     def _finish(
