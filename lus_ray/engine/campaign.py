@@ -10,8 +10,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -224,23 +225,11 @@ def _run_cells(
         progress.say(f"note: {note}")
     shared = None if streamed else frames.share(data, index, sizes)
 
-    def needs(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        arm = work.experiment.arm(config["cell"]["arm"])
-        wanted = plan.need(arm, cluster, streamed=streamed)
-        if wanted.workers > 1:
-            return tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
-        bundle = {"CPU": 1.0}
-        if wanted.gpus_per_worker:
-            bundle["GPU"] = wanted.gpus_per_worker
-        return tune.PlacementGroupFactory([bundle])
-
-    def gpus(cell: plan.Cell) -> float:
-        arm = work.experiment.arm(cell.arm)
-        return plan.need(arm, cluster, streamed=streamed).gpus_per_worker
-
-    schedule = Schedule(cells, work, progress, gpus)
+    needs = {arm.name: plan.need(arm, cluster, streamed=streamed) for arm in work.experiment.arms}
+    schedule = Schedule(cells, work, progress, lambda cell: needs[cell.arm].gpus_per_worker)
     most = _most_at_once(work.experiment, cluster, streamed=streamed)
-    _fit(schedule, {"work": work, "shared": shared, "store": str(data)}, needs, most)
+    given = {"work": work, "shared": shared, "store": str(data)}
+    _fit(schedule, given, partial(_bundles, needs), most)
     if schedule.failed:
         names = ", ".join(cell.name for cell in list(schedule.failed)[:5])
         first = next(iter(schedule.failed.values()))
@@ -248,6 +237,17 @@ def _run_cells(
             f"{len(schedule.failed)} cells failed ({names}): {first}; "
             f"see error.txt below {work.out / 'cells'}, then run the same command again"
         )
+
+
+def _bundles(needs: Mapping[str, plan.Need], config: dict[str, Any]) -> tune.PlacementGroupFactory:
+    """What a trial holds; the workers of Ray Train ask for theirs themselves."""
+    wanted = needs[config["cell"]["arm"]]
+    if wanted.workers > 1:
+        return tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
+    bundle = {"CPU": 1.0}
+    if wanted.gpus_per_worker:
+        bundle["GPU"] = wanted.gpus_per_worker
+    return tune.PlacementGroupFactory([bundle])
 
 
 def _fit(schedule: Schedule, given: dict[str, Any], needs: Any, most: int) -> None:
