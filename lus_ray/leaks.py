@@ -17,7 +17,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from lus_ray import copies, store
-from lus_ray.copies import signature as signature  # what ingest stores per clip
+from lus_ray.patches import signature as signature  # what ingest stores per clip
 
 LABELS = ("severity", "disease", "sf_ratio", "biomarkers")
 """Columns in which two copies of one acquisition should not differ."""

@@ -15,6 +15,7 @@ ROOMS = (
     "views",
     "augment",
     "folds",
+    "patches",
     "copies",
     "leaks",
     "ledger",

@@ -1,0 +1,185 @@
+"""Small frames of a clip, and the patches in them that a copy of the clip would show as well.
+
+    signature  eight small frames; what never changes (text, borders) or is dark is cut out
+    features   local contrast of these frames, and corners in it
+    describe   a cosine transform of the patch around each corner
+    Tables     patches by hash, to find like ones among millions
+
+Letters: T frames of the clip, K frames of a signature, H rows, W columns, N corners, D numbers a
+patch. Positions are (frame, row, column) in pixels of the signature.
+Why the signature holds pixels and not patches: how clips are compared can improve without reading
+the clips again.
+"""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Int, Int32, Int64, UInt8
+from scipy import ndimage
+from scipy.fft import dctn
+from torch.nn.functional import interpolate
+
+SIDE = 128
+"""Longer side of a signature's frames in pixels."""
+NUM_FRAMES = 8
+NUM_SEEN = 16
+"""Frames over which a pixel must change to count."""
+DARK = 0.1
+"""Below this share of the bright grey a pixel shows the noise of the scanner, not the patient."""
+HEADER = struct.Struct("<BBHH")
+VERSION = 1
+
+NOISE = 6.0
+"""Deviation in grey values below which contrast fades."""
+MOVES = 12.0
+"""Deviation over time in grey values from which a pixel counts in full: what a scanner draws into
+every clip, near-field rings above all, hardly moves."""
+NUM_CORNERS = 40
+"""Corners kept per frame, the strongest ones."""
+REACH = 10
+"""Half the side of a patch in pixels."""
+MIRRORED = np.array([(-1.0) ** (place % 6) for place in range(1, 36)], np.float32)
+"""A mirrored patch has the same cosine transform with the odd columns negated."""
+
+NUM_TABLES = 16
+MOST_MEET = 64
+"""A hash that more patches share than this says nothing."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a signature is compared by: local contrast, where it counts, and corners in it."""
+
+    contrast: Float32[np.ndarray, "K H W"]
+    valid: Bool[np.ndarray, "H W"]
+    corners: Int64[np.ndarray, "N 3"]
+
+
+def signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
+    """Eight small frames of a clip as compressed bytes, some 20-60 kB; 0 marks what does not count.
+
+    What counts changes and is not dark; in a still image all that is not dark counts.
+    """
+    seen = frames[_spread(len(frames), NUM_SEEN)]
+    scale = SIDE / max(frames.shape[1:])
+    size = tuple(max(2 * REACH, round(length * scale)) for length in frames.shape[1:])
+    pixels = torch.from_numpy(np.ascontiguousarray(seen))[:, None]
+    small = interpolate(pixels, size, mode="bilinear", antialias=True)[:, 0].numpy()
+    kept = np.maximum(small[_spread(len(small), NUM_FRAMES)] >> 2, 1)
+    mean = ndimage.uniform_filter(small.mean(0, dtype=np.float32), 5)
+    changes = ndimage.uniform_filter((small.std(0) > 1).astype(np.float32), 5) > 0.5
+    if changes.mean() > 0.05:
+        kept[:, ~changes] = 0
+    kept[:, mean < DARK * np.percentile(mean, 99)] = 0
+    return HEADER.pack(VERSION, *kept.shape) + zlib.compress(kept.tobytes(), 1)
+
+
+@lru_cache(maxsize=512)
+def features(signature: bytes) -> Features:
+    """Local contrast and corners of a signature; none for a signature of another version."""
+    version, *shape = HEADER.unpack_from(signature)
+    frames = np.zeros((max(shape[0], 1), SIDE, SIDE), np.float32)
+    if version == VERSION:
+        pixels = zlib.decompressobj().decompress(signature[HEADER.size :], SIDE * SIDE * NUM_FRAMES)
+        frames[:, : shape[1], : shape[2]] = np.frombuffer(pixels, np.uint8).reshape(shape)
+    valid = np.asarray((frames > 0).any(axis=0))
+    contrast = _local_contrast(frames * 4, valid.astype(np.float32)) * _motion(frames * 4)
+    corners = [
+        np.column_stack([np.full(len(places), k), places])
+        for k, places in enumerate(_corners(frame, valid) for frame in contrast)
+    ]
+    return Features(contrast, valid, np.concatenate(corners))
+
+
+def describe(seen: Features, scale: float) -> Float32[np.ndarray, "N D"]:
+    """Unit vectors of the patches around the corners, after enlargement by `scale`."""
+    steps = (np.arange(12) - 5.5) * (2 * REACH / 12) / scale
+    frame, row, column = (axis[:, None, None] for axis in seen.corners.T)
+    grid = np.broadcast_arrays(frame, row + steps[:, None], column + steps)
+    patches = ndimage.map_coordinates(seen.contrast, grid, order=1, mode="constant")
+    low = dctn(patches, axes=(1, 2), norm="ortho")[:, :6, :6].reshape(len(patches), 36)[:, 1:]
+    vectors = low / (np.linalg.norm(low, axis=1, keepdims=True) + 1e-6)
+    return vectors.astype(np.float32)
+
+
+class Tables:
+    """Patches by hash: the signs of random projections, several hashes for each patch."""
+
+    def __init__(self, vectors: Float32[np.ndarray, "N D"]) -> None:
+        self.num_bits = int(np.clip(np.log2(max(len(vectors), 2)) + 2, 10, 24))
+        rng = np.random.default_rng(0)
+        size = (vectors.shape[1], NUM_TABLES * self.num_bits)
+        self.planes = rng.standard_normal(size).astype(np.float32)
+        blocks = [self._hash(vectors[k : k + 4096]) for k in range(0, len(vectors), 4096)]
+        keys = np.concatenate([*blocks, np.zeros((0, NUM_TABLES), np.int32)]).ravel()
+        order = np.argsort(keys, kind="stable")
+        self.patches = order // NUM_TABLES
+        self.keys, self.first, length = np.unique(
+            keys[order], return_index=True, return_counts=True
+        )
+        self.length = np.where(length > MOST_MEET, 0, length)
+
+    def meet(
+        self, query: Float32[np.ndarray, "M D"]
+    ) -> tuple[Int64[np.ndarray, "P"], Int64[np.ndarray, "P"]]:
+        """Numbers of query patches and of table patches that share a hash, once a hash."""
+        wanted = self._hash(query).ravel()
+        order = np.argsort(wanted, kind="stable")  # an ordered search stays in the cache
+        place = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
+        length = np.where(self.keys[place] == wanted[order], self.length[place], 0)
+        offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
+        mine = np.repeat(order // NUM_TABLES, length)
+        return mine, self.patches[np.repeat(self.first[place], length) + offset]
+
+    def _hash(self, vectors: Float32[np.ndarray, "N D"]) -> Int32[np.ndarray, "N tables"]:
+        """One number per table, of which the high bits are the table."""
+        signs = (vectors @ self.planes > 0).reshape(len(vectors), NUM_TABLES, self.num_bits)
+        hashes = signs @ (1 << np.arange(self.num_bits, dtype=np.int32))
+        return hashes + (np.arange(NUM_TABLES, dtype=np.int32) << self.num_bits)
+
+
+def _local_contrast(
+    frames: Float32[np.ndarray, "K H W"], weight: Float32[np.ndarray, "H W"]
+) -> Float32[np.ndarray, "K H W"]:
+    """Grey minus its local mean over its local deviation, counted pixels only: free of gain."""
+
+    def blur(x: np.ndarray, sigma: float) -> np.ndarray:
+        return ndimage.gaussian_filter(x, (*(0,) * (x.ndim - 2), sigma, sigma), truncate=3)
+
+    total = blur(weight, 4) + 1e-3
+    rest = (frames - blur(frames * weight, 4) / total) * weight
+    deviation = np.sqrt(blur(rest * rest, 4) / total)
+    return blur(rest / (deviation + NOISE), 0.7) * weight
+
+
+def _motion(frames: Float32[np.ndarray, "K H W"]) -> Float32[np.ndarray, "H W"]:
+    """How far a pixel counts for its change over time, 0 to 1; in full where nothing changes."""
+    change = ndimage.gaussian_filter(frames.std(axis=0), 1.5)
+    if np.percentile(change, 99) < 1:
+        return np.ones_like(change)
+    return np.clip(change / MOVES, 0, 1)
+
+
+def _corners(
+    contrast: Float32[np.ndarray, "H W"], valid: Bool[np.ndarray, "H W"]
+) -> Int[np.ndarray, "N 2"]:
+    """Row and column of the strongest corners (Noble's measure) whose patch counts."""
+    down, across = (ndimage.gaussian_filter(contrast, 1, order) for order in ((1, 0), (0, 1)))
+    dd, aa, da = (
+        ndimage.gaussian_filter(g, 2) for g in (down * down, across * across, down * across)
+    )
+    counts = ndimage.uniform_filter(valid.astype(np.float32), 2 * REACH + 1, mode="constant")
+    strength = np.where(counts > 0.8, (dd * aa - da * da) / (dd + aa + 1e-6), 0)
+    peaks = (strength == ndimage.maximum_filter(strength, 7)) & (strength > 1e-4)
+    places = np.argwhere(peaks)
+    return places[np.argsort(-strength[peaks], kind="stable")[:NUM_CORNERS]]
+
+
+def _spread(num_available: int, num_wanted: int) -> Int64[np.ndarray, "K"]:
+    """Middles of equal shares of the time."""
+    num = min(num_available, num_wanted)
+    return ((np.arange(num) + 0.5) * num_available / num).astype(np.int64)
