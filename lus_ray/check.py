@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lus_ray import contact_sheet, leaks, ledger, store
+from lus_ray import contact_sheet, files, leaks, ledger, store
 from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, PIXELS, SF_BINS, sf_class
 from lus_ray.errors import StoreError
 
@@ -101,7 +101,7 @@ def check(path: Path | str) -> Findings:
 def write(findings: Findings, path: Path | str) -> Path:
     """Write `check.html` into the store: the findings and the contact sheet, in one file."""
     page = Path(path) / "check.html"
-    store.write_text(page, contact_sheet.html(findings.text(), findings.pairs, findings.examples))
+    files.write_text(page, contact_sheet.html(findings.text(), findings.pairs, findings.examples))
     return page
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from lus_ray.clip import sf_class
 from lus_ray.errors import FoldError
-from lus_ray.store import write_text
+from lus_ray.files import write_text
 
 Side = Literal["train", "val", "test"]
 SIDES: tuple[Side, ...] = ("train", "val", "test")

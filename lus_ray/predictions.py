@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from lus_ray.clip import PIXELS, SCHEMA, Row
 from lus_ray.errors import StoreError
-from lus_ray.store import open_parquet
+from lus_ray.files import open_parquet
 
 KEY = b"lus_ray.prediction"
 KEPT = tuple(name for name in SCHEMA.names if name not in (*PIXELS, "signature"))

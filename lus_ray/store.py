@@ -8,13 +8,9 @@ Why row groups are bounded by bytes: a training epoch reads clips in random orde
 group is the least that Parquet reads.
 """
 
-import base64
-import binascii
-import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -26,6 +22,7 @@ import pyarrow.parquet as pq
 
 from lus_ray.clip import PIXELS, SCHEMA, Row, check
 from lus_ray.errors import StoreError
+from lus_ray.files import open_parquet, write_text
 
 GROUP_BYTES = 24 << 20
 GROUP_CLIPS = 4
@@ -134,23 +131,6 @@ def shards(store: Path | str, source: str | None = None) -> list[Path]:
     """The shard files of a store in order, of one source or of all; other files are ignored."""
     found = sorted((Path(store) / "clips").glob("*.parquet"))
     return [p for p in found if source is None or p.name.rpartition("-")[0] == source]
-
-
-def open_parquet(path: Path) -> pq.ParquetFile:
-    """A Parquet file, once it is known to hold no extension types.
-
-    Raises:
-        StoreError: the file is no Parquet, is damaged, or asks Arrow to build extension types.
-    """
-    try:
-        if _has_extension_types(path):
-            raise StoreError(f"{path}: holds extension types, which can run code; do not use it")
-        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoreError(
-            f"{path}: not a readable Parquet file ({reason}); make it again"
-        ) from error
 
 
 def open_file(path: Path) -> pq.ParquetFile:
@@ -314,27 +294,6 @@ def notes(store: Path | str) -> dict[str, Any]:
         return dict(json.loads(path.read_text())["sources"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: not readable ({error}); ingest again") from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: aside first, then renamed."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
-
-
-def _has_extension_types(path: Path) -> bool:
-    """Whether the footer asks Arrow to build extension types, seen before Arrow reads it."""
-    with path.open("rb") as file:
-        file.seek(-8, os.SEEK_END)
-        length = int.from_bytes(file.read(4), "little")
-        file.seek(-8 - min(length, path.stat().st_size - 8), os.SEEK_END)
-        footer = file.read(length)
-    for text in re.findall(rb"[A-Za-z0-9+/]{64,}={0,2}", footer):
-        with contextlib.suppress(binascii.Error):
-            if b"ARROW:extension" in base64.b64decode(text + b"=" * (-len(text) % 4)):
-                return True
-    return b"ARROW:extension" in footer
 
 
 def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: dict[str, str]) -> None:

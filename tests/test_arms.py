@@ -17,8 +17,9 @@ import experiments
 from lus_ray import checkpoint, predictions, store
 from lus_ray.batches import InMemory
 from lus_ray.clip import SCHEMA, frames_of
-from lus_ray.engine import campaign, plan
-from lus_ray.engine.cell import Cell, Work, run
+from lus_ray.engine import campaign, plan, record
+from lus_ray.engine.cell import Cell, Work
+from lus_ray.engine.running import run
 from lus_ray.experiment import Experiment
 from lus_ray.predictor import Predictor
 from lus_ray.tasks.expert import Expert
@@ -49,7 +50,7 @@ def finished(request, phantom_store, tmp_path_factory) -> Work:
     experiment = experiment_named(request.param).at("smoke")
     out = tmp_path_factory.mktemp(request.param)
     index = store.index(phantom_store)
-    work = campaign.prepare(experiment, index, out, size="smoke", about={}, data=phantom_store)
+    work = record.prepare(experiment, index, out, size="smoke", about={}, data=phantom_store)
     pixels = pixels_of(phantom_store, experiment)
     for cell in plan.cells(experiment, work.folds[:1]):
         run(cell, work, pixels, lambda values: None)

@@ -1,17 +1,11 @@
 """A campaign: every cell of an experiment that is not finished yet, run by one Tune run."""
 
-import contextlib
-import fcntl
-import hashlib
-import json
 import logging
-import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,17 +14,15 @@ import pyarrow as pa
 import ray
 from ray import tune
 
-import lus_ray
-from lus_ray import checkpoint, folds, store
-from lus_ray.clip import Row
-from lus_ray.engine import frames, plan
+from lus_ray import store
+from lus_ray.engine import frames, plan, record
 from lus_ray.engine.cell import Work
 from lus_ray.engine.cluster import connected
 from lus_ray.engine.progress import CellProgress
 from lus_ray.engine.schedule import Pruning, Schedule
 from lus_ray.engine.trial import trial
-from lus_ray.errors import ArmError, CellError, InputError
-from lus_ray.experiment import Arm, Experiment
+from lus_ray.errors import ArmError, CellError
+from lus_ray.experiment import Experiment
 
 SILENT_SECONDS = 60
 
@@ -53,12 +45,12 @@ def run(
     """
     out, data = out.resolve(), data.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    with locked(out):
+    with record.locked(out):
         index = store.index(data)
-        experiment, left_out = fitting(experiment, index)
+        experiment, left_out = record.fitting(experiment, index)
         for label, names in left_out.items():
             print(f"note: no clip has {label}: {len(names)} arms are left out", file=sys.stderr)
-        work = prepare(experiment, index, out, size=size, about=about or {}, data=data)
+        work = record.prepare(experiment, index, out, size=size, about=about or {}, data=data)
         dealt = [f for f in work.folds if not only_folds or f.number in only_folds]
         if unknown := sorted(set(only_folds) - {f.number for f in work.folds}):
             raise ArmError(f"no fold {unknown[0]}; there are {[f.number for f in work.folds]}")
@@ -68,147 +60,6 @@ def run(
             return
         with connected(address), CellProgress(len(cells), len(cells) - len(missing)) as progress:
             _run_cells(cells, work, index, data, progress)
-
-
-def fitting(
-    experiment: Experiment, index: pa.Table
-) -> tuple[Experiment, dict[str, tuple[str, ...]]]:
-    """The experiment without arms that no clip has a label for, and those arms by label."""
-    absent = {
-        arm.label
-        for arm in experiment.arms
-        if arm.label is not None and index[arm.label].null_count == index.num_rows
-    }
-    kept = experiment.without({arm.name for arm in experiment.arms if arm.label in absent})
-    names = {arm.name for arm in experiment.arms} - {arm.name for arm in kept.arms}
-    left_out = {
-        label: tuple(
-            arm.name for arm in experiment.arms if arm.name in names and arm.label == label
-        )
-        for label in sorted(absent)
-    }
-    return kept, left_out
-
-
-def prepare(
-    experiment: Experiment,
-    index: pa.Table,
-    out: Path,
-    *,
-    size: str,
-    about: dict[str, Any],
-    data: Path,
-) -> Work:
-    """Deal and gate the folds and write down what is run; refuse a folder of another run."""
-    rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
-    fingerprint = store.fingerprint(index)
-    dealt = experiment.folds.deal(index, seed=experiment.seed)
-    folds.gate(dealt, index)
-    record: dict[str, Any] = {
-        "version": lus_ray.__version__,
-        "experiment": experiment.name,
-        "title": experiment.title,
-        "size": size,
-        "seed": experiment.seed,
-        "data": {
-            "clips": len(rows),
-            "patients": len({row["patient"] for row in rows}),
-            "groups": len({row["group"] for row in rows}),
-            "fingerprint": fingerprint,
-            "sources": store.notes(data),
-        },
-        "folds": experiment.folds.describe(),
-        "metrics": list(experiment.metrics),
-        "arms": [describe(arm) for arm in experiment.arms],
-        "published": {
-            arm: {metric: list(value) for metric, value in row.items()}
-            for arm, row in experiment.published.items()
-        },
-        "claims": [asdict(claim) for claim in experiment.claims],
-        **about,
-    }
-    record = json.loads(json.dumps(record))
-    _agree(record, out / "experiment.json")
-    store.write_text(out / "experiment.json", json.dumps(record, indent=1) + "\n")
-    folds.write(dealt, out / "folds.json", protocol=experiment.folds, seed=experiment.seed)
-    return Work(experiment, size, tuple(dealt), rows, fingerprint, out)
-
-
-def describe(arm: Arm) -> dict[str, Any]:
-    """An arm with every bound value, as JSON values."""
-    return {
-        "name": arm.name,
-        "label": arm.label,
-        "baseline": arm.baseline,
-        "start": arm.start,
-        "reads": arm.reads,
-        "weights": arm.weights and file_record(Path(arm.weights)),
-        "crossfit": arm.crossfit,
-        "rows": {"needs": list(arm.rows.needs), "where": dict(arm.rows.where)},
-        "recipe": arm.recipe and asdict(arm.recipe),
-        "task": checkpoint.describe(arm.task),
-        "search": None
-        if arm.search is None or not arm.search.samples
-        else {
-            "space": {name: str(value) for name, value in arm.search.space.items()},
-            "samples": arm.search.samples,
-            "over": arm.search.over,
-        },
-    }
-
-
-def file_record(path: Path) -> dict[str, str]:
-    """Name and SHA-256 of the weights that results depend on."""
-    path = path / "weights.safetensors" if path.is_dir() else path
-    with path.open("rb") as file:
-        return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the run folder; a second command on it is refused, a dead one's hold ends with it."""
-    with (out / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise InputError(
-                f"{out}: {file.read().strip() or 'another command'} is running here; "
-                "wait for it or choose another --out"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        file.flush()
-        yield
-
-
-def _agree(record: dict[str, Any], path: Path) -> None:
-    """Refuse to mix runs; arms of an earlier, partial run are kept in the record."""
-    if not path.exists():
-        return
-    try:
-        known = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: not readable ({error}); choose another --out") from error
-    for key in ("experiment", "size", "seed", "folds"):
-        if known.get(key) != record[key]:
-            raise InputError(
-                f"{path.parent}: holds a run with {key} {known.get(key)!r}, not {record[key]!r}; "
-                "choose another --out"
-            )
-    if known["data"]["fingerprint"] != record["data"]["fingerprint"]:
-        raise InputError(f"{path.parent}: holds a run on other data; choose another --out")
-    now = {arm["name"]: arm for arm in record["arms"]}
-    for arm in known["arms"]:
-        if arm["name"] in now and now[arm["name"]] != arm:
-            raise InputError(
-                f"{path.parent}: arm {arm['name']!r} was run with other settings; "
-                "choose another --out"
-            )
-    others = [arm for arm in known["arms"] if arm["name"] not in now]
-    record["arms"] += others
-    record["published"] = {**known["published"], **record["published"]}
-    record["claims"] += [claim for claim in known["claims"] if claim not in record["claims"]]
 
 
 def _run_cells(

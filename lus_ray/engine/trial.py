@@ -13,7 +13,7 @@ import torch
 from ray import tune
 
 from lus_ray.batches import Pixels
-from lus_ray.engine import cell as cells
+from lus_ray.engine import running
 from lus_ray.engine.cell import Cell, Work
 from lus_ray.engine.frames import Shared, attach
 from lus_ray.errors import LusError
@@ -32,7 +32,7 @@ def trial(config: dict[str, Any], work: Work, shared: Shared | None, store: str)
 
         fit = fit_with_workers(cell, work, shared, store, gpus=config["gpu"])
     try:
-        scores = cells.run(cell, work, pixels, _report, device=device, fit=fit)
+        scores = running.run(cell, work, pixels, _report, device=device, fit=fit)
     except LusError as error:
         _keep_error(cell, work, str(error))
         raise

@@ -17,7 +17,7 @@ from ray.train.torch import TorchTrainer
 
 from lus_ray import checkpoint, learn
 from lus_ray.clip import Row
-from lus_ray.engine import cell as cells
+from lus_ray.engine import running
 from lus_ray.engine.cell import Cell, Work
 from lus_ray.engine.cost import Meter
 from lus_ray.engine.frames import Shared, attach
@@ -95,7 +95,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
         more = {"find_unused_parameters": len(task.players) > 1}
         return ray.train.torch.prepare_model(task, parallel_strategy_kwargs=more)
 
-    fitted = cells.fit_here(
+    fitted = running.fit_here(
         task, config["train"], config["val"], arm=arm, pixels=pixels, seed=seed, report=report,
         device=device, rank=rank, workers=workers, prepare=prepare,
     )  # fmt: skip

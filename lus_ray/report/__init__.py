@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lus_ray.files import write_text
 from lus_ray.report import cells, contents, page, tables
-from lus_ray.store import write_text
 
 __all__ = ["Report", "write"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.biomarkers import EXPERIMENT
 from lus_ray import predictions, report
-from lus_ray.engine import campaign, choose
+from lus_ray.engine import campaign, choose, record
 from lus_ray.engine.cell import Cell
 from lus_ray.errors import CellError, InputError
 from lus_ray.experiment import Arm
@@ -78,7 +78,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished, phantom_store):
 
 def test_a_folder_in_use_says_who_holds_it(finished, phantom_store):
     with (
-        campaign.locked(finished),
+        record.locked(finished),
         pytest.raises(InputError, match=r"process \d+ on .* is running"),
     ):
         run(finished, phantom_store)

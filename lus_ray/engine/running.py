@@ -1,0 +1,231 @@
+"""Run one cell: train, predict every clip of its fold, write. No Ray: any process can do it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lus_ray import checkpoint, learn, predictions
+from lus_ray.batches import Pixels
+from lus_ray.clip import Row
+from lus_ray.engine.cell import Cell, Log, Report, Work, cell_seed
+from lus_ray.engine.cost import Meter
+from lus_ray.errors import CellError
+from lus_ray.experiment import Arm, with_arguments
+from lus_ray.folds import Fold
+from lus_ray.predictor import Prediction, predict
+from lus_ray.tasks.expert import Expert
+from lus_ray.tasks.task import Task
+
+
+def run(
+    cell: Cell,
+    work: Work,
+    pixels: Pixels,
+    report: Report,
+    *,
+    device: str = "cpu",
+    fit: Callable[..., learn.Fitted] | None = None,
+) -> dict[str, float]:
+    """Train, predict every clip of the fold, and write; the validation scores.
+
+    `fit` stands in for `learn.fit` where several workers train.
+
+    Raises:
+        LusError: what went wrong, in one line.
+    """
+    meter = Meter(device)
+    arm = applied(work.experiment.arm(cell.arm), dict(cell.settings))
+    fold = next(f for f in work.folds if f.number == cell.fold)
+    seed = cell_seed(work.experiment.seed, cell)
+    log = Log(cell.folder(work.out), report)
+    rows = _rows(arm, fold, cell, work)
+    make = learner(arm, cell, work, pixels, log, seed=seed, device=device, fit=fit)
+    if arm.crossfit:
+        task, said, scores = _crossfit(arm, rows, fold, make, pixels, seed, device)
+    else:
+        task, scores = make(rows)
+        said = list(_predict(task, rows, pixels, device))
+        save(task, arm, cell, work, seed)
+    table = [
+        predictions.row(
+            row, fold=fold.number, split=row["split"], target=_target(task, row), said=answer
+        )
+        for row, answer in zip(rows, said, strict=True)
+    ]
+    log.write_cost(meter.stop(), scores)
+    predictions.write(cell.predictions(work.out), table, _about(task, arm, cell, work))
+    return scores
+
+
+def save(task: Any, arm: Arm, cell: Cell, work: Work, seed: int) -> None:
+    """Write the checkpoint of a trained task to the cell's folder."""
+    folder = cell.folder(work.out) / "checkpoint"
+    checkpoint.save(folder, task, checkpoint.describe(arm.task), seed=seed)
+
+
+def learner(
+    arm: Arm,
+    cell: Cell,
+    work: Work,
+    pixels: Pixels,
+    log: Log,
+    *,
+    seed: int,
+    device: str,
+    fit: Callable[..., learn.Fitted] | None = None,
+) -> Callable[[Sequence[Row]], tuple[Any, dict[str, float]]]:
+    """A function from rows with a `split` to a trained task and its validation scores."""
+
+    def learned(rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
+        torch.manual_seed(seed)
+        task = checkpoint.build(checkpoint.describe(arm.task))
+        train = [row for row in rows if row["split"] == "train" and _target(task, row) is not None]
+        val = [row for row in rows if row["split"] == "val" and _target(task, row) is not None]
+        if isinstance(task, Expert):
+            scores = task.learn(train, val, seed=seed)
+            log.epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
+            return task, scores
+        if arm.start is not None:
+            start = replace(cell, arm=arm.start, sample=None, settings=())
+            checkpoint.start_from(task, start.folder(work.out) / "checkpoint")
+        elif arm.weights is not None:
+            checkpoint.begin_with(task, Path(arm.weights))
+        if arm.recipe is None:
+            return task.eval(), {}
+        if not train:
+            raise CellError(f"{cell.name}: no training clip has a {arm.label}; add labelled clips")
+        fitted = (fit or fit_here)(
+            task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.epoch, device=device
+        )
+        log.notes += fitted.notes
+        return task, fitted.scores
+
+    return learned
+
+
+def fit_here(
+    task: Task,
+    train: Sequence[Row],
+    val: Sequence[Row],
+    *,
+    arm: Arm,
+    pixels: Pixels,
+    seed: int,
+    report: Report,
+    device: str,
+    rank: int = 0,
+    workers: int = 1,
+    **more: Any,
+) -> learn.Fitted:
+    """`learn.fit` on rows: as one worker in this process, or as one of several."""
+    recipe = arm.recipe
+    assert recipe is not None
+    batches = pixels.epochs(
+        train, view=task.view, columns=task.columns, batch=recipe.batch, seed=seed,
+        balance=recipe.oversample, rank=rank, workers=workers,
+    )  # fmt: skip
+
+    def validate(task: Task) -> dict[str, float]:
+        num_samples = recipe.val_samples
+        said = _predict(task, val, pixels, device, num_samples=num_samples)
+        return task.score(
+            [{"target": task.target(r), **answer} for r, answer in zip(val, said, strict=True)]
+        )
+
+    return learn.fit(
+        task, batches=batches, validate=validate, recipe=recipe, seed=seed, report=report,
+        device=device, rank=rank, **more,
+    )  # fmt: skip
+
+
+def applied(arm: Arm, settings: dict[str, Any]) -> Arm:
+    """The arm with settings of a search sample: recipe fields, or `task.<argument>`."""
+    if not settings:
+        return arm
+    task = {k.removeprefix("task."): v for k, v in settings.items() if k.startswith("task.")}
+    recipe = {k: v for k, v in settings.items() if not k.startswith("task.")}
+    return replace(
+        arm,
+        task=with_arguments(arm.task, task),
+        recipe=arm.recipe and replace(arm.recipe, **recipe),
+    )
+
+
+def _rows(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
+    """The clips of this fold with their `split`; with the earlier arm's outputs if it reads one."""
+    if arm.reads is not None:
+        read = Cell(arm.reads, cell.fold)
+        rows = predictions.read(read.predictions(work.out))[1].to_pylist()
+    else:
+        rows = [dict(row) for row in work.rows]
+    for row in rows:
+        row["split"] = fold.split_of(row["patient"])
+    return [row for row in rows if row["split"] is not None and _wanted(arm, row)]
+
+
+def _wanted(arm: Arm, row: Row) -> bool:
+    return all(row[column] is not None for column in arm.rows.needs) and all(
+        row[column] == value for column, value in arm.rows.where.items()
+    )
+
+
+def _predict(
+    task: Any, rows: Sequence[Row], pixels: Pixels, device: str, *, num_samples: int = 0
+) -> Iterator[Prediction]:
+    if isinstance(task, Expert):
+        yield from map(task.predict, rows)
+        return
+    for frames in pixels.clips(rows, task.view):
+        yield predict(task, frames, device=device, num_samples=num_samples)
+
+
+def _crossfit(
+    arm: Arm,
+    rows: list[Row],
+    fold: Fold,
+    make: Callable[[Sequence[Row]], tuple[Any, dict[str, float]]],
+    pixels: Pixels,
+    seed: int,
+    device: str,
+) -> tuple[Any, list[Prediction], dict[str, float]]:
+    """Training clips as seen by inner models without them; the others as the arm it reads says.
+
+    Groups of the training side are dealt to `crossfit` parts; each inner model learns from the
+    other parts, with the validation side of the fold as its own.
+    """
+    groups = sorted({r["group"] for r in rows if r["split"] == "train"})
+    order = np.random.default_rng(seed).permutation(len(groups))
+    part = {groups[g]: i % arm.crossfit for i, g in enumerate(order)}
+    said: dict[str, Prediction] = {
+        r["clip"]: {n: np.asarray(r[n], np.float32) for n in ("outputs", "features", "probability")}
+        for r in rows
+    }
+    task, scores = None, []
+    for number in range(arm.crossfit):
+        held = [r for r in rows if r["split"] == "train" and part[r["group"]] == number]
+        names = {r["clip"] for r in held}
+        task, score = make([r for r in rows if r["clip"] not in names])
+        for row, answer in zip(held, _predict(task, held, pixels, device), strict=True):
+            said[row["clip"]] = answer
+        scores.append(score)
+    mean = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+    return task, [said[r["clip"]] for r in rows], mean
+
+
+def _target(task: Any, row: Row) -> Any:
+    return task.target(row) if task.columns else None
+
+
+def _about(task: Any, arm: Arm, cell: Cell, work: Work) -> predictions.About:
+    return predictions.About(
+        arm=arm.name,
+        fold=cell.fold,
+        label=arm.label,
+        classes=tuple(task.classes),
+        multilabel=task.multilabel,
+        fingerprint=work.fingerprint,
+    )
