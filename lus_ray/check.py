@@ -221,11 +221,11 @@ def _suggestions(
         yield f"{skipped} items were skipped: their reasons are in ledger.jsonl"
     for source, policy in policies.items():
         if policy == "own":
-            yield f"{source}: clips without a patient id count as patients of their own"
+            yield f"{source}: a clip without a patient id counts as a patient of its own"
     for title in ("severity", "S/F class", "disease"):
         for value, (_, num_patients) in counts[title].items():
             if value != NOT_ANNOTATED and num_patients < FEW_PATIENTS:
-                yield f"{title} {value!r} has {num_patients} patients: not every fold will see it"
+                yield f"{title} {value!r} is in few patients ({num_patients}): folds may lack it"
 
 
 def _lines(found: Findings) -> Iterable[str]:

@@ -72,7 +72,9 @@ def test_findings_are_json_values(small):
 
 
 def test_labels_of_few_patients_are_pointed_out(small):
-    assert "severity '3' has 1 patients: not every fold will see it" in check(small).suggestions
+    assert (
+        "severity '3' is in few patients (1): folds may lack it" in check(small).suggestions
+    )
 
 
 def test_copies_across_patients_are_listed_with_the_labels_that_differ(tmp_path):
@@ -130,7 +132,7 @@ def test_the_ledger_and_the_policy_for_missing_patients_are_reported(small):
     assert found.ledger == (("a", "skipped", "the file is empty", 2),)
     assert found.policies == {"a": "own"}
     assert "2 items were skipped: their reasons are in ledger.jsonl" in found.suggestions
-    assert any("patients of their own" in line for line in found.suggestions)
+    assert any("a patient of its own" in line for line in found.suggestions)
 
 
 def test_the_page_shows_one_frame_a_patient_and_loads_nothing(small):

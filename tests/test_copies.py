@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lus_ray.copies import MIN_SIMILARITY, find
+from lus_ray.ingest import phantom
 from lus_ray.patches import VERSION, signature
 from tests.planted import CHANGES, Frames, brightened, cropped, h264, mirrored, rescaled, tissue
 
@@ -90,6 +91,12 @@ def test_any_shape_has_a_signature(shape):
 def test_a_signature_takes_tens_of_kilobytes():
     assert all(len(text) < 100_000 for text in OTHERS)
     assert signature(tissue(0)) == signature(tissue(0))
+
+
+@pytest.mark.slow
+def test_phantom_clips_of_different_patients_are_not_joined():
+    signatures = [signature(row["frames"]) for row in phantom.clips(patients=24, clips=1)]
+    assert find(signatures, range(24)) == []
 
 
 @pytest.mark.data

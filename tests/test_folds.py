@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lus_ray.dealing import cut
 from lus_ray.errors import FoldError
 from lus_ray.folds import (
     Fold,
-    cut,
     fingerprint,
     fixed_test,
     gate,

@@ -15,6 +15,7 @@ ROOMS = (
     "predictions",
     "views",
     "augment",
+    "dealing",
     "folds",
     "patches",
     "copies",
