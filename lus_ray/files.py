@@ -27,8 +27,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
         if _has_extension_types(path):
             raise StoreError(f"{path}: holds extension types, which can run code; do not use it")
         return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise StoreError(
             f"{path}: not a readable Parquet file ({reason}); make it again"
         ) from error
