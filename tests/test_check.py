@@ -72,9 +72,7 @@ def test_findings_are_json_values(small):
 
 
 def test_labels_of_few_patients_are_pointed_out(small):
-    assert (
-        "severity '3' is in few patients (1): folds may lack it" in check(small).suggestions
-    )
+    assert "severity '3' is in few patients (1): folds may lack it" in check(small).suggestions
 
 
 def test_copies_across_patients_are_listed_with_the_labels_that_differ(tmp_path):
