@@ -24,7 +24,7 @@ from lus_ray.clip import PIXELS, SCHEMA, Row, check
 from lus_ray.errors import StoreError
 from lus_ray.files import open_parquet, write_text
 
-GROUP_BYTES = 24 << 20
+GROUP_BYTES = 12 << 20
 GROUP_CLIPS = 4
 SHARD_BYTES = 512 << 20
 
