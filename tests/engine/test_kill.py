@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -28,10 +29,16 @@ def start(out: Path, data: Path) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def results(out: Path) -> list[dict]:
-    """The report without what a second run may change: cost."""
-    arms = json.loads((out / "report.json").read_text())["arms"]
-    return [{key: value for key, value in arm.items() if key != "cost"} for arm in arms]
+def results(out: Path) -> Any:
+    """The arms of the report without what a second run may change: cost."""
+    return without_cost(json.loads((out / "report.json").read_text())["arms"])
+
+
+def without_cost(value: Any) -> Any:
+    """JSON values without any entry `cost`."""
+    if isinstance(value, dict):
+        return {key: without_cost(entry) for key, entry in value.items() if key != "cost"}
+    return [without_cost(entry) for entry in value] if isinstance(value, list) else value
 
 
 def stamps(out: Path) -> dict[Path, int]:
