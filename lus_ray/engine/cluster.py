@@ -29,8 +29,8 @@ UNSAFE = "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE"
 def connected(address: str | None) -> Iterator[None]:
     """A Ray cluster for the length of the block.
 
-    `address` None starts one on this machine and stops it afterwards; its ports listen on
-    loopback. Otherwise the cluster at the address is used and left as it was.
+    `address` None starts one on this machine, without a dashboard, and stops it afterwards.
+    Otherwise the cluster at the address is used and left as it was.
 
     Raises:
         InputError: nothing answers at the address, or the environment is unsafe.
@@ -49,12 +49,14 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         if address is None:
             ray.init(
+                address="local",  # never join a cluster that happens to run here
                 include_dashboard=False,
                 dashboard_host="127.0.0.1",
                 _node_ip_address="127.0.0.1",
                 **settings,
             )
         else:
+            _knock(address)
             ray.init(address=address, **settings)
     except (ConnectionError, RuntimeError, ValueError, OSError, socket.gaierror) as error:
         reason = " ".join(str(error).split())[:200]
@@ -63,3 +65,11 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuse a host and port where nobody listens; Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        with socket.create_connection((host, int(port)), timeout=5):
+            pass

@@ -17,7 +17,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def two_cpus():
     """A local cluster with two CPUs, whatever the machine has."""
     os.environ.update(cluster.QUIET)
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
     yield
     ray.shutdown()
 

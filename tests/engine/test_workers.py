@@ -27,7 +27,13 @@ def three_cpus():
     from lus_ray.engine import cluster
 
     os.environ.update(cluster.QUIET)
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        address="local",
+        num_cpus=3,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
     yield
     ray.shutdown()
 
