@@ -1,5 +1,6 @@
 """A Ray cluster of two CPUs for the tests of a file, and commands run as a user would."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -16,10 +17,23 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def two_cpus():
     """A local cluster with two CPUs, whatever the machine has."""
+    with local_cluster(2):
+        yield
+
+
+@pytest.fixture(scope="module")
+def three_cpus():
+    """One more, so that two workers leave a CPU to their data."""
+    with local_cluster(3):
+        yield
+
+
+@contextlib.contextmanager
+def local_cluster(num_cpus):
     os.environ.update(cluster.QUIET)
     ray.init(
         address="local",
-        num_cpus=2,
+        num_cpus=num_cpus,
         include_dashboard=False,
         log_to_driver=False,
         logging_level="ERROR",

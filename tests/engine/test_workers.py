@@ -18,26 +18,6 @@ pytestmark = [pytest.mark.ray]
 VIEW = View(num_frames=4, height=24, width=32)
 
 
-@pytest.fixture(scope="module")
-def three_cpus():
-    import os
-
-    import ray
-
-    from lus_ray.engine import cluster
-
-    os.environ.update(cluster.QUIET)
-    ray.init(
-        address="local",
-        num_cpus=3,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
-
-
 def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(three_cpus, phantom_store):
     rows = store.index(phantom_store).to_pylist()[:14]
     clips = {c["clip"]: VIEW.resize(frames_of(c)) for c in store.read(phantom_store)}
