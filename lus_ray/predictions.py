@@ -27,7 +27,11 @@ KEPT = tuple(name for name in SCHEMA.names if name not in (*PIXELS, "signature")
 
 @dataclass(frozen=True)
 class About:
-    """What the rows of a prediction table have in common."""
+    """What the rows of a prediction table have in common.
+
+    `multilabel`: a target has one entry per class. `by_frame`: it has one class index per frame,
+    and `outputs` has one line per frame of the clip, in order.
+    """
 
     arm: str
     fold: int
@@ -35,17 +39,18 @@ class About:
     classes: tuple[str, ...]
     multilabel: bool
     fingerprint: str
+    by_frame: bool = False
 
 
-def schema(*, multilabel: bool) -> pa.Schema:
-    """Columns of a prediction table; a target is a class index, or one entry per class."""
+def schema(*, several: bool) -> pa.Schema:
+    """Columns of a prediction table; a target is a class index, or `several` numbers."""
     vector, matrix = pa.list_(pa.float32()), pa.list_(pa.list_(pa.float32()))
     return pa.schema(
         [
             *(SCHEMA.field(name) for name in KEPT),
             pa.field("fold", pa.int32(), nullable=False),
             pa.field("split", pa.string(), nullable=False),
-            pa.field("target", pa.list_(pa.int8()) if multilabel else pa.int32()),
+            pa.field("target", pa.list_(pa.int8()) if several else pa.int32()),
             pa.field("probability", vector),
             pa.field("outputs", matrix),
             pa.field("features", matrix),
@@ -62,7 +67,7 @@ def row(clip: Row, *, fold: int, split: str, target: Any, said: Mapping[str, np.
 
 def write(path: Path, rows: Sequence[Row], about: About) -> None:
     """Write a table aside, then rename it: a file that exists is whole."""
-    plain = schema(multilabel=about.multilabel)
+    plain = schema(several=about.multilabel or about.by_frame)
     table = pa.Table.from_pylist(list(rows), schema=plain)
     table = table.replace_schema_metadata({KEY: json.dumps(asdict(about)).encode()})
     path.parent.mkdir(parents=True, exist_ok=True)
