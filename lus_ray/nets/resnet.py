@@ -109,10 +109,18 @@ class ResNet(nn.Module):
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
         """The pooled vector before the last layer."""
+        return self.pooled(self.maps(images))
+
+    def maps(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D h w"]:
+        """What the last stage sees, before the mean over the picture."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for stage in range(1, self.num_stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)
-        return x.mean(dim=(2, 3))
+        return x
+
+    def pooled(self, maps: Float[Tensor, "N D h w"]) -> Float[Tensor, "N D"]:
+        """The mean over the picture."""
+        return maps.mean(dim=(2, 3))
 
     def head(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
         """Logits from the pooled vector."""

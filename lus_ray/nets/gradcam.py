@@ -1,0 +1,115 @@
+"""Grad-CAM: where a network looked when it gave a class.
+
+Letters: N images, C channels, H rows, W columns, h and w rows and columns of the maps, K outputs.
+Source: Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks", equations 1
+and 2; Roy et al. 2020, figure 4, draws the box of what exceeds a threshold.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy import ndimage
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lus_ray.errors import InputError
+
+
+@runtime_checkable
+class HasMaps(Protocol):
+    """A network of images in three steps: `FrameCNN`, `ResNet`, or the classifier of an STN."""
+
+    def maps(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) to the last maps (N, C, h, w)."""
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """Maps to the vector (N, D) before the last layer."""
+
+    def head(self, features: Tensor) -> Tensor:
+        """Vectors to logits (N, K)."""
+
+    def modules(self) -> Iterator[nn.Module]:
+        """The network and all its parts."""
+
+
+def grad_cam(
+    net: HasMaps,
+    images: Float[Tensor, "N 3 H W"],
+    classes: Int[Tensor, "N"] | None = None,
+) -> Float[Tensor, "N H W"]:
+    """How much each place spoke for a class, from 0 to 1 at the hottest pixel of each image.
+
+    `images` are as the network takes them; without `classes` each image is asked about the class
+    that it is given. Where nothing spoke for the class, the image is 0 everywhere. The network is
+    used in evaluation mode and left as it was, parameters' gradients included.
+
+    Raises:
+        InputError: a class is none of the outputs.
+    """
+    # A caller in inference mode would keep the maps from being differentiated.
+    with torch.inference_mode(False), _evaluating(net):
+        with torch.no_grad():
+            maps = net.maps(images)
+        with torch.enable_grad():
+            maps = maps.requires_grad_()
+            logits = net.head(net.pooled(maps))
+            chosen = logits.argmax(1) if classes is None else _checked(classes, logits.shape[1])
+            score = logits.gather(1, chosen[:, None]).sum()
+            (gradients,) = torch.autograd.grad(score, maps)
+        weights = gradients.mean(dim=(2, 3), keepdim=True)
+        heat = (weights * maps.detach()).sum(dim=1, keepdim=True).relu()
+        heat = functional.interpolate(heat.float(), images.shape[2:], mode="bilinear")[:, 0]
+        hottest = heat.amax(dim=(1, 2), keepdim=True)
+        return heat / hottest.where(hottest != 0, torch.ones_like(hottest))
+
+
+def box(
+    heat: Float[np.ndarray, "H W"] | Float[Tensor, "H W"], threshold: float = 0.5
+) -> tuple[float, float, float, float] | None:
+    """The box (left, top, right, bottom) of the largest hot region, in fractions of the picture.
+
+    A region is what reaches `threshold` times the maximum and hangs together over edges of
+    pixels. None where the heat is 0 everywhere.
+
+    Raises:
+        InputError: the heat is negative or not finite, or the threshold is not in (0, 1].
+    """
+    if not 0 < threshold <= 1:
+        raise InputError(f"Grad-CAM box: threshold {threshold}; give a number above 0, at most 1")
+    values = torch.as_tensor(heat).detach().cpu().numpy()
+    if not (np.isfinite(values).all() and (values >= 0).all()):
+        raise InputError("Grad-CAM box: the heat has negative or infinite values; check the net")
+    if not values.any():
+        return None
+    regions, _ = ndimage.label(values >= threshold * values.max())
+    largest = 1 + np.bincount(regions.flat)[1:].argmax()
+    rows, columns = ndimage.find_objects(regions)[largest - 1]
+    height, width = values.shape
+    return columns.start / width, rows.start / height, columns.stop / width, rows.stop / height
+
+
+@contextmanager
+def _evaluating(net: HasMaps) -> Iterator[None]:
+    """Evaluation mode; afterwards each part is in the mode it was in."""
+    training = [module for module in net.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _checked(classes: Int[Tensor, "N"], num_outputs: int) -> Int[Tensor, "N"]:
+    wrong = (classes < 0) | (classes >= num_outputs)
+    if wrong.any():
+        raise InputError(
+            f"Grad-CAM: class {int(classes[wrong][0])} of a network with {num_outputs} outputs; "
+            f"use 0 to {num_outputs - 1}"
+        )
+    return classes.long()
