@@ -1,15 +1,17 @@
-"""Augmentation: one random affine map and one random grey scale per clip, in one fused pass.
+"""Augmentation: one random affine map and one random change of grey per clip.
 
 Letters: B clips, T frames, H rows, W columns.
-Source: Gare et al. 2022, section 3.4: horizontal flip, intensity x 0.8-1.1, scale +-20 %,
-rotation +-15 degrees, translation +-5 %. One draw per clip, alike for all of its frames.
-Why one pass: flip, scale, rotation and translation are one 2 x 3 matrix, so that each pixel is
-interpolated once, and the interpolation weights are shared by the frames of a clip.
+Sources: the defaults are Gare et al. 2022, section 3.4: horizontal flip, intensity x 0.8-1.1,
+scale +-20 %, rotation +-15 degrees, translation +-5 %; `ROY_2020` is the other published set.
+One draw per clip, alike for all of its frames.
+Why one pass: crop, flip, scale, rotation and translation are one 2 x 3 matrix, so that each pixel
+is interpolated once, and the interpolation weights are shared by the frames of a clip.
 Why numbers come from a CPU generator: the same seed then gives the same picture on any device.
+Why no hue and no saturation: frames are grey, and both leave a grey picture as it is.
 """
 
 from dataclasses import dataclass
-from math import pi
+from math import inf, log, pi
 
 import torch
 from jaxtyping import Float, Integer
@@ -18,15 +20,26 @@ from torch.nn.functional import affine_grid, grid_sample
 
 from lus_ray.errors import ArmError
 
+FAR_OUTSIDE = 3.0
+"""A place, in half sides from the middle, where no interpolation reaches the picture."""
+
 
 @dataclass(frozen=True)
 class Augment:
     """The ranges that are drawn from, uniformly; the defaults are those of the paper.
 
+    In the order in which they act:
+    `crop` is the range of the area that is kept, as a share of the picture, and enlarged to all of
+    it; `aspect` of its width over its height, where 1 keeps the picture's own (drawn uniformly in
+    the logarithm). A side longer than the picture is cut to it, and places and sides are not
+    rounded to pixels; torchvision's RandomResizedCrop draws again, up to ten times, and rounds.
     `flip` is the probability of a mirrored clip (left and right exchanged).
-    `intensity` is the range of the factor on grey values, `gamma` of the exponent before it.
-    `scale` 0.2 enlarges by 0.8-1.2; `rotate_deg` turns by up to so many degrees either way.
+    `scale` 0.2 enlarges by 0.8-1.2; `rotate_deg` turns by up to so many degrees either way, with
+    probability `rotate_share`.
     `translate` moves by up to this fraction of the height and of the width.
+    `gamma` is the range of the exponent on grey values, `intensity` of the factor after it, and
+    `contrast` of the factor about the mean grey of the clip after that; the three together happen
+    with probability `shade_share`.
     `noise_std` adds Gaussian noise to each pixel of each frame, in units of the full grey range.
 
     Raises:
@@ -40,22 +53,37 @@ class Augment:
     translate: float = 0.05
     gamma: tuple[float, float] = (1.0, 1.0)
     noise_std: float = 0.0
+    crop: tuple[float, float] = (1.0, 1.0)
+    aspect: tuple[float, float] = (1.0, 1.0)
+    contrast: tuple[float, float] = (1.0, 1.0)
+    rotate_share: float = 1.0
+    shade_share: float = 1.0
 
     def __post_init__(self) -> None:
         sound = {
-            "flip": 0 <= self.flip <= 1,
-            "intensity": 0 <= self.intensity[0] <= self.intensity[1],
-            "scale": 0 <= self.scale < 1,
-            "rotate_deg": 0 <= self.rotate_deg <= 180,
-            "translate": 0 <= self.translate <= 1,
-            "gamma": 0 < self.gamma[0] <= self.gamma[1],
-            "noise_std": self.noise_std >= 0,
+            "0 <= value <= 1": {
+                "flip": 0 <= self.flip <= 1,
+                "translate": 0 <= self.translate <= 1,
+                "rotate_share": 0 <= self.rotate_share <= 1,
+                "shade_share": 0 <= self.shade_share <= 1,
+            },
+            "0 <= value < 1": {"scale": 0 <= self.scale < 1},
+            "0 <= value <= 180": {"rotate_deg": 0 <= self.rotate_deg <= 180},
+            "0 <= value": {"noise_std": 0 <= self.noise_std < inf},
+            "0 <= low <= high": {
+                "intensity": 0 <= self.intensity[0] <= self.intensity[1] < inf,
+                "contrast": 0 <= self.contrast[0] <= self.contrast[1] < inf,
+            },
+            "0 < low <= high": {
+                "gamma": 0 < self.gamma[0] <= self.gamma[1] < inf,
+                "aspect": 0 < self.aspect[0] <= self.aspect[1] < inf,
+            },
+            "0 < low <= high <= 1": {"crop": 0 < self.crop[0] <= self.crop[1] <= 1},
         }
-        for name, holds in sound.items():
-            if not holds:
-                raise ArmError(
-                    f"Augment: {name} is {getattr(self, name)}; see its range in the help"
-                )
+        for rule, fields in sound.items():
+            for name, holds in fields.items():
+                if not holds:
+                    raise ArmError(f"Augment: {name} is {getattr(self, name)}; it needs {rule}")
 
     def __call__(
         self, frames: Float[Tensor, "B T H W"], generator: torch.Generator
@@ -80,18 +108,39 @@ class Augment:
 
     def draw(self, num_clips: int, generator: torch.Generator) -> dict[str, Float[Tensor, "B"]]:
         """One draw per clip, on the CPU: `mirror` (+1 or -1), `scale` (factor), `angle` (radians,
-        counter-clockwise as seen), `right`, `down` (fractions of the size), `intensity`, `gamma`.
+        counter-clockwise as seen), `right`, `down` (fractions of the size), `intensity`, `gamma`,
+        `contrast`, and of the crop `crop_width`, `crop_height` (shares of the sides), `crop_right`,
+        `crop_down` (from the middle of the picture to that of the crop, fractions of the size).
         """
         unit = torch.rand(num_clips, 7, generator=generator, dtype=torch.float32).unbind(1)
+        more = self._more(num_clips, generator).unbind(1)
+        area, aspect = _between(*self.crop, more[0]), _between_logs(*self.aspect, more[1])
+        width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+        turned, shaded = more[4] < self.rotate_share, more[5] < self.shade_share
+        angle = _between(-self.rotate_deg, self.rotate_deg, unit[2]) * (pi / 180)
         return {
+            "crop_width": width,
+            "crop_height": height,
+            "crop_right": (1 - width) * (more[2] - 0.5),
+            "crop_down": (1 - height) * (more[3] - 0.5),
             "mirror": torch.where(unit[0] < self.flip, -1.0, 1.0),
             "scale": _between(1 - self.scale, 1 + self.scale, unit[1]),
-            "angle": _between(-self.rotate_deg, self.rotate_deg, unit[2]) * (pi / 180),
+            "angle": torch.where(turned, angle, 0.0),
             "right": _between(-self.translate, self.translate, unit[3]),
             "down": _between(-self.translate, self.translate, unit[4]),
-            "intensity": _between(*self.intensity, unit[5]),
-            "gamma": _between(*self.gamma, unit[6]),
+            "intensity": torch.where(shaded, _between(*self.intensity, unit[5]), 1.0),
+            "gamma": torch.where(shaded, _between(*self.gamma, unit[6]), 1.0),
+            "contrast": torch.where(shaded, _between(*self.contrast, more[6]), 1.0),
         }
+
+    def _more(self, num_clips: int, generator: torch.Generator) -> Float[Tensor, "B 7"]:
+        """Chance for crop, contrast and shares; where all of them are fixed, none is used up, so
+        that runs without them are what they were before there were any.
+        """
+        fixed = self.crop == self.aspect == self.contrast == (1.0, 1.0)
+        if fixed and self.rotate_share == self.shade_share == 1:
+            return torch.zeros(num_clips, 7)
+        return torch.rand(num_clips, 7, generator=generator, dtype=torch.float32)
 
     def _shade(
         self, frames: Tensor, drawn: dict[str, Tensor], generator: torch.Generator
@@ -99,18 +148,39 @@ class Augment:
         if self.gamma != (1.0, 1.0):
             frames = frames.clamp_(min=0).pow_(_per_clip(drawn["gamma"], frames))
         frames = frames.mul_(_per_clip(drawn["intensity"], frames))
+        if self.contrast != (1.0, 1.0):
+            mean = frames.clamp_(0, 1).mean(dim=(1, 2, 3), keepdim=True)
+            frames = torch.lerp(mean, frames, _per_clip(drawn["contrast"], frames))
         if self.noise_std > 0:
             noise = torch.randn(frames.shape, generator=generator, dtype=torch.float32)
             frames = frames.add_(noise.to(frames), alpha=self.noise_std)
         return frames.clamp_(0, 1)
 
 
+ROY_2020 = Augment(
+    crop=(0.9, 1.0),
+    aspect=(9 / 10, 10 / 9),
+    flip=0.5,
+    scale=0.0,
+    rotate_deg=23.0,
+    rotate_share=0.8,
+    translate=0.0,
+    intensity=(0.7, 1.3),
+    contrast=(0.7, 1.3),
+    shade_share=0.8,
+)
+"""Roy et al. 2020, frame scores, as their released training code sets it. Two things differ: its
+ColorJitter shuffles brightness and contrast, here brightness comes first; and it measures the
+aspect in pixels before the resize, which cuts the sides of every picture much wider than high."""
+
+
 def _grid(drawn: dict[str, Tensor], frames: Tensor) -> Float[Tensor, "B H W 2"]:
     """Where each output pixel is read, in the units of `grid_sample` (-1 to 1 over each axis).
 
-    In pixels from the centre, out = rotate(scale * mirror(in)) + shift. What is needed is the
-    inverse; the factor H / W of the off-diagonal entries keeps a rotation rigid on a picture
-    that is not square, because a unit of the grid is half a width in x and half a height in y.
+    In pixels from the centre, out = rotate(scale * mirror(enlarged crop(in))) + shift. What is
+    needed is the inverse; the factor H / W of the off-diagonal entries keeps a rotation rigid on a
+    picture that is not square, because a unit of the grid is half a width in x and half a height
+    in y.
     """
     height, width = frames.shape[2:]
     cos = drawn["angle"].cos() / drawn["scale"]
@@ -124,11 +194,27 @@ def _grid(drawn: dict[str, Tensor], frames: Tensor) -> Float[Tensor, "B H W 2"]:
     )
     shift = 2 * torch.stack([drawn["right"], drawn["down"]], dim=-1)[..., None]
     theta = torch.cat([inverse, -inverse @ shift], dim=-1).to(frames.device)
-    return affine_grid(theta, list(frames.shape), align_corners=False).to(frames.dtype)
+    grid = affine_grid(theta, list(frames.shape), align_corners=False)
+    return _into_crop(grid, drawn).to(frames.dtype)
+
+
+def _into_crop(grid: Tensor, drawn: dict[str, Tensor]) -> Float[Tensor, "B H W 2"]:
+    """A grid over the enlarged crop as one over the picture; what it cut off is read as outside."""
+    sides = torch.stack([drawn["crop_width"], drawn["crop_height"]], dim=-1)
+    if (sides == 1).all():
+        return grid
+    middle = 2 * torch.stack([drawn["crop_right"], drawn["crop_down"]], dim=-1)
+    cut_off = (grid.abs() > 1).any(dim=-1, keepdim=True)
+    sides, middle = (pair.to(grid)[:, None, None] for pair in (sides, middle))
+    return grid.mul_(sides).add_(middle).masked_fill_(cut_off, FAR_OUTSIDE)
 
 
 def _between(low: float, high: float, unit: Tensor) -> Tensor:
     return low + (high - low) * unit
+
+
+def _between_logs(low: float, high: float, unit: Tensor) -> Tensor:
+    return _between(log(low), log(high), unit).exp()
 
 
 def _per_clip(values: Tensor, frames: Tensor) -> Tensor:
