@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float, Int
 
-METRICS = ("auc", "accuracy", "precision", "recall", "f1", "macro_f1")
-"""Names of the metrics of `score`, all as fractions of 1."""
+METRICS = ("auc", "accuracy", "precision", "recall", "f1", "macro_f1", "weighted_kappa")
+"""Names of the metrics of `score`, all as fractions of 1. `weighted_kappa` has a meaning only
+where the classes are ordered, such as severities, not where they are names, such as diseases."""
+
+NO_CHANCE = "all targets and predictions are of one class; kappa needs two"
+"""Why a weighted kappa is undefined."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -
     Raises:
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
     """
-    _check(target, probability)
+    check(target, probability)
     reason = unusable(probability)
     if reason:
         return Scores(dict.fromkeys(METRICS, float("nan")), dict.fromkeys(METRICS, reason))
@@ -44,6 +48,8 @@ def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -
     counts = confusion(target, probability.argmax(axis=1), num_classes=num_classes)
     values = {name: float(v) for name, v in from_tables(counts, wins(target, probability)).items()}
     reasons = {"auc": _one_class(target)} if np.isnan(values["auc"]) else {}
+    if np.isnan(values["weighted_kappa"]):
+        reasons["weighted_kappa"] = NO_CHANCE
     return Scores(values, reasons)
 
 
@@ -58,6 +64,7 @@ def from_tables(
         "recall": accuracy(counts),  # weighted by support, recall is accuracy
         "f1": weighted_f1(counts),
         "macro_f1": macro_f1(counts),
+        "weighted_kappa": weighted_kappa(counts),
     }
 
 
@@ -118,6 +125,20 @@ def class_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     return _ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
+def weighted_kappa(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+    """Agreement beyond chance of ordered classes, at most 1 (Cohen 1968).
+
+    A disagreement of d classes weighs d squared; classes are one apart whether they occur or not.
+    NaN where chance leaves nothing to disagree about: one class alone, or no clips.
+    """
+    classes = np.arange(counts.shape[-1])
+    weight = (classes[:, None] - classes[None, :]) ** 2.0
+    true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    by_chance = np.einsum("...a,ab,...b->...", true, weight, predicted)
+    found = (counts * weight).sum(axis=(-2, -1)) * true.sum(axis=-1)
+    return _ratio(by_chance - found, by_chance)
+
+
 def pairwise_auc(
     won: Float[np.ndarray, "*D K K"], support: Float[np.ndarray, "*D K"]
 ) -> Float[np.ndarray, "*D"]:
@@ -132,6 +153,20 @@ def pairwise_auc(
     prevalence = np.where(present, support[..., :, None] + support[..., None, :], 0.0)
     area = np.divide(won, pairs, out=np.zeros_like(won), where=present)
     return _ratio((area * prevalence).sum(axis=(-2, -1)), prevalence.sum(axis=(-2, -1)))
+
+
+def check(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -> None:
+    """Refuse arrays that do not fit together.
+
+    Raises:
+        ValueError: the shapes do not fit, or a target lies outside 0..K-1.
+    """
+    if target.ndim != 1 or probability.shape[:1] != target.shape or probability.ndim != 2:
+        raise ValueError(f"targets {target.shape} and probabilities {probability.shape} do not fit")
+    if len(target) and not 0 <= target.min() <= target.max() < probability.shape[1]:
+        raise ValueError(
+            f"targets {target.min()}..{target.max()} for {probability.shape[1]} classes"
+        )
 
 
 def unusable(probability: Float[np.ndarray, "N K"]) -> str:
@@ -159,12 +194,3 @@ def _weighted(
 
 def _one_class(target: Int[np.ndarray, "N"]) -> str:
     return f"all {len(target)} clips have class {int(target[0])}; ranking needs two classes"
-
-
-def _check(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -> None:
-    if target.ndim != 1 or probability.shape[:1] != target.shape or probability.ndim != 2:
-        raise ValueError(f"targets {target.shape} and probabilities {probability.shape} do not fit")
-    if len(target) and not 0 <= target.min() <= target.max() < probability.shape[1]:
-        raise ValueError(
-            f"targets {target.min()}..{target.max()} for {probability.shape[1]} classes"
-        )

@@ -67,6 +67,36 @@ def test_auc_equals_weighted_one_against_one_of_scikit_learn(
         assert found["auc"] == pytest.approx(expected, abs=EXACT)
 
 
+@given(predictions())
+@settings(deadline=None)
+def test_weighted_kappa_equals_quadratic_kappa_of_scikit_learn(
+    example: tuple[np.ndarray, np.ndarray],
+) -> None:
+    target, probability = example
+    predicted, found = probability.argmax(axis=1), labels.score(target, probability)
+    if len({*target, *predicted}) < 2:
+        assert np.isnan(found["weighted_kappa"])
+        assert found.undefined["weighted_kappa"] == labels.NO_CHANCE
+    else:
+        expected = oracle.cohen_kappa_score(
+            target, predicted, weights="quadratic", labels=range(probability.shape[1])
+        )
+        assert found["weighted_kappa"] == pytest.approx(expected, abs=EXACT)
+
+
+def test_swapping_two_classes_has_kappa_minus_one() -> None:
+    counts = np.array([[0.0, 3.0], [3.0, 0.0]])
+    assert labels.weighted_kappa(counts) == -1
+
+
+def test_a_far_disagreement_costs_more_kappa_than_a_near_one() -> None:
+    target = np.array([0, 1, 2, 3])
+    near, far = np.eye(4)[[1, 1, 2, 3]], np.eye(4)[[3, 1, 2, 3]]
+    found = [labels.score(target, predicted) for predicted in (near, far)]
+    assert found[0]["accuracy"] == found[1]["accuracy"]
+    assert found[0]["weighted_kappa"] > found[1]["weighted_kappa"]
+
+
 def test_two_of_four_right_is_one_half() -> None:
     probability = np.eye(2)[[0, 1, 0, 1]]
     assert labels.score(np.array([0, 0, 1, 1]), probability)["accuracy"] == 0.5
