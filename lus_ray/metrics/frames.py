@@ -1,0 +1,178 @@
+"""Metrics of one score per frame, over all test frames and over parts that are easier to judge.
+
+Letters: N frames of all test clips one after another, C clips, K scores, S settings,
+T frames of one clip, D leading axes such as draws of a resampling (none for one score).
+Why settings: a frame close to a change of score is hard to label at all, and a clip on which
+raters disagree has no one truth. Each setting scores the same predictions on fewer frames
+(Roy 2020, Table I). Which frames these are is decided by labels and raters alone, so that every
+frame model is scored on the same ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from lus_ray.metrics import labels, raters
+from lus_ray.metrics.labels import Scores
+
+REACHES = {"k1": 1, "k3": 3, "k5": 5, "k7": 7}
+"""Setting 2: frames left out on each side of a change of score."""
+
+VOTES = {"a3": 3, "a4": 4}
+"""Setting 3: raters who must agree on the score of a clip."""
+
+SETTINGS = ("setting_1", *REACHES, "video_annotated", *VOTES)
+"""All frames; frames away from a change of score; frames of clips with raters; of those whose
+raters agree."""
+
+METRICS = (*SETTINGS, "average", "accuracy", "f1", "macro_f1", "weighted_kappa")
+"""Names of the metrics of `score`, all as fractions of 1."""
+
+ROUNDING = 1e-6
+"""A probability may be so far outside [0, 1]: averages of float32 are."""
+
+
+@dataclass(frozen=True)
+class Members:
+    """Which frames each setting scores, and why a setting scores none.
+
+    Raises:
+        ValueError: `kept` has not one row a setting, or what it leaves empty has no reason.
+    """
+
+    kept: Bool[np.ndarray, "S N"]
+    undefined: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kept.shape[:1] != (len(SETTINGS),):
+            raise ValueError(f"{self.kept.shape[:1]} rows for {len(SETTINGS)} settings")
+        empty = {name for name, row in zip(SETTINGS, self.kept, strict=True) if not row.any()}
+        if empty != set(self.undefined):
+            raise ValueError(f"empty are {sorted(empty)}, undefined are {sorted(self.undefined)}")
+
+
+def members(
+    frame_severity: Sequence[Sequence[int]], raters: Sequence[Sequence[int] | None]
+) -> Members:
+    """Which frames of the clips each of `SETTINGS` scores (Roy 2020, Table I).
+
+    `frame_severity` has the scores of the frames of each clip in the order of time, `raters` the
+    scores that raters gave to the whole clip, null or empty where nobody rated it. Where clips
+    have unequal numbers of raters, votes cannot be compared and "a3", "a4" are undefined.
+
+    Raises:
+        ValueError: the two differ in length, or a clip has no frames.
+    """
+    _check_clips(frame_severity, raters)
+    num_frames = [len(severity) for severity in frame_severity]
+    kept = {"setting_1": np.ones(sum(num_frames), bool)}
+    reasons = {"setting_1": "no frame was tested"}
+    for name, reach in REACHES.items():
+        kept[name] = np.concatenate(
+            [np.zeros(0, bool), *(steady(np.asarray(s), reach) for s in frame_severity)]
+        )
+        reasons[name] = f"every frame is within {reach} of a change of score"
+    for name, (clips, reason) in _chosen_clips(raters).items():
+        kept[name], reasons[name] = np.repeat(clips, num_frames), reason
+    return Members(
+        np.stack([kept[name] for name in SETTINGS]),
+        {name: reasons[name] for name in SETTINGS if not kept[name].any()},
+    )
+
+
+def score(
+    target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"], members: Members
+) -> Scores:
+    """Every metric of `METRICS` for scores 0..K-1 and their probabilities.
+
+    The predicted score is the most probable one, the first of equals. Each of `SETTINGS` is the
+    micro F1 over the frames it keeps, which for one label a frame is the accuracy; the paper
+    prints it as "F1". `average` is the plain mean of the eight. The others are over all frames:
+    `accuracy` (setting 1 again), `f1` weighted by support, `macro_f1` over the scores that occur
+    among targets or predictions, `weighted_kappa` with quadratic weights.
+    Undefined are: a setting without frames, `average` unless all eight are defined, a kappa of one
+    score alone, and everything where `unusable` has a reason.
+
+    Raises:
+        ValueError: the shapes do not fit, or a target lies outside 0..K-1.
+    """
+    labels.check(target, probability)
+    if members.kept.shape[1] != len(target):
+        raise ValueError(f"settings of {members.kept.shape[1]} frames for {len(target)} targets")
+    if reason := unusable(probability):
+        return Scores(dict.fromkeys(METRICS, float("nan")), dict.fromkeys(METRICS, reason))
+    predicted, num_scores = probability.argmax(axis=1), probability.shape[1]
+    counts = np.stack(
+        [labels.confusion(target[k], predicted[k], num_classes=num_scores) for k in members.kept]
+    )
+    values = {name: float(value) for name, value in from_counts(counts).items()}
+    reasons = dict(members.undefined)
+    if reasons:
+        reasons["average"] = f"the mean needs all eight settings; undefined: {', '.join(reasons)}"
+    if np.isnan(values["weighted_kappa"]):
+        reasons["weighted_kappa"] = labels.NO_CHANCE
+    return Scores(values, reasons)
+
+
+def from_counts(counts: Float[np.ndarray, "*D S K K"]) -> dict[str, Float[np.ndarray, "*D"]]:
+    """Every metric of `METRICS` from a confusion matrix of each setting (true scores as rows)."""
+    by_setting = labels.accuracy(counts)
+    every_frame = counts[..., SETTINGS.index("setting_1"), :, :]
+    return {
+        **{name: by_setting[..., s] for s, name in enumerate(SETTINGS)},
+        "average": by_setting.mean(axis=-1),
+        "accuracy": labels.accuracy(every_frame),
+        "f1": labels.weighted_f1(every_frame),
+        "macro_f1": labels.macro_f1(every_frame),
+        "weighted_kappa": labels.weighted_kappa(every_frame),
+    }
+
+
+def steady(severity: Int[np.ndarray, "T"], reach: int) -> Bool[np.ndarray, "T"]:
+    """False for the `reach` frames before and the `reach` frames after each change of score."""
+    kept = np.ones(len(severity), bool)
+    for last in np.flatnonzero(np.diff(severity)):
+        kept[max(0, last - reach + 1) : last + reach + 1] = False
+    return kept
+
+
+def unusable(probability: Float[np.ndarray, "N K"]) -> str:
+    """Why no metric can be computed from these probabilities; empty where one can."""
+    if not len(probability):
+        return "no frame was tested"
+    bad = int((~np.isfinite(probability)).any(axis=1).sum())
+    if bad:
+        return f"{bad} of {len(probability)} frames have a probability that is not a number"
+    outside = (probability < -ROUNDING) | (probability > 1 + ROUNDING)
+    if outside.any():
+        bad = int(outside.any(axis=1).sum())
+        return f"{bad} of {len(probability)} frames have a probability outside 0 to 1"
+    return ""
+
+
+def _chosen_clips(
+    ratings: Sequence[Sequence[int] | None],
+) -> dict[str, tuple[Bool[np.ndarray, "C"], str]]:
+    """Clips of each part of setting 3, and why there are none where there are none."""
+    rated = np.array([bool(scores) for scores in ratings], bool)
+    chosen = {"video_annotated": (rated, "no clip has raters")}
+    votes, reason = np.zeros(len(ratings), np.int64), ""
+    try:
+        votes[rated] = raters.mode_votes(raters.table(ratings))
+    except ValueError as unequal:
+        reason = str(unequal)
+    for name, least in VOTES.items():
+        chosen[name] = (votes >= least, reason or f"no clip has {least} raters who agree")
+    return chosen
+
+
+def _check_clips(
+    frame_severity: Sequence[Sequence[int]], raters: Sequence[Sequence[int] | None]
+) -> None:
+    if len(frame_severity) != len(raters):
+        raise ValueError(f"frames of {len(frame_severity)} clips and raters of {len(raters)}")
+    for clip, severity in enumerate(frame_severity):
+        if not len(severity):
+            raise ValueError(f"clip {clip} (counted from 0) has no frames; leave it out")

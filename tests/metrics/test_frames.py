@@ -1,0 +1,217 @@
+"""Frame metrics: which frames a setting keeps, and scores equal to scikit-learn."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as oracle
+
+from lus_ray.metrics import frames
+
+Clips = tuple[list[list[int]], list[list[int] | None]]
+
+severities = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=25), min_size=1, max_size=6)
+
+
+@st.composite
+def rated_clips(draw: st.DrawFn) -> Clips:
+    """Frame scores of up to six clips, some of which five raters have scored."""
+    severity = draw(severities)
+    five = st.lists(st.integers(0, 3), min_size=5, max_size=5)
+    return severity, [draw(st.none() | five) for _ in severity]
+
+
+def kept(chosen: frames.Members, setting: str) -> list[int]:
+    """Numbers of the frames that a setting scores."""
+    return np.flatnonzero(chosen.kept[frames.SETTINGS.index(setting)]).tolist()
+
+
+def random_probability(num_frames: int, seed: int) -> np.ndarray:
+    """Probabilities of four scores, often with ties."""
+    raw = np.random.default_rng(seed).integers(0, 4, (num_frames, 4)) + 0.5
+    return raw / raw.sum(axis=1, keepdims=True)
+
+
+def test_one_frame_on_each_side_of_a_change_is_left_out() -> None:
+    assert kept(frames.members([[0, 0, 0, 1, 1, 1, 2]], [None]), "k1") == [0, 1, 4]
+
+
+def test_three_frames_on_each_side_of_a_change_are_left_out() -> None:
+    assert kept(frames.members([[0] * 5 + [1] * 5], [None]), "k3") == [0, 1, 8, 9]
+
+
+def test_a_change_between_two_clips_is_no_change() -> None:
+    chosen = frames.members([[0, 0], [3, 3]], [None, None])
+    assert all(kept(chosen, setting) == [0, 1, 2, 3] for setting in frames.REACHES)
+
+
+def test_setting_three_keeps_clips_by_raters_and_by_their_votes() -> None:
+    raters = [None, [0, 0, 0, 0, 3], [1, 1, 1, 2, 2], [0, 1, 2, 3, 3]]
+    chosen = frames.members([[0], [0, 0], [1], [2]], raters)
+    assert kept(chosen, "setting_1") == [0, 1, 2, 3, 4]
+    assert kept(chosen, "video_annotated") == [1, 2, 3, 4]
+    assert kept(chosen, "a3") == [1, 2, 3]
+    assert kept(chosen, "a4") == [1, 2]
+    assert chosen.undefined == {}
+
+
+@given(severities, st.sampled_from([1, 3, 5, 7]))
+@settings(deadline=None)
+def test_a_frame_is_kept_where_no_change_is_near(severity: list[list[int]], reach: int) -> None:
+    expected = []
+    for clip in severity:
+        dropped = set()
+        for t in range(len(clip) - 1):
+            if clip[t] != clip[t + 1]:
+                dropped |= set(range(t - reach + 1, t + reach + 1))
+        expected += [t not in dropped for t in range(len(clip))]
+    chosen = frames.members(severity, [None] * len(severity))
+    assert chosen.kept[frames.SETTINGS.index(f"k{reach}")].tolist() == expected
+
+
+@given(rated_clips())
+@settings(deadline=None)
+def test_a_stricter_setting_keeps_part_of_a_milder_one(clips: Clips) -> None:
+    rows = dict(zip(frames.SETTINGS, frames.members(*clips).kept, strict=True))
+    for milder, stricter in [
+        *zip(("setting_1", "k1", "k3", "k5"), ("k1", "k3", "k5", "k7"), strict=True),
+        *zip(("setting_1", "video_annotated", "a3"), ("video_annotated", "a3", "a4"), strict=True),
+    ]:
+        assert not (rows[stricter] & ~rows[milder]).any()
+
+
+def test_unequal_numbers_of_raters_leave_votes_undefined_and_say_where() -> None:
+    chosen = frames.members([[0], [0], [0]], [None, [0] * 5, [0] * 4])
+    assert kept(chosen, "video_annotated") == [1, 2]
+    assert set(chosen.undefined) == {"a3", "a4"}
+    assert chosen.undefined["a3"].startswith("clip 1 has 5 raters and clip 2 has 4")
+
+
+def test_a_setting_that_keeps_no_frame_has_the_reason() -> None:
+    chosen = frames.members([[0, 1]], [None])
+    assert chosen.undefined["k1"] == "every frame is within 1 of a change of score"
+    assert chosen.undefined["video_annotated"] == "no clip has raters"
+    assert chosen.undefined["a4"] == "no clip has raters"
+
+
+def test_an_empty_list_of_raters_is_not_rated() -> None:
+    chosen = frames.members([[0], [0]], [[], [0, 0, 0, 1]])
+    assert kept(chosen, "video_annotated") == [1]
+    assert chosen.undefined == {"a4": "no clip has 4 raters who agree"}
+
+
+def test_no_clips_leave_every_setting_undefined() -> None:
+    chosen = frames.members([], [])
+    assert set(chosen.undefined) == set(frames.SETTINGS)
+    found = frames.score(np.zeros(0, int), np.zeros((0, 4)), chosen)
+    assert set(found.undefined) == set(frames.METRICS)
+    assert found.undefined["accuracy"] == "no frame was tested"
+
+
+def test_a_clip_without_frames_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"clip 1 .* has no frames"):
+        frames.members([[0], []], [None, None])
+
+
+def test_raters_of_other_clips_are_refused() -> None:
+    with pytest.raises(ValueError, match="frames of 1 clips and raters of 2"):
+        frames.members([[0]], [None, None])
+
+
+def test_an_empty_setting_without_a_reason_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"empty are \['a4'\], undefined are \[\]"):
+        frames.Members(np.arange(len(frames.SETTINGS))[:, None] < len(frames.SETTINGS) - 1)
+
+
+def test_settings_that_are_not_all_there_are_refused() -> None:
+    with pytest.raises(ValueError, match="rows for 8 settings"):
+        frames.Members(np.ones((3, 2), bool))
+
+
+@given(rated_clips(), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_every_metric_equals_scikit_learn_or_is_undefined(clips: Clips, seed: int) -> None:
+    target, chosen = np.concatenate(clips[0]), frames.members(*clips)
+    probability = random_probability(len(target), seed)
+    predicted = probability.argmax(axis=1)
+    found = frames.score(target, probability, chosen)
+    expected = {
+        name: oracle.f1_score(target[row], predicted[row], average="micro") if row.any() else np.nan
+        for name, row in zip(frames.SETTINGS, chosen.kept, strict=True)
+    }
+    expected["average"] = np.mean([expected[name] for name in frames.SETTINGS])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected |= {
+            "accuracy": oracle.accuracy_score(target, predicted),
+            "f1": oracle.f1_score(target, predicted, average="weighted"),
+            "macro_f1": oracle.f1_score(target, predicted, average="macro"),
+            "weighted_kappa": oracle.cohen_kappa_score(
+                target, predicted, weights="quadratic", labels=range(4)
+            ),
+        }
+    assert found.values == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert {name for name, value in found.values.items() if np.isnan(value)} == set(found.undefined)
+
+
+def test_average_is_the_plain_mean_of_the_eight_settings() -> None:
+    severity = [[0] * 8 + [1] * 8, [1]]
+    chosen = frames.members(severity, [[0, 0, 0, 0], [1, 1, 1, 1]])
+    predicted = np.zeros(17, int)
+    found = frames.score(np.concatenate(severity), np.eye(4)[predicted], chosen)
+    # of score 0: 8 of 17; 7 of 15, 5 of 11, 3 of 7, 1 of 3 away from the change; all are rated
+    assert found["average"] == pytest.approx((4 * 8 / 17 + 7 / 15 + 5 / 11 + 3 / 7 + 1 / 3) / 8)
+
+
+def test_average_is_undefined_unless_all_settings_are_defined() -> None:
+    chosen = frames.members([[0, 0]], [[0, 0, 0, 1]])
+    found = frames.score(np.zeros(2, int), np.eye(4)[[0, 1]], chosen)
+    assert np.isnan(found["average"])
+    assert found.undefined["average"] == "the mean needs all eight settings; undefined: a4"
+
+
+def test_a_score_that_no_frame_has_leaves_every_f1_defined() -> None:
+    chosen = frames.members([[0, 0, 1, 1]], [None])
+    found = frames.score(np.array([0, 0, 1, 1]), np.eye(4)[[0, 0, 1, 2]], chosen)
+    assert found["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert found["f1"] == pytest.approx((2 * 1 + 2 * 2 / 3) / 4)
+
+
+def test_one_score_alone_has_no_kappa_and_the_reason() -> None:
+    found = frames.score(np.zeros(3, int), np.eye(4)[[0, 0, 0]], frames.members([[0] * 3], [None]))
+    assert found["accuracy"] == 1
+    assert found.undefined["weighted_kappa"].startswith("all targets and predictions are of one")
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (np.nan, "1 of 2 frames have a probability that is not a number"),
+        (np.inf, "1 of 2 frames have a probability that is not a number"),
+        (1.5, "1 of 2 frames have a probability outside 0 to 1"),
+        (-0.1, "1 of 2 frames have a probability outside 0 to 1"),
+    ],
+)
+def test_a_bad_probability_leaves_every_metric_undefined(value: float, reason: str) -> None:
+    probability = np.array([[value, 0.5], [0.5, 0.5]])
+    found = frames.score(np.array([0, 1]), probability, frames.members([[0, 1]], [None]))
+    assert all(np.isnan(number) for number in found.values.values())
+    assert found.undefined == dict.fromkeys(frames.METRICS, reason)
+
+
+def test_a_probability_a_rounding_above_one_is_one() -> None:
+    chosen = frames.members([[0, 1]], [None])
+    found = frames.score(np.array([0, 1]), np.array([[1 + 1e-7, 0], [0, 1.0]]), chosen)
+    assert found["accuracy"] == 1
+
+
+def test_settings_of_other_frames_are_refused(unchecked: None) -> None:
+    with pytest.raises(ValueError, match="settings of 3 frames for 2 targets"):
+        frames.score(np.zeros(2, int), np.eye(2), frames.members([[0, 0, 0]], [None]))
+
+
+def test_a_target_outside_the_scores_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"0\.\.4 for 2 classes"):
+        frames.score(np.array([0, 4]), np.eye(2), frames.members([[0, 4]], [None]))
