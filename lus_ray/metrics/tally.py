@@ -1,6 +1,6 @@
 """The test clips of one fold counted by patient, so that patients can be reweighted at once.
 
-Letters: N clips, P patients, D draws, K classes or labels.
+Letters: N clips or frames, P patients, D draws, K classes or labels, S settings.
 Why: a metric of resampled patients needs no resampled clips. A confusion matrix is a sum over
 patients; the won pairs are a sum over pairs of patients. With the matrix M of pairs by patient
 and the multiplicities w of a draw, the pairs won in that draw are w M w.
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from lus_ray.metrics import multilabel
+from lus_ray.metrics.frames import Members, from_counts, unusable
 from lus_ray.metrics.labels import from_tables, ranked
 
 
@@ -87,6 +88,18 @@ class LabelTally:
         return values
 
 
+@dataclass(frozen=True)
+class FrameTally:
+    """One score a frame: confusion matrices of each of `lus_ray.metrics.frames.SETTINGS`."""
+
+    patients: tuple[str, ...]
+    confusion: Float[np.ndarray, "P S K K"]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of `lus_ray.metrics.frames.METRICS` in each draw."""
+        return from_counts(np.tensordot(weights, self.confusion, axes=1))
+
+
 def classes(
     patient: Sequence[str],
     target: Int[np.ndarray, "N"],
@@ -133,6 +146,27 @@ def judged_labels(
     sums = np.zeros((len(patients), 4))
     np.add.at(sums, index, by_clip)
     return LabelTally(tuple(map(str, patients)), confusion, pairs, sums[:, :2], sums[:, 2:])
+
+
+def frames(
+    patient: Sequence[str],
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+    members: Members,
+) -> FrameTally:
+    """Count frames by patient and by the settings that keep them; `patient` names one a frame.
+
+    What is undefined for all frames is NaN in every draw: a setting that keeps none, and
+    everything where `lus_ray.metrics.frames.unusable` has a reason.
+    """
+    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    num_scores = probability.shape[1]
+    confusion = np.zeros((len(patients), len(members.kept), num_scores, num_scores))
+    if not unusable(probability):
+        setting, frame = np.nonzero(members.kept)
+        predicted = probability.argmax(axis=1)
+        np.add.at(confusion, (index[frame], setting, target[frame], predicted[frame]), 1.0)
+    return FrameTally(tuple(map(str, patients)), confusion)
 
 
 def _pairs(

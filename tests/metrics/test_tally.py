@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lus_ray.metrics import labels, multilabel, tally
+from lus_ray.metrics import frames, labels, multilabel, tally
 
 NAMES = ("g: few", "g: many", "h: few", "h: many")
 
@@ -48,3 +48,54 @@ def test_weights_equal_repeated_clips_for_yes_no_labels(seed: int) -> None:
         assert {m: found[m][draw] for m in multilabel.METRICS} == pytest.approx(
             expected, nan_ok=True
         )
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=40)
+def test_weights_equal_repeated_clips_for_frames(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 12, 8)
+    severity = [np.sort(rng.integers(0, 4, length)).tolist() for length in lengths]
+    raters = [rng.integers(0, 2, 5).tolist() if rng.random() < 0.8 else None for _ in lengths]
+    patients = [f"p{k}" for k in rng.integers(0, 4, len(lengths))]
+    clip_of_frame = np.repeat(np.arange(len(lengths)), lengths)
+    target = np.concatenate(severity)
+    probability = np.round(rng.dirichlet(np.ones(4), len(target)), 1)
+    tallied = tally.frames(
+        [patients[clip] for clip in clip_of_frame],
+        target,
+        probability,
+        frames.members(severity, raters),
+    )
+    weights = rng.integers(0, 3, (4, len(tallied.patients))).astype(float)
+    found = tallied.metrics(weights)
+    for draw in range(4):
+        clips = repeated(patients, tallied, weights[draw])
+        drawn = np.concatenate(
+            [np.zeros(0, int), *(np.flatnonzero(clip_of_frame == clip) for clip in clips)]
+        )
+        chosen = frames.members([severity[c] for c in clips], [raters[c] for c in clips])
+        expected = frames.score(target[drawn], probability[drawn], chosen).values
+        assert {m: found[m][draw] for m in frames.METRICS} == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_setting_without_frames_is_undefined_in_every_draw() -> None:
+    chosen = frames.members([[0, 0], [1, 1]], [[0, 0], [1, 1, 1]])
+    tallied = tally.frames(
+        ["a", "a", "b", "b"], np.array([0, 0, 1, 1]), np.eye(2)[[0, 1, 0, 1]], chosen
+    )
+    found = tallied.metrics(np.ones((3, 2)))
+    assert np.isnan([found[name] for name in ("a3", "a4", "average")]).all()
+    assert found["video_annotated"].tolist() == [0.5] * 3
+
+
+def test_frames_that_cannot_be_scored_are_undefined_in_every_draw() -> None:
+    chosen = frames.members([[0, 1]], [None])
+    probability = np.array([[2.0, 0.0], [0.0, 1.0]])
+    found = tally.frames(["a", "a"], np.array([0, 1]), probability, chosen).metrics(np.ones((2, 1)))
+    assert all(np.isnan(found[name]).all() for name in frames.METRICS)
+
+
+def test_counted_frames_are_a_tally() -> None:
+    chosen = frames.members([[0, 1]], [None])
+    assert isinstance(tally.frames(["a", "a"], np.array([0, 1]), np.eye(2), chosen), tally.Tally)
