@@ -1,0 +1,172 @@
+"""Uninorms: frames below a learned neutral element act as "and", frames above it as "or".
+
+Letters: B clips, K scores, M frames; e the neutral element of a score, n the frames of a clip.
+Source: Roy et al. 2020, section on video aggregation, with the pairwise operator
+    U(x, y) = e T(x / e, y / e)                              both at or below e
+    U(x, y) = e + (1 - e) S((x - e) / (1 - e), (y - e) / (1 - e))   both at or above e
+    U(x, y) = min(x, y), or max(x, y)                        one on each side
+which is associative, so that its value over n frames has a closed form. With "min", the frames L
+below e decide as soon as there is one, and all frames where there is none:
+    product      U = e^(1 - |L|) prod_L x_i,   or  1 - (1 - e)^(1 - n) prod (1 - x_i)
+    Łukasiewicz  U = max(0, sum_L x_i - (|L| - 1) e),   or  min(1, sum x_i - (n - 1) e)
+With "max" the frames above e come first, and t-norm and t-conorm change places.
+
+Why logarithms: over hundreds of frames U or 1 - U is far below what a float can hold beside 1,
+and scores tie at 0 or 1. Their logarithms stay apart, so `decide` ranks by logit U.
+Why this is fast: two masked sums over the frames are all there is, and where the frame scores
+need no gradient, autograd sees only (B, K) numbers.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor, nn
+
+from lus_ray.errors import InputError
+from lus_ray.nets.aggregator import TINY, Aggregator
+
+EDGE = 1e-6
+"""A neutral element this close to 0 has nothing below it, this close to 1 nothing above it."""
+
+
+class Uninorm(Aggregator):
+    """A uninorm per score with a learnable neutral element `neutral` (K,), float64, in [0, 1].
+
+    `t_norm` is T, with its dual t-conorm S; `off_diagonal` is what happens to a frame on each
+    side of e. `initial` is where the neutral elements begin, one number or one per score; at 0
+    the product uninorm is a noisy "or", at 1 a product. `forward` gives U in [0, 1], which the
+    paper puts into a softmax as it is; `decide` gives logit U. Its gradient is that of the closed
+    form; where e meets a frame score U jumps, and the gradient does not see the jump.
+
+    Raises:
+        InputError: an unknown choice, or a neutral element that is NaN or outside [0, 1].
+    """
+
+    neutral: nn.Parameter
+
+    def __init__(
+        self,
+        num_scores: int = 4,
+        *,
+        t_norm: Literal["product", "lukasiewicz"] = "product",
+        off_diagonal: Literal["min", "max"] = "min",
+        initial: float | Sequence[float] = 0.0,
+    ) -> None:
+        super().__init__(num_scores)
+        if t_norm not in ("product", "lukasiewicz") or off_diagonal not in ("min", "max"):
+            raise InputError(
+                f"no uninorm {t_norm!r} with {off_diagonal!r}; use product or lukasiewicz, "
+                "with min or max"
+            )
+        self.t_norm, self.off_diagonal = t_norm, off_diagonal
+        start = torch.as_tensor(initial, dtype=torch.float64)
+        if start.shape not in ((), (num_scores,)):
+            raise InputError(
+                f"{start.numel()} initial neutral elements for {num_scores} scores; give one "
+                "number, or one per score"
+            )
+        self.neutral = nn.Parameter(start.repeat(num_scores) if start.ndim == 0 else start.clone())
+        _check_neutral(self.neutral)
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Clamp the neutral elements into [0, 1], as published after every optimiser step."""
+        self.neutral.clamp_(0, 1)
+
+    def logits(
+        self, clips: Float64[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
+    ) -> Float64[Tensor, "B K"]:
+        """U, from 0 to 1."""
+        if self.t_norm == "lukasiewicz":
+            return self._unclipped(clips, present).clamp(0, 1)
+        log, is_log_u = self._log(clips, present)
+        return torch.where(is_log_u, log.exp(), -log.expm1())
+
+    def scores(
+        self, clips: Float64[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
+    ) -> Float64[Tensor, "B K"]:
+        """logit U, finite; a strictly increasing function of U that tells float ties apart.
+
+        The Łukasiewicz U is exactly 0 or 1 for most long clips; there the logit goes on with
+        slope 1 in the sum before clipping.
+        """
+        if self.t_norm == "lukasiewicz":
+            unclipped = self._unclipped(clips, present)
+            inside = unclipped.clamp(TINY, 1 - TINY)
+            return inside.logit() + (unclipped - inside)
+        log, is_log_u = self._log(clips, present)
+        logit = log - (-log.expm1()).log()
+        return torch.where(is_log_u, logit, -logit)
+
+    def _log(self, clips: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The product uninorm as log U or as log(1 - U), (B, K), and where it is log U.
+
+        The one of the two that the closed form gives directly; it is negative and keeps its
+        digits however small U or 1 - U is.
+        """
+        decisive, num_decisive = self._decisive(clips, present)
+        num_frames = _num_frames(clips, present)
+        x = _inside(clips)
+        log_e = self.neutral.clamp(min=EDGE).log()
+        # At e = 0 the t-conorm is active and its gradient must survive: no clamp from below.
+        log_1me = (-self.neutral.clamp(max=1 - EDGE)).log1p()
+        if self.off_diagonal == "min":
+            t_norm = _log_product(x, decisive) - (num_decisive - 1) * log_e
+            t_conorm = _log_product_of_rest(x, present) - (num_frames - 1) * log_1me
+            return torch.where(num_decisive > 0, t_norm, t_conorm), num_decisive > 0
+        t_norm = _log_product(x, present) - (num_frames - 1) * log_e
+        t_conorm = _log_product_of_rest(x, decisive) - (num_decisive - 1) * log_1me
+        return torch.where(num_decisive > 0, t_conorm, t_norm), num_decisive == 0
+
+    def _unclipped(self, clips: Tensor, present: Tensor | None) -> Tensor:
+        """The Łukasiewicz uninorm before it is clipped to [0, 1], (B, K)."""
+        decisive, num_decisive = self._decisive(clips, present)
+        everyone = num_decisive[..., None] == 0
+        summed = decisive | (everyone if present is None else everyone & present)
+        num_summed = summed.count_nonzero(-1)
+        return torch.where(summed, clips, 0).sum(-1) - (num_summed - 1) * self.neutral
+
+    def _decisive(self, clips: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The frames that decide alone (min: below e, max: above e), and their number."""
+        _check_neutral(self.neutral)
+        e = self.neutral.detach()[:, None]
+        if self.off_diagonal == "min":
+            decisive = clips < torch.where(e <= EDGE, 0, e)
+        else:
+            decisive = clips > torch.where(e >= 1 - EDGE, 1, e)
+        if present is not None:
+            decisive = decisive & present
+        return decisive, decisive.count_nonzero(-1)
+
+
+def _inside(clips: Tensor) -> Tensor:
+    """Probabilities moved off 0 and 1, with the gradient of the closed form at those edges."""
+    if not clips.requires_grad:
+        return clips.clamp(TINY, 1 - TINY)
+    return clips + (clips.clamp(TINY, 1 - TINY) - clips).detach()
+
+
+def _log_product(x: Tensor, frames: Tensor | None) -> Tensor:
+    """Sum of log x over some frames. Others are 1 before the logarithm: no gradient, no inf."""
+    return (x if frames is None else torch.where(frames, x, 1)).log().sum(-1)
+
+
+def _log_product_of_rest(x: Tensor, frames: Tensor | None) -> Tensor:
+    """Sum of log(1 - x) over some frames."""
+    return (-(x if frames is None else torch.where(frames, x, 0))).log1p().sum(-1)
+
+
+def _num_frames(clips: Tensor, present: Tensor | None) -> Tensor | int:
+    return clips.shape[-1] if present is None else present.count_nonzero(-1)
+
+
+def _check_neutral(neutral: Tensor) -> None:
+    sound = (neutral >= 0) & (neutral <= 1)  # False for NaN
+    if not sound.all():
+        score = int((~sound).nonzero()[0])
+        raise InputError(
+            f"the neutral element of score {score} is {neutral[score].item():g}, outside [0, 1]; "
+            "begin inside and call constrain() after every optimiser step"
+        )
