@@ -40,6 +40,9 @@ ZONES = ("R1", "R2", "R3", "L1", "L2", "L3")
 
 PROBES = ("convex", "linear")
 
+UNSCORED: dict[str, Any] = {"severity": None, "raters": None}
+"""What a clip has that nobody scored as a whole; its frames are scored all the same."""
+
 
 @dataclass(frozen=True)
 class Acquisition:
@@ -79,6 +82,7 @@ def clips(
     probe: str | None = None,
     masks: str = "dense",
     confounder: str | None = None,
+    video_labels: float = 1.0,
 ) -> Iterator[dict[str, Any]]:
     """Phantom clips, patient by patient: the columns of `lus_ray.clip.make` and `frames`.
 
@@ -87,15 +91,17 @@ def clips(
     `frames` (T) per clip at 25 a second; `size`: pixels of the square picture; `domain`: "A", "B"
     or "A,B"; `difficulty` 0-1: contrast of the signs, haze, overlap of diseases, errors of raters;
     `probe`: "convex", "linear" or a mix where None; `masks`: a name in `MASK_SCHEMES` or "none";
-    `confounder`: the trait ("gain", "fat", "depth", "probe") that follows the disease burden.
+    `confounder`: the trait ("gain", "fat", "depth", "probe") that follows the disease burden;
+    `video_labels` 0-1: share of each patient's clips that have `severity` and `raters`, at least
+    one where it is above 0; which ones, depends on `clips` too. The others have null there, and
+    are the same in all else.
 
     Raises:
         InputError: an option is out of its range.
     """
     domains = _checked_domains(domain)
-    _check_options(
-        patients=patients, clips=clips, frames=frames, size=size, seed=seed, difficulty=difficulty
-    )
+    _check_options(patients=patients, clips=clips, frames=frames, size=size, seed=seed)
+    _check_options(difficulty=difficulty, video_labels=video_labels)
     _check_choice("probe", probe, (None, *PROBES))
     _check_choice("masks", masks, (*MASK_SCHEMES, "none"))
     _check_choice("confounder", confounder, (None, *get_args(Confounder)))
@@ -103,17 +109,32 @@ def clips(
         ledger.note(
             "phantom",
             "all clips",
-            f"synthetic: seed {seed}, difficulty {difficulty:g}, confounder {confounder}",
+            f"synthetic: seed {seed}, difficulty {difficulty:g}, confounder {confounder}"
+            + (f", clip scores on a share of {video_labels:g}" if video_labels < 1 else ""),
         )
     scheme = None if masks == "none" else masks
     traits: dict[str, Any] = {"probe": probe, "confounder": confounder, "difficulty": difficulty}
     return (
         _row(patient, number, Take(name, seed, difficulty, frames, size, scheme))
+        | ({} if number in scored else UNSCORED)
         for name in domains
         for index in range(patients)
         for patient in [draw_patient(seed=seed, domain=name, index=index, **traits)]
+        for scored in [scored_clips(seed, name, index, num_clips=clips, share=video_labels)]
         for number in range(clips)
     )
+
+
+def scored_clips(
+    seed: int, domain: Domain, index: int, *, num_clips: int, share: float
+) -> set[int]:
+    """Numbers of the clips of one patient that have a score of the whole clip.
+
+    Each clip has its place in a queue by chance; a larger share adds clips and takes none away.
+    """
+    num_scored = max(1, round(share * num_clips)) if share > 0 else 0
+    places = [stream(seed, domain, 4, index, number).random() for number in range(num_clips)]
+    return set(np.argsort(places)[:num_scored].tolist())
 
 
 @dataclass(frozen=True)
@@ -214,10 +235,12 @@ def _check_options(**options: float) -> None:
         "size": (64, 2048),
         "seed": (0, 2**31 - 1),
         "difficulty": (0.0, 1.0),
+        "video_labels": (0.0, 1.0),
     }
     for name, value in options.items():
         low, high = ranges[name]
-        if not low <= value <= high or (name != "difficulty" and value != int(value)):
+        whole = isinstance(low, int)
+        if not low <= value <= high or (whole and value != int(value)):
             raise InputError(f"phantom: {name} is {value!r}; give a number from {low} to {high}")
 
 

@@ -221,6 +221,59 @@ def test_the_ledger_says_that_the_clips_are_synthetic():
     phantom.clips(None, ledger, seed=7)
     assert [(entry.action, entry.item) for entry in ledger.entries] == [("noted", "all clips")]
     assert "seed 7" in ledger.entries[0].reason
+    assert "share" not in ledger.entries[0].reason
+    phantom.clips(None, ledger, video_labels=0.25)
+    assert "clip scores on a share of 0.25" in ledger.entries[1].reason
+
+
+def test_a_part_of_the_clips_has_scores_and_nothing_else_changes():
+    asked = SMALL | {"clips": 5, "frames": 2}
+    whole, part = (list(phantom.clips(**asked, video_labels=share)) for share in (1.0, 0.4))
+    for one, other in zip(whole, part, strict=True):
+        assert (other["severity"] is None) == (other["raters"] is None)
+        kept = set(one) - ({"severity", "raters"} if other["severity"] is None else set())
+        made, same = clip.make(**one), clip.make(**other)
+        assert {name: made[name] for name in kept} == {name: same[name] for name in kept}
+        assert made["sha256"] == same["sha256"]
+        assert other["frame_severity"] is not None
+    scored = [row["clip"] for row in part if row["severity"] is not None]
+    assert [sum(name.startswith(row["patient"]) for name in scored) for row in part] == [2] * 20
+    assert len({name.rpartition("-")[2] for name in scored}) > 2
+    again = phantom.clips(**asked, video_labels=0.4)
+    assert [row["clip"] for row in again if row["severity"] is not None] == scored
+
+
+@given(
+    seed=st.integers(0, 2**31 - 1),
+    num_clips=st.integers(1, 12),
+    low=st.floats(0, 1),
+    high=st.floats(0, 1),
+)
+def test_a_larger_share_of_scores_keeps_those_of_a_smaller(seed, num_clips, low, high):
+    low, high = sorted((low, high))
+    few, many = (
+        phantom.scored_clips(seed, "A", 0, num_clips=num_clips, share=share)
+        for share in (low, high)
+    )
+    assert few <= many <= set(range(num_clips))
+    assert bool(few) == (low > 0)
+    assert len(few) == round(low * num_clips) or (len(few) == 1 and low * num_clips <= 0.5)
+
+
+def test_every_clip_number_is_scored_about_equally_often():
+    chosen = [
+        number
+        for index in range(400)
+        for number in phantom.scored_clips(0, "A", index, num_clips=4, share=0.25)
+    ]
+    assert len(chosen) == 400
+    assert np.bincount(chosen) == pytest.approx([100] * 4, abs=30)
+
+
+def test_without_scores_only_frames_are_scored():
+    rows = list(phantom.clips(**SMALL, video_labels=0))
+    assert all(row["severity"] is row["raters"] is None for row in rows)
+    assert all(len(row["frame_severity"]) == SMALL["frames"] for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +286,9 @@ def test_the_ledger_says_that_the_clips_are_synthetic():
         ("seed", -1),
         ("difficulty", 1.5),
         ("difficulty", float("nan")),
+        ("video_labels", -0.1),
+        ("video_labels", 1.1),
+        ("video_labels", float("nan")),
         ("domain", "C"),
         ("domain", ""),
         ("probe", "phased"),
