@@ -1,0 +1,72 @@
+"""FrameCNN: the published sizes, and what its pieces promise."""
+
+import pytest
+import torch
+from torch import nn
+
+from lus_ray.errors import ArmError
+from lus_ray.nets.cnn import ConvTrunk, FrameCNN
+
+
+def num_parameters(net: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
+def test_it_has_the_published_number_of_parameters():
+    net = FrameCNN()
+    assert num_parameters(net.trunk) == 731_808
+    assert num_parameters(net) - num_parameters(net.trunk) == 34_564
+    assert num_parameters(net) == 766_372
+
+
+def test_all_channels_grow_with_the_width():
+    net = FrameCNN(3, width=8)
+    convolutions = [part for part in net.modules() if isinstance(part, nn.Conv2d)]
+    assert [part.out_channels for part in convolutions[::2]] == [8, 16, 16, 16, 32, 32]
+    assert [part.out_channels for part in convolutions[1::2]] == [8, 16, 16, 16, 32, 32]
+    assert (net.trunk.num_channels, net.num_features) == (32, 64)
+    assert net(torch.rand(2, 3, 32, 32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("side", "left"), [(224, 7), (112, 3), (32, 1)])
+def test_five_of_six_blocks_halve_the_picture(side: int, left: int):
+    maps = FrameCNN(width=4).maps(torch.rand(2, 3, side, side + 32))
+    assert maps.shape == (2, 16, left, left + 1)
+
+
+def test_only_the_fifth_block_drops_values_and_after_its_pool():
+    blocks = dict(ConvTrunk(4).named_children())
+    assert list(blocks) == [f"block{n}" for n in range(1, 7)]
+    assert [type(part) for part in blocks["block5"]][-2:] == [nn.MaxPool2d, nn.Dropout]
+    drops = [part.p for part in FrameCNN().modules() if isinstance(part, nn.Dropout)]
+    assert drops == [0.3, 0.5]
+
+
+def test_the_pieces_in_a_row_are_the_network():
+    torch.manual_seed(0)
+    net = FrameCNN(width=4).eval()
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(net.head(net.pooled(net.maps(images))), net(images))
+
+
+def test_pooling_takes_the_mean_over_the_picture():
+    net = FrameCNN(width=4).eval()
+    maps = torch.rand(1, 16, 3, 3)
+    mean = maps.mean(dim=(2, 3), keepdim=True)
+    with torch.no_grad():
+        torch.testing.assert_close(net.pooled(maps), net.pooled(mean))
+
+
+def test_images_enter_as_they_are():
+    net = FrameCNN(width=4).eval()
+    seen = []
+    net.trunk.block1.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    images = torch.rand(1, 3, 32, 32)
+    net(images)
+    assert torch.equal(seen[0], images)
+
+
+def test_a_picture_too_small_for_five_halvings_is_refused():
+    with pytest.raises(ArmError, match=r"images of 31 x 64; give 32 or more"):
+        FrameCNN(width=4)(torch.rand(1, 3, 31, 64))

@@ -1,0 +1,174 @@
+"""Grad-CAM: a network small enough for the head, and the real ones."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lus_ray.errors import InputError
+from lus_ray.nets import resnet18
+from lus_ray.nets.cnn import FrameCNN
+from lus_ray.nets.gradcam import box, grad_cam
+from lus_ray.nets.stn import RegSTN
+
+
+class Colours(nn.Module):
+    """Its maps are the colours; class 0 speaks for red, class 1 for green and against red."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([[1.0, 0.0, 0.0], [-1.0, 1.0, 0.0]]))
+
+    def maps(self, images: Tensor) -> Tensor:
+        return images.clone()
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        return maps.mean(dim=(2, 3))
+
+    def head(self, features: Tensor) -> Tensor:
+        return features @ self.weight.T
+
+
+NETS: dict[str, Callable[[], nn.Module]] = {
+    "FrameCNN": lambda: FrameCNN(5, width=4),
+    "resnet18": lambda: resnet18(5, width=4),
+    "classifier of RegSTN": lambda: RegSTN(5, width=4, size=64).classifier,
+}
+
+
+@pytest.fixture(params=NETS)
+def net(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return NETS[request.param]()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Four colour images of 64 x 96 in [0, 1]."""
+    return torch.rand(4, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+
+
+def colours(*pixels: tuple[float, float]) -> Tensor:
+    """One image (1, 3, 1, W) of pixels (red, green)."""
+    return torch.tensor([[*pixel, 0.0] for pixel in pixels]).T[None, :, None]
+
+
+def test_heat_is_what_speaks_for_the_class_over_the_most_that_does():
+    image = colours((0.0, 0.0), (0.2, 0.4), (0.0, 0.8), (0.4, 0.0))
+    red = grad_cam(Colours(), image, torch.tensor([0]))
+    green = grad_cam(Colours(), image, torch.tensor([1]))
+    torch.testing.assert_close(red, torch.tensor([[[0, 0.5, 0, 1]]]))
+    torch.testing.assert_close(green, torch.tensor([[[0, 0.25, 1, 0]]]))
+
+
+def test_without_classes_it_asks_about_the_predicted_one():
+    images = torch.cat([colours((1.0, 0.0), (0.5, 0.0)), colours((0.0, 1.0), (0.25, 0.5))])
+    torch.testing.assert_close(
+        grad_cam(Colours(), images), grad_cam(Colours(), images, torch.tensor([0, 1]))
+    )
+
+
+def test_where_nothing_speaks_for_the_class_the_heat_is_zero():
+    heat = grad_cam(Colours(), colours((0.5, 0.0), (1.0, 0.0)), torch.tensor([1]))
+    assert (heat == 0).all()
+
+
+def test_heat_has_the_size_of_the_picture_and_its_maximum_is_one(net: nn.Module, images: Tensor):
+    heat = grad_cam(net, images)
+    assert heat.shape == (4, 64, 96)
+    assert not heat.requires_grad
+    assert heat.min() >= 0
+    highest = heat.amax(dim=(1, 2))
+    assert ((highest == 0) | (highest == 1)).all()
+    assert (highest == 1).any()
+
+
+def test_images_of_a_batch_do_not_mix(net: nn.Module, images: Tensor):
+    alone = torch.cat([grad_cam(net, images[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(grad_cam(net, images), alone, atol=1e-4, rtol=1e-4)
+
+
+def test_the_network_is_left_as_it_was(net: nn.Module, images: Tensor):
+    net.train()
+    frozen = next(part for part in net.modules() if isinstance(part, nn.BatchNorm2d))
+    frozen.eval()
+    for parameter in net.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    grad_cam(net, images)
+    assert [part for part in net.modules() if not part.training] == [frozen]
+    assert all(torch.equal(state[name], tensor) for name, tensor in net.state_dict().items())
+    assert all((parameter.grad == 1).all() for parameter in net.parameters())
+
+
+def test_the_mode_comes_back_after_an_error():
+    net = FrameCNN(width=4).train()
+    with pytest.raises(InputError):
+        grad_cam(net, torch.rand(1, 3, 32, 32), torch.tensor([4]))
+    assert all(part.training for part in net.modules())
+
+
+def test_a_caller_may_be_in_inference_mode(net: nn.Module, images: Tensor):
+    expected = grad_cam(net, images)
+    with torch.inference_mode():
+        torch.testing.assert_close(grad_cam(net, images.clone()), expected)
+    with torch.no_grad():
+        torch.testing.assert_close(grad_cam(net, images), expected)
+
+
+def test_a_frozen_network_can_be_asked(net: nn.Module, images: Tensor):
+    expected = grad_cam(net, images)
+    torch.testing.assert_close(grad_cam(net.requires_grad_(False), images), expected)
+
+
+@pytest.mark.parametrize("wrong", [-1, 2])
+def test_a_class_that_is_no_output_is_refused(wrong: int):
+    with pytest.raises(InputError, match=f"class {wrong} of a network with 2 outputs; use 0 to 1"):
+        grad_cam(Colours(), colours((1.0, 0.0)), torch.tensor([wrong]))
+
+
+def test_of_a_linear_head_on_the_mean_it_is_the_class_activation_map(images: Tensor):
+    torch.manual_seed(0)
+    net = resnet18(5, width=4).eval()
+    with torch.no_grad():
+        maps = net.maps(images)
+        activation = torch.einsum("c,nchw->nhw", net.fc.weight[3], maps).relu()
+    expected = nn.functional.interpolate(activation[:, None], (64, 96), mode="bilinear")[:, 0]
+    assert (expected.amax(dim=(1, 2)) > 0).all()
+    torch.testing.assert_close(
+        grad_cam(net, images, torch.full((4,), 3)), expected / expected.amax((1, 2), keepdim=True)
+    )
+
+
+def test_the_box_is_around_the_largest_region_that_is_hot():
+    heat = np.zeros((4, 10), np.float32)
+    heat[0, 0] = 1.0
+    heat[1:3, 5:9] = 0.5
+    heat[3, 9] = 0.9  # touches the region by a corner only
+    heat[1, 4] = 0.4
+    assert box(heat) == (0.5, 0.25, 0.9, 0.75)
+    assert box(torch.from_numpy(heat)) == (0.5, 0.25, 0.9, 0.75)
+    assert box(heat, threshold=0.95) == (0, 0, 0.1, 0.25)
+
+
+def test_the_threshold_is_a_part_of_the_maximum():
+    heat = np.array([[0.1, 0.2, 0.15, 0.05]])
+    assert box(heat) == box(5 * heat) == (0, 0, 0.75, 1)
+
+
+def test_no_heat_has_no_box():
+    assert box(np.zeros((2, 3))) is None
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -1.0])
+def test_a_box_of_broken_heat_is_refused(wrong: float):
+    with pytest.raises(InputError, match="negative or infinite"):
+        box(np.array([[0.5, wrong]]))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.5])
+def test_a_threshold_outside_its_range_is_refused(threshold: float):
+    with pytest.raises(InputError, match="above 0, at most 1"):
+        box(np.ones((2, 2)), threshold)
