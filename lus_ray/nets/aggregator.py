@@ -80,7 +80,8 @@ class Aggregator(nn.Module):
                 f"frame scores have shape {tuple(frame_scores.shape)}; "
                 f"give ({self.num_scores}, frames) or (clips, {self.num_scores}, frames)"
             )
-        clips = frame_scores.reshape(-1, *frame_scores.shape[-2:]).to(torch.float64)
+        clips = frame_scores[None] if frame_scores.ndim == 2 else frame_scores
+        clips = clips.to(torch.float64)
         present = _present(clips, lengths)
         if present is not None:
             # A half is a probability; being absent it is seen by nobody.

@@ -28,7 +28,8 @@ from lus_ray.errors import InputError
 from lus_ray.nets.aggregator import TINY, Aggregator
 
 EDGE = 1e-6
-"""A neutral element this close to 0 has nothing below it, this close to 1 nothing above it."""
+"""In logarithms a neutral element this close to 0 counts as 0 with nothing below it, this close
+to 1 as 1 with nothing above it."""
 
 
 class Uninorm(Aggregator):
@@ -106,12 +107,13 @@ class Uninorm(Aggregator):
         The one of the two that the closed form gives directly; it is negative and keeps its
         digits however small U or 1 - U is.
         """
-        decisive, num_decisive = self._decisive(clips, present)
+        e = _snapped(self.neutral)
+        decisive, num_decisive = self._decisive(clips, present, e)
         num_frames = _num_frames(clips, present)
         x = _inside(clips)
-        log_e = self.neutral.clamp(min=EDGE).log()
-        # At e = 0 the t-conorm is active and its gradient must survive: no clamp from below.
-        log_1me = (-self.neutral.clamp(max=1 - EDGE)).log1p()
+        # Each is clamped on one side only: at e = 0 the t-conorm is active, at e = 1 the t-norm,
+        # and their gradients must survive.
+        log_e, log_1me = e.clamp(min=EDGE).log(), (-e.clamp(max=1 - EDGE)).log1p()
         if self.off_diagonal == "min":
             t_norm = _log_product(x, decisive) - (num_decisive - 1) * log_e
             t_conorm = _log_product_of_rest(x, present) - (num_frames - 1) * log_1me
@@ -122,23 +124,27 @@ class Uninorm(Aggregator):
 
     def _unclipped(self, clips: Tensor, present: Tensor | None) -> Tensor:
         """The Łukasiewicz uninorm before it is clipped to [0, 1], (B, K)."""
-        decisive, num_decisive = self._decisive(clips, present)
+        decisive, num_decisive = self._decisive(clips, present, self.neutral)
         everyone = num_decisive[..., None] == 0
         summed = decisive | (everyone if present is None else everyone & present)
         num_summed = summed.count_nonzero(-1)
         return torch.where(summed, clips, 0).sum(-1) - (num_summed - 1) * self.neutral
 
-    def _decisive(self, clips: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _decisive(self, clips: Tensor, present: Tensor | None, e: Tensor) -> tuple[Tensor, Tensor]:
         """The frames that decide alone (min: below e, max: above e), and their number."""
         _check_neutral(self.neutral)
-        e = self.neutral.detach()[:, None]
-        if self.off_diagonal == "min":
-            decisive = clips < torch.where(e <= EDGE, 0, e)
-        else:
-            decisive = clips > torch.where(e >= 1 - EDGE, 1, e)
+        e = e.detach()[:, None]
+        decisive = clips < e if self.off_diagonal == "min" else clips > e
         if present is not None:
             decisive = decisive & present
         return decisive, decisive.count_nonzero(-1)
+
+
+def _snapped(neutral: Tensor) -> Tensor:
+    """Neutral elements at the edges moved onto them, with the gradient that they have there."""
+    with torch.no_grad():
+        snapped = torch.where(neutral <= EDGE, 0, torch.where(neutral >= 1 - EDGE, 1, neutral))
+    return neutral + (snapped - neutral).detach()
 
 
 def _inside(clips: Tensor) -> Tensor:

@@ -1,0 +1,186 @@
+"""The poolings, and the contract that every aggregator keeps."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from lus_ray.errors import InputError
+from lus_ray.nets.aggregator import Aggregator
+from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
+from lus_ray.nets.uninorm import Uninorm
+
+AGGREGATORS: dict[str, Callable[[], Aggregator]] = {
+    "MaxArgmax": MaxArgmax,
+    "ArgmaxMean": ArgmaxMean,
+    "MeanLogit": MeanLogit,
+    "AttentionPool": AttentionPool,
+    "Uninorm": lambda: Uninorm(initial=[0.0, 0.1, 0.3, 1.0]),
+}
+
+FRAMES = torch.tensor(
+    [[0.7, 0.1, 0.6], [0.1, 0.2, 0.3], [0.1, 0.4, 0.1], [0.1, 0.3, 0.0]], dtype=torch.float64
+)
+"""Three frames that predict the scores 0, 2 and 0."""
+
+
+@pytest.fixture(params=sorted(AGGREGATORS))
+def net(request: pytest.FixtureRequest) -> Aggregator:
+    torch.manual_seed(0)
+    return AGGREGATORS[request.param]()
+
+
+def test_the_highest_frame_decides_max_argmax():
+    decided = MaxArgmax().decide(FRAMES)
+    assert decided.argmax() == 2
+    assert decided.softmax(0).tolist() == pytest.approx(FRAMES[:, 1].tolist())
+
+
+def test_max_argmax_is_that_of_the_paper_on_random_clips():
+    clips = random_clips(200, 30)
+    expected = clips.argmax(dim=1).amax(dim=1)
+    assert torch.equal(MaxArgmax().decide(clips).argmax(dim=1), expected)
+
+
+def test_the_mean_probability_decides_argmax_mean():
+    assert ArgmaxMean().decide(FRAMES).softmax(0).tolist() == pytest.approx(
+        FRAMES.mean(dim=1).tolist()
+    )
+
+
+def test_mean_logit_is_the_geometric_mean():
+    frames = torch.tensor([[0.9, 0.1], [0.04, 0.25]])
+    assert MeanLogit(2)(frames).exp().tolist() == pytest.approx([0.3, 0.1])
+
+
+def test_mean_logit_survives_a_probability_of_zero():
+    assert torch.isfinite(MeanLogit()(FRAMES)).all()
+
+
+def test_attention_with_equal_energies_is_the_mean():
+    net = AttentionPool()
+    torch.nn.init.zeros_(net.energy.weight)
+    torch.testing.assert_close(net(FRAMES), ArgmaxMean()(FRAMES))
+
+
+def test_attention_can_learn_to_look_at_one_frame():
+    # V reads the log probability of score 0, w prefers it low: the second frame of three.
+    net = AttentionPool(num_hidden=1)
+    with torch.no_grad():
+        net.hidden.weight.copy_(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
+        net.energy.weight.fill_(-1000.0)
+    assert net(FRAMES).softmax(0).tolist() == pytest.approx(FRAMES[:, 1].tolist())
+
+
+def test_attention_weights_sum_to_one_and_vanish_beyond_a_clip():
+    present = torch.tensor([[[True, True, False]]])
+    weights = AttentionPool().weights(FRAMES[None], present)
+    assert weights.sum().item() == pytest.approx(1)
+    assert weights[0, 0, 2] == 0
+
+
+def test_attention_has_a_gradient_in_every_parameter():
+    torch.manual_seed(0)
+    net = AttentionPool()
+    net(random_clips(5, 7)).sum().backward()
+    assert all(p.grad is not None and (p.grad != 0).any() for p in net.parameters())
+
+
+def test_hidden_units_are_needed():
+    with pytest.raises(InputError, match="0 hidden units"):
+        AttentionPool(num_hidden=0)
+
+
+def test_one_frame_decides_as_itself(net: Aggregator):
+    clips = random_clips(20, 1)
+    assert torch.equal(net.decide(clips).argmax(dim=1), clips[:, :, 0].argmax(dim=1))
+
+
+def test_ten_thousand_frames_stay_finite_with_their_gradients(net: Aggregator):
+    clips = random_clips(2, 10_000).float().requires_grad_()
+    (net(clips) + net.decide(clips)).sum().backward()
+    assert torch.isfinite(net.decide(clips)).all()
+    assert clips.grad is not None
+    assert torch.isfinite(clips.grad).all()
+    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("garbage", [math.nan, math.inf, -3.0, 1.0])
+def test_padding_has_no_influence(net: Aggregator, garbage: float):
+    clips, lengths = random_clips(3, 8), torch.tensor([8, 5, 1])
+    alone = [clips[i, :, :length] for i, length in enumerate(lengths.tolist())]
+    for i, length in enumerate(lengths.tolist()):
+        clips[i, :, length:] = garbage
+    for score in (net, net.decide):
+        expected = torch.stack([score(clip) for clip in alone])
+        torch.testing.assert_close(score(clips, lengths), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_order_of_frames_has_no_influence(net: Aggregator):
+    clips = random_clips(3, 12)
+    torch.testing.assert_close(net(clips), net(clips.flip(-1)), rtol=1e-12, atol=1e-14)
+
+
+def test_float32_gives_float64(net: Aggregator):
+    frames = random_clips(1, 6)[0].float()
+    assert net(frames).dtype == torch.float64
+    assert net(frames).shape == (4,)
+    assert torch.equal(net(frames), net(frames.double()))
+    assert all(p.dtype == torch.float64 for p in net.parameters())
+
+
+def test_an_empty_batch_has_no_scores(net: Aggregator):
+    assert net(torch.zeros(0, 4, 5)).shape == (0, 4)
+
+
+def test_rounding_beyond_one_is_forgiven(net: Aggregator):
+    clips = random_clips(1, 3)
+    clips[0, 0], clips[0, 1] = 1 + 1e-7, -1e-7
+    assert torch.isfinite(net(clips)).all()
+    assert torch.equal(net(clips), net(clips.clamp(0, 1)))
+
+
+@pytest.mark.parametrize("found", [math.nan, -0.01, 1.01, math.inf])
+def test_what_is_no_probability_is_refused_where_it_lies(net: Aggregator, found: float):
+    clips = random_clips(3, 5)
+    clips[1, 2, 4] = found
+    for score in (net, net.decide):
+        with pytest.raises(InputError, match=f"clip 1, score 2, frame 4: probability {found:g}"):
+            score(clips)
+
+
+@pytest.mark.parametrize("length", [0, -1, 6])
+def test_a_length_without_frames_is_refused(net: Aggregator, length: int):
+    with pytest.raises(InputError, match=f"clip 1 has {length} frames in a batch of 5"):
+        net(random_clips(2, 5), torch.tensor([5, length]))
+
+
+def test_a_clip_without_frames_is_refused(net: Aggregator):
+    with pytest.raises(InputError, match="clip 0 has no frames"):
+        net(torch.zeros(4, 0))
+
+
+@pytest.mark.parametrize("lengths", [torch.tensor([5]), torch.tensor([5.0, 5.0])])
+def test_lengths_are_one_whole_number_a_clip(unchecked, net: Aggregator, lengths: Tensor):
+    with pytest.raises(InputError, match="one whole number for each of the 2 clips"):
+        net(random_clips(2, 5), lengths)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 5, 4), (1, 2, 4, 5), (4,)])
+def test_another_shape_is_refused(unchecked, net: Aggregator, shape: tuple[int, ...]):
+    with pytest.raises(InputError, match=r"give \(4, frames\) or \(clips, 4, frames\)"):
+        net(torch.zeros(shape))
+
+
+def test_an_aggregator_of_nothing_is_refused():
+    with pytest.raises(InputError, match="0 scores"):
+        MeanLogit(0)
+
+
+def random_clips(num_clips: int, num_frames: int) -> Tensor:
+    """Softmax of normal logits, (B, 4, M) float64."""
+    generator = torch.Generator().manual_seed(num_clips + num_frames)
+    logits = torch.randn(num_clips, 4, num_frames, generator=generator, dtype=torch.float64)
+    return logits.softmax(dim=1)
