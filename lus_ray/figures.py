@@ -1,6 +1,6 @@
 """Figures as SVG texts: numbers in, a picture out, no state and no files.
 
-Letters: K classes, M points of a curve, E epochs.
+Letters: K classes, M points of a curve, H rows, W columns.
 Why one small panel a picture: panels flow side by side on a wide screen and stand below each
 other on a phone, at a size that can be read. Why no legend inside: several panels share the
 colours of `LINES`, so the page shows one key for all of them.
@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from matplotlib import rc_context
+from jaxtyping import Float, UInt8
+from matplotlib import patheffects, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -30,6 +31,12 @@ LINES = (
     ("#b8860b", "1 1"),
 )
 """Colour and dash pattern of each curve; told apart without colour too."""
+
+HALO = [patheffects.withStroke(linewidth=3.4, foreground="white")]
+"""A light edge that keeps a line visible on a dark picture."""
+
+MAX_SIDE = 256
+"""Longer side of a picture in pixels; larger frames are thinned out."""
 
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,
@@ -154,17 +161,54 @@ def bars(values: Mapping[str, float], *, label: str) -> str:
     return _panel(draw, width=6.4, height=0.7 + 0.26 * len(values))
 
 
-def shortened(text: str, length: int) -> str:
-    """A text of at most so many characters, with an ellipsis where it was cut."""
-    return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
+def looks(
+    frame: UInt8[np.ndarray, "H W"],
+    *,
+    quads: Sequence[Float[np.ndarray, "4 2"]] = (),
+    heat: Float[np.ndarray, "H W"] | None = None,
+    box: tuple[float, float, float, float] | None = None,
+    crops: Sequence[UInt8[np.ndarray, "_ _"]] = (),
+    title: str,
+) -> str:
+    """Where a network looked on one frame.
+
+    `quads` are corners (x, y) in drawing order and `box` is (left, top, right, bottom), both in
+    fractions of the picture with (0, 0) top left; what lies outside is cut a little beyond the
+    edge. `heat` in [0, 1] is laid over the frame. `crops` stand beside the frame, each framed in
+    the colour and the dashes of its quadrilateral; a box takes those that come next.
+    """
+    height, width = frame.shape
+
+    def draw(figure: Figure) -> None:
+        grid = figure.add_gridspec(max(1, len(crops)), 2 if crops else 1, width_ratios=ratios)
+        axes = figure.add_subplot(grid[:, 0])
+        axes.set_facecolor("#e8e8e8")
+        axes.imshow(_blended(frame, heat), extent=(0, 1, 1, 0), interpolation="none")
+        outlines = [np.asarray(quad, float) for quad in quads]
+        if box is not None:
+            left, top, right, bottom = box
+            outlines.append(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]))
+        for number, corners in enumerate(outlines):
+            closed = np.vstack([corners, corners[:1]])
+            axes.plot(closed[:, 0], closed[:, 1], path_effects=HALO, **_line(number))
+        axes.set(xlim=(-0.05, 1.05), ylim=(1.05, -0.05), aspect=height / width)
+        _bare(axes)
+        for number, crop in enumerate(crops):
+            beside = figure.add_subplot(grid[number, 1])
+            beside.imshow(_blended(crop, None), interpolation="none")
+            beside.set_aspect("equal")
+            _bare(beside, **_line(number))
+
+    ratios = [len(crops), 1] if crops else [1]
+    return drawn(draw, width=2.9 + (1.5 if crops else 0.0), height=2.9, title=title)
 
 
-def _panel(draw: Callable[[Axes], None], *, width: float, height: float, title: str = "") -> str:
-    """SVG of one panel of a size in inches."""
+def drawn(draw: Callable[[Figure], None], *, width: float, height: float, title: str = "") -> str:
+    """SVG of a figure of a size in inches."""
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
-        draw(figure.add_subplot())
+        draw(figure)
         if title:
             figure.suptitle(shortened(title, int(13 * width)), fontsize=9)
         written = io.StringIO()
@@ -172,6 +216,38 @@ def _panel(draw: Callable[[Axes], None], *, width: float, height: float, title: 
         figure.savefig(written, format="svg", metadata=nothing)
     text = written.getvalue()
     return text[text.index("<svg") :]
+
+
+def shortened(text: str, length: int) -> str:
+    """A text of at most so many characters, with an ellipsis where it was cut."""
+    return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
+
+
+def _panel(draw: Callable[[Axes], None], *, width: float, height: float, title: str = "") -> str:
+    """SVG of one panel of a size in inches."""
+    return drawn(lambda figure: draw(figure.add_subplot()), width=width, height=height, title=title)
+
+
+def _blended(
+    frame: UInt8[np.ndarray, "H W"], heat: Float[np.ndarray, "H W"] | None
+) -> Float[np.ndarray, "h w 3"]:
+    """The frame in grey with the heat over it in one colour, at most `MAX_SIDE` pixels long."""
+    every = -(-max(frame.shape) // MAX_SIDE)
+    grey = np.repeat(frame[::every, ::every, None] / 255.0, 3, axis=2)
+    if heat is None:
+        return grey
+    opacity = 0.65 * np.clip(heat[::every, ::every, None], 0, 1)
+    return (1 - opacity) * grey + opacity * np.array(to_rgb(LINES[1][0]))
+
+
+def _bare(axes: Axes, **frame: Any) -> None:
+    """No ticks; a frame around it where it is given, nothing else."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(bool(frame))
+        if frame:
+            spine.set(lw=2.2, **frame)
 
 
 def _diagonal(axes: Axes) -> None:

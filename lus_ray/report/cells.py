@@ -3,9 +3,10 @@
     experiment.json                      arms, recipes, published values, claims
     folds.json                           patients of every fold
     predictions/<arm>/fold<k>.parquet    a clip table with probabilities instead of pixels
-    cells/<arm>/fold<k>/                 cost.json, metrics.jsonl
+    cells/<arm>/fold<k>/                 cost.json, metrics.jsonl, checkpoint, pictures
 
-Letters: N test clips with a target, K classes.
+Letters: N test examples with a target (clips, or the frames of all clips one after another),
+K classes.
 Folder names are shortened by whoever writes them, so a cell is known by the metadata of its
 prediction file, never by its path.
 """
@@ -24,17 +25,25 @@ from jaxtyping import Float, Int
 from lus_ray import folds, predictions
 from lus_ray.errors import FoldError, StoreError
 from lus_ray.folds import Fold
+from lus_ray.metrics.frames import Members
+from lus_ray.predictions import About
+from lus_ray.report import frames
 
-COLUMNS = ("clip", "patient", "split", "target", "probability")
+COLUMNS = ("clip", "patient", "split", "raters", "target", "probability")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The test clips with a target of one arm on one fold, what it cost, and its epochs.
+    """The test examples with a target of one arm on one fold, what it cost, and its epochs.
 
-    `target` (N) are class indices, or (N, K) entries 1, 0 and -1 where `multilabel`.
+    `target` (N) are class indices, or (N, K) entries 1, 0 and -1 where `multilabel`. `clips` and
+    `patients` say of whom each example is. `members` says which frames each evaluation setting
+    scores; None where a clip is one example.
+    `raters` and `decided` (the most probable class) are of every test clip, annotated or not.
     """
 
+    path: Path
+    folder: Path
     arm: str
     fold: int
     classes: tuple[str, ...]
@@ -44,8 +53,21 @@ class Cell:
     patients: tuple[str, ...]
     target: Int[np.ndarray, "N"] | Int[np.ndarray, "N K"]
     probability: Float[np.ndarray, "N K"]
+    members: Members | None
+    raters: dict[str, tuple[int, ...]]
+    decided: dict[str, int]
     cost: dict[str, Any]
     epochs: tuple[dict[str, Any], ...]
+
+    @property
+    def by_frame(self) -> bool:
+        """Whether an example is a frame, not a clip."""
+        return self.members is not None
+
+    @property
+    def num_clips(self) -> int:
+        """Test clips with a target."""
+        return len(set(self.clips))
 
     @property
     def num_patients(self) -> int:
@@ -84,23 +106,10 @@ def read(out: Path) -> Run:
 
 def _cell(path: Path, out: Path) -> Cell:
     about, table = predictions.read(path, COLUMNS)
+    if about.by_frame:
+        about, table = predictions.read(path, (*COLUMNS, "outputs"))
     try:
-        rows = _tested(table)
-        target, probability = _arrays(rows, multilabel=about.multilabel)
-        folder = out / "cells" / path.parent.name / path.stem
-        return Cell(
-            arm=about.arm,
-            fold=about.fold,
-            classes=about.classes,
-            multilabel=about.multilabel,
-            fingerprint=about.fingerprint,
-            clips=tuple(rows["clip"].to_pylist()),
-            patients=tuple(rows["patient"].to_pylist()),
-            target=target,
-            probability=probability,
-            cost=_json(folder / "cost.json") if (folder / "cost.json").exists() else {},
-            epochs=tuple(_lines(folder / "metrics.jsonl")),
-        )
+        return _of_rows(about, _tested(table), path, out / "cells" / path.parent.name / path.stem)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StoreError(
@@ -108,15 +117,52 @@ def _cell(path: Path, out: Path) -> Cell:
         ) from error
 
 
-def _tested(table: pa.Table) -> pa.Table:
-    """Test rows with a target and a probability, in the order of their clip names."""
-    rows = table.filter(
-        pc.and_(
-            pc.equal(table["split"], "test"),
-            pc.and_(table["target"].is_valid(), table["probability"].is_valid()),
-        )
+def _of_rows(about: About, rows: pa.Table, path: Path, folder: Path) -> Cell:
+    scored = rows.filter(rows["target"].is_valid())
+    clips, patients = scored["clip"].to_pylist(), scored["patient"].to_pylist()
+    members = None
+    if about.by_frame:
+        target, probability, num_frames = frames.arrays(scored)
+        members = frames.members(scored)
+        clips, patients = (frames.repeated(names, num_frames) for names in (clips, patients))
+        _check_classes(target, probability)
+    else:
+        target, probability = _arrays(scored, multilabel=about.multilabel)
+    return Cell(
+        path=path,
+        folder=folder,
+        arm=about.arm,
+        fold=about.fold,
+        classes=about.classes,
+        multilabel=about.multilabel,
+        fingerprint=about.fingerprint,
+        clips=tuple(clips),
+        patients=tuple(patients),
+        target=target,
+        probability=probability,
+        members=members,
+        raters=_raters(rows),
+        decided=_decided(rows),
+        cost=_json(folder / "cost.json") if (folder / "cost.json").exists() else {},
+        epochs=tuple(_lines(folder / "metrics.jsonl")),
     )
-    return rows.sort_by("clip")
+
+
+def _tested(table: pa.Table) -> pa.Table:
+    """Test rows with a probability, in the order of their clip names."""
+    tested = pc.and_(pc.equal(table["split"], "test"), table["probability"].is_valid())
+    return table.filter(tested).sort_by("clip")
+
+
+def _raters(rows: pa.Table) -> dict[str, tuple[int, ...]]:
+    pairs = zip(rows["clip"].to_pylist(), rows["raters"].to_pylist(), strict=True)
+    return {clip: tuple(given) for clip, given in pairs if given}
+
+
+def _decided(rows: pa.Table) -> dict[str, int]:
+    """The most probable class of each clip, the first of equals."""
+    pairs = zip(rows["clip"].to_pylist(), rows["probability"].to_pylist(), strict=True)
+    return {clip: int(np.argmax(probability)) for clip, probability in pairs}
 
 
 def _arrays(rows: pa.Table, *, multilabel: bool) -> tuple[np.ndarray, Float[np.ndarray, "N K"]]:
@@ -124,12 +170,17 @@ def _arrays(rows: pa.Table, *, multilabel: bool) -> tuple[np.ndarray, Float[np.n
     probability = np.array(rows["probability"].to_pylist(), np.float64)
     if not len(rows):
         return target, probability.reshape(0, 0)
-    num_classes = probability.shape[1]
     if multilabel and target.shape != probability.shape:
         raise ValueError(f"targets {target.shape} for probabilities {probability.shape}")
-    if not multilabel and not 0 <= target.min() <= target.max() < num_classes:
-        raise ValueError(f"targets {target.min()}..{target.max()} for {num_classes} classes")
+    if not multilabel:
+        _check_classes(target, probability)
     return target, probability
+
+
+def _check_classes(target: np.ndarray, probability: np.ndarray) -> None:
+    num_classes = probability.shape[1]
+    if len(target) and not 0 <= target.min() <= target.max() < num_classes:
+        raise ValueError(f"targets {target.min()}..{target.max()} for {num_classes} classes")
 
 
 def _check_patients(cell: Cell, dealt: dict[int, Fold], path: Path) -> None:

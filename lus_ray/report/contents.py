@@ -11,9 +11,9 @@ from zlib import crc32
 import numpy as np
 
 from lus_ray import folds
-from lus_ray.report import claims, numbers
+from lus_ray.report import claims, gaps, neutral, numbers, raters, rows, strips
 from lus_ray.report.cells import Run
-from lus_ray.report.numbers import Difference, ScoredArm
+from lus_ray.report.numbers import ScoredArm
 
 NUM_DRAWS = 1000
 
@@ -31,12 +31,23 @@ NOTES = {
     "for the number of claims",
 }
 
+WEAK = (
+    "Weak supervision: nobody scored single frames of these clips. Every frame was trained with "
+    "the score of its whole clip, and figures of frames show agreement with that score."
+)
+
+OVERLAP = (
+    "arms marked so were trained on other clips of patients that they are tested on, as the paper "
+    "did, or read an arm that was; they are held against baselines of their kind only"
+)
+
 
 def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], dict[str, ScoredArm]]:
     """The contents of `report.json`, and the scored arms behind them."""
     experiment = run.experiment
     arms = _score_all(run, num_draws=num_draws)
     metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
+    leaky = gaps.overlapping(experiment)
     contents = {
         key: experiment.get(key) for key in ("version", "experiment", "title", "size", "seed")
     }
@@ -46,7 +57,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         "folds": _folds(run),
         "metrics": metrics,
         "num_draws": num_draws,
-        "notes": NOTES,
+        "notes": NOTES | ({"patients overlap": OVERLAP} if leaky else {}),
         "warnings": warnings(run),
         "cell_notes": [
             {"arm": cell.arm, "fold": cell.fold, "note": note}
@@ -56,14 +67,16 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         "missing": [
             {"arm": arm.name, "fold": fold} for arm in arms.values() for fold in arm.missing
         ],
-        "arms": [_arm(arm, arms, experiment) for arm in arms.values()],
+        "arms": [rows.row(arm, arms, experiment, overlapping=leaky) for arm in arms.values()],
         "highlights": {
-            label: _highlights(
-                [a for a in arms.values() if a.label == label], experiment, metrics[0]
-            )
+            label: _highlights([a for a in arms.values() if a.label == label], experiment, metrics)
             for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label)
         },
         "claims": [claims.verdict(entry, arms) for entry in experiment.get("claims") or []],
+        "gaps": [gaps.measure(gap, arms, metrics) for gap in experiment.get("gaps") or []],
+        "raters": raters.compare(run, arms, metrics, leaving_out=leaky),
+        "neutral": neutral.compare(run),
+        "clips": strips.choose(run, arms, metrics, leaving_out=leaky),
     }
     return plain(contents), arms
 
@@ -80,6 +93,8 @@ def command(experiment: dict[str, Any]) -> str:
 def warnings(run: Run) -> list[str]:
     """What a reader must know before believing a number."""
     found = []
+    if run.experiment.get("supervision") == "weak":
+        found.append(WEAK)
     expected = run.experiment.get("data", {}).get("fingerprint")
     others = sorted(
         f"{c.arm}, fold {c.fold}"
@@ -112,8 +127,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _highlights(peers: list[ScoredArm], experiment: dict[str, Any], metric: str) -> list[str]:
+def _highlights(
+    peers: list[ScoredArm], experiment: dict[str, Any], metrics: list[str]
+) -> list[str]:
     """The arms of one label worth a picture; among them the one that the paper found best."""
+    metric = numbers.first_metric(peers, metrics)
     printed = experiment.get("published") or {}
     known = {a.name: printed[a.name][metric][0] for a in peers if metric in printed.get(a.name, {})}
     return numbers.highlights(peers, metric, also=max(known, key=known.__getitem__, default=None))
@@ -152,87 +170,3 @@ def _folds(run: Run) -> dict[str, Any]:
             for fold in run.folds.values()
         ],
     }
-
-
-def _arm(arm: ScoredArm, arms: dict[str, ScoredArm], experiment: dict[str, Any]) -> dict[str, Any]:
-    entry = next(e for e in experiment["arms"] if e["name"] == arm.name)
-    metrics = list(dict.fromkeys(m for scores in arm.scores.values() for m in scores.values))
-    if arm.label and not metrics:
-        metrics = list(experiment.get("metrics") or [])
-    limits = {metric: arm.interval(metric) for metric in metrics}
-    curve = numbers.reliability(arm)
-    row = {
-        "name": arm.name,
-        "label": arm.label,
-        "baseline": arm.baseline,
-        "start": entry.get("start"),
-        "reads": entry.get("reads"),
-        "crossfit": entry.get("crossfit"),
-        "folds": [_cell(arm, fold) for fold in sorted(arm.cells)],
-        "missing": arm.missing,
-        "num_patients": len(arm.patients),
-        "mean": {metric: arm.mean(metric) for metric in metrics},
-        "std": {metric: arm.std(metric) for metric in metrics},
-        "interval": {m: [one.low, one.high] for m, one in limits.items()},
-        "num_folds": {metric: len(arm.defined(metric)) for metric in metrics},
-        "undefined": {m: arm.why(m) for m in metrics if arm.why(m)}
-        | {m: one.reason for m, one in limits.items() if one.reason and arm.defined(m)},
-        "published": (experiment.get("published") or {}).get(arm.name, {}),
-        "difference": _differences(arm, arms, metrics),
-        "calibration_error": curve.expected_error() if curve else None,
-        "confusion": numbers.pooled_confusion(arm) if arm.label else None,
-        "cost": _cost([cell.cost for cell in arm.cells.values()]),
-    }
-    if biomarkers := numbers.by_biomarker(arm):
-        row["biomarkers"] = biomarkers
-    return row
-
-
-def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
-    cell = arm.cells[fold]
-    scores = arm.scores.get(fold)
-    return {
-        "fold": fold,
-        "metrics": dict(scores.values) if scores else {},
-        "undefined": dict(scores.undefined) if scores else {},
-        "num_patients": cell.num_patients,
-        "num_clips": len(cell.clips),
-        "cost": cell.cost,
-    }
-
-
-def _differences(
-    arm: ScoredArm, arms: dict[str, ScoredArm], metrics: list[str]
-) -> dict[str, dict[str, Any]]:
-    """By metric, against the baseline of the same label with the highest mean of it."""
-    rivals = [a for a in arms.values() if a.label == arm.label and a.baseline]
-    found: dict[str, dict[str, Any]] = {}
-    for metric in metrics:
-        rival = numbers.best(rivals, metric)
-        if rival is None or arm.baseline or arm.label is None:
-            continue
-        one: Difference = numbers.difference(arm, rival, metric)
-        found[metric] = {
-            "to": rival.name,
-            "value": one.value,
-            "interval": [one.interval.low, one.interval.high],
-            "folds": list(one.folds),
-            **({"reason": one.reason} if one.reason else {}),
-        }
-    return found
-
-
-def _cost(costs: list[dict[str, Any]]) -> dict[str, float]:
-    """Sums of seconds and epochs, the highest peak of memory; what no cell measured is absent."""
-    total: dict[str, float] = {}
-    for name, combine in (
-        ("wall_s", sum),
-        ("cpu_s", sum),
-        ("gpu_s", sum),
-        ("epochs", sum),
-        ("peak_mb", max),
-    ):
-        known = [cost[name] for cost in costs if cost.get(name) is not None]
-        if known:
-            total[name] = combine(known)
-    return total

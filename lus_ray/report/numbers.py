@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
-from lus_ray.metrics import calibration, intervals, labels, multilabel, tally
+from lus_ray.metrics import calibration, frames, intervals, labels, multilabel, tally
 from lus_ray.metrics.intervals import Interval
 from lus_ray.metrics.labels import Scores
 from lus_ray.report.cells import Cell
@@ -116,7 +116,8 @@ def difference(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
         return Difference(float("nan"), nothing, (), reason)
     for fold in folds:
         if one.cells[fold].clips != other.cells[fold].clips:
-            reason = f"{one.name} and {other.name} were tested on different clips in fold {fold}"
+            unit = "frames" if one.cells[fold].by_frame else "clips"
+            reason = f"{one.name} and {other.name} were tested on different {unit} in fold {fold}"
             return Difference(float("nan"), nothing, (), reason)
     drawn = [intervals.mean_over(arm.draws, metric, folds) for arm in (one, other)]
     value = np.mean(one.values(metric, folds)) - np.mean(other.values(metric, folds))
@@ -129,6 +130,12 @@ def best(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
     """The arm with the highest mean, the first of equals; None where no arm has one."""
     having = [arm for arm in arms if arm.defined(metric)]
     return max(having, key=lambda arm: arm.mean(metric), default=None)
+
+
+def first_metric(arms: Sequence[ScoredArm], metrics: Sequence[str]) -> str:
+    """The first of the metrics that these arms are scored by; it chooses the best of them."""
+    known = {name for arm in arms for scores in arm.scores.values() for name in scores.values}
+    return next((metric for metric in metrics if metric in known), metrics[0])
 
 
 def highlights(
@@ -175,7 +182,7 @@ def by_biomarker(arm: ScoredArm) -> dict[str, dict[str, float]]:
 
 
 def pooled_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
-    """Test clips by true and predicted class, summed over folds; None for yes/no labels."""
+    """Test examples by true and predicted class, summed over folds; None for yes/no labels."""
     tables = [
         labels.confusion(c.target, c.probability.argmax(axis=1), num_classes=c.probability.shape[1])
         for c in arm.cells.values()
@@ -217,9 +224,12 @@ def _score_arm(
 
 def _score(cell: Cell) -> Scores:
     if not len(cell.clips):
-        names = multilabel.METRICS if cell.multilabel else labels.METRICS
+        room = frames if cell.by_frame else multilabel if cell.multilabel else labels
         reason = "no test clip is annotated"
-        return Scores(dict.fromkeys(names, float("nan")), dict.fromkeys(names, reason))
+        nothing = dict.fromkeys(room.METRICS, float("nan"))
+        return Scores(nothing, dict.fromkeys(room.METRICS, reason))
+    if cell.members is not None:
+        return frames.score(cell.target, cell.probability, cell.members)
     if cell.multilabel:
         return multilabel.score(cell.target, cell.probability, cell.classes)
     return labels.score(cell.target, cell.probability)
@@ -228,6 +238,8 @@ def _score(cell: Cell) -> Scores:
 def _tally(cell: Cell) -> tally.Tally | None:
     if labels.unusable(cell.probability):
         return None
+    if cell.members is not None:
+        return tally.frames(cell.patients, cell.target, cell.probability, cell.members)
     if cell.multilabel:
         return tally.judged_labels(cell.patients, cell.target, cell.probability, cell.classes)
     return tally.classes(cell.patients, cell.target, cell.probability)

@@ -1,0 +1,51 @@
+"""What a protocol in which patients overlap promises too much, against its leak-free twin.
+
+An arm overlaps where it was trained on other clips of patients that it is tested on, or starts
+from or reads an arm that was. Such an arm is marked wherever it is shown, and is held against
+baselines of its own kind only.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lus_ray.report import rows
+from lus_ray.report.numbers import ScoredArm
+
+
+def overlapping(experiment: Mapping[str, Any]) -> set[str]:
+    """Arms that, themselves or through an arm before them, saw patients whom they are tested on."""
+    found: set[str] = set()
+    for entry in experiment["arms"]:
+        own = (entry.get("rows") or {}).get("overlap")
+        if own or {entry.get("start"), entry.get("reads")} & found:
+            found.add(entry["name"])
+    return found
+
+
+def measure(
+    gap: Mapping[str, Any], arms: Mapping[str, ScoredArm], metrics: Sequence[str]
+) -> dict[str, Any]:
+    """The gap with its differences by metric, leaky minus clean, paired over patients.
+
+    Where nothing can be compared, `reason` says why and there are no differences.
+    """
+    silent = {**gap, "label": None, "num_patients": 0, "differences": {}, "reason": ""}
+    for name in (gap["leaky"], gap["clean"]):
+        if name not in arms:
+            return silent | {"reason": f"there is no arm {name!r} in this run"}
+    leaky, clean = arms[gap["leaky"]], arms[gap["clean"]]
+    if leaky.label != clean.label:
+        return silent | {"reason": f"{leaky.name} and {clean.name} predict different labels"}
+    if unfinished := [arm.name for arm in (leaky, clean) if not arm.cells]:
+        return silent | {"label": leaky.label, "reason": f"{unfinished[0]}: no fold is finished"}
+    known = {name for scores in clean.scores.values() for name in scores.values}
+    found = {m: rows.difference(leaky, clean, m) for m in metrics if m in known}
+    undefined = all(math.isnan(one["value"]) for one in found.values())
+    reasons = [one["reason"] for one in found.values() if "reason" in one]
+    return silent | {
+        "label": leaky.label,
+        "num_patients": len(clean.patients & leaky.patients),
+        "differences": found,
+        "reason": reasons[0] if reasons and undefined else "",
+    }

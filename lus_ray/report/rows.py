@@ -1,0 +1,117 @@
+"""The row of one arm in `report.json`."""
+
+from collections.abc import Mapping, Sequence, Set
+from typing import Any
+
+from lus_ray.report import numbers
+from lus_ray.report.numbers import ScoredArm
+
+
+def row(
+    arm: ScoredArm,
+    arms: Mapping[str, ScoredArm],
+    experiment: Mapping[str, Any],
+    *,
+    overlapping: Set[str],
+) -> dict[str, Any]:
+    """Everything about one arm: scores by fold, means, intervals, differences, cost."""
+    entry = next(e for e in experiment["arms"] if e["name"] == arm.name)
+    metrics = list(dict.fromkeys(m for scores in arm.scores.values() for m in scores.values))
+    if arm.label and not metrics:
+        metrics = list(experiment.get("metrics") or [])
+    limits = {metric: arm.interval(metric) for metric in metrics}
+    curve = numbers.reliability(arm)
+    found = {
+        "name": arm.name,
+        "label": arm.label,
+        "baseline": arm.baseline,
+        "start": entry.get("start"),
+        "reads": entry.get("reads"),
+        "crossfit": entry.get("crossfit"),
+        "overlap": arm.name in overlapping,
+        "folds": [_cell(arm, fold) for fold in sorted(arm.cells)],
+        "missing": arm.missing,
+        "num_patients": len(arm.patients),
+        "mean": {metric: arm.mean(metric) for metric in metrics},
+        "std": {metric: arm.std(metric) for metric in metrics},
+        "interval": {m: [one.low, one.high] for m, one in limits.items()},
+        "num_folds": {metric: len(arm.defined(metric)) for metric in metrics},
+        "undefined": {m: arm.why(m) for m in metrics if arm.why(m)}
+        | {m: one.reason for m, one in limits.items() if one.reason and arm.defined(m)},
+        "published": (experiment.get("published") or {}).get(arm.name, {}),
+        "difference": _differences(arm, _rivals(arm, arms, overlapping), metrics),
+        "calibration_error": curve.expected_error() if curve else None,
+        "confusion": numbers.pooled_confusion(arm) if arm.label else None,
+        "cost": _cost([cell.cost for cell in arm.cells.values()]),
+    }
+    if biomarkers := numbers.by_biomarker(arm):
+        found["biomarkers"] = biomarkers
+    return found
+
+
+def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
+    cell = arm.cells[fold]
+    scores = arm.scores.get(fold)
+    return {
+        "fold": fold,
+        "metrics": dict(scores.values) if scores else {},
+        "undefined": dict(scores.undefined) if scores else {},
+        "num_patients": cell.num_patients,
+        "num_clips": cell.num_clips,
+        **({"num_frames": len(cell.clips)} if cell.by_frame else {}),
+        "cost": cell.cost,
+    }
+
+
+def _rivals(
+    arm: ScoredArm, arms: Mapping[str, ScoredArm], overlapping: Set[str]
+) -> list[ScoredArm]:
+    """Baselines of the same label and the same protocol; none for a baseline itself."""
+    if arm.baseline or arm.label is None:
+        return []
+    return [
+        other
+        for other in arms.values()
+        if other.label == arm.label
+        and other.baseline
+        and (other.name in overlapping) == (arm.name in overlapping)
+    ]
+
+
+def _differences(
+    arm: ScoredArm, rivals: Sequence[ScoredArm], metrics: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """By metric, against the baseline with the highest mean of it."""
+    found: dict[str, dict[str, Any]] = {}
+    for metric in metrics:
+        rival = numbers.best(rivals, metric)
+        if rival is not None:
+            found[metric] = {"to": rival.name, **difference(arm, rival, metric)}
+    return found
+
+
+def difference(one: ScoredArm, other: ScoredArm, metric: str) -> dict[str, Any]:
+    """`one` minus `other` with its paired interval, and why it is undefined where it is."""
+    found = numbers.difference(one, other, metric)
+    return {
+        "value": found.value,
+        "interval": [found.interval.low, found.interval.high],
+        "folds": list(found.folds),
+        **({"reason": found.reason} if found.reason else {}),
+    }
+
+
+def _cost(costs: list[dict[str, Any]]) -> dict[str, float]:
+    """Sums of seconds and epochs, the highest peak of memory; what no cell measured is absent."""
+    total: dict[str, float] = {}
+    for name, combine in (
+        ("wall_s", sum),
+        ("cpu_s", sum),
+        ("gpu_s", sum),
+        ("epochs", sum),
+        ("peak_mb", max),
+    ):
+        known = [cost[name] for cost in costs if cost.get(name) is not None]
+        if known:
+            total[name] = combine(known)
+    return total
