@@ -26,7 +26,7 @@ from lus_ray import nets, tasks
 from lus_ray.errors import CheckpointError
 from lus_ray.nets import weights
 from lus_ray.tasks.expert import Expert
-from lus_ray.views import View
+from lus_ray.views import Track, View
 
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
@@ -158,6 +158,8 @@ def _load_estimator(path: Path) -> Any:
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, View):
         return {"view": asdict(value)}
+    if isinstance(value, Track):
+        return {"track": asdict(value)}
     if isinstance(value, partial) or (inspect.isclass(value) and value.__name__ in nets.__all__):
         return {"net": describe(value)}
     if value is None or isinstance(value, str | int | float | bool):
@@ -186,12 +188,18 @@ def _make(description: Mapping[str, Any], room: Any, kind: str) -> Callable[...,
 
 def _value(value: Any) -> Any:
     if isinstance(value, dict) and set(value) == {"view"}:
-        try:
-            return View(**value["view"])
-        except TypeError as error:
-            raise CheckpointError(f"not a view: {value['view']!r}") from error
+        return _view(View, value["view"])
+    if isinstance(value, dict) and set(value) == {"track"}:
+        return _view(Track, value["track"])
     if isinstance(value, dict) and set(value) == {"net"}:
         return _make(value["net"], nets, "network")
     if isinstance(value, list):
         return tuple(_value(entry) for entry in value)
     return value
+
+
+def _view(kind: Callable[..., Any], fields: Any) -> Any:
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise CheckpointError(f"not a view: {fields!r}") from error

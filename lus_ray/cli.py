@@ -77,6 +77,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--domain", help="phantom: A, B, or A,B for both.")
 @click.option("--difficulty", type=float, help="phantom: 0 (clean) to 1.")
 @click.option("--masks", help="phantom: mask scheme, or none.")
+@click.option("--video-labels", type=float, help="phantom: share of clips with a clip score.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def ingest(
     source: str, root: Path, store: Path | None, max_side: int, workers: int | None,
@@ -142,13 +143,15 @@ def check(store: Path, as_json: bool) -> None:
     "--weights",
     help="Begin networks with a file of weights, a checkpoint folder, or a published name.",
 )
+@click.option("--weak", is_flag=True, help="Frames without a score carry that of their clip.")
 @click.option("--set", "settings", multiple=True, help="arm.recipe.epochs=3, kept in the record.")
 @click.option("--address", help="A running Ray cluster: auto, or ray://host:10001.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def run(
     experiment: str, data: Path | None, out: Path | None, size: str, smoke: bool,
     arms: str | None, folds: str | None, samples: int | None, weights: str | None,
-    splits: Path | None, settings: tuple[str, ...], address: str | None, as_json: bool,
+    splits: Path | None, weak: bool, settings: tuple[str, ...], address: str | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Run what is missing of EXPERIMENT and print its table; run it again to go on."""
     size = "smoke" if smoke else size
@@ -156,7 +159,7 @@ def run(
         experiment, data, out or Path("runs") / f"{experiment}-{size}", size,
         {"arms": arms, "folds": folds, "samples": samples, "weights": weights, "splits": splits,
          "settings": settings},
-        address=address, as_json=as_json,
+        address=address, as_json=as_json, weak=weak,
     )  # fmt: skip
 
 
@@ -199,7 +202,7 @@ def doctor(address: str | None, as_json: bool) -> None:
 
 def _run(
     name: str, data: Path | None, out: Path, size: str, choice: dict[str, Any], *,
-    address: str | None = None, as_json: bool = False,
+    address: str | None = None, as_json: bool = False, weak: bool = False,
 ) -> None:  # fmt: skip
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     from lus_ray.engine import campaign, choose
@@ -209,11 +212,13 @@ def _run(
     folds = choose.numbers(choice.get("folds"))
     if data is None:
         data = choose.phantom_store(experiment, size, out, lambda line: click.echo(line, err=True))
-    about = {"command": choose.command(name, size, choice), "data_path": str(data)}
+    command = choose.command(name, size, {**choice, "weak": weak})
+    about = {"command": command, "data_path": str(data)}
     try:
         campaign.run(
-            chosen, data=data, out=out, size=size, only_folds=folds, address=address, about=about
-        )
+            chosen, data=data, out=out, size=size, only_folds=folds, address=address,
+            about=about, weak=weak,
+        )  # fmt: skip
     except LusError as error:
         if error.exit_code == 1:  # cells failed: what is finished is worth a report
             _report(out, as_json)

@@ -23,9 +23,15 @@ Published = Mapping[str, Mapping[str, tuple[float, float | None]]]
 class Recipe:
     """How a network is trained. Frozen; a variant is a copy (`dataclasses.replace`).
 
+    `batch` counts clips, or frames where a task learns from single frames; tracks of an earlier
+    arm are one batch. `draws` above 0 is the number of frames of an epoch (all, where it is 0).
+    `weight_decay` is that of AdamW and spares norms and biases; `l2` is added to the gradient of
+    every parameter, as Adam did before; `eps` is Adam's.
+    `milestones` are epochs after which the rate falls to a tenth.
     `plateau` is the factor of ReduceLROnPlateau on the validation score, with `patience` epochs.
     `oversample` names the column whose classes are drawn equally often, or None.
-    `select` keeps the best epoch by validation score, or the last one.
+    `select` keeps the best epoch by validation score, the last one, or the parameters that had
+    the lowest training loss.
     `val_samples` above 0 validates on so many samples a clip, to save time between epochs.
     `workers` above 1 trains with that many Ray Train workers, each on a share of the batch.
     `gpus` is the share of a GPU per worker; fractions let several folds use one.
@@ -34,14 +40,18 @@ class Recipe:
     epochs: int
     batch: int
     lr: float
+    draws: int = 0
     weight_decay: float = 0.0
+    l2: float = 0.0
+    eps: float = 1e-8
+    milestones: tuple[int, ...] = ()
     warmup: float = 0.0
     cosine: bool = False
     plateau: float | None = None
     patience: int = 10
     oversample: str | None = None
     augment: Augment | None = None
-    select: Literal["best", "last"] = "best"
+    select: Literal["best", "last", "loss"] = "best"
     val_samples: int = 0
     workers: int = 1
     gpus: float = 0.0
@@ -63,10 +73,18 @@ class Search:
 
 @dataclass(frozen=True)
 class Rows:
-    """Which clips feed an arm: those with every column in `needs`, and equal to `where`."""
+    """Which clips feed an arm: those with every column in `needs`, and equal to `where`.
+
+    `train_without` names a label: training clips are those that lack it, so that a later arm
+    learns it on clips that this one never saw; where no training clip lacks it, all train.
+    `overlap` takes such clips from every patient, test patients too: a leak, there to reproduce
+    a published protocol. The report names these arms and those that build on them.
+    """
 
     needs: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
+    train_without: str | None = None
+    overlap: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,22 +125,34 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A published protocol that leaks, beside its leak-free twin: the report prints the gap."""
+
+    text: str
+    leaky: str
+    clean: str
+
+
+@dataclass(frozen=True)
 class Size:
     """How an experiment shrinks: recipe fields, task arguments, arms left out, phantom data.
 
-    `recipe` replaces fields of every recipe; `task` replaces the arguments of every task that takes
-    them; `phantom` are the options of the clips that are made when no data is given.
+    `recipe` replaces fields of every recipe but those of the arms named in `as_published`; `task`
+    replaces the arguments of every task that takes them, and `net` those of the network inside;
+    `phantom` are the options of the clips that are made when no data is given.
     """
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    as_published: tuple[str, ...] = ()
     task: Mapping[str, Any] = field(default_factory=dict)
+    net: Mapping[str, Any] = field(default_factory=dict)
     leave_out: tuple[str, ...] = ()
     phantom: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """Folds, arms in order, the published numbers and the claims to test."""
+    """Folds, arms in order, the published numbers, the claims to test and the gaps to show."""
 
     name: str
     title: str
@@ -131,6 +161,7 @@ class Experiment:
     metrics: tuple[str, ...]
     published: Published = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    gaps: tuple[Gap, ...] = ()
     sizes: Mapping[str, Size] = field(default_factory=dict)
     seed: int = 0
 
@@ -173,6 +204,7 @@ class Experiment:
             arms=arms,
             published={name: row for name, row in self.published.items() if name in names},
             claims=tuple(c for c in self.claims if c.better in names and c.than in names),
+            gaps=tuple(g for g in self.gaps if g.leaky in names and g.clean in names),
         )
 
     def without(self, names: set[str]) -> "Experiment":
@@ -197,11 +229,15 @@ class Experiment:
 
 def _shrink(arm: Arm, size: Size) -> Arm:
     task = with_arguments(arm.task, size.task)
-    recipe = arm.recipe and replace(arm.recipe, **size.recipe)
+    nets = {name: task.keywords[name] for name in ("net", "backbone") if name in task.keywords}
+    task = partial(task, **{name: with_arguments(net, size.net) for name, net in nets.items()})
+    recipe = arm.recipe
+    if recipe is not None and arm.name not in size.as_published:
+        recipe = replace(recipe, **size.recipe)
     return replace(arm, task=task, recipe=recipe)
 
 
-def with_arguments(task: Callable[..., Any], arguments: Mapping[str, Any]) -> Callable[..., Any]:
+def with_arguments(task: Callable[..., Any], arguments: Mapping[str, Any]) -> partial[Any]:
     """The same task or network with those of the arguments that it takes."""
     if not isinstance(task, partial):
         task = partial(task)

@@ -50,7 +50,8 @@ def fit(
 
     `batches(epoch)` yields uint8 frames and labels; `validate(task)` gives scores, of which
     `score` is maximised; `report` hears of every epoch; `prepare` may wrap the task (one worker
-    of several). With no validation clips the score is NaN, and the last epoch is kept.
+    of several). With no validation clips the score is NaN, and the last epoch is kept. A recipe
+    that selects by loss keeps the parameters from before the epoch in which it was lowest.
 
     Raises:
         CellError: the loss stopped being finite before any epoch was complete.
@@ -64,6 +65,7 @@ def fit(
     best: tuple[float, int, dict[str, float], dict[str, Tensor]] | None = None
     notes: list[str] = []
     for epoch in range(recipe.epochs):
+        before = _copy(task) if recipe.select == "loss" else None
         losses = _epoch(
             model, task, optimizers, batches(epoch), recipe, (seed, epoch, rank), device
         )
@@ -76,15 +78,17 @@ def fit(
         scores = validate(task)
         report({"epoch": epoch, **losses, **{f"val_{k}": v for k, v in scores.items()}})
         score = scores.get("score", math.nan)
-        if best is None or recipe.select == "last" or not score <= best[0]:
-            best = (score, epoch, scores, _copy(task))
+        worth = score if before is None else -losses["train_loss"]
+        if best is None or recipe.select == "last" or not worth <= best[0]:
+            best = (worth, epoch, scores, before or _copy(task))
         for schedule in schedules:
             schedule(score)
     if best is None:
         raise CellError(f"{notes[0]}; lower the learning rate ({recipe.lr:g})")
     task.load_state_dict(best[3])
     task.eval()
-    return Fitted(best[1], best[2], tuple(notes))
+    scores = validate(task) if recipe.select == "loss" else best[2]
+    return Fitted(best[1], scores, tuple(notes))
 
 
 def _epoch(
@@ -102,7 +106,7 @@ def _epoch(
     num_good = num_bad = bad_in_a_row = 0
     for step, raw in enumerate(batches):
         batch = _ready(raw, recipe, (*seed, step), device)
-        values = _step(model, batch, optimizers, device)
+        values = _step(model, task, batch, optimizers, device)
         if values is None:
             num_bad, bad_in_a_row = num_bad + 1, bad_in_a_row + 1
             if bad_in_a_row >= MAX_BAD_STEPS:
@@ -117,6 +121,7 @@ def _epoch(
 
 def _step(
     model: nn.Module,
+    task: Task,
     batch: Mapping[str, Tensor],
     optimizers: Mapping[str, torch.optim.Optimizer],
     device: str,
@@ -131,6 +136,7 @@ def _step(
             return None
         losses["loss"].backward()
         optimizer.step()
+        task.constrain()
         values |= {name: float(value.detach()) for name, value in losses.items()}
     return values
 
@@ -140,6 +146,8 @@ def _ready(
 ) -> dict[str, Tensor]:
     """A batch on the training device, its frames in [0, 1] and augmented."""
     moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    if "frames" not in moved:
+        return moved
     moved["frames"] = unit(moved["frames"])
     if recipe.augment is not None:
         generator = torch.Generator().manual_seed(_mix(seed))
@@ -148,13 +156,15 @@ def _ready(
 
 
 def _adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam; weight decay acts on matrices and kernels, not on norms and biases."""
+    """Adam; decoupled weight decay acts on matrices and kernels, not on norms and biases."""
     parameters = [p for p in task.get_submodule(player).parameters() if p.requires_grad]
+    if recipe.l2:
+        return torch.optim.Adam(parameters, recipe.lr, eps=recipe.eps, weight_decay=recipe.l2)
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.lr)
+    return torch.optim.AdamW(groups, lr=recipe.lr, eps=recipe.eps)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[float], None]:
@@ -164,6 +174,9 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[flo
             optimizer, mode="max", factor=recipe.plateau, patience=recipe.patience
         )
         return plateau.step
+    if recipe.milestones:
+        steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones))
+        return lambda score: steps.step()
     warm = max(1, round(recipe.warmup * recipe.epochs))
 
     def factor(epoch: int) -> float:

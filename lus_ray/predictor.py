@@ -1,6 +1,7 @@
 """A checkpoint as a function of one clip: in validation, in the batch test, and when served.
 
-Letters: N frames of the clip, S samples, T frames of a sample, K outputs, D features.
+Letters: N frames of the clip, S samples, T frames of a sample, M frames of a track, K outputs,
+D features.
 """
 
 from collections.abc import Mapping
@@ -9,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from lus_ray import checkpoint
+from lus_ray.batches import Tracks
 from lus_ray.clip import frames_of
 from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.task import Task, unit
+from lus_ray.views import Track, View
 
 Prediction = dict[str, np.ndarray]
 """`outputs` (S, K), `features` (S, D) and `probability` (K,), as far as the task gives them."""
@@ -23,8 +27,8 @@ Prediction = dict[str, np.ndarray]
 class Predictor:
     """`Predictor(checkpoint)(clip)`: the only way to predict.
 
-    A network reads the frames of a clip row; an expert reads the `outputs` or `features` that an
-    earlier predictor gave, as a row of its prediction table.
+    A network reads the frames of a clip row; experts and aggregators read the `outputs` or
+    `features` that an earlier predictor gave, as a row of its prediction table.
 
     Raises:
         CheckpointError: the folder is no checkpoint, or not a trusted one.
@@ -40,20 +44,32 @@ class Predictor:
         """What the task says of one clip row."""
         if isinstance(self.task, Expert):
             return self.task.predict(clip)
+        if isinstance(self.task.view, Track):
+            (track,) = Tracks().clips([dict(clip)], self.task.view)
+            return predict(self.task, track, device=self.device)
         return predict(self.task, self.task.view.resize(frames_of(clip)), device=self.device)
 
 
 def predict(
-    task: Task, resized: UInt8[np.ndarray, "N H W"], *, device: str = "cpu", num_samples: int = 0
+    task: Task,
+    clip: UInt8[np.ndarray, "N H W"] | Float[Tensor, "M K"],
+    *,
+    device: str = "cpu",
+    num_samples: int = 0,
 ) -> Prediction:
-    """What a task says of frames at its view's size; the mean over samples is `probability`.
+    """What a task says of frames at its view's size, or of a track.
 
-    `num_samples` above 0 takes so many samples instead of the view's own number.
+    The mean over samples is `probability`. `num_samples` above 0 takes so many samples instead of
+    the view's own number.
     """
-    samples = task.view.samples(resized, num_samples)
     with torch.inference_mode():
-        frames = unit(torch.from_numpy(samples).to(device))
-        result = task.predict(frames)
+        if isinstance(task.view, View):
+            assert isinstance(clip, np.ndarray)
+            samples = torch.from_numpy(task.view.samples(clip, num_samples))
+            result = task.predict(unit(samples.to(device)))
+        else:
+            assert isinstance(clip, Tensor)
+            result = task.predict(clip.to(device))
     if "outputs" in result:
         result["probability"] = result["outputs"].mean(axis=0)
     return result

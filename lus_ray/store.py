@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lus_ray.clip import PIXELS, SCHEMA, Row, check
@@ -184,15 +185,29 @@ def num_frames(store: Path | str) -> int:
     total = 0
     for path in shards(store):
         footer = open_file(path).metadata
-        place = next(
-            i
-            for i in range(footer.num_columns)
-            if footer.schema.column(i).path.startswith("frames.")
-        )
+        place = _frames_column(footer)
         total += sum(
             footer.row_group(g).column(place).num_values for g in range(footer.num_row_groups)
         )
     return total
+
+
+def frame_counts(store: Path | str) -> dict[str, int]:
+    """Frames by clip. A row group of one clip is told by its footer, others are read."""
+    counts: dict[str, int] = {}
+    for path in shards(store):
+        file = open_file(path)
+        place = _frames_column(file.metadata)
+        for number in range(file.num_row_groups):
+            group = file.metadata.row_group(number)
+            if group.num_rows == 1:
+                names = file.read_row_group(number, columns=["clip"])["clip"].to_pylist()
+                counts[names[0]] = group.column(place).num_values
+            else:
+                part = file.read_row_group(number, columns=["clip", "frames"])
+                lengths = pc.list_value_length(part["frames"]).to_pylist()
+                counts |= dict(zip(part["clip"].to_pylist(), lengths, strict=True))
+    return counts
 
 
 def read(
@@ -294,6 +309,11 @@ def notes(store: Path | str) -> dict[str, Any]:
         return dict(json.loads(path.read_text())["sources"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: not readable ({error}); ingest again") from error
+
+
+def _frames_column(footer: pq.FileMetaData) -> int:
+    paths = (footer.schema.column(i).path for i in range(footer.num_columns))
+    return next(i for i, path in enumerate(paths) if path.startswith("frames."))
 
 
 def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: dict[str, str]) -> None:

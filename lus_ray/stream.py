@@ -20,7 +20,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from torch import Tensor
 
 from lus_ray import store
-from lus_ray.batches import order, target
+from lus_ray.batches import Draw, labels, order, sample
 from lus_ray.clip import Row, frames_of
 from lus_ray.predictor import Prediction, Predictor
 from lus_ray.views import View
@@ -49,6 +49,7 @@ class Streamed:
                 {
                     "places": [list(map(str, where[rows[d.row]["clip"]])) for d in draws],
                     "seeds": [d.seed for d in draws],
+                    "chosen": [-1 if d.frame is None else d.frame for d in draws],
                 }
                 for draws in drawn
             ]
@@ -58,10 +59,7 @@ class Streamed:
             shape = (-1, view.num_frames, view.height, view.width)
             for draws, row in zip(drawn, dataset.iter_rows(), strict=True):
                 pixels = np.frombuffer(row["frames"], np.uint8).reshape(shape)
-                batch = {"frames": torch.from_numpy(pixels.copy())}
-                for column in columns:
-                    batch[column] = torch.tensor([target(column, rows[d.row]) for d in draws])
-                yield batch
+                yield {"frames": torch.from_numpy(pixels.copy()), **labels(draws, rows, columns)}
 
         return batches
 
@@ -84,9 +82,9 @@ def sampled(item: dict[str, Any], *, store_path: str, view: View) -> dict[str, A
     samples = []
     located = [(clip, shard, int(group), int(row)) for clip, shard, group, row in item["places"]]
     rows = store.read_located(store_path, located, COLUMNS)
-    for row, seed in zip(rows, item["seeds"], strict=True):
-        resized = view.resize(frames_of(row))
-        samples.append(view.sample(resized, np.random.default_rng(int(seed))))
+    for row, seed, frame in zip(rows, item["seeds"], item["chosen"], strict=True):
+        draw = Draw(0, int(seed), None if frame < 0 else int(frame))
+        samples.append(sample(view.resize(frames_of(row)), view, draw))
     return {"frames": np.stack(samples).tobytes()}
 
 

@@ -1,6 +1,7 @@
 """A view: how a clip becomes samples of equal size.
 
-Letters: N frames of the clip, T frames of a sample, S samples a clip, H rows, W columns.
+Letters: N frames of the clip, T frames of a sample, S samples a clip, H rows, W columns;
+M frames of a track, K classes.
 Why here: the decode-and-resize of training is part of the checkpoint, so that serving cannot
 see other pixels than training saw.
 """
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from torch.nn.functional import interpolate
 
 
@@ -19,13 +20,19 @@ class View:
     """Equally spaced frames of a clip, resized without keeping the aspect ratio.
 
     `num_frames` frames per sample (T); `height` and `width` in pixels; `num_samples` samples per
-    clip at evaluation (S), with starts spread over the first interval (Gare 2022: 4 clips).
+    clip at evaluation (S), with starts spread over the first interval (Gare 2022: 4 clips). With
+    `num_samples=0` every frame is a sample of its own (T = 1, S = N).
     """
 
     num_frames: int = 15
     height: int = 224
     width: int = 224
     num_samples: int = 4
+
+    @property
+    def each_frame(self) -> bool:
+        """Whether every frame is a sample of its own."""
+        return self.num_samples == 0
 
     def resize(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
         """All frames at the view's size: bilinear, antialiased when it shrinks, grey 0-255."""
@@ -60,5 +67,24 @@ class View:
         `num_samples` above 0 stands in for the view's own number.
         """
         num_samples = num_samples or self.num_samples
+        if num_samples == 0:
+            return resized[:, None].copy()
         starts = (np.arange(num_samples) + 0.5) / num_samples
         return np.stack([resized[self.indices(len(resized), start)] for start in starts])
+
+
+@dataclass(frozen=True)
+class Track:
+    """What an earlier arm says of each frame of a clip: all of it, or equally spaced frames.
+
+    `max_frames` above 0 keeps at most so many, from the middles of equal parts of the clip.
+    """
+
+    max_frames: int = 0
+
+    def sample(self, outputs: Float[np.ndarray, "M K"]) -> Float[np.ndarray, "m K"]:
+        """The frames that are kept, in order."""
+        if not 0 < self.max_frames < len(outputs):
+            return outputs
+        middles = (np.arange(self.max_frames) + 0.5) * len(outputs) / self.max_frames
+        return outputs[middles.astype(np.int64)]

@@ -15,7 +15,7 @@ import ray
 from ray import tune
 
 from lus_ray import store
-from lus_ray.engine import frames, plan, record
+from lus_ray.engine import frames, plan, record, supervision
 from lus_ray.engine.cell import Work
 from lus_ray.engine.cluster import connected
 from lus_ray.engine.progress import CellProgress
@@ -23,6 +23,7 @@ from lus_ray.engine.schedule import Pruning, Schedule
 from lus_ray.engine.trial import trial
 from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Experiment
+from lus_ray.views import View
 
 SILENT_SECONDS = 60
 
@@ -36,8 +37,11 @@ def run(
     only_folds: tuple[int, ...] = (),
     address: str | None = None,
     about: dict[str, Any] | None = None,
+    weak: bool = False,
 ) -> None:
     """Run what is missing of an experiment in `out`; returns when every cell is finished.
+
+    With `weak`, every frame without a score of its own carries that of its clip.
 
     Raises:
         InputError: the data, the folds, the plan or the run folder do not allow it.
@@ -46,11 +50,14 @@ def run(
     out, data = out.resolve(), data.resolve()
     out.mkdir(parents=True, exist_ok=True)
     with record.locked(out):
-        index = store.index(data)
-        experiment, left_out = record.fitting(experiment, index)
-        for label, names in left_out.items():
-            print(f"note: no clip has {label}: {len(names)} arms are left out", file=sys.stderr)
-        work = record.prepare(experiment, index, out, size=size, about=about or {}, data=data)
+        index = supervision.supervised(store.index(data), data, weak=weak)
+        experiment, left_out = supervision.fitting(experiment, index)
+        for why, names in left_out.items():
+            few = names if len(names) < 4 else (*names[:3], f"{len(names) - 3} more")
+            print(f"note: {why}; left out: {', '.join(few)}", file=sys.stderr)
+        work = record.prepare(
+            experiment, index, out, size=size, about=about or {}, data=data, weak=weak
+        )
         dealt = [f for f in work.folds if not only_folds or f.number in only_folds]
         if unknown := sorted(set(only_folds) - {f.number for f in work.folds}):
             raise ArmError(f"no fold {unknown[0]}; there are {[f.number for f in work.folds]}")
@@ -160,7 +167,7 @@ def _sizes(experiment: Experiment) -> set[tuple[int, int]]:
         view or getattr(arm.task(), "view", None)
         for view, arm in zip(views, experiment.arms, strict=True)
     ]
-    return {(view.height, view.width) for view in built if view is not None}
+    return {(view.height, view.width) for view in built if isinstance(view, View)}
 
 
 def _most_at_once(experiment: Experiment, cluster: plan.Cluster, *, streamed: bool) -> int:

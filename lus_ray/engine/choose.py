@@ -71,6 +71,8 @@ def command(name: str, size: str, choice: dict[str, Any]) -> str:
     for key in ("arms", "folds", "samples", "weights", "splits"):
         if choice.get(key):
             words += [f"--{key}", json.dumps(str(choice[key]))]
+    if choice.get("weak"):
+        words.append("--weak")
     for setting in choice.get("settings", ()):
         words += ["--set", json.dumps(setting)]
     return " ".join(words)
@@ -153,11 +155,18 @@ def _check_field(setting: str, name: str, value: Any) -> None:
     known = {field.name: field for field in fields(Recipe)}
     if name not in known or name == "augment":
         raise InputError(f"--set {setting}: a recipe has {sorted(set(known) - {'augment'})}")
-    kind = {"epochs": int, "batch": int, "workers": int, "patience": int, "val_samples": int}
+    kind = {
+        "epochs": int,
+        "batch": int,
+        "workers": int,
+        "patience": int,
+        "val_samples": int,
+        "draws": int,
+    }
     wanted = kind.get(name)
     if wanted is int and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise InputError(f"--set {setting}: {name} is a whole number, 0 or more")
-    if name in ("lr", "weight_decay", "gpus", "warmup") and not (
+    if name in ("lr", "weight_decay", "l2", "eps", "gpus", "warmup") and not (
         isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
     ):
         raise InputError(f"--set {setting}: {name} is a number, 0 or more")

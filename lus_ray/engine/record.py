@@ -32,6 +32,7 @@ def prepare(
     size: str,
     about: dict[str, Any],
     data: Path,
+    weak: bool = False,
 ) -> Work:
     """Deal and gate the folds and write down what is run; refuse a folder of another run."""
     rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
@@ -59,6 +60,8 @@ def prepare(
             for arm, row in experiment.published.items()
         },
         "claims": [asdict(claim) for claim in experiment.claims],
+        "gaps": [asdict(gap) for gap in experiment.gaps],
+        "supervision": "weak" if weak else "frames",
         **about,
     }
     record = json.loads(json.dumps(record))
@@ -66,26 +69,6 @@ def prepare(
     files.write_text(out / "experiment.json", json.dumps(record, indent=1) + "\n")
     folds.write(dealt, out / "folds.json", protocol=experiment.folds, seed=experiment.seed)
     return Work(experiment, size, tuple(dealt), rows, fingerprint, out)
-
-
-def fitting(
-    experiment: Experiment, index: pa.Table
-) -> tuple[Experiment, dict[str, tuple[str, ...]]]:
-    """The experiment without arms that no clip has a label for, and those arms by label."""
-    absent = {
-        arm.label
-        for arm in experiment.arms
-        if arm.label is not None and index[arm.label].null_count == index.num_rows
-    }
-    kept = experiment.without({arm.name for arm in experiment.arms if arm.label in absent})
-    names = {arm.name for arm in experiment.arms} - {arm.name for arm in kept.arms}
-    left_out = {
-        label: tuple(
-            arm.name for arm in experiment.arms if arm.name in names and arm.label == label
-        )
-        for label in sorted(absent)
-    }
-    return kept, left_out
 
 
 def describe(arm: Arm) -> dict[str, Any]:
@@ -98,7 +81,7 @@ def describe(arm: Arm) -> dict[str, Any]:
         "reads": arm.reads,
         "weights": arm.weights and file_record(Path(arm.weights)),
         "crossfit": arm.crossfit,
-        "rows": {"needs": list(arm.rows.needs), "where": dict(arm.rows.where)},
+        "rows": asdict(arm.rows),
         "recipe": arm.recipe and asdict(arm.recipe),
         "task": checkpoint.describe(arm.task),
         "search": None
@@ -144,7 +127,8 @@ def _agree(record: dict[str, Any], path: Path) -> None:
         known = json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path}: not readable ({error}); choose another --out") from error
-    for key in ("experiment", "size", "seed", "folds"):
+    known.setdefault("supervision", "frames")
+    for key in ("experiment", "size", "seed", "folds", "supervision"):
         if known.get(key) != record[key]:
             raise InputError(
                 f"{path.parent}: holds a run with {key} {known.get(key)!r}, not {record[key]!r}; "
@@ -162,4 +146,5 @@ def _agree(record: dict[str, Any], path: Path) -> None:
     others = [arm for arm in known["arms"] if arm["name"] not in now]
     record["arms"] += others
     record["published"] = {**known["published"], **record["published"]}
-    record["claims"] += [claim for claim in known["claims"] if claim not in record["claims"]]
+    for key in ("claims", "gaps"):
+        record[key] += [entry for entry in known.get(key, []) if entry not in record[key]]

@@ -9,16 +9,19 @@ import numpy as np
 import torch
 
 from lus_ray import checkpoint, learn, predictions
-from lus_ray.batches import Pixels
+from lus_ray.batches import Pixels, Tracks
 from lus_ray.clip import Row
+from lus_ray.engine import pictures
 from lus_ray.engine.cell import Cell, Log, Report, Work, cell_seed
 from lus_ray.engine.cost import Meter
 from lus_ray.errors import CellError
-from lus_ray.experiment import Arm, with_arguments
+from lus_ray.experiment import Arm, Rows, with_arguments
 from lus_ray.folds import Fold
 from lus_ray.predictor import Prediction, predict
 from lus_ray.tasks.expert import Expert
+from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.task import Task
+from lus_ray.views import Track
 
 
 def run(
@@ -50,6 +53,8 @@ def run(
         task, scores = make(rows)
         said = list(_predict(task, rows, pixels, device))
         save(task, arm, cell, work, seed)
+    if isinstance(task, FrameScore) and fold.number == min(f.number for f in work.folds):
+        pictures.draw(task, rows, pixels, log.folder / "pictures", device=device)
     table = [
         predictions.row(
             row, fold=fold.number, split=row["split"], target=_target(task, row), said=answer
@@ -84,6 +89,8 @@ def learner(
         torch.manual_seed(seed)
         task = checkpoint.build(checkpoint.describe(arm.task))
         train = [row for row in rows if row["split"] == "train" and _target(task, row) is not None]
+        train, note = teaching(arm, train)
+        log.notes += note
         val = [row for row in rows if row["split"] == "val" and _target(task, row) is not None]
         if isinstance(task, Expert):
             scores = task.learn(train, val, seed=seed)
@@ -124,9 +131,10 @@ def fit_here(
     """`learn.fit` on rows: as one worker in this process, or as one of several."""
     recipe = arm.recipe
     assert recipe is not None
-    batches = pixels.epochs(
+    batches = _source(task, pixels).epochs(
         train, view=task.view, columns=task.columns, batch=recipe.batch, seed=seed,
-        balance=recipe.oversample, rank=rank, workers=workers,
+        balance=recipe.oversample, by_frame=task.by_frame, num_draws=recipe.draws,
+        rank=rank, workers=workers,
     )  # fmt: skip
 
     def validate(task: Task) -> dict[str, float]:
@@ -163,8 +171,32 @@ def _rows(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
     else:
         rows = [dict(row) for row in work.rows]
     for row in rows:
-        row["split"] = fold.split_of(row["patient"])
+        row["split"] = _side(arm.rows, row, fold)
     return [row for row in rows if row["split"] is not None and _wanted(arm, row)]
+
+
+def _side(wanted: Rows, row: Row, fold: Fold) -> str | None:
+    """The side of a clip; None where it has none.
+
+    A clip that is there to train only has no place among those that validate or test.
+    """
+    side = fold.split_of(row["patient"])
+    if wanted.train_without is None or row[wanted.train_without] is not None:
+        return side
+    if wanted.overlap:
+        return "train"
+    return "train" if side == "train" else None
+
+
+def teaching(arm: Arm, train: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
+    """The training clips that this arm may learn from, and a note where that is not as planned."""
+    label = arm.rows.train_without
+    if label is None:
+        return train, ()
+    apart = [row for row in train if row[label] is None]
+    if apart:
+        return apart, ()
+    return train, (f"every training clip has a {label}: it learned from the clips it is read for",)
 
 
 def _wanted(arm: Arm, row: Row) -> bool:
@@ -179,7 +211,7 @@ def _predict(
     if isinstance(task, Expert):
         yield from map(task.predict, rows)
         return
-    for frames in pixels.clips(rows, task.view):
+    for frames in _source(task, pixels).clips(rows, task.view):
         yield predict(task, frames, device=device, num_samples=num_samples)
 
 
@@ -201,7 +233,11 @@ def _crossfit(
     order = np.random.default_rng(seed).permutation(len(groups))
     part = {groups[g]: i % arm.crossfit for i, g in enumerate(order)}
     said: dict[str, Prediction] = {
-        r["clip"]: {n: np.asarray(r[n], np.float32) for n in ("outputs", "features", "probability")}
+        r["clip"]: {
+            n: np.asarray(r[n], np.float32)
+            for n in ("outputs", "features", "probability")
+            if r[n] is not None
+        }
         for r in rows
     }
     task, scores = None, []
@@ -216,6 +252,11 @@ def _crossfit(
     return task, [said[r["clip"]] for r in rows], mean
 
 
+def _source(task: Task, pixels: Pixels) -> Any:
+    """Where a task's samples come from: pixels, or what an earlier arm says of each frame."""
+    return Tracks() if isinstance(task.view, Track) else pixels
+
+
 def _target(task: Any, row: Row) -> Any:
     return task.target(row) if task.columns else None
 
@@ -228,4 +269,5 @@ def _about(task: Any, arm: Arm, cell: Cell, work: Work) -> predictions.About:
         classes=tuple(task.classes),
         multilabel=task.multilabel,
         fingerprint=work.fingerprint,
+        by_frame=task.by_frame,
     )

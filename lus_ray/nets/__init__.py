@@ -2,11 +2,31 @@
 
 Those of clips share one contract: `net(frames)` gives logits (B, K) of grey frames (B, T, H, W)
 in [0, 1]; `net.features(frames)` the vector (B, `net.num_features`) before the last layer;
-`net.head(features)` the logits of that vector. A ResNet has the same for images (N, 3, H, W).
+`net.head(features)` the logits of that vector. Those of single frames, and a ResNet, have the
+same for images (N, 3, H, W). Aggregators take what a network said of every frame of a clip; their
+contract is `lus_ray.nets.aggregator`.
 """
 
+from lus_ray.nets.cnn import FrameCNN
 from lus_ray.nets.i3d import I3D
+from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
 from lus_ray.nets.resnet import resnet18, resnet50
+from lus_ray.nets.stn import STN, RandomCrops, RegSTN
 from lus_ray.nets.tsm import TSM
+from lus_ray.nets.uninorm import Uninorm
 
-__all__ = ["I3D", "TSM", "resnet18", "resnet50"]
+__all__ = [
+    "I3D",
+    "STN",
+    "TSM",
+    "ArgmaxMean",
+    "AttentionPool",
+    "FrameCNN",
+    "MaxArgmax",
+    "MeanLogit",
+    "RandomCrops",
+    "RegSTN",
+    "Uninorm",
+    "resnet18",
+    "resnet50",
+]

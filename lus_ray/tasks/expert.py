@@ -25,6 +25,7 @@ from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from lus_ray.errors import ArmError, CellError
+from lus_ray.tasks.frame_score import frame_scores
 from lus_ray.tasks.network import CLASSES, class_index, class_scores
 
 Build = Callable[[int], BaseEstimator]
@@ -57,9 +58,10 @@ DETERMINISTIC = ("SVM", "NN", "prior", "logistic")
 
 
 class Expert:
-    """A scikit-learn classifier of one clip label; it learns in one call instead of a loop.
+    """A scikit-learn classifier of one label; it learns in one call instead of a loop.
 
-    `kind` is a key of `EXPERTS` or `PLAIN`; `label` a key of `CLASSES`; `inputs` says what it
+    `kind` is a key of `EXPERTS` or `PLAIN`; `label` a key of `CLASSES`, or "frame_severity" where
+    each sample is a frame with a score of its own; `inputs` says what it
     reads of the earlier arm: "outputs" (probabilities) or "features"; `fits` repeats with other
     seeds, of which the best validation accuracy is kept. `balance` repeats training examples up
     to the largest class.
@@ -77,13 +79,13 @@ class Expert:
     ) -> None:
         if kind not in EXPERTS | PLAIN:
             raise ArmError(f"no expert {kind!r}; use one of {tuple(EXPERTS | PLAIN)}")
-        if label not in CLASSES or inputs not in ("outputs", "features"):
-            raise ArmError(
-                f"an expert reads outputs or features and predicts one of {tuple(CLASSES)}"
-            )
+        known = (*CLASSES, "frame_severity")
+        if label not in known or inputs not in ("outputs", "features"):
+            raise ArmError(f"an expert reads outputs or features and predicts one of {known}")
+        self.by_frame = label == "frame_severity"
         self.kind, self.label, self.inputs, self.balance = kind, label, inputs, balance
         self.fits = 1 if kind in DETERMINISTIC else fits
-        self.columns, self.classes = (label,), CLASSES[label]
+        self.columns, self.classes = (label,), CLASSES["severity" if self.by_frame else label]
         self.model: Any = None
 
     def learn(
@@ -100,11 +102,12 @@ class Expert:
         if self.balance and self.kind not in PLAIN:
             chosen = oversample(target, np.random.default_rng(seed))
             examples, target = examples[chosen], target[chosen]
+        scored = frame_scores if self.by_frame else class_scores
         best: tuple[float, Any, dict[str, float]] | None = None
         for repeat in range(self.fits):
             model = self._fit(examples, target, seed=seed + repeat)
             self.model = model
-            scores = class_scores([{"target": self.target(r), **self.predict(r)} for r in val])
+            scores = scored([{"target": self.target(r), **self.predict(r)} for r in val])
             rank = scores["score"] if np.isfinite(scores["score"]) else -1.0
             if best is None or rank > best[0]:
                 best = (rank, model, scores)
@@ -119,9 +122,9 @@ class Expert:
         outputs[:, np.asarray(self.model.classes_, int)] = known
         return {"outputs": outputs, "probability": outputs.mean(axis=0)}
 
-    def target(self, row: Mapping[str, Any]) -> int | None:
-        """Class index, or None where the clip is not annotated."""
-        return class_index(self.label, row)
+    def target(self, row: Mapping[str, Any]) -> int | list[int] | None:
+        """Class index, or one per frame; None where the clip is not annotated."""
+        return row["frame_severity"] if self.by_frame else class_index(self.label, row)
 
     def _inputs(self, row: Mapping[str, Any]) -> Float[np.ndarray, "S D"]:
         return np.asarray(row[self.inputs], np.float32)
@@ -133,8 +136,9 @@ class Expert:
         if not rows:
             return np.zeros((0, 1), np.float32), np.zeros(0, int)
         inputs = [self._inputs(row) for row in rows]
-        target = np.repeat([self.target(row) for row in rows], [len(x) for x in inputs])
-        return np.concatenate(inputs), target
+        return np.concatenate(inputs), np.concatenate(
+            [np.broadcast_to(self.target(row), len(x)) for row, x in zip(rows, inputs, strict=True)]  # type: ignore[arg-type]
+        )
 
     def _fit(
         self, examples: Float[np.ndarray, "N D"], target: Int[np.ndarray, "N"], *, seed: int

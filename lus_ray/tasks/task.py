@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from lus_ray.views import View
+from lus_ray.views import Track, View
 
 Batch = Mapping[str, Tensor]
 """`frames` (B, T, H, W) float in [0, 1] on the training device, and one tensor per label column."""
@@ -23,9 +23,11 @@ Batch = Mapping[str, Tensor]
 class Task(nn.Module):
     """Network + losses + predictions + score.
 
-    `view` says how a clip becomes samples. `columns` are the label columns that `forward` reads.
-    `players` are the parts updated one after another in a step, each with its own optimizer;
-    most tasks have one. `label` is the column that is predicted and `classes` its names.
+    `view` says how a clip becomes samples; with a `Track` the task reads what an earlier arm says
+    of each frame. `by_frame` tells that the target is one class per frame. `columns` are the
+    label columns that `forward` reads. `players` are the parts updated one after another in a
+    step, each with its own optimizer; most tasks have one. `label` is the column that is
+    predicted and `classes` its names.
     """
 
     players: tuple[str, ...] = ("net",)
@@ -33,15 +35,21 @@ class Task(nn.Module):
     label: str = ""
     classes: tuple[str, ...] = ()
     multilabel: ClassVar[bool] = False
-    view: View
+    by_frame: ClassVar[bool] = False
+    view: View | Track
 
     def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
         """Losses by name; `loss` is the one that the player descends."""
         raise TypeError(f"{type(self).__name__} does not define forward")
 
-    def predict(self, frames: Float[Tensor, "S T H W"]) -> dict[str, np.ndarray]:
+    def predict(
+        self, frames: Float[Tensor, "S T H W"] | Float[Tensor, "M K"]
+    ) -> dict[str, np.ndarray]:
         """Per sample of one clip: `outputs` (S, K) probabilities and `features` (S, D)."""
         raise TypeError(f"{type(self).__name__} does not define predict")
+
+    def constrain(self) -> None:
+        """Put parameters back to where they may be; called after every step."""
 
     def target(self, row: Mapping[str, Any]) -> Any:
         """The target of a clip row: a class index, a list of 0 / 1 / -1, or None."""

@@ -1,0 +1,153 @@
+"""Frame scores: how severe is the lung in every single frame, and where does a network look?
+
+Table     Roy et al. 2020 (IEEE TMI), Table I.
+Question  Do ordered targets and regularised crops beat a plain network on whole frames?
+Data      one clip table with frame_severity; raters for the annotated settings. Unit: patient.
+Splits    five patient folds with a validation part; the paper has one split and selects on test.
+Run       lus run frame_scores --data clips/phantom      (--weak where only clips have a score)
+Try       lus run frame_scores --smoke          2 CPUs, about 2 minutes, phantom clips
+"""
+
+from functools import partial
+
+from lus_ray.augment import ROY_2020
+from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Size
+from lus_ray.folds import rotating
+from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
+from lus_ray.tasks import Expert, FrameScore, Intensity
+from lus_ray.tasks.sord import WIDE_GAP
+from lus_ray.views import View
+
+frames = View(num_frames=1, height=224, width=224, num_samples=0)
+balanced = Recipe(
+    epochs=120, batch=64, lr=1e-4, l2=1e-4, milestones=(70,), oversample="frame_severity",
+    augment=ROY_2020, gpus=1 / 3,
+)  # fmt: skip
+
+plain = partial(Expert, label="frame_severity", inputs="features")
+score = partial(FrameScore, view=frames)
+fixed_scale = partial(RegSTN, transform="fixed scale")
+own_translation = partial(RegSTN, own_translation=True)
+
+
+def network(name: str, task: partial[FrameScore]) -> Arm:
+    """An arm that learns from single frames, every score as often as any other."""
+    return Arm(name, task, balanced, label="frame_severity")
+
+
+ARMS = (
+    # What every arm is held against.
+    Arm("intensity", partial(Intensity, view=frames)),
+    *(
+        Arm(
+            f"{kind} on intensity",
+            partial(plain, kind=kind),
+            label="frame_severity",
+            reads="intensity",
+            baseline=True,
+        )
+        for kind in ("prior", "logistic")
+    ),
+    # The six rows of the table.
+    network("cnn-ce", partial(score, net=FrameCNN, loss="cross-entropy")),
+    network("cnn-sord", partial(score, net=FrameCNN)),
+    network("resnet18-sord", partial(score, net=resnet18)),
+    network("stn-sord", partial(score, net=STN)),
+    network("random-crop-sord", partial(score, net=RandomCrops)),
+    network("reg-stn-sord", partial(score, net=RegSTN)),
+    # Named in the text, or in the text but not in the released code.
+    network("reg-stn-sord, fixed scale", partial(score, net=fixed_scale)),
+    network("reg-stn-sord, own translation", partial(score, net=own_translation)),
+    network("reg-stn-sord, wide gap", partial(score, net=RegSTN, positions=WIDE_GAP)),
+)
+
+# F1 in percent: setting 1; setting 2 with K = 1, 3, 5, 7; setting 3 (video annotated; at least 3
+# and 4 of 5 raters agree); the mean of the eight.
+TABLE_1 = """
+    cnn-ce           61.6 63.1 64.9 66.3 67.6 74.8 78.0 77.0 69.2
+    cnn-sord         63.2 64.8 66.3 67.8 68.9 73.0 76.8 75.8 69.6
+    resnet18-sord    62.2 63.9 65.5 66.9 67.8 74.5 77.4 76.4 69.3
+    stn-sord         61.0 62.6 63.8 64.8 65.6 78.4 82.2 81.4 70.0
+    random-crop-sord 61.8 63.0 64.2 65.1 65.9 71.9 74.6 73.5 67.5
+    reg-stn-sord     65.1 66.7 68.3 69.5 70.3 75.4 78.4 77.5 71.4"""
+COLUMNS = ("setting_1", "k1", "k3", "k5", "k7", "video_annotated", "a3", "a4", "average")
+
+
+def published() -> dict[str, dict[str, tuple[float, None]]]:
+    """The printed table by arm and metric, as fractions of 1."""
+    table = {}
+    for line in TABLE_1.split("\n")[1:]:
+        name, *numbers = line.split()
+        values = [(round(float(number) / 100, 5), None) for number in numbers]
+        table[name] = dict(zip(COLUMNS, values, strict=True))
+    return table | {"reg-stn-sord, fixed scale": {"setting_1": (0.659, None)}}
+
+
+CLAIMS = (
+    Claim(
+        "Targets that know the order of the scores beat cross-entropy.",
+        metric="average",
+        better="cnn-sord",
+        than="cnn-ce",
+    ),
+    Claim(
+        "Regularised crops beat the network on whole frames.",
+        metric="average",
+        better="reg-stn-sord",
+        than="cnn-sord",
+    ),
+    Claim(
+        "Two crops that agree beat a single free one.",
+        metric="average",
+        better="reg-stn-sord",
+        than="stn-sord",
+    ),
+    Claim(
+        "Learned crops beat random ones.",
+        metric="average",
+        better="reg-stn-sord",
+        than="random-crop-sord",
+    ),
+    Claim(
+        "The small network does as well as a ResNet-18 or better.",
+        metric="average",
+        better="cnn-sord",
+        than="resnet18-sord",
+    ),
+)
+
+SMOKE = Size(
+    recipe={"epochs": 2, "batch": 16, "lr": 1e-3, "milestones": (), "draws": 96},
+    net={"width": 8},
+    task={"view": View(num_frames=1, height=64, width=64, num_samples=0), "fits": 1},
+    phantom={"patients": 20, "clips": 2, "frames": 12, "size": 96, "masks": "none",
+             "video_labels": 0.5},
+)  # fmt: skip
+
+# Two cores: half the width, 96 pixels, and a rate that falls to nothing within the run.
+LAPTOP = Size(
+    recipe={
+        "epochs": 14,
+        "batch": 32,
+        "lr": 1e-3,
+        "milestones": (),
+        "warmup": 0.1,
+        "cosine": True,
+        "draws": 1500,
+    },
+    net={"width": 16},
+    task={"view": View(num_frames=1, height=96, width=96, num_samples=0)},
+    phantom={"patients": 40, "clips": 4, "frames": 24, "size": 128, "masks": "none",
+             "video_labels": 0.5},
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="frame_scores",
+    title="Frame scores: ordered targets and regularised spatial transformers",
+    folds=rotating(5, stratify="severity"),
+    arms=ARMS,
+    metrics=(*COLUMNS, "f1", "macro_f1", "weighted_kappa"),
+    published=published(),
+    claims=CLAIMS,
+    sizes={"smoke": SMOKE, "laptop": LAPTOP},
+)

@@ -1,0 +1,76 @@
+"""Video scores: the score of a clip from what a frozen frame model says of its frames.
+
+Letters: B clips, M frames of a clip, K scores.
+Source: Roy et al. 2020, section IV-B. The aggregated value of each score is the logit of a
+softmax, held against SORD targets with a wide gap of score 0.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lus_ray.clip import NUM_SEVERITIES
+from lus_ray.tasks.network import CLASSES, class_index, class_scores
+from lus_ray.tasks.sord import WIDE_GAP, soft_cross_entropy, sord
+from lus_ray.tasks.task import Batch, Task
+from lus_ray.views import Track
+
+
+class VideoScore(Task):
+    """The severity of a clip by an aggregator over the frame probabilities of an earlier arm.
+
+    `aggregator` builds a network of `lus_ray.nets` that takes frame scores (B, K, M) and lengths;
+    `track` says which frames it is given. The loss is summed over the clips, as published.
+    """
+
+    def __init__(
+        self,
+        aggregator: Callable[..., nn.Module],
+        track: Track = Track(),  # noqa: B008  (frozen)
+        positions: Sequence[float] = WIDE_GAP,
+        monitor: str = "accuracy",
+    ) -> None:
+        super().__init__()
+        self.net: Any = aggregator(num_scores=NUM_SEVERITIES)
+        self.view, self.monitor = track, monitor
+        self.label, self.columns, self.classes = "severity", ("severity",), CLASSES["severity"]
+        self.register_buffer("targets", sord(positions), persistent=False)
+
+    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+        """`loss` (sum over clips), its mean, and the neutral elements where there are such."""
+        logits = self.net(batch["tracks"], batch["lengths"])
+        target = self.get_buffer("targets")[batch["severity"]]
+        by_clip = soft_cross_entropy(logits, target)
+        neutral = getattr(self.net, "neutral", torch.zeros(0))
+        return {
+            "loss": by_clip.sum(),
+            "clip_loss": by_clip.mean(),
+            **{f"neutral_{score}": value for score, value in enumerate(neutral.unbind())},
+        }
+
+    def constrain(self) -> None:
+        """Neutral elements stay between 0 and 1."""
+        if hasattr(self.net, "constrain"):
+            self.net.constrain()
+
+    @torch.no_grad()
+    def predict(self, track: Float[Tensor, "M K"]) -> dict[str, np.ndarray]:
+        """`outputs` (1, K): the softmax of the scores by which the aggregator decides.
+
+        For a uninorm these are the odds U / (1 - U), normalised: unlike U itself they keep their
+        order where U is too near 0 or 1 for a float.
+        """
+        score = self.net.decide(track.mT)
+        return {"outputs": torch.softmax(score, dim=0)[None].float().cpu().numpy()}
+
+    def target(self, row: Mapping[str, Any]) -> int | None:
+        """The score of the clip, or None where it has none."""
+        return class_index("severity", row)
+
+    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Accuracy and weighted one-vs-one AUC of annotated prediction rows."""
+        return class_scores(rows, self.monitor)
