@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lus_ray.files import write_text
-from lus_ray.report import cells, contents, page, tables
+from lus_ray.report import cells, contents, markdown, page, terminal
 
 __all__ = ["Report", "write"]
 
@@ -30,7 +30,7 @@ class Report:
 
     def text(self) -> str:
         """The best arms, the baselines and the claims, for a terminal of 100 columns."""
-        return tables.text(self.contents, str(self.path))
+        return terminal.text(self.contents, str(self.path))
 
 
 def write(out: Path | str, *, num_draws: int = contents.NUM_DRAWS) -> Report:
@@ -45,6 +45,6 @@ def write(out: Path | str, *, num_draws: int = contents.NUM_DRAWS) -> Report:
     found, arms = contents.compute(run, num_draws=num_draws)
     text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False)
     write_text(out / "report.json", text + "\n")
-    write_text(out / "report.md", tables.markdown(found))
-    write_text(out / "report.html", page.html(found, arms))
+    write_text(out / "report.md", markdown.markdown(found))
+    write_text(out / "report.html", page.html(found, arms, run))
     return Report(out, found)

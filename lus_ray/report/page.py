@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lus_ray import figures
 from lus_ray.metrics import calibration, labels
-from lus_ray.report import numbers, tables
+from lus_ray.report import numbers, pictures, strips, tables
+from lus_ray.report.cells import Run
 from lus_ray.report.numbers import ScoredArm
 
 Contents = Mapping[str, Any]
@@ -27,7 +28,7 @@ class Picture:
     alt: str
 
 
-def html(contents: Contents, arms: Mapping[str, ScoredArm]) -> str:
+def html(contents: Contents, arms: Mapping[str, ScoredArm], run: Run) -> str:
     """The whole page; arm names and every other text are escaped."""
     environment = Environment(
         loader=PackageLoader("lus_ray.report", "."),
@@ -43,6 +44,8 @@ def html(contents: Contents, arms: Mapping[str, ScoredArm]) -> str:
         sections=sections,
         training=_training(arms),
         cost=_costs(contents),
+        clips=_clips(run, contents),
+        looked=_looked(run),
         tables=tables,
         trace=tables.trace(contents),
     )
@@ -54,6 +57,8 @@ def _section(contents: Contents, arms: Mapping[str, ScoredArm], label: str) -> d
     return {
         "label": label,
         "title": tables.LABELS.get(label, label),
+        "unit": tables.unit(label),
+        "explained": tables.explained(contents, label),
         "metrics": tables.metrics_of(contents, label),
         "arms": rows,
         "undefined": [(a["name"], m, why) for a in rows for m, why in a["undefined"].items()],
@@ -70,7 +75,8 @@ def _confusions(chosen: Sequence[ScoredArm]) -> list[Picture]:
         counts = numbers.pooled_confusion(arm)
         if counts is not None:
             names = next(iter(arm.cells.values())).classes or tuple(map(str, range(len(counts))))
-            alt = f"Confusion matrix of {arm.name}, {counts.sum():.0f} test clips over all folds"
+            unit = tables.unit(arm.label)
+            alt = f"Confusion matrix of {arm.name}, {counts.sum():.0f} test {unit} over all folds"
             found.append(_picture(figures.confusion(counts, names, title=arm.name), alt))
     return found
 
@@ -149,6 +155,25 @@ def _costs(contents: Contents) -> Picture | None:
         return None
     svg = figures.bars(dict(top), label="CPU minutes over all folds")
     return _picture(svg, "CPU minutes by arm")
+
+
+def _clips(run: Run, contents: Contents) -> list[Picture]:
+    """One strip a chosen clip; its caption stands below it and in its place."""
+    drawn = strips.draw(run, contents["clips"], contents["neutral"])
+    facts = zip(drawn, contents["clips"], strict=True)
+    return [_picture(svg, strips.caption(fact)) for svg, fact in facts]
+
+
+def _looked(run: Run) -> dict[str, Any] | None:
+    """Pictures of where networks looked, one row an example and one column an arm."""
+    grid = pictures.grid(run)
+    if grid is None:
+        return None
+    rows = [
+        (name, [one and _picture(one.svg, one.caption) for one in looked])
+        for name, looked in grid.rows
+    ]
+    return {"fold": grid.fold, "arms": grid.arms, "rows": rows}
 
 
 def _picture(svg: str, alt: str) -> Picture:

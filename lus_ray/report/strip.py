@@ -16,9 +16,9 @@ from matplotlib.ticker import MaxNLocator
 
 from lus_ray.figures import HALO, LINES, drawn
 
-LETTERS = "abcdef"
-MARKERS = ("o", "s", "^", "D", "v", "P")
-"""Letter and mark of each aggregator, in the order of `LINES`."""
+LETTERS = "abcdefghi"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p")
+"""Letter and mark of each aggregator; colours are those of `LINES`, from the start again."""
 
 MAX_COLUMNS = 600
 """A heat band has at most so many columns; frames of longer clips are averaged in groups."""
@@ -37,7 +37,7 @@ def strip(
     neutral: Sequence[Sequence[float] | None] = (),
     title: str = "",
 ) -> str:
-    """SVG of one clip, one row a score; at most six aggregators.
+    """SVG of one clip, one row a score; at most nine aggregators.
 
     Left, the darker the more probable, with the true frame scores as a step line; time is in
     frames where `fps` is unknown. Middle, the true clip score, the raters, and the `scores` of

@@ -1,93 +1,51 @@
-"""The numbers as tables: for Markdown, for a terminal, and cell by cell for the page.
+"""The numbers as words: names of metrics and labels, and what stands in one cell of a table.
 
 Scores are shown in percent, as the papers print them: `81.5 ± 1.0 [78.0, 84.2]` is the mean over
 folds, its standard deviation over folds, and the 95 % interval over patients.
 """
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lus_ray.figures import shortened
+from lus_ray.report import frames
 
 Contents = Mapping[str, Any]
 ABSENT = "–"
 
 NAMES = {
     "auc": "AUC",
-    "accuracy": "accuracy",
+    "accuracy": "accuracy (micro F1)",
     "precision": "precision",
     "recall": "recall",
-    "f1": "F1",
+    "f1": "weighted F1",
     "macro_f1": "macro F1",
+    "weighted_kappa": "weighted kappa",
     "group_accuracy": "group accuracy",
     "micro_f1": "micro F1",
+    "setting_1": "setting 1",
+    "k1": "K = 1",
+    "k3": "K = 3",
+    "k5": "K = 5",
+    "k7": "K = 7",
+    "video_annotated": "video annotated",
+    "a3": "A = 3",
+    "a4": "A = 4",
+    "average": "average",
 }
 """Metrics as they are printed."""
+
+NAMES_OF_SIGNS = {"accuracy": "accuracy", "f1": "F1"}
+"""The same for yes/no labels, whose micro F1 is another metric."""
 
 LABELS = {
     "biomarkers": "Biomarkers",
     "severity": "Severity",
     "sf_ratio": "S/F ratio",
     "disease": "Disease",
+    frames.LABEL: "Frame severity",
 }
 """Labels as they are printed."""
-
-
-def markdown(contents: Contents) -> str:
-    """The whole report as Markdown."""
-    data = contents["data"]
-    lines = [
-        f"# {contents['title']}",
-        "",
-        "For research only. Not a medical device; no number here may guide the care of a patient.",
-        "",
-        f"Experiment `{contents['experiment']}`, size {contents['size']}: "
-        f"{data.get('clips')} clips of {data.get('patients')} patients, "
-        f"{len(contents['folds']['sizes'])} folds.",
-        "",
-        *(f"- {warning}" for warning in contents["warnings"]),
-        *(f"- Missing: {row['arm']}, fold {row['fold']}." for row in contents["missing"]),
-        *(f"- {row['arm']}, fold {row['fold']}: {row['note']}" for row in contents["cell_notes"]),
-        "",
-    ]
-    for label in labels_of(contents):
-        lines += [f"## {LABELS.get(label, label)}", "", *_markdown_table(contents, label), ""]
-    if contents["claims"]:
-        lines += ["## Claims of the paper", "", *map(_claim_line, contents["claims"]), ""]
-    lines += ["## How to read this", "", *(f"- {k}: {v}" for k, v in contents["notes"].items())]
-    lines += [
-        "",
-        "## Where it comes from",
-        "",
-        *(f"- {k}: {v}" for k, v in trace(contents).items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def text(contents: Contents, where: str) -> str:
-    """The best arms and all baselines as a plain table of at most 100 columns."""
-    lines = [*textwrap.wrap(f"{contents['title']} ({contents['size']})", 100)]
-    for label in labels_of(contents):
-        metrics = metrics_of(contents, label)[:2]
-        head = "".join(f"{NAMES.get(m, m):<26}" for m in metrics)
-        lines += ["", f"{LABELS.get(label, label):<36}{head}{'patients':>8}"]
-        for arm in arms_of(contents, label):
-            if arm["baseline"] or arm["name"] in contents["highlights"][label]:
-                scores = "".join(f"{_score_and_interval(arm, m):<26}" for m in metrics)
-                mark = "· " if arm["baseline"] else "  "
-                name = shortened(mark + arm["name"], 35)
-                lines.append(f"{name:<36}{scores}{arm['num_patients']:>8}")
-    if contents["missing"]:
-        count = len(contents["missing"])
-        lines += ["", f"* not over all folds. Cells missing: {count}; run the command again."]
-    if contents["claims"]:
-        lines.append("")
-    for claim in contents["claims"]:
-        lines += textwrap.wrap(f"{claim['verdict']}: {claim['text']}", 100, subsequent_indent="  ")
-    lines += ["", *textwrap.wrap("  ".join(contents["warnings"]), 100)]
-    lines += ["· a baseline; percent, mean ± std over folds [95 % interval over patients]"]
-    return "\n".join([*lines, f"report: {where}"])
 
 
 def labels_of(contents: Contents) -> list[str]:
@@ -121,10 +79,88 @@ def partial(arm: Mapping[str, Any], metric: str) -> str:
     return f"{num_folds} of {num_planned} folds" if num_folds < num_planned else ""
 
 
-def title(metric: str) -> str:
+def name(metric: str, label: str | None) -> str:
+    """The metric as it is printed for this label."""
+    own = NAMES_OF_SIGNS if label == "biomarkers" else {}
+    return own.get(metric) or NAMES.get(metric, metric)
+
+
+def title(metric: str, label: str | None) -> str:
     """The metric as a column title."""
-    name = NAMES.get(metric, metric)
-    return name[0].upper() + name[1:]
+    printed = name(metric, label)
+    return printed[0].upper() + printed[1:]
+
+
+def label_of(contents: Contents, arm: str) -> str | None:
+    """What an arm predicts; None for an arm that is not in the run."""
+    return next((row["label"] for row in contents["arms"] if row["name"] == arm), None)
+
+
+def marks(arm: Mapping[str, Any]) -> list[str]:
+    """What must be known of an arm wherever its name stands, and its name does not say."""
+    known = [("baseline", arm["baseline"]), ("patients overlap", arm["overlap"])]
+    return [mark for mark, given in known if given and mark not in arm["name"]]
+
+
+def unit(label: str | None) -> str:
+    """What is counted in the tables of this label."""
+    return "frames" if label == frames.LABEL else "clips"
+
+
+def explained(contents: Contents, label: str) -> list[tuple[str, str]]:
+    """Title and meaning of the metrics whose names do not say enough."""
+    if label != frames.LABEL:
+        return []
+    shown = metrics_of(contents, label)
+    return [(title(metric, label), frames.EXPLAINED[metric]) for metric in shown]
+
+
+def points(found: Mapping[str, Any]) -> str:
+    """A difference with its interval in points of 100."""
+    if found["value"] is None:
+        return "undefined"
+    return f"{100 * found['value']:+.1f} {limits(found['interval'], sign='+')}".strip()
+
+
+def share(value: float | None) -> str:
+    """A share in percent, or a dash."""
+    return ABSENT if value is None else f"{100 * value:.1f}"
+
+
+def number(value: float | None) -> str:
+    """A number with two decimals, or a dash."""
+    return ABSENT if value is None else f"{value:.2f}"
+
+
+def elements(row: Mapping[str, Any]) -> list[str]:
+    """Neutral elements, mean ± standard deviation over folds where there are several."""
+    alone = len(row["folds"]) < 2
+    return [
+        f"{mean:.3f}" + ("" if alone else f" ± {std:.3f}")
+        for mean, std in zip(row["mean"], row["std"], strict=True)
+    ]
+
+
+def agreeing(raters: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """One row a rater and an arm: who, and its figures with the number of clips."""
+    num_clips = {"num_clips": raters["num_clips"]}
+    people = enumerate(raters["one_against_others"], start=1)
+    found = [(f"rater {place}", {**row, **num_clips}) for place, row in people]
+    return found + [(f"{row['name']} ({row['kind']})", row) for row in raters["arms"]]
+
+
+def votes(raters: Mapping[str, Any]) -> str:
+    """How often raters agree, in one sentence."""
+    modal = ", ".join(
+        f"at least {place} in {share(value)} %"
+        for place, value in enumerate(raters["modal"], start=1)
+        if place > 1
+    )
+    return (
+        f"{raters['num_raters']} raters of {raters['num_clips']} clips: two raters agree in "
+        f"{share(raters['pairwise'])} % of clips; the most frequent score was given by {modal}; "
+        f"it is not the only one in {share(raters['mode_ties'])} %."
+    )
 
 
 def spread(mean: float, std: float | None) -> str:
@@ -148,9 +184,7 @@ def published(arm: Mapping[str, Any], metric: str) -> str:
 def versus(arm: Mapping[str, Any], metric: str) -> str:
     """Difference to the best baseline with its interval, or nothing."""
     found = arm["difference"].get(metric)
-    if not found or found["value"] is None:
-        return ""
-    return f"{100 * found['value']:+.1f} {limits(found['interval'], sign='+')}".strip()
+    return points(found) if found and found["value"] is not None else ""
 
 
 def cost(arm: Mapping[str, Any]) -> str:
@@ -196,39 +230,3 @@ def _flat(facts: Mapping[str, Any]) -> str:
     """The single values among the facts; tables and lists are in experiment.json."""
     single = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
     return ", ".join(f"{key} {value}" for key, value in single.items())
-
-
-def _markdown_table(contents: Contents, label: str) -> list[str]:
-    metrics = metrics_of(contents, label)
-    head = ["arm"]
-    for metric in metrics:
-        name = NAMES.get(metric, metric)
-        head += [name, f"{name} published", f"{name} − best baseline"]
-    head += ["patients", "cost"]
-    rows = [head, ["---"] * len(head)]
-    for arm in arms_of(contents, label):
-        row = [arm["name"] + (" (baseline)" if arm["baseline"] else "")]
-        for metric in metrics:
-            score = f"{ours(arm, metric)} {limits(arm['interval'].get(metric))}".strip()
-            row += [score, published(arm, metric) or ABSENT, versus(arm, metric) or ABSENT]
-        rows.append([*row, str(arm["num_patients"]), cost(arm)])
-    return ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-
-
-def _claim_line(claim: Mapping[str, Any]) -> str:
-    found = ""
-    if claim.get("difference") is not None:
-        found = (
-            f" ({NAMES.get(claim['metric'], claim['metric'])} {100 * claim['difference']:+.1f} "
-            f"{limits(claim['interval'], sign='+')}, {claim['num_patients']} patients)"
-        )
-    reason = f" ({claim['reason']})" if claim.get("reason") else ""
-    return f"- **{claim['verdict']}**: {claim['text']}{found}{reason}"
-
-
-def _score_and_interval(arm: Mapping[str, Any], metric: str) -> str:
-    mean = arm["mean"].get(metric)
-    if mean is None:
-        return ours(arm, metric)
-    some = "*" if partial(arm, metric) else ""
-    return f"{spread(mean, arm['std'][metric])}{some} {limits(arm['interval'][metric])}"

@@ -95,53 +95,55 @@ def write_cell(
         noise = rng.dirichlet(np.ones(len(classes)), len(names))
         probability = (1 - skill) * noise + skill * np.eye(len(classes))[labels]
     given = labels.tolist() if target is None else list(target)
-    slug = "".join(c if c.isalnum() else "-" for c in entry["name"])
-    folder = out / "predictions" / slug
-    folder.mkdir(parents=True, exist_ok=True)
     rows = [
         {
-            **dict.fromkeys(LIGHT),
-            "clip": clip,
-            "patient": patient,
-            "group": patient,
-            "source": "phantom",
-            "height": 8,
-            "width": 8,
-            "sha256": "0",
-            "fold": fold,
-            "split": "test",
+            **identity(clip, patient, fold),
             "target": None if entry["label"] is None else given[i],
             "probability": probability[i].tolist(),
             "outputs": [probability[i].tolist()],
-            "features": [[0.0]],
         }
         for i, (patient, clip) in enumerate(names)
     ]
-    rows.append({**rows[0], "clip": "phantom/trained", "split": "train", "patient": PATIENTS[-1]})
     kind = pa.list_(pa.int8()) if multilabel else pa.int32()
-    about = {
-        "arm": entry["name"],
-        "fold": fold,
-        "label": entry["label"],
-        "classes": list(classes),
-        "multilabel": multilabel,
-        "fingerprint": "f" * 64,
-        **(metadata or {}),
-    }
+    about = {"classes": list(classes), "multilabel": multilabel, **(metadata or {})}
+    return write_rows(out, entry, fold, rows, about=about, target=kind)
+
+
+def identity(clip: str, patient: str, fold: int, **columns: Any) -> dict[str, Any]:
+    """What a row of a prediction table has beside its target and what was said."""
+    known = {"source": "phantom", "height": 8, "width": 8, "sha256": "0", "features": [[0.0]]}
+    who = {"clip": clip, "patient": patient, "group": patient, "fold": fold, "split": "test"}
+    return {**dict.fromkeys(LIGHT), **known, **who, **columns}
+
+
+def write_rows(
+    out: Path,
+    entry: dict[str, Any],
+    fold: int,
+    rows: list[dict[str, Any]],
+    *,
+    about: dict[str, Any],
+    target: pa.DataType,
+) -> Path:
+    """A prediction file of these rows and one of a training clip, its cost and its epochs."""
+    trained = {"clip": "phantom/trained", "split": "train", "patient": PATIENTS[-1]}
+    known = {"arm": entry["name"], "fold": fold, "label": entry["label"], "fingerprint": "f" * 64}
     schema = pa.schema(
         [
             *SCHEMA_OF_PREDICTIONS,
             pa.field("fold", pa.int32()),
             pa.field("split", pa.string()),
-            pa.field("target", kind),
+            pa.field("target", target),
             pa.field("probability", pa.list_(pa.float32())),
             pa.field("outputs", pa.list_(pa.list_(pa.float32()))),
             pa.field("features", pa.list_(pa.list_(pa.float32()))),
         ],
-        metadata={b"lus_ray.prediction": json.dumps(about).encode()},
+        metadata={b"lus_ray.prediction": json.dumps({**known, **about}).encode()},
     )
-    path = folder / f"fold{fold}.parquet"
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    slug = slug_of(entry)
+    path = out / "predictions" / slug / f"fold{fold}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist([*rows, {**rows[0], **trained}], schema=schema), path)
     cell = out / "cells" / slug / f"fold{fold}"
     cell.mkdir(parents=True, exist_ok=True)
     cost = {
@@ -162,3 +164,8 @@ def write_cell(
             )
         )
     return path
+
+
+def slug_of(entry: dict[str, Any]) -> str:
+    """The folder name of an arm."""
+    return "".join(c if c.isalnum() else "-" for c in entry["name"])

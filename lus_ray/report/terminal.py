@@ -1,0 +1,68 @@
+"""The report for a terminal of 100 columns: the best arms, the baselines, gaps and claims."""
+
+import textwrap
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lus_ray.figures import shortened
+from lus_ray.report import tables
+
+Contents = Mapping[str, Any]
+WIDTH = 100
+NUM_METRICS = 2
+
+
+def text(contents: Contents, where: str) -> str:
+    """The best arms and all baselines as a plain table of at most 100 columns."""
+    lines = [*textwrap.wrap(f"{contents['title']} ({contents['size']})", WIDTH)]
+    for label in tables.labels_of(contents):
+        lines += ["", *_scores(contents, label)]
+    if contents["missing"]:
+        count = len(contents["missing"])
+        lines += ["", f"* not over all folds. Cells missing: {count}; run the command again."]
+    if contents["gaps"]:
+        lines.append("")
+    for gap in contents["gaps"]:
+        lines += textwrap.wrap(_gap(gap), WIDTH, subsequent_indent="  ")
+    if contents["claims"]:
+        lines.append("")
+    for claim in contents["claims"]:
+        lines += textwrap.wrap(
+            f"{claim['verdict']}: {claim['text']}", WIDTH, subsequent_indent="  "
+        )
+    lines += ["", *textwrap.wrap("  ".join(contents["warnings"]), WIDTH)]
+    if any(arm["overlap"] for arm in contents["arms"]):
+        lines.append("† patients overlap: trained on other clips of patients that are tested")
+    lines += ["· a baseline; percent, mean ± std over folds [95 % interval over patients]"]
+    return "\n".join([*lines, f"report: {where}"])
+
+
+def _scores(contents: Contents, label: str) -> Iterable[str]:
+    metrics = tables.metrics_of(contents, label)[:NUM_METRICS]
+    head = "".join(f"{tables.name(m, label):<26}" for m in metrics)
+    yield f"{tables.LABELS.get(label, label):<36}{head}{'patients':>8}"
+    for arm in tables.arms_of(contents, label):
+        if arm["baseline"] or arm["name"] in contents["highlights"][label]:
+            scores = "".join(f"{_score_and_interval(arm, m):<26}" for m in metrics)
+            mark = ("·" if arm["baseline"] else " ") + ("†" if arm["overlap"] else " ")
+            yield f"{shortened(mark + arm['name'], 35):<36}{scores}{arm['num_patients']:>8}"
+
+
+def _gap(gap: Mapping[str, Any]) -> str:
+    if gap["reason"]:
+        return f"{gap['text']}: {gap['reason']}"
+    found = ", ".join(
+        f"{tables.name(metric, gap['label'])} {tables.points(one)}"
+        for metric, one in list(gap["differences"].items())[:NUM_METRICS]
+    )
+    return f"{gap['text']}: {found} points against the leak-free twin"
+
+
+def _score_and_interval(arm: Mapping[str, Any], metric: str) -> str:
+    mean = arm["mean"].get(metric)
+    if mean is None:
+        return tables.ours(arm, metric)
+    some = "*" if tables.partial(arm, metric) else ""
+    return (
+        f"{tables.spread(mean, arm['std'][metric])}{some} {tables.limits(arm['interval'][metric])}"
+    )
