@@ -1,0 +1,100 @@
+"""What a bench found: a table to read and a dict to keep.
+
+Neither names the machine: its class is the number of its CPUs and their architecture.
+"""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lus_ray import __version__
+from lus_ray.bench.measure import Measured, Rival
+
+COLUMNS = (
+    "what",
+    "rival",
+    "ours ms",
+    "rival ms",
+    "ratio [95 %]",
+    "CPU s, ours / rival",
+    "threads",
+    "repeats",
+)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Comparisons by measure and by what was compared; `date` in ISO form, UTC."""
+
+    date: str
+    measures: Mapping[str, Mapping[str, Measured]]
+
+    def text(self) -> str:
+        """A table with one line a rival, under a line that says on what it ran."""
+        rows = [COLUMNS, *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        ]
+        head = f"{self.date}, {_machine()['cpus']} CPUs"
+        return "\n".join([head, "", *lines]) + "\n"
+
+    def contents(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return {
+            "date": self.date,
+            "machine": _machine(),
+            "versions": _versions(),
+            "measures": {
+                name: {what: asdict(measured) for what, measured in found.items()}
+                for name, found in self.measures.items()
+            },
+        }
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
+            _row(f"{name}, {what}", measured, rival)
+            for name, found in self.measures.items()
+            for what, measured in found.items()
+            for rival in measured.rivals
+        ]
+
+
+def _row(what: str, ours: Measured, rival: Rival) -> tuple[str, ...]:
+    return (
+        what,
+        rival.name,
+        _digits(ours.wall_ms),
+        _digits(rival.wall_ms),
+        f"{_digits(rival.ratio)} [{_digits(rival.low)}, {_digits(rival.high)}]",
+        f"{ours.cpu_s:.4f} / {rival.cpu_s:.4f}",
+        str(ours.threads),
+        str(ours.repeats),
+    )
+
+
+def _digits(value: float) -> str:
+    """Three digits or more, never an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cpus": len(os.sched_getaffinity(0)),
+        "architecture": platform.machine(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "lus_ray": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,151 @@
+"""The uninorm in closed form against the tree of pairwise uninorms that it replaces.
+
+Letters: B clips, K scores, M frames.
+Source of the rivals: Roy et al. 2020; their code splits the frames of a clip in halves until two
+are left, and calls the pairwise uninorm once for every pair, for all scores of the clip. The
+same tree taken level by level is what one would write next, so it is measured in three widths.
+All are float64 with the product t-norm and min, forward and backward, on the same clips.
+Why the pairwise uninorm is not written as in the paper: these forms are equal and have fewer
+operations, and a rival deserves its best.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from lus_ray.bench.measure import Measured, interleaved, threads
+from lus_ray.errors import LusError
+from lus_ray.nets.uninorm import Uninorm
+
+NUM_CLIPS, NUM_SCORES, NUM_FRAMES = 64, 4, 300
+TOLERANCE = 1e-9
+
+Aggregate = Callable[[Tensor, Tensor], Tensor]
+"""(clips (B, K, M), neutral (K,)) -> (B, K)."""
+
+
+def measure(
+    repeats: int = 7, *, num_clips: int = NUM_CLIPS, num_frames: int = NUM_FRAMES
+) -> dict[str, Measured]:
+    """Forward and backward, with the gradient of the sum to the neutral elements, and to all.
+
+    On one thread: two of the rivals have no work for a second one.
+
+    Raises:
+        LusError: a rival gives other values or gradients than ours, so that no ratio has a sense.
+    """
+    clips, neutral = example(num_clips, num_frames)
+    net = Uninorm(NUM_SCORES, initial=neutral.tolist())
+
+    def compare(
+        rivals: dict[str, Aggregate], *inputs: Tensor, repeats: int, warmup: int
+    ) -> Measured:
+        clips.requires_grad_(len(inputs) == 2)
+        ours = _step(lambda clips, _: net(clips), clips, inputs)
+        steps = {name: _step(rival, clips, inputs) for name, rival in rivals.items()}
+        for name, step in steps.items():
+            check_equal(ours(), step(), name)
+        return interleaved(ours, steps, repeats=repeats, warmup=warmup)
+
+    with threads(1):
+        return {
+            # Seconds a run, so it has fewer of them, and the check is warm-up enough.
+            "to neutral": compare(PUBLISHED, net.neutral, repeats=max(1, repeats // 2), warmup=0),
+            "to neutral, by levels": compare(LEVELS, net.neutral, repeats=repeats, warmup=1),
+            "to neutral and frames": compare(LEVELS, net.neutral, clips, repeats=repeats, warmup=1),
+        }
+
+
+def example(num_clips: int, num_frames: int) -> tuple[Tensor, Tensor]:
+    """Clips (B, K, M) of softmax probabilities, and neutral elements (K,).
+
+    About one frame of a clip lies below its neutral element, and the last score is rare: then
+    many clips of both branches lie between 0 and 1, where a wrong value or gradient would show.
+    """
+    generator = torch.Generator().manual_seed(0)
+    size = (num_clips, NUM_SCORES, num_frames)
+    logits = torch.randn(size, generator=generator, dtype=torch.float64)
+    rarity = torch.tensor([0.0, 0.0, 2.0, 6.0])[:, None]
+    clips = (logits - rarity).softmax(dim=1)
+    neutral = clips.transpose(0, 1).flatten(1).quantile(1 / num_frames, dim=1)
+    return clips, neutral
+
+
+def check_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], name: str) -> None:
+    """Refuse to compare runs whose values or gradients differ by more than 1e-9.
+
+    Raises:
+        LusError: names the rival, what differs, and by how much.
+    """
+    kinds = ("values", "gradients to the neutral elements", "gradients to the frame scores")
+    for kind, mine, other in zip(kinds, ours, theirs, strict=False):
+        if not torch.allclose(mine, other, rtol=TOLERANCE, atol=TOLERANCE):
+            raise LusError(
+                f"uninorm: the {kind} of {name!r} differ from ours by "
+                f"{(mine - other).abs().max().item():.1e}; no ratio is given for unequal work"
+            )
+
+
+def pair(
+    x: Float64[Tensor, "*shape"], y: Float64[Tensor, "*shape"], e: Float64[Tensor, "*#shape"]
+) -> Float64[Tensor, "*shape"]:
+    """The pairwise uninorm; where both are equal to e, the t-conorm."""
+    t_norm = x * y / e
+    t_conorm = 1 - (1 - x) * (1 - y) / (1 - e)
+    low, high = torch.minimum(x, y), torch.maximum(x, y)
+    return torch.where(low >= e, t_conorm, torch.where(high <= e, t_norm, low))
+
+
+def halves(frames: Float64[Tensor, "K M"], e: Float64[Tensor, "K"]) -> Float64[Tensor, "K"]:
+    """The tree pair by pair, from the top down."""
+    num_frames = frames.shape[-1]
+    if num_frames == 1:
+        return frames[:, 0]
+    half = num_frames // 2
+    return pair(halves(frames[:, :half], e), halves(frames[:, half:], e), e)
+
+
+def levels(
+    frames: Float64[Tensor, "*rows M"], e: Float64[Tensor, "*#rows"]
+) -> Float64[Tensor, "*rows"]:
+    """The tree level by level, from the bottom up; a frame left over waits for the next level."""
+    while (num_frames := frames.shape[-1]) > 1:
+        even = num_frames // 2 * 2
+        joined = pair(frames[..., 0:even:2], frames[..., 1:even:2], e[..., None])
+        frames = torch.cat([joined, frames[..., even:]], dim=-1) if even < num_frames else joined
+    return frames[..., 0]
+
+
+def _pair_by_pair(clips: Tensor, neutral: Tensor) -> Tensor:
+    return torch.stack([halves(clip, neutral) for clip in clips])
+
+
+def _score_by_score(clips: Tensor, neutral: Tensor) -> Tensor:
+    rows = [[levels(x, e) for x, e in zip(clip, neutral, strict=True)] for clip in clips]
+    return torch.stack([torch.stack(row) for row in rows])
+
+
+def _clip_by_clip(clips: Tensor, neutral: Tensor) -> Tensor:
+    return torch.stack([levels(clip, neutral) for clip in clips])
+
+
+PUBLISHED: dict[str, Aggregate] = {"tree pair by pair, as published": _pair_by_pair}
+LEVELS: dict[str, Aggregate] = {
+    "tree by levels, each score of each clip": _score_by_score,
+    "tree by levels, each clip": _clip_by_clip,
+    "tree by levels, all clips at once": levels,
+}
+
+
+def _step(
+    aggregate: Aggregate, clips: Tensor, inputs: tuple[Tensor, ...]
+) -> Callable[[], tuple[Tensor, ...]]:
+    """A run: the values of all clips, and the gradients of their sum to the inputs."""
+
+    def step() -> tuple[Tensor, ...]:
+        values = aggregate(clips, inputs[0])
+        return (values.detach(), *torch.autograd.grad(values.sum(), inputs))
+
+    return step

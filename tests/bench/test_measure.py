@@ -1,0 +1,75 @@
+"""How ratios are measured: in turn, paired, with an interval."""
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lus_ray.bench.measure import interleaved, median_interval, threads
+from lus_ray.errors import InputError
+
+
+def test_runs_alternate_and_the_order_turns_round():
+    calls: list[str] = []
+
+    def run(name: str) -> None:
+        calls.append(name)
+        time.sleep(0.05)  # longer than a sample needs, so that each is one run
+
+    interleaved(lambda: run("a"), {"b": lambda: run("b")}, repeats=2, warmup=1)
+    warm_up, first, second = calls[:2], calls[2:4], calls[4:]
+    assert [warm_up, first, second] == [["a", "b"], ["b", "a"], ["a", "b"]]
+
+
+def test_after_a_warm_up_short_runs_are_repeated_within_a_sample():
+    calls = 0
+
+    def run() -> None:
+        nonlocal calls
+        calls += 1
+        time.sleep(0.001)
+
+    interleaved(run, {}, repeats=1, warmup=1)
+    assert calls > 5
+
+
+def test_a_rival_that_sleeps_longer_has_a_ratio_above_one_and_no_cpu_time():
+    measured = interleaved(
+        lambda: time.sleep(0.02), {"slow": lambda: time.sleep(0.06)}, repeats=3, warmup=0
+    )
+    (slow,) = measured.rivals
+    assert measured.repeats == 3
+    assert slow.wall_ms >= 60
+    assert slow.low <= slow.ratio <= slow.high
+    assert slow.ratio > 1
+    assert slow.cpu_s < 0.06
+
+
+def test_the_interval_of_one_value_is_that_value():
+    assert median_interval(np.array([2.0]), rng=np.random.default_rng(0)) == (2, 2)
+
+
+def test_the_interval_holds_the_median_and_stays_inside_the_values():
+    values = np.arange(1.0, 22.0)
+    low, high = median_interval(values, rng=np.random.default_rng(0))
+    assert 1 < low < 11 < high < 21
+
+
+def test_threads_are_given_back():
+    found = torch.get_num_threads()
+    with threads(1):
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == found
+
+
+def test_without_warm_up_a_sample_is_one_run():
+    calls: list[str] = []
+    interleaved(lambda: calls.append("ours"), {}, repeats=3, warmup=0)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize(("repeats", "warmup"), [(0, 0), (1, -1)])
+def test_at_least_one_repeat(repeats: int, warmup: int):
+    with pytest.raises(InputError, match="repeat at least once"):
+        interleaved(lambda: None, {}, repeats=repeats, warmup=warmup)
