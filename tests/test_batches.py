@@ -8,9 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lus_ray.batches import Draw, InMemory, order, stack
+from lus_ray.batches import Draw, InMemory, Tracks, order, sample, stack
 from lus_ray.clip import make
-from lus_ray.views import View
+from lus_ray.errors import StoreError
+from lus_ray.views import Track, View
 
 
 def rows(grades):
@@ -19,7 +20,25 @@ def rows(grades):
     return [make(frames, clip=f"t/{n}", severity=g, **who) for n, g in enumerate(grades)]
 
 
+def scored(*clips):
+    """Rows with a score for each frame, one list a clip."""
+    who = {"patient": "t/p", "source": "t"}
+    return [
+        make(np.zeros((len(g), 2, 2), np.uint8), clip=f"t/{n}", frame_severity=list(g), **who)
+        for n, g in enumerate(clips)
+    ]
+
+
+def flat(batches):
+    return [draw for part in batches for draw in part]
+
+
+def places(batches):
+    return [(draw.row, draw.frame) for draw in flat(batches)]
+
+
 grades = st.lists(st.integers(0, 3), min_size=1, max_size=30)
+clips = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=6)
 
 
 @given(grades, st.integers(1, 8), st.integers(0, 9))
@@ -75,3 +94,118 @@ def test_a_batch_holds_frames_and_the_labels_as_numbers():
 def test_frames_at_a_size_that_nobody_resized_to_are_missed_loudly():
     with pytest.raises(KeyError):
         InMemory({}).epochs(rows([0]), view=View(), columns=(), batch=1, seed=0)
+
+
+@given(clips, st.integers(1, 8), st.integers(0, 9))
+def test_by_frame_every_frame_comes_once_and_every_batch_is_full(scores, batch, epoch):
+    drawn = order(scored(*scores), batch=batch, seed=0, epoch=epoch, by_frame=True)
+    every = {(row, frame) for row, clip in enumerate(scores) for frame in range(len(clip))}
+    said = places(drawn)
+    assert len(set(said)) == len(said)
+    assert set(said) <= every
+    assert len(every) - len(said) < batch
+    if len(every) >= batch:
+        assert {len(part) for part in drawn} == {batch}
+    else:
+        assert set(said) == every
+
+
+def test_balanced_draws_take_every_score_and_every_frame_within_it_equally_often():
+    scores = [[0] * 60 + [1] * 30, [2] * 9, [3], [1] * 10]
+    settings = {"by_frame": True, "balance": "frame_severity", "num_draws": 40_000}
+    drawn = places(order(scored(*scores), batch=64, seed=0, epoch=0, **settings))
+    by_score = Counter(scores[row][frame] for row, frame in drawn)
+    assert len(drawn) == 40_000
+    for count in by_score.values():
+        assert count / 40_000 == pytest.approx(1 / 4, abs=0.01)  # four standard deviations
+    by_frame = Counter(drawn)
+    for row, frame in [(0, 60), (3, 9)]:  # both of score 1, in clips of different length
+        assert by_frame[row, frame] / 10_000 == pytest.approx(1 / 40, abs=0.007)
+
+
+def test_balanced_draws_are_with_replacement_as_many_as_asked_for_or_as_there_are():
+    rows = scored([0] * 50, [3] * 2)
+    settings = {"seed": 0, "epoch": 0, "by_frame": True, "balance": "frame_severity"}
+    assert len(flat(order(rows, batch=4, **settings))) == 52
+    assert len(flat(order(rows, batch=4, num_draws=12, **settings))) == 12
+    assert len(flat(order(rows, batch=4, num_draws=400, **settings))) == 400
+    assert len(flat(order(rows, batch=5, num_draws=12, **settings))) == 10
+
+
+def test_without_balance_an_epoch_can_be_a_part_of_the_frames():
+    drawn = places(order(scored([0] * 50), batch=4, seed=0, epoch=0, by_frame=True, num_draws=12))
+    assert len(set(drawn)) == len(drawn) == 12
+
+
+@pytest.mark.parametrize("balance", [None, "frame_severity"])
+def test_draws_of_frames_follow_the_seed_and_change_with_the_epoch(balance):
+    settings = {"batch": 4, "by_frame": True, "balance": balance}
+    rows = scored([0, 1, 2, 3] * 5, [0, 0, 1, 1])
+    one = order(rows, seed=0, epoch=0, **settings)
+    assert one == order(rows, seed=0, epoch=0, **settings)
+    assert one != order(rows, seed=0, epoch=1, **settings)
+    assert one != order(rows, seed=1, epoch=0, **settings)
+
+
+@pytest.mark.parametrize("balance", [None, "frame_severity"])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_share_the_frames_of_a_batch_equally(balance, workers):
+    rows = scored([0] * 21, [1, 2, 3])
+    settings = {"batch": 6, "seed": 0, "epoch": 0, "by_frame": True, "balance": balance}
+    whole = order(rows, **settings)
+    shares = [order(rows, rank=r, workers=workers, **settings) for r in range(workers)]
+    for part, *parts in zip(whole, *shares, strict=True):
+        assert {len(share) for share in parts} == {6 // workers}
+        together = Counter((d.row, d.frame) for share in parts for d in share)
+        assert together == Counter((d.row, d.frame) for d in part)
+
+
+def test_a_batch_of_frames_holds_the_score_of_each_frame():
+    rows = scored([0, 1, 2], [3, 3])
+    frames = {
+        row["clip"]: (10 * n + np.arange(len(row["frames"])))[:, None, None].astype(np.uint8)
+        for n, row in enumerate(rows)
+    }
+    draws = [Draw(0, 0, 2), Draw(1, 0, 1), Draw(0, 0, 0)]
+    view = View(num_frames=1, height=1, width=1, num_samples=0)
+    batch = stack(draws, rows, frames.__getitem__, view=view, columns=("frame_severity",))
+    assert batch["frames"].flatten().tolist() == [2, 11, 0]
+    assert batch["frames"].shape == (3, 1, 1, 1)
+    assert batch["frame_severity"].tolist() == [2, 3, 0]
+    assert batch["frame_severity"].dtype == torch.int64
+
+
+def test_a_frame_that_the_clip_does_not_have_is_refused_in_one_line():
+    frames = np.zeros((3, 2, 2), np.uint8)
+    assert sample(frames, View(), Draw(0, 0, 2)).shape == (1, 2, 2)
+    with pytest.raises(StoreError, match="3 frames .* ingest") as caught:
+        sample(frames, View(), Draw(0, 0, 3))
+    assert "\n" not in str(caught.value)
+
+
+def tracked(*lengths):
+    """Rows of a prediction table; frame m of clip n says n + m / 100 in score 0."""
+    return [
+        {"severity": n % 4, "outputs": [[n + m / 100, 0.5, 0.25, 0.0] for m in range(length)]}
+        for n, length in enumerate(lengths)
+    ]
+
+
+def test_tracks_are_one_batch_of_all_clips_with_zeros_beyond_their_lengths():
+    epochs = Tracks().epochs(tracked(2, 5, 1), view=Track(), columns=("severity",), batch=1)
+    (batch,) = epochs(0)
+    assert batch["tracks"].shape == (3, 4, 5)
+    assert batch["tracks"].dtype == torch.float64
+    assert batch["lengths"].tolist() == [2, 5, 1]
+    assert batch["severity"].tolist() == [0, 1, 2]
+    assert batch["tracks"][0, 0].tolist() == [0.0, 0.01, 0.0, 0.0, 0.0]
+    assert batch["tracks"][1, 0].tolist() == [1.0, 1.01, 1.02, 1.03, 1.04]
+    assert batch["tracks"][2, :, 1:].abs().max() == 0
+    (again,) = epochs(1)
+    assert torch.equal(again["tracks"], batch["tracks"])
+
+
+def test_tracks_of_at_most_so_many_frames_are_those_of_the_view():
+    (batch,) = Tracks().epochs(tracked(3, 8), view=Track(max_frames=4), columns=())(0)
+    assert batch["lengths"].tolist() == [3, 4]
+    assert batch["tracks"][1, 0].tolist() == [1.01, 1.03, 1.05, 1.07]

@@ -53,6 +53,26 @@ def test_the_index_leaves_the_pixels_on_disk_and_counts_frames_from_the_footer(c
     assert store.num_frames(clips) == 30
 
 
+def test_frames_are_counted_by_clip_in_row_groups_of_one_clip_and_of_several(tmp_path, monkeypatch):
+    def sized(num_frames):
+        frames = np.zeros((num_frames, 8, 8), np.uint8)
+        name = {"clip": f"test/c{num_frames}", "patient": "test/p", "source": "test"}
+        return make(frames, **name)
+
+    wanted = {f"test/c{number}": number for number in (1, 5, 30, 7, 2)}
+    together = write(tmp_path / "together", [sized(number) for number in wanted.values()])
+    monkeypatch.setattr(store, "GROUP_CLIPS", 1)
+    alone = write(tmp_path / "alone", [sized(number) for number in wanted.values()])
+    assert pq.ParquetFile(store.shards(together)[0]).num_row_groups == 2
+    assert pq.ParquetFile(store.shards(alone)[0]).num_row_groups == 5
+    assert store.frame_counts(together) == store.frame_counts(alone) == wanted
+
+
+def test_frames_of_several_sources_are_counted(clips):
+    write(clips, [row("x", source="other")], source="other")
+    assert store.frame_counts(clips) == {f"test/c{n}": 3 for n in range(10)} | {"other/x": 3}
+
+
 def test_a_failed_write_leaves_the_store_as_it_was(clips):
     before = store.fingerprint(store.index(clips))
     bad = {**row("bad"), "severity": 9}

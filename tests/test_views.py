@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lus_ray.views import View
+from lus_ray.views import Track, View
 
 
 def test_fifteen_of_ninety_frames_are_six_apart():
@@ -51,3 +51,43 @@ def test_halving_a_checkerboard_gives_its_mean():
 def test_frames_of_the_right_size_are_not_touched():
     frames = np.zeros((2, 224, 224), np.uint8)
     assert View().resize(frames) is frames
+
+
+def test_without_a_number_of_samples_every_frame_is_one():
+    frames = np.arange(5, dtype=np.uint8)[:, None, None]
+    view = View(num_frames=1, height=1, width=1, num_samples=0)
+    assert view.each_frame
+    assert not View().each_frame
+    assert view.samples(frames)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    assert view.samples(frames[:1]).shape == (1, 1, 1, 1)
+
+
+def test_a_number_of_samples_that_is_asked_for_stands_in_for_that_of_the_view():
+    frames = np.arange(8, dtype=np.uint8)[:, None, None]
+    assert len(View(num_frames=1, height=1, width=1, num_samples=0).samples(frames, 3)) == 3
+    assert len(View(num_frames=1, height=1, width=1).samples(frames, 3)) == 3
+
+
+def outputs(num_frames):
+    return np.repeat(np.arange(num_frames, dtype=float)[:, None], 4, axis=1)
+
+
+def test_a_track_keeps_the_middles_of_equal_parts():
+    assert Track(max_frames=2).sample(outputs(8))[:, 0].tolist() == [2, 6]
+    thirty_two = Track(max_frames=32).sample(outputs(320))[:, 0]
+    assert thirty_two.tolist() == list(range(5, 320, 10))
+
+
+def test_a_track_that_is_short_enough_is_kept_whole():
+    assert np.array_equal(Track(max_frames=32).sample(outputs(32)), outputs(32))
+    assert np.array_equal(Track(max_frames=32).sample(outputs(1)), outputs(1))
+    assert np.array_equal(Track().sample(outputs(400)), outputs(400))
+
+
+@given(st.integers(1, 400), st.integers(1, 40))
+def test_a_track_keeps_as_many_frames_as_it_may_once_each_and_evenly(num_frames, most):
+    kept = Track(max_frames=most).sample(outputs(num_frames))[:, 0]
+    assert len(kept) == min(num_frames, most)
+    steps = np.diff(kept)
+    assert np.all(steps >= 1)
+    assert len(steps) == 0 or steps.max() - steps.min() <= 1

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.biomarkers import EXPERIMENT
 from lus_ray import store
-from lus_ray.engine import choose, record
+from lus_ray.engine import choose, supervision
 from lus_ray.errors import InputError
 from lus_ray.folds import gate
 
@@ -76,10 +76,14 @@ def test_arms_without_any_label_are_left_out_with_what_needs_them(phantom_store)
         place = index.schema.get_field_index(column)
         nothing = pa.nulls(index.num_rows, index.schema.field(column).type)
         index = index.set_column(place, column, nothing)
-    kept, left_out = record.fitting(EXPERIMENT, index)
+    kept, left_out = supervision.fitting(EXPERIMENT, index)
     assert not any("biomarkers" in name or "sf_ratio" in name for name in names(kept))
     assert "e2e severity" in names(kept)
-    assert set(left_out) == {"biomarkers", "sf_ratio"}
+    assert set(left_out) == {"no clip has biomarkers", "no clip has sf_ratio"}
+    assert {name for few in left_out.values() for name in few} == set(names(EXPERIMENT)) - set(
+        names(kept)
+    )
+    assert "NN on biomarkers, severity" in left_out["no clip has biomarkers"]
     assert kept.claims == EXPERIMENT.claims
 
 
