@@ -117,7 +117,8 @@ CLAIMS = (
 )
 
 SMOKE = Size(
-    recipe={"epochs": 2, "batch": 16, "lr": 1e-3, "milestones": (), "draws": 96},
+    recipe={"epochs": 2, "batch": 16, "lr": 1e-3, "milestones": (), "draws": 96,
+            "val_samples": 2},
     net={"width": 8},
     task={"view": View(num_frames=1, height=64, width=64, num_samples=0), "fits": 1},
     phantom={"patients": 20, "clips": 2, "frames": 12, "size": 96, "masks": "none",
@@ -127,13 +128,14 @@ SMOKE = Size(
 # Two cores: half the width, 96 pixels, and a rate that falls to nothing within the run.
 LAPTOP = Size(
     recipe={
-        "epochs": 14,
+        "epochs": 10,
         "batch": 32,
         "lr": 1e-3,
         "milestones": (),
         "warmup": 0.1,
         "cosine": True,
-        "draws": 1500,
+        "draws": 1000,
+        "val_samples": 8,
     },
     net={"width": 16},
     task={"view": View(num_frames=1, height=96, width=96, num_samples=0)},

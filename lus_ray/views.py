@@ -66,11 +66,15 @@ class View:
 
         `num_samples` above 0 stands in for the view's own number.
         """
+        return np.stack([resized[chosen] for chosen in self.chosen(len(resized), num_samples)])
+
+    def chosen(self, num_available: int, num_samples: int = 0) -> Int64[np.ndarray, "S T"]:
+        """Frame numbers of the evaluation samples."""
         num_samples = num_samples or self.num_samples
         if num_samples == 0:
-            return resized[:, None].copy()
+            return np.arange(num_available)[:, None]
         starts = (np.arange(num_samples) + 0.5) / num_samples
-        return np.stack([resized[self.indices(len(resized), start)] for start in starts])
+        return np.stack([self.indices(num_available, start) for start in starts])
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from lus_ray.predictor import Prediction, predict
 from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.task import Task
-from lus_ray.views import Track
+from lus_ray.views import Track, View
 
 
 def run(
@@ -140,8 +140,9 @@ def fit_here(
     def validate(task: Task) -> dict[str, float]:
         num_samples = recipe.val_samples
         said = _predict(task, val, pixels, device, num_samples=num_samples)
+        pairs = zip(val, said, strict=True)
         return task.score(
-            [{"target": task.target(r), **answer} for r, answer in zip(val, said, strict=True)]
+            [{"target": _seen_target(task, r, num_samples), **answer} for r, answer in pairs]
         )
 
     return learn.fit(
@@ -259,6 +260,15 @@ def _source(task: Task, pixels: Pixels) -> Any:
 
 def _target(task: Any, row: Row) -> Any:
     return task.target(row) if task.columns else None
+
+
+def _seen_target(task: Task, row: Row, num_samples: int) -> Any:
+    """The target; of single frames, of those that are looked at."""
+    target = task.target(row)
+    if not task.by_frame or not num_samples:
+        return target
+    assert isinstance(task.view, View)
+    return [target[number] for (number,) in task.view.chosen(len(target), num_samples)]
 
 
 def _about(task: Any, arm: Arm, cell: Cell, work: Work) -> predictions.About:

@@ -135,7 +135,8 @@ class CropNet(nn.Module, ABC):
             # The crops of an image stand one below the other, so that no image is copied.
             column = grid.reshape(num_images, num_crops * height, width, 2)
             sampled = functional.grid_sample(images, column, align_corners=False)
-        return sampled.unflatten(2, (num_crops, height)).movedim(2, 1).flatten(0, 1)
+        crops = sampled.unflatten(2, (num_crops, height)).movedim(2, 1).flatten(0, 1)
+        return crops.contiguous(memory_format=torch.channels_last)  # fastest for convolutions
 
 
 class STN(CropNet):

@@ -139,6 +139,7 @@ def _highlights(
 
 def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
     """Every arm in order; each label has its own draws, which no other label can shift."""
+    leaky = gaps.overlapping(run.experiment)
     arms = {}
     for entry in run.experiment["arms"]:
         name = entry["name"]
@@ -147,7 +148,12 @@ def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
             name=name,
             label=entry.get("label"),
             baseline=bool(entry.get("baseline")),
-            family=(entry.get("start"), entry.get("reads"), bool(entry.get("crossfit"))),
+            family=(
+                entry.get("start"),
+                entry.get("reads"),
+                bool(entry.get("crossfit")),
+                name in leaky,
+            ),
             planned=tuple(run.folds),
             cells=cells,
         )

@@ -33,7 +33,7 @@ class Difference:
 class ScoredArm:
     """An arm with the scores of its finished cells and the draws of their patients.
 
-    Arms of one `family` differ only in the method that reads the same features.
+    Arms of one `family` differ only in the method that reads the same features, by one protocol.
     """
 
     name: str

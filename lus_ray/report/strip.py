@@ -112,7 +112,7 @@ def _heat_band(
         values = np.append(frame_severity, frame_severity[-1])
         axes.step(edges, values, where="post", color=LINES[1][0], path_effects=HALO)
     axes.set_yticks(np.arange(num_scores))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=not fps))
+    axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=not fps))
     axes.set(ylabel="score", xlabel="time, s" if fps else "frame", xlim=(0, num_frames * frame_s))
 
 

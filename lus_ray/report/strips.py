@@ -80,7 +80,7 @@ def caption(fact: Mapping[str, Any]) -> str:
         for letter, (name, score) in zip(LETTERS, fact["scores"].items(), strict=False)
     ]
     aggregated = f". Clip scores: {', '.join(scores)}" if scores else ""
-    return f"{fact['clip']}{truth}. Frames: {fact['arm']}, fold {fact['fold']}{aggregated}."
+    return f"{fact['clip']}{truth}. Frame model {fact['arm']}, fold {fact['fold']}{aggregated}."
 
 
 def _strip(

@@ -39,11 +39,11 @@ def text(contents: Contents, where: str) -> str:
 
 def _scores(contents: Contents, label: str) -> Iterable[str]:
     metrics = tables.metrics_of(contents, label)[:NUM_METRICS]
-    head = "".join(f"{tables.name(m, label):<26}" for m in metrics)
+    head = "".join(f"{tables.name(m, label):<27}" for m in metrics)
     yield f"{tables.LABELS.get(label, label):<36}{head}{'patients':>8}"
     for arm in tables.arms_of(contents, label):
         if arm["baseline"] or arm["name"] in contents["highlights"][label]:
-            scores = "".join(f"{_score_and_interval(arm, m):<26}" for m in metrics)
+            scores = "".join(f"{_score_and_interval(arm, m):<27}" for m in metrics)
             mark = ("·" if arm["baseline"] else " ") + ("†" if arm["overlap"] else " ")
             yield f"{shortened(mark + arm['name'], 35):<36}{scores}{arm['num_patients']:>8}"
 

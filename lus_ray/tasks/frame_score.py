@@ -152,5 +152,8 @@ def frame_scores(rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy") -
 
 
 def colour(frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 3 H W"]:
-    """Grey frames as three equal channels; nothing is normalised, as published."""
-    return frames.expand(-1, 3, -1, -1)
+    """Grey frames as three equal channels; nothing is normalised, as published.
+
+    Channels last, the memory format in which convolutions are fastest.
+    """
+    return frames.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
