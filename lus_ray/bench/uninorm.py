@@ -52,9 +52,15 @@ def measure(
     with threads(1):
         return {
             # Seconds a run, so it has fewer of them, and the check is warm-up enough.
-            "to neutral": compare(PUBLISHED, net.neutral, repeats=max(1, repeats // 2), warmup=0),
-            "to neutral, by levels": compare(LEVELS, net.neutral, repeats=repeats, warmup=1),
-            "to neutral and frames": compare(LEVELS, net.neutral, clips, repeats=repeats, warmup=1),
+            "gradient to neutral": compare(
+                PUBLISHED, net.neutral, repeats=max(1, repeats // 2), warmup=0
+            ),
+            "gradient to neutral, by levels": compare(
+                LEVELS, net.neutral, repeats=repeats, warmup=1
+            ),
+            "gradient to neutral and frames": compare(
+                LEVELS, net.neutral, clips, repeats=repeats, warmup=1
+            ),
         }
 
 

@@ -67,7 +67,7 @@ def test_a_report_is_a_table_and_plain_json(measured: dict[str, Measured]):
     assert lines[0].startswith("2026-01-02T03:04:05+00:00, ")
     assert len(lines) == 3 + 1 + 3 + 3
     contents = json.loads(json.dumps(report.contents()))
-    assert contents["measures"]["uninorm"]["to neutral"]["repeats"] == 1
+    assert contents["measures"]["uninorm"]["gradient to neutral"]["repeats"] == 1
     assert set(contents["machine"]) == {"cpus", "architecture"}
     assert set(contents["versions"]) == {"lus_ray", "python", "torch", "numpy"}
 
