@@ -23,27 +23,21 @@ def test_runs_alternate_and_the_order_turns_round():
 
 
 def test_after_a_warm_up_short_runs_are_repeated_within_a_sample():
-    calls = 0
-
-    def run() -> None:
-        nonlocal calls
-        calls += 1
-        time.sleep(0.001)
-
-    interleaved(run, {}, repeats=1, warmup=1)
-    assert calls > 5
+    calls: list[str] = []
+    interleaved(lambda: calls.append("ours"), {}, repeats=1, warmup=1)
+    assert len(calls) > 2
 
 
 def test_a_rival_that_sleeps_longer_has_a_ratio_above_one_and_no_cpu_time():
     measured = interleaved(
-        lambda: time.sleep(0.02), {"slow": lambda: time.sleep(0.06)}, repeats=3, warmup=0
+        lambda: time.sleep(0.01), {"slow": lambda: time.sleep(0.1)}, repeats=3, warmup=0
     )
     (slow,) = measured.rivals
     assert measured.repeats == 3
-    assert slow.wall_ms >= 60
+    assert slow.wall_ms >= 100
     assert slow.low <= slow.ratio <= slow.high
     assert slow.ratio > 1
-    assert slow.cpu_s < 0.06
+    assert slow.cpu_s < 0.1
 
 
 def test_the_interval_of_one_value_is_that_value():
