@@ -8,6 +8,7 @@ The same numbers give the same bytes: nothing in the file tells when it was draw
 """
 
 import io
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -180,6 +181,7 @@ def looks(
     height, width = frame.shape
 
     def draw(figure: Figure) -> None:
+        figure.set_layout_engine("constrained", w_pad=0.07, h_pad=0.07)
         grid = figure.add_gridspec(max(1, len(crops)), 2 if crops else 1, width_ratios=ratios)
         axes = figure.add_subplot(grid[:, 0])
         axes.set_facecolor("#e8e8e8")
@@ -215,7 +217,7 @@ def drawn(draw: Callable[[Figure], None], *, width: float, height: float, title:
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(written, format="svg", metadata=nothing)
     text = written.getvalue()
-    return text[text.index("<svg") :]
+    return _numbered(text[text.index("<svg") :])
 
 
 def shortened(text: str, length: int) -> str:
@@ -226,6 +228,17 @@ def shortened(text: str, length: int) -> str:
 def _panel(draw: Callable[[Axes], None], *, width: float, height: float, title: str = "") -> str:
     """SVG of one panel of a size in inches."""
     return drawn(lambda figure: draw(figure.add_subplot()), width=width, height=height, title=title)
+
+
+def _numbered(svg: str) -> str:
+    """The SVG with its identifiers counted from 0.
+
+    Matplotlib hashes places for them, and the last bits of a place that the layout solver finds
+    differ from one drawing to the next.
+    """
+    found = dict.fromkeys(re.findall(r'id="([a-z]+[0-9a-f]{10})"', svg))
+    numbers = {name: f"i{number}" for number, name in enumerate(found)}
+    return re.sub(r"\b[a-z]+[0-9a-f]{10}\b", lambda match: numbers.get(match[0], match[0]), svg)
 
 
 def _blended(

@@ -9,6 +9,7 @@ import pytest
 
 from lus_ray import report
 
+from .frame_runs import FRAMES, LEAKY, write_frame_run, write_pictures
 from .run_dirs import arm, write_cell, write_run
 
 EVIL = 'MLP <script>alert("x")</script> | on signs, severity'
@@ -31,6 +32,16 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
     return report.write(out, num_draws=50)
 
 
+@pytest.fixture(scope="module")
+def framed(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    """The report of scores of frames and clips, with everything it can show."""
+    out = tmp_path_factory.mktemp("frames")
+    write_frame_run(out, supervision="weak")
+    write_pictures(out, FRAMES, 0, heat=False)
+    write_pictures(out, LEAKY, 0, heat=True)
+    return report.write(out, num_draws=50)
+
+
 class Tags(HTMLParser):
     """Every tag with its attributes, and whether opened tags are closed in order."""
 
@@ -49,6 +60,12 @@ class Tags(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         if tag not in self.VOID:
             assert self.open.pop() == tag
+
+
+def section(out: Path, name: str) -> str:
+    """The HTML of one section of the page."""
+    page = (out / "report.html").read_text()
+    return page[page.index(f'<h2 id="{name}"') :].split("</section>")[0]
 
 
 def tags_of(out: Path) -> list[tuple[str, dict[str, str | None]]]:
@@ -129,3 +146,65 @@ def test_a_run_with_nothing_finished_has_a_report_too(tmp_path: Path) -> None:
     assert "missing" in found.text()
     assert json.loads((tmp_path / "report.json").read_text())["arms"][0]["mean"]["auc"] is None
     assert len(tags_of(tmp_path)) > 20
+
+
+def test_scores_of_frames_say_what_each_setting_is(framed: report.Report) -> None:
+    shown = section(framed.out, "frame_severity")
+    assert "<th>K = 1, %</th>" in shown
+    assert "<dd>without the 7 frames before and the 7 after each change" in shown
+    assert "Confusion matrices, test frames of all folds" in shown
+    assert "test clips" in section(framed.out, "severity")
+    markdown = (framed.out / "report.md").read_text()
+    assert "- Setting 1: every test frame" in markdown
+
+
+def test_arms_whose_patients_overlap_are_marked_everywhere(framed: report.Report) -> None:
+    assert section(framed.out, "severity").count("patients overlap") == 1
+    assert section(framed.out, "frame_severity").count("patients overlap") == 1
+    assert "uninorm on all patients (patients overlap)" in (framed.out / "report.md").read_text()
+    assert any(line.startswith(" †uninorm on all") for line in framed.text().splitlines())
+
+
+def test_a_gap_is_told_in_all_three_forms(framed: report.Report) -> None:
+    assert "weighted F1 +" in section(framed.out, "gaps")
+    assert (
+        "- **published protocol** (uninorm on all patients − uninorm): weighted F1 +"
+        in (framed.out / "report.md").read_text()
+    )
+    [line] = [row for row in framed.text().splitlines() if row.startswith("published protocol")]
+    assert line.startswith("published protocol: weighted F1 +")
+    assert "leak-free twin" in framed.text()
+
+
+def test_weak_supervision_is_a_warning_at_the_top(framed: report.Report) -> None:
+    page = (framed.out / "report.html").read_text()
+    assert "Weak supervision" in page[: page.index("<nav")]
+    assert "Weak supervision" in framed.text()
+
+
+def test_raters_elements_clips_and_pictures_have_their_sections(framed: report.Report) -> None:
+    assert "uninorm (clip score)" in section(framed.out, "raters")
+    assert "0.400 ± 0.082" in section(framed.out, "neutral")
+    assert section(framed.out, "clips").count("<figcaption>") == 8
+    assert section(framed.out, "looked").count("<img") == 4
+    links = {attributes.get("href") for tag, attributes in tags_of(framed.out) if tag == "a"}
+    assert {"#gaps", "#raters", "#neutral", "#clips", "#looked"} <= links
+
+
+def test_the_terminal_table_of_frames_fits(framed: report.Report) -> None:
+    assert max(map(len, framed.text().splitlines()[:-1])) <= 100
+
+
+def test_the_same_frames_give_the_same_bytes(framed: report.Report) -> None:
+    names = ("report.json", "report.md", "report.html")
+    first = [(framed.out / name).read_bytes() for name in names]
+    report.write(framed.out, num_draws=50)
+    assert [(framed.out / name).read_bytes() for name in names] == first
+
+
+def test_a_run_without_frames_has_none_of_their_sections(found: report.Report) -> None:
+    ids = {attributes.get("id") for _, attributes in tags_of(found.out)}
+    assert not ids & {"gaps", "raters", "neutral", "clips", "looked"}
+    assert not {"Gaps", "Raters", "Clips"} & set(
+        re.findall(r"## (\w+)", found.out.joinpath("report.md").read_text())
+    )

@@ -1,0 +1,68 @@
+"""Gaps: arms that saw patients they are tested on are known, marked, and held against twins."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lus_ray.report import cells, contents, gaps, numbers
+
+from .frame_runs import ARMS, GAP, write_frame_run
+from .run_dirs import arm, write_cell, write_run
+
+
+def computed(out: Path) -> tuple[dict[str, Any], dict[str, numbers.ScoredArm]]:
+    return contents.compute(cells.read(out), num_draws=100)
+
+
+def test_overlap_is_handed_on_to_arms_that_read_or_start_from_an_overlapping_one() -> None:
+    later = arm("started", start="frames, all patients")
+    found = gaps.overlapping({"arms": [*ARMS, later, arm("other", rows={"overlap": False})]})
+    assert found == {"frames, all patients", "uninorm on all patients", "started"}
+
+
+def test_a_gap_is_leaky_minus_clean_over_the_same_draws(tmp_path: Path) -> None:
+    found, arms = computed(write_frame_run(tmp_path))
+    [gap] = found["gaps"]
+    expected = numbers.difference(arms["uninorm on all patients"], arms["uninorm"], "f1")
+    assert gap["differences"]["f1"]["value"] == expected.value > 0
+    assert gap["differences"]["f1"]["interval"] == [expected.interval.low, expected.interval.high]
+    assert (gap["label"], gap["num_patients"], gap["reason"]) == ("severity", 12, "")
+    assert set(gap["differences"]) == {"f1", "accuracy"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"leaky": "absent"}, "there is no arm 'absent' in this run"),
+        ({"leaky": "frames"}, "frames and uninorm predict different labels"),
+    ],
+)
+def test_a_gap_that_cannot_be_measured_says_why(
+    tmp_path: Path, change: dict[str, str], reason: str
+) -> None:
+    write_frame_run(tmp_path, folds=[0], gaps=[{**GAP, **change}])
+    [gap] = computed(tmp_path)[0]["gaps"]
+    assert (gap["differences"], gap["reason"]) == ({}, reason)
+
+
+def test_a_gap_of_an_unfinished_arm_waits(tmp_path: Path) -> None:
+    write_run(tmp_path, ARMS, gaps=[GAP])
+    [gap] = computed(tmp_path)[0]["gaps"]
+    assert gap["reason"] == "uninorm on all patients: no fold is finished"
+
+
+def test_a_leaky_baseline_is_no_rival_of_a_clean_arm(tmp_path: Path) -> None:
+    clean, leaky = arm("clean", baseline=True), arm("leaky", baseline=True, rows={"overlap": True})
+    write_run(tmp_path, [clean, leaky, arm("mine"), arm("yours", rows={"overlap": True})])
+    for entry, skill in ((clean, 0.1), (leaky, 0.9), (arm("mine"), 0.3), (arm("yours"), 0.3)):
+        write_cell(tmp_path, entry, 0, skill=skill)
+    rows = {row["name"]: row for row in computed(tmp_path)[0]["arms"]}
+    assert rows["mine"]["difference"]["auc"]["to"] == "clean"
+    assert rows["yours"]["difference"]["auc"]["to"] == "leaky"
+    assert (rows["mine"]["overlap"], rows["yours"]["overlap"]) == (False, True)
+
+
+def test_a_leaky_arm_never_hides_the_best_clean_one_of_its_family(tmp_path: Path) -> None:
+    found, _ = computed(write_frame_run(tmp_path))
+    assert found["highlights"]["frame_severity"] == ["frames", "frames, all patients"]

@@ -1,0 +1,60 @@
+"""Pictures of cells: one fold, examples by arms, and nothing that lies elsewhere."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lus_ray.errors import StoreError
+from lus_ray.report import cells, pictures
+
+from .frame_runs import FRAMES, LEAKY, write_frame_run, write_pictures
+
+
+def test_the_grid_is_of_the_fold_in_which_most_arms_have_pictures(tmp_path: Path) -> None:
+    write_frame_run(tmp_path)
+    write_pictures(tmp_path, FRAMES, 0, heat=False)
+    write_pictures(tmp_path, FRAMES, 1, heat=False)
+    write_pictures(tmp_path, LEAKY, 1, heat=True)
+    found = pictures.grid(cells.read(tmp_path))
+    assert found is not None
+    assert (found.fold, found.arms) == (1, ("frames", "frames, all patients"))
+    assert [name for name, _ in found.rows] == ["phantom/p00-0#0", "phantom/p01-0#1"]
+    looked = found.rows[0][1][0]
+    assert looked is not None
+    assert looked.svg.startswith("<svg")
+    assert looked.caption == "score 0, said 2 with probability 0.61"
+
+
+def test_an_example_that_an_arm_has_no_picture_of_leaves_a_hole(tmp_path: Path) -> None:
+    write_frame_run(tmp_path, folds=[0])
+    for entry in (FRAMES, LEAKY):
+        folder = write_pictures(tmp_path, entry, 0, heat=True)
+    captions = json.loads((folder / "captions.json").read_text())
+    (folder / "captions.json").write_text(json.dumps(captions[1:]))
+    found = pictures.grid(cells.read(tmp_path))
+    assert found is not None
+    assert [looked[1] is None for _, looked in found.rows] == [True, False]
+
+
+def test_a_run_without_pictures_has_no_grid(tmp_path: Path) -> None:
+    assert pictures.grid(cells.read(write_frame_run(tmp_path, folds=[0]))) is None
+
+
+@pytest.mark.parametrize("name", ["../0.svg", "absent.svg", "captions.json", "/etc/hostname.svg"])
+def test_a_picture_that_is_not_beside_its_caption_is_refused(tmp_path: Path, name: str) -> None:
+    write_frame_run(tmp_path, folds=[0])
+    folder = write_pictures(tmp_path, FRAMES, 0, heat=False)
+    entry = {"file": name, "example": "a#0", "caption": ""}
+    (folder / "captions.json").write_text(json.dumps([entry]))
+    with pytest.raises(StoreError, match=r"captions\.json: not readable .*; remove the folder"):
+        pictures.grid(cells.read(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '[{"file": "0.svg"}]', '{"file": 1}'])
+def test_damaged_captions_are_refused_by_file(tmp_path: Path, text: str) -> None:
+    write_frame_run(tmp_path, folds=[0])
+    folder = write_pictures(tmp_path, FRAMES, 0, heat=False)
+    (folder / "captions.json").write_text(text)
+    with pytest.raises(StoreError, match=r"captions\.json: not readable"):
+        pictures.grid(cells.read(tmp_path))
