@@ -188,6 +188,21 @@ def weights(name: str | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("names", nargs=-1)
+@click.option("--out", type=FOLDER, default="bench.json", show_default=True, help="Written too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Measure NAMES (all without any) against their rivals: ratios of one interleaved run."""
+    from lus_ray import bench as benches
+    from lus_ray.files import write_text
+
+    measured = benches.run(names)
+    text = json.dumps(measured.contents(), indent=1)
+    write_text(out, text + "\n")
+    click.echo(text if as_json else measured.text())
+
+
+@main.command()
 @click.option("--address", help="A running Ray cluster to ask as well.")
 @click.option("--json", "as_json", is_flag=True)
 def doctor(address: str | None, as_json: bool) -> None:
