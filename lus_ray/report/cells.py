@@ -162,7 +162,7 @@ def _raters(rows: pa.Table) -> dict[str, tuple[int, ...]]:
 def _decided(rows: pa.Table) -> dict[str, int]:
     """The most probable class of each clip, the first of equals."""
     pairs = zip(rows["clip"].to_pylist(), rows["probability"].to_pylist(), strict=True)
-    return {clip: int(np.argmax(probability)) for clip, probability in pairs}
+    return {clip: int(np.argmax(np.array(probability, np.float64))) for clip, probability in pairs}
 
 
 def _arrays(rows: pa.Table, *, multilabel: bool) -> tuple[np.ndarray, Float[np.ndarray, "N K"]]:

@@ -7,7 +7,7 @@ from lus_ray.report import strips, tables
 from lus_ray.report.tables import ABSENT
 
 Contents = Mapping[str, Any]
-MANY = 6
+MANY = 4
 """A label with more metrics than this has one column a metric, so that its table can be read."""
 
 

@@ -53,7 +53,7 @@ def strip(
         if columns:
             widths.append(0.36 * sum(column.width for column in columns))
         if learned:
-            widths.append(1.0)
+            widths.append(1.3)
         panels = iter(
             np.atleast_1d(figure.subplots(1, len(widths), sharey=True, width_ratios=widths))
         )
@@ -84,7 +84,7 @@ def _columns(
     if severity is not None:
         found.append(Column("true", [severity], {"marker": "*", "s": 90, "color": "black"}, 1.5))
     if raters:
-        rings = {"s": 16, "facecolor": "white", "edgecolor": "black", "lw": 0.9}
+        rings = {"s": 14, "facecolor": "white", "edgecolor": "black", "lw": 0.9}
         found.append(Column("rated", list(raters), rings, 2.0))
     for number, (letter, score) in enumerate(zip(LETTERS, scores, strict=False)):
         found.append(Column(letter, [] if score is None else [score], _mark(number)))
@@ -123,7 +123,7 @@ def _clip_scores(axes: Axes, columns: Sequence[Column], num_scores: int) -> None
     for place, column in zip(places, columns, strict=True):
         for score in sorted(set(column.scores)):
             votes = column.scores.count(score)
-            across = place + 0.3 * (np.arange(votes) - (votes - 1) / 2)
+            across = place + 0.36 * (np.arange(votes) - (votes - 1) / 2)
             axes.scatter(across, [score] * votes, **column.mark)
     axes.set_xticks(places, [column.title for column in columns])
     axes.tick_params(axis="x", length=0, labelsize=8)
@@ -133,9 +133,11 @@ def _clip_scores(axes: Axes, columns: Sequence[Column], num_scores: int) -> None
 
 
 def _neutral_elements(axes: Axes, learned: dict[int, Sequence[float]], num_scores: int) -> None:
+    step = min(0.2, 0.7 / len(learned))
     for place, (number, own) in enumerate(learned.items()):
-        offset = 0.2 * (place - (len(learned) - 1) / 2)
-        axes.scatter(own, np.arange(num_scores) + offset, **_mark(number))
+        offset = step * (place - (len(learned) - 1) / 2)
+        mark = _mark(number) | {"s": 26 if len(learned) < 3 else 12}
+        axes.scatter(own, np.arange(num_scores) + offset, **mark)
     axes.hlines(np.arange(num_scores), 0, 1, **GUIDE)
     axes.set_xticks([0, 1], ["0", "1"])
     axes.set(xlim=(-0.12, 1.12), xlabel="neutral")
