@@ -85,7 +85,7 @@ def test_arms_with_clips_of_other_lengths_are_not_compared(tmp_path: Path) -> No
     assert found.reason == "frames and other were tested on different frames in fold 0"
 
 
-def test_unequal_raters_leave_votes_undefined_and_the_rest_defined(tmp_path: Path) -> None:
+def test_without_raters_their_settings_are_undefined_and_the_others_are_not(tmp_path: Path) -> None:
     write_frame_run(tmp_path, num_raters=0, folds=[0])
     _, arms = contents.compute(cells.read(tmp_path), num_draws=10)
     scores = arms["frames"].scores[0]
