@@ -45,7 +45,7 @@ class VideoScore(Task):
         logits = self.net(batch["tracks"], batch["lengths"])
         target = self.get_buffer("targets")[batch["severity"]]
         by_clip = soft_cross_entropy(logits, target)
-        neutral = getattr(self.net, "neutral", torch.zeros(0))
+        neutral = getattr(self.net, "neutral", torch.zeros(0)).detach().clone()  # before the step
         return {
             "loss": by_clip.sum(),
             "clip_loss": by_clip.mean(),
