@@ -146,3 +146,130 @@ def test_a_loss_that_never_is_finite_fails_with_what_to_do():
     bad = {(0, n) for n in range(8)}
     with pytest.raises(CellError, match="lower the learning rate"):
         run(Poisoned(), data=poisoned(bad))
+
+
+class Parabola(Task):
+    """One number x and the loss (x - 3)²: every step can be followed by hand."""
+
+    def __init__(self, start=0.0):
+        super().__init__()
+        self.view = View(num_frames=1, height=2, width=2)
+        self.net = nn.ParameterDict({"x": nn.Parameter(torch.tensor(start, dtype=torch.float64))})
+        self.highest = math.inf
+        self.num_constrained = 0
+
+    @property
+    def x(self):
+        return self.net["x"].item()
+
+    def forward(self, batch, player):
+        return {"loss": (self.net["x"] - 3).square() + 0 * batch["target"].sum()}
+
+    def constrain(self):
+        self.num_constrained += 1
+        with torch.no_grad():
+            self.net["x"].clamp_(max=self.highest)
+
+
+def once(epoch):
+    yield {"target": torch.zeros(1, dtype=torch.float64)}
+
+
+def plain_adam(start, num_steps, *, milestones=(), highest=math.inf, **settings):
+    """Where x is before each step and after the last."""
+    x = torch.tensor(start, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([x], **settings)
+    places = []
+    for step in range(num_steps):
+        for group in adam.param_groups:
+            group["lr"] = settings["lr"] * 0.1 ** sum(step >= m for m in milestones)
+        places.append(x.item())
+        adam.zero_grad()
+        (x - 3).square().backward()
+        adam.step()
+        with torch.no_grad():
+            x.clamp_(max=highest)
+    return [*places, x.item()]
+
+
+def steps(recipe, start=0.0):
+    """Where x was after each epoch of one step, the kept x, and what was fitted."""
+    task, places = Parabola(start), []
+
+    def validate(task):
+        places.append(task.x)
+        return {"score": math.nan}
+
+    fitted, log = run(task, recipe, validate, once)
+    return places[: len(log)], task.x, fitted
+
+
+def test_selected_by_loss_the_parameters_from_before_the_lowest_loss_are_kept():
+    places = plain_adam(0.0, 12, lr=0.9)
+    losses = [(x - 3) ** 2 for x in places[:12]]
+    best = losses.index(min(losses))
+    assert 0 < best < 11  # the step is too large: it runs past 3
+    _, kept, fitted = steps(Recipe(epochs=12, batch=1, lr=0.9, select="loss"))
+    assert fitted.epoch == best
+    assert kept == pytest.approx(places[best], abs=1e-12)
+    assert losses[best] == pytest.approx((kept - 3) ** 2, abs=1e-12)
+
+
+def test_selected_by_loss_the_step_that_never_was_evaluated_is_not_kept():
+    _, kept, fitted = steps(Recipe(epochs=1, batch=1, lr=0.9, select="loss"), start=2.0)
+    assert (fitted.epoch, kept) == (0, 2.0)
+
+
+def test_selected_by_loss_the_scores_are_those_of_the_kept_parameters():
+    recipe = Recipe(epochs=12, batch=1, lr=0.9, select="loss")
+    task = Parabola()
+    fitted, _ = run(task, recipe, lambda task: {"score": task.x}, once)
+    assert fitted.scores == {"score": task.x}
+
+
+def test_the_loss_decides_even_where_validation_points_elsewhere():
+    recipe = Recipe(epochs=12, batch=1, lr=0.9, select="loss")
+    task = Parabola()
+    fitted, _ = run(task, recipe, lambda task: {"score": -task.x}, once)
+    assert fitted.epoch > 0
+
+
+def test_l2_is_that_of_adam_and_acts_on_numbers_that_weight_decay_spares():
+    settings = {"lr": 0.1, "weight_decay": 0.5, "eps": 1e-8}
+    recipe = Recipe(epochs=7, batch=1, lr=0.1, l2=0.5, select="last")
+    places, _, _ = steps(recipe, start=10.0)
+    assert places == pytest.approx(plain_adam(10.0, 7, **settings)[1:], abs=1e-12)
+    spared = Recipe(epochs=7, batch=1, lr=0.1, weight_decay=0.5, select="last")
+    assert steps(spared, start=10.0)[0] == pytest.approx(plain_adam(10.0, 7, lr=0.1)[1:])
+
+
+def test_eps_reaches_the_optimizer():
+    recipe = Recipe(epochs=3, batch=1, lr=0.1, eps=100.0, select="last")
+    places, _, _ = steps(recipe)
+    assert places == pytest.approx(plain_adam(0.0, 3, lr=0.1, eps=100.0)[1:], abs=1e-12)
+    assert places[-1] < 0.1 < steps(Recipe(epochs=3, batch=1, lr=0.1, select="last"))[0][-1]
+
+
+@pytest.mark.parametrize("milestones", [(4,), (2, 5)])
+def test_after_each_milestone_the_rate_is_a_tenth(milestones):
+    recipe = Recipe(epochs=8, batch=1, lr=0.1, milestones=milestones, select="last")
+    places, _, _ = steps(recipe)
+    expected = plain_adam(0.0, 8, lr=0.1, milestones=milestones)
+    assert places == pytest.approx(expected[1:], abs=1e-12)
+    first = milestones[0]
+    ratio = (expected[first + 1] - expected[first]) / (expected[first] - expected[first - 1])
+    assert ratio == pytest.approx(0.1, rel=0.05)
+
+
+def test_parameters_are_constrained_after_every_step_before_anyone_looks():
+    task, seen = Parabola(), []
+    task.highest = 0.25
+
+    def validate(task):
+        seen.append(task.x)
+        return {"score": math.nan}
+
+    run(task, Recipe(epochs=5, batch=1, lr=0.1, select="last"), validate, once)
+    assert task.num_constrained == 5
+    assert seen == pytest.approx(plain_adam(0.0, 5, lr=0.1, highest=0.25)[1:], abs=1e-12)
+    assert seen[-1] == 0.25
