@@ -42,7 +42,7 @@ def draw(
             heat=seen.heat,
             box=seen.box,
             crops=tuple(crops),
-            title=f"score {true}, said {said} ({seen.probability[said]:.2f})",
+            title="",
         )
         (folder / f"{number}.svg").write_text(svg)
         example = f"{row['clip']}#{frame}"

@@ -17,6 +17,9 @@ from lus_ray.report.numbers import ScoredArm
 
 NUM_DRAWS = 1000
 
+FEW = 3
+"""So many published arms of a label are all drawn; of more, the one that the paper found best."""
+
 NOTES = {
     "std": "population standard deviation over folds (ddof 0)",
     "interval": "95 % percentile interval of the mean over folds, patients resampled with "
@@ -25,8 +28,8 @@ NOTES = {
     "same draws of patients",
     "cost": "sums over the finished folds of the arm itself, without arms that it starts from or "
     "reads; memory is the highest of them",
-    "highlights": "the best baseline, the arm the paper found best, and the best arm of each "
-    "family; best by the test patients themselves, so the best of many looks better than it is",
+    "highlights": "the best baseline, the arms of the paper or its best one, and the best arm of "
+    "each family; best by the test patients, so that the best of many looks better than it is",
     "verdict": "reproduced: the difference is above 0 and its interval excludes 0; no correction "
     "for the number of claims",
 }
@@ -130,11 +133,14 @@ def plain(value: Any) -> Any:
 def _highlights(
     peers: list[ScoredArm], experiment: dict[str, Any], metrics: list[str]
 ) -> list[str]:
-    """The arms of one label worth a picture; among them the one that the paper found best."""
+    """The arms of one label worth a picture; among them those of the paper, or its best one."""
     metric = numbers.first_metric(peers, metrics)
     printed = experiment.get("published") or {}
     known = {a.name: printed[a.name][metric][0] for a in peers if metric in printed.get(a.name, {})}
-    return numbers.highlights(peers, metric, also=max(known, key=known.__getitem__, default=None))
+    clean = [name for name in known if name not in gaps.overlapping(experiment)]
+    if len(clean) > FEW:
+        clean = [max(clean, key=known.__getitem__)]
+    return numbers.highlights(peers, metric, also=clean)
 
 
 def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
@@ -153,6 +159,7 @@ def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
                 entry.get("reads"),
                 bool(entry.get("crossfit")),
                 name in leaky,
+                name if entry.get("recipe") else None,
             ),
             planned=tuple(run.folds),
             cells=cells,

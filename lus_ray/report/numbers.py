@@ -33,7 +33,8 @@ class Difference:
 class ScoredArm:
     """An arm with the scores of its finished cells and the draws of their patients.
 
-    Arms of one `family` differ only in the method that reads the same features, by one protocol.
+    Arms of one `family` differ only in the method that reads the same features, by one protocol;
+    a network is a family of its own.
     """
 
     name: str
@@ -139,11 +140,11 @@ def first_metric(arms: Sequence[ScoredArm], metrics: Sequence[str]) -> str:
 
 
 def highlights(
-    arms: Sequence[ScoredArm], metric: str, *, also: str | None = None, limit: int = 6
+    arms: Sequence[ScoredArm], metric: str, *, also: Sequence[str] = (), limit: int = 6
 ) -> list[str]:
     """Names of the arms worth a picture, in order, at most `limit`.
 
-    The best baseline, the arm named in `also`, and the best of each family, where there are too
+    The best baseline, the arms named in `also`, and the best of each family, where there are too
     many those with the highest mean.
     """
     rivals = [arm for arm in arms if arm.baseline]
@@ -154,7 +155,7 @@ def highlights(
     first = best(rivals, metric)
     winners = [arm for arm in (best(f, metric) for f in families.values()) if arm is not None]
     winners.sort(key=lambda arm: -arm.mean(metric))
-    wished = [first, *(arm for arm in arms if arm.name == also and arm.defined(metric)), *winners]
+    wished = [first, *(arm for arm in arms if arm.name in also and arm.defined(metric)), *winners]
     chosen = list(dict.fromkeys(arm.name for arm in wished if arm is not None))[:limit]
     return [arm.name for arm in arms if arm.name in chosen]
 

@@ -135,7 +135,7 @@ def _training(arms: Mapping[str, ScoredArm]) -> list[Picture]:
                 for name in ("train_loss", "val_score")
             }
             for fold, cell in arm.cells.items()
-            if cell.epochs
+            if any("train_loss" in row for row in cell.epochs)
         }
         if folds and len(found) < NUM_TRAINING:
             svg = figures.training(folds, left="train_loss", right="val_score", title=arm.name)

@@ -1,4 +1,7 @@
-"""The contract that every network in `lus_ray.nets` keeps, at sizes that run in a blink."""
+"""The contract that every network of pictures in `lus_ray.nets` keeps, at sizes that run in a blink.
+
+That of aggregators is in `test_pooling.py`.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,10 +12,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lus_ray import nets
+from lus_ray.nets.stn import CropNet, Localiser
+from tests.nets.test_pooling import AGGREGATORS
 
 NUM_OUTPUTS = 5
 
+SIZE = (40, 56)
+
 TINY: dict[str, Callable[[], nn.Module]] = {
+    "FrameCNN": lambda: nets.FrameCNN(NUM_OUTPUTS, width=8),
+    "RandomCrops": lambda: nets.RandomCrops(NUM_OUTPUTS, width=8, size=SIZE),
+    "RegSTN": lambda: nets.RegSTN(NUM_OUTPUTS, width=8, size=SIZE),
+    "STN": lambda: nets.STN(NUM_OUTPUTS, width=8, size=SIZE),
     "I3D": lambda: nets.I3D(NUM_OUTPUTS, width=4, layers=(1, 2, 1, 2)),
     "TSM": lambda: nets.TSM(NUM_OUTPUTS, width=8, num_frames=3),
     "resnet18": lambda: nets.resnet18(NUM_OUTPUTS, width=8),
@@ -20,11 +31,11 @@ TINY: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def test_every_network_is_tested_here():
-    assert sorted(TINY) == sorted(nets.__all__)
+def test_every_network_is_tested_here_or_with_the_aggregators():
+    assert sorted([*TINY, *AGGREGATORS]) == sorted(nets.__all__)
 
 
-@pytest.fixture(params=sorted(nets.__all__))
+@pytest.fixture(params=sorted(TINY))
 def net(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
     return TINY[request.param]()
@@ -55,6 +66,8 @@ def test_gradients_are_finite_and_reach_every_parameter(net: nn.Module, frames: 
     for name, parameter in net.named_parameters():
         if name.endswith("norm_c.weight"):  # begins at 0 and would hide its own branch
             nn.init.ones_(parameter)
+        if ".heads." in name and name.endswith("weight"):  # the same, of a whole trunk
+            nn.init.normal_(parameter, std=0.01)
     loss = nn.functional.cross_entropy(net(frames), torch.arange(4))
     loss.backward()
     assert torch.isfinite(loss)
@@ -64,10 +77,39 @@ def test_gradients_are_finite_and_reach_every_parameter(net: nn.Module, frames: 
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.parametrize("name", ["RegSTN", "STN"])
+def test_the_trunk_that_places_crops_learns_from_the_second_step_on(name: str, frames: Tensor):
+    net = TINY[name]()
+    localiser = net.get_submodule("localiser")
+    assert isinstance(localiser, Localiser)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    reached = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(frames), torch.arange(4)).backward()
+        assert all(p.grad is not None for p in localiser.trunk.parameters())
+        reached.append(max(float(p.grad.abs().max()) for p in localiser.trunk.parameters()))  # type: ignore[union-attr]
+        optimizer.step()
+    assert reached[0] == 0
+    assert reached[1] > 0
+
+
+def test_the_second_translation_of_a_reg_stn_learns_nothing_unless_it_is_its_own(frames: Tensor):
+    for own in (False, True):
+        net = nets.RegSTN(NUM_OUTPUTS, width=8, size=SIZE, own_translation=own)
+        net.branches(frames).logits.square().sum().backward()
+        gradient = net.get_parameter("localiser.heads.translation.bias").grad
+        assert gradient is not None
+        assert (gradient[:2] != 0).all()
+        assert (gradient[2:] != 0).all() == own
+        assert (gradient[2:] == 0).all() != own
+
+
 def test_five_steps_on_one_batch_lower_the_loss(net: nn.Module, frames: Tensor):
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
     losses = []
     for _ in range(5):
+        torch.manual_seed(0)  # dropout and random crops: the same chance in every step
         loss = nn.functional.cross_entropy(net(frames), torch.arange(4))
         optimizer.zero_grad()
         loss.backward()
@@ -124,6 +166,6 @@ def test_bfloat16_autocast_stays_close(net: nn.Module, frames: Tensor):
 
 
 def _name(net: nn.Module) -> str:
-    if isinstance(net, nets.TSM | nets.I3D):
+    if isinstance(net, nets.TSM | nets.I3D | nets.FrameCNN | CropNet):
         return type(net).__name__
     return "resnet50" if "layer1.0.conv3.weight" in net.state_dict() else "resnet18"
