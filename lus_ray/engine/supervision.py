@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from lus_ray import store
 from lus_ray.clip import SCHEMA
 from lus_ray.errors import SchemaError
-from lus_ray.experiment import Experiment
+from lus_ray.experiment import Arm, Experiment
 
 
 def fitting(
@@ -27,8 +27,8 @@ def fitting(
     for arm in experiment.arms:
         if arm.label is not None and index[arm.label].null_count == index.num_rows:
             missing[arm.name] = f"no clip has {arm.label}"
-        elif arm.rows.overlap and not index[arm.rows.train_without].null_count:
-            missing[arm.name] = f"every clip has {arm.rows.train_without}"
+        elif arm.rows.overlap and not _has_clips_apart(arm, index):
+            missing[arm.name] = f"every clip with {arm.label} has {arm.rows.train_without}"
     kept = experiment.without(set(missing))
     if not any(arm.label for arm in kept.arms):
         hint = "; --weak lets every frame carry its clip's score" if _could_be_weak(index) else ""
@@ -73,6 +73,12 @@ def supervised(index: pa.Table, data: Path, *, weak: bool) -> pa.Table:
     return index.set_column(
         index.column_names.index(field.name), field, pa.array(column, field.type)
     )
+
+
+def _has_clips_apart(arm: Arm, index: pa.Table) -> bool:
+    """Whether a clip has what the arm learns and lacks the label that it trains without."""
+    learned, kept = index[arm.label], index[arm.rows.train_without]
+    return bool(pc.any(pc.and_(learned.is_valid(), kept.is_null())).as_py())
 
 
 def _could_be_weak(index: pa.Table) -> bool:
