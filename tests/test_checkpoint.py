@@ -10,8 +10,8 @@ import torch
 from sklearn.gaussian_process import GaussianProcessClassifier
 
 from lus_ray import checkpoint
-from lus_ray.errors import CheckpointError
 from lus_ray.clip import make
+from lus_ray.errors import CheckpointError
 from lus_ray.nets import (
     I3D,
     STN,

@@ -1,4 +1,4 @@
-"""The contract that every network of pictures in `lus_ray.nets` keeps, at sizes that run in a blink.
+"""The contract that every network of pictures in `lus_ray.nets` keeps, at sizes quick to run.
 
 That of aggregators is in `test_pooling.py`.
 """
