@@ -91,7 +91,8 @@ def learner(
         train = [row for row in rows if row["split"] == "train" and _target(task, row) is not None]
         train, note = teaching(arm, train)
         log.notes += note
-        val = [row for row in rows if row["split"] == "val" and _target(task, row) is not None]
+        judge = "test" if arm.recipe and arm.recipe.select == "test" else "val"
+        val = [row for row in rows if row["split"] == judge and _target(task, row) is not None]
         if isinstance(task, Expert):
             scores = task.learn(train, val, seed=seed)
             log.epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})

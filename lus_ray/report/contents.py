@@ -11,7 +11,7 @@ from zlib import crc32
 import numpy as np
 
 from lus_ray import folds
-from lus_ray.report import claims, gaps, neutral, numbers, raters, rows, strips
+from lus_ray.report import claims, gaps, neutral, numbers, protocols, raters, rows, strips
 from lus_ray.report.cells import Run
 from lus_ray.report.numbers import ScoredArm
 
@@ -39,18 +39,13 @@ WEAK = (
     "the score of its whole clip, and figures of frames show agreement with that score."
 )
 
-OVERLAP = (
-    "arms marked so were trained on other clips of patients that they are tested on, as the paper "
-    "did, or read an arm that was; they are held against baselines of their kind only"
-)
-
 
 def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], dict[str, ScoredArm]]:
     """The contents of `report.json`, and the scored arms behind them."""
     experiment = run.experiment
     arms = _score_all(run, num_draws=num_draws)
     metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
-    leaky = gaps.overlapping(experiment)
+    leaky = protocols.leaks(experiment)
     contents = {
         key: experiment.get(key) for key in ("version", "experiment", "title", "size", "seed")
     }
@@ -60,7 +55,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         "folds": _folds(run),
         "metrics": metrics,
         "num_draws": num_draws,
-        "notes": NOTES | ({"patients overlap": OVERLAP} if leaky else {}),
+        "notes": NOTES | {kind: protocols.KINDS[kind] for kind in leaky.values()},
         "warnings": warnings(run),
         "cell_notes": [
             {"arm": cell.arm, "fold": cell.fold, "note": note}
@@ -70,16 +65,16 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         "missing": [
             {"arm": arm.name, "fold": fold} for arm in arms.values() for fold in arm.missing
         ],
-        "arms": [rows.row(arm, arms, experiment, overlapping=leaky) for arm in arms.values()],
+        "arms": [rows.row(arm, arms, experiment, leaks=leaky) for arm in arms.values()],
         "highlights": {
             label: _highlights([a for a in arms.values() if a.label == label], experiment, metrics)
             for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label)
         },
         "claims": [claims.verdict(entry, arms) for entry in experiment.get("claims") or []],
         "gaps": [gaps.measure(gap, arms, metrics) for gap in experiment.get("gaps") or []],
-        "raters": raters.compare(run, arms, metrics, leaving_out=leaky),
+        "raters": raters.compare(run, arms, metrics, leaving_out=set(leaky)),
         "neutral": neutral.compare(run),
-        "clips": strips.choose(run, arms, metrics, leaving_out=leaky),
+        "clips": strips.choose(run, arms, metrics, leaving_out=set(leaky)),
     }
     return plain(contents), arms
 
@@ -137,7 +132,7 @@ def _highlights(
     metric = numbers.first_metric(peers, metrics)
     printed = experiment.get("published") or {}
     known = {a.name: printed[a.name][metric][0] for a in peers if metric in printed.get(a.name, {})}
-    clean = [name for name in known if name not in gaps.overlapping(experiment)]
+    clean = [name for name in known if name not in protocols.leaks(experiment)]
     if len(clean) > FEW:
         clean = [max(clean, key=known.__getitem__)]
     return numbers.highlights(peers, metric, also=clean)
@@ -145,7 +140,7 @@ def _highlights(
 
 def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
     """Every arm in order; each label has its own draws, which no other label can shift."""
-    leaky = gaps.overlapping(run.experiment)
+    leaky = protocols.leaks(run.experiment)
     arms = {}
     for entry in run.experiment["arms"]:
         name = entry["name"]
@@ -158,7 +153,7 @@ def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
                 entry.get("start"),
                 entry.get("reads"),
                 bool(entry.get("crossfit")),
-                name in leaky,
+                leaky.get(name),
                 name if entry.get("recipe") else None,
             ),
             planned=tuple(run.folds),

@@ -1,9 +1,4 @@
-"""What a protocol in which patients overlap promises too much, against its leak-free twin.
-
-An arm overlaps where it was trained on other clips of patients that it is tested on, or starts
-from or reads an arm that was. Such an arm is marked wherever it is shown, and is held against
-baselines of its own kind only.
-"""
+"""What a published protocol that leaks promises too much, against its leak-free twin."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,16 +6,6 @@ from typing import Any
 
 from lus_ray.report import rows
 from lus_ray.report.numbers import ScoredArm
-
-
-def overlapping(experiment: Mapping[str, Any]) -> set[str]:
-    """Arms that, themselves or through an arm before them, saw patients whom they are tested on."""
-    found: set[str] = set()
-    for entry in experiment["arms"]:
-        own = (entry.get("rows") or {}).get("overlap")
-        if own or {entry.get("start"), entry.get("reads")} & found:
-            found.add(entry["name"])
-    return found
 
 
 def measure(

@@ -1,10 +1,11 @@
 """The row of one arm in `report.json`."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lus_ray.report import numbers
 from lus_ray.report.numbers import ScoredArm
+from lus_ray.report.protocols import OVERLAP
 
 
 def row(
@@ -12,7 +13,7 @@ def row(
     arms: Mapping[str, ScoredArm],
     experiment: Mapping[str, Any],
     *,
-    overlapping: Set[str],
+    leaks: Mapping[str, str],
 ) -> dict[str, Any]:
     """Everything about one arm: scores by fold, means, intervals, differences, cost."""
     entry = next(e for e in experiment["arms"] if e["name"] == arm.name)
@@ -28,7 +29,7 @@ def row(
         "start": entry.get("start"),
         "reads": entry.get("reads"),
         "crossfit": entry.get("crossfit"),
-        "overlap": arm.name in overlapping,
+        "leak": leaks.get(arm.name),
         "folds": [_cell(arm, fold) for fold in sorted(arm.cells)],
         "missing": arm.missing,
         "num_patients": len(arm.patients),
@@ -39,7 +40,7 @@ def row(
         "undefined": {m: arm.why(m) for m in metrics if arm.why(m)}
         | {m: one.reason for m, one in limits.items() if one.reason and arm.defined(m)},
         "published": (experiment.get("published") or {}).get(arm.name, {}),
-        "difference": _differences(arm, _rivals(arm, arms, overlapping), metrics),
+        "difference": _differences(arm, _rivals(arm, arms, leaks), metrics),
         "calibration_error": curve.expected_error() if curve else None,
         "confusion": numbers.pooled_confusion(arm) if arm.label else None,
         "cost": _cost([cell.cost for cell in arm.cells.values()]),
@@ -64,17 +65,18 @@ def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
 
 
 def _rivals(
-    arm: ScoredArm, arms: Mapping[str, ScoredArm], overlapping: Set[str]
+    arm: ScoredArm, arms: Mapping[str, ScoredArm], leaks: Mapping[str, str]
 ) -> list[ScoredArm]:
-    """Baselines of the same label and the same protocol; none for a baseline itself."""
+    """Baselines of the same label, none of which saw fewer patients; none for a baseline."""
     if arm.baseline or arm.label is None:
         return []
+    overlap = leaks.get(arm.name) == OVERLAP
     return [
         other
         for other in arms.values()
         if other.label == arm.label
         and other.baseline
-        and (other.name in overlapping) == (arm.name in overlapping)
+        and (leaks.get(other.name) == OVERLAP) == overlap
     ]
 
 

@@ -98,8 +98,8 @@ def label_of(contents: Contents, arm: str) -> str | None:
 
 def marks(arm: Mapping[str, Any]) -> list[str]:
     """What must be known of an arm wherever its name stands, and its name does not say."""
-    known = [("baseline", arm["baseline"]), ("patients overlap", arm["overlap"])]
-    return [mark for mark, given in known if given and mark not in arm["name"]]
+    known = ["baseline" if arm["baseline"] else None, arm["leak"]]
+    return [mark for mark in known if mark and mark not in arm["name"]]
 
 
 def unit(label: str | None) -> str:

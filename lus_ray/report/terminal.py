@@ -31,8 +31,8 @@ def text(contents: Contents, where: str) -> str:
             f"{claim['verdict']}: {claim['text']}", WIDTH, subsequent_indent="  "
         )
     lines += ["", *textwrap.wrap("  ".join(contents["warnings"]), WIDTH)]
-    if any(arm["overlap"] for arm in contents["arms"]):
-        lines.append("† patients overlap: trained on other clips of patients that are tested")
+    if kinds := sorted({arm["leak"] for arm in contents["arms"] if arm["leak"]}):
+        lines.append(f"† a published protocol that leaks: {', '.join(kinds)}")
     lines += ["· a baseline; percent, mean ± std over folds [95 % interval over patients]"]
     return "\n".join([*lines, f"report: {where}"])
 
@@ -44,7 +44,7 @@ def _scores(contents: Contents, label: str) -> Iterable[str]:
     for arm in tables.arms_of(contents, label):
         if arm["baseline"] or arm["name"] in contents["highlights"][label]:
             scores = "".join(f"{_score_and_interval(arm, m):<27}" for m in metrics)
-            mark = ("·" if arm["baseline"] else " ") + ("†" if arm["overlap"] else " ")
+            mark = ("·" if arm["baseline"] else " ") + ("†" if arm["leak"] else " ")
             yield f"{shortened(mark + arm['name'], 35):<36}{scores}{arm['num_patients']:>8}"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lus_ray.report import cells, contents, gaps, numbers
+from lus_ray.report import cells, contents, numbers, protocols
 
 from .frame_runs import ARMS, GAP, write_frame_run
 from .run_dirs import arm, write_cell, write_run
@@ -17,8 +17,16 @@ def computed(out: Path) -> tuple[dict[str, Any], dict[str, numbers.ScoredArm]]:
 
 def test_overlap_is_handed_on_to_arms_that_read_or_start_from_an_overlapping_one() -> None:
     later = arm("started", start="frames, all patients")
-    found = gaps.overlapping({"arms": [*ARMS, later, arm("other", rows={"overlap": False})]})
-    assert found == {"frames, all patients", "uninorm on all patients", "started"}
+    found = protocols.leaks({"arms": [*ARMS, later, arm("other", rows={"overlap": False})]})
+    assert set(found) == {"frames, all patients", "uninorm on all patients", "started"}
+    assert set(found.values()) == {protocols.OVERLAP}
+
+
+def test_an_arm_whose_epoch_the_test_side_chose_leaks() -> None:
+    chosen = arm("chosen", recipe={"select": "test"})
+    assert protocols.leaks({"arms": [chosen, arm("other", recipe={"select": "best"})]}) == {
+        "chosen": protocols.SELECTED
+    }
 
 
 def test_a_gap_is_leaky_minus_clean_over_the_same_draws(tmp_path: Path) -> None:
@@ -60,7 +68,7 @@ def test_a_leaky_baseline_is_no_rival_of_a_clean_arm(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in computed(tmp_path)[0]["arms"]}
     assert rows["mine"]["difference"]["auc"]["to"] == "clean"
     assert rows["yours"]["difference"]["auc"]["to"] == "leaky"
-    assert (rows["mine"]["overlap"], rows["yours"]["overlap"]) == (False, True)
+    assert (rows["mine"]["leak"], rows["yours"]["leak"]) == (None, protocols.OVERLAP)
 
 
 def test_a_leaky_arm_never_hides_the_best_clean_one_of_its_family(tmp_path: Path) -> None:
