@@ -8,10 +8,11 @@ contract is `lus_ray.nets.aggregator`.
 """
 
 from lus_ray.nets.cnn import FrameCNN
+from lus_ray.nets.crops import RandomCrops
 from lus_ray.nets.i3d import I3D
 from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
 from lus_ray.nets.resnet import resnet18, resnet50
-from lus_ray.nets.stn import STN, RandomCrops, RegSTN
+from lus_ray.nets.stn import STN, RegSTN
 from lus_ray.nets.tsm import TSM
 from lus_ray.nets.uninorm import Uninorm
 

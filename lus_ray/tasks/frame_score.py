@@ -19,8 +19,8 @@ from lus_ray.clip import NUM_SEVERITIES
 from lus_ray.errors import ArmError
 from lus_ray.experiment import with_arguments
 from lus_ray.metrics import labels
+from lus_ray.nets.crops import PRIOR_SCALES, corners
 from lus_ray.nets.gradcam import box, grad_cam
-from lus_ray.nets.stn import corners
 from lus_ray.tasks.network import CLASSES
 from lus_ray.tasks.sord import POSITIONS, soft_cross_entropy, sord
 from lus_ray.tasks.task import Batch, Task
@@ -28,9 +28,6 @@ from lus_ray.views import View
 
 CHUNK = 64
 """Frames predicted at a time: a long clip must not fill the memory."""
-
-SCALES = (0.5, 0.75)
-"""What the prior pulls the scales of the two crops to."""
 
 BoxOfHeat = tuple[float, float, float, float]
 
@@ -100,7 +97,7 @@ class FrameScore(Task):
             apart = mse_loss(logits[:, 0], logits[:, 1])
             losses["consistency"] = self.consistency * apart
         if seen.scales is not None:
-            wanted = torch.tensor(SCALES).to(seen.scales).expand_as(seen.scales)
+            wanted = torch.tensor(PRIOR_SCALES).to(seen.scales).expand_as(seen.scales)
             losses["prior"] = self.prior * l1_loss(seen.scales, wanted)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 

@@ -32,6 +32,25 @@ def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(three_cpus, ph
             assert torch.equal(one["severity"], two["severity"])
 
 
+@pytest.mark.parametrize("balance", [None, "frame_severity"])
+def test_a_streamed_epoch_of_frames_has_the_same_batches_as_one_from_memory(
+    three_cpus, phantom_store, balance
+):
+    view = View(num_frames=1, height=24, width=32, num_samples=0)
+    rows = store.index(phantom_store).to_pylist()[:5]
+    clips = {c["clip"]: view.resize(frames_of(c)) for c in store.read(phantom_store)}
+    settings = {"view": view, "columns": ("frame_severity",), "batch": 8, "seed": 3}
+    frame_by_frame = {"by_frame": True, "balance": balance, "num_draws": 20, **settings}
+    memory = InMemory({(24, 32): clips}).epochs(rows, **frame_by_frame)
+    streamed = stream.Streamed(str(phantom_store)).epochs(rows, **frame_by_frame)
+    pairs = list(zip(memory(1), streamed(1), strict=True))
+    assert len(pairs) == 2
+    for one, two in pairs:
+        assert one["frames"].shape == (8, 1, 24, 32)
+        assert torch.equal(one["frames"], two["frames"])
+        assert torch.equal(one["frame_severity"], two["frame_severity"])
+
+
 def test_clips_come_from_the_store_as_they_lie_in_shared_memory(three_cpus, phantom_store):
     index = store.index(phantom_store)
     rows = index.to_pylist()[::5]

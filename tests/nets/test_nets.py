@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lus_ray import nets
-from lus_ray.nets.stn import CropNet, Localiser
+from lus_ray.nets.crops import CropNet
+from lus_ray.nets.stn import Localiser
 from tests.nets.test_pooling import AGGREGATORS
 
 NUM_OUTPUTS = 5

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lus_ray.errors import ArmError
-from lus_ray.nets.stn import STN, CropNet, RandomCrops, RegSTN, affine, corners
+from lus_ray.nets.crops import CropNet, RandomCrops, affine, corners
+from lus_ray.nets.stn import STN, RegSTN
 
 SIZE = (64, 96)
 

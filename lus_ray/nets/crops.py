@@ -1,0 +1,189 @@
+"""Networks that score crops of a frame, and the plain one whose crops are left to chance.
+
+Letters: N images, C crops an image, M = N C crops, H rows, W columns, h and w those of a crop,
+K outputs, D features. Crop 0 is the small one, and the one that is used once training is over.
+`theta` (2, 3) takes a point (x, y, 1) of the crop to a point (x, y) of the picture; both run from
+-1 (left, top) to 1 (right, bottom), as in `torch.nn.functional.affine_grid`.
+Source: Roy et al. 2020, sections IV-A1 and V-A.
+Why all crops pass the classifier in one call: the statistics of its normalisation then mix them.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from math import floor
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lus_ray.errors import ArmError
+from lus_ray.nets.cnn import STRIDE, FrameCNN
+
+PRIOR_SCALES = (0.5, 0.75)
+"""Equation 6: what the scales of both crops are drawn to, or fixed at."""
+
+STEPS = 1 << 16
+"""Random centres are whole multiples of 1 / STEPS: their sums are exact in float32."""
+
+Size = int | tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Branches:
+    """What a batch of images gave, crop by crop.
+
+    `scales` are the sides of the crops as fractions of the picture (before any rotation); None
+    where no single number tells the side.
+    """
+
+    logits: Float[Tensor, "N C K"]
+    theta: Float[Tensor, "N C 2 3"]
+    scales: Float[Tensor, "N C"] | None
+
+
+class CropNet(nn.Module, ABC):
+    """Crops at the places that a subclass finds, scored by one `FrameCNN`.
+
+    `size` is the side of square images, or their (height, width).
+
+    Raises:
+        ArmError: `size` is below 32; later, an image is not of this size.
+    """
+
+    head_name = "classifier.out"
+
+    def __init__(self, num_outputs: int, *, width: int, size: Size) -> None:
+        super().__init__()
+        self.size = (size, size) if isinstance(size, int) else (size[0], size[1])
+        if min(self.size) < STRIDE:
+            raise ArmError(f"{type(self).__name__}: size {size!r}; give {STRIDE} or more a side")
+        self.classifier = FrameCNN(num_outputs, width=width)
+        self.num_features = self.classifier.num_features
+
+    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N K"]:
+        """Logits of the small crop of images in [0, 1]."""
+        return self.head(self.features(images))
+
+    def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
+        """The vector of the small crop before the last layer.
+
+        The other crop is left out in evaluation, where it changes nothing.
+        """
+        theta = self.theta(images)
+        used = theta if self.training else theta[:, :1]
+        features = self.classifier.features(self.crops(images, used))
+        return features.unflatten(0, (len(images), -1))[:, 0]
+
+    def head(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
+        """Logits from the vector before the last layer."""
+        return self.classifier.head(features)
+
+    def branches(self, images: Float[Tensor, "N 3 H W"]) -> Branches:
+        """Logits of all crops, and where they lie."""
+        theta = self.theta(images)
+        logits = self.classifier(self.crops(images, theta))
+        return Branches(logits.unflatten(0, (len(images), -1)), theta, self.scales(theta))
+
+    def theta(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C 2 3"]:
+        """Where the crops of images in [0, 1] lie; random in the training of `RandomCrops`.
+
+        Raises:
+            ArmError: the images are not of the size that the network was built for.
+        """
+        if images.shape[2:] != self.size:
+            found, built = (" x ".join(map(str, size)) for size in (images.shape[2:], self.size))
+            raise ArmError(
+                f"{type(self).__name__}: images of {found} where {built} is expected; "
+                "give the view and the network the same size"
+            )
+        return self.place(images)
+
+    @abstractmethod
+    def place(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C 2 3"]:
+        """Theta of images that have the right size."""
+
+    def scales(self, theta: Float[Tensor, "N C 2 3"]) -> Float[Tensor, "N C"] | None:
+        """The sides of crops as fractions of the picture."""
+        return theta[..., 0, 0]
+
+    def crops(
+        self, images: Float[Tensor, "N 3 H W"], theta: Float[Tensor, "N C 2 3"]
+    ) -> Float[Tensor, "M 3 h w"]:
+        """All crops of image 0, then those of image 1: bilinear, black beyond the picture.
+
+        A crop has half the sides of the picture in pixels, and no fewer than 32: the least that
+        five halvings leave something of.
+        """
+        num_images, num_crops = theta.shape[:2]
+        height, width = (max(side // 2, STRIDE) for side in images.shape[2:])
+        # bfloat16 could not tell neighbouring pixels apart.
+        with torch.autocast(images.device.type, enabled=False):
+            shape = (num_images * num_crops, 3, height, width)
+            grid = functional.affine_grid(theta.flatten(0, 1), list(shape), align_corners=False)
+            # The crops of an image stand one below the other, so that no image is copied.
+            column = grid.reshape(num_images, num_crops * height, width, 2)
+            sampled = functional.grid_sample(images, column, align_corners=False)
+        crops = sampled.unflatten(2, (num_crops, height)).movedim(2, 1).flatten(0, 1)
+        return crops.contiguous(memory_format=torch.channels_last)  # fastest for convolutions
+
+
+class RandomCrops(CropNet):
+    """The plain CNN on two crops by chance; the large one contains the small one.
+
+    In training each image has crops of its own, drawn from torch's global generator; in
+    evaluation both are in the middle. `sides` are fractions of the picture, the small one first.
+
+    Raises:
+        ArmError: the sides do not rise within (0, 1].
+    """
+
+    def __init__(
+        self,
+        num_outputs: int = 4,
+        *,
+        width: int = 32,
+        size: Size = 224,
+        sides: tuple[float, float] = PRIOR_SCALES,
+    ) -> None:
+        small, large = sides
+        if not 0 < small <= large <= 1:
+            raise ArmError(f"RandomCrops: sides {sides}; give the small one first, both in (0, 1]")
+        super().__init__(num_outputs, width=width, size=size)
+        self.sides = sides
+
+    def place(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 2 2 3"]:
+        """The large crop lies within the picture, and the small one within the large one."""
+        scales = torch.tensor(self.sides).expand(len(images), 2)
+        centres = torch.zeros(len(images), 2, 2)
+        if self.training:
+            small, large = scales[0].tolist()
+            outer = _offsets(len(images), 1 - large)
+            centres = torch.stack([outer + _offsets(len(images), large - small), outer], dim=1)
+        return affine(scales, torch.zeros_like(centres), centres).to(images)
+
+
+def affine(
+    scales: Float[Tensor, "N C"],
+    rotation: Float[Tensor, "N C 2"],
+    translation: Float[Tensor, "N C 2"],
+) -> Float[Tensor, "N C 2 3"]:
+    """Theta: ((scale, rotation 0, x), (rotation 1, scale, y))."""
+    top = torch.stack([scales, rotation[..., 0], translation[..., 0]], dim=-1)
+    bottom = torch.stack([rotation[..., 1], scales, translation[..., 1]], dim=-1)
+    return torch.stack([top, bottom], dim=-2)
+
+
+def corners(theta: Float[Tensor, "*crops 2 3"]) -> Float[Tensor, "*crops 4 2"]:
+    """Corners (x, y) of crops in fractions of the picture, (0, 0) at its top left.
+
+    They come in drawing order: top left, top right, bottom right, bottom left of the crop.
+    """
+    ends = theta.new_tensor([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]])
+    return (ends @ theta.mT + 1) / 2
+
+
+def _offsets(num_images: int, reach: float) -> Float[Tensor, "N 2"]:
+    """Whole steps from -reach to reach, never beyond."""
+    most = floor(reach * STEPS)
+    return torch.randint(-most, most + 1, (num_images, 2)) / STEPS
