@@ -9,6 +9,7 @@ zone, domain      any text
 mm_per_pixel      of the file as it is, before it is shrunk
 fps               overrules the container's
 severity          0-3
+frame_severity    one grade for each frame, as 0;0;1, or in runs, as 0x30;1x12
 raters            one grade for each rater, as 1;2;1
 sf_ratio          oxygen saturation in percent over the inspired fraction
 disease           one of the seven classes in `clip.DISEASES`
@@ -33,7 +34,7 @@ from lus_ray.ledger import Ledger
 SOURCE = "folder"
 TEXTS = ("probe", "zone", "domain", "disease")
 NUMBERS = {"mm_per_pixel": (1e-6, 100.0), "fps": (1e-6, 10_000.0), "sf_ratio": (1e-6, 500.0)}
-KNOWN = ("file", "patient", "severity", "raters", *TEXTS, *NUMBERS, *BIOMARKERS)
+KNOWN = ("file", "patient", "severity", "frame_severity", "raters", *TEXTS, *NUMBERS, *BIOMARKERS)
 
 
 def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator[dict[str, Any]]:
@@ -97,8 +98,11 @@ def _labels(row: table.TableRow, header: list[str]) -> dict[str, Any]:
             columns[name] = row.number(name, low=low, high=high)
     if "severity" in header:
         columns["severity"] = row.whole("severity", low=0, high=3)
-    if "raters" in header and row.text("raters"):
-        columns["raters"] = [_rater(row, part) for part in row.cells["raters"].split(";")]
+    for name in ("frame_severity", "raters"):
+        if name in header and row.text(name):
+            columns[name] = [
+                g for part in row.cells[name].split(";") for g in _run(row, name, part)
+            ]
     if named := [name for name in BIOMARKERS if name in header]:
         answers = {name: row.yes_no(name) for name in named}
         if any(answer is not None for answer in answers.values()):
@@ -106,11 +110,15 @@ def _labels(row: table.TableRow, header: list[str]) -> dict[str, Any]:
     return columns
 
 
-def _rater(row: table.TableRow, part: str) -> int:
-    grade = table.TableRow(row.where, {"raters": part.strip()}).whole("raters", low=0, high=3)
-    if grade is None:
-        raise SourceError(f"{row.where}: 'raters' is {row.cells['raters']!r}; write 1;2;1")
-    return grade
+def _run(row: table.TableRow, name: str, part: str) -> list[int]:
+    """A grade as often as it is said: `2`, or `2x12` for twelve frames."""
+    grade, cross, times = (text.strip() for text in part.partition("x"))
+    found = table.TableRow(row.where, {name: grade}).whole(name, low=0, high=3)
+    sound = times.isdecimal() and len(times) < 7 and name != "raters" if cross else True
+    if found is None or not sound:
+        example = "1;2;1" if name == "raters" else "0;0;1, or 0x30;1x12"
+        raise SourceError(f"{row.where}: {name!r} is {row.cells[name]!r}; write {example}")
+    return [found] * (int(times) if cross else 1)
 
 
 def _judged(answer: bool | None) -> int:

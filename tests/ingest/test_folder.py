@@ -43,6 +43,15 @@ def test_every_column_is_taken_as_it_is(read):
     assert not ledger.entries
 
 
+@pytest.mark.parametrize(
+    ("text", "grades"),
+    [("0;0;1", [0, 0, 1]), ("0x3;2x2", [0, 0, 0, 2, 2]), (" 1 x 2 ; 3", [1, 1, 3]), ("", None)],
+)
+def test_grades_of_frames_are_listed_or_given_in_runs(text, grades, read):
+    rows, _ = read(f"file,patient,frame_severity\na.mp4,1,{text}\n")
+    assert rows["folder/a"].get("frame_severity") == grades
+
+
 def test_file_and_patient_are_enough(read):
     rows, _ = read("file,patient\na.mp4,1\n")
     assert set(rows["folder/a"]) >= {"file", "clip", "patient"}
@@ -66,6 +75,11 @@ def test_rows_come_patient_by_patient(read):
         ("severity", "-99"),
         ("raters", "1;x"),
         ("raters", "1;;2"),
+        ("raters", "1x2"),
+        ("frame_severity", "0x"),
+        ("frame_severity", "4x3"),
+        ("frame_severity", "0x1.5"),
+        ("frame_severity", "0 1"),
         ("fps", "0"),
         ("mm_per_pixel", "inf"),
         ("probe", "round"),
