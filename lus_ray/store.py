@@ -193,20 +193,21 @@ def num_frames(store: Path | str) -> int:
 
 
 def frame_counts(store: Path | str) -> dict[str, int]:
-    """Frames by clip. A row group of one clip is told by its footer, others are read."""
+    """Frames by clip. A row group of one clip is told by its footer, others are read.
+
+    Raises:
+        StoreError: a shard is damaged.
+    """
     counts: dict[str, int] = {}
     for path in shards(store):
         file = open_file(path)
-        place = _frames_column(file.metadata)
-        for number in range(file.num_row_groups):
-            group = file.metadata.row_group(number)
-            if group.num_rows == 1:
-                names = file.read_row_group(number, columns=["clip"])["clip"].to_pylist()
-                counts[names[0]] = group.column(place).num_values
-            else:
-                part = file.read_row_group(number, columns=["clip", "frames"])
-                lengths = pc.list_value_length(part["frames"]).to_pylist()
-                counts |= dict(zip(part["clip"].to_pylist(), lengths, strict=True))
+        try:
+            for number in range(file.num_row_groups):
+                counts |= _frames_of_group(file, number)
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(
+                f"{path}: damaged ({str(error).splitlines()[0]}); ingest again"
+            ) from error
     return counts
 
 
@@ -309,6 +310,16 @@ def notes(store: Path | str) -> dict[str, Any]:
         return dict(json.loads(path.read_text())["sources"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{path}: not readable ({error}); ingest again") from error
+
+
+def _frames_of_group(file: pq.ParquetFile, number: int) -> dict[str, int]:
+    group = file.metadata.row_group(number)
+    if group.num_rows == 1:
+        (name,) = file.read_row_group(number, columns=["clip"])["clip"].to_pylist()
+        return {name: group.column(_frames_column(file.metadata)).num_values}
+    part = file.read_row_group(number, columns=["clip", "frames"])
+    lengths = pc.list_value_length(part["frames"]).to_pylist()
+    return dict(zip(part["clip"].to_pylist(), lengths, strict=True))
 
 
 def _frames_column(footer: pq.FileMetaData) -> int:

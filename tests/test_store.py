@@ -68,6 +68,20 @@ def test_frames_are_counted_by_clip_in_row_groups_of_one_clip_and_of_several(tmp
     assert store.frame_counts(together) == store.frame_counts(alone) == wanted
 
 
+def test_frames_that_cannot_be_counted_name_the_shard_in_one_line(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
+    who = {"patient": "test/p", "source": "test"}
+    rows = [make(frames, clip=f"test/c{n}", **who) for n, frames in enumerate(pixels)]
+    (shard,) = store.shards(write(tmp_path, rows))
+    some = pixels[1, 1].tobytes()[:64]
+    assert some in shard.read_bytes()
+    shard.write_bytes(shard.read_bytes().replace(some, bytes(64)))
+    assert store.index(tmp_path).num_rows == 2
+    with pytest.raises(StoreError, match=shard.name) as caught:
+        store.frame_counts(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_frames_of_several_sources_are_counted(clips):
     write(clips, [row("x", source="other")], source="other")
     assert store.frame_counts(clips) == {f"test/c{n}": 3 for n in range(10)} | {"other/x": 3}
