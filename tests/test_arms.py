@@ -246,14 +246,13 @@ def test_what_an_arm_trained_without_is_left_to_the_arms_that_read_it(finished):
     for arm in finished.arms:
         if arm.rows.train_without is None:
             continue
-        readers = [a for a in finished.arms if a.reads == arm.name and a.name in finished.learned]
+        label = arm.rows.train_without
+        reading = [a for a in finished.arms if a.reads == arm.name and a.label == label]
+        readers = [a for a in reading if a.name in finished.learned]
         assert readers, arm.name
         for reader in readers:
             assert not finished.learned[reader.name] & finished.learned[arm.name]
-            assert all(
-                rows[clip][arm.rows.train_without] is not None
-                for clip in finished.learned[reader.name]
-            )
+            assert all(rows[clip][label] is not None for clip in finished.learned[reader.name])
 
 
 def test_networks_of_frames_leave_a_picture_for_every_score_that_is_tested(finished):
