@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from lus_ray.clip import Row
-from lus_ray.errors import StoreError
+from lus_ray.errors import ArmError, StoreError
 from lus_ray.tasks.expert import oversample
 from lus_ray.tasks.network import class_index
 from lus_ray.views import Track, View
@@ -56,6 +56,8 @@ def order(
     would leave a worker idle is left out.
     """
     rng = np.random.default_rng([seed, epoch])
+    if batch < 1:
+        raise ArmError(f"a batch of {batch}; set arm.recipe.batch to 1 or more")
     if by_frame:
         draws = _frames(rows, balance, num_draws, rng)
         draws = draws[: len(draws) // batch * batch] or draws
@@ -77,6 +79,8 @@ def _frames(
     rows: Sequence[Row], balance: str | None, num_draws: int, rng: np.random.Generator
 ) -> list[Draw]:
     """Single frames of rows with a `frame_severity`, in random order."""
+    if balance not in (None, "frame_severity"):
+        raise ArmError(f"frames cannot be balanced by {balance!r}; use 'frame_severity' or null")
     lengths = [len(row["frame_severity"]) for row in rows]
     row_of = np.repeat(np.arange(len(rows)), lengths)
     frame_of = np.concatenate([np.arange(length) for length in lengths])

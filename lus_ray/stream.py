@@ -83,8 +83,11 @@ def sampled(item: dict[str, Any], *, store_path: str, view: View) -> dict[str, A
     located = [(clip, shard, int(group), int(row)) for clip, shard, group, row in item["places"]]
     rows = store.read_located(store_path, located, COLUMNS)
     for row, seed, frame in zip(rows, item["seeds"], item["chosen"], strict=True):
-        draw = Draw(0, int(seed), None if frame < 0 else int(frame))
-        samples.append(sample(view.resize(frames_of(row)), view, draw))
+        frames = frames_of(row)
+        if frame < 0:
+            samples.append(sample(view.resize(frames), view, Draw(0, int(seed))))
+        else:  # one frame is all that is resized
+            samples.append(view.resize(sample(frames, view, Draw(0, int(seed), int(frame)))))
     return {"frames": np.stack(samples).tobytes()}
 
 

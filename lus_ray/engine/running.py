@@ -53,7 +53,11 @@ def run(
         task, scores = make(rows)
         said = list(_predict(task, rows, pixels, device))
         save(task, arm, cell, work, seed)
-    if isinstance(task, FrameScore) and fold.number == min(f.number for f in work.folds):
+    if (
+        isinstance(task, FrameScore)
+        and not arm.crossfit
+        and fold.number == min(f.number for f in work.folds)
+    ):
         pictures.draw(task, rows, pixels, log.folder / "pictures", device=device)
     table = [
         predictions.row(
