@@ -1,6 +1,7 @@
 """The test clips of one fold counted by patient, so that patients can be reweighted at once.
 
-Letters: N clips or frames, P patients, D draws, K classes or labels, S settings.
+Letters: N clips, frames or images, P patients, D draws, K classes or labels, S settings,
+Q metrics.
 Why: a metric of resampled patients needs no resampled clips. A confusion matrix is a sum over
 patients; the won pairs are a sum over pairs of patients. With the matrix M of pairs by patient
 and the multiplicities w of a draw, the pairs won in that draw are w M w.
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Real
 
-from lus_ray.metrics import multilabel
+from lus_ray.metrics import multilabel, overlap
 from lus_ray.metrics.frames import Members, from_counts, unusable
 from lus_ray.metrics.labels import from_tables, ranked
 
@@ -82,9 +83,9 @@ class LabelTally:
         for k, pairs in self.pairs.items():
             won[:, k, 0, 1] = won[:, k, 1, 0] = pairs.total(by_patient)
         by_label = from_tables(counts, won)
-        values = {name: _mean_of_defined(by_label[name]) for name in multilabel.MEANS}
-        values["group_accuracy"] = _share(weights @ self.group_hits)
-        values["micro_f1"] = _share(weights @ self.positives)
+        values = {name: overlap.mean_of_defined(by_label[name]) for name in multilabel.MEANS}
+        values["group_accuracy"] = overlap.share(*(weights @ self.group_hits).T)
+        values["micro_f1"] = overlap.share(*(weights @ self.positives).T)
         return values
 
 
@@ -98,6 +99,28 @@ class FrameTally:
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         """The metrics of `lus_ray.metrics.frames.METRICS` in each draw."""
         return from_counts(np.tensordot(weights, self.confusion, axes=1))
+
+
+@dataclass(frozen=True)
+class PixelTally:
+    """Masks of one scheme: pixels by patient, and sums over the images of each patient.
+
+    `image_sums[:, q]` holds the sum of metric q of `lus_ray.metrics.overlap.PER_IMAGE` over the
+    images that define it, and their number.
+    """
+
+    patients: tuple[str, ...]
+    scheme: str
+    confusion: Float[np.ndarray, "P K K"]
+    image_sums: Float[np.ndarray, "P Q 2"]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of `lus_ray.metrics.overlap.METRICS` of the scheme in each draw."""
+        values = overlap.from_counts(np.tensordot(weights, self.confusion, axes=1), self.scheme)
+        sums = np.tensordot(weights, self.image_sums, axes=1)
+        for q, name in enumerate(overlap.PER_IMAGE[self.scheme]):
+            values[f"{name}_per_image"] = overlap.share(sums[:, q, 0], sums[:, q, 1])
+        return values
 
 
 def classes(
@@ -169,6 +192,27 @@ def frames(
     return FrameTally(tuple(map(str, patients)), confusion)
 
 
+def pixels(patient: Sequence[str], counts: Real[np.ndarray, "N K K"], scheme: str) -> PixelTally:
+    """Sum the pixel counts of images by patient; `patient` names one an image.
+
+    `counts` are those of `lus_ray.metrics.overlap.counts`.
+
+    Raises:
+        ValueError: an unknown scheme, or counts of another number of classes or images.
+    """
+    if len(patient) != len(counts):
+        raise ValueError(f"patients of {len(patient)} images and counts of {len(counts)}")
+    patients, index = np.unique(np.asarray(patient, str), return_inverse=True)
+    confusion = np.zeros((len(patients), *counts.shape[1:]))
+    np.add.at(confusion, index, counts)
+    by_image = overlap.from_counts(counts, scheme)
+    values = np.stack([by_image[name] for name in overlap.PER_IMAGE[scheme]], axis=1)
+    image_sums = np.zeros((len(patients), values.shape[1], 2))
+    np.add.at(image_sums[..., 0], index, np.nan_to_num(values))
+    np.add.at(image_sums[..., 1], index, np.isfinite(values))
+    return PixelTally(tuple(map(str, patients)), scheme, confusion, image_sums)
+
+
 def _pairs(
     index: Int[np.ndarray, "N"],
     high: Bool[np.ndarray, "N"],
@@ -179,14 +223,3 @@ def _pairs(
     columns, column = np.unique(index[low], return_inverse=True)
     won = np.eye(len(rows))[row].T @ ranked(value[high], value[low]) @ np.eye(len(columns))[column]
     return Pairs(rows, columns, won)
-
-
-def _mean_of_defined(values: Float[np.ndarray, "D K"]) -> Float[np.ndarray, "D"]:
-    defined = np.isfinite(values)
-    return _share(np.stack([np.where(defined, values, 0.0).sum(1), defined.sum(1)], axis=1))
-
-
-def _share(pair: Float[np.ndarray, "D 2"]) -> Float[np.ndarray, "D"]:
-    """First over second column, NaN where the second is zero."""
-    above, below = pair[:, 0], pair[:, 1]
-    return np.divide(above, below, out=np.full(len(pair), np.nan), where=below > 0)

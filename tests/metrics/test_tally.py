@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lus_ray.metrics import frames, labels, multilabel, tally
+from lus_ray.clip import MASK_SCHEMES
+from lus_ray.metrics import frames, labels, multilabel, overlap, tally
 
 NAMES = ("g: few", "g: many", "h: few", "h: many")
 
@@ -79,6 +80,36 @@ def test_weights_equal_repeated_clips_for_frames(seed: int) -> None:
         assert {m: found[m][draw] for m in frames.METRICS} == pytest.approx(expected, nan_ok=True)
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from(list(MASK_SCHEMES)))
+@settings(deadline=None, max_examples=60)
+def test_weights_equal_repeated_images_for_pixels(seed: int, scheme: str) -> None:
+    rng = np.random.default_rng(seed)
+    num_classes = len(MASK_SCHEMES[scheme])
+    patients = [f"p{k}" for k in rng.integers(0, 4, 10)]
+    counts = rng.integers(0, 9, (10, num_classes, num_classes))
+    counts *= rng.random(counts.shape) < rng.random((10, 1, 1))  # some images lack classes
+    tallied = tally.pixels(patients, counts, scheme)
+    weights = rng.integers(0, 3, (4, len(tallied.patients))).astype(float)
+    found = tallied.metrics(weights)
+    for draw in range(4):
+        rows = repeated(patients, tallied, weights[draw])
+        expected = overlap.score(counts[rows], scheme).values
+        assert {m: found[m][draw] for m in expected} == pytest.approx(expected, nan_ok=True)
+
+
+def test_an_image_counts_as_often_as_its_patient_is_drawn() -> None:
+    hit, miss = np.diag([0, 4]), np.array([[0, 0], [4, 0]])
+    tallied = tally.pixels(["a", "b"], np.stack([hit, miss]), "bline")
+    found = tallied.metrics(np.array([[1.0, 1.0], [3.0, 1.0], [2.0, 0.0]]))
+    assert found["sensitivity_per_image"].tolist() == [0.5, 0.75, 1.0]
+    assert np.isnan(found["specificity"]).all()
+
+
+def test_a_patient_for_every_image_is_needed() -> None:
+    with pytest.raises(ValueError, match="patients of 1 images and counts of 2"):
+        tally.pixels(["a"], np.zeros((2, 2, 2)), "bline")
+
+
 def test_a_setting_without_frames_is_undefined_in_every_draw() -> None:
     chosen = frames.members([[0, 0], [1, 1]], [[0, 0], [1, 1, 1]])
     tallied = tally.frames(
@@ -96,6 +127,7 @@ def test_frames_that_cannot_be_scored_are_undefined_in_every_draw() -> None:
     assert all(np.isnan(found[name]).all() for name in frames.METRICS)
 
 
-def test_counted_frames_are_a_tally() -> None:
+def test_counted_frames_and_pixels_are_tallies() -> None:
     chosen = frames.members([[0, 1]], [None])
     assert isinstance(tally.frames(["a", "a"], np.array([0, 1]), np.eye(2), chosen), tally.Tally)
+    assert isinstance(tally.pixels(["a"], np.zeros((1, 2, 2)), "bline"), tally.Tally)
