@@ -11,6 +11,7 @@ ROOMS = (
     "errors",
     "files",
     "clip",
+    "masks",
     "store",
     "predictions",
     "views",

@@ -14,10 +14,15 @@ raters            one grade for each rater, as 1;2;1
 sf_ratio          oxygen saturation in percent over the inspired fraction
 disease           one of the seven classes in `clip.DISEASES`
 B-lines: none     and any other of `clip.BIOMARKERS`: 1, 0, or empty for not judged
+mask_scheme       whose classes the masks hold: dense, sparse, markers or bline; with one of
+mask              a PNG of class ids, or a folder of them, 0.png, 1.png, ... for the frames
+polygons          a LabelMe JSON file, or a folder of them, 0.json, 1.json, ...
+coco              `file_name` of the image in ROOT/annotations.json, a COCO file
 
 Nothing is lost: labels are taken as they are. A label that is not a number or out of range refuses
-its row. A file that is listed twice is refused with all its rows, as it cannot be said which holds.
-A column close to a known name is refused as a misspelling; any other is left out with a note.
+its row, and so does a mask that does not fit its image, see `masks.py`. A file that is listed twice
+is refused with all its rows, as it cannot be said which holds. A column close to a known name is
+refused as a misspelling; any other is left out with a note.
 """
 
 import difflib
@@ -28,13 +33,14 @@ from typing import Any
 
 from lus_ray.clip import BIOMARKERS, DISEASES, PROBES
 from lus_ray.errors import SourceError
-from lus_ray.ingest import table
+from lus_ray.ingest import masks, table
 from lus_ray.ledger import Ledger
 
 SOURCE = "folder"
 TEXTS = ("probe", "zone", "domain", "disease")
 NUMBERS = {"mm_per_pixel": (1e-6, 100.0), "fps": (1e-6, 10_000.0), "sf_ratio": (1e-6, 500.0)}
-KNOWN = ("file", "patient", "severity", "frame_severity", "raters", *TEXTS, *NUMBERS, *BIOMARKERS)
+GRADES = ("severity", "frame_severity", "raters")
+KNOWN = ("file", "patient", *GRADES, *TEXTS, *NUMBERS, *masks.COLUMNS, *BIOMARKERS)
 
 
 def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator[dict[str, Any]]:
@@ -48,21 +54,26 @@ def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator
     path = Path(labels) if labels else root / "labels.csv"
     header, rows = table.read(path, ("file", "patient"))
     _check_header(path, header, ledger)
+    coco = masks.annotations(rows, root)
     listed = Counter((root / row.cells["file"]).resolve() for row in rows)
     stems = Counter(PurePosixPath(row.cells["file"]).with_suffix("") for row in rows)
     for row in sorted(rows, key=lambda row: (row.cells["patient"], row.cells["file"])):
         relative = PurePosixPath(row.cells["file"])
         try:
-            file = _inside(root, row)
+            file = row.path("file", root)
+            if not file.is_file():
+                raise SourceError(f"{row.where}: no file {str(relative)!r} in the folder")
             if listed[file] > 1:
                 raise SourceError(f"{row.where}: file {str(relative)!r} is listed more than once")
             name = relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix("")
-            yield {"file": file, "clip": f"{SOURCE}/{name}", **_labels(row, header)}
+            columns = _labels(row, header) | masks.columns(row, root, coco)
+            yield {"file": file, "clip": f"{SOURCE}/{name}", **columns}
         except SourceError as error:
             ledger.skip(SOURCE, row.cells["file"] or row.where, str(error))
 
 
 def _check_header(path: Path, header: list[str], ledger: Ledger) -> None:
+    masks.check_header(path, header)
     for name, times in Counter(header).items():
         if times > 1 and name:
             raise SourceError(f"{path}: column {name!r} comes {times} times; keep one")
@@ -71,19 +82,6 @@ def _check_header(path: Path, header: list[str], ledger: Ledger) -> None:
         if close := difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.8):
             raise SourceError(f"{path}: column {name!r} is not known; did you mean {close[0]!r}?")
         ledger.note(SOURCE, path.name, f"column {name!r} is not known and was left out")
-
-
-def _inside(root: Path, row: table.TableRow) -> Path:
-    """The file of a row, which must lie below the root, links followed."""
-    text = row.cells["file"]
-    if not text:
-        raise SourceError(f"{row.where}: 'file' is {text!r}; write a path below the folder")
-    path = (root / text).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise SourceError(f"{row.where}: {text!r} leads out of the folder; move the file into it")
-    if not path.is_file():
-        raise SourceError(f"{row.where}: no file {text!r} in the folder")
-    return path
 
 
 def _labels(row: table.TableRow, header: list[str]) -> dict[str, Any]:

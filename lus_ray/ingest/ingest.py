@@ -2,7 +2,9 @@
 
 A reader is a module of this package with `clips(root, ledger, **options)`: a generator of dicts,
 sorted by patient, with schema columns and either `file` (decoded here) or `frames` (uint8, with
-axes T H W). Its name is its address: `ingest("covid_blues", ...)` uses `covid_blues.py`.
+axes T H W). Beside `file`, `masks` may be a function of the `Decoded` file: they are read once the
+size of the frames is known. Its name is its address: `ingest("covid_blues", ...)` uses
+`covid_blues.py`.
 """
 
 import importlib
@@ -27,7 +29,7 @@ from lus_ray.ledger import Ledger
 Progress = Callable[[int, int | None, int], None]
 """Called after each clip with clips done, clips in all (None where not known), frames done."""
 
-COUNTED = ("severity", "disease", "probe", "zone")
+COUNTED = ("severity", "disease", "probe", "zone", "mask_scheme")
 
 
 @dataclass

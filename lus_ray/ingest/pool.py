@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from lus_ray import clip
-from lus_ray.errors import DecodeError, SchemaError
+from lus_ray.errors import DecodeError, SchemaError, SourceError
 from lus_ray.ingest.decode import Decoded, Decoder, Limits
 from lus_ray.leaks import signature
 from lus_ray.ledger import Ledger
@@ -94,6 +94,8 @@ class Pool:
             finally:
                 self.free.put(decoder)
             columns["frames"] = decoded.frames
+            if callable(columns.get("masks")):
+                columns["masks"] = columns["masks"](decoded)
             if columns.get("fps") is None:
                 columns["fps"] = decoded.fps
             if columns.get("mm_per_pixel") is not None:
@@ -107,7 +109,7 @@ class Pool:
     ) -> Iterator[clip.Row]:
         try:
             row, decoded = future.result()
-        except (DecodeError, SchemaError) as error:
+        except (DecodeError, SchemaError, SourceError) as error:
             self.ledger.skip(self.source, item["clip"], str(error))
             return
         for note in decoded.notes if decoded else ():

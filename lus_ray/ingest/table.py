@@ -74,6 +74,24 @@ class TableRow:
             raise SourceError(f"{self._at(column)}; write a number {low:g} to {high:g}, or nothing")
         return value
 
+    def path(self, column: str, root: Path) -> Path:
+        """What the cell names below `root`, links followed.
+
+        Raises:
+            SourceError: the cell is empty, leads out of the folder, or names nothing there.
+        """
+        text = self.cells[column]
+        if not text:
+            raise SourceError(f"{self._at(column)}; write a path below the folder")
+        path = (root / text).resolve()
+        if not path.is_relative_to(root.resolve()):
+            raise SourceError(
+                f"{self.where}: {text!r} leads out of the folder; move the file into it"
+            )
+        if not path.exists():
+            raise SourceError(f"{self.where}: no file {text!r} in the folder")
+        return path
+
     def _at(self, column: str) -> str:
         return f"{self.where}: {column!r} is {self.cells[column]!r}"
 

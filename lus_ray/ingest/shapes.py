@@ -1,0 +1,201 @@
+"""Shapes of a drawing tool become class ids, and the JSON that holds them is not trusted.
+
+Letters: H rows, W columns. Points are (x, y) in pixels from the upper left corner of the image.
+Pixel rule: a corner falls to the pixel that holds it (whole part of x and y), and the pixels that
+an edge crosses belong to the shape, as in LabelMe's own export; a square from (1, 1) to (3, 3) is
+3 x 3 pixels. A thin line therefore never vanishes; what COCO's tools fill is up to one pixel
+narrower on the right and at the bottom. Later shapes lie on top of earlier ones.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+from PIL import Image, ImageDraw
+
+from lus_ray.clip import MASK_SCHEMES
+from lus_ray.errors import SourceError
+
+MAX_BYTES = 64 << 20
+MAX_VALUES = 10_000_000
+"""Values in one file; what they cost in memory grows with this and not with the bytes."""
+MAX_SHAPES = 1_000
+MAX_POINTS = 100_000
+"""Shapes and corners of one image; with its pixels they bound the work of drawing it."""
+
+Point = tuple[float, float]
+
+
+def read_json(path: Path, where: str) -> dict[str, Any]:
+    """The object in a JSON file, within limits of bytes, values and depth.
+
+    Raises:
+        SourceError: too large, not JSON, deeper than any annotation, or with NaN or Infinity.
+    """
+    if not path.is_file():  # a named pipe would block
+        raise SourceError(f"{where}: is not a file")
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise SourceError(f"{where}: larger than {MAX_BYTES >> 20} MB; split it")
+        text = path.read_bytes()
+        if sum(map(text.count, (b",", b"[", b"{"))) > MAX_VALUES:
+            raise SourceError(f"{where}: holds more than {MAX_VALUES} values; split it")
+        content = json.loads(text, parse_constant=_refuse_constant)
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or str(error)[:80]
+        raise SourceError(
+            f"{where}: not a readable JSON file ({reason}); export it again"
+        ) from None
+    if not isinstance(content, dict):
+        raise SourceError(f"{where}: holds a {type(content).__name__} and no object; export again")
+    return content
+
+
+def shown(value: Any) -> str:
+    """A value of the file in at most forty characters."""
+    text = repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def listed(parent: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    """The list of objects under a key.
+
+    Raises:
+        SourceError: there is no such list, or something else in it.
+    """
+    values = parent.get(key)
+    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+        raise SourceError(f"{where}: {key!r} is no list of objects; export the file again")
+    return values
+
+
+def check_size(found: tuple[Any, Any], height: int, width: int, where: str) -> None:
+    """Refuse what was drawn on an image of another size.
+
+    Raises:
+        SourceError: with both sizes.
+    """
+    if any(isinstance(side, bool) for side in found) or found != (height, width):
+        rows, columns = map(shown, found)
+        raise SourceError(
+            f"{where}: drawn on {rows} x {columns} pixels, but the image has {height} x {width} "
+            "(height x width); export it for this image"
+        )
+
+
+class Canvas:
+    """Class ids of one image, all background at first; `where` is named in every refusal.
+
+    Every method raises `SourceError` for a label that the scheme lacks, for points that are no
+    numbers or lie outside of the image, and for too many shapes or points.
+    """
+
+    def __init__(self, height: int, width: int, *, scheme: str, where: str) -> None:
+        self.height, self.width, self.scheme, self.where = height, width, scheme, where
+        self.image = Image.new("L", (width, height), 0)
+        self.ids = {name.lower(): number for number, name in enumerate(MASK_SCHEMES[scheme])}
+        self.num_shapes = self.num_points = 0
+
+    def polygon(self, label: Any, points: Any) -> None:
+        """A filled polygon of three corners or more."""
+        corners = self._points(label, points)
+        if len(corners) < 3:
+            raise self._refusal(label, f"has {len(corners)} points; a polygon has three or more")
+        self._pen().polygon(corners, fill=self._id(label))
+
+    def rectangle(self, label: Any, points: Any) -> None:
+        """A filled rectangle between two opposite corners."""
+        corners = self._points(label, points)
+        if len(corners) != 2:
+            raise self._refusal(label, f"has {len(corners)} points; a rectangle has two corners")
+        self._pen().rectangle(_ordered(corners), fill=self._id(label))
+
+    def circle(self, label: Any, points: Any) -> None:
+        """A disc: its centre, and a point on its edge."""
+        self._points(label, points)
+        if len(points) != 2:
+            raise self._refusal(label, f"has {len(points)} points; a circle has centre and edge")
+        (x, y), edge = points
+        radius = math.dist((x, y), edge)
+        box = [(x - radius, y - radius), (x + radius, y + radius)]
+        self._check_inside(label, box)
+        self._pen().ellipse([(int(x), int(y)) for x, y in box], fill=self._id(label))
+
+    def pixels(self, label: Any, inside: Bool[np.ndarray, "H W"]) -> None:
+        """The pixels that are true."""
+        self._count(num_points=0)
+        self.image.paste(self._id(label), mask=Image.fromarray(inside))
+
+    def masks(self) -> UInt8[np.ndarray, "H W"]:
+        """The class ids as drawn.
+
+        Raises:
+            SourceError: nothing was drawn: an image without annotation is not an image of nothing.
+        """
+        if not self.num_shapes:
+            raise SourceError(
+                f"{self.where}: the image has no annotation; if it truly shows nothing, draw one "
+                "shape labelled 'background'"
+            )
+        return np.array(self.image)
+
+    def _pen(self) -> ImageDraw.ImageDraw:
+        return ImageDraw.Draw(self.image)
+
+    def _id(self, label: Any) -> int:
+        number = self.ids.get(label.strip().lower()) if isinstance(label, str) else None
+        if number is None:
+            names = ", ".join(MASK_SCHEMES[self.scheme])
+            raise self._refusal(label, f"is no class of scheme {self.scheme!r}; one of {names}")
+        return number
+
+    def _points(self, label: Any, points: Any) -> list[tuple[int, int]]:
+        """The pixels that hold the points."""
+        if not isinstance(points, list) or not all(map(_is_point, points)):
+            raise self._refusal(label, "has points that are not all [x, y] in numbers; redraw it")
+        self._count(num_points=len(points))
+        self._check_inside(label, points)
+        return [(int(x), int(y)) for x, y in points]
+
+    def _check_inside(self, label: Any, points: Iterable[Point]) -> None:
+        for x, y in points:
+            if not (0 <= x <= self.width and 0 <= y <= self.height):
+                raise self._refusal(
+                    label,
+                    f"reaches ({shown(x)}, {shown(y)}), outside of the image, which is "
+                    f"{self.width} wide and {self.height} high; redraw it",
+                )
+
+    def _count(self, *, num_points: int) -> None:
+        self.num_shapes += 1
+        self.num_points += num_points
+        if self.num_shapes > MAX_SHAPES or self.num_points > MAX_POINTS:
+            raise SourceError(
+                f"{self.where}: more than {MAX_SHAPES} shapes or {MAX_POINTS} points on one image"
+            )
+
+    def _refusal(self, label: Any, reason: str) -> SourceError:
+        return SourceError(f"{self.where}: shape {self.num_shapes or 1} {shown(label)} {reason}")
+
+
+def _is_point(point: Any) -> bool:
+    return isinstance(point, list) and len(point) == 2 and all(map(is_number, point))
+
+
+def is_number(value: Any) -> bool:
+    """Whether a JSON value is a number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _ordered(corners: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Upper left and lower right corner."""
+    columns, rows = zip(*corners, strict=True)
+    return [(min(columns), min(rows)), (max(columns), max(rows))]
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")

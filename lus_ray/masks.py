@@ -1,0 +1,83 @@
+"""Masks: from one scheme of classes to another, and from one size to another.
+
+Letters: T frames, H rows, W columns; h and w after resizing.
+Source: Gare 2021, where dense labels collapse to sparse ones for the comparison: both pleurae are
+one class and the regions below them are background. Dense predictions are collapsed alike.
+"""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lus_ray.clip import MASK_SCHEMES
+from lus_ray.errors import ArmError, SchemaError
+
+DERIVED: dict[tuple[str, str], tuple[str, ...]] = {
+    ("dense", "sparse"): (
+        "background",
+        "A-line",
+        "B-line",
+        "pleura",
+        "pleura",
+        "background",
+        "background",
+    ),
+    ("dense", "bline"): ("background", "background", "B-line", *["background"] * 4),
+    ("sparse", "bline"): ("background", "background", "B-line", "background"),
+}
+"""(source, target) -> class in the target of each class of the source. A pair is here only where
+every class of the source lies within one class of the target: the marker of a score is not told
+apart into B-lines and the rest, so ("markers", "bline") is not."""
+
+
+def to_sparse(dense: UInt8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Sparse class ids of dense ones.
+
+    Raises:
+        SchemaError: an id is not in the dense scheme.
+    """
+    return convert(dense, "dense", "sparse")
+
+
+def convert(
+    ids: UInt8[np.ndarray, "*shape"], source: str, target: str
+) -> UInt8[np.ndarray, "*shape"]:
+    """Class ids of one scheme as those of another, which it holds without loss.
+
+    Raises:
+        ArmError: the target cannot be derived from the source.
+        SchemaError: an id is not in the source's scheme.
+    """
+    table = _table(source, target)
+    highest = int(ids.max(initial=0))
+    if highest >= len(table):
+        raise SchemaError(
+            f"mask class {highest} is not in scheme {source!r}, which ends at {len(table) - 1}; "
+            "name the scheme that the masks were drawn in"
+        )
+    return table[ids]
+
+
+def resize(
+    masks: UInt8[np.ndarray, "T H W"], height: int, width: int
+) -> UInt8[np.ndarray, "T h w"]:
+    """The class at the centre of each new pixel, on the grid on which `View.resize` puts frames.
+
+    Pixel i of h looks at (i + 1/2) H / h in a mask of H rows, as images do. The sum is done in
+    whole numbers, so that a centre between two pixels takes the later one on every machine.
+    """
+    num_rows, num_columns = masks.shape[1:]
+    if (num_rows, num_columns) == (height, width):
+        return masks
+    rows = (2 * np.arange(height) + 1) * num_rows // (2 * height)
+    columns = (2 * np.arange(width) + 1) * num_columns // (2 * width)
+    return masks[:, rows[:, None], columns]
+
+
+def _table(source: str, target: str) -> UInt8[np.ndarray, "K"]:
+    if source == target and source in MASK_SCHEMES:
+        return np.arange(len(MASK_SCHEMES[source]), dtype=np.uint8)
+    if (source, target) not in DERIVED:
+        pairs = ", ".join(f"{a} to {b}" for a, b in DERIVED)
+        raise ArmError(f"masks cannot be turned from {source!r} to {target!r}; there is {pairs}")
+    names = MASK_SCHEMES[target]
+    return np.array([names.index(name) for name in DERIVED[source, target]], np.uint8)
