@@ -9,7 +9,7 @@ narrower on the right and at the bottom. Later shapes lie on top of earlier ones
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ MAX_SHAPES = 1_000
 MAX_POINTS = 100_000
 """Shapes and corners of one image; with its pixels they bound the work of drawing it."""
 
-Point = tuple[float, float]
+Point = Sequence[float]
 
 
 def read_json(path: Path, where: str) -> dict[str, Any]:
