@@ -4,16 +4,22 @@ Those of clips share one contract: `net(frames)` gives logits (B, K) of grey fra
 in [0, 1]; `net.features(frames)` the vector (B, `net.num_features`) before the last layer;
 `net.head(features)` the logits of that vector. Those of single frames, and a ResNet, have the
 same for images (N, 3, H, W). Aggregators take what a network said of every frame of a clip; their
-contract is `lus_ray.nets.aggregator`.
+contract is `lus_ray.nets.aggregator`. Segmenters give a logit for each class and pixel; theirs is
+`lus_ray.nets.segmenter`, and those with a `net.encoder` take weights of ImageNet through
+`lus_ray.nets.encoder.load_encoder`.
 """
 
 from lus_ray.nets.cnn import FrameCNN
 from lus_ray.nets.crops import RandomCrops
+from lus_ray.nets.deeplab import DeepLabV3Plus, ReleasedDeepLab
 from lus_ray.nets.i3d import I3D
+from lus_ray.nets.marker_unet import MarkerUNet
 from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
 from lus_ray.nets.resnet import resnet18, resnet50
 from lus_ray.nets.stn import STN, RegSTN
 from lus_ray.nets.tsm import TSM
+from lus_ray.nets.unet import UNet
+from lus_ray.nets.unetpp import ReleasedUNetPlusPlus, UNetPlusPlus
 from lus_ray.nets.uninorm import Uninorm
 
 __all__ = [
@@ -22,11 +28,17 @@ __all__ = [
     "TSM",
     "ArgmaxMean",
     "AttentionPool",
+    "DeepLabV3Plus",
     "FrameCNN",
+    "MarkerUNet",
     "MaxArgmax",
     "MeanLogit",
     "RandomCrops",
     "RegSTN",
+    "ReleasedDeepLab",
+    "ReleasedUNetPlusPlus",
+    "UNet",
+    "UNetPlusPlus",
     "Uninorm",
     "resnet18",
     "resnet50",

@@ -1,6 +1,6 @@
 """The contract that every network of pictures in `lus_ray.nets` keeps, at sizes quick to run.
 
-That of aggregators is in `test_pooling.py`.
+Those of aggregators and of segmenters are in `test_pooling.py` and `test_segmenters.py`.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from lus_ray import nets
 from lus_ray.nets.crops import CropNet
 from lus_ray.nets.stn import Localiser
 from tests.nets.test_pooling import AGGREGATORS
+from tests.nets.test_segmenters import SEGMENTERS
 
 NUM_OUTPUTS = 5
 
@@ -32,8 +33,8 @@ TINY: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-def test_every_network_is_tested_here_or_with_the_aggregators():
-    assert sorted([*TINY, *AGGREGATORS]) == sorted(nets.__all__)
+def test_every_network_is_tested_here_or_with_its_kind():
+    assert sorted([*TINY, *AGGREGATORS, *SEGMENTERS]) == sorted(nets.__all__)
 
 
 @pytest.fixture(params=sorted(TINY))

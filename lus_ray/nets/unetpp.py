@@ -1,0 +1,204 @@
+"""U-Net++ twice: as it was released for marker segmentation, and nested as in the paper it names.
+
+Letters: N images, H rows, W columns, K outputs.
+Sources: Roy et al. 2020, section IV-C, in the released form; Zhou et al. 2018, "UNet++: a nested
+U-Net architecture for medical image segmentation", in the form of segmentation_models.pytorch.
+Why two: the released decoder sends every level on to all finer ones, but has no nodes in between.
+Both put zeros around an image up to multiples of 32, and take them off the logits again.
+"""
+
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lus_ray.errors import ArmError
+from lus_ray.nets.encoder import ResNetEncoder
+from lus_ray.nets.segmenter import Segmenter, Size, cropped, padded
+
+MULTIPLE = 32
+
+LeakyReLU = partial(nn.LeakyReLU, 0.1)
+
+
+class ReleasedUNetPlusPlus(Segmenter):
+    """Colour images in [-1, 1] to logits: a ResNet-50 of three stages under a dense-skip decoder.
+
+    `width` is the channels of the encoder's first stage (64); those of the decoder's finest level
+    are an eighth of it. `dropout` acts in the middle and on the two coarse levels, half of it on
+    the finer ones and before the output. 16,490,925 parameters for 5 outputs; the released file has
+    15,296 more, biases that the normalisations of its encoder take away again. That encoder
+    expects BGR without its mean but was fed with [-1, 1]; here too it sees what it is given.
+
+    Raises:
+        ArmError: `width` is no multiple of 8.
+    """
+
+    def __init__(self, num_outputs: int = 5, *, width: int = 64, dropout: float = 0.2) -> None:
+        super().__init__()
+        if width < 8 or width % 8:
+            raise ArmError(f"ReleasedUNetPlusPlus: width {width}; give a multiple of 8")
+        self.encoder = ResNetEncoder("resnet50", width=width, num_stages=3)
+        num_skips = self.encoder.num_channels  # of levels 1 to 4
+        finest = width // 8
+        widths = [finest << level for level in range(5)]  # of levels 0 to 4
+        deepest = 32 * finest
+        self.middle = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Conv2d(num_skips[-1], deepest, 3, padding=1),
+            Residual(deepest),
+            Residual(deepest),
+            LeakyReLU(),
+        )
+        below = (*widths[1:], deepest)
+        self.rises = nn.ModuleList(_rise(below[n], widths[n], max(n, 1)) for n in range(5))
+        joined = [widths[0]] + [sum(widths[n:]) + num_skips[n - 1] for n in range(1, 5)]
+        self.decoder = nn.ModuleList(
+            nn.Sequential(
+                nn.Dropout(dropout if n > 2 else dropout / 2),
+                nn.Conv2d(joined[n], widths[n], 3, padding=1),
+                Residual(widths[n]),
+                LeakyReLU(),
+            )
+            for n in range(5)
+        )
+        self.dropout = nn.Dropout(dropout / 2)
+        self.out = nn.Conv2d(widths[0], num_outputs, 1)
+        for part in (self.middle, self.rises, self.decoder, self.out):
+            part.apply(_as_keras_begins)
+
+    def stem(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _ _ _"], ...]:
+        """The maps of the encoder, and the coarsest of them pooled."""
+        maps = self.encoder(padded(images, MULTIPLE))
+        return (*maps, functional.max_pool2d(maps[-1], 2))
+
+    def rest(
+        self, stem: tuple[Float[Tensor, "N _ _ _"], ...], size: Size
+    ) -> Float[Tensor, "N K H W"]:
+        """The middle and the decoder."""
+        *maps, pooled = stem
+        arrived: list[list[Tensor]] = [[], *([skip] for skip in maps)]  # by level
+        x = self.middle(pooled)
+        for n in reversed(range(5)):
+            rising = x
+            for steps, up in enumerate(self.rises[n].children()):
+                rising = up(rising)
+                arrived[n - steps].append(rising)
+            x = self.decoder[n](torch.cat(arrived[n], dim=1))
+        return cropped(self.out(self.dropout(x)), size, MULTIPLE)
+
+
+class UNetPlusPlus(Segmenter):
+    """Normalised colour images to logits: a ResNet under nested, densely joined decoder nodes.
+
+    `encoder` is "resnet18", "resnet34" or "resnet50", `width` the channels of its first stage
+    (64), by which those of the decoder go: 256, 128, 64, 32, 16. `dropout` acts before the last
+    layer; the reference has none.
+
+    Raises:
+        ArmError: no such encoder, or `width` is no multiple of 4.
+    """
+
+    def __init__(
+        self,
+        num_outputs: int,
+        *,
+        encoder: str = "resnet50",
+        width: int = 64,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if width < 4 or width % 4:
+            raise ArmError(f"UNetPlusPlus: width {width}; give a multiple of 4")
+        self.encoder = ResNetEncoder(encoder, width=width)
+        maps = self.encoder.num_channels[::-1]  # the coarsest first, as everywhere below
+        widths = (4 * width, 2 * width, width, width // 2, width // 4)
+        nodes = {}
+        for column in range(4):
+            skip = maps[column + 1]
+            for start in range(1, column + 1):
+                num_skips = column + 1 - start
+                nodes[f"{start}_{column}"] = _node(maps[column] + num_skips * skip, skip)
+            below = maps[0] if column == 0 else widths[column - 1]
+            nodes[f"0_{column}"] = _node(below + (column + 1) * skip, widths[column])
+        nodes["0_4"] = _node(widths[3], widths[4])
+        self.nodes = nn.ModuleDict(nodes)
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.out = nn.Conv2d(widths[4], num_outputs, 3, padding=1)
+        for module in self.nodes.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+        _as_keras_begins(self.out)
+
+    def stem(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _ _ _"], ...]:
+        """All but the last layer.
+
+        Node "i_j" begins at map i and has risen to the size of map j + 1; it sees the node before
+        it, doubled in size, and all that is known at that size.
+        """
+        maps = self.encoder(padded(images, MULTIPLE))[::-1]
+        done: dict[tuple[int, int], Tensor] = {}
+        for column in range(4):
+            known = [maps[column + 1]]
+            for start in range(column, -1, -1):
+                below = maps[column] if start == column else done[start, column - 1]
+                x = self.nodes[f"{start}_{column}"](torch.cat([_doubled(below), *known], dim=1))
+                done[start, column] = x
+                known.append(x)
+        return (self.nodes["0_4"](_doubled(done[0, 3])),)
+
+    def rest(
+        self, stem: tuple[Float[Tensor, "N _ _ _"], ...], size: Size
+    ) -> Float[Tensor, "N K H W"]:
+        """The last layer."""
+        return cropped(self.out(self.dropout(stem[0])), size, MULTIPLE)
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions, each behind a leaky ReLU, beside a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(
+            LeakyReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+            LeakyReLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
+        """Shortcut plus residual."""
+        return x + self.branch(x)
+
+
+def _rise(num_inputs: int, width: int, num_steps: int) -> nn.ModuleList:
+    """Transposed convolutions that double the size once for each level they reach."""
+    starts = (num_inputs, *[width] * (num_steps - 1))
+    return nn.ModuleList(
+        nn.ConvTranspose2d(start, width, 3, stride=2, padding=1, output_padding=1)
+        for start in starts
+    )
+
+
+def _node(num_inputs: int, width: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for start in (num_inputs, width):
+        layers += [
+            nn.Conv2d(start, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+def _doubled(maps: Tensor) -> Tensor:
+    return functional.interpolate(maps, scale_factor=2, mode="nearest")
+
+
+def _as_keras_begins(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,221 @@
+"""The contract that every segmenter keeps, at sizes quick to run, and the published sizes.
+
+Published sizes are taken on the meta device: shapes and counts without numbers.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lus_ray import nets
+from lus_ray.errors import ArmError
+from lus_ray.nets.segmenter import Segmenter
+
+NUM_OUTPUTS = 5
+
+SIZE = (40, 60)
+
+SEGMENTERS: dict[str, Callable[[], Segmenter]] = {
+    "DeepLabV3Plus": partial(nets.DeepLabV3Plus, NUM_OUTPUTS, encoder="resnet18", width=8),
+    "MarkerUNet": partial(nets.MarkerUNet, NUM_OUTPUTS, width=4),
+    "ReleasedDeepLab": partial(nets.ReleasedDeepLab, NUM_OUTPUTS, width=8),
+    "ReleasedUNetPlusPlus": partial(nets.ReleasedUNetPlusPlus, NUM_OUTPUTS, width=16),
+    "UNet": partial(nets.UNet, NUM_OUTPUTS, num_channels=3, widths=(4, 8, 16), dropout=0.5),
+    "UNetPlusPlus": partial(
+        nets.UNetPlusPlus, NUM_OUTPUTS, encoder="resnet18", width=16, dropout=0.1
+    ),
+}
+
+
+@pytest.fixture(params=sorted(SEGMENTERS))
+def net(request: pytest.FixtureRequest) -> Segmenter:
+    torch.manual_seed(0)
+    return SEGMENTERS[request.param]()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.rand(4, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def masks() -> Tensor:
+    """Five vertical stripes, one per class."""
+    return (torch.arange(SIZE[1]) * NUM_OUTPUTS // SIZE[1]).expand(4, *SIZE)
+
+
+def test_logits_have_the_size_of_the_images(net: Segmenter, images: Tensor):
+    assert net(images).shape == (4, NUM_OUTPUTS, *SIZE)
+
+
+def test_the_head_is_where_its_name_says(net: Segmenter):
+    assert net.get_parameter(f"{net.head_name}.weight").shape[0] == NUM_OUTPUTS
+    assert [name for name, _ in net.named_children()][-1] == net.head_name
+
+
+def test_gradients_are_finite_and_reach_every_parameter(
+    net: Segmenter, images: Tensor, masks: Tensor
+):
+    loss = nn.functional.cross_entropy(net(images), masks)
+    loss.backward()
+    assert torch.isfinite(loss)
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_five_steps_on_one_batch_lower_the_loss(net: Segmenter, images: Tensor, masks: Tensor):
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(5):
+        torch.manual_seed(0)  # the same dropout in every step
+        loss = nn.functional.cross_entropy(net(images), masks)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+
+
+def test_weights_survive_safetensors(net: Segmenter, images: Tensor, tmp_path: Path):
+    net(images)
+    save_file(net.state_dict(), tmp_path / "weights.safetensors")
+    torch.manual_seed(1)
+    again = SEGMENTERS[type(net).__name__]()
+    again.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    with torch.no_grad():
+        assert torch.equal(again.eval()(images), net.eval()(images))
+
+
+def test_evaluation_is_deterministic_and_leaves_the_input(net: Segmenter, images: Tensor):
+    net.eval()
+    kept = images.clone()
+    with torch.no_grad():
+        assert torch.equal(net(images), net(images))
+    assert torch.equal(images, kept)
+
+
+def test_evaluation_does_not_depend_on_batch_mates(net: Segmenter, images: Tensor):
+    net.eval()
+    with torch.no_grad():
+        alone = torch.cat([net(images[i : i + 1]) for i in range(4)])
+        torch.testing.assert_close(net(images), alone, atol=1e-5, rtol=1e-4)
+
+
+def test_channels_last_weights_give_the_same_logits(net: Segmenter, images: Tensor):
+    net.eval()
+    with torch.no_grad():
+        expected = net(images)
+        other = net.to(memory_format=torch.channels_last)(images)
+    torch.testing.assert_close(other, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_bfloat16_autocast_stays_close(net: Segmenter, images: Tensor):
+    net(images)  # running statistics that are not those of the beginning
+    net.eval()
+    with torch.no_grad():
+        expected = net(images)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = net(images).float()
+    assert (mixed - expected).norm() < 0.05 * expected.norm()
+
+
+def test_no_dropout_acts_in_the_stem_and_all_act_in_the_rest(net: Segmenter, images: Tensor):
+    called: list[nn.Module] = []
+    dropouts = [module for module in net.modules() if isinstance(module, nn.Dropout)]
+    for module in dropouts:
+        module.register_forward_hook(lambda module, _, __: called.append(module))
+    stem = net.stem(images)
+    assert called == []
+    net.rest(stem, SIZE)
+    assert len(dropouts) > 0
+    assert set(called) == set(dropouts)
+
+
+def test_the_rest_of_the_stem_is_the_output_and_leaves_the_stem(net: Segmenter, images: Tensor):
+    net.eval()
+    with torch.no_grad():
+        stem = net.stem(images)
+        kept = [part.clone() for part in stem]
+        first, second = net.rest(stem, SIZE), net.rest(stem, SIZE)
+        assert torch.equal(first, second)
+        assert torch.equal(first, net(images))
+    assert all(torch.equal(part, copy) for part, copy in zip(stem, kept, strict=True))
+
+
+COUNTS: list[tuple[Callable[[], Segmenter], int]] = [
+    (lambda: nets.UNet(7, batch_norm=False), 31_030_983),
+    (lambda: nets.UNet(7), 31_036_871),
+    (lambda: nets.UNet(1, widths=(16, 32, 64, 128), dropout=0.5, bias=True), 483_153),
+    (lambda: nets.MarkerUNet(), 590_757),
+    (lambda: nets.ReleasedUNetPlusPlus(), 16_490_925),
+    (lambda: nets.ReleasedDeepLab(), 2_109_445),
+    # What segmentation_models.pytorch counts for one output.
+    (lambda: nets.UNetPlusPlus(1, encoder="resnet34"), 26_078_609),
+    (lambda: nets.DeepLabV3Plus(1, encoder="resnet34"), 22_437_457),
+]
+
+
+@pytest.mark.parametrize(("make", "count"), COUNTS)
+def test_numbers_of_parameters_are_the_published_ones(make: Callable[[], Segmenter], count: int):
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in make().parameters()) == count
+
+
+MARKERS: list[Callable[[], Segmenter]] = [
+    lambda: nets.MarkerUNet(),
+    lambda: nets.ReleasedUNetPlusPlus(),
+    lambda: nets.ReleasedDeepLab(),
+    lambda: nets.UNetPlusPlus(5),
+    lambda: nets.DeepLabV3Plus(5),
+]
+
+
+@pytest.mark.parametrize("make", MARKERS)
+def test_markers_are_segmented_at_200_x_260(make: Callable[[], Segmenter]):
+    with torch.device("meta"):
+        assert make()(torch.zeros(2, 3, 200, 260)).shape == (2, 5, 200, 260)
+
+
+def test_dense_labels_are_segmented_at_624_x_464():
+    with torch.device("meta"):
+        assert nets.UNet(7)(torch.zeros(2, 1, 624, 464)).shape == (2, 7, 624, 464)
+
+
+@pytest.mark.parametrize("make", [nets.MarkerUNet, nets.ReleasedUNetPlusPlus, nets.ReleasedDeepLab])
+def test_forty_samples_cost_less_than_half_of_forty_passes(make: Callable[[], Segmenter]):
+    with torch.device("meta"):
+        net, images = make(), torch.zeros(2, 3, 200, 260)
+        with FlopCounterMode(display=False) as of_stem:
+            stem = net.stem(images)
+        with FlopCounterMode(display=False) as of_rest:
+            net.rest(stem, (200, 260))
+    once, repeated = of_stem.get_total_flops(), of_rest.get_total_flops()
+    assert once + 40 * repeated < 40 * (once + repeated) / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "multiple", "nearest"), [("UNet", 4, "44 x 64"), ("MarkerUNet", 20, "60 x 80")]
+)
+def test_sides_that_cannot_be_halved_are_refused_with_sides_that_can(
+    name: str, multiple: int, nearest: str
+):
+    trouble = f"{name}: images of 42 x 61; give sides that are multiples of {multiple}, such as "
+    with pytest.raises(ArmError, match=trouble + nearest):
+        SEGMENTERS[name]()(torch.zeros(1, 3, 42, 61))
+
+
+@pytest.mark.parametrize(
+    "name", ["DeepLabV3Plus", "ReleasedDeepLab", "ReleasedUNetPlusPlus", "UNetPlusPlus"]
+)
+def test_other_segmenters_take_images_of_any_size(name: str):
+    net = SEGMENTERS[name]().eval()
+    with torch.no_grad():
+        assert net(torch.zeros(1, 3, 42, 61)).shape == (1, NUM_OUTPUTS, 42, 61)
