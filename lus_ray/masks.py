@@ -29,6 +29,20 @@ every class of the source lies within one class of the target: the marker of a s
 apart into B-lines and the rest, so ("markers", "bline") is not."""
 
 
+def class_map(source: str, target: str) -> tuple[int, ...]:
+    """Target class id of each source class id; a scheme maps to itself.
+
+    Raises:
+        ArmError: the target cannot be derived from the source; the message names what can.
+    """
+    if source == target and source in MASK_SCHEMES:
+        return tuple(range(len(MASK_SCHEMES[source])))
+    if (source, target) not in DERIVED:
+        pairs = ", ".join(f"{a} to {b}" for a, b in DERIVED)
+        raise ArmError(f"masks cannot be turned from {source!r} to {target!r}; there is {pairs}")
+    return tuple(map(MASK_SCHEMES[target].index, DERIVED[source, target]))
+
+
 def to_sparse(dense: UInt8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """Sparse class ids of dense ones.
 
@@ -47,7 +61,7 @@ def convert(
         ArmError: the target cannot be derived from the source.
         SchemaError: an id is not in the source's scheme.
     """
-    table = _table(source, target)
+    table = np.array(class_map(source, target), np.uint8)
     highest = int(ids.max(initial=0))
     if highest >= len(table):
         raise SchemaError(
@@ -71,13 +85,3 @@ def resize(
     rows = (2 * np.arange(height) + 1) * num_rows // (2 * height)
     columns = (2 * np.arange(width) + 1) * num_columns // (2 * width)
     return masks[:, rows[:, None], columns]
-
-
-def _table(source: str, target: str) -> UInt8[np.ndarray, "K"]:
-    if source == target and source in MASK_SCHEMES:
-        return np.arange(len(MASK_SCHEMES[source]), dtype=np.uint8)
-    if (source, target) not in DERIVED:
-        pairs = ", ".join(f"{a} to {b}" for a, b in DERIVED)
-        raise ArmError(f"masks cannot be turned from {source!r} to {target!r}; there is {pairs}")
-    names = MASK_SCHEMES[target]
-    return np.array([names.index(name) for name in DERIVED[source, target]], np.uint8)

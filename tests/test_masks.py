@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.errors import ArmError, SchemaError
-from lus_ray.masks import DERIVED, convert, resize, to_sparse
+from lus_ray.masks import DERIVED, class_map, convert, resize, to_sparse
 from lus_ray.views import View
 
 sides = st.integers(1, 40)
@@ -23,6 +23,11 @@ def test_dense_to_bline_is_the_same_by_way_of_sparse():
     dense = np.arange(7, dtype=np.uint8)
     assert convert(dense, "dense", "bline").tolist() == [0, 0, 1, 0, 0, 0, 0]
     assert (convert(to_sparse(dense), "sparse", "bline") == convert(dense, "dense", "bline")).all()
+
+
+def test_the_map_of_classes_is_plain_numbers():
+    assert class_map("dense", "sparse") == (0, 1, 2, 3, 3, 0, 0)
+    assert class_map("bline", "bline") == (0, 1)
 
 
 @pytest.mark.parametrize("pair", DERIVED)

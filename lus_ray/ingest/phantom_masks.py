@@ -9,15 +9,13 @@ from jaxtyping import Bool, UInt8
 from lus_ray.ingest.phantom_probe import Classes, Hits, Samples
 from lus_ray.ingest.phantom_scene import Moment
 from lus_ray.ingest.phantom_signs import SMALL_MM, WINDOW_MM, Signs
+from lus_ray.masks import to_sparse
 
 REGION_MM = 15.0
 """Depth of the band below the pleura that dense masks call healthy or unhealthy region."""
 
 MARKER_MM = np.array((1.5, 8.0, 11.0, 26.0), np.float32)
 """How far below the pleura a marker of grade 0-3 reaches."""
-
-SPARSE = np.array((0, 1, 2, 3, 3, 0, 0), np.uint8)
-"""Sparse class of each dense class (Gare 2021: both pleurae are one, regions are background)."""
 
 
 def labels(moment: Moment, signs: Signs, scheme: str) -> Classes:
@@ -41,7 +39,7 @@ def labels(moment: Moment, signs: Signs, scheme: str) -> Classes:
     thick = sick | (signs.thickness_mm > 3.5)
     classes[pleura & ~thick] = 3
     classes[pleura & thick] = 4
-    return classes if scheme == "dense" else SPARSE[classes]
+    return classes if scheme == "dense" else to_sparse(classes)
 
 
 def _markers(moment: Moment, signs: Signs, below: Samples) -> Classes:

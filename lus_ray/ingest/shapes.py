@@ -25,7 +25,8 @@ MAX_VALUES = 10_000_000
 """Values in one file; what they cost in memory grows with this and not with the bytes."""
 MAX_SHAPES = 1_000
 MAX_POINTS = 100_000
-"""Shapes and corners of one image; with its pixels they bound the work of drawing it."""
+MAX_PAINTED = 2**32
+"""Shapes, corners, and shapes times pixels of one image: they bound the work of drawing it."""
 
 Point = Sequence[float]
 
@@ -176,6 +177,10 @@ class Canvas:
         if self.num_shapes > MAX_SHAPES or self.num_points > MAX_POINTS:
             raise SourceError(
                 f"{self.where}: more than {MAX_SHAPES} shapes or {MAX_POINTS} points on one image"
+            )
+        if self.num_shapes * self.height * self.width > MAX_PAINTED:
+            raise SourceError(
+                f"{self.where}: {self.num_shapes} shapes on so large an image; shrink it"
             )
 
     def _refusal(self, label: Any, reason: str) -> SourceError:

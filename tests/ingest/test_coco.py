@@ -61,10 +61,14 @@ def test_run_lengths_by_hand():
     assert coco.runs([1, 2, 3], 2, 3, "x").astype(int).tolist() == [[0, 1, 0], [1, 0, 0]]
     assert compressed([1, 2, 3]) == "123"
     assert coco.runs("123", 2, 3, "x").sum() == 2
-    # Written by COCO's tools for a disc of radius 10 in 40 x 30 pixels, centred at (15, 20).
+
+
+def test_the_string_that_coco_tools_write_for_a_disc_is_that_disc():
+    # pycocotools 2.0.11: radius 10 in 40 x 30 pixels, centred at column 15, row 20.
     rows, columns = np.mgrid[:40, :30]
     disc = (rows - 20) ** 2 + (columns - 15) ** 2 <= 100
-    assert (coco.runs(compressed(counts_by_walking(disc)), 40, 30, "x") == disc).all()
+    text = "l61S18J4M2N2O0O2O00000O20N1000001N101N2N3L6H`4"
+    assert (coco.runs(text, 40, 30, "x") == disc).all()
 
 
 @pytest.mark.parametrize(

@@ -173,6 +173,14 @@ def test_shapes_and_points_of_an_image_are_bounded(draw):
         draw(shape([[1, 1]] * (shapes.MAX_POINTS + 1)))
 
 
+def test_a_large_image_takes_few_shapes():
+    canvas = shapes.Canvas(2**12, 2**12, scheme="sparse", where="a.json")
+    for _ in range(2**8):
+        canvas.rectangle("pleura", SQUARE[::2])
+    with pytest.raises(SourceError, match="257 shapes on so large an image"):
+        canvas.rectangle("pleura", SQUARE[::2])
+
+
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.json")
     with pytest.raises(SourceError, match="is not a file"):
