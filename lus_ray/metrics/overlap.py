@@ -82,9 +82,9 @@ def counts(
 def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
     """Every metric of `METRICS[scheme]`, as the papers print them.
 
-    Over the whole data set, for which the counts of all images are summed (methods of Roy 2020;
-    not stated by the dense-label study), and as means over images where `PER_IMAGE` says so
-    (the B-line study prints these). Dense counts are compared with sparse ones by `collapse`.
+    Over the whole data set, for which the counts of all images are summed (as in Roy 2020; the
+    dense-label study does not say), and as means over images where `PER_IMAGE` says so (the
+    B-line study prints these). `collapse` makes dense counts comparable with sparse ones.
 
     Raises:
         ValueError: an unknown scheme, or counts of another number of classes.
@@ -140,7 +140,8 @@ def collapse(
 ) -> Real[np.ndarray, "*D J J"]:
     """Counts of merged classes: class k becomes `mapping[k]`, in truth and prediction alike.
 
-    Equal to counting masks whose classes were merged pixel by pixel.
+    Equal to counting masks that were merged pixel by pixel. `lus_ray.masks.convert` gives the
+    mapping between schemes: what it makes of the ids 0..K-1.
 
     Raises:
         ValueError: `mapping` has not one entry 0 or more for each class.

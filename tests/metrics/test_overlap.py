@@ -6,10 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray.clip import MASK_SCHEMES
+from lus_ray.masks import DERIVED, convert
 from lus_ray.metrics import overlap
-
-DENSE_TO_SPARSE = (0, 1, 2, 3, 3, 0, 0)
-"""A-line, B-line, pleura of either health; both regions are background."""
 
 
 def row(*classes: int) -> np.ndarray:
@@ -31,12 +29,12 @@ def counted(seed: int, *, num_classes: int) -> np.ndarray:
     return overlap.counts(*masks(seed, num_classes=num_classes), num_classes=num_classes)
 
 
-def test_true_classes_are_rows_and_predicted_classes_are_columns():
+def test_true_classes_are_rows_and_predicted_classes_are_columns() -> None:
     counts = overlap.counts(row(0, 0, 0, 1), row(0, 1, 1, 1), num_classes=2)
     assert counts.tolist() == [[[1, 2], [0, 1]]]
 
 
-def test_each_image_is_counted_alone():
+def test_each_image_is_counted_alone() -> None:
     target, predicted = masks(3, num_classes=5)
     together = overlap.counts(target, predicted, num_classes=5)
     for image in range(6):
@@ -47,13 +45,13 @@ def test_each_image_is_counted_alone():
     assert together.sum(axis=(1, 2)).tolist() == [16] * 6
 
 
-def test_the_last_of_256_classes_is_counted():
+def test_the_last_of_256_classes_is_counted() -> None:
     counts = overlap.counts(row(255, 254), row(255, 255), num_classes=256)
     assert counts[0, 255, 255] == counts[0, 254, 255] == 1
     assert counts.sum() == 2
 
 
-def test_no_images_have_no_counts():
+def test_no_images_have_no_counts() -> None:
     nothing = np.zeros((0, 4, 4), np.uint8)
     assert overlap.counts(nothing, nothing, num_classes=3).shape == (0, 3, 3)
 
@@ -70,12 +68,16 @@ def test_no_images_have_no_counts():
         (row(0, 1), row(0, 1).astype(np.float32), "predicted masks are float32"),
     ],
 )
-def test_masks_that_cannot_be_counted_are_refused(target, predicted, message):
+def test_masks_that_cannot_be_counted_are_refused(
+    target: np.ndarray, predicted: np.ndarray, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         overlap.counts(target, predicted, num_classes=2)
 
 
-def test_two_pixels_of_which_one_is_shared_have_an_iou_of_one_third_and_a_dice_of_one_half():
+def test_two_pixels_of_which_one_is_shared_have_an_iou_of_one_third_and_a_dice_of_one_half() -> (
+    None
+):
     counts = overlap.counts(row(1, 1, 0, 0), row(0, 1, 1, 0), num_classes=2)[0]
     assert overlap.iou(counts)[1] == pytest.approx(1 / 3)
     assert overlap.dice(counts)[1] == 0.5
@@ -83,7 +85,7 @@ def test_two_pixels_of_which_one_is_shared_have_an_iou_of_one_third_and_a_dice_o
     assert overlap.pixel_accuracy(counts) == 0.5
 
 
-def test_a_class_in_neither_mask_is_undefined_and_left_out_of_the_mean():
+def test_a_class_in_neither_mask_is_undefined_and_left_out_of_the_mean() -> None:
     counts = overlap.counts(row(0, 0, 1, 1), row(0, 1, 1, 1), num_classes=3)[0]
     assert np.isnan(overlap.iou(counts)[2])
     assert np.isnan(overlap.dice(counts)[2])
@@ -92,26 +94,28 @@ def test_a_class_in_neither_mask_is_undefined_and_left_out_of_the_mean():
 
 
 @pytest.mark.parametrize(("target", "predicted"), [(row(0, 0), row(0, 2)), (row(0, 2), row(0, 0))])
-def test_a_class_in_one_mask_only_is_zero_and_stays_in_the_mean(target, predicted):
+def test_a_class_in_one_mask_only_is_zero_and_stays_in_the_mean(
+    target: np.ndarray, predicted: np.ndarray
+) -> None:
     counts = overlap.counts(target, predicted, num_classes=3)[0]
     assert overlap.iou(counts)[2] == overlap.dice(counts)[2] == 0
     assert overlap.mean_iou(counts) == 0.25
 
 
-def test_sensitivity_needs_true_pixels_and_specificity_needs_others():
+def test_sensitivity_needs_true_pixels_and_specificity_needs_others() -> None:
     nothing_true = overlap.counts(row(0, 0), row(0, 1), num_classes=2)[0]
     all_true = overlap.counts(row(1, 1), row(0, 1), num_classes=2)[0]
     assert np.isnan([overlap.sensitivity(nothing_true), overlap.specificity(all_true)]).all()
     assert overlap.specificity(nothing_true) == overlap.sensitivity(all_true) == 0.5
 
 
-def test_within_a_union_one_class_may_stand_for_another():
+def test_within_a_union_one_class_may_stand_for_another() -> None:
     counts = overlap.counts(row(2, 3, 4, 0), row(3, 4, 2, 0), num_classes=5)[0]
     assert overlap.union_dice(counts, (2, 3, 4)) == 1
     assert overlap.categorical_dice(counts, (2, 3, 4)) == 0
 
 
-def test_the_published_dice_are_those_of_scores_1_to_3_and_of_0_2_and_3():
+def test_the_published_dice_are_those_of_scores_1_to_3_and_of_0_2_and_3() -> None:
     assert [MASK_SCHEMES["markers"][k] for k in overlap.UNION] == ["score 1", "score 2", "score 3"]
     assert [MASK_SCHEMES["markers"][k] for k in overlap.CATEGORICAL] == [
         "score 0",
@@ -120,18 +124,30 @@ def test_the_published_dice_are_those_of_scores_1_to_3_and_of_0_2_and_3():
     ]
 
 
-@given(st.integers(0, 2**32 - 1))
+@given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(DERIVED)))
 @settings(deadline=None, max_examples=50)
-def test_collapsed_counts_equal_counts_of_merged_masks(seed: int) -> None:
-    target, predicted = masks(seed, num_classes=7)
-    merged = np.array(DENSE_TO_SPARSE, np.uint8)
-    expected = overlap.counts(merged[target], merged[predicted], num_classes=4)
-    found = overlap.collapse(overlap.counts(target, predicted, num_classes=7), DENSE_TO_SPARSE)
+def test_collapsed_counts_equal_counts_of_converted_masks(
+    seed: int, schemes: tuple[str, str]
+) -> None:
+    many, few = (len(MASK_SCHEMES[scheme]) for scheme in schemes)
+    target, predicted = masks(seed, num_classes=many)
+    expected = overlap.counts(
+        convert(target, *schemes), convert(predicted, *schemes), num_classes=few
+    )
+    mapping = convert(np.arange(many, dtype=np.uint8), *schemes).tolist()
+    found = overlap.collapse(overlap.counts(target, predicted, num_classes=many), mapping)
     assert np.array_equal(found, expected)
 
 
+def test_either_pleura_may_stand_for_the_other_once_dense_counts_are_sparse() -> None:
+    dense = overlap.counts(row(3, 4, 5, 0), row(4, 3, 6, 0), num_classes=7)
+    assert overlap.score(dense, "dense")["pixel_accuracy"] == 0.25
+    sparse = overlap.collapse(dense, (0, 1, 2, 3, 3, 0, 0))
+    assert overlap.score(sparse, "sparse")["iou pleura"] == 1
+
+
 @pytest.mark.parametrize("mapping", [(0, 1), (0, 1, -1), ()])
-def test_a_mapping_that_does_not_fit_the_classes_is_refused(mapping):
+def test_a_mapping_that_does_not_fit_the_classes_is_refused(mapping: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="for 3 classes"):
         overlap.collapse(np.zeros((3, 3)), mapping)
 
@@ -160,21 +176,21 @@ def test_what_is_undefined_has_a_reason_and_what_is_defined_lies_in_0_to_1(
 
 
 @pytest.mark.parametrize("scheme", MASK_SCHEMES)
-def test_perfect_masks_of_all_classes_score_1_in_every_metric(scheme):
+def test_perfect_masks_of_all_classes_score_1_in_every_metric(scheme: str) -> None:
     classes = range(len(MASK_SCHEMES[scheme]))
     counts = overlap.counts(row(*classes), row(*classes), num_classes=len(classes))
     assert set(overlap.score(counts, scheme).values.values()) == {1.0}
 
 
 @pytest.mark.parametrize("scheme", MASK_SCHEMES)
-def test_without_images_nothing_is_defined(scheme):
+def test_without_images_nothing_is_defined(scheme: str) -> None:
     num_classes = len(MASK_SCHEMES[scheme])
     found = overlap.score(np.zeros((0, num_classes, num_classes)), scheme)
     assert found.undefined == dict.fromkeys(overlap.METRICS[scheme], "no image was tested")
     assert np.isnan(list(found.values.values())).all()
 
 
-def test_reasons_name_the_class_that_is_nowhere():
+def test_reasons_name_the_class_that_is_nowhere() -> None:
     empty = overlap.counts(row(0, 0), row(0, 0), num_classes=2)
     assert overlap.score(empty, "bline").undefined == {
         "dice": "no true and no predicted mask has B-line",
@@ -189,7 +205,7 @@ def test_reasons_name_the_class_that_is_nowhere():
     assert markers["dice score 1"] == "no true and no predicted mask has score 1"
 
 
-def test_dice_of_the_data_set_weighs_pixels_and_dice_per_image_weighs_images():
+def test_dice_of_the_data_set_weighs_pixels_and_dice_per_image_weighs_images() -> None:
     target = np.array([[[1, 1, 1, 1]], [[1, 0, 0, 0]], [[0, 0, 0, 0]]], np.uint8)
     predicted = np.array([[[1, 1, 1, 1]], [[0, 0, 0, 0]], [[0, 0, 0, 0]]], np.uint8)
     counts = overlap.counts(target, predicted, num_classes=2)
@@ -199,14 +215,14 @@ def test_dice_of_the_data_set_weighs_pixels_and_dice_per_image_weighs_images():
     assert overlap.per_image(counts, "bline")["dice"] == overlap.Spread(0.5, 0.5, 2)
 
 
-def test_a_metric_that_no_image_defines_has_no_spread():
+def test_a_metric_that_no_image_defines_has_no_spread() -> None:
     empty = overlap.counts(row(0, 0), row(0, 0), num_classes=2)
     spread = overlap.per_image(empty, "bline")["sensitivity"]
     assert np.isnan([spread.mean, spread.std]).all()
     assert spread.num_images == 0
 
 
-def test_an_unknown_scheme_and_counts_of_another_scheme_are_refused():
+def test_an_unknown_scheme_and_counts_of_another_scheme_are_refused() -> None:
     with pytest.raises(ValueError, match="no mask scheme 'cheese'; use one of"):
         overlap.score(np.zeros((1, 2, 2)), "cheese")
     with pytest.raises(ValueError, match="for the 4 classes of 'sparse'"):

@@ -4,6 +4,8 @@ Both libraries compute the same formulas; where an empty class is another matter
 says what they do and what the rule here is.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -29,6 +31,10 @@ NUM_MASKS = 10_000
 NUM_CLASSES = (2, 4, 5, 7)
 FLOAT32 = 1e-6
 """Both libraries divide in single precision."""
+
+
+Ours = Callable[[np.ndarray], np.ndarray]
+Theirs = Callable[..., torch.Tensor]
 
 
 class Masks:
@@ -139,7 +145,7 @@ def test_iou_of_each_image_is_that_of_torchmetrics_which_says_minus_1_where_we_s
     ("ours", "theirs"), [(overlap.dice, compute_dice), (overlap.iou, compute_iou)]
 )
 def test_dice_and_iou_are_those_of_monai_which_leaves_out_what_is_predicted_but_not_true(
-    masks: Masks, ours, theirs
+    masks: Masks, ours: Ours, theirs: Theirs
 ) -> None:
     found, expected = ours(masks.counts), theirs(**masks.one_hot)
     invented = masks.in_prediction & ~masks.in_truth
@@ -152,7 +158,7 @@ def test_dice_and_iou_are_those_of_monai_which_leaves_out_what_is_predicted_but_
     ("ours", "theirs"), [(overlap.dice, compute_dice), (overlap.iou, compute_iou)]
 )
 def test_dice_and_iou_are_those_of_monai_which_can_call_two_empty_masks_perfect(
-    masks: Masks, ours, theirs
+    masks: Masks, ours: Ours, theirs: Theirs
 ) -> None:
     expected = theirs(**masks.one_hot, ignore_empty=False)
     assert_equal(np.nan_to_num(ours(masks.counts), nan=1.0), expected)
@@ -162,16 +168,19 @@ def test_dice_and_iou_are_those_of_monai_which_can_call_two_empty_masks_perfect(
     ("ours", "theirs"),
     [(overlap.sensitivity, "sensitivity"), (overlap.specificity, "specificity")],
 )
-def test_sensitivity_and_specificity_of_each_image_are_those_of_monai(ours, theirs: str) -> None:
+def test_sensitivity_and_specificity_of_each_image_are_those_of_monai(
+    ours: Ours, theirs: str
+) -> None:
     masks = Masks(2)
-    by_image = get_confusion_matrix(**masks.one_hot)[:, 1]
+    by_image = get_confusion_matrix(masks.one_hot["y_pred"], masks.one_hot["y"])[:, 1]
     assert_equal(ours(masks.counts), compute_confusion_matrix_metric(theirs, by_image))
 
 
 def test_dice_of_a_union_is_that_of_torchmetrics_on_united_masks() -> None:
     masks = Masks(5)
-    united = [np.isin(m, overlap.UNION).astype(np.int64) for m in (masks.predicted, masks.target)]
-    expected = dice_score(
-        *map(torch.from_numpy, united), num_classes=2, average="none", input_format="index"
+    guess, true = (
+        torch.from_numpy(np.isin(m, overlap.UNION).astype(np.int64))
+        for m in (masks.predicted, masks.target)
     )
+    expected = dice_score(guess, true, num_classes=2, average="none", input_format="index")
     assert_equal(overlap.union_dice(masks.counts, overlap.UNION), expected[:, 1])
