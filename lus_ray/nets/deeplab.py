@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lus_ray.errors import ArmError
+from lus_ray.nets.dropout import Dropout
 from lus_ray.nets.encoder import ResNetEncoder
 from lus_ray.nets.mobilenet import MobileNetV2
 from lus_ray.nets.segmenter import Segmenter, Size
@@ -50,7 +51,7 @@ class ReleasedDeepLab(Segmenter):
         self.picture = _unit(num_inputs, num_channels)
         self.pixel = _unit(num_inputs, num_channels)
         self.project = _unit(2 * num_channels, num_channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Conv2d(num_channels, num_outputs, 1)
         for part in (self.picture, self.pixel, self.project, self.out):
             for module in part.modules():
@@ -103,7 +104,7 @@ class DeepLabV3Plus(Segmenter):
             [_unit(high, num_channels)] + [_separable(high, num_channels, rate) for rate in RATES]
         )
         self.project = _unit(5 * num_channels, num_channels)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.refine = _separable(num_channels, num_channels)
         self.low = _unit(low, num_low)
         self.decoder = _separable(num_channels + num_low, num_channels)

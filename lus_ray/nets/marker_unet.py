@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lus_ray.nets.dropout import Dropout
 from lus_ray.nets.segmenter import Segmenter, Size, check_size
 
 POOLS = (2, 2, 5)
@@ -42,7 +43,7 @@ class MarkerUNet(Segmenter):
             ]
         )
         self.latent1 = _convolutions((w3, w3), 3)
-        self.dropout = nn.Dropout(0.5)
+        self.dropout = Dropout(0.5)
         self.latent2 = _convolutions((w3, w3), 3)
         joins = ((w3, 5), (w2, 5), (w1, 3))  # width and kernel of the convolution of two paths
         self.across = nn.ModuleList(_convolution(w, w, kernel) for w, kernel in joins)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lus_ray.errors import ArmError
+from lus_ray.nets.dropout import Dropout
 from lus_ray.nets.segmenter import Segmenter, Size, check_size
 
 
@@ -49,9 +50,9 @@ class UNet(Segmenter):
         def level(num_inputs: int, width: int) -> nn.Sequential:
             return nn.Sequential(
                 _unit(num_inputs, width, batch_norm=batch_norm, bias=bias),
-                nn.Dropout(dropout) if dropout else nn.Identity(),
+                Dropout(dropout) if dropout else nn.Identity(),
                 _unit(width, width, batch_norm=batch_norm, bias=bias),
-                nn.Dropout(dropout) if dropout else nn.Identity(),
+                Dropout(dropout) if dropout else nn.Identity(),
             )
 
         starts = (num_channels, *widths[:-1])

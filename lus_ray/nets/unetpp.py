@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lus_ray.errors import ArmError
+from lus_ray.nets.dropout import Dropout
 from lus_ray.nets.encoder import ResNetEncoder
 from lus_ray.nets.segmenter import Segmenter, Size, cropped, padded
 
@@ -46,7 +47,7 @@ class ReleasedUNetPlusPlus(Segmenter):
         widths = [finest << level for level in range(5)]  # of levels 0 to 4
         deepest = 32 * finest
         self.middle = nn.Sequential(
-            nn.Dropout(dropout),
+            Dropout(dropout),
             nn.Conv2d(num_skips[-1], deepest, 3, padding=1),
             Residual(deepest),
             Residual(deepest),
@@ -57,14 +58,14 @@ class ReleasedUNetPlusPlus(Segmenter):
         joined = [widths[0]] + [sum(widths[n:]) + num_skips[n - 1] for n in range(1, 5)]
         self.decoder = nn.ModuleList(
             nn.Sequential(
-                nn.Dropout(dropout if n > 2 else dropout / 2),
+                Dropout(dropout if n > 2 else dropout / 2),
                 nn.Conv2d(joined[n], widths[n], 3, padding=1),
                 Residual(widths[n]),
                 LeakyReLU(),
             )
             for n in range(5)
         )
-        self.dropout = nn.Dropout(dropout / 2)
+        self.dropout = Dropout(dropout / 2)
         self.out = nn.Conv2d(widths[0], num_outputs, 1)
         for part in (self.middle, self.rises, self.decoder, self.out):
             part.apply(_as_keras_begins)
@@ -125,7 +126,7 @@ class UNetPlusPlus(Segmenter):
             nodes[f"0_{column}"] = _node(below + (column + 1) * skip, widths[column])
         nodes["0_4"] = _node(widths[3], widths[4])
         self.nodes = nn.ModuleDict(nodes)
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.dropout = Dropout(dropout) if dropout else nn.Identity()
         self.out = nn.Conv2d(widths[4], num_outputs, 3, padding=1)
         for module in self.nodes.modules():
             if isinstance(module, nn.Conv2d):

@@ -1,0 +1,75 @@
+"""Encoders: torchvision's names, and its weights without the layers that are left out."""
+
+import pytest
+import torch
+from torch import nn
+
+from lus_ray.errors import ArmError, CheckpointError
+from lus_ray.nets.encoder import ResNetEncoder, load_encoder
+from lus_ray.nets.resnet import resnet18
+
+
+def test_maps_halve_from_one_to_the_next():
+    maps = ResNetEncoder("resnet50", width=4)(torch.zeros(1, 3, 64, 96))
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (4, 32, 48),
+        (16, 16, 24),
+        (32, 8, 12),
+        (64, 4, 6),
+        (128, 2, 3),
+    ]
+
+
+def test_the_number_of_channels_is_that_of_the_maps():
+    encoder = ResNetEncoder("resnet18", width=4, num_stages=3)
+    maps = encoder(torch.zeros(1, 3, 32, 32))
+    assert encoder.num_channels == tuple(m.shape[1] for m in maps) == (4, 4, 8, 16)
+
+
+def test_the_last_map_is_that_of_the_classifier():
+    classifier = resnet18(width=4).eval()
+    encoder = ResNetEncoder("resnet18", width=4).eval()
+    load_encoder(encoder, classifier.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(encoder(images)[-1], classifier.maps(images))
+
+
+def test_stages_that_an_encoder_has_not_are_left_out_of_its_weights():
+    state = resnet18(width=4).state_dict()
+    encoder = ResNetEncoder("resnet18", width=4, num_stages=3)
+    copied = load_encoder(encoder, state)
+    assert set(copied) == {n for n in state if not n.startswith(("layer4.", "fc."))}
+    assert all(torch.equal(t, state[name]) for name, t in encoder.state_dict().items())
+
+
+def test_weights_of_another_network_are_refused():
+    encoder = ResNetEncoder("resnet50", width=4, num_stages=3)
+    before = encoder.get_parameter("conv1.weight").clone()
+    with pytest.raises(CheckpointError, match=r"r18\.pth: lacks tensors that ResNetEncoder needs"):
+        load_encoder(encoder, resnet18(width=4).state_dict(), what="r18.pth")
+    assert torch.equal(encoder.get_parameter("conv1.weight"), before)
+
+
+def test_stride_16_keeps_the_size_of_the_last_stage_and_sees_as_far():
+    encoder = ResNetEncoder("resnet18", width=4, output_stride=16)
+    maps = encoder(torch.zeros(1, 3, 64, 64))
+    assert maps[-1].shape[2:] == maps[-2].shape[2:] == (4, 4)
+    strided = ResNetEncoder("resnet18", width=4)
+    assert encoder.state_dict().keys() == strided.state_dict().keys()
+    convolutions = [m for m in encoder.get_submodule("layer4").modules() if _is_3x3(m)]
+    assert {(m.stride, m.dilation) for m in convolutions} == {((1, 1), (2, 2))}
+
+
+def _is_3x3(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
+
+
+def test_an_unknown_encoder_is_refused():
+    with pytest.raises(ArmError, match="no encoder 'vgg16'; use one of resnet18"):
+        ResNetEncoder("vgg16")
+
+
+def test_an_unknown_output_stride_is_refused():
+    with pytest.raises(ArmError, match="resnet18: output stride 4; give 16 or 32"):
+        ResNetEncoder("resnet18", output_stride=4)

@@ -1,0 +1,73 @@
+"""MobileNetV2: torchvision's names, the published size, and strides traded for dilation."""
+
+import pytest
+import torch
+from torch import nn
+
+from lus_ray.errors import ArmError
+from lus_ray.nets.encoder import load_encoder
+from lus_ray.nets.mobilenet import InvertedResidual, MobileNetV2
+
+
+def dilations(net: MobileNetV2) -> list[int]:
+    """Of the 17 blocks; each has one convolution that can be dilated."""
+    blocks = [block for block in net.features if isinstance(block, InvertedResidual)]
+    return [max(m.dilation[0] for m in b.modules() if isinstance(m, nn.Conv2d)) for b in blocks]
+
+
+def test_there_are_as_many_parameters_as_without_the_last_convolution_and_the_classifier():
+    whole, last, classifier = 3_504_872, 320 * 1280 + 2 * 1280, 1280 * 1000 + 1000
+    with torch.device("meta"):
+        num_parameters = sum(p.numel() for p in MobileNetV2().parameters())
+    assert num_parameters == whole - last - classifier == 1_811_712
+
+
+def test_names_are_those_of_torchvision():
+    with torch.device("meta"):
+        shapes = {name: tuple(t.shape) for name, t in MobileNetV2().state_dict().items()}
+    assert shapes["features.0.0.weight"] == (32, 3, 3, 3)
+    assert shapes["features.0.1.running_var"] == (32,)
+    assert shapes["features.1.conv.0.0.weight"] == (32, 1, 3, 3)
+    assert shapes["features.1.conv.1.weight"] == (16, 32, 1, 1)
+    assert shapes["features.1.conv.2.bias"] == (16,)
+    assert shapes["features.2.conv.0.0.weight"] == (96, 16, 1, 1)
+    assert shapes["features.2.conv.1.0.weight"] == (96, 1, 3, 3)
+    assert shapes["features.2.conv.2.weight"] == (24, 96, 1, 1)
+    assert shapes["features.17.conv.3.running_mean"] == (320,)
+    assert max(int(name.split(".")[1]) for name in shapes) == 17
+
+
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
+def test_maps_are_smaller_by_the_output_stride(output_stride: int):
+    maps = MobileNetV2(width=8, output_stride=output_stride)(torch.zeros(1, 3, 64, 96))
+    assert maps.shape[2:] == (64 // output_stride, 96 // output_stride)
+
+
+def test_dilation_takes_the_place_of_strides():
+    assert dilations(MobileNetV2(width=8)) == [1] * 17
+    assert dilations(MobileNetV2(width=8, output_stride=16)) == [1] * 14 + [2] * 3
+    assert dilations(MobileNetV2(width=8, output_stride=8)) == [1] * 7 + [2] * 7 + [4] * 3
+
+
+def test_what_was_learned_at_stride_32_is_kept_at_stride_8():
+    """Each eighth row and column of the picture sees the same pixels through the same filters."""
+    torch.manual_seed(0)
+    strided = MobileNetV2(width=8).eval()
+    dilated = MobileNetV2(width=8, output_stride=8).eval()
+    dilated.load_state_dict(strided.state_dict())
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(dilated(images)[:, :, ::4, ::4], strided(images))
+
+
+def test_the_last_convolution_and_the_classifier_are_left_out_of_the_weights():
+    encoder = MobileNetV2(width=8)
+    state = {name: torch.full_like(t, 2) for name, t in encoder.state_dict().items()}
+    more = {"features.18.0.weight": torch.ones(1), "classifier.1.weight": torch.ones(1)}
+    assert set(load_encoder(encoder, {**state, **more})) == set(state)
+    assert all((parameter == 2).all() for parameter in encoder.parameters())
+
+
+def test_an_unknown_output_stride_is_refused():
+    with pytest.raises(ArmError, match="MobileNetV2: output stride 4; give 8, 16 or 32"):
+        MobileNetV2(output_stride=4)

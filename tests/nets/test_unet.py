@@ -1,0 +1,82 @@
+"""U-Nets: levels, dropout, and the convolution of two paths as two."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from lus_ray.errors import ArmError
+from lus_ray.nets import MarkerUNet, UNet
+
+
+def shapes_of(net: nn.Module, images: torch.Tensor, kind: type[nn.Module]) -> list[tuple[int, ...]]:
+    """What every module of a kind gives, channels and sides, in the order of the pass."""
+    seen: list[tuple[int, ...]] = []
+    for module in net.modules():
+        if isinstance(module, kind):
+            module.register_forward_hook(lambda _, __, out: seen.append(tuple(out.shape[1:])))
+    with torch.no_grad():
+        net(images)
+    return seen
+
+
+def test_a_unet_goes_down_and_up_again():
+    net = UNet(2, widths=(4, 8, 16), batch_norm=False)
+    assert shapes_of(net, torch.zeros(1, 1, 8, 12), nn.ReLU) == [
+        *[(4, 8, 12)] * 2,
+        *[(8, 4, 6)] * 2,
+        *[(16, 2, 3)] * 2,
+        *[(8, 4, 6)] * 2,
+        *[(4, 8, 12)] * 2,
+    ]
+
+
+def test_dropout_follows_every_normalisation():
+    net = UNet(1, widths=(16, 32, 64, 128), dropout=0.5)
+    dropouts = [m for m in net.modules() if isinstance(m, nn.Dropout)]
+    norms = [m for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert len(dropouts) == len(norms) == 14
+    assert {m.p for m in dropouts} == {0.5}
+
+
+def test_a_marker_unet_pools_by_2_and_2_and_5():
+    convolutions = shapes_of(MarkerUNet(width=4), torch.zeros(1, 3, 40, 60), nn.Conv2d)
+    sides = list(dict.fromkeys(shape[1:] for shape in convolutions))
+    assert sides == [(40, 60), (20, 30), (10, 15), (2, 3)]
+
+
+def test_two_paths_side_by_side_are_convolved_as_one_by_two_convolutions():
+    net = MarkerUNet(width=4)
+    across, below = net.across[0], net.below[0]
+    assert isinstance(across, nn.Conv2d)
+    assert isinstance(below, nn.Conv2d)
+    paths = torch.rand(2, 1, 16, 10, 15)
+    weight = torch.cat([across.weight, below.weight], dim=1)
+    whole = functional.conv2d(torch.cat([*paths], dim=1), weight, across.bias, padding=2)
+    torch.testing.assert_close(across(paths[0]) + below(paths[1]), whole)
+
+
+def test_a_marker_unet_begins_he_normal_within_two_deviations():
+    torch.manual_seed(0)
+    net = MarkerUNet()
+    std = (2 / (64 * 25)) ** 0.5
+    for weight in (net.get_parameter("descent.2.2.weight"), net.get_parameter("below.0.weight")):
+        assert weight.std().item() == pytest.approx(std, rel=0.02)
+        assert weight.abs().max() <= 2 * std / 0.8796
+    assert all((p == 0).all() for name, p in net.named_parameters() if name.endswith("bias"))
+
+
+def test_a_unet_begins_he_normal():
+    torch.manual_seed(0)
+    weight = UNet(2, widths=(16, 32)).get_parameter("descent.1.2.0.weight")
+    assert weight.std().item() == pytest.approx((2 / (32 * 9)) ** 0.5, rel=0.05)
+
+
+def test_a_unet_of_one_level_is_refused():
+    with pytest.raises(ArmError, match=r"widths \(16,\); give two levels or more"):
+        UNet(2, widths=(16,))
+
+
+def test_a_certain_dropout_is_refused():
+    with pytest.raises(ArmError, match=r"dropout 1\.0; give 0 or more, and less than 1"):
+        UNet(2, dropout=1.0)

@@ -1,0 +1,77 @@
+"""U-Net++, released and canonical: who sees whom, and the zeros around an image."""
+
+import pytest
+import torch
+from torch import nn
+
+from lus_ray.errors import ArmError
+from lus_ray.nets import ReleasedUNetPlusPlus, UNetPlusPlus
+from lus_ray.nets.segmenter import cropped, padded
+from lus_ray.nets.unetpp import Residual
+
+
+def test_200_x_260_gets_12_rows_and_14_columns_on_each_side():
+    images = torch.ones(1, 1, 200, 260)
+    around = padded(images, 32)
+    assert around.shape == (1, 1, 224, 288)
+    assert around.sum() == 200 * 260
+    assert around[0, 0, 12, 14] == around[0, 0, 211, 273] == 1
+    assert torch.equal(cropped(around, (200, 260), 32), images)
+
+
+@pytest.mark.parametrize("size", [(32, 64), (1, 33), (31, 45)])
+def test_what_is_padded_is_cropped_again(size: tuple[int, int]):
+    images = torch.rand(1, 2, *size)
+    around = padded(images, 32)
+    assert around.shape[2] % 32 == around.shape[3] % 32 == 0
+    assert torch.equal(cropped(around, size, 32), images)
+
+
+def test_every_released_level_rises_to_all_finer_ones():
+    net = ReleasedUNetPlusPlus(width=8)  # levels of 1, 2, 4, 8, 16 channels under a ResNet of 8
+    joined = [net.get_parameter(f"decoder.{level}.1.weight").shape[1] for level in range(5)]
+    assert joined == [1, 2 + 4 + 8 + 16 + 8, 4 + 8 + 16 + 32, 8 + 16 + 64, 16 + 128]
+    assert [len(list(rise.children())) for rise in net.rises] == [1, 1, 2, 3, 4]
+
+
+def test_released_dropout_is_halved_on_the_fine_levels():
+    net = ReleasedUNetPlusPlus(width=8, dropout=0.2)
+    chances = [m.p for m in net.decoder.modules() if isinstance(m, nn.Dropout)]
+    assert chances == [0.1, 0.1, 0.1, 0.2, 0.2]
+    assert net.dropout.p == 0.1
+    assert net.get_submodule("middle.0").p == 0.2
+
+
+def test_a_residual_adds_its_branch_to_the_raw_input():
+    block = Residual(1)
+    for parameter in block.parameters():
+        nn.init.zeros_(parameter)
+    block.get_parameter("branch.1.weight").data[0, 0, 1, 1] = 1
+    block.get_parameter("branch.3.weight").data[0, 0, 1, 1] = 1
+    x = torch.tensor([[[[2.0, -100.0]]]])
+    assert torch.allclose(block(x), torch.tensor([[[[2 + 2, -100 - 1.0]]]]))
+
+
+def test_a_nested_node_sees_all_earlier_ones_of_its_size():
+    net = UNetPlusPlus(2, encoder="resnet18", width=8)  # maps of 64, 32, 16, 8, 8 channels
+    inputs = {name: node[0].in_channels for name, node in net.nodes.items()}  # type: ignore[index]
+    assert inputs == {
+        "0_0": 64 + 32,
+        "1_1": 32 + 16,
+        "0_1": 32 + 2 * 16,
+        "2_2": 16 + 8,
+        "1_2": 16 + 2 * 8,
+        "0_2": 16 + 3 * 8,
+        "3_3": 8 + 8,
+        "2_3": 8 + 2 * 8,
+        "1_3": 8 + 3 * 8,
+        "0_3": 8 + 4 * 8,
+        "0_4": 4,
+    }
+
+
+def test_widths_that_cannot_be_divided_are_refused():
+    with pytest.raises(ArmError, match="width 12; give a multiple of 8"):
+        ReleasedUNetPlusPlus(width=12)
+    with pytest.raises(ArmError, match="width 6; give a multiple of 4"):
+        UNetPlusPlus(2, width=6)
