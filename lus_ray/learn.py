@@ -157,14 +157,17 @@ def _ready(
 
 def _adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
     """Adam; decoupled weight decay acts on matrices and kernels, not on norms and biases."""
-    parameters = [p for p in task.get_submodule(player).parameters() if p.requires_grad]
-    if recipe.l2:
-        return torch.optim.Adam(parameters, recipe.lr, eps=recipe.eps, weight_decay=recipe.l2)
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.lr, eps=recipe.eps)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in task.get_submodule(player).named_parameters(prefix=player):
+        if parameter.requires_grad:
+            decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+            groups[recipe.lr * task.rate(name), recipe.l2 or decay].append(parameter)
+    adam = torch.optim.Adam if recipe.l2 else torch.optim.AdamW
+    return adam(
+        [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()],
+        lr=recipe.lr,
+        eps=recipe.eps,
+    )
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[float], None]:

@@ -54,7 +54,8 @@ class FrameScore(Task):
     `net` takes colour images (N, 3, H, W) in [0, 1]; where it has `branches`, the first one
     answers, and the others are held to it by `consistency` (mean squared difference of logits)
     and, where it has scales, by `prior`. `loss` is "sord" or "cross-entropy"; `positions` are the
-    places of the scores for SORD. `monitor` is the validation score that picks the epoch.
+    places of the scores for SORD. `localiser` is a factor on the learning rate of what places the
+    crops (1 as published). `monitor` is the validation score that picks the epoch.
     """
 
     by_frame: ClassVar[bool] = True
@@ -67,6 +68,7 @@ class FrameScore(Task):
         positions: Sequence[float] = POSITIONS,
         consistency: float = 1.0,
         prior: float = 1.0,
+        localiser: float = 1.0,
         monitor: str = "accuracy",
     ) -> None:
         super().__init__()
@@ -77,7 +79,7 @@ class FrameScore(Task):
         sized = with_arguments(net, {"size": (view.height, view.width)})
         self.net: Any = sized(num_outputs=NUM_SEVERITIES)
         self.view, self.monitor = view, monitor
-        self.consistency, self.prior = consistency, prior
+        self.consistency, self.prior, self.localiser = consistency, prior, localiser
         self.label, self.columns = "frame_severity", ("frame_severity",)
         self.classes = CLASSES["severity"]
         hard = torch.eye(NUM_SEVERITIES, dtype=torch.float64)
@@ -106,6 +108,10 @@ class FrameScore(Task):
         """`outputs` (N, K): the probabilities of every frame."""
         said = [torch.softmax(self.net(colour(part)).float(), 1) for part in frames.split(CHUNK)]
         return {"outputs": torch.cat(said).cpu().numpy()}
+
+    def rate(self, parameter: str) -> float:
+        """What places the crops may learn at a rate of its own."""
+        return self.localiser if parameter.startswith("net.localiser.") else 1.0
 
     def looks(self, frames: Float[Tensor, "N 1 H W"]) -> list[Looks]:
         """Where the network looked in each frame: its crops, or the heat of the whole picture."""

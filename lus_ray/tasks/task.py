@@ -48,6 +48,10 @@ class Task(nn.Module):
         """Per sample of one clip: `outputs` (S, K) probabilities and `features` (S, D)."""
         raise TypeError(f"{type(self).__name__} does not define predict")
 
+    def rate(self, parameter: str) -> float:
+        """Factor on the learning rate of a parameter, by its name in the task."""
+        return 1.0
+
     def constrain(self) -> None:
         """Put parameters back to where they may be; called after every step."""
 
