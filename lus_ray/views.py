@@ -14,20 +14,35 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch.nn.functional import interpolate
 
+from lus_ray import masks as class_ids
+from lus_ray.errors import ArmError
+
 
 @dataclass(frozen=True)
 class View:
     """Equally spaced frames of a clip, resized without keeping the aspect ratio.
 
+    With `aspect` (width / height) they are first padded to it with black, the picture in the
+    middle, so that pictures of any shape keep their proportions (Roy 2020, segmentation: 1.3).
     `num_frames` frames per sample (T); `height` and `width` in pixels; `num_samples` samples per
     clip at evaluation (S), with starts spread over the first interval (Gare 2022: 4 clips). With
     `num_samples=0` every frame is a sample of its own (T = 1, S = N).
+
+    Raises:
+        ArmError: the aspect is no shape of a picture.
     """
 
     num_frames: int = 15
     height: int = 224
     width: int = 224
     num_samples: int = 4
+    aspect: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.aspect is not None and not 0.01 <= self.aspect <= 100:
+            raise ArmError(
+                f"View: aspect is {self.aspect}; it needs width / height from 0.01 to 100, or None"
+            )
 
     @property
     def each_frame(self) -> bool:
@@ -36,6 +51,7 @@ class View:
 
     def resize(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
         """All frames at the view's size: bilinear, antialiased when it shrinks, grey 0-255."""
+        frames = self._padded(frames)
         if frames.shape[1:] == (self.height, self.width):
             return frames
         with warnings.catch_warnings():
@@ -44,6 +60,22 @@ class View:
             pixels = torch.from_numpy(np.ascontiguousarray(frames))[:, None]
         small = interpolate(pixels, (self.height, self.width), mode="bilinear", antialias=True)
         return small[:, 0].numpy()
+
+    def resize_masks(self, masks: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
+        """All class ids where `resize` puts their pixels: nearest, 0 in the padding."""
+        return class_ids.resize(self._padded(masks), self.height, self.width)
+
+    def _padded(self, pictures: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N p q"]:
+        """With as many rows or columns of 0 as the aspect needs, an odd one right or below."""
+        if self.aspect is None:
+            return pictures
+        height, width = pictures.shape[1:]
+        rows = max(0, int(width / self.aspect) - height)
+        columns = max(0, int(height * self.aspect) - width)
+        if rows == columns == 0:
+            return pictures
+        halves = ((0, 0), *((extra // 2, extra - extra // 2) for extra in (rows, columns)))
+        return np.pad(pictures, halves)
 
     def indices(self, num_available: int, start: float) -> Int64[np.ndarray, "T"]:
         """Frame numbers floor((start + j) N / T), 0 <= start < 1 (Gare 2022, section 3.2).

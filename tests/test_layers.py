@@ -16,6 +16,8 @@ ROOMS = (
     "predictions",
     "views",
     "augment",
+    "six_steps",
+    "six_copies",
     "dealing",
     "folds",
     "patches",

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lus_ray.errors import ArmError
+from lus_ray.masks import resize
 from lus_ray.views import Track, View
 
 
@@ -51,6 +53,85 @@ def test_halving_a_checkerboard_gives_its_mean():
 def test_frames_of_the_right_size_are_not_touched():
     frames = np.zeros((2, 224, 224), np.uint8)
     assert View().resize(frames) is frames
+
+
+def test_a_square_gets_black_left_and_right_until_its_shape_is_right():
+    white = np.full((2, 10, 10), 200, np.uint8)
+    wide = View(height=10, width=20, aspect=2).resize(white)
+    assert wide[1, 4].tolist() == [0] * 5 + [200] * 10 + [0] * 5
+    flat = View(height=20, width=10, aspect=0.5).resize(white)
+    assert flat[1, :, 4].tolist() == [0] * 5 + [200] * 10 + [0] * 5
+
+
+def test_a_pixel_too_many_goes_right_or_below():
+    white = np.full((1, 2, 3), 200, np.uint8)
+    assert View(height=3, width=3, aspect=1).resize(white)[0, :, 0].tolist() == [200, 200, 0]
+    turned = white.transpose(0, 2, 1)
+    assert View(height=3, width=3, aspect=1).resize(turned)[0, 0].tolist() == [200, 200, 0]
+
+
+def test_a_picture_keeps_its_proportions_and_a_mask_its_place_in_it():
+    image = np.zeros((1, 100, 100), np.uint8)
+    image[:, 20:60, 30:70] = 200  # a square in a square, in a view of 200 x 260
+    view = View(height=200, width=260, aspect=1.3)
+    rows, columns = np.nonzero(view.resize_masks(image // 200)[0])
+    assert (rows.min(), rows.max() + 1) == (40, 120)
+    assert (columns.min(), columns.max() + 1) == (2 * (15 + 30), 2 * (15 + 70))
+    bright = view.resize(image)[0] > 100
+    assert np.array_equal(bright, view.resize_masks(image // 200)[0] == 1)
+
+
+@pytest.mark.parametrize("shape", [(200, 260), (40, 52), (96, 125)])
+def test_a_picture_that_has_the_shape_is_not_padded(shape):
+    frames = np.zeros((1, *shape), np.uint8)
+    assert View(height=shape[0], width=shape[1], aspect=1.3).resize(frames) is frames
+
+
+@given(
+    height=st.integers(1, 60),
+    width=st.integers(1, 60),
+    aspect=st.one_of(st.none(), st.floats(0.2, 5)),
+)
+def test_padding_alone_never_cuts_and_reaches_the_shape_to_a_pixel(height, width, aspect):
+    ids = np.full((1, height, width), 3, np.uint8)
+    high = max(height, int(width / aspect)) if aspect else height
+    wide = max(width, int(height * aspect)) if aspect else width
+    padded = View(height=high, width=wide, aspect=aspect).resize_masks(ids)
+    assert padded.shape == (1, high, wide)
+    assert np.count_nonzero(padded == 3) == height * width
+    assert np.count_nonzero(padded) == height * width
+    if aspect:
+        assert wide <= high * aspect + 1 + aspect
+        assert high <= wide / aspect + 1 + 1 / aspect
+
+
+@given(height=st.integers(1, 40), width=st.integers(1, 40), size=st.integers(1, 40))
+def test_masks_of_a_view_without_a_shape_are_resized_as_ever(height, width, size):
+    ids = np.random.default_rng(0).integers(0, 7, (2, height, width), np.uint8)
+    assert np.array_equal(View(height=size, width=9).resize_masks(ids), resize(ids, size, 9))
+
+
+@given(
+    height=st.integers(20, 60),
+    width=st.integers(20, 60),
+    aspect=st.floats(0.5, 2),
+    size=st.integers(20, 60),
+)
+def test_padded_images_and_masks_stay_on_one_grid(height, width, aspect, size):
+    image = np.full((1, height, width), 200, np.uint8)
+    view = View(height=size, width=size, aspect=aspect)
+    grey, ids = view.resize(image)[0] / 200, view.resize_masks(image // 200)[0]
+    # The area of the picture, a side at a time: in pixels and parts of one, and in whole pixels.
+    for axis in (0, 1):
+        assert abs(grey.max(axis).sum() - ids.max(axis).sum()) <= 1.1
+        middles = [np.average(np.arange(size), weights=p.max(axis)) for p in (grey, ids)]
+        assert abs(middles[0] - middles[1]) <= 0.6
+
+
+@pytest.mark.parametrize("aspect", [0.0, -1.3, float("nan"), float("inf")])
+def test_a_shape_that_no_picture_has_is_refused(aspect):
+    with pytest.raises(ArmError, match=r"aspect is .*; it needs width / height"):
+        View(aspect=aspect)
 
 
 def test_without_a_number_of_samples_every_frame_is_one():
