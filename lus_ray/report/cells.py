@@ -6,7 +6,7 @@
     cells/<arm>/fold<k>/                 cost.json, metrics.jsonl, checkpoint, pictures
 
 Letters: N test examples with a target (clips, or the frames of all clips one after another),
-K classes.
+K classes, B bins.
 Folder names are shortened by whoever writes them, so a cell is known by the metadata of its
 prediction file, never by its path.
 """
@@ -27,7 +27,7 @@ from lus_ray.errors import FoldError, StoreError
 from lus_ray.folds import Fold
 from lus_ray.metrics.frames import Members
 from lus_ray.predictions import About
-from lus_ray.report import frames
+from lus_ray.report import frames, pixels, protocols
 
 COLUMNS = ("clip", "patient", "split", "raters", "target", "probability")
 
@@ -38,7 +38,9 @@ class Cell:
 
     `target` (N) are class indices, or (N, K) entries 1, 0 and -1 where `multilabel`. `clips` and
     `patients` say of whom each example is. `members` says which frames each evaluation setting
-    scores; None where a clip is one example.
+    scores; None where a clip is one example. Where masks of a `scheme` were outlined, an example
+    is a frame, `counts` are its pixels by true and predicted class, `bins` is the histogram of
+    their confidences over all examples, and there are no targets and no probabilities.
     `raters` and `decided` (the most probable class) are of every test clip, annotated or not.
     """
 
@@ -58,10 +60,13 @@ class Cell:
     decided: dict[str, int]
     cost: dict[str, Any]
     epochs: tuple[dict[str, Any], ...]
+    scheme: str | None = None
+    counts: Int[np.ndarray, "N K K"] | None = None
+    bins: Float[np.ndarray, "B 3"] | None = None
 
     @property
     def by_frame(self) -> bool:
-        """Whether an example is a frame, not a clip."""
+        """Whether an example is a frame with a score, not a clip."""
         return self.members is not None
 
     @property
@@ -94,12 +99,13 @@ def read(out: Path) -> Run:
     """
     experiment = _json(out / "experiment.json")
     dealt = {fold.number: fold for fold in folds.read(out / "folds.json")}
+    by_image = protocols.dealt_by_image(experiment)
     cells: dict[tuple[str, int], Cell] = {}
     for path in sorted(out.glob("predictions/*/fold*.parquet")):
         cell = _cell(path, out)
         if (cell.arm, cell.fold) in cells:
             raise StoreError(f"{path}: arm {cell.arm!r} fold {cell.fold} is here twice; remove one")
-        _check_patients(cell, dealt, path)
+        _check_patients(cell, dealt, path, any_patient=cell.arm in by_image)
         cells[cell.arm, cell.fold] = cell
     return Run(out, experiment, dealt, cells)
 
@@ -108,8 +114,12 @@ def _cell(path: Path, out: Path) -> Cell:
     about, table = predictions.read(path, COLUMNS)
     if about.by_frame:
         about, table = predictions.read(path, (*COLUMNS, "outputs"))
+    folder = out / "cells" / path.parent.name / path.stem
     try:
-        return _of_rows(about, _tested(table), path, out / "cells" / path.parent.name / path.stem)
+        if about.scheme is not None:
+            _, table = predictions.read(path, pixels.COLUMNS)
+            return _of_masks(about, about.scheme, _outlined(table), path, folder)
+        return _of_rows(about, _tested(table), path, folder)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StoreError(
@@ -143,9 +153,43 @@ def _of_rows(about: About, rows: pa.Table, path: Path, folder: Path) -> Cell:
         members=members,
         raters=_raters(rows),
         decided=_decided(rows),
-        cost=_json(folder / "cost.json") if (folder / "cost.json").exists() else {},
+        cost=_cost(folder),
         epochs=tuple(_lines(folder / "metrics.jsonl")),
     )
+
+
+def _of_masks(about: About, scheme: str, rows: pa.Table, path: Path, folder: Path) -> Cell:
+    counts, num_frames = pixels.counts(rows, scheme), pixels.num_frames(rows)
+    clips, patients = (
+        frames.repeated(rows[column].to_pylist(), num_frames) for column in ("clip", "patient")
+    )
+    return Cell(
+        path=path,
+        folder=folder,
+        arm=about.arm,
+        fold=about.fold,
+        classes=about.classes,
+        multilabel=False,
+        fingerprint=about.fingerprint,
+        clips=clips,
+        patients=patients,
+        target=np.zeros(0, np.int64),
+        probability=np.zeros((0, len(about.classes))),
+        members=None,
+        raters={},
+        decided={},
+        cost=_cost(folder),
+        epochs=tuple(_lines(folder / "metrics.jsonl")),
+        scheme=scheme,
+        counts=counts,
+        bins=pixels.bins(rows),
+    )
+
+
+def _outlined(table: pa.Table) -> pa.Table:
+    """Test rows with counts of pixels, in the order of their clip names."""
+    tested = pc.and_(pc.equal(table["split"], "test"), table["counts"].is_valid())
+    return table.filter(tested).sort_by("clip")
 
 
 def _tested(table: pa.Table) -> pa.Table:
@@ -183,14 +227,20 @@ def _check_classes(target: np.ndarray, probability: np.ndarray) -> None:
         raise ValueError(f"targets {target.min()}..{target.max()} for {num_classes} classes")
 
 
-def _check_patients(cell: Cell, dealt: dict[int, Fold], path: Path) -> None:
+def _check_patients(cell: Cell, dealt: dict[int, Fold], path: Path, *, any_patient: bool) -> None:
     if cell.fold not in dealt:
         raise FoldError(f"{path}: fold {cell.fold} is not in folds.json; remove the file")
+    if any_patient:
+        return
     if strange := sorted(set(cell.patients) - set(dealt[cell.fold].test)):
         raise FoldError(
             f"{path}: tests patient {strange[0]!r}, whom fold {cell.fold} of folds.json does not "
             "test; the file is of other folds, remove it and run again"
         )
+
+
+def _cost(folder: Path) -> dict[str, Any]:
+    return _json(folder / "cost.json") if (folder / "cost.json").exists() else {}
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -55,7 +55,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         "folds": _folds(run),
         "metrics": metrics,
         "num_draws": num_draws,
-        "notes": NOTES | {kind: protocols.KINDS[kind] for kind in leaky.values()},
+        "notes": NOTES | {k: protocols.KINDS[k] for kinds in leaky.values() for k in kinds},
         "warnings": warnings(run),
         "cell_notes": [
             {"arm": cell.arm, "fold": cell.fold, "note": note}
@@ -71,7 +71,9 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
             for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label)
         },
         "claims": [claims.verdict(entry, arms) for entry in experiment.get("claims") or []],
-        "gaps": [gaps.measure(gap, arms, metrics) for gap in experiment.get("gaps") or []],
+        "gaps": [
+            gaps.measure(gap, arms, metrics, leaks=leaky) for gap in experiment.get("gaps") or []
+        ],
         "raters": raters.compare(run, arms, metrics, leaving_out=set(leaky)),
         "neutral": neutral.compare(run),
         "clips": strips.choose(run, arms, metrics, leaving_out=set(leaky)),

@@ -32,6 +32,8 @@ def markdown(contents: Contents) -> str:
         lines += [f"## {tables.LABELS.get(label, label)}", "", *_scores(contents, label), ""]
         if meanings := tables.explained(contents, label):
             lines += [*(f"- {name}: {meaning}" for name, meaning in meanings), ""]
+        if rows := tables.per_image(contents, label):
+            lines += [f"Single images, {tables.OVER_IMAGES}:", "", *_table(rows), ""]
     lines += [*_gaps(contents), *_raters(contents), *_neutral(contents), *_clips(contents)]
     if contents["claims"]:
         lines += [
@@ -88,7 +90,8 @@ def _gaps(contents: Contents) -> Iterable[str]:
             f"{tables.name(metric, gap['label'])} {tables.points(one)}"
             for metric, one in gap["differences"].items()
         )
-        told = gap["reason"] or f"{found} points, {gap['num_patients']} patients"
+        note = f"; {gap['note']}" if "note" in gap else ""
+        told = gap["reason"] or f"{found} points, {gap['num_patients']} patients{note}"
         yield f"- **{gap['text']}** ({gap['leaky']} − {gap['clean']}): {told}"
     yield ""
 

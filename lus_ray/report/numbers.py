@@ -11,9 +11,18 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
-from lus_ray.metrics import calibration, frames, intervals, labels, multilabel, tally
+from lus_ray.metrics import (
+    calibration,
+    frames,
+    intervals,
+    labels,
+    multilabel,
+    overlap,
+    tally,
+)
 from lus_ray.metrics.intervals import Interval
 from lus_ray.metrics.labels import Scores
+from lus_ray.report import pixels
 from lus_ray.report.cells import Cell
 
 Draws = dict[str, Float[np.ndarray, "D"]]
@@ -117,7 +126,7 @@ def difference(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
         return Difference(float("nan"), nothing, (), reason)
     for fold in folds:
         if one.cells[fold].clips != other.cells[fold].clips:
-            unit = "frames" if one.cells[fold].by_frame else "clips"
+            unit = _unit(one.cells[fold])
             reason = f"{one.name} and {other.name} were tested on different {unit} in fold {fold}"
             return Difference(float("nan"), nothing, (), reason)
     drawn = [intervals.mean_over(arm.draws, metric, folds) for arm in (one, other)]
@@ -125,6 +134,25 @@ def difference(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
     num_patients = len({p for fold in folds for p in one.cells[fold].patients})
     limits = intervals.interval(drawn[0] - drawn[1], num_patients=num_patients)
     return Difference(float(value), limits, folds, limits.reason)
+
+
+def difference_of_means(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
+    """`one` minus `other`, each the mean over its own folds, over the same draws of patients.
+
+    For arms that test the same patients, but other images of them in each fold.
+    """
+    nothing = Interval(float("nan"), float("nan"))
+    for arm in (one, other):
+        if not arm.defined(metric) or arm.missing:
+            reason = f"{arm.name}: {arm.why(metric) or 'no fold is finished'}"
+            return Difference(float("nan"), nothing, (), reason)
+    if one.patients != other.patients:
+        reason = f"{one.name} and {other.name} were tested on different patients"
+        return Difference(float("nan"), nothing, (), reason)
+    drawn = [intervals.mean_over(arm.draws, metric, arm.defined(metric)) for arm in (one, other)]
+    limits = intervals.interval(drawn[0] - drawn[1], num_patients=len(one.patients))
+    value = one.mean(metric) - other.mean(metric)
+    return Difference(value, limits, one.defined(metric), limits.reason)
 
 
 def best(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
@@ -183,21 +211,27 @@ def by_biomarker(arm: ScoredArm) -> dict[str, dict[str, float]]:
 
 
 def pooled_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
-    """Test examples by true and predicted class, summed over folds; None for yes/no labels."""
-    tables = [
+    """Test examples, or pixels, by true and predicted class, summed over folds.
+
+    None for yes/no labels and where nothing was tested.
+    """
+    tables = [cell.counts.sum(axis=0) for cell in arm.cells.values() if cell.counts is not None]
+    tables += [
         labels.confusion(c.target, c.probability.argmax(axis=1), num_classes=c.probability.shape[1])
         for c in arm.cells.values()
         if len(c.clips) and not c.multilabel and not labels.unusable(c.probability)
     ]
-    return np.sum(tables, axis=0) if tables else None
+    return np.stack(tables).sum(axis=0).astype(np.float64) if tables else None
 
 
 def reliability(arm: ScoredArm) -> calibration.Reliability | None:
     """Confidence against correctness, pooled over folds.
 
     For classes the confidence of the predicted one; for yes/no labels the probability of yes over
-    all judged entries.
+    all judged entries; for masks that of the predicted class of every pixel.
     """
+    if any(cell.scheme for cell in arm.cells.values()):
+        return pixels.pooled(list(arm.cells.values()))
     confidence, correct = [], []
     for cell in arm.cells.values():
         if labels.unusable(cell.probability):
@@ -223,7 +257,13 @@ def _score_arm(
     return replace(arm, scores=scores, draws=intervals.over_folds(usable, patients, weights))
 
 
+def _unit(cell: Cell) -> str:
+    return "images" if cell.scheme else "frames" if cell.by_frame else "clips"
+
+
 def _score(cell: Cell) -> Scores:
+    if cell.counts is not None and cell.scheme is not None:
+        return overlap.score(cell.counts, cell.scheme)
     if not len(cell.clips):
         room = frames if cell.by_frame else multilabel if cell.multilabel else labels
         reason = "no test clip is annotated"
@@ -237,6 +277,8 @@ def _score(cell: Cell) -> Scores:
 
 
 def _tally(cell: Cell) -> tally.Tally | None:
+    if cell.counts is not None and cell.scheme is not None:
+        return tally.pixels(cell.patients, cell.counts, cell.scheme) if len(cell.clips) else None
     if labels.unusable(cell.probability):
         return None
     if cell.members is not None:

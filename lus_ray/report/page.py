@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lus_ray import figures
 from lus_ray.metrics import calibration, labels
-from lus_ray.report import numbers, pictures, strips, tables
+from lus_ray.report import numbers, pictures, pixels, protocols, strips, tables
 from lus_ray.report.cells import Run
 from lus_ray.report.numbers import ScoredArm
 
@@ -18,6 +18,15 @@ Contents = Mapping[str, Any]
 GRID = np.linspace(0, 1, 101)
 NUM_TRAINING = 6
 NUM_COSTS = 20
+
+LOOKED = (
+    "Outlines are the crops that a network cut out, each beside it in a frame of the same colour "
+    "and dashes; shading is a heat map with the box around its strongest part."
+)
+OUTLINED = (
+    "The image, then masks over it with one colour a class, then, where it was measured, how far "
+    "the probability of each class spreads when dropout stays on."
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,17 @@ def html(contents: Contents, arms: Mapping[str, ScoredArm], run: Run) -> str:
         contents=contents,
         sections=sections,
         training=_training(arms),
+        chosen_on_test=protocols.SELECTED in contents["notes"],
         cost=_costs(contents),
         clips=_clips(run, contents),
-        looked=_looked(run),
+        grids=[
+            found
+            for found in (
+                _grid(run, pictures.LOOKS, "looked", "Where the network looked", LOOKED),
+                _grid(run, pictures.MASKS, "outlined", "What was outlined", OUTLINED),
+            )
+            if found is not None
+        ],
         tables=tables,
         trace=tables.trace(contents),
     )
@@ -56,12 +73,16 @@ def _section(contents: Contents, arms: Mapping[str, ScoredArm], label: str) -> d
     rows = tables.arms_of(contents, label)
     return {
         "label": label,
+        "anchor": label.replace(" ", "_"),
+        "pixels": pixels.scheme_of(label) is not None,
+        "per_image": tables.per_image(contents, label),
         "title": tables.LABELS.get(label, label),
         "unit": tables.unit(label),
         "explained": tables.explained(contents, label),
         "metrics": tables.metrics_of(contents, label),
         "arms": rows,
         "undefined": [(a["name"], m, why) for a in rows for m, why in a["undefined"].items()],
+        "errors": {a["name"]: a["calibration_error"] for a in rows},
         "key": list(zip([arm.name for arm in chosen], figures.LINES, strict=False)),
         "curves": [*_roc(chosen), *_reliability(chosen)],
         "confusions": _confusions(chosen),
@@ -75,16 +96,18 @@ def _confusions(chosen: Sequence[ScoredArm]) -> list[Picture]:
         counts = numbers.pooled_confusion(arm)
         if counts is not None:
             names = next(iter(arm.cells.values())).classes or tuple(map(str, range(len(counts))))
-            unit = tables.unit(arm.label)
+            of_pixels = pixels.scheme_of(arm.label) is not None
+            unit = "pixels" if of_pixels else tables.unit(arm.label)
             alt = f"Confusion matrix of {arm.name}, {counts.sum():.0f} test {unit} over all folds"
-            found.append(_picture(figures.confusion(counts, names, title=arm.name), alt))
+            svg = figures.confusion(counts, names, title=arm.name, percent=of_pixels)
+            found.append(_picture(svg, alt))
     return found
 
 
 def _roc(chosen: Sequence[ScoredArm]) -> list[Picture]:
     """One panel a class, each class against the rest; all yes/no labels pooled into one."""
     cells = [cell for arm in chosen for cell in arm.cells.values() if len(cell.clips)]
-    if not cells:
+    if not cells or cells[0].scheme:
         return []
     if cells[0].multilabel:
         titles = ["all biomarkers pooled"]
@@ -164,16 +187,17 @@ def _clips(run: Run, contents: Contents) -> list[Picture]:
     return [_picture(svg, strips.caption(fact)) for svg, fact in facts]
 
 
-def _looked(run: Run) -> dict[str, Any] | None:
-    """Pictures of where networks looked, one row an example and one column an arm."""
-    grid = pictures.grid(run)
+def _grid(run: Run, kind: str, anchor: str, title: str, text: str) -> dict[str, Any] | None:
+    """Pictures of a kind, one row an example and one column an arm."""
+    grid = pictures.grid(run, kind)
     if grid is None:
         return None
     rows = [
         (name, [one and _picture(one.svg, one.caption) for one in looked])
         for name, looked in grid.rows
     ]
-    return {"fold": grid.fold, "arms": grid.arms, "rows": rows}
+    facts = {"anchor": anchor, "title": title, "text": text}
+    return {**facts, "fold": grid.fold, "arms": grid.arms, "rows": rows}
 
 
 def _picture(svg: str, alt: str) -> Picture:

@@ -1,16 +1,19 @@
-"""Pictures that cells left behind: where a network looked, example by example and arm by arm.
+"""Pictures that cells left behind, by kind, example by example and arm by arm.
 
-cells/<arm>/fold<k>/pictures/captions.json    [{"file", "example", "caption"}]
+cells/<arm>/fold<k>/pictures/captions.json    [{"file", "example", "caption", "kind"}]
 cells/<arm>/fold<k>/pictures/*.svg
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lus_ray.errors import StoreError
 from lus_ray.report.cells import Cell, Run
+
+LOOKS, MASKS = "looks", "masks"
+"""Kinds: where a network looked, which needs no mention, and what it outlined."""
 
 NUM_EXAMPLES = 12
 MAX_BYTES = 4 << 20
@@ -34,17 +37,17 @@ class Grid:
     rows: tuple[tuple[str, tuple[Looked | None, ...]], ...]
 
 
-def grid(run: Run) -> Grid | None:
-    """The pictures of the fold in which most arms have some, the first of equals; or None.
+def grid(run: Run, kind: str = LOOKS) -> Grid | None:
+    """Pictures of a kind, of the fold in which most arms have some, the first of equals; or None.
 
     Raises:
-        StoreError: captions are damaged or name a file that is not beside them.
+        StoreError: captions are damaged, or name a file that is not beside them or another kind.
     """
     by_fold: dict[int, dict[str, dict[str, Looked]]] = {}
     for fold in sorted(run.folds):
         for entry in run.experiment["arms"]:
             cell = run.cells.get((entry["name"], fold))
-            if cell is not None and (own := _read(cell)):
+            if cell is not None and (own := _read(cell, kind)):
                 by_fold.setdefault(fold, {})[cell.arm] = own
     if not by_fold:
         return None
@@ -54,17 +57,28 @@ def grid(run: Run) -> Grid | None:
     return Grid(fold, tuple(arms), rows)
 
 
-def _read(cell: Cell) -> dict[str, Looked]:
+def _read(cell: Cell, kind: str) -> dict[str, Looked]:
     folder = cell.folder / "pictures"
     path = folder / "captions.json"
     if not path.is_file():
         return {}
     try:
         entries: Sequence[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
-        return {e["example"]: Looked(_svg(folder, e["file"]), e["caption"]) for e in entries}
+        return {
+            e["example"]: Looked(_svg(folder, e["file"]), e["caption"])
+            for e in entries
+            if _kind(e) == kind
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise StoreError(f"{path}: not readable ({reason}); remove the folder") from error
+
+
+def _kind(entry: Mapping[str, str]) -> str:
+    kind = entry.get("kind", LOOKS)
+    if kind not in (LOOKS, MASKS):
+        raise ValueError(f"kind {kind!r} is neither {LOOKS!r} nor {MASKS!r}")
+    return kind
 
 
 def _svg(folder: Path, name: str) -> str:

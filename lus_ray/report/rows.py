@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lus_ray.report import numbers
-from lus_ray.report.numbers import ScoredArm
-from lus_ray.report.protocols import OVERLAP
+from lus_ray.metrics import overlap
+from lus_ray.report import numbers, pixels
+from lus_ray.report.numbers import Difference, ScoredArm
+from lus_ray.report.protocols import PEOPLE
 
 
 def row(
@@ -13,13 +14,13 @@ def row(
     arms: Mapping[str, ScoredArm],
     experiment: Mapping[str, Any],
     *,
-    leaks: Mapping[str, str],
+    leaks: Mapping[str, tuple[str, ...]],
 ) -> dict[str, Any]:
     """Everything about one arm: scores by fold, means, intervals, differences, cost."""
     entry = next(e for e in experiment["arms"] if e["name"] == arm.name)
     metrics = list(dict.fromkeys(m for scores in arm.scores.values() for m in scores.values))
     if arm.label and not metrics:
-        metrics = list(experiment.get("metrics") or [])
+        metrics = _planned(arm.label, experiment.get("metrics") or [])
     limits = {metric: arm.interval(metric) for metric in metrics}
     curve = numbers.reliability(arm)
     found = {
@@ -29,7 +30,7 @@ def row(
         "start": entry.get("start"),
         "reads": entry.get("reads"),
         "crossfit": entry.get("crossfit"),
-        "leak": leaks.get(arm.name),
+        "leak": ", ".join(leaks.get(arm.name, ())) or None,
         "folds": [_cell(arm, fold) for fold in sorted(arm.cells)],
         "missing": arm.missing,
         "num_patients": len(arm.patients),
@@ -47,7 +48,16 @@ def row(
     }
     if biomarkers := numbers.by_biomarker(arm):
         found["biomarkers"] = biomarkers
+    outlined = [cell.counts for cell in arm.cells.values() if cell.counts is not None]
+    if outlined and (scheme := pixels.scheme_of(arm.label)):
+        found["per_image"] = pixels.per_image(outlined, scheme)
     return found
+
+
+def _planned(label: str, metrics: Sequence[str]) -> list[str]:
+    """The metrics of the experiment that an arm without a finished fold will have."""
+    scheme = pixels.scheme_of(label)
+    return [m for m in metrics if scheme is None or m in overlap.METRICS[scheme]]
 
 
 def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
@@ -60,23 +70,24 @@ def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
         "num_patients": cell.num_patients,
         "num_clips": cell.num_clips,
         **({"num_frames": len(cell.clips)} if cell.by_frame else {}),
+        **({"num_images": len(cell.clips)} if cell.scheme else {}),
         "cost": cell.cost,
     }
 
 
 def _rivals(
-    arm: ScoredArm, arms: Mapping[str, ScoredArm], leaks: Mapping[str, str]
+    arm: ScoredArm, arms: Mapping[str, ScoredArm], leaks: Mapping[str, tuple[str, ...]]
 ) -> list[ScoredArm]:
     """Baselines of the same label, none of which saw fewer patients; none for a baseline."""
     if arm.baseline or arm.label is None:
         return []
-    overlap = leaks.get(arm.name) == OVERLAP
+    people = PEOPLE & set(leaks.get(arm.name, ()))
     return [
         other
         for other in arms.values()
         if other.label == arm.label
         and other.baseline
-        and (leaks.get(other.name) == OVERLAP) == overlap
+        and PEOPLE & set(leaks.get(other.name, ())) == people
     ]
 
 
@@ -94,7 +105,11 @@ def _differences(
 
 def difference(one: ScoredArm, other: ScoredArm, metric: str) -> dict[str, Any]:
     """`one` minus `other` with its paired interval, and why it is undefined where it is."""
-    found = numbers.difference(one, other, metric)
+    return told(numbers.difference(one, other, metric))
+
+
+def told(found: Difference) -> dict[str, Any]:
+    """A difference as it stands in `report.json`."""
     return {
         "value": found.value,
         "interval": [found.interval.low, found.interval.high],

@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lus_ray.figures import shortened
-from lus_ray.report import frames
+from lus_ray.report import frames, pixels
 
 Contents = Mapping[str, Any]
 ABSENT = "–"
+
+OVER_IMAGES = "mean ± standard deviation over the test images of all folds that define the metric"
 
 NAMES = {
     "auc": "AUC",
@@ -44,6 +46,7 @@ LABELS = {
     "sf_ratio": "S/F ratio",
     "disease": "Disease",
     frames.LABEL: "Frame severity",
+    **pixels.LABELS,
 }
 """Labels as they are printed."""
 
@@ -82,13 +85,17 @@ def partial(arm: Mapping[str, Any], metric: str) -> str:
 def name(metric: str, label: str | None) -> str:
     """The metric as it is printed for this label."""
     own = NAMES_OF_SIGNS if label == "biomarkers" else {}
-    return own.get(metric) or NAMES.get(metric, metric)
+    return own.get(metric) or NAMES.get(metric) or pixels.name(metric) or metric
 
 
 def title(metric: str, label: str | None) -> str:
     """The metric as a column title."""
-    printed = name(metric, label)
-    return printed[0].upper() + printed[1:]
+    return capital(name(metric, label))
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
 
 
 def label_of(contents: Contents, arm: str) -> str | None:
@@ -98,21 +105,41 @@ def label_of(contents: Contents, arm: str) -> str | None:
 
 def marks(arm: Mapping[str, Any]) -> list[str]:
     """What must be known of an arm wherever its name stands, and its name does not say."""
-    known = ["baseline" if arm["baseline"] else None, arm["leak"]]
+    known = ["baseline" if arm["baseline"] else "", *(arm["leak"] or "").split(", ")]
     return [mark for mark in known if mark and mark not in arm["name"]]
 
 
 def unit(label: str | None) -> str:
     """What is counted in the tables of this label."""
+    if pixels.scheme_of(label):
+        return "images"
     return "frames" if label == frames.LABEL else "clips"
 
 
 def explained(contents: Contents, label: str) -> list[tuple[str, str]]:
     """Title and meaning of the metrics whose names do not say enough."""
+    shown = metrics_of(contents, label)
+    if pixels.scheme_of(label):
+        return [(capital(known), meaning) for known, meaning in pixels.explained(shown)]
     if label != frames.LABEL:
         return []
-    shown = metrics_of(contents, label)
     return [(title(metric, label), frames.EXPLAINED[metric]) for metric in shown]
+
+
+def per_image(contents: Contents, label: str) -> list[list[str]]:
+    """Head and rows of the table of single images and calibration; empty for other labels."""
+    known = [arm for arm in arms_of(contents, label) if "per_image" in arm]
+    if not known:
+        return []
+    metrics = list(known[0]["per_image"])
+    head = ["arm", *(f"{name(metric, label)}, %" for metric in metrics)]
+    rows = [[*head, "images", "expected calibration error, %"]]
+    for arm in known:
+        spreads = [arm["per_image"][metric] for metric in metrics]
+        values = [ABSENT if s["mean"] is None else spread(s["mean"], s["std"]) for s in spreads]
+        numbers = dict.fromkeys(str(s["num_images"]) for s in spreads)
+        rows.append([arm["name"], *values, "/".join(numbers), share(arm["calibration_error"])])
+    return rows
 
 
 def points(found: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lus_ray.figures import shortened
-from lus_ray.report import tables
+from lus_ray.report import protocols, tables
 
 Contents = Mapping[str, Any]
 WIDTH = 100
@@ -31,7 +31,7 @@ def text(contents: Contents, where: str) -> str:
             f"{claim['verdict']}: {claim['text']}", WIDTH, subsequent_indent="  "
         )
     lines += ["", *textwrap.wrap("  ".join(contents["warnings"]), WIDTH)]
-    if kinds := sorted({arm["leak"] for arm in contents["arms"] if arm["leak"]}):
+    if kinds := sorted(protocols.KINDS.keys() & contents["notes"].keys()):
         lines.append(f"† a published protocol that leaks: {', '.join(kinds)}")
     lines += ["· a baseline; percent, mean ± std over folds [95 % interval over patients]"]
     return "\n".join([*lines, f"report: {where}"])

@@ -124,6 +124,7 @@ def write_rows(
     *,
     about: dict[str, Any],
     target: pa.DataType,
+    more: Sequence[pa.Field] = (),
 ) -> Path:
     """A prediction file of these rows and one of a training clip, its cost and its epochs."""
     trained = {"clip": "phantom/trained", "split": "train", "patient": PATIENTS[-1]}
@@ -137,6 +138,7 @@ def write_rows(
             pa.field("probability", pa.list_(pa.float32())),
             pa.field("outputs", pa.list_(pa.list_(pa.float32()))),
             pa.field("features", pa.list_(pa.list_(pa.float32()))),
+            *more,
         ],
         metadata={b"lus_ray.prediction": json.dumps({**known, **about}).encode()},
     )

@@ -19,13 +19,13 @@ def test_overlap_is_handed_on_to_arms_that_read_or_start_from_an_overlapping_one
     later = arm("started", start="frames, all patients")
     found = protocols.leaks({"arms": [*ARMS, later, arm("other", rows={"overlap": False})]})
     assert set(found) == {"frames, all patients", "uninorm on all patients", "started"}
-    assert set(found.values()) == {protocols.OVERLAP}
+    assert set(found.values()) == {(protocols.OVERLAP,)}
 
 
 def test_an_arm_whose_epoch_the_test_side_chose_leaks() -> None:
     chosen = arm("chosen", recipe={"select": "test"})
     assert protocols.leaks({"arms": [chosen, arm("other", recipe={"select": "best"})]}) == {
-        "chosen": protocols.SELECTED
+        "chosen": (protocols.SELECTED,)
     }
 
 
