@@ -2,9 +2,9 @@
 
 Letters: B clips, T frames, H rows, W columns; b clips that drew a step.
 Source: Roy et al. 2020, segmentation, as their released training code sets it: mirror, affine map,
-contrast, factor, blur, noise, each for a third of the images. Two things differ: noise is added to
-greys in [0, 1], where the released code adds it to 0-255 and so none that shows, and places are
-not rounded to pixels.
+contrast, factor, blur, noise, each for a third of the images. What differs: noise is added to greys
+in [0, 1], where the released code adds it to 0-255 and so none that shows; greys then stay in
+[0, 1]; places are not rounded to pixels.
 Why fused: mirror and affine map are one matrix, so that each pixel is looked up once; contrast,
 factor and their two clippings are one line and one clipping; a step touches only clips that drew
 it, on the device where they are.
@@ -19,7 +19,7 @@ from typing import Literal
 import torch
 from jaxtyping import Float, Int64, Integer
 from torch import Tensor
-from torch.nn.functional import conv2d, grid_sample
+from torch.nn.functional import grid_sample
 
 from lus_ray.errors import ArmError
 
@@ -104,8 +104,10 @@ class SixSteps:
     ) -> Float[Tensor, "B T H W"]:
         """Frames in [0, 1], changed, on the device where they are."""
         drawn = self.draw(len(frames), generator)
-        chosen = _changed(drawn, PLACES)
-        return self._shade(self._move(frames, drawn, chosen), drawn, generator)
+        moved = frames.clone()
+        if len(chosen := _changed(drawn, PLACES)):
+            self._move(moved, chosen.to(frames.device), _grid(drawn, chosen, frames))
+        return self._shade(moved, drawn, generator)
 
     def with_masks(
         self,
@@ -115,12 +117,12 @@ class SixSteps:
     ) -> tuple[Float[Tensor, "B T H W"], Integer[Tensor, "B T H W"]]:
         """Frames as in a plain call, and class ids moved with them: nearest, 0 outside."""
         drawn = self.draw(len(frames), generator)
-        chosen = _changed(drawn, PLACES)
-        moved, ids = self._move(frames, drawn, chosen), masks.clone()
-        if len(chosen):
-            grid, here = _grid(drawn, chosen, frames), chosen.to(masks.device)
-            read = _read(masks[here].to(grid.dtype), grid, "nearest").to(masks.dtype)
-            ids[here] = read.masked_fill_(_outside(grid), 0)
+        moved, ids = frames.clone(), masks.clone()
+        if len(chosen := _changed(drawn, PLACES)):
+            here, grid = chosen.to(frames.device), _grid(drawn, chosen, frames)
+            self._move(moved, here, grid)
+            read = grid_sample(ids[here].to(grid), grid, mode="nearest", align_corners=False)
+            ids[here] = read.to(ids.dtype)
         return self._shade(moved, drawn, generator), ids
 
     def draw(self, num_clips: int, generator: torch.Generator) -> Drawn:
@@ -147,17 +149,12 @@ class SixSteps:
         }
         return {n: torch.where(happens, value, REST[n]) for n, (happens, value) in steps.items()}
 
-    def _move(
-        self, frames: Tensor, drawn: Drawn, chosen: Int64[Tensor, "b"]
-    ) -> Float[Tensor, "B T H W"]:
-        """Steps 1 and 2 of a copy of the frames."""
-        moved = frames.clone()
-        if len(chosen):
-            grid, here = _grid(drawn, chosen, frames), chosen.to(frames.device)
-            clips = frames[here]
-            lowest = clips.amin(dim=(1, 2, 3), keepdim=True)
-            moved[here] = torch.where(_outside(grid), lowest, _read(clips, grid, self.lookup))
-        return moved
+    def _move(self, frames: Tensor, here: Tensor, grid: Tensor) -> None:
+        """Steps 1 and 2, in place; what comes from outside is 0 above the lowest grey."""
+        clips = frames[here]
+        lowest = clips.amin(dim=(1, 2, 3), keepdim=True)
+        read = grid_sample(clips.sub_(lowest), grid, mode=self.lookup, align_corners=False)
+        frames[here] = read.add_(lowest)
 
     def _shade(
         self, frames: Tensor, drawn: Drawn, generator: torch.Generator
@@ -195,31 +192,18 @@ def _grid(drawn: Drawn, chosen: Int64[Tensor, "b"], frames: Tensor) -> Float[Ten
     mirror, scale, angle, shear, right, down = (drawn[name][chosen, None] for name in PLACES)
     x = (2 * torch.arange(width) + 1) / width - 1 - 2 * right
     y = (2 * torch.arange(height) + 1) / height - 1 - 2 * down
-    shrink = 1 / (scale * shear.cos())
-    over, up = mirror * shrink, shrink
-    from_columns = (over * (angle + shear).cos() * x, up * angle.sin() * (width / height) * x)
-    from_rows = (-over * (angle + shear).sin() * (height / width) * y, up * angle.cos() * y)
-    places = [
-        column.to(frames)[:, None, :] + row.to(frames)[:, :, None]
-        for column, row in zip(from_columns, from_rows, strict=True)
-    ]
-    return torch.stack(places, dim=-1)
-
-
-def _read(clips: Tensor, grid: Tensor, lookup: str) -> Tensor:
-    # Beyond the edge, that of the border; `_outside` says what is replaced there.
-    return grid_sample(clips, grid, mode=lookup, padding_mode="border", align_corners=False)
-
-
-def _outside(grid: Tensor) -> Tensor:
-    return (grid.abs() > 1).any(dim=-1)[:, None]
+    over, up = mirror / (scale * shear.cos()), 1 / (scale * shear.cos())
+    columns = [over * (angle + shear).cos() * x, up * angle.sin() * (width / height) * x]
+    rows = [-over * (angle + shear).sin() * (height / width) * y, up * angle.cos() * y]
+    of_columns, of_rows = (torch.stack(terms, dim=-1).to(frames) for terms in (columns, rows))
+    return of_columns[:, None] + of_rows[:, :, None]
 
 
 def _along_line(clips: Tensor, contrast: Tensor, intensity: Tensor) -> Tensor:
     """Steps 3 and 4: both are rising lines clipped to the range of their input, and so are both
     together; the range of step 4 is that of what step 3 gives.
     """
-    low, high = (_per_clip(end, clips) for end in clips.flatten(1).aminmax(dim=1))
+    low, high = clips.amin(dim=(1, 2, 3), keepdim=True), clips.amax(dim=(1, 2, 3), keepdim=True)
     middle = (low + high) / 2
     low = torch.maximum(low, middle + contrast * (low - middle))
     high = torch.minimum(high, middle + contrast * (high - middle))
@@ -229,26 +213,30 @@ def _along_line(clips: Tensor, contrast: Tensor, intensity: Tensor) -> Tensor:
 
 
 def _blur(clips: Tensor, sigma: Float[Tensor, "b"]) -> Tensor:
-    """A Gaussian along rows and then along columns, with the picture mirrored at its edges."""
-    num_clips, num_frames, height, width = clips.shape
+    """A Gaussian along rows and then along columns, with the picture mirrored at its edges.
+
+    Sums of shifted pictures, and no convolution, which a GPU may round to fewer digits.
+    """
     reach = (TRUNCATE * sigma[:, None] + 0.5).floor()
-    radius = int(reach.max())
+    radius = max(1, int(reach.max()))
     taps = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2) * (taps.abs() <= reach)
     weights = (weights / weights.sum(dim=1, keepdim=True)).to(clips)
-    kernels = weights.repeat_interleave(num_frames, dim=0)[:, None, None]
-    rows, columns = (_mirrored(size, radius).to(clips.device) for size in (height, width))
-    groups = num_clips * num_frames
-    pictures = clips.reshape(1, groups, height, width)
-    pictures = conv2d(pictures[:, :, rows], kernels.transpose(2, 3), groups=groups)
-    pictures = conv2d(pictures[..., columns], kernels, groups=groups)
-    return pictures.reshape(clips.shape)
+    for axis, size in ((2, clips.shape[2]), (3, clips.shape[3])):
+        padded = _mirrored(clips, axis, radius)
+        clips = torch.zeros_like(clips)
+        for tap, weight in enumerate(weights.unbind(1)):
+            clips.addcmul_(padded.narrow(axis, tap, size), weight[:, None, None, None])
+    return clips
 
 
-def _mirrored(size: int, radius: int) -> Int64[Tensor, "padded"]:
-    """Indices of a side with `radius` more at both ends, the edge pixel repeated: b a | a b c."""
-    place = torch.arange(-radius, size + radius) % (2 * size)
-    return torch.minimum(place, 2 * size - 1 - place)
+def _mirrored(clips: Tensor, axis: int, radius: int) -> Tensor:
+    """With `radius` more pixels at both ends of an axis, the edge repeated: b a | a b c."""
+    size = clips.shape[axis]
+    beyond = torch.cat([torch.arange(-radius, 0), torch.arange(size, size + radius)]) % (2 * size)
+    inside = torch.minimum(beyond, 2 * size - 1 - beyond).to(clips.device)
+    before, after = clips.index_select(axis, inside).split(radius, axis)
+    return torch.cat([before, clips, after], dim=axis)
 
 
 def _between(low: float, high: float, unit: Tensor) -> Tensor:

@@ -137,7 +137,7 @@ def test_contrast_turns_about_the_middle_of_the_greys_and_stays_within_them():
 @pytest.mark.parametrize("size", [(9, 14), (1, 1), (2, 1)])
 def test_a_blur_is_that_of_scipy(size: tuple[int, int]):
     frames = pictures(8, 3, *size)
-    for largest in (0.75, 2.5):
+    for largest in (0.1, 0.75, 2.5):
         steps = replace(STILL, blur=largest)
         blurred = steps(frames, seeded(2))
         sigmas = steps.draw(8, seeded(2))["sigma"]
