@@ -58,6 +58,12 @@ def test_steps_happen_independently_of_each_other():
     assert none == pytest.approx((1 - 0.165) * 0.67**5, abs=0.01)
 
 
+def test_what_is_drawn_of_one_range_says_nothing_of_another():
+    drawn = ALWAYS.draw(20_000, seeded())
+    values = torch.stack([drawn[name] for name in drawn if name != "noise_std"])
+    assert (torch.corrcoef(values) - torch.eye(9)).abs().max() < 0.03
+
+
 def test_draws_fill_the_published_ranges_and_do_not_leave_them():
     drawn = ALWAYS.draw(10_000, seeded())
     for name, low, high in [
