@@ -32,6 +32,8 @@ DARKENED = 0.55
 OPACITY = 0.85
 COLUMNS = 2
 WIDTH = 4.2
+LINE = 0.2
+"""Inches of the whole picture, and of one line of its legend."""
 
 
 def masks(
@@ -57,36 +59,32 @@ def masks(
     occurring = sorted({int(k) for _, mask in masks for k in np.unique(mask)} - {0})
     if occurring and occurring[-1] >= len(classes):
         raise ValueError(f"class {occurring[-1]} of a mask is none of the {len(classes)} classes")
-    num_rows = -(-(1 + len(masks) + len(uncertainty)) // COLUMNS)
+    num_rows, num_maps = _rows(1 + len(masks)), _rows(len(uncertainty))
+    panel = WIDTH / COLUMNS * frame.shape[0] / frame.shape[1] + 0.24
+    inside = (1 + len(masks)) % COLUMNS != 0 and LINE * len(occurring) < panel
 
     def draw(figure: Figure) -> None:
         figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
-        panels = list(figure.subplots(num_rows, COLUMNS, squeeze=False).flat)
-        _show(panels.pop(0), "image", blended(frame, longest=LONGEST))
-        for name, mask in masks:
-            _show(panels.pop(0), name, _coloured(frame, mask))
-        unsure = [panels.pop(0) for _ in uncertainty]
-        for axes, (name, values) in zip(unsure, uncertainty, strict=True):
-            scale = _heated(axes, name, values)
-        for spare in panels:
+        panels = figure.subplots(num_rows + num_maps, COLUMNS, squeeze=False)
+        upper, lower = panels[:num_rows].ravel(), panels[num_rows:].ravel()
+        _show(upper[0], "image", blended(frame, longest=LONGEST))
+        for axes, (name, mask) in zip(upper[1:], masks, strict=False):
+            _show(axes, name, _coloured(frame, mask))
+        for axes, (name, values) in zip(lower, uncertainty, strict=False):
+            _heated(axes, name, values)
+        for spare in (*upper[1 + len(masks) :], *lower[len(uncertainty) :]):
             spare.set_axis_off()
-        if unsure:
-            bar = figure.colorbar(
-                scale, ax=unsure, location="bottom", extend="max", aspect=30, shrink=0.8, pad=0.03
-            )
-            bar.set_ticks([0, 0.05, 0.1, 0.15])
-            bar.set_label("uncertainty: standard deviation of the probability", fontsize=8)
-            bar.ax.tick_params(labelsize=8)
+        if uncertainty:
+            _scale(figure, lower[0].images[0], list(lower))
         keys = [Patch(fc=_colour(k), ec="#555555", lw=0.6, label=classes[k]) for k in occurring]
-        if keys:
-            figure.legend(
-                handles=keys, loc="outside lower center", ncols=COLUMNS, frameon=False, fontsize=9
-            )
+        if keys and inside:
+            upper[-1].legend(handles=keys, loc="center", frameon=False).set_in_layout(False)
+        elif keys:
+            figure.legend(handles=keys, loc="outside lower center", ncols=COLUMNS, frameon=False)
 
-    panel = WIDTH / COLUMNS * frame.shape[0] / frame.shape[1] + 0.24
-    legend = 0.2 * -(-len(occurring) // COLUMNS) + 0.12
-    scale_bar = 0.62 if uncertainty else 0.0
-    height = num_rows * panel + legend + scale_bar + (0.25 if title else 0.0)
+    height = (num_rows + num_maps) * panel + (0.25 if title else 0.0)
+    height += 0.62 if uncertainty else 0.0
+    height += 0.0 if inside else LINE * _rows(len(occurring)) + 0.12
     return drawn(draw, width=WIDTH, height=height, title=title)
 
 
@@ -95,15 +93,22 @@ def _show(axes: Axes, name: str, pixels: Float[np.ndarray, "h w 3"]) -> None:
     _named(axes, name)
 
 
-def _heated(axes: Axes, name: str, values: Float[np.ndarray, "H W"]) -> AxesImage:
+def _heated(axes: Axes, name: str, values: Float[np.ndarray, "H W"]) -> None:
     """A map of uncertainty in steps of a hundredth, so that its scale stays a small file."""
     every = _every(values)
     steps = colormaps["magma"].resampled(round(100 * HIGHEST))
-    drawn_map = axes.imshow(
-        values[::every, ::every], cmap=steps, vmin=0, vmax=HIGHEST, interpolation="none"
-    )
+    axes.imshow(values[::every, ::every], cmap=steps, vmin=0, vmax=HIGHEST, interpolation="none")
     _named(axes, name)
-    return drawn_map
+
+
+def _scale(figure: Figure, image: AxesImage, beside: list[Axes]) -> None:
+    """One scale of colours for all maps of uncertainty, below them."""
+    bar = figure.colorbar(
+        image, ax=beside, location="bottom", extend="max", aspect=30, shrink=0.8, pad=0.03
+    )
+    bar.set_ticks([0, 0.05, 0.1, 0.15])
+    bar.set_label("uncertainty: standard deviation of the probability", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
 
 
 def _named(axes: Axes, name: str) -> None:
@@ -126,6 +131,10 @@ def _coloured(
 
 def _colour(k: int) -> str:
     return CLASS_COLOURS[(k - 1) % len(CLASS_COLOURS)]
+
+
+def _rows(number: int) -> int:
+    return -(-number // COLUMNS)
 
 
 def _every(layer: np.ndarray) -> int:

@@ -4,6 +4,7 @@ Letters: K classes, M points of a curve.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -22,14 +23,14 @@ def confusion(
 ) -> str:
     """Confusion matrix: shade is the share of the true class (row), text the number of clips.
 
-    With `percent` the text is that share too, as pixels are too many to read; a class that no
-    pixel has leaves its row empty. Columns are in the order of the rows; long names stand at the
-    rows only, with their place.
+    Columns are in the order of the rows; long names stand at the rows only, with their place.
+    With `percent` the text is that share too, as pixels are too many to read, all names stand at
+    both sides, and a class that no pixel has leaves its row empty.
     """
     num_classes = len(counts)
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
-    short = max(map(len, classes), default=0) <= 8
+    short = percent or max(map(len, classes), default=0) <= 8
     rows = (
         list(classes) if short else [f"{shortened(n, 22)}  {k}" for k, n in enumerate(classes, 1)]
     )
@@ -46,11 +47,14 @@ def confusion(
                 column + 0.5, row + 0.5, text,
                 ha="center", va="center", color=colour, fontsize=7 if percent else 8,
             )  # fmt: skip
-        axes.set_xticks(np.arange(num_classes) + 0.5, columns)
+        turned: dict[str, Any] = (
+            {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if percent else {}
+        )
+        axes.set_xticks(np.arange(num_classes) + 0.5, columns, **turned)
         axes.set_yticks(np.arange(num_classes) + 0.5, rows)
         axes.tick_params(length=0, labelsize=8)
         axes.invert_yaxis()
-        axes.set_aspect("equal" if short else "auto")
+        axes.set_aspect("equal" if short and not percent else "auto")
         axes.set(xlabel="predicted", ylabel="true")
 
     return _panel(draw, width=3.6, height=3.2, title=title)

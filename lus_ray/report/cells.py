@@ -6,7 +6,7 @@
     cells/<arm>/fold<k>/                 cost.json, metrics.jsonl, checkpoint, pictures
 
 Letters: N test examples with a target (clips, or the frames of all clips one after another),
-K classes, B bins.
+M test images with a mask, K classes, B bins.
 Folder names are shortened by whoever writes them, so a cell is known by the metadata of its
 prediction file, never by its path.
 """
@@ -61,7 +61,7 @@ class Cell:
     cost: dict[str, Any]
     epochs: tuple[dict[str, Any], ...]
     scheme: str | None = None
-    counts: Int[np.ndarray, "N K K"] | None = None
+    counts: Int[np.ndarray, "M K K"] | None = None
     bins: Float[np.ndarray, "B 3"] | None = None
 
     @property

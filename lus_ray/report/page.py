@@ -20,12 +20,14 @@ NUM_TRAINING = 6
 NUM_COSTS = 20
 
 LOOKED = (
-    "Outlines are the crops that a network cut out, each beside it in a frame of the same colour "
-    "and dashes; shading is a heat map with the box around its strongest part."
+    "Test frames of fold {fold}. Outlines are the crops that a network cut out, each beside it in "
+    "a frame of the same colour and dashes; shading is a heat map with the box around its "
+    "strongest part."
 )
 OUTLINED = (
-    "The image, then masks over it with one colour a class, then, where it was measured, how far "
-    "the probability of each class spreads when dropout stays on."
+    "Drawn by the models of fold {fold}. The image, then masks over it with one colour a class, "
+    "then, where it was measured, how far the probability of each class spreads when dropout stays "
+    "on."
 )
 
 
@@ -196,8 +198,8 @@ def _grid(run: Run, kind: str, anchor: str, title: str, text: str) -> dict[str, 
         (name, [one and _picture(one.svg, one.caption) for one in looked])
         for name, looked in grid.rows
     ]
-    facts = {"anchor": anchor, "title": title, "text": text}
-    return {**facts, "fold": grid.fold, "arms": grid.arms, "rows": rows}
+    facts = {"anchor": anchor, "title": title, "text": text.format(fold=grid.fold)}
+    return {**facts, "arms": grid.arms, "rows": rows}
 
 
 def _picture(svg: str, alt: str) -> Picture:

@@ -30,6 +30,11 @@ EMPTY_CLASSES = (
     "over classes as over images; a class that is predicted but not true scores 0."
 )
 
+PER_IMAGE = (
+    "mean over test images; every other figure is counted from the pixels of all test images of a "
+    "fold together"
+)
+
 _MEANINGS = {
     "pixel_accuracy": "share of pixels whose class is right",
     "mean_iou": "mean of IoU over the classes, background among them",
@@ -68,16 +73,14 @@ def name(metric: str) -> str | None:
 
 
 def explained(metrics: Sequence[str]) -> list[tuple[str, str]]:
-    """Name and meaning of these metrics, one line for all classes, then the rule for empty ones."""
+    """Name and meaning of these metrics, one line for all classes, then what holds for each."""
     found: dict[str, str] = {}
     for metric in metrics:
         pooled = metric.removesuffix("_per_image")
         kind, _, of = pooled.partition(" ")
-        title = ("IoU" if kind == "iou" else "Dice") + " of a class" if of else name(metric) or ""
-        within = "; mean over images" if pooled != metric else ""
-        found[title] = _MEANINGS[kind] + within
-    over = "from the pixels of all test images of a fold together, where not said to be per image"
-    return [*found.items(), ("counted", over), ("empty classes", EMPTY_CLASSES)]
+        title = ("IoU" if kind == "iou" else "Dice") + " of a class" if of else name(pooled) or ""
+        found[title] = _MEANINGS[kind]
+    return [*found.items(), ("per image", PER_IMAGE), ("empty classes", EMPTY_CLASSES)]
 
 
 def counts(rows: pa.Table, scheme: str) -> Int[np.ndarray, "N K K"]:

@@ -108,7 +108,7 @@ def write_outlines(out: Path, entry: dict[str, Any], fold: int, *, unsure: bool 
     for number in range(2):
         frame = fan(seed=number)
         true, said = (outlined(len(classes), shift) for shift in (0, 6))
-        maps = [(name, np.full(frame.shape, 0.05 * k)) for k, name in enumerate(classes[1:])]
+        maps = [(name, 0.05 * k * (frame > 40)) for k, name in enumerate(classes[1:])]
         svg = figures.masks(
             frame,
             masks=[("expert", true), (entry["name"], said)],

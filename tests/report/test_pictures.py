@@ -9,6 +9,7 @@ from lus_ray.errors import StoreError
 from lus_ray.report import cells, pictures
 
 from .frame_runs import FRAMES, LEAKY, write_frame_run, write_pictures
+from .pixel_runs import DENSE, UNET, write_outlines, write_pixel_run
 
 
 def test_the_grid_is_of_the_fold_in_which_most_arms_have_pictures(tmp_path: Path) -> None:
@@ -57,4 +58,32 @@ def test_damaged_captions_are_refused_by_file(tmp_path: Path, text: str) -> None
     folder = write_pictures(tmp_path, FRAMES, 0, heat=False)
     (folder / "captions.json").write_text(text)
     with pytest.raises(StoreError, match=r"captions\.json: not readable"):
+        pictures.grid(cells.read(tmp_path))
+
+
+def test_outlines_and_looks_are_two_grids(tmp_path: Path) -> None:
+    write_pixel_run(tmp_path, folds=[0])
+    for entry in (UNET, DENSE):
+        write_outlines(tmp_path, entry, 0)
+    run = cells.read(tmp_path)
+    outlined, looked = pictures.grid(run, pictures.MASKS), pictures.grid(run)
+    assert outlined is not None
+    assert looked is not None
+    assert outlined.arms == looked.arms == ("U-Net", "dense")
+    assert [name for name, _ in outlined.rows] == ["phantom/p00-0#0", "phantom/p01-0#1"]
+    assert [name for name, _ in looked.rows] == ["a#0"]
+
+
+def test_looks_alone_leave_no_grid_of_outlines(tmp_path: Path) -> None:
+    write_frame_run(tmp_path, folds=[0])
+    write_pictures(tmp_path, FRAMES, 0, heat=False)
+    assert pictures.grid(cells.read(tmp_path), pictures.MASKS) is None
+
+
+def test_a_picture_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    write_frame_run(tmp_path, folds=[0])
+    folder = write_pictures(tmp_path, FRAMES, 0, heat=False)
+    entry = {"file": "0.svg", "example": "a#0", "caption": "", "kind": "mask"}
+    (folder / "captions.json").write_text(json.dumps([entry]))
+    with pytest.raises(StoreError, match="kind 'mask' is neither 'looks' nor 'masks'"):
         pictures.grid(cells.read(tmp_path))

@@ -10,6 +10,7 @@ import pytest
 from lus_ray import report
 
 from .frame_runs import FRAMES, LEAKY, write_frame_run, write_pictures
+from .pixel_runs import DENSE, UNET, write_outlines, write_pixel_run
 from .run_dirs import arm, write_cell, write_run
 
 EVIL = 'MLP <script>alert("x")</script> | on signs, severity'
@@ -39,6 +40,15 @@ def framed(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
     write_frame_run(out, supervision="weak")
     write_pictures(out, FRAMES, 0, heat=False)
     write_pictures(out, LEAKY, 0, heat=True)
+    return report.write(out, num_draws=50)
+
+
+@pytest.fixture(scope="module")
+def outlined(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    """The report of masks of four schemes with a gap, a claim and pictures."""
+    out = write_pixel_run(tmp_path_factory.mktemp("pixels"))
+    write_outlines(out, UNET, 0, unsure=True)
+    write_outlines(out, DENSE, 0)
     return report.write(out, num_draws=50)
 
 
@@ -208,3 +218,56 @@ def test_a_run_without_frames_has_none_of_their_sections(found: report.Report) -
     assert not {"Gaps", "Raters", "Clips"} & set(
         re.findall(r"## (\w+)", found.out.joinpath("report.md").read_text())
     )
+
+
+def test_masks_have_tables_reliability_and_shares_but_no_roc(outlined: report.Report) -> None:
+    shown = section(outlined.out, "dense_masks")
+    assert "<th>A-line IoU, %</th>" in shown
+    assert shown.count("predicted but not true scores 0") == 1
+    assert "Reliability of pixels" in shown
+    assert "ROC" not in shown
+    assert "expected calibration error 1" in shown
+    assert "Percent of the pixels of each true class" in shown
+    assert '<small class="absent">selected on test,</small>' in shown
+    assert "<summary>Single images, and calibration of their pixels</summary>" in shown
+    assert "<td>72</td>" in shown
+    links = {attributes.get("href") for tag, attributes in tags_of(outlined.out) if tag == "a"}
+    assert {"#dense_masks", "#markers_masks", "#bline_masks", "#outlined", "#looked"} <= links
+
+
+def test_published_overlap_stands_beside_its_own(outlined: report.Report) -> None:
+    assert "<small>paper 75.0</small>" in section(outlined.out, "markers_masks")
+    markdown = (outlined.out / "report.md").read_text()
+    assert "; paper 75.0; Δ +" in markdown
+    assert "- Empty classes: A class in neither" in markdown
+    assert "| arm | Dice, scores 1-3, % | images | expected calibration error, % |" in markdown
+
+
+def test_outlines_are_shown_with_their_captions(outlined: report.Report) -> None:
+    shown = section(outlined.out, "outlined")
+    assert shown.count("<img") == shown.count("<figcaption>") == 4
+    assert "Drawn by the models of fold 0." in shown
+    assert section(outlined.out, "looked").count("<img") == 2
+
+
+def test_a_gap_between_folds_of_images_and_of_patients_says_so(outlined: report.Report) -> None:
+    assert "12 patients; each arm is the mean over its own folds" in section(outlined.out, "gaps")
+    assert "patients; each arm is the mean over" in (outlined.out / "report.md").read_text()
+    assert "random split over images: pixel accuracy +" in outlined.text()
+    assert "protocol that leaks: images dealt at random, selected on test" in outlined.text()
+
+
+def test_what_chose_the_epoch_is_told_of_arms_selected_on_test(
+    outlined: report.Report, found: report.Report
+) -> None:
+    exception = "save for arms marked selected on test"
+    assert exception in section(outlined.out, "training")
+    assert exception not in section(found.out, "training")
+
+
+def test_reports_of_masks_fit_the_terminal_and_come_back_alike(outlined: report.Report) -> None:
+    assert max(map(len, outlined.text().splitlines()[:-1])) <= 100
+    names = ("report.json", "report.md", "report.html")
+    first = [(outlined.out / name).read_bytes() for name in names]
+    report.write(outlined.out, num_draws=50)
+    assert [(outlined.out / name).read_bytes() for name in names] == first
