@@ -5,8 +5,8 @@ Why an order apart from the pixels: the same order gives the same batches whethe
 in memory or stream from Parquet, on one worker or on several.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,84 +15,18 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from lus_ray import masks
 from lus_ray.clip import Row
-from lus_ray.errors import ArmError, StoreError
-from lus_ray.tasks.expert import oversample
+from lus_ray.draws import Draw, order
+from lus_ray.errors import StoreError
 from lus_ray.tasks.network import class_index
 from lus_ray.views import Track, View
 
+Size = tuple[int, int] | tuple[int, int, float]
+"""Height and width of a view in pixels, and its aspect where it pads."""
+
 Frames = Callable[[str], UInt8[np.ndarray, "N H W"]]
 """All frames of a clip, by name, at the size of a view."""
-
-
-@dataclass(frozen=True)
-class Draw:
-    """One sample of a batch: which row, and the seed of its random start, or its one frame."""
-
-    row: int
-    seed: int
-    frame: int | None = None
-
-
-def order(
-    rows: Sequence[Row],
-    *,
-    batch: int,
-    seed: int,
-    epoch: int,
-    balance: str | None = None,
-    by_frame: bool = False,
-    num_draws: int = 0,
-    rank: int = 0,
-    workers: int = 1,
-) -> list[list[Draw]]:
-    """The batches of one epoch, every row once; with `balance`, every class equally often.
-
-    `balance` names a label column whose smaller classes are repeated up to the largest. With
-    `by_frame` the samples are single frames, `num_draws` of them (0: as many as there are):
-    without `balance` each once, with it drawn with replacement, the weight of a frame being one
-    over the frames of its class (Roy 2020); a last batch that is not full is left out. Worker
-    `rank` of `workers` gets its share of each batch; shares are equal, and a last batch that
-    would leave a worker idle is left out.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    if batch < 1:
-        raise ArmError(f"a batch of {batch}; set arm.recipe.batch to 1 or more")
-    if by_frame:
-        draws = _frames(rows, balance, num_draws, rng)
-        draws = draws[: len(draws) // batch * batch] or draws
-    else:
-        chosen = np.arange(len(rows))
-        if balance is not None:
-            chosen = oversample(np.array([class_index(balance, row) for row in rows]), rng)
-        chosen = rng.permutation(chosen)
-        seeds = rng.integers(0, 2**31, len(chosen))
-        draws = [Draw(int(row), int(s)) for row, s in zip(chosen, seeds, strict=True)]
-    whole = [draws[i : i + batch] for i in range(0, len(draws), batch)]
-    if workers == 1:
-        return whole
-    shares = [part[: len(part) // workers * workers][rank::workers] for part in whole]
-    return [share for share in shares if share]
-
-
-def _frames(
-    rows: Sequence[Row], balance: str | None, num_draws: int, rng: np.random.Generator
-) -> list[Draw]:
-    """Single frames of rows with a `frame_severity`, in random order."""
-    if balance not in (None, "frame_severity"):
-        raise ArmError(f"frames cannot be balanced by {balance!r}; use 'frame_severity' or null")
-    lengths = [len(row["frame_severity"]) for row in rows]
-    row_of = np.repeat(np.arange(len(rows)), lengths)
-    frame_of = np.concatenate([np.arange(length) for length in lengths])
-    number = num_draws or len(row_of)
-    if balance is None:
-        chosen = rng.permutation(len(row_of))[:number]
-    else:
-        target = np.concatenate([np.asarray(row[balance]) for row in rows])
-        _, inverse, counts = np.unique(target, return_inverse=True, return_counts=True)
-        weight = 1.0 / counts[inverse]
-        chosen = rng.choice(len(row_of), number, p=weight / weight.sum())
-    return [Draw(int(row_of[i]), 0, int(frame_of[i])) for i in chosen]
 
 
 def stack(
@@ -102,13 +36,34 @@ def stack(
     *,
     view: View,
     columns: Sequence[str],
+    outlined: Frames | None = None,
+    scheme: str | None = None,
 ) -> dict[str, Tensor]:
     """One batch: `frames` (B, T, H, W) uint8 and a tensor per label column.
 
-    `severity`, `sf_ratio` and `disease` become class indices (B,), `biomarkers` (B, 38).
+    `severity`, `sf_ratio` and `disease` become class indices (B,), `biomarkers` (B, 38). With a
+    `scheme`, `masks` (B, T, H, W) uint8 are its class ids, from what `outlined` gives in the
+    scheme of each clip.
     """
     samples = [sample(frames(rows[draw.row]["clip"]), view, draw) for draw in draws]
-    return {"frames": torch.from_numpy(np.stack(samples)), **labels(draws, rows, columns)}
+    batch = {"frames": torch.from_numpy(np.stack(samples)), **labels(draws, rows, columns)}
+    if scheme is not None and outlined is not None:
+        ids = [sample(outlined(rows[draw.row]["clip"]), view, draw) for draw in draws]
+        batch["masks"] = torch.from_numpy(np.stack(in_scheme(ids, draws, rows, scheme)))
+    return batch
+
+
+def in_scheme(
+    ids: Iterable[UInt8[np.ndarray, "T H W"]],
+    draws: Sequence[Draw],
+    rows: Sequence[Row],
+    scheme: str,
+) -> list[UInt8[np.ndarray, "T H W"]]:
+    """Masks of samples in one scheme, each from that of its clip."""
+    return [
+        masks.convert(one, rows[draw.row]["mask_scheme"], scheme)
+        for one, draw in zip(ids, draws, strict=True)
+    ]
 
 
 def sample(
@@ -125,17 +80,26 @@ def sample(
 
 
 def labels(draws: Sequence[Draw], rows: Sequence[Row], columns: Sequence[str]) -> dict[str, Tensor]:
-    """A tensor per label column, a number or a vector for each draw."""
-    return {
+    """A tensor per label column, a number or a vector for each draw; `copy` where there are any."""
+    found = {
         column: torch.tensor([_target(column, rows[draw.row], draw.frame) for draw in draws])
         for column in columns
     }
+    if any(draw.copy for draw in draws):
+        found["copy"] = torch.tensor([draw.copy for draw in draws])
+    return found
 
 
 def _target(column: str, row: Row, frame: int | None) -> Any:
     if column == "frame_severity":
         return row[column][frame]
     return row[column] if column == "biomarkers" else class_index(column, row)
+
+
+def size_of(view: View) -> Size:
+    """What tells the resized frames of one view from those of another."""
+    size = (view.height, view.width)
+    return size if view.aspect is None else (*size, view.aspect)
 
 
 @runtime_checkable
@@ -145,34 +109,48 @@ class Pixels(Protocol):
     def epochs(
         self, rows: Sequence[Row], *, view: View, columns: Sequence[str], **settings: Any
     ) -> Callable[[int], Iterator[dict[str, Tensor]]]:
-        """The batches of an epoch, by its number; `settings` are those of `order`."""
+        """The batches of an epoch, by its number; `settings` are `scheme` and those of `order`."""
 
     def clips(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
         """All frames of each clip at the view's size, in the order of the rows."""
 
+    def masks(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
+        """All masks of each clip at the view's size, in the scheme of the clip."""
+
 
 @dataclass(frozen=True)
 class InMemory:
-    """Frames that are at hand: by size (height, width), then by clip."""
+    """Frames and masks that are at hand: by the size of a view, then by clip."""
 
-    frames: Mapping[tuple[int, int], Mapping[str, UInt8[np.ndarray, "N H W"]]]
+    frames: Mapping[Size, Mapping[str, UInt8[np.ndarray, "N H W"]]]
+    outlined: Mapping[Size, Mapping[str, UInt8[np.ndarray, "N H W"]]] = field(default_factory=dict)
 
     def epochs(
-        self, rows: Sequence[Row], *, view: View, columns: Sequence[str], **settings: Any
-    ) -> Callable[[int], Iterator[dict[str, Tensor]]]:
+        self, rows: Sequence[Row], *, view: View, columns: Sequence[str],
+        scheme: str | None = None, **settings: Any,
+    ) -> Callable[[int], Iterator[dict[str, Tensor]]]:  # fmt: skip
         """See `Pixels.epochs`."""
-        frames = self.frames[view.height, view.width]
+        size = size_of(view)
+        frames, outlined = self.frames[size], self.outlined.get(size, {})
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             for draws in order(rows, epoch=epoch, **settings):
-                yield stack(draws, rows, frames.__getitem__, view=view, columns=columns)
+                yield stack(
+                    draws, rows, frames.__getitem__, view=view, columns=columns,
+                    outlined=outlined.__getitem__, scheme=scheme,
+                )  # fmt: skip
 
         return batches
 
     def clips(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
         """See `Pixels.clips`."""
-        frames = self.frames[view.height, view.width]
+        frames = self.frames[size_of(view)]
         return (frames[row["clip"]] for row in rows)
+
+    def masks(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
+        """See `Pixels.masks`."""
+        outlined = self.outlined[size_of(view)]
+        return (outlined[row["clip"]] for row in rows)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ import lus_ray
 from lus_ray import nets, tasks
 from lus_ray.errors import CheckpointError
 from lus_ray.nets import weights
+from lus_ray.nets.encoder import load_encoder
 from lus_ray.tasks.expert import Expert
 from lus_ray.views import Track, View
 
@@ -119,7 +120,8 @@ def load_weights(folder: Path) -> dict[str, Any]:
 def start_from(task: Any, folder: Path) -> list[str]:
     """Give the network of a task the weights of a checkpoint; the names that were copied.
 
-    The last layer comes along where the checkpoint's task predicts the same thing.
+    The last layer comes along where the checkpoint's task predicts the same thing. A segmentation
+    gives its network to the `segmenter` of a diagnosis.
 
     Raises:
         CheckpointError: these are two different networks; nothing was changed.
@@ -127,6 +129,9 @@ def start_from(task: Any, folder: Path) -> list[str]:
     state = load_weights(folder)
     of_net = {n.removeprefix("net."): v for n, v in state.items() if n.startswith("net.")}
     before = read_description(folder)
+    segmenter = getattr(task.net, "segmenter", None)
+    if segmenter is not None and before["name"] == "Segmentation":
+        return weights.load(segmenter, of_net, head=True, what=str(folder))
     same = before["name"] == type(task).__name__ and before["arguments"].get("label") in (
         None,
         task.label,
@@ -135,9 +140,14 @@ def start_from(task: Any, folder: Path) -> list[str]:
 
 
 def begin_with(task: Any, path: Path) -> list[str]:
-    """The same from a checkpoint folder, or all but the last layer from a file of weights."""
+    """The same from a checkpoint folder, or all but the last layer from a file of weights.
+
+    Of a network with an encoder, such a file is for the encoder.
+    """
     if path.is_dir():
         return start_from(task, path)
+    if hasattr(task.net, "encoder"):
+        return load_encoder(task.net.encoder, weights.read(path), what=str(path))
     return weights.load(task.net, weights.read(path), what=str(path))
 
 
@@ -160,6 +170,9 @@ def _plain(name: str, value: Any) -> Any:
         return {"view": asdict(value)}
     if isinstance(value, Track):
         return {"track": asdict(value)}
+    made = value.func if isinstance(value, partial) else value
+    if inspect.isclass(made) and made.__name__ in tasks.__all__:
+        return {"task": describe(value)}
     if isinstance(value, partial) or (inspect.isclass(value) and value.__name__ in nets.__all__):
         return {"net": describe(value)}
     if value is None or isinstance(value, str | int | float | bool):
@@ -193,6 +206,8 @@ def _value(value: Any) -> Any:
         return _view(Track, value["track"])
     if isinstance(value, dict) and set(value) == {"net"}:
         return _make(value["net"], nets, "network")
+    if isinstance(value, dict) and set(value) == {"task"}:
+        return _make(value["task"], tasks, "task")
     if isinstance(value, list):
         return tuple(_value(entry) for entry in value)
     return value

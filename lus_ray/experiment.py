@@ -14,6 +14,7 @@ from typing import Any, Literal
 from lus_ray.augment import Augment
 from lus_ray.errors import ArmError
 from lus_ray.folds import Protocol
+from lus_ray.six_steps import SixSteps
 
 Published = Mapping[str, Mapping[str, tuple[float, float | None]]]
 """arm -> metric -> (mean, std over folds or None), as printed in the paper, as fractions of 1."""
@@ -29,7 +30,10 @@ class Recipe:
     every parameter, as Adam did before; `eps` is Adam's.
     `milestones` are epochs after which the rate falls to a tenth.
     `plateau` is the factor of ReduceLROnPlateau on the validation score, with `patience` epochs.
-    `oversample` names the column whose classes are drawn equally often, or None.
+    `oversample` names the column whose classes are drawn equally often, or None; of single frames
+    also "markers", which draws half of a batch with score 0 and a sixth with each other score, and
+    spreads them over the clips (Roy 2020, segmentation).
+    `copies` above 1 trains on that many of the copies of `six_copies` of every image.
     `select` keeps the best epoch by validation score, the last one, or the parameters that had
     the lowest training loss. "test" keeps the best by the score of the test side: a leak, there
     to reproduce a published protocol, and named by the report.
@@ -51,7 +55,8 @@ class Recipe:
     plateau: float | None = None
     patience: int = 10
     oversample: str | None = None
-    augment: Augment | None = None
+    copies: int = 1
+    augment: Augment | SixSteps | None = None
     select: Literal["best", "last", "loss", "test"] = "best"
     val_samples: int = 0
     workers: int = 1
@@ -80,12 +85,15 @@ class Rows:
     learns it on clips that this one never saw; where no training clip lacks it, all train.
     `overlap` takes such clips from every patient, test patients too: a leak, there to reproduce
     a published protocol. The report names these arms and those that build on them.
+    `images` deals the six copies of every frame to folds at random, whatever their patient: a leak
+    too, for the same reason.
     """
 
     needs: tuple[str, ...] = ()
     where: Mapping[str, Any] = field(default_factory=dict)
     train_without: str | None = None
     overlap: bool = False
+    images: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,7 @@ class Arm:
     `reads` names one whose outputs are its input. `crossfit` > 0 trains that many inner models,
     each without a part of the training groups, so that the predictions of training clips come
     from a model that did not see them.
+    `members` are arms of the same fold whose networks answer together.
     `baseline` marks the plain methods that every other arm is held against.
     """
 
@@ -110,9 +119,15 @@ class Arm:
     start: str | None = None
     weights: str | None = None
     reads: str | None = None
+    members: tuple[str, ...] = ()
     crossfit: int = 0
     search: Search | None = None
     baseline: bool = False
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Arms that must be finished before: it starts from them, reads them or joins them."""
+        return tuple(name for name in (self.start, self.reads, *self.members) if name is not None)
 
 
 @dataclass(frozen=True)
@@ -171,7 +186,7 @@ class Experiment:
         for arm in self.arms:
             if arm.name in seen:
                 raise ArmError(f"{self.name}: arm {arm.name!r} comes twice; rename one")
-            missing = sorted({n for n in (arm.start, arm.reads) if n is not None} - seen)
+            missing = sorted(set(arm.inputs) - seen)
             if missing:
                 raise ArmError(
                     f"{self.name}: arm {arm.name!r} needs {missing}; list them before it"
@@ -212,7 +227,7 @@ class Experiment:
         """The same experiment without these arms and those that need them; claims stay."""
         left = set(names)
         for arm in self.arms:
-            if {arm.start, arm.reads} & left:
+            if set(arm.inputs) & left:
                 left.add(arm.name)
         kept = tuple(arm for arm in self.arms if arm.name not in left)
         return replace(self.having(kept), claims=self.claims)
@@ -224,18 +239,28 @@ class Experiment:
         while stack:
             arm = stack.pop()
             wanted.add(arm.name)
-            stack += [self.arm(n) for n in (arm.start, arm.reads) if n and n not in wanted]
+            stack += [self.arm(name) for name in arm.inputs if name not in wanted]
         return self.having(tuple(arm for arm in self.arms if arm.name in wanted))
 
 
 def _shrink(arm: Arm, size: Size) -> Arm:
-    task = with_arguments(arm.task, size.task)
-    nets = {name: task.keywords[name] for name in ("net", "backbone") if name in task.keywords}
-    task = partial(task, **{name: with_arguments(net, size.net) for name, net in nets.items()})
+    task = _smaller(arm.task, size)
     recipe = arm.recipe
     if recipe is not None and arm.name not in size.as_published:
         recipe = replace(recipe, **size.recipe)
     return replace(arm, task=task, recipe=recipe)
+
+
+def _smaller(task: Callable[..., Any], size: Size) -> partial[Any]:
+    task = with_arguments(task, size.task)
+    parts: dict[str, Any] = {
+        name: with_arguments(task.keywords[name], size.net)
+        for name in ("net", "backbone")
+        if name in task.keywords
+    }
+    if "members" in task.keywords:
+        parts["members"] = tuple(_smaller(member, size) for member in task.keywords["members"])
+    return partial(task.func, *task.args, **{**task.keywords, **parts})
 
 
 def with_arguments(task: Callable[..., Any], arguments: Mapping[str, Any]) -> partial[Any]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lus_ray import six_copies
 from lus_ray.errors import CellError
 from lus_ray.experiment import Recipe
 from lus_ray.tasks.task import Task, unit
@@ -149,9 +150,16 @@ def _ready(
     if "frames" not in moved:
         return moved
     moved["frames"] = unit(moved["frames"])
+    if "copy" in moved and "masks" in moved:
+        both = six_copies.copy(moved["frames"], moved["masks"], moved.pop("copy"))
+        moved["frames"], moved["masks"] = both
     if recipe.augment is not None:
         generator = torch.Generator().manual_seed(_mix(seed))
-        moved["frames"] = recipe.augment(moved["frames"], generator)
+        if "masks" in moved:
+            both = recipe.augment.with_masks(moved["frames"], moved["masks"], generator)
+            moved["frames"], moved["masks"] = both
+        else:
+            moved["frames"] = recipe.augment(moved["frames"], generator)
     return moved
 
 

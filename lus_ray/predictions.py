@@ -3,7 +3,9 @@
     <out>/predictions/<arm>/fold<k>.parquet
 
 Identity and label columns are those of the clip schema; `split` and `fold` say which side of
-which fold the clip was on. The Parquet metadata name the arm, its label and its classes.
+which fold the clip was on. The Parquet metadata name the arm, its label and its classes. What was
+said of pixels is counted: `counts` holds a flattened confusion matrix (truth by row) per frame,
+`bins` the histogram of confidences (number, sum of confidence, number right) of all its frames.
 """
 
 import json
@@ -30,7 +32,8 @@ class About:
     """What the rows of a prediction table have in common.
 
     `multilabel`: a target has one entry per class. `by_frame`: it has one class index per frame,
-    and `outputs` has one line per frame of the clip, in order.
+    and `outputs` has one line per frame of the clip, in order. `scheme`: pixels have classes of
+    this mask scheme, and `counts` has one confusion matrix per frame.
     """
 
     arm: str
@@ -40,6 +43,7 @@ class About:
     multilabel: bool
     fingerprint: str
     by_frame: bool = False
+    scheme: str | None = None
 
 
 def schema(*, several: bool) -> pa.Schema:
@@ -54,6 +58,8 @@ def schema(*, several: bool) -> pa.Schema:
             pa.field("probability", vector),
             pa.field("outputs", matrix),
             pa.field("features", matrix),
+            pa.field("counts", pa.list_(pa.list_(pa.int32()))),
+            pa.field("bins", matrix),
         ]
     )
 

@@ -16,7 +16,6 @@ from torch import Tensor
 from lus_ray import checkpoint
 from lus_ray.batches import Tracks
 from lus_ray.clip import frames_of
-from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.task import Task, unit
 from lus_ray.views import Track, View
 
@@ -42,7 +41,7 @@ class Predictor:
 
     def __call__(self, clip: Mapping[str, Any]) -> Prediction:
         """What the task says of one clip row."""
-        if isinstance(self.task, Expert):
+        if self.task.reads_rows:
             return self.task.predict(clip)
         if isinstance(self.task.view, Track):
             (track,) = Tracks().clips([dict(clip)], self.task.view)

@@ -20,12 +20,13 @@ from ray.data import ActorPoolStrategy, DataContext
 from torch import Tensor
 
 from lus_ray import store
-from lus_ray.batches import Draw, labels, order, sample
-from lus_ray.clip import Row, frames_of
+from lus_ray.batches import Draw, in_scheme, labels, order, sample
+from lus_ray.clip import Row, frames_of, masks_of
 from lus_ray.predictor import Prediction, Predictor
 from lus_ray.views import View
 
 COLUMNS = ("clip", "height", "width", "frames")
+OUTLINED = ("clip", "height", "width", "masks", "mask_scheme")
 
 Places = Mapping[str, tuple[str, str, int, int]]
 """Clip, shard, row group and row of every clip, as `store.index` gives them."""
@@ -38,8 +39,9 @@ class Streamed:
     store: str
 
     def epochs(
-        self, rows: Sequence[Row], *, view: View, columns: Sequence[str], **settings: Any
-    ) -> Callable[[int], Iterator[dict[str, Tensor]]]:
+        self, rows: Sequence[Row], *, view: View, columns: Sequence[str],
+        scheme: str | None = None, **settings: Any,
+    ) -> Callable[[int], Iterator[dict[str, Tensor]]]:  # fmt: skip
         """See `Pixels.epochs`: one Ray Data pipeline an epoch, of which one row is one batch."""
         where = places(self.store)
 
@@ -53,13 +55,14 @@ class Streamed:
                 }
                 for draws in drawn
             ]
-            dataset = _ordered(items).map(
-                sampled, fn_kwargs={"store_path": self.store, "view": view}
-            )
-            shape = (-1, view.num_frames, view.height, view.width)
+            given = {"store_path": self.store, "view": view, "with_masks": scheme is not None}
+            dataset = _ordered(items).map(sampled, fn_kwargs=given)
             for draws, row in zip(drawn, dataset.iter_rows(), strict=True):
-                pixels = np.frombuffer(row["frames"], np.uint8).reshape(shape)
-                yield {"frames": torch.from_numpy(pixels.copy()), **labels(draws, rows, columns)}
+                batch = {"frames": torch.from_numpy(_unpacked(row["frames"], view))}
+                if scheme is not None:
+                    ids = in_scheme(_unpacked(row["masks"], view), draws, rows, scheme)
+                    batch["masks"] = torch.from_numpy(np.stack(ids))
+                yield batch | labels(draws, rows, columns)
 
         return batches
 
@@ -69,6 +72,14 @@ class Streamed:
         for row in store.read_located(self.store, [where[r["clip"]] for r in rows], COLUMNS):
             yield view.resize(frames_of(row))
 
+    def masks(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
+        """See `Pixels.masks`: read in this process, a row group at a time."""
+        where = places(self.store)
+        for row in store.read_located(self.store, [where[r["clip"]] for r in rows], OUTLINED):
+            ids = masks_of(row)
+            assert ids is not None
+            yield view.resize_masks(ids)
+
 
 def places(store_path: str) -> Places:
     """Where every clip of a store lies."""
@@ -77,18 +88,37 @@ def places(store_path: str) -> Places:
     return {place[0]: place for place in zip(*columns, strict=True)}
 
 
-def sampled(item: dict[str, Any], *, store_path: str, view: View) -> dict[str, Any]:
-    """One batch of samples as bytes: uint8 (B, T, H, W) in row-major order."""
-    samples = []
+def sampled(
+    item: dict[str, Any], *, store_path: str, view: View, with_masks: bool = False
+) -> dict[str, Any]:
+    """One batch of samples as bytes: uint8 (B, T, H, W) in row-major order, and its masks."""
+    samples, outlined = [], []
+    columns = (*COLUMNS, *OUTLINED[-2:]) if with_masks else COLUMNS
     located = [(clip, shard, int(group), int(row)) for clip, shard, group, row in item["places"]]
-    rows = store.read_located(store_path, located, COLUMNS)
+    rows = store.read_located(store_path, located, columns)
     for row, seed, frame in zip(rows, item["seeds"], item["chosen"], strict=True):
-        frames = frames_of(row)
-        if frame < 0:
-            samples.append(sample(view.resize(frames), view, Draw(0, int(seed))))
-        else:  # one frame is all that is resized
-            samples.append(view.resize(sample(frames, view, Draw(0, int(seed), int(frame)))))
-    return {"frames": np.stack(samples).tobytes()}
+        draw = Draw(0, int(seed), None if frame < 0 else int(frame))
+        samples.append(_resized(frames_of(row), view, draw, view.resize))
+        if with_masks:
+            ids = masks_of(row)
+            assert ids is not None
+            outlined.append(_resized(ids, view, draw, view.resize_masks))
+    packed = {"frames": np.stack(samples).tobytes()}
+    return packed | ({"masks": np.stack(outlined).tobytes()} if with_masks else {})
+
+
+def _resized(
+    pixels: UInt8[np.ndarray, "N H W"], view: View, draw: Draw, resize: Callable[..., np.ndarray]
+) -> UInt8[np.ndarray, "T h w"]:
+    """The sample of a draw; where it is a single frame, that is all that is resized."""
+    if draw.frame is None:
+        return sample(resize(pixels), view, draw)
+    return resize(sample(pixels, view, draw))
+
+
+def _unpacked(packed: bytes, view: View) -> UInt8[np.ndarray, "B T H W"]:
+    shape = (-1, view.num_frames, view.height, view.width)
+    return np.frombuffer(packed, np.uint8).reshape(shape).copy()
 
 
 def predictions(

@@ -31,6 +31,7 @@ ROOMS = (
     "tasks",
     "checkpoint",
     "predictions",
+    "draws",
     "batches",
     "learn",
     "predictor",

@@ -15,6 +15,7 @@ import ray
 from ray import tune
 
 from lus_ray import store
+from lus_ray.batches import Size, size_of
 from lus_ray.engine import frames, plan, record, supervision
 from lus_ray.engine.cell import Work
 from lus_ray.engine.cluster import connected
@@ -75,13 +76,14 @@ def _run_cells(
     cluster = plan.Cluster.of(ray.cluster_resources())
     num_frames = store.num_frames(data)
     sizes = _sizes(work.experiment)
-    streamed = frames.num_bytes(num_frames, sizes) > frames.SHARE * cluster.object_store
+    masked = _sizes(work.experiment, masks=True)
+    streamed = frames.num_bytes(num_frames, sizes, masked) > frames.SHARE * cluster.object_store
     free = shutil.disk_usage(work.out).free
     for note in plan.check(
         work.experiment, cluster, streamed=streamed, free_bytes=free, out=work.out, size=work.size
     ):
         progress.say(f"note: {note}")
-    shared = None if streamed else frames.share(data, index, sizes)
+    shared = None if streamed else frames.share(data, index, sizes, masked)
 
     needs = {arm.name: plan.need(arm, cluster, streamed=streamed) for arm in work.experiment.arms}
     schedule = Schedule(cells, work, progress, lambda cell: needs[cell.arm].gpus_per_worker)
@@ -160,14 +162,15 @@ def _trial_name(t: Any) -> str:
     return cell.name
 
 
-def _sizes(experiment: Experiment) -> set[tuple[int, int]]:
-    """Every size (height, width) at which an arm looks at frames."""
-    views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
-    built = [
-        view or getattr(arm.task(), "view", None)
-        for view, arm in zip(views, experiment.arms, strict=True)
-    ]
-    return {(view.height, view.width) for view in built if isinstance(view, View)}
+def _sizes(experiment: Experiment, *, masks: bool = False) -> set[Size]:
+    """Every size at which an arm looks at frames, or at masks."""
+    sizes = set()
+    for arm in experiment.arms:
+        given = getattr(arm.task, "keywords", {})
+        view = given.get("view") or getattr(arm.task(), "view", None)
+        if isinstance(view, View) and (not masks or "scheme" in given):
+            sizes.add(size_of(view))
+    return sizes
 
 
 def _most_at_once(experiment: Experiment, cluster: plan.Cluster, *, streamed: bool) -> int:

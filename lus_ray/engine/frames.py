@@ -1,10 +1,11 @@
-"""Decode once, share with every cell: resized frames in Ray's object store.
+"""Decode once, share with every cell: resized frames and masks in Ray's object store.
 
 Why: all cells of a campaign read the same clips at one or two sizes. Parquet is read and resized
 by as many tasks as there are CPUs, and each trial maps the same memory without a copy.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import ray
 
-from lus_ray.batches import InMemory
-from lus_ray.clip import frames_of
+from lus_ray.batches import InMemory, Size
+from lus_ray.clip import frames_of, masks_of
 from lus_ray.store import read_located
 from lus_ray.views import View
 
@@ -21,39 +22,73 @@ CHUNK_CLIPS = 16
 SHARE = 0.5
 """The part of the object store that resized frames may fill; beyond it clips are streamed."""
 
-Shared = dict[tuple[int, int], list[Any]]
-"""Object references of chunks by size (height, width)."""
+Chunks = dict[Size, list[Any]]
+"""Object references of chunks of clips, by the size of a view."""
 
 
-def share(store: Path, index: pa.Table, sizes: Iterable[tuple[int, int]]) -> Shared:
-    """Start resizing every clip of the index to each size; returns at once."""
+@dataclass(frozen=True)
+class Shared:
+    """Where the resized frames and masks of all clips lie."""
+
+    frames: Chunks
+    masks: Chunks
+
+    @property
+    def names(self) -> tuple[Any, ...]:
+        """Equal for equal references."""
+        return tuple(
+            (kind, size, tuple(reference.hex() for reference in references))
+            for kind, chunks in (("frames", self.frames), ("masks", self.masks))
+            for size, references in chunks.items()
+        )
+
+
+def share(
+    store: Path, index: pa.Table, sizes: Iterable[Size], masked: Iterable[Size] = ()
+) -> Shared:
+    """Start resizing every clip of the index to each size, and its masks; returns at once."""
     names = ("clip", "shard", "row_group", "row")
     places = list(zip(*(index[name].to_pylist() for name in names), strict=True))
+    outlined = dict(zip(index["clip"].to_pylist(), index["mask_scheme"].to_pylist(), strict=True))
     places.sort(key=lambda place: place[1:])
-    chunks = [places[i : i + CHUNK_CLIPS] for i in range(0, len(places), CHUNK_CLIPS)]
-    resize = ray.remote(_resize)
-    return {size: [resize.remote(str(store), chunk, size) for chunk in chunks] for size in sizes}
+    with_masks = [place for place in places if outlined[place[0]] is not None]
+    return Shared(
+        {size: _started(store, places, size, "frames") for size in sizes},
+        {size: _started(store, with_masks, size, "masks") for size in masked},
+    )
 
 
 def attach(shared: Shared) -> InMemory:
-    """The frames of all clips, mapped into this process; waits until they are resized."""
-    frames: dict[tuple[int, int], dict[str, np.ndarray]] = {}
-    for size, chunks in shared.items():
-        frames[size] = {}
-        for chunk in ray.get(chunks):
-            frames[size].update(chunk)
-    return InMemory(frames)
+    """The frames and masks of all clips, mapped into this process; waits until they are resized."""
+    return InMemory(_attached(shared.frames), _attached(shared.masks))
 
 
-def num_bytes(num_frames: int, sizes: Iterable[tuple[int, int]]) -> int:
-    """What `share` will hold."""
-    return sum(num_frames * height * width for height, width in sizes)
+def num_bytes(num_frames: int, sizes: Iterable[Size], masked: Iterable[Size] = ()) -> int:
+    """What `share` will hold, if every frame has a mask."""
+    return sum(num_frames * size[0] * size[1] for size in (*sizes, *masked))
+
+
+def _started(store: Path, places: Sequence[Any], size: Size, column: str) -> list[Any]:
+    resize = ray.remote(_resize)
+    chunks = [places[i : i + CHUNK_CLIPS] for i in range(0, len(places), CHUNK_CLIPS)]
+    return [resize.remote(str(store), chunk, size, column) for chunk in chunks]
+
+
+def _attached(chunks: Chunks) -> dict[Size, dict[str, np.ndarray]]:
+    found: dict[Size, dict[str, np.ndarray]] = {}
+    for size, references in chunks.items():
+        found[size] = {}
+        for chunk in ray.get(references):
+            found[size].update(chunk)
+    return found
 
 
 def _resize(
-    store: str, places: Sequence[tuple[str, str, int, int]], size: tuple[int, int]
+    store: str, places: Sequence[tuple[str, str, int, int]], size: Size, column: str
 ) -> dict[str, np.ndarray]:
-    view = View(height=size[0], width=size[1])
-    columns = ("clip", "height", "width", "frames")
-    rows = read_located(store, places, columns)
-    return {row["clip"]: view.resize(frames_of(row)) for row in rows}
+    view = View(height=size[0], width=size[1], aspect=size[2] if len(size) > 2 else None)
+    rows = read_located(store, places, ("clip", "height", "width", "mask_scheme", column))
+    if column == "frames":
+        return {row["clip"]: view.resize(frames_of(row)) for row in rows}
+    outlined = ((row["clip"], masks_of(row)) for row in rows)
+    return {clip: view.resize_masks(ids) for clip, ids in outlined if ids is not None}

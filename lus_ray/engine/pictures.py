@@ -1,72 +1,147 @@
-"""Pictures of what a cell saw: example frames of test clips with the crops or the heat of the net.
+"""Pictures of what a cell saw: example frames of test clips, where it looked or what it outlined.
 
     cells/<arm>/fold<k>/pictures/<n>.svg, captions.json
 
-Why chosen by name and score: the examples are the same for every arm and nobody picked them, so
+Why chosen by name and label: the examples are the same for every arm and nobody picked them, so
 that two arms can be held side by side.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 
 from lus_ray import figures
 from lus_ray.batches import Pixels
 from lus_ray.clip import NUM_SEVERITIES, Row
+from lus_ray.tasks.diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
+from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import unit
 from lus_ray.views import View
 
+NUM_EXAMPLES = 4
+Drawable = FrameScore | FrameDiagnosis | Segmentation
+Picture = tuple[str, str]
+"""An SVG text and its caption."""
 
-def draw(
-    task: FrameScore, rows: Sequence[Row], pixels: Pixels, folder: Path, *, device: str
-) -> None:
-    """Write one picture for each score that a test frame has."""
+
+def draw(task: Drawable, rows: Sequence[Row], pixels: Pixels, folder: Path, *, device: str) -> None:
+    """Write a picture of an example of each score, of each class, or of a few patients."""
     assert isinstance(task.view, View)
-    chosen = examples(rows)
     folder.mkdir(parents=True, exist_ok=True)
     captions = []
-    for number, (row, frame) in enumerate(chosen):
+    for number, (row, frame) in enumerate(examples(task, rows)):
         (resized,) = pixels.clips([row], task.view)
         picture = resized[frame]
-        pixels_in = unit(torch.from_numpy(picture.copy())[None, None].to(device))
-        (seen,) = task.looks(pixels_in)
-        true, said = row["frame_severity"][frame], int(seen.probability.argmax())
-        crops = () if seen.crops is None else (seen.crops * 255).round().astype(np.uint8)
-        svg = figures.looks(
-            picture,
-            quads=() if seen.quads is None else tuple(seen.quads),
-            heat=seen.heat,
-            box=seen.box,
-            crops=tuple(crops),
-            title="",
-        )
+        if isinstance(task, Segmentation):
+            (ids,) = pixels.masks([row], task.view)
+            true = task.truth(ids[frame : frame + 1], row)[0]
+            svg, caption = outlined(task, picture, true, device=device)
+        else:
+            svg, caption = looked(task, picture, _true(task, row, frame), device=device)
         (folder / f"{number}.svg").write_text(svg)
-        example = f"{row['clip']}#{frame}"
-        caption = f"score {true}, said {said} with probability {seen.probability[said]:.2f}"
-        captions.append({"file": f"{number}.svg", "example": example, "caption": caption})
+        captions.append(
+            {
+                "file": f"{number}.svg",
+                "example": f"{row['clip']}#{frame}",
+                "caption": caption,
+                "kind": "masks" if isinstance(task, Segmentation) else "looks",
+            }
+        )
     (folder / "captions.json").write_text(json.dumps(captions, indent=1) + "\n")
 
 
-def examples(rows: Sequence[Row]) -> list[tuple[Row, int]]:
-    """For each score a test clip, by name another patient's where there is one, and a frame of it.
+def looked(
+    task: FrameScore | FrameDiagnosis, picture: UInt8[np.ndarray, "H W"], true: int, *, device: str
+) -> Picture:
+    """Where a network looked in a frame, and what it said."""
+    (seen,) = task.looks(_one(picture, device))
+    said = int(seen.probability.argmax())
+    crops = () if seen.crops is None else (seen.crops * 255).round().astype(np.uint8)
+    svg = figures.looks(
+        picture,
+        quads=() if seen.quads is None else tuple(seen.quads),
+        heat=seen.heat,
+        box=seen.box,
+        crops=tuple(crops),
+        title="",
+    )
+    names = task.classes
+    word = "score " if isinstance(task, FrameScore) else ""
+    probability = f"{seen.probability[said]:.2f}"
+    return svg, f"{word}{names[true]}, said {names[said]} with probability {probability}"
 
-    The frame is the middle one of those with that score.
+
+def outlined(
+    task: Segmentation,
+    picture: UInt8[np.ndarray, "H W"],
+    true: UInt8[np.ndarray, "H W"] | None,
+    *,
+    device: str,
+) -> Picture:
+    """A frame, its mask where there is one, the prediction, and how unsure it is of each class."""
+    frames = _one(picture, device)
+    said = task.predict(frames)["masks"][0]
+    deviation = task.uncertainty(frames)
+    layers = [("prediction", said)] if true is None else [("expert", true), ("prediction", said)]
+    present = np.unique(np.concatenate([layer.ravel() for _, layer in layers]))
+    unsure = [] if deviation is None else [
+        (task.classes[k], deviation[0, k]) for k in present if k > 0
+    ]  # fmt: skip
+    svg = figures.masks(picture, masks=layers, classes=task.classes, uncertainty=unsure)
+    if true is None:
+        return svg, "no expert mask"
+    return svg, f"{(said == true).mean():.0%} of pixels as the expert has them"
+
+
+def examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]]:
+    """For each score, class or clip a test clip, by name, and a frame of it.
+
+    Another patient's clip where there is one; the frame is the middle one of those that fit.
     """
     tested = sorted(
-        (r for r in rows if r["split"] == "test" and r["frame_severity"] is not None),
+        (row for row in rows if row["split"] == "test" and task.target(row) is not None),
         key=lambda row: row["clip"],
     )
+    if isinstance(task, FrameScore):
+        return _each(tested, range(NUM_SEVERITIES), lambda row: row["frame_severity"])
+    if isinstance(task, FrameDiagnosis):
+        return _each(tested, range(len(task.classes)), lambda row: _repeated(task, row))
+    patients: dict[str, Row] = {}
+    for row in tested:
+        patients.setdefault(row["patient"], row)
+    return [(row, row["num_frames"] // 2) for row in list(patients.values())[:NUM_EXAMPLES]]
+
+
+def _each(
+    tested: Sequence[Row], wanted: Sequence[Hashable], labels: Callable[[Row], Sequence[Any]]
+) -> list[tuple[Row, int]]:
     chosen: list[tuple[Row, int]] = []
-    for score in range(NUM_SEVERITIES):
-        having = [row for row in tested if score in row["frame_severity"]]
+    for label in wanted:
+        having = [row for row in tested if label in labels(row)]
         seen = {row["patient"] for row, _ in chosen}
         fresh = [row for row in having if row["patient"] not in seen]
         if having:
             row = (fresh or having)[0]
-            places = np.flatnonzero(np.asarray(row["frame_severity"]) == score)
+            places = np.flatnonzero(np.asarray(labels(row)) == label)
             chosen.append((row, int(places[len(places) // 2])))
     return chosen
+
+
+def _repeated(task: FrameDiagnosis, row: Row) -> list[Any]:
+    return [task.target(row)] * row["num_frames"]
+
+
+def _true(task: FrameScore | FrameDiagnosis, row: Row, frame: int) -> int:
+    found = task.target(row)
+    assert found is not None
+    return found[frame] if isinstance(found, list) else found
+
+
+def _one(picture: UInt8[np.ndarray, "H W"], device: str) -> torch.Tensor:
+    return unit(torch.from_numpy(picture.copy())[None, None].to(device))

@@ -36,6 +36,10 @@ def prepare(
 ) -> Work:
     """Deal and gate the folds and write down what is run; refuse a folder of another run."""
     rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
+    views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
+    if any(view is not None and view.each_frame for view in views):
+        lengths = store.frame_counts(data)
+        rows = [{**row, "num_frames": lengths[row["clip"]]} for row in rows]
     fingerprint = store.fingerprint(index)
     dealt = experiment.folds.deal(index, seed=experiment.seed)
     folds.gate(dealt, index)
@@ -80,6 +84,7 @@ def describe(arm: Arm) -> dict[str, Any]:
         "start": arm.start,
         "reads": arm.reads,
         "weights": arm.weights and file_record(Path(arm.weights)),
+        "members": list(arm.members),
         "crossfit": arm.crossfit,
         "rows": asdict(arm.rows),
         "recipe": arm.recipe and asdict(arm.recipe),

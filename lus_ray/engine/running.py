@@ -1,6 +1,6 @@
 """Run one cell: train, predict every clip of its fold, write. No Ray: any process can do it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,17 @@ import numpy as np
 import torch
 
 from lus_ray import checkpoint, learn, predictions
-from lus_ray.batches import Pixels, Tracks
+from lus_ray.batches import Pixels
 from lus_ray.clip import Row
-from lus_ray.engine import pictures
+from lus_ray.engine import answers, pictures, sides
 from lus_ray.engine.cell import Cell, Log, Report, Work, cell_seed
 from lus_ray.engine.cost import Meter
 from lus_ray.errors import CellError
-from lus_ray.experiment import Arm, Rows, with_arguments
+from lus_ray.experiment import Arm, with_arguments
 from lus_ray.folds import Fold
-from lus_ray.predictor import Prediction, predict
+from lus_ray.predictor import Prediction
 from lus_ray.tasks.expert import Expert
-from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.task import Task
-from lus_ray.views import Track, View
 
 
 def run(
@@ -45,23 +43,26 @@ def run(
     fold = next(f for f in work.folds if f.number == cell.fold)
     seed = cell_seed(work.experiment.seed, cell)
     log = Log(cell.folder(work.out), report)
-    rows = _rows(arm, fold, cell, work)
+    rows = sides.rows(arm, fold, cell, work)
     make = learner(arm, cell, work, pixels, log, seed=seed, device=device, fit=fit)
     if arm.crossfit:
         task, said, scores = _crossfit(arm, rows, fold, make, pixels, seed, device)
     else:
         task, scores = make(rows)
-        said = list(_predict(task, rows, pixels, device))
         save(task, arm, cell, work, seed)
-    if (
-        isinstance(task, FrameScore)
-        and not arm.crossfit
-        and fold.number == min(f.number for f in work.folds)
-    ):
+        if arm.rows.images:
+            rows = [row for row in rows if row["split"] == "test"]
+        said = list(answers.of(task, rows, pixels, device))
+    drawable = isinstance(task, pictures.Drawable) and not arm.crossfit
+    if drawable and fold.number == min(f.number for f in work.folds):
         pictures.draw(task, rows, pixels, log.folder / "pictures", device=device)
     table = [
         predictions.row(
-            row, fold=fold.number, split=row["split"], target=_target(task, row), said=answer
+            row,
+            fold=fold.number,
+            split=row["split"],
+            said=answer,
+            target=None if task.scheme else answers.target(task, row),
         )
         for row, answer in zip(rows, said, strict=True)
     ]
@@ -92,11 +93,15 @@ def learner(
     def learned(rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
         torch.manual_seed(seed)
         task = checkpoint.build(checkpoint.describe(arm.task))
-        train = [row for row in rows if row["split"] == "train" and _target(task, row) is not None]
-        train, note = teaching(arm, train)
+        train = [
+            row for row in rows if row["split"] == "train" and answers.target(task, row) is not None
+        ]
+        train, note = sides.teaching(arm, train)
         log.notes += note
         judge = "test" if arm.recipe and arm.recipe.select == "test" else "val"
-        val = [row for row in rows if row["split"] == judge and _target(task, row) is not None]
+        val = [
+            row for row in rows if row["split"] == judge and answers.target(task, row) is not None
+        ]
         if isinstance(task, Expert):
             scores = task.learn(train, val, seed=seed)
             log.epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
@@ -106,6 +111,10 @@ def learner(
             checkpoint.start_from(task, start.folder(work.out) / "checkpoint")
         elif arm.weights is not None:
             checkpoint.begin_with(task, Path(arm.weights))
+        for member, network in zip(arm.members, task.net if arm.members else (), strict=True):
+            trained = replace(cell, arm=member, sample=None, settings=())
+            state = checkpoint.load_weights(trained.folder(work.out) / "checkpoint")
+            network.load_state_dict(state)
         if arm.recipe is None:
             return task.eval(), {}
         if not train:
@@ -136,18 +145,20 @@ def fit_here(
     """`learn.fit` on rows: as one worker in this process, or as one of several."""
     recipe = arm.recipe
     assert recipe is not None
-    batches = _source(task, pixels).epochs(
+    batches = answers.source(task, pixels).epochs(
         train, view=task.view, columns=task.columns, batch=recipe.batch, seed=seed,
-        balance=recipe.oversample, by_frame=task.by_frame, num_draws=recipe.draws,
+        balance=recipe.oversample, by_frame=answers.each_frame(task), num_draws=recipe.draws,
+        copies=recipe.copies,
+        **({"scheme": task.scheme} if task.scheme else {}),
         rank=rank, workers=workers,
     )  # fmt: skip
 
     def validate(task: Task) -> dict[str, float]:
         num_samples = recipe.val_samples
-        said = _predict(task, val, pixels, device, num_samples=num_samples)
+        said = answers.of(task, val, pixels, device, num_samples=num_samples)
         pairs = zip(val, said, strict=True)
         return task.score(
-            [{"target": _seen_target(task, r, num_samples), **answer} for r, answer in pairs]
+            [{"target": answers.seen_target(task, r, num_samples), **answer} for r, answer in pairs]
         )
 
     return learn.fit(
@@ -167,58 +178,6 @@ def applied(arm: Arm, settings: dict[str, Any]) -> Arm:
         task=with_arguments(arm.task, task),
         recipe=arm.recipe and replace(arm.recipe, **recipe),
     )
-
-
-def _rows(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
-    """The clips of this fold with their `split`; with the earlier arm's outputs if it reads one."""
-    if arm.reads is not None:
-        read = Cell(arm.reads, cell.fold)
-        rows = predictions.read(read.predictions(work.out))[1].to_pylist()
-    else:
-        rows = [dict(row) for row in work.rows]
-    for row in rows:
-        row["split"] = _side(arm.rows, row, fold)
-    return [row for row in rows if row["split"] is not None and _wanted(arm, row)]
-
-
-def _side(wanted: Rows, row: Row, fold: Fold) -> str | None:
-    """The side of a clip; None where it has none.
-
-    A clip that is there to train only has no place among those that validate or test.
-    """
-    side = fold.split_of(row["patient"])
-    if wanted.train_without is None or row[wanted.train_without] is not None:
-        return side
-    if wanted.overlap:
-        return "train"
-    return "train" if side == "train" else None
-
-
-def teaching(arm: Arm, train: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
-    """The training clips that this arm may learn from, and a note where that is not as planned."""
-    label = arm.rows.train_without
-    if label is None:
-        return train, ()
-    apart = [row for row in train if row[label] is None]
-    if apart:
-        return apart, ()
-    return train, (f"every training clip has a {label}: it learned from the clips it is read for",)
-
-
-def _wanted(arm: Arm, row: Row) -> bool:
-    return all(row[column] is not None for column in arm.rows.needs) and all(
-        row[column] == value for column, value in arm.rows.where.items()
-    )
-
-
-def _predict(
-    task: Any, rows: Sequence[Row], pixels: Pixels, device: str, *, num_samples: int = 0
-) -> Iterator[Prediction]:
-    if isinstance(task, Expert):
-        yield from map(task.predict, rows)
-        return
-    for frames in _source(task, pixels).clips(rows, task.view):
-        yield predict(task, frames, device=device, num_samples=num_samples)
 
 
 def _crossfit(
@@ -251,29 +210,11 @@ def _crossfit(
         held = [r for r in rows if r["split"] == "train" and part[r["group"]] == number]
         names = {r["clip"] for r in held}
         task, score = make([r for r in rows if r["clip"] not in names])
-        for row, answer in zip(held, _predict(task, held, pixels, device), strict=True):
+        for row, answer in zip(held, answers.of(task, held, pixels, device), strict=True):
             said[row["clip"]] = answer
         scores.append(score)
     mean = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
     return task, [said[r["clip"]] for r in rows], mean
-
-
-def _source(task: Task, pixels: Pixels) -> Any:
-    """Where a task's samples come from: pixels, or what an earlier arm says of each frame."""
-    return Tracks() if isinstance(task.view, Track) else pixels
-
-
-def _target(task: Any, row: Row) -> Any:
-    return task.target(row) if task.columns else None
-
-
-def _seen_target(task: Task, row: Row, num_samples: int) -> Any:
-    """The target; of single frames, of those that are looked at."""
-    target = task.target(row)
-    if not task.by_frame or not num_samples:
-        return target
-    assert isinstance(task.view, View)
-    return [target[number] for (number,) in task.view.chosen(len(target), num_samples)]
 
 
 def _about(task: Any, arm: Arm, cell: Cell, work: Work) -> predictions.About:
@@ -285,4 +226,5 @@ def _about(task: Any, arm: Arm, cell: Cell, work: Work) -> predictions.About:
         multilabel=task.multilabel,
         fingerprint=work.fingerprint,
         by_frame=task.by_frame,
+        scheme=task.scheme,
     )

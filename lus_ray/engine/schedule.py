@@ -150,8 +150,7 @@ class Schedule(Searcher):
         return left
 
     def _inputs(self, cell: Cell) -> list[tuple[str, int]]:
-        arm = self.work.experiment.arm(cell.arm)
-        return [(name, cell.fold) for name in (arm.start, arm.reads) if name is not None]
+        return [(name, cell.fold) for name in self.work.experiment.arm(cell.arm).inputs]
 
     def _ready(self, cell: Cell) -> bool:
         return all(key in self.finished for key in self._inputs(cell))

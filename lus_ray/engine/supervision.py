@@ -9,10 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lus_ray import store
+from lus_ray import masks, store
 from lus_ray.clip import SCHEMA
 from lus_ray.errors import SchemaError
 from lus_ray.experiment import Arm, Experiment
+from lus_ray.tasks.network import COLUMN
 
 
 def fitting(
@@ -25,7 +26,7 @@ def fitting(
     """
     missing: dict[str, str] = {}
     for arm in experiment.arms:
-        if arm.label is not None and index[arm.label].null_count == index.num_rows:
+        if arm.label is not None and not _is_given(arm.label, index):
             missing[arm.name] = f"no clip has {arm.label}"
         elif arm.rows.overlap and not _has_clips_apart(arm, index):
             missing[arm.name] = f"every clip with {arm.label} has {arm.rows.train_without}"
@@ -39,7 +40,7 @@ def fitting(
         arm.name: missing.get(arm.name, "") for arm in experiment.arms if arm.name not in left
     }
     for arm in experiment.arms:  # what needs an arm that is left out is left out for its reason
-        for name in (arm.start, arm.reads):
+        for name in arm.inputs:
             if arm.name in reasons and not reasons[arm.name] and name in reasons:
                 reasons[arm.name] = reasons[name]
     left_out: dict[str, tuple[str, ...]] = {}
@@ -72,6 +73,17 @@ def supervised(index: pa.Table, data: Path, *, weak: bool) -> pa.Table:
     field = SCHEMA.field("frame_severity")
     return index.set_column(
         index.column_names.index(field.name), field, pa.array(column, field.type)
+    )
+
+
+def _is_given(label: str, index: pa.Table) -> bool:
+    """Whether a clip has this label; masks are given where their scheme can be read so."""
+    if not label.endswith(" masks"):
+        return index[COLUMN.get(label, label)].null_count < index.num_rows
+    scheme = label.removesuffix(" masks")
+    return any(
+        given == scheme or (given, scheme) in masks.DERIVED
+        for given in set(index["mask_scheme"].to_pylist())
     )
 
 

@@ -68,8 +68,7 @@ class _Key:
     """Equal for equal references, so that a reused process maps the frames once."""
 
     def __init__(self, shared: Shared) -> None:
-        self.shared = shared
-        self.names = tuple((size, tuple(r.hex() for r in refs)) for size, refs in shared.items())
+        self.shared, self.names = shared, shared.names
 
     def __hash__(self) -> int:
         return hash(self.names)

@@ -15,7 +15,9 @@ from lus_ray.nets.deeplab import DeepLabV3Plus, ReleasedDeepLab
 from lus_ray.nets.i3d import I3D
 from lus_ray.nets.marker_unet import MarkerUNet
 from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
+from lus_ray.nets.position import PositionPrior
 from lus_ray.nets.resnet import resnet18, resnet50
+from lus_ray.nets.reverse import ReverseTransfer
 from lus_ray.nets.stn import STN, RegSTN
 from lus_ray.nets.tsm import TSM
 from lus_ray.nets.unet import UNet
@@ -33,10 +35,12 @@ __all__ = [
     "MarkerUNet",
     "MaxArgmax",
     "MeanLogit",
+    "PositionPrior",
     "RandomCrops",
     "RegSTN",
     "ReleasedDeepLab",
     "ReleasedUNetPlusPlus",
+    "ReverseTransfer",
     "UNet",
     "UNetPlusPlus",
     "Uninorm",

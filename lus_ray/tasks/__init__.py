@@ -1,9 +1,24 @@
 """One learning problem per file; a checkpoint names one of these and nothing else."""
 
+from lus_ray.tasks.collapsed import Collapsed
+from lus_ray.tasks.diagnosis import FrameDiagnosis
+from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.intensity import Intensity
 from lus_ray.tasks.network import Biomarkers, ClipLabel
+from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.video_score import VideoScore
 
-__all__ = ["Biomarkers", "ClipLabel", "Expert", "FrameScore", "Intensity", "VideoScore"]
+__all__ = [
+    "Biomarkers",
+    "ClipLabel",
+    "Collapsed",
+    "Ensemble",
+    "Expert",
+    "FrameDiagnosis",
+    "FrameScore",
+    "Intensity",
+    "Segmentation",
+    "VideoScore",
+]

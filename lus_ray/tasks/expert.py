@@ -68,6 +68,8 @@ class Expert:
     """
 
     multilabel = False
+    reads_rows = True
+    scheme: str | None = None
 
     def __init__(
         self,

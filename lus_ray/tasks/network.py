@@ -23,15 +23,30 @@ CLASSES: dict[str, tuple[str, ...]] = {
     "severity": tuple(str(grade) for grade in range(NUM_SEVERITIES)),
     "sf_ratio": SF_BINS,
     "disease": DISEASES,
+    "diagnosis": ("healthy", "other lung disease", "COVID-19 pneumonia"),
 }
-"""Class names of every label that a clip is classified by, by column of the clip table."""
+"""Class names of every label that a clip is classified by. Labels are columns of the clip table,
+but for the diagnosis, three classes made of the column `disease` (Gare 2021: normal, pneumonia,
+COVID-19; here all other diseases of the lung stand in the place of pneumonia)."""
+
+COLUMN = {"diagnosis": "disease"}
+"""The column of a label that is not one itself."""
+
+DIAGNOSIS = {
+    "healthy": 0,
+    "COVID-19 pneumonia": 2,
+    "other non-lung disease": None,
+}
+"""Diagnosis of a disease; 1 where a disease is not listed."""
 
 
 def class_index(label: str, row: Mapping[str, Any]) -> int | None:
     """The class of a clip row, or None where the label was not annotated."""
-    value = row[label]
+    value = row[COLUMN.get(label, label)]
     if value is None:
         return None
+    if label == "diagnosis":
+        return DIAGNOSIS.get(value, 1)
     if label == "sf_ratio":
         return sf_class(value)
     if label == "disease":

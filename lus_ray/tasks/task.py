@@ -24,10 +24,11 @@ class Task(nn.Module):
     """Network + losses + predictions + score.
 
     `view` says how a clip becomes samples; with a `Track` the task reads what an earlier arm says
-    of each frame. `by_frame` tells that the target is one class per frame. `columns` are the
-    label columns that `forward` reads. `players` are the parts updated one after another in a
-    step, each with its own optimizer; most tasks have one. `label` is the column that is
-    predicted and `classes` its names.
+    of each frame. `by_frame` tells that the target is one class per frame, `scheme` that pixels
+    have classes of this mask scheme, `reads_rows` that it answers to rows of an earlier arm's
+    predictions. `columns` are the label columns that `forward` reads. `players` are the parts
+    updated one after another in a step, each with its own optimizer; most tasks have one. `label`
+    is the column that is predicted and `classes` its names.
     """
 
     players: tuple[str, ...] = ("net",)
@@ -36,6 +37,8 @@ class Task(nn.Module):
     classes: tuple[str, ...] = ()
     multilabel: ClassVar[bool] = False
     by_frame: ClassVar[bool] = False
+    reads_rows: ClassVar[bool] = False
+    scheme: str | None = None
     view: View | Track
 
     def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:

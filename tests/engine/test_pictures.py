@@ -14,6 +14,7 @@ from lus_ray.tasks import FrameScore
 from lus_ray.views import View
 
 VIEW = View(num_frames=1, height=40, width=48, num_samples=0)
+TASK = FrameScore(partial(FrameCNN, width=8), view=VIEW)
 
 
 def row(clip, patient, scores, split="test"):
@@ -21,7 +22,7 @@ def row(clip, patient, scores, split="test"):
 
 
 def chosen(*rows):
-    return [(one["clip"], frame) for one, frame in pictures.examples(rows)]
+    return [(one["clip"], frame) for one, frame in pictures.examples(TASK, rows)]
 
 
 def test_there_is_a_frame_for_each_score_that_occurs_in_the_order_of_the_scores():

@@ -7,6 +7,7 @@ import pytest
 
 from lus_ray.batches import InMemory
 from lus_ray.engine import running
+from lus_ray.engine import sides as dealing
 from lus_ray.experiment import Arm, Recipe, Rows
 from lus_ray.folds import Fold
 from lus_ray.nets import FrameCNN
@@ -24,7 +25,7 @@ def row(patient, severity=None):
 
 
 def sides(rows, *clips):
-    return [running._side(rows, clip, FOLD) for clip in clips]
+    return [dealing.side_of(rows, clip, FOLD) for clip in clips]
 
 
 def test_a_clip_is_on_the_side_of_its_patient():
@@ -46,13 +47,13 @@ def test_where_patients_overlap_they_train_whoever_they_are_of():
 def test_an_arm_that_trains_without_a_label_learns_from_the_clips_that_lack_it():
     arm = Arm("frames", FrameScore, rows=Rows(train_without="severity"))
     both = [row("a"), row("a", 2)]
-    assert running.teaching(arm, both) == ([both[0]], ())
-    assert running.teaching(Arm("all", FrameScore), both) == (both, ())
+    assert dealing.teaching(arm, both) == ([both[0]], ())
+    assert dealing.teaching(Arm("all", FrameScore), both) == (both, ())
 
 
 def test_where_every_training_clip_has_the_label_all_of_them_teach_and_a_note_says_so():
     arm = Arm("frames", FrameScore, rows=Rows(train_without="severity"))
-    chosen, (note,) = running.teaching(arm, [row("a", 2)])
+    chosen, (note,) = dealing.teaching(arm, [row("a", 2)])
     assert chosen == [row("a", 2)]
     assert "every training clip has a severity" in note
 

@@ -1,0 +1,113 @@
+"""Marker segmentation: three networks, their ensemble, and how unsure it is of every pixel.
+
+Table     Roy et al. 2020 (IEEE TMI), Table IV and Figure 6.
+Question  Does an ensemble of networks outline the markers of severity better than its members?
+Data      one clip table with masks of the markers scheme and frame_severity. Unit: patient.
+Splits    one patient split: 55 % train, 15 % validate, 30 % test, as many test as in the paper.
+Run       lus run marker_segmentation --data clips/phantom
+Try       lus run marker_segmentation --smoke          2 CPUs, about a minute, phantom clips
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Size
+from lus_ray.folds import one_split
+from lus_ray.nets import MarkerUNet, PositionPrior, ReleasedDeepLab, ReleasedUNetPlusPlus
+from lus_ray.six_steps import SixSteps
+from lus_ray.tasks import Ensemble, Segmentation
+from lus_ray.views import View
+
+# Black is added to an aspect of 1.3 before the picture is resized.
+frames = View(num_frames=1, height=200, width=260, num_samples=0, aspect=1.3)
+plain = Recipe(
+    epochs=200, batch=32, lr=1e-5, draws=3200, oversample="markers", select="last", gpus=0.5
+)
+augmented = replace(plain, augment=SixSteps())
+quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
+
+markers = partial(Segmentation, scheme="markers", view=frames, monitor="union_dice")
+network = partial(markers, channels=3, centred=True)
+MEMBERS = {
+    "unet, augmented": partial(network, net=MarkerUNet),
+    "nested unet, augmented": partial(network, net=ReleasedUNetPlusPlus),
+    "deeplab, augmented": partial(network, net=ReleasedDeepLab),
+}
+
+ARMS = (
+    # What every arm is held against: the class that a pixel mostly has at its place.
+    Arm("place", partial(markers, net=PositionPrior), quick, "markers masks", baseline=True),
+    Arm("unet", MEMBERS["unet, augmented"], plain, "markers masks"),
+    *(Arm(name, task, augmented, "markers masks") for name, task in MEMBERS.items()),
+    Arm(
+        "ensemble",
+        partial(Ensemble, members=tuple(MEMBERS.values())),
+        label="markers masks",
+        members=tuple(MEMBERS),
+    ),
+)
+
+TABLE_4 = {
+    "unet": {"union_dice": (0.64, None), "categorical_dice": (0.47, None)},
+    "deeplab, augmented": {
+        "pixel_accuracy": (0.95, None),
+        "union_dice": (0.71, None),
+        "categorical_dice": (0.62, None),
+    },
+    "ensemble": {
+        "pixel_accuracy": (0.96, None),
+        "union_dice": (0.75, None),
+        "categorical_dice": (0.65, None),
+    },
+}
+
+CLAIMS = (
+    Claim(
+        "Augmentation improves the U-Net.",
+        metric="union_dice",
+        better="unet, augmented",
+        than="unet",
+    ),
+    *(
+        Claim(
+            f"The ensemble beats its member {name.removesuffix(', augmented')}.",
+            metric="union_dice",
+            better="ensemble",
+            than=name,
+        )
+        for name in MEMBERS
+    ),
+)
+
+SMOKE = Size(
+    recipe={"epochs": 2, "batch": 8, "lr": 1e-3, "draws": 32},
+    as_published=("place",),
+    net={"width": 8, "rows": 8, "columns": 8, "momenta": (0.1, 0.1)},
+    task={"view": View(num_frames=1, height=40, width=60, num_samples=0, aspect=1.3)},
+    phantom={"patients": 16, "clips": 1, "frames": 4, "size": 96, "masks": "markers"},
+)
+
+LAPTOP = Size(
+    recipe={"epochs": 20, "batch": 16, "lr": 1e-3, "draws": 400},
+    as_published=("place",),
+    net={"width": 12, "momenta": (0.1, 0.1)},
+    task={"view": View(num_frames=1, height=100, width=140, num_samples=0, aspect=1.3)},
+    phantom={"patients": 40, "clips": 2, "frames": 8, "size": 160, "masks": "markers"},
+)
+
+EXPERIMENT = Experiment(
+    name="marker_segmentation",
+    title="Markers of severity, pixel by pixel: networks, their ensemble and its uncertainty",
+    folds=one_split(train=0.55, val=0.15, test=0.3),
+    arms=ARMS,
+    metrics=(
+        "union_dice",
+        "categorical_dice",
+        "pixel_accuracy",
+        *(f"dice score {score}" for score in range(4)),
+        "union_dice_per_image",
+    ),
+    published=TABLE_4,
+    claims=CLAIMS,
+    sizes={"smoke": SMOKE, "laptop": LAPTOP},
+)

@@ -1,0 +1,61 @@
+"""ReverseTransfer: a segmenter that learned where things are becomes a network that tells what is.
+
+Letters: N images, C channels, H rows, W columns, M maps of the segmenter, K outputs.
+Source: Gare et al. 2021, section 3.2: the softmax maps of a U-Net, the mean of each over the
+picture, and one linear layer; the whole network is then trained. The maps times the weights of a
+class are its activation map, at no further cost.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lus_ray.nets.unet import UNet
+
+
+class ReverseTransfer(nn.Module):
+    """A U-Net of `num_maps` classes (`segmenter`), global averages, a linear layer (`out`)."""
+
+    head_name = "out"
+
+    def __init__(
+        self,
+        num_outputs: int,
+        *,
+        num_maps: int = 7,
+        num_channels: int = 1,
+        widths: Sequence[int] = (64, 128, 256, 512, 1024),
+        batch_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.segmenter = UNet(
+            num_maps, num_channels=num_channels, widths=tuple(widths), batch_norm=batch_norm
+        )
+        self.num_features = num_maps
+        self.out = nn.Linear(num_maps, num_outputs)
+
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
+        """Logits of images."""
+        return self.head(self.features(images))
+
+    def maps(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M H W"]:
+        """The probability of each class of the segmenter at each pixel."""
+        return torch.softmax(self.segmenter(images), dim=1)
+
+    def features(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M"]:
+        """The share of each class of the segmenter in the picture."""
+        return self.maps(images).mean(dim=(2, 3))
+
+    def head(self, features: Float[Tensor, "N M"]) -> Float[Tensor, "N K"]:
+        """Logits from the shares."""
+        return self.out(features)
+
+    def activation(
+        self, images: Float[Tensor, "N C H W"], classes: Tensor
+    ) -> Float[Tensor, "N H W"]:
+        """What of the picture speaks for a class of each image: its positive part, 1 at most."""
+        heat = torch.einsum("nm,nmhw->nhw", self.out.weight[classes], self.maps(images)).relu()
+        highest = heat.amax(dim=(1, 2), keepdim=True)
+        return heat / highest.clamp(min=torch.finfo(heat.dtype).tiny)

@@ -1,0 +1,67 @@
+"""Diagnosis of frames by what a segmenter finds in them; a clip is the mean over its frames.
+
+Letters: N frames, H rows, W columns, K classes.
+Source: Gare et al. 2021, section 3.2: frames carry the diagnosis of their clip.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lus_ray.errors import ArmError
+from lus_ray.tasks.frame_score import CHUNK, Looks
+from lus_ray.tasks.network import CLASSES, class_index, class_scores
+from lus_ray.tasks.task import Batch, Task
+from lus_ray.views import View
+
+
+class FrameDiagnosis(Task):
+    """Healthy, other lung disease or COVID-19 pneumonia, of every frame (cross-entropy).
+
+    `net` takes grey images (N, 1, H, W) in [0, 1]; it may begin with a `segmenter` that an earlier
+    arm trained. `monitor` is the validation score that picks the epoch.
+    """
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        view: View = View(num_frames=1, num_samples=0),  # noqa: B008  (frozen)
+        monitor: str = "accuracy",
+    ) -> None:
+        super().__init__()
+        if not view.each_frame or view.num_frames != 1:
+            raise ArmError("a task of frames needs a View with num_frames=1 and num_samples=0")
+        self.label, self.columns, self.classes = "diagnosis", ("diagnosis",), CLASSES["diagnosis"]
+        self.net: Any = net(num_outputs=len(self.classes))
+        self.view, self.monitor = view, monitor
+
+    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+        """Mean cross-entropy of the frames."""
+        return {"loss": cross_entropy(self.net(batch["frames"]).float(), batch["diagnosis"])}
+
+    @torch.no_grad()
+    def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
+        """`outputs` (N, K): the probabilities of every frame."""
+        said = [torch.softmax(self.net(part).float(), dim=1) for part in frames.split(CHUNK)]
+        return {"outputs": torch.cat(said).cpu().numpy()}
+
+    @torch.no_grad()
+    def looks(self, frames: Float[Tensor, "N 1 H W"]) -> list[Looks]:
+        """What of each frame speaks for the class that was said, from the maps of the segmenter."""
+        probability = self.predict(frames)["outputs"]
+        said = torch.from_numpy(probability.argmax(axis=1)).to(frames.device)
+        heat = self.net.activation(frames, said).float().cpu().numpy()
+        return [Looks(p, heat=h) for p, h in zip(probability, heat, strict=True)]
+
+    def target(self, row: Mapping[str, Any]) -> int | None:
+        """Class index, or None where the clip has no diagnosis of the lung."""
+        return class_index("diagnosis", row)
+
+    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Accuracy and weighted one-vs-one AUC of annotated prediction rows."""
+        return class_scores(rows, self.monitor)

@@ -1,0 +1,70 @@
+"""An ensemble: networks that were trained apart answer with the mean of their probabilities.
+
+Letters: N frames, H rows, W columns, K classes.
+Source: Roy et al. 2020, section IV-C: the unweighted mean of the softmax outputs of three networks.
+Why the members travel with it: a checkpoint is a function of a clip, whatever else lies on a disk.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lus_ray.errors import ArmError
+from lus_ray.nets.mcdropout import mc_dropout
+from lus_ray.tasks.segmentation import Segmentation
+
+
+class Ensemble(Segmentation):
+    """The mean of the class probabilities of `members`, tasks of one scheme and one view.
+
+    `boost` is that of `Segmentation`; those of the members are not used.
+
+    Raises:
+        ArmError: there are no members, or they differ in scheme or view.
+    """
+
+    def __init__(
+        self, members: Sequence[Callable[[], Segmentation]], boost: Sequence[float] = ()
+    ) -> None:
+        built = [member() for member in members]
+        if not built or any((t.scheme, t.view) != (built[0].scheme, built[0].view) for t in built):
+            raise ArmError("an ensemble joins one or more tasks of the same scheme and view")
+        first = built[0]
+        super().__init__(
+            lambda num_outputs: nn.ModuleList(built),
+            first.scheme,
+            view=first.view,  # type: ignore[arg-type]
+            monitor=first.monitor,
+            boost=boost,
+        )
+
+    @torch.no_grad()
+    def probabilities(self, frames: Float[Tensor, "N 1 H W"]) -> Iterator[Float[Tensor, "n K H W"]]:
+        """Mean class probabilities, a few frames at a time."""
+        for parts in zip(*(member.probabilities(frames) for member in self.net), strict=True):
+            yield torch.stack(parts).mean(dim=0)
+
+    @torch.no_grad()
+    def uncertainty(
+        self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
+    ) -> Float[np.ndarray, "N K H W"] | None:
+        """Standard deviation over all samples of dropout of all members that have dropout.
+
+        Members without it give one sample each, as often as the others give theirs.
+        """
+        means, squares = [], []
+        for number, member in enumerate(self.net):
+            mean = torch.cat(list(member.probabilities(frames)))
+            deviation = torch.zeros_like(mean)
+            if any(getattr(part, "p", 0) for part in member.net.modules()):
+                mean, deviation = mc_dropout(
+                    member.net, member.images(frames), num_samples=num_samples,
+                    generator_seed=seed + number,
+                )  # fmt: skip
+            means.append(mean)
+            squares.append(deviation**2 + mean**2)
+        variance = torch.stack(squares).mean(dim=0) - torch.stack(means).mean(dim=0) ** 2
+        return variance.clamp(min=0).sqrt().cpu().numpy()
