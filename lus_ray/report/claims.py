@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from lus_ray.report import numbers
+from lus_ray.report import differences
 from lus_ray.report.numbers import ScoredArm
 
 REPRODUCED = "reproduced"
@@ -26,7 +26,7 @@ def verdict(claim: Mapping[str, Any], arms: Mapping[str, ScoredArm]) -> dict[str
         if arms[name].missing:
             unfinished = ", ".join(map(str, arms[name].missing))
             return silent | {"reason": f"{name}: fold {unfinished} is not finished"}
-    found = numbers.difference(arms[claim["better"]], arms[claim["than"]], claim["metric"])
+    found = differences.difference(arms[claim["better"]], arms[claim["than"]], claim["metric"])
     if math.isnan(found.value) or math.isnan(found.interval.low):
         return silent | {"reason": found.reason}
     if skipped := [fold for fold in arms[claim["better"]].planned if fold not in found.folds]:

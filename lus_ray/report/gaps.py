@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lus_ray.report import numbers, rows
+from lus_ray.report import differences, rows
 from lus_ray.report.numbers import ScoredArm
 from lus_ray.report.protocols import IMAGES
 
@@ -34,7 +34,7 @@ def measure(
         return silent | {"label": leaky.label, "reason": f"{unfinished[0]}: no fold is finished"}
     known = {name for scores in clean.scores.values() for name in scores.values}
     by_image = IMAGES in leaks.get(leaky.name, ()) and IMAGES not in leaks.get(clean.name, ())
-    compare = numbers.difference_of_means if by_image else numbers.difference
+    compare = differences.difference_of_means if by_image else differences.difference
     found = {m: rows.told(compare(leaky, clean, m)) for m in metrics if m in known}
     undefined = all(math.isnan(one["value"]) for one in found.values())
     reasons = [one["reason"] for one in found.values() if "reason" in one]

@@ -1,4 +1,4 @@
-"""From cells to the numbers of the report: metrics, intervals, differences.
+"""From cells to the numbers of the report: metrics and their intervals.
 
 Letters: D draws, P patients.
 Every arm of a label is scored on the same draws of patients, so that a difference between two
@@ -26,16 +26,6 @@ from lus_ray.report import pixels
 from lus_ray.report.cells import Cell
 
 Draws = dict[str, Float[np.ndarray, "D"]]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A metric of one arm minus that of another, over the folds that both have."""
-
-    value: float
-    interval: Interval
-    folds: tuple[int, ...]
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,45 +104,6 @@ def score_arms(
     if patients:
         weights = intervals.draw_patients(len(patients), num_draws=num_draws, rng=rng)
     return {arm.name: _score_arm(arm, patients, weights) for arm in arms}
-
-
-def difference(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
-    """`one` minus `other`, paired over patients, with its 95 % interval."""
-    nothing = Interval(float("nan"), float("nan"))
-    folds = tuple(f for f in one.defined(metric) if f in other.defined(metric))
-    if not folds:
-        silent = one if not one.defined(metric) else other
-        reason = f"{silent.name}: {silent.why(metric) or 'no fold in common'}"
-        return Difference(float("nan"), nothing, (), reason)
-    for fold in folds:
-        if one.cells[fold].clips != other.cells[fold].clips:
-            unit = _unit(one.cells[fold])
-            reason = f"{one.name} and {other.name} were tested on different {unit} in fold {fold}"
-            return Difference(float("nan"), nothing, (), reason)
-    drawn = [intervals.mean_over(arm.draws, metric, folds) for arm in (one, other)]
-    value = np.mean(one.values(metric, folds)) - np.mean(other.values(metric, folds))
-    num_patients = len({p for fold in folds for p in one.cells[fold].patients})
-    limits = intervals.interval(drawn[0] - drawn[1], num_patients=num_patients)
-    return Difference(float(value), limits, folds, limits.reason)
-
-
-def difference_of_means(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
-    """`one` minus `other`, each the mean over its own folds, over the same draws of patients.
-
-    For arms that test the same patients, but other images of them in each fold.
-    """
-    nothing = Interval(float("nan"), float("nan"))
-    for arm in (one, other):
-        if not arm.defined(metric) or arm.missing:
-            reason = f"{arm.name}: {arm.why(metric) or 'no fold is finished'}"
-            return Difference(float("nan"), nothing, (), reason)
-    if one.patients != other.patients:
-        reason = f"{one.name} and {other.name} were tested on different patients"
-        return Difference(float("nan"), nothing, (), reason)
-    drawn = [intervals.mean_over(arm.draws, metric, arm.defined(metric)) for arm in (one, other)]
-    limits = intervals.interval(drawn[0] - drawn[1], num_patients=len(one.patients))
-    value = one.mean(metric) - other.mean(metric)
-    return Difference(value, limits, one.defined(metric), limits.reason)
 
 
 def best(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
@@ -255,10 +206,6 @@ def _score_arm(
     usable = {fold: one for fold, one in tallies.items() if one is not None}
     scores = {fold: _score(cell) for fold, cell in arm.cells.items()}
     return replace(arm, scores=scores, draws=intervals.over_folds(usable, patients, weights))
-
-
-def _unit(cell: Cell) -> str:
-    return "images" if cell.scheme else "frames" if cell.by_frame else "clips"
 
 
 def _score(cell: Cell) -> Scores:

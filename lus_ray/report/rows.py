@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lus_ray.metrics import overlap
-from lus_ray.report import numbers, pixels
-from lus_ray.report.numbers import Difference, ScoredArm
+from lus_ray.report import differences, numbers, pixels
+from lus_ray.report.differences import Difference
+from lus_ray.report.numbers import ScoredArm
 from lus_ray.report.protocols import PEOPLE
 
 
@@ -105,7 +106,7 @@ def _differences(
 
 def difference(one: ScoredArm, other: ScoredArm, metric: str) -> dict[str, Any]:
     """`one` minus `other` with its paired interval, and why it is undefined where it is."""
-    return told(numbers.difference(one, other, metric))
+    return told(differences.difference(one, other, metric))
 
 
 def told(found: Difference) -> dict[str, Any]:

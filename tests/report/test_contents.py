@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lus_ray.report import cells, contents, numbers
+from lus_ray.report import cells, contents, differences
 
 from .run_dirs import arm, write_cell, write_run
 
@@ -67,7 +67,7 @@ def test_an_arm_against_its_equal_differs_by_exactly_nothing(tmp_path: Path) -> 
     for entry in (one, two):
         write_cell(tmp_path, entry, 0, seed=5)
     _, arms = contents.compute(cells.read(tmp_path), num_draws=100)
-    found = numbers.difference(arms["one"], arms["two"], "auc")
+    found = differences.difference(arms["one"], arms["two"], "auc")
     assert (found.value, found.interval.low, found.interval.high) == (0.0, 0.0, 0.0)
 
 
@@ -77,7 +77,7 @@ def test_a_pair_is_narrower_than_its_parts_where_patients_are_shared(tmp_path: P
     write_cell(tmp_path, one, 0, seed=5, skill=0.20)
     write_cell(tmp_path, two, 0, seed=5, skill=0.22)
     _, arms = contents.compute(cells.read(tmp_path), num_draws=500)
-    paired = numbers.difference(arms["two"], arms["one"], "auc").interval
+    paired = differences.difference(arms["two"], arms["one"], "auc").interval
     alone = arms["one"].interval("auc")
     assert 0 < paired.high - paired.low < (alone.high - alone.low) / 2
 
@@ -96,7 +96,7 @@ def test_arms_tested_on_different_clips_are_not_compared(tmp_path: Path) -> None
     write_cell(tmp_path, one, 0, num_clips=4)
     write_cell(tmp_path, two, 0, num_clips=3)
     _, arms = contents.compute(cells.read(tmp_path), num_draws=10)
-    found = numbers.difference(arms["one"], arms["two"], "auc")
+    found = differences.difference(arms["one"], arms["two"], "auc")
     assert np.isnan(found.value)
     assert found.reason == "one and two were tested on different clips in fold 0"
 

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, f1_score
 
 from lus_ray.errors import StoreError
 from lus_ray.metrics.frames import METRICS
-from lus_ray.report import cells, contents, frames, numbers, tables
+from lus_ray.report import cells, contents, differences, frames, tables
 
 from .frame_runs import FRAMES, UNINORM, write_frame_cell, write_frame_run
 from .run_dirs import arm, write_run
@@ -81,7 +81,7 @@ def test_arms_with_clips_of_other_lengths_are_not_compared(tmp_path: Path) -> No
     write_frame_cell(tmp_path, FRAMES, 0, num_frames=4)
     write_frame_cell(tmp_path, other, 0, num_frames=5)
     _, arms = contents.compute(cells.read(tmp_path), num_draws=10)
-    found = numbers.difference(arms["frames"], arms["other"], "accuracy")
+    found = differences.difference(arms["frames"], arms["other"], "accuracy")
     assert found.reason == "frames and other were tested on different frames in fold 0"
 
 

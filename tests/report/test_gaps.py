@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lus_ray.report import cells, contents, numbers, protocols
+from lus_ray.report import cells, contents, differences, numbers, protocols
 
 from .frame_runs import ARMS, GAP, write_frame_run
 from .run_dirs import arm, write_cell, write_run
@@ -32,7 +32,7 @@ def test_an_arm_whose_epoch_the_test_side_chose_leaks() -> None:
 def test_a_gap_is_leaky_minus_clean_over_the_same_draws(tmp_path: Path) -> None:
     found, arms = computed(write_frame_run(tmp_path))
     [gap] = found["gaps"]
-    expected = numbers.difference(arms["uninorm on all patients"], arms["uninorm"], "f1")
+    expected = differences.difference(arms["uninorm on all patients"], arms["uninorm"], "f1")
     assert gap["differences"]["f1"]["value"] == expected.value > 0
     assert gap["differences"]["f1"]["interval"] == [expected.interval.low, expected.interval.high]
     assert (gap["label"], gap["num_patients"], gap["reason"]) == ("severity", 12, "")
