@@ -144,14 +144,17 @@ def check(store: Path, as_json: bool) -> None:
     help="Begin networks with a file of weights, a checkpoint folder, or a published name.",
 )
 @click.option("--weak", is_flag=True, help="Frames without a score carry that of their clip.")
+@click.option(
+    "--over", type=FOLDER, multiple=True, help="Draw segmenters over clips of this store, too."
+)
 @click.option("--set", "settings", multiple=True, help="arm.recipe.epochs=3, kept in the record.")
 @click.option("--address", help="A running Ray cluster: auto, or ray://host:10001.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def run(
     experiment: str, data: Path | None, out: Path | None, size: str, smoke: bool,
     arms: str | None, folds: str | None, samples: int | None, weights: str | None,
-    splits: Path | None, weak: bool, settings: tuple[str, ...], address: str | None,
-    as_json: bool,
+    splits: Path | None, weak: bool, over: tuple[Path, ...], settings: tuple[str, ...],
+    address: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run what is missing of EXPERIMENT and print its table; run it again to go on."""
     size = "smoke" if smoke else size
@@ -159,7 +162,7 @@ def run(
         experiment, data, out or Path("runs") / f"{experiment}-{size}", size,
         {"arms": arms, "folds": folds, "samples": samples, "weights": weights, "splits": splits,
          "settings": settings},
-        address=address, as_json=as_json, weak=weak,
+        address=address, as_json=as_json, weak=weak, over=over,
     )  # fmt: skip
 
 
@@ -218,6 +221,7 @@ def doctor(address: str | None, as_json: bool) -> None:
 def _run(
     name: str, data: Path | None, out: Path, size: str, choice: dict[str, Any], *,
     address: str | None = None, as_json: bool = False, weak: bool = False,
+    over: tuple[Path, ...] = (),
 ) -> None:  # fmt: skip
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     from lus_ray.engine import campaign, choose
@@ -238,6 +242,10 @@ def _run(
         if error.exit_code == 1:  # cells failed: what is finished is worth a report
             _report(out, as_json)
         raise
+    if over:
+        from lus_ray.engine.over import draw
+
+        click.echo(f"{draw(chosen, out, over)} pictures over other clips", err=True)
     _report(out, as_json)
 
 

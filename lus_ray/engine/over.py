@@ -1,0 +1,79 @@
+"""Trained segmenters drawn over the clips of another store, to see how far they carry.
+
+Such clips need no masks: nothing is scored. The pictures join those of the cell and stand in the
+report beside the others.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lus_ray import checkpoint, files, store
+from lus_ray.clip import Row, frames_of
+from lus_ray.engine import pictures
+from lus_ray.engine.cell import Cell
+from lus_ray.experiment import Experiment
+from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.views import View
+
+PREFIX = "over-"
+"""Files of these pictures begin so, and are replaced when they are drawn again."""
+
+
+def draw(experiment: Experiment, out: Path, stores: Sequence[Path]) -> int:
+    """Draw every finished segmenter of the lowest finished fold; the number of pictures.
+
+    Raises:
+        StoreError: there is no store, or it is damaged.
+    """
+    shown = [(row, frame) for path in stores for row, frame in examples(path)]
+    number = 0
+    for arm in experiment.arms:
+        cells = sorted(Cell(arm.name, 0).folder(out).parent.glob("fold*"))
+        folders = [folder for folder in cells if (folder / "checkpoint").is_dir()]
+        given = getattr(arm.task, "keywords", {})
+        if folders and ("members" in given or {"scheme", "net"} <= set(given)):
+            task = checkpoint.load(folders[0] / "checkpoint")
+            number += _add(task, shown, folders[0] / "pictures")
+    return number
+
+
+def examples(path: Path) -> list[tuple[Row, UInt8[np.ndarray, "1 H W"]]]:
+    """A few clips of different patients and the middle frame of each, chosen by a hash of names."""
+    index = store.index(path)
+    names = sorted(index["clip"].to_pylist(), key=lambda n: hashlib.sha256(n.encode()).hexdigest())
+    patient = dict(zip(index["clip"].to_pylist(), index["patient"].to_pylist(), strict=True))
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(patient[name], name)
+    chosen = list(first.values())[: pictures.NUM_EXAMPLES]
+    rows = store.read(path, chosen, columns=("clip", "height", "width", "frames"))
+    return [(row, _middle(row)) for row in rows]
+
+
+def _middle(row: Row) -> UInt8[np.ndarray, "1 H W"]:
+    frames = frames_of(row)
+    return frames[len(frames) // 2 : len(frames) // 2 + 1]
+
+
+def _add(
+    task: Segmentation, shown: Sequence[tuple[Row, UInt8[np.ndarray, "1 H W"]]], folder: Path
+) -> int:
+    assert isinstance(task.view, View)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "captions.json"
+    known = json.loads(path.read_text()) if path.exists() else []
+    captions = [entry for entry in known if not entry["file"].startswith(PREFIX)]
+    for number, (row, frame) in enumerate(shown):
+        picture = task.view.resize(frame)[0]
+        svg, caption = pictures.outlined(task, picture, None, device="cpu")
+        files.write_text(folder / f"{PREFIX}{number}.svg", svg)
+        example = f"{row['clip']}#{len(row['frames']) // 2}"
+        name = f"{PREFIX}{number}.svg"
+        captions.append({"file": name, "example": example, "caption": caption, "kind": "masks"})
+    files.write_text(path, json.dumps(captions, indent=1) + "\n")
+    return len(shown)
