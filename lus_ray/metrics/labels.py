@@ -125,6 +125,16 @@ def class_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     return _ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
+def by_class(counts: Float[np.ndarray, "K K"]) -> dict[str, Float[np.ndarray, "K"]]:
+    """Precision, recall and F1 of each class; NaN where a class is not predicted, or not true."""
+    hits = np.diagonal(counts)
+    return {
+        "precision": _ratio(hits, counts.sum(axis=0)),
+        "recall": _ratio(hits, counts.sum(axis=1)),
+        "f1": class_f1(counts),
+    }
+
+
 def weighted_kappa(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     """Agreement beyond chance of ordered classes, at most 1 (Cohen 1968).
 

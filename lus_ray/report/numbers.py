@@ -161,6 +161,19 @@ def by_biomarker(arm: ScoredArm) -> dict[str, dict[str, float]]:
     return table
 
 
+def by_class(arm: ScoredArm) -> dict[str, dict[str, float]]:
+    """Precision, recall and F1 of each class over the test clips or frames of all folds."""
+    cells = [cell for cell in arm.cells.values() if cell.classes and cell.counts is None]
+    counts = pooled_confusion(arm) if cells else None
+    if counts is None or counts.ndim != 2:
+        return {}
+    columns = labels.by_class(counts)
+    return {
+        name: {"num_true": float(counts[k].sum()), **{m: float(v[k]) for m, v in columns.items()}}
+        for k, name in enumerate(cells[0].classes)
+    }
+
+
 def pooled_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
     """Test examples, or pixels, by true and predicted class, summed over folds.
 

@@ -88,6 +88,11 @@ def _section(contents: Contents, arms: Mapping[str, ScoredArm], label: str) -> d
         "key": list(zip([arm.name for arm in chosen], figures.LINES, strict=False)),
         "curves": [*_roc(chosen), *_reliability(chosen)],
         "confusions": _confusions(chosen),
+        "classes": [
+            (a["name"], a["classes"])
+            for a in rows
+            if "classes" in a and (a["baseline"] or a["name"] in contents["highlights"][label])
+        ],
         "biomarkers": [(a["name"], a["biomarkers"]) for a in rows if "biomarkers" in a],
     }
 

@@ -47,6 +47,8 @@ def row(
         "confusion": numbers.pooled_confusion(arm) if arm.label else None,
         "cost": _cost([cell.cost for cell in arm.cells.values()]),
     }
+    if classes := numbers.by_class(arm):
+        found["classes"] = classes
     if biomarkers := numbers.by_biomarker(arm):
         found["biomarkers"] = biomarkers
     outlined = [cell.counts for cell in arm.cells.values() if cell.counts is not None]

@@ -125,3 +125,13 @@ def test_no_clips_leave_every_metric_undefined() -> None:
 def test_a_target_outside_the_classes_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0\.\.4 for 4 classes"):
         labels.score(np.array([0, 4]), np.full((2, 4), 0.25))
+
+
+def test_precision_recall_and_f1_of_each_class_are_those_of_scikit_learn():
+    target = np.array([0, 0, 1, 1, 1, 2])
+    predicted = np.array([0, 1, 1, 1, 0, 1])
+    found = labels.by_class(labels.confusion(target, predicted, num_classes=3))
+    expected = oracle.precision_recall_fscore_support(target, predicted, zero_division=np.nan)
+    for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
+        np.testing.assert_allclose(found[name], values)
+    assert np.isnan(found["precision"][2])
