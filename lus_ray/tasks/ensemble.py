@@ -41,7 +41,6 @@ class Ensemble(Segmentation):
             boost=boost,
         )
 
-    @torch.no_grad()
     def probabilities(self, frames: Float[Tensor, "N 1 H W"]) -> Iterator[Float[Tensor, "n K H W"]]:
         """Mean class probabilities, a few frames at a time."""
         for parts in zip(*(member.probabilities(frames) for member in self.net), strict=True):

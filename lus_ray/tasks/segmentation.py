@@ -72,7 +72,6 @@ class Segmentation(Task):
         images = images.contiguous(memory_format=torch.channels_last)
         return images * 2 - 1 if self.centred else images
 
-    @torch.no_grad()
     def probabilities(self, frames: Float[Tensor, "N 1 H W"]) -> Iterator[Float[Tensor, "n K H W"]]:
         """Class probabilities, a few frames at a time.
 
@@ -80,7 +79,8 @@ class Segmentation(Task):
             CellError: a probability is no number.
         """
         for part in frames.split(max(1, CHUNK_PIXELS // frames[0].numel())):
-            found = torch.softmax(self.net(self.images(part)).float(), dim=1)
+            with torch.no_grad():
+                found = torch.softmax(self.net(self.images(part)).float(), dim=1)
             if not torch.isfinite(found).all():
                 raise CellError("a pixel has a probability that is not a number; train again")
             yield found
