@@ -3,6 +3,7 @@
 Nothing here names an arm: a new experiment or arm is tested because it is there.
 """
 
+import functools
 import importlib
 import json
 import math
@@ -20,16 +21,20 @@ import torch
 import experiments
 from lus_ray import checkpoint, predictions, store
 from lus_ray.batches import InMemory, Tracks
-from lus_ray.clip import SCHEMA, Row, frames_of
-from lus_ray.engine import campaign, plan, record
+from lus_ray.clip import MASK_SCHEMES, SCHEMA, Row, frames_of, masks_of
+from lus_ray.engine import answers, campaign, pictures, plan, record, sides
 from lus_ray.engine.cell import Cell, Work
 from lus_ray.engine.running import run
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.ingest.ingest import ingest
+from lus_ray.masks import class_map
+from lus_ray.metrics import overlap
 from lus_ray.predictor import Predictor
+from lus_ray.report import protocols
+from lus_ray.tasks.collapsed import Collapsed
 from lus_ray.tasks.expert import Expert
-from lus_ray.tasks.frame_score import FrameScore
-from lus_ray.tasks.task import Task
+from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.tasks.task import Task, unit
 from lus_ray.views import View
 
 pytestmark = pytest.mark.slow
@@ -55,6 +60,9 @@ class Watched:
     def clips(self, rows: Sequence[Row], view: View) -> Iterator[Any]:
         return self.pixels.clips(rows, view)
 
+    def masks(self, rows: Sequence[Row], view: View) -> Iterator[Any]:
+        return self.pixels.masks(rows, view)
+
     def remember(self, rows: Sequence[Row]) -> None:
         self.learned[self.arm] |= {row["clip"] for row in rows}
 
@@ -74,8 +82,14 @@ class Finished:
     """Every arm of an experiment on its first fold, and the clips that each one learned from."""
 
     work: Work
+    data: Path
     pixels: InMemory
     learned: dict[str, set[str]]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the run wrote down of itself."""
+        return json.loads((self.work.out / "experiment.json").read_text())
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -102,46 +116,83 @@ class Finished:
 
     def behind(self, arm: Arm) -> tuple[Arm, ...]:
         """The arm and all that its weights and inputs come from."""
-        earlier = [self.work.experiment.arm(name) for name in (arm.start, arm.reads) if name]
+        earlier = [self.work.experiment.arm(name) for name in arm.inputs]
         return (arm, *(one for other in earlier for one in self.behind(other)))
+
+    def folder(self, arm: Arm) -> Path:
+        return Cell(arm.name, 0).folder(self.work.out)
+
+    def outlined(self) -> Iterator[tuple[Arm, predictions.About, list[Row]]]:
+        """The arms whose answers are masks, and what was counted of them."""
+        for arm in self.arms:
+            about, rows = self.table(arm.name)
+            if about.scheme is not None:
+                yield arm, about, rows
+
+
+def scheme_of(experiment: Experiment) -> str:
+    """The masks that an experiment is made for: those of its smoke size, if an arm outlines."""
+    if not any((arm.label or "").endswith(" masks") for arm in experiment.arms):
+        return "none"
+    return experiment.sizes["smoke"].phantom.get("masks", "dense")
 
 
 def pixels_of(data: Path, experiment: Experiment) -> InMemory:
     clips = list(store.read(data))
-    sizes = campaign._sizes(experiment)
-    views = {size: View(height=size[0], width=size[1]) for size in sizes}
+
+    def views(*, masks: bool) -> dict[Any, View]:
+        sizes = campaign._sizes(experiment, masks=masks)
+        return {s: View(height=s[0], width=s[1], aspect=s[2] if s[2:] else None) for s in sizes}
+
     return InMemory(
-        {s: {c["clip"]: v.resize(frames_of(c)) for c in clips} for s, v in views.items()}
+        {
+            s: {c["clip"]: v.resize(frames_of(c)) for c in clips}
+            for s, v in views(masks=False).items()
+        },
+        {
+            s: {c["clip"]: v.resize_masks(masks_of(c)) for c in clips}
+            for s, v in views(masks=True).items()
+        },
     )
 
 
 @pytest.fixture(scope="session")
-def arm_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty-four phantom patients with two clips each, one of which has a score of its own."""
-    folder = tmp_path_factory.mktemp("arms") / "store"
-    options = {"patients": 24, "clips": 2, "frames": 8, "size": 64, "masks": "none"}
-    ingest("phantom", None, folder, video_labels=0.5, **options)
-    return folder
+def arm_stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Twenty-four phantom patients with two clips each, one of which has a score of its own.
+
+    One store for each scheme of masks that is asked for; those with masks have shorter clips.
+    """
+
+    @functools.cache
+    def made(scheme: str) -> Path:
+        folder = tmp_path_factory.mktemp("arms") / scheme
+        options = {"patients": 24, "clips": 2, "frames": 8 if scheme == "none" else 4, "size": 64}
+        ingest("phantom", None, folder, video_labels=0.5, masks=scheme, **options)
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="module", params=NAMES)
 def finished(
-    request: pytest.FixtureRequest, arm_store: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest,
+    arm_stores: Callable[[str], Path],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Finished:
     """Every arm of an experiment on its first fold, one after another in this process."""
     torch.set_num_threads(1)
     experiment = experiment_named(request.param).at("smoke")
     out = tmp_path_factory.mktemp(request.param)
-    index = store.index(arm_store)
-    work = record.prepare(experiment, index, out, size="smoke", about={}, data=arm_store)
-    watched = Watched(pixels_of(arm_store, experiment))
+    data = arm_stores(scheme_of(experiment))
+    work = record.prepare(experiment, store.index(data), out, size="smoke", about={}, data=data)
+    watched = Watched(pixels_of(data, experiment))
     with pytest.MonkeyPatch.context() as patch:
         watched.also_through(patch, Tracks, "epochs")
         watched.also_through(patch, Expert, "learn")
         for cell in plan.cells(experiment, work.folds[:1]):
             watched.arm = cell.arm
             run(cell, work, watched, lambda values: None)
-    return Finished(work, watched.pixels, dict(watched.learned))
+    return Finished(work, data, watched.pixels, dict(watched.learned))
 
 
 def test_every_arm_leaves_a_finished_cell_with_its_cost(finished):
@@ -157,11 +208,15 @@ def test_every_arm_predicts_the_clips_that_are_its_own_on_the_right_side(finishe
     for arm in finished.arms:
         about, rows = finished.table(arm.name)
         assert (about.arm, about.label, about.fold) == (arm.name, arm.label, 0)
-        assert {r["clip"]: r["split"] for r in rows} == finished.sides(arm), arm.name
-        assert len(rows) == len(finished.sides(arm))
+        if arm.rows.images:
+            assert {r["split"] for r in rows} == {"test"}, arm.name
+            assert len({r["clip"] for r in rows}) == len(rows)
+        else:
+            assert {r["clip"]: r["split"] for r in rows} == finished.sides(arm), arm.name
+            assert len(rows) == len(finished.sides(arm))
         assert not set(rows[0]) & {"frames", "masks"}
         assert set(rows[0]) < {*SCHEMA.names, "fold", "split", "target", "probability",
-                               "outputs", "features"}  # fmt: skip
+                               "outputs", "features", "counts", "bins"}  # fmt: skip
 
 
 def test_every_test_clip_with_the_label_is_predicted(finished):
@@ -182,7 +237,7 @@ def test_every_test_clip_with_the_label_is_predicted(finished):
 def test_every_probability_is_one(finished):
     for arm in finished.arms:
         about, rows = finished.table(arm.name)
-        if arm.label is None:
+        if arm.label is None or about.scheme is not None:
             continue
         probability = np.array([row["probability"] for row in rows])
         assert probability.shape == (len(rows), len(about.classes)), arm.name
@@ -206,18 +261,107 @@ def test_arms_of_single_frames_say_something_of_every_frame(finished):
             assert row["probability"] == pytest.approx(outputs.mean(axis=0), abs=1e-6)
 
 
-def test_every_checkpoint_gives_the_stored_predictions_again(finished, arm_store):
-    clips = {row["clip"]: row for row in store.read(arm_store)}
+def test_masks_are_counted_frame_by_frame_and_nothing_is_lost(finished):
+    lengths = store.frame_counts(finished.data)
+    for arm, about, rows in finished.outlined():
+        assert about.classes == MASK_SCHEMES[about.scheme], arm.name
+        assert about.label == f"{about.scheme} masks"
+        num_classes, task = len(about.classes), arm.task()
+        view = (finished.work.experiment.arm(arm.reads).task() if arm.reads else task).view
+        for row in rows:
+            counts = np.array(row["counts"])
+            assert counts.shape[1:] == (num_classes**2,)
+            assert (counts.sum(axis=1) == view.height * view.width).all(), arm.name
+            assert arm.rows.images or len(counts) == lengths[row["clip"]]
+            assert row["target"] is row["probability"] is row["outputs"] is None
+            if isinstance(task, Collapsed):
+                assert row["bins"] is None
+                continue
+            number, confidence, right = np.array(row["bins"]).sum(axis=0)
+            assert number == counts.sum()
+            assert right <= number
+            assert number / num_classes <= confidence <= number
+            if not task.boost:
+                assert right == counts.reshape(-1, num_classes, num_classes).trace(0, 1, 2).sum()
+
+
+def test_every_checkpoint_gives_the_stored_predictions_again(finished):
+    clips = {row["clip"]: row for row in store.read(finished.data)}
     for arm in finished.arms:
-        if arm.crossfit:
+        about, rows = finished.table(arm.name)
+        if arm.crossfit or (about.scheme is not None and not arm.reads):
             continue
-        predictor = Predictor(Cell(arm.name, 0).folder(finished.work.out) / "checkpoint")
+        predictor = Predictor(finished.folder(arm) / "checkpoint")
         read = {row["clip"]: row for row in finished.table(arm.reads)[1]} if arm.reads else clips
-        for row in finished.table(arm.name)[1][:3]:
+        for row in rows[:3]:
             said = predictor(read[row["clip"]])
             for name, values in said.items():
                 assert values == pytest.approx(np.array(row[name]), abs=1e-5), arm.name
-            assert "features" in said or "probability" in said
+            assert {"features", "probability", "counts"} & set(said)
+
+
+def test_masks_of_every_checkpoint_are_those_that_were_counted(finished):
+    clips = {row["clip"]: row for row in store.read(finished.data)}
+    for arm, about, rows in finished.outlined():
+        if arm.reads or arm.rows.images:
+            continue
+        predictor = Predictor(finished.folder(arm) / "checkpoint")
+        task = predictor.task
+        for row in rows[:3]:
+            clip = clips[row["clip"]]
+            true = task.truth(task.view.resize_masks(masks_of(clip)), clip)
+            said = predictor(clip)["masks"]
+            counted = overlap.counts(true, said, num_classes=len(about.classes))
+            assert (counted.reshape(len(said), -1) == np.array(row["counts"])).all(), arm.name
+
+
+def test_arms_of_images_are_tested_on_their_share_of_the_copies_and_give_it_again(finished):
+    fold, num_folds = finished.work.folds[0], len(finished.work.folds)
+    for arm, _, rows in finished.outlined():
+        if not arm.rows.images:
+            continue
+        listed = sides.rows(arm, fold, Cell(arm.name, 0), finished.work)
+        tested = [row for row in listed if row["split"] == "test"]
+        assert [row["clip"] for row in rows] == [row["clip"] for row in tested]
+        assert [len(row["counts"]) for row in rows] == [len(row["images"]) for row in tested]
+        everything = sum(len(row["images"]) for row in listed)
+        assert abs(sum(len(row["images"]) for row in tested) - everything / num_folds) < 1
+        task = Predictor(finished.folder(arm) / "checkpoint").task
+        again = answers.of(task, tested[:3], finished.pixels, "cpu")
+        for row, said in zip(rows, again, strict=False):
+            assert (said["counts"] == np.array(row["counts"])).all(), arm.name
+
+
+def test_collapsed_counts_are_those_of_the_arm_that_is_read(finished):
+    for arm, about, rows in finished.outlined():
+        task = arm.task()
+        if not isinstance(task, Collapsed):
+            continue
+        read = {row["clip"]: row["counts"] for row in finished.table(arm.reads)[1]}
+        side = len(MASK_SCHEMES[task.source])
+        mapping = class_map(task.source, about.scheme)
+        for row in rows:
+            finer = np.array(read[row["clip"]]).reshape(-1, side, side)
+            merged = overlap.collapse(finer, mapping).reshape(len(finer), -1)
+            assert (merged == np.array(row["counts"])).all()
+
+
+def test_members_answer_with_the_mean_of_their_probabilities(finished):
+    for arm in finished.arms:
+        if not arm.members:
+            continue
+        together = Predictor(finished.folder(arm) / "checkpoint").task
+        parts = [
+            Predictor(finished.folder(finished.work.experiment.arm(name)) / "checkpoint").task
+            for name in arm.members
+        ]
+        (frames,) = finished.pixels.clips(finished.work.rows[:1], together.view)
+        given = unit(torch.from_numpy(frames[:, None].copy()))
+        mean, *apart = (
+            torch.cat(list(task.probabilities(given))).numpy() for task in (together, *parts)
+        )
+        assert mean == pytest.approx(np.mean(apart, axis=0), abs=1e-6), arm.name
+        assert all(np.abs(mean - one).max() > 1e-4 for one in apart)
 
 
 def test_no_arm_learned_from_a_patient_that_its_fold_tests_unless_its_rows_say_so(finished):
@@ -227,8 +371,21 @@ def test_no_arm_learned_from_a_patient_that_its_fold_tests_unless_its_rows_say_s
         seen = set.union(*(finished.learned.get(a.name, set()) for a in finished.behind(arm)))
         if arm.label is not None and (arm.recipe or "prior" in arm.name):
             assert finished.learned[arm.name], arm.name
-        leaks = any(a.rows.overlap for a in finished.behind(arm))
+        leaks = any(a.rows.overlap or a.rows.images for a in finished.behind(arm))
         assert bool(seen & tested) == leaks, arm.name
+
+
+def test_arms_that_leak_by_design_are_named_by_the_report(finished):
+    named = protocols.leaks(finished.record)
+    kinds = {
+        protocols.OVERLAP: lambda arm: arm.rows.overlap,
+        protocols.IMAGES: lambda arm: arm.rows.images,
+        protocols.SELECTED: lambda arm: arm.recipe is not None and arm.recipe.select == "test",
+    }
+    for arm in finished.arms:
+        behind = finished.behind(arm)
+        expected = {kind for kind, does in kinds.items() if any(map(does, behind))}
+        assert set(named.get(arm.name, ())) == expected, arm.name
 
 
 def test_arms_whose_patients_overlap_learned_from_every_one_but_never_from_a_scored_clip(finished):
@@ -255,28 +412,34 @@ def test_what_an_arm_trained_without_is_left_to_the_arms_that_read_it(finished):
             assert all(rows[clip][label] is not None for clip in finished.learned[reader.name])
 
 
-def test_networks_of_frames_leave_a_picture_for_every_score_that_is_tested(finished):
-    fold = finished.work.folds[0]
+def test_networks_of_frames_leave_a_picture_for_every_example_that_is_tested(finished):
     for arm in finished.arms:
-        folder = Cell(arm.name, 0).folder(finished.work.out) / "pictures"
-        if not isinstance(arm.task(), FrameScore):
+        folder = finished.folder(arm) / "pictures"
+        task = arm.task()
+        if not isinstance(task, pictures.Drawable) or arm.crossfit:
             assert not folder.exists(), arm.name
             continue
         captions = json.loads((folder / "captions.json").read_text())
         said = [row for row in finished.table(arm.name)[1] if row["split"] == "test"]
-        assert {row["patient"] for row in said} == set(fold.test)
-        assert len(captions) == len({score for row in said for score in row["frame_severity"]})
-        clips = {row["clip"] for row in said}
+        if not arm.rows.images:
+            assert {row["patient"] for row in said} == set(finished.work.folds[0].test)
+        if isinstance(task, Segmentation):
+            wanted = min(pictures.NUM_EXAMPLES, len({row["patient"] for row in said}))
+        elif task.by_frame:
+            wanted = len({score for row in said for score in row["frame_severity"]})
+        else:
+            wanted = len({row["target"] for row in said} - {None})
+        assert len(captions) == wanted, arm.name
+        lengths = store.frame_counts(finished.data)
         for caption in captions:
             clip, _, frame = caption["example"].partition("#")
-            assert clip in clips
-            assert 0 <= int(frame) < 8
+            assert clip in {row["clip"] for row in said}
+            assert 0 <= int(frame) < lengths[clip]
             assert (folder / caption["file"]).read_text().startswith("<svg")
 
 
 def test_every_arm_is_described_so_that_it_can_be_built_again(finished):
-    record = json.loads((finished.work.out / "experiment.json").read_text())
-    for arm in record["arms"]:
+    for arm in finished.record["arms"]:
         task = checkpoint.build(arm["task"])
         assert isinstance(task, Task | Expert)
 
