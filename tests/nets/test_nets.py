@@ -27,6 +27,7 @@ TINY: dict[str, Callable[[], nn.Module]] = {
     "RegSTN": lambda: nets.RegSTN(NUM_OUTPUTS, width=8, size=SIZE),
     "STN": lambda: nets.STN(NUM_OUTPUTS, width=8, size=SIZE),
     "I3D": lambda: nets.I3D(NUM_OUTPUTS, width=4, layers=(1, 2, 1, 2)),
+    "ReverseTransfer": lambda: nets.ReverseTransfer(NUM_OUTPUTS, num_channels=3, widths=(4, 8)),
     "TSM": lambda: nets.TSM(NUM_OUTPUTS, width=8, num_frames=3),
     "resnet18": lambda: nets.resnet18(NUM_OUTPUTS, width=8),
     "resnet50": lambda: nets.resnet50(NUM_OUTPUTS, width=4),
@@ -168,6 +169,6 @@ def test_bfloat16_autocast_stays_close(net: nn.Module, frames: Tensor):
 
 
 def _name(net: nn.Module) -> str:
-    if isinstance(net, nets.TSM | nets.I3D | nets.FrameCNN | CropNet):
+    if isinstance(net, nets.TSM | nets.I3D | nets.FrameCNN | nets.ReverseTransfer | CropNet):
         return type(net).__name__
     return "resnet50" if "layer1.0.conv3.weight" in net.state_dict() else "resnet18"

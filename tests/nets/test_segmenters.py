@@ -21,9 +21,18 @@ NUM_OUTPUTS = 5
 
 SIZE = (40, 60)
 
+
+def position_prior() -> nets.PositionPrior:
+    """One that knows places: it begins without any preference."""
+    net = nets.PositionPrior(NUM_OUTPUTS, rows=4, columns=6)
+    nn.init.normal_(net.get_parameter("out.weight"))
+    return net
+
+
 SEGMENTERS: dict[str, Callable[[], Segmenter]] = {
     "DeepLabV3Plus": partial(nets.DeepLabV3Plus, NUM_OUTPUTS, encoder="resnet18", width=8),
     "MarkerUNet": partial(nets.MarkerUNet, NUM_OUTPUTS, width=4),
+    "PositionPrior": position_prior,
     "ReleasedDeepLab": partial(nets.ReleasedDeepLab, NUM_OUTPUTS, width=8),
     "ReleasedUNetPlusPlus": partial(nets.ReleasedUNetPlusPlus, NUM_OUTPUTS, width=16),
     "UNet": partial(nets.UNet, NUM_OUTPUTS, num_channels=3, widths=(4, 8, 16), dropout=0.5),
@@ -135,7 +144,7 @@ def test_no_dropout_acts_in_the_stem_and_all_act_in_the_rest(net: Segmenter, ima
     stem = net.stem(images)
     assert called == []
     net.rest(stem, SIZE)
-    assert len(dropouts) > 0
+    assert bool(dropouts) != isinstance(net, nets.PositionPrior)
     assert set(called) == set(dropouts)
 
 
@@ -213,9 +222,25 @@ def test_sides_that_cannot_be_halved_are_refused_with_sides_that_can(
 
 
 @pytest.mark.parametrize(
-    "name", ["DeepLabV3Plus", "ReleasedDeepLab", "ReleasedUNetPlusPlus", "UNetPlusPlus"]
+    "name",
+    ["DeepLabV3Plus", "PositionPrior", "ReleasedDeepLab", "ReleasedUNetPlusPlus", "UNetPlusPlus"],
 )
 def test_other_segmenters_take_images_of_any_size(name: str):
     net = SEGMENTERS[name]().eval()
     with torch.no_grad():
         assert net(torch.zeros(1, 3, 42, 61)).shape == (1, NUM_OUTPUTS, 42, 61)
+
+
+def test_a_position_prior_says_the_same_of_every_image_and_nothing_before_it_has_learned(
+    images: Tensor,
+):
+    assert nets.PositionPrior(NUM_OUTPUTS)(images).abs().max() == 0
+    net = SEGMENTERS["PositionPrior"]()
+    said = net(images)
+    assert torch.equal(said, said[:1].expand_as(said))
+    assert torch.equal(said, net(1 - images))
+
+
+def test_a_position_prior_of_the_size_of_its_images_is_its_own_grid():
+    net = SEGMENTERS["PositionPrior"]()
+    assert torch.equal(net(torch.zeros(1, 1, 4, 6))[0], net.get_parameter("out.weight"))
