@@ -132,9 +132,11 @@ def start_from(task: Any, folder: Path) -> list[str]:
     segmenter = getattr(task.net, "segmenter", None)
     if segmenter is not None and before["name"] == "Segmentation":
         return weights.load(segmenter, of_net, head=True, what=str(folder))
-    same = before["name"] == type(task).__name__ and before["arguments"].get("label") in (
-        None,
-        task.label,
+    given = before["arguments"]
+    same = (
+        before["name"] == type(task).__name__
+        and given.get("label") in (None, task.label)
+        and given.get("scheme") in (None, task.scheme)
     )
     return weights.load(task.net, of_net, head=same, what=str(folder))
 

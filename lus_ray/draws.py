@@ -92,6 +92,8 @@ def _frames(
         raise ArmError(
             f"frames cannot be balanced by {balance!r}; use 'frame_severity', 'markers' or null"
         )
+    if balance is not None:
+        _check_scored(rows)
     lists = [_images(row, copies) for row in rows]
     row_of = np.repeat(np.arange(len(rows)), [len(images) for images in lists])
     images = np.concatenate(lists)
@@ -109,6 +111,15 @@ def _frames(
             weight = 1.0 / counts[inverse]
             chosen = rng.choice(len(images), number, p=weight / weight.sum())
     return [Draw(int(row_of[i]), 0, int(images[i][0]), int(images[i][1])) for i in chosen]
+
+
+def _check_scored(rows: Sequence[Row]) -> None:
+    for row in rows:
+        if row["frame_severity"] is None:
+            raise ArmError(
+                f"{row['clip']}: no frame_severity to balance by; add the scores of its frames or "
+                "set arm.recipe.oversample to null"
+            )
 
 
 def _images(row: Row, copies: int) -> Int64[np.ndarray, "n 2"]:

@@ -162,6 +162,7 @@ def _check_field(setting: str, name: str, value: Any) -> None:
         "patience": int,
         "val_samples": int,
         "draws": int,
+        "copies": int,
     }
     wanted = kind.get(name)
     if wanted is int and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
