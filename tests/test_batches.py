@@ -8,7 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lus_ray.batches import Draw, InMemory, Tracks, order, sample, stack
+from lus_ray import masks, six_copies
+from lus_ray.batches import Draw, InMemory, Tracks, order, sample, size_of, stack
 from lus_ray.clip import make
 from lus_ray.errors import StoreError
 from lus_ray.views import Track, View
@@ -209,3 +210,100 @@ def test_tracks_of_at_most_so_many_frames_are_those_of_the_view():
     (batch,) = Tracks().epochs(tracked(3, 8), view=Track(max_frames=4), columns=())(0)
     assert batch["lengths"].tolist() == [3, 4]
     assert batch["tracks"][1, 0].tolist() == [1.01, 1.03, 1.05, 1.07]
+
+
+SINGLE = View(num_frames=1, height=2, width=3, num_samples=0)
+
+
+def outlined(*schemes):
+    """Rows, frames and masks of clips of three frames; class ids are as high as schemes go."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"clip": f"t/{n}", "frame_severity": [0, 1, 2], "mask_scheme": scheme}
+        for n, scheme in enumerate(schemes)
+    ]
+    frames = {row["clip"]: rng.integers(0, 256, (3, 2, 3), np.uint8) for row in rows}
+    ids = {
+        row["clip"]: rng.integers(0, 7 if row["mask_scheme"] == "dense" else 4, (3, 2, 3), np.uint8)
+        for row in rows
+    }
+    return rows, frames, ids
+
+
+def test_a_batch_holds_the_masks_of_its_frames():
+    rows, frames, ids = outlined("dense", "dense")
+    draws = [Draw(1, 0, 2), Draw(0, 0, 1), Draw(1, 0, 0)]
+    batch = stack(
+        draws, rows, frames.__getitem__, view=SINGLE, columns=(),
+        outlined=ids.__getitem__, scheme="dense",
+    )  # fmt: skip
+    assert batch["masks"].shape == batch["frames"].shape == (3, 1, 2, 3)
+    assert batch["masks"].dtype == torch.uint8
+    for number, draw in enumerate(draws):
+        clip = rows[draw.row]["clip"]
+        assert (batch["masks"][number, 0].numpy() == ids[clip][draw.frame]).all()
+        assert (batch["frames"][number, 0].numpy() == frames[clip][draw.frame]).all()
+
+
+def test_masks_of_a_batch_are_in_one_scheme_whatever_that_of_each_clip():
+    rows, frames, ids = outlined("dense", "sparse")
+    pixels = InMemory({(2, 3): frames}, {(2, 3): ids})
+    settings = {"view": SINGLE, "columns": (), "batch": 6, "seed": 0, "by_frame": True}
+    (batch,) = pixels.epochs(rows, scheme="sparse", **settings)(0)
+    ((*draws,),) = order(rows, batch=6, seed=0, epoch=0, by_frame=True)
+    for draw, found in zip(draws, batch["masks"], strict=True):
+        row = rows[draw.row]
+        expected = masks.convert(ids[row["clip"]][draw.frame], row["mask_scheme"], "sparse")
+        assert (found[0].numpy() == expected).all()
+    assert batch["masks"].max() <= 3
+
+
+def test_where_no_scheme_is_asked_for_there_are_no_masks():
+    rows, frames, ids = outlined("dense")
+    pixels = InMemory({(2, 3): frames}, {(2, 3): ids})
+    settings = {"view": SINGLE, "columns": (), "batch": 1, "seed": 0, "by_frame": True}
+    assert {*next(pixels.epochs(rows, **settings)(0))} == {"frames"}
+
+
+def test_masks_of_a_clip_come_whole_and_in_the_order_of_the_rows():
+    rows, frames, ids = outlined("dense", "sparse")
+    pixels = InMemory({(2, 3): frames}, {(2, 3): ids})
+    found = list(pixels.masks(rows[::-1], SINGLE))
+    assert (found[0] == ids["t/1"]).all()
+    assert (found[1] == ids["t/0"]).all()
+
+
+def test_a_batch_tells_the_number_of_each_copy_where_there_is_more_than_the_image():
+    rows, frames, _ = outlined("dense")
+    numbers = [0, 5, 3]
+    draws = [Draw(0, 0, 1, copy) for copy in numbers]
+    batch = stack(draws, rows, frames.__getitem__, view=SINGLE, columns=())
+    assert batch["copy"].tolist() == numbers
+    plain = stack(draws[:1], rows, frames.__getitem__, view=SINGLE, columns=())
+    assert "copy" not in plain
+
+
+def test_an_epoch_of_copies_holds_every_copy_of_every_frame_with_its_mask():
+    rows, frames, ids = outlined("dense", "dense")
+    pixels = InMemory({(2, 3): frames}, {(2, 3): ids})
+    settings = {"view": SINGLE, "columns": (), "seed": 0, "by_frame": True, "scheme": "dense"}
+    batches = list(pixels.epochs(rows, batch=4, copies=6, **settings)(0))
+    assert len(batches) == 6 * 6 // 4
+    given = torch.cat([batch["frames"] for batch in batches]) / 255
+    ids_given = torch.cat([batch["masks"] for batch in batches])
+    number = torch.cat([batch.get("copy", torch.zeros(4, dtype=int)) for batch in batches])
+    made = six_copies.copy(given, ids_given, number)
+    whole = six_copies.copies(
+        torch.from_numpy(np.concatenate([*frames.values()]))[:, None] / 255,
+        torch.from_numpy(np.concatenate([*ids.values()]))[:, None],
+    )
+
+    def listed(frames, masks):
+        return sorted(zip(frames.flatten(1).tolist(), masks.flatten(1).tolist(), strict=True))
+
+    assert listed(*made) == listed(*whole)
+
+
+def test_views_that_pad_are_told_from_those_that_do_not():
+    plain, padded = (View(height=2, width=3, aspect=aspect) for aspect in (None, 1.3))
+    assert (size_of(plain), size_of(padded)) == ((2, 3), (2, 3, 1.3))

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import skops.io
 import torch
+from safetensors.torch import save_file
 from sklearn.gaussian_process import GaussianProcessClassifier
 
 from lus_ray import checkpoint
-from lus_ray.clip import make
+from lus_ray.clip import MASK_SCHEMES, frames_of, make
 from lus_ray.errors import CheckpointError
 from lus_ray.nets import (
     I3D,
@@ -19,15 +20,33 @@ from lus_ray.nets import (
     ArgmaxMean,
     AttentionPool,
     FrameCNN,
+    MarkerUNet,
     MaxArgmax,
     MeanLogit,
+    PositionPrior,
     RandomCrops,
     RegSTN,
+    ReleasedDeepLab,
+    ReleasedUNetPlusPlus,
+    ReverseTransfer,
+    UNet,
+    UNetPlusPlus,
     Uninorm,
     resnet18,
 )
 from lus_ray.predictor import Predictor, predict
-from lus_ray.tasks import Biomarkers, ClipLabel, Expert, FrameScore, Intensity, VideoScore
+from lus_ray.tasks import (
+    Biomarkers,
+    ClipLabel,
+    Collapsed,
+    Ensemble,
+    Expert,
+    FrameDiagnosis,
+    FrameScore,
+    Intensity,
+    Segmentation,
+    VideoScore,
+)
 from lus_ray.tasks.expert import EXPERTS, PLAIN
 from lus_ray.tasks.sord import WIDE_GAP
 from lus_ray.views import Track, View
@@ -233,3 +252,142 @@ def test_starting_weights_change_all_but_the_last_layer(tmp_path):
     assert torch.equal(task.net.conv1.weight, source.net.conv1.weight)
     assert torch.equal(task.net.fc.weight, head)
     assert not any(name.startswith("fc.") for name in copied)
+
+
+OUTLINE = View(num_frames=1, height=40, width=60, num_samples=0)
+outlining = partial(Segmentation, view=OUTLINE)
+colours = {"channels": 3, "centred": True, "monitor": "union_dice"}
+MASKS = {
+    "dense": partial(outlining, scheme="dense", net=partial(UNet, widths=(4, 8))),
+    "bline": partial(
+        outlining, scheme="bline", net=partial(UNet, widths=[4, 8], dropout=0.5, bias=True),
+        monitor="dice",
+    ),
+    "place": partial(outlining, scheme="sparse", net=partial(PositionPrior, rows=4, columns=4)),
+    "markers": partial(
+        outlining, scheme="markers", net=partial(ReleasedUNetPlusPlus, width=8), **colours
+    ),
+    "boosted": partial(
+        outlining, scheme="markers", net=partial(ReleasedDeepLab, width=8),
+        boost=(1, 1, 8, 8, 1), **colours,
+    ),
+}  # fmt: skip
+MASKS["ensemble"] = partial(
+    Ensemble,
+    members=(
+        MASKS["markers"],
+        MASKS["boosted"],
+        partial(outlining, scheme="markers", net=partial(MarkerUNet, width=4), **colours),
+    ),
+    boost=(1, 1, 2, 2, 2),
+)
+DIAGNOSIS = partial(FrameDiagnosis, view=OUTLINE, net=partial(ReverseTransfer, widths=(4, 8)))
+
+
+def outlined_clip():
+    frames = np.random.default_rng(0).integers(0, 255, (3, 40, 60), np.uint8)
+    return make(frames, clip="t/c", patient="t/p", source="t")
+
+
+def stirred(factory):
+    """A task with parameters that no constructor gives."""
+    torch.manual_seed(0)
+    task = factory()
+    with torch.no_grad():
+        for parameter in task.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    return task.eval()
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_are_the_same_bits_after_a_round_trip(tmp_path, name):
+    factory = MASKS[name]
+    task = stirred(factory)
+    checkpoint.save(tmp_path / "c", task, checkpoint.describe(factory), seed=0)
+    loaded, clip = Predictor(tmp_path / "c"), outlined_clip()
+    said = loaded(clip)["masks"]
+    assert said.shape == (3, 40, 60)
+    assert np.array_equal(said, predict(task, frames_of(clip))["masks"])
+    frames = torch.from_numpy(frames_of(clip))[:, None] / 255
+    one, two = (torch.cat(list(t.probabilities(frames))) for t in (task, loaded.task))
+    assert torch.equal(one, two)
+    about = ("scheme", "view", "monitor", "boost", "channels", "centred", "classes", "label")
+    assert all(getattr(task, field) == getattr(loaded.task, field) for field in about)
+
+
+def test_diagnoses_are_the_same_bits_after_a_round_trip(tmp_path):
+    task = stirred(DIAGNOSIS)
+    checkpoint.save(tmp_path / "c", task, checkpoint.describe(DIAGNOSIS), seed=0)
+    loaded, clip = Predictor(tmp_path / "c"), outlined_clip()
+    one, two = predict(task, frames_of(clip)), loaded(clip)
+    assert one.keys() == two.keys() == {"outputs", "probability"}
+    assert all(np.array_equal(one[key], two[key]) for key in one)
+
+
+def test_collapsed_counts_need_no_weights(tmp_path):
+    factory = partial(Collapsed, source="dense", scheme="sparse")
+    checkpoint.save(tmp_path / "c", factory(), checkpoint.describe(factory), seed=0)
+    assert [path.name for path in (tmp_path / "c").iterdir()] == ["task.json"]
+    loaded = Predictor(tmp_path / "c")
+    counts = np.arange(2 * 49).reshape(2, 49)
+    said, expected = loaded({"counts": counts}), factory().predict({"counts": counts})
+    assert np.array_equal(said["counts"], expected["counts"])
+    assert loaded.task.classes == MASK_SCHEMES["sparse"]
+
+
+def test_members_are_described_within_the_task_that_joins_them(tmp_path):
+    described = checkpoint.describe(MASKS["ensemble"])
+    members = described["arguments"]["members"]
+    assert [member["task"]["name"] for member in members] == ["Segmentation"] * 3
+    assert json.loads(json.dumps(described)) == described
+    again = checkpoint.build(described)
+    assert [type(m.net).__name__ for m in again.net] == [
+        "ReleasedUNetPlusPlus", "ReleasedDeepLab", "MarkerUNet",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"task": {"name": "system", "arguments": {}}},
+        {"task": {"name": "Segmentation", "arguments": {"net": {"net": {"name": "eval"}}}}},
+        {"task": 3},
+    ],
+)
+def test_a_member_can_be_a_task_of_the_package_only(member):
+    with pytest.raises(CheckpointError):
+        checkpoint.build({"name": "Ensemble", "arguments": {"members": [member]}})
+
+
+@pytest.mark.parametrize(("scheme", "with_head"), [("dense", True), ("sparse", False)])
+def test_a_segmenter_goes_on_from_one_with_its_last_layer_where_the_scheme_is_its_own(
+    tmp_path, scheme, with_head
+):
+    earlier = stirred(MASKS["dense"])
+    checkpoint.save(tmp_path / "c", earlier, checkpoint.describe(MASKS["dense"]), seed=0)
+    task = stirred(partial(MASKS["dense"], scheme=scheme))
+    head = task.net.out.weight.clone()
+    copied = checkpoint.start_from(task, tmp_path / "c")
+    assert ("out.weight" in copied) == with_head
+    own = earlier.net.out.weight if with_head else head
+    assert torch.equal(task.net.out.weight, own)
+    assert torch.equal(task.net.descent[0][0][0].weight, earlier.net.descent[0][0][0].weight)
+
+
+def test_a_file_of_weights_is_for_the_encoder_of_a_segmenter_that_has_one(tmp_path):
+    factory = partial(
+        outlining, scheme="dense", channels=3,
+        net=partial(UNetPlusPlus, encoder="resnet18", width=8),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    source = resnet18(num_outputs=4, width=8)
+    save_file(source.state_dict(), tmp_path / "encoder.safetensors")
+    task = factory()
+    decoder = {n: v.clone() for n, v in task.net.state_dict().items() if "encoder" not in n}
+    checkpoint.begin_with(task, tmp_path / "encoder.safetensors")
+    given = source.state_dict()
+    for name, value in task.net.encoder.state_dict().items():
+        assert torch.equal(value, given[name]), name
+    own = task.net.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in decoder.items())

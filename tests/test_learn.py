@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from lus_ray import six_copies
 from lus_ray.augment import Augment
 from lus_ray.errors import CellError
 from lus_ray.experiment import Recipe
 from lus_ray.learn import fit
+from lus_ray.six_steps import SixSteps
 from lus_ray.tasks.task import Task
 from lus_ray.views import View
 
@@ -273,3 +275,54 @@ def test_parameters_are_constrained_after_every_step_before_anyone_looks():
     assert task.num_constrained == 5
     assert seen == pytest.approx(plain_adam(0.0, 5, lr=0.1, highest=0.25)[1:], abs=1e-12)
     assert seen[-1] == 0.25
+
+
+class Seen(Brightness):
+    """Keeps the batches that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def forward(self, batch, player):
+        self.batches.append({name: value.clone() for name, value in batch.items()})
+        return super().forward(batch, player)
+
+
+def with_masks(epoch):
+    """One batch: masks are the frames in steps of 51, so that one tells where the other went."""
+    masks = torch.arange(6, dtype=torch.uint8).reshape(1, 1, 2, 3).repeat(4, 1, 1, 1)
+    yield {"frames": masks * 51, "masks": masks, "copy": torch.tensor([0, 1, 3, 5])}
+
+
+def prepared(data, **recipe):
+    task = Seen()
+    run(task, Recipe(epochs=1, batch=4, lr=1e-6, **recipe), data=data)
+    (batch,) = task.batches
+    return batch
+
+
+def test_copies_are_made_of_frames_and_masks_alike_before_the_task_sees_them():
+    (raw,) = with_masks(0)
+    batch = prepared(with_masks, copies=6)
+    frames, masks = six_copies.copy(raw["frames"] / 255, raw["masks"], raw["copy"])
+    assert torch.equal(batch["frames"], frames)
+    assert torch.equal(batch["masks"], masks)
+    assert "copy" not in batch
+    assert batch["masks"][2, 0, 0].tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize("augment", [SixSteps(), Augment()])
+def test_masks_are_augmented_with_their_frames_and_keep_their_classes(augment):
+    def data(epoch):
+        generator = torch.Generator().manual_seed(epoch)
+        masks = torch.randint(0, 5, (16, 1, 8, 8), generator=generator).byte()
+        yield {"frames": masks * 50, "masks": masks}
+
+    batch, (raw,) = prepared(data, augment=augment), data(0)
+    assert batch["masks"].dtype == torch.uint8
+    assert batch["masks"].max() <= 4
+    moved = (batch["masks"] != raw["masks"]).flatten(1).any(dim=1)
+    assert moved.any()
+    changed = (batch["frames"] - raw["frames"] / 255).abs().flatten(1).amax(dim=1) > 0.01
+    assert changed[moved].all()
