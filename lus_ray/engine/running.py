@@ -118,7 +118,7 @@ def learner(
         if arm.recipe is None:
             return task.eval(), {}
         if not train:
-            raise CellError(f"{cell.name}: no training clip has a {arm.label}; add labelled clips")
+            raise CellError(f"{cell.name}: no training clip has {arm.label}; add labelled clips")
         fitted = (fit or fit_here)(
             task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.epoch, device=device
         )
