@@ -9,8 +9,8 @@ import torch
 
 from lus_ray.batches import InMemory
 from lus_ray.engine import pictures
-from lus_ray.nets import FrameCNN, RegSTN
-from lus_ray.tasks import FrameScore
+from lus_ray.nets import FrameCNN, PositionPrior, RegSTN, ReverseTransfer, UNet
+from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation
 from lus_ray.views import View
 
 VIEW = View(num_frames=1, height=40, width=48, num_samples=0)
@@ -92,3 +92,86 @@ def test_without_a_test_clip_there_is_an_empty_list_of_captions(tmp_path, clips)
     task = FrameScore(partial(FrameCNN, width=8), view=VIEW).eval()
     pictures.draw(task, [], clips[1], tmp_path / "pictures", device="cpu")
     assert json.loads((tmp_path / "pictures" / "captions.json").read_text()) == []
+
+
+SPARSE = Segmentation(partial(PositionPrior, rows=2, columns=2), "sparse", view=VIEW)
+DIAGNOSIS = FrameDiagnosis(partial(ReverseTransfer, widths=(4, 8)), view=VIEW)
+
+
+def outlined(clip, patient, scheme="dense", split="test", num_frames=4):
+    return {
+        "clip": clip, "patient": patient, "mask_scheme": scheme, "split": split,
+        "num_frames": num_frames,
+    }  # fmt: skip
+
+
+def shown(task, *rows):
+    return [(one["clip"], frame) for one, frame in pictures.examples(task, rows)]
+
+
+def test_masks_are_shown_of_the_first_clips_of_different_patients_in_the_middle():
+    rows = [outlined(f"c{n}", f"p{n // 2}", num_frames=5) for n in reversed(range(10))]
+    assert shown(SPARSE, *rows) == [("c0", 2), ("c2", 2), ("c4", 2), ("c6", 2)]
+
+
+def test_clips_whose_masks_cannot_be_read_are_never_shown():
+    rows = [
+        outlined("a", "p", None),
+        outlined("b", "q", "markers"),
+        outlined("c", "r", split="train"),
+        outlined("d", "s", num_frames=1),
+    ]
+    assert shown(SPARSE, *rows) == [("d", 0)]
+
+
+def test_there_is_a_frame_for_each_diagnosis_that_occurs():
+    diseases = ["COVID-19 pneumonia", "healthy", None, "other non-lung disease", "healthy"]
+    rows = [
+        {"clip": f"c{n}", "patient": f"p{n}", "disease": d, "split": "test", "num_frames": 4}
+        for n, d in enumerate(diseases)
+    ]
+    assert shown(DIAGNOSIS, *rows) == [("c1", 2), ("c0", 2)]
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_every_outline_says_how_much_of_it_is_as_the_expert_has_it(tmp_path, dropout):
+    torch.manual_seed(0)
+    net = partial(UNet, widths=(4, 8), dropout=dropout)
+    task = Segmentation(net, "sparse", view=VIEW).eval()
+    rng = np.random.default_rng(0)
+    rows = [outlined(f"t/c{n}", f"t/p{n}") for n in range(2)]
+    frames = {r["clip"]: rng.integers(0, 255, (4, 40, 48), np.uint8) for r in rows}
+    ids = {r["clip"]: rng.integers(0, 7, (4, 40, 48), np.uint8) for r in rows}
+    pixels = InMemory({(40, 48): frames}, {(40, 48): ids})
+    pictures.draw(task, rows, pixels, tmp_path, device="cpu")
+    captions = json.loads((tmp_path / "captions.json").read_text())
+    assert [c["example"] for c in captions] == ["t/c0#2", "t/c1#2"]
+    for row, caption in zip(rows, captions, strict=True):
+        given = torch.from_numpy(frames[row["clip"]][2:3])[:, None] / 255
+        right = task.predict(given)["masks"][0] == task.truth(ids[row["clip"]][2:3], row)[0]
+        assert caption["caption"] == f"{right.mean():.0%} of pixels as the expert has them"
+        assert caption["kind"] == "masks"
+        svg = (tmp_path / caption["file"]).read_text()
+        assert svg.startswith("<svg")
+        assert (svg.count("<image") > 3) == bool(dropout)  # what it is unsure of, class by class
+
+
+def test_without_an_expert_an_outline_says_so():
+    picture = np.random.default_rng(0).integers(0, 255, (40, 48), np.uint8)
+    svg, caption = pictures.outlined(SPARSE.eval(), picture, None, device="cpu")
+    assert svg.startswith("<svg")
+    assert caption == "no expert mask"
+
+
+def test_a_diagnosis_says_what_it_said_by_name(tmp_path):
+    task = DIAGNOSIS.eval()
+    row = {"clip": "t/c", "patient": "t/p", "disease": "asthma or COPD exacerbation",
+           "split": "test", "num_frames": 3}  # fmt: skip
+    frames = np.random.default_rng(0).integers(0, 255, (3, 40, 48), np.uint8)
+    pictures.draw(task, [row], InMemory({(40, 48): {"t/c": frames}}), tmp_path, device="cpu")
+    (caption,) = json.loads((tmp_path / "captions.json").read_text())
+    (shares,) = task.predict(torch.from_numpy(frames[1:2])[:, None] / 255)["outputs"]
+    best = int(shares.argmax())
+    said = f"said {task.classes[best]} with probability {shares[best]:.2f}"
+    assert caption["caption"] == f"other lung disease, {said}"
+    assert caption["kind"] == "looks"

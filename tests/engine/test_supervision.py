@@ -8,15 +8,22 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from experiments import frame_scores, video_scores
-from lus_ray import cli, store
+from experiments import (
+    dense_labels,
+    frame_scores,
+    marker_segmentation,
+    reverse_transfer,
+    video_scores,
+)
+from lus_ray import checkpoint, cli, store
 from lus_ray.clip import make
 from lus_ray.engine import supervision
 from lus_ray.errors import ArmError, SchemaError
 from lus_ray.experiment import Recipe, Size
-from lus_ray.nets import FrameCNN
+from lus_ray.nets import FrameCNN, PositionPrior, ReleasedDeepLab
 
 FRAMES, VIDEOS = frame_scores.EXPERIMENT, video_scores.EXPERIMENT
+DENSE, REVERSE = dense_labels.EXPERIMENT, reverse_transfer.EXPERIMENT
 
 
 def clips(folder, *rows):
@@ -219,3 +226,75 @@ def test_a_weak_run_is_recorded_as_one_and_goes_on_as_one_only(tmp_path, lus):
     again = lus(*words)
     assert again.returncode == 2
     assert len(again.stderr.strip().splitlines()) == 1
+
+
+def with_masks(folder, *schemes, disease=None):
+    """A store of clips with masks of these schemes, or none where it is None."""
+    with store.Writer(folder, "t") as writer:
+        for number, scheme in enumerate(schemes):
+            pixels = np.zeros((1, 4, 4), np.uint8)
+            writer.add(
+                make(
+                    pixels, clip=f"t/{number}", patient=f"t/p{number}", source="t",
+                    masks=None if scheme is None else pixels, mask_scheme=scheme, disease=disease,
+                )
+            )  # fmt: skip
+    return store.index(folder)
+
+
+def test_dense_masks_teach_every_arm_of_masks(tmp_path):
+    index = with_masks(tmp_path, None, "dense")
+    assert supervision.fitting(DENSE, index) == (DENSE, {})
+
+
+def test_sparse_masks_teach_the_sparse_arms_and_leave_the_dense_ones_out(tmp_path):
+    kept, left_out = supervision.fitting(DENSE, with_masks(tmp_path, "sparse"))
+    assert names(kept) == ["place, sparse", "sparse", "sparse, random images"]
+    (reason,) = left_out
+    assert reason == "no clip has dense masks"
+    assert "dense, collapsed" in left_out[reason]
+    assert [gap.clean for gap in kept.gaps] == ["sparse"]
+
+
+@pytest.mark.parametrize("schemes", [("markers",), ("bline",), (None, None)])
+def test_masks_of_which_no_class_can_be_read_teach_nothing_in_one_line(tmp_path, schemes):
+    with pytest.raises(SchemaError, match="no clip has dense masks") as caught:
+        supervision.fitting(DENSE, with_masks(tmp_path, *schemes))
+    assert "\n" not in str(caught.value)
+
+
+def test_diagnoses_are_taught_by_diseases_and_do_without_masks(tmp_path):
+    kept, left_out = supervision.fitting(REVERSE, with_masks(tmp_path, None, disease="healthy"))
+    assert "none" in names(kept)
+    assert set(left_out["no clip has dense masks"]) == {"dense", "from dense"}
+    assert set(left_out["no clip has sparse masks"]) == {"sparse", "from sparse"}
+
+
+def test_masks_without_a_disease_teach_the_segmenters_alone(tmp_path):
+    kept, left_out = supervision.fitting(REVERSE, with_masks(tmp_path, "dense"))
+    assert [arm.name for arm in kept.arms if arm.label] == ["dense", "sparse"]
+    assert set(left_out) == {"no clip has diagnosis"}
+
+
+def test_a_size_changes_the_networks_of_members_as_those_of_their_arms():
+    for size in ("smoke", "laptop"):
+        small = marker_segmentation.EXPERIMENT.at(size)
+        ensemble = small.arm("ensemble")
+        joined = ensemble.task.keywords["members"]
+        for name, member in zip(ensemble.members, joined, strict=True):
+            assert checkpoint.describe(member) == checkpoint.describe(small.arm(name).task)
+    place = small.arm("place").task.keywords["net"]
+    assert place is not PositionPrior
+    assert "width" not in place.keywords
+    (deep,) = (m.keywords["net"] for m in joined if m.keywords["net"].func is ReleasedDeepLab)
+    assert deep.keywords["width"] == 12
+
+
+def test_members_are_finished_first_and_left_out_together():
+    markers = marker_segmentation.EXPERIMENT
+    ensemble = markers.arm("ensemble")
+    assert ensemble.inputs == ensemble.members
+    assert names(markers.only(("ensemble",))) == [*ensemble.members, "ensemble"]
+    assert "ensemble" not in names(markers.without({"deeplab, augmented"}))
+    with pytest.raises(ArmError, match="list them before it"):
+        markers.having((ensemble, *(markers.arm(name) for name in ensemble.members)))

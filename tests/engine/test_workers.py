@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from experiments.biomarkers import EXPERIMENT
-from lus_ray import predictions, store, stream
+from lus_ray import batches, predictions, store, stream
 from lus_ray.batches import InMemory
-from lus_ray.clip import frames_of
+from lus_ray.clip import frames_of, masks_of
 from lus_ray.engine import campaign, choose, frames
 from lus_ray.engine.cell import Cell
+from lus_ray.ingest.ingest import ingest
 from lus_ray.predictor import Predictor
 from lus_ray.views import View
 
@@ -58,6 +59,46 @@ def test_clips_come_from_the_store_as_they_lie_in_shared_memory(three_cpus, phan
     streamed = stream.Streamed(str(phantom_store)).clips(rows, VIEW)
     for one, two in zip(shared.clips(rows, VIEW), streamed, strict=True):
         assert np.array_equal(one, two)
+
+
+@pytest.fixture(scope="module")
+def outlined_store(tmp_path_factory):
+    """Four phantom patients with dense masks."""
+    folder = tmp_path_factory.mktemp("outlined") / "store"
+    ingest("phantom", None, folder, patients=4, clips=1, frames=3, size=64)
+    return folder
+
+
+@pytest.mark.parametrize("aspect", [None, 1.3])
+def test_streamed_masks_are_those_from_memory_and_from_shared_memory(
+    three_cpus, outlined_store, aspect
+):
+    view = View(num_frames=1, height=24, width=32, num_samples=0, aspect=aspect)
+    index = store.index(outlined_store)
+    rows = [{**row, "num_frames": 3} for row in index.to_pylist()]
+    clips = list(store.read(outlined_store))
+    size = batches.size_of(view)
+    memory = InMemory(
+        {size: {c["clip"]: view.resize(frames_of(c)) for c in clips}},
+        {size: {c["clip"]: view.resize_masks(masks_of(c)) for c in clips}},
+    )
+    streamed = stream.Streamed(str(outlined_store))
+    shared = frames.attach(frames.share(outlined_store, index, [size], [size]))
+    settings = {"view": view, "columns": (), "scheme": "sparse", "batch": 8, "seed": 3,
+                "by_frame": True, "num_draws": 16, "copies": 6}  # fmt: skip
+    epochs = [pixels.epochs(rows, **settings)(1) for pixels in (memory, streamed, shared)]
+    num_batches = 0
+    for one, *others in zip(*epochs, strict=True):
+        num_batches += 1
+        assert one["masks"].shape == (8, 1, 24, 32)
+        assert one["masks"].max() == 3
+        for other in others:
+            assert one.keys() == other.keys() == {"frames", "masks", "copy"}
+            assert all(torch.equal(one[name], other[name]) for name in one)
+    assert num_batches == 2
+    for pixels in (streamed, shared):
+        whole = zip(memory.masks(rows, view), pixels.masks(rows, view), strict=True)
+        assert all(np.array_equal(one, two) for one, two in whole)
 
 
 def test_two_workers_train_an_arm_whose_checkpoint_predicts(three_cpus, phantom_store, tmp_path):
