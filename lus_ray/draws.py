@@ -12,6 +12,7 @@ from jaxtyping import Int64
 
 from lus_ray.clip import Row
 from lus_ray.errors import ArmError
+from lus_ray.six_copies import SIX_COPIES
 from lus_ray.tasks.expert import oversample
 from lus_ray.tasks.network import class_index
 
@@ -62,6 +63,8 @@ def order(
     rng = np.random.default_rng([seed, epoch])
     if batch < 1:
         raise ArmError(f"a batch of {batch}; set arm.recipe.batch to 1 or more")
+    if not 1 <= copies <= len(SIX_COPIES):
+        raise ArmError(f"{copies} copies; set arm.recipe.copies from 1 to {len(SIX_COPIES)}")
     if by_frame:
         draws = _frames(rows, balance, num_draws, copies, batch, rng)
         draws = draws[: len(draws) // batch * batch] or draws

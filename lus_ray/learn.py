@@ -150,9 +150,11 @@ def _ready(
     if "frames" not in moved:
         return moved
     moved["frames"] = unit(moved["frames"])
-    if "copy" in moved and "masks" in moved:
-        both = six_copies.copy(moved["frames"], moved["masks"], moved.pop("copy"))
-        moved["frames"], moved["masks"] = both
+    if "copy" in moved:
+        outlined = moved.get("masks", torch.zeros_like(moved["frames"], dtype=torch.uint8))
+        moved["frames"], outlined = six_copies.copy(moved["frames"], outlined, moved.pop("copy"))
+        if "masks" in moved:
+            moved["masks"] = outlined
     if recipe.augment is not None:
         generator = torch.Generator().manual_seed(_mix(seed))
         if "masks" in moved:

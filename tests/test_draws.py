@@ -44,6 +44,12 @@ def test_copies_make_an_epoch_so_many_times_longer_and_each_comes_once(lengths, 
     assert {(d.row, d.frame, d.copy) for d in drawn} == expected
 
 
+@pytest.mark.parametrize("copies", [0, 7])
+def test_there_are_one_to_six_copies(copies):
+    with pytest.raises(ArmError, match=r"arm\.recipe\.copies from 1 to 6"):
+        order(rows([0, 1]), batch=1, seed=0, epoch=0, by_frame=True, copies=copies)
+
+
 def test_without_copies_every_image_is_number_0():
     drawn = flat(order(rows([0, 1]), batch=1, seed=0, epoch=0, by_frame=True))
     assert {draw.copy for draw in drawn} == {0}

@@ -312,6 +312,15 @@ def test_copies_are_made_of_frames_and_masks_alike_before_the_task_sees_them():
     assert batch["masks"][2, 0, 0].tolist() == [2, 1, 0]
 
 
+def test_copies_of_frames_without_masks_are_made_too():
+    def data(epoch):
+        yield {name: value for name, value in next(with_masks(epoch)).items() if name != "masks"}
+
+    batch = prepared(data, copies=6)
+    assert batch.keys() == {"frames"}
+    assert torch.equal(batch["frames"], prepared(with_masks, copies=6)["frames"])
+
+
 @pytest.mark.parametrize("augment", [SixSteps(), Augment()])
 def test_masks_are_augmented_with_their_frames_and_keep_their_classes(augment):
     def data(epoch):
