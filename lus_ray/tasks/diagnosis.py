@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from lus_ray.errors import ArmError
-from lus_ray.tasks.frame_score import CHUNK, Looks
+from lus_ray.tasks.frame_score import Looks
 from lus_ray.tasks.network import CLASSES, class_index, class_scores
+from lus_ray.tasks.segmentation import CHUNK_PIXELS
 from lus_ray.tasks.task import Batch, Task
 from lus_ray.views import View
 
@@ -47,7 +48,8 @@ class FrameDiagnosis(Task):
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
         """`outputs` (N, K): the probabilities of every frame."""
-        said = [torch.softmax(self.net(part).float(), dim=1) for part in frames.split(CHUNK)]
+        parts = frames.split(max(1, CHUNK_PIXELS // frames[0].numel()))
+        said = [torch.softmax(self.net(part).float(), dim=1) for part in parts]
         return {"outputs": torch.cat(said).cpu().numpy()}
 
     @torch.no_grad()

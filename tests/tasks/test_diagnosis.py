@@ -12,7 +12,7 @@ from lus_ray.clip import DISEASES
 from lus_ray.errors import ArmError, CheckpointError
 from lus_ray.nets import ReverseTransfer, UNet
 from lus_ray.predictor import predict
-from lus_ray.tasks import FrameDiagnosis, Segmentation
+from lus_ray.tasks import FrameDiagnosis, Segmentation, diagnosis
 from lus_ray.views import View
 
 VIEW = View(num_frames=1, height=8, width=12, num_samples=0)
@@ -60,8 +60,16 @@ def test_a_clip_is_the_mean_over_its_frames():
     assert said["probability"] == pytest.approx(said["outputs"].mean(axis=0))
 
 
+@pytest.mark.parametrize("pixels", [1, 2 * 96, 1000 * 96])
+def test_a_clip_in_chunks_is_a_clip_at_once(monkeypatch, pixels):
+    task = made()
+    whole = task.predict(greys())["outputs"]
+    monkeypatch.setattr(diagnosis, "CHUNK_PIXELS", pixels)
+    assert task.predict(greys())["outputs"] == pytest.approx(whole, abs=1e-6)
+
+
 @pytest.mark.parametrize(
-    ("disease", "diagnosis"),
+    ("disease", "expected"),
     [
         ("healthy", 0),
         ("COVID-19 pneumonia", 2),
@@ -71,8 +79,8 @@ def test_a_clip_is_the_mean_over_its_frames():
         (None, None),
     ],
 )
-def test_a_disease_is_one_of_three_diagnoses_or_none(disease, diagnosis):
-    assert made().target({"disease": disease}) == diagnosis
+def test_a_disease_is_one_of_three_diagnoses_or_none(disease, expected):
+    assert made().target({"disease": disease}) == expected
 
 
 def test_every_disease_of_the_lung_has_a_diagnosis():
