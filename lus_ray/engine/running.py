@@ -14,7 +14,7 @@ from lus_ray.clip import Row
 from lus_ray.engine import answers, pictures, sides
 from lus_ray.engine.cell import Cell, Log, Report, Work, cell_seed
 from lus_ray.engine.cost import Meter
-from lus_ray.errors import CellError
+from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Arm, with_arguments
 from lus_ray.folds import Fold
 from lus_ray.predictor import Prediction
@@ -111,10 +111,8 @@ def learner(
             checkpoint.start_from(task, start.folder(work.out) / "checkpoint")
         elif arm.weights is not None:
             checkpoint.begin_with(task, Path(arm.weights))
-        for member, network in zip(arm.members, task.net if arm.members else (), strict=True):
-            trained = replace(cell, arm=member, sample=None, settings=())
-            state = checkpoint.load_weights(trained.folder(work.out) / "checkpoint")
-            network.load_state_dict(state)
+        if arm.members:
+            join(task, arm, cell, work)
         if arm.recipe is None:
             return task.eval(), {}
         if not train:
@@ -126,6 +124,21 @@ def learner(
         return task, fitted.scores
 
     return learned
+
+
+def join(task: Any, arm: Arm, cell: Cell, work: Work) -> None:
+    """Give the networks of a task the weights of the arms that are its members.
+
+    Raises:
+        ArmError: a member is not what its arm trained.
+    """
+    wanted = checkpoint.describe(arm.task)["arguments"]["members"]
+    for name, member, network in zip(arm.members, wanted, task.net, strict=True):
+        trained = replace(cell, arm=name, sample=None, settings=())
+        folder = trained.folder(work.out) / "checkpoint"
+        if {"task": checkpoint.read_description(folder)} != member:
+            raise ArmError(f"{arm.name}: {name!r} was trained with other settings; set both alike")
+        network.load_state_dict(checkpoint.load_weights(folder))
 
 
 def fit_here(

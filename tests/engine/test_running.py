@@ -12,7 +12,7 @@ from lus_ray.clip import make
 from lus_ray.engine import answers, running
 from lus_ray.engine import sides as dealing
 from lus_ray.engine.cell import Cell, Work
-from lus_ray.errors import CellError
+from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Arm, Experiment, Recipe, Rows
 from lus_ray.folds import Fold, rotating
 from lus_ray.metrics import overlap
@@ -200,6 +200,20 @@ def test_members_answer_with_the_weights_of_their_arms_and_what_reads_them_is_co
         assert (one["counts"] is None) == (two["counts"] is None) == (one["clip"] == "t/5")
         if one["counts"] is not None:
             assert np.sum(one["counts"]) == np.sum(two["counts"]) == 3 * 32 * 32
+
+
+def test_a_member_that_was_trained_with_other_settings_is_refused(tmp_path, outlined):
+    rows, pixels = outlined
+    other = partial(dense, centred=True)  # the same weights fit, and mean something else
+    arms = (
+        Arm("one", dense, RECIPE, "dense masks"),
+        Arm("all", partial(Ensemble, members=(other,)), label="dense masks", members=("one",)),
+    )
+    given = work(tmp_path, rows, *arms)
+    finish(given, pixels, "one")
+    with pytest.raises(ArmError, match="all: 'one' was trained with other settings") as caught:
+        finish(given, pixels, "all")
+    assert "\n" not in str(caught.value)
 
 
 def test_an_arm_of_images_learns_from_every_patient_and_predicts_its_own_part(tmp_path, outlined):
