@@ -120,6 +120,17 @@ def test_clips_of_a_score_are_drawn_by_how_many_frames_they_have_left():
         assert firsts[row] / 3000 == pytest.approx(weight / 23.4, abs=0.035)
 
 
+def test_a_clip_without_frames_left_is_begun_again_in_proportion_to_four_fifths():
+    """After the only frame of a clip it weighs 0.8 against 1.2 of a clip with two left."""
+    clips = rows([0], [0, 0])
+    pairs = [
+        [draw.row for draw in flat(order(clips, batch=2, num_draws=2, **MARKED | {"epoch": e}))]
+        for e in range(4000)
+    ]
+    seconds = [second for first, second in pairs if first == 0]
+    assert seconds.count(0) / len(seconds) == pytest.approx(0.8 / 2.0, abs=0.04)
+
+
 def test_a_short_clip_comes_far_more_often_than_its_share_of_frames():
     clips = rows([0] * 10, *([0] * 500 for _ in range(9)))
     drawn = flat(order(clips, batch=32, num_draws=3200, **MARKED))
