@@ -1,6 +1,7 @@
 """The rooms of the house: a file imports only from rooms to its left, and some things nowhere."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -188,3 +189,12 @@ def call_troubles(tree: ast.AST) -> Iterator[tuple[int, str]]:
             safe = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
             if keyword.arg == "allow_pickle" and not safe:
                 yield node.lineno, "sets allow_pickle"
+
+
+def test_every_folder_of_code_is_installed():
+    plan = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    installed = set(plan["tool"]["setuptools"]["packages"])
+    folders = {
+        path.parent for name in ("lus_ray", "experiments") for path in (ROOT / name).rglob("*.py")
+    }
+    assert {".".join(folder.relative_to(ROOT).parts) for folder in folders} == installed

@@ -61,7 +61,7 @@ def test_frames_are_counted_by_clip_in_row_groups_of_one_clip_and_of_several(tmp
 
     wanted = {f"test/c{number}": number for number in (1, 5, 30, 7, 2)}
     together = write(tmp_path / "together", [sized(number) for number in wanted.values()])
-    monkeypatch.setattr(store, "GROUP_CLIPS", 1)
+    monkeypatch.setattr(store.writing, "GROUP_CLIPS", 1)
     alone = write(tmp_path / "alone", [sized(number) for number in wanted.values()])
     assert pq.ParquetFile(store.shards(together)[0]).num_row_groups == 2
     assert pq.ParquetFile(store.shards(alone)[0]).num_row_groups == 5
@@ -112,7 +112,7 @@ def test_patients_must_come_one_after_another_and_names_once(tmp_path):
 def test_the_fingerprint_sees_labels_and_pixels_but_not_the_layout(tmp_path, monkeypatch):
     rows = [row(f"c{n}", value=n) for n in range(6)]
     one = store.fingerprint(store.index(write(tmp_path / "one", rows)))
-    monkeypatch.setattr(store, "GROUP_CLIPS", 1)
+    monkeypatch.setattr(store.writing, "GROUP_CLIPS", 1)
     assert store.fingerprint(store.index(write(tmp_path / "two", rows))) == one
     rows[3] = row("c3", value=3, severity=1)
     assert store.fingerprint(store.index(write(tmp_path / "three", rows))) != one
