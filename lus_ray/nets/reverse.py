@@ -55,7 +55,13 @@ class ReverseTransfer(nn.Module):
     def activation(
         self, images: Float[Tensor, "N C H W"], classes: Tensor
     ) -> Float[Tensor, "N H W"]:
-        """What of the picture speaks for a class of each image: its positive part, 1 at most."""
-        heat = torch.einsum("nm,nmhw->nhw", self.out.weight[classes], self.maps(images)).relu()
+        """What of the picture speaks for a class of each image: its positive part, 1 at most.
+
+        Weights are taken less their mean over the maps: the maps sum to 1 at every pixel, so that
+        a constant in all weights moves every pixel alike and says nothing of a place.
+        """
+        weight = self.out.weight[classes]
+        weight = weight - weight.mean(dim=1, keepdim=True)
+        heat = torch.einsum("nm,nmhw->nhw", weight, self.maps(images)).relu()
         highest = heat.amax(dim=(1, 2), keepdim=True)
         return heat / highest.clamp(min=torch.finfo(heat.dtype).tiny)

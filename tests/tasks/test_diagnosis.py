@@ -106,6 +106,10 @@ def test_what_speaks_for_a_class_are_the_maps_times_its_weights():
         net.out.weight.copy_((torch.arange(21.0) % 4 - 1).reshape(3, 7))
         heat = net.activation(frames, classes).numpy()
         maps, weights = net.maps(frames).numpy(), net.out.weight.numpy()
+        weights = weights - weights.mean(axis=1, keepdims=True)
+        net.out.weight.add_(5)
+        moved = net.activation(frames, classes).numpy()
+    assert moved == pytest.approx(heat, abs=1e-5)
     for image, (one, k) in enumerate(zip(heat, classes.tolist(), strict=True)):
         plain = sum(weights[k, m] * maps[image, m] for m in range(7))
         positive = np.maximum(plain, 0)
