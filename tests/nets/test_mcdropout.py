@@ -14,7 +14,10 @@ from lus_ray.nets.segmenter import Segmenter, Size
 from tests.nets.test_segmenters import SEGMENTERS, SIZE
 
 
-@pytest.fixture(params=sorted(SEGMENTERS))
+WITHOUT_DROPOUT = {"PositionPrior"}
+
+
+@pytest.fixture(params=sorted(set(SEGMENTERS) - WITHOUT_DROPOUT))
 def net(request: pytest.FixtureRequest) -> Segmenter:
     """A network that has seen a batch, in evaluation."""
     torch.manual_seed(0)
@@ -139,3 +142,9 @@ def test_a_network_without_dropout_is_refused():
 def test_no_sample_is_refused(images: Tensor):
     with pytest.raises(InputError, match="0 samples; give 1 or more"):
         mc_dropout(SEGMENTERS["UNet"](), images, num_samples=0, generator_seed=0)
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_DROPOUT))
+def test_a_network_without_dropout_is_refused(name, images):
+    with pytest.raises(InputError, match="has no dropout"):
+        mc_dropout(SEGMENTERS[name](), images, generator_seed=0)
