@@ -13,7 +13,6 @@ from lus_ray.nets.mcdropout import mc_dropout, sample_seeds
 from lus_ray.nets.segmenter import Segmenter, Size
 from tests.nets.test_segmenters import SEGMENTERS, SIZE
 
-
 WITHOUT_DROPOUT = {"PositionPrior"}
 
 
@@ -142,9 +141,3 @@ def test_a_network_without_dropout_is_refused():
 def test_no_sample_is_refused(images: Tensor):
     with pytest.raises(InputError, match="0 samples; give 1 or more"):
         mc_dropout(SEGMENTERS["UNet"](), images, num_samples=0, generator_seed=0)
-
-
-@pytest.mark.parametrize("name", sorted(WITHOUT_DROPOUT))
-def test_a_network_without_dropout_is_refused(name, images):
-    with pytest.raises(InputError, match="has no dropout"):
-        mc_dropout(SEGMENTERS[name](), images, generator_seed=0)
