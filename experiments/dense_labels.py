@@ -129,9 +129,9 @@ SMOKE = Size(
 )
 
 LAPTOP = Size(
-    recipe={"epochs": 12, "batch": 8, "draws": 400, "val_samples": 4},
+    recipe={"epochs": 10, "batch": 8, "draws": 300, "val_samples": 3},
     as_published=("place, dense", "place, sparse"),
-    net={"widths": (12, 24, 48, 96)},
+    net={"widths": (8, 16, 32, 64)},
     task={"view": View(num_frames=1, height=112, width=144, num_samples=0)},
     phantom={"patients": 24, "clips": 2, "frames": 12, "size": 160},
 )

@@ -88,9 +88,9 @@ SMOKE = Size(
 )
 
 LAPTOP = Size(
-    recipe={"epochs": 20, "batch": 16, "lr": 1e-3, "draws": 400},
+    recipe={"epochs": 20, "batch": 16, "lr": 1e-3, "draws": 320},
     as_published=("place",),
-    net={"width": 12, "momenta": (0.1, 0.1)},
+    net={"width": 8, "momenta": (0.1, 0.1)},
     task={"view": View(num_frames=1, height=100, width=140, num_samples=0, aspect=1.3)},
     phantom={"patients": 40, "clips": 2, "frames": 8, "size": 160, "masks": "markers"},
 )

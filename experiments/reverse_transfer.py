@@ -85,8 +85,8 @@ SMOKE = Size(
 )
 
 LAPTOP = Size(
-    recipe={"epochs": 12, "batch": 8, "draws": 400, "val_samples": 4},
-    net={"widths": (12, 24, 48, 96)},
+    recipe={"epochs": 8, "batch": 8, "draws": 300, "val_samples": 3},
+    net={"widths": (8, 16, 32, 64)},
     task={"view": View(num_frames=1, height=112, width=144, num_samples=0)},
     phantom={"patients": 40, "clips": 2, "frames": 8, "size": 160},
 )
