@@ -2,8 +2,10 @@
 
 import logging
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -115,36 +117,63 @@ def _fit(schedule: Schedule, given: dict[str, Any], needs: Any, most: int) -> No
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        tune.Tuner(
-            tune.with_resources(tune.with_parameters(trial, **given), needs),
-            tune_config=tune.TuneConfig(
-                search_alg=schedule,
-                scheduler=Pruning(schedule),
-                num_samples=10**9,
-                max_concurrent_trials=most,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=lambda t: t.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name=schedule.work.experiment.name,
-                storage_path=scratch,
-                verbose=0,
-                callbacks=[_Silence(schedule)],
-            ),
-        ).fit()
+        with _Interrupts() as interrupts:
+            tune.Tuner(
+                tune.with_resources(tune.with_parameters(trial, **given), needs),
+                tune_config=tune.TuneConfig(
+                    search_alg=schedule,
+                    scheduler=Pruning(schedule),
+                    num_samples=10**9,
+                    max_concurrent_trials=most,
+                    reuse_actors=True,
+                    trial_name_creator=_trial_name,
+                    trial_dirname_creator=lambda t: t.trial_id,
+                ),
+                run_config=tune.RunConfig(
+                    name=schedule.work.experiment.name,
+                    storage_path=scratch,
+                    verbose=0,
+                    callbacks=[_Silence(schedule, interrupts)],
+                ),
+            ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+class _Interrupts:
+    """Remembers Ctrl-C: what is raised in the middle of a destructor is swallowed there."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __enter__(self) -> "_Interrupts":
+        self.main = threading.current_thread() is threading.main_thread()
+        if self.main:
+            self.before = signal.signal(signal.SIGINT, self._remember)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+        if self.main:
+            signal.signal(signal.SIGINT, self.before)
+        if self.seen and kind is None:
+            raise KeyboardInterrupt
+
+    def _remember(self, number: int, frame: Any) -> None:
+        self.seen = True
+        raise KeyboardInterrupt
 
 
 class _Silence(tune.Callback):
     """Says so when cells wait and none has run for a minute."""
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: Schedule, interrupts: "_Interrupts") -> None:
         self.schedule, self.since, self.told = schedule, time.monotonic(), 0.0
+        self.interrupts = interrupts
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Called by Tune all the time."""
+        if self.interrupts.seen:
+            raise KeyboardInterrupt
         now = time.monotonic()
         if any(t.status == "RUNNING" for t in trials) or not self.schedule.running:
             self.since = now
