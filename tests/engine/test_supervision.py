@@ -287,7 +287,7 @@ def test_a_size_changes_the_networks_of_members_as_those_of_their_arms():
     assert place is not PositionPrior
     assert "width" not in place.keywords
     (deep,) = (m.keywords["net"] for m in joined if m.keywords["net"].func is ReleasedDeepLab)
-    assert deep.keywords["width"] == 12
+    assert deep.keywords["width"] == marker_segmentation.LAPTOP.net["width"]
 
 
 def test_members_are_finished_first_and_left_out_together():
