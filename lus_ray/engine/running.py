@@ -93,15 +93,11 @@ def learner(
     def learned(rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
         torch.manual_seed(seed)
         task = checkpoint.build(checkpoint.describe(arm.task))
-        train = [
-            row for row in rows if row["split"] == "train" and answers.target(task, row) is not None
-        ]
-        train, note = sides.teaching(arm, train)
+        taught = [row for row in rows if answers.target(task, row) is not None]
+        train, note = sides.teaching(arm, [row for row in taught if row["split"] == "train"])
         log.notes += note
         judge = "test" if arm.recipe and arm.recipe.select == "test" else "val"
-        val = [
-            row for row in rows if row["split"] == judge and answers.target(task, row) is not None
-        ]
+        val = [row for row in taught if row["split"] == judge]
         if isinstance(task, Expert):
             scores = task.learn(train, val, seed=seed)
             log.epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
@@ -161,9 +157,7 @@ def fit_here(
     batches = answers.source(task, pixels).epochs(
         train, view=task.view, columns=task.columns, batch=recipe.batch, seed=seed,
         balance=recipe.oversample, by_frame=answers.each_frame(task), num_draws=recipe.draws,
-        copies=recipe.copies,
-        **({"scheme": task.scheme} if task.scheme else {}),
-        rank=rank, workers=workers,
+        copies=recipe.copies, scheme=task.scheme, rank=rank, workers=workers,
     )  # fmt: skip
 
     def validate(task: Task) -> dict[str, float]:
