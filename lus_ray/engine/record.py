@@ -38,8 +38,7 @@ def prepare(
     rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
     views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
     if any(view is not None and view.each_frame for view in views):
-        lengths = store.frame_counts(data)
-        rows = [{**row, "num_frames": lengths[row["clip"]]} for row in rows]
+        rows = _counted(rows, data)
     fingerprint = store.fingerprint(index)
     dealt = experiment.folds.deal(index, seed=experiment.seed)
     folds.gate(dealt, index)
@@ -122,6 +121,14 @@ def locked(out: Path) -> Iterator[None]:
         file.write(f"process {os.getpid()} on {os.uname().nodename}")
         file.flush()
         yield
+
+
+def _counted(rows: list[Row], data: Path) -> list[Row]:
+    """Rows with `num_frames`; the store is read only where a clip has no scores of its frames."""
+    if all(row["frame_severity"] is not None for row in rows):
+        return [{**row, "num_frames": len(row["frame_severity"])} for row in rows]
+    lengths = store.frame_counts(data)
+    return [{**row, "num_frames": lengths[row["clip"]]} for row in rows]
 
 
 def _agree(record: dict[str, Any], path: Path) -> None:
