@@ -20,6 +20,8 @@ from lus_ray.experiment import Experiment
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.views import View
 
+SEGMENTERS = ("Segmentation", "Ensemble")
+"""Tasks that outline the classes of an image, by the names that checkpoints have for them."""
 PREFIX = "over-"
 """Files of these pictures begin so, and are replaced when they are drawn again."""
 
@@ -34,11 +36,9 @@ def draw(experiment: Experiment, out: Path, stores: Sequence[Path]) -> int:
     number = 0
     for arm in experiment.arms:
         cells = sorted(Cell(arm.name, 0).folder(out).parent.glob("fold*"))
-        folders = [folder for folder in cells if (folder / "checkpoint").is_dir()]
-        given = getattr(arm.task, "keywords", {})
-        if folders and ("members" in given or {"scheme", "net"} <= set(given)):
-            task = checkpoint.load(folders[0] / "checkpoint")
-            number += _add(task, shown, folders[0] / "pictures")
+        folder = next((cell for cell in cells if (cell / "checkpoint").is_dir()), None)
+        if folder and checkpoint.read_description(folder / "checkpoint")["name"] in SEGMENTERS:
+            number += _add(checkpoint.load(folder / "checkpoint"), shown, folder / "pictures")
     return number
 
 
