@@ -18,6 +18,10 @@ from lus_ray.views import Track, View
 def of(
     task: Any, rows: Sequence[Row], pixels: Pixels, device: str, *, num_samples: int = 0
 ) -> Iterator[Prediction]:
+    """What the task says of each clip, in the order of the rows.
+
+    `num_samples` above 0 stands in for the view's own number of samples.
+    """
     if task.reads_rows:
         yield from map(task.predict, rows)
         return
@@ -58,6 +62,7 @@ def source(task: Task, pixels: Pixels) -> Any:
 
 
 def each_frame(task: Task) -> bool:
+    """Whether the task learns from single frames of clips."""
     return isinstance(task.view, View) and task.view.each_frame
 
 
