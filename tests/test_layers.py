@@ -31,7 +31,6 @@ ROOMS = (
     "ingest",
     "tasks",
     "checkpoint",
-    "predictions",
     "draws",
     "batches",
     "learn",
