@@ -87,6 +87,10 @@ class Rows:
     a published protocol. The report names these arms and those that build on them.
     `images` deals the six copies of every frame to folds at random, whatever their patient: a leak
     too, for the same reason.
+    `learns` is what clips of the train and val sides must equal as well, while all are tested.
+    Training clips equal to `unlabelled` are a second stream, which comes without any label.
+    `reduced` takes as many labelled frames as that stream has, of each patient in proportion.
+    `with_val` trains on the validation side too, for a protocol that has none.
     """
 
     needs: tuple[str, ...] = ()
@@ -94,6 +98,10 @@ class Rows:
     train_without: str | None = None
     overlap: bool = False
     images: bool = False
+    learns: Mapping[str, Any] = field(default_factory=dict)
+    unlabelled: Mapping[str, Any] = field(default_factory=dict)
+    reduced: bool = False
+    with_val: bool = False
 
 
 @dataclass(frozen=True)
@@ -168,7 +176,12 @@ class Size:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Folds, arms in order, the published numbers, the claims to test and the gaps to show."""
+    """Folds, arms in order, the published numbers, the claims to test and the gaps to show.
+
+    `domains` are the roles of the domains that are compared, each with the names that it goes by
+    in stores; clips of other domains are left out. `frames_with` names a class of masks: only
+    frames that show it are learned from and tested.
+    """
 
     name: str
     title: str
@@ -180,6 +193,8 @@ class Experiment:
     gaps: tuple[Gap, ...] = ()
     sizes: Mapping[str, Size] = field(default_factory=dict)
     seed: int = 0
+    domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    frames_with: str = ""
 
     def __post_init__(self) -> None:
         seen: set[str] = set()

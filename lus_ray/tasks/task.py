@@ -28,7 +28,8 @@ class Task(nn.Module):
     have classes of this mask scheme, `reads_rows` that it answers to rows of an earlier arm's
     predictions. `columns` are the label columns that `forward` reads. `players` are the parts
     updated one after another in a step, each with its own optimizer; most tasks have one. `label`
-    is the column that is predicted and `classes` its names.
+    is the column that is predicted and `classes` its names. `progress` is the share of training
+    that is done, told before each epoch.
     """
 
     players: tuple[str, ...] = ("net",)
@@ -40,6 +41,7 @@ class Task(nn.Module):
     reads_rows: ClassVar[bool] = False
     scheme: str | None = None
     view: View | Track
+    progress: float = 0.0
 
     def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
         """Losses by name; `loss` is the one that the player descends."""
@@ -54,6 +56,21 @@ class Task(nn.Module):
     def rate(self, parameter: str) -> float:
         """Factor on the learning rate of a parameter, by its name in the task."""
         return 1.0
+
+    def adam(self, player: str) -> dict[str, Any]:
+        """In what the player's Adam differs from the recipe's: `betas`, `l2`."""
+        return {}
+
+    def trouble(self, losses: Mapping[str, float]) -> str:
+        """What in the mean losses of an epoch tells that training is broken, or nothing."""
+        return ""
+
+    def memory(self) -> dict[str, Tensor]:
+        """What training remembers from step to step beside parameters and buffers."""
+        return {}
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        """Take back what `memory` gave."""
 
     def constrain(self) -> None:
         """Put parameters back to where they may be; called after every step."""
