@@ -51,9 +51,9 @@ def measure(
 
     with threads(1):
         return {
-            # Seconds a run, so it has fewer of them, and the check is warm-up enough.
+            # Seconds a run, so it has fewer of them.
             "gradient to neutral": compare(
-                PUBLISHED, net.neutral, repeats=max(1, repeats // 2), warmup=0
+                PUBLISHED, net.neutral, repeats=max(1, repeats // 2), warmup=1
             ),
             "gradient to neutral, by levels": compare(
                 LEVELS, net.neutral, repeats=repeats, warmup=1
