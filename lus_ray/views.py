@@ -98,7 +98,7 @@ class View:
 
         `num_samples` above 0 stands in for the view's own number.
         """
-        return np.stack([resized[chosen] for chosen in self.chosen(len(resized), num_samples)])
+        return resized[self.chosen(len(resized), num_samples)]
 
     def chosen(self, num_available: int, num_samples: int = 0) -> Int64[np.ndarray, "S T"]:
         """Frame numbers of the evaluation samples."""
