@@ -10,8 +10,10 @@ Why numbers come from a CPU generator: the same seed then gives the same picture
 Why no hue and no saturation: frames are grey, and both leave a grey picture as it is.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, log, pi
+from typing import Any
 
 import torch
 from jaxtyping import Float, Integer
@@ -80,10 +82,7 @@ class Augment:
             },
             "0 < low <= high <= 1": {"crop": 0 < self.crop[0] <= self.crop[1] <= 1},
         }
-        for rule, fields in sound.items():
-            for name, holds in fields.items():
-                if not holds:
-                    raise ArmError(f"Augment: {name} is {getattr(self, name)}; it needs {rule}")
+        refuse_unsound(self, sound)
 
     def __call__(
         self, frames: Float[Tensor, "B T H W"], generator: torch.Generator
@@ -114,23 +113,23 @@ class Augment:
         """
         unit = torch.rand(num_clips, 7, generator=generator, dtype=torch.float32).unbind(1)
         more = self._more(num_clips, generator).unbind(1)
-        area, aspect = _between(*self.crop, more[0]), _between_logs(*self.aspect, more[1])
+        area, aspect = between(*self.crop, more[0]), _between_logs(*self.aspect, more[1])
         width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
         turned, shaded = more[4] < self.rotate_share, more[5] < self.shade_share
-        angle = _between(-self.rotate_deg, self.rotate_deg, unit[2]) * (pi / 180)
+        angle = between(-self.rotate_deg, self.rotate_deg, unit[2]) * (pi / 180)
         return {
             "crop_width": width,
             "crop_height": height,
             "crop_right": (1 - width) * (more[2] - 0.5),
             "crop_down": (1 - height) * (more[3] - 0.5),
             "mirror": torch.where(unit[0] < self.flip, -1.0, 1.0),
-            "scale": _between(1 - self.scale, 1 + self.scale, unit[1]),
+            "scale": between(1 - self.scale, 1 + self.scale, unit[1]),
             "angle": torch.where(turned, angle, 0.0),
-            "right": _between(-self.translate, self.translate, unit[3]),
-            "down": _between(-self.translate, self.translate, unit[4]),
-            "intensity": torch.where(shaded, _between(*self.intensity, unit[5]), 1.0),
-            "gamma": torch.where(shaded, _between(*self.gamma, unit[6]), 1.0),
-            "contrast": torch.where(shaded, _between(*self.contrast, more[6]), 1.0),
+            "right": between(-self.translate, self.translate, unit[3]),
+            "down": between(-self.translate, self.translate, unit[4]),
+            "intensity": torch.where(shaded, between(*self.intensity, unit[5]), 1.0),
+            "gamma": torch.where(shaded, between(*self.gamma, unit[6]), 1.0),
+            "contrast": torch.where(shaded, between(*self.contrast, more[6]), 1.0),
         }
 
     def _more(self, num_clips: int, generator: torch.Generator) -> Float[Tensor, "B 7"]:
@@ -146,15 +145,28 @@ class Augment:
         self, frames: Tensor, drawn: dict[str, Tensor], generator: torch.Generator
     ) -> Float[Tensor, "B T H W"]:
         if self.gamma != (1.0, 1.0):
-            frames = frames.clamp_(min=0).pow_(_per_clip(drawn["gamma"], frames))
-        frames = frames.mul_(_per_clip(drawn["intensity"], frames))
+            frames = frames.clamp_(min=0).pow_(per_clip(drawn["gamma"], frames))
+        frames = frames.mul_(per_clip(drawn["intensity"], frames))
         if self.contrast != (1.0, 1.0):
             mean = frames.clamp_(0, 1).mean(dim=(1, 2, 3), keepdim=True)
-            frames = torch.lerp(mean, frames, _per_clip(drawn["contrast"], frames))
+            frames = torch.lerp(mean, frames, per_clip(drawn["contrast"], frames))
         if self.noise_std > 0:
             noise = torch.randn(frames.shape, generator=generator, dtype=torch.float32)
             frames = frames.add_(noise.to(frames), alpha=self.noise_std)
         return frames.clamp_(0, 1)
+
+
+def refuse_unsound(ranges: Any, sound: Mapping[str, Mapping[str, bool]]) -> None:
+    """Refuse ranges by the first rule that does not hold; `sound` says, by rule and field, if so.
+
+    Raises:
+        ArmError: names the field, its value and the rule.
+    """
+    for rule, fields in sound.items():
+        for name, holds in fields.items():
+            if not holds:
+                kind, value = type(ranges).__name__, getattr(ranges, name)
+                raise ArmError(f"{kind}: {name} is {value}; it needs {rule}")
 
 
 ROY_2020 = Augment(
@@ -209,13 +221,15 @@ def _into_crop(grid: Tensor, drawn: dict[str, Tensor]) -> Float[Tensor, "B H W 2
     return grid.mul_(sides).add_(middle).masked_fill_(cut_off, FAR_OUTSIDE)
 
 
-def _between(low: float, high: float, unit: Tensor) -> Tensor:
+def between(low: float, high: float, unit: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+    """The number in a range for each one in [0, 1)."""
     return low + (high - low) * unit
 
 
-def _between_logs(low: float, high: float, unit: Tensor) -> Tensor:
-    return _between(log(low), log(high), unit).exp()
-
-
-def _per_clip(values: Tensor, frames: Tensor) -> Tensor:
+def per_clip(values: Float[Tensor, "B"], frames: Tensor) -> Float[Tensor, "B 1 1 1"]:
+    """A value for each clip, of the kind of the frames and on their device."""
     return values.to(frames)[:, None, None, None]
+
+
+def _between_logs(low: float, high: float, unit: Tensor) -> Tensor:
+    return between(log(low), log(high), unit).exp()

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int64, Integer
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from lus_ray.errors import ArmError
+from lus_ray.augment import between, per_clip, refuse_unsound
 
 REST = {
     "mirror": 1.0,
@@ -94,10 +94,7 @@ class SixSteps:
             "0 <= value": {"noise_std": 0 <= self.noise_std < inf},
             "'nearest' or 'bilinear'": {"lookup": self.lookup in {"nearest", "bilinear"}},
         }
-        for rule, fields in sound.items():
-            for name, holds in fields.items():
-                if not holds:
-                    raise ArmError(f"SixSteps: {name} is {getattr(self, name)}; it needs {rule}")
+        refuse_unsound(self, sound)
 
     def __call__(
         self, frames: Float[Tensor, "B T H W"], generator: torch.Generator
@@ -137,14 +134,14 @@ class SixSteps:
         turn, slant = self.rotate_deg * pi / 180, self.shear_deg * pi / 180
         steps = {
             "mirror": (flips, torch.where(unit[0] < self.flip, -1.0, 1.0)),
-            "scale": (moves, _between(*self.scale, unit[1])),
-            "angle": (moves, _between(-turn, turn, unit[2])),
-            "shear": (moves, _between(-slant, slant, unit[3])),
-            "right": (moves, _between(-self.translate, self.translate, unit[4])),
-            "down": (moves, _between(-self.translate, self.translate, unit[5])),
-            "contrast": (contrasts, _between(*self.contrast, unit[6])),
-            "intensity": (multiplies, _between(*self.intensity, unit[7])),
-            "sigma": (blurs, _between(0.0, self.blur, unit[8])),
+            "scale": (moves, between(*self.scale, unit[1])),
+            "angle": (moves, between(-turn, turn, unit[2])),
+            "shear": (moves, between(-slant, slant, unit[3])),
+            "right": (moves, between(-self.translate, self.translate, unit[4])),
+            "down": (moves, between(-self.translate, self.translate, unit[5])),
+            "contrast": (contrasts, between(*self.contrast, unit[6])),
+            "intensity": (multiplies, between(*self.intensity, unit[7])),
+            "sigma": (blurs, between(0.0, self.blur, unit[8])),
             "noise_std": (noises, torch.full((num_clips,), self.noise_std)),
         }
         return {n: torch.where(happens, value, REST[n]) for n, (happens, value) in steps.items()}
@@ -162,7 +159,7 @@ class SixSteps:
         """Steps 3 to 6, in place."""
         if len(chosen := _changed(drawn, ("contrast", "intensity"))):
             here = chosen.to(frames.device)
-            factors = (_per_clip(drawn[n][chosen], frames) for n in ("contrast", "intensity"))
+            factors = (per_clip(drawn[n][chosen], frames) for n in ("contrast", "intensity"))
             frames[here] = _along_line(frames[here], *factors)
         if len(chosen := _changed(drawn, ("sigma",))):
             here = chosen.to(frames.device)
@@ -237,11 +234,3 @@ def _mirrored(clips: Tensor, axis: int, radius: int) -> Tensor:
     inside = torch.minimum(beyond, 2 * size - 1 - beyond).to(clips.device)
     before, after = clips.index_select(axis, inside).split(radius, axis)
     return torch.cat([before, clips, after], dim=axis)
-
-
-def _between(low: float, high: float, unit: Tensor) -> Tensor:
-    return low + (high - low) * unit
-
-
-def _per_clip(values: Tensor, frames: Tensor) -> Tensor:
-    return values.to(frames)[:, None, None, None]
