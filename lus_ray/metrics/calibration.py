@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 NUM_BINS = 10
+NUMBER, CONFIDENCE, CORRECT = 0, 1, 2
+"""Last axis of a histogram: predictions, sum of their confidences, predictions that are right."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +37,26 @@ def reliability(
     *,
     num_bins: int = NUM_BINS,
 ) -> Reliability:
-    """Confidences in [0, 1] in bins of equal width; a bin holds its upper edge, not its lower."""
+    """The curve of confidences in [0, 1] in bins of equal width."""
+    return curve(histogram(confidence, correct, num_bins=num_bins))
+
+
+def curve(histogram: Float[np.ndarray, "B 3"]) -> Reliability:
+    """The curve of one histogram or of a sum of them; empty bins are left out."""
+    number, confidence, correct = histogram[histogram[:, NUMBER] > 0].T
+    return Reliability(confidence / number, correct / number, number.astype(np.int64))
+
+
+def histogram(
+    confidence: Float[np.ndarray, "N"],
+    correct: Bool[np.ndarray, "N"],
+    *,
+    num_bins: int = NUM_BINS,
+) -> Float[np.ndarray, "B 3"]:
+    """Bins of equal width over [0, 1]; a bin holds its upper edge, not its lower."""
     place = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    number = np.bincount(place, minlength=num_bins)
-    held = number > 0
-    return Reliability(
-        np.bincount(place, confidence, num_bins)[held] / number[held],
-        np.bincount(place, correct, num_bins)[held] / number[held],
-        number[held],
-    )
+    sums = [np.bincount(place, weight, num_bins) for weight in (None, confidence, correct)]
+    return np.stack(sums, axis=-1).astype(np.float64)
 
 
 def roc(

@@ -99,13 +99,13 @@ def ranked(high: Float[np.ndarray, "N"], low: Float[np.ndarray, "M"]) -> Float[n
 
 def accuracy(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     """Share of clips on the diagonal; NaN without clips."""
-    return _ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
+    return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
 def weighted_precision(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     """Precision by class, weighted by support; a class that is never predicted has precision 0."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    return _weighted(np.nan_to_num(_ratio(hits, counts.sum(axis=-2))), counts)
+    return _weighted(np.nan_to_num(ratio(hits, counts.sum(axis=-2))), counts)
 
 
 def weighted_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
@@ -116,21 +116,21 @@ def weighted_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
 def macro_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     """Plain mean of F1 over the classes that occur among targets or predictions."""
     by_class = class_f1(counts)
-    return _ratio(np.nansum(by_class, axis=-1), np.isfinite(by_class).sum(axis=-1))
+    return ratio(np.nansum(by_class, axis=-1), np.isfinite(by_class).sum(axis=-1))
 
 
 def class_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     """F1 of each class; NaN for a class that is neither a target nor predicted."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    return _ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
+    return ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
 def by_class(counts: Float[np.ndarray, "K K"]) -> dict[str, Float[np.ndarray, "K"]]:
     """Precision, recall and F1 of each class; NaN where a class is not predicted, or not true."""
     hits = np.diagonal(counts)
     return {
-        "precision": _ratio(hits, counts.sum(axis=0)),
-        "recall": _ratio(hits, counts.sum(axis=1)),
+        "precision": ratio(hits, counts.sum(axis=0)),
+        "recall": ratio(hits, counts.sum(axis=1)),
         "f1": class_f1(counts),
     }
 
@@ -146,7 +146,7 @@ def weighted_kappa(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D
     true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
     by_chance = np.einsum("...a,ab,...b->...", true, weight, predicted)
     found = (counts * weight).sum(axis=(-2, -1)) * true.sum(axis=-1)
-    return _ratio(by_chance - found, by_chance)
+    return ratio(by_chance - found, by_chance)
 
 
 def pairwise_auc(
@@ -162,7 +162,7 @@ def pairwise_auc(
     present = (pairs > 0) & off_diagonal
     prevalence = np.where(present, support[..., :, None] + support[..., None, :], 0.0)
     area = np.divide(won, pairs, out=np.zeros_like(won), where=present)
-    return _ratio((area * prevalence).sum(axis=(-2, -1)), prevalence.sum(axis=(-2, -1)))
+    return ratio((area * prevalence).sum(axis=(-2, -1)), prevalence.sum(axis=(-2, -1)))
 
 
 def check(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -> None:
@@ -189,7 +189,7 @@ def unusable(probability: Float[np.ndarray, "N K"]) -> str:
     return ""
 
 
-def _ratio(above: np.ndarray | np.number, below: np.ndarray | np.number) -> np.ndarray:
+def ratio(above: np.ndarray | np.number, below: np.ndarray | np.number) -> np.ndarray:
     """Above over below, NaN where nothing is below; sums over one matrix are numbers."""
     above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
@@ -199,7 +199,7 @@ def _weighted(
     by_class: Float[np.ndarray, "*D K"], counts: Float[np.ndarray, "*D K K"]
 ) -> Float[np.ndarray, "*D"]:
     support = counts.sum(axis=-1)
-    return _ratio((by_class * support).sum(axis=-1), support.sum(axis=-1))
+    return ratio((by_class * support).sum(axis=-1), support.sum(axis=-1))
 
 
 def _one_class(target: Int[np.ndarray, "N"]) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real, UInt8
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.metrics.labels import Scores
+from lus_ray.metrics.labels import Scores, ratio
 
 MARKERS = MASK_SCHEMES["markers"]
 UNION = tuple(MARKERS.index(f"score {score}") for score in (1, 2, 3))
@@ -154,13 +154,13 @@ def collapse(
 
 def pixel_accuracy(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     """Share of pixels whose class is right; NaN without pixels."""
-    return share(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
+    return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
 def iou(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     """Intersection over union of each class; NaN for a class in neither mask."""
     both = np.diagonal(counts, axis1=-2, axis2=-1)
-    return share(both, counts.sum(axis=-1) + counts.sum(axis=-2) - both)
+    return ratio(both, counts.sum(axis=-1) + counts.sum(axis=-2) - both)
 
 
 def mean_iou(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
@@ -171,7 +171,7 @@ def mean_iou(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
 def dice(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     """Dice, 2 |P and G| / (|P| + |G|), of each class; NaN for a class in neither mask."""
     both = np.diagonal(counts, axis1=-2, axis2=-1)
-    return share(2 * both, counts.sum(axis=-1) + counts.sum(axis=-2))
+    return ratio(2 * both, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
 def union_dice(
@@ -190,23 +190,17 @@ def categorical_dice(
 
 def sensitivity(counts: Real[np.ndarray, "*D 2 2"]) -> Float[np.ndarray, "*D"]:
     """Share of the pixels of class 1 that were found; NaN where the truth has none."""
-    return share(counts[..., 1, 1], counts[..., 1, :].sum(axis=-1))
+    return ratio(counts[..., 1, 1], counts[..., 1, :].sum(axis=-1))
 
 
 def specificity(counts: Real[np.ndarray, "*D 2 2"]) -> Float[np.ndarray, "*D"]:
     """Share of the pixels of class 0 that were left alone; NaN where the truth has none."""
-    return share(counts[..., 0, 0], counts[..., 0, :].sum(axis=-1))
+    return ratio(counts[..., 0, 0], counts[..., 0, :].sum(axis=-1))
 
 
 def mean_of_defined(values: Float[np.ndarray, "*D M"]) -> Float[np.ndarray, "*D"]:
     """Mean over the last axis without its NaN; NaN where nothing else is there."""
-    return share(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))
-
-
-def share(above: np.ndarray | np.number, below: np.ndarray | np.number) -> np.ndarray:
-    """Above over below, NaN where nothing is below; sums over one matrix are numbers."""
-    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
-    return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return ratio(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))
 
 
 def _spread(values: Float[np.ndarray, "N"]) -> Spread:

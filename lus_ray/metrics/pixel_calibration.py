@@ -10,12 +10,10 @@ result equals `lus_ray.metrics.calibration` on all their pixels at once.
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from lus_ray.metrics.calibration import NUM_BINS, Reliability
+from lus_ray.metrics import calibration
+from lus_ray.metrics.calibration import CONFIDENCE, CORRECT, NUM_BINS, NUMBER
 from lus_ray.metrics.frames import ROUNDING
-from lus_ray.metrics.overlap import share
-
-NUMBER, CONFIDENCE, CORRECT = 0, 1, 2
-"""Last axis of a histogram: pixels, sum of their confidences, pixels that are right."""
+from lus_ray.metrics.labels import ratio
 
 
 def histograms(
@@ -44,7 +42,7 @@ def histogram(
     *,
     num_bins: int = NUM_BINS,
 ) -> Float[np.ndarray, "B 3"]:
-    """Bins of equal width over [0, 1]; a bin holds its upper edge, not its lower.
+    """The histogram of `calibration`, refused where a confidence is no probability.
 
     For one class instead of the predicted one, give its probability and where it is the truth.
 
@@ -57,18 +55,7 @@ def histogram(
     if not usable.all():
         bad = int((~usable).sum())
         raise ValueError(f"{bad} of {usable.size} confidences are no number from 0 to 1")
-    place = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    sums = [np.bincount(place, weight, num_bins) for weight in (None, confidence, correct)]
-    return np.stack(sums, axis=-1).astype(np.float64)
-
-
-def reliability(histogram: Float[np.ndarray, "B 3"]) -> Reliability:
-    """The curve of one histogram or of a sum of them; bins without pixels are left out."""
-    held = histogram[histogram[:, NUMBER] > 0]
-    number = held[:, NUMBER]
-    return Reliability(
-        held[:, CONFIDENCE] / number, held[:, CORRECT] / number, number.astype(np.int64)
-    )
+    return calibration.histogram(confidence, correct, num_bins=num_bins)
 
 
 def expected_error(histogram: Float[np.ndarray, "*D B 3"]) -> Float[np.ndarray, "*D"]:
@@ -77,4 +64,4 @@ def expected_error(histogram: Float[np.ndarray, "*D B 3"]) -> Float[np.ndarray, 
     Gap of confidence and correctness, weighted by number (Guo et al. 2017, equation 3).
     """
     gap = np.abs(histogram[..., CONFIDENCE] - histogram[..., CORRECT])
-    return share(gap.sum(axis=-1), histogram[..., NUMBER].sum(axis=-1))
+    return ratio(gap.sum(axis=-1), histogram[..., NUMBER].sum(axis=-1))

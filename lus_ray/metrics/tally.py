@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int, Real
 
 from lus_ray.metrics import multilabel, overlap
 from lus_ray.metrics.frames import Members, from_counts, unusable
-from lus_ray.metrics.labels import from_tables, ranked
+from lus_ray.metrics.labels import from_tables, ranked, ratio
 
 
 @runtime_checkable
@@ -84,8 +84,8 @@ class LabelTally:
             won[:, k, 0, 1] = won[:, k, 1, 0] = pairs.total(by_patient)
         by_label = from_tables(counts, won)
         values = {name: overlap.mean_of_defined(by_label[name]) for name in multilabel.MEANS}
-        values["group_accuracy"] = overlap.share(*(weights @ self.group_hits).T)
-        values["micro_f1"] = overlap.share(*(weights @ self.positives).T)
+        values["group_accuracy"] = ratio(*(weights @ self.group_hits).T)
+        values["micro_f1"] = ratio(*(weights @ self.positives).T)
         return values
 
 
@@ -119,7 +119,7 @@ class PixelTally:
         values = overlap.from_counts(np.tensordot(weights, self.confusion, axes=1), self.scheme)
         sums = np.tensordot(weights, self.image_sums, axes=1)
         for q, name in enumerate(overlap.PER_IMAGE[self.scheme]):
-            values[f"{name}_per_image"] = overlap.share(sums[:, q, 0], sums[:, q, 1])
+            values[f"{name}_per_image"] = ratio(sums[:, q, 0], sums[:, q, 1])
         return values
 
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.metrics import overlap, pixel_calibration
-from lus_ray.metrics.calibration import Reliability
+from lus_ray.metrics import overlap
+from lus_ray.metrics.calibration import Reliability, curve
 
 COLUMNS = ("clip", "patient", "split", "counts", "bins")
 
@@ -121,7 +121,7 @@ def bins(rows: pa.Table) -> Float[np.ndarray, "B 3"] | None:
 def pooled(cells: Sequence[Any]) -> Reliability | None:
     """Confidence against correctness of the pixels of several cells."""
     known = [cell.bins for cell in cells if cell.bins is not None]
-    return pixel_calibration.reliability(np.sum(known, axis=0)) if known else None
+    return curve(np.sum(known, axis=0)) if known else None
 
 
 def per_image(

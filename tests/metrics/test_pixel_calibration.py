@@ -27,7 +27,7 @@ def test_summed_histograms_equal_calibration_of_all_pixels(
     expected = calibration.reliability(
         probability.max(axis=1).ravel(), correct.ravel(), num_bins=num_bins
     )
-    found = pixels.reliability(total)
+    found = calibration.curve(total)
     assert found.number.tolist() == expected.number.tolist()
     assert found.correct.tolist() == expected.correct.tolist()
     assert found.confidence == pytest.approx(expected.confidence)
@@ -51,7 +51,7 @@ def test_errors_of_two_bins_do_not_cancel() -> None:
 def test_without_pixels_the_error_is_undefined() -> None:
     nothing = pixels.histogram(np.zeros(0), np.zeros(0, bool))
     assert np.isnan(pixels.expected_error(nothing))
-    assert pixels.reliability(nothing).number.tolist() == []
+    assert calibration.curve(nothing).number.tolist() == []
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -0.5, 1.5])
