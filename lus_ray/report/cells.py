@@ -118,8 +118,21 @@ def _cell(path: Path, out: Path) -> Cell:
     try:
         if about.scheme is not None:
             _, table = predictions.read(path, pixels.COLUMNS)
-            return _of_masks(about, about.scheme, _outlined(table), path, folder)
-        return _of_rows(about, _tested(table), path, folder)
+            examples = _of_masks(_outlined(table), about.scheme, len(about.classes))
+        else:
+            examples = _of_rows(_tested(table), about)
+        return Cell(
+            path=path,
+            folder=folder,
+            arm=about.arm,
+            fold=about.fold,
+            classes=about.classes,
+            fingerprint=about.fingerprint,
+            cost=_cost(folder),
+            epochs=tuple(_lines(folder / "metrics.jsonl")),
+            scheme=about.scheme,
+            **examples,
+        )
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StoreError(
@@ -127,7 +140,8 @@ def _cell(path: Path, out: Path) -> Cell:
         ) from error
 
 
-def _of_rows(about: About, rows: pa.Table, path: Path, folder: Path) -> Cell:
+def _of_rows(rows: pa.Table, about: About) -> dict[str, Any]:
+    """The fields of a cell that say of clips, or of their frames, what was true and predicted."""
     scored = rows.filter(rows["target"].is_valid())
     clips, patients = scored["clip"].to_pylist(), scored["patient"].to_pylist()
     members = None
@@ -138,52 +152,36 @@ def _of_rows(about: About, rows: pa.Table, path: Path, folder: Path) -> Cell:
         _check_classes(target, probability)
     else:
         target, probability = _arrays(scored, multilabel=about.multilabel)
-    return Cell(
-        path=path,
-        folder=folder,
-        arm=about.arm,
-        fold=about.fold,
-        classes=about.classes,
-        multilabel=about.multilabel,
-        fingerprint=about.fingerprint,
-        clips=tuple(clips),
-        patients=tuple(patients),
-        target=target,
-        probability=probability,
-        members=members,
-        raters=_raters(rows),
-        decided=_decided(rows),
-        cost=_cost(folder),
-        epochs=tuple(_lines(folder / "metrics.jsonl")),
-    )
+    return {
+        "multilabel": about.multilabel,
+        "clips": tuple(clips),
+        "patients": tuple(patients),
+        "target": target,
+        "probability": probability,
+        "members": members,
+        "raters": _raters(rows),
+        "decided": _decided(rows),
+    }
 
 
-def _of_masks(about: About, scheme: str, rows: pa.Table, path: Path, folder: Path) -> Cell:
-    counts, num_frames = pixels.counts(rows, scheme), pixels.num_frames(rows)
+def _of_masks(rows: pa.Table, scheme: str, num_classes: int) -> dict[str, Any]:
+    """The same fields where masks were outlined: of each frame its counts of pixels, no targets."""
+    num_frames = pixels.num_frames(rows)
     clips, patients = (
         frames.repeated(rows[column].to_pylist(), num_frames) for column in ("clip", "patient")
     )
-    return Cell(
-        path=path,
-        folder=folder,
-        arm=about.arm,
-        fold=about.fold,
-        classes=about.classes,
-        multilabel=False,
-        fingerprint=about.fingerprint,
-        clips=clips,
-        patients=patients,
-        target=np.zeros(0, np.int64),
-        probability=np.zeros((0, len(about.classes))),
-        members=None,
-        raters={},
-        decided={},
-        cost=_cost(folder),
-        epochs=tuple(_lines(folder / "metrics.jsonl")),
-        scheme=scheme,
-        counts=counts,
-        bins=pixels.bins(rows),
-    )
+    return {
+        "multilabel": False,
+        "clips": clips,
+        "patients": patients,
+        "target": np.zeros(0, np.int64),
+        "probability": np.zeros((0, num_classes)),
+        "members": None,
+        "raters": {},
+        "decided": {},
+        "counts": pixels.counts(rows, scheme),
+        "bins": pixels.bins(rows),
+    }
 
 
 def _outlined(table: pa.Table) -> pa.Table:
