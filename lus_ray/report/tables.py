@@ -45,6 +45,7 @@ LABELS = {
     "severity": "Severity",
     "sf_ratio": "S/F ratio",
     "disease": "Disease",
+    "diagnosis": "Diagnosis",
     frames.LABEL: "Frame severity",
     **pixels.LABELS,
 }
