@@ -2,15 +2,18 @@
 
 The unit is the group: patients that the leak gate joined, or a single patient. Groups are ordered
 by a hash of seed and name inside strata of their label and dealt to parts in turn, so the same
-groups, shares and seed give the same parts in any order of rows.
+groups, shares and seed give the same parts in any order of rows. Where domains are compared, every
+part gets groups of each, the largest first.
 """
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lus_ray.clip import sf_class
 from lus_ray.errors import FoldError
@@ -54,6 +57,30 @@ def cut(
             parts[part] += members[group]
     _fill_empty(parts, wanted, index)
     return tuple(tuple(sorted(part)) for part in parts)
+
+
+def domain_sides(
+    index: pa.Table, k: int, *, seed: int, val: bool
+) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """Patients who validate and patients who test, of every domain, in each of k folds.
+
+    Every patient tests once, and a group stays whole, also one with patients of several domains.
+    The test parts of a domain are balanced in number of images: those that the column `images`
+    lists, or one a clip without it. Where `val`, one group of each domain that does not test
+    validates, by chance, but never the last one that is left to train.
+
+    Raises:
+        FoldError: a domain has fewer groups than folds, a clip has no domain, or a patient has
+            two groups.
+    """
+    members, _ = members_of(index)
+    images = _images_by_domain(index)
+    sides = []
+    for number, test in enumerate(_spread(images, k, seed)):
+        others = {group: images[group] for group in sorted(images) if group not in test}
+        spared = _one_of_each(others, seed, number) if val else []
+        sides.append((_patients(spared, members), _patients(test, members)))
+    return tuple(sides)
 
 
 def members_of(index: pa.Table) -> tuple[dict[str, list[str]], Counter[str]]:
@@ -110,6 +137,68 @@ def _fill_empty(parts: list[list[str]], wanted: list[int], index: pa.Table) -> N
             given = min(group_of[patient] for patient in parts[richest])
             parts[part] = [x for x in parts[richest] if group_of[x] == given]
             parts[richest] = [x for x in parts[richest] if group_of[x] != given]
+
+
+def _images_by_domain(index: pa.Table) -> dict[str, Counter[str]]:
+    """Images of each group by domain; a clip counts at least once, so that no part is empty."""
+    num_images = [1] * index.num_rows
+    if "images" in index.column_names:
+        num_images = [n or 1 for n in pc.list_value_length(index["images"]).to_pylist()]
+    images: dict[str, Counter[str]] = defaultdict(Counter)
+    columns = (index[name].to_pylist() for name in ("clip", "group", "domain"))
+    for number, clip, group, domain in zip(num_images, *columns, strict=True):
+        if domain is None:
+            raise FoldError(f"clip {clip!r} has no domain; name it, or leave the clip out")
+        images[group][domain] += number
+    return dict(images)
+
+
+def _spread(images: Mapping[str, Counter[str]], k: int, seed: int) -> list[set[str]]:
+    """Groups in k parts: the largest first, each to where least of its domains is.
+
+    Groups of several domains come before all others, which then even out what these leave.
+    """
+    total: Counter[str] = Counter()
+    num_groups: Counter[str] = Counter()
+    for own in images.values():
+        total.update(own)
+        num_groups.update(own.keys())
+    for domain in sorted(num_groups):
+        if num_groups[domain] < k:
+            raise FoldError(
+                f"domain {domain!r} has {num_groups[domain]} groups of patients for {k} folds; "
+                "use fewer folds or more patients of this domain"
+            )
+
+    def share(held: Counter[str], domains: Iterable[str]) -> Fraction:
+        return sum((Fraction(held[d], total[d]) for d in domains), Fraction(0))
+
+    parts: list[set[str]] = [set() for _ in range(k)]
+    held: list[Counter[str]] = [Counter() for _ in range(k)]
+    order = sorted(
+        images, key=lambda g: (-len(images[g]), -share(images[g], images[g]), _draw(seed, g))
+    )
+    for group in order:
+        part = min(range(k), key=lambda p: share(held[p], images[group]))
+        parts[part].add(group)
+        held[part].update(images[group])
+    return parts
+
+
+def _one_of_each(groups: Mapping[str, Counter[str]], seed: int, fold: int) -> list[str]:
+    """One group of each domain, drawn by hash, such that every domain keeps another one."""
+    chosen: list[str] = []
+    for domain in sorted(set().union(*groups.values())):
+        if any(domain in groups[group] for group in chosen):
+            continue
+        left = Counter(d for group in groups if group not in chosen for d in groups[group])
+        spare = [g for g in groups if domain in groups[g] and all(left[d] > 1 for d in groups[g])]
+        chosen += sorted(spare, key=lambda g: _draw(seed, f"{fold}:{g}"))[:1]
+    return chosen
+
+
+def _patients(groups: Iterable[str], members: Mapping[str, list[str]]) -> tuple[str, ...]:
+    return tuple(sorted(patient for group in groups for patient in members[group]))
 
 
 def _draw(seed: int, group: str) -> str:

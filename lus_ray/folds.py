@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from lus_ray.dealing import cut, members_of
+from lus_ray.dealing import cut, domain_sides, members_of
 from lus_ray.errors import FoldError
 from lus_ray.files import write_text
 
@@ -95,6 +95,28 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class AcrossDomains:
+    """k-fold with the same fold numbers for every domain, each balanced in number of images."""
+
+    name: str
+    k: int
+    val: bool
+
+    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+        """Folds over all patients of the index, by its column `domain`."""
+        every = set(index["patient"].to_pylist())
+        sides = domain_sides(index, self.k, seed=seed, val=self.val)
+        return tuple(
+            Fold(number, train=tuple(every.difference(val, test)), val=val, test=test)
+            for number, (val, test) in enumerate(sides)
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Official:
     """Folds that somebody published, in a JSON file: `{"folds": [{"number", "train", ...}]}`."""
 
@@ -141,6 +163,16 @@ def rotating(k: int, val: bool = True, stratify: str | None = "severity") -> Par
         raise FoldError(f"rotating: k is {k}; use at least {3 if val else 2}")
     roles = tuple((((fold + 1) % k,) if val else (), (fold,)) for fold in range(k))
     return Parts("rotating", _equal(k), roles, stratify)
+
+
+def across_domains(k: int = 3, val: bool = True) -> AcrossDomains:
+    """k-fold over domains: part i of each tests in fold i; a group of each validates, if `val`.
+
+    Mason 2021 deals its two diseases so: three folds, nobody validates.
+    """
+    if k < (3 if val else 2):
+        raise FoldError(f"across_domains: k is {k}; use at least {3 if val else 2}")
+    return AcrossDomains("across_domains", k, val)
 
 
 def one_split(*, train: float, val: float, test: float, stratify: str | None = "severity") -> Parts:
