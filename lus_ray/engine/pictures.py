@@ -1,13 +1,14 @@
 """Pictures of what a cell saw: example frames of test clips, where it looked or what it outlined.
 
     cells/<arm>/fold<k>/pictures/<n>.svg, captions.json
+    cells/<arm>/fold<k>/pictures/<n>-expert.svg, <n>-translated.svg     where B-lines are outlined
 
 Why chosen by name and label: the examples are the same for every arm and nobody picked them, so
 that two arms can be held side by side.
 """
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from jaxtyping import UInt8
 from lus_ray import figures
 from lus_ray.batches import Pixels
 from lus_ray.clip import NUM_SEVERITIES, Row
+from lus_ray.engine import bline_pictures
+from lus_ray.engine.bline_pictures import NOTHING, Domains, Drawn
 from lus_ray.tasks.diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.segmentation import Segmentation
@@ -30,30 +33,55 @@ Picture = tuple[str, str]
 """An SVG text and its caption."""
 
 
-def draw(task: Drawable, rows: Sequence[Row], pixels: Pixels, folder: Path, *, device: str) -> None:
-    """Write a picture of an example of each score, of each class, or of a few patients."""
-    assert isinstance(task.view, View)
+def draw(
+    task: Drawable,
+    rows: Sequence[Row],
+    pixels: Pixels,
+    folder: Path,
+    *,
+    device: str,
+    learns: Mapping[str, Any] = NOTHING,
+    unlabelled: Mapping[str, Any] = NOTHING,
+) -> None:
+    """Write pictures of an example of each score, of each class, or of a few patients.
+
+    For a task that translates frames, `learns` is what clips of its source domain equal and
+    `unlabelled` what those of its target domain do.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    domains = Domains(source=learns, target=unlabelled)
     captions = []
     for number, (row, frame) in enumerate(examples(task, rows)):
-        (resized,) = pixels.clips([row], task.view)
-        picture = resized[frame]
-        if isinstance(task, Segmentation):
-            (ids,) = pixels.masks([row], task.view)
-            true = task.truth(ids[frame : frame + 1], row)[0]
-            svg, caption = outlined(task, picture, true, device=device)
-        else:
-            svg, caption = looked(task, picture, _true(task, row, frame), device=device)
-        (folder / f"{number}.svg").write_text(svg)
-        captions.append(
-            {
-                "file": f"{number}.svg",
-                "example": f"{row['clip']}#{frame}",
-                "caption": caption,
-                "kind": "masks" if isinstance(task, Segmentation) else "looks",
-            }
-        )
+        for drawn in _drawn(task, row, frame, pixels, domains=domains, device=device):
+            name = f"{number}{drawn.ending}.svg"
+            (folder / name).write_text(drawn.svg)
+            captions.append(
+                {
+                    "file": name,
+                    "example": f"{row['clip']}#{frame}",
+                    "caption": drawn.caption,
+                    "kind": drawn.kind,
+                }
+            )
     (folder / "captions.json").write_text(json.dumps(captions, indent=1) + "\n")
+
+
+def _drawn(
+    task: Drawable, row: Row, frame: int, pixels: Pixels, *, domains: Domains, device: str
+) -> Iterator[Drawn]:
+    """The pictures of one example."""
+    assert isinstance(task.view, View)
+    (resized,) = pixels.clips([row], task.view)
+    picture = resized[frame]
+    if not isinstance(task, Segmentation):
+        yield Drawn("", "looks", *looked(task, picture, _true(task, row, frame), device=device))
+        return
+    (ids,) = pixels.masks([row], task.view)
+    true = task.truth(ids[frame : frame + 1], row)[0]
+    if task.scheme == "bline":
+        yield from bline_pictures.of(task, row, picture, true, domains=domains, device=device)
+    else:
+        yield Drawn("", "masks", *outlined(task, picture, true, device=device))
 
 
 def looked(
@@ -103,6 +131,7 @@ def examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]]:
     """For each score, class or clip a test clip, by name, and a frame of it.
 
     Another patient's clip where there is one; the frame is the middle one of those that fit.
+    B-lines are shown of clips of each domain.
     """
     tested = sorted(
         (row for row in rows if row["split"] == "test" and task.target(row) is not None),
@@ -112,6 +141,8 @@ def examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]]:
         return _each(tested, range(NUM_SEVERITIES), lambda row: row["frame_severity"])
     if isinstance(task, FrameDiagnosis):
         return _each(tested, range(len(task.classes)), lambda row: _repeated(task, row))
+    if task.scheme == "bline":
+        return bline_pictures.examples(tested)
     patients: dict[str, Row] = {}
     for row in tested:
         patients.setdefault(row["patient"], row)

@@ -10,9 +10,12 @@ from lus_ray.figures.drawing import HALO, LINES, drawn, shortened
 from lus_ray.figures.frames import MAX_SIDE, looks
 from lus_ray.figures.overlays import CLASS_COLOURS, masks
 from lus_ray.figures.panels import Curve, bars, confusion, reliability, roc, training
+from lus_ray.figures.thumbnails import ARM, EXPERT, outlines, translations
 
 __all__ = [
+    "ARM",
     "CLASS_COLOURS",
+    "EXPERT",
     "HALO",
     "LINES",
     "MAX_SIDE",
@@ -22,8 +25,10 @@ __all__ = [
     "drawn",
     "looks",
     "masks",
+    "outlines",
     "reliability",
     "roc",
     "shortened",
     "training",
+    "translations",
 ]
