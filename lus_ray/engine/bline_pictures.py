@@ -7,7 +7,6 @@ Source: Mason et al. 2021, Figures 2 and 3.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -22,8 +21,6 @@ from lus_ray.tasks.segmentation import Segmentation
 
 NUM_PATIENTS = 2
 """Patients of each domain of whom a frame is shown."""
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @runtime_checkable
@@ -40,8 +37,8 @@ class Translator(Protocol):
 class Domains:
     """What clips of the source and of the target of an arm equal; nothing where it has neither."""
 
-    source: Mapping[str, Any] = NOTHING
-    target: Mapping[str, Any] = NOTHING
+    source: Mapping[str, Any]
+    target: Mapping[str, Any]
 
     def place(self, row: Row) -> int | None:
         """0 for a clip of the source, 1 for one of the target, None for any other."""

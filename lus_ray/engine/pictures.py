@@ -10,6 +10,7 @@ that two arms can be held side by side.
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from lus_ray import figures
 from lus_ray.batches import Pixels
 from lus_ray.clip import NUM_SEVERITIES, Row
 from lus_ray.engine import bline_pictures
-from lus_ray.engine.bline_pictures import NOTHING, Domains, Drawn
+from lus_ray.engine.bline_pictures import Domains, Drawn
 from lus_ray.tasks.diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.segmentation import Segmentation
@@ -31,6 +32,8 @@ NUM_EXAMPLES = 4
 Drawable = FrameScore | FrameDiagnosis | Segmentation
 Picture = tuple[str, str]
 """An SVG text and its caption."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def draw(
