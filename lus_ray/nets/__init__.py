@@ -6,7 +6,8 @@ in [0, 1]; `net.features(frames)` the vector (B, `net.num_features`) before the 
 same for images (N, 3, H, W). Aggregators take what a network said of every frame of a clip; their
 contract is `lus_ray.nets.aggregator`. Segmenters give a logit for each class and pixel; theirs is
 `lus_ray.nets.segmenter`, and those with a `net.encoder` take weights of ImageNet through
-`lus_ray.nets.encoder.load_encoder`.
+`lus_ray.nets.encoder.load_encoder`. What SIFA paints and judges images
+with is part of its task and not named here: `lus_ray.nets.patch_gan`.
 """
 
 from lus_ray.nets.cnn import FrameCNN
@@ -18,6 +19,7 @@ from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
 from lus_ray.nets.position import PositionPrior
 from lus_ray.nets.resnet import resnet18, resnet50
 from lus_ray.nets.reverse import ReverseTransfer
+from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.nets.stn import STN, RegSTN
 from lus_ray.nets.tsm import TSM
 from lus_ray.nets.unet import UNet
@@ -41,6 +43,7 @@ __all__ = [
     "ReleasedDeepLab",
     "ReleasedUNetPlusPlus",
     "ReverseTransfer",
+    "SifaSegmenter",
     "UNet",
     "UNetPlusPlus",
     "Uninorm",

@@ -19,7 +19,8 @@ from lus_ray.nets.segmenter import Segmenter
 
 NUM_OUTPUTS = 5
 
-SIZE = (40, 60)
+SIZE = (40, 80)
+"""Multiples of all that the networks halve by: 4, 8 and 20."""
 
 
 def position_prior() -> nets.PositionPrior:
@@ -35,6 +36,7 @@ SEGMENTERS: dict[str, Callable[[], Segmenter]] = {
     "PositionPrior": position_prior,
     "ReleasedDeepLab": partial(nets.ReleasedDeepLab, NUM_OUTPUTS, width=8),
     "ReleasedUNetPlusPlus": partial(nets.ReleasedUNetPlusPlus, NUM_OUTPUTS, width=16),
+    "SifaSegmenter": partial(nets.SifaSegmenter, NUM_OUTPUTS, width=2),
     "UNet": partial(nets.UNet, NUM_OUTPUTS, num_channels=3, widths=(4, 8, 16), dropout=0.5),
     "UNetPlusPlus": partial(
         nets.UNetPlusPlus, NUM_OUTPUTS, encoder="resnet18", width=16, dropout=0.1
@@ -211,7 +213,8 @@ def test_forty_samples_cost_less_than_half_of_forty_passes(make: Callable[[], Se
 
 
 @pytest.mark.parametrize(
-    ("name", "multiple", "nearest"), [("UNet", 4, "44 x 64"), ("MarkerUNet", 20, "60 x 80")]
+    ("name", "multiple", "nearest"),
+    [("UNet", 4, "44 x 64"), ("MarkerUNet", 20, "60 x 80"), ("SifaSegmenter", 8, "48 x 64")],
 )
 def test_sides_that_cannot_be_halved_are_refused_with_sides_that_can(
     name: str, multiple: int, nearest: str

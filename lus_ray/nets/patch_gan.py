@@ -1,0 +1,158 @@
+"""The networks around SIFA's segmenter: two that paint images of a domain, and their judge.
+
+Letters: N images, C channels, H rows, W columns, h and w those of smaller maps, L channels of the
+latent maps, J judgements.
+Sources: those of `lus_ray.nets.sifa`; the judge is the 70 x 70 PatchGAN of Isola et al. 2017,
+"Image-to-image translation with conditional adversarial networks".
+Why not all is as released: there the residual units of the decoder drop a quarter of their maps
+whatever is configured, in tests too, so that a cycle could never close and no image could be
+painted twice; here nothing is dropped. TensorFlow pads a convolution of stride 2 behind the image
+only, and here padding is the same on all sides: a shift of less than a pixel.
+Biases and their absence are as released, though a normalisation takes a bias away again.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lus_ray.errors import ArmError
+from lus_ray.nets.segmenter import check_size
+from lus_ray.nets.sifa import STRIDE, Residual, initialise
+
+
+class Translator(nn.Module):
+    """Generator (G): images of the source domain as of the target domain.
+
+    2,852,673 parameters with three channels, 2,849,537 with one.
+
+    Raises:
+        ArmError: no width.
+    """
+
+    def __init__(self, num_channels: int = 3, width: int = 32, num_units: int = 9) -> None:
+        super().__init__()
+        w1, w2, w4 = _widths(self, width)
+        self.layers = nn.Sequential(
+            *_normalised(nn.Conv2d(num_channels, w1, 7, padding=3)),
+            *_normalised(nn.Conv2d(w1, w2, 3, stride=2, padding=1)),
+            *_normalised(nn.Conv2d(w2, w4, 3, stride=2, padding=1)),
+            *(_residual(w4, bias=True) for _ in range(num_units)),
+            *_normalised(_doubling(w4, w2)),
+            *_normalised(_doubling(w2, w1)),
+            nn.Conv2d(w1, 1, 7, padding=3),
+        )
+        initialise(self, std=0.02)
+
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N 1 H W"]:
+        """Painted images in [-1, 1], from images in [-1, 1] whose first channel they begin with.
+
+        Raises:
+            ArmError: the sides of the images are no multiples of 8.
+        """
+        check_size(self, images, STRIDE)
+        return torch.tanh(images[:, :1] + self.layers(images))
+
+
+class Decoder(nn.Module):
+    """Decoder (U): target images, and their latent maps, as images of the source domain.
+
+    `num_inputs` are the channels of the latent maps, 32 times the width of the encoder.
+    1,902,848 parameters.
+
+    Raises:
+        ArmError: no width.
+    """
+
+    def __init__(self, num_inputs: int = 512, width: int = 32, num_units: int = 4) -> None:
+        super().__init__()
+        w1, w2, w4 = _widths(self, width)
+        enter = nn.Conv2d(num_inputs, w4, 3, padding=1, bias=False)
+        units = [_residual(w4, bias=False) for _ in range(num_units)]
+        self.layers = nn.Sequential(
+            *(*_normalised(enter), *units),
+            *_normalised(_doubling(w4, w2)),
+            *_normalised(_doubling(w2, w2)),
+            *_normalised(_doubling(w2, w1)),
+            nn.Conv2d(w1, 1, 7, padding=3, bias=False),
+        )
+        initialise(self, std=0.02)
+        for unit in units:
+            initialise(unit, std=0.01)
+
+    def forward(
+        self, latent: Float[Tensor, "N L h w"], images: Float[Tensor, "N 1 H W"]
+    ) -> Float[Tensor, "N 1 H W"]:
+        """Painted images in [-1, 1], from the images in [-1, 1] that they begin with.
+
+        Raises:
+            ArmError: the sides of the images are not 8 times those of the latent maps.
+        """
+        check_size(self, images, STRIDE)
+        (h, w), (height, width) = latent.shape[-2:], images.shape[-2:]
+        if (STRIDE * h, STRIDE * w) != (height, width):
+            raise ArmError(
+                f"Decoder: latent maps of {h} x {w} for images of {height} x {width}; "
+                f"give those of the same images, {height // STRIDE} x {width // STRIDE}"
+            )
+        return torch.tanh(images + self.layers(latent))
+
+
+class PatchJudge(nn.Module):
+    """Discriminator (D): whether each patch of 70 x 70 is real, as numbers without bounds.
+
+    Images of any size, or logits of a segmenter. The first output tells real from painted; SIFA's
+    judge of source images has a second one. 2,763,520 parameters, 1,024 more for a further input,
+    8,192 more for a further output.
+
+    Raises:
+        ArmError: no width.
+    """
+
+    def __init__(self, num_inputs: int = 1, num_outputs: int = 1, width: int = 64) -> None:
+        super().__init__()
+        w1, w2, w4 = _widths(self, width)
+        slope = 0.2
+        self.layers = nn.Sequential(
+            # The article normalises the first layer as well; the released code does not.
+            *(_patches(num_inputs, w1, stride=2), nn.LeakyReLU(slope, inplace=True)),
+            *_normalised(_patches(w1, w2, stride=2), slope=slope),
+            *_normalised(_patches(w2, w4, stride=2), slope=slope),
+            *_normalised(_patches(w4, 2 * w4, stride=1), slope=slope),
+            _patches(2 * w4, num_outputs, stride=1),
+        )
+        initialise(self, std=0.02)
+
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N J h w"]:
+        """One judgement for each patch; 35 x 35 of them for an image of 256 x 256."""
+        return self.layers(images)
+
+
+def _widths(net: nn.Module, width: int) -> tuple[int, int, int]:
+    if width < 1:
+        raise ArmError(f"{type(net).__name__}: width {width}; give 1 or more")
+    return width, 2 * width, 4 * width
+
+
+def _normalised(
+    convolution: nn.Conv2d | nn.ConvTranspose2d, *, slope: float = 0.0
+) -> list[nn.Module]:
+    """A convolution, instance normalisation, and ReLU that leaks with a slope."""
+    rectified = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+    return [convolution, _normalisation(convolution.out_channels), rectified]
+
+
+def _residual(width: int, *, bias: bool) -> Residual:
+    first, second = (nn.Conv2d(width, width, 3, padding=1, bias=bias) for _ in range(2))
+    return Residual(*_normalised(first), second, _normalisation(width))
+
+
+def _normalisation(width: int) -> nn.InstanceNorm2d:
+    return nn.InstanceNorm2d(width, eps=1e-6, affine=True)
+
+
+def _doubling(num_inputs: int, width: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(num_inputs, width, 3, stride=2, padding=1, output_padding=1)
+
+
+def _patches(num_inputs: int, width: int, *, stride: int) -> nn.Conv2d:
+    return nn.Conv2d(num_inputs, width, 4, stride=stride, padding=2, bias=False)
