@@ -1,0 +1,64 @@
+"""Losses of segmentation that weigh classes by their overlap or their rarity, not by their pixels.
+
+Letters: N images, K classes, H rows, W columns.
+Sources: Chen et al. 2019, "Synergistic image and feature adaptation" (SIFA), as its released code
+computes them; Mason et al. 2021 for the Dice of the foreground alone.
+Why sums run over the whole batch: an image that shows little of a class then gives little of its
+loss, where a mean over images would let a few pixels weigh as much as a full mask.
+All are computed in float32, whatever precision the network ran in.
+"""
+
+import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
+
+EPSILON = 1e-7
+"""Keeps a ratio of empty masks defined."""
+LEAST_PROBABILITY = 0.005
+"""Where the true class has less than this, its logarithm, and with it the gradient, stays put."""
+
+
+def soft_dice(
+    probability: Float[Tensor, "N K H W"], truth: Float[Tensor, "N K H W"]
+) -> Float[Tensor, ""]:
+    """1 minus the mean over classes, background included, of 2 sum pg / (sum p² + sum g).
+
+    `truth` is 0 or 1, see `one_hot`. A class that no image of the batch has adds 1 / K and, with
+    its numerator at 0, no gradient.
+    """
+    probability, truth = probability.float(), truth.float()
+    both = (probability * truth).sum(dim=(0, 2, 3))
+    size = probability.square().sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3))
+    return 1 - (2 * both / (size + EPSILON)).mean()
+
+
+def foreground_dice(
+    probability: Float[Tensor, "N H W"], truth: Float[Tensor, "N H W"]
+) -> Float[Tensor, ""]:
+    """1 - (2 sum pg + e) / (sum p + sum g + e) of one class; 0 where it is in neither.
+
+    Mason et al. do not print their formula; this is the one without squares.
+    """
+    probability, truth = probability.float(), truth.float()
+    both = (probability * truth).sum()
+    return 1 - (2 * both + EPSILON) / (probability.sum() + truth.sum() + EPSILON)
+
+
+def balanced_cross_entropy(
+    logits: Float[Tensor, "N K H W"], ids: Integer[Tensor, "N H W"]
+) -> Float[Tensor, ""]:
+    """Mean over pixels of -(1 - share of the true class in the batch) log p of the true class.
+
+    p is held within [0.005, 1]. A batch of one class has loss 0.
+    """
+    probability = logits.float().softmax(dim=1)
+    truth = one_hot(ids, num_classes=logits.shape[1])
+    weight = 1 - truth.mean(dim=(0, 2, 3), keepdim=True)
+    logarithm = probability.clamp(LEAST_PROBABILITY, 1).log()
+    return -(weight * truth * logarithm).sum(dim=1).mean()
+
+
+def one_hot(ids: Integer[Tensor, "N H W"], *, num_classes: int) -> Float[Tensor, "N K H W"]:
+    """1 where a pixel has the class of a channel, else 0."""
+    classes = torch.arange(num_classes, device=ids.device)[:, None, None]
+    return (ids[:, None] == classes).float()
