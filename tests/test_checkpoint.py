@@ -44,6 +44,8 @@ from lus_ray.tasks import (
     FrameDiagnosis,
     FrameScore,
     Intensity,
+    Matched,
+    Outline,
     Segmentation,
     VideoScore,
 )
@@ -272,6 +274,13 @@ MASKS = {
         boost=(1, 1, 8, 8, 1), **colours,
     ),
 }  # fmt: skip
+bline_unet = partial(UNet, widths=(4, 8), dropout=0.5, bias=True)
+MASKS |= {
+    "outline": partial(Outline, net=bline_unet, view=OUTLINE),
+    "two outputs": partial(Outline, net=bline_unet, num_outputs=2, view=OUTLINE, centred=True),
+    "histogram": partial(Matched, net=bline_unet, view=OUTLINE),
+    "fourier": partial(Matched, net=bline_unet, how="fourier", num_outputs=2, view=OUTLINE),
+}
 MASKS["ensemble"] = partial(
     Ensemble,
     members=(
@@ -313,6 +322,13 @@ def test_masks_are_the_same_bits_after_a_round_trip(tmp_path, name):
     assert torch.equal(one, two)
     about = ("scheme", "view", "monitor", "boost", "channels", "centred", "classes", "label")
     assert all(getattr(task, field) == getattr(loaded.task, field) for field in about)
+
+
+def test_how_frames_are_matched_and_how_many_outputs_there_are_are_kept(tmp_path):
+    factory = MASKS["fourier"]
+    checkpoint.save(tmp_path / "c", factory(), checkpoint.describe(factory), seed=0)
+    loaded = checkpoint.load(tmp_path / "c")
+    assert (loaded.how, loaded.num_outputs) == ("fourier", 2)
 
 
 def test_diagnoses_are_the_same_bits_after_a_round_trip(tmp_path):
@@ -373,6 +389,15 @@ def test_a_segmenter_goes_on_from_one_with_its_last_layer_where_the_scheme_is_it
     own = earlier.net.out.weight if with_head else head
     assert torch.equal(task.net.out.weight, own)
     assert torch.equal(task.net.descent[0][0][0].weight, earlier.net.descent[0][0][0].weight)
+
+
+def test_an_outline_goes_on_from_one_of_another_domain_whole(tmp_path):
+    earlier = stirred(MASKS["outline"])
+    checkpoint.save(tmp_path / "c", earlier, checkpoint.describe(MASKS["outline"]), seed=0)
+    task = MASKS["outline"]()
+    checkpoint.start_from(task, tmp_path / "c")
+    state = earlier.state_dict()
+    assert all(torch.equal(value, state[name]) for name, value in task.state_dict().items())
 
 
 def test_a_file_of_weights_is_for_the_encoder_of_a_segmenter_that_has_one(tmp_path):

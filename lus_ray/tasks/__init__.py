@@ -6,7 +6,9 @@ from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.intensity import Intensity
+from lus_ray.tasks.matched import Matched
 from lus_ray.tasks.network import Biomarkers, ClipLabel
+from lus_ray.tasks.outline import Outline
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.video_score import VideoScore
 
@@ -19,6 +21,8 @@ __all__ = [
     "FrameDiagnosis",
     "FrameScore",
     "Intensity",
+    "Matched",
+    "Outline",
     "Segmentation",
     "VideoScore",
 ]

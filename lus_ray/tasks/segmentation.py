@@ -72,6 +72,10 @@ class Segmentation(Task):
         images = images.contiguous(memory_format=torch.channels_last)
         return images * 2 - 1 if self.centred else images
 
+    def activate(self, logits: Float[Tensor, "N K H W"]) -> Float[Tensor, "N K H W"]:
+        """Class probabilities, float32, from what the network gives."""
+        return torch.softmax(logits.float(), dim=1)
+
     def probabilities(self, frames: Float[Tensor, "N 1 H W"]) -> Iterator[Float[Tensor, "n K H W"]]:
         """Class probabilities, a few frames at a time.
 
@@ -80,7 +84,7 @@ class Segmentation(Task):
         """
         for part in frames.split(max(1, CHUNK_PIXELS // frames[0].numel())):
             with torch.no_grad():
-                found = torch.softmax(self.net(self.images(part)).float(), dim=1)
+                found = self.activate(self.net(self.images(part)))
             if not torch.isfinite(found).all():
                 raise CellError("a pixel has a probability that is not a number; train again")
             yield found
