@@ -6,8 +6,8 @@ in [0, 1]; `net.features(frames)` the vector (B, `net.num_features`) before the 
 same for images (N, 3, H, W). Aggregators take what a network said of every frame of a clip; their
 contract is `lus_ray.nets.aggregator`. Segmenters give a logit for each class and pixel; theirs is
 `lus_ray.nets.segmenter`, and those with a `net.encoder` take weights of ImageNet through
-`lus_ray.nets.encoder.load_encoder`. What SIFA paints and judges images
-with is part of its task and not named here: `lus_ray.nets.patch_gan`.
+`lus_ray.nets.encoder.load_encoder`. What SIFA paints and judges images with is
+part of its task and not named here: `lus_ray.nets.patch_gan`.
 """
 
 from lus_ray.nets.cnn import FrameCNN
