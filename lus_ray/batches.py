@@ -96,6 +96,19 @@ def _target(column: str, row: Row, frame: int | None) -> Any:
     return row[column] if column == "biomarkers" else class_index(column, row)
 
 
+def beside(
+    labelled: Callable[[int], Iterator[dict[str, Tensor]]],
+    unlabelled: Callable[[int], Iterator[dict[str, Tensor]]],
+) -> Callable[[int], Iterator[dict[str, Tensor]]]:
+    """Two streams of equally many batches as one: frames of the second are `target_frames`."""
+
+    def both(epoch: int) -> Iterator[dict[str, Tensor]]:
+        for one, other in zip(labelled(epoch), unlabelled(epoch), strict=True):
+            yield {**one, "target_frames": other["frames"]}
+
+    return both
+
+
 def size_of(view: View) -> Size:
     """What tells the resized frames of one view from those of another."""
     size = (view.height, view.width)

@@ -54,11 +54,11 @@ def order(
 
     `balance` names a label column whose smaller classes are repeated up to the largest. With
     `by_frame` the samples are single frames, `num_draws` of them (0: as many as there are):
-    without `balance` each once, with it drawn with replacement, the weight of a frame being one
-    over the frames of its class (Roy 2020), or as `markers` does; a last batch that is not full
-    is left out. Frames come in `copies`, unless a row lists its `images` (frame, copy). Worker
-    `rank` of `workers` gets its share of each batch; shares are equal, and a last batch that
-    would leave a worker idle is left out.
+    without `balance` each once before any comes again, with it drawn with replacement, the weight
+    of a frame being one over the frames of its class (Roy 2020), or as `markers` does; a last
+    batch that is not full is left out. Frames come in `copies`, unless a row lists its `images`
+    (frame, copy). Worker `rank` of `workers` gets its share of each batch; shares are equal, and
+    a last batch that would leave a worker idle is left out.
     """
     rng = np.random.default_rng([seed, epoch])
     if batch < 1:
@@ -97,12 +97,13 @@ def _frames(
         )
     if balance is not None:
         _check_scored(rows)
-    lists = [_images(row, copies) for row in rows]
+    lists = [images_of(row, copies) for row in rows]
     row_of = np.repeat(np.arange(len(rows)), [len(images) for images in lists])
     images = np.concatenate(lists)
     number = num_draws or len(images)
     if balance is None:
-        chosen = rng.permutation(len(images))[:number]
+        rounds = -(-number // len(images))
+        chosen = np.concatenate([rng.permutation(len(images)) for _ in range(rounds)])[:number]
     else:
         target = np.concatenate(
             [np.asarray(r["frame_severity"])[i[:, 0]] for r, i in zip(rows, lists, strict=True)]
@@ -116,6 +117,11 @@ def _frames(
     return [Draw(int(row_of[i]), 0, int(images[i][0]), int(images[i][1])) for i in chosen]
 
 
+def num_images(rows: Sequence[Row], copies: int = 1) -> int:
+    """How many single frames these rows have, copies counted."""
+    return sum(len(images_of(row, copies)) for row in rows)
+
+
 def _check_scored(rows: Sequence[Row]) -> None:
     for row in rows:
         if row["frame_severity"] is None:
@@ -125,7 +131,7 @@ def _check_scored(rows: Sequence[Row]) -> None:
             )
 
 
-def _images(row: Row, copies: int) -> Int64[np.ndarray, "n 2"]:
+def images_of(row: Row, copies: int) -> Int64[np.ndarray, "n 2"]:
     """Frame and copy of every image of a row."""
     if row.get("images") is not None:
         return np.asarray(row["images"], np.int64).reshape(-1, 2)

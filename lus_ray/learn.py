@@ -6,6 +6,7 @@ each player is what makes one wrapped module right for all of them.
 """
 
 import math
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lus_ray import six_copies
+from lus_ray import optimizers, six_copies
 from lus_ray.errors import CellError
 from lus_ray.experiment import Recipe
+from lus_ray.resume import Best, Done, State
 from lus_ray.tasks.task import Task, unit
 
 Batches = Callable[[int], Iterable[Mapping[str, Tensor]]]
@@ -24,6 +26,9 @@ Prepare = Callable[[Task], nn.Module]
 
 MAX_BAD_STEPS = 3
 """So many steps in a row without a finite loss end the training at its best epoch."""
+
+MAX_TROUBLED = 5
+"""So many epochs in a row in which the task sees trouble end it at the best one before them."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ def fit(
     prepare: Prepare | None = None,
     device: str = "cpu",
     rank: int = 0,
+    state: State | None = None,
 ) -> Fitted:
     """Train `task` in place and leave it at the epoch that the recipe selects.
 
@@ -53,6 +59,8 @@ def fit(
     `score` is maximised; `report` hears of every epoch; `prepare` may wrap the task (one worker
     of several). With no validation clips the score is NaN, and the last epoch is kept. A recipe
     that selects by loss keeps the parameters from before the epoch in which it was lowest.
+    An epoch in which the task sees trouble is not kept, and several in a row end the training.
+    With a `state`, training goes on from what lies there, and writes it from time to time.
 
     Raises:
         CellError: the loss stopped being finite before any epoch was complete.
@@ -61,41 +69,62 @@ def fit(
     if device != "cpu":
         task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = prepare(task) if prepare else task
-    optimizers = {player: _adam(task, player, recipe) for player in task.players}
-    schedules = [_schedule(optimizer, recipe) for optimizer in optimizers.values()]
-    best: tuple[float, int, dict[str, float], dict[str, Tensor]] | None = None
-    notes: list[str] = []
-    for epoch in range(recipe.epochs):
+    adams = {player: optimizers.adam(task, player, recipe) for player in task.players}
+    schedules = [optimizers.schedule(adam, recipe) for adam in adams.values()]
+    done = state.load(task, adams) if state else Done()
+    for score in done.scores:
+        _tell(schedules, score)
+    for epoch in range(done.epoch, recipe.epochs):
         before = _copy(task) if recipe.select == "loss" else None
-        losses = _epoch(
-            model, task, optimizers, batches(epoch), recipe, (seed, epoch, rank), device
-        )
+        task.progress = epoch / recipe.epochs
+        losses = _epoch(model, task, adams, batches(epoch), recipe, (seed, epoch, rank), device)
         if losses is None:
-            notes.append(f"the loss was not finite {MAX_BAD_STEPS} times in a row in epoch {epoch}")
+            done.notes.append(
+                f"the loss was not finite {MAX_BAD_STEPS} times in a row in epoch {epoch}"
+            )
             break
         if skipped := losses.pop("skipped", 0.0):
-            notes.append(f"epoch {epoch}: {skipped:g} steps without a finite loss were left out")
+            done.notes.append(
+                f"epoch {epoch}: {skipped:g} steps without a finite loss were left out"
+            )
+        trouble = task.trouble({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
         scores = validate(task)
         report({"epoch": epoch, **losses, **{f"val_{k}": v for k, v in scores.items()}})
         score = scores.get("score", math.nan)
         worth = score if before is None else -losses["train_loss"]
-        if best is None or recipe.select == "last" or not worth <= best[0]:
-            best = (worth, epoch, scores, before or _copy(task))
+        done.troubled = done.troubled + 1 if trouble else 0
+        if done.troubled >= MAX_TROUBLED:
+            done.notes.append(f"{trouble} in {done.troubled} epochs in a row, to epoch {epoch}")
+            break
+        if done.best is None or (
+            not trouble and (recipe.select == "last" or not worth <= done.best.worth)
+        ):
+            done.best = Best(epoch, worth, scores, before or _copy(task))
+        _tell(schedules, score)
+        done.scores.append(score)
+        if state is not None:
+            state.save(task, adams, done)
+    if done.best is None:
+        raise CellError(f"{done.notes[-1]}; lower the learning rate ({recipe.lr:g})")
+    task.load_state_dict(done.best.parameters)
+    task.eval()
+    scores = validate(task) if recipe.select == "loss" else done.best.scores
+    return Fitted(done.best.epoch, scores, tuple(done.notes))
+
+
+def _tell(schedules: Iterable[Callable[[float], None]], score: float) -> None:
+    """Tell schedules of the end of an epoch; in a replay no optimizer made a step before."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         for schedule in schedules:
             schedule(score)
-    if best is None:
-        raise CellError(f"{notes[0]}; lower the learning rate ({recipe.lr:g})")
-    task.load_state_dict(best[3])
-    task.eval()
-    scores = validate(task) if recipe.select == "loss" else best[2]
-    return Fitted(best[1], scores, tuple(notes))
 
 
 def _epoch(
     model: nn.Module,
     task: Task,
-    optimizers: Mapping[str, torch.optim.Optimizer],
+    adams: Mapping[str, torch.optim.Optimizer],
     batches: Iterable[Mapping[str, Tensor]],
     recipe: Recipe,
     seed: tuple[int, int, int],
@@ -107,7 +136,7 @@ def _epoch(
     num_good = num_bad = bad_in_a_row = 0
     for step, raw in enumerate(batches):
         batch = _ready(raw, recipe, (*seed, step), device)
-        values = _step(model, task, batch, optimizers, device)
+        values = _step(model, task, batch, adams, device)
         if values is None:
             num_bad, bad_in_a_row = num_bad + 1, bad_in_a_row + 1
             if bad_in_a_row >= MAX_BAD_STEPS:
@@ -124,22 +153,32 @@ def _step(
     model: nn.Module,
     task: Task,
     batch: Mapping[str, Tensor],
-    optimizers: Mapping[str, torch.optim.Optimizer],
+    adams: Mapping[str, torch.optim.Optimizer],
     device: str,
 ) -> dict[str, float] | None:
-    """Update every player once; losses by name, or None when one was not finite."""
-    values: dict[str, float] = {}
-    for player, optimizer in optimizers.items():
+    """Update every player once; losses by name, or None when one was not finite.
+
+    Where players take turns, a loss is carried back to the parameters of its own player alone;
+    a model wrapped for several workers has to see all of them. Their losses have the player's
+    name then, and `loss` is the sum.
+    """
+    values: dict[str, Tensor] = {}
+    total = torch.zeros((), device=device)
+    for player, adam in adams.items():
         model.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
             losses = model(batch, player)
         if not torch.isfinite(losses["loss"]):
             return None
-        losses["loss"].backward()
-        optimizer.step()
+        own = [p for group in adam.param_groups for p in group["params"]]
+        losses["loss"].backward(inputs=own if model is task else None)
+        adam.step()
         task.constrain()
-        values |= {name: float(value.detach()) for name, value in losses.items()}
-    return values
+        values |= {name: value.detach().float() for name, value in losses.items()}
+        total = total + values["loss"]
+        if len(adams) > 1:
+            values |= {f"{player}_loss": values["loss"], "loss": total}
+    return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
 
 
 def _ready(
@@ -150,6 +189,8 @@ def _ready(
     if "frames" not in moved:
         return moved
     moved["frames"] = unit(moved["frames"])
+    if "target_frames" in moved:
+        moved["target_frames"] = unit(moved["target_frames"])
     if "copy" in moved:
         outlined = moved.get("masks", torch.zeros_like(moved["frames"], dtype=torch.uint8))
         moved["frames"], outlined = six_copies.copy(moved["frames"], outlined, moved.pop("copy"))
@@ -157,48 +198,14 @@ def _ready(
             moved["masks"] = outlined
     if recipe.augment is not None:
         generator = torch.Generator().manual_seed(_mix(seed))
+        if "target_frames" in moved:
+            moved["target_frames"] = recipe.augment(moved["target_frames"], generator)
         if "masks" in moved:
             both = recipe.augment.with_masks(moved["frames"], moved["masks"], generator)
             moved["frames"], moved["masks"] = both
         else:
             moved["frames"] = recipe.augment(moved["frames"], generator)
     return moved
-
-
-def _adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam; decoupled weight decay acts on matrices and kernels, not on norms and biases."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for name, parameter in task.get_submodule(player).named_parameters(prefix=player):
-        if parameter.requires_grad:
-            decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
-            groups[recipe.lr * task.rate(name), recipe.l2 or decay].append(parameter)
-    adam = torch.optim.Adam if recipe.l2 else torch.optim.AdamW
-    return adam(
-        [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()],
-        lr=recipe.lr,
-        eps=recipe.eps,
-    )
-
-
-def _schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[float], None]:
-    """What is done after each epoch, given its validation score."""
-    if recipe.plateau is not None:
-        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            optimizer, mode="max", factor=recipe.plateau, patience=recipe.patience
-        )
-        return plateau.step
-    if recipe.milestones:
-        steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones))
-        return lambda score: steps.step()
-    warm = max(1, round(recipe.warmup * recipe.epochs))
-
-    def factor(epoch: int) -> float:
-        rise = min(1.0, (epoch + 1) / (warm + 1)) if recipe.warmup else 1.0
-        progress = max(0.0, (epoch - warm) / max(1, recipe.epochs - warm))
-        return rise * (0.5 * (1 + math.cos(math.pi * progress)) if recipe.cosine else 1.0)
-
-    by_epoch = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-    return lambda score: by_epoch.step()
 
 
 def _copy(task: Task) -> dict[str, Tensor]:

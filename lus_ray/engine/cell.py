@@ -16,6 +16,7 @@ import numpy as np
 
 from lus_ray.clip import Row
 from lus_ray.experiment import Experiment
+from lus_ray.files import write_text
 from lus_ray.folds import Fold
 
 Report = Callable[[dict[str, float]], None]
@@ -70,14 +71,21 @@ class Work:
 
 
 class Log:
-    """What a cell leaves behind beside its checkpoint: `metrics.jsonl`, `cost.json`."""
+    """What a cell leaves behind beside its checkpoint: `metrics.jsonl`, `cost.json`.
 
-    def __init__(self, folder: Path, report: Report) -> None:
+    A cell that goes on after a kill keeps the lines of its first `num_epochs` epochs.
+    """
+
+    def __init__(self, folder: Path, report: Report, *, num_epochs: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.report = folder, report
         self.notes: tuple[str, ...] = ()
-        self.num_epochs = 0
-        (folder / "metrics.jsonl").write_text("")
+        path = folder / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True)[:num_epochs] if num_epochs else []
+        write_text(path, "".join(lines))
+        self.num_epochs = num_epochs
+        if num_epochs:
+            self.notes = (f"went on after {num_epochs} epochs of an earlier start",)
         (folder / "error.txt").unlink(missing_ok=True)
 
     def epoch(self, values: dict[str, float]) -> None:

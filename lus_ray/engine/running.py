@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 import torch
 
 from lus_ray import checkpoint, learn, predictions
-from lus_ray.batches import Pixels
+from lus_ray.batches import Pixels, beside
 from lus_ray.clip import Row
+from lus_ray.draws import num_images
 from lus_ray.engine import answers, pictures, sides
 from lus_ray.engine.cell import Cell, Log, Report, Work, cell_seed
 from lus_ray.engine.cost import Meter
@@ -18,6 +20,7 @@ from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Arm, with_arguments
 from lus_ray.folds import Fold
 from lus_ray.predictor import Prediction
+from lus_ray.resume import State
 from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.task import Task
 
@@ -42,9 +45,14 @@ def run(
     arm = applied(work.experiment.arm(cell.arm), dict(cell.settings))
     fold = next(f for f in work.folds if f.number == cell.fold)
     seed = cell_seed(work.experiment.seed, cell)
-    log = Log(cell.folder(work.out), report)
+    state = State(cell.folder(work.out) / "state.safetensors")
+    log = Log(cell.folder(work.out), report, num_epochs=state.num_epochs())
     rows = sides.rows(arm, fold, cell, work)
-    make = learner(arm, cell, work, pixels, log, seed=seed, device=device, fit=fit)
+    second = sides.unlabelled(arm, fold, work)
+    make = learner(
+        arm, cell, work, pixels, log, second=second, seed=seed, device=device,
+        fit=fit or partial(fit_here, state=None if arm.crossfit else state),
+    )  # fmt: skip
     if arm.crossfit:
         task, said, scores = _crossfit(arm, rows, fold, make, pixels, seed, device)
     else:
@@ -55,7 +63,10 @@ def run(
         said = list(answers.of(task, rows, pixels, device))
     drawable = isinstance(task, pictures.Drawable) and not arm.crossfit
     if drawable and fold.number == min(f.number for f in work.folds):
-        pictures.draw(task, rows, pixels, log.folder / "pictures", device=device)
+        pictures.draw(
+            task, rows, pixels, log.folder / "pictures", device=device,
+            learns=arm.rows.learns, unlabelled=arm.rows.unlabelled,
+        )  # fmt: skip
     table = [
         predictions.row(
             row,
@@ -68,6 +79,7 @@ def run(
     ]
     log.write_cost(meter.stop(), scores)
     predictions.write(cell.predictions(work.out), table, _about(task, arm, cell, work))
+    state.remove()
     return scores
 
 
@@ -84,11 +96,15 @@ def learner(
     pixels: Pixels,
     log: Log,
     *,
+    second: Sequence[Row],
     seed: int,
     device: str,
-    fit: Callable[..., learn.Fitted] | None = None,
+    fit: Callable[..., learn.Fitted],
 ) -> Callable[[Sequence[Row]], tuple[Any, dict[str, float]]]:
-    """A function from rows with a `split` to a trained task and its validation scores."""
+    """A function from rows with a `split` to a trained task and its validation scores.
+
+    `second` are the rows of the unlabelled stream, if the arm has one.
+    """
 
     def learned(rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
         torch.manual_seed(seed)
@@ -113,9 +129,14 @@ def learner(
             return task.eval(), {}
         if not train:
             raise CellError(f"{cell.name}: no training clip has {arm.label}; add labelled clips")
-        fitted = (fit or fit_here)(
-            task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.epoch, device=device
-        )
+        if arm.rows.unlabelled and not second:
+            raise CellError(f"{cell.name}: no training clip equals {dict(arm.rows.unlabelled)}")
+        if arm.rows.reduced:
+            train = sides.reduced(train, num_images(second), seed=work.experiment.seed)
+        fitted = fit(
+            task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.epoch, device=device,
+            second=second,
+        )  # fmt: skip
         log.notes += fitted.notes
         return task, fitted.scores
 
@@ -147,18 +168,29 @@ def fit_here(
     seed: int,
     report: Report,
     device: str,
+    second: Sequence[Row] = (),
     rank: int = 0,
     workers: int = 1,
     **more: Any,
 ) -> learn.Fitted:
-    """`learn.fit` on rows: as one worker in this process, or as one of several."""
+    """`learn.fit` on rows: as one worker in this process, or as one of several.
+
+    A `second` stream gives an epoch as many frames as the longer of the two has.
+    """
     recipe = arm.recipe
     assert recipe is not None
-    batches = answers.source(task, pixels).epochs(
-        train, view=task.view, columns=task.columns, batch=recipe.batch, seed=seed,
-        balance=recipe.oversample, by_frame=answers.each_frame(task), num_draws=recipe.draws,
-        copies=recipe.copies, scheme=task.scheme, rank=rank, workers=workers,
+    longer = max(num_images(train), num_images(second)) if second else 0
+    epochs = partial(
+        answers.source(task, pixels).epochs, view=task.view, batch=recipe.batch,
+        by_frame=answers.each_frame(task), num_draws=recipe.draws or longer, rank=rank,
+        workers=workers,
     )  # fmt: skip
+    batches = epochs(
+        train, columns=task.columns, seed=seed, balance=recipe.oversample, copies=recipe.copies,
+        scheme=task.scheme,
+    )  # fmt: skip
+    if second:
+        batches = beside(batches, epochs(second, columns=(), seed=seed + 1))
 
     def validate(task: Task) -> dict[str, float]:
         num_samples = recipe.val_samples

@@ -1,11 +1,21 @@
 """The clips of a cell: which side each is on, and which of them the arm may learn from."""
 
-from lus_ray import predictions
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lus_ray import draws, predictions
 from lus_ray.clip import Row
 from lus_ray.engine import images
 from lus_ray.engine.cell import Cell, Work
 from lus_ray.experiment import Arm, Rows
 from lus_ray.folds import Fold
+
+WITHOUT_LABELS = (
+    "clip", "patient", "group", "source", "domain", "height", "width", "num_frames", "images",
+)  # fmt: skip
+"""All that a row of an unlabelled stream has."""
 
 
 def rows(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
@@ -18,6 +28,7 @@ def rows(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
     for row in found:
         row["split"] = side_of(arm.rows, row, fold)
     kept = [row for row in found if row["split"] is not None and _wanted(arm, row)]
+    kept = [row for row in kept if row["split"] == "test" or equal(row, arm.rows.learns)]
     if not arm.rows.images:
         return kept
     outlined = [row for row in kept if row["mask_scheme"] is not None]
@@ -31,6 +42,7 @@ def side_of(wanted: Rows, row: Row, fold: Fold) -> str | None:
     A clip that is there to train only has no place among those that validate or test.
     """
     side = fold.split_of(row["patient"])
+    side = "train" if side == "val" and wanted.with_val else side
     if wanted.train_without is None or row[wanted.train_without] is not None:
         return side
     if wanted.overlap:
@@ -49,7 +61,52 @@ def teaching(arm: Arm, train: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
     return train, (f"every training clip has a {label}: it learned from the clips it is read for",)
 
 
+def unlabelled(arm: Arm, fold: Fold, work: Work) -> list[Row]:
+    """The training clips of the second stream, with nothing that was ever said of them.
+
+    Which of their frames are looked at (`images`) stays: a study that leaves out frames without
+    a B-line has looked at them.
+    """
+    if not arm.rows.unlabelled:
+        return []
+    return [
+        {**{name: row[name] for name in WITHOUT_LABELS if name in row}, "split": "train"}
+        for row in work.rows
+        if side_of(arm.rows, row, fold) == "train" and equal(row, arm.rows.unlabelled)
+    ]
+
+
+def reduced(train: Sequence[Row], number: int, *, seed: int) -> list[Row]:
+    """Clips with `number` of their frames, of each patient in proportion to those it has.
+
+    All of them where there are not more; parts of a frame go to the largest remainders.
+    """
+    images = [
+        (row["patient"], place, frame, copy)
+        for place, row in enumerate(train)
+        for frame, copy in draws.images_of(row, 1).tolist()
+    ]
+    if number >= len(images):
+        return list(train)
+    rng = np.random.default_rng(seed)
+    patients = sorted({patient for patient, *_ in images})
+    own = {name: [image for image in images if image[0] == name] for name in patients}
+    exact = np.array([number * len(own[name]) / len(images) for name in patients])
+    share = np.floor(exact).astype(int)
+    share[np.argsort(share - exact, kind="stable")[: number - share.sum()]] += 1
+    kept: dict[int, list[list[int]]] = {}
+    for name, wanted in zip(patients, share, strict=True):
+        for chosen in sorted(rng.permutation(len(own[name]))[:wanted]):
+            _, place, frame, copy = own[name][chosen]
+            kept.setdefault(place, []).append([frame, copy])
+    return [{**train[place], "images": kept[place]} for place in sorted(kept)]
+
+
+def equal(row: Row, wanted: Mapping[str, Any]) -> bool:
+    """Whether a clip has these values."""
+    return all(row[column] == value for column, value in wanted.items())
+
+
 def _wanted(arm: Arm, row: Row) -> bool:
-    return all(row[column] is not None for column in arm.rows.needs) and all(
-        row[column] == value for column, value in arm.rows.where.items()
-    )
+    needs = all(row[column] is not None for column in arm.rows.needs)
+    return needs and equal(row, arm.rows.where)

@@ -33,7 +33,7 @@ def fit_with_workers(
 
     def fit(
         task: Task, train: Sequence[Row], val: Sequence[Row], *, arm: Any, seed: int, report: Any,
-        **settings: Any,
+        second: Sequence[Row] = (), **settings: Any,
     ) -> learn.Fitted:  # fmt: skip
         folder = cell.folder(work.out).resolve()
         start = folder / "start"
@@ -41,7 +41,7 @@ def fit_with_workers(
         checkpoint.save(start, task, description, seed=seed)
         config = {
             "arm": arm, "train": list(train), "val": list(val), "seed": seed,
-            "folder": str(folder), "shared": shared, "store": store,
+            "folder": str(folder), "shared": shared, "store": store, "second": list(second),
         }  # fmt: skip
         result = TorchTrainer(
             train_on_worker,
@@ -97,7 +97,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
 
     fitted = running.fit_here(
         task, config["train"], config["val"], arm=arm, pixels=pixels, seed=seed, report=report,
-        device=device, rank=rank, workers=workers, prepare=prepare,
+        device=device, rank=rank, workers=workers, prepare=prepare, second=config["second"],
     )  # fmt: skip
     (folder / f"cost-{rank}.json").write_text(json.dumps(meter.stop()))
     if rank == 0:

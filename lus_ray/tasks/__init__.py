@@ -10,6 +10,7 @@ from lus_ray.tasks.matched import Matched
 from lus_ray.tasks.network import Biomarkers, ClipLabel
 from lus_ray.tasks.outline import Outline
 from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.tasks.sifa import Sifa
 from lus_ray.tasks.video_score import VideoScore
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "Matched",
     "Outline",
     "Segmentation",
+    "Sifa",
     "VideoScore",
 ]

@@ -1,0 +1,173 @@
+"""B-line adaptation: a segmenter of one disease learns another, whose frames nobody outlined.
+
+Table     Mason et al. 2021 (ASMUS), Tables 1 and 2, Figures 2 and 3.
+Question  Does SIFA carry a B-line segmenter from COVID-19 to pneumonia (CAP), and back?
+Data      two domains of clips with masks of B-lines; only frames that show one. Unit: patient.
+Splits    three patient folds of each domain, of the same number; the published arms have no
+          validation and keep the last step; the twins keep one patient of each domain apart and
+          choose the epoch by those of the domain that they have labels of.
+Run       lus run bline_adaptation --data clips/blines
+Try       lus run bline_adaptation --smoke          2 CPUs, about two minutes, phantom clips
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from lus_ray.augment import Augment
+from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
+from lus_ray.folds import across_domains
+from lus_ray.nets import PositionPrior, SifaSegmenter, UNet
+from lus_ray.tasks import Matched, Outline, Segmentation, Sifa
+from lus_ray.views import View
+
+frames = View(num_frames=1, height=256, width=256, num_samples=0)
+turned = Augment(flip=0.0, intensity=(1.0, 1.0), scale=0.1, rotate_deg=15.0, translate=0.1)
+mason = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
+
+from_scratch = Recipe(epochs=250, batch=16, lr=5e-3, augment=turned, select="last", gpus=0.25)
+fine_tuning = replace(from_scratch, epochs=50, lr=5e-4)
+adversarial = Recipe(  # 10,000 steps of all players
+    epochs=100, batch=12, draws=1200, lr=1e-3, augment=turned, select="last", gpus=1.0
+)
+encoder = replace(adversarial, l2=1e-4)
+quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
+
+unet = partial(Outline, net=mason, view=frames)
+sifa = partial(Sifa, net=SifaSegmenter, view=frames)
+segmenter = partial(
+    Outline, net=SifaSegmenter, num_outputs=2, channels=3, centred=True, view=frames
+)
+matched = partial(Matched, net=mason, view=frames)
+place = partial(Segmentation, net=PositionPrior, scheme="bline", view=frames, monitor="dice")
+
+COVID, CAP = {"domain": "covid"}, {"domain": "cap"}
+covid, cap = Rows(learns=COVID, with_val=True), Rows(learns=CAP, with_val=True)
+to_cap, to_covid = replace(covid, unlabelled=CAP), replace(cap, unlabelled=COVID)
+
+
+def outlines(name: str, task: partial, recipe: Recipe, rows: Rows, start: str | None = None) -> Arm:
+    """An arm that outlines B-lines."""
+    return Arm(name, task, recipe, "bline masks", rows, start)
+
+
+def validated(arm: Arm) -> Arm:
+    """The twin that validates on patients of its own and keeps the best epoch."""
+    assert arm.recipe is not None
+    return replace(
+        arm,
+        name=f"{arm.name}, validated",
+        recipe=replace(arm.recipe, select="best"),
+        rows=replace(arm.rows, with_val=False),
+        start=arm.start and f"{arm.start}, validated",
+    )
+
+
+# What every arm is held against: how often there is a B-line at a place.
+BASELINE = Arm("place", place, quick, "bline masks", Rows(with_val=True), baseline=True)
+
+PUBLISHED = (
+    outlines("unet covid", unet, from_scratch, covid),
+    outlines("unet cap", unet, from_scratch, cap),
+    outlines("unet covid→cap", unet, fine_tuning, cap, start="unet covid"),
+    outlines("unet cap→covid", unet, fine_tuning, covid, start="unet cap"),
+    outlines("unet joint", unet, from_scratch, Rows(with_val=True)),
+    outlines("sifa covid→cap", sifa, adversarial, to_cap),
+    outlines("sifa reduced covid→cap", sifa, adversarial, replace(to_cap, reduced=True)),
+    outlines("sifa cap→covid", sifa, adversarial, to_covid),
+)
+
+# SIFA's own segmenter without adaptation, and with the labels of the other domain: the lower and
+# the upper bound of what adaptation can do. And what greys alone can do, without any adversary.
+BOUNDS = (
+    outlines("encoder covid", segmenter, encoder, covid),
+    outlines("encoder cap", segmenter, encoder, cap),
+    outlines("matched covid→cap", matched, from_scratch, to_cap),
+    outlines("matched cap→covid", matched, from_scratch, to_covid),
+)
+
+ARMS = (BASELINE, *PUBLISHED, *BOUNDS, *(validated(arm) for arm in PUBLISHED))
+
+TABLES = {  # COVID-19, then CAP: Dice and its deviation over images, sensitivity, specificity
+    "unet covid": ((0.60, 0.26, 0.55, 0.93), (0.36, 0.24, 0.38, 0.92)),
+    "unet cap→covid": ((0.56, 0.25, 0.47, 0.97), (0.35, 0.26, 0.44, 0.95)),
+    "unet cap": ((0.52, 0.17, 0.50, 0.90), (0.43, 0.27, 0.50, 0.93)),
+    "unet covid→cap": ((0.55, 0.15, 0.48, 0.91), (0.45, 0.24, 0.40, 0.95)),
+    "sifa covid→cap": ((0.87, 0.13, 0.86, 0.98), (0.71, 0.22, 0.78, 0.96)),
+    "sifa reduced covid→cap": ((0.83, 0.15, 0.84, 0.95), (0.72, 0.21, 0.75, 0.95)),
+    "sifa cap→covid": ((0.32, 0.21, 0.30, 0.95), (0.33, 0.17, 0.31, 0.94)),
+}
+DOMAINS = ("covid", "cap")
+
+
+def printed(row: tuple[tuple[float, ...], ...]) -> dict[str, tuple[float, float | None]]:
+    """A line of both tables by metric."""
+    return {
+        metric: value
+        for domain, (dice, std, sensitivity, specificity) in zip(DOMAINS, row, strict=True)
+        for metric, value in (
+            (f"dice_per_image, {domain}", (dice, std)),
+            (f"sensitivity_per_image, {domain}", (sensitivity, None)),
+            (f"specificity_per_image, {domain}", (specificity, None)),
+        )
+    }
+
+
+CLAIMS = (
+    Claim(
+        "SIFA carries COVID-19 to CAP better than the U-Net trained on COVID-19 does.",
+        metric="dice_per_image, cap",
+        better="sifa covid→cap",
+        than="unet covid",
+    ),
+    Claim(
+        "SIFA outlines CAP better than the U-Net trained on CAP.",
+        metric="dice_per_image, cap",
+        better="sifa covid→cap",
+        than="unet cap",
+    ),
+    Claim(
+        "SIFA with COVID-19 labels outlines COVID-19 better than the U-Net.",
+        metric="dice_per_image, covid",
+        better="sifa covid→cap",
+        than="unet covid",
+    ),
+    Claim(
+        "From CAP to COVID-19 SIFA fails: the U-Net trained on CAP outlines COVID-19 better.",
+        metric="dice_per_image, covid",
+        better="unet cap",
+        than="sifa cap→covid",
+    ),
+)
+
+SMOKE = Size(
+    recipe={"epochs": 2, "batch": 4, "draws": 16},
+    as_published=("place",),
+    net={"widths": (4, 8), "width": 2, "rows": 8, "columns": 8},
+    task={"view": replace(frames, height=48, width=48), "num_units": 2, "pool": 2},
+    phantom={
+        "patients": 12, "clips": 1, "frames": 4, "size": 96, "domain": "A,B", "masks": "bline",
+    },
+)  # fmt: skip
+
+LAPTOP = Size(
+    recipe={"epochs": 40, "batch": 8, "draws": 160},
+    as_published=("place",),
+    net={"widths": (8, 16, 32), "width": 4, "rows": 16, "columns": 16},
+    task={"view": replace(frames, height=96, width=96), "num_units": 3, "pool": 20},
+    phantom={
+        "patients": 24, "clips": 2, "frames": 8, "size": 160, "domain": "A,B", "masks": "bline",
+    },
+)  # fmt: skip
+
+EXPERIMENT = Experiment(
+    name="bline_adaptation",
+    title="B-lines of one disease from the labels of another",
+    folds=across_domains(k=3),
+    arms=ARMS,
+    metrics=tuple(printed(TABLES["unet covid"])),
+    published={arm: printed(row) for arm, row in TABLES.items()},
+    claims=CLAIMS,
+    domains={"covid": ("covid", "COVID-19", "A"), "cap": ("cap", "pneumonia", "B")},
+    frames_with="B-line",
+    sizes={"smoke": SMOKE, "laptop": LAPTOP},
+)

@@ -1,0 +1,56 @@
+"""How parameters are updated: Adam for each player of a task, and what becomes of its rate.
+
+Why apart from the loop: an optimizer and its schedule are functions of a task and a recipe, and
+a loop that goes on after a kill makes both anew and replays what they were told.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from lus_ray.experiment import Recipe
+from lus_ray.tasks.task import Task
+
+
+def adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam with the settings of the recipe, and those of `task.adam` in their place.
+
+    Decoupled weight decay acts on matrices and kernels, not on norms and biases; `l2` on all.
+    """
+    own = {"l2": recipe.l2, "betas": (0.9, 0.999), **task.adam(player)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in task.get_submodule(player).named_parameters(prefix=player):
+        if parameter.requires_grad:
+            decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+            groups[recipe.lr * task.rate(name), own["l2"] or decay].append(parameter)
+    kind = torch.optim.Adam if own["l2"] else torch.optim.AdamW
+    return kind(
+        [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()],
+        lr=recipe.lr,
+        betas=own["betas"],
+        eps=recipe.eps,
+    )
+
+
+def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[float], None]:
+    """What is done after each epoch, given its validation score."""
+    if recipe.plateau is not None:
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, mode="max", factor=recipe.plateau, patience=recipe.patience
+        )
+        return plateau.step
+    if recipe.milestones:
+        steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones))
+        return lambda score: steps.step()
+    warm = max(1, round(recipe.warmup * recipe.epochs))
+
+    def factor(epoch: int) -> float:
+        rise = min(1.0, (epoch + 1) / (warm + 1)) if recipe.warmup else 1.0
+        progress = max(0.0, (epoch - warm) / max(1, recipe.epochs - warm))
+        return rise * (0.5 * (1 + math.cos(math.pi * progress)) if recipe.cosine else 1.0)
+
+    by_epoch = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return lambda score: by_epoch.step()

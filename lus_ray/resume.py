@@ -1,0 +1,142 @@
+"""The state of a training that is not finished, so that a killed one goes on where it was.
+
+One file, `state.safetensors`, renamed into place: tensors of the task, of every Adam, of the kept
+epoch, of the random generators and of what the task remembers; numbers and texts as JSON in its
+metadata. A file that cannot be read is as good as none: training begins again.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lus_ray.tasks.task import Task
+
+KEY = "lus_ray.training"
+EVERY_S = 60.0
+"""A state is written at most this often, and more seldom where writing takes over 2 % of time."""
+SHARE = 50
+
+
+@dataclass
+class Best:
+    """The kept epoch: its number, what it is worth, its validation scores and its parameters."""
+
+    epoch: int
+    worth: float
+    scores: dict[str, float]
+    parameters: dict[str, Tensor] = field(repr=False)
+
+
+@dataclass
+class Done:
+    """What training came to so far: whole epochs, the score of each, and notes of trouble."""
+
+    scores: list[float] = field(default_factory=list)
+    best: Best | None = None
+    notes: list[str] = field(default_factory=list)
+    troubled: int = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that comes next."""
+        return len(self.scores)
+
+
+class State:
+    """Where the state of a training lies, and when it was last written."""
+
+    def __init__(self, path: Path, *, every_s: float | None = None) -> None:
+        self.path, self.every_s = path, EVERY_S if every_s is None else every_s
+        self.written, self.took = time.monotonic(), 0.0
+
+    def num_epochs(self) -> int:
+        """Whole epochs of the state that lies there; 0 without one."""
+        try:
+            with safe_open(self.path, "pt") as file:
+                return len(json.loads(file.metadata()[KEY])["scores"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            return 0
+
+    def save(self, task: Task, optimizers: Mapping[str, torch.optim.Optimizer], done: Done) -> None:
+        """Write the state where it is time to."""
+        began = time.monotonic()
+        if began - self.written < max(self.every_s, SHARE * self.took):
+            return
+        tensors = {f"task.{name}": value for name, value in task.state_dict().items()}
+        tensors |= {f"memory.{name}": value for name, value in task.memory().items()}
+        tensors |= {f"generator.{name}": value for name, value in _generators().items()}
+        for player, optimizer in optimizers.items():
+            for number, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"adam.{player}.{number}.{k}": v for k, v in values.items()}
+        if done.best is not None:
+            tensors |= {f"best.{name}": value for name, value in done.best.parameters.items()}
+        kept = done.best and {
+            name: value for name, value in vars(done.best).items() if name != "parameters"
+        }
+        about = {**{k: v for k, v in vars(done).items() if k != "best"}, "best": kept}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        try:
+            save_file(plain, aside, {KEY: json.dumps(about)})
+            os.replace(aside, self.path)
+        finally:
+            aside.unlink(missing_ok=True)
+        self.written = time.monotonic()
+        self.took = self.written - began
+
+    def load(self, task: Task, optimizers: Mapping[str, torch.optim.Optimizer]) -> Done:
+        """Put task, optimizers and random generators back; what was done, or nothing yet."""
+        if not self.path.exists():
+            return Done()
+        try:
+            with safe_open(self.path, "pt") as file:
+                about = json.loads(file.metadata()[KEY])
+                found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:100]
+            return Done(notes=[f"{self.path.name} was not readable ({reason}): began again"])
+        task.load_state_dict(_below(found, "task"))
+        task.recall(_below(found, "memory"))
+        for player, optimizer in optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for name, value in _below(found, f"adam.{player}").items():
+                number, _, key = name.partition(".")
+                state.setdefault(int(number), {})[key] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        _put_back(_below(found, "generator"))
+        best = about.pop("best")
+        done = Done(**about)
+        if best is not None:
+            done.best = Best(**best, parameters=_below(found, "best"))
+        return done
+
+    def remove(self) -> None:
+        """A finished training needs none."""
+        self.path.unlink(missing_ok=True)
+
+
+def _below(tensors: Mapping[str, Tensor], room: str) -> dict[str, Tensor]:
+    start = f"{room}."
+    return {n.removeprefix(start): v for n, v in tensors.items() if n.startswith(start)}
+
+
+def _generators() -> dict[str, Tensor]:
+    found = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.get_rng_state()
+    return found
+
+
+def _put_back(generators: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(generators["cpu"])
+    if "cuda" in generators and torch.cuda.is_available():
+        torch.cuda.set_rng_state(generators["cuda"])

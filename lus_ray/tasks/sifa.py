@@ -1,0 +1,267 @@
+"""SIFA: a segmenter of one domain learns another without its labels, in pictures and features.
+
+Letters: N images, H rows, W columns, K classes, D features; A is the source, B the target.
+Source: Chen et al. 2019 (AAAI), "Synergistic image and feature adaptation", and its code; version
+2 is Chen et al. 2020 (IEEE TMI). Both as used for B-lines by Mason et al. 2021.
+
+A translator makes A look like B; what it makes is segmented with the labels of A. One encoder
+feeds the segmenter, and a decoder that brings B back to A. Three judges of patches say whether an
+image is of B (`target_judge`), whether an image is of A (`source_judge`, whose second channel
+tells an image brought back from one that came from B), and of which domain a mask is
+(`mask_judge`). Version 2 has a second, deeper supervised mask and a judge of it.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from lus_ray.errors import ArmError
+from lus_ray.nets.patch_gan import Decoder, PatchJudge, Translator
+from lus_ray.nets.sifa import SifaSegmenter
+from lus_ray.tasks.image_pool import ImagePool
+from lus_ray.tasks.overlap_loss import balanced_cross_entropy, soft_dice
+from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.tasks.task import Batch
+from lus_ray.views import View
+
+CYCLE = 10.0
+"""Weight of what does not come back as it was, for translator and decoder; a tenth of it, and of
+all that judges of images say, is what the segmenter descends."""
+SHARE = 0.1
+DEEP_MASK, DEEP_JUDGE = 0.1, 0.01
+WARM = (0.25, 0.35)
+"""The judge of masks counts from the first share of training on, in full from the second."""
+COLLAPSED = 1e-4
+"""A judge with a smaller loss is never wrong, and teaches its rival nothing more."""
+
+PLAYERS = ("translator", "target_judge", "net", "decoder", "source_judge", "mask_judge")
+"""In the order in which they are updated; version 2 has `deep_judge` after them."""
+JUDGES = ("target_judge", "source_judge", "mask_judge", "deep_judge")
+
+
+class Sifa(Segmentation):
+    """Source clips have masks; target clips are `target_frames` and have nothing.
+
+    `net` builds a `SifaSegmenter`, whose `width` scales all the other networks. `version` 2 has
+    another segmenter (`deep`), no dropout and no warm-up: give `net` its settings, grey
+    `channels` and a `rate_of_judges` of 1. The learning rate of the recipe is that of the
+    segmenter, that of all others is `rate_of_judges` times as high. Images run from -1 to 1.
+    """
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module] = SifaSegmenter,
+        scheme: str = "bline",
+        view: View = View(num_frames=1, num_samples=0),  # noqa: B008  (frozen)
+        channels: int = 3,
+        monitor: str = "dice",
+        version: int = 1,
+        rate_of_judges: float = 0.2,
+        l2: float = 1e-4,
+        pool: int = 50,
+        num_units: int = 9,
+    ) -> None:
+        super().__init__(net, scheme, view, channels, centred=True, monitor=monitor)
+        if version not in (1, 2):
+            raise ArmError(f"Sifa: no version {version}; use 1 or 2")
+        if (self.net.deep_out is not None) != (version == 2):
+            raise ArmError(f"Sifa: version {version} needs a segmenter with deep={version == 2}")
+        self.version, self.rate_of_judges, self.l2 = version, rate_of_judges, l2
+        latent, num_classes = self.net.out.in_channels, len(self.classes)
+        width, wide = latent // 16, latent // 8
+        self.translator = Translator(channels, width=width, num_units=num_units)
+        self.decoder = Decoder(latent, width=width)
+        self.target_judge = PatchJudge(width=wide)
+        self.source_judge = PatchJudge(num_outputs=2, width=wide)
+        self.mask_judge = PatchJudge(num_classes, width=wide)
+        self.players = (
+            "translator",
+            "target_judge",
+            "net",
+            "decoder",
+            "source_judge",
+            "mask_judge",
+        )
+        if version == 2:
+            self.deep_judge = PatchJudge(num_classes, width=wide)
+            self.players = (*self.players, "deep_judge")
+        self.pools = {"as_target": ImagePool(pool), "as_source": ImagePool(pool)}
+
+    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+        """The loss of one player, and its parts by name."""
+        source, target = batch["frames"], batch["target_frames"]
+        if source.shape[-2:] != target.shape[-2:]:
+            sizes = " and ".join("x".join(map(str, f.shape[-2:])) for f in (source, target))
+            raise ArmError(f"Sifa: source and target frames of {sizes} pixels; give one view")
+        source, target = source * 2 - 1, target * 2 - 1
+        if player == "target_judge":
+            return self._judge_target(source, target)
+        if player == "source_judge":
+            return self._judge_source(source, target)
+        if player in ("mask_judge", "deep_judge"):
+            return self._judge_masks(source, target, deep=player == "deep_judge")
+        if player == "net":
+            return self._segment(source, target, batch["masks"][:, 0].long())
+        return self._translate(source, target, player)
+
+    def adam(self, player: str) -> dict[str, Any]:
+        """Rivals descend with little momentum; only the segmenter is kept small."""
+        return {"l2": self.l2} if player == "net" else {"betas": (0.5, 0.999), "l2": 0.0}
+
+    def rate(self, parameter: str) -> float:
+        """Factor on the rate of the recipe, which is that of the segmenter."""
+        return 1.0 if parameter.startswith("net.") else self.rate_of_judges
+
+    def trouble(self, losses: Mapping[str, float]) -> str:
+        """A judge that is never wrong, once its rival listens to it."""
+        for judge in JUDGES:
+            if judge in ("mask_judge", "deep_judge") and not self.mask_weight():
+                continue
+            if losses.get(judge, 1.0) < COLLAPSED:
+                return f"{judge} collapsed (loss {losses[judge]:.1e})"
+        return ""
+
+    def memory(self) -> dict[str, Tensor]:
+        """The images in the pools."""
+        return {f"{n}.{k}": v for n, p in self.pools.items() for k, v in enumerate(p.images)}
+
+    def recall(self, memory: Mapping[str, Tensor]) -> None:
+        """Fill the pools again."""
+        device = next(self.parameters()).device
+        for name, pool in self.pools.items():
+            own = {k: v for k, v in memory.items() if k.startswith(f"{name}.")}
+            pool.images = [own[f"{name}.{number}"].to(device) for number in range(len(own))]
+
+    def mask_weight(self) -> float:
+        """Weight of what judges of masks say: it grows over a part of training, or is constant."""
+        if self.version == 2:
+            return SHARE
+        first, full = WARM
+        return SHARE * min(1.0, max(0.0, (self.progress - first) / (full - first)))
+
+    @torch.no_grad()
+    def translated(
+        self, frames: Float[Tensor, "N 1 H W"], *, source: bool
+    ) -> tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 H W"]]:
+        """Frames in [0, 1] as the other domain would show them, and brought back.
+
+        `source` tells that they are of the source; those of the target go the other way.
+        """
+        images = frames * 2 - 1
+        if source:
+            other = self._as_target(images)
+            back = self._as_source(other)
+        else:
+            other = self._as_source(images)
+            back = self._as_target(other)
+        return (other.float() + 1) / 2, (back.float() + 1) / 2
+
+    def _translate(self, source: Tensor, target: Tensor, player: str) -> dict[str, Tensor]:
+        """Translator and decoder: images come back as they were, and deceive a judge."""
+        as_target, as_source = self._as_target(source), self._as_source(target)
+        cycle = self._cycle(source, target, as_target, as_source)
+        if player == "translator":
+            deceit = _says(self.target_judge(as_target), real=True)
+        else:
+            deceit = _says(self.source_judge(as_source)[:, :1], real=True)
+        return {
+            "loss": CYCLE * cycle + deceit,
+            f"{player}_cycle": cycle,
+            f"{player}_deceit": deceit,
+        }
+
+    def _segment(self, source: Tensor, target: Tensor, ids: Tensor) -> dict[str, Tensor]:
+        """Encoder and segmenter: masks of translated images, and features of no domain."""
+        with torch.no_grad():
+            as_target = self._as_target(source)
+        size = (source.shape[-2], source.shape[-1])
+        codes = [self.net.encode(self._input(images)) for images in (as_target, target)]
+        code, target_code = [c[0] if self.version == 2 else c for c in codes]
+        as_source = self.decoder(target_code, target)
+        cycle = l1_loss(self.decoder(code, as_target).float(), source)
+        cycle = cycle + l1_loss(self.translator(self._input(as_source)).float(), target)
+        said = self.source_judge(as_source)
+        logits = self.net.decide(code, size).float()
+        parts = {
+            "cross_entropy": balanced_cross_entropy(logits, ids),
+            "dice": soft_dice(logits.softmax(dim=1), _one_hot(ids, logits)),
+            "net_cycle": cycle,
+            "source_deceit": _says(said[:, :1], real=True),
+            "source_alike": _says(said[:, 1:], real=True),
+            "mask_deceit": _says(self.mask_judge(self.net.decide(target_code, size)), real=True),
+        }
+        loss = parts["cross_entropy"] + parts["dice"] + SHARE * CYCLE * cycle
+        loss = loss + SHARE * (parts["source_deceit"] + parts["source_alike"])
+        loss = loss + self.mask_weight() * parts["mask_deceit"]
+        if self.version == 2:
+            deep = self.net.decide_deep(codes[0][1], size).float()
+            parts["deep_cross_entropy"] = balanced_cross_entropy(deep, ids)
+            parts["deep_dice"] = soft_dice(deep.softmax(dim=1), _one_hot(ids, deep))
+            said = self.deep_judge(self.net.decide_deep(codes[1][1], size))
+            parts["deep_deceit"] = _says(said, real=True)
+            loss = loss + DEEP_MASK * (parts["deep_cross_entropy"] + parts["deep_dice"])
+            loss = loss + DEEP_JUDGE * parts["deep_deceit"]
+        return {**parts, "loss": loss}
+
+    def _judge_target(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            made = self.pools["as_target"](self._as_target(source))
+        return _judged("target_judge", self.target_judge(target), self.target_judge(made))
+
+    def _judge_source(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            made = self.pools["as_source"](self._as_source(target))
+            back = self._as_source(self._as_target(source))
+        said = self.source_judge(made)
+        plain = _judged("source_judge", self.source_judge(source)[:, :1], said[:, :1])
+        alike = _judged("source_twin", self.source_judge(back)[:, 1:], said[:, 1:])
+        return plain | alike | {"loss": plain["loss"] + alike["loss"]}
+
+    def _judge_masks(self, source: Tensor, target: Tensor, *, deep: bool) -> dict[str, Tensor]:
+        size = (source.shape[-2], source.shape[-1])
+        with torch.no_grad():
+            codes = [
+                self.net.encode(self._input(images)) for images in (self._as_target(source), target)
+            ]
+            if self.version == 2:
+                codes = [code[int(deep)] for code in codes]
+            decide = self.net.decide_deep if deep else self.net.decide
+            masks = [decide(code, size) for code in codes]
+        judge = self.deep_judge if deep else self.mask_judge
+        return _judged("deep_judge" if deep else "mask_judge", judge(masks[0]), judge(masks[1]))
+
+    def _cycle(
+        self, source: Tensor, target: Tensor, as_target: Tensor, as_source: Tensor
+    ) -> Tensor:
+        """How far images are from what comes back of them, both ways."""
+        there = l1_loss(self._as_source(as_target).float(), source)
+        return there + l1_loss(self._as_target(as_source).float(), target)
+
+    def _as_target(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+        return self.translator(self._input(images))
+
+    def _as_source(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+        code = self.net.encode(self._input(images))
+        return self.decoder(code[0] if self.version == 2 else code, images)
+
+    def _input(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N C H W"]:
+        repeated = images.expand(-1, self.channels, -1, -1)
+        return repeated.contiguous(memory_format=torch.channels_last)
+
+
+def _says(said: Tensor, *, real: bool) -> Tensor:
+    """Squared distance of what a judge says from 1 (real) or 0 (Mao et al. 2017)."""
+    return (said.float() - float(real)).square().mean()
+
+
+def _judged(name: str, real: Tensor, made: Tensor) -> dict[str, Tensor]:
+    loss = 0.5 * (_says(real, real=True) + _says(made, real=False))
+    return {"loss": loss, name: loss}
+
+
+def _one_hot(ids: Tensor, logits: Tensor) -> Tensor:
+    return torch.nn.functional.one_hot(ids, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
