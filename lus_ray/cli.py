@@ -143,6 +143,9 @@ def check(store: Path, as_json: bool) -> None:
     "--weights",
     help="Begin networks with a file of weights, a checkpoint folder, or a published name.",
 )
+@click.option(
+    "--domains", help="The store's names of the domains compared, in the experiment's order: A,B"
+)
 @click.option("--weak", is_flag=True, help="Frames without a score carry that of their clip.")
 @click.option(
     "--over", type=FOLDER, multiple=True, help="Draw segmenters over clips of this store, too."
@@ -153,8 +156,8 @@ def check(store: Path, as_json: bool) -> None:
 def run(
     experiment: str, data: Path | None, out: Path | None, size: str, smoke: bool,
     arms: str | None, folds: str | None, samples: int | None, weights: str | None,
-    splits: Path | None, weak: bool, over: tuple[Path, ...], settings: tuple[str, ...],
-    address: str | None, as_json: bool,
+    splits: Path | None, domains: str | None, weak: bool, over: tuple[Path, ...],
+    settings: tuple[str, ...], address: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run what is missing of EXPERIMENT and print its table; run it again to go on."""
     size = "smoke" if smoke else size
@@ -162,7 +165,7 @@ def run(
         experiment, data, out or Path("runs") / f"{experiment}-{size}", size,
         {"arms": arms, "folds": folds, "samples": samples, "weights": weights, "splits": splits,
          "settings": settings},
-        address=address, as_json=as_json, weak=weak, over=over,
+        address=address, as_json=as_json, weak=weak, over=over, domains=domains,
     )  # fmt: skip
 
 
@@ -221,7 +224,7 @@ def doctor(address: str | None, as_json: bool) -> None:
 def _run(
     name: str, data: Path | None, out: Path, size: str, choice: dict[str, Any], *,
     address: str | None = None, as_json: bool = False, weak: bool = False,
-    over: tuple[Path, ...] = (),
+    over: tuple[Path, ...] = (), domains: str | None = None,
 ) -> None:  # fmt: skip
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     from lus_ray.engine import campaign, choose
@@ -229,14 +232,15 @@ def _run(
     experiment = choose.find(name)
     chosen = choose.at(experiment, size, **choice)
     folds = choose.numbers(choice.get("folds"))
+    named = choose.domains(experiment, domains)
     if data is None:
         data = choose.phantom_store(experiment, size, out, lambda line: click.echo(line, err=True))
-    command = choose.command(name, size, {**choice, "weak": weak})
+    command = choose.command(name, size, {**choice, "weak": weak, "domains": domains})
     about = {"command": command, "data_path": str(data)}
     try:
         campaign.run(
             chosen, data=data, out=out, size=size, only_folds=folds, address=address,
-            about=about, weak=weak,
+            about=about, weak=weak, domains=named,
         )  # fmt: skip
     except LusError as error:
         if error.exit_code == 1:  # cells failed: what is finished is worth a report

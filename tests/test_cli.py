@@ -42,6 +42,7 @@ def test_help_names_every_command_without_loading_torch_or_ray():
         (["run", "biomarkers", "--smoke", "--set", "arm.recipe.epochs=x"], "is a whole number"),
         (["run", "biomarkers", "--smoke", "--set", "arm.task.nothing=1"], "no arm takes it"),
         (["run", "biomarkers", "--smoke", "--weights", "vgg"], "vgg"),
+        (["run", "biomarkers", "--smoke", "--domains", "A,B"], "biomarkers compares no domains"),
         (["ingest", "floppy", "a", "b"], "floppy"),
         (["ingest", "folder", "nowhere", "b"], "nowhere"),
         (["ingest", "phantom", "a", "b"], "write 'lus ingest phantom STORE'"),

@@ -18,7 +18,7 @@ from ray import tune
 
 from lus_ray import store
 from lus_ray.batches import Size, size_of
-from lus_ray.engine import frames, plan, record, supervision
+from lus_ray.engine import cohort, frames, plan, record, supervision
 from lus_ray.engine.cell import Work
 from lus_ray.engine.cluster import connected
 from lus_ray.engine.progress import CellProgress
@@ -41,10 +41,12 @@ def run(
     address: str | None = None,
     about: dict[str, Any] | None = None,
     weak: bool = False,
+    domains: tuple[str, ...] = (),
 ) -> None:
     """Run what is missing of an experiment in `out`; returns when every cell is finished.
 
-    With `weak`, every frame without a score of its own carries that of its clip.
+    With `weak`, every frame without a score of its own carries that of its clip. `domains` are
+    the store's names of the domains that the experiment compares, where they are not its own.
 
     Raises:
         InputError: the data, the folds, the plan or the run folder do not allow it.
@@ -54,6 +56,9 @@ def run(
     out.mkdir(parents=True, exist_ok=True)
     with record.locked(out):
         index = supervision.supervised(store.index(data), data, weak=weak)
+        experiment, index, notes = cohort.cohort(experiment, index, data, names=domains)
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
         experiment, left_out = supervision.fitting(experiment, index)
         for why, names in left_out.items():
             few = names if len(names) < 4 else (*names[:3], f"{len(names) - 3} more")

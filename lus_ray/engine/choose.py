@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from lus_ray.engine.cohort import check_names
 from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe, with_arguments
 from lus_ray.folds import official
@@ -65,10 +66,21 @@ def numbers(text: str | None) -> tuple[int, ...]:
         raise InputError(f"--folds {text}: write numbers with commas, such as 0,2") from None
 
 
+def domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
+    """The store's names of the domains of an experiment from "A,B", in the order of their roles.
+
+    Raises:
+        InputError: the experiment compares no domains, or not so many.
+    """
+    names = tuple(part.strip() for part in text.split(",")) if text else ()
+    check_names(experiment, names)
+    return names
+
+
 def command(name: str, size: str, choice: dict[str, Any]) -> str:
     """The command that makes these results again."""
     words = ["lus run", name, "--size", size]
-    for key in ("arms", "folds", "samples", "weights", "splits"):
+    for key in ("arms", "folds", "samples", "weights", "splits", "domains"):
         if choice.get(key):
             words += [f"--{key}", json.dumps(str(choice[key]))]
     if choice.get("weak"):

@@ -19,6 +19,7 @@ import pyarrow as pa
 import lus_ray
 from lus_ray import checkpoint, files, folds, store
 from lus_ray.clip import Row
+from lus_ray.engine import cohort
 from lus_ray.engine.cell import Work
 from lus_ray.errors import InputError
 from lus_ray.experiment import Arm, Experiment
@@ -39,9 +40,10 @@ def prepare(
     views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
     if any(view is not None and view.each_frame for view in views):
         rows = _counted(rows, data)
-    fingerprint = store.fingerprint(index)
+    fingerprint = cohort.fingerprint(index)
     dealt = experiment.folds.deal(index, seed=experiment.seed)
     folds.gate(dealt, index)
+    cohort.gate(experiment, dealt, index)
     record: dict[str, Any] = {
         "version": lus_ray.__version__,
         "experiment": experiment.name,
@@ -55,6 +57,8 @@ def prepare(
             "fingerprint": fingerprint,
             "sources": store.notes(data),
         },
+        "domains": {role: list(names) for role, names in experiment.domains.items()},
+        "frames_with": experiment.frames_with,
         "folds": experiment.folds.describe(),
         "metrics": list(experiment.metrics),
         "arms": [describe(arm) for arm in experiment.arms],
@@ -139,8 +143,8 @@ def _agree(record: dict[str, Any], path: Path) -> None:
         known = json.loads(path.read_text())
     except ValueError as error:
         raise InputError(f"{path}: not readable ({error}); choose another --out") from error
-    known.setdefault("supervision", "frames")
-    for key in ("experiment", "size", "seed", "folds", "supervision"):
+    known = {"supervision": "frames", "domains": {}, "frames_with": "", **known}
+    for key in ("experiment", "size", "seed", "folds", "supervision", "domains", "frames_with"):
         if known.get(key) != record[key]:
             raise InputError(
                 f"{path.parent}: holds a run with {key} {known.get(key)!r}, not {record[key]!r}; "
