@@ -41,7 +41,9 @@ class Cell:
     scores; None where a clip is one example. Where masks of a `scheme` were outlined, an example
     is a frame, `counts` are its pixels by true and predicted class, `bins` is the histogram of
     their confidences over all examples, and there are no targets and no probabilities.
-    `raters` and `decided` (the most probable class) are of every test clip, annotated or not.
+    `domains` says where each such frame comes from, "" where that is not known; it is empty for
+    other labels. `raters` and `decided` (the most probable class) are of every test clip,
+    annotated or not.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class Cell:
     scheme: str | None = None
     counts: Int[np.ndarray, "M K K"] | None = None
     bins: Float[np.ndarray, "B 3"] | None = None
+    domains: tuple[str, ...] = ()
 
     @property
     def by_frame(self) -> bool:
@@ -167,8 +170,9 @@ def _of_rows(rows: pa.Table, about: About) -> dict[str, Any]:
 def _of_masks(rows: pa.Table, scheme: str, num_classes: int) -> dict[str, Any]:
     """The same fields where masks were outlined: of each frame its counts of pixels, no targets."""
     num_frames = pixels.num_frames(rows)
-    clips, patients = (
-        frames.repeated(rows[column].to_pylist(), num_frames) for column in ("clip", "patient")
+    clips, patients, domains = (
+        frames.repeated([name or "" for name in rows[column].to_pylist()], num_frames)
+        for column in ("clip", "patient", "domain")
     )
     return {
         "multilabel": False,
@@ -181,6 +185,7 @@ def _of_masks(rows: pa.Table, scheme: str, num_classes: int) -> dict[str, Any]:
         "decided": {},
         "counts": pixels.counts(rows, scheme),
         "bins": pixels.bins(rows),
+        "domains": domains,
     }
 
 

@@ -37,5 +37,5 @@ def verdict(claim: Mapping[str, Any], arms: Mapping[str, ScoredArm]) -> dict[str
         "verdict": REPRODUCED if reproduced else NOT_REPRODUCED,
         "difference": found.value,
         "interval": [found.interval.low, found.interval.high],
-        "num_patients": len(arms[claim["better"]].patients),
+        "num_patients": len(arms[claim["better"]].behind(claim["metric"])),
     }

@@ -11,7 +11,17 @@ from zlib import crc32
 import numpy as np
 
 from lus_ray import folds
-from lus_ray.report import claims, gaps, neutral, numbers, protocols, raters, rows, strips
+from lus_ray.report import (
+    claims,
+    domains,
+    gaps,
+    neutral,
+    numbers,
+    protocols,
+    raters,
+    rows,
+    strips,
+)
 from lus_ray.report.cells import Run
 from lus_ray.report.numbers import ScoredArm
 
@@ -78,6 +88,8 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         "neutral": neutral.compare(run),
         "clips": strips.choose(run, arms, metrics, leaving_out=set(leaky)),
     }
+    if experiment.get("domains"):
+        contents["domains"] = domains.compute(experiment, arms, leaving_last=set(leaky))
     return plain(contents), arms
 
 
@@ -164,7 +176,9 @@ def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
     for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label):
         rng = np.random.default_rng([int(run.experiment.get("seed") or 0), crc32(label.encode())])
         peers = [arm for arm in arms.values() if arm.label == label]
-        arms |= numbers.score_arms(peers, num_draws=num_draws, rng=rng)
+        arms |= numbers.score_arms(
+            peers, num_draws=num_draws, rng=rng, roles=tuple(run.experiment.get("domains") or ())
+        )
     return arms
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from lus_ray.metrics import intervals
 from lus_ray.metrics.intervals import Interval
+from lus_ray.report import scoring
 from lus_ray.report.cells import Cell
 from lus_ray.report.numbers import ScoredArm
 
@@ -35,8 +36,8 @@ def difference(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
             return Difference(float("nan"), nothing, (), reason)
     drawn = [intervals.mean_over(arm.draws, metric, folds) for arm in (one, other)]
     value = np.mean(one.values(metric, folds)) - np.mean(other.values(metric, folds))
-    num_patients = len({p for fold in folds for p in one.cells[fold].patients})
-    limits = intervals.interval(drawn[0] - drawn[1], num_patients=num_patients)
+    tested = {p for fold in folds for p in scoring.patients(one.cells[fold], metric)}
+    limits = intervals.interval(drawn[0] - drawn[1], num_patients=len(tested))
     return Difference(float(value), limits, folds, limits.reason)
 
 
@@ -54,7 +55,7 @@ def difference_of_means(one: ScoredArm, other: ScoredArm, metric: str) -> Differ
         reason = f"{one.name} and {other.name} were tested on different patients"
         return Difference(float("nan"), nothing, (), reason)
     drawn = [intervals.mean_over(arm.draws, metric, arm.defined(metric)) for arm in (one, other)]
-    limits = intervals.interval(drawn[0] - drawn[1], num_patients=len(one.patients))
+    limits = intervals.interval(drawn[0] - drawn[1], num_patients=len(one.behind(metric)))
     value = one.mean(metric) - other.mean(metric)
     return Difference(value, limits, one.defined(metric), limits.reason)
 

@@ -11,18 +11,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
-from lus_ray.metrics import (
-    calibration,
-    frames,
-    intervals,
-    labels,
-    multilabel,
-    overlap,
-    tally,
-)
+from lus_ray.metrics import calibration, intervals, labels, multilabel
 from lus_ray.metrics.intervals import Interval
 from lus_ray.metrics.labels import Scores
-from lus_ray.report import pixels
+from lus_ray.report import pixels, scoring
 from lus_ray.report.cells import Cell
 
 Draws = dict[str, Float[np.ndarray, "D"]]
@@ -55,6 +47,10 @@ class ScoredArm:
         """Test patients over all finished folds."""
         return {patient for cell in self.cells.values() for patient in cell.patients}
 
+    def behind(self, metric: str) -> set[str]:
+        """Those of them that the metric is about: all, or the patients of its domain."""
+        return {p for cell in self.cells.values() for p in scoring.patients(cell, metric)}
+
     def defined(self, metric: str) -> tuple[int, ...]:
         """Finished folds in which the metric is defined."""
         return tuple(
@@ -82,7 +78,7 @@ class ScoredArm:
         if not folds:
             return Interval(float("nan"), float("nan"), self.why(metric))
         drawn = intervals.mean_over(self.draws, metric, folds)
-        return intervals.interval(drawn, num_patients=len(self.patients))
+        return intervals.interval(drawn, num_patients=len(self.behind(metric)))
 
     def why(self, metric: str) -> str:
         """Why the metric is undefined in some fold; empty where it is defined in all."""
@@ -96,14 +92,21 @@ class ScoredArm:
 
 
 def score_arms(
-    arms: Sequence[ScoredArm], *, num_draws: int, rng: np.random.Generator
+    arms: Sequence[ScoredArm],
+    *,
+    num_draws: int,
+    rng: np.random.Generator,
+    roles: Sequence[str] = (),
 ) -> dict[str, ScoredArm]:
-    """The arms of one label with their scores, all on the same draws of patients."""
+    """The arms of one label with their scores, all on the same draws of patients.
+
+    Masks are scored on the domain of each role as well.
+    """
     patients = sorted({patient for arm in arms for patient in arm.patients})
     weights = np.zeros((num_draws, 0))
     if patients:
         weights = intervals.draw_patients(len(patients), num_draws=num_draws, rng=rng)
-    return {arm.name: _score_arm(arm, patients, weights) for arm in arms}
+    return {arm.name: _score_arm(arm, patients, weights, roles) for arm in arms}
 
 
 def best(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
@@ -213,36 +216,12 @@ def reliability(arm: ScoredArm) -> calibration.Reliability | None:
 
 
 def _score_arm(
-    arm: ScoredArm, patients: Sequence[str], weights: Float[np.ndarray, "D P"]
+    arm: ScoredArm,
+    patients: Sequence[str],
+    weights: Float[np.ndarray, "D P"],
+    roles: Sequence[str],
 ) -> ScoredArm:
-    tallies = {fold: _tally(cell) for fold, cell in arm.cells.items()}
+    tallies = {fold: scoring.counted(cell, roles) for fold, cell in arm.cells.items()}
     usable = {fold: one for fold, one in tallies.items() if one is not None}
-    scores = {fold: _score(cell) for fold, cell in arm.cells.items()}
+    scores = {fold: scoring.score(cell, roles) for fold, cell in arm.cells.items()}
     return replace(arm, scores=scores, draws=intervals.over_folds(usable, patients, weights))
-
-
-def _score(cell: Cell) -> Scores:
-    if cell.counts is not None and cell.scheme is not None:
-        return overlap.score(cell.counts, cell.scheme)
-    if not len(cell.clips):
-        room = frames if cell.by_frame else multilabel if cell.multilabel else labels
-        reason = "no test clip is annotated"
-        nothing = dict.fromkeys(room.METRICS, float("nan"))
-        return Scores(nothing, dict.fromkeys(room.METRICS, reason))
-    if cell.members is not None:
-        return frames.score(cell.target, cell.probability, cell.members)
-    if cell.multilabel:
-        return multilabel.score(cell.target, cell.probability, cell.classes)
-    return labels.score(cell.target, cell.probability)
-
-
-def _tally(cell: Cell) -> tally.Tally | None:
-    if cell.counts is not None and cell.scheme is not None:
-        return tally.pixels(cell.patients, cell.counts, cell.scheme) if len(cell.clips) else None
-    if labels.unusable(cell.probability):
-        return None
-    if cell.members is not None:
-        return tally.frames(cell.patients, cell.target, cell.probability, cell.members)
-    if cell.multilabel:
-        return tally.judged_labels(cell.patients, cell.target, cell.probability, cell.classes)
-    return tally.classes(cell.patients, cell.target, cell.probability)

@@ -15,7 +15,7 @@ from lus_ray.clip import MASK_SCHEMES
 from lus_ray.metrics import overlap
 from lus_ray.metrics.calibration import Reliability, curve
 
-COLUMNS = ("clip", "patient", "split", "counts", "bins")
+COLUMNS = ("clip", "patient", "domain", "split", "counts", "bins")
 
 LABELS = {
     "dense masks": "Dense masks",
@@ -63,20 +63,26 @@ def scheme_of(label: str | None) -> str | None:
 
 
 def name(metric: str) -> str | None:
-    """A metric as it is printed: `iou A-line` is "A-line IoU"; None for one of no mask."""
-    pooled = metric.removesuffix("_per_image")
+    """A metric as it is printed: `iou A-line` is "A-line IoU"; None for one of no mask.
+
+    A domain stays behind it: `dice_per_image, covid` is "Dice per image, covid".
+    """
+    whole, comma, role = metric.partition(", ")
+    pooled = whole.removesuffix("_per_image")
     kind, _, of = pooled.partition(" ")
     printed = _NAMES.get(pooled)
     if of and kind in ("iou", "dice"):
         printed = f"{of} {'IoU' if kind == 'iou' else 'Dice'}"
-    return printed if printed is None or pooled == metric else f"{printed} per image"
+    if printed is None:
+        return None
+    return printed + (" per image" if pooled != whole else "") + comma + role
 
 
 def explained(metrics: Sequence[str]) -> list[tuple[str, str]]:
     """Name and meaning of these metrics, one line for all classes, then what holds for each."""
     found: dict[str, str] = {}
     for metric in metrics:
-        pooled = metric.removesuffix("_per_image")
+        pooled = metric.partition(", ")[0].removesuffix("_per_image")
         kind, _, of = pooled.partition(" ")
         title = ("IoU" if kind == "iou" else "Dice") + " of a class" if of else name(pooled) or ""
         found[title] = _MEANINGS[kind]

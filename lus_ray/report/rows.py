@@ -60,7 +60,8 @@ def row(
 def _planned(label: str, metrics: Sequence[str]) -> list[str]:
     """The metrics of the experiment that an arm without a finished fold will have."""
     scheme = pixels.scheme_of(label)
-    return [m for m in metrics if scheme is None or m in overlap.METRICS[scheme]]
+    known = None if scheme is None else overlap.METRICS[scheme]
+    return [m for m in metrics if known is None or m.partition(", ")[0] in known]
 
 
 def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
