@@ -47,10 +47,17 @@ def every_figure() -> dict[str, str]:
             title="x",
         ),
         "looks": figures.looks(FRAME, quads=[SQUARE], heat=FRAME / 255.0, crops=[FRAME], title="x"),
+        "outlines": figures.outlines(
+            FRAME, MASK == 2, {"unet & <b>": MASK == 2, "sifa": MASK == 0}, title="x"
+        ),
+        "translations": figures.translations([[("covid frame", FRAME), ("as cap", FRAME)]]),
     }
 
 
-NAMES = ["confusion", "percent", "roc", "reliability", "training", "bars", "looks", "masks"]
+NAMES = [
+    "confusion", "percent", "roc", "reliability", "training", "bars", "looks", "masks",
+    "outlines", "translations",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -29,6 +29,14 @@ OUTLINED = (
     "then, where it was measured, how far the probability of each class spreads when dropout stays "
     "on."
 )
+BLINES = (
+    "Drawn by the models of fold {fold}, up to two patients of each domain; an arm's Dice is that "
+    "of the one frame shown."
+)
+TRANSLATED = (
+    "Drawn by the models of fold {fold}: a frame, how the arm would show it in the other domain, "
+    "and what it makes of that when it brings it back."
+)
 
 
 @dataclass(frozen=True)
@@ -57,14 +65,8 @@ def html(contents: Contents, arms: Mapping[str, ScoredArm], run: Run) -> str:
         chosen_on_test=protocols.SELECTED in contents["notes"],
         cost=_costs(contents),
         clips=_clips(run, contents),
-        grids=[
-            found
-            for found in (
-                _grid(run, pictures.LOOKS, "looked", "Where the network looked", LOOKED),
-                _grid(run, pictures.MASKS, "outlined", "What was outlined", OUTLINED),
-            )
-            if found is not None
-        ],
+        grids=_tables(run),
+        flows=_flows(run),
         tables=tables,
         trace=tables.trace(contents),
     )
@@ -194,16 +196,45 @@ def _clips(run: Run, contents: Contents) -> list[Picture]:
     return [_picture(svg, strips.caption(fact)) for svg, fact in facts]
 
 
-def _grid(run: Run, kind: str, anchor: str, title: str, text: str) -> dict[str, Any] | None:
-    """Pictures of a kind, one row an example and one column an arm."""
-    grid = pictures.grid(run, kind)
+def _tables(run: Run) -> list[dict[str, Any]]:
+    """Grids that are tables: few arms, each picture large."""
+    looks, masks = (pictures.grid(run, kind) for kind in (pictures.LOOKS, pictures.MASKS))
+    found = (
+        _grid(looks, "looked", "Where the network looked", LOOKED),
+        _grid(masks, "outlined", "What was outlined", OUTLINED),
+    )
+    return [grid for grid in found if grid is not None]
+
+
+def _flows(run: Run) -> list[dict[str, Any]]:
+    """Grids of many arms, whose small pictures flow from line to line."""
+    translations = pictures.grid(run, pictures.TRANSLATIONS)
+    key = (("expert", figures.EXPERT), ("arm", figures.ARM))
+    there_and_back = "Frames of one domain as the other would show them, and back"
+    every_arm = "B-lines as the expert and every arm outline them"
+    found = (
+        _grid(pictures.beside_expert(run), "blines", every_arm, BLINES, key=key),
+        _grid(translations, "translated", there_and_back, TRANSLATED),
+    )
+    return [grid for grid in found if grid is not None]
+
+
+def _grid(
+    grid: pictures.Grid | None,
+    anchor: str,
+    title: str,
+    text: str,
+    *,
+    key: Sequence[tuple[str, tuple[str, str]]] = (),
+) -> dict[str, Any] | None:
+    """Pictures of a kind by example and arm, and what their lines mean."""
     if grid is None:
         return None
     rows = [
         (name, [one and _picture(one.svg, one.caption) for one in looked])
         for name, looked in grid.rows
     ]
-    facts = {"anchor": anchor, "title": title, "text": text.format(fold=grid.fold)}
+    facts = {"anchor": anchor, "title": title, "text": text.format(fold=grid.fold), "key": key}
     return {**facts, "arms": grid.arms, "rows": rows}
 
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from lus_ray.errors import StoreError
 from lus_ray.report.cells import Cell, Run
 
-LOOKS, MASKS = "looks", "masks"
-"""Kinds: where a network looked, which needs no mention, and what it outlined."""
+LOOKS, MASKS, EXPERT, OUTLINES, TRANSLATIONS = KINDS = (
+    "looks", "masks", "expert", "outlines", "translations",
+)  # fmt: skip
+"""Kinds: where a network looked, which needs no mention; masks over the frame; the outline of the
+expert alone; with it that of the arm; the frame as another domain would show it, and back."""
 
 NUM_EXAMPLES = 12
 MAX_BYTES = 4 << 20
@@ -57,6 +60,20 @@ def grid(run: Run, kind: str = LOOKS) -> Grid | None:
     return Grid(fold, tuple(arms), rows)
 
 
+def beside_expert(run: Run) -> Grid | None:
+    """Outlines of B-lines, those of the expert alone before those of the arms; or None.
+
+    Raises:
+        StoreError: as `grid` does.
+    """
+    found, experts = grid(run, OUTLINES), grid(run, EXPERT)
+    if found is None or experts is None:
+        return found
+    alone = {name: next(filter(None, looked), None) for name, looked in experts.rows}
+    rows = tuple((name, (alone.get(name), *looked)) for name, looked in found.rows)
+    return Grid(found.fold, ("expert", *found.arms), rows)
+
+
 def _read(cell: Cell, kind: str) -> dict[str, Looked]:
     folder = cell.folder / "pictures"
     path = folder / "captions.json"
@@ -76,8 +93,8 @@ def _read(cell: Cell, kind: str) -> dict[str, Looked]:
 
 def _kind(entry: Mapping[str, str]) -> str:
     kind = entry.get("kind", LOOKS)
-    if kind not in (LOOKS, MASKS):
-        raise ValueError(f"kind {kind!r} is neither {LOOKS!r} nor {MASKS!r}")
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r} is none of {', '.join(KINDS)}")
     return kind
 
 
