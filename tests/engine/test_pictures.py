@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from lus_ray import figures
 from lus_ray.batches import InMemory
 from lus_ray.engine import pictures
 from lus_ray.nets import FrameCNN, PositionPrior, RegSTN, ReverseTransfer, UNet
+from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation
+from lus_ray.tasks.sifa import Sifa
 from lus_ray.views import View
 
 VIEW = View(num_frames=1, height=40, width=48, num_samples=0)
@@ -175,3 +178,109 @@ def test_a_diagnosis_says_what_it_said_by_name(tmp_path):
     said = f"said {task.classes[best]} with probability {shares[best]:.2f}"
     assert caption["caption"] == f"other lung disease, {said}"
     assert caption["kind"] == "looks"
+
+
+BLINES = Segmentation(partial(UNet, widths=(4, 8)), "bline", view=VIEW, monitor="dice")
+COVID, CAP = {"domain": "covid"}, {"domain": "cap"}
+
+
+def of_domain(clip, patient, domain, images=None, **facts):
+    return {**outlined(clip, patient, "bline"), "domain": domain, "images": images, **facts}
+
+
+def test_b_lines_are_shown_of_two_patients_of_each_domain():
+    rows = [of_domain(f"{d}{n}", f"{d}{n // 2}", d) for d in ("covid", "cap") for n in range(8)]
+    assert shown(BLINES, *rows) == [("cap0", 2), ("cap2", 2), ("covid0", 2), ("covid2", 2)]
+
+
+def test_a_patient_with_clips_of_both_domains_is_shown_in_both():
+    rows = [of_domain("a", "p", "covid"), of_domain("b", "p", "cap")]
+    assert shown(BLINES, *rows) == [("b", 2), ("a", 2)]
+
+
+def test_the_frame_is_the_middle_one_of_those_with_b_lines():
+    rows = [of_domain("a", "p", "cap", [[3, 0], [7, 0], [8, 0]]), of_domain("b", "q", "cap", [])]
+    assert shown(BLINES, *rows) == [("a", 7)]
+
+
+class Negative(Segmentation):
+    """Shows a frame of the source as its negative, and one of the target at half its grey."""
+
+    def translated(self, frames, *, source):
+        other = 1 - frames if source else frames / 2
+        return other, (frames + 10 / 255 if source else frames)
+
+
+@pytest.fixture
+def two_domains():
+    rows = [of_domain("t/a", "t/p", "covid", [[1, 0]]), of_domain("t/b", "t/q", "cap", [[2, 0]])]
+    rng = np.random.default_rng(0)
+    frames = {r["clip"]: rng.integers(0, 200, (4, 40, 48), np.uint8) for r in rows}
+    ids = {r["clip"]: np.zeros((4, 40, 48), np.uint8) for r in rows}
+    ids["t/a"][:, 10:30, 10:30] = 1
+    return rows, InMemory({(40, 48): frames}, {(40, 48): ids})
+
+
+def drawn(task, clips, folder, **domains):
+    rows, pixels = clips
+    pictures.draw(task.eval(), rows, pixels, folder, device="cpu", **domains)
+    captions = json.loads((folder / "captions.json").read_text())
+    assert {c["file"] for c in captions} | {"captions.json"} == {p.name for p in folder.iterdir()}
+    return captions
+
+
+def test_b_lines_leave_the_outline_of_the_expert_and_that_of_the_arm(tmp_path, two_domains):
+    torch.manual_seed(0)
+    captions = drawn(BLINES, two_domains, tmp_path, learns=COVID)
+    assert [(c["example"], c["kind"]) for c in captions] == [
+        ("t/b#2", "expert"), ("t/b#2", "outlines"), ("t/a#1", "expert"), ("t/a#1", "outlines"),
+    ]  # fmt: skip
+    assert [c["caption"] for c in captions if c["kind"] == "expert"] == ["cap", "covid"]
+    given = torch.from_numpy(two_domains[1].frames[40, 48]["t/a"][1:2] / np.float32(255))[:, None]
+    said, true = BLINES.predict(given)["masks"][0] == 1, np.zeros((40, 48), bool)
+    true[10:30, 10:30] = True
+    dice = 2 * (said & true).sum() / (said.sum() + 400)
+    assert captions[3]["caption"] == f"Dice {dice:.2f}"
+    expert, arm = ((tmp_path / c["file"]).read_text() for c in captions[2:])
+    assert (figures.EXPERT[0] in expert, figures.ARM[0] in expert) == (True, False)
+    assert (figures.EXPERT[0] in arm, figures.ARM[0] in arm) == (True, said.any())
+
+
+def test_a_frame_without_any_b_line_says_so(tmp_path, two_domains):
+    class Nothing(Segmentation):
+        def predict(self, frames):
+            return {"masks": np.zeros((len(frames), 40, 48), np.uint8)}
+
+    task = Nothing(partial(UNet, widths=(4, 8)), "bline", view=VIEW, monitor="dice")
+    captions = drawn(task, two_domains, tmp_path)
+    judged = [c["caption"] for c in captions if c["kind"] == "outlines"]
+    assert judged == ["no B-line in either", "Dice 0.00"]
+
+
+@pytest.mark.parametrize(("source", "target"), [(COVID, CAP), (CAP, COVID)])
+def test_a_frame_is_translated_from_the_domain_that_it_is_of(tmp_path, two_domains, source, target):
+    task = Negative(partial(UNet, widths=(4, 8)), "bline", view=VIEW, monitor="dice")
+    captions = drawn(task, two_domains, tmp_path, learns=source, unlabelled=target)
+    translated = {c["example"]: c for c in captions if c["kind"] == "translations"}
+    for row, (example, caption) in zip(reversed(two_domains[0]), translated.items(), strict=True):
+        here, there = ("cap", "covid") if row["domain"] == "cap" else ("covid", "cap")
+        off = 10 if row["domain"] == source["domain"] else 0
+        told = f"{here} as {there}: comes back {off:.1f} of 255 greys off on average"
+        assert (example[:3], caption["caption"]) == (row["clip"], told)
+        svg = (tmp_path / caption["file"]).read_text()
+        assert svg.count("<image") == 3
+        assert f">{here}" in svg
+
+
+def test_a_clip_of_neither_domain_is_not_translated(tmp_path, two_domains):
+    task = Negative(partial(UNet, widths=(4, 8)), "bline", view=VIEW, monitor="dice")
+    captions = drawn(task, two_domains, tmp_path, learns=COVID)
+    assert [c["example"] for c in captions if c["kind"] == "translations"] == ["t/a#1"]
+    unknown = drawn(task, two_domains, tmp_path / "unknown")
+    assert "translations" not in {c["kind"] for c in unknown}
+
+
+def test_the_task_of_two_domains_translates_its_frames(tmp_path, two_domains):
+    task = Sifa(partial(SifaSegmenter, width=2), view=VIEW, num_units=1)
+    captions = drawn(task, two_domains, tmp_path, learns=COVID, unlabelled=CAP)
+    assert [c["kind"] for c in captions].count("translations") == 2
