@@ -150,7 +150,7 @@ SMOKE = Size(
 )  # fmt: skip
 
 LAPTOP = Size(
-    recipe={"epochs": 40, "batch": 8, "draws": 160},
+    recipe={"epochs": 40, "batch": 4, "draws": 80},
     as_published=("place",),
     net={"widths": (8, 16, 32), "width": 4, "rows": 16, "columns": 16},
     task={"view": replace(frames, height=96, width=96), "num_units": 3, "pool": 20},

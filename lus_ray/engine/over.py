@@ -20,7 +20,7 @@ from lus_ray.experiment import Experiment
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.views import View
 
-SEGMENTERS = ("Segmentation", "Ensemble")
+SEGMENTERS = ("Segmentation", "Ensemble", "Outline", "Matched", "Sifa")
 """Tasks that outline the classes of an image, by the names that checkpoints have for them."""
 PREFIX = "over-"
 """Files of these pictures begin so, and are replaced when they are drawn again."""

@@ -9,9 +9,13 @@ feeds the segmenter, and a decoder that brings B back to A. Three judges of patc
 image is of B (`target_judge`), whether an image is of A (`source_judge`, whose second channel
 tells an image brought back from one that came from B), and of which domain a mask is
 (`mask_judge`). Version 2 has a second, deeper supervised mask and a judge of it.
+Why some forwards are shared: between its updates a network gives the same images, so players
+after the translator see one set of translations, and those after the segmenter one set of codes
+(the released code runs each again, with other masks of dropout).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,7 +27,7 @@ from lus_ray.errors import ArmError
 from lus_ray.nets.patch_gan import Decoder, PatchJudge, Translator
 from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.tasks.image_pool import ImagePool
-from lus_ray.tasks.overlap_loss import balanced_cross_entropy, soft_dice
+from lus_ray.tasks.overlap_loss import balanced_cross_entropy, one_hot, soft_dice
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import Batch
 from lus_ray.views import View
@@ -41,6 +45,21 @@ COLLAPSED = 1e-4
 PLAYERS = ("translator", "target_judge", "net", "decoder", "source_judge", "mask_judge")
 """In the order in which they are updated; version 2 has `deep_judge` after them."""
 JUDGES = ("target_judge", "source_judge", "mask_judge", "deep_judge")
+
+
+Codes = tuple[Tensor, ...]
+"""Latent maps (N, L, h, w), and in version 2 those of the deep head."""
+
+
+@dataclass
+class Shown:
+    """A batch in [-1, 1], and what was made of it by players that have had their turn."""
+
+    batch: Batch | None = None
+    source: Tensor = field(default_factory=lambda: torch.zeros(0))
+    target: Tensor = field(default_factory=lambda: torch.zeros(0))
+    as_target: Tensor | None = None
+    codes: Sequence[Codes] | None = None
 
 
 class Sifa(Segmentation):
@@ -89,6 +108,7 @@ class Sifa(Segmentation):
         if version == 2:
             self.deep_judge = PatchJudge(num_classes, width=wide)
             self.players = (*self.players, "deep_judge")
+        self.shown = Shown()
         self.pools = {"as_target": ImagePool(pool), "as_source": ImagePool(pool)}
 
     def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
@@ -97,16 +117,26 @@ class Sifa(Segmentation):
         if source.shape[-2:] != target.shape[-2:]:
             sizes = " and ".join("x".join(map(str, f.shape[-2:])) for f in (source, target))
             raise ArmError(f"Sifa: source and target frames of {sizes} pixels; give one view")
-        source, target = source * 2 - 1, target * 2 - 1
-        if player == "target_judge":
-            return self._judge_target(source, target)
-        if player == "source_judge":
-            return self._judge_source(source, target)
-        if player in ("mask_judge", "deep_judge"):
-            return self._judge_masks(source, target, deep=player == "deep_judge")
+        if self.shown.batch is not batch:
+            self.shown = Shown(batch, source * 2 - 1, target * 2 - 1)
+        shown = self.shown
+        if player == "translator":
+            shown.as_target = shown.codes = None
+            return self._translate(shown.source, shown.target)
         if player == "net":
-            return self._segment(source, target, batch["masks"][:, 0].long())
-        return self._translate(source, target, player)
+            shown.codes = None
+            return self._segment(shown, batch["masks"][:, 0].long())
+        with torch.no_grad():
+            as_target = self._made(shown)
+            codes = self._encoded(shown) if player != "target_judge" else ()
+        if player == "target_judge":
+            made = self.pools["as_target"](as_target)
+            return _judged(player, self.target_judge(shown.target), self.target_judge(made))
+        if player == "decoder":
+            return self._bring_back(shown, codes)
+        if player == "source_judge":
+            return self._judge_source(shown, codes)
+        return self._judge_masks(shown, codes, player)
 
     def adam(self, player: str) -> dict[str, Any]:
         """Rivals descend with little momentum; only the segmenter is kept small."""
@@ -160,39 +190,41 @@ class Sifa(Segmentation):
             back = self._as_target(other)
         return (other.float() + 1) / 2, (back.float() + 1) / 2
 
-    def _translate(self, source: Tensor, target: Tensor, player: str) -> dict[str, Tensor]:
-        """Translator and decoder: images come back as they were, and deceive a judge."""
-        as_target, as_source = self._as_target(source), self._as_source(target)
-        cycle = self._cycle(source, target, as_target, as_source)
-        if player == "translator":
-            deceit = _says(self.target_judge(as_target), real=True)
-        else:
-            deceit = _says(self.source_judge(as_source)[:, :1], real=True)
-        return {
-            "loss": CYCLE * cycle + deceit,
-            f"{player}_cycle": cycle,
-            f"{player}_deceit": deceit,
-        }
+    def _translate(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Translator: images come back as they were, and deceive the judge of the target."""
+        as_target = self._as_target(source)
+        with torch.no_grad():
+            as_source = self._as_source(target)
+        cycle = l1_loss(self._as_source(as_target).float(), source)
+        cycle = cycle + l1_loss(self._as_target(as_source).float(), target)
+        deceit = _says(self.target_judge(as_target), real=True)
+        parts = {"translator_cycle": cycle, "translator_deceit": deceit}
+        return {**parts, "loss": CYCLE * cycle + deceit}
 
-    def _segment(self, source: Tensor, target: Tensor, ids: Tensor) -> dict[str, Tensor]:
+    def _bring_back(self, shown: "Shown", codes: Sequence[Codes]) -> dict[str, Tensor]:
+        """Decoder: the same against the judge of the source, from codes that stay as they are."""
+        cycle, as_source = self._cycle(shown, codes)
+        deceit = _says(self.source_judge(as_source)[:, :1], real=True)
+        parts = {"decoder_cycle": cycle, "decoder_deceit": deceit}
+        return {**parts, "loss": CYCLE * cycle + deceit}
+
+    def _segment(self, shown: "Shown", ids: Tensor) -> dict[str, Tensor]:
         """Encoder and segmenter: masks of translated images, and features of no domain."""
         with torch.no_grad():
-            as_target = self._as_target(source)
-        size = (source.shape[-2], source.shape[-1])
-        codes = [self.net.encode(self._input(images)) for images in (as_target, target)]
-        code, target_code = [c[0] if self.version == 2 else c for c in codes]
-        as_source = self.decoder(target_code, target)
-        cycle = l1_loss(self.decoder(code, as_target).float(), source)
-        cycle = cycle + l1_loss(self.translator(self._input(as_source)).float(), target)
+            as_target = self._made(shown)
+        size = (ids.shape[-2], ids.shape[-1])
+        codes = [self._encode(images) for images in (as_target, shown.target)]
+        cycle, as_source = self._cycle(shown, codes)
         said = self.source_judge(as_source)
-        logits = self.net.decide(code, size).float()
+        logits = self.net.decide(codes[0][0], size).float()
+        truth = one_hot(ids, num_classes=len(self.classes))
         parts = {
             "cross_entropy": balanced_cross_entropy(logits, ids),
-            "dice": soft_dice(logits.softmax(dim=1), _one_hot(ids, logits)),
+            "dice": soft_dice(logits.softmax(dim=1), truth),
             "net_cycle": cycle,
             "source_deceit": _says(said[:, :1], real=True),
             "source_alike": _says(said[:, 1:], real=True),
-            "mask_deceit": _says(self.mask_judge(self.net.decide(target_code, size)), real=True),
+            "mask_deceit": _says(self.mask_judge(self.net.decide(codes[1][0], size)), real=True),
         }
         loss = parts["cross_entropy"] + parts["dice"] + SHARE * CYCLE * cycle
         loss = loss + SHARE * (parts["source_deceit"] + parts["source_alike"])
@@ -200,53 +232,64 @@ class Sifa(Segmentation):
         if self.version == 2:
             deep = self.net.decide_deep(codes[0][1], size).float()
             parts["deep_cross_entropy"] = balanced_cross_entropy(deep, ids)
-            parts["deep_dice"] = soft_dice(deep.softmax(dim=1), _one_hot(ids, deep))
+            parts["deep_dice"] = soft_dice(deep.softmax(dim=1), truth)
             said = self.deep_judge(self.net.decide_deep(codes[1][1], size))
             parts["deep_deceit"] = _says(said, real=True)
             loss = loss + DEEP_MASK * (parts["deep_cross_entropy"] + parts["deep_dice"])
             loss = loss + DEEP_JUDGE * parts["deep_deceit"]
         return {**parts, "loss": loss}
 
-    def _judge_target(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def _judge_source(self, shown: "Shown", codes: Sequence[Codes]) -> dict[str, Tensor]:
+        """Images of the source against those made so; and, apart, those brought back to it."""
         with torch.no_grad():
-            made = self.pools["as_target"](self._as_target(source))
-        return _judged("target_judge", self.target_judge(target), self.target_judge(made))
-
-    def _judge_source(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            made = self.pools["as_source"](self._as_source(target))
-            back = self._as_source(self._as_target(source))
+            made = self.pools["as_source"](self.decoder(codes[1][0], shown.target))
+            back = self.decoder(codes[0][0], self._made(shown))
         said = self.source_judge(made)
-        plain = _judged("source_judge", self.source_judge(source)[:, :1], said[:, :1])
+        plain = _judged("source_judge", self.source_judge(shown.source)[:, :1], said[:, :1])
         alike = _judged("source_twin", self.source_judge(back)[:, 1:], said[:, 1:])
-        return plain | alike | {"loss": plain["loss"] + alike["loss"]}
+        return {**plain, **alike, "loss": plain["loss"] + alike["loss"]}
 
-    def _judge_masks(self, source: Tensor, target: Tensor, *, deep: bool) -> dict[str, Tensor]:
-        size = (source.shape[-2], source.shape[-1])
+    def _judge_masks(
+        self, shown: "Shown", codes: Sequence[Codes], player: str
+    ) -> dict[str, Tensor]:
+        """Masks of images made like the target against those of the target."""
+        size = (shown.target.shape[-2], shown.target.shape[-1])
+        deep = player == "deep_judge"
+        decide = self.net.decide_deep if deep else self.net.decide
         with torch.no_grad():
-            codes = [
-                self.net.encode(self._input(images)) for images in (self._as_target(source), target)
-            ]
-            if self.version == 2:
-                codes = [code[int(deep)] for code in codes]
-            decide = self.net.decide_deep if deep else self.net.decide
-            masks = [decide(code, size) for code in codes]
-        judge = self.deep_judge if deep else self.mask_judge
-        return _judged("deep_judge" if deep else "mask_judge", judge(masks[0]), judge(masks[1]))
+            masks = [decide(code[int(deep)], size) for code in codes]
+        judge = self.get_submodule(player)
+        return _judged(player, judge(masks[0]), judge(masks[1]))
 
-    def _cycle(
-        self, source: Tensor, target: Tensor, as_target: Tensor, as_source: Tensor
-    ) -> Tensor:
-        """How far images are from what comes back of them, both ways."""
-        there = l1_loss(self._as_source(as_target).float(), source)
-        return there + l1_loss(self._as_target(as_source).float(), target)
+    def _cycle(self, shown: "Shown", codes: Sequence[Codes]) -> tuple[Tensor, Tensor]:
+        """How far images are from what comes back of them, both ways; the target as source."""
+        as_source = self.decoder(codes[1][0], shown.target)
+        there = l1_loss(self.decoder(codes[0][0], self._made(shown)).float(), shown.source)
+        return there + l1_loss(self._as_target(as_source).float(), shown.target), as_source
+
+    def _made(self, shown: "Shown") -> Tensor:
+        """The source as the target would show it: one forward until the translator changes."""
+        if shown.as_target is None:
+            with torch.no_grad():
+                shown.as_target = self._as_target(shown.source)
+        return shown.as_target
+
+    def _encoded(self, shown: "Shown") -> Sequence[Codes]:
+        """Codes of both: one forward until the segmenter changes, for the players after it."""
+        if shown.codes is None:
+            shown.codes = [self._encode(images) for images in (self._made(shown), shown.target)]
+        return shown.codes
 
     def _as_target(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
         return self.translator(self._input(images))
 
     def _as_source(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+        return self.decoder(self._encode(images)[0], images)
+
+    def _encode(self, images: Float[Tensor, "N 1 H W"]) -> Codes:
+        """The latent maps, and in version 2 those of the deep head."""
         code = self.net.encode(self._input(images))
-        return self.decoder(code[0] if self.version == 2 else code, images)
+        return code if isinstance(code, tuple) else (code,)
 
     def _input(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N C H W"]:
         repeated = images.expand(-1, self.channels, -1, -1)
@@ -261,7 +304,3 @@ def _says(said: Tensor, *, real: bool) -> Tensor:
 def _judged(name: str, real: Tensor, made: Tensor) -> dict[str, Tensor]:
     loss = 0.5 * (_says(real, real=True) + _says(made, real=False))
     return {"loss": loss, name: loss}
-
-
-def _one_hot(ids: Tensor, logits: Tensor) -> Tensor:
-    return torch.nn.functional.one_hot(ids, logits.shape[1]).movedim(-1, 1).to(logits.dtype)
