@@ -49,6 +49,11 @@ WEAK = (
     "the score of its whole clip, and figures of frames show agreement with that score."
 )
 
+PRINTED = (
+    "of a metric per image in one domain the paper prints the standard deviation over images, "
+    "beside which this report has its own in the tables of each domain"
+)
+
 
 def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], dict[str, ScoredArm]]:
     """The contents of `report.json`, and the scored arms behind them."""
@@ -56,6 +61,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
     arms = _score_all(run, num_draws=num_draws)
     metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
     leaky = protocols.leaks(experiment)
+    notes = NOTES | {k: protocols.KINDS[k] for kinds in leaky.values() for k in kinds}
     contents = {
         key: experiment.get(key) for key in ("version", "experiment", "title", "size", "seed")
     }
@@ -65,7 +71,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         "folds": _folds(run),
         "metrics": metrics,
         "num_draws": num_draws,
-        "notes": NOTES | {k: protocols.KINDS[k] for kinds in leaky.values() for k in kinds},
+        "notes": notes,
         "warnings": warnings(run),
         "cell_notes": [
             {"arm": cell.arm, "fold": cell.fold, "note": note}
@@ -89,6 +95,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         "clips": strips.choose(run, arms, metrics, leaving_out=set(leaky)),
     }
     if experiment.get("domains"):
+        notes["paper"] = PRINTED
         contents["domains"] = domains.compute(experiment, arms, leaving_last=set(leaky))
     return plain(contents), arms
 

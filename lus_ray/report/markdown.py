@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lus_ray.report import strips, tables
+from lus_ray.report import domain_tables, strips, tables
 from lus_ray.report.tables import ABSENT
 
 Contents = Mapping[str, Any]
@@ -34,7 +34,13 @@ def markdown(contents: Contents) -> str:
             lines += [*(f"- {name}: {meaning}" for name, meaning in meanings), ""]
         if rows := tables.per_image(contents, label):
             lines += [f"Single images, {tables.OVER_IMAGES}:", "", *_table(rows), ""]
-    lines += [*_gaps(contents), *_raters(contents), *_neutral(contents), *_clips(contents)]
+    lines += [
+        *_domains(contents),
+        *_gaps(contents),
+        *_raters(contents),
+        *_neutral(contents),
+        *_clips(contents),
+    ]
     if contents["claims"]:
         lines += [
             "## Claims of the paper",
@@ -79,6 +85,23 @@ def _together(arm: Mapping[str, Any], metric: str) -> list[str]:
     score = f"{tables.ours(arm, metric)} {tables.limits(arm['interval'].get(metric))}".strip()
     paper, versus = tables.published(arm, metric), tables.versus(arm, metric)
     return [score + (f"; paper {paper}" if paper else "") + (f"; Δ {versus}" if versus else "")]
+
+
+def _domains(contents: Contents) -> Iterable[str]:
+    found = domain_tables.entries(contents)
+    if found:
+        yield from ("## Each domain", "", domain_tables.SPREADS, "")
+    for entry in found:
+        yield from (f"### {domain_tables.title(entry)}", "")
+        yield from (*_table(domain_tables.arms(entry)), "")
+        for matrix in domain_tables.matrices(entry):
+            yield from (f"{matrix.title}, {entry['domain']}. {matrix.meaning}", "")
+            head = ["p after Holm", *(str(k + 1) for k in range(len(matrix.names) - 1))]
+            rows = [
+                [f"{k} {name}", *(f"**{p}**" if below else p for p, below in cells)]
+                for k, (name, cells) in enumerate(zip(matrix.names, matrix.rows, strict=True), 1)
+            ]
+            yield from (*_table([head, *rows]), "")
 
 
 def _gaps(contents: Contents) -> Iterable[str]:

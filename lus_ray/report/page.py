@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lus_ray import figures
 from lus_ray.metrics import calibration, labels
-from lus_ray.report import numbers, pictures, pixels, protocols, strips, tables
+from lus_ray.report import domain_tables, numbers, pictures, pixels, protocols, strips, tables
 from lus_ray.report.cells import Run
 from lus_ray.report.numbers import ScoredArm
 
@@ -67,6 +67,8 @@ def html(contents: Contents, arms: Mapping[str, ScoredArm], run: Run) -> str:
         clips=_clips(run, contents),
         grids=_tables(run),
         flows=_flows(run),
+        domains=domain_tables.entries(contents),
+        domain_tables=domain_tables,
         tables=tables,
         trace=tables.trace(contents),
     )

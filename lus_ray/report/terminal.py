@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lus_ray.figures import shortened
-from lus_ray.report import protocols, tables
+from lus_ray.report import domain_tables, protocols, tables
 
 Contents = Mapping[str, Any]
 WIDTH = 100
@@ -17,6 +17,8 @@ def text(contents: Contents, where: str) -> str:
     lines = [*textwrap.wrap(f"{contents['title']} ({contents['size']})", WIDTH)]
     for label in tables.labels_of(contents):
         lines += ["", *_scores(contents, label)]
+    for entry in domain_tables.entries(contents):
+        lines += ["", *_domain(entry)]
     if contents["missing"]:
         count = len(contents["missing"])
         lines += ["", f"* not over all folds. Cells missing: {count}; run the command again."]
@@ -39,13 +41,29 @@ def text(contents: Contents, where: str) -> str:
 
 def _scores(contents: Contents, label: str) -> Iterable[str]:
     metrics = tables.metrics_of(contents, label)[:NUM_METRICS]
-    head = "".join(f"{tables.name(m, label):<27}" for m in metrics)
+    head = "".join(f"{shortened(tables.name(m, label), 26):<27}" for m in metrics)
     yield f"{tables.LABELS.get(label, label):<36}{head}{'patients':>8}"
     for arm in tables.arms_of(contents, label):
         if arm["baseline"] or arm["name"] in contents["highlights"][label]:
             scores = "".join(f"{_score_and_interval(arm, m):<27}" for m in metrics)
             mark = ("·" if arm["baseline"] else " ") + ("†" if arm["leak"] else " ")
             yield f"{shortened(mark + arm['name'], 35):<36}{scores}{arm['num_patients']:>8}"
+
+
+def _domain(entry: Mapping[str, Any]) -> Iterable[str]:
+    """Mean ± std over images, the paper, over patients; then how many pairs differ by each test."""
+    head, *rows = domain_tables.arms(entry)
+    columns = [title.removesuffix(", %").split(" over ")[-1] for title in head[1:-2]]
+    yield f"{shortened(domain_tables.title(entry), 34):<35}" + "".join(
+        f"{shortened(title, 13):<13}" for title in columns
+    )
+    for name, *values in rows:
+        if name in entry["corrected"]:
+            cells = (value.partition("; ")[0] for value in values[:-2])
+            yield f" {shortened(name, 33):<34}" + "".join(f"{cell:<13}" for cell in cells)
+    found = {test: domain_tables.below(entry, test) for test in domain_tables.TESTS}
+    told = ", ".join(f"{test} {few} of {many}" for test, (few, many) in found.items())
+    yield f" pairs with p < 0.05 after Holm: {told}"
 
 
 def _gap(gap: Mapping[str, Any]) -> str:
