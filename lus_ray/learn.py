@@ -78,10 +78,9 @@ def fit(
         before = _copy(task) if recipe.select == "loss" else None
         task.progress = epoch / recipe.epochs
         losses = _epoch(model, task, adams, batches(epoch), recipe, (seed, epoch, rank), device)
-        if losses is None:
-            done.notes.append(
-                f"the loss was not finite {MAX_BAD_STEPS} times in a row in epoch {epoch}"
-            )
+        broken = _broken(task, losses)
+        if losses is None or broken:
+            done.notes.append(f"{broken} in epoch {epoch}")
             break
         if skipped := losses.pop("skipped", 0.0):
             done.notes.append(
@@ -111,6 +110,19 @@ def fit(
     task.eval()
     scores = validate(task) if recipe.select == "loss" else done.best.scores
     return Fitted(done.best.epoch, scores, tuple(done.notes))
+
+
+def _broken(task: Task, losses: Mapping[str, float] | None) -> str:
+    """What an epoch left behind that no later one can mend, or nothing.
+
+    A step that is left out can still have spoiled what a normalisation remembers of its batch.
+    """
+    if losses is None:
+        return f"the loss was not finite {MAX_BAD_STEPS} times in a row"
+    for name, value in task.state_dict().items():
+        if not torch.isfinite(value).all():
+            return f"{name} was not finite"
+    return ""
 
 
 def _tell(schedules: Iterable[Callable[[float], None]], score: float) -> None:

@@ -19,6 +19,9 @@ from torch import Tensor
 
 from lus_ray.tasks.task import Task
 
+Optimizers = Mapping[str, torch.optim.Optimizer]
+"""Of each player of a task."""
+
 KEY = "lus_ray.training"
 EVERY_S = 60.0
 """A state is written at most this often, and more seldom where writing takes over 2 % of time."""
@@ -57,43 +60,31 @@ class State:
         self.path, self.every_s = path, EVERY_S if every_s is None else every_s
         self.written, self.took = time.monotonic(), 0.0
 
-    def num_epochs(self) -> int:
-        """Whole epochs of the state that lies there; 0 without one."""
-        try:
-            with safe_open(self.path, "pt") as file:
-                return len(json.loads(file.metadata()[KEY])["scores"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-            return 0
-
-    def save(self, task: Task, optimizers: Mapping[str, torch.optim.Optimizer], done: Done) -> None:
-        """Write the state where it is time to."""
+    def save(self, task: Task, optimizers: Optimizers, done: Done) -> None:
+        """Write the state where it is time to; where that fails, `done` has a note of it."""
         began = time.monotonic()
         if began - self.written < max(self.every_s, SHARE * self.took):
             return
-        tensors = {f"task.{name}": value for name, value in task.state_dict().items()}
-        tensors |= {f"memory.{name}": value for name, value in task.memory().items()}
-        tensors |= {f"generator.{name}": value for name, value in _generators().items()}
-        for player, optimizer in optimizers.items():
-            for number, values in optimizer.state_dict()["state"].items():
-                tensors |= {f"adam.{player}.{number}.{k}": v for k, v in values.items()}
-        if done.best is not None:
-            tensors |= {f"best.{name}": value for name, value in done.best.parameters.items()}
         kept = done.best and {
             name: value for name, value in vars(done.best).items() if name != "parameters"
         }
         about = {**{k: v for k, v in vars(done).items() if k != "best"}, "best": kept}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        tensors = _gathered(task, optimizers, done.best)
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             save_file(plain, aside, {KEY: json.dumps(about)})
             os.replace(aside, self.path)
+        except (OSError, SafetensorError) as error:
+            note = f"{self.path.name} could not be written ({_line(error)}): training went on"
+            done.notes += [note] * (note not in done.notes)
         finally:
             aside.unlink(missing_ok=True)
         self.written = time.monotonic()
         self.took = self.written - began
 
-    def load(self, task: Task, optimizers: Mapping[str, torch.optim.Optimizer]) -> Done:
+    def load(self, task: Task, optimizers: Optimizers) -> Done:
         """Put task, optimizers and random generators back; what was done, or nothing yet."""
         if not self.path.exists():
             return Done()
@@ -101,9 +92,13 @@ class State:
             with safe_open(self.path, "pt") as file:
                 about = json.loads(file.metadata()[KEY])
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            best = about.pop("best")
+            done = Done(**about)
+            if best is not None:
+                done.best = Best(**best, parameters=_below(found, "best"))
+            _check(found, task, optimizers)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:100]
-            return Done(notes=[f"{self.path.name} was not readable ({reason}): began again"])
+            return Done(notes=[f"{self.path.name} was not readable ({_line(error)}): began again"])
         task.load_state_dict(_below(found, "task"))
         task.recall(_below(found, "memory"))
         for player, optimizer in optimizers.items():
@@ -113,15 +108,45 @@ class State:
                 state.setdefault(int(number), {})[key] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
         _put_back(_below(found, "generator"))
-        best = about.pop("best")
-        done = Done(**about)
-        if best is not None:
-            done.best = Best(**best, parameters=_below(found, "best"))
         return done
 
     def remove(self) -> None:
         """A finished training needs none."""
         self.path.unlink(missing_ok=True)
+
+
+def _gathered(task: Task, optimizers: Optimizers, best: Best | None) -> dict[str, Tensor]:
+    """Every tensor of a state, its name beginning with what it is of."""
+    tensors = {f"task.{name}": value for name, value in task.state_dict().items()}
+    tensors |= {f"memory.{name}": value for name, value in task.memory().items()}
+    tensors |= {f"generator.{name}": value for name, value in _generators().items()}
+    for player, optimizer in optimizers.items():
+        for number, values in optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{player}.{number}.{k}": v for k, v in values.items()}
+    if best is not None:
+        tensors |= {f"best.{name}": value for name, value in best.parameters.items()}
+    return tensors
+
+
+def _check(found: Mapping[str, Tensor], task: Task, optimizers: Optimizers) -> None:
+    """Refuse the state of another task, before any of it is put anywhere."""
+    own = {name: value.shape for name, value in task.state_dict().items()}
+    for room in ("task", "best"):
+        given = {name: value.shape for name, value in _below(found, room).items()}
+        if given != own and (given or room == "task"):
+            raise ValueError("of another task")
+    for player, optimizer in optimizers.items():
+        sizes = [p.shape for group in optimizer.param_groups for p in group["params"]]
+        for name, value in _below(found, f"adam.{player}").items():
+            number = int(name.partition(".")[0])
+            if number >= len(sizes) or (value.ndim and value.shape != sizes[number]):
+                raise ValueError("of another optimizer")
+    if "generator.cpu" not in found:
+        raise ValueError("without a random generator")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:100]
 
 
 def _below(tensors: Mapping[str, Tensor], room: str) -> dict[str, Tensor]:

@@ -73,33 +73,40 @@ class Work:
 class Log:
     """What a cell leaves behind beside its checkpoint: `metrics.jsonl`, `cost.json`.
 
-    A cell that goes on after a kill keeps the lines of its first `num_epochs` epochs.
+    The first epoch that it hears of tells from where a cell goes on after a kill: lines of an
+    earlier start from there on are dropped, those before are kept.
     """
 
-    def __init__(self, folder: Path, report: Report, *, num_epochs: int = 0) -> None:
+    def __init__(self, folder: Path, report: Report) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.report = folder, report
         self.notes: tuple[str, ...] = ()
-        path = folder / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True)[:num_epochs] if num_epochs else []
-        write_text(path, "".join(lines))
-        self.num_epochs = num_epochs
-        if num_epochs:
-            self.notes = (f"went on after {num_epochs} epochs of an earlier start",)
+        self.path = folder / "metrics.jsonl"
+        self.path.touch()
+        self.num_earlier, self.num_epochs = len(self.path.read_text().splitlines()), 0
         (folder / "error.txt").unlink(missing_ok=True)
 
     def epoch(self, values: dict[str, float]) -> None:
         """Append one line and tell whoever watches."""
-        with (self.folder / "metrics.jsonl").open("a") as file:
+        if not self.num_epochs:
+            self._keep(int(values["epoch"]))
+        with self.path.open("a") as file:
             file.write(json.dumps(values) + "\n")
         self.num_epochs += 1
         self.report(values)
 
+    def _keep(self, num_lines: int) -> None:
+        lines = self.path.read_text().splitlines(keepends=True)[:num_lines]
+        write_text(self.path, "".join(lines))
+        self.num_earlier = len(lines)
+
     def write_cost(self, cost: dict[str, Any], scores: dict[str, float]) -> None:
         """Time, memory and trouble of the whole cell, and its validation scores."""
         finite = {name: value for name, value in scores.items() if np.isfinite(value)}
-        notes = list(self.notes)
-        whole = {**cost, "epochs": self.num_epochs, "val_scores": finite, "notes": notes}
+        went_on = f"went on after {self.num_earlier} epochs of an earlier start"
+        notes = [went_on] * bool(self.num_earlier) + list(self.notes)
+        num_epochs = self.num_earlier + self.num_epochs
+        whole = {**cost, "epochs": num_epochs, "val_scores": finite, "notes": notes}
         (self.folder / "cost.json").write_text(json.dumps(whole, indent=1) + "\n")
 
 

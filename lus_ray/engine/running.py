@@ -46,7 +46,7 @@ def run(
     fold = next(f for f in work.folds if f.number == cell.fold)
     seed = cell_seed(work.experiment.seed, cell)
     state = State(cell.folder(work.out) / "state.safetensors")
-    log = Log(cell.folder(work.out), report, num_epochs=state.num_epochs())
+    log = Log(cell.folder(work.out), report)
     rows = sides.rows(arm, fold, cell, work)
     second = sides.unlabelled(arm, fold, work)
     make = learner(

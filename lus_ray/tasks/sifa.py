@@ -112,7 +112,13 @@ class Sifa(Segmentation):
         self.pools = {"as_target": ImagePool(pool), "as_source": ImagePool(pool)}
 
     def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
-        """The loss of one player, and its parts by name."""
+        """The loss of one player, and its parts by name.
+
+        Raises:
+            ArmError: the batch has no `target_frames`, or they are of another size.
+        """
+        if "target_frames" not in batch:
+            raise ArmError("no target_frames in a batch; give the arm Rows(unlabelled=...)")
         source, target = batch["frames"], batch["target_frames"]
         if source.shape[-2:] != target.shape[-2:]:
             sizes = " and ".join("x".join(map(str, f.shape[-2:])) for f in (source, target))
