@@ -100,15 +100,13 @@ DOMAINS = ("covid", "cap")
 
 
 def printed(row: tuple[tuple[float, ...], ...]) -> dict[str, tuple[float, float | None]]:
-    """A line of both tables by metric."""
+    """A line of both tables by metric, Dice of both domains first."""
+    metrics = ("dice_per_image", "sensitivity_per_image", "specificity_per_image")
+    pairs = [((dice, std), (sens, None), (spec, None)) for dice, std, sens, spec in row]
     return {
-        metric: value
-        for domain, (dice, std, sensitivity, specificity) in zip(DOMAINS, row, strict=True)
-        for metric, value in (
-            (f"dice_per_image, {domain}", (dice, std)),
-            (f"sensitivity_per_image, {domain}", (sensitivity, None)),
-            (f"specificity_per_image, {domain}", (specificity, None)),
-        )
+        f"{metric}, {domain}": pair[number]
+        for number, metric in enumerate(metrics)
+        for domain, pair in zip(DOMAINS, pairs, strict=True)
     }
 
 
