@@ -54,7 +54,10 @@ class Done:
 
 
 class State:
-    """Where the state of a training lies, and when it was last written."""
+    """Where the state of a training lies, and when it was last written.
+
+    `every_s` stands in for `EVERY_S`; with 0 it is written after every epoch.
+    """
 
     def __init__(self, path: Path, *, every_s: float | None = None) -> None:
         self.path, self.every_s = path, EVERY_S if every_s is None else every_s
@@ -63,7 +66,7 @@ class State:
     def save(self, task: Task, optimizers: Optimizers, done: Done) -> None:
         """Write the state where it is time to; where that fails, `done` has a note of it."""
         began = time.monotonic()
-        if began - self.written < max(self.every_s, SHARE * self.took):
+        if self.every_s and began - self.written < max(self.every_s, SHARE * self.took):
             return
         kept = done.best and {
             name: value for name, value in vars(done.best).items() if name != "parameters"
