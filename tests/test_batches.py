@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lus_ray import masks, six_copies
-from lus_ray.batches import Draw, InMemory, Tracks, order, sample, size_of, stack
+from lus_ray.batches import Draw, InMemory, Tracks, beside, order, sample, size_of, stack
 from lus_ray.clip import make
 from lus_ray.errors import StoreError
 from lus_ray.views import Track, View
@@ -307,3 +307,50 @@ def test_an_epoch_of_copies_holds_every_copy_of_every_frame_with_its_mask():
 def test_views_that_pad_are_told_from_those_that_do_not():
     plain, padded = (View(height=2, width=3, aspect=aspect) for aspect in (None, 1.3))
     assert (size_of(plain), size_of(padded)) == ((2, 3), (2, 3, 1.3))
+
+
+def two_streams(num_one, num_other):
+    """A labelled and an unlabelled stream of frames, each with a grey of its own in each frame."""
+    rows, frames = [], {}
+    for clip, number, first in (("t/one", num_one, 0), ("t/other", num_other, 100)):
+        greys = np.arange(first, first + number, dtype=np.uint8)
+        frames[clip] = np.broadcast_to(greys[:, None, None], (number, 8, 8)).copy()
+        rows.append({"clip": clip, "num_frames": number, "mask_scheme": "bline"})
+    rows[1].pop("mask_scheme")
+    masks = {"t/one": np.ones((num_one, 8, 8), np.uint8)}
+    pixels = InMemory({(8, 8): frames}, {(8, 8): masks})
+    view = View(num_frames=1, height=8, width=8, num_samples=0)
+    settings = {"view": view, "columns": (), "batch": 2, "by_frame": True,
+                "num_draws": max(num_one, num_other)}  # fmt: skip
+    return beside(
+        pixels.epochs(rows[:1], scheme="bline", seed=0, **settings),
+        pixels.epochs(rows[1:], seed=1, **settings),
+    )
+
+
+@pytest.mark.parametrize(("num_one", "num_other"), [(6, 4), (4, 6), (3, 20), (20, 3), (1, 1)])
+def test_two_streams_side_by_side_are_as_long_as_the_longer_one(num_one, num_other):
+    batches = list(two_streams(num_one, num_other)(0))
+    longer = max(num_one, num_other)
+    assert len(batches) == max(1, longer // 2)
+    for batch in batches:
+        assert set(batch) == {"frames", "masks", "target_frames"}
+        assert batch["frames"].shape == batch["target_frames"].shape == batch["masks"].shape
+        assert batch["frames"].max() < 100 <= batch["target_frames"].min()
+    for name, number in (("frames", num_one), ("target_frames", num_other)):
+        seen = Counter(torch.cat([batch[name][:, 0, 0, 0] for batch in batches]).tolist())
+        assert max(seen.values()) - min(seen.values()) <= 1
+        assert len(seen) == min(number, max(1, longer // 2 * 2))
+
+
+def test_partners_of_two_streams_change_with_the_epoch():
+    both = two_streams(6, 6)
+
+    def pairs(epoch):
+        return [tuple(pair) for batch in both(epoch) for pair in zip(
+            *(batch[name][:, 0, 0, 0].tolist() for name in ("frames", "target_frames")),
+            strict=True,
+        )]  # fmt: skip
+
+    assert pairs(0) == pairs(0)
+    assert sorted(pairs(0)) != sorted(pairs(1))

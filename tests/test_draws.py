@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lus_ray.draws import MARKERS, Draw, order
+from lus_ray.draws import MARKERS, Draw, images_of, num_images, order
 from lus_ray.errors import ArmError
 
 MARKED = {"by_frame": True, "balance": "markers", "seed": 0, "epoch": 0}
@@ -189,3 +189,45 @@ def test_a_draw_is_a_plain_value():
     assert Draw(1, 2) == Draw(1, 2, None, 0)
     assert {type(value) for draw in flat(order(rows([0, 1, 2, 3]), batch=2, copies=2, **MARKED))
             for value in (draw.row, draw.frame, draw.copy)} == {int}  # fmt: skip
+
+
+def frames_of(lengths):
+    """Clips of so many frames, without scores."""
+    return [{"clip": f"t/{n}", "num_frames": length} for n, length in enumerate(lengths)]
+
+
+@given(lengths, st.integers(1, 60), st.integers(0, 99))
+def test_frames_come_again_only_when_all_have_come(lengths, number, epoch):
+    clips = frames_of(lengths)
+    settings = {"batch": 1, "seed": 0, "epoch": epoch, "by_frame": True}
+    drawn = [(d.row, d.frame) for d in flat(order(clips, num_draws=number, **settings))]
+    assert len(drawn) == number
+    total = sum(lengths)
+    for start in range(0, number, total):
+        rounds = drawn[start : start + total]
+        assert len(set(rounds)) == len(rounds)
+    counts = Counter(drawn)
+    assert max(counts.values()) <= -(-number // total)
+
+
+def test_every_round_of_frames_has_an_order_of_its_own():
+    settings = {"batch": 1, "seed": 0, "epoch": 0, "by_frame": True}
+    drawn = flat(order(frames_of([8, 8]), num_draws=48, **settings))
+    rounds = [drawn[start : start + 16] for start in (0, 16, 32)]
+    assert rounds[0] != rounds[1] != rounds[2] != rounds[0]
+
+
+@given(lengths, st.integers(1, 6))
+def test_images_are_counted_as_they_are_drawn(lengths, copies):
+    clips = frames_of(lengths)
+    clips[0]["images"] = [[0, 0]]
+    assert num_images(clips, copies) == 1 + copies * sum(lengths[1:])
+    drawn = flat(order(clips, batch=1, seed=0, epoch=0, by_frame=True, copies=copies))
+    assert len(drawn) == num_images(clips, copies)
+
+
+def test_images_of_a_row_are_those_listed_or_every_copy_of_every_frame():
+    assert images_of({"num_frames": 2}, 2).tolist() == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert images_of({"num_frames": 2, "images": [[1, 5]]}, 2).tolist() == [[1, 5]]
+    assert images_of({"num_frames": 2, "images": []}, 2).shape == (0, 2)
+    assert images_of({"num_frames": 9, "frame_severity": [3]}, 1).tolist() == [[0, 0]]

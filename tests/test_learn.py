@@ -335,3 +335,47 @@ def test_masks_are_augmented_with_their_frames_and_keep_their_classes(augment):
     assert moved.any()
     changed = (batch["frames"] - raw["frames"] / 255).abs().flatten(1).amax(dim=1) > 0.01
     assert changed[moved].all()
+
+
+class Normalised(Poisoned):
+    """It remembers the mean of what it saw, as a batch norm does, and so a NaN for ever."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, batch, player):
+        losses = super().forward(batch, player)
+        self.mean = 0.9 * self.mean + 0.1 * losses["loss"].detach()
+        return losses
+
+
+def test_where_a_step_that_is_left_out_spoils_what_is_remembered_training_ends_before_it():
+    task = Normalised()
+    fitted, log = run(task, data=poisoned({(2, 3)}))
+    assert [entry["epoch"] for entry in log] == [0, 1]
+    assert fitted.epoch == 1
+    assert fitted.notes == ("mean was not finite in epoch 2",)
+    assert torch.isfinite(task.mean)
+
+
+def test_spoiled_from_the_first_epoch_on_it_fails_with_what_to_do():
+    with pytest.raises(CellError, match="mean was not finite in epoch 0; lower the learning rate"):
+        run(Normalised(), data=poisoned({(0, 3)}))
+
+
+def test_unlabelled_frames_are_greys_in_unit_range_with_an_augmentation_of_their_own():
+    def data(epoch):
+        (raw,) = with_masks(epoch)
+        frames = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+        yield {"frames": frames.byte(), "target_frames": frames.byte(),
+               "masks": raw["masks"].new_zeros(4, 1, 8, 8)}  # fmt: skip
+
+    (raw,) = data(0)
+    plain = prepared(data)
+    assert torch.equal(plain["target_frames"], raw["target_frames"] / 255)
+    turned = prepared(data, augment=Augment())
+    assert turned["target_frames"].shape == (4, 1, 8, 8)
+    assert 0 <= turned["target_frames"].min() <= turned["target_frames"].max() <= 1
+    assert not torch.allclose(turned["target_frames"], plain["target_frames"], atol=0.01)
+    assert not torch.allclose(turned["target_frames"], turned["frames"], atol=0.01)
