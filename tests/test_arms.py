@@ -8,7 +8,7 @@ import importlib
 import json
 import math
 import pkgutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,9 +22,18 @@ import experiments
 from lus_ray import checkpoint, predictions, store
 from lus_ray.batches import InMemory, Tracks
 from lus_ray.clip import MASK_SCHEMES, SCHEMA, Row, frames_of, masks_of
-from lus_ray.engine import answers, campaign, pictures, plan, record, sides
+from lus_ray.engine import (
+    answers,
+    bline_pictures,
+    campaign,
+    pictures,
+    plan,
+    record,
+    sides,
+)
 from lus_ray.engine.cell import Cell, Work
-from lus_ray.engine.running import run
+from lus_ray.engine.cohort import cohort
+from lus_ray.engine.running import fit_here, run
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.ingest.ingest import ingest
 from lus_ray.masks import class_map
@@ -34,6 +43,7 @@ from lus_ray.report import protocols
 from lus_ray.tasks.collapsed import Collapsed
 from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.tasks.sifa import Sifa
 from lus_ray.tasks.task import Task, unit
 from lus_ray.views import View
 
@@ -103,6 +113,12 @@ class Finished:
         """The side of every clip that the arm has to predict, as `Rows` says it in words."""
         fold = self.work.folds[0]
         sides = {row["clip"]: fold.split_of(row["patient"]) for row in self.work.rows}
+        if arm.rows.with_val:
+            sides = {clip: "train" if side == "val" else side for clip, side in sides.items()}
+        for row in self.work.rows:
+            taught = all(row[column] == value for column, value in arm.rows.learns.items())
+            if not taught and sides[row["clip"]] != "test":
+                del sides[row["clip"]]
         label = arm.rows.train_without
         lacking = {row["clip"] for row in self.work.rows if label and row[label] is None}
         if arm.rows.overlap:
@@ -113,6 +129,17 @@ class Finished:
             given = self.sides(self.work.experiment.arm(arm.reads))
             sides = {clip: side for clip, side in sides.items() if clip in given}
         return sides
+
+    @property
+    def seen(self) -> dict[str, list[int]]:
+        """The frames of each clip that are looked at: all of them, or those that a row lists."""
+        lengths = store.frame_counts(self.data)
+        return {
+            row["clip"]: list(range(lengths[row["clip"]]))
+            if row.get("images") is None
+            else [frame for frame, _ in row["images"]]
+            for row in self.work.rows
+        }
 
     def behind(self, arm: Arm) -> tuple[Arm, ...]:
         """The arm and all that its weights and inputs come from."""
@@ -157,16 +184,19 @@ def pixels_of(data: Path, experiment: Experiment) -> InMemory:
 
 
 @pytest.fixture(scope="session")
-def arm_stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def arm_stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
     """Twenty-four phantom patients with two clips each, one of which has a score of its own.
 
-    One store for each scheme of masks that is asked for; those with masks have shorter clips.
+    One store for each scheme of masks and domains that are asked for; those with masks have
+    shorter clips, and each domain has patients of its own.
     """
 
     @functools.cache
-    def made(scheme: str) -> Path:
+    def made(scheme: str, domains: str) -> Path:
         folder = tmp_path_factory.mktemp("arms") / scheme
         options = {"patients": 24, "clips": 2, "frames": 8 if scheme == "none" else 4, "size": 64}
+        if domains:
+            options |= {"patients": 12, "domain": domains}
         ingest("phantom", None, folder, video_labels=0.5, masks=scheme, **options)
         return folder
 
@@ -176,15 +206,17 @@ def arm_stores(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path
 @pytest.fixture(scope="module", params=NAMES)
 def finished(
     request: pytest.FixtureRequest,
-    arm_stores: Callable[[str], Path],
+    arm_stores: Callable[[str, str], Path],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Finished:
     """Every arm of an experiment on its first fold, one after another in this process."""
     torch.set_num_threads(1)
     experiment = experiment_named(request.param).at("smoke")
     out = tmp_path_factory.mktemp(request.param)
-    data = arm_stores(scheme_of(experiment))
-    work = record.prepare(experiment, store.index(data), out, size="smoke", about={}, data=data)
+    domains = experiment.sizes["smoke"].phantom["domain"] if experiment.domains else ""
+    data = arm_stores(scheme_of(experiment), domains)
+    experiment, table, _ = cohort(experiment, store.index(data), data)
+    work = record.prepare(experiment, table, out, size="smoke", about={}, data=data)
     watched = Watched(pixels_of(data, experiment))
     with pytest.MonkeyPatch.context() as patch:
         watched.also_through(patch, Tracks, "epochs")
@@ -262,7 +294,7 @@ def test_arms_of_single_frames_say_something_of_every_frame(finished):
 
 
 def test_masks_are_counted_frame_by_frame_and_nothing_is_lost(finished):
-    lengths = store.frame_counts(finished.data)
+    seen = finished.seen
     for arm, about, rows in finished.outlined():
         assert about.classes == MASK_SCHEMES[about.scheme], arm.name
         assert about.label == f"{about.scheme} masks"
@@ -272,7 +304,7 @@ def test_masks_are_counted_frame_by_frame_and_nothing_is_lost(finished):
             counts = np.array(row["counts"])
             assert counts.shape[1:] == (num_classes**2,)
             assert (counts.sum(axis=1) == view.height * view.width).all(), arm.name
-            assert arm.rows.images or len(counts) == lengths[row["clip"]]
+            assert arm.rows.images or len(counts) == len(seen[row["clip"]])
             assert row["target"] is row["probability"] is row["outputs"] is None
             if isinstance(task, Collapsed):
                 assert row["bins"] is None
@@ -309,8 +341,9 @@ def test_masks_of_every_checkpoint_are_those_that_were_counted(finished):
         task = predictor.task
         for row in rows[:3]:
             clip = clips[row["clip"]]
-            true = task.truth(task.view.resize_masks(masks_of(clip)), clip)
-            said = predictor(clip)["masks"]
+            frames = finished.seen[row["clip"]]
+            true = task.truth(task.view.resize_masks(masks_of(clip)), clip)[frames]
+            said = predictor(clip)["masks"][frames]
             counted = overlap.counts(true, said, num_classes=len(about.classes))
             assert (counted.reshape(len(said), -1) == np.array(row["counts"])).all(), arm.name
 
@@ -424,18 +457,84 @@ def test_networks_of_frames_leave_a_picture_for_every_example_that_is_tested(fin
         if not arm.rows.images:
             assert {row["patient"] for row in said} == set(finished.work.folds[0].test)
         if isinstance(task, Segmentation):
-            wanted = min(pictures.NUM_EXAMPLES, len({row["patient"] for row in said}))
+            wanted = num_examples(task, said)
         elif task.by_frame:
             wanted = len({score for row in said for score in row["frame_severity"]})
         else:
             wanted = len({row["target"] for row in said} - {None})
-        assert len(captions) == wanted, arm.name
-        lengths = store.frame_counts(finished.data)
+        kinds = defaultdict(list)
         for caption in captions:
             clip, _, frame = caption["example"].partition("#")
             assert clip in {row["clip"] for row in said}
-            assert 0 <= int(frame) < lengths[clip]
+            assert int(frame) in finished.seen[clip]
             assert (folder / caption["file"]).read_text().startswith("<svg")
+            kinds[clip, frame].append(caption["kind"])
+        assert len(kinds) == wanted, arm.name
+        domain = {row["clip"]: row["domain"] for row in said}
+        for (clip, _), drawn in kinds.items():
+            assert drawn == kinds_of_pictures(arm, task, domain[clip]), arm.name
+
+
+def num_examples(task: Segmentation, tested: Sequence[Row]) -> int:
+    """Frames that are drawn for a task: of a few patients, or of a few of each domain."""
+    patients = {(row["domain"], row["patient"]) for row in tested}
+    if task.scheme != "bline":
+        return min(pictures.NUM_EXAMPLES, len(patients))
+    per_domain = Counter(domain for domain, _ in patients)
+    return sum(min(bline_pictures.NUM_PATIENTS, number) for number in per_domain.values())
+
+
+def kinds_of_pictures(arm: Arm, task: Task, domain: str) -> list[str]:
+    """The pictures of one frame: one, or of B-lines the expert's, both and the translation."""
+    if not isinstance(task, Segmentation):
+        return ["looks"]
+    if task.scheme != "bline":
+        return ["masks"]
+    known = {arm.rows.learns.get("domain"), arm.rows.unlabelled.get("domain")}
+    translated = isinstance(task, Sifa) and domain in known
+    return ["expert", "outlines"] + ["translations"] * translated
+
+
+def test_every_loss_is_a_number_and_every_player_has_one(finished):
+    for arm in finished.arms:
+        task = arm.task()
+        if arm.recipe is None or not isinstance(task, Task):
+            continue
+        lines = (finished.folder(arm) / "metrics.jsonl").read_text().splitlines()
+        players = task.players if len(task.players) > 1 else ()
+        for values in map(json.loads, lines):
+            losses = {name: value for name, value in values.items() if name.startswith("train_")}
+            assert {"train_loss", *(f"train_{player}_loss" for player in players)} <= set(losses)
+            assert all(map(math.isfinite, losses.values())), arm.name
+        assert lines
+
+
+def test_in_its_turn_each_player_alone_has_gradients(finished):
+    for arm in finished.arms:
+        task = arm.task()
+        if not isinstance(task, Task) or len(task.players) == 1:
+            continue
+        fold, turns = finished.work.folds[0], owners_of_gradients(task)
+        rows = sides.rows(arm, fold, Cell(arm.name, 0), finished.work)
+        train = [row for row in rows if row["split"] == "train"]
+        fit_here(
+            task, train, [], arm=arm, pixels=finished.pixels, seed=0, device="cpu",
+            report=lambda values: None, second=sides.unlabelled(arm, fold, finished.work),
+        )  # fmt: skip
+        assert turns
+        assert turns == [{p} for p in task.players] * (len(turns) // len(task.players)), arm.name
+
+
+def owners_of_gradients(task: Task) -> list[set[str]]:
+    """A list that grows in every step by the parts of a task that have a gradient then."""
+    turns: list[set[str]] = []
+
+    def constrain() -> None:
+        graded = (name for name, value in task.named_parameters() if value.grad is not None)
+        turns.append({name.partition(".")[0] for name in graded})
+
+    task.constrain = constrain  # type: ignore[method-assign]
+    return turns
 
 
 def test_every_arm_is_described_so_that_it_can_be_built_again(finished):
