@@ -94,20 +94,25 @@ def reliability(curves: Sequence[Reliability | None], *, title: str) -> str:
 def training(
     folds: Mapping[int, Mapping[str, Sequence[float]]], *, left: str, right: str, title: str
 ) -> str:
-    """Two quantities by epoch, one line a fold: `left` solid and `right` dashed, own axes."""
+    """Two quantities by epoch, one line a fold: `left` solid and `right` dashed, own axes.
+
+    A quantity that is never a number has no axis.
+    """
 
     def draw(axes: Axes) -> None:
-        twin = axes.twinx()
-        twin.spines["right"].set_visible(True)
-        for number, (_, columns) in enumerate(sorted(folds.items())):
-            colour = LINES[number % len(LINES)][0]
-            for ax, name, style in ((axes, left, "-"), (twin, right, "--")):
+        lines = [(axes, left, "-", "solid")]
+        if any(np.isfinite(columns.get(right, ())).any() for columns in folds.values()):
+            twin = axes.twinx()
+            twin.spines["right"].set_visible(True)
+            lines.append((twin, right, "--", "dashed"))
+        for ax, name, style, word in lines:
+            for number, (_, columns) in enumerate(sorted(folds.items())):
                 values = columns.get(name, ())
+                colour = LINES[number % len(LINES)][0]
                 ax.plot(np.arange(1, len(values) + 1), values, style, color=colour, lw=1.3)
+            ax.set_ylabel(f"{name.replace('_', ' ')} ({word})")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="epoch")
-        axes.set_ylabel(f"{left.replace('_', ' ')} (solid)")
-        twin.set_ylabel(f"{right.replace('_', ' ')} (dashed)")
 
     return _panel(draw, width=3.6, height=2.7, title=title)
 
