@@ -88,7 +88,7 @@ SMOKE = Size(
 )
 
 LAPTOP = Size(
-    recipe={"epochs": 20, "batch": 16, "lr": 1e-3, "draws": 320},
+    recipe={"epochs": 60, "batch": 16, "lr": 1e-3, "draws": 320},
     as_published=("place",),
     net={"width": 8, "momenta": (0.1, 0.1)},
     task={"view": View(num_frames=1, height=100, width=140, num_samples=0, aspect=1.3)},
