@@ -9,7 +9,8 @@ LusError                      exit 1: something failed
 │   ├── FoldError             folds cannot be dealt, or put one patient on two sides
 │   ├── ArmError              an experiment does not hold together
 │   ├── CheckpointError       a checkpoint is unsafe, incomplete or does not fit
-│   └── PlanError             the cluster can never run what was asked for
+│   ├── PlanError             the cluster can never run what was asked for
+│   └── ServeError            what is in a run folder cannot be served
 ├── CellError                 a cell failed while it ran
 └── FetchError                a published file could not be fetched
 
@@ -59,6 +60,10 @@ class CheckpointError(InputError):
 
 class PlanError(InputError):
     """The cluster can never run what was asked for."""
+
+
+class ServeError(InputError):
+    """What is in a run folder cannot be served: no model, no stored clips, other answers."""
 
 
 class CellError(LusError):

@@ -43,6 +43,7 @@ ROOMS = (
     "report",
     "contact_sheet",
     "check",
+    "service",
     "engine",
     "bench",
     "cli",
