@@ -4,7 +4,7 @@ Letters: N frames of the clip, S samples, T frames of a sample, M frames of a tr
 D features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +72,24 @@ def predict(
     if "outputs" in result:
         result["probability"] = result["outputs"].mean(axis=0)
     return result
+
+
+def predict_together(task: Task, clips: Sequence[UInt8[np.ndarray, "_ H W"]]) -> list[Prediction]:
+    """What a task says of each clip, at its view's size, from one pass over all their samples.
+
+    The answers are those of `predict` to rounding: networks do not mix samples.
+    """
+    assert isinstance(task.view, View)
+    samples = [task.view.samples(clip) for clip in clips]
+    ends = np.cumsum([len(part) for part in samples])
+    device = next(task.parameters(), torch.empty(0)).device
+    with torch.inference_mode():
+        said = task.predict(unit(torch.from_numpy(np.concatenate(samples)).to(device)))
+    parts = {name: np.split(array, ends[:-1]) for name, array in said.items()}
+    results = [
+        dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)
+    ]
+    for result in results:
+        if "outputs" in result:
+            result["probability"] = result["outputs"].mean(axis=0)
+    return results

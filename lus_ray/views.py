@@ -51,7 +51,7 @@ class View:
 
     def resize(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
         """All frames at the view's size: bilinear, antialiased when it shrinks, grey 0-255."""
-        frames = self._padded(frames)
+        frames = self.padded(frames)
         if frames.shape[1:] == (self.height, self.width):
             return frames
         with warnings.catch_warnings():
@@ -63,19 +63,25 @@ class View:
 
     def resize_masks(self, masks: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
         """All class ids where `resize` puts their pixels: nearest, 0 in the padding."""
-        return class_ids.resize(self._padded(masks), self.height, self.width)
+        return class_ids.resize(self.padded(masks), self.height, self.width)
 
-    def _padded(self, pictures: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N p q"]:
-        """With as many rows or columns of 0 as the aspect needs, an odd one right or below."""
+    def padding(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Black rows (above, below) and columns (left, right) that the aspect needs.
+
+        An odd one comes below or right.
+        """
         if self.aspect is None:
-            return pictures
-        height, width = pictures.shape[1:]
+            return (0, 0), (0, 0)
         rows = max(0, int(width / self.aspect) - height)
         columns = max(0, int(height * self.aspect) - width)
-        if rows == columns == 0:
+        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+
+    def padded(self, pictures: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N p q"]:
+        """Pictures with their `padding`; as they are where there is none."""
+        around = self.padding(*pictures.shape[1:])
+        if not any(map(any, around)):
             return pictures
-        halves = ((0, 0), *((extra // 2, extra - extra // 2) for extra in (rows, columns)))
-        return np.pad(pictures, halves)
+        return np.pad(pictures, ((0, 0), *around))
 
     def indices(self, num_available: int, start: float) -> Int64[np.ndarray, "T"]:
         """Frame numbers floor((start + j) N / T), 0 <= start < 1 (Gare 2022, section 3.2).
