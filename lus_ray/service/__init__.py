@@ -1,1 +1,1 @@
-"""What a service answers about a clip, without the service: models, stages, the answer, its gate."""
+"""What a service answers about a clip: its models, their stages, the answer and its gate."""
