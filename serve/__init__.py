@@ -1,0 +1,1 @@
+"""The service: one deployment per file, and how they are composed."""

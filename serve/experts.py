@@ -1,0 +1,25 @@
+"""The experts of one label: small models that read nothing but the backbone's prediction."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+
+from lus_ray.predictor import Prediction
+from lus_ray.service import stages
+from lus_ray.service.models import Model
+from serve.stage import Stage, held
+
+
+@serve.deployment
+class Experts(Stage):
+    """A backbone's prediction becomes one answer per expert of the label."""
+
+    def __init__(self, models: list[Model], reads: str, copies: Path | None = None) -> None:
+        super().__init__(models, reads)
+        self.stage = stages.Experts([held(model, copies) for model in models])
+
+    async def predict(self, signs: Prediction) -> list[Any]:
+        """The answers in the order of the models."""
+        return await asyncio.to_thread(self.stage, signs)

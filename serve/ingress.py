@@ -1,0 +1,187 @@
+"""The ingress: takes a clip in, has it decoded, asks the stages, and puts the answer together."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from jaxtyping import UInt8
+from ray import serve
+from starlette.types import ASGIApp
+
+from lus_ray.ingest.decode import Decoded
+from lus_ray.service import parity
+from lus_ray.service.answer import assemble, served, undecoded
+from lus_ray.service.detector import looks_like_ultrasound
+from lus_ray.service.limits import ServiceLimits
+from lus_ray.service.models import Model
+from serve import http
+from serve.body import receive
+from serve.composition import Composition
+from serve.decoders import Decoders
+from serve.refused import Refused
+from serve.routing import Route, Routing, Served
+from serve.tally import Tally
+
+LOOK_SECONDS = 2.0
+
+
+@serve.deployment
+@serve.ingress()
+class Ingress:
+    """The service as HTTP, around whatever stages run; `data` is a store for the parity gate."""
+
+    async def __init__(  # type: ignore[misc]  # Serve awaits it
+        self, limits: ServiceLimits, token: str | None, data: str | None
+    ) -> None:
+        self.limits, self.token = limits, token
+        self.data = Path(data) if data else None
+        self.decoders, self.tally = Decoders(limits), Tally()
+        self.routing = Routing(self._replay)
+        self.at_work = asyncio.Semaphore(limits.num_at_work)
+        self.num_inside = 0
+        self.watching = asyncio.create_task(self.routing.watch(LOOK_SECONDS))
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return http.application(
+            clips=self.clips, models=self.models, ready=self.ready, metrics=self.metrics,
+            token=self.token,
+        )  # fmt: skip
+
+    async def clips(self, request: Request) -> Response:
+        """Answer one clip."""
+        spent_ms: dict[str, float] = {}
+        try:
+            async with self._place(), asyncio.timeout(self.limits.request_seconds):
+                answer = await self._answer(request, spent_ms)
+        except TimeoutError:
+            self.tally.answered(504)
+            return http.problem(Refused(504, "the clip took too long; send a shorter one"))
+        except Refused as refused:
+            self.tally.answered(refused.status)
+            return http.problem(refused)
+        self.tally.answered(200, spent_ms)
+        return JSONResponse(answer)
+
+    async def models(self, request: Request) -> Response:
+        """What is served, what was refused, and the limits."""
+        return JSONResponse(
+            {
+                "models": self._served(self.routing.route),
+                "refused": sorted(set(self.routing.refused.values())),
+                "limits": self.limits.contents(),
+            }
+        )
+
+    async def ready(self, request: Request) -> Response:
+        """200 when every stage has answered, and passed its gate or been refused."""
+        if self.routing.is_ready:
+            return PlainTextResponse("ready\n")
+        return http.problem(Refused(503, "not every part has answered yet", 1))
+
+    async def metrics(self, request: Request) -> Response:
+        """Counts and times for Prometheus."""
+        parities = {
+            (model["id"], model["fingerprint"]): model["parity"]
+            for model in self._served(self.routing.route)
+        }
+        text = self.tally.text(parities)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def outcome(self) -> dict[str, str | None]:
+        """By application, why it was refused, or None where it answers."""
+        refused = {one.app: why for one, why in self.routing.refused.items()}
+        return refused | {one.app: None for one in self.routing.route.values()}
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """One of the places at work; a few requests wait for one, the others are sent away.
+
+        Raises:
+            Refused: too many are inside already (429).
+        """
+        if self.num_inside >= self.limits.num_at_work + self.limits.num_waiting:
+            again = self.limits.retry_after_seconds
+            raise Refused(429, "too many clips at once", again, closes=True)
+        self.num_inside += 1
+        try:
+            async with self.at_work:
+                yield
+        finally:
+            self.num_inside -= 1
+
+    async def _answer(self, request: Request, spent_ms: dict[str, float]) -> dict[str, Any]:
+        began = time.perf_counter()
+        route = self.routing.route
+        if not route:
+            raise Refused(503, "no model is ready yet", self.limits.retry_after_seconds)
+        asked = {name for name, value in request.query_params.items() if value == "1"}
+        file = await receive(request, self.limits)
+        spent_ms["receive"] = _since(began)
+        at = time.perf_counter()
+        decoded = await self.decoders.decode(file)
+        spent_ms["decode"] = _since(at)
+        answer = await self._compose(
+            decoded, route, spent_ms, preview="preview" in asked, uncertainty="uncertainty" in asked
+        )
+        answer["timings_ms"]["total"] = spent_ms["total"] = round(_since(began), 3)
+        return answer
+
+    async def _compose(
+        self,
+        decoded: Decoded,
+        route: Route,
+        spent_ms: dict[str, float],
+        *,
+        preview: bool = False,
+        uncertainty: bool = False,
+    ) -> dict[str, Any]:
+        """The answer of a route to decoded frames."""
+        composition = Composition(route, self.limits)
+        said, verdict = await asyncio.gather(
+            composition(decoded.frames, uncertainty=uncertainty),
+            asyncio.to_thread(looks_like_ultrasound, decoded.frames),
+        )
+        spent_ms |= composition.milliseconds
+        return await asyncio.to_thread(
+            assemble, decoded, said, models=_models(route), verdict=verdict, preview=preview,
+            parity=_parity(route), timings_ms=spent_ms,
+        )  # fmt: skip
+
+    async def _replay(self, newcomer: Served, route: Route) -> dict[str, float]:
+        """The parity of a newcomer's models, replayed through a route with it.
+
+        Raises:
+            ServeError: a model does not answer as it did when it was trained.
+        """
+        loop = asyncio.get_running_loop()
+
+        def answer(frames: UInt8[np.ndarray, "N H W"]) -> dict[str, Any]:
+            composed = self._compose(undecoded(frames), route, {})
+            return asyncio.run_coroutine_threadsafe(composed, loop).result()
+
+        found = await asyncio.to_thread(
+            parity.replay, list(newcomer.models), answer, data=self.data
+        )
+        parity.check(found)
+        return found
+
+    def _served(self, route: Route) -> list[dict[str, Any]]:
+        return served(_models(route), _parity(route))
+
+
+def _models(route: Route) -> list[Model]:
+    return [model for one in route.values() for model in one.models]
+
+
+def _parity(route: Route) -> dict[str, float]:
+    return {name: off for one in route.values() for name, off in one.parity.items()}
+
+
+def _since(began: float) -> float:
+    return 1e3 * (time.perf_counter() - began)
