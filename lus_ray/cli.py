@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 something failed, 2 bad input, 130 interrupted.
 Why imports are inside the commands: `lus --help` answers at once, without torch or Ray.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -178,6 +179,52 @@ def report(folder: Path, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True)
+@click.option("--token", envvar="LUS_TOKEN", help="Asked of every client (or set LUS_TOKEN).")
+def serve(folder: Path, host: str, port: int, token: str | None) -> None:
+    """Serve what the run FOLDER and its neighbours offer, until Ctrl-C.
+
+    A page at the printed address, POST /v1/clips for programs. Every model is held to its stored
+    predictions first; checkpoints that come later are taken in on the way.
+    """
+    # By name, as the service knows the package and not the other way round.
+    local = importlib.import_module("serve.local")
+    local.run(folder, host=host, port=port, token=token, say=click.echo)
+
+
+@main.command()
+@click.argument("file", type=FOLDER)
+@click.option("--url", help="A server to ask, as 'lus serve' prints it.")
+@click.option("--token", envvar="LUS_TOKEN", help="The server's token (or set LUS_TOKEN).")
+@click.option(
+    "--run", "runs", type=FOLDER, multiple=True,
+    help="Without --url: the run folder whose models answer, with its neighbours; "
+    "of several, those alone (default runs/demo).",
+)  # fmt: skip
+@click.option("--uncertainty", is_flag=True, help="Sample how sure the masks are.")
+@click.option("--allow-text", is_flag=True, help="Accept DICOM with writing beside its fan.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
+def predict(
+    file: Path, url: str | None, token: str | None, runs: tuple[Path, ...], uncertainty: bool,
+    allow_text: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """What trained models say of the clip FILE, here or by a server; the numbers are the same."""
+    from lus_ray.service import client, terminal
+
+    if not file.is_file():
+        raise InputError(f"{file}: is not a file")
+    if url is not None:
+        if runs:
+            raise InputError("--run is for answers without a server; leave out one of --run, --url")
+        answer = client.ask(url, file, token=token, uncertainty=uncertainty, allow_text=allow_text)
+    else:
+        answer = _predict(file, runs or (Path("runs/demo"),), uncertainty, allow_text)
+    click.echo(json.dumps(answer) if as_json else terminal.text(answer))
+
+
+@main.command()
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True)
 def weights(name: str | None, as_json: bool) -> None:
@@ -251,6 +298,21 @@ def _run(
 
         click.echo(f"{draw(chosen, out, over)} pictures over other clips", err=True)
     _report(out, as_json)
+
+
+def _predict(file: Path, runs: tuple[Path, ...], uncertainty: bool, allow_text: bool) -> Any:
+    from lus_ray.ingest.decode import Decoder
+    from lus_ray.service import models
+    from lus_ray.service.answer import Local
+    from lus_ray.service.limits import ServiceLimits
+
+    limits = ServiceLimits()
+    with Decoder(limits.clip, max_side=limits.max_side) as decoder:
+        began = time.perf_counter()
+        decoded = decoder.decode(file, allow_text=allow_text)
+        spent_ms = {"decode": 1e3 * (time.perf_counter() - began)}
+    found = models.find(models.beside(runs[0]) if len(runs) == 1 else runs)
+    return Local(found).answer(decoded, uncertainty=uncertainty, timings_ms=spent_ms)
 
 
 def _report(folder: Path, as_json: bool) -> None:

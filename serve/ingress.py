@@ -124,7 +124,7 @@ class Ingress:
         file = await receive(request, self.limits)
         spent_ms["receive"] = _since(began)
         at = time.perf_counter()
-        decoded = await self.decoders.decode(file)
+        decoded = await self.decoders.decode(file, allow_text="allow_text" in asked)
         spent_ms["decode"] = _since(at)
         answer = await self._compose(
             decoded, route, spent_ms, preview="preview" in asked, uncertainty="uncertainty" in asked
