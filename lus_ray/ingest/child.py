@@ -11,6 +11,7 @@ JSON line on the socket says how. Nothing is pickled in either direction.
 Why a fork and not a fresh interpreter: importing PyAV costs as much as decoding 300 frames.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -18,11 +19,13 @@ import select
 import signal
 import socket
 import sys
+from types import ModuleType
 from typing import Any, BinaryIO
 
 from av.error import FFmpegError
 
 from lus_ray.errors import DecodeError
+from lus_ray.ingest import formats
 from lus_ray.ingest.frames import write_frames
 
 REQUEST_BYTES = 4096
@@ -35,6 +38,8 @@ def serve(connection: socket.socket) -> None:
         if not request:
             return
         source, answer = descriptors
+        if formats.is_dicom(source):
+            _dicom_frames()  # imported here once, and not in every fork
         report = _in_a_fork(connection, json.loads(request), source, answer)
         os.close(source)
         os.close(answer)
@@ -82,8 +87,15 @@ def _decode_and_exit(request: dict[str, Any], source: int, answer: int) -> None:
         os._exit(code)
 
 
+def _dicom_frames() -> ModuleType:
+    """Only who has DICOM files waits for their reader."""
+    return importlib.import_module("lus_ray.ingest.dicom_frames")
+
+
 def _report(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict[str, Any]:
     try:
+        if formats.is_dicom(file.fileno()):
+            return _dicom_frames().write_frames(file, out, request)
         return write_frames(file, out, request)
     except DecodeError as error:
         return {"error": str(error)}

@@ -1,4 +1,4 @@
-"""Decode one video or image file in a process of its own, under limits.
+"""Decode one video, image or DICOM file in a process of its own, under limits.
 
     with Decoder() as decoder:
         decoded = decoder.decode(Path("clip.mp4"))
@@ -57,8 +57,10 @@ class Decoded:
 
     `frames` grey 0-255; `height` and `width` of the upright picture before shrinking; `scale` is
     stored over native size, so millimetres per pixel divide by it. `fps` is null for still images
-    and where the container does not say; `num_declared` is the container's own count. `notes` are
-    things a reader should know; `repaired` says that frames were lost within the tolerance.
+    and where the container does not say; `num_declared` is the container's own count.
+    `mm_per_pixel` is of `frames` as they are, and null but for DICOM with one ultrasound region,
+    which is cut out. `notes` are things a reader should know; `repaired` says that frames were
+    lost within the tolerance.
     """
 
     frames: UInt8[np.ndarray, "T H W"]
@@ -69,6 +71,7 @@ class Decoded:
     num_declared: int | None
     format: str
     notes: tuple[str, ...] = ()
+    mm_per_pixel: float | None = None
 
     @property
     def repaired(self) -> bool:
@@ -99,15 +102,15 @@ class Decoder:
     ) -> None:
         self.close()
 
-    def decode(self, path: Path) -> Decoded:
-        """The frames of one file.
+    def decode(self, path: Path, *, allow_text: bool = False) -> Decoded:
+        """The frames of one file; `allow_text` takes a DICOM file with writing beside its fan.
 
         Raises:
             DecodeError: the file cannot be read, or not within the limits; the text names it.
         """
         try:
             with _open(path) as source, _scratch() as answer:
-                self._ask(source.fileno(), answer.fileno(), suffix=path.suffix.lower())
+                self._ask(source.fileno(), answer.fileno(), path.suffix.lower(), allow_text)
                 return _read_answer(answer.fileno(), self.limits, self.max_side)
         except DecodeError as error:
             raise DecodeError(f"{path.name}: {error}") from error
@@ -146,9 +149,10 @@ class Decoder:
         self.connection = ours
         return ours
 
-    def _ask(self, source: int, answer: int, *, suffix: str) -> None:
+    def _ask(self, source: int, answer: int, suffix: str, allow_text: bool) -> None:
         connection = self.connection or self._start()
         request = asdict(self.limits) | {"max_side": self.max_side, "suffix": suffix[:16]}
+        request["allow_text"] = allow_text
         try:
             socket.send_fds(connection, [json.dumps(request).encode()], [source, answer])
             reply = connection.recv(4096)
@@ -216,4 +220,5 @@ def _read_answer(answer: int, limits: Limits, max_side: int) -> Decoded:
         num_declared=report["num_declared"],
         format=report["format"],
         notes=tuple(report["notes"]),
+        mm_per_pixel=report.get("mm_per_pixel"),
     )

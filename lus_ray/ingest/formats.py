@@ -10,8 +10,11 @@ from typing import BinaryIO
 
 from lus_ray.errors import DecodeError
 
-HEAD_BYTES = 64
+HEAD_BYTES = 132
 TAIL_BYTES = 4096
+PREAMBLE_BYTES = 128
+"""May hold anything, even the head of another format, before DICOM's mark."""
+DICOM_MARK = b"DICM"
 PADDING = b"\0\r\n "
 """May follow the mark that ends a file."""
 
@@ -44,6 +47,8 @@ MPEG = Format("MPEG program stream", "mpeg", (".mpeg", ".mpg", ".vob"))
 MPEG_VIDEO = Format("MPEG video", "mpegvideo", (".mpeg", ".mpg", ".m2v", ".m1v"))
 MATROSKA = Format("Matroska or WebM", "matroska", (".mkv", ".webm"))
 ASF = Format("ASF or WMV", "asf", (".wmv", ".asf"))
+DICOM = Format("DICOM", "", (".dcm", ".dicom", ".ima", ""))
+"""Read by `dicom_frames.py`, without FFmpeg; exports often have no extension."""
 
 STARTS: tuple[tuple[bytes, Format], ...] = (
     (b"GIF87a", GIF),
@@ -84,7 +89,14 @@ def known(file: BinaryIO) -> Format:
     return found
 
 
+def is_dicom(descriptor: int) -> bool:
+    """Whether an open file bears DICOM's mark; its place in the file does not move."""
+    return os.pread(descriptor, 4, PREAMBLE_BYTES) == DICOM_MARK
+
+
 def _by_start(head: bytes) -> Format | None:
+    if head[PREAMBLE_BYTES:] == DICOM_MARK:
+        return DICOM
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return AVI
     if head[4:8] in BOXES:

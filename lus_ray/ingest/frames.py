@@ -47,7 +47,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
             raise DecodeError("holds no video stream")
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        _check_size(stream.codec_context.height, stream.codec_context.width, request)
+        check_size(stream.codec_context.height, stream.codec_context.width, request)
         num_declared = 1 if kind.still else int(stream.frames)
         if num_declared > request["num_frames"]:
             raise DecodeError(f"declares {num_declared} frames; at most {request['num_frames']}")
@@ -61,7 +61,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
                 size = request["stored_bytes"] >> 20
                 raise DecodeError(f"needs more than {size} MiB as grey frames; cut or shrink it")
             out.write(np.ascontiguousarray(pixels).data)
-        _check_count(num_frames, num_declared, frames.damage, notes)
+        check_count(num_frames, num_declared, frames.damage, notes)
         fps = None if kind.still or num_frames < 2 else _fps(stream.average_rate, notes)
     return {
         "num_frames": num_frames,
@@ -102,7 +102,7 @@ class Frames:
             yield self._upright(frame)
 
     def _upright(self, frame: Any) -> UInt8[np.ndarray, "H W"]:
-        _check_size(frame.height, frame.width, self.request)
+        check_size(frame.height, frame.width, self.request)
         first = self.native is None
         turns, odd = divmod(round(frame.rotation) % 360, 90)
         pixels = shrink(grey(frame), self.request["max_side"])
@@ -159,14 +159,15 @@ def shrink(pixels: UInt8[np.ndarray, "H W"], max_side: int) -> UInt8[np.ndarray,
     return frame.reformat(**size, interpolation="AREA").to_ndarray(format="gray")
 
 
-def _check_size(height: int, width: int, request: dict[str, Any]) -> None:
+def check_size(height: int, width: int, request: dict[str, Any]) -> None:
+    """Refuse a frame of more pixels than may be decoded."""
     if height * width > request["frame_pixels"]:
         raise DecodeError(
             f"frames of {height} x {width} pixels; at most {request['frame_pixels']} are decoded"
         )
 
 
-def _check_count(num_frames: int, num_declared: int, damage: str, notes: list[str]) -> None:
+def check_count(num_frames: int, num_declared: int, damage: str, notes: list[str]) -> None:
     """Refuse a clip that lost frames; where the container announces no count, any damage counts."""
     cause = f" ({damage})" if damage else ""
     if num_frames == 0:

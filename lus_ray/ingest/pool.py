@@ -90,7 +90,7 @@ class Pool:
         if file is not None:
             decoder = self.free.get()
             try:
-                decoded = decoder.decode(file)
+                decoded = decoder.decode(file, allow_text=columns.pop("allow_text", False))
             finally:
                 self.free.put(decoder)
             columns["frames"] = decoded.frames
@@ -100,6 +100,8 @@ class Pool:
                 columns["fps"] = decoded.fps
             if columns.get("mm_per_pixel") is not None:
                 columns["mm_per_pixel"] /= decoded.scale
+            else:
+                columns["mm_per_pixel"] = decoded.mm_per_pixel
             # Frames that a reader draws itself are new by construction: nothing to find there.
             columns["signature"] = signature(decoded.frames)
         return clip.make(**columns), decoded

@@ -131,11 +131,11 @@ def test_one_clip_under_two_patients_ends_in_one_group(own, tmp_path):
 
 
 def test_an_unknown_source_is_refused_with_the_list(tmp_path):
-    with pytest.raises(SourceError, match="covid_blues, folder, phantom, pocovid"):
+    with pytest.raises(SourceError, match="covid_blues, dicom, folder, phantom, pocovid"):
         ingest("nonsense", None, tmp_path)
     with pytest.raises(SourceError, match="no source 'decode'"):
         ingest("decode", None, tmp_path)
-    assert sources() == ["covid_blues", "folder", "phantom", "pocovid"]
+    assert sources() == ["covid_blues", "dicom", "folder", "phantom", "pocovid"]
 
 
 def test_an_unknown_option_and_a_missing_folder_are_refused(own, tmp_path):
