@@ -1,0 +1,200 @@
+"""The service over real HTTP: its answers are those of the models, its refusals one line."""
+
+import http.client
+import json
+import socket
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+from lus_ray import store
+from lus_ray.clip import frames_of
+from lus_ray.ingest.decode import decode
+from lus_ray.service import models
+from lus_ray.service.answer import Local
+from lus_ray.service.limits import ServiceLimits
+from lus_ray.service.parity import replay
+from serve.schema import Answer, Models
+from tests.serve.service import ask, film
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+LIMITS = ServiceLimits()
+
+
+@pytest.fixture(scope="module")
+def rows(runs: Path):
+    return list(store.read(runs / "clips"))
+
+
+@pytest.fixture(scope="module")
+def clip(rows) -> bytes:
+    return film(frames_of(rows[0]))
+
+
+@pytest.fixture(scope="module")
+def local(runs: Path) -> Local:
+    return Local(models.find(models.beside(runs / "signs")))
+
+
+def test_an_answer_over_http_has_the_numbers_of_the_same_models_in_one_process(
+    served, local, clip, tmp_path
+):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip)
+    here = local.answer(decode(path, LIMITS.clip, max_side=LIMITS.max_side))
+    there = ask(f"{served}/v1/clips", clip).json
+    Answer.model_validate(there)
+    assert numbers(there) == pytest.approx(numbers(here), abs=1e-5)
+    assert there["clip"] == here["clip"]
+    assert there["masks"]["sprite"] == here["masks"]["sprite"]
+
+
+def test_stored_clips_are_answered_as_they_were_predicted_when_models_were_trained(served, local):
+    def answer(frames: np.ndarray):
+        return ask(f"{served}/v1/clips", film(frames, lossless=True)).json
+
+    found = replay(local.models, answer)
+    assert set(found) == {model.id for model in local.models}
+    assert max(found.values()) <= 1e-5
+
+
+def test_a_form_and_a_bare_body_are_answered_alike(served, clip):
+    form = ask(f"{served}/v1/clips", multipart(clip), Content_Type=FORM)
+    assert form.status == 200
+    assert numbers(form.json) == numbers(ask(f"{served}/v1/clips", clip).json)
+
+
+def test_a_picture_of_the_clip_and_uncertainty_come_when_asked_for(served, clip):
+    plain = ask(f"{served}/v1/clips", clip).json
+    asked = ask(f"{served}/v1/clips?preview=1&uncertainty=1", clip).json
+    assert plain["preview"] is None
+    assert asked["preview"]["num_frames"] == 6
+
+
+def test_it_says_what_is_served_and_how_far_replays_were_off(served, local):
+    told = ask(f"{served}/v1/models").json
+    Models.model_validate(told)
+    assert {one["id"] for one in told["models"]} == {model.id for model in local.models}
+    assert all(one["parity"] <= 1e-5 for one in told["models"])
+    assert told["limits"]["body_bytes"] == 64 * 2**20
+
+
+def test_probes_metrics_and_schema_answer(served, clip):
+    ask(f"{served}/v1/clips", clip)
+    assert ask(f"{served}/healthz").status == ask(f"{served}/readyz").status == 200
+    metrics = ask(f"{served}/metrics").body.decode()
+    assert 'lus_answers_total{status="200"}' in metrics
+    assert 'lus_stage_seconds_bucket{le="0.005",stage="decode"}' in metrics
+    schema = ask(f"{served}/openapi.json").json
+    assert "multipart/form-data" in schema["paths"]["/v1/clips"]["post"]["requestBody"]["content"]
+    assert "429" in schema["paths"]["/v1/clips"]["post"]["responses"]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "words"),
+    [
+        (b"<html>", "application/octet-stream", 400, "neither a video nor an image"),
+        (b"", "application/octet-stream", 400, "no clip came"),
+        (b"{}", "application/json", 415, "send a clip"),
+        (b"x", "multipart/form-data", 400, "no usable boundary"),
+        (b"x", "multipart/form-data; boundary=b", 400, "not well formed"),
+        (b'--b\r\nContent-Disposition: form-data; name="other"\r\n\r\nx\r\n--b--\r\n',
+         "multipart/form-data; boundary=b", 400, "0 fields 'file'"),
+    ],
+)  # fmt: skip
+def test_what_is_no_clip_is_refused_in_one_line(served, body, kind, status, words):
+    reply = ask(f"{served}/v1/clips", body, Content_Type=kind)
+    assert (reply.status, list(reply.json)) == (status, ["error"])
+    assert words in reply.json["error"]
+    assert "\n" not in reply.json["error"]
+
+
+def test_paths_and_methods_that_do_not_exist_say_so(served):
+    assert ask(f"{served}/etc/passwd").json == {"error": "there is nothing here"}
+    assert ask(f"{served}/v1/clips").json == {"error": "not with this method"}
+
+
+def test_every_answer_forbids_to_load_from_elsewhere_and_to_be_kept(served, clip):
+    for reply in (ask(f"{served}/v1/clips", clip), ask(f"{served}/nowhere"), ask(f"{served}/")):
+        assert reply.headers["content-security-policy"].startswith("default-src 'none'")
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["referrer-policy"] == "no-referrer"
+        assert reply.headers["cache-control"] == "no-store"
+
+
+def test_a_page_of_another_site_and_a_foreign_name_of_this_machine_are_refused(served, clip):
+    assert ask(f"{served}/v1/clips", clip, Origin="http://evil.example").status == 403
+    assert ask(f"{served}/v1/models", Host="evil.example").status == 403
+    assert ask(f"{served}/v1/clips", clip, Origin=served).status == 200
+
+
+def test_a_declared_length_over_the_limit_is_refused_before_a_byte_is_sent(served):
+    with connected(served) as client:
+        client.sendall(head(served, f"Content-Length: {LIMITS.body_bytes + 1}"))
+        assert status_of(client) == 413
+
+
+def test_a_body_without_end_is_refused_at_the_limit(served):
+    with connected(served) as client:
+        client.sendall(head(served, "Transfer-Encoding: chunked"))
+        piece = b"100000\r\n" + b"\0" * 2**20 + b"\r\n"
+        sent = 0
+        try:
+            while sent < 2 * LIMITS.body_bytes:
+                client.sendall(piece)
+                sent += 2**20
+        except OSError:
+            pass
+        assert status_of(client) in (413, None)
+        assert sent <= LIMITS.body_bytes + 32 * 2**20
+
+
+def test_a_client_that_stops_in_its_body_is_sent_away(served):
+    with connected(served) as client:
+        client.sendall(head(served, "Content-Length: 1000") + b"half a clip")
+        began = time.monotonic()
+        assert status_of(client) == 408
+        assert time.monotonic() - began < LIMITS.idle_seconds + 5
+
+
+def numbers(answer: dict) -> list[float]:
+    """All probabilities of an answer."""
+    experts = [one for group in answer["experts"] for one in group["answers"]]
+    parts = [answer["biomarkers"], *experts, *answer["clip_scores"]]
+    frames = [value for frame in answer["frames"]["probability"] for value in frame]
+    return [value for part in parts for value in part["probability"]] + frames
+
+
+FORM = "multipart/form-data; boundary=edge"
+
+
+def multipart(content: bytes) -> bytes:
+    """A form with a clip under a name that tells a patient's, and another field."""
+    return (
+        b'--edge\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
+        b'--edge\r\nContent-Disposition: form-data; name="file"; filename="../../Mustermann.mp4"'
+        b"\r\nContent-Type: video/mp4\r\n\r\n" + content + b"\r\n--edge--\r\n"
+    )
+
+
+def connected(url: str) -> socket.socket:
+    return socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), timeout=30)
+
+
+def head(url: str, *headers: str) -> bytes:
+    lines = ["POST /v1/clips HTTP/1.1", f"Host: {urlsplit(url).netloc}", *headers]
+    return "\r\n".join([*lines, "Content-Type: video/mp4", "", ""]).encode()
+
+
+def status_of(client: socket.socket) -> int | None:
+    """The status that comes back; None where the connection was closed before it was read."""
+    response = http.client.HTTPResponse(client)
+    try:
+        response.begin()
+        json.loads(response.read())
+    except (ConnectionError, http.client.HTTPException):
+        return None
+    return response.status
