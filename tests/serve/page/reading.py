@@ -1,0 +1,71 @@
+"""What a reader does with the page, and what a browser measures of it."""
+
+from playwright.sync_api import Page
+
+NAME = "Mustermann_Erika.mp4"
+"""Of the file that is chosen; such names may not leave the reader's machine."""
+
+ANSWERED = "#answer[aria-busy=false]:not([hidden])"
+ANSWER_MS = 60_000
+
+CONTRASTS = """() => {
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  const rgb = (...layers) => {
+    for (const colour of layers) {
+      canvas.fillStyle = colour;
+      canvas.fillRect(0, 0, 1, 1);
+    }
+    return canvas.getImageData(0, 0, 1, 1).data;
+  };
+  const behind = (element) => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) {
+      layers.unshift(getComputedStyle(e).backgroundColor);
+    }
+    return rgb("#fff", ...layers);
+  };
+  const found = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const [element, text] = [texts.currentNode.parentElement, texts.currentNode.data.trim()];
+    if (!text || !element.checkVisibility({ visibilityProperty: true })) continue;
+    const [a, b] = [light(behind(element)), light(rgb(getComputedStyle(element).color))];
+    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), text]);
+  }
+  return found.sort((a, b) => a[0] - b[0]);
+}"""
+"""Contrast of every visible text with what is behind it (WCAG 2.2, 1.4.3), the poorest first."""
+
+SHIFTS = """() => {
+  window.shifted = 0;
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) window.shifted += entry.value;
+  }).observe({ type: "layout-shift", buffered: true });
+}"""
+"""Adds up how far things moved that nobody moved (Layout Instability, W3C)."""
+
+
+def choose(page: Page, content: bytes, name: str = NAME) -> None:
+    """Give the page a file, as its button does."""
+    page.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": content})
+
+
+def read(page: Page, content: bytes) -> None:
+    """Give the page a clip, wait for the answer, and hold the player still."""
+    choose(page, content)
+    page.wait_for_selector(ANSWERED, timeout=ANSWER_MS)
+    if page.locator("#play").inner_text() == "Pause":
+        page.locator("#play").click()
+
+
+def texts(page: Page, selector: str) -> list[str]:
+    """Texts of all elements that a selector finds."""
+    return page.locator(selector).all_inner_texts()
+
+
+def shares(values: list[float]) -> list[str]:
+    """Probabilities as the page writes them, apart from where two decimals are a tie."""
+    return [f"{value:.2f}" for value in values]
