@@ -198,6 +198,6 @@ def test_every_folder_of_code_is_installed():
     plan = tomllib.loads((ROOT / "pyproject.toml").read_text())
     installed = set(plan["tool"]["setuptools"]["packages"])
     folders = {
-        path.parent for name in ("lus_ray", "experiments") for path in (ROOT / name).rglob("*.py")
+        path.parent for name in ("lus_ray", *OUTSIDE) for path in (ROOT / name).rglob("*.py")
     }
     assert {".".join(folder.relative_to(ROOT).parts) for folder in folders} == installed

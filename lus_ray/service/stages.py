@@ -6,6 +6,7 @@ Why here: a deployment holds one of these and nothing else, so that a process wi
 same numbers.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -118,7 +119,7 @@ class Scorer:
             return Scored(predict(task, resized, device=self.predictor.device)["outputs"], None)
         looks = []
         with torch.inference_mode():
-            for part in torch.from_numpy(np.ascontiguousarray(resized))[:, None].split(CHUNK):
+            for part in torch.from_numpy(self.view.samples(resized)).split(CHUNK):
                 looks += task.looks(unit(part.to(self.predictor.device)))
         quads = np.stack([look.quads[0] for look in looks if look.quads is not None])
         shown = sprites.Window(self.view, *frames.shape[1:])
@@ -157,7 +158,8 @@ class Aggregators:
 class Outliner:
     """The class of every pixel, of all frames of a clip or of every n-th of a long one.
 
-    `num_samples` above 0 samples dropout so often for the uncertainty of the classes.
+    `num_samples` above 0 samples dropout so often for the uncertainty of the classes. Threads take
+    turns: while dropout is sampled, a mask would come out of a network that drops too.
 
     Raises:
         CheckpointError: the checkpoint is damaged or unsafe.
@@ -170,6 +172,7 @@ class Outliner:
         if not isinstance(self.predictor.task, Segmentation):
             raise ServeError(f"{model.id}: does not outline; serve a segmenter")
         self.view = cast(View, self.predictor.task.view)
+        self.turn = threading.Lock()
 
     def __call__(self, frames: Frames, *, num_samples: int | None = None) -> dict[str, Any]:
         """`masks` of the answer: see `lus_ray.service.answer`.
@@ -178,12 +181,13 @@ class Outliner:
         """
         task: Segmentation = self.predictor.task
         window = sprites.Window(self.view, *frames.shape[1:])
-        shown = frames[sprites.spaced(len(frames))]
-        resized = self.view.resize(shown)
-        masks = window.cut(predict(task, resized, device=self.predictor.device)["masks"])
-        num_classes = len(task.classes)
-        counts = np.stack([np.bincount(mask.ravel(), minlength=num_classes) for mask in masks])
+        resized = self.view.resize(frames[sprites.spaced(len(frames))])
         wanted = self.num_samples if num_samples is None else num_samples
+        with self.turn:
+            said = predict(task, resized, device=self.predictor.device)["masks"]
+            uncertainty = self._uncertainty(resized, window, wanted) if wanted else None
+        masks, num_classes = window.cut(said), len(task.classes)
+        counts = np.bincount(masks.ravel(), minlength=num_classes)
         return {
             "model": self.model.id,
             "scheme": task.scheme,
@@ -193,8 +197,8 @@ class Outliner:
             "width": masks.shape[2],
             "num_frames": len(masks),
             "sprite": sprites.png(masks),
-            "share": (counts.sum(axis=0) / masks.size).tolist(),
-            "uncertainty": self._uncertainty(resized, window, wanted) if wanted else None,
+            "share": (counts / masks.size).tolist(),
+            "uncertainty": uncertainty,
         }
 
     def _uncertainty(
@@ -202,7 +206,7 @@ class Outliner:
     ) -> list[float] | None:
         """The mean over pixels and a few frames of each class's standard deviation."""
         few = resized[sprites.spaced(len(resized), UNSURE_FRAMES)]
-        given = unit(torch.from_numpy(np.ascontiguousarray(few))[:, None])
+        given = unit(torch.from_numpy(self.view.samples(few)))
         with torch.inference_mode():
             found = self.predictor.task.uncertainty(
                 given.to(self.predictor.device), num_samples=num_samples
