@@ -39,6 +39,16 @@ CONTRASTS = """() => {
 }"""
 """Contrast of every visible text with what is behind it (WCAG 2.2, 1.4.3), the poorest first."""
 
+WATCH_NAMES = """() => {
+  window.names = [];
+  const send = XMLHttpRequest.prototype.send;
+  XMLHttpRequest.prototype.send = function (body) {
+    window.names.push(body.get("file").name);
+    return send.call(this, body);
+  };
+}"""
+"""Notes the file names of what the page sends; a browser shows its tools no bodies of files."""
+
 SHIFTS = """() => {
   window.shifted = 0;
   new PerformanceObserver((list) => {
