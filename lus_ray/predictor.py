@@ -74,13 +74,13 @@ def predict(
     return result
 
 
-def predict_together(task: Task, clips: Sequence[UInt8[np.ndarray, "_ H W"]]) -> list[Prediction]:
-    """What a task says of each clip, at its view's size, from one pass over all their samples.
+def predict_together(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
+    """What a task says of the frames of each clip, from one pass over all their samples.
 
     The answers are those of `predict` to rounding: networks do not mix samples.
     """
     assert isinstance(task.view, View)
-    samples = [task.view.samples(clip) for clip in clips]
+    samples = [task.view.samples_of(frames) for frames in clips]
     ends = np.cumsum([len(part) for part in samples])
     device = next(task.parameters(), torch.empty(0)).device
     with torch.inference_mode():

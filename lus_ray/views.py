@@ -106,6 +106,12 @@ class View:
         """
         return resized[self.chosen(len(resized), num_samples)]
 
+    def samples_of(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "S T h w"]:
+        """The evaluation samples of frames of any size; frames in no sample are not resized."""
+        chosen = self.chosen(len(frames))
+        seen, places = np.unique(chosen, return_inverse=True)
+        return self.resize(frames[seen])[places.reshape(chosen.shape)]
+
     def chosen(self, num_available: int, num_samples: int = 0) -> Int64[np.ndarray, "S T"]:
         """Frame numbers of the evaluation samples."""
         num_samples = num_samples or self.num_samples

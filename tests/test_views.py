@@ -172,3 +172,10 @@ def test_a_track_keeps_as_many_frames_as_it_may_once_each_and_evenly(num_frames,
     steps = np.diff(kept)
     assert np.all(steps >= 1)
     assert len(steps) == 0 or steps.max() - steps.min() <= 1
+
+
+@pytest.mark.parametrize("num_frames", [1, 3, 50])
+@pytest.mark.parametrize("view", [View(4, 6, 8, 2), View(1, 6, 8, 0, aspect=1.3)])
+def test_samples_of_frames_are_those_of_all_frames_resized(view, num_frames):
+    frames = np.random.default_rng(0).integers(0, 255, (num_frames, 20, 30), np.uint8)
+    assert (view.samples_of(frames) == view.samples(view.resize(frames))).all()

@@ -65,8 +65,7 @@ class Backbone:
 
     def many(self, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
         """The answer to each of several clips of any sizes, from one pass of the network."""
-        task = self.predictor.task
-        return predict_together(task, [task.view.resize(clip) for clip in clips])
+        return predict_together(self.predictor.task, clips)
 
 
 class Experts:
