@@ -5,6 +5,7 @@ Why not whole in memory: sixty-four uploads of the allowed size would be four gi
 
 import asyncio
 import tempfile
+import time
 from collections.abc import Callable, MutableMapping
 from typing import Any, BinaryIO, cast
 
@@ -56,9 +57,12 @@ async def receive(request: Request, limits: ServiceLimits) -> BinaryIO:
 async def _copy(
     messages: Callable[[], Any], write: Callable[[bytes], Any], allowed: int, limits: ServiceLimits
 ) -> None:
-    num_bytes, more = 0, True
+    num_bytes, more, began = 0, True, time.monotonic()
     while more:
         message: MutableMapping[str, Any] = await asyncio.wait_for(messages(), limits.idle_seconds)
+        spent = time.monotonic() - began
+        if spent > limits.idle_seconds and num_bytes < spent * limits.bytes_per_second:
+            raise TimeoutError
         if message["type"] == "http.disconnect":
             raise Refused(400, "the client went away", closes=True)
         piece = message.get("body", b"")

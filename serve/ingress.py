@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from fastapi import Request
@@ -44,7 +44,7 @@ class Ingress:
         self.decoders, self.tally = Decoders(limits), Tally()
         self.routing = Routing(self._replay)
         self.at_work = asyncio.Semaphore(limits.num_at_work)
-        self.num_inside = 0
+        self.num_inside = self.num_receiving = 0
         self.watching = asyncio.create_task(self.routing.watch(LOOK_SECONDS))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -57,7 +57,7 @@ class Ingress:
         """Answer one clip."""
         spent_ms: dict[str, float] = {}
         try:
-            async with self._place(), asyncio.timeout(self.limits.request_seconds):
+            async with asyncio.timeout(self.limits.request_seconds):
                 answer = await self._answer(request, spent_ms)
         except TimeoutError:
             self.tally.answered(504)
@@ -98,6 +98,21 @@ class Ingress:
         refused = {one.app: why for one, why in self.routing.refused.items()}
         return refused | {one.app: None for one in self.routing.route.values()}
 
+    async def _receive(self, request: Request) -> BinaryIO:
+        """The body of a request; one that comes slowly takes no place at work.
+
+        Raises:
+            Refused: too many are inside or on their way in already (429), or the body is refused.
+        """
+        if self._is_full or self.num_receiving >= self.limits.num_receiving:
+            raise self._too_many(closes=True)
+        self.num_receiving += 1
+        try:
+            with self.tally.receiving.track_inprogress():
+                return await receive(request, self.limits)
+        finally:
+            self.num_receiving -= 1
+
     @asynccontextmanager
     async def _place(self) -> AsyncIterator[None]:
         """One of the places at work; a few requests wait for one, the others are sent away.
@@ -105,15 +120,27 @@ class Ingress:
         Raises:
             Refused: too many are inside already (429).
         """
-        if self.num_inside >= self.limits.num_at_work + self.limits.num_waiting:
-            again = self.limits.retry_after_seconds
-            raise Refused(429, "too many clips at once", again, closes=True)
+        if self._is_full:
+            raise self._too_many()
         self.num_inside += 1
         try:
-            async with self.at_work:
-                yield
+            with self.tally.waiting.track_inprogress():
+                await self.at_work.acquire()
+            try:
+                with self.tally.at_work.track_inprogress():
+                    yield
+            finally:
+                self.at_work.release()
         finally:
             self.num_inside -= 1
+
+    @property
+    def _is_full(self) -> bool:
+        return self.num_inside >= self.limits.num_at_work + self.limits.num_waiting
+
+    def _too_many(self, *, closes: bool = False) -> Refused:
+        again = self.limits.retry_after_seconds
+        return Refused(429, "too many clips at once", again, closes=closes)
 
     async def _answer(self, request: Request, spent_ms: dict[str, float]) -> dict[str, Any]:
         began = time.perf_counter()
@@ -121,14 +148,16 @@ class Ingress:
         if not route:
             raise Refused(503, "no model is ready yet", self.limits.retry_after_seconds)
         asked = {name for name, value in request.query_params.items() if value == "1"}
-        file = await receive(request, self.limits)
+        file = await self._receive(request)
         spent_ms["receive"] = _since(began)
-        at = time.perf_counter()
-        decoded = await self.decoders.decode(file, allow_text="allow_text" in asked)
-        spent_ms["decode"] = _since(at)
-        answer = await self._compose(
-            decoded, route, spent_ms, preview="preview" in asked, uncertainty="uncertainty" in asked
-        )
+        async with self._place():
+            at = time.perf_counter()
+            decoded = await self.decoders.decode(file, allow_text="allow_text" in asked)
+            spent_ms["decode"] = _since(at)
+            answer = await self._compose(
+                decoded, route, spent_ms,
+                preview="preview" in asked, uncertainty="uncertainty" in asked,
+            )  # fmt: skip
         answer["timings_ms"]["total"] = spent_ms["total"] = round(_since(began), 3)
         return answer
 

@@ -17,6 +17,9 @@ class Tally:
             "lus_stage_seconds", "Time of a stage for one clip.", ["stage"], buckets=SECONDS,
             registry=self.registry,
         )  # fmt: skip
+        self.receiving = Gauge(
+            "lus_clips_receiving", "Clips on their way in.", registry=self.registry
+        )
         self.at_work = Gauge("lus_clips_at_work", "Clips being answered.", registry=self.registry)
         self.waiting = Gauge("lus_clips_waiting", "Clips that wait.", registry=self.registry)
         self.models = Gauge(

@@ -20,9 +20,10 @@ class ServiceLimits:
 
     `body_bytes` of an upload; `clip` of its decoding; `max_side` pixels of the frames that models
     read; `request_seconds` from the first byte to the answer; `idle_seconds` between two pieces of
-    a body; `num_at_work` requests are answered at a time by one ingress and `num_waiting` more
-    wait, the next is told to come again after `retry_after_seconds`; a stage that dies under a
-    request is asked `num_attempts` times.
+    a body, after which it must come at `bytes_per_second` or more on the average; `num_receiving`
+    bodies come in at a time; `num_at_work` requests are answered at a time by one ingress and
+    `num_waiting` more wait, the next is told to come again after `retry_after_seconds`; a stage
+    that dies under a request is asked `num_attempts` times.
     """
 
     body_bytes: int = 64 * 2**20
@@ -30,6 +31,8 @@ class ServiceLimits:
     max_side: int = 512
     request_seconds: float = 60.0
     idle_seconds: float = 10.0
+    bytes_per_second: float = 4096.0
+    num_receiving: int = 64
     num_at_work: int = 8
     num_waiting: int = 16
     retry_after_seconds: int = 1

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -50,8 +51,9 @@ class Service:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def replicas(self, name: str) -> list[psutil.Process]:
-        """The processes of a deployment's replicas."""
-        return [one for one in self.processes() if f"ServeReplica:{name}" in _title(one)]
+        """The processes of the replicas of an application, by the name before its tag."""
+        title = re.compile(rf"(ServeReplica:|SERVE_REPLICA::){name}\b")  # at rest, or at its start
+        return [one for one in self.processes() if title.search(_title(one))]
 
 
 @dataclass
@@ -72,6 +74,8 @@ class Reply:
 def serving(folder: Path, *options: str) -> Iterator[Service]:
     """`lus serve FOLDER` for the length of a block, ended as Ctrl-C ends it."""
     port = free_port()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "lus_ray.cli", "serve", str(folder), "--port", str(port), *options],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,

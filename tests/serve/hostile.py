@@ -1,0 +1,189 @@
+"""Requests that mean harm, or were harmed on the way; each is whole, the rude ones are in `rude`.
+
+Everything comes from a generator of numbers, so that a failure can be made again.
+"""
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lus_ray.service.limits import CLIP
+from tests.ingest import dicom_parts
+from tests.serve.service import film
+
+CANARY = "Mustermann-4711"
+"""The name of every file here, which nothing may repeat."""
+RAW = "application/octet-stream"
+FORM = "multipart/form-data; boundary=edge"
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A request to `/v1/clips`."""
+
+    name: str
+    body: bytes
+    kind: str = RAW
+    query: str = ""
+
+
+def clips(folder: Path) -> dict[str, bytes]:
+    """A sound small clip of each kind of container."""
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 255, (3, 48, 64), dtype=np.uint8)
+    pictures = [Image.fromarray(frame) for frame in frames]
+    gif, png = io.BytesIO(), io.BytesIO()
+    pictures[0].save(gif, "gif", save_all=True, append_images=pictures[1:])
+    pictures[0].save(png, "png")
+    dicom = dicom_parts.write(folder / "a.dcm", dicom_parts.fan(2), PatientName=CANARY)
+    return {
+        "mp4": film(frames),
+        "gif": gif.getvalue(),
+        "png": png.getvalue(),
+        "dicom": dicom.read_bytes(),
+    }
+
+
+def attacks(sound: dict[str, bytes], num: int, rng: np.random.Generator) -> list[Attack]:
+    """So many requests, in any order: every wrong type, bomb and form, the rest damaged clips."""
+    fixed = [*wrong_types(rng), *bombs(), *forms(sound["png"])]
+    every = [*fixed, *islice(damaged(sound, rng), num - len(fixed))]
+    return [every[n] for n in rng.permutation(len(every))]
+
+
+def damaged(sound: dict[str, bytes], rng: np.random.Generator) -> Iterator[Attack]:
+    """Clips with flipped bits, cut off, with parts of others, and with stretches of zeros."""
+    queries = ("", "", "", "?preview=1", "?allow_text=1", "?uncertainty=1&preview=2")
+    while True:
+        for name, clip in sound.items():
+            other = list(sound.values())[rng.integers(len(sound))]
+            query = queries[rng.integers(len(queries))]
+            for how in (_flipped, _flipped_early, _cut, _zeroed):
+                yield Attack(f"{name} {how.__name__[1:]}", how(clip, rng), query=query)
+            yield Attack(f"{name} spliced", _spliced(clip, other, rng), query=query)
+
+
+def wrong_types(rng: np.random.Generator) -> Iterator[Attack]:
+    """What is no clip, whatever it calls itself."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(f"../../{CANARY}", b"x" * 1000)
+    contents = {
+        "html": b"<!doctype html><html><script>alert(1)</script></html>",
+        "json": json.dumps({"file": "/etc/passwd"}).encode(),
+        "zip": packed.getvalue(),
+        "pickle": pickle.dumps({"a": print}),
+        "elf": b"\x7fELF\x02\x01\x01" + bytes(200),
+        "playlist": b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/passwd\n",
+        "concat": b"ffconcat version 1.0\nfile /etc/passwd\n",
+        "svg": b"<svg xmlns='http://www.w3.org/2000/svg'><image href='file:///etc/passwd'/></svg>",
+        "noise": rng.bytes(5000),
+        "zeros": bytes(5000),
+        "nothing": b"",
+        "one byte": b"\0",
+    }
+    kinds = (RAW, "video/mp4", "image/gif", "text/html", "application/json", "a/b; c=\xff", "")
+    for name, content in contents.items():
+        for kind in kinds:
+            yield Attack(name, content, kind)
+        yield Attack(f"{name} in a form", form(content), FORM)
+
+
+def bombs() -> Iterator[Attack]:
+    """Small bodies that would become large."""
+    wide = Image.new("1", (20_000, 20_000))
+    png, gif = io.BytesIO(), io.BytesIO()
+    wide.save(png, "png", compress_level=9)
+    one = Image.new("L", (4, 4))
+    others = [Image.new("L", (4, 4), n % 256) for n in range(1, CLIP.num_frames + 500)]
+    one.save(gif, "gif", save_all=True, append_images=others, duration=10)
+    yield Attack("bomb of pixels", png.getvalue())
+    yield Attack("bomb of frames", gif.getvalue())
+    yield Attack("bomb by its header", lying_png(2**31 - 1, 2**31 - 1))
+    yield Attack("bomb by one side", lying_png(1, 2**31 - 1))
+    yield Attack(
+        "gif of a huge screen", b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0\0;"
+    )
+
+
+def lying_png(width: int, height: int) -> bytes:
+    """A picture whose header promises far more than its data hold."""
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+
+
+def forms(clip: bytes) -> Iterator[Attack]:
+    """Forms with names that lead elsewhere, or that are not forms at all."""
+    names = (
+        f"../../../etc/{CANARY}", f"..\\..\\{CANARY}.mp4", f"{CANARY}\0.png", CANARY * 2000,
+        f"/proc/self/environ/{CANARY}", f"%2e%2e%2f{CANARY}", f"{CANARY};rm -rf /", f'{CANARY}"',
+        f"{CANARY}\r\nX-Evil: 1", "", f"CON.{CANARY}", f"🫁{CANARY}",
+    )  # fmt: skip
+    for name in names:
+        yield Attack("name in a form", form(clip, name=name), FORM)
+    whole = form(clip)
+    inner = form(clip).replace(b"edge", b"inner")
+    header = b'--edge\r\nContent-Disposition: form-data; name="file"\r\n'
+    yield Attack("no boundary", whole, "multipart/form-data")
+    yield Attack("empty boundary", whole, 'multipart/form-data; boundary=""')
+    yield Attack("endless boundary", whole, f"multipart/form-data; boundary={'b' * 5000}")
+    yield Attack("other boundary", whole, "multipart/form-data; boundary=other")
+    yield Attack("boundary alone", b"--edge--", FORM)
+    yield Attack("without its end", whole[:-12], FORM)
+    yield Attack("nested form", header + b"Content-Type: multipart/mixed; boundary=inner\r\n\r\n"
+                 + inner + b"\r\n--edge--\r\n", FORM)  # fmt: skip
+    yield Attack("two files", whole.removesuffix(b"--edge--\r\n") + whole, FORM)
+    yield Attack("no name", whole.replace(b'name="file"', b""), FORM)
+    yield Attack("many headers", header + b"X-A: b\r\n" * 5000 + b"\r\nx\r\n--edge--\r\n", FORM)
+    yield Attack("long header", header + b"X-A: " + b"b" * 100_000 + b"\r\n\r\nx\r\n--edge--", FORM)
+    yield Attack("many parts", (header + b"\r\nx\r\n") * 5000 + b"--edge--\r\n", FORM)
+    yield Attack("many fields", (header.replace(b"file", b"a") + b"\r\nx\r\n") * 5000
+                 + b"--edge--\r\n", FORM)  # fmt: skip
+
+
+def form(content: bytes, *, name: str = f"{CANARY}.mp4") -> bytes:
+    """A form with one file under a name."""
+    disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
+    return b"--edge\r\n" + disposition.encode() + b"\r\n\r\n" + content + b"\r\n--edge--\r\n"
+
+
+def _flipped(clip: bytes, rng: np.random.Generator, *, within: int | None = None) -> bytes:
+    bits = np.frombuffer(clip, np.uint8).copy()
+    places = rng.integers(0, min(within or len(bits), len(bits)), rng.integers(1, 17))
+    bits[places] ^= np.uint8(1) << rng.integers(0, 8, len(places), dtype=np.uint8)
+    return bits.tobytes()
+
+
+def _flipped_early(clip: bytes, rng: np.random.Generator) -> bytes:
+    """Where the headers are."""
+    return _flipped(clip, rng, within=200)
+
+
+def _cut(clip: bytes, rng: np.random.Generator) -> bytes:
+    return clip[: rng.integers(1, len(clip))]
+
+
+def _zeroed(clip: bytes, rng: np.random.Generator) -> bytes:
+    begin = rng.integers(0, len(clip))
+    length = min(int(rng.integers(1, 400)), len(clip) - begin)
+    return clip[:begin] + bytes(length) + clip[begin + length :]
+
+
+def _spliced(clip: bytes, other: bytes, rng: np.random.Generator) -> bytes:
+    begin, end = sorted(rng.integers(0, len(other), 2))
+    at = rng.integers(0, len(clip))
+    return clip[:at] + other[begin:end] + clip[at:]

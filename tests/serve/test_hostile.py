@@ -1,0 +1,235 @@
+"""The service under fire: whatever comes, an answer of 4xx or a correct 200, and nothing dies."""
+
+import http.client
+import json
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import psutil
+import pytest
+
+from lus_ray.service.limits import ServiceLimits
+from serve.schema import Answer
+from tests.ingest.dicom_parts import SECRETS
+from tests.serve import hostile, rude
+from tests.serve.hostile import CANARY, Attack
+from tests.serve.service import Reply, Service, ask, serving
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+LIMITS = ServiceLimits()
+TOKEN = "token-which-nobody-may-see-1f3c"
+BEARER = f"Authorization: Bearer {TOKEN}"
+NUM_WHOLE = 2_000
+NUM_AT_ONCE = 8
+GROWTH = 64 * 2**20
+"""Bytes of its own that the ingress may hold more after everything than after a quarter of it."""
+SECRET = [CANARY, TOKEN, *SECRETS]
+PLACES = ["Traceback", 'File \\"', "site-packages"]
+LEAKS = re.compile("|".join([*map(re.escape, SECRET), *PLACES]))
+LASTING = ("serve", "controller", "proxyactor", "raylet", "gcs_server", "ingest.child")
+"""Processes that stay; Ray's idle workers come and go."""
+
+
+@pytest.fixture(scope="module")
+def fort(runs: Path) -> Iterator[Service]:
+    """A service that asks for a token."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LUS_TOKEN", TOKEN)
+        with serving(runs / "signs") as running:
+            yield running
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A sound clip of each kind."""
+    return hostile.clips(tmp_path_factory.mktemp("sound"))
+
+
+def test_two_thousand_hostile_bodies_are_refused_or_answered_and_nothing_dies_or_grows(
+    fort, sound, capsys
+):
+    for clip in sound.values():
+        assert post(fort, Attack("sound", clip)).status == 200
+    before = lasting(fort)
+    attacks = hostile.attacks(sound, NUM_WHOLE, np.random.default_rng(6))
+    quarter = len(attacks) // 4
+    counts = fire(fort, attacks[:quarter])
+    held = own_bytes(fort)
+    counts += fire(fort, attacks[quarter:])
+    grown = own_bytes(fort) - held
+    with capsys.disabled():
+        print(f"\n  answers {dict(sorted(counts.items()))}, ingress {grown / 2**20:+.1f} MiB")
+    assert counts.total() == NUM_WHOLE
+    assert {400, 415, 422, 200} <= set(counts) <= {200, 400, 413, 415, 422}
+    assert lasting(fort) >= before
+    assert grown < GROWTH
+
+
+def test_requests_that_contradict_themselves_are_refused(fort):
+    before = lasting(fort)
+    for name, request in rude.lies(fort.url, BEARER, "Connection: close"):
+        status, body = rude.send(fort.url, request)
+        assert status == rude.GONE or 400 <= status < 500, name
+        assert not LEAKS.search(body.decode(errors="replace")), name
+    assert lasting(fort) >= before
+    assert ask(f"{fort.url}/healthz").status == 200
+
+
+def test_a_token_that_is_wrong_or_strange_is_refused_before_the_body(fort):
+    for given in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer \xe9\xff", TOKEN):
+        reply = ask(f"{fort.url}/v1/clips", b"x" * 1000, Authorization=given)
+        assert reply.status == 401
+        assert not LEAKS.search(reply.body.decode())
+
+
+def test_clients_that_leave_in_their_body_leave_nothing_behind(fort, sound):
+    before = lasting(fort)
+    for turn in range(3 * LIMITS.num_at_work + LIMITS.num_waiting):
+        rude.break_off(fort.url, BEARER, reset=bool(turn % 2))
+    assert eventually(lambda: gauge(fort, "lus_clips_at_work") <= 0)
+    assert post(fort, Attack("sound", sound["png"])).status == 200
+    assert lasting(fort) >= before
+
+
+def test_endless_bodies_are_cut_off_at_the_limit(fort):
+    held = own_bytes(fort)
+    most = LIMITS.body_bytes + 48 * 2**20
+    with ThreadPoolExecutor(2) as threads:
+        ends = list(threads.map(lambda _: rude.endless(fort.url, BEARER, most=2 * most), range(2)))
+    for status, sent in ends:
+        assert status in (413, rude.GONE)
+        assert sent <= most
+    assert own_bytes(fort) - held < GROWTH
+
+
+def test_slow_bodies_are_sent_away_and_hold_nobody_up(fort, sound):
+    num_slow = LIMITS.num_at_work + LIMITS.num_waiting
+    with ThreadPoolExecutor(num_slow) as threads:
+        patience = LIMITS.idle_seconds + 20
+        slow = [threads.submit(rude.drip, fort.url, BEARER, seconds=patience)
+                for _ in range(num_slow)]  # fmt: skip
+        time.sleep(2)
+        began = time.monotonic()
+        honest = post(fort, Attack("sound", sound["mp4"]))
+        took = time.monotonic() - began
+        ends = [one.result() for one in slow]
+    assert honest.status == 200
+    assert took < LIMITS.idle_seconds
+    assert {status for status, _ in ends} == {408}
+    assert max(seconds for _, seconds in ends) < patience
+
+
+def test_no_log_tells_a_name_a_patient_a_token_or_a_place_in_the_code(fort):
+    folder = log_folder(fort)
+    assert list(folder.glob("serve/*ingress*"))
+    assert found(folder, "*", SECRET) == {}
+    # Ray's own parts log more, such as a port that another cluster has.
+    assert found(folder, "serve/*", ["Traceback"]) == found(folder, "worker*", ["Traceback"]) == {}
+    assert not [line for line in fort.heard if LEAKS.search(line)]
+
+
+def found(folder: Path, which: str, words: list[str]) -> dict[str, str]:
+    """The first of these words in each log that holds one."""
+    told = re.compile("|".join(map(re.escape, words)))
+    logs = {
+        path: path.read_text(errors="replace") for path in folder.rglob(which) if path.is_file()
+    }
+    return {path.name: hit.group() for path, text in logs.items() if (hit := told.search(text))}
+
+
+def fire(service: Service, attacks: list[Attack]) -> Counter[int]:
+    """How often each status came; every answer is looked at."""
+    with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
+        return Counter(threads.map(lambda attack: shot(service, attack), attacks))
+
+
+def shot(service: Service, attack: Attack) -> int:
+    """The status of an answer that is all right."""
+    reply = post(service, attack)
+    text = reply.body.decode()
+    assert not LEAKS.search(text), f"{attack.name}: {text[:200]}"
+    if reply.status == 200:
+        complete(json.loads(text), attack)
+    else:
+        error = json.loads(text)
+        assert list(error) == ["error"], f"{attack.name}: {text[:200]}"
+        assert "\n" not in error["error"], attack.name
+    return reply.status
+
+
+def complete(answer: dict, attack: Attack) -> None:
+    """See that an answer has everything, of as many frames as the clip has."""
+    Answer.model_validate(answer)
+    num_frames = answer["clip"]["num_frames"]
+    assert len(answer["frames"]["probability"]) == num_frames, attack.name
+    assert len(answer["biomarkers"]["probability"]) == 38, attack.name
+    assert len(answer["experts"]) == 2, attack.name
+    assert (answer["preview"] is not None) == ("preview=1" in attack.query), attack.name
+
+
+WIRES = threading.local()
+
+
+def post(service: Service, attack: Attack) -> Reply:
+    """The answer to an upload, over this thread's connection, or a new one where it was closed."""
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": attack.kind}
+    for attempt in range(3):
+        wire = getattr(WIRES, "wire", None)
+        if wire is None or attempt:
+            wire = WIRES.wire = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=60)
+        try:
+            wire.request("POST", f"/v1/clips{attack.query}", attack.body, headers)
+            response = wire.getresponse()
+            return Reply(response.status, dict(response.headers), response.read())
+        except (ConnectionError, http.client.RemoteDisconnected, http.client.CannotSendRequest):
+            continue
+    raise AssertionError(f"{attack.name}: no answer")
+
+
+def lasting(service: Service) -> set[tuple[int, float]]:
+    """Process ids and starts of everything that should live as long as the service."""
+    found = set()
+    for process in service.processes():
+        try:
+            if any(word in " ".join(process.cmdline()).lower() for word in LASTING):
+                found.add((process.pid, process.create_time()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def own_bytes(service: Service) -> int:
+    """Memory of the ingress that it shares with nobody."""
+    (ingress,) = service.replicas("ingress")
+    return int(ingress.memory_full_info().uss)
+
+
+def gauge(service: Service, name: str) -> float:
+    text = ask(f"{service.url}/metrics", Authorization=f"Bearer {TOKEN}").body.decode()
+    return float(re.search(rf"^{name} (\S+)$", text, re.M).group(1))  # type: ignore[union-attr]
+
+
+def eventually(holds, seconds: float = 15.0) -> bool:
+    """Whether it becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def log_folder(service: Service) -> Path:
+    """Where Ray writes for this service."""
+    for process in service.processes():
+        found = re.search(r"--log_dir[= ](\S+)", " ".join(process.cmdline()))
+        if found:
+            return Path(found.group(1))
+    raise AssertionError("no Ray process tells its log folder")
