@@ -7,6 +7,7 @@ Why imports are inside the commands: `lus --help` answers at once, without torch
 import importlib
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -57,6 +58,7 @@ def demo(out: Path, as_json: bool) -> None:
     began = time.monotonic()
     _run("biomarkers", None, out, "smoke", {}, as_json=as_json)
     click.echo(f"demo took {time.monotonic() - began:.0f} s", err=True)
+    click.echo(f"serve what it trained with: lus serve {shlex.quote(str(out))}", err=True)
 
 
 @main.command()
@@ -70,6 +72,7 @@ def demo(out: Path, as_json: bool) -> None:
     help="Clips without a patient: leave them out, or make each its own patient.",
 )  # fmt: skip
 @click.option("--labels", type=FOLDER, help="folder: the CSV of labels (default ROOT/labels.csv).")
+@click.option("--allow-text", is_flag=True, help="dicom: accept writing beside the fan.")
 @click.option("--patients", type=int, help="phantom: how many patients.")
 @click.option("--clips", type=int, help="phantom: clips per patient.")
 @click.option("--frames", type=int, help="phantom: frames per clip.")
@@ -82,11 +85,11 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def ingest(
     source: str, root: Path, store: Path | None, max_side: int, workers: int | None,
-    missing_patient: str, labels: Path | None, as_json: bool, **phantom: Any,
+    missing_patient: str, labels: Path | None, allow_text: bool, as_json: bool, **phantom: Any,
 ) -> None:  # fmt: skip
     """Read SOURCE clips below ROOT into STORE (phantom needs no ROOT).
 
-    SOURCE is covid_blues, pocovid, folder or phantom.
+    SOURCE is covid_blues, pocovid, folder, dicom or phantom.
     """
     from lus_ray.ingest.ingest import ingest as read_source
 
@@ -103,6 +106,8 @@ def ingest(
             options["labels"] = labels
         if missing_patient != "refuse":
             options["missing_patient"] = missing_patient
+        if allow_text:
+            options["allow_text"] = True
     if store is None:
         raise InputError("no STORE given; write 'lus ingest SOURCE ROOT STORE'")
     with _bar("clips") as progress:
