@@ -107,13 +107,12 @@ class Guard:
             await self.app(scope, receive, send)
             return
         has_begun = False
+        send_always = with_headers(send)
 
         async def send_guarded(message: Message) -> None:
             nonlocal has_begun
-            if message["type"] == "http.response.start":
-                has_begun = True
-                message["headers"] = [*message["headers"], *_always(message["headers"])]
-            await send(message)
+            has_begun = True
+            await send_always(message)
 
         try:
             self._admit(Request(scope))
@@ -154,8 +153,18 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": text}, status)
 
 
+def with_headers(send: Send) -> Send:
+    """Sends with the headers that every answer has, save those that this one brings."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *_always(message["headers"])]
+        await send(message)
+
+    return sending
+
+
 def _always(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Headers of every answer, save those that it has."""
     headers = {
         b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
         b"x-content-type-options": b"nosniff",

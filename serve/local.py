@@ -7,8 +7,11 @@ checkpoint anew cannot change what a replica loads when it starts again.
 import contextlib
 import hashlib
 import ipaddress
+import os
 import shutil
+import signal
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +27,7 @@ from lus_ray.errors import InputError, LusError, ServeError
 from lus_ray.service import models
 from serve import app as builders
 from serve.app import Offer
+from serve.front import ENVIRONMENT
 
 CONFIG = Path(__file__).with_name("config.yaml")
 READY_SECONDS = 180.0
@@ -56,8 +60,12 @@ def serving(
     if not builders.offered(models.beside(folder)):
         raise ServeError(f"{folder}: holds nothing that can be served; let its run finish")
     config = yaml.safe_load(CONFIG.read_text())
+    os.environ.update(ENVIRONMENT)
     with tempfile.TemporaryDirectory(prefix="lus-serve-") as copies, cluster.connected(None):
         service = Service(folder, Path(copies), config, say)
+        if threading.current_thread() is threading.main_thread():
+            # As Ctrl-C: Ray's own handler leaves two of its agents behind for a minute.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         http = {**config["http_options"], "host": host, "port": port}
         try:
             serve.start(
