@@ -1,5 +1,7 @@
 """What a reader does with the page, and what a browser measures of it."""
 
+from decimal import ROUND_HALF_UP, Decimal
+
 from playwright.sync_api import Page
 
 NAME = "Mustermann_Erika.mp4"
@@ -76,6 +78,7 @@ def texts(page: Page, selector: str) -> list[str]:
     return page.locator(selector).all_inner_texts()
 
 
-def shares(values: list[float]) -> list[str]:
-    """Probabilities as the page writes them, apart from where two decimals are a tie."""
-    return [f"{value:.2f}" for value in values]
+def shares(values: list[float], num_decimals: int = 2) -> list[str]:
+    """Numbers as a browser rounds them: to the nearer decimal, and up in a tie."""
+    step = Decimal(1).scaleb(-num_decimals)
+    return [str(Decimal(value).quantize(step, ROUND_HALF_UP)) for value in values]

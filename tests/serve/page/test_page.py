@@ -31,14 +31,15 @@ def test_the_page_shows_what_the_api_says(page: Page, served: str, clip: bytes):
     )
     for task in answer["experts"]:
         for row, expert in enumerate(task["answers"]):
-            cells = page.locator(f"#expert-{task['label']} tbody tr").nth(row).locator("td")
+            experts = page.locator(f"#expert-{task['label']} tbody tr:not(.source)")
+            cells = experts.nth(row).locator("td")
             assert cells.all_inner_texts() == shares(expert["probability"])
     scores = [clip_score["classes"][clip_score["score"]] for clip_score in answer["clip_scores"]]
     assert texts(page, ".score h3 span:last-child") == scores
     learned = [e for one in answer["clip_scores"] for e in one["neutral"] or []]
-    assert [e for e in texts(page, ".score li .soft") if e] == [f"e {e:.2f}" for e in learned]
+    assert [e for e in texts(page, ".score li .soft") if e] == [f"e {e}" for e in shares(learned)]
     assert texts(page, "#classes td:nth-child(2)") == [
-        f"{100 * part:.1f} %" for part in answer["masks"]["share"]
+        f"{part} %" for part in shares([100 * part for part in answer["masks"]["share"]], 1)
     ]
     page.locator("#listed summary").click()
     assert texts(page, "#models td:first-child") == [model["id"] for model in answer["models"]]
@@ -68,7 +69,7 @@ def test_the_uncertainty_of_the_masks_is_shown_where_it_is_asked_for(page: Page,
         read(page, clip)
     spread = reply.value.json()["masks"]["uncertainty"]
     shown = texts(page, "#classes td:nth-child(3)")
-    assert shown == ([] if spread is None else [f"{value:.3f}" for value in spread])
+    assert shown == ([] if spread is None else shares(spread, 3))
 
 
 def test_what_is_no_clip_is_one_line_that_is_read_aloud(page: Page):
