@@ -7,6 +7,7 @@ simply be made again. Ray finds this by the environment, see `ENVIRONMENT`.
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from lus_ray.service.limits import ServiceLimits
 from serve.http import problem, with_headers
 from serve.refused import Refused
 
@@ -16,6 +17,8 @@ ENVIRONMENT = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.front:middlew
 OURS = b"content-security-policy"
 """A header of every answer of the ingress, and of none of the proxy."""
 AGAIN_SECONDS = 1
+MOST_BYTES = ServiceLimits().body_bytes + 2**20
+"""Of a body, whatever the ingress allows: the proxy would take in what comes faster than that."""
 WORDS = {
     404: "there is nothing here",
     408: "the clip took too long; send a shorter one",
@@ -40,7 +43,13 @@ class Front:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        status, is_passed = 0, False
+        status, is_passed, num_bytes = 0, False, 0
+
+        async def counted() -> Message:
+            nonlocal num_bytes
+            message = await receive()
+            num_bytes += len(message.get("body", b""))
+            return message if num_bytes <= MOST_BYTES else {"type": "http.disconnect"}
 
         async def passed(message: Message) -> None:
             nonlocal status, is_passed
@@ -51,9 +60,15 @@ class Front:
             if is_passed:
                 await send(message)
 
-        await self.app(scope, receive, passed)
+        await self.app(scope, counted, passed)
         if not is_passed:
-            words = WORDS.get(status, "a part of the service starts anew")
-            again = None if status in (404, 408) else AGAIN_SECONDS
-            refused = Refused(STATUSES.get(status, 503), words, again, closes=True)
+            is_large = num_bytes > MOST_BYTES
+            refused = Refused(413, "the clip is too large", closes=True) if is_large else of(status)
             await problem(refused)(scope, receive, with_headers(send))
+
+
+def of(status: int) -> Refused:
+    """The service's words for a status of the proxy; 0 is none at all."""
+    words = WORDS.get(status, "a part of the service starts anew")
+    again = None if status in (404, 408) else AGAIN_SECONDS
+    return Refused(STATUSES.get(status, 503), words, again, closes=True)

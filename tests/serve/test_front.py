@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from serve import front
 from serve.front import Front
 
 SCOPE = {"type": "http", "method": "POST", "path": "/v1/clips", "headers": []}
@@ -32,6 +33,25 @@ def test_answers_and_refusals_of_the_ingress_pass_unchanged():
     own = (b"content-security-policy", b"default-src 'none'")
     for status in (200, 413, 503):
         assert answer([start(status, own), text(b"{}")]) == (status, dict([own]), b"{}")
+
+
+def test_a_body_over_the_limit_goes_no_further_than_the_proxy(monkeypatch):
+    monkeypatch.setattr(front, "MOST_BYTES", 10)
+    taken, sent = [], []
+
+    async def proxy(scope, receive, send):
+        while (message := await receive())["type"] != "http.disconnect":
+            taken.append(message["body"])
+
+    async def receive():
+        return {"type": "http.request", "body": b"1234", "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(Front(proxy)(SCOPE, receive, send))
+    assert taken == [b"1234", b"1234"]
+    assert sent[0]["status"] == 413
 
 
 def answer(messages: list[dict]) -> tuple[int, dict[bytes, bytes], bytes]:
