@@ -39,7 +39,7 @@ def test_the_page_shows_what_the_api_says(page: Page, served: str, clip: bytes):
     learned = [e for one in answer["clip_scores"] for e in one["neutral"] or []]
     assert [e for e in texts(page, ".score li .soft") if e] == [f"e {e}" for e in shares(learned)]
     assert texts(page, "#classes td:nth-child(2)") == [
-        f"{part} %" for part in shares([100 * part for part in answer["masks"]["share"]], 1)
+        f"{part} %" for part in shares([100 * part for part in answer["masks"]["share"]])
     ]
     page.locator("#listed summary").click()
     assert texts(page, "#models td:first-child") == [model["id"] for model in answer["models"]]
