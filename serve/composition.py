@@ -17,6 +17,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from lus_ray.service.answer import Said
 from lus_ray.service.limits import ServiceLimits
+from lus_ray.service.models import LABELS
 from serve.refused import Refused
 from serve.routing import Route, Served
 
@@ -50,7 +51,7 @@ class Composition:
         self.said.biomarkers = await self._ask("backbone", frames)
         self._time("backbone", began)
         began = time.perf_counter()
-        slots = sorted(slot for slot in self.route if slot.startswith("experts-"))
+        slots = [f"experts-{label}" for label in LABELS if f"experts-{label}" in self.route]
         groups = await asyncio.gather(*(self._ask(slot, self.said.biomarkers) for slot in slots))
         self.said.experts = [group for said in groups for group in said]
         self._time("experts", began)
