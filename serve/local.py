@@ -28,6 +28,7 @@ from lus_ray.service import models
 from serve import app as builders
 from serve.app import Offer
 from serve.front import ENVIRONMENT
+from serve.sweeper import sweeping
 
 CONFIG = Path(__file__).with_name("config.yaml")
 READY_SECONDS = 180.0
@@ -61,7 +62,11 @@ def serving(
         raise ServeError(f"{folder}: holds nothing that can be served; let its run finish")
     config = yaml.safe_load(CONFIG.read_text())
     os.environ.update(ENVIRONMENT)
-    with tempfile.TemporaryDirectory(prefix="lus-serve-") as copies, cluster.connected(None):
+    with (
+        tempfile.TemporaryDirectory(prefix="lus-serve-") as copies,
+        sweeping(Path(copies)),
+        cluster.connected(None),
+    ):
         service = Service(folder, Path(copies), config, say)
         if threading.current_thread() is threading.main_thread():
             # As Ctrl-C: Ray's own handler leaves two of its agents behind for a minute.
