@@ -4,6 +4,7 @@ Each takes its `args` from the configuration. Run folders come as `runs`, or fro
 variable `LUS_RUNS` with the separator of the system's paths.
 """
 
+import ipaddress
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
@@ -12,7 +13,7 @@ from typing import Any
 
 from ray.serve import Application
 
-from lus_ray.errors import ServeError
+from lus_ray.errors import InputError, ServeError
 from lus_ray.ingest.decode import Limits
 from lus_ray.service import models
 from lus_ray.service.limits import ServiceLimits
@@ -39,11 +40,19 @@ SLOTS = {
 
 
 def ingress(args: Args, options: Args | None = None) -> Application:
-    """The HTTP side, with a `token` (or that in LUS_TOKEN) and some `limits` replaced."""
+    """The HTTP side at `host` and `port`, with a `token` (or that in LUS_TOKEN), if any.
+
+    `limits` replaces some of the limits.
+
+    Raises:
+        InputError: a host that others reach, without a token.
+    """
+    host, port = args.get("host", "127.0.0.1"), int(args.get("port", 8000))
     token = args.get("token") or os.environ.get("LUS_TOKEN") or None
+    guarded(host, token)
     limits = _limits(args.get("limits", {}))
     front: Any = Ingress  # what the decorator made of it
-    return front.options(**(options or {})).bind(limits, token, args.get("data"))
+    return front.options(**(options or {})).bind(limits, host, port, token, args.get("data"))
 
 
 def backbone(args: Args) -> Application:
@@ -105,6 +114,20 @@ def read_by(slot: str, offer: Offer) -> str | None:
     name = offer[slot][0].reads
     every = [model for group in offer.values() for model in group]
     return next((model.fingerprint for model in every if model.id == name), None)
+
+
+def guarded(host: str, token: str | None) -> None:
+    """See that nobody else reaches a service without a token.
+
+    Raises:
+        InputError: others reach it.
+    """
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not token and not is_loopback:
+        raise InputError(f"{host} can be reached by others; set a token with --token or LUS_TOKEN")
 
 
 def _runs(args: Args) -> list[Path]:

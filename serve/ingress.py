@@ -12,7 +12,6 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from jaxtyping import UInt8
 from ray import serve
-from starlette.types import ASGIApp
 
 from lus_ray.ingest.decode import Decoded
 from lus_ray.service import parity
@@ -24,6 +23,7 @@ from serve import http
 from serve.body import receive
 from serve.composition import Composition
 from serve.decoders import Decoders
+from serve.listener import Listener
 from serve.refused import Refused
 from serve.routing import Route, Routing, Served
 from serve.tally import Tally
@@ -32,26 +32,31 @@ LOOK_SECONDS = 2.0
 
 
 @serve.deployment
-@serve.ingress()
 class Ingress:
-    """The service as HTTP, around whatever stages run; `data` is a store for the parity gate."""
+    """The service as HTTP at `host` and `port`, around whatever stages run.
+
+    `data` is a store for the parity gate, where the runs' own clips are elsewhere.
+    """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
-        self, limits: ServiceLimits, token: str | None, data: str | None
+        self, limits: ServiceLimits, host: str, port: int, token: str | None, data: str | None
     ) -> None:
-        self.limits, self.token = limits, token
+        self.limits = limits
         self.data = Path(data) if data else None
         self.decoders, self.tally = Decoders(limits), Tally()
         self.routing = Routing(self._replay)
         self.at_work = asyncio.Semaphore(limits.num_at_work)
         self.num_inside = self.num_receiving = 0
+        app = http.application(
+            clips=self.clips, models=self.models, ready=self.ready, metrics=self.metrics,
+            token=token,
+        )  # fmt: skip
+        self.listener = Listener(app, limits)
+        self.listening = self.listener.listen(host, port)
         self.watching = asyncio.create_task(self.routing.watch(LOOK_SECONDS))
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
-        return http.application(
-            clips=self.clips, models=self.models, ready=self.ready, metrics=self.metrics,
-            token=self.token,
-        )  # fmt: skip
+    def __del__(self) -> None:
+        self.listener.close()
 
     async def clips(self, request: Request) -> Response:
         """Answer one clip."""

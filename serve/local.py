@@ -6,13 +6,12 @@ checkpoint anew cannot change what a replica loads when it starts again.
 
 import contextlib
 import hashlib
-import ipaddress
-import os
 import shutil
 import signal
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,20 +19,20 @@ from typing import Any
 import yaml
 from ray import serve
 from ray.serve import Application, RunTarget
-from ray.serve.config import HTTPOptions
 
 from lus_ray.engine import cluster
-from lus_ray.errors import InputError, LusError, ServeError
+from lus_ray.errors import LusError, ServeError
 from lus_ray.service import models
 from serve import app as builders
+from serve import listener
 from serve.app import Offer
-from serve.front import ENVIRONMENT
 from serve.sweeper import sweeping
 
 CONFIG = Path(__file__).with_name("config.yaml")
 READY_SECONDS = 180.0
 WATCH_SECONDS = 3.0
 PAUSE_SECONDS = 0.3
+NUM_PROBES = 20
 Say = Callable[[str], None]
 
 
@@ -56,12 +55,11 @@ def serving(
     say: Say = print, limits: dict[str, Any] | None = None,
 ) -> Iterator["Service"]:  # fmt: skip
     """The service for the length of a block; afterwards every process that it started is gone."""
-    if not token and not is_loopback(host):
-        raise InputError(f"{host} can be reached by others; set a token with --token or LUS_TOKEN")
+    builders.guarded(host, token)
+    listener.bound(host, port, shared=False).close()  # or say at once that another listens there
     if not builders.offered(models.beside(folder)):
         raise ServeError(f"{folder}: holds nothing that can be served; let its run finish")
     config = yaml.safe_load(CONFIG.read_text())
-    os.environ.update(ENVIRONMENT)
     with (
         tempfile.TemporaryDirectory(prefix="lus-serve-") as copies,
         sweeping(Path(copies)),
@@ -71,25 +69,15 @@ def serving(
         if threading.current_thread() is threading.main_thread():
             # As Ctrl-C: Ray's own handler leaves two of its agents behind for a minute.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-        http = {**config["http_options"], "host": host, "port": port}
         try:
             serve.start(
-                proxy_location="HeadOnly", http_options=HTTPOptions(**http),
-                logging_config=config["logging_config"],
-            )  # fmt: skip
-            service.start({"token": token, "limits": limits or {}})
-            service.announce(f"http://{host}:{port}")
+                proxy_location=config["proxy_location"], logging_config=config["logging_config"]
+            )
+            service.start({"host": host, "port": port, "token": token, "limits": limits or {}})
+            service.announce(host, port)
             yield service
         finally:
             serve.shutdown()
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Service:
@@ -131,8 +119,13 @@ class Service:
             serve.run_many(built, wait_for_applications_running=False)
             self._take_over(new, self._outcome(set(new)))
 
-    def announce(self, address: str) -> None:
-        """Tell what is served where."""
+    def announce(self, host: str, port: int) -> None:
+        """Tell what is served where, once every replica of the ingress is ready."""
+        address, in_a_row = f"http://{f'[{host}]' if ':' in host else host}:{port}", 0
+        deadline = time.monotonic() + READY_SECONDS
+        while in_a_row < NUM_PROBES and time.monotonic() < deadline:
+            in_a_row = in_a_row + 1 if _is_ready(address) else 0
+            time.sleep(0.0 if in_a_row else PAUSE_SECONDS)
         self.say(f"serving at {address} (for research use only; Ctrl-C ends it)")
         for app in self.running.values():
             self.say(f"  {app}")
@@ -172,6 +165,15 @@ class Service:
                 self.say(f"refused: {outcome[app]}")
                 self.refused.add(app)
                 serve.delete(app)
+
+
+def _is_ready(address: str) -> bool:
+    """Whether the replica that takes the next connection is ready."""
+    try:
+        with urllib.request.urlopen(f"{address}/readyz", timeout=READY_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def _name(slot: str, offer: Offer) -> str:

@@ -17,6 +17,7 @@ from lus_ray.errors import InputError, LusError
 
 AGAIN = (429, 503)
 """Statuses of a server that can be asked again."""
+BROKEN = (ConnectionResetError, BrokenPipeError)
 NUM_ATTEMPTS = 6
 SECONDS = 120.0
 
@@ -47,6 +48,10 @@ def ask(url: str, file: Path, *, token: str | None = None, **choice: bool) -> di
                     raise _refused(url, error) from None
                 time.sleep(min(float(error.headers.get("Retry-After") or attempt), 30.0))
             except (OSError, HTTPException, ValueError) as error:
+                broken = isinstance(getattr(error, "reason", error), BROKEN)
+                if broken and attempt < NUM_ATTEMPTS:  # whoever answered ended under the request
+                    time.sleep(attempt)
+                    continue
                 reason = getattr(error, "reason", None) or error
                 raise LusError(f"{url}: no answer ({reason}); is 'lus serve' running?") from error
     raise AssertionError

@@ -28,8 +28,8 @@ from tests.serve.service import Service, ask, film, serving
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 LIMITS = ServiceLimits()
 NUM_INSIDE = LIMITS.num_at_work + LIMITS.num_waiting
-PATH_MS = 25.0
-"""Outside of the ingress, where others use the machine; Ray alone takes about 7 on two cores."""
+PATH_MS = 6.0
+"""Between what the server counts and what the client waits, at the median."""
 WHOLE_SECONDS = 15.0
 
 
@@ -59,7 +59,7 @@ def lone(signs: Path) -> Iterator[Service]:
         yield running
 
 
-def test_the_path_of_a_request_costs_less_than_twenty_five_milliseconds(lone, signs, clip, capsys):
+def test_the_path_of_a_request_costs_at_most_six_milliseconds(lone, signs, clip, capsys):
     torch.set_num_threads(1)
     local = Local(models.find([signs]))
     over, path = [], []
