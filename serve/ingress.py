@@ -43,7 +43,8 @@ class Ingress:
     ) -> None:
         self.limits = limits
         self.data = Path(data) if data else None
-        self.decoders, self.tally = Decoders(limits), Tally()
+        self.decoders = Decoders(limits)
+        self.tally = Tally(serve.get_replica_context().replica_id.unique_id)
         self.routing = Routing(self._replay)
         self.at_work = asyncio.Semaphore(limits.num_at_work)
         self.num_inside = self.num_receiving = 0

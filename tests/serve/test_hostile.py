@@ -206,14 +206,13 @@ def lasting(service: Service) -> set[tuple[int, float]]:
 
 
 def own_bytes(service: Service) -> int:
-    """Memory of the ingress that it shares with nobody."""
-    (ingress,) = service.replicas("ingress")
-    return int(ingress.memory_full_info().uss)
+    """Memory of the ingress, of all its replicas, that it shares with nobody."""
+    return sum(int(one.memory_full_info().uss) for one in service.replicas("ingress"))
 
 
 def gauge(service: Service, name: str) -> float:
     text = ask(f"{service.url}/metrics", Authorization=f"Bearer {TOKEN}").body.decode()
-    return float(re.search(rf"^{name} (\S+)$", text, re.M).group(1))  # type: ignore[union-attr]
+    return float(re.search(rf"^{name}{{.*}} (\S+)$", text, re.M).group(1))  # type: ignore[union-attr]
 
 
 def eventually(holds, seconds: float = 15.0) -> bool:
