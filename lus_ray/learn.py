@@ -175,7 +175,7 @@ def _step(
     name then, and `loss` is the sum.
     """
     values: dict[str, Tensor] = {}
-    total = torch.zeros((), device=device)
+    total = torch.zeros((), dtype=torch.float64, device=device)
     for player, adam in adams.items():
         model.zero_grad(set_to_none=True)
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
@@ -186,7 +186,7 @@ def _step(
         losses["loss"].backward(inputs=own if model is task else None)
         adam.step()
         task.constrain()
-        values |= {name: value.detach().float() for name, value in losses.items()}
+        values |= {name: value.detach().double() for name, value in losses.items()}
         total = total + values["loss"]
         if len(adams) > 1:
             values |= {f"{player}_loss": values["loss"], "loss": total}

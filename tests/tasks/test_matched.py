@@ -88,7 +88,7 @@ def test_mixed_precision_gives_the_same_loss_but_for_rounding(how):
 def test_a_batch_without_unlabelled_frames_is_refused():
     given = batch()
     del given["target_frames"]
-    with pytest.raises(ArmError, match="no target_frames; give the arm Rows"):
+    with pytest.raises(ArmError, match="no target_frames in a batch; give the arm Rows"):
         task()(given, "net")
 
 
