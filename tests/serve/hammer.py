@@ -88,8 +88,15 @@ def main() -> None:
     print(json.dumps([asdict(shot) for shot in made]))
 
 
+BROKEN = "0.5"
+"""Seconds after which a patient client comes again that had no answer at all."""
+
+
 def shoot(url: str, body: bytes, *, patient: bool = False) -> Shot:
-    """One clip; a patient client comes again after 429 and 503 as it is told to."""
+    """One clip; a patient client comes again after 429 and 503 as it is told to.
+
+    After a connection that broke too, as asking twice is safe: nobody is left to tell it when.
+    """
     begun, again = time.time(), []
     while True:
         began = time.monotonic()
@@ -98,7 +105,7 @@ def shoot(url: str, body: bytes, *, patient: bool = False) -> Shot:
         if status != 200:
             again.append(after)
         late = time.time() - begun > PATIENCE_SECONDS
-        if not patient or late or status not in (429, 503) or not after:
+        if not patient or late or status not in (0, 429, 503) or not after:
             break
         time.sleep(float(after))
     server_ms = json.loads(text)["timings_ms"]["total"] if status == 200 else 0.0
@@ -120,7 +127,7 @@ def _ask(url: str, body: bytes) -> tuple[int, str, str]:
     except (OSError, http.client.HTTPException) as error:
         WIRES.wire = None
         if fresh:
-            return 0, "", repr(error)
+            return 0, BROKEN, repr(error)
         return _ask(url, body)  # the server had closed a connection that waited
 
 
