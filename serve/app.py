@@ -39,7 +39,12 @@ SLOTS = {
 }
 
 
-def ingress(args: Args, options: Args | None = None) -> Application:
+def ingress(args: Args) -> Application:
+    """`front` with the options of the configuration; Ray gives a builder its `args` alone."""
+    return front(args)
+
+
+def front(args: Args, options: Args | None = None) -> Application:
     """The HTTP side at `host` and `port`, with a `token` (or that in LUS_TOKEN), if any.
 
     `limits` replaces some of the limits.
@@ -51,8 +56,8 @@ def ingress(args: Args, options: Args | None = None) -> Application:
     token = args.get("token") or os.environ.get("LUS_TOKEN") or None
     guarded(host, token)
     limits = _limits(args.get("limits", {}))
-    front: Any = Ingress  # what the decorator made of it
-    return front.options(**(options or {})).bind(limits, host, port, token, args.get("data"))
+    deployment: Any = Ingress  # what the decorator made of it
+    return deployment.options(**(options or {})).bind(limits, host, port, token, args.get("data"))
 
 
 def backbone(args: Args) -> Application:

@@ -6,6 +6,7 @@ checkpoint anew cannot change what a replica loads when it starts again.
 
 import contextlib
 import hashlib
+import logging
 import shutil
 import signal
 import tempfile
@@ -69,6 +70,8 @@ def serving(
         if threading.current_thread() is threading.main_thread():
             # As Ctrl-C: Ray's own handler leaves two of its agents behind for a minute.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # Its notes name a port where nothing listens: the ingress has a socket of its own.
+        logging.getLogger("ray.serve").setLevel(logging.ERROR)
         try:
             serve.start(
                 proxy_location=config["proxy_location"], logging_config=config["logging_config"]
@@ -96,7 +99,7 @@ class Service:
         Raises:
             ServeError: nothing passed its gate.
         """
-        front = builders.ingress(args, self._options("ingress"))
+        front = builders.front(args, self._options("ingress"))
         self.ingress = serve.run(front, name="ingress", route_prefix="/")
         self.renew()
         if not self.running:
