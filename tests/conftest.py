@@ -6,6 +6,7 @@ import jaxtyping
 import pytest
 
 from lus_ray.ingest.ingest import ingest
+from tests.object_storage import bucket as bucket
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

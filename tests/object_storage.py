@@ -1,0 +1,106 @@
+"""Object storage for tests: a real server of the S3 protocol, in a process of its own.
+
+The fixture `bucket` is one server and one bucket for all tests of a session; each asks it for a
+place of its own. A test that stops its storage takes a server of its own from `serving`.
+"""
+
+import contextlib
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pytest
+
+START_SECONDS = 90
+SETTINGS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""What every tool of this storage reads; nothing here is a secret, and nothing asks the network."""
+UNSET = ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3")
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of a running server, `process`, that listens at `endpoint`."""
+
+    name: str
+    endpoint: str
+    process: subprocess.Popen = field(repr=False)
+
+    def uri(self, *names: str) -> str:
+        """The URI of a place that nobody used yet, below a fresh folder."""
+        return "/".join((f"s3://{self.name}", uuid.uuid4().hex[:12], *names))
+
+    def explicit(self, uri: str) -> str:
+        """The same place with the server in the URI, for a process without the environment."""
+        scheme, address = self.endpoint.split("://")
+        return f"{uri}?scheme={scheme}&endpoint_override={address}"
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[Bucket]:
+    """A bucket on a server of this session; the environment names the server and its keys."""
+    if importlib.util.find_spec("moto") is None:
+        pytest.skip("moto is not installed: pip install 'lus_ray[dev]'")
+    with pytest.MonkeyPatch.context() as environment, serving() as served:
+        for name, value in {**SETTINGS, "AWS_ENDPOINT_URL": served.endpoint}.items():
+            environment.setenv(name, value)
+        for name in UNSET:
+            environment.delenv(name, raising=False)
+        yield served
+
+
+@contextlib.contextmanager
+def serving(name: str = "lung") -> Iterator[Bucket]:
+    """A server of its own with one bucket; it ends with the context, if not before."""
+    port = free_port()
+    endpoint = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **SETTINGS},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _make_bucket(f"{endpoint}/{name}", process)
+        yield Bucket(name, endpoint, process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def free_port() -> int:
+    """A port of this machine on which nothing listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _make_bucket(url: str, process: subprocess.Popen) -> None:
+    """Make a bucket as soon as the server answers; it does not ask who wants it."""
+    patience = time.monotonic() + START_SECONDS
+    while time.monotonic() < patience:
+        if process.poll() is not None:
+            raise RuntimeError(f"the S3 server ended with {process.returncode} as it began")
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=5)
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"the S3 server did not answer in {START_SECONDS} s")
