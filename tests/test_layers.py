@@ -42,11 +42,13 @@ ROOMS = (
     "stream",
     "figures",
     "report",
+    "watch",
     "contact_sheet",
     "check",
     "service",
     "engine",
     "bench",
+    "options",
     "cli",
 )
 OUTSIDE = ("experiments", "serve")
