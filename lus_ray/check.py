@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lus_ray import contact_sheet, files, leaks, ledger, store
+from lus_ray import contact_sheet, files, leaks, ledger, places, store
 from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, PIXELS, SF_BINS, sf_class
 from lus_ray.errors import StoreError
+from lus_ray.places import Place
 
 FEW_PATIENTS = 4
 """A label with fewer patients than this is absent from some part of the published folds."""
@@ -63,7 +64,7 @@ class Findings:
         return "\n".join(_lines(self))
 
 
-def check(path: Path | str) -> Findings:
+def check(path: Place) -> Findings:
     """Read a whole store and say what is in it.
 
     Raises:
@@ -78,13 +79,13 @@ def check(path: Path | str) -> Findings:
     policies = {
         source: str(facts.get("missing_patient", "")) for source, facts in store.notes(path).items()
     }
-    events = _events(ledger.read(Path(path) / "ledger.jsonl"))
+    events = _events(ledger.read(places.below(path, "ledger.jsonl")))
     return Findings(
         num_clips=index.num_rows,
         num_patients=len(set(index["patient"].to_pylist())),
         num_groups=len(set(group_of.values())),
         num_frames=int(pc.sum(index["num_frames"]).as_py()),
-        num_bytes=sum(shard.stat().st_size for shard in store.shards(path)),
+        num_bytes=sum(map(places.num_bytes, store.shards(path))),
         counts=counts,
         biomarkers=_biomarkers(index),
         sizes=_sizes(index),
@@ -98,14 +99,19 @@ def check(path: Path | str) -> Findings:
     )
 
 
-def write(findings: Findings, path: Path | str) -> Path:
-    """Write `check.html` into the store: the findings and the contact sheet, in one file."""
-    page = Path(path) / "check.html"
+def write(findings: Findings, path: Place) -> Path:
+    """Write `check.html` into the store: the findings and the contact sheet, in one file.
+
+    Of a store on object storage it is `check-<name>.html` in the current folder: a page is for a
+    browser, and who may look into a store may not always write there.
+    """
+    remote = places.is_remote(path)
+    page = Path(f"check-{places.name(path)}.html") if remote else Path(path) / "check.html"
     files.write_text(page, contact_sheet.html(findings.text(), findings.pairs, findings.examples))
     return page
 
 
-def _read(path: Path | str) -> tuple[pa.Table, dict[str, str]]:
+def _read(path: Place) -> tuple[pa.Table, dict[str, str]]:
     """The index of all shards that can be read to the last page, and why others cannot."""
     shards = store.shards(path)
     if not shards:
@@ -116,13 +122,13 @@ def _read(path: Path | str) -> tuple[pa.Table, dict[str, str]]:
             parts.append(_read_shard(shard))
         except (StoreError, pa.ArrowException, OSError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            damaged[shard.name] = reason.removeprefix(f"{shard}: ")
+            damaged[places.name(shard)] = reason.removeprefix(f"{shard}: ")
     if not parts:
         raise StoreError(f"{path}: none of {len(shards)} shards can be read; ingest again")
     return pa.concat_tables(parts).sort_by("clip").combine_chunks(), damaged
 
 
-def _read_shard(shard: Path) -> pa.Table:
+def _read_shard(shard: Place) -> pa.Table:
     """One row a clip: the light columns, the number of frames, and where the pixels lie."""
     file = store.open_file(shard)
     parts = []
@@ -130,7 +136,7 @@ def _read_shard(shard: Path) -> pa.Table:
         whole = file.read_row_group(number)
         part = whole.drop_columns(list(PIXELS))
         part = part.append_column("num_frames", pc.list_value_length(whole["frames"]))
-        part = part.append_column("shard", pa.array([shard.name] * len(part), pa.string()))
+        part = part.append_column("shard", pa.array([places.name(shard)] * len(part), pa.string()))
         part = part.append_column("row_group", pa.array([number] * len(part), pa.int32()))
         parts.append(part.append_column("row", pa.array(range(len(part)), pa.int32())))
     if not parts:

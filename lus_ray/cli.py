@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import click
 
 from lus_ray import __version__
 from lus_ray.errors import InputError, LusError
+from lus_ray.options import PLACE
 
 SIZES = ("smoke", "laptop", "full")
 FOLDER = click.Path(path_type=Path)
@@ -63,8 +65,8 @@ def demo(out: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("source")
-@click.argument("root", type=FOLDER)
-@click.argument("store", type=FOLDER, required=False)
+@click.argument("root", type=PLACE)
+@click.argument("store", type=PLACE, required=False)
 @click.option("--max-side", default=512, show_default=True, help="Longest stored side in pixels.")
 @click.option("--workers", type=int, help="Files decoded at a time (default: one per CPU).")
 @click.option(
@@ -84,12 +86,12 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--video-labels", type=float, help="phantom: share of clips with a clip score.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def ingest(
-    source: str, root: Path, store: Path | None, max_side: int, workers: int | None,
+    source: str, root: Path | str, store: Path | str | None, max_side: int, workers: int | None,
     missing_patient: str, labels: Path | None, allow_text: bool, as_json: bool, **phantom: Any,
 ) -> None:  # fmt: skip
     """Read SOURCE clips below ROOT into STORE (phantom needs no ROOT).
 
-    SOURCE is covid_blues, pocovid, folder, dicom or phantom.
+    SOURCE is covid_blues, pocovid, folder, dicom or phantom; STORE a folder or s3://bucket/folder.
     """
     from lus_ray.ingest.ingest import ingest as read_source
 
@@ -118,10 +120,13 @@ def ingest(
 
 
 @main.command()
-@click.argument("store", type=FOLDER)
+@click.argument("store", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
-def check(store: Path, as_json: bool) -> None:
-    """Count labels, patients and probes of STORE; find duplicates, leaks and damage."""
+def check(store: Path | str, as_json: bool) -> None:
+    """Count labels, patients and probes of STORE; find duplicates, leaks and damage.
+
+    The contact sheet is check.html in STORE; of one on object storage, check-NAME.html here.
+    """
     from lus_ray import check as checks
 
     findings = checks.check(store)
@@ -137,7 +142,9 @@ def check(store: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("experiment")
-@click.option("--data", type=FOLDER, help="A store; smoke makes phantom clips without one.")
+@click.option(
+    "--data", type=PLACE, help="A store, or its URI; smoke makes phantom clips without one."
+)
 @click.option("--out", type=FOLDER, help="Run folder (default runs/EXPERIMENT-SIZE).")
 @click.option("--size", type=click.Choice(SIZES), default="full", show_default=True)
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
@@ -154,15 +161,15 @@ def check(store: Path, as_json: bool) -> None:
 )
 @click.option("--weak", is_flag=True, help="Frames without a score carry that of their clip.")
 @click.option(
-    "--over", type=FOLDER, multiple=True, help="Draw segmenters over clips of this store, too."
+    "--over", type=PLACE, multiple=True, help="Draw segmenters over clips of this store, too."
 )
 @click.option("--set", "settings", multiple=True, help="arm.recipe.epochs=3, kept in the record.")
 @click.option("--address", help="A running Ray cluster: auto, or ray://host:10001.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def run(
-    experiment: str, data: Path | None, out: Path | None, size: str, smoke: bool,
+    experiment: str, data: Path | str | None, out: Path | None, size: str, smoke: bool,
     arms: str | None, folds: str | None, samples: int | None, weights: str | None,
-    splits: Path | None, domains: str | None, weak: bool, over: tuple[Path, ...],
+    splits: Path | None, domains: str | None, weak: bool, over: tuple[Path | str, ...],
     settings: tuple[str, ...], address: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run what is missing of EXPERIMENT and print its table; run it again to go on."""
@@ -181,6 +188,29 @@ def run(
 def report(folder: Path, as_json: bool) -> None:
     """Make the report of a run FOLDER again from what lies in it."""
     _report(folder, as_json)
+
+
+@main.command()
+@click.argument("folder", type=PLACE)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8100, show_default=True, help="Of the page; 0 takes a free one.")
+@click.option("--page", "where", flag_value="page", help="The page alone.")
+@click.option("--terminal", "where", flag_value="terminal", help="The terminal alone.")
+@click.option("--once", is_flag=True, help="Print the grid and end.")
+@click.option("--json", "as_json", is_flag=True, help="Print the grid as JSON and end.")
+def watch(
+    folder: Path | str, host: str, port: int, where: str | None, once: bool, as_json: bool
+) -> None:
+    """Watch the cells of the run FOLDER, a page at the printed address and here, until Ctrl-C.
+
+    Works from the folder alone, also after the cluster is gone.
+    """
+    from lus_ray.watch import show
+
+    show.show(
+        _reader(folder), host=host, port=port, where=where, once=once, as_json=as_json,
+        say=click.echo,
+    )  # fmt: skip
 
 
 @main.command()
@@ -274,9 +304,9 @@ def doctor(address: str | None, as_json: bool) -> None:
 
 
 def _run(
-    name: str, data: Path | None, out: Path, size: str, choice: dict[str, Any], *,
+    name: str, data: Path | str | None, out: Path, size: str, choice: dict[str, Any], *,
     address: str | None = None, as_json: bool = False, weak: bool = False,
-    over: tuple[Path, ...] = (), domains: str | None = None,
+    over: tuple[Path | str, ...] = (), domains: str | None = None,
 ) -> None:  # fmt: skip
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     from lus_ray.engine import campaign, choose
@@ -318,6 +348,19 @@ def _predict(file: Path, runs: tuple[Path, ...], uncertainty: bool, allow_text: 
         spent_ms = {"decode": 1e3 * (time.perf_counter() - began)}
     found = models.find(models.beside(runs[0]) if len(runs) == 1 else runs)
     return Local(found).answer(decoded, uncertainty=uncertainty, timings_ms=spent_ms)
+
+
+def _reader(folder: Path | str) -> Any:
+    from lus_ray.places import is_remote
+    from lus_ray.watch.grid import Reader
+
+    if not is_remote(folder):
+        return Reader(Path(folder))
+    from lus_ray.engine.home import Home
+
+    home = Home(str(folder), reading=True, patience_s=5)
+    heavy = ("checkpoint", "start", "trained", "pictures", "tensorboard", "*.safetensors")
+    return Reader(home.local, refresh=partial(home.pull, without=heavy), name=home.shown)
 
 
 def _report(folder: Path, as_json: bool) -> None:

@@ -7,7 +7,6 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 from jaxtyping import UInt8
@@ -18,6 +17,7 @@ from PIL import Image
 from lus_ray import store
 from lus_ray.clip import NUM_SEVERITIES, frames_of
 from lus_ray.leaks import Pair
+from lus_ray.places import Place
 
 NUM_EXAMPLES = 2
 """Pictures per source and severity, of different patients."""
@@ -84,7 +84,7 @@ class Example:
     png: str
 
 
-def examples(path: Path | str, index: pa.Table) -> tuple[Example, ...]:
+def examples(path: Place, index: pa.Table) -> tuple[Example, ...]:
     """Middle frames of a few clips of each source and severity; each of another patient."""
     columns = ("source", "severity", "patient", "clip", "shard", "row_group", "row")
     chosen = list(_chosen(zip(*(index[name].to_pylist() for name in columns), strict=True)))

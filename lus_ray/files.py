@@ -1,4 +1,4 @@
-"""Files that are read without trust and written whole.
+"""Files that are read without trust and written whole, on a disk or on object storage.
 
 A Parquet file may name extension types, which Arrow builds by running registered code while it
 opens the file; here such a file is refused before Arrow sees it. Pages carry checksums.
@@ -15,39 +15,101 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lus_ray.errors import StoreError
+from lus_ray.places import Place, is_remote, opened, reason, trouble
+
+TAIL_BYTES = 256 << 10
+"""Read at once from the end of a file: most footers whole, as a request costs more than bytes."""
 
 
-def open_parquet(path: Path) -> pq.ParquetFile:
+def open_parquet(path: Place) -> pq.ParquetFile:
     """A Parquet file, once it is known to hold no extension types.
+
+    A local file is mapped; of a remote one, ranges of bytes are fetched as they are asked for, and
+    those of one read together.
 
     Raises:
         StoreError: the file is no Parquet, is damaged, or asks Arrow to build extension types.
     """
     try:
-        if _has_extension_types(path):
+        source = _source(path)
+        footer = _footer(source)
+        if _has_extension_types(footer):
             raise StoreError(f"{path}: holds extension types, which can run code; do not use it")
-        return pq.ParquetFile(path, memory_map=True, page_checksum_verification=True)
+        # Parsed from the very bytes that were looked through, and without a second request.
+        metadata = pq.read_metadata(pa.BufferReader(footer))
+        return pq.ParquetFile(
+            source,
+            metadata=metadata,
+            pre_buffer=is_remote(path),
+            page_checksum_verification=True,
+        )
     except (pa.ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
+        if is_remote(path) and (told := trouble(error)):
+            raise StoreError(f"{path}: not readable: {told}") from error
         raise StoreError(
-            f"{path}: not a readable Parquet file ({reason}); make it again"
+            f"{path}: not a readable Parquet file ({reason(error)}); make it again"
         ) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing: aside first, then renamed."""
+def read_text(path: Place) -> str | None:
+    """A whole text file in UTF-8; None where there is none.
+
+    Raises:
+        StoreError: a storage does not answer, or the file is no UTF-8.
+    """
+    try:
+        if not is_remote(path):
+            return Path(path).read_text(encoding="utf-8")
+        filesystem, name = opened(path)
+        with filesystem.open_input_file(name) as file:
+            return bytes(file.read()).decode()
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: not readable: {reason(error)}") from error
+
+
+def write_text(path: Place, text: str) -> None:
+    """Write a whole file or nothing: aside first, then renamed; an object is put in one step.
+
+    Raises:
+        StoreError: a storage does not answer, or does not allow it.
+    """
+    if is_remote(path):
+        _put(path, text.encode())
+        return
+    path = Path(path)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(text, encoding="utf-8")
     os.replace(aside, path)
 
 
-def _has_extension_types(path: Path) -> bool:
+def _put(uri: Place, data: bytes) -> None:
+    try:
+        filesystem, name = opened(uri)
+        with filesystem.open_output_stream(name) as file:
+            file.write(data)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{uri}: not written: {reason(error)}") from error
+
+
+def _source(path: Place) -> pa.NativeFile:
+    if not is_remote(path):
+        return pa.memory_map(str(path))
+    filesystem, name = opened(path)
+    return filesystem.open_input_file(name)
+
+
+def _footer(source: pa.NativeFile) -> bytes:
+    """The end of a Parquet file, from where its footer begins."""
+    size = source.size()
+    tail = source.read_at(min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
+    wanted = min(size, int.from_bytes(tail[-8:-4], "little") + 8)
+    return tail[-wanted:] if wanted <= len(tail) else source.read_at(wanted, size - wanted)
+
+
+def _has_extension_types(footer: bytes) -> bool:
     """Whether the footer asks Arrow to build extension types, seen before Arrow reads it."""
-    with path.open("rb") as file:
-        file.seek(-8, os.SEEK_END)
-        length = int.from_bytes(file.read(4), "little")
-        file.seek(-8 - min(length, path.stat().st_size - 8), os.SEEK_END)
-        footer = file.read(length)
     for text in re.findall(rb"[A-Za-z0-9+/]{64,}={0,2}", footer):
         with contextlib.suppress(binascii.Error):
             if b"ARROW:extension" in base64.b64decode(text + b"=" * (-len(text) % 4)):

@@ -9,7 +9,7 @@ that keeps them on one side is right in either case.
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from lus_ray import copies, store
 from lus_ray.patches import signature as signature  # what ingest stores per clip
+from lus_ray.places import Place
 
 LABELS = ("severity", "disease", "sf_ratio", "biomarkers")
 """Columns in which two copies of one acquisition should not differ."""
@@ -44,12 +45,16 @@ class Joined:
 
     pairs: tuple[Pair, ...]
     groups: dict[str, tuple[str, ...]]
+    num_groups: int
     num_shards_rewritten: int
 
 
-def regroup(path: Path | str) -> Joined:
-    """Find what belongs together in a store and write the groups into it."""
-    index = store.index(path)
+def regroup(path: Path | str, beside: Sequence[Place] = ()) -> Joined:
+    """Find what belongs together in a store and write the groups into it.
+
+    `beside` are shards of the same store that lie elsewhere; see `store.replace_groups`.
+    """
+    index = store.index_of([*store.shards(path), *beside])
     found = pairs(index)
     group_of = join(index, found)
     members = defaultdict(set)
@@ -58,7 +63,8 @@ def regroup(path: Path | str) -> Joined:
     return Joined(
         pairs=found,
         groups={name: tuple(sorted(who)) for name, who in sorted(members.items()) if len(who) > 1},
-        num_shards_rewritten=store.replace_groups(path, group_of),
+        num_groups=len(members),
+        num_shards_rewritten=store.replace_groups(path, group_of, beside),
     )
 
 

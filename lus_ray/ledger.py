@@ -6,6 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from lus_ray.files import read_text
+from lus_ray.places import Place
+
 Action = Literal["skipped", "repaired", "noted"]
 
 
@@ -50,8 +53,6 @@ class Ledger:
         aside.replace(path)
 
 
-def read(path: Path) -> list[Entry]:
+def read(path: Place) -> list[Entry]:
     """The entries of a ledger file; an absent file has none."""
-    if not path.exists():
-        return []
-    return [Entry(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [Entry(**json.loads(line)) for line in (read_text(path) or "").splitlines()]

@@ -1,19 +1,32 @@
 """Where stores and runs lie: a folder of this machine, or one on object storage named by a URI.
 
-A URI is `s3://bucket/folder`, `gs://bucket/folder` or any other that Arrow opens; credentials come
-from the environment, as for every tool of that storage.
+A URI is `s3://bucket/folder`, `gs://bucket/folder` or any other that Arrow opens. Credentials come
+from the environment, as for every tool of that storage, and never stand in a URI, which is printed
+and kept in records. `AWS_ENDPOINT_URL` names a server of the S3 protocol that is not Amazon's; one
+that does not answer is given up after three attempts in about six seconds.
 """
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow import ArrowException
-from pyarrow.fs import FileSystem
+from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
-from lus_ray.errors import InputError
+from lus_ray.errors import InputError, StoreError
 
 Place = Path | str
-"""A folder: a path, or the text of a URI. A URI is never a `Path`, which would eat a slash."""
+"""A folder or a file: a path, or the text of a URI. A URI is never a `Path`, which eats a slash."""
+
+REASONS = {
+    "NO_SUCH_BUCKET|Bucket '.*' not found": "there is no such bucket",
+    "ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE_DOES_NOT_MATCH|EXPIRED|HTTP "
+    "response code: 40[13]|HTTP status 40[13]": "not allowed; check AWS_ACCESS_KEY_ID, "
+    "AWS_SECRET_ACCESS_KEY and what they may do",
+    "NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode|[Tt]imeout": "the storage does not answer; check "
+    "AWS_ENDPOINT_URL and the network",
+}
+"""What Arrow's texts of several lines say of a storage, by what is found in them."""
 
 
 def is_remote(place: Place) -> bool:
@@ -25,7 +38,7 @@ def place(text: str) -> Place:
     """What a user wrote, as a path or as a URI without its last slash.
 
     Raises:
-        InputError: Arrow knows no such storage.
+        InputError: Arrow knows no such storage, or the URI holds a password.
     """
     if not is_remote(text):
         return Path(text)
@@ -42,16 +55,66 @@ def below(place: Place, *names: str) -> Place:
     return urlunsplit((scheme, host, "/".join((path.rstrip("/"), *names)), query, ""))
 
 
+def name(place: Place) -> str:
+    """The last part of a place, as `Path.name`."""
+    return urlsplit(str(place)).path.rpartition("/")[2] if is_remote(place) else Path(place).name
+
+
 def opened(place: Place) -> tuple[FileSystem, str]:
     """The filesystem of a place, and the place's path in it.
 
     Raises:
-        InputError: Arrow knows no such storage, or the URI is not readable.
+        InputError: Arrow knows no such storage, the URI is not readable, or it holds a password.
     """
+    if is_remote(place):
+        _refuse_passwords(str(place))
     try:
         if is_remote(place):
             return FileSystem.from_uri(str(place))
         return FileSystem.from_uri(Path(place).resolve().as_uri())
     except (ArrowException, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{place}: no storage that can be opened ({reason})") from error
+        raise InputError(f"{place}: no storage that can be opened ({reason(error)})") from error
+
+
+def files(place: Place, ending: str = "") -> list[Place]:
+    """The files directly in a folder whose names end so, by name; none where there is no folder.
+
+    Raises:
+        StoreError: the storage does not answer, or does not allow it.
+    """
+    if not is_remote(place):
+        return sorted(path for path in Path(place).glob(f"*{ending}") if path.is_file())
+    filesystem, path = opened(place)
+    try:
+        infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
+    except (ArrowException, OSError) as error:
+        raise StoreError(f"{place}: not readable: {reason(error)}") from error
+    there = [info.base_name for info in infos if info.type is FileType.File]
+    return [below(place, name) for name in sorted(there) if name.endswith(ending)]
+
+
+def num_bytes(place: Place) -> int:
+    """The size of a file; 0 where there is none."""
+    filesystem, path = opened(place)
+    info: FileInfo = filesystem.get_file_info(path)
+    return info.size or 0
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return trouble(error) or " ".join(str(error).split())[:200]
+
+
+def trouble(error: BaseException) -> str | None:
+    """What is wrong with a storage and what to do; None where an error is not of that kind."""
+    text = " ".join(str(error).split())
+    return next((told for pattern, told in REASONS.items() if re.search(pattern, text)), None)
+
+
+def _refuse_passwords(uri: str) -> None:
+    scheme, netloc, *_ = urlsplit(uri)
+    if "@" in netloc:
+        raise InputError(
+            f"{scheme}://...@{netloc.rpartition('@')[2]}: a URI may hold no keys, as it is printed "
+            "and kept; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+        )

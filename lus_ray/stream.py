@@ -34,7 +34,7 @@ Places = Mapping[str, tuple[str, str, int, int]]
 
 @dataclass(frozen=True)
 class Streamed:
-    """Frames read from a store as they are needed; see `lus_ray.batches.Pixels`."""
+    """Frames read from a store, a folder or a URI, as needed; see `lus_ray.batches.Pixels`."""
 
     store: str
 

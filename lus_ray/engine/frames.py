@@ -6,7 +6,6 @@ by as many tasks as there are CPUs, and each trial maps the same memory without 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import ray
 
 from lus_ray.batches import InMemory, Size
 from lus_ray.clip import frames_of, masks_of
+from lus_ray.places import Place
 from lus_ray.store import read_located
 from lus_ray.views import View
 
@@ -44,7 +44,7 @@ class Shared:
 
 
 def share(
-    store: Path, index: pa.Table, sizes: Iterable[Size], masked: Iterable[Size] = ()
+    store: Place, index: pa.Table, sizes: Iterable[Size], masked: Iterable[Size] = ()
 ) -> Shared:
     """Start resizing every clip of the index to each size, and its masks; returns at once."""
     names = ("clip", "shard", "row_group", "row")
@@ -68,7 +68,7 @@ def num_bytes(num_frames: int, sizes: Iterable[Size], masked: Iterable[Size] = (
     return sum(num_frames * size[0] * size[1] for size in (*sizes, *masked))
 
 
-def _started(store: Path, places: Sequence[Any], size: Size, column: str) -> list[Any]:
+def _started(store: Place, places: Sequence[Any], size: Size, column: str) -> list[Any]:
     resize = ray.remote(_resize)
     chunks = [places[i : i + CHUNK_CLIPS] for i in range(0, len(places), CHUNK_CLIPS)]
     return [resize.remote(str(store), chunk, size, column) for chunk in chunks]

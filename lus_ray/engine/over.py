@@ -17,6 +17,7 @@ from lus_ray.clip import Row, frames_of
 from lus_ray.engine import pictures
 from lus_ray.engine.cell import Cell
 from lus_ray.experiment import Experiment
+from lus_ray.places import Place
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.views import View
 
@@ -26,7 +27,7 @@ PREFIX = "over-"
 """Files of these pictures begin so, and are replaced when they are drawn again."""
 
 
-def draw(experiment: Experiment, out: Path, stores: Sequence[Path]) -> int:
+def draw(experiment: Experiment, out: Path, stores: Sequence[Place]) -> int:
     """Draw every finished segmenter of the lowest finished fold; the number of pictures.
 
     Raises:
@@ -42,7 +43,7 @@ def draw(experiment: Experiment, out: Path, stores: Sequence[Path]) -> int:
     return number
 
 
-def examples(path: Path) -> list[tuple[Row, UInt8[np.ndarray, "1 H W"]]]:
+def examples(path: Place) -> list[tuple[Row, UInt8[np.ndarray, "1 H W"]]]:
     """A few clips of different patients and the middle frame of each, chosen by a hash of names."""
     index = store.index(path)
     names = sorted(index["clip"].to_pylist(), key=lambda n: hashlib.sha256(n.encode()).hexdigest())

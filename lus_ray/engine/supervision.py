@@ -4,8 +4,6 @@ Weak supervision is a choice of the user, never a default: `weak` lets every fra
 of its own carry the score of its clip, and the record and the report name it.
 """
 
-from pathlib import Path
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -13,6 +11,7 @@ from lus_ray import masks, store
 from lus_ray.clip import SCHEMA
 from lus_ray.errors import SchemaError
 from lus_ray.experiment import Arm, Experiment
+from lus_ray.places import Place
 from lus_ray.tasks.network import COLUMN
 
 
@@ -49,7 +48,7 @@ def fitting(
     return kept, left_out
 
 
-def supervised(index: pa.Table, data: Path, *, weak: bool) -> pa.Table:
+def supervised(index: pa.Table, data: Place, *, weak: bool) -> pa.Table:
     """The index as it is; where `weak`, frames without a score of their own carry their clip's.
 
     Raises:

@@ -25,6 +25,7 @@ from lus_ray.ingest.decode import Limits
 from lus_ray.ingest.pool import Pool
 from lus_ray.leaks import regroup
 from lus_ray.ledger import Ledger
+from lus_ray.places import Place, is_remote
 
 Progress = Callable[[int, int | None, int], None]
 """Called after each clip with clips done, clips in all (None where not known), frames done."""
@@ -81,8 +82,8 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def ingest(
     source: str,
-    root: Path | None,
-    store: Path,
+    root: Place | None,
+    store: Place,
     *,
     max_side: int = 512,
     limits: Limits | None = None,
@@ -96,10 +97,12 @@ def ingest(
     Frames keep their size up to `max_side` pixels on the long side and are area-averaged above.
     `workers` files are in flight, one per core by default. A clip without a patient is refused,
     or with `missing_patient="own"` becomes its own patient; the policy is kept in `store.json`.
-    `options` go to the reader. An interrupted or failed run leaves the store as it was.
+    `options` go to the reader. An interrupted or failed run leaves the store as it was. A store on
+    object storage is written into a temporary folder first (`store.working`).
 
     Raises:
         SourceError: no such source or option, nothing to read, or no clip that can be used.
+        StoreError: the storage does not answer, or does not allow it.
     """
     start = time.perf_counter()
     reader = _reader(source, options)
@@ -107,24 +110,25 @@ def ingest(
         raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
     ledger, summary = Ledger(), Summary(source)
     pool = Pool(source, ledger, limits or Limits(), max_side, missing_patient, workers)
-    with stores.Writer(store, source) as writer, pool:
-        found, total = _counted(reader.clips(_folder(root), ledger, **options))
-        for row in pool.rows(found):
-            writer.add(row)
-            _count(summary, row)
-            if progress is not None:
-                progress(summary.num_clips, total, summary.num_frames)
-        if not summary.num_clips:
-            raise SourceError(_nothing(source, root, ledger))
-        summary.num_patients = len(writer.patients)
-    ledger.write(Path(store) / "ledger.jsonl", source=source)
-    regroup(store)
-    summary.num_groups = len(set(stores.index(store)["group"].to_pylist()))
-    summary.actions = dict(ledger.counts())
-    summary.seconds = time.perf_counter() - start
-    policy = {"max_side": max_side, "missing_patient": missing_patient}
-    told = {name: str(value) for name, value in options.items()}
-    stores.note(store, source, {**policy, "options": told, "summary": asdict(summary)})
+    with stores.working(store, source) as place:
+        with stores.Writer(place.folder, source) as writer, pool:
+            found, total = _counted(reader.clips(_folder(root), ledger, **options))
+            for row in pool.rows(found):
+                writer.add(row)
+                _count(summary, row)
+                if progress is not None:
+                    progress(summary.num_clips, total, summary.num_frames)
+            if not summary.num_clips:
+                raise SourceError(_nothing(source, root, ledger))
+            summary.num_patients = len(writer.patients)
+        ledger.write(place.folder / "ledger.jsonl", source=source)
+        summary.num_groups = regroup(place.folder, place.beside).num_groups
+        summary.actions = dict(ledger.counts())
+        summary.seconds = time.perf_counter() - start
+        policy = {"max_side": max_side, "missing_patient": missing_patient}
+        told = {name: str(value) for name, value in options.items()}
+        facts = {**policy, "options": told, "summary": asdict(summary)}
+        stores.note(place.folder, source, facts)
     return summary
 
 
@@ -152,7 +156,9 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__package__}.{name}")
 
 
-def _folder(root: Path | None) -> Path | None:
+def _folder(root: Place | None) -> Path | None:
+    if root is not None and is_remote(root):
+        raise SourceError(f"{root}: a source is read from a folder of this machine; fetch it first")
     if root is not None and not Path(root).is_dir():
         raise SourceError(f"{root}: no such folder; give the folder that holds the source")
     return None if root is None else Path(root)
@@ -188,7 +194,7 @@ def _count(summary: Summary, row: clip.Row) -> None:
             summary.labels[column] = dict(sorted(counts.items()))
 
 
-def _nothing(source: str, root: Path | None, ledger: Ledger) -> str:
+def _nothing(source: str, root: Place | None, ledger: Ledger) -> str:
     reasons = [f"{entry.item}: {entry.reason}" for entry in ledger.entries[:3]]
     shown = "; ".join(reasons) or "it lists no clip"
     more = len(ledger.entries) - len(reasons)

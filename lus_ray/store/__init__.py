@@ -2,8 +2,11 @@
 
     <store>/clips/<source>-<k>.parquet   LZ4, row groups of a few clips, sorted by patient
     <store>/ledger.jsonl                 what was skipped or repaired, and why
-    <store>/store.json                   schema version, sources, how they were read
+    <store>/store.json                   schema version, sources, how they were read; on object
+                                         storage also which shards are the store
 
+A store is a folder or a URI (`lus_ray.places`): both are read alike, and `working` gives the folder
+in which either is written.
 Why row groups are bounded by bytes: a training epoch reads clips in random order, and a row
 group is the least that Parquet reads.
 """
@@ -14,20 +17,24 @@ from lus_ray.store.reading import (
     fingerprint,
     frame_counts,
     index,
+    index_of,
     num_frames,
     open_file,
     read,
     read_located,
     shards,
 )
+from lus_ray.store.uploading import Working, working
 from lus_ray.store.writing import Writer, open_shard, replace_groups
 
 __all__ = [
     "LIGHT",
+    "Working",
     "Writer",
     "fingerprint",
     "frame_counts",
     "index",
+    "index_of",
     "note",
     "notes",
     "num_frames",
@@ -37,4 +44,5 @@ __all__ = [
     "read_located",
     "replace_groups",
     "shards",
+    "working",
 ]

@@ -1,28 +1,57 @@
-"""What a store says of its sources: how they were read, and when."""
+"""What a store says of its sources, how they were read and when; and which shards are the store.
+
+Why shards are named on object storage: files there cannot be renamed, and `store.json` can be put
+in one step. A shard that it does not name is left from a write that was interrupted. In a folder
+shards are renamed into their place, and the folder is the truth.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from lus_ray.errors import StoreError
-from lus_ray.files import write_text
+from lus_ray.files import read_text, write_text
+from lus_ray.places import Place, below
 
 
 def note(store: Path | str, source: str, facts: dict[str, Any]) -> None:
-    """Keep in `store.json` how a source was read: options, policies, counts."""
-    path = Path(store) / "store.json"
-    empty: dict[str, Any] = {"schema": 1, "sources": {}}
-    known = json.loads(path.read_text()) if path.exists() else empty
-    known["sources"][source] = facts
-    write_text(path, json.dumps(known, indent=1, sort_keys=True) + "\n")
+    """Keep in `store.json` of a folder how a source was read: options, policies, counts."""
+    known = _known(store)
+    known.pop("shards", None)  # a copy from object storage: here the folder tells
+    sources = {**known.get("sources", {}), source: facts}
+    _write(store, {"schema": 1, **known, "sources": sources})
 
 
-def notes(store: Path | str) -> dict[str, Any]:
+def notes(store: Place) -> dict[str, Any]:
     """What `note` kept, by source."""
-    path = Path(store) / "store.json"
-    if not path.exists():
+    return dict(_known(store).get("sources", {}))
+
+
+def publish(store: Place, noted: Place, shards: set[str]) -> None:
+    """Make these shards the store, with the notes that another place holds, in one step."""
+    _write(store, {"schema": 1, "sources": {}, **_known(noted), "shards": sorted(shards)})
+
+
+def published(store: Place) -> set[str] | None:
+    """The names of the shards that are the store; None where it does not name them."""
+    names = _known(store).get("shards")
+    return None if names is None else set(names)
+
+
+def _known(store: Place) -> dict[str, Any]:
+    path = below(store, "store.json")
+    text = read_text(path)
+    if text is None:
         return {}
     try:
-        return dict(json.loads(path.read_text())["sources"])
-    except (ValueError, KeyError, TypeError) as error:
+        known = json.loads(text)
+        sources, shards = known["sources"], known.get("shards", [])
+        if isinstance(sources, dict) and all(isinstance(name, str) for name in shards):
+            return dict(known)
+        raise ValueError("other keys than lus_ray writes")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path}: not readable ({error}); ingest again") from error
+
+
+def _write(store: Place, known: dict[str, Any]) -> None:
+    write_text(below(store, "store.json"), json.dumps(known, indent=1, sort_keys=True) + "\n")

@@ -1,9 +1,12 @@
-"""Clips out of a store: the light columns of all of them, or rows with their pixels."""
+"""Clips out of a store: the light columns of all of them, or rows with their pixels.
+
+A store on object storage is read where it lies: what is asked for is fetched as ranges of bytes,
+and nothing of it is copied to a disk.
+"""
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,18 +15,35 @@ import pyarrow.parquet as pq
 from lus_ray.clip import PIXELS, SCHEMA, Row
 from lus_ray.errors import StoreError
 from lus_ray.files import open_parquet
+from lus_ray.places import Place, below, files, is_remote, name, reason, trouble
+from lus_ray.store.notes import published
 
 LIGHT = tuple(name for name in SCHEMA.names if name not in PIXELS)
 """Columns that fit in memory for a whole store."""
 
 
-def shards(store: Path | str, source: str | None = None) -> list[Path]:
-    """The shard files of a store in order, of one source or of all; other files are ignored."""
-    found = sorted((Path(store) / "clips").glob("*.parquet"))
-    return [p for p in found if source is None or p.name.rpartition("-")[0] == source]
+def shards(store: Place, source: str | None = None) -> list[Place]:
+    """The shard files of a store in order, of one source or of all; other files are ignored.
+
+    Of a store on object storage they are those that its `store.json` names, where it names any.
+
+    Raises:
+        StoreError: the storage does not answer, or a shard that is named is not there.
+    """
+    found = files(below(store, "clips"), ".parquet")
+    if is_remote(store) and found and (names := published(store)) is not None:
+        if missing := sorted(names - {name(path) for path in found}):
+            raise StoreError(f"{store}: shard {missing[0]} is not there; ingest its source again")
+        found = [path for path in found if name(path) in names]
+    return [path for path in found if source is None or source_of(path) == source]
 
 
-def open_file(path: Path) -> pq.ParquetFile:
+def source_of(shard: Place) -> str:
+    """The source whose clips a shard holds, by its name."""
+    return name(shard).rpartition("-")[0]
+
+
+def open_file(path: Place) -> pq.ParquetFile:
     """A shard whose columns are those of this version.
 
     Raises:
@@ -42,7 +62,7 @@ def open_file(path: Path) -> pq.ParquetFile:
     return file
 
 
-def index(store: Path | str) -> pa.Table:
+def index(store: Place) -> pa.Table:
     """All columns but the pixels, one row a clip, sorted by clip name.
 
     Three more columns say where the pixels lie: `shard` (file name), `row_group`, `row`.
@@ -55,21 +75,26 @@ def index(store: Path | str) -> pa.Table:
         raise StoreError(
             f"{store}: no clips here; make a store with 'lus ingest SOURCE ROOT STORE'"
         )
-    parts = []
-    for path in paths:
-        file = open_file(path)
-        try:
-            for number in range(file.num_row_groups):
-                part = file.read_row_group(number, columns=list(LIGHT))
-                parts.append(_located(part, path.name, number))
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(
-                f"{path}: damaged ({str(error).splitlines()[0]}); ingest again"
-            ) from error
-    return pa.concat_tables(parts).sort_by("clip").combine_chunks()
+    return index_of(paths)
 
 
-def num_frames(store: Path | str) -> int:
+def index_of(paths: Sequence[Place]) -> pa.Table:
+    """The index of these shards, which need not be those of one store.
+
+    Raises:
+        StoreError: a shard is damaged, or two hold a clip of the same name.
+    """
+    table = pa.concat_tables(map(_light, paths)).sort_by("clip").combine_chunks()
+    twice = pc.filter(table["clip"][1:], pc.equal(table["clip"][1:], table["clip"][:-1]))
+    if len(twice):
+        raise StoreError(
+            f"{paths[0]} and its neighbours: clip {twice[0].as_py()!r} is there twice; remove the "
+            "shards that do not belong here, or ingest its source again"
+        )
+    return table
+
+
+def num_frames(store: Place) -> int:
     """Frames of all clips, from the file footers alone."""
     total = 0
     for path in shards(store):
@@ -81,7 +106,7 @@ def num_frames(store: Path | str) -> int:
     return total
 
 
-def frame_counts(store: Path | str) -> dict[str, int]:
+def frame_counts(store: Place) -> dict[str, int]:
     """Frames by clip. A row group of one clip is told by its footer, others are read.
 
     Raises:
@@ -94,14 +119,12 @@ def frame_counts(store: Path | str) -> dict[str, int]:
             for number in range(file.num_row_groups):
                 counts |= _frames_of_group(file, number)
         except (pa.ArrowException, OSError) as error:
-            raise StoreError(
-                f"{path}: damaged ({str(error).splitlines()[0]}); ingest again"
-            ) from error
+            raise _damaged(path, error) from error
     return counts
 
 
 def read(
-    store: Path | str, clips: Iterable[str] | None = None, *, columns: Sequence[str] | None = None
+    store: Place, clips: Iterable[str] | None = None, *, columns: Sequence[str] | None = None
 ) -> Iterator[Row]:
     """Rows of a store with their pixels, in the order asked for (all of them where None).
 
@@ -123,7 +146,7 @@ def read(
 
 
 def read_located(
-    store: Path | str,
+    store: Place,
     located: Iterable[tuple[str, str, int, int]],
     columns: Sequence[str] | None = None,
 ) -> Iterator[Row]:
@@ -137,23 +160,24 @@ def read_located(
     table = None
     for clip, shard, number, row in located:
         if shard not in files:
-            files[shard] = open_file(Path(store) / "clips" / shard)
+            files[shard] = open_file(below(store, "clips", shard))
         if group != (shard, number):
             try:
                 table = files[shard].read_row_group(number, columns=wanted)
             except (pa.ArrowException, OSError) as error:
-                raise StoreError(f"{shard}: damaged at clip {clip!r}; ingest again") from error
+                where = below(store, "clips", shard)
+                raise _damaged(where, error, f" at clip {clip!r}") from error
             group = (shard, number)
         assert table is not None
         yield {
-            name: table[name][row].values if name in PIXELS else table[name][row].as_py()
-            for name in wanted
+            column: table[column][row].values if column in PIXELS else table[column][row].as_py()
+            for column in wanted
         }
 
 
 def fingerprint(table: pa.Table) -> str:
     """SHA-256 over names, pixels, groups and labels of an index, independent of file layout."""
-    columns = [name for name in LIGHT if name != "signature"]
+    columns = [column for column in LIGHT if column != "signature"]
     digest = hashlib.sha256()
     for row in table.select(columns).sort_by("clip").to_pylist():
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
@@ -163,8 +187,8 @@ def fingerprint(table: pa.Table) -> str:
 def _frames_of_group(file: pq.ParquetFile, number: int) -> dict[str, int]:
     group = file.metadata.row_group(number)
     if group.num_rows == 1:
-        (name,) = file.read_row_group(number, columns=["clip"])["clip"].to_pylist()
-        return {name: group.column(_frames_column(file.metadata)).num_values}
+        (clip,) = file.read_row_group(number, columns=["clip"])["clip"].to_pylist()
+        return {clip: group.column(_frames_column(file.metadata)).num_values}
     part = file.read_row_group(number, columns=["clip", "frames"])
     lengths = pc.list_value_length(part["frames"]).to_pylist()
     return dict(zip(part["clip"].to_pylist(), lengths, strict=True))
@@ -175,16 +199,30 @@ def _frames_column(footer: pq.FileMetaData) -> int:
     return next(i for i, path in enumerate(paths) if path.startswith("frames."))
 
 
-def _located(part: pa.Table, shard: str, row_group: int) -> pa.Table:
-    num_rows = part.num_rows
+def _light(path: Place) -> pa.Table:
+    """The light columns of a shard, and where its pixels lie."""
+    file = open_file(path)
+    sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+    try:
+        part = file.read(columns=list(LIGHT))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    groups = [number for number, size in enumerate(sizes) for _ in range(size)]
+    rows = [row for size in sizes for row in range(size)]
     return (
-        part.append_column("shard", pa.array([shard] * num_rows, pa.string()))
-        .append_column("row_group", pa.array([row_group] * num_rows, pa.int32()))
-        .append_column("row", pa.array(range(num_rows), pa.int32()))
+        part.append_column("shard", pa.array([name(path)] * len(rows), pa.string()))
+        .append_column("row_group", pa.array(groups, pa.int32()))
+        .append_column("row", pa.array(rows, pa.int32()))
     )
 
 
-def _find(where: dict[str, tuple[str, int, int]], clip: str, store: Path | str) -> tuple:
+def _damaged(path: Place, error: Exception, where: str = "") -> StoreError:
+    if is_remote(path) and (told := trouble(error)):
+        return StoreError(f"{path}: not readable{where}: {told}")
+    return StoreError(f"{path}: damaged{where} ({reason(error)}); ingest again")
+
+
+def _find(where: dict[str, tuple[str, int, int]], clip: str, store: Place) -> tuple:
     if clip not in where:
         raise StoreError(f"{store}: no clip {clip!r}; 'lus check {store}' lists what is there")
     return where[clip]

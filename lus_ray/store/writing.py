@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 
 from lus_ray.clip import SCHEMA, Row, check
 from lus_ray.errors import StoreError
+from lus_ray.places import Place, name
 from lus_ray.store.reading import open_file, shards
 
 GROUP_BYTES = 12 << 20
@@ -98,11 +100,11 @@ class Writer:
         target = self.store / "clips"
         target.mkdir(parents=True, exist_ok=True)
         written = {path.name for path in self.staging.glob("*.parquet")}
-        for name in sorted(written):
-            os.replace(self.staging / name, target / name)
+        for shard in sorted(written):
+            os.replace(self.staging / shard, target / shard)
         for old in shards(self.store, self.source):
-            if old.name not in written:
-                old.unlink()
+            if name(old) not in written:
+                Path(old).unlink()
 
 
 def open_shard(path: Path) -> pq.ParquetWriter:
@@ -112,17 +114,21 @@ def open_shard(path: Path) -> pq.ParquetWriter:
     )
 
 
-def replace_groups(store: Path | str, groups: dict[str, str]) -> int:
+def replace_groups(
+    store: Path | str, groups: Mapping[str, str], beside: Sequence[Place] = ()
+) -> int:
     """Write the group of each named clip into the store; the number of shards rewritten.
 
-    Only shards in which a group changes are rewritten, each in one step.
+    Only shards in which a group changes are rewritten, each in one step. `beside` are shards that
+    lie elsewhere: one in which a group changes is copied into this store, and stays as it is there.
     """
     changed = 0
-    for path in shards(store):
-        file = open_file(path)
+    for shard in (*shards(store), *beside):
+        file = open_file(shard)
         light = file.read(columns=["clip", "group"]).to_pylist()
         if all(groups.get(row["clip"], row["group"]) == row["group"] for row in light):
             continue
+        path = Path(store) / "clips" / name(shard)
         staging = path.with_suffix(".writing")
         try:
             _copy_with_groups(file, staging, groups)
@@ -133,7 +139,7 @@ def replace_groups(store: Path | str, groups: dict[str, str]) -> int:
     return changed
 
 
-def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: dict[str, str]) -> None:
+def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: Mapping[str, str]) -> None:
     place = SCHEMA.get_field_index("group")
     with open_shard(target) as writer:
         for number in range(file.num_row_groups):
