@@ -5,24 +5,27 @@ refused, so that no table mixes two settings.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
 import lus_ray
 from lus_ray import checkpoint, files, folds, store
 from lus_ray.clip import Row
-from lus_ray.engine import cohort
+from lus_ray.engine import beat, cohort
+from lus_ray.engine import home as homes
 from lus_ray.engine.cell import Work
+from lus_ray.engine.home import Home
 from lus_ray.errors import InputError
 from lus_ray.experiment import Arm, Experiment
+from lus_ray.places import Place
 
 
 def prepare(
@@ -32,10 +35,14 @@ def prepare(
     *,
     size: str,
     about: dict[str, Any],
-    data: Path,
+    data: Place,
     weak: bool = False,
+    home: Home | None = None,
 ) -> Work:
-    """Deal and gate the folds and write down what is run; refuse a folder of another run."""
+    """Deal and gate the folds and write down what is run; refuse a folder of another run.
+
+    With a home, `out` is this machine's copy of it, and what is written is brought there.
+    """
     rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
     views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
     if any(view is not None and view.each_frame for view in views):
@@ -72,10 +79,12 @@ def prepare(
         **about,
     }
     record = json.loads(json.dumps(record))
-    _agree(record, out / "experiment.json")
+    _agree(record, out / "experiment.json", home.shown if home else str(out))
     files.write_text(out / "experiment.json", json.dumps(record, indent=1) + "\n")
     folds.write(dealt, out / "folds.json", protocol=experiment.folds, seed=experiment.seed)
-    return Work(experiment, size, tuple(dealt), rows, fingerprint, out)
+    if home is not None:
+        home.push("folds.json", "experiment.json")
+    return Work(experiment, size, tuple(dealt), rows, fingerprint, out, home)
 
 
 def describe(arm: Arm) -> dict[str, Any]:
@@ -110,24 +119,47 @@ def file_record(path: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the run folder; a second command on it is refused, a dead one's hold ends with it."""
+def locked(place: Place) -> Iterator[None]:
+    """Hold a run; a second command on it is refused, and told who holds it and since when.
+
+    A folder's hold ends with its process, however that ends. On object storage, and where a shared
+    filesystem locks nothing, it ends 90 s after the holder's last sign of life.
+
+    Raises:
+        InputError: another command holds it, or a run cannot be written there.
+    """
+    if (home := homes.of(place)) is not None:
+        with home.locked():
+            yield
+        return
+    out = Path(place)
     with (out / ".lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise InputError(
-                f"{out}: {file.read().strip() or 'another command'} is running here; "
-                "wait for it or choose another --out"
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}")
-        file.flush()
+        if _flocked(file, out):
+            file.truncate(0)
+            file.write(json.dumps(beat.me()))
+            file.flush()
+            yield
+            return
+    with beat.held(out, str(out)):
         yield
 
 
-def _counted(rows: list[Row], data: Path) -> list[Row]:
+def _flocked(file: TextIO, out: Path) -> bool:
+    """Whether the system locked the file for us; False where this filesystem locks nothing."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        file.seek(0)
+        raise InputError(
+            f"{out}: {beat.who(file.read())} is running here; "
+            "wait for it, end it, or choose another --out"
+        ) from error
+
+
+def _counted(rows: list[Row], data: Place) -> list[Row]:
     """Rows with `num_frames`; the store is read only where a clip has no scores of its frames."""
     if all(row["frame_severity"] is not None for row in rows):
         return [{**row, "num_frames": len(row["frame_severity"])} for row in rows]
@@ -135,7 +167,7 @@ def _counted(rows: list[Row], data: Path) -> list[Row]:
     return [{**row, "num_frames": lengths[row["clip"]]} for row in rows]
 
 
-def _agree(record: dict[str, Any], path: Path) -> None:
+def _agree(record: dict[str, Any], path: Path, shown: str) -> None:
     """Refuse to mix runs; arms of an earlier, partial run are kept in the record."""
     if not path.exists():
         return
@@ -147,17 +179,16 @@ def _agree(record: dict[str, Any], path: Path) -> None:
     for key in ("experiment", "size", "seed", "folds", "supervision", "domains", "frames_with"):
         if known.get(key) != record[key]:
             raise InputError(
-                f"{path.parent}: holds a run with {key} {known.get(key)!r}, not {record[key]!r}; "
+                f"{shown}: holds a run with {key} {known.get(key)!r}, not {record[key]!r}; "
                 "choose another --out"
             )
     if known["data"]["fingerprint"] != record["data"]["fingerprint"]:
-        raise InputError(f"{path.parent}: holds a run on other data; choose another --out")
+        raise InputError(f"{shown}: holds a run on other data; choose another --out")
     now = {arm["name"]: arm for arm in record["arms"]}
     for arm in known["arms"]:
         if arm["name"] in now and now[arm["name"]] != arm:
             raise InputError(
-                f"{path.parent}: arm {arm['name']!r} was run with other settings; "
-                "choose another --out"
+                f"{shown}: arm {arm['name']!r} was run with other settings; choose another --out"
             )
     others = [arm for arm in known["arms"] if arm["name"] not in now]
     record["arms"] += others
