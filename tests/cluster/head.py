@@ -1,0 +1,146 @@
+"""A real `ray start --head` of a test's own: free ports, loopback, its own folder, ended whole."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+MARK = "LUS_TEST_CLUSTER"
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Head:
+    """A cluster that runs: its folder, its ports, and what its users must have around them."""
+
+    folder: Path
+    port: int
+    dashboard_port: int
+    environment: dict[str, str]
+
+    @property
+    def url(self) -> str:
+        """Where jobs are submitted to."""
+        return f"http://127.0.0.1:{self.dashboard_port}"
+
+    def ask(self, path: str) -> Any:
+        """What the dashboard answers to a request that bears the token."""
+        token = (self.folder / ".ray" / "auth_token").read_text()
+        request = urllib.request.Request(
+            self.url + path, headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return json.load(reply)
+
+    def run(self, *words: object, timeout: float = 60, **options: object) -> str:
+        """Run a command of the environment as a user of the cluster; its output, errors too."""
+        done = subprocess.run(
+            [str(BIN / str(words[0])), *map(str, words[1:])],
+            env=self.environment, timeout=timeout, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
+        )  # type: ignore[call-overload]  # fmt: skip
+        return str(done.stdout)
+
+
+@contextlib.contextmanager
+def head(*words: str, autoscaling: dict[str, Any] | None = None, **more: str) -> Iterator[Head]:
+    """Ray's head for the length of the block, started with `words` and the environment `more`.
+
+    It asks for a token. With `autoscaling`, the configuration of a cluster whose nodes are made up
+    on this machine, it has an autoscaler. No process that it ever started is left afterwards.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="lus", dir="/tmp"))  # sockets need a short path
+    mark = secrets.token_hex(8)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment |= {
+        MARK: mark, "HOME": str(folder), "PATH": f"{BIN}:{os.environ['PATH']}",
+        "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore",
+        "RAY_AUTH_MODE": "token", **more,
+    }  # fmt: skip
+    subprocess.run(
+        [BIN / "ray", "get-auth-token", "--generate"], env=environment, check=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    port, dashboard_port, client_port, agent_port = free_ports(4)
+    command: list[str | Path] = [
+        BIN / "ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1",
+        "--dashboard-host=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard_port}",
+        f"--ray-client-server-port={client_port}", f"--dashboard-agent-listen-port={agent_port}",
+        f"--temp-dir={folder / 'ray'}", f"--object-store-memory={200 << 20}", *words,
+    ]  # fmt: skip
+    if autoscaling is not None:
+        made_up = {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}"}
+        (folder / "nodes.yaml").write_text(json.dumps(autoscaling | {"provider": made_up}))
+        command.append(f"--autoscaling-config={folder / 'nodes.yaml'}")
+        environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    log = folder / "start.log"
+    try:
+        with log.open("wb") as written:
+            process = subprocess.Popen(
+                command, env=environment, stdout=written, stderr=written, start_new_session=True
+            )
+        await_listener(dashboard_port, process, log)
+        yield Head(folder, port, dashboard_port, environment)
+    finally:
+        end_all(mark, folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nobody listens on, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def await_listener(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until somebody listens on a port of loopback; fail with the log of who should."""
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.2)
+    pytest.fail(f"Ray's head did not come up: {log.read_text()[-2000:]}")
+
+
+def end_all(mark: str, folder: Path) -> None:
+    """End every process of a test's cluster, and wait until none is left."""
+    deadline = time.monotonic() + 30
+    while found := ours(mark, folder):
+        for process in found:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(found, timeout=5)
+        assert time.monotonic() < deadline, f"processes that cannot be ended: {found}"
+
+
+def ours(mark: str, folder: Path) -> list[psutil.Process]:
+    """Living processes that bear the mark, or write below the folder.
+
+    Why both: Ray's agents write their title over their environment.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            writes = (Path(file.path) for file in process.open_files())
+            if process.environ().get(MARK) == mark or any(folder in p.parents for p in writes):
+                found.append(process)
+    return found

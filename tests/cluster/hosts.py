@@ -1,0 +1,239 @@
+"""A laptop and its hosts on one machine: `ray up` over SSH, a job through the tunnel, `ray down`.
+
+Run in namespaces of its own (network, processes, mounts) as
+
+    unshare --net --pid --fork --kill-child --mount --mount-proc python -m tests.cluster.hosts \
+        CLONE FOLDER
+
+where a bridge joins the laptop to hosts that are namespaces again, each with an address, a name,
+a home, a process table and an SSH server of its own. The environment and FOLDER are there on all
+of them, as if on a shared filesystem. What was seen goes to FOLDER/seen.json. Whatever happens,
+everything ends with the outermost process: the kernel takes a process table away as a whole.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tests.cluster.onpremises import ROOT, on_premises
+
+ENVIRONMENT = Path(sys.prefix)
+LAPTOP = "10.77.0.1"
+HOSTS = {"head": "10.77.0.2", "worker1": "10.77.0.3"}
+ARMS = "prior*,logistic on intensity*"
+RAY = ("raylet", "gcs_server")
+
+
+def main(clone: Path, folder: Path) -> None:
+    """The laptop: bring the hosts up, use the cluster as the README says, take it down."""
+    laptop(folder)
+    for name, address in HOSTS.items():
+        host(name, address, folder)
+    config = folder / "cluster.yaml"
+    config.write_text(yaml.safe_dump(configuration(folder)))
+    os.chdir(clone)
+    seen: dict[str, Any] = {}
+    try:
+        seen["up"] = user("ray", "up", "-y", config, timeout=240)
+        with tunnel(config):
+            seen["nodes"] = await_nodes(len(HOSTS))
+            seen["outside"] = {str(port): reachable(HOSTS["head"], port) for port in (8265, 22)}
+            seen["job"] = user(
+                "ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--working-dir", ".",
+                "--", "lus", "run", "biomarkers", "--smoke", "--arms", ARMS,
+                "--out", folder / "run", timeout=400,
+            )  # fmt: skip
+        seen["down"] = user("ray", "down", "-y", config, timeout=120)
+        seen["left"] = left_over()
+    finally:
+        (folder / "seen.json").write_text(json.dumps(seen))
+
+
+def laptop(folder: Path) -> None:
+    """A bridge for the hosts to come, a home with the token and a key, nothing else of Ray."""
+    home = folder / "laptop"
+    (home / ".ray").mkdir(parents=True)
+    private_folders()
+    os.environ.update(
+        {"HOME": str(home), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0",
+         "PATH": f"{ENVIRONMENT / 'bin'}:{os.environ['PATH']}", "PYTHONWARNINGS": "ignore"}
+    )  # fmt: skip
+    os.environ.pop("RAY_ADDRESS", None)
+    run("ip", "link", "set", "lo", "up")
+    run("ip", "link", "add", "hosts", "type", "bridge")
+    run("ip", "address", "add", f"{LAPTOP}/24", "dev", "hosts")
+    run("ip", "link", "set", "hosts", "up")
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key")
+    run("ray", "get-auth-token", "--generate")
+    (home / ".ray" / "auth_token").chmod(0o600)
+
+
+def host(name: str, address: str, folder: Path) -> None:
+    """A host that answers SSH at its address, on the bridge."""
+    process = subprocess.Popen(
+        ["unshare", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc",
+         sys.executable, "-m", "tests.cluster.hosts", "--host", name, address, str(folder)],
+        cwd=ROOT, stderr=(folder / f"{name}.log").open("wb"),
+    )  # fmt: skip
+    own = Path("/proc/self/ns/net").readlink()
+    while Path(f"/proc/{process.pid}/ns/net").readlink() == own:
+        time.sleep(0.05)
+    run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", process.pid)
+    run("ip", "link", "set", name, "master", "hosts", "up")
+    deadline = time.monotonic() + 30
+    while not reachable(address, 22):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise OSError(f"{name} did not come up: {(folder / f'{name}.log').read_text()}")
+        time.sleep(0.2)
+
+
+def become_host(name: str, address: str, folder: Path) -> None:
+    """Inside a host's namespaces: its address, its home, its SSH server; does not return."""
+    home = folder / name
+    home.mkdir()
+    (home / "lus-env").symlink_to(ENVIRONMENT)
+    socket.sethostname(name)
+    run("ip", "link", "set", "lo", "up")
+    while subprocess.run(["ip", "link", "show", "eth0"], capture_output=True).returncode:
+        time.sleep(0.05)
+    run("ip", "address", "add", f"{address}/24", "dev", "eth0")
+    run("ip", "link", "set", "eth0", "up")
+    run("ip", "route", "add", "default", "via", LAPTOP)  # Ray asks the routes for its own address
+    private_folders()
+    accounts(home)
+    run("mount", "-t", "tmpfs", "run", "/run")
+    Path("/run/sshd").mkdir()
+    key = home / "host_key"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    config = home / "sshd_config"
+    config.write_text(
+        f"ListenAddress {address}\nHostKey {key}\nAuthorizedKeysFile {folder / 'key.pub'}\n"
+        "AuthenticationMethods publickey\nPermitRootLogin prohibit-password\nStrictModes no\n"
+        "UsePAM no\nPidFile none\nMaxStartups 50\nMaxSessions 50\n"
+        "SetEnv OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore\n"
+    )
+    sshd = shutil.which("sshd") or "/usr/sbin/sshd"
+    os.execv(sshd, [sshd, "-D", "-e", "-f", str(config)])
+
+
+def private_folders() -> None:
+    """Folders that machines do not share: Ray's own, and shared memory."""
+    for folder in ("/tmp/ray", "/dev/shm"):
+        Path(folder).mkdir(exist_ok=True)
+        run("mount", "-t", "tmpfs", "private", folder)
+
+
+def accounts(home: Path) -> None:
+    """One account, root, with a home of its own and no password."""
+    for path, line in (
+        (
+            "/etc/passwd",
+            f"root:x:0:0:root:{home}:/bin/bash\nsshd:x:100:65534::/run/sshd:/bin/false",
+        ),
+        ("/etc/shadow", "root:*:19000:0:99999:7:::"),
+    ):
+        own = home / Path(path).name
+        own.write_text(line + "\n")
+        run("mount", "--bind", own, path)
+
+
+def configuration(folder: Path) -> dict[str, Any]:
+    """cluster.yaml for own hosts; they have this environment already, and need no set-up."""
+    head, *workers = HOSTS.values()
+    return on_premises() | {
+        "cluster_name": "hosts",
+        "provider": {"type": "local", "head_ip": head, "worker_ips": workers},
+        "auth": {"ssh_user": "root", "ssh_private_key": str(folder / "key")},
+        "max_workers": len(workers),
+        "setup_commands": [],
+    }
+
+
+@contextlib.contextmanager
+def tunnel(config: Path):  # type: ignore[no-untyped-def]
+    """The dashboard's port on this loopback, as `ray dashboard` gives it."""
+    process = subprocess.Popen(
+        [ENVIRONMENT / "bin" / "ray", "dashboard", str(config)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not reachable("127.0.0.1", 8265):
+        assert time.monotonic() < deadline, "no tunnel to the dashboard"
+        time.sleep(0.5)
+    try:
+        yield
+    finally:
+        for child in psutil.Process(process.pid).children(recursive=True):
+            child.terminate()
+        process.terminate()
+
+
+def await_nodes(count: int) -> list[dict[str, Any]]:
+    """The living nodes, as soon as there are so many, or after three minutes."""
+    token = (Path(os.environ["HOME"]) / ".ray" / "auth_token").read_text()
+    deadline = time.monotonic() + 180
+    while True:
+        request = urllib.request.Request(
+            "http://127.0.0.1:8265/api/v0/nodes", headers={"Authorization": f"Bearer {token}"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            nodes = json.load(reply)["data"]["result"]["result"]
+        alive = [
+            {"address": n["node_ip"], "head": n["is_head_node"], "has": n["resources_total"]}
+            for n in nodes
+            if n["state"] == "ALIVE"
+        ]
+        if len(alive) >= count or time.monotonic() > deadline:
+            return alive
+        time.sleep(1)
+
+
+def user(*words: object, timeout: float) -> dict[str, Any]:
+    """A command that a user types on the laptop: its exit code and what it said."""
+    done = subprocess.run(
+        [*map(str, words)], timeout=timeout, text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    return {"code": done.returncode, "said": done.stdout[-6000:]}
+
+
+def reachable(address: str, port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        with socket.create_connection((address, port), timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def left_over() -> list[str]:
+    """Ray's servers on any host, ten seconds after they were told to end."""
+    deadline = time.monotonic() + 10
+    while True:
+        names = [process.name() for process in psutil.process_iter()]
+        if not (found := [name for name in names if name in RAY]) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
+
+
+def run(*words: object) -> None:
+    """A command that must succeed."""
+    subprocess.run([*map(str, words)], check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--host":
+        become_host(sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+    else:
+        main(Path(sys.argv[1]), Path(sys.argv[2]))
