@@ -16,8 +16,11 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
+
+from lus_ray.places import opened
 
 START_SECONDS = 90
 SETTINGS = {
@@ -43,6 +46,15 @@ class Bucket:
         """The URI of a place that nobody used yet, below a fresh folder."""
         return "/".join((f"s3://{self.name}", uuid.uuid4().hex[:12], *names))
 
+    def copied(self, folder: Path) -> str:
+        """The URI of a fresh place with a copy of every file below a folder."""
+        uri = self.uri(folder.name)
+        filesystem, place = opened(uri)
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with filesystem.open_output_stream(f"{place}/{path.relative_to(folder)}") as file:
+                file.write(path.read_bytes())
+        return uri
+
     def explicit(self, uri: str) -> str:
         """The same place with the server in the URI, for a process without the environment."""
         scheme, address = self.endpoint.split("://")
@@ -63,14 +75,18 @@ def bucket() -> Iterator[Bucket]:
 
 
 @contextlib.contextmanager
-def serving(name: str = "lung") -> Iterator[Bucket]:
-    """A server of its own with one bucket; it ends with the context, if not before."""
+def serving(name: str = "lung", **settings: str) -> Iterator[Bucket]:
+    """A server of its own with one bucket; it ends with the context, if not before.
+
+    `settings` are environment variables of moto: INITIAL_NO_AUTH_ACTION_COUNT="1" makes the bucket
+    and allows nobody anything more.
+    """
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(
         command,
-        env={**os.environ, **SETTINGS},
+        env={**os.environ, **SETTINGS, **settings},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from lus_ray import places, store
+from lus_ray import files, places, store
 from lus_ray.errors import InputError, StoreError
-from tests.object_storage import free_port
+from tests.object_storage import free_port, serving
 
 
 def test_a_uri_is_a_text_and_a_path_a_path(bucket, tmp_path):
@@ -54,6 +54,18 @@ def test_a_storage_that_does_not_answer_is_given_up_in_seconds_in_one_line(bucke
         store.index(uri)
     assert time.monotonic() - began < 20
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_wrong_key_is_not_allowed_to_read_or_to_write(bucket):
+    with serving(INITIAL_NO_AUTH_ACTION_COUNT="1") as closed:
+        place = closed.explicit(closed.uri("store"))
+        with pytest.raises(StoreError, match="not allowed; check AWS_ACCESS_KEY_ID"):
+            store.index(place)
+        with pytest.raises(StoreError, match="not written: not allowed; check AWS_ACCESS"):
+            files.write_text(places.below(place, "store.json"), "{}")
+        with pytest.raises(StoreError, match="not readable: not allowed; check AWS_ACCESS"):
+            files.open_parquet(places.below(place, "clips", "test-00000.parquet"))
 
 
 @pytest.mark.parametrize(

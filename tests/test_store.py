@@ -1,6 +1,7 @@
 """Stores: written whole or not at all, read in any order, and never trusted blindly."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,14 @@ def write(path, rows, source="test"):
 def clips(tmp_path):
     rows = [row(f"c{n}", f"p{n // 2}", n, severity=n % 4) for n in range(10)]
     return write(tmp_path / "clips", rows)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def lain(request):
+    """The store of a folder: there, or where it was copied to object storage."""
+    if request.param == "folder":
+        return lambda folder: folder
+    return request.getfixturevalue("bucket").copied
 
 
 def test_clips_come_back_in_the_order_they_are_asked_for(clips):
@@ -68,7 +77,7 @@ def test_frames_are_counted_by_clip_in_row_groups_of_one_clip_and_of_several(tmp
     assert store.frame_counts(together) == store.frame_counts(alone) == wanted
 
 
-def test_frames_that_cannot_be_counted_name_the_shard_in_one_line(tmp_path):
+def test_frames_that_cannot_be_counted_name_the_shard_in_one_line(tmp_path, lain):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
     who = {"patient": "test/p", "source": "test"}
     rows = [make(frames, clip=f"test/c{n}", **who) for n, frames in enumerate(pixels)]
@@ -76,9 +85,10 @@ def test_frames_that_cannot_be_counted_name_the_shard_in_one_line(tmp_path):
     some = pixels[1, 1].tobytes()[:64]
     assert some in shard.read_bytes()
     shard.write_bytes(shard.read_bytes().replace(some, bytes(64)))
-    assert store.index(tmp_path).num_rows == 2
+    place = lain(tmp_path)
+    assert store.index(place).num_rows == 2
     with pytest.raises(StoreError, match=shard.name) as caught:
-        store.frame_counts(tmp_path)
+        store.frame_counts(place)
     assert "\n" not in str(caught.value)
 
 
@@ -126,9 +136,9 @@ def test_new_groups_are_written_without_touching_the_pixels(clips):
     assert frames_of(rows["test/c3"])[0, 0, 0] == 3
 
 
-def test_an_empty_folder_is_no_store(tmp_path):
+def test_an_empty_folder_is_no_store(tmp_path, lain):
     with pytest.raises(StoreError, match="lus ingest"):
-        store.index(tmp_path)
+        store.index(lain(tmp_path))
 
 
 def test_a_clip_that_is_not_there_is_named(clips):
@@ -136,30 +146,37 @@ def test_a_clip_that_is_not_there_is_named(clips):
         list(store.read(clips, ["test/c99"]))
 
 
-def test_other_files_beside_the_shards_are_ignored(clips):
+def test_other_files_beside_the_shards_are_ignored(clips, lain):
     (clips / "clips" / "_SUCCESS").write_text("")
-    assert store.index(clips).num_rows == 10
+    assert store.index(lain(clips)).num_rows == 10
+
+
+def test_a_clip_that_is_in_two_shards_is_refused_by_name(clips, lain):
+    (shard,) = store.shards(clips)
+    shutil.copy(shard, shard.with_name("test-00007.parquet"))
+    with pytest.raises(StoreError, match="clip 'test/c0' is there twice"):
+        store.index(lain(clips))
 
 
 @pytest.mark.parametrize("where", [0.02, 0.5, 0.98])
-def test_a_damaged_shard_is_named_in_one_line(clips, where):
+def test_a_damaged_shard_is_named_in_one_line(clips, where, lain):
     (shard,) = store.shards(clips)
     data = bytearray(shard.read_bytes())
     place = int(len(data) * where)
     data[place : place + 64] = bytes(64)
     shard.write_bytes(data)
     with pytest.raises(StoreError, match=shard.name) as caught:
-        list(store.read(clips))
+        list(store.read(lain(clips)))
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_of_another_schema_is_refused_by_column(clips):
+def test_a_file_of_another_schema_is_refused_by_column(clips, lain):
     (shard,) = store.shards(clips)
     table = pq.read_table(shard)
     place = table.schema.get_field_index("severity")
     pq.write_table(table.set_column(place, "severity", table["severity"].cast("int64")), shard)
     with pytest.raises(StoreError, match="'severity' is int64"):
-        store.index(clips)
+        store.index(lain(clips))
 
 
 class Hostile(pa.ExtensionType):
@@ -179,7 +196,7 @@ class Hostile(pa.ExtensionType):
         return cls()
 
 
-def test_an_extension_type_in_a_file_is_refused_and_its_code_never_runs(clips):
+def test_an_extension_type_in_a_file_is_refused_and_its_code_never_runs(clips, lain):
     (shard,) = store.shards(clips)
     table = pq.read_table(shard)
     pa.register_extension_type(Hostile())
@@ -189,7 +206,7 @@ def test_an_extension_type_in_a_file_is_refused_and_its_code_never_runs(clips):
         pq.write_table(table.set_column(place, "sha256", column), shard)
         Hostile.called = False
         with pytest.raises(StoreError, match="extension types"):
-            store.index(clips)
+            store.index(lain(clips))
         assert not Hostile.called
     finally:
         pa.unregister_extension_type("test.hostile")
