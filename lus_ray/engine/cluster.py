@@ -1,12 +1,16 @@
 """Connecting to Ray: a cluster of one's own for a command, or one that is there."""
 
 import contextlib
+import json
 import logging
 import os
 import socket
 from collections.abc import Iterator
 
 import ray
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
+from ray._private.services import find_node_ids
+from ray.exceptions import AuthenticationError, RayError
 
 from lus_ray.errors import InputError
 
@@ -22,7 +26,12 @@ QUIET = {
 }
 """Ray's own output is replaced by ours; its own pickled records are not kept."""
 
+FOR_WORKERS = ("RAY_TRAIN_V2_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
+"""Those that Ray reads where cells run: nodes of a cluster do not have this process's."""
+
 UNSAFE = "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE"
+SETTINGS = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
+SUBMIT = "ray job submit --working-dir . -- lus run ..."
 
 
 @contextlib.contextmanager
@@ -30,10 +39,13 @@ def connected(address: str | None) -> Iterator[None]:
     """A Ray cluster for the length of the block.
 
     `address` None starts one on this machine, without a dashboard, and stops it afterwards.
-    Otherwise the cluster at the address is used and left as it was.
+    Otherwise the cluster at the address is joined as a driver of this node, and left as it was:
+    "auto" for that of this machine or of RAY_ADDRESS, host:port, or ray://host:port, which is
+    asked for the former.
 
     Raises:
-        InputError: nothing answers at the address, or the environment is unsafe.
+        InputError: nothing answers at the address, it does not let this process in, or this
+            machine is no node of its cluster; or the environment is unsafe.
     """
     if os.environ.get(UNSAFE) not in (None, "", "0"):
         raise InputError(f"{UNSAFE} is set, which lets a Parquet file run code; unset it")
@@ -41,30 +53,43 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    settings = {
-        "logging_level": logging.ERROR,
-        "log_to_driver": False,
-        "configure_logging": True,
-    }
     try:
         if address is None:
-            ray.init(
-                address="local",  # never join a cluster that happens to run here
-                include_dashboard=False,
-                dashboard_host="127.0.0.1",
-                _node_ip_address="127.0.0.1",
-                **settings,
-            )
+            _start()
         else:
-            _knock(address)
-            ray.init(address=address, **settings)
-    except (ConnectionError, RuntimeError, ValueError, OSError, socket.gaierror) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"no Ray cluster at {address or 'this machine'}: {reason}") from error
+            _join(address)
+    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+        ray.shutdown()
+        where = address or "this machine"
+        raise InputError(f"no Ray cluster at {where}: {_reason(error)}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _start() -> None:
+    """A cluster on this machine, which never joins one that happens to run here."""
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        dashboard_host="127.0.0.1",
+        _node_ip_address="127.0.0.1",
+        **SETTINGS,
+    )
+
+
+def _join(address: str) -> None:
+    """Be a driver of the cluster at an address."""
+    if address.startswith(("http://", "https://")):
+        raise ValueError(f"that is where jobs are submitted to; {SUBMIT}, or unset RAY_ADDRESS")
+    _knock(address)
+    if address.startswith("ray://"):
+        address = _asked(address)
+    if not find_node_ids():  # Ray itself would look for one for half a minute
+        raise ValueError(_stranger())
+    mine = {name: os.environ[name] for name in FOR_WORKERS}
+    ray.init(address=address, runtime_env={"env_vars": _merged(mine)}, **SETTINGS)
 
 
 def _knock(address: str) -> None:
@@ -73,3 +98,47 @@ def _knock(address: str) -> None:
     if host and port.isdigit():
         with socket.create_connection((host, int(port)), timeout=5):
             pass
+
+
+def _asked(address: str) -> str:
+    """Where the cluster behind a client's address has its store; the client is closed again.
+
+    Why not stay a client: every call of a campaign would go through one process of the head.
+    """
+    client = ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        return str(ray.get_runtime_context().gcs_address)
+    finally:
+        client.disconnect()
+
+
+def _merged(mine: dict[str, str]) -> dict[str, str]:
+    """Without what a job sets itself: Ray refuses two values for one name."""
+    job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}")
+    theirs = (job.get("runtime_env") or {}).get("env_vars") or {}
+    return {name: value for name, value in mine.items() if name not in theirs}
+
+
+def _reason(error: BaseException) -> str:
+    """One line for what Ray says over many, with what to do where that is known."""
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    text = " ".join(" ".join(str(each).split()) for each in chain)
+    if any(isinstance(each, AuthenticationError) for each in chain) or "nauthenticated" in text:
+        return (
+            "it asks for a token, and this process has another or none; set RAY_AUTH_MODE=token "
+            "and put the cluster's in ~/.ray/auth_token (or RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH)"
+        )
+    if "ersion mismatch" in text:
+        told = text[text.index("ersion mismatch") + len("ersion mismatch") :].strip(": ")
+        return f"another version of Ray or Python; install that of the cluster ({told[:150]})"
+    if "No node info found" in text:
+        return _stranger()
+    return " ".join(str(error).split())[:200]
+
+
+def _stranger() -> str:
+    return f"this machine is no node of it; run it there as a job: {SUBMIT}"

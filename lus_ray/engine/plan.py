@@ -4,36 +4,19 @@ Why before anything starts: a trial that asks for more than the cluster has wait
 without an error, and a Data task that finds no free CPU starves the training that feeds on it.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from lus_ray.engine.cell import Cell, slug
+from lus_ray.engine.nodes import Cluster, Node
 from lus_ray.errors import ArmError, PlanError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import Fold
+from lus_ray.places import Place
 
 MIN_FREE_BYTES = 200 << 20
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """What there is: CPUs, GPUs, memory and object store in bytes."""
-
-    cpus: float
-    gpus: float = 0.0
-    memory: float = 0.0
-    object_store: float = 0.0
-
-    @staticmethod
-    def of(resources: Mapping[str, float]) -> "Cluster":
-        """From Ray's cluster resources."""
-        return Cluster(
-            cpus=resources.get("CPU", 0.0),
-            gpus=resources.get("GPU", 0.0),
-            memory=resources.get("memory", 0.0),
-            object_store=resources.get("object_store_memory", 0.0),
-        )
+MOST_UNKNOWN = 16
+"""Trials at a time where the limits of the autoscaler are not known."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +31,10 @@ class Need:
     def cpus(self) -> int:
         """CPUs that must exist for the cell to finish."""
         return self.workers + self.data_cpus
+
+    def fits(self, cluster: Cluster) -> bool:
+        """Whether the cell can run here alone, when the cluster has grown as far as it may."""
+        return cluster.fits(self.workers, self.gpus_per_worker, self.data_cpus)
 
 
 def cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...]:
@@ -76,7 +63,7 @@ def need(arm: Arm, cluster: Cluster, *, streamed: bool) -> Need:
 
 def check(
     experiment: Experiment, cluster: Cluster, *, size: str, streamed: bool, free_bytes: int,
-    out: Path,
+    out: Place,
 ) -> list[str]:  # fmt: skip
     """Notes for the user on how the cells will run.
 
@@ -84,19 +71,13 @@ def check(
         PlanError: a cell can never run; names the smallest change that lets it.
     """
     notes = []
-    if cluster.cpus < 1:
-        raise PlanError("the cluster has no CPU; start Ray with --num-cpus 1 or more")
     for arm in experiment.arms:
         wanted = need(arm, cluster, streamed=streamed)
-        if wanted.cpus > cluster.cpus:
-            raise PlanError(_too_many_cpus(arm, wanted, cluster))
-        gpus = wanted.workers * wanted.gpus_per_worker
-        if gpus > cluster.gpus:
-            most = int(cluster.gpus // wanted.gpus_per_worker)
-            raise PlanError(
-                f"arm {arm.name!r} needs {gpus:g} GPUs for {wanted.workers} workers, the cluster "
-                f"has {cluster.gpus:g}; use --set arm.recipe.workers={max(1, most)}"
-            )
+        if cluster.open_ended or wanted.fits(cluster):
+            continue
+        raise PlanError(
+            f"arm {arm.name!r} needs {_asks(wanted)}, {_fix(wanted, cluster, streamed)}"
+        )
     if free_bytes < MIN_FREE_BYTES:
         raise PlanError(
             f"{out}: only {free_bytes >> 20} MiB free, {MIN_FREE_BYTES >> 20} MiB are needed; "
@@ -106,15 +87,112 @@ def check(
         notes.append("no GPU here: the published recipe on CPUs takes days; --size laptop fits")
     if streamed:
         notes.append("clips are streamed from the store: they do not fit the shared memory")
-    return notes
+    return notes + _growing(experiment, cluster, streamed=streamed)
 
 
-def _too_many_cpus(arm: Arm, wanted: Need, cluster: Cluster) -> str:
-    fits = int(cluster.cpus) - wanted.data_cpus
-    asks = f"arm {arm.name!r} needs {wanted.workers} CPUs for its workers"
-    asks += f" and {wanted.data_cpus} for its data" if wanted.data_cpus else ""
-    if fits >= 2 or (fits == 1 and wanted.workers > 1):
-        return (
-            f"{asks}, the cluster has {cluster.cpus:g}; use --set arm.recipe.workers={max(1, fits)}"
-        )
-    return f"{asks}, the cluster has {cluster.cpus:g}; start Ray with --num-cpus {wanted.cpus}"
+def at_once(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> int:
+    """Trials at a time: as many as may ever run, so that data tasks never starve behind them.
+
+    Trials that are handed out and find no room are what makes an autoscaler add nodes.
+    """
+    needs = [need(arm, cluster, streamed=streamed) for arm in experiment.arms]
+    most = max(cluster.workers(n.gpus_per_worker) // n.workers for n in needs)
+    data, workers = max(n.data_cpus for n in needs), max(n.workers for n in needs)
+    fewest = MOST_UNKNOWN if cluster.open_ended and not streamed else 1
+    return max(fewest, min(most, (cluster.slots - data) // workers))
+
+
+def waiting_for(
+    wanted: Need, cluster: Cluster, free: Sequence[Node], holders: Sequence[str] = ()
+) -> str:
+    """What a cell that has no room waits for, in one line.
+
+    `free` is what each node of the `cluster` has left, `holders` are cells that run meanwhile.
+    """
+    share, workers = wanted.gpus_per_worker, wanted.workers
+    there = Cluster(cluster.nodes)
+    if not wanted.fits(there):
+        for kind in cluster.kinds:
+            if kind.more and kind.node.workers(share):
+                up = f"{kind.node.kind} {kind.up}/{kind.most} up"
+                return f"{_asks(wanted)}: the cluster is adding nodes ({up})"
+        return f"{_asks(wanted)}: the cluster has {cluster.told()}"
+    if share and sum(Node(1e9, node.gpus).workers(share) for node in free) < workers:
+        held = there.gpus - sum(node.gpus for node in free)
+        return f"{_gpus(workers * share)}: {held:g} of {there.gpus:g} are held{_by(holders)}"
+    if sum(node.slots for node in free) < wanted.cpus:
+        left = sum(node.cpus for node in free)
+        if left >= wanted.cpus:
+            return f"{_cpus(wanted.cpus)}: {left:g} are free, but on no single node"
+        held, all_cpus = there.cpus - left, there.cpus
+        return f"{_cpus(wanted.cpus)}: {held:g} of {all_cpus:g} are held{_by(holders)}"
+    if sum(node.workers(share) for node in free) < workers:
+        return f"{_bundle(share)} on one node: what is free lies on different nodes"
+    return "its process to start: there is room"
+
+
+def _growing(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> list[str]:
+    """A note where a cell can only run once the cluster has more nodes."""
+    if cluster.open_ended:
+        return ["this cluster's autoscaler tells no limits: cells wait for as long as it adds none"]
+    there = Cluster(cluster.nodes)
+    needs = [(arm, need(arm, cluster, streamed=streamed)) for arm in experiment.arms]
+    first = next((arm for arm, wanted in needs if not wanted.fits(there)), None)
+    if first is None:
+        return []
+    return [f"arm {first.name!r} is waiting for the cluster to grow: it has {cluster.told()}"]
+
+
+def _asks(wanted: Need) -> str:
+    """What a cell asks for, in words."""
+    share, workers = wanted.gpus_per_worker, wanted.workers
+    data = f" and {wanted.data_cpus} for its data" if wanted.data_cpus else ""
+    cpus = f"{_cpus(workers)} for its workers{data}"
+    if not share:
+        return cpus
+    return f"{_gpus(workers * share)} and {cpus}"
+
+
+def _fix(wanted: Need, cluster: Cluster, streamed: bool) -> str:
+    """What the cluster has, and the smallest change that lets the cell run."""
+    has = f"the cluster has {cluster.told()}"
+    for workers in range(wanted.workers - 1, 0, -1):
+        data = wanted.data_cpus if streamed or workers > 1 else 0
+        if replace(wanted, workers=workers, data_cpus=data).fits(cluster):
+            return f"{has}; use --set arm.recipe.workers={workers}"
+    share = wanted.gpus_per_worker
+    for gpus in (*range(int(share), 0, -1), 0.5, 0.25, 0.1):
+        if gpus < share and replace(wanted, gpus_per_worker=float(gpus)).fits(cluster):
+            return f"{has}; use --set arm.recipe.gpus={gpus:g}"
+    return f"{has}; {_missing(wanted, cluster)}"
+
+
+def _missing(wanted: Need, cluster: Cluster) -> str:
+    """Which nodes would have to be added."""
+    if not wanted.gpus_per_worker and cluster.kinds:
+        kind = max(cluster.kinds, key=lambda kind: kind.node.slots)
+        if each := kind.node.slots:
+            lacking = max(1, -(-(wanted.cpus - cluster.slots) // each))
+            return f"allow {lacking} more {kind.node.kind} (max_workers)"
+    if wanted.gpus_per_worker:
+        return f"add a node with {_bundle(max(1.0, wanted.gpus_per_worker))} to it"
+    if len(cluster.nodes) > 1:
+        return f"add a node with --num-cpus {max(1, wanted.cpus - cluster.slots)}"
+    return f"start Ray with --num-cpus {wanted.cpus}"
+
+
+def _bundle(share: float) -> str:
+    return f"1 CPU and {_gpus(share)}" if share else "1 CPU"
+
+
+def _cpus(number: float) -> str:
+    return f"{number:g} CPU{'s' * (number != 1)}"
+
+
+def _gpus(number: float) -> str:
+    return f"{number:.3g} GPU{'s' * (number > 1)}"
+
+
+def _by(holders: Sequence[str]) -> str:
+    few = ", ".join(holders[:3]) + (f" and {len(holders) - 3} more" if len(holders) > 3 else "")
+    return f" by {few}" if few else ""
