@@ -62,7 +62,10 @@ class TensorBoard:
         if cell.name not in self.writers:
             from tensorboardX import SummaryWriter
 
-            self.writers[cell.name] = SummaryWriter(str(self.folder(cell)), purge_step=epoch)
+            # Files are named by the second: another start may come sooner.
+            self.writers[cell.name] = SummaryWriter(
+                str(self.folder(cell)), purge_step=epoch, filename_suffix=f".{epoch}"
+            )
         return self.writers[cell.name]
 
     def _close(self, cell: Cell) -> None:

@@ -24,6 +24,7 @@ from importlib.resources import files
 from lus_ray.errors import InputError, LusError
 from lus_ray.watch import prometheus
 from lus_ray.watch.grid import Reader
+from lus_ray.watch.states import PASSING
 
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 REPORT = f"{NOTHING}; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; sandbox allow-scripts"  # noqa: E501
@@ -73,7 +74,7 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
-    protocol_version = "HTTP/1.1"
+    protocol_version = "HTTP/1.0"  # a connection a request: none outlives the server
     server_version, sys_version = "lus", ""
     timeout = 30
 
@@ -104,12 +105,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _grid(self) -> None:
         """The grid; what only the clock changes is no part of its tag."""
         contents = self.server.reader.read().contents()
-        passing = {name: contents[name] for name in ("now", "left_s", "elapsed_s")}
-        text = json.dumps({**contents, **dict.fromkeys(passing)}, separators=(",", ":"))
+        passing = json.dumps({name: contents.pop(name) for name in PASSING})
+        text = json.dumps(contents, separators=(",", ":"))
         tag = f'W/"{hashlib.sha256(text.encode()).hexdigest()[:24]}"'
         if self.headers.get("If-None-Match") == tag:
             return self._send(304, b"", tag=tag)
-        body = json.dumps(contents, separators=(",", ":")).encode()
+        body = f"{text[:-1]},{passing[1:]}".encode()
         return self._send(200, body, "application/json", tag=tag)
 
     def _send(

@@ -1,6 +1,6 @@
 """The words of the watch: the state of a cell, of a campaign, and the grid of both."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 State = Literal["finished", "running", "waiting", "blocked", "failed", "interrupted"]
@@ -15,6 +15,8 @@ MARKS: dict[State, str] = {
 
 Driven = Literal["running", "gone", "finished", "failed", "interrupted", "unknown"]
 Point = tuple[int, float]
+PASSING = ("now", "left_s", "elapsed_s")
+"""Values of the grid that change with the clock alone."""
 
 
 @dataclass(frozen=True)
@@ -106,5 +108,12 @@ class Grid:
         return max(0.0, (self.campaign.ended or self.now) - self.campaign.began)
 
     def contents(self) -> dict[str, Any]:
-        """The grid as JSON values."""
-        return {**asdict(self), "num_cells": self.num_cells, "elapsed_s": self.elapsed_s}
+        """The grid as JSON values; what the clock alone changes comes last, `PASSING`."""
+        rows = [{**vars(row), "cells": [vars(cell) for cell in row.cells]} for row in self.arms]
+        return {
+            **{name: value for name, value in vars(self).items() if name not in PASSING},
+            "arms": rows,
+            "campaign": vars(self.campaign),
+            "num_cells": self.num_cells,
+            **{name: getattr(self, name) for name in PASSING},
+        }
