@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import UInt8
 from ray import serve
 
 from lus_ray.ingest.decode import Decoded
+from lus_ray.places import place
 from lus_ray.service import parity
 from lus_ray.service.answer import assemble, served, undecoded
 from lus_ray.service.detector import looks_like_ultrasound
@@ -42,7 +42,7 @@ class Ingress:
         self, limits: ServiceLimits, host: str, port: int, token: str | None, data: str | None
     ) -> None:
         self.limits = limits
-        self.data = Path(data) if data else None
+        self.data = place(data) if data else None
         self.decoders = Decoders(limits)
         self.tally = Tally(serve.get_replica_context().replica_id.unique_id)
         self.routing = Routing(self._replay)

@@ -24,7 +24,8 @@ def test_help_names_every_command_without_loading_torch_or_ray():
     assert time.process_time() - began < 5
     for name in ("demo", "ingest", "check", "run", "report", "weights", "doctor"):
         assert f"\n  {name} " in text
-    probe = "import sys, lus_ray.cli; print({'torch', 'ray', 'sklearn'} & set(sys.modules))"
+    heavy = {"torch", "ray", "sklearn", "pyarrow"}
+    probe = f"import sys, lus_ray.cli; print({heavy} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT)
     assert loaded.stdout.strip() == "set()"
 

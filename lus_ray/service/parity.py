@@ -18,6 +18,7 @@ from lus_ray import checkpoint, predictions, store
 from lus_ray.clip import Row, frames_of, masks_of
 from lus_ray.errors import ServeError
 from lus_ray.metrics import overlap
+from lus_ray.places import Place
 from lus_ray.service import sprites
 from lus_ray.service.models import Model
 from lus_ray.tasks.segmentation import Segmentation
@@ -37,7 +38,7 @@ def replay(
     models: Sequence[Model],
     answer: Answer,
     *,
-    data: Path | None = None,
+    data: Place | None = None,
     num_clips: int = NUM_CLIPS,
 ) -> dict[str, float]:
     """By model id, how far the answers to a few stored test clips are from what was predicted.
@@ -90,10 +91,10 @@ def _stored(model: Model, num_clips: int) -> dict[str, Row]:
     return {row["clip"]: row for row in kept.slice(0, num_clips).to_pylist()}
 
 
-def _store(run: Path, data: Path | None) -> Path:
+def _store(run: Path, data: Place | None) -> Place:
     """Where the clips of a run lie."""
     record = json.loads((run / "experiment.json").read_text())
-    known = [data] if data is not None else [Path(record.get("data_path", "")), run / "phantom"]
+    known = [data] if data is not None else [record.get("data_path", ""), run / "phantom"]
     for folder in known:
         if store.shards(folder):
             return folder
