@@ -11,7 +11,7 @@ from typing import Any, Literal
 import psutil
 import torch
 
-from lus_ray.engine import choose, plan
+from lus_ray.engine import choose, plan, upload
 from lus_ray.engine.cluster import UNSAFE, connected
 from lus_ray.errors import LusError
 
@@ -57,8 +57,9 @@ class Examination:
 def examine(address: str | None = None) -> Examination:
     """Look at Python, packages, memory, disk and Ray, and ask the planner about each size."""
     findings = [_python(), *_packages(), _memory(), _shared_memory(), _disk(), _environment()]
+    findings.append(_upload())
     cluster, found = _cluster(address)
-    findings.append(found)
+    findings += found
     if cluster is not None:
         findings += _plans(cluster)
     return Examination(tuple(findings))
@@ -114,21 +115,47 @@ def _environment() -> Finding:
     return Finding("ok", "environment", "nothing unsafe is set")
 
 
-def _cluster(address: str | None) -> tuple[plan.Cluster | None, Finding]:
+def _upload() -> Finding:
+    """What `ray job submit --working-dir .` would send from here."""
+    try:
+        found, ended = upload.sizes(Path.cwd())
+    except OSError as error:
+        return Finding("note", "upload", f"cannot be counted: {error}", "run it in a clone")
+    size = f"{found.total() / 2**20:.1f} MiB would go with a job from here"
+    size += "" if ended else f", of more than {upload.MAX_FILES} files"
+    if ended and found.total() <= upload.MAX_BYTES:
+        return Finding("ok", "upload", size)
+    remedy = f"name what is no code in .rayignore; the largest: {upload.largest(found)}"
+    return Finding("fail", "upload", size, remedy)
+
+
+def _cluster(address: str | None) -> tuple[plan.Cluster | None, list[Finding]]:
     import ray
 
     try:
         with connected(address):
-            cluster = plan.Cluster.of(ray.cluster_resources())
+            cluster = plan.Cluster.now()
+            behind = [_listening(ray._private.worker.get_dashboard_url())] if address else []
     except LusError as error:
         remedy = "see 'ray status'; without --address a cluster is started here"
-        return None, Finding("fail", "Ray cluster", str(error), remedy)
-    found = f"{cluster.cpus:g} CPUs, {cluster.gpus:g} GPUs, "
-    found += f"{cluster.object_store / GIB:.1f} GiB object store"
+        return None, [Finding("fail", "Ray cluster", str(error), remedy)]
+    found = f"{cluster.told()}, {cluster.object_store / GIB:.1f} GiB object store a node"
     if not cluster.gpus and torch.cuda.is_available():
         remedy = "a GPU is here but Ray does not offer it; start Ray with --num-gpus 1"
-        return cluster, Finding("note", "Ray cluster", found, remedy)
-    return cluster, Finding("ok", "Ray cluster", found)
+        return cluster, [Finding("note", "Ray cluster", found, remedy), *behind]
+    return cluster, [Finding("ok", "Ray cluster", found), *behind]
+
+
+def _listening(dashboard: str | None) -> Finding:
+    """Whether the cluster's dashboard, where jobs are submitted, is open to other machines."""
+    host = (dashboard or "").rpartition(":")[0].strip("[]")
+    if host in ("", "localhost") or host.startswith("127.") or host == "::1":
+        return Finding("ok", "dashboard", f"at {dashboard or 'none'}, for this machine alone")
+    remedy = "start the head with --dashboard-host=127.0.0.1 and reach it through an SSH tunnel"
+    level: Literal["note", "fail"] = "fail"
+    if os.environ.get("RAY_AUTH_MODE") == "token":
+        level = "note"
+    return Finding(level, "dashboard", f"at {dashboard}, for whoever reaches that host", remedy)
 
 
 def _plans(cluster: plan.Cluster) -> list[Finding]:
