@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import skops.io
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 import lus_ray
-from lus_ray import nets, tasks
-from lus_ray.errors import CheckpointError
+from lus_ray import files, nets, places, tasks
+from lus_ray.errors import CellError, CheckpointError
 from lus_ray.nets import weights
 from lus_ray.nets.encoder import load_encoder
 from lus_ray.tasks.expert import Expert
@@ -64,21 +65,37 @@ def build(description: Mapping[str, Any]) -> Any:
 
 
 def save(folder: Path, task: Any, description: Mapping[str, Any], *, seed: int) -> None:
-    """Write a checkpoint folder: aside first, then renamed over an earlier one."""
+    """Write a checkpoint folder: aside first, then in the place of an earlier one.
+
+    The earlier one is moved away and removed only when the new one is there, so that at every
+    moment `load` finds one that is whole.
+
+    Raises:
+        CellError: the disk takes no more; an earlier checkpoint stays.
+    """
     aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    if isinstance(task, Expert):
-        skops.io.dump(task.model, aside / "expert.skops")
-    elif state := task.state_dict():
-        save_file(
-            {name: value.contiguous() for name, value in state.items()},
-            aside / "weights.safetensors",
-        )
-    about = {"lus_ray": lus_ray.__version__, "seed": seed, "task": description}
-    (aside / "task.json").write_text(json.dumps(about, indent=1) + "\n")
-    shutil.rmtree(folder, ignore_errors=True)
-    aside.rename(folder)
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        _write(aside, task, description, seed)
+        if folder.exists():
+            shutil.rmtree(_before(folder), ignore_errors=True)
+            folder.rename(_before(folder))
+        aside.rename(folder)
+        files.settle(folder.parent)
+    except (OSError, SafetensorError) as error:
+        raise CellError(
+            f"{folder}: not written: {places.reason(error)}; make room there and run the same "
+            "command again"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(_before(folder), ignore_errors=True)
+
+
+def found(folder: Path) -> Path:
+    """The folder itself, or the earlier checkpoint where a kill left it moved away."""
+    return _before(folder) if not folder.exists() and _before(folder).exists() else folder
 
 
 def load(folder: Path | str) -> Any:
@@ -87,7 +104,7 @@ def load(folder: Path | str) -> Any:
     Raises:
         CheckpointError: a file is missing, damaged, or holds what is not trusted.
     """
-    folder = Path(folder)
+    folder = found(Path(folder))
     task = build(read_description(folder))
     if isinstance(task, Expert):
         task.model = _load_estimator(folder / "expert.skops")
@@ -103,6 +120,7 @@ def load(folder: Path | str) -> Any:
 
 def read_description(folder: Path) -> Description:
     """The task part of `task.json`."""
+    folder = found(folder)
     try:
         about = json.loads((folder / "task.json").read_text())
         return dict(about["task"])
@@ -114,7 +132,7 @@ def read_description(folder: Path) -> Description:
 
 def load_weights(folder: Path) -> dict[str, Any]:
     """The tensors of a checkpoint folder by name."""
-    return weights.read(folder / "weights.safetensors")
+    return weights.read(found(folder) / "weights.safetensors")
 
 
 def start_from(task: Any, folder: Path) -> list[str]:
@@ -151,6 +169,24 @@ def begin_with(task: Any, path: Path) -> list[str]:
     if hasattr(task.net, "encoder"):
         return load_encoder(task.net.encoder, weights.read(path), what=str(path))
     return weights.load(task.net, weights.read(path), what=str(path))
+
+
+def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) -> None:
+    if isinstance(task, Expert):
+        skops.io.dump(task.model, aside / "expert.skops")
+    elif state := task.state_dict():
+        save_file(
+            {name: value.contiguous() for name, value in state.items()},
+            aside / "weights.safetensors",
+        )
+    about = {"lus_ray": lus_ray.__version__, "seed": seed, "task": description}
+    (aside / "task.json").write_text(json.dumps(about, indent=1) + "\n")
+    for path in aside.iterdir():
+        files.settle(path)
+
+
+def _before(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.before")
 
 
 def _load_estimator(path: Path) -> Any:

@@ -7,8 +7,10 @@ opens the file; here such a file is refused before Arrow sees it. Pages carry ch
 import base64
 import binascii
 import contextlib
+import errno
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -78,10 +80,41 @@ def write_text(path: Place, text: str) -> None:
     if is_remote(path):
         _put(path, text.encode())
         return
-    path = Path(path)
+    with whole(Path(path)) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name to write to, which takes the place of `path` as the block ends.
+
+    The bytes are on the disk before the name changes, so that a power cut leaves the earlier file
+    or the new one. After an error the earlier file is there, and nothing beside it.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)
+    try:
+        yield aside
+        settle(aside)
+        os.replace(aside, path)
+        settle(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def settle(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk.
+
+    Raises:
+        OSError: they cannot be written there.
+    """
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a filesystem that syncs no folders
+            raise
+    finally:
+        os.close(number)
 
 
 def _put(uri: Place, data: bytes) -> None:

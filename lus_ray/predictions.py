@@ -9,7 +9,6 @@ said of pixels is counted: `counts` holds a flattened confusion matrix (truth by
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lus_ray.clip import PIXELS, SCHEMA, Row
-from lus_ray.errors import StoreError
-from lus_ray.files import open_parquet
+from lus_ray.errors import CellError, StoreError
+from lus_ray.files import open_parquet, whole
+from lus_ray.places import reason
 
 KEY = b"lus_ray.prediction"
 KEPT = tuple(name for name in SCHEMA.names if name not in (*PIXELS, "signature"))
@@ -72,14 +72,22 @@ def row(clip: Row, *, fold: int, split: str, target: Any, said: Mapping[str, np.
 
 
 def write(path: Path, rows: Sequence[Row], about: About) -> None:
-    """Write a table aside, then rename it: a file that exists is whole."""
+    """Write a table aside, then rename it: a file that exists is whole.
+
+    Raises:
+        CellError: the disk takes no more; an earlier table stays.
+    """
     plain = schema(several=about.multilabel or about.by_frame)
     table = pa.Table.from_pylist(list(rows), schema=plain)
     table = table.replace_schema_metadata({KEY: json.dumps(asdict(about)).encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    pq.write_table(table, aside, compression="zstd")
-    os.replace(aside, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as aside:
+            pq.write_table(table, aside, compression="zstd")
+    except OSError as error:
+        raise CellError(
+            f"{path}: not written: {reason(error)}; make room there and run the same command again"
+        ) from error
 
 
 def read(path: Path, columns: Sequence[str] | None = None) -> tuple[About, pa.Table]:

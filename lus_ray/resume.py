@@ -17,14 +17,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lus_ray.files import whole
 from lus_ray.tasks.task import Task
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 """Of each player of a task."""
 
 KEY = "lus_ray.training"
-EVERY_S = 60.0
-"""A state is written at most this often, and more seldom where writing takes over 2 % of time."""
+EVERY_S = float(os.environ.get("LUS_STATE_SECONDS", "60"))
+"""A state is written at most this often, and more seldom where writing takes over 2 % of time.
+
+Where machines may be taken away at any moment, the environment can make it smaller."""
 SHARE = 50
 
 
@@ -74,16 +77,13 @@ class State:
         about = {**{k: v for k, v in vars(done).items() if k != "best"}, "best": kept}
         tensors = _gathered(task, optimizers, done.best)
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(plain, aside, {KEY: json.dumps(about)})
-            os.replace(aside, self.path)
+            with whole(self.path) as aside:
+                save_file(plain, aside, {KEY: json.dumps(about)})
         except (OSError, SafetensorError) as error:
             note = f"{self.path.name} could not be written ({_line(error)}): training went on"
             done.notes += [note] * (note not in done.notes)
-        finally:
-            aside.unlink(missing_ok=True)
         self.written = time.monotonic()
         self.took = self.written - began
 
