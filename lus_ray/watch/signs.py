@@ -1,6 +1,8 @@
 """What the driver of a campaign last said of itself, in `campaign.json`."""
 
 import json
+import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +74,21 @@ def _state(said: dict[str, Any], now: float) -> Driven:
     if number(said.get("ended")) is not None:
         return "interrupted"
     beat = number(said.get("beat")) or 0.0
-    return "running" if now - beat <= SILENT_SECONDS else "gone"
+    return "gone" if now - beat > SILENT_SECONDS or _is_dead(said) else "running"
+
+
+def _is_dead(said: dict[str, Any]) -> bool:
+    """Whether its process was one of this machine and is no more: known before its beat is old."""
+    process = said.get("process")
+    if said.get("host") != socket.gethostname() or not isinstance(process, int) or process < 1:
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def _running(values: dict[str, Any], now: float) -> Running:

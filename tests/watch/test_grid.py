@@ -1,6 +1,10 @@
 """The grid of a run folder: what state each cell is in, and how far."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -60,6 +64,14 @@ def test_a_cell_that_was_named_by_a_driver_now_silent_is_interrupted(one):
     assert (states(grid), grid.campaign.state) == (["interrupted"], "gone")
     assert grid.campaign.ended == NOW - 61
     assert grid.elapsed_s == 39
+
+
+def test_a_driver_of_this_machine_is_gone_as_soon_as_its_process_is(one):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for process, state in ((os.getpid(), "running"), (ended.pid, "gone")):
+        signs(one, host=socket.gethostname(), process=process)
+        assert read(one).campaign.state == state
 
 
 def test_a_cell_that_began_and_waits_under_a_live_driver_is_waiting(one):
