@@ -5,7 +5,7 @@ with; the title of its process is what can change. Ray sets it anew with every c
 so a cell gives it again after each report.
 """
 
-from ray._raylet import setproctitle
+from ray._raylet import setproctitle  # type: ignore[attr-defined]
 
 
 def show_as(name: str) -> None:
