@@ -144,6 +144,8 @@ def _epoch(
 ) -> dict[str, float] | None:
     """Mean losses over one pass, or None when they stay without a finite value."""
     model.train()
+    if model is not task:  # several workers: each draws its own, and one state serves them all
+        torch.manual_seed(_mix(seed))
     sums: dict[str, float] = defaultdict(float)
     num_good = num_bad = bad_in_a_row = 0
     for step, raw in enumerate(batches):

@@ -1,13 +1,13 @@
 """A campaign: every cell of an experiment that is not finished yet, run by one Tune run."""
 
+import contextlib
 import logging
 import shutil
 import signal
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,43 +18,53 @@ from ray import tune
 
 from lus_ray import store
 from lus_ray.batches import Size, size_of
-from lus_ray.engine import cohort, frames, plan, record, supervision
+from lus_ray.engine import carry, cohort, frames, plan, record, signs, supervision
+from lus_ray.engine import home as homes
 from lus_ray.engine.cell import Work
 from lus_ray.engine.cluster import connected
+from lus_ray.engine.gauges import Gauges
 from lus_ray.engine.progress import CellProgress
 from lus_ray.engine.schedule import Pruning, Schedule
+from lus_ray.engine.tensorboard import TensorBoard
 from lus_ray.engine.trial import trial
+from lus_ray.engine.waiting import Waiting
+from lus_ray.engine.watching import Watcher, Watchers
 from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Experiment
+from lus_ray.places import Place
 from lus_ray.views import View
-
-SILENT_SECONDS = 60
 
 
 def run(
     experiment: Experiment,
     *,
-    data: Path,
-    out: Path,
+    data: Place,
+    out: Place,
     size: str,
     only_folds: tuple[int, ...] = (),
     address: str | None = None,
     about: dict[str, Any] | None = None,
     weak: bool = False,
     domains: tuple[str, ...] = (),
+    tensorboard: bool = False,
 ) -> None:
     """Run what is missing of an experiment in `out`; returns when every cell is finished.
 
     With `weak`, every frame without a score of its own carries that of its clip. `domains` are
     the store's names of the domains that the experiment compares, where they are not its own.
+    A place on object storage is worked on in a copy (`engine.home`); with `tensorboard`, curves
+    are written for it, too.
 
     Raises:
         InputError: the data, the folds, the plan or the run folder do not allow it.
         CellError: cells failed; the others are finished, and the same command tries again.
     """
-    out, data = out.resolve(), data.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    with record.locked(out):
+    data = data.resolve() if isinstance(data, Path) else data
+    home = homes.of(out)
+    folder = home.local if home else Path(out).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    with record.locked(out if home else folder):
+        carry.fetch_run(home)
         index = supervision.supervised(store.index(data), data, weak=weak)
         experiment, index, notes = cohort.cohort(experiment, index, data, names=domains)
         for note in notes:
@@ -64,21 +74,36 @@ def run(
             few = names if len(names) < 4 else (*names[:3], f"{len(names) - 3} more")
             print(f"note: {why}; left out: {', '.join(few)}", file=sys.stderr)
         work = record.prepare(
-            experiment, index, out, size=size, about=about or {}, data=data, weak=weak
+            experiment, index, folder, size=size, about=about or {}, data=data, weak=weak, home=home
         )
         dealt = [f for f in work.folds if not only_folds or f.number in only_folds]
         if unknown := sorted(set(only_folds) - {f.number for f in work.folds}):
             raise ArmError(f"no fold {unknown[0]}; there are {[f.number for f in work.folds]}")
         cells = plan.cells(experiment, dealt)
-        missing = [cell for cell in cells if not cell.finished(out)]
-        if not missing:
+        if all(cell.finished(folder) for cell in cells):
             return
-        with connected(address), CellProgress(len(cells), len(cells) - len(missing)) as progress:
-            _run_cells(cells, work, index, data, progress)
+        with connected(address), _watched(cells, work, tensorboard=tensorboard) as watchers:
+            _run_cells(cells, work, index, data, watchers)
+
+
+@contextlib.contextmanager
+def _watched(cells: tuple[plan.Cell, ...], work: Work, *, tensorboard: bool) -> Iterator[Watchers]:
+    """Everyone who watches: the terminal, the run folder, Prometheus, perhaps TensorBoard."""
+    home, num_finished = work.home, sum(cell.finished(work.out) for cell in cells)
+    push = partial(home.push, signs.NAME) if home else None
+    with contextlib.ExitStack() as stack:
+        each: list[Watcher] = [
+            stack.enter_context(CellProgress(len(cells), num_finished)),
+            stack.enter_context(signs.Signs(work.out, cells, push=push)),
+            Gauges(work.experiment.name, work.out, cells),
+        ]
+        if tensorboard:
+            each.append(stack.enter_context(TensorBoard(work.out)))
+        yield Watchers(*each)
 
 
 def _run_cells(
-    cells: tuple[plan.Cell, ...], work: Work, index: pa.Table, data: Path, progress: CellProgress
+    cells: tuple[plan.Cell, ...], work: Work, index: pa.Table, data: Place, watchers: Watchers
 ) -> None:
     cluster = plan.Cluster.of(ray.cluster_resources())
     num_frames = store.num_frames(data)
@@ -89,11 +114,11 @@ def _run_cells(
     for note in plan.check(
         work.experiment, cluster, streamed=streamed, free_bytes=free, out=work.out, size=work.size
     ):
-        progress.say(f"note: {note}")
+        watchers.say(f"note: {note}")
     shared = None if streamed else frames.share(data, index, sizes, masked)
 
     needs = {arm.name: plan.need(arm, cluster, streamed=streamed) for arm in work.experiment.arms}
-    schedule = Schedule(cells, work, progress, lambda cell: needs[cell.arm].gpus_per_worker)
+    schedule = Schedule(cells, work, watchers, lambda cell: needs[cell.arm].gpus_per_worker)
     most = _most_at_once(work.experiment, cluster, streamed=streamed)
     given = {"work": work, "shared": shared, "store": str(data)}
     _fit(schedule, given, partial(_bundles, needs), most)
@@ -138,14 +163,14 @@ def _fit(schedule: Schedule, given: dict[str, Any], needs: Any, most: int) -> No
                     name=schedule.work.experiment.name,
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[_Silence(schedule, interrupts)],
+                    callbacks=[Waiting(schedule), interrupts],
                 ),
             ).fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-class _Interrupts:
+class _Interrupts(tune.Callback):
     """Remembers Ctrl-C: what is raised in the middle of a destructor is swallowed there."""
 
     def __init__(self) -> None:
@@ -163,32 +188,14 @@ class _Interrupts:
         if self.seen and kind is None:
             raise KeyboardInterrupt
 
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Called by Tune all the time."""
+        if self.seen:
+            raise KeyboardInterrupt
+
     def _remember(self, number: int, frame: Any) -> None:
         self.seen = True
         raise KeyboardInterrupt
-
-
-class _Silence(tune.Callback):
-    """Says so when cells wait and none has run for a minute."""
-
-    def __init__(self, schedule: Schedule, interrupts: "_Interrupts") -> None:
-        self.schedule, self.since, self.told = schedule, time.monotonic(), 0.0
-        self.interrupts = interrupts
-
-    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Called by Tune all the time."""
-        if self.interrupts.seen:
-            raise KeyboardInterrupt
-        now = time.monotonic()
-        if any(t.status == "RUNNING" for t in trials) or not self.schedule.running:
-            self.since = now
-        elif now - max(self.since, self.told) > SILENT_SECONDS:
-            self.told = now
-            free = {k: v for k, v in ray.available_resources().items() if k in ("CPU", "GPU")}
-            first = next(iter(self.schedule.running.values()))
-            self.schedule.watcher.say(
-                f"waiting {now - self.since:.0f} s for resources of {first.name}; free now: {free}"
-            )
 
 
 def _trial_name(t: Any) -> str:

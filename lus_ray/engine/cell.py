@@ -6,7 +6,10 @@ the whole resume protocol.
 
 import hashlib
 import json
+import os
 import re
+import socket
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from lus_ray.clip import Row
+from lus_ray.engine.home import Home
 from lus_ray.experiment import Experiment
 from lus_ray.files import write_text
 from lus_ray.folds import Fold
@@ -60,7 +64,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Work:
-    """What all cells of a campaign share: the run folder, folds, clip rows and their pixels."""
+    """What all cells of a campaign share: the run folder, folds, clip rows and their pixels.
+
+    With a `home`, the run lies on object storage and `out` is this machine's copy of it.
+    """
 
     experiment: Experiment
     size: str
@@ -68,23 +75,27 @@ class Work:
     rows: Sequence[Row]
     fingerprint: str
     out: Path
+    home: Home | None = None
 
 
 class Log:
-    """What a cell leaves behind beside its checkpoint: `metrics.jsonl`, `cost.json`.
+    """What a cell leaves behind beside its checkpoint: `metrics.jsonl`, `cost.json`, `starts.json`.
 
     The first epoch that it hears of tells from where a cell goes on after a kill: lines of an
-    earlier start from there on are dropped, those before are kept.
+    earlier start from there on are dropped, those before are kept. A worker that only tells of
+    epochs begins no cell.
     """
 
-    def __init__(self, folder: Path, report: Report) -> None:
+    def __init__(self, folder: Path, report: Report, *, begins: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.report = folder, report
         self.notes: tuple[str, ...] = ()
         self.path = folder / "metrics.jsonl"
         self.path.touch()
         self.num_earlier, self.num_epochs = len(self.path.read_text().splitlines()), 0
-        (folder / "error.txt").unlink(missing_ok=True)
+        if begins:
+            (folder / "error.txt").unlink(missing_ok=True)
+            _note_start(folder / "starts.json")
 
     def epoch(self, values: dict[str, float]) -> None:
         """Append one line and tell whoever watches."""
@@ -103,11 +114,26 @@ class Log:
     def write_cost(self, cost: dict[str, Any], scores: dict[str, float]) -> None:
         """Time, memory and trouble of the whole cell, and its validation scores."""
         finite = {name: value for name, value in scores.items() if np.isfinite(value)}
-        went_on = f"went on after {self.num_earlier} epochs of an earlier start"
-        notes = [went_on] * bool(self.num_earlier) + list(self.notes)
-        num_epochs = self.num_earlier + self.num_epochs
+        notes = [*self.went_on(), *self.notes]
+        num_epochs = len(self.path.read_text().splitlines())
         whole = {**cost, "epochs": num_epochs, "val_scores": finite, "notes": notes}
         (self.folder / "cost.json").write_text(json.dumps(whole, indent=1) + "\n")
+
+    def went_on(self) -> list[str]:
+        """A note, where an earlier start had done some of the epochs."""
+        if not (self.num_earlier and self.num_epochs):
+            return []
+        return [f"went on after {self.num_earlier} epochs of an earlier start"]
+
+
+def _note_start(path: Path) -> None:
+    """Append where and when the cell starts; what an earlier start wrote halfway is dropped."""
+    try:
+        starts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        starts = []
+    starts.append({"node": socket.gethostname(), "pid": os.getpid(), "began": time.time()})
+    write_text(path, json.dumps(starts) + "\n")
 
 
 def cell_seed(seed: int, cell: Cell) -> int:

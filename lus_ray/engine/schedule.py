@@ -7,40 +7,29 @@ so that one campaign runs all ready cells in parallel and goes on as inputs appe
 import json
 import math
 import shutil
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from lus_ray.engine import carry
 from lus_ray.engine.cell import Cell, Work
+from lus_ray.engine.deaths import MAX_DEATHS, cause, raised
 from lus_ray.engine.search import ArmSearch
-
-
-@runtime_checkable
-class Watcher(Protocol):
-    """Whoever shows the progress of the cells."""
-
-    def started(self, cell: Cell) -> None:
-        """A cell was handed out."""
-
-    def reported(self, cell: Cell, values: dict[str, Any]) -> None:
-        """A cell ended an epoch."""
-
-    def ended(self, cell: Cell, *, error: str | None) -> None:
-        """A cell is finished, or failed with an error."""
-
-    def blocked(self, cell: Cell) -> None:
-        """A cell cannot run, because an input of it failed."""
-
-    def say(self, text: str) -> None:
-        """A line beside the cells."""
+from lus_ray.engine.watching import Watcher
 
 
 class Schedule(Searcher):
-    """Hands out cells in order, each once its inputs are finished; nothing finished runs again."""
+    """Hands out cells in order, each once its inputs are finished; nothing finished runs again.
+
+    A cell whose process or machine is lost is handed out again and goes on from its last state;
+    one that raised an error has failed.
+    """
 
     def __init__(
         self, cells: Sequence[Cell], work: Work, watcher: Watcher, gpus: Callable[[Cell], float]
@@ -60,12 +49,18 @@ class Schedule(Searcher):
             if (cell.arm, cell.fold) not in self.finished:
                 self.waiting += self._expand(cell)
         self.running: dict[str, Cell] = {}
+        self.heard: dict[str, float] = {}
         self.pruned: set[Cell] = set()
+        self.deaths: Counter[tuple[str, int, int | None]] = Counter()
+        self.why: dict[str, str] = {}
+        self.most: int | None = None
         for name in self.searches:
             self._promote(name)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """The next ready cell; None while inputs are still being made."""
+        if self.most is not None and len(self.running) >= self.most:
+            return None
         for place, (cell, is_sample) in enumerate(self.waiting):
             if is_sample and self.searches[cell.arm].gave_up(cell):
                 self.waiting.pop(place)
@@ -81,7 +76,10 @@ class Schedule(Searcher):
                 if is_sample:
                     assert cell.sample is not None
                     cell = self.searches[cell.arm].cell(cell.fold, cell.sample)
+                    carry.bring_search(cell.arm, self.work)
+                (cell.folder(self.work.out) / "error.txt").unlink(missing_ok=True)
                 self.running[trial_id] = cell
+                self.heard[trial_id] = time.monotonic()
                 self.watcher.started(cell)
                 fields = ("arm", "fold", "sample", "settings")
                 return {
@@ -93,6 +91,7 @@ class Schedule(Searcher):
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass an epoch on to whoever watches."""
         if (cell := self.running.get(trial_id)) is not None:
+            self.heard[trial_id] = time.monotonic()
             self.watcher.reported(cell, result)
 
     def on_trial_complete(
@@ -100,13 +99,18 @@ class Schedule(Searcher):
     ) -> None:
         """A cell ended: what waits for it may begin."""
         cell = self.running.pop(trial_id)
+        self.heard.pop(trial_id, None)
+        carry.fetch_result(cell, self.work)
         done = cell.finished(self.work.out)
+        why = self.why.pop(trial_id, "")
+        if not done and cell not in self.pruned and self._again(cell, why):
+            return
         if cell.sample is not None:
             self._sample_ended(cell, done=done)
         elif done:
             self.finished.add((cell.arm, cell.fold))
         if not done and cell not in self.pruned:
-            self._fail(cell, self._error(cell))
+            self._fail(cell, self._error(cell, why))
         else:
             self.watcher.ended(cell, error=None)
 
@@ -162,19 +166,45 @@ class Schedule(Searcher):
                 return f"its input {arm}/fold{fold} failed"
         return None
 
+    def _again(self, cell: Cell, why: str) -> bool:
+        """Queue a cell again that was lost with its process, as often as that is allowed.
+
+        After one that ran out of memory, half as many cells run at a time.
+        """
+        reason = cause(why)
+        if reason is None or (cell.folder(self.work.out) / "error.txt").exists():
+            return False
+        key = (cell.arm, cell.fold, cell.sample)
+        self.deaths[key] += 1
+        if self.deaths[key] > MAX_DEATHS:
+            return False
+        if "memory" in reason:
+            self.most = max(1, (len(self.running) + 1) // 2)
+            reason += f" ({self.most} at a time from now on)"
+        self.watcher.say(
+            f"{cell.name}: {reason}; again from its last state "
+            f"({self.deaths[key]} of {MAX_DEATHS} times)"
+        )
+        self.waiting.insert(0, (Cell(*key), cell.sample is not None))
+        return True
+
     def _fail(self, cell: Cell, error: str) -> None:
         self.failed[cell] = error
         self.watcher.ended(cell, error=error)
 
-    def _error(self, cell: Cell) -> str:
+    def _error(self, cell: Cell, why: str) -> str:
         path = cell.folder(self.work.out) / "error.txt"
         if path.exists():
             return path.read_text().strip().splitlines()[-1]
-        return "its process ended without a word (killed, or out of memory)"
+        return raised(why) or (
+            f"its process was lost {MAX_DEATHS + 1} times (killed, or out of memory: "
+            f"--set '{cell.arm}.recipe.batch=N' takes less)"
+        )
 
     def _sample_ended(self, cell: Cell, *, done: bool) -> None:
         score = val_score(cell, self.work.out) if done else math.nan
         self.searches[cell.arm].tell(cell, score, pruned=not done)
+        carry.bring_search(cell.arm, self.work)
         self._promote(cell.arm)
 
     def _promote(self, arm: str) -> None:
@@ -190,7 +220,9 @@ class Schedule(Searcher):
                 continue
             best = Cell(arm, fold, search.best(fold))
             if best.finished(self.work.out):
+                carry.fetch_whole(best, self.work)
                 _adopt(best, target, self.work.out)
+                carry.bring_whole(target, self.work)
                 self.finished.add((arm, fold))
                 self.watcher.ended(target, error=None)
             else:
@@ -221,6 +253,13 @@ class Pruning(FIFOScheduler):
         """Asked by Tune after every epoch."""
         stop = self.schedule.hopeless(trial.trial_id, result)
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Told by Tune just before the searcher hears of the end: keep what Ray says of it."""
+        super().on_trial_error(tune_controller, trial)
+        path = Path(trial.error_file or "")
+        if path.is_file():
+            self.schedule.why[trial.trial_id] = path.read_text(errors="replace")
 
 
 def val_score(cell: Cell, out: Path) -> float:

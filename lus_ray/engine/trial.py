@@ -4,8 +4,10 @@ Why both: a nested Train run costs ten seconds and more of start-up, a plain tri
 nothing, and the loop is the same.
 """
 
+import contextlib
 import ctypes
 import os
+import socket
 import traceback
 from functools import lru_cache
 from typing import Any
@@ -14,10 +16,11 @@ import torch
 from ray import tune
 
 from lus_ray.batches import Pixels
-from lus_ray.engine import running
+from lus_ray.engine import carry, running
 from lus_ray.engine.cell import Cell, Work
+from lus_ray.engine.deaths import LOST, LostError
 from lus_ray.engine.frames import Shared, attach
-from lus_ray.errors import LusError
+from lus_ray.errors import CellError, LusError
 
 
 def trial(config: dict[str, Any], work: Work, shared: Shared | None, store: str) -> None:
@@ -32,17 +35,38 @@ def trial(config: dict[str, Any], work: Work, shared: Shared | None, store: str)
         from lus_ray.engine.worker import fit_with_workers
 
         fit = fit_with_workers(cell, work, shared, store, gpus=config["gpu"])
+    work = carry.here(work)
     try:
-        scores = running.run(cell, work, pixels, _report, device=device, fit=fit)
+        with carry.carried(cell, work, _report) as report:
+            scores = _scores(cell, work, pixels, report, device=device, fit=fit)
+    except LusError as error:
+        _keep_error(cell, work, str(error))
+        raise
+    finally:
+        _give_back()
+    tune.report({"finished": 1, **{f"val_{k}": v for k, v in scores.items()}})
+
+
+def _scores(cell: Cell, work: Work, *given: Any, **more: Any) -> dict[str, float]:
+    """Run the cell; an error of its own is kept in its folder, so that it has failed for good.
+
+    Where a process or a machine that it needs is gone, nothing is kept, and it runs again.
+    """
+    if not (work.out / "experiment.json").is_file():
+        raise CellError(
+            f"{work.out}: {socket.gethostname()} does not see the run folder; choose an --out that "
+            "all machines see: a shared folder, or s3://bucket/folder"
+        )
+    try:
+        return running.run(cell, work, *given, **more)
+    except (*LOST, LostError):
+        raise
     except LusError as error:
         _keep_error(cell, work, str(error))
         raise
     except Exception:
         _keep_error(cell, work, traceback.format_exc())
         raise
-    finally:
-        _give_back()
-    tune.report({"finished": 1, **{f"val_{k}": v for k, v in scores.items()}})
 
 
 def _give_back() -> None:
@@ -84,5 +108,6 @@ def _attached(key: _Key) -> Pixels:
 
 def _keep_error(cell: Cell, work: Work, text: str) -> None:
     folder = cell.folder(work.out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "error.txt").write_text(text.rstrip() + "\n")
+    with contextlib.suppress(OSError):  # a full disk is told of in the error itself
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(text.rstrip() + "\n")

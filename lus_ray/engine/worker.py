@@ -1,11 +1,15 @@
 """One cell on several workers: the same loop inside Ray Train, each worker on its share of a batch.
 
-Every worker validates, so that all of them follow the same schedule; the first one logs and keeps
-the checkpoint, and the trial that asked for the workers predicts with it.
+Every worker validates, so that all of them follow the same schedule; the first one logs, writes
+the state from which a killed cell goes on, and keeps the checkpoint. The trial that asked for the
+workers predicts with it.
 """
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +18,105 @@ import ray.train.torch
 import torch
 from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.tune.integration.ray_train import TuneReportCallback
 
-from lus_ray import checkpoint, learn
+from lus_ray import checkpoint, learn, places
 from lus_ray.clip import Row
-from lus_ray.engine import running
-from lus_ray.engine.cell import Cell, Work
+from lus_ray.engine import carry, running
+from lus_ray.engine.cell import Cell, Log, Work
 from lus_ray.engine.cost import Meter
+from lus_ray.engine.deaths import LostError, is_loss
 from lus_ray.engine.frames import Shared, attach
+from lus_ray.engine.home import Home
 from lus_ray.errors import CellError
+from lus_ray.resume import State
 from lus_ray.stream import Streamed
 from lus_ray.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How workers on machines of their own share the folder of a cell: the same, or by its home."""
+
+    out: Path
+    home: Home | None
+    relative: str
+
+    @property
+    def folder(self) -> Path:
+        """The cell's folder on this machine."""
+        return (self.out if self.home is None else self.home.local) / self.relative
+
+    def bring(self, *names: str) -> None:
+        """Files of the folder, for the others."""
+        if self.home is not None:
+            self.home.push(*(f"{self.relative}/{name}" for name in names))
+
+    def fetch(self, *names: str) -> None:
+        """Files of the folder, from the others."""
+        if self.home is not None:
+            self.home.pull(*(f"{self.relative}/{name}" for name in names))
+
+    @contextlib.contextmanager
+    def room(self) -> Iterator[dict[str, Any]]:
+        """Where Ray Train keeps what nothing here reads; thrown away afterwards."""
+        own = self.out / self.relative if self.home is None else self.home.uri
+        system, path = places.opened(
+            places.below(own, *([self.relative] * bool(self.home)), "train")
+        )
+        try:
+            yield {"storage_filesystem": system, "storage_path": path}
+        finally:
+            with contextlib.suppress(OSError):
+                system.delete_dir(path)
 
 
 def fit_with_workers(
     cell: Cell, work: Work, shared: Shared | None, store: str, *, gpus: float
 ) -> Callable[..., learn.Fitted]:
-    """A stand-in for `fit_here` that trains with the workers of the arm's recipe."""
+    """A stand-in for `fit_here` that trains with the workers of the arm's recipe.
+
+    Raises:
+        LostError: a worker or its machine went away; run again, the cell goes on from its state.
+        CellError: a worker raised an error.
+    """
 
     def fit(
         task: Task, train: Sequence[Row], val: Sequence[Row], *, arm: Any, seed: int, report: Any,
         second: Sequence[Row] = (), **settings: Any,
     ) -> learn.Fitted:  # fmt: skip
-        folder = cell.folder(work.out).resolve()
-        start = folder / "start"
-        description = checkpoint.describe(arm.task)
-        checkpoint.save(start, task, description, seed=seed)
+        ways = Ways(work.out.resolve(), work.home, carry.relative(cell))
+        folder = ways.folder
+        checkpoint.save(folder / "start", task, checkpoint.describe(arm.task), seed=seed)
+        ways.bring("start")
         config = {
-            "arm": arm, "train": list(train), "val": list(val), "seed": seed,
-            "folder": str(folder), "shared": shared, "store": store, "second": list(second),
+            "arm": arm, "train": list(train), "val": list(val), "seed": seed, "ways": ways,
+            "shared": shared, "store": store, "second": list(second),
         }  # fmt: skip
-        result = TorchTrainer(
-            train_on_worker,
-            train_loop_config=config,
-            scaling_config=ScalingConfig(
-                num_workers=arm.recipe.workers,
-                use_gpu=gpus > 0,
-                resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})},
-            ),
-            run_config=RunConfig(
-                name=cell.name.replace("/", "-"), storage_path=str(folder / "train")
-            ),
-        ).fit()
-        if result.error is not None:
-            raise CellError(f"{cell.name}: a worker failed: {result.error}")
-        for line in (folder / "worker.jsonl").read_text().splitlines():
-            report(json.loads(line))
+        try:
+            with ways.room() as room:
+                TorchTrainer(
+                    train_on_worker,
+                    train_loop_config=config,
+                    scaling_config=ScalingConfig(
+                        num_workers=arm.recipe.workers,
+                        use_gpu=gpus > 0,
+                        resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})},
+                    ),
+                    run_config=RunConfig(
+                        name=cell.name.replace("/", "-"), callbacks=[TuneReportCallback()], **room
+                    ),
+                ).fit()
+        except ray.train.TrainingFailedError as failure:
+            if is_loss(failure):
+                raise LostError(str(failure)) from failure
+            raise CellError(f"{cell.name}: a worker failed: {_last_line(failure)}") from failure
+        costs = [f"cost-{rank}.json" for rank in range(arm.recipe.workers)]
+        ways.fetch("trained", "fitted.json", "metrics.jsonl", *costs)
         task.load_state_dict(checkpoint.load_weights(folder / "trained"))
         task.eval()
         kept = json.loads((folder / "fitted.json").read_text())
-        spent = [json.loads(path.read_text()) for path in sorted(folder.glob("cost-*.json"))]
+        spent = [json.loads((folder / name).read_text()) for name in costs]
         cpu_s = sum(cost["cpu_s"] for cost in spent)
         notes = (*kept["notes"], f"{len(spent)} workers took {cpu_s:.1f} CPU seconds more")
         return learn.Fitted(kept["epoch"], kept["scores"], notes)
@@ -75,32 +129,43 @@ def train_on_worker(config: dict[str, Any]) -> None:
     context = ray.train.get_context()
     meter = Meter("cpu")
     rank, workers = context.get_world_rank(), context.get_world_size()
-    arm, folder, seed = config["arm"], Path(config["folder"]), config["seed"]
+    arm, ways, seed = config["arm"], config["ways"], config["seed"]
+    folder = ways.folder
+    ways.fetch("start", "state.safetensors", *(["metrics.jsonl"] if rank == 0 else []))
     torch.manual_seed(seed)
     task = checkpoint.load(folder / "start")
     shared = config["shared"]
     pixels = Streamed(config["store"]) if shared is None else attach(shared)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    log = folder / "worker.jsonl"
-    if rank == 0:
-        log.write_text("")
+
+    def tell(values: dict[str, float]) -> None:
+        ray.train.report({"finished": 0, **values})  # Tune asks every report for it
+
+    home = ways.home if rank == 0 else None
+    log = Log(folder, carry.live(home, ways.relative, tell), begins=False)
 
     def report(values: dict[str, float]) -> None:
-        if rank == 0:
-            with log.open("a") as file:
-                file.write(json.dumps(values) + "\n")
-        ray.train.report(values)
+        (log.epoch if rank == 0 else tell)(values)
 
     def prepare(task: Task) -> torch.nn.Module:
         more = {"find_unused_parameters": len(task.players) > 1}
         return ray.train.torch.prepare_model(task, parallel_strategy_kwargs=more)
 
+    state = State(folder / "state.safetensors", every_s=None if rank == 0 else math.inf)
     fitted = running.fit_here(
         task, config["train"], config["val"], arm=arm, pixels=pixels, seed=seed, report=report,
         device=device, rank=rank, workers=workers, prepare=prepare, second=config["second"],
+        state=state,
     )  # fmt: skip
     (folder / f"cost-{rank}.json").write_text(json.dumps(meter.stop()))
+    ways.bring(f"cost-{rank}.json")
     if rank == 0:
         checkpoint.save(folder / "trained", task, checkpoint.describe(arm.task), seed=seed)
-        about = {"epoch": fitted.epoch, "scores": fitted.scores, "notes": fitted.notes}
+        notes = (*log.went_on(), *fitted.notes)
+        about = {"epoch": fitted.epoch, "scores": fitted.scores, "notes": notes}
         (folder / "fitted.json").write_text(json.dumps(about))
+        ways.bring("trained", "metrics.jsonl", "fitted.json")
+
+
+def _last_line(failure: Exception) -> str:
+    return str(failure).strip().splitlines()[-1]
