@@ -7,6 +7,7 @@ a file, which its command line names; a managed cluster keeps the same in the cl
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import psutil
 import ray
 import yaml
 from ray._private.state import state
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 HEAD = "node:__internal_head__"
@@ -46,22 +48,30 @@ def limits(alive: Sequence[Mapping[str, Any]]) -> Limits:
     """The limits of the cluster that this process is connected to; `alive` are Ray's nodes."""
     if (managed := state.get_cluster_config()) is not None and managed.node_group_configs:
         return of_groups(managed.node_group_configs)
-    address = ray.get_runtime_context().gcs_address
     if os.environ.get("RAY_USAGE_STATS_KUBERAY_IN_USE") == "1":
         return Limits(unknown=True)  # the operator's autoscaler lives in a container of its own
-    head = next((node for node in alive if HEAD in node["Resources"]), None)
-    here = ray.get_runtime_context().get_node_id()
-    if head is None or head["NodeID"] == here or len(alive) == 1:
-        config = configured(address)
-    else:
-        there = NodeAffinitySchedulingStrategy(head["NodeID"], soft=False)
-        ask = ray.remote(num_cpus=0, max_retries=0)(configured)
-        asked = ask.options(scheduling_strategy=there).remote(address)
-        try:
-            config = ray.get(asked, timeout=ASK_SECONDS)
-        except ray.exceptions.RayError:
-            return Limits(unknown=True)
+    address = ray.get_runtime_context().gcs_address
+    head = next((node["NodeID"] for node in alive if HEAD in node["Resources"]), None)
+    near = head in (None, ray.get_runtime_context().get_node_id())
+    try:
+        config = configured(address) if near else asked(address, str(head))
+    except RayError:
+        return Limits(unknown=True)
     return Limits() if config is None else of_config(config, num_workers=len(alive) - 1)
+
+
+@cache
+def asked(address: str, head: str) -> dict[str, Any] | None:
+    """What `configured` finds on the head, whose node has this identity.
+
+    Raises:
+        RayError: the head does not answer.
+    """
+    there = NodeAffinitySchedulingStrategy(head, soft=False)
+    ask = ray.remote(num_cpus=0, max_retries=0)(configured)
+    found = ask.options(scheduling_strategy=there).remote(address)
+    config: dict[str, Any] | None = ray.get(found, timeout=ASK_SECONDS)
+    return config
 
 
 def configured(address: str) -> dict[str, Any] | None:
