@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import ray
 from ray import tune
 
 from lus_ray import store
@@ -22,7 +21,9 @@ from lus_ray.engine import carry, cohort, frames, plan, record, signs, supervisi
 from lus_ray.engine import home as homes
 from lus_ray.engine.cell import Work
 from lus_ray.engine.cluster import connected
+from lus_ray.engine.drivers import hosted
 from lus_ray.engine.gauges import Gauges
+from lus_ray.engine.nodes import Cluster
 from lus_ray.engine.progress import CellProgress
 from lus_ray.engine.schedule import Pruning, Schedule
 from lus_ray.engine.tensorboard import TensorBoard
@@ -82,7 +83,11 @@ def run(
         cells = plan.cells(experiment, dealt)
         if all(cell.finished(folder) for cell in cells):
             return
-        with connected(address), _watched(cells, work, tensorboard=tensorboard) as watchers:
+        with (
+            connected(address),
+            _watched(cells, work, tensorboard=tensorboard) as watchers,
+            hosted(watchers.say),
+        ):
             _run_cells(cells, work, index, data, watchers)
 
 
@@ -105,7 +110,7 @@ def _watched(cells: tuple[plan.Cell, ...], work: Work, *, tensorboard: bool) -> 
 def _run_cells(
     cells: tuple[plan.Cell, ...], work: Work, index: pa.Table, data: Place, watchers: Watchers
 ) -> None:
-    cluster = plan.Cluster.of(ray.cluster_resources())
+    cluster = Cluster.now()
     num_frames = store.num_frames(data)
     sizes = _sizes(work.experiment)
     masked = _sizes(work.experiment, masks=True)
@@ -119,9 +124,9 @@ def _run_cells(
 
     needs = {arm.name: plan.need(arm, cluster, streamed=streamed) for arm in work.experiment.arms}
     schedule = Schedule(cells, work, watchers, lambda cell: needs[cell.arm].gpus_per_worker)
-    most = _most_at_once(work.experiment, cluster, streamed=streamed)
+    most = plan.at_once(work.experiment, cluster, streamed=streamed)
     given = {"work": work, "shared": shared, "store": str(data)}
-    _fit(schedule, given, partial(_bundles, needs), most)
+    _fit(schedule, given, needs, most)
     if schedule.failed:
         names = ", ".join(cell.name for cell in list(schedule.failed)[:5])
         first = next(iter(schedule.failed.values()))
@@ -142,14 +147,16 @@ def _bundles(needs: Mapping[str, plan.Need], config: dict[str, Any]) -> tune.Pla
     return tune.PlacementGroupFactory([bundle])
 
 
-def _fit(schedule: Schedule, given: dict[str, Any], needs: Any, most: int) -> None:
+def _fit(
+    schedule: Schedule, given: dict[str, Any], needs: Mapping[str, plan.Need], most: int
+) -> None:
     """One Tune run. What Tune keeps for itself goes to a folder that is thrown away."""
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         with _Interrupts() as interrupts:
             tune.Tuner(
-                tune.with_resources(tune.with_parameters(trial, **given), needs),
+                tune.with_resources(tune.with_parameters(trial, **given), partial(_bundles, needs)),
                 tune_config=tune.TuneConfig(
                     search_alg=schedule,
                     scheduler=Pruning(schedule),
@@ -163,7 +170,7 @@ def _fit(schedule: Schedule, given: dict[str, Any], needs: Any, most: int) -> No
                     name=schedule.work.experiment.name,
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[Waiting(schedule), interrupts],
+                    callbacks=[Waiting(schedule, needs), interrupts],
                 ),
             ).fit()
     finally:
@@ -212,13 +219,3 @@ def _sizes(experiment: Experiment, *, masks: bool = False) -> set[Size]:
         if isinstance(view, View) and (not masks or "scheme" in given):
             sizes.add(size_of(view))
     return sizes
-
-
-def _most_at_once(experiment: Experiment, cluster: plan.Cluster, *, streamed: bool) -> int:
-    """Trials at a time, so that drivers of worker groups and data tasks never starve each other."""
-    needs = [plan.need(arm, cluster, streamed=streamed) for arm in experiment.arms]
-    data = max(need.data_cpus for need in needs)
-    workers = max(need.workers for need in needs)
-    if workers > 1:
-        return max(1, int((cluster.cpus - data) // workers))
-    return max(1, int(cluster.cpus) - data)

@@ -9,7 +9,7 @@ import ctypes
 import os
 import socket
 import traceback
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -20,12 +20,14 @@ from lus_ray.engine import carry, running
 from lus_ray.engine.cell import Cell, Work
 from lus_ray.engine.deaths import LOST, LostError
 from lus_ray.engine.frames import Shared, attach
+from lus_ray.engine.title import show_as
 from lus_ray.errors import CellError, LusError
 
 
 def trial(config: dict[str, Any], work: Work, shared: Shared | None, store: str) -> None:
     """Run the cell that the campaign suggests and report its validation scores."""
     cell = Cell(**config["cell"])
+    show_as(cell.name)
     arm = work.experiment.arm(cell.arm)
     device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
@@ -37,7 +39,7 @@ def trial(config: dict[str, Any], work: Work, shared: Shared | None, store: str)
         fit = fit_with_workers(cell, work, shared, store, gpus=config["gpu"])
     work = carry.here(work)
     try:
-        with carry.carried(cell, work, _report) as report:
+        with carry.carried(cell, work, partial(_report, cell)) as report:
             scores = _scores(cell, work, pixels, report, device=device, fit=fit)
     except LusError as error:
         _keep_error(cell, work, str(error))
@@ -76,8 +78,9 @@ def _give_back() -> None:
         trim(0)
 
 
-def _report(values: dict[str, float]) -> None:
+def _report(cell: Cell, values: dict[str, float]) -> None:
     tune.report({"finished": 0, **values})
+    show_as(cell.name)  # Ray names the process anew with every report
 
 
 def _pixels(shared: Shared | None, store: str) -> Pixels:

@@ -1,11 +1,15 @@
 """Nothing waits in silence: cells that find no room and cells that say nothing are told of."""
 
 import time
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
-import ray
 from ray import tune
 
+from lus_ray.engine import plan
+from lus_ray.engine.cell import Cell
+from lus_ray.engine.nodes import Cluster, free
 from lus_ray.engine.schedule import Schedule
 
 SILENT_SECONDS = 60
@@ -17,8 +21,8 @@ class Waiting(tune.Callback):
     Called by Tune all the time, also while nothing happens.
     """
 
-    def __init__(self, schedule: Schedule) -> None:
-        self.schedule = schedule
+    def __init__(self, schedule: Schedule, needs: Mapping[str, plan.Need]) -> None:
+        self.schedule, self.needs = schedule, needs
         self.pending: dict[str, float] = {}
         self.next: dict[str, float] = {}
 
@@ -32,7 +36,7 @@ class Waiting(tune.Callback):
                 self.next.pop(trial.trial_id, None)
             elif trial.status == "PENDING":
                 since = self.pending.setdefault(trial.trial_id, now)
-                self._say(trial.trial_id, now - since, f"{cell.name} waits for {_wanted(trial)}")
+                self._say(trial.trial_id, now - since, partial(self._why, cell))
             else:
                 if self.pending.pop(trial.trial_id, None) is not None:
                     self.next.pop(trial.trial_id, None)
@@ -40,17 +44,17 @@ class Waiting(tune.Callback):
                 since = self.schedule.heard.get(trial.trial_id, now)
                 if now - since < SILENT_SECONDS:
                     self.next.pop(trial.trial_id, None)
-                self._say(trial.trial_id, now - since, f"{cell.name} runs and has told nothing")
+                told = partial("{} runs and has told nothing".format, cell.name)
+                self._say(trial.trial_id, now - since, told)
 
-    def _say(self, trial_id: str, seconds: float, text: str) -> None:
+    def _say(self, trial_id: str, seconds: float, text: Callable[[], str]) -> None:
         due = self.next.get(trial_id, SILENT_SECONDS)
         if seconds >= due:
             self.next[trial_id] = 2 * due
-            self.schedule.watcher.say(f"{text} for {seconds:.0f} s")
+            self.schedule.watcher.say(f"{seconds:.0f} s: {text()}")
 
-
-def _wanted(trial: Any) -> str:
-    """What a trial asks for, and what is free."""
-    wanted = {k: v for k, v in trial.placement_group_factory.required_resources.items() if v}
-    free = {k: v for k, v in ray.available_resources().items() if k in ("CPU", "GPU")}
-    return f"{wanted} (free now: {free or 'nothing'})"
+    def _why(self, cell: Cell) -> str:
+        handed_out = self.schedule.running.items()
+        others = [c.name for trial_id, c in handed_out if trial_id not in self.pending]
+        wanted = self.needs[cell.arm]
+        return f"{cell.name} waits for {plan.waiting_for(wanted, Cluster.now(), free(), others)}"
