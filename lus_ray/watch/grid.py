@@ -30,7 +30,8 @@ class Reader:
     """Reads a run folder again and again; several threads may ask.
 
     `refresh` is called before a reading, every ten seconds at most, where the folder is a copy
-    that must be renewed; `name` is then what it is a copy of.
+    that must be renewed; `name` is then what it is a copy of. A grid younger than `again_s`
+    seconds is given again, so that many who ask cost no more than one.
 
     Raises:
         StoreError: the folder holds no run.
@@ -43,9 +44,12 @@ class Reader:
         refresh: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
         name: str | None = None,
+        again_s: float = 0.0,
     ) -> None:
         self.out, self.clock, self.name = out, clock, name or str(out)
         self.refresh, self.refreshed = refresh, -math.inf
+        self.again_s = again_s
+        self.last: Grid | None = None
         self.lock = threading.Lock()
         self.traces: dict[Path, tuple[Signature, Traces]] = {}
         self.done: dict[tuple[str, int], tuple[int, CellState]] = {}
@@ -64,7 +68,9 @@ class Reader:
             if self.refresh is not None and now - self.refreshed >= REFRESH_SECONDS:
                 self.refresh()
                 self.refreshed = self.clock()
-            return self._read(now)
+            if self.last is None or not 0 <= now - self.last.now < self.again_s:
+                self.last = self._read(now)
+            return self.last
 
     def _read(self, now: float) -> Grid:
         wanted = self._plan()

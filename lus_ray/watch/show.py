@@ -32,18 +32,24 @@ def show(
         grid = reader.read()
         say(json.dumps(grid.contents(), indent=1) if as_json else terminal.text(grid))
         return
+    try:
+        _watch(reader, console, host=host, port=port, where=where, say=say)
+    except KeyboardInterrupt:
+        say("")
+
+
+def _watch(
+    reader: Reader, console: Console, *, host: str, port: int, where: str | None,
+    say: Callable[[str], None],
+) -> None:  # fmt: skip
     with ExitStack() as stack:
-        above = ""
         if where != "terminal":
-            above = f"page: {stack.enter_context(Server(reader, host=host, port=port)).url}"
-            say(above)
-        try:
-            if console.is_terminal and where != "page":
-                terminal.live(_patient(reader), console, above="", until=lambda: False)
-            else:
-                threading.Event().wait()
-        except KeyboardInterrupt:
-            say("")
+            server = stack.enter_context(Server(reader, host=host, port=port))
+            say(f"page: {server.url}")
+        if console.is_terminal and where != "page":
+            terminal.live(_patient(reader), console)
+        else:
+            threading.Event().wait()
 
 
 def _patient(reader: Reader) -> Callable[[], Grid]:

@@ -44,16 +44,14 @@ def header(grid: Grid) -> Iterator[str]:
     yield "   ".join(_times(grid))
 
 
-def live(
-    read: Callable[[], Grid], console: Console, *, above: str, until: Callable[[], bool]
-) -> None:
-    """Show the grid on a terminal until told to end; the rows that matter come first."""
+def live(read: Callable[[], Grid], console: Console) -> None:
+    """Show the grid on a terminal until it is interrupted; the rows that matter come first."""
 
     def seen() -> Group:
-        return _screen(read(), console.size.height, above)
+        return _screen(read(), console.size.height)
 
     with Live(seen(), console=console, auto_refresh=False, vertical_overflow="crop") as shown:
-        while not until():
+        while True:
             time.sleep(SECONDS_BETWEEN)
             shown.update(seen(), refresh=True)
 
@@ -121,8 +119,8 @@ def _errors(grid: Grid, *, most: int | None) -> list[str]:
     return [""] * bool(failed) + failed
 
 
-def _screen(grid: Grid, height: int, above: str) -> Group:
-    heads = [line for line in (above, *header(grid)) if line]
+def _screen(grid: Grid, height: int) -> Group:
+    heads = list(header(grid))
     errors = _errors(grid, most=NUM_ERRORS)
     said = [line for _, line in grid.campaign.said[-NUM_SAID:]]
     room = max(1, height - len(heads) - len(errors) - len(said) - 4)

@@ -208,6 +208,15 @@ def test_a_copy_is_renewed_every_ten_seconds_at_most(one):
     assert 2 <= len(renewed) <= 3
 
 
+def test_many_who_ask_at_once_cost_one_reading(one):
+    times = iter([0.0, 5.0, 5.5, 6.5])
+    reader = Reader(one, clock=lambda: next(times), again_s=1)
+    grid = reader.read()
+    assert reader.read() is grid
+    assert reader.read().now == 6.5
+
+
+@pytest.mark.slow
 def test_two_thousand_cells_are_read_again_in_a_moment(tmp_path):
     out = run(tmp_path, *(arm(f"arm {n}") for n in range(400)), num_folds=5)
     for n in range(400):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -65,7 +66,7 @@ def test_a_small_terminal_shows_the_arms_that_matter(tmp_path):
     grid = read(out)
     assert [row.name for row in terminal.chosen_rows(grid.arms, 3)] == ["arm 0", "arm 30", "arm 40"]
     console = Console(file=io.StringIO(), width=60, height=20)
-    console.print(terminal._screen(grid, 20, "page: x"))
+    console.print(terminal._screen(grid, 20))
     shown = console.file.getvalue()
     assert len(shown.splitlines()) <= 20
     assert "arm 30" in shown
@@ -94,6 +95,22 @@ def test_names_with_quotes_are_escaped_for_prometheus(tmp_path):
     families = list(text_string_to_metric_families(prometheus.text(read(out))))
     (epochs,) = [f for f in families if f.name == "lus_cell_epoch"]
     assert epochs.samples[0].labels["arm"] == name
+
+
+def test_on_a_terminal_the_grid_is_live_beside_the_page(busy):
+    head, tail = pty.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "lus_ray.cli", "watch", str(busy), "--port", "0"],
+        stdin=tail, stdout=tail, stderr=tail, cwd=ROOT, env={**os.environ, "COLUMNS": "100"},
+    )  # fmt: skip
+    os.close(tail)
+    shown = b""
+    while b"second" not in shown:
+        shown += os.read(head, 10_000)
+    assert shown.startswith(b"page: http://127.0.0.1:")
+    command.send_signal(signal.SIGINT)
+    assert command.wait(timeout=10) == 0
+    os.close(head)
 
 
 def lus(*words: object, **more: object) -> subprocess.Popen[str]:
