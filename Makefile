@@ -15,7 +15,7 @@ demo: $(READY)  ## phantom clips, the biomarkers study in its smoke size, a repo
 
 test: $(READY)  ## every test that needs no special hardware
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray"
-	$(BIN)/pytest -q -m ray
+	$(BIN)/pytest -q -m "ray and not faults"
 
 test-fast: $(READY)  ## the tests of daily work, under three minutes
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray and not slow"

@@ -162,7 +162,8 @@ def _fit(
                     scheduler=Pruning(schedule),
                     num_samples=10**9,
                     max_concurrent_trials=most,
-                    reuse_actors=True,
+                    # A process kept for reuse would hold what a group of workers waits for.
+                    reuse_actors=all(need.workers == 1 for need in needs.values()),
                     trial_name_creator=_trial_name,
                     trial_dirname_creator=lambda t: t.trial_id,
                 ),
