@@ -1,9 +1,13 @@
 """Connecting: nobody at an address is said at once, and unsafe settings are refused."""
 
+import json
+import re
 import time
 
 import pytest
+from ray.exceptions import AuthenticationError
 
+from lus_ray.engine import cluster
 from lus_ray.engine.cluster import UNSAFE, connected
 from lus_ray.errors import InputError
 
@@ -22,3 +26,39 @@ def test_a_setting_that_lets_parquet_run_code_is_refused(monkeypatch):
     monkeypatch.setenv(UNSAFE, "1")
     with pytest.raises(InputError, match="unset it"), connected(None):
         pass
+
+
+def test_the_address_of_the_dashboard_is_told_apart_from_that_of_the_cluster():
+    with (
+        pytest.raises(InputError, match=r"where jobs are submitted to; ray job submit"),
+        connected("http://127.0.0.1:8265"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (AuthenticationError("invalid token"), "asks for a token.*RAY_AUTH_MODE=token"),
+        (
+            RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.58.0"),
+            r"another version of Ray.*The cluster was started with: Ray: 2\.58\.0",
+        ),
+        (RuntimeError("No node info found matching attributes"), "no node of it.*ray job submit"),
+        (RuntimeError("something\nelse"), "^something else$"),
+    ],
+)
+def test_what_ray_says_over_many_lines_becomes_one_with_a_remedy(error, told):
+    wrapped = ConnectionError("Failed to connect")
+    wrapped.__cause__ = error
+    for each in (error, wrapped)[: 1 if told.startswith("^") else 2]:
+        line = cluster._reason(each)
+        assert "\n" not in line
+        assert re.search(told, line)
+
+
+def test_a_setting_that_a_job_makes_itself_is_left_to_it(monkeypatch):
+    job = {"runtime_env": {"env_vars": {"RAY_TRAIN_V2_ENABLED": "1"}}}
+    monkeypatch.setenv(cluster.RAY_JOB_CONFIG_JSON_ENV_VAR, json.dumps(job))
+    mine = {"RAY_TRAIN_V2_ENABLED": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+    assert cluster._merged(mine) == {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
