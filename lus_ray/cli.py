@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import time
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def check(store: Path | str, as_json: bool) -> None:
 @click.option(
     "--data", type=PLACE, help="A store, or its URI; smoke makes phantom clips without one."
 )
-@click.option("--out", type=FOLDER, help="Run folder (default runs/EXPERIMENT-SIZE).")
+@click.option("--out", type=PLACE, help="Run folder, or its URI (default runs/EXPERIMENT-SIZE).")
 @click.option("--size", type=click.Choice(SIZES), default="full", show_default=True)
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
@@ -164,13 +165,17 @@ def check(store: Path | str, as_json: bool) -> None:
     "--over", type=PLACE, multiple=True, help="Draw segmenters over clips of this store, too."
 )
 @click.option("--set", "settings", multiple=True, help="arm.recipe.epochs=3, kept in the record.")
-@click.option("--address", help="A running Ray cluster: auto, or ray://host:10001.")
+@click.option("--tensorboard", is_flag=True, help="Write OUT/tensorboard, too.")
+@click.option(
+    "--address", envvar="RAY_ADDRESS",
+    help="A running Ray cluster: auto, host:6379 or ray://host:10001; RAY_ADDRESS, if it is set.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def run(
-    experiment: str, data: Path | str | None, out: Path | None, size: str, smoke: bool,
+    experiment: str, data: Path | str | None, out: Path | str | None, size: str, smoke: bool,
     arms: str | None, folds: str | None, samples: int | None, weights: str | None,
     splits: Path | None, domains: str | None, weak: bool, over: tuple[Path | str, ...],
-    settings: tuple[str, ...], address: str | None, as_json: bool,
+    settings: tuple[str, ...], address: str | None, tensorboard: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Run what is missing of EXPERIMENT and print its table; run it again to go on."""
     size = "smoke" if smoke else size
@@ -179,15 +184,18 @@ def run(
         {"arms": arms, "folds": folds, "samples": samples, "weights": weights, "splits": splits,
          "settings": settings},
         address=address, as_json=as_json, weak=weak, over=over, domains=domains,
+        tensorboard=tensorboard,
     )  # fmt: skip
 
 
 @main.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=PLACE)
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def report(folder: Path, as_json: bool) -> None:
-    """Make the report of a run FOLDER again from what lies in it."""
-    _report(folder, as_json)
+def report(folder: Path | str, as_json: bool) -> None:
+    """Make the report of a run FOLDER, or of one at a URI, again from what lies in it."""
+    from lus_ray.engine import home
+
+    _report(folder, as_json, home.readable(folder))
 
 
 @main.command()
@@ -214,19 +222,22 @@ def watch(
 
 
 @main.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=PLACE)
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True)
 @click.option("--token", envvar="LUS_TOKEN", help="Asked of every client (or set LUS_TOKEN).")
-def serve(folder: Path, host: str, port: int, token: str | None) -> None:
+def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
     """Serve what the run FOLDER and its neighbours offer, until Ctrl-C.
 
     A page at the printed address, POST /v1/clips for programs. Every model is held to its stored
-    predictions first; checkpoints that come later are taken in on the way.
+    predictions first; checkpoints that come later are taken in on the way. Of a run at a URI, what
+    lies there at the start is served, without neighbours.
     """
+    from lus_ray.engine import home
+
     # By name, as the service knows the package and not the other way round.
     local = importlib.import_module("serve.local")
-    local.run(folder, host=host, port=port, token=token, say=click.echo)
+    local.run(home.readable(folder), host=host, port=port, token=token, say=click.echo)
 
 
 @main.command()
@@ -234,7 +245,7 @@ def serve(folder: Path, host: str, port: int, token: str | None) -> None:
 @click.option("--url", help="A server to ask, as 'lus serve' prints it.")
 @click.option("--token", envvar="LUS_TOKEN", help="The server's token (or set LUS_TOKEN).")
 @click.option(
-    "--run", "runs", type=FOLDER, multiple=True,
+    "--run", "runs", type=PLACE, multiple=True,
     help="Without --url: the run folder whose models answer, with its neighbours; "
     "of several, those alone (default runs/demo).",
 )  # fmt: skip
@@ -242,7 +253,7 @@ def serve(folder: Path, host: str, port: int, token: str | None) -> None:
 @click.option("--allow-text", is_flag=True, help="Accept DICOM with writing beside its fan.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole answer as JSON.")
 def predict(
-    file: Path, url: str | None, token: str | None, runs: tuple[Path, ...], uncertainty: bool,
+    file: Path, url: str | None, token: str | None, runs: tuple[Path | str, ...], uncertainty: bool,
     allow_text: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """What trained models say of the clip FILE, here or by a server; the numbers are the same."""
@@ -255,7 +266,10 @@ def predict(
             raise InputError("--run is for answers without a server; leave out one of --run, --url")
         answer = client.ask(url, file, token=token, uncertainty=uncertainty, allow_text=allow_text)
     else:
-        answer = _predict(file, runs or (Path("runs/demo"),), uncertainty, allow_text)
+        from lus_ray.engine import home
+
+        folders = tuple(home.readable(run) for run in runs or (Path("runs/demo"),))
+        answer = _predict(file, folders, uncertainty, allow_text)
     click.echo(json.dumps(answer) if as_json else terminal.text(answer))
 
 
@@ -291,7 +305,7 @@ def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--address", help="A running Ray cluster to ask as well.")
+@click.option("--address", envvar="RAY_ADDRESS", help="A running Ray cluster to ask as well.")
 @click.option("--json", "as_json", is_flag=True)
 def doctor(address: str | None, as_json: bool) -> None:
     """What this machine can run, and how to mend what it cannot."""
@@ -304,12 +318,13 @@ def doctor(address: str | None, as_json: bool) -> None:
 
 
 def _run(
-    name: str, data: Path | str | None, out: Path, size: str, choice: dict[str, Any], *,
+    name: str, data: Path | str | None, out: Path | str, size: str, choice: dict[str, Any], *,
     address: str | None = None, as_json: bool = False, weak: bool = False,
     over: tuple[Path | str, ...] = (), domains: str | None = None,
+    tensorboard: bool = False,
 ) -> None:  # fmt: skip
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
-    from lus_ray.engine import campaign, choose
+    from lus_ray.engine import campaign, choose, home
 
     experiment = choose.find(name)
     chosen = choose.at(experiment, size, **choice)
@@ -322,17 +337,21 @@ def _run(
     try:
         campaign.run(
             chosen, data=data, out=out, size=size, only_folds=folds, address=address,
-            about=about, weak=weak, domains=named,
+            about=about, weak=weak, domains=named, tensorboard=tensorboard,
         )  # fmt: skip
     except LusError as error:
         if error.exit_code == 1:  # cells failed: what is finished is worth a report
-            _report(out, as_json)
+            with suppress(LusError):  # the cells' own error is the one to tell
+                _report(out, as_json, home.worked_in(out))
         raise
     if over:
         from lus_ray.engine.over import draw
 
-        click.echo(f"{draw(chosen, out, over)} pictures over other clips", err=True)
-    _report(out, as_json)
+        number = draw(chosen, home.worked_in(out, weights=True), over)
+        click.echo(f"{number} pictures over other clips", err=True)
+        if there := home.of(out):
+            there.push("cells")
+    _report(out, as_json, home.worked_in(out))
 
 
 def _predict(file: Path, runs: tuple[Path, ...], uncertainty: bool, allow_text: bool) -> Any:
@@ -355,19 +374,31 @@ def _reader(folder: Path | str) -> Any:
     from lus_ray.watch.grid import Reader
 
     if not is_remote(folder):
-        return Reader(Path(folder))
+        return Reader(Path(folder), again_s=1)
     from lus_ray.engine.home import Home
 
     home = Home(str(folder), reading=True, patience_s=5)
-    heavy = ("checkpoint", "start", "trained", "pictures", "tensorboard", "*.safetensors")
+    heavy = (
+        "*.safetensors",
+        "checkpoint",
+        "phantom",
+        "pictures",
+        "start",
+        "tensorboard",
+        "trained",
+    )
     return Reader(home.local, refresh=partial(home.pull, without=heavy), name=home.shown)
 
 
-def _report(folder: Path, as_json: bool) -> None:
+def _report(place: Path | str, as_json: bool, folder: Path) -> None:
+    """Make the report in the folder, or copy, of a place; bring it there; print it."""
     from lus_ray import report as reports
+    from lus_ray.engine import home
+    from lus_ray.report import terminal
 
-    written = reports.write(folder)
-    click.echo(json.dumps(written.contents, indent=1) if as_json else written.text())
+    contents = reports.write(folder).contents
+    where = home.bring(place, folder, "report.html", "report.md", "report.json")
+    click.echo(json.dumps(contents, indent=1) if as_json else terminal.text(contents, where))
 
 
 class _bar:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lus_ray.engine.cell import Cell, Report, Work, slug
-from lus_ray.engine.home import Home
+from lus_ray.engine.home import NOT_READ, Home
 from lus_ray.errors import LusError
 
 PUSH_S = 10.0
@@ -21,8 +21,8 @@ LAST_S = 5.0
 LIVE = ("starts.json", "metrics.jsonl", "state.safetensors")
 """In this order: the state of an epoch never comes before its line of metrics."""
 OF_WORKERS = ("start", "trained", "train", "worker.jsonl", "fitted.json", "cost-*.json")
-LIGHT_BYTES = 2**20
-"""A driver fetches no larger files than this, other than predictions."""
+MOST_WEIGHTS = 2**20
+"""A driver fetches no more bytes of weights: enough for the few numbers that a report shows."""
 
 
 @contextlib.contextmanager
@@ -75,8 +75,9 @@ def live(home: Home | None, folder: str, report: Report) -> Report:
 
 
 def fetch_inputs(cell: Cell, work: Work) -> None:
-    """The earlier state of a cell, and whole cells that it starts from, reads or joins."""
+    """The record, the earlier state of a cell, and whole cells that it starts from or reads."""
     assert work.home is not None
+    work.home.pull("experiment.json", "folds.json")
     for name in work.experiment.arm(cell.arm).inputs:
         earlier = Cell(name, cell.fold)
         work.home.pull(
@@ -86,9 +87,9 @@ def fetch_inputs(cell: Cell, work: Work) -> None:
 
 
 def fetch_run(home: Home | None) -> None:
-    """Everything but weights and states, as a driver begins."""
+    """Everything but large weights and states, as a driver begins."""
     if home is not None:
-        home.pull(most_bytes=LIGHT_BYTES, without=("state.safetensors",))
+        home.pull(most_weights=MOST_WEIGHTS, without=NOT_READ)
 
 
 def fetch_result(cell: Cell, work: Work) -> None:
@@ -97,7 +98,7 @@ def fetch_result(cell: Cell, work: Work) -> None:
         work.home.pull(
             relative(cell),
             predictions(cell),
-            most_bytes=LIGHT_BYTES,
+            most_weights=MOST_WEIGHTS,
             without=("sample[0-9]*", "state.safetensors"),
         )
 

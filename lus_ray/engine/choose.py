@@ -12,8 +12,10 @@ from typing import Any
 from lus_ray.engine.cohort import check_names
 from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe, with_arguments
+from lus_ray.files import read_text
 from lus_ray.folds import official
 from lus_ray.nets.official import fetch
+from lus_ray.places import Place, below
 
 
 def find(name: str) -> Experiment:
@@ -90,7 +92,9 @@ def command(name: str, size: str, choice: dict[str, Any]) -> str:
     return " ".join(words)
 
 
-def phantom_store(experiment: Experiment, size: str, out: Path, say: Callable[[str], None]) -> Path:
+def phantom_store(
+    experiment: Experiment, size: str, out: Place, say: Callable[[str], None]
+) -> Place:
     """A store of phantom clips beside the run, made once; only for sizes that name their phantom.
 
     Raises:
@@ -101,8 +105,8 @@ def phantom_store(experiment: Experiment, size: str, out: Path, say: Callable[[s
     options = experiment.sizes[size].phantom if size in experiment.sizes else {}
     if not options:
         raise InputError(f"{experiment.name} at size {size} needs clips; give --data STORE")
-    store = out / "phantom"
-    if not (store / "store.json").exists():
+    store = below(out, "phantom")
+    if read_text(below(store, "store.json")) is None:
         say("no --data: making phantom clips")
         say(ingest("phantom", None, store, **options).text())
     return store

@@ -14,7 +14,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,6 +26,8 @@ from lus_ray.errors import InputError
 
 PATIENCE_S = 60.0
 NUM_TRANSFERS = 8
+NOT_READ = ("state.safetensors", "phantom")
+"""What only the cell itself, or a store, has use for."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,13 @@ class Home:
         *names: str,
         exact: bool = True,
         without: Sequence[str] = (),
-        most_bytes: int | None = None,
+        most_weights: int | None = None,
     ) -> None:
         """Make files and folders of the copy, or all of it, equal to those at the URI.
 
         With `exact`, a file that is gone there is removed here. Left alone are files, and folders
-        below those named, whose own name fits a pattern of `without`, and files of more than
-        `most_bytes` bytes other than predictions.
+        below those named, whose own name fits a pattern of `without`, and weights of more than
+        `most_weights` bytes.
 
         Raises:
             InputError: the storage cannot be asked, and there is no patience.
@@ -76,7 +78,7 @@ class Home:
                 (path, info)
                 for path, info in there.items()
                 if not _fits(path, name, without)
-                and (most_bytes is None or info.size <= most_bytes or path.endswith(".parquet"))
+                and not (most_weights is not None and info.size > most_weights and _heavy(path))
                 and not alike(self.local / path, info)
             ]
             _each([partial(objects.fetch, path, info) for path, info in stale])
@@ -130,10 +132,29 @@ def readable(place: places.Place) -> Path:
     if not places.is_remote(place):
         return Path(place)
     home = Home(str(place), reading=True, patience_s=0.0)
-    home.pull(without=("state.safetensors",))
+    home.pull(without=NOT_READ)
     if not (home.local / "experiment.json").is_file():
         raise InputError(f"{home.shown}: no run lies there; give the URI of a run folder")
     return home.local
+
+
+def worked_in(place: places.Place, *, weights: bool = False) -> Path:
+    """The folder of this machine in which a run was worked on; with all `weights` if asked."""
+    home = of(place)
+    if home is None:
+        return Path(place)
+    if weights:
+        home.pull("cells", without=NOT_READ)
+    return home.local
+
+
+def bring(place: places.Place, folder: Path, *names: str) -> str:
+    """Bring files of a copy to its URI; how the place of the first is shown to people."""
+    home = of(place)
+    if home is None:
+        return str(folder / names[0])
+    replace(home, reading=folder != home.local).push(*names)
+    return f"{home.shown}/{names[0]}"
 
 
 def _each(actions: Sequence[Callable[[], None]]) -> None:
@@ -151,6 +172,10 @@ def _fits(path: str, top: str, patterns: Sequence[str]) -> bool:
     """Whether the file, or a folder between `top` and it, has a name of one of the patterns."""
     parts = path.removeprefix(top).split("/")
     return any(fnmatch.fnmatch(part, pattern) for part in parts for pattern in patterns)
+
+
+def _heavy(path: str) -> bool:
+    return path.endswith((".safetensors", ".skops"))
 
 
 def _files(root: Path, name: str) -> Iterator[str]:
