@@ -119,7 +119,7 @@ class Reader:
                 seen.append((name, stat.st_mtime_ns, stat.st_size))
             except OSError as error:
                 raise StoreError(
-                    f"{self.out / name}: no such file; name a folder that 'lus run ... --out' wrote"
+                    f"{self.name}: no {name} here; name a folder that 'lus run ... --out' wrote"
                 ) from error
         if self.plan is None or self.plan[0] != tuple(seen):
             self.plan = tuple(seen), plan.read(self.out)

@@ -192,7 +192,7 @@ def test_a_campaign_file_cut_short_leaves_what_was_known(one):
 
 
 def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path):
-    with pytest.raises(StoreError, match=r"experiment.json: no such file; name a folder that"):
+    with pytest.raises(StoreError, match=r"no experiment.json here; name a folder that"):
         Reader(tmp_path)
     (tmp_path / "experiment.json").write_text("{}")
     (tmp_path / "folds.json").write_text("{}")

@@ -108,7 +108,7 @@ def test_a_folder_that_went_away_is_told_and_comes_back(server, out):
     (out / "experiment.json").unlink()
     answer, body = ask(server, "/grid.json")
     assert answer.status == 503
-    assert b"no such file" in body
+    assert b"no experiment.json here" in body
     (out / "experiment.json").write_text(record)
     assert ask(server, "/grid.json")[0].status == 200
 

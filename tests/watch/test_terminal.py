@@ -134,7 +134,7 @@ def test_a_folder_that_is_no_run_ends_with_one_line_and_exit_code_2(tmp_path):
     command = lus(tmp_path)
     said, complaint = command.communicate(timeout=30)
     assert (command.returncode, said, len(complaint.splitlines())) == (2, "", 1)
-    assert "no such file" in complaint
+    assert "no experiment.json here" in complaint
 
 
 def test_ctrl_c_ends_the_page_with_exit_code_0(busy):
