@@ -378,16 +378,10 @@ def _reader(folder: Path | str) -> Any:
     from lus_ray.engine.home import Home
 
     home = Home(str(folder), reading=True, patience_s=5)
-    heavy = (
-        "*.safetensors",
-        "checkpoint",
-        "phantom",
-        "pictures",
-        "start",
-        "tensorboard",
-        "trained",
+    heavy = ("checkpoint", "phantom", "pictures", "start", "tensorboard", "trained")
+    return Reader(
+        home.local, refresh=partial(home.pull, without=(*heavy, "*.safetensors")), name=home.shown
     )
-    return Reader(home.local, refresh=partial(home.pull, without=heavy), name=home.shown)
 
 
 def _report(place: Path | str, as_json: bool, folder: Path) -> None:
