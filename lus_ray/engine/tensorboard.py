@@ -1,10 +1,13 @@
 """Curves for TensorBoard: `tensorboard --logdir OUT/tensorboard` shows an arm's folds together."""
 
+import contextlib
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lus_ray.engine.cell import Cell, slug
+from lus_ray.errors import LusError
 
 NAME = "tensorboard"
 
@@ -12,11 +15,12 @@ NAME = "tensorboard"
 class TensorBoard:
     """A `Watcher` that writes event files to `<out>/tensorboard/<arm>/fold<k>[/<sample>]`.
 
-    What an earlier start wrote of the epochs that are done again is hidden by TensorBoard.
+    What an earlier start wrote of the epochs that are done again is hidden by TensorBoard. `push`
+    is called at the end, where the folder is a copy of one elsewhere.
     """
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
+    def __init__(self, out: Path, *, push: Callable[[], None] | None = None) -> None:
+        self.out, self.push = out, push or (lambda: None)
         self.writers: dict[str, Any] = {}
 
     def __enter__(self) -> "TensorBoard":
@@ -27,6 +31,8 @@ class TensorBoard:
         for writer in self.writers.values():
             writer.close()
         self.writers.clear()
+        with contextlib.suppress(OSError, LusError):  # the figures themselves are in metrics.jsonl
+            self.push()
 
     def started(self, cell: Cell) -> None:
         """See `Watcher`; one that is handed out again goes on in a file of its own."""

@@ -8,6 +8,7 @@ from tensorboardX.proto.event_pb2 import Event
 from lus_ray.engine.cell import Cell
 from lus_ray.engine.tensorboard import TensorBoard
 from lus_ray.engine.watching import Watcher
+from lus_ray.errors import CellError
 
 
 def points(folder: Path) -> list[tuple[str, int, float]]:
@@ -50,6 +51,18 @@ def test_a_cell_that_begins_again_goes_on_in_a_file_of_its_own(tmp_path):
     folder = board.folder(cell)
     assert len(list(folder.glob("events.*"))) == 2
     assert points(folder) == [("val_score", 0, 0.5), ("val_score", 1, 0.5)]
+
+
+def test_curves_are_brought_home_at_the_end_though_its_storage_may_be_away(tmp_path):
+    pushed = []
+
+    def push():
+        pushed.append(len(points(board.folder(Cell("a", 0)))))
+        raise CellError("the storage does not answer")
+
+    with TensorBoard(tmp_path, push=push) as board:
+        board.reported(Cell("a", 0), {"epoch": 0, "val_score": 0.5})
+    assert pushed == [1]
 
 
 def test_a_sample_has_a_folder_of_its_own(tmp_path):
