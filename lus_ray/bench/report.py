@@ -21,7 +21,10 @@ COLUMNS = (
     "ours ms",
     "rival ms",
     "ratio [95 %]",
+    "target",
+    "",
     "CPU s, ours / rival",
+    "MiB, ours / rival",
     "threads",
     "repeats",
 )
@@ -62,21 +65,44 @@ class Report:
             _row(f"{name}, {what}", measured, rival)
             for name, found in self.measures.items()
             for what, measured in found.items()
-            for rival in measured.rivals
+            for rival in measured.rivals or (None,)
         ]
 
 
-def _row(what: str, ours: Measured, rival: Rival) -> tuple[str, ...]:
+def _row(what: str, ours: Measured, rival: Rival | None) -> tuple[str, ...]:
+    """One comparison; without a rival, our time against the milliseconds to stay below."""
+    target = "" if ours.target is None else _digits(ours.target)
+    end = (str(ours.threads), str(ours.repeats))
+    if rival is None:
+        verdict = "" if ours.target is None else _verdict(ours.wall_ms <= ours.target)
+        own = (f"{ours.cpu_s:.4f}", f"{ours.peak_mb:.0f}")
+        return (
+            what,
+            "",
+            _digits(ours.wall_ms),
+            "",
+            "",
+            target and f"{target} ms",
+            verdict,
+            *own,
+            *end,
+        )
     return (
         what,
         rival.name,
         _digits(ours.wall_ms),
         _digits(rival.wall_ms),
         f"{_digits(rival.ratio)} [{_digits(rival.low)}, {_digits(rival.high)}]",
+        target,
+        "" if ours.target is None else _verdict(rival.ratio >= ours.target),
         f"{ours.cpu_s:.4f} / {rival.cpu_s:.4f}",
-        str(ours.threads),
-        str(ours.repeats),
+        f"{ours.peak_mb:.0f} / {rival.peak_mb:.0f}",
+        *end,
     )
+
+
+def _verdict(won: bool) -> str:
+    return "won" if won else "lost"
 
 
 def _digits(value: float) -> str:

@@ -21,6 +21,7 @@ from lus_ray.nets.uninorm import Uninorm
 
 NUM_CLIPS, NUM_SCORES, NUM_FRAMES = 64, 4, 300
 TOLERANCE = 1e-9
+TARGET = 50.0
 
 Aggregate = Callable[[Tensor, Tensor], Tensor]
 """(clips (B, K, M), neutral (K,)) -> (B, K)."""
@@ -40,20 +41,24 @@ def measure(
     net = Uninorm(NUM_SCORES, initial=neutral.tolist())
 
     def compare(
-        rivals: dict[str, Aggregate], *inputs: Tensor, repeats: int, warmup: int
+        rivals: dict[str, Aggregate],
+        *inputs: Tensor,
+        repeats: int,
+        warmup: int,
+        target: float | None = None,
     ) -> Measured:
         clips.requires_grad_(len(inputs) == 2)
         ours = _step(lambda clips, _: net(clips), clips, inputs)
         steps = {name: _step(rival, clips, inputs) for name, rival in rivals.items()}
         for name, step in steps.items():
             check_equal(ours(), step(), name)
-        return interleaved(ours, steps, repeats=repeats, warmup=warmup)
+        return interleaved(ours, steps, repeats=repeats, warmup=warmup, target=target)
 
     with threads(1):
         return {
             # Seconds a run, so it has fewer of them.
             "gradient to neutral": compare(
-                PUBLISHED, net.neutral, repeats=max(1, repeats // 2), warmup=1
+                PUBLISHED, net.neutral, repeats=max(1, repeats // 2), warmup=1, target=TARGET
             ),
             "gradient to neutral, by levels": compare(
                 LEVELS, net.neutral, repeats=repeats, warmup=1
