@@ -23,9 +23,17 @@ import av
 import numpy as np
 import psutil
 
+from serve.sweeper import LOOK_SECONDS
+
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240
 END_SECONDS = 60
+LEFT_SECONDS = 30.0
+LASTING = re.compile(
+    r"/core/src/\S+/(raylet|gcs_server) |ServeController|SERVE_CONTROLLER|"
+    r"ServeReplica:|SERVE_REPLICA::"
+)
+"""Titles of the processes that a service cannot do without; Ray's idle workers come and go."""
 
 
 @dataclass
@@ -54,6 +62,33 @@ class Service:
         """The processes of the replicas of an application, by the name before its tag."""
         title = re.compile(rf"(ServeReplica:|SERVE_REPLICA::){name}\b")  # at rest, or at its start
         return [one for one in self.processes() if title.search(_title(one))]
+
+    def lasting(self) -> set[psutil.Process]:
+        """All that lives as long as the service, told from newer processes with its numbers."""
+        return {one for one in self.processes() if LASTING.search(_title(one))}
+
+    def num_decoders(self) -> int:
+        """How many processes wait for clips to decode; forks that decode one are not counted."""
+        parents = {
+            one.pid: _parent(one) for one in self.processes() if "ingest.child" in _title(one)
+        }
+        return sum(parent not in parents for parent in parents.values())
+
+    def left_by(self, how: signal.Signals) -> list[str]:
+        """End the service with a signal: the titles of what lives on, which is killed then."""
+        if how is signal.SIGKILL:
+            time.sleep(LOOK_SECONDS)  # until the sweeper has seen all of them
+        started = self.processes()
+        assert len(started) > 10
+        began = time.monotonic()
+        self.process.send_signal(how)
+        self.process.wait(LEFT_SECONDS)
+        _, left = psutil.wait_procs(started, timeout=LEFT_SECONDS)
+        print(f"\n  {how.name}: {len(started)} processes, {time.monotonic() - began:.1f} s")
+        names = [_title(process)[:80] for process in left]
+        for process in left:
+            process.kill()
+        return names
 
 
 @dataclass
@@ -137,3 +172,10 @@ def _title(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.Error:
         return ""
+
+
+def _parent(process: psutil.Process) -> int:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return process.pid

@@ -1,38 +1,40 @@
 """A task whose experts come later joins the running service; nothing else starts anew."""
 
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lus_ray.clip import frames_of
 from lus_ray.service import models
 from lus_ray.service.models import Model
-from lus_ray.store import read
 from tests.serve.hammer import hammer, shots
-from tests.serve.service import Service, ask, film, serving
+from tests.serve.service import Service, ask, serving
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 LATE = "sf_ratio"
 JOIN_SECONDS = 60.0
 
 
-@pytest.fixture
-def waiting(runs: Path, tmp_path: Path) -> tuple[Path, list[tuple[Path, Path]]]:
+@pytest.fixture(scope="module")
+def waiting(
+    runs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[tuple[Path, Path]]]:
     """A run in which a task's experts are not trained yet, and where their parts are to go."""
-    folder = tmp_path / "runs" / "signs"
+    aside = tmp_path_factory.mktemp("late")
+    folder = aside / "runs" / "signs"
     shutil.copytree(runs / "signs", folder)
     parts = []
     for model in models.find([folder]):
         if model.label == LATE:
-            parts += [_put_aside(part, tmp_path) for part in _parts(model)]
+            parts += [_put_aside(part, aside) for part in _parts(model)]
     assert {model.label for model in models.find([folder])} == {"biomarkers", "severity"}
     return folder, parts
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def running(waiting) -> Iterator[Service]:
     """The service of that run."""
     with serving(waiting[0]) as service:
@@ -40,16 +42,15 @@ def running(waiting) -> Iterator[Service]:
 
 
 def test_experts_of_another_task_join_while_clips_are_answered_and_nothing_starts_anew(
-    runs, running, waiting, tmp_path
+    running, waiting, film_file
 ):
-    clip = tmp_path / "clip.mp4"
-    clip.write_bytes(film(frames_of(next(iter(read(runs / "clips"))))))
-    before, settled = ask(f"{running.url}/v1/clips", clip.read_bytes()).json, replicas(running)
+    clip = film_file.read_bytes()
+    before, settled = ask(f"{running.url}/v1/clips", clip).json, replicas(running)
     assert labels(before) == ["severity"]
-    load = hammer(running.url, clip, seconds=12, clients=1)
+    load = hammer(running.url, film_file, seconds=12, clients=1)
     for aside, place in waiting[1]:
         aside.rename(place)
-    after = joined(running, clip.read_bytes())
+    after = joined(running, clip)
     assert labels(after) == ["severity", LATE]
     assert after["biomarkers"] == before["biomarkers"]
     assert after["experts"][0] == before["experts"][0]
@@ -60,6 +61,11 @@ def test_experts_of_another_task_join_while_clips_are_answered_and_nothing_start
     assert set(now) - set(settled) == {f"experts-{LATE}"}
     served = ask(f"{running.url}/v1/models").json["models"]
     assert all(model["parity"] <= 1e-5 for model in served)
+
+
+def test_a_kill_after_all_this_leaves_no_process(running, capsys):
+    with capsys.disabled():
+        assert running.left_by(signal.SIGKILL) == []
 
 
 def joined(service: Service, clip: bytes) -> dict:

@@ -1,0 +1,50 @@
+"""Replicas of every part that are killed under load: no request is lost, all is whole soon."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from tests.serve.hammer import BROKEN, Shot, hammer, shots
+from tests.serve.service import Service, ask
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+WHOLE_SECONDS = 15.0
+
+
+@pytest.mark.parametrize(
+    "part", ["ingress", "backbone", "experts-severity", "scorer", "aggregators", "segmenter"]
+)
+def test_no_request_is_lost_when_a_replica_is_killed_under_load(service, film_file, part, capsys):
+    (victim, *_) = service.replicas(part)
+    load = hammer(service.url, film_file, seconds=8, clients=4, patient=True)
+    time.sleep(2.5)
+    killed = time.time()
+    os.kill(victim.pid, signal.SIGKILL)
+    made = shots(load)
+    whole = seconds_to_whole(service, part, victim, since=killed)
+    asked_again = [shot for shot in made if shot.num_attempts > 1]
+    with capsys.disabled():
+        print(f"\n  {part}: {len(made)} answered, {len(asked_again)} of them asked again, "
+              f"whole after {whole:.1f} s")  # fmt: skip
+    assert lost(made) == []
+    # Only with an ingress can connections break; no other part is connected to a client.
+    assert part == "ingress" or not any(BROKEN in shot.again for shot in made)
+    assert whole <= WHOLE_SECONDS
+
+
+def lost(made: list[Shot]) -> list[Shot]:
+    """Requests that had no answer, an error, or were sent away without a word of when to come."""
+    return [shot for shot in made if shot.status != 200 or "" in shot.again]
+
+
+def seconds_to_whole(service: Service, part: str, victim: psutil.Process, *, since: float) -> float:
+    """When every part answered again, a new replica in the place of the killed one."""
+    while time.time() - since < 60:
+        others = [one.pid for one in service.replicas(part) if one.pid != victim.pid]
+        if others and ask(f"{service.url}/readyz").status == 200:
+            return time.time() - since
+        time.sleep(0.1)
+    return float("inf")
