@@ -26,6 +26,7 @@ class Told:
     states: tuple[str, str]
     log: str
     refused: int
+    port: int
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def told(tmp_path_factory):
         second = submit(cluster, project, out)
         done = wait(cluster, second)
         log = cluster.run("ray", "job", "logs", "--address", cluster.url, second)
-    return Told(out, at_stop, (stopped, done), log, refused)
+    return Told(out, at_stop, (stopped, done), log, refused, cluster.port)
 
 
 def test_a_job_ends_well_and_its_report_is_there(told):
@@ -51,6 +52,11 @@ def test_a_job_ends_well_and_its_report_is_there(told):
     report = json.loads((told.out / "report.json").read_text())
     assert report["experiment"] == "biomarkers"
     assert len(report["arms"]) > 20
+
+
+def test_a_job_runs_on_the_cluster_and_not_beside_it(told):
+    signs = json.loads((told.out / "campaign.json").read_text())
+    assert signs["address"] == f"127.0.0.1:{told.port}"
 
 
 def test_a_stopped_job_submitted_again_finishes_only_what_is_missing(told):

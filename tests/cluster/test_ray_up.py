@@ -72,6 +72,12 @@ def test_a_job_through_the_tunnel_runs_a_study_on_the_hosts(seen):
     assert all(arm["folds"] for arm in report["arms"])
 
 
+def test_no_cell_runs_on_the_head(seen):
+    starts = (seen["folder"] / "run").glob("cells/*/fold*/starts.json")
+    nodes = [start["node"] for path in starts for start in json.loads(path.read_text())]
+    assert set(nodes) == {"worker1"}
+
+
 def test_ray_down_leaves_no_server_on_any_host(seen):
     assert seen["down"]["code"] == 0, seen["down"]["said"]
     assert seen["left"] == []
