@@ -7,9 +7,15 @@ import os
 import socket
 from collections.abc import Iterator
 
+import grpc
 import ray
+from ray._private.grpc_utils import init_grpc_channel
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray._private.services import find_node_ids
+from ray.core.generated import gcs_service_pb2 as gcs
+from ray.core.generated import ray_client_pb2 as client_server
+from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+from ray.core.generated.ray_client_pb2_grpc import RayletDriverStub
 from ray.exceptions import AuthenticationError, RayError
 
 from lus_ray.errors import InputError
@@ -31,6 +37,11 @@ FOR_WORKERS = ("RAY_TRAIN_V2_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 
 UNSAFE = "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE"
 SETTINGS = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
+KNOCK_SECONDS = 5
+TOKEN = (
+    "it asks for a token, and this process has another or none; set RAY_AUTH_MODE=token and put "
+    "the cluster's in ~/.ray/auth_token (or RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH)"
+)
 SUBMIT = "ray job submit --working-dir . -- lus run ..."
 
 
@@ -93,11 +104,30 @@ def _join(address: str) -> None:
 
 
 def _knock(address: str) -> None:
-    """Refuse a host and port where nobody listens; Ray itself would try for minutes."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        with socket.create_connection((host, int(port)), timeout=5):
-            pass
+    """Refuse an address where nobody listens or lets this process in; Ray would try for a minute.
+
+    Raises:
+        OSError: nobody is there, or the token is not that of the cluster.
+    """
+    is_client = address.startswith("ray://")
+    known = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    host, _, port = known.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):
+        return
+    with socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS):
+        pass
+    with contextlib.closing(init_grpc_channel(f"{host}:{port}")) as channel:
+        try:
+            if is_client:
+                ping = client_server.ClusterInfoType.PING
+                question = client_server.ClusterInfoRequest(type=ping)
+                RayletDriverStub(channel).ClusterInfo(question, timeout=KNOCK_SECONDS)
+            else:
+                question = gcs.CheckAliveRequest()
+                NodeInfoGcsServiceStub(channel).CheckAlive(question, timeout=KNOCK_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                raise PermissionError(TOKEN) from None
 
 
 def _asked(address: str) -> str:
@@ -128,10 +158,7 @@ def _reason(error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     text = " ".join(" ".join(str(each).split()) for each in chain)
     if any(isinstance(each, AuthenticationError) for each in chain) or "nauthenticated" in text:
-        return (
-            "it asks for a token, and this process has another or none; set RAY_AUTH_MODE=token "
-            "and put the cluster's in ~/.ray/auth_token (or RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH)"
-        )
+        return TOKEN
     if "ersion mismatch" in text:
         told = text[text.index("ersion mismatch") + len("ersion mismatch") :].strip(": ")
         return f"another version of Ray or Python; install that of the cluster ({told[:150]})"

@@ -82,7 +82,9 @@ def configured(address: str) -> dict[str, Any] | None:
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         told = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
-        if told.get("--gcs-address") == address and "--autoscaling-config" in told:
+        port = told.get("--gcs-address", "").rpartition(":")[2]
+        # A machine has many names, and two programs never one port.
+        if port == address.rpartition(":")[2] and "--autoscaling-config" in told:
             file = Path(told["--autoscaling-config"]).expanduser()
             config = yaml.safe_load(file.read_text())
             names = ("available_node_types", "head_node_type", "max_workers")
