@@ -6,9 +6,11 @@ and kept in records. `AWS_ENDPOINT_URL` names a server of the S3 protocol that i
 that does not answer is given up after three attempts in about six seconds.
 """
 
+import functools
+import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pyarrow import ArrowException
 from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
@@ -69,11 +71,22 @@ def opened(place: Place) -> tuple[FileSystem, str]:
     if is_remote(place):
         _refuse_passwords(str(place))
     try:
-        if is_remote(place):
+        if not is_remote(place):
+            return FileSystem.from_uri(Path(place).resolve().as_uri())
+        scheme, bucket, path, query, _ = urlsplit(str(place))
+        if scheme not in ("s3", "gs") or not bucket:
             return FileSystem.from_uri(str(place))
-        return FileSystem.from_uri(Path(place).resolve().as_uri())
+        settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+        filesystem, root = _bucket(urlunsplit((scheme, bucket, "", query, "")), settings)
+        return filesystem, root + unquote(path).rstrip("/")
     except (ArrowException, OSError, ValueError) as error:
         raise InputError(f"{place}: no storage that can be opened ({reason(error)})") from error
+
+
+@functools.lru_cache(maxsize=16)
+def _bucket(uri: str, settings: tuple[tuple[str, str], ...]) -> tuple[FileSystem, str]:
+    """A bucket's filesystem. Kept, as each one asks for credentials and connects anew."""
+    return FileSystem.from_uri(uri)
 
 
 def files(place: Place, ending: str = "") -> list[Place]:

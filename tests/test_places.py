@@ -26,6 +26,18 @@ def test_the_server_of_a_uri_stays_behind_what_is_below_it(bucket):
     assert places.name(below) == "x-0.parquet"
 
 
+def test_a_name_with_spaces_is_written_with_percent_signs(bucket, tmp_path):
+    for place in (bucket.uri("two%20words"), tmp_path / "two words"):
+        assert places.opened(place)[1].endswith("/two words")
+
+
+def test_a_bucket_is_opened_once_a_process_and_anew_with_other_settings(bucket, monkeypatch):
+    first, _ = places.opened(bucket.uri("a"))
+    assert places.opened(bucket.uri("b"))[0] is first
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "other")
+    assert places.opened(bucket.uri("b"))[0] is not first
+
+
 def test_files_are_listed_by_name_and_folders_are_left_out(bucket, tmp_path):
     for place in (bucket.uri("a"), tmp_path):
         filesystem, path = places.opened(place)

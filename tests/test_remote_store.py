@@ -151,6 +151,19 @@ def test_a_shard_that_is_named_and_gone_is_told(bucket):
         store.index(uri)
 
 
+def test_the_second_of_two_writers_at_once_is_refused_and_nothing_is_lost(bucket):
+    uri = bucket.uri("clips")
+    write(uri, [row("one", 0, 0)], "one")
+    with (  # noqa: PT012
+        pytest.raises(StoreError, match="another ingest has written here meanwhile"),
+        store.working(uri, "three") as work,
+        store.Writer(work.folder, "three") as writer,
+    ):
+        write(uri, [row("two", 0, 1)], "two")
+        writer.add(row("three", 0, 2))
+    assert store.index(uri)["clip"].to_pylist() == ["one/c0", "two/c0"]
+
+
 UPLOAD = """
 import sys
 from lus_ray.store import writing

@@ -56,16 +56,20 @@ def working(store: Place, source: str) -> Iterator[Working]:
             text = read_text(below(store, file))
             if text is not None:
                 write_text(here / file, text)
+        was = published(store)
         yield Working(here, beside)
-        _upload(here, store, beside)
+        _upload(here, store, source, beside, was)
     finally:
         shutil.rmtree(here, ignore_errors=True)
 
 
-def _upload(here: Path, store: Place, beside: Sequence[Place]) -> None:
+def _upload(
+    here: Path, store: Place, source: str, beside: Sequence[Place], was: set[str] | None
+) -> None:
     before = files(below(store, "clips"), ".parquet")
-    if published(store) is None:  # until all is there, the store is what it was: often nothing
-        publish(store, store, set(map(name, before)))
+    if was is None:  # until all is there, the store is what it was: often nothing
+        was = set(map(name, before))
+        publish(store, store, was)
     numbers = [int(n) for n in re.findall(r"-(\d+)\.parquet", " ".join(map(name, before)))]
     number = max(numbers, default=-1)
     written = [Path(shard) for shard in shards(here)]
@@ -76,11 +80,13 @@ def _upload(here: Path, store: Place, beside: Sequence[Place]) -> None:
         target = f"{source_of(shard)}-{number:05d}.parquet"
         _copy(shard, below(store, "clips", target))
         names.add(target)
+    if published(store) != was:
+        raise StoreError(f"{store}: another ingest has written here meanwhile; run this one again")
     if (here / "ledger.jsonl").exists():
         _copy(here / "ledger.jsonl", below(store, "ledger.jsonl"))
     publish(store, here, names)
-    for old in before:
-        if name(old) not in names:
+    for old in before:  # what another ingest may be uploading right now is no business of this one
+        if name(old) not in names and (name(old) in was or source_of(old) == source):
             _delete(old)
 
 
