@@ -58,14 +58,14 @@ class ReleasedUNetPlusPlus(Segmenter):
         joined = [widths[0]] + [sum(widths[n:]) + num_skips[n - 1] for n in range(1, 5)]
         self.decoder = nn.ModuleList(
             nn.Sequential(
-                Dropout(dropout if n > 2 else dropout / 2),
+                Dropout(dropout if n > 2 else dropout / 2, inplace=True),
                 nn.Conv2d(joined[n], widths[n], 3, padding=1),
                 Residual(widths[n]),
                 LeakyReLU(),
             )
             for n in range(5)
         )
-        self.dropout = Dropout(dropout / 2)
+        self.dropout = Dropout(dropout / 2, inplace=True)
         self.out = nn.Conv2d(widths[0], num_outputs, 1)
         for part in (self.middle, self.rises, self.decoder, self.out):
             part.apply(_as_keras_begins)

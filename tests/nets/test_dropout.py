@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lus_ray.nets.dropout import Dropout
+from lus_ray.nets.dropout import CHUNK, LEVELS, Dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.2, 0.5])
@@ -50,6 +50,43 @@ def test_odd_numbers_of_elements_are_whole(shape: tuple[int, ...]):
     out = Dropout(0.5)(torch.ones(shape))
     assert out.shape == shape
     assert ((out == 0) | (out == 2)).all()
+
+
+def test_chunks_are_dropped_as_from_one_draw():
+    x = torch.rand(2 * CHUNK + 5)
+    torch.manual_seed(3)
+    draws = torch.empty(CHUNK // 2 + 2, dtype=torch.int64).random_(-(1 << 63), None)
+    kept = draws.view(torch.int16)[: len(x)] >= LEVELS // 4 - LEVELS // 2
+    torch.manual_seed(3)
+    assert torch.equal(Dropout(0.25)(x), x * (kept / 0.75))
+
+
+@pytest.mark.parametrize("learns", [False, True])
+def test_in_place_it_drops_the_same_and_takes_no_memory(learns: bool):
+    start = torch.rand(2, 3, 4, 5).contiguous(memory_format=torch.channels_last)
+    start.requires_grad_(learns)
+    torch.manual_seed(3)
+    expected = Dropout(0.5)(start)
+    x = start * 1
+    torch.manual_seed(3)
+    out = Dropout(0.5, inplace=True)(x)
+    assert torch.equal(out, expected)
+    assert out.data_ptr() == x.data_ptr()
+
+
+def test_with_and_without_a_gradient_the_same_is_dropped():
+    layer, x = Dropout(0.5), torch.rand(50, requires_grad=True)
+    torch.manual_seed(3)
+    with_gradient = layer(x)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        assert torch.equal(layer(x), with_gradient)
+
+
+def test_in_place_leaves_what_lies_between_the_elements():
+    whole = torch.ones(4, 6)
+    Dropout(0.5, inplace=True)(whole[:, ::2])
+    assert torch.equal(whole[:, 1::2], torch.ones(4, 3))
 
 
 def test_channels_last_stays_channels_last():
