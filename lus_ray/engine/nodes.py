@@ -193,8 +193,8 @@ def _kind(node: Mapping[str, Any], limits: growth.Limits) -> str:
     if label in limits.kinds or "node:__internal_head__" in node["Resources"]:
         return label
     for name, limit in limits.kinds.items():
-        wanted = {key: value for key, value in limit.resources.items() if key != "memory"}
-        if wanted and all(node["Resources"].get(key, 0) == value for key, value in wanted.items()):
+        wanted = {key: v for key, v in limit.resources.items() if "memory" not in key}
+        if wanted and all(node["Resources"].get(key, 0) == v for key, v in wanted.items()):
             return name
     return label
 

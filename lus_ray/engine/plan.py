@@ -112,23 +112,29 @@ def waiting_for(
     share, workers = wanted.gpus_per_worker, wanted.workers
     there = Cluster(cluster.nodes)
     if not wanted.fits(there):
-        for kind in cluster.kinds:
-            if kind.more and kind.node.workers(share):
-                up = f"{kind.node.kind} {kind.up}/{kind.most} up"
-                return f"{_asks(wanted)}: the cluster is adding nodes ({up})"
-        return f"{_asks(wanted)}: the cluster has {cluster.told()}"
+        return f"{_asks(wanted)}: {_adding(cluster, share) or f'the cluster has {cluster.told()}'}"
+    adding = _adding(cluster, share)
+    more = f"; {adding}" if adding else ""
     if share and sum(Node(1e9, node.gpus).workers(share) for node in free) < workers:
         held = there.gpus - sum(node.gpus for node in free)
-        return f"{_gpus(workers * share)}: {held:g} of {there.gpus:g} are held{_by(holders)}"
+        return f"{_gpus(workers * share)}: {held:g} of {there.gpus:g} are held{_by(holders)}{more}"
     if sum(node.slots for node in free) < wanted.cpus:
         left = sum(node.cpus for node in free)
         if left >= wanted.cpus:
             return f"{_cpus(wanted.cpus)}: {left:g} are free, but on no single node"
         held, all_cpus = there.cpus - left, there.cpus
-        return f"{_cpus(wanted.cpus)}: {held:g} of {all_cpus:g} are held{_by(holders)}"
+        return f"{_cpus(wanted.cpus)}: {held:g} of {all_cpus:g} are held{_by(holders)}{more}"
     if sum(node.workers(share) for node in free) < workers:
         return f"{_bundle(share)} on one node: what is free lies on different nodes"
     return "its process to start: there is room"
+
+
+def _adding(cluster: Cluster, share: float) -> str:
+    """Of which kind the cluster may still add nodes that hold a worker with this share of a GPU."""
+    for kind in cluster.kinds:
+        if kind.more and kind.node.workers(share) and cluster.budget != 0:
+            return f"the cluster is adding nodes ({kind.node.kind} {kind.up}/{kind.most} up)"
+    return ""
 
 
 def _growing(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> list[str]:

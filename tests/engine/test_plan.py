@@ -138,6 +138,12 @@ def test_so_many_trials_run_at_once(recipes, cluster, streamed, trials):
     [
         ((1, 1.0, 0), one(4, 2), Node(2, 0), "1 GPU: 2 of 2 are held by a/fold0"),
         ((1, 1.0, 0), FROM_ZERO, Node(0), "the cluster is adding nodes (worker_gpu 0/4 up)"),
+        (
+            (1, 1.0, 0),
+            Cluster((Node(2, 1),), (Kind(Node(8, 1, kind="worker_gpu"), 3, 4, 1),)),
+            Node(1, 0),
+            "1 of 1 are held by a/fold0; the cluster is adding nodes (worker_gpu 1/4 up)",
+        ),
         ((2, 0.0, 1), one(4), Node(1), "3 CPUs: 3 of 4 are held by a/fold0"),
         ((4, 0.0, 0), one(2), Node(2), "4 CPUs for its workers: the cluster has 2 CPUs"),
         ((1, 0.0, 0), one(2), Node(1), "there is room"),
