@@ -43,7 +43,8 @@ def test_random_campaigns_end_or_are_refused(number, small_store, tmp_path):
 @contextlib.contextmanager
 def cluster(chance):
     """Nodes with random numbers of CPUs and GPUs that Ray only believes in."""
-    shape = [(chance.randint(0, 3), chance.choice((0, 0, 1))) for _ in range(chance.randint(1, 3))]
+    nodes = range(chance.randint(1, 3))
+    shape = [(chance.choice((0, 1, 2, 2, 3)), chance.choice((0, 0, 1))) for _ in nodes]
     made = Cluster(shutdown_at_exit=False)
     try:
         for cpus, gpus in shape:
