@@ -50,7 +50,9 @@ def carried(cell: Cell, work: Work, report: Report) -> Iterator[Report]:
     except BaseException:
         soon.cancel()
         with contextlib.suppress(LusError):  # the error in the block is the one to tell
-            replace(home, patience_s=LAST_S).push(folder, exact=True, without=OF_WORKERS)
+            names = ("starts.json",) if _has_workers(cell, work) else LIVE
+            brought = (f"{folder}/{name}" for name in (*names, "error.txt"))
+            replace(home, patience_s=LAST_S).push(*brought)
         raise
     soon.cancel()
     soon.join()
@@ -136,6 +138,12 @@ def predictions(cell: Cell) -> str:
 def here(work: Work) -> Work:
     """The same work on this machine, whose copy may lie elsewhere than the driver's."""
     return work if work.home is None else replace(work, out=work.home.local)
+
+
+def _has_workers(cell: Cell, work: Work) -> bool:
+    """Whether metrics and state are brought by a worker, maybe newer ones than those here."""
+    recipe = work.experiment.arm(cell.arm).recipe
+    return recipe is not None and recipe.workers > 1
 
 
 def _bring_quietly(home: Home, *names: str) -> None:

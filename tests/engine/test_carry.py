@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from lus_ray.engine import carry
 from lus_ray.engine.cell import Cell, Work
 from lus_ray.engine.home import Home
 from lus_ray.errors import CellError
-from lus_ray.experiment import Arm, Experiment
+from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import rotating
 from lus_ray.tasks.expert import Expert
 from tests.object_storage import Bucket, serving
@@ -104,6 +105,29 @@ def test_the_error_of_a_failed_cell_is_at_home_and_the_cell_is_not_finished(at_n
     assert "predictions/second/fold0.parquet" not in names(at_node.home)
 
 
+def test_the_state_that_a_worker_brought_home_outlives_the_cell_that_lost_the_worker(
+    at_node, tmp_path, monkeypatch
+):
+    arms = tuple(
+        replace(arm, recipe=Recipe(epochs=1, batch=2, lr=0.1, workers=2))
+        for arm in at_node.experiment.arms
+    )
+    work = replace(at_node, experiment=replace(at_node.experiment, arms=arms))
+    write(work.out / FOLDER / "state.safetensors", "earlier")
+    work.home.push(FOLDER)
+
+    def as_worker() -> None:
+        with monkeypatch.context() as machine:
+            machine.setenv("LUS_CACHE", str(tmp_path / "worker"))
+            write(work.home.local / FOLDER / "state.safetensors", "after epoch 3")
+            work.home.push(f"{FOLDER}/state.safetensors")
+
+    with pytest.raises(CellError, match="no clips"):
+        fail(work, as_worker)
+    work.home.pull(FOLDER)
+    assert (work.out / FOLDER / "state.safetensors").read_text() == "after epoch 3"
+
+
 def test_where_and_when_a_cell_began_is_at_home_before_its_first_epoch(at_node):
     with carry.carried(CELL, at_node, print):
         write(at_node.out / FOLDER / "starts.json", json.dumps([{"pid": 1}]))
@@ -158,8 +182,9 @@ def test_without_a_home_nothing_is_carried(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def fail(work: Work) -> None:
+def fail(work: Work, meanwhile: Callable[[], None] = lambda: None) -> None:
     with carry.carried(CELL, work, print):
+        meanwhile()
         write(work.out / FOLDER / "error.txt", "no clips")
         raise CellError("no clips")
 
