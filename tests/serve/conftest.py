@@ -1,5 +1,6 @@
-"""Tiny runs that were trained once, and one service on them for all tests of this folder."""
+"""Tiny runs that were trained once, and services on them that several files share."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,18 +8,27 @@ import pytest
 
 from lus_ray.clip import frames_of
 from lus_ray.ingest.ingest import ingest
+from lus_ray.service import models
 from lus_ray.store import read
 from tests.serve.service import Service, film, serving
 from tests.service import made_runs
 
+ENDS = "_leaves_no_process"
+"""How the name of a test ends that ends a service."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that share the service come last, so that it does not run beside those of others."""
-    sharing = {item.path for item in items if "service" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: item.path in sharing)
+    """One service after the other, and what ends a shared one as the last that uses it."""
+    items.sort(key=_turn)
 
 
-@pytest.fixture(scope="package")
+def _turn(item: pytest.Item) -> tuple[int, bool]:
+    used = getattr(item, "fixturenames", ())
+    turn = 2 if "service" in used else 1 if "lone" in used else 0
+    return turn, turn > 0 and item.name.endswith(ENDS)
+
+
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs `signs`, `scores` and `outlines`, and the store of their clips."""
     folder = tmp_path_factory.mktemp("served")
@@ -29,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def film_file(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A film of a phantom of the store."""
     path = tmp_path_factory.mktemp("film") / "clip.mp4"
@@ -37,7 +47,25 @@ def film_file(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
+def lone_run(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run `signs` when its backbone was finished and nothing else."""
+    folder = tmp_path_factory.mktemp("lone") / "signs"
+    shutil.copytree(runs / "signs", folder)
+    for model in models.find([folder]):
+        if model.kind != "backbone":
+            shutil.rmtree(model.predictions.parent)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lone(lone_run: Path) -> Iterator[Service]:
+    """The service of that run: load comes on the backbone alone, experts join later."""
+    with serving(lone_run) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def service(runs: Path) -> Iterator[Service]:
     """The service on these runs."""
     with serving(runs / "signs") as running:

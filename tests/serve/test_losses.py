@@ -35,6 +35,11 @@ def test_no_request_is_lost_when_a_replica_is_killed_under_load(service, film_fi
     assert whole <= WHOLE_SECONDS
 
 
+def test_a_supervisors_signal_after_all_this_leaves_no_process(service, capsys):
+    with capsys.disabled():
+        assert service.left_by(signal.SIGTERM) == []
+
+
 def lost(made: list[Shot]) -> list[Shot]:
     """Requests that had no answer, an error, or were sent away without a word of when to come."""
     return [shot for shot in made if shot.status != 200 or "" in shot.again]

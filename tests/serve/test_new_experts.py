@@ -1,0 +1,71 @@
+"""A task whose experts come later joins the running service; nothing else starts anew."""
+
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from lus_ray.service import models
+from tests.serve.hammer import hammer, shots
+from tests.serve.service import Service, ask
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+LATE = "sf_ratio"
+JOIN_SECONDS = 60.0
+
+
+def test_experts_of_another_task_join_while_clips_are_answered_and_nothing_starts_anew(
+    runs, lone, lone_run, film_file
+):
+    clip = film_file.read_bytes()
+    finish("severity", runs / "signs", lone_run)
+    before, settled = joined(lone, clip, ["severity"]), replicas(lone)
+    load = hammer(lone.url, film_file, seconds=12, clients=1)
+    finish(LATE, runs / "signs", lone_run)
+    after = joined(lone, clip, ["severity", LATE])
+    assert after["biomarkers"] == before["biomarkers"]
+    assert after["experts"][0] == before["experts"][0]
+    assert {shot.status for shot in shots(load)} == {200}
+    now = replicas(lone)
+    assert all(processes <= now[part] for part, processes in settled.items())
+    assert set(settled) >= {"ingress", "backbone", "experts-severity"}
+    assert set(now) - set(settled) == {f"experts-{LATE}"}
+    served = ask(f"{lone.url}/v1/models").json["models"]
+    assert all(model["parity"] <= 1e-5 for model in served)
+
+
+def test_a_kill_after_all_this_leaves_no_process(lone, capsys):
+    with capsys.disabled():
+        assert lone.left_by(signal.SIGKILL) == []
+
+
+def finish(label: str, whole: Path, run: Path) -> None:
+    """End the training of a label's experts; what tells that they are finished comes last."""
+    for model in models.find([whole]):
+        if model.label == label:
+            place = run / model.predictions.relative_to(whole)
+            place.parent.mkdir()
+            shutil.copy(model.predictions, place.with_suffix(".copying")).rename(place)
+
+
+def joined(service: Service, clip: bytes, wanted: list[str]) -> dict:
+    """The first answer with experts of these tasks."""
+    deadline = time.monotonic() + JOIN_SECONDS
+    while time.monotonic() < deadline:
+        answer = ask(f"{service.url}/v1/clips", clip).json
+        if [group["label"] for group in answer["experts"]] == wanted:
+            return answer
+        time.sleep(0.5)
+    raise AssertionError(f"not {wanted} within {JOIN_SECONDS:g} s; it said {service.heard}")
+
+
+def replicas(service: Service) -> dict[str, set[tuple[int, float]]]:
+    """By part, the processes of its replicas and when they started."""
+    found: dict[str, set[tuple[int, float]]] = {}
+    for part in ("ingress", "backbone", "experts-severity", f"experts-{LATE}"):
+        processes = {(one.pid, one.create_time()) for one in service.replicas(part)}
+        if processes:
+            found[part] = processes
+    return found
