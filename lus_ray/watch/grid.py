@@ -173,7 +173,8 @@ class Reader:
             return "waiting" if tries_again else "failed"
         if blocked:
             return "blocked"
-        if campaign.is_live or not traces.has_begun:
+        begun = traces.has_begun or name in self.signs.running
+        if campaign.is_live or not begun:
             return "waiting"
         unheard = campaign.state == "unknown" and now - traces.touched < FRESH_SECONDS
         return "running" if unheard else "interrupted"

@@ -66,6 +66,11 @@ def test_a_cell_that_was_named_by_a_driver_now_silent_is_interrupted(one):
     assert grid.elapsed_s == 39
 
 
+def test_a_cell_that_a_lost_driver_had_handed_out_is_interrupted_before_it_left_a_trace(one):
+    signs(one, beat=NOW - 61, running=running("a/fold0"))
+    assert states(read(one)) == ["interrupted"]
+
+
 def test_a_driver_of_this_machine_is_gone_as_soon_as_its_process_is(one):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
