@@ -56,13 +56,14 @@ class Ensemble(Segmentation):
         """
         means, squares = [], []
         for number, member in enumerate(self.net):
-            mean = torch.cat(list(member.probabilities(frames)))
-            deviation = torch.zeros_like(mean)
             if any(getattr(part, "p", 0) for part in member.net.modules()):
                 mean, deviation = mc_dropout(
                     member.net, member.images(frames), num_samples=num_samples,
                     generator_seed=seed + number,
                 )  # fmt: skip
+            else:
+                mean = torch.cat(list(member.probabilities(frames)))
+                deviation = torch.zeros_like(mean)
             means.append(mean)
             squares.append(deviation**2 + mean**2)
         variance = torch.stack(squares).mean(dim=0) - torch.stack(means).mean(dim=0) ** 2

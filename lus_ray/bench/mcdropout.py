@@ -1,0 +1,168 @@
+"""Monte Carlo dropout that repeats only what dropout changes, against whole passes.
+
+Letters: N images, H rows, W columns, K classes.
+Source of what is compared: Roy et al. 2020, section IV-C: 40 samples of each of the three
+networks that outline markers, in the published widths and with the numbers they begin with. One
+phantom picture of 100 x 140 pixels, half the published sides, so that all samples fit in a bench.
+The rival is what the paper describes: the whole network once for each sample, without gradients,
+then mean and standard deviation over the stacked probabilities. A sample has the same seed on both
+sides and with it the same dropout, so that both come to the same mean and deviation.
+The ensemble is asked for them through its task, as a service asks.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lus_ray.bench.measure import Measured, interleaved, threads
+from lus_ray.bench.pictures import frames_and_masks
+from lus_ray.errors import LusError
+from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
+from lus_ray.nets.mcdropout import DROPOUTS, mc_dropout, sample_seeds
+from lus_ray.tasks import Ensemble, Segmentation
+from lus_ray.views import View
+
+NETS: Mapping[str, Callable[..., nn.Module]] = {
+    "U-Net": MarkerUNet,
+    "U-Net++": ReleasedUNetPlusPlus,
+    "DeepLab": ReleasedDeepLab,
+}
+VIEW = View(num_frames=1, height=100, width=140, num_samples=0, aspect=1.3)
+NUM_SAMPLES = 40
+NUM_CHECKED = 4
+"""Samples with which it is checked that both sides compute the same."""
+
+TOLERANCE = 1e-5
+TARGET = 2.0
+RIVAL = "whole passes"
+
+Moments = tuple[Float[Tensor, "N K H W"], ...]
+"""Mean and standard deviation of probabilities, or the deviation alone."""
+
+
+def measure(
+    repeats: int = 7,
+    *,
+    nets: Mapping[str, Callable[..., nn.Module]] = NETS,
+    view: View = VIEW,
+    num_samples: int = NUM_SAMPLES,
+) -> dict[str, Measured]:
+    """The ensemble, and each of its members.
+
+    On one thread: what one process of several has.
+
+    Raises:
+        LusError: whole passes give another mean or deviation than ours.
+    """
+    shown, _ = frames_and_masks(view, num_clips=2, num_frames=1, scheme="markers")
+    pair = torch.from_numpy(shown)[:, None].float() / 255
+    ensemble, frames = example(nets, view, pair), pair[:1]
+
+    def compare(
+        what: str, ours: Callable[..., Moments], theirs: Callable[..., Moments], repeats: int
+    ) -> Measured:
+        check_equal(ours(num_samples=NUM_CHECKED), theirs(num_samples=NUM_CHECKED), what)
+        return interleaved(
+            partial(ours, num_samples=num_samples),
+            {RIVAL: partial(theirs, num_samples=num_samples)},
+            repeats=repeats,
+            warmup=1,
+            target=TARGET,
+        )
+
+    with threads(1):
+        # As long as all members together, so it has fewer runs.
+        both = partial(of_task, ensemble, frames), partial(joined, ensemble, frames)
+        found = {f"ensemble of {len(nets)}": compare("ensemble", *both, max(1, repeats // 2))}
+        for name, member in zip(nets, ensemble.net, strict=True):
+            inputs = (member.net, member.images(frames))
+            found[name] = compare(
+                name,
+                partial(mc_dropout, *inputs, generator_seed=0),
+                partial(whole_passes, *inputs),
+                repeats,
+            )
+    return found
+
+
+def example(
+    nets: Mapping[str, Callable[..., nn.Module]], view: View, frames: Float[Tensor, "N 1 H W"]
+) -> Ensemble:
+    """Networks as they begin, the same ones every time, that have seen the frames once.
+
+    Without that, their normalisations would let through too little for dropout to show.
+    """
+    member = partial(
+        Segmentation,
+        scheme="markers",
+        view=view,
+        channels=3,
+        centred=True,
+        monitor="union_dice",
+    )
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        ensemble = Ensemble([partial(member, net) for net in nets.values()])
+        for module in ensemble.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        for part in ensemble.net:
+            part.net(part.images(frames))
+    return ensemble.eval()
+
+
+def whole_passes(
+    net: nn.Module, images: Float[Tensor, "N C H W"], *, num_samples: int, seed: int = 0
+) -> Moments:
+    """Mean and deviation of the softmax over samples of dropout, each from the pixels on."""
+    dropouts = [module for module in net.modules() if isinstance(module, DROPOUTS)]
+    samples = []
+    with torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        for dropout in dropouts:
+            dropout.train()
+        for sample_seed in sample_seeds(seed, num_samples):
+            torch.manual_seed(sample_seed)
+            samples.append(net(images).softmax(dim=1))
+        for dropout in dropouts:
+            dropout.eval()
+        probabilities = torch.stack(samples)
+        return probabilities.mean(dim=0), probabilities.std(dim=0, correction=0)
+
+
+def of_task(ensemble: Ensemble, frames: Float[Tensor, "N 1 H W"], *, num_samples: int) -> Moments:
+    """The deviation that the task tells."""
+    deviation = ensemble.uncertainty(frames, num_samples=num_samples)
+    assert deviation is not None
+    return (torch.from_numpy(deviation),)
+
+
+def joined(ensemble: Ensemble, frames: Float[Tensor, "N 1 H W"], *, num_samples: int) -> Moments:
+    """The deviation over all samples of all members; member n has seed n."""
+    means, deviations = zip(
+        *(
+            whole_passes(member.net, member.images(frames), num_samples=num_samples, seed=number)
+            for number, member in enumerate(ensemble.net)
+        ),
+        strict=True,
+    )
+    within = torch.stack(deviations).square().mean(dim=0)
+    return ((within + torch.stack(means).var(dim=0, correction=0)).sqrt(),)
+
+
+def check_equal(ours: Moments, theirs: Moments, what: str) -> None:
+    """Refuse to compare runs that differ by more than 1e-5, or in which dropout does nothing.
+
+    Raises:
+        LusError: names the network and by how much they differ.
+    """
+    if not ours[-1].max() > 100 * TOLERANCE:
+        raise LusError(f"mcdropout: the samples of the {what} are alike; a ratio would say nothing")
+    for mine, other in zip(ours, theirs, strict=True):
+        if not torch.allclose(mine, other, rtol=0, atol=TOLERANCE):
+            raise LusError(
+                f"mcdropout: whole passes of the {what} differ from ours by "
+                f"{(mine - other).abs().max().item():.1e}; no ratio is given for unequal work"
+            )
