@@ -1,4 +1,4 @@
-"""The cell's name as the title of the process that runs it, as `ps` and Ray's dashboard show it.
+"""The cell's name as the title of its process, as `ps` shows it and Ray's reporter reads it.
 
 Why the title: Tune uses an actor for many cells, and Ray keeps the name that an actor was born
 with; the title of its process is what can change. Ray sets it anew with every call of an actor,
