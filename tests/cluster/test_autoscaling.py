@@ -18,7 +18,7 @@ from tests.cluster.onpremises import cloud
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 HEAD_TYPE = "ray.head.default"  # the one name that the provider knows its head by
-ARMS = "prior*,logistic on intensity*"
+ARMS = "prior*,logistic*"
 
 
 @dataclass
