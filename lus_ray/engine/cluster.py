@@ -18,6 +18,7 @@ from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from ray.core.generated.ray_client_pb2_grpc import RayletDriverStub
 from ray.exceptions import AuthenticationError, RayError
 
+from lus_ray.engine.guard import Guard
 from lus_ray.errors import InputError
 
 QUIET = {
@@ -52,7 +53,7 @@ def connected(address: str | None) -> Iterator[None]:
     `address` None starts one on this machine, without a dashboard, and stops it afterwards.
     Otherwise the cluster at the address is joined as a driver of this node, and left as it was:
     "auto" for that of this machine or of RAY_ADDRESS, host:port, or ray://host:port, which is
-    asked for the former.
+    asked for the former. Where the cluster goes away meanwhile, the process ends (`guard`).
 
     Raises:
         InputError: nothing answers at the address, it does not let this process in, or this
@@ -65,16 +66,17 @@ def connected(address: str | None) -> Iterator[None]:
         yield
         return
     try:
-        if address is None:
-            _start()
-        else:
-            _join(address)
-    except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
-        ray.shutdown()
-        where = address or "this machine"
-        raise InputError(f"no Ray cluster at {where}: {_reason(error)}") from error
-    try:
-        yield
+        with Guard(own=address is None) as guard:
+            try:
+                if address is None:
+                    _start()
+                else:
+                    _join(address)
+                    guard.joined()
+            except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
+                where = address or "this machine"
+                raise InputError(f"no Ray cluster at {where}: {_reason(error)}") from error
+            yield
     finally:
         ray.shutdown()
 

@@ -1,0 +1,304 @@
+"""Fault runs: a campaign under which a process is killed at a random moment, held to its twin.
+
+    python -m tests.faults.campaign --runs 36
+
+Why a real command each time: only that shows what a user sees, and what stays behind.
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import ray
+from ray._private import state
+from ray.cluster_utils import Cluster
+from ray.util import placement_group_table
+
+from lus_ray.ingest.ingest import ingest
+from tests.faults import victims
+from tests.faults.command import ARMS, Command, stamps
+
+SILENT_S = 62.0
+"""A minute, and what it takes to say so."""
+GONE_S = 60.0
+"""A command whose cluster is gone ends within so many seconds."""
+BACK_S = 30.0
+"""A killed process is replaced within so many."""
+MOST_S = 300.0
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is killed, on which cluster: the command's own without nodes, or the CPUs of each."""
+
+    find: Callable[..., victims.Found | None]
+    nodes: tuple[int, ...] = ()
+    arms: str = ARMS
+    words: tuple[str, ...] = ()
+    survives: bool = True
+
+    def command(self, data: Path, out: Path, address: str | None) -> Command:
+        """A campaign of this kind, started."""
+        return Command(data, out, *self.words, arms=self.arms, address=address)
+
+
+KINDS = {
+    "trial": Kind(victims.trial),
+    "worker": Kind(
+        victims.worker,
+        (3,),
+        "prior*severity,e2e severity",
+        ("--folds", "0", "--set", "e2e severity.recipe.workers=2"),
+    ),
+    "node": Kind(victims.node, (1, 2)),
+    "driver": Kind(victims.driver, survives=False),
+    "raylet": Kind(victims.own_raylet, survives=False),
+    "gcs": Kind(victims.own_gcs, survives=False),
+}
+
+
+@dataclass
+class Outcome:
+    """What one run showed; `wrong` names every promise that it broke."""
+
+    kind: str
+    seed: int
+    at_s: float = 0.0
+    seconds: float = 0.0
+    silent_s: float = 0.0
+    back_s: float | None = None
+    ended_s: float | None = None
+    kept: int = 0
+    code: int | None = None
+    said: str = ""
+    wrong: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        """For people."""
+        back = "" if self.back_s is None else f"back {self.back_s:.1f} s"
+        ended = "" if self.ended_s is None else f"ended {self.ended_s:.1f} s"
+        return (
+            f"{self.kind:<7} seed {self.seed:<3} at {self.at_s:5.1f} s  exit {self.code}  "
+            f"kept {self.kept:>2}  silent {self.silent_s:4.1f} s  {back}{ended}  "
+            f"{'WRONG: ' + '; '.join(self.wrong) if self.wrong else 'ok'}"
+        )
+
+
+class Bed:
+    """A store, and the undisturbed campaign of each setting with its results and seconds."""
+
+    def __init__(self, folder: Path, data: Path | None = None) -> None:
+        self.folder, self.data = folder, data or folder / "store"
+        self.known: dict[tuple[str, ...], tuple[Any, float]] = {}
+        if not self.data.exists():
+            ingest(
+                "phantom", None, self.data, patients=24, clips=2, frames=8, size=64, masks="none"
+            )
+
+    def undisturbed(self, kind: Kind) -> tuple[Any, float]:
+        """Results and seconds of a campaign that nothing happens to."""
+        key = (*kind.words, *map(str, kind.nodes))
+        if key not in self.known:
+            out = Path(tempfile.mkdtemp(prefix="undisturbed-", dir=self.folder))
+            with cluster(kind.nodes) as (address, _):
+                command = kind.command(self.data, out, address)
+                try:
+                    if command.wait(MOST_S) != 0:
+                        raise RuntimeError("\n".join(command.lines))
+                finally:
+                    command.process.kill()
+            self.known[key] = results(out), command.seconds
+        return self.known[key]
+
+    def run(self, name: str, seed: int) -> Outcome:
+        """Kill one process of a campaign and see it to its end."""
+        kind, outcome = KINDS[name], Outcome(name, seed)
+        expected, seconds = self.undisturbed(kind)
+        chance = random.Random(f"{name} {seed}")
+        out = Path(tempfile.mkdtemp(prefix=f"{name}-{seed}-", dir=self.folder))
+        moment = chance.uniform(0.05, 0.95) * seconds
+        with cluster(kind.nodes) as (address, raylet):
+            command = kind.command(self.data, out, address)
+            try:
+                _disturb(command, kind, raylet, moment, chance, outcome)
+            finally:
+                if command.process.poll() is None:
+                    outcome.wrong.append(f"still ran after {command.seconds:.0f} s")
+                    command.process.kill()
+                    command.wait(10)
+            outcome.silent_s, outcome.code = command.silent_s, command.process.returncode
+            _check_screen(command, kind, outcome)
+            outcome.wrong += [f"left over: {left}" for left in command.left_over()]
+            kept = stamps(out)
+            outcome.kept = len(kept)
+            if outcome.code != 0:
+                again = kind.command(self.data, out, address)
+                if code := again.wait(MOST_S):
+                    outcome.wrong.append(f"run again: exit {code}: {again.lines[-1:]}")
+                outcome.silent_s = max(outcome.silent_s, again.silent_s)
+                outcome.wrong += [f"left over: {left}" for left in again.left_over()]
+            outcome.wrong += held(address)
+        outcome.seconds = command.seconds
+        if outcome.silent_s > SILENT_S:
+            outcome.wrong.append(f"{outcome.silent_s:.0f} s of silence")
+        after = stamps(out)
+        if lost := [path for path, stamp in kept.items() if after.get(path) != stamp]:
+            outcome.wrong.append(f"{len(lost)} finished cells were written anew")
+        if not (out / "report.json").exists() or results(out) != expected:
+            outcome.wrong.append(f"other results: {out}")
+        return outcome
+
+
+def _disturb(
+    command: Command,
+    kind: Kind,
+    raylet: int | None,
+    moment: float,
+    chance: random.Random,
+    outcome: Outcome,
+) -> None:
+    """Kill a process from that moment on as soon as there is one, and wait for the end."""
+    time.sleep(moment)
+    while (found := kind.find(command, raylet, chance)) is None:
+        if command.process.poll() is not None:
+            outcome.wrong.append("nothing to kill")
+            return
+        time.sleep(0.02)
+    before = {folder: _lines(folder) for folder in found[1]}
+    for pid in found[0]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    outcome.at_s, killed = command.seconds, time.monotonic()
+    if kind.survives:
+        for folder, lines in before.items():
+            while _lines(folder) == lines and not _finished(command.out, folder):
+                if command.process.poll() is not None or time.monotonic() - killed > MOST_S:
+                    break
+                time.sleep(0.05)
+        outcome.back_s = time.monotonic() - killed
+        if outcome.back_s > BACK_S:
+            outcome.wrong.append(f"back after {outcome.back_s:.0f} s")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        command.wait(MOST_S if kind.survives else GONE_S)
+        outcome.ended_s = None if kind.survives else time.monotonic() - killed
+
+
+def _check_screen(command: Command, kind: Kind, outcome: Outcome) -> None:
+    """One line of ours tells how it ended; nothing of Ray's and no traceback stands there."""
+    outcome.said = command.lines[-1] if command.lines else ""
+    if kind.survives and outcome.code != 0:
+        outcome.wrong.append(f"exit {outcome.code}: {outcome.said}")
+    if strange := [line for line in command.lines if _strange(line)]:
+        outcome.wrong.append(f"on the screen: {strange[0][:120]!r} ({len(strange)} lines)")
+    ended = outcome.code == 1 and outcome.said.startswith("lus: ")
+    if outcome.kind in ("raylet", "gcs") and outcome.code != 0 and not ended:
+        outcome.wrong.append(f"exit {outcome.code}: {outcome.said!r}")
+
+
+def _strange(line: str) -> bool:
+    words = ("Traceback", "  File ", "raise ", "[20", "*** SIG", "core_worker", "Stack trace")
+    return line.startswith("(") or any(word in line for word in words)
+
+
+@contextlib.contextmanager
+def cluster(nodes: tuple[int, ...]) -> Iterator[tuple[str | None, int | None]]:
+    """A cluster of so many CPUs a node: its address, and the raylet of its last node."""
+    if not nodes:
+        yield None, None
+        return
+    there = Cluster(initialize_head=True, head_node_args={"num_cpus": nodes[0]})
+    try:
+        last = there.head_node
+        for num_cpus in nodes[1:]:
+            last = there.add_node(num_cpus=num_cpus)
+        there.wait_for_nodes()
+        yield there.address, last.all_processes["raylet"][0].process.pid
+    finally:
+        there.shutdown()
+
+
+def held(address: str | None) -> list[str]:
+    """What a campaign that ended still holds of a cluster."""
+    if address is None:
+        return []
+    ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    try:
+        deadline = time.monotonic() + 15
+        while (left := _held()) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return left
+    finally:
+        ray.shutdown()
+
+
+def _held() -> list[str]:
+    actors = [a for a in state.actors().values() if a["State"] != "DEAD"]
+    groups = [g for g in placement_group_table().values() if g["state"] != "REMOVED"]
+    left = [f"actor {actor['ActorClassName']}" for actor in actors]
+    return left + [f"placement group {group['name']}" for group in groups]
+
+
+def results(out: Path) -> Any:
+    """The arms of the report without what a second run may change: cost."""
+    return _without_cost(json.loads((out / "report.json").read_text())["arms"])
+
+
+def _without_cost(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_cost(entry) for key, entry in value.items() if key != "cost"}
+    return [_without_cost(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _lines(folder: Path) -> str:
+    path = folder / "metrics.jsonl"
+    return path.read_text() if path.exists() else ""
+
+
+def _finished(out: Path, folder: Path) -> bool:
+    return (out / "predictions" / folder.parent.name / f"{folder.name}.parquet").exists()
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """One row a kind."""
+    rows = [f"{'kind':<8}{'runs':>5}{'wrong':>7}{'worst silence':>15}{'worst back/end':>16}"]
+    for kind in KINDS:
+        of = [outcome for outcome in outcomes if outcome.kind == kind]
+        if of:
+            silent = max(outcome.silent_s for outcome in of)
+            back = max((o.back_s or o.ended_s or 0.0) for o in of)
+            wrong = sum(bool(outcome.wrong) for outcome in of)
+            rows.append(f"{kind:<8}{len(of):>5}{wrong:>7}{silent:>13.1f} s{back:>14.1f} s")
+    return "\n".join(rows)
+
+
+@click.command()
+@click.option("--runs", default=36, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the first run.")
+@click.option("--kinds", default=",".join(KINDS), show_default=True)
+@click.option("--folder", type=click.Path(path_type=Path), help="Where runs are kept.")
+def main(runs: int, seed: int, kinds: str, folder: Path | None) -> None:
+    """Kill, run again, compare; one line a run and a table at the end."""
+    folder = folder or Path(tempfile.mkdtemp(prefix="lus-faults-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    bed, outcomes, names = Bed(folder), [], kinds.split(",")
+    for number in range(runs):
+        outcomes.append(bed.run(names[number % len(names)], seed + number))
+        click.echo(outcomes[-1].line())
+        if outcomes[-1].said:
+            click.echo(f"        {outcomes[-1].said[:160]}")
+    click.echo(table(outcomes))
+    raise SystemExit(any(outcome.wrong for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    main()
