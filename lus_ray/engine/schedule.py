@@ -36,6 +36,7 @@ class Schedule(Searcher):
     ) -> None:
         super().__init__(metric="finished", mode="max")
         self.work, self.watcher, self.gpus = work, watcher, gpus
+        self.inputs = {arm.name: arm.inputs for arm in work.experiment.arms}
         folds = sorted({cell.fold for cell in cells})
         self.searches = {
             arm.name: ArmSearch(arm, folds, work.out, seed=work.experiment.seed)
@@ -61,31 +62,21 @@ class Schedule(Searcher):
         """The next ready cell; None while inputs are still being made."""
         if self.most is not None and len(self.running) >= self.most:
             return None
-        for place, (cell, is_sample) in enumerate(self.waiting):
+        place = 0
+        while place < len(self.waiting):
+            cell, is_sample = self.waiting[place]
             if is_sample and self.searches[cell.arm].gave_up(cell):
                 self.waiting.pop(place)
                 self._promote(cell.arm)
-                return self.suggest(trial_id)
-            if (blocked := self._blocked(cell)) is not None:
+                place = 0  # what waited for the arm may be ready now
+            elif (blocked := self._blocked(cell)) is not None:
                 self.waiting.pop(place)
-                self.failed[cell] = blocked
-                self.watcher.blocked(cell)
-                return self.suggest(trial_id)
-            if self._ready(cell):
+                self._block(Cell(cell.arm, cell.fold), blocked)
+            elif self._ready(cell):
                 self.waiting.pop(place)
-                if is_sample:
-                    assert cell.sample is not None
-                    cell = self.searches[cell.arm].cell(cell.fold, cell.sample)
-                    carry.bring_search(cell.arm, self.work)
-                (cell.folder(self.work.out) / "error.txt").unlink(missing_ok=True)
-                self.running[trial_id] = cell
-                self.heard[trial_id] = time.monotonic()
-                self.watcher.started(cell)
-                fields = ("arm", "fold", "sample", "settings")
-                return {
-                    "cell": {name: getattr(cell, name) for name in fields},
-                    "gpu": self.gpus(cell),
-                }
+                return self._handed_out(trial_id, cell, is_sample)
+            else:
+                place += 1
         return None if self.running else Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -138,6 +129,19 @@ class Schedule(Searcher):
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
         """Nothing to keep."""
 
+    def _handed_out(self, trial_id: str, cell: Cell, is_sample: bool) -> dict[str, Any]:
+        """What the trial of a cell is told."""
+        if is_sample:
+            assert cell.sample is not None
+            cell = self.searches[cell.arm].cell(cell.fold, cell.sample)
+            carry.bring_search(cell.arm, self.work)
+        (cell.folder(self.work.out) / "error.txt").unlink(missing_ok=True)
+        self.running[trial_id] = cell
+        self.heard[trial_id] = time.monotonic()
+        self.watcher.started(cell)
+        fields = ("arm", "fold", "sample", "settings")
+        return {"cell": {name: getattr(cell, name) for name in fields}, "gpu": self.gpus(cell)}
+
     def _expand(self, cell: Cell) -> list[tuple[Cell, bool]]:
         search = self.searches.get(cell.arm)
         if search is None:
@@ -154,17 +158,22 @@ class Schedule(Searcher):
         return left
 
     def _inputs(self, cell: Cell) -> list[tuple[str, int]]:
-        return [(name, cell.fold) for name in self.work.experiment.arm(cell.arm).inputs]
+        return [(name, cell.fold) for name in self.inputs[cell.arm]]
 
     def _ready(self, cell: Cell) -> bool:
         return all(key in self.finished for key in self._inputs(cell))
 
     def _blocked(self, cell: Cell) -> str | None:
-        failed = {(c.arm, c.fold) for c in self.failed}
         for arm, fold in self._inputs(cell):
-            if (arm, fold) in failed:
+            if Cell(arm, fold) in self.failed:
                 return f"its input {arm}/fold{fold} failed"
         return None
+
+    def _block(self, cell: Cell, why: str) -> None:
+        """Once for all samples of a cell, and for what waits for it in turn."""
+        if cell not in self.failed:
+            self.failed[cell] = why
+            self.watcher.blocked(cell)
 
     def _again(self, cell: Cell, why: str) -> bool:
         """Queue a cell again that was lost with its process, as often as that is allowed.
