@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast check format clean
+.PHONY: demo test test-fast faults check format clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -19,6 +19,9 @@ test: $(READY)  ## every test that needs no special hardware
 
 test-fast: $(READY)  ## the tests of daily work, under three minutes
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray and not slow"
+
+faults: $(READY)  ## campaigns with random kills and full disks, an hour; LUS_TEST_FAULTS=5 makes more
+	$(BIN)/pytest -q -s -m faults
 
 check: $(READY)  ## formatter, linter, type checker
 	$(BIN)/ruff format --check .

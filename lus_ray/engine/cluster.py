@@ -72,7 +72,7 @@ def connected(address: str | None) -> Iterator[None]:
                     _start()
                 else:
                     _join(address)
-                    guard.joined()
+                guard.started()
             except (RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
                 where = address or "this machine"
                 raise InputError(f"no Ray cluster at {where}: {_reason(error)}") from error

@@ -20,7 +20,7 @@ ENDED_S = 2.0
 """So long a process of Ray may be gone, while Ray itself may still tell why."""
 SILENT_S = 45.0
 """Patience with a head that does not answer, as it may come back; Ray's own is a minute."""
-SAY_S = 10.0
+SAY_S, START_S = 10.0, 20.0
 PARTS = ("gcs_server", "raylet")
 
 
@@ -35,7 +35,8 @@ class Guard:
         self.own, self.every_s = own, OWN_LOOK_S if own else JOINED_LOOK_S
         self.parts: dict[str, psutil.Process] = {}
         self.head: tuple[str, int] | None = None
-        self.over, self.lock = threading.Event(), threading.Lock()
+        self.running, self.over = threading.Event(), threading.Event()
+        self.lock = threading.Lock()
         self.thread = threading.Thread(target=self._look, name="lus-guard", daemon=True)
 
     def __enter__(self) -> "Guard":
@@ -50,8 +51,11 @@ class Guard:
         self.over.set()
         self.thread.join()
 
-    def joined(self) -> None:
-        """Know the head, and this node's process, of a cluster that was joined."""
+    def started(self) -> None:
+        """Ray runs; of a cluster that was joined, know the head and this node's process."""
+        self.running.set()
+        if self.own:
+            return
         host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
         self.head = (host.strip("[]"), int(port))
         name = str(ray._private.worker._global_node.raylet_socket_name)
@@ -60,8 +64,12 @@ class Guard:
                 self.parts["raylet"] = process
 
     def _look(self) -> None:
-        since, told = 0.0, False
+        since, told, began = 0.0, False, time.monotonic()
+        next_s = START_S
         while not self.over.wait(self.every_s):
+            if not self.running.is_set() and time.monotonic() - began > next_s:
+                _tell(f"Ray has been starting for {next_s:.0f} s; still waiting for it")
+                next_s *= 2
             if not (why := self._gone()):
                 since, told = 0.0, False
                 continue
@@ -71,7 +79,7 @@ class Guard:
                 self._end(why)
             if for_s > SAY_S and not told:
                 told = True
-                print(f"the Ray cluster: {why}; waiting for it", file=sys.stderr, flush=True)
+                _tell(f"the Ray cluster: {why}; waiting for it")
 
     def _gone(self) -> str:
         """What of the cluster is gone, in words; empty while all is there."""
@@ -90,12 +98,12 @@ class Guard:
         with self.lock:
             if sys.stderr.isatty():
                 sys.stderr.write("\x1b[?25h\n")  # the bar hides the cursor
-            print(
-                f"lus: the Ray cluster went away ({why}); run the same command again to go on",
-                file=sys.stderr,
-                flush=True,
-            )
+            _tell(f"lus: the Ray cluster went away ({why}); run the same command again to go on")
             os._exit(1)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _children() -> list[psutil.Process]:

@@ -26,7 +26,7 @@ from ray.util import placement_group_table
 
 from lus_ray.ingest.ingest import ingest
 from tests.faults import victims
-from tests.faults.command import ARMS, Command, stamps
+from tests.faults.command import ARMS, AS_NICE, Command, stamps
 
 SILENT_S = 62.0
 """A minute, and what it takes to say so."""
@@ -216,6 +216,7 @@ def cluster(nodes: tuple[int, ...]) -> Iterator[tuple[str | None, int | None]]:
     if not nodes:
         yield None, None
         return
+    os.environ.update(AS_NICE)
     there = Cluster(initialize_head=True, head_node_args={"num_cpus": nodes[0]})
     try:
         last = there.head_node
