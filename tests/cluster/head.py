@@ -83,7 +83,12 @@ def head(*words: str, autoscaling: dict[str, Any] | None = None, **more: str) ->
         f"--temp-dir={folder / 'ray'}", f"--object-store-memory={200 << 20}", *words,
     ]  # fmt: skip
     if autoscaling is not None:
-        made_up = {"type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}"}
+        made_up = {
+            "type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}",
+            "use_node_id_as_ip": True,  # all nodes share this machine's address
+            "launch_multiple": True,
+            "disable_node_updaters": True, "disable_launch_config_check": True,
+        }  # fmt: skip
         (folder / "nodes.yaml").write_text(json.dumps(autoscaling | {"provider": made_up}))
         command.append(f"--autoscaling-config={folder / 'nodes.yaml'}")
         environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
