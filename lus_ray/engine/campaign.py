@@ -19,6 +19,7 @@ from lus_ray import store
 from lus_ray.batches import Size, size_of
 from lus_ray.engine import carry, cohort, frames, plan, record, signs, supervision
 from lus_ray.engine import home as homes
+from lus_ray.engine import tensorboard as curves
 from lus_ray.engine.cell import Work
 from lus_ray.engine.cluster import connected
 from lus_ray.engine.drivers import hosted
@@ -26,7 +27,6 @@ from lus_ray.engine.gauges import Gauges
 from lus_ray.engine.nodes import Cluster
 from lus_ray.engine.progress import CellProgress
 from lus_ray.engine.schedule import Pruning, Schedule
-from lus_ray.engine.tensorboard import TensorBoard
 from lus_ray.engine.trial import trial
 from lus_ray.engine.waiting import Waiting
 from lus_ray.engine.watching import Watcher, Watchers
@@ -34,6 +34,8 @@ from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Experiment
 from lus_ray.places import Place
 from lus_ray.views import View
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(
@@ -103,7 +105,8 @@ def _watched(cells: tuple[plan.Cell, ...], work: Work, *, tensorboard: bool) -> 
             Gauges(work.experiment.name, work.out, cells),
         ]
         if tensorboard:
-            each.append(stack.enter_context(TensorBoard(work.out)))
+            bring = partial(home.push, curves.NAME) if home else None
+            each.append(stack.enter_context(curves.TensorBoard(work.out, push=bring)))
         yield Watchers(*each)
 
 
@@ -179,7 +182,10 @@ def _fit(
 
 
 class _Interrupts(tune.Callback):
-    """Remembers Ctrl-C: what is raised in the middle of a destructor is swallowed there."""
+    """Remembers Ctrl-C: what is raised in the middle of a destructor is swallowed there.
+
+    SIGTERM, with which a job is stopped, counts as Ctrl-C.
+    """
 
     def __init__(self) -> None:
         self.seen = False
@@ -187,12 +193,13 @@ class _Interrupts(tune.Callback):
     def __enter__(self) -> "_Interrupts":
         self.main = threading.current_thread() is threading.main_thread()
         if self.main:
-            self.before = signal.signal(signal.SIGINT, self._remember)
+            self.before = {s: signal.signal(s, self._remember) for s in STOPS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         if self.main:
-            signal.signal(signal.SIGINT, self.before)
+            for number, before in self.before.items():
+                signal.signal(number, before)
         if self.seen and kind is None:
             raise KeyboardInterrupt
 

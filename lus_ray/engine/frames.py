@@ -69,9 +69,18 @@ def num_bytes(num_frames: int, sizes: Iterable[Size], masked: Iterable[Size] = (
 
 
 def _started(store: Place, places: Sequence[Any], size: Size, column: str) -> list[Any]:
-    resize = ray.remote(_resize)
+    # No CPU: trials may hold all of them while they wait for frames that were lost with a node.
+    # Memory instead, so that no node resizes more chunks at a time than it has CPUs.
+    resize = ray.remote(num_cpus=0, memory=_memory())(_resize)
     chunks = [places[i : i + CHUNK_CLIPS] for i in range(0, len(places), CHUNK_CLIPS)]
     return [resize.remote(str(store), chunk, size, column) for chunk in chunks]
+
+
+def _memory() -> int:
+    """Bytes for one task, of which the smallest node has room for about one a CPU."""
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    each = [r.get("memory", 0) / max(1, r.get("CPU", 0)) for r in found]
+    return int(0.9 * min((share for share in each if share), default=0))
 
 
 def _attached(chunks: Chunks) -> dict[Size, dict[str, np.ndarray]]:

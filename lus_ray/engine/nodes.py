@@ -57,10 +57,10 @@ class Node:
             return self.slots
         if gpus > 1:
             return min(self.slots, int(self.gpus // gpus)) if gpus == int(gpus) else 0
-        each = UNITS // max(1, round(gpus * UNITS))
+        units = max(1, int(gpus * UNITS + 1e-6))  # Ray cuts the rest off
         part = self.gpus - int(self.gpus)
-        rest = int((part * UNITS + 0.5) // max(1, round(gpus * UNITS)))
-        return min(self.slots, int(self.gpus) * each + rest)
+        rest = int((part * UNITS + 0.5) // units)
+        return min(self.slots, int(self.gpus) * (UNITS // units) + rest)
 
 
 @dataclass(frozen=True)

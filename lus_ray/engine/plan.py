@@ -57,8 +57,7 @@ def need(arm: Arm, cluster: Cluster, *, streamed: bool) -> Need:
     if arm.recipe is None:
         return Need(1, 0.0, 0)
     gpus = arm.recipe.gpus if cluster.gpus > 0 else 0.0
-    data = 1 if streamed or arm.recipe.workers > 1 else 0
-    return Need(arm.recipe.workers, gpus, data)
+    return Need(arm.recipe.workers, gpus, 1 if streamed else 0)
 
 
 def check(
@@ -75,9 +74,7 @@ def check(
         wanted = need(arm, cluster, streamed=streamed)
         if cluster.open_ended or wanted.fits(cluster):
             continue
-        raise PlanError(
-            f"arm {arm.name!r} needs {_asks(wanted)}, {_fix(wanted, cluster, streamed)}"
-        )
+        raise PlanError(f"arm {arm.name!r} needs {_asks(wanted)}, {_fix(wanted, cluster)}")
     if free_bytes < MIN_FREE_BYTES:
         raise PlanError(
             f"{out}: only {free_bytes >> 20} MiB free, {MIN_FREE_BYTES >> 20} MiB are needed; "
@@ -159,12 +156,11 @@ def _asks(wanted: Need) -> str:
     return f"{_gpus(workers * share)} and {cpus}"
 
 
-def _fix(wanted: Need, cluster: Cluster, streamed: bool) -> str:
+def _fix(wanted: Need, cluster: Cluster) -> str:
     """What the cluster has, and the smallest change that lets the cell run."""
     has = f"the cluster has {cluster.told()}"
     for workers in range(wanted.workers - 1, 0, -1):
-        data = wanted.data_cpus if streamed or workers > 1 else 0
-        if replace(wanted, workers=workers, data_cpus=data).fits(cluster):
+        if replace(wanted, workers=workers).fits(cluster):
             return f"{has}; use --set arm.recipe.workers={workers}"
     share = wanted.gpus_per_worker
     for gpus in (*range(int(share), 0, -1), 0.5, 0.25, 0.1):

@@ -76,7 +76,7 @@ def train_worker(out: Path) -> int:
 
 @pytest.mark.parametrize(("workers", "victim"), [(1, trial_process), (2, train_worker)])
 def test_a_killed_process_is_replaced_and_the_cell_ends_with_the_same_metrics(
-    three_cpus, phantom_store, tmp_path, capfd, workers, victim
+    two_cpus, phantom_store, tmp_path, capfd, workers, victim
 ):
     settings = [f"arm.recipe.workers={workers}"]
     expected = run(phantom_store, tmp_path / "undisturbed", *settings)

@@ -40,7 +40,7 @@ def check(wanted, cluster, *, streamed=False, free=PLENTY, size="full"):
 
 @given(st.integers(1, 16), st.integers(0, 16), st.booleans())
 def test_a_plan_is_refused_exactly_where_it_could_never_run(workers, cpus, streamed):
-    needed = workers + (1 if workers > 1 or streamed else 0)
+    needed = workers + streamed
     if needed <= cpus:
         assert isinstance(check(recipe(workers), one(cpus), streamed=streamed), list)
         return
@@ -54,9 +54,10 @@ def test_a_plan_is_refused_exactly_where_it_could_never_run(workers, cpus, strea
         check(recipe(workers), one(int(fix.rpartition(" ")[2])), streamed=streamed)
 
 
-def test_two_workers_and_their_data_do_not_fit_two_cpus():
+def test_two_workers_and_the_stream_that_feeds_them_do_not_fit_two_cpus():
     with pytest.raises(PlanError, match=r"2 CPUs for its workers and 1 for its data.*workers=1"):
-        check(recipe(2), one(2))
+        check(recipe(2), one(2), streamed=True)
+    assert check(recipe(2), one(2), size="laptop") == []
 
 
 def test_a_share_of_a_gpu_is_asked_for_only_where_there_is_one():
@@ -103,7 +104,7 @@ def test_what_the_limits_of_the_autoscaler_never_allow_is_refused():
     with pytest.raises(PlanError, match=r"needs 5 GPUs.*may add 4 worker_gpu; .*workers=4"):
         check(recipe(workers=5, gpus=1.0), FROM_ZERO)
     few = Cluster((Node(0),), (Kind(Node(2, kind="worker_cpu"), more=1, most=1),), budget=8)
-    with pytest.raises(PlanError, match=r"use --set arm\.recipe\.workers=1$"):
+    with pytest.raises(PlanError, match=r"use --set arm\.recipe\.workers=2$"):
         check(recipe(workers=3), few)
     tiny = Cluster((Node(0),), (Kind(Node(1, kind="worker_cpu"), more=1, most=1),), budget=8)
     with pytest.raises(PlanError, match=r"allow 1 more worker_cpu \(max_workers\)$"):

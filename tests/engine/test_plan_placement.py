@@ -86,7 +86,7 @@ def demand(arm, cluster, *, streamed):
         node.gpus for nodes in shapes(cluster) for node in nodes
     )
     workers = [(1, arm.recipe.gpus if any_gpu else 0.0)] * arm.recipe.workers
-    return workers + [(1, 0.0)] * (streamed or arm.recipe.workers > 1)
+    return workers + [(1, 0.0)] * streamed
 
 
 def shapes(cluster) -> Iterator[list[Node]]:
