@@ -298,7 +298,7 @@ def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
     from lus_ray import bench as benches
     from lus_ray.files import write_text
 
-    measured = benches.run(names)
+    measured = benches.run(names, say=partial(click.echo, err=True))
     text = json.dumps(measured.contents(), indent=1)
     write_text(out, text + "\n")
     click.echo(text if as_json else measured.text())
