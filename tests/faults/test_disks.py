@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.disks import Disk
-from tests.faults.campaign import results
+from tests.faults.bed import results
 from tests.faults.command import Command, stamps
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]

@@ -1,11 +1,11 @@
 """Some fault runs with their promises; `python -m tests.faults.campaign` makes more of them."""
 
 import os
-from pathlib import Path
 
 import pytest
 
-from tests.faults.campaign import KINDS, Bed
+from tests.faults.bed import KINDS, Bed
+from tests.faults.outcome import Outcome, table
 
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -26,8 +26,6 @@ def test_a_kill_at_a_random_moment_changes_no_result_and_loses_nothing(bed, capf
     assert not outcome.wrong, outcome.said
 
 
-def test_the_table_counts_what_went_wrong(tmp_path: Path):
-    from tests.faults.campaign import Outcome, table
-
+def test_the_table_counts_what_went_wrong():
     rows = table([Outcome("trial", 0, back_s=2.0), Outcome("trial", 1, wrong=["other results"])])
     assert rows.splitlines()[1].split() == ["trial", "2", "1", "0.0", "s", "2.0", "s"]

@@ -1,0 +1,220 @@
+"""One fault run: a process is killed at a random moment, and what comes of it is held to its twin.
+
+Why a real command each time: only that shows what a user sees, and what stays behind.
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lus_ray.ingest.ingest import ingest
+from tests.faults import victims
+from tests.faults.clusters import cluster, held
+from tests.faults.command import ARMS, Command, progress, stamps
+from tests.faults.outcome import Outcome
+
+SILENT_S = 62.0
+"""A minute, and what it takes to say so."""
+GONE_S = 60.0
+"""A command whose cluster is gone ends within so many seconds."""
+BACK_S = 30.0
+"""A killed process is replaced within so many."""
+MOST_S = 300.0
+LITTLE_S, START_S = 1.0, 15.0
+"""Random time between a step and a kill; more before the first step, while Ray starts."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is killed, on which cluster: the command's own without nodes, or the CPUs of each."""
+
+    find: Callable[..., victims.Found | None]
+    nodes: tuple[int, ...] = ()
+    arms: str = ARMS
+    words: tuple[str, ...] = ()
+    survives: bool = True
+
+    def command(self, data: Path, out: Path, address: str | None) -> Command:
+        """A campaign of this kind, started."""
+        return Command(data, out, *self.words, arms=self.arms, address=address)
+
+
+KINDS = {
+    "trial": Kind(victims.trial),
+    "worker": Kind(
+        victims.worker,
+        (3,),
+        "prior*severity,e2e severity",
+        ("--folds", "0", "--set", "e2e severity.recipe.workers=2"),
+    ),
+    "node": Kind(victims.node, (1, 2)),
+    "driver": Kind(victims.driver, survives=False),
+    "raylet": Kind(victims.own_raylet, survives=False),
+    "gcs": Kind(victims.own_gcs, survives=False),
+}
+
+
+class Bed:
+    """A store, and the undisturbed campaign of each setting with its results and seconds.
+
+    Every limit of time is multiplied with `patience`, for machines that are busy with other work.
+    """
+
+    def __init__(self, folder: Path, *, patience: float = 1.0) -> None:
+        self.folder, self.data, self.patience = folder, folder / "store", patience
+        self.known: dict[tuple[str, ...], tuple[Any, int]] = {}
+        if not self.data.exists():
+            ingest(
+                "phantom", None, self.data, patients=24, clips=2, frames=8, size=64, masks="none"
+            )
+
+    def undisturbed(self, kind: Kind) -> tuple[Any, int]:
+        """Results of a campaign that nothing happens to, and how many steps it takes."""
+        key = (kind.arms, *kind.words)  # the cluster changes no result
+        if key not in self.known:
+            out = Path(tempfile.mkdtemp(prefix="undisturbed-", dir=self.folder))
+            with cluster(kind.nodes) as (address, _):
+                command = kind.command(self.data, out, address)
+                try:
+                    if command.wait(MOST_S * self.patience) != 0:
+                        raise RuntimeError("\n".join(command.lines))
+                finally:
+                    command.process.kill()
+            self.known[key] = results(out), progress(out)
+        return self.known[key]
+
+    def run(self, name: str, seed: int) -> Outcome:
+        """Kill one process of a campaign and see it to its end."""
+        kind, outcome = KINDS[name], Outcome(name, seed)
+        expected, steps = self.undisturbed(kind)
+        chance = random.Random(f"{name} {seed}")
+        out = Path(tempfile.mkdtemp(prefix=f"{name}-{seed}-", dir=self.folder))
+        moment = chance.randrange(steps)
+        with cluster(kind.nodes) as (address, raylet):
+            command = kind.command(self.data, out, address)
+            try:
+                _disturb(command, kind, raylet, moment, chance, outcome, self.patience)
+            finally:
+                outcome.code = _code(command, 0.1)
+            outcome.silent_s = command.silent_s
+            if outcome.code is None:
+                outcome.wrong.append(f"still ran after {command.seconds:.0f} s")
+            _check_screen(command, kind, outcome)
+            outcome.wrong += [f"left over: {left}" for left in command.left_over()]
+            kept = stamps(out)
+            outcome.kept = len(kept)
+            if outcome.code != 0:
+                again = kind.command(self.data, out, address)
+                if (code := _code(again, MOST_S * self.patience)) != 0:
+                    outcome.wrong.append(f"run again: exit {code}: {again.lines[-1:]}")
+                outcome.silent_s = max(outcome.silent_s, again.silent_s)
+                outcome.wrong += [f"left over: {left}" for left in again.left_over()]
+            outcome.wrong += held(address)
+        outcome.seconds = command.seconds
+        if outcome.silent_s > SILENT_S * self.patience:
+            outcome.wrong.append(f"{outcome.silent_s:.0f} s of silence")
+        after = stamps(out)
+        if lost := [path for path, stamp in kept.items() if after.get(path) != stamp]:
+            outcome.wrong.append(f"{len(lost)} finished cells were written anew")
+        if not (out / "report.json").exists() or results(out) != expected:
+            outcome.wrong.append(f"other results: {out}")
+        return outcome
+
+
+def _disturb(
+    command: Command,
+    kind: Kind,
+    raylet: int | None,
+    moment: int,
+    chance: random.Random,
+    outcome: Outcome,
+    patience: float,
+) -> None:
+    """Kill a process a little after so many steps, as soon as there is one; wait for the end.
+
+    Steps and not seconds, as a machine may have other work.
+    """
+    while progress(command.out) < moment and command.process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(chance.uniform(0.0, LITTLE_S if moment else START_S))
+    while (found := kind.find(command, raylet, chance)) is None:
+        if command.process.poll() is not None:
+            outcome.wrong.append("nothing to kill")
+            return
+        time.sleep(0.02)
+    before = {folder: _lines(folder) for folder in found[1]}
+    for pid in found[0]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    outcome.at_s, killed = command.seconds, time.monotonic()
+    if kind.survives:
+        for folder, lines in before.items():
+            while _lines(folder) == lines and not _finished(command.out, folder):
+                if (
+                    command.process.poll() is not None
+                    or time.monotonic() - killed > MOST_S * patience
+                ):
+                    break
+                time.sleep(0.05)
+        outcome.back_s = time.monotonic() - killed
+        if outcome.back_s > BACK_S * patience:
+            outcome.wrong.append(f"back after {outcome.back_s:.0f} s")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        command.wait((MOST_S if kind.survives else GONE_S) * patience)
+        outcome.ended_s = None if kind.survives else time.monotonic() - killed
+
+
+def _code(command: Command, most_s: float) -> int | None:
+    """How it ended; None where it did not in time and is killed."""
+    try:
+        return command.wait(most_s)
+    except subprocess.TimeoutExpired:
+        command.process.kill()
+        command.wait(10)
+        return None
+
+
+def _check_screen(command: Command, kind: Kind, outcome: Outcome) -> None:
+    """One line of ours tells how it ended; nothing of Ray's and no traceback stands there."""
+    outcome.said = command.lines[-1] if command.lines else ""
+    if kind.survives and outcome.code != 0:
+        outcome.wrong.append(f"exit {outcome.code}: {outcome.said}")
+    if strange := [line for line in command.lines if _strange(line)]:
+        outcome.wrong.append(f"on the screen: {strange[0][:120]!r} ({len(strange)} lines)")
+    ended = outcome.code == 1 and outcome.said.startswith("lus: ")
+    if outcome.kind in ("raylet", "gcs") and outcome.code != 0 and not ended:
+        outcome.wrong.append(f"exit {outcome.code}: {outcome.said!r}")
+
+
+def _strange(line: str) -> bool:
+    words = ("Traceback", "  File ", "raise ", "[20", "*** SIG", "core_worker", "Stack trace")
+    return line.startswith("(") or any(word in line for word in words)
+
+
+def results(out: Path) -> Any:
+    """The arms of the report without what a second run may change: cost."""
+    return _without_cost(json.loads((out / "report.json").read_text())["arms"])
+
+
+def _without_cost(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_cost(entry) for key, entry in value.items() if key != "cost"}
+    return [_without_cost(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _lines(folder: Path) -> str:
+    path = folder / "metrics.jsonl"
+    return path.read_text() if path.exists() else ""
+
+
+def _finished(out: Path, folder: Path) -> bool:
+    return (out / "predictions" / folder.parent.name / f"{folder.name}.parquet").exists()
