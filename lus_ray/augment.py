@@ -1,6 +1,6 @@
 """Augmentation: one random affine map and one random change of grey per clip.
 
-Letters: B clips, T frames, H rows, W columns.
+Letters: B clips, T frames, H rows, W columns; b clips of a part.
 Sources: the defaults are Gare et al. 2022, section 3.4: horizontal flip, intensity x 0.8-1.1,
 scale +-20 %, rotation +-15 degrees, translation +-5 %; `ROY_2020` is the other published set.
 One draw per clip, alike for all of its frames.
@@ -10,7 +10,7 @@ Why numbers come from a CPU generator: the same seed then gives the same picture
 Why no hue and no saturation: frames are grey, and both leave a grey picture as it is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, log, pi
 from typing import Any
@@ -18,12 +18,17 @@ from typing import Any
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample, hardshrink
 
 from lus_ray.errors import ArmError
 
-FAR_OUTSIDE = 3.0
-"""A place, in half sides from the middle, where no interpolation reaches the picture."""
+FAR_OUTSIDE = 4.0
+"""So many half sides further no interpolation reaches the picture."""
+
+PLACES_IN_CACHE = 1 << 17
+"""Of 8 bytes each."""
+
+Drawn = dict[str, Float[Tensor, "B"]]
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,9 @@ class Augment:
     ) -> Float[Tensor, "B T H W"]:
         """Frames in [0, 1], changed, on the device where they are; outside of the picture is 0."""
         drawn = self.draw(len(frames), generator)
-        moved = grid_sample(frames, _grid(drawn, frames), align_corners=False)
+        moved = torch.empty_like(frames)
+        for part, grid in _grids(drawn, frames):
+            moved[part] = grid_sample(frames[part], grid, align_corners=False)
         return self._shade(moved, drawn, generator)
 
     def with_masks(
@@ -100,12 +107,13 @@ class Augment:
     ) -> tuple[Float[Tensor, "B T H W"], Integer[Tensor, "B T H W"]]:
         """Frames as in a plain call, and class ids moved with them: nearest, 0 outside."""
         drawn = self.draw(len(frames), generator)
-        grid = _grid(drawn, frames)
-        moved = grid_sample(frames, grid, align_corners=False)
-        ids = grid_sample(masks.to(frames.dtype), grid, mode="nearest", align_corners=False)
-        return self._shade(moved, drawn, generator), ids.to(masks.dtype)
+        moved, ids = torch.empty_like(frames), torch.empty_like(masks)
+        for part, grid in _grids(drawn, frames):
+            moved[part] = grid_sample(frames[part], grid, align_corners=False)
+            ids[part] = grid_sample(masks[part].to(grid), grid, mode="nearest", align_corners=False)
+        return self._shade(moved, drawn, generator), ids
 
-    def draw(self, num_clips: int, generator: torch.Generator) -> dict[str, Float[Tensor, "B"]]:
+    def draw(self, num_clips: int, generator: torch.Generator) -> Drawn:
         """One draw per clip, on the CPU: `mirror` (+1 or -1), `scale` (factor), `angle` (radians,
         counter-clockwise as seen), `right`, `down` (fractions of the size), `intensity`, `gamma`,
         `contrast`, and of the crop `crop_width`, `crop_height` (shares of the sides), `crop_right`,
@@ -142,7 +150,7 @@ class Augment:
         return torch.rand(num_clips, 7, generator=generator, dtype=torch.float32)
 
     def _shade(
-        self, frames: Tensor, drawn: dict[str, Tensor], generator: torch.Generator
+        self, frames: Tensor, drawn: Drawn, generator: torch.Generator
     ) -> Float[Tensor, "B T H W"]:
         if self.gamma != (1.0, 1.0):
             frames = frames.clamp_(min=0).pow_(per_clip(drawn["gamma"], frames))
@@ -186,7 +194,20 @@ ColorJitter shuffles brightness and contrast, here brightness comes first; and i
 aspect in pixels before the resize, which cuts the sides of every picture much wider than high."""
 
 
-def _grid(drawn: dict[str, Tensor], frames: Tensor) -> Float[Tensor, "B H W 2"]:
+def _grids(drawn: Drawn, frames: Tensor) -> Iterator[tuple[slice, Float[Tensor, "b H W 2"]]]:
+    """Which clips, and where they are read: all at once, but on a CPU a few for each thread, so
+    that places stay in its cache.
+    """
+    num_clips, _, height, width = frames.shape
+    a_thread = max(1, PLACES_IN_CACHE // max(1, height * width))
+    step = a_thread * torch.get_num_threads() if frames.device.type == "cpu" else num_clips
+    for start in range(0, num_clips, max(1, step)):
+        part = slice(start, start + step)
+        own = {name: values[part] for name, values in drawn.items()}
+        yield part, _grid(own, frames[part])
+
+
+def _grid(drawn: Drawn, frames: Tensor) -> Float[Tensor, "b H W 2"]:
     """Where each output pixel is read, in the units of `grid_sample` (-1 to 1 over each axis).
 
     In pixels from the centre, out = rotate(scale * mirror(enlarged crop(in))) + shift. What is
@@ -195,30 +216,25 @@ def _grid(drawn: dict[str, Tensor], frames: Tensor) -> Float[Tensor, "B H W 2"]:
     in y.
     """
     height, width = frames.shape[2:]
-    cos = drawn["angle"].cos() / drawn["scale"]
-    sin = drawn["angle"].sin() / drawn["scale"]
-    inverse = torch.stack(
-        [
-            torch.stack([drawn["mirror"] * cos, -drawn["mirror"] * sin * (height / width)], dim=-1),
-            torch.stack([sin * (width / height), cos], dim=-1),
-        ],
-        dim=-2,
-    )
-    shift = 2 * torch.stack([drawn["right"], drawn["down"]], dim=-1)[..., None]
-    theta = torch.cat([inverse, -inverse @ shift], dim=-1).to(frames.device)
-    grid = affine_grid(theta, list(frames.shape), align_corners=False)
-    return _into_crop(grid, drawn).to(frames.dtype)
+    x = (2 * torch.arange(width) + 1) / width - 1 - 2 * drawn["right"][:, None]
+    y = (2 * torch.arange(height) + 1) / height - 1 - 2 * drawn["down"][:, None]
+    mirror, angle, scale = (drawn[name][:, None] for name in ("mirror", "angle", "scale"))
+    cos, sin = angle.cos() / scale, angle.sin() / scale
+    columns = torch.stack([mirror * cos * x, sin * (width / height) * x], dim=1)
+    rows = torch.stack([-mirror * sin * (height / width) * y, cos * y], dim=1)
+    places = columns.to(frames)[:, :, None] + rows.to(frames)[..., None]
+    return _into_crop(places, drawn).permute(0, 2, 3, 1)
 
 
-def _into_crop(grid: Tensor, drawn: dict[str, Tensor]) -> Float[Tensor, "B H W 2"]:
-    """A grid over the enlarged crop as one over the picture; what it cut off is read as outside."""
+def _into_crop(places: Tensor, drawn: Drawn) -> Float[Tensor, "b 2 H W"]:
+    """Places in the enlarged crop as those in the picture; what it cut off is read as outside."""
     sides = torch.stack([drawn["crop_width"], drawn["crop_height"]], dim=-1)
     if (sides == 1).all():
-        return grid
+        return places
     middle = 2 * torch.stack([drawn["crop_right"], drawn["crop_down"]], dim=-1)
-    cut_off = (grid.abs() > 1).any(dim=-1, keepdim=True)
-    sides, middle = (pair.to(grid)[:, None, None] for pair in (sides, middle))
-    return grid.mul_(sides).add_(middle).masked_fill_(cut_off, FAR_OUTSIDE)
+    sides, middle = (pair.to(places)[..., None, None] for pair in (sides, middle))
+    beyond = hardshrink(places, 1.0)  # zero in the crop, on each axis, and as it was outside
+    return places.mul_(sides).add_(middle).add_(beyond, alpha=FAR_OUTSIDE)
 
 
 def between(low: float, high: float, unit: Float[Tensor, "B"]) -> Float[Tensor, "B"]:

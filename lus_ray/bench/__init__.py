@@ -13,7 +13,7 @@ from lus_ray.errors import InputError
 
 __all__ = ["MEASURES", "Report", "run"]
 
-MEASURES = ("uninorm", "mcdropout")
+MEASURES = ("augment", "uninorm", "mcdropout")
 """Modules of this package, in the order of the table."""
 
 
