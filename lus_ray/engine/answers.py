@@ -10,6 +10,7 @@ from lus_ray import six_copies
 from lus_ray.batches import Pixels, Tracks
 from lus_ray.clip import Row
 from lus_ray.predictor import Prediction, predict
+from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import Task, unit
 from lus_ray.views import Track, View
@@ -22,6 +23,9 @@ def of(
 
     `num_samples` above 0 stands in for the view's own number of samples.
     """
+    if isinstance(task, Expert):
+        yield from task.predict_all(rows)
+        return
     if task.reads_rows:
         yield from map(task.predict, rows)
         return
