@@ -1,0 +1,109 @@
+"""A service as a process of its own for the length of a block: its address, CPU time, memory."""
+
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from lus_ray.errors import LusError
+
+START_S = 180.0
+END_S = 60.0
+PAUSE_S = 0.2
+NUM_READY = 20
+"""So often in a row is it asked whether it is ready: several processes may share its port."""
+
+
+@dataclass(frozen=True)
+class Hosted:
+    """A service that answers at `url`."""
+
+    url: str
+    process: psutil.Process
+
+    def cpu_s(self) -> float:
+        """CPU seconds so far of its process and of all that it started."""
+        total = 0.0
+        for one in self._all():
+            with suppress(psutil.Error):
+                total += sum(one.cpu_times()[:4])
+        return total
+
+    def held_mb(self) -> float:
+        """Memory of these processes in MiB that no other process shares."""
+        total = 0
+        for one in self._all():
+            with suppress(psutil.Error):
+                total += one.memory_full_info().uss
+        return total / 2**20
+
+    def _all(self) -> list[psutil.Process]:
+        return [self.process, *self.process.children(recursive=True)]
+
+
+@contextmanager
+def hosted(command: Sequence[str], *, port: int) -> Iterator[Hosted]:
+    """Start a command, wait until it is ready at the port, and end it after the block.
+
+    Raises:
+        LusError: it ends before it is ready, or is not ready in time; with the last line it said.
+    """
+    with tempfile.TemporaryFile() as said:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+        )
+        try:
+            url, deadline, in_a_row = f"http://127.0.0.1:{port}", time.monotonic() + START_S, 0
+            while in_a_row < NUM_READY:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    said.seek(0)
+                    last = said.read().decode(errors="replace").strip().rpartition("\n")[-1]
+                    raise LusError(f"{' '.join(command[:4])} ... does not serve: {last}")
+                in_a_row = in_a_row + 1 if _is_ready(url) else 0
+                time.sleep(0.0 if in_a_row else PAUSE_S)
+            yield Hosted(url, psutil.Process(process.pid))
+        finally:
+            _end(process)
+
+
+def free_port() -> int:
+    """A port of this machine where nobody listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def script(name: str) -> str:
+    """The file of a module beside this one, to start it without the package around it."""
+    return str(Path(__file__).with_name(f"{name}.py"))
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=PAUSE_S * 10):
+            return True
+    except OSError:
+        return False
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Ask it to end as a service manager does; what it leaves behind is ended too."""
+    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+    process.send_signal(signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_S)
+    _, left = psutil.wait_procs(started, timeout=5)
+    for one in left:
+        with suppress(psutil.Error):
+            one.kill()
+    if process.poll() is None:
+        process.kill()
+        process.wait()

@@ -1,0 +1,67 @@
+"""A small run to serve, and a film to ask it with: phantom clips, trained in this process.
+
+The biomarkers study in its smoke size: its backbone and one expert of each label, on one fold.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+
+from lus_ray import store
+from lus_ray.batches import InMemory, size_of
+from lus_ray.clip import frames_of
+from lus_ray.engine import choose, record, running
+from lus_ray.engine.cell import Cell
+from lus_ray.experiment import Experiment
+from lus_ray.ingest import phantom
+from lus_ray.ingest.ingest import ingest
+
+BACKBONE = "biomarkers"
+ARMS = (BACKBONE, *(f"MLP on {BACKBONE}, {label}" for label in ("severity", "sf_ratio", "disease")))
+PHANTOM: dict[str, Any] = {"patients": 24, "clips": 2, "frames": 12, "size": 96}
+
+
+def trained(folder: Path) -> Path:
+    """The folder of the run, below `folder`, where the store of its clips lies too."""
+    study, data, out = experiment(), folder / "clips", folder / "run"
+    ingest("phantom", None, data, **PHANTOM)
+    out.mkdir()
+    work = record.prepare(
+        study, store.index(data), out, size="smoke", about={"data_path": str(data)}, data=data
+    )
+    view = study.arm(BACKBONE).task.keywords["view"]  # type: ignore[attr-defined]  # a partial
+    rows = store.read(data)
+    pixels = InMemory(
+        {size_of(view): {row["clip"]: view.resize(frames_of(row)) for row in rows}}, {}
+    )
+    for arm in study.arms:
+        running.run(Cell(arm.name, 0), work, pixels, lambda values: None)
+    return out
+
+
+def experiment() -> Experiment:
+    """The study at its smoke size with the arms that are served, and nothing published."""
+    study = choose.at(choose.find("biomarkers"), "smoke")
+    return replace(study.only(ARMS), claims=(), published={})
+
+
+def film(folder: Path) -> Path:
+    """A phantom clip as a film that a client sends."""
+    (row,) = phantom.clips(**{**PHANTOM, "patients": 1, "clips": 1})
+    path = folder / "clip.mp4"
+    write(path, np.asarray(row["frames"]))
+    return path
+
+
+def write(path: Path, frames: UInt8[np.ndarray, "N H W"]) -> None:
+    """Frames as H.264 in the container of the file's name."""
+    with av.open(path, "w") as out:
+        stream = out.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "yuv420p"
+        for frame in frames:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
+        out.mux(stream.encode())
