@@ -7,6 +7,7 @@ fold. Why a table of roles: rotation, a fixed test part and a single split diffe
 import hashlib
 import json
 import typing
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,7 +49,9 @@ class Fold:
     def split_of(self, patient: str) -> Side | None:
         """The side of a patient, or None where this fold leaves the patient out."""
         for side in SIDES:
-            if patient in getattr(self, side):
+            patients = getattr(self, side)
+            place = bisect_left(patients, patient)
+            if patients[place : place + 1] == (patient,):
                 return side
         return None
 

@@ -77,6 +77,17 @@ def test_frames_are_counted_by_clip_in_row_groups_of_one_clip_and_of_several(tmp
     assert store.frame_counts(together) == store.frame_counts(alone) == wanted
 
 
+def test_a_shard_has_no_more_row_groups_than_a_reader_of_one_clip_should_pay_for(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(store.writing, "GROUP_CLIPS", 1)
+    monkeypatch.setattr(store.writing, "SHARD_GROUPS", 2)
+    path = write(tmp_path, [row(f"c{n}", value=n) for n in range(5)])
+    sizes = [pq.ParquetFile(shard).num_row_groups for shard in store.shards(path)]
+    assert sizes == [2, 2, 1]
+    assert [frames_of(clip)[0, 0, 0] for clip in store.read(path)] == [0, 1, 2, 3, 4]
+
+
 def test_frames_that_cannot_be_counted_name_the_shard_in_one_line(tmp_path, lain):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
     who = {"patient": "test/p", "source": "test"}

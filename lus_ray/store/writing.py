@@ -17,6 +17,9 @@ from lus_ray.store.reading import open_file, shards
 GROUP_BYTES = 12 << 20
 GROUP_CLIPS = 4
 SHARD_BYTES = 512 << 20
+SHARD_GROUPS = 32
+"""Whoever opens a shard reads its whole footer: with a bound, a clip of a large store costs no more
+than one of a small store, however short the clips."""
 
 
 class Writer:
@@ -41,6 +44,7 @@ class Writer:
         self.shard_bytes = 0
         self.shard: pq.ParquetWriter | None = None
         self.num_shards = 0
+        self.num_groups = 0
 
     def __enter__(self) -> "Writer":
         shutil.rmtree(self.staging, ignore_errors=True)
@@ -85,15 +89,17 @@ class Writer:
     def _flush(self) -> None:
         if not self.rows:
             return
-        if self.shard is None or self.shard_bytes > SHARD_BYTES:
+        full = self.shard_bytes > SHARD_BYTES or self.num_groups >= SHARD_GROUPS
+        if self.shard is None or full:
             if self.shard is not None:
                 self.shard.close()
             path = self.staging / f"{self.source}-{self.num_shards:05d}.parquet"
             self.shard = open_shard(path)
             self.num_shards += 1
-            self.shard_bytes = 0
+            self.shard_bytes, self.num_groups = 0, 0
         self.shard.write_table(pa.Table.from_pylist(self.rows, schema=SCHEMA))
         self.shard_bytes += self.row_bytes
+        self.num_groups += 1
         self.rows, self.row_bytes = [], 0
 
     def _publish(self) -> None:
