@@ -92,28 +92,26 @@ def sampled(
     item: dict[str, Any], *, store_path: str, view: View, with_masks: bool = False
 ) -> dict[str, Any]:
     """One batch of samples as bytes: uint8 (B, T, H, W) in row-major order, and its masks."""
-    samples, outlined = [], []
-    columns = (*COLUMNS, *OUTLINED[-2:]) if with_masks else COLUMNS
+    with_ids = OUTLINED[-2:] if with_masks else ()
     located = [(clip, shard, int(group), int(row)) for clip, shard, group, row in item["places"]]
-    rows = store.read_located(store_path, located, columns)
-    for row, seed, frame in zip(rows, item["seeds"], item["chosen"], strict=True):
-        draw = Draw(0, int(seed), None if frame < 0 else int(frame))
-        samples.append(_resized(frames_of(row), view, draw, view.resize))
-        if with_masks:
+    draws = [
+        Draw(0, int(seed), None if frame < 0 else int(frame))
+        for seed, frame in zip(item["seeds"], item["chosen"], strict=True)
+    ]
+    # In the order in which they lie, so that a row group is read once for all draws from it.
+    by_place = sorted(range(len(draws)), key=lambda number: located[number][1:])
+    rows = store.read_located(store_path, [located[n] for n in by_place], (*COLUMNS, *with_ids))
+    # Copied, as what is only a view of a row group would hold it until the batch is whole.
+    samples = np.empty((len(draws), view.num_frames, view.height, view.width), np.uint8)
+    outlined = np.empty_like(samples) if with_masks else None
+    for number, row in zip(by_place, rows, strict=True):
+        samples[number] = view.resize(sample(frames_of(row), view, draws[number]))
+        if outlined is not None:
             ids = masks_of(row)
             assert ids is not None
-            outlined.append(_resized(ids, view, draw, view.resize_masks))
-    packed = {"frames": np.stack(samples).tobytes()}
-    return packed | ({"masks": np.stack(outlined).tobytes()} if with_masks else {})
-
-
-def _resized(
-    pixels: UInt8[np.ndarray, "N H W"], view: View, draw: Draw, resize: Callable[..., np.ndarray]
-) -> UInt8[np.ndarray, "T h w"]:
-    """The sample of a draw; where it is a single frame, that is all that is resized."""
-    if draw.frame is None:
-        return sample(resize(pixels), view, draw)
-    return resize(sample(pixels, view, draw))
+            outlined[number] = view.resize_masks(sample(ids, view, draws[number]))
+    packed = {"frames": samples.tobytes()}
+    return packed if outlined is None else packed | {"masks": outlined.tobytes()}
 
 
 def _unpacked(packed: bytes, view: View) -> UInt8[np.ndarray, "B T H W"]:
