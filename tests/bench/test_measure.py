@@ -40,6 +40,17 @@ def test_a_rival_that_sleeps_longer_has_a_ratio_above_one_and_no_cpu_time():
     assert slow.cpu_s < 0.1
 
 
+def test_closing_what_a_run_returns_is_not_measured():
+    class SlowToClose:
+        def __del__(self) -> None:
+            closed.append(self)
+            time.sleep(0.3)
+
+    closed: list[SlowToClose] = []
+    assert interleaved(SlowToClose, {}, repeats=1, warmup=0).wall_ms < 300
+    assert len(closed) == 1
+
+
 def test_the_interval_of_one_value_is_that_value():
     assert median_interval(np.array([2.0]), rng=np.random.default_rng(0)) == (2, 2)
 
