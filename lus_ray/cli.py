@@ -324,6 +324,9 @@ def _run(
     tensorboard: bool = False,
 ) -> None:  # fmt: skip
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
+    from lus_ray.engine import hold
+
+    hold.refuse_held(out)
     from lus_ray.engine import campaign, choose, home
 
     experiment = choose.find(name)

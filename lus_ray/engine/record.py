@@ -5,21 +5,19 @@ refused, so that no table mixes two settings.
 """
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import pyarrow as pa
 
 import lus_ray
 from lus_ray import checkpoint, files, folds, store
 from lus_ray.clip import Row
-from lus_ray.engine import beat, cohort
+from lus_ray.engine import beat, cohort, hold
 from lus_ray.engine import home as homes
 from lus_ray.engine.cell import Work
 from lus_ray.engine.home import Home
@@ -133,8 +131,8 @@ def locked(place: Place) -> Iterator[None]:
             yield
         return
     out = Path(place)
-    with (out / ".lock").open("a+") as file:
-        if _flocked(file, out):
+    with (out / hold.NAME).open("a+") as file:
+        if hold.flocked(file, out):
             file.truncate(0)
             file.write(json.dumps(beat.me()))
             file.flush()
@@ -142,21 +140,6 @@ def locked(place: Place) -> Iterator[None]:
             return
     with beat.held(out, str(out)):
         yield
-
-
-def _flocked(file: TextIO, out: Path) -> bool:
-    """Whether the system locked the file for us; False where this filesystem locks nothing."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
-        file.seek(0)
-        raise InputError(
-            f"{out}: {beat.who(file.read())} is running here; "
-            "wait for it, end it, or choose another --out"
-        ) from error
 
 
 def _counted(rows: list[Row], data: Place) -> list[Row]:

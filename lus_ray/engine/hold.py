@@ -1,0 +1,45 @@
+"""Who holds a run folder, as the system knows: a lock that ends with its process, however it ends.
+
+Why apart from the record: a command that is refused learns so before it imports torch and Ray.
+"""
+
+import errno
+import fcntl
+from pathlib import Path
+from typing import TextIO
+
+from lus_ray.engine import beat
+from lus_ray.errors import InputError
+from lus_ray.places import Place, is_remote
+
+NAME = ".lock"
+
+
+def flocked(file: TextIO, out: Path, *, shared: bool = False) -> bool:
+    """Whether the system locked the file for us; False where this filesystem locks nothing.
+
+    Raises:
+        InputError: another command holds it.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        file.seek(0)
+        raise InputError(
+            f"{out}: {beat.who(file.read())} is running here; "
+            "wait for it, end it, or choose another --out"
+        ) from error
+
+
+def refuse_held(place: Place) -> None:
+    """Look once whether another command holds a folder; `record.locked` is what holds it.
+
+    Raises:
+        InputError: another command holds it.
+    """
+    if not is_remote(place) and (path := Path(place) / NAME).is_file():
+        with path.open() as file:
+            flocked(file, Path(place), shared=True)
