@@ -1,0 +1,61 @@
+"""The script of scikit-learn and the cells answer alike; speed itself is not asserted."""
+
+from dataclasses import replace
+
+import pytest
+
+from lus_ray.bench import experts
+from lus_ray.bench.runs import Runs, check_equal, phantoms
+from lus_ray.errors import LusError
+
+KINDS, LABELS = ("DT", "NN"), ("severity",)
+
+
+@pytest.fixture(scope="module")
+def runs():
+    with phantoms(patients=16, clips=2, frames=8, size=64, masks="none") as (root, data):
+        features = Runs(experts.experiment((), ()), data, root).one_after_another("features", 1)
+        yield Runs(experts.experiment(KINDS, LABELS), data, root, given=features)
+
+
+@pytest.fixture(scope="module")
+def cells(runs):
+    return runs.one_after_another("cells", 1)
+
+
+def test_the_script_answers_as_the_cells_do(runs, cells):
+    answers = experts.script(cells, runs.experiment)
+    assert sorted(answers) == [(f"{k}, severity", fold) for k in KINDS for fold in range(3)]
+    experts.check_answers(cells, answers)
+
+
+def test_a_script_that_answers_otherwise_gets_no_ratio(runs, cells):
+    answers = experts.script(cells, runs.experiment)
+    answers["NN, severity", 1] = answers["NN, severity", 1] + 0.01
+    with pytest.raises(LusError, match="'NN, severity' on fold 1 differ from the script's by 1"):
+        experts.check_answers(cells, answers)
+
+
+def test_a_run_with_another_seed_gets_no_ratio(runs, cells):
+    other = replace(runs, experiment=replace(runs.experiment, seed=1))
+    with pytest.raises(LusError, match=r"/fold0: .* by 'other' differs from ours"):
+        check_equal(cells, other.one_after_another("other", 1), "other")
+
+
+def test_a_run_with_a_table_less_gets_no_ratio(runs, cells):
+    part = runs.one_after_another("part", 1, folds=(0,))
+    with pytest.raises(LusError, match="made 5 prediction tables where ours made 9"):
+        check_equal(cells, part, "part")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_experts_are_measured():
+    found = experts.measure(1, num_patients=16, kinds=("NN",), labels=LABELS)
+    (measured,) = found.values()
+    assert [rival.name for rival in measured.rivals] == [
+        "a loop of scikit-learn",
+        "the same cells in a loop",
+    ]
+    assert measured.target == 1.7
+    assert all(rival.ratio > 0 for rival in measured.rivals)
