@@ -13,7 +13,7 @@ from lus_ray.errors import InputError
 
 __all__ = ["MEASURES", "Report", "run"]
 
-MEASURES = ("augment", "uninorm", "mcdropout", "serve", "demo")
+MEASURES = ("reads", "clips", "augment", "uninorm", "mcdropout", "serve", "demo")
 """Modules of this package, in the order of the table."""
 
 
