@@ -13,6 +13,8 @@ from lus_ray.engine.nodes import Cluster, free
 from lus_ray.engine.schedule import Schedule
 
 SILENT_SECONDS = 60
+LOOK_SECONDS = 1
+"""Tune calls many times a second, with every trial that there ever was."""
 
 
 class Waiting(tune.Callback):
@@ -25,10 +27,14 @@ class Waiting(tune.Callback):
         self.schedule, self.needs = schedule, needs
         self.pending: dict[str, float] = {}
         self.next: dict[str, float] = {}
+        self.looked = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Look at every cell that was handed out."""
         now = time.monotonic()
+        if now - self.looked < LOOK_SECONDS:
+            return
+        self.looked = now
         for trial in trials:
             cell = self.schedule.running.get(trial.trial_id)
             if cell is None:
