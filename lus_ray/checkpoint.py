@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import skops.io
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -173,6 +172,8 @@ def begin_with(task: Any, path: Path) -> list[str]:
 
 def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) -> None:
     if isinstance(task, Expert):
+        import skops.io  # here, as it imports all of scikit-learn: networks need none of it
+
         skops.io.dump(task.model, aside / "expert.skops")
     elif state := task.state_dict():
         save_file(
@@ -190,6 +191,8 @@ def _before(folder: Path) -> Path:
 
 
 def _load_estimator(path: Path) -> Any:
+    import skops.io
+
     try:
         unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
         if unknown:
