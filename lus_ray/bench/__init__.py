@@ -13,7 +13,19 @@ from lus_ray.errors import InputError
 
 __all__ = ["MEASURES", "Report", "run"]
 
-MEASURES = ("reads", "clips", "augment", "uninorm", "mcdropout", "serve", "demo")
+MEASURES = (
+    "reads",
+    "clips",
+    "augment",
+    "train",
+    "cells",
+    "search",
+    "experts",
+    "uninorm",
+    "mcdropout",
+    "serve",
+    "demo",
+)
 """Modules of this package, in the order of the table."""
 
 
