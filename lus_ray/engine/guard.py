@@ -98,7 +98,8 @@ class Guard:
         with self.lock:
             if sys.stderr.isatty():
                 sys.stderr.write("\x1b[?25h\n")  # the bar hides the cursor
-            _tell(f"lus: the Ray cluster went away ({why}); run the same command again to go on")
+            what = "the Ray cluster went away" if self.running.is_set() else "Ray did not start"
+            _tell(f"lus: {what} ({why}); run the same command again to go on")
             os._exit(1)
 
 
