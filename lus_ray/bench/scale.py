@@ -42,11 +42,13 @@ def measure(
 ) -> dict[str, Measured]:
     """A clip of many, and a stream from a store of `num_shares` times these clips."""
     few = max(1, repeats // 2)
+    many = many // NUM_FEWER * NUM_FEWER
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
         large, small = Path(folder) / "large", Path(folder) / "small"
         write_tiny(large, many)
         write_tiny(small, many // NUM_FEWER)
-        check_read(large, many)
+        for store, times in ((large, 1), (small, NUM_FEWER)):
+            check_count(through(store, times), 4 * many, "frames")
         flat = interleaved(
             partial(through, large, 1),
             {f"a store of {many // NUM_FEWER}": partial(through, small, NUM_FEWER)},
@@ -57,7 +59,10 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
         copied = Path(folder)
         write_copies(copied, films, num_shares)
-        stream = partial(streamed, view=view, num_windows=num_shares * len(films.index))
+        num_windows = num_shares * len(films.index)
+        stream = partial(streamed, view=view, num_windows=num_windows)
+        for store in (copied, films.store):
+            check_count(stream(store, epochs=count()), num_windows, "windows")
         streaming = interleaved(
             partial(stream, copied, epochs=count()),
             {"a store of one share": partial(stream, films.store, epochs=count())},
@@ -94,15 +99,14 @@ def through(store: Path, times: int) -> int:
     return num_read
 
 
-def check_read(store: Path, num_clips: int) -> None:
-    """Refuse a store whose clips are not all read.
+def check_count(found: int, expected: int, what: str) -> None:
+    """Refuse to compare runs that do not read all that they should.
 
     Raises:
-        LusError: says how many frames were read.
+        LusError: says how many were read.
     """
-    expected, found = num_clips * 4, through(store, 1)
     if found != expected:
-        raise LusError(f"scale: {found} frames were read of {expected}; no ratio is given")
+        raise LusError(f"clips: {found} {what} were read of {expected}; no ratio is given")
 
 
 def streamed(store: Path, *, view: View, num_windows: int, epochs: "count[int]") -> int:

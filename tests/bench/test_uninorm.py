@@ -73,5 +73,5 @@ def test_a_report_is_a_table_and_plain_json(measured: dict[str, Measured]):
 
 
 def test_an_unknown_measure_is_refused():
-    with pytest.raises(InputError, match="nothing to measure by the name 'speed'; use uninorm"):
+    with pytest.raises(InputError, match="to measure by the name 'speed'; use reads, clips"):
         bench.run(["speed"])
