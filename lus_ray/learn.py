@@ -148,9 +148,10 @@ def _epoch(
         torch.manual_seed(_mix(seed))
     sums: dict[str, float] = defaultdict(float)
     num_good = num_bad = bad_in_a_row = 0
+    parameters = list(model.parameters())
     for step, raw in enumerate(batches):
         batch = _ready(raw, recipe, (*seed, step), device)
-        values = _step(model, task, batch, adams, device)
+        values = _step(model, task, parameters, batch, adams, device)
         if values is None:
             num_bad, bad_in_a_row = num_bad + 1, bad_in_a_row + 1
             if bad_in_a_row >= MAX_BAD_STEPS:
@@ -166,6 +167,7 @@ def _epoch(
 def _step(
     model: nn.Module,
     task: Task,
+    parameters: Iterable[nn.Parameter],
     batch: Mapping[str, Tensor],
     adams: Mapping[str, torch.optim.Optimizer],
     device: str,
@@ -179,13 +181,15 @@ def _step(
     values: dict[str, Tensor] = {}
     total = torch.zeros((), dtype=torch.float64, device=device)
     for player, adam in adams.items():
-        model.zero_grad(set_to_none=True)
+        for parameter in parameters:  # `zero_grad` would look for them in every module again
+            parameter.grad = None
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
             losses = model(batch, player)
         if not torch.isfinite(losses["loss"]):
             return None
+        apart = len(adams) > 1 and model is task  # to name parameters makes a pass slower
         own = [p for group in adam.param_groups for p in group["params"]]
-        losses["loss"].backward(inputs=own if model is task else None)
+        losses["loss"].backward(inputs=own if apart else None)
         adam.step()
         task.constrain()
         values |= {name: value.detach().double() for name, value in losses.items()}

@@ -1,0 +1,202 @@
+"""A step of the training loop against the same step in a bare PyTorch loop.
+
+Letters: B clips in a batch, T frames, H rows, W columns.
+What is measured: one epoch over batches of phantom frames that lie in memory as uint8, for three
+networks: FrameCNN in its published width (B = 16, 64 x 64), a TSM ResNet-18 of a quarter of its
+width (B = 4, T = 8, 64 x 64), and the U-Net of Mason et al. 2021 in its published widths (B = 4,
+64 x 64). Pictures are small, so that what a loop adds to the arithmetic shows.
+The rival is what one writes for one network and one loss: Adam with decoupled decay, gradients set
+to None, the loss read once a step, pictures in the memory format that is fastest. Both sides begin
+with the same weights and draw the same dropout. Ours validates nothing, reports to nobody and
+augments nothing here; what it keeps of the epoch at its end is in its time.
+What is equal: the mean loss and every weight after the epoch, bit for bit.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from math import nan
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax
+
+from lus_ray import learn
+from lus_ray.bench.measure import Measured, interleaved, threads
+from lus_ray.bench.pictures import frames_and_masks
+from lus_ray.errors import LusError
+from lus_ray.experiment import Recipe
+from lus_ray.nets import TSM, FrameCNN, UNet
+from lus_ray.tasks import ClipLabel, FrameScore, Outline
+from lus_ray.tasks.task import Task
+from lus_ray.views import View
+
+NUM_STEPS = 16
+SIDE = 64
+RECIPE = Recipe(epochs=1, batch=0, lr=1e-3, weight_decay=0.0, select="last")
+"""The size of a batch is that of the batches themselves."""
+
+TARGET = 1 / 1.03
+"""A step may take 1.03 times the bare loop's."""
+
+Batch = dict[str, Tensor]
+Loss = Callable[[torch.nn.Module, Float[Tensor, "B T H W"], Batch], Float[Tensor, ""]]
+"""Of a network, on frames in [0, 1] and a batch of labels."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A learning problem: its task, the shape of its batches, its loss as one would write it."""
+
+    task: Callable[[], Task]
+    num_clips: int
+    num_frames: int
+    loss: Loss
+    label: str
+
+
+def measure(
+    repeats: int = 7, *, num_steps: int = NUM_STEPS, side: int = SIDE
+) -> dict[str, Measured]:
+    """An epoch of each network.
+
+    On one thread: what one process of several has.
+
+    Raises:
+        LusError: the bare loop comes to another loss or other weights than ours.
+    """
+    found = {}
+    with threads(1):
+        for name, study in studies(side).items():
+            task = begun(study)
+            start = {key: value.clone() for key, value in task.state_dict().items()}
+            data = batches(study, num_steps, side)
+            ours = partial(with_fit, task, data, start)
+            theirs = partial(with_bare_loop, task, data, start, study.loss)
+            check_equal(ours, theirs, task, name)
+            found[name] = interleaved(
+                ours, {"bare loop": theirs}, repeats=repeats, warmup=1, target=TARGET
+            )
+    return found
+
+
+def studies(side: int) -> Mapping[str, Study]:
+    """By the name of the network."""
+    frames = View(num_frames=1, height=side, width=side, num_samples=0)
+    clips = View(num_frames=8, height=side, width=side, num_samples=1)
+    cnn = partial(FrameScore, FrameCNN, view=frames)
+    tsm = partial(ClipLabel, partial(TSM, width=16), label="severity", view=clips)
+    mason = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
+    unet = partial(Outline, mason, view=frames)
+    return {
+        "FrameCNN": Study(cnn, 16, 1, _ordinal, "frame_severity"),
+        "TSM": Study(tsm, 4, 8, _class, "severity"),
+        "U-Net": Study(unet, 4, 1, _outline, "masks"),
+    }
+
+
+def begun(study: Study) -> Task:
+    """The task with the same weights every time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return study.task()
+
+
+def batches(study: Study, num_steps: int, side: int) -> list[Batch]:
+    """Batches of phantom clips as a stream gives them: uint8 frames and labels."""
+    view = View(num_frames=1, height=side, width=side, num_samples=0)
+    shown = frames_and_masks(
+        view, num_clips=study.num_clips, num_frames=study.num_frames, scheme="bline"
+    )
+    frames, ids = (torch.from_numpy(s).unflatten(0, (-1, study.num_frames)) for s in shown)
+    labels = ids if study.label == "masks" else torch.arange(study.num_clips) % 4
+    # Brighter from step to step, so that no step sees what another saw.
+    return [
+        {"frames": frames + step % 16, study.label: labels.clone()} for step in range(num_steps)
+    ]
+
+
+def with_fit(task: Task, data: list[Batch], start: Mapping[str, Tensor]) -> float:
+    """The mean loss of an epoch of ours."""
+    task.load_state_dict(start)
+    torch.manual_seed(0)
+    told: dict[str, float] = {}
+    learn.fit(
+        task,
+        batches=lambda epoch: data,
+        validate=lambda task: {"score": nan},
+        recipe=RECIPE,
+        seed=0,
+        report=told.update,
+    )
+    return told["train_loss"]
+
+
+def with_bare_loop(
+    task: Task, data: list[Batch], start: Mapping[str, Tensor], loss_of: Loss
+) -> float:
+    """The mean loss of an epoch, without any loop of ours."""
+    task.load_state_dict(start)
+    torch.manual_seed(0)
+    net = task.get_submodule("net")
+    adam = torch.optim.AdamW(net.parameters(), lr=RECIPE.lr, weight_decay=0.0, eps=RECIPE.eps)
+    net.train()
+    total = 0.0
+    for batch in data:
+        frames = batch["frames"].float().div_(255)
+        adam.zero_grad(set_to_none=True)
+        loss = loss_of(net, frames, batch)
+        loss.backward()
+        adam.step()
+        total += loss.item()
+    return total / len(data)
+
+
+def check_equal(
+    ours: Callable[[], float], theirs: Callable[[], float], task: Task, name: str
+) -> None:
+    """Refuse to compare loops that come to another mean loss or to other weights.
+
+    Raises:
+        LusError: names the network and what differs.
+    """
+    loss = ours()
+    weights = {key: value.clone() for key, value in task.state_dict().items()}
+    other = theirs()
+    if loss != other:
+        raise LusError(
+            f"train: the bare loop of {name} has a mean loss of {other!r} where ours has {loss!r}; "
+            "no ratio is given for unequal work"
+        )
+    for key, value in task.state_dict().items():
+        if not torch.equal(value, weights[key]):
+            raise LusError(
+                f"train: after an epoch of {name} the bare loop has another {key} than ours; "
+                "no ratio is given for unequal work"
+            )
+
+
+def _ordinal(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
+    """SORD on four scores a distance of 1 apart (Roy et al. 2020)."""
+    score = torch.arange(4.0, dtype=torch.float64)
+    targets = (-2 * (score[:, None] - score) ** 2).softmax(dim=1).float()
+    logits = net(_colour(frames))
+    return -(targets[batch["frame_severity"]] * log_softmax(logits, dim=1)).sum(dim=1).mean()
+
+
+def _class(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
+    return cross_entropy(net(frames), batch["severity"])
+
+
+def _outline(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
+    """Cross-entropy and Dice of one class (Mason et al. 2021)."""
+    logits = net(frames.contiguous(memory_format=torch.channels_last))[:, 0]
+    truth, chance = (batch["masks"][:, 0] == 1).float(), logits.sigmoid()
+    dice = 2 * (chance * truth).sum() + 1e-7
+    crossed = binary_cross_entropy_with_logits(logits, truth)
+    return crossed + (1 - dice / (chance.sum() + truth.sum() + 1e-7))
+
+
+def _colour(frames: Tensor) -> Tensor:
+    return frames.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
