@@ -29,6 +29,7 @@ import sys, time
 from lus_ray.engine import guard
 guard.JOINED_LOOK_S, guard.SAY_S, guard.SILENT_S = 0.2, 0.5, 2.0
 with guard.Guard(own=False) as watched:
+    watched.running.set()
     watched.head = ("127.0.0.1", int(sys.argv[1]))
     print("started", flush=True)
     time.sleep(float(sys.argv[2]))
