@@ -1,6 +1,5 @@
 """`lus serve` against FastAPI and uvicorn around the same predictors, and what its path adds.
 
-Letters: R repeats.
 What is served: the backbone of the biomarkers study in its smoke size (4 frames of 48 x 48, two
 samples a clip) and one expert of each label, trained by this bench. What is asked: one phantom
 film of 12 frames of 96 x 96 pixels, in MP4. Small on purpose: the less a model computes, the more
@@ -41,9 +40,9 @@ from lus_ray.service import models
 from lus_ray.service.answer import Local
 from lus_ray.service.limits import ServiceLimits
 
-CLIENTS = (1, 2, 4, 8, 16)
-LOAD_S = 0.6
-NUM_ALONE = 60
+CLIENTS = (2, 4, 8, 16)
+LOAD_S = 0.5
+NUM_ALONE = 40
 """Clips of one client for the path, each beside one in this process."""
 
 TOLERANCE = 1e-6
