@@ -3,7 +3,7 @@
 Letters: T frames, H rows, W columns.
 Why the pixels of the three are equal although video is lossy: the videos come first, the store is
 made from them as `lus ingest` makes it, and the pictures are those of the store.
-The clips are phantoms of half a minute's work that are played to and fro. Videos have one keyframe
+The clips are phantoms of 30 frames that are played forth and back. Videos have one keyframe
 and about 2 kB a frame, pictures about 45 kB, as the published clips have at this size.
 """
 
