@@ -128,6 +128,8 @@ def _run_cells(
     needs = {arm.name: plan.need(arm, cluster, streamed=streamed) for arm in work.experiment.arms}
     schedule = Schedule(cells, work, watchers, lambda cell: needs[cell.arm].gpus_per_worker)
     most = plan.at_once(work.experiment, cluster, streamed=streamed)
+    missing = sum(not cell.finished(work.out) for cell in cells)
+    watchers.say(f"{missing} cells to run, up to {most} at a time")
     given = {"work": work, "shared": shared, "store": str(data)}
     _fit(schedule, given, needs, most)
     if schedule.failed:
