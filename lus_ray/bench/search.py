@@ -134,6 +134,7 @@ def theirs(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
     """All samples, two at a time, each of which is told when both of its folds are trained."""
     began = time.time()
     work = runs.work(runs.fresh("theirs"))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # as a campaign does
     arm = runs.experiment.arms[0]
     assert arm.search is not None
     seed = runs.experiment.seed
