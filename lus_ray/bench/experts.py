@@ -10,11 +10,13 @@ What is equal: of the cells, every value of every table; of the script, the clas
 probabilities up to 1e-5, as it multiplies matrices of all clips at once.
 """
 
+import warnings
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray import predictions
@@ -124,7 +126,9 @@ def _fit(
     chosen = oversample(classes, np.random.default_rng(seed))
     best: tuple[float, np.ndarray] | None = None
     for repeat in range(1 if kind in DETERMINISTIC else NUM_FITS):
-        model = EXPERTS[kind](seed + repeat).fit(examples[chosen], classes[chosen])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model = EXPERTS[kind](seed + repeat).fit(examples[chosen], classes[chosen])
         said = _ask(model, samples, len(CLASSES[label]))
         score = class_scores([{"target": target[n], "probability": said[n]} for n in val])["score"]
         if best is None or score > best[0]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray import predictions, store
 from lus_ray.batches import InMemory, Size, size_of
@@ -64,9 +64,9 @@ class Runs:
         return out
 
     def one_after_another(self, name: str, num_threads: int, folds: tuple[int, ...] = ()) -> Path:
-        """The cells in a plain loop of this process on so many torch threads."""
+        """The cells in a plain loop of this process on so many threads of torch and BLAS."""
         work = self.work(self.fresh(name))
-        with threads(num_threads):
+        with threads(num_threads), threadpool_limits(num_threads):
             for cell in self.cells(work, folds):
                 running.run(cell, work, pixels(self.data, self.experiment), _silent)
         return work.out
@@ -113,8 +113,8 @@ def two_processes() -> Iterator[ProcessPoolExecutor]:
 
 def in_process(cell: Cell, work: Work, data: Path) -> dict[str, float]:
     """Run a cell in a process of a pool; its validation scores."""
-    torch.set_num_threads(1)
-    return running.run(cell, work, pixels(data, work.experiment), _silent)
+    with threads(1), threadpool_limits(1):
+        return running.run(cell, work, pixels(data, work.experiment), _silent)
 
 
 def pixels(data: Path, experiment: Experiment) -> InMemory:
