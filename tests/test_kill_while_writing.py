@@ -20,7 +20,9 @@ from lus_ray.views import View
 
 VIEW = View(num_frames=2, height=16, width=16, num_samples=1)
 TASK = partial(ClipLabel, backbone=partial(TSM, width=8), label="severity", view=VIEW)
-FORK = multiprocessing.get_context("fork")
+SERVER = multiprocessing.get_context("forkserver")
+"""Its processes fork from one that imported this module and has no threads, which a fork loses."""
+SERVER.set_forkserver_preload([__name__])
 NUM_WRITES = {"checkpoint": 200, "state": 100, "predictions": 50, "text": 50}
 
 
@@ -85,8 +87,8 @@ def test_what_is_read_after_a_kill_is_the_last_that_was_written_or_the_one_under
     write(path, 1)
     last = 1
     while last < NUM_WRITES[kind]:
-        done = FORK.RawValue("i", last)
-        writer = FORK.Process(target=write_on, args=(write, path, done))
+        done = SERVER.RawValue("i", last)
+        writer = SERVER.Process(target=write_on, args=(write, path, done))
         writer.start()
         while done.value == last:
             time.sleep(0.001)
@@ -101,7 +103,7 @@ def test_what_is_read_after_a_kill_is_the_last_that_was_written_or_the_one_under
 def test_a_checkpoint_is_whole_whichever_step_of_its_writing_is_the_last(tmp_path, step):
     path = tmp_path / "checkpoint"
     write_checkpoint(path, 1)
-    writer = FORK.Process(target=write_and_die, args=(path, step))
+    writer = SERVER.Process(target=write_and_die, args=(path, step))
     writer.start()
     writer.join()
     assert read_checkpoint(path) in (1, 2)
