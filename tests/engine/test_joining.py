@@ -62,7 +62,7 @@ def test_a_driver_of_this_node_joins_and_sees_how_far_the_cluster_may_grow(clust
     first, *others = start(cluster, kind).communicate(timeout=60)[0].splitlines()
     seen = json.loads(first)
     assert seen["told"].startswith("0 CPUs, and may add 4 worker_gpu")
-    assert seen["gpus"] == 4
+    assert seen["gpus"] == 2  # as there may be two workers in all
     assert others == ["hosted"]
 
 
