@@ -3,6 +3,7 @@
 Neither names the machine: its class is the number of its CPUs and their architecture.
 """
 
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ class Report:
             "machine": _machine(),
             "versions": _versions(),
             "measures": {
-                name: {what: asdict(measured) for what, measured in found.items()}
+                name: {what: _plain(asdict(measured)) for what, measured in found.items()}
                 for name, found in self.measures.items()
             },
         }
@@ -106,8 +107,19 @@ def _verdict(won: bool) -> str:
 
 
 def _digits(value: float) -> str:
-    """Three digits or more, never an exponent."""
+    """Three digits or more, never an exponent; a time that never came is no number."""
+    if not math.isfinite(value):
+        return "never"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _plain(value: Any) -> Any:
+    """JSON values, in which a number that is not finite is null."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _machine() -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """How ratios are measured: in turn, paired, with an interval."""
 
+import json
+import math
 import time
 
 import numpy as np
 import pytest
 import torch
 
-from lus_ray.bench.measure import interleaved, median_interval, threads
+from lus_ray.bench.measure import Measured, Rival, interleaved, median_interval, threads
+from lus_ray.bench.report import Report
 from lus_ray.errors import InputError
 
 
@@ -78,3 +81,11 @@ def test_without_warm_up_a_sample_is_one_run():
 def test_at_least_one_repeat(repeats: int, warmup: int):
     with pytest.raises(InputError, match="repeat at least once"):
         interleaved(lambda: None, {}, repeats=repeats, warmup=warmup)
+
+
+def test_a_time_that_never_came_is_told_in_a_word_and_is_null_in_json():
+    never = Measured(1, 1, math.inf, 0.0, 0.0, (Rival("a", 1.0, 0.0, 0.0, 0.0, 0.0, 0.0),), 1.0)
+    report = Report("today", {"search": {"to a score": never}})
+    assert "never" in report.text()
+    text = json.dumps(report.contents(), allow_nan=False)
+    assert json.loads(text)["measures"]["search"]["to a score"]["wall_ms"] is None
