@@ -92,7 +92,8 @@ class Log:
         self.notes: tuple[str, ...] = ()
         self.path = folder / "metrics.jsonl"
         self.path.touch()
-        self.num_earlier, self.num_epochs = len(self.path.read_text().splitlines()), 0
+        self.earlier = self.path.read_text()
+        self.num_earlier, self.num_epochs = len(self.earlier.splitlines()), 0
         if begins:
             (folder / "error.txt").unlink(missing_ok=True)
             _note_start(folder / "starts.json")
@@ -120,8 +121,9 @@ class Log:
         (self.folder / "cost.json").write_text(json.dumps(whole, indent=1) + "\n")
 
     def went_on(self) -> list[str]:
-        """A note, where an earlier start had done some of the epochs."""
-        if not (self.num_earlier and self.num_epochs):
+        """A note, where an earlier start had done epochs; where workers went on, they have it."""
+        others = not self.num_epochs and self.path.read_text() != self.earlier
+        if others or not self.num_earlier:
             return []
         return [f"went on after {self.num_earlier} epochs of an earlier start"]
 

@@ -21,7 +21,7 @@ UNHEARD = ("WorkerHealthCheckTimeoutError", "WorkerGroupStartupTimeoutError")
 
 
 def cause(text: str) -> str | None:
-    """The reason in words from what Ray tells of a process that is gone; None for an error of ours.
+    """Why a process is gone, in words, from what Ray tells; None for an error of the cell.
 
     Ray tells nothing of a process that could not be asked any more: it was killed.
     """
@@ -33,8 +33,8 @@ def cause(text: str) -> str | None:
 
 
 def raised(text: str) -> str | None:
-    """What an error of ours says that reached the driver in no other way."""
-    found = re.findall(r"^lus_ray\.errors\.\w+: (.+)$", text, re.MULTILINE)
+    """What an error of the cell says that reached the driver in no other way."""
+    found = re.findall(r"^(?:lus_ray\.errors\.)?\w+Error: (.+)$", text, re.MULTILINE)
     return found[-1] if found and "LostError" not in text else None
 
 

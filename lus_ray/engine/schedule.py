@@ -203,8 +203,8 @@ class Schedule(Searcher):
 
     def _error(self, cell: Cell, why: str) -> str:
         path = cell.folder(self.work.out) / "error.txt"
-        if path.exists():
-            return path.read_text().strip().splitlines()[-1]
+        if path.exists() and (lines := path.read_text().strip().splitlines()):
+            return lines[-1]
         return raised(why) or (
             f"its process was lost {MAX_DEATHS + 1} times (killed, or out of memory: "
             f"--set '{cell.arm}.recipe.batch=N' takes less)"

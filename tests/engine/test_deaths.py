@@ -108,6 +108,7 @@ def test_a_killed_process_is_replaced_and_the_cell_ends_with_the_same_metrics(
             "its process was killed",
         ),
         ("ray::trial()\nlus_ray.errors.CellError: runs/a: host does not see it", None),
+        ("ray::trial()\nOSError: [Errno 28] No space left on device", None),
     ],
 )
 def test_what_ray_tells_of_a_death_is_put_in_words(told, cause_of_it):
