@@ -58,10 +58,9 @@ class Guard:
             return
         host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
         self.head = (host.strip("[]"), int(port))
-        name = str(ray._private.worker._global_node.raylet_socket_name)
-        for process in psutil.process_iter(["name", "cmdline"]):
-            if process.info["name"] == "raylet" and name in " ".join(process.info["cmdline"] or ()):
-                self.parts["raylet"] = process
+        socket_name = ray._private.worker._global_node.raylet_socket_name
+        if (raylet := raylet_of(str(socket_name))) is not None:
+            self.parts["raylet"] = raylet
 
     def _look(self) -> None:
         since, told, began = 0.0, False, time.monotonic()
@@ -105,6 +104,15 @@ class Guard:
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
+
+
+def raylet_of(socket_name: str) -> psutil.Process | None:
+    """The raylet of this node. Another node on this machine adds a number to the same name."""
+    option = f"--raylet_socket_name={socket_name}"
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] == "raylet" and option in (process.info["cmdline"] or ()):
+            return process
+    return None
 
 
 def _children() -> list[psutil.Process]:

@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from lus_ray.engine import guard
+
 OWN = """
 import subprocess, sys, time
 from lus_ray.engine.guard import Guard
@@ -68,6 +70,25 @@ def test_a_part_of_ones_own_cluster_that_dies_ends_the_command_with_one_line(par
     assert told == (
         f"lus: the Ray cluster went away (its {part} ended); run the same command again to go on\n"
     )
+
+
+def test_a_node_beside_this_one_is_not_taken_for_it(tmp_path):
+    """Sockets of further nodes on one machine have the name of the first, and a number."""
+    shutil.copy2(shutil.which("sh") or "/bin/sh", tmp_path / "raylet")
+    sockets = [f"{tmp_path}/sockets/raylet{number}" for number in (".1", "", ".2")]
+    nodes = [
+        subprocess.Popen(
+            [tmp_path / "raylet", "-c", "echo; read line", f"--raylet_socket_name={socket}"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )
+        for socket in sockets
+    ]  # fmt: skip
+    assert [node.stdout.readline() for node in nodes] == [b"\n"] * 3
+    for node, socket_name in zip(nodes, sockets, strict=True):
+        assert guard.raylet_of(socket_name).pid == node.pid
+    for node in nodes:
+        node.communicate()
+    assert guard.raylet_of(sockets[1]) is None
 
 
 def test_a_head_that_answers_no_more_is_waited_for_and_then_given_up():
