@@ -1,5 +1,6 @@
 """What tests share: the public clips where they are at hand, and a small store of phantoms."""
 
+import signal
 from pathlib import Path
 
 import jaxtyping
@@ -7,6 +8,9 @@ import pytest
 
 from lus_ray.ingest.ingest import ingest
 from tests.object_storage import bucket as bucket
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

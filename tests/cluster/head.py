@@ -30,6 +30,7 @@ class Head:
     folder: Path
     port: int
     dashboard_port: int
+    client_port: int
     environment: dict[str, str]
 
     @property
@@ -46,7 +47,7 @@ class Head:
         with urllib.request.urlopen(request, timeout=30) as reply:
             return json.load(reply)
 
-    def run(self, *words: object, timeout: float = 60, **options: object) -> str:
+    def run(self, *words: object, timeout: float = 180, **options: object) -> str:
         """Run a command of the environment as a user of the cluster; its output, errors too."""
         done = subprocess.run(
             [str(BIN / str(words[0])), *map(str, words[1:])],
@@ -69,7 +70,7 @@ def head(*words: str, autoscaling: dict[str, Any] | None = None, **more: str) ->
     environment |= {
         MARK: mark, "HOME": str(folder), "PATH": f"{BIN}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore",
-        "RAY_AUTH_MODE": "token", **more,
+        "RAY_AUTH_MODE": "token", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120", **more,
     }  # fmt: skip
     subprocess.run(
         [BIN / "ray", "get-auth-token", "--generate"], env=environment, check=True,
@@ -80,6 +81,7 @@ def head(*words: str, autoscaling: dict[str, Any] | None = None, **more: str) ->
         BIN / "ray", "start", "--head", "--block", "--node-ip-address=127.0.0.1",
         "--dashboard-host=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard_port}",
         f"--ray-client-server-port={client_port}", f"--dashboard-agent-listen-port={agent_port}",
+        "--min-worker-port=0", "--max-worker-port=0",
         f"--temp-dir={folder / 'ray'}", f"--object-store-memory={200 << 20}", *words,
     ]  # fmt: skip
     if autoscaling is not None:
@@ -98,20 +100,26 @@ def head(*words: str, autoscaling: dict[str, Any] | None = None, **more: str) ->
             process = subprocess.Popen(
                 command, env=environment, stdout=written, stderr=written, start_new_session=True
             )
-        await_listener(dashboard_port, process, log)
-        yield Head(folder, port, dashboard_port, environment)
+        for each in (dashboard_port, client_port):  # clients are heard when the node is there
+            await_listener(each, process, log)
+        yield Head(folder, port, dashboard_port, client_port, environment)
     finally:
         end_all(mark, folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports of loopback that nobody listens on, all different.
+
+    Below those that the system gives out by itself: one of these could be taken before its use.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = 20000 + secrets.randbelow(12000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            found += [port] if port not in found else []
+    return found
 
 
 def await_listener(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

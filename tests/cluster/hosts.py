@@ -33,6 +33,13 @@ LAPTOP = "10.77.0.1"
 HOSTS = {"head": "10.77.0.2", "worker1": "10.77.0.3"}
 ARMS = "prior*,logistic*"
 RAY = ("raylet", "gcs_server")
+QUICK = (
+    "OMP_NUM_THREADS=1",
+    "PYTHONWARNINGS=ignore",
+    "AUTOSCALER_UPDATE_INTERVAL_S=1",
+    "AUTOSCALER_NODE_SSH_INTERVAL_S=1",
+    "RAY_gcs_rpc_server_reconnect_timeout_s=10",  # a worker gives up a lost head a minute later
+)
 
 
 def main(clone: Path, folder: Path) -> None:
@@ -121,7 +128,7 @@ def become_host(name: str, address: str, folder: Path) -> None:
         f"ListenAddress {address}\nHostKey {key}\nAuthorizedKeysFile {folder / 'key.pub'}\n"
         "AuthenticationMethods publickey\nPermitRootLogin prohibit-password\nStrictModes no\n"
         "UsePAM no\nPidFile none\nMaxStartups 50\nMaxSessions 50\n"
-        "SetEnv OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore\n"
+        f"SetEnv {' '.join(QUICK)}\n"
     )
     sshd = shutil.which("sshd") or "/usr/sbin/sshd"
     os.execv(sshd, [sshd, "-D", "-e", "-f", str(config)])
@@ -219,7 +226,7 @@ def reachable(address: str, port: int) -> bool:
 
 
 def left_over() -> list[str]:
-    """Ray's servers on any host; a worker's ends a minute after it has lost the head's."""
+    """Ray's servers on any host; a worker's ends some time after it has lost the head's."""
     deadline = time.monotonic() + 120
     while True:
         names = [process.name() for process in psutil.process_iter()]

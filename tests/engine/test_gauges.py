@@ -21,7 +21,7 @@ CELLS = (Cell("arm a", 0), Cell("arm a", 1), Cell("arm b", 0))
 def node():
     """The metrics port of the only node of a cluster."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in cluster.QUIET.items():
+        for name, value in (cluster.QUIET | {"RAY_metrics_report_interval_ms": "1000"}).items():
             patch.setenv(name, value)
         ray.init(
             address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
@@ -59,7 +59,9 @@ def test_the_metrics_port_of_a_node_has_the_figures_of_the_cells(node, tmp_path)
     def scraped() -> list[str]:
         lines = fetch(f"http://127.0.0.1:{node}/metrics").splitlines()
         ours = [line for line in lines if line.startswith("ray_lus_")]
-        return ours if any("lus_cell_score" in line for line in ours) else []
+        told = {line.rpartition(" ")[0].partition("{")[0] for line in ours}
+        failed = any('state="failed"' in line and line.endswith(" 1.0") for line in ours)
+        return ours if "ray_lus_cell_score" in told and failed else []
 
     lines = eventually(scraped)
 

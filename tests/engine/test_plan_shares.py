@@ -27,7 +27,7 @@ def test_ray_places_as_many_as_the_planner_counts(two_gpus, share):
     try:
         assert all(group.wait(30) for group in groups)
         groups.append(placement_group([{"CPU": 1, "GPU": share}]))
-        assert not groups[-1].wait(2)
+        assert not groups[-1].wait(0.5)
     finally:
         for group in groups:
             remove_placement_group(group)

@@ -28,6 +28,8 @@ GONE_S = 60.0
 """A command whose cluster is gone ends within so many seconds."""
 BACK_S = 30.0
 """A killed process is replaced within so many."""
+NODE_BACK_S = 60.0
+"""A lost node is known as lost only when its head has missed it for some time."""
 MOST_S = 300.0
 LITTLE_S, START_S = 1.0, 15.0
 """Random time between a step and a kill; more before the first step, while Ray starts."""
@@ -42,6 +44,7 @@ class Kind:
     arms: str = ARMS
     words: tuple[str, ...] = ()
     survives: bool = True
+    back_s: float = BACK_S
 
     def command(self, data: Path, out: Path, address: str | None) -> Command:
         """A campaign of this kind, started."""
@@ -56,8 +59,9 @@ KINDS = {
         "prior*severity,e2e severity",
         ("--folds", "0", "--set", "e2e severity.recipe.workers=2"),
     ),
-    "node": Kind(victims.node, (1, 2)),
+    "node": Kind(victims.node, (2, 2), back_s=NODE_BACK_S),
     "driver": Kind(victims.driver, survives=False),
+    "driver of a cluster": Kind(victims.driver, (2,), survives=False),
     "raylet": Kind(victims.own_raylet, survives=False),
     "gcs": Kind(victims.own_gcs, survives=False),
 }
@@ -102,7 +106,7 @@ class Bed:
         with cluster(kind.nodes) as (address, raylet):
             command = kind.command(self.data, out, address)
             try:
-                _disturb(command, kind, raylet, moment, chance, outcome, self.patience)
+                kept = _disturb(command, kind, raylet, moment, chance, outcome, self.patience)
             finally:
                 outcome.code = _code(command, 0.1)
             outcome.silent_s = command.silent_s
@@ -110,9 +114,9 @@ class Bed:
                 outcome.wrong.append(f"still ran after {command.seconds:.0f} s")
             _check_screen(command, kind, outcome)
             outcome.wrong += [f"left over: {left}" for left in command.left_over()]
-            kept = stamps(out)
             outcome.kept = len(kept)
             if outcome.code != 0:
+                kept = {**stamps(out), **kept}
                 again = kind.command(self.data, out, address)
                 if (code := _code(again, MOST_S * self.patience)) != 0:
                     outcome.wrong.append(f"run again: exit {code}: {again.lines[-1:]}")
@@ -138,20 +142,27 @@ def _disturb(
     chance: random.Random,
     outcome: Outcome,
     patience: float,
-) -> None:
+) -> dict[Path, int]:
     """Kill a process a little after so many steps, as soon as there is one; wait for the end.
 
-    Steps and not seconds, as a machine may have other work.
+    Steps and not seconds, as a machine may have other work. Gives the cells that were finished
+    when it was killed, with the times of their files.
     """
     while progress(command.out) < moment and command.process.poll() is None:
         time.sleep(0.05)
     time.sleep(chance.uniform(0.0, LITTLE_S if moment else START_S))
     while (found := kind.find(command, raylet, chance)) is None:
         if command.process.poll() is not None:
-            outcome.wrong.append("nothing to kill")
-            return
+            outcome.missed = True
+            return {}
         time.sleep(0.02)
     before = {folder: _lines(folder) for folder in found[1]}
+    others = {
+        folder: _num_starts(folder)
+        for folder in victims.starts(command.out).values()
+        if folder not in found[1]
+    }
+    kept = stamps(command.out)
     for pid in found[0]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -166,11 +177,15 @@ def _disturb(
                     break
                 time.sleep(0.05)
         outcome.back_s = time.monotonic() - killed
-        if outcome.back_s > BACK_S * patience:
+        if outcome.back_s > kind.back_s * patience:
             outcome.wrong.append(f"back after {outcome.back_s:.0f} s")
     with contextlib.suppress(subprocess.TimeoutExpired):
         command.wait((MOST_S if kind.survives else GONE_S) * patience)
         outcome.ended_s = None if kind.survives else time.monotonic() - killed
+    if kind.survives:
+        again = [folder for folder, number in others.items() if _num_starts(folder) != number]
+        outcome.wrong += [f"begun anew, though untouched: {folder}" for folder in again]
+    return kept
 
 
 def _code(command: Command, most_s: float) -> int | None:
@@ -209,6 +224,10 @@ def _without_cost(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_cost(entry) for key, entry in value.items() if key != "cost"}
     return [_without_cost(entry) for entry in value] if isinstance(value, list) else value
+
+
+def _num_starts(folder: Path) -> int:
+    return len(json.loads((folder / "starts.json").read_text()))
 
 
 def _lines(folder: Path) -> str:

@@ -22,8 +22,10 @@ def cluster(nodes: tuple[int, ...]) -> Iterator[tuple[str | None, int | None]]:
     if not nodes:
         yield None, None
         return
+    before = dict(os.environ)
     os.environ.update(AS_NICE)
-    there = Cluster(initialize_head=True, head_node_args={"num_cpus": nodes[0]})
+    given = {"num_cpus": nodes[0], "include_dashboard": False}
+    there = Cluster(initialize_head=True, head_node_args=given)
     try:
         last = there.head_node
         for num_cpus in nodes[1:]:
@@ -32,6 +34,8 @@ def cluster(nodes: tuple[int, ...]) -> Iterator[tuple[str | None, int | None]]:
         yield there.address, last.all_processes["raylet"][0].process.pid
     finally:
         there.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def held(address: str | None) -> list[str]:

@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Outcome:
-    """What one run showed; `wrong` names every promise that it broke."""
+    """What one run showed; `wrong` names every promise that it broke.
+
+    `kept` counts the cells that were finished before the kill; a run has `missed` where the
+    campaign ended before its random moment, so that nothing was killed.
+    """
 
     kind: str
     seed: int
@@ -16,6 +20,7 @@ class Outcome:
     back_s: float | None = None
     ended_s: float | None = None
     kept: int = 0
+    missed: bool = False
     code: int | None = None
     said: str = ""
     wrong: list[str] = field(default_factory=list)
@@ -27,15 +32,22 @@ class Outcome:
         return (
             f"{self.kind:<7} seed {self.seed:<3} at {self.at_s:5.1f} s  exit {self.code}  "
             f"kept {self.kept:>2}  silent {self.silent_s:4.1f} s  {back}{ended}  "
-            f"{'WRONG: ' + '; '.join(self.wrong) if self.wrong else 'ok'}"
+            f"{self._verdict()}"
         )
+
+    def _verdict(self) -> str:
+        if self.wrong:
+            return f"WRONG: {'; '.join(self.wrong)}"
+        return "too late to kill" if self.missed else "ok"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """One row a kind."""
     rows = [f"{'kind':<8}{'runs':>5}{'wrong':>7}{'worst silence':>15}{'worst back/end':>16}"]
     for kind in dict.fromkeys(outcome.kind for outcome in outcomes):
-        of = [outcome for outcome in outcomes if outcome.kind == kind]
+        of = [outcome for outcome in outcomes if outcome.kind == kind and not outcome.missed]
+        if not of:
+            continue
         silent = max(outcome.silent_s for outcome in of)
         back = max((outcome.back_s or outcome.ended_s or 0.0) for outcome in of)
         wrong = sum(bool(outcome.wrong) for outcome in of)

@@ -21,6 +21,8 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Bed:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kill_at_a_random_moment_changes_no_result_and_loses_nothing(bed, capfd, kind, seed):
     outcome = bed.run(kind, seed)
+    if outcome.missed:
+        pytest.skip("the campaign ended before its random moment")
     with capfd.disabled():
         print(f"\n  {outcome.line()}")
     assert not outcome.wrong, outcome.said

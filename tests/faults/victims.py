@@ -55,8 +55,8 @@ def node(command: Command, raylet: int | None, chance: random.Random) -> Found |
 
 
 def driver(command: Command, raylet: int | None, chance: random.Random) -> Found | None:
-    """The command itself."""
-    return [command.process.pid], []
+    """The command itself, while it runs."""
+    return ([command.process.pid], []) if command.process.poll() is None else None
 
 
 def own_raylet(command: Command, raylet: int | None, chance: random.Random) -> Found | None:
