@@ -10,13 +10,11 @@ What is equal: of the cells, every value of every table; of the script, the clas
 probabilities up to 1e-5, as it multiplies matrices of all clips at once.
 """
 
-import warnings
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray import predictions
@@ -29,6 +27,7 @@ from lus_ray.errors import LusError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import fixed_test
 from lus_ray.tasks import Expert, Intensity
+from lus_ray.tasks.classifiers import fit
 from lus_ray.tasks.expert import DETERMINISTIC, EXPERTS, oversample
 from lus_ray.tasks.network import CLASSES, class_index, class_scores
 from lus_ray.views import View
@@ -47,7 +46,7 @@ def measure(
     repeats: int = NUM_REPEATS,
     *,
     num_patients: int = NUM_PATIENTS,
-    kinds: tuple[str, ...] = tuple(EXPERTS),
+    kinds: tuple[str, ...] = EXPERTS,
     labels: tuple[str, ...] = LABELS,
 ) -> dict[str, Measured]:
     """All experts of a study on two cores; few repeats, as one takes many seconds.
@@ -126,9 +125,7 @@ def _fit(
     chosen = oversample(classes, np.random.default_rng(seed))
     best: tuple[float, np.ndarray] | None = None
     for repeat in range(1 if kind in DETERMINISTIC else NUM_FITS):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model = EXPERTS[kind](seed + repeat).fit(examples[chosen], classes[chosen])
+        model = fit(kind, examples[chosen], classes[chosen], seed=seed + repeat)
         said = _ask(model, samples, len(CLASSES[label]))
         score = class_scores([{"target": target[n], "probability": said[n]} for n in val])["score"]
         if best is None or score > best[0]:

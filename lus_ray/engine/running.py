@@ -13,7 +13,7 @@ from lus_ray import checkpoint, learn, predictions
 from lus_ray.batches import Pixels, beside
 from lus_ray.clip import Row
 from lus_ray.draws import num_images
-from lus_ray.engine import answers, pictures, sides
+from lus_ray.engine import answers, sides
 from lus_ray.engine.cell import Cell, Log, Report, Work, cell_seed
 from lus_ray.engine.cost import Meter
 from lus_ray.errors import ArmError, CellError
@@ -61,12 +61,15 @@ def run(
         if arm.rows.images:
             rows = [row for row in rows if row["split"] == "test"]
         said = list(answers.of(task, rows, pixels, device))
-    drawable = isinstance(task, pictures.Drawable) and not arm.crossfit
-    if drawable and fold.number == min(f.number for f in work.folds):
-        pictures.draw(
-            task, rows, pixels, log.folder / "pictures", device=device,
-            learns=arm.rows.learns, unlabelled=arm.rows.unlabelled,
-        )  # fmt: skip
+    first = fold.number == min(f.number for f in work.folds)
+    if first and not arm.crossfit and not isinstance(task, Expert):
+        from lus_ray.engine import pictures  # with matplotlib, which other cells do without
+
+        if isinstance(task, pictures.Drawable):
+            pictures.draw(
+                task, rows, pixels, log.folder / "pictures", device=device,
+                learns=arm.rows.learns, unlabelled=arm.rows.unlabelled,
+            )  # fmt: skip
     table = [
         predictions.row(
             row,

@@ -12,7 +12,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -85,6 +84,8 @@ def box(
         raise InputError("Grad-CAM box: the heat has negative or infinite values; check the net")
     if not values.any():
         return None
+    from scipy import ndimage  # slow to import, and most users of a network draw no box
+
     regions, _ = ndimage.label(values >= threshold * values.max())
     largest = 1 + np.bincount(regions.flat)[1:].argmax()
     rows, columns = ndimage.find_objects(regions)[largest - 1]

@@ -5,52 +5,20 @@ Gare 2022, section 3.4: seven classifiers with default parameters, the best of t
 sample of a training clip is one example, and a clip's probability is the mean over its samples.
 """
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from sklearn.base import BaseEstimator
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import AdaBoostClassifier, RandomForestClassifier
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
-from sklearn.tree import DecisionTreeClassifier
 
 from lus_ray.errors import ArmError, CellError
 from lus_ray.tasks.frame_score import frame_scores
 from lus_ray.tasks.network import CLASSES, class_index, class_scores
 
-Build = Callable[[int], BaseEstimator]
+EXPERTS = ("DT", "SVM", "RF", "AB", "NN", "MLP", "MLP-L")
+"""The seven of the paper."""
 
-EXPERTS: dict[str, Build] = {
-    "DT": lambda seed: DecisionTreeClassifier(random_state=seed),
-    "SVM": lambda seed: CalibratedClassifierCV(SVC(), ensemble=False, cv=5),
-    "RF": lambda seed: RandomForestClassifier(random_state=seed),
-    "AB": lambda seed: AdaBoostClassifier(random_state=seed),
-    "NN": lambda seed: KNeighborsClassifier(),
-    "MLP": lambda seed: MLPClassifier(random_state=seed),
-    "MLP-L": lambda seed: MLPClassifier(
-        hidden_layer_sizes=(128, 64, 32), learning_rate="adaptive", random_state=seed
-    ),
-}
-"""The seven of the paper, defaults otherwise. SVM has Platt scaling over five folds, which an AUC
-needs. AB is SAMME (SAMME.R of 2022 is gone from
-scikit-learn); "adaptive" has no effect with the default solver, as in the paper."""
-
-PLAIN: dict[str, Build] = {
-    "prior": lambda seed: DummyClassifier(strategy="prior"),
-    "logistic": lambda seed: make_pipeline(
-        StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed)
-    ),
-}
+PLAIN = ("prior", "logistic")
 """The baselines that every arm is held against."""
 
 DETERMINISTIC = ("SVM", "NN", "prior", "logistic")
@@ -64,7 +32,7 @@ product of many rows rounds differently. A forest takes as long for one example 
 class Expert:
     """A scikit-learn classifier of one label; it learns in one call instead of a loop.
 
-    `kind` is a key of `EXPERTS` or `PLAIN`; `label` a key of `CLASSES`, or "frame_severity" where
+    `kind` is one of `EXPERTS` or `PLAIN`; `label` a key of `CLASSES`, or "frame_severity" where
     each sample is a frame with a score of its own; `inputs` says what it
     reads of the earlier arm: "outputs" (probabilities) or "features"; `fits` repeats with other
     seeds, of which the best validation accuracy is kept. `balance` repeats training examples up
@@ -83,8 +51,8 @@ class Expert:
         fits: int = 3,
         balance: bool = True,
     ) -> None:
-        if kind not in EXPERTS | PLAIN:
-            raise ArmError(f"no expert {kind!r}; use one of {tuple(EXPERTS | PLAIN)}")
+        if kind not in EXPERTS + PLAIN:
+            raise ArmError(f"no expert {kind!r}; use one of {EXPERTS + PLAIN}")
         known = (*CLASSES, "frame_severity")
         if label not in known or inputs not in ("outputs", "features"):
             raise ArmError(f"an expert reads outputs or features and predicts one of {known}")
@@ -109,9 +77,12 @@ class Expert:
             chosen = oversample(target, np.random.default_rng(seed))
             examples, target = examples[chosen], target[chosen]
         scored = frame_scores if self.by_frame else class_scores
+        from lus_ray.tasks import classifiers  # a second of imports that other tasks do without
+
+        kind = self.kind if len(np.unique(target)) > 1 else "prior"
         best: tuple[float, Any, dict[str, float]] | None = None
         for repeat in range(self.fits):
-            model = self._fit(examples, target, seed=seed + repeat)
+            model = classifiers.fit(kind, examples, target, seed=seed + repeat)
             self.model = model
             said = zip(val, self.predict_all(val), strict=True)
             scores = scored([{"target": self.target(row), **answer} for row, answer in said])
@@ -160,16 +131,6 @@ class Expert:
         return np.concatenate(inputs), np.concatenate(
             [np.broadcast_to(self.target(row), len(x)) for row, x in zip(rows, inputs, strict=True)]  # type: ignore[arg-type]
         )
-
-    def _fit(
-        self, examples: Float[np.ndarray, "N D"], target: Int[np.ndarray, "N"], *, seed: int
-    ) -> BaseEstimator:
-        one_class = len(np.unique(target)) < 2
-        build = PLAIN["prior"] if one_class else (EXPERTS | PLAIN)[self.kind]
-        with warnings.catch_warnings():
-            # 200 iterations are the published default; that they do not converge is known.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            return build(seed).fit(examples, target)
 
 
 def oversample(target: Int[np.ndarray, "N"], rng: np.random.Generator) -> Int[np.ndarray, "M"]:

@@ -23,7 +23,7 @@ def fitted(kind):
     return expert
 
 
-@pytest.mark.parametrize("kind", EXPERTS | PLAIN)
+@pytest.mark.parametrize("kind", EXPERTS + PLAIN)
 def test_all_clips_at_once_and_each_alone_are_equal_bit_for_bit(kind):
     expert, clips = fitted(kind), rows(11)
     together, alone = expert.predict_all(clips), [expert.predict(clip) for clip in clips]
