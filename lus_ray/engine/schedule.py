@@ -10,6 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,14 @@ class Schedule(Searcher):
         }
         self.finished = {(c.arm, c.fold) for c in cells if c.finished(work.out)}
         self.failed: dict[Cell, str] = {}
+        missing = [cell for cell in cells if (cell.arm, cell.fold) not in self.finished]
         self.waiting: list[tuple[Cell, bool]] = []
-        for cell in cells:
-            if (cell.arm, cell.fold) not in self.finished:
-                self.waiting += self._expand(cell)
+        for arm, of_arm in groupby(missing, key=lambda cell: cell.arm):
+            expanded = [entry for cell in of_arm for entry in self._expand(cell)]
+            if arm in self.searches and self.searches[arm].over_mean:
+                # A sample is known when all of its folds are, and the next one is drawn from it.
+                expanded.sort(key=lambda entry: entry[0].sample or 0)
+            self.waiting += expanded
         self.running: dict[str, Cell] = {}
         self.heard: dict[str, float] = {}
         self.pruned: set[Cell] = set()
@@ -221,7 +226,7 @@ class Schedule(Searcher):
         search = self.searches[arm]
         left = {c.fold for c, _ in self.waiting if c.arm == arm}
         left |= {c.fold for c in self.running.values() if c.arm == arm}
-        if search.search.over == "mean" and left:
+        if search.over_mean and left:
             return
         for fold in search.folds:
             target = Cell(arm, fold)

@@ -28,6 +28,7 @@ class ArmSearch:
     def __init__(self, arm: Arm, folds: list[int], out: Path, *, seed: int) -> None:
         assert arm.search is not None
         self.arm, self.search, self.folds = arm, arm.search, folds
+        self.over_mean = arm.search.over == "mean"
         self.settings: dict[tuple[int | None, int], Any] = {}
         self.by_epoch: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
         self.scores: dict[int, dict[int, float]] = defaultdict(dict)
@@ -36,7 +37,7 @@ class ArmSearch:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = JournalFileOpenLock(str(path))
         storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
-        keys = [None] if self.search.over == "mean" else folds
+        keys = [None] if self.over_mean else folds
         self.studies = {
             key: optuna.create_study(
                 study_name="mean" if key is None else f"fold{key}",
@@ -111,7 +112,7 @@ class ArmSearch:
         return max(sorted(finite), key=lambda sample: finite[sample]) if finite else 0
 
     def _key(self, fold: int) -> int | None:
-        return None if self.search.over == "mean" else fold
+        return None if self.over_mean else fold
 
     def _trial(self, fold: int, sample: int) -> optuna.Trial:
         key = self._key(fold)

@@ -101,9 +101,21 @@ def test_an_arm_whose_samples_all_failed_blocks_what_reads_it(tmp_path):
     assert heard.cells("blocked") == [Cell("prior 0", 0)]
 
 
-def searched() -> Experiment:
+@pytest.mark.parametrize(
+    ("over", "order"),
+    [("mean", [(0, 0), (0, 1), (1, 0), (1, 1)]), ("fold", [(0, 0), (1, 0), (0, 1), (1, 1)])],
+)
+def test_over_the_mean_a_sample_is_known_before_the_next_is_drawn(tmp_path, over, order):
+    schedule, heard = scheduled(searched(over), tmp_path, num_folds=2)
+    for number in range(4):
+        schedule.suggest(f"trial {number}")
+        end(schedule, f"trial {number}")
+    assert [(cell.sample, cell.fold) for cell in heard.cells("started")] == order
+
+
+def searched(over: str = "mean") -> Experiment:
     """Two samples of the first arm, and one that reads it."""
     space = {"lr": optuna.distributions.FloatDistribution(0.1, 1.0)}
     first, second = experiment(6).arms
-    sampled = replace(first, search=Search(space=space, samples=2))
+    sampled = replace(first, search=Search(space=space, samples=2, over=over))
     return replace(experiment(6), arms=(sampled, second))
