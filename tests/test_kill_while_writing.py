@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # Adam imports it at its first use: here once, and not in every process
 
 from lus_ray import checkpoint, files, predictions, resume
 from lus_ray.nets import TSM
