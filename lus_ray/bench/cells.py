@@ -23,7 +23,7 @@ import ray
 
 from lus_ray.bench.measure import Measured, interleaved
 from lus_ray.bench.runs import Runs, cell_seconds, check_equal, phantoms, two_processes
-from lus_ray.engine.cluster import connected
+from lus_ray.engine.cluster import CELLS, connected
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import rotating
 from lus_ray.nets import STN, FrameCNN, resnet18
@@ -53,7 +53,7 @@ def measure(
     with phantoms(**clips, masks="none") as (root, data), two_processes() as pool:
         runs = Runs(experiment(networks, num_draws), data, root)
         start = _once(_start_and_end)
-        with connected(None):
+        with connected(None, imports=CELLS):
             ours = runs.campaign(folds=(0,))
             loop = runs.one_after_another("loop", 1, (0,))
             check_equal(ours, loop, "one after another")
@@ -113,7 +113,7 @@ def _campaign(runs: Runs, outside: list[float]) -> Path:
 
 
 def _start_and_end() -> None:
-    with connected(None):
+    with connected(None, imports=CELLS):
         pass
 
 

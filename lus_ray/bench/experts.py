@@ -22,7 +22,7 @@ from lus_ray.bench.measure import Measured, interleaved
 from lus_ray.bench.runs import Runs, check_equal, phantoms
 from lus_ray.clip import Row
 from lus_ray.engine.cell import Cell, cell_seed
-from lus_ray.engine.cluster import connected
+from lus_ray.engine.cluster import CELLS, connected
 from lus_ray.errors import LusError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import fixed_test
@@ -55,7 +55,7 @@ def measure(
         LusError: a rival answers otherwise than ours, so that no ratio has a sense.
     """
     clips = {"patients": num_patients, "clips": NUM_CLIPS, "frames": 8, "size": 64}
-    with phantoms(**clips, masks="none") as (root, data), connected(None):
+    with phantoms(**clips, masks="none") as (root, data), connected(None, imports=CELLS):
         features = Runs(experiment((), ()), data, root).one_after_another("features", 1)
         runs = Runs(experiment(kinds, labels), data, root, given=features)
         check_equal(runs.campaign(), cells := runs.one_after_another("loop of cells", 1), "cells")

@@ -24,7 +24,7 @@ from lus_ray.bench.footage import NUM_FRAMES, SIZE, Footage, footage
 from lus_ray.bench.loaders import Dealt, Pictures, VideoFrames, loader
 from lus_ray.bench.measure import Measured, interleaved
 from lus_ray.draws import order
-from lus_ray.engine.cluster import connected
+from lus_ray.engine.cluster import CELLS, connected
 from lus_ray.engine.frames import attach, share
 from lus_ray.errors import LusError
 from lus_ray.stream import Streamed
@@ -115,7 +115,7 @@ def ray_in_silence() -> Iterator[None]:
     before = talk.level
     talk.setLevel(logging.ERROR)
     try:
-        with connected(None):
+        with connected(None, imports=CELLS):
             yield
     finally:
         talk.setLevel(before)

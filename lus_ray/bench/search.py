@@ -27,7 +27,7 @@ import optuna
 from lus_ray.bench.measure import Measured, Rival, interleaved, median_interval
 from lus_ray.bench.runs import Runs, in_process, phantoms, two_processes
 from lus_ray.engine.cell import Cell, Work
-from lus_ray.engine.cluster import connected
+from lus_ray.engine.cluster import CELLS, connected
 from lus_ray.engine.schedule import val_score
 from lus_ray.engine.search import WARMUP_SAMPLES
 from lus_ray.errors import LusError
@@ -70,7 +70,7 @@ def measure(
     """
     clips = {"patients": num_patients, "clips": 2, "frames": 12, "size": 64}
     given = phantoms(**clips, masks="none")
-    with given as (root, data), two_processes() as pool, connected(None):
+    with given as (root, data), two_processes() as pool, connected(None, imports=CELLS):
         few = Runs(experiment(2, 1), data, root)
         check_samples(ours(few), theirs(few, pool), at_least=2)
         runs = Runs(experiment(num_samples, num_epochs), data, root)

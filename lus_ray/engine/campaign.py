@@ -21,7 +21,7 @@ from lus_ray.engine import carry, cohort, frames, plan, record, signs, supervisi
 from lus_ray.engine import home as homes
 from lus_ray.engine import tensorboard as curves
 from lus_ray.engine.cell import Work
-from lus_ray.engine.cluster import connected
+from lus_ray.engine.cluster import CELLS, connected, inheriting
 from lus_ray.engine.drivers import hosted
 from lus_ray.engine.gauges import Gauges
 from lus_ray.engine.nodes import Cluster
@@ -86,7 +86,7 @@ def run(
         if all(cell.finished(folder) for cell in cells):
             return
         with (
-            connected(address),
+            connected(address, imports=CELLS),
             _watched(cells, work, tensorboard=tensorboard) as watchers,
             hosted(watchers.say),
         ):
@@ -159,7 +159,7 @@ def _fit(
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        with _Interrupts() as interrupts:
+        with _Interrupts() as interrupts, inheriting():
             tune.Tuner(
                 tune.with_resources(tune.with_parameters(trial, **given), partial(_bundles, needs)),
                 tune_config=tune.TuneConfig(

@@ -33,6 +33,11 @@ QUIET = {
 }
 """Ray's own output is replaced by ours; its own pickled records are not kept."""
 
+CELLS = "lus_ray.engine.trial"
+"""What a process imports before it can run a cell."""
+
+PRELOAD = "RAY_preload_python_modules"
+
 FOR_WORKERS = ("RAY_TRAIN_V2_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 """Those that Ray reads where cells run: nodes of a cluster do not have this process's."""
 
@@ -47,10 +52,11 @@ SUBMIT = "ray job submit --working-dir . -- lus run ..."
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, *, imports: str = "") -> Iterator[None]:
     """A Ray cluster for the length of the block.
 
-    `address` None starts one on this machine, without a dashboard, and stops it afterwards.
+    `address` None starts one on this machine, without a dashboard, and stops it afterwards. Its
+    processes import the module `imports` as soon as they start, and the first ones start with it.
     Otherwise the cluster at the address is joined as a driver of this node, and left as it was:
     "auto" for that of this machine or of RAY_ADDRESS, host:port, or ray://host:port, which is
     asked for the former. Where the cluster goes away meanwhile, the process ends (`guard`).
@@ -69,7 +75,7 @@ def connected(address: str | None) -> Iterator[None]:
         with Guard(own=address is None) as guard:
             try:
                 if address is None:
-                    _start()
+                    _start(imports)
                 else:
                     _join(address)
                 guard.started()
@@ -81,15 +87,40 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _start() -> None:
+def _start(imports: str) -> None:
     """A cluster on this machine, which never joins one that happens to run here."""
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        dashboard_host="127.0.0.1",
-        _node_ip_address="127.0.0.1",
-        **SETTINGS,
-    )
+    os.environ[PRELOAD] = imports
+    try:
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            dashboard_host="127.0.0.1",
+            _node_ip_address="127.0.0.1",
+            **SETTINGS,
+        )
+    finally:
+        del os.environ[PRELOAD]  # no cluster that starts later is meant
+
+
+@contextlib.contextmanager
+def inheriting() -> Iterator[None]:
+    """Trials take the processes that wait ready, where this process started the cluster.
+
+    Why: Tune hands every trial a part of the driver's environment, which such processes have
+    already, and Ray then starts new ones for it. On other clusters they need what they are handed.
+    """
+    from ray.tune.execution import class_cache  # which a service does without
+
+    names = ("DEFAULT_ENV_VARS", "ENV_VARS_TO_PROPAGATE")
+    before = {name: getattr(class_cache, name) for name in names}
+    if ray._private.worker._global_node.is_head():
+        for name in names:
+            setattr(class_cache, name, {})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(class_cache, name, value)
 
 
 def _join(address: str) -> None:

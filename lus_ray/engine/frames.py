@@ -1,16 +1,19 @@
 """Decode once, share with every cell: resized frames and masks in Ray's object store.
 
 Why: all cells of a campaign read the same clips at one or two sizes. Parquet is read and resized
-by as many tasks as there are CPUs, and each trial maps the same memory without a copy.
+once, on as many CPUs as there are, and each trial maps the same memory without a copy.
 """
 
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
+import torch
 
 from lus_ray.batches import InMemory, Size
 from lus_ray.clip import frames_of, masks_of
@@ -46,20 +49,25 @@ class Shared:
 def share(
     store: Place, index: pa.Table, sizes: Iterable[Size], masked: Iterable[Size] = ()
 ) -> Shared:
-    """Start resizing every clip of the index to each size, and its masks; returns at once."""
+    """Every clip of the index in each size, and its masks.
+
+    On one machine they are resized here, by threads: a task is a process that takes seconds to
+    import what this one has. On several, tasks resize them, and this returns at once.
+    """
+    resized = _by_tasks if sum(node["Alive"] for node in ray.nodes()) > 1 else _here
     names = ("clip", "shard", "row_group", "row")
     places = list(zip(*(index[name].to_pylist() for name in names), strict=True))
     outlined = dict(zip(index["clip"].to_pylist(), index["mask_scheme"].to_pylist(), strict=True))
     places.sort(key=lambda place: place[1:])
     with_masks = [place for place in places if outlined[place[0]] is not None]
     return Shared(
-        {size: _started(store, places, size, "frames") for size in sizes},
-        {size: _started(store, with_masks, size, "masks") for size in masked},
+        {size: resized(store, places, size, "frames") for size in sizes},
+        {size: resized(store, with_masks, size, "masks") for size in masked},
     )
 
 
 def attach(shared: Shared) -> InMemory:
-    """The frames and masks of all clips, mapped into this process; waits until they are resized."""
+    """The frames and masks of all clips, mapped into this process; waits for tasks."""
     return InMemory(_attached(shared.frames), _attached(shared.masks))
 
 
@@ -68,12 +76,27 @@ def num_bytes(num_frames: int, sizes: Iterable[Size], masked: Iterable[Size] = (
     return sum(num_frames * size[0] * size[1] for size in (*sizes, *masked))
 
 
-def _started(store: Place, places: Sequence[Any], size: Size, column: str) -> list[Any]:
+def _here(store: Place, places: Sequence[Any], size: Size, column: str) -> list[Any]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # each thread resizes on a CPU of its own
+    pool = ThreadPoolExecutor(max(1, int(ray.cluster_resources().get("CPU", 1))))
+    try:
+        resize = partial(_resize, str(store), size=size, column=column)
+        return [ray.put(chunk) for chunk in pool.map(resize, _chunks(places))]
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(num_threads)
+
+
+def _by_tasks(store: Place, places: Sequence[Any], size: Size, column: str) -> list[Any]:
     # No CPU: trials may hold all of them while they wait for frames that were lost with a node.
     # Memory instead, so that no node resizes more chunks at a time than it has CPUs.
     resize = ray.remote(num_cpus=0, memory=_memory())(_resize)
-    chunks = [places[i : i + CHUNK_CLIPS] for i in range(0, len(places), CHUNK_CLIPS)]
-    return [resize.remote(str(store), chunk, size, column) for chunk in chunks]
+    return [resize.remote(str(store), chunk, size, column) for chunk in _chunks(places)]
+
+
+def _chunks(places: Sequence[Any]) -> list[Sequence[Any]]:
+    return [places[i : i + CHUNK_CLIPS] for i in range(0, len(places), CHUNK_CLIPS)]
 
 
 def _memory() -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from ray import tune
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.batches import Pixels
 from lus_ray.engine import carry, running
@@ -30,7 +31,7 @@ def trial(config: dict[str, Any], work: Work, shared: Shared | None, store: str)
     show_as(cell.name)
     arm = work.experiment.arm(cell.arm)
     device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    _limit_threads()
     pixels = _pixels(shared, store)
     fit = None
     if arm.recipe is not None and arm.recipe.workers > 1:
@@ -69,6 +70,14 @@ def _scores(cell: Cell, work: Work, *given: Any, **more: Any) -> dict[str, float
     except Exception:
         _keep_error(cell, work, traceback.format_exc())
         raise
+
+
+@lru_cache(maxsize=1)
+def _limit_threads() -> None:
+    """As many threads as Ray says: what was imported before it said so has one a CPU."""
+    num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    torch.set_num_threads(num_threads)
+    threadpool_limits(num_threads, user_api="blas")
 
 
 def _give_back() -> None:
