@@ -1,9 +1,12 @@
-"""Masks: from one scheme of classes to another, and from one size to another.
+"""Masks: from one scheme of classes to another, from one size to another, and smoothed.
 
 Letters: T frames, H rows, W columns; h and w after resizing.
-Source: Gare 2021, where dense labels collapse to sparse ones for the comparison: both pleurae are
-one class and the regions below them are background. Dense predictions are collapsed alike.
+Sources: Gare 2021, where dense labels collapse to sparse ones for the comparison: both pleurae are
+one class and the regions below them are background. Dense predictions are collapsed alike. Roy
+2020, whose released evaluation smooths the masks of its experts.
 """
+
+from functools import reduce
 
 import numpy as np
 from jaxtyping import UInt8
@@ -85,3 +88,27 @@ def resize(
     rows = (2 * np.arange(height) + 1) * num_rows // (2 * height)
     columns = (2 * np.arange(width) + 1) * num_columns // (2 * width)
     return masks[:, rows[:, None], columns]
+
+
+def smoothed(masks: UInt8[np.ndarray, "T H W"], side: int) -> UInt8[np.ndarray, "T H W"]:
+    """The median class id of the `side` x `side` pixels around each pixel, mirrored at the edges.
+
+    For schemes whose order means something, such as scores. Equal to `scipy.ndimage.median_filter`
+    and several times as fast, as few ids make it few sums: the median is above k where more than
+    half of the pixels are.
+
+    Raises:
+        ArmError: `side` is no odd number above 0.
+    """
+    if side < 1 or side % 2 == 0:
+        raise ArmError(f"masks smoothed over {side} pixels; give an odd number of pixels above 0")
+    num_rows, num_columns = masks.shape[1:]
+    around = (side // 2, side // 2)
+    padded = np.pad(masks, ((0, 0), around, around), mode="symmetric")
+    medians = np.zeros_like(masks)
+    for k in range(int(masks.max(initial=0))):
+        above = (padded > k).astype(np.uint16)
+        columns = reduce(np.add, [above[:, i : i + num_rows] for i in range(side)])
+        squares = reduce(np.add, [columns[:, :, i : i + num_columns] for i in range(side)])
+        medians += squares > side**2 // 2
+    return medians

@@ -258,7 +258,7 @@ def test_starting_weights_change_all_but_the_last_layer(tmp_path):
 
 OUTLINE = View(num_frames=1, height=40, width=60, num_samples=0)
 outlining = partial(Segmentation, view=OUTLINE)
-colours = {"channels": 3, "centred": True, "monitor": "union_dice"}
+colours = {"channels": 3, "centred": True, "monitor": "union_dice", "smooth": 3}
 MASKS = {
     "dense": partial(outlining, scheme="dense", net=partial(UNet, widths=(4, 8))),
     "bline": partial(
@@ -320,7 +320,7 @@ def test_masks_are_the_same_bits_after_a_round_trip(tmp_path, name):
     frames = torch.from_numpy(frames_of(clip))[:, None] / 255
     one, two = (torch.cat(list(t.probabilities(frames))) for t in (task, loaded.task))
     assert torch.equal(one, two)
-    about = ("scheme", "view", "monitor", "boost", "channels", "centred", "classes", "label")
+    about = ("scheme", "view", "monitor", "boost", "smooth", "channels", "centred", "classes")
     assert all(getattr(task, field) == getattr(loaded.task, field) for field in about)
 
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import median_filter
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.errors import ArmError, SchemaError
-from lus_ray.masks import DERIVED, class_map, convert, resize, to_sparse
+from lus_ray.masks import DERIVED, class_map, convert, resize, smoothed, to_sparse
 from lus_ray.views import View
 
 sides = st.integers(1, 40)
@@ -105,3 +106,43 @@ def test_the_edge_of_a_mask_stays_within_half_a_pixel_of_that_of_the_image(
     # The area above the edge says where the edge is, in pixels and parts of a pixel.
     edge_of_image, edge_of_mask = (small - pixels[:, 0].sum() for pixels in (resized, mask))
     assert abs(edge_of_image - edge_of_mask) <= 0.5 + 0.03
+
+
+@given(
+    height=st.integers(17, 60),
+    width=st.integers(17, 60),
+    num_classes=st.integers(1, 7),
+    side=st.sampled_from([1, 3, 7, 17]),
+)
+def test_smoothed_masks_are_those_of_scipys_median_filter(height, width, num_classes, side):
+    fine, coarse = (
+        np.random.default_rng(0).integers(0, num_classes, (2, -(-height // n), -(-width // n)))
+        for n in (1, 5)
+    )
+    for ids in (fine, coarse.repeat(5, axis=1).repeat(5, axis=2)[:, :height, :width]):
+        found = smoothed(ids.astype(np.uint8), side)
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, [median_filter(one, size=side) for one in ids])
+
+
+def test_a_mask_that_is_smaller_than_the_window_is_mirrored_again():
+    ids = np.random.default_rng(0).integers(0, 5, (1, 2, 3), np.uint8)
+    padded = np.pad(ids[0], 8, mode="symmetric")
+    expected = [[np.median(padded[i : i + 17, j : j + 17]) for j in range(3)] for i in range(2)]
+    assert smoothed(ids, 17).tolist() == [expected]
+
+
+def test_smoothing_takes_a_thin_line_away_and_rounds_a_corner():
+    ids = np.zeros((1, 30, 30), np.uint8)
+    ids[:, 5] = 4
+    ids[:, 15:, :15] = 2
+    found = smoothed(ids, 7)
+    assert set(np.unique(found)) == {0, 2}
+    assert (found[0, 15, 14], found[0, 20, 5]) == (0, 2)
+    assert smoothed(np.zeros((0, 4, 4), np.uint8), 7).shape == (0, 4, 4)
+
+
+@pytest.mark.parametrize("side", [0, -3, 4])
+def test_masks_have_no_median_over_an_even_number_of_pixels(side):
+    with pytest.raises(ArmError, match=f"over {side} pixels; give an odd number"):
+        smoothed(np.zeros((1, 4, 4), np.uint8), side)

@@ -18,20 +18,20 @@ from lus_ray.tasks.segmentation import Segmentation
 
 
 class Ensemble(Segmentation):
-    """The mean of the class probabilities of `members`, tasks of one scheme and one view.
+    """The mean of the class probabilities of `members`, tasks of one scheme, view and truth.
 
     `boost` is that of `Segmentation`; those of the members are not used.
 
     Raises:
-        ArmError: there are no members, or they differ in scheme or view.
+        ArmError: there are no members, or they differ in scheme, in view or in what is the truth.
     """
 
     def __init__(
         self, members: Sequence[Callable[[], Segmentation]], boost: Sequence[float] = ()
     ) -> None:
         built = [member() for member in members]
-        if not built or any((t.scheme, t.view) != (built[0].scheme, built[0].view) for t in built):
-            raise ArmError("an ensemble joins one or more tasks of the same scheme and view")
+        if len({(task.scheme, task.view, task.smooth) for task in built}) != 1:
+            raise ArmError("an ensemble joins tasks of the same scheme and view, smoothed alike")
         first = built[0]
         super().__init__(
             lambda num_outputs: nn.ModuleList(built),
@@ -39,6 +39,7 @@ class Ensemble(Segmentation):
             view=first.view,  # type: ignore[arg-type]
             monitor=first.monitor,
             boost=boost,
+            smooth=first.smooth,
         )
 
     def probabilities(self, frames: Float[Tensor, "N 1 H W"]) -> Iterator[Float[Tensor, "n K H W"]]:

@@ -34,7 +34,9 @@ class Segmentation(Task):
     `channels`; `centred` images run from -1 to 1, others from 0 to 1. `monitor` is the validation
     metric of `overlap.METRICS` that picks the epoch. `boost` are factors on the probabilities by
     class before the most probable one is taken, as in the released code of Roy 2020, where pixels
-    of the last class keep it; none by default, and never to be chosen on a test side.
+    of the last class keep it; none by default, and never to be chosen on a test side. `smooth` is
+    the side of a median filter over the expert's masks, in pixels of the view, wherever something
+    is held against them; learning is from the masks as they were drawn. 0 leaves them so.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Segmentation(Task):
         centred: bool = False,
         monitor: str = "mean_iou",
         boost: Sequence[float] = (),
+        smooth: int = 0,
     ) -> None:
         super().__init__()
         if not view.each_frame or view.num_frames != 1:
@@ -58,7 +61,10 @@ class Segmentation(Task):
         self.scheme: str = scheme
         if boost and len(boost) != len(MASK_SCHEMES[scheme]):
             raise ArmError(f"{len(boost)} boosts for {len(MASK_SCHEMES[scheme])} classes")
+        if smooth and (smooth < 0 or smooth % 2 == 0):
+            raise ArmError(f"truth is smoothed over {smooth} pixels; give an odd number, or 0")
         self.channels, self.centred, self.boost = channels, centred, tuple(boost)
+        self.smooth = smooth
         self.label, self.classes = f"{scheme} masks", MASK_SCHEMES[scheme]
 
     def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
@@ -132,8 +138,9 @@ class Segmentation(Task):
     def truth(
         self, ids: UInt8[np.ndarray, "N H W"], row: Mapping[str, Any]
     ) -> UInt8[np.ndarray, "N H W"]:
-        """The masks of a clip in the scheme of this task."""
-        return masks.convert(ids, row["mask_scheme"], self.scheme)
+        """The masks of a clip in the scheme of this task, smoothed where it says so."""
+        drawn = masks.convert(ids, row["mask_scheme"], self.scheme)
+        return masks.smoothed(drawn, self.smooth) if self.smooth else drawn
 
     def target(self, row: Mapping[str, Any]) -> str | None:
         """The scheme of the clip's masks where they can be read in this task's, or None."""

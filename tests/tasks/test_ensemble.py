@@ -112,9 +112,14 @@ def test_uncertainty_joins_that_of_each_member_with_how_far_they_are_apart():
     assert np.array_equal(found, made.uncertainty(frames, num_samples=6))
 
 
-def test_it_takes_scheme_view_and_monitor_of_its_members():
-    made = together(*MEMBERS)
+def test_it_takes_scheme_view_truth_and_monitor_of_its_members():
+    made = together(*(partial(member, smooth=3) for member in MEMBERS))
     assert (made.scheme, made.view, made.monitor) == ("markers", VIEW, "union_dice")
+    assert made.smooth == 3
+    drawn = np.random.default_rng(0).integers(0, 5, (2, 20, 40), np.uint8)
+    row = {"mask_scheme": "markers"}
+    assert (made.truth(drawn, row) == made.net[0].truth(drawn, row)).all()
+    assert (made.truth(drawn, row) != together(*MEMBERS).truth(drawn, row)).any()
     assert made.label == "markers masks"
     assert len(list(made.net)) == 3
 
@@ -133,6 +138,7 @@ def test_a_member_without_a_number_ends_the_cell():
         (),
         (prior, partial(Segmentation, net=PositionPrior, scheme="dense", view=VIEW)),
         (prior, partial(prior, view=View(num_frames=1, height=20, width=20, num_samples=0))),
+        (prior, partial(prior, smooth=3)),
     ],
 )
 def test_members_that_do_not_fit_are_refused_in_one_line(members):

@@ -171,6 +171,20 @@ def test_masks_of_a_finer_scheme_are_read_as_those_of_the_task():
     assert (task("dense").truth(dense, row) == dense).all()
 
 
+def test_truth_is_smoothed_where_something_is_held_against_it_and_learned_from_as_drawn():
+    drawn = truth(num_classes=5)
+    row = {"mask_scheme": "markers"}
+    made = task("markers", monitor="union_dice", smooth=3)
+    true = made.truth(drawn, row)
+    assert (true == masks.smoothed(drawn, 3)).all()
+    assert (true != drawn).any()
+    frames = greys()
+    plain = task("markers", monitor="union_dice")
+    assert (made.measure(frames, true)["counts"] == plain.measure(frames, true)["counts"]).all()
+    batch = {"frames": frames, "masks": torch.from_numpy(drawn)[:, None]}
+    assert torch.equal(made(batch, "net")["loss"], plain(batch, "net")["loss"])
+
+
 @pytest.mark.parametrize(
     ("scheme", "given", "target"),
     [
@@ -238,6 +252,8 @@ def test_what_cannot_be_a_segmentation_is_refused_in_one_line():
         partial(Segmentation, Bands, "hazy", view=VIEW),
         partial(Segmentation, Bands, "dense", view=VIEW, monitor="union_dice"),
         partial(Segmentation, Bands, "dense", view=VIEW, boost=(1, 2)),
+        partial(Segmentation, Bands, "dense", view=VIEW, smooth=4),
+        partial(Segmentation, Bands, "dense", view=VIEW, smooth=-1),
     ):
         with pytest.raises(ArmError) as caught:
             wrong()
