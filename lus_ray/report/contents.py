@@ -17,6 +17,7 @@ from lus_ray.report import (
     gaps,
     neutral,
     numbers,
+    pixels,
     protocols,
     raters,
     rows,
@@ -62,6 +63,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
     metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
     leaky = protocols.leaks(experiment)
     notes = NOTES | {k: protocols.KINDS[k] for kinds in leaky.values() for k in kinds}
+    notes |= pixels.notes(experiment)
     contents = {
         key: experiment.get(key) for key in ("version", "experiment", "title", "size", "seed")
     }

@@ -35,6 +35,16 @@ PER_IMAGE = (
     "fold together"
 )
 
+SMOOTHED = (
+    "masks of the experts went through a median filter of {} pixels before anything was held "
+    "against them, as in the released evaluation; networks learned from them as they were drawn"
+)
+
+BOOSTED = (
+    "the probabilities of the classes are multiplied before the most probable one is taken, by "
+    "factors that nothing in this run has chosen; calibration is that of the plain ones ({})"
+)
+
 _MEANINGS = {
     "pixel_accuracy": "share of pixels whose class is right",
     "mean_iou": "mean of IoU over the classes, background among them",
@@ -87,6 +97,20 @@ def explained(metrics: Sequence[str]) -> list[tuple[str, str]]:
         title = ("IoU" if kind == "iou" else "Dice") + " of a class" if of else name(pooled) or ""
         found[title] = _MEANINGS[kind]
     return [*found.items(), ("per image", PER_IMAGE), ("empty classes", EMPTY_CLASSES)]
+
+
+def notes(experiment: Mapping[str, Any]) -> dict[str, str]:
+    """How masks were decided and what they were held against, where an arm says so."""
+    arguments = {e["name"]: e.get("task", {}).get("arguments", {}) for e in experiment["arms"]}
+    found = {}
+    if sides := sorted({given["smooth"] for given in arguments.values() if given.get("smooth")}):
+        squares = " or ".join(f"{side} × {side}" for side in sides)
+        found["smoothed"] = SMOOTHED.format(squares)
+    boosts = {name: given["boost"] for name, given in arguments.items() if given.get("boost")}
+    if boosts:
+        factors = "; ".join(f"{name}: {', '.join(map(str, b))}" for name, b in boosts.items())
+        found["boosted"] = BOOSTED.format(factors)
+    return found
 
 
 def counts(rows: pa.Table, scheme: str) -> Int[np.ndarray, "N K K"]:

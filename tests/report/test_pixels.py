@@ -57,6 +57,17 @@ def test_counts_of_other_classes_are_refused(
         read_cell(tmp_path, **change)
 
 
+def test_smoothed_truth_and_boosts_are_told_of_where_there_are_any(tmp_path: Path) -> None:
+    plain = {"arguments": {"smooth": 7, "boost": []}}
+    boosted = {"arguments": {"members": [{"task": plain}], "boost": [1, 1, 2, 2.5, 2]}}
+    arms = [{**UNET, "task": plain}, {**ENSEMBLE, "task": boosted}, DENSE]
+    notes = computed(write_run(tmp_path / "one", arms))[0]["notes"]
+    assert "a median filter of 7 × 7 pixels before" in notes["smoothed"]
+    assert notes["boosted"].endswith("(ensemble: 1, 1, 2, 2.5, 2)")
+    others = computed(write_run(tmp_path / "two", [UNET, DENSE]))[0]["notes"]
+    assert not {"smoothed", "boosted"} & set(others)
+
+
 def test_masks_are_scored_over_the_data_set_with_their_images_beside(tmp_path: Path) -> None:
     write_pixel_run(tmp_path)
     found, arms = computed(tmp_path)
