@@ -22,8 +22,8 @@ from lus_ray.errors import StoreError
 from lus_ray.tasks.network import class_index
 from lus_ray.views import Track, View
 
-Size = tuple[int, int] | tuple[int, int, float]
-"""Height and width of a view in pixels, and its aspect where it pads."""
+Size = tuple[int, int] | tuple[int, int, float] | tuple[int, int, float | None, bool]
+"""Height and width of a view in pixels; its aspect where it pads, and True where it is bicubic."""
 
 Frames = Callable[[str], UInt8[np.ndarray, "N H W"]]
 """All frames of a clip, by name, at the size of a view."""
@@ -111,8 +111,16 @@ def beside(
 
 def size_of(view: View) -> Size:
     """What tells the resized frames of one view from those of another."""
+    if view.bicubic:
+        return (view.height, view.width, view.aspect, True)
     size = (view.height, view.width)
     return size if view.aspect is None else (*size, view.aspect)
+
+
+def view_of(size: Size) -> View:
+    """A view that resizes frames as every view of this size does."""
+    aspect = size[2] if len(size) > 2 else None
+    return View(height=size[0], width=size[1], aspect=aspect, bicubic=len(size) > 3)
 
 
 @runtime_checkable

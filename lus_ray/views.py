@@ -24,6 +24,7 @@ class View:
 
     With `aspect` (width / height) they are first padded to it with black, the picture in the
     middle, so that pictures of any shape keep their proportions (Roy 2020, segmentation: 1.3).
+    Pixels between those that are there are linear in them, or `bicubic` (Roy 2020, segmentation).
     `num_frames` frames per sample (T); `height` and `width` in pixels; `num_samples` samples per
     clip at evaluation (S), with starts spread over the first interval (Gare 2022: 4 clips). With
     `num_samples=0` every frame is a sample of its own (T = 1, S = N).
@@ -37,6 +38,7 @@ class View:
     width: int = 224
     num_samples: int = 4
     aspect: float | None = None
+    bicubic: bool = False
 
     def __post_init__(self) -> None:
         if self.aspect is not None and not 0.01 <= self.aspect <= 100:
@@ -50,7 +52,7 @@ class View:
         return self.num_samples == 0
 
     def resize(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
-        """All frames at the view's size: bilinear, antialiased when it shrinks, grey 0-255."""
+        """All frames at the view's size: antialiased when it shrinks, grey cut off at 0 and 255."""
         frames = self.padded(frames)
         if frames.shape[1:] == (self.height, self.width):
             return frames
@@ -58,7 +60,8 @@ class View:
             # Frames of a store are views that nobody may write to; nobody does.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             pixels = torch.from_numpy(np.ascontiguousarray(frames))[:, None]
-        small = interpolate(pixels, (self.height, self.width), mode="bilinear", antialias=True)
+        mode = "bicubic" if self.bicubic else "bilinear"
+        small = interpolate(pixels, (self.height, self.width), mode=mode, antialias=True)
         return small[:, 0].numpy()
 
     def resize_masks(self, masks: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:

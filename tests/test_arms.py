@@ -20,7 +20,7 @@ import torch
 
 import experiments
 from lus_ray import checkpoint, predictions, store
-from lus_ray.batches import InMemory, Tracks
+from lus_ray.batches import InMemory, Tracks, view_of
 from lus_ray.clip import MASK_SCHEMES, SCHEMA, Row, frames_of, masks_of
 from lus_ray.engine import (
     answers,
@@ -167,18 +167,14 @@ def scheme_of(experiment: Experiment) -> str:
 def pixels_of(data: Path, experiment: Experiment) -> InMemory:
     clips = list(store.read(data))
 
-    def views(*, masks: bool) -> dict[Any, View]:
-        sizes = campaign._sizes(experiment, masks=masks)
-        return {s: View(height=s[0], width=s[1], aspect=s[2] if s[2:] else None) for s in sizes}
-
     return InMemory(
         {
-            s: {c["clip"]: v.resize(frames_of(c)) for c in clips}
-            for s, v in views(masks=False).items()
+            s: {c["clip"]: view_of(s).resize(frames_of(c)) for c in clips}
+            for s in campaign._sizes(experiment)
         },
         {
-            s: {c["clip"]: v.resize_masks(masks_of(c)) for c in clips}
-            for s, v in views(masks=True).items()
+            s: {c["clip"]: view_of(s).resize_masks(masks_of(c)) for c in clips}
+            for s in campaign._sizes(experiment, masks=True)
         },
     )
 

@@ -1,6 +1,7 @@
 """Orders and batches: every clip in its turn, classes balanced, shares equal, seeds obeyed."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lus_ray import masks, six_copies
-from lus_ray.batches import Draw, InMemory, Tracks, beside, order, sample, size_of, stack
+from lus_ray.batches import Draw, InMemory, Tracks, beside, order, sample, size_of, stack, view_of
 from lus_ray.clip import make
 from lus_ray.errors import StoreError
 from lus_ray.views import Track, View
@@ -304,9 +305,13 @@ def test_an_epoch_of_copies_holds_every_copy_of_every_frame_with_its_mask():
     assert listed(*made) == listed(*whole)
 
 
-def test_views_that_pad_are_told_from_those_that_do_not():
+def test_views_are_told_apart_by_all_that_changes_their_frames_and_a_size_gives_them_again():
     plain, padded = (View(height=2, width=3, aspect=aspect) for aspect in (None, 1.3))
     assert (size_of(plain), size_of(padded)) == ((2, 3), (2, 3, 1.3))
+    views = [plain, padded, *(replace(view, bicubic=True) for view in (plain, padded))]
+    assert len({size_of(view) for view in views}) == 4
+    assert [view_of(size_of(view)) for view in views] == views
+    assert size_of(replace(plain, num_frames=1, num_samples=0)) == size_of(plain)
 
 
 def two_streams(num_one, num_other):

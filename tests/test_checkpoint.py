@@ -256,7 +256,7 @@ def test_starting_weights_change_all_but_the_last_layer(tmp_path):
     assert not any(name.startswith("fc.") for name in copied)
 
 
-OUTLINE = View(num_frames=1, height=40, width=60, num_samples=0)
+OUTLINE = View(num_frames=1, height=40, width=60, num_samples=0, bicubic=True)
 outlining = partial(Segmentation, view=OUTLINE)
 colours = {"channels": 3, "centred": True, "monitor": "union_dice", "smooth": 3}
 MASKS = {

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from lus_ray.errors import ArmError
 from lus_ray.masks import resize
@@ -50,9 +51,30 @@ def test_halving_a_checkerboard_gives_its_mean():
     assert small[0, 8:-8, 8:-8] == pytest.approx(100, abs=2)
 
 
-def test_frames_of_the_right_size_are_not_touched():
+@pytest.mark.parametrize("bicubic", [False, True])
+def test_frames_of_the_right_size_are_not_touched(bicubic):
     frames = np.zeros((2, 224, 224), np.uint8)
-    assert View().resize(frames) is frames
+    assert View(bicubic=bicubic).resize(frames) is frames
+
+
+@pytest.mark.parametrize("shape", [(20, 26), (50, 65), (100, 140), (160, 208)])
+@pytest.mark.parametrize("bicubic", [False, True])
+def test_frames_are_resized_as_pillow_does_it_and_cut_off_at_black_and_white(shape, bicubic):
+    frames = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
+    frames[1] = np.where(frames[1] > 127, 255, 0)  # overshoots at every edge
+    found = View(height=50, width=65, bicubic=bicubic).resize(frames).astype(int)
+    kind = Image.Resampling.BICUBIC if bicubic else Image.Resampling.BILINEAR
+    for one, frame in zip(found, frames, strict=True):
+        assert abs(one - np.asarray(Image.fromarray(frame).resize((65, 50), kind))).max() <= 1
+
+
+def test_a_bicubic_view_pads_first_and_leaves_masks_alone():
+    frames = np.random.default_rng(0).integers(0, 256, (1, 40, 40), np.uint8)
+    linear, cubic = (View(height=20, width=26, aspect=1.3, bicubic=b) for b in (False, True))
+    padded = cubic.padded(frames)
+    assert (cubic.resize(frames) == View(height=20, width=26, bicubic=True).resize(padded)).all()
+    assert (cubic.resize(frames) != linear.resize(frames)).any()
+    assert (cubic.resize_masks(frames) == linear.resize_masks(frames)).all()
 
 
 def test_a_square_gets_black_left_and_right_until_its_shape_is_right():

@@ -20,7 +20,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray import predictions, store
-from lus_ray.batches import InMemory, Size, size_of
+from lus_ray.batches import InMemory, Size, size_of, view_of
 from lus_ray.bench.measure import threads
 from lus_ray.clip import frames_of
 from lus_ray.engine import campaign, plan, record, running
@@ -133,7 +133,7 @@ def _pixels(data: Path, sizes: frozenset[Size]) -> InMemory:
     if sizes:
         for row in store.read_located(data, places, ("clip", "height", "width", "frames")):
             for size, found in frames.items():
-                found[row["clip"]] = View(height=size[0], width=size[1]).resize(frames_of(row))
+                found[row["clip"]] = view_of(size).resize(frames_of(row))
     return InMemory(frames)
 
 

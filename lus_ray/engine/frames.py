@@ -15,11 +15,10 @@ import pyarrow as pa
 import ray
 import torch
 
-from lus_ray.batches import InMemory, Size
+from lus_ray.batches import InMemory, Size, view_of
 from lus_ray.clip import frames_of, masks_of
 from lus_ray.places import Place
 from lus_ray.store import read_located
-from lus_ray.views import View
 
 CHUNK_CLIPS = 16
 SHARE = 0.5
@@ -118,7 +117,7 @@ def _attached(chunks: Chunks) -> dict[Size, dict[str, np.ndarray]]:
 def _resize(
     store: str, places: Sequence[tuple[str, str, int, int]], size: Size, column: str
 ) -> dict[str, np.ndarray]:
-    view = View(height=size[0], width=size[1], aspect=size[2] if len(size) > 2 else None)
+    view = view_of(size)
     rows = read_located(store, places, ("clip", "height", "width", "mask_scheme", column))
     if column == "frames":
         return {row["clip"]: view.resize(frames_of(row)) for row in rows}

@@ -69,11 +69,11 @@ def outlined_store(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("aspect", [None, 1.3])
+@pytest.mark.parametrize(("aspect", "bicubic"), [(None, False), (1.3, False), (1.3, True)])
 def test_streamed_masks_are_those_from_memory_and_from_shared_memory(
-    three_cpus, outlined_store, aspect
+    three_cpus, outlined_store, aspect, bicubic
 ):
-    view = View(num_frames=1, height=24, width=32, num_samples=0, aspect=aspect)
+    view = View(1, height=24, width=32, num_samples=0, aspect=aspect, bicubic=bicubic)
     index = store.index(outlined_store)
     rows = [{**row, "num_frames": 3} for row in index.to_pylist()]
     clips = list(store.read(outlined_store))

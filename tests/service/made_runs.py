@@ -26,7 +26,7 @@ from lus_ray.views import View
 
 CLIPS = View(num_frames=4, height=24, width=24, num_samples=2)
 FRAMES = View(num_frames=1, height=32, width=32, num_samples=0)
-PADDED = View(num_frames=1, height=20, width=30, num_samples=0, aspect=1.3)
+PADDED = View(num_frames=1, height=20, width=30, num_samples=0, aspect=1.3, bicubic=True)
 CV, LAST = 2, {"epochs": 1, "batch": 4, "lr": 1e-3, "select": "last"}
 
 biomarkers = partial(Biomarkers, backbone=partial(TSM, width=8), view=CLIPS)
@@ -34,7 +34,9 @@ tree = partial(Expert, kind="DT", label="severity")
 frames = partial(FrameScore, net=partial(RegSTN, width=8), view=FRAMES)
 uninorm = partial(VideoScore, aggregator=Uninorm)
 unet = partial(UNet, widths=(4, 8), dropout=0.5)
-markers = partial(Segmentation, net=unet, scheme="markers", view=PADDED, monitor="union_dice")
+markers = partial(
+    Segmentation, net=unet, scheme="markers", view=PADDED, monitor="union_dice", smooth=3
+)
 both = partial(Ensemble, members=(markers, markers))
 
 
