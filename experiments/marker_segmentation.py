@@ -3,7 +3,8 @@
 Table     Roy et al. 2020 (IEEE TMI), Table IV and Figure 6.
 Question  Does an ensemble of networks outline the markers of severity better than its members?
 Data      one clip table with masks of the markers scheme and frame_severity. Unit: patient.
-Splits    one patient split: 55 % train, 15 % validate, 30 % test, as many test as in the paper.
+Splits    one patient split, as published: 70 % train, 30 % test, and the last epoch is kept. The
+          validated twins train on 55 % and choose the epoch by the other 15 %.
 Run       lus run marker_segmentation --data clips/phantom
 Try       lus run marker_segmentation --smoke          2 CPUs, about a minute, phantom clips
 """
@@ -11,7 +12,7 @@ Try       lus run marker_segmentation --smoke          2 CPUs, about a minute, p
 from dataclasses import replace
 from functools import partial
 
-from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Size
+from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
 from lus_ray.folds import one_split
 from lus_ray.nets import MarkerUNet, PositionPrior, ReleasedDeepLab, ReleasedUNetPlusPlus
 from lus_ray.six_steps import SixSteps
@@ -19,14 +20,15 @@ from lus_ray.tasks import Ensemble, Segmentation
 from lus_ray.views import View
 
 # Black is added to an aspect of 1.3 before the picture is resized.
-frames = View(num_frames=1, height=200, width=260, num_samples=0, aspect=1.3)
+frames = View(num_frames=1, height=200, width=260, num_samples=0, aspect=1.3, bicubic=True)
 plain = Recipe(
     epochs=200, batch=32, lr=1e-5, draws=3200, oversample="markers", select="last", gpus=0.5
 )
 augmented = replace(plain, augment=SixSteps())
 quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
 
-markers = partial(Segmentation, scheme="markers", view=frames, monitor="union_dice")
+# The released evaluation holds predictions against masks smoothed by a median filter of 7 x 7.
+markers = partial(Segmentation, scheme="markers", view=frames, monitor="union_dice", smooth=7)
 network = partial(markers, channels=3, centred=True)
 MEMBERS = {
     "unet, augmented": partial(network, net=MarkerUNet),
@@ -34,17 +36,58 @@ MEMBERS = {
     "deeplab, augmented": partial(network, net=ReleasedDeepLab),
 }
 
+# Factors on the probabilities of background and scores 0 to 3, as the released code has them. The
+# paper does not name them, and nobody tuned them here. For the nested U-Net all of them are 1.
+BOOSTS = {
+    "unet": (1, 1, 5, 3.5, 1),
+    "unet, augmented": (1, 1, 5, 3.5, 1),
+    "deeplab, augmented": (1, 1, 8, 8, 1),
+    "ensemble": (1, 1, 2, 2, 2),
+}
+
+
+def outlines(name: str, task: partial, recipe: Recipe, *, baseline: bool = False) -> Arm:
+    """An arm that outlines markers; as published, all patients that are not tested teach it."""
+    return Arm(name, task, recipe, "markers masks", Rows(with_val=True), baseline=baseline)
+
+
+def together(name: str, *members: Arm, boost: tuple[float, ...] = ()) -> Arm:
+    """An arm that answers with the mean of trained members and trains nothing."""
+    return Arm(
+        name,
+        partial(Ensemble, members=tuple(member.task for member in members), boost=boost),
+        label="markers masks",
+        rows=members[0].rows,
+        members=tuple(member.name for member in members),
+    )
+
+
+def validated(arm: Arm) -> Arm:
+    """The twin that keeps the validation side apart and the epoch that is best on it."""
+    assert arm.recipe is not None
+    recipe = replace(arm.recipe, select="best")
+    return replace(arm, name=f"{arm.name}, validated", recipe=recipe, rows=Rows())
+
+
+UNET = outlines("unet", MEMBERS["unet, augmented"], plain)
+AUGMENTED = tuple(outlines(name, task, augmented) for name, task in MEMBERS.items())
+VALIDATED = tuple(validated(arm) for arm in AUGMENTED)
+
 ARMS = (
     # What every arm is held against: the class that a pixel mostly has at its place.
-    Arm("place", partial(markers, net=PositionPrior), quick, "markers masks", baseline=True),
-    Arm("unet", MEMBERS["unet, augmented"], plain, "markers masks"),
-    *(Arm(name, task, augmented, "markers masks") for name, task in MEMBERS.items()),
-    Arm(
-        "ensemble",
-        partial(Ensemble, members=tuple(MEMBERS.values())),
-        label="markers masks",
-        members=tuple(MEMBERS),
+    outlines("place", partial(markers, net=PositionPrior), quick, baseline=True),
+    UNET,
+    *AUGMENTED,
+    together("ensemble", *AUGMENTED),
+    # The same networks with the released factors; one alone is an ensemble of one.
+    *(
+        together(f"{arm.name}, boosted", arm, boost=BOOSTS[arm.name])
+        for arm in (UNET, *AUGMENTED)
+        if arm.name in BOOSTS
     ),
+    together("ensemble, boosted", *AUGMENTED, boost=BOOSTS["ensemble"]),
+    *VALIDATED,
+    together("ensemble, validated", *VALIDATED),
 )
 
 TABLE_4 = {
@@ -83,7 +126,7 @@ SMOKE = Size(
     recipe={"epochs": 2, "batch": 8, "lr": 1e-3, "draws": 32},
     as_published=("place",),
     net={"width": 8, "rows": 8, "columns": 8, "momenta": (0.1, 0.1)},
-    task={"view": View(num_frames=1, height=40, width=60, num_samples=0, aspect=1.3)},
+    task={"view": replace(frames, height=40, width=60), "smooth": 3},
     phantom={"patients": 16, "clips": 1, "frames": 4, "size": 96, "masks": "markers"},
 )
 
@@ -91,7 +134,7 @@ LAPTOP = Size(
     recipe={"epochs": 60, "batch": 16, "lr": 1e-3, "draws": 320},
     as_published=("place",),
     net={"width": 8, "momenta": (0.1, 0.1)},
-    task={"view": View(num_frames=1, height=100, width=140, num_samples=0, aspect=1.3)},
+    task={"view": replace(frames, height=100, width=140), "smooth": 3},
     phantom={"patients": 40, "clips": 2, "frames": 8, "size": 160, "masks": "markers"},
 )
 

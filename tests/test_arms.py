@@ -390,7 +390,7 @@ def test_members_answer_with_the_mean_of_their_probabilities(finished):
             torch.cat(list(task.probabilities(given))).numpy() for task in (together, *parts)
         )
         assert mean == pytest.approx(np.mean(apart, axis=0), abs=1e-6), arm.name
-        assert all(np.abs(mean - one).max() > 1e-4 for one in apart)
+        assert len(apart) == 1 or all(np.abs(mean - one).max() > 1e-4 for one in apart)
 
 
 def test_no_arm_learned_from_a_patient_that_its_fold_tests_unless_its_rows_say_so(finished):

@@ -19,7 +19,7 @@ from lus_ray import checkpoint, cli, store
 from lus_ray.clip import make
 from lus_ray.engine import supervision
 from lus_ray.errors import ArmError, SchemaError
-from lus_ray.experiment import Recipe, Size
+from lus_ray.experiment import Recipe, Rows, Size
 from lus_ray.nets import FrameCNN, PositionPrior, ReleasedDeepLab
 
 FRAMES, VIDEOS = frame_scores.EXPERIMENT, video_scores.EXPERIMENT
@@ -288,6 +288,35 @@ def test_a_size_changes_the_networks_of_members_as_those_of_their_arms():
     assert "width" not in place.keywords
     (deep,) = (m.keywords["net"] for m in joined if m.keywords["net"].func is ReleasedDeepLab)
     assert deep.keywords["width"] == marker_segmentation.LAPTOP.net["width"]
+
+
+def test_published_marker_arms_learn_from_all_that_is_not_tested_and_their_twins_choose_apart():
+    markers = marker_segmentation.EXPERIMENT
+    assert markers.folds.shares == (0.55, 0.15, 0.3)
+    learning = [arm for arm in markers.arms if arm.recipe is not None]
+    for arm in learning:
+        apart = arm.name.endswith("validated")
+        expected = ("best", Rows()) if apart else ("last", Rows(with_val=True))
+        assert (arm.recipe.select, arm.rows) == expected, arm.name
+        if apart:
+            twin = markers.arm(arm.name.removesuffix(", validated"))
+            assert replace(twin, name=arm.name, rows=arm.rows, recipe=arm.recipe) == arm
+            assert replace(arm.recipe, select="last") == twin.recipe
+    for arm in markers.arms:
+        assert all(markers.arm(name).rows == arm.rows for name in arm.members), arm.name
+    ensembles = (markers.arm("ensemble"), markers.arm("ensemble, validated"))
+    networks = [name for ensemble in ensembles for name in ensemble.members]
+    assert {arm.name for arm in learning} == {"place", "unet", *networks}
+
+
+def test_boosts_are_those_of_the_released_code_and_plain_arms_have_none():
+    boosts = {arm.name: arm.task().boost for arm in marker_segmentation.EXPERIMENT.arms}
+    assert {name: boost for name, boost in boosts.items() if boost} == {
+        "unet, boosted": (1, 1, 5, 3.5, 1),
+        "unet, augmented, boosted": (1, 1, 5, 3.5, 1),
+        "deeplab, augmented, boosted": (1, 1, 8, 8, 1),
+        "ensemble, boosted": (1, 1, 2, 2, 2),
+    }
 
 
 def test_members_are_finished_first_and_left_out_together():
