@@ -161,6 +161,13 @@ def _set(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
                 changed = replace(arm, task=with_arguments(arm.task, {path: value}))
                 num_changed -= changed.task.keywords.get(path) != value  # type: ignore[attr-defined]
             num_changed += 1
+        if not in_recipe and arm.members:
+            # Members answer as they were trained: what is set of an arm is set of its copies.
+            copies = tuple(
+                with_arguments(member, {path: value}) if which in ("arm", name) else member
+                for name, member in zip(arm.members, arm.task.keywords["members"], strict=True)  # type: ignore[attr-defined]
+            )
+            changed = replace(changed, task=with_arguments(changed.task, {"members": copies}))
         arms.append(changed)
     if not num_changed:
         raise InputError(f"--set {setting}: no arm takes it")

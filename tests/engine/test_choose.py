@@ -6,7 +6,8 @@ import pyarrow as pa
 import pytest
 
 from experiments.biomarkers import EXPERIMENT
-from lus_ray import store
+from experiments.marker_segmentation import EXPERIMENT as MARKERS
+from lus_ray import checkpoint, store
 from lus_ray.engine import choose, supervision
 from lus_ray.errors import InputError
 from lus_ray.folds import gate
@@ -42,6 +43,32 @@ def test_a_setting_reaches_every_arm_or_one():
 def test_a_task_argument_can_be_set():
     chosen = choose.at(EXPERIMENT, "smoke", settings=["arm.task.fits=5"])
     assert chosen.arm(FIRST).task().fits == 5
+
+
+@pytest.mark.parametrize(
+    ("setting", "changed"),
+    [
+        ("unet, augmented.task.centred=false", {"unet, augmented"}),
+        ("arm.task.centred=false", {arm.name for arm in MARKERS.arms if not arm.members}),
+    ],
+)
+def test_what_is_set_of_an_arm_is_set_wherever_it_is_a_member(setting, changed):
+    chosen = choose.at(MARKERS, "smoke", settings=[setting])
+    made = {arm.name: {"task": checkpoint.describe(arm.task)} for arm in chosen.arms}
+    centred = {name: about["task"]["arguments"].get("centred") for name, about in made.items()}
+    assert {name for name, said in centred.items() if said is False} >= changed
+    together = [arm for arm in chosen.arms if arm.members]
+    assert {name for arm in together for name in arm.members} & changed
+    for arm in together:
+        described = made[arm.name]["task"]["arguments"]["members"]
+        assert described == [made[name] for name in arm.members], arm.name
+
+
+def test_what_is_set_of_an_ensemble_leaves_its_members_as_they_are():
+    chosen = choose.at(MARKERS, "smoke", settings=["ensemble.task.boost=[1, 1, 3, 3, 3]"])
+    assert chosen.arm("ensemble").task().boost == (1, 1, 3, 3, 3)
+    assert chosen.arm("ensemble, boosted").task().boost == (1, 1, 2, 2, 2)
+    assert not any(member.boost for member in chosen.arm("ensemble").task().net)
 
 
 @pytest.mark.parametrize(
