@@ -450,10 +450,13 @@ def test_networks_of_frames_leave_a_picture_for_every_example_that_is_tested(fin
             continue
         captions = json.loads((folder / "captions.json").read_text())
         said = [row for row in finished.table(arm.name)[1] if row["split"] == "test"]
-        if not arm.rows.images:
+        seen = finished.seen
+        if arm.rows.images:
+            seen = originals(finished, arm)
+        else:
             assert {row["patient"] for row in said} == set(finished.work.folds[0].test)
         if isinstance(task, Segmentation):
-            wanted = num_examples(task, said)
+            wanted = num_examples(task, [row for row in said if seen[row["clip"]]])
         elif task.by_frame:
             wanted = len({score for row in said for score in row["frame_severity"]})
         else:
@@ -462,13 +465,23 @@ def test_networks_of_frames_leave_a_picture_for_every_example_that_is_tested(fin
         for caption in captions:
             clip, _, frame = caption["example"].partition("#")
             assert clip in {row["clip"] for row in said}
-            assert int(frame) in finished.seen[clip]
+            assert int(frame) in seen[clip]
             assert (folder / caption["file"]).read_text().startswith("<svg")
             kinds[clip, frame].append(caption["kind"])
         assert len(kinds) == wanted, arm.name
         domain = {row["clip"]: row["domain"] for row in said}
         for (clip, _), drawn in kinds.items():
             assert drawn == kinds_of_pictures(arm, task, domain[clip]), arm.name
+
+
+def originals(finished: Finished, arm: Arm) -> dict[str, list[int]]:
+    """Frames of each clip that an arm of images tests as they are, and not an altered copy."""
+    listed = sides.rows(arm, finished.work.folds[0], Cell(arm.name, 0), finished.work)
+    return {
+        row["clip"]: [frame for frame, copy in row["images"] if copy == 0]
+        for row in listed
+        if row["split"] == "test"
+    }
 
 
 def num_examples(task: Segmentation, tested: Sequence[Row]) -> int:

@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from lus_ray import figures
 from lus_ray.batches import Pixels
 from lus_ray.clip import NUM_SEVERITIES, Row
+from lus_ray.draws import images_of
 from lus_ray.engine import bline_pictures
 from lus_ray.engine.bline_pictures import Domains, Drawn
+from lus_ray.metrics import overlap
 from lus_ray.tasks.diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.segmentation import Segmentation
@@ -120,20 +122,31 @@ def outlined(
     said = task.predict(frames)["masks"][0]
     deviation = task.uncertainty(frames)
     layers = [("prediction", said)] if true is None else [("expert", true), ("prediction", said)]
-    present = np.unique(np.concatenate([layer.ravel() for _, layer in layers]))
-    unsure = [] if deviation is None else [
-        (task.classes[k], deviation[0, k]) for k in present if k > 0
-    ]  # fmt: skip
+    unsure = [] if deviation is None else _unsure(task, deviation[0])
     svg = figures.masks(picture, masks=layers, classes=task.classes, uncertainty=unsure)
     if true is None:
         return svg, "no expert mask"
     return svg, f"{(said == true).mean():.0%} of pixels as the expert has them"
 
 
+def _unsure(
+    task: Segmentation, deviation: Float[np.ndarray, "K H W"]
+) -> list[tuple[str, Float[np.ndarray, "H W"]]]:
+    """Maps of every class but background, also of those that nobody sees there, by name.
+
+    Of markers last the mean over scores 1 to 3, which Roy et al. 2020 show in Figure 6.
+    """
+    maps = list(zip(task.classes, deviation, strict=True))[1:]
+    if task.scheme == "markers":
+        maps.append(("mean of scores 1-3", deviation[list(overlap.UNION)].mean(axis=0)))
+    return maps
+
+
 def examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]]:
     """For each score, class or clip a test clip, by name, and a frame of it.
 
-    Another patient's clip where there is one; the frame is the middle one of those that fit.
+    Another patient's clip where there is one; the frame is the middle one of those that fit, and
+    of those that are tested where a row lists its images.
     B-lines are shown of clips of each domain.
     """
     tested = sorted(
@@ -146,10 +159,12 @@ def examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]]:
         return _each(tested, range(len(task.classes)), lambda row: _repeated(task, row))
     if task.scheme == "bline":
         return bline_pictures.examples(tested)
-    patients: dict[str, Row] = {}
+    patients: dict[str, tuple[Row, int]] = {}
     for row in tested:
-        patients.setdefault(row["patient"], row)
-    return [(row, row["num_frames"] // 2) for row in list(patients.values())[:NUM_EXAMPLES]]
+        frames = [frame for frame, copy in images_of(row, 1).tolist() if copy == 0]
+        if frames:  # of a split over images a clip may have none but altered copies to test
+            patients.setdefault(row["patient"], (row, frames[len(frames) // 2]))
+    return list(patients.values())[:NUM_EXAMPLES]
 
 
 def _each(

@@ -15,6 +15,7 @@ from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation
 from lus_ray.tasks.sifa import Sifa
 from lus_ray.views import View
+from tests.test_figures import images
 
 VIEW = View(num_frames=1, height=40, width=48, num_samples=0)
 TASK = FrameScore(partial(FrameCNN, width=8), view=VIEW)
@@ -117,6 +118,17 @@ def test_masks_are_shown_of_the_first_clips_of_different_patients_in_the_middle(
     assert shown(SPARSE, *rows) == [("c0", 2), ("c2", 2), ("c4", 2), ("c6", 2)]
 
 
+def test_the_frame_is_one_that_is_tested_as_it_is_where_images_were_dealt_at_random():
+    rows = [
+        {**outlined("a", "p"), "images": [(0, 3), (1, 0), (3, 0), (3, 5)]},
+        {**outlined("b", "q"), "images": [(0, 1), (2, 4)]},  # altered copies alone
+        {**outlined("c", "q"), "images": [(2, 0)]},
+        {**outlined("d", "r"), "images": [(1, 1)]},
+        {**outlined("d", "r", split="train"), "images": [(0, 0)]},
+    ]
+    assert shown(SPARSE, *rows) == [("a", 3), ("c", 2)]
+
+
 def test_clips_whose_masks_cannot_be_read_are_never_shown():
     rows = [
         outlined("a", "p", None),
@@ -156,7 +168,36 @@ def test_every_outline_says_how_much_of_it_is_as_the_expert_has_it(tmp_path, dro
         assert caption["kind"] == "masks"
         svg = (tmp_path / caption["file"]).read_text()
         assert svg.startswith("<svg")
-        assert (svg.count("<image") > 3) == bool(dropout)  # what it is unsure of, class by class
+        # And what it is unsure of, class by class.
+        assert svg.count("<image") == (3 + 3 if dropout else 3)
+
+
+class Unsure(Segmentation):
+    """Says background everywhere, and is the more unsure of a class the later it comes."""
+
+    def predict(self, frames):
+        return {"masks": np.zeros((len(frames), 40, 48), np.uint8)}
+
+    def uncertainty(self, frames, **settings):
+        values = np.float32([0.15, 0, 0.025, 0.045, 0.065])[: len(self.classes), None, None]
+        return np.broadcast_to(values, (len(frames), len(self.classes), 40, 48))
+
+
+def test_uncertainty_of_every_class_is_drawn_even_where_nobody_sees_it():
+    net, black = partial(PositionPrior, rows=2, columns=2), np.zeros((40, 48), np.uint8)
+    markers = Unsure(net, "markers", view=VIEW, monitor="union_dice")
+    svg, _ = pictures.outlined(markers, black, None, device="cpu")
+    _, _, *maps = images(svg)
+    zero, one, two, three, mean = (tuple(drawn[0, 0, :3]) for drawn in maps)
+    assert mean == two  # of 0.025, 0.045 and 0.065
+    assert len({zero, one, two, three}) == 4
+    titles = [*markers.classes[1:], "mean of scores 1-3"]
+    places = [svg.index(f">{title}<") for title in titles]
+    assert places == sorted(places)
+    sparse = Unsure(net, "sparse", view=VIEW)
+    svg, _ = pictures.outlined(sparse, black, None, device="cpu")
+    assert len(images(svg)) == 2 + 3
+    assert "mean of" not in svg
 
 
 def test_without_an_expert_an_outline_says_so():
