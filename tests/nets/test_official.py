@@ -10,6 +10,7 @@ import pytest
 
 from lus_ray.errors import FetchError, InputError, LusError
 from lus_ray.nets import weights
+from lus_ray.nets.encoder import KINDS
 from lus_ray.nets.official import OFFICIAL, Published, cache, download
 
 CONTENT = b"weights" * 1000
@@ -114,8 +115,9 @@ def test_a_folder_that_cannot_be_made_is_one_line(server: Server, tmp_path: Path
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match="resnet18-imagenet, resnet50-imagenet, i3d-r50-kinetics"):
+    with pytest.raises(InputError, match="no official weights 'resnet19'") as refusal:
         weights.fetch("resnet19")
+    assert str(refusal.value).endswith(", ".join(OFFICIAL))
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -125,9 +127,21 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     assert cache() == Path.home() / ".cache" / "lus_ray"
 
 
+def test_of_a_checksum_as_much_is_checked_as_is_known(server: Server, tmp_path: Path):
+    assert download(at(server, "w.pth", SHA256[:8]), tmp_path / "one").read_bytes() == CONTENT
+    with pytest.raises(FetchError, match="sent another file"):
+        download(at(server, "w.pth", SHA256[:7] + "x"), tmp_path / "two")
+    assert not (tmp_path / "two" / "w.pth").exists()
+
+
 def test_checksums_begin_with_the_digits_in_the_names_of_the_files():
-    for name in ("resnet18-imagenet", "resnet50-imagenet"):
-        published = OFFICIAL[name]
+    of_torchvision = {n: w for n, w in OFFICIAL.items() if "download.pytorch.org" in w.url}
+    assert set(of_torchvision) == set(OFFICIAL) - {"i3d-r50-kinetics"}
+    for published in of_torchvision.values():
         assert published.sha256 is not None
-        assert len(published.sha256) == 64
+        assert len(published.sha256) in (8, 64)
         assert published.file_name.endswith(f"-{published.sha256[:8]}.pth")
+
+
+def test_every_encoder_has_a_file_of_weights_under_its_own_name():
+    assert {f"{kind}-imagenet" for kind in (*KINDS, "mobilenet_v2")} <= set(OFFICIAL)
