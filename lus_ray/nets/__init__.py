@@ -8,6 +8,9 @@ contract is `lus_ray.nets.aggregator`. Segmenters give a logit for each class an
 `lus_ray.nets.segmenter`, and those with a `net.encoder` take weights of ImageNet through
 `lus_ray.nets.encoder.load_encoder`. What SIFA paints and judges images with is
 part of its task and not named here: `lus_ray.nets.patch_gan`.
+Why plain torch: no network of MONAI 1.6 computes the same (its U-Net rises otherwise to the last
+level, its U-Net++ has an encoder of its own), and where its losses and metrics do, importing it
+costs each process 2.6 s of CPU and 220 MB more; tests hold ours against them.
 """
 
 from lus_ray.nets.cnn import FrameCNN

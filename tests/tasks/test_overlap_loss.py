@@ -5,8 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monai.losses import DiceLoss
 
 from lus_ray.tasks.overlap_loss import (
+    EPSILON,
     balanced_cross_entropy,
     foreground_dice,
     one_hot,
@@ -62,6 +64,35 @@ def test_dice_of_the_foreground_is_that_of_a_loop_over_pixels(seed):
     size = sum(chances[1] + true for chances, true in pixels(logits, ids))
     found = foreground_dice(logits.softmax(dim=1)[:, 1], (ids == 1).float())
     assert found.item() == pytest.approx(1 - 2 * both / size, abs=1e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 5), st.booleans())
+def test_losses_of_overlap_and_their_gradients_are_those_of_monai(seed, num_classes, absent):
+    logits, ids = drawn(seed, num_classes)
+    if absent:
+        ids[ids == 1] = 0
+    truth = one_hot(ids, num_classes=num_classes)
+    together = DiceLoss(squared_pred=True, batch=True, smooth_nr=0, smooth_dr=EPSILON)
+    alone = DiceLoss(batch=True, smooth_nr=EPSILON, smooth_dr=EPSILON)
+    one = slice(1, 2)
+    pairs = [
+        (lambda p: soft_dice(p, truth), lambda p: together(p, truth)),
+        (
+            lambda p: foreground_dice(p[:, 1], truth[:, 1]),
+            lambda p: alone(p[:, one], truth[:, one]),
+        ),
+    ]
+    for ours, theirs in pairs:
+        values, gradients = [], []
+        for loss in (ours, theirs):
+            given = logits.clone().requires_grad_()
+            value = loss(given.softmax(dim=1))
+            value.backward()
+            values.append(value.item())
+            gradients.append(given.grad)
+        assert values[0] == pytest.approx(values[1], abs=1e-6)
+        torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
 
 
 def test_a_perfect_mask_has_no_loss():
