@@ -16,6 +16,7 @@ ROOMS = (
     "masks",
     "store",
     "predictions",
+    "run_folder",
     "views",
     "augment",
     "six_steps",

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from lus_ray.engine.cell import Cell, Report, Work, slug
+from lus_ray.engine.cell import Cell, Report, Work
 from lus_ray.engine.home import NOT_READ, Home
 from lus_ray.errors import LusError
+from lus_ray.run_folder import slug
 
 PUSH_S = 10.0
 """What a running cell writes is brought home at most this often."""

@@ -7,7 +7,6 @@ the whole resume protocol.
 import hashlib
 import json
 import os
-import re
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -22,13 +21,9 @@ from lus_ray.engine.home import Home
 from lus_ray.experiment import Experiment
 from lus_ray.files import write_text
 from lus_ray.folds import Fold
+from lus_ray.run_folder import slug
 
 Report = Callable[[dict[str, float]], None]
-
-
-def slug(name: str) -> str:
-    """An arm's name as a folder name."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ without an error, and a Data task that finds no free CPU starves the training th
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lus_ray.engine.cell import Cell, slug
+from lus_ray.engine.cell import Cell
 from lus_ray.engine.nodes import Cluster, Node
 from lus_ray.errors import ArmError, PlanError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import Fold
 from lus_ray.places import Place
+from lus_ray.run_folder import slug
 
 MIN_FREE_BYTES = 200 << 20
 MOST_UNKNOWN = 16

@@ -15,8 +15,9 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from lus_ray.engine.cell import Cell, slug
+from lus_ray.engine.cell import Cell
 from lus_ray.experiment import Arm
+from lus_ray.run_folder import slug
 
 WARMUP_EPOCHS = 3
 WARMUP_SAMPLES = 4

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lus_ray.engine.cell import Cell, slug
+from lus_ray.engine.cell import Cell
 from lus_ray.errors import LusError
+from lus_ray.run_folder import slug
 
 NAME = "tensorboard"
 

@@ -11,8 +11,6 @@ Folder names are shortened by whoever writes them, so a cell is known by the met
 prediction file, never by its path.
 """
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from lus_ray import folds, predictions
+from lus_ray import folds, predictions, run_folder
 from lus_ray.errors import FoldError, StoreError
+from lus_ray.files import read_text
 from lus_ray.folds import Fold
 from lus_ray.metrics.frames import Members
 from lus_ray.predictions import About
@@ -100,8 +99,8 @@ def read(out: Path) -> Run:
         StoreError: a file is missing or damaged, or two files claim to be one cell.
         FoldError: a prediction tests a patient that its fold does not test.
     """
-    experiment = _json(out / "experiment.json")
-    dealt = {fold.number: fold for fold in folds.read(out / "folds.json")}
+    experiment = run_folder.record(out)
+    dealt = {fold.number: fold for fold in folds.read(out / run_folder.FOLDS)}
     by_image = protocols.dealt_by_image(experiment)
     cells: dict[tuple[str, int], Cell] = {}
     for path in sorted(out.glob("predictions/*/fold*.parquet")):
@@ -132,7 +131,7 @@ def _cell(path: Path, out: Path) -> Cell:
             classes=about.classes,
             fingerprint=about.fingerprint,
             cost=_cost(folder),
-            epochs=tuple(_lines(folder / "metrics.jsonl")),
+            epochs=tuple(run_folder.lines(read_text(folder / "metrics.jsonl") or "")),
             scheme=about.scheme,
             **examples,
         )
@@ -243,26 +242,8 @@ def _check_patients(cell: Cell, dealt: dict[int, Fold], path: Path, *, any_patie
 
 
 def _cost(folder: Path) -> dict[str, Any]:
-    return _json(folder / "cost.json") if (folder / "cost.json").exists() else {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"{path}: no such file; name a folder that 'lus run ... --out' wrote"
-        ) from error
-    except (ValueError, TypeError, OSError) as error:
-        raise StoreError(f"{path}: not readable ({error}); run the experiment again") from error
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON-lines file; a last line that a kill cut short is left out."""
-    if not path.exists():
-        return
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            yield dict(json.loads(line))
-        except (ValueError, TypeError):
-            return
+    path = folder / "cost.json"
+    cost = run_folder.read_json(path) if path.exists() else {}
+    if not isinstance(cost, dict):
+        raise StoreError(f"{path}: no costs of a cell; remove its predictions and run again")
+    return cost

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lus_ray import predictions
+from lus_ray import predictions, run_folder
 from lus_ray.checkpoint import read_description
 from lus_ray.errors import ServeError
 from lus_ray.report import protocols
@@ -97,8 +97,8 @@ def find(folders: Sequence[Path]) -> tuple[Model, ...]:
     before single ones.
 
     Raises:
-        ServeError: a folder holds no readable run, or two folders have one name.
-        StoreError: a prediction table is damaged.
+        ServeError: two folders have one name, or a cell does not tell its score.
+        StoreError: a folder holds no run, or a prediction table is damaged.
         CheckpointError: a checkpoint is damaged.
     """
     names = [folder.resolve().name for folder in folders]
@@ -122,11 +122,11 @@ def beside(folder: Path) -> tuple[Path, ...]:
     """A run folder, and the runs that lie next to it, by name.
 
     Raises:
-        ServeError: the folder holds no run.
+        StoreError: the folder holds no run.
     """
     folder = folder.resolve()
-    _record(folder)
-    others = sorted(path.parent for path in folder.parent.glob("*/experiment.json"))
+    run_folder.record(folder)
+    others = sorted(path.parent for path in folder.parent.glob(f"*/{run_folder.RECORD}"))
     return (folder, *(other for other in others if other != folder))
 
 
@@ -174,7 +174,7 @@ def fingerprint(folder: Path) -> str:
 
 def _offers(run: Path, place: int) -> list[Offer]:
     """The finished cells of a run that could be served, in the order of its arms."""
-    record = _record(run)
+    record = run_folder.record(run)
     arms = {entry["name"]: entry for entry in record["arms"]}
     order = {name: number for number, name in enumerate(arms)}
     leaky = protocols.leaks(record)
@@ -250,14 +250,3 @@ def _val_score(cell: Path) -> float | None:
         raise ServeError(
             f"{cell}: no readable cost.json ({error}); remove the cell and run again"
         ) from error
-
-
-def _record(run: Path) -> dict[str, Any]:
-    """The experiment of a run folder."""
-    try:
-        record = json.loads((run / "experiment.json").read_text())
-        if all(isinstance(entry["name"], str) for entry in record["arms"]):
-            return dict(record)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise ServeError(f"{run}: no run here; give a folder that 'lus run' wrote")

@@ -5,7 +5,6 @@ Why stored frames: they are exact, while a file that is decoded elsewhere may di
 value. Why only test clips: no model learned from them, so that an answer by heart is not enough.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow.compute as pc
 from jaxtyping import UInt8
 
-from lus_ray import checkpoint, predictions, store
+from lus_ray import checkpoint, predictions, run_folder, store
 from lus_ray.clip import Row, frames_of, masks_of
 from lus_ray.errors import ServeError
 from lus_ray.metrics import overlap
@@ -93,8 +92,10 @@ def _stored(model: Model, num_clips: int) -> dict[str, Row]:
 
 def _store(run: Path, data: Place | None) -> Place:
     """Where the clips of a run lie."""
-    record = json.loads((run / "experiment.json").read_text())
-    known = [data] if data is not None else [record.get("data_path", ""), run / "phantom"]
+    told = data if data is not None else run_folder.record(run).get("data_path")
+    known: list[Place] = [told] if told else []
+    if data is None:
+        known.append(run / "phantom")
     for folder in known:
         if store.shards(folder):
             return folder

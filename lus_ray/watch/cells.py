@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lus_ray.run_folder import lines as json_lines
 from lus_ray.watch.states import Point
 
 FILES = ("metrics.jsonl", "cost.json", "starts.json", "error.txt")
@@ -75,7 +76,7 @@ def signature(folder: Path) -> tuple[Signature, tuple[str, ...]]:
 def read(folder: Path, seen: Signature) -> Traces:
     """The traces in the folder of a cell, of whose files `seen` tells."""
     times = {name: ns / 1e9 for name, ns, _ in seen}
-    lines = _lines(folder / "metrics.jsonl") if "metrics.jsonl" in times else []
+    lines = json_lines(_text(folder / "metrics.jsonl")) if "metrics.jsonl" in times else []
     column, points = _points(lines)
     error = _text(folder / "error.txt").strip() if "error.txt" in times else ""
     starts = _json(folder / "starts.json") if "starts.json" in times else []
@@ -114,20 +115,6 @@ def number(value: Any) -> float | None:
     if isinstance(value, (int, float)) and math.isfinite(value):
         return float(value)
     return None
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file up to the first that is no whole line yet."""
-    rows = []
-    for line in _text(path).splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(row, dict):
-            break
-        rows.append(row)
-    return rows
 
 
 def _json(path: Path) -> Any:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lus_ray.errors import StoreError
+from lus_ray.run_folder import FOLDS, RECORD
 from lus_ray.watch import cells, left, plan, signs
 from lus_ray.watch.cells import Signature, Traces, number
 from lus_ray.watch.plan import Plan, PlannedArm
@@ -113,7 +114,7 @@ class Reader:
     def _plan(self) -> Plan:
         """The plan, read again where its files changed; a newer one cut short waits."""
         seen = []
-        for name in ("experiment.json", "folds.json"):
+        for name in (RECORD, FOLDS):
             try:
                 stat = (self.out / name).stat()
                 seen.append((name, stat.st_mtime_ns, stat.st_size))

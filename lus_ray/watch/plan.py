@@ -1,12 +1,12 @@
 """What a run set out to do: its arms and folds, from `experiment.json` and `folds.json`."""
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lus_ray import run_folder
 from lus_ray.errors import StoreError
+from lus_ray.run_folder import slug
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,14 @@ class Plan:
     arms: tuple[PlannedArm, ...]
 
 
-def slug(name: str) -> str:
-    """An arm's name as a folder name, as the engine writes it."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
 def read(out: Path) -> Plan:
     """The plan of the run in a folder.
 
     Raises:
         StoreError: the folder holds no run, or its record is damaged.
     """
-    record, dealt = _json(out / "experiment.json"), _json(out / "folds.json")
+    record = run_folder.record(out)
+    dealt = run_folder.read_json(out / run_folder.FOLDS)
     try:
         return Plan(
             experiment=str(record["experiment"]),
@@ -81,14 +77,3 @@ def _arm(arm: dict[str, Any]) -> PlannedArm:
         num_samples=int(search.get("samples") or 0),
         inputs=tuple(name for name in inputs if name),
     )
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StoreError(
-            f"{path}: no such file; name a folder that 'lus run ... --out' wrote"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: not readable ({error}); run the experiment again") from error

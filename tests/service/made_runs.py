@@ -15,11 +15,12 @@ from lus_ray import checkpoint, predictions, store
 from lus_ray.batches import InMemory, size_of
 from lus_ray.clip import frames_of, masks_of
 from lus_ray.engine import record, running
-from lus_ray.engine.cell import Cell, Work, slug
+from lus_ray.engine.cell import Cell, Work
 from lus_ray.experiment import Arm, Experiment, Recipe, Rows
 from lus_ray.folds import fixed_test
 from lus_ray.nets import TSM, ArgmaxMean, RegSTN, UNet, Uninorm
 from lus_ray.predictions import About
+from lus_ray.run_folder import slug
 from lus_ray.tasks import Biomarkers, Ensemble, Expert, FrameScore, Intensity, VideoScore
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.views import View
@@ -48,7 +49,7 @@ def entry(name: str, label: str = "severity", **settings: Any) -> dict[str, Any]
 def written(run: Path, *entries: dict[str, Any]) -> Path:
     """A run folder with a record and no cell."""
     run.mkdir(parents=True, exist_ok=True)
-    (run / "experiment.json").write_text(json.dumps({"arms": entries}))
+    (run / "experiment.json").write_text(json.dumps({"experiment": "study", "arms": entries}))
     return run
 
 

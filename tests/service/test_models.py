@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from lus_ray.errors import CheckpointError, ServeError
+from lus_ray.errors import CheckpointError, ServeError, StoreError
 from lus_ray.service.models import Model, beside, find, fingerprint
 from lus_ray.tasks import Expert
 from tests.service.made_runs import (
@@ -154,7 +154,7 @@ def test_runs_lie_beside_each_other_by_name_and_other_folders_are_no_runs(tmp_pa
 
 
 def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path):
-    with pytest.raises(ServeError, match="no run here; give a folder"):
+    with pytest.raises(StoreError, match="no such file; name a folder that 'lus run"):
         beside(tmp_path)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lus_ray.watch.plan import slug
+from lus_ray.run_folder import slug
 
 NOW = 1_000_000.0
 Scores = Sequence[float | None]
