@@ -20,10 +20,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+from torch import Tensor
 
 import lus_ray
 from lus_ray import files, nets, places, tasks
-from lus_ray.errors import CellError, CheckpointError
+from lus_ray.errors import CellError, CheckpointError, InputError, LusError
 from lus_ray.nets import weights
 from lus_ray.nets.encoder import load_encoder
 from lus_ray.tasks.expert import Expert
@@ -60,7 +61,17 @@ def build(description: Mapping[str, Any]) -> Any:
     Raises:
         CheckpointError: it names no task of this package, or arguments that do not fit.
     """
-    return _make(description, tasks, "task")()
+    make = _make(description, tasks, "task")
+    try:
+        return make()
+    except LusError:
+        raise
+    except Exception as error:  # whatever a network does with an argument of the wrong kind
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"task {description['name']!r} cannot be built with these arguments "
+            f"({type(error).__name__}: {reason}); train the cell again"
+        ) from error
 
 
 def save(folder: Path, task: Any, description: Mapping[str, Any], *, seed: int) -> None:
@@ -104,7 +115,11 @@ def load(folder: Path | str) -> Any:
         CheckpointError: a file is missing, damaged, or holds what is not trusted.
     """
     folder = found(Path(folder))
-    task = build(read_description(folder))
+    description = read_description(folder)
+    try:
+        task = build(description)
+    except InputError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
     if isinstance(task, Expert):
         task.model = _load_estimator(folder / "expert.skops")
     elif task.state_dict():
@@ -118,11 +133,17 @@ def load(folder: Path | str) -> Any:
 
 
 def read_description(folder: Path) -> Description:
-    """The task part of `task.json`."""
+    """The task part of `task.json`: its `name` and its `arguments`.
+
+    Raises:
+        CheckpointError: there is no such file, or it tells of no task.
+    """
     folder = found(folder)
     try:
-        about = json.loads((folder / "task.json").read_text())
-        return dict(about["task"])
+        about = dict(json.loads((folder / "task.json").read_text())["task"])
+        if isinstance(about["name"], str) and isinstance(about["arguments"], dict):
+            return about
+        raise ValueError("a task needs a name and arguments")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{folder}: no readable task.json ({error}); train the cell again"
@@ -155,19 +176,29 @@ def start_from(task: Any, folder: Path) -> list[str]:
         and given.get("label") in (None, task.label)
         and given.get("scheme") in (None, task.scheme)
     )
-    return weights.load(task.net, of_net, head=same, what=str(folder))
+    return _give(task.net, of_net, head=same, what=str(folder))
 
 
 def begin_with(task: Any, path: Path) -> list[str]:
     """The same from a checkpoint folder, or all but the last layer from a file of weights.
 
     Of a network with an encoder, such a file is for the encoder.
+
+    Raises:
+        CheckpointError: these are two different networks; nothing was changed.
     """
     if path.is_dir():
         return start_from(task, path)
     if hasattr(task.net, "encoder"):
         return load_encoder(task.net.encoder, weights.read(path), what=str(path))
-    return weights.load(task.net, weights.read(path), what=str(path))
+    return _give(task.net, weights.read(path), head=False, what=str(path))
+
+
+def _give(net: Any, state: Mapping[str, Tensor], *, head: bool, what: str) -> list[str]:
+    """Put a state into a network; one without a last layer of its own takes only a whole one."""
+    if not head and not hasattr(net, "head_name"):
+        raise CheckpointError(f"{what}: is for another task than that of a {type(net).__name__}")
+    return weights.load(net, state, head=head, what=what)
 
 
 def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) -> None:

@@ -207,6 +207,36 @@ def test_a_task_file_can_name_tasks_and_networks_of_the_package_only(tmp_path, c
         checkpoint.load(folder)
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"label": "severity"},
+        {"label": "severity", "backbone": "TSM"},
+        {"label": "severity", "backbone": {"net": {"name": "TSM", "arguments": {"width": "8"}}}},
+        {"label": "severity", "backbone": {"net": {"name": "TSM", "arguments": {"width": -8}}}},
+        {"label": "cats", "backbone": {"net": {"name": "TSM", "arguments": {}}}},
+        {"label": [], "backbone": {"net": {"name": "TSM", "arguments": {}}}},
+        {"label": "severity", "backbone": {"net": {"name": "TSM", "arguments": {}}}, "view": 3},
+    ],
+)
+def test_arguments_that_are_missing_or_of_another_kind_are_one_line(tmp_path, arguments):
+    folder = saved(tmp_path)
+    rewrite(folder, name="ClipLabel", arguments=arguments)
+    with pytest.raises(CheckpointError) as caught:
+        checkpoint.load(folder)
+    assert str(caught.value).startswith(f"{folder}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("task", [{}, {"name": 3, "arguments": {}}, {"name": "Expert"}])
+def test_a_task_file_without_a_task_is_one_line(tmp_path, task):
+    folder = saved(tmp_path)
+    (folder / "task.json").write_text(json.dumps({"task": task}))
+    with pytest.raises(CheckpointError, match=r"no readable task\.json"):
+        checkpoint.read_description(folder)
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     folder = saved(tmp_path)
     other = checkpoint.describe(NETWORKS["biomarkers"])
