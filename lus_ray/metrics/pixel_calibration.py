@@ -1,7 +1,6 @@
 """Calibration of pixel probabilities from histograms that add up, so that no pixel is kept.
 
-Letters: N images, K classes, H rows, W columns, M pixels, B bins, D leading axes such as images
-or draws of a resampling (none for one score).
+Letters: N images, K classes, H rows, W columns, M pixels, B bins.
 Why histograms: a test set has hundreds of millions of pixels, but a reliability curve needs of a
 bin only three sums. Histograms of images, patients and workers are added like pixel counts; the
 result equals `lus_ray.metrics.calibration` on all their pixels at once.
@@ -11,9 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from lus_ray.metrics import calibration
-from lus_ray.metrics.calibration import CONFIDENCE, CORRECT, NUM_BINS, NUMBER
+from lus_ray.metrics.calibration import NUM_BINS
 from lus_ray.metrics.frames import ROUNDING
-from lus_ray.metrics.labels import ratio
 
 
 def histograms(
@@ -56,12 +54,3 @@ def histogram(
         bad = int((~usable).sum())
         raise ValueError(f"{bad} of {usable.size} confidences are no number from 0 to 1")
     return calibration.histogram(confidence, correct, num_bins=num_bins)
-
-
-def expected_error(histogram: Float[np.ndarray, "*D B 3"]) -> Float[np.ndarray, "*D"]:
-    """Expected calibration error of each histogram; NaN without pixels.
-
-    Gap of confidence and correctness, weighted by number (Guo et al. 2017, equation 3).
-    """
-    gap = np.abs(histogram[..., CONFIDENCE] - histogram[..., CORRECT])
-    return ratio(gap.sum(axis=-1), histogram[..., NUMBER].sum(axis=-1))

@@ -1,9 +1,8 @@
-"""How far raters of the same clips agree, and which score most of them gave.
+"""How far raters of the same clips agree, and how many of them gave the same score.
 
 Letters: N clips, R raters, V distinct scores. A score is a whole number from 0.
 Why one against the others: a rater is held to the same question as a network, which is how often
 it meets the opinion of the rest. Published agreement is the ceiling that a network can be held to.
-Every tie goes to the larger score, the more severe one.
 """
 
 from collections.abc import Sequence
@@ -72,24 +71,15 @@ def agreement(raters: Int[np.ndarray, "N R"]) -> Agreement:
     )
 
 
-def mode(raters: Int[np.ndarray, "N R"]) -> Int[np.ndarray, "N"]:
-    """The score that most raters of a clip gave, the larger one of equals.
-
-    Raises:
-        ValueError: there is no clip or no rater.
-    """
-    scores = _scores(raters)
-    most_from_last = _votes(raters, scores)[:, ::-1].argmax(axis=1)
-    return scores[::-1][most_from_last]
-
-
 def mode_votes(raters: Int[np.ndarray, "N R"]) -> Int[np.ndarray, "N"]:
     """How many raters of a clip gave its modal score.
 
     Raises:
         ValueError: there is no clip or no rater.
     """
-    return _votes(raters, _scores(raters)).max(axis=1)
+    if raters.size == 0:
+        raise ValueError("no clip or no rater; a mode needs one of each")
+    return _votes(raters, np.unique(raters)).max(axis=1)
 
 
 def table(raters: Sequence[Sequence[int] | None]) -> Int[np.ndarray, "N R"]:
@@ -125,12 +115,6 @@ def _one_against_others(raters: Int[np.ndarray, "N R"]) -> OneAgainstOthers:
         np.abs(raters - total / num_others).mean(axis=0),
         np.array(kappas),
     )
-
-
-def _scores(raters: Int[np.ndarray, "N R"]) -> Int[np.ndarray, "V"]:
-    if raters.size == 0:
-        raise ValueError("no clip or no rater; a mode needs one of each")
-    return np.unique(raters)
 
 
 def _votes(raters: Int[np.ndarray, "N R"], scores: Int[np.ndarray, "V"]) -> Int[np.ndarray, "N V"]:

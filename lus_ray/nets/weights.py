@@ -1,7 +1,7 @@
 """Pretrained weights: read a file, and put what fits into a network.
 
 `read` takes safetensors, and torch files without running the code they may hold. `load` refuses
-a state that does not fit before it changes anything. `fetch` gets the official files.
+a state that does not fit before it changes anything.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from lus_ray.errors import CheckpointError
 from lus_ray.nets import pth
-from lus_ray.nets.official import fetch
 
-__all__ = ["fetch", "load", "read"]
+__all__ = ["load", "read"]
 
 MAX_HEADER_BYTES = 8 << 20
 

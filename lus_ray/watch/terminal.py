@@ -15,7 +15,6 @@ COLOURS = {
     "failed": "bold red", "interrupted": "magenta",
 }  # fmt: skip
 SECONDS_BETWEEN = 2.0
-PLAIN_WIDTH = 100
 NUM_ERRORS = 5
 NUM_SAID = 3
 

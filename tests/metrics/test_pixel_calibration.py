@@ -31,7 +31,6 @@ def test_summed_histograms_equal_calibration_of_all_pixels(
     assert found.number.tolist() == expected.number.tolist()
     assert found.correct.tolist() == expected.correct.tolist()
     assert found.confidence == pytest.approx(expected.confidence)
-    assert pixels.expected_error(total) == pytest.approx(expected.expected_error())
     assert found.expected_error() == pytest.approx(expected.expected_error())
 
 
@@ -43,14 +42,14 @@ def test_a_histogram_holds_number_confidence_and_hits() -> None:
 def test_errors_of_two_bins_do_not_cancel() -> None:
     sure_and_wrong = pixels.histogram(np.full(2, 1.0), np.zeros(2, bool))
     unsure_and_right = pixels.histogram(np.full(2, 0.5), np.ones(2, bool))
-    found = pixels.expected_error(np.stack([sure_and_wrong, unsure_and_right]))
-    assert found.tolist() == [1.0, 0.5]
-    assert pixels.expected_error(sure_and_wrong + unsure_and_right) == 0.75
+    both = sure_and_wrong + unsure_and_right
+    found = [sure_and_wrong, unsure_and_right, both]
+    assert [calibration.curve(one).expected_error() for one in found] == [1.0, 0.5, 0.75]
 
 
 def test_without_pixels_the_error_is_undefined() -> None:
     nothing = pixels.histogram(np.zeros(0), np.zeros(0, bool))
-    assert np.isnan(pixels.expected_error(nothing))
+    assert np.isnan(calibration.curve(nothing).expected_error())
     assert calibration.curve(nothing).number.tolist() == []
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from lus_ray.errors import FetchError, InputError, LusError
-from lus_ray.nets import weights
 from lus_ray.nets.encoder import KINDS
-from lus_ray.nets.official import OFFICIAL, Published, cache, download
+from lus_ray.nets.official import OFFICIAL, Published, cache, download, fetch
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -116,7 +115,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(server: Server, tmp_path: Path
 
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError, match="no official weights 'resnet19'") as refusal:
-        weights.fetch("resnet19")
+        fetch("resnet19")
     assert str(refusal.value).endswith(", ".join(OFFICIAL))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.errors import FoldError, StoreError
-from lus_ray.metrics import overlap, pixel_calibration
+from lus_ray.metrics import calibration, overlap
 from lus_ray.report import cells, contents, differences, numbers, pixels, protocols, tables
 
 from .pixel_runs import DENSE, ENSEMBLE, PUBLISHED, SIZE, UNET, write_mask_cell, write_pixel_run
@@ -90,8 +90,8 @@ def test_calibration_is_that_of_the_histograms_of_all_folds_together(tmp_path: P
     found, arms = computed(tmp_path)
     bins = [cell.bins for cell in arms["U-Net"].cells.values() if cell.bins is not None]
     assert len(bins) == 3
-    expected = pixel_calibration.expected_error(np.sum(bins, axis=0))
-    assert found["arms"][0]["calibration_error"] == pytest.approx(float(expected))
+    expected = calibration.curve(np.sum(bins, axis=0)).expected_error()
+    assert found["arms"][0]["calibration_error"] == pytest.approx(expected)
     curve = numbers.reliability(arms["U-Net"])
     assert curve is not None
     assert curve.number.sum() == 3 * 24 * SIZE**2
