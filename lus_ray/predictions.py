@@ -9,7 +9,7 @@ said of pixels is counted: `counts` holds a flattened confusion matrix (truth by
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,11 @@ def write(path: Path, rows: Sequence[Row], about: About) -> None:
         ) from error
 
 
-def read(path: Path, columns: Sequence[str] | None = None) -> tuple[About, pa.Table]:
+Columns = Sequence[str] | Callable[[About], Sequence[str]]
+"""Names of columns, or a function that names those of a table that one knows only by opening it."""
+
+
+def read(path: Path, columns: Columns | None = None) -> tuple[About, pa.Table]:
     """What `write` wrote, or some columns of it.
 
     Raises:
@@ -100,7 +104,8 @@ def read(path: Path, columns: Sequence[str] | None = None) -> tuple[About, pa.Ta
     try:
         about = json.loads((file.schema_arrow.metadata or {})[KEY])
         known = About(**{**about, "classes": tuple(about["classes"])})
-        return known, file.read(columns=None if columns is None else list(columns))
+        names = columns(known) if callable(columns) else columns
+        return known, file.read(columns=None if names is None else list(names))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(

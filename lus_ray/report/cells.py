@@ -113,13 +113,10 @@ def read(out: Path) -> Run:
 
 
 def _cell(path: Path, out: Path) -> Cell:
-    about, table = predictions.read(path, COLUMNS)
-    if about.by_frame:
-        about, table = predictions.read(path, (*COLUMNS, "outputs"))
+    about, table = predictions.read(path, _columns)
     folder = out / "cells" / path.parent.name / path.stem
     try:
         if about.scheme is not None:
-            _, table = predictions.read(path, pixels.COLUMNS)
             examples = _of_masks(_outlined(table), about.scheme, len(about.classes))
         else:
             examples = _of_rows(_tested(table), about)
@@ -140,6 +137,13 @@ def _cell(path: Path, out: Path) -> Cell:
         raise StoreError(
             f"{path}: not a prediction table ({reason}); remove it and run again"
         ) from error
+
+
+def _columns(about: About) -> tuple[str, ...]:
+    """What is read of a prediction table, by what it predicts."""
+    if about.scheme is not None:
+        return pixels.COLUMNS
+    return (*COLUMNS, "outputs") if about.by_frame else COLUMNS
 
 
 def _of_rows(rows: pa.Table, about: About) -> dict[str, Any]:

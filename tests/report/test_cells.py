@@ -3,11 +3,16 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from lus_ray import predictions
 from lus_ray.errors import FoldError, StoreError
+from lus_ray.files import open_parquet
 from lus_ray.report import cells
 
+from .frame_runs import write_frame_run
+from .pixel_runs import write_pixel_run
 from .run_dirs import PATIENTS, arm, write_cell, write_run
 
 
@@ -20,6 +25,23 @@ def test_only_annotated_test_clips_are_read(tmp_path: Path) -> None:
     assert cell.num_patients == 12
     assert cell.cost["cpu_s"] == 100.0
     assert len(cell.epochs) == 3
+
+
+def test_a_table_is_opened_once_whatever_it_predicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pixel_run(tmp_path / "masks")
+    write_frame_run(tmp_path / "frames")
+    opened: list[Path] = []
+
+    def counted(path: Path) -> pq.ParquetFile:
+        opened.append(path)
+        return open_parquet(path)
+
+    monkeypatch.setattr(predictions, "open_parquet", counted)
+    for name in ("masks", "frames"):
+        cells.read(tmp_path / name)
+    assert len(opened) == len(set(opened)) > 6
 
 
 def test_samples_of_a_search_are_ignored(tmp_path: Path) -> None:
