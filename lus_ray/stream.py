@@ -1,6 +1,6 @@
 """Clips from Parquet as samples, streamed by Ray Data where they do not fit in memory.
 
-The order of an epoch is dealt first (`batches.order`); Ray Data then reads, resizes and samples
+The order of an epoch is dealt first (`draws.order`); Ray Data then reads, resizes and samples
 the clips of each batch in tasks of its own, in that order. So a streamed epoch has the same
 batches as one from memory, nothing is shuffled inside a worker, and no clip leaves its Parquet
 file before its turn.

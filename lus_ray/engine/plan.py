@@ -39,7 +39,7 @@ class Need:
 
 
 def cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...]:
-    """Every cell in the order of the table; search samples first among their arm."""
+    """Every cell in the order of the table; samples of a search come when they are drawn."""
     made: list[Cell] = []
     for arm in experiment.arms:
         made += [Cell(arm.name, fold.number) for fold in folds]

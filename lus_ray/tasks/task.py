@@ -1,4 +1,4 @@
-"""The contract of a learning problem, and how one is written to a folder and read back.
+"""The contract of a learning problem.
 
 A `Task` is one module that holds its network, its losses and its predictions; it never loops.
 `learn.fit` trains any of them; `Predictor` applies any of them.
