@@ -20,6 +20,11 @@ AGAIN = (429, 503)
 BROKEN = (ConnectionResetError, BrokenPipeError)
 NUM_ATTEMPTS = 6
 SECONDS = 120.0
+MOST_WAIT_S = 30.0
+PARTS = (
+    "clip", "lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores", "masks", "notice",
+)  # fmt: skip
+"""What every answer of `lus_ray.service.answer` has, and that of no other server."""
 
 
 def ask(url: str, file: Path, *, token: str | None = None, **choice: bool) -> dict[str, Any]:
@@ -27,7 +32,7 @@ def ask(url: str, file: Path, *, token: str | None = None, **choice: bool) -> di
 
     Raises:
         InputError: the URL is none, or the server refuses the clip.
-        LusError: nobody answers, or the server fails.
+        LusError: nobody answers, the server fails, or it is no `lus serve`.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"{url}: write http://HOST:PORT, as 'lus serve' prints it")
@@ -42,11 +47,11 @@ def ask(url: str, file: Path, *, token: str | None = None, **choice: bool) -> di
             request = urllib.request.Request(address, data=body, headers=headers, method="POST")
             try:
                 with urllib.request.urlopen(request, timeout=SECONDS) as response:
-                    return dict(json.load(response))
+                    return _checked(url, json.load(response))
             except urllib.error.HTTPError as error:
                 if error.code not in AGAIN or attempt == NUM_ATTEMPTS:
                     raise _refused(url, error) from None
-                time.sleep(min(float(error.headers.get("Retry-After") or attempt), 30.0))
+                time.sleep(_wait_s(error.headers.get("Retry-After"), attempt))
             except (OSError, HTTPException, ValueError) as error:
                 broken = isinstance(getattr(error, "reason", error), BROKEN)
                 if broken and attempt < NUM_ATTEMPTS:  # whoever answered ended under the request
@@ -55,6 +60,21 @@ def ask(url: str, file: Path, *, token: str | None = None, **choice: bool) -> di
                 reason = getattr(error, "reason", None) or error
                 raise LusError(f"{url}: no answer ({reason}); is 'lus serve' running?") from error
     raise AssertionError
+
+
+def _checked(url: str, answer: Any) -> dict[str, Any]:
+    if not isinstance(answer, dict) or not set(PARTS) <= answer.keys():
+        raise LusError(f"{url}: answers otherwise than 'lus serve' does; check --url")
+    return answer
+
+
+def _wait_s(asked: str | None, attempt: int) -> float:
+    """Seconds that a server asks for; where it names a date or none, longer with every attempt."""
+    try:
+        seconds = float(asked or attempt)
+    except ValueError:
+        seconds = float(attempt)
+    return min(seconds, MOST_WAIT_S) if seconds >= 0 else float(attempt)
 
 
 def _refused(url: str, error: urllib.error.HTTPError) -> LusError:
