@@ -326,31 +326,33 @@ def _run(
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     from lus_ray.engine import hold
 
+    _refuse_unwritable(out, "--out")
     hold.refuse_held(out)
     from lus_ray.engine import campaign, choose, home
+    from lus_ray.engine import over as others
 
     experiment = choose.find(name)
     chosen = choose.at(experiment, size, **choice)
+    if begun := [arm.name for arm in chosen.arms if arm.weights]:
+        click.echo(f"note: these begin with --weights: {', '.join(begun)}", err=True)
     folds = choose.numbers(choice.get("folds"))
     named = choose.domains(experiment, domains)
+    shown = [example for place in over for example in others.examples(place)]
+    command = choose.command(name, size, {**choice, "data": data, "weak": weak, "domains": domains})
     if data is None:
         data = choose.phantom_store(experiment, size, out, lambda line: click.echo(line, err=True))
-    command = choose.command(name, size, {**choice, "weak": weak, "domains": domains})
-    about = {"command": command, "data_path": str(data)}
     try:
         campaign.run(
             chosen, data=data, out=out, size=size, only_folds=folds, address=address,
-            about=about, weak=weak, domains=named, tensorboard=tensorboard,
+            command=command, weak=weak, domains=named, tensorboard=tensorboard,
         )  # fmt: skip
     except LusError as error:
         if error.exit_code == 1:  # cells failed: what is finished is worth a report
             with suppress(LusError):  # the cells' own error is the one to tell
                 _report(out, as_json, home.worked_in(out))
         raise
-    if over:
-        from lus_ray.engine.over import draw
-
-        number = draw(chosen, home.worked_in(out, weights=True), over)
+    if shown:
+        number = others.draw(chosen, home.worked_in(out, weights=True), shown)
         click.echo(f"{number} pictures over other clips", err=True)
         if there := home.of(out):
             there.push("cells")
@@ -388,14 +390,31 @@ def _reader(folder: Path | str) -> Any:
 
 
 def _report(place: Path | str, as_json: bool, folder: Path) -> None:
-    """Make the report in the folder, or copy, of a place; bring it there; print it."""
+    """Make the report of the folder, or copy, of a place; print it; write it and bring it there."""
     from lus_ray import report as reports
     from lus_ray.engine import home
-    from lus_ray.report import terminal
 
-    contents = reports.write(folder).contents
-    where = home.bring(place, folder, "report.html", "report.md", "report.json")
-    click.echo(json.dumps(contents, indent=1) if as_json else terminal.text(contents, where))
+    def show(report: reports.Report) -> None:
+        click.echo(json.dumps(report.contents, indent=1) if as_json else report.text())
+
+    reports.write(folder, show=show)
+    where = home.bring(place, folder, *reports.FILES)
+    if not as_json:
+        click.echo(f"report: {where}")
+
+
+def _refuse_unwritable(folder: Path | str, what: str) -> None:
+    """Refuse a folder that cannot be made or written, before there is work that would be lost."""
+    from lus_ray.places import is_remote
+
+    if is_remote(folder):
+        return
+    path = Path(folder).absolute()
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir():
+        raise InputError(f"{there}: is a file; give {what} a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there}: cannot be written to; give {what} another folder")
 
 
 class _bar:

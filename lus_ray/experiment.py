@@ -68,8 +68,9 @@ class Search:
     """A hyperparameter search: distributions by name, and how many samples to draw.
 
     A name is a field of the arm's recipe, or `task.<argument>`. `over="fold"` gives each fold its
-    own study; `over="mean"` scores a sample by its mean over the folds, where they share a test
-    set. Test patients never choose anything: only validation scores are seen.
+    own study; `over="mean"` scores a sample by its mean over the folds where they share a test
+    set, and is the same as "fold" where they do not: test patients never choose anything, and who
+    validates one fold may test another.
     """
 
     space: Mapping[str, Any]

@@ -212,7 +212,7 @@ def finished(
     domains = experiment.sizes["smoke"].phantom["domain"] if experiment.domains else ""
     data = arm_stores(scheme_of(experiment), domains)
     experiment, table, _ = cohort(experiment, store.index(data), data)
-    work = record.prepare(experiment, table, out, size="smoke", about={}, data=data)
+    work = record.prepare(experiment, table, out, size="smoke", data=data)
     watched = Watched(pixels_of(data, experiment))
     with pytest.MonkeyPatch.context() as patch:
         watched.also_through(patch, Tracks, "epochs")

@@ -340,7 +340,7 @@ data, out = map(Path, sys.argv[1:])
 arm = replace(arm, recipe=replace(arm.recipe, epochs=8))
 named, table, _ = cohort.cohort(EXPERIMENT.having((arm,)), store.index(data), data)
 out.mkdir(exist_ok=True)
-work = record.prepare(named, table, out, size="smoke", about={{}}, data=data)
+work = record.prepare(named, table, out, size="smoke", data=data)
 view = arm.task().view
 clips = list(store.read(data))
 pixels = InMemory(

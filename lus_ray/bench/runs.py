@@ -87,7 +87,7 @@ class Runs:
     def work(self, out: Path) -> Work:
         """The run's record, written as a campaign writes it."""
         index = store.index(self.data)
-        return record.prepare(self.experiment, index, out, size="full", about={}, data=self.data)
+        return record.prepare(self.experiment, index, out, size="full", data=self.data)
 
     def cells(self, work: Work, folds: tuple[int, ...] = ()) -> list[Cell]:
         """Cells that are not finished yet."""

@@ -30,9 +30,7 @@ def trained(folder: Path) -> Path:
     study, data, out = experiment(), folder / "clips", folder / "run"
     ingest("phantom", None, data, **PHANTOM)
     out.mkdir()
-    work = record.prepare(
-        study, store.index(data), out, size="smoke", about={"data_path": str(data)}, data=data
-    )
+    work = record.prepare(study, store.index(data), out, size="smoke", data=data)
     view = study.arm(BACKBONE).task.keywords["view"]  # type: ignore[attr-defined]  # a partial
     rows = store.read(data)
     pixels = InMemory(

@@ -30,7 +30,7 @@ from lus_ray.engine.schedule import Pruning, Schedule
 from lus_ray.engine.trial import trial
 from lus_ray.engine.waiting import Waiting
 from lus_ray.engine.watching import Watcher, Watchers
-from lus_ray.errors import ArmError, CellError
+from lus_ray.errors import CellError
 from lus_ray.experiment import Experiment
 from lus_ray.places import Place
 from lus_ray.views import View
@@ -46,7 +46,7 @@ def run(
     size: str,
     only_folds: tuple[int, ...] = (),
     address: str | None = None,
-    about: dict[str, Any] | None = None,
+    command: str = "",
     weak: bool = False,
     domains: tuple[str, ...] = (),
     tensorboard: bool = False,
@@ -55,8 +55,8 @@ def run(
 
     With `weak`, every frame without a score of its own carries that of its clip. `domains` are
     the store's names of the domains that the experiment compares, where they are not its own.
-    A place on object storage is worked on in a copy (`engine.home`); with `tensorboard`, curves
-    are written for it, too.
+    `command` is what asked for the run, kept in its record. A place on object storage is worked
+    on in a copy (`engine.home`); with `tensorboard`, curves are written for it, too.
 
     Raises:
         InputError: the data, the folds, the plan or the run folder do not allow it.
@@ -77,11 +77,10 @@ def run(
             few = names if len(names) < 4 else (*names[:3], f"{len(names) - 3} more")
             print(f"note: {why}; left out: {', '.join(few)}", file=sys.stderr)
         work = record.prepare(
-            experiment, index, folder, size=size, about=about or {}, data=data, weak=weak, home=home
-        )
+            experiment, index, folder, size=size, data=data, command=command,
+            only_folds=only_folds, weak=weak, home=home,
+        )  # fmt: skip
         dealt = [f for f in work.folds if not only_folds or f.number in only_folds]
-        if unknown := sorted(set(only_folds) - {f.number for f in work.folds}):
-            raise ArmError(f"no fold {unknown[0]}; there are {[f.number for f in work.folds]}")
         cells = plan.cells(experiment, dealt)
         if all(cell.finished(folder) for cell in cells):
             return

@@ -4,13 +4,15 @@ import fnmatch
 import importlib
 import json
 import pkgutil
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from lus_ray import checkpoint
 from lus_ray.engine.cohort import check_names
-from lus_ray.errors import ArmError, InputError
+from lus_ray.errors import ArmError, CheckpointError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe, with_arguments
 from lus_ray.files import read_text
 from lus_ray.folds import official
@@ -36,21 +38,22 @@ def at(
     settings: Sequence[str] = (), folds: str | None = None, weights: str | None = None,
     splits: Path | None = None,
 ) -> Experiment:  # fmt: skip
-    """The experiment at a size, with the arms, searches and settings that a command names."""
+    """The experiment at a size, with the arms, searches and settings that a command names.
+
+    Raises:
+        InputError: the experiment has no such arm or setting, or no arm can begin with `weights`.
+    """
     chosen = experiment.at(size)
     if samples is not None:
         chosen = chosen.having(tuple(_searching(arm, samples) for arm in chosen.arms))
     for setting in settings:
         chosen = chosen.having(_set(chosen, setting))
-    if weights is not None:
-        path = str(weights_path(weights))
-        chosen = chosen.having(
-            tuple(replace(a, weights=path) if a.recipe and not a.start else a for a in chosen.arms)
-        )
     if splits is not None:
         chosen = replace(chosen, folds=official(splits))
     if arms:
         chosen = chosen.only(_matching(chosen, arms))
+    if weights is not None:
+        chosen = _beginning(chosen, weights_path(weights))
     return chosen
 
 
@@ -80,16 +83,18 @@ def domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
 
 
 def command(name: str, size: str, choice: dict[str, Any]) -> str:
-    """The command that makes these results again."""
-    words = ["lus run", name, "--size", size]
-    for key in ("arms", "folds", "samples", "weights", "splits", "domains"):
-        if choice.get(key):
-            words += [f"--{key}", json.dumps(str(choice[key]))]
+    """The command that makes these results again, for a shell in any folder."""
+    words = ["lus", "run", name, "--size", size]
+    for key in ("data", "arms", "folds", "samples", "weights", "splits", "domains"):
+        if (value := choice.get(key)) is not None:
+            if key in ("data", "weights", "splits") and Path(value).exists():
+                value = Path(value).resolve()
+            words += [f"--{key}", str(value)]
     if choice.get("weak"):
         words.append("--weak")
     for setting in choice.get("settings", ()):
-        words += ["--set", json.dumps(setting)]
-    return " ".join(words)
+        words += ["--set", setting]
+    return shlex.join(words)
 
 
 def phantom_store(
@@ -127,6 +132,24 @@ def _matching(experiment: Experiment, arms: str) -> tuple[str, ...]:
             wrong = parts[start].strip()
             raise ArmError(f"{experiment.name}: no arm {wrong!r}; its arms are {'; '.join(names)}")
     return tuple(found)
+
+
+def _beginning(experiment: Experiment, path: Path) -> Experiment:
+    """The experiment whose arms begin with these weights, those whose network takes them."""
+    begun, refused = [], []
+    for arm in experiment.arms:
+        if arm.recipe is not None and arm.start is None and not arm.baseline:
+            try:
+                checkpoint.begin_with(arm.task(), path)
+                begun.append(arm.name)
+            except CheckpointError as error:
+                refused.append(str(error))
+    if not begun:
+        why = refused[0] if refused else f"{path}: none of these arms trains a network from nothing"
+        raise CheckpointError(f"--weights: no arm can begin with them: {why}")
+    return experiment.having(
+        tuple(replace(a, weights=str(path)) if a.name in begun else a for a in experiment.arms)
+    )
 
 
 def _searching(arm: Arm, samples: int) -> Arm:

@@ -27,24 +27,26 @@ PREFIX = "over-"
 """Files of these pictures begin so, and are replaced when they are drawn again."""
 
 
-def draw(experiment: Experiment, out: Path, stores: Sequence[Place]) -> int:
-    """Draw every finished segmenter of the lowest finished fold; the number of pictures.
+Example = tuple[Row, UInt8[np.ndarray, "1 H W"]]
+"""A clip, and its frame that is drawn over."""
+
+
+def draw(experiment: Experiment, out: Path, shown: Sequence[Example]) -> int:
+    """Draw every segmenter over these frames, in its lowest finished fold; number of pictures."""
+    number = 0
+    for arm in experiment.arms:
+        folder = _lowest_finished(arm.name, out)
+        if folder and checkpoint.read_description(folder)["name"] in SEGMENTERS:
+            number += _add(checkpoint.load(folder), shown, folder.with_name("pictures"))
+    return number
+
+
+def examples(path: Place) -> list[Example]:
+    """A few clips of different patients and the middle frame of each, chosen by a hash of names.
 
     Raises:
         StoreError: there is no store, or it is damaged.
     """
-    shown = [(row, frame) for path in stores for row, frame in examples(path)]
-    number = 0
-    for arm in experiment.arms:
-        cells = sorted(Cell(arm.name, 0).folder(out).parent.glob("fold*"))
-        folder = next((cell for cell in cells if (cell / "checkpoint").is_dir()), None)
-        if folder and checkpoint.read_description(folder / "checkpoint")["name"] in SEGMENTERS:
-            number += _add(checkpoint.load(folder / "checkpoint"), shown, folder / "pictures")
-    return number
-
-
-def examples(path: Place) -> list[tuple[Row, UInt8[np.ndarray, "1 H W"]]]:
-    """A few clips of different patients and the middle frame of each, chosen by a hash of names."""
     index = store.index(path)
     names = sorted(index["clip"].to_pylist(), key=lambda n: hashlib.sha256(n.encode()).hexdigest())
     patient = dict(zip(index["clip"].to_pylist(), index["patient"].to_pylist(), strict=True))
@@ -56,14 +58,20 @@ def examples(path: Place) -> list[tuple[Row, UInt8[np.ndarray, "1 H W"]]]:
     return [(row, _middle(row)) for row in rows]
 
 
+def _lowest_finished(arm: str, out: Path) -> Path | None:
+    """The checkpoint of the first finished fold that has one."""
+    files = Cell(arm, 0).predictions(out).parent.glob("fold*.parquet")
+    numbers = sorted(int(file.stem.removeprefix("fold")) for file in files)
+    folders = (Cell(arm, number).folder(out) / "checkpoint" for number in numbers)
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
 def _middle(row: Row) -> UInt8[np.ndarray, "1 H W"]:
     frames = frames_of(row)
     return frames[len(frames) // 2 : len(frames) // 2 + 1]
 
 
-def _add(
-    task: Segmentation, shown: Sequence[tuple[Row, UInt8[np.ndarray, "1 H W"]]], folder: Path
-) -> int:
+def _add(task: Segmentation, shown: Sequence[Example], folder: Path) -> int:
     assert isinstance(task.view, View)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "captions.json"

@@ -7,7 +7,8 @@ refused, so that no table mixes two settings.
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,15 @@ from typing import Any
 import pyarrow as pa
 
 import lus_ray
-from lus_ray import checkpoint, files, folds, store
+from lus_ray import checkpoint, files, folds, run_folder, store
 from lus_ray.clip import Row
-from lus_ray.engine import beat, cohort, hold
+from lus_ray.engine import beat, cohort, hold, search, seen
 from lus_ray.engine import home as homes
 from lus_ray.engine.cell import Work
 from lus_ray.engine.home import Home
-from lus_ray.errors import InputError
+from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Arm, Experiment
+from lus_ray.folds import Fold
 from lus_ray.places import Place
 
 
@@ -32,14 +34,20 @@ def prepare(
     out: Path,
     *,
     size: str,
-    about: dict[str, Any],
     data: Place,
+    command: str = "",
+    only_folds: Sequence[int] = (),
     weak: bool = False,
     home: Home | None = None,
 ) -> Work:
     """Deal and gate the folds and write down what is run; refuse a folder of another run.
 
+    `command` is what asked for it; with `only_folds`, these are run and the others are dealt.
     With a home, `out` is this machine's copy of it, and what is written is brought there.
+
+    Raises:
+        InputError: the folds leak or are not those of the folder, weights have seen patients who
+            test, or the folder holds another run.
     """
     rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
     views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
@@ -49,6 +57,11 @@ def prepare(
     dealt = experiment.folds.deal(index, seed=experiment.seed)
     folds.gate(dealt, index)
     cohort.gate(experiment, dealt, index)
+    if unknown := sorted(set(only_folds) - {fold.number for fold in dealt}):
+        raise ArmError(f"no fold {unknown[0]}; there are {[fold.number for fold in dealt]}")
+    run = [fold for fold in dealt if not only_folds or fold.number in only_folds]
+    seen.refuse(experiment, run, index)
+    experiment = _searching_apart(experiment, dealt)
     record: dict[str, Any] = {
         "version": lus_ray.__version__,
         "experiment": experiment.name,
@@ -74,14 +87,17 @@ def prepare(
         "claims": [asdict(claim) for claim in experiment.claims],
         "gaps": [asdict(gap) for gap in experiment.gaps],
         "supervision": "weak" if weak else "frames",
-        **about,
+        "data_path": str(data.resolve() if isinstance(data, Path) else data),
+        "commands": [command] if command else [],
     }
     record = json.loads(json.dumps(record))
-    _agree(record, out / "experiment.json", home.shown if home else str(out))
-    files.write_text(out / "experiment.json", json.dumps(record, indent=1) + "\n")
-    folds.write(dealt, out / "folds.json", protocol=experiment.folds, seed=experiment.seed)
+    shown = home.shown if home else str(out)
+    _agree(record, out, shown)
+    _agree_on_folds(dealt, out / run_folder.FOLDS, shown)
+    files.write_text(out / run_folder.RECORD, json.dumps(record, indent=1) + "\n")
+    folds.write(dealt, out / run_folder.FOLDS, protocol=experiment.folds, seed=experiment.seed)
     if home is not None:
-        home.push("folds.json", "experiment.json")
+        home.push(run_folder.FOLDS, run_folder.RECORD)
     return Work(experiment, size, tuple(dealt), rows, fingerprint, out, home)
 
 
@@ -150,14 +166,32 @@ def _counted(rows: list[Row], data: Place) -> list[Row]:
     return [{**row, "num_frames": lengths[row["clip"]]} for row in rows]
 
 
-def _agree(record: dict[str, Any], path: Path, shown: str) -> None:
-    """Refuse to mix runs; arms of an earlier, partial run are kept in the record."""
-    if not path.exists():
+def _searching_apart(experiment: Experiment, dealt: Sequence[Fold]) -> Experiment:
+    """The experiment whose searches no test patient can reach, and a note where that changes it."""
+    apart = search.kept_apart(experiment, dealt)
+    pairs = zip(experiment.arms, apart.arms, strict=True)
+    if any(one.search != other.search and one.search.samples for one, other in pairs if one.search):
+        print(
+            "note: folds test different patients; every fold chooses its own hyperparameters",
+            file=sys.stderr,
+        )
+    return apart
+
+
+def _agree_on_folds(dealt: Sequence[Fold], path: Path, shown: str) -> None:
+    """Refuse folds other than those that the finished cells of a folder were trained on."""
+    if path.exists() and folds.fingerprint(folds.read(path)) != folds.fingerprint(dealt):
+        raise InputError(
+            f"{shown}: its {path.name} has other patients on its sides than this version deals; "
+            "choose another --out, or go on with the version that experiment.json names"
+        )
+
+
+def _agree(record: dict[str, Any], out: Path, shown: str) -> None:
+    """Refuse to mix runs; arms and commands of an earlier, partial run are kept in the record."""
+    if not (out / run_folder.RECORD).exists():
         return
-    try:
-        known = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: not readable ({error}); choose another --out") from error
+    known = run_folder.record(out)
     known = {"supervision": "frames", "domains": {}, "frames_with": "", **known}
     for key in ("experiment", "size", "seed", "folds", "supervision", "domains", "frames_with"):
         if known.get(key) != record[key]:
@@ -165,7 +199,7 @@ def _agree(record: dict[str, Any], path: Path, shown: str) -> None:
                 f"{shown}: holds a run with {key} {known.get(key)!r}, not {record[key]!r}; "
                 "choose another --out"
             )
-    if known["data"]["fingerprint"] != record["data"]["fingerprint"]:
+    if known.get("data", {}).get("fingerprint") != record["data"]["fingerprint"]:
         raise InputError(f"{shown}: holds a run on other data; choose another --out")
     now = {arm["name"]: arm for arm in record["arms"]}
     for arm in known["arms"]:
@@ -175,6 +209,8 @@ def _agree(record: dict[str, Any], path: Path, shown: str) -> None:
             )
     others = [arm for arm in known["arms"] if arm["name"] not in now]
     record["arms"] += others
-    record["published"] = {**known["published"], **record["published"]}
+    record["published"] = {**known.get("published", {}), **record["published"]}
+    before = known.get("commands", [])
+    record["commands"] = before + [c for c in record["commands"] if c not in before]
     for key in ("claims", "gaps"):
         record[key] += [entry for entry in known.get(key, []) if entry not in record[key]]

@@ -8,6 +8,8 @@ campaign goes on with what it knows.
 import logging
 import math
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,27 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
 from lus_ray.engine.cell import Cell
-from lus_ray.experiment import Arm
+from lus_ray.experiment import Arm, Experiment
+from lus_ray.folds import Fold
 from lus_ray.run_folder import slug
 
 WARMUP_EPOCHS = 3
 WARMUP_SAMPLES = 4
+
+
+def kept_apart(experiment: Experiment, dealt: Sequence[Fold]) -> Experiment:
+    """The experiment whose searches are over each fold alone, where folds test different patients.
+
+    Why: the mean over such folds is told of patients who validate one fold and test another, and
+    so test patients would choose hyperparameters.
+    """
+    if len({fold.test for fold in dealt}) < 2:
+        return experiment
+    arms = (
+        arm if arm.search is None else replace(arm, search=replace(arm.search, over="fold"))
+        for arm in experiment.arms
+    )
+    return experiment.having(tuple(arms))
 
 
 class ArmSearch:

@@ -5,7 +5,7 @@ the directory lies, while cells are still missing, and with the same numbers eac
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,32 @@ from typing import Any
 from lus_ray.files import write_text
 from lus_ray.report import cells, contents, markdown, page, terminal
 
-__all__ = ["Report", "write"]
+__all__ = ["FILES", "Report", "write"]
+
+FILES = ("report.html", "report.md", "report.json")
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was written: the contents of `report.json` and the folder it lies in."""
+    """The contents of `report.json` and the folder that it is for."""
 
     out: Path
     contents: Mapping[str, Any]
 
-    @property
-    def path(self) -> Path:
-        """The page."""
-        return self.out / "report.html"
-
     def text(self) -> str:
         """The best arms, the baselines and the claims, for a terminal of 100 columns."""
-        return terminal.text(self.contents, str(self.path))
+        return terminal.text(self.contents)
 
 
-def write(out: Path | str, *, num_draws: int = contents.NUM_DRAWS) -> Report:
+def write(
+    out: Path | str,
+    *,
+    num_draws: int = contents.NUM_DRAWS,
+    show: Callable[[Report], None] = lambda report: None,
+) -> Report:
     """Write report.json, report.md and report.html into a run directory.
+
+    It is given to `show` before, as not every directory can be written.
 
     Raises:
         StoreError: the folder is no run directory, or a file in it is damaged.
@@ -43,8 +47,10 @@ def write(out: Path | str, *, num_draws: int = contents.NUM_DRAWS) -> Report:
     out = Path(out)
     run = cells.read(out)
     found, arms = contents.compute(run, num_draws=num_draws)
+    report = Report(out, found)
+    show(report)
     text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False)
     write_text(out / "report.json", text + "\n")
     write_text(out / "report.md", markdown.markdown(found))
     write_text(out / "report.html", page.html(found, arms, run))
-    return Report(out, found)
+    return report

@@ -103,9 +103,9 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
 
 
 def command(experiment: dict[str, Any]) -> str:
-    """The command that makes the run again; STORE stands for the folder of clips."""
-    if experiment.get("command"):
-        return str(experiment["command"])
+    """The commands that make the run again; STORE stands for clips where none is recorded."""
+    if experiment.get("commands"):
+        return " && ".join(experiment["commands"])
     data = experiment.get("data", {})
     given = "" if set(data.get("sources") or {}) == {"phantom"} else " --data STORE"
     return f"lus run {experiment['experiment']}{given} --size {experiment.get('size', 'full')}"

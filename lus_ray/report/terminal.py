@@ -12,7 +12,7 @@ WIDTH = 100
 NUM_METRICS = 2
 
 
-def text(contents: Contents, where: str) -> str:
+def text(contents: Contents) -> str:
     """The best arms and all baselines as a plain table of at most 100 columns."""
     lines = [*textwrap.wrap(f"{contents['title']} ({contents['size']})", WIDTH)]
     for label in tables.labels_of(contents):
@@ -36,7 +36,7 @@ def text(contents: Contents, where: str) -> str:
     if kinds := sorted(protocols.KINDS.keys() & contents["notes"].keys()):
         lines.append(f"† a published protocol that leaks: {', '.join(kinds)}")
     lines += ["· a baseline; percent, mean ± std over folds [95 % interval over patients]"]
-    return "\n".join([*lines, f"report: {where}"])
+    return "\n".join(lines)
 
 
 def _scores(contents: Contents, label: str) -> Iterable[str]:

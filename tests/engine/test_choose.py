@@ -1,10 +1,16 @@
 """From the words of a command to an experiment: arms, settings, searches, splits."""
 
 import json
+import shlex
+import subprocess
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from experiments import dense_labels, video_scores
 from experiments.biomarkers import EXPERIMENT
 from experiments.marker_segmentation import EXPERIMENT as MARKERS
 from lus_ray import checkpoint, store
@@ -114,7 +120,80 @@ def test_arms_without_any_label_are_left_out_with_what_needs_them(phantom_store)
     assert kept.claims == EXPERIMENT.claims
 
 
-def test_the_command_that_makes_a_run_again_is_kept():
-    words = {"arms": "e2e*", "settings": ("arm.recipe.epochs=3",), "folds": None}
+def test_the_command_that_makes_a_run_again_is_kept_for_a_shell_in_any_folder(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my clips").mkdir()
+    words = {
+        "data": Path("my clips"), "arms": "sifa covid→cap,$(id)", "folds": None,
+        "settings": ("arm.recipe.epochs=3", "e2e severity.recipe.oversample=it's"), "samples": 4,
+        "weights": "resnet18-imagenet", "weak": True,
+    }  # fmt: skip
     command = choose.command("biomarkers", "laptop", words)
-    assert command == ('lus run biomarkers --size laptop --arms "e2e*" --set "arm.recipe.epochs=3"')
+    assert "→" in command
+    assert shlex.split(command) == [
+        "lus", "run", "biomarkers", "--size", "laptop", "--data", str(tmp_path / "my clips"),
+        "--arms", "sifa covid→cap,$(id)", "--samples", "4", "--weights", "resnet18-imagenet",
+        "--weak", "--set", "arm.recipe.epochs=3",
+        "--set", "e2e severity.recipe.oversample=it's",
+    ]  # fmt: skip
+    echoed = subprocess.run(["sh", "-c", f"echo {command}"], capture_output=True, text=True)
+    assert echoed.stdout.split() == " ".join(shlex.split(command)).split()
+
+
+def test_a_store_at_a_uri_stays_as_it_is_in_the_command():
+    command = choose.command("biomarkers", "full", {"data": "s3://bucket/clips"})
+    assert command == "lus run biomarkers --size full --data s3://bucket/clips"
+
+
+def test_weights_go_to_the_arms_whose_network_takes_them(tmp_path):
+    arm = EXPERIMENT.at("smoke").arm("biomarkers")
+    checkpoint.save(tmp_path / "c", arm.task(), checkpoint.describe(arm.task), seed=0)
+    chosen = choose.at(EXPERIMENT, "smoke", weights=str(tmp_path / "c"))
+    assert [arm.name for arm in chosen.arms if arm.weights == str(tmp_path / "c")] == [
+        "biomarkers", "e2e severity", "e2e sf_ratio", "e2e disease", "biomarkers cross-fitted"
+    ]  # fmt: skip
+    few = choose.at(EXPERIMENT, "smoke", weights=str(tmp_path / "c"), arms="e2e disease")
+    assert [arm.weights for arm in few.arms] == [str(tmp_path / "c")]
+
+
+def test_neither_a_plain_baseline_nor_another_network_takes_the_weights_of_a_unet(tmp_path):
+    arm = dense_labels.EXPERIMENT.at("smoke").arm("dense")
+    checkpoint.save(tmp_path / "c", arm.task(), checkpoint.describe(arm.task), seed=0)
+    chosen = choose.at(dense_labels.EXPERIMENT, "smoke", weights=str(tmp_path / "c"))
+    assert [arm.name for arm in chosen.arms if arm.weights] == [
+        "dense", "sparse", "dense, random images", "sparse, random images"
+    ]  # fmt: skip
+
+
+def test_a_pooling_of_scores_takes_no_file_and_a_frame_network_takes_its_own(tmp_path):
+    arm = video_scores.EXPERIMENT.at("smoke").arm("frames")
+    save_file(arm.task().net.state_dict(), tmp_path / "w.safetensors")
+    path = str(tmp_path / "w.safetensors")
+    chosen = choose.at(video_scores.EXPERIMENT, "smoke", weights=path)
+    begun = [arm for arm in chosen.arms if arm.weights]
+    assert {type(arm.task()).__name__ for arm in begun} == {"FrameScore"}
+    assert "frames" in [arm.name for arm in begun]
+
+
+@pytest.mark.parametrize(
+    ("arms", "content", "said"),
+    [
+        ("e2e severity", {"x": torch.zeros(1)}, "lacks tensors that TSM needs"),
+        ("e2e severity", None, "no such file; give .safetensors"),
+        ("prior, severity", {"x": torch.zeros(1)}, "none of these arms trains a network"),
+    ],
+)
+def test_weights_that_no_arm_takes_are_refused_in_one_line(tmp_path, arms, content, said):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    path = folder
+    if content is not None:
+        path = folder / "w.safetensors"
+        save_file(content, path)
+    with pytest.raises(InputError, match="--weights: no arm can begin with them: ") as caught:
+        choose.at(EXPERIMENT, "smoke", weights=str(path), arms=arms)
+    assert said in str(caught.value)
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)

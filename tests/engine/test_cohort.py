@@ -214,7 +214,7 @@ def test_folds_without_a_domain_on_a_side_are_refused(tmp_path, train, test, sai
 
 def prepare(experiment, table, data, out):
     out.mkdir(exist_ok=True)
-    return record.prepare(experiment, table, out, size="full", about={}, data=data)
+    return record.prepare(experiment, table, out, size="full", data=data)
 
 
 def test_a_run_records_its_domains_and_its_clips_list_their_images(both, tmp_path):

@@ -80,7 +80,7 @@ def test_the_command_draws_every_segmenter_over_clips_without_masks_and_reports_
 
 
 def test_what_is_drawn_is_what_the_checkpoint_says_of_the_middle_frame(run, phantom_store):
-    over.draw(choose.at(EXPERIMENT, "smoke"), run, [phantom_store])
+    over.draw(choose.at(EXPERIMENT, "smoke"), run, over.examples(phantom_store))
     task = checkpoint.load(Cell("unet, augmented", 0).folder(run) / "checkpoint")
     number, (row, frame) = 1, over.examples(phantom_store)[1]
     (whole,) = store.read(phantom_store, [row["clip"]])
@@ -91,7 +91,7 @@ def test_what_is_drawn_is_what_the_checkpoint_says_of_the_middle_frame(run, phan
 
 def test_two_stores_are_drawn_one_after_the_other(run, clips, phantom_store):
     chosen = choose.at(EXPERIMENT, "smoke", arms="place")
-    assert over.draw(chosen, run, [phantom_store, clips]) == 8
+    assert over.draw(chosen, run, [*over.examples(phantom_store), *over.examples(clips)]) == 8
     drawn = captions(run, "place")[-8:]
     assert [one["file"] for one in drawn] == [f"over-{number}.svg" for number in range(8)]
     assert drawn[4]["example"].partition("#")[0] in store.index(clips)["clip"].to_pylist()
@@ -101,8 +101,8 @@ def test_arms_that_outline_nothing_or_are_not_finished_are_passed_over(
     clips, phantom_store, tmp_path
 ):
     scores = made_runs.trained(made_runs.SCORES, clips, tmp_path / "scores")
-    assert over.draw(made_runs.SCORES, scores, [phantom_store]) == 0
-    assert over.draw(EXPERIMENT, tmp_path / "empty", [phantom_store]) == 0
+    assert over.draw(made_runs.SCORES, scores, over.examples(phantom_store)) == 0
+    assert over.draw(EXPERIMENT, tmp_path / "empty", over.examples(phantom_store)) == 0
 
 
 def test_a_store_that_is_none_is_refused_in_one_line_and_leaves_the_pictures(run, clips, tmp_path):
@@ -112,3 +112,25 @@ def test_a_store_that_is_none_is_refused_in_one_line_and_leaves_the_pictures(run
     (line,) = refused.output.strip().splitlines()
     assert str(tmp_path / "nowhere") in line
     assert {arm: captions(run, arm) for arm in ARMS} == before
+
+
+def test_the_lowest_finished_fold_is_drawn_and_no_other(phantom_store, tmp_path):
+    place = choose.at(EXPERIMENT, "smoke", arms="place")
+    unfinished = made(place.arms[0], 0, tmp_path, finished=False)
+    second, tenth = (made(place.arms[0], fold, tmp_path) for fold in (2, 10))
+    shown = over.examples(phantom_store)
+    assert over.draw(place, tmp_path, shown) == len(shown) > 1
+    assert not (unfinished / "pictures").exists()
+    assert not (tenth / "pictures").exists()
+    assert (second / "pictures" / "captions.json").is_file()
+
+
+def made(arm, fold, out, *, finished=True):
+    """The folder of a cell with a checkpoint."""
+    cell = Cell(arm.name, fold)
+    folder = cell.folder(out)
+    checkpoint.save(folder / "checkpoint", arm.task(), checkpoint.describe(arm.task), seed=0)
+    if finished:
+        cell.predictions(out).parent.mkdir(parents=True, exist_ok=True)
+        cell.predictions(out).touch()
+    return folder

@@ -113,10 +113,7 @@ def cells(work: Work) -> tuple[Cell, ...]:
 
 
 def prepared(out: Path, data: Path, home):
-    return record.prepare(
-        SIGNS, store.index(data), out, size="smoke", about={"data_path": str(data)}, data=data,
-        home=home,
-    )  # fmt: skip
+    return record.prepare(SIGNS, store.index(data), out, size="smoke", data=data, home=home)
 
 
 def results(out: Path):

@@ -222,7 +222,7 @@ def test_a_weak_run_is_recorded_as_one_and_goes_on_as_one_only(tmp_path, lus):
     assert done.returncode == 0, done.stderr
     about = json.loads((tmp_path / "o" / "experiment.json").read_text())
     assert about["supervision"] == "weak"
-    assert "--weak" in about["command"]
+    assert about["commands"][0].endswith(" --weak")
     again = lus(*words)
     assert again.returncode == 2
     assert len(again.stderr.strip().splitlines()) == 1

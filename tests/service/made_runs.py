@@ -76,8 +76,7 @@ def trained(experiment: Experiment, data: Path, out: Path, *, folds: Iterable[in
     """A run of all arms on some folds, each cell trained in this process."""
     out.mkdir(parents=True)
     index = store.index(data)
-    about = {"data_path": str(data)}
-    work = record.prepare(experiment, index, out, size="smoke", about=about, data=data)
+    work = record.prepare(experiment, index, out, size="smoke", data=data)
     pixels = decoded(experiment, data)
     for fold in folds:
         for arm in experiment.arms:
