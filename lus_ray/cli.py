@@ -4,6 +4,7 @@ Exit codes: 0 done, 1 something failed, 2 bad input, 130 interrupted.
 Why imports are inside the commands: `lus --help` answers at once, without torch or Ray.
 """
 
+import errno
 import importlib
 import json
 import os
@@ -23,6 +24,11 @@ from lus_ray.options import PLACE
 
 SIZES = ("smoke", "laptop", "full")
 FOLDER = click.Path(path_type=Path)
+AT_LEAST_ONE = click.IntRange(min=1)
+BAD_PLACE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
+)  # fmt: skip
+"""What the system says of a place that was named badly; a full disk is none of these."""
 
 
 class Lus(click.Group):
@@ -35,10 +41,17 @@ class Lus(click.Group):
         except LusError as error:
             click.echo(f"lus: {' '.join(str(error).split())}", err=True)
             ctx.exit(error.exit_code)
+        except click.UsageError as error:
+            command = error.ctx.command_path if error.ctx else "lus"
+            told = " ".join(error.format_message().split()).rstrip(".")
+            click.echo(f"lus: {told}; see '{command} --help'", err=True)
+            ctx.exit(error.exit_code)
         except OSError as error:
             where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"lus: {where}{error.strerror or error}", err=True)
-            ctx.exit(1)
+            bad = error.errno in BAD_PLACE
+            remedy = "; name a place of the right kind that you may use" if bad else ""
+            click.echo(f"lus: {where}{error.strerror or error}{remedy}", err=True)
+            ctx.exit(2 if bad else 1)
         except KeyboardInterrupt:
             click.echo("lus: interrupted; run the same command again to go on", err=True)
             ctx.exit(130)
@@ -68,11 +81,11 @@ def demo(out: Path, as_json: bool) -> None:
 @click.argument("source")
 @click.argument("root", type=PLACE)
 @click.argument("store", type=PLACE, required=False)
-@click.option("--max-side", default=512, show_default=True, help="Longest stored side in pixels.")
-@click.option("--workers", type=int, help="Files decoded at a time (default: one per CPU).")
+@click.option("--max-side", type=AT_LEAST_ONE, help="Longest stored side in pixels (default 512).")
+@click.option("--workers", type=AT_LEAST_ONE, help="Files decoded at a time (default: one a CPU).")
 @click.option(
-    "--missing-patient", type=click.Choice(["refuse", "own"]), default="refuse", show_default=True,
-    help="Clips without a patient: leave them out, or make each its own patient.",
+    "--missing-patient", type=click.Choice(["refuse", "own"]),
+    help="Clips without a patient: leave them out (default), or make each its own patient.",
 )  # fmt: skip
 @click.option("--labels", type=FOLDER, help="folder: the CSV of labels (default ROOT/labels.csv).")
 @click.option("--allow-text", is_flag=True, help="dicom: accept writing beside the fan.")
@@ -87,8 +100,9 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--video-labels", type=float, help="phantom: share of clips with a clip score.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def ingest(
-    source: str, root: Path | str, store: Path | str | None, max_side: int, workers: int | None,
-    missing_patient: str, labels: Path | None, allow_text: bool, as_json: bool, **phantom: Any,
+    source: str, root: Path | str, store: Path | str | None, max_side: int | None,
+    workers: int | None, missing_patient: str | None, labels: Path | None, allow_text: bool,
+    as_json: bool, **phantom: Any,
 ) -> None:  # fmt: skip
     """Read SOURCE clips below ROOT into STORE (phantom needs no ROOT).
 
@@ -96,27 +110,26 @@ def ingest(
     """
     from lus_ray.ingest.ingest import ingest as read_source
 
-    options = {name: value for name, value in phantom.items() if value is not None}
+    files: dict[str, Any] = {
+        "max_side": max_side, "missing_patient": missing_patient, "labels": labels,
+        "allow_text": allow_text or None,
+    }  # fmt: skip
+    own, others, kind = files, phantom, "phantom clips"
+    if source == "phantom":
+        own, others, kind = phantom, files, "sources of files"
+    if strange := [name for name, value in others.items() if value is not None]:
+        raise InputError(f"--{strange[0].replace('_', '-')} is for {kind} only; leave it out")
+    place: Path | str | None = root
     if source == "phantom":
         if store is not None:
             raise InputError("phantom has no ROOT; write 'lus ingest phantom STORE'")
         store, place = root, None
-    else:
-        if options:
-            raise InputError(f"--{next(iter(options))} is for phantom clips only")
-        place = root
-        if labels is not None:
-            options["labels"] = labels
-        if missing_patient != "refuse":
-            options["missing_patient"] = missing_patient
-        if allow_text:
-            options["allow_text"] = True
     if store is None:
         raise InputError("no STORE given; write 'lus ingest SOURCE ROOT STORE'")
+    _refuse_unwritable(store, "STORE")
+    options = {name: value for name, value in own.items() if value is not None}
     with _bar("clips") as progress:
-        summary = read_source(
-            source, place, store, max_side=max_side, workers=workers, progress=progress, **options
-        )
+        summary = read_source(source, place, store, workers=workers, progress=progress, **options)
     click.echo(json.dumps(summary.contents(), indent=1) if as_json else summary.text())
 
 
@@ -131,11 +144,9 @@ def check(store: Path | str, as_json: bool) -> None:
     from lus_ray import check as checks
 
     findings = checks.check(store)
+    click.echo(json.dumps(findings.contents(), indent=1) if as_json else findings.text())
     page = checks.write(findings, store)
-    if as_json:
-        click.echo(json.dumps(findings.contents(), indent=1))
-    else:
-        click.echo(findings.text())
+    if not as_json:
         click.echo(f"contact sheet: {page}")
     if findings.damaged:
         raise LusError(f"{store}: {len(findings.damaged)} damaged files; ingest their source again")
@@ -151,11 +162,12 @@ def check(store: Path | str, as_json: bool) -> None:
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
 @click.option("--folds", help="Only these folds: 0,1")
-@click.option("--samples", type=int, help="Search hyperparameters with so many samples.")
+@click.option("--samples", type=AT_LEAST_ONE, help="Search hyperparameters with so many samples.")
 @click.option("--splits", type=FOLDER, help="Folds of patients from a JSON file like folds.json.")
 @click.option(
     "--weights",
-    help="Begin networks with a file of weights, a checkpoint folder, or a published name.",
+    help="Begin the networks that fit with a file of weights, a checkpoint folder, or a published "
+    "name.",
 )
 @click.option(
     "--domains", help="The store's names of the domains compared, in the experiment's order: A,B"
@@ -201,7 +213,10 @@ def report(folder: Path | str, as_json: bool) -> None:
 @main.command()
 @click.argument("folder", type=PLACE)
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8100, show_default=True, help="Of the page; 0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8100, show_default=True,
+    help="Of the page; 0 takes a free one.",
+)  # fmt: skip
 @click.option("--page", "where", flag_value="page", help="The page alone.")
 @click.option("--terminal", "where", flag_value="terminal", help="The terminal alone.")
 @click.option("--once", is_flag=True, help="Print the grid and end.")
@@ -224,7 +239,7 @@ def watch(
 @main.command()
 @click.argument("folder", type=PLACE)
 @click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--token", envvar="LUS_TOKEN", help="Asked of every client (or set LUS_TOKEN).")
 def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
     """Serve what the run FOLDER and its neighbours offer, until Ctrl-C.
@@ -298,10 +313,13 @@ def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
     from lus_ray import bench as benches
     from lus_ray.files import write_text
 
+    if out.is_dir() or not out.parent.is_dir():
+        raise InputError(f"{out}: no file that can be written; name one in a folder that is there")
+    _refuse_unwritable(out.parent, "--out")
     measured = benches.run(names, say=partial(click.echo, err=True))
     text = json.dumps(measured.contents(), indent=1)
-    write_text(out, text + "\n")
     click.echo(text if as_json else measured.text())
+    write_text(out, text + "\n")
 
 
 @main.command()
