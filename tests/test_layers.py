@@ -69,6 +69,11 @@ def test_every_room_is_in_the_order():
     assert rooms <= set(ROOMS)
 
 
+def test_the_map_of_the_readme_names_every_room():
+    text = (ROOT / "README.md").read_text().partition("## Map of the house")[2]
+    assert [room for room in ROOMS if not {f"`{room}.py`", f"`{room}/`"} & set(text.split())] == []
+
+
 @pytest.mark.parametrize(
     ("path", "source", "trouble"),
     [
