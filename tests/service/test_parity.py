@@ -92,7 +92,8 @@ def test_an_answer_without_the_model_is_not_taken_for_its_own(offered, local):
         parity.replay(expert, through(others))
 
 
-def test_clips_that_are_gone_are_said_to_be_gone(copied, local):
+def test_clips_that_are_gone_are_said_to_be_gone(copied, runs, local, monkeypatch):
+    monkeypatch.chdir(runs / "clips")  # where nothing is recorded, no store of this folder is meant
     record = copied / "signs" / "experiment.json"
     record.write_text(record.read_text().replace("data_path", "elsewhere"))
     with pytest.raises(ServeError, match="signs: its clips are no longer at"):
