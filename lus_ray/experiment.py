@@ -86,8 +86,9 @@ class Rows:
     learns it on clips that this one never saw; where no training clip lacks it, all train.
     `overlap` takes such clips from every patient, test patients too: a leak, there to reproduce
     a published protocol. The report names these arms and those that build on them.
-    `images` deals the six copies of every frame to folds at random, whatever their patient: a leak
-    too, for the same reason.
+    `images` deals the six copies of every frame to folds at random, whatever their patient, and
+    `clips` deals whole clips so, balanced in the class of the arm's label: leaks too, for the same
+    reason.
     `learns` is what clips of the train and val sides must equal as well, while all are tested.
     Training clips equal to `unlabelled` are a second stream, which comes without any label.
     `reduced` takes as many labelled frames as that stream has, of each patient in proportion.
@@ -99,6 +100,7 @@ class Rows:
     train_without: str | None = None
     overlap: bool = False
     images: bool = False
+    clips: bool = False
     learns: Mapping[str, Any] = field(default_factory=dict)
     unlabelled: Mapping[str, Any] = field(default_factory=dict)
     reduced: bool = False

@@ -98,6 +98,34 @@ class Parts:
 
 
 @dataclass(frozen=True)
+class KFold:
+    """k parts that each test once; a share of the groups that are left validates, the others train.
+
+    Parts and shares are balanced in strata.
+    """
+
+    name: str
+    k: int
+    val: float
+    stratify: str | None
+
+    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+        """Folds over all patients of the index."""
+        tests = cut(index, _equal(self.k), seed=seed, stratify=self.stratify)
+        folds = []
+        for number, test in enumerate(tests):
+            left = index.filter(pa.array([p not in test for p in index["patient"].to_pylist()]))
+            shares = (1 - self.val, self.val)
+            train, val = cut(left, shares, seed=seed, stratify=self.stratify)
+            folds.append(Fold(number, train=train, val=val, test=test))
+        return tuple(folds)
+
+    def describe(self) -> dict[str, Any]:
+        """The protocol as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class AcrossDomains:
     """k-fold with the same fold numbers for every domain, each balanced in number of images."""
 
@@ -166,6 +194,16 @@ def rotating(k: int, val: bool = True, stratify: str | None = "severity") -> Par
         raise FoldError(f"rotating: k is {k}; use at least {3 if val else 2}")
     roles = tuple((((fold + 1) % k,) if val else (), (fold,)) for fold in range(k))
     return Parts("rotating", _equal(k), roles, stratify)
+
+
+def k_fold(k: int, val: float = 0.25, stratify: str | None = "severity") -> KFold:
+    """k-fold: every part tests once; `val` of the groups that are left validates.
+
+    It leaves more to train than `rotating`, where a whole part validates.
+    """
+    if k < 3 or not 0 < val < 1:
+        raise FoldError(f"k_fold: k is {k} and val is {val}; use at least 3 and a share below 1")
+    return KFold("k_fold", k, val, stratify)
 
 
 def across_domains(k: int = 3, val: bool = True) -> AcrossDomains:

@@ -15,6 +15,7 @@ from lus_ray.folds import (
     fingerprint,
     fixed_test,
     gate,
+    k_fold,
     official,
     one_split,
     read,
@@ -67,13 +68,14 @@ def test_split_of_names_the_side_or_none():
 
 
 @settings(deadline=None)
-@given(indexes, st.integers(3, 5), st.integers(0, 3))
-def test_rotating_tests_every_patient_exactly_once(index, k, seed):
+@given(indexes, st.sampled_from([rotating, k_fold]), st.integers(3, 5), st.integers(0, 3))
+def test_every_patient_is_tested_exactly_once(index, protocol, k, seed):
     if num_groups(index) < k:
         with pytest.raises(FoldError, match="groups of patients cannot fill"):
-            rotating(k).deal(index, seed=seed)
+            protocol(k).deal(index, seed=seed)
         return
-    folds = rotating(k).deal(index, seed=seed)
+    folds = protocol(k).deal(index, seed=seed)
+    gate(folds, index)
     tested = Counter(patient for fold in folds for patient in fold.test)
     assert tested == Counter(set(index["patient"].to_pylist()))
     assert all(set(f.train) | set(f.val) | set(f.test) == set(tested) for f in folds)
@@ -138,6 +140,15 @@ def test_fixed_test_validates_every_other_part_once():
     assert [len(f.train) for f in folds] == [20, 20, 20]
 
 
+def test_a_quarter_of_what_k_folds_do_not_test_validates_in_every_stratum():
+    for fold in k_fold(3).deal(singles(48), seed=0):
+        assert [len(fold.train), len(fold.val), len(fold.test)] == [24, 8, 16]
+        for side, number in ((fold.train, 6), (fold.val, 2), (fold.test, 4)):
+            assert Counter(int(patient[1:]) % 4 for patient in side) == dict.fromkeys(
+                range(4), number
+            )
+
+
 def test_one_split_keeps_its_shares():
     (fold,) = one_split(train=0.5, val=0.25, test=0.25).deal(singles(40), seed=0)
     assert [len(fold.train), len(fold.val), len(fold.test)] == [20, 10, 10]
@@ -190,6 +201,9 @@ def test_a_column_that_cannot_stratify_is_named(column):
     [
         lambda: fixed_test(parts=3, cv=3),
         lambda: rotating(2),
+        lambda: k_fold(2),
+        lambda: k_fold(3, val=0),
+        lambda: k_fold(3, val=1),
         lambda: one_split(train=0.5, val=0.1, test=0.1),
         lambda: one_split(train=0.0, val=0.5, test=0.5),
     ],

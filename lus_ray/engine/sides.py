@@ -7,9 +7,9 @@ import numpy as np
 
 from lus_ray import draws, predictions
 from lus_ray.clip import Row
-from lus_ray.engine import images
+from lus_ray.engine import at_random
 from lus_ray.engine.cell import Cell, Work
-from lus_ray.experiment import Arm, Rows
+from lus_ray.experiment import Arm, Experiment, Rows
 from lus_ray.folds import Fold
 
 WITHOUT_LABELS = (
@@ -19,21 +19,29 @@ WITHOUT_LABELS = (
 
 
 def rows(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
-    """The clips of this fold with their `split`; with the earlier arm's outputs if it reads one."""
+    """The clips of this fold with their `split`; with the earlier arm's outputs if it reads one.
+
+    What reads an arm whose images or clips were dealt at random has the sides of that arm.
+    """
     if arm.reads is not None:
         read = Cell(arm.reads, cell.fold)
         found = predictions.read(read.predictions(work.out))[1].to_pylist()
+        if _dealt_at_random(arm.reads, work.experiment):
+            return [row for row in found if _wanted(arm, row)]
     else:
         found = [dict(row) for row in work.rows]
     for row in found:
         row["split"] = side_of(arm.rows, row, fold)
     kept = [row for row in found if row["split"] is not None and _wanted(arm, row)]
     kept = [row for row in kept if row["split"] == "test" or equal(row, arm.rows.learns)]
-    if not arm.rows.images:
-        return kept
-    outlined = [row for row in kept if row["mask_scheme"] is not None]
     number, seed = len(work.folds), work.experiment.seed
-    return images.dealt(outlined, fold=fold.number, num_folds=number, seed=seed)
+    if arm.rows.images:
+        outlined = [row for row in kept if row["mask_scheme"] is not None]
+        return at_random.images(outlined, fold=fold.number, num_folds=number, seed=seed)
+    if arm.rows.clips:
+        label = str(arm.label)
+        return at_random.clips(kept, label, fold=fold.number, num_folds=number, seed=seed)
+    return kept
 
 
 def side_of(wanted: Rows, row: Row, fold: Fold) -> str | None:
@@ -110,3 +118,10 @@ def equal(row: Row, wanted: Mapping[str, Any]) -> bool:
 def _wanted(arm: Arm, row: Row) -> bool:
     needs = all(row[column] is not None for column in arm.rows.needs)
     return needs and equal(row, arm.rows.where)
+
+
+def _dealt_at_random(name: str, experiment: Experiment) -> bool:
+    """Whether an arm, or one that it reads, has sides that say nothing of patients."""
+    arm = experiment.arm(name)
+    own = arm.rows.images or arm.rows.clips
+    return own or (arm.reads is not None and _dealt_at_random(arm.reads, experiment))

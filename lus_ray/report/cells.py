@@ -101,13 +101,13 @@ def read(out: Path) -> Run:
     """
     experiment = run_folder.record(out)
     dealt = {fold.number: fold for fold in folds.read(out / run_folder.FOLDS)}
-    by_image = protocols.dealt_by_image(experiment)
+    at_random = protocols.dealt_at_random(experiment)
     cells: dict[tuple[str, int], Cell] = {}
     for path in sorted(out.glob("predictions/*/fold*.parquet")):
         cell = _cell(path, out)
         if (cell.arm, cell.fold) in cells:
             raise StoreError(f"{path}: arm {cell.arm!r} fold {cell.fold} is here twice; remove one")
-        _check_patients(cell, dealt, path, any_patient=cell.arm in by_image)
+        _check_patients(cell, dealt, path, any_patient=cell.arm in at_random)
         cells[cell.arm, cell.fold] = cell
     return Run(out, experiment, dealt, cells)
 

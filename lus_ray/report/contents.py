@@ -61,7 +61,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
     experiment = run.experiment
     arms = _score_all(run, num_draws=num_draws)
     metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
-    leaky = protocols.leaks(experiment)
+    leaky, at_random = protocols.leaks(experiment), protocols.dealt_at_random(experiment)
     notes = NOTES | {k: protocols.KINDS[k] for kinds in leaky.values() for k in kinds}
     notes |= pixels.notes(experiment)
     contents = {
@@ -90,7 +90,8 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
         },
         "claims": [claims.verdict(entry, arms) for entry in experiment.get("claims") or []],
         "gaps": [
-            gaps.measure(gap, arms, metrics, leaks=leaky) for gap in experiment.get("gaps") or []
+            gaps.measure(gap, arms, metrics, folds=run.folds.values(), at_random=at_random)
+            for gap in experiment.get("gaps") or []
         ],
         "raters": raters.compare(run, arms, metrics, leaving_out=set(leaky)),
         "neutral": neutral.compare(run),

@@ -1,8 +1,8 @@
 """Which arms follow a published protocol that leaks, and how.
 
-An arm leaks where it was trained on other clips of patients that it is tested on, where images
-and not patients were dealt to its folds, where its epoch was chosen by the test side, or where it
-starts from, reads or joins an arm that leaks. Such an arm is marked wherever it is shown.
+An arm leaks where it was trained on other clips of patients that it is tested on, where images or
+clips and not patients were dealt to its folds, where its epoch was chosen by the test side, or
+where it starts from, reads or joins an arm that leaks. Such an arm is marked wherever it is shown.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Any
 
 OVERLAP = "patients overlap"
 IMAGES = "images dealt at random"
+CLIPS = "clips dealt at random"
 SELECTED = "selected on test"
 
 KINDS = {
@@ -18,12 +19,14 @@ KINDS = {
     IMAGES: "augmented images, not patients, were dealt to the folds, as the paper did, so that "
     "copies of a test image and frames of its patient were learned from; held against baselines of "
     "this kind only",
+    CLIPS: "clips, not patients, were dealt to the folds, balanced in class, as the paper did, so "
+    "that other clips of a patient who is tested were learned from; held against baselines of this "
+    "kind only",
     SELECTED: "the epoch was chosen by the score of the test side, as the paper did",
 }
 """Kinds of leak, as they are marked, and what they are."""
 
-
-PEOPLE = {OVERLAP, IMAGES}
+PEOPLE = {OVERLAP, IMAGES, CLIPS}
 """Kinds in which test patients were learned from; these arms are held against each other only."""
 
 
@@ -35,6 +38,7 @@ def leaks(experiment: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         kinds = [SELECTED] if recipe.get("select") == "test" else []
         kinds += [OVERLAP] if rows.get("overlap") else []
         kinds += [IMAGES] if rows.get("images") else []
+        kinds += [CLIPS] if rows.get("clips") else []
         for name in (entry.get("start"), *_read(entry)):
             kinds += found.get(name, ())
         if kinds:
@@ -42,11 +46,12 @@ def leaks(experiment: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def dealt_by_image(experiment: Mapping[str, Any]) -> set[str]:
-    """Arms that are tested on images of any patient, or read such an arm."""
+def dealt_at_random(experiment: Mapping[str, Any]) -> set[str]:
+    """Arms that are tested on images or clips of any patient, or read such an arm."""
     found: set[str] = set()
     for entry in experiment["arms"]:
-        if (entry.get("rows") or {}).get("images") or found.intersection(_read(entry)):
+        rows = entry.get("rows") or {}
+        if rows.get("images") or rows.get("clips") or found.intersection(_read(entry)):
             found.add(entry["name"])
     return found
 

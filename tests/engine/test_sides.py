@@ -2,10 +2,12 @@
 
 from collections import Counter
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lus_ray import predictions
 from lus_ray.engine import sides
 from lus_ray.engine.cell import Cell, Work
 from lus_ray.experiment import Arm, Experiment, Rows
@@ -51,6 +53,48 @@ def test_without_a_domain_to_learn_it_learns_from_all(tmp_path):
 def test_the_second_stream_is_the_training_side_of_the_other_domain(tmp_path):
     rows = Rows(learns=CAP, unlabelled=COVID)
     assert given_to(rows, tmp_path) == ({"train": "A", "val": "B", "test": "cC"}, "a")
+
+
+def test_where_clips_are_dealt_at_random_patients_of_the_fold_are_on_either_side(tmp_path):
+    rows = [{**row, "disease": "healthy"} for row in table()]
+    diagnosed = Arm("t", Segmentation, label="diagnosis", rows=Rows(clips=True, where=COVID))
+    experiment = Experiment("t", "t", rotating(3), (diagnosed,), ("accuracy",))
+    folds = rotating(3).deal(index_of(rows), seed=0)
+    work = Work(experiment, "smoke", folds, rows, "0", tmp_path)
+    found = []
+    for fold in folds:
+        dealt = sides.rows(diagnosed, fold, Cell("t", fold.number), work)
+        found.append({row["clip"]: row["split"] for row in dealt})
+    assert [sorted(dealt.values()) for dealt in found] == [["test", "train", "train"]] * 3
+    assert all(sorted(dealt) == ["t/a", "t/b", "t/c"] for dealt in found)
+
+
+def test_what_reads_images_dealt_at_random_has_the_sides_of_that_arm(tmp_path):
+    images = Arm("images", Segmentation, label="dense masks", rows=Rows(images=True))
+    reader = Arm("reader", Segmentation, label="sparse masks", reads="images")
+    again = Arm("again", Segmentation, label="sparse masks", reads="reader")
+    experiment = Experiment("t", "t", rotating(3), (images, reader, again), ("mean_iou",))
+    work = Work(experiment, "smoke", (FOLD,), table(), "0", tmp_path)
+    about = predictions.About("images", 0, "dense masks", (), False, "0", scheme="dense")
+    said = [prediction(row) for row in table()]
+    for name in ("images", "reader"):
+        predictions.write(Cell(name, 0).predictions(tmp_path), said, about)
+    for arm in (reader, again):
+        rows = sides.rows(arm, FOLD, Cell(arm.name, 0), work)
+        assert {row["clip"]: row["split"] for row in rows} == {f"t/{p}": "test" for p in "abcABC"}
+
+
+def prediction(row):
+    """A row of a prediction table, on the test side."""
+    known = {**dict.fromkeys(predictions.KEPT), **row, "sha256": "0"}
+    return predictions.row(known, fold=0, split="test", target=None, said={})
+
+
+def index_of(rows):
+    """What a protocol deals folds from."""
+    return pa.table(
+        {name: [row[name] for row in rows] for name in ("clip", "patient", "group", "severity")}
+    )
 
 
 def test_where_validation_trains_too_so_does_that_of_the_second_stream(tmp_path):

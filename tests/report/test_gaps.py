@@ -8,7 +8,7 @@ import pytest
 from lus_ray.report import cells, contents, differences, numbers, protocols
 
 from .frame_runs import ARMS, GAP, write_frame_run
-from .run_dirs import arm, write_cell, write_run
+from .run_dirs import PATIENTS, TEST, arm, write_cell, write_run
 
 
 def computed(out: Path) -> tuple[dict[str, Any], dict[str, numbers.ScoredArm]]:
@@ -74,3 +74,33 @@ def test_a_leaky_baseline_is_no_rival_of_a_clean_arm(tmp_path: Path) -> None:
 def test_a_leaky_arm_never_hides_the_best_clean_one_of_its_family(tmp_path: Path) -> None:
     found, _ = computed(write_frame_run(tmp_path))
     assert found["highlights"]["frame_severity"] == ["frames", "frames, all patients"]
+
+
+def test_clips_dealt_at_random_are_a_leak_and_may_be_of_any_patient(tmp_path: Path) -> None:
+    clean, leaky = arm("clean"), arm("leaky", rows={"clips": True}, recipe={"select": "test"})
+    gap = {"text": "clips dealt", "leaky": "leaky", "clean": "clean"}
+    write_run(tmp_path, [clean, leaky], gaps=[gap])
+    thirds = [PATIENTS[k::3] for k in range(3)]
+    for fold, patients in enumerate(thirds):
+        write_cell(tmp_path, clean, fold, skill=0.3)
+        write_cell(tmp_path, leaky, fold, skill=0.9, patients=patients)
+    found, _ = computed(tmp_path)
+    assert found["arms"][1]["leak"] == f"{protocols.SELECTED}, {protocols.CLIPS}"
+    assert protocols.CLIPS in found["notes"]
+    assert found["gaps"][0]["reason"] == "leaky and clean were tested on different patients"
+    for fold in range(3):
+        write_cell(tmp_path, leaky, fold, skill=0.9, patients=TEST[fold::3])
+    found, arms = computed(tmp_path)
+    [gap] = found["gaps"]
+    expected = arms["leaky"].mean("auc") - arms["clean"].mean("auc")
+    assert gap["differences"]["auc"]["value"] == expected > 0
+    assert gap["note"] == (
+        "each arm is the mean over its own folds, which test different clips; a part of it is that "
+        "the first learns from 67 % of the clips and the second from those of 33 % of the patients"
+    )
+
+
+def test_an_arm_that_only_starts_from_clips_dealt_at_random_tests_patients_of_its_fold() -> None:
+    experiment = {"arms": [arm("leaky", rows={"clips": True}), arm("later", start="leaky")]}
+    assert protocols.dealt_at_random(experiment) == {"leaky"}
+    assert protocols.leaks(experiment)["later"] == (protocols.CLIPS,)

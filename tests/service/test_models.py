@@ -72,7 +72,12 @@ def test_an_expert_of_another_input_or_another_label_is_not_served(tmp_path):
 
 @pytest.mark.parametrize(
     "leak",
-    [{"rows": {"overlap": True}}, {"rows": {"images": True}}, {"recipe": {"select": "test"}}],
+    [
+        {"rows": {"overlap": True}},
+        {"rows": {"images": True}},
+        {"rows": {"clips": True}},
+        {"recipe": {"select": "test"}},
+    ],
 )
 def test_an_arm_that_leaks_is_not_served_nor_what_reads_it(tmp_path, leak):
     run = written(
