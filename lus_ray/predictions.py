@@ -32,7 +32,8 @@ class About:
     """What the rows of a prediction table have in common.
 
     `multilabel`: a target has one entry per class. `by_frame`: it has one class index per frame,
-    and `outputs` has one line per frame of the clip, in order. `scheme`: pixels have classes of
+    and `outputs` has one line per frame of the clip, in order. `inherited`: so has it, and every
+    frame has the class of its clip. `scheme`: pixels have classes of
     this mask scheme, and `counts` has one confusion matrix per frame.
     """
 
@@ -43,6 +44,7 @@ class About:
     multilabel: bool
     fingerprint: str
     by_frame: bool = False
+    inherited: bool = False
     scheme: str | None = None
 
 

@@ -268,5 +268,6 @@ def _about(task: Any, arm: Arm, cell: Cell, work: Work) -> predictions.About:
         multilabel=task.multilabel,
         fingerprint=work.fingerprint,
         by_frame=task.by_frame,
+        inherited=task.inherited,
         scheme=task.scheme,
     )

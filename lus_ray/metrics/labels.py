@@ -6,6 +6,7 @@ number of won pairs. Resampling patients then reweights the tables instead of th
 Undefined is NaN with a reason in words, never 0 or 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -41,9 +42,8 @@ def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
     """
     check(target, probability)
-    reason = unusable(probability)
-    if reason:
-        return Scores(dict.fromkeys(METRICS, float("nan")), dict.fromkeys(METRICS, reason))
+    if reason := unusable(probability):
+        return undefined(METRICS, reason)
     num_classes = probability.shape[1]
     counts = confusion(target, probability.argmax(axis=1), num_classes=num_classes)
     values = {name: float(v) for name, v in from_tables(counts, wins(target, probability)).items()}
@@ -125,12 +125,12 @@ def class_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     return ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
-def by_class(counts: Float[np.ndarray, "K K"]) -> dict[str, Float[np.ndarray, "K"]]:
+def by_class(counts: Float[np.ndarray, "*D K K"]) -> dict[str, Float[np.ndarray, "*D K"]]:
     """Precision, recall and F1 of each class; NaN where a class is not predicted, or not true."""
-    hits = np.diagonal(counts)
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
     return {
-        "precision": ratio(hits, counts.sum(axis=0)),
-        "recall": ratio(hits, counts.sum(axis=1)),
+        "precision": ratio(hits, counts.sum(axis=-2)),
+        "recall": ratio(hits, counts.sum(axis=-1)),
         "f1": class_f1(counts),
     }
 
@@ -187,6 +187,11 @@ def unusable(probability: Float[np.ndarray, "N K"]) -> str:
     if bad:
         return f"{bad} of {len(probability)} clips have a probability that is not a number"
     return ""
+
+
+def undefined(metrics: Sequence[str], reason: str) -> Scores:
+    """These metrics without values, all for one reason."""
+    return Scores(dict.fromkeys(metrics, float("nan")), dict.fromkeys(metrics, reason))
 
 
 def ratio(above: np.ndarray | np.number, below: np.ndarray | np.number) -> np.ndarray:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, Real
 
 from lus_ray.metrics import multilabel, overlap
 from lus_ray.metrics.frames import Members, from_counts, unusable
+from lus_ray.metrics.inherited import from_counts as from_frames
 from lus_ray.metrics.labels import from_tables, ranked, ratio
 
 
@@ -63,6 +64,25 @@ class ClassTally:
         for (a, b), pairs in self.pairs.items():
             won[:, a, b] = pairs.total(by_patient)
         return from_tables(counts, won)
+
+
+@dataclass(frozen=True)
+class InheritedTally:
+    """One label with K classes, and the frames of the clips, which inherit it."""
+
+    clips: ClassTally
+    confusion: Float[np.ndarray, "P K K"]
+    classes: tuple[str, ...]
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Names of the patients."""
+        return self.clips.patients
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of the clips and `lus_ray.metrics.inherited.of_frames` in each draw."""
+        counts = np.tensordot(weights, self.confusion, axes=1)
+        return self.clips.metrics(weights) | from_frames(counts, self.classes)
 
 
 @dataclass(frozen=True)
@@ -139,6 +159,20 @@ def classes(
             if a != b and (target == a).any() and (target == b).any():
                 pairs[a, b] = _pairs(index, target == a, target == b, probability[:, a])
     return ClassTally(tuple(map(str, patients)), confusion, pairs)
+
+
+def inherited(
+    patient: Sequence[str],
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+    said: Int[np.ndarray, "N K"],
+    names: Sequence[str],
+) -> InheritedTally:
+    """Count clips as `classes` does, and their frames by what was said of them."""
+    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    confusion = np.zeros((len(patients), *said.shape[1:] * 2))
+    np.add.at(confusion, (index, target), said)
+    return InheritedTally(classes(patient, target, probability), confusion, tuple(names))
 
 
 def judged_labels(

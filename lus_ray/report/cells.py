@@ -41,8 +41,9 @@ class Cell:
     is a frame, `counts` are its pixels by true and predicted class, `bins` is the histogram of
     their confidences over all examples, and there are no targets and no probabilities.
     `domains` says where each such frame comes from, "" where that is not known; it is empty for
-    other labels. `raters` and `decided` (the most probable class) are of every test clip,
-    annotated or not.
+    other labels. Where frames inherit the class of their clip, `said` counts the frames of each
+    clip by their most probable class. `raters` and `decided` (the most probable class) are of every
+    test clip, annotated or not.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Cell:
     counts: Int[np.ndarray, "M K K"] | None = None
     bins: Float[np.ndarray, "B 3"] | None = None
     domains: tuple[str, ...] = ()
+    said: Int[np.ndarray, "N K"] | None = None
 
     @property
     def by_frame(self) -> bool:
@@ -143,7 +145,7 @@ def _columns(about: About) -> tuple[str, ...]:
     """What is read of a prediction table, by what it predicts."""
     if about.scheme is not None:
         return pixels.COLUMNS
-    return (*COLUMNS, "outputs") if about.by_frame else COLUMNS
+    return (*COLUMNS, "outputs") if about.by_frame or about.inherited else COLUMNS
 
 
 def _of_rows(rows: pa.Table, about: About) -> dict[str, Any]:
@@ -151,6 +153,7 @@ def _of_rows(rows: pa.Table, about: About) -> dict[str, Any]:
     scored = rows.filter(rows["target"].is_valid())
     clips, patients = scored["clip"].to_pylist(), scored["patient"].to_pylist()
     members = None
+    said = frames.said(scored, len(about.classes)) if about.inherited else None
     if about.by_frame:
         target, probability, num_frames = frames.arrays(scored)
         members = frames.members(scored)
@@ -165,6 +168,7 @@ def _of_rows(rows: pa.Table, about: About) -> dict[str, Any]:
         "target": target,
         "probability": probability,
         "members": members,
+        "said": said,
         "raters": _raters(rows),
         "decided": _decided(rows),
     }

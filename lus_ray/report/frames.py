@@ -81,6 +81,23 @@ def outputs(rows: pa.Table) -> tuple[Float32[np.ndarray, "N K"], Int[np.ndarray,
     return values.reshape(len(by_frame), widths[0] if widths else 0), num_frames
 
 
+def said(rows: pa.Table, num_classes: int) -> Int[np.ndarray, "C K"]:
+    """Frames of each clip by their most probable class, the first of equals.
+
+    Raises:
+        ValueError: a clip has no outputs, or frames have other classes.
+    """
+    probability, num_frames = outputs(rows)
+    if not len(probability):
+        return np.zeros((0, 0), np.int64)
+    if probability.shape[1] != num_classes:
+        raise ValueError(f"frames with {probability.shape[1]} of {num_classes} classes")
+    counts = np.zeros((len(num_frames), num_classes), np.int64)
+    clip = np.repeat(np.arange(len(num_frames)), num_frames)
+    np.add.at(counts, (clip, probability.argmax(axis=1)), 1)
+    return counts
+
+
 def members(rows: pa.Table) -> Members:
     """Which frames of the clips each evaluation setting scores."""
     return frames.members(rows["target"].to_pylist(), rows["raters"].to_pylist())

@@ -29,7 +29,10 @@ def markdown(contents: Contents) -> str:
         "",
     ]
     for label in tables.labels_of(contents):
-        lines += [f"## {tables.LABELS.get(label, label)}", "", *_scores(contents, label), ""]
+        lines += [f"## {tables.LABELS.get(label, label)}", ""]
+        for title, metrics in tables.blocks(contents, label):
+            lines += [f"{title}:", ""] if title else []
+            lines += [*_scores(contents, label, metrics), ""]
         if meanings := tables.explained(contents, label):
             lines += [*(f"- {name}: {meaning}" for name, meaning in meanings), ""]
         if rows := tables.per_image(contents, label):
@@ -58,8 +61,7 @@ def markdown(contents: Contents) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _scores(contents: Contents, label: str) -> list[str]:
-    metrics = tables.metrics_of(contents, label)
+def _scores(contents: Contents, label: str, metrics: Sequence[str]) -> list[str]:
     head = ["arm"]
     for metric in metrics:
         name = tables.name(metric, label)

@@ -85,7 +85,7 @@ def _section(contents: Contents, arms: Mapping[str, ScoredArm], label: str) -> d
         "title": tables.LABELS.get(label, label),
         "unit": tables.unit(label),
         "explained": tables.explained(contents, label),
-        "metrics": tables.metrics_of(contents, label),
+        "blocks": tables.blocks(contents, label),
         "arms": rows,
         "undefined": [(a["name"], m, why) for a in rows for m, why in a["undefined"].items()],
         "errors": {a["name"]: a["calibration_error"] for a in rows},

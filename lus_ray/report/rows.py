@@ -60,8 +60,9 @@ def row(
 def _planned(label: str, metrics: Sequence[str]) -> list[str]:
     """The metrics of the experiment that an arm without a finished fold will have."""
     scheme = pixels.scheme_of(label)
-    known = None if scheme is None else overlap.METRICS[scheme]
-    return [m for m in metrics if known is None or m.partition(", ")[0] in known]
+    if scheme is None:
+        return [m for m in metrics if pixels.name(m) is None]
+    return [m for m in metrics if m.partition(", ")[0] in overlap.METRICS[scheme]]
 
 
 def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
@@ -74,6 +75,7 @@ def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
         "num_patients": cell.num_patients,
         "num_clips": cell.num_clips,
         **({"num_frames": len(cell.clips)} if cell.by_frame else {}),
+        **({"num_frames": cell.said.sum()} if cell.said is not None else {}),
         **({"num_images": len(cell.clips)} if cell.scheme else {}),
         "cost": cell.cost,
     }

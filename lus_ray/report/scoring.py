@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from lus_ray.metrics import frames, labels, multilabel, overlap, tally
+from lus_ray.metrics import frames, inherited, labels, multilabel, overlap, tally
 from lus_ray.metrics.labels import Scores
 from lus_ray.metrics.tally import Tally
 from lus_ray.report.cells import Cell
@@ -56,13 +56,14 @@ def score(cell: Cell, roles: Sequence[str] = ()) -> Scores:
         return _score_masks(whole, {role: own for role, own in parts.items() if own is not None})
     if not len(cell.clips):
         room = frames if cell.by_frame else multilabel if cell.multilabel else labels
-        reason = "no test clip is annotated"
-        nothing = dict.fromkeys(room.METRICS, float("nan"))
-        return Scores(nothing, dict.fromkeys(room.METRICS, reason))
+        more = () if cell.said is None else inherited.of_frames(cell.classes)
+        return labels.undefined((*room.METRICS, *more), "no test clip is annotated")
     if cell.members is not None:
         return frames.score(cell.target, cell.probability, cell.members)
     if cell.multilabel:
         return multilabel.score(cell.target, cell.probability, cell.classes)
+    if cell.said is not None:
+        return inherited.score(cell.target, cell.probability, cell.said, cell.classes)
     return labels.score(cell.target, cell.probability)
 
 
@@ -80,6 +81,9 @@ def counted(cell: Cell, roles: Sequence[str] = ()) -> Tally | None:
         return tally.frames(cell.patients, cell.target, cell.probability, cell.members)
     if cell.multilabel:
         return tally.judged_labels(cell.patients, cell.target, cell.probability, cell.classes)
+    if cell.said is not None:
+        known = (cell.patients, cell.target, cell.probability, cell.said)
+        return tally.inherited(*known, cell.classes)
     return tally.classes(cell.patients, cell.target, cell.probability)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lus_ray.figures import shortened
-from lus_ray.report import frames, pixels
+from lus_ray.report import diagnosis, frames, pixels
 
 Contents = Mapping[str, Any]
 ABSENT = "–"
@@ -45,7 +45,7 @@ LABELS = {
     "severity": "Severity",
     "sf_ratio": "S/F ratio",
     "disease": "Disease",
-    "diagnosis": "Diagnosis",
+    diagnosis.LABEL: "Diagnosis",
     frames.LABEL: "Frame severity",
     **pixels.LABELS,
 }
@@ -68,6 +68,12 @@ def metrics_of(contents: Contents, label: str) -> list[str]:
     return [metric for metric in contents["metrics"] if metric in known]
 
 
+def blocks(contents: Contents, label: str) -> list[tuple[str, list[str]]]:
+    """Title and metrics of each table of a label; most have one, which needs no title."""
+    shown = metrics_of(contents, label)
+    return diagnosis.blocks(shown) if label == diagnosis.LABEL else [("", shown)]
+
+
 def ours(arm: Mapping[str, Any], metric: str) -> str:
     """Mean ± std in percent; says so where it is not over all folds."""
     mean = arm["mean"].get(metric)
@@ -85,6 +91,8 @@ def partial(arm: Mapping[str, Any], metric: str) -> str:
 
 def name(metric: str, label: str | None) -> str:
     """The metric as it is printed for this label."""
+    if label == diagnosis.LABEL:
+        return diagnosis.name(metric, NAMES)
     own = NAMES_OF_SIGNS if label == "biomarkers" else {}
     return own.get(metric) or NAMES.get(metric) or pixels.name(metric) or metric
 
@@ -122,6 +130,8 @@ def explained(contents: Contents, label: str) -> list[tuple[str, str]]:
     shown = metrics_of(contents, label)
     if pixels.scheme_of(label):
         return [(capital(known), meaning) for known, meaning in pixels.explained(shown)]
+    if label == diagnosis.LABEL and any(map(diagnosis.of_frames, shown)):
+        return diagnosis.EXPLAINED
     if label != frames.LABEL:
         return []
     return [(title(metric, label), frames.EXPLAINED[metric]) for metric in shown]

@@ -33,10 +33,10 @@ class Expert:
     """A scikit-learn classifier of one label; it learns in one call instead of a loop.
 
     `kind` is one of `EXPERTS` or `PLAIN`; `label` a key of `CLASSES`, or "frame_severity" where
-    each sample is a frame with a score of its own; `inputs` says what it
-    reads of the earlier arm: "outputs" (probabilities) or "features"; `fits` repeats with other
-    seeds, of which the best validation accuracy is kept. `balance` repeats training examples up
-    to the largest class.
+    each sample is a frame with a score of its own; of a "diagnosis" each sample is a frame that
+    inherits it. `inputs` says what it reads of the earlier arm: "outputs" (probabilities) or
+    "features"; `fits` repeats with other seeds, of which the best validation accuracy is kept.
+    `balance` repeats training examples up to the largest class.
     """
 
     multilabel = False
@@ -56,7 +56,7 @@ class Expert:
         known = (*CLASSES, "frame_severity")
         if label not in known or inputs not in ("outputs", "features"):
             raise ArmError(f"an expert reads outputs or features and predicts one of {known}")
-        self.by_frame = label == "frame_severity"
+        self.by_frame, self.inherited = label == "frame_severity", label == "diagnosis"
         self.kind, self.label, self.inputs, self.balance = kind, label, inputs, balance
         self.fits = 1 if kind in DETERMINISTIC else fits
         self.columns, self.classes = (label,), CLASSES["severity" if self.by_frame else label]

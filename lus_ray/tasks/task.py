@@ -24,12 +24,12 @@ class Task(nn.Module):
     """Network + losses + predictions + score.
 
     `view` says how a clip becomes samples; with a `Track` the task reads what an earlier arm says
-    of each frame. `by_frame` tells that the target is one class per frame, `scheme` that pixels
-    have classes of this mask scheme, `reads_rows` that it answers to rows of an earlier arm's
-    predictions. `columns` are the label columns that `forward` reads. `players` are the parts
-    updated one after another in a step, each with its own optimizer; most tasks have one. `label`
-    is the column that is predicted and `classes` its names. `progress` is the share of training
-    that is done, told before each epoch.
+    of each frame. `by_frame` tells that the target is one class per frame, `inherited` that every
+    frame has the class of its clip, `scheme` that pixels have classes of this mask scheme,
+    `reads_rows` that it answers to rows of an earlier arm's predictions. `columns` are the label
+    columns that `forward` reads. `players` are the parts updated one after another in a step, each
+    with its own optimizer; most tasks have one. `label` is the column that is predicted and
+    `classes` its names. `progress` is the share of training that is done, told before each epoch.
     """
 
     players: tuple[str, ...] = ("net",)
@@ -38,6 +38,7 @@ class Task(nn.Module):
     classes: tuple[str, ...] = ()
     multilabel: ClassVar[bool] = False
     by_frame: ClassVar[bool] = False
+    inherited: ClassVar[bool] = False
     reads_rows: ClassVar[bool] = False
     scheme: str | None = None
     view: View | Track

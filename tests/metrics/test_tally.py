@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.metrics import frames, labels, multilabel, overlap, tally
+from lus_ray.metrics import frames, inherited, labels, multilabel, overlap, tally
 
 NAMES = ("g: few", "g: many", "h: few", "h: many")
 
@@ -31,6 +31,25 @@ def test_weights_equal_repeated_clips_for_classes(seed: int, num_classes: int) -
         rows = repeated(patients, tallied, weights[draw])
         expected = labels.score(target[rows], probability[rows]).values
         assert {m: found[m][draw] for m in labels.METRICS} == pytest.approx(expected, nan_ok=True)
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=40)
+def test_weights_equal_repeated_clips_where_frames_inherit_their_class(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    patients = [f"p{k}" for k in rng.integers(0, 5, 20)]
+    target, said = rng.integers(0, 3, 20), rng.integers(0, 6, (20, 3))
+    probability = np.round(rng.dirichlet(np.ones(3), 20), 1)
+    tallied = tally.inherited(patients, target, probability, said, ("a", "b", "c"))
+    weights = rng.integers(0, 3, (4, len(tallied.patients))).astype(float)
+    weights[0] = 1.0
+    found = tallied.metrics(weights)
+    for draw in range(4):
+        rows = repeated(patients, tallied, weights[draw])
+        known = (target[rows], probability[rows], said[rows])
+        expected = inherited.score(*known, ("a", "b", "c")).values
+        assert set(found) == set(expected)
+        assert {m: found[m][draw] for m in expected} == pytest.approx(expected, nan_ok=True)
 
 
 @given(st.integers(0, 2**32 - 1))

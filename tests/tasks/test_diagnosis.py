@@ -92,12 +92,21 @@ def test_every_disease_of_the_lung_has_a_diagnosis():
 
 def test_the_score_leaves_out_rows_without_a_diagnosis():
     rows = [
-        {"target": 0, "probability": [0.8, 0.1, 0.1]},
-        {"target": 2, "probability": [0.5, 0.1, 0.4]},
-        {"target": None, "probability": [0.1, 0.1, 0.8]},
+        said(0, [[0.8, 0.1, 0.1], [0.5, 0.4, 0.1]]),
+        said(2, [[0.7, 0.1, 0.2], [0.6, 0.0, 0.4], [0.4, 0.1, 0.5], [0.2, 0.2, 0.6]]),
+        said(None, [[0.1, 0.1, 0.8]]),
     ]
-    assert made().score(rows)["score"] == 0.5
+    found = made().score(rows)
+    assert found["score"] == found["frame_accuracy"] == 4 / 6
+    assert found["accuracy"] == 1 / 2
+    by_clip = partial(ReverseTransfer, num_maps=7, **SMALL)
+    assert FrameDiagnosis(by_clip, view=VIEW, monitor="accuracy").score(rows)["score"] == 1 / 2
     assert np.isnan(made().score(rows[2:])["score"])
+
+
+def said(target, outputs):
+    """A prediction row of one clip."""
+    return {"target": target, "outputs": outputs, "probability": np.mean(outputs, axis=0)}
 
 
 def test_what_speaks_for_a_class_are_the_maps_times_its_weights():
