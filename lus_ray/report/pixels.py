@@ -31,8 +31,8 @@ EMPTY_CLASSES = (
 )
 
 PER_IMAGE = (
-    "mean over test images; every other figure is counted from the pixels of all test images of a "
-    "fold together"
+    "mean over test images; the table of single images has every metric so, and every other figure "
+    "is counted from the pixels of all test images of a fold together"
 )
 
 SMOOTHED = (
@@ -157,10 +157,9 @@ def pooled(cells: Sequence[Any]) -> Reliability | None:
 def per_image(
     counts: Sequence[Int[np.ndarray, "_ K K"]], scheme: str
 ) -> dict[str, Mapping[str, float]]:
-    """Mean, standard deviation and number of images of every metric of `overlap.PER_IMAGE`.
+    """Mean, standard deviation and number of images of every metric of single images.
 
     Over the images of all folds; where folds share a test set an image counts once a fold.
     """
-    together = np.concatenate(list(counts))
-    found = overlap.per_image(together, scheme)
-    return {metric: vars(found[metric]) for metric in overlap.PER_IMAGE[scheme]}
+    found = overlap.per_image(np.concatenate(list(counts)), scheme)
+    return {metric: vars(spread) for metric, spread in found.items()}

@@ -13,7 +13,10 @@ from lus_ray.report import diagnosis, frames, pixels
 Contents = Mapping[str, Any]
 ABSENT = "–"
 
-OVER_IMAGES = "mean ± standard deviation over the test images of all folds that define the metric"
+OVER_IMAGES = (
+    "mean ± standard deviation over the test images of all folds, or over as many as define the "
+    "metric"
+)
 
 NAMES = {
     "auc": "AUC",
@@ -147,10 +150,18 @@ def per_image(contents: Contents, label: str) -> list[list[str]]:
     rows = [[*head, "images", "expected calibration error, %"]]
     for arm in known:
         spreads = [arm["per_image"][metric] for metric in metrics]
-        values = [ABSENT if s["mean"] is None else spread(s["mean"], s["std"]) for s in spreads]
-        numbers = dict.fromkeys(str(s["num_images"]) for s in spreads)
-        rows.append([arm["name"], *values, "/".join(numbers), share(arm["calibration_error"])])
+        number = max(one["num_images"] for one in spreads)
+        values = [_over_images(one, number) for one in spreads]
+        rows.append([arm["name"], *values, str(number), share(arm["calibration_error"])])
     return rows
+
+
+def _over_images(found: Mapping[str, Any], number: int) -> str:
+    """`81.5 ± 1.0`, and over how many images where those are not all."""
+    if found["mean"] is None:
+        return ABSENT
+    some = f" ({found['num_images']})" if found["num_images"] < number else ""
+    return spread(found["mean"], found["std"]) + some
 
 
 def points(found: Mapping[str, Any]) -> str:

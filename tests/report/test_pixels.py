@@ -76,10 +76,10 @@ def test_masks_are_scored_over_the_data_set_with_their_images_beside(tmp_path: P
     assert ensemble.scores[1].values == overlap.score(counts[1], "markers").values
     row = next(row for row in found["arms"] if row["name"] == "ensemble")
     assert (row["folds"][0]["num_clips"], row["folds"][0]["num_images"]) == (12, 24)
-    assert set(row["per_image"]) == {"union_dice"}
-    spread = overlap.per_image(np.concatenate(counts), "markers")["union_dice"]
-    assert row["per_image"]["union_dice"] == vars(spread)
-    assert spread.num_images == 3 * 24
+    spreads = overlap.per_image(np.concatenate(counts), "markers")
+    assert row["per_image"] == {metric: vars(one) for metric, one in spreads.items()}
+    assert {"pixel_accuracy", "union_dice", "categorical_dice", "dice score 1"} < set(spreads)
+    assert spreads["union_dice"].num_images == 3 * 24
     low, high = row["interval"]["union_dice"]
     assert low < row["mean"]["union_dice"] < high
     assert row["confusion"] == np.sum(counts, axis=(0, 1)).tolist()
@@ -95,6 +95,18 @@ def test_calibration_is_that_of_the_histograms_of_all_folds_together(tmp_path: P
     curve = numbers.reliability(arms["U-Net"])
     assert curve is not None
     assert curve.number.sum() == 3 * 24 * SIZE**2
+
+
+def test_the_table_of_single_images_says_where_not_all_define_a_metric() -> None:
+    spreads = {
+        "pixel_accuracy": {"mean": 0.5, "std": 0.25, "num_images": 8},
+        "iou A-line": {"mean": 0.125, "std": 0.0, "num_images": 3},
+        "iou B-line": {"mean": None, "std": None, "num_images": 0},
+    }
+    row = {"name": "a", "label": "sparse masks", "per_image": spreads, "calibration_error": 0.01}
+    head, values = tables.per_image({"arms": [row]}, "sparse masks")
+    assert head[1:5] == ["pixel accuracy, %", "A-line IoU, %", "B-line IoU, %", "images"]
+    assert values == ["a", "50.0 ± 25.0", "12.5 ± 0.0 (3)", tables.ABSENT, "8", "1.0"]
 
 
 def test_an_arm_without_histograms_has_no_calibration(tmp_path: Path) -> None:
@@ -184,6 +196,13 @@ def test_an_unfinished_arm_has_the_columns_of_its_own_classes(tmp_path: Path) ->
     write_pixel_run(tmp_path, folds=[])
     found, _ = computed(tmp_path)
     assert tables.metrics_of(found, "bline masks") == list(overlap.METRICS["bline"])
+
+
+def test_an_unfinished_arm_of_clips_has_no_columns_of_masks(tmp_path: Path) -> None:
+    write_run(tmp_path, [DENSE, arm("e2e")], metrics=["auc", "mean_iou", "iou A-line"])
+    found, _ = computed(tmp_path)
+    assert tables.metrics_of(found, "severity") == ["auc"]
+    assert tables.metrics_of(found, "dense masks") == ["mean_iou", "iou A-line"]
 
 
 @pytest.mark.parametrize("scheme", MASK_SCHEMES)

@@ -239,7 +239,11 @@ def test_published_overlap_stands_beside_its_own(outlined: report.Report) -> Non
     markdown = (outlined.out / "report.md").read_text()
     assert "; paper 75.0; Δ +" in markdown
     assert "- Empty classes: A class in neither" in markdown
-    assert "| arm | Dice, scores 1-3, % | images | expected calibration error, % |" in markdown
+    head = (
+        "| arm | pixel accuracy, % | Dice, scores 1-3, % | categorical Dice, % | background Dice, %"
+    )
+    assert head in markdown
+    assert "| images | expected calibration error, % |" in markdown
 
 
 def test_outlines_are_shown_with_their_captions(outlined: report.Report) -> None:
