@@ -4,8 +4,9 @@ Table     Gare et al. 2021 (ISBI), Table 1.
 Question  Does a U-Net of seven dense classes find A-lines, B-lines and the pleura better than one
           of four sparse classes?
 Data      one clip table with masks of the dense scheme. Unit: patient.
-Splits    four patient folds with a validation part. The paper deals augmented images at random
-          and selects on test; that protocol has arms of its own.
+Splits    three patient folds, a quarter of the training side set aside to validate. The paper
+          deals augmented images to three folds at random and selects on test; that protocol has
+          arms of its own, with the table's comparison among them.
 Run       lus run dense_labels --data clips/phantom
 Try       lus run dense_labels --smoke          2 CPUs, about a minute, phantom clips
 """
@@ -14,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
-from lus_ray.folds import rotating
+from lus_ray.folds import k_fold
 from lus_ray.nets import PositionPrior, UNet
 from lus_ray.tasks import Collapsed, Segmentation
 from lus_ray.views import View
@@ -23,10 +24,18 @@ frames = View(num_frames=1, height=464, width=624, num_samples=0)
 published_recipe = Recipe(epochs=50, batch=4, lr=1e-3, plateau=0.5, copies=6, gpus=0.5)
 as_published = replace(published_recipe, select="test")
 IMAGES = Rows(images=True)
+AT_RANDOM = ", random images"
 quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
 
 dense = partial(Segmentation, scheme="dense", view=frames)
 sparse = partial(Segmentation, scheme="sparse", view=frames)
+
+
+def collapsed(suffix: str = "") -> Arm:
+    """What a dense arm outlines, read in the sparse classes."""
+    task = partial(Collapsed, source="dense", scheme="sparse")
+    return Arm(f"dense, collapsed{suffix}", task, label="sparse masks", reads=f"dense{suffix}")
+
 
 ARMS = (
     # What every arm is held against: the class that a pixel mostly has at its place.
@@ -35,15 +44,11 @@ ARMS = (
     # The table, and the original network without normalisation.
     Arm("dense", partial(dense, net=UNet), published_recipe, "dense masks"),
     Arm("sparse", partial(sparse, net=UNet), published_recipe, "sparse masks"),
-    Arm(
-        "dense, collapsed",
-        partial(Collapsed, source="dense", scheme="sparse"),
-        label="sparse masks",
-        reads="dense",
-    ),
+    collapsed(),
     # As published: six copies of every frame, dealt to folds at random, the epoch chosen on test.
-    Arm("dense, random images", partial(dense, net=UNet), as_published, "dense masks", IMAGES),
-    Arm("sparse, random images", partial(sparse, net=UNet), as_published, "sparse masks", IMAGES),
+    Arm(f"dense{AT_RANDOM}", partial(dense, net=UNet), as_published, "dense masks", IMAGES),
+    Arm(f"sparse{AT_RANDOM}", partial(sparse, net=UNet), as_published, "sparse masks", IMAGES),
+    collapsed(AT_RANDOM),
     Arm(
         "dense, no batch norm",
         partial(dense, net=partial(UNet, batch_norm=False)),
@@ -52,25 +57,19 @@ ARMS = (
     ),
 )
 
-CLAIMS = (
+CLAIMS = tuple(
     Claim(
-        "Dense labels find the sparse classes better than sparse labels do.",
-        metric="mean_iou",
-        better="dense, collapsed",
-        than="sparse",
-    ),
-    Claim(
-        "Dense labels find B-lines better.",
-        metric="iou B-line",
-        better="dense, collapsed",
-        than="sparse",
-    ),
-    Claim(
-        "Dense labels find A-lines better.",
-        metric="iou A-line",
-        better="dense, collapsed",
-        than="sparse",
-    ),
+        f"Dense labels find {what} better{how}.",
+        metric=metric,
+        better=f"dense, collapsed{suffix}",
+        than=f"sparse{suffix}",
+    )
+    for suffix, how in (("", ""), (AT_RANDOM, ", images dealt at random as published"))
+    for what, metric in (
+        ("the sparse classes", "mean_iou"),
+        ("B-lines", "iou B-line"),
+        ("A-lines", "iou A-line"),
+    )
 )
 
 # Pixel accuracy and IoU with their standard deviation over folds.
@@ -101,10 +100,17 @@ TABLE_1 = {
     },
 }
 
+# The paper's numbers are those of its own protocol; the leak-free twins have them beside them too.
+PUBLISHED = {f"{name}{suffix}": row for suffix in ("", AT_RANDOM) for name, row in TABLE_1.items()}
+
 GAPS = tuple(
-    Gap(f"{name} labels: images dealt at random, and patients kept apart",
-        leaky=f"{name}, random images", clean=name)
-    for name in ("dense", "sparse")
+    Gap(f"{what}: images dealt at random and the epoch chosen on test, or patients kept apart",
+        leaky=f"{name}{AT_RANDOM}", clean=name)
+    for what, name in (
+        ("dense labels", "dense"),
+        ("sparse labels", "sparse"),
+        ("dense labels in the sparse classes", "dense, collapsed"),
+    )
 )  # fmt: skip
 
 METRICS = (
@@ -139,10 +145,10 @@ LAPTOP = Size(
 EXPERIMENT = Experiment(
     name="dense_labels",
     title="Dense against sparse labels in the segmentation of lung ultrasound",
-    folds=rotating(4, stratify="severity"),
+    folds=k_fold(3, stratify="severity"),
     arms=ARMS,
     metrics=METRICS,
-    published=TABLE_1,
+    published=PUBLISHED,
     claims=CLAIMS,
     gaps=GAPS,
     sizes={"smoke": SMOKE, "laptop": LAPTOP},

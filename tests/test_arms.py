@@ -37,11 +37,12 @@ from lus_ray.engine.running import fit_here, run
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.ingest.ingest import ingest
 from lus_ray.masks import class_map
-from lus_ray.metrics import overlap
+from lus_ray.metrics import frames, inherited, labels, multilabel, overlap
 from lus_ray.predictor import Predictor
 from lus_ray.report import protocols
 from lus_ray.tasks.collapsed import Collapsed
 from lus_ray.tasks.expert import Expert
+from lus_ray.tasks.network import CLASSES
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.sifa import Sifa
 from lus_ray.tasks.task import Task, unit
@@ -141,6 +142,11 @@ class Finished:
             for row in self.work.rows
         }
 
+    def at_random(self, arm: Arm) -> bool:
+        """Whether its sides say nothing of patients: its own, or those of the arm that it reads."""
+        read = arm.reads and self.at_random(self.work.experiment.arm(arm.reads))
+        return bool(arm.rows.images or arm.rows.clips or read)
+
     def behind(self, arm: Arm) -> tuple[Arm, ...]:
         """The arm and all that its weights and inputs come from."""
         earlier = [self.work.experiment.arm(name) for name in arm.inputs]
@@ -236,8 +242,8 @@ def test_every_arm_predicts_the_clips_that_are_its_own_on_the_right_side(finishe
     for arm in finished.arms:
         about, rows = finished.table(arm.name)
         assert (about.arm, about.label, about.fold) == (arm.name, arm.label, 0)
-        if arm.rows.images:
-            assert {r["split"] for r in rows} == {"test"}, arm.name
+        if finished.at_random(arm):
+            assert {r["split"] for r in rows} == {"test", *["train"] * arm.rows.clips}, arm.name
             assert len({r["clip"] for r in rows}) == len(rows)
         else:
             assert {r["clip"]: r["split"] for r in rows} == finished.sides(arm), arm.name
@@ -250,7 +256,7 @@ def test_every_arm_predicts_the_clips_that_are_its_own_on_the_right_side(finishe
 def test_every_test_clip_with_the_label_is_predicted(finished):
     fold = finished.work.folds[0]
     for arm in finished.arms:
-        if arm.label is None or arm.rows.train_without is not None:
+        if arm.label is None or arm.rows.train_without is not None or arm.rows.clips:
             continue
         wanted = {
             row["clip"]
@@ -289,6 +295,15 @@ def test_arms_of_single_frames_say_something_of_every_frame(finished):
             assert row["probability"] == pytest.approx(outputs.mean(axis=0), abs=1e-6)
 
 
+def test_arms_whose_frames_inherit_the_diagnosis_say_something_of_every_frame(finished):
+    seen = finished.seen
+    for arm in finished.arms:
+        about, rows = finished.table(arm.name)
+        assert about.inherited == (arm.label == "diagnosis"), arm.name
+        if about.inherited:
+            assert [len(row["outputs"]) for row in rows] == [len(seen[r["clip"]]) for r in rows]
+
+
 def test_masks_are_counted_frame_by_frame_and_nothing_is_lost(finished):
     seen = finished.seen
     for arm, about, rows in finished.outlined():
@@ -300,7 +315,7 @@ def test_masks_are_counted_frame_by_frame_and_nothing_is_lost(finished):
             counts = np.array(row["counts"])
             assert counts.shape[1:] == (num_classes**2,)
             assert (counts.sum(axis=1) == view.height * view.width).all(), arm.name
-            assert arm.rows.images or len(counts) == len(seen[row["clip"]])
+            assert finished.at_random(arm) or len(counts) == len(seen[row["clip"]])
             assert row["target"] is row["probability"] is row["outputs"] is None
             if isinstance(task, Collapsed):
                 assert row["bins"] is None
@@ -361,6 +376,19 @@ def test_arms_of_images_are_tested_on_their_share_of_the_copies_and_give_it_agai
             assert (said["counts"] == np.array(row["counts"])).all(), arm.name
 
 
+def test_arms_of_clips_are_tested_on_their_share_of_every_class_whatever_the_patient(finished):
+    fold, num_folds = finished.work.folds[0], len(finished.work.folds)
+    for arm in finished.arms:
+        if not arm.rows.clips:
+            continue
+        target = arm.task().target
+        known = Counter(t for t in map(target, finished.work.rows) if t is not None)
+        tested = [row for row in finished.table(arm.name)[1] if row["split"] == "test"]
+        for name, number in Counter(row["target"] for row in tested).items():
+            assert abs(number - known[name] / num_folds) < 1, arm.name
+        assert {row["patient"] for row in tested} - set(fold.test)
+
+
 def test_collapsed_counts_are_those_of_the_arm_that_is_read(finished):
     for arm, about, rows in finished.outlined():
         task = arm.task()
@@ -400,8 +428,12 @@ def test_no_arm_learned_from_a_patient_that_its_fold_tests_unless_its_rows_say_s
         seen = set.union(*(finished.learned.get(a.name, set()) for a in finished.behind(arm)))
         if arm.label is not None and (arm.recipe or "prior" in arm.name):
             assert finished.learned[arm.name], arm.name
-        leaks = any(a.rows.overlap or a.rows.images for a in finished.behind(arm))
+        leaks = any(map(learned_from_anyone, finished.behind(arm)))
         assert bool(seen & tested) == leaks, arm.name
+
+
+def learned_from_anyone(arm: Arm) -> bool:
+    return arm.rows.overlap or arm.rows.images or arm.rows.clips
 
 
 def test_arms_that_leak_by_design_are_named_by_the_report(finished):
@@ -409,6 +441,7 @@ def test_arms_that_leak_by_design_are_named_by_the_report(finished):
     kinds = {
         protocols.OVERLAP: lambda arm: arm.rows.overlap,
         protocols.IMAGES: lambda arm: arm.rows.images,
+        protocols.CLIPS: lambda arm: arm.rows.clips,
         protocols.SELECTED: lambda arm: arm.recipe is not None and arm.recipe.select == "test",
     }
     for arm in finished.arms:
@@ -453,7 +486,7 @@ def test_networks_of_frames_leave_a_picture_for_every_example_that_is_tested(fin
         seen = finished.seen
         if arm.rows.images:
             seen = originals(finished, arm)
-        else:
+        elif not finished.at_random(arm):
             assert {row["patient"] for row in said} == set(finished.work.folds[0].test)
         if isinstance(task, Segmentation):
             wanted = num_examples(task, [row for row in said if seen[row["clip"]]])
@@ -583,6 +616,17 @@ def test_an_experiment_has_three_sizes_and_a_header_that_says_what_it_is(name):
     for size in ("smoke", "laptop"):
         assert [arm.task().label for arm in experiment.at(size).arms if arm.label]
     assert any(arm.baseline for arm in experiment.arms)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_published_of_an_arm_is_a_metric_of_its_label(name):
+    experiment = experiment_named(name)
+    by_label = {f"{scheme} masks": names for scheme, names in overlap.METRICS.items()}
+    by_label |= {"biomarkers": multilabel.METRICS, "frame_severity": frames.METRICS}
+    by_label["diagnosis"] = inherited.of_frames(CLASSES["diagnosis"])
+    for arm, row in experiment.published.items():
+        known = by_label.get(experiment.arm(arm).label, labels.METRICS)
+        assert {metric.partition(", ")[0] for metric in row} <= set(known), arm
 
 
 @pytest.mark.parametrize("name", NAMES)
