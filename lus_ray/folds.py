@@ -99,25 +99,27 @@ class Parts:
 
 @dataclass(frozen=True)
 class KFold:
-    """k parts that each test once; a share of the groups that are left validates, the others train.
+    """k parts that each test once; of the groups that are left, one in `one_in` validates.
 
-    Parts and shares are balanced in strata.
+    Both are balanced in strata. At least one group validates, and at least one trains.
     """
 
     name: str
     k: int
-    val: float
+    one_in: int
     stratify: str | None
 
     def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         """Folds over all patients of the index."""
-        tests = cut(index, _equal(self.k), seed=seed, stratify=self.stratify)
         folds = []
-        for number, test in enumerate(tests):
+        for number, test in enumerate(
+            cut(index, _equal(self.k), seed=seed, stratify=self.stratify)
+        ):
             left = index.filter(pa.array([p not in test for p in index["patient"].to_pylist()]))
-            shares = (1 - self.val, self.val)
-            train, val = cut(left, shares, seed=seed, stratify=self.stratify)
-            folds.append(Fold(number, train=train, val=val, test=test))
+            shares = _equal(min(self.one_in, len(set(left["group"].to_pylist()))))
+            parts = list(cut(left, shares, seed=seed, stratify=self.stratify))
+            val = parts.pop(number % len(parts))  # folds may have the same hashes left
+            folds.append(Fold(number, train=_joined(parts), val=val, test=test))
         return tuple(folds)
 
     def describe(self) -> dict[str, Any]:
@@ -196,14 +198,14 @@ def rotating(k: int, val: bool = True, stratify: str | None = "severity") -> Par
     return Parts("rotating", _equal(k), roles, stratify)
 
 
-def k_fold(k: int, val: float = 0.25, stratify: str | None = "severity") -> KFold:
-    """k-fold: every part tests once; `val` of the groups that are left validates.
+def k_fold(k: int, one_in: int = 4, stratify: str | None = "severity") -> KFold:
+    """k-fold: every part tests once; of the groups that are left one in `one_in` validates.
 
     It leaves more to train than `rotating`, where a whole part validates.
     """
-    if k < 3 or not 0 < val < 1:
-        raise FoldError(f"k_fold: k is {k} and val is {val}; use at least 3 and a share below 1")
-    return KFold("k_fold", k, val, stratify)
+    if k < 3 or one_in < 2:
+        raise FoldError(f"k_fold: k is {k} and one_in is {one_in}; use at least 3 and 2")
+    return KFold("k_fold", k, one_in, stratify)
 
 
 def across_domains(k: int = 3, val: bool = True) -> AcrossDomains:

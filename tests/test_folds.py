@@ -144,9 +144,22 @@ def test_a_quarter_of_what_k_folds_do_not_test_validates_in_every_stratum():
     for fold in k_fold(3).deal(singles(48), seed=0):
         assert [len(fold.train), len(fold.val), len(fold.test)] == [24, 8, 16]
         for side, number in ((fold.train, 6), (fold.val, 2), (fold.test, 4)):
-            assert Counter(int(patient[1:]) % 4 for patient in side) == dict.fromkeys(
-                range(4), number
-            )
+            by_severity = Counter(int(patient[1:]) % 4 for patient in side)
+            assert by_severity == dict.fromkeys(range(4), number)
+
+
+def test_strata_of_a_group_or_two_leave_no_k_fold_without_its_quarter_to_validate():
+    index = table([(f"p{n:02}", f"p{n:02}", None) for n in range(24)])
+    index = index.append_column("disease", pa.array([f"disease {n // 2}" for n in range(24)]))
+    for fold in k_fold(3, stratify="disease").deal(index, seed=0):
+        assert [len(fold.train), len(fold.val), len(fold.test)] == [12, 4, 8]
+
+
+@pytest.mark.parametrize("num_patients", [3, 4, 5])
+def test_k_folds_of_very_few_patients_have_one_who_validates(num_patients):
+    for fold in k_fold(3).deal(singles(num_patients), seed=0):
+        assert len(fold.val) == 1
+        assert fold.train
 
 
 def test_one_split_keeps_its_shares():
@@ -202,8 +215,7 @@ def test_a_column_that_cannot_stratify_is_named(column):
         lambda: fixed_test(parts=3, cv=3),
         lambda: rotating(2),
         lambda: k_fold(2),
-        lambda: k_fold(3, val=0),
-        lambda: k_fold(3, val=1),
+        lambda: k_fold(3, one_in=1),
         lambda: one_split(train=0.5, val=0.1, test=0.1),
         lambda: one_split(train=0.0, val=0.5, test=0.5),
     ],
