@@ -104,7 +104,7 @@ TABLE_1 = {
 PUBLISHED = {f"{name}{suffix}": row for suffix in ("", AT_RANDOM) for name, row in TABLE_1.items()}
 
 GAPS = tuple(
-    Gap(f"{what}: images dealt at random and the epoch chosen on test, or patients kept apart",
+    Gap(f"{what}: images dealt at random and the epoch chosen on test, against patients apart",
         leaky=f"{name}{AT_RANDOM}", clean=name)
     for what, name in (
         ("dense labels", "dense"),

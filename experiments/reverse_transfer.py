@@ -110,7 +110,7 @@ CLAIMS = tuple(
 )
 
 GAPS = tuple(
-    Gap(f"{what}: clips dealt at random and the epoch chosen on test, or patients kept apart",
+    Gap(f"{what}: clips dealt at random and the epoch chosen on test, against patients apart",
         leaky=f"{name}{AT_RANDOM}", clean=name)
     for what, name in (
         ("diagnosis without masks", "none"),

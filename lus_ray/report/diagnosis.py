@@ -8,10 +8,11 @@ from collections.abc import Sequence
 LABEL = "diagnosis"
 FRAME = "frame_"
 
-TITLES = (
-    "Frames, each with the diagnosis of its clip, as the paper counts them",
-    "Clips, by the mean over their frames, beyond the paper",
-)
+TITLES = {
+    "frames": "Frames, each with the diagnosis of its clip, as the paper counts them",
+    "classes": "The same frames by class",
+    "clips": "Clips, by the mean over their frames, beyond the paper",
+}
 
 EXPLAINED = [
     ("Frame", "a figure of all test frames, each an example with the diagnosis of its clip"),
@@ -32,6 +33,11 @@ def of_frames(metric: str) -> bool:
     return metric.startswith(FRAME)
 
 
+def of_class(metric: str) -> bool:
+    """Whether a metric counts the frames of one class."""
+    return of_frames(metric) and " " in metric
+
+
 def name(metric: str, names: dict[str, str]) -> str:
     """A metric as it is printed: `frame_f1 healthy` is "frame F1, healthy", `auc` is "clip AUC".
 
@@ -45,6 +51,9 @@ def name(metric: str, names: dict[str, str]) -> str:
 
 
 def blocks(metrics: Sequence[str]) -> list[tuple[str, list[str]]]:
-    """Title and metrics of the table of frames and of that of clips, where they have any."""
-    parts = [[m for m in metrics if of_frames(m) is frames] for frames in (True, False)]
-    return [(title, part) for title, part in zip(TITLES, parts, strict=True) if part]
+    """Title and metrics of the tables of frames, of their classes and of clips that have any."""
+    parts: dict[str, list[str]] = {kind: [] for kind in TITLES}
+    for metric in metrics:
+        kind = "classes" if of_class(metric) else "frames" if of_frames(metric) else "clips"
+        parts[kind].append(metric)
+    return [(TITLES[kind], part) for kind, part in parts.items() if part]

@@ -111,10 +111,7 @@ def _gaps(contents: Contents) -> Iterable[str]:
         return
     yield from ("## Gaps between protocols", "")
     for gap in contents["gaps"]:
-        found = "; ".join(
-            f"{tables.name(metric, gap['label'])} {tables.points(one)}"
-            for metric, one in gap["differences"].items()
-        )
+        found = "; ".join(tables.gap(gap))
         note = f"; {gap['note']}" if "note" in gap else ""
         told = gap["reason"] or f"{found} points, {gap['num_patients']} patients{note}"
         yield f"- **{gap['text']}** ({gap['leaky']} − {gap['clean']}): {told}"

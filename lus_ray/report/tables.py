@@ -164,6 +164,15 @@ def _over_images(found: Mapping[str, Any], number: int) -> str:
     return spread(found["mean"], found["std"]) + some
 
 
+def gap(found: Mapping[str, Any]) -> list[str]:
+    """Each difference of a gap by its name; those of single classes are in report.json alone."""
+    return [
+        f"{name(metric, found['label'])} {points(one)}"
+        for metric, one in found["differences"].items()
+        if not diagnosis.of_class(metric)
+    ]
+
+
 def points(found: Mapping[str, Any]) -> str:
     """A difference with its interval in points of 100."""
     if found["value"] is None:

@@ -69,10 +69,7 @@ def _domain(entry: Mapping[str, Any]) -> Iterable[str]:
 def _gap(gap: Mapping[str, Any]) -> str:
     if gap["reason"]:
         return f"{gap['text']}: {gap['reason']}"
-    found = ", ".join(
-        f"{tables.name(metric, gap['label'])} {tables.points(one)}"
-        for metric, one in list(gap["differences"].items())[:NUM_METRICS]
-    )
+    found = ", ".join(tables.gap(gap)[:NUM_METRICS])
     return f"{gap['text']}: {found} points against the leak-free twin"
 
 

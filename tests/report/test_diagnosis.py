@@ -83,7 +83,12 @@ def test_frames_have_intervals_over_patients_claims_and_gaps(tmp_path: Path) -> 
     expected = arms["from dense"].mean("frame_accuracy") - arms["none"].mean("frame_accuracy")
     assert claim["difference"] == pytest.approx(expected) != 0
     assert claim["verdict"] == "reproduced"
-    assert set(found["gaps"][0]["differences"]) == set(METRICS)
+    [gap] = found["gaps"]
+    assert set(gap["differences"]) == set(METRICS)
+    told = tables.gap(gap)
+    assert told[0].startswith("frame accuracy +")
+    assert len(told) == len(METRICS) - 9
+    assert not any("healthy" in one for one in told)
 
 
 def test_clips_without_a_diagnosis_leave_frames_undefined_too(tmp_path: Path) -> None:
@@ -117,15 +122,18 @@ def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_th
 ) -> None:
     paper = {"none": {"frame_accuracy": [0.824, None], "frame_f1 healthy": [0.795, None]}}
     made = report.write(written(tmp_path, published=paper), num_draws=20)
-    frames, clips = tables.blocks(made.contents, "diagnosis")
-    assert frames[1] == list(inherited.of_frames(CLASSES))
-    assert clips[1] == ["accuracy", "macro_f1", "auc"]
+    blocks = tables.blocks(made.contents, "diagnosis")
+    assert [metrics for _, metrics in blocks] == [
+        ["frame_accuracy", "frame_macro_f1"],
+        [f"{metric} {name}" for name in CLASSES for metric in inherited.OF_CLASS],
+        ["accuracy", "macro_f1", "auc"],
+    ]
     text = (tmp_path / "report.md").read_text()
-    first, second = (text.index(title) for title, _ in (frames, clips))
-    assert first < text.index("paper 82.4") < text.index("paper 79.5") < second
+    frames, classes, clips = (text.index(f"\n{title}:\n") for title, _ in blocks)
+    assert frames < text.index("| 82.4 |") < classes < text.index("paper 79.5") < clips
     page = (tmp_path / "report.html").read_text()
-    assert page.index(f"<h3>{frames[0]}</h3>") < page.index("paper 82.4")
-    assert page.index("paper 79.5") < page.index(f"<h3>{clips[0]}</h3>")
+    frames, classes, clips = (page.index(f"<h3>{title}</h3>") for title, _ in blocks)
+    assert frames < page.index("paper 82.4") < classes < page.index("paper 79.5") < clips
 
 
 def test_names_say_frame_or_clip() -> None:
