@@ -7,9 +7,9 @@ Data      one clip table with masks of the dense scheme and diseases; clips with
 Splits    three patient folds, balanced in disease, a quarter of the training side set aside to
           validate. The paper deals clips, whole and balanced in class, to three folds whatever
           their patient, and selects on test; that protocol has arms of its own. They start from
-          segmenters of the published protocol, of the same fold, so that all of an arm is as
-          published: to clips dealt at random, the patients that a segmenter was kept from are no
-          test side, and frames of any clip may have been outlined before.
+          the segmenters of images dealt at random, of the same fold, so that all of an arm is as
+          published; one of patient folds was kept from patients whom a fold of clips does not
+          test. The gap is thus that of both stages, and of "none" that of the diagnosis alone.
 Run       lus run reverse_transfer --data clips/phantom
 Try       lus run reverse_transfer --smoke          2 CPUs, about a minute, phantom clips
 """

@@ -61,8 +61,10 @@ def run(
         if arm.rows.images:
             rows = [row for row in rows if row["split"] == "test"]
         said = list(answers.of(task, rows, pixels, device))
+    # Where clips are dealt at random no other arm has the examples; side by side they say nothing.
+    alone = arm.crossfit or arm.rows.clips
     first = fold.number == min(f.number for f in work.folds)
-    if first and not arm.crossfit and not isinstance(task, Expert):
+    if first and not alone and not isinstance(task, Expert):
         from lus_ray.engine import pictures  # with matplotlib, which other cells do without
 
         if isinstance(task, pictures.Drawable):

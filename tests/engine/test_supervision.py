@@ -265,14 +265,19 @@ def test_masks_of_which_no_class_can_be_read_teach_nothing_in_one_line(tmp_path,
 
 def test_diagnoses_are_taught_by_diseases_and_do_without_masks(tmp_path):
     kept, left_out = supervision.fitting(REVERSE, with_masks(tmp_path, None, disease="healthy"))
-    assert "none" in names(kept)
-    assert set(left_out["no clip has dense masks"]) == {"dense", "from dense"}
-    assert set(left_out["no clip has sparse masks"]) == {"sparse", "from sparse"}
+    assert {"none", "none, random clips"} < set(names(kept))
+    assert {gap.clean for gap in kept.gaps} == {"none"}
+    for scheme in ("dense", "sparse"):
+        assert set(left_out[f"no clip has {scheme} masks"]) == {
+            scheme, f"{scheme}, random images", f"from {scheme}", f"from {scheme}, random clips",
+        }  # fmt: skip
 
 
 def test_masks_without_a_disease_teach_the_segmenters_alone(tmp_path):
     kept, left_out = supervision.fitting(REVERSE, with_masks(tmp_path, "dense"))
-    assert [arm.name for arm in kept.arms if arm.label] == ["dense", "sparse"]
+    assert [arm.name for arm in kept.arms if arm.label] == [
+        "dense", "sparse", "dense, random images", "sparse, random images",
+    ]  # fmt: skip
     assert set(left_out) == {"no clip has diagnosis"}
 
 
