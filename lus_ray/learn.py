@@ -8,7 +8,7 @@ each player is what makes one wrapped module right for all of them.
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lus_ray import optimizers, six_copies
 from lus_ray.errors import CellError
 from lus_ray.experiment import Recipe
-from lus_ray.resume import Best, Done, State
+from lus_ray.resume import Best, Done, Past, State
 from lus_ray.tasks.task import Task, unit
 
 Batches = Callable[[int], Iterable[Mapping[str, Tensor]]]
@@ -25,7 +25,8 @@ Report = Callable[[dict[str, float]], None]
 Prepare = Callable[[Task], nn.Module]
 
 MAX_BAD_STEPS = 3
-"""So many steps in a row without a finite loss end the training at its best epoch."""
+"""So many steps in a row without a finite loss, or an epoch of nothing else, end the training at
+its best epoch."""
 
 MAX_TROUBLED = 5
 """So many epochs in a row in which the task sees trouble end it at the best one before them."""
@@ -59,7 +60,8 @@ def fit(
     `score` is maximised; `report` hears of every epoch; `prepare` may wrap the task (one worker
     of several). With no validation clips the score is NaN, and the last epoch is kept. A recipe
     that selects by loss keeps the parameters from before the epoch in which it was lowest.
-    An epoch in which the task sees trouble is not kept, and several in a row end the training.
+    An epoch in which the task sees trouble is kept only where there is none without, and several
+    in a row end the training. A note tells where another epoch is kept than the recipe promises.
     With a `state`, training goes on from what lies there, and writes it from time to time.
 
     Raises:
@@ -72,13 +74,14 @@ def fit(
     adams = {player: optimizers.adam(task, player, recipe) for player in task.players}
     schedules = [optimizers.schedule(adam, recipe) for adam in adams.values()]
     done = state.load(task, adams) if state else Done()
-    for score in done.scores:
-        _tell(schedules, score)
+    for past in done.past:
+        _tell(schedules, past.score)
     for epoch in range(done.epoch, recipe.epochs):
         before = _copy(task) if recipe.select == "loss" else None
         task.progress = epoch / recipe.epochs
-        losses = _epoch(model, task, adams, batches(epoch), recipe, (seed, epoch, rank), device)
-        broken = _broken(task, losses)
+        seeds = (seed, epoch, rank)
+        losses = _epoch(model, task, adams, batches(epoch), recipe, seeds, device, done)
+        broken = _broken(task, losses, done)
         if losses is None or broken:
             done.notes.append(f"{broken} in epoch {epoch}")
             break
@@ -92,16 +95,13 @@ def fit(
         report({"epoch": epoch, **losses, **{f"val_{k}": v for k, v in scores.items()}})
         score = scores.get("score", math.nan)
         worth = score if before is None else -losses["train_loss"]
-        done.troubled = done.troubled + 1 if trouble else 0
+        done.past.append(Past(score, worth, trouble))
         if done.troubled >= MAX_TROUBLED:
             done.notes.append(f"{trouble} in {done.troubled} epochs in a row, to epoch {epoch}")
             break
-        if done.best is None or (
-            not trouble and (recipe.select == "last" or not worth <= done.best.worth)
-        ):
-            done.best = Best(epoch, worth, scores, before or _copy(task))
+        if _chosen(done.past, recipe) == epoch:
+            done.best = Best(epoch, scores, before or _copy(task))
         _tell(schedules, score)
-        done.scores.append(score)
         if state is not None:
             state.save(task, adams, done)
     if done.best is None:
@@ -109,15 +109,42 @@ def fit(
     task.load_state_dict(done.best.parameters)
     task.eval()
     scores = validate(task) if recipe.select == "loss" else done.best.scores
-    return Fitted(done.best.epoch, scores, tuple(done.notes))
+    return Fitted(done.best.epoch, scores, (*done.notes, *_told(done.best.epoch, done, recipe)))
 
 
-def _broken(task: Task, losses: Mapping[str, float] | None) -> str:
+def _chosen(past: Sequence[Past], recipe: Recipe, *, sound: bool = True) -> int:
+    """The epoch that the recipe selects; one without trouble, where it has to be `sound`.
+
+    The first of equals. A worth that is no number gives way to any later one, and never to none.
+    """
+    epochs = [epoch for epoch, one in enumerate(past) if not (sound and one.trouble)]
+    chosen, *later = epochs or range(len(past))
+    for epoch in later:
+        worth, best = past[epoch].worth, past[chosen].worth
+        if recipe.select == "last" or math.isnan(best) or worth > best:
+            chosen = epoch
+    return chosen
+
+
+def _told(kept: int, done: Done, recipe: Recipe) -> list[str]:
+    """A note where the kept epoch is not the one that the recipe promises, or had trouble too."""
+    last = recipe.select == "last"
+    promised = recipe.epochs - 1 if last else _chosen(done.past, recipe, sound=False)
+    trouble = done.past[promised].trouble if promised < len(done.past) else ""
+    because = f": {trouble}" if trouble else ""
+    if kept != promised:
+        return [f"epoch {kept} was kept, not epoch {promised}{because}"]
+    return [f"epoch {kept} was kept, as no epoch was without trouble{because}"] if trouble else []
+
+
+def _broken(task: Task, losses: Mapping[str, float] | None, done: Done) -> str:
     """What an epoch left behind that no later one can mend, or nothing.
 
     A step that is left out can still have spoiled what a normalisation remembers of its batch.
     """
     if losses is None:
+        if done.bad_steps < MAX_BAD_STEPS:
+            return "no step had a finite loss"
         return f"the loss was not finite {MAX_BAD_STEPS} times in a row"
     for name, value in task.state_dict().items():
         if not torch.isfinite(value).all():
@@ -141,25 +168,31 @@ def _epoch(
     recipe: Recipe,
     seed: tuple[int, int, int],
     device: str,
+    done: Done,
 ) -> dict[str, float] | None:
-    """Mean losses over one pass, or None when they stay without a finite value."""
+    """Mean losses over one pass, or None when they stay, or all are, without a finite value.
+
+    `done` counts steps without one across epochs.
+    """
     model.train()
     if model is not task:  # several workers: each draws its own, and one state serves them all
         torch.manual_seed(_mix(seed))
     sums: dict[str, float] = defaultdict(float)
-    num_good = num_bad = bad_in_a_row = 0
+    num_good = num_bad = 0
     parameters = list(model.parameters())
     for step, raw in enumerate(batches):
         batch = _ready(raw, recipe, (*seed, step), device)
         values = _step(model, task, parameters, batch, adams, device)
         if values is None:
-            num_bad, bad_in_a_row = num_bad + 1, bad_in_a_row + 1
-            if bad_in_a_row >= MAX_BAD_STEPS:
+            num_bad, done.bad_steps = num_bad + 1, done.bad_steps + 1
+            if done.bad_steps >= MAX_BAD_STEPS:
                 return None
             continue
-        num_good, bad_in_a_row = num_good + 1, 0
+        num_good, done.bad_steps = num_good + 1, 0
         for name, value in values.items():
             sums[name] += value
+    if not num_good:
+        return None
     means = {f"train_{name}": total / num_good for name, total in sums.items()}
     return {**means, "skipped": float(num_bad)}
 

@@ -10,7 +10,9 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,29 +33,44 @@ Where machines may be taken away at any moment, the environment can make it smal
 SHARE = 50
 
 
+class Past(NamedTuple):
+    """A whole epoch: its validation score, what it is worth to the recipe, and trouble, if any."""
+
+    score: float
+    worth: float
+    trouble: str
+
+
 @dataclass
 class Best:
-    """The kept epoch: its number, what it is worth, its validation scores and its parameters."""
+    """The kept epoch: its number, its validation scores and its parameters."""
 
     epoch: int
-    worth: float
     scores: dict[str, float]
     parameters: dict[str, Tensor] = field(repr=False)
 
 
 @dataclass
 class Done:
-    """What training came to so far: whole epochs, the score of each, and notes of trouble."""
+    """What training came to so far: whole epochs, the kept one, and notes of trouble.
 
-    scores: list[float] = field(default_factory=list)
+    `bad_steps` counts the last steps that had no finite loss.
+    """
+
+    past: list[Past] = field(default_factory=list)
     best: Best | None = None
     notes: list[str] = field(default_factory=list)
-    troubled: int = 0
+    bad_steps: int = 0
 
     @property
     def epoch(self) -> int:
         """The epoch that comes next."""
-        return len(self.scores)
+        return len(self.past)
+
+    @property
+    def troubled(self) -> int:
+        """How many of the last epochs in a row had trouble."""
+        return sum(1 for _ in takewhile(lambda past: past.trouble, reversed(self.past)))
 
 
 class State:
@@ -96,7 +113,7 @@ class State:
                 about = json.loads(file.metadata()[KEY])
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             best = about.pop("best")
-            done = Done(**about)
+            done = Done(**{**about, "past": [Past(*past) for past in about["past"]]})
             if best is not None:
                 done.best = Best(**best, parameters=_below(found, "best"))
             _check(found, task, optimizers)

@@ -1,6 +1,7 @@
 """The training loop: it learns, keeps the right epoch, repeats itself, and survives bad numbers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -104,6 +105,60 @@ def test_a_plateau_lowers_the_learning_rate():
     assert steady.epoch == 0
 
 
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ((0.5, math.nan, 0.4, math.nan), 0),
+        ((math.nan, 0.4, math.nan, 0.3), 1),
+        ((math.nan, 0.4, 0.6, math.nan), 2),
+        ((-math.inf, math.nan, -math.inf, math.nan), 0),
+    ],
+)
+def test_a_score_that_is_no_number_takes_the_place_of_its_like_alone(scores, kept):
+    given = iter(scores)
+    fitted, _ = run(Brightness(), validate=lambda task: {"score": next(given)})
+    assert fitted.epoch == kept
+    assert fitted.notes == ()
+
+
+class Troubled(Brightness):
+    """It sees trouble in some epochs of four."""
+
+    def __init__(self, epochs):
+        super().__init__()
+        self.bad = epochs
+
+    def trouble(self, losses):
+        return "all is lost" if 4 * self.progress in self.bad else ""
+
+
+@pytest.mark.parametrize(
+    ("bad", "select", "kept", "notes"),
+    [
+        ({3}, "last", 2, ["epoch 2 was kept, not epoch 3: all is lost"]),
+        ({0, 2, 3}, "last", 1, ["epoch 1 was kept, not epoch 3: all is lost"]),
+        ({0, 1}, "last", 3, []),
+        ({0}, "best", 2, ["epoch 2 was kept, not epoch 0: all is lost"]),
+        ({0, 2}, "best", 3, ["epoch 3 was kept, not epoch 0: all is lost"]),
+        ({1, 2}, "best", 0, []),
+        ({3}, "loss", 2, ["epoch 2 was kept, not epoch 3: all is lost"]),
+        ({0, 1, 2, 3}, "last", 3,
+         ["epoch 3 was kept, as no epoch was without trouble: all is lost"]),
+        ({0, 1, 2, 3}, "best", 0,
+         ["epoch 0 was kept, as no epoch was without trouble: all is lost"]),
+    ],
+)  # fmt: skip
+def test_any_sound_epoch_is_kept_before_one_with_trouble_and_a_note_tells(bad, select, kept, notes):
+    scores = iter([0.9, 0.1, 0.5, 0.4])
+    torch.manual_seed(0)
+    fitted, log = run(
+        Troubled(bad), replace(RECIPE, select=select), lambda task: {"score": next(scores, 0.0)}
+    )
+    assert len(log) == 4
+    assert fitted.epoch == kept
+    assert list(fitted.notes) == notes
+
+
 def poisoned(bad):
     def data(epoch):
         for number, batch in enumerate(batches(epoch)):
@@ -142,6 +197,31 @@ def test_a_loss_that_stays_not_finite_ends_at_the_best_epoch():
     assert fitted.epoch == 0
     assert "not finite" in fitted.notes[-1]
     assert len(log) == 2
+
+
+@pytest.mark.parametrize("select", ["loss", "best"])
+def test_an_epoch_without_a_finite_loss_ends_training_however_few_its_steps(select):
+    def data(epoch):
+        return (batch for batch, _ in zip(poisoned({(2, 0)})(epoch), range(1), strict=False))
+
+    fitted, log = run(Poisoned(), replace(RECIPE, select=select), lambda task: {"score": 0.5}, data)
+    assert [entry["epoch"] for entry in log] == [0, 1]
+    assert fitted.notes == ("no step had a finite loss in epoch 2",)
+
+
+def test_steps_without_a_finite_loss_are_counted_from_epoch_to_epoch():
+    fitted, log = run(Poisoned(), data=poisoned({(0, 7), (1, 0), (1, 1)}))
+    assert len(log) == 1
+    assert fitted.notes[-1] == "the loss was not finite 3 times in a row in epoch 1"
+    between = poisoned({(0, 6), (0, 7), (1, 1)})
+    assert len(run(Poisoned(), data=between)[1]) == 4, "a finite one begins the count anew"
+
+
+def test_a_last_epoch_that_was_not_reached_is_told_of():
+    last = replace(RECIPE, select="last")
+    fitted, _ = run(Poisoned(), last, data=poisoned({(2, n) for n in range(8)}))
+    assert fitted.epoch == 1
+    assert fitted.notes[-1] == "epoch 1 was kept, not epoch 3"
 
 
 def test_a_loss_that_never_is_finite_fails_with_what_to_do():

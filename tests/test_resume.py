@@ -1,6 +1,7 @@
 """A training that goes on after a kill: as if nothing had happened, or from the beginning."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ EPOCHS = 4
 SCORES = (0.5, 0.7, 0.6, 0.4, 0.3)
 """Validation scores of the epochs, the second of which is the best, and of what is kept by loss."""
 PLAIN = Recipe(epochs=EPOCHS, batch=2, lr=0.05, augment=Augment())
+PAST = resume.Past(score=0.5, worth=0.5, trouble="")
 
 
 class Killed(Exception):
@@ -102,7 +104,7 @@ def epochs_of(path):
     """Whole epochs of the state that lies there; 0 for a file that is no state."""
     try:
         with safe_open(path, "pt") as file:
-            return len(json.loads(file.metadata()[resume.KEY])["scores"])
+            return len(json.loads(file.metadata()[resume.KEY])["past"])
     except (SafetensorError, KeyError, TypeError):
         return 0
 
@@ -173,11 +175,42 @@ def test_epochs_of_trouble_are_counted_across_a_kill(tmp_path):
         )  # fmt: skip
 
     expected = run()
-    assert expected.notes == ("all is lost in 5 epochs in a row, to epoch 5",)
+    assert expected.notes == (
+        "all is lost in 5 epochs in a row, to epoch 5",
+        "epoch 0 was kept, not epoch 9",
+    )
     assert expected.epoch == 0
     with pytest.raises(Killed):
         run(tmp_path / "state", killed_in=4)
     assert run(tmp_path / "state") == expected
+
+
+def test_steps_without_a_finite_loss_are_counted_across_a_kill(tmp_path):
+    class Poisoned(Grey):
+        def forward(self, batch, player):
+            losses = super().forward(batch, player)
+            return {"loss": losses["loss"] * (math.nan if "poison" in batch else 1)}
+
+    bad = {(1, 2), (2, 0), (2, 1)}
+
+    def data(epoch, killed_in=None):
+        if epoch == killed_in:
+            raise Killed
+        for number, batch in enumerate(batches(epoch)):
+            yield batch | ({"poison": torch.ones(1)} if (epoch, number) in bad else {})
+
+    def run(data, path=None):
+        return fit(
+            made(Poisoned), batches=data, validate=lambda task: {"score": 0.5}, recipe=PLAIN,
+            seed=0, report=lambda values: None, state=path and State(path, every_s=0),
+        )  # fmt: skip
+
+    expected = run(data)
+    assert expected.notes[-1] == "the loss was not finite 3 times in a row in epoch 2"
+    with pytest.raises(Killed):
+        run(partial(data, killed_in=2), tmp_path / "state")
+    assert epochs_of(tmp_path / "state") == 2
+    assert run(data, tmp_path / "state") == expected
 
 
 def state_file(tmp_path, factory=Grey):
@@ -298,13 +331,13 @@ def test_a_state_is_written_aside_and_then_put_in_place(tmp_path, monkeypatch):
 def test_a_state_is_written_now_and_then_only(tmp_path):
     task = made(Grey)
     state = State(tmp_path / "state", every_s=3600)
-    state.save(task, {}, resume.Done([0.5]))
+    state.save(task, {}, resume.Done([PAST]))
     assert not state.path.exists()
     state.written -= 3601
-    state.save(task, {}, resume.Done([0.5]))
+    state.save(task, {}, resume.Done([PAST]))
     assert epochs_of(state.path) == 1
     state.written, state.took = time.monotonic() - 3601, 100.0
-    state.save(task, {}, resume.Done([0.5, 0.6]))
+    state.save(task, {}, resume.Done([PAST, PAST]))
     assert epochs_of(state.path) == 1, "writing that takes 100 s is not worth it yet"
 
 

@@ -44,7 +44,8 @@ COLLAPSED = 1e-4
 
 PLAYERS = ("translator", "target_judge", "net", "decoder", "source_judge", "mask_judge")
 """In the order in which they are updated; version 2 has `deep_judge` after them."""
-JUDGES = ("target_judge", "source_judge", "mask_judge", "deep_judge")
+JUDGED = ("target_judge", "source_judge", "source_twin", "mask_judge", "deep_judge")
+"""Losses of judges; `source_twin` is that of the second channel of the judge of the source."""
 
 
 Codes = tuple[Tensor, ...]
@@ -154,7 +155,7 @@ class Sifa(Segmentation):
 
     def trouble(self, losses: Mapping[str, float]) -> str:
         """A judge that is never wrong, once its rival listens to it."""
-        for judge in JUDGES:
+        for judge in JUDGED:
             if judge in ("mask_judge", "deep_judge") and not self.mask_weight():
                 continue
             if losses.get(judge, 1.0) < COLLAPSED:

@@ -16,7 +16,7 @@ from lus_ray.nets import SifaSegmenter
 from lus_ray.tasks import Sifa
 from lus_ray.tasks.image_pool import ImagePool
 from lus_ray.tasks.overlap_loss import balanced_cross_entropy, one_hot, soft_dice
-from lus_ray.tasks.sifa import COLLAPSED, PLAYERS, Shown
+from lus_ray.tasks.sifa import COLLAPSED, JUDGED, PLAYERS, Shown
 from lus_ray.views import View
 
 SIZE = (16, 24)
@@ -236,6 +236,7 @@ def test_a_judge_that_is_never_wrong_is_trouble_once_its_rival_listens():
     assert task.trouble({"target_judge": 0.2, "source_judge": 0.3, "mask_judge": 0.1}) == ""
     assert task.trouble({"target_judge": COLLAPSED / 10}) == "target_judge collapsed (loss 1.0e-05)"
     assert "source_judge collapsed" in task.trouble({"source_judge": 0.0})
+    assert "source_twin collapsed" in task.trouble({"source_judge": 0.3, "source_twin": 0.0})
     task.progress = 0.2
     assert task.trouble({"mask_judge": 0.0}) == "", "nobody listens to it yet"
     task.progress = 0.5
@@ -265,8 +266,20 @@ def test_a_collapsed_judge_ends_training_at_the_last_good_epoch_with_a_note():
     assert (fitted.epoch, fitted.scores) == (1, {"score": 2.0})
     assert fitted.notes == (
         "target_judge collapsed (loss 0.0e+00) in 5 epochs in a row, to epoch 6",
+        "epoch 1 was kept, not epoch 9",
     )
     assert all(torch.equal(value, seen[1][name]) for name, value in task.state_dict().items())
+
+
+@VERSIONS
+def test_every_loss_of_a_judge_is_watched(version):
+    task = made(version)
+    task.progress = 0.5
+    (entry, *_), _ = fit(task)
+    losses = {name.removeprefix("train_") for name in entry}
+    judged = {name for name in losses if name.endswith(("_judge", "_twin"))}
+    assert judged == set(JUDGED) - ({"deep_judge"} if version == 1 else set())
+    assert all(task.trouble({name: 0.0}).startswith(name) for name in judged)
 
 
 class Diverging(Sifa):
