@@ -11,56 +11,12 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
-from lus_ray.augment import Augment
 from lus_ray.errors import ArmError
 from lus_ray.folds import Protocol
-from lus_ray.six_steps import SixSteps
+from lus_ray.recipe import Recipe as Recipe
 
 Published = Mapping[str, Mapping[str, tuple[float, float | None]]]
 """arm -> metric -> (mean, std over folds or None), as printed in the paper, as fractions of 1."""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained. Frozen; a variant is a copy (`dataclasses.replace`).
-
-    `batch` counts clips, or frames where a task learns from single frames; tracks of an earlier
-    arm are one batch. `draws` above 0 is the number of frames of an epoch (all, where it is 0).
-    `weight_decay` is that of AdamW and spares norms and biases; `l2` is added to the gradient of
-    every parameter, as Adam did before; `eps` is Adam's.
-    `milestones` are epochs after which the rate falls to a tenth.
-    `plateau` is the factor of ReduceLROnPlateau on the validation score, with `patience` epochs.
-    `oversample` names the column whose classes are drawn equally often, or None; of single frames
-    also "markers", which draws half of a batch with score 0 and a sixth with each other score, and
-    spreads them over the clips (Roy 2020, segmentation).
-    `copies` above 1 trains on that many of the copies of `six_copies` of every image.
-    `select` keeps the best epoch by validation score, the last one, or the parameters that had
-    the lowest training loss. "test" keeps the best by the score of the test side: a leak, there
-    to reproduce a published protocol, and named by the report.
-    `val_samples` above 0 validates on so many samples a clip, to save time between epochs.
-    `workers` above 1 trains with that many Ray Train workers, each on a share of the batch.
-    `gpus` is the share of a GPU per worker; fractions let several folds use one.
-    """
-
-    epochs: int
-    batch: int
-    lr: float
-    draws: int = 0
-    weight_decay: float = 0.0
-    l2: float = 0.0
-    eps: float = 1e-8
-    milestones: tuple[int, ...] = ()
-    warmup: float = 0.0
-    cosine: bool = False
-    plateau: float | None = None
-    patience: int = 10
-    oversample: str | None = None
-    copies: int = 1
-    augment: Augment | SixSteps | None = None
-    select: Literal["best", "last", "loss", "test"] = "best"
-    val_samples: int = 0
-    workers: int = 1
-    gpus: float = 0.0
 
 
 @dataclass(frozen=True)

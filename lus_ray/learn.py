@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lus_ray import optimizers, six_copies
 from lus_ray.errors import CellError
-from lus_ray.experiment import Recipe
+from lus_ray.recipe import Recipe
 from lus_ray.resume import Best, Done, Past, State
 from lus_ray.tasks.task import Task, unit
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from lus_ray.experiment import Recipe
+from lus_ray.recipe import Recipe
 from lus_ray.tasks.task import Task
 
 

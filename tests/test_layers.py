@@ -29,6 +29,7 @@ ROOMS = (
     "leaks",
     "ledger",
     "metrics",
+    "recipe",
     "experiment",
     "nets",
     "ingest",

@@ -172,7 +172,7 @@ def _set(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
         experiment.arm(which)
     in_recipe = ".recipe." in key
     if in_recipe:
-        _check_field(setting, path, value)
+        _check_field(setting, path)
     arms, num_changed = [], 0
     for arm in experiment.arms:
         changed = arm
@@ -197,23 +197,7 @@ def _set(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
     return tuple(arms)
 
 
-def _check_field(setting: str, name: str, value: Any) -> None:
-    known = {field.name: field for field in fields(Recipe)}
-    if name not in known or name == "augment":
-        raise InputError(f"--set {setting}: a recipe has {sorted(set(known) - {'augment'})}")
-    kind = {
-        "epochs": int,
-        "batch": int,
-        "workers": int,
-        "patience": int,
-        "val_samples": int,
-        "draws": int,
-        "copies": int,
-    }
-    wanted = kind.get(name)
-    if wanted is int and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
-        raise InputError(f"--set {setting}: {name} is a whole number, 0 or more")
-    if name in ("lr", "weight_decay", "l2", "eps", "gpus", "warmup") and not (
-        isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-    ):
-        raise InputError(f"--set {setting}: {name} is a number, 0 or more")
+def _check_field(setting: str, name: str) -> None:
+    known = {field.name for field in fields(Recipe)} - {"augment"}
+    if name not in known:
+        raise InputError(f"--set {setting}: a recipe has {sorted(known)}")
