@@ -20,7 +20,7 @@ import torch
 
 import experiments
 from lus_ray import checkpoint, predictions, store
-from lus_ray.batches import InMemory, Tracks, view_of
+from lus_ray.batches import InMemory, Tracks, size_of, view_of
 from lus_ray.clip import MASK_SCHEMES, SCHEMA, Row, frames_of, masks_of
 from lus_ray.engine import (
     answers,
@@ -173,15 +173,10 @@ def scheme_of(experiment: Experiment) -> str:
 def pixels_of(data: Path, experiment: Experiment) -> InMemory:
     clips = list(store.read(data))
 
+    seen, outlined = campaign._sizes(experiment)
     return InMemory(
-        {
-            s: {c["clip"]: view_of(s).resize(frames_of(c)) for c in clips}
-            for s in campaign._sizes(experiment)
-        },
-        {
-            s: {c["clip"]: view_of(s).resize_masks(masks_of(c)) for c in clips}
-            for s in campaign._sizes(experiment, masks=True)
-        },
+        {s: {c["clip"]: view_of(s).resize(frames_of(c)) for c in clips} for s in seen},
+        {s: {c["clip"]: view_of(s).resize_masks(masks_of(c)) for c in clips} for s in outlined},
     )
 
 
@@ -627,6 +622,18 @@ def test_what_is_published_of_an_arm_is_a_metric_of_its_label(name):
     for arm, row in experiment.published.items():
         known = by_label.get(experiment.arm(arm).label, labels.METRICS)
         assert {metric.partition(", ")[0] for metric in row} <= set(known), arm
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_that_an_arm_looks_at_is_shared_whichever_arms_are_chosen(name):
+    experiment = experiment_named(name).at("smoke")
+    for arm in experiment.arms:
+        chosen = experiment.only((arm.name,))
+        tasks = [one.task() for one in chosen.arms]
+        looking = [task for task in tasks if isinstance(getattr(task, "view", None), View)]
+        seen, outlined = campaign._sizes(chosen)
+        assert seen == {size_of(task.view) for task in looking}, arm.name
+        assert outlined == {size_of(task.view) for task in looking if task.scheme}, arm.name
 
 
 @pytest.mark.parametrize("name", NAMES)

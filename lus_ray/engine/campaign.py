@@ -1,6 +1,7 @@
 """A campaign: every cell of an experiment that is not finished yet, run by one Tune run."""
 
 import contextlib
+import inspect
 import logging
 import shutil
 import signal
@@ -114,8 +115,7 @@ def _run_cells(
 ) -> None:
     cluster = Cluster.now()
     num_frames = store.num_frames(data)
-    sizes = _sizes(work.experiment)
-    masked = _sizes(work.experiment, masks=True)
+    sizes, masked = _sizes(work.experiment)
     streamed = frames.num_bytes(num_frames, sizes, masked) > frames.SHARE * cluster.object_store
     free = shutil.disk_usage(work.out).free
     for note in plan.check(
@@ -219,12 +219,18 @@ def _trial_name(t: Any) -> str:
     return cell.name
 
 
-def _sizes(experiment: Experiment, *, masks: bool = False) -> set[Size]:
-    """Every size at which an arm looks at frames, or at masks."""
-    sizes = set()
+def _sizes(experiment: Experiment) -> tuple[set[Size], set[Size]]:
+    """Every size at which an arm looks at frames, and every one at which it looks at masks.
+
+    Both are read from what the task of an arm is given or takes by default, as to build its
+    networks takes long. An ensemble looks where its members do, which are arms beside it.
+    """
+    seen, outlined = set(), set()
     for arm in experiment.arms:
-        given = getattr(arm.task, "keywords", {})
-        view = given.get("view") or getattr(arm.task(), "view", None)
-        if isinstance(view, View) and (not masks or "scheme" in given):
-            sizes.add(size_of(view))
-    return sizes
+        taken = inspect.signature(arm.task).parameters  # those of a partial have its values
+        view = taken["view"].default if "view" in taken else None
+        if isinstance(view, View):
+            seen.add(size_of(view))
+            if "scheme" in taken:
+                outlined.add(size_of(view))
+    return seen, outlined
