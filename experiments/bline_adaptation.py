@@ -2,7 +2,8 @@
 
 Table     Mason et al. 2021 (ASMUS), Tables 1 and 2, Figures 2 and 3.
 Question  Does SIFA carry a B-line segmenter from COVID-19 to pneumonia (CAP), and back?
-Data      two domains of clips with masks of B-lines; only frames that show one. Unit: patient.
+Data      two domains of clips with masks of B-lines, of any size, as the view makes them equal;
+          only frames that show a B-line. Unit: patient.
 Splits    three patient folds of each domain, of the same number; the published arms have no
           validation and keep the last step; the twins keep one patient of each domain apart and
           choose the epoch by those of the domain that they have labels of.
@@ -17,7 +18,7 @@ from lus_ray.augment import Augment
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
 from lus_ray.folds import across_domains
 from lus_ray.nets import PositionPrior, SifaSegmenter, UNet
-from lus_ray.tasks import Matched, Outline, Segmentation, Sifa
+from lus_ray.tasks import Matched, Outline, Segmentation, Sifa, Translated
 from lus_ray.views import View
 
 frames = View(num_frames=1, height=256, width=256, num_samples=0)
@@ -27,17 +28,18 @@ mason = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
 from_scratch = Recipe(epochs=250, batch=16, lr=5e-3, augment=turned, select="last", gpus=0.25)
 fine_tuning = replace(from_scratch, epochs=50, lr=5e-4)
 adversarial = Recipe(  # 10,000 steps of all players
-    epochs=100, batch=12, draws=1200, lr=1e-3, augment=turned, select="last", gpus=1.0
+    epochs=100, batch=12, draws=1200, lr=1e-3, l2=1e-4, augment=turned, select="last", gpus=1.0
 )
-encoder = replace(adversarial, l2=1e-4)
 quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
 
 unet = partial(Outline, net=mason, view=frames)
 sifa = partial(Sifa, net=SifaSegmenter, view=frames)
+sifa_v2 = partial(sifa, version=2)
 segmenter = partial(
     Outline, net=SifaSegmenter, num_outputs=2, channels=3, centred=True, view=frames
 )
 matched = partial(Matched, net=mason, view=frames)
+fourier = partial(matched, how="fourier")
 place = partial(Segmentation, net=PositionPrior, scheme="bline", view=frames, monitor="dice")
 
 COVID, CAP = {"domain": "covid"}, {"domain": "cap"}
@@ -62,6 +64,17 @@ def validated(arm: Arm) -> Arm:
     )
 
 
+def translated(arm: Arm) -> Arm:
+    """The same networks on the test frames of their source, as the target would show them."""
+    return Arm(
+        f"{arm.name}, translated",
+        partial(Translated, members=(arm.task,)),
+        label="bline masks",
+        rows=Rows(where=arm.rows.learns, with_val=True),
+        members=(arm.name,),
+    )
+
+
 # What every arm is held against: how often there is a B-line at a place.
 BASELINE = Arm("place", place, quick, "bline masks", Rows(with_val=True), baseline=True)
 
@@ -77,15 +90,31 @@ PUBLISHED = (
 )
 
 # SIFA's own segmenter without adaptation, and with the labels of the other domain: the lower and
-# the upper bound of what adaptation can do. And what greys alone can do, without any adversary.
+# the upper bound of what adaptation can do. And what greys alone can do, without any adversary:
+# histograms, or amplitudes of low frequencies.
 BOUNDS = (
-    outlines("encoder covid", segmenter, encoder, covid),
-    outlines("encoder cap", segmenter, encoder, cap),
+    outlines("encoder covid", segmenter, adversarial, covid),
+    outlines("encoder cap", segmenter, adversarial, cap),
     outlines("matched covid→cap", matched, from_scratch, to_cap),
     outlines("matched cap→covid", matched, from_scratch, to_covid),
+    outlines("fourier covid→cap", fourier, from_scratch, to_cap),
+    outlines("fourier cap→covid", fourier, from_scratch, to_covid),
 )
 
-ARMS = (BASELINE, *PUBLISHED, *BOUNDS, *(validated(arm) for arm in PUBLISHED))
+# The later version of SIFA, which the paper did not use.
+LATER = (
+    outlines("sifa v2 covid→cap", sifa_v2, adversarial, to_cap),
+    outlines("sifa v2 cap→covid", sifa_v2, adversarial, to_covid),
+)
+
+ARMS = (
+    BASELINE,
+    *PUBLISHED,
+    *BOUNDS,
+    *LATER,
+    *(translated(arm) for arm in PUBLISHED if arm.task is sifa),
+    *(validated(arm) for arm in PUBLISHED),
+)
 
 TABLES = {  # COVID-19, then CAP: Dice and its deviation over images, sensitivity, specificity
     "unet covid": ((0.60, 0.26, 0.55, 0.93), (0.36, 0.24, 0.38, 0.92)),
@@ -153,6 +182,7 @@ LAPTOP = Size(
     as_published=("place",),
     net={"widths": (8, 16, 32), "width": 4, "dropout": 0.0, "rows": 16, "columns": 16},
     task={"view": replace(frames, height=96, width=96), "num_units": 3, "pool": 20},
+    leave_out=tuple(arm.name for arm in LATER),
     phantom={
         "patients": 24, "clips": 2, "frames": 8, "size": 160, "domain": "A,B", "masks": "bline",
     },

@@ -238,9 +238,12 @@ def _smaller(task: Callable[..., Any], size: Size) -> partial[Any]:
 
 
 def with_arguments(task: Callable[..., Any], arguments: Mapping[str, Any]) -> partial[Any]:
-    """The same task or network with those of the arguments that it takes."""
+    """The same task or network with those of the arguments that it takes, or else its members."""
     if not isinstance(task, partial):
         task = partial(task)
     taken = inspect.signature(task.func).parameters
-    fitting = {name: value for name, value in arguments.items() if name in taken}
-    return partial(task.func, *task.args, **{**task.keywords, **fitting})
+    given = {**task.keywords, **{n: value for n, value in arguments.items() if n in taken}}
+    if "members" in given:
+        others = {name: value for name, value in arguments.items() if name not in taken}
+        given["members"] = tuple(with_arguments(member, others) for member in given["members"])
+    return partial(task.func, *task.args, **given)

@@ -9,7 +9,7 @@ import json
 import math
 import pkgutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,7 @@ from lus_ray.metrics import frames, inherited, labels, multilabel, overlap
 from lus_ray.predictor import Predictor
 from lus_ray.report import protocols
 from lus_ray.tasks.collapsed import Collapsed
+from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.network import CLASSES
 from lus_ray.tasks.segmentation import Segmentation
@@ -113,12 +114,12 @@ class Finished:
     def sides(self, arm: Arm) -> dict[str, str]:
         """The side of every clip that the arm has to predict, as `Rows` says it in words."""
         fold = self.work.folds[0]
-        sides = {row["clip"]: fold.split_of(row["patient"]) for row in self.work.rows}
+        rows = [row for row in self.work.rows if equal(row, arm.rows.where)]
+        sides = {row["clip"]: fold.split_of(row["patient"]) for row in rows}
         if arm.rows.with_val:
             sides = {clip: "train" if side == "val" else side for clip, side in sides.items()}
-        for row in self.work.rows:
-            taught = all(row[column] == value for column, value in arm.rows.learns.items())
-            if not taught and sides[row["clip"]] != "test":
+        for row in rows:
+            if not equal(row, arm.rows.learns) and sides[row["clip"]] != "test":
                 del sides[row["clip"]]
         label = arm.rows.train_without
         lacking = {row["clip"] for row in self.work.rows if label and row[label] is None}
@@ -161,6 +162,10 @@ class Finished:
             about, rows = self.table(arm.name)
             if about.scheme is not None:
                 yield arm, about, rows
+
+
+def equal(row: Row, wanted: Mapping[str, Any]) -> bool:
+    return all(row[column] == value for column, value in wanted.items())
 
 
 def scheme_of(experiment: Experiment) -> str:
@@ -257,6 +262,7 @@ def test_every_test_clip_with_the_label_is_predicted(finished):
             row["clip"]
             for row in finished.work.rows
             if row["patient"] in fold.test and row["severity"] is not None
+            if equal(row, arm.rows.where)
         }
         said = {r["clip"] for r in finished.table(arm.name)[1] if r["split"] == "test"}
         assert wanted
@@ -400,7 +406,7 @@ def test_collapsed_counts_are_those_of_the_arm_that_is_read(finished):
 
 def test_members_answer_with_the_mean_of_their_probabilities(finished):
     for arm in finished.arms:
-        if not arm.members:
+        if not isinstance(arm.task(), Ensemble):
             continue
         together = Predictor(finished.folder(arm) / "checkpoint").task
         parts = [
@@ -482,7 +488,8 @@ def test_networks_of_frames_leave_a_picture_for_every_example_that_is_tested(fin
         if arm.rows.images:
             seen = originals(finished, arm)
         elif not finished.at_random(arm):
-            assert {row["patient"] for row in said} == set(finished.work.folds[0].test)
+            asked = {r["patient"] for r in finished.work.rows if equal(r, arm.rows.where)}
+            assert {r["patient"] for r in said} == asked & set(finished.work.folds[0].test)
         if isinstance(task, Segmentation):
             wanted = num_examples(task, [row for row in said if seen[row["clip"]]])
         elif task.by_frame:

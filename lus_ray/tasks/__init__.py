@@ -11,6 +11,7 @@ from lus_ray.tasks.network import Biomarkers, ClipLabel
 from lus_ray.tasks.outline import Outline
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.sifa import Sifa
+from lus_ray.tasks.translated import Translated
 from lus_ray.tasks.video_score import VideoScore
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "Outline",
     "Segmentation",
     "Sifa",
+    "Translated",
     "VideoScore",
 ]

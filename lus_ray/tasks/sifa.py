@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from lus_ray.errors import ArmError
+from lus_ray.experiment import with_arguments
 from lus_ray.nets.patch_gan import Decoder, PatchJudge, Translator
 from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.tasks.image_pool import ImagePool
@@ -41,6 +42,12 @@ WARM = (0.25, 0.35)
 """The judge of masks counts from the first share of training on, in full from the second."""
 COLLAPSED = 1e-4
 """A judge with a smaller loss is never wrong, and teaches its rival nothing more."""
+
+VERSIONS: Mapping[int, dict[str, Any]] = {
+    1: {"num_channels": 3, "deep": False},
+    2: {"num_channels": 1, "deep": True, "dropout": 0.0},
+}
+"""What the segmenter of a version is built with."""
 
 PLAYERS = ("translator", "target_judge", "net", "decoder", "source_judge", "mask_judge")
 """In the order in which they are updated; version 2 has `deep_judge` after them."""
@@ -66,10 +73,11 @@ class Shown:
 class Sifa(Segmentation):
     """Source clips have masks; target clips are `target_frames` and have nothing.
 
-    `net` builds a `SifaSegmenter`, whose `width` scales all the other networks. `version` 2 has
-    another segmenter (`deep`), no dropout and no warm-up: give `net` its settings, grey
-    `channels` and a `rate_of_judges` of 1. The learning rate of the recipe is that of the
-    segmenter, that of all others is `rate_of_judges` times as high. Images run from -1 to 1.
+    `net` builds a `SifaSegmenter`, whose `width` scales all the other networks. `version` 2 sees
+    grey images instead of three equal channels, has another segmenter (`deep`) with a judge of its
+    own, no dropout and no warm-up, whatever `net` says of these. The rate and the `l2` of the
+    recipe are those of the segmenter of version 1; all others, and in version 2 all, learn at
+    `rate_of_judges` times the rate, and only segmenters have `l2`. Images run from -1 to 1.
     """
 
     def __init__(
@@ -77,20 +85,18 @@ class Sifa(Segmentation):
         net: Callable[..., nn.Module] = SifaSegmenter,
         scheme: str = "bline",
         view: View = View(num_frames=1, num_samples=0),  # noqa: B008  (frozen)
-        channels: int = 3,
         monitor: str = "dice",
         version: int = 1,
         rate_of_judges: float = 0.2,
-        l2: float = 1e-4,
         pool: int = 50,
         num_units: int = 9,
     ) -> None:
-        super().__init__(net, scheme, view, channels, centred=True, monitor=monitor)
-        if version not in (1, 2):
+        if version not in VERSIONS:
             raise ArmError(f"Sifa: no version {version}; use 1 or 2")
-        if (self.net.deep_out is not None) != (version == 2):
-            raise ArmError(f"Sifa: version {version} needs a segmenter with deep={version == 2}")
-        self.version, self.rate_of_judges, self.l2 = version, rate_of_judges, l2
+        own = VERSIONS[version]
+        built, channels = with_arguments(net, own), own["num_channels"]
+        super().__init__(built, scheme, view, channels, centred=True, monitor=monitor)
+        self.version, self.rate_of_judges = version, rate_of_judges
         latent, num_classes = self.net.out.in_channels, len(self.classes)
         width, wide = latent // 16, latent // 8
         self.translator = Translator(channels, width=width, num_units=num_units)
@@ -98,17 +104,10 @@ class Sifa(Segmentation):
         self.target_judge = PatchJudge(width=wide)
         self.source_judge = PatchJudge(num_outputs=2, width=wide)
         self.mask_judge = PatchJudge(num_classes, width=wide)
-        self.players = (
-            "translator",
-            "target_judge",
-            "net",
-            "decoder",
-            "source_judge",
-            "mask_judge",
-        )
+        self.players = PLAYERS
         if version == 2:
             self.deep_judge = PatchJudge(num_classes, width=wide)
-            self.players = (*self.players, "deep_judge")
+            self.players = (*PLAYERS, "deep_judge")
         self.shown = Shown()
         self.pools = {"as_target": ImagePool(pool), "as_source": ImagePool(pool)}
 
@@ -147,11 +146,12 @@ class Sifa(Segmentation):
 
     def adam(self, player: str) -> dict[str, Any]:
         """Rivals descend with little momentum; only the segmenter is kept small."""
-        return {"l2": self.l2} if player == "net" else {"betas": (0.5, 0.999), "l2": 0.0}
+        return {} if player == "net" else {"betas": (0.5, 0.999), "l2": 0.0}
 
     def rate(self, parameter: str) -> float:
-        """Factor on the rate of the recipe, which is that of the segmenter."""
-        return 1.0 if parameter.startswith("net.") else self.rate_of_judges
+        """Factor on the rate of the recipe, which is that of the segmenter of version 1."""
+        leads = self.version == 1 and parameter.startswith("net.")
+        return 1.0 if leads else self.rate_of_judges
 
     def trouble(self, losses: Mapping[str, float]) -> str:
         """A judge that is never wrong, once its rival listens to it."""
@@ -179,6 +179,11 @@ class Sifa(Segmentation):
             return SHARE
         first, full = WARM
         return SHARE * min(1.0, max(0.0, (self.progress - first) / (full - first)))
+
+    @torch.no_grad()
+    def as_target(self, frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+        """Frames of the source in [0, 1] as the target would show them."""
+        return (self._as_target(frames * 2 - 1).float() + 1) / 2
 
     @torch.no_grad()
     def translated(

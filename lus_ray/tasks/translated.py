@@ -1,0 +1,41 @@
+"""Frames of SIFA's source outlined the long way: as the target would show them.
+
+Letters: N frames, H rows, W columns, K classes.
+Why: on translated images the segmenter has learned, but the released code tests on images as they
+are. Which of the two the published scores on the source are is not stated (Mason et al. 2021).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lus_ray.errors import ArmError
+from lus_ray.tasks.segmentation import CHUNK_PIXELS, Segmentation
+from lus_ray.tasks.sifa import Sifa
+
+
+class Translated(Segmentation):
+    """What the segmenter of a trained SIFA says of frames that its translator has changed.
+
+    `members` is that one SIFA, so that an arm can join it. Only frames of its source make sense.
+
+    Raises:
+        ArmError: there is not exactly one member.
+    """
+
+    def __init__(self, members: Sequence[Callable[[], Sifa]]) -> None:
+        if len(members) != 1:
+            raise ArmError(f"Translated: {len(members)} members; give one SIFA")
+        sifa = members[0]()
+        super().__init__(
+            lambda num_outputs: nn.ModuleList([sifa]),
+            sifa.scheme,
+            view=sifa.view,  # type: ignore[arg-type]
+            monitor=sifa.monitor,
+        )
+
+    def probabilities(self, frames: Float[Tensor, "N 1 H W"]) -> Iterator[Float[Tensor, "n K H W"]]:
+        """Class probabilities of frames in [0, 1], a few at a time."""
+        for part in frames.split(max(1, CHUNK_PIXELS // frames[0].numel())):
+            yield from self.net[0].probabilities(self.net[0].as_target(part))
