@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from lus_ray.report.numbers import ScoredArm
 Contents = Mapping[str, Any]
 GRID = np.linspace(0, 1, 101)
 NUM_TRAINING = 6
+NUM_ADVERSARIAL = 2
 NUM_COSTS = 20
 
 LOOKED = (
@@ -160,21 +162,48 @@ def _reliability(chosen: Sequence[ScoredArm]) -> list[Picture]:
 
 
 def _training(arms: Mapping[str, ScoredArm]) -> list[Picture]:
-    """Loss and validation score by epoch of the arms that were trained in epochs."""
-    found: list[Picture] = []
-    for arm in arms.values():
-        folds = {
-            fold: {
-                name: [float(row[name]) for row in cell.epochs if row.get(name) is not None]
-                for name in ("train_loss", "val_score")
-            }
-            for fold, cell in arm.cells.items()
-            if any("train_loss" in row for row in cell.epochs)
-        }
-        if folds and len(found) < NUM_TRAINING:
-            svg = figures.training(folds, left="train_loss", right="val_score", title=arm.name)
-            found.append(_picture(svg, f"Training of {arm.name}: loss and validation score"))
+    """Loss and validation score by epoch of arms that were trained in epochs, then of players.
+
+    Of arms with several players the loss of each, two a panel in the order of their turns.
+    """
+    trained = [a for a in arms.values() if any("train_loss" in row for row in _epochs(a))]
+    found = [_by_epoch(arm, "train_loss", "val_score") for arm in trained[:NUM_TRAINING]]
+    adversarial = [arm for arm in trained if len(_players(arm)) > 1]
+    for arm in adversarial[:NUM_ADVERSARIAL]:
+        turns = _players(arm)
+        pairs = zip_longest(turns[::2], turns[1::2], fillvalue="val_score")
+        found += [_by_epoch(arm, *pair) for pair in pairs]
     return found
+
+
+def _players(arm: ScoredArm) -> list[str]:
+    """The columns of epochs that are the loss of a player."""
+    named = dict.fromkeys(name for row in _epochs(arm) for name in row)
+    return [
+        n for n in named if n.startswith("train_") and n.endswith("_loss") and n != "train_loss"
+    ]
+
+
+def _epochs(arm: ScoredArm) -> list[Mapping[str, Any]]:
+    return [row for cell in arm.cells.values() for row in cell.epochs]
+
+
+def _by_epoch(arm: ScoredArm, left: str, right: str) -> Picture:
+    """Two columns of the epochs of each fold."""
+    folds = {
+        fold: {
+            name: [float(row[name]) for row in cell.epochs if row.get(name) is not None]
+            for name in (left, right)
+        }
+        for fold, cell in arm.cells.items()
+        if any(left in row for row in cell.epochs)
+    }
+    svg = figures.training(folds, left=left, right=right, title=arm.name)
+    return _picture(svg, f"Training of {arm.name}: {_spelled(left)} and {_spelled(right)}")
+
+
+def _spelled(column: str) -> str:
+    return column.replace("_", " ")
 
 
 def _costs(contents: Contents) -> Picture | None:

@@ -11,6 +11,7 @@ from lus_ray.report import domain_tables, domains
 
 from .domain_runs import ARMS, OTHERS, SIFA, UNET, write_domain_run
 from .pixel_runs import write_pixel_run
+from .run_dirs import slug_of
 from .test_write import section, tags_of
 
 FILES = ("report.json", "report.md", "report.html")
@@ -152,3 +153,20 @@ def test_a_run_of_one_domain_has_no_such_section(tmp_path: Path) -> None:
 def alike(name: str, patient: str, image: int) -> float:
     """The same gain of every arm but "unet covid" in every image."""
     return 0.5 if name == "unet covid" else 0.75
+
+
+def test_losses_of_players_stand_two_by_two_behind_those_of_arms(tmp_path: Path) -> None:
+    write_domain_run(tmp_path, arms=[UNET, SIFA])
+    players = ("translator", "target_judge", "net")
+    for path in (tmp_path / "cells" / slug_of(SIFA)).glob("fold*/metrics.jsonl"):
+        epochs = [json.loads(line) for line in path.read_text().splitlines()]
+        own = {f"train_{player}_loss": 0.5 for player in players} | {"train_net_cycle": 0.1}
+        path.write_text("".join(json.dumps(epoch | own) + "\n" for epoch in epochs))
+    report.write(tmp_path, num_draws=50)
+    alts = re.findall(r'alt="(.*?)"', section(tmp_path, "training"))
+    assert alts == [
+        "Training of unet covid: train loss and val score",
+        "Training of sifa covid→cap: train loss and val score",
+        "Training of sifa covid→cap: train translator loss and train target judge loss",
+        "Training of sifa covid→cap: train net loss and val score",
+    ]
