@@ -40,7 +40,7 @@ class Gauges:
             return
         tags = {
             "experiment": self.experiment,
-            "arm": cell.arm,
+            "arm": _plain(cell.arm),
             "fold": str(cell.fold),
             "sample": "" if cell.sample is None else str(cell.sample),
         }
@@ -70,3 +70,8 @@ class Gauges:
         for state in STATES:
             tags = {"experiment": self.experiment, "state": state}
             self.cells.set(each.count(state), tags=tags)
+
+
+def _plain(name: str) -> str:
+    """A name in ASCII, as Ray takes no other tag: `a→b` is `a->b`, other letters are escaped."""
+    return name.replace("→", "->").encode("ascii", "backslashreplace").decode()

@@ -14,7 +14,7 @@ from lus_ray.engine.gauges import Gauges
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PATIENCE_S = 40
-CELLS = (Cell("arm a", 0), Cell("arm a", 1), Cell("arm b", 0))
+CELLS = (Cell("arm a", 0), Cell("arm a", 1), Cell("a→b, Łuk", 0))
 
 
 @pytest.fixture(scope="module")
@@ -53,15 +53,16 @@ def test_the_metrics_port_of_a_node_has_the_figures_of_the_cells(node, tmp_path)
     gauges = Gauges("study", tmp_path, CELLS)
     gauges.started(CELLS[0])
     gauges.reported(CELLS[0], {"epoch": 2, "val_score": 0.625})
+    gauges.reported(CELLS[2], {"epoch": 0, "val_score": 0.5})
     gauges.started(CELLS[1])
     gauges.ended(CELLS[1], error="no")
 
     def scraped() -> list[str]:
         lines = fetch(f"http://127.0.0.1:{node}/metrics").splitlines()
         ours = [line for line in lines if line.startswith("ray_lus_")]
-        told = {line.rpartition(" ")[0].partition("{")[0] for line in ours}
+        scores = sum("lus_cell_score{" in line for line in ours)
         failed = any('state="failed"' in line and line.endswith(" 1.0") for line in ours)
-        return ours if "ray_lus_cell_score" in told and failed else []
+        return ours if scores > 1 and failed else []
 
     lines = eventually(scraped)
 
@@ -71,6 +72,7 @@ def test_the_metrics_port_of_a_node_has_the_figures_of_the_cells(node, tmp_path)
 
     assert value("ray_lus_cell_score", 'arm="arm a"', 'fold="0"', 'experiment="study"') == 0.625
     assert value("ray_lus_cell_epoch", 'arm="arm a"', 'fold="0"') == 3
+    assert value("ray_lus_cell_score", r'arm="a->b, \\u0141uk"', 'fold="0"') == 0.5
     assert value("ray_lus_cells{", 'state="running"') == 1
     assert value("ray_lus_cells{", 'state="failed"') == 1
     assert value("ray_lus_cells{", 'state="waiting"') == 1
