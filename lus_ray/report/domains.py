@@ -25,8 +25,9 @@ NUM_DRAWS = 10_000
 TESTS = ("images", "patients", "bootstrap")
 """Paired over images, paired over patients, and by resampled patients (`metrics.paired`)."""
 
-TWIN = ", validated"
-"""How the name of an arm ends that is the twin of a published one, with a validation patient."""
+TWINS = (", validated", ", translated")
+"""How the name of an arm ends that is the twin of a published one: with a validation patient, or
+the same networks on translated frames of their source."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,15 @@ def compute(
 ) -> list[dict[str, Any]]:
     """One entry a mask label and domain, with a row an arm and a matrix a test.
 
-    Arms in `leaving_last`, and those that are twins with a validation patient, are tested but
-    come last and are no part of the correction: they answer another question.
+    Arms in `leaving_last`, and twins, are tested but come last and are no part of the correction:
+    they answer another question.
     """
     found = []
     for label in dict.fromkeys(arm.label for arm in arms.values()):
         if (scheme := pixels.scheme_of(label)) is None:
             continue
         peers = [arm for arm in arms.values() if arm.label == label]
-        last = [a.name for a in peers if a.name in leaving_last or a.name.endswith(TWIN)]
+        last = [a.name for a in peers if a.name in leaving_last or a.name.endswith(TWINS)]
         order = [a.name for a in sorted(peers, key=lambda a: (a.name in last, a.baseline))]
         clean = [name for name in order if name not in last] or order
         for role, names in experiment["domains"].items():

@@ -182,6 +182,13 @@ def test_twins_leaks_and_baselines_come_last_and_only_the_others_are_corrected(
         assert np.isfinite(raw[np.tril_indices(5, k=-1)]).all()
 
 
+def test_networks_on_translated_frames_are_a_twin_too(tmp_path: Path) -> None:
+    twin = {**SIFA, "name": f"{SIFA['name']}, translated"}
+    covid = computed(write_domain_run(tmp_path, arms=[twin, UNET, SIFA]))[0]["domains"][0]
+    assert covid["corrected"] == ["unet covid", "sifa covid→cap"]
+    assert covid["order"][-1] == twin["name"]
+
+
 def test_twins_alone_are_corrected_among_themselves(tmp_path: Path) -> None:
     arms = [{**entry, "name": f"{entry['name']}, validated"} for entry in (UNET, SIFA)]
     covid = computed(write_domain_run(tmp_path, arms=arms, published={}))[0]["domains"][0]
