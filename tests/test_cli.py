@@ -48,7 +48,10 @@ def test_help_names_every_command_without_loading_torch_or_ray():
         (["run", "biomarkers", "--smoke", "--folds", "a"], "--folds a: write numbers"),
         (["run", "biomarkers", "--smoke", "--set", "epochs=3"], "write arm.recipe.epochs=3"),
         (["run", "biomarkers", "--smoke", "--set", "arm.recipe.eppochs=3"], "a recipe has"),
-        (["run", "biomarkers", "--smoke", "--set", "arm.recipe.epochs=x"], "is a whole number"),
+        (
+            ["run", "biomarkers", "--smoke", "--set", "arm.recipe.epochs=x"],
+            "epochs is x; it needs a whole number",
+        ),
         (["run", "biomarkers", "--smoke", "--set", "arm.task.nothing=1"], "no arm takes it"),
         (["run", "biomarkers", "--smoke", "--weights", "vgg"], "vgg"),
         (["run", "biomarkers", "--smoke", "--domains", "A,B"], "biomarkers compares no domains"),
