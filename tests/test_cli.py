@@ -185,6 +185,9 @@ def test_a_damaged_shard_makes_check_fail_by_name(tmp_path):
     (shard,) = (tmp_path / "s" / "clips").glob("*.parquet")
     cut = shard.with_name("phantom-00001.parquet")
     cut.write_bytes(shard.read_bytes()[:-20])
+    told = tmp_path / "s" / "store.json"
+    named = {**json.loads(told.read_text()), "shards": [shard.name, cut.name]}
+    told.write_text(json.dumps(named))
     done = lus("check", tmp_path / "s")
     assert done.returncode == 1
     assert cut.name in done.stdout + done.stderr

@@ -1,5 +1,6 @@
 """Stores: written whole or not at all, read in any order, and never trusted blindly."""
 
+import errno
 import json
 import shutil
 
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lus_ray import store
+from lus_ray import files, store
 from lus_ray.clip import SCHEMA, frames_of, make
 from lus_ray.errors import SchemaError, StoreError
 
@@ -20,7 +21,7 @@ def row(name, patient="p0", value=0, source="test", **columns):
 
 
 def write(path, rows, source="test"):
-    with store.Writer(path, source) as writer:
+    with store.working(path, source) as work, store.Writer(work.folder, source) as writer:
         for one in rows:
             writer.add(one)
     return path
@@ -114,13 +115,49 @@ def test_a_failed_write_leaves_the_store_as_it_was(clips):
     with pytest.raises(SchemaError):
         write(clips, [row("new"), bad])
     assert store.fingerprint(store.index(clips)) == before
-    assert [p.name for p in clips.iterdir()] == ["clips"]
+    assert sorted(p.name for p in clips.iterdir()) == [".lock", "clips", "store.json"]
 
 
 def test_reading_a_source_again_replaces_it_and_keeps_the_others(clips):
     write(clips, [row("x", source="other")], source="other")
     write(clips, [row("only")])
     assert store.index(clips)["clip"].to_pylist() == ["other/x", "test/only"]
+
+
+def test_a_second_ingest_into_one_store_is_refused_and_the_first_goes_on(clips):
+    with store.working(clips, "other") as work, store.Writer(work.folder, "other") as writer:
+        with pytest.raises(StoreError, match="another ingest is writing here; wait for it"):
+            write(clips, [row("c0")])
+        writer.add(row("x", source="other"))
+    assert store.index(clips).num_rows == 11
+
+
+def test_of_two_ingests_where_nothing_locks_the_later_one_is_refused(clips, monkeypatch):
+    monkeypatch.setattr(files.fcntl, "flock", locks_nothing)
+    with (  # noqa: PT012
+        pytest.raises(StoreError, match="another ingest has written here meanwhile"),
+        store.working(clips, "three") as work,
+        store.Writer(work.folder, "three") as writer,
+    ):
+        write(clips, [row("x", source="two")], "two")
+        writer.add(row("x", source="three"))
+    assert store.index(clips)["clip"].to_pylist() == [*(f"test/c{n}" for n in range(10)), "two/x"]
+
+
+def locks_nothing(file, how):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+def test_no_clips_asked_for_are_none(clips):
+    assert list(store.read(clips, [])) == []
+
+
+def test_a_store_of_an_earlier_version_that_names_no_shards_is_all_that_is_there(clips):
+    (clips / "store.json").write_text('{"schema": 1, "sources": {"test": {}}}')
+    assert store.index(clips).num_rows == 10
+    write(clips, [row("x", source="other")], source="other")
+    assert store.index(clips).num_rows == 11
+    assert sorted(store.notes(clips)) == ["test"]
 
 
 def test_patients_must_come_one_after_another_and_names_once(tmp_path):
@@ -164,6 +201,7 @@ def test_other_files_beside_the_shards_are_ignored(clips, lain):
 
 def test_a_clip_that_is_in_two_shards_is_refused_by_name(clips, lain):
     (shard,) = store.shards(clips)
+    (clips / "store.json").unlink()
     shutil.copy(shard, shard.with_name("test-00007.parquet"))
     with pytest.raises(StoreError, match="clip 'test/c0' is there twice"):
         store.index(lain(clips))

@@ -14,10 +14,10 @@ from lus_ray import checkpoint
 from lus_ray.engine.cohort import check_names
 from lus_ray.errors import ArmError, CheckpointError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe, with_arguments
-from lus_ray.files import read_text
 from lus_ray.folds import official
 from lus_ray.nets.official import fetch
 from lus_ray.places import Place, below
+from lus_ray.store import notes
 
 
 def find(name: str) -> Experiment:
@@ -111,7 +111,7 @@ def phantom_store(
     if not options:
         raise InputError(f"{experiment.name} at size {size} needs clips; give --data STORE")
     store = below(out, "phantom")
-    if read_text(below(store, "store.json")) is None:
+    if not notes(store):
         say("no --data: making phantom clips")
         say(ingest("phantom", None, store, **options).text())
     return store

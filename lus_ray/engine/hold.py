@@ -3,11 +3,10 @@
 Why apart from the record: a command that is refused learns so before it imports torch and Ray.
 """
 
-import errno
-import fcntl
 from pathlib import Path
 from typing import TextIO
 
+from lus_ray import files
 from lus_ray.engine import beat
 from lus_ray.errors import InputError
 from lus_ray.places import Place, is_remote
@@ -22,11 +21,8 @@ def flocked(file: TextIO, out: Path, *, shared: bool = False) -> bool:
         InputError: another command holds it.
     """
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        return True
-    except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            return False
+        return files.flocked(file, shared=shared)
+    except BlockingIOError as error:
         file.seek(0)
         raise InputError(
             f"{out}: {beat.who(file.read())} is running here; "

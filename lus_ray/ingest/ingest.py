@@ -97,12 +97,12 @@ def ingest(
     Frames keep their size up to `max_side` pixels on the long side and are area-averaged above.
     `workers` files are in flight, one per core by default. A clip without a patient is refused,
     or with `missing_patient="own"` becomes its own patient; the policy is kept in `store.json`.
-    `options` go to the reader. An interrupted or failed run leaves the store as it was. A store on
-    object storage is written into a temporary folder first (`store.working`).
+    `options` go to the reader. A run that fails, is interrupted or killed leaves the store as it
+    was (`store.working`): nothing shows before copies of one acquisition are joined.
 
     Raises:
         SourceError: no such source or option, nothing to read, or no clip that can be used.
-        StoreError: the storage does not answer, or does not allow it.
+        StoreError: another ingest writes there, or the storage does not answer or allow it.
     """
     start = time.perf_counter()
     reader = _reader(source, options)

@@ -2,16 +2,17 @@
 
     <store>/clips/<source>-<k>.parquet   LZ4, row groups of a few clips, sorted by patient
     <store>/ledger.jsonl                 what was skipped or repaired, and why
-    <store>/store.json                   schema version, sources, how they were read; on object
-                                         storage also which shards are the store
+    <store>/store.json                   schema version, which shards are the store, its sources
+                                         and how they were read
 
-A store is a folder or a URI (`lus_ray.places`): both are read alike, and `working` gives the folder
-in which either is written.
+A store is a folder or a URI (`lus_ray.places`): both are read alike, and written alike by way of
+the folder that `working` gives.
 Why row groups are bounded by bytes: a training epoch reads clips in random order, and a row
 group is the least that Parquet reads.
 """
 
 from lus_ray.store.notes import note, notes
+from lus_ray.store.publishing import Working, working
 from lus_ray.store.reading import (
     LIGHT,
     fingerprint,
@@ -24,7 +25,6 @@ from lus_ray.store.reading import (
     read_located,
     shards,
 )
-from lus_ray.store.uploading import Working, working
 from lus_ray.store.writing import Writer, open_shard, replace_groups
 
 __all__ = [

@@ -1,8 +1,8 @@
 """What a store says of its sources, how they were read and when; and which shards are the store.
 
-Why shards are named on object storage: files there cannot be renamed, and `store.json` can be put
-in one step. A shard that it does not name is left from a write that was interrupted. In a folder
-shards are renamed into their place, and the folder is the truth.
+Why shards are named: many files cannot be replaced in one step, and `store.json` can. A shard that
+it does not name is left from a write that was interrupted. Where it names none, as in a store of an
+earlier version, all that are there are the store.
 """
 
 import json
@@ -17,7 +17,6 @@ from lus_ray.places import Place, below
 def note(store: Path | str, source: str, facts: dict[str, Any]) -> None:
     """Keep in `store.json` of a folder how a source was read: options, policies, counts."""
     known = _known(store)
-    known.pop("shards", None)  # a copy from object storage: here the folder tells
     sources = {**known.get("sources", {}), source: facts}
     _write(store, {"schema": 1, **known, "sources": sources})
 

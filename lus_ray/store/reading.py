@@ -25,13 +25,13 @@ LIGHT = tuple(name for name in SCHEMA.names if name not in PIXELS)
 def shards(store: Place, source: str | None = None) -> list[Place]:
     """The shard files of a store in order, of one source or of all; other files are ignored.
 
-    Of a store on object storage they are those that its `store.json` names, where it names any.
+    They are those that `store.json` names, where it names any.
 
     Raises:
         StoreError: the storage does not answer, or a shard that is named is not there.
     """
     found = files(below(store, "clips"), ".parquet")
-    if is_remote(store) and found and (names := published(store)) is not None:
+    if found and (names := published(store)) is not None:
         if missing := sorted(names - {name(path) for path in found}):
             raise StoreError(f"{store}: shard {missing[0]} is not there; ingest its source again")
         found = [path for path in found if name(path) in names]
@@ -142,7 +142,9 @@ def read(
             strict=True,
         )
     )
-    yield from read_located(store, [(c, *_find(where, c, store)) for c in clips or names], columns)
+    yield from read_located(
+        store, [(c, *_find(where, c, store)) for c in (names if clips is None else clips)], columns
+    )
 
 
 def read_located(

@@ -1,7 +1,6 @@
-"""Clips into a store: all of a source at once, or nothing."""
+"""Clips into the shards of a folder, as `lus_ray.store.working` gives one."""
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,20 +22,18 @@ than one of a small store, however short the clips."""
 
 
 class Writer:
-    """Write the clips of one source into a store; nothing shows until all of them are there.
+    """Write the clips of one source into a folder, patient by patient.
 
-    `with Writer(store, "phantom") as writer: writer.add(row)`. Rows must come patient by patient.
-    On a clean exit the shards of this source replace the earlier ones in one step each; on an
-    error the store is left as it was.
+    `with Writer(work.folder, "phantom") as writer: writer.add(row)`. What a block that ends with an
+    error has written is no store: `working` throws its folder away.
 
     Raises:
         SchemaError: a row does not fit.
         StoreError: a patient comes back after another one began, or a clip name repeats.
     """
 
-    def __init__(self, store: Path | str, source: str) -> None:
-        self.store, self.source = Path(store), source
-        self.staging = self.store / f".writing-{source}"
+    def __init__(self, folder: Path | str, source: str) -> None:
+        self.folder, self.source = Path(folder) / "clips", source
         self.rows: list[Row] = []
         self.clips: set[str] = set()
         self.patients: dict[str, None] = {}
@@ -47,18 +44,17 @@ class Writer:
         self.num_groups = 0
 
     def __enter__(self) -> "Writer":
-        shutil.rmtree(self.staging, ignore_errors=True)
-        self.staging.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def add(self, row: Row) -> None:
         """Append one clip."""
         check(row)
         if row["clip"] in self.clips:
-            raise StoreError(f"{self.store}: clip {row['clip']!r} comes twice; names are unique")
+            raise StoreError(f"{self.source}: clip {row['clip']!r} comes twice; names are unique")
         if row["patient"] in self.patients and next(reversed(self.patients)) != row["patient"]:
             raise StoreError(
-                f"{self.store}: patient {row['patient']!r} comes back; sort by patient"
+                f"{self.source}: patient {row['patient']!r} comes back; sort by patient"
             )
         self.clips.add(row["clip"])
         self.patients[row["patient"]] = None
@@ -79,12 +75,9 @@ class Writer:
         try:
             if kind is None:
                 self._flush()
+        finally:
             if self.shard is not None:
                 self.shard.close()
-            if kind is None:
-                self._publish()
-        finally:
-            shutil.rmtree(self.staging, ignore_errors=True)
 
     def _flush(self) -> None:
         if not self.rows:
@@ -93,24 +86,13 @@ class Writer:
         if self.shard is None or full:
             if self.shard is not None:
                 self.shard.close()
-            path = self.staging / f"{self.source}-{self.num_shards:05d}.parquet"
-            self.shard = open_shard(path)
+            self.shard = open_shard(self.folder / f"{self.source}-{self.num_shards:05d}.parquet")
             self.num_shards += 1
             self.shard_bytes, self.num_groups = 0, 0
         self.shard.write_table(pa.Table.from_pylist(self.rows, schema=SCHEMA))
         self.shard_bytes += self.row_bytes
         self.num_groups += 1
         self.rows, self.row_bytes = [], 0
-
-    def _publish(self) -> None:
-        target = self.store / "clips"
-        target.mkdir(parents=True, exist_ok=True)
-        written = {path.name for path in self.staging.glob("*.parquet")}
-        for shard in sorted(written):
-            os.replace(self.staging / shard, target / shard)
-        for old in shards(self.store, self.source):
-            if name(old) not in written:
-                Path(old).unlink()
 
 
 def open_shard(path: Path) -> pq.ParquetWriter:

@@ -118,6 +118,17 @@ def test_arms_without_any_label_are_left_out_with_what_needs_them(phantom_store)
     assert kept.claims == EXPERIMENT.claims
 
 
+def test_phantoms_whose_writing_was_interrupted_are_made_again(tmp_path):
+    said = []
+    data = tmp_path / "phantom"
+    data.mkdir()
+    (data / "store.json").write_text('{"schema": 1, "shards": [], "sources": {}}')
+    for _ in range(2):
+        assert choose.phantom_store(EXPERIMENT, "smoke", tmp_path, said.append) == data
+    assert len(said) == 2
+    assert store.index(data).num_rows == 48
+
+
 def test_the_command_that_makes_a_run_again_is_kept_for_a_shell_in_any_folder(
     tmp_path, monkeypatch
 ):

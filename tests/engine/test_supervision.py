@@ -198,7 +198,7 @@ def test_weak_labels_of_a_store_that_has_better_ones_are_refused(tmp_path):
 def without_frame_scores(folder):
     """The phantom store as real sources are: scores of clips, none of frames."""
     rows = [{**row, "frames": [f.as_py() for f in row["frames"]]} for row in store.read(folder)]
-    with store.Writer(folder, "phantom") as writer:
+    with store.working(folder, "phantom") as work, store.Writer(work.folder, "phantom") as writer:
         for row in rows:
             writer.add({**row, "frame_severity": None})
     return folder
