@@ -2,11 +2,12 @@
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from lus_ray.files import read_text
+from lus_ray.errors import StoreError
+from lus_ray.files import read_text, write_text
 from lus_ray.places import Place
 
 Action = Literal["skipped", "repaired", "noted"]
@@ -48,11 +49,27 @@ class Ledger:
         """Replace the entries of one source in a JSON-lines file and keep those of others."""
         kept = [entry for entry in read(path) if entry.source != source]
         lines = [json.dumps(asdict(entry)) for entry in [*kept, *self.entries]]
-        aside = path.with_name(f".{path.name}.writing")
-        aside.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        aside.replace(path)
+        write_text(path, "".join(line + "\n" for line in lines))
 
 
 def read(path: Place) -> list[Entry]:
-    """The entries of a ledger file; an absent file has none."""
-    return [Entry(**json.loads(line)) for line in (read_text(path) or "").splitlines()]
+    """The entries of a ledger file; an absent file has none.
+
+    Raises:
+        StoreError: a line is no entry, or the file is not readable.
+    """
+    lines = (read_text(path) or "").splitlines()
+    return [_entry(line, f"{path} line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _entry(line: str, where: str) -> Entry:
+    try:
+        found = json.loads(line)
+        names = {field.name for field in fields(Entry)}
+        if set(found) != names or not all(isinstance(found[name], str) for name in names):
+            raise ValueError(f"it has the texts {', '.join(sorted(names))}")
+        if found["action"] not in get_args(Action):
+            raise ValueError(f"an action is one of {', '.join(get_args(Action))}")
+        return Entry(**found)
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{where}: no entry of a ledger ({error}); remove the line") from error

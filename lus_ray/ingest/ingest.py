@@ -19,13 +19,14 @@ from types import ModuleType
 from typing import Any, Literal
 
 from lus_ray import clip
+from lus_ray import ledger as ledgers
 from lus_ray import store as stores
 from lus_ray.errors import SourceError
 from lus_ray.ingest.decode import Limits
 from lus_ray.ingest.pool import Pool
 from lus_ray.leaks import regroup
 from lus_ray.ledger import Ledger
-from lus_ray.places import Place, is_remote
+from lus_ray.places import Place, below, is_remote
 
 Progress = Callable[[int, int | None, int], None]
 """Called after each clip with clips done, clips in all (None where not known), frames done."""
@@ -102,7 +103,8 @@ def ingest(
 
     Raises:
         SourceError: no such source or option, nothing to read, or no clip that can be used.
-        StoreError: another ingest writes there, or the storage does not answer or allow it.
+        StoreError: another ingest writes there, the ledger there is damaged, or the storage does
+            not answer or allow it.
     """
     start = time.perf_counter()
     reader = _reader(source, options)
@@ -110,6 +112,7 @@ def ingest(
         raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
     ledger, summary = Ledger(), Summary(source)
     pool = Pool(source, ledger, limits or Limits(), max_side, missing_patient, workers)
+    ledgers.read(below(store, "ledger.jsonl"))  # a damaged one is told of before all the work
     with stores.working(store, source) as place:
         with stores.Writer(place.folder, source) as writer, pool:
             found, total = _counted(reader.clips(_folder(root), ledger, **options))
