@@ -159,20 +159,36 @@ class Official:
         """The folds of the file over those of its patients that the index has; no chance in it.
 
         Raises:
-            FoldError: the file is unreadable, or a fold trains on no patient of the index.
+            FoldError: the file is unreadable, or the index has no patient of a side that a fold
+                needs: to train, to test, and to validate where the file names anybody.
         """
         here = set(index["patient"].to_pylist())
-        folds = tuple(
-            Fold(f.number, *(tuple(p for p in getattr(f, side) if p in here) for side in SIDES))
-            for f in read(self.path)
-        )
+        folds = read(self.path)
         for fold in folds:
-            if not fold.train:
-                raise FoldError(
-                    f"{self.path}: fold {fold.number} trains on no patient of this store; "
-                    "patients are written '<source>/<id>'"
-                )
-        return folds
+            for side, does in (("train", "trains on"), ("val", "validates on"), ("test", "tests")):
+                named = getattr(fold, side)
+                if here.isdisjoint(named) and (named or side != "val"):
+                    raise FoldError(
+                        f"{self.path}: fold {fold.number} {does} no patient of this store; "
+                        "patients are written '<source>/<id>'"
+                    )
+        return tuple(
+            Fold(f.number, *(tuple(p for p in getattr(f, side) if p in here) for side in SIDES))
+            for f in folds
+        )
+
+    def misfits(self, index: pa.Table) -> list[str]:
+        """Where file and store do not fit: patients of the one that the other does not know."""
+        here = set(index["patient"].to_pylist())
+        named = {patient for f in read(self.path) for side in SIDES for patient in getattr(f, side)}
+        file, notes = self.path.name, []
+        if unknown := sorted(named - here):
+            share = f"{len(unknown)} of {len(named)} patients of {file}"
+            notes.append(f"{share} are not in the store: {_first(unknown)}")
+        if undealt := sorted(here - named):
+            share = f"{len(undealt)} of {len(here)} patients of the store"
+            notes.append(f"{share} are in no fold of {file} and left out: {_first(undealt)}")
+        return notes
 
     def describe(self) -> dict[str, Any]:
         """The protocol as JSON values."""
@@ -267,14 +283,14 @@ def read(path: Path | str) -> tuple[Fold, ...]:
     """The folds of a JSON file.
 
     Raises:
-        FoldError: the file is absent or no list of folds, was edited after it was written, or puts
-            a patient on two sides.
+        FoldError: the file is absent or no list of folds numbered from 0, was edited after it was
+            written, or puts a patient on two sides.
     """
     try:
         plan = json.loads(Path(path).read_text(encoding="utf-8"))
         folds = tuple(
-            Fold(int(f["number"]), *(_patients(f.get(side, [])) for side in SIDES))
-            for f in plan["folds"]
+            Fold(number, *(_patients(f.get(side, [])) for side in SIDES))
+            for number, f in zip(_numbers(plan["folds"]), plan["folds"], strict=True)
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FoldError(
@@ -314,10 +330,22 @@ def _joined(parts: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(patient for part in parts for patient in part)
 
 
+def _numbers(folds: Any) -> list[int]:
+    """The numbers of folds, from which images and cells are dealt: each of 0, 1, ... once."""
+    numbers = [fold["number"] for fold in folds]
+    if not all(type(n) is int for n in numbers) or sorted(numbers) != [*range(len(numbers) or 1)]:
+        raise ValueError(f"folds are numbered 0, 1, 2, ..., each once, not {numbers}")
+    return numbers
+
+
 def _patients(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"a side is a list of patients, not {names!r}")
     return tuple(names)
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _and_others(names: Sequence[str]) -> str:

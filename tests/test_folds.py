@@ -282,8 +282,52 @@ def test_official_folds_keep_the_patients_that_are_here(tmp_path):
     assert official(path).describe()["file"] == "official.json"
 
 
-def test_official_folds_of_other_patients_are_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("sides", "does"),
+    [
+        ({"train": ["x"], "test": ["p01"]}, "trains on"),
+        ({"train": ["p01"], "test": ["x"]}, "tests"),
+        ({"train": ["p01"], "test": []}, "tests"),
+        ({"train": ["p01"]}, "tests"),
+        ({"train": ["p01"], "val": ["x"], "test": ["p02"]}, "validates on"),
+    ],
+)
+def test_official_folds_without_a_patient_on_a_side_are_refused(tmp_path, sides, does):
     path = tmp_path / "official.json"
-    path.write_text('{"folds": [{"number": 0, "train": ["x"], "test": ["p01"]}]}')
-    with pytest.raises(FoldError, match="trains on no patient of this store"):
+    whole = {"number": 0, "train": ["p00"], "test": ["p01"]}
+    path.write_text(json.dumps({"folds": [whole, {"number": 1, **sides}]}))
+    with pytest.raises(FoldError, match=f"fold 1 {does} no patient of this store"):
         official(path).deal(singles(3), seed=0)
+
+
+def test_patients_that_only_the_file_or_only_the_store_has_are_told_with_both_numbers(tmp_path):
+    path = tmp_path / "official.json"
+    folds = [
+        {"number": 0, "train": ["p00", "p1"], "test": ["p01"]},
+        {"number": 1, "train": ["p01", "p2", "p3", "p4"], "test": ["p00"]},
+    ]
+    path.write_text(json.dumps({"folds": folds}))
+    assert official(path).misfits(singles(2)) == [
+        "4 of 6 patients of official.json are not in the store: p1, p2, p3 and 1 more"
+    ]
+    assert official(path).misfits(singles(4))[1:] == [
+        "2 of 4 patients of the store are in no fold of official.json and left out: p02, p03"
+    ]
+    path.write_text('{"folds": [{"number": 0, "train": ["p00"], "test": ["p01"]}]}')
+    assert official(path).misfits(singles(2)) == []
+
+
+@pytest.mark.parametrize("numbers", [[1, 2], [0, 0], [0, 2], [0, 1.0], [0, True], ["0", "1"], []])
+def test_folds_are_numbered_from_0_each_once(tmp_path, numbers):
+    path = tmp_path / "splits.json"
+    folds = [{"number": n, "train": ["a"], "test": ["b"]} for n in numbers]
+    path.write_text(json.dumps({"folds": folds}))
+    with pytest.raises(FoldError, match=r"folds are numbered 0, 1, 2, \.\.\., each once, not"):
+        read(path)
+
+
+def test_folds_may_stand_in_any_order(tmp_path):
+    path = tmp_path / "splits.json"
+    folds = [{"number": n, "train": ["a"], "test": ["b"]} for n in (2, 0, 1)]
+    path.write_text(json.dumps({"folds": folds}))
+    assert [fold.number for fold in read(path)] == [2, 0, 1]

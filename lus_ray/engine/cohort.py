@@ -16,7 +16,7 @@ from lus_ray import store
 from lus_ray.clip import MASK_SCHEMES, SCHEMA, masks_of
 from lus_ray.errors import FoldError, InputError, SchemaError
 from lus_ray.experiment import Experiment
-from lus_ray.folds import Fold
+from lus_ray.folds import Fold, Official
 from lus_ray.places import Place
 
 
@@ -43,6 +43,8 @@ def cohort(
     if experiment.frames_with:
         index, left_out = _showing(experiment, index, data)
         notes += left_out
+    if isinstance(experiment.folds, Official):
+        notes += experiment.folds.misfits(index)
     return experiment, index, tuple(notes)
 
 

@@ -240,6 +240,18 @@ def test_a_run_with_other_domains_is_refused(both, tmp_path):
         prepare(swapped, table, both, tmp_path)
 
 
+def test_patients_that_splits_leave_out_are_noted(both, tmp_path):
+    first, second, *others = sorted(set(store.index(both)["patient"].to_pylist()))
+    path = tmp_path / "splits.json"
+    fold = {"number": 0, "train": [first], "test": [second, "t/misspelt"]}
+    path.write_text(json.dumps({"folds": [fold]}))
+    _, _, notes = of(both, choose.at(ROLES, "full", splits=path))
+    assert notes[-2] == "1 of 3 patients of splits.json are not in the store: t/misspelt"
+    assert notes[-1].startswith(
+        f"{len(others)} of {len(others) + 2} patients of the store are in no fold of splits.json"
+    )
+
+
 def test_splits_that_deal_one_domain_only_are_refused_before_anything_is_written(both, tmp_path):
     patients = sorted(set(store.index(both)["patient"].to_pylist()))
     fold = {"number": 0, "train": patients[:3], "test": patients[3:6]}
