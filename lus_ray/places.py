@@ -93,10 +93,17 @@ def files(place: Place, ending: str = "") -> list[Place]:
     """The files directly in a folder whose names end so, by name; none where there is no folder.
 
     Raises:
-        StoreError: the storage does not answer, or does not allow it.
+        StoreError: the folder or the storage does not allow it, or does not answer.
     """
     if not is_remote(place):
-        return sorted(path for path in Path(place).glob(f"*{ending}") if path.is_file())
+        try:
+            named = [path for path in Path(place).iterdir() if path.name.endswith(ending)]
+            return sorted(path for path in named if path.is_file())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            said = error.strerror or reason(error)
+            raise StoreError(f"{place}: not readable: {said}; check who may read it") from error
     filesystem, path = opened(place)
     try:
         infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))

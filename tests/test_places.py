@@ -7,6 +7,7 @@ import pytest
 from lus_ray import files, places, store
 from lus_ray.errors import InputError, StoreError
 from tests.object_storage import free_port, serving
+from tests.rights import as_anybody
 
 
 def test_a_uri_is_a_text_and_a_path_a_path(bucket, tmp_path):
@@ -50,6 +51,15 @@ def test_files_are_listed_by_name_and_folders_are_left_out(bucket, tmp_path):
             places.below(place, "b.txt"),
         ]
         assert places.num_bytes(places.below(place, "c.csv")) == 5
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path):
+    (tmp_path / "clips").mkdir(mode=0)
+    with as_anybody(), pytest.raises(StoreError) as caught:
+        store.index(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'clips'}: not readable: Permission denied; check who may read it"
+    )
 
 
 @pytest.mark.parametrize("uri", ["s3://{}/nothing/here", "s3://no-such-bucket/store"])
