@@ -56,7 +56,7 @@ def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator
     _check_header(path, header, ledger)
     coco = masks.annotations(rows, root)
     listed = Counter((root / row.cells["file"]).resolve() for row in rows)
-    stems = Counter(PurePosixPath(row.cells["file"]).with_suffix("") for row in rows)
+    stems = Counter(_stem(PurePosixPath(row.cells["file"])) for row in rows)
     for row in sorted(rows, key=lambda row: (row.cells["patient"], row.cells["file"])):
         relative = PurePosixPath(row.cells["file"])
         try:
@@ -65,11 +65,15 @@ def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator
                 raise SourceError(f"{row.where}: no file {str(relative)!r} in the folder")
             if listed[file] > 1:
                 raise SourceError(f"{row.where}: file {str(relative)!r} is listed more than once")
-            name = relative if stems[relative.with_suffix("")] > 1 else relative.with_suffix("")
+            name = relative if stems[_stem(relative)] > 1 else _stem(relative)
             columns = _labels(row, header) | masks.columns(row, root, coco)
             yield {"file": file, "clip": f"{SOURCE}/{name}", **columns}
         except SourceError as error:
             ledger.skip(SOURCE, row.cells["file"] or row.where, str(error))
+
+
+def _stem(file: PurePosixPath) -> PurePosixPath:
+    return file.with_suffix("") if file.name else file  # an empty cell, or a dot, names no file
 
 
 def _check_header(path: Path, header: list[str], ledger: Ledger) -> None:

@@ -62,6 +62,14 @@ def test_files_of_one_stem_keep_their_extension_in_the_name(read):
     assert set(rows) == {"folder/a.mp4", "folder/a.png"}
 
 
+@pytest.mark.parametrize("file", ["", ".", "/"])
+def test_a_row_without_a_file_is_refused_alone(file, read):
+    rows, ledger = read(f"file,patient\n{file},1\na.mp4,2\n")
+    assert list(rows) == ["folder/a"]
+    (entry,) = ledger.entries
+    assert "row 2" in entry.reason
+
+
 def test_rows_come_patient_by_patient(read):
     rows, _ = read("file,patient\na.mp4,2\nsub/b [2].avi,1\na.png,2\n")
     assert [row["patient"][-1] for row in rows.values()] == ["1", "2", "2"]
