@@ -58,20 +58,26 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     columns = ("patient_id", AIR, OXYGEN, FLOW, *DIAGNOSES)
     _, patients = table.read(root / "clinical_variables.csv", columns)
     clinical = {row.text("patient_id"): row for row in patients}
-    files = {path.stem: path for path in sorted((root / "lus_videos").glob("*.*"))}
+    files: dict[str, list[Path]] = {}
+    for path in sorted((root / "lus_videos").glob("*.*")):
+        files.setdefault(path.stem, []).append(path)
     listed = Counter(row.cells["video_file"] for row in rows)
     for row in sorted(rows, key=_patient_then_name):
         name = row.cells["video_file"]
-        path = files.pop(name, None)
-        if path is None or listed[name] > 1:
-            reason = "listed more than once" if listed[name] > 1 else "no such file in lus_videos"
+        found = files.pop(name, [])
+        if len(found) != 1 or listed[name] > 1:
+            there = ", ".join(path.name for path in found)
+            reason = (
+                f"several files in lus_videos: {there}" if found else "no such file in lus_videos"
+            )
+            reason = "listed more than once" if listed[name] > 1 else reason
             ledger.skip(SOURCE, f"{row.where} ({name})", reason)
             continue
         try:
-            yield {"file": path, **_clip(name, row, clinical, ledger)}
+            yield {"file": found[0], **_clip(name, row, clinical, ledger)}
         except SourceError as error:
             ledger.skip(SOURCE, name, str(error))
-    for path in files.values():
+    for path in (path for left in files.values() for path in left):
         ledger.skip(SOURCE, path.name, "severity.csv has no row for this file")
 
 

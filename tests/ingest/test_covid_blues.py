@@ -142,6 +142,15 @@ def test_a_clip_listed_twice_is_refused(source):
     assert sum(entry.reason == "listed more than once" for entry in ledger.entries) == 2
 
 
+def test_a_clip_with_two_files_of_its_name_is_refused_with_both(source):
+    (source / "lus_videos" / "patient_2_R1.avi").touch()
+    ledger = Ledger()
+    names = [clip["clip"] for clip in covid_blues.clips(source, ledger)]
+    assert names == ["covid_blues/patient_2_R3_2", "covid_blues/patient_10_L1"]
+    (entry,) = (entry for entry in ledger.entries if "patient_2_R1" in entry.item)
+    assert entry.reason == "several files in lus_videos: patient_2_R1.avi, patient_2_R1.mp4"
+
+
 def test_a_missing_column_names_file_and_column(source):
     text = (source / "severity.csv").read_text()
     (source / "severity.csv").write_text(text.replace("Severity Score", "Score"))
