@@ -72,7 +72,7 @@ def check(path: Place) -> Findings:
     """
     index, damaged = _read(path)
     pairs = leaks.pairs(index)
-    group_of = leaks.join(index, pairs)
+    group_of = leaks.join(index, pairs, leaks.told(path))
     clips, groups = index["clip"].to_pylist(), index["group"].to_pylist()
     counts = _counts(index)
     loose = _loose(clips, groups, group_of)

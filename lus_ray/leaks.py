@@ -1,7 +1,8 @@
 """The leak gate: clips that belong together share a group, and folds split groups.
 
 Clips belong together if they are of one patient, have equal pixels, or show the same acquisition
-(`lus_ray.copies`), within a source and across sources. A group is named for the smallest of its
+(`lus_ray.copies`), within a source and across sources; so do patients that a reader gave one group,
+as they may be one person. A group is named for the smallest of its
 patients, so the names depend neither on the order of rows nor on what was ingested first.
 
 Why joined and not dropped: which copy carries the right label is for a reader to decide; a split
@@ -56,7 +57,7 @@ def regroup(path: Path | str, beside: Sequence[Place] = ()) -> Joined:
     """
     index = store.index_of([*store.shards(path), *beside])
     found = pairs(index)
-    group_of = join(index, found)
+    group_of = join(index, found, told(path))
     members = defaultdict(set)
     for clip, patient in zip(*_columns(index, "clip", "patient"), strict=True):
         members[group_of[clip]].add(patient)
@@ -97,12 +98,24 @@ def pairs(index: pa.Table) -> tuple[Pair, ...]:
     return tuple(sorted(equal + near, key=lambda p: (p.one, p.other)))
 
 
-def join(index: pa.Table, found: Iterable[Pair]) -> dict[str, str]:
-    """The group of every clip, once the pairs are known."""
+def told(place: Place) -> list[tuple[str, str]]:
+    """Patients and the group that their reader gave them, as the notes of a store keep them."""
+    facts = store.notes(place).values()
+    return [(patient, group) for each in facts for patient, group in each.get("joined", ())]
+
+
+def join(
+    index: pa.Table, found: Iterable[Pair], given: Sequence[tuple[str, str]] = ()
+) -> dict[str, str]:
+    """The group of every clip, once the pairs and what readers say of patients are known."""
     clips, patients = _columns(index, "clip", "patient")
     number_of = {clip: number for number, clip in enumerate(clips)}
-    edges = _chains(patients) + [(number_of[p.one], number_of[p.other]) for p in found]
-    roots = _union(len(clips), edges)
+    names = dict.fromkeys([*patients, *(name for pair in given for name in pair)])
+    of_name = {name: len(clips) + number for number, name in enumerate(names)}
+    edges = [(number, of_name[patient]) for number, patient in enumerate(patients)]
+    edges += [(of_name[one], of_name[other]) for one, other in given]
+    edges += [(number_of[p.one], number_of[p.other]) for p in found]
+    roots = _union(len(clips) + len(names), edges)[: len(clips)]
     smallest: dict[int, str] = {}
     for root, patient in zip(roots, patients, strict=True):
         smallest[root] = min(smallest.get(root, patient), patient)

@@ -3,8 +3,8 @@
 A reader is a module of this package with `clips(root, ledger, **options)`: a generator of dicts,
 sorted by patient, with schema columns and either `file` (decoded here) or `frames` (uint8, with
 axes T H W). Beside `file`, `masks` may be a function of the `Decoded` file: they are read once the
-size of the frames is known. Its name is its address: `ingest("covid_blues", ...)` uses
-`covid_blues.py`.
+size of the frames is known. Patients to whom it gives one `group` stay in one. Its name is its
+address: `ingest("covid_blues", ...)` uses `covid_blues.py`.
 """
 
 import importlib
@@ -111,6 +111,7 @@ def ingest(
     if missing_patient not in ("refuse", "own"):
         raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
     ledger, summary = Ledger(), Summary(source)
+    joined: set[tuple[str, str]] = set()
     pool = Pool(source, ledger, limits or Limits(), max_side, missing_patient, workers)
     ledgers.read(below(store, "ledger.jsonl"))  # a damaged one is told of before all the work
     with stores.working(store, source) as place:
@@ -119,19 +120,22 @@ def ingest(
             for row in pool.rows(found):
                 writer.add(row)
                 _count(summary, row)
+                if row["group"] != row["patient"]:
+                    joined.add((row["patient"], row["group"]))
                 if progress is not None:
                     progress(summary.num_clips, total, summary.num_frames)
             if not summary.num_clips:
                 raise SourceError(_nothing(source, root, ledger))
             summary.num_patients = len(writer.patients)
         ledger.write(place.folder / "ledger.jsonl", source=source)
+        policy = {"max_side": max_side, "missing_patient": missing_patient}
+        told = {name: str(value) for name, value in options.items()}
+        facts = {**policy, "options": told, "joined": sorted(joined)}
+        stores.note(place.folder, source, facts)  # the leak gate asks whom a reader has joined
         summary.num_groups = regroup(place.folder, place.beside).num_groups
         summary.actions = dict(ledger.counts())
         summary.seconds = time.perf_counter() - start
-        policy = {"max_side": max_side, "missing_patient": missing_patient}
-        told = {name: str(value) for name, value in options.items()}
-        facts = {**policy, "options": told, "summary": asdict(summary)}
-        stores.note(place.folder, source, facts)
+        stores.note(place.folder, source, {**facts, "summary": asdict(summary)})
     return summary
 
 

@@ -9,10 +9,14 @@ from pydicom.encaps import encapsulate
 
 from lus_ray import ledger
 from lus_ray import store as stores
+from lus_ray.check import check
 from lus_ray.errors import DecodeError
+from lus_ray.ingest import dicom
 from lus_ray.ingest.decode import decode
 from lus_ray.ingest.ingest import ingest
+from lus_ray.ledger import Ledger
 from tests.ingest import dicom_parts as parts
+from tests.rights import as_anybody
 
 EXACT = (
     uid.ImplicitVRLittleEndian,
@@ -143,8 +147,45 @@ def test_a_folder_becomes_a_store_with_patients_by_folder_or_digest(tmp_path):
     assert "no patient id" in told["dicom/nobody"]
     assert "no DICOM file" in told["notes.txt"]
     assert "PatientID stands in anna, berta too" in told[digest.removeprefix("dicom/")]
+    assert {row["group"] for row in table} == {min(digest, "dicom/anna")}
     kept = b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
     assert not [secret for secret in parts.SECRETS if secret.encode() in kept]
+
+
+def test_folders_that_share_an_id_stay_in_one_group_whatever_is_read_later(tmp_path):
+    people = {"anna": ["X"], "berta": ["Y", "X"], "carla": ["Y", "Z"], "dora": ["W"], "eva": [""]}
+    for number, (name, ids) in enumerate(people.items()):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        for k, who in enumerate(ids):
+            fan = parts.fan(seed=10 * number + k)
+            parts.write(tmp_path / "root" / name / f"{k}.dcm", fan, PatientID=who)
+    store = tmp_path / "store"
+    assert ingest("dicom", tmp_path / "root", store).num_groups == 3
+    ingest("phantom", None, store, patients=1, clips=1, frames=2, size=64)
+    group = {row["patient"]: row["group"] for row in stores.index(store).to_pylist()}
+    assert group == {
+        **{f"dicom/{name}": "dicom/anna" for name in ("anna", "berta", "carla")},
+        **{name: name for name in ("dicom/dora", "dicom/eva", "phantom/A0-p0000")},
+    }
+    found = check(store)
+    assert (found.num_groups, found.loose) == (4, ())
+
+
+def test_a_file_and_a_folder_that_cannot_be_read_cost_themselves_alone(tmp_path):
+    root = tmp_path / "root"
+    for name in ("anna", "berta", "carla"):
+        (root / name).mkdir(parents=True)
+        parts.write(root / name / "1.dcm", parts.fan(seed=ord(name[0])))
+    (root / "berta" / "1.dcm").chmod(0)
+    (root / "carla").chmod(0)
+    told = Ledger()
+    with as_anybody():
+        found = list(dicom.clips(root, told))
+    assert [item["clip"] for item in found] == ["dicom/anna/1"]
+    assert {entry.item: entry.reason for entry in told.entries} == {
+        "berta/1": "not readable: Permission denied",
+        "carla": "not readable: Permission denied",
+    }
 
 
 def test_text_beside_the_fan_is_taken_where_the_reader_is_told_so(tmp_path):
