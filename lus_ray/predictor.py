@@ -4,13 +4,13 @@ Letters: N frames of the clip, S samples, T frames of a sample, M frames of a tr
 D features.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from lus_ray import checkpoint
@@ -59,19 +59,32 @@ def predict(
     """What a task says of frames at its view's size, or of a track.
 
     The mean over samples is `probability`. `num_samples` above 0 takes so many samples instead of
-    the view's own number.
+    the view's own number. Grey becomes float a part of the clip at a time (`Task.at_once`), as all
+    frames of a long clip fill four times the memory.
     """
     with torch.inference_mode():
         if isinstance(task.view, View):
             assert isinstance(clip, np.ndarray)
-            samples = torch.from_numpy(task.view.samples(clip, num_samples))
-            result = task.predict(unit(samples.to(device)))
+            chosen = task.view.chosen(len(clip), num_samples)
+            said = [
+                task.predict(unit(torch.from_numpy(clip[part]).to(device)))
+                for part in parts(task, chosen, clip[0].size * chosen.shape[1])
+            ]
+            result = {name: np.concatenate([each[name] for each in said]) for name in said[0]}
         else:
             assert isinstance(clip, Tensor)
             result = task.predict(clip.to(device))
     if "outputs" in result:
         result["probability"] = result["outputs"].mean(axis=0)
     return result
+
+
+def parts(
+    task: Task, samples: Int[np.ndarray, "S _"], num_pixels: int
+) -> Iterator[Int[np.ndarray, "s _"]]:
+    """Samples, a row each and of so many pixels, in the parts that a task predicts at once."""
+    step = task.at_once(num_pixels)
+    return (samples[first : first + step] for first in range(0, len(samples), step))
 
 
 def predict_together(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
@@ -85,9 +98,9 @@ def predict_together(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) ->
     device = next(task.parameters(), torch.empty(0)).device
     with torch.inference_mode():
         said = task.predict(unit(torch.from_numpy(np.concatenate(samples)).to(device)))
-    parts = {name: np.split(array, ends[:-1]) for name, array in said.items()}
+    of_clip = {name: np.split(array, ends[:-1]) for name, array in said.items()}
     results = [
-        dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)
+        dict(zip(of_clip, values, strict=True)) for values in zip(*of_clip.values(), strict=True)
     ]
     for result in results:
         if "outputs" in result:

@@ -9,7 +9,7 @@ import torch
 from lus_ray import six_copies
 from lus_ray.batches import Pixels, Tracks
 from lus_ray.clip import Row
-from lus_ray.predictor import Prediction, predict
+from lus_ray.predictor import Prediction, parts, predict
 from lus_ray.tasks.expert import Expert
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import Task, unit
@@ -53,11 +53,17 @@ def _measure(
         seen = task.view.chosen(len(frames), num_samples)
         if row.get("images") is not None:
             seen = np.asarray(row["images"])
-        given = unit(torch.from_numpy(frames[seen[:, 0]][:, None]).to(device))
-        true = torch.from_numpy(task.truth(ids[seen[:, 0]], row)[:, None]).to(device)
-        if seen.shape[1] > 1:
-            given, true = six_copies.copy(given, true, torch.from_numpy(seen[:, 1]))
-        yield task.measure(given, true[:, 0].cpu().numpy())
+        said = []
+        for part in parts(task, seen, frames[0].size):
+            given = unit(torch.from_numpy(frames[part[:, 0]][:, None]).to(device))
+            true = torch.from_numpy(task.truth(ids[part[:, 0]], row)[:, None]).to(device)
+            if part.shape[1] > 1:
+                given, true = six_copies.copy(given, true, torch.from_numpy(part[:, 1]))
+            said.append(task.measure(given, true[:, 0].cpu().numpy()))
+        yield {
+            "counts": np.concatenate([each["counts"] for each in said]),
+            "bins": np.sum([each["bins"] for each in said], axis=0),
+        }
 
 
 def source(task: Task, pixels: Pixels) -> Any:

@@ -52,9 +52,13 @@ class FrameDiagnosis(Task):
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
         """`outputs` (N, K): the probabilities of every frame."""
-        parts = frames.split(max(1, CHUNK_PIXELS // frames[0].numel()))
+        parts = frames.split(self.at_once(frames[0].numel()))
         said = [torch.softmax(self.net(part).float(), dim=1) for part in parts]
         return {"outputs": torch.cat(said).cpu().numpy()}
+
+    def at_once(self, num_pixels: int) -> int:
+        """Frames of about `CHUNK_PIXELS` in all."""
+        return max(1, CHUNK_PIXELS // num_pixels)
 
     @torch.no_grad()
     def looks(self, frames: Float[Tensor, "N 1 H W"]) -> list[Looks]:

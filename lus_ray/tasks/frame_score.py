@@ -106,8 +106,13 @@ class FrameScore(Task):
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
         """`outputs` (N, K): the probabilities of every frame."""
-        said = [torch.softmax(self.net(colour(part)).float(), 1) for part in frames.split(CHUNK)]
+        parts = frames.split(self.at_once(frames[0].numel()))
+        said = [torch.softmax(self.net(colour(part)).float(), 1) for part in parts]
         return {"outputs": torch.cat(said).cpu().numpy()}
+
+    def at_once(self, num_pixels: int) -> int:
+        """A few frames, whatever their size."""
+        return CHUNK
 
     def rate(self, parameter: str) -> float:
         """What places the crops may learn at a rate of its own."""

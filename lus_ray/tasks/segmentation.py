@@ -88,12 +88,16 @@ class Segmentation(Task):
         Raises:
             CellError: a probability is no number.
         """
-        for part in frames.split(max(1, CHUNK_PIXELS // frames[0].numel())):
+        for part in frames.split(self.at_once(frames[0].numel())):
             with torch.no_grad():
                 found = self.activate(self.net(self.images(part)))
             if not torch.isfinite(found).all():
                 raise CellError("a pixel has a probability that is not a number; train again")
             yield found
+
+    def at_once(self, num_pixels: int) -> int:
+        """Frames of about `CHUNK_PIXELS` in all."""
+        return max(1, CHUNK_PIXELS // num_pixels)
 
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
         """`masks` (N, H, W) uint8: the most probable class of every pixel."""

@@ -20,6 +20,10 @@ Batch = Mapping[str, Tensor]
 """`frames` (B, T, H, W) float in [0, 1] on the training device, and one tensor per label column."""
 
 
+ALL = 1 << 30
+"""More samples than a clip has."""
+
+
 class Task(nn.Module):
     """Network + losses + predictions + score.
 
@@ -53,6 +57,10 @@ class Task(nn.Module):
     ) -> dict[str, np.ndarray]:
         """Per sample of one clip: `outputs` (S, K) probabilities and `features` (S, D)."""
         raise TypeError(f"{type(self).__name__} does not define predict")
+
+    def at_once(self, num_pixels: int) -> int:
+        """How many samples of so many pixels are predicted at once; a long clip goes in parts."""
+        return ALL
 
     def rate(self, parameter: str) -> float:
         """Factor on the learning rate of a parameter, by its name in the task."""
