@@ -13,6 +13,7 @@ where a vector has entries that were judged beside entries that were not.
 import hashlib
 import math
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -181,19 +182,23 @@ def check(row: Mapping[str, Any]) -> None:
     for column in ("clip", "patient"):
         if not row[column].startswith(row["source"] + "/"):
             refuse(column, f"it must start with {row['source']!r} and a slash")
+    for column in ("probe", "zone", "domain", "mask_scheme", "disease"):
+        if row[column] is not None and not isinstance(row[column], str):
+            refuse(column, "a text, or null")
     if row["probe"] is not None and row["probe"] not in PROBES:
         refuse("probe", f"use one of {PROBES} or null")
     if not row["frames"]:
         refuse("frames", "a clip has at least one frame")
     _check_pixels(row, refuse)
     num_frames = len(row["frames"])
-    _check_integers(row, "severity", refuse, high=NUM_SEVERITIES - 1)
+    _check_integers(row, "severity", refuse, high=NUM_SEVERITIES - 1, listed=False)
     _check_integers(row, "frame_severity", refuse, high=NUM_SEVERITIES - 1, length=num_frames)
     _check_integers(row, "raters", refuse, high=NUM_SEVERITIES - 1)
     _check_integers(row, "biomarkers", refuse, low=-1, high=1, length=len(BIOMARKERS))
     for column, highest in (("fps", 10_000.0), ("mm_per_pixel", 100.0), ("sf_ratio", 500.0)):
         value = row[column]
-        if value is not None and not (math.isfinite(value) and 0 < value <= highest):
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and not (number and 0 < value <= highest):
             refuse(column, f"a number above 0 and at most {highest:g}, or null")
     if row["disease"] is not None and row["disease"] not in DISEASES:
         refuse("disease", f"use one of {DISEASES} or null")
@@ -236,11 +241,14 @@ def _check_integers(
     high: int,
     low: int = 0,
     length: int | None = None,
+    listed: bool = True,
 ) -> None:
     value = row[column]
     if value is None:
         return
-    values = list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
+    if isinstance(value, list | tuple | np.ndarray) != listed:
+        refuse(column, "a list, or null" if listed else "one whole number, or null")
+    values = list(value) if listed else [value]
     if length is not None and len(values) != length:
         refuse(column, f"it must have {length} entries")
     for entry in values:

@@ -18,7 +18,9 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from lus_ray import copies, store
+from lus_ray.errors import StoreError
 from lus_ray.patches import signature as signature  # what ingest stores per clip
+from lus_ray.patches import unpacked
 from lus_ray.places import Place
 
 LABELS = ("severity", "disease", "sf_ratio", "biomarkers")
@@ -69,20 +71,20 @@ def regroup(path: Path | str, beside: Sequence[Place] = ()) -> Joined:
     )
 
 
-def groups(index: pa.Table) -> dict[str, str]:
-    """The group of every clip of an index: the smallest patient of all that belong together."""
-    return join(index, pairs(index))
-
-
 def pairs(index: pa.Table) -> tuple[Pair, ...]:
     """Clips of different patients that show the same acquisition, sorted by name.
 
     Clips with equal pixels are listed as a chain, each with the one before it; near copies are
     looked for between the clips that neither patient nor pixels hold together.
+
+    Raises:
+        StoreError: the signature of a clip is damaged.
     """
     names = ("clip", "patient", "sha256", "signature", *LABELS)
     index = index.select(names).sort_by("clip")
     clips, patients, hashes, signatures, *labels = _columns(index, *names)
+    for clip, text in zip(clips, signatures, strict=True):
+        _refuse_damaged(clip, text)
     rows = list(zip(*labels, strict=True))
     chains = _chains(hashes)
     together = _union(len(clips), [*_chains(patients), *chains])
@@ -107,7 +109,10 @@ def told(place: Place) -> list[tuple[str, str]]:
 def join(
     index: pa.Table, found: Iterable[Pair], given: Sequence[tuple[str, str]] = ()
 ) -> dict[str, str]:
-    """The group of every clip, once the pairs and what readers say of patients are known."""
+    """The group of every clip, the smallest patient of all that belong together.
+
+    `found` are the pairs of `pairs`, `given` what readers say of patients (`told`).
+    """
     clips, patients = _columns(index, "clip", "patient")
     number_of = {clip: number for number, clip in enumerate(clips)}
     names = dict.fromkeys([*patients, *(name for pair in given for name in pair)])
@@ -120,6 +125,16 @@ def join(
     for root, patient in zip(roots, patients, strict=True):
         smallest[root] = min(smallest.get(root, patient), patient)
     return {clip: smallest[root] for clip, root in zip(clips, roots, strict=True)}
+
+
+def _refuse_damaged(clip: str, signature: bytes | None) -> None:
+    try:
+        if signature is not None:
+            unpacked(signature)
+    except ValueError as error:
+        raise StoreError(
+            f"clip {clip!r}: its signature is damaged ({error}); ingest its source again"
+        ) from error
 
 
 def _conflicts(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[str, ...]:

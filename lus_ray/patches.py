@@ -78,14 +78,31 @@ def signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
     return HEADER.pack(VERSION, *kept.shape) + zlib.compress(kept.tobytes(), 1)
 
 
+def unpacked(signature: bytes) -> UInt8[np.ndarray, "K h w"]:
+    """The small frames of a signature; an empty one for a signature of another version.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        version, *shape = HEADER.unpack_from(signature)
+        if version != VERSION:
+            return np.zeros((1, 0, 0), np.uint8)
+        pixels = zlib.decompressobj().decompress(signature[HEADER.size :], SIDE * SIDE * NUM_FRAMES)
+        small = np.frombuffer(pixels, np.uint8).reshape(shape)
+    except (struct.error, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    if not small.size or max(shape[1:]) > SIDE:
+        raise ValueError(f"frames of {shape[1]} x {shape[2]}")
+    return small
+
+
 @lru_cache(maxsize=512)
 def features(signature: bytes) -> Features:
     """Local contrast and corners of a signature; none for a signature of another version."""
-    version, *shape = HEADER.unpack_from(signature)
-    frames = np.zeros((max(shape[0], 1), SIDE, SIDE), np.float32)
-    if version == VERSION:
-        pixels = zlib.decompressobj().decompress(signature[HEADER.size :], SIDE * SIDE * NUM_FRAMES)
-        frames[:, : shape[1], : shape[2]] = np.frombuffer(pixels, np.uint8).reshape(shape)
+    small = unpacked(signature)
+    frames = np.zeros((len(small), SIDE, SIDE), np.float32)
+    frames[:, : small.shape[1], : small.shape[2]] = small
     valid = np.asarray((frames > 0).any(axis=0))
     contrast = _local_contrast(frames * 4, valid.astype(np.float32)) * _motion(frames * 4)
     corners = [

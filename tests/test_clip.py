@@ -51,6 +51,16 @@ def test_the_hash_sees_the_shape_as_well_as_the_bytes():
         ("severity", 4),
         ("severity", 1.0),
         ("severity", True),
+        ("severity", [1]),
+        ("raters", 1),
+        ("biomarkers", 1),
+        ("fps", "25"),
+        ("fps", True),
+        ("mm_per_pixel", "0.2"),
+        ("sf_ratio", [310.0]),
+        ("zone", 1),
+        ("disease", ["healthy"]),
+        ("domain", b"ward"),
         ("frame_severity", [0]),
         ("raters", [0, -1]),
         ("biomarkers", [0] * 37),
@@ -69,6 +79,11 @@ def test_the_hash_sees_the_shape_as_well_as_the_bytes():
 def test_what_does_not_fit_is_refused_and_never_coerced(column, value):
     with pytest.raises(SchemaError, match=r"test|clip"):
         make(FRAMES, **{**WHO, column: value})
+
+
+@pytest.mark.parametrize("fps", [25, 25.0, np.float32(25), np.int64(25)])
+def test_a_number_of_any_kind_is_a_number(fps):
+    assert make(FRAMES, fps=fps, **WHO)["fps"] == 25
 
 
 def test_masks_must_match_the_frames_and_their_scheme():

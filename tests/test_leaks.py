@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray import clip, store
+from lus_ray.errors import StoreError
 from lus_ray.folds import gate, rotating
-from lus_ray.leaks import LABELS, groups, pairs, regroup, signature
+from lus_ray.leaks import LABELS, join, pairs, regroup, signature
 from tests.planted import mirrored, rescaled, tissue
 
 RNG = np.random.default_rng(0)
@@ -19,6 +20,11 @@ def table(rows: list[dict]) -> pa.Table:
     names = ("clip", "patient", "sha256", "signature", *LABELS)
     schema = pa.schema([clip.SCHEMA.field(name) for name in names])
     return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows], schema)
+
+
+def groups(index: pa.Table) -> dict[str, str]:
+    """The group of every clip."""
+    return join(index, pairs(index))
 
 
 indexes = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 15)), min_size=1, max_size=30).map(
@@ -96,6 +102,26 @@ def test_labels_that_contradict_each_other_are_listed(labels, conflicts):
     (pair,) = pairs(table([{**name, **label} for name, label in zip(names, labels, strict=True)]))
     assert (pair.one, pair.other, pair.kind, pair.similarity) == ("s/0", "s/1", "equal pixels", 1.0)
     assert pair.conflicts == conflicts
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: b"",
+        lambda text: text[:4],
+        lambda text: text[:6] + b"no zlib",
+        lambda text: text[:-40],
+        lambda text: text[:2] + b"\xff\xff" + text[4:],
+        lambda text: b"\x01\x00" + text[2:],
+    ],
+)
+def test_a_damaged_signature_is_told_in_one_line_with_its_clip(damage):
+    text = signature(tissue(1))
+    names = [{"clip": f"s/{k}", "patient": f"s/p{k}", "sha256": f"{k}"} for k in range(2)]
+    rows = [{**names[0], "signature": text}, {**names[1], "signature": damage(text)}]
+    with pytest.raises(StoreError, match="clip 's/1': its signature is damaged") as told:
+        pairs(table(rows))
+    assert "\n" not in str(told.value)
 
 
 @pytest.fixture
