@@ -39,12 +39,3 @@ def copy(
     )
     copied = torch.where(mirrored, frames.flip(-1), frames).mul_(factors).clamp_(0, 1)
     return copied, torch.where(mirrored, masks.flip(-1), masks)
-
-
-def copies(
-    frames: Float[Tensor, "B T H W"], masks: Integer[Tensor, "B T H W"]
-) -> tuple[Float[Tensor, "6*B T H W"], Integer[Tensor, "6*B T H W"]]:
-    """All copies of all clips; copy k of clip i is at k B + i."""
-    numbers = torch.arange(len(SIX_COPIES), device=frames.device).repeat_interleave(len(frames))
-    again = (len(SIX_COPIES), 1, 1, 1)
-    return copy(frames.repeat(again), masks.repeat(again), numbers)

@@ -8,28 +8,29 @@ Why rows of plain binary: Ray Data accounts for bytes, and a block holds nothing
 numbers and names.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import ray.data
 import torch
 from jaxtyping import UInt8
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import DataContext
 from torch import Tensor
 
 from lus_ray import store
 from lus_ray.batches import Draw, in_scheme, labels, order, sample
 from lus_ray.clip import Row, frames_of, masks_of
-from lus_ray.predictor import Prediction, Predictor
+from lus_ray.places import Place
 from lus_ray.views import View
 
 COLUMNS = ("clip", "height", "width", "frames")
 OUTLINED = ("clip", "height", "width", "masks", "mask_scheme")
-
-Places = Mapping[str, tuple[str, str, int, int]]
-"""Clip, shard, row group and row of every clip, as `store.index` gives them."""
+NUM_OPEN = 16
+"""Shards that a process keeps open: the footer of one costs a quarter of a clip."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,17 @@ class Streamed:
 
     store: str
 
+    @cached_property
+    def places(self) -> dict[str, tuple[str, str, int, int]]:
+        """Clip, shard, row group and row of every clip, by its name."""
+        return store.places(self.store)
+
     def epochs(
         self, rows: Sequence[Row], *, view: View, columns: Sequence[str],
         scheme: str | None = None, **settings: Any,
     ) -> Callable[[int], Iterator[dict[str, Tensor]]]:  # fmt: skip
         """See `Pixels.epochs`: one Ray Data pipeline an epoch, of which one row is one batch."""
-        where = places(self.store)
+        where = self.places
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             drawn = order(rows, epoch=epoch, **settings)
@@ -68,24 +74,19 @@ class Streamed:
 
     def clips(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
         """See `Pixels.clips`: read in this process, a row group at a time."""
-        where = places(self.store)
-        for row in store.read_located(self.store, [where[r["clip"]] for r in rows], COLUMNS):
+        for row in self._read(rows, COLUMNS):
             yield view.resize(frames_of(row))
 
     def masks(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
         """See `Pixels.masks`: read in this process, a row group at a time."""
-        where = places(self.store)
-        for row in store.read_located(self.store, [where[r["clip"]] for r in rows], OUTLINED):
+        for row in self._read(rows, OUTLINED):
             ids = masks_of(row)
             assert ids is not None
             yield view.resize_masks(ids)
 
-
-def places(store_path: str) -> Places:
-    """Where every clip of a store lies."""
-    index = store.index(store_path)
-    columns = [index[name].to_pylist() for name in ("clip", "shard", "row_group", "row")]
-    return {place[0]: place for place in zip(*columns, strict=True)}
+    def _read(self, rows: Sequence[Row], columns: Sequence[str]) -> Iterator[Row]:
+        places = [self.places[row["clip"]] for row in rows]
+        return store.read_located(self.store, places, columns, opened=_opened)
 
 
 def sampled(
@@ -100,7 +101,8 @@ def sampled(
     ]
     # In the order in which they lie, so that a row group is read once for all draws from it.
     by_place = sorted(range(len(draws)), key=lambda number: located[number][1:])
-    rows = store.read_located(store_path, [located[n] for n in by_place], (*COLUMNS, *with_ids))
+    places = [located[number] for number in by_place]
+    rows = store.read_located(store_path, places, (*COLUMNS, *with_ids), opened=_opened)
     # Copied, as what is only a view of a row group would hold it until the batch is whole.
     samples = np.empty((len(draws), view.num_frames, view.height, view.width), np.uint8)
     outlined = np.empty_like(samples) if with_masks else None
@@ -114,47 +116,15 @@ def sampled(
     return packed if outlined is None else packed | {"masks": outlined.tobytes()}
 
 
+@lru_cache(maxsize=NUM_OPEN)
+def _opened(shard: Place) -> pq.ParquetFile:
+    """A shard, kept open: another ingest into the store gives its shards other names."""
+    return store.open_file(shard)
+
+
 def _unpacked(packed: bytes, view: View) -> UInt8[np.ndarray, "B T H W"]:
     shape = (-1, view.num_frames, view.height, view.width)
     return np.frombuffer(packed, np.uint8).reshape(shape).copy()
-
-
-def predictions(
-    store_path: str, rows: Sequence[Row], checkpoint: str, *, num_actors: int = 1
-) -> Iterator[Prediction]:
-    """What a checkpoint says of each clip, in order, from a pool of actors that read the store."""
-    where = places(store_path)
-    items = [{"place": list(map(str, where[row["clip"]]))} for row in rows]
-    said = _ordered(items).map(
-        PredictPlace,
-        fn_constructor_args=(store_path, checkpoint),
-        compute=ActorPoolStrategy(size=num_actors),
-        num_cpus=1,
-    )
-    for answer in said.iter_rows():
-        yield {
-            name: np.frombuffer(answer[name], np.float32).reshape(answer[f"{name}_shape"])
-            for name in ("outputs", "features", "probability")
-            if answer.get(name) is not None
-        }
-
-
-class PredictPlace:
-    """A predictor that reads its clip by itself; the answer is plain bytes and shapes."""
-
-    def __init__(self, store_path: str, checkpoint: str) -> None:
-        self.store_path, self.predictor = store_path, Predictor(checkpoint)
-
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        """`outputs`, `features` and `probability` of one clip."""
-        clip, shard, group, number = item["place"]
-        place = (clip, shard, int(group), int(number))
-        row = next(store.read_located(self.store_path, [place], COLUMNS))
-        said: dict[str, Any] = {}
-        for name, values in self.predictor(row).items():
-            said[name] = values.astype(np.float32).tobytes()
-            said[f"{name}_shape"] = list(values.shape)
-        return said
 
 
 def _ordered(items: list[dict[str, Any]]) -> ray.data.Dataset:

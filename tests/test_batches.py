@@ -294,15 +294,20 @@ def test_an_epoch_of_copies_holds_every_copy_of_every_frame_with_its_mask():
     ids_given = torch.cat([batch["masks"] for batch in batches])
     number = torch.cat([batch.get("copy", torch.zeros(4, dtype=int)) for batch in batches])
     made = six_copies.copy(given, ids_given, number)
-    whole = six_copies.copies(
+    whole = (
         torch.from_numpy(np.concatenate([*frames.values()]))[:, None] / 255,
         torch.from_numpy(np.concatenate([*ids.values()]))[:, None],
     )
+    every = [six_copies.copy(*whole, number) for number in range(6)]
 
-    def listed(frames, masks):
-        return sorted(zip(frames.flatten(1).tolist(), masks.flatten(1).tolist(), strict=True))
+    def listed(*copies):
+        return sorted(
+            pair
+            for frames, masks in copies
+            for pair in zip(frames.flatten(1).tolist(), masks.flatten(1).tolist(), strict=True)
+        )
 
-    assert listed(*made) == listed(*whole)
+    assert listed(made) == listed(*every)
 
 
 def test_views_are_told_apart_by_all_that_changes_their_frames_and_a_size_gives_them_again():

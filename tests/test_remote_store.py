@@ -65,7 +65,7 @@ def test_a_twin_has_the_same_rows_in_any_order(phantom_store, twin):
 
 def test_a_twin_streams_the_same_batches(phantom_store, twin):
     view = View(num_frames=2, height=24, width=24)
-    located = list(stream.places(twin).values())[::9]
+    located = list(store.places(twin).values())[::9]
     item = {
         "places": [list(map(str, place)) for place in located],
         "seeds": list(range(len(located))),

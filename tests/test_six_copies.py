@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lus_ray.errors import ArmError
-from lus_ray.six_copies import SIX_COPIES, copies, copy
+from lus_ray.six_copies import SIX_COPIES, copy
 
 FRAMES = torch.tensor([[0.5, 1.0]]).reshape(1, 1, 1, 2)
 MASKS = torch.tensor([[3, 6]], dtype=torch.uint8).reshape(1, 1, 1, 2)
@@ -33,20 +31,6 @@ def test_a_copy_by_hand(number: int, greys: list[float], ids: list[int]):
     torch.testing.assert_close(frames.flatten(), torch.tensor(greys))
     assert masks.flatten().tolist() == ids
     assert masks.dtype == torch.uint8
-
-
-@given(st.integers(0, 2**31), st.integers(0, 3))
-def test_all_copies_are_the_single_ones_in_order_and_the_first_is_the_image(
-    seed: int, num_clips: int
-):
-    generator = torch.Generator().manual_seed(seed)
-    frames = torch.rand(num_clips, 2, 3, 4, generator=generator)
-    masks = torch.randint(0, 7, frames.shape, generator=generator)
-    all_frames, all_masks = copies(frames, masks)
-    singles = [copy(frames, masks, number) for number in range(6)]
-    assert torch.equal(all_frames, torch.cat([single[0] for single in singles]))
-    assert torch.equal(all_masks, torch.cat([single[1] for single in singles]))
-    assert torch.equal(all_frames[:num_clips], frames)
 
 
 def test_each_clip_can_have_a_number_of_its_own_and_none_is_written_to():

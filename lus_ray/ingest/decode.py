@@ -59,8 +59,8 @@ class Decoded:
     stored over native size, so millimetres per pixel divide by it. `fps` is null for still images
     and where the container does not say; `num_declared` is the container's own count.
     `mm_per_pixel` is of `frames` as they are, and null but for DICOM with one ultrasound region,
-    which is cut out. `notes` are things a reader should know; `repaired` says that frames were
-    lost within the tolerance.
+    which is cut out. `notes` are things a reader should know; one that begins with "repaired" says
+    that frames were lost within the tolerance.
     """
 
     frames: UInt8[np.ndarray, "T H W"]
@@ -72,11 +72,6 @@ class Decoded:
     format: str
     notes: tuple[str, ...] = ()
     mm_per_pixel: float | None = None
-
-    @property
-    def repaired(self) -> bool:
-        """Whether frames that the container announces are missing."""
-        return any(note.startswith("repaired") for note in self.notes)
 
 
 class Decoder:

@@ -6,7 +6,7 @@ and nothing of it is copied to a disk.
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -62,8 +62,8 @@ def open_file(path: Place) -> pq.ParquetFile:
     return file
 
 
-def index(store: Place) -> pa.Table:
-    """All columns but the pixels, one row a clip, sorted by clip name.
+def index(store: Place, columns: Sequence[str] = LIGHT) -> pa.Table:
+    """All columns but the pixels, or some of them, one row a clip, sorted by clip name.
 
     Three more columns say where the pixels lie: `shard` (file name), `row_group`, `row`.
 
@@ -75,16 +75,17 @@ def index(store: Place) -> pa.Table:
         raise StoreError(
             f"{store}: no clips here; make a store with 'lus ingest SOURCE ROOT STORE'"
         )
-    return index_of(paths)
+    return index_of(paths, columns)
 
 
-def index_of(paths: Sequence[Place]) -> pa.Table:
+def index_of(paths: Sequence[Place], columns: Sequence[str] = LIGHT) -> pa.Table:
     """The index of these shards, which need not be those of one store.
 
     Raises:
         StoreError: a shard is damaged, or two hold a clip of the same name.
     """
-    table = pa.concat_tables(map(_light, paths)).sort_by("clip").combine_chunks()
+    tables = (_light(path, columns) for path in paths)
+    table = pa.concat_tables(tables).sort_by("clip").combine_chunks()
     twice = pc.filter(table["clip"][1:], pc.equal(table["clip"][1:], table["clip"][:-1]))
     if len(twice):
         raise StoreError(
@@ -92,6 +93,17 @@ def index_of(paths: Sequence[Place]) -> pa.Table:
             "shards that do not belong here, or ingest its source again"
         )
     return table
+
+
+def places(store: Place) -> dict[str, tuple[str, str, int, int]]:
+    """Where every clip lies (clip, shard, row group, row), by its name and in order of names.
+
+    Raises:
+        StoreError: there is no store here, or a shard is damaged.
+    """
+    table = index(store, ("clip",))
+    columns = [table[name].to_pylist() for name in ("clip", "shard", "row_group", "row")]
+    return {place[0]: place for place in zip(*columns, strict=True)}
 
 
 def num_frames(store: Place) -> int:
@@ -133,28 +145,22 @@ def read(
     Raises:
         StoreError: a clip is not in the store.
     """
-    table = index(store)
-    names = table["clip"].to_pylist()
-    where = dict(
-        zip(
-            names,
-            zip(*(table[c].to_pylist() for c in ("shard", "row_group", "row")), strict=True),
-            strict=True,
-        )
-    )
-    yield from read_located(
-        store, [(c, *_find(where, c, store)) for c in (names if clips is None else clips)], columns
-    )
+    where = places(store)
+    names = where if clips is None else clips
+    yield from read_located(store, [_find(where, name, store) for name in names], columns)
 
 
 def read_located(
     store: Place,
     located: Iterable[tuple[str, str, int, int]],
     columns: Sequence[str] | None = None,
+    *,
+    opened: Callable[[Place], pq.ParquetFile] = open_file,
 ) -> Iterator[Row]:
-    """Rows at known places (clip, shard, row_group, row), as `index` gives them.
+    """Rows at known places (clip, shard, row_group, row), as `places` gives them.
 
-    `frames` and `masks` stay Arrow arrays, which `clip.frames_of` views without a copy.
+    `frames` and `masks` stay Arrow arrays, which `clip.frames_of` views without a copy. `opened`
+    may keep shards open from one call to the next.
     """
     wanted = list(columns or SCHEMA.names)
     files: dict[str, pq.ParquetFile] = {}
@@ -162,7 +168,7 @@ def read_located(
     table = None
     for clip, shard, number, row in located:
         if shard not in files:
-            files[shard] = open_file(below(store, "clips", shard))
+            files[shard] = opened(below(store, "clips", shard))
         if group != (shard, number):
             try:
                 table = files[shard].read_row_group(number, columns=wanted)
@@ -201,12 +207,12 @@ def _frames_column(footer: pq.FileMetaData) -> int:
     return next(i for i, path in enumerate(paths) if path.startswith("frames."))
 
 
-def _light(path: Place) -> pa.Table:
-    """The light columns of a shard, and where its pixels lie."""
+def _light(path: Place, columns: Sequence[str]) -> pa.Table:
+    """Light columns of a shard, and where its pixels lie."""
     file = open_file(path)
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     try:
-        part = file.read(columns=list(LIGHT))
+        part = file.read(columns=list(columns))
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     groups = [number for number, size in enumerate(sizes) for _ in range(size)]
@@ -224,7 +230,9 @@ def _damaged(path: Place, error: Exception, where: str = "") -> StoreError:
     return StoreError(f"{path}: damaged{where} ({reason(error)}); ingest again")
 
 
-def _find(where: dict[str, tuple[str, int, int]], clip: str, store: Place) -> tuple:
+def _find(
+    where: Mapping[str, tuple[str, str, int, int]], clip: str, store: Place
+) -> tuple[str, str, int, int]:
     if clip not in where:
         raise StoreError(f"{store}: no clip {clip!r}; 'lus check {store}' lists what is there")
     return where[clip]

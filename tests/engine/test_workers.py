@@ -109,12 +109,9 @@ def test_two_workers_train_an_arm_whose_checkpoint_predicts(three_cpus, phantom_
     predictor = Predictor(cell.folder(tmp_path) / "checkpoint")
     rows = predictions.read(cell.predictions(tmp_path))[1].to_pylist()[:4]
     clips = store.read(phantom_store, [row["clip"] for row in rows])
-    folder = str(cell.folder(tmp_path) / "checkpoint")
-    said = list(stream.predictions(str(phantom_store), rows, folder))
-    for row, clip, answer in zip(rows, clips, said, strict=True):
+    for row, clip in zip(rows, clips, strict=True):
         stored = pytest.approx(np.array(row["probability"]), abs=1e-5)
         assert predictor(clip)["probability"] == stored
-        assert answer["probability"] == stored
 
 
 def test_clips_beyond_shared_memory_are_streamed_to_the_same_predictions(
