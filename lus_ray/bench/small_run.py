@@ -7,12 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import av
-import numpy as np
-from jaxtyping import UInt8
-
 from lus_ray import store
 from lus_ray.batches import InMemory, size_of
+from lus_ray.bench.footage import write_video
 from lus_ray.clip import frames_of
 from lus_ray.engine import choose, record, running
 from lus_ray.engine.cell import Cell
@@ -51,15 +48,5 @@ def film(folder: Path) -> Path:
     """A phantom clip as a film that a client sends."""
     (row,) = phantom.clips(**{**PHANTOM, "patients": 1, "clips": 1})
     path = folder / "clip.mp4"
-    write(path, np.asarray(row["frames"]))
+    write_video(path, row["frames"])
     return path
-
-
-def write(path: Path, frames: UInt8[np.ndarray, "N H W"]) -> None:
-    """Frames as H.264 in the container of the file's name."""
-    with av.open(path, "w") as out:
-        stream = out.add_stream("libx264", rate=25)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], "yuv420p"
-        for frame in frames:
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
-        out.mux(stream.encode())
