@@ -346,8 +346,10 @@ def _run(
 
     _refuse_unwritable(out, "--out")
     hold.refuse_held(out)
-    from lus_ray.engine import campaign, choose, home
+    from lus_ray.engine import campaign, choose, cluster, home
     from lus_ray.engine import over as others
+
+    cluster.refuse_lost(out)
 
     experiment = choose.find(name)
     chosen = choose.at(experiment, size, **choice)

@@ -6,6 +6,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import ray
@@ -20,6 +21,7 @@ from ray.exceptions import AuthenticationError, RayError
 
 from lus_ray.engine.guard import Guard
 from lus_ray.errors import InputError
+from lus_ray.places import Place
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -175,6 +177,20 @@ def _asked(address: str) -> str:
         client.disconnect()
 
 
+def refuse_lost(out: Place) -> None:
+    """A job's copy of its folder goes when it ends, with all that was written there.
+
+    Raises:
+        InputError: this is a job, and `out` lies in that copy.
+    """
+    in_job = bool(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR))
+    if in_job and isinstance(out, Path) and out.resolve().is_relative_to(Path.cwd()):
+        raise InputError(
+            f"--out {out}: a job's own folder is lost with it; give a URI (s3://bucket/runs) or a "
+            "folder that all machines share"
+        )
+
+
 def _merged(mine: dict[str, str]) -> dict[str, str]:
     """Without what a job sets itself: Ray refuses two values for one name."""
     job = json.loads(os.environ.get(RAY_JOB_CONFIG_JSON_ENV_VAR) or "{}")
@@ -197,7 +213,10 @@ def _reason(error: BaseException) -> str:
         return f"another version of Ray or Python; install that of the cluster ({told[:150]})"
     if "No node info found" in text:
         return _stranger()
-    return " ".join(str(error).split())[:200]
+    lines = str(error).strip().splitlines()
+    if any(line.startswith("Traceback") for line in lines):
+        lines = lines[-1:]  # what was raised, after where
+    return " ".join(" ".join(lines).split())[:200]
 
 
 def _stranger() -> str:

@@ -1,6 +1,7 @@
 """What a cell costs: wall, CPU and GPU seconds, and the peak of its memory."""
 
 import contextlib
+import json
 import resource
 import socket
 import time
@@ -38,6 +39,26 @@ class Meter:
             cost["gpu_s"] = round(wall_s, 3)
             cost["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
         return cost
+
+
+def of_worker(rank: int) -> str:
+    """The file in a cell's folder with the cost of one of its workers."""
+    return f"cost-{rank}.json"
+
+
+def with_workers(cost: dict[str, Any], folder: Path, num_workers: int) -> dict[str, Any]:
+    """The cost of a cell with what its workers spent elsewhere, the highest peaks of any of them.
+
+    The wall time is the cell's own: it waited for them.
+    """
+    spent = [json.loads((folder / of_worker(rank)).read_text()) for rank in range(num_workers)]
+    summed = {name: round(sum(c[name] for c in (cost, *spent)), 3) for name in ("cpu_s", "gpu_s")}
+    peaks = {
+        name: max(c.get(name, 0.0) for c in (cost, *spent))
+        for name in ("peak_mb", "peak_gpu_mb")
+        if any(name in c for c in (cost, *spent))
+    }
+    return {**cost, **summed, **peaks}
 
 
 def _peak_mb() -> float:

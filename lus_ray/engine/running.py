@@ -15,7 +15,7 @@ from lus_ray.clip import Row
 from lus_ray.draws import num_images
 from lus_ray.engine import answers, sides
 from lus_ray.engine.cell import Cell, Log, Report, Work, cell_seed
-from lus_ray.engine.cost import Meter
+from lus_ray.engine.cost import Meter, with_workers
 from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Arm, with_arguments
 from lus_ray.folds import Fold
@@ -82,7 +82,10 @@ def run(
         )
         for row, answer in zip(rows, said, strict=True)
     ]
-    log.write_cost(meter.stop(), scores)
+    cost = meter.stop()
+    if fit is not None and arm.recipe is not None:
+        cost = with_workers(cost, log.folder, arm.recipe.workers)
+    log.write_cost(cost, scores)
     predictions.write(cell.predictions(work.out), table, _about(task, arm, cell, work))
     state.remove()
     return scores

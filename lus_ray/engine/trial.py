@@ -35,6 +35,7 @@ def trial(config: dict[str, Any], work: Work, shared: Shared | None, store: str)
     pixels = _pixels(shared, store)
     fit = None
     if arm.recipe is not None and arm.recipe.workers > 1:
+        device = "cpu"  # the GPUs are those of the workers
         from lus_ray.engine.worker import fit_with_workers
 
         fit = fit_with_workers(cell, work, shared, store, gpus=config["gpu"])

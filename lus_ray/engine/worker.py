@@ -24,7 +24,7 @@ from lus_ray import checkpoint, learn, places
 from lus_ray.clip import Row
 from lus_ray.engine import carry, running
 from lus_ray.engine.cell import Cell, Log, Work
-from lus_ray.engine.cost import Meter
+from lus_ray.engine.cost import Meter, of_worker
 from lus_ray.engine.deaths import LostError, is_loss
 from lus_ray.engine.frames import Shared, attach
 from lus_ray.engine.home import Home
@@ -111,15 +111,12 @@ def fit_with_workers(
             if is_loss(failure):
                 raise LostError(str(failure)) from failure
             raise CellError(f"{cell.name}: a worker failed: {_last_line(failure)}") from failure
-        costs = [f"cost-{rank}.json" for rank in range(arm.recipe.workers)]
+        costs = [of_worker(rank) for rank in range(arm.recipe.workers)]
         ways.fetch("trained", "fitted.json", "metrics.jsonl", *costs)
         task.load_state_dict(checkpoint.load_weights(folder / "trained"))
         task.eval()
         kept = json.loads((folder / "fitted.json").read_text())
-        spent = [json.loads((folder / name).read_text()) for name in costs]
-        cpu_s = sum(cost["cpu_s"] for cost in spent)
-        notes = (*kept["notes"], f"{len(spent)} workers took {cpu_s:.1f} CPU seconds more")
-        return learn.Fitted(kept["epoch"], kept["scores"], notes)
+        return learn.Fitted(kept["epoch"], kept["scores"], tuple(kept["notes"]))
 
     return fit
 
@@ -127,7 +124,8 @@ def fit_with_workers(
 def train_on_worker(config: dict[str, Any]) -> None:
     """What every worker does: `learn.fit` with the task wrapped for several processes."""
     context = ray.train.get_context()
-    meter = Meter("cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    meter = Meter(device)
     rank, workers = context.get_world_rank(), context.get_world_size()
     arm, ways, seed = config["arm"], config["ways"], config["seed"]
     folder = ways.folder
@@ -136,7 +134,6 @@ def train_on_worker(config: dict[str, Any]) -> None:
     task = checkpoint.load(folder / "start")
     shared = config["shared"]
     pixels = Streamed(config["store"]) if shared is None else attach(shared)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def tell(values: dict[str, float]) -> None:
         ray.train.report({"finished": 0, **values})  # Tune asks every report for it
@@ -157,8 +154,8 @@ def train_on_worker(config: dict[str, Any]) -> None:
         device=device, rank=rank, workers=workers, prepare=prepare, second=config["second"],
         state=state,
     )  # fmt: skip
-    (folder / f"cost-{rank}.json").write_text(json.dumps(meter.stop()))
-    ways.bring(f"cost-{rank}.json")
+    (folder / of_worker(rank)).write_text(json.dumps(meter.stop()))
+    ways.bring(of_worker(rank))
     if rank == 0:
         checkpoint.save(folder / "trained", task, checkpoint.describe(arm.task), seed=seed)
         notes = (*log.went_on(), *fitted.notes)

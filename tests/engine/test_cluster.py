@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from pathlib import Path
 
 import pytest
 from ray.exceptions import AuthenticationError
@@ -36,6 +37,16 @@ def test_the_address_of_the_dashboard_is_told_apart_from_that_of_the_cluster():
         pass
 
 
+def test_a_job_that_would_lose_its_run_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cluster.refuse_lost(Path("runs/first"))
+    monkeypatch.setenv(cluster.RAY_JOB_CONFIG_JSON_ENV_VAR, "{}")
+    for kept in (tmp_path.parent / "shared", "s3://bucket/runs/first"):
+        cluster.refuse_lost(kept)
+    with pytest.raises(InputError, match="a job's own folder is lost with it; give a URI"):
+        cluster.refuse_lost(Path("runs/first"))
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
@@ -46,6 +57,13 @@ def test_the_address_of_the_dashboard_is_told_apart_from_that_of_the_cluster():
         ),
         (RuntimeError("No node info found matching attributes"), "no node of it.*ray job submit"),
         (RuntimeError("something\nelse"), "^something else$"),
+        (
+            RuntimeError(
+                "Initialization failure from server:\nTraceback (most recent call last):\n"
+                "  File server.py, line 1\nTimeoutError: no server came up\n"
+            ),
+            "^TimeoutError: no server came up$",
+        ),
     ],
 )
 def test_what_ray_says_over_many_lines_becomes_one_with_a_remedy(error, told):
