@@ -50,7 +50,7 @@ class Killer(threading.Thread):
 
     def __init__(self, out: Path, victim) -> None:
         super().__init__(daemon=True)
-        self.out, self.victim, self.took = out, victim, None
+        self.out, self.victim, self.took, self.title = out, victim, None, ""
         self.start()
 
     def run(self) -> None:
@@ -58,6 +58,7 @@ class Killer(threading.Thread):
             time.sleep(0.02)
         while (victim := self.victim(self.out)) is None:
             time.sleep(0.02)
+        self.title = " ".join(psutil.Process(victim).cmdline())
         os.kill(victim, signal.SIGKILL)
         began, known = time.monotonic(), lines(self.out)
         while lines(self.out)[: len(known) + 1] == known:
@@ -96,6 +97,7 @@ def test_a_killed_process_is_replaced_and_the_cell_ends_with_the_same_metrics(
     killer.join(5)
     assert killer.took is not None
     assert killer.took < SECONDS
+    assert workers > 1 or CELL.name in killer.title
     with capfd.disabled():
         print(f"\n  {workers} workers: the next epoch {killer.took:.1f} s after the kill")
 
