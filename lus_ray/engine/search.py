@@ -3,10 +3,13 @@
 One study per fold, or one over the mean of the folds where they share a test set. Only
 validation scores are told. Studies live in a journal file beside the cells, so that a killed
 campaign goes on with what it knows.
+Why our own rule to give up, and not a pruner of Optuna: it holds samples against each other on
+the folds that were seen so far, so that the last folds of a bad one never begin.
 """
 
 import logging
 import math
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,13 +20,22 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
+from lus_ray import run_folder
 from lus_ray.engine.cell import Cell
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import Fold
 from lus_ray.run_folder import slug
 
-WARMUP_EPOCHS = 3
 WARMUP_SAMPLES = 4
+"""Samples that are drawn at random before the others are drawn from what is known."""
+
+RUNGS = (0.125, 0.25, 0.5)
+"""Parts of the training after which the worse half of the samples that came so far is given up
+(successive halving, each as it comes: Li et al. 2020, "A system for massively parallel
+hyperparameter tuning")."""
+
+FEWEST_FOLDS = 2
+"""Folds over which a mean is one."""
 
 
 def kept_apart(experiment: Experiment, dealt: Sequence[Fold]) -> Experiment:
@@ -48,6 +60,8 @@ class ArmSearch:
         assert arm.search is not None
         self.arm, self.search, self.folds = arm, arm.search, folds
         self.over_mean = arm.search.over == "mean"
+        num_epochs = arm.recipe.epochs if arm.recipe else 1
+        self.rungs = {max(1, round(part * num_epochs)) for part in RUNGS}
         self.settings: dict[tuple[int | None, int], Any] = {}
         self.by_epoch: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
         self.scores: dict[int, dict[int, float]] = defaultdict(dict)
@@ -66,12 +80,10 @@ class ArmSearch:
                 sampler=optuna.samplers.TPESampler(
                     seed=seed, n_startup_trials=WARMUP_SAMPLES, constant_liar=True
                 ),
-                pruner=optuna.pruners.MedianPruner(
-                    n_startup_trials=WARMUP_SAMPLES, n_warmup_steps=WARMUP_EPOCHS
-                ),
             )
             for key in keys
         }
+        self._remember(out)
 
     def cell(self, fold: int, sample: int) -> Cell:
         """The cell of a sample on a fold, with the settings that Optuna chose for it."""
@@ -80,20 +92,31 @@ class ArmSearch:
         return Cell(self.arm.name, fold, sample, chosen)
 
     def hopeless(self, cell: Cell, epoch: int, score: float) -> bool:
-        """Whether the pruner gives up on this sample, seeing the score of all its folds."""
+        """Whether to give up on a sample after an epoch of one of its folds.
+
+        At a rung, it is one that does worse than half of those that came so far, itself among
+        them, by the mean over the folds on which it was seen.
+        """
         assert cell.sample is not None
         if not math.isfinite(score):
             return False
-        key = self._key(cell.fold)
-        seen = self.by_epoch[cell.sample, epoch]
-        seen[cell.fold] = score
-        if key is None and len(seen) < len(self.folds):
-            return False
-        trial = self._trial(cell.fold, cell.sample)
-        if trial.storage.get_trial(trial._trial_id).state.is_finished():
+        self.by_epoch[cell.sample, epoch][cell.fold] = score
+        if self.gave_up(cell):
             return True
-        trial.report(sum(seen.values()) / len(seen) if key is None else score, epoch)
-        return bool(trial.should_prune())
+        folds = self.by_epoch[cell.sample, epoch].keys() if self.over_mean else {cell.fold}
+        fewest = min(FEWEST_FOLDS, len(self.folds)) if self.over_mean else 1
+        if epoch + 1 not in self.rungs or len(folds) < fewest:
+            return False
+        means = {
+            sample: sum(seen[fold] for fold in folds) / len(folds)
+            for (sample, when), seen in self.by_epoch.items()
+            if when == epoch and folds <= seen.keys()
+        }
+        num_better = sum(mean > means[cell.sample] for mean in means.values())
+        if num_better < (len(means) + 1) // 2:
+            return False
+        self._trial(cell.fold, cell.sample).report(means[cell.sample], epoch)
+        return True
 
     def gave_up(self, cell: Cell) -> bool:
         """Whether the sample was pruned, here, on another fold, or before a restart."""
@@ -129,6 +152,14 @@ class ArmSearch:
         }
         finite = {s: t for s, t in totals.items() if math.isfinite(t)}
         return max(sorted(finite), key=lambda sample: finite[sample]) if finite else 0
+
+    def _remember(self, out: Path) -> None:
+        """What samples scored after each epoch before a restart."""
+        for path in (out / "cells" / slug(self.arm.name)).glob("fold*/sample*/metrics.jsonl"):
+            fold, sample = (int(re.sub(r"\D", "", part)) for part in path.parts[-3:-1])
+            for row in run_folder.lines(path.read_text()):
+                if math.isfinite(score := row.get("val_score", math.nan)):
+                    self.by_epoch[sample, int(row["epoch"])][fold] = score
 
     def _key(self, fold: int) -> int | None:
         return None if self.over_mean else fold

@@ -1,12 +1,14 @@
 """Searches: samples are asked for once, scored by validation, pruned on the mean over folds."""
 
+import json
 import math
 from functools import partial
 
 import optuna
 import pytest
 
-from lus_ray.engine.search import WARMUP_EPOCHS, WARMUP_SAMPLES, ArmSearch
+from lus_ray.engine.cell import Cell
+from lus_ray.engine.search import ArmSearch
 from lus_ray.experiment import Arm, Recipe, Search
 from lus_ray.tasks import Intensity
 
@@ -15,7 +17,7 @@ SPACE = {"lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)}
 
 def search(out, over, folds=(0, 1)):
     arm = Arm(
-        "a", partial(Intensity), Recipe(epochs=9, batch=1, lr=1), search=Search(SPACE, 9, over)
+        "a", partial(Intensity), Recipe(epochs=16, batch=1, lr=1), search=Search(SPACE, 9, over)
     )
     return ArmSearch(arm, list(folds), out, seed=0)
 
@@ -65,22 +67,55 @@ def test_the_search_learns_where_the_good_settings_are(tmp_path):
     assert math.log10(best) == pytest.approx(-3, abs=0.3)
 
 
-def test_a_hopeless_sample_is_pruned_once_all_its_folds_were_heard(tmp_path):
+def seen(found, sample, scores, *, epoch):
+    """Tell of a sample's folds after an epoch in turn; whether each was found hopeless."""
+    return [found.hopeless(found.cell(fold, sample), epoch, s) for fold, s in scores.items()]
+
+
+def test_the_worse_half_is_given_up_at_a_rung_by_the_mean_over_folds(tmp_path):
     found = search(tmp_path, "mean")
-    last = WARMUP_EPOCHS + 1
-    for sample in range(WARMUP_SAMPLES + 1):
-        for epoch in range(last + 1):
-            for fold in (0, 1):
-                assert not found.hopeless(found.cell(fold, sample), epoch, 0.8 + sample / 100)
+    assert found.rungs == {2, 4, 8}  # of sixteen epochs
+    for sample, mean in enumerate((0.5, 0.6, 0.7)):
+        assert seen(found, sample, {0: mean - 0.1, 1: mean + 0.1}, epoch=1) == [False, False]
+    assert seen(found, 3, {0: 0.9, 1: 0.2}, epoch=1) == [False, True]  # the third best of four
+    assert seen(found, 4, {0: 0.1, 1: 0.1}, epoch=0) == [False, False]
+    assert seen(found, 5, {0: 0.7, 1: 0.7}, epoch=1) == [False, False]
+
+
+def test_the_last_fold_of_a_bad_sample_is_given_up_before_it_comes_so_far(tmp_path):
+    found = search(tmp_path, "mean", folds=(0, 1, 2))
+    for sample in range(3):
+        assert not any(seen(found, sample, dict.fromkeys(range(3), 0.8), epoch=1))
+    bad = found.cell(0, 3)
+    assert seen(found, 3, {0: 0.1, 1: 0.1}, epoch=1) == [False, True]
+    assert not found.gave_up(bad)
+    found.tell(found.cell(1, 3), math.nan, pruned=True)
+    assert found.gave_up(found.cell(2, 3))
+    assert seen(found, 3, {0: 0.9}, epoch=2) == [True]
+    again = search(tmp_path, "mean", folds=(0, 1, 2))
+    assert again.gave_up(found.cell(2, 3))
+    assert not again.gave_up(found.cell(2, 0))
+
+
+def test_per_fold_a_fold_is_held_against_itself_alone(tmp_path):
+    found = search(tmp_path, "fold")
+    assert seen(found, 0, {0: 0.9, 1: 0.1}, epoch=1) == [False, False]
+    assert seen(found, 1, {0: 0.5, 1: 0.2}, epoch=1) == [True, False]
+
+
+def test_a_number_that_is_none_gives_up_nothing(tmp_path):
+    found = search(tmp_path, "mean", folds=(0,))
+    assert seen(found, 0, {0: 0.5}, epoch=1) == [False]
+    assert seen(found, 1, {0: math.nan}, epoch=1) == [False]
+
+
+def test_after_a_restart_samples_are_held_against_those_from_before(tmp_path):
+    for sample, score in enumerate((0.8, 0.9)):
         for fold in (0, 1):
-            found.tell(found.cell(fold, sample), 0.8, pruned=False)
-    bad = WARMUP_SAMPLES + 1
-    for epoch in range(last):
-        for fold in (0, 1):
-            found.hopeless(found.cell(fold, bad), epoch, 0.1)
-    assert not found.hopeless(found.cell(0, bad), last, 0.1)
-    assert found.hopeless(found.cell(1, bad), last, 0.1)
-    assert not found.gave_up(found.cell(0, 0))
-    found.tell(found.cell(1, bad), math.nan, pruned=True)
-    assert found.gave_up(found.cell(0, bad))
-    assert search(tmp_path, "mean").gave_up(found.cell(0, bad))
+            folder = Cell("a", fold, sample).folder(tmp_path)
+            folder.mkdir(parents=True)
+            lines = [{"epoch": 0, "val_score": 0.1}, {"epoch": 1, "val_score": score}]
+            text = "".join(json.dumps(line) + "\n" for line in lines)
+            (folder / "metrics.jsonl").write_text(text + '{"epoch": 2, "val_')
+    found = search(tmp_path, "mean")
+    assert seen(found, 2, {0: 0.5, 1: 0.6}, epoch=1) == [False, True]
