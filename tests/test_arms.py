@@ -178,7 +178,7 @@ def scheme_of(experiment: Experiment) -> str:
 def pixels_of(data: Path, experiment: Experiment) -> InMemory:
     clips = list(store.read(data))
 
-    seen, outlined = campaign._sizes(experiment)
+    seen, outlined = campaign.sizes(experiment)
     return InMemory(
         {s: {c["clip"]: view_of(s).resize(frames_of(c)) for c in clips} for s in seen},
         {s: {c["clip"]: view_of(s).resize_masks(masks_of(c)) for c in clips} for s in outlined},
@@ -638,7 +638,7 @@ def test_all_that_an_arm_looks_at_is_shared_whichever_arms_are_chosen(name):
         chosen = experiment.only((arm.name,))
         tasks = [one.task() for one in chosen.arms]
         looking = [task for task in tasks if isinstance(getattr(task, "view", None), View)]
-        seen, outlined = campaign._sizes(chosen)
+        seen, outlined = campaign.sizes(chosen)
         assert seen == {size_of(task.view) for task in looking}, arm.name
         assert outlined == {size_of(task.view) for task in looking if task.scheme}, arm.name
 

@@ -20,15 +20,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray import predictions, store
-from lus_ray.batches import InMemory, Size, size_of, view_of
+from lus_ray.batches import InMemory, Size, view_of
 from lus_ray.bench.measure import threads
-from lus_ray.clip import frames_of
+from lus_ray.clip import frames_of, masks_of
 from lus_ray.engine import campaign, plan, record, running
 from lus_ray.engine.cell import Cell, Work
 from lus_ray.errors import LusError
 from lus_ray.experiment import Experiment
 from lus_ray.ingest.ingest import ingest
-from lus_ray.views import View
 
 
 @dataclass
@@ -118,23 +117,27 @@ def in_process(cell: Cell, work: Work, data: Path) -> dict[str, float]:
 
 
 def pixels(data: Path, experiment: Experiment) -> InMemory:
-    """The resized frames of all clips; read once a process and set of sizes."""
-    views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
-    return _pixels(data, frozenset(size_of(v) for v in views if isinstance(v, View)))
+    """The resized frames and masks of all clips; read once a process and set of sizes."""
+    seen, outlined = campaign.sizes(experiment)
+    return _pixels(data, frozenset(seen), frozenset(outlined))
 
 
 @lru_cache(maxsize=2)
-def _pixels(data: Path, sizes: frozenset[Size]) -> InMemory:
+def _pixels(data: Path, seen: frozenset[Size], outlined: frozenset[Size]) -> InMemory:
     names = ("clip", "shard", "row_group", "row")
     index = store.index(data)
     places = list(zip(*(index[name].to_pylist() for name in names), strict=True))
     places.sort(key=lambda place: place[1:])
-    frames: dict[Size, dict[str, np.ndarray]] = {size: {} for size in sizes}
-    if sizes:
-        for row in store.read_located(data, places, ("clip", "height", "width", "frames")):
-            for size, found in frames.items():
-                found[row["clip"]] = view_of(size).resize(frames_of(row))
-    return InMemory(frames)
+    frames: dict[Size, dict[str, np.ndarray]] = {size: {} for size in seen}
+    masks: dict[Size, dict[str, np.ndarray]] = {size: {} for size in outlined}
+    columns = ("clip", "height", "width", "frames", *(("masks", "mask_scheme") if masks else ()))
+    for row in store.read_located(data, places, columns) if frames else ():
+        for size, found in frames.items():
+            found[row["clip"]] = view_of(size).resize(frames_of(row))
+        for size, found in masks.items():
+            if (ids := masks_of(row)) is not None:
+                found[row["clip"]] = view_of(size).resize_masks(ids)
+    return InMemory(frames, masks)
 
 
 def check_equal(ours: Path, theirs: Path, name: str, *, without: Collection[str] = ()) -> None:

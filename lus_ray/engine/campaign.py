@@ -36,6 +36,9 @@ from lus_ray.experiment import Experiment
 from lus_ray.places import Place
 from lus_ray.views import View
 
+MANY_FRAMES = 5000
+"""To resize more takes some seconds, in which nothing else can be told."""
+
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -115,14 +118,16 @@ def _run_cells(
 ) -> None:
     cluster = Cluster.now()
     num_frames = store.num_frames(data)
-    sizes, masked = _sizes(work.experiment)
-    streamed = frames.num_bytes(num_frames, sizes, masked) > frames.SHARE * cluster.object_store
+    seen, outlined = sizes(work.experiment)
+    streamed = frames.num_bytes(num_frames, seen, outlined) > frames.SHARE * cluster.object_store
     free = shutil.disk_usage(work.out).free
     for note in plan.check(
         work.experiment, cluster, streamed=streamed, free_bytes=free, out=work.out, size=work.size
     ):
         watchers.say(f"note: {note}")
-    shared = None if streamed else frames.share(data, index, sizes, masked)
+    if num_frames > MANY_FRAMES and not streamed:
+        watchers.say(f"resizing {num_frames} frames for all cells")
+    shared = None if streamed else frames.share(data, index, seen, outlined)
 
     needs = {arm.name: plan.need(arm, cluster, streamed=streamed) for arm in work.experiment.arms}
     schedule = Schedule(cells, work, watchers, lambda cell: needs[cell.arm].gpus_per_worker)
@@ -219,7 +224,7 @@ def _trial_name(t: Any) -> str:
     return cell.name
 
 
-def _sizes(experiment: Experiment) -> tuple[set[Size], set[Size]]:
+def sizes(experiment: Experiment) -> tuple[set[Size], set[Size]]:
     """Every size at which an arm looks at frames, and every one at which it looks at masks.
 
     Both are read from what the task of an arm is given or takes by default, as to build its
