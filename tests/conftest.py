@@ -1,6 +1,8 @@
 """What tests share: the public clips where they are at hand, and a small store of phantoms."""
 
+import os
 import signal
+import tempfile
 from pathlib import Path
 
 import jaxtyping
@@ -11,6 +13,8 @@ from tests.object_storage import bucket as bucket
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+os.environ["LUS_CACHE"] = tempfile.mkdtemp(prefix="lus-cache-")  # and not the user's own
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -18,7 +18,7 @@ from ray import tune
 
 from lus_ray import store
 from lus_ray.batches import Size, size_of
-from lus_ray.engine import carry, cohort, frames, plan, record, signs, supervision
+from lus_ray.engine import carry, cohort, frames, mapped, plan, record, signs, supervision
 from lus_ray.engine import home as homes
 from lus_ray.engine import tensorboard as curves
 from lus_ray.engine.cell import Work
@@ -28,7 +28,7 @@ from lus_ray.engine.gauges import Gauges
 from lus_ray.engine.nodes import Cluster
 from lus_ray.engine.progress import CellProgress
 from lus_ray.engine.schedule import Pruning, Schedule
-from lus_ray.engine.trial import trial
+from lus_ray.engine.trial import Transport, trial
 from lus_ray.engine.waiting import Waiting
 from lus_ray.engine.watching import Watcher, Watchers
 from lus_ray.errors import CellError
@@ -119,7 +119,10 @@ def _run_cells(
     cluster = Cluster.now()
     num_frames = store.num_frames(data)
     seen, outlined = sizes(work.experiment)
-    streamed = frames.num_bytes(num_frames, seen, outlined) > frames.SHARE * cluster.object_store
+    num_bytes = frames.num_bytes(num_frames, seen, outlined)
+    in_memory = num_bytes <= frames.SHARE * cluster.object_store
+    on_disk = mapped.of(data, seen, outlined)
+    streamed = not in_memory and not mapped.has_room(on_disk, num_bytes)
     free = shutil.disk_usage(work.out).free
     for note in plan.check(
         work.experiment, cluster, streamed=streamed, free_bytes=free, out=work.out, size=work.size
@@ -127,7 +130,11 @@ def _run_cells(
         watchers.say(f"note: {note}")
     if num_frames > MANY_FRAMES and not streamed:
         watchers.say(f"resizing {num_frames} frames for all cells")
-    shared = None if streamed else frames.share(data, index, seen, outlined)
+    shared: Transport = None if streamed else on_disk
+    if in_memory:
+        shared = frames.share(data, index, seen, outlined)
+    elif not streamed and len(cluster.nodes) == 1:
+        mapped.make(on_disk, watchers.say)
 
     needs = {arm.name: plan.need(arm, cluster, streamed=streamed) for arm in work.experiment.arms}
     schedule = Schedule(cells, work, watchers, lambda cell: needs[cell.arm].gpus_per_worker)

@@ -17,22 +17,27 @@ from ray import tune
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.batches import Pixels
-from lus_ray.engine import carry, running
+from lus_ray.engine import carry, mapped, running
 from lus_ray.engine.cell import Cell, Work
 from lus_ray.engine.deaths import LOST, LostError
 from lus_ray.engine.frames import Shared, attach
+from lus_ray.engine.mapped import Mapped
 from lus_ray.engine.title import show_as
 from lus_ray.errors import CellError, LusError
 
+Transport = Shared | Mapped | None
+"""How the frames of clips come to a cell: from shared memory, from a file of its machine, or, with
+None, streamed from the store."""
 
-def trial(config: dict[str, Any], work: Work, shared: Shared | None, store: str) -> None:
+
+def trial(config: dict[str, Any], work: Work, shared: Transport, store: str) -> None:
     """Run the cell that the campaign suggests and report its validation scores."""
     cell = Cell(**config["cell"])
     show_as(cell.name)
     arm = work.experiment.arm(cell.arm)
     device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
     _limit_threads()
-    pixels = _pixels(shared, store)
+    pixels = pixels_of(shared, store)
     fit = None
     if arm.recipe is not None and arm.recipe.workers > 1:
         device = "cpu"  # the GPUs are those of the workers
@@ -93,12 +98,13 @@ def _report(cell: Cell, values: dict[str, float]) -> None:
     show_as(cell.name)  # Ray names the process anew with every report
 
 
-def _pixels(shared: Shared | None, store: str) -> Pixels:
+def pixels_of(shared: Transport, store: str) -> Pixels:
+    """The frames and masks of the clips; a process that is used again attaches them once."""
     if shared is None:
         from lus_ray.stream import Streamed
 
         return Streamed(store)
-    return _attached(_Key(shared))
+    return _attached(_Key(shared) if isinstance(shared, Shared) else shared)
 
 
 class _Key:
@@ -115,8 +121,8 @@ class _Key:
 
 
 @lru_cache(maxsize=1)
-def _attached(key: _Key) -> Pixels:
-    return attach(key.shared)
+def _attached(key: _Key | Mapped) -> Pixels:
+    return mapped.attach(key) if isinstance(key, Mapped) else attach(key.shared)
 
 
 def _keep_error(cell: Cell, work: Work, text: str) -> None:

@@ -26,11 +26,10 @@ from lus_ray.engine import carry, running
 from lus_ray.engine.cell import Cell, Log, Work
 from lus_ray.engine.cost import Meter, of_worker
 from lus_ray.engine.deaths import LostError, is_loss
-from lus_ray.engine.frames import Shared, attach
 from lus_ray.engine.home import Home
+from lus_ray.engine.trial import Transport, pixels_of
 from lus_ray.errors import CellError
 from lus_ray.resume import State
-from lus_ray.stream import Streamed
 from lus_ray.tasks.task import Task
 
 
@@ -72,7 +71,7 @@ class Ways:
 
 
 def fit_with_workers(
-    cell: Cell, work: Work, shared: Shared | None, store: str, *, gpus: float
+    cell: Cell, work: Work, shared: Transport, store: str, *, gpus: float
 ) -> Callable[..., learn.Fitted]:
     """A stand-in for `fit_here` that trains with the workers of the arm's recipe.
 
@@ -132,8 +131,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     ways.fetch("start", "state.safetensors", *(["metrics.jsonl"] if rank == 0 else []))
     torch.manual_seed(seed)
     task = checkpoint.load(folder / "start")
-    shared = config["shared"]
-    pixels = Streamed(config["store"]) if shared is None else attach(shared)
+    pixels = pixels_of(config["shared"], config["store"])
 
     def tell(values: dict[str, float]) -> None:
         ray.train.report({"finished": 0, **values})  # Tune asks every report for it

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from experiments.biomarkers import EXPERIMENT
-from lus_ray.engine import campaign, frames
+from lus_ray.engine import campaign, frames, mapped
 from lus_ray.errors import PlanError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.tasks import Intensity
@@ -46,7 +46,7 @@ def main() -> int:
     experiment, streamed = drawn(chance)
     folds = tuple(range(chance.randint(1, 2)))
     if streamed:
-        frames.SHARE = 0.0
+        frames.SHARE, mapped.SPARE_BYTES = 0.0, 1 << 60
     print(
         "arms:", [(a.name, a.recipe and (a.recipe.workers, a.recipe.gpus)) for a in experiment.arms]
     )

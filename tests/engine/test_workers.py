@@ -8,7 +8,7 @@ from experiments.biomarkers import EXPERIMENT
 from lus_ray import batches, predictions, store, stream
 from lus_ray.batches import InMemory
 from lus_ray.clip import frames_of, masks_of
-from lus_ray.engine import campaign, choose, frames
+from lus_ray.engine import campaign, choose, frames, mapped
 from lus_ray.engine.cell import Cell
 from lus_ray.ingest.ingest import ingest
 from lus_ray.predictor import Predictor
@@ -114,13 +114,21 @@ def test_two_workers_train_an_arm_whose_checkpoint_predicts(three_cpus, phantom_
         assert predictor(clip)["probability"] == stored
 
 
-def test_clips_beyond_shared_memory_are_streamed_to_the_same_predictions(
-    three_cpus, phantom_store, tmp_path, monkeypatch
+def test_clips_beyond_shared_memory_are_mapped_or_streamed_to_the_same_predictions(
+    three_cpus, phantom_store, tmp_path, monkeypatch, capfd
 ):
     experiment = choose.at(EXPERIMENT, "smoke", arms="biomarkers")
-    campaign.run(experiment, data=phantom_store, out=tmp_path / "a", size="smoke", only_folds=(0,))
+
+    def made(name):
+        out = tmp_path / name
+        campaign.run(experiment, data=phantom_store, out=out, size="smoke", only_folds=(0,))
+        return predictions.read(Cell("biomarkers", 0).predictions(out))[1]
+
+    in_memory = made("memory")
     monkeypatch.setattr(frames, "SHARE", 0.0)
-    campaign.run(experiment, data=phantom_store, out=tmp_path / "b", size="smoke", only_folds=(0,))
-    cell = Cell("biomarkers", 0)
-    one, two = (predictions.read(cell.predictions(tmp_path / name))[1] for name in "ab")
-    assert one.equals(two)
+    assert made("disk").equals(in_memory)
+    monkeypatch.setattr(mapped, "SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(mapped, "folder", lambda files: tmp_path / "another cache")
+    assert made("streamed").equals(in_memory)
+    said = capfd.readouterr().err
+    assert said.count("clips are streamed from the store") == 1
