@@ -20,7 +20,15 @@ from lus_ray.bench import scale
 from lus_ray.bench.footage import NUM_FRAMES, SIZE, Footage, footage
 from lus_ray.bench.loaders import VideoWindows
 from lus_ray.bench.measure import Measured, interleaved
-from lus_ray.bench.reads import all_of, check_equal, counted, fresh, only_frames, ray_in_silence
+from lus_ray.bench.reads import (
+    all_of,
+    check_equal,
+    counted,
+    fresh,
+    on_disk,
+    only_frames,
+    ray_in_silence,
+)
 from lus_ray.engine.frames import attach, share
 from lus_ray.stream import Streamed
 from lus_ray.views import View
@@ -43,7 +51,7 @@ def measure(
     many: int = scale.MANY,
     num_shares: int = scale.NUM_SHARES,
 ) -> dict[str, Measured]:
-    """An epoch of windows from shared memory, the first one with all decoding, a streamed one.
+    """An epoch of windows from shared memory, mapped, streamed, the first with all decoding.
 
     Then clips of a store of `many` against those of a hundredth of it, and a stream from a store
     of `num_shares` times the clips of this one against a stream from this one.
@@ -65,6 +73,7 @@ def _windows(films: Footage, view: View, started: DataLoader, repeats: int) -> d
     asked: dict[str, Any] = {"view": view, "columns": (), **SETTINGS}
     shared = share(films.store, films.index, [size_of(view)])
     from_memory = attach(shared).epochs(films.rows, **asked)
+    mapped = on_disk(films, view).epochs(films.rows, **asked)
     streamed = Streamed(str(films.store)).epochs(films.rows, **asked)
     anew = partial(fresh, films, VideoWindows(films.videos, view), SETTINGS)
 
@@ -73,12 +82,14 @@ def _windows(films: Footage, view: View, started: DataLoader, repeats: int) -> d
         return only_frames(pixels.epochs(films.rows, **asked)(0))
 
     check_equal(first_epoch(), anew(), RIVAL)
-    check_equal(only_frames(streamed(0)), anew(), RIVAL)
+    for other in (mapped, streamed):
+        check_equal(only_frames(other(0)), anew(), RIVAL)
     compare = partial(interleaved, warmup=1, target=TARGET, children=True)
     steady, begun = {RIVAL: partial(all_of, lambda: started)}, {RIVAL: partial(all_of, anew)}
     few = max(1, repeats // 2)
     return {
         "windows": compare(partial(all_of, counted(from_memory)), steady, repeats=repeats),
+        "windows, mapped": compare(partial(all_of, counted(mapped)), steady, repeats=repeats),
         "windows, first epoch, decoding included": compare(
             partial(all_of, first_epoch), begun, repeats=few
         ),

@@ -4,11 +4,14 @@ Letters: B frames of a batch, H rows, W columns.
 What is read: phantom clips of 90 frames at 350 x 350, the size of the published clips, in batches
 of 32 grey frames (B, 1, H, W) uint8 at the stored size, so that nobody has to resize: ours would do
 so once, a rival in every epoch. All give the same batches in the same order, checked bit for bit.
-Ours, as a cell of a campaign has it: frames that `engine.frames.share` put into Ray's memory, or
-Ray Data's stream where a store is too large for that. Ray runs already, as it does for a cell.
+Ours, as a cell of a campaign has it: frames that `engine.frames.share` put into Ray's memory; a
+file of the machine (`engine.mapped`) where a store is too large for that; Ray Data's stream where
+the disk has no room either. Ray runs already, as it does for a cell. Files that were read before
+lie in the system's memory, on both sides.
 """
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -19,13 +22,15 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lus_ray.batches import size_of
+from lus_ray.batches import InMemory, size_of
 from lus_ray.bench.footage import NUM_FRAMES, SIZE, Footage, footage
 from lus_ray.bench.loaders import Dealt, Pictures, VideoFrames, loader
 from lus_ray.bench.measure import Measured, interleaved
 from lus_ray.draws import order
 from lus_ray.engine.cluster import CELLS, connected
 from lus_ray.engine.frames import attach, share
+from lus_ray.engine.mapped import attach as attach_mapped
+from lus_ray.engine.mapped import of as mapped_files
 from lus_ray.errors import LusError
 from lus_ray.stream import Streamed
 from lus_ray.views import View
@@ -46,7 +51,7 @@ def measure(
     num_frames: int = NUM_FRAMES,
     size: int = SIZE,
 ) -> dict[str, Measured]:
-    """An epoch from shared memory, the first one with all decoding, a streamed one, a first batch.
+    """Epochs from shared memory, mapped and streamed, the first with all decoding, first batches.
 
     Raises:
         LusError: a rival gives other batches than ours, so that no ratio has a sense.
@@ -74,6 +79,7 @@ def _measured(
     asked: dict[str, Any] = {"view": view, "columns": (), **SETTINGS}
     shared = share(films.store, films.index, [size_of(view)])
     from_memory = attach(shared).epochs(films.rows, **asked)
+    mapped = on_disk(films, view).epochs(films.rows, **asked)
     streamed = Streamed(str(films.store)).epochs(films.rows, **asked)
 
     def first_epoch() -> Iterator[Tensor]:
@@ -86,15 +92,17 @@ def _measured(
     anew = {name: partial(fresh, films, each) for name, each in data.items()}
     for name, make in anew.items():
         check_equal(first_epoch(), make(), name)
-        check_equal(only_frames(streamed(0)), make(), name)
+        for other in (mapped, streamed):
+            check_equal(only_frames(other(0)), make(), name)
     compare = partial(interleaved, warmup=1, children=True)
     steady = {name: partial(all_of, partial(again, each)) for name, each in started.items()}
     begun = {name: partial(all_of, make) for name, make in anew.items()}
     soon = {name: partial(one_of, make) for name, make in anew.items()}
-    in_memory, in_stream = counted(from_memory), counted(streamed)
+    in_memory, on_file, in_stream = map(counted, (from_memory, mapped, streamed))
     few = max(1, repeats // 2)
     return {
         "epoch": compare(partial(all_of, in_memory), steady, repeats=repeats, target=TARGET),
+        "epoch, mapped": compare(partial(all_of, on_file), steady, repeats=repeats, target=TARGET),
         "first epoch, decoding included": compare(
             partial(all_of, first_epoch), begun, repeats=few, target=TARGET
         ),
@@ -106,6 +114,17 @@ def _measured(
             partial(one_of, first_epoch), soon, repeats=repeats, target=TARGET_FIRST
         ),
     }
+
+
+def on_disk(films: Footage, view: View) -> InMemory:
+    """The frames as files beside the store, mapped into this process."""
+    before = os.environ.get("LUS_CACHE")
+    os.environ["LUS_CACHE"] = str(films.store.parent / "cache")
+    try:
+        return attach_mapped(mapped_files(films.store, {size_of(view)}, set()))
+    finally:
+        os.environ.pop("LUS_CACHE")
+        os.environ |= {} if before is None else {"LUS_CACHE": before}
 
 
 @contextmanager

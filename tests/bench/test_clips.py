@@ -69,6 +69,7 @@ def test_windows_and_what_should_not_grow_are_measured():
     found = clips.measure(1, num_clips=2, num_frames=20, size=64, many=400, num_shares=2)
     assert {name: measured.target for name, measured in found.items()} == {
         "windows": 5,
+        "windows, mapped": 5,
         "windows, first epoch, decoding included": 5,
         "windows, streamed": 5,
         "400 clips": 0.8,
