@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jaxtyping
 import pytest
+import torch
 
 from lus_ray.ingest.ingest import ingest
 from tests.object_storage import bucket as bucket
@@ -15,6 +16,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell in the 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ["LUS_CACHE"] = tempfile.mkdtemp(prefix="lus-cache-")  # and not the user's own
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for a CPU of another worker spin on one
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

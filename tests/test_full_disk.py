@@ -60,12 +60,12 @@ def test_predictions_that_find_no_room_leave_the_earlier_ones(disk, spoil):
 def test_a_state_that_finds_no_room_is_a_note_and_the_earlier_one_is_read(disk, spoil):
     task, state = TASK(), resume.State(disk.path / "state.safetensors", every_s=0)
     adam = {"net": torch.optim.Adam(task.parameters())}
-    state.save(task, adam, resume.Done(scores=[0.5]))
+    state.save(task, adam, resume.Done(past=[past(0.5)]))
     spoil()
-    done = resume.Done(scores=[0.5, 0.6])
+    done = resume.Done(past=[past(0.5), past(0.6)])
     state.save(task, adam, done)
     assert "could not be written" in done.notes[0]
-    assert resume.State(state.path).load(task, adam).scores == [0.5]
+    assert resume.State(state.path).load(task, adam).past == [past(0.5)]
     assert not list(disk.path.glob(".*"))
 
 
@@ -96,7 +96,11 @@ def test_the_command_ends_with_one_line_where_no_run_folder_can_be_made(disk, ph
     disk.read_only(False)
     assert ended.exit_code in (1, 2)
     assert ended.stderr.strip().splitlines()[-1].startswith("lus: ")
-    assert "Read-only file system" in ended.stderr
+    assert "cannot be written to; give --out another folder" in ended.stderr
+
+
+def past(score: float) -> resume.Past:
+    return resume.Past(score, score, "")
 
 
 def save(disk: Disk, number: float) -> None:

@@ -41,14 +41,14 @@ def read_checkpoint(path: Path) -> int:
 def write_state(path: Path, number: int) -> None:
     task = filled(number)
     adam = {"net": torch.optim.Adam(task.parameters())}
-    resume.State(path, every_s=0).save(task, adam, resume.Done(scores=[float(number)]))
+    resume.State(path, every_s=0).save(task, adam, resume.Done(past=[resume.Past(number, number, "")]))
 
 
 def read_state(path: Path) -> int:
     task = TASK()
     done = resume.State(path).load(task, {"net": torch.optim.Adam(task.parameters())})
     assert done.notes == []
-    assert done.scores == [only(task)]
+    assert [one.score for one in done.past] == [only(task)]
     return only(task)
 
 

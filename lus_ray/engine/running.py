@@ -83,7 +83,7 @@ def run(
         for row, answer in zip(rows, said, strict=True)
     ]
     cost = meter.stop()
-    if fit is not None and arm.recipe is not None:
+    if arm.recipe is not None and arm.recipe.workers > 1:
         cost = with_workers(cost, log.folder, arm.recipe.workers)
     log.write_cost(cost, scores)
     predictions.write(cell.predictions(work.out), table, _about(task, arm, cell, work))

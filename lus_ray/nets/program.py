@@ -17,7 +17,7 @@ import torch
 
 from lus_ray.errors import CheckpointError
 
-MAX_INSTRUCTIONS = 200_000
+MAX_INSTRUCTIONS = 60_000
 """The program of ResNet-50 has 13,000 for its 320 tensors; the limit takes half a second."""
 
 DTYPES = {

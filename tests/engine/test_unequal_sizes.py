@@ -45,7 +45,7 @@ def test_arms_of_two_domains_learn_from_and_are_tested_on_clips_of_any_size(uneq
     assert (
         len(set(zip(*(table[side].to_pylist() for side in ("height", "width")), strict=True))) == 4
     )
-    work = record.prepare(chosen, table, tmp_path, size="smoke", about={}, data=unequal)
+    work = record.prepare(chosen, table, tmp_path, size="smoke", data=unequal)
     columns = (table[name].to_pylist() for name in ("clip", "shard", "row_group", "row"))
     places = list(zip(*columns, strict=True))
     size = (48, 48)
