@@ -41,7 +41,9 @@ def read_checkpoint(path: Path) -> int:
 def write_state(path: Path, number: int) -> None:
     task = filled(number)
     adam = {"net": torch.optim.Adam(task.parameters())}
-    resume.State(path, every_s=0).save(task, adam, resume.Done(past=[resume.Past(number, number, "")]))
+    resume.State(path, every_s=0).save(
+        task, adam, resume.Done(past=[resume.Past(number, number, "")])
+    )
 
 
 def read_state(path: Path) -> int:
