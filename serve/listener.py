@@ -7,6 +7,7 @@ HAProxy mode listens on every interface whatever it is told.
 
 import asyncio
 import socket
+import struct
 from typing import Any
 
 import uvicorn
@@ -51,6 +52,7 @@ class TimedProtocol(HttpToolsProtocol):
     """Ends a connection whose head does not come, or whose answer is not read, in time.
 
     What is between head and answer is timed where the body is read and the clip is answered.
+    A request that came behind another one is timed from when that was answered.
     """
 
     header_seconds: float
@@ -67,12 +69,17 @@ class TimedProtocol(HttpToolsProtocol):
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
-        self._wind(self.answer_seconds)
         super().on_headers_complete()
+        if not self.pipeline:
+            self._wind(self.answer_seconds)
 
     def on_response_complete(self) -> None:
-        self._wind(None)
+        next_begins = bool(self.pipeline)
         super().on_response_complete()
+        if next_begins:
+            self._wind(self.answer_seconds)
+        elif not self.transport.get_write_buffer_size():
+            self._wind(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wind(None)
@@ -84,6 +91,9 @@ class TimedProtocol(HttpToolsProtocol):
         self.clock = None if seconds is None else self.loop.call_later(seconds, self._end)
 
     def _end(self) -> None:
+        """Reset it: after a farewell the system would keep what is not read for minutes."""
+        ours = self.transport.get_extra_info("socket")
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
 
