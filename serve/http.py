@@ -4,7 +4,9 @@ import base64
 import hashlib
 import hmac
 import ipaddress
+import logging
 import re
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ import lus_ray
 from serve import schema
 from serve.refused import Refused
 
+LOG = logging.getLogger("ray.serve")
 PAGE = Path(__file__).with_name("page.html")
 OPEN = ("/", "/healthz", "/readyz", "/openapi.json")
 """Paths that need no token: the page asks for it itself, and a probe has none."""
@@ -57,6 +60,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         (415, "not a type that is read here"),
         (422, "a clip that is refused for what it holds"),
         (429, "too many at once; see Retry-After"),
+        (500, "the service failed"),
         (503, "not ready; see Retry-After"),
         (504, "took too long"),
     )
@@ -66,9 +70,10 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def application(
-    *, clips: Handler, models: Handler, ready: Handler, metrics: Handler, token: str | None
-) -> ASGIApp:
-    """The routes of the service around the handlers of an ingress."""
+    *, clips: Handler, models: Handler, ready: Handler, metrics: Handler,
+    failed: Callable[[], None], token: str | None,
+) -> ASGIApp:  # fmt: skip
+    """The routes of the service around the handlers of an ingress; `failed` is told of failures."""
     app = FastAPI(
         title="Lung ultrasound", version=lus_ray.__version__, docs_url=None, redoc_url=None,
         description="What trained models say of a clip. For research only; not a medical device.",
@@ -93,36 +98,29 @@ def application(
     app.add_api_route("/metrics", metrics, summary="Counts and times for Prometheus")
     app.add_route("/", front)
     app.add_exception_handler(HTTPException, _http_error)
-    return Guard(app, token)
+    app.add_exception_handler(Exception, _failed)
+    return Guard(app, failed, token)
 
 
 class Guard:
     """Around every request: who may ask, headers that load nothing from elsewhere, no traces."""
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
-        self.app, self.token = app, token
+    def __init__(self, app: ASGIApp, failed: Callable[[], None], token: str | None) -> None:
+        self.app, self.failed, self.token = app, failed, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        has_begun = False
         send_always = with_headers(send)
-
-        async def send_guarded(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send_always(message)
-
         try:
             self._admit(Request(scope))
-            await self.app(scope, receive, send_guarded)
+            await self.app(scope, receive, send_always)
         except Refused as refused:
-            await problem(refused)(scope, receive, send_guarded)
-        except Exception:
-            if not has_begun:
-                answer = problem(Refused(500, "the service failed on this request"))
-                await answer(scope, receive, send_guarded)
+            await problem(refused)(scope, receive, send_always)
+        except Exception as error:  # it was answered; what it says may name a file or a patient
+            LOG.error("a request failed: %s at %s", type(error).__name__, _place(error))
+            self.failed()
 
     def _admit(self, request: Request) -> None:
         """Let a request in.
@@ -132,11 +130,11 @@ class Guard:
         """
         origin = request.headers.get("origin")
         host = request.headers.get("host", "")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and _site(origin) != host:
             raise Refused(403, "requests from other sites are not answered", closes=True)
         if self.token is None and not _is_local(host):
             raise Refused(403, "without a token only this machine's own names are answered")
-        if self.token is not None and request.url.path not in OPEN:
+        if self.token is not None and request.scope["path"] not in OPEN:
             given = request.headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, b"Bearer " + self.token.encode()):
                 raise Refused(401, "send the token: Authorization: Bearer ...", closes=True)
@@ -151,6 +149,16 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     text = {404: "there is nothing here", 405: "not with this method"}.get(status, "bad request")
     return JSONResponse({"error": text}, status)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return problem(Refused(500, "the service failed on this request"))
+
+
+def _place(error: Exception) -> str:
+    """The innermost lines of code that an error came through, the last one first."""
+    frames = traceback.extract_tb(error.__traceback__)[-3:]
+    return " < ".join(f"{Path(one.filename).name}:{one.lineno}" for one in reversed(frames))
 
 
 def with_headers(send: Send) -> Send:
@@ -178,11 +186,19 @@ def _always(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
 def _is_local(host: str) -> bool:
     """Whether a Host header names this machine; a page elsewhere may point its name here."""
-    name = urlsplit(f"//{host}").hostname or ""
     try:
+        name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def _site(origin: str) -> str | None:
+    """Host and port of an Origin header; None where it is none."""
+    try:
+        return urlsplit(origin).netloc or None
+    except ValueError:
+        return None
 
 
 def _page() -> tuple[bytes | None, dict[str, str]]:

@@ -50,7 +50,7 @@ class Ingress:
         self.num_inside = self.num_receiving = 0
         app = http.application(
             clips=self.clips, models=self.models, ready=self.ready, metrics=self.metrics,
-            token=token,
+            failed=lambda: self.tally.answered(500), token=token,
         )  # fmt: skip
         self.listener = Listener(app, limits)
         self.listening = self.listener.listen(host, port)

@@ -15,8 +15,8 @@ class Tally:
         self.replica = replica
         self.registry = CollectorRegistry()
         self.answers = Counter(
-            "lus_answers", "Answers to clips by status.", ["status", "replica"],
-            registry=self.registry,
+            "lus_answers", "Answers to clips by status; 500 of all requests that failed.",
+            ["status", "replica"], registry=self.registry,
         )  # fmt: skip
         self.stages = Histogram(
             "lus_stage_seconds", "Time of a stage for one clip.", ["stage", "replica"],
