@@ -17,6 +17,8 @@ LusError                      exit 1: something failed
 A message is one line: what is wrong, where (file, row, key), and what to do.
 """
 
+from typing import Literal
+
 
 class LusError(Exception):
     """Base of every error that lus_ray raises on purpose; the command exits with 1."""
@@ -43,7 +45,17 @@ class SourceError(InputError):
 
 
 class DecodeError(InputError):
-    """One video or image cannot be decoded within the limits."""
+    """One video or image cannot be decoded within the limits.
+
+    `kind` says what is to blame: "unreadable" bytes; a clip that is "refused" for what it holds or
+    costs; or neither, as the process that read it was "lost" and may do better with it again.
+    """
+
+    def __init__(
+        self, text: str, kind: Literal["unreadable", "refused", "lost"] = "unreadable"
+    ) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class FoldError(InputError):

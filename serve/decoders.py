@@ -12,8 +12,8 @@ from lus_ray.ingest.decode import Decoded, Decoder
 from lus_ray.service.limits import ServiceLimits
 from serve.refused import Refused
 
-CONTENT = ("at most", "more than", "takes longer", "short of memory", "burned", "outside")
-"""Words of a `DecodeError` whose file may be a clip, but is refused for what it holds (422)."""
+STATUS = {"unreadable": 400, "refused": 422, "lost": 503}
+"""The answer by the kind of a `DecodeError`."""
 
 
 class Decoders:
@@ -21,28 +21,45 @@ class Decoders:
 
     def __init__(self, limits: ServiceLimits, num: int = 2) -> None:
         self.threads = ThreadPoolExecutor(num, thread_name_prefix="decode")
+        self.again_seconds = limits.retry_after_seconds
         self.free: SimpleQueue[Decoder] = SimpleQueue()
         for _ in range(num):
-            self.free.put(Decoder(limits.clip, max_side=limits.max_side))
+            decoder = Decoder(limits.clip, max_side=limits.max_side)
+            decoder.start()
+            self.free.put(decoder)
 
     async def decode(self, file: BinaryIO, *, allow_text: bool = False) -> Decoded:
         """The frames of an open file, which is closed afterwards.
 
         Raises:
-            Refused: it is no clip (400), or one that is not accepted (422).
+            Refused: it is no clip (400), one that is not accepted (422), or two processes in turn
+                were lost with it (503).
         """
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.threads, self._decode, file, allow_text)
+
+    def close(self) -> None:
+        """End the processes, once the clips at work are decoded."""
+        self.threads.shutdown()
+        while not self.free.empty():
+            self.free.get().close()
 
     def _decode(self, file: BinaryIO, allow_text: bool) -> Decoded:
         decoder = self.free.get()
         path = Path(f"/proc/self/fd/{file.fileno()}")
         try:
             with file:
-                return _nameless(decoder.decode(path, allow_text=allow_text))
+                try:
+                    decoded = decoder.decode(path, allow_text=allow_text)
+                except DecodeError as error:
+                    if error.kind != "lost":
+                        raise
+                    decoded = decoder.decode(path, allow_text=allow_text)
+                return _nameless(decoded)
         except DecodeError as error:
             text = str(error).removeprefix(f"{path.name}: ")
-            raise Refused(422 if any(word in text for word in CONTENT) else 400, text) from None
+            again = self.again_seconds if error.kind == "lost" else None
+            raise Refused(STATUS[error.kind], text, again) from None
         finally:
             self.free.put(decoder)
 

@@ -98,13 +98,15 @@ def _report(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict[str,
             return _dicom_frames().write_frames(file, out, request)
         return write_frames(file, out, request)
     except DecodeError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "kind": error.kind}
     except MemoryError:
-        return {"error": f"needs more than {request['memory_bytes'] >> 20} MiB to decode"}
+        size = request["memory_bytes"] >> 20
+        return {"error": f"needs more than {size} MiB to decode", "kind": "refused"}
     except FFmpegError as error:
-        return {"error": f"cannot be decoded ({error.strerror})"}
+        return {"error": f"cannot be decoded ({error.strerror})", "kind": "unreadable"}
     except (OSError, ValueError, EOFError) as error:
-        return {"error": f"cannot be decoded ({type(error).__name__}: {error})"}
+        cause = f"{type(error).__name__}: {error}"
+        return {"error": f"cannot be decoded ({cause})", "kind": "unreadable"}
 
 
 if __name__ == "__main__":

@@ -77,8 +77,8 @@ class Decoded:
 class Decoder:
     """A child process that decodes files one after another, each in a fresh fork.
 
-    Not for two threads at once; give each thread its own. The process starts with the first file,
-    and anew after it was lost.
+    Not for two threads at once; give each thread its own. The process starts with the first file
+    unless it was told to before, and anew after it was lost.
     """
 
     def __init__(self, limits: Limits | None = None, *, max_side: int = 512) -> None:
@@ -108,9 +108,14 @@ class Decoder:
                 self._ask(source.fileno(), answer.fileno(), path.suffix.lower(), allow_text)
                 return _read_answer(answer.fileno(), self.limits, self.max_side)
         except DecodeError as error:
-            raise DecodeError(f"{path.name}: {error}") from error
+            raise DecodeError(f"{path.name}: {error}", error.kind) from error
         except OSError as error:
             raise DecodeError(f"{path.name}: cannot be read ({error.strerror or error})") from error
+
+    def start(self) -> None:
+        """Have the process ready before the first file comes."""
+        if self.connection is None:
+            self._start()
 
     def stop(self) -> None:
         """Make a `decode` that another thread waits in fail at once."""
@@ -156,16 +161,20 @@ class Decoder:
         if not reply:
             self.close()
             raise DecodeError(
-                "the decoder process ended; run again, with more memory if it was low"
+                "the decoder process ended; run again, with more memory if it was low", "lost"
             )
         end = json.loads(reply)
         if end["late"]:
-            raise DecodeError(f"takes longer than {self.limits.seconds:g} s to decode")
+            raise DecodeError(f"takes longer than {self.limits.seconds:g} s to decode", "refused")
         if end["status"] < 0:
-            raise DecodeError(f"crashed the decoder ({signal.Signals(-end['status']).name})")
+            number = signal.Signals(-end["status"])
+            whose = "lost" if number is signal.SIGKILL else "unreadable"  # that comes from outside
+            raise DecodeError(f"crashed the decoder ({number.name})", whose)
         if end["status"] > 0:
             size = self.limits.memory_bytes >> 20
-            raise DecodeError(f"the decoder gave up, short of memory (at most {size} MiB)")
+            raise DecodeError(
+                f"the decoder gave up, short of memory (at most {size} MiB)", "refused"
+            )
 
 
 def decode(path: Path, limits: Limits | None = None, *, max_side: int = 512) -> Decoded:
@@ -201,7 +210,7 @@ def _read_answer(answer: int, limits: Limits, max_side: int) -> Decoded:
     start = end - int.from_bytes(content[end:], "little")
     report = json.loads(content[max(0, start) : end])
     if "error" in report:
-        raise DecodeError(" ".join(report["error"].split()))
+        raise DecodeError(" ".join(report["error"].split()), report.get("kind", "unreadable"))
     num_frames, (height, width) = report["num_frames"], report["shape"]
     if start != num_frames * height * width or max(height, width) > max_side:
         raise DecodeError("the decoder's answer does not add up")

@@ -44,7 +44,9 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     _check_declared(header, request)
     allow_text = request.get("allow_text", False)
     if header.burned_in and not allow_text:
-        raise DecodeError(f"its header says that text is burned into the pixels; {_REMEDY}")
+        raise DecodeError(
+            f"its header says that text is burned into the pixels; {_REMEDY}", "refused"
+        )
     top, left, bottom, right = header.region or (0, 0, header.rows, header.columns)
     extremes, frames = burned_in.Extremes(), Frames(file, header)
     num_frames, pixels = 0, np.empty((0, 0), np.uint8)
@@ -54,7 +56,9 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         num_frames += 1
         if num_frames * pixels.size > request["stored_bytes"]:
             size = request["stored_bytes"] >> 20
-            raise DecodeError(f"needs more than {size} MiB as grey frames; cut or shrink it")
+            raise DecodeError(
+                f"needs more than {size} MiB as grey frames; cut or shrink it", "refused"
+            )
         out.write(np.ascontiguousarray(pixels).data)
     notes = list(header.notes)
     check_count(num_frames, header.num_frames, frames.damage, notes)
@@ -132,7 +136,7 @@ def _check_declared(header: dicom_header.Header, request: dict[str, Any]) -> Non
     check_size(header.rows, header.columns, request)
     if header.num_frames > request["num_frames"]:
         most = request["num_frames"]
-        raise DecodeError(f"declares {header.num_frames} frames; at most {most}")
+        raise DecodeError(f"declares {header.num_frames} frames; at most {most}", "refused")
 
 
 _REMEDY = "blank it first, or allow it on purpose if it names nobody"
@@ -146,6 +150,8 @@ def _check_text(
     if not burned_in.outside_fan(extremes.brightest, extremes.darkest, region=header.region):
         return
     if not allowed:
-        raise DecodeError(f"shows bright pixels outside of the fan, as text has them; {_REMEDY}")
+        raise DecodeError(
+            f"shows bright pixels outside of the fan, as text has them; {_REMEDY}", "refused"
+        )
     kept = "cut away with all else" if header.region else "kept"
     notes.append(f"bright pixels outside of the fan, as text has them, were allowed; {kept}")

@@ -50,16 +50,19 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         check_size(stream.codec_context.height, stream.codec_context.width, request)
         num_declared = 1 if kind.still else int(stream.frames)
         if num_declared > request["num_frames"]:
-            raise DecodeError(f"declares {num_declared} frames; at most {request['num_frames']}")
+            most = request["num_frames"]
+            raise DecodeError(f"declares {num_declared} frames; at most {most}", "refused")
         frames = Frames(container, stream, request, notes)
         num_frames = 0
         for pixels in frames:
             num_frames += 1
             if num_frames > request["num_frames"]:
-                raise DecodeError(f"holds more than {request['num_frames']} frames")
+                raise DecodeError(f"holds more than {request['num_frames']} frames", "refused")
             if num_frames * pixels.size > request["stored_bytes"]:
                 size = request["stored_bytes"] >> 20
-                raise DecodeError(f"needs more than {size} MiB as grey frames; cut or shrink it")
+                raise DecodeError(
+                    f"needs more than {size} MiB as grey frames; cut or shrink it", "refused"
+                )
             out.write(np.ascontiguousarray(pixels).data)
         check_count(num_frames, num_declared, frames.damage, notes)
         fps = None if kind.still or num_frames < 2 else _fps(stream.average_rate, notes)
@@ -163,7 +166,8 @@ def check_size(height: int, width: int, request: dict[str, Any]) -> None:
     """Refuse a frame of more pixels than may be decoded."""
     if height * width > request["frame_pixels"]:
         raise DecodeError(
-            f"frames of {height} x {width} pixels; at most {request['frame_pixels']} are decoded"
+            f"frames of {height} x {width} pixels; at most {request['frame_pixels']} are decoded",
+            "refused",
         )
 
 

@@ -261,8 +261,11 @@ def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
         assert process.poll() is None
 
 
-@pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV])
-def test_a_crash_of_the_decoder_costs_one_file(number, write_video, ramp):
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(signal.SIGABRT, "unreadable"), (signal.SIGSEGV, "unreadable"), (signal.SIGKILL, "lost")],
+)
+def test_a_crash_of_the_decoder_costs_one_file(number, kind, write_video, ramp):
     """The fork is sent the signal that a crashing codec would raise, while it decodes."""
     large = write_video("large.avi", np.zeros((60, 1080, 1920), np.uint8), codec="mpeg4")
     small = write_video("small.mp4", ramp)
@@ -270,8 +273,9 @@ def test_a_crash_of_the_decoder_costs_one_file(number, write_video, ramp):
         decoder.decode(small)
         killer = threading.Thread(target=_strike, args=(decoder, number))
         killer.start()
-        with pytest.raises(DecodeError, match=rf"large\.avi: crashed.*{number.name}"):
+        with pytest.raises(DecodeError, match=rf"large\.avi: crashed.*{number.name}") as crash:
             decoder.decode(large)
+        assert crash.value.kind == kind
         killer.join()
         assert len(decoder.decode(small).frames) == 30
 
@@ -281,8 +285,9 @@ def test_the_decoder_process_is_started_anew_after_it_was_lost(write_video, ramp
     with Decoder() as decoder:
         decoder.decode(path)
         os.kill(decoder.process.pid, signal.SIGKILL)
-        with pytest.raises(DecodeError, match="decoder process ended"):
+        with pytest.raises(DecodeError, match="decoder process ended") as lost:
             decoder.decode(path)
+        assert lost.value.kind == "lost"
         assert len(decoder.decode(path).frames) == 30
 
 
