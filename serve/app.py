@@ -6,7 +6,7 @@ variable `LUS_RUNS` with the separator of the system's paths.
 
 import ipaddress
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -85,10 +85,15 @@ def experts(args: Args) -> Application:
     return build(f"experts-{args['label']}", offered(_runs(args)))
 
 
-def offered(folders: Sequence[Path]) -> dict[str, tuple[Model, ...]]:
-    """What run folders offer, by slot; what is read comes before its readers."""
+def offered(
+    folders: Sequence[Path], left_out: Callable[[Path, str], None] | None = None
+) -> dict[str, tuple[Model, ...]]:
+    """What run folders offer, by slot; what is read comes before its readers.
+
+    `left_out` is told of a folder after the first that cannot be read; without it that is an error.
+    """
     found: dict[str, tuple[Model, ...]] = {}
-    for model in models.find(folders):
+    for model in models.find(folders, left_out=left_out):
         slot = SLOTS.get(model.kind, f"experts-{model.label}")
         found[slot] = (*found.get(slot, ()), model)
     return dict(sorted(found.items(), key=lambda item: item[1][0].reads is not None))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from lus_ray import predictions, run_folder
 from lus_ray.checkpoint import read_description
-from lus_ray.errors import ServeError
+from lus_ray.errors import LusError, ServeError
 from lus_ray.report import protocols
 
 Kind = Literal["backbone", "expert", "frames", "aggregator", "segmenter"]
@@ -88,13 +88,16 @@ class Offer:
     reads: str | None
 
 
-def find(folders: Sequence[Path]) -> tuple[Model, ...]:
+def find(
+    folders: Sequence[Path], *, left_out: Callable[[Path, str], None] | None = None
+) -> tuple[Model, ...]:
     """The models of run folders: one backbone and its experts, one frame model and its
     aggregators, one segmenter, as far as there are any.
 
     A backbone or frame model that others read comes before one that nothing reads, then the
     folder that is named first, then the better validation score. An ensemble of segmenters comes
-    before single ones.
+    before single ones. `left_out` is told of a folder after the first that cannot be read, and
+    why; without it that is an error.
 
     Raises:
         ServeError: two folders have one name, or a cell does not tell its score.
@@ -104,7 +107,16 @@ def find(folders: Sequence[Path]) -> tuple[Model, ...]:
     names = [folder.resolve().name for folder in folders]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ServeError(f"two run folders are named {twice[0]!r}; rename one")
-    offers = [offer for place, folder in enumerate(folders) for offer in _offers(folder, place)]
+    offers: list[Offer] = []
+    for place, folder in enumerate(folders):
+        try:
+            offers += _offers(folder, place)
+        except Exception as error:  # a record may be wrong in any way
+            if place == 0 or left_out is None:
+                raise
+            known = isinstance(error, LusError)
+            why = error if known else f"{folder}: cannot be read ({type(error).__name__}: {error})"
+            left_out(folder, " ".join(str(why).split()))
     found: list[Model] = []
     for kind, reader in (("backbone", "expert"), ("frames", "aggregator")):
         readers = [offer for offer in offers if offer.kind == reader]

@@ -163,6 +163,31 @@ def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path):
         beside(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("experiment.json", "{"),
+        ("experiment.json", json.dumps({"arms": [{"name": "signs", "reads": "nothing"}]})),
+        ("cells/signs/fold0/cost.json", "{"),
+        ("cells/signs/fold0/checkpoint/task.json", "{"),
+        ("predictions/signs/fold0.parquet", "PAR1"),
+    ],
+)
+def test_a_neighbour_that_cannot_be_read_is_left_out_and_told_of(tmp_path, file, content):
+    runs = (signs(tmp_path / "a"), signs(tmp_path / "b"))
+    (tmp_path / "b" / file).write_text(content)
+    told: list[tuple[str, str]] = []
+    found = find(runs, left_out=lambda run, why: told.append((run.name, why)))
+    assert [model.id for model in found] == ["a/signs"]
+    ((name, why),) = told
+    assert name == "b"
+    assert why.startswith(str(tmp_path / "b"))
+    assert "\n" not in why
+    for strict in (runs, runs[::-1]):
+        with pytest.raises((ServeError, CheckpointError, StoreError, KeyError)):
+            find(strict, left_out=None if strict is runs else lambda run, why: None)
+
+
 def test_two_folders_of_one_name_are_refused(tmp_path):
     one, other = (written(tmp_path / side / "run") for side in "ab")
     with pytest.raises(ServeError, match="two run folders are named 'run'"):
