@@ -59,7 +59,7 @@ class Decoders:
         except DecodeError as error:
             text = str(error).removeprefix(f"{path.name}: ")
             again = self.again_seconds if error.kind == "lost" else None
-            raise Refused(STATUS[error.kind], text, again) from None
+            raise Refused(STATUS.get(error.kind, 400), text, again) from None
         finally:
             self.free.put(decoder)
 

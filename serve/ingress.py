@@ -25,7 +25,7 @@ from serve.composition import Composition
 from serve.decoders import Decoders
 from serve.listener import Listener
 from serve.refused import Refused
-from serve.routing import Route, Routing, Served
+from serve.routing import Route, Routing, Served, Standing
 from serve.tally import Tally
 
 LOOK_SECONDS = 2.0
@@ -99,10 +99,9 @@ class Ingress:
         text = self.tally.text(parities)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def outcome(self) -> dict[str, str | None]:
-        """By application, why it was refused, or None where it answers."""
-        refused = {one.app: why for one, why in self.routing.refused.items()}
-        return refused | {one.app: None for one in self.routing.route.values()}
+    async def standing(self) -> Standing:
+        """Where the applications stand with this replica."""
+        return self.routing.standing
 
     async def _receive(self, request: Request) -> BinaryIO:
         """The body of a request; one that comes slowly takes no place at work.
@@ -150,8 +149,7 @@ class Ingress:
 
     async def _answer(self, request: Request, spent_ms: dict[str, float]) -> dict[str, Any]:
         began = time.perf_counter()
-        route = self.routing.route
-        if not route:
+        if not self.routing.route:
             raise Refused(503, "no model is ready yet", self.limits.retry_after_seconds)
         asked = {name for name, value in request.query_params.items() if value == "1"}
         file = await self._receive(request)
@@ -160,8 +158,9 @@ class Ingress:
             at = time.perf_counter()
             decoded = await self.decoders.decode(file, allow_text="allow_text" in asked)
             spent_ms["decode"] = _since(at)
+            # The route of this moment: what it names is there for as long as it is in use.
             answer = await self._compose(
-                decoded, route, spent_ms,
+                decoded, self.routing.route, spent_ms,
                 preview="preview" in asked, uncertainty="uncertainty" in asked,
             )  # fmt: skip
         answer["timings_ms"]["total"] = spent_ms["total"] = round(_since(began), 3)
@@ -178,10 +177,11 @@ class Ingress:
     ) -> dict[str, Any]:
         """The answer of a route to decoded frames."""
         composition = Composition(route, self.limits)
-        said, verdict = await asyncio.gather(
-            composition(decoded.frames, uncertainty=uncertainty),
-            asyncio.to_thread(looks_like_ultrasound, decoded.frames),
-        )
+        with self.routing.in_use(route):
+            said, verdict = await asyncio.gather(
+                composition(decoded.frames, uncertainty=uncertainty),
+                asyncio.to_thread(looks_like_ultrasound, decoded.frames),
+            )
         spent_ms |= composition.milliseconds
         return await asyncio.to_thread(
             assemble, decoded, said, models=_models(route), verdict=verdict, preview=preview,

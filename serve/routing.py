@@ -6,19 +6,28 @@ old one answers, and takes its place only when it passed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import RayServeException
 
 from lus_ray.errors import LusError
 from lus_ray.service.models import Model
+from serve.refused import Refused
 
 SOURCES = {"experts": "backbone", "aggregators": "scorer"}
 """What a slot reads, by its name before the first dash; the others read frames."""
 FRAME_SLOTS = ("backbone", "scorer", "segmenter")
 ANSWER_SECONDS = 5.0
+LOST = (Refused, RayActorError, RayServeException, TimeoutError)
+"""No answer to a replayed clip, which may lie with what else is at work."""
+NUM_TRIES = 5
+"""Looks at which a newcomer may give no answer, before that is taken for its own doing."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +61,33 @@ Route = dict[str, Served]
 Gate = Callable[[Served, Route], Awaitable[dict[str, float]]]
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where the applications stand with one ingress, by name.
+
+    `routed` answer; `admitted` passed their gate, and wait if they are not routed; `used` are
+    those that a clip is on its way through; `refused` has the reasons. `is_ready` as in `Routing`.
+    """
+
+    routed: frozenset[str]
+    admitted: frozenset[str]
+    used: frozenset[str]
+    refused: dict[str, str]
+    is_ready: bool
+
+
 class Routing:
     """Looks for applications again and again; `route` is what answers now.
 
     `gate` replays stored clips through a route and returns the parity of the newcomer's models;
-    it raises an error of ours where a model is refused. `refused` has the reasons by application.
+    it raises where a model is refused. `refused` has the reasons by application.
+    `is_ready` says that every running part has answered, and passed its gate or been refused.
     """
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
+        self.using: Counter[str] = Counter()
+        self.num_tries: Counter[Served] = Counter()
         self.admitted: list[Served] = []
         self.refused: dict[Served, str] = {}
         self.route: Route = {}
@@ -75,12 +102,39 @@ class Routing:
                 self.is_ready = False
             await asyncio.sleep(seconds)
 
+    @contextmanager
+    def in_use(self, route: Route) -> Iterator[None]:
+        """For as long as a clip is on its way through a route."""
+        apps = [one.app for one in route.values()]
+        self.using.update(apps)
+        try:
+            yield
+        finally:
+            self.using.subtract(apps)
+
+    @property
+    def standing(self) -> Standing:
+        """Where every application stands."""
+        return Standing(
+            routed=frozenset(one.app for one in self.route.values()),
+            admitted=frozenset(one.app for one in self.admitted),
+            used=frozenset(app for app, number in self.using.items() if number > 0),
+            refused={one.app: why for one, why in self.refused.items()},
+            is_ready=self.is_ready,
+        )
+
     async def look(self) -> None:
-        """Take in what came, drop what went, and choose the route anew."""
+        """Ask what runs, and settle its route."""
         applications = (await asyncio.to_thread(serve.status)).applications
         running = {name for name, one in applications.items() if _is_here(name, one.status)}
         found = await asyncio.gather(*map(self._ask, sorted(running)))
-        present = [one for one in found if one is not None]
+        await self.settle([one for one in found if one is not None], running)
+
+    async def settle(self, present: Sequence[Served], running: Set[str]) -> None:
+        """Take in what came, drop what went, and choose the route anew.
+
+        `present` of the applications that are `running` have answered.
+        """
         answering = {one.app for one in present}
         # A stage that does not answer just now keeps its place: its next replica may have begun.
         self.admitted = [
@@ -88,10 +142,15 @@ class Routing:
             if one in present or (one.app in running and one.app not in answering)
         ]  # fmt: skip
         self.refused = {one: why for one, why in self.refused.items() if one in present}
+        self.route = choose(self.admitted)
         for newcomer in sorted(present, key=lambda one: one.source is not None):
             await self._take_in(newcomer)
-        self.route = choose(self.admitted)
-        settled = {*self.route, *(one.slot for one in self.refused)}
+            self.route = choose(self.admitted)
+        gone = {one.fingerprint for one in self.refused}
+        for one in present:
+            if one.reads in gone and one not in self.admitted:
+                self.refused.setdefault(one, f"{one.slot}: what it reads is refused")
+        settled = {one.slot for one in (*self.admitted, *self.refused)}
         self.is_ready = (
             bool(self.route)
             and all(one.app in answering for one in self.route.values())
@@ -120,14 +179,20 @@ class Routing:
                 route[newcomer.source] = sources[-1]
             try:
                 parity = await self.gate(newcomer, route)
-            except LusError as error:
-                self.refused[newcomer] = " ".join(str(error).split())
+                await newcomer.handle.admit.remote(parity)
+            except Exception as error:  # the others go on whatever is wrong with this one
+                if not self._may_try_again(newcomer, error):
+                    self.refused[newcomer] = _reason(newcomer, error)
                 return
-            await newcomer.handle.admit.remote(parity)
         self.admitted = [one for one in self.admitted if one.app != newcomer.app]
-        self.admitted.append(
-            Served(newcomer.app, newcomer.models, newcomer.reads, newcomer.handle, parity)
-        )
+        self.admitted.append(replace(newcomer, parity=parity))
+
+    def _may_try_again(self, newcomer: Served, error: Exception) -> bool:
+        """Whether an error may be another's: too much to do, or a part that starts anew."""
+        if isinstance(error, Refused) and error.status == 429:
+            return True
+        self.num_tries[newcomer] += isinstance(error, LOST)
+        return isinstance(error, LOST) and self.num_tries[newcomer] < NUM_TRIES
 
 
 def choose(admitted: Iterable[Served]) -> Route:
@@ -150,6 +215,17 @@ def choose(admitted: Iterable[Served]) -> Route:
         if one.source in route and route[one.source].fingerprint == one.reads:
             route[one.slot] = one
     return route
+
+
+def _reason(newcomer: Served, error: Exception) -> str:
+    """One line for people: ours as it is; of others the kind, as their text may hold anything."""
+    if isinstance(error, LusError):
+        return " ".join(str(error).split())
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return (
+        f"{newcomer.slot}: fails on a stored clip ({type(cause).__name__}) and is not served; "
+        "run its cells again"
+    )
 
 
 def _slot(app: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import ray
+from ray._private import ray_constants
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR
 from ray._private.services import find_node_ids
@@ -90,8 +91,14 @@ def connected(address: str | None, *, imports: str = "") -> Iterator[None]:
 
 
 def _start(imports: str) -> None:
-    """A cluster on this machine, which never joins one that happens to run here."""
+    """A cluster on this machine, which never joins one that happens to run here.
+
+    Every port of it is on loopback. Ray does so by itself where it has no clusters of several
+    machines; elsewhere it takes this machine's own address instead, and listens on all of them.
+    """
+    clusters = ray_constants.ENABLE_RAY_CLUSTER
     os.environ[PRELOAD] = imports
+    ray_constants.ENABLE_RAY_CLUSTER = False  # its variable was read when Ray was imported
     try:
         ray.init(
             address="local",
@@ -101,6 +108,7 @@ def _start(imports: str) -> None:
             **SETTINGS,
         )
     finally:
+        ray_constants.ENABLE_RAY_CLUSTER = clusters
         del os.environ[PRELOAD]  # no cluster that starts later is meant
 
 

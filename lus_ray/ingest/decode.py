@@ -167,8 +167,8 @@ class Decoder:
         if end["late"]:
             raise DecodeError(f"takes longer than {self.limits.seconds:g} s to decode", "refused")
         if end["status"] < 0:
-            number = signal.Signals(-end["status"])
-            whose = "lost" if number is signal.SIGKILL else "unreadable"  # that comes from outside
+            number = signal.Signals(-end["status"])  # SIGKILL comes from outside
+            whose: Any = "lost" if number is signal.SIGKILL else "unreadable"
             raise DecodeError(f"crashed the decoder ({number.name})", whose)
         if end["status"] > 0:
             size = self.limits.memory_bytes >> 20
@@ -210,7 +210,8 @@ def _read_answer(answer: int, limits: Limits, max_side: int) -> Decoded:
     start = end - int.from_bytes(content[end:], "little")
     report = json.loads(content[max(0, start) : end])
     if "error" in report:
-        raise DecodeError(" ".join(report["error"].split()), report.get("kind", "unreadable"))
+        kind: Any = report.get("kind", "unreadable")
+        raise DecodeError(" ".join(report["error"].split()), kind)
     num_frames, (height, width) = report["num_frames"], report["shape"]
     if start != num_frames * height * width or max(height, width) > max_side:
         raise DecodeError("the decoder's answer does not add up")

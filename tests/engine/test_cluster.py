@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -45,6 +47,28 @@ def test_a_job_that_would_lose_its_run_is_refused(tmp_path, monkeypatch):
         cluster.refuse_lost(kept)
     with pytest.raises(InputError, match="a job's own folder is lost with it; give a URI"):
         cluster.refuse_lost(Path("runs/first"))
+
+
+LISTENING = """
+import psutil, ray
+from lus_ray.engine.cluster import connected
+with connected(None):
+    ray.get(ray.remote(lambda: None).remote())  # until a worker is there
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        for one in process.net_connections(kind="inet"):
+            if one.status == "LISTEN":
+                print(process.name(), one.laddr.ip)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cluster_of_ones_own_listens_on_loopback_alone():
+    script = [sys.executable, "-c", LISTENING]
+    said = subprocess.run(script, capture_output=True, text=True, check=True).stdout.splitlines()
+    parts = {line.rpartition(" ")[0] for line in said}
+    assert {"gcs_server", "raylet"} < parts
+    assert {line.rpartition(" ")[2].removeprefix("::ffff:") for line in said} == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(
