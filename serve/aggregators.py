@@ -14,12 +14,12 @@ from serve.stage import Stage, held
 
 @serve.deployment
 class Aggregators(Stage):
-    """Frame probabilities, (N, 4), become one answer per aggregator."""
+    """Frame probabilities, (N, 4), become one answer per aggregator, for each clip."""
 
     def __init__(self, models: list[Model], reads: str, copies: Path | None = None) -> None:
         super().__init__(models, reads)
         self.stage = stages.Aggregators([held(model, copies) for model in models])
 
-    async def predict(self, probability: np.ndarray) -> list[Any]:
-        """The answers in the order of the models."""
-        return await asyncio.to_thread(self.stage, probability)
+    async def predict(self, *probabilities: np.ndarray) -> list[list[Any]]:
+        """Of each clip the answers in the order of the models."""
+        return await asyncio.to_thread(lambda: [self.stage(one) for one in probabilities])

@@ -7,6 +7,7 @@ frames ─┬─ backbone ── experts of each label, at once
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from lus_ray.service.answer import Said
 from lus_ray.service.limits import ServiceLimits
 from lus_ray.service.models import LABELS
 from serve.refused import Refused
-from serve.routing import Route, Served
+from serve.routing import Route
 
 
 class Composition:
@@ -48,11 +49,12 @@ class Composition:
         if "backbone" not in self.route:
             return
         began = time.perf_counter()
-        self.said.biomarkers = await self._ask("backbone", frames)
+        self.said.biomarkers = await self._ask_together("backbone", frames)
         self._time("backbone", began)
         began = time.perf_counter()
         slots = [f"experts-{label}" for label in LABELS if f"experts-{label}" in self.route]
-        groups = await asyncio.gather(*(self._ask(slot, self.said.biomarkers) for slot in slots))
+        asked = (self._ask_together(slot, self.said.biomarkers) for slot in slots)
+        groups = await asyncio.gather(*asked)
         self.said.experts = [group for said in groups for group in said]
         self._time("experts", began)
 
@@ -60,29 +62,36 @@ class Composition:
         if "scorer" not in self.route:
             return
         began = time.perf_counter()
-        scored = self.said.frames = await self._ask("scorer", frames)
+        scored = self.said.frames = await self._ask_alone("scorer", frames)
         self._time("frames", began)
         began = time.perf_counter()
         if "aggregators" in self.route:
-            self.said.clip_scores = await self._ask("aggregators", scored.probability)
+            self.said.clip_scores = await self._ask_together("aggregators", scored.probability)
         self._time("clip_scores", began)
 
     async def _outlines(self, frames: ray.ObjectRef, uncertainty: bool) -> None:
         if "segmenter" not in self.route:
             return
         began = time.perf_counter()
-        self.said.masks = await self._ask("segmenter", frames, uncertainty)
+        self.said.masks = await self._ask_alone("segmenter", frames, uncertainty)
         self._time("masks", began)
 
-    async def _ask(self, slot: str, *args: Any) -> Any:
+    async def _ask_together(self, slot: str, clip: Any) -> Any:
+        """What a stage says that answers many clips for little more than one."""
+        return await self._ask(lambda: self.route[slot].together(clip))
+
+    async def _ask_alone(self, slot: str, *clip: Any) -> Any:
+        """What a stage says whose work grows with every clip: its replicas share the clips."""
+        return await self._ask(lambda: self.route[slot].handle.predict.remote(*clip))
+
+    async def _ask(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         """What a stage says, asked again where a replica dies under the request.
 
         Asking twice is safe: a stage computes and keeps nothing.
         """
-        served: Served = self.route[slot]
         for attempt in range(self.limits.num_attempts):
             try:
-                return await served.handle.predict.remote(*args)
+                return await ask()
             except BackPressureError:
                 raise Refused(
                     429, "too many clips at once", self.limits.retry_after_seconds

@@ -14,12 +14,12 @@ from serve.stage import Stage, held
 
 @serve.deployment
 class Experts(Stage):
-    """A backbone's prediction becomes one answer per expert of the label."""
+    """Predictions of a backbone become one answer per expert of the label, for each clip."""
 
     def __init__(self, models: list[Model], reads: str, copies: Path | None = None) -> None:
         super().__init__(models, reads)
         self.stage = stages.Experts([held(model, copies) for model in models])
 
-    async def predict(self, signs: Prediction) -> list[Any]:
-        """The answers in the order of the models."""
-        return await asyncio.to_thread(self.stage, signs)
+    async def predict(self, *signs: Prediction) -> list[list[Any]]:
+        """Of each clip the answers in the order of the models."""
+        return await asyncio.to_thread(self.stage.many, signs)

@@ -15,8 +15,7 @@ from ray import serve
 from lus_ray.ingest.decode import Decoded
 from lus_ray.places import place
 from lus_ray.service import parity
-from lus_ray.service.answer import assemble, served, undecoded
-from lus_ray.service.detector import looks_like_ultrasound
+from lus_ray.service.answer import assemble, see, served, undecoded
 from lus_ray.service.limits import ServiceLimits
 from lus_ray.service.models import Model
 from serve import http
@@ -178,15 +177,14 @@ class Ingress:
         """The answer of a route to decoded frames."""
         composition = Composition(route, self.limits)
         with self.routing.in_use(route):
-            said, verdict = await asyncio.gather(
+            said, seen = await asyncio.gather(
                 composition(decoded.frames, uncertainty=uncertainty),
-                asyncio.to_thread(looks_like_ultrasound, decoded.frames),
+                asyncio.to_thread(see, decoded, preview=preview),
             )
         spent_ms |= composition.milliseconds
-        return await asyncio.to_thread(
-            assemble, decoded, said, models=_models(route), verdict=verdict, preview=preview,
-            parity=_parity(route), timings_ms=spent_ms,
-        )  # fmt: skip
+        return assemble(
+            seen, said, models=_models(route), parity=_parity(route), timings_ms=spent_ms
+        )
 
     async def _replay(self, newcomer: Served, route: Route) -> dict[str, float]:
         """The parity of a newcomer's models, replayed through a route with it.
@@ -203,7 +201,9 @@ class Ingress:
         found = await asyncio.to_thread(
             parity.replay, list(newcomer.models), answer, data=self.data
         )
-        parity.check(found)
+        on_gpu = any(one.on_gpu or any(model.on_gpu for model in one.models)
+                     for one in route.values())  # fmt: skip
+        parity.check(found, parity.GPU_TOLERANCE if on_gpu else parity.TOLERANCE)
         return found
 
     def _served(self, route: Route) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from ray import serve
@@ -19,11 +20,16 @@ from ray.serve.exceptions import RayServeException
 from lus_ray.errors import LusError
 from lus_ray.service.models import Model
 from serve.refused import Refused
+from serve.together import Together
 
 SOURCES = {"experts": "backbone", "aggregators": "scorer"}
 """What a slot reads, by its name before the first dash; the others read frames."""
 FRAME_SLOTS = ("backbone", "scorer", "segmenter")
 ANSWER_SECONDS = 5.0
+MOST_TOGETHER = 8
+NUM_CALLS = 2
+"""So many clips go to an application with one call, and so many calls are on their way: while one
+is answered, the next one travels."""
 LOST = (Refused, RayActorError, RayServeException, TimeoutError)
 """No answer to a replayed clip, which may lie with what else is at work."""
 NUM_TRIES = 5
@@ -39,6 +45,7 @@ class Served:
     reads: str | None
     handle: Any = field(compare=False)
     parity: dict[str, float] = field(default_factory=dict, compare=False)
+    on_gpu: bool = field(default=False, compare=False)
 
     @property
     def slot(self) -> str:
@@ -49,6 +56,16 @@ class Served:
     def source(self) -> str | None:
         """The slot whose answers it reads."""
         return SOURCES.get(self.slot.partition("-")[0])
+
+    @cached_property
+    def together(self) -> Together[Any, Any]:
+        """Asks it for several clips at once: those that wait while others are on their way."""
+        predict = self.handle.predict
+
+        async def ask(clips: list[Any]) -> list[Any]:
+            return list(await predict.remote(*clips))
+
+        return Together(ask, most=MOST_TOGETHER, num_calls=NUM_CALLS)
 
     @property
     def fingerprint(self) -> str:
@@ -161,10 +178,10 @@ class Routing:
         """What an application says of itself; None where it does not answer yet."""
         try:
             handle = await asyncio.to_thread(serve.get_app_handle, app)
-            models, reads, parity = await asyncio.wait_for(handle.about.remote(), ANSWER_SECONDS)
+            told = await asyncio.wait_for(handle.about.remote(), ANSWER_SECONDS)
         except Exception:  # it starts, or ends, or its replica has just died
             return None
-        return Served(app, models, reads, handle, parity or {})
+        return Served(app, told.models, told.reads, handle, told.parity, told.on_gpu)
 
     async def _take_in(self, newcomer: Served) -> None:
         if newcomer in self.admitted or newcomer in self.refused:

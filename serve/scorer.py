@@ -18,7 +18,7 @@ class Scorer(Stage):
 
     def __init__(self, model: Model, copies: Path | None = None) -> None:
         super().__init__([model])
-        self.stage = stages.Scorer(held(model, copies))
+        self.stage = stages.Scorer(held(model, copies), device=self.device())
 
     async def predict(self, frames: np.ndarray) -> Any:
         """Probabilities and boxes of one clip's frames."""

@@ -18,7 +18,7 @@ class Segmenter(Stage):
 
     def __init__(self, model: Model, copies: Path | None = None) -> None:
         super().__init__([model])
-        self.stage = stages.Outliner(held(model, copies))
+        self.stage = stages.Outliner(held(model, copies), device=self.device())
 
     async def predict(self, frames: np.ndarray, uncertainty: bool) -> dict[str, Any]:
         """Masks of one clip, with the spread over samples where `uncertainty` is asked for."""

@@ -5,13 +5,27 @@ need not replay clips that were replayed before.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import ray
+import torch
 
 from lus_ray.errors import ServeError
 from lus_ray.service.models import Model, fingerprint
 
-About = tuple[tuple[Model, ...], str | None, dict[str, float] | None]
+
+@dataclass(frozen=True)
+class About:
+    """Models of a stage, the fingerprint of what they read, their parity where it is known.
+
+    `on_gpu` says that a GPU computes its answers.
+    """
+
+    models: tuple[Model, ...]
+    reads: str | None
+    parity: dict[str, float] = field(default_factory=dict)
+    on_gpu: bool = False
 
 
 class Stage:
@@ -22,16 +36,27 @@ class Stage:
     """
 
     def __init__(self, models: Sequence[Model], reads: str | None = None) -> None:
-        self.models, self.reads = tuple(models), reads
-        self.parity: dict[str, float] | None = None
+        self.told = About(tuple(models), reads)
 
     async def about(self) -> About:
-        """Models, the fingerprint of what they read, and their parity where it is known."""
-        return self.models, self.reads, self.parity
+        """What it holds."""
+        return self.told
 
     async def admit(self, parity: dict[str, float]) -> None:
         """Remember how far replayed predictions are from the stored ones, by model id."""
-        self.parity = parity
+        self.told = replace(self.told, parity=parity)
+
+    def device(self) -> str:
+        """ "cuda" where this replica was given a GPU, or a share of one.
+
+        There the network keeps as many bits as when its predictions were stored: all of them where
+        a CPU computed those.
+        """
+        if not (ray.get_gpu_ids() and torch.cuda.is_available()):
+            return "cpu"
+        torch.backends.cudnn.allow_tf32 = self.told.models[0].on_gpu
+        self.told = replace(self.told, on_gpu=True)
+        return "cuda"
 
 
 def held(model: Model, copies: Path | None) -> Model:

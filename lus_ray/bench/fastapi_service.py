@@ -27,8 +27,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from lus_ray.ingest.decode import Decoded, Decoder
 from lus_ray.predictor import Prediction
 from lus_ray.service import models
-from lus_ray.service.answer import Json, Local, Said, assemble
-from lus_ray.service.detector import looks_like_ultrasound
+from lus_ray.service.answer import Json, Local, Said, assemble, see
 from lus_ray.service.limits import ServiceLimits
 
 NUM_TOGETHER = 8
@@ -76,12 +75,9 @@ class Answers:
     def say(self, decoded: Decoded, biomarkers: Prediction, began: float) -> Json:
         """All that follows from the biomarkers."""
         said = Said(biomarkers=biomarkers, experts=self.local.experts(biomarkers))
-        verdict = looks_like_ultrasound(decoded.frames)
+        seen = see(decoded, preview=False)
         spent_ms = {"total": 1e3 * (time.perf_counter() - began)}
-        return assemble(
-            decoded, said, models=self.local.models, verdict=verdict, preview=False, parity={},
-            timings_ms=spent_ms,
-        )  # fmt: skip
+        return assemble(seen, said, models=self.local.models, parity={}, timings_ms=spent_ms)
 
     def close(self) -> None:
         """End the decoder processes."""

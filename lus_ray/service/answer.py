@@ -64,13 +64,29 @@ class Said:
     masks: Json | None = None
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What an answer tells of a clip without any model, so that it can be told meanwhile."""
+
+    clip: Json
+    verdict: Verdict
+    preview: Json | None
+
+
+def see(decoded: Decoded, *, preview: bool) -> Seen:
+    """Hash the pixels of a clip, judge them, and make them small where a preview is asked for."""
+    return Seen(
+        clip=_clip(decoded),
+        verdict=looks_like_ultrasound(decoded.frames),
+        preview=sprites.preview(decoded.frames) if preview else None,
+    )
+
+
 def assemble(
-    decoded: Decoded,
+    seen: Seen,
     said: Said,
     *,
     models: Sequence[Model],
-    verdict: Verdict,
-    preview: bool,
     parity: Mapping[str, float],
     timings_ms: Mapping[str, float],
 ) -> Json:
@@ -80,11 +96,11 @@ def assemble(
     known.
     """
     return {
-        "clip": _clip(decoded),
+        "clip": seen.clip,
         "lung_ultrasound": {
-            "likely": verdict.likely,
-            "score": verdict.score,
-            "reasons": list(verdict.reasons),
+            "likely": seen.verdict.likely,
+            "score": seen.verdict.score,
+            "reasons": list(seen.verdict.reasons),
             "detector": DETECTOR,
         },
         "biomarkers": _biomarkers(_id(models, "backbone"), said.biomarkers),
@@ -92,7 +108,7 @@ def assemble(
         "frames": _frames(_id(models, "frames"), said.frames),
         "clip_scores": said.clip_scores,
         "masks": said.masks,
-        "preview": sprites.preview(decoded.frames) if preview else None,
+        "preview": seen.preview,
         "models": served(models, parity),
         "timings_ms": {name: round(timings_ms.get(name, 0.0), 3) for name in TIMED},
         "notice": NOTICE,
@@ -163,12 +179,11 @@ class Local:
         if self.outliner is not None:
             num_samples = NUM_SAMPLES if uncertainty else 0
             said.masks = watch("masks", self.outliner, frames, num_samples=num_samples)
-        verdict = looks_like_ultrasound(frames)
+        seen = see(decoded, preview=preview)
         watch.stop()
         return assemble(
-            decoded, said, models=self.models, verdict=verdict, preview=preview,
-            parity=parity or {}, timings_ms=watch.spent_ms,
-        )  # fmt: skip
+            seen, said, models=self.models, parity=parity or {}, timings_ms=watch.spent_ms
+        )
 
 
 class Watch:

@@ -41,7 +41,8 @@ class Model:
 
     `id` is "<run>/<arm>", `run` the name of the run's folder, `folder` that of the checkpoint.
     `label` is what it predicts. `fingerprint` is the SHA-256 over the files of the checkpoint.
-    `reads` is the id of the model whose answers are its input.
+    `reads` is the id of the model whose answers are its input. `on_gpu` says that a GPU computed
+    its stored predictions.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Model:
     folder: Path
     fingerprint: str
     reads: str | None = None
+    on_gpu: bool = False
 
     @property
     def run_folder(self) -> Path:
@@ -171,6 +173,7 @@ def _model(offer: Offer, reads: str | None = None) -> Model:
         folder=offer.folder,
         fingerprint=fingerprint(offer.folder),
         reads=reads,
+        on_gpu=_on_gpu(offer.folder.parent),
     )
 
 
@@ -255,10 +258,19 @@ def _of_fold(run: Path, fold: str) -> list[Path]:
 
 def _val_score(cell: Path) -> float | None:
     """The score that `cost.json` has of the validation side."""
+    return _from_cost(cell, lambda cost: cost["val_scores"].get("score"))
+
+
+def _on_gpu(cell: Path) -> bool:
+    """Whether `cost.json` has seconds of a GPU."""
+    return bool(_from_cost(cell, lambda cost: cost.get("gpu_s")))
+
+
+def _from_cost(cell: Path, value: Callable[[dict[str, Any]], Any]) -> float | None:
     try:
-        scores = json.loads((cell / "cost.json").read_text())["val_scores"]
-        return float(scores["score"]) if "score" in scores else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        told = value(json.loads((cell / "cost.json").read_text()))
+        return None if told is None else float(told)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServeError(
             f"{cell}: no readable cost.json ({error}); remove the cell and run again"
         ) from error

@@ -80,21 +80,29 @@ class Experts:
 
     def __call__(self, said: Prediction) -> list[dict[str, Any]]:
         """By label, in the order of `LABELS`: its classes and the answer of each of its experts."""
-        groups = []
+        return self.many([said])[0]
+
+    def many(self, clips: Sequence[Prediction]) -> list[list[dict[str, Any]]]:
+        """The answer to each of several clips; an expert is asked for all of them at once."""
+        groups: list[list[dict[str, Any]]] = [[] for _ in clips]
         for label in LABELS:
-            experts = {m: p for m, p in self.predictors.items() if m.label == label}
+            experts = {m: p.task for m, p in self.predictors.items() if m.label == label}
             if not experts:
                 continue
-            classes = next(iter(experts.values())).task.classes
-            answers = [_said(model, predictor(said)) for model, predictor in experts.items()]
-            groups.append(
-                {
-                    "label": label,
-                    "title": TITLES[label],
-                    "classes": list(classes),
-                    "answers": answers,
-                }
-            )
+            classes = list(next(iter(experts.values())).classes)
+            answers = [
+                [_said(model, said) for said in task.predict_all(clips)]
+                for model, task in experts.items()
+            ]
+            for number, group in enumerate(groups):
+                group.append(
+                    {
+                        "label": label,
+                        "title": TITLES[label],
+                        "classes": classes,
+                        "answers": [of_expert[number] for of_expert in answers],
+                    }
+                )
         return groups
 
 

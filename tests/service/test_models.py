@@ -207,6 +207,14 @@ def test_a_fingerprint_changes_with_the_weights_and_with_the_task(tmp_path):
     assert len({before, after, fingerprint(folder)}) == 3
 
 
+@pytest.mark.parametrize(("gpu_s", "on_gpu"), [(0.0, False), (1.5, True)])
+def test_what_a_gpu_predicted_is_known_as_such(tmp_path, gpu_s, on_gpu):
+    run = signs(tmp_path / "run")
+    cost = run / "cells" / "signs" / "fold1" / "cost.json"
+    cost.write_text(json.dumps(json.loads(cost.read_text()) | {"gpu_s": gpu_s}))
+    assert find([run])[0].on_gpu == on_gpu
+
+
 def test_a_damaged_checkpoint_or_cost_is_named(tmp_path):
     run = signs(tmp_path / "run")
     cost = run / "cells" / "signs" / "fold1" / "cost.json"

@@ -66,6 +66,15 @@ def test_experts_are_grouped_by_label_and_each_says_what_its_predictor_says(clip
         assert answer["probability"] == Predictor(model.folder)(said)["probability"].tolist()
 
 
+def test_experts_that_are_asked_for_many_clips_say_of_each_what_they_say_of_it_alone(
+    clips, one, offered
+):
+    experts = Experts([model for model in offered if model.kind == "expert"])
+    signs = Backbone(one("backbone")).many(clips)
+    assert experts.many(signs) == [experts(said) for said in signs]
+    assert experts.many([]) == []
+
+
 def test_frames_are_scored_as_by_the_predictor_and_boxes_lie_where_the_crop_does(clips, one):
     predictor = Predictor(one("frames").folder)
     scored = Scorer(one("frames"))(clips[0])
