@@ -27,7 +27,7 @@ from serve.app import Offer
 from serve.routing import Standing
 
 READY_SECONDS = 180.0
-PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 1.0
 ANSWER_SECONDS = 30.0
 Say = Callable[[str], None]
 
@@ -111,6 +111,7 @@ class Applications:
         if targets:
             self.running |= new
             serve.run_many(targets, wait_for_applications_running=False)
+            self.ingress.broadcast("look_anew").results(return_exceptions=True)
 
     def _offer(self) -> Offer:
         """What can be served; of neighbours that cannot be read is told.
@@ -186,6 +187,7 @@ class Applications:
             serve.delete(app)
             del self.running[app]
         if apps:
+            self.ingress.broadcast("look_anew").results(return_exceptions=True)
             every = [model for one in self.running.values() for model in one.models]
             copies.leave_only(every, self.kept)
 

@@ -22,6 +22,9 @@ from lus_ray.service.models import LABELS
 from serve.refused import Refused
 from serve.routing import Route
 
+SMALL_BYTES = 2**18
+"""Up to here the frames of a clip travel in each message; larger ones are put aside for all."""
+
 
 class Composition:
     """One pass of a clip through the stages of a route, timed."""
@@ -39,13 +42,14 @@ class Composition:
         Raises:
             Refused: a stage has a full queue (429), or none of its replicas lives (503).
         """
-        shared = await asyncio.to_thread(ray.put, frames)
+        is_small = frames.nbytes <= SMALL_BYTES
+        shared = frames if is_small else await asyncio.to_thread(ray.put, frames)
         await asyncio.gather(
             self._signs(shared), self._scores(shared), self._outlines(shared, uncertainty)
         )
         return self.said
 
-    async def _signs(self, frames: ray.ObjectRef) -> None:
+    async def _signs(self, frames: np.ndarray | ray.ObjectRef) -> None:
         if "backbone" not in self.route:
             return
         began = time.perf_counter()
@@ -58,7 +62,7 @@ class Composition:
         self.said.experts = [group for said in groups for group in said]
         self._time("experts", began)
 
-    async def _scores(self, frames: ray.ObjectRef) -> None:
+    async def _scores(self, frames: np.ndarray | ray.ObjectRef) -> None:
         if "scorer" not in self.route:
             return
         began = time.perf_counter()
@@ -69,7 +73,7 @@ class Composition:
             self.said.clip_scores = await self._ask_together("aggregators", scored.probability)
         self._time("clip_scores", began)
 
-    async def _outlines(self, frames: ray.ObjectRef, uncertainty: bool) -> None:
+    async def _outlines(self, frames: np.ndarray | ray.ObjectRef, uncertainty: bool) -> None:
         if "segmenter" not in self.route:
             return
         began = time.perf_counter()
@@ -82,7 +86,7 @@ class Composition:
 
     async def _ask_alone(self, slot: str, *clip: Any) -> Any:
         """What a stage says whose work grows with every clip: its replicas share the clips."""
-        return await self._ask(lambda: self.route[slot].handle.predict.remote(*clip))
+        return await self._ask(lambda: self.route[slot].ask(*clip))
 
     async def _ask(self, ask: Callable[[], Awaitable[Any]]) -> Any:
         """What a stage says, asked again where a replica dies under the request.

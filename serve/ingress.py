@@ -98,6 +98,10 @@ class Ingress:
         text = self.tally.text(parities)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    async def look_anew(self) -> None:
+        """Take note that something was started or ended."""
+        self.routing.forget()
+
     async def standing(self) -> Standing:
         """Where the applications stand with this replica."""
         return self.routing.standing

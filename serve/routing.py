@@ -6,13 +6,15 @@ old one answers, and takes its place only when it passed.
 """
 
 import asyncio
+import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import RayServeException
@@ -26,10 +28,15 @@ SOURCES = {"experts": "backbone", "aggregators": "scorer"}
 """What a slot reads, by its name before the first dash; the others read frames."""
 FRAME_SLOTS = ("backbone", "scorer", "segmenter")
 ANSWER_SECONDS = 5.0
+KNOWN_SECONDS = 15.0
+"""For so long the names of what runs are taken as known: asking Serve for them costs a tenth of a
+second of a processor."""
 MOST_TOGETHER = 8
 NUM_CALLS = 2
 """So many clips go to an application with one call, and so many calls are on their way: while one
 is answered, the next one travels."""
+BY_VALUE_BYTES = 2**20
+"""Of all arguments of a call; Serve's own messages hold four times as much at most."""
 LOST = (Refused, RayActorError, RayServeException, TimeoutError)
 """No answer to a replayed clip, which may lie with what else is at work."""
 NUM_TRIES = 5
@@ -60,12 +67,27 @@ class Served:
     @cached_property
     def together(self) -> Together[Any, Any]:
         """Asks it for several clips at once: those that wait while others are on their way."""
-        predict = self.handle.predict
 
         async def ask(clips: list[Any]) -> list[Any]:
-            return list(await predict.remote(*clips))
+            return list(await self.ask(*clips))
 
         return Together(ask, most=MOST_TOGETHER, num_calls=NUM_CALLS)
+
+    async def ask(self, *args: Any) -> Any:
+        """What it says, with its arguments in the message or, where they are large, beside it.
+
+        A message that holds everything takes half the time of one to an actor of Ray.
+        """
+        is_small = sum(map(_num_bytes, args)) <= BY_VALUE_BYTES
+        return await (self._by_value if is_small else self._by_reference).remote(*args)
+
+    @cached_property
+    def _by_value(self) -> Any:
+        return self.handle.options(method_name="predict", _by_reference=False)
+
+    @cached_property
+    def _by_reference(self) -> Any:
+        return self.handle.options(method_name="predict")
 
     @property
     def fingerprint(self) -> str:
@@ -109,6 +131,9 @@ class Routing:
         self.refused: dict[Served, str] = {}
         self.route: Route = {}
         self.is_ready = False
+        self.running: set[str] = set()
+        self.handles: dict[str, Any] = {}
+        self.known_until = 0.0
 
     async def watch(self, seconds: float) -> None:
         """Look every few seconds, for ever; trouble of one look is over with the next."""
@@ -141,11 +166,22 @@ class Routing:
         )
 
     async def look(self) -> None:
-        """Ask what runs, and settle its route."""
-        applications = (await asyncio.to_thread(serve.status)).applications
-        running = {name for name, one in applications.items() if _is_here(name, one.status)}
-        found = await asyncio.gather(*map(self._ask, sorted(running)))
-        await self.settle([one for one in found if one is not None], running)
+        """Ask what runs, and settle its route; names are asked for anew while it changes."""
+        if time.monotonic() > self.known_until:
+            self.known_until = time.monotonic() + KNOWN_SECONDS
+            applications = (await asyncio.to_thread(serve.status)).applications
+            self.running = {
+                name for name, one in applications.items() if _is_here(name, one.status)
+            }
+            self.handles = {app: one for app, one in self.handles.items() if app in self.running}
+        found = await asyncio.gather(*map(self._ask, sorted(self.running)))
+        await self.settle([one for one in found if one is not None], self.running)
+        if not self.is_ready:
+            self.forget()
+
+    def forget(self) -> None:
+        """Ask for the names of what runs with the next look: something was started or ended."""
+        self.known_until = 0.0
 
     async def settle(self, present: Sequence[Served], running: Set[str]) -> None:
         """Take in what came, drop what went, and choose the route anew.
@@ -177,7 +213,9 @@ class Routing:
     async def _ask(self, app: str) -> Served | None:
         """What an application says of itself; None where it does not answer yet."""
         try:
-            handle = await asyncio.to_thread(serve.get_app_handle, app)
+            if app not in self.handles:
+                self.handles[app] = await asyncio.to_thread(serve.get_app_handle, app)
+            handle = self.handles[app]
             told = await asyncio.wait_for(handle.about.remote(), ANSWER_SECONDS)
         except Exception:  # it starts, or ends, or its replica has just died
             return None
@@ -243,6 +281,15 @@ def _reason(newcomer: Served, error: Exception) -> str:
         f"{newcomer.slot}: fails on a stored clip ({type(cause).__name__}) and is not served; "
         "run its cells again"
     )
+
+
+def _num_bytes(arg: Any) -> int:
+    """Of what a stage is asked with: an array, arrays by name, a reference to a large one."""
+    if isinstance(arg, ray.ObjectRef):
+        return BY_VALUE_BYTES + 1
+    if isinstance(arg, Mapping):
+        return sum(map(_num_bytes, arg.values()))
+    return getattr(arg, "nbytes", 0)
 
 
 def _slot(app: str) -> str:
