@@ -34,7 +34,7 @@ QUICK = {
 }
 """Read by the processes of a service. They are no work in the background: clients wait for them.
 One event loop is enough where all that computes has threads of its own. What Ray counts and looks
-after at rest is done less often: it took as much of two cores as a clip every third of a second."""
+after, clips or none, it does less often than ten times a second."""
 
 
 def run(folder: Path, *, host: str, port: int, token: str | None, say: Say) -> None:
