@@ -67,12 +67,10 @@ class Service:
         """All that lives as long as the service, told from newer processes with its numbers."""
         return {one for one in self.processes() if LASTING.search(_title(one))}
 
-    def num_decoders(self) -> int:
-        """How many processes wait for clips to decode; forks that decode one are not counted."""
-        parents = {
-            one.pid: _parent(one) for one in self.processes() if "ingest.child" in _title(one)
-        }
-        return sum(parent not in parents for parent in parents.values())
+    def decoders(self) -> list[psutil.Process]:
+        """The processes that wait for clips to decode; forks that decode one are left out."""
+        found = {one.pid: one for one in self.processes() if "ingest.child" in _title(one)}
+        return [one for one in found.values() if _parent(one) not in found]
 
     def left_by(self, how: signal.Signals) -> list[str]:
         """End the service with a signal: the titles of what lives on, which is killed then."""

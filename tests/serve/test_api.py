@@ -5,11 +5,15 @@ import http.client
 import json
 import re
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import grpc
 import numpy as np
+import psutil
 import pytest
 
 from lus_ray import store
@@ -20,7 +24,8 @@ from lus_ray.service.answer import Local
 from lus_ray.service.limits import ServiceLimits
 from lus_ray.service.parity import replay
 from serve.schema import Answer, Models
-from tests.serve.service import ask, film
+from tests.ingest import dicom_parts
+from tests.serve.service import ROOT, ask, film
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 LIMITS = ServiceLimits()
@@ -72,8 +77,54 @@ def test_a_form_and_a_bare_body_are_answered_alike(served, clip):
 def test_a_picture_of_the_clip_and_uncertainty_come_when_asked_for(served, clip):
     plain = ask(f"{served}/v1/clips", clip).json
     asked = ask(f"{served}/v1/clips?preview=1&uncertainty=1", clip).json
-    assert plain["preview"] is None
+    assert plain["preview"] is plain["masks"]["uncertainty"] is None
     assert asked["preview"]["num_frames"] == 6
+    spread = asked["masks"]["uncertainty"]
+    assert len(spread) == len(asked["masks"]["classes"])
+    assert min(spread) >= 0 < max(spread)
+
+
+def test_the_command_says_the_same_with_the_service_and_without(served, runs, clip, tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(clip)
+    command = [sys.executable, "-m", "lus_ray.cli", "predict", str(path), "--json"]
+    there, here = (
+        subprocess.run([*command, *ways], capture_output=True, text=True, check=True, cwd=ROOT)
+        for ways in (["--url", served], ["--run", str(runs / "signs")])
+    )
+    said, expected = json.loads(there.stdout), json.loads(here.stdout)
+    assert numbers(said) == pytest.approx(numbers(expected), abs=1e-5)
+    told = ("clip", "lung_ultrasound", "masks", "notice")
+    assert {name: said[name] for name in told} == {name: expected[name] for name in told}
+
+
+def test_dicom_is_refused_with_writing_beside_its_fan_and_tells_its_spacing(served, tmp_path):
+    sound, written_on = (
+        dicom_parts.write(
+            tmp_path / "a.dcm", frames, SequenceOfUltrasoundRegions=[dicom_parts.region()]
+        ).read_bytes()
+        for frames in (dicom_parts.fan(2), dicom_parts.with_text(dicom_parts.fan(2)))
+    )
+    said = ask(f"{served}/v1/clips", sound).json
+    assert (said["clip"]["format"], said["clip"]["num_frames"]) == ("DICOM", 2)
+    assert said["clip"]["mm_per_pixel"] == pytest.approx(0.2)
+    refused = ask(f"{served}/v1/clips", written_on)
+    assert refused.status == 422
+    assert "allow it on purpose" in refused.json["error"]
+    allowed = ask(f"{served}/v1/clips?allow_text=1", written_on).json
+    assert "were allowed" in " ".join(allowed["clip"]["notes"])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("kind", ["mov", "avi", "gif", "mpeg"])
+def test_a_real_clip_of_each_container_is_answered_as_in_one_process(
+    served, local, shared_data, kind
+):
+    path = min(shared_data.rglob(f"*.{kind}"), key=lambda path: path.stat().st_size)
+    here = local.answer(decode(path, LIMITS.clip, max_side=LIMITS.max_side))
+    there = ask(f"{served}/v1/clips", path.read_bytes()).json
+    assert there["clip"]["sha256"] == here["clip"]["sha256"]
+    assert numbers(there) == pytest.approx(numbers(here), abs=1e-5)
 
 
 def test_it_says_what_is_served_and_how_far_replays_were_off(served, local):
@@ -162,14 +213,39 @@ def test_connections_that_say_nothing_are_closed(served):
             assert LIMITS.idle_seconds - 1 < time.monotonic() - began < LIMITS.idle_seconds + 5
 
 
-def test_only_this_machine_reaches_what_listens_for_clients(service):
-    ours = {
-        connection.laddr.ip
-        for process in service.processes()
-        for connection in process.net_connections(kind="inet")
-        if connection.status == "LISTEN" and connection.laddr.port == urlsplit(service.url).port
-    }
-    assert ours == {"127.0.0.1"}
+def test_only_this_machine_reaches_what_listens_but_messages_of_replicas_that_need_the_token(
+    service,
+):
+    open_to_others, port = [], urlsplit(service.url).port
+    for process in service.processes():
+        listening = [
+            one.laddr for one in process.net_connections(kind="inet") if one.status == "LISTEN"
+        ]
+        beyond = [at.port for at in listening if at.ip not in ("127.0.0.1", "::ffff:127.0.0.1")]
+        is_replica = "ServeReplica:" in " ".join(process.cmdline())
+        assert len(beyond) == int(is_replica), process
+        open_to_others += beyond
+        assert port in {at.port for at in listening} or process not in service.replicas("ingress")
+    assert open_to_others
+    for number in open_to_others:
+        with grpc.insecure_channel(f"127.0.0.1:{number}") as channel:
+            ask_replica = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
+            with pytest.raises(grpc.RpcError) as refused:
+                ask_replica(b"", timeout=10)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_what_answers_is_no_work_in_the_background(service):
+    assert {one.nice() for one in service.lasting()} == {psutil.Process().nice()}
+
+
+def test_clips_are_answered_on_when_every_decoder_was_killed(service, clip):
+    waiting = service.decoders()
+    assert len(waiting) == 4
+    for one in waiting:
+        one.kill()
+    for _ in range(8):  # whichever ingress it comes to
+        assert ask(f"{service.url}/v1/clips", clip).status == 200
 
 
 def test_a_client_that_stops_in_its_body_is_sent_away(served):

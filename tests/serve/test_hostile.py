@@ -4,22 +4,28 @@ import http.client
 import json
 import re
 import signal
+import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
+from lus_ray.bench.serve import leaves
+from lus_ray.ingest.decode import Decoder
+from lus_ray.service import models
+from lus_ray.service.answer import Local
 from lus_ray.service.limits import ServiceLimits
 from serve.schema import Answer
 from tests.ingest.dicom_parts import SECRETS
 from tests.serve import hostile, rude
-from tests.serve.hostile import CANARY, Attack
+from tests.serve.hostile import CANARY, RAW, Attack
 from tests.serve.service import Reply, Service, ask, serving
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -29,7 +35,9 @@ BEARER = f"Authorization: Bearer {TOKEN}"
 NUM_WHOLE = 2_000
 NUM_AT_ONCE = 8
 GROWTH = 64 * 2**20
-"""Bytes of its own that the ingress may hold more after everything than after a quarter of it."""
+"""Bytes that the service may hold more after everything than after a quarter of it."""
+EVERY = 10
+"""One in so many answers is held against that of one process."""
 SECRET = [CANARY, TOKEN, *SECRETS]
 PLACES = ["Traceback", 'File \\"', "site-packages"]
 NUM_DECODERS = 4
@@ -47,30 +55,58 @@ def fort(runs: Path) -> Iterator[Service]:
 
 
 @pytest.fixture(scope="module")
+def here(runs: Path) -> Iterator[Callable[[Attack], dict]]:
+    """The answer to an attack in this process."""
+    local = Local(models.find(models.beside(runs / "signs")))
+    with Decoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
+
+        def answer(attack: Attack) -> dict:
+            with tempfile.TemporaryFile() as file:
+                file.write(attack.body)
+                file.flush()
+                path = Path(f"/proc/self/fd/{file.fileno()}")
+                return local.answer(decoder.decode(path, allow_text="allow_text=1" in attack.query))
+
+        yield answer
+
+
+@pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A sound clip of each kind."""
     return hostile.clips(tmp_path_factory.mktemp("sound"))
 
 
 def test_two_thousand_hostile_bodies_are_refused_or_answered_and_nothing_dies_or_grows(
-    fort, sound, capsys
+    fort, sound, here, capsys
 ):
     for clip in sound.values():
         assert post(fort, Attack("sound", clip)).status == 200
     before = fort.lasting()
     attacks = hostile.attacks(sound, NUM_WHOLE, np.random.default_rng(6))
     quarter = len(attacks) // 4
-    counts = fire(fort, attacks[:quarter])
+    first = fire(fort, attacks[:quarter])
     held = own_bytes(fort)
-    counts += fire(fort, attacks[quarter:])
+    others = fire(fort, attacks[quarter:])
     grown = own_bytes(fort) - held
+    replies = [*first, *others]
+    counts = Counter(reply.status for reply in replies)
     with capsys.disabled():
-        print(f"\n  answers {dict(sorted(counts.items()))}, ingress {grown / 2**20:+.1f} MiB")
+        print(f"\n  answers {dict(sorted(counts.items()))}, memory {grown / 2**20:+.1f} MiB")
     assert counts.total() == NUM_WHOLE
     assert {400, 415, 422, 200} <= set(counts) <= {200, 400, 413, 415, 422}
     assert before <= fort.lasting()
     assert eventually(lambda: decodes_with_all(fort, sound["png"]))
     assert grown < GROWTH
+    answered = [
+        (attack, reply)
+        for attack, reply in zip(attacks, replies, strict=True)
+        if reply.status == 200 and attack.kind == RAW
+    ]
+    for attack, reply in answered[::EVERY]:
+        said, expected = reply.json, here(attack)
+        assert said["clip"]["sha256"] == expected["clip"]["sha256"], attack.name
+        for part in ("lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores"):
+            assert equal(said[part], expected[part]), (attack.name, part)
 
 
 def test_requests_that_contradict_themselves_are_refused(fort):
@@ -150,14 +186,14 @@ def found(folder: Path, which: str, words: list[str]) -> dict[str, str]:
     return {path.name: hit.group() for path, text in logs.items() if (hit := told.search(text))}
 
 
-def fire(service: Service, attacks: list[Attack]) -> Counter[int]:
-    """How often each status came; every answer is looked at."""
+def fire(service: Service, attacks: list[Attack]) -> list[Reply]:
+    """The answers; each is looked at."""
     with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
-        return Counter(threads.map(lambda attack: shot(service, attack), attacks))
+        return list(threads.map(lambda attack: shot(service, attack), attacks))
 
 
-def shot(service: Service, attack: Attack) -> int:
-    """The status of an answer that is all right."""
+def shot(service: Service, attack: Attack) -> Reply:
+    """An answer that is all right."""
     reply = post(service, attack)
     text = reply.body.decode()
     assert not LEAKS.search(text), f"{attack.name}: {text[:200]}"
@@ -167,7 +203,7 @@ def shot(service: Service, attack: Attack) -> int:
         error = json.loads(text)
         assert list(error) == ["error"], f"{attack.name}: {text[:200]}"
         assert "\n" not in error["error"], attack.name
-    return reply.status
+    return reply
 
 
 def complete(answer: dict, attack: Attack) -> None:
@@ -178,6 +214,16 @@ def complete(answer: dict, attack: Attack) -> None:
     assert len(answer["biomarkers"]["probability"]) == 38, attack.name
     assert len(answer["experts"]) == 2, attack.name
     assert (answer["preview"] is not None) == ("preview=1" in attack.query), attack.name
+
+
+def equal(said: Any, expected: Any) -> bool:
+    """Whether two parts of an answer are the same but for rounding."""
+    pairs = zip(leaves(said), leaves(expected), strict=True)
+    return all(
+        where == place
+        and (one == pytest.approx(other, abs=1e-5) if other is not None else one is None)
+        for (where, one), (place, other) in pairs
+    )
 
 
 WIRES = threading.local()
@@ -203,12 +249,12 @@ def decodes_with_all(service: Service, clip: bytes) -> bool:
     """Whether every decoder waits for clips; one that was lost comes again with its next clip."""
     reply = ask(f"{service.url}/v1/clips", clip, Authorization=f"Bearer {TOKEN}")
     assert reply.status == 200
-    return service.num_decoders() >= NUM_DECODERS
+    return len(service.decoders()) >= NUM_DECODERS
 
 
 def own_bytes(service: Service) -> int:
-    """Memory of the ingress, of all its replicas, that it shares with nobody."""
-    return sum(int(one.memory_full_info().uss) for one in service.replicas("ingress"))
+    """Memory of all that lives as long as the service, which no other process shares."""
+    return sum(int(one.memory_full_info().uss) for one in service.lasting())
 
 
 def gauge(service: Service, name: str) -> float:

@@ -1,11 +1,15 @@
-"""A task whose experts come later joins the running service; nothing else starts anew."""
+"""Checkpoints that come to a running service: sound ones join or take over, and nothing is lost."""
 
+import json
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from lus_ray.service import models
 from tests.serve.hammer import hammer, shots
@@ -36,6 +40,44 @@ def test_experts_of_another_task_join_while_clips_are_answered_and_nothing_start
     assert all(model["parity"] <= 1e-5 for model in served)
 
 
+def test_a_broken_checkpoint_is_refused_and_the_old_one_goes_on(lone, lone_run, film_file):
+    clip = film_file.read_bytes()
+    before = ask(f"{lone.url}/v1/clips", clip).json
+    backbone = models.find([lone_run])[0]
+    weights = backbone.folder / "weights.safetensors"
+    sound = weights.read_bytes()
+    tensors = load_file(weights)
+    tensors["net.fc.bias"] += np.float32(0.1)
+    save_file(tensors, weights.with_suffix(".new"))
+    weights.with_suffix(".new").rename(weights)
+    assert "answers differ from its stored predictions" in lone.hears("refused: ")
+    after = ask(f"{lone.url}/v1/clips", clip).json
+    assert after["models"] == before["models"]
+    assert after["biomarkers"] == before["biomarkers"]
+    assert ask(f"{lone.url}/readyz").status == 200
+    weights.write_bytes(sound)
+
+
+def test_a_run_that_was_trained_again_takes_over_under_load_and_no_request_is_lost(
+    lone, lone_run, film_file
+):
+    clip = film_file.read_bytes()
+    before, old = ask(f"{lone.url}/v1/clips", clip).json, replicas(lone)
+    load = hammer(lone.url, film_file, seconds=18, clients=2)
+    backbone = models.find([lone_run])[0]
+    task = backbone.folder / "task.json"
+    task.write_text(json.dumps(json.loads(task.read_text()), indent=3))  # as sound as it was
+    renewed = models.find([lone_run])[0].fingerprint
+    assert renewed != backbone.fingerprint
+    lone.hears("serving backbone.")
+    after = ask(f"{lone.url}/v1/clips", clip).json
+    assert renewed in {model["fingerprint"] for model in after["models"]}
+    assert after["biomarkers"] == before["biomarkers"]
+    assert {shot.status for shot in shots(load)} == {200}
+    assert eventually(lambda: not old["backbone"] & replicas(lone)["backbone"])
+    assert old["ingress"] == replicas(lone)["ingress"]
+
+
 def test_a_kill_after_all_this_leaves_no_process(lone, capsys):
     with capsys.disabled():
         assert lone.left_by(signal.SIGKILL) == []
@@ -59,6 +101,14 @@ def joined(service: Service, clip: bytes, wanted: list[str]) -> dict:
             return answer
         time.sleep(0.5)
     raise AssertionError(f"not {wanted} within {JOIN_SECONDS:g} s; it said {service.heard}")
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it becomes true in time."""
+    deadline = time.monotonic() + JOIN_SECONDS
+    while time.monotonic() < deadline and not holds():
+        time.sleep(0.5)
+    return holds()
 
 
 def replicas(service: Service) -> dict[str, set[tuple[int, float]]]:
