@@ -52,6 +52,7 @@ class Applications:
     def __init__(self, folder: Path, kept: Path, config: dict[str, Any], say: Say) -> None:
         self.folder, self.kept, self.say = folder, kept, say
         self.settings = {one["name"]: one["deployments"][0] for one in config["applications"]}
+        self.logging = config["logging_config"]
         self.running: dict[str, Taken] = {}
         self.wanted: set[str] = set()
         self.routed: set[str] = set()
@@ -68,7 +69,9 @@ class Applications:
             ServeError: nothing passed its gate.
         """
         front = builders.front(args, self._options("ingress"))
-        self.ingress = serve.run(front, name="ingress", route_prefix="/")
+        self.ingress = serve.run(
+            front, name="ingress", route_prefix="/", logging_config=self.logging
+        )
         self._take_in()
         deadline = time.monotonic() + READY_SECONDS
         while not self._settle() and time.monotonic() < deadline:
@@ -103,7 +106,10 @@ class Applications:
                 if app not in self.running and app not in self.refused
             }
             new = {app: one for app, one in new.items() if one.reads not in self.gone}
-            targets = [RunTarget(self._build(one, offer), app, None) for app, one in new.items()]
+            targets = [
+                RunTarget(self._build(one, offer), app, None, self.logging)
+                for app, one in new.items()
+            ]
         except (LusError, OSError) as error:  # a run is being written at this moment
             self._tell_once(f"not taken in yet: {error}")
             return
