@@ -4,6 +4,7 @@ Several ingresses ask at a time, each for a group: clips of all of them gather f
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ class Backbone(Stage):
     def __init__(self, model: Model, copies: Path | None = None) -> None:
         super().__init__([model])
         self.stage = stages.Backbone(held(model, copies), device=self.device())
-        self.together = Together(self._pass, most=MAX_BATCH_SIZE, num_calls=1)
+        self.thread = ThreadPoolExecutor(1)  # one pass after the other
+        self.together = Together(self._pass, most=MAX_BATCH_SIZE)
 
     def reconfigure(self, config: dict[str, Any]) -> None:
         """`max_batch_size` clips at most in one pass."""
@@ -37,4 +39,5 @@ class Backbone(Stage):
         return await asyncio.gather(*map(self.together, clips))
 
     async def _pass(self, clips: list[np.ndarray]) -> list[Prediction]:
-        return await asyncio.to_thread(self.stage.many, clips)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.thread, self.stage.many, clips)

@@ -32,9 +32,7 @@ KNOWN_SECONDS = 15.0
 """For so long the names of what runs are taken as known: asking Serve for them costs a tenth of a
 second of a processor."""
 MOST_TOGETHER = 8
-NUM_CALLS = 2
-"""So many clips go to an application with one call, and so many calls are on their way: while one
-is answered, the next one travels."""
+"""So many clips go to an application with one call."""
 BY_VALUE_BYTES = 2**20
 """Of all arguments of a call; Serve's own messages hold four times as much at most."""
 LOST = (Refused, RayActorError, RayServeException, TimeoutError)
@@ -71,7 +69,7 @@ class Served:
         async def ask(clips: list[Any]) -> list[Any]:
             return list(await self.ask(*clips))
 
-        return Together(ask, most=MOST_TOGETHER, num_calls=NUM_CALLS)
+        return Together(ask, most=MOST_TOGETHER)
 
     async def ask(self, *args: Any) -> Any:
         """What it says, with its arguments in the message or, where they are large, beside it.

@@ -1,7 +1,8 @@
 """Asks at once for what waits: a hop between processes, or a pass, is paid once for many.
 
-Why no waiting for others: while one group is on its way the next one gathers, so that what comes
-alone is asked for at once, and what comes in a crowd is asked for together.
+Why no waiting for a while: a group goes at once where none is on its way, or where it is full;
+else it gathers until the one on its way is back (Nagle's rule for packets, RFC 896). What comes
+alone is not held up, and what comes in a crowd goes together.
 """
 
 import asyncio
@@ -14,16 +15,14 @@ Answer = TypeVar("Answer")
 
 
 class Together(Generic[Asked, Answer]):
-    """Groups of at most `most` for `ask`, of which at most `num_calls` are on their way at a time.
+    """Asks for groups of at most `most`.
 
     `ask` gives as many answers as it gets questions, in their order. Where it fails on a group,
     it is asked for each of it alone, so that one fails alone.
     """
 
-    def __init__(
-        self, ask: Callable[[list[Asked]], Awaitable[list[Answer]]], *, most: int, num_calls: int
-    ) -> None:
-        self.ask, self.most, self.num_calls = ask, most, num_calls
+    def __init__(self, ask: Callable[[list[Asked]], Awaitable[list[Answer]]], *, most: int) -> None:
+        self.ask, self.most = ask, most
         self.waiting: deque[tuple[Asked, asyncio.Future[Answer]]] = deque()
         self.calls: set[asyncio.Task[None]] = set()
 
@@ -35,7 +34,7 @@ class Together(Generic[Asked, Answer]):
         return await answer
 
     def _send(self) -> None:
-        while self.waiting and len(self.calls) < self.num_calls:
+        while self.waiting and (not self.calls or len(self.waiting) >= self.most):
             group = [self.waiting.popleft() for _ in range(min(self.most, len(self.waiting)))]
             group = [(one, answer) for one, answer in group if not answer.cancelled()]
             if group:

@@ -8,43 +8,51 @@ import pytest
 from serve.together import Together
 
 
-def asked(clips: list[int], *, most: int, num_calls: int = 1) -> tuple[list[Any], list[list[int]]]:
+def asked(clips: list[int], *, most: int) -> tuple[list[Any], list[list[int]]]:
     """The double of each clip, and the groups that were asked for; 7 is refused."""
     groups: list[list[int]] = []
-    at_work, most_at_work = 0, 0
 
     async def ask(group: list[int]) -> list[int]:
-        nonlocal at_work, most_at_work
         groups.append(group)
-        at_work += 1
-        most_at_work = max(most_at_work, at_work)
         await asyncio.sleep(0.01)
-        at_work -= 1
         if 7 in group:
             raise ValueError("7")
         return [2 * clip for clip in group]
 
     async def together() -> list[Any]:
-        asks = Together(ask, most=most, num_calls=num_calls)
+        asks = Together(ask, most=most)
         return await asyncio.gather(*map(asks, clips), return_exceptions=True)
 
-    answers = asyncio.run(together())
-    assert most_at_work <= max(num_calls, most)
-    return answers, groups
+    return asyncio.run(together()), groups
 
 
 def test_one_that_comes_alone_does_not_wait_for_others():
     assert asked([5], most=8) == ([10], [[5]])
 
 
-def test_what_comes_while_one_is_on_its_way_goes_together_up_to_so_many():
-    answers, groups = asked([0, 1, 2, 3, 4, 5], most=3)
+def test_what_comes_while_one_is_on_its_way_goes_together_when_that_is_back():
+    answers, groups = asked([0, 1, 2, 3, 4, 5], most=8)
     assert answers == [0, 2, 4, 6, 8, 10]
-    assert groups == [[0], [1, 2, 3], [4, 5]]
+    assert groups == [[0], [1, 2, 3, 4, 5]]
 
 
-def test_so_many_calls_are_on_their_way_at_a_time():
-    assert asked([0, 1, 2, 3], most=8, num_calls=2)[1] == [[0], [1], [2, 3]]
+def test_a_full_group_does_not_wait_for_what_is_on_its_way():
+    order: list[str] = []
+
+    async def ask(group: list[int]) -> list[int]:
+        order.append(f"asked {group}")
+        await asyncio.sleep(0.1 if group == [0] else 0.01)
+        order.append(f"answered {group}")
+        return group
+
+    async def together() -> Any:
+        asks = Together(ask, most=2)
+        return await asyncio.gather(*map(asks, range(4)))
+
+    assert asyncio.run(together()) == [0, 1, 2, 3]
+    assert order == [
+        "asked [0]", "asked [1, 2]", "answered [1, 2]", "answered [0]", "asked [3]", "answered [3]",
+    ]  # fmt: skip
 
 
 def test_one_that_fails_fails_alone():
@@ -69,7 +77,7 @@ def test_a_clip_whose_client_went_away_is_not_asked_for():
         return group
 
     async def together() -> list[Any]:
-        asks = Together(ask, most=8, num_calls=1)
+        asks = Together(ask, most=8)
         first, left, last = (asyncio.create_task(asks(clip)) for clip in range(3))
         await asyncio.sleep(0)
         left.cancel()
@@ -88,7 +96,7 @@ def test_it_goes_on_after_any_error(error):
         return group
 
     async def together() -> Any:
-        asks = Together(ask, most=1, num_calls=1)
+        asks = Together(ask, most=1)
         broken, sound = asyncio.create_task(asks(0)), asyncio.create_task(asks(1))
         found = await asyncio.wait_for(sound, 5)
         broken.cancel()
