@@ -18,7 +18,8 @@ from serve.body import receive
 from serve.composition import Composition
 from serve.decoders import Decoders
 from serve.refused import Refused
-from serve.routing import Route, Routing
+from serve.routing import Routing
+from serve.served import Route
 from serve.tally import Tally
 
 

@@ -117,7 +117,7 @@ class Applications:
         if targets:
             self.running |= new
             serve.run_many(targets, wait_for_applications_running=False)
-            self.ingress.broadcast("look_anew").results(return_exceptions=True)
+            self._ask_ingress("look_anew")
 
     def _offer(self) -> Offer:
         """What can be served; of neighbours that cannot be read is told.
@@ -164,12 +164,16 @@ class Applications:
         return self.routed | self.waiting == set(self.running)
 
     def _standings(self) -> list[Standing]:
-        """What every replica of the ingress says; none where one does not answer just now."""
+        """What every replica of the ingress says; nothing where one does not answer just now."""
+        found = self._ask_ingress("standing")
+        return found if len(found) == self.settings["ingress"]["num_replicas"] else []
+
+    def _ask_ingress(self, what: str) -> list[Any]:
+        """What the replicas of the ingress answer; nothing where one of them ends meanwhile."""
         try:
-            found = self.ingress.broadcast("standing").results(timeout_s=ANSWER_SECONDS)
+            return list(self.ingress.broadcast(what).results(timeout_s=ANSWER_SECONDS))
         except (RayError, RayServeException, TimeoutError):
             return []
-        return found if len(found) == self.settings["ingress"]["num_replicas"] else []
 
     def _refuse(self, standings: list[Standing]) -> None:
         """End what one of the ingresses refused, or what does not start, and what reads it."""
@@ -193,7 +197,7 @@ class Applications:
             serve.delete(app)
             del self.running[app]
         if apps:
-            self.ingress.broadcast("look_anew").results(return_exceptions=True)
+            self._ask_ingress("look_anew")
             every = [model for one in self.running.values() for model in one.models]
             copies.leave_only(every, self.kept)
 

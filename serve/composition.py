@@ -20,7 +20,7 @@ from lus_ray.service.answer import Said
 from lus_ray.service.limits import ServiceLimits
 from lus_ray.service.models import LABELS
 from serve.refused import Refused
-from serve.routing import Route
+from serve.served import Route
 
 SMALL_BYTES = 2**18
 """Up to here the frames of a clip travel in each message; larger ones are put aside for all."""

@@ -18,7 +18,8 @@ from serve.answering import Answering, models_of, parity_of
 from serve.decoders import Decoders
 from serve.listener import Listener
 from serve.refused import Refused
-from serve.routing import Route, Routing, Served, Standing
+from serve.routing import Routing, Standing
+from serve.served import Route, Served
 from serve.tally import Tally
 
 LOOK_SECONDS = 2.0

@@ -1,100 +1,34 @@
 """Which stages answer: found among the running applications, gated once, and chosen together.
 
-An application of the service is named after its slot (`backbone`, `experts-severity`, ...), with a
-tag after a dot where two generations of a slot stand side by side: the new one is gated while the
-old one answers, and takes its place only when it passed.
+Where two generations of a slot stand side by side, the new one is gated while the old one answers,
+and takes its place only when it passed.
 """
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from typing import Any
 
-import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from lus_ray.errors import LusError
-from lus_ray.service.models import Model
 from serve.refused import Refused
-from serve.together import Together
+from serve.served import FRAME_SLOTS, SOURCES, Route, Served, slot_of
 
-SOURCES = {"experts": "backbone", "aggregators": "scorer"}
-"""What a slot reads, by its name before the first dash; the others read frames."""
-FRAME_SLOTS = ("backbone", "scorer", "segmenter")
 ANSWER_SECONDS = 5.0
 KNOWN_SECONDS = 15.0
 """For so long the names of what runs are taken as known: asking Serve for them costs a tenth of a
 second of a processor."""
-MOST_TOGETHER = 8
-"""So many clips go to an application with one call."""
-BY_VALUE_BYTES = 2**20
-"""Of all arguments of a call; Serve's own messages hold four times as much at most."""
 LOST = (Refused, RayActorError, RayServeException, TimeoutError)
 """No answer to a replayed clip, which may lie with what else is at work."""
 NUM_TRIES = 5
 """Looks at which a newcomer may give no answer, before that is taken for its own doing."""
 
-
-@dataclass(frozen=True)
-class Served:
-    """One application that holds models; `handle` asks it."""
-
-    app: str
-    models: tuple[Model, ...]
-    reads: str | None
-    handle: Any = field(compare=False)
-    parity: dict[str, float] = field(default_factory=dict, compare=False)
-    on_gpu: bool = field(default=False, compare=False)
-
-    @property
-    def slot(self) -> str:
-        """The part that it plays, such as "experts-severity"."""
-        return _slot(self.app)
-
-    @property
-    def source(self) -> str | None:
-        """The slot whose answers it reads."""
-        return SOURCES.get(self.slot.partition("-")[0])
-
-    @cached_property
-    def together(self) -> Together[Any, Any]:
-        """Asks it for several clips at once: those that wait while others are on their way."""
-
-        async def ask(clips: list[Any]) -> list[Any]:
-            return list(await self.ask(*clips))
-
-        return Together(ask, most=MOST_TOGETHER)
-
-    async def ask(self, *args: Any) -> Any:
-        """What it says, with its arguments in the message or, where they are large, beside it.
-
-        A message that holds everything takes half the time of one to an actor of Ray.
-        """
-        is_small = sum(map(_num_bytes, args)) <= BY_VALUE_BYTES
-        return await (self._by_value if is_small else self._by_reference).remote(*args)
-
-    @cached_property
-    def _by_value(self) -> Any:
-        return self.handle.options(method_name="predict", _by_reference=False)
-
-    @cached_property
-    def _by_reference(self) -> Any:
-        return self.handle.options(method_name="predict")
-
-    @property
-    def fingerprint(self) -> str:
-        """That of its first model, which for a stage that others read is its only one."""
-        return self.models[0].fingerprint
-
-
-Route = dict[str, Served]
-"""The application that answers in each slot."""
 Gate = Callable[[Served, Route], Awaitable[dict[str, float]]]
 
 
@@ -129,7 +63,7 @@ class Routing:
         self.refused: dict[Served, str] = {}
         self.route: Route = {}
         self.is_ready = False
-        self.running: set[str] = set()
+        self.running: list[str] = []
         self.handles: dict[str, Any] = {}
         self.known_until = 0.0
 
@@ -168,11 +102,10 @@ class Routing:
         if time.monotonic() > self.known_until:
             self.known_until = time.monotonic() + KNOWN_SECONDS
             applications = (await asyncio.to_thread(serve.status)).applications
-            self.running = {
-                name for name, one in applications.items() if _is_here(name, one.status)
-            }
+            here = {app: one for app, one in applications.items() if _is_here(app, one.status)}
+            self.running = sorted(here, key=lambda app: here[app].last_deployed_time_s)
             self.handles = {app: one for app, one in self.handles.items() if app in self.running}
-        found = await asyncio.gather(*map(self._ask, sorted(self.running)))
+        found = await asyncio.gather(*map(self._ask, self.running))
         await self.settle([one for one in found if one is not None], self.running)
         if not self.is_ready:
             self.forget()
@@ -181,10 +114,10 @@ class Routing:
         """Ask for the names of what runs with the next look: something was started or ended."""
         self.known_until = 0.0
 
-    async def settle(self, present: Sequence[Served], running: Set[str]) -> None:
+    async def settle(self, present: Sequence[Served], running: Sequence[str]) -> None:
         """Take in what came, drop what went, and choose the route anew.
 
-        `present` of the applications that are `running` have answered.
+        `present` of the applications that are `running` have answered; the newest runs last.
         """
         answering = {one.app for one in present}
         # A stage that does not answer just now keeps its place: its next replica may have begun.
@@ -196,6 +129,7 @@ class Routing:
         self.route = choose(self.admitted)
         for newcomer in sorted(present, key=lambda one: one.source is not None):
             await self._take_in(newcomer)
+            self.admitted.sort(key=lambda one: running.index(one.app))
             self.route = choose(self.admitted)
         gone = {one.fingerprint for one in self.refused}
         for one in present:
@@ -205,7 +139,7 @@ class Routing:
         self.is_ready = (
             bool(self.route)
             and all(one.app in answering for one in self.route.values())
-            and all(_slot(app) in settled for app in running)
+            and all(slot_of(app) in settled for app in running)
         )
 
     async def _ask(self, app: str) -> Served | None:
@@ -249,7 +183,7 @@ class Routing:
 
 
 def choose(admitted: Iterable[Served]) -> Route:
-    """One application per slot, such that what reads fits what is read.
+    """One application per slot, such that what reads fits what is read; newer ones come last.
 
     Of two that others read, the one with more readers comes first, then the newer one: a new
     backbone takes over together with its experts, not before them.
@@ -281,19 +215,6 @@ def _reason(newcomer: Served, error: Exception) -> str:
     )
 
 
-def _num_bytes(arg: Any) -> int:
-    """Of what a stage is asked with: an array, arrays by name, a reference to a large one."""
-    if isinstance(arg, ray.ObjectRef):
-        return BY_VALUE_BYTES + 1
-    if isinstance(arg, Mapping):
-        return sum(map(_num_bytes, arg.values()))
-    return getattr(arg, "nbytes", 0)
-
-
-def _slot(app: str) -> str:
-    return app.partition(".")[0]
-
-
 def _is_here(app: str, status: str) -> bool:
-    is_stage = _slot(app) in FRAME_SLOTS or _slot(app).partition("-")[0] in SOURCES
+    is_stage = slot_of(app) in FRAME_SLOTS or slot_of(app).partition("-")[0] in SOURCES
     return is_stage and status not in {"DELETING", "DEPLOY_FAILED", "NOT_STARTED"}

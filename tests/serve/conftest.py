@@ -49,12 +49,14 @@ def film_file(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def lone_run(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run `signs` when its backbone was finished and nothing else."""
+    """The run `signs` when its backbone was finished and nothing else, beside a broken one."""
     folder = tmp_path_factory.mktemp("lone") / "signs"
     shutil.copytree(runs / "signs", folder)
     for model in models.find([folder]):
         if model.kind != "backbone":
             shutil.rmtree(model.predictions.parent)
+    (folder.parent / "broken").mkdir()
+    (folder.parent / "broken" / "experiment.json").write_text("{")
     return folder
 
 

@@ -17,7 +17,8 @@ from lus_ray.service.limits import ServiceLimits
 from lus_ray.service.models import Model
 from serve.answering import Answering
 from serve.decoders import Decoders
-from serve.routing import Routing, Served
+from serve.routing import Routing
+from serve.served import Served
 from serve.tally import Tally
 from tests.serve.service import film
 

@@ -11,7 +11,8 @@ from ray.exceptions import ActorDiedError, RayTaskError
 from lus_ray.errors import ServeError
 from lus_ray.service.models import Model
 from serve.refused import Refused
-from serve.routing import NUM_TRIES, Routing, Served, Standing
+from serve.routing import NUM_TRIES, Routing, Standing
+from serve.served import Served
 
 KINDS = {"backbone": "backbone", "scorer": "frames", "segmenter": "segmenter"}
 
@@ -50,7 +51,7 @@ def standing(*rounds: tuple[Served, ...], faults: dict[str, Any] | None = None) 
     async def look() -> list[Standing]:
         routing, found = Routing(gate), []
         for present in rounds:
-            await routing.settle(present, {one.app for one in present})
+            await routing.settle(present, [one.app for one in present])
             found.append(routing.standing)
         return found
 
@@ -78,6 +79,20 @@ def test_a_new_backbone_with_fewer_readers_is_admitted_and_waits_until_it_has_as
     assert equal.routed == names(NEW)
     assert fewer.is_ready
     assert equal.is_ready
+
+
+def test_whoever_looks_for_the_first_time_chooses_the_newer_of_two_generations():
+    async def gate(newcomer: Served, route: dict[str, Served]) -> dict[str, float]:
+        return {newcomer.app: 0.0}
+
+    async def look(present: tuple[Served, ...], running: tuple[Served, ...]) -> frozenset[str]:
+        routing = Routing(gate)
+        await routing.settle(present, [one.app for one in running])
+        return routing.standing.routed
+
+    for present in (OLD + NEW, NEW + OLD):
+        assert asyncio.run(look(present, OLD + NEW)) == names(NEW)
+        assert asyncio.run(look(present, NEW + OLD)) == names(OLD)
 
 
 def test_experts_of_a_new_label_wait_with_their_backbone_and_the_service_stays_ready():
@@ -152,9 +167,9 @@ def test_what_a_clip_is_on_its_way_through_is_in_use_until_it_left():
             return {newcomer.app: 0.0}
 
         routing = Routing(gate)
-        await routing.settle(OLD, names(OLD))
+        await routing.settle(OLD, [one.app for one in OLD])
         with routing.in_use(routing.route), routing.in_use(routing.route):
-            await routing.settle(NEW, names(NEW))
+            await routing.settle(NEW, [one.app for one in NEW])
             during = routing.standing
         return during.used, during.routed, routing.standing.used
 
