@@ -80,7 +80,7 @@ def test_five_times_what_it_can_do_leaves_the_served_ones_bounded_and_sends_the_
     assert shoot(lone.url, film_file.read_bytes()).seconds < bound
 
 
-def throughput(service: Service, clip: Path, *, clients: int, seconds: float = 3.0) -> float:
+def throughput(service: Service, clip: Path, *, clients: int, seconds: float = 2.0) -> float:
     """Clips answered a second."""
     made = shots(hammer(service.url, clip, seconds=seconds, clients=clients))
     assert {shot.status for shot in made} == {200}

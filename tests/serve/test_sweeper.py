@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -25,21 +26,38 @@ with sweeping(Path(sys.argv[1])):
 """
 
 
-@pytest.mark.parametrize(("is_killed", "lives_on"), [(True, False), (False, True)])
-def test_only_children_of_a_killed_process_are_swept(tmp_path: Path, is_killed, lives_on):
-    copies = tmp_path / "copies"
+def test_only_children_of_a_killed_process_are_swept(tmp_path: Path):
+    killed, ended = started(tmp_path / "killed"), started(tmp_path / "ended")
+    time.sleep(LOOK_SECONDS + 2)  # until they were seen
+    os.kill(killed.service.pid, signal.SIGKILL)
+    for one in (killed, ended):
+        one.service.communicate("\n")
+    psutil.wait_procs([killed.child, ended.child], timeout=GRACE_SECONDS + 5)
+    assert not lives(killed.child)
+    assert not killed.copies.exists()
+    assert lives(ended.child)
+    assert ended.copies.exists()
+    ended.child.kill()
+
+
+@dataclass
+class Started:
+    """A process that is swept, what it started, and its copies."""
+
+    service: subprocess.Popen[str]
+    child: psutil.Process
+    copies: Path
+
+
+def started(copies: Path) -> Started:
     copies.mkdir()
     service = subprocess.Popen(
         [sys.executable, "-c", STARTS_ONE, str(copies)], stdin=subprocess.PIPE,
         stdout=subprocess.PIPE, text=True, cwd=ROOT,
     )  # fmt: skip
-    child = psutil.Process(int(service.stdout.readline()))  # type: ignore[union-attr]
-    time.sleep(LOOK_SECONDS + 2)  # until it was seen
-    if is_killed:
-        os.kill(service.pid, signal.SIGKILL)
-    service.communicate("\n")
-    psutil.wait_procs([child], timeout=GRACE_SECONDS + 5)
-    assert (child.is_running() and child.status() != psutil.STATUS_ZOMBIE) == lives_on
-    assert copies.exists() == lives_on
-    if lives_on:
-        child.kill()
+    assert service.stdout is not None
+    return Started(service, psutil.Process(int(service.stdout.readline())), copies)
+
+
+def lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
