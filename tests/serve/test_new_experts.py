@@ -22,7 +22,9 @@ JOIN_SECONDS = 60.0
 
 def test_a_neighbour_that_cannot_be_read_is_left_out_with_one_line(lone, lone_run):
     (told,) = [line for line in lone.heard if "left out" in line]
-    assert told.startswith(f"left out: {lone_run.parent / 'broken'}: no run here")
+    assert told.startswith(
+        f"left out: {lone_run.parent / 'broken' / 'experiment.json'}: not readable"
+    )
 
 
 def test_experts_of_another_task_join_while_clips_are_answered_and_nothing_starts_anew(
