@@ -36,7 +36,8 @@ class Adam(torch.optim.Adam):
 def adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
     """Adam with the settings of the recipe, and those of `task.adam` in their place.
 
-    Decoupled weight decay acts on matrices and kernels, not on norms and biases; `l2` on all.
+    Decoupled weight decay acts on matrices and kernels, not on norms and biases; `l2` on all. On a
+    GPU one kernel updates everything: the steps of small networks wait for kernels to be launched.
     """
     own = {"l2": recipe.l2, "betas": (0.9, 0.999), **task.adam(player)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
@@ -50,6 +51,7 @@ def adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
         betas=own["betas"],
         eps=recipe.eps,
         decoupled_weight_decay=not own["l2"],
+        fused=True if next(task.parameters()).is_cuda else None,
     )
 
 

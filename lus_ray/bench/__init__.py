@@ -18,6 +18,7 @@ MEASURES = (
     "clips",
     "augment",
     "train",
+    "gpu",
     "cells",
     "search",
     "experts",
@@ -44,4 +45,6 @@ def run(names: Sequence[str] = (), *, say: Callable[[str], None] = lambda line: 
     for name in names or MEASURES:
         say(f"measuring {name}")
         found[name] = importlib.import_module(f"lus_ray.bench.{name}").measure()
+        if not found[name]:
+            say("there is no GPU here")
     return Report(date, found)
