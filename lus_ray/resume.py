@@ -127,12 +127,21 @@ class State:
                 number, _, key = name.partition(".")
                 state.setdefault(int(number), {})[key] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+            _lay_out(optimizer)
         _put_back(_below(found, "generator"))
         return done
 
     def remove(self) -> None:
         """A finished training needs none."""
         self.path.unlink(missing_ok=True)
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Moments as the parameters lie in memory: one kernel for all of them refuses anything else."""
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _gathered(task: Task, optimizers: Optimizers, best: Best | None) -> dict[str, Tensor]:

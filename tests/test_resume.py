@@ -23,6 +23,7 @@ from lus_ray.experiment import Recipe
 from lus_ray.ingest.ingest import ingest
 from lus_ray.learn import fit
 from lus_ray.nets import SifaSegmenter
+from lus_ray.optimizers import Adam
 from lus_ray.resume import State
 from lus_ray.tasks import Sifa
 from lus_ray.tasks.task import Task
@@ -412,3 +413,38 @@ def test_a_cell_that_is_killed_goes_on_where_it_was(tmp_path):
     assert cost["epochs"] == 8
     assert f"went on after {num_done} epochs of an earlier start" in cost["notes"]
     assert not list(tmp_path.rglob("*state.safetensors*"))
+
+
+class Folded(Grey):
+    """A task of two convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3))
+
+    def forward(self, batch, player):
+        return {"loss": self.net(batch["frames"]).square().mean()}
+
+
+def test_one_kernel_for_all_parameters_goes_on_where_channels_lie_last(tmp_path):
+    """As on a GPU: it refuses moments that lie in memory otherwise than their parameters."""
+    path = tmp_path / "state.safetensors"
+
+    def begun():
+        task = made(Folded).to(memory_format=torch.channels_last)
+        return task, {"net": Adam(task.net.parameters(), fused=True)}
+
+    def stepped(task, adams):
+        task.zero_grad()
+        frames = torch.ones(2, 1, 8, 8).contiguous(memory_format=torch.channels_last)
+        task({"frames": frames}, "net")["loss"].backward()
+        adams["net"].step()
+        return [parameter.detach().clone() for parameter in task.parameters()]
+
+    task, adams = begun()
+    stepped(task, adams)
+    State(path, every_s=0).save(task, adams, resume.Done(past=[PAST]))
+    again, others = begun()
+    assert State(path).load(again, others).past == [PAST]
+    for mine, theirs in zip(stepped(task, adams), stepped(again, others), strict=True):
+        assert torch.equal(mine, theirs)
