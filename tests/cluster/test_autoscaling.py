@@ -43,8 +43,8 @@ def seen(tmp_path_factory):
         onlooker = threading.Thread(target=watch, args=(cluster, saw, over))
         onlooker.start()
         saw.log = cluster.run(
-            "lus", "run", "biomarkers", "--smoke", "--arms", ARMS, "--out", out,
-            "--address", f"127.0.0.1:{cluster.port}", timeout=400, cwd=out,
+            "lus", "run", "biomarkers", "--smoke", "--arms", ARMS, "--set", "arm.recipe.gpus=0",
+            "--out", out, "--address", f"127.0.0.1:{cluster.port}", timeout=400, cwd=out,
         )  # fmt: skip
         over.set()
         onlooker.join()
@@ -70,7 +70,7 @@ def test_cells_that_wait_bring_as_many_workers_as_are_allowed(seen):
     assert max(map(len, saw.workers)) == 2
 
 
-def test_cells_without_a_network_bring_no_gpu(seen):
+def test_cells_that_need_no_gpu_bring_none(seen):
     _, saw = seen
     assert any(saw.workers)
     assert not any(worker.get("GPU") for workers in saw.workers for worker in workers)
