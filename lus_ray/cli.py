@@ -320,6 +320,8 @@ def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
     text = json.dumps(measured.contents(), indent=1)
     click.echo(text if as_json else measured.text())
     write_text(out, text + "\n")
+    if measured.refused:
+        raise LusError("; ".join(measured.refused.values()))
 
 
 @main.command()

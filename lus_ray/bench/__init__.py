@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from lus_ray.bench.report import Report
-from lus_ray.errors import InputError
+from lus_ray.errors import InputError, LusError
 
 __all__ = ["MEASURES", "Report", "run"]
 
@@ -33,18 +33,23 @@ MEASURES = (
 def run(names: Sequence[str] = (), *, say: Callable[[str], None] = lambda line: None) -> Report:
     """Measure what is named, or everything; `say` hears of each before it begins.
 
+    Where a rival does other work than ours, there is a reason and no ratio.
+
     Raises:
         InputError: a name is not in `MEASURES`.
-        LusError: a rival does other work than ours.
     """
     for name in names:
         if name not in MEASURES:
             raise InputError(f"nothing to measure by the name {name!r}; use {', '.join(MEASURES)}")
     date = datetime.now(UTC).isoformat(timespec="seconds")
-    found = {}
+    found, refused = {}, {}
     for name in names or MEASURES:
         say(f"measuring {name}")
-        found[name] = importlib.import_module(f"lus_ray.bench.{name}").measure()
+        try:
+            found[name] = importlib.import_module(f"lus_ray.bench.{name}").measure()
+        except LusError as error:  # what the others come to is worth having
+            refused[name] = str(error)
+            continue
         if not found[name]:
             say("there is no GPU here")
-    return Report(date, found)
+    return Report(date, found, refused)

@@ -7,7 +7,7 @@ import math
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,14 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Report:
-    """Comparisons by measure and by what was compared; `date` in ISO form, UTC."""
+    """Comparisons by measure and by what was compared; `date` in ISO form, UTC.
+
+    `refused` says why a measure has none.
+    """
 
     date: str
     measures: Mapping[str, Mapping[str, Measured]]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
         """A table with one line a rival, under a line that says on what it ran."""
@@ -55,6 +59,7 @@ class Report:
             "date": self.date,
             "machine": _machine(),
             "versions": _versions(),
+            "refused": dict(self.refused),
             "measures": {
                 name: {what: _plain(asdict(measured)) for what, measured in found.items()}
                 for name, found in self.measures.items()

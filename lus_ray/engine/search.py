@@ -61,7 +61,7 @@ class ArmSearch:
         self.arm, self.search, self.folds = arm, arm.search, folds
         self.over_mean = arm.search.over == "mean"
         num_epochs = arm.recipe.epochs if arm.recipe else 1
-        self.rungs = {max(1, round(part * num_epochs)) for part in RUNGS}
+        self.rungs = {max(1, round(part * num_epochs)) for part in RUNGS} - {num_epochs}
         self.settings: dict[tuple[int | None, int], Any] = {}
         self.by_epoch: dict[tuple[int, int], dict[int, float]] = defaultdict(dict)
         self.scores: dict[int, dict[int, float]] = defaultdict(dict)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lus_ray import bench
-from lus_ray.bench import gpu
+from lus_ray.bench import gpu, uninorm
 from lus_ray.errors import LusError
 from lus_ray.nets import FrameCNN
 from lus_ray.tasks import FrameScore
@@ -54,3 +54,14 @@ def test_without_a_gpu_it_is_said_that_there_is_none():
     report = bench.run(["gpu"], say=said.append)
     assert report.measures == {"gpu": {}}
     assert said == ["measuring gpu", "there is no GPU here"]
+
+
+def test_what_cannot_be_compared_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch):
+    def refuse() -> None:
+        raise LusError("gpu: unequal work")
+
+    monkeypatch.setattr(gpu, "measure", refuse)
+    monkeypatch.setattr(uninorm, "measure", lambda: {"a clip": "measured"})
+    report = bench.run(["gpu", "uninorm"])
+    assert report.measures == {"uninorm": {"a clip": "measured"}}
+    assert report.refused == {"gpu": "gpu: unequal work"}

@@ -15,10 +15,9 @@ from lus_ray.tasks import Intensity
 SPACE = {"lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)}
 
 
-def search(out, over, folds=(0, 1)):
-    arm = Arm(
-        "a", partial(Intensity), Recipe(epochs=16, batch=1, lr=1), search=Search(SPACE, 9, over)
-    )
+def search(out, over, folds=(0, 1), epochs=16):
+    recipe = Recipe(epochs=epochs, batch=1, lr=1)
+    arm = Arm("a", partial(Intensity), recipe, search=Search(SPACE, 9, over))
     return ArmSearch(arm, list(folds), out, seed=0)
 
 
@@ -80,6 +79,11 @@ def test_the_worse_half_is_given_up_at_a_rung_by_the_mean_over_folds(tmp_path):
     assert seen(found, 3, {0: 0.9, 1: 0.2}, epoch=1) == [False, True]  # the third best of four
     assert seen(found, 4, {0: 0.1, 1: 0.1}, epoch=0) == [False, False]
     assert seen(found, 5, {0: 0.7, 1: 0.7}, epoch=1) == [False, False]
+
+
+@pytest.mark.parametrize(("num_epochs", "rungs"), [(1, set()), (2, {1}), (8, {1, 2, 4})])
+def test_what_is_trained_to_its_end_is_not_given_up(tmp_path, num_epochs, rungs):
+    assert search(tmp_path, "mean", epochs=num_epochs).rungs == rungs
 
 
 def test_the_last_fold_of_a_bad_sample_is_given_up_before_it_comes_so_far(tmp_path):
