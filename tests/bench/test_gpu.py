@@ -8,6 +8,7 @@ import torch
 
 from lus_ray import bench
 from lus_ray.bench import gpu, uninorm
+from lus_ray.bench.measure import Measured
 from lus_ray.errors import LusError
 from lus_ray.nets import FrameCNN
 from lus_ray.tasks import FrameScore
@@ -61,7 +62,8 @@ def test_what_cannot_be_compared_costs_the_others_nothing(monkeypatch: pytest.Mo
         raise LusError("gpu: unequal work")
 
     monkeypatch.setattr(gpu, "measure", refuse)
-    monkeypatch.setattr(uninorm, "measure", lambda: {"a clip": "measured"})
+    one = Measured(repeats=1, threads=1, wall_ms=1.0, cpu_s=0.0, peak_mb=0.0, rivals=())
+    monkeypatch.setattr(uninorm, "measure", lambda: {"a clip": one})
     report = bench.run(["gpu", "uninorm"])
-    assert report.measures == {"uninorm": {"a clip": "measured"}}
+    assert report.measures == {"uninorm": {"a clip": one}}
     assert report.refused == {"gpu": "gpu: unequal work"}
