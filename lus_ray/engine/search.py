@@ -34,6 +34,8 @@ RUNGS = (0.125, 0.25, 0.5)
 (successive halving, each as it comes: Li et al. 2020, "A system for massively parallel
 hyperparameter tuning")."""
 
+WAITING = optuna.trial.TrialState.WAITING
+
 FEWEST_FOLDS = 2
 """Folds over which a mean is one."""
 
@@ -95,14 +97,15 @@ class ArmSearch:
         """Whether to give up on a sample after an epoch of one of its folds.
 
         At a rung, it is one that does worse than half of those that came so far, itself among
-        them, by the mean over the folds on which it was seen.
+        them, by the mean over the folds on which it was seen. Of one that came to its end before
+        only a cell was lost, which is made again.
         """
         assert cell.sample is not None
         if not math.isfinite(score):
             return False
         self.by_epoch[cell.sample, epoch][cell.fold] = score
-        if self.gave_up(cell):
-            return True
+        if (state := self._state(cell)).is_finished():
+            return state == optuna.trial.TrialState.PRUNED
         folds = self.by_epoch[cell.sample, epoch].keys() if self.over_mean else {cell.fold}
         fewest = min(FEWEST_FOLDS, len(self.folds)) if self.over_mean else 1
         if epoch + 1 not in self.rungs or len(folds) < fewest:
@@ -120,11 +123,7 @@ class ArmSearch:
 
     def gave_up(self, cell: Cell) -> bool:
         """Whether the sample was pruned, here, on another fold, or before a restart."""
-        key = self._key(cell.fold)
-        known = self.studies[key].get_trials(deepcopy=False)
-        assert cell.sample is not None
-        pruned = optuna.trial.TrialState.PRUNED
-        return cell.sample < len(known) and known[cell.sample].state == pruned
+        return self._state(cell) == optuna.trial.TrialState.PRUNED
 
     def tell(self, cell: Cell, score: float, *, pruned: bool) -> None:
         """Keep the score of a sample on a fold; the study hears of it when it is complete."""
@@ -160,6 +159,12 @@ class ArmSearch:
             for row in run_folder.lines(path.read_text()):
                 if math.isfinite(score := row.get("val_score", math.nan)):
                     self.by_epoch[sample, int(row["epoch"])][fold] = score
+
+    def _state(self, cell: Cell) -> optuna.trial.TrialState:
+        """Whether the cell's sample is waited for, came to its end or was given up."""
+        assert cell.sample is not None
+        known = self.studies[self._key(cell.fold)].get_trials(deepcopy=False)
+        return known[cell.sample].state if cell.sample < len(known) else WAITING
 
     def _key(self, fold: int) -> int | None:
         return None if self.over_mean else fold

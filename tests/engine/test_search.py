@@ -86,6 +86,17 @@ def test_what_is_trained_to_its_end_is_not_given_up(tmp_path, num_epochs, rungs)
     assert search(tmp_path, "mean", epochs=num_epochs).rungs == rungs
 
 
+def test_a_lost_cell_of_a_sample_that_came_to_its_end_is_made_again(tmp_path):
+    found = search(tmp_path, "mean")
+    for sample, mean in enumerate((0.1, 0.9)):
+        assert seen(found, sample, {0: mean, 1: mean}, epoch=1) == [False, False]
+        for fold in (0, 1):
+            found.tell(found.cell(fold, sample), mean, pruned=False)
+    again = search(tmp_path, "mean")
+    again.by_epoch.update({key: dict(scores) for key, scores in found.by_epoch.items()})
+    assert seen(again, 0, {1: 0.1}, epoch=1) == [False]
+
+
 def test_the_last_fold_of_a_bad_sample_is_given_up_before_it_comes_so_far(tmp_path):
     found = search(tmp_path, "mean", folds=(0, 1, 2))
     for sample in range(3):
