@@ -71,6 +71,7 @@ def test_bad_input_is_one_line_and_exit_code_2(words, said):
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+    assert not Path("b").exists(), "a store that will not be"
 
 
 @pytest.mark.parametrize(

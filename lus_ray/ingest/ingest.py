@@ -110,13 +110,14 @@ def ingest(
     reader = _reader(source, options)
     if missing_patient not in ("refuse", "own"):
         raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
+    folder = _folder(root)  # before anything is made where the store will be
     ledger, summary = Ledger(), Summary(source)
     joined: set[tuple[str, str]] = set()
     pool = Pool(source, ledger, limits or Limits(), max_side, missing_patient, workers)
     ledgers.read(below(store, "ledger.jsonl"))  # a damaged one is told of before all the work
     with stores.working(store, source) as place:
         with stores.Writer(place.folder, source) as writer, pool:
-            found, total = _counted(reader.clips(_folder(root), ledger, **options))
+            found, total = _counted(reader.clips(folder, ledger, **options))
             for row in pool.rows(found):
                 writer.add(row)
                 _count(summary, row)
