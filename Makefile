@@ -23,10 +23,11 @@ test-fast: $(READY)  ## the tests of daily work, under three minutes
 faults: $(READY)  ## campaigns with random kills and full disks, an hour; LUS_TEST_FAULTS=5 makes more
 	$(BIN)/pytest -q -s -m faults
 
-check: $(READY)  ## formatter, linter, type checker
+check: $(READY)  ## formatter, linter, type checker, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: $(READY)  ## rewrite the files as the formatter likes them
 	$(BIN)/ruff format .

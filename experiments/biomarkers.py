@@ -13,13 +13,13 @@ from functools import partial
 
 import optuna
 
-from lus_ray.augment import Augment
+from lus_ray.data.transforms.augment import Augment
+from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Search, Size
 from lus_ray.folds import fixed_test
 from lus_ray.nets import TSM
 from lus_ray.tasks import Biomarkers, ClipLabel, Expert, Intensity
-from lus_ray.tasks.expert import EXPERTS
-from lus_ray.views import View
+from lus_ray.tasks.sklearn_expert import EXPERTS
 
 LABELS = ("severity", "sf_ratio", "disease")
 

@@ -14,12 +14,12 @@ Try       lus run bline_adaptation --smoke          2 CPUs, about two minutes, p
 from dataclasses import replace
 from functools import partial
 
-from lus_ray.augment import Augment
+from lus_ray.data.transforms.augment import Augment
+from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
 from lus_ray.folds import across_domains
 from lus_ray.nets import PositionPrior, SifaSegmenter, UNet
 from lus_ray.tasks import Matched, Outline, Segmentation, Sifa, Translated
-from lus_ray.views import View
 
 frames = View(num_frames=1, height=256, width=256, num_samples=0)
 turned = Augment(flip=0.0, intensity=(1.0, 1.0), scale=0.1, rotate_deg=15.0, translate=0.1)

@@ -14,11 +14,11 @@ Try       lus run dense_labels --smoke          2 CPUs, about a minute, phantom 
 from dataclasses import replace
 from functools import partial
 
+from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
 from lus_ray.folds import k_fold
 from lus_ray.nets import PositionPrior, UNet
 from lus_ray.tasks import Collapsed, Segmentation
-from lus_ray.views import View
 
 frames = View(num_frames=1, height=464, width=624, num_samples=0)
 published_recipe = Recipe(epochs=50, batch=4, lr=1e-3, plateau=0.5, copies=6, gpus=0.5)

@@ -12,13 +12,13 @@ Try       lus run frame_scores --smoke          2 CPUs, about 2 minutes, phantom
 from dataclasses import replace
 from functools import partial
 
-from lus_ray.augment import ROY_2020
+from lus_ray.data.transforms.augment import ROY_2020
+from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Size
 from lus_ray.folds import rotating
 from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
 from lus_ray.tasks import Expert, FrameScore, Intensity
 from lus_ray.tasks.sord import WIDE_GAP
-from lus_ray.views import View
 
 frames = View(num_frames=1, height=224, width=224, num_samples=0)
 balanced = Recipe(

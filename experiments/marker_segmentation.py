@@ -12,12 +12,12 @@ Try       lus run marker_segmentation --smoke          2 CPUs, about a minute, p
 from dataclasses import replace
 from functools import partial
 
+from lus_ray.data.transforms.augment_roy2020 import SixSteps
+from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
 from lus_ray.folds import one_split
 from lus_ray.nets import MarkerUNet, PositionPrior, ReleasedDeepLab, ReleasedUNetPlusPlus
-from lus_ray.six_steps import SixSteps
 from lus_ray.tasks import Ensemble, Segmentation
-from lus_ray.views import View
 
 # Black is added to an aspect of 1.3 before the picture is resized.
 frames = View(num_frames=1, height=200, width=260, num_samples=0, aspect=1.3, bicubic=True)

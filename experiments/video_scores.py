@@ -16,11 +16,11 @@ from functools import partial
 from torch import nn
 
 from experiments import frame_scores
+from lus_ray.data.transforms.view import Track
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
 from lus_ray.folds import rotating
 from lus_ray.nets import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit, RegSTN, Uninorm
 from lus_ray.tasks import FrameScore, VideoScore
-from lus_ray.views import Track
 
 frame_model = partial(FrameScore, net=RegSTN, view=frame_scores.frames)
 

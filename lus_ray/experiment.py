@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from lus_ray.errors import ArmError
 from lus_ray.folds import Protocol
-from lus_ray.recipe import Recipe as Recipe
+from lus_ray.training.recipe import Recipe as Recipe
 
 Published = Mapping[str, Mapping[str, tuple[float, float | None]]]
 """arm -> metric -> (mean, std over folds or None), as printed in the paper, as fractions of 1."""

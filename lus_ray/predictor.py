@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from lus_ray import checkpoint
-from lus_ray.batches import Tracks
 from lus_ray.clip import frames_of
+from lus_ray.data.loading.batches import Tracks
+from lus_ray.data.transforms.view import Track, View
 from lus_ray.tasks.task import Task, unit
-from lus_ray.views import Track, View
+from lus_ray.training import checkpoint
 
 Prediction = dict[str, np.ndarray]
 """`outputs` (S, K), `features` (S, D) and `probability` (K,), as far as the task gives them."""

@@ -13,11 +13,11 @@ from typing import Any
 
 from ray.serve import Application
 
+from lus_ray.data.decoding.decoder import Limits
 from lus_ray.errors import InputError, ServeError
-from lus_ray.ingest.decode import Limits
-from lus_ray.service import models
-from lus_ray.service.limits import ServiceLimits
-from lus_ray.service.models import Model
+from lus_ray.inference import model_selection
+from lus_ray.inference.limits import ServiceLimits
+from lus_ray.inference.model_selection import Model
 from serve.aggregators import Aggregators
 from serve.backbone import Backbone
 from serve.experts import Experts
@@ -93,7 +93,7 @@ def offered(
     `left_out` is told of a folder after the first that cannot be read; without it that is an error.
     """
     found: dict[str, tuple[Model, ...]] = {}
-    for model in models.find(folders, left_out=left_out):
+    for model in model_selection.find(folders, left_out=left_out):
         slot = SLOTS.get(model.kind, f"experts-{model.label}")
         found[slot] = (*found.get(slot, ()), model)
     return dict(sorted(found.items(), key=lambda item: item[1][0].reads is not None))

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from ray import serve
 
+from lus_ray.inference import stages
+from lus_ray.inference.model_selection import Model
 from lus_ray.predictor import Prediction
-from lus_ray.service import stages
-from lus_ray.service.models import Model
-from serve.stage import Stage, held
-from serve.together import Together
+from serve.batching import Together
+from serve.deployment import Stage, held
 
 MAX_BATCH_SIZE = 8
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lus_ray.errors import ServeError
-from lus_ray.service.models import Model, fingerprint
+from lus_ray.inference.model_selection import Model, fingerprint
 
 ASIDE = "copying"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
 
+from lus_ray.data.decoding.decoder import Decoded, Decoder
 from lus_ray.errors import DecodeError
-from lus_ray.ingest.decode import Decoded, Decoder
-from lus_ray.service.limits import ServiceLimits
-from serve.refused import Refused
+from lus_ray.inference.limits import ServiceLimits
+from serve.errors import Refused
 
 STATUS = {"unreadable": 400, "refused": 422, "lost": 503}
 """The answer by the kind of a `DecodeError`."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from ray import serve
 
+from lus_ray.inference import stages
+from lus_ray.inference.model_selection import Model
 from lus_ray.predictor import Prediction
-from lus_ray.service import stages
-from lus_ray.service.models import Model
-from serve.stage import Stage, held
+from serve.deployment import Stage, held
 
 
 @serve.deployment

@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import lus_ray
-from serve import schema
-from serve.refused import Refused
+from lus_ray.inference import schema
+from serve.errors import Refused
 
 LOG = logging.getLogger("ray.serve")
 PAGE = Path(__file__).with_name("page.html")

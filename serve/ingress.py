@@ -9,18 +9,18 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from jaxtyping import UInt8
 from ray import serve
 
-from lus_ray.places import place
-from lus_ray.service import parity
-from lus_ray.service.answer import served, undecoded
-from lus_ray.service.limits import ServiceLimits
+from lus_ray.inference import parity
+from lus_ray.inference.limits import ServiceLimits
+from lus_ray.inference.response import served, undecoded
+from lus_ray.storage.paths import place
 from serve import http
-from serve.answering import Answering, models_of, parity_of
+from serve.application import Route, Served
 from serve.decoders import Decoders
-from serve.listener import Listener
-from serve.refused import Refused
+from serve.errors import Refused
+from serve.handler import Answering, models_of, parity_of
+from serve.http_server import Listener
+from serve.metrics import Tally
 from serve.routing import Routing, Standing
-from serve.served import Route, Served
-from serve.tally import Tally
 
 LOOK_SECONDS = 2.0
 

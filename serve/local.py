@@ -14,13 +14,13 @@ from typing import Any
 import yaml
 from ray import serve
 
-from lus_ray.engine import cluster
 from lus_ray.errors import ServeError
-from lus_ray.service import models
+from lus_ray.inference import model_selection
+from lus_ray.orchestration.cluster import connection
 from serve import app as builders
-from serve import listener
-from serve.applications import Applications, Say
-from serve.sweeper import sweeping
+from serve import http_server
+from serve.cleanup import sweeping
+from serve.rollout import Applications, Say
 
 CONFIG = Path(__file__).with_name("config.yaml")
 WATCH_SECONDS = 3.0
@@ -57,15 +57,17 @@ def serving(
 ) -> Iterator[Applications]:  # fmt: skip
     """The service for the length of a block; afterwards every process that it started is gone."""
     builders.guarded(host, token)
-    listener.bound(host, port, shared=False).close()  # or say at once that another listens there
-    if not builders.offered(models.beside(folder), lambda run, why: None):  # that is told later
+    http_server.bound(host, port, shared=False).close()  # or say at once that another listens there
+    if not builders.offered(
+        model_selection.beside(folder), lambda run, why: None
+    ):  # that is told later
         raise ServeError(f"{folder}: holds nothing that can be served; let its run finish")
     config = yaml.safe_load(CONFIG.read_text())
     os.environ.update({name: os.environ.get(name, value) for name, value in QUICK.items()})
     with (
         tempfile.TemporaryDirectory(prefix="lus-serve-") as copies,
         sweeping(Path(copies)),
-        cluster.connected(None),
+        connection.connected(None),
     ):
         applications = Applications(folder, Path(copies), config, say)
         if threading.current_thread() is threading.main_thread():

@@ -17,8 +17,8 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from lus_ray.errors import LusError
-from serve.refused import Refused
-from serve.served import FRAME_SLOTS, SOURCES, Route, Served, slot_of
+from serve.application import FRAME_SLOTS, SOURCES, Route, Served, slot_of
+from serve.errors import Refused
 
 ANSWER_SECONDS = 5.0
 KNOWN_SECONDS = 15.0

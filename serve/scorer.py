@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from ray import serve
 
-from lus_ray.service import stages
-from lus_ray.service.models import Model
-from serve.stage import Stage, held
+from lus_ray.inference import stages
+from lus_ray.inference.model_selection import Model
+from serve.deployment import Stage, held
 
 
 @serve.deployment

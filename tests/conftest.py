@@ -9,7 +9,7 @@ import jaxtyping
 import pytest
 import torch
 
-from lus_ray.ingest.ingest import ingest
+from lus_ray.data.ingest.pipeline import ingest
 from tests.object_storage import bucket as bucket
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell in the background

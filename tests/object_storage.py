@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from lus_ray.places import opened
+from lus_ray.storage.paths import opened
 
 START_SECONDS = 90
 SETTINGS = {

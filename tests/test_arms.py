@@ -19,35 +19,30 @@ import pytest
 import torch
 
 import experiments
-from lus_ray import checkpoint, predictions, store
-from lus_ray.batches import InMemory, Tracks, size_of, view_of
 from lus_ray.clip import MASK_SCHEMES, SCHEMA, Row, frames_of, masks_of
-from lus_ray.engine import (
-    answers,
-    bline_pictures,
-    campaign,
-    pictures,
-    plan,
-    record,
-    sides,
-)
-from lus_ray.engine.cell import Cell, Work
-from lus_ray.engine.cohort import cohort
-from lus_ray.engine.running import fit_here, run
+from lus_ray.data import store
+from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.loading.batches import InMemory, Tracks, size_of, view_of
+from lus_ray.data.masks import class_map
+from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
-from lus_ray.ingest.ingest import ingest
-from lus_ray.masks import class_map
-from lus_ray.metrics import frames, inherited, labels, multilabel, overlap
+from lus_ray.metrics import classification, frames, inherited, multilabel, segmentation
+from lus_ray.orchestration import campaign, planner
 from lus_ray.predictor import Predictor
-from lus_ray.report import protocols
-from lus_ray.tasks.collapsed import Collapsed
+from lus_ray.runs import cell_predictions, domain_images, example_images, leakage, predictions
+from lus_ray.runs import cell_rows as sides
+from lus_ray.runs import manifest as record
+from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs.cohort import cohort
+from lus_ray.runs.run_cell import fit_here, run
+from lus_ray.tasks.clip_classification import CLASSES
 from lus_ray.tasks.ensemble import Ensemble
-from lus_ray.tasks.expert import Expert
-from lus_ray.tasks.network import CLASSES
+from lus_ray.tasks.merged_classes import Collapsed
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.sifa import Sifa
+from lus_ray.tasks.sklearn_expert import Expert
 from lus_ray.tasks.task import Task, unit
-from lus_ray.views import View
+from lus_ray.training import checkpoint
 
 pytestmark = pytest.mark.slow
 NAMES = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
@@ -223,7 +218,7 @@ def finished(
     with pytest.MonkeyPatch.context() as patch:
         watched.also_through(patch, Tracks, "epochs")
         watched.also_through(patch, Expert, "learn")
-        for cell in plan.cells(experiment, work.folds[:1]):
+        for cell in planner.cells(experiment, work.folds[:1]):
             watched.arm = cell.arm
             run(cell, work, watched, lambda values: None)
     return Finished(work, data, watched.pixels, dict(watched.learned))
@@ -356,7 +351,7 @@ def test_masks_of_every_checkpoint_are_those_that_were_counted(finished):
             frames = finished.seen[row["clip"]]
             true = task.truth(task.view.resize_masks(masks_of(clip)), clip)[frames]
             said = predictor(clip)["masks"][frames]
-            counted = overlap.counts(true, said, num_classes=len(about.classes))
+            counted = segmentation.counts(true, said, num_classes=len(about.classes))
             assert (counted.reshape(len(said), -1) == np.array(row["counts"])).all(), arm.name
 
 
@@ -372,7 +367,7 @@ def test_arms_of_images_are_tested_on_their_share_of_the_copies_and_give_it_agai
         everything = sum(len(row["images"]) for row in listed)
         assert abs(sum(len(row["images"]) for row in tested) - everything / num_folds) < 1
         task = Predictor(finished.folder(arm) / "checkpoint").task
-        again = answers.of(task, tested[:3], finished.pixels, "cpu")
+        again = cell_predictions.of(task, tested[:3], finished.pixels, "cpu")
         for row, said in zip(rows, again, strict=False):
             assert (said["counts"] == np.array(row["counts"])).all(), arm.name
 
@@ -400,7 +395,7 @@ def test_collapsed_counts_are_those_of_the_arm_that_is_read(finished):
         mapping = class_map(task.source, about.scheme)
         for row in rows:
             finer = np.array(read[row["clip"]]).reshape(-1, side, side)
-            merged = overlap.collapse(finer, mapping).reshape(len(finer), -1)
+            merged = segmentation.collapse(finer, mapping).reshape(len(finer), -1)
             assert (merged == np.array(row["counts"])).all()
 
 
@@ -438,12 +433,12 @@ def learned_from_anyone(arm: Arm) -> bool:
 
 
 def test_arms_that_leak_by_design_are_named_by_the_report(finished):
-    named = protocols.leaks(finished.record)
+    named = leakage.leaks(finished.record)
     kinds = {
-        protocols.OVERLAP: lambda arm: arm.rows.overlap,
-        protocols.IMAGES: lambda arm: arm.rows.images,
-        protocols.CLIPS: lambda arm: arm.rows.clips,
-        protocols.SELECTED: lambda arm: arm.recipe is not None and arm.recipe.select == "test",
+        leakage.OVERLAP: lambda arm: arm.rows.overlap,
+        leakage.IMAGES: lambda arm: arm.rows.images,
+        leakage.CLIPS: lambda arm: arm.rows.clips,
+        leakage.SELECTED: lambda arm: arm.recipe is not None and arm.recipe.select == "test",
     }
     for arm in finished.arms:
         behind = finished.behind(arm)
@@ -479,7 +474,7 @@ def test_networks_of_frames_leave_a_picture_for_every_example_that_is_tested(fin
     for arm in finished.arms:
         folder = finished.folder(arm) / "pictures"
         task = arm.task()
-        if not isinstance(task, pictures.Drawable) or arm.crossfit or arm.rows.clips:
+        if not isinstance(task, example_images.Drawable) or arm.crossfit or arm.rows.clips:
             assert not folder.exists(), arm.name
             continue
         captions = json.loads((folder / "captions.json").read_text())
@@ -523,9 +518,9 @@ def num_examples(task: Segmentation, tested: Sequence[Row]) -> int:
     """Frames that are drawn for a task: of a few patients, or of a few of each domain."""
     patients = {(row["domain"], row["patient"]) for row in tested}
     if task.scheme != "bline":
-        return min(pictures.NUM_EXAMPLES, len(patients))
+        return min(example_images.NUM_EXAMPLES, len(patients))
     per_domain = Counter(domain for domain, _ in patients)
-    return sum(min(bline_pictures.NUM_PATIENTS, number) for number in per_domain.values())
+    return sum(min(domain_images.NUM_PATIENTS, number) for number in per_domain.values())
 
 
 def kinds_of_pictures(arm: Arm, task: Task, domain: str) -> list[str]:
@@ -623,11 +618,11 @@ def test_an_experiment_has_three_sizes_and_a_header_that_says_what_it_is(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_published_of_an_arm_is_a_metric_of_its_label(name):
     experiment = experiment_named(name)
-    by_label = {f"{scheme} masks": names for scheme, names in overlap.METRICS.items()}
+    by_label = {f"{scheme} masks": names for scheme, names in segmentation.METRICS.items()}
     by_label |= {"biomarkers": multilabel.METRICS, "frame_severity": frames.METRICS}
     by_label["diagnosis"] = inherited.of_frames(CLASSES["diagnosis"])
     for arm, row in experiment.published.items():
-        known = by_label.get(experiment.arm(arm).label, labels.METRICS)
+        known = by_label.get(experiment.arm(arm).label, classification.METRICS)
         assert {metric.partition(", ")[0] for metric in row} <= set(known), arm
 
 

@@ -7,12 +7,15 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from lus_ray import checkpoint, cli, files, predictions, resume
-from lus_ray.engine import record
+from lus_ray import cli
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import CellError
 from lus_ray.nets import TSM
+from lus_ray.runs import manifest, predictions
+from lus_ray.storage import files
 from lus_ray.tasks import ClipLabel
-from lus_ray.views import View
+from lus_ray.training import checkpoint
+from lus_ray.training import state as resume
 from tests.disks import Disk, disk
 
 __all__ = ["disk"]
@@ -82,7 +85,7 @@ def test_a_text_that_finds_no_room_leaves_the_earlier_one(disk, spoil):
 
 def test_a_read_only_run_folder_is_refused_in_one_line(disk):
     disk.read_only()
-    with pytest.raises(OSError) as told, record.locked(disk.path):
+    with pytest.raises(OSError) as told, manifest.locked(disk.path):
         pass
     assert told.value.errno == errno.EROFS
     disk.read_only(False)

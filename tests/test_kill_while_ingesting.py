@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lus_ray import check, files, ledger, places, store
 from lus_ray.clip import frames_of, make
-from lus_ray.ingest.ingest import ingest
-from lus_ray.leaks import regroup
-from lus_ray.store import publishing
+from lus_ray.data import check, ledger, store
+from lus_ray.data.duplicates.groups import regroup
+from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.store import publishing
+from lus_ray.storage import files, paths
 
 PHANTOM = {"patients": 2, "clips": 2, "frames": 4, "size": 64, "masks": "none", "workers": 1}
 SERVER = multiprocessing.get_context("forkserver")
@@ -84,13 +85,13 @@ def facts(place):
     notes = {source: {**told, "summary": None} for source, told in store.notes(place).items()}
     return {
         "clips": (store.fingerprint(store.index(place)), notes),
-        "ledger": ledger.read(places.below(place, "ledger.jsonl")),
+        "ledger": ledger.read(paths.below(place, "ledger.jsonl")),
     }
 
 
 def phantoms(place):
     """The shards of the source that lie there, of the store or not."""
-    found = map(places.name, places.files(places.below(place, "clips")))
+    found = map(paths.name, paths.files(paths.below(place, "clips")))
     return [name for name in found if name.startswith("phantom-")]
 
 
@@ -117,7 +118,7 @@ def ingest_and_die(place, step, environment):
 
         return instead
 
-    if places.is_remote(place):
+    if paths.is_remote(place):
         files._put = dying(files._put)  # in a process that ends with this function
         publishing._bring = dying(publishing._bring)
         publishing._delete = dying(publishing._delete)

@@ -14,10 +14,12 @@ import pytest
 import torch
 import torch._dynamo  # Adam imports it at its first use: here once, and not in every process
 
-from lus_ray import checkpoint, files, predictions, resume
+from lus_ray.data.transforms.view import View
 from lus_ray.nets import TSM
+from lus_ray.runs import predictions
+from lus_ray.storage import files
 from lus_ray.tasks import ClipLabel
-from lus_ray.views import View
+from lus_ray.training import checkpoint, state
 
 VIEW = View(num_frames=2, height=16, width=16, num_samples=1)
 TASK = partial(ClipLabel, backbone=partial(TSM, width=8), label="severity", view=VIEW)
@@ -41,14 +43,12 @@ def read_checkpoint(path: Path) -> int:
 def write_state(path: Path, number: int) -> None:
     task = filled(number)
     adam = {"net": torch.optim.Adam(task.parameters())}
-    resume.State(path, every_s=0).save(
-        task, adam, resume.Done(past=[resume.Past(number, number, "")])
-    )
+    state.State(path, every_s=0).save(task, adam, state.Done(past=[state.Past(number, number, "")]))
 
 
 def read_state(path: Path) -> int:
     task = TASK()
-    done = resume.State(path).load(task, {"net": torch.optim.Adam(task.parameters())})
+    done = state.State(path).load(task, {"net": torch.optim.Adam(task.parameters())})
     assert done.notes == []
     assert [one.score for one in done.past] == [only(task)]
     return only(task)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray.batches import InMemory, size_of
-from lus_ray.engine import answers
+from lus_ray.data.loading.batches import InMemory, size_of
+from lus_ray.data.transforms.view import View
 from lus_ray.nets import FrameCNN, ReverseTransfer, UNet
 from lus_ray.predictor import predict
-from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation, diagnosis, segmentation
+from lus_ray.runs import cell_predictions
+from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation, frame_diagnosis, segmentation
 from lus_ray.tasks.frame_score import CHUNK
 from lus_ray.tasks.task import unit
-from lus_ray.views import View
 
 VIEW = View(num_frames=1, height=32, width=40, num_samples=0)
 UNET = partial(UNet, widths=(4, 8))
@@ -29,7 +29,7 @@ NUM_FRAMES = 2 * CHUNK + 7
 def task(request, monkeypatch):
     """A task of each kind, for which 64 frames are a part."""
     monkeypatch.setattr(segmentation, "CHUNK_PIXELS", CHUNK * 32 * 40)
-    monkeypatch.setattr(diagnosis, "CHUNK_PIXELS", CHUNK * 32 * 40)
+    monkeypatch.setattr(frame_diagnosis, "CHUNK_PIXELS", CHUNK * 32 * 40)
     torch.manual_seed(0)
     return TASKS[request.param]().eval()
 
@@ -75,11 +75,11 @@ def test_a_clip_measured_in_parts_has_the_bits_of_the_clip_at_once(monkeypatch, 
     row = {"clip": "a", "mask_scheme": "sparse", "images": listed}
     given = floats(task)
     monkeypatch.setattr(segmentation, "CHUNK_PIXELS", CHUNK * 32 * 40)
-    (said,) = answers.of(task, [row], pixels, "cpu")
+    (said,) = cell_predictions.of(task, [row], pixels, "cpu")
     num_seen = len(listed or clip())
     assert given == [CHUNK] * (num_seen // CHUNK) + [num_seen % CHUNK]
     monkeypatch.setattr(segmentation, "CHUNK_PIXELS", 32 * 40 * 10**6)
-    (whole,) = answers.of(task, [row], pixels, "cpu")
+    (whole,) = cell_predictions.of(task, [row], pixels, "cpu")
     assert given[-1] == num_seen
     assert (said["counts"] == whole["counts"]).all()
     assert said["bins"] == pytest.approx(whole["bins"])

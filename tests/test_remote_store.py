@@ -11,12 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lus_ray import check, ledger, places, store, stream
 from lus_ray.clip import frames_of, make
+from lus_ray.data import check, ledger, store
+from lus_ray.data.duplicates.groups import regroup
+from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.loading import streaming
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import SchemaError, StoreError
-from lus_ray.ingest.ingest import ingest
-from lus_ray.leaks import regroup
-from lus_ray.views import View
+from lus_ray.storage import paths
 
 PHANTOM = {"patients": 3, "clips": 2, "frames": 4, "size": 64, "masks": "none", "workers": 1}
 
@@ -37,7 +39,7 @@ def row(source, number, value, **columns):
 
 
 def objects(place):
-    return [places.name(file) for file in places.files(places.below(place, "clips"))]
+    return [paths.name(file) for file in paths.files(paths.below(place, "clips"))]
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +73,8 @@ def test_a_twin_streams_the_same_batches(phantom_store, twin):
         "seeds": list(range(len(located))),
         "chosen": [-1] * len(located),
     }
-    here = stream.sampled(item, store_path=str(phantom_store), view=view)
-    there = stream.sampled(item, store_path=twin, view=view)
+    here = streaming.sampled(item, store_path=str(phantom_store), view=view)
+    there = streaming.sampled(item, store_path=twin, view=view)
     assert len(there["frames"]) == len(located) * 2 * 24 * 24
     assert there == here
 
@@ -81,7 +83,7 @@ def test_a_twin_has_the_same_findings(phantom_store, twin, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     here, there = check.check(phantom_store), check.check(twin)
     assert there == here
-    assert check.write(there, twin).resolve() == tmp_path / f"check-{places.name(twin)}.html"
+    assert check.write(there, twin).resolve() == tmp_path / f"check-{paths.name(twin)}.html"
 
 
 def test_a_source_read_into_a_bucket_is_the_one_read_into_a_folder(bucket, tmp_path):
@@ -94,7 +96,7 @@ def test_a_source_read_into_a_bucket_is_the_one_read_into_a_folder(bucket, tmp_p
         name: str(PHANTOM[name]) for name in ("patients", "clips", "frames", "size", "masks")
     }
     entries = ledger.read(tmp_path / "clips" / "ledger.jsonl")
-    assert ledger.read(places.below(uri, "ledger.jsonl")) == entries
+    assert ledger.read(paths.below(uri, "ledger.jsonl")) == entries
     assert [entry.source for entry in entries] == ["phantom"]
 
 
@@ -133,7 +135,7 @@ def test_a_failed_write_leaves_a_bucket_as_it_was(bucket):
 def test_a_shard_that_a_bucket_does_not_name_is_not_of_the_store_and_goes_with_the_next(bucket):
     uri = bucket.uri("clips")
     write(uri, [row("test", 0, 0)])
-    filesystem, path = places.opened(uri)
+    filesystem, path = paths.opened(uri)
     filesystem.copy_file(f"{path}/clips/test-00000.parquet", f"{path}/clips/test-00001.parquet")
     assert store.index(uri)["clip"].to_pylist() == ["test/c0"]
     write(uri, [row("test", 3, 3)])
@@ -145,7 +147,7 @@ def test_a_shard_that_is_named_and_gone_is_told(bucket):
     uri = bucket.uri("clips")
     write(uri, [row("one", 0, 0)], "one")
     write(uri, [row("two", 0, 1)], "two")
-    filesystem, path = places.opened(uri)
+    filesystem, path = paths.opened(uri)
     filesystem.delete_file(f"{path}/clips/one-00000.parquet")
     with pytest.raises(StoreError, match=r"shard one-00000\.parquet is not there"):
         store.index(uri)

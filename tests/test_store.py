@@ -9,9 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lus_ray import files, store
 from lus_ray.clip import SCHEMA, frames_of, make
+from lus_ray.data import store
 from lus_ray.errors import SchemaError, StoreError
+from lus_ray.storage import files
 
 
 def row(name, patient="p0", value=0, source="test", **columns):

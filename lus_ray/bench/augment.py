@@ -21,13 +21,13 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from lus_ray.augment import ROY_2020, Augment
-from lus_ray.bench import steps
+from lus_ray.bench import augment_rivals
 from lus_ray.bench.measure import Measured, interleaved, threads
 from lus_ray.bench.pictures import frames_and_masks
+from lus_ray.data.transforms.augment import ROY_2020, Augment
+from lus_ray.data.transforms.augment_roy2020 import SixSteps
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
-from lus_ray.six_steps import SixSteps
-from lus_ray.views import View
 
 Shape = tuple[int, int, int, int]
 Pictures = tuple[Tensor, ...]
@@ -60,15 +60,15 @@ def measure(repeats: int = 7, *, shapes: Mapping[str, Shape] = SHAPES) -> dict[s
     """
     gare, six, one_by_one = Augment(), SixSteps(), "one by one"
     rivals: dict[str, dict[str, Run]] = {
-        "clips": {one_by_one: partial(steps.one_by_one, gare)},
-        "frames": {one_by_one: partial(steps.one_by_one, ROY_2020)},
-        "six steps": {one_by_one: partial(steps.six_in_turn, six)},
+        "clips": {one_by_one: partial(augment_rivals.one_by_one, gare)},
+        "frames": {one_by_one: partial(augment_rivals.one_by_one, ROY_2020)},
+        "six steps": {one_by_one: partial(augment_rivals.six_in_turn, six)},
     }
     if find_spec("kornia"):
-        rivals["clips"]["Kornia"] = partial(steps.kornia_steps, gare)
+        rivals["clips"]["Kornia"] = partial(augment_rivals.kornia_steps, gare)
     joined: dict[str, dict[str, Run]] = {
-        "clips": {"one map a clip": partial(steps.one_map_a_clip, gare)},
-        "frames": {"one map a clip": partial(steps.one_map_a_clip, ROY_2020)},
+        "clips": {"one map a clip": partial(augment_rivals.one_map_a_clip, gare)},
+        "frames": {"one map a clip": partial(augment_rivals.one_map_a_clip, ROY_2020)},
     }
     ours: dict[str, Run] = {"clips": gare, "frames": ROY_2020, "six steps": six.with_masks}
     with threads(1):

@@ -21,14 +21,14 @@ from pathlib import Path
 
 import ray
 
+from lus_ray.bench.cell_runs import Runs, cell_seconds, check_equal, phantoms, two_processes
 from lus_ray.bench.measure import Measured, interleaved
-from lus_ray.bench.runs import Runs, cell_seconds, check_equal, phantoms, two_processes
-from lus_ray.engine.cluster import CELLS, connected
+from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import rotating
 from lus_ray.nets import STN, FrameCNN, resnet18
+from lus_ray.orchestration.cluster.connection import CELLS, connected
 from lus_ray.tasks import FrameScore
-from lus_ray.views import View
 
 NUM_PATIENTS, NUM_DRAWS, NUM_REPEATS = 24, 320, 2
 TARGET, LIMIT_MS = 1.6, 3000.0

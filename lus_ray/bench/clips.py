@@ -15,9 +15,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lus_ray.batches import size_of
 from lus_ray.bench import scale
-from lus_ray.bench.footage import NUM_FRAMES, SIZE, Footage, footage
+from lus_ray.bench.inputs import NUM_FRAMES, SIZE, Footage, footage
 from lus_ray.bench.loaders import VideoWindows
 from lus_ray.bench.measure import Measured, interleaved
 from lus_ray.bench.reads import (
@@ -29,9 +28,10 @@ from lus_ray.bench.reads import (
     only_frames,
     ray_in_silence,
 )
-from lus_ray.engine.frames import attach, share
-from lus_ray.stream import Streamed
-from lus_ray.views import View
+from lus_ray.data.loading.batches import size_of
+from lus_ray.data.loading.shared_memory import attach, share
+from lus_ray.data.loading.streaming import Streamed
+from lus_ray.data.transforms.view import View
 
 NUM_CLIPS = 8
 NUM_TIMES = 5

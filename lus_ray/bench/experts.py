@@ -17,20 +17,20 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from lus_ray import predictions
+from lus_ray.bench.cell_runs import Runs, check_equal, phantoms
 from lus_ray.bench.measure import Measured, interleaved
-from lus_ray.bench.runs import Runs, check_equal, phantoms
 from lus_ray.clip import Row
-from lus_ray.engine.cell import Cell, cell_seed
-from lus_ray.engine.cluster import CELLS, connected
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import fixed_test
+from lus_ray.orchestration.cluster.connection import CELLS, connected
+from lus_ray.runs import predictions
+from lus_ray.runs.cell import Cell, cell_seed
 from lus_ray.tasks import Expert, Intensity
 from lus_ray.tasks.classifiers import fit
-from lus_ray.tasks.expert import DETERMINISTIC, EXPERTS, oversample
-from lus_ray.tasks.network import CLASSES, class_index, class_scores
-from lus_ray.views import View
+from lus_ray.tasks.clip_classification import CLASSES, class_index, class_scores
+from lus_ray.tasks.sklearn_expert import DETERMINISTIC, EXPERTS, oversample
 
 NUM_PATIENTS, NUM_CLIPS, NUM_REPEATS, NUM_FITS = 32, 4, 2, 3
 LABELS = ("severity", "sf_ratio", "disease")

@@ -20,14 +20,14 @@ from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd as Dropout
 from torch.utils.flop_counter import FlopCounterMode
 
-from lus_ray import learn
 from lus_ray.bench.measure import Measured, interleaved
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Recipe
 from lus_ray.nets import TSM, FrameCNN, SifaSegmenter, UNet
 from lus_ray.tasks import ClipLabel, FrameScore, Outline, Sifa
 from lus_ray.tasks.task import Task, unit
-from lus_ray.views import View
+from lus_ray.training import loop
 
 DEVICE = "cuda"
 NUM_STEPS = 20
@@ -125,7 +125,7 @@ def batches(study: Study, num_steps: int) -> list[Batch]:
 def with_loop(task: Task, data: list[Batch]) -> float:
     """The mean loss of an epoch of ours."""
     told: dict[str, float] = {}
-    learn.fit(
+    loop.fit(
         task,
         batches=lambda epoch: data,
         validate=lambda task: {"score": nan},

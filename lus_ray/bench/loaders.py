@@ -3,7 +3,7 @@
 Letters: B samples of a batch, T frames, H rows, W columns.
 What is done for the rival: workers live on from epoch to epoch and fetch ahead, a batch is put
 together by the worker in memory that both processes see, grey values are taken from the video
-as quickly as `lus_ray.ingest.frames` does it, and only from frames that are asked for.
+as quickly as `lus_ray.data.decoding.video` does it, and only from frames that are asked for.
 What a user with videos has to choose: one keyframe a clip means that any frame costs the clip up
 to it. So a data set of single frames keeps what it decoded until the epoch ends.
 """
@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lus_ray.clip import Row
-from lus_ray.draws import Draw
-from lus_ray.ingest.frames import grey
-from lus_ray.views import View
+from lus_ray.data.decoding.video import grey
+from lus_ray.data.loading.sampler import Draw
+from lus_ray.data.transforms.view import View
 
 NUM_WORKERS = 2
 

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from lus_ray.bench.measure import Measured, interleaved, threads
 from lus_ray.bench.pictures import frames_and_masks
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
-from lus_ray.nets.mcdropout import DROPOUTS, mc_dropout, sample_seeds
+from lus_ray.nets.mc_dropout import DROPOUTS, mc_dropout, sample_seeds
 from lus_ray.tasks import Ensemble, Segmentation
-from lus_ray.views import View
 
 NETS: Mapping[str, Callable[..., nn.Module]] = {
     "U-Net": MarkerUNet,

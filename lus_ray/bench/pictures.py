@@ -6,8 +6,8 @@ Letters: N frames, H rows, W columns.
 import numpy as np
 from jaxtyping import UInt8
 
-from lus_ray.ingest import phantom
-from lus_ray.views import View
+from lus_ray.data.ingest import phantom
+from lus_ray.data.transforms.view import View
 
 
 def frames_and_masks(

@@ -22,18 +22,18 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lus_ray.batches import InMemory, size_of
-from lus_ray.bench.footage import NUM_FRAMES, SIZE, Footage, footage
+from lus_ray.bench.inputs import NUM_FRAMES, SIZE, Footage, footage
 from lus_ray.bench.loaders import Dealt, Pictures, VideoFrames, loader
 from lus_ray.bench.measure import Measured, interleaved
-from lus_ray.draws import order
-from lus_ray.engine.cluster import CELLS, connected
-from lus_ray.engine.frames import attach, share
-from lus_ray.engine.mapped import attach as attach_mapped
-from lus_ray.engine.mapped import of as mapped_files
+from lus_ray.data.loading.batches import InMemory, size_of
+from lus_ray.data.loading.memmap import attach as attach_mapped
+from lus_ray.data.loading.memmap import of as mapped_files
+from lus_ray.data.loading.sampler import order
+from lus_ray.data.loading.shared_memory import attach, share
+from lus_ray.data.loading.streaming import Streamed
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
-from lus_ray.stream import Streamed
-from lus_ray.views import View
+from lus_ray.orchestration.cluster.connection import CELLS, connected
 
 NUM_CLIPS = 8
 SETTINGS: dict[str, Any] = {"batch": 32, "seed": 0, "by_frame": True}

@@ -17,16 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from lus_ray import store as stores
-from lus_ray.bench.footage import Footage
+from lus_ray.bench.inputs import Footage
 from lus_ray.bench.measure import Measured, interleaved
 from lus_ray.clip import frames_of, make
-from lus_ray.draws import order
-from lus_ray.engine.frames import CHUNK_CLIPS
+from lus_ray.data import store as stores
+from lus_ray.data.loading.sampler import order
+from lus_ray.data.loading.shared_memory import CHUNK_CLIPS
+from lus_ray.data.loading.streaming import Streamed
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.folds import rotating
-from lus_ray.stream import Streamed
-from lus_ray.views import View
 
 MANY, NUM_FEWER = 10_000, 100
 NUM_SHARES = 10

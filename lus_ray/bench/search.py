@@ -25,18 +25,18 @@ from pathlib import Path
 import numpy as np
 import optuna
 
+from lus_ray.bench.cell_runs import Runs, in_process, phantoms, two_processes
 from lus_ray.bench.measure import Measured, Rival, interleaved, median_interval
-from lus_ray.bench.runs import Runs, in_process, phantoms, two_processes
-from lus_ray.engine.cell import Cell, Work
-from lus_ray.engine.cluster import CELLS, connected
-from lus_ray.engine.schedule import val_score
-from lus_ray.engine.search import WARMUP_SAMPLES
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Arm, Experiment, Recipe, Search
 from lus_ray.folds import fixed_test
 from lus_ray.nets import UNet
+from lus_ray.orchestration.cluster.connection import CELLS, connected
+from lus_ray.orchestration.hyperparameter_search import WARMUP_SAMPLES
+from lus_ray.orchestration.scheduler import val_score
+from lus_ray.runs.cell import Cell, Work
 from lus_ray.tasks import Segmentation
-from lus_ray.views import View
 
 NUM_PATIENTS, NUM_SAMPLES, NUM_EPOCHS, NUM_SEEDS, NUM_FOLDS = 24, 16, 8, 3, 2
 TARGET = 1.3

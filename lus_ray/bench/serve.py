@@ -31,14 +31,14 @@ from typing import Any
 
 import numpy as np
 
-from lus_ray.bench import small_run
-from lus_ray.bench.hosted import Hosted, free_port, hosted, script
+from lus_ray.bench import serve_fixture
+from lus_ray.bench.http_server import Hosted, free_port, hosted, script
 from lus_ray.bench.measure import Measured, Rival, median_interval, threads
+from lus_ray.data.decoding.decoder import Decoder
 from lus_ray.errors import LusError
-from lus_ray.ingest.decode import Decoder
-from lus_ray.service import models
-from lus_ray.service.answer import Local
-from lus_ray.service.limits import ServiceLimits
+from lus_ray.inference import model_selection
+from lus_ray.inference.limits import ServiceLimits
+from lus_ray.inference.response import Local
 
 CLIENTS = (2, 4, 8, 16)
 LOAD_S = 0.5
@@ -64,7 +64,7 @@ def measure(
         LusError: a service does not start, or the answers of two differ.
     """
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder, ExitStack() as stack:
-        run, file = small_run.trained(Path(folder)), small_run.film(Path(folder))
+        run, file = serve_fixture.trained(Path(folder)), serve_fixture.film(Path(folder))
         ours, theirs = (
             stack.enter_context(hosted([sys.executable, "-m", *command, str(port)], port=port))
             for command, port in zip(commands(run), (free_port(), free_port()), strict=True)
@@ -91,7 +91,7 @@ def commands(run: Path) -> tuple[list[str], list[str]]:
     """Modules that serve a run, with all arguments but the last, a port: ours and the rival's."""
     return (
         ["lus_ray.cli", "serve", str(run), "--port"],
-        ["lus_ray.bench.fastapi_service", str(run)],
+        ["lus_ray.bench.serve_rival", str(run)],
     )
 
 
@@ -116,7 +116,7 @@ def under_load(
     """By the number of clients, from few to many, what a service answers in so many seconds."""
     found = {}
     for number in clients:
-        command = [sys.executable, "-P", script("load"), service.url, str(file),
+        command = [sys.executable, "-P", script("http_load"), service.url, str(file),
                    "--clients", str(number), "--seconds", str(seconds)]  # fmt: skip
         before = service.cpu_s()
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -186,7 +186,7 @@ class Here:
 
     def __init__(self, run: Path) -> None:
         limits = ServiceLimits()
-        self.local = Local(models.find([run]))
+        self.local = Local(model_selection.find([run]))
         self.decoder = Decoder(limits.clip, max_side=limits.max_side)
 
     def __enter__(self) -> "Here":

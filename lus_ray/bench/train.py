@@ -22,15 +22,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax
 
-from lus_ray import learn
 from lus_ray.bench.measure import Measured, interleaved, threads
 from lus_ray.bench.pictures import frames_and_masks
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Recipe
 from lus_ray.nets import TSM, FrameCNN, UNet
 from lus_ray.tasks import ClipLabel, FrameScore, Outline
 from lus_ray.tasks.task import Task
-from lus_ray.views import View
+from lus_ray.training import loop
 
 NUM_STEPS = 16
 SIDE = 64
@@ -122,7 +122,7 @@ def with_fit(task: Task, data: list[Batch], start: Mapping[str, Tensor]) -> floa
     task.load_state_dict(start)
     torch.manual_seed(0)
     told: dict[str, float] = {}
-    learn.fit(
+    loop.fit(
         task,
         batches=lambda epoch: data,
         validate=lambda task: {"score": nan},

@@ -6,10 +6,10 @@ colours of `LINES`, so the page shows one key for all of them.
 The same numbers give the same bytes: nothing in the file tells when it was drawn.
 """
 
-from lus_ray.figures.drawing import HALO, LINES, drawn, shortened
-from lus_ray.figures.frames import MAX_SIDE, looks
-from lus_ray.figures.overlays import CLASS_COLOURS, masks
-from lus_ray.figures.panels import Curve, bars, confusion, reliability, roc, training
+from lus_ray.figures.attention_maps import MAX_SIDE, looks
+from lus_ray.figures.charts import Curve, bars, confusion, reliability, roc, training
+from lus_ray.figures.mask_overlays import CLASS_COLOURS, masks
+from lus_ray.figures.style import HALO, LINES, drawn, shortened
 from lus_ray.figures.thumbnails import ARM, EXPERT, outlines, translations
 
 __all__ = [

@@ -16,7 +16,7 @@ from contourpy import LineType, contour_generator
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from lus_ray.figures.drawing import shortened
+from lus_ray.figures.style import shortened
 
 EXPERT, ARM = ("#ffd60a", ""), ("#3fb6ff", "5 3")
 """Colour and dashes of the outline of the expert and of an arm: yellow and blue stay two for every

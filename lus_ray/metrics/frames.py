@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from lus_ray.metrics import labels, raters
-from lus_ray.metrics.labels import Scores
+from lus_ray.metrics import classification
+from lus_ray.metrics import rater_agreement as raters
+from lus_ray.metrics.classification import Scores
 
 REACHES = {"k1": 1, "k3": 3, "k5": 5, "k7": 7}
 """Setting 2: frames left out on each side of a change of score."""
@@ -98,35 +99,38 @@ def score(
     Raises:
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
     """
-    labels.check(target, probability)
+    classification.check(target, probability)
     if members.kept.shape[1] != len(target):
         raise ValueError(f"settings of {members.kept.shape[1]} frames for {len(target)} targets")
     if reason := unusable(probability):
         return Scores(dict.fromkeys(METRICS, float("nan")), dict.fromkeys(METRICS, reason))
     predicted, num_scores = probability.argmax(axis=1), probability.shape[1]
     counts = np.stack(
-        [labels.confusion(target[k], predicted[k], num_classes=num_scores) for k in members.kept]
+        [
+            classification.confusion(target[k], predicted[k], num_classes=num_scores)
+            for k in members.kept
+        ]
     )
     values = {name: float(value) for name, value in from_counts(counts).items()}
     reasons = dict(members.undefined)
     if reasons:
         reasons["average"] = f"the mean needs all eight settings; undefined: {', '.join(reasons)}"
     if np.isnan(values["weighted_kappa"]):
-        reasons["weighted_kappa"] = labels.NO_CHANCE
+        reasons["weighted_kappa"] = classification.NO_CHANCE
     return Scores(values, reasons)
 
 
 def from_counts(counts: Float[np.ndarray, "*D S K K"]) -> dict[str, Float[np.ndarray, "*D"]]:
     """Every metric of `METRICS` from a confusion matrix of each setting (true scores as rows)."""
-    by_setting = labels.accuracy(counts)
+    by_setting = classification.accuracy(counts)
     every_frame = counts[..., SETTINGS.index("setting_1"), :, :]
     return {
         **{name: by_setting[..., s] for s, name in enumerate(SETTINGS)},
         "average": by_setting.mean(axis=-1),
-        "accuracy": labels.accuracy(every_frame),
-        "f1": labels.weighted_f1(every_frame),
-        "macro_f1": labels.macro_f1(every_frame),
-        "weighted_kappa": labels.weighted_kappa(every_frame),
+        "accuracy": classification.accuracy(every_frame),
+        "f1": classification.weighted_f1(every_frame),
+        "macro_f1": classification.macro_f1(every_frame),
+        "weighted_kappa": classification.weighted_kappa(every_frame),
     }
 
 

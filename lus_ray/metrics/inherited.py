@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from lus_ray.metrics import labels
-from lus_ray.metrics.labels import Scores
+from lus_ray.metrics import classification
+from lus_ray.metrics.classification import Scores
 
 OF_CLASS = ("frame_precision", "frame_recall", "frame_f1")
 """Metrics that each class has, named with the class behind them: "frame_f1 healthy"."""
@@ -42,9 +42,9 @@ def score(
     leaves its recall undefined, one that was said of none its precision, and both together its F1;
     `frame_macro_f1` is the plain mean of F1 over the others.
     """
-    clips = labels.score(target, probability)
-    if reason := labels.unusable(probability):
-        own = labels.undefined(of_frames(classes), reason)
+    clips = classification.score(target, probability)
+    if reason := classification.unusable(probability):
+        own = classification.undefined(of_frames(classes), reason)
     else:
         found = from_counts(confusion(target, said), classes)
         values = {name: float(value) for name, value in found.items()}
@@ -56,10 +56,10 @@ def from_counts(
     counts: Float[np.ndarray, "*D K K"], classes: Sequence[str]
 ) -> dict[str, Float[np.ndarray, "*D"]]:
     """Every metric of `of_frames` from confusion matrices of frames (true classes as rows)."""
-    by_class = labels.by_class(counts)
+    by_class = classification.by_class(counts)
     return {
-        "frame_accuracy": labels.accuracy(counts),
-        "frame_macro_f1": labels.macro_f1(counts),
+        "frame_accuracy": classification.accuracy(counts),
+        "frame_macro_f1": classification.macro_f1(counts),
         **{
             f"{metric} {name}": by_class[metric.removeprefix("frame_")][..., k]
             for k, name in enumerate(classes)

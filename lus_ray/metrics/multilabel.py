@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from lus_ray.metrics import labels
-from lus_ray.metrics.labels import Scores, from_tables, ranked, unusable
+from lus_ray.metrics import classification
+from lus_ray.metrics.classification import Scores, from_tables, ranked, unusable
 
 MEANS = ("auc", "accuracy", "precision", "recall", "f1")
 METRICS = (*MEANS, "group_accuracy", "micro_f1")
@@ -135,7 +135,7 @@ def tables(
     """Confusion matrix and won pairs of one label over its judged entries."""
     judged = target >= 0
     truth, chance = target[judged].astype(np.int64), probability[judged]
-    counts = labels.confusion(truth, (chance >= THRESHOLD).astype(np.int64), num_classes=2)
+    counts = classification.confusion(truth, (chance >= THRESHOLD).astype(np.int64), num_classes=2)
     won = ranked(chance[truth == 1], chance[truth == 0]).sum()
     return counts, np.array([[0.0, won], [won, 0.0]])
 

@@ -19,9 +19,9 @@ from lus_ray.nets.deeplab import DeepLabV3Plus, ReleasedDeepLab
 from lus_ray.nets.i3d import I3D
 from lus_ray.nets.marker_unet import MarkerUNet
 from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
-from lus_ray.nets.position import PositionPrior
+from lus_ray.nets.position_prior import PositionPrior
 from lus_ray.nets.resnet import resnet18, resnet50
-from lus_ray.nets.reverse import ReverseTransfer
+from lus_ray.nets.reverse_transfer import ReverseTransfer
 from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.nets.stn import STN, RegSTN
 from lus_ray.nets.tsm import TSM

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lus_ray.errors import ArmError
-from lus_ray.nets import weights
 from lus_ray.nets.mobilenet import MobileNetV2
+from lus_ray.nets.pretrained import weights
 from lus_ray.nets.resnet import BasicBlock, Bottleneck, ResNet
 
 KINDS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lus_ray.files import write_text
-from lus_ray.report import cells, contents, markdown, page, terminal
+from lus_ray.evaluation import report_json as contents
+from lus_ray.evaluation import results
+from lus_ray.report import html, markdown, terminal
+from lus_ray.storage.files import write_text
 
 __all__ = ["FILES", "Report", "write"]
 
@@ -45,12 +47,12 @@ def write(
         FoldError: the folds are damaged, or a prediction tests patients that its fold does not.
     """
     out = Path(out)
-    run = cells.read(out)
+    run = results.read(out)
     found, arms = contents.compute(run, num_draws=num_draws)
     report = Report(out, found)
     show(report)
     text = json.dumps(found, indent=1, allow_nan=False, ensure_ascii=False)
     write_text(out / "report.json", text + "\n")
     write_text(out / "report.md", markdown.markdown(found))
-    write_text(out / "report.html", page.html(found, arms, run))
+    write_text(out / "report.html", html.html(found, arms, run))
     return report

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lus_ray.report import tables
-from lus_ray.report.domains import TESTS
+from lus_ray.evaluation.domains import TESTS
+from lus_ray.report import formatting
 
 LEVEL = 0.05
 NUM_SHOWN = 12
@@ -58,16 +58,16 @@ def entries(contents: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def title(entry: Mapping[str, Any]) -> str:
     """The label and the domain, with the other names that it goes by."""
     others = [name for name in entry["called"] if name != entry["domain"]]
-    label = tables.LABELS.get(entry["label"], entry["label"])
+    label = formatting.LABELS.get(entry["label"], entry["label"])
     return f"{label}, {entry['domain']}" + (f" (also {', '.join(others)})" if others else "")
 
 
 def arms(entry: Mapping[str, Any]) -> list[list[str]]:
     """Head and rows of the table: the first metric with its paper and over patients, the others."""
     first, *others = entry["metrics"]
-    name = tables.name(first, entry["label"])
+    name = formatting.name(first, entry["label"])
     head = ["arm", f"{name}, %", "paper, %", f"{name} over patients, %"]
-    head += [f"{tables.name(metric, entry['label'])}, %" for metric in others]
+    head += [f"{formatting.name(metric, entry['label'])}, %" for metric in others]
     rows = [[*head, "images", "patients"]]
     for arm in entry["arms"]:
         over_patients = _spread(arm["over_patients"][first])
@@ -105,7 +105,7 @@ def below(entry: Mapping[str, Any], test: str) -> tuple[int, int]:
 def printed(p: float | None) -> str:
     """A p-value: `<0.001`, `0.043`, `0.23`, or a dash."""
     if p is None:
-        return tables.ABSENT
+        return formatting.ABSENT
     if p < 0.001:
         return "<0.001"
     return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
@@ -116,7 +116,7 @@ def _meaning(entry: Mapping[str, Any], test: str) -> str:
     num_patients = max(arm["num_patients"] for arm in entry["arms"])
     meaning = _MEANINGS[test].format(num_patients=num_patients, num_draws=entry["num_draws"])
     significant, num_pairs = below(entry, test)
-    metric = tables.name(entry["tested"], entry["label"])
+    metric = formatting.name(entry["tested"], entry["label"])
     hidden = ", ".join(entry["corrected"][NUM_SHOWN:])
     return (
         f"{metric}, two-sided, Holm over {num_pairs} pairs, {significant} below 0.05"
@@ -130,8 +130,12 @@ def _cell(p: float | None) -> tuple[str, bool]:
 
 def _paper(arm: Mapping[str, Any], metric: str) -> str:
     value = arm["published"].get(metric)
-    return tables.spread(*value) if value else tables.ABSENT
+    return formatting.spread(*value) if value else formatting.ABSENT
 
 
 def _spread(found: Mapping[str, Any]) -> str:
-    return tables.ABSENT if found["mean"] is None else tables.spread(found["mean"], found["std"])
+    return (
+        formatting.ABSENT
+        if found["mean"] is None
+        else formatting.spread(found["mean"], found["std"])
+    )

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lus_ray.report import domain_tables, strips, tables
-from lus_ray.report.tables import ABSENT
+from lus_ray.evaluation import example_clips
+from lus_ray.report import domain_tables, formatting
+from lus_ray.report.formatting import ABSENT
 
 Contents = Mapping[str, Any]
 MANY = 4
@@ -28,15 +29,15 @@ def markdown(contents: Contents) -> str:
         *(f"- {row['arm']}, fold {row['fold']}: {row['note']}" for row in contents["cell_notes"]),
         "",
     ]
-    for label in tables.labels_of(contents):
-        lines += [f"## {tables.LABELS.get(label, label)}", ""]
-        for title, metrics in tables.blocks(contents, label):
+    for label in formatting.labels_of(contents):
+        lines += [f"## {formatting.LABELS.get(label, label)}", ""]
+        for title, metrics in formatting.blocks(contents, label):
             lines += [f"{title}:", ""] if title else []
             lines += [*_scores(contents, label, metrics), ""]
-        if meanings := tables.explained(contents, label):
+        if meanings := formatting.explained(contents, label):
             lines += [*(f"- {name}: {meaning}" for name, meaning in meanings), ""]
-        if rows := tables.per_image(contents, label):
-            lines += [f"Single images, {tables.OVER_IMAGES}:", "", *_table(rows), ""]
+        if rows := formatting.per_image(contents, label):
+            lines += [f"Single images, {formatting.OVER_IMAGES}:", "", *_table(rows), ""]
     lines += [
         *_domains(contents),
         *_gaps(contents),
@@ -56,7 +57,7 @@ def markdown(contents: Contents) -> str:
         "",
         "## Where it comes from",
         "",
-        *(f"- {k}: {v}" for k, v in tables.trace(contents).items()),
+        *(f"- {k}: {v}" for k, v in formatting.trace(contents).items()),
     ]
     return "\n".join(lines) + "\n"
 
@@ -64,28 +65,36 @@ def markdown(contents: Contents) -> str:
 def _scores(contents: Contents, label: str, metrics: Sequence[str]) -> list[str]:
     head = ["arm"]
     for metric in metrics:
-        name = tables.name(metric, label)
+        name = formatting.name(metric, label)
         more = [] if len(metrics) > MANY else [f"{name} published", f"{name} − best baseline"]
         head += [name, *more]
     rows = [[*head, "patients", "cost"]]
-    for arm in tables.arms_of(contents, label):
-        row = [arm["name"] + "".join(f" ({mark})" for mark in tables.marks(arm))]
+    for arm in formatting.arms_of(contents, label):
+        row = [arm["name"] + "".join(f" ({mark})" for mark in formatting.marks(arm))]
         for metric in metrics:
             row += _together(arm, metric) if len(metrics) > MANY else _apart(arm, metric)
-        rows.append([*row, str(arm["num_patients"]), tables.cost(arm)])
+        rows.append([*row, str(arm["num_patients"]), formatting.cost(arm)])
     return _table(rows)
 
 
 def _apart(arm: Mapping[str, Any], metric: str) -> list[str]:
     """Score, published score and difference in three columns."""
-    score = f"{tables.ours(arm, metric)} {tables.limits(arm['interval'].get(metric))}".strip()
-    return [score, tables.published(arm, metric) or ABSENT, tables.versus(arm, metric) or ABSENT]
+    score = (
+        f"{formatting.ours(arm, metric)} {formatting.limits(arm['interval'].get(metric))}".strip()
+    )
+    return [
+        score,
+        formatting.published(arm, metric) or ABSENT,
+        formatting.versus(arm, metric) or ABSENT,
+    ]
 
 
 def _together(arm: Mapping[str, Any], metric: str) -> list[str]:
     """The same in one column; what is not known is left out."""
-    score = f"{tables.ours(arm, metric)} {tables.limits(arm['interval'].get(metric))}".strip()
-    paper, versus = tables.published(arm, metric), tables.versus(arm, metric)
+    score = (
+        f"{formatting.ours(arm, metric)} {formatting.limits(arm['interval'].get(metric))}".strip()
+    )
+    paper, versus = formatting.published(arm, metric), formatting.versus(arm, metric)
     return [score + (f"; paper {paper}" if paper else "") + (f"; Δ {versus}" if versus else "")]
 
 
@@ -111,7 +120,7 @@ def _gaps(contents: Contents) -> Iterable[str]:
         return
     yield from ("## Gaps between protocols", "")
     for gap in contents["gaps"]:
-        found = "; ".join(tables.gap(gap))
+        found = "; ".join(formatting.gap(gap))
         note = f"; {gap['note']}" if "note" in gap else ""
         told = gap["reason"] or f"{found} points, {gap['num_patients']} patients{note}"
         yield f"- **{gap['text']}** ({gap['leaky']} − {gap['clean']}): {told}"
@@ -126,11 +135,11 @@ def _raters(contents: Contents) -> Iterable[str]:
     if raters["reason"]:
         yield from (f"Not shown: {raters['reason']}.", "")
         return
-    yield from (tables.votes(raters), "")
+    yield from (formatting.votes(raters), "")
     rows = [["who", "accuracy", "mean difference, scores", "weighted kappa", "clips"]]
-    for name, row in tables.agreeing(raters):
-        rates = [tables.share(row["accuracy"]), tables.number(row["difference"])]
-        rows.append([name, *rates, tables.share(row["weighted_kappa"]), str(row["num_clips"])])
+    for name, row in formatting.agreeing(raters):
+        rates = [formatting.share(row["accuracy"]), formatting.number(row["difference"])]
+        rows.append([name, *rates, formatting.share(row["weighted_kappa"]), str(row["num_clips"])])
     yield from (
         *_table(rows),
         "",
@@ -145,22 +154,27 @@ def _neutral(contents: Contents) -> Iterable[str]:
     yield from ("## Learned neutral elements", "")
     num_scores = len(contents["neutral"][0]["mean"])
     head = ["arm", *(f"score {k}" for k in range(num_scores)), "folds"]
-    rows = [[r["arm"], *tables.elements(r), str(len(r["folds"]))] for r in contents["neutral"]]
+    rows = [[r["arm"], *formatting.elements(r), str(len(r["folds"]))] for r in contents["neutral"]]
     yield from (*_table([head, *rows]), "")
 
 
 def _clips(contents: Contents) -> Iterable[str]:
     if contents["clips"]:
-        yield from ("## Clips", "", *(f"- {strips.caption(c)}" for c in contents["clips"]), "")
+        yield from (
+            "## Clips",
+            "",
+            *(f"- {example_clips.caption(c)}" for c in contents["clips"]),
+            "",
+        )
 
 
 def _claim(contents: Contents, claim: Mapping[str, Any]) -> str:
     found = ""
     if claim.get("difference") is not None:
-        label = tables.label_of(contents, claim["better"])
+        label = formatting.label_of(contents, claim["better"])
         found = (
-            f" ({tables.name(claim['metric'], label)} {100 * claim['difference']:+.1f} "
-            f"{tables.limits(claim['interval'], sign='+')}, {claim['num_patients']} patients)"
+            f" ({formatting.name(claim['metric'], label)} {100 * claim['difference']:+.1f} "
+            f"{formatting.limits(claim['interval'], sign='+')}, {claim['num_patients']} patients)"
         )
     reason = f" ({claim['reason']})" if claim.get("reason") else ""
     return f"- **{claim['verdict']}**: {claim['text']}{found}{reason}"

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lus_ray.figures import shortened
-from lus_ray.report import domain_tables, protocols, tables
+from lus_ray.report import domain_tables, formatting
+from lus_ray.runs import leakage
 
 Contents = Mapping[str, Any]
 WIDTH = 100
@@ -15,7 +16,7 @@ NUM_METRICS = 2
 def text(contents: Contents) -> str:
     """The best arms and all baselines as a plain table of at most 100 columns."""
     lines = [*textwrap.wrap(f"{contents['title']} ({contents['size']})", WIDTH)]
-    for label in tables.labels_of(contents):
+    for label in formatting.labels_of(contents):
         lines += ["", *_scores(contents, label)]
     for entry in domain_tables.entries(contents):
         lines += ["", *_domain(entry)]
@@ -33,17 +34,17 @@ def text(contents: Contents) -> str:
             f"{claim['verdict']}: {claim['text']}", WIDTH, subsequent_indent="  "
         )
     lines += ["", *textwrap.wrap("  ".join(contents["warnings"]), WIDTH)]
-    if kinds := sorted(protocols.KINDS.keys() & contents["notes"].keys()):
+    if kinds := sorted(leakage.KINDS.keys() & contents["notes"].keys()):
         lines.append(f"† a published protocol that leaks: {', '.join(kinds)}")
     lines += ["· a baseline; percent, mean ± std over folds [95 % interval over patients]"]
     return "\n".join(lines)
 
 
 def _scores(contents: Contents, label: str) -> Iterable[str]:
-    metrics = tables.metrics_of(contents, label)[:NUM_METRICS]
-    head = "".join(f"{shortened(tables.name(m, label), 26):<27}" for m in metrics)
-    yield f"{tables.LABELS.get(label, label):<36}{head}{'patients':>8}"
-    for arm in tables.arms_of(contents, label):
+    metrics = formatting.metrics_of(contents, label)[:NUM_METRICS]
+    head = "".join(f"{shortened(formatting.name(m, label), 26):<27}" for m in metrics)
+    yield f"{formatting.LABELS.get(label, label):<36}{head}{'patients':>8}"
+    for arm in formatting.arms_of(contents, label):
         if arm["baseline"] or arm["name"] in contents["highlights"][label]:
             scores = "".join(f"{_score_and_interval(arm, m):<27}" for m in metrics)
             mark = ("·" if arm["baseline"] else " ") + ("†" if arm["leak"] else " ")
@@ -69,15 +70,14 @@ def _domain(entry: Mapping[str, Any]) -> Iterable[str]:
 def _gap(gap: Mapping[str, Any]) -> str:
     if gap["reason"]:
         return f"{gap['text']}: {gap['reason']}"
-    found = ", ".join(tables.gap(gap)[:NUM_METRICS])
+    found = ", ".join(formatting.gap(gap)[:NUM_METRICS])
     return f"{gap['text']}: {found} points against the leak-free twin"
 
 
 def _score_and_interval(arm: Mapping[str, Any], metric: str) -> str:
     mean = arm["mean"].get(metric)
     if mean is None:
-        return tables.ours(arm, metric)
-    some = "*" if tables.partial(arm, metric) else ""
-    return (
-        f"{tables.spread(mean, arm['std'][metric])}{some} {tables.limits(arm['interval'][metric])}"
-    )
+        return formatting.ours(arm, metric)
+    some = "*" if formatting.partial(arm, metric) else ""
+    spread = formatting.spread(mean, arm["std"][metric])
+    return f"{spread}{some} {formatting.limits(arm['interval'][metric])}"

@@ -39,7 +39,7 @@ BUILD: dict[str, Callable[[int], BaseEstimator]] = {
         StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed)
     ),
 }
-"""By the names of `lus_ray.tasks.expert`; a seed makes an unfitted one."""
+"""By the names of `lus_ray.tasks.sklearn_expert`; a seed makes an unfitted one."""
 
 
 def fit(

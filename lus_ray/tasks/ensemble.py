@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lus_ray.errors import ArmError
-from lus_ray.nets.mcdropout import mc_dropout
+from lus_ray.nets.mc_dropout import mc_dropout
 from lus_ray.tasks.segmentation import Segmentation
 
 

@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from lus_ray.clip import NUM_SEVERITIES
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.experiment import with_arguments
-from lus_ray.metrics import labels
+from lus_ray.metrics import classification
 from lus_ray.nets.crops import PRIOR_SCALES, corners
 from lus_ray.nets.gradcam import box, grad_cam
-from lus_ray.tasks.network import CLASSES
+from lus_ray.tasks.clip_classification import CLASSES
 from lus_ray.tasks.sord import POSITIONS, soft_cross_entropy, sord
 from lus_ray.tasks.task import Batch, Task
-from lus_ray.views import View
 
 CHUNK = 64
 """Frames predicted at a time: a long clip must not fill the memory."""
@@ -154,8 +154,11 @@ def frame_scores(rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy") -
         return {"score": float("nan")}
     target = np.concatenate([np.asarray(row["target"], np.int64) for row in rows])
     said = np.concatenate([np.asarray(row["outputs"], np.float64) for row in rows]).argmax(axis=1)
-    counts = labels.confusion(target, said, num_classes=NUM_SEVERITIES)
-    kept = {"accuracy": float(labels.accuracy(counts)), "macro_f1": float(labels.macro_f1(counts))}
+    counts = classification.confusion(target, said, num_classes=NUM_SEVERITIES)
+    kept = {
+        "accuracy": float(classification.accuracy(counts)),
+        "macro_f1": float(classification.macro_f1(counts)),
+    }
     return {**kept, "score": kept[monitor]}
 
 

@@ -15,13 +15,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lus_ray import masks
 from lus_ray.clip import MASK_SCHEMES
+from lus_ray.data import masks
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, CellError
-from lus_ray.metrics import overlap, pixel_calibration
-from lus_ray.nets.mcdropout import mc_dropout
+from lus_ray.metrics import pixel_calibration, segmentation
+from lus_ray.nets.mc_dropout import mc_dropout
 from lus_ray.tasks.task import Batch, Task
-from lus_ray.views import View
 
 CHUNK_PIXELS = 1 << 21
 """Frames are outlined in chunks of about so many pixels."""
@@ -53,8 +53,8 @@ class Segmentation(Task):
         super().__init__()
         if not view.each_frame or view.num_frames != 1:
             raise ArmError("segmentation needs a View with num_frames=1 and num_samples=0")
-        if scheme not in MASK_SCHEMES or monitor not in overlap.METRICS[scheme]:
-            known = overlap.METRICS.get(scheme, tuple(MASK_SCHEMES))
+        if scheme not in MASK_SCHEMES or monitor not in segmentation.METRICS[scheme]:
+            known = segmentation.METRICS.get(scheme, tuple(MASK_SCHEMES))
             raise ArmError(f"no scheme {scheme!r} with metric {monitor!r}; use one of {known}")
         self.net: Any = net(num_outputs=len(MASK_SCHEMES[scheme]))
         self.view, self.monitor = view, monitor
@@ -122,7 +122,7 @@ class Segmentation(Task):
             chance = part.cpu().numpy()
             true = truth[done : done + len(chance)]
             said = self.decided(part).cpu().numpy()
-            counts.append(overlap.counts(true, said, num_classes=len(self.classes)))
+            counts.append(segmentation.counts(true, said, num_classes=len(self.classes)))
             bins.append(pixel_calibration.histograms(chance, true).sum(axis=0))
             done += len(chance)
         flat = np.concatenate(counts).reshape(len(truth), -1)
@@ -158,5 +158,5 @@ class Segmentation(Task):
         if not counts:
             return {"score": float("nan")}
         side = len(self.classes)
-        found = overlap.score(np.concatenate(counts).reshape(-1, side, side), self.scheme)
+        found = segmentation.score(np.concatenate(counts).reshape(-1, side, side), self.scheme)
         return {self.monitor: found[self.monitor], "score": found[self.monitor]}

@@ -3,7 +3,7 @@
 import pytest
 
 from lus_ray.bench import cells
-from lus_ray.bench.runs import Runs, check_equal, phantoms, two_processes
+from lus_ray.bench.cell_runs import Runs, check_equal, phantoms, two_processes
 from lus_ray.errors import LusError
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray import store
 from lus_ray.bench import clips, loaders, reads, scale
-from lus_ray.bench.footage import Footage, footage
+from lus_ray.bench.inputs import Footage, footage
 from lus_ray.clip import frames_of
-from lus_ray.draws import Draw
+from lus_ray.data import store
+from lus_ray.data.loading.sampler import Draw
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
-from lus_ray.views import View
 
 VIEW = View(num_frames=5, height=64, width=64)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lus_ray.bench import experts
-from lus_ray.bench.runs import Runs, check_equal, phantoms
+from lus_ray.bench.cell_runs import Runs, check_equal, phantoms
 from lus_ray.errors import LusError
 
 KINDS, LABELS = ("DT", "NN"), ("severity",)

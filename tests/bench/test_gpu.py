@@ -9,10 +9,10 @@ import torch
 from lus_ray import bench
 from lus_ray.bench import gpu, uninorm
 from lus_ray.bench.measure import Measured
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.nets import FrameCNN
 from lus_ray.tasks import FrameScore
-from lus_ray.views import View
 
 SMALL = gpu.Study(
     partial(FrameScore, FrameCNN, view=View(1, 32, 32, 0)), (4, 1, 32, 32), "frame_severity"

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from lus_ray.bench import mcdropout
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
-from lus_ray.nets.mcdropout import mc_dropout
-from lus_ray.views import View
+from lus_ray.nets.mc_dropout import mc_dropout
 
 SMALL = {
     "U-Net": partial(MarkerUNet, width=4),

@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lus_ray import store
-from lus_ray.bench import footage, loaders, reads
-from lus_ray.bench.footage import Footage
+from lus_ray.bench import inputs, loaders, reads
+from lus_ray.bench.inputs import Footage
 from lus_ray.clip import frames_of
+from lus_ray.data import store
 from lus_ray.errors import LusError
 
 
@@ -19,8 +19,8 @@ from lus_ray.errors import LusError
 def films() -> Iterator[Footage]:
     """Two clips of 12 frames of 64 x 64, of which 6 differ."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(footage, "NUM_FILMED", 6)
-        with footage.footage(num_clips=2, num_frames=12, size=64, pictures=True) as films:
+        patch.setattr(inputs, "NUM_FILMED", 6)
+        with inputs.footage(num_clips=2, num_frames=12, size=64, pictures=True) as films:
             yield films
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lus_ray.ingest.ingest import ingest
+from lus_ray.data.ingest.pipeline import ingest
 from tests.faults import victims
 from tests.faults.clusters import cluster, held
 from tests.faults.command import ARMS, Command, progress, stamps

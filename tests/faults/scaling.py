@@ -22,16 +22,17 @@ import click
 import ray
 
 from experiments.biomarkers import EXPERIMENT
-from lus_ray.engine import campaign, cluster
-from lus_ray.engine.cell import Cell, Work
-from lus_ray.engine.progress import CellProgress
-from lus_ray.engine.schedule import Schedule
-from lus_ray.engine.signs import Signs
-from lus_ray.engine.watching import Watchers
+from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
-from lus_ray.ingest.ingest import ingest
+from lus_ray.monitoring.events import Watchers
+from lus_ray.monitoring.progress_bar import CellProgress
+from lus_ray.monitoring.status_writer import Signs
+from lus_ray.orchestration import campaign
+from lus_ray.orchestration.cluster import connection
+from lus_ray.orchestration.scheduler import Schedule
+from lus_ray.runs.cell import Cell, Work
 from lus_ray.tasks import Expert, Intensity
-from lus_ray.views import View
 
 VIEW = View(num_frames=1, height=24, width=32)
 NUM_CPUS = 2
@@ -121,7 +122,7 @@ def main(cells: str, alone: bool, profile: bool) -> None:
 
 def _cluster() -> Path:
     """A cluster of this process, and a store of tiny clips."""
-    os.environ.update(cluster.QUIET)
+    os.environ.update(connection.QUIET)
     data = Path(tempfile.mkdtemp()) / "store"
     ingest("phantom", None, data, patients=8, clips=1, frames=2, size=64, masks="none")
     ray.init(address="local", num_cpus=NUM_CPUS, include_dashboard=False, logging_level="ERROR")

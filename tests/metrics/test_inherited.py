@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
-from lus_ray.metrics import inherited, labels
+from lus_ray.metrics import classification, inherited
 
 CLASSES = ("healthy", "other", "COVID-19 pneumonia")
 
@@ -47,9 +47,9 @@ def test_metrics_of_frames_are_those_of_scikit_learn_on_every_frame(seed: int) -
 def test_clips_keep_their_own_metrics_beside_those_of_frames() -> None:
     target, probability, said = drawn(0)
     found = inherited.score(target, probability, said, CLASSES)
-    clips = labels.score(target, probability)
-    assert {m: found[m] for m in labels.METRICS} == clips.values
-    assert set(found.values) == {*labels.METRICS, *inherited.of_frames(CLASSES)}
+    clips = classification.score(target, probability)
+    assert {m: found[m] for m in classification.METRICS} == clips.values
+    assert set(found.values) == {*classification.METRICS, *inherited.of_frames(CLASSES)}
     assert len(inherited.of_frames(CLASSES)) == 2 + 9
 
 

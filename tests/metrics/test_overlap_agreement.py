@@ -23,7 +23,7 @@ from torchmetrics.functional.classification import (
 )
 from torchmetrics.functional.segmentation import dice_score, mean_iou
 
-from lus_ray.metrics import overlap
+from lus_ray.metrics import segmentation
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +52,7 @@ class Masks:
         self.predicted[agreed] = self.target[agreed]
         for masks in (self.target, self.predicted):
             masks[rng.random(NUM_MASKS) < 1 / 8] = 0
-        self.counts = overlap.counts(self.target, self.predicted, num_classes=num_classes)
+        self.counts = segmentation.counts(self.target, self.predicted, num_classes=num_classes)
         self.true, self.guess = (torch.from_numpy(m).long() for m in (self.target, self.predicted))
         self.one_hot = {
             "y": one_hot(self.true, num_classes).movedim(-1, 1),
@@ -101,11 +101,11 @@ def test_dice_of_each_image_is_that_of_torchmetrics(masks: Masks) -> None:
     expected = dice_score(
         masks.guess, masks.true, masks.num_classes, average="none", input_format="index"
     )
-    assert_equal(overlap.dice(masks.counts), expected)
+    assert_equal(segmentation.dice(masks.counts), expected)
     mean = dice_score(
         masks.guess, masks.true, masks.num_classes, average="macro", input_format="index"
     )
-    assert_equal(overlap.categorical_dice(masks.counts, range(masks.num_classes)), mean)
+    assert_equal(segmentation.categorical_dice(masks.counts, range(masks.num_classes)), mean)
 
 
 def test_dice_of_all_images_is_that_of_torchmetrics(masks: Masks) -> None:
@@ -117,15 +117,15 @@ def test_dice_of_all_images_is_that_of_torchmetrics(masks: Masks) -> None:
         input_format="index",
         aggregation_level="global",
     )
-    assert_equal(overlap.dice(masks.counts.sum(axis=0)), expected[0])
+    assert_equal(segmentation.dice(masks.counts.sum(axis=0)), expected[0])
 
 
 def test_iou_of_all_images_is_that_of_torchmetrics(masks: Masks) -> None:
     total = masks.counts.sum(axis=0)
     given = (masks.guess, masks.true, masks.num_classes)
-    assert_equal(overlap.iou(total), multiclass_jaccard_index(*given, average="none"))
-    assert_equal(overlap.mean_iou(total), multiclass_jaccard_index(*given, average="macro"))
-    assert_equal(overlap.pixel_accuracy(total), multiclass_accuracy(*given, average="micro"))
+    assert_equal(segmentation.iou(total), multiclass_jaccard_index(*given, average="none"))
+    assert_equal(segmentation.mean_iou(total), multiclass_jaccard_index(*given, average="macro"))
+    assert_equal(segmentation.pixel_accuracy(total), multiclass_accuracy(*given, average="micro"))
 
 
 def test_iou_of_each_image_is_that_of_torchmetrics_which_says_minus_1_where_we_say_nan(
@@ -134,15 +134,15 @@ def test_iou_of_each_image_is_that_of_torchmetrics_which_says_minus_1_where_we_s
     expected = mean_iou(
         masks.guess, masks.true, masks.num_classes, per_class=True, input_format="index"
     )
-    found = overlap.iou(masks.counts)
+    found = segmentation.iou(masks.counts)
     assert_equal(np.nan_to_num(found, nan=-1.0), expected)
     assert np.array_equal(np.isnan(found), ~masks.in_truth & ~masks.in_prediction)
     mean = mean_iou(masks.guess, masks.true, masks.num_classes, input_format="index")
-    assert_equal(overlap.mean_iou(masks.counts), mean)
+    assert_equal(segmentation.mean_iou(masks.counts), mean)
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(overlap.dice, compute_dice), (overlap.iou, compute_iou)]
+    ("ours", "theirs"), [(segmentation.dice, compute_dice), (segmentation.iou, compute_iou)]
 )
 def test_dice_and_iou_are_those_of_monai_which_leaves_out_what_is_predicted_but_not_true(
     masks: Masks, ours: Ours, theirs: Theirs
@@ -155,7 +155,7 @@ def test_dice_and_iou_are_those_of_monai_which_leaves_out_what_is_predicted_but_
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(overlap.dice, compute_dice), (overlap.iou, compute_iou)]
+    ("ours", "theirs"), [(segmentation.dice, compute_dice), (segmentation.iou, compute_iou)]
 )
 def test_dice_and_iou_are_those_of_monai_which_can_call_two_empty_masks_perfect(
     masks: Masks, ours: Ours, theirs: Theirs
@@ -166,7 +166,7 @@ def test_dice_and_iou_are_those_of_monai_which_can_call_two_empty_masks_perfect(
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [(overlap.sensitivity, "sensitivity"), (overlap.specificity, "specificity")],
+    [(segmentation.sensitivity, "sensitivity"), (segmentation.specificity, "specificity")],
 )
 def test_sensitivity_and_specificity_of_each_image_are_those_of_monai(
     ours: Ours, theirs: str
@@ -179,8 +179,8 @@ def test_sensitivity_and_specificity_of_each_image_are_those_of_monai(
 def test_dice_of_a_union_is_that_of_torchmetrics_on_united_masks() -> None:
     masks = Masks(5)
     guess, true = (
-        torch.from_numpy(np.isin(m, overlap.UNION).astype(np.int64))
+        torch.from_numpy(np.isin(m, segmentation.UNION).astype(np.int64))
         for m in (masks.predicted, masks.target)
     )
     expected = dice_score(guess, true, num_classes=2, average="none", input_format="index")
-    assert_equal(overlap.union_dice(masks.counts, overlap.UNION), expected[:, 1])
+    assert_equal(segmentation.union_dice(masks.counts, segmentation.UNION), expected[:, 1])

@@ -17,7 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lus_ray.errors import CheckpointError
-from lus_ray.nets import I3D, TSM, resnet18, weights
+from lus_ray.nets import I3D, TSM, resnet18
+from lus_ray.nets.pretrained import weights
 
 ZIP, STREAM = True, False
 

@@ -11,10 +11,9 @@ import pyarrow as pa
 from lus_ray import folds
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.folds import Fold
-from lus_ray.metrics import overlap
-
-from .pixel_runs import MASK_FIELDS
-from .run_dirs import PATIENTS, arm, identity, write_rows, write_run
+from lus_ray.metrics import segmentation
+from tests.report.pixel_runs import MASK_FIELDS
+from tests.report.run_dirs import PATIENTS, arm, identity, write_rows, write_run
 
 COVID, CAP = PATIENTS[:6], PATIENTS[6:12]
 TESTED = (
@@ -26,7 +25,7 @@ TESTED = (
 
 DOMAINS = {"covid": ["covid", "A"], "cap": ["cap"]}
 METRICS = tuple(
-    f"{name}_per_image, {role}" for role in DOMAINS for name in overlap.PER_IMAGE["bline"]
+    f"{name}_per_image, {role}" for role in DOMAINS for name in segmentation.PER_IMAGE["bline"]
 )
 LABEL = "bline masks"
 TRAINED: dict[str, Any] = {"label": LABEL, "recipe": {"epochs": 3}}

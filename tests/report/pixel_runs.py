@@ -11,12 +11,11 @@ from jaxtyping import UInt8
 
 from lus_ray import figures
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.metrics import overlap, pixel_calibration
+from lus_ray.metrics import pixel_calibration, segmentation
+from tests.report.frame_runs import fan
+from tests.report.run_dirs import PATIENTS, TEST, arm, identity, slug_of, write_rows, write_run
 
-from .frame_runs import fan
-from .run_dirs import PATIENTS, TEST, arm, identity, slug_of, write_rows, write_run
-
-METRICS = tuple(dict.fromkeys(name for names in overlap.METRICS.values() for name in names))
+METRICS = tuple(dict.fromkeys(name for names in segmentation.METRICS.values() for name in names))
 UNET = arm("U-Net", label="markers masks", recipe={"epochs": 3}, baseline=True)
 ENSEMBLE = arm("ensemble", label="markers masks", reads="U-Net")
 DENSE = arm("dense", label="dense masks", recipe={"epochs": 3})
@@ -96,7 +95,7 @@ def counted(
     said = np.where(rng.random(shape) < skill, truth, rng.choice(num_classes, shape))
     confidence = rng.uniform(skill, 1, shape).ravel()
     bins = pixel_calibration.histogram(confidence, (said == truth).ravel())
-    return overlap.counts(truth, said.astype(np.uint8), num_classes=num_classes), bins
+    return segmentation.counts(truth, said.astype(np.uint8), num_classes=num_classes), bins
 
 
 def write_outlines(out: Path, entry: dict[str, Any], fold: int, *, unsure: bool = False) -> Path:

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from lus_ray import folds
 from lus_ray.clip import BIOMARKERS, SCHEMA
+from lus_ray.data.store import LIGHT
 from lus_ray.folds import Fold
-from lus_ray.store import LIGHT
 
 SEVERITY = ("0", "1", "2", "3")
 SCHEMA_OF_PREDICTIONS = [SCHEMA.field(name) for name in LIGHT]

@@ -9,10 +9,10 @@ import pytest
 
 from lus_ray import report
 from lus_ray.errors import StoreError
-from lus_ray.metrics import inherited, labels
-from lus_ray.report import cells, contents, numbers, tables
-
-from .run_dirs import TEST, arm, identity, write_rows, write_run
+from lus_ray.evaluation import report_json, results, scored_arms
+from lus_ray.metrics import classification, inherited
+from lus_ray.report import formatting
+from tests.report.run_dirs import TEST, arm, identity, write_rows, write_run
 
 CLASSES = ("healthy", "other lung disease", "COVID-19 pneumonia")
 NONE, DENSE = arm("none", label="diagnosis"), arm("from dense", label="diagnosis")
@@ -57,8 +57,8 @@ def written(out: Path, **facts: Any) -> Path:
     return out
 
 
-def computed(out: Path) -> tuple[dict[str, Any], dict[str, numbers.ScoredArm]]:
-    return contents.compute(cells.read(out), num_draws=100)
+def computed(out: Path) -> tuple[dict[str, Any], dict[str, scored_arms.ScoredArm]]:
+    return report_json.compute(results.read(out), num_draws=100)
 
 
 def test_every_frame_of_a_clip_is_one_example_and_the_clip_another(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_every_frame_of_a_clip_is_one_example_and_the_clip_another(tmp_path: Pat
     assert (row["folds"][0]["num_clips"], row["folds"][0]["num_frames"]) == (12, 48)
     scores = row["folds"][0]["metrics"]
     assert scores["frame_accuracy"] == np.trace(inherited.confusion(cell.target, cell.said)) / 48
-    assert scores["accuracy"] == labels.score(cell.target, cell.probability)["accuracy"]
+    assert scores["accuracy"] == classification.score(cell.target, cell.probability)["accuracy"]
     assert scores["accuracy"] != scores["frame_accuracy"]
 
 
@@ -85,7 +85,7 @@ def test_frames_have_intervals_over_patients_claims_and_gaps(tmp_path: Path) -> 
     assert claim["verdict"] == "reproduced"
     [gap] = found["gaps"]
     assert set(gap["differences"]) == set(METRICS)
-    told = tables.gap(gap)
+    told = formatting.gap(gap)
     assert told[0].startswith("frame accuracy +")
     assert len(told) == len(METRICS) - 9
     assert not any("healthy" in one for one in told)
@@ -103,7 +103,7 @@ def test_frames_of_other_classes_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path, [NONE])
     write_diagnosis(tmp_path, NONE, classes=CLASSES[:2])
     with pytest.raises(StoreError, match=r"frames with 3 of 2 classes"):
-        cells.read(tmp_path)
+        results.read(tmp_path)
 
 
 def test_clips_whose_samples_are_no_frames_have_no_figures_of_frames(tmp_path: Path) -> None:
@@ -111,10 +111,10 @@ def test_clips_whose_samples_are_no_frames_have_no_figures_of_frames(tmp_path: P
     write_diagnosis(tmp_path, NONE, inherited=False)
     found, _ = computed(tmp_path)
     assert not any("frame" in metric for metric in found["arms"][0]["mean"])
-    [(title, metrics)] = tables.blocks(found, "diagnosis")
+    [(title, metrics)] = formatting.blocks(found, "diagnosis")
     assert title.startswith("Clips")
     assert metrics == ["accuracy", "macro_f1", "auc"]
-    assert tables.explained(found, "diagnosis") == []
+    assert formatting.explained(found, "diagnosis") == []
 
 
 def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_their_own(
@@ -122,7 +122,7 @@ def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_th
 ) -> None:
     paper = {"none": {"frame_accuracy": [0.824, None], "frame_f1 healthy": [0.795, None]}}
     made = report.write(written(tmp_path, published=paper), num_draws=20)
-    blocks = tables.blocks(made.contents, "diagnosis")
+    blocks = formatting.blocks(made.contents, "diagnosis")
     assert [metrics for _, metrics in blocks] == [
         ["frame_accuracy", "frame_macro_f1"],
         [f"{metric} {name}" for name in CLASSES for metric in inherited.OF_CLASS],
@@ -137,11 +137,11 @@ def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_th
 
 
 def test_names_say_frame_or_clip() -> None:
-    names = [tables.name(metric, "diagnosis") for metric in METRICS]
+    names = [formatting.name(metric, "diagnosis") for metric in METRICS]
     assert names[:2] == ["frame accuracy", "frame macro F1"]
     assert names[2:5] == [
         "frame precision, healthy", "frame recall, healthy", "frame F1, healthy",
     ]  # fmt: skip
     assert names[-3:] == ["clip accuracy", "clip macro F1", "clip AUC"]
-    assert tables.name("f1", "diagnosis") == "clip weighted F1"
-    assert tables.name("accuracy", "severity") == "accuracy (micro F1)"
+    assert formatting.name("f1", "diagnosis") == "clip weighted F1"
+    assert formatting.name("accuracy", "severity") == "accuracy (micro F1)"

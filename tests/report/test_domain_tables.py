@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from lus_ray import report
-from lus_ray.report import domain_tables, domains
-
-from .domain_runs import ARMS, OTHERS, SIFA, UNET, write_domain_run
-from .pixel_runs import write_pixel_run
-from .run_dirs import slug_of
-from .test_write import section, tags_of
+from lus_ray.evaluation import domains
+from lus_ray.report import domain_tables
+from tests.report.domain_runs import ARMS, OTHERS, SIFA, UNET, write_domain_run
+from tests.report.pixel_runs import write_pixel_run
+from tests.report.run_dirs import slug_of
+from tests.report.test_write import section, tags_of
 
 FILES = ("report.json", "report.md", "report.html")
 

@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lus_ray.metrics import overlap, paired
-from lus_ray.report import cells, contents, differences, domains, numbers, pixels, scoring, tables
-
-from .domain_runs import (
+from lus_ray.evaluation import (
+    comparisons,
+    domains,
+    mask_arms,
+    report_json,
+    results,
+    scored_arms,
+    scoring,
+)
+from lus_ray.metrics import segmentation, significance
+from lus_ray.report import formatting
+from tests.report.domain_runs import (
     ARMS,
     CAP,
     COVID,
@@ -21,11 +29,11 @@ from .domain_runs import (
     write_domain_cell,
     write_domain_run,
 )
-from .pixel_runs import write_pixel_run
+from tests.report.pixel_runs import write_pixel_run
 
 
-def computed(out: Path) -> tuple[dict[str, Any], dict[str, numbers.ScoredArm]]:
-    return contents.compute(cells.read(out), num_draws=200)
+def computed(out: Path) -> tuple[dict[str, Any], dict[str, scored_arms.ScoredArm]]:
+    return report_json.compute(results.read(out), num_draws=200)
 
 
 def dice_by_patient(**values: float) -> Any:
@@ -38,7 +46,7 @@ def dice_by_patient(**values: float) -> Any:
 def test_every_image_knows_its_domain(tmp_path: Path) -> None:
     write_domain_run(tmp_path, numbers=[0])
     write_domain_cell(tmp_path, UNET, 0, dice=drawn, unknown=[CAP[0]])
-    cell = cells.read(tmp_path).cells["unet covid", 0]
+    cell = results.read(tmp_path).cells["unet covid", 0]
     assert cell.domains == ("covid",) * 8 + ("",) * 4
     assert "dice, cap" in computed(tmp_path)[1]["unet covid"].scores[0].undefined
 
@@ -48,7 +56,7 @@ def test_a_metric_of_a_domain_is_that_of_its_images_alone(tmp_path: Path) -> Non
     arm = arms["sifa covid→cap"]
     cell, scores = arm.cells[1], arm.scores[1]
     assert cell.counts is not None
-    own = overlap.score(cell.counts[[d == "cap" for d in cell.domains]], "bline")
+    own = segmentation.score(cell.counts[[d == "cap" for d in cell.domains]], "bline")
     assert {m: scores[f"{m}, cap"] for m in own.values} == own.values
     assert scores["dice_per_image"] == pytest.approx(
         np.mean([scores["dice_per_image, covid"], scores["dice_per_image, cap"]])
@@ -87,10 +95,10 @@ def test_a_difference_on_a_domain_is_paired_over_its_patients(tmp_path: Path) ->
     _, arms = computed(write_domain_run(tmp_path))
     one, other = arms["sifa covid→cap"], arms["unet covid"]
     metric = "dice_per_image, covid"
-    found = differences.difference(one, other, metric)
+    found = comparisons.difference(one, other, metric)
     assert found.value == pytest.approx(one.mean(metric) - other.mean(metric))
     assert found.interval.low < found.value < found.interval.high
-    alone = differences.difference(one, other, "dice_per_image, cap")
+    alone = comparisons.difference(one, other, "dice_per_image, cap")
     assert alone.interval != found.interval
 
 
@@ -153,12 +161,12 @@ def test_p_values_are_those_of_the_images_of_all_folds(tmp_path: Path) -> None:
             cell = arms[name].cells[fold]
             assert cell.counts is not None
             inside = [domain == "cap" for domain in cell.domains]
-            values.extend(overlap.from_counts(cell.counts[inside], "bline")["dice"])
+            values.extend(segmentation.from_counts(cell.counts[inside], "bline")["dice"])
         cell = arms["unet covid"].cells[fold]
         patient += [p for p, d in zip(cell.patients, cell.domains, strict=True) if d == "cap"]
     raw = {test: cap["tests"][test]["raw"][row][column] for test in domains.TESTS}
     assert raw["images"] == pytest.approx(stats.ttest_rel(one, other).pvalue)
-    expected = paired.t_test_patients(np.array(one), np.array(other), patient)
+    expected = significance.t_test_patients(np.array(one), np.array(other), patient)
     assert raw["patients"] == pytest.approx(expected)
     assert raw["images"] < raw["patients"] < 0.05
     assert raw["bootstrap"] == 1 / (domains.NUM_DRAWS + 1)
@@ -177,7 +185,7 @@ def test_twins_leaks_and_baselines_come_last_and_only_the_others_are_corrected(
     for test in domains.TESTS:
         raw, adjusted = (np.array(covid["tests"][test][k], float) for k in ("raw", "adjusted"))
         pairs = np.tril_indices(3, k=-1)
-        np.testing.assert_allclose(adjusted[pairs], paired.holm(raw[pairs]))
+        np.testing.assert_allclose(adjusted[pairs], significance.holm(raw[pairs]))
         assert np.isnan(adjusted[3:]).all()
         assert np.isfinite(raw[np.tril_indices(5, k=-1)]).all()
 
@@ -227,17 +235,17 @@ def test_an_experiment_of_one_domain_has_no_such_part(tmp_path: Path) -> None:
 
 
 def test_a_metric_of_a_domain_keeps_its_name(tmp_path: Path) -> None:
-    assert pixels.name("dice_per_image, covid") == "Dice per image, covid"
-    assert pixels.name("iou A-line, cap") == "A-line IoU, cap"
-    assert pixels.name("auc, cap") is None
-    assert tables.title("sensitivity_per_image, cap", "bline masks") == (
+    assert mask_arms.name("dice_per_image, covid") == "Dice per image, covid"
+    assert mask_arms.name("iou A-line, cap") == "A-line IoU, cap"
+    assert mask_arms.name("auc, cap") is None
+    assert formatting.title("sensitivity_per_image, cap", "bline masks") == (
         "Sensitivity per image, cap"
     )
-    named = [name for name, _ in pixels.explained(["dice_per_image, covid", "dice, cap"])]
+    named = [name for name, _ in mask_arms.explained(["dice_per_image, covid", "dice, cap"])]
     assert named == ["Dice", "per image", "empty classes"]
 
 
 def test_an_unfinished_arm_has_the_columns_of_its_domains(tmp_path: Path) -> None:
     found, _ = computed(write_domain_run(tmp_path, numbers=[]))
-    assert tables.metrics_of(found, "bline masks") == found["metrics"]
+    assert formatting.metrics_of(found, "bline masks") == found["metrics"]
     assert len(ARMS) == len(found["domains"][0]["arms"])

@@ -5,34 +5,34 @@ from typing import Any
 
 import pytest
 
-from lus_ray.report import cells, contents, differences, numbers, protocols
+from lus_ray.evaluation import comparisons, report_json, results, scored_arms
+from lus_ray.runs import leakage
+from tests.report.frame_runs import ARMS, GAP, write_frame_run
+from tests.report.run_dirs import PATIENTS, TEST, arm, write_cell, write_run
 
-from .frame_runs import ARMS, GAP, write_frame_run
-from .run_dirs import PATIENTS, TEST, arm, write_cell, write_run
 
-
-def computed(out: Path) -> tuple[dict[str, Any], dict[str, numbers.ScoredArm]]:
-    return contents.compute(cells.read(out), num_draws=100)
+def computed(out: Path) -> tuple[dict[str, Any], dict[str, scored_arms.ScoredArm]]:
+    return report_json.compute(results.read(out), num_draws=100)
 
 
 def test_overlap_is_handed_on_to_arms_that_read_or_start_from_an_overlapping_one() -> None:
     later = arm("started", start="frames, all patients")
-    found = protocols.leaks({"arms": [*ARMS, later, arm("other", rows={"overlap": False})]})
+    found = leakage.leaks({"arms": [*ARMS, later, arm("other", rows={"overlap": False})]})
     assert set(found) == {"frames, all patients", "uninorm on all patients", "started"}
-    assert set(found.values()) == {(protocols.OVERLAP,)}
+    assert set(found.values()) == {(leakage.OVERLAP,)}
 
 
 def test_an_arm_whose_epoch_the_test_side_chose_leaks() -> None:
     chosen = arm("chosen", recipe={"select": "test"})
-    assert protocols.leaks({"arms": [chosen, arm("other", recipe={"select": "best"})]}) == {
-        "chosen": (protocols.SELECTED,)
+    assert leakage.leaks({"arms": [chosen, arm("other", recipe={"select": "best"})]}) == {
+        "chosen": (leakage.SELECTED,)
     }
 
 
 def test_a_gap_is_leaky_minus_clean_over_the_same_draws(tmp_path: Path) -> None:
     found, arms = computed(write_frame_run(tmp_path))
     [gap] = found["gaps"]
-    expected = differences.difference(arms["uninorm on all patients"], arms["uninorm"], "f1")
+    expected = comparisons.difference(arms["uninorm on all patients"], arms["uninorm"], "f1")
     assert gap["differences"]["f1"]["value"] == expected.value > 0
     assert gap["differences"]["f1"]["interval"] == [expected.interval.low, expected.interval.high]
     assert (gap["label"], gap["num_patients"], gap["reason"]) == ("severity", 12, "")
@@ -68,7 +68,7 @@ def test_a_leaky_baseline_is_no_rival_of_a_clean_arm(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in computed(tmp_path)[0]["arms"]}
     assert rows["mine"]["difference"]["auc"]["to"] == "clean"
     assert rows["yours"]["difference"]["auc"]["to"] == "leaky"
-    assert (rows["mine"]["leak"], rows["yours"]["leak"]) == (None, protocols.OVERLAP)
+    assert (rows["mine"]["leak"], rows["yours"]["leak"]) == (None, leakage.OVERLAP)
 
 
 def test_a_leaky_arm_never_hides_the_best_clean_one_of_its_family(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_clips_dealt_at_random_are_a_leak_and_may_be_of_any_patient(tmp_path: Pa
         write_cell(tmp_path, clean, fold, skill=0.3)
         write_cell(tmp_path, leaky, fold, skill=0.9, patients=patients)
     found, _ = computed(tmp_path)
-    assert found["arms"][1]["leak"] == f"{protocols.SELECTED}, {protocols.CLIPS}"
-    assert protocols.CLIPS in found["notes"]
+    assert found["arms"][1]["leak"] == f"{leakage.SELECTED}, {leakage.CLIPS}"
+    assert leakage.CLIPS in found["notes"]
     assert found["gaps"][0]["reason"] == "leaky and clean were tested on different patients"
     for fold in range(3):
         write_cell(tmp_path, leaky, fold, skill=0.9, patients=TEST[fold::3])
@@ -102,5 +102,5 @@ def test_clips_dealt_at_random_are_a_leak_and_may_be_of_any_patient(tmp_path: Pa
 
 def test_an_arm_that_only_starts_from_clips_dealt_at_random_tests_patients_of_its_fold() -> None:
     experiment = {"arms": [arm("leaky", rows={"clips": True}), arm("later", start="leaky")]}
-    assert protocols.dealt_at_random(experiment) == {"leaky"}
-    assert protocols.leaks(experiment)["later"] == (protocols.CLIPS,)
+    assert leakage.dealt_at_random(experiment) == {"leaky"}
+    assert leakage.leaks(experiment)["later"] == (leakage.CLIPS,)

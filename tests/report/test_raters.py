@@ -6,22 +6,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lus_ray.metrics.raters import agreement
-from lus_ray.report import cells, contents, raters
-from lus_ray.report.numbers import ScoredArm
-
-from .frame_runs import UNINORM, raters_of, truth, write_clip_cell, write_frame_run
-from .run_dirs import TEST, write_run
+from lus_ray.evaluation import raters, report_json, results
+from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.metrics.rater_agreement import agreement
+from tests.report.frame_runs import UNINORM, raters_of, truth, write_clip_cell, write_frame_run
+from tests.report.run_dirs import TEST, write_run
 
 
 def computed(out: Path) -> dict[str, Any]:
-    found, _ = contents.compute(cells.read(out), num_draws=20)
+    found, _ = report_json.compute(results.read(out), num_draws=20)
     return found
 
 
 def deciding(decided: dict[str, int]) -> ScoredArm:
     """An arm whose one cell decided so."""
-    cell = cells.Cell(
+    cell = results.Cell(
         Path(), Path(), "arm", 0, tuple("0123"), False, "", (), (), np.zeros(0, np.int64),
         np.zeros((0, 4)), None, {}, decided, {}, (),
     )  # fmt: skip
@@ -77,9 +76,9 @@ def test_a_run_without_raters_has_no_section(tmp_path: Path) -> None:
 def test_raters_of_unequal_number_are_not_compared_and_the_reason_is_given(tmp_path: Path) -> None:
     write_run(tmp_path, [UNINORM | {"reads": None}])
     write_clip_cell(tmp_path, UNINORM, 0, skill=0.5, num_raters=5)
-    run = cells.read(tmp_path)
+    run = results.read(tmp_path)
     run.cells["uninorm", 0].raters["phantom/p00-0"] = (1, 2, 3)
-    found, _ = contents.compute(run, num_draws=20)
+    found, _ = report_json.compute(run, num_draws=20)
     assert found["raters"] == {
         "num_clips": 16,
         "reason": "clips have between 3 and 5 raters; agreement needs the same number, two or "

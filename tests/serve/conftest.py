@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from lus_ray.clip import frames_of
-from lus_ray.ingest.ingest import ingest
-from lus_ray.service import models
-from lus_ray.store import read
+from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.store import read
+from lus_ray.inference import model_selection
+from tests.inference import made_runs
 from tests.serve.service import Service, film, serving
-from tests.service import made_runs
 
 ENDS = "_leaves_no_process"
 """How the name of a test ends that ends a service."""
@@ -52,7 +52,7 @@ def lone_run(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run `signs` when its backbone was finished and nothing else, beside a broken one."""
     folder = tmp_path_factory.mktemp("lone") / "signs"
     shutil.copytree(runs / "signs", folder)
-    for model in models.find([folder]):
+    for model in model_selection.find([folder]):
         if model.kind != "backbone":
             shutil.rmtree(model.predictions.parent)
     (folder.parent / "broken").mkdir()

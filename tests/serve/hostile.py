@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lus_ray.service.limits import CLIP
-from tests.ingest import dicom_parts
+from lus_ray.inference.limits import CLIP
+from tests.data.ingest import dicom_parts
 from tests.serve.service import film
 
 CANARY = "Mustermann-4711"

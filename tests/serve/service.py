@@ -23,7 +23,7 @@ import av
 import numpy as np
 import psutil
 
-from serve.sweeper import LOOK_SECONDS
+from serve.cleanup import LOOK_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240

@@ -16,15 +16,15 @@ import numpy as np
 import psutil
 import pytest
 
-from lus_ray import store
 from lus_ray.clip import frames_of
-from lus_ray.ingest.decode import decode
-from lus_ray.service import models
-from lus_ray.service.answer import Local
-from lus_ray.service.limits import ServiceLimits
-from lus_ray.service.parity import replay
-from serve.schema import Answer, Models
-from tests.ingest import dicom_parts
+from lus_ray.data import store
+from lus_ray.data.decoding.decoder import decode
+from lus_ray.inference import model_selection
+from lus_ray.inference.limits import ServiceLimits
+from lus_ray.inference.parity import replay
+from lus_ray.inference.response import Local
+from lus_ray.inference.schema import Answer, Models
+from tests.data.ingest import dicom_parts
 from tests.serve.service import ROOT, ask, film
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -43,7 +43,7 @@ def clip(rows) -> bytes:
 
 @pytest.fixture(scope="module")
 def local(runs: Path) -> Local:
-    return Local(models.find(models.beside(runs / "signs")))
+    return Local(model_selection.find(model_selection.beside(runs / "signs")))
 
 
 def test_an_answer_over_http_has_the_numbers_of_the_same_models_in_one_process(

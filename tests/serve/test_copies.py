@@ -3,10 +3,10 @@
 import pytest
 
 from lus_ray.errors import ServeError
-from lus_ray.service.models import find
+from lus_ray.inference.model_selection import find
 from serve.copies import keep, leave_only
-from serve.stage import held
-from tests.service.made_runs import biomarkers, cell, entry, written
+from serve.deployment import held
+from tests.inference.made_runs import biomarkers, cell, entry, written
 
 
 @pytest.fixture

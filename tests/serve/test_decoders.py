@@ -13,11 +13,11 @@ import psutil
 import pytest
 from PIL import Image
 
-from lus_ray.ingest.decode import Decoded
-from lus_ray.service.limits import ServiceLimits
+from lus_ray.data.decoding.decoder import Decoded
+from lus_ray.inference.limits import ServiceLimits
 from serve.decoders import Decoders
-from serve.refused import Refused
-from tests.ingest import dicom_parts
+from serve.errors import Refused
+from tests.data.ingest import dicom_parts
 from tests.serve.service import film
 
 LIMITS = ServiceLimits()
@@ -112,7 +112,7 @@ def processes() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children():
         try:
-            if "lus_ray.ingest.child" in child.cmdline():
+            if "lus_ray.data.decoding.sandbox" in child.cmdline():
                 found.append(child)
         except psutil.Error:
             continue

@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 
 from lus_ray.bench.serve import leaves
-from lus_ray.ingest.decode import Decoder
-from lus_ray.service import models
-from lus_ray.service.answer import Local
-from lus_ray.service.limits import ServiceLimits
-from serve.schema import Answer
-from tests.ingest.dicom_parts import SECRETS
+from lus_ray.data.decoding.decoder import Decoder
+from lus_ray.inference import model_selection
+from lus_ray.inference.limits import ServiceLimits
+from lus_ray.inference.response import Local
+from lus_ray.inference.schema import Answer
+from tests.data.ingest.dicom_parts import SECRETS
 from tests.serve import hostile, rude
 from tests.serve.hostile import CANARY, RAW, Attack
 from tests.serve.service import Reply, Service, ask, serving
@@ -57,7 +57,7 @@ def fort(runs: Path) -> Iterator[Service]:
 @pytest.fixture(scope="module")
 def here(runs: Path) -> Iterator[Callable[[Attack], dict]]:
     """The answer to an attack in this process."""
-    local = Local(models.find(models.beside(runs / "signs")))
+    local = Local(model_selection.find(model_selection.beside(runs / "signs")))
     with Decoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
 
         def answer(attack: Attack) -> dict:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray.ingest.decode import Decoder
-from lus_ray.service import models
-from lus_ray.service.answer import Local
-from lus_ray.service.limits import ServiceLimits
+from lus_ray.data.decoding.decoder import Decoder
+from lus_ray.inference import model_selection
+from lus_ray.inference.limits import ServiceLimits
+from lus_ray.inference.response import Local
 from tests.serve.hammer import hammer, shoot, shots
 from tests.serve.service import Service
 
@@ -28,7 +28,7 @@ median."""
 
 def test_the_path_of_a_request_costs_at_most_six_milliseconds(lone, lone_run, film_file, capsys):
     torch.set_num_threads(1)
-    local = Local(models.find([lone_run]))
+    local = Local(model_selection.find([lone_run]))
     over, path = [], []
     with Decoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
         for turn in range(120):

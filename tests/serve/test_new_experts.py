@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from lus_ray.service import models
+from lus_ray.inference import model_selection
 from tests.serve.hammer import hammer, shots
 from tests.serve.service import Service, ask
 
@@ -50,7 +50,7 @@ def test_experts_of_another_task_join_while_clips_are_answered_and_nothing_start
 def test_a_broken_checkpoint_is_refused_and_the_old_one_goes_on(lone, lone_run, film_file):
     clip = film_file.read_bytes()
     before = ask(f"{lone.url}/v1/clips", clip).json
-    backbone = models.find([lone_run])[0]
+    backbone = model_selection.find([lone_run])[0]
     weights = backbone.folder / "weights.safetensors"
     sound = weights.read_bytes()
     tensors = load_file(weights)
@@ -71,10 +71,10 @@ def test_a_run_that_was_trained_again_takes_over_under_load_and_no_request_is_lo
     clip = film_file.read_bytes()
     before, old = ask(f"{lone.url}/v1/clips", clip).json, replicas(lone)
     load = hammer(lone.url, film_file, seconds=18, clients=1)
-    backbone = models.find([lone_run])[0]
+    backbone = model_selection.find([lone_run])[0]
     task = backbone.folder / "task.json"
     task.write_text(json.dumps(json.loads(task.read_text()), indent=3))  # as sound as it was
-    renewed = models.find([lone_run])[0].fingerprint
+    renewed = model_selection.find([lone_run])[0].fingerprint
     assert renewed != backbone.fingerprint
     lone.hears("serving backbone.")
     after = ask(f"{lone.url}/v1/clips", clip).json
@@ -92,7 +92,7 @@ def test_a_kill_after_all_this_leaves_no_process(lone, capsys):
 
 def finish(label: str, whole: Path, run: Path) -> None:
     """End the training of a label's experts; what tells that they are finished comes last."""
-    for model in models.find([whole]):
+    for model in model_selection.find([whole]):
         if model.label == label:
             place = run / model.predictions.relative_to(whole)
             place.parent.mkdir()

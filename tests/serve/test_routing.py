@@ -9,10 +9,10 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from lus_ray.errors import ServeError
-from lus_ray.service.models import Model
-from serve.refused import Refused
+from lus_ray.inference.model_selection import Model
+from serve.application import Served
+from serve.errors import Refused
 from serve.routing import NUM_TRIES, Routing, Standing
-from serve.served import Served
 
 KINDS = {"backbone": "backbone", "scorer": "frames", "segmenter": "segmenter"}
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, CellError
-from lus_ray.metrics import overlap
+from lus_ray.metrics import segmentation as overlap
 from lus_ray.nets import MarkerUNet, PositionPrior, ReleasedDeepLab, UNet
 from lus_ray.tasks import Ensemble, Segmentation, segmentation
-from lus_ray.views import View
 
 VIEW = View(num_frames=1, height=20, width=40, num_samples=0)
 markers = partial(Segmentation, scheme="markers", view=VIEW, monitor="union_dice")

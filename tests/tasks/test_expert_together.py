@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lus_ray.tasks import Expert
-from lus_ray.tasks.expert import EXPERTS, PLAIN
+from lus_ray.tasks.sklearn_expert import EXPERTS, PLAIN
 
 
 def rows(num_clips=30, num_samples=3, num_features=24):

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy, log_softmax
 
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
 from lus_ray.predictor import predict
 from lus_ray.tasks import FrameScore
 from lus_ray.tasks.frame_score import CHUNK, frame_scores
 from lus_ray.tasks.sord import WIDE_GAP
-from lus_ray.views import View
 
 VIEW = View(num_frames=1, height=40, width=48, num_samples=0)
 NETS = {

@@ -9,14 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from lus_ray import masks
 from lus_ray.clip import MASK_SCHEMES
+from lus_ray.data import masks
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, CellError
-from lus_ray.metrics import overlap, pixel_calibration
+from lus_ray.metrics import pixel_calibration
+from lus_ray.metrics import segmentation as overlap
 from lus_ray.nets import PositionPrior, UNet
 from lus_ray.predictor import predict
 from lus_ray.tasks import Segmentation, segmentation
-from lus_ray.views import View
 
 VIEW = View(num_frames=1, height=8, width=12, num_samples=0)
 

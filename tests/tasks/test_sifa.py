@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch.nn.functional import softmax
 
-from lus_ray import checkpoint, learn, optimizers
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.experiment import Recipe
-from lus_ray.metrics import overlap
+from lus_ray.metrics import segmentation
 from lus_ray.nets import SifaSegmenter
 from lus_ray.tasks import Sifa
 from lus_ray.tasks.image_pool import ImagePool
-from lus_ray.tasks.overlap_loss import balanced_cross_entropy, one_hot, soft_dice
+from lus_ray.tasks.losses import balanced_cross_entropy, one_hot, soft_dice
 from lus_ray.tasks.sifa import COLLAPSED, JUDGED, PLAYERS, Shown
-from lus_ray.views import View
+from lus_ray.training import checkpoint, loop, optim
 
 SIZE = (16, 24)
 VIEW = View(num_frames=1, height=16, width=24, num_samples=0)
@@ -52,7 +52,7 @@ def fit(task, recipe=RECIPE, num_steps=2, validate=None):
     """The reports of training and what was fitted; pools draw alike in every one."""
     torch.manual_seed(1)
     log = []
-    fitted = learn.fit(
+    fitted = loop.fit(
         task, batches=lambda epoch: (uint8_batch(9 * epoch + n) for n in range(num_steps)),
         validate=validate or (lambda task: {"score": math.nan}), recipe=recipe, seed=0,
         report=log.append,
@@ -188,7 +188,7 @@ def test_mixed_precision_gives_every_loss_but_for_rounding(version):
 def test_only_the_segmenter_has_momentum_l2_and_in_version_1_the_rate_of_the_recipe(version):
     task = made(version)
     for player in task.players:
-        adam = optimizers.adam(task, player, replace(RECIPE, l2=1e-4))
+        adam = optim.adam(task, player, replace(RECIPE, l2=1e-4))
         (group,) = adam.param_groups
         net = player == "net"
         assert group["betas"] == ((0.9, 0.999) if net else (0.5, 0.999))
@@ -375,7 +375,7 @@ def test_frames_are_outlined_as_they_are_whatever_the_other_networks_do(version)
     assert (said == expected.argmax(dim=1).numpy()).all()
     true = np.random.default_rng(0).integers(0, 2, (3, *SIZE), np.uint8)
     counted = task.measure(greys(), true)["counts"]
-    assert (counted == overlap.counts(true, said, num_classes=2).reshape(3, -1)).all()
+    assert (counted == segmentation.counts(true, said, num_classes=2).reshape(3, -1)).all()
 
 
 @VERSIONS

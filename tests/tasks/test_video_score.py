@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray.batches import Tracks
+from lus_ray.data.loading.batches import Tracks
+from lus_ray.data.transforms.view import Track
 from lus_ray.experiment import Recipe
-from lus_ray.learn import fit
 from lus_ray.nets import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit, Uninorm
 from lus_ray.predictor import predict
 from lus_ray.tasks import VideoScore
 from lus_ray.tasks.sord import POSITIONS
-from lus_ray.views import Track
+from lus_ray.training.loop import fit
 
 AGGREGATORS = [ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit, Uninorm]
 PUBLISHED = Recipe(epochs=30, batch=0, lr=1e-2, select="loss")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from lus_ray.ingest import phantom
+from lus_ray.data.ingest import phantom
 from tests.serve.service import film
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -1,0 +1,194 @@
+"""The steps of both augmentations one after another in plain torch: the rivals of one pass.
+
+Letters: B clips, T frames, H rows, W columns; b clips that drew a step.
+Each step takes the whole batch, or the clips that drew it, where that is less work. Steps that the
+ranges of a recipe leave out are left out here too, and gamma and noise of `Augment`, which no study
+draws. Pointwise steps work in place.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+from torch.nn.functional import affine_grid, conv2d, grid_sample
+
+from lus_ray.data.transforms.augment import Augment
+from lus_ray.data.transforms.augment_roy2020 import REST, TRUNCATE, SixSteps
+
+Drawn = dict[str, Float[Tensor, "B"]]
+
+
+def one_by_one(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Crop, flip, scale, rotation and shift, each in a pass of its own, then the greys."""
+    drawn = recipe.draw(len(frames), generator)
+    frames = _flip(_crop(recipe, frames, drawn), drawn)
+    still = torch.zeros(len(frames))
+    shape = frames.shape[2] / frames.shape[3]
+    if recipe.scale:
+        size = 1 / drawn["scale"]
+        frames = _warp(frames, [size, still, still, still, size, still])
+    if recipe.rotate_deg:
+        cos, sin = drawn["angle"].cos(), drawn["angle"].sin()
+        turned = (drawn["angle"] != 0).nonzero()[:, 0]
+        map_ = [cos, -sin * shape, still, sin / shape, cos, still]
+        frames = _of_some(turned, frames, lambda some: _warp(some, [v[turned] for v in map_]))
+    if recipe.translate:
+        one = torch.ones(len(frames))
+        shift = [one, still, -2 * drawn["right"], still, one, -2 * drawn["down"]]
+        frames = _warp(frames, shift)
+    return _greys(recipe, frames, drawn)
+
+
+def one_map_a_clip(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
+    """The same with scale, rotation and shift in one map, clip after clip; greys of all at once."""
+    drawn = recipe.draw(len(frames), generator)
+    done = []
+    for number, clip in enumerate(frames.split(1)):
+        own = {name: values[number : number + 1] for name, values in drawn.items()}
+        clip = _flip(_crop(recipe, clip, own), own)
+        done.append(_warp(clip, _joined(own, *clip.shape[2:])))
+    return _greys(recipe, torch.cat(done), drawn)
+
+
+def kornia_steps(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
+    """Flip, one affine map and brightness, as Kornia has them; without crop and contrast."""
+    from kornia.enhance import (  # type: ignore[import-not-found, unused-ignore]
+        adjust_brightness_accumulative,
+    )
+    from kornia.geometry.transform import (  # type: ignore[import-not-found, unused-ignore]
+        get_affine_matrix2d,
+        hflip,
+        warp_affine,
+    )
+
+    drawn = recipe.draw(len(frames), generator)
+    height, width = frames.shape[2:]
+    frames = _of_some((drawn["mirror"] < 0).nonzero()[:, 0], frames, hflip)
+    matrix = get_affine_matrix2d(
+        torch.stack([drawn["right"] * width, drawn["down"] * height], dim=1),
+        torch.tensor([[(width - 1) / 2, (height - 1) / 2]]).expand(len(frames), 2),
+        drawn["scale"][:, None].expand(-1, 2),
+        -drawn["angle"].rad2deg(),
+    )
+    moved = warp_affine(frames, matrix[:, :2], (height, width))
+    return adjust_brightness_accumulative(moved, drawn["intensity"])
+
+
+def six_in_turn(
+    recipe: SixSteps, frames: Tensor, masks: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mirror, affine map, contrast, factor, blur and noise, each for the clips that drew it."""
+    drawn = recipe.draw(len(frames), generator)
+    frames, masks = frames.clone(), masks.clone()
+    if len(here := _that_drew(drawn, "mirror")):
+        frames[here], masks[here] = frames[here].flip(-1), masks[here].flip(-1)
+    if len(here := _that_drew(drawn, "scale", "angle", "shear", "right", "down")):
+        clips, grid = frames[here], _affine(drawn, here, frames)
+        lowest = clips.amin(dim=(1, 2, 3), keepdim=True)
+        read = grid_sample(clips - lowest, grid, mode=recipe.lookup, align_corners=False)
+        frames[here] = read.add_(lowest)
+        ids = grid_sample(masks[here].to(grid), grid, mode="nearest", align_corners=False)
+        masks[here] = ids.to(masks.dtype)
+    for name in ("contrast", "intensity"):
+        if len(here := _that_drew(drawn, name)):
+            clips = frames[here]
+            low, high = (f(dim=(1, 2, 3), keepdim=True) for f in (clips.amin, clips.amax))
+            middle = (low + high) / 2 if name == "contrast" else 0
+            factor = drawn[name][here, None, None, None]
+            frames[here] = (clips - middle).mul_(factor).add_(middle).clamp_(low, high)
+    for number in _that_drew(drawn, "sigma").tolist():
+        frames[number] = _blurred(frames[number], float(drawn["sigma"][number]))
+    if len(here := _that_drew(drawn, "noise_std")):
+        noise = torch.randn(frames[here].shape, generator=generator)
+        frames[here] += noise.mul_(recipe.noise_std)
+    return frames.clamp_(0, 1), masks
+
+
+def _crop(recipe: Augment, frames: Tensor, drawn: Drawn) -> Tensor:
+    if recipe.crop == recipe.aspect == (1.0, 1.0):
+        return frames
+    still = torch.zeros(len(frames))
+    right, down = 2 * drawn["crop_right"], 2 * drawn["crop_down"]
+    return _warp(frames, [drawn["crop_width"], still, right, still, drawn["crop_height"], down])
+
+
+def _flip(frames: Tensor, drawn: Drawn) -> Tensor:
+    mirrored = (drawn["mirror"] < 0).nonzero()[:, 0]
+    return _of_some(mirrored, frames, lambda some: some.flip(-1))
+
+
+def _joined(drawn: Drawn, height: int, width: int) -> list[Tensor]:
+    """Scale, rotation and shift as the rows of one inverse map."""
+    cos, sin = (f(drawn["angle"]) / drawn["scale"] for f in (torch.cos, torch.sin))
+    over, up = sin * (height / width), sin * (width / height)
+    right, down = 2 * drawn["right"], 2 * drawn["down"]
+    return [cos, -over, over * down - cos * right, up, cos, -up * right - cos * down]
+
+
+def _greys(recipe: Augment, frames: Tensor, drawn: Drawn) -> Tensor:
+    """Factor and contrast; frames are already a copy of the caller's, where anything moved them."""
+    frames = (frames * drawn["intensity"][:, None, None, None]).clamp_(0, 1)
+    if recipe.contrast != (1.0, 1.0):
+        mean = frames.mean(dim=(1, 2, 3), keepdim=True)
+        factor = drawn["contrast"][:, None, None, None]
+        frames = frames.sub_(mean).mul_(factor).add_(mean).clamp_(0, 1)
+    return frames
+
+
+def _warp(frames: Tensor, rows: list[Tensor]) -> Tensor:
+    """Frames read through an inverse map a clip, given as its two rows; 0 outside."""
+    theta = torch.stack(rows, dim=-1).unflatten(-1, (2, 3))
+    grid = affine_grid(theta, list(frames.shape), align_corners=False)
+    return grid_sample(frames, grid, align_corners=False)
+
+
+def _of_some(here: Int64[Tensor, "b"], frames: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
+    """All frames in a copy, those of some clips after a step."""
+    if not len(here):
+        return frames
+    if len(here) == len(frames):
+        return step(frames)
+    return frames.index_copy(0, here, step(frames[here]))
+
+
+def _that_drew(drawn: Drawn, *names: str) -> Int64[Tensor, "b"]:
+    return torch.stack([drawn[name] != REST[name] for name in names]).any(dim=0).nonzero()[:, 0]
+
+
+def _affine(drawn: Drawn, here: Tensor, frames: Tensor) -> Float[Tensor, "b H W 2"]:
+    """The inverse of scale, rotation, shear and shift, as skimage's AffineTransform has them."""
+    names = ("scale", "angle", "shear", "right", "down")
+    scale, angle, shear, right, down = (drawn[name][here] for name in names)
+    height, width = frames.shape[2:]
+    over = 1 / (scale * shear.cos())
+    rows = torch.stack(
+        [
+            over * (angle + shear).cos(),
+            -over * (angle + shear).sin() * (height / width),
+            over * angle.sin() * (width / height),
+            over * angle.cos(),
+        ],
+        dim=-1,
+    ).unflatten(-1, (2, 2))
+    shift = 2 * torch.stack([right, down], dim=-1)[..., None]
+    theta = torch.cat([rows, -rows @ shift], dim=-1)
+    size = [len(here), *frames.shape[1:]]
+    return affine_grid(theta, size, align_corners=False)
+
+
+def _blurred(clip: Float[Tensor, "T H W"], sigma: float) -> Float[Tensor, "T H W"]:
+    """A Gaussian along rows and columns; the edges mirrored with the last pixel repeated."""
+    reach = int(TRUNCATE * sigma + 0.5)
+    if not reach:
+        return clip
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    taps = (taps / taps.sum())[None, None]
+    down = conv2d(_symmetric(clip[:, None], reach, axis=2), taps[..., None])
+    return conv2d(_symmetric(down, reach, axis=3), taps[:, :, None])[:, 0]
+
+
+def _symmetric(frames: Tensor, reach: int, *, axis: int) -> Tensor:
+    """With as many more pixels at both ends of an axis, the edge repeated: b a | a b c."""
+    first, last = frames.narrow(axis, 0, reach), frames.narrow(axis, -reach, reach)
+    return torch.cat([first.flip(axis), frames, last.flip(axis)], dim=axis)

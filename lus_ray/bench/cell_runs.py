@@ -1,0 +1,185 @@
+"""Runs that a bench works on: the same cells through a campaign, in plain Python, in processes.
+
+A run is a folder of its own below one that is thrown away; the clips are phantoms.
+"""
+
+import contextlib
+import io
+import json
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from lus_ray.bench.measure import threads
+from lus_ray.clip import frames_of, masks_of
+from lus_ray.data import store
+from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.loading.batches import InMemory, Size, view_of
+from lus_ray.errors import LusError
+from lus_ray.experiment import Experiment
+from lus_ray.orchestration import campaign, planner
+from lus_ray.runs import manifest, predictions, run_cell
+from lus_ray.runs.cell import Cell, Work
+
+
+@dataclass
+class Runs:
+    """One experiment on one store, run again and again, each time in a new folder.
+
+    `given` is a run folder whose prediction tables each run begins with. `last` holds the folder
+    of the latest run by the name of who ran it.
+    """
+
+    experiment: Experiment
+    data: Path
+    root: Path
+    given: Path | None = None
+
+    def __post_init__(self) -> None:
+        self.last: dict[str, Path] = {}
+
+    def fresh(self, name: str) -> Path:
+        """A new run folder; the one that `name` used before is removed."""
+        if name in self.last:
+            shutil.rmtree(self.last[name])
+        out = self.last[name] = Path(tempfile.mkdtemp(prefix="run-", dir=self.root))
+        if self.given is not None:
+            shutil.copytree(self.given / "predictions", out / "predictions")
+        return out
+
+    def campaign(self, name: str = "campaign", folds: tuple[int, ...] = ()) -> Path:
+        """What `lus run` does, without its lines; the run folder."""
+        out = self.fresh(name)
+        with contextlib.redirect_stderr(io.StringIO()):
+            campaign.run(self.experiment, data=self.data, out=out, size="full", only_folds=folds)
+        return out
+
+    def one_after_another(self, name: str, num_threads: int, folds: tuple[int, ...] = ()) -> Path:
+        """The cells in a plain loop of this process on so many threads of torch and BLAS."""
+        work = self.work(self.fresh(name))
+        with threads(num_threads), threadpool_limits(num_threads):
+            for cell in self.cells(work, folds):
+                run_cell.run(cell, work, pixels(self.data, self.experiment), _silent)
+        return work.out
+
+    def in_processes(
+        self, name: str, pool: ProcessPoolExecutor, folds: tuple[int, ...] = ()
+    ) -> Path:
+        """The cells handed one by one to a pool of processes with one torch thread each.
+
+        Only for arms that need no other arm: a pool knows no order.
+        """
+        work = self.work(self.fresh(name))
+        asked = [pool.submit(in_process, c, work, self.data) for c in self.cells(work, folds)]
+        for one in asked:
+            one.result()
+        return work.out
+
+    def work(self, out: Path) -> Work:
+        """The run's record, written as a campaign writes it."""
+        index = store.index(self.data)
+        return manifest.prepare(self.experiment, index, out, size="full", data=self.data)
+
+    def cells(self, work: Work, folds: tuple[int, ...] = ()) -> list[Cell]:
+        """Cells that are not finished yet."""
+        chosen = [fold for fold in work.folds if not folds or fold.number in folds]
+        return [c for c in planner.cells(self.experiment, chosen) if not c.finished(work.out)]
+
+
+@contextlib.contextmanager
+def phantoms(**options: Any) -> Iterator[tuple[Path, Path]]:
+    """A folder that is thrown away, and a store of phantom clips in it."""
+    with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
+        root = Path(folder)
+        ingest("phantom", None, root / "store", **options)
+        yield root, root / "store"
+
+
+@contextlib.contextmanager
+def two_processes() -> Iterator[ProcessPoolExecutor]:
+    """Two processes that stay for all runs; joblib's are such a pool, too."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+def in_process(cell: Cell, work: Work, data: Path) -> dict[str, float]:
+    """Run a cell in a process of a pool; its validation scores."""
+    with threads(1), threadpool_limits(1):
+        return run_cell.run(cell, work, pixels(data, work.experiment), _silent)
+
+
+def pixels(data: Path, experiment: Experiment) -> InMemory:
+    """The resized frames and masks of all clips; read once a process and set of sizes."""
+    seen, outlined = campaign.sizes(experiment)
+    return _pixels(data, frozenset(seen), frozenset(outlined))
+
+
+@lru_cache(maxsize=2)
+def _pixels(data: Path, seen: frozenset[Size], outlined: frozenset[Size]) -> InMemory:
+    names = ("clip", "shard", "row_group", "row")
+    index = store.index(data)
+    places = list(zip(*(index[name].to_pylist() for name in names), strict=True))
+    places.sort(key=lambda place: place[1:])
+    frames: dict[Size, dict[str, np.ndarray]] = {size: {} for size in seen}
+    masks: dict[Size, dict[str, np.ndarray]] = {size: {} for size in outlined}
+    columns = ("clip", "height", "width", "frames", *(("masks", "mask_scheme") if masks else ()))
+    for row in store.read_located(data, places, columns) if frames else ():
+        for size, found in frames.items():
+            found[row["clip"]] = view_of(size).resize(frames_of(row))
+        for size, found in masks.items():
+            if (ids := masks_of(row)) is not None:
+                found[row["clip"]] = view_of(size).resize_masks(ids)
+    return InMemory(frames, masks)
+
+
+def check_equal(ours: Path, theirs: Path, name: str, *, without: Collection[str] = ()) -> None:
+    """Refuse to compare runs whose prediction tables differ, in a column that is not left out.
+
+    Raises:
+        LusError: names the rival, the table, the column and the clip.
+    """
+    mine, other = _tables(ours), _tables(theirs)
+    if mine != other:
+        raise LusError(
+            f"{name!r} made {len(other)} prediction tables where ours made {len(mine)}; "
+            "no ratio is given for unequal work"
+        )
+    for table in mine:
+        _check_table(ours / table, theirs / table, name, without)
+
+
+def cell_seconds(out: Path) -> list[float]:
+    """What each cell of a run says that it took, in seconds on the wall."""
+    costs = sorted(out.glob("cells/*/fold*/cost.json"))
+    return [json.loads(cost.read_text())["wall_s"] for cost in costs]
+
+
+def _tables(out: Path) -> list[str]:
+    return sorted(p.relative_to(out).as_posix() for p in out.glob("predictions/*/fold*.parquet"))
+
+
+def _check_table(ours: Path, theirs: Path, name: str, without: Collection[str]) -> None:
+    mine, other = (predictions.read(path)[1].drop_columns(list(without)) for path in (ours, theirs))
+    if mine.equals(other):
+        return
+    for row, its in zip(mine.to_pylist(), other.to_pylist(), strict=False):
+        for column in row:
+            if row[column] != its[column]:
+                raise LusError(
+                    f"{ours.parent.name}/{ours.stem}: {column} of {row['clip']} by {name!r} "
+                    "differs from ours; no ratio is given for unequal work"
+                )
+    raise LusError(f"{ours.parent.name}/{ours.stem}: {name!r} answers for other clips than ours")
+
+
+def _silent(values: dict[str, float]) -> None:
+    """Nobody watches."""

@@ -1,0 +1,1 @@
+"""Clips at rest and in motion: stores, ingest, decoding, transforms, loading."""

@@ -1,0 +1,263 @@
+"""What a store holds and what is wrong with it: counts, copies, leaks, damage, a contact sheet.
+
+Checking changes no clip. Every page of every shard is read, so that damage shows here by name and
+not in the middle of a run; a damaged shard is left out and the others are still counted.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, PIXELS, SF_BINS, sf_class
+from lus_ray.data import contact_sheet, ledger, store
+from lus_ray.data.duplicates import groups as leaks
+from lus_ray.errors import StoreError
+from lus_ray.storage import files, paths
+from lus_ray.storage.paths import Place
+
+FEW_PATIENTS = 4
+"""A label with fewer patients than this is absent from some part of the published folds."""
+
+NOT_ANNOTATED = "not annotated"
+
+Counts = Mapping[str, tuple[int, int]]
+"""Value -> number of clips, number of patients."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a check found.
+
+    `counts` are by title ("source", "probe", "domain", "severity", "S/F class", "disease") and
+    value; `biomarkers` by name: clips where it is present, absent, patients who were judged.
+    `pairs` are copies across patients; `loose` are clips whose group in the store is not the one
+    that their copies ask for. `ledger` counts events by source, action and reason. `damaged` are
+    shards with the reason why they cannot be read. `policies` say how sources were read.
+    """
+
+    num_clips: int
+    num_patients: int
+    num_groups: int
+    num_frames: int
+    num_bytes: int
+    counts: Mapping[str, Counts]
+    biomarkers: Mapping[str, tuple[int, int, int]]
+    sizes: Counts
+    pairs: tuple[leaks.Pair, ...]
+    loose: tuple[str, ...]
+    ledger: tuple[tuple[str, str, str, int], ...]
+    damaged: Mapping[str, str]
+    policies: Mapping[str, str]
+    suggestions: tuple[str, ...]
+    examples: tuple[contact_sheet.Example, ...]
+
+    def contents(self) -> dict[str, Any]:
+        """The findings as JSON values, without the pictures."""
+        return {name: value for name, value in asdict(self).items() if name != "examples"}
+
+    def text(self) -> str:
+        """The findings in plain lines for a terminal."""
+        return "\n".join(_lines(self))
+
+
+def check(path: Place) -> Findings:
+    """Read a whole store and say what is in it.
+
+    Raises:
+        StoreError: there is no store here, or none of its shards can be read.
+    """
+    index, damaged = _read(path)
+    pairs = leaks.pairs(index)
+    group_of = leaks.join(index, pairs, leaks.told(path))
+    clips, groups = index["clip"].to_pylist(), index["group"].to_pylist()
+    counts = _counts(index)
+    loose = _loose(clips, groups, group_of)
+    policies = {
+        source: str(facts.get("missing_patient", "")) for source, facts in store.notes(path).items()
+    }
+    events = _events(ledger.read(paths.below(path, "ledger.jsonl")))
+    return Findings(
+        num_clips=index.num_rows,
+        num_patients=len(set(index["patient"].to_pylist())),
+        num_groups=len(set(group_of.values())),
+        num_frames=int(pc.sum(index["num_frames"]).as_py()),
+        num_bytes=sum(map(paths.num_bytes, store.shards(path))),
+        counts=counts,
+        biomarkers=_biomarkers(index),
+        sizes=_sizes(index),
+        pairs=pairs,
+        loose=loose,
+        ledger=events,
+        damaged=damaged,
+        policies=policies,
+        suggestions=tuple(_suggestions(counts, pairs, loose, events, damaged, policies)),
+        examples=contact_sheet.examples(path, index),
+    )
+
+
+def write(findings: Findings, path: Place) -> Path:
+    """Write `check.html` into the store: the findings and the contact sheet, in one file.
+
+    Of a store on object storage it is `check-<name>.html` in the current folder: a page is for a
+    browser, and who may look into a store may not always write there.
+    """
+    remote = paths.is_remote(path)
+    page = Path(f"check-{paths.name(path)}.html") if remote else Path(path) / "check.html"
+    files.write_text(page, contact_sheet.html(findings.text(), findings.pairs, findings.examples))
+    return page
+
+
+def _read(path: Place) -> tuple[pa.Table, dict[str, str]]:
+    """The index of all shards that can be read to the last page, and why others cannot."""
+    shards = store.shards(path)
+    if not shards:
+        store.index(path)  # says that there is no store, and what to do
+    parts, damaged = [], {}
+    for shard in shards:
+        try:
+            parts.append(_read_shard(shard))
+        except (StoreError, pa.ArrowException, OSError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            damaged[paths.name(shard)] = reason.removeprefix(f"{shard}: ")
+    if not parts:
+        raise StoreError(f"{path}: none of {len(shards)} shards can be read; ingest again")
+    return pa.concat_tables(parts).sort_by("clip").combine_chunks(), damaged
+
+
+def _read_shard(shard: Place) -> pa.Table:
+    """One row a clip: the light columns, the number of frames, and where the pixels lie."""
+    file = store.open_file(shard)
+    parts = []
+    for number in range(file.num_row_groups):
+        whole = file.read_row_group(number)
+        part = whole.drop_columns(list(PIXELS))
+        part = part.append_column("num_frames", pc.list_value_length(whole["frames"]))
+        part = part.append_column("shard", pa.array([paths.name(shard)] * len(part), pa.string()))
+        part = part.append_column("row_group", pa.array([number] * len(part), pa.int32()))
+        parts.append(part.append_column("row", pa.array(range(len(part)), pa.int32())))
+    if not parts:
+        raise StoreError(f"{shard}: holds no clips")
+    return pa.concat_tables(parts)
+
+
+def _counts(index: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
+    """Clips and patients by title and value; ordered labels keep their order."""
+    ratios = [None if r is None else SF_BINS[sf_class(r)] for r in index["sf_ratio"].to_pylist()]
+    grades = [None if g is None else str(g) for g in index["severity"].to_pylist()]
+    columns: dict[str, tuple[list[Any], Iterable[str]]] = {
+        "source": (index["source"].to_pylist(), ()),
+        "probe": (index["probe"].to_pylist(), ()),
+        "domain": (index["domain"].to_pylist(), ()),
+        "severity": (grades, map(str, range(NUM_SEVERITIES))),
+        "S/F class": (ratios, SF_BINS),
+        "disease": (index["disease"].to_pylist(), DISEASES),
+    }
+    patients = index["patient"].to_pylist()
+    return {title: _tally(values, patients, order) for title, (values, order) in columns.items()}
+
+
+def _tally(
+    values: list[Any], patients: list[str], order: Iterable[str] = ()
+) -> dict[str, tuple[int, int]]:
+    num_clips: Counter[str] = Counter()
+    who: dict[str, set[str]] = defaultdict(set)
+    for value, patient in zip(values, patients, strict=True):
+        name = NOT_ANNOTATED if value is None else value
+        num_clips[name] += 1
+        who[name].add(patient)
+    known = [name for name in order if name in num_clips]
+    others = sorted(set(num_clips) - set(known), key=lambda name: (name == NOT_ANNOTATED, name))
+    return {name: (num_clips[name], len(who[name])) for name in [*known, *others]}
+
+
+def _sizes(index: pa.Table) -> dict[str, tuple[int, int]]:
+    heights, widths = index["height"].to_pylist(), index["width"].to_pylist()
+    names = [f"{height} x {width}" for height, width in zip(heights, widths, strict=True)]
+    tally = _tally(names, index["patient"].to_pylist())
+    return dict(sorted(tally.items(), key=lambda item: -item[1][0]))
+
+
+def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
+    """Of each biomarker that is judged anywhere: clips with it, without it, patients judged."""
+    judged = index.filter(pc.is_valid(index["biomarkers"]))
+    if not judged.num_rows:
+        return {}
+    values = np.array(judged["biomarkers"].to_pylist())
+    patients = np.array(judged["patient"].to_pylist())
+    rows = (
+        (name, (values[:, k] == 1).sum(), (values[:, k] == 0).sum(), patients[values[:, k] >= 0])
+        for k, name in enumerate(BIOMARKERS)
+    )
+    return {n: (int(yes), int(no), len(set(who))) for n, yes, no, who in rows if yes + no}
+
+
+def _loose(clips: list[str], groups: list[str], group_of: Mapping[str, str]) -> tuple[str, ...]:
+    """Clips that share a group by their content, and do not share it in the store."""
+    stored: dict[str, set[str]] = defaultdict(set)
+    for clip, group in zip(clips, groups, strict=True):
+        stored[group_of[clip]].add(group)
+    return tuple(clip for clip in clips if len(stored[group_of[clip]]) > 1)
+
+
+def _events(entries: Iterable[ledger.Entry]) -> tuple[tuple[str, str, str, int], ...]:
+    """Source, action, reason, number of items; the most frequent first."""
+    events = Counter((e.source, e.action, e.reason) for e in entries)
+    return tuple((*event, number) for event, number in events.most_common())
+
+
+def _suggestions(
+    counts: Mapping[str, Counts],
+    pairs: tuple[leaks.Pair, ...],
+    loose: tuple[str, ...],
+    events: tuple[tuple[str, str, str, int], ...],
+    damaged: Mapping[str, str],
+    policies: Mapping[str, str],
+) -> Iterable[str]:
+    for name in damaged:
+        yield f"{name} cannot be read: ingest source {name.rpartition('-')[0]!r} again"
+    if loose:
+        yield f"{len(loose)} clips are copies in different groups: ingest one source again"
+    if conflicts := sum(bool(pair.conflicts) for pair in pairs):
+        yield f"{conflicts} pairs of copies carry different labels: decide which one is right"
+    if skipped := sum(number for _, action, _, number in events if action == "skipped"):
+        yield f"{skipped} items were skipped: their reasons are in ledger.jsonl"
+    for source, policy in policies.items():
+        if policy == "own":
+            yield f"{source}: a clip without a patient id counts as a patient of its own"
+    for title in ("severity", "S/F class", "disease"):
+        for value, (_, num_patients) in counts[title].items():
+            if value != NOT_ANNOTATED and num_patients < FEW_PATIENTS:
+                yield f"{title} {value!r} is in few patients ({num_patients}): folds may lack it"
+
+
+def _lines(found: Findings) -> Iterable[str]:
+    yield (
+        f"{found.num_clips} clips, {found.num_frames} frames, {found.num_bytes / 1e6:.0f} MB; "
+        f"{found.num_patients} patients in {found.num_groups} groups"
+    )
+    for title, counts in {**found.counts, "frame size (pixels)": found.sizes}.items():
+        if set(counts) != {NOT_ANNOTATED}:
+            yield from ("", f"{title:32} clips  patients")
+            yield from (f"  {v:30} {clips:5} {who:9}" for v, (clips, who) in counts.items())
+    if found.biomarkers:
+        yield from ("", f"{'biomarker':32} present  absent  patients judged")
+        for name, (yes, no, who) in found.biomarkers.items():
+            yield f"  {name:30} {yes:7} {no:7} {who:16}"
+    yield from ("", f"copies across patients: {len(found.pairs)}")
+    for pair in found.pairs:
+        note = f"; labels differ: {', '.join(pair.conflicts)}" if pair.conflicts else ""
+        yield f"  {pair.one} = {pair.other} ({pair.kind}, {pair.similarity:.2f}{note})"
+    if found.ledger:
+        yield from ("", "ledger")
+        yield from (f"  {src}: {n} {act}: {why}" for src, act, why, n in found.ledger)
+    yield from ("", f"damaged shards: {len(found.damaged)}")
+    yield from (f"  {name}: {reason}" for name, reason in found.damaged.items())
+    if found.suggestions:
+        yield from ("", "to do")
+        yield from (f"  {suggestion}" for suggestion in found.suggestions)

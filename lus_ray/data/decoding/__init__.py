@@ -1,0 +1,1 @@
+"""Video, image and DICOM files to frames, in a limited child process."""

@@ -1,0 +1,1 @@
+"""Near-duplicate clips, and the groups of patients that share them."""

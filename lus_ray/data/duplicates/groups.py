@@ -1,0 +1,184 @@
+"""The leak gate: clips that belong together share a group, and folds split groups.
+
+Clips belong together if they are of one patient, have equal pixels, or show the same acquisition
+(`matching`), within a source and across sources; so do patients that a reader gave one group,
+as they may be one person. A group is named for the smallest of its
+patients, so the names depend neither on the order of rows nor on what was ingested first.
+
+Why joined and not dropped: which copy carries the right label is for a reader to decide; a split
+that keeps them on one side is right in either case.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from lus_ray.data import store
+from lus_ray.data.duplicates import matching
+from lus_ray.data.duplicates.signature import signature as signature  # what ingest stores per clip
+from lus_ray.data.duplicates.signature import unpacked
+from lus_ray.errors import StoreError
+from lus_ray.storage.paths import Place
+
+LABELS = ("severity", "disease", "sf_ratio", "biomarkers")
+"""Columns in which two copies of one acquisition should not differ."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two clips of different patients that show the same acquisition, smaller name first.
+
+    `kind` is how they were found; `similarity` is 1 for equal pixels; `conflicts` are the label
+    columns in which both are annotated and differ.
+    """
+
+    one: str
+    other: str
+    kind: Literal["equal pixels", "near copy"]
+    similarity: float
+    conflicts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What the gate found: all pairs, the groups of more than one patient, and what it rewrote."""
+
+    pairs: tuple[Pair, ...]
+    groups: dict[str, tuple[str, ...]]
+    num_groups: int
+    num_shards_rewritten: int
+
+
+def regroup(path: Path | str, beside: Sequence[Place] = ()) -> Joined:
+    """Find what belongs together in a store and write the groups into it.
+
+    `beside` are shards of the same store that lie elsewhere; see `store.replace_groups`.
+    """
+    index = store.index_of([*store.shards(path), *beside])
+    found = pairs(index)
+    group_of = join(index, found, told(path))
+    members = defaultdict(set)
+    for clip, patient in zip(*_columns(index, "clip", "patient"), strict=True):
+        members[group_of[clip]].add(patient)
+    return Joined(
+        pairs=found,
+        groups={name: tuple(sorted(who)) for name, who in sorted(members.items()) if len(who) > 1},
+        num_groups=len(members),
+        num_shards_rewritten=store.replace_groups(path, group_of, beside),
+    )
+
+
+def pairs(index: pa.Table) -> tuple[Pair, ...]:
+    """Clips of different patients that show the same acquisition, sorted by name.
+
+    Clips with equal pixels are listed as a chain, each with the one before it; near copies are
+    looked for between the clips that neither patient nor pixels hold together.
+
+    Raises:
+        StoreError: the signature of a clip is damaged.
+    """
+    names = ("clip", "patient", "sha256", "signature", *LABELS)
+    index = index.select(names).sort_by("clip")
+    clips, patients, hashes, signatures, *labels = _columns(index, *names)
+    for clip, text in zip(clips, signatures, strict=True):
+        _refuse_damaged(clip, text)
+    rows = list(zip(*labels, strict=True))
+    chains = _chains(hashes)
+    together = _union(len(clips), [*_chains(patients), *chains])
+
+    def pair(one: int, other: int, kind: Any, similarity: float) -> Pair:
+        return Pair(clips[one], clips[other], kind, similarity, _conflicts(rows[one], rows[other]))
+
+    equal = [pair(a, b, "equal pixels", 1.0) for a, b in chains if patients[a] != patients[b]]
+    near = [
+        pair(match.one, match.other, "near copy", match.similarity)
+        for match in matching.find(signatures, together)
+    ]
+    return tuple(sorted(equal + near, key=lambda p: (p.one, p.other)))
+
+
+def told(place: Place) -> list[tuple[str, str]]:
+    """Patients and the group that their reader gave them, as the notes of a store keep them."""
+    facts = store.notes(place).values()
+    return [(patient, group) for each in facts for patient, group in each.get("joined", ())]
+
+
+def join(
+    index: pa.Table, found: Iterable[Pair], given: Sequence[tuple[str, str]] = ()
+) -> dict[str, str]:
+    """The group of every clip, the smallest patient of all that belong together.
+
+    `found` are the pairs of `pairs`, `given` what readers say of patients (`told`).
+    """
+    clips, patients = _columns(index, "clip", "patient")
+    number_of = {clip: number for number, clip in enumerate(clips)}
+    names = dict.fromkeys([*patients, *(name for pair in given for name in pair)])
+    of_name = {name: len(clips) + number for number, name in enumerate(names)}
+    edges = [(number, of_name[patient]) for number, patient in enumerate(patients)]
+    edges += [(of_name[one], of_name[other]) for one, other in given]
+    edges += [(number_of[p.one], number_of[p.other]) for p in found]
+    roots = _union(len(clips) + len(names), edges)[: len(clips)]
+    smallest: dict[int, str] = {}
+    for root, patient in zip(roots, patients, strict=True):
+        smallest[root] = min(smallest.get(root, patient), patient)
+    return {clip: smallest[root] for clip, root in zip(clips, roots, strict=True)}
+
+
+def _refuse_damaged(clip: str, signature: bytes | None) -> None:
+    try:
+        if signature is not None:
+            unpacked(signature)
+    except ValueError as error:
+        raise StoreError(
+            f"clip {clip!r}: its signature is damaged ({error}); ingest its source again"
+        ) from error
+
+
+def _conflicts(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name, a, b in zip(LABELS, one, other, strict=True)
+        if a is not None and b is not None and _differ(a, b)
+    )
+
+
+def _differ(one: Any, other: Any) -> bool:
+    """Whether two annotations contradict each other; -1 in a vector is not judged."""
+    if isinstance(one, list):
+        return any(a != b and min(a, b) >= 0 for a, b in zip(one, other, strict=True))
+    return bool(one != other)
+
+
+def _chains(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
+    """Each row with the row before it that has the same key."""
+    last: dict[Hashable, int] = {}
+    edges = []
+    for number, key in enumerate(keys):
+        if key in last:
+            edges.append((last[key], number))
+        last[key] = number
+    return edges
+
+
+def _union(num: int, edges: Iterable[tuple[int, int]]) -> list[int]:
+    """For each of `num` numbers the smallest number that the edges connect it with."""
+    parent = list(range(num))
+
+    def root(number: int) -> int:
+        while parent[number] != number:
+            parent[number] = parent[parent[number]]
+            number = parent[number]
+        return number
+
+    for one, other in edges:
+        a, b = sorted((root(one), root(other)))
+        parent[b] = a
+    return [root(number) for number in range(num)]
+
+
+def _columns(index: pa.Table, *names: str) -> list[list[Any]]:
+    return [index[name].to_pylist() for name in names]

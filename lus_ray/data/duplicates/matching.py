@@ -1,0 +1,227 @@
+"""Which clips show the same acquisition, although not one byte of them is equal.
+
+A copy may be encoded again, cropped, mirrored, enlarged, brightened, shortened or played at
+another rate. Clips of different patients on one scanner share the fan, the text and the layers of
+the chest wall, so what is compared is the fine texture of what moves:
+
+    candidates  pairs of clips in which many patches agree on one enlargement, mirroring and shift
+    similarity  correlation of the local contrast of two frames, laid over each other that way
+
+Why patches first: their hashes meet in sorted tables, so ten thousand clips need no comparison of
+all pairs; only candidates are laid over each other. The thresholds lie between the largest values
+seen for different patients and the smallest for planted copies.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int64
+from scipy import ndimage
+from scipy.fft import irfft2, rfft2
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from lus_ray.data.duplicates.signature import MIRRORED, Features, Tables, describe, features
+
+SCALES = (0.80, 0.89, 1.0, 1.12, 1.25)
+"""Enlargements tried: cropping a fifth of the side enlarges what is left by 1.25."""
+FINE = (0.95, 0.975, 1.0, 1.025, 1.05)
+"""Enlargements tried around the one that was voted for."""
+ALIKE = 0.8
+"""Cosine between two patches that may be the same."""
+SHIFT_BIN = 6
+"""Pixels within which shifts agree."""
+MIN_VOTES = 6
+MOST_TRIED = 3
+"""Ways, and then pairs of frames, in which two clips are laid over each other."""
+MIN_SIMILARITY = 0.72
+
+
+@dataclass(frozen=True)
+class Match:
+    """Clips number `one` and `other` show the same acquisition.
+
+    `similarity` is the correlation of local contrast (at most 1), `votes` the number of patches
+    that agree, `scale` the enlargement from `one` to `other`, `mirrored` left to right.
+    """
+
+    one: int
+    other: int
+    similarity: float
+    votes: int
+    scale: float
+    mirrored: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Clips that may match: number of votes, mean shift in pixels, enlargement, mirroring."""
+
+    one: int
+    other: int
+    votes: int
+    shift: tuple[float, float]
+    scale: float
+    mirrored: bool
+
+
+@threadpool_limits.wrap(limits=1, user_api="blas")  # small products only: threads would just wait
+def find(signatures: Sequence[bytes | None], together: Sequence[int]) -> list[Match]:
+    """Pairs of clips that show the same acquisition, in order of the clips.
+
+    Clips with equal numbers in `together` are known to belong together and are not compared; a
+    clip without a signature matches none.
+    """
+    found: dict[tuple[int, int], Match] = {}
+    for candidate in candidates(signatures, together):
+        pair = (candidate.one, candidate.other)
+        if pair not in found:
+            match = compare(signatures, candidate)
+            if match.similarity >= MIN_SIMILARITY:
+                found[pair] = match
+    return [found[pair] for pair in sorted(found)]
+
+
+def candidates(signatures: Sequence[bytes | None], together: Sequence[int]) -> Iterator[Candidate]:
+    """Pairs in which enough patches agree; of a pair the few best enlargements and shifts."""
+    known = [number for number, text in enumerate(signatures) if text is not None]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        patches = list(pool.map(lambda number: _patches(signatures[number]), known))
+        if len(known) > 1:
+            crowd = _Crowd(known, patches, np.asarray(together))
+            for found in pool.map(lambda number: crowd.like(number, signatures[number]), known):
+                yield from found
+
+
+def _patches(text: bytes | None) -> tuple[Int64[np.ndarray, "N 3"], Float32[np.ndarray, "N D"]]:
+    seen = features(text or b"")
+    return seen.corners, describe(seen, 1.0)
+
+
+class _Crowd:
+    """The patches of all clips, and whose they are."""
+
+    def __init__(
+        self, known: Sequence[int], patches: Sequence[tuple], together: Int64[np.ndarray, "C"]
+    ) -> None:
+        self.owner = np.repeat(known, [len(corners) for corners, _ in patches])
+        self.corners = np.concatenate([corners for corners, _ in patches])
+        self.vectors = np.concatenate([vectors for _, vectors in patches])
+        self.tables = Tables(self.vectors)
+        self.together = together
+
+    def like(self, number: int, text: bytes | None) -> list[Candidate]:
+        """Later clips that the clip may be a copy of, each in at most `MOST_TRIED` ways."""
+        one = features(text or b"")
+        query = np.concatenate(
+            [describe(one, scale) * sign for scale in SCALES for sign in (1, MIRRORED)]
+        )
+        mine, theirs = self.tables.meet(query)
+        others = self.owner[theirs]
+        new = (others > number) & (self.together[others] != self.together[number])
+        mine, theirs = mine[new], theirs[new]
+        sharp = np.einsum("nd,nd->n", query[mine], self.vectors[theirs]) > ALIKE
+        mine, theirs = mine[sharp], theirs[sharp]
+        variant, corner = np.divmod(mine, max(len(one.corners), 1))
+        places = one.corners[corner, 1:]
+        step = np.array(SCALES)[variant // 2, None] * np.where(variant[:, None] % 2, (1, -1), 1)
+        shift = self.corners[theirs, 1:] - places * step
+        tried: Counter[int] = Counter()
+        kept = []
+        for found in _votes(number, self.owner[theirs], places, shift, variant):
+            tried[found.other] += 1
+            if tried[found.other] <= MOST_TRIED:
+                kept.append(found)
+        return kept
+
+
+def _votes(
+    one: int,
+    others: Int64[np.ndarray, "P"],
+    places: Int64[np.ndarray, "P 2"],
+    shift: Float[np.ndarray, "P 2"],
+    variant: Int64[np.ndarray, "P"],
+) -> list[Candidate]:
+    """Clips with enough patches, from different places, that agree; the most votes first."""
+    found = []
+    bins = np.rint(shift / SHIFT_BIN).astype(np.int64) + 64
+    key = ((others * 16 + variant) * 256 + bins[:, 0]) * 256 + bins[:, 1]
+    # A structure that stands still is seen in every frame; its place votes once.
+    place = (places[:, 0] // SHIFT_BIN) * 32 + places[:, 1] // SHIFT_BIN
+    distinct = np.unique(key * 1024 + place) // 1024
+    keys, votes = np.unique(distinct, return_counts=True)
+    for agreed, num_votes in zip(keys[votes >= MIN_VOTES], votes[votes >= MIN_VOTES], strict=True):
+        centre = shift[key == agreed].mean(0)
+        other, which = divmod(int(agreed) >> 16, 16)
+        scale, mirrored = SCALES[which // 2], which % 2 == 1
+        found.append(Candidate(one, other, int(num_votes), (centre[0], centre[1]), scale, mirrored))
+    return sorted(found, key=lambda candidate: -candidate.votes)
+
+
+def compare(signatures: Sequence[bytes | None], candidate: Candidate) -> Match:
+    """Lay one clip over the other as the votes say, and correlate."""
+    one, other = (features(signatures[n] or b"") for n in (candidate.one, candidate.other))
+    scale, mirrored = candidate.scale, candidate.mirrored
+    alike = (describe(one, scale) * (MIRRORED if mirrored else 1)) @ describe(other, 1.0).T
+    mine, theirs = np.nonzero(alike > ALIKE)
+    placed = _placed(one.corners[mine, 1:], scale, mirrored)
+    off = np.abs(other.corners[theirs, 1:] - placed - candidate.shift).max(1)
+    mine, theirs = mine[off < SHIFT_BIN], theirs[off < SHIFT_BIN]
+    pairs, counts = np.unique(
+        np.column_stack([one.corners[mine, 0], other.corners[theirs, 0]]),
+        axis=0,
+        return_counts=True,
+    )
+    anchor = one.corners[mine, 1:].mean(0), other.corners[theirs, 1:].mean(0)
+    first, *others = pairs[np.argsort(-counts, kind="stable")[:MOST_TRIED]].tolist()
+
+    def laid(fine: float, k: int, m: int) -> float:
+        return _correlation(*_lay(one, k, anchor, fine, mirrored), other.contrast[m], other.valid)
+
+    best, fine = max((laid(scale * f, *first), scale * f) for f in FINE)
+    best = max([best, *(laid(fine, *pair) for pair in others)])
+    return Match(candidate.one, candidate.other, round(best, 3), candidate.votes, fine, mirrored)
+
+
+def _lay(
+    one: Features,
+    frame: int,
+    anchor: tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]],
+    scale: float,
+    mirrored: bool,
+) -> tuple[Float32[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
+    """A frame of one clip, enlarged about the anchor, in pixels of the other."""
+    step = np.array([1 / scale, (-1 if mirrored else 1) / scale])
+    offset = anchor[0] - step * anchor[1]
+    contrast = ndimage.affine_transform(one.contrast[frame], step, offset, order=1)
+    valid = ndimage.affine_transform(one.valid.astype(np.float32), step, offset, order=1) > 0.5
+    return contrast * valid, valid
+
+
+def _correlation(
+    one: Float32[np.ndarray, "H W"],
+    one_valid: Bool[np.ndarray, "H W"],
+    other: Float32[np.ndarray, "H W"],
+    other_valid: Bool[np.ndarray, "H W"],
+) -> float:
+    """Correlation where both count, at the shift of a few pixels where it is highest."""
+    surface = irfft2(rfft2(other) * np.conj(rfft2(one)), s=other.shape)
+    reach = np.arange(-SHIFT_BIN, SHIFT_BIN + 1)
+    near = surface[np.ix_(reach, reach)]
+    row, column = np.unravel_index(int(near.argmax()), near.shape)
+    shift = (int(reach[row]), int(reach[column]))
+    both = np.roll(one_valid, shift, (0, 1)) & other_valid
+    if both.sum() < 0.25 * min(one_valid.sum(), other_valid.sum()):
+        return -1.0
+    x, y = np.roll(one, shift, (0, 1))[both], other[both]
+    return float(x @ y / np.sqrt((x @ x) * (y @ y) + 1e-6))
+
+
+def _placed(
+    places: Int64[np.ndarray, "P 2"], scale: float, mirrored: bool
+) -> Float[np.ndarray, "P 2"]:
+    """Rows and columns after enlargement and mirroring about the origin."""
+    return places * np.array([scale, -scale if mirrored else scale])

@@ -1,0 +1,199 @@
+"""Masks of one's own images: which file holds them, and class ids in the size of the frames.
+
+`mask`      an 8-bit grey PNG, or one with a palette, whose pixel values are the class ids of the
+            scheme; the colours of the palette mean nothing.
+`polygons`  LabelMe, see `labelme.py`.
+`coco`      the image's `file_name` in ROOT/annotations.json, see `coco.py`.
+
+A clip of several frames takes a folder with one PNG, or LabelMe file, for each frame, named by its
+number from 0. Masks are drawn on the image as it is, upright; where frames are shrunk, masks shrink
+alongside to the class at the centre of each pixel. Nothing is coerced: other sizes, unknown
+classes, missing frames refuse the clip with file and reason.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from lus_ray.clip import MASK_SCHEMES
+from lus_ray.data.decoding.decoder import Decoded
+from lus_ray.data.ingest import coco, label_table, labelme
+from lus_ray.data.ingest.polygons import check_size
+from lus_ray.data.masks import resize
+from lus_ray.errors import SourceError
+
+KINDS = ("mask", "polygons", "coco")
+COLUMNS = ("mask_scheme", *KINDS)
+ANNOTATIONS = "annotations.json"
+
+PALETTE, GREY = 3, 0
+"""PNG's numbers for kinds of colour."""
+ORIENTATION = 0x0112
+"""The Exif tag that turns a picture; viewers follow it, pixel values do not."""
+
+Reader = Callable[..., UInt8[np.ndarray, "H W"]]
+"""Class ids of the image with `scheme`, `height` and `width` by name."""
+
+
+def check_header(path: Path, header: Sequence[str]) -> None:
+    """Refuse a table that names masks without their classes, or classes without masks.
+
+    Raises:
+        SourceError: with the column to add.
+    """
+    kinds = [name for name in KINDS if name in header]
+    if kinds and "mask_scheme" not in header:
+        schemes = ", ".join(MASK_SCHEMES)
+        raise SourceError(
+            f"{path}: column {kinds[0]!r} needs a column 'mask_scheme' with one of {schemes}"
+        )
+    if "mask_scheme" in header and not kinds:
+        raise SourceError(f"{path}: column 'mask_scheme' needs one of the columns {KINDS}")
+
+
+def annotations(rows: Sequence[label_table.TableRow], root: Path) -> coco.Coco | None:
+    """The COCO file of a folder, read once; None where no row asks for it.
+
+    Raises:
+        SourceError: it is missing or damaged.
+    """
+    if not any(row.cells.get("coco") for row in rows):
+        return None
+    inside = label_table.TableRow("column 'coco'", {"coco": ANNOTATIONS})
+    return coco.load(inside.path("coco", root), ANNOTATIONS)
+
+
+def columns(row: label_table.TableRow, root: Path, annotated: coco.Coco | None) -> dict[str, Any]:
+    """`mask_scheme`, and `masks` as a function of the decoded file; empty where not annotated.
+
+    Raises:
+        SourceError: a scheme without masks or masks without a scheme, two kinds of masks, an
+            unknown scheme, or a file that is not there.
+    """
+    kinds = [name for name in KINDS if row.cells.get(name)]
+    scheme = row.cells.get("mask_scheme")
+    if not kinds and not scheme:
+        return {}
+    if len(kinds) != 1 or not scheme:
+        raise SourceError(
+            f"{row.where}: found {kinds or 'no mask'} with 'mask_scheme' {scheme!r}; write the "
+            f"scheme and exactly one of {KINDS}, or leave all of them empty"
+        )
+    if scheme not in MASK_SCHEMES:
+        raise SourceError(f"{row.where}: 'mask_scheme' is {scheme!r}; one of {tuple(MASK_SCHEMES)}")
+    if kinds == ["coco"]:
+        assert annotated is not None
+        read = partial(_of_image, partial(annotated.masks, row.cells["coco"]), scheme=scheme)
+    else:
+        path = row.path(kinds[0], root)
+        if not path.is_file() and not path.is_dir():
+            raise SourceError(f"{row.where}: {row.cells[kinds[0]]!r} is no file and no folder")
+        read = partial(_of_files, path, root.resolve(), kinds[0], scheme=scheme)
+    return {"mask_scheme": scheme, "masks": read}
+
+
+def read_png(
+    path: Path, where: str, *, scheme: str, height: int, width: int
+) -> UInt8[np.ndarray, "H W"]:
+    """Class ids of `scheme` from the pixel values of a PNG of `height` x `width` pixels.
+
+    Raises:
+        SourceError: no PNG, of another size or kind of pixels, turned, or with unknown classes.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            check_size((image.height, image.width), height, width, where)
+            _check_kind(image, path, where)
+            ids = np.array(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise SourceError(f"{where}: not a readable PNG ({reason}); export it again") from error
+    if ids.max() >= len(MASK_SCHEMES[scheme]):
+        raise SourceError(
+            f"{where}: pixel value {ids.max()} is no class of scheme {scheme!r}, which has 0 to "
+            f"{len(MASK_SCHEMES[scheme]) - 1}; save class ids as pixel values"
+        )
+    return ids
+
+
+def _check_kind(image: Image.Image, path: Path, where: str) -> None:
+    with path.open("rb") as file:
+        depth, colour = file.read(26)[24:]
+    # Grey of less than 8 bits stands for brightness: 1 of a single bit means white, not class 1.
+    if colour != PALETTE and (colour, depth) != (GREY, 8):
+        raise SourceError(
+            f"{where}: a PNG of mode {image.mode} with {depth} bits; save class ids as 8-bit grey "
+            "or as a palette"
+        )
+    if getattr(image, "n_frames", 1) > 1 or image.getexif().get(ORIENTATION, 1) != 1:
+        raise SourceError(f"{where}: an animated or turned PNG; save one upright picture")
+
+
+def _of_image(read: Reader, decoded: Decoded, *, scheme: str) -> UInt8[np.ndarray, "T h w"]:
+    """The masks of a still image."""
+    if len(decoded.frames) != 1:
+        raise SourceError(
+            f"the file has {len(decoded.frames)} frames, but 'coco' is for still images; use "
+            "'mask' or 'polygons' with a folder of one file a frame"
+        )
+    return _fitted([read], decoded, scheme=scheme)
+
+
+def _of_files(
+    path: Path, root: Path, kind: str, decoded: Decoded, *, scheme: str
+) -> UInt8[np.ndarray, "T h w"]:
+    """The masks of a file for a still image, or of a folder with a file for each frame."""
+    read, suffix = {"mask": (read_png, ".png"), "polygons": (labelme.read, ".json")}[kind]
+    files = [path] if path.is_file() else list(_numbered(path, root, suffix))
+    num_frames = len(decoded.frames)
+    if len(files) != num_frames:
+        raise SourceError(
+            f"{path.relative_to(root)}: {len(files)} masks for {num_frames} frames; give one for "
+            f"each frame, in a folder as 0{suffix}, 1{suffix}, ..."
+        )
+    readers = [partial(read, file, str(file.relative_to(root))) for file in files]
+    return _fitted(readers, decoded, scheme=scheme)
+
+
+def _fitted(
+    readers: Sequence[Reader], decoded: Decoded, *, scheme: str
+) -> UInt8[np.ndarray, "T h w"]:
+    """Masks of the frames one after another, each shrunk at once, so that few large ones live."""
+    height, width = decoded.frames.shape[1:]
+    native = {"height": decoded.height, "width": decoded.width}
+    small = (resize(read(scheme=scheme, **native)[None], height, width) for read in readers)
+    return np.concatenate(list(small))
+
+
+def _numbered(folder: Path, root: Path, suffix: str) -> Iterator[Path]:
+    """The files 0, 1, 2, ... of a folder; hidden files are passed over.
+
+    Raises:
+        SourceError: a file is not named by a number, a number is missing or comes twice, or a
+            link leads out of the root.
+    """
+    where = folder.relative_to(root)
+    found: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        stem = path.stem
+        sound = stem.isascii() and stem.isdigit() and len(stem) < 10
+        if not sound or path.suffix.lower() != suffix or int(stem) in found:
+            raise SourceError(
+                f"{where / path.name}: masks are named by the number of their frame, each once: "
+                f"0{suffix}, 1{suffix}, ...; rename or move it"
+            )
+        found[int(stem)] = path
+    for number in range(len(found)):
+        if number not in found:
+            raise SourceError(f"{where}: no {number}{suffix}; frames are counted from 0")
+        path = found[number].resolve()
+        if not path.is_relative_to(root) or not path.is_file():
+            raise SourceError(f"{where / found[number].name}: leads out of the folder, or no file")
+        yield path

@@ -1,0 +1,209 @@
+"""From a source to a store: read, decode in a pool, check, write.
+
+A reader is a module of this package with `clips(root, ledger, **options)`: a generator of dicts,
+sorted by patient, with schema columns and either `file` (decoded here) or `frames` (uint8, with
+axes T H W). Beside `file`, `masks` may be a function of the `Decoded` file: they are read once the
+size of the frames is known. Patients to whom it gives one `group` stay in one. Its name is its
+address: `ingest("covid_blues", ...)` uses `covid_blues.py`.
+"""
+
+import importlib
+import inspect
+import pkgutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from lus_ray import clip
+from lus_ray.data import ledger as ledgers
+from lus_ray.data import store as stores
+from lus_ray.data.decoding.decoder import Limits
+from lus_ray.data.duplicates.groups import regroup
+from lus_ray.data.ingest.workers import Pool
+from lus_ray.data.ledger import Ledger
+from lus_ray.errors import SourceError
+from lus_ray.storage.paths import Place, below, is_remote
+
+Progress = Callable[[int, int | None, int], None]
+"""Called after each clip with clips done, clips in all (None where not known), frames done."""
+
+COUNTED = ("severity", "disease", "probe", "zone", "mask_scheme")
+
+
+@dataclass
+class Summary:
+    """What came of an ingest; `labels` counts clips by column and value, null left out.
+
+    `labels["biomarkers"]` counts clips with any biomarker judged, `labels["sf_ratio"]` those by
+    class. `actions` counts ledger entries; `groups` is the number of groups of the whole store.
+    """
+
+    source: str
+    num_clips: int = 0
+    num_frames: int = 0
+    num_patients: int = 0
+    num_groups: int = 0
+    seconds: float = 0.0
+    actions: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Decoded, hashed and written frames per second of wall time."""
+        return self.num_frames / self.seconds if self.seconds else 0.0
+
+    def text(self) -> str:
+        """A few lines for a terminal."""
+        lines = [
+            f"{self.source}: {self.num_clips} clips of {self.num_patients} patients, "
+            f"{self.num_frames} frames in {self.seconds:.1f} s "
+            f"({self.frames_per_second:.0f} frames/s)",
+            *(
+                f"{column:<11} " + ", ".join(f"{value}: {num}" for value, num in counts.items())
+                for column, counts in self.labels.items()
+                if counts
+            ),
+            "ledger      " + (_listed(self.actions) or "nothing skipped or repaired"),
+            f"groups      {self.num_groups} in the whole store",
+        ]
+        return "\n".join(lines)
+
+    def contents(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "frames_per_second": round(self.frames_per_second, 1)}
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{num} {name}" for name, num in counts.items() if num)
+
+
+def ingest(
+    source: str,
+    root: Place | None,
+    store: Place,
+    *,
+    max_side: int = 512,
+    limits: Limits | None = None,
+    workers: int | None = None,
+    missing_patient: Literal["refuse", "own"] = "refuse",
+    progress: Progress | None = None,
+    **options: Any,
+) -> Summary:
+    """Read one source into a store; clips of other sources in it stay, earlier ones of it go.
+
+    Frames keep their size up to `max_side` pixels on the long side and are area-averaged above.
+    `workers` files are in flight, one per core by default. A clip without a patient is refused,
+    or with `missing_patient="own"` becomes its own patient; the policy is kept in `store.json`.
+    `options` go to the reader. A run that fails, is interrupted or killed leaves the store as it
+    was (`store.working`): nothing shows before copies of one acquisition are joined.
+
+    Raises:
+        SourceError: no such source or option, nothing to read, or no clip that can be used.
+        StoreError: another ingest writes there, the ledger there is damaged, or the storage does
+            not answer or allow it.
+    """
+    start = time.perf_counter()
+    reader = _reader(source, options)
+    if missing_patient not in ("refuse", "own"):
+        raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
+    folder = _folder(root)  # before anything is made where the store will be
+    ledger, summary = Ledger(), Summary(source)
+    joined: set[tuple[str, str]] = set()
+    pool = Pool(source, ledger, limits or Limits(), max_side, missing_patient, workers)
+    ledgers.read(below(store, "ledger.jsonl"))  # a damaged one is told of before all the work
+    with stores.working(store, source) as place:
+        with stores.Writer(place.folder, source) as writer, pool:
+            found, total = _counted(reader.clips(folder, ledger, **options))
+            for row in pool.rows(found):
+                writer.add(row)
+                _count(summary, row)
+                if row["group"] != row["patient"]:
+                    joined.add((row["patient"], row["group"]))
+                if progress is not None:
+                    progress(summary.num_clips, total, summary.num_frames)
+            if not summary.num_clips:
+                raise SourceError(_nothing(source, root, ledger))
+            summary.num_patients = len(writer.patients)
+        ledger.write(place.folder / "ledger.jsonl", source=source)
+        policy = {"max_side": max_side, "missing_patient": missing_patient}
+        told = {name: str(value) for name, value in options.items()}
+        facts = {**policy, "options": told, "joined": sorted(joined)}
+        stores.note(place.folder, source, facts)  # the leak gate asks whom a reader has joined
+        summary.num_groups = regroup(place.folder, place.beside).num_groups
+        summary.actions = dict(ledger.counts())
+        summary.seconds = time.perf_counter() - start
+        stores.note(place.folder, source, {**facts, "summary": asdict(summary)})
+    return summary
+
+
+def sources() -> list[str]:
+    """The names of all readers."""
+    package = importlib.import_module(__package__)
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return [name for name in names if hasattr(_module(name), "clips")]
+
+
+def _reader(source: str, options: dict[str, Any]) -> ModuleType:
+    package = importlib.import_module(__package__)
+    known = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    if source not in known or not hasattr(_module(source), "clips"):
+        raise SourceError(f"no source {source!r}; there are {', '.join(sources())}")
+    reader = _module(source)
+    allowed = list(inspect.signature(reader.clips).parameters)[2:]
+    if unknown := sorted(set(options) - set(allowed)):
+        there = ", ".join(allowed) or "none"
+        raise SourceError(f"source {source!r} has no option {unknown[0]!r}; its options: {there}")
+    return reader
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def _folder(root: Place | None) -> Path | None:
+    if root is not None and is_remote(root):
+        raise SourceError(f"{root}: a source is read from a folder of this machine; fetch it first")
+    if root is not None and not Path(root).is_dir():
+        raise SourceError(f"{root}: no such folder; give the folder that holds the source")
+    return None if root is None else Path(root)
+
+
+def _counted(found: Iterator[dict[str, Any]]) -> tuple[Iterator[dict[str, Any]], int | None]:
+    """A reader of files is listed at once, as it is cheap; one that makes frames never is."""
+    first = next(found, None)
+    if first is None:
+        return iter(()), 0
+    if "frames" in first:
+        return _chain(first, found), None
+    listed = [first, *found]
+    return iter(listed), len(listed)
+
+
+def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield first
+    yield from rest
+
+
+def _count(summary: Summary, row: clip.Row) -> None:
+    summary.num_clips += 1
+    summary.num_frames += len(row["frames"])
+    values: dict[str, object] = {name: row[name] for name in COUNTED}
+    values["biomarkers"] = None if row["biomarkers"] is None else "judged"
+    ratio = row["sf_ratio"]
+    values["sf_ratio"] = None if ratio is None else clip.SF_BINS[clip.sf_class(ratio)]
+    for column, value in values.items():
+        if value is not None:
+            counts = Counter(summary.labels.get(column, {}))
+            counts[str(value)] += 1
+            summary.labels[column] = dict(sorted(counts.items()))
+
+
+def _nothing(source: str, root: Place | None, ledger: Ledger) -> str:
+    reasons = [f"{entry.item}: {entry.reason}" for entry in ledger.entries[:3]]
+    shown = "; ".join(reasons) or "it lists no clip"
+    more = len(ledger.entries) - len(reasons)
+    return f"{source}: no clip in {root} can be used: {shown}" + (f"; and {more} more" * (more > 0))

@@ -1,0 +1,1 @@
+"""Batches of samples from memory, a mapped file or a stream."""

@@ -1,0 +1,238 @@
+"""Clips out of a store: the light columns of all of them, or rows with their pixels.
+
+A store on object storage is read where it lies: what is asked for is fetched as ranges of bytes,
+and nothing of it is copied to a disk.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from lus_ray.clip import PIXELS, SCHEMA, Row
+from lus_ray.data.store.manifest import published
+from lus_ray.errors import StoreError
+from lus_ray.storage.files import open_parquet
+from lus_ray.storage.paths import Place, below, files, is_remote, name, reason, trouble
+
+LIGHT = tuple(name for name in SCHEMA.names if name not in PIXELS)
+"""Columns that fit in memory for a whole store."""
+
+
+def shards(store: Place, source: str | None = None) -> list[Place]:
+    """The shard files of a store in order, of one source or of all; other files are ignored.
+
+    They are those that `store.json` names, where it names any.
+
+    Raises:
+        StoreError: the storage does not answer, or a shard that is named is not there.
+    """
+    found = files(below(store, "clips"), ".parquet")
+    if found and (names := published(store)) is not None:
+        if missing := sorted(names - {name(path) for path in found}):
+            raise StoreError(f"{store}: shard {missing[0]} is not there; ingest its source again")
+        found = [path for path in found if name(path) in names]
+    return [path for path in found if source is None or source_of(path) == source]
+
+
+def source_of(shard: Place) -> str:
+    """The source whose clips a shard holds, by its name."""
+    return name(shard).rpartition("-")[0]
+
+
+def open_file(path: Place) -> pq.ParquetFile:
+    """A shard whose columns are those of this version.
+
+    Raises:
+        StoreError: the file is not readable, or has other columns than `SCHEMA`.
+    """
+    file = open_parquet(path)
+    found = file.schema_arrow
+    for field in SCHEMA:
+        index = found.get_field_index(field.name)
+        kind = found.field(index).type if index >= 0 else None
+        if kind != field.type:
+            raise StoreError(
+                f"{path}: column {field.name!r} is {kind}, not {field.type}; "
+                "this store has another version or another origin; ingest again"
+            )
+    return file
+
+
+def index(store: Place, columns: Sequence[str] = LIGHT) -> pa.Table:
+    """All columns but the pixels, or some of them, one row a clip, sorted by clip name.
+
+    Three more columns say where the pixels lie: `shard` (file name), `row_group`, `row`.
+
+    Raises:
+        StoreError: there is no store here, or a shard is damaged.
+    """
+    paths = shards(store)
+    if not paths:
+        raise StoreError(
+            f"{store}: no clips here; make a store with 'lus ingest SOURCE ROOT STORE'"
+        )
+    return index_of(paths, columns)
+
+
+def index_of(paths: Sequence[Place], columns: Sequence[str] = LIGHT) -> pa.Table:
+    """The index of these shards, which need not be those of one store.
+
+    Raises:
+        StoreError: a shard is damaged, or two hold a clip of the same name.
+    """
+    tables = (_light(path, columns) for path in paths)
+    table = pa.concat_tables(tables).sort_by("clip").combine_chunks()
+    twice = pc.filter(table["clip"][1:], pc.equal(table["clip"][1:], table["clip"][:-1]))
+    if len(twice):
+        raise StoreError(
+            f"{paths[0]} and its neighbours: clip {twice[0].as_py()!r} is there twice; remove the "
+            "shards that do not belong here, or ingest its source again"
+        )
+    return table
+
+
+def places(store: Place) -> dict[str, tuple[str, str, int, int]]:
+    """Where every clip lies (clip, shard, row group, row), by its name and in order of names.
+
+    Raises:
+        StoreError: there is no store here, or a shard is damaged.
+    """
+    table = index(store, ("clip",))
+    columns = [table[name].to_pylist() for name in ("clip", "shard", "row_group", "row")]
+    return {place[0]: place for place in zip(*columns, strict=True)}
+
+
+def num_frames(store: Place) -> int:
+    """Frames of all clips, from the file footers alone."""
+    total = 0
+    for path in shards(store):
+        footer = open_file(path).metadata
+        place = _frames_column(footer)
+        total += sum(
+            footer.row_group(g).column(place).num_values for g in range(footer.num_row_groups)
+        )
+    return total
+
+
+def frame_counts(store: Place) -> dict[str, int]:
+    """Frames by clip. A row group of one clip is told by its footer, others are read.
+
+    Raises:
+        StoreError: a shard is damaged.
+    """
+    counts: dict[str, int] = {}
+    for path in shards(store):
+        file = open_file(path)
+        try:
+            for number in range(file.num_row_groups):
+                counts |= _frames_of_group(file, number)
+        except (pa.ArrowException, OSError) as error:
+            raise _damaged(path, error) from error
+    return counts
+
+
+def read(
+    store: Place, clips: Iterable[str] | None = None, *, columns: Sequence[str] | None = None
+) -> Iterator[Row]:
+    """Rows of a store with their pixels, in the order asked for (all of them where None).
+
+    A row group is decoded once while consecutive clips come from it.
+
+    Raises:
+        StoreError: a clip is not in the store.
+    """
+    where = places(store)
+    names = where if clips is None else clips
+    yield from read_located(store, [_find(where, name, store) for name in names], columns)
+
+
+def read_located(
+    store: Place,
+    located: Iterable[tuple[str, str, int, int]],
+    columns: Sequence[str] | None = None,
+    *,
+    opened: Callable[[Place], pq.ParquetFile] = open_file,
+) -> Iterator[Row]:
+    """Rows at known places (clip, shard, row_group, row), as `places` gives them.
+
+    `frames` and `masks` stay Arrow arrays, which `clip.frames_of` views without a copy. `opened`
+    may keep shards open from one call to the next.
+    """
+    wanted = list(columns or SCHEMA.names)
+    files: dict[str, pq.ParquetFile] = {}
+    group: tuple[str, int] | None = None
+    table = None
+    for clip, shard, number, row in located:
+        if shard not in files:
+            files[shard] = opened(below(store, "clips", shard))
+        if group != (shard, number):
+            try:
+                table = files[shard].read_row_group(number, columns=wanted)
+            except (pa.ArrowException, OSError) as error:
+                where = below(store, "clips", shard)
+                raise _damaged(where, error, f" at clip {clip!r}") from error
+            group = (shard, number)
+        assert table is not None
+        yield {
+            column: table[column][row].values if column in PIXELS else table[column][row].as_py()
+            for column in wanted
+        }
+
+
+def fingerprint(table: pa.Table) -> str:
+    """SHA-256 over names, pixels, groups and labels of an index, independent of file layout."""
+    columns = [column for column in LIGHT if column != "signature"]
+    digest = hashlib.sha256()
+    for row in table.select(columns).sort_by("clip").to_pylist():
+        digest.update(json.dumps(row, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def _frames_of_group(file: pq.ParquetFile, number: int) -> dict[str, int]:
+    group = file.metadata.row_group(number)
+    if group.num_rows == 1:
+        (clip,) = file.read_row_group(number, columns=["clip"])["clip"].to_pylist()
+        return {clip: group.column(_frames_column(file.metadata)).num_values}
+    part = file.read_row_group(number, columns=["clip", "frames"])
+    lengths = pc.list_value_length(part["frames"]).to_pylist()
+    return dict(zip(part["clip"].to_pylist(), lengths, strict=True))
+
+
+def _frames_column(footer: pq.FileMetaData) -> int:
+    paths = (footer.schema.column(i).path for i in range(footer.num_columns))
+    return next(i for i, path in enumerate(paths) if path.startswith("frames."))
+
+
+def _light(path: Place, columns: Sequence[str]) -> pa.Table:
+    """Light columns of a shard, and where its pixels lie."""
+    file = open_file(path)
+    sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+    try:
+        part = file.read(columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    groups = [number for number, size in enumerate(sizes) for _ in range(size)]
+    rows = [row for size in sizes for row in range(size)]
+    return (
+        part.append_column("shard", pa.array([name(path)] * len(rows), pa.string()))
+        .append_column("row_group", pa.array(groups, pa.int32()))
+        .append_column("row", pa.array(rows, pa.int32()))
+    )
+
+
+def _damaged(path: Place, error: Exception, where: str = "") -> StoreError:
+    if is_remote(path) and (told := trouble(error)):
+        return StoreError(f"{path}: not readable{where}: {told}")
+    return StoreError(f"{path}: damaged{where} ({reason(error)}); ingest again")
+
+
+def _find(
+    where: Mapping[str, tuple[str, str, int, int]], clip: str, store: Place
+) -> tuple[str, str, int, int]:
+    if clip not in where:
+        raise StoreError(f"{store}: no clip {clip!r}; 'lus check {store}' lists what is there")
+    return where[clip]

@@ -1,0 +1,137 @@
+"""Clips into the shards of a folder, as `lus_ray.data.store.working` gives one."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lus_ray.clip import SCHEMA, Row, check
+from lus_ray.data.store.reading import open_file, shards
+from lus_ray.errors import StoreError
+from lus_ray.storage.paths import Place, name
+
+GROUP_BYTES = 12 << 20
+GROUP_CLIPS = 4
+SHARD_BYTES = 512 << 20
+SHARD_GROUPS = 32
+"""Whoever opens a shard reads its whole footer: with a bound, a clip of a large store costs no more
+than one of a small store, however short the clips."""
+
+
+class Writer:
+    """Write the clips of one source into a folder, patient by patient.
+
+    `with Writer(work.folder, "phantom") as writer: writer.add(row)`. What a block that ends with an
+    error has written is no store: `working` throws its folder away.
+
+    Raises:
+        SchemaError: a row does not fit.
+        StoreError: a patient comes back after another one began, or a clip name repeats.
+    """
+
+    def __init__(self, folder: Path | str, source: str) -> None:
+        self.folder, self.source = Path(folder) / "clips", source
+        self.rows: list[Row] = []
+        self.clips: set[str] = set()
+        self.patients: dict[str, None] = {}
+        self.row_bytes = 0
+        self.shard_bytes = 0
+        self.shard: pq.ParquetWriter | None = None
+        self.num_shards = 0
+        self.num_groups = 0
+
+    def __enter__(self) -> "Writer":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def add(self, row: Row) -> None:
+        """Append one clip."""
+        check(row)
+        if row["clip"] in self.clips:
+            raise StoreError(f"{self.source}: clip {row['clip']!r} comes twice; names are unique")
+        if row["patient"] in self.patients and next(reversed(self.patients)) != row["patient"]:
+            raise StoreError(
+                f"{self.source}: patient {row['patient']!r} comes back; sort by patient"
+            )
+        self.clips.add(row["clip"])
+        self.patients[row["patient"]] = None
+        num_bytes = sum(map(len, row["frames"])) + sum(map(len, row["masks"] or ()))
+        if self.rows and (
+            self.row_bytes + num_bytes > GROUP_BYTES or len(self.rows) >= GROUP_CLIPS
+        ):
+            self._flush()
+        self.rows.append(row)
+        self.row_bytes += num_bytes
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            if self.shard is not None:
+                self.shard.close()
+
+    def _flush(self) -> None:
+        if not self.rows:
+            return
+        full = self.shard_bytes > SHARD_BYTES or self.num_groups >= SHARD_GROUPS
+        if self.shard is None or full:
+            if self.shard is not None:
+                self.shard.close()
+            self.shard = open_shard(self.folder / f"{self.source}-{self.num_shards:05d}.parquet")
+            self.num_shards += 1
+            self.shard_bytes, self.num_groups = 0, 0
+        self.shard.write_table(pa.Table.from_pylist(self.rows, schema=SCHEMA))
+        self.shard_bytes += self.row_bytes
+        self.num_groups += 1
+        self.rows, self.row_bytes = [], 0
+
+
+def open_shard(path: Path) -> pq.ParquetWriter:
+    """A Parquet writer with the settings of every shard."""
+    return pq.ParquetWriter(
+        path, SCHEMA, compression="lz4", use_dictionary=False, write_page_checksum=True
+    )
+
+
+def replace_groups(
+    store: Path | str, groups: Mapping[str, str], beside: Sequence[Place] = ()
+) -> int:
+    """Write the group of each named clip into the store; the number of shards rewritten.
+
+    Only shards in which a group changes are rewritten, each in one step. `beside` are shards that
+    lie elsewhere: one in which a group changes is copied into this store, and stays as it is there.
+    """
+    changed = 0
+    for shard in (*shards(store), *beside):
+        file = open_file(shard)
+        light = file.read(columns=["clip", "group"]).to_pylist()
+        if all(groups.get(row["clip"], row["group"]) == row["group"] for row in light):
+            continue
+        path = Path(store) / "clips" / name(shard)
+        staging = path.with_suffix(".writing")
+        try:
+            _copy_with_groups(file, staging, groups)
+            os.replace(staging, path)
+        finally:
+            staging.unlink(missing_ok=True)
+        changed += 1
+    return changed
+
+
+def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: Mapping[str, str]) -> None:
+    place = SCHEMA.get_field_index("group")
+    with open_shard(target) as writer:
+        for number in range(file.num_row_groups):
+            table = file.read_row_group(number, columns=SCHEMA.names)
+            light = table.select(["clip", "group"]).to_pylist()
+            new = [groups.get(row["clip"], row["group"]) for row in light]
+            writer.write_table(table.set_column(place, SCHEMA.field("group"), pa.array(new)))

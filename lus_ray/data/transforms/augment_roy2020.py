@@ -1,0 +1,236 @@
+"""Augmentation in six steps, each of which happens to a clip with a probability of its own.
+
+Letters: B clips, T frames, H rows, W columns; b clips that drew a step.
+Source: Roy et al. 2020, segmentation, as their released training code sets it: mirror, affine map,
+contrast, factor, blur, noise, each for a third of the images. What differs: noise is added to greys
+in [0, 1], where the released code adds it to 0-255 and so none that shows; greys then stay in
+[0, 1]; places are not rounded to pixels.
+Why fused: mirror and affine map are one matrix, so that each pixel is looked up once; contrast,
+factor and their two clippings are one line and one clipping; a step touches only clips that drew
+it, on the device where they are.
+Why numbers come from a CPU generator: the same seed then draws the same on any device; the two
+sums that say where each pixel is read are made there too.
+"""
+
+from dataclasses import dataclass
+from math import inf, pi
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int64, Integer
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from lus_ray.data.transforms.augment import between, per_clip, refuse_unsound
+
+REST = {
+    "mirror": 1.0,
+    "scale": 1.0,
+    "angle": 0.0,
+    "shear": 0.0,
+    "right": 0.0,
+    "down": 0.0,
+    "contrast": 1.0,
+    "intensity": 1.0,
+    "sigma": 0.0,
+    "noise_std": 0.0,
+}
+"""What is drawn by name, and its value where the step does not happen."""
+PLACES = ("mirror", "scale", "angle", "shear", "right", "down")
+TRUNCATE = 4.0
+"""A blur ends after so many sigmas, as in scipy.ndimage."""
+
+Drawn = dict[str, Float[Tensor, "B"]]
+
+
+@dataclass(frozen=True)
+class SixSteps:
+    """The ranges that are drawn from, uniformly; the defaults are the published ones.
+
+    Each step happens to a clip with probability `share`, alike for all of its frames, in this
+    order:
+    1. `flip`: the probability of a mirrored clip (left and right exchanged), given the step.
+    2. `scale`, the range of the factor of size, `rotate_deg` and `shear_deg` either way, and
+       `translate`, a fraction of the height and of the width. What comes from outside of the
+       picture has the lowest grey of the clip, and class 0.
+    3. `contrast`, the range of the factor about the middle between the lowest and highest grey.
+    4. `intensity`, the range of the factor on grey. Both are clipped to the greys of the clip.
+    5. `blur`, the largest sigma of a Gaussian, in pixels.
+    6. `noise_std` of Gaussian noise on each pixel of each frame, in units of the full grey range.
+    `lookup` is how images are read in steps 1 and 2: "nearest" as published, or "bilinear";
+    class ids are always those of the nearest pixel.
+
+    Raises:
+        ArmError: a range is empty or makes no picture.
+    """
+
+    share: float = 0.33
+    flip: float = 0.5
+    translate: float = 0.15
+    rotate_deg: float = 15.0
+    shear_deg: float = 4.5
+    scale: tuple[float, float] = (0.55, 1.45)
+    contrast: tuple[float, float] = (0.55, 1.45)
+    intensity: tuple[float, float] = (0.55, 1.45)
+    blur: float = 0.75
+    noise_std: float = 0.015
+    lookup: Literal["nearest", "bilinear"] = "nearest"
+
+    def __post_init__(self) -> None:
+        sound = {
+            "0 <= value <= 1": {
+                "share": 0 <= self.share <= 1,
+                "flip": 0 <= self.flip <= 1,
+                "translate": 0 <= self.translate <= 1,
+            },
+            "0 <= value <= 180": {"rotate_deg": 0 <= self.rotate_deg <= 180},
+            "0 <= value < 90": {"shear_deg": 0 <= self.shear_deg < 90},
+            "0 < low <= high": {"scale": 0 < self.scale[0] <= self.scale[1] < inf},
+            "0 <= low <= high": {
+                "contrast": 0 <= self.contrast[0] <= self.contrast[1] < inf,
+                "intensity": 0 <= self.intensity[0] <= self.intensity[1] < inf,
+            },
+            "0 <= value <= 100": {"blur": 0 <= self.blur <= 100},
+            "0 <= value": {"noise_std": 0 <= self.noise_std < inf},
+            "'nearest' or 'bilinear'": {"lookup": self.lookup in {"nearest", "bilinear"}},
+        }
+        refuse_unsound(self, sound)
+
+    def __call__(
+        self, frames: Float[Tensor, "B T H W"], generator: torch.Generator
+    ) -> Float[Tensor, "B T H W"]:
+        """Frames in [0, 1], changed, on the device where they are."""
+        drawn = self.draw(len(frames), generator)
+        moved = frames.clone()
+        if len(chosen := _changed(drawn, PLACES)):
+            self._move(moved, chosen.to(frames.device), _grid(drawn, chosen, frames))
+        return self._shade(moved, drawn, generator)
+
+    def with_masks(
+        self,
+        frames: Float[Tensor, "B T H W"],
+        masks: Integer[Tensor, "B T H W"],
+        generator: torch.Generator,
+    ) -> tuple[Float[Tensor, "B T H W"], Integer[Tensor, "B T H W"]]:
+        """Frames as in a plain call, and class ids moved with them: nearest, 0 outside."""
+        drawn = self.draw(len(frames), generator)
+        moved, ids = frames.clone(), masks.clone()
+        if len(chosen := _changed(drawn, PLACES)):
+            here, grid = chosen.to(frames.device), _grid(drawn, chosen, frames)
+            self._move(moved, here, grid)
+            read = grid_sample(ids[here].to(grid), grid, mode="nearest", align_corners=False)
+            ids[here] = read.to(ids.dtype)
+        return self._shade(moved, drawn, generator), ids
+
+    def draw(self, num_clips: int, generator: torch.Generator) -> Drawn:
+        """One draw per clip, on the CPU: `mirror` (+1 or -1), `scale` (factor), `angle` (radians,
+        counter-clockwise as seen), `shear` (radians, by which the vertical turns further),
+        `right`, `down` (fractions of the size), `contrast`, `intensity` (factors), `sigma`
+        (pixels), `noise_std`. A step that does not happen has the values of `REST`.
+        """
+        chance = torch.rand(num_clips, 15, generator=generator, dtype=torch.float32)
+        flips, moves, contrasts, multiplies, blurs, noises = (chance[:, :6] < self.share).unbind(1)
+        unit = chance[:, 6:].unbind(1)
+        turn, slant = self.rotate_deg * pi / 180, self.shear_deg * pi / 180
+        steps = {
+            "mirror": (flips, torch.where(unit[0] < self.flip, -1.0, 1.0)),
+            "scale": (moves, between(*self.scale, unit[1])),
+            "angle": (moves, between(-turn, turn, unit[2])),
+            "shear": (moves, between(-slant, slant, unit[3])),
+            "right": (moves, between(-self.translate, self.translate, unit[4])),
+            "down": (moves, between(-self.translate, self.translate, unit[5])),
+            "contrast": (contrasts, between(*self.contrast, unit[6])),
+            "intensity": (multiplies, between(*self.intensity, unit[7])),
+            "sigma": (blurs, between(0.0, self.blur, unit[8])),
+            "noise_std": (noises, torch.full((num_clips,), self.noise_std)),
+        }
+        return {n: torch.where(happens, value, REST[n]) for n, (happens, value) in steps.items()}
+
+    def _move(self, frames: Tensor, here: Tensor, grid: Tensor) -> None:
+        """Steps 1 and 2, in place; what comes from outside is 0 above the lowest grey."""
+        clips = frames[here]
+        lowest = clips.amin(dim=(1, 2, 3), keepdim=True)
+        read = grid_sample(clips.sub_(lowest), grid, mode=self.lookup, align_corners=False)
+        frames[here] = read.add_(lowest)
+
+    def _shade(
+        self, frames: Tensor, drawn: Drawn, generator: torch.Generator
+    ) -> Float[Tensor, "B T H W"]:
+        """Steps 3 to 6, in place."""
+        if len(chosen := _changed(drawn, ("contrast", "intensity"))):
+            here = chosen.to(frames.device)
+            factors = (per_clip(drawn[n][chosen], frames) for n in ("contrast", "intensity"))
+            frames[here] = _along_line(frames[here], *factors)
+        if len(chosen := _changed(drawn, ("sigma",))):
+            here = chosen.to(frames.device)
+            frames[here] = _blur(frames[here], drawn["sigma"][chosen])
+        if len(chosen := _changed(drawn, ("noise_std",))):
+            here = chosen.to(frames.device)
+            size = (len(chosen), *frames.shape[1:])
+            noise = torch.randn(size, generator=generator, dtype=torch.float32).to(frames)
+            frames[here] += noise.mul_(self.noise_std)
+        return frames.clamp_(0, 1)
+
+
+def _changed(drawn: Drawn, names: tuple[str, ...]) -> Int64[Tensor, "b"]:
+    """The clips for which one of the names is not at rest."""
+    return torch.stack([drawn[name] != REST[name] for name in names]).any(dim=0).nonzero()[:, 0]
+
+
+def _grid(drawn: Drawn, chosen: Int64[Tensor, "b"], frames: Tensor) -> Float[Tensor, "b H W 2"]:
+    """Where each output pixel is read, in the units of `grid_sample` (-1 to 1 over each axis).
+
+    In pixels from the centre, columns to the right and rows down, and with s, a, h for scale, angle
+    and shear, out = s [[cos a, sin(a + h)], [-sin a, cos(a + h)]] mirror(in) + shift, as skimage's
+    AffineTransform of its time has it. What is needed is the inverse, whose determinant has cos h.
+    A place is the sum of a term of its column and a term of its row.
+    """
+    height, width = frames.shape[2:]
+    mirror, scale, angle, shear, right, down = (drawn[name][chosen, None] for name in PLACES)
+    x = (2 * torch.arange(width) + 1) / width - 1 - 2 * right
+    y = (2 * torch.arange(height) + 1) / height - 1 - 2 * down
+    over, up = mirror / (scale * shear.cos()), 1 / (scale * shear.cos())
+    columns = [over * (angle + shear).cos() * x, up * angle.sin() * (width / height) * x]
+    rows = [-over * (angle + shear).sin() * (height / width) * y, up * angle.cos() * y]
+    of_columns, of_rows = (torch.stack(terms, dim=-1).to(frames) for terms in (columns, rows))
+    return of_columns[:, None] + of_rows[:, :, None]
+
+
+def _along_line(clips: Tensor, contrast: Tensor, intensity: Tensor) -> Tensor:
+    """Steps 3 and 4: both are rising lines clipped to the range of their input, and so are both
+    together; the range of step 4 is that of what step 3 gives.
+    """
+    low, high = clips.amin(dim=(1, 2, 3), keepdim=True), clips.amax(dim=(1, 2, 3), keepdim=True)
+    middle = (low + high) / 2
+    low = torch.maximum(low, middle + contrast * (low - middle))
+    high = torch.minimum(high, middle + contrast * (high - middle))
+    floor, ceiling = (torch.clamp(intensity * end, low, high) for end in (low, high))
+    line = torch.addcmul(intensity * (1 - contrast) * middle, clips, intensity * contrast)
+    return line.clamp_(floor, ceiling)
+
+
+def _blur(clips: Tensor, sigma: Float[Tensor, "b"]) -> Tensor:
+    """A Gaussian along rows and then along columns, with the picture mirrored at its edges.
+
+    Sums of shifted pictures, and no convolution, which a GPU may round to fewer digits.
+    """
+    reach = (TRUNCATE * sigma[:, None] + 0.5).floor()
+    radius = max(1, int(reach.max()))
+    taps = torch.arange(-radius, radius + 1)
+    weights = torch.exp(-0.5 * (taps / sigma[:, None]) ** 2) * (taps.abs() <= reach)
+    weights = (weights / weights.sum(dim=1, keepdim=True)).to(clips)
+    for axis, size in ((2, clips.shape[2]), (3, clips.shape[3])):
+        padded = _mirrored(clips, axis, radius)
+        clips = torch.zeros_like(clips)
+        for tap, weight in enumerate(weights.unbind(1)):
+            clips.addcmul_(padded.narrow(axis, tap, size), weight[:, None, None, None])
+    return clips
+
+
+def _mirrored(clips: Tensor, axis: int, radius: int) -> Tensor:
+    """With `radius` more pixels at both ends of an axis, the edge repeated: b a | a b c."""
+    size = clips.shape[axis]
+    beyond = torch.cat([torch.arange(-radius, 0), torch.arange(size, size + radius)]) % (2 * size)
+    inside = torch.minimum(beyond, 2 * size - 1 - beyond).to(clips.device)
+    before, after = clips.index_select(axis, inside).split(radius, axis)
+    return torch.cat([before, clips, after], dim=axis)

@@ -1,0 +1,141 @@
+"""A view: how a clip becomes samples of equal size.
+
+Letters: N frames of the clip, T frames of a sample, S samples a clip, H rows, W columns;
+M frames of a track, K classes.
+Why here: the decode-and-resize of training is part of the checkpoint, so that serving cannot
+see other pixels than training saw.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64, UInt8
+from torch.nn.functional import interpolate
+
+from lus_ray.data import masks as class_ids
+from lus_ray.errors import ArmError
+
+
+@dataclass(frozen=True)
+class View:
+    """Equally spaced frames of a clip, resized without keeping the aspect ratio.
+
+    With `aspect` (width / height) they are first padded to it with black, the picture in the
+    middle, so that pictures of any shape keep their proportions (Roy 2020, segmentation: 1.3).
+    Pixels between those that are there are linear in them, or `bicubic` (Roy 2020, segmentation).
+    `num_frames` frames per sample (T); `height` and `width` in pixels; `num_samples` samples per
+    clip at evaluation (S), with starts spread over the first interval (Gare 2022: 4 clips). With
+    `num_samples=0` every frame is a sample of its own (T = 1, S = N).
+
+    Raises:
+        ArmError: the aspect is no shape of a picture.
+    """
+
+    num_frames: int = 15
+    height: int = 224
+    width: int = 224
+    num_samples: int = 4
+    aspect: float | None = None
+    bicubic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.aspect is not None and not 0.01 <= self.aspect <= 100:
+            raise ArmError(
+                f"View: aspect is {self.aspect}; it needs width / height from 0.01 to 100, or None"
+            )
+
+    @property
+    def each_frame(self) -> bool:
+        """Whether every frame is a sample of its own."""
+        return self.num_samples == 0
+
+    def resize(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
+        """All frames at the view's size: antialiased when it shrinks, grey cut off at 0 and 255."""
+        frames = self.padded(frames)
+        if frames.shape[1:] == (self.height, self.width):
+            return frames
+        with warnings.catch_warnings():
+            # Frames of a store are views that nobody may write to; nobody does.
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+            pixels = torch.from_numpy(np.ascontiguousarray(frames))[:, None]
+        mode = "bicubic" if self.bicubic else "bilinear"
+        small = interpolate(pixels, (self.height, self.width), mode=mode, antialias=True)
+        return small[:, 0].numpy()
+
+    def resize_masks(self, masks: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
+        """All class ids where `resize` puts their pixels: nearest, 0 in the padding."""
+        return class_ids.resize(self.padded(masks), self.height, self.width)
+
+    def padding(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Black rows (above, below) and columns (left, right) that the aspect needs.
+
+        An odd one comes below or right.
+        """
+        if self.aspect is None:
+            return (0, 0), (0, 0)
+        rows = max(0, int(width / self.aspect) - height)
+        columns = max(0, int(height * self.aspect) - width)
+        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+
+    def padded(self, pictures: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N p q"]:
+        """Pictures with their `padding`; as they are where there is none."""
+        around = self.padding(*pictures.shape[1:])
+        if not any(map(any, around)):
+            return pictures
+        return np.pad(pictures, ((0, 0), *around))
+
+    def indices(self, num_available: int, start: float) -> Int64[np.ndarray, "T"]:
+        """Frame numbers floor((start + j) N / T), 0 <= start < 1 (Gare 2022, section 3.2).
+
+        A clip with fewer frames than the view asks for repeats frames in order.
+        """
+        steps = (start + np.arange(self.num_frames)) * num_available / self.num_frames
+        return np.minimum(steps.astype(np.int64), num_available - 1)
+
+    def sample(
+        self, resized: UInt8[np.ndarray, "N h w"], rng: np.random.Generator
+    ) -> UInt8[np.ndarray, "T h w"]:
+        """One training sample with a random start in the first interval."""
+        return resized[self.indices(len(resized), rng.random())]
+
+    def samples(
+        self, resized: UInt8[np.ndarray, "N h w"], num_samples: int = 0
+    ) -> UInt8[np.ndarray, "S T h w"]:
+        """Evaluation samples, with starts at (k + 0.5) / S of the first interval.
+
+        `num_samples` above 0 stands in for the view's own number.
+        """
+        return resized[self.chosen(len(resized), num_samples)]
+
+    def samples_of(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "S T h w"]:
+        """The evaluation samples of frames of any size; frames in no sample are not resized."""
+        chosen = self.chosen(len(frames))
+        seen, places = np.unique(chosen, return_inverse=True)
+        return self.resize(frames[seen])[places.reshape(chosen.shape)]
+
+    def chosen(self, num_available: int, num_samples: int = 0) -> Int64[np.ndarray, "S T"]:
+        """Frame numbers of the evaluation samples."""
+        num_samples = num_samples or self.num_samples
+        if num_samples == 0:
+            return np.arange(num_available)[:, None]
+        starts = (np.arange(num_samples) + 0.5) / num_samples
+        return np.stack([self.indices(num_available, start) for start in starts])
+
+
+@dataclass(frozen=True)
+class Track:
+    """What an earlier arm says of each frame of a clip: all of it, or equally spaced frames.
+
+    `max_frames` above 0 keeps at most so many, from the middles of equal parts of the clip.
+    """
+
+    max_frames: int = 0
+
+    def sample(self, outputs: Float[np.ndarray, "M K"]) -> Float[np.ndarray, "m K"]:
+        """The frames that are kept, in order."""
+        if not 0 < self.max_frames < len(outputs):
+            return outputs
+        middles = (np.arange(self.max_frames) + 0.5) * len(outputs) / self.max_frames
+        return outputs[middles.astype(np.int64)]

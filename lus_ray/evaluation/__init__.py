@@ -1,0 +1,1 @@
+"""From predictions of cells to the contents of a report."""

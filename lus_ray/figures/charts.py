@@ -1,0 +1,147 @@
+"""Panels of numbers: confusion matrices, curves and bars.
+
+Letters: K classes, M points of a curve.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from lus_ray.figures.style import LINES, drawn, line, shortened
+from lus_ray.metrics.calibration import Reliability
+
+Curve = tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]
+"""Across and up, M values each; curves of one panel may differ in M."""
+
+
+def confusion(
+    counts: Float[np.ndarray, "K K"], classes: Sequence[str], *, title: str, percent: bool = False
+) -> str:
+    """Confusion matrix: shade is the share of the true class (row), text the number of clips.
+
+    Columns are in the order of the rows; long names stand at the rows only, with their place.
+    With `percent` the text is that share too, as pixels are too many to read, all names stand at
+    both sides, and a class that no pixel has leaves its row empty.
+    """
+    num_classes = len(counts)
+    total = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+    short = percent or max(map(len, classes), default=0) <= 8
+    rows = (
+        list(classes) if short else [f"{shortened(n, 22)}  {k}" for k, n in enumerate(classes, 1)]
+    )
+    columns = list(classes) if short else [str(k) for k in range(1, num_classes + 1)]
+
+    def draw(axes: Axes) -> None:
+        axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
+        for row, column in np.ndindex(num_classes, num_classes):
+            colour = "white" if share[row, column] > 0.55 else "#222222"
+            text = f"{counts[row, column]:.0f}"
+            if percent:
+                text = f"{100 * share[row, column]:.1f}" if total[row, 0] else ""
+            axes.text(
+                column + 0.5, row + 0.5, text,
+                ha="center", va="center", color=colour, fontsize=7 if percent else 8,
+            )  # fmt: skip
+        turned: dict[str, Any] = (
+            {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if percent else {}
+        )
+        axes.set_xticks(np.arange(num_classes) + 0.5, columns, **turned)
+        axes.set_yticks(np.arange(num_classes) + 0.5, rows)
+        axes.tick_params(length=0, labelsize=8)
+        axes.invert_yaxis()
+        axes.set_aspect("equal" if short and not percent else "auto")
+        axes.set(xlabel="predicted", ylabel="true")
+
+    return _panel(draw, width=3.6, height=3.2, title=title)
+
+
+def roc(curves: Sequence[Curve], *, title: str) -> str:
+    """ROC curves in the order of `LINES`; the diagonal is guessing."""
+
+    def draw(axes: Axes) -> None:
+        _diagonal(axes)
+        for number, (false, true) in enumerate(curves):
+            axes.plot(false, true, **line(number))
+        axes.set(xlabel="false positive rate", ylabel="true positive rate")
+
+    return _panel(draw, width=2.9, height=2.9, title=title)
+
+
+def reliability(curves: Sequence[Reliability | None], *, title: str) -> str:
+    """Share that was right against confidence, in the order of `LINES`; the diagonal is honest.
+
+    The area of a dot grows with the number of predictions behind it. An arm
+    without predictions keeps its colour and has no curve.
+    """
+
+    def draw(axes: Axes) -> None:
+        _diagonal(axes)
+        for number, curve in enumerate(curves):
+            if curve is not None:
+                axes.plot(curve.confidence, curve.correct, alpha=0.6, **line(number))
+                area = 4 + 80 * curve.number / curve.number.sum()
+                axes.scatter(curve.confidence, curve.correct, area, LINES[number % len(LINES)][0])
+        axes.set(xlabel="confidence", ylabel="share that was right")
+
+    return _panel(draw, width=2.9, height=2.9, title=title)
+
+
+def training(
+    folds: Mapping[int, Mapping[str, Sequence[float]]], *, left: str, right: str, title: str
+) -> str:
+    """Two quantities by epoch, one line a fold: `left` solid and `right` dashed, own axes.
+
+    A quantity that is never a number has no axis.
+    """
+
+    def draw(axes: Axes) -> None:
+        lines = [(axes, left, "-", "solid")]
+        if any(np.isfinite(columns.get(right, ())).any() for columns in folds.values()):
+            twin = axes.twinx()
+            twin.spines["right"].set_visible(True)
+            lines.append((twin, right, "--", "dashed"))
+        for ax, name, style, word in lines:
+            for number, (_, columns) in enumerate(sorted(folds.items())):
+                values = columns.get(name, ())
+                colour = LINES[number % len(LINES)][0]
+                ax.plot(np.arange(1, len(values) + 1), values, style, color=colour, lw=1.3)
+            ax.set_ylabel(f"{name.replace('_', ' ')} ({word})")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="epoch")
+
+    return _panel(draw, width=3.6, height=2.7, title=title)
+
+
+def bars(values: Mapping[str, float], *, label: str) -> str:
+    """Horizontal bars, the first on top, each with its value."""
+
+    def draw(axes: Axes) -> None:
+        places = np.arange(len(values))
+        axes.barh(places, list(values.values()), color=LINES[0][0], height=0.65)
+        axes.set_yticks(places, [shortened(name, 34) for name in values])
+        for place, value in zip(places, values.values(), strict=True):
+            axes.annotate(
+                f"{value:.3g}", (value, place), xytext=(3, 0), textcoords="offset points",
+                va="center", fontsize=8,
+            )  # fmt: skip
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.margins(x=0.15)
+        axes.set(xlabel=label)
+
+    return _panel(draw, width=6.4, height=0.7 + 0.26 * len(values))
+
+
+def _panel(draw: Callable[[Axes], None], *, width: float, height: float, title: str = "") -> str:
+    """SVG of one panel of a size in inches."""
+    return drawn(lambda figure: draw(figure.add_subplot()), width=width, height=height, title=title)
+
+
+def _diagonal(axes: Axes) -> None:
+    axes.plot([0, 1], [0, 1], color="#bbbbbb", lw=1)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")

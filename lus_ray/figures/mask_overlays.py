@@ -1,0 +1,142 @@
+"""Masks over one frame, each class in its colour, and maps of where a network is unsure.
+
+Letters: H rows, W columns, K classes, h and w rows and columns of a picture that was thinned out.
+Why two columns: a picture of many panels in a row cannot be read on a phone.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Patch
+
+from lus_ray.figures.attention_maps import bare, blended
+from lus_ray.figures.style import drawn, shortened
+
+CLASS_COLOURS = ("#2f7ff0", "#f5a623", "#fff3a6", "#b5366f", "#7fe0d0", "#8a5a2b")
+"""Colour of class 1, 2 and so on, from the start again after the last; background has none.
+Readers who see two colours of three tell any two of them apart."""
+
+HIGHEST = 0.15
+"""Upper end of the scale of uncertainty, as published (Roy et al. 2020, Figure 6)."""
+
+LONGEST = 320
+"""Longer side of a picture in pixels; thin lines need more of them than a look does."""
+
+DARKENED = 0.55
+OPACITY = 0.85
+COLUMNS = 2
+WIDTH = 4.2
+LINE = 0.2
+"""Inches of the whole picture, and of one line of its legend."""
+
+
+def masks(
+    frame: UInt8[np.ndarray, "H W"],
+    *,
+    masks: Sequence[tuple[str, UInt8[np.ndarray, "H W"]]],
+    classes: Sequence[str],
+    uncertainty: Sequence[tuple[str, Float[np.ndarray, "H W"]]] = (),
+    title: str = "",
+) -> str:
+    """The frame, each named mask over the darkened frame, then each named map of uncertainty.
+
+    `classes` are the K names by class id; 0 is background and stays clear. The legend names the
+    classes that occur. Uncertainty is a standard deviation of probabilities, drawn from 0 to
+    `HIGHEST`; what lies above has the colour of the end.
+
+    Raises:
+        ValueError: a mask or a map is not as large as the frame, or holds an unknown class.
+    """
+    for name, layer in (*masks, *uncertainty):
+        if layer.shape != frame.shape:
+            raise ValueError(f"{name}: {layer.shape} over a frame of {frame.shape}")
+    occurring = sorted({int(k) for _, mask in masks for k in np.unique(mask)} - {0})
+    if occurring and occurring[-1] >= len(classes):
+        raise ValueError(f"class {occurring[-1]} of a mask is none of the {len(classes)} classes")
+    num_rows, num_maps = _rows(1 + len(masks)), _rows(len(uncertainty))
+    panel = WIDTH / COLUMNS * frame.shape[0] / frame.shape[1] + 0.24
+    inside = (1 + len(masks)) % COLUMNS != 0 and LINE * len(occurring) < panel
+
+    def draw(figure: Figure) -> None:
+        figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
+        panels = figure.subplots(num_rows + num_maps, COLUMNS, squeeze=False)
+        upper, lower = panels[:num_rows].ravel(), panels[num_rows:].ravel()
+        _show(upper[0], "image", blended(frame, longest=LONGEST))
+        for axes, (name, mask) in zip(upper[1:], masks, strict=False):
+            _show(axes, name, _coloured(frame, mask))
+        for axes, (name, values) in zip(lower, uncertainty, strict=False):
+            _heated(axes, name, values)
+        for spare in (*upper[1 + len(masks) :], *lower[len(uncertainty) :]):
+            spare.set_axis_off()
+        if uncertainty:
+            _scale(figure, lower[0].images[0], list(lower))
+        keys = [Patch(fc=_colour(k), ec="#555555", lw=0.6, label=classes[k]) for k in occurring]
+        if keys and inside:
+            upper[-1].legend(handles=keys, loc="center", frameon=False).set_in_layout(False)
+        elif keys:
+            figure.legend(handles=keys, loc="outside lower center", ncols=COLUMNS, frameon=False)
+
+    height = (num_rows + num_maps) * panel + (0.25 if title else 0.0)
+    height += 0.62 if uncertainty else 0.0
+    height += 0.0 if inside else LINE * _rows(len(occurring)) + 0.12
+    return drawn(draw, width=WIDTH, height=height, title=title)
+
+
+def _show(axes: Axes, name: str, pixels: Float[np.ndarray, "h w 3"]) -> None:
+    axes.imshow(pixels, interpolation="none")
+    _named(axes, name)
+
+
+def _heated(axes: Axes, name: str, values: Float[np.ndarray, "H W"]) -> None:
+    """A map of uncertainty in steps of a hundredth, so that its scale stays a small file."""
+    every = _every(values)
+    steps = colormaps["magma"].resampled(round(100 * HIGHEST))
+    axes.imshow(values[::every, ::every], cmap=steps, vmin=0, vmax=HIGHEST, interpolation="none")
+    _named(axes, name)
+
+
+def _scale(figure: Figure, image: AxesImage, beside: list[Axes]) -> None:
+    """One scale of colours for all maps of uncertainty, below them."""
+    bar = figure.colorbar(
+        image, ax=beside, location="bottom", extend="max", aspect=30, shrink=0.8, pad=0.03
+    )
+    bar.set_ticks([0, 0.05, 0.1, 0.15])
+    bar.set_label("uncertainty: standard deviation of the probability", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+
+
+def _named(axes: Axes, name: str) -> None:
+    axes.set_title(shortened(name, 28), fontsize=9, pad=3)
+    bare(axes)
+
+
+def _coloured(
+    frame: UInt8[np.ndarray, "H W"], mask: UInt8[np.ndarray, "H W"]
+) -> Float[np.ndarray, "h w 3"]:
+    """The darkened frame with every class but background over it."""
+    every = _every(mask)
+    thinned = mask[::every, ::every]
+    picture = DARKENED * blended(frame, longest=LONGEST)
+    for k in set(np.unique(thinned).tolist()) - {0}:
+        inside = thinned == k
+        picture[inside] = (1 - OPACITY) * picture[inside] + OPACITY * np.array(to_rgb(_colour(k)))
+    return picture
+
+
+def _colour(k: int) -> str:
+    return CLASS_COLOURS[(k - 1) % len(CLASS_COLOURS)]
+
+
+def _rows(number: int) -> int:
+    return -(-number // COLUMNS)
+
+
+def _every(layer: np.ndarray) -> int:
+    """Of how many rows and columns one is kept, as `blended` keeps them."""
+    return -(-max(layer.shape) // LONGEST)

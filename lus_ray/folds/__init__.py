@@ -1,0 +1,43 @@
+"""Folds: disjoint sets of patients, assigned by group."""
+
+from lus_ray.folds.protocols import (
+    SIDES,
+    AcrossDomains,
+    Fold,
+    KFold,
+    Official,
+    Parts,
+    Protocol,
+    Side,
+    across_domains,
+    fingerprint,
+    fixed_test,
+    gate,
+    k_fold,
+    official,
+    one_split,
+    read,
+    rotating,
+    write,
+)
+
+__all__ = [
+    "SIDES",
+    "AcrossDomains",
+    "Fold",
+    "KFold",
+    "Official",
+    "Parts",
+    "Protocol",
+    "Side",
+    "across_domains",
+    "fingerprint",
+    "fixed_test",
+    "gate",
+    "k_fold",
+    "official",
+    "one_split",
+    "read",
+    "rotating",
+    "write",
+]

@@ -1,0 +1,261 @@
+"""The test clips of one fold counted by patient, so that patients can be reweighted at once.
+
+Letters: N clips, frames or images, P patients, D draws, K classes or labels, S settings,
+Q metrics.
+Why: a metric of resampled patients needs no resampled clips. A confusion matrix is a sum over
+patients; the won pairs are a sum over pairs of patients. With the matrix M of pairs by patient
+and the multiplicities w of a draw, the pairs won in that draw are w M w.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Real
+
+from lus_ray.metrics import multilabel, segmentation
+from lus_ray.metrics.classification import from_tables, ranked, ratio
+from lus_ray.metrics.frames import Members, from_counts, unusable
+from lus_ray.metrics.inherited import from_counts as from_frames
+
+
+@runtime_checkable
+class Tally(Protocol):
+    """What one fold needs for every metric under any weights of its patients."""
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Names of the patients, in the order of the columns of `weights`."""
+        ...
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """Metrics by name and draw; NaN where a draw leaves a metric undefined."""
+        ...
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs won between two sets of clips, by patient: `won[p, q]` for patient rows and columns."""
+
+    rows: Int[np.ndarray, "p"]
+    columns: Int[np.ndarray, "q"]
+    won: Float[np.ndarray, "p q"]
+
+    def total(self, by_patient: Float[np.ndarray, "P D"]) -> Float[np.ndarray, "D"]:
+        """Number of won pairs in each draw; a row per patient, so that patients are contiguous."""
+        against = self.won.T @ by_patient[self.rows]
+        return np.einsum("qd,qd->d", against, by_patient[self.columns])
+
+
+@dataclass(frozen=True)
+class ClassTally:
+    """One label with K classes; `pairs[a, b]` as in `lus_ray.metrics.classification.wins`."""
+
+    patients: tuple[str, ...]
+    confusion: Float[np.ndarray, "P K K"]
+    pairs: dict[tuple[int, int], Pairs]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of `lus_ray.metrics.classification.METRICS` in each draw."""
+        counts = np.tensordot(weights, self.confusion, axes=1)
+        won = np.zeros_like(counts)
+        by_patient = np.ascontiguousarray(weights.T)
+        for (a, b), pairs in self.pairs.items():
+            won[:, a, b] = pairs.total(by_patient)
+        return from_tables(counts, won)
+
+
+@dataclass(frozen=True)
+class InheritedTally:
+    """One label with K classes, and the frames of the clips, which inherit it."""
+
+    clips: ClassTally
+    confusion: Float[np.ndarray, "P K K"]
+    classes: tuple[str, ...]
+
+    @property
+    def patients(self) -> tuple[str, ...]:
+        """Names of the patients."""
+        return self.clips.patients
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of the clips and `lus_ray.metrics.inherited.of_frames` in each draw."""
+        counts = np.tensordot(weights, self.confusion, axes=1)
+        return self.clips.metrics(weights) | from_frames(counts, self.classes)
+
+
+@dataclass(frozen=True)
+class LabelTally:
+    """K yes/no labels with entries not judged."""
+
+    patients: tuple[str, ...]
+    confusion: Float[np.ndarray, "P K 2 2"]
+    pairs: dict[int, Pairs]
+    group_hits: Float[np.ndarray, "P 2"]
+    positives: Float[np.ndarray, "P 2"]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of `lus_ray.metrics.multilabel.METRICS` in each draw."""
+        counts = np.tensordot(weights, self.confusion, axes=1)
+        won = np.zeros_like(counts)
+        by_patient = np.ascontiguousarray(weights.T)
+        for k, pairs in self.pairs.items():
+            won[:, k, 0, 1] = won[:, k, 1, 0] = pairs.total(by_patient)
+        by_label = from_tables(counts, won)
+        values = {name: segmentation.mean_of_defined(by_label[name]) for name in multilabel.MEANS}
+        values["group_accuracy"] = ratio(*(weights @ self.group_hits).T)
+        values["micro_f1"] = ratio(*(weights @ self.positives).T)
+        return values
+
+
+@dataclass(frozen=True)
+class FrameTally:
+    """One score a frame: confusion matrices of each of `lus_ray.metrics.frames.SETTINGS`."""
+
+    patients: tuple[str, ...]
+    confusion: Float[np.ndarray, "P S K K"]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of `lus_ray.metrics.frames.METRICS` in each draw."""
+        return from_counts(np.tensordot(weights, self.confusion, axes=1))
+
+
+@dataclass(frozen=True)
+class PixelTally:
+    """Masks of one scheme: pixels by patient, and sums over the images of each patient.
+
+    `image_sums[:, q]` holds the sum of metric q of `segmentation.PER_IMAGE` over the
+    images that define it, and their number.
+    """
+
+    patients: tuple[str, ...]
+    scheme: str
+    confusion: Float[np.ndarray, "P K K"]
+    image_sums: Float[np.ndarray, "P Q 2"]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        """The metrics of `lus_ray.metrics.segmentation.METRICS` of the scheme in each draw."""
+        values = segmentation.from_counts(
+            np.tensordot(weights, self.confusion, axes=1), self.scheme
+        )
+        sums = np.tensordot(weights, self.image_sums, axes=1)
+        for q, name in enumerate(segmentation.PER_IMAGE[self.scheme]):
+            values[f"{name}_per_image"] = ratio(sums[:, q, 0], sums[:, q, 1])
+        return values
+
+
+def classes(
+    patient: Sequence[str],
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+) -> ClassTally:
+    """Count clips with a class index and class probabilities by patient."""
+    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    num_classes = probability.shape[1]
+    confusion = np.zeros((len(patients), num_classes, num_classes))
+    np.add.at(confusion, (index, target, probability.argmax(axis=1)), 1.0)
+    pairs = {}
+    for a in range(num_classes):
+        for b in range(num_classes):
+            if a != b and (target == a).any() and (target == b).any():
+                pairs[a, b] = _pairs(index, target == a, target == b, probability[:, a])
+    return ClassTally(tuple(map(str, patients)), confusion, pairs)
+
+
+def inherited(
+    patient: Sequence[str],
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+    said: Int[np.ndarray, "N K"],
+    names: Sequence[str],
+) -> InheritedTally:
+    """Count clips as `classes` does, and their frames by what was said of them."""
+    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    confusion = np.zeros((len(patients), *said.shape[1:] * 2))
+    np.add.at(confusion, (index, target), said)
+    return InheritedTally(classes(patient, target, probability), confusion, tuple(names))
+
+
+def judged_labels(
+    patient: Sequence[str],
+    target: Int[np.ndarray, "N K"],
+    probability: Float[np.ndarray, "N K"],
+    names: Sequence[str],
+) -> LabelTally:
+    """Count clips with targets 0, 1 or -1 (not judged) and probabilities by patient."""
+    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    num_labels = target.shape[1]
+    confusion = np.zeros((len(patients), num_labels, 2, 2))
+    predicted = (probability >= multilabel.THRESHOLD).astype(np.int64)
+    row, label = np.nonzero(target >= 0)
+    np.add.at(confusion, (index[row], label, target[row, label], predicted[row, label]), 1.0)
+    pairs = {}
+    for k in range(num_labels):
+        seen, unseen = target[:, k] == 1, target[:, k] == 0
+        if seen.any() and unseen.any():
+            pairs[k] = _pairs(index, seen, unseen, probability[:, k])
+    by_clip = np.concatenate(
+        [
+            np.stack(multilabel.group_hits(target, probability, multilabel.groups(names)), axis=1),
+            multilabel.positives(target, probability),
+        ],
+        axis=1,
+    )
+    sums = np.zeros((len(patients), 4))
+    np.add.at(sums, index, by_clip)
+    return LabelTally(tuple(map(str, patients)), confusion, pairs, sums[:, :2], sums[:, 2:])
+
+
+def frames(
+    patient: Sequence[str],
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+    members: Members,
+) -> FrameTally:
+    """Count frames by patient and by the settings that keep them; `patient` names one a frame.
+
+    What is undefined for all frames is NaN in every draw: a setting that keeps none, and
+    everything where `lus_ray.metrics.frames.unusable` has a reason.
+    """
+    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    num_scores = probability.shape[1]
+    confusion = np.zeros((len(patients), len(members.kept), num_scores, num_scores))
+    if not unusable(probability):
+        setting, frame = np.nonzero(members.kept)
+        predicted = probability.argmax(axis=1)
+        np.add.at(confusion, (index[frame], setting, target[frame], predicted[frame]), 1.0)
+    return FrameTally(tuple(map(str, patients)), confusion)
+
+
+def pixels(patient: Sequence[str], counts: Real[np.ndarray, "N K K"], scheme: str) -> PixelTally:
+    """Sum the pixel counts of images by patient; `patient` names one an image.
+
+    `counts` are those of `lus_ray.metrics.segmentation.counts`.
+
+    Raises:
+        ValueError: an unknown scheme, or counts of another number of classes or images.
+    """
+    if len(patient) != len(counts):
+        raise ValueError(f"patients of {len(patient)} images and counts of {len(counts)}")
+    patients, index = np.unique(np.asarray(patient, str), return_inverse=True)
+    confusion = np.zeros((len(patients), *counts.shape[1:]))
+    np.add.at(confusion, index, counts)
+    by_image = segmentation.from_counts(counts, scheme)
+    values = np.stack([by_image[name] for name in segmentation.PER_IMAGE[scheme]], axis=1)
+    image_sums = np.zeros((len(patients), values.shape[1], 2))
+    np.add.at(image_sums[..., 0], index, np.nan_to_num(values))
+    np.add.at(image_sums[..., 1], index, np.isfinite(values))
+    return PixelTally(tuple(map(str, patients)), scheme, confusion, image_sums)
+
+
+def _pairs(
+    index: Int[np.ndarray, "N"],
+    high: Bool[np.ndarray, "N"],
+    low: Bool[np.ndarray, "N"],
+    value: Float[np.ndarray, "N"],
+) -> Pairs:
+    rows, row = np.unique(index[high], return_inverse=True)
+    columns, column = np.unique(index[low], return_inverse=True)
+    won = np.eye(len(rows))[row].T @ ranked(value[high], value[low]) @ np.eye(len(columns))[column]
+    return Pairs(rows, columns, won)

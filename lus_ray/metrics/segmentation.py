@@ -1,0 +1,244 @@
+"""Overlap of masks: confusion matrices of pixels, and the metrics that are formulas on them.
+
+Letters: N images, H rows, W columns, K classes, J classes after merging, D leading axes such as
+images or draws of a resampling (none for one score).
+Why from counts: a metric of the whole data set sums the matrices of all images first, a metric
+of one image uses its matrix alone, and resampled patients reweight the sum. No mask is kept.
+
+Empty classes follow one rule everywhere. A class that is in neither mask is undefined (NaN) and
+left out of means, over classes as over images. A class that is predicted but not true scores 0.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Real, UInt8
+
+from lus_ray.clip import MASK_SCHEMES
+from lus_ray.metrics.classification import Scores, ratio
+
+MARKERS = MASK_SCHEMES["markers"]
+UNION = tuple(MARKERS.index(f"score {score}") for score in (1, 2, 3))
+"""Classes whose union is "Dice" in the table of markers (Roy 2020, Table IV)."""
+CATEGORICAL = tuple(MARKERS.index(f"score {score}") for score in (0, 2, 3))
+"""Classes whose mean is "Cat. Dice" in the same table; the released code leaves score 1 out."""
+
+PER_IMAGE = {
+    "dense": ("mean_iou",),
+    "sparse": ("mean_iou",),
+    "markers": ("union_dice",),
+    "bline": ("dice", "sensitivity", "specificity"),
+}
+"""Metrics that `score` also gives as a mean over images, named with `_per_image`."""
+
+_POOLED = {
+    **{
+        scheme: ("pixel_accuracy", "mean_iou", *(f"iou {name}" for name in MASK_SCHEMES[scheme]))
+        for scheme in ("dense", "sparse")
+    },
+    "markers": (
+        "pixel_accuracy",
+        "union_dice",
+        "categorical_dice",
+        *(f"dice {m}" for m in MARKERS),
+    ),
+    "bline": ("dice", "sensitivity", "specificity"),
+}
+
+METRICS = {
+    scheme: (*_POOLED[scheme], *(f"{name}_per_image" for name in PER_IMAGE[scheme]))
+    for scheme in MASK_SCHEMES
+}
+"""Names of the metrics of `score` by mask scheme, all as fractions of 1."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and population standard deviation (ddof 0) over the images that define a metric."""
+
+    mean: float
+    std: float
+    num_images: int
+
+
+def counts(
+    target: UInt8[np.ndarray, "N H W"], predicted: UInt8[np.ndarray, "N H W"], *, num_classes: int
+) -> Int[np.ndarray, "N K K"]:
+    """Number of pixels of each image by true class (rows) and predicted class (columns).
+
+    Raises:
+        ValueError: the masks differ in shape, are not uint8, or hold a class beyond `num_classes`.
+    """
+    _check_masks(target, predicted, num_classes)
+    found = np.empty((len(target), num_classes**2), np.int64)
+    # An image at a time, since bincount needs eight bytes a pixel; 16 bits hold 256 x 256 pairs.
+    for image, (truth, guess) in enumerate(zip(target, predicted, strict=True)):
+        index = truth.astype(np.uint16) * np.uint16(num_classes) + guess
+        found[image] = np.bincount(index.ravel(), minlength=num_classes**2)
+    return found.reshape(-1, num_classes, num_classes)
+
+
+def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
+    """Every metric of `METRICS[scheme]`, as the papers print them.
+
+    Over the whole data set, for which the counts of all images are summed (as in Roy 2020; the
+    dense-label study does not say), and as means over images where `PER_IMAGE` says so (the
+    B-line study prints these). `collapse` makes dense counts comparable with sparse ones.
+
+    Raises:
+        ValueError: an unknown scheme, or counts of another number of classes.
+    """
+    values = {name: float(value) for name, value in from_counts(counts.sum(axis=0), scheme).items()}
+    by_image = from_counts(counts, scheme)
+    for name in PER_IMAGE[scheme]:
+        values[f"{name}_per_image"] = float(mean_of_defined(by_image[name]))
+    undefined = [name for name, value in values.items() if np.isnan(value)]
+    if not counts.any():
+        return Scores(values, dict.fromkeys(undefined, "no image was tested"))
+    return Scores(values, {name: _reason(name, scheme) for name in undefined})
+
+
+def from_counts(
+    counts: Real[np.ndarray, "*D K K"], scheme: str
+) -> dict[str, Float[np.ndarray, "*D"]]:
+    """Every metric of `METRICS[scheme]` that is a formula on one matrix.
+
+    Raises:
+        ValueError: an unknown scheme, or counts of another number of classes.
+    """
+    classes = _classes(counts, scheme)
+    if scheme == "bline":
+        return {
+            "dice": dice(counts)[..., 1],
+            "sensitivity": sensitivity(counts),
+            "specificity": specificity(counts),
+        }
+    if scheme == "markers":
+        by_class = dice(counts)
+        return {
+            "pixel_accuracy": pixel_accuracy(counts),
+            "union_dice": union_dice(counts, UNION),
+            "categorical_dice": categorical_dice(counts, CATEGORICAL),
+            **{f"dice {name}": by_class[..., k] for k, name in enumerate(classes)},
+        }
+    by_class = iou(counts)
+    return {
+        "pixel_accuracy": pixel_accuracy(counts),
+        "mean_iou": mean_iou(counts),
+        **{f"iou {name}": by_class[..., k] for k, name in enumerate(classes)},
+    }
+
+
+def per_image(counts: Real[np.ndarray, "N K K"], scheme: str) -> dict[str, Spread]:
+    """Every metric of `from_counts` over images; an image that leaves one undefined is left out."""
+    return {name: _spread(values) for name, values in from_counts(counts, scheme).items()}
+
+
+def collapse(
+    counts: Real[np.ndarray, "*D K K"], mapping: Sequence[int]
+) -> Real[np.ndarray, "*D J J"]:
+    """Counts of merged classes: class k becomes `mapping[k]`, in truth and prediction alike.
+
+    Equal to counting masks that were merged pixel by pixel. `lus_ray.data.masks.convert` gives the
+    mapping between schemes: what it makes of the ids 0..K-1.
+
+    Raises:
+        ValueError: `mapping` has not one entry 0 or more for each class.
+    """
+    if len(mapping) != counts.shape[-1] or min(mapping, default=0) < 0:
+        raise ValueError(f"mapping {tuple(mapping)} for {counts.shape[-1]} classes")
+    member = np.eye(max(mapping) + 1, dtype=counts.dtype)[list(mapping)]
+    return member.T @ counts @ member
+
+
+def pixel_accuracy(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+    """Share of pixels whose class is right; NaN without pixels."""
+    return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
+
+
+def iou(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
+    """Intersection over union of each class; NaN for a class in neither mask."""
+    both = np.diagonal(counts, axis1=-2, axis2=-1)
+    return ratio(both, counts.sum(axis=-1) + counts.sum(axis=-2) - both)
+
+
+def mean_iou(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+    """Mean of `iou` over the classes that are in the truth or the prediction."""
+    return mean_of_defined(iou(counts))
+
+
+def dice(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
+    """Dice, 2 |P and G| / (|P| + |G|), of each class; NaN for a class in neither mask."""
+    both = np.diagonal(counts, axis1=-2, axis2=-1)
+    return ratio(2 * both, counts.sum(axis=-1) + counts.sum(axis=-2))
+
+
+def union_dice(
+    counts: Real[np.ndarray, "*D K K"], classes: Collection[int]
+) -> Float[np.ndarray, "*D"]:
+    """Dice of the union of several classes against all others; one may stand for another."""
+    return dice(collapse(counts, [int(k in classes) for k in range(counts.shape[-1])]))[..., 1]
+
+
+def categorical_dice(
+    counts: Real[np.ndarray, "*D K K"], classes: Sequence[int]
+) -> Float[np.ndarray, "*D"]:
+    """Mean of the Dice of several classes, over those that are in the truth or the prediction."""
+    return mean_of_defined(dice(counts)[..., list(classes)])
+
+
+def sensitivity(counts: Real[np.ndarray, "*D 2 2"]) -> Float[np.ndarray, "*D"]:
+    """Share of the pixels of class 1 that were found; NaN where the truth has none."""
+    return ratio(counts[..., 1, 1], counts[..., 1, :].sum(axis=-1))
+
+
+def specificity(counts: Real[np.ndarray, "*D 2 2"]) -> Float[np.ndarray, "*D"]:
+    """Share of the pixels of class 0 that were left alone; NaN where the truth has none."""
+    return ratio(counts[..., 0, 0], counts[..., 0, :].sum(axis=-1))
+
+
+def mean_of_defined(values: Float[np.ndarray, "*D M"]) -> Float[np.ndarray, "*D"]:
+    """Mean over the last axis without its NaN; NaN where nothing else is there."""
+    return ratio(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))
+
+
+def _spread(values: Float[np.ndarray, "N"]) -> Spread:
+    defined = values[np.isfinite(values)]
+    if not len(defined):
+        return Spread(float("nan"), float("nan"), 0)
+    return Spread(float(defined.mean()), float(defined.std()), len(defined))
+
+
+def _classes(counts: Real[np.ndarray, "*D K K"], scheme: str) -> tuple[str, ...]:
+    if scheme not in MASK_SCHEMES:
+        raise ValueError(f"no mask scheme {scheme!r}; use one of {tuple(MASK_SCHEMES)}")
+    classes = MASK_SCHEMES[scheme]
+    if counts.shape[-2:] != (len(classes), len(classes)):
+        raise ValueError(f"counts {counts.shape} for the {len(classes)} classes of {scheme!r}")
+    return classes
+
+
+def _reason(metric: str, scheme: str) -> str:
+    """Why a metric is undefined although pixels were counted."""
+    name = metric.removesuffix("_per_image")
+    if name == "sensitivity":
+        return "no true mask has B-line"
+    if name == "specificity":
+        return "every true pixel is B-line"
+    wanted = {
+        "union_dice": "score 1, 2 or 3",
+        "categorical_dice": "score 0, 2 or 3",
+        "dice": MASK_SCHEMES[scheme][-1],
+    }
+    return f"no true and no predicted mask has {wanted.get(name, name.partition(' ')[2])}"
+
+
+def _check_masks(target: np.ndarray, predicted: np.ndarray, num_classes: int) -> None:
+    if target.ndim != 3 or target.shape != predicted.shape:
+        raise ValueError(f"true masks {target.shape} and predicted masks {predicted.shape}")
+    for which, masks in (("true", target), ("predicted", predicted)):
+        if masks.dtype != np.uint8:
+            raise ValueError(f"{which} masks are {masks.dtype}; class ids are uint8")
+        if masks.size and masks.max() >= num_classes:
+            raise ValueError(f"{which} masks hold class {masks.max()} of {num_classes} classes")

@@ -1,0 +1,1 @@
+"""Weights of other projects: published files, read without running their code."""

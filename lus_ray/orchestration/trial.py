@@ -1,0 +1,133 @@
+"""A Tune trial runs one cell: in its own process, or through Ray Train where it has workers.
+
+Why both: a nested Train run costs ten seconds and more of start-up, a plain trial next to
+nothing, and the loop is the same.
+"""
+
+import contextlib
+import ctypes
+import os
+import socket
+import traceback
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from ray import tune
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from lus_ray.data.loading import memmap
+from lus_ray.data.loading.batches import Pixels
+from lus_ray.data.loading.memmap import Mapped
+from lus_ray.data.loading.shared_memory import Shared, attach
+from lus_ray.errors import CellError, LusError
+from lus_ray.orchestration.failures import LOST, LostError
+from lus_ray.orchestration.title import show_as
+from lus_ray.runs import run_cell, sync
+from lus_ray.runs.cell import Cell, Work
+
+Transport = Shared | Mapped | None
+"""How the frames of clips come to a cell: from shared memory, from a file of its machine, or, with
+None, streamed from the store."""
+
+
+def trial(config: dict[str, Any], work: Work, shared: Transport, store: str) -> None:
+    """Run the cell that the campaign suggests and report its validation scores."""
+    cell = Cell(**config["cell"])
+    show_as(cell.name)
+    arm = work.experiment.arm(cell.arm)
+    device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
+    _limit_threads()
+    pixels = pixels_of(shared, store)
+    fit = None
+    if arm.recipe is not None and arm.recipe.workers > 1:
+        device = "cpu"  # the GPUs are those of the workers
+        from lus_ray.orchestration.ray_train import fit_with_workers
+
+        fit = fit_with_workers(cell, work, shared, store, gpus=config["gpu"])
+    work = sync.here(work)
+    try:
+        with sync.carried(cell, work, partial(_report, cell)) as report:
+            scores = _scores(cell, work, pixels, report, device=device, fit=fit)
+    except LusError as error:
+        _keep_error(cell, work, str(error))
+        raise
+    finally:
+        _give_back()
+    tune.report({"finished": 1, **{f"val_{k}": v for k, v in scores.items()}})
+
+
+def _scores(cell: Cell, work: Work, *given: Any, **more: Any) -> dict[str, float]:
+    """Run the cell; an error of its own is kept in its folder, so that it has failed for good.
+
+    Where a process or a machine that it needs is gone, nothing is kept, and it runs again.
+    """
+    if not (work.out / "experiment.json").is_file():
+        raise CellError(
+            f"{work.out}: {socket.gethostname()} does not see the run folder; choose an --out that "
+            "all machines see: a shared folder, or s3://bucket/folder"
+        )
+    try:
+        return run_cell.run(cell, work, *given, **more)
+    except (*LOST, LostError):
+        raise
+    except LusError as error:
+        _keep_error(cell, work, str(error))
+        raise
+    except Exception:
+        _keep_error(cell, work, traceback.format_exc())
+        raise
+
+
+@lru_cache(maxsize=1)
+def _limit_threads() -> None:
+    """As many threads as Ray says: what was imported before it said so has one a CPU."""
+    num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    torch.set_num_threads(num_threads)
+    threadpool_limits(num_threads, user_api="blas")
+
+
+def _give_back() -> None:
+    """Freed memory to the system: each trial runs in a thread, and so from an arena, of its own."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+def _report(cell: Cell, values: dict[str, float]) -> None:
+    tune.report({"finished": 0, **values})
+    show_as(cell.name)  # Ray names the process anew with every report
+
+
+def pixels_of(shared: Transport, store: str) -> Pixels:
+    """The frames and masks of the clips; a process that is used again attaches them once."""
+    if shared is None:
+        from lus_ray.data.loading.streaming import Streamed
+
+        return Streamed(store)
+    return _attached(_Key(shared) if isinstance(shared, Shared) else shared)
+
+
+class _Key:
+    """Equal for equal references, so that a reused process maps the frames once."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared, self.names = shared, shared.names
+
+    def __hash__(self) -> int:
+        return hash(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.names == other.names
+
+
+@lru_cache(maxsize=1)
+def _attached(key: _Key | Mapped) -> Pixels:
+    return memmap.attach(key) if isinstance(key, Mapped) else attach(key.shared)
+
+
+def _keep_error(cell: Cell, work: Work, text: str) -> None:
+    folder = cell.folder(work.out)
+    with contextlib.suppress(OSError):  # a full disk is told of in the error itself
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(text.rstrip() + "\n")

@@ -1,0 +1,1 @@
+"""A run folder: its layout, manifest and cells."""

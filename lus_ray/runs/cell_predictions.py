@@ -1,0 +1,90 @@
+"""What a task says of clips, whatever it reads: pixels, tracks, or rows of an earlier arm."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from lus_ray.clip import Row
+from lus_ray.data.loading.batches import Pixels, Tracks
+from lus_ray.data.transforms import augment_gare2021
+from lus_ray.data.transforms.view import Track, View
+from lus_ray.predictor import Prediction, parts, predict
+from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.tasks.sklearn_expert import Expert
+from lus_ray.tasks.task import Task, unit
+
+
+def of(
+    task: Any, rows: Sequence[Row], pixels: Pixels, device: str, *, num_samples: int = 0
+) -> Iterator[Prediction]:
+    """What the task says of each clip, in the order of the rows.
+
+    `num_samples` above 0 stands in for the view's own number of samples.
+    """
+    if isinstance(task, Expert):
+        yield from task.predict_all(rows)
+        return
+    if task.reads_rows:
+        yield from map(task.predict, rows)
+        return
+    if task.scheme is not None:
+        yield from _measure(task, rows, pixels, device, num_samples)
+        return
+    for frames in source(task, pixels).clips(rows, task.view):
+        yield predict(task, frames, device=device, num_samples=num_samples)
+
+
+def _measure(
+    task: Segmentation, rows: Sequence[Row], pixels: Pixels, device: str, num_samples: int
+) -> Iterator[Prediction]:
+    """Pixel counts of the clips whose masks the task can read; nothing of the others."""
+    assert isinstance(task.view, View)
+    readable = [row for row in rows if task.target(row) is not None]
+    outlined = zip(
+        pixels.clips(readable, task.view), pixels.masks(readable, task.view), strict=True
+    )
+    for row in rows:
+        if task.target(row) is None:
+            yield {}
+            continue
+        frames, ids = next(outlined)
+        seen = task.view.chosen(len(frames), num_samples)
+        if row.get("images") is not None:
+            seen = np.asarray(row["images"])
+        said = []
+        for part in parts(task, seen, frames[0].size):
+            given = unit(torch.from_numpy(frames[part[:, 0]][:, None]).to(device))
+            true = torch.from_numpy(task.truth(ids[part[:, 0]], row)[:, None]).to(device)
+            if part.shape[1] > 1:
+                given, true = augment_gare2021.copy(given, true, torch.from_numpy(part[:, 1]))
+            said.append(task.measure(given, true[:, 0].cpu().numpy()))
+        yield {
+            "counts": np.concatenate([each["counts"] for each in said]),
+            "bins": np.sum([each["bins"] for each in said], axis=0),
+        }
+
+
+def source(task: Task, pixels: Pixels) -> Any:
+    """Where a task's samples come from: pixels, or what an earlier arm says of each frame."""
+    return Tracks() if isinstance(task.view, Track) else pixels
+
+
+def each_frame(task: Task) -> bool:
+    """Whether the task learns from single frames of clips."""
+    return isinstance(task.view, View) and task.view.each_frame
+
+
+def target(task: Any, row: Row) -> Any:
+    """What a row teaches; None where that is nothing."""
+    return task.target(row) if task.columns or task.scheme else None
+
+
+def seen_target(task: Task, row: Row, num_samples: int) -> Any:
+    """The target; of single frames, of those that are looked at."""
+    target = task.target(row)
+    if not task.by_frame or not num_samples:
+        return target
+    assert isinstance(task.view, View)
+    return [target[number] for (number,) in task.view.chosen(len(target), num_samples)]

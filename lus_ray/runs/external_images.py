@@ -1,0 +1,90 @@
+"""Trained segmenters drawn over the clips of another store, to see how far they carry.
+
+Such clips need no masks: nothing is scored. The pictures join those of the cell and stand in the
+report beside the others.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lus_ray.clip import Row, frames_of
+from lus_ray.data import store
+from lus_ray.data.transforms.view import View
+from lus_ray.experiment import Experiment
+from lus_ray.runs import example_images
+from lus_ray.runs.cell import Cell
+from lus_ray.storage import files
+from lus_ray.storage.paths import Place
+from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.training import checkpoint
+
+SEGMENTERS = ("Segmentation", "Ensemble", "Outline", "Matched", "Sifa")
+"""Tasks that outline the classes of an image, by the names that checkpoints have for them."""
+PREFIX = "over-"
+"""Files of these pictures begin so, and are replaced when they are drawn again."""
+
+
+Example = tuple[Row, UInt8[np.ndarray, "1 H W"]]
+"""A clip, and its frame that is drawn over."""
+
+
+def draw(experiment: Experiment, out: Path, shown: Sequence[Example]) -> int:
+    """Draw every segmenter over these frames, in its lowest finished fold; number of pictures."""
+    number = 0
+    for arm in experiment.arms:
+        folder = _lowest_finished(arm.name, out)
+        if folder and checkpoint.read_description(folder)["name"] in SEGMENTERS:
+            number += _add(checkpoint.load(folder), shown, folder.with_name("pictures"))
+    return number
+
+
+def examples(path: Place) -> list[Example]:
+    """A few clips of different patients and the middle frame of each, chosen by a hash of names.
+
+    Raises:
+        StoreError: there is no store, or it is damaged.
+    """
+    index = store.index(path)
+    names = sorted(index["clip"].to_pylist(), key=lambda n: hashlib.sha256(n.encode()).hexdigest())
+    patient = dict(zip(index["clip"].to_pylist(), index["patient"].to_pylist(), strict=True))
+    first: dict[str, str] = {}
+    for name in names:
+        first.setdefault(patient[name], name)
+    chosen = list(first.values())[: example_images.NUM_EXAMPLES]
+    rows = store.read(path, chosen, columns=("clip", "height", "width", "frames"))
+    return [(row, _middle(row)) for row in rows]
+
+
+def _lowest_finished(arm: str, out: Path) -> Path | None:
+    """The checkpoint of the first finished fold that has one."""
+    files = Cell(arm, 0).predictions(out).parent.glob("fold*.parquet")
+    numbers = sorted(int(file.stem.removeprefix("fold")) for file in files)
+    folders = (Cell(arm, number).folder(out) / "checkpoint" for number in numbers)
+    return next((folder for folder in folders if folder.is_dir()), None)
+
+
+def _middle(row: Row) -> UInt8[np.ndarray, "1 H W"]:
+    frames = frames_of(row)
+    return frames[len(frames) // 2 : len(frames) // 2 + 1]
+
+
+def _add(task: Segmentation, shown: Sequence[Example], folder: Path) -> int:
+    assert isinstance(task.view, View)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "captions.json"
+    known = json.loads(path.read_text()) if path.exists() else []
+    captions = [entry for entry in known if not entry["file"].startswith(PREFIX)]
+    for number, (row, frame) in enumerate(shown):
+        picture = task.view.resize(frame)[0]
+        svg, caption = example_images.outlined(task, picture, None, device="cpu")
+        files.write_text(folder / f"{PREFIX}{number}.svg", svg)
+        example = f"{row['clip']}#{len(row['frames']) // 2}"
+        name = f"{PREFIX}{number}.svg"
+        captions.append({"file": name, "example": example, "caption": caption, "kind": "masks"})
+    files.write_text(path, json.dumps(captions, indent=1) + "\n")
+    return len(shown)

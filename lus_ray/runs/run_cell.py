@@ -1,0 +1,281 @@
+"""Run one cell: train, predict every clip of its fold, write. No Ray: any process can do it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lus_ray.clip import Row
+from lus_ray.data.loading.batches import Pixels, beside
+from lus_ray.data.loading.sampler import num_images
+from lus_ray.errors import ArmError, CellError
+from lus_ray.experiment import Arm, with_arguments
+from lus_ray.folds import Fold
+from lus_ray.predictor import Prediction
+from lus_ray.runs import cell_predictions, cell_rows, predictions
+from lus_ray.runs.cell import Cell, Log, Report, Work, cell_seed
+from lus_ray.runs.cost import Meter, with_workers
+from lus_ray.tasks.sklearn_expert import Expert
+from lus_ray.tasks.task import Task
+from lus_ray.training import checkpoint, loop
+from lus_ray.training.state import State
+
+
+def run(
+    cell: Cell,
+    work: Work,
+    pixels: Pixels,
+    report: Report,
+    *,
+    device: str = "cpu",
+    fit: Callable[..., loop.Fitted] | None = None,
+) -> dict[str, float]:
+    """Train, predict every clip of the fold, and write; the validation scores.
+
+    `fit` stands in for `learn.fit` where several workers train.
+
+    Raises:
+        LusError: what went wrong, in one line.
+    """
+    meter = Meter(device)
+    arm = applied(work.experiment.arm(cell.arm), dict(cell.settings))
+    fold = next(f for f in work.folds if f.number == cell.fold)
+    seed = cell_seed(work.experiment.seed, cell)
+    state = State(cell.folder(work.out) / "state.safetensors")
+    log = Log(cell.folder(work.out), report)
+    rows = cell_rows.rows(arm, fold, cell, work)
+    second = cell_rows.unlabelled(arm, fold, work)
+    make = learner(
+        arm, cell, work, pixels, log, second=second, seed=seed, device=device,
+        fit=fit or partial(fit_here, state=None if arm.crossfit else state),
+    )  # fmt: skip
+    if arm.crossfit:
+        task, said, scores = _crossfit(arm, rows, fold, make, pixels, seed, device)
+    else:
+        task, scores = make(rows)
+        save(task, arm, cell, work, seed)
+        if arm.rows.images:
+            rows = [row for row in rows if row["split"] == "test"]
+        said = list(cell_predictions.of(task, rows, pixels, device))
+    # Where clips are dealt at random no other arm has the examples; side by side they say nothing.
+    alone = arm.crossfit or arm.rows.clips
+    first = fold.number == min(f.number for f in work.folds)
+    if first and not alone and not isinstance(task, Expert):
+        from lus_ray.runs import example_images  # with matplotlib, which other cells do without
+
+        if isinstance(task, example_images.Drawable):
+            example_images.draw(
+                task, rows, pixels, log.folder / "pictures", device=device,
+                learns=arm.rows.learns, unlabelled=arm.rows.unlabelled,
+            )  # fmt: skip
+    table = [
+        predictions.row(
+            row,
+            fold=fold.number,
+            split=row["split"],
+            said=answer,
+            target=None if task.scheme else cell_predictions.target(task, row),
+        )
+        for row, answer in zip(rows, said, strict=True)
+    ]
+    cost = meter.stop()
+    if arm.recipe is not None and arm.recipe.workers > 1:
+        cost = with_workers(cost, log.folder, arm.recipe.workers)
+    log.write_cost(cost, scores)
+    predictions.write(cell.predictions(work.out), table, _about(task, arm, cell, work))
+    state.remove()
+    return scores
+
+
+def save(task: Any, arm: Arm, cell: Cell, work: Work, seed: int) -> None:
+    """Write the checkpoint of a trained task to the cell's folder."""
+    folder = cell.folder(work.out) / "checkpoint"
+    checkpoint.save(folder, task, checkpoint.describe(arm.task), seed=seed)
+
+
+def learner(
+    arm: Arm,
+    cell: Cell,
+    work: Work,
+    pixels: Pixels,
+    log: Log,
+    *,
+    second: Sequence[Row],
+    seed: int,
+    device: str,
+    fit: Callable[..., loop.Fitted],
+) -> Callable[[Sequence[Row]], tuple[Any, dict[str, float]]]:
+    """A function from rows with a `split` to a trained task and its validation scores.
+
+    `second` are the rows of the unlabelled stream, if the arm has one.
+    """
+
+    def learned(rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
+        torch.manual_seed(seed)
+        task = checkpoint.build(checkpoint.describe(arm.task))
+        taught = [row for row in rows if cell_predictions.target(task, row) is not None]
+        train, note = cell_rows.teaching(arm, [row for row in taught if row["split"] == "train"])
+        log.notes += note
+        judge = "test" if arm.recipe and arm.recipe.select == "test" else "val"
+        val = [row for row in taught if row["split"] == judge]
+        if isinstance(task, Expert):
+            scores = task.learn(train, val, seed=seed)
+            log.epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
+            return task, scores
+        if arm.start is not None:
+            start = replace(cell, arm=arm.start, sample=None, settings=())
+            checkpoint.start_from(task, start.folder(work.out) / "checkpoint")
+        elif arm.weights is not None:
+            checkpoint.begin_with(task, Path(arm.weights))
+        if arm.members:
+            join(task, arm, cell, work)
+        if arm.recipe is None:
+            return task.eval(), {}
+        if not train:
+            raise CellError(f"{cell.name}: no training clip has {arm.label}; add labelled clips")
+        if arm.rows.unlabelled and not second:
+            raise CellError(f"{cell.name}: no training clip equals {dict(arm.rows.unlabelled)}")
+        if arm.rows.reduced:
+            train = cell_rows.reduced(train, num_images(second), seed=work.experiment.seed)
+        fitted = fit(
+            task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.epoch, device=device,
+            second=second,
+        )  # fmt: skip
+        log.notes += fitted.notes
+        return task, fitted.scores
+
+    return learned
+
+
+def join(task: Any, arm: Arm, cell: Cell, work: Work) -> None:
+    """Give the networks of a task the weights of the arms that are its members.
+
+    Raises:
+        ArmError: a member is not what its arm trained.
+    """
+    wanted = checkpoint.describe(arm.task)["arguments"]["members"]
+    for name, member, network in zip(arm.members, wanted, task.net, strict=True):
+        trained = replace(cell, arm=name, sample=None, settings=())
+        folder = trained.folder(work.out) / "checkpoint"
+        if {"task": checkpoint.read_description(folder)} != member:
+            raise ArmError(f"{arm.name}: {name!r} was trained with other settings; set both alike")
+        network.load_state_dict(checkpoint.load_weights(folder))
+
+
+def fit_here(
+    task: Task,
+    train: Sequence[Row],
+    val: Sequence[Row],
+    *,
+    arm: Arm,
+    pixels: Pixels,
+    seed: int,
+    report: Report,
+    device: str,
+    second: Sequence[Row] = (),
+    rank: int = 0,
+    workers: int = 1,
+    **more: Any,
+) -> loop.Fitted:
+    """`learn.fit` on rows: as one worker in this process, or as one of several.
+
+    A `second` stream gives an epoch as many frames as the longer of the two has.
+    """
+    recipe = arm.recipe
+    assert recipe is not None
+    longer = max(num_images(train), num_images(second)) if second else 0
+    epochs = partial(
+        cell_predictions.source(task, pixels).epochs, view=task.view, batch=recipe.batch,
+        by_frame=cell_predictions.each_frame(task), num_draws=recipe.draws or longer, rank=rank,
+        workers=workers,
+    )  # fmt: skip
+    batches = epochs(
+        train, columns=task.columns, seed=seed, balance=recipe.oversample, copies=recipe.copies,
+        scheme=task.scheme,
+    )  # fmt: skip
+    if second:
+        batches = beside(batches, epochs(second, columns=(), seed=seed + 1))
+
+    def validate(task: Task) -> dict[str, float]:
+        num_samples = recipe.val_samples
+        said = cell_predictions.of(task, val, pixels, device, num_samples=num_samples)
+        pairs = zip(val, said, strict=True)
+        return task.score(
+            [
+                {"target": cell_predictions.seen_target(task, r, num_samples), **answer}
+                for r, answer in pairs
+            ]
+        )
+
+    return loop.fit(
+        task, batches=batches, validate=validate, recipe=recipe, seed=seed, report=report,
+        device=device, rank=rank, **more,
+    )  # fmt: skip
+
+
+def applied(arm: Arm, settings: dict[str, Any]) -> Arm:
+    """The arm with settings of a search sample: recipe fields, or `task.<argument>`."""
+    if not settings:
+        return arm
+    task = {k.removeprefix("task."): v for k, v in settings.items() if k.startswith("task.")}
+    recipe = {k: v for k, v in settings.items() if not k.startswith("task.")}
+    return replace(
+        arm,
+        task=with_arguments(arm.task, task),
+        recipe=arm.recipe and replace(arm.recipe, **recipe),
+    )
+
+
+def _crossfit(
+    arm: Arm,
+    rows: list[Row],
+    fold: Fold,
+    make: Callable[[Sequence[Row]], tuple[Any, dict[str, float]]],
+    pixels: Pixels,
+    seed: int,
+    device: str,
+) -> tuple[Any, list[Prediction], dict[str, float]]:
+    """Training clips as seen by inner models without them; the others as the arm it reads says.
+
+    Groups of the training side are dealt to `crossfit` parts; each inner model learns from the
+    other parts, with the validation side of the fold as its own.
+    """
+    groups = sorted({r["group"] for r in rows if r["split"] == "train"})
+    order = np.random.default_rng(seed).permutation(len(groups))
+    part = {groups[g]: i % arm.crossfit for i, g in enumerate(order)}
+    said: dict[str, Prediction] = {
+        r["clip"]: {
+            n: np.asarray(r[n], np.float32)
+            for n in ("outputs", "features", "probability")
+            if r[n] is not None
+        }
+        for r in rows
+    }
+    task, scores = None, []
+    for number in range(arm.crossfit):
+        held = [r for r in rows if r["split"] == "train" and part[r["group"]] == number]
+        names = {r["clip"] for r in held}
+        task, score = make([r for r in rows if r["clip"] not in names])
+        for row, answer in zip(held, cell_predictions.of(task, held, pixels, device), strict=True):
+            said[row["clip"]] = answer
+        scores.append(score)
+    mean = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
+    return task, [said[r["clip"]] for r in rows], mean
+
+
+def _about(task: Any, arm: Arm, cell: Cell, work: Work) -> predictions.About:
+    return predictions.About(
+        arm=arm.name,
+        fold=cell.fold,
+        label=arm.label,
+        classes=tuple(task.classes),
+        multilabel=task.multilabel,
+        fingerprint=work.fingerprint,
+        by_frame=task.by_frame,
+        inherited=task.inherited,
+        scheme=task.scheme,
+    )

@@ -1,0 +1,1 @@
+"""Files, paths, object storage and locks."""

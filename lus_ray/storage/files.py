@@ -1,0 +1,169 @@
+"""Files that are read without trust and written whole, on a disk or on object storage.
+
+A Parquet file may name extension types, which Arrow builds by running registered code while it
+opens the file; here such a file is refused before Arrow sees it. Pages carry checksums.
+"""
+
+import base64
+import binascii
+import contextlib
+import errno
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lus_ray.errors import StoreError
+from lus_ray.storage.paths import Place, is_remote, opened, reason, trouble
+
+TAIL_BYTES = 256 << 10
+"""Read at once from the end of a file: most footers whole, as a request costs more than bytes."""
+
+
+def open_parquet(path: Place) -> pq.ParquetFile:
+    """A Parquet file, once it is known to hold no extension types.
+
+    A local file is mapped; of a remote one, ranges of bytes are fetched as they are asked for, and
+    those of one read together.
+
+    Raises:
+        StoreError: the file is no Parquet, is damaged, or asks Arrow to build extension types.
+    """
+    try:
+        source = _source(path)
+        footer = _footer(source)
+        if _has_extension_types(footer):
+            raise StoreError(f"{path}: holds extension types, which can run code; do not use it")
+        # Parsed from the very bytes that were looked through, and without a second request.
+        metadata = pq.read_metadata(pa.BufferReader(footer))
+        return pq.ParquetFile(
+            source,
+            metadata=metadata,
+            pre_buffer=is_remote(path),
+            page_checksum_verification=True,
+        )
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if is_remote(path) and (told := trouble(error)):
+            raise StoreError(f"{path}: not readable: {told}") from error
+        raise StoreError(
+            f"{path}: not a readable Parquet file ({reason(error)}); make it again"
+        ) from error
+
+
+def read_text(path: Place) -> str | None:
+    """A whole text file in UTF-8; None where there is none.
+
+    Raises:
+        StoreError: a storage does not answer, or the file is no UTF-8.
+    """
+    try:
+        if not is_remote(path):
+            return Path(path).read_text(encoding="utf-8")
+        filesystem, name = opened(path)
+        with filesystem.open_input_file(name) as file:
+            return bytes(file.read()).decode()
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: not readable: {reason(error)}") from error
+
+
+def write_text(path: Place, text: str) -> None:
+    """Write a whole file or nothing: aside first, then renamed; an object is put in one step.
+
+    Raises:
+        StoreError: a storage does not answer, or does not allow it.
+    """
+    if is_remote(path):
+        _put(path, text.encode())
+        return
+    with whole(Path(path)) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A name to write to, which takes the place of `path` as the block ends.
+
+    The bytes are on the disk before the name changes, so that a power cut leaves the earlier file
+    or the new one. After an error the earlier file is there, and nothing beside it.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield aside
+        settle(aside)
+        os.replace(aside, path)
+        settle(path.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def settle(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk.
+
+    Raises:
+        OSError: they cannot be written there.
+    """
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a filesystem that syncs no folders
+            raise
+    finally:
+        os.close(number)
+
+
+def flocked(file: TextIO, *, shared: bool = False) -> bool:
+    """Whether the system locked an open file for us; False where this filesystem locks nothing.
+
+    The lock ends as the file is closed, or with its process, however that ends.
+
+    Raises:
+        BlockingIOError: somebody else holds it.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        return True
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            raise BlockingIOError(error.errno, error.strerror) from error
+        return False
+
+
+def _put(uri: Place, data: bytes) -> None:
+    try:
+        filesystem, name = opened(uri)
+        with filesystem.open_output_stream(name) as file:
+            file.write(data)
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{uri}: not written: {reason(error)}") from error
+
+
+def _source(path: Place) -> pa.NativeFile:
+    if not is_remote(path):
+        return pa.memory_map(str(path))
+    filesystem, name = opened(path)
+    return filesystem.open_input_file(name)
+
+
+def _footer(source: pa.NativeFile) -> bytes:
+    """The end of a Parquet file, from where its footer begins."""
+    size = source.size()
+    tail = source.read_at(min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
+    wanted = min(size, int.from_bytes(tail[-8:-4], "little") + 8)
+    return tail[-wanted:] if wanted <= len(tail) else source.read_at(wanted, size - wanted)
+
+
+def _has_extension_types(footer: bytes) -> bool:
+    """Whether the footer asks Arrow to build extension types, seen before Arrow reads it."""
+    for text in re.findall(rb"[A-Za-z0-9+/]{64,}={0,2}", footer):
+        with contextlib.suppress(binascii.Error):
+            if b"ARROW:extension" in base64.b64decode(text + b"=" * (-len(text) % 4)):
+                return True
+    return b"ARROW:extension" in footer

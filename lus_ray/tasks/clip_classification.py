@@ -1,0 +1,179 @@
+"""Tasks that a network learns from the frames of a clip: biomarkers, and one label of a clip.
+
+Letters: B clips in a batch, S samples a clip, T frames, H rows, W columns, K outputs, D features.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, SF_BINS, sf_class
+from lus_ray.data.transforms.view import View
+from lus_ray.errors import ArmError
+from lus_ray.experiment import with_arguments
+from lus_ray.metrics import classification, multilabel
+from lus_ray.tasks.task import Batch, Task
+
+CLASSES: dict[str, tuple[str, ...]] = {
+    "severity": tuple(str(grade) for grade in range(NUM_SEVERITIES)),
+    "sf_ratio": SF_BINS,
+    "disease": DISEASES,
+    "diagnosis": ("healthy", "other lung disease", "COVID-19 pneumonia"),
+}
+"""Class names of every label that a clip is classified by. Labels are columns of the clip table,
+but for the diagnosis, three classes made of the column `disease` (Gare 2021: normal, pneumonia,
+COVID-19; here all other diseases of the lung stand in the place of pneumonia)."""
+
+COLUMN = {"diagnosis": "disease"}
+"""The column of a label that is not one itself."""
+
+DIAGNOSIS = {
+    "healthy": 0,
+    "COVID-19 pneumonia": 2,
+    "other non-lung disease": None,
+}
+"""Diagnosis of a disease; 1 where a disease is not listed."""
+
+
+def class_index(label: str, row: Mapping[str, Any]) -> int | None:
+    """The class of a clip row, or None where the label was not annotated."""
+    value = row[COLUMN.get(label, label)]
+    if value is None:
+        return None
+    if label == "diagnosis":
+        return DIAGNOSIS.get(value, 1)
+    if label == "sf_ratio":
+        return sf_class(value)
+    if label == "disease":
+        return DISEASES.index(value)
+    return int(value)
+
+
+class ClipNetwork(Task):
+    """What both tasks share: a backbone over sampled frames, and its outputs per sample."""
+
+    def __init__(self, backbone: Callable[..., nn.Module], view: View, num_outputs: int) -> None:
+        super().__init__()
+        self.view = view
+        fitting = with_arguments(backbone, {"num_frames": view.num_frames})
+        self.net: Any = fitting(num_outputs=num_outputs)
+
+    @torch.no_grad()
+    def predict(self, frames: Float[Tensor, "S T H W"]) -> dict[str, np.ndarray]:
+        """Per sample: `outputs` (S, K) probabilities and pooled `features` (S, D)."""
+        features = self.net.features(frames)
+        outputs = self.activate(self.net.head(features))
+        return {
+            "outputs": outputs.float().cpu().numpy(),
+            "features": features.float().cpu().numpy(),
+        }
+
+    def activate(self, logits: Float[Tensor, "S K"]) -> Float[Tensor, "S K"]:
+        """Logits as probabilities."""
+        return torch.softmax(logits.float(), dim=-1)
+
+
+class ClipLabel(ClipNetwork):
+    """One class per clip, end to end: severity, S/F class or disease (cross-entropy).
+
+    `monitor` is the validation score that picks the epoch: "accuracy" (published) or "auc".
+    """
+
+    def __init__(
+        self,
+        backbone: Callable[..., nn.Module],
+        label: str,
+        view: View = View(),  # noqa: B008  (frozen)
+        monitor: str = "accuracy",
+        smoothing: float = 0.0,
+    ) -> None:
+        if label not in CLASSES:
+            raise ArmError(f"no clip label {label!r}; use one of {tuple(CLASSES)}")
+        super().__init__(backbone, view, num_outputs=len(CLASSES[label]))
+        self.label, self.columns, self.monitor = label, (label,), monitor
+        self.classes = CLASSES[label]
+        self.smoothing = smoothing
+
+    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+        """Mean cross-entropy of clip logits (B, K)."""
+        logits = self.net(batch["frames"])
+        return {"loss": cross_entropy(logits, batch[self.label], label_smoothing=self.smoothing)}
+
+    def target(self, row: Mapping[str, Any]) -> int | None:
+        """Class index, or None where the clip is not annotated."""
+        return class_index(self.label, row)
+
+    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Accuracy and weighted one-vs-one AUC of annotated prediction rows."""
+        return class_scores(rows, self.monitor)
+
+
+class Biomarkers(ClipNetwork):
+    """38 check boxes per clip (binary cross-entropy over the judged entries only)."""
+
+    multilabel: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        backbone: Callable[..., nn.Module],
+        view: View = View(),  # noqa: B008  (frozen)
+        monitor: str = "accuracy",
+        smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(backbone, view, num_outputs=len(BIOMARKERS))
+        self.label, self.columns, self.classes = "biomarkers", ("biomarkers",), BIOMARKERS
+        self.monitor = monitor
+        self.smoothing = smoothing
+
+    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+        """Mean binary cross-entropy over entries 0 and 1; -1 entries carry no gradient."""
+        logits = self.net(batch["frames"]).float()
+        target = batch["biomarkers"].float()
+        judged = target >= 0
+        soft = target.clamp(min=0) * (1 - self.smoothing) + 0.5 * self.smoothing
+        losses = binary_cross_entropy_with_logits(logits, soft, reduction="none")
+        return {"loss": (losses * judged).sum() / judged.sum().clamp(min=1)}
+
+    def activate(self, logits: Float[Tensor, "S K"]) -> Float[Tensor, "S K"]:
+        """Each box on its own."""
+        return torch.sigmoid(logits.float())
+
+    def target(self, row: Mapping[str, Any]) -> list[int] | None:
+        """38 entries of 0, 1, or -1 for not judged; None where the clip has none."""
+        return row["biomarkers"]
+
+    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Mean accuracy and AUC over the biomarkers that the rows judge."""
+        return multilabel_scores(rows, self.monitor)
+
+
+def class_scores(rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy") -> dict[str, float]:
+    """Scores of prediction rows with a class target; `score` is the monitored one."""
+    rows = [row for row in rows if row["target"] is not None]
+    if not rows:
+        return {"score": float("nan")}
+    target = np.array([row["target"] for row in rows])
+    probability = np.array([row["probability"] for row in rows])
+    return _monitored(classification.score(target, probability), monitor)
+
+
+def multilabel_scores(
+    rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy"
+) -> dict[str, float]:
+    """Mean over judged biomarkers of prediction rows; `score` is the monitored one."""
+    rows = [row for row in rows if row["target"] is not None]
+    if not rows:
+        return {"score": float("nan")}
+    target = np.array([row["target"] for row in rows])
+    probability = np.array([row["probability"] for row in rows])
+    return _monitored(multilabel.score(target, probability, BIOMARKERS), monitor)
+
+
+def _monitored(scores: classification.Scores, monitor: str) -> dict[str, float]:
+    kept = {name: float(scores[name]) for name in ("accuracy", "auc")}
+    return {**kept, "score": kept[monitor]}

@@ -1,0 +1,82 @@
+"""Diagnosis of frames by what a segmenter finds in them; a clip is the mean over its frames.
+
+Letters: N frames, H rows, W columns, K classes.
+Source: Gare et al. 2021, section 3.2: frames inherit the diagnosis of their clip, and Table 2
+counts frames. The mean over the frames of a clip goes beyond the paper.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from lus_ray.data.transforms.view import View
+from lus_ray.errors import ArmError
+from lus_ray.tasks.clip_classification import CLASSES, class_index, class_scores
+from lus_ray.tasks.frame_score import Looks
+from lus_ray.tasks.segmentation import CHUNK_PIXELS
+from lus_ray.tasks.task import Batch, Task
+
+
+class FrameDiagnosis(Task):
+    """Healthy, other lung disease or COVID-19 pneumonia, of every frame (cross-entropy).
+
+    `net` takes grey images (N, 1, H, W) in [0, 1]; it may begin with a `segmenter` that an earlier
+    arm trained. `monitor` is the validation score that picks the epoch: "frame_accuracy", or
+    "accuracy" or "auc" of clips.
+    """
+
+    inherited: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        view: View = View(num_frames=1, num_samples=0),  # noqa: B008  (frozen)
+        monitor: str = "frame_accuracy",
+    ) -> None:
+        super().__init__()
+        if not view.each_frame or view.num_frames != 1:
+            raise ArmError("a task of frames needs a View with num_frames=1 and num_samples=0")
+        self.label, self.columns, self.classes = "diagnosis", ("diagnosis",), CLASSES["diagnosis"]
+        self.net: Any = net(num_outputs=len(self.classes))
+        self.view, self.monitor = view, monitor
+
+    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+        """Mean cross-entropy of the frames."""
+        return {"loss": cross_entropy(self.net(batch["frames"]).float(), batch["diagnosis"])}
+
+    @torch.no_grad()
+    def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
+        """`outputs` (N, K): the probabilities of every frame."""
+        parts = frames.split(self.at_once(frames[0].numel()))
+        said = [torch.softmax(self.net(part).float(), dim=1) for part in parts]
+        return {"outputs": torch.cat(said).cpu().numpy()}
+
+    def at_once(self, num_pixels: int) -> int:
+        """Frames of about `CHUNK_PIXELS` in all."""
+        return max(1, CHUNK_PIXELS // num_pixels)
+
+    @torch.no_grad()
+    def looks(self, frames: Float[Tensor, "N 1 H W"]) -> list[Looks]:
+        """What of each frame speaks for the class that was said, from the maps of the segmenter."""
+        probability = self.predict(frames)["outputs"]
+        said = torch.from_numpy(probability.argmax(axis=1)).to(frames.device)
+        heat = self.net.activation(frames, said).float().cpu().numpy()
+        return [Looks(p, heat=h) for p, h in zip(probability, heat, strict=True)]
+
+    def target(self, row: Mapping[str, Any]) -> int | None:
+        """Class index, or None where the clip has no diagnosis of the lung."""
+        return class_index("diagnosis", row)
+
+    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Accuracy of frames, accuracy and weighted one-vs-one AUC of clips, of annotated rows."""
+        rows = [row for row in rows if row["target"] is not None]
+        if not rows:
+            return {"score": float("nan")}
+        right = [np.argmax(row["outputs"], axis=1) == row["target"] for row in rows]
+        scores = {"frame_accuracy": float(np.concatenate(right).mean()), **class_scores(rows)}
+        return {**scores, "score": scores[self.monitor]}

@@ -1,0 +1,59 @@
+"""Outlines learnt on labelled frames that were given the greys of another domain.
+
+Letters: B clips of one frame, H rows, W columns.
+Why: it is the plain rival of every network that translates images, and costs next to nothing.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lus_ray.data.transforms import intensity_matching
+from lus_ray.data.transforms.view import View
+from lus_ray.errors import ArmError
+from lus_ray.tasks.binary_segmentation import Outline
+from lus_ray.tasks.task import Batch
+
+MATCHING = {"histogram": intensity_matching.histogram, "fourier": intensity_matching.fourier}
+
+
+class Matched(Outline):
+    """An `Outline` that trains on frames matched to the unlabelled `target_frames` of the batch.
+
+    `how` is a function of `intensity_matching`. Partners come from torch's own CPU generator, so
+    that a run that goes on from its saved state draws what it would have drawn. Predicting is that
+    of `Outline`: frames of the other domain are taken as they are.
+
+    Raises:
+        ArmError: `how` is unknown, or what `Outline` refuses.
+    """
+
+    def __init__(
+        self,
+        net: Callable[..., nn.Module],
+        how: Literal["histogram", "fourier"] = "histogram",
+        scheme: str = "bline",
+        num_outputs: int = 1,
+        view: View = View(num_frames=1, num_samples=0),  # noqa: B008  (frozen)
+        channels: int = 1,
+        centred: bool = False,
+        monitor: str = "dice",
+    ) -> None:
+        if how not in MATCHING:
+            raise ArmError(f"no matching {how!r}; use one of {tuple(MATCHING)}")
+        super().__init__(net, scheme, num_outputs, view, channels, centred, monitor)
+        self.how = how
+
+    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+        """The losses of `Outline` on matched frames (B, 1, H, W).
+
+        Raises:
+            ArmError: the batch has no `target_frames`, or they are of another size.
+        """
+        if "target_frames" not in batch:
+            raise ArmError("no target_frames in a batch; give the arm Rows(unlabelled=...)")
+        generator = torch.Generator().manual_seed(int(torch.randint(1 << 31, ())))
+        matched = MATCHING[self.how](batch["frames"], batch["target_frames"], generator)
+        return super().forward({**batch, "frames": matched}, player)

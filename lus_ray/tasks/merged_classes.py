@@ -1,0 +1,48 @@
+"""Masks of a finer scheme read as those of a coarser one: nothing is learned or looked at again.
+
+Letters: N frames, K and J classes of the finer and of the coarser scheme.
+Source: Gare et al. 2021, section 3.1: dense predictions are mapped to the sparse classes, so that
+both can be compared in one table.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from lus_ray.clip import MASK_SCHEMES
+from lus_ray.data import masks
+from lus_ray.metrics import segmentation
+from lus_ray.tasks.task import Task
+
+
+class Collapsed(Task):
+    """The pixel counts of an earlier arm with its classes of `source` merged to those of `scheme`.
+
+    Raises:
+        ArmError: the one scheme cannot be read as the other.
+    """
+
+    reads_rows: ClassVar[bool] = True
+
+    def __init__(self, source: str, scheme: str) -> None:
+        super().__init__()
+        self.source, self.scheme = source, scheme
+        self.mapping = masks.class_map(source, scheme)
+        self.label, self.classes = f"{scheme} masks", MASK_SCHEMES[scheme]
+
+    def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:  # type: ignore[override]
+        """`counts` (N, J J) of a row of the earlier arm; nothing where it has no masks.
+
+        The confidences of merged classes are not known, so there are no `bins`.
+        """
+        if row["counts"] is None:
+            return {}
+        side = len(MASK_SCHEMES[self.source])
+        counts = np.asarray(row["counts"]).reshape(-1, side, side)
+        merged = segmentation.collapse(counts, self.mapping)
+        return {"counts": merged.reshape(len(counts), -1).astype(np.int32)}
+
+    def target(self, row: Mapping[str, Any]) -> str | None:
+        """The scheme of the clip's masks, or None where it has none."""
+        return row["mask_scheme"]

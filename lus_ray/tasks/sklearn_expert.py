@@ -1,0 +1,144 @@
+"""Experts: small scikit-learn classifiers on what an earlier arm says of a clip.
+
+Letters: N clips, S samples a clip, D features, K classes.
+Gare 2022, section 3.4: seven classifiers with default parameters, the best of three fits; each
+sample of a training clip is one example, and a clip's probability is the mean over its samples.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from lus_ray.errors import ArmError, CellError
+from lus_ray.tasks.clip_classification import CLASSES, class_index, class_scores
+from lus_ray.tasks.frame_score import frame_scores
+
+EXPERTS = ("DT", "SVM", "RF", "AB", "NN", "MLP", "MLP-L")
+"""The seven of the paper."""
+
+PLAIN = ("prior", "logistic")
+"""The baselines that every arm is held against."""
+
+DETERMINISTIC = ("SVM", "NN", "prior", "logistic")
+"""Fits that no seed changes; one is enough."""
+
+TOGETHER = ("DT", "SVM", "RF", "AB", "NN", "prior")
+"""What these say of an example is the same to the last bit beside others and alone; a matrix
+product of many rows rounds differently. A forest takes as long for one example as for hundreds."""
+
+
+class Expert:
+    """A scikit-learn classifier of one label; it learns in one call instead of a loop.
+
+    `kind` is one of `EXPERTS` or `PLAIN`; `label` a key of `CLASSES`, or "frame_severity" where
+    each sample is a frame with a score of its own; of a "diagnosis" each sample is a frame that
+    inherits it. `inputs` says what it reads of the earlier arm: "outputs" (probabilities) or
+    "features"; `fits` repeats with other seeds, of which the best validation accuracy is kept.
+    `balance` repeats training examples up to the largest class.
+    """
+
+    multilabel = False
+    reads_rows = True
+    scheme: str | None = None
+
+    def __init__(
+        self,
+        kind: str,
+        label: str,
+        inputs: str = "outputs",
+        fits: int = 3,
+        balance: bool = True,
+    ) -> None:
+        if kind not in EXPERTS + PLAIN:
+            raise ArmError(f"no expert {kind!r}; use one of {EXPERTS + PLAIN}")
+        known = (*CLASSES, "frame_severity")
+        if label not in known or inputs not in ("outputs", "features"):
+            raise ArmError(f"an expert reads outputs or features and predicts one of {known}")
+        self.by_frame, self.inherited = label == "frame_severity", label == "diagnosis"
+        self.kind, self.label, self.inputs, self.balance = kind, label, inputs, balance
+        self.fits = 1 if kind in DETERMINISTIC else fits
+        self.columns, self.classes = (label,), CLASSES["severity" if self.by_frame else label]
+        self.model: Any = None
+
+    def learn(
+        self, train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]], *, seed: int
+    ) -> dict[str, float]:
+        """Fit on annotated rows of an earlier arm's predictions; the validation scores.
+
+        Raises:
+            CellError: no training row is annotated.
+        """
+        examples, target = self._examples(train)
+        if not len(target):
+            raise CellError(f"no training clip has a {self.label}; choose other folds or more data")
+        if self.balance and self.kind not in PLAIN:
+            chosen = oversample(target, np.random.default_rng(seed))
+            examples, target = examples[chosen], target[chosen]
+        scored = frame_scores if self.by_frame else class_scores
+        from lus_ray.tasks import classifiers  # a second of imports that other tasks do without
+
+        kind = self.kind if len(np.unique(target)) > 1 else "prior"
+        best: tuple[float, Any, dict[str, float]] | None = None
+        for repeat in range(self.fits):
+            model = classifiers.fit(kind, examples, target, seed=seed + repeat)
+            self.model = model
+            said = zip(val, self.predict_all(val), strict=True)
+            scores = scored([{"target": self.target(row), **answer} for row, answer in said])
+            rank = scores["score"] if np.isfinite(scores["score"]) else -1.0
+            if best is None or rank > best[0]:
+                best = (rank, model, scores)
+        assert best is not None
+        self.model = best[1]
+        return best[2]
+
+    def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """`outputs` (S, K) and their mean `probability` (K,) for one row of the earlier arm."""
+        outputs = self._outputs(self._inputs(row))
+        return {"outputs": outputs, "probability": outputs.mean(axis=0)}
+
+    def predict_all(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
+        """`predict` of each row, bit for bit; asks once for all of them where that is the same."""
+        if self.kind not in TOGETHER or not rows:
+            return [self.predict(row) for row in rows]
+        inputs = [self._inputs(row) for row in rows]
+        ends = np.cumsum([len(samples) for samples in inputs])[:-1]
+        parts = np.split(self._outputs(np.concatenate(inputs)), ends)
+        return [{"outputs": part, "probability": part.mean(axis=0)} for part in parts]
+
+    def target(self, row: Mapping[str, Any]) -> int | list[int] | None:
+        """Class index, or one per frame; None where the clip is not annotated."""
+        return row["frame_severity"] if self.by_frame else class_index(self.label, row)
+
+    def _outputs(self, examples: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        """Probabilities; 0 of a class that was not there to learn."""
+        known = self.model.predict_proba(examples)
+        outputs = np.zeros((len(known), len(self.classes)), np.float32)
+        outputs[:, np.asarray(self.model.classes_, int)] = known
+        return outputs
+
+    def _inputs(self, row: Mapping[str, Any]) -> Float[np.ndarray, "S D"]:
+        return np.asarray(row[self.inputs], np.float32)
+
+    def _examples(
+        self, rows: Sequence[Mapping[str, Any]]
+    ) -> tuple[Float[np.ndarray, "N D"], Int[np.ndarray, "N"]]:
+        rows = [row for row in rows if self.target(row) is not None]
+        if not rows:
+            return np.zeros((0, 1), np.float32), np.zeros(0, int)
+        inputs = [self._inputs(row) for row in rows]
+        return np.concatenate(inputs), np.concatenate(
+            [np.broadcast_to(self.target(row), len(x)) for row, x in zip(rows, inputs, strict=True)]  # type: ignore[arg-type]
+        )
+
+
+def oversample(target: Int[np.ndarray, "N"], rng: np.random.Generator) -> Int[np.ndarray, "M"]:
+    """Indices in which every class comes as often as the largest: all of it, then a random rest."""
+    classes, counts = np.unique(target, return_counts=True)
+    chosen = []
+    for name in classes:
+        members = np.flatnonzero(target == name)
+        whole, rest = divmod(int(counts.max()), len(members))
+        chosen += [np.tile(members, whole), rng.choice(members, rest, replace=False)]
+    return np.concatenate(chosen)

@@ -1,0 +1,76 @@
+"""How parameters are updated: Adam for each player of a task, and what becomes of its rate.
+
+Why apart from the loop: an optimizer and its schedule are functions of a task and a recipe, and
+a loop that goes on after a kill makes both anew and replays what they were told.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from lus_ray.tasks.task import Task
+from lus_ray.training.recipe import Recipe
+
+
+class Adam(torch.optim.Adam):
+    """Adam as torch has it, to the last bit, without torch's compiler.
+
+    Why: torch marks these methods for its compiler to leave alone, and to say so imports it, 700
+    modules and more than a second of CPU in every process that trains. Nothing here is compiled.
+    """
+
+    add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__  # type: ignore[attr-defined]
+    state_dict = torch.optim.Optimizer.state_dict.__wrapped__  # type: ignore[attr-defined]
+    load_state_dict = torch.optim.Optimizer.load_state_dict.__wrapped__  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Update every parameter that has a gradient."""
+        return torch.optim.Adam.step.__wrapped__(self, closure)  # type: ignore[attr-defined]
+
+
+def adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
+    """Adam with the settings of the recipe, and those of `task.adam` in their place.
+
+    Decoupled weight decay acts on matrices and kernels, not on norms and biases; `l2` on all. On a
+    GPU one kernel updates everything: the steps of small networks wait for kernels to be launched.
+    """
+    own = {"l2": recipe.l2, "betas": (0.9, 0.999), **task.adam(player)}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in task.get_submodule(player).named_parameters(prefix=player):
+        if parameter.requires_grad:
+            decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
+            groups[recipe.lr * task.rate(name), own["l2"] or decay].append(parameter)
+    return Adam(
+        [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()],
+        lr=recipe.lr,
+        betas=own["betas"],
+        eps=recipe.eps,
+        decoupled_weight_decay=not own["l2"],
+        fused=True if next(task.parameters()).is_cuda else None,
+    )
+
+
+def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[float], None]:
+    """What is done after each epoch, given its validation score."""
+    if recipe.plateau is not None:
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, mode="max", factor=recipe.plateau, patience=recipe.patience
+        )
+        return plateau.step
+    if recipe.milestones:
+        steps = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(recipe.milestones))
+        return lambda score: steps.step()
+    warm = max(1, round(recipe.warmup * recipe.epochs))
+
+    def factor(epoch: int) -> float:
+        rise = min(1.0, (epoch + 1) / (warm + 1)) if recipe.warmup else 1.0
+        progress = max(0.0, (epoch - warm) / max(1, recipe.epochs - warm))
+        return rise * (0.5 * (1 + math.cos(math.pi * progress)) if recipe.cosine else 1.0)
+
+    by_epoch = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return lambda score: by_epoch.step()

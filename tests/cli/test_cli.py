@@ -1,0 +1,202 @@
+"""The command: help at once, one line and exit code 2 for what cannot be, JSON where it answers."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from lus_ray import cli
+from tests.report.run_dirs import arm, write_cell, write_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def lus(*words, timeout=120):
+    return subprocess.run(
+        [sys.executable, "-m", "lus_ray.cli", *map(str, words)],
+        capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False,
+    )  # fmt: skip
+
+
+def test_help_names_every_command_without_loading_torch_or_ray():
+    began = time.process_time()
+    text = lus("--help").stdout
+    assert time.process_time() - began < 5
+    for name in ("demo", "ingest", "check", "run", "report", "weights", "doctor"):
+        assert f"\n  {name} " in text
+    heavy = {"torch", "ray", "sklearn", "pyarrow"}
+    probe = f"import sys, lus_ray.cli; print({heavy} & set(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT)
+    assert loaded.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "cats"], "no experiment 'cats'; there are biomarkers"),
+        (["run", "biomarkers", "--size", "laptop", "--data", "nowhere"], "lus ingest SOURCE ROOT"),
+        (["run", "biomarkers"], "needs clips; give --data STORE"),
+        (["run", "biomarkers", "--smoke", "--arms", "e2e cats"], "no arm 'e2e cats'"),
+        (["run", "biomarkers", "--smoke", "--folds", "a"], "--folds a: write numbers"),
+        (["run", "biomarkers", "--smoke", "--set", "epochs=3"], "write arm.recipe.epochs=3"),
+        (["run", "biomarkers", "--smoke", "--set", "arm.recipe.eppochs=3"], "a recipe has"),
+        (
+            ["run", "biomarkers", "--smoke", "--set", "arm.recipe.epochs=x"],
+            "epochs is x; it needs a whole number",
+        ),
+        (["run", "biomarkers", "--smoke", "--set", "arm.task.nothing=1"], "no arm takes it"),
+        (["run", "biomarkers", "--smoke", "--weights", "vgg"], "vgg"),
+        (["run", "biomarkers", "--smoke", "--domains", "A,B"], "biomarkers compares no domains"),
+        (["ingest", "floppy", "a", "b"], "floppy"),
+        (["ingest", "folder", "nowhere", "b"], "nowhere"),
+        (["ingest", "phantom", "a", "b"], "write 'lus ingest phantom STORE'"),
+        (["ingest", "covid_blues", "a", "b", "--patients", "3"], "for phantom clips only"),
+        (["ingest", "covid_blues", "a"], "no STORE given"),
+        (["check", "nowhere"], "nowhere"),
+        (["report", "nowhere"], "nowhere"),
+        (["weights", "vgg"], "vgg"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(words, said):
+    done = lus(*words)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+    assert not Path("b").exists(), "a store that will not be"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["ingest", "phantom", "s", "--workers", "-1"], "-1 is not in the range x>=1"),
+        (["ingest", "folder", "a", "s", "--max-side", "0"], "0 is not in the range x>=1"),
+        (["run", "biomarkers", "--samples", "-1"], "-1 is not in the range x>=1"),
+        (["serve", "r", "--port", "99999"], "99999 is not in the range 1<=x<=65535"),
+        (["watch", "r", "--port", "65536"], "65536 is not in the range 0<=x<=65535"),
+        (["run", "biomarkers", "--size", "huge"], "'huge' is not one of 'smoke'"),
+        (["run"], "Missing argument 'EXPERIMENT'; see 'lus run --help'"),
+        (["ingest", "phantom", "s", "--max-side", "512"], "--max-side is for sources of files"),
+        (["ingest", "phantom", "s", "--labels", "l.csv"], "--labels is for sources of files only"),
+        (["ingest", "phantom", "s", "--allow-text"], "--allow-text is for sources of files only"),
+        (["ingest", "phantom", "s", "--missing-patient", "own"], "--missing-patient is for sourc"),
+        (["ingest", "folder", "a", "s", "--video-labels", "1"], "--video-labels is for phantom"),
+        (["ingest", "phantom", f"{ROOT}/README.md/s"], "README.md: is a file; give STORE a"),
+        (
+            ["run", "biomarkers", "--smoke", "--out", f"{ROOT}/README.md"],
+            "is a file; give --out a folder",
+        ),
+        (["bench", "uninorm", "--out", "nowhere/b.json"], "name one in a folder that is there"),
+        (["bench", "uninorm", "--out", f"{ROOT}/tests"], "name one in a folder that is there"),
+    ],
+)
+def test_what_an_option_cannot_be_is_one_line_before_any_work(words, said):
+    done = CliRunner().invoke(cli.main, words, prog_name="lus")
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert done.stderr.startswith("lus: ")
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code", "said"),
+    [
+        (errno.EACCES, 2, "lus: clips: Permission denied; name a place of the right kind that y"),
+        (errno.EROFS, 2, "lus: clips: Read-only file system; name a place"),
+        (errno.ENOTDIR, 2, "lus: clips: Not a directory; name a place"),
+        (errno.ENOSPC, 1, "lus: clips: No space left on device\n"),
+        (errno.EIO, 1, "lus: clips: Input/output error\n"),
+    ],
+)
+def test_a_place_named_badly_is_bad_input_and_a_full_disk_is_not(number, exit_code, said):
+    @click.group(cls=cli.Lus)
+    def group():
+        """A group whose command meets the error."""
+
+    @group.command()
+    def write():
+        raise OSError(number, os.strerror(number), "clips")
+
+    done = CliRunner().invoke(group, ["write"])
+    assert done.exit_code == exit_code
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_report_is_printed_also_where_it_cannot_be_written(tmp_path):
+    one = arm("e2e")
+    write_cell(write_run(tmp_path, [one]), one, 0)
+    (tmp_path / "report.json").mkdir()
+    done = CliRunner().invoke(cli.main, ["report", str(tmp_path)])
+    assert "e2e" in done.stdout
+    assert "report: " not in done.stdout
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    (tmp_path / "report.json").rmdir()
+    done = CliRunner().invoke(cli.main, ["report", str(tmp_path)])
+    assert done.stdout.endswith(f"report: {tmp_path / 'report.html'}\n")
+    assert done.exit_code == 0
+
+
+def test_findings_are_printed_also_where_their_page_cannot_be_written(phantom_store, tmp_path):
+    shutil.copytree(phantom_store, tmp_path / "s")
+    (tmp_path / "s" / "check.html").mkdir()
+    done = CliRunner().invoke(cli.main, ["check", str(tmp_path / "s")])
+    assert "24 patients" in done.stdout
+    assert "contact sheet" not in done.stdout
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_clips_to_draw_over_are_asked_for_before_anything_is_trained(phantom_store, tmp_path):
+    words = ["run", "dense_labels", "--smoke", "--data", str(phantom_store), "--out",
+             str(tmp_path / "o"), "--over", str(tmp_path / "nowhere")]  # fmt: skip
+    done = CliRunner().invoke(cli.main, words)
+    assert done.exit_code == 2
+    assert "nowhere: no clips here" in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+def test_the_published_weights_are_listed():
+    assert "resnet18-imagenet" in json.loads(lus("weights", "--json").stdout)
+
+
+def test_ingest_check_and_report_answer_in_json(tmp_path):
+    made = lus("ingest", "phantom", tmp_path / "s", "--patients", 3, "--clips", 1, "--frames", 4,
+               "--size", 64, "--json")  # fmt: skip
+    assert json.loads(made.stdout)["num_clips"] == 3, made.stderr
+    found = lus("check", tmp_path / "s", "--json")
+    assert found.returncode == 0, found.stderr
+    assert json.loads(found.stdout)
+    assert (tmp_path / "s" / "check.html").exists()
+
+
+def test_a_damaged_shard_makes_check_fail_by_name(tmp_path):
+    lus("ingest", "phantom", tmp_path / "s", "--patients", 2, "--clips", 1, "--frames", 2,
+        "--size", 64)  # fmt: skip
+    (shard,) = (tmp_path / "s" / "clips").glob("*.parquet")
+    cut = shard.with_name("phantom-00001.parquet")
+    cut.write_bytes(shard.read_bytes()[:-20])
+    told = tmp_path / "s" / "store.json"
+    named = {**json.loads(told.read_text()), "shards": [shard.name, cut.name]}
+    told.write_text(json.dumps(named))
+    done = lus("check", tmp_path / "s")
+    assert done.returncode == 1
+    assert cut.name in done.stdout + done.stderr
+
+
+@pytest.mark.ray
+def test_the_doctor_finds_this_machine_sound():
+    done = lus("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    names = {finding["what"] for finding in json.loads(done.stdout)["findings"]}
+    assert {"Python", "memory", "disk", "Ray cluster", "plan smoke"} <= names

@@ -1,0 +1,173 @@
+"""The leak gate: what belongs together shares a group, in any order, across sources."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lus_ray import clip
+from lus_ray.data import store
+from lus_ray.data.duplicates.groups import LABELS, join, pairs, regroup, signature
+from lus_ray.errors import StoreError
+from lus_ray.folds import gate, rotating
+from tests.planted import mirrored, rescaled, tissue
+
+RNG = np.random.default_rng(0)
+
+
+def table(rows: list[dict]) -> pa.Table:
+    """An index of clips without signatures; what is left out is null."""
+    names = ("clip", "patient", "sha256", "signature", *LABELS)
+    schema = pa.schema([clip.SCHEMA.field(name) for name in names])
+    return pa.Table.from_pylist([{name: row.get(name) for name in names} for row in rows], schema)
+
+
+def groups(index: pa.Table) -> dict[str, str]:
+    """The group of every clip."""
+    return join(index, pairs(index))
+
+
+indexes = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 15)), min_size=1, max_size=30).map(
+    lambda rows: [
+        {"clip": f"s/{number:02}", "patient": f"s/p{patient:02}", "sha256": f"{pixels}"}
+        for number, (patient, pixels) in enumerate(rows)
+    ]
+)
+"""Clips of thirteen patients with sixteen different pictures."""
+
+
+@settings(deadline=None)
+@given(indexes)
+def test_clips_of_one_patient_or_equal_pixels_share_a_group(rows):
+    found = groups(table(rows))
+    for one in rows:
+        for other in rows:
+            if one["patient"] == other["patient"] or one["sha256"] == other["sha256"]:
+                assert found[one["clip"]] == found[other["clip"]]
+
+
+@settings(deadline=None)
+@given(indexes)
+def test_clips_share_a_group_only_through_a_chain_of_patients_and_pixels(rows):
+    found = groups(table(rows))
+    for group in set(found.values()):
+        inside = [row for row in rows if found[row["clip"]] == group]
+        reached, left = [inside[0]], inside[1:]
+        while near := [r for r in left if any(_touch(r, known) for known in reached)]:
+            reached += near
+            left = [r for r in left if r not in near]
+        assert left == []
+
+
+@settings(deadline=None)
+@given(indexes, st.randoms())
+def test_groups_do_not_depend_on_the_order_of_rows(rows, random):
+    shuffled = random.sample(rows, len(rows))
+    assert groups(table(rows)) == groups(table(shuffled))
+    assert pairs(table(rows)) == pairs(table(shuffled))
+
+
+@settings(deadline=None)
+@given(indexes)
+def test_a_group_is_named_for_its_smallest_patient(rows):
+    found = groups(table(rows))
+    for group in set(found.values()):
+        assert group == min(row["patient"] for row in rows if found[row["clip"]] == group)
+
+
+@settings(deadline=None)
+@given(indexes, indexes)
+def test_more_clips_only_join_groups_and_never_part_them(rows, more):
+    added = [{**row, "clip": row["clip"].replace("s/", "t/")} for row in more]
+    before, after = groups(table(rows)), groups(table(rows + added))
+    for one in rows:
+        for other in rows:
+            if before[one["clip"]] == before[other["clip"]]:
+                assert after[one["clip"]] == after[other["clip"]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "conflicts"),
+    [
+        ([{"severity": 1}, {"severity": 1}], ()),
+        ([{"severity": 1}, {"severity": 2}], ("severity",)),
+        ([{"severity": 1}, {}], ()),
+        ([{"disease": "healthy", "severity": 0}, {"disease": None, "severity": 3}], ("severity",)),
+        ([{"biomarkers": [1, -1, 0]}, {"biomarkers": [1, 1, -1]}], ()),
+        ([{"biomarkers": [1, -1, 0]}, {"biomarkers": [1, 1, 1]}], ("biomarkers",)),
+    ],
+)
+def test_labels_that_contradict_each_other_are_listed(labels, conflicts):
+    names = [{"clip": f"s/{k}", "patient": f"s/p{k}", "sha256": "same"} for k in range(2)]
+    (pair,) = pairs(table([{**name, **label} for name, label in zip(names, labels, strict=True)]))
+    assert (pair.one, pair.other, pair.kind, pair.similarity) == ("s/0", "s/1", "equal pixels", 1.0)
+    assert pair.conflicts == conflicts
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: b"",
+        lambda text: text[:4],
+        lambda text: text[:6] + b"no zlib",
+        lambda text: text[:-40],
+        lambda text: text[:2] + b"\xff\xff" + text[4:],
+        lambda text: b"\x01\x00" + text[2:],
+    ],
+)
+def test_a_damaged_signature_is_told_in_one_line_with_its_clip(damage):
+    text = signature(tissue(1))
+    names = [{"clip": f"s/{k}", "patient": f"s/p{k}", "sha256": f"{k}"} for k in range(2)]
+    rows = [{**names[0], "signature": text}, {**names[1], "signature": damage(text)}]
+    with pytest.raises(StoreError, match="clip 's/1': its signature is damaged") as told:
+        pairs(table(rows))
+    assert "\n" not in str(told.value)
+
+
+@pytest.fixture
+def leaky(tmp_path):
+    """Two sources; `b/2` is a mirrored, smaller copy of `a/1`, `b/3` has the pixels of `a/2`."""
+    films = {"a/1": tissue(1), "a/2": tissue(2), "b/1": tissue(3)}
+    films["b/2"] = rescaled(mirrored(films["a/1"], RNG), RNG)
+    films["b/3"] = films["a/2"]
+    for source in "ab":
+        with store.Writer(tmp_path, source) as writer:
+            for name in sorted(name for name in films if name[0] == source):
+                text = signature(films[name])
+                labels = {"severity": 1 if source == "a" else 2, "signature": text}
+                patient = f"{source}/p{name[-1]}"
+                writer.add(
+                    clip.make(films[name], clip=name, patient=patient, source=source, **labels)
+                )
+    return tmp_path
+
+
+def test_regroup_joins_copies_across_sources_and_keeps_pixels_and_labels(leaky):
+    before = list(store.read(leaky))
+    joined = regroup(leaky)
+    assert joined.groups == {"a/p1": ("a/p1", "b/p2"), "a/p2": ("a/p2", "b/p3")}
+    assert [(p.one, p.other, p.kind) for p in joined.pairs] == [
+        ("a/1", "b/2", "near copy"),
+        ("a/2", "b/3", "equal pixels"),
+    ]
+    assert all(pair.conflicts == ("severity",) for pair in joined.pairs)
+    after = list(store.read(leaky))
+    assert [row["group"] for row in after] == ["a/p1", "a/p2", "b/p1", "a/p1", "a/p2"]
+    assert [row | {"group": ""} for row in after] == [row | {"group": ""} for row in before]
+
+
+def test_regrouping_again_rewrites_nothing(leaky):
+    assert regroup(leaky).num_shards_rewritten == 1
+    assert regroup(leaky).num_shards_rewritten == 0
+
+
+def test_folds_of_a_regrouped_store_pass_the_gate_for_any_seed(leaky):
+    regroup(leaky)
+    index = store.index(leaky)
+    for seed in range(10):
+        gate(rotating(3, stratify=None).deal(index, seed=seed), index)
+
+
+def _touch(one: dict, other: dict) -> bool:
+    return one["patient"] == other["patient"] or one["sha256"] == other["sha256"]

@@ -1,0 +1,53 @@
+"""A healthy phantom lung, and one chest before one probe, for tests to change."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from lus_ray.data.phantom.anatomy import Look, Moment, Scene
+from lus_ray.data.phantom.findings import BLine, Signs
+from lus_ray.data.phantom.patient import Patient, draw_patient
+from lus_ray.data.phantom.transducer import linear
+
+HEALTHY = Signs(
+    a_level=0,
+    num_a_lines=0,
+    a_width_mm=12,
+    b_lines=(),
+    white=0.0,
+    sub_pleural=False,
+    thickness_mm=0.7,
+    indents=(),
+    breaks=(),
+    consolidations=(),
+    effusion_mm=0.0,
+)
+B_LINE = BLine(x_mm=3, width_mm=2, strength=1, reach=1)
+ONE_LINE = replace(HEALTHY, b_lines=(B_LINE,))
+
+PATIENT = Patient(
+    index=0,
+    disease="healthy",
+    burden=0.1,
+    sf_ratio=450,
+    probe="linear",
+    gain_db=0,
+    fat_mm=5,
+    pleura_mm=12,
+    height_mm=48,
+    breaths_per_s=0.3,
+)
+
+
+def patient(
+    index: int = 0, seed: int = 0, domain: str = "A", confounder: str | None = None
+) -> Patient:
+    return draw_patient(
+        seed=seed, domain=domain, index=index, difficulty=0.5, probe=None, confounder=confounder
+    )
+
+
+def moment(contrast: float = 1.0, breath: float = 0.0, seed: int = 0) -> Moment:
+    probe = linear(160, height_mm=PATIENT.height_mm, aperture_mm=48)
+    look = Look(contrast=contrast, haze=1.0, streaks=0.1)
+    return Scene(PATIENT, probe, look, np.random.default_rng(seed)).at(breath, glide_mm=2)

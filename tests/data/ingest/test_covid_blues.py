@@ -1,0 +1,176 @@
+"""The COVID-BLUES reader: what each column decides, and what it leaves open."""
+
+import csv
+from collections import Counter
+
+import pytest
+
+from lus_ray.clip import BIOMARKERS
+from lus_ray.data.ingest import covid_blues, label_table
+from lus_ray.data.ledger import Ledger
+from lus_ray.errors import SourceError
+
+CLINICAL = ("patient_id", covid_blues.AIR, covid_blues.OXYGEN, covid_blues.FLOW)
+DIAGNOSES = tuple(covid_blues.DIAGNOSES)
+
+
+def patient(air="", oxygen="", flow="", ticked=()) -> label_table.TableRow:
+    cells = dict(zip(CLINICAL, ("7", air, oxygen, flow), strict=True))
+    cells |= {name: str(int(name.removeprefix("clin_diagn#") in ticked)) for name in DIAGNOSES}
+    return label_table.TableRow("clinical_variables.csv row 2", cells)
+
+
+def judged(values: list[int]) -> dict[str, int]:
+    return {name: value for name, value in zip(BIOMARKERS, values, strict=True) if value >= 0}
+
+
+def test_absent_lines_decide_their_whole_group_and_the_origin():
+    values = judged(covid_blues.biomarkers(False, False))
+    assert {name for name, value in values.items() if value == 1} == {
+        "A-lines: none",
+        "B-lines: none",
+        "B-line origin: not applicable",
+    }
+    assert len(values) == 5 + 5 + 3
+
+
+def test_present_lines_decide_only_that_none_is_wrong():
+    assert judged(covid_blues.biomarkers(True, True)) == {
+        "A-lines: none": 0,
+        "B-lines: none": 0,
+        "B-line origin: not applicable": 0,
+    }
+
+
+def test_no_answer_about_lines_is_no_annotation():
+    assert covid_blues.biomarkers(None, None) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "ratio"),
+    [
+        (("84", "", ""), 400),  # 84 / 0.21
+        (("84", "90", "6"), 200),  # 90 / (0.21 + 0.24)
+        (("-99", "92", "40"), 92),  # the fraction is capped at 1
+        (("96", "-96", ""), 96 / 0.21),
+        (("84", "92", ""), 400),  # the flow is not known
+        (("-99.0", "95", ""), None),
+        (("90-92", "-99", ""), 91 / 0.21),
+    ],
+)
+def test_sf_ratio_from_saturation_and_flow(values, ratio):
+    found = covid_blues.sf_ratio(patient(*values), Ledger())
+    assert found == (None if ratio is None else pytest.approx(ratio))
+
+
+@pytest.mark.parametrize("air", ["nan", "960", "30-35", "good"])
+def test_a_saturation_out_of_range_is_refused(air):
+    with pytest.raises(SourceError, match="oxygen_saturation_without_ox"):
+        covid_blues.sf_ratio(patient(air), Ledger())
+
+
+@pytest.mark.parametrize(
+    ("ticked", "name"),
+    [
+        (("healthy_lung",), "healthy"),
+        (("COVID19_pneumonia", "other_lung_disease"), "COVID-19 pneumonia"),
+        (("other_viral_pneumonia", "bacterial_pneumonia"), "other lung disease"),
+        (("healthy_lung", "COVID19_pneumonia"), None),
+        ((), None),
+    ],
+)
+def test_disease_of_several_diagnoses(ticked, name):
+    ledger = Ledger()
+    assert covid_blues.disease(patient(ticked=ticked), ledger) == name
+    assert bool(ledger.entries) == (name is None)
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Two patients; the files are empty, as reading does not open them."""
+    (tmp_path / "lus_videos").mkdir()
+    for name in ("patient_10_L1.mp4", "patient_2_R3_2.MP4", "patient_2_R1.mp4", "stray.mp4"):
+        (tmp_path / "lus_videos" / name).touch()
+    (tmp_path / "severity.csv").write_text(
+        "video_file,Severity Score,A-lines,B-lines,comments\n"
+        "patient_10_L1,3.0,no ,yes,\npatient_2_R3_2,0.0,yes,no,fine\npatient_2_R1,1.0,yes,yes,\n"
+        "patient_2_R2,1.0,yes,yes,\n"
+    )
+    header = [*CLINICAL, *DIAGNOSES]
+    (tmp_path / "clinical_variables.csv").write_text(
+        ",".join(header) + "\n2,97,-96,," + ",".join("10000"[: len(DIAGNOSES)]) + "\n"
+    )
+    return tmp_path
+
+
+def test_clips_come_patient_by_patient_with_zone_and_labels(source):
+    ledger = Ledger()
+    rows = list(covid_blues.clips(source, ledger))
+    assert [row["clip"] for row in rows] == [
+        "covid_blues/patient_2_R1",
+        "covid_blues/patient_2_R3_2",
+        "covid_blues/patient_10_L1",
+    ]
+    assert [row["zone"] for row in rows] == ["R1", "R3", "L1"]
+    assert [row["severity"] for row in rows] == [1, 0, 3]
+    assert [row["disease"] for row in rows] == ["COVID-19 pneumonia"] * 2 + [None]
+    reasons = {entry.item: entry.action for entry in ledger.entries}
+    assert reasons == {
+        "severity.csv row 5 (patient_2_R2)": "skipped",
+        "stray.mp4": "skipped",
+        "patient_10_L1": "noted",
+    }
+
+
+@pytest.mark.parametrize("grade", ["nan", "7", "1.5", "mild"])
+def test_a_grade_that_is_none_refuses_its_clip_alone(grade, source):
+    text = (source / "severity.csv").read_text()
+    (source / "severity.csv").write_text(text.replace("patient_2_R1,1.0", f"patient_2_R1,{grade}"))
+    ledger = Ledger()
+    rows = list(covid_blues.clips(source, ledger))
+    assert "covid_blues/patient_2_R1" not in [row["clip"] for row in rows]
+    assert len(rows) == 2
+    (reason,) = [entry.reason for entry in ledger.entries if entry.item == "patient_2_R1"]
+    assert "severity.csv row 4: 'Severity Score' is" in reason
+
+
+def test_a_clip_listed_twice_is_refused(source):
+    with (source / "severity.csv").open("a") as file:
+        file.write("patient_2_R1,3.0,no,yes,\n")
+    ledger = Ledger()
+    assert len(list(covid_blues.clips(source, ledger))) == 2
+    assert sum(entry.reason == "listed more than once" for entry in ledger.entries) == 2
+
+
+def test_a_clip_with_two_files_of_its_name_is_refused_with_both(source):
+    (source / "lus_videos" / "patient_2_R1.avi").touch()
+    ledger = Ledger()
+    names = [clip["clip"] for clip in covid_blues.clips(source, ledger)]
+    assert names == ["covid_blues/patient_2_R3_2", "covid_blues/patient_10_L1"]
+    (entry,) = (entry for entry in ledger.entries if "patient_2_R1" in entry.item)
+    assert entry.reason == "several files in lus_videos: patient_2_R1.avi, patient_2_R1.mp4"
+
+
+def test_a_missing_column_names_file_and_column(source):
+    text = (source / "severity.csv").read_text()
+    (source / "severity.csv").write_text(text.replace("Severity Score", "Score"))
+    with pytest.raises(SourceError, match=r"severity\.csv: column 'Severity Score' is missing"):
+        next(covid_blues.clips(source, Ledger()))
+
+
+@pytest.mark.data
+def test_the_published_labels_of_the_clips_at_hand(shared_data):
+    root = shared_data / "covid_blues"
+    rows = list(covid_blues.clips(root, Ledger()))
+    assert len(rows) == 266
+    assert len({row["patient"] for row in rows}) == 47
+    present = {path.stem for path in (root / "lus_videos").iterdir()}
+    with (root / "severity.csv").open() as file:
+        listed = [line for line in csv.DictReader(file) if line["video_file"] in present]
+    assert Counter(row["severity"] for row in rows) == Counter(
+        int(float(line["Severity Score"])) for line in listed
+    )
+    none = BIOMARKERS.index("B-lines: none")
+    assert sum(row["biomarkers"][none] for row in rows) == sum(
+        line["B-lines"].strip() == "no" for line in listed
+    )

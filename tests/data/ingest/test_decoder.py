@@ -1,0 +1,331 @@
+"""Good files in every format give the frames they hold; bad ones cost themselves alone."""
+
+import os
+import signal
+import struct
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from lus_ray.data.decoding.decoder import Decoder, Limits, decode
+from lus_ray.errors import DecodeError
+
+FORMATS = {
+    "clip.mp4": {},
+    "clip.MP4": {},
+    "clip.mov": {},
+    "clip.avi": {"codec": "mpeg4"},
+    "clip.mpeg": {"codec": "mpeg1video", "format": "mpeg"},
+    "clip.mkv": {},
+    "clip.gif": {"codec": "gif", "pix_fmt": "gray", "fps": 10},
+    "ten bit [1].mp4": {"pix_fmt": "yuv420p10le"},
+    "full.mp4": {"pix_fmt": "yuvj420p"},
+    "grey.avi": {"codec": "ffv1", "pix_fmt": "gray"},
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_all_frames_in_full_range(name, write_video, ramp, decoder):
+    settings = {"codec": "libx264", "pix_fmt": "yuv420p", "fps": 25} | FORMATS[name]
+    path = write_video(name, ramp, **settings)
+    decoded = decoder.decode(path)
+    assert decoded.frames.shape == (30, 48, 64)
+    assert decoded.frames.dtype == np.uint8
+    assert np.abs(decoded.frames.astype(int) - ramp).mean() < 3
+    assert decoded.fps == pytest.approx(settings["fps"], rel=0.01)
+    assert (decoded.height, decoded.width, decoded.scale) == (48, 64, 1.0)
+
+
+def test_odd_sizes_keep_every_row_and_column(write_video, decoder):
+    frames = np.full((3, 35, 47), 90, np.uint8)
+    path = write_video("odd.mp4", frames, pix_fmt="yuv444p")
+    assert decoder.decode(path).frames.shape == (3, 35, 47)
+
+
+def test_a_video_of_one_frame_is_a_clip_of_one_frame_without_fps(write_video, ramp, decoder):
+    decoded = decoder.decode(write_video("one.mp4", ramp[:1]))
+    assert decoded.frames.shape == (1, 48, 64)
+    assert decoded.fps is None
+
+
+@pytest.mark.parametrize("name", ["still.png", "still.JPG", "still.bmp", "still.tiff"])
+def test_a_still_image_is_a_clip_of_one_frame(name, tmp_path, ramp, decoder):
+    Image.fromarray(ramp[7]).save(tmp_path / name)
+    decoded = decoder.decode(tmp_path / name)
+    assert decoded.frames.shape == (1, 48, 64)
+    assert decoded.fps is None
+    assert np.abs(decoded.frames[0].astype(int) - ramp[7]).max() <= 4
+
+
+def test_colour_becomes_luma(tmp_path, decoder):
+    """ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B."""
+    pixels = np.zeros((16, 48, 3), np.uint8)
+    pixels[:, :16, 0] = pixels[:, 16:32, 1] = pixels[:, 32:, 2] = 200
+    Image.fromarray(pixels).save(tmp_path / "colour.png")
+    frame = decoder.decode(tmp_path / "colour.png").frames[0]
+    assert np.abs(frame[8, [8, 24, 40]].astype(int) - [60, 117, 23]).max() <= 1
+
+
+def test_transparent_is_black_and_half_transparent_is_half_as_bright(tmp_path, decoder):
+    pixels = np.full((8, 24, 4), 200, np.uint8)
+    pixels[:, :8, 3], pixels[:, 8:16, 3], pixels[:, 16:, 3] = 0, 128, 255
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "alpha.png")
+    frame = decoder.decode(tmp_path / "alpha.png").frames[0]
+    assert np.abs(frame[4, [4, 12, 20]].astype(int) - [0, 100, 200]).max() <= 1
+
+
+def test_a_rotation_in_the_container_is_applied_and_noted(write_video, decoder):
+    frames = np.full((3, 48, 64), 60, np.uint8)
+    frames[:, :24] = 180  # bright above
+    path = write_video("turned.mp4", frames)
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40  # version 0: nine 16.16 numbers after 40 bytes
+    quarter = (0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)  # 90 degrees clockwise
+    content[matrix : matrix + 36] = struct.pack(">9i", *quarter)
+    path.write_bytes(content)
+    decoded = decoder.decode(path)
+    assert decoded.frames.shape == (3, 64, 48)
+    assert (decoded.height, decoded.width) == (64, 48)
+    assert decoded.frames[0, :, 40].mean() > 150 > 90 > decoded.frames[0, :, 8].mean()
+    assert any("turned by" in note for note in decoded.notes)
+
+
+def test_large_frames_are_area_averaged_and_the_scale_is_told(tmp_path, decoder):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (512, 1024), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    decoded = decoder.decode(tmp_path / "large.png")
+    assert decoded.frames.shape == (1, 256, 512)
+    assert (decoded.height, decoded.width, decoded.scale) == (512, 1024, 0.5)
+    blocks = pixels.reshape(256, 2, 512, 2).mean((1, 3))
+    assert np.abs(decoded.frames[0] - blocks).max() <= 2
+
+
+def test_luma_read_from_the_plane_equals_the_converter_of_ffmpeg(write_video, decoder):
+    import av
+
+    noise = np.random.default_rng(1).integers(0, 256, (4, 50, 38), dtype=np.uint8)
+    path = write_video("noise.mp4", noise)
+    with av.open(str(path)) as container:
+        expected = [frame.to_ndarray(format="gray") for frame in container.decode(video=0)]
+    assert np.array_equal(decoder.decode(path).frames, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause"),
+    [
+        ("page.mp4", b"\n<!DOCTYPE html><html><body>404</body></html>", "HTML"),
+        ("empty.mp4", b"", "empty"),
+        ("noise.avi", bytes(range(1, 200)) * 9, "neither a video nor an image"),
+        ("list.m3u8", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n", "neither a video"),
+        ("only a head.mp4", b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42", "cannot be dec"),
+    ],
+)
+def test_a_file_that_is_no_video_is_refused_in_one_line(name, content, cause, tmp_path, decoder):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DecodeError, match=cause) as caught:
+        decoder.decode(tmp_path / name)
+    assert str(caught.value).startswith(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path, decoder):
+    with pytest.raises(DecodeError, match="No such file"):
+        decoder.decode(tmp_path / "absent.mp4")
+    with pytest.raises(DecodeError, match="not a file"):
+        decoder.decode(tmp_path)
+
+
+def test_a_wrong_extension_is_decoded_by_content_and_noted(write_video, ramp, decoder):
+    path = write_video("clip.mp4", ramp).rename(Path(write_video("x.mp4", ramp)).parent / "c.avi")
+    decoded = decoder.decode(path)
+    assert len(decoded.frames) == 30
+    assert decoded.notes == ("its name ends in '.avi', but it holds MP4 or MOV",)
+
+
+def test_a_video_without_frames_is_refused(write_video, ramp, decoder):
+    path = write_video("none.avi", ramp[:0], codec="mpeg4")
+    with pytest.raises(DecodeError, match=r"none\.avi"):
+        decoder.decode(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("late index.mp4", {}),
+        ("early index.mp4", {"options": {"movflags": "faststart"}}),
+        ("clip.avi", {"codec": "mpeg4"}),
+        ("clip.gif", {"codec": "gif", "pix_fmt": "gray"}),
+        ("clip.png", None),
+        ("clip.jpg", None),
+    ],
+)
+def test_a_file_cut_at_every_five_percent_is_refused_or_repaired(
+    name, settings, write_video, tmp_path, decoder
+):
+    rng = np.random.default_rng(2)
+    noise = rng.integers(0, 256, (40, 64, 64), dtype=np.uint8)
+    if settings is None:
+        path = tmp_path / name
+        Image.fromarray(noise[0]).save(path)
+    else:
+        path = write_video(name, noise, **settings)
+    whole = path.read_bytes()
+    num_frames = len(decoder.decode(path).frames)
+    for percent in range(5, 100, 5):
+        path.write_bytes(whole[: len(whole) * percent // 100])
+        try:
+            decoded = decoder.decode(path)
+        except DecodeError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+            continue
+        repaired = any(note.startswith("repaired") for note in decoded.notes)
+        assert repaired or len(decoded.frames) == num_frames, f"cut at {percent} %"
+        assert len(decoded.frames) >= num_frames - 1
+
+
+def test_a_container_without_a_frame_count_says_so(write_video, ramp, decoder):
+    path = write_video("clip.mpeg", ramp, codec="mpeg1video", format="mpeg")
+    decoded = decoder.decode(path)
+    assert decoded.num_declared is None
+    assert any("does not count frames" in note for note in decoded.notes)
+
+
+def test_frames_lost_beyond_the_tolerance_are_refused_and_one_is_repaired(write_video, ramp):
+    path = write_video("short.avi", ramp, codec="rawvideo", pix_fmt="gray")
+    whole = path.read_bytes()
+    end = whole.rindex(b"idx1")
+    with Decoder() as decoder:
+        path.write_bytes(whole[: end - 48 * 64])
+        assert decoder.decode(path).notes == ("repaired: 29 of 30 frames decode",)
+        path.write_bytes(whole[: end - 3 * 48 * 64])
+        with pytest.raises(DecodeError, match=r"truncated: 2\d of 30 frames decode"):
+            decoder.decode(path)
+
+
+def test_a_small_image_that_unfolds_to_a_huge_one_is_refused_before_it_does(tmp_path, decoder):
+    Image.new("L", (6000, 6000)).save(tmp_path / "bomb.png")
+    assert (tmp_path / "bomb.png").stat().st_size < 400_000
+    with pytest.raises(DecodeError, match=r"6000 x 6000 pixels; at most"):
+        decoder.decode(tmp_path / "bomb.png")
+
+
+@pytest.mark.parametrize(
+    ("limits", "cause"),
+    [
+        (Limits(num_frames=20), "30 frames; at most 20"),
+        (Limits(frame_pixels=1000), "48 x 64 pixels; at most 1000"),
+        (Limits(stored_bytes=20_000), "MiB as grey frames"),
+        (Limits(seconds=0.001), r"longer than 0\.001 s"),
+    ],
+)
+def test_each_limit_refuses_the_file_and_names_itself(limits, cause, write_video, ramp):
+    path = write_video("clip.mp4", ramp)
+    with pytest.raises(DecodeError, match=cause):
+        decode(path, limits)
+
+
+def test_a_decoder_short_of_memory_refuses_the_file_and_lives(write_video, ramp):
+    path = write_video("clip.avi", np.zeros((2, 2160, 3840), np.uint8), codec="mpeg4")
+    with Decoder(Limits(memory_bytes=200 << 20)) as decoder:
+        for _ in range(2):
+            with pytest.raises(DecodeError, match=r"200 MiB|Cannot allocate memory"):
+                decoder.decode(path)
+        assert decoder.process is not None
+        assert decoder.process.poll() is None
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.gif", "clip.mpeg"])
+def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
+    settings = {k: v for k, v in FORMATS[name].items() if k != "fps"}
+    path = write_video(name, ramp, **settings)
+    whole, rng = path.read_bytes(), np.random.default_rng(3)
+    with Decoder(Limits(seconds=10)) as decoder:
+        decoder.decode(path)
+        process = decoder.process
+        for _ in range(40):
+            content = np.frombuffer(whole, np.uint8).copy()
+            places = rng.integers(0, len(content), rng.integers(1, 20))
+            content[places] = rng.integers(0, 256, len(places))
+            path.write_bytes(content.tobytes())
+            try:
+                assert decoder.decode(path).frames.ndim == 3
+            except DecodeError as error:
+                assert "\n" not in str(error)  # noqa: PT017
+        assert decoder.process is process
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(signal.SIGABRT, "unreadable"), (signal.SIGSEGV, "unreadable"), (signal.SIGKILL, "lost")],
+)
+def test_a_crash_of_the_decoder_costs_one_file(number, kind, write_video, ramp):
+    """The fork is sent the signal that a crashing codec would raise, while it decodes."""
+    large = write_video("large.avi", np.zeros((60, 1080, 1920), np.uint8), codec="mpeg4")
+    small = write_video("small.mp4", ramp)
+    with Decoder() as decoder:
+        decoder.decode(small)
+        killer = threading.Thread(target=_strike, args=(decoder, number))
+        killer.start()
+        with pytest.raises(DecodeError, match=rf"large\.avi: crashed.*{number.name}") as crash:
+            decoder.decode(large)
+        assert crash.value.kind == kind
+        killer.join()
+        assert len(decoder.decode(small).frames) == 30
+
+
+def test_the_decoder_process_is_started_anew_after_it_was_lost(write_video, ramp):
+    path = write_video("clip.mp4", ramp)
+    with Decoder() as decoder:
+        decoder.decode(path)
+        os.kill(decoder.process.pid, signal.SIGKILL)
+        with pytest.raises(DecodeError, match="decoder process ended") as lost:
+            decoder.decode(path)
+        assert lost.value.kind == "lost"
+        assert len(decoder.decode(path).frames) == 30
+
+
+def test_stop_ends_a_decode_that_another_thread_waits_in(write_video):
+    path = write_video("large.avi", np.zeros((60, 1080, 1920), np.uint8), codec="mpeg4")
+    causes: list[str] = []
+
+    def work() -> None:
+        try:
+            while True:
+                decoder.decode(path)
+        except DecodeError as error:
+            causes.append(str(error))
+
+    with Decoder() as decoder:
+        decoder.decode(path)
+        worker = threading.Thread(target=work)
+        worker.start()
+        time.sleep(0.1)
+        decoder.stop()
+        worker.join(timeout=20)
+    assert causes == [
+        "large.avi: the decoder process ended; run again, with more memory if it was low"
+    ]
+
+
+def test_closing_leaves_no_process_behind(write_video, ramp):
+    with Decoder() as decoder:
+        decoder.decode(write_video("clip.mp4", ramp))
+        process = decoder.process
+    assert process.returncode is not None
+
+
+def _strike(decoder: Decoder, number: signal.Signals) -> None:
+    server = psutil.Process(decoder.process.pid)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for fork in server.children():
+            fork.send_signal(number)
+            return
+        time.sleep(0.001)

@@ -1,0 +1,62 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lus_ray.data.phantom.echoes import echoes
+from lus_ray.data.phantom.findings import Spot
+from tests.data.ingest.phantom_parts import HEALTHY, ONE_LINE, moment
+
+
+def gain(signs, *, contrast=1.0):
+    """Echoes with the signs over echoes without them, per sample."""
+    here = moment(contrast)
+    return echoes(here, signs) / echoes(here, HEALTHY), here
+
+
+def test_a_lines_lie_at_the_multiples_of_the_pleural_depth():
+    signs = replace(HEALTHY, a_level=2, num_a_lines=2)
+    more, here = gain(signs)
+    middle = np.abs(here.x).argmin()
+    depth, pleura = here.scene.probe.depth_mm, here.pleura[middle]
+    for k in (2, 3):
+        around = np.abs(depth - k * pleura) < 4
+        assert depth[around][more[around, middle].argmax()] == pytest.approx(k * pleura, abs=0.7)
+
+
+def test_a_b_line_starts_at_the_pleura_and_reaches_the_bottom():
+    more, here = gain(ONE_LINE)
+    beam = np.abs(here.x - 3).argmin()
+    below = here.scene.probe.depth_mm - here.pleura[beam]
+    assert more[below < -1, beam] == pytest.approx(1)
+    assert more[below > 3, beam].min() > 1.3
+
+
+def test_contrast_makes_signs_brighter():
+    beam = np.abs(moment().x - 3).argmin()
+    faint, clear = (gain(ONE_LINE, contrast=c)[0][120, beam] for c in (0.5, 1.5))
+    assert clear > 1.5 * faint
+
+
+def test_an_effusion_is_dark_between_the_two_pleurae():
+    more, here = gain(replace(HEALTHY, effusion_mm=8.0))
+    middle = np.abs(here.x).argmin()
+    depth = here.scene.probe.depth_mm - here.pleura[middle]
+    assert more[(depth > 2) & (depth < 6), middle].max() < 0.6
+
+
+def test_a_break_interrupts_the_pleural_line():
+    more, here = gain(replace(HEALTHY, breaks=(Spot(0, 4),)))
+    middle = np.abs(here.x).argmin()
+    row = np.abs(here.scene.probe.depth_mm - here.pleura[middle]).argmin()
+    assert more[row, middle] < 0.6
+    assert more[row, np.abs(here.x - 8).argmin()] == pytest.approx(1)
+
+
+def test_a_rib_darkens_what_lies_below_it():
+    shadowed = [here for here in (moment(seed=s) for s in range(8)) if here.scene.ribs]
+    assert len(shadowed) > 2
+    for here in shadowed:
+        centre = here.scene.ribs[0][0]
+        deep = echoes(here, HEALTHY)[120]
+        assert deep[np.abs(here.x - centre).argmin()] < 0.7 * deep[np.abs(here.x).argmin()]

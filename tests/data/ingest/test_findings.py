@@ -1,0 +1,81 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS
+from lus_ray.data.phantom.findings import Spot, biomarkers, milder, severity
+from lus_ray.data.phantom.lung import draw_signs
+from lus_ray.data.phantom.patient import stream
+from tests.data.ingest.phantom_parts import B_LINE, HEALTHY, PATIENT, patient
+
+DOMAINS = st.sampled_from(["A", "B"])
+
+
+def ticked(signs, group):
+    said = zip(BIOMARKERS, biomarkers(signs, PATIENT), strict=True)
+    return {name.partition(": ")[2] for name, yes in said if yes and name.startswith(group + ":")}
+
+
+@pytest.mark.parametrize(
+    ("change", "grade"),
+    [
+        ({}, 0),
+        ({"effusion_mm": 8.0, "thickness_mm": 6.0}, 0),
+        ({"b_lines": (B_LINE,)}, 1),
+        ({"indents": (Spot(0, 3),)}, 1),
+        ({"breaks": (Spot(0, 3),)}, 2),
+        ({"consolidations": (Spot(0, 9),)}, 2),
+        ({"consolidations": (Spot(0, 11),)}, 3),
+        ({"white": 0.7}, 3),
+    ],
+)
+def test_severity_is_that_of_the_worst_sign(change, grade):
+    assert severity(replace(HEALTHY, **change)) == grade
+
+
+@pytest.mark.parametrize(
+    ("change", "group", "levels"),
+    [
+        ({}, "A-lines", {"none"}),
+        ({"a_level": 2, "num_a_lines": 2}, "A-lines", {"strong", "stacked"}),
+        ({"a_level": 1, "num_a_lines": 1, "a_width_mm": 22}, "A-lines", {"weak", "wide"}),
+        ({"b_lines": (B_LINE,) * 3}, "B-lines", {"few"}),
+        ({"b_lines": (B_LINE,) * 4}, "B-lines", {"some"}),
+        ({"b_lines": (B_LINE,) * 7}, "B-lines", {"many"}),
+        ({"b_lines": (B_LINE,), "white": 0.8}, "B-lines", {"white"}),
+        ({}, "B-line origin", {"not applicable"}),
+        ({"b_lines": (B_LINE,), "sub_pleural": True}, "B-line origin", {"sub-pleura"}),
+        ({"thickness_mm": 2.4}, "pleural thickness", {"2-3 mm"}),
+        ({"indents": (Spot(0, 3),) * 2}, "pleural indent", {"< 5 mm few"}),
+        ({"breaks": (Spot(0, 3),) * 3}, "pleural break", {"< 5 mm multiple"}),
+        ({"consolidations": (Spot(0, 7),)}, "consolidation", {"5-10 mm"}),
+        ({"consolidations": (Spot(0, 12),)}, "consolidation", {"> 10 mm"}),
+        ({"effusion_mm": 3.0}, "effusion", {"< 5 mm"}),
+    ],
+)
+def test_a_sign_ticks_its_box(change, group, levels):
+    assert ticked(replace(HEALTHY, **change), group) == levels
+
+
+@given(seed=st.integers(0, 2**31 - 1), domain=DOMAINS, index=st.integers(0, 500))
+@settings(max_examples=150, deadline=None)
+def test_one_box_per_group_is_ticked_save_the_extras_of_a_lines(seed, domain, index):
+    someone = patient(index, seed, domain)
+    signs = draw_signs(someone, domain, stream(seed, domain, 2, index, 0))
+    said = dict(zip(BIOMARKERS, biomarkers(signs, someone), strict=True))
+    for group, levels in BIOMARKER_GROUPS.items():
+        base = [level for level in levels if level not in ("stacked", "wide")]
+        assert sum(said[f"{group}: {level}"] for level in base) == 1
+    assert not (said["A-lines: none"] and (said["A-lines: stacked"] or said["A-lines: wide"]))
+    assert said["B-lines: none"] == said["B-line origin: not applicable"]
+
+
+@given(seed=st.integers(0, 2**31 - 1), index=st.integers(0, 100))
+@settings(max_examples=100, deadline=None)
+def test_milder_takes_exactly_one_grade(seed, index):
+    signs = draw_signs(patient(index, seed), "A", stream(seed, "A", 2, index, 0))
+    while (grade := severity(signs)) > 0:
+        signs = milder(signs)
+        assert severity(signs) == grade - 1

@@ -1,0 +1,140 @@
+"""One's own data: a folder and a CSV file."""
+
+import pytest
+
+from lus_ray.clip import BIOMARKERS
+from lus_ray.data.ingest import folder
+from lus_ray.data.ledger import Ledger
+from lus_ray.errors import SourceError
+
+
+@pytest.fixture
+def read(tmp_path):
+    """`read(csv text)` over a.mp4, a.png, sub/b [2].avi gives rows by clip, and the ledger."""
+    root = tmp_path / "own"
+    (root / "sub").mkdir(parents=True)
+    for name in ("a.mp4", "a.png", "sub/b [2].avi"):
+        (root / name).touch()
+    (tmp_path / "outside.mp4").touch()
+
+    def run(text: str, **options):
+        (root / "labels.csv").write_text(text)
+        ledger = Ledger()
+        return {row["clip"]: row for row in folder.clips(root, ledger, **options)}, ledger
+
+    return run
+
+
+def test_every_column_is_taken_as_it_is(read):
+    rows, ledger = read(
+        "file,patient,probe,zone,domain,mm_per_pixel,fps,severity,raters,sf_ratio,disease,"
+        "B-lines: none,effusion: none\n"
+        "sub/b [2].avi,P 1,linear,L1,ward,0.2,20,2.0,1;2;2,310,healthy,0,\n"
+    )
+    row = rows["folder/sub/b [2]"]
+    assert row["patient"] == "folder/P 1"
+    assert (row["probe"], row["zone"], row["domain"], row["disease"]) == (
+        "linear", "L1", "ward", "healthy"
+    )  # fmt: skip
+    assert (row["mm_per_pixel"], row["fps"], row["sf_ratio"]) == (0.2, 20.0, 310.0)
+    assert (row["severity"], row["raters"]) == (2, [1, 2, 2])
+    assert row["biomarkers"][BIOMARKERS.index("B-lines: none")] == 0
+    assert sum(value == -1 for value in row["biomarkers"]) == 37
+    assert not ledger.entries
+
+
+@pytest.mark.parametrize(
+    ("text", "grades"),
+    [("0;0;1", [0, 0, 1]), ("0x3;2x2", [0, 0, 0, 2, 2]), (" 1 x 2 ; 3", [1, 1, 3]), ("", None)],
+)
+def test_grades_of_frames_are_listed_or_given_in_runs(text, grades, read):
+    rows, _ = read(f"file,patient,frame_severity\na.mp4,1,{text}\n")
+    assert rows["folder/a"].get("frame_severity") == grades
+
+
+def test_file_and_patient_are_enough(read):
+    rows, _ = read("file,patient\na.mp4,1\n")
+    assert set(rows["folder/a"]) >= {"file", "clip", "patient"}
+
+
+def test_files_of_one_stem_keep_their_extension_in_the_name(read):
+    rows, _ = read("file,patient\na.mp4,1\na.png,1\n")
+    assert set(rows) == {"folder/a.mp4", "folder/a.png"}
+
+
+@pytest.mark.parametrize("file", ["", ".", "/"])
+def test_a_row_without_a_file_is_refused_alone(file, read):
+    rows, ledger = read(f"file,patient\n{file},1\na.mp4,2\n")
+    assert list(rows) == ["folder/a"]
+    (entry,) = ledger.entries
+    assert "row 2" in entry.reason
+
+
+def test_rows_come_patient_by_patient(read):
+    rows, _ = read("file,patient\na.mp4,2\nsub/b [2].avi,1\na.png,2\n")
+    assert [row["patient"][-1] for row in rows.values()] == ["1", "2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("severity", "nan"),
+        ("severity", "4"),
+        ("severity", "-99"),
+        ("raters", "1;x"),
+        ("raters", "1;;2"),
+        ("raters", "1x2"),
+        ("frame_severity", "0x"),
+        ("frame_severity", "4x3"),
+        ("frame_severity", "0x1.5"),
+        ("frame_severity", "0 1"),
+        ("fps", "0"),
+        ("mm_per_pixel", "inf"),
+        ("probe", "round"),
+        ("disease", "flu"),
+        ("B-lines: none", "2"),
+    ],
+)
+def test_a_label_out_of_range_refuses_its_row_and_names_it(column, value, read):
+    rows, ledger = read(f"file,patient,{column}\na.mp4,1,{value}\na.png,1,\n")
+    assert list(rows) == ["folder/a.png"]
+    (entry,) = ledger.entries
+    assert entry.action == "skipped"
+    assert f"labels.csv row 2: {column!r} is" in entry.reason
+
+
+@pytest.mark.parametrize("file", ["../outside.mp4", "sub/../../outside.mp4", "/etc/hostname"])
+def test_a_path_out_of_the_folder_is_refused(file, read):
+    rows, ledger = read(f"file,patient\n{file},1\n")
+    assert not rows
+    assert "leads out of the folder" in ledger.entries[0].reason
+
+
+def test_a_link_out_of_the_folder_is_refused(read, tmp_path):
+    (tmp_path / "own" / "link.mp4").symlink_to(tmp_path / "outside.mp4")
+    rows, ledger = read("file,patient\nlink.mp4,1\n")
+    assert not rows
+    assert "leads out of the folder" in ledger.entries[0].reason
+
+
+def test_a_file_listed_twice_under_two_patients_is_refused(read):
+    rows, ledger = read("file,patient\na.mp4,1\n./a.mp4,2\na.png,1\n")
+    assert len(rows) == 1
+    assert ["listed more than once" in entry.reason for entry in ledger.entries] == [True, True]
+
+
+def test_a_misspelt_column_is_refused_with_the_right_name(read):
+    with pytest.raises(SourceError, match="'severty' is not known; did you mean 'severity'"):
+        read("file,patient,severty\na.mp4,1,2\n")
+
+
+def test_a_column_of_another_kind_is_left_out_with_a_note(read):
+    rows, ledger = read("file,patient,height of the bed\na.mp4,1,2\n")
+    assert len(rows) == 1
+    assert ledger.counts() == {"noted": 1}
+
+
+def test_labels_may_lie_elsewhere(read, tmp_path):
+    (tmp_path / "other.csv").write_text("file,patient\na.png,3\n")
+    rows, _ = read("nothing\n", labels=tmp_path / "other.csv")
+    assert [row["patient"] for row in rows.values()] == ["folder/3"]

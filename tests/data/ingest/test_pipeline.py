@@ -1,0 +1,162 @@
+"""A source becomes a store, whole or not at all."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lus_ray import clip
+from lus_ray.data import ledger
+from lus_ray.data import store as stores
+from lus_ray.data.decoding.decoder import Limits
+from lus_ray.data.ingest.pipeline import ingest, sources
+from lus_ray.errors import SourceError
+
+
+@pytest.fixture
+def own(tmp_path, write_video):
+    """A folder of five good and five bad files; its table has one bad label."""
+    root = tmp_path
+    rng = np.random.default_rng(0)
+    for name in ("one.mp4", "two [b] +.mp4", "three.MP4", "nobody.mp4"):
+        write_video(name, rng.integers(0, 255, (6, 40, 60), dtype=np.uint8))
+    Image.fromarray(rng.integers(0, 255, (40, 60), dtype=np.uint8)).save(root / "still.png")
+    (root / "page.mp4").write_text("<html>404</html>")
+    (root / "cut.mp4").write_bytes((root / "one.mp4").read_bytes()[:900])
+    (root / "empty.avi").touch()
+    Image.new("L", (6000, 6000)).save(root / "bomb.png")
+    (root / "labels.csv").write_text(
+        "file,patient,severity,mm_per_pixel\n"
+        "one.mp4,1,2,0.5\ntwo [b] +.mp4,2,0,\nthree.MP4,1,,\nstill.png,3,3,\nnobody.mp4,,1,\n"
+        "page.mp4,4,1,\ncut.mp4,4,1,\nempty.avi,4,1,\nbomb.png,4,1,\nabsent.mp4,4,1,\n"
+    )
+    return root
+
+
+def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
+    store = tmp_path / "store"
+    summary = ingest("folder", own, store, max_side=30)
+    assert (summary.num_clips, summary.num_frames, summary.num_patients) == (4, 19, 3)
+    assert summary.labels["severity"] == {"0": 1, "2": 1, "3": 1}
+    assert summary.frames_per_second > 0
+    table = stores.index(store)
+    names = table["clip"].to_pylist()
+    assert names == ["folder/one", "folder/still", "folder/three", "folder/two [b] +"]
+    entries = ledger.read(store / "ledger.jsonl")
+    skipped = {entry.item: entry.reason for entry in entries if entry.action == "skipped"}
+    for item, cause in {
+        "folder/page": "HTML",
+        "folder/cut": "cut.mp4",
+        "folder/empty": "empty",
+        "folder/bomb": "6000 x 6000",
+        "folder/nobody": "no patient id",
+        "absent.mp4": "no file 'absent.mp4'",
+    }.items():
+        assert cause in skipped[item]
+    assert len(skipped) == summary.actions["skipped"] == 6
+
+
+def test_a_row_has_its_pixels_hash_signature_and_adjusted_spacing(own, tmp_path):
+    ingest("folder", own, tmp_path / "store", max_side=30)
+    (row,) = stores.read(tmp_path / "store", ["folder/one"])
+    assert (row["height"], row["width"], row["fps"]) == (20, 30, 25.0)
+    assert row["mm_per_pixel"] == pytest.approx(1.0)  # half the size, twice the spacing
+    assert row["sha256"] == clip.pixel_hash(clip.frames_of(row))
+    assert row["signature"]
+
+
+def test_a_clip_without_a_patient_can_be_its_own_and_that_is_recorded(own, tmp_path):
+    store = tmp_path / "store"
+    summary = ingest("folder", own, store, missing_patient="own")
+    assert summary.num_patients == 4
+    assert "folder/nobody" in stores.index(store)["patient"].to_pylist()
+    assert stores.notes(store)["folder"]["missing_patient"] == "own"
+    noted = [entry for entry in ledger.read(store / "ledger.jsonl") if entry.action == "noted"]
+    assert any("its own patient" in entry.reason for entry in noted)
+
+
+def test_the_same_source_is_replaced_and_the_order_of_work_changes_nothing(own, tmp_path):
+    store = tmp_path / "store"
+    ingest("folder", own, store, workers=1)
+    first = stores.fingerprint(stores.index(store))
+    ingest("folder", own, store, workers=3)
+    assert stores.fingerprint(stores.index(store)) == first
+    entries = ledger.read(store / "ledger.jsonl")
+    assert len({(entry.item, entry.reason) for entry in entries}) == len(entries)
+
+
+def test_progress_counts_clips_and_knows_the_total(own, tmp_path):
+    seen = []
+    ingest("folder", own, tmp_path / "store", progress=lambda *counts: seen.append(counts))
+    assert [counts[0] for counts in seen] == [1, 2, 3, 4]
+    assert seen[-1][1:] == (9, 19)  # nine of ten rows have a file
+
+
+def test_a_run_without_a_clip_is_refused_with_reasons_and_leaves_the_store(own, tmp_path):
+    store = tmp_path / "store"
+    ingest("folder", own, store)
+    before = stores.fingerprint(stores.index(store)), (store / "ledger.jsonl").read_text()
+    (own / "labels.csv").write_text("file,patient\npage.mp4,1\nempty.avi,1\n")
+    with pytest.raises(SourceError, match=r"no clip in .* can be used: folder/empty: .*empty"):
+        ingest("folder", own, store)
+    assert (stores.fingerprint(stores.index(store)), (store / "ledger.jsonl").read_text()) == before
+
+
+def test_ctrl_c_leaves_the_store_as_it_was(own, tmp_path):
+    store = tmp_path / "store"
+    ingest("folder", own, store)
+    before = stores.fingerprint(stores.index(store))
+
+    def interrupt(num_clips, total, num_frames):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ingest("folder", own, store, max_side=20, progress=interrupt)
+    assert stores.fingerprint(stores.index(store)) == before
+    assert not list(store.glob(".writing-*"))
+
+
+def test_limits_reach_the_decoder(own, tmp_path):
+    with pytest.raises(SourceError, match="at most 10"):
+        ingest("folder", own, tmp_path / "store", limits=Limits(frame_pixels=10))
+
+
+def test_one_clip_under_two_patients_ends_in_one_group(own, tmp_path):
+    (own / "copy.mp4").write_bytes((own / "one.mp4").read_bytes())
+    (own / "labels.csv").write_text("file,patient\none.mp4,1\ncopy.mp4,2\nthree.MP4,3\n")
+    ingest("folder", own, tmp_path / "store")
+    rows = stores.index(tmp_path / "store").to_pylist()
+    group = {row["clip"]: row["group"] for row in rows}
+    assert group["folder/one"] == group["folder/copy"] != group["folder/three"]
+
+
+def test_an_unknown_source_is_refused_with_the_list(tmp_path):
+    with pytest.raises(SourceError, match="covid_blues, dicom, folder, phantom, pocovid"):
+        ingest("nonsense", None, tmp_path)
+    with pytest.raises(SourceError, match="no source 'decode'"):
+        ingest("decode", None, tmp_path)
+    assert sources() == ["covid_blues", "dicom", "folder", "phantom", "pocovid"]
+
+
+def test_an_unknown_option_and_a_missing_folder_are_refused(own, tmp_path):
+    with pytest.raises(SourceError, match="no option 'label'; its options: labels"):
+        ingest("folder", own, tmp_path / "store", label="x.csv")
+    with pytest.raises(SourceError, match="no such folder"):
+        ingest("folder", own / "absent", tmp_path / "store")
+
+
+def test_the_store_tells_how_it_was_read(own, tmp_path):
+    ingest("folder", own, tmp_path / "store", max_side=30)
+    told = json.loads((tmp_path / "store" / "store.json").read_text())["sources"]["folder"]
+    assert (told["max_side"], told["missing_patient"]) == (30, "refuse")
+    assert told["summary"]["num_clips"] == 4
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_covid_blues_is_ingested_whole(shared_data, tmp_path):
+    summary = ingest("covid_blues", shared_data / "covid_blues", tmp_path / "store", max_side=112)
+    assert (summary.num_clips, summary.num_patients, summary.num_frames) == (266, 47, 22939)
+    assert summary.actions["skipped"] == 362 - 266
+    assert summary.labels["severity"] == {"0": 85, "1": 87, "2": 57, "3": 37}

@@ -1,0 +1,120 @@
+"""The POCUS reader: what its columns decide, and its traps."""
+
+from collections import Counter
+
+import pytest
+
+from lus_ray.clip import BIOMARKERS
+from lus_ray.data.ingest import label_table, pocovid
+from lus_ray.data.ledger import Ledger
+from lus_ray.errors import SourceError
+
+FINDINGS = ("Effusion", "Consolidations", "B-lines", "A-lines", "Pleural line irregularities",
+            "Air bronchogram", "Healthy")  # fmt: skip
+
+
+def row(**cells: str) -> label_table.TableRow:
+    found = dict.fromkeys(FINDINGS, "0") | {"Filename": "clip"}
+    return label_table.TableRow("dataset_metadata.csv row 2", found | cells)
+
+
+def judged(**cells: str) -> dict[str, int]:
+    values = pocovid.biomarkers(row(**cells), Ledger())
+    return {name: value for name, value in zip(BIOMARKERS, values, strict=True) if value >= 0}
+
+
+def test_a_row_of_zeros_was_never_filled_in():
+    assert pocovid.biomarkers(row(), Ledger()) is None
+    assert pocovid.biomarkers(row(**dict.fromkeys(FINDINGS, "")), Ledger()) is None
+
+
+def test_a_finding_says_that_none_is_wrong_and_the_zeros_beside_it_count():
+    values = judged(Consolidations="1")
+    assert values["consolidation: none"] == 0
+    assert "consolidation: > 10 mm" not in values
+    assert values["effusion: none"] == 1
+    assert values["effusion: > 5 mm"] == 0
+    assert values["B-line origin: not applicable"] == 1
+
+
+def test_irregularities_may_be_an_indent_or_a_break_so_neither_is_decided():
+    with_them = judged(**{"Pleural line irregularities": "1"})
+    assert not any(name.startswith("pleural") for name in with_them)
+    without = judged(Effusion="1")
+    assert without["pleural indent: none"] == without["pleural break: none"] == 1
+
+
+def test_a_healthy_lung_without_a_tick_at_a_lines_is_not_judged_for_them():
+    assert not any(name.startswith("A-lines") for name in judged(Healthy="1"))
+    assert judged(Healthy="1", **{"A-lines": "1"})["A-lines: none"] == 0
+
+
+def test_a_link_in_a_column_of_zeros_and_ones_is_no_judgement_and_is_noted():
+    ledger = Ledger()
+    values = pocovid.biomarkers(row(Effusion="https://host/x.zip?dl=0", **{"A-lines": "1"}), ledger)
+    assert values[BIOMARKERS.index("effusion: none")] == -1
+    assert ledger.counts() == {"noted": 1}
+
+
+def test_anything_else_in_such_a_column_is_refused():
+    with pytest.raises(SourceError, match="'Effusion' is '2'"):
+        pocovid.biomarkers(row(Effusion="2"), Ledger())
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A row without a patient, one without a file, and a file without a row."""
+    folders = ("pocus_videos/convex", "pocus_videos/linear/label_uncertain", "pocus_images/convex")
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("pocus_videos/convex/Cov a+(4) [b].GIF", "pocus_images/convex/same.png",
+                 "pocus_videos/linear/label_uncertain/Vir_or.mp4", "pocus_videos/convex/same.mov",
+                 "pocus_videos/convex/stray.avi"):  # fmt: skip
+        (tmp_path / name).touch()
+    header = [*pocovid.COLUMNS, ""]
+    default = dict.fromkeys(header, "") | {"Type": "video", "Probe": "convex", "Label": "COVID-19"}
+    lines = [
+        {"Filename": "Cov a+(4) [b]", "Patient ID / Name": "5", "Lung Severity Score": "2"},
+        {"Filename": "same", "Label": "Regular", "Area according to DEGUM": "3"},
+        {"Filename": "Vir_or", "Label": "Viral pneumonia", "Probe": "Linear",
+         "Patient ID / Name": "9"},
+        {"Filename": "never public", "Patient ID / Name": "1"},
+    ]  # fmt: skip
+    rows = [",".join((default | line)[name] for name in header) for line in lines]
+    (tmp_path / pocovid.METADATA).write_text("\n".join([",".join(header), *rows]) + "\n")
+    return tmp_path
+
+
+def test_rows_find_their_files_by_name_and_kind(source):
+    ledger = Ledger()
+    rows = {r["clip"]: r for r in pocovid.clips(source, ledger)}
+    assert rows["pocovid/Cov a+(4) [b]"]["severity"] == 2
+    assert rows["pocovid/same"]["patient"] is None
+    assert rows["pocovid/same"]["file"].suffix == ".mov"
+    assert (rows["pocovid/same"]["zone"], rows["pocovid/same"]["disease"]) == ("DEGUM 3", "healthy")
+    assert rows["pocovid/Vir_or"]["disease"] is None
+    assert rows["pocovid/Vir_or"]["probe"] == "linear"
+    skipped = [entry.item for entry in ledger.entries if entry.action == "skipped"]
+    assert sorted(skipped) == [
+        "dataset_metadata.csv row 5 (never public)", "same.png", "stray.avi"
+    ]  # fmt: skip
+
+
+def test_an_unknown_label_refuses_its_row(source):
+    path = source / pocovid.METADATA
+    path.write_text(path.read_text().replace("Regular", "Unsure"))
+    ledger = Ledger()
+    assert len(list(pocovid.clips(source, ledger))) == 2
+    assert any("'Label' is 'Unsure'" in entry.reason for entry in ledger.entries)
+
+
+@pytest.mark.data
+def test_every_public_file_has_its_row(shared_data):
+    ledger = Ledger()
+    rows = list(pocovid.clips(shared_data / "pocovid", ledger))
+    assert len(rows) == 155
+    assert len({r["clip"] for r in rows}) == 155
+    assert Counter(r["severity"] for r in rows) == {None: 80, 0: 48, 1: 9, 2: 12, 3: 6}
+    assert Counter(r["probe"] for r in rows) == {"convex": 142, "linear": 13}
+    assert all(r["patient"] for r in rows)
+    assert sum(entry.action == "skipped" for entry in ledger.entries) == 374 - 155

@@ -1,0 +1,63 @@
+"""The ledger: one line an entry, read back as it was written, and refused where it is damaged."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from lus_ray import cli
+from lus_ray.data.ledger import Entry, Ledger, read
+from lus_ray.errors import StoreError
+from lus_ray.storage import files
+
+ENTRY = {"source": "a", "item": "x.mp4", "action": "skipped", "reason": "the file is empty"}
+
+
+def test_entries_of_a_source_are_replaced_and_those_of_others_stay(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    for source, item in (("a", "one"), ("b", "two"), ("a", "three")):
+        ledger = Ledger()
+        ledger.note(source, item, "of no\n  use")
+        ledger.write(path, source=source)
+    assert read(path) == [
+        Entry("b", "two", "noted", "of no use"),
+        Entry("a", "three", "noted", "of no use"),
+    ]
+
+
+def test_an_absent_ledger_has_no_entries(tmp_path):
+    assert read(tmp_path / "ledger.jsonl") == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["{", "", "[]", "7", '{"source": "a"}', json.dumps({**ENTRY, "more": 1}),
+     json.dumps({**ENTRY, "item": None}), json.dumps({**ENTRY, "action": "lost"})],
+)  # fmt: skip
+def test_a_damaged_line_is_named_in_one_line(tmp_path, line):
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(f"{json.dumps(ENTRY)}\n{line}\n")
+    with pytest.raises(
+        StoreError, match=r"ledger\.jsonl line 2: no entry .*; remove the line"
+    ) as told:
+        read(path)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("command", [["check"], ["ingest", "phantom"]])
+def test_a_command_on_a_store_with_a_damaged_ledger_ends_in_one_line(
+    tmp_path, command, phantom_store
+):
+    (tmp_path / "clips").symlink_to(phantom_store / "clips")
+    (tmp_path / "ledger.jsonl").write_text("what?\n")
+    done = CliRunner().invoke(cli.main, [*command, str(tmp_path)])
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") == 1
+    assert f"{tmp_path / 'ledger.jsonl'} line 1: no entry of a ledger" in done.stderr
+
+
+def test_a_ledger_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
+    settled = []
+    monkeypatch.setattr(files, "settle", lambda path: settled.append(path.exists()))
+    Ledger().write(tmp_path / "ledger.jsonl", source="a")
+    assert settled == [True, True]

@@ -1,0 +1,280 @@
+"""Six steps: fused they do what they do one by one, each as often as published."""
+
+from dataclasses import replace
+from math import cos, pi, sin
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from lus_ray.data.transforms.augment_roy2020 import PLACES, REST, SixSteps
+from lus_ray.errors import ArmError
+
+PUBLISHED = SixSteps()
+ALWAYS = SixSteps(share=1.0)
+STILL = SixSteps(
+    share=1.0, flip=0, translate=0, rotate_deg=0, shear_deg=0, scale=(1, 1),
+    contrast=(1, 1), intensity=(1, 1), blur=0, noise_std=0,
+)  # fmt: skip
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(num_clips: int = 6, num_frames: int = 2, height: int = 40, width: int = 52) -> Tensor:
+    """Noise between 0.1 and 0.9, so that a wrong pixel shows."""
+    return 0.1 + 0.8 * torch.rand(num_clips, num_frames, height, width, generator=seeded(99))
+
+
+def regions(frames: Tensor) -> Tensor:
+    """Class ids 1 to 4 that differ between neighbours, so that a wrong pixel shows."""
+    return (1 + (frames * 1000).long() % 4).to(torch.uint8)
+
+
+def test_at_rest_every_bit_stays():
+    frames = pictures()
+    assert torch.equal(STILL(frames, seeded()), frames)
+    assert torch.equal(SixSteps(share=0.0)(frames, seeded()), frames)
+
+
+def test_each_step_happens_to_a_third_of_the_clips_and_a_mirror_to_half_of_those():
+    drawn = PUBLISHED.draw(20_000, seeded())
+    shares = {name: (drawn[name] != REST[name]).float().mean().item() for name in drawn}
+    assert shares.pop("mirror") == pytest.approx(0.33 / 2, abs=0.01)
+    assert list(shares.values()) == pytest.approx([0.33] * 9, abs=0.01)
+
+
+def test_steps_happen_independently_of_each_other():
+    drawn = PUBLISHED.draw(20_000, seeded())
+    steps = ("mirror", "scale", "contrast", "intensity", "sigma", "noise_std")
+    happens = torch.stack([drawn[name] != REST[name] for name in steps]).float()
+    assert (torch.corrcoef(happens) - torch.eye(6)).abs().max() < 0.03
+    none = (happens == 0).all(dim=0).float().mean().item()
+    assert none == pytest.approx((1 - 0.165) * 0.67**5, abs=0.01)
+
+
+def test_what_is_drawn_of_one_range_says_nothing_of_another():
+    drawn = ALWAYS.draw(20_000, seeded())
+    values = torch.stack([drawn[name] for name in drawn if name != "noise_std"])
+    assert (torch.corrcoef(values) - torch.eye(9)).abs().max() < 0.03
+
+
+def test_draws_fill_the_published_ranges_and_do_not_leave_them():
+    drawn = ALWAYS.draw(10_000, seeded())
+    for name, low, high in [
+        ("scale", 0.55, 1.45),
+        ("angle", -15 * pi / 180, 15 * pi / 180),
+        ("shear", -4.5 * pi / 180, 4.5 * pi / 180),
+        ("right", -0.15, 0.15),
+        ("down", -0.15, 0.15),
+        ("contrast", 0.55, 1.45),
+        ("intensity", 0.55, 1.45),
+        ("sigma", 0.0, 0.75),
+    ]:
+        margin = 0.01 * (high - low)
+        assert low <= drawn[name].min() < low + margin, name
+        assert high - margin < drawn[name].max() <= high, name
+    assert (drawn["noise_std"] == 0.015).all()
+
+
+def test_a_mirror_exchanges_left_and_right_to_the_bit():
+    frames = pictures(width=51)
+    mirror = replace(STILL, flip=1.0)
+    flipped, ids = mirror.with_masks(frames, regions(frames), seeded())
+    assert torch.equal(flipped, frames.flip(-1))
+    assert torch.equal(ids, regions(frames).flip(-1))
+
+
+def test_half_the_size_leaves_three_quarters_of_the_darkest_grey_and_background():
+    frames = pictures(1, 1, 40, 40)
+    small, ids = replace(STILL, scale=(0.5, 0.5)).with_masks(frames, regions(frames), seeded())
+    outside = torch.ones(40, 40, dtype=torch.bool)
+    outside[10:30, 10:30] = False
+    assert (small[0, 0, outside] == frames.min()).all()
+    assert ((ids[0, 0] == 0) == outside).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_one_lookup_equals_mirror_scale_shear_turn_and_shift_one_after_another(seed: int):
+    frames = pictures()
+    steps = replace(ALWAYS, contrast=(1, 1), intensity=(1, 1), blur=0, noise_std=0)
+    moved, ids = steps.with_masks(frames, regions(frames), seeded(seed))
+    drawn = steps.draw(len(frames), seeded(seed))
+    for clip in range(len(frames)):
+        values = [drawn[name][clip].item() for name in PLACES]
+        lowest = frames[clip].min().item()
+        expected = moved_alone(frames[clip].numpy(), values, lowest)
+        expected_ids = moved_alone(regions(frames)[clip].numpy(), values, 0)
+        # A place that falls between two pixels may go either way.
+        assert (moved[clip].numpy() != expected).mean() < 0.002
+        assert (ids[clip].numpy() != expected_ids).mean() < 0.002
+
+
+def test_contrast_and_intensity_in_one_line_equal_both_with_their_clippings():
+    for seed, steps in enumerate(
+        [ALWAYS, PUBLISHED, replace(ALWAYS, contrast=(0, 4)), replace(ALWAYS, intensity=(0, 4))]
+    ):
+        steps = replace(steps, flip=0, translate=0, rotate_deg=0, shear_deg=0, scale=(1, 1))
+        steps = replace(steps, blur=0, noise_std=0)
+        frames = pictures(32, 1, 8, 8) * torch.linspace(0.3, 1, 32)[:, None, None, None]
+        drawn = steps.draw(32, seeded(seed))
+        expected = np.stack(
+            [
+                shaded_alone(frame.numpy(), contrast.item(), intensity.item())
+                for frame, contrast, intensity in zip(
+                    frames, drawn["contrast"], drawn["intensity"], strict=True
+                )
+            ]
+        )
+        assert steps(frames, seeded(seed)).numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_contrast_turns_about_the_middle_of_the_greys_and_stays_within_them():
+    frames = torch.tensor([0.2, 0.5, 0.6, 0.8]).reshape(1, 1, 2, 2)
+    doubled = replace(STILL, contrast=(2, 2))(frames, seeded())
+    torch.testing.assert_close(doubled.flatten(), torch.tensor([0.2, 0.5, 0.7, 0.8]))
+
+
+@pytest.mark.parametrize("size", [(9, 14), (1, 1), (2, 1)])
+def test_a_blur_is_that_of_scipy(size: tuple[int, int]):
+    frames = pictures(8, 3, *size)
+    for largest in (0.1, 0.75, 2.5):
+        steps = replace(STILL, blur=largest)
+        blurred = steps(frames, seeded(2))
+        sigmas = steps.draw(8, seeded(2))["sigma"]
+        for clip, sigma in enumerate(sigmas.tolist()):
+            for frame in range(3):
+                expected = gaussian_filter(frames[clip, frame].double().numpy(), sigma)
+                assert blurred[clip, frame].numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_noise_has_the_published_size_and_differs_between_pixels_and_frames():
+    grey = torch.full((40, 2, 50, 50), 0.5)
+    noisy = replace(STILL, noise_std=0.015)(grey, seeded())
+    assert (noisy - 0.5).std().item() == pytest.approx(0.015, rel=0.02)
+    assert (noisy - 0.5).mean().item() == pytest.approx(0, abs=1e-4)
+    assert (noisy[:, 0] != noisy[:, 1]).float().mean() > 0.99
+
+
+@pytest.mark.parametrize("lookup", ["nearest", "bilinear"])
+def test_all_six_steps_equal_the_steps_one_by_one(lookup: str):
+    smooth = gaussian_filter(pictures(12, 1, 60, 78).numpy(), (0, 0, 4, 4))
+    frames = torch.from_numpy(smooth)
+    steps = replace(ALWAYS, noise_std=0, lookup=lookup)
+    fused, drawn = steps(frames, seeded(4)), steps.draw(12, seeded(4))
+    for clip in range(12):
+        of_clip = {name: values[clip].item() for name, values in drawn.items()}
+        moved = moved_alone(
+            frames[clip].numpy(), [of_clip[name] for name in PLACES], frames[clip].min().item()
+        )
+        shaded = shaded_alone(moved, of_clip["contrast"], of_clip["intensity"])
+        alone = gaussian_filter(shaded, (0, of_clip["sigma"], of_clip["sigma"]))
+        apart = np.abs(fused[clip].numpy() - alone)
+        assert (apart > (1e-5 if lookup == "nearest" else 0.06)).mean() < 0.01
+
+
+def test_nearest_makes_no_new_grey_and_bilinear_does():
+    frames = (pictures() > 0.5).float() * 0.5 + 0.25
+    places = replace(ALWAYS, contrast=(1, 1), intensity=(1, 1), blur=0, noise_std=0)
+    assert places(frames, seeded()).unique().tolist() == [0.25, 0.75]
+    bilinear = replace(places, lookup="bilinear")
+    assert len(bilinear(frames, seeded()).unique()) > 100
+    ids = bilinear.with_masks(frames, regions(frames), seeded())[1]
+    assert torch.equal(ids, places.with_masks(frames, regions(frames), seeded())[1])
+
+
+def test_masks_do_not_change_what_happens_to_frames_and_nothing_given_is_written_to():
+    frames = pictures()
+    kept, masks = frames.clone(), regions(frames)
+    for steps in (PUBLISHED, ALWAYS):
+        augmented, ids = steps.with_masks(frames, masks, seeded(3))
+        assert torch.equal(augmented, steps(frames, seeded(3)))
+        assert ids.dtype == torch.uint8
+    assert torch.equal(frames, kept)
+    assert torch.equal(masks, regions(kept))
+
+
+def test_all_frames_of_a_clip_change_alike_and_clips_differ():
+    frames = pictures(1, 1).expand(3, 4, -1, -1)
+    augmented = replace(ALWAYS, noise_std=0)(frames, seeded())
+    assert (augmented - augmented[:, :1]).abs().max() < 1e-6
+    assert (augmented[0] - augmented[1]).abs().max() > 0.05
+
+
+def test_the_same_seed_gives_the_same_picture_and_the_next_draw_another():
+    frames, generator = pictures(), seeded(5)
+    first, second = PUBLISHED(frames, generator), PUBLISHED(frames, generator)
+    assert torch.equal(first, PUBLISHED(frames, seeded(5)))
+    assert not torch.equal(first, second)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**31), height=st.integers(1, 24), width=st.integers(1, 24))
+def test_values_stay_in_the_unit_range_and_sizes_stay(seed: int, height: int, width: int):
+    frames = torch.rand(3, 2, height, width, generator=seeded(seed))
+    wild = SixSteps(
+        share=0.7, translate=1.0, rotate_deg=180, shear_deg=80, scale=(0.1, 9),
+        contrast=(0, 9), intensity=(0, 9), blur=4, noise_std=0.5,
+    )  # fmt: skip
+    augmented, ids = wild.with_masks(frames, regions(frames), seeded(seed))
+    assert augmented.shape == ids.shape == frames.shape
+    assert torch.isfinite(augmented).all()
+    assert 0 <= augmented.min() <= augmented.max() <= 1
+    assert set(ids.unique().tolist()) <= {0, *regions(frames).unique().tolist()}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"share": 1.1},
+        {"flip": -0.1},
+        {"translate": 2},
+        {"rotate_deg": 181},
+        {"shear_deg": 90},
+        {"scale": (0, 1)},
+        {"scale": (1.4, 0.6)},
+        {"contrast": (-1, 1)},
+        {"intensity": (1, float("inf"))},
+        {"blur": float("nan")},
+        {"noise_std": -0.01},
+        {"lookup": "cubic"},
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_an_impossible_range_is_refused_by_name_in_one_line(wrong: dict):
+    with pytest.raises(ArmError, match=next(iter(wrong))) as caught:
+        SixSteps(**wrong)
+    assert "\n" not in str(caught.value)
+
+
+def moved_alone(clip: np.ndarray, values: list[float], fill: float) -> np.ndarray:
+    """Mirror, scale, shear, turn and shift of a clip (T, H, W), each a matrix of its own."""
+    mirror, scale, angle, shear, right, down = values
+    num_rows, num_columns = clip.shape[1:]
+    forward = (
+        np.array([[cos(angle), sin(angle)], [-sin(angle), cos(angle)]])
+        @ np.array([[1, sin(shear)], [0, cos(shear)]])
+        @ np.diag([scale, scale])
+        @ np.diag([mirror, 1])
+    )
+    rows, columns = np.mgrid[:num_rows, :num_columns]
+    x = columns - (num_columns - 1) / 2 - right * num_columns
+    y = rows - (num_rows - 1) / 2 - down * num_rows
+    x, y = np.einsum("ij,jhw->ihw", np.linalg.inv(forward), np.stack([x, y]))
+    column = np.rint(x + (num_columns - 1) / 2).astype(int)
+    row = np.rint(y + (num_rows - 1) / 2).astype(int)
+    inside = (row >= 0) & (row < num_rows) & (column >= 0) & (column < num_columns)
+    read = clip[:, row.clip(0, num_rows - 1), column.clip(0, num_columns - 1)]
+    return np.where(inside, read, np.array(fill, clip.dtype))
+
+
+def shaded_alone(clip: np.ndarray, contrast: float, intensity: float) -> np.ndarray:
+    """Contrast, clipped, and then intensity, clipped to what the contrast gave."""
+    low, high = clip.min(), clip.max()
+    clip = ((low + high) / 2 + contrast * (clip - (low + high) / 2)).clip(low, high)
+    return (clip * intensity).clip(clip.min(), clip.max())

@@ -1,0 +1,150 @@
+"""Run folders for the tests of the service: cells written by hand, and tiny runs that were trained.
+
+A written cell has a checkpoint with fresh weights, a validation score and an empty table of
+predictions; a trained run is what `lus run` leaves behind, made in this process.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lus_ray.clip import frames_of, masks_of
+from lus_ray.data import store
+from lus_ray.data.loading.batches import InMemory, size_of
+from lus_ray.data.transforms.view import View
+from lus_ray.experiment import Arm, Experiment, Recipe, Rows
+from lus_ray.folds import fixed_test
+from lus_ray.nets import TSM, ArgmaxMean, RegSTN, UNet, Uninorm
+from lus_ray.runs import manifest, predictions, run_cell
+from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs.layout import slug
+from lus_ray.runs.predictions import About
+from lus_ray.tasks import Biomarkers, Ensemble, Expert, FrameScore, Intensity, VideoScore
+from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.training import checkpoint
+
+CLIPS = View(num_frames=4, height=24, width=24, num_samples=2)
+FRAMES = View(num_frames=1, height=32, width=32, num_samples=0)
+PADDED = View(num_frames=1, height=20, width=30, num_samples=0, aspect=1.3, bicubic=True)
+CV, LAST = 2, {"epochs": 1, "batch": 4, "lr": 1e-3, "select": "last"}
+
+biomarkers = partial(Biomarkers, backbone=partial(TSM, width=8), view=CLIPS)
+tree = partial(Expert, kind="DT", label="severity")
+frames = partial(FrameScore, net=partial(RegSTN, width=8), view=FRAMES)
+uninorm = partial(VideoScore, aggregator=Uninorm)
+unet = partial(UNet, widths=(4, 8), dropout=0.5)
+markers = partial(
+    Segmentation, net=unet, scheme="markers", view=PADDED, monitor="union_dice", smooth=3
+)
+both = partial(Ensemble, members=(markers, markers))
+
+
+def entry(name: str, label: str = "severity", **settings: Any) -> dict[str, Any]:
+    """An arm as experiment.json has it."""
+    return {"name": name, "label": label, "rows": asdict(Rows()), "recipe": None} | settings
+
+
+def written(run: Path, *entries: dict[str, Any]) -> Path:
+    """A run folder with a record and no cell."""
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "experiment.json").write_text(json.dumps({"experiment": "study", "arms": entries}))
+    return run
+
+
+def cell(
+    run: Path,
+    arm: str,
+    task: Callable[[], Any],
+    *,
+    fold: int = 0,
+    score: float | None = 0.5,
+    label: str = "severity",
+) -> Path:
+    """A finished cell of a written run; its folder."""
+    folder = run / "cells" / slug(arm) / f"fold{fold}"
+    checkpoint.save(folder / "checkpoint", task(), checkpoint.describe(task), seed=0)
+    scores = {} if score is None else {"score": score}
+    (folder / "cost.json").write_text(json.dumps({"val_scores": scores}))
+    about = About(arm, fold, label, ("a", "b"), False, "f" * 64)
+    predictions.write(run / "predictions" / slug(arm) / f"fold{fold}.parquet", [], about)
+    return folder
+
+
+def trained(experiment: Experiment, data: Path, out: Path, *, folds: Iterable[int] = (0,)) -> Path:
+    """A run of all arms on some folds, each cell trained in this process."""
+    out.mkdir(parents=True)
+    index = store.index(data)
+    work = manifest.prepare(experiment, index, out, size="smoke", data=data)
+    pixels = decoded(experiment, data)
+    for fold in folds:
+        for arm in experiment.arms:
+            _run(arm, fold, work, pixels)
+    return out
+
+
+def decoded(experiment: Experiment, data: Path) -> InMemory:
+    """All frames and masks of a store at the sizes of the views of an experiment."""
+    views = [arm.task.keywords.get("view") for arm in experiment.arms]  # type: ignore[attr-defined]
+    views += [PADDED]
+    rows = list(store.read(data))
+    shown: dict[Any, dict[str, Any]] = {}
+    outlined: dict[Any, dict[str, Any]] = {}
+    for view in filter(None, views):
+        shown[size_of(view)] = {row["clip"]: view.resize(frames_of(row)) for row in rows}
+        ids = ((row["clip"], masks_of(row)) for row in rows)
+        outlined[size_of(view)] = {
+            name: view.resize_masks(mask) for name, mask in ids if mask is not None
+        }
+    return InMemory(shown, outlined)
+
+
+def _run(arm: Arm, fold: int, work: Work, pixels: InMemory) -> None:
+    run_cell.run(Cell(arm.name, fold), work, pixels, lambda values: None)
+
+
+SIGNS = Experiment(
+    name="signs",
+    title="Signs",
+    folds=fixed_test(parts=4, cv=CV),
+    arms=(
+        Arm("intensity", partial(Intensity, view=CLIPS)),
+        Arm("prior", partial(Expert, kind="prior", label="severity", inputs="features"),
+            label="severity", reads="intensity", baseline=True),
+        Arm("biomarkers", biomarkers, Recipe(**LAST), label="biomarkers"),
+        Arm("cross-fitted", biomarkers, Recipe(**LAST), label="biomarkers", reads="biomarkers",
+            crossfit=2),
+        Arm("tree", tree, label="severity", reads="biomarkers"),
+        Arm("tree, cross-fitted", tree, label="severity", reads="cross-fitted"),
+        Arm("neighbours, sf_ratio", partial(Expert, kind="NN", label="sf_ratio"),
+            label="sf_ratio", reads="biomarkers"),
+    ),
+    metrics=("auc",),
+)  # fmt: skip
+
+SCORES = Experiment(
+    name="scores",
+    title="Scores",
+    folds=fixed_test(parts=4, cv=CV),
+    arms=(
+        Arm("frames", frames, Recipe(**LAST, draws=8), label="frame_severity"),
+        Arm("argmax-mean", partial(VideoScore, aggregator=ArgmaxMean), label="severity",
+            reads="frames", baseline=True),
+        Arm("uninorm", uninorm, Recipe(**{**LAST, "batch": 0}), label="severity", reads="frames"),
+    ),
+    metrics=("f1",),
+)  # fmt: skip
+
+OUTLINES = Experiment(
+    name="outlines",
+    title="Outlines",
+    folds=fixed_test(parts=4, cv=CV),
+    arms=(
+        Arm("unet", markers, Recipe(**LAST, draws=8), label="markers masks"),
+        Arm("unet again", markers, Recipe(**LAST, draws=8), label="markers masks"),
+        Arm("ensemble", both, label="markers masks", members=("unet", "unet again")),
+    ),
+    metrics=("union_dice",),
+)

@@ -1,0 +1,137 @@
+"""Paired tests of two arms: over images, over patients, by resampled patients, and corrected."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from jaxtyping import Float
+from scipy import stats
+
+from lus_ray.metrics import significance
+
+VALUES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=20)
+NAN = float("nan")
+
+
+def array(*values: float) -> Float[np.ndarray, "N"]:
+    return np.array(values, np.float64)
+
+
+def bootstrapped(
+    one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"], patient: list[str], draws: int = 999
+) -> float:
+    rng = np.random.default_rng(0)
+    return significance.bootstrap(one, other, patient, num_draws=draws, rng=rng)
+
+
+@given(VALUES)
+def test_the_test_over_images_is_that_of_scipy(values: list[tuple[float, float]]) -> None:
+    one, other = np.array(values).T
+    assume(np.std(one - other) > 1e-6)
+    expected = stats.ttest_rel(one, other).pvalue
+    assert significance.t_test(one, other) == pytest.approx(expected, rel=1e-6)
+    assert significance.t_test(other, one) == significance.t_test(one, other)
+
+
+def test_the_test_over_patients_is_that_of_their_means() -> None:
+    one, other = array(0.9, 0.7, 0.6, 0.8, 0.5), array(0.5, 0.5, 0.5, 0.5, 0.5)
+    found = significance.t_test_patients(one, other, ["a", "a", "b", "c", "c"])
+    expected = stats.ttest_1samp([0.3, 0.1, 0.15], 0).pvalue
+    assert found == pytest.approx(expected)
+
+
+def test_images_repeated_within_patients_convince_only_the_test_over_images() -> None:
+    rng = np.random.default_rng(0)
+    by_patient = array(0.2, -0.1, 0.15, 0.05)
+    one = np.repeat(by_patient, 50) + 0.01 * rng.standard_normal(200)
+    patient = [name for name in "abcd" for _ in range(50)]
+    other = np.zeros(200)
+    assert significance.t_test(one, other) < 1e-6
+    assert significance.t_test_patients(one, other, patient) > 0.2
+    assert bootstrapped(one, other, patient) > 0.05
+
+
+@pytest.mark.parametrize("test", ["images", "patients", "bootstrap"])
+def test_equal_values_do_not_differ(test: str) -> None:
+    one = array(0.1, 0.5, 0.7)
+    assert p_of(test, one, one, ["a", "b", "c"]) == 1.0
+
+
+@pytest.mark.parametrize("test", ["images", "patients", "bootstrap"])
+def test_the_same_gain_everywhere_is_as_sure_as_can_be(test: str) -> None:
+    p = p_of(test, array(0.75, 0.5, 1.0), array(0.5, 0.25, 0.75), ["a", "b", "c"])
+    assert p == (1 / 1000 if test == "bootstrap" else 0.0)
+
+
+@pytest.mark.parametrize("test", ["images", "patients", "bootstrap"])
+def test_nothing_can_be_said_of_one_image(test: str) -> None:
+    assert np.isnan(p_of(test, array(0.5), array(0.4), ["a"]))
+    assert np.isnan(p_of(test, array(), array(), []))
+
+
+@pytest.mark.parametrize("test", ["patients", "bootstrap"])
+def test_nothing_can_be_said_of_one_patient(test: str) -> None:
+    assert np.isnan(p_of(test, array(0.5, 0.9, 0.8), array(0.4, 0.3, 0.1), ["a", "a", "a"]))
+
+
+@pytest.mark.parametrize("test", ["images", "patients", "bootstrap"])
+def test_undefined_images_are_left_out_of_both(test: str) -> None:
+    one, other = array(0.5, NAN, 0.8, 0.3, 0.6), array(0.4, 0.1, NAN, 0.5, 0.1)
+    clean = p_of(test, one[[0, 3, 4]], other[[0, 3, 4]], ["a", "c", "d"])
+    assert p_of(test, one, other, ["a", "b", "b", "c", "d"]) == clean
+
+
+def test_a_patient_counts_in_the_bootstrap_with_all_images() -> None:
+    # Of two patients a draw takes a twice, b twice or one of each; only b twice is above 0.
+    one = array(-0.5, -0.5, -0.5, 0.5)
+    p = bootstrapped(one, np.zeros(4), ["a", "a", "a", "b"], draws=20_000)
+    assert p == pytest.approx(2 * 0.25, abs=0.02)
+
+
+def test_the_same_seed_gives_the_same_bootstrap() -> None:
+    rng = np.random.default_rng(1)
+    one, other = rng.random(12), rng.random(12)
+    patient = [str(k // 3) for k in range(12)]
+    assert bootstrapped(one, other, patient) == bootstrapped(one, other, patient)
+
+
+@pytest.mark.parametrize("test", ["patients", "bootstrap"])
+def test_every_image_needs_its_patient(test: str) -> None:
+    with pytest.raises(ValueError, match="patients of 1 images and values of 2"):
+        p_of(test, array(0.1, 0.2), array(0.2, 0.1), ["a"])
+
+
+def test_holm_multiplies_by_the_number_of_comparisons_left() -> None:
+    found = significance.holm(array(0.01, 0.04, 0.03))
+    np.testing.assert_allclose(found, [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(significance.holm(array(0.5, 0.6)), [1.0, 1.0])
+
+
+def test_holm_does_not_count_what_is_undefined() -> None:
+    found = significance.holm(array(NAN, 0.04, NAN, 0.02))
+    np.testing.assert_allclose(found, [NAN, 0.04, NAN, 0.04])
+    assert len(significance.holm(array())) == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_keeps_the_order_and_lies_between_the_raw_value_and_bonferroni(
+    values: list[float],
+) -> None:
+    p = np.array(values)
+    found = significance.holm(p)
+    assert (found >= p).all()
+    assert (found <= np.minimum(1, len(p) * p) + 1e-12).all()
+    assert (np.diff(found[np.argsort(p, kind="stable")]) >= 0).all()
+    smallest = p.argmin()
+    assert found[smallest] == min(1, len(p) * p[smallest])
+
+
+def p_of(
+    test: str, one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"], patient: list[str]
+) -> float:
+    """The p-value of one of the three tests."""
+    if test == "images":
+        return significance.t_test(one, other)
+    if test == "patients":
+        return significance.t_test_patients(one, other, patient)
+    return bootstrapped(one, other, patient)

@@ -1,0 +1,89 @@
+"""Run folders in the middle of their work, written by hand: a few small files a cell."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lus_ray.runs.layout import slug
+
+NOW = 1_000_000.0
+Scores = Sequence[float | None]
+
+
+def arm(name: str, **settings: Any) -> dict[str, Any]:
+    """An entry of `arms` in experiment.json; ten epochs where it is not told otherwise."""
+    return {
+        "name": name,
+        "label": "severity",
+        "baseline": False,
+        "start": None,
+        "reads": None,
+        "members": [],
+        "crossfit": 0,
+        "recipe": {"epochs": 10},
+        "task": {"name": "Biomarkers"},
+        "search": None,
+        **settings,
+    }
+
+
+def run(out: Path, *arms: dict[str, Any], num_folds: int = 2) -> Path:
+    """A run of these arms, of which nothing has begun."""
+    out.mkdir(parents=True, exist_ok=True)
+    record = {"experiment": "study", "title": "A study", "size": "smoke", "arms": list(arms)}
+    (out / "experiment.json").write_text(json.dumps(record))
+    dealt = {"folds": [{"number": fold, "test": []} for fold in range(num_folds)]}
+    (out / "folds.json").write_text(json.dumps(dealt))
+    return out
+
+
+def cell(
+    out: Path, name: str, fold: int, *, scores: Scores = (), num_starts: int = 1,
+    error: str | None = None, finished: bool = False, seconds: float = 20.0,
+    sample: int | None = None, began: float = NOW - 50,
+) -> Path:  # fmt: skip
+    """Files of a cell that began; its folder."""
+    folder = out / "cells" / slug(name) / f"fold{fold}"
+    predictions = out / "predictions" / slug(name) / f"fold{fold}.parquet"
+    if sample is not None:
+        folder /= f"sample{sample}"
+        predictions = predictions.parent / "samples" / f"fold{fold}-{sample}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [{"epoch": n, "val_score": score} for n, score in enumerate(scores)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if num_starts:
+        start = {"node": "node-a", "pid": 7, "began": began}
+        (folder / "starts.json").write_text(json.dumps([start] * num_starts))
+    if error is not None:
+        (folder / "error.txt").write_text(f"Traceback\n  of many lines\n{error}\n")
+    if finished:
+        cost = {"wall_s": seconds, "node": "node-a", "val_scores": {"score": 0.75}}
+        (folder / "cost.json").write_text(json.dumps(cost))
+        predictions.parent.mkdir(parents=True, exist_ok=True)
+        predictions.write_bytes(b"")
+    return folder
+
+
+def signs(out: Path, *, beat: float = NOW, **said: Any) -> None:
+    """What the driver says: at work since a hundred seconds, unless told otherwise."""
+    known = {
+        "process": 1,
+        "host": "head",
+        "address": "local",
+        "dashboard": None,
+        "began": NOW - 100,
+        "beat": beat,
+        "ended": None,
+        "outcome": None,
+        "running": {},
+        "failed": {},
+        "said": [],
+        **said,
+    }
+    (out / "campaign.json").write_text(json.dumps(known))
+
+
+def running(*names: str, since: float = NOW - 50) -> dict[str, Any]:
+    """The driver's word of cells that run."""
+    return {name: {"since": since, "epoch": None, "score": None} for name in names}

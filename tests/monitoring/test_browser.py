@@ -1,0 +1,143 @@
+"""The page in a real browser: the grid, its details, the keyboard, a phone, a server that stops."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from lus_ray.monitoring.run_state import Reader
+from lus_ray.monitoring.web_page import Server
+from tests.monitoring.made import NOW, arm, cell, run, running, signs
+
+pytestmark = pytest.mark.slow
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """The browser of the distribution, without a window."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def out(tmp_path):
+    """Three arms on two folds: a cell in every state but interrupted."""
+    out = run(tmp_path, arm("first"), arm("second", reads="first"), arm("<b>third</b>"))
+    cell(out, "first", 0, scores=[0.5, 0.75], finished=True)
+    cell(out, "first", 1, error="the loss is nan")
+    cell(out, "second", 0, scores=[0.25, 0.5, 0.375], num_starts=2)
+    signs(out, running=running("second/fold0"), dashboard="127.0.0.1:8265", said=[[NOW, "a word"]])
+    return out
+
+
+@pytest.fixture
+def server(out):
+    with Server(Reader(out, clock=lambda: NOW), host="127.0.0.1", port=0) as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser, server) -> Iterator[Page]:
+    """The page, opened; any complaint of the browser fails the test."""
+    with browser.new_context(viewport={"width": 1200, "height": 800}) as context:
+        opened = context.new_page()
+        complaints: list[str] = []
+        opened.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.on("console", lambda said: complaints.append(said.text))
+        opened.goto(server.url)
+        expect(opened.locator(".cell")).to_have_count(6)
+        yield opened
+        assert [said for said in complaints if "Failed to load resource" not in said] == []
+
+
+def card(page: Page, row: int, column: int):
+    return page.locator(f".cell[data-row='{row}'][data-column='{column}']")
+
+
+def test_every_cell_tells_its_state_in_words_and_marks(page):
+    names = [card(page, row, column).get_attribute("aria-label")
+             for row in range(3) for column in range(2)]  # fmt: skip
+    assert names == [
+        "first, fold 0: finished, epoch 2 of 10, score 0.750",
+        "first, fold 1: failed, epoch 0 of 10, the loss is nan",
+        "second, fold 0: running, epoch 3 of 10, score 0.375",
+        "second, fold 1: blocked, epoch 0 of 10",
+        "<b>third</b>, fold 0: waiting",
+        "<b>third</b>, fold 1: waiting",
+    ]
+    assert page.locator(".cell .mark").all_inner_texts() == list("✓✗▶⊘··")
+    expect(page.locator("#total")).to_have_text("1 of 6 cells")
+    expect(page.locator("#driver")).to_have_text("running on head")
+    expect(page.locator("#dashboard")).to_have_attribute("href", "http://127.0.0.1:8265")
+    assert card(page, 2, 0).evaluate("e => e.closest('tr').cells[0].firstChild.data") == (
+        "<b>third</b>"
+    )
+
+
+def test_the_grid_follows_the_folder(page, out):
+    cell(out, "second", 0, scores=[0.25, 0.5, 0.375], finished=True, num_starts=2)
+    signs(out, outcome="failed", ended=NOW)
+    (out / "report.html").write_text("<title>the report</title>")
+    expect(page.locator("#total")).to_have_text("2 of 6 cells", timeout=8000)
+    expect(card(page, 1, 0)).to_have_class("cell finished")
+    expect(page.locator("#driver")).to_contain_text("ended with failed cells")
+    page.locator("#report").click()
+    expect(page).to_have_title("the report")
+
+
+def test_a_cell_opens_its_details_and_escape_closes_them(page):
+    card(page, 1, 0).click()
+    details = page.locator("#details")
+    expect(details.locator("h2")).to_have_text("second, fold 0")
+    facts = dict(zip(details.locator("dt").all_inner_texts(),
+                     details.locator("dd").all_inner_texts(), strict=True))  # fmt: skip
+    assert facts["starts"].startswith("2 (")
+    assert (facts["node"], facts["folder"]) == ("node-a", "cells/second/fold0")
+    expect(details.locator("polyline")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(details).to_be_hidden()
+    card(page, 0, 1).click()
+    expect(details).to_contain_text("the loss is nan")
+
+
+def test_the_grid_is_one_stop_of_the_tab_key_and_arrows_move_in_it(page):
+    assert page.locator(".cell[tabindex='0']").count() == 1
+    card(page, 0, 0).focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowRight")
+    expect(card(page, 1, 1)).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#details h2")).to_have_text("second, fold 1")
+
+
+def test_arms_are_chosen_by_state_and_by_words(page):
+    page.locator("#only-failed").click()
+    assert page.locator("tbody tr:visible th").all_inner_texts() == ["first\nseverity"]
+    page.locator("#only-failed").click()
+    page.locator("#filter").fill("SEC")
+    assert page.locator("tbody tr:visible").count() == 1
+    page.locator("#filter").fill("nothing like it")
+    expect(page.locator("#none")).to_be_visible()
+
+
+def test_a_phone_needs_no_scrolling_sideways(page):
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    expect(card(page, 0, 1)).to_be_visible()
+    left = card(page, 0, 0).bounding_box()["x"]
+    assert left >= 0
+    expect(card(page, 0, 1).locator(".fold")).to_have_text("fold 1")
+
+
+def test_a_server_that_stopped_is_told(page, server):
+    server.shutdown()
+    server.server_close()
+    expect(page.locator("#trouble")).to_contain_text("No answer from lus watch", timeout=40000)
+    expect(page.locator(".cell")).to_have_count(6)

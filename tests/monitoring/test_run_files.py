@@ -1,0 +1,49 @@
+"""The files of a cell, read while they are written."""
+
+import json
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lus_ray.monitoring import run_files
+from lus_ray.monitoring.run_files import NUM_POINTS, Traces, thinned
+
+LINES = "".join(json.dumps({"epoch": n, "val_score": n / 10}) + "\n" for n in range(10))
+
+
+def read(folder: Path) -> Traces:
+    return run_files.read(folder, run_files.signature(folder)[0])
+
+
+@given(st.integers(0, len(LINES)))
+def test_a_line_cut_short_is_no_epoch_yet(tmp_path_factory, num_bytes):
+    folder = tmp_path_factory.mktemp("cell")
+    (folder / "metrics.jsonl").write_text(LINES[:num_bytes])
+    whole = LINES[: num_bytes + 1].count("}\n") if num_bytes else 0
+    assert read(folder).num_epochs in (whole, LINES[:num_bytes].count("}"))
+    assert read(folder).curve == tuple((n + 1, n / 10) for n in range(LINES[:num_bytes].count("}")))
+
+
+@given(st.binary(max_size=200))
+def test_bytes_of_any_kind_are_read_without_an_error(tmp_path_factory, junk):
+    folder = tmp_path_factory.mktemp("cell")
+    for name in run_files.FILES:
+        (folder / name).write_bytes(junk)
+    traces = read(folder)
+    assert traces.touched > 0
+    assert all(epoch >= 1 for epoch, _ in traces.curve)
+
+
+@given(st.integers(0, 2000))
+def test_a_curve_keeps_its_ends_and_at_most_two_hundred_points(num_epochs):
+    points = [(n + 1, n / 7) for n in range(num_epochs)]
+    kept = thinned(points)
+    assert len(kept) == min(num_epochs, NUM_POINTS)
+    assert set(kept) <= set(points)
+    assert list(kept) == sorted(kept)
+    assert not points or (kept[0], kept[-1]) == (points[0], points[-1])
+
+
+def test_a_folder_that_is_not_there_has_no_traces(tmp_path):
+    assert read(tmp_path / "nowhere") == Traces()

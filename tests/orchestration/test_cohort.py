@@ -1,0 +1,265 @@
+"""Which clips are compared: roles of domains, frames that show the class, folds with both."""
+
+import json
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+
+from experiments import dense_labels
+from lus_ray.clip import MASK_SCHEMES, SCHEMA, make, masks_of
+from lus_ray.data import store
+from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.errors import FoldError, InputError, SchemaError
+from lus_ray.experiment import Arm, Experiment
+from lus_ray.folds import Fold, across_domains
+from lus_ray.orchestration import run_options
+from lus_ray.runs import manifest
+from lus_ray.runs.cohort import cohort, fingerprint, gate
+from lus_ray.tasks import Segmentation
+
+EXPERIMENT = Experiment(
+    name="lines",
+    title="Lines in two domains",
+    folds=across_domains(3, val=False),
+    arms=(Arm("place", partial(Segmentation), label="bline masks"),),
+    metrics=("dice",),
+    domains={"covid": ("covid", "A"), "cap": ("cap", "pneumonia", "B")},
+    frames_with="B-line",
+)
+"""Two roles, each with the names that it goes by."""
+
+ROLES = replace(EXPERIMENT, frames_with="")
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Six phantom patients of each domain with a clip of four frames each."""
+    folder = tmp_path_factory.mktemp("domains") / "store"
+    ingest(
+        "phantom", None, folder, domain="A,B", masks="bline", patients=6, clips=1, frames=4, size=64
+    )
+    return folder
+
+
+def clips(folder, *rows, scheme="bline"):
+    """A store of clips given as (domain, class id of each frame's one outlined pixel)."""
+    with store.Writer(folder, "t") as writer:
+        for number, (domain, ids) in enumerate(rows):
+            masks = np.zeros((len(ids), 4, 4), np.uint8)
+            masks[:, 2, 1] = ids
+            writer.add(
+                make(
+                    np.full((len(ids), 4, 4), number, np.uint8), clip=f"t/{number}",
+                    patient=f"t/p{number}", source="t", domain=domain, masks=masks,
+                    mask_scheme=scheme,
+                )
+            )  # fmt: skip
+    return folder
+
+
+def of(folder, experiment=EXPERIMENT, names=()):
+    return cohort(experiment, store.index(folder), folder, names=names)
+
+
+def test_a_domain_goes_by_its_role_and_the_rest_of_the_table_is_as_it_was(both):
+    index = store.index(both)
+    named, table, notes = of(both, ROLES)
+    assert named.domains == {"covid": ("A",), "cap": ("B",)}
+    assert table["domain"].to_pylist() == [
+        {"A": "covid", "B": "cap"}[name] for name in index["domain"].to_pylist()
+    ]
+    assert table.schema.equals(index.schema)
+    assert table.drop_columns("domain").equals(index.drop_columns("domain"))
+    assert notes == ()
+
+
+def test_images_are_the_frames_whose_mask_shows_the_class(both):
+    _, table, _ = of(both)
+    listed = dict(zip(table["clip"].to_pylist(), table["images"].to_pylist(), strict=True))
+    seen = {
+        row["clip"]: [[t, 0] for t, ids in enumerate(masks_of(row)) if (ids == 1).any()]
+        for row in store.read(both)
+    }
+    assert listed == {clip: images for clip, images in seen.items() if images}
+    assert {len(images) for images in seen.values()} > {0}
+
+
+def test_only_some_frames_of_a_clip_count_and_clips_without_any_are_left_out(tmp_path):
+    folder = clips(
+        tmp_path, ("covid", [0, 1, 0, 1]), ("cap", [1]), ("cap", [0, 0]), ("covid", [1, 0])
+    )
+    _, table, notes = of(folder)
+    assert table["clip"].to_pylist() == ["t/0", "t/1", "t/3"]
+    assert table["images"].to_pylist() == [[[1, 0], [3, 0]], [[0, 0]], [[0, 0]]]
+    assert table.column_names == [*store.index(folder).column_names, "images"]
+    assert notes == ("1 of 4 clips left out: no frame shows B-line",)
+
+
+@pytest.mark.parametrize("scheme", ["dense", "sparse"])
+def test_the_class_is_found_by_name_in_the_scheme_of_a_clip(tmp_path, scheme):
+    lines = MASK_SCHEMES[scheme].index("B-line")
+    folder = clips(tmp_path, ("A", [1, lines]), ("B", [lines, 3]), scheme=scheme)
+    assert of(folder)[1]["images"].to_pylist() == [[[1, 0]], [[0, 0]]]
+
+
+def test_a_scheme_that_does_not_know_the_class_shows_none(tmp_path):
+    folder = clips(tmp_path, ("A", [1]), ("B", [2]), scheme="markers")
+    with pytest.raises(SchemaError, match="domain 'covid': no frame shows B-line"):
+        of(folder)
+
+
+def test_clips_of_other_domains_are_left_out_and_counted(tmp_path):
+    folder = clips(
+        tmp_path, ("A", [1]), ("B", [1]), ("C", [1]), ("C", [1]), (None, [1]), ("pneumonia", [1])
+    )
+    named, table, notes = of(folder)
+    assert named.domains["cap"] == ("pneumonia",), "the first known name wins"
+    assert table["clip"].to_pylist() == ["t/0", "t/5"]
+    assert notes == (
+        "domains compared: covid ('A'), cap ('pneumonia'); "
+        "clips of others left out: 1 of 'B', 2 of 'C', 1 of None",
+    )
+
+
+def test_the_store_may_name_its_domains_as_it_likes(tmp_path):
+    folder = clips(tmp_path, ("east", [1]), ("west", [1]))
+    named, table, _ = of(folder, names=("west", "east"))
+    assert named.domains == {"covid": ("west",), "cap": ("east",)}
+    assert table["domain"].to_pylist() == ["cap", "covid"]
+
+
+def test_swapped_domains_are_another_fingerprint(both):
+    one = of(both, names=("A", "B"))[1]
+    other = of(both, names=("B", "A"))[1]
+    assert store.fingerprint(one) == store.fingerprint(of(both)[1])
+    assert store.fingerprint(one) != store.fingerprint(other)
+
+
+def test_other_outlines_of_the_same_frames_are_other_data(tmp_path):
+    one, other = (
+        of(clips(tmp_path / name, ("A", ids), ("B", [1])))[1]
+        for name, ids in (("one", [1, 0]), ("other", [1, 1]))
+    )
+    assert store.fingerprint(one) == store.fingerprint(other)
+    assert fingerprint(one) != fingerprint(other)
+    whole = one.drop_columns("images")
+    assert fingerprint(whole) == store.fingerprint(whole)
+
+
+def test_an_experiment_that_compares_nothing_keeps_every_clip(both):
+    index = store.index(both)
+    assert cohort(dense_labels.EXPERIMENT, index, both) == (dense_labels.EXPERIMENT, index, ())
+
+
+@pytest.mark.parametrize(
+    ("rows", "names", "said"),
+    [
+        ([("east", [1]), ("west", [1])], (), "this store has 'east', 'west'; .* with --domains"),
+        (
+            [("A", [1])],
+            (),
+            r"domain 'cap' \(known as 'cap', 'pneumonia', 'B'\); this store has 'A'",
+        ),
+        ([(None, [1])], (), "no clip of this store names its domain"),
+        ([("A", [1]), ("B", [0, 0])], (), "lines: domain 'cap': no frame shows B-line"),
+        ([("A", [1]), ("B", [1])], ("A", "C"), "no clip of domain 'C'; this store has 'A', 'B'"),
+        ([("A", [1]), ("B", [1])], ("A",), "--domains A: lines compares 2 domains"),
+        ([("A", [1]), ("B", [1])], ("A", "A"), "store's names of 'covid', 'cap', in this order"),
+        ([("A", [1]), ("B", [1])], ("A", "B", "C"), "--domains A,B,C: lines compares 2 domains"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line_of_bad_input(tmp_path, rows, names, said):
+    folder = clips(tmp_path, *rows)
+    with pytest.raises(InputError, match=said) as caught:
+        of(folder, names=names)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_domains_are_refused_where_none_are_compared(both):
+    with pytest.raises(InputError, match="--domains: dense_labels compares no domains"):
+        run_options.domains(dense_labels.EXPERIMENT, "A,B")
+    assert run_options.domains(dense_labels.EXPERIMENT, None) == ()
+    assert run_options.domains(EXPERIMENT, " A, B") == ("A", "B")
+
+
+def test_the_command_keeps_the_names_of_the_domains():
+    command = run_options.command("lines", "smoke", {"domains": "A,B"})
+    assert command == "lus run lines --size smoke --domains A,B"
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "said"),
+    [
+        ("ab", "c", "fold 3 tests no patient of domain 'cap'"),
+        ("a", "cd", "fold 3 trains on no patient of domain 'cap'"),
+        ("bc", "d", "fold 3 tests no patient of domain 'covid'"),
+        ("b", "ad", "fold 3 trains on no patient of domain 'covid'"),
+    ],
+)
+def test_folds_without_a_domain_on_a_side_are_refused(tmp_path, train, test, said):
+    folder = clips(tmp_path, *[(name, [1]) for name in ("A", "B", "A", "B")])
+    _, table, _ = of(folder)
+    patient = dict(zip("abcd", sorted(table["patient"].to_pylist()), strict=True))
+    folds = [
+        Fold(0, train=(patient["a"], patient["b"]), test=(patient["c"], patient["d"])),
+        Fold(3, train=tuple(patient[p] for p in train), test=tuple(patient[p] for p in test)),
+    ]
+    with pytest.raises(FoldError, match=said) as caught:
+        gate(EXPERIMENT, folds, table)
+    assert "\n" not in str(caught.value)
+    gate(EXPERIMENT, folds[:1], table)
+
+
+def prepare(experiment, table, data, out):
+    out.mkdir(exist_ok=True)
+    return manifest.prepare(experiment, table, out, size="full", data=data)
+
+
+def test_a_run_records_its_domains_and_its_clips_list_their_images(both, tmp_path):
+    experiment, table, _ = of(both, replace(EXPERIMENT, folds=across_domains(2, val=False)))
+    work = prepare(experiment, table, both, tmp_path)
+    written = json.loads((tmp_path / "experiment.json").read_text())
+    assert written["domains"] == {"covid": ["A"], "cap": ["B"]}
+    assert written["frames_with"] == "B-line"
+    assert written["folds"] == {"name": "across_domains", "k": 2, "val": False}
+    assert [row["images"] for row in work.rows] == table["images"].to_pylist()
+    assert {row["domain"] for row in work.rows} == {"covid", "cap"}
+    assert "images" not in SCHEMA.names
+    domain = {row["patient"]: row["domain"] for row in work.rows}
+    assert all({domain[p] for p in fold.test} == {"covid", "cap"} for fold in work.folds)
+
+
+def test_a_run_with_other_domains_is_refused(both, tmp_path):
+    experiment, table, _ = of(both, ROLES)
+    prepare(experiment, table, both, tmp_path)
+    prepare(experiment, table, both, tmp_path)
+    swapped, table, _ = of(both, ROLES, names=("B", "A"))
+    with pytest.raises(InputError, match="holds a run with domains"):
+        prepare(swapped, table, both, tmp_path)
+
+
+def test_patients_that_splits_leave_out_are_noted(both, tmp_path):
+    first, second, *others = sorted(set(store.index(both)["patient"].to_pylist()))
+    path = tmp_path / "splits.json"
+    fold = {"number": 0, "train": [first], "test": [second, "t/misspelt"]}
+    path.write_text(json.dumps({"folds": [fold]}))
+    _, _, notes = of(both, run_options.at(ROLES, "full", splits=path))
+    assert notes[-2] == "1 of 3 patients of splits.json are not in the store: t/misspelt"
+    assert notes[-1].startswith(
+        f"{len(others)} of {len(others) + 2} patients of the store are in no fold of splits.json"
+    )
+
+
+def test_splits_that_deal_one_domain_only_are_refused_before_anything_is_written(both, tmp_path):
+    patients = sorted(set(store.index(both)["patient"].to_pylist()))
+    fold = {"number": 0, "train": patients[:3], "test": patients[3:6]}
+    path = tmp_path / "splits.json"
+    path.write_text(json.dumps({"folds": [fold]}))
+    chosen = run_options.at(ROLES, "full", splits=path)
+    experiment, table, _ = of(both, chosen)
+    with pytest.raises(FoldError, match="fold 0 trains on no patient of domain 'cap'"):
+        prepare(experiment, table, both, tmp_path / "run")
+    assert not (tmp_path / "run" / "experiment.json").exists()

@@ -1,0 +1,33 @@
+"""Shares of GPUs: Ray places as many workers on two GPUs as the planner counts, and no more."""
+
+import pytest
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from lus_ray.orchestration.cluster.resources import Cluster
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module")
+def two_gpus():
+    """A node with two GPUs that Ray only believes in."""
+    ray.init(
+        address="local", num_cpus=16, num_gpus=2, include_dashboard=False, log_to_driver=False,
+        logging_level="ERROR", _node_ip_address="127.0.0.1",
+    )  # fmt: skip
+    yield Cluster.now().nodes[0]
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.5, 1 / 3, 0.3, 1 / 6])
+def test_ray_places_as_many_as_the_planner_counts(two_gpus, share):
+    number = two_gpus.workers(share)
+    groups = [placement_group([{"CPU": 1, "GPU": share}]) for _ in range(number)]
+    try:
+        assert all(group.wait(30) for group in groups)
+        groups.append(placement_group([{"CPU": 1, "GPU": share}]))
+        assert not groups[-1].wait(0.5)
+    finally:
+        for group in groups:
+            remove_placement_group(group)

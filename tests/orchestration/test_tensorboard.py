@@ -1,0 +1,70 @@
+"""Event files for TensorBoard, read back record by record."""
+
+import struct
+from pathlib import Path
+
+from tensorboardX.proto.event_pb2 import Event
+
+from lus_ray.errors import CellError
+from lus_ray.monitoring.events import Watcher
+from lus_ray.monitoring.tensorboard import TensorBoard
+from lus_ray.runs.cell import Cell
+
+
+def points(folder: Path) -> list[tuple[str, int, float]]:
+    """Name, epoch and value of every point in the event files of a folder."""
+    found = []
+    for path in sorted(folder.glob("events.*")):
+        data = path.read_bytes()
+        while data:  # a record: its length, a checksum, the event, a checksum
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            data = data[16 + length :]
+    return found
+
+
+def test_a_cell_has_a_point_of_each_figure_and_epoch(tmp_path):
+    cell = Cell("e2e severity", 1)
+    with TensorBoard(tmp_path) as board:
+        assert isinstance(board, Watcher)
+        board.started(cell)
+        for epoch in range(2):
+            values = {"epoch": epoch, "train_loss": 0.5, "val_score": 0.25 * epoch, "pid": 7}
+            board.reported(cell, values)
+        board.reported(cell, {"epoch": 2, "train_loss": 0.5, "val_score": float("nan")})
+        board.reported(cell, {"finished": 1, "val_score": 0.9})
+        board.ended(cell, error=None)
+    assert points(tmp_path / "tensorboard" / "e2e-severity" / "fold1") == [
+        ("train_loss", 0, 0.5), ("val_score", 0, 0.0),
+        ("train_loss", 1, 0.5), ("val_score", 1, 0.25),
+        ("train_loss", 2, 0.5),
+    ]  # fmt: skip
+
+
+def test_a_cell_that_begins_again_goes_on_in_a_file_of_its_own(tmp_path):
+    cell = Cell("a", 0)
+    with TensorBoard(tmp_path) as board:
+        for epoch in (0, 1):
+            board.started(cell)
+            board.reported(cell, {"epoch": epoch, "val_score": 0.5})
+    folder = board.folder(cell)
+    assert len(list(folder.glob("events.*"))) == 2
+    assert points(folder) == [("val_score", 0, 0.5), ("val_score", 1, 0.5)]
+
+
+def test_curves_are_brought_home_at_the_end_though_its_storage_may_be_away(tmp_path):
+    pushed = []
+
+    def push():
+        pushed.append(len(points(board.folder(Cell("a", 0)))))
+        raise CellError("the storage does not answer")
+
+    with TensorBoard(tmp_path, push=push) as board:
+        board.reported(Cell("a", 0), {"epoch": 0, "val_score": 0.5})
+    assert pushed == [1]
+
+
+def test_a_sample_has_a_folder_of_its_own(tmp_path):
+    board = TensorBoard(tmp_path)
+    assert board.folder(Cell("a", 0, 3)) == tmp_path / "tensorboard" / "a" / "fold0" / "sample3"

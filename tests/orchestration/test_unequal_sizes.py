@@ -1,0 +1,67 @@
+"""Clips of two domains, of several sizes and shapes: the view makes them equal, and arms run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from experiments.bline_adaptation import EXPERIMENT
+from lus_ray.clip import make
+from lus_ray.data import store
+from lus_ray.data.loading import shared_memory
+from lus_ray.data.loading.batches import InMemory
+from lus_ray.runs import cohort, manifest, predictions
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.run_cell import run
+
+SIZES = {"covid": ((40, 56), (64, 48)), "cap": ((72, 96), (33, 47))}
+ARMS = ("unet covid", "sifa covid→cap", "matched covid→cap", "sifa covid→cap, translated")
+
+
+@pytest.fixture(scope="module")
+def unequal(tmp_path_factory):
+    """Six patients of each domain with a clip of two frames; a B-line is a bright column."""
+    folder = tmp_path_factory.mktemp("unequal") / "store"
+    rng = np.random.default_rng(0)
+    with store.Writer(folder, "t") as writer:
+        for domain, sizes in SIZES.items():
+            for patient in range(6):
+                shape = (2, *sizes[patient % 2])
+                pixels = rng.integers(0, 200, shape, np.uint8)
+                masks = np.zeros(shape, np.uint8)
+                masks[:, 10:, 12:20] = 1
+                pixels[masks == 1] += 55
+                name = f"t/{domain}-{patient}"
+                writer.add(
+                    make(pixels, clip=name, patient=name, source="t", domain=domain, masks=masks,
+                         mask_scheme="bline")
+                )  # fmt: skip
+    return folder
+
+
+@pytest.mark.slow
+def test_arms_of_two_domains_learn_from_and_are_tested_on_clips_of_any_size(unequal, tmp_path):
+    chosen = EXPERIMENT.at("smoke").only(ARMS)
+    chosen, table, _ = cohort.cohort(chosen, store.index(unequal), unequal)
+    assert (
+        len(set(zip(*(table[side].to_pylist() for side in ("height", "width")), strict=True))) == 4
+    )
+    work = manifest.prepare(chosen, table, tmp_path, size="smoke", data=unequal)
+    columns = (table[name].to_pylist() for name in ("clip", "shard", "row_group", "row"))
+    places = list(zip(*columns, strict=True))
+    size = (48, 48)
+    pixels = InMemory(
+        *(
+            {size: shared_memory._resize(str(unequal), places, size, of)}
+            for of in ("frames", "masks")
+        )
+    )
+    for arm in chosen.arms:
+        run(Cell(arm.name, 0), work, pixels, lambda values: None)
+        rows = predictions.read(Cell(arm.name, 0).predictions(tmp_path))[1].to_pylist()
+        tested = {row["clip"] for row in rows if row["split"] == "test"}
+        wanted = {"covid"} if "translated" in arm.name else {"covid", "cap"}
+        assert {clip.split("/")[1].split("-")[0] for clip in tested} == wanted
+        assert {sum(counts) for row in rows for counts in row["counts"]} == {48 * 48}
+    notes = [json.loads(path.read_text())["notes"] for path in tmp_path.rglob("cost.json")]
+    assert notes == [[]] * len(ARMS)

@@ -1,0 +1,123 @@
+"""Places: a path or a URI, and every trouble of a storage in one line that says what to do."""
+
+import time
+
+import pytest
+
+from lus_ray.data import store
+from lus_ray.errors import InputError, StoreError
+from lus_ray.storage import files, paths
+from tests.object_storage import free_port, serving
+from tests.rights import as_anybody
+
+
+def test_a_uri_is_a_text_and_a_path_a_path(bucket, tmp_path):
+    uri = bucket.uri("a")
+    assert paths.place(f"{uri}/") == uri
+    assert paths.place(str(tmp_path)) == tmp_path
+    assert paths.below(uri, "b", "c") == f"{uri}/b/c"
+    assert paths.name(f"{uri}/b/c.txt") == paths.name(tmp_path / "c.txt") == "c.txt"
+
+
+def test_the_server_of_a_uri_stays_behind_what_is_below_it(bucket):
+    uri = bucket.explicit(bucket.uri("a"))
+    below = paths.below(uri, "clips", "x-0.parquet")
+    path, _, server = below.partition("?")
+    assert path.endswith("/a/clips/x-0.parquet")
+    assert server.startswith("scheme=http&endpoint_override=127.0.0.1:")
+    assert paths.name(below) == "x-0.parquet"
+
+
+def test_a_name_with_spaces_is_written_with_percent_signs(bucket, tmp_path):
+    for place in (bucket.uri("two%20words"), tmp_path / "two words"):
+        assert paths.opened(place)[1].endswith("/two words")
+
+
+def test_a_bucket_is_opened_once_a_process_and_anew_with_other_settings(bucket, monkeypatch):
+    first, _ = paths.opened(bucket.uri("a"))
+    assert paths.opened(bucket.uri("b"))[0] is first
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "other")
+    assert paths.opened(bucket.uri("b"))[0] is not first
+
+
+def test_files_are_listed_by_name_and_folders_are_left_out(bucket, tmp_path):
+    for place in (bucket.uri("a"), tmp_path):
+        filesystem, path = paths.opened(place)
+        filesystem.create_dir(f"{path}/folder.txt")
+        for name in ("b.txt", "a.txt", "c.csv", "folder.txt/d.txt"):
+            with filesystem.open_output_stream(f"{path}/{name}") as file:
+                file.write(name.encode())
+        assert paths.files(place, ".txt") == [
+            paths.below(place, "a.txt"),
+            paths.below(place, "b.txt"),
+        ]
+        assert paths.num_bytes(paths.below(place, "c.csv")) == 5
+
+
+def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path):
+    (tmp_path / "clips").mkdir(mode=0)
+    with as_anybody(), pytest.raises(StoreError) as caught:
+        store.index(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / 'clips'}: not readable: Permission denied; check who may read it"
+    )
+
+
+@pytest.mark.parametrize("uri", ["s3://{}/nothing/here", "s3://no-such-bucket/store"])
+def test_a_bucket_or_folder_that_is_not_there_holds_no_clips(bucket, uri):
+    with pytest.raises(StoreError, match="no clips here; make a store with 'lus ingest"):
+        store.index(uri.format(bucket.name))
+
+
+@pytest.mark.slow
+def test_a_storage_that_does_not_answer_is_given_up_in_seconds_in_one_line(bucket):
+    uri = f"s3://lung/store?scheme=http&endpoint_override=127.0.0.1:{free_port()}"
+    began = time.monotonic()
+    with pytest.raises(InputError, match="does not answer; check AWS_ENDPOINT_URL") as caught:
+        store.index(uri)
+    assert time.monotonic() - began < 20
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_wrong_key_is_not_allowed_to_read_or_to_write(bucket):
+    with serving(INITIAL_NO_AUTH_ACTION_COUNT="1") as closed:
+        place = closed.explicit(closed.uri("store"))
+        with pytest.raises(StoreError, match="not allowed; check AWS_ACCESS_KEY_ID"):
+            store.index(place)
+        with pytest.raises(StoreError, match="not written: not allowed; check AWS_ACCESS"):
+            files.write_text(paths.below(place, "store.json"), "{}")
+        with pytest.raises(StoreError, match="not readable: not allowed; check AWS_ACCESS"):
+            files.open_parquet(paths.below(place, "clips", "test-00000.parquet"))
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://key:secret@lung/store", "s3://key@lung/store", "https://me:secret@host/x"]
+)
+def test_keys_in_a_uri_are_refused_and_never_printed(uri):
+    with pytest.raises(InputError, match="AWS_SECRET_ACCESS_KEY") as caught:
+        paths.place(uri)
+    assert "secret" not in str(caught.value)
+    assert "key@" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/x", "s3:///x", "s3://lung/x?colour=red"])
+def test_a_uri_of_no_storage_is_refused_by_name(bucket, uri):
+    with pytest.raises(InputError, match="no storage that can be opened") as caught:
+        paths.place(uri)
+    assert str(caught.value).startswith(uri)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("AWS Error ACCESS_DENIED during GetObject operation: Access Denied", "not allowed"),
+        ("AWS Error UNKNOWN (HTTP status 403)\nduring HeadObject", "not allowed"),
+        ("AWS Error INVALID_ACCESS_KEY_ID during ListObjectsV2", "not allowed"),
+        ("AWS Error NO_SUCH_BUCKET during PutObject operation", "no such bucket"),
+        ("AWS Error NETWORK_CONNECTION during X: curlCode: 7", "does not answer"),
+    ],
+)
+def test_what_a_storage_says_becomes_what_to_do(said, told):
+    assert told in paths.reason(OSError(said))
+    assert "AWS Error" not in paths.reason(OSError(said))

@@ -1,0 +1,151 @@
+"""Losses of overlap: against plain loops, and the values of perfect and empty masks."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from monai.losses import DiceLoss
+
+from lus_ray.tasks.losses import (
+    EPSILON,
+    balanced_cross_entropy,
+    foreground_dice,
+    one_hot,
+    soft_dice,
+)
+
+
+def drawn(seed, num_classes=3):
+    """Logits (2, K, 3, 4) and class ids (2, 3, 4)."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = 4 * torch.randn(2, num_classes, 3, 4, generator=generator)
+    return logits, torch.randint(num_classes, (2, 3, 4), generator=generator)
+
+
+def pixels(logits, ids):
+    """(probabilities, class) of every pixel, float64."""
+    powers = np.exp(logits.double().numpy())
+    chances = powers / powers.sum(axis=1, keepdims=True)
+    for n, h, w in np.ndindex(*ids.shape):
+        yield chances[n, :, h, w], int(ids[n, h, w])
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 4))
+def test_soft_dice_is_that_of_a_loop_over_pixels(seed, num_classes):
+    logits, ids = drawn(seed, num_classes)
+    both, size = np.zeros(num_classes), np.full(num_classes, 1e-7)
+    for chances, true in pixels(logits, ids):
+        size += chances**2
+        both[true] += chances[true]
+        size[true] += 1
+    found = soft_dice(logits.softmax(dim=1), one_hot(ids, num_classes=num_classes))
+    assert found.item() == pytest.approx(1 - (2 * both / size).mean(), abs=1e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 4))
+def test_balanced_cross_entropy_is_that_of_a_loop_over_pixels(seed, num_classes):
+    logits, ids = drawn(seed, num_classes)
+    share = np.bincount(ids.flatten(), minlength=num_classes) / ids.numel()
+    losses = [
+        -(1 - share[true]) * np.log(np.clip(chances[true], 0.005, 1))
+        for chances, true in pixels(logits, ids)
+    ]
+    assert balanced_cross_entropy(logits, ids).item() == pytest.approx(np.mean(losses), abs=1e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31))
+def test_dice_of_the_foreground_is_that_of_a_loop_over_pixels(seed):
+    logits, ids = drawn(seed, 2)
+    both = sum(chances[1] * true for chances, true in pixels(logits, ids))
+    size = sum(chances[1] + true for chances, true in pixels(logits, ids))
+    found = foreground_dice(logits.softmax(dim=1)[:, 1], (ids == 1).float())
+    assert found.item() == pytest.approx(1 - 2 * both / size, abs=1e-5)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31), st.integers(2, 5), st.booleans())
+def test_losses_of_overlap_and_their_gradients_are_those_of_monai(seed, num_classes, absent):
+    logits, ids = drawn(seed, num_classes)
+    if absent:
+        ids[ids == 1] = 0
+    truth = one_hot(ids, num_classes=num_classes)
+    together = DiceLoss(squared_pred=True, batch=True, smooth_nr=0, smooth_dr=EPSILON)
+    alone = DiceLoss(batch=True, smooth_nr=EPSILON, smooth_dr=EPSILON)
+    one = slice(1, 2)
+    pairs = [
+        (lambda p: soft_dice(p, truth), lambda p: together(p, truth)),
+        (
+            lambda p: foreground_dice(p[:, 1], truth[:, 1]),
+            lambda p: alone(p[:, one], truth[:, one]),
+        ),
+    ]
+    for ours, theirs in pairs:
+        values, gradients = [], []
+        for loss in (ours, theirs):
+            given = logits.clone().requires_grad_()
+            value = loss(given.softmax(dim=1))
+            value.backward()
+            values.append(value.item())
+            gradients.append(given.grad)
+        assert values[0] == pytest.approx(values[1], abs=1e-6)
+        torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+def test_a_perfect_mask_has_no_loss():
+    truth = one_hot(torch.tensor([[[0, 1], [1, 0]]]), num_classes=2)
+    assert soft_dice(truth, truth).item() == pytest.approx(0, abs=1e-6)
+    assert foreground_dice(truth[:, 1], truth[:, 1]).item() == pytest.approx(0, abs=1e-6)
+    sure = 100 * truth
+    assert balanced_cross_entropy(sure, truth[:, 1].long()).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_dice_by_hand():
+    probability = torch.tensor([0.5, 0.5, 0.5, 0.5]).reshape(1, 2, 1, 2)
+    truth = one_hot(torch.tensor([[[0, 1]]]), num_classes=2)
+    assert soft_dice(probability, truth).item() == pytest.approx(1 - 1 / 1.5)
+    assert foreground_dice(probability[:, 1], truth[:, 1]).item() == pytest.approx(0.5)
+
+
+def test_a_rare_class_weighs_more():
+    ids = torch.zeros(1, 1, 4, dtype=torch.long)
+    ids[0, 0, 3] = 1
+    by_hand = (3 * 0.25 + 0.75) * np.log(2) / 4  # shares 3/4 and 1/4, every probability 1/2
+    assert balanced_cross_entropy(torch.zeros(1, 2, 1, 4), ids).item() == pytest.approx(by_hand)
+
+
+def test_masks_that_are_empty_on_both_sides_are_no_loss_of_the_foreground():
+    nothing = torch.zeros(2, 3, 4)
+    assert foreground_dice(nothing, nothing).item() == 0
+    ids = torch.zeros(2, 3, 4, dtype=torch.long)
+    assert balanced_cross_entropy(torch.randn(2, 2, 3, 4), ids).item() == 0
+    truth = one_hot(ids, num_classes=2)
+    assert soft_dice(truth, truth).item() == pytest.approx(0.5)  # the class that is nowhere
+
+
+def test_a_pixel_that_is_wholly_wrong_gives_a_bounded_loss_and_no_gradient():
+    logits = torch.tensor([-20.0, 20.0, 0.0, 0.0]).reshape(1, 2, 2, 1).transpose(1, 2)
+    logits = logits.contiguous().requires_grad_()
+    loss = balanced_cross_entropy(logits.reshape(1, 2, 1, 2), torch.tensor([[[0, 1]]]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert loss.item() <= -np.log(0.005)
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_losses_of_half_precision_are_float32_and_finite(scale):
+    logits, ids = drawn(0, 2)
+    half = (scale * logits).to(torch.bfloat16).requires_grad_()
+    truth = one_hot(ids, num_classes=2)
+    losses = [
+        soft_dice(half.softmax(dim=1), truth),
+        foreground_dice(half.softmax(dim=1)[:, 1], truth[:, 1]),
+        balanced_cross_entropy(half, ids),
+    ]
+    assert {loss.dtype for loss in losses} == {torch.float32}
+    torch.stack(losses).sum().backward()
+    assert torch.isfinite(half.grad).all()
