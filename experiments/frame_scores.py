@@ -18,7 +18,7 @@ from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Size
 from lus_ray.folds import rotating
 from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
 from lus_ray.tasks import Expert, FrameScore, Intensity
-from lus_ray.tasks.sord import WIDE_GAP
+from lus_ray.tasks.losses import WIDE_GAP
 
 frames = View(num_frames=1, height=224, width=224, num_samples=0)
 balanced = Recipe(

@@ -18,13 +18,13 @@ from dataclasses import replace
 from functools import partial
 
 from experiments import dense_labels
+from lus_ray.data.labels import CLASSES
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
 from lus_ray.folds import k_fold
 from lus_ray.metrics import inherited
 from lus_ray.nets import ReverseTransfer
 from lus_ray.tasks import Expert, FrameDiagnosis, Intensity
-from lus_ray.tasks.clip_classification import CLASSES
 
 diagnosing = Recipe(epochs=12, batch=4, lr=1e-3, plateau=0.5, gpus=0.5)
 as_published = replace(diagnosing, select="test")

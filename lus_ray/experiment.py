@@ -5,7 +5,6 @@ its predictions as input, always of the same fold, so that no stage sees a test 
 Nothing runs on import.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from lus_ray.errors import ArmError
 from lus_ray.folds import Protocol
+from lus_ray.tasks.task import with_arguments
 from lus_ray.training.recipe import Recipe as Recipe
 
 Published = Mapping[str, Mapping[str, tuple[float, float | None]]]
@@ -235,15 +235,3 @@ def _smaller(task: Callable[..., Any], size: Size) -> partial[Any]:
     if "members" in task.keywords:
         parts["members"] = tuple(_smaller(member, size) for member in task.keywords["members"])
     return partial(task.func, *task.args, **{**task.keywords, **parts})
-
-
-def with_arguments(task: Callable[..., Any], arguments: Mapping[str, Any]) -> partial[Any]:
-    """The same task or network with those of the arguments that it takes, or else its members."""
-    if not isinstance(task, partial):
-        task = partial(task)
-    taken = inspect.signature(task.func).parameters
-    given = {**task.keywords, **{n: value for n, value in arguments.items() if n in taken}}
-    if "members" in given:
-        others = {name: value for name, value in arguments.items() if name not in taken}
-        given["members"] = tuple(with_arguments(member, others) for member in given["members"])
-    return partial(task.func, *task.args, **given)

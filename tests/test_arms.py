@@ -22,6 +22,7 @@ import experiments
 from lus_ray.clip import MASK_SCHEMES, SCHEMA, Row, frames_of, masks_of
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.labels import CLASSES
 from lus_ray.data.loading.batches import InMemory, Tracks, size_of, view_of
 from lus_ray.data.masks import class_map
 from lus_ray.data.transforms.view import View
@@ -35,7 +36,6 @@ from lus_ray.runs import manifest as record
 from lus_ray.runs.cell import Cell, Work
 from lus_ray.runs.cohort import cohort
 from lus_ray.runs.run_cell import fit_here, run
-from lus_ray.tasks.clip_classification import CLASSES
 from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.merged_classes import Collapsed
 from lus_ray.tasks.segmentation import Segmentation

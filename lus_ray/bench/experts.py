@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from lus_ray.bench.cell_runs import Runs, check_equal, phantoms
 from lus_ray.bench.measure import Measured, interleaved
 from lus_ray.clip import Row
+from lus_ray.data.labels import CLASSES, class_index, oversample
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Arm, Experiment
@@ -28,9 +29,8 @@ from lus_ray.orchestration.cluster.connection import CELLS, connected
 from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell, cell_seed
 from lus_ray.tasks import Expert, Intensity
-from lus_ray.tasks.classifiers import fit
-from lus_ray.tasks.clip_classification import CLASSES, class_index, class_scores
-from lus_ray.tasks.sklearn_expert import DETERMINISTIC, EXPERTS, oversample
+from lus_ray.tasks.clip_classification import class_scores
+from lus_ray.tasks.sklearn_expert import DETERMINISTIC, EXPERTS, fit_classifier
 
 NUM_PATIENTS, NUM_CLIPS, NUM_REPEATS, NUM_FITS = 32, 4, 2, 3
 LABELS = ("severity", "sf_ratio", "disease")
@@ -125,7 +125,7 @@ def _fit(
     chosen = oversample(classes, np.random.default_rng(seed))
     best: tuple[float, np.ndarray] | None = None
     for repeat in range(1 if kind in DETERMINISTIC else NUM_FITS):
-        model = fit(kind, examples[chosen], classes[chosen], seed=seed + repeat)
+        model = fit_classifier(kind, examples[chosen], classes[chosen], seed=seed + repeat)
         said = _ask(model, samples, len(CLASSES[label]))
         score = class_scores([{"target": target[n], "probability": said[n]} for n in val])["score"]
         if best is None or score > best[0]:

@@ -19,6 +19,7 @@ from ray import tune
 from lus_ray.data import store
 from lus_ray.data.loading import memmap, shared_memory
 from lus_ray.data.loading.batches import Size, size_of
+from lus_ray.data.loading.transport import Transport
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import CellError
 from lus_ray.experiment import Experiment
@@ -33,7 +34,7 @@ from lus_ray.orchestration.cluster.connection import CELLS, connected, inheritin
 from lus_ray.orchestration.cluster.resources import Cluster
 from lus_ray.orchestration.scheduler import Pruning, Schedule
 from lus_ray.orchestration.stall_warnings import Waiting
-from lus_ray.orchestration.trial import Transport, trial
+from lus_ray.orchestration.trial import trial
 from lus_ray.runs import cohort, manifest, supervision, sync
 from lus_ray.runs.cell import Work
 from lus_ray.storage import mirror as homes

@@ -21,9 +21,9 @@ from ray.train.torch import TorchTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from lus_ray.clip import Row
+from lus_ray.data.loading.transport import Transport, pixels_of
 from lus_ray.errors import CellError
 from lus_ray.orchestration.failures import LostError, is_loss
-from lus_ray.orchestration.trial import Transport, pixels_of
 from lus_ray.runs import run_cell, sync
 from lus_ray.runs.cell import Cell, Log, Work
 from lus_ray.runs.cost import Meter, of_worker

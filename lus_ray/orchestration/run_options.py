@@ -12,11 +12,12 @@ from typing import Any
 
 from lus_ray.data.store import notes
 from lus_ray.errors import ArmError, CheckpointError, InputError
-from lus_ray.experiment import Arm, Experiment, Recipe, with_arguments
+from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import official
 from lus_ray.nets.pretrained.published import fetch
 from lus_ray.runs.cohort import check_names
 from lus_ray.storage.paths import Place, below
+from lus_ray.tasks.task import with_arguments
 from lus_ray.training import checkpoint
 
 

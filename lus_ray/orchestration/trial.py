@@ -16,19 +16,12 @@ import torch
 from ray import tune
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from lus_ray.data.loading import memmap
-from lus_ray.data.loading.batches import Pixels
-from lus_ray.data.loading.memmap import Mapped
-from lus_ray.data.loading.shared_memory import Shared, attach
+from lus_ray.data.loading.transport import Transport, pixels_of
 from lus_ray.errors import CellError, LusError
 from lus_ray.orchestration.failures import LOST, LostError
 from lus_ray.orchestration.title import show_as
 from lus_ray.runs import run_cell, sync
 from lus_ray.runs.cell import Cell, Work
-
-Transport = Shared | Mapped | None
-"""How the frames of clips come to a cell: from shared memory, from a file of its machine, or, with
-None, streamed from the store."""
 
 
 def trial(config: dict[str, Any], work: Work, shared: Transport, store: str) -> None:
@@ -97,33 +90,6 @@ def _give_back() -> None:
 def _report(cell: Cell, values: dict[str, float]) -> None:
     tune.report({"finished": 0, **values})
     show_as(cell.name)  # Ray names the process anew with every report
-
-
-def pixels_of(shared: Transport, store: str) -> Pixels:
-    """The frames and masks of the clips; a process that is used again attaches them once."""
-    if shared is None:
-        from lus_ray.data.loading.streaming import Streamed
-
-        return Streamed(store)
-    return _attached(_Key(shared) if isinstance(shared, Shared) else shared)
-
-
-class _Key:
-    """Equal for equal references, so that a reused process maps the frames once."""
-
-    def __init__(self, shared: Shared) -> None:
-        self.shared, self.names = shared, shared.names
-
-    def __hash__(self) -> int:
-        return hash(self.names)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.names == other.names
-
-
-@lru_cache(maxsize=1)
-def _attached(key: _Key | Mapped) -> Pixels:
-    return memmap.attach(key) if isinstance(key, Mapped) else attach(key.shared)
 
 
 def _keep_error(cell: Cell, work: Work, text: str) -> None:

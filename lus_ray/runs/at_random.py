@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from lus_ray.clip import Row
+from lus_ray.data.labels import class_index
 from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
-from lus_ray.tasks.clip_classification import class_index
 
 
 def images(rows: Sequence[Row], *, fold: int, num_folds: int, seed: int) -> list[Row]:

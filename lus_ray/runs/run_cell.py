@@ -13,14 +13,14 @@ from lus_ray.clip import Row
 from lus_ray.data.loading.batches import Pixels, beside
 from lus_ray.data.loading.sampler import num_images
 from lus_ray.errors import ArmError, CellError
-from lus_ray.experiment import Arm, with_arguments
+from lus_ray.experiment import Arm
 from lus_ray.folds import Fold
 from lus_ray.predictor import Prediction
 from lus_ray.runs import cell_predictions, cell_rows, predictions
 from lus_ray.runs.cell import Cell, Log, Report, Work, cell_seed
 from lus_ray.runs.cost import Meter, with_workers
 from lus_ray.tasks.sklearn_expert import Expert
-from lus_ray.tasks.task import Task
+from lus_ray.tasks.task import Task, with_arguments
 from lus_ray.training import checkpoint, loop
 from lus_ray.training.state import State
 

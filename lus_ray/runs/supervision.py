@@ -9,10 +9,10 @@ import pyarrow.compute as pc
 
 from lus_ray.clip import SCHEMA
 from lus_ray.data import masks, store
+from lus_ray.data.labels import COLUMN
 from lus_ray.errors import SchemaError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.storage.paths import Place
-from lus_ray.tasks.clip_classification import COLUMN
 
 
 def fitting(

@@ -12,46 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
-from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, SF_BINS, sf_class
+from lus_ray.clip import BIOMARKERS
+from lus_ray.data.labels import CLASSES, class_index
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
-from lus_ray.experiment import with_arguments
 from lus_ray.metrics import classification, multilabel
-from lus_ray.tasks.task import Batch, Task
-
-CLASSES: dict[str, tuple[str, ...]] = {
-    "severity": tuple(str(grade) for grade in range(NUM_SEVERITIES)),
-    "sf_ratio": SF_BINS,
-    "disease": DISEASES,
-    "diagnosis": ("healthy", "other lung disease", "COVID-19 pneumonia"),
-}
-"""Class names of every label that a clip is classified by. Labels are columns of the clip table,
-but for the diagnosis, three classes made of the column `disease` (Gare 2021: normal, pneumonia,
-COVID-19; here all other diseases of the lung stand in the place of pneumonia)."""
-
-COLUMN = {"diagnosis": "disease"}
-"""The column of a label that is not one itself."""
-
-DIAGNOSIS = {
-    "healthy": 0,
-    "COVID-19 pneumonia": 2,
-    "other non-lung disease": None,
-}
-"""Diagnosis of a disease; 1 where a disease is not listed."""
-
-
-def class_index(label: str, row: Mapping[str, Any]) -> int | None:
-    """The class of a clip row, or None where the label was not annotated."""
-    value = row[COLUMN.get(label, label)]
-    if value is None:
-        return None
-    if label == "diagnosis":
-        return DIAGNOSIS.get(value, 1)
-    if label == "sf_ratio":
-        return sf_class(value)
-    if label == "disease":
-        return DISEASES.index(value)
-    return int(value)
+from lus_ray.tasks.task import Batch, Task, with_arguments
 
 
 class ClipNetwork(Task):

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from lus_ray.data.labels import CLASSES, class_index
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
-from lus_ray.tasks.clip_classification import CLASSES, class_index, class_scores
+from lus_ray.tasks.clip_classification import class_scores
 from lus_ray.tasks.frame_score import Looks
 from lus_ray.tasks.segmentation import CHUNK_PIXELS
 from lus_ray.tasks.task import Batch, Task

@@ -16,15 +16,14 @@ from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
 from lus_ray.clip import NUM_SEVERITIES
+from lus_ray.data.labels import CLASSES
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
-from lus_ray.experiment import with_arguments
 from lus_ray.metrics import classification
 from lus_ray.nets.crops import PRIOR_SCALES, corners
 from lus_ray.nets.gradcam import box, grad_cam
-from lus_ray.tasks.clip_classification import CLASSES
-from lus_ray.tasks.sord import POSITIONS, soft_cross_entropy, sord
-from lus_ray.tasks.task import Batch, Task
+from lus_ray.tasks.losses import POSITIONS, soft_cross_entropy, sord
+from lus_ray.tasks.task import Batch, Task, with_arguments
 
 CHUNK = 64
 """Frames predicted at a time: a long clip must not fill the memory."""

@@ -8,6 +8,8 @@ loss, where a mean over images would let a few pixels weigh as much as a full ma
 All are computed in float32, whatever precision the network ran in.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Integer
 from torch import Tensor
@@ -16,6 +18,14 @@ EPSILON = 1e-7
 """Keeps a ratio of empty masks defined."""
 LEAST_PROBABILITY = 0.005
 """Where the true class has less than this, its logarithm, and with it the gradient, stays put."""
+
+POSITIONS = (0.0, 1.0, 2.0, 3.0)
+"""Places of the scores on a line, plain."""
+
+WIDE_GAP = (-0.5, 1.0, 2.0, 3.0)
+"""A healthy lung stands further off: score 0 moved by 0.5, as in the training of video scores."""
+
+STEEPNESS = 2.0
 
 
 def soft_dice(
@@ -62,3 +72,17 @@ def one_hot(ids: Integer[Tensor, "N H W"], *, num_classes: int) -> Float[Tensor,
     """1 where a pixel has the class of a channel, else 0."""
     classes = torch.arange(num_classes, device=ids.device)[:, None, None]
     return (ids[:, None] == classes).float()
+
+
+def sord(positions: Sequence[float] = POSITIONS) -> Float[Tensor, "K K"]:
+    """Targets by true score (row), float64: softmax over scores of -2 d², d their distance."""
+    place = torch.tensor(positions, dtype=torch.float64)
+    distance = STEEPNESS * (place[:, None] - place[None, :]) ** 2
+    return torch.softmax(-distance, dim=1)
+
+
+def soft_cross_entropy(
+    logits: Float[Tensor, "B K"], target: Float[Tensor, "B K"]
+) -> Float[Tensor, "B"]:
+    """Cross-entropy of each sample against a distribution over the scores."""
+    return -(target * torch.log_softmax(logits, dim=1)).sum(dim=1)

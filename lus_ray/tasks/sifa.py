@@ -25,13 +25,12 @@ from torch.nn.functional import l1_loss
 
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
-from lus_ray.experiment import with_arguments
 from lus_ray.nets.patch_gan import Decoder, PatchJudge, Translator
 from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.tasks.image_pool import ImagePool
 from lus_ray.tasks.losses import balanced_cross_entropy, one_hot, soft_dice
 from lus_ray.tasks.segmentation import Segmentation
-from lus_ray.tasks.task import Batch
+from lus_ray.tasks.task import Batch, with_arguments
 
 CYCLE = 10.0
 """Weight of what does not come back as it was, for translator and decoder; a tenth of it, and of

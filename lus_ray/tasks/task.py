@@ -6,7 +6,9 @@ A `Task` is one module that holds its network, its losses and its predictions; i
 Letters: B clips in a batch, S samples a clip, T frames, H rows, W columns, K outputs, D features.
 """
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,3 +98,15 @@ class Task(nn.Module):
 def unit(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Grey 0-255 as float in [0, 1]."""
     return frames.to(torch.float32).div_(255.0)
+
+
+def with_arguments(task: Callable[..., Any], arguments: Mapping[str, Any]) -> partial[Any]:
+    """The same task or network with those of the arguments that it takes, or else its members."""
+    if not isinstance(task, partial):
+        task = partial(task)
+    taken = inspect.signature(task.func).parameters
+    given = {**task.keywords, **{n: value for n, value in arguments.items() if n in taken}}
+    if "members" in given:
+        others = {name: value for name, value in arguments.items() if name not in taken}
+        given["members"] = tuple(with_arguments(member, others) for member in given["members"])
+    return partial(task.func, *task.args, **given)

@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lus_ray.clip import NUM_SEVERITIES
+from lus_ray.data.labels import CLASSES, class_index
 from lus_ray.data.transforms.view import Track
-from lus_ray.tasks.clip_classification import CLASSES, class_index, class_scores
-from lus_ray.tasks.sord import WIDE_GAP, soft_cross_entropy, sord
+from lus_ray.tasks.clip_classification import class_scores
+from lus_ray.tasks.losses import WIDE_GAP, soft_cross_entropy, sord
 from lus_ray.tasks.task import Batch, Task
 
 

@@ -13,7 +13,7 @@ from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
 from lus_ray.predictor import predict
 from lus_ray.tasks import FrameScore
 from lus_ray.tasks.frame_score import CHUNK, frame_scores
-from lus_ray.tasks.sord import WIDE_GAP
+from lus_ray.tasks.losses import WIDE_GAP
 
 VIEW = View(num_frames=1, height=40, width=48, num_samples=0)
 NETS = {
@@ -107,7 +107,7 @@ def test_two_branches_pay_for_sord_of_the_first_their_distance_and_their_scales(
         "prior": (seen.scales - wanted).abs().sum().item() / (5 * 2),
     }
     assert expected["consistency"] > 0
-    assert found == pytest.approx({**expected, "loss": sum(expected.values())}, rel=1e-5)
+    assert found == pytest.approx({**expected, "loss": sum(expected.values())}, rel=1e-4)
 
 
 def test_the_scales_begin_off_their_prior_by_what_the_sigmoid_adds():

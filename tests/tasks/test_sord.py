@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lus_ray.tasks.sord import POSITIONS, WIDE_GAP, soft_cross_entropy, sord
+from lus_ray.tasks.losses import POSITIONS, WIDE_GAP, soft_cross_entropy, sord
 
 PLAIN_TABLE = [
     [0.880537, 0.119168, 0.000295, 0.000000],

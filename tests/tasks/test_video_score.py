@@ -13,7 +13,7 @@ from lus_ray.experiment import Recipe
 from lus_ray.nets import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit, Uninorm
 from lus_ray.predictor import predict
 from lus_ray.tasks import VideoScore
-from lus_ray.tasks.sord import POSITIONS
+from lus_ray.tasks.losses import POSITIONS
 from lus_ray.training.loop import fit
 
 AGGREGATORS = [ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit, Uninorm]

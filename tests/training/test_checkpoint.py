@@ -49,8 +49,8 @@ from lus_ray.tasks import (
     Segmentation,
     VideoScore,
 )
+from lus_ray.tasks.losses import WIDE_GAP
 from lus_ray.tasks.sklearn_expert import EXPERTS, PLAIN
-from lus_ray.tasks.sord import WIDE_GAP
 from lus_ray.training import checkpoint
 
 VIEW = View(num_frames=4, height=16, width=16, num_samples=2)

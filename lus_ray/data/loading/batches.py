@@ -17,10 +17,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lus_ray.clip import Row
 from lus_ray.data import masks
+from lus_ray.data.labels import class_index
 from lus_ray.data.loading.sampler import Draw, order
 from lus_ray.data.transforms.view import Track, View
 from lus_ray.errors import StoreError
-from lus_ray.tasks.clip_classification import class_index
 
 Size = tuple[int, int] | tuple[int, int, float] | tuple[int, int, float | None, bool]
 """Height and width of a view in pixels; its aspect where it pads, and True where it is bicubic."""

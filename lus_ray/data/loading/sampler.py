@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from lus_ray.clip import Row
+from lus_ray.data.labels import class_index, oversample
 from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
 from lus_ray.errors import ArmError
-from lus_ray.tasks.clip_classification import class_index
-from lus_ray.tasks.sklearn_expert import oversample
 
 MARKERS = (0, 0, 0, 1, 2, 3) * 6
 """Scores of a batch of frames, shuffled and cut to its size (Roy 2020, segmentation)."""
