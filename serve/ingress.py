@@ -12,7 +12,7 @@ from ray import serve
 from lus_ray.inference import parity
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import served, undecoded
-from lus_ray.storage.paths import place
+from lus_ray.storage.paths import parse
 from serve import http
 from serve.application import Route, Served
 from serve.decoders import Decoders
@@ -36,7 +36,7 @@ class Ingress:
         self, limits: ServiceLimits, host: str, port: int, token: str | None, data: str | None
     ) -> None:
         self.limits = limits
-        self.data = place(data) if data else None
+        self.data = parse(data) if data else None
         self.tally = Tally(serve.get_replica_context().replica_id.unique_id)
         self.routing = Routing(self._replay)
         self.answering = Answering(limits, Decoders(limits), self.routing, self.tally)

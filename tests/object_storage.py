@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from lus_ray.storage.paths import opened
+from lus_ray.storage.paths import open_filesystem
 
 START_SECONDS = 90
 SETTINGS = {
@@ -49,7 +49,7 @@ class Bucket:
     def copied(self, folder: Path) -> str:
         """The URI of a fresh place with a copy of every file below a folder."""
         uri = self.uri(folder.name)
-        filesystem, place = opened(uri)
+        filesystem, place = open_filesystem(uri)
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             with filesystem.open_output_stream(f"{place}/{path.relative_to(folder)}") as file:
                 file.write(path.read_bytes())

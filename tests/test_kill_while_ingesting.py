@@ -85,13 +85,13 @@ def facts(place):
     notes = {source: {**told, "summary": None} for source, told in store.notes(place).items()}
     return {
         "clips": (store.fingerprint(store.index(place)), notes),
-        "ledger": ledger.read(paths.below(place, "ledger.jsonl")),
+        "ledger": ledger.read(paths.join(place, "ledger.jsonl")),
     }
 
 
 def phantoms(place):
     """The shards of the source that lie there, of the store or not."""
-    found = map(paths.name, paths.files(paths.below(place, "clips")))
+    found = map(paths.basename, paths.list_files(paths.join(place, "clips")))
     return [name for name in found if name.startswith("phantom-")]
 
 
@@ -124,5 +124,5 @@ def ingest_and_die(place, step, environment):
         publishing._delete = dying(publishing._delete)
     else:
         sys.addaudithook(hook)
-        files.settle = publishing.settle = dying(files.settle)
+        files.fsync = publishing.fsync = dying(files.fsync)
     ingest("phantom", None, place, **PHANTOM)

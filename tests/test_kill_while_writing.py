@@ -143,7 +143,7 @@ def write_and_die(path: Path, step: int) -> None:
 
     Path.rename = dying(Path.rename)  # in a process that ends with this function
     shutil.rmtree = dying(shutil.rmtree)
-    files.settle = dying(files.settle)
+    files.fsync = dying(files.fsync)
     write_checkpoint(path, 2)
 
 

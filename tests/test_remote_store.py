@@ -39,7 +39,7 @@ def row(source, number, value, **columns):
 
 
 def objects(place):
-    return [paths.name(file) for file in paths.files(paths.below(place, "clips"))]
+    return [paths.basename(file) for file in paths.list_files(paths.join(place, "clips"))]
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_twin_has_the_same_findings(phantom_store, twin, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     here, there = check.check(phantom_store), check.check(twin)
     assert there == here
-    assert check.write(there, twin).resolve() == tmp_path / f"check-{paths.name(twin)}.html"
+    assert check.write(there, twin).resolve() == tmp_path / f"check-{paths.basename(twin)}.html"
 
 
 def test_a_source_read_into_a_bucket_is_the_one_read_into_a_folder(bucket, tmp_path):
@@ -96,7 +96,7 @@ def test_a_source_read_into_a_bucket_is_the_one_read_into_a_folder(bucket, tmp_p
         name: str(PHANTOM[name]) for name in ("patients", "clips", "frames", "size", "masks")
     }
     entries = ledger.read(tmp_path / "clips" / "ledger.jsonl")
-    assert ledger.read(paths.below(uri, "ledger.jsonl")) == entries
+    assert ledger.read(paths.join(uri, "ledger.jsonl")) == entries
     assert [entry.source for entry in entries] == ["phantom"]
 
 
@@ -135,7 +135,7 @@ def test_a_failed_write_leaves_a_bucket_as_it_was(bucket):
 def test_a_shard_that_a_bucket_does_not_name_is_not_of_the_store_and_goes_with_the_next(bucket):
     uri = bucket.uri("clips")
     write(uri, [row("test", 0, 0)])
-    filesystem, path = paths.opened(uri)
+    filesystem, path = paths.open_filesystem(uri)
     filesystem.copy_file(f"{path}/clips/test-00000.parquet", f"{path}/clips/test-00001.parquet")
     assert store.index(uri)["clip"].to_pylist() == ["test/c0"]
     write(uri, [row("test", 3, 3)])
@@ -147,7 +147,7 @@ def test_a_shard_that_is_named_and_gone_is_told(bucket):
     uri = bucket.uri("clips")
     write(uri, [row("one", 0, 0)], "one")
     write(uri, [row("two", 0, 1)], "two")
-    filesystem, path = paths.opened(uri)
+    filesystem, path = paths.open_filesystem(uri)
     filesystem.delete_file(f"{path}/clips/one-00000.parquet")
     with pytest.raises(StoreError, match=r"shard one-00000\.parquet is not there"):
         store.index(uri)

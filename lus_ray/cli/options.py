@@ -18,9 +18,9 @@ class PlaceOption(click.ParamType):
         Raises:
             InputError: Arrow knows no such storage, or the URI holds a password.
         """
-        from lus_ray.storage.paths import place  # Arrow takes a while: only where a place is given
+        from lus_ray.storage.paths import parse  # Arrow takes a while: only where a place is given
 
-        return place(value) if isinstance(value, str) else value
+        return parse(value) if isinstance(value, str) else value
 
 
 PLACE = PlaceOption()

@@ -19,7 +19,7 @@ from lus_ray.data import contact_sheet, ledger, store
 from lus_ray.data.duplicates import groups as leaks
 from lus_ray.errors import StoreError
 from lus_ray.storage import files, paths
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 FEW_PATIENTS = 4
 """A label with fewer patients than this is absent from some part of the published folds."""
@@ -66,7 +66,7 @@ class Findings:
         return "\n".join(_lines(self))
 
 
-def check(path: Place) -> Findings:
+def check(path: PathOrUri) -> Findings:
     """Read a whole store and say what is in it.
 
     Raises:
@@ -81,13 +81,13 @@ def check(path: Place) -> Findings:
     policies = {
         source: str(facts.get("missing_patient", "")) for source, facts in store.notes(path).items()
     }
-    events = _events(ledger.read(paths.below(path, "ledger.jsonl")))
+    events = _events(ledger.read(paths.join(path, "ledger.jsonl")))
     return Findings(
         num_clips=index.num_rows,
         num_patients=len(set(index["patient"].to_pylist())),
         num_groups=len(set(group_of.values())),
         num_frames=int(pc.sum(index["num_frames"]).as_py()),
-        num_bytes=sum(map(paths.num_bytes, store.shards(path))),
+        num_bytes=sum(map(paths.file_size, store.shards(path))),
         counts=counts,
         biomarkers=_biomarkers(index),
         sizes=_sizes(index),
@@ -101,19 +101,19 @@ def check(path: Place) -> Findings:
     )
 
 
-def write(findings: Findings, path: Place) -> Path:
+def write(findings: Findings, path: PathOrUri) -> Path:
     """Write `check.html` into the store: the findings and the contact sheet, in one file.
 
     Of a store on object storage it is `check-<name>.html` in the current folder: a page is for a
     browser, and who may look into a store may not always write there.
     """
     remote = paths.is_remote(path)
-    page = Path(f"check-{paths.name(path)}.html") if remote else Path(path) / "check.html"
+    page = Path(f"check-{paths.basename(path)}.html") if remote else Path(path) / "check.html"
     files.write_text(page, contact_sheet.html(findings.text(), findings.pairs, findings.examples))
     return page
 
 
-def _read(path: Place) -> tuple[pa.Table, dict[str, str]]:
+def _read(path: PathOrUri) -> tuple[pa.Table, dict[str, str]]:
     """The index of all shards that can be read to the last page, and why others cannot."""
     shards = store.shards(path)
     if not shards:
@@ -124,13 +124,13 @@ def _read(path: Place) -> tuple[pa.Table, dict[str, str]]:
             parts.append(_read_shard(shard))
         except (StoreError, pa.ArrowException, OSError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            damaged[paths.name(shard)] = reason.removeprefix(f"{shard}: ")
+            damaged[paths.basename(shard)] = reason.removeprefix(f"{shard}: ")
     if not parts:
         raise StoreError(f"{path}: none of {len(shards)} shards can be read; ingest again")
     return pa.concat_tables(parts).sort_by("clip").combine_chunks(), damaged
 
 
-def _read_shard(shard: Place) -> pa.Table:
+def _read_shard(shard: PathOrUri) -> pa.Table:
     """One row a clip: the light columns, the number of frames, and where the pixels lie."""
     file = store.open_file(shard)
     parts = []
@@ -138,7 +138,9 @@ def _read_shard(shard: Place) -> pa.Table:
         whole = file.read_row_group(number)
         part = whole.drop_columns(list(PIXELS))
         part = part.append_column("num_frames", pc.list_value_length(whole["frames"]))
-        part = part.append_column("shard", pa.array([paths.name(shard)] * len(part), pa.string()))
+        part = part.append_column(
+            "shard", pa.array([paths.basename(shard)] * len(part), pa.string())
+        )
         part = part.append_column("row_group", pa.array([number] * len(part), pa.int32()))
         parts.append(part.append_column("row", pa.array(range(len(part)), pa.int32())))
     if not parts:

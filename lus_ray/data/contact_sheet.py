@@ -17,7 +17,7 @@ from PIL import Image
 from lus_ray.clip import NUM_SEVERITIES, frames_of
 from lus_ray.data import store
 from lus_ray.data.duplicates.groups import Pair
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 NUM_EXAMPLES = 2
 """Pictures per source and severity, of different patients."""
@@ -84,7 +84,7 @@ class Example:
     png: str
 
 
-def examples(path: Place, index: pa.Table) -> tuple[Example, ...]:
+def examples(path: PathOrUri, index: pa.Table) -> tuple[Example, ...]:
     """Middle frames of a few clips of each source and severity; each of another patient."""
     columns = ("source", "severity", "patient", "clip", "shard", "row_group", "row")
     chosen = list(_chosen(zip(*(index[name].to_pylist() for name in columns), strict=True)))

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from lus_ray.errors import StoreError
 from lus_ray.storage.files import read_text, write_text
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 Action = Literal["skipped", "repaired", "noted"]
 
@@ -52,7 +52,7 @@ class Ledger:
         write_text(path, "".join(line + "\n" for line in lines))
 
 
-def read(path: Place) -> list[Entry]:
+def read(path: PathOrUri) -> list[Entry]:
     """The entries of a ledger file; an absent file has none.
 
     Raises:

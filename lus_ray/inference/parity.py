@@ -21,7 +21,7 @@ from lus_ray.inference import frame_sheets
 from lus_ray.inference.model_selection import Model
 from lus_ray.metrics import segmentation
 from lus_ray.runs import layout, predictions
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.training import checkpoint
 
@@ -43,7 +43,7 @@ def replay(
     models: Sequence[Model],
     answer: Answer,
     *,
-    data: Place | None = None,
+    data: PathOrUri | None = None,
     num_clips: int = NUM_CLIPS,
 ) -> dict[str, float]:
     """By model id, how far the answers to a few stored test clips are from what was predicted.
@@ -96,10 +96,10 @@ def _stored(model: Model, num_clips: int) -> dict[str, Row]:
     return {row["clip"]: row for row in kept.slice(0, num_clips).to_pylist()}
 
 
-def _store(run: Path, data: Place | None) -> Place:
+def _store(run: Path, data: PathOrUri | None) -> PathOrUri:
     """Where the clips of a run lie."""
     told = data if data is not None else layout.record(run).get("data_path")
-    known: list[Place] = [told] if told else []
+    known: list[PathOrUri] = [told] if told else []
     if data is None:
         known.append(run / "phantom")
     for folder in known:

@@ -38,7 +38,7 @@ from lus_ray.orchestration.trial import trial
 from lus_ray.runs import cohort, manifest, supervision, sync
 from lus_ray.runs.cell import Work
 from lus_ray.storage import mirror as homes
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 MANY_FRAMES = 5000
 """To resize more takes some seconds, in which nothing else can be told."""
@@ -49,8 +49,8 @@ STOPS = (signal.SIGINT, signal.SIGTERM)
 def run(
     experiment: Experiment,
     *,
-    data: Place,
-    out: Place,
+    data: PathOrUri,
+    out: PathOrUri,
     size: str,
     only_folds: tuple[int, ...] = (),
     address: str | None = None,
@@ -120,7 +120,11 @@ def _watched(
 
 
 def _run_cells(
-    cells: tuple[planner.Cell, ...], work: Work, index: pa.Table, data: Place, watchers: Watchers
+    cells: tuple[planner.Cell, ...],
+    work: Work,
+    index: pa.Table,
+    data: PathOrUri,
+    watchers: Watchers,
 ) -> None:
     cluster = Cluster.now()
     num_frames = store.num_frames(data)

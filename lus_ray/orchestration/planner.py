@@ -13,7 +13,7 @@ from lus_ray.folds import Fold
 from lus_ray.orchestration.cluster.resources import Cluster, Node
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import slug
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 MIN_FREE_BYTES = 200 << 20
 MOST_UNKNOWN = 16
@@ -63,7 +63,7 @@ def need(arm: Arm, cluster: Cluster, *, streamed: bool) -> Need:
 
 def check(
     experiment: Experiment, cluster: Cluster, *, size: str, streamed: bool, free_bytes: int,
-    out: Place,
+    out: PathOrUri,
 ) -> list[str]:  # fmt: skip
     """Notes for the user on how the cells will run.
 

@@ -61,7 +61,9 @@ class Ways:
     def room(self) -> Iterator[dict[str, Any]]:
         """Where Ray Train keeps what nothing here reads; thrown away afterwards."""
         own = self.out / self.relative if self.home is None else self.home.uri
-        system, path = paths.opened(paths.below(own, *([self.relative] * bool(self.home)), "train"))
+        system, path = paths.open_filesystem(
+            paths.join(own, *([self.relative] * bool(self.home)), "train")
+        )
         try:
             yield {"storage_filesystem": system, "storage_path": path}
         finally:

@@ -16,7 +16,7 @@ from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import official
 from lus_ray.nets.pretrained.published import fetch
 from lus_ray.runs.cohort import check_names
-from lus_ray.storage.paths import Place, below
+from lus_ray.storage.paths import PathOrUri, join
 from lus_ray.tasks.task import with_arguments
 from lus_ray.training import checkpoint
 
@@ -99,8 +99,8 @@ def command(name: str, size: str, choice: dict[str, Any]) -> str:
 
 
 def phantom_store(
-    experiment: Experiment, size: str, out: Place, say: Callable[[str], None]
-) -> Place:
+    experiment: Experiment, size: str, out: PathOrUri, say: Callable[[str], None]
+) -> PathOrUri:
     """A store of phantom clips beside the run, made once; only for sizes that name their phantom.
 
     Raises:
@@ -111,7 +111,7 @@ def phantom_store(
     options = experiment.sizes[size].phantom if size in experiment.sizes else {}
     if not options:
         raise InputError(f"{experiment.name} at size {size} needs clips; give --data STORE")
-    store = below(out, "phantom")
+    store = join(out, "phantom")
     if not notes(store):
         say("no --data: making phantom clips")
         say(ingest("phantom", None, store, **options).text())

@@ -17,11 +17,11 @@ from lus_ray.data import store
 from lus_ray.errors import FoldError, InputError, SchemaError
 from lus_ray.experiment import Experiment
 from lus_ray.folds import Fold, Official
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 
 def cohort(
-    experiment: Experiment, index: pa.Table, data: Place, *, names: Sequence[str] = ()
+    experiment: Experiment, index: pa.Table, data: PathOrUri, *, names: Sequence[str] = ()
 ) -> tuple[Experiment, pa.Table, tuple[str, ...]]:
     """The experiment with the store's names of its domains, its clips, and notes on what is left.
 
@@ -134,7 +134,9 @@ def _of_domains(index: pa.Table, named: Mapping[str, str]) -> tuple[pa.Table, li
     return index.set_column(index.column_names.index("domain"), field, roles).filter(kept), notes
 
 
-def _showing(experiment: Experiment, index: pa.Table, data: Place) -> tuple[pa.Table, list[str]]:
+def _showing(
+    experiment: Experiment, index: pa.Table, data: PathOrUri
+) -> tuple[pa.Table, list[str]]:
     """The clips with a frame that shows the class, and `images`, their list of such frames."""
     name = experiment.frames_with
     seen = _frames_with(name, index, data)
@@ -157,7 +159,7 @@ def _showing(experiment: Experiment, index: pa.Table, data: Place) -> tuple[pa.T
     return index.append_column("images", column).filter(kept), notes
 
 
-def _frames_with(name: str, index: pa.Table, data: Place) -> dict[str, list[int]]:
+def _frames_with(name: str, index: pa.Table, data: PathOrUri) -> dict[str, list[int]]:
     """Numbers of the frames whose mask shows a class, by clip; only masks are read."""
     columns = ("clip", "shard", "row_group", "row", "mask_scheme")
     places = list(zip(*(index[column].to_pylist() for column in columns), strict=True))

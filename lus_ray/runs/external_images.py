@@ -19,7 +19,7 @@ from lus_ray.experiment import Experiment
 from lus_ray.runs import example_images
 from lus_ray.runs.cell import Cell
 from lus_ray.storage import files
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.training import checkpoint
 
@@ -43,7 +43,7 @@ def draw(experiment: Experiment, out: Path, shown: Sequence[Example]) -> int:
     return number
 
 
-def examples(path: Place) -> list[Example]:
+def examples(path: PathOrUri) -> list[Example]:
     """A few clips of different patients and the middle frame of each, chosen by a hash of names.
 
     Raises:

@@ -28,7 +28,7 @@ from lus_ray.runs.cell import Work
 from lus_ray.storage import files, hold, lease
 from lus_ray.storage import mirror as homes
 from lus_ray.storage.mirror import Home
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 from lus_ray.training import checkpoint
 
 
@@ -38,7 +38,7 @@ def prepare(
     out: Path,
     *,
     size: str,
-    data: Place,
+    data: PathOrUri,
     command: str = "",
     only_folds: Sequence[int] = (),
     weak: bool = False,
@@ -137,7 +137,7 @@ def file_record(path: Path) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def locked(place: Place) -> Iterator[None]:
+def locked(place: PathOrUri) -> Iterator[None]:
     """Hold a run; a second command on it is refused, and told who holds it and since when.
 
     A folder's hold ends with its process, however that ends. On object storage, and where a shared
@@ -154,15 +154,15 @@ def locked(place: Place) -> Iterator[None]:
     with (out / hold.NAME).open("a+") as file:
         if hold.flocked(file, out):
             file.truncate(0)
-            file.write(json.dumps(lease.me()))
+            file.write(json.dumps(lease.describe_this_process()))
             file.flush()
             yield
             return
-    with lease.held(out, str(out)):
+    with lease.hold_lease(out, str(out)):
         yield
 
 
-def _counted(rows: list[Row], data: Place) -> list[Row]:
+def _counted(rows: list[Row], data: PathOrUri) -> list[Row]:
     """Rows with `num_frames`; the store is read only where a clip has no scores of its frames."""
     if all(row["frame_severity"] is not None for row in rows):
         return [{**row, "num_frames": len(row["frame_severity"])} for row in rows]

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from lus_ray.clip import PIXELS, SCHEMA, Row
 from lus_ray.errors import CellError, StoreError
-from lus_ray.storage.files import open_parquet, whole
-from lus_ray.storage.paths import reason
+from lus_ray.storage.files import open_parquet, write_atomically
+from lus_ray.storage.paths import describe_error
 
 KEY = b"lus_ray.prediction"
 KEPT = tuple(name for name in SCHEMA.names if name not in (*PIXELS, "signature"))
@@ -84,11 +84,12 @@ def write(path: Path, rows: Sequence[Row], about: About) -> None:
     table = table.replace_schema_metadata({KEY: json.dumps(asdict(about)).encode()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole(path) as aside:
+        with write_atomically(path) as aside:
             pq.write_table(table, aside, compression="zstd")
     except OSError as error:
         raise CellError(
-            f"{path}: not written: {reason(error)}; make room there and run the same command again"
+            f"{path}: not written: {describe_error(error)}; make room there and run the same "
+            "command again"
         ) from error
 
 

@@ -12,7 +12,7 @@ from lus_ray.data import masks, store
 from lus_ray.data.labels import COLUMN
 from lus_ray.errors import SchemaError
 from lus_ray.experiment import Arm, Experiment
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 
 def fitting(
@@ -48,7 +48,7 @@ def fitting(
     return kept, left_out
 
 
-def supervised(index: pa.Table, data: Place, *, weak: bool) -> pa.Table:
+def supervised(index: pa.Table, data: PathOrUri, *, weak: bool) -> pa.Table:
     """The index as it is; where `weak`, frames without a score of their own carry their clip's.
 
     Raises:

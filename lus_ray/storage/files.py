@@ -19,13 +19,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lus_ray.errors import StoreError
-from lus_ray.storage.paths import Place, is_remote, opened, reason, trouble
+from lus_ray.storage.paths import (
+    PathOrUri,
+    describe_error,
+    explain_storage_error,
+    is_remote,
+    open_filesystem,
+)
 
 TAIL_BYTES = 256 << 10
 """Read at once from the end of a file: most footers whole, as a request costs more than bytes."""
 
 
-def open_parquet(path: Place) -> pq.ParquetFile:
+def open_parquet(path: PathOrUri) -> pq.ParquetFile:
     """A Parquet file, once it is known to hold no extension types.
 
     A local file is mapped; of a remote one, ranges of bytes are fetched as they are asked for, and
@@ -48,14 +54,14 @@ def open_parquet(path: Place) -> pq.ParquetFile:
             page_checksum_verification=True,
         )
     except (pa.ArrowException, OSError, ValueError) as error:
-        if is_remote(path) and (told := trouble(error)):
+        if is_remote(path) and (told := explain_storage_error(error)):
             raise StoreError(f"{path}: not readable: {told}") from error
         raise StoreError(
-            f"{path}: not a readable Parquet file ({reason(error)}); make it again"
+            f"{path}: not a readable Parquet file ({describe_error(error)}); make it again"
         ) from error
 
 
-def read_text(path: Place) -> str | None:
+def read_text(path: PathOrUri) -> str | None:
     """A whole text file in UTF-8; None where there is none.
 
     Raises:
@@ -64,16 +70,16 @@ def read_text(path: Place) -> str | None:
     try:
         if not is_remote(path):
             return Path(path).read_text(encoding="utf-8")
-        filesystem, name = opened(path)
+        filesystem, name = open_filesystem(path)
         with filesystem.open_input_file(name) as file:
             return bytes(file.read()).decode()
     except FileNotFoundError:
         return None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: not readable: {reason(error)}") from error
+        raise StoreError(f"{path}: not readable: {describe_error(error)}") from error
 
 
-def write_text(path: Place, text: str) -> None:
+def write_text(path: PathOrUri, text: str) -> None:
     """Write a whole file or nothing: aside first, then renamed; an object is put in one step.
 
     Raises:
@@ -82,12 +88,12 @@ def write_text(path: Place, text: str) -> None:
     if is_remote(path):
         _put(path, text.encode())
         return
-    with whole(Path(path)) as aside:
+    with write_atomically(Path(path)) as aside:
         aside.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def write_atomically(path: Path) -> Iterator[Path]:
     """A name to write to, which takes the place of `path` as the block ends.
 
     The bytes are on the disk before the name changes, so that a power cut leaves the earlier file
@@ -96,14 +102,14 @@ def whole(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield aside
-        settle(aside)
+        fsync(aside)
         os.replace(aside, path)
-        settle(path.parent)
+        fsync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def settle(path: Path) -> None:
+def fsync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk.
 
     Raises:
@@ -136,19 +142,19 @@ def flocked(file: TextIO, *, shared: bool = False) -> bool:
         return False
 
 
-def _put(uri: Place, data: bytes) -> None:
+def _put(uri: PathOrUri, data: bytes) -> None:
     try:
-        filesystem, name = opened(uri)
+        filesystem, name = open_filesystem(uri)
         with filesystem.open_output_stream(name) as file:
             file.write(data)
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{uri}: not written: {reason(error)}") from error
+        raise StoreError(f"{uri}: not written: {describe_error(error)}") from error
 
 
-def _source(path: Place) -> pa.NativeFile:
+def _source(path: PathOrUri) -> pa.NativeFile:
     if not is_remote(path):
         return pa.memory_map(str(path))
-    filesystem, name = opened(path)
+    filesystem, name = open_filesystem(path)
     return filesystem.open_input_file(name)
 
 

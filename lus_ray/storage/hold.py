@@ -8,7 +8,7 @@ from typing import TextIO
 
 from lus_ray.errors import InputError
 from lus_ray.storage import files, lease
-from lus_ray.storage.paths import Place, is_remote
+from lus_ray.storage.paths import PathOrUri, is_remote
 
 NAME = ".lock"
 
@@ -24,12 +24,12 @@ def flocked(file: TextIO, out: Path, *, shared: bool = False) -> bool:
     except BlockingIOError as error:
         file.seek(0)
         raise InputError(
-            f"{out}: {lease.who(file.read())} is running here; "
+            f"{out}: {lease.describe_holder(file.read())} is running here; "
             "wait for it, end it, or choose another --out"
         ) from error
 
 
-def refuse_held(place: Place) -> None:
+def refuse_held(place: PathOrUri) -> None:
     """Look once whether another command holds a folder; `record.locked` is what holds it.
 
     Raises:

@@ -35,7 +35,7 @@ SETTLE_S = 1.0
 
 
 @contextlib.contextmanager
-def held(place: paths.Place, shown: str) -> Iterator[None]:
+def hold_lease(place: paths.PathOrUri, shown: str) -> Iterator[None]:
     """Hold a folder for the length of a block; `shown` is its name in messages.
 
     A holder that could not beat for long and finds another one in its place is interrupted.
@@ -47,7 +47,7 @@ def held(place: paths.Place, shown: str) -> Iterator[None]:
     try:
         lock.take()
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{shown}: cannot be written: {paths.reason(error)}") from error
+        raise InputError(f"{shown}: cannot be written: {paths.describe_error(error)}") from error
     beating = threading.Thread(target=lock.beat, name="lus-beat", daemon=True)
     beating.start()
     try:
@@ -58,7 +58,7 @@ def held(place: paths.Place, shown: str) -> Iterator[None]:
         lock.give_back()
 
 
-def who(holder: Mapping[str, Any] | str) -> str:
+def describe_holder(holder: Mapping[str, Any] | str) -> str:
     """A holder in words: "process 4711 on host a since 14:02 (12 min ago)"."""
     try:
         holder = json.loads(holder) if isinstance(holder, str) else holder
@@ -72,17 +72,17 @@ def who(holder: Mapping[str, Any] | str) -> str:
         return "another command"
 
 
-def me() -> dict[str, Any]:
+def describe_this_process() -> dict[str, Any]:
     """This process as a holder, from now on."""
     return {"process": os.getpid(), "host": socket.gethostname(), "began": time.time()}
 
 
 class _Lock:
-    def __init__(self, place: paths.Place, shown: str) -> None:
-        self.system, self.root = paths.opened(place)
+    def __init__(self, place: paths.PathOrUri, shown: str) -> None:
+        self.system, self.root = paths.open_filesystem(place)
         self.path, self.shown = f"{self.root}/{NAME}", shown
         self.token = secrets.token_hex(8)
-        self.mine = {**me(), "token": self.token}
+        self.mine = {**describe_this_process(), "token": self.token}
         self.over = threading.Event()
 
     def take(self) -> None:
@@ -109,8 +109,8 @@ class _Lock:
                 if not holder or holder.get("token") == self.token:
                     continue
                 print(
-                    f"lus: {self.shown}: was taken over by {who(holder)}, as no sign of life of "
-                    "this command arrived there; stopping",
+                    f"lus: {self.shown}: was taken over by {describe_holder(holder)}, as no sign of "
+                    "life of this command arrived there; stopping",
                     file=sys.stderr,
                 )
                 main = threading.main_thread().ident
@@ -153,8 +153,8 @@ class _Lock:
 
     def _refusal(self, holder: Mapping[str, Any], age_s: float) -> InputError:
         return InputError(
-            f"{self.shown}: {who(holder)} is running here; wait for it, end it, or choose another "
-            f"--out (its last sign of life is {age_s:.0f} s old: if it is gone, the folder is free "
+            f"{self.shown}: {describe_holder(holder)} is running here; wait for it, end it, or "
+            f"choose another --out (its last sign of life is {age_s:.0f} s old: if it is gone, the folder is free "
             f"in {max(0.0, STALE_S - age_s):.0f} s)"
         )
 

@@ -46,7 +46,7 @@ class Home:
         """The working folder of this machine, below `$LUS_CACHE` or `~/.cache/lus_ray`."""
         cache = Path(os.environ.get("LUS_CACHE") or Path.home() / ".cache" / "lus_ray")
         digest = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
-        return cache / ("read" if self.reading else "runs") / digest / paths.name(self.uri)
+        return cache / ("read" if self.reading else "runs") / digest / paths.basename(self.uri)
 
     @property
     def shown(self) -> str:
@@ -111,18 +111,18 @@ class Home:
         Raises:
             InputError: another one holds it, or the storage cannot be written.
         """
-        return lease.held(self.uri, self.shown)
+        return lease.hold_lease(self.uri, self.shown)
 
     def _objects(self) -> Objects:
         return Objects(self.uri, self.local, shown=self.shown, patience_s=self.patience_s)
 
 
-def of(place: paths.Place) -> Home | None:
+def of(place: paths.PathOrUri) -> Home | None:
     """The home of a run on object storage; None for a folder, which needs none."""
     return Home(str(place)) if paths.is_remote(place) else None
 
 
-def readable(place: paths.Place) -> Path:
+def readable(place: paths.PathOrUri) -> Path:
     """The folder in which a run can be read: itself, or a fresh copy of what lies at its URI.
 
     Raises:
@@ -137,7 +137,7 @@ def readable(place: paths.Place) -> Path:
     return home.local
 
 
-def worked_in(place: paths.Place, *, weights: bool = False) -> Path:
+def worked_in(place: paths.PathOrUri, *, weights: bool = False) -> Path:
     """The folder of this machine in which a run was worked on; with all `weights` if asked."""
     home = of(place)
     if home is None:
@@ -147,7 +147,7 @@ def worked_in(place: paths.Place, *, weights: bool = False) -> Path:
     return home.local
 
 
-def bring(place: paths.Place, folder: Path, *names: str) -> str:
+def bring(place: paths.PathOrUri, folder: Path, *names: str) -> str:
     """Bring files of a copy to its URI; how the place of the first is shown to people."""
     home = of(place)
     if home is None:

@@ -104,7 +104,7 @@ class Objects:
             try:
                 return ask()
             except (OSError, pa.ArrowException) as error:
-                reason, waited_s = paths.reason(error), time.monotonic() - began
+                reason, waited_s = paths.describe_error(error), time.monotonic() - began
                 if self.patience_s <= 0:
                     raise InputError(f"{self.shown}: not readable: {reason}") from error
                 hopeless = getattr(error, "errno", None) in HOPELESS
@@ -156,4 +156,4 @@ def hidden(name: str) -> bool:
 @lru_cache(maxsize=8)
 def _opened(uri: str) -> tuple[fs.FileSystem, str]:
     """One client for each URI, which keeps its connections."""
-    return paths.opened(uri)
+    return paths.open_filesystem(uri)

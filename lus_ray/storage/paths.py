@@ -17,10 +17,10 @@ from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
 
 from lus_ray.errors import InputError, StoreError
 
-Place = Path | str
+PathOrUri = Path | str
 """A folder or a file: a path, or the text of a URI. A URI is never a `Path`, which eats a slash."""
 
-REASONS = {
+STORAGE_ERRORS = {
     "NO_SUCH_BUCKET|Bucket '.*' not found": "there is no such bucket",
     "ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE_DOES_NOT_MATCH|EXPIRED|HTTP "
     "response code: 40[13]|HTTP status 40[13]": "not allowed; check AWS_ACCESS_KEY_ID, "
@@ -31,12 +31,12 @@ REASONS = {
 """What Arrow's texts of several lines say of a storage, by what is found in them."""
 
 
-def is_remote(place: Place) -> bool:
+def is_remote(place: PathOrUri) -> bool:
     """Whether a place is named by a URI."""
     return isinstance(place, str) and "://" in place
 
 
-def place(text: str) -> Place:
+def parse(text: str) -> PathOrUri:
     """What a user wrote, as a path or as a URI without its last slash.
 
     Raises:
@@ -44,12 +44,12 @@ def place(text: str) -> Place:
     """
     if not is_remote(text):
         return Path(text)
-    opened(text)
+    open_filesystem(text)
     scheme, host, path, query, _ = urlsplit(text)
     return urlunsplit((scheme, host, path.rstrip("/"), query, ""))
 
 
-def below(place: Place, *names: str) -> Place:
+def join(place: PathOrUri, *names: str) -> PathOrUri:
     """The place of a file or folder below another."""
     if not is_remote(place):
         return Path(place).joinpath(*names)
@@ -57,12 +57,12 @@ def below(place: Place, *names: str) -> Place:
     return urlunsplit((scheme, host, "/".join((path.rstrip("/"), *names)), query, ""))
 
 
-def name(place: Place) -> str:
+def basename(place: PathOrUri) -> str:
     """The last part of a place, as `Path.name`."""
     return urlsplit(str(place)).path.rpartition("/")[2] if is_remote(place) else Path(place).name
 
 
-def opened(place: Place) -> tuple[FileSystem, str]:
+def open_filesystem(place: PathOrUri) -> tuple[FileSystem, str]:
     """The filesystem of a place, and the place's path in it.
 
     Raises:
@@ -80,7 +80,9 @@ def opened(place: Place) -> tuple[FileSystem, str]:
         filesystem, root = _bucket(urlunsplit((scheme, bucket, "", query, "")), settings)
         return filesystem, root + unquote(path).rstrip("/")
     except (ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{place}: no storage that can be opened ({reason(error)})") from error
+        raise InputError(
+            f"{place}: no storage that can be opened ({describe_error(error)})"
+        ) from error
 
 
 @functools.lru_cache(maxsize=16)
@@ -89,7 +91,7 @@ def _bucket(uri: str, settings: tuple[tuple[str, str], ...]) -> tuple[FileSystem
     return FileSystem.from_uri(uri)
 
 
-def files(place: Place, ending: str = "") -> list[Place]:
+def list_files(place: PathOrUri, ending: str = "") -> list[PathOrUri]:
     """The files directly in a folder whose names end so, by name; none where there is no folder.
 
     Raises:
@@ -102,33 +104,35 @@ def files(place: Place, ending: str = "") -> list[Place]:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
-            said = error.strerror or reason(error)
+            said = error.strerror or describe_error(error)
             raise StoreError(f"{place}: not readable: {said}; check who may read it") from error
-    filesystem, path = opened(place)
+    filesystem, path = open_filesystem(place)
     try:
         infos = filesystem.get_file_info(FileSelector(path, allow_not_found=True))
     except (ArrowException, OSError) as error:
-        raise StoreError(f"{place}: not readable: {reason(error)}") from error
+        raise StoreError(f"{place}: not readable: {describe_error(error)}") from error
     there = [info.base_name for info in infos if info.type is FileType.File]
-    return [below(place, name) for name in sorted(there) if name.endswith(ending)]
+    return [join(place, name) for name in sorted(there) if name.endswith(ending)]
 
 
-def num_bytes(place: Place) -> int:
+def file_size(place: PathOrUri) -> int:
     """The size of a file; 0 where there is none."""
-    filesystem, path = opened(place)
+    filesystem, path = open_filesystem(place)
     info: FileInfo = filesystem.get_file_info(path)
     return info.size or 0
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What an error says, in one line."""
-    return trouble(error) or " ".join(str(error).split())[:200]
+    return explain_storage_error(error) or " ".join(str(error).split())[:200]
 
 
-def trouble(error: BaseException) -> str | None:
+def explain_storage_error(error: BaseException) -> str | None:
     """What is wrong with a storage and what to do; None where an error is not of that kind."""
     text = " ".join(str(error).split())
-    return next((told for pattern, told in REASONS.items() if re.search(pattern, text)), None)
+    return next(
+        (told for pattern, told in STORAGE_ERRORS.items() if re.search(pattern, text)), None
+    )
 
 
 def _refuse_passwords(uri: str) -> None:

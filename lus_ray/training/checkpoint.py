@@ -93,11 +93,11 @@ def save(folder: Path, task: Any, description: Mapping[str, Any], *, seed: int) 
             shutil.rmtree(_before(folder), ignore_errors=True)
             folder.rename(_before(folder))
         aside.rename(folder)
-        files.settle(folder.parent)
+        files.fsync(folder.parent)
     except (OSError, SafetensorError) as error:
         raise CellError(
-            f"{folder}: not written: {paths.reason(error)}; make room there and run the same "
-            "command again"
+            f"{folder}: not written: {paths.describe_error(error)}; make room there and run the "
+            "same command again"
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -215,7 +215,7 @@ def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) ->
     about = {"lus_ray": lus_ray.__version__, "seed": seed, "task": description}
     (aside / "task.json").write_text(json.dumps(about, indent=1) + "\n")
     for path in aside.iterdir():
-        files.settle(path)
+        files.fsync(path)
 
 
 def _before(folder: Path) -> Path:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lus_ray.storage.files import whole
+from lus_ray.storage.files import write_atomically
 from lus_ray.tasks.task import Task
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
@@ -96,7 +96,7 @@ class State:
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(self.path) as aside:
+            with write_atomically(self.path) as aside:
                 save_file(plain, aside, {KEY: json.dumps(about)})
         except (OSError, SafetensorError) as error:
             note = f"{self.path.name} could not be written ({_line(error)}): training went on"

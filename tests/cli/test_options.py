@@ -32,8 +32,8 @@ def test_a_damaged_shard_in_a_bucket_makes_check_fail_by_name(bucket, tmp_path, 
     monkeypatch.chdir(tmp_path)
     uri = bucket.uri("clips")
     lus("ingest", "phantom", uri, "--patients", 3, "--clips", 1, "--frames", 2, "--size", 64)
-    (shard,) = paths.files(paths.below(uri, "clips"))
-    filesystem, path = paths.opened(shard)
+    (shard,) = paths.list_files(paths.join(uri, "clips"))
+    filesystem, path = paths.open_filesystem(shard)
     with filesystem.open_input_file(path) as file:
         whole = file.read()
     with filesystem.open_output_stream(path) as file:

@@ -17,7 +17,7 @@ from lus_ray.storage import lease, paths
 
 
 @pytest.fixture(params=["s3", "file", "folder"])
-def place(request, tmp_path) -> paths.Place:
+def place(request, tmp_path) -> paths.PathOrUri:
     if request.param == "s3":
         return request.getfixturevalue("bucket").uri("run")
     return tmp_path.as_uri() if request.param == "file" else tmp_path
@@ -135,7 +135,7 @@ def wait_for(fact) -> None:
 
 
 def write_lock(place: str, *, host: str, process: int, began: float | None = None) -> None:
-    system, root = paths.opened(place)
+    system, root = paths.open_filesystem(place)
     if isinstance(system, fs.LocalFileSystem):
         system.create_dir(root)
     now = time.time()
@@ -145,6 +145,6 @@ def write_lock(place: str, *, host: str, process: int, began: float | None = Non
 
 
 def read_lock(place: str) -> dict:
-    system, root = paths.opened(place)
+    system, root = paths.open_filesystem(place)
     with system.open_input_file(f"{root}/{lease.NAME}") as file:
         return json.loads(file.read())

@@ -114,7 +114,7 @@ def test_locks_and_unfinished_copies_stay_where_they_are(home, elsewhere):
 
 def test_an_object_with_a_name_that_leads_out_of_the_folder_is_never_written(bucket, tmp_path):
     home = Home(bucket.uri("run"), patience_s=0)
-    system, root = paths.opened(home.uri)
+    system, root = paths.open_filesystem(home.uri)
     with system.open_output_stream(f"{root}/cells/../../../stolen") as file:
         file.write(b"x")
     home.pull()

@@ -13,45 +13,45 @@ from tests.rights import as_anybody
 
 def test_a_uri_is_a_text_and_a_path_a_path(bucket, tmp_path):
     uri = bucket.uri("a")
-    assert paths.place(f"{uri}/") == uri
-    assert paths.place(str(tmp_path)) == tmp_path
-    assert paths.below(uri, "b", "c") == f"{uri}/b/c"
-    assert paths.name(f"{uri}/b/c.txt") == paths.name(tmp_path / "c.txt") == "c.txt"
+    assert paths.parse(f"{uri}/") == uri
+    assert paths.parse(str(tmp_path)) == tmp_path
+    assert paths.join(uri, "b", "c") == f"{uri}/b/c"
+    assert paths.basename(f"{uri}/b/c.txt") == paths.basename(tmp_path / "c.txt") == "c.txt"
 
 
 def test_the_server_of_a_uri_stays_behind_what_is_below_it(bucket):
     uri = bucket.explicit(bucket.uri("a"))
-    below = paths.below(uri, "clips", "x-0.parquet")
+    below = paths.join(uri, "clips", "x-0.parquet")
     path, _, server = below.partition("?")
     assert path.endswith("/a/clips/x-0.parquet")
     assert server.startswith("scheme=http&endpoint_override=127.0.0.1:")
-    assert paths.name(below) == "x-0.parquet"
+    assert paths.basename(below) == "x-0.parquet"
 
 
 def test_a_name_with_spaces_is_written_with_percent_signs(bucket, tmp_path):
     for place in (bucket.uri("two%20words"), tmp_path / "two words"):
-        assert paths.opened(place)[1].endswith("/two words")
+        assert paths.open_filesystem(place)[1].endswith("/two words")
 
 
 def test_a_bucket_is_opened_once_a_process_and_anew_with_other_settings(bucket, monkeypatch):
-    first, _ = paths.opened(bucket.uri("a"))
-    assert paths.opened(bucket.uri("b"))[0] is first
+    first, _ = paths.open_filesystem(bucket.uri("a"))
+    assert paths.open_filesystem(bucket.uri("b"))[0] is first
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "other")
-    assert paths.opened(bucket.uri("b"))[0] is not first
+    assert paths.open_filesystem(bucket.uri("b"))[0] is not first
 
 
 def test_files_are_listed_by_name_and_folders_are_left_out(bucket, tmp_path):
     for place in (bucket.uri("a"), tmp_path):
-        filesystem, path = paths.opened(place)
+        filesystem, path = paths.open_filesystem(place)
         filesystem.create_dir(f"{path}/folder.txt")
         for name in ("b.txt", "a.txt", "c.csv", "folder.txt/d.txt"):
             with filesystem.open_output_stream(f"{path}/{name}") as file:
                 file.write(name.encode())
-        assert paths.files(place, ".txt") == [
-            paths.below(place, "a.txt"),
-            paths.below(place, "b.txt"),
+        assert paths.list_files(place, ".txt") == [
+            paths.join(place, "a.txt"),
+            paths.join(place, "b.txt"),
         ]
-        assert paths.num_bytes(paths.below(place, "c.csv")) == 5
+        assert paths.file_size(paths.join(place, "c.csv")) == 5
 
 
 def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path):
@@ -86,9 +86,9 @@ def test_a_wrong_key_is_not_allowed_to_read_or_to_write(bucket):
         with pytest.raises(StoreError, match="not allowed; check AWS_ACCESS_KEY_ID"):
             store.index(place)
         with pytest.raises(StoreError, match="not written: not allowed; check AWS_ACCESS"):
-            files.write_text(paths.below(place, "store.json"), "{}")
+            files.write_text(paths.join(place, "store.json"), "{}")
         with pytest.raises(StoreError, match="not readable: not allowed; check AWS_ACCESS"):
-            files.open_parquet(paths.below(place, "clips", "test-00000.parquet"))
+            files.open_parquet(paths.join(place, "clips", "test-00000.parquet"))
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_wrong_key_is_not_allowed_to_read_or_to_write(bucket):
 )
 def test_keys_in_a_uri_are_refused_and_never_printed(uri):
     with pytest.raises(InputError, match="AWS_SECRET_ACCESS_KEY") as caught:
-        paths.place(uri)
+        paths.parse(uri)
     assert "secret" not in str(caught.value)
     assert "key@" not in str(caught.value)
 
@@ -104,7 +104,7 @@ def test_keys_in_a_uri_are_refused_and_never_printed(uri):
 @pytest.mark.parametrize("uri", ["nowhere://bucket/x", "s3:///x", "s3://lung/x?colour=red"])
 def test_a_uri_of_no_storage_is_refused_by_name(bucket, uri):
     with pytest.raises(InputError, match="no storage that can be opened") as caught:
-        paths.place(uri)
+        paths.parse(uri)
     assert str(caught.value).startswith(uri)
 
 
@@ -119,5 +119,5 @@ def test_a_uri_of_no_storage_is_refused_by_name(bucket, uri):
     ],
 )
 def test_what_a_storage_says_becomes_what_to_do(said, told):
-    assert told in paths.reason(OSError(said))
-    assert "AWS Error" not in paths.reason(OSError(said))
+    assert told in paths.describe_error(OSError(said))
+    assert "AWS Error" not in paths.describe_error(OSError(said))

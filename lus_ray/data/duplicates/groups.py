@@ -22,7 +22,7 @@ from lus_ray.data.duplicates import matching
 from lus_ray.data.duplicates.signature import signature as signature  # what ingest stores per clip
 from lus_ray.data.duplicates.signature import unpacked
 from lus_ray.errors import StoreError
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 LABELS = ("severity", "disease", "sf_ratio", "biomarkers")
 """Columns in which two copies of one acquisition should not differ."""
@@ -53,7 +53,7 @@ class Joined:
     num_shards_rewritten: int
 
 
-def regroup(path: Path | str, beside: Sequence[Place] = ()) -> Joined:
+def regroup(path: Path | str, beside: Sequence[PathOrUri] = ()) -> Joined:
     """Find what belongs together in a store and write the groups into it.
 
     `beside` are shards of the same store that lie elsewhere; see `store.replace_groups`.
@@ -101,7 +101,7 @@ def pairs(index: pa.Table) -> tuple[Pair, ...]:
     return tuple(sorted(equal + near, key=lambda p: (p.one, p.other)))
 
 
-def told(place: Place) -> list[tuple[str, str]]:
+def told(place: PathOrUri) -> list[tuple[str, str]]:
     """Patients and the group that their reader gave them, as the notes of a store keep them."""
     facts = store.notes(place).values()
     return [(patient, group) for each in facts for patient, group in each.get("joined", ())]

@@ -26,7 +26,7 @@ from lus_ray.data.duplicates.groups import regroup
 from lus_ray.data.ingest.workers import Pool
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
-from lus_ray.storage.paths import Place, below, is_remote
+from lus_ray.storage.paths import PathOrUri, is_remote, join
 
 Progress = Callable[[int, int | None, int], None]
 """Called after each clip with clips done, clips in all (None where not known), frames done."""
@@ -83,8 +83,8 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def ingest(
     source: str,
-    root: Place | None,
-    store: Place,
+    root: PathOrUri | None,
+    store: PathOrUri,
     *,
     max_side: int = 512,
     limits: Limits | None = None,
@@ -114,7 +114,7 @@ def ingest(
     ledger, summary = Ledger(), Summary(source)
     joined: set[tuple[str, str]] = set()
     pool = Pool(source, ledger, limits or Limits(), max_side, missing_patient, workers)
-    ledgers.read(below(store, "ledger.jsonl"))  # a damaged one is told of before all the work
+    ledgers.read(join(store, "ledger.jsonl"))  # a damaged one is told of before all the work
     with stores.working(store, source) as place:
         with stores.Writer(place.folder, source) as writer, pool:
             found, total = _counted(reader.clips(folder, ledger, **options))
@@ -164,7 +164,7 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__package__}.{name}")
 
 
-def _folder(root: Place | None) -> Path | None:
+def _folder(root: PathOrUri | None) -> Path | None:
     if root is not None and is_remote(root):
         raise SourceError(f"{root}: a source is read from a folder of this machine; fetch it first")
     if root is not None and not Path(root).is_dir():
@@ -202,7 +202,7 @@ def _count(summary: Summary, row: clip.Row) -> None:
             summary.labels[column] = dict(sorted(counts.items()))
 
 
-def _nothing(source: str, root: Place | None, ledger: Ledger) -> str:
+def _nothing(source: str, root: PathOrUri | None, ledger: Ledger) -> str:
     reasons = [f"{entry.item}: {entry.reason}" for entry in ledger.entries[:3]]
     shown = "; ".join(reasons) or "it lists no clip"
     more = len(ledger.entries) - len(reasons)

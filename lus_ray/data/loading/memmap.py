@@ -26,8 +26,8 @@ from lus_ray.data import store as stores
 from lus_ray.data.loading.batches import InMemory, Size
 from lus_ray.data.loading.shared_memory import places, resized
 from lus_ray.errors import CellError
-from lus_ray.storage.files import flocked, whole, write_text
-from lus_ray.storage.paths import Place, opened
+from lus_ray.storage.files import flocked, write_atomically, write_text
+from lus_ray.storage.paths import PathOrUri, open_filesystem
 
 SPARE_BYTES = 2 << 30
 """What the disk of the cache must have left for others."""
@@ -47,11 +47,11 @@ class Mapped:
     masks: tuple[Size, ...]
 
 
-def of(store: Place, frames: set[Size], masks: set[Size]) -> Mapped:
+def of(store: PathOrUri, frames: set[Size], masks: set[Size]) -> Mapped:
     """The files that an experiment needs of a store as its shards are now."""
     digest = hashlib.sha256()
     for shard in stores.shards(store):
-        filesystem, path = opened(shard)
+        filesystem, path = open_filesystem(shard)
         found = filesystem.get_file_info(path)
         digest.update(json.dumps([str(shard), found.size, found.mtime_ns]).encode())
     sizes = (tuple(sorted(each, key=str)) for each in (frames, masks))
@@ -127,7 +127,10 @@ def _write(
     num_frames, told = 0, time.monotonic()
     num_threads = len(os.sched_getaffinity(0))
     try:
-        with whole(_file(mapped, column, size, "raw")) as aside, aside.open("wb") as file:
+        with (
+            write_atomically(_file(mapped, column, size, "raw")) as aside,
+            aside.open("wb") as file,
+        ):
             for chunk in resized(mapped.store, located, size, column, num_threads=num_threads):
                 for clip, pixels in chunk.items():
                     file.write(np.ascontiguousarray(pixels).data)

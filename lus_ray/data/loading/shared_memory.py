@@ -20,7 +20,7 @@ from jaxtyping import UInt8
 from lus_ray.clip import frames_of, masks_of
 from lus_ray.data.loading.batches import InMemory, Size, view_of
 from lus_ray.data.store import read_located
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 CHUNK_CLIPS = 16
 SHARE = 0.5
@@ -51,7 +51,7 @@ class Shared:
 
 
 def share(
-    store: Place, index: pa.Table, sizes: Iterable[Size], masked: Iterable[Size] = ()
+    store: PathOrUri, index: pa.Table, sizes: Iterable[Size], masked: Iterable[Size] = ()
 ) -> Shared:
     """Every clip of the index in each size, and its masks.
 
@@ -75,7 +75,7 @@ def places(index: pa.Table, *, masked: bool = False) -> list[Located]:
 
 
 def resized(
-    store: Place, places: Sequence[Located], size: Size, column: str, *, num_threads: int
+    store: PathOrUri, places: Sequence[Located], size: Size, column: str, *, num_threads: int
 ) -> Iterator[dict[str, UInt8[np.ndarray, "N H W"]]]:
     """Frames or masks of the clips in order, some clips at a time, by threads of this process.
 
@@ -108,13 +108,13 @@ def num_bytes(num_frames: int, sizes: Iterable[Size], masked: Iterable[Size] = (
     return sum(num_frames * size[0] * size[1] for size in (*sizes, *masked))
 
 
-def _here(store: Place, places: Sequence[Located], size: Size, column: str) -> list[Any]:
+def _here(store: PathOrUri, places: Sequence[Located], size: Size, column: str) -> list[Any]:
     num_threads = max(1, int(ray.cluster_resources().get("CPU", 1)))
     chunks = resized(store, places, size, column, num_threads=num_threads)
     return [ray.put(chunk) for chunk in chunks]
 
 
-def _by_tasks(store: Place, places: Sequence[Located], size: Size, column: str) -> list[Any]:
+def _by_tasks(store: PathOrUri, places: Sequence[Located], size: Size, column: str) -> list[Any]:
     # No CPU: trials may hold all of them while they wait for frames that were lost with a node.
     # Memory instead, so that no node resizes more chunks at a time than it has CPUs.
     resize = ray.remote(num_cpus=0, memory=_memory())(_resize)

@@ -25,7 +25,7 @@ from lus_ray.clip import Row, frames_of, masks_of
 from lus_ray.data import store
 from lus_ray.data.loading.batches import Draw, in_scheme, labels, order, sample
 from lus_ray.data.transforms.view import View
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 COLUMNS = ("clip", "height", "width", "frames")
 OUTLINED = ("clip", "height", "width", "masks", "mask_scheme")
@@ -117,7 +117,7 @@ def sampled(
 
 
 @lru_cache(maxsize=NUM_OPEN)
-def _opened(shard: Place) -> pq.ParquetFile:
+def _opened(shard: PathOrUri) -> pq.ParquetFile:
     """A shard, kept open: another ingest into the store gives its shards other names."""
     return store.open_file(shard)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from lus_ray.errors import StoreError
 from lus_ray.storage.files import read_text, write_text
-from lus_ray.storage.paths import Place, below
+from lus_ray.storage.paths import PathOrUri, join
 
 
 def note(store: Path | str, source: str, facts: dict[str, Any]) -> None:
@@ -21,24 +21,24 @@ def note(store: Path | str, source: str, facts: dict[str, Any]) -> None:
     _write(store, {"schema": 1, **known, "sources": sources})
 
 
-def notes(store: Place) -> dict[str, Any]:
+def notes(store: PathOrUri) -> dict[str, Any]:
     """What `note` kept, by source."""
     return dict(_known(store).get("sources", {}))
 
 
-def publish(store: Place, noted: Place, shards: set[str]) -> None:
+def publish(store: PathOrUri, noted: PathOrUri, shards: set[str]) -> None:
     """Make these shards the store, with the notes that another place holds, in one step."""
     _write(store, {"schema": 1, "sources": {}, **_known(noted), "shards": sorted(shards)})
 
 
-def published(store: Place) -> set[str] | None:
+def published(store: PathOrUri) -> set[str] | None:
     """The names of the shards that are the store; None where it does not name them."""
     names = _known(store).get("shards")
     return None if names is None else set(names)
 
 
-def _known(store: Place) -> dict[str, Any]:
-    path = below(store, "store.json")
+def _known(store: PathOrUri) -> dict[str, Any]:
+    path = join(store, "store.json")
     text = read_text(path)
     if text is None:
         return {}
@@ -52,5 +52,5 @@ def _known(store: Place) -> dict[str, Any]:
         raise StoreError(f"{path}: not readable ({error}); ingest again") from error
 
 
-def _write(store: Place, known: dict[str, Any]) -> None:
-    write_text(below(store, "store.json"), json.dumps(known, indent=1, sort_keys=True) + "\n")
+def _write(store: PathOrUri, known: dict[str, Any]) -> None:
+    write_text(join(store, "store.json"), json.dumps(known, indent=1, sort_keys=True) + "\n")

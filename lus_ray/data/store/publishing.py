@@ -20,8 +20,16 @@ import pyarrow as pa
 from lus_ray.data.store.manifest import note, notes, publish, published
 from lus_ray.data.store.reading import shards, source_of
 from lus_ray.errors import StoreError
-from lus_ray.storage.files import flocked, read_text, settle, write_text
-from lus_ray.storage.paths import Place, below, files, is_remote, name, opened, reason
+from lus_ray.storage.files import flocked, fsync, read_text, write_text
+from lus_ray.storage.paths import (
+    PathOrUri,
+    basename,
+    describe_error,
+    is_remote,
+    join,
+    list_files,
+    open_filesystem,
+)
 
 ASIDE = ".writing-"
 CHUNK_BYTES = 16 << 20
@@ -34,11 +42,11 @@ class Working:
     """Where a source is written; `beside` are the shards that hold the store's other sources."""
 
     folder: Path
-    beside: tuple[Place, ...] = ()
+    beside: tuple[PathOrUri, ...] = ()
 
 
 @contextlib.contextmanager
-def working(store: Place, source: str) -> Iterator[Working]:
+def working(store: PathOrUri, source: str) -> Iterator[Working]:
     """A folder to write a source into; on a clean exit what is in it is the store.
 
     It holds the ledger and the notes of the store. It lies in the folder of the store, or, for a
@@ -53,7 +61,7 @@ def working(store: Place, source: str) -> Iterator[Working]:
         try:
             was = published(store)
             beside = tuple(shard for shard in shards(store) if source_of(shard) != source)
-            if (text := read_text(below(store, LEDGER))) is not None:
+            if (text := read_text(join(store, LEDGER))) is not None:
                 write_text(here / LEDGER, text)
             for earlier, facts in notes(store).items():
                 note(here, earlier, facts)
@@ -64,7 +72,7 @@ def working(store: Place, source: str) -> Iterator[Working]:
 
 
 @contextlib.contextmanager
-def _alone(store: Place) -> Iterator[Path | None]:
+def _alone(store: PathOrUri) -> Iterator[Path | None]:
     """The folder of a store, held and without what a killed ingest left; None for a URI.
 
     Of two that write where nothing locks, the later one is refused as it publishes.
@@ -87,51 +95,51 @@ def _alone(store: Place) -> Iterator[Path | None]:
 
 
 def _publish(
-    here: Path, store: Place, source: str, beside: Sequence[Place], was: set[str] | None
+    here: Path, store: PathOrUri, source: str, beside: Sequence[PathOrUri], was: set[str] | None
 ) -> None:
-    before = files(below(store, "clips"), ".parquet")
+    before = list_files(join(store, "clips"), ".parquet")
     if was is None:  # until all is there, the store is what it was: often nothing
-        was = set(map(name, before))
+        was = set(map(basename, before))
         publish(store, store, was)
-    numbers = [int(n) for n in re.findall(r"-(\d+)\.parquet", " ".join(map(name, before)))]
+    numbers = [int(n) for n in re.findall(r"-(\d+)\.parquet", " ".join(map(basename, before)))]
     number = max(numbers, default=-1)
     written = [Path(shard) for shard in shards(here)]
     rewritten = {shard.name for shard in written}
-    names = {name(shard) for shard in beside if name(shard) not in rewritten}
+    names = {basename(shard) for shard in beside if basename(shard) not in rewritten}
     for shard in written:
         number += 1
         target = f"{source_of(shard)}-{number:05d}.parquet"
-        _bring(shard, below(store, "clips", target))
+        _bring(shard, join(store, "clips", target))
         names.add(target)
     if published(store) != was:
         raise StoreError(f"{store}: another ingest has written here meanwhile; run this one again")
     if (here / LEDGER).exists():
-        _bring(here / LEDGER, below(store, LEDGER))
+        _bring(here / LEDGER, join(store, LEDGER))
     publish(store, here, names)
     for old in before:  # what another ingest may be uploading right now is no business of this one
-        if name(old) not in names and (name(old) in was or source_of(old) == source):
+        if basename(old) not in names and (basename(old) in was or source_of(old) == source):
             _delete(old)
 
 
-def _bring(file: Path, target: Place) -> None:
+def _bring(file: Path, target: PathOrUri) -> None:
     """Put a file where it belongs, whole: renamed beside the store, or copied to its storage."""
     if not is_remote(target):
         folder = Path(target).parent
         folder.mkdir(exist_ok=True)
-        settle(file)
+        fsync(file)
         os.replace(file, target)
-        settle(folder)
+        fsync(folder)
         return
     try:
-        filesystem, path = opened(target)
+        filesystem, path = open_filesystem(target)
         with file.open("rb") as source, filesystem.open_output_stream(path) as sink:
             shutil.copyfileobj(source, sink, CHUNK_BYTES)
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{target}: not written: {reason(error)}") from error
+        raise StoreError(f"{target}: not written: {describe_error(error)}") from error
 
 
-def _delete(place: Place) -> None:
+def _delete(place: PathOrUri) -> None:
     """Remove a shard; one that stays is in no store and goes with the next write."""
-    filesystem, path = opened(place)
+    filesystem, path = open_filesystem(place)
     with contextlib.suppress(OSError, pa.ArrowException):
         filesystem.delete_file(path)

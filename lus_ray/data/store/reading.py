@@ -16,13 +16,21 @@ from lus_ray.clip import PIXELS, SCHEMA, Row
 from lus_ray.data.store.manifest import published
 from lus_ray.errors import StoreError
 from lus_ray.storage.files import open_parquet
-from lus_ray.storage.paths import Place, below, files, is_remote, name, reason, trouble
+from lus_ray.storage.paths import (
+    PathOrUri,
+    basename,
+    describe_error,
+    explain_storage_error,
+    is_remote,
+    join,
+    list_files,
+)
 
 LIGHT = tuple(name for name in SCHEMA.names if name not in PIXELS)
 """Columns that fit in memory for a whole store."""
 
 
-def shards(store: Place, source: str | None = None) -> list[Place]:
+def shards(store: PathOrUri, source: str | None = None) -> list[PathOrUri]:
     """The shard files of a store in order, of one source or of all; other files are ignored.
 
     They are those that `store.json` names, where it names any.
@@ -30,20 +38,20 @@ def shards(store: Place, source: str | None = None) -> list[Place]:
     Raises:
         StoreError: the storage does not answer, or a shard that is named is not there.
     """
-    found = files(below(store, "clips"), ".parquet")
+    found = list_files(join(store, "clips"), ".parquet")
     if found and (names := published(store)) is not None:
-        if missing := sorted(names - {name(path) for path in found}):
+        if missing := sorted(names - {basename(path) for path in found}):
             raise StoreError(f"{store}: shard {missing[0]} is not there; ingest its source again")
-        found = [path for path in found if name(path) in names]
+        found = [path for path in found if basename(path) in names]
     return [path for path in found if source is None or source_of(path) == source]
 
 
-def source_of(shard: Place) -> str:
+def source_of(shard: PathOrUri) -> str:
     """The source whose clips a shard holds, by its name."""
-    return name(shard).rpartition("-")[0]
+    return basename(shard).rpartition("-")[0]
 
 
-def open_file(path: Place) -> pq.ParquetFile:
+def open_file(path: PathOrUri) -> pq.ParquetFile:
     """A shard whose columns are those of this version.
 
     Raises:
@@ -62,7 +70,7 @@ def open_file(path: Place) -> pq.ParquetFile:
     return file
 
 
-def index(store: Place, columns: Sequence[str] = LIGHT) -> pa.Table:
+def index(store: PathOrUri, columns: Sequence[str] = LIGHT) -> pa.Table:
     """All columns but the pixels, or some of them, one row a clip, sorted by clip name.
 
     Three more columns say where the pixels lie: `shard` (file name), `row_group`, `row`.
@@ -78,7 +86,7 @@ def index(store: Place, columns: Sequence[str] = LIGHT) -> pa.Table:
     return index_of(paths, columns)
 
 
-def index_of(paths: Sequence[Place], columns: Sequence[str] = LIGHT) -> pa.Table:
+def index_of(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT) -> pa.Table:
     """The index of these shards, which need not be those of one store.
 
     Raises:
@@ -95,7 +103,7 @@ def index_of(paths: Sequence[Place], columns: Sequence[str] = LIGHT) -> pa.Table
     return table
 
 
-def places(store: Place) -> dict[str, tuple[str, str, int, int]]:
+def places(store: PathOrUri) -> dict[str, tuple[str, str, int, int]]:
     """Where every clip lies (clip, shard, row group, row), by its name and in order of names.
 
     Raises:
@@ -106,7 +114,7 @@ def places(store: Place) -> dict[str, tuple[str, str, int, int]]:
     return {place[0]: place for place in zip(*columns, strict=True)}
 
 
-def num_frames(store: Place) -> int:
+def num_frames(store: PathOrUri) -> int:
     """Frames of all clips, from the file footers alone."""
     total = 0
     for path in shards(store):
@@ -118,7 +126,7 @@ def num_frames(store: Place) -> int:
     return total
 
 
-def frame_counts(store: Place) -> dict[str, int]:
+def frame_counts(store: PathOrUri) -> dict[str, int]:
     """Frames by clip. A row group of one clip is told by its footer, others are read.
 
     Raises:
@@ -136,7 +144,7 @@ def frame_counts(store: Place) -> dict[str, int]:
 
 
 def read(
-    store: Place, clips: Iterable[str] | None = None, *, columns: Sequence[str] | None = None
+    store: PathOrUri, clips: Iterable[str] | None = None, *, columns: Sequence[str] | None = None
 ) -> Iterator[Row]:
     """Rows of a store with their pixels, in the order asked for (all of them where None).
 
@@ -151,11 +159,11 @@ def read(
 
 
 def read_located(
-    store: Place,
+    store: PathOrUri,
     located: Iterable[tuple[str, str, int, int]],
     columns: Sequence[str] | None = None,
     *,
-    opened: Callable[[Place], pq.ParquetFile] = open_file,
+    opened: Callable[[PathOrUri], pq.ParquetFile] = open_file,
 ) -> Iterator[Row]:
     """Rows at known places (clip, shard, row_group, row), as `places` gives them.
 
@@ -168,12 +176,12 @@ def read_located(
     table = None
     for clip, shard, number, row in located:
         if shard not in files:
-            files[shard] = opened(below(store, "clips", shard))
+            files[shard] = opened(join(store, "clips", shard))
         if group != (shard, number):
             try:
                 table = files[shard].read_row_group(number, columns=wanted)
             except (pa.ArrowException, OSError) as error:
-                where = below(store, "clips", shard)
+                where = join(store, "clips", shard)
                 raise _damaged(where, error, f" at clip {clip!r}") from error
             group = (shard, number)
         assert table is not None
@@ -207,7 +215,7 @@ def _frames_column(footer: pq.FileMetaData) -> int:
     return next(i for i, path in enumerate(paths) if path.startswith("frames."))
 
 
-def _light(path: Place, columns: Sequence[str]) -> pa.Table:
+def _light(path: PathOrUri, columns: Sequence[str]) -> pa.Table:
     """Light columns of a shard, and where its pixels lie."""
     file = open_file(path)
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
@@ -218,20 +226,20 @@ def _light(path: Place, columns: Sequence[str]) -> pa.Table:
     groups = [number for number, size in enumerate(sizes) for _ in range(size)]
     rows = [row for size in sizes for row in range(size)]
     return (
-        part.append_column("shard", pa.array([name(path)] * len(rows), pa.string()))
+        part.append_column("shard", pa.array([basename(path)] * len(rows), pa.string()))
         .append_column("row_group", pa.array(groups, pa.int32()))
         .append_column("row", pa.array(rows, pa.int32()))
     )
 
 
-def _damaged(path: Place, error: Exception, where: str = "") -> StoreError:
-    if is_remote(path) and (told := trouble(error)):
+def _damaged(path: PathOrUri, error: Exception, where: str = "") -> StoreError:
+    if is_remote(path) and (told := explain_storage_error(error)):
         return StoreError(f"{path}: not readable{where}: {told}")
-    return StoreError(f"{path}: damaged{where} ({reason(error)}); ingest again")
+    return StoreError(f"{path}: damaged{where} ({describe_error(error)}); ingest again")
 
 
 def _find(
-    where: Mapping[str, tuple[str, str, int, int]], clip: str, store: Place
+    where: Mapping[str, tuple[str, str, int, int]], clip: str, store: PathOrUri
 ) -> tuple[str, str, int, int]:
     if clip not in where:
         raise StoreError(f"{store}: no clip {clip!r}; 'lus check {store}' lists what is there")

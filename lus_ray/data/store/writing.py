@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from lus_ray.clip import SCHEMA, Row, check
 from lus_ray.data.store.reading import open_file, shards
 from lus_ray.errors import StoreError
-from lus_ray.storage.paths import Place, name
+from lus_ray.storage.paths import PathOrUri, basename
 
 GROUP_BYTES = 12 << 20
 GROUP_CLIPS = 4
@@ -103,7 +103,7 @@ def open_shard(path: Path) -> pq.ParquetWriter:
 
 
 def replace_groups(
-    store: Path | str, groups: Mapping[str, str], beside: Sequence[Place] = ()
+    store: Path | str, groups: Mapping[str, str], beside: Sequence[PathOrUri] = ()
 ) -> int:
     """Write the group of each named clip into the store; the number of shards rewritten.
 
@@ -116,7 +116,7 @@ def replace_groups(
         light = file.read(columns=["clip", "group"]).to_pylist()
         if all(groups.get(row["clip"], row["group"]) == row["group"] for row in light):
             continue
-        path = Path(store) / "clips" / name(shard)
+        path = Path(store) / "clips" / basename(shard)
         staging = path.with_suffix(".writing")
         try:
             _copy_with_groups(file, staging, groups)

@@ -22,7 +22,7 @@ from ray.exceptions import AuthenticationError, RayError
 
 from lus_ray.errors import InputError
 from lus_ray.orchestration.cluster.watchdog import Guard
-from lus_ray.storage.paths import Place
+from lus_ray.storage.paths import PathOrUri
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -185,7 +185,7 @@ def _asked(address: str) -> str:
         client.disconnect()
 
 
-def refuse_lost(out: Place) -> None:
+def refuse_lost(out: PathOrUri) -> None:
     """A job's copy of its folder goes when it ends, with all that was written there.
 
     Raises:
