@@ -109,8 +109,8 @@ class _Lock:
                 if not holder or holder.get("token") == self.token:
                     continue
                 print(
-                    f"lus: {self.shown}: was taken over by {describe_holder(holder)}, as no sign of "
-                    "life of this command arrived there; stopping",
+                    f"lus: {self.shown}: was taken over by {describe_holder(holder)}, as no sign "
+                    "of life of this command arrived there; stopping",
                     file=sys.stderr,
                 )
                 main = threading.main_thread().ident
@@ -154,8 +154,8 @@ class _Lock:
     def _refusal(self, holder: Mapping[str, Any], age_s: float) -> InputError:
         return InputError(
             f"{self.shown}: {describe_holder(holder)} is running here; wait for it, end it, or "
-            f"choose another --out (its last sign of life is {age_s:.0f} s old: if it is gone, the folder is free "
-            f"in {max(0.0, STALE_S - age_s):.0f} s)"
+            f"choose another --out (its last heartbeat is {age_s:.0f} s old: if it is gone, the "
+            f"folder is free in {max(0.0, STALE_S - age_s):.0f} s)"
         )
 
 
