@@ -30,8 +30,14 @@ from lus_ray.experiment import Arm, Experiment
 from lus_ray.metrics import classification, frames, inherited, multilabel, segmentation
 from lus_ray.orchestration import campaign, planner
 from lus_ray.predictor import Predictor
-from lus_ray.runs import cell_predictions, domain_images, example_images, leakage, predictions
-from lus_ray.runs import cell_rows as sides
+from lus_ray.runs import (
+    cell_predictions,
+    cell_rows,
+    domain_images,
+    example_images,
+    leakage,
+    predictions,
+)
 from lus_ray.runs import manifest as record
 from lus_ray.runs.cell import Cell, Work
 from lus_ray.runs.cohort import cohort
@@ -360,7 +366,7 @@ def test_arms_of_images_are_tested_on_their_share_of_the_copies_and_give_it_agai
     for arm, _, rows in finished.outlined():
         if not arm.rows.images:
             continue
-        listed = sides.rows(arm, fold, Cell(arm.name, 0), finished.work)
+        listed = cell_rows.rows_of(arm, fold, Cell(arm.name, 0), finished.work)
         tested = [row for row in listed if row["split"] == "test"]
         assert [row["clip"] for row in rows] == [row["clip"] for row in tested]
         assert [len(row["counts"]) for row in rows] == [len(row["images"]) for row in tested]
@@ -506,7 +512,7 @@ def test_networks_of_frames_leave_a_picture_for_every_example_that_is_tested(fin
 
 def originals(finished: Finished, arm: Arm) -> dict[str, list[int]]:
     """Frames of each clip that an arm of images tests as they are, and not an altered copy."""
-    listed = sides.rows(arm, finished.work.folds[0], Cell(arm.name, 0), finished.work)
+    listed = cell_rows.rows_of(arm, finished.work.folds[0], Cell(arm.name, 0), finished.work)
     return {
         row["clip"]: [frame for frame, copy in row["images"] if copy == 0]
         for row in listed
@@ -554,11 +560,11 @@ def test_in_its_turn_each_player_alone_has_gradients(finished):
         if not isinstance(task, Task) or len(task.players) == 1:
             continue
         fold, turns = finished.work.folds[0], owners_of_gradients(task)
-        rows = sides.rows(arm, fold, Cell(arm.name, 0), finished.work)
+        rows = cell_rows.rows_of(arm, fold, Cell(arm.name, 0), finished.work)
         train = [row for row in rows if row["split"] == "train"]
         fit_here(
             task, train, [], arm=arm, pixels=finished.pixels, seed=0, device="cpu",
-            report=lambda values: None, second=sides.unlabelled(arm, fold, finished.work),
+            report=lambda values: None, second=cell_rows.unlabelled_rows(arm, fold, finished.work),
         )  # fmt: skip
         assert turns
         assert turns == [{p} for p in task.players] * (len(turns) // len(task.players)), arm.name

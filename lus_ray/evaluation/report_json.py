@@ -61,7 +61,7 @@ def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], di
     experiment = run.experiment
     arms = _score_all(run, num_draws=num_draws)
     metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
-    leaky, at_random = leakage.leaks(experiment), leakage.dealt_at_random(experiment)
+    leaky, at_random = leakage.leaks(experiment), leakage.arms_split_at_random(experiment)
     notes = NOTES | {k: leakage.KINDS[k] for kinds in leaky.values() for k in kinds}
     notes |= mask_arms.notes(experiment)
     contents = {

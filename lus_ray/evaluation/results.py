@@ -104,7 +104,7 @@ def read(out: Path) -> Run:
     """
     experiment = layout.record(out)
     dealt = {fold.number: fold for fold in folds.read(out / layout.FOLDS)}
-    at_random = leakage.dealt_at_random(experiment)
+    at_random = leakage.arms_split_at_random(experiment)
     cells: dict[tuple[str, int], Cell] = {}
     for path in sorted(out.glob("predictions/*/fold*.parquet")):
         cell = _cell(path, out)

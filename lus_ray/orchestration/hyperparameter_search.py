@@ -11,8 +11,6 @@ import logging
 import math
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
-from lus_ray.experiment import Arm, Experiment
-from lus_ray.folds import Fold
+from lus_ray.experiment import Arm
 from lus_ray.runs import layout
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import slug
@@ -38,21 +35,6 @@ WAITING = optuna.trial.TrialState.WAITING
 
 FEWEST_FOLDS = 2
 """Folds over which a mean is one."""
-
-
-def kept_apart(experiment: Experiment, dealt: Sequence[Fold]) -> Experiment:
-    """The experiment whose searches are over each fold alone, where folds test different patients.
-
-    Why: the mean over such folds is told of patients who validate one fold and test another, and
-    so test patients would choose hyperparameters.
-    """
-    if len({fold.test for fold in dealt}) < 2:
-        return experiment
-    arms = (
-        arm if arm.search is None else replace(arm, search=replace(arm.search, over="fold"))
-        for arm in experiment.arms
-    )
-    return experiment.having(tuple(arms))
 
 
 class ArmSearch:

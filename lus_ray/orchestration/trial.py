@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from ray import tune
+from ray._raylet import setproctitle  # type: ignore[attr-defined]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.data.loading.transport import Transport, pixels_of
 from lus_ray.errors import CellError, LusError
 from lus_ray.orchestration.failures import LOST, LostError
-from lus_ray.orchestration.title import show_as
 from lus_ray.runs import run_cell, sync
 from lus_ray.runs.cell import Cell, Work
 
@@ -27,7 +27,7 @@ from lus_ray.runs.cell import Cell, Work
 def trial(config: dict[str, Any], work: Work, shared: Transport, store: str) -> None:
     """Run the cell that the campaign suggests and report its validation scores."""
     cell = Cell(**config["cell"])
-    show_as(cell.name)
+    _set_process_title(cell)
     arm = work.experiment.arm(cell.arm)
     device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
     _limit_threads()
@@ -72,6 +72,15 @@ def _scores(cell: Cell, work: Work, *given: Any, **more: Any) -> dict[str, float
         raise
 
 
+def _set_process_title(cell: Cell) -> None:
+    """Show the cell in `ps` and in Ray's dashboard.
+
+    Why private: Tune reuses an actor for many cells, Ray keeps the name an actor was created with,
+    and its reporter reads the title. Ray resets the title with every call, hence after each report.
+    """
+    setproctitle(f"ray::{cell.name}")
+
+
 @lru_cache(maxsize=1)
 def _limit_threads() -> None:
     """As many threads as Ray says: what was imported before it said so has one a CPU."""
@@ -89,7 +98,7 @@ def _give_back() -> None:
 
 def _report(cell: Cell, values: dict[str, float]) -> None:
     tune.report({"finished": 0, **values})
-    show_as(cell.name)  # Ray names the process anew with every report
+    _set_process_title(cell)
 
 
 def _keep_error(cell: Cell, work: Work, text: str) -> None:

@@ -1,4 +1,9 @@
-"""The clips of a cell: which side each is on, and which of them the arm may learn from."""
+"""The clips of a cell: the split of each, and which of them the arm may train on.
+
+Two published protocols of Gare 2021 leak by design: `split_images` assigns the six copies of every
+frame to three folds at random (section 3.1), `split_clips` whole clips, balanced in class. The
+report names the arms that ask for either and shows them beside their leak-free twins.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,122 +11,162 @@ from typing import Any
 import numpy as np
 
 from lus_ray.clip import Row
+from lus_ray.data.labels import class_index
 from lus_ray.data.loading import sampler
+from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
 from lus_ray.experiment import Arm, Experiment, Rows
 from lus_ray.folds import Fold
-from lus_ray.runs import at_random, predictions
+from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell, Work
 
-WITHOUT_LABELS = (
+UNLABELLED_COLUMNS = (
     "clip", "patient", "group", "source", "domain", "height", "width", "num_frames", "images",
 )  # fmt: skip
-"""All that a row of an unlabelled stream has."""
 
 
-def rows(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
-    """The clips of this fold with their `split`; with the earlier arm's outputs if it reads one.
+def rows_of(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
+    """The clips of this fold with their `split`, and with the outputs of the arm that is read.
 
-    What reads an arm whose images or clips were dealt at random has the sides of that arm.
+    An arm that reads one whose images or clips are split at random takes over its splits.
     """
     if arm.reads is not None:
-        read = Cell(arm.reads, cell.fold)
-        found = predictions.read(read.predictions(work.out))[1].to_pylist()
-        if _dealt_at_random(arm.reads, work.experiment):
-            return [row for row in found if _wanted(arm, row)]
+        source = Cell(arm.reads, cell.fold)
+        clips = predictions.read(source.predictions(work.out))[1].to_pylist()
+        if _is_split_at_random(arm.reads, work.experiment):
+            return [row for row in clips if _is_wanted(arm, row)]
     else:
-        found = [dict(row) for row in work.rows]
-    for row in found:
-        row["split"] = side_of(arm.rows, row, fold)
-    kept = [row for row in found if row["split"] is not None and _wanted(arm, row)]
-    kept = [row for row in kept if row["split"] == "test" or equal(row, arm.rows.learns)]
-    number, seed = len(work.folds), work.experiment.seed
+        clips = [dict(row) for row in work.rows]
+    for row in clips:
+        row["split"] = split_of(arm.rows, row, fold)
+    kept = [row for row in clips if row["split"] is not None and _is_wanted(arm, row)]
+    kept = [row for row in kept if row["split"] == "test" or has_values(row, arm.rows.learns)]
+    settings = {"fold": fold.number, "num_folds": len(work.folds), "seed": work.experiment.seed}
     if arm.rows.images:
-        outlined = [row for row in kept if row["mask_scheme"] is not None]
-        return at_random.images(outlined, fold=fold.number, num_folds=number, seed=seed)
+        return split_images([row for row in kept if row["mask_scheme"] is not None], **settings)
     if arm.rows.clips:
-        label = str(arm.label)
-        return at_random.clips(kept, label, fold=fold.number, num_folds=number, seed=seed)
+        return split_clips(kept, str(arm.label), **settings)
     return kept
 
 
-def side_of(wanted: Rows, row: Row, fold: Fold) -> str | None:
-    """The side of a clip; None where it has none.
+def split_images(rows: Sequence[Row], *, fold: int, num_folds: int, seed: int) -> list[Row]:
+    """Each clip twice: with its images of the other folds to train, and with those of `fold`.
 
-    A clip that is there to train only has no place among those that validate or test.
+    `images` of a row lists (frame, copy). The same seed gives every fold the same partition.
     """
-    side = fold.split_of(row["patient"])
-    side = "train" if side == "val" and wanted.with_val else side
+    rows = sorted(rows, key=lambda row: row["clip"])
+    listed = [
+        (clip, frame, copy)
+        for clip, row in enumerate(rows)
+        for frame in range(row["num_frames"])
+        for copy in range(len(SIX_COPIES))
+    ]
+    order = np.random.default_rng(seed).permutation(len(listed))
+    images: dict[tuple[int, str], list[tuple[int, int]]] = {}
+    for position, number in enumerate(order):
+        clip, frame, copy = listed[number]
+        images.setdefault((clip, _split_at(position, fold, num_folds)), []).append((frame, copy))
+    return [
+        {**rows[clip], "split": split, "images": sorted(own)}
+        for (clip, split), own in sorted(images.items())
+    ]
+
+
+def split_clips(
+    rows: Sequence[Row], label: str, *, fold: int, num_folds: int, seed: int
+) -> list[Row]:
+    """Each clip with a class of this label once: to test in its own fold, to train in the others.
+
+    Every class, and the whole, is balanced in number of clips. The same seed gives every fold the
+    same partition.
+    """
+    rng = np.random.default_rng(seed)
+    by_class: dict[int, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row["clip"]):
+        if (number := class_index(label, row)) is not None:
+            by_class.setdefault(number, []).append(row)
+    order = [by_class[k][n] for k in sorted(by_class) for n in rng.permutation(len(by_class[k]))]
+    assigned = [{**row, "split": _split_at(n, fold, num_folds)} for n, row in enumerate(order)]
+    return sorted(assigned, key=lambda row: row["clip"])
+
+
+def split_of(wanted: Rows, row: Row, fold: Fold) -> str | None:
+    """The split of a clip in a fold; None for a clip without one, or one that may only train."""
+    split = fold.split_of(row["patient"])
+    split = "train" if split == "val" and wanted.with_val else split
     if wanted.train_without is None or row[wanted.train_without] is not None:
-        return side
+        return split
     if wanted.overlap:
         return "train"
-    return "train" if side == "train" else None
+    return "train" if split == "train" else None
 
 
-def teaching(arm: Arm, train: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
-    """The training clips that this arm may learn from, and a note where that is not as planned."""
+def training_rows(arm: Arm, train: list[Row]) -> tuple[list[Row], tuple[str, ...]]:
+    """The clips that this arm may train on, and a note where that is not as planned."""
     label = arm.rows.train_without
     if label is None:
         return train, ()
-    apart = [row for row in train if row[label] is None]
-    if apart:
-        return apart, ()
-    return train, (f"every training clip has a {label}: it learned from the clips it is read for",)
+    without_label = [row for row in train if row[label] is None]
+    if without_label:
+        return without_label, ()
+    return train, (f"every training clip has a {label}: trained on the clips it is read for",)
 
 
-def unlabelled(arm: Arm, fold: Fold, work: Work) -> list[Row]:
-    """The training clips of the second stream, with nothing that was ever said of them.
+def unlabelled_rows(arm: Arm, fold: Fold, work: Work) -> list[Row]:
+    """The training clips of the second stream, without any label.
 
-    Which of their frames are looked at (`images`) stays: a study that leaves out frames without
-    a B-line has looked at them.
+    `images` stays: a study that drops frames without a B-line has inspected its frames.
     """
     if not arm.rows.unlabelled:
         return []
     return [
-        {**{name: row[name] for name in WITHOUT_LABELS if name in row}, "split": "train"}
+        {**{name: row[name] for name in UNLABELLED_COLUMNS if name in row}, "split": "train"}
         for row in work.rows
-        if side_of(arm.rows, row, fold) == "train" and equal(row, arm.rows.unlabelled)
+        if split_of(arm.rows, row, fold) == "train" and has_values(row, arm.rows.unlabelled)
     ]
 
 
-def reduced(train: Sequence[Row], number: int, *, seed: int) -> list[Row]:
-    """Clips with `number` of their frames, of each patient in proportion to those it has.
+def reduce_images(train: Sequence[Row], number: int, *, seed: int) -> list[Row]:
+    """Clips with `number` of their frames in all, of each patient in proportion; at most all.
 
-    All of them where there are not more; parts of a frame go to the largest remainders.
+    The largest remainders get the frames that rounding leaves over.
     """
     images = [
-        (row["patient"], place, frame, copy)
-        for place, row in enumerate(train)
+        (row["patient"], clip, frame, copy)
+        for clip, row in enumerate(train)
         for frame, copy in sampler.images_of(row, 1).tolist()
     ]
     if number >= len(images):
         return list(train)
     rng = np.random.default_rng(seed)
     patients = sorted({patient for patient, *_ in images})
-    own = {name: [image for image in images if image[0] == name] for name in patients}
-    exact = np.array([number * len(own[name]) / len(images) for name in patients])
+    by_patient = {name: [image for image in images if image[0] == name] for name in patients}
+    exact = np.array([number * len(by_patient[name]) / len(images) for name in patients])
     share = np.floor(exact).astype(int)
     share[np.argsort(share - exact, kind="stable")[: number - share.sum()]] += 1
     kept: dict[int, list[list[int]]] = {}
     for name, wanted in zip(patients, share, strict=True):
-        for chosen in sorted(rng.permutation(len(own[name]))[:wanted]):
-            _, place, frame, copy = own[name][chosen]
-            kept.setdefault(place, []).append([frame, copy])
-    return [{**train[place], "images": kept[place]} for place in sorted(kept)]
+        for chosen in sorted(rng.permutation(len(by_patient[name]))[:wanted]):
+            _, clip, frame, copy = by_patient[name][chosen]
+            kept.setdefault(clip, []).append([frame, copy])
+    return [{**train[clip], "images": kept[clip]} for clip in sorted(kept)]
 
 
-def equal(row: Row, wanted: Mapping[str, Any]) -> bool:
+def has_values(row: Row, wanted: Mapping[str, Any]) -> bool:
     """Whether a clip has these values."""
     return all(row[column] == value for column, value in wanted.items())
 
 
-def _wanted(arm: Arm, row: Row) -> bool:
+def _split_at(position: int, fold: int, num_folds: int) -> str:
+    return "test" if position % num_folds == fold else "train"
+
+
+def _is_wanted(arm: Arm, row: Row) -> bool:
     needs = all(row[column] is not None for column in arm.rows.needs)
-    return needs and equal(row, arm.rows.where)
+    return needs and has_values(row, arm.rows.where)
 
 
-def _dealt_at_random(name: str, experiment: Experiment) -> bool:
-    """Whether an arm, or one that it reads, has sides that say nothing of patients."""
+def _is_split_at_random(name: str, experiment: Experiment) -> bool:
     arm = experiment.arm(name)
-    own = arm.rows.images or arm.rows.clips
-    return own or (arm.reads is not None and _dealt_at_random(arm.reads, experiment))
+    if arm.rows.images or arm.rows.clips:
+        return True
+    return arm.reads is not None and _is_split_at_random(arm.reads, experiment)

@@ -1,61 +1,119 @@
-"""Which arms follow a published protocol that leaks, and how.
+"""Leaks of patients between splits: arms whose published protocol leaks, and foreign weights.
 
-An arm leaks where it was trained on other clips of patients that it is tested on, where images or
-clips and not patients were dealt to its folds, where its epoch was chosen by the test side, or
-where it starts from, reads or joins an arm that leaks. Such an arm is marked wherever it is shown.
+An arm leaks where it trains on other clips of patients that it is tested on, where images or clips
+instead of patients are split, where the test split chooses its epoch, or where it starts from,
+reads or joins an arm that leaks. Reports mark such an arm wherever they show it.
+
+Weights of a run name their training patients: `folds.json` of that run lists who trained them and
+who chose their epoch, and a patient of a store has one name in all its runs. Weights from
+elsewhere count as trained on nobody.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
+from lus_ray import folds
+from lus_ray.errors import FoldError
+from lus_ray.experiment import Experiment
+from lus_ray.folds import Fold
+from lus_ray.folds.grouping import members_of
+from lus_ray.runs import layout
+
 OVERLAP = "patients overlap"
-IMAGES = "images dealt at random"
-CLIPS = "clips dealt at random"
+IMAGES = "images split at random"
+CLIPS = "clips split at random"
 SELECTED = "selected on test"
 
 KINDS = {
-    OVERLAP: "trained on other clips of patients that are tested, as the paper did, or reading an "
-    "arm that was; held against baselines of this kind only",
-    IMAGES: "augmented images, not patients, were dealt to the folds, as the paper did, so that "
-    "copies of a test image and frames of its patient were learned from; held against baselines of "
-    "this kind only",
-    CLIPS: "clips, not patients, were dealt to the folds, balanced in class, as the paper did, so "
-    "that other clips of a patient who is tested were learned from; held against baselines of this "
-    "kind only",
-    SELECTED: "the epoch was chosen by the score of the test side, as the paper did",
+    OVERLAP: "trained on other clips of tested patients, as in the paper, or reading such an arm; "
+    "compared with baselines of this kind only",
+    IMAGES: "augmented images instead of patients are split, as in the paper: copies of a test "
+    "image and frames of its patient are trained on; compared with baselines of this kind only",
+    CLIPS: "clips instead of patients are split, balanced in class, as in the paper: other clips "
+    "of a tested patient are trained on; compared with baselines of this kind only",
+    SELECTED: "the score on the test split chose the epoch, as in the paper",
 }
-"""Kinds of leak, as they are marked, and what they are."""
+"""Kinds of leak by their mark, with what each means."""
 
 PEOPLE = {OVERLAP, IMAGES, CLIPS}
-"""Kinds in which test patients were learned from; these arms are held against each other only."""
+"""Kinds in which test patients are trained on; such arms are compared with each other only."""
 
 
 def leaks(experiment: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Arms that saw of the test side what they should not, by themselves or by an arm before."""
-    found: dict[str, tuple[str, ...]] = {}
-    for entry in experiment["arms"]:
-        rows, recipe = entry.get("rows") or {}, entry.get("recipe") or {}
+    """The kinds of leak of every arm that leaks, its own and those of the arms it builds on."""
+    kinds_of: dict[str, tuple[str, ...]] = {}
+    for arm in experiment["arms"]:
+        rows, recipe = arm.get("rows") or {}, arm.get("recipe") or {}
         kinds = [SELECTED] if recipe.get("select") == "test" else []
         kinds += [OVERLAP] if rows.get("overlap") else []
         kinds += [IMAGES] if rows.get("images") else []
         kinds += [CLIPS] if rows.get("clips") else []
-        for name in (entry.get("start"), *_read(entry)):
-            kinds += found.get(name, ())
+        for name in (arm.get("start"), *_arms_read(arm)):
+            kinds += kinds_of.get(name, ())
         if kinds:
-            found[entry["name"]] = tuple(dict.fromkeys(kinds))
-    return found
+            kinds_of[arm["name"]] = tuple(dict.fromkeys(kinds))
+    return kinds_of
 
 
-def dealt_at_random(experiment: Mapping[str, Any]) -> set[str]:
-    """Arms that are tested on images or clips of any patient, or read such an arm."""
-    found: set[str] = set()
-    for entry in experiment["arms"]:
-        rows = entry.get("rows") or {}
-        if rows.get("images") or rows.get("clips") or found.intersection(_read(entry)):
-            found.add(entry["name"])
-    return found
+def arms_split_at_random(experiment: Mapping[str, Any]) -> set[str]:
+    """Arms that test images or clips of any patient, and arms that read such an arm."""
+    names: set[str] = set()
+    for arm in experiment["arms"]:
+        rows = arm.get("rows") or {}
+        if rows.get("images") or rows.get("clips") or names.intersection(_arms_read(arm)):
+            names.add(arm["name"])
+    return names
 
 
-def _read(entry: Mapping[str, Any]) -> list[str]:
+def refuse_leaking_weights(
+    experiment: Experiment, assigned: Sequence[Fold], index: pa.Table
+) -> None:
+    """Refuse weights trained on a patient whom a fold tests, or on one of the same leak group.
+
+    Raises:
+        FoldError: names the weights, the patients, and folds that may use them.
+        StoreError: the weights lie in a run whose record is damaged.
+    """
+    members, _ = members_of(index)
+    for path in sorted({arm.weights for arm in experiment.arms if arm.weights}):
+        known = trained_patients(Path(path))
+        trained = {name for group in members.values() if known & set(group) for name in group}
+        leaking = {fold.number: sorted(trained & set(fold.test)) for fold in assigned}
+        for number, names in leaking.items():
+            if not names:
+                continue
+            others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            free = ",".join(str(fold) for fold in leaking if not leaking[fold])
+            raise FoldError(
+                f"{path}: was trained on {names[0]!r}{others}, whom fold {number} tests; "
+                + (f"run only --folds {free}, or " if free else "")
+                + "use weights of other patients"
+            )
+
+
+def trained_patients(path: Path) -> set[str]:
+    """Patients who trained weights in a run folder or chose their epoch; none for other weights.
+
+    Where the arm leaks, its test patients count as well.
+    """
+    cells = next((folder for folder in path.parents if _is_cells_folder(folder)), None)
+    if cells is None:
+        return set()
+    parts = path.relative_to(cells).parts
+    leaky = {layout.slug(name) for name in leaks(layout.record(cells.parent))}
+    splits = folds.SIDES if parts[0] in leaky else ("train", "val")
+    assigned = folds.read(cells.parent / layout.FOLDS)
+    own = [fold for fold in assigned if f"fold{fold.number}" in parts]
+    return {name for fold in own or assigned for split in splits for name in getattr(fold, split)}
+
+
+def _is_cells_folder(folder: Path) -> bool:
+    return folder.name == "cells" and (folder.parent / layout.RECORD).is_file()
+
+
+def _arms_read(arm: Mapping[str, Any]) -> list[str]:
     """Arms whose predictions an arm reads, or joins as its members."""
-    return [name for name in (entry.get("reads"), *(entry.get("members") or ())) if name]
+    return [name for name in (arm.get("reads"), *(arm.get("members") or ())) if name]

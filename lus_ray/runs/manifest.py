@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,7 @@ from lus_ray.data import store
 from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import Fold
-from lus_ray.orchestration import hyperparameter_search
-from lus_ray.runs import cohort, layout, seen
+from lus_ray.runs import cohort, layout, leakage
 from lus_ray.runs.cell import Work
 from lus_ray.storage import files, hold, lease
 from lus_ray.storage import mirror as homes
@@ -64,8 +63,8 @@ def prepare(
     if unknown := sorted(set(only_folds) - {fold.number for fold in dealt}):
         raise ArmError(f"no fold {unknown[0]}; there are {[fold.number for fold in dealt]}")
     run = [fold for fold in dealt if not only_folds or fold.number in only_folds]
-    seen.refuse(experiment, run, index)
-    experiment = _searching_apart(experiment, dealt)
+    leakage.refuse_leaking_weights(experiment, run, index)
+    experiment = isolate_searches(experiment, dealt)
     record: dict[str, Any] = {
         "version": lus_ray.__version__,
         "experiment": experiment.name,
@@ -170,16 +169,28 @@ def _counted(rows: list[Row], data: PathOrUri) -> list[Row]:
     return [{**row, "num_frames": lengths[row["clip"]]} for row in rows]
 
 
-def _searching_apart(experiment: Experiment, dealt: Sequence[Fold]) -> Experiment:
-    """The experiment whose searches no test patient can reach, and a note where that changes it."""
-    apart = hyperparameter_search.kept_apart(experiment, dealt)
-    pairs = zip(experiment.arms, apart.arms, strict=True)
-    if any(one.search != other.search and one.search.samples for one, other in pairs if one.search):
+def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experiment:
+    """The experiment, with one search per fold where folds test different patients.
+
+    Why: a patient who validates one fold may test another, so that a mean score over such folds
+    would let test patients choose hyperparameters.
+    """
+    if len({fold.test for fold in assigned}) < 2:
+        return experiment
+    arms = tuple(
+        arm if arm.search is None else replace(arm, search=replace(arm.search, over="fold"))
+        for arm in experiment.arms
+    )
+    if any(
+        before.search.samples
+        for before, after in zip(experiment.arms, arms, strict=True)
+        if before.search is not None and before.search != after.search
+    ):
         print(
             "note: folds test different patients; every fold chooses its own hyperparameters",
             file=sys.stderr,
         )
-    return apart
+    return experiment.having(arms)
 
 
 def _agree_on_folds(dealt: Sequence[Fold], path: Path, shown: str) -> None:

@@ -47,8 +47,8 @@ def run(
     seed = cell_seed(work.experiment.seed, cell)
     state = State(cell.folder(work.out) / "state.safetensors")
     log = Log(cell.folder(work.out), report)
-    rows = cell_rows.rows(arm, fold, cell, work)
-    second = cell_rows.unlabelled(arm, fold, work)
+    rows = cell_rows.rows_of(arm, fold, cell, work)
+    second = cell_rows.unlabelled_rows(arm, fold, work)
     make = learner(
         arm, cell, work, pixels, log, second=second, seed=seed, device=device,
         fit=fit or partial(fit_here, state=None if arm.crossfit else state),
@@ -118,7 +118,9 @@ def learner(
         torch.manual_seed(seed)
         task = checkpoint.build(checkpoint.describe(arm.task))
         taught = [row for row in rows if cell_predictions.target(task, row) is not None]
-        train, note = cell_rows.teaching(arm, [row for row in taught if row["split"] == "train"])
+        train, note = cell_rows.training_rows(
+            arm, [row for row in taught if row["split"] == "train"]
+        )
         log.notes += note
         judge = "test" if arm.recipe and arm.recipe.select == "test" else "val"
         val = [row for row in taught if row["split"] == judge]
@@ -140,7 +142,7 @@ def learner(
         if arm.rows.unlabelled and not second:
             raise CellError(f"{cell.name}: no training clip equals {dict(arm.rows.unlabelled)}")
         if arm.rows.reduced:
-            train = cell_rows.reduced(train, num_images(second), seed=work.experiment.seed)
+            train = cell_rows.reduce_images(train, num_images(second), seed=work.experiment.seed)
         fitted = fit(
             task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.epoch, device=device,
             second=second,

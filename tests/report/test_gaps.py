@@ -102,5 +102,5 @@ def test_clips_dealt_at_random_are_a_leak_and_may_be_of_any_patient(tmp_path: Pa
 
 def test_an_arm_that_only_starts_from_clips_dealt_at_random_tests_patients_of_its_fold() -> None:
     experiment = {"arms": [arm("leaky", rows={"clips": True}), arm("later", start="leaky")]}
-    assert leakage.dealt_at_random(experiment) == {"leaky"}
+    assert leakage.arms_split_at_random(experiment) == {"leaky"}
     assert leakage.leaks(experiment)["later"] == (leakage.CLIPS,)

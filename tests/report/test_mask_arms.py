@@ -150,7 +150,7 @@ def test_an_arm_of_images_may_test_any_patient_and_so_may_one_that_reads_it(tmp_
 def test_an_arm_that_starts_from_one_of_images_leaks_but_keeps_its_own_patients() -> None:
     later = arm("later", start=PUBLISHED["name"])
     experiment = {"arms": [PUBLISHED, later]}
-    assert leakage.dealt_at_random(experiment) == {PUBLISHED["name"]}
+    assert leakage.arms_split_at_random(experiment) == {PUBLISHED["name"]}
     both = (leakage.SELECTED, leakage.IMAGES)
     assert leakage.leaks(experiment) == {PUBLISHED["name"]: both, "later": both}
 
@@ -198,7 +198,7 @@ def test_an_arm_that_leaks_patients_is_held_against_baselines_of_its_kind(tmp_pa
     rows = {row["name"]: row for row in computed(tmp_path)[0]["arms"]}
     assert rows["dense"]["difference"]["mean_iou"]["to"] == "clean"
     assert rows[PUBLISHED["name"]]["difference"]["mean_iou"]["to"] == "leaky"
-    assert rows[PUBLISHED["name"]]["leak"] == "selected on test, images dealt at random"
+    assert rows[PUBLISHED["name"]]["leak"] == "selected on test, images split at random"
 
 
 def test_an_unfinished_arm_has_the_columns_of_its_own_classes(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ def test_a_gap_between_folds_of_images_and_of_patients_says_so(outlined: report.
     assert "12 patients; each arm is the mean over its own folds" in section(outlined.out, "gaps")
     assert "patients; each arm is the mean over" in (outlined.out / "report.md").read_text()
     assert "random split over images: pixel accuracy +" in outlined.text()
-    assert "protocol that leaks: images dealt at random, selected on test" in outlined.text()
+    assert "protocol that leaks: images split at random, selected on test" in outlined.text()
 
 
 def test_what_chose_the_epoch_is_told_of_arms_selected_on_test(

@@ -33,9 +33,9 @@ def given_to(rows, tmp_path):
     experiment = Experiment("t", "t", rotating(3), (arm,), ("dice",))
     work = Work(experiment, "smoke", (FOLD,), table(), "0", tmp_path)
     found = {}
-    for row in cell_rows.rows(arm, FOLD, Cell("t", 0), work):
+    for row in cell_rows.rows_of(arm, FOLD, Cell("t", 0), work):
         found[row["split"]] = found.get(row["split"], "") + row["patient"]
-    second = cell_rows.unlabelled(arm, FOLD, work)
+    second = cell_rows.unlabelled_rows(arm, FOLD, work)
     return found, "".join(row["patient"] for row in second)
 
 
@@ -62,7 +62,7 @@ def test_where_clips_are_dealt_at_random_patients_of_the_fold_are_on_either_side
     work = Work(experiment, "smoke", folds, rows, "0", tmp_path)
     found = []
     for fold in folds:
-        dealt = cell_rows.rows(diagnosed, fold, Cell("t", fold.number), work)
+        dealt = cell_rows.rows_of(diagnosed, fold, Cell("t", fold.number), work)
         found.append({row["clip"]: row["split"] for row in dealt})
     assert [sorted(dealt.values()) for dealt in found] == [["test", "train", "train"]] * 3
     assert all(sorted(dealt) == ["t/a", "t/b", "t/c"] for dealt in found)
@@ -79,7 +79,7 @@ def test_what_reads_images_dealt_at_random_has_the_sides_of_that_arm(tmp_path):
     for name in ("images", "reader"):
         predictions.write(Cell(name, 0).predictions(tmp_path), said, about)
     for arm in (reader, again):
-        rows = cell_rows.rows(arm, FOLD, Cell(arm.name, 0), work)
+        rows = cell_rows.rows_of(arm, FOLD, Cell(arm.name, 0), work)
         assert {row["clip"]: row["split"] for row in rows} == {f"t/{p}": "test" for p in "abcABC"}
 
 
@@ -102,9 +102,11 @@ def test_where_validation_trains_too_so_does_that_of_the_second_stream(tmp_path)
 
 
 def test_what_equals_is_asked_of_every_column(tmp_path):
-    assert cell_rows.equal({"domain": "cap", "severity": 1}, {"domain": "cap"})
-    assert cell_rows.equal({"domain": "cap"}, {})
-    assert not cell_rows.equal({"domain": "cap", "severity": 1}, {"domain": "cap", "severity": 2})
+    assert cell_rows.has_values({"domain": "cap", "severity": 1}, {"domain": "cap"})
+    assert cell_rows.has_values({"domain": "cap"}, {})
+    assert not cell_rows.has_values(
+        {"domain": "cap", "severity": 1}, {"domain": "cap", "severity": 2}
+    )
     found, _ = given_to(Rows(learns={"domain": "covid", "severity": 2}), tmp_path)
     assert found == {"test": "cC"}
 
@@ -134,7 +136,7 @@ def test_frames_are_reduced_to_the_number_and_each_patient_in_proportion(lengths
     train = clips(lengths)
     total = sum(map(sum, lengths))
     number = data.draw(st.integers(1, total))
-    kept = cell_rows.reduced(train, number, seed=seed)
+    kept = cell_rows.reduce_images(train, number, seed=seed)
     had, has = per_patient(train), per_patient(kept)
     assert sum(has.values()) == number
     for patient, own in had.items():
@@ -145,26 +147,26 @@ def test_frames_are_reduced_to_the_number_and_each_patient_in_proportion(lengths
         assert len({tuple(image) for image in row["images"]}) == len(row["images"])
         assert all(image in images[row["clip"]] for image in row["images"])
         assert row["images"] == sorted(row["images"])
-    assert kept == cell_rows.reduced(train, number, seed=seed)
+    assert kept == cell_rows.reduce_images(train, number, seed=seed)
 
 
 def test_another_seed_keeps_other_frames():
     train = clips([[9, 9], [9, 9]])
-    kept = [cell_rows.reduced(train, 12, seed=seed) for seed in range(5)]
+    kept = [cell_rows.reduce_images(train, 12, seed=seed) for seed in range(5)]
     assert len({str(rows) for rows in kept}) == 5
 
 
 @pytest.mark.parametrize("number", [6, 7, 100])
 def test_where_there_are_not_more_all_frames_stay(number):
     train = clips([[2, 1], [3]])
-    assert cell_rows.reduced(train, number, seed=0) == train
+    assert cell_rows.reduce_images(train, number, seed=0) == train
 
 
 def test_frames_of_a_patient_are_alike_likely_to_be_kept():
     train = clips([[4], [4]])
     seen = Counter()
     for seed in range(800):
-        for row in cell_rows.reduced(train, 4, seed=seed):
+        for row in cell_rows.reduce_images(train, 4, seed=seed):
             seen.update((row["clip"], frame) for frame, _ in row["images"])
     assert len(seen) == 8
     assert all(count / 800 == pytest.approx(0.5, abs=0.07) for count in seen.values())
@@ -172,5 +174,5 @@ def test_frames_of_a_patient_are_alike_likely_to_be_kept():
 
 def test_what_is_given_stays_as_it_is():
     train = clips([[4], [4]])
-    cell_rows.reduced(train, 3, seed=0)
+    cell_rows.reduce_images(train, 3, seed=0)
     assert train == clips([[4], [4]])

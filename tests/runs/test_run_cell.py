@@ -16,8 +16,7 @@ from lus_ray.folds import Fold, rotating
 from lus_ray.metrics import segmentation as overlap
 from lus_ray.nets import FrameCNN, UNet
 from lus_ray.predictor import predict
-from lus_ray.runs import cell_predictions, predictions, run_cell
-from lus_ray.runs import cell_rows as dealing
+from lus_ray.runs import cell_predictions, cell_rows, predictions, run_cell
 from lus_ray.runs.cell import Cell, Work
 from lus_ray.tasks import Collapsed, Ensemble, FrameScore, Segmentation
 from lus_ray.tasks.frame_score import frame_scores
@@ -32,7 +31,7 @@ def row(patient, severity=None):
 
 
 def sides(rows, *clips):
-    return [dealing.side_of(rows, clip, FOLD) for clip in clips]
+    return [cell_rows.split_of(rows, clip, FOLD) for clip in clips]
 
 
 def test_a_clip_is_on_the_side_of_its_patient():
@@ -54,13 +53,13 @@ def test_where_patients_overlap_they_train_whoever_they_are_of():
 def test_an_arm_that_trains_without_a_label_learns_from_the_clips_that_lack_it():
     arm = Arm("frames", FrameScore, rows=Rows(train_without="severity"))
     both = [row("a"), row("a", 2)]
-    assert dealing.teaching(arm, both) == ([both[0]], ())
-    assert dealing.teaching(Arm("all", FrameScore), both) == (both, ())
+    assert cell_rows.training_rows(arm, both) == ([both[0]], ())
+    assert cell_rows.training_rows(Arm("all", FrameScore), both) == (both, ())
 
 
 def test_where_every_training_clip_has_the_label_all_of_them_teach_and_a_note_says_so():
     arm = Arm("frames", FrameScore, rows=Rows(train_without="severity"))
-    chosen, (note,) = dealing.teaching(arm, [row("a", 2)])
+    chosen, (note,) = cell_rows.training_rows(arm, [row("a", 2)])
     assert chosen == [row("a", 2)]
     assert "every training clip has a severity" in note
 

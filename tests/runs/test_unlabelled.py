@@ -118,7 +118,7 @@ def test_rows_and_batches_of_the_unlabelled_stream_hold_no_label(tmp_path, name)
     _, pixels = outlined()
     for row in seen["second"]:
         assert not set(row) & set(LABELS)
-        assert set(row) == {*cell_rows.WITHOUT_LABELS, "split"}
+        assert set(row) == {*cell_rows.UNLABELLED_COLUMNS, "split"}
         assert row["images"] == [[0, 0], [1, 0], [2, 0]]
     batches = pixels.epochs(
         seen["second"], view=VIEW, columns=(), batch=2, seed=0, by_frame=True, num_draws=4

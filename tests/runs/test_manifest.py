@@ -126,13 +126,13 @@ def test_weights_that_have_seen_patients_of_another_fold_are_refused(
     out = tmp_path / "out"
     experiment = beginning(TURNS, earlier, fold=2)
     with pytest.raises(
-        FoldError, match=r"checkpoint: has seen 'phantom/.*' and \d more, whom"
+        FoldError, match=r"checkpoint: was trained on 'phantom/.*' and \d more, whom"
     ) as e:
         prepare(experiment, phantom_store, out)
-    assert "whom fold 0 tests; run --folds 2 alone, or begin with weights of oth" in str(e.value)
+    assert "whom fold 0 tests; run only --folds 2, or use weights of oth" in str(e.value)
     assert not (out / "experiment.json").exists()
     prepare(experiment, phantom_store, out, only_folds=(2,))
-    with pytest.raises(FoldError, match="whom fold 3 tests; begin with weights of other patients"):
+    with pytest.raises(FoldError, match="whom fold 3 tests; use weights of other patients"):
         prepare(experiment, phantom_store, out, only_folds=(3,))
 
 
@@ -142,7 +142,7 @@ def test_who_chose_the_epoch_was_seen_as_well(phantom_store, tmp_path, earlier):
     dealt = {"number": 0, "train": fold.train, "val": fold.test, "test": fold.val}
     path.write_text(json.dumps({"folds": [dealt]}))
     experiment = beginning(replace(TURNS, folds=folds.official(path)), earlier)
-    with pytest.raises(FoldError, match="has seen"):
+    with pytest.raises(FoldError, match="was trained on"):
         prepare(experiment, phantom_store, tmp_path / "out")
 
 
@@ -161,7 +161,7 @@ def test_an_arm_that_leaks_has_seen_who_tested_it(phantom_store, tmp_path, leak)
     prepare(leaky, phantom_store, tmp_path / "earlier")
     prepare(beginning(FIXED, tmp_path / "earlier"), phantom_store, tmp_path / "clean")
     experiment = beginning(FIXED, tmp_path / "earlier", arm="leaks")
-    with pytest.raises(FoldError, match="has seen"):
+    with pytest.raises(FoldError, match="was trained on"):
         prepare(experiment, phantom_store, tmp_path / "out")
 
 
@@ -177,7 +177,7 @@ def test_a_patient_whose_leak_group_was_seen_was_seen(phantom_store, tmp_path, e
     index = store.index(phantom_store)
     groups = ["both" if p in (first, second) else p for p in index["patient"].to_pylist()]
     joined = index.set_column(index.column_names.index("group"), "group", [groups])
-    with pytest.raises(FoldError, match=f"has seen '{second}', whom fold 0 tests"):
+    with pytest.raises(FoldError, match=f"was trained on '{second}', whom fold 0 tests"):
         manifest.prepare(experiment, joined, tmp_path, size="full", data=phantom_store)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
-from lus_ray.runs import at_random
+from lus_ray.runs.cell_rows import split_clips, split_images
 
 lengths = st.lists(st.integers(1, 8), min_size=1, max_size=6)
 
@@ -36,7 +36,10 @@ def everything(lengths):
 @given(lengths, st.integers(2, 5), st.integers(0, 99))
 def test_parts_are_disjoint_equal_in_size_to_one_and_together_everything(lengths, num_folds, seed):
     parts = [
-        listed(at_random.images(clips(lengths), fold=fold, num_folds=num_folds, seed=seed), "test")
+        listed(
+            split_images(clips(lengths), fold=fold, num_folds=num_folds, seed=seed),
+            "test",
+        )
         for fold in range(num_folds)
     ]
     together = [image for part in parts for image in part]
@@ -49,7 +52,7 @@ def test_parts_are_disjoint_equal_in_size_to_one_and_together_everything(lengths
 @given(lengths, st.integers(2, 5), st.integers(0, 99))
 def test_a_fold_trains_on_all_that_it_does_not_test(lengths, num_folds, seed):
     for fold in range(num_folds):
-        rows = at_random.images(clips(lengths), fold=fold, num_folds=num_folds, seed=seed)
+        rows = split_images(clips(lengths), fold=fold, num_folds=num_folds, seed=seed)
         train, test = listed(rows, "train"), listed(rows, "test")
         assert {row["split"] for row in rows} <= {"train", "test"}
         assert not set(train) & set(test)
@@ -57,7 +60,7 @@ def test_a_fold_trains_on_all_that_it_does_not_test(lengths, num_folds, seed):
 
 
 def test_a_clip_is_one_row_a_side_and_keeps_its_columns():
-    rows = at_random.images(clips([4, 5]), fold=1, num_folds=3, seed=0)
+    rows = split_images(clips([4, 5]), fold=1, num_folds=3, seed=0)
     assert [(row["clip"], row["split"]) for row in rows] == [
         ("t/0", "test"), ("t/0", "train"), ("t/1", "test"), ("t/1", "train"),
     ]  # fmt: skip
@@ -68,19 +71,19 @@ def test_a_clip_is_one_row_a_side_and_keeps_its_columns():
 def test_the_deal_does_not_depend_on_the_order_of_clips_and_leaves_them_alone():
     forward = clips([3, 2, 4])
     settings = {"fold": 0, "num_folds": 3, "seed": 7}
-    assert at_random.images(forward, **settings) == at_random.images(forward[::-1], **settings)
+    assert split_images(forward, **settings) == at_random.images(forward[::-1], **settings)
     assert forward == clips([3, 2, 4])
 
 
 def test_another_seed_deals_other_parts():
     settings = {"fold": 0, "num_folds": 3}
-    assert at_random.images(clips([9]), seed=0, **settings) != at_random.images(
+    assert split_images(clips([9]), seed=0, **settings) != at_random.images(
         clips([9]), seed=1, **settings
     )
 
 
 def test_it_leaks_copies_of_one_frame_and_frames_of_one_patient_lie_on_both_sides():
-    rows = at_random.images(clips([8] * 4), fold=0, num_folds=3, seed=0)
+    rows = split_images(clips([8] * 4), fold=0, num_folds=3, seed=0)
     train, test = ({image[:2] for image in listed(rows, side)} for side in ("train", "test"))
     assert train & test
 
@@ -102,7 +105,7 @@ def diagnosed(diseases):
 
 def parts_of(rows, num_folds, seed=0):
     return [
-        [row for row in at_random.clips(rows, "diagnosis", fold=k, num_folds=num_folds, seed=seed)
+        [row for row in split_clips(rows, "diagnosis", fold=k, num_folds=num_folds, seed=seed)
          if row["split"] == "test"]
         for k in range(num_folds)
     ]  # fmt: skip
@@ -115,7 +118,7 @@ def test_every_clip_with_a_diagnosis_is_tested_in_one_fold_and_learned_in_the_ot
     rows = diagnosed(diseases)
     known = {row["clip"] for row in rows if row["disease"] in DISEASES}
     settings = {"num_folds": num_folds, "seed": seed}
-    folds = [at_random.clips(rows, "diagnosis", fold=k, **settings) for k in range(num_folds)]
+    folds = [split_clips(rows, "diagnosis", fold=k, **settings) for k in range(num_folds)]
     for dealt in folds:
         assert [row["clip"] for row in dealt] == sorted(known)
         assert {row["split"] for row in dealt} <= {"train", "test"}
@@ -139,6 +142,6 @@ def test_clips_are_dealt_alike_in_any_order_otherwise_by_another_seed_and_left_a
 
 
 def test_it_leaks_clips_of_one_patient_lie_on_both_sides():
-    rows = at_random.clips(diagnosed(DISEASES * 6), "diagnosis", fold=0, num_folds=3, seed=0)
+    rows = split_clips(diagnosed(DISEASES * 6), "diagnosis", fold=0, num_folds=3, seed=0)
     train, test = ({r["patient"] for r in rows if r["split"] == side} for side in ("train", "test"))
     assert train & test
