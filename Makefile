@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-fast faults check format clean
+.PHONY: help demo test test-fast test-all check format clean
 .DEFAULT_GOAL := help
 
 help:  ## what there is
@@ -13,15 +13,16 @@ help:  ## what there is
 demo: $(READY)  ## phantom clips, the biomarkers study in its smoke size, a report
 	$(BIN)/lus demo
 
-test: $(READY)  ## every test that needs no special hardware
+test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: ten minutes
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray and not full"
+	$(BIN)/pytest -q -m "ray and not full"
+
+test-fast: $(READY)  ## unit tests, under three minutes
+	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray and not slow and not full"
+
+test-all: $(READY)  ## everything: every arm, kills, full disks, ray up, jobs, hostile load: 90 minutes
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray"
-	$(BIN)/pytest -q -m "ray and not faults"
-
-test-fast: $(READY)  ## the tests of daily work, under three minutes
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray and not slow"
-
-faults: $(READY)  ## campaigns with random kills and full disks, an hour; LUS_TEST_FAULTS=5 makes more
-	$(BIN)/pytest -q -s -m faults
+	$(BIN)/pytest -q -m ray
 
 check: $(READY)  ## formatter, linter, type checker, import layers
 	$(BIN)/ruff format --check .

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -21,6 +24,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for a CPU of anothe
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
 
+ROOT = Path(__file__).resolve().parents[1]
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -45,3 +49,40 @@ def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = tmp_path_factory.mktemp("phantom") / "store"
     ingest("phantom", None, store, patients=24, clips=2, frames=8, size=64, masks="none")
     return store
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The shared cluster starts last, so that no test with a cluster of its own runs beside it."""
+    items.sort(key=lambda item: "ray_cluster" in getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[str]:
+    """The address of one local cluster with three CPUs, whatever the machine has.
+
+    Campaigns, searches and workers share it: in this process Ray is connected to it.
+    """
+    import ray
+
+    from lus_ray.orchestration.cluster import connection
+
+    os.environ.update(connection.QUIET)
+    context = ray.init(
+        address="local", num_cpus=3, include_dashboard=False, log_to_driver=False,
+        logging_level="ERROR", _node_ip_address="127.0.0.1",
+    )  # fmt: skip
+    yield context.address_info["gcs_address"]
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def lus() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`lus("run", ...)` runs the command in a process of its own and returns what it did."""
+
+    def command(*words: object, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "lus_ray.cli", *map(str, words)],
+            capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False,
+        )  # fmt: skip
+
+    return command

@@ -12,7 +12,7 @@ from tests.disks import Disk
 from tests.faults.bed import results
 from tests.faults.command import Command, stamps
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.full, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MOST_S = 300
 SIZE = "300m"

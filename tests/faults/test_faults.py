@@ -7,7 +7,7 @@ import pytest
 from tests.faults.bed import KINDS, Bed
 from tests.faults.outcome import Outcome, table
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.full, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NUM_RUNS = int(os.environ.get("LUS_TEST_FAULTS", "1"))
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.command import Command
 
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.full, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 MOST_S = 300
 REFUSED_S = 5.0

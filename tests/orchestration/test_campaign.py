@@ -16,7 +16,7 @@ from lus_ray.runs import manifest, predictions
 from lus_ray.runs.cell import Cell
 from lus_ray.tasks import Expert
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("two_cpus")]
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 SMALL = run_options.at(EXPERIMENT, "smoke", arms="e2e severity from biomarkers,NN on biomarkers*")
 SEARCHING = run_options.at(EXPERIMENT, "smoke", arms="e2e severity", samples=2)
@@ -32,7 +32,7 @@ def probabilities(out, arm, fold):
 
 
 @pytest.fixture(scope="module")
-def finished(two_cpus, phantom_store, tmp_path_factory):
+def finished(ray_cluster, phantom_store, tmp_path_factory):
     out = tmp_path_factory.mktemp("campaign")
     run(out, phantom_store)
     return out
@@ -106,7 +106,7 @@ def _with_bad_rate():
 
 
 @pytest.fixture(scope="module")
-def searched(two_cpus, phantom_store, tmp_path_factory):
+def searched(ray_cluster, phantom_store, tmp_path_factory):
     out = tmp_path_factory.mktemp("search")
     run(out, phantom_store, SEARCHING)
     return out

@@ -80,7 +80,7 @@ def train_worker(out: Path) -> int | None:
 
 @pytest.mark.parametrize(("workers", "victim"), [(1, trial_process), (2, train_worker)])
 def test_a_killed_process_is_replaced_and_the_cell_ends_with_the_same_metrics(
-    two_cpus, phantom_store, tmp_path, capfd, workers, victim
+    ray_cluster, phantom_store, tmp_path, capfd, workers, victim
 ):
     settings = [f"arm.recipe.workers={workers}"]
     expected = run(phantom_store, tmp_path / "undisturbed", *settings)

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.ray]
 VIEW = View(num_frames=4, height=24, width=32)
 
 
-def test_frames_shared_from_a_bucket_are_those_of_its_twin(bucket, two_cpus, phantom_store):
+def test_frames_shared_from_a_bucket_are_those_of_its_twin(bucket, ray_cluster, phantom_store):
     twin = bucket.copied(phantom_store)
     index = store.index(twin)
     rows = index.to_pylist()[::5]
@@ -26,7 +26,7 @@ def test_frames_shared_from_a_bucket_are_those_of_its_twin(bucket, two_cpus, pha
 
 
 def test_an_epoch_streamed_from_a_bucket_has_the_batches_of_its_twin(
-    bucket, two_cpus, phantom_store
+    bucket, ray_cluster, phantom_store
 ):
     rows = store.index(phantom_store).to_pylist()[:14]
     settings = {"view": VIEW, "columns": ("severity",), "batch": 4, "seed": 3}

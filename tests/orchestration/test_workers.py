@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.ray]
 VIEW = View(num_frames=4, height=24, width=32)
 
 
-def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(three_cpus, phantom_store):
+def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(ray_cluster, phantom_store):
     rows = store.index(phantom_store).to_pylist()[:14]
     clips = {c["clip"]: VIEW.resize(frames_of(c)) for c in store.read(phantom_store)}
     settings = {"view": VIEW, "columns": ("severity",), "batch": 4, "seed": 3}
@@ -37,7 +37,7 @@ def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(three_cpus, ph
 
 @pytest.mark.parametrize("balance", [None, "frame_severity"])
 def test_a_streamed_epoch_of_frames_has_the_same_batches_as_one_from_memory(
-    three_cpus, phantom_store, balance
+    ray_cluster, phantom_store, balance
 ):
     view = View(num_frames=1, height=24, width=32, num_samples=0)
     rows = store.index(phantom_store).to_pylist()[:5]
@@ -54,7 +54,7 @@ def test_a_streamed_epoch_of_frames_has_the_same_batches_as_one_from_memory(
         assert torch.equal(one["frame_severity"], two["frame_severity"])
 
 
-def test_clips_come_from_the_store_as_they_lie_in_shared_memory(three_cpus, phantom_store):
+def test_clips_come_from_the_store_as_they_lie_in_shared_memory(ray_cluster, phantom_store):
     index = store.index(phantom_store)
     rows = index.to_pylist()[::5]
     shared = shared_memory.attach(shared_memory.share(phantom_store, index, [(24, 32)]))
@@ -73,7 +73,7 @@ def outlined_store(tmp_path_factory):
 
 @pytest.mark.parametrize(("aspect", "bicubic"), [(None, False), (1.3, False), (1.3, True)])
 def test_streamed_masks_are_those_from_memory_and_from_shared_memory(
-    three_cpus, outlined_store, aspect, bicubic
+    ray_cluster, outlined_store, aspect, bicubic
 ):
     view = View(1, height=24, width=32, num_samples=0, aspect=aspect, bicubic=bicubic)
     index = store.index(outlined_store)
@@ -103,7 +103,7 @@ def test_streamed_masks_are_those_from_memory_and_from_shared_memory(
         assert all(np.array_equal(one, two) for one, two in whole)
 
 
-def test_two_workers_train_an_arm_whose_checkpoint_predicts(three_cpus, phantom_store, tmp_path):
+def test_two_workers_train_an_arm_whose_checkpoint_predicts(ray_cluster, phantom_store, tmp_path):
     settings = ["arm.recipe.workers=2", "arm.recipe.epochs=1"]
     experiment = run_options.at(EXPERIMENT, "smoke", arms="biomarkers", settings=settings)
     campaign.run(experiment, data=phantom_store, out=tmp_path, size="smoke", only_folds=(0,))
@@ -117,7 +117,7 @@ def test_two_workers_train_an_arm_whose_checkpoint_predicts(three_cpus, phantom_
 
 
 def test_clips_beyond_shared_memory_are_mapped_or_streamed_to_the_same_predictions(
-    three_cpus, phantom_store, tmp_path, monkeypatch, capfd
+    ray_cluster, phantom_store, tmp_path, monkeypatch, capfd
 ):
     experiment = run_options.at(EXPERIMENT, "smoke", arms="biomarkers")
 
