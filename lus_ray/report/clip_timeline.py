@@ -1,32 +1,80 @@
-"""The drawing of one clip as a strip: frame probabilities over time, clip scores beside them.
+"""The timeline of a test clip as SVG: frame probabilities over time, clip scores beside them.
 
 Letters: M frames of the clip, K scores.
-Why shades of one colour: they keep their order for every eye and in grey print.
+Why shades of one colour: they keep their order for colour-blind readers and in grey print.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from lus_ray.evaluation import frame_arms
+from lus_ray.evaluation.example_clips import LETTERS
+from lus_ray.evaluation.results import Cell, Run
 from lus_ray.figures import HALO, LINES, drawn
+from lus_ray.runs import predictions
 
-LETTERS = "abcdefghi"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p")
-"""Letter and mark of each aggregator; colours are those of `LINES`, from the start again."""
+"""Marker of each aggregator; colours are those of `LINES`, repeated."""
 
 MAX_COLUMNS = 600
-"""A heat band has at most so many columns; frames of longer clips are averaged in groups."""
+"""Columns of a heat map; frames of longer clips are averaged in groups."""
 
 GUIDE: dict[str, Any] = {"color": "#dddddd", "lw": 1, "zorder": 0}
 
 
-def strip(
+def draw_timelines(
+    run: Run, chosen: Sequence[Mapping[str, Any]], neutral: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """One SVG per chosen clip, in order; `neutral` as `uninorm_elements.compare` gives it."""
+    if not chosen:
+        return []
+    cell = run.cells[chosen[0]["arm"], chosen[0]["fold"]]
+    learned = {row["arm"]: row["folds"].get(str(cell.fold)) for row in neutral}
+    rows = _read_frames(cell, [clip["clip"] for clip in chosen])
+    has_true_frames = run.experiment.get("supervision") != "weak"
+    timelines = []
+    for clip in chosen:
+        row = rows[clip["clip"]]
+        severity = row["frame_severity"] if has_true_frames else None
+        timelines.append(
+            draw_timeline(
+                row["outputs"],
+                fps=row["fps"],
+                frame_severity=None if severity is None else np.array(severity, np.int64),
+                severity=clip["severity"],
+                raters=clip["raters"],
+                scores=list(clip["scores"].values()),
+                neutral=[learned.get(name) for name in clip["scores"]],
+                title=clip["clip"],
+            )
+        )
+    return timelines
+
+
+def caption(clip: Mapping[str, Any]) -> str:
+    """The clip, its true score, its raters, the frame model, and the score of each aggregator."""
+    truth = [] if clip["severity"] is None else [f"true score {clip['severity']}"]
+    if clip["raters"]:
+        truth.append(f"raters {', '.join(map(str, clip['raters']))}")
+    label = f" ({'; '.join(truth)})" if truth else " (not annotated)"
+    scores = [
+        f"{letter} {name} {'–' if score is None else score}"
+        for letter, (name, score) in zip(LETTERS, clip["scores"].items(), strict=False)
+    ]
+    aggregated = f". Clip scores: {', '.join(scores)}" if scores else ""
+    return f"{clip['clip']}{label}. Frame model {clip['arm']}, fold {clip['fold']}{aggregated}."
+
+
+def draw_timeline(
     probability: Float[np.ndarray, "M K"],
     *,
     fps: float | None = None,
@@ -37,12 +85,12 @@ def strip(
     neutral: Sequence[Sequence[float] | None] = (),
     title: str = "",
 ) -> str:
-    """SVG of one clip, one row a score; at most nine aggregators.
+    """SVG of one clip with a row per score, for at most nine aggregators.
 
-    Left, the darker the more probable, with the true frame scores as a step line; time is in
-    frames where `fps` is unknown. Middle, the true clip score, the raters, and the `scores` of
-    aggregators by letter. Right, where one has them, the `neutral` elements of each aggregator
-    from 0 to 1 in the row of their score.
+    Left: frame probabilities, darker where higher, with the true frame scores as a step line; the
+    time axis counts frames where `fps` is unknown. Middle: the true clip score, the raters, and
+    the `scores` of the aggregators by letter. Right: the `neutral` elements of the aggregators that
+    have them, from 0 to 1, in the row of their score.
     """
     columns = _columns(severity, raters, scores)
     learned = {n: own for n, own in enumerate(neutral) if own is not None}
@@ -57,17 +105,29 @@ def strip(
         panels = iter(
             np.atleast_1d(figure.subplots(1, len(widths), sharey=True, width_ratios=widths))
         )
-        _heat_band(next(panels), probability, fps, frame_severity)
+        _draw_heat_map(next(panels), probability, fps, frame_severity)
         if columns:
-            _clip_scores(next(panels), columns, num_scores)
+            _draw_clip_scores(next(panels), columns, num_scores)
         if learned:
-            _neutral_elements(next(panels), learned, num_scores)
+            _draw_neutral_elements(next(panels), learned, num_scores)
 
     return drawn(draw, width=7.2, height=2.0, title=title)
 
 
+def _read_frames(cell: Cell, clips: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Frames of the named clips; `outputs` as arrays (M, K)."""
+    columns = ("clip", "split", "fps", "frame_severity", "outputs")
+    _, table = predictions.read(cell.path, columns)
+    named = pc.is_in(table["clip"], value_set=pa.array(clips))
+    table = table.filter(pc.and_(named, pc.equal(table["split"], "test")))
+    outputs, num_frames = frame_arms.outputs(table)
+    parts = np.split(outputs, np.cumsum(num_frames)[:-1])
+    rows = table.drop_columns("outputs").to_pylist()
+    return {row["clip"]: {**row, "outputs": own} for row, own in zip(rows, parts, strict=True)}
+
+
 @dataclass(frozen=True)
-class Column:
+class ScoreColumn:
     """Clip scores under one title; the width is relative to that of a letter."""
 
     title: str
@@ -78,20 +138,21 @@ class Column:
 
 def _columns(
     severity: int | None, raters: Sequence[int], scores: Sequence[int | None]
-) -> list[Column]:
-    """The truth and the raters where they are known, then the aggregators."""
+) -> list[ScoreColumn]:
     found = []
     if severity is not None:
-        found.append(Column("true", [severity], {"marker": "*", "s": 90, "color": "black"}, 1.5))
+        found.append(
+            ScoreColumn("true", [severity], {"marker": "*", "s": 90, "color": "black"}, 1.5)
+        )
     if raters:
         rings = {"s": 14, "facecolor": "white", "edgecolor": "black", "lw": 0.9}
-        found.append(Column("rated", list(raters), rings, 2.0))
+        found.append(ScoreColumn("rated", list(raters), rings, 2.0))
     for number, (letter, score) in enumerate(zip(LETTERS, scores, strict=False)):
-        found.append(Column(letter, [] if score is None else [score], _mark(number)))
+        found.append(ScoreColumn(letter, [] if score is None else [score], _mark(number)))
     return found
 
 
-def _heat_band(
+def _draw_heat_map(
     axes: Axes,
     probability: Float[np.ndarray, "M K"],
     fps: float | None,
@@ -116,36 +177,36 @@ def _heat_band(
     axes.set(ylabel="score", xlabel="time, s" if fps else "frame", xlim=(0, num_frames * frame_s))
 
 
-def _clip_scores(axes: Axes, columns: Sequence[Column], num_scores: int) -> None:
-    """Marks of one column that share a score stand side by side."""
+def _draw_clip_scores(axes: Axes, columns: Sequence[ScoreColumn], num_scores: int) -> None:
     widths = np.array([column.width for column in columns])
-    places = np.cumsum(widths) - widths / 2
-    for place, column in zip(places, columns, strict=True):
+    centres = np.cumsum(widths) - widths / 2
+    for centre, column in zip(centres, columns, strict=True):
         for score in sorted(set(column.scores)):
             votes = column.scores.count(score)
-            across = place + 0.36 * (np.arange(votes) - (votes - 1) / 2)
+            across = centre + 0.36 * (np.arange(votes) - (votes - 1) / 2)
             axes.scatter(across, [score] * votes, **column.mark)
-    axes.set_xticks(places, [column.title for column in columns])
+    axes.set_xticks(centres, [column.title for column in columns])
     axes.tick_params(axis="x", length=0, labelsize=8)
     axes.hlines(np.arange(num_scores), 0, widths.sum(), **GUIDE)
     axes.set_xlim(-0.1, widths.sum() + 0.1)
-    _without_rows(axes)
+    _hide_rows(axes)
 
 
-def _neutral_elements(axes: Axes, learned: dict[int, Sequence[float]], num_scores: int) -> None:
+def _draw_neutral_elements(
+    axes: Axes, learned: dict[int, Sequence[float]], num_scores: int
+) -> None:
     step = min(0.2, 0.7 / len(learned))
-    for place, (number, own) in enumerate(learned.items()):
-        offset = step * (place - (len(learned) - 1) / 2)
+    for rank, (number, values) in enumerate(learned.items()):
+        offset = step * (rank - (len(learned) - 1) / 2)
         mark = _mark(number) | {"s": 26 if len(learned) < 3 else 12}
-        axes.scatter(own, np.arange(num_scores) + offset, **mark)
+        axes.scatter(values, np.arange(num_scores) + offset, **mark)
     axes.hlines(np.arange(num_scores), 0, 1, **GUIDE)
     axes.set_xticks([0, 1], ["0", "1"])
     axes.set(xlim=(-0.12, 1.12), xlabel="neutral")
-    _without_rows(axes)
+    _hide_rows(axes)
 
 
-def _without_rows(axes: Axes) -> None:
-    """The rows are named at the band."""
+def _hide_rows(axes: Axes) -> None:
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
 

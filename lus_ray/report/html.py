@@ -10,11 +10,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lus_ray import figures
-from lus_ray.evaluation import example_clips, mask_arms, scored_arms
+from lus_ray.evaluation import mask_arms, scored_arms
 from lus_ray.evaluation.results import Run
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.metrics import calibration, classification
-from lus_ray.report import domain_tables, formatting, galleries
+from lus_ray.report import clip_timeline, domain_tables, formatting, galleries
 from lus_ray.runs import leakage
 
 Contents = Mapping[str, Any]
@@ -224,9 +224,9 @@ def _costs(contents: Contents) -> Picture | None:
 
 def _clips(run: Run, contents: Contents) -> list[Picture]:
     """One strip a chosen clip; its caption stands below it and in its place."""
-    drawn = example_clips.draw(run, contents["clips"], contents["neutral"])
+    drawn = clip_timeline.draw_timelines(run, contents["clips"], contents["neutral"])
     facts = zip(drawn, contents["clips"], strict=True)
-    return [_picture(svg, example_clips.caption(fact)) for svg, fact in facts]
+    return [_picture(svg, clip_timeline.caption(fact)) for svg, fact in facts]
 
 
 def _tables(run: Run) -> list[dict[str, Any]]:

@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lus_ray.evaluation import example_clips
-from lus_ray.report import domain_tables, formatting
+from lus_ray.report import clip_timeline, domain_tables, formatting
 from lus_ray.report.formatting import ABSENT
 
 Contents = Mapping[str, Any]
@@ -163,7 +162,7 @@ def _clips(contents: Contents) -> Iterable[str]:
         yield from (
             "## Clips",
             "",
-            *(f"- {example_clips.caption(c)}" for c in contents["clips"]),
+            *(f"- {clip_timeline.caption(c)}" for c in contents["clips"]),
             "",
         )
 

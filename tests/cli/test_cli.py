@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from lus_ray import cli
-from tests.report.run_dirs import arm, write_cell, write_run
+from tests.evaluation.run_folders import arm, write_cell, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,9 +9,9 @@ import pytest
 from lus_ray import report
 from lus_ray.evaluation import domains
 from lus_ray.report import domain_tables
-from tests.report.domain_runs import ARMS, OTHERS, SIFA, UNET, write_domain_run
-from tests.report.pixel_runs import write_pixel_run
-from tests.report.run_dirs import slug_of
+from tests.evaluation.domain_run import ARMS, OTHERS, SIFA, UNET, write_domain_run
+from tests.evaluation.mask_run import write_pixel_run
+from tests.evaluation.run_folders import slug_of
 from tests.report.test_write import section, tags_of
 
 FILES = ("report.json", "report.md", "report.html")

@@ -11,9 +11,9 @@ from lus_ray import figures, report
 from lus_ray.errors import StoreError
 from lus_ray.evaluation import results
 from lus_ray.report import galleries
-from tests.report.frame_runs import FRAMES, LEAKY, fan, write_frame_run, write_pictures
-from tests.report.pixel_runs import BLINES, DENSE, UNET, outlined, write_outlines, write_pixel_run
-from tests.report.run_dirs import slug_of
+from tests.evaluation.frame_run import FRAMES, LEAKY, fan, write_frame_run, write_pictures
+from tests.evaluation.mask_run import BLINES, DENSE, UNET, outlined, write_outlines, write_pixel_run
+from tests.evaluation.run_folders import slug_of
 
 
 def test_the_grid_is_of_the_fold_in_which_most_arms_have_pictures(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from lus_ray import report
-from tests.report.frame_runs import FRAMES, LEAKY, write_frame_run, write_pictures
-from tests.report.pixel_runs import DENSE, UNET, write_outlines, write_pixel_run
-from tests.report.run_dirs import arm, write_cell, write_run
+from tests.evaluation.frame_run import FRAMES, LEAKY, write_frame_run, write_pictures
+from tests.evaluation.mask_run import DENSE, UNET, write_outlines, write_pixel_run
+from tests.evaluation.run_folders import arm, write_cell, write_run
 
 EVIL = 'MLP <script>alert("x")</script> | on signs, severity'
 CLAIM = {"text": "a < b", "metric": "auc", "better": EVIL, "than": "class prior"}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lus_ray.evaluation import comparisons, report_json, results
-from tests.report.run_dirs import arm, write_cell, write_run
+from tests.evaluation.run_folders import arm, write_cell, write_run
 
 PRIOR = arm("class prior", baseline=True)
 WEAK = arm("SVM on signs", reads="signs")

@@ -12,7 +12,7 @@ from lus_ray.evaluation import comparisons, mask_arms, report_json, results, sco
 from lus_ray.metrics import calibration, segmentation
 from lus_ray.report import formatting
 from lus_ray.runs import leakage
-from tests.report.pixel_runs import (
+from tests.evaluation.mask_run import (
     DENSE,
     ENSEMBLE,
     PUBLISHED,
@@ -21,7 +21,7 @@ from tests.report.pixel_runs import (
     write_mask_cell,
     write_pixel_run,
 )
-from tests.report.run_dirs import PATIENTS, TEST, arm, write_run
+from tests.evaluation.run_folders import PATIENTS, TEST, arm, write_run
 
 
 def read_cell(out: Path, **settings: Any) -> results.Cell:

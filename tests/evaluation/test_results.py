@@ -10,9 +10,9 @@ from lus_ray.errors import FoldError, StoreError
 from lus_ray.evaluation import results
 from lus_ray.runs import predictions
 from lus_ray.storage.files import open_parquet
-from tests.report.frame_runs import write_frame_run
-from tests.report.pixel_runs import write_pixel_run
-from tests.report.run_dirs import PATIENTS, arm, write_cell, write_run
+from tests.evaluation.frame_run import write_frame_run
+from tests.evaluation.mask_run import write_pixel_run
+from tests.evaluation.run_folders import PATIENTS, arm, write_cell, write_run
 
 
 def test_only_annotated_test_clips_are_read(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from lus_ray.evaluation import comparisons, report_json, results, scored_arms
 from lus_ray.runs import leakage
-from tests.report.frame_runs import ARMS, GAP, write_frame_run
-from tests.report.run_dirs import PATIENTS, TEST, arm, write_cell, write_run
+from tests.evaluation.frame_run import ARMS, GAP, write_frame_run
+from tests.evaluation.run_folders import PATIENTS, TEST, arm, write_cell, write_run
 
 
 def computed(out: Path) -> tuple[dict[str, Any], dict[str, scored_arms.ScoredArm]]:

@@ -18,7 +18,7 @@ from lus_ray.evaluation import (
 )
 from lus_ray.metrics import segmentation, significance
 from lus_ray.report import formatting
-from tests.report.domain_runs import (
+from tests.evaluation.domain_run import (
     ARMS,
     CAP,
     COVID,
@@ -29,7 +29,7 @@ from tests.report.domain_runs import (
     write_domain_cell,
     write_domain_run,
 )
-from tests.report.pixel_runs import write_pixel_run
+from tests.evaluation.mask_run import write_pixel_run
 
 
 def computed(out: Path) -> tuple[dict[str, Any], dict[str, scored_arms.ScoredArm]]:

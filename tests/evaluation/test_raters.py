@@ -9,8 +9,8 @@ import pytest
 from lus_ray.evaluation import raters, report_json, results
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.metrics.rater_agreement import agreement
-from tests.report.frame_runs import UNINORM, raters_of, truth, write_clip_cell, write_frame_run
-from tests.report.run_dirs import TEST, write_run
+from tests.evaluation.frame_run import UNINORM, raters_of, truth, write_clip_cell, write_frame_run
+from tests.evaluation.run_folders import TEST, write_run
 
 
 def computed(out: Path) -> dict[str, Any]:

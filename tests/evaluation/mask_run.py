@@ -12,8 +12,16 @@ from jaxtyping import UInt8
 from lus_ray import figures
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.metrics import pixel_calibration, segmentation
-from tests.report.frame_runs import fan
-from tests.report.run_dirs import PATIENTS, TEST, arm, identity, slug_of, write_rows, write_run
+from tests.evaluation.frame_run import fan
+from tests.evaluation.run_folders import (
+    PATIENTS,
+    TEST,
+    arm,
+    identity,
+    slug_of,
+    write_rows,
+    write_run,
+)
 
 METRICS = tuple(dict.fromkeys(name for names in segmentation.METRICS.values() for name in names))
 UNET = arm("U-Net", label="markers masks", recipe={"epochs": 3}, baseline=True)

@@ -11,8 +11,8 @@ from lus_ray.errors import StoreError
 from lus_ray.evaluation import comparisons, frame_arms, report_json, results
 from lus_ray.metrics.frames import METRICS
 from lus_ray.report import formatting
-from tests.report.frame_runs import FRAMES, UNINORM, write_frame_cell, write_frame_run
-from tests.report.run_dirs import arm, write_run
+from tests.evaluation.frame_run import FRAMES, UNINORM, write_frame_cell, write_frame_run
+from tests.evaluation.run_folders import arm, write_run
 
 
 def read_cell(out: Path, **settings: object) -> results.Cell:

@@ -12,7 +12,7 @@ from lus_ray.errors import StoreError
 from lus_ray.evaluation import report_json, results, scored_arms
 from lus_ray.metrics import classification, inherited
 from lus_ray.report import formatting
-from tests.report.run_dirs import TEST, arm, identity, write_rows, write_run
+from tests.evaluation.run_folders import TEST, arm, identity, write_rows, write_run
 
 CLASSES = ("healthy", "other lung disease", "COVID-19 pneumonia")
 NONE, DENSE = arm("none", label="diagnosis"), arm("from dense", label="diagnosis")

@@ -12,8 +12,8 @@ from lus_ray import folds
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.folds import Fold
 from lus_ray.metrics import segmentation
-from tests.report.pixel_runs import MASK_FIELDS
-from tests.report.run_dirs import PATIENTS, arm, identity, write_rows, write_run
+from tests.evaluation.mask_run import MASK_FIELDS
+from tests.evaluation.run_folders import PATIENTS, arm, identity, write_rows, write_run
 
 COVID, CAP = PATIENTS[:6], PATIENTS[6:12]
 TESTED = (

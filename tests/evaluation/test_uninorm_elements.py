@@ -6,7 +6,7 @@ import pytest
 
 from lus_ray.errors import CheckpointError, StoreError
 from lus_ray.evaluation import results, uninorm_elements
-from tests.report.frame_runs import UNINORM, write_frame_run, write_neutral
+from tests.evaluation.frame_run import UNINORM, write_frame_run, write_neutral
 
 
 def test_elements_are_averaged_over_the_folds_that_have_them(tmp_path: Path) -> None:

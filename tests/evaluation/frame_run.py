@@ -13,7 +13,15 @@ from safetensors.torch import save_file
 
 from lus_ray import figures
 from lus_ray.nets import gradcam
-from tests.report.run_dirs import SEVERITY, TEST, arm, identity, slug_of, write_rows, write_run
+from tests.evaluation.run_folders import (
+    SEVERITY,
+    TEST,
+    arm,
+    identity,
+    slug_of,
+    write_rows,
+    write_run,
+)
 
 METRICS = ("f1", "setting_1", "k1", "k7", "video_annotated", "a3", "average", "accuracy")
 FRAMES = arm("frames", label="frame_severity", recipe={"epochs": 3})
