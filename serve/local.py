@@ -67,7 +67,7 @@ def serving(
     with (
         tempfile.TemporaryDirectory(prefix="lus-serve-") as copies,
         sweeping(Path(copies)),
-        connection.connected(None),
+        connection.connect(None),
     ):
         applications = Applications(folder, Path(copies), config, say)
         if threading.current_thread() is threading.main_thread():

@@ -224,7 +224,7 @@ def finished(
     with pytest.MonkeyPatch.context() as patch:
         watched.also_through(patch, Tracks, "epochs")
         watched.also_through(patch, Expert, "learn")
-        for cell in planner.cells(experiment, work.folds[:1]):
+        for cell in planner.list_cells(experiment, work.folds[:1]):
             watched.arm = cell.arm
             run(cell, work, watched, lambda values: None)
     return Finished(work, data, watched.pixels, dict(watched.learned))

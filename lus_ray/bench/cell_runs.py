@@ -92,7 +92,7 @@ class Runs:
     def cells(self, work: Work, folds: tuple[int, ...] = ()) -> list[Cell]:
         """Cells that are not finished yet."""
         chosen = [fold for fold in work.folds if not folds or fold.number in folds]
-        return [c for c in planner.cells(self.experiment, chosen) if not c.finished(work.out)]
+        return [c for c in planner.list_cells(self.experiment, chosen) if not c.finished(work.out)]
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import rotating
 from lus_ray.nets import STN, FrameCNN, resnet18
-from lus_ray.orchestration.cluster.connection import CELLS, connected
+from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 from lus_ray.tasks import FrameScore
 
 NUM_PATIENTS, NUM_DRAWS, NUM_REPEATS = 24, 320, 2
@@ -53,7 +53,7 @@ def measure(
     with phantoms(**clips, masks="none") as (root, data), two_processes() as pool:
         runs = Runs(experiment(networks, num_draws), data, root)
         start = _once(_start_and_end)
-        with connected(None, imports=CELLS):
+        with connect(None, imports=CELL_MODULE):
             ours = runs.campaign(folds=(0,))
             loop = runs.one_after_another("loop", 1, (0,))
             check_equal(ours, loop, "one after another")
@@ -113,7 +113,7 @@ def _campaign(runs: Runs, outside: list[float]) -> Path:
 
 
 def _start_and_end() -> None:
-    with connected(None, imports=CELLS):
+    with connect(None, imports=CELL_MODULE):
         pass
 
 

@@ -25,7 +25,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import fixed_test
-from lus_ray.orchestration.cluster.connection import CELLS, connected
+from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell, cell_seed
 from lus_ray.tasks import Expert, Intensity
@@ -55,7 +55,7 @@ def measure(
         LusError: a rival answers otherwise than ours, so that no ratio has a sense.
     """
     clips = {"patients": num_patients, "clips": NUM_CLIPS, "frames": 8, "size": 64}
-    with phantoms(**clips, masks="none") as (root, data), connected(None, imports=CELLS):
+    with phantoms(**clips, masks="none") as (root, data), connect(None, imports=CELL_MODULE):
         features = Runs(experiment((), ()), data, root).one_after_another("features", 1)
         runs = Runs(experiment(kinds, labels), data, root, given=features)
         check_equal(runs.campaign(), cells := runs.one_after_another("loop of cells", 1), "cells")

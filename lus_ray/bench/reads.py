@@ -33,7 +33,7 @@ from lus_ray.data.loading.shared_memory import attach, share
 from lus_ray.data.loading.streaming import Streamed
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
-from lus_ray.orchestration.cluster.connection import CELLS, connected
+from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 
 NUM_CLIPS = 8
 SETTINGS: dict[str, Any] = {"batch": 32, "seed": 0, "by_frame": True}
@@ -134,7 +134,7 @@ def ray_in_silence() -> Iterator[None]:
     before = talk.level
     talk.setLevel(logging.ERROR)
     try:
-        with connected(None, imports=CELLS):
+        with connect(None, imports=CELL_MODULE):
             yield
     finally:
         talk.setLevel(before)

@@ -32,7 +32,7 @@ from lus_ray.errors import LusError
 from lus_ray.experiment import Arm, Experiment, Recipe, Search
 from lus_ray.folds import fixed_test
 from lus_ray.nets import UNet
-from lus_ray.orchestration.cluster.connection import CELLS, connected
+from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 from lus_ray.orchestration.hyperparameter_search import WARMUP_SAMPLES
 from lus_ray.orchestration.scheduler import val_score
 from lus_ray.runs.cell import Cell, Work
@@ -70,7 +70,7 @@ def measure(
         LusError: a sample of the rival is none of ours, so that no ratio has a sense.
     """
     given = phantoms(patients=num_patients, clips=2, frames=6, size=64)
-    with given as (root, data), two_processes() as pool, connected(None, imports=CELLS):
+    with given as (root, data), two_processes() as pool, connect(None, imports=CELL_MODULE):
         few = Runs(experiment(2, 1), data, root)
         check_samples(ours(few), theirs(few, pool), at_least=2)
         runs = Runs(experiment(num_samples, num_epochs), data, root)

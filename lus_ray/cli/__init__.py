@@ -331,7 +331,7 @@ def doctor(address: str | None, as_json: bool) -> None:
     """What this machine can run, and how to mend what it cannot."""
     from lus_ray.orchestration import doctor as examination
 
-    found = examination.examine(address)
+    found = examination.run_checks(address)
     click.echo(json.dumps(found.contents(), indent=1) if as_json else found.text())
     if found.failed:
         sys.exit(1)
@@ -353,7 +353,7 @@ def _run(
     from lus_ray.runs import external_images as others
     from lus_ray.storage import mirror as home
 
-    connection.refuse_lost(out)
+    connection.refuse_job_folder(out)
 
     experiment = run_options.find(name)
     chosen = run_options.at(experiment, size, **choice)
@@ -403,16 +403,16 @@ def _predict(file: Path, runs: tuple[Path, ...], uncertainty: bool, allow_text: 
 
 
 def _reader(folder: Path | str) -> Any:
-    from lus_ray.monitoring.run_state import Reader
+    from lus_ray.monitoring.run_state import RunReader
     from lus_ray.storage.paths import is_remote
 
     if not is_remote(folder):
-        return Reader(Path(folder), again_s=1)
+        return RunReader(Path(folder), again_s=1)
     from lus_ray.storage.mirror import Home
 
     home = Home(str(folder), reading=True, patience_s=5)
     heavy = ("checkpoint", "phantom", "pictures", "start", "tensorboard", "trained")
-    return Reader(
+    return RunReader(
         home.local, refresh=partial(home.pull, without=(*heavy, "*.safetensors")), name=home.shown
     )
 

@@ -6,52 +6,52 @@ from lus_ray.runs.cell import Cell
 
 
 @runtime_checkable
-class Watcher(Protocol):
+class Observer(Protocol):
     """Whoever shows the progress of the cells."""
 
-    def started(self, cell: Cell) -> None:
+    def on_start(self, cell: Cell) -> None:
         """A cell was handed out, perhaps again."""
 
-    def reported(self, cell: Cell, values: dict[str, Any]) -> None:
+    def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
         """A cell ended an epoch."""
 
-    def ended(self, cell: Cell, *, error: str | None) -> None:
+    def on_end(self, cell: Cell, *, error: str | None) -> None:
         """A cell is finished, or failed with an error."""
 
-    def blocked(self, cell: Cell) -> None:
+    def on_blocked(self, cell: Cell) -> None:
         """A cell cannot run, because an input of it failed."""
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """A line beside the cells."""
 
 
-class Watchers:
-    """Several watchers as one."""
+class Observers:
+    """Several observers as one."""
 
-    def __init__(self, *each: Watcher) -> None:
+    def __init__(self, *each: Observer) -> None:
         self.each = each
 
-    def started(self, cell: Cell) -> None:
-        """See `Watcher`."""
-        for watcher in self.each:
-            watcher.started(cell)
+    def on_start(self, cell: Cell) -> None:
+        """See `Observer`."""
+        for observer in self.each:
+            observer.on_start(cell)
 
-    def reported(self, cell: Cell, values: dict[str, Any]) -> None:
-        """See `Watcher`."""
-        for watcher in self.each:
-            watcher.reported(cell, values)
+    def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
+        """See `Observer`."""
+        for observer in self.each:
+            observer.on_report(cell, values)
 
-    def ended(self, cell: Cell, *, error: str | None) -> None:
-        """See `Watcher`."""
-        for watcher in self.each:
-            watcher.ended(cell, error=error)
+    def on_end(self, cell: Cell, *, error: str | None) -> None:
+        """See `Observer`."""
+        for observer in self.each:
+            observer.on_end(cell, error=error)
 
-    def blocked(self, cell: Cell) -> None:
-        """See `Watcher`."""
-        for watcher in self.each:
-            watcher.blocked(cell)
+    def on_blocked(self, cell: Cell) -> None:
+        """See `Observer`."""
+        for observer in self.each:
+            observer.on_blocked(cell)
 
-    def say(self, text: str) -> None:
-        """See `Watcher`."""
-        for watcher in self.each:
-            watcher.say(text)
+    def notify(self, text: str) -> None:
+        """See `Observer`."""
+        for observer in self.each:
+            observer.notify(text)

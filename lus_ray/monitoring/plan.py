@@ -31,7 +31,7 @@ class PlannedArm:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """The run's name and title, its folds and its arms in the order of the table."""
 
     experiment: str
@@ -41,7 +41,7 @@ class Plan:
     arms: tuple[PlannedArm, ...]
 
 
-def read(out: Path) -> Plan:
+def read(out: Path) -> RunPlan:
     """The plan of the run in a folder.
 
     Raises:
@@ -50,7 +50,7 @@ def read(out: Path) -> Plan:
     record = layout.record(out)
     dealt = layout.read_json(out / layout.FOLDS)
     try:
-        return Plan(
+        return RunPlan(
             experiment=str(record["experiment"]),
             title=str(record.get("title") or record["experiment"]),
             size=str(record.get("size", "")),

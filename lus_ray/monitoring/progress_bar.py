@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from lus_ray.runs.cell import Cell
 
 
-class CellProgress:
+class ProgressBar:
     """Shows cells as they start, report and end; a context manager."""
 
     def __init__(self, num_cells: int, num_finished: int, stream: TextIO | None = None) -> None:
@@ -32,7 +32,7 @@ class CellProgress:
         )
         self.task = self.bar.add_task("cells", total=num_cells, completed=num_finished)
 
-    def __enter__(self) -> "CellProgress":
+    def __enter__(self) -> "ProgressBar":
         self.bar.__enter__()
         if not self.live and self.num_done:
             self._line(f"{self.num_done} of {self.num_cells} cells are finished already")
@@ -43,19 +43,19 @@ class CellProgress:
         if self.num_blocked:
             self._line(f"{self.num_blocked} cells wait for an input that failed")
 
-    def started(self, cell: Cell) -> None:
+    def on_start(self, cell: Cell) -> None:
         """A cell was handed out."""
         self.began[cell] = time.monotonic()
         self._describe()
 
-    def reported(self, cell: Cell, values: dict[str, Any]) -> None:
+    def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
         """A cell ended an epoch."""
         if "epoch" in values:
             score = values.get("val_score")
             self.last[cell] = f"epoch {values['epoch']}" + (f" val {score:.3f}" if score else "")
             self._describe()
 
-    def ended(self, cell: Cell, *, error: str | None) -> None:
+    def on_end(self, cell: Cell, *, error: str | None) -> None:
         """A cell is finished, or failed with an error."""
         seconds = time.monotonic() - self.began.pop(cell, time.monotonic())
         last = self.last.pop(cell, "")
@@ -69,11 +69,11 @@ class CellProgress:
         self.bar.update(self.task, completed=self.num_done)
         self._describe()
 
-    def blocked(self, cell: Cell) -> None:
+    def on_blocked(self, cell: Cell) -> None:
         """A cell cannot run, because an input of it failed."""
         self.num_blocked += 1
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """A line beside the cells."""
         self._line(text)
 

@@ -2,18 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from lus_ray.monitoring.states import STATES, CellState, Grid
+from lus_ray.monitoring.states import STATES, CellState, RunGrid
 
 Figure = Callable[[CellState], float | None]
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def text(grid: Grid) -> str:
+def text(grid: RunGrid) -> str:
     """Cells by state, and of each cell that has begun its epochs, score, time and starts."""
     return "\n".join([*_lines(grid), ""])
 
 
-def _lines(grid: Grid) -> Iterator[str]:
+def _lines(grid: RunGrid) -> Iterator[str]:
     run = {"experiment": grid.experiment}
     yield from _family(
         "lus_cells", "Cells by state.",

@@ -17,8 +17,8 @@ STATES = ("waiting", "running", "finished", "failed", "blocked")
 TAGS = ("experiment", "arm", "fold", "sample")
 
 
-class Gauges:
-    """A `Watcher` that sets gauges; to be made where Ray is connected."""
+class CellGauges:
+    """A `Observer` that sets gauges; to be made where Ray is connected."""
 
     def __init__(self, experiment: str, out: Path, cells: Sequence[Cell]) -> None:
         self.experiment = experiment
@@ -30,12 +30,12 @@ class Gauges:
         }
         self._count()
 
-    def started(self, cell: Cell) -> None:
-        """See `Watcher`."""
+    def on_start(self, cell: Cell) -> None:
+        """See `Observer`."""
         self._note(cell, "running")
 
-    def reported(self, cell: Cell, values: dict[str, Any]) -> None:
-        """See `Watcher`."""
+    def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
+        """See `Observer`."""
         if "epoch" not in values:
             return
         tags = {
@@ -49,17 +49,17 @@ class Gauges:
         if score is not None and math.isfinite(score):
             self.score.set(float(score), tags=tags)
 
-    def ended(self, cell: Cell, *, error: str | None) -> None:
-        """See `Watcher`; a sample that ends leaves its cell running."""
+    def on_end(self, cell: Cell, *, error: str | None) -> None:
+        """See `Observer`; a sample that ends leaves its cell running."""
         if cell.sample is None:
             self._note(cell, "finished" if error is None else "failed")
 
-    def blocked(self, cell: Cell) -> None:
-        """See `Watcher`."""
+    def on_blocked(self, cell: Cell) -> None:
+        """See `Observer`."""
         self._note(cell, "blocked")
 
-    def say(self, text: str) -> None:
-        """See `Watcher`; a line is no figure."""
+    def notify(self, text: str) -> None:
+        """See `Observer`; a line is no figure."""
 
     def _note(self, cell: Cell, state: str) -> None:
         self.states[cell.arm, cell.fold] = state

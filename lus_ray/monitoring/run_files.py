@@ -26,7 +26,7 @@ Signature = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
-class Traces:
+class CellFiles:
     """What a cell left behind so far; `touched` is when it last did (unix seconds)."""
 
     num_epochs: int = 0
@@ -73,7 +73,7 @@ def signature(folder: Path) -> tuple[Signature, tuple[str, ...]]:
     return tuple(sorted(files)), tuple(sorted(samples))
 
 
-def read(folder: Path, seen: Signature) -> Traces:
+def read(folder: Path, seen: Signature) -> CellFiles:
     """The traces in the folder of a cell, of whose files `seen` tells."""
     times = {name: ns / 1e9 for name, ns, _ in seen}
     lines = json_lines(_text(folder / "metrics.jsonl")) if "metrics.jsonl" in times else []
@@ -81,9 +81,9 @@ def read(folder: Path, seen: Signature) -> Traces:
     error = _text(folder / "error.txt").strip() if "error.txt" in times else ""
     starts = _json(folder / "starts.json") if "starts.json" in times else []
     cost = _json(folder / "cost.json") if "cost.json" in times else {}
-    return Traces(
+    return CellFiles(
         num_epochs=len(lines),
-        curve=thinned(points),
+        curve=thin_points(points),
         curve_of=CURVES[column],
         last_score=points[-1][1] if points and column == "val_score" else None,
         cost=cost if isinstance(cost, dict) else {},
@@ -94,7 +94,7 @@ def read(folder: Path, seen: Signature) -> Traces:
     )
 
 
-def thinned(points: list[Point], most: int = NUM_POINTS) -> tuple[Point, ...]:
+def thin_points(points: list[Point], most: int = NUM_POINTS) -> tuple[Point, ...]:
     """At most so many points, evenly taken, with the first and the last."""
     if len(points) <= most:
         return tuple(points)

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from lus_ray.errors import StoreError
 from lus_ray.monitoring import left, plan, run_files, status_reader
-from lus_ray.monitoring.plan import Plan, PlannedArm
-from lus_ray.monitoring.run_files import Signature, Traces, number
-from lus_ray.monitoring.states import STATES, ArmRow, CellState, Grid, State
-from lus_ray.monitoring.status_reader import Running, Signs
+from lus_ray.monitoring.plan import PlannedArm, RunPlan
+from lus_ray.monitoring.run_files import CellFiles, Signature, number
+from lus_ray.monitoring.states import STATES, ArmRow, CellState, RunGrid, State
+from lus_ray.monitoring.status_reader import CampaignStatus, RunningCell
 from lus_ray.runs.layout import FOLDS, RECORD
 
 REFRESH_SECONDS = 10
@@ -27,7 +27,7 @@ FRESH_SECONDS = 120
 """Without a driver's word (a run of an earlier version), a cell that wrote lately is running."""
 
 
-class Reader:
+class RunReader:
     """Reads a run folder again and again; several threads may ask.
 
     `refresh` is called before a reading, every ten seconds at most, where the folder is a copy
@@ -50,15 +50,15 @@ class Reader:
         self.out, self.clock, self.name = out, clock, name or str(out)
         self.refresh, self.refreshed = refresh, -math.inf
         self.again_s = again_s
-        self.last: Grid | None = None
+        self.last: RunGrid | None = None
         self.lock = threading.Lock()
-        self.traces: dict[Path, tuple[Signature, Traces]] = {}
+        self.traces: dict[Path, tuple[Signature, CellFiles]] = {}
         self.done: dict[tuple[str, int], tuple[int, CellState]] = {}
-        self.signs = Signs()
-        self.plan: tuple[Signature, Plan] | None = None
+        self.signs = CampaignStatus()
+        self.plan: tuple[Signature, RunPlan] | None = None
         self.read()
 
-    def read(self) -> Grid:
+    def read(self) -> RunGrid:
         """The grid as it is now.
 
         Raises:
@@ -73,7 +73,7 @@ class Reader:
                 self.last = self._read(now)
             return self.last
 
-    def _read(self, now: float) -> Grid:
+    def _read(self, now: float) -> RunGrid:
         wanted = self._plan()
         self.signs = status_reader.read(self.out / "campaign.json", now=now) or self.signs
         states: dict[tuple[str, int], State] = {}
@@ -97,7 +97,7 @@ class Reader:
             campaign = replace(campaign, state="finished")
         kinds = {arm.name: arm.kind for arm in wanted.arms}
         each = list(states.values())
-        return Grid(
+        return RunGrid(
             experiment=wanted.experiment,
             title=wanted.title,
             size=wanted.size,
@@ -111,7 +111,7 @@ class Reader:
             counts={state: each.count(state) for state in STATES},
         )
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> RunPlan:
         """The plan, read again where its files changed; a newer one cut short waits."""
         seen = []
         for name in (RECORD, FOLDS):
@@ -162,7 +162,7 @@ class Reader:
         return _state(arm, fold, state, traces, folder, num_samples, last=last, error=error)
 
     def _judge(
-        self, name: str, arm: PlannedArm, traces: Traces, last: Running | None, now: float,
+        self, name: str, arm: PlannedArm, traces: CellFiles, last: RunningCell | None, now: float,
         blocked: bool,
     ) -> State:  # fmt: skip
         campaign = self.signs.campaign
@@ -182,7 +182,7 @@ class Reader:
         unheard = campaign.state == "unknown" and now - traces.touched < FRESH_SECONDS
         return "running" if unheard else "interrupted"
 
-    def _traces(self, folder: Path, seen: Signature) -> Traces:
+    def _traces(self, folder: Path, seen: Signature) -> CellFiles:
         known = self.traces.get(folder)
         if known is None or known[0] != seen:
             known = self.traces[folder] = seen, run_files.read(folder, seen)
@@ -190,8 +190,8 @@ class Reader:
 
 
 def _state(
-    arm: PlannedArm, fold: int, state: State, traces: Traces, folder: Path, num_samples: int, *,
-    score: float | None = None, last: Running | None = None, error: str | None = None,
+    arm: PlannedArm, fold: int, state: State, traces: CellFiles, folder: Path, num_samples: int, *,
+    score: float | None = None, last: RunningCell | None = None, error: str | None = None,
 ) -> CellState:  # fmt: skip
     score = score if score is not None else traces.last_score
     num_epochs = traces.num_epochs

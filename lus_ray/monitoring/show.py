@@ -11,13 +11,13 @@ from rich.console import Console
 
 from lus_ray.errors import LusError
 from lus_ray.monitoring import terminal
-from lus_ray.monitoring.run_state import Reader
-from lus_ray.monitoring.states import Grid
-from lus_ray.monitoring.web_page import Server
+from lus_ray.monitoring.run_state import RunReader
+from lus_ray.monitoring.states import RunGrid
+from lus_ray.monitoring.web_page import PageServer
 
 
 def show(
-    reader: Reader, *, host: str, port: int, where: str | None, once: bool, as_json: bool,
+    reader: RunReader, *, host: str, port: int, where: str | None, once: bool, as_json: bool,
     say: Callable[[str], None],
 ) -> None:  # fmt: skip
     """Show a run until Ctrl-C, on a page and in the terminal, or only `where` ("page", "terminal").
@@ -39,12 +39,12 @@ def show(
 
 
 def _watch(
-    reader: Reader, console: Console, *, host: str, port: int, where: str | None,
+    reader: RunReader, console: Console, *, host: str, port: int, where: str | None,
     say: Callable[[str], None],
 ) -> None:  # fmt: skip
     with ExitStack() as stack:
         if where != "terminal":
-            server = stack.enter_context(Server(reader, host=host, port=port))
+            server = stack.enter_context(PageServer(reader, host=host, port=port))
             say(f"page: {server.url}")
         if console.is_terminal and where != "page":
             terminal.live(_patient(reader), console)
@@ -52,11 +52,11 @@ def _watch(
             threading.Event().wait()
 
 
-def _patient(reader: Reader) -> Callable[[], Grid]:
+def _patient(reader: RunReader) -> Callable[[], RunGrid]:
     """Reads again; the last grid while the folder cannot be read, as storage may be away."""
     last = reader.read()
 
-    def read() -> Grid:
+    def read() -> RunGrid:
         nonlocal last
         try:
             last = reader.read()

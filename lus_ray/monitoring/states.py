@@ -80,7 +80,7 @@ class Campaign:
 
 
 @dataclass(frozen=True)
-class Grid:
+class RunGrid:
     """A run: arms x folds, and the campaign. `left_s` are the seconds the rest may take."""
 
     experiment: str

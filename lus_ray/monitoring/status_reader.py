@@ -17,7 +17,7 @@ SILENT_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningCell:
     """A cell that runs: since when (unix seconds), epochs that ended, the score of the last."""
 
     since: float
@@ -26,15 +26,15 @@ class Running:
 
 
 @dataclass(frozen=True)
-class Signs:
+class CampaignStatus:
     """The campaign, its running cells, and failed cells with the reason, by their names."""
 
     campaign: Campaign = field(default_factory=Campaign)
-    running: Mapping[str, Running] = field(default_factory=dict)
+    running: Mapping[str, RunningCell] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
-def read(path: Path, *, now: float) -> Signs | None:
+def read(path: Path, *, now: float) -> CampaignStatus | None:
     """The signs of a campaign; None where the file is absent or not readable at this moment."""
     try:
         said = json.loads(path.read_text(encoding="utf-8"))
@@ -43,12 +43,12 @@ def read(path: Path, *, now: float) -> Signs | None:
     return _signs(said, now) if isinstance(said, dict) else None
 
 
-def _signs(said: dict[str, Any], now: float) -> Signs:
+def _signs(said: dict[str, Any], now: float) -> CampaignStatus:
     state = _state(said, now)
     ended = None if state == "running" else number(said.get("ended")) or number(said.get("beat"))
     running, failed = said.get("running"), said.get("failed")
     lines = said.get("said")
-    return Signs(
+    return CampaignStatus(
         Campaign(
             state=state,
             process=said.get("process") if isinstance(said.get("process"), int) else None,
@@ -91,9 +91,9 @@ def _is_dead(said: dict[str, Any]) -> bool:
     return False
 
 
-def _running(values: dict[str, Any], now: float) -> Running:
+def _running(values: dict[str, Any], now: float) -> RunningCell:
     epoch = number(values.get("epoch"))
-    return Running(
+    return RunningCell(
         since=number(values.get("since")) or now,
         num_epochs=0 if epoch is None else int(epoch) + 1,
         score=number(values.get("score")),

@@ -29,8 +29,8 @@ END_SECONDS = 30.0
 NUM_LINES = 50
 
 
-class Signs:
-    """Keeps `campaign.json` of a run folder while a campaign runs; a `Watcher`, and a context.
+class StatusWriter:
+    """Keeps `campaign.json` of a run folder while a campaign runs; a `Observer`, and a context.
 
     `cells` are those of the table. A thread writes the file when something happened, at most
     every two seconds, and as a beat every ten; `push` is called after each writing, where the
@@ -59,7 +59,7 @@ class Signs:
         self.lock, self.news, self.over = threading.Lock(), threading.Event(), threading.Event()
         self.thread = threading.Thread(target=self._keep, name="lus-signs", daemon=True)
 
-    def __enter__(self) -> "Signs":
+    def __enter__(self) -> "StatusWriter":
         if ray.is_initialized():
             self.driver["address"] = ray.get_runtime_context().gcs_address
             self.driver["dashboard"] = dashboard()
@@ -75,14 +75,14 @@ class Signs:
         self.end = {"ended": time.time(), "outcome": _outcome(kind)}
         self._write()
 
-    def started(self, cell: Cell) -> None:
-        """See `Watcher`."""
+    def on_start(self, cell: Cell) -> None:
+        """See `Observer`."""
         with self._telling():
             self.failed.pop(cell, None)
             self.running[cell] = {"since": time.time(), "epoch": None, "score": None}
 
-    def reported(self, cell: Cell, values: dict[str, Any]) -> None:
-        """See `Watcher`."""
+    def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
+        """See `Observer`."""
         if "epoch" not in values or cell not in self.running:
             return
         score = float(values.get("val_score", math.nan))
@@ -92,8 +92,8 @@ class Signs:
                 "score": score if math.isfinite(score) else None,
             }
 
-    def ended(self, cell: Cell, *, error: str | None) -> None:
-        """See `Watcher`."""
+    def on_end(self, cell: Cell, *, error: str | None) -> None:
+        """See `Observer`."""
         with self._telling():
             self.running.pop(cell, None)
             if error is not None:
@@ -101,13 +101,13 @@ class Signs:
             elif cell.sample is None:
                 self.finished.add(_place(cell))
 
-    def blocked(self, cell: Cell) -> None:
-        """See `Watcher`."""
+    def on_blocked(self, cell: Cell) -> None:
+        """See `Observer`."""
         with self._telling():
             self.stuck.add(_place(cell))
 
-    def say(self, text: str) -> None:
-        """See `Watcher`."""
+    def notify(self, text: str) -> None:
+        """See `Observer`."""
         with self._telling():
             self.said.append((time.time(), text))
 

@@ -13,8 +13,8 @@ from lus_ray.runs.layout import slug
 NAME = "tensorboard"
 
 
-class TensorBoard:
-    """A `Watcher` that writes event files to `<out>/tensorboard/<arm>/fold<k>[/<sample>]`.
+class TensorBoardWriter:
+    """A `Observer` that writes event files to `<out>/tensorboard/<arm>/fold<k>[/<sample>]`.
 
     What an earlier start wrote of the epochs that are done again is hidden by TensorBoard. `push`
     is called at the end, where the folder is a copy of one elsewhere.
@@ -24,7 +24,7 @@ class TensorBoard:
         self.out, self.push = out, push or (lambda: None)
         self.writers: dict[str, Any] = {}
 
-    def __enter__(self) -> "TensorBoard":
+    def __enter__(self) -> "TensorBoardWriter":
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -35,12 +35,12 @@ class TensorBoard:
         with contextlib.suppress(OSError, LusError):  # the figures themselves are in metrics.jsonl
             self.push()
 
-    def started(self, cell: Cell) -> None:
-        """See `Watcher`; one that is handed out again goes on in a file of its own."""
+    def on_start(self, cell: Cell) -> None:
+        """See `Observer`; one that is handed out again goes on in a file of its own."""
         self._close(cell)
 
-    def reported(self, cell: Cell, values: dict[str, Any]) -> None:
-        """See `Watcher`: one point of every figure of the epoch."""
+    def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
+        """See `Observer`: one point of every figure of the epoch."""
         if "epoch" not in values:
             return
         epoch = int(values["epoch"])
@@ -50,15 +50,15 @@ class TensorBoard:
                 writer.add_scalar(name, float(value), epoch)
         writer.flush()
 
-    def ended(self, cell: Cell, *, error: str | None) -> None:
-        """See `Watcher`."""
+    def on_end(self, cell: Cell, *, error: str | None) -> None:
+        """See `Observer`."""
         self._close(cell)
 
-    def blocked(self, cell: Cell) -> None:
-        """See `Watcher`; nothing to draw."""
+    def on_blocked(self, cell: Cell) -> None:
+        """See `Observer`; nothing to draw."""
 
-    def say(self, text: str) -> None:
-        """See `Watcher`; nothing to draw."""
+    def notify(self, text: str) -> None:
+        """See `Observer`; nothing to draw."""
 
     def folder(self, cell: Cell) -> Path:
         """Where the event files of a cell lie."""

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from lus_ray.monitoring.states import MARKS, STATES, ArmRow, CellState, Grid
+from lus_ray.monitoring.states import MARKS, STATES, ArmRow, CellState, RunGrid
 
 COLOURS = {
     "finished": "green", "running": "bold cyan", "waiting": "dim", "blocked": "yellow",
@@ -19,7 +19,7 @@ NUM_ERRORS = 5
 NUM_SAID = 3
 
 
-def text(grid: Grid) -> str:
+def text(grid: RunGrid) -> str:
     """The whole grid as plain lines: a header, an arm a line, then what went wrong."""
     width = max((len(arm.name) for arm in grid.arms), default=0)
     columns = [
@@ -35,7 +35,7 @@ def text(grid: Grid) -> str:
     return "\n".join([*lines, *_errors(grid, most=None)])
 
 
-def header(grid: Grid) -> Iterator[str]:
+def header(grid: RunGrid) -> Iterator[str]:
     """What is run, how far it is, who drives it."""
     yield f"{grid.title} ({grid.size})" if grid.size else grid.title
     counts = [f"{MARKS[s]} {grid.counts[s]} {s}" for s in STATES if grid.counts.get(s)]
@@ -43,7 +43,7 @@ def header(grid: Grid) -> Iterator[str]:
     yield "   ".join(_times(grid))
 
 
-def live(read: Callable[[], Grid], console: Console) -> None:
+def live(read: Callable[[], RunGrid], console: Console) -> None:
     """Show the grid on a terminal until it is interrupted; the rows that matter come first."""
 
     def seen() -> Group:
@@ -65,7 +65,7 @@ def duration(seconds: float) -> str:
     return minutes if not hours else f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
 
 
-def _times(grid: Grid) -> Iterator[str]:
+def _times(grid: RunGrid) -> Iterator[str]:
     campaign = grid.campaign
     yield {
         "running": f"running on {campaign.host or 'its machine'}",
@@ -105,7 +105,7 @@ def _words(cell: CellState, now: float) -> str:
     return " ".join(words)
 
 
-def _errors(grid: Grid, *, most: int | None) -> list[str]:
+def _errors(grid: RunGrid, *, most: int | None) -> list[str]:
     """Why cells failed, and the last words of the driver."""
     failed = [
         f"✗ {arm.name}/fold{cell.fold}: {cell.error}"
@@ -118,12 +118,12 @@ def _errors(grid: Grid, *, most: int | None) -> list[str]:
     return [""] * bool(failed) + failed
 
 
-def _screen(grid: Grid, height: int) -> Group:
+def _screen(grid: RunGrid, height: int) -> Group:
     heads = list(header(grid))
     errors = _errors(grid, most=NUM_ERRORS)
     said = [line for _, line in grid.campaign.said[-NUM_SAID:]]
     room = max(1, height - len(heads) - len(errors) - len(said) - 4)
-    chosen = chosen_rows(grid.arms, room)
+    chosen = select_rows(grid.arms, room)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
     for fold in grid.folds:
@@ -138,7 +138,7 @@ def _screen(grid: Grid, height: int) -> Group:
     return Group(*lines, Text(""), table, *below)
 
 
-def chosen_rows(arms: Sequence[ArmRow], most: int) -> tuple[ArmRow, ...]:
+def select_rows(arms: Sequence[ArmRow], most: int) -> tuple[ArmRow, ...]:
     """So many arms in their order: those with cells that run or went wrong before others."""
     calm = STATES.index("waiting")
 

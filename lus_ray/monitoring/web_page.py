@@ -23,14 +23,14 @@ from importlib.resources import files
 
 from lus_ray.errors import InputError, LusError
 from lus_ray.monitoring import prometheus
-from lus_ray.monitoring.run_state import Reader
+from lus_ray.monitoring.run_state import RunReader
 from lus_ray.monitoring.states import PASSING
 
 NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 REPORT = f"{NOTHING}; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; sandbox allow-scripts"  # noqa: E501
 
 
-class Server(ThreadingHTTPServer):
+class PageServer(ThreadingHTTPServer):
     """Serves the page of a run folder from a thread of its own; a context manager.
 
     Raises:
@@ -39,7 +39,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, reader: Reader, *, host: str, port: int) -> None:
+    def __init__(self, reader: RunReader, *, host: str, port: int) -> None:
         self.reader, self.named = reader, host
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
@@ -54,7 +54,7 @@ class Server(ThreadingHTTPServer):
         shown = f"[{self.named}]" if ":" in self.named else self.named
         return f"http://{shown}:{self.server_address[1]}/"
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> "PageServer":
         threading.Thread(target=self.serve_forever, name="lus-watch-page", daemon=True).start()
         return self
 
@@ -73,7 +73,7 @@ class Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: Server
+    server: PageServer
     protocol_version = "HTTP/1.0"  # a connection a request: none outlives the server
     server_version, sys_version = "lus", ""
     timeout = 30

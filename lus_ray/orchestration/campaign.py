@@ -25,15 +25,15 @@ from lus_ray.errors import CellError
 from lus_ray.experiment import Experiment
 from lus_ray.monitoring import status_writer
 from lus_ray.monitoring import tensorboard as curves
-from lus_ray.monitoring.events import Watcher, Watchers
-from lus_ray.monitoring.progress_bar import CellProgress
-from lus_ray.monitoring.ray_metrics import Gauges
+from lus_ray.monitoring.events import Observer, Observers
+from lus_ray.monitoring.progress_bar import ProgressBar
+from lus_ray.monitoring.ray_metrics import CellGauges
 from lus_ray.orchestration import planner
-from lus_ray.orchestration.cluster.admission import hosted
-from lus_ray.orchestration.cluster.connection import CELLS, connected, inheriting
+from lus_ray.orchestration.cluster.admission import admit_campaign
+from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect, reuse_idle_workers
 from lus_ray.orchestration.cluster.resources import Cluster
 from lus_ray.orchestration.scheduler import Pruning, Schedule
-from lus_ray.orchestration.stall_warnings import Waiting
+from lus_ray.orchestration.stall_warnings import StallWarnings
 from lus_ray.orchestration.trial import trial
 from lus_ray.runs import cohort, manifest, supervision, sync
 from lus_ray.runs.cell import Work
@@ -89,34 +89,34 @@ def run(
             only_folds=only_folds, weak=weak, home=home,
         )  # fmt: skip
         dealt = [f for f in work.folds if not only_folds or f.number in only_folds]
-        cells = planner.cells(experiment, dealt)
+        cells = planner.list_cells(experiment, dealt)
         if all(cell.finished(folder) for cell in cells):
             return
         with (
-            connected(address, imports=CELLS),
-            _watched(cells, work, tensorboard=tensorboard) as watchers,
-            hosted(watchers.say),
+            connect(address, imports=CELL_MODULE),
+            _watched(cells, work, tensorboard=tensorboard) as observers,
+            admit_campaign(observers.notify),
         ):
-            _run_cells(cells, work, index, data, watchers)
+            _run_cells(cells, work, index, data, observers)
 
 
 @contextlib.contextmanager
 def _watched(
     cells: tuple[planner.Cell, ...], work: Work, *, tensorboard: bool
-) -> Iterator[Watchers]:
+) -> Iterator[Observers]:
     """Everyone who watches: the terminal, the run folder, Prometheus, perhaps TensorBoard."""
     home, num_finished = work.home, sum(cell.finished(work.out) for cell in cells)
     push = partial(home.push, status_writer.NAME) if home else None
     with contextlib.ExitStack() as stack:
-        each: list[Watcher] = [
-            stack.enter_context(CellProgress(len(cells), num_finished)),
-            stack.enter_context(status_writer.Signs(work.out, cells, push=push)),
-            Gauges(work.experiment.name, work.out, cells),
+        each: list[Observer] = [
+            stack.enter_context(ProgressBar(len(cells), num_finished)),
+            stack.enter_context(status_writer.StatusWriter(work.out, cells, push=push)),
+            CellGauges(work.experiment.name, work.out, cells),
         ]
         if tensorboard:
             bring = partial(home.push, curves.NAME) if home else None
-            each.append(stack.enter_context(curves.TensorBoard(work.out, push=bring)))
-        yield Watchers(*each)
+            each.append(stack.enter_context(curves.TensorBoardWriter(work.out, push=bring)))
+        yield Observers(*each)
 
 
 def _run_cells(
@@ -124,9 +124,9 @@ def _run_cells(
     work: Work,
     index: pa.Table,
     data: PathOrUri,
-    watchers: Watchers,
+    observers: Observers,
 ) -> None:
-    cluster = Cluster.now()
+    cluster = Cluster.current()
     num_frames = store.num_frames(data)
     seen, outlined = sizes(work.experiment)
     num_bytes = shared_memory.num_bytes(num_frames, seen, outlined)
@@ -134,25 +134,26 @@ def _run_cells(
     on_disk = memmap.of(data, seen, outlined)
     streamed = not in_memory and not memmap.has_room(on_disk, num_bytes)
     free = shutil.disk_usage(work.out).free
-    for note in planner.check(
+    for note in planner.check_plan(
         work.experiment, cluster, streamed=streamed, free_bytes=free, out=work.out, size=work.size
     ):
-        watchers.say(f"note: {note}")
+        observers.notify(f"note: {note}")
     if num_frames > MANY_FRAMES and not streamed:
-        watchers.say(f"resizing {num_frames} frames for all cells")
+        observers.notify(f"resizing {num_frames} frames for all cells")
     shared: Transport = None if streamed else on_disk
     if in_memory:
         shared = shared_memory.share(data, index, seen, outlined)
     elif not streamed and len(cluster.nodes) == 1:
-        memmap.make(on_disk, watchers.say)
+        memmap.make(on_disk, observers.notify)
 
     needs = {
-        arm.name: planner.need(arm, cluster, streamed=streamed) for arm in work.experiment.arms
+        arm.name: planner.required_resources(arm, cluster, streamed=streamed)
+        for arm in work.experiment.arms
     }
-    schedule = Schedule(cells, work, watchers, lambda cell: needs[cell.arm].gpus_per_worker)
-    most = planner.at_once(work.experiment, cluster, streamed=streamed)
+    schedule = Schedule(cells, work, observers, lambda cell: needs[cell.arm].gpus_per_worker)
+    most = planner.max_concurrent_trials(work.experiment, cluster, streamed=streamed)
     missing = sum(not cell.finished(work.out) for cell in cells)
-    watchers.say(f"{missing} cells to run, up to {most} at a time")
+    observers.notify(f"{missing} cells to run, up to {most} at a time")
     given = {"work": work, "shared": shared, "store": str(data)}
     _fit(schedule, given, needs, most)
     if schedule.failed:
@@ -165,7 +166,7 @@ def _run_cells(
 
 
 def _bundles(
-    needs: Mapping[str, planner.Need], config: dict[str, Any]
+    needs: Mapping[str, planner.CellResources], config: dict[str, Any]
 ) -> tune.PlacementGroupFactory:
     """What a trial holds; the workers of Ray Train ask for theirs themselves."""
     wanted = needs[config["cell"]["arm"]]
@@ -178,13 +179,13 @@ def _bundles(
 
 
 def _fit(
-    schedule: Schedule, given: dict[str, Any], needs: Mapping[str, planner.Need], most: int
+    schedule: Schedule, given: dict[str, Any], needs: Mapping[str, planner.CellResources], most: int
 ) -> None:
     """One Tune run. What Tune keeps for itself goes to a folder that is thrown away."""
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
-        with _Interrupts() as interrupts, inheriting():
+        with _Interrupts() as interrupts, reuse_idle_workers():
             tune.Tuner(
                 tune.with_resources(tune.with_parameters(trial, **given), partial(_bundles, needs)),
                 tune_config=tune.TuneConfig(
@@ -201,7 +202,7 @@ def _fit(
                     name=schedule.work.experiment.name,
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[Waiting(schedule, needs), interrupts],
+                    callbacks=[StallWarnings(schedule, needs), interrupts],
                 ),
             ).fit()
     finally:

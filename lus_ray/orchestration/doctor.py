@@ -14,14 +14,14 @@ import torch
 from lus_ray.errors import LusError
 from lus_ray.orchestration import planner, run_options
 from lus_ray.orchestration.cluster import job_package
-from lus_ray.orchestration.cluster.connection import UNSAFE, connected
+from lus_ray.orchestration.cluster.connection import UNSAFE, connect
 
 GIB = 2**30
 PACKAGES = ("ray", "torch", "pyarrow", "av", "scikit-learn", "optuna", "skops", "safetensors")
 
 
 @dataclass(frozen=True)
-class Finding:
+class DoctorCheck:
     """One line of the examination; `remedy` is empty where all is well."""
 
     level: Literal["ok", "note", "fail"]
@@ -31,10 +31,10 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Examination:
+class DoctorReport:
     """All findings; `failed` where something keeps experiments from running."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[DoctorCheck, ...]
 
     @property
     def failed(self) -> bool:
@@ -55,7 +55,7 @@ class Examination:
         return {"failed": self.failed, "findings": [vars(finding) for finding in self.findings]}
 
 
-def examine(address: str | None = None) -> Examination:
+def run_checks(address: str | None = None) -> DoctorReport:
     """Look at Python, packages, memory, disk and Ray, and ask the planner about each size."""
     findings = [_python(), *_packages(), _memory(), _shared_memory(), _disk(), _environment()]
     findings.append(_upload())
@@ -63,116 +63,116 @@ def examine(address: str | None = None) -> Examination:
     findings += found
     if cluster is not None:
         findings += _plans(cluster)
-    return Examination(tuple(findings))
+    return DoctorReport(tuple(findings))
 
 
-def _python() -> Finding:
+def _python() -> DoctorCheck:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return Finding("ok", "Python", found)
+    return DoctorCheck("ok", "Python", found)
 
 
-def _packages() -> list[Finding]:
+def _packages() -> list[DoctorCheck]:
     findings = []
     for name in PACKAGES:
         try:
-            findings.append(Finding("ok", name, version(name)))
+            findings.append(DoctorCheck("ok", name, version(name)))
         except PackageNotFoundError:
             remedy = f"pip install -c constraints.txt {name}"
-            findings.append(Finding("fail", name, "not installed", remedy))
+            findings.append(DoctorCheck("fail", name, "not installed", remedy))
     return findings
 
 
-def _memory() -> Finding:
+def _memory() -> DoctorCheck:
     memory = psutil.virtual_memory()
     found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
     if memory.available < 2 * GIB:
-        return Finding("note", "memory", found, "close other programs; smoke needs 2 GiB")
-    return Finding("ok", "memory", found)
+        return DoctorCheck("note", "memory", found, "close other programs; smoke needs 2 GiB")
+    return DoctorCheck("ok", "memory", found)
 
 
-def _shared_memory() -> Finding:
+def _shared_memory() -> DoctorCheck:
     path = Path("/dev/shm")
     if not path.exists():
-        return Finding("note", "shared memory", "no /dev/shm", "Ray will use the disk, slower")
+        return DoctorCheck("note", "shared memory", "no /dev/shm", "Ray will use the disk, slower")
     size = shutil.disk_usage(path).total
     if size < 2 * GIB:
         remedy = "in a container, start it with --shm-size=4g"
-        return Finding("note", "shared memory", f"{size / GIB:.1f} GiB", remedy)
-    return Finding("ok", "shared memory", f"{size / GIB:.1f} GiB")
+        return DoctorCheck("note", "shared memory", f"{size / GIB:.1f} GiB", remedy)
+    return DoctorCheck("ok", "shared memory", f"{size / GIB:.1f} GiB")
 
 
-def _disk() -> Finding:
+def _disk() -> DoctorCheck:
     free = shutil.disk_usage(Path.cwd()).free
     if free < 2 * GIB:
         remedy = "free some space here, or run with --out elsewhere"
-        return Finding("note", "disk", f"{free / GIB:.1f} GiB free here", remedy)
-    return Finding("ok", "disk", f"{free / GIB:.1f} GiB free here")
+        return DoctorCheck("note", "disk", f"{free / GIB:.1f} GiB free here", remedy)
+    return DoctorCheck("ok", "disk", f"{free / GIB:.1f} GiB free here")
 
 
-def _environment() -> Finding:
+def _environment() -> DoctorCheck:
     if os.environ.get(UNSAFE) not in (None, "", "0"):
         remedy = f"unset {UNSAFE}: it lets a Parquet file run code"
-        return Finding("fail", "environment", f"{UNSAFE} is set", remedy)
-    return Finding("ok", "environment", "nothing unsafe is set")
+        return DoctorCheck("fail", "environment", f"{UNSAFE} is set", remedy)
+    return DoctorCheck("ok", "environment", "nothing unsafe is set")
 
 
-def _upload() -> Finding:
+def _upload() -> DoctorCheck:
     """What `ray job submit --working-dir .` would send from here."""
     try:
         found, ended = job_package.sizes(Path.cwd())
     except OSError as error:
-        return Finding("note", "upload", f"cannot be counted: {error}", "run it in a clone")
+        return DoctorCheck("note", "upload", f"cannot be counted: {error}", "run it in a clone")
     size = f"{found.total() / 2**20:.1f} MiB would go with a job from here"
     size += "" if ended else f", of more than {job_package.MAX_FILES} files"
     if ended and found.total() <= job_package.MAX_BYTES:
-        return Finding("ok", "upload", size)
+        return DoctorCheck("ok", "upload", size)
     remedy = f"name what is no code in .rayignore; the largest: {job_package.largest(found)}"
-    return Finding("fail", "upload", size, remedy)
+    return DoctorCheck("fail", "upload", size, remedy)
 
 
-def _cluster(address: str | None) -> tuple[planner.Cluster | None, list[Finding]]:
+def _cluster(address: str | None) -> tuple[planner.Cluster | None, list[DoctorCheck]]:
     import ray
 
     try:
-        with connected(address):
-            cluster = planner.Cluster.now()
+        with connect(address):
+            cluster = planner.Cluster.current()
             behind = [_listening(ray._private.worker.get_dashboard_url())] if address else []
     except LusError as error:
         remedy = "see 'ray status'; without --address a cluster is started here"
-        return None, [Finding("fail", "Ray cluster", str(error), remedy)]
-    found = f"{cluster.told()}, {cluster.object_store / GIB:.1f} GiB object store a node"
+        return None, [DoctorCheck("fail", "Ray cluster", str(error), remedy)]
+    found = f"{cluster.describe()}, {cluster.object_store / GIB:.1f} GiB object store a node"
     if not cluster.gpus and torch.cuda.is_available():
         remedy = "a GPU is here but Ray does not offer it; start Ray with --num-gpus 1"
-        return cluster, [Finding("note", "Ray cluster", found, remedy), *behind]
-    return cluster, [Finding("ok", "Ray cluster", found), *behind]
+        return cluster, [DoctorCheck("note", "Ray cluster", found, remedy), *behind]
+    return cluster, [DoctorCheck("ok", "Ray cluster", found), *behind]
 
 
-def _listening(dashboard: str | None) -> Finding:
+def _listening(dashboard: str | None) -> DoctorCheck:
     """Whether the cluster's dashboard, where jobs are submitted, is open to other machines."""
     host = (dashboard or "").rpartition(":")[0].strip("[]")
     if host in ("", "localhost") or host.startswith("127.") or host == "::1":
-        return Finding("ok", "dashboard", f"at {dashboard or 'none'}, for this machine alone")
+        return DoctorCheck("ok", "dashboard", f"at {dashboard or 'none'}, for this machine alone")
     remedy = "start the head with --dashboard-host=127.0.0.1 and reach it through an SSH tunnel"
     level: Literal["note", "fail"] = "fail"
     if os.environ.get("RAY_AUTH_MODE") == "token":
         level = "note"
-    return Finding(level, "dashboard", f"at {dashboard}, for whoever reaches that host", remedy)
+    return DoctorCheck(level, "dashboard", f"at {dashboard}, for whoever reaches that host", remedy)
 
 
-def _plans(cluster: planner.Cluster) -> list[Finding]:
+def _plans(cluster: planner.Cluster) -> list[DoctorCheck]:
     findings = []
     experiment = run_options.find("biomarkers")
     free = shutil.disk_usage(Path.cwd()).free
     for size in (*experiment.sizes, "full"):
         sized = experiment.at(size)
         try:
-            notes = planner.check(
+            notes = planner.check_plan(
                 sized, cluster, size=size, streamed=False, free_bytes=free, out=Path.cwd()
             )
         except LusError as error:
-            findings.append(Finding("note", f"plan {size}", "cannot run", str(error)))
+            findings.append(DoctorCheck("note", f"plan {size}", "cannot run", str(error)))
             continue
         level: Literal["ok", "note"] = "note" if notes else "ok"
         found = f"can run: {len(sized.arms)} arms"
-        findings.append(Finding(level, f"plan {size}", found, "; ".join(notes)))
+        findings.append(DoctorCheck(level, f"plan {size}", found, "; ".join(notes)))
     return findings

@@ -4,7 +4,7 @@ import re
 
 import ray.exceptions
 
-MAX_DEATHS = 3
+MAX_RETRIES = 3
 """So often the process of a cell may die in one campaign; then the cell has failed."""
 
 LOST = (
@@ -20,7 +20,7 @@ UNHEARD = ("WorkerHealthCheckTimeoutError", "WorkerGroupStartupTimeoutError")
 """Ray Train's own names for workers that do not answer."""
 
 
-def cause(text: str) -> str | None:
+def describe_loss(text: str) -> str | None:
     """Why a process is gone, in words, from what Ray tells; None for an error of the cell.
 
     Ray tells nothing of a process that could not be asked any more: it was killed.
@@ -29,16 +29,16 @@ def cause(text: str) -> str | None:
         return "it ran out of memory"
     if "node has died" in text or "NodeDiedError" in text or "ObjectLostError" in text:
         return "its machine was lost"
-    return None if raised(text) else "its process was killed"
+    return None if find_cell_error(text) else "its process was killed"
 
 
-def raised(text: str) -> str | None:
+def find_cell_error(text: str) -> str | None:
     """What an error of the cell says that reached the driver in no other way."""
     found = re.findall(r"^(?:lus_ray\.errors\.)?\w+Error: (.+)$", text, re.MULTILINE)
-    return found[-1] if found and "LostError" not in text else None
+    return found[-1] if found and "WorkerLostError" not in text else None
 
 
-class LostError(Exception):
+class WorkerLostError(Exception):
     """A worker of a cell, or what it read, is gone; the cell itself did nothing wrong."""
 
 
@@ -47,7 +47,7 @@ def is_loss(failure: BaseException) -> bool:
 
     Ray Train wraps what it hears of its workers: by rank, of its own process, of a health check.
     """
-    if isinstance(failure, (*LOST, LostError)) or type(failure).__name__ in UNHEARD:
+    if isinstance(failure, (*LOST, WorkerLostError)) or type(failure).__name__ in UNHEARD:
         return True
     inner = [
         getattr(failure, name, None) for name in ("controller_failure", "health_check_failure")

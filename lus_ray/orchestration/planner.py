@@ -21,7 +21,7 @@ MOST_UNKNOWN = 16
 
 
 @dataclass(frozen=True)
-class Need:
+class CellResources:
     """What one cell holds while it runs. `data_cpus` are left free for the tasks that feed it."""
 
     workers: int
@@ -38,7 +38,7 @@ class Need:
         return cluster.fits(self.workers, self.gpus_per_worker, self.data_cpus)
 
 
-def cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...]:
+def list_cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...]:
     """Every cell in the order of the table; samples of a search come when they are drawn."""
     made: list[Cell] = []
     for arm in experiment.arms:
@@ -53,15 +53,15 @@ def cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...]:
     return tuple(made)
 
 
-def need(arm: Arm, cluster: Cluster, *, streamed: bool) -> Need:
+def required_resources(arm: Arm, cluster: Cluster, *, streamed: bool) -> CellResources:
     """What a cell of this arm holds here. A share of a GPU is asked for only where there is one."""
     if arm.recipe is None:
-        return Need(1, 0.0, 0)
+        return CellResources(1, 0.0, 0)
     gpus = arm.recipe.gpus if cluster.gpus > 0 else 0.0
-    return Need(arm.recipe.workers, gpus, 1 if streamed else 0)
+    return CellResources(arm.recipe.workers, gpus, 1 if streamed else 0)
 
 
-def check(
+def check_plan(
     experiment: Experiment, cluster: Cluster, *, size: str, streamed: bool, free_bytes: int,
     out: PathOrUri,
 ) -> list[str]:  # fmt: skip
@@ -72,8 +72,8 @@ def check(
     """
     notes = []
     for arm in experiment.arms:
-        wanted = need(arm, cluster, streamed=streamed)
-        if cluster.open_ended or wanted.fits(cluster):
+        wanted = required_resources(arm, cluster, streamed=streamed)
+        if cluster.limits_unknown or wanted.fits(cluster):
             continue
         raise PlanError(f"arm {arm.name!r} needs {_asks(wanted)}, {_fix(wanted, cluster)}")
     if free_bytes < MIN_FREE_BYTES:
@@ -88,20 +88,20 @@ def check(
     return notes + _growing(experiment, cluster, streamed=streamed)
 
 
-def at_once(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> int:
+def max_concurrent_trials(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> int:
     """Trials at a time: as many as may ever run, so that data tasks never starve behind them.
 
     Trials that are handed out and find no room are what makes an autoscaler add nodes.
     """
-    needs = [need(arm, cluster, streamed=streamed) for arm in experiment.arms]
+    needs = [required_resources(arm, cluster, streamed=streamed) for arm in experiment.arms]
     most = max(cluster.workers(n.gpus_per_worker) // n.workers for n in needs)
     data, workers = max(n.data_cpus for n in needs), max(n.workers for n in needs)
-    fewest = MOST_UNKNOWN if cluster.open_ended and not streamed else 1
+    fewest = MOST_UNKNOWN if cluster.limits_unknown and not streamed else 1
     return max(fewest, min(most, (cluster.slots - data) // workers))
 
 
-def waiting_for(
-    wanted: Need, cluster: Cluster, free: Sequence[Node], holders: Sequence[str] = ()
+def explain_wait(
+    wanted: CellResources, cluster: Cluster, free: Sequence[Node], holders: Sequence[str] = ()
 ) -> str:
     """What a cell that has no room waits for, in one line.
 
@@ -110,7 +110,9 @@ def waiting_for(
     share, workers = wanted.gpus_per_worker, wanted.workers
     there = Cluster(cluster.nodes)
     if not wanted.fits(there):
-        return f"{_asks(wanted)}: {_adding(cluster, share) or f'the cluster has {cluster.told()}'}"
+        return (
+            f"{_asks(wanted)}: {_adding(cluster, share) or f'the cluster has {cluster.describe()}'}"
+        )
     adding = _adding(cluster, share)
     more = f"; {adding}" if adding else ""
     if share and sum(Node(1e9, node.gpus).workers(share) for node in free) < workers:
@@ -137,17 +139,17 @@ def _adding(cluster: Cluster, share: float) -> str:
 
 def _growing(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> list[str]:
     """A note where a cell can only run once the cluster has more nodes."""
-    if cluster.open_ended:
+    if cluster.limits_unknown:
         return ["this cluster's autoscaler tells no limits: cells wait for as long as it adds none"]
     there = Cluster(cluster.nodes)
-    needs = [(arm, need(arm, cluster, streamed=streamed)) for arm in experiment.arms]
+    needs = [(arm, required_resources(arm, cluster, streamed=streamed)) for arm in experiment.arms]
     first = next((arm for arm, wanted in needs if not wanted.fits(there)), None)
     if first is None:
         return []
-    return [f"arm {first.name!r} is waiting for the cluster to grow: it has {cluster.told()}"]
+    return [f"arm {first.name!r} is waiting for the cluster to grow: it has {cluster.describe()}"]
 
 
-def _asks(wanted: Need) -> str:
+def _asks(wanted: CellResources) -> str:
     """What a cell asks for, in words."""
     share, workers = wanted.gpus_per_worker, wanted.workers
     data = f" and {wanted.data_cpus} for its data" if wanted.data_cpus else ""
@@ -157,9 +159,9 @@ def _asks(wanted: Need) -> str:
     return f"{_gpus(workers * share)} and {cpus}"
 
 
-def _fix(wanted: Need, cluster: Cluster) -> str:
+def _fix(wanted: CellResources, cluster: Cluster) -> str:
     """What the cluster has, and the smallest change that lets the cell run."""
-    has = f"the cluster has {cluster.told()}"
+    has = f"the cluster has {cluster.describe()}"
     for workers in range(wanted.workers - 1, 0, -1):
         if replace(wanted, workers=workers).fits(cluster):
             return f"{has}; use --set arm.recipe.workers={workers}"
@@ -170,7 +172,7 @@ def _fix(wanted: Need, cluster: Cluster) -> str:
     return f"{has}; {_missing(wanted, cluster)}"
 
 
-def _missing(wanted: Need, cluster: Cluster) -> str:
+def _missing(wanted: CellResources, cluster: Cluster) -> str:
     """Which nodes would have to be added."""
     if not wanted.gpus_per_worker and cluster.kinds:
         kind = max(cluster.kinds, key=lambda kind: kind.node.slots)

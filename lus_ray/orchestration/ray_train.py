@@ -23,7 +23,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from lus_ray.clip import Row
 from lus_ray.data.loading.transport import Transport, pixels_of
 from lus_ray.errors import CellError
-from lus_ray.orchestration.failures import LostError, is_loss
+from lus_ray.orchestration.failures import WorkerLostError, is_loss
 from lus_ray.runs import run_cell, sync
 from lus_ray.runs.cell import Cell, Log, Work
 from lus_ray.runs.cost import Meter, of_worker
@@ -77,7 +77,7 @@ def fit_with_workers(
     """A stand-in for `fit_here` that trains with the workers of the arm's recipe.
 
     Raises:
-        LostError: a worker or its machine went away; run again, the cell goes on from its state.
+        WorkerLostError: a worker or its machine is lost; run again to resume.
         CellError: a worker raised an error.
     """
 
@@ -109,7 +109,7 @@ def fit_with_workers(
                 ).fit()
         except ray.train.TrainingFailedError as failure:
             if is_loss(failure):
-                raise LostError(str(failure)) from failure
+                raise WorkerLostError(str(failure)) from failure
             raise CellError(f"{cell.name}: a worker failed: {_last_line(failure)}") from failure
         costs = [of_worker(rank) for rank in range(arm.recipe.workers)]
         ways.fetch("trained", "fitted.json", "metrics.jsonl", *costs)

@@ -18,8 +18,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from lus_ray.monitoring.events import Watcher
-from lus_ray.orchestration.failures import MAX_DEATHS, cause, raised
+from lus_ray.monitoring.events import Observer
+from lus_ray.orchestration.failures import MAX_RETRIES, describe_loss, find_cell_error
 from lus_ray.orchestration.hyperparameter_search import ArmSearch
 from lus_ray.runs import sync
 from lus_ray.runs.cell import Cell, Work
@@ -33,10 +33,10 @@ class Schedule(Searcher):
     """
 
     def __init__(
-        self, cells: Sequence[Cell], work: Work, watcher: Watcher, gpus: Callable[[Cell], float]
+        self, cells: Sequence[Cell], work: Work, observer: Observer, gpus: Callable[[Cell], float]
     ) -> None:
         super().__init__(metric="finished", mode="max")
-        self.work, self.watcher, self.gpus = work, watcher, gpus
+        self.work, self.observer, self.gpus = work, observer, gpus
         self.inputs = {arm.name: arm.inputs for arm in work.experiment.arms}
         folds = sorted({cell.fold for cell in cells})
         self.searches = {
@@ -88,7 +88,7 @@ class Schedule(Searcher):
         """Pass an epoch on to whoever watches."""
         if (cell := self.running.get(trial_id)) is not None:
             self.heard[trial_id] = time.monotonic()
-            self.watcher.reported(cell, result)
+            self.observer.on_report(cell, result)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -108,7 +108,7 @@ class Schedule(Searcher):
         if not done and cell not in self.pruned:
             self._fail(cell, self._error(cell, why))
         else:
-            self.watcher.ended(cell, error=None)
+            self.observer.on_end(cell, error=None)
 
     def hopeless(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether a search gives up on this cell now."""
@@ -143,7 +143,7 @@ class Schedule(Searcher):
         (cell.folder(self.work.out) / "error.txt").unlink(missing_ok=True)
         self.running[trial_id] = cell
         self.heard[trial_id] = time.monotonic()
-        self.watcher.started(cell)
+        self.observer.on_start(cell)
         fields = ("arm", "fold", "sample", "settings")
         return {"cell": {name: getattr(cell, name) for name in fields}, "gpu": self.gpus(cell)}
 
@@ -178,40 +178,40 @@ class Schedule(Searcher):
         """Once for all samples of a cell, and for what waits for it in turn."""
         if cell not in self.failed:
             self.failed[cell] = why
-            self.watcher.blocked(cell)
+            self.observer.on_blocked(cell)
 
     def _again(self, cell: Cell, why: str) -> bool:
         """Queue a cell again that was lost with its process, as often as that is allowed.
 
         After one that ran out of memory, half as many cells run at a time.
         """
-        reason = cause(why)
+        reason = describe_loss(why)
         if reason is None or (cell.folder(self.work.out) / "error.txt").exists():
             return False
         key = (cell.arm, cell.fold, cell.sample)
         self.deaths[key] += 1
-        if self.deaths[key] > MAX_DEATHS:
+        if self.deaths[key] > MAX_RETRIES:
             return False
         if "memory" in reason:
             self.most = max(1, (len(self.running) + 1) // 2)
             reason += f" ({self.most} at a time from now on)"
-        self.watcher.say(
+        self.observer.notify(
             f"{cell.name}: {reason}; again from its last state "
-            f"({self.deaths[key]} of {MAX_DEATHS} times)"
+            f"({self.deaths[key]} of {MAX_RETRIES} times)"
         )
         self.waiting.insert(0, (Cell(*key), cell.sample is not None))
         return True
 
     def _fail(self, cell: Cell, error: str) -> None:
         self.failed[cell] = error
-        self.watcher.ended(cell, error=error)
+        self.observer.on_end(cell, error=error)
 
     def _error(self, cell: Cell, why: str) -> str:
         path = cell.folder(self.work.out) / "error.txt"
         if path.exists() and (lines := path.read_text().strip().splitlines()):
             return lines[-1]
-        return raised(why) or (
-            f"its process was lost {MAX_DEATHS + 1} times (killed, or out of memory: "
+        return find_cell_error(why) or (
+            f"its process was lost {MAX_RETRIES + 1} times (killed, or out of memory: "
             f"--set '{cell.arm}.recipe.batch=N' takes less)"
         )
 
@@ -238,7 +238,7 @@ class Schedule(Searcher):
                 _adopt(best, target, self.work.out)
                 sync.bring_whole(target, self.work)
                 self.finished.add((arm, fold))
-                self.watcher.ended(target, error=None)
+                self.observer.on_end(target, error=None)
             else:
                 self._fail(target, "no search sample of it finished")
 

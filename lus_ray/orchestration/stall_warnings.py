@@ -8,7 +8,7 @@ from typing import Any
 from ray import tune
 
 from lus_ray.orchestration import planner
-from lus_ray.orchestration.cluster.resources import Cluster, free
+from lus_ray.orchestration.cluster.resources import Cluster, read_free_resources
 from lus_ray.orchestration.scheduler import Schedule
 from lus_ray.runs.cell import Cell
 
@@ -17,13 +17,13 @@ LOOK_SECONDS = 1
 """Tune calls many times a second, with every trial that there ever was."""
 
 
-class Waiting(tune.Callback):
+class StallWarnings(tune.Callback):
     """Tells after a minute, and again after two, four and so on, what a cell waits for.
 
     Called by Tune all the time, also while nothing happens.
     """
 
-    def __init__(self, schedule: Schedule, needs: Mapping[str, planner.Need]) -> None:
+    def __init__(self, schedule: Schedule, needs: Mapping[str, planner.CellResources]) -> None:
         self.schedule, self.needs = schedule, needs
         self.pending: dict[str, float] = {}
         self.next: dict[str, float] = {}
@@ -57,10 +57,11 @@ class Waiting(tune.Callback):
         due = self.next.get(trial_id, SILENT_SECONDS)
         if seconds >= due:
             self.next[trial_id] = 2 * due
-            self.schedule.watcher.say(f"{seconds:.0f} s: {text()}")
+            self.schedule.observer.notify(f"{seconds:.0f} s: {text()}")
 
     def _why(self, cell: Cell) -> str:
         handed_out = self.schedule.running.items()
         others = [c.name for trial_id, c in handed_out if trial_id not in self.pending]
         wanted = self.needs[cell.arm]
-        return f"{cell.name} waits for {planner.waiting_for(wanted, Cluster.now(), free(), others)}"
+        wait = planner.explain_wait(wanted, Cluster.current(), read_free_resources(), others)
+        return f"{cell.name} waits for {wait}"

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.data.loading.transport import Transport, pixels_of
 from lus_ray.errors import CellError, LusError
-from lus_ray.orchestration.failures import LOST, LostError
+from lus_ray.orchestration.failures import LOST, WorkerLostError
 from lus_ray.runs import run_cell, sync
 from lus_ray.runs.cell import Cell, Work
 
@@ -62,7 +62,7 @@ def _scores(cell: Cell, work: Work, *given: Any, **more: Any) -> dict[str, float
         )
     try:
         return run_cell.run(cell, work, *given, **more)
-    except (*LOST, LostError):
+    except (*LOST, WorkerLostError):
         raise
     except LusError as error:
         _keep_error(cell, work, str(error))

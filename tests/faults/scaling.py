@@ -25,9 +25,9 @@ from experiments.biomarkers import EXPERIMENT
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
-from lus_ray.monitoring.events import Watchers
-from lus_ray.monitoring.progress_bar import CellProgress
-from lus_ray.monitoring.status_writer import Signs
+from lus_ray.monitoring.events import Observers
+from lus_ray.monitoring.progress_bar import ProgressBar
+from lus_ray.monitoring.status_writer import StatusWriter
 from lus_ray.orchestration import campaign
 from lus_ray.orchestration.cluster import connection
 from lus_ray.orchestration.scheduler import Schedule
@@ -71,9 +71,9 @@ def ours(num_cells: int, *, profile: cProfile.Profile | None) -> str:
     began, spent = time.monotonic(), time.process_time()
     if profile is not None:
         profile.enable()
-    with CellProgress(len(cells), 0) as shown, Signs(out, cells) as signs:
-        watchers = Watchers(shown, signs)
-        schedule = Schedule(cells, Work(chosen, "smoke", (), (), "", out), watchers, lambda _: 0.0)
+    with ProgressBar(len(cells), 0) as shown, StatusWriter(out, cells) as signs:
+        observers = Observers(shown, signs)
+        schedule = Schedule(cells, Work(chosen, "smoke", (), (), "", out), observers, lambda _: 0.0)
         running: deque[str] = deque()
         for number in count():
             trial_id = f"trial {number}"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from lus_ray.monitoring.run_state import Reader
-from lus_ray.monitoring.web_page import Server
+from lus_ray.monitoring.run_state import RunReader
+from lus_ray.monitoring.web_page import PageServer
 from tests.monitoring.made import NOW, arm, cell, run, running, signs
 
 pytestmark = pytest.mark.slow
@@ -39,7 +39,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def server(out):
-    with Server(Reader(out, clock=lambda: NOW), host="127.0.0.1", port=0) as server:
+    with PageServer(RunReader(out, clock=lambda: NOW), host="127.0.0.1", port=0) as server:
         yield server
 
 

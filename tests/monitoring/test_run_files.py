@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lus_ray.monitoring import run_files
-from lus_ray.monitoring.run_files import NUM_POINTS, Traces, thinned
+from lus_ray.monitoring.run_files import NUM_POINTS, CellFiles, thin_points
 
 LINES = "".join(json.dumps({"epoch": n, "val_score": n / 10}) + "\n" for n in range(10))
 
 
-def read(folder: Path) -> Traces:
+def read(folder: Path) -> CellFiles:
     return run_files.read(folder, run_files.signature(folder)[0])
 
 
@@ -38,7 +38,7 @@ def test_bytes_of_any_kind_are_read_without_an_error(tmp_path_factory, junk):
 @given(st.integers(0, 2000))
 def test_a_curve_keeps_its_ends_and_at_most_two_hundred_points(num_epochs):
     points = [(n + 1, n / 7) for n in range(num_epochs)]
-    kept = thinned(points)
+    kept = thin_points(points)
     assert len(kept) == min(num_epochs, NUM_POINTS)
     assert set(kept) <= set(points)
     assert list(kept) == sorted(kept)
@@ -46,4 +46,4 @@ def test_a_curve_keeps_its_ends_and_at_most_two_hundred_points(num_epochs):
 
 
 def test_a_folder_that_is_not_there_has_no_traces(tmp_path):
-    assert read(tmp_path / "nowhere") == Traces()
+    assert read(tmp_path / "nowhere") == CellFiles()

@@ -13,21 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lus_ray.errors import StoreError
-from lus_ray.monitoring.run_state import Reader
-from lus_ray.monitoring.states import CellState, Grid
+from lus_ray.monitoring.run_state import RunReader
+from lus_ray.monitoring.states import CellState, RunGrid
 from tests.monitoring.made import NOW, arm, cell, run, running, signs
 
 
-def read(out: Path, now: float = NOW) -> Grid:
-    return Reader(out, clock=lambda: now).read()
+def read(out: Path, now: float = NOW) -> RunGrid:
+    return RunReader(out, clock=lambda: now).read()
 
 
-def only(grid: Grid) -> CellState:
+def only(grid: RunGrid) -> CellState:
     ((found,),) = (row.cells for row in grid.arms)
     return found
 
 
-def states(grid: Grid) -> list[str]:
+def states(grid: RunGrid) -> list[str]:
     return [found.state for row in grid.arms for found in row.cells]
 
 
@@ -169,7 +169,7 @@ def test_the_rest_takes_as_long_as_what_is_known(tmp_path):
 def test_only_what_changed_is_opened_again(one, monkeypatch):
     folder = cell(one, "a", 0, scores=[0.5])
     signs(one, running=running("a/fold0"))
-    reader = Reader(one, clock=lambda: NOW)
+    reader = RunReader(one, clock=lambda: NOW)
     opened: list[str] = []
     real = Path.read_text
 
@@ -189,23 +189,23 @@ def test_only_what_changed_is_opened_again(one, monkeypatch):
 def test_a_campaign_file_cut_short_leaves_what_was_known(one):
     cell(one, "a", 0)
     signs(one, running=running("a/fold0"))
-    reader = Reader(one, clock=lambda: NOW)
+    reader = RunReader(one, clock=lambda: NOW)
     (one / "campaign.json").write_text('{"process": 1, "runn')
     assert states(reader.read()) == ["running"]
 
 
 def test_a_folder_that_is_no_run_is_refused_in_one_line(tmp_path):
     with pytest.raises(StoreError, match=r"no experiment.json here; name a folder that"):
-        Reader(tmp_path)
+        RunReader(tmp_path)
     (tmp_path / "experiment.json").write_text("{}")
     (tmp_path / "folds.json").write_text("{}")
     with pytest.raises(StoreError, match="no record of a run"):
-        Reader(tmp_path)
+        RunReader(tmp_path)
 
 
 def test_a_copy_is_renewed_every_ten_seconds_at_most(one):
     times, renewed = iter(range(0, 300, 3)), []
-    reader = Reader(one, clock=lambda: float(next(times)), refresh=lambda: renewed.append(1))
+    reader = RunReader(one, clock=lambda: float(next(times)), refresh=lambda: renewed.append(1))
     for _ in range(6):
         reader.read()
     assert 2 <= len(renewed) <= 3
@@ -213,7 +213,7 @@ def test_a_copy_is_renewed_every_ten_seconds_at_most(one):
 
 def test_many_who_ask_at_once_cost_one_reading(one):
     times = iter([0.0, 5.0, 5.5, 6.5])
-    reader = Reader(one, clock=lambda: next(times), again_s=1)
+    reader = RunReader(one, clock=lambda: next(times), again_s=1)
     grid = reader.read()
     assert reader.read() is grid
     assert reader.read().now == 6.5
@@ -231,7 +231,7 @@ def test_two_thousand_cells_are_read_again_in_a_moment(tmp_path):
     signs(
         out, running=running(*(f"arm {n}/fold{fold}" for n in range(200, 300) for fold in (0, 1)))
     )
-    reader = Reader(out, clock=lambda: NOW)
+    reader = RunReader(out, clock=lambda: NOW)
     began = time.perf_counter()
     grid = reader.read()
     assert time.perf_counter() - began < 1.0

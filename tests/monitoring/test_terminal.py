@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from lus_ray.monitoring import prometheus, terminal
-from lus_ray.monitoring.run_state import Reader
+from lus_ray.monitoring.run_state import RunReader
 from tests.monitoring.made import NOW, arm, cell, run, running, signs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +34,7 @@ def busy(tmp_path):
 
 
 def read(out):
-    return Reader(out, clock=lambda: NOW).read()
+    return RunReader(out, clock=lambda: NOW).read()
 
 
 def test_the_table_has_an_arm_a_line_and_says_what_failed(busy):
@@ -64,7 +64,7 @@ def test_a_small_terminal_shows_the_arms_that_matter(tmp_path):
     cell(out, "arm 40", 0, error="no")
     signs(out, running=running("arm 30/fold0"))
     grid = read(out)
-    assert [row.name for row in terminal.chosen_rows(grid.arms, 3)] == ["arm 0", "arm 30", "arm 40"]
+    assert [row.name for row in terminal.select_rows(grid.arms, 3)] == ["arm 0", "arm 30", "arm 40"]
     console = Console(file=io.StringIO(), width=60, height=20)
     console.print(terminal._screen(grid, 20))
     shown = console.file.getvalue()

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from lus_ray.errors import InputError
-from lus_ray.monitoring.run_state import Reader
-from lus_ray.monitoring.web_page import Server
+from lus_ray.monitoring.run_state import RunReader
+from lus_ray.monitoring.web_page import PageServer
 from tests.monitoring.made import NOW, arm, cell, run, running, signs
 
 
@@ -36,7 +36,7 @@ def clock():
 
 @pytest.fixture
 def server(out, clock):
-    with Server(Reader(out, clock=clock), host="127.0.0.1", port=0) as server:
+    with PageServer(RunReader(out, clock=clock), host="127.0.0.1", port=0) as server:
         yield server
 
 
@@ -115,4 +115,4 @@ def test_a_folder_that_went_away_is_told_and_comes_back(server, out):
 
 def test_a_port_in_use_is_refused(server, out):
     with pytest.raises(InputError, match="cannot listen on 127"):
-        Server(Reader(out), host="127.0.0.1", port=server.server_address[1])
+        PageServer(RunReader(out), host="127.0.0.1", port=server.server_address[1])

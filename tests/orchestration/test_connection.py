@@ -12,14 +12,14 @@ from ray.exceptions import AuthenticationError
 
 from lus_ray.errors import InputError
 from lus_ray.orchestration.cluster import connection
-from lus_ray.orchestration.cluster.connection import UNSAFE, connected
+from lus_ray.orchestration.cluster.connection import UNSAFE, connect
 
 
 def test_nobody_at_an_address_is_said_within_seconds():
     began = time.monotonic()
     with (
         pytest.raises(InputError, match=r"no Ray cluster at 127\.0\.0\.1:1"),
-        connected("127.0.0.1:1"),
+        connect("127.0.0.1:1"),
     ):
         pass
     assert time.monotonic() - began < 10
@@ -27,32 +27,32 @@ def test_nobody_at_an_address_is_said_within_seconds():
 
 def test_a_setting_that_lets_parquet_run_code_is_refused(monkeypatch):
     monkeypatch.setenv(UNSAFE, "1")
-    with pytest.raises(InputError, match="unset it"), connected(None):
+    with pytest.raises(InputError, match="unset it"), connect(None):
         pass
 
 
 def test_the_address_of_the_dashboard_is_told_apart_from_that_of_the_cluster():
     with (
         pytest.raises(InputError, match=r"where jobs are submitted to; ray job submit"),
-        connected("http://127.0.0.1:8265"),
+        connect("http://127.0.0.1:8265"),
     ):
         pass
 
 
 def test_a_job_that_would_lose_its_run_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    connection.refuse_lost(Path("runs/first"))
+    connection.refuse_job_folder(Path("runs/first"))
     monkeypatch.setenv(connection.RAY_JOB_CONFIG_JSON_ENV_VAR, "{}")
     for kept in (tmp_path.parent / "shared", "s3://bucket/runs/first"):
-        connection.refuse_lost(kept)
+        connection.refuse_job_folder(kept)
     with pytest.raises(InputError, match="a job's own folder is lost with it; give a URI"):
-        connection.refuse_lost(Path("runs/first"))
+        connection.refuse_job_folder(Path("runs/first"))
 
 
 LISTENING = """
 import psutil, ray
-from lus_ray.engine.cluster import connected
-with connected(None):
+from lus_ray.orchestration.cluster.connection import connect
+with connect(None):
     ray.get(ray.remote(lambda: None).remote())  # until a worker is there
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         for one in process.net_connections(kind="inet"):

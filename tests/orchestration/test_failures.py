@@ -13,7 +13,7 @@ import pytest
 
 from experiments.biomarkers import EXPERIMENT
 from lus_ray.orchestration import campaign, run_options
-from lus_ray.orchestration.failures import LostError, cause, is_loss
+from lus_ray.orchestration.failures import WorkerLostError, describe_loss, is_loss
 from lus_ray.runs.cell import Cell
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -117,11 +117,11 @@ def test_a_killed_process_is_replaced_and_the_cell_ends_with_the_same_metrics(
     ],
 )
 def test_what_ray_tells_of_a_death_is_put_in_words(told, cause_of_it):
-    assert cause(told) == cause_of_it
+    assert describe_loss(told) == cause_of_it
 
 
 def test_an_error_of_the_cell_is_no_loss():
     assert not is_loss(ValueError("a wrong value"))
     outer = RuntimeError("around")
-    outer.__cause__ = LostError("gone")
+    outer.__cause__ = WorkerLostError("gone")
     assert is_loss(outer)

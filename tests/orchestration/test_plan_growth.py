@@ -7,7 +7,7 @@ import yaml
 
 from lus_ray.orchestration.cluster import autoscaler
 from lus_ray.orchestration.cluster import resources as nodes
-from lus_ray.orchestration.cluster.autoscaler import Limits, of_config
+from lus_ray.orchestration.cluster.autoscaler import AutoscalingLimits, limits_from_config
 from lus_ray.orchestration.cluster.resources import Node
 
 CLUSTER = {
@@ -32,7 +32,7 @@ def up(number, resources, label=None):
 
 
 def test_kinds_have_their_own_limit_or_that_of_all_workers():
-    limits = of_config(CLUSTER, num_workers=0)
+    limits = limits_from_config(CLUSTER, num_workers=0)
     assert {name: kind.most for name, kind in limits.kinds.items()} == {
         "head": 0, "worker_gpu": 4, "worker_cpu": 6,
     }  # fmt: skip
@@ -42,7 +42,7 @@ def test_kinds_have_their_own_limit_or_that_of_all_workers():
 
 def test_nodes_that_are_up_are_taken_off_the_limits():
     alive = [HEAD, up(1, {"CPU": 8.0, "GPU": 1.0}), up(2, {"CPU": 8.0}, "worker_cpu")]
-    cluster = nodes.grown(alive, of_config(CLUSTER, num_workers=2))
+    cluster = nodes.build_cluster(alive, limits_from_config(CLUSTER, num_workers=2))
     assert [(kind.node.kind, kind.up, kind.more) for kind in cluster.kinds] == [
         ("worker_gpu", 1, 3), ("worker_cpu", 1, 5),
     ]  # fmt: skip
@@ -52,7 +52,7 @@ def test_nodes_that_are_up_are_taken_off_the_limits():
 
 
 def test_a_cluster_without_an_autoscaler_is_what_it_is():
-    cluster = nodes.grown([HEAD, up(1, {"CPU": 2.0})], Limits())
+    cluster = nodes.build_cluster([HEAD, up(1, {"CPU": 2.0})], AutoscalingLimits())
     assert cluster.kinds == ()
     assert cluster.cpus == 2
 
@@ -60,8 +60,8 @@ def test_a_cluster_without_an_autoscaler_is_what_it_is():
 def test_hosts_of_ones_own_that_have_not_joined_leave_the_end_open():
     kinds = {"local.cluster.node": {"resources": {}, "max_workers": 2}}
     config = {"available_node_types": kinds, "max_workers": 2, "head_node_type": None}
-    assert of_config(config, num_workers=1).unknown
-    assert not of_config(config, num_workers=2).unknown
+    assert limits_from_config(config, num_workers=1).unknown
+    assert not limits_from_config(config, num_workers=2).unknown
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_share_of_a_gpu_never_spans_two(gpus, fit):
 def test_the_shipped_cluster_grows_from_its_head_alone():
     shipped = yaml.safe_load((Path(__file__).parents[2] / "cluster.yaml").read_text())
     types = autoscaler._kinds(shipped["available_node_types"])
-    limits = of_config({**shipped, "available_node_types": types}, num_workers=0)
-    cluster = nodes.grown([HEAD], limits)
+    limits = limits_from_config({**shipped, "available_node_types": types}, num_workers=0)
+    cluster = nodes.build_cluster([HEAD], limits)
     assert cluster.gpus > 0
     assert cluster.fits(2, 1.0, 1)

@@ -16,7 +16,7 @@ from lus_ray.errors import PlanError
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import rotating
 from lus_ray.orchestration import planner
-from lus_ray.orchestration.cluster.resources import Cluster, Kind, Node
+from lus_ray.orchestration.cluster.resources import Cluster, Node, NodeType
 from lus_ray.tasks import Intensity
 
 NUM_PLANS = 200
@@ -48,7 +48,7 @@ def accepted(arms, cluster, *, streamed):
     remedy = None
     experiment = Experiment("random", "Random", rotating(3), tuple(arms), ("auc",))
     try:
-        planner.check(
+        planner.check_plan(
             experiment, cluster, size="laptop", streamed=streamed, free_bytes=1 << 40,
             out=Path("out"),
         )  # fmt: skip
@@ -57,14 +57,14 @@ def accepted(arms, cluster, *, streamed):
     if remedy is not None:
         assert remedy.startswith(("use --set", "add a node", "allow ", "start Ray"))
         return False
-    assert planner.at_once(experiment, cluster, streamed=streamed) >= 1
+    assert planner.max_concurrent_trials(experiment, cluster, streamed=streamed) >= 1
     return True
 
 
 def drawn_cluster(chance):
     nodes = tuple(drawn_node(chance) for _ in range(chance.randint(1, 3)))
     kinds = tuple(
-        Kind(drawn_node(chance, f"kind{n}"), more=chance.randint(0, 2), most=2)
+        NodeType(drawn_node(chance, f"kind{n}"), more=chance.randint(0, 2), most=2)
         for n in range(chance.choice((0, 0, 1, 2)))
     )
     return Cluster(nodes, kinds, budget=chance.choice((None, 0, 1, 2, 3)))

@@ -16,7 +16,7 @@ def two_gpus():
         address="local", num_cpus=16, num_gpus=2, include_dashboard=False, log_to_driver=False,
         logging_level="ERROR", _node_ip_address="127.0.0.1",
     )  # fmt: skip
-    yield Cluster.now().nodes[0]
+    yield Cluster.current().nodes[0]
     ray.shutdown()
 
 

@@ -12,11 +12,13 @@ from lus_ray.errors import ArmError, PlanError
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import Fold, rotating
 from lus_ray.orchestration import planner
-from lus_ray.orchestration.cluster.resources import Cluster, Kind, Node
+from lus_ray.orchestration.cluster.resources import Cluster, Node, NodeType
 from lus_ray.tasks import Intensity
 
 PLENTY = 10**12
-FROM_ZERO = Cluster((Node(0),), (Kind(Node(8, 1, kind="worker_gpu"), more=4, most=4),), budget=8)
+FROM_ZERO = Cluster(
+    (Node(0),), (NodeType(Node(8, 1, kind="worker_gpu"), more=4, most=4),), budget=8
+)
 
 
 def experiment(*recipes):
@@ -33,7 +35,7 @@ def one(cpus, gpus=0):
 
 
 def check(wanted, cluster, *, streamed=False, free=PLENTY, size="full"):
-    return planner.check(
+    return planner.check_plan(
         experiment(wanted), cluster, size=size, streamed=streamed, free_bytes=free, out=Path("out")
     )
 
@@ -62,9 +64,9 @@ def test_two_workers_and_the_stream_that_feeds_them_do_not_fit_two_cpus():
 
 def test_a_share_of_a_gpu_is_asked_for_only_where_there_is_one():
     arm = experiment(recipe(gpus=1 / 3)).arms[0]
-    assert planner.need(arm, one(4, gpus=1), streamed=False).gpus_per_worker == 1 / 3
-    assert planner.need(arm, one(4), streamed=False).gpus_per_worker == 0
-    assert planner.need(arm, FROM_ZERO, streamed=False).gpus_per_worker == 1 / 3
+    assert planner.required_resources(arm, one(4, gpus=1), streamed=False).gpus_per_worker == 1 / 3
+    assert planner.required_resources(arm, one(4), streamed=False).gpus_per_worker == 0
+    assert planner.required_resources(arm, FROM_ZERO, streamed=False).gpus_per_worker == 1 / 3
     assert "no GPU" in check(recipe(gpus=1 / 3), one(4))[0]
     assert check(recipe(gpus=1 / 3), one(4), size="laptop") == []
 
@@ -103,16 +105,16 @@ def test_a_head_that_may_grow_is_feasible_and_says_that_it_waits():
 def test_what_the_limits_of_the_autoscaler_never_allow_is_refused():
     with pytest.raises(PlanError, match=r"needs 5 GPUs.*may add 4 worker_gpu; .*workers=4"):
         check(recipe(workers=5, gpus=1.0), FROM_ZERO)
-    few = Cluster((Node(0),), (Kind(Node(2, kind="worker_cpu"), more=1, most=1),), budget=8)
+    few = Cluster((Node(0),), (NodeType(Node(2, kind="worker_cpu"), more=1, most=1),), budget=8)
     with pytest.raises(PlanError, match=r"use --set arm\.recipe\.workers=2$"):
         check(recipe(workers=3), few)
-    tiny = Cluster((Node(0),), (Kind(Node(1, kind="worker_cpu"), more=1, most=1),), budget=8)
+    tiny = Cluster((Node(0),), (NodeType(Node(1, kind="worker_cpu"), more=1, most=1),), budget=8)
     with pytest.raises(PlanError, match=r"allow 1 more worker_cpu \(max_workers\)$"):
         check(recipe(), tiny, streamed=True)
 
 
 def test_nothing_is_refused_where_the_autoscaler_tells_no_limits():
-    assert "no limits" in check(recipe(8), Cluster((Node(1),), open_ended=True))[-1]
+    assert "no limits" in check(recipe(8), Cluster((Node(1),), limits_unknown=True))[-1]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_nothing_is_refused_where_the_autoscaler_tells_no_limits():
     ],
 )
 def test_so_many_trials_run_at_once(recipes, cluster, streamed, trials):
-    assert planner.at_once(experiment(*recipes), cluster, streamed=streamed) == trials
+    assert planner.max_concurrent_trials(experiment(*recipes), cluster, streamed=streamed) == trials
 
 
 @pytest.mark.parametrize(
@@ -141,7 +143,7 @@ def test_so_many_trials_run_at_once(recipes, cluster, streamed, trials):
         ((1, 1.0, 0), FROM_ZERO, Node(0), "the cluster is adding nodes (worker_gpu 0/4 up)"),
         (
             (1, 1.0, 0),
-            Cluster((Node(2, 1),), (Kind(Node(8, 1, kind="worker_gpu"), 3, 4, 1),)),
+            Cluster((Node(2, 1),), (NodeType(Node(8, 1, kind="worker_gpu"), 3, 4, 1),)),
             Node(1, 0),
             "1 of 1 are held by a/fold0; the cluster is adding nodes (worker_gpu 1/4 up)",
         ),
@@ -151,19 +153,21 @@ def test_so_many_trials_run_at_once(recipes, cluster, streamed, trials):
     ],
 )
 def test_what_a_cell_waits_for_is_told(wanted, cluster, free, reason):
-    assert reason in planner.waiting_for(planner.Need(*wanted), cluster, [free], ["a/fold0"])
+    assert reason in planner.explain_wait(
+        planner.CellResources(*wanted), cluster, [free], ["a/fold0"]
+    )
 
 
 def test_free_parts_of_cpus_on_different_nodes_are_told_apart():
     free = [Node(0.5), Node(0.5)]
-    told = planner.waiting_for(planner.Need(1, 0.0, 0), one(2), free)
+    told = planner.explain_wait(planner.CellResources(1, 0.0, 0), one(2), free)
     assert told == "1 CPU: 1 are free, but on no single node"
 
 
 def test_two_arms_that_share_a_folder_are_refused():
     arms = (Arm("a b", partial(Intensity)), Arm("a-b", partial(Intensity)))
     with pytest.raises(ArmError, match="share a folder"):
-        planner.cells(Experiment("t", "T", rotating(3), arms, ()), [Fold(0, ("p",))])
+        planner.list_cells(Experiment("t", "T", rotating(3), arms, ()), [Fold(0, ("p",))])
 
 
 def test_the_fix_of_a_refusal_is_one_option_or_one_node():

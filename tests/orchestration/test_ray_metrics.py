@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import ray
 
-from lus_ray.monitoring.ray_metrics import Gauges
+from lus_ray.monitoring.ray_metrics import CellGauges
 from lus_ray.orchestration.cluster import connection
 from lus_ray.runs.cell import Cell
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 PATIENCE_S = 40
-CELLS = (Cell("arm a", 0), Cell("arm a", 1), Cell("a→b, Łuk", 0))
+CELL_MODULE = (Cell("arm a", 0), Cell("arm a", 1), Cell("a→b, Łuk", 0))
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,12 @@ def eventually(found: Callable[[], Any]) -> Any:
 
 
 def test_the_metrics_port_of_a_node_has_the_figures_of_the_cells(node, tmp_path):
-    gauges = Gauges("study", tmp_path, CELLS)
-    gauges.started(CELLS[0])
-    gauges.reported(CELLS[0], {"epoch": 2, "val_score": 0.625})
-    gauges.reported(CELLS[2], {"epoch": 0, "val_score": 0.5})
-    gauges.started(CELLS[1])
-    gauges.ended(CELLS[1], error="no")
+    gauges = CellGauges("study", tmp_path, CELL_MODULE)
+    gauges.on_start(CELL_MODULE[0])
+    gauges.on_report(CELL_MODULE[0], {"epoch": 2, "val_score": 0.625})
+    gauges.on_report(CELL_MODULE[2], {"epoch": 0, "val_score": 0.5})
+    gauges.on_start(CELL_MODULE[1])
+    gauges.on_end(CELL_MODULE[1], error="no")
 
     def scraped() -> list[str]:
         lines = fetch(f"http://127.0.0.1:{node}/metrics").splitlines()

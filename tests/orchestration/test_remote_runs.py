@@ -113,7 +113,7 @@ def test_a_driver_anywhere_finds_nothing_left_to_do(uri, caches, monkeypatch, cl
 
 def cells(work: Work) -> tuple[Cell, ...]:
     """Those of the first fold."""
-    return planner.cells(work.experiment, work.folds[:1])
+    return planner.list_cells(work.experiment, work.folds[:1])
 
 
 def prepared(out: Path, data: Path, home):

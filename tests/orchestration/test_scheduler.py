@@ -16,24 +16,24 @@ RAISED = "ray::trial()\nlus_ray.errors.CellError: its labels are gone"
 
 
 class Heard:
-    """A watcher that remembers."""
+    """A observer that remembers."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, Cell]] = []
 
-    def started(self, cell: Cell) -> None:
+    def on_start(self, cell: Cell) -> None:
         self.told.append(("started", cell))
 
-    def reported(self, cell: Cell, values: dict[str, float]) -> None:
+    def on_report(self, cell: Cell, values: dict[str, float]) -> None:
         self.told.append(("reported", cell))
 
-    def ended(self, cell: Cell, *, error: str | None) -> None:
+    def on_end(self, cell: Cell, *, error: str | None) -> None:
         self.told.append(("ended" if error is None else "failed", cell))
 
-    def blocked(self, cell: Cell) -> None:
+    def on_blocked(self, cell: Cell) -> None:
         self.told.append(("blocked", cell))
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         raise AssertionError(text)
 
     def cells(self, what: str) -> list[Cell]:

@@ -7,14 +7,14 @@ import pytest
 
 from lus_ray.orchestration import stall_warnings
 from lus_ray.orchestration.cluster.resources import Cluster, Node
-from lus_ray.orchestration.planner import Need
+from lus_ray.orchestration.planner import CellResources
 from lus_ray.orchestration.scheduler import Schedule
-from lus_ray.orchestration.stall_warnings import Waiting
+from lus_ray.orchestration.stall_warnings import StallWarnings
 from lus_ray.runs.cell import Cell, Work
 from tests.faults.scaling import experiment
 from tests.orchestration.test_scheduler import Heard
 
-NEEDS = {"intensity": Need(1, 0.0, 0)}
+NEEDS = {"intensity": CellResources(1, 0.0, 0)}
 
 
 @dataclass
@@ -30,19 +30,21 @@ def clock(monkeypatch):
     """The time that the module sees; a cluster of one CPU, which is held."""
     now = SimpleNamespace(seconds=1000.0)
     monkeypatch.setattr(stall_warnings.time, "monotonic", lambda: now.seconds)
-    monkeypatch.setattr(stall_warnings.Cluster, "now", staticmethod(lambda: Cluster((Node(1.0),))))
-    monkeypatch.setattr(stall_warnings, "free", lambda: [Node(0.0)])
+    monkeypatch.setattr(
+        stall_warnings.Cluster, "current", staticmethod(lambda: Cluster((Node(1.0),)))
+    )
+    monkeypatch.setattr(stall_warnings, "read_free_resources", lambda: [Node(0.0)])
     return now
 
 
 class Told(Heard):
-    """A watcher that remembers the lines, too."""
+    """A observer that remembers the lines, too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.said: list[str] = []
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         self.said.append(text)
 
 
@@ -65,38 +67,38 @@ def seen(watch, clock, trials, *, at):
 
 
 def test_who_waits_for_a_minute_is_told_of_and_then_after_twice_as_long_each_time(clock, campaign):
-    watch = Waiting(campaign, NEEDS)
+    watch = StallWarnings(campaign, NEEDS)
     trials = [Trial("a"), Trial("b", "RUNNING")]
     seen(watch, clock, trials, at=59)
-    assert campaign.watcher.said == []
+    assert campaign.observer.said == []
     campaign.heard["b"] = 1059.0
     seen(watch, clock, trials, at=100)
-    (line,) = campaign.watcher.said
+    (line,) = campaign.observer.said
     assert line == "60 s: intensity/fold0 waits for 1 CPU: 1 of 1 are held by intensity/fold1"
     campaign.heard["b"] = 1400.0
     seen(watch, clock, trials, at=300)
-    assert [line.partition(":")[0] for line in campaign.watcher.said] == ["60 s", "120 s", "240 s"]
+    assert [line.partition(":")[0] for line in campaign.observer.said] == ["60 s", "120 s", "240 s"]
 
 
 def test_who_says_nothing_for_a_minute_is_told_of_until_it_says_something(clock, campaign):
-    watch = Waiting(campaign, NEEDS)
+    watch = StallWarnings(campaign, NEEDS)
     trials = [Trial("a", "RUNNING")]
     campaign.heard["a"] = 1000.0
     seen(watch, clock, trials, at=119)
-    assert campaign.watcher.said == ["60 s: intensity/fold0 runs and has told nothing"]
+    assert campaign.observer.said == ["60 s: intensity/fold0 runs and has told nothing"]
     campaign.heard["a"] = 1119.0
     seen(watch, clock, trials, at=178)
-    assert len(campaign.watcher.said) == 1
+    assert len(campaign.observer.said) == 1
     seen(watch, clock, trials, at=180)
-    assert campaign.watcher.said[1:] == ["60 s: intensity/fold0 runs and has told nothing"]
+    assert campaign.observer.said[1:] == ["60 s: intensity/fold0 runs and has told nothing"]
 
 
 def test_a_cell_that_found_room_is_no_longer_waited_for(clock, campaign):
-    watch = Waiting(campaign, NEEDS)
+    watch = StallWarnings(campaign, NEEDS)
     trial = Trial("a")
     seen(watch, clock, [trial], at=30)
     trial.status = "RUNNING"
     seen(watch, clock, [trial], at=85)
     del campaign.running["a"]
     seen(watch, clock, [trial], at=500)
-    assert campaign.watcher.said == []
+    assert campaign.observer.said == []

@@ -7,9 +7,9 @@ import time
 import pytest
 
 from lus_ray.monitoring import status_writer
-from lus_ray.monitoring.events import Watcher, Watchers
-from lus_ray.monitoring.run_state import Reader
-from lus_ray.monitoring.status_writer import Signs
+from lus_ray.monitoring.events import Observer, Observers
+from lus_ray.monitoring.run_state import RunReader
+from lus_ray.monitoring.status_writer import StatusWriter
 from lus_ray.runs.cell import Cell
 from tests.monitoring.made import arm, run
 
@@ -21,49 +21,49 @@ def said(out):
 
 
 def test_it_is_a_watcher(tmp_path):
-    assert isinstance(Signs(tmp_path, [A]), Watcher)
+    assert isinstance(StatusWriter(tmp_path, [A]), Observer)
 
 
 def test_it_counts_the_cells_of_the_table(tmp_path):
     done = C.predictions(tmp_path)
     done.parent.mkdir(parents=True)
     done.touch()
-    with Signs(tmp_path, [A, B, C]) as kept:
-        kept.started(A)
-        kept.reported(A, {"epoch": 4, "val_score": 0.5, "time_total_s": 1.0})
+    with StatusWriter(tmp_path, [A, B, C]) as kept:
+        kept.on_start(A)
+        kept.on_report(A, {"epoch": 4, "val_score": 0.5, "time_total_s": 1.0})
         told = kept.contents()
         assert (told["cells"], told["finished"], told["waiting"]) == (3, 1, 1)
         assert told["running"]["a/fold0"] | {"since": 0} == {"since": 0, "epoch": 4, "score": 0.5}
-        kept.ended(A, error="the loss is nan")
-        kept.started(Cell("a", 1, sample=2))
+        kept.on_end(A, error="the loss is nan")
+        kept.on_start(Cell("a", 1, sample=2))
         told = kept.contents()
         assert told["failed"] == {"a/fold0": "the loss is nan"}
         assert (list(told["running"]), told["waiting"]) == (["a/fold1/2"], 0)
-        kept.ended(Cell("a", 1, sample=2), error=None)
+        kept.on_end(Cell("a", 1, sample=2), error=None)
         assert kept.contents()["finished"] == 1
-        kept.ended(B, error=None)
+        kept.on_end(B, error=None)
         assert (kept.contents()["finished"], kept.contents()["waiting"]) == (2, 0)
 
 
 def test_a_cell_that_is_handed_out_again_has_not_failed(tmp_path):
-    kept = Signs(tmp_path, [A])
-    kept.ended(A, error="killed")
-    kept.started(A)
+    kept = StatusWriter(tmp_path, [A])
+    kept.on_end(A, error="killed")
+    kept.on_start(A)
     told = kept.contents()
     assert (told["failed"], list(told["running"])) == ({}, ["a/fold0"])
 
 
 def test_a_score_that_is_no_number_is_none(tmp_path):
-    kept = Signs(tmp_path, [A])
-    kept.started(A)
-    kept.reported(A, {"epoch": 0, "val_score": float("nan")})
+    kept = StatusWriter(tmp_path, [A])
+    kept.on_start(A)
+    kept.on_report(A, {"epoch": 0, "val_score": float("nan")})
     assert kept.contents()["running"]["a/fold0"]["score"] is None
 
 
 def test_it_keeps_the_last_fifty_lines(tmp_path):
-    kept = Signs(tmp_path, [A])
+    kept = StatusWriter(tmp_path, [A])
     for number in range(60):
-        kept.say(f"line {number}")
+        kept.notify(f"line {number}")
     lines = kept.contents()["said"]
     assert [text for _, text in lines] == [f"line {number}" for number in range(10, 60)]
     assert abs(lines[0][0] - time.time()) < 5
@@ -75,7 +75,7 @@ def test_it_keeps_the_last_fifty_lines(tmp_path):
      (SystemExit, "interrupted")],
 )  # fmt: skip
 def test_every_end_has_its_outcome(tmp_path, error, outcome):
-    kept = Signs(tmp_path, [A])
+    kept = StatusWriter(tmp_path, [A])
     try:
         with kept:
             assert said(tmp_path)["outcome"] is None
@@ -92,8 +92,8 @@ def test_news_are_written_soon_and_a_beat_without_news(tmp_path, monkeypatch):
     monkeypatch.setattr(status_writer, "LEAST_SECONDS", 0.05)
     monkeypatch.setattr(status_writer, "MOST_SECONDS", 0.2)
     pushed = []
-    with Signs(tmp_path, [A], push=lambda: pushed.append(said(tmp_path)["beat"])) as kept:
-        kept.started(A)
+    with StatusWriter(tmp_path, [A], push=lambda: pushed.append(said(tmp_path)["beat"])) as kept:
+        kept.on_start(A)
         time.sleep(0.2)
         assert list(said(tmp_path)["running"]) == ["a/fold0"]
         before = len(pushed)
@@ -105,8 +105,8 @@ def test_news_are_written_soon_and_a_beat_without_news(tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_never_stops_the_campaign(tmp_path, monkeypatch):
     monkeypatch.setattr(status_writer, "LEAST_SECONDS", 0.01)
     (tmp_path / "campaign.json").mkdir()  # nothing can be renamed over a folder
-    with Signs(tmp_path, [A]) as kept:
-        kept.started(A)
+    with StatusWriter(tmp_path, [A]) as kept:
+        kept.on_start(A)
         time.sleep(0.1)
         assert kept.thread.is_alive()
         (tmp_path / "campaign.json").rmdir()
@@ -115,14 +115,14 @@ def test_a_folder_that_cannot_be_written_never_stops_the_campaign(tmp_path, monk
 
 def test_the_watch_reads_what_the_driver_writes(tmp_path):
     out = run(tmp_path, arm("a"), arm("b"))
-    with Signs(out, [A, B, C, Cell("b", 1)]) as kept:
-        both = Watchers(kept)
-        both.started(A)
-        both.reported(A, {"epoch": 2, "val_score": 0.5})
-        both.ended(B, error="no")
-        both.say("a line")
+    with StatusWriter(out, [A, B, C, Cell("b", 1)]) as kept:
+        both = Observers(kept)
+        both.on_start(A)
+        both.on_report(A, {"epoch": 2, "val_score": 0.5})
+        both.on_end(B, error="no")
+        both.notify("a line")
         kept._write()
-        grid = Reader(out).read()
+        grid = RunReader(out).read()
     states = {(row.name, cell.fold): cell.state for row in grid.arms for cell in row.cells}
     assert states == {
         ("a", 0): "running", ("a", 1): "failed", ("b", 0): "waiting", ("b", 1): "waiting",

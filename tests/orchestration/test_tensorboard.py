@@ -6,8 +6,8 @@ from pathlib import Path
 from tensorboardX.proto.event_pb2 import Event
 
 from lus_ray.errors import CellError
-from lus_ray.monitoring.events import Watcher
-from lus_ray.monitoring.tensorboard import TensorBoard
+from lus_ray.monitoring.events import Observer
+from lus_ray.monitoring.tensorboard import TensorBoardWriter
 from lus_ray.runs.cell import Cell
 
 
@@ -26,15 +26,15 @@ def points(folder: Path) -> list[tuple[str, int, float]]:
 
 def test_a_cell_has_a_point_of_each_figure_and_epoch(tmp_path):
     cell = Cell("e2e severity", 1)
-    with TensorBoard(tmp_path) as board:
-        assert isinstance(board, Watcher)
-        board.started(cell)
+    with TensorBoardWriter(tmp_path) as board:
+        assert isinstance(board, Observer)
+        board.on_start(cell)
         for epoch in range(2):
             values = {"epoch": epoch, "train_loss": 0.5, "val_score": 0.25 * epoch, "pid": 7}
-            board.reported(cell, values)
-        board.reported(cell, {"epoch": 2, "train_loss": 0.5, "val_score": float("nan")})
-        board.reported(cell, {"finished": 1, "val_score": 0.9})
-        board.ended(cell, error=None)
+            board.on_report(cell, values)
+        board.on_report(cell, {"epoch": 2, "train_loss": 0.5, "val_score": float("nan")})
+        board.on_report(cell, {"finished": 1, "val_score": 0.9})
+        board.on_end(cell, error=None)
     assert points(tmp_path / "tensorboard" / "e2e-severity" / "fold1") == [
         ("train_loss", 0, 0.5), ("val_score", 0, 0.0),
         ("train_loss", 1, 0.5), ("val_score", 1, 0.25),
@@ -44,10 +44,10 @@ def test_a_cell_has_a_point_of_each_figure_and_epoch(tmp_path):
 
 def test_a_cell_that_begins_again_goes_on_in_a_file_of_its_own(tmp_path):
     cell = Cell("a", 0)
-    with TensorBoard(tmp_path) as board:
+    with TensorBoardWriter(tmp_path) as board:
         for epoch in (0, 1):
-            board.started(cell)
-            board.reported(cell, {"epoch": epoch, "val_score": 0.5})
+            board.on_start(cell)
+            board.on_report(cell, {"epoch": epoch, "val_score": 0.5})
     folder = board.folder(cell)
     assert len(list(folder.glob("events.*"))) == 2
     assert points(folder) == [("val_score", 0, 0.5), ("val_score", 1, 0.5)]
@@ -60,11 +60,11 @@ def test_curves_are_brought_home_at_the_end_though_its_storage_may_be_away(tmp_p
         pushed.append(len(points(board.folder(Cell("a", 0)))))
         raise CellError("the storage does not answer")
 
-    with TensorBoard(tmp_path, push=push) as board:
-        board.reported(Cell("a", 0), {"epoch": 0, "val_score": 0.5})
+    with TensorBoardWriter(tmp_path, push=push) as board:
+        board.on_report(Cell("a", 0), {"epoch": 0, "val_score": 0.5})
     assert pushed == [1]
 
 
 def test_a_sample_has_a_folder_of_its_own(tmp_path):
-    board = TensorBoard(tmp_path)
+    board = TensorBoardWriter(tmp_path)
     assert board.folder(Cell("a", 0, 3)) == tmp_path / "tensorboard" / "a" / "fold0" / "sample3"

@@ -15,11 +15,11 @@ from lus_ray.orchestration.cluster import watchdog
 
 OWN = """
 import subprocess, sys, time
-from lus_ray.engine.guard import Guard
+from lus_ray.orchestration.cluster.watchdog import ClusterWatchdog
 for name in ("gcs_server", "raylet"):
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.Popen([f"{sys.argv[1]}/{name}", "60"], **silent)
-with Guard(own=True) as guard:
+with ClusterWatchdog(own=True) as guard:
     guard.started()
     while len(guard.parts) < 2:
         time.sleep(0.1)
@@ -28,9 +28,9 @@ with Guard(own=True) as guard:
 """
 JOINED = """
 import sys, time
-from lus_ray.engine import guard
-guard.JOINED_LOOK_S, guard.SAY_S, guard.SILENT_S = 0.2, 0.5, 2.0
-with guard.Guard(own=False) as watched:
+from lus_ray.orchestration.cluster import watchdog
+watchdog.JOINED_LOOK_S, watchdog.SAY_S, watchdog.SILENT_S = 0.2, 0.5, 2.0
+with watchdog.ClusterWatchdog(own=False) as watched:
     watched.running.set()
     watched.head = ("127.0.0.1", int(sys.argv[1]))
     print("started", flush=True)
@@ -85,10 +85,10 @@ def test_a_node_beside_this_one_is_not_taken_for_it(tmp_path):
     ]  # fmt: skip
     assert [node.stdout.readline() for node in nodes] == [b"\n"] * 3
     for node, socket_name in zip(nodes, sockets, strict=True):
-        assert watchdog.raylet_of(socket_name).pid == node.pid
+        assert watchdog.find_raylet(socket_name).pid == node.pid
     for node in nodes:
         node.communicate()
-    assert watchdog.raylet_of(sockets[1]) is None
+    assert watchdog.find_raylet(sockets[1]) is None
 
 
 def test_a_head_that_answers_no_more_is_waited_for_and_then_given_up():

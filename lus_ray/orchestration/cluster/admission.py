@@ -18,7 +18,7 @@ FIRST_SECONDS = 3
 
 
 @contextlib.contextmanager
-def hosted(say: Callable[[str], None]) -> Iterator[None]:
+def admit_campaign(say: Callable[[str], None]) -> Iterator[None]:
     """Hold one of the cluster's places for a campaign; `say` tells how many others run meanwhile.
 
     A cluster that declares none hosts as many as come. The place is given back on every way out;

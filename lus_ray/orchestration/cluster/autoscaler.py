@@ -25,7 +25,7 @@ MANY = 1000
 
 
 @dataclass(frozen=True)
-class Limit:
+class NodeTypeLimit:
     """Resources of a node type, and how many nodes of it there may be."""
 
     resources: Mapping[str, float]
@@ -33,48 +33,54 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Limits:
+class AutoscalingLimits:
     """Every node type that may be added; `budget` is the limit of all workers together.
 
     `unknown` where an autoscaler is there but its limits, or the size of its nodes, are not told.
     """
 
-    kinds: Mapping[str, Limit] = field(default_factory=dict)
+    kinds: Mapping[str, NodeTypeLimit] = field(default_factory=dict)
     budget: int | None = None
     unknown: bool = False
 
 
-def limits(alive: Sequence[Mapping[str, Any]]) -> Limits:
+def read_limits(alive: Sequence[Mapping[str, Any]]) -> AutoscalingLimits:
     """The limits of the cluster that this process is connected to; `alive` are Ray's nodes."""
     if (managed := state.get_cluster_config()) is not None and managed.node_group_configs:
-        return of_groups(managed.node_group_configs)
+        return limits_from_groups(managed.node_group_configs)
     if os.environ.get("RAY_USAGE_STATS_KUBERAY_IN_USE") == "1":
-        return Limits(unknown=True)  # the operator's autoscaler lives in a container of its own
+        return AutoscalingLimits(
+            unknown=True
+        )  # the operator's autoscaler lives in a container of its own
     address = ray.get_runtime_context().gcs_address
     head = next((node["NodeID"] for node in alive if HEAD in node["Resources"]), None)
     near = head in (None, ray.get_runtime_context().get_node_id())
     try:
-        config = configured(address) if near else asked(address, str(head))
+        config = read_local_config(address) if near else read_head_config(address, str(head))
     except RayError:
-        return Limits(unknown=True)
-    return Limits() if config is None else of_config(config, num_workers=len(alive) - 1)
+        return AutoscalingLimits(unknown=True)
+    return (
+        AutoscalingLimits()
+        if config is None
+        else limits_from_config(config, num_workers=len(alive) - 1)
+    )
 
 
 @cache
-def asked(address: str, head: str) -> dict[str, Any] | None:
-    """What `configured` finds on the head, whose node has this identity.
+def read_head_config(address: str, head: str) -> dict[str, Any] | None:
+    """What `read_local_config` finds on the head, whose node has this identity.
 
     Raises:
         RayError: the head does not answer.
     """
     there = NodeAffinitySchedulingStrategy(head, soft=False)
-    ask = ray.remote(num_cpus=0, max_retries=0)(configured)
+    ask = ray.remote(num_cpus=0, max_retries=0)(read_local_config)
     found = ask.options(scheduling_strategy=there).remote(address)
     config: dict[str, Any] | None = ray.get(found, timeout=ASK_SECONDS)
     return config
 
 
-def configured(address: str) -> dict[str, Any] | None:
+def read_local_config(address: str) -> dict[str, Any] | None:
     """Node types and limits in the file of this machine's autoscaler; None where none runs.
 
     `address` is that of the cluster, host and port.
@@ -95,27 +101,29 @@ def configured(address: str) -> dict[str, Any] | None:
     return None
 
 
-def of_config(config: Mapping[str, Any], *, num_workers: int) -> Limits:
+def limits_from_config(config: Mapping[str, Any], *, num_workers: int) -> AutoscalingLimits:
     """Limits from the configuration of an autoscaler; `num_workers` nodes besides the head run."""
     kinds, budget = {}, config.get("max_workers")
     for name, kind in (config["available_node_types"] or {}).items():
         most = kind["max_workers"]
         if most is None:
             most = 0 if name == config.get("head_node_type") else (budget or 0)
-        kinds[name] = Limit(kind["resources"], int(most))
+        kinds[name] = NodeTypeLimit(kind["resources"], int(most))
     # Hosts of one's own are listed without their resources, which Ray finds out when they join.
     bare = any(limit.most and not limit.resources for limit in kinds.values())
     sized = {name: limit for name, limit in kinds.items() if limit.resources}
-    return Limits(sized, budget, unknown=bare and num_workers < (budget or MANY))
+    return AutoscalingLimits(sized, budget, unknown=bare and num_workers < (budget or MANY))
 
 
-def of_groups(groups: Sequence[Any]) -> Limits:
+def limits_from_groups(groups: Sequence[Any]) -> AutoscalingLimits:
     """Limits from the node groups of a managed cluster; a count of -1 has no limit."""
     counted = {
-        group.name: Limit(dict(group.resources), MANY if group.max_count < 0 else group.max_count)
+        group.name: NodeTypeLimit(
+            dict(group.resources), MANY if group.max_count < 0 else group.max_count
+        )
         for group in groups
     }
-    return Limits(counted)
+    return AutoscalingLimits(counted)
 
 
 def _kinds(types: Mapping[str, Any]) -> dict[str, Any]:

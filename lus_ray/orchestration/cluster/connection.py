@@ -21,7 +21,7 @@ from ray.core.generated.ray_client_pb2_grpc import RayletDriverStub
 from ray.exceptions import AuthenticationError, RayError
 
 from lus_ray.errors import InputError
-from lus_ray.orchestration.cluster.watchdog import Guard
+from lus_ray.orchestration.cluster.watchdog import ClusterWatchdog
 from lus_ray.storage.paths import PathOrUri
 
 QUIET = {
@@ -36,7 +36,7 @@ QUIET = {
 }
 """Ray's own output is replaced by ours; its own pickled records are not kept."""
 
-CELLS = "lus_ray.orchestration.trial"
+CELL_MODULE = "lus_ray.orchestration.trial"
 """What a process imports before it can run a cell."""
 
 PRELOAD = "RAY_preload_python_modules"
@@ -55,7 +55,7 @@ SUBMIT = "ray job submit --working-dir . -- lus run ..."
 
 
 @contextlib.contextmanager
-def connected(address: str | None, *, imports: str = "") -> Iterator[None]:
+def connect(address: str | None, *, imports: str = "") -> Iterator[None]:
     """A Ray cluster for the length of the block.
 
     `address` None starts one on this machine, without a dashboard, and stops it afterwards. Its
@@ -75,7 +75,7 @@ def connected(address: str | None, *, imports: str = "") -> Iterator[None]:
         yield
         return
     try:
-        with Guard(own=address is None) as guard:
+        with ClusterWatchdog(own=address is None) as guard:
             try:
                 if address is None:
                     _start(imports)
@@ -113,7 +113,7 @@ def _start(imports: str) -> None:
 
 
 @contextlib.contextmanager
-def inheriting() -> Iterator[None]:
+def reuse_idle_workers() -> Iterator[None]:
     """Trials take the processes that wait ready, where this process started the cluster.
 
     Why: Tune hands every trial a part of the driver's environment, which such processes have
@@ -185,7 +185,7 @@ def _asked(address: str) -> str:
         client.disconnect()
 
 
-def refuse_lost(out: PathOrUri) -> None:
+def refuse_job_folder(out: PathOrUri) -> None:
     """A job's copy of its folder goes when it ends, with all that was written there.
 
     Raises:

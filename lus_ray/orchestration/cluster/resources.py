@@ -35,7 +35,9 @@ class Node:
     kind: str = ""
 
     @staticmethod
-    def of(resources: Mapping[str, float], kind: str = "", *, memory: float = 0.0) -> "Node":
+    def from_resources(
+        resources: Mapping[str, float], kind: str = "", *, memory: float = 0.0
+    ) -> "Node":
         """From Ray's resources of a node; `memory` in bytes where they name none."""
         return Node(
             cpus=resources.get("CPU", 0.0),
@@ -64,7 +66,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Kind:
+class NodeType:
     """A node type of which an autoscaler may still add `more` nodes; `up` of `most` are there."""
 
     node: Node
@@ -77,38 +79,38 @@ class Kind:
 class Cluster:
     """The nodes there are and the kinds that may be added, no more than `budget` in all.
 
-    `open_ended` where an autoscaler is there whose limits cannot be read: then nothing is refused.
+    `limits_unknown` where the limits of an autoscaler cannot be read; nothing is refused then.
     """
 
     nodes: tuple[Node, ...]
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[NodeType, ...] = ()
     budget: int | None = None
-    open_ended: bool = False
+    limits_unknown: bool = False
 
     @staticmethod
-    def of(resources: Mapping[str, float]) -> "Cluster":
+    def from_resources(resources: Mapping[str, float]) -> "Cluster":
         """A cluster of one node, from Ray's resources."""
-        return Cluster((Node.of(resources),))
+        return Cluster((Node.from_resources(resources),))
 
     @staticmethod
-    def now() -> "Cluster":
+    def current() -> "Cluster":
         """The cluster this process is connected to, as it is and as it may grow."""
         alive = [node for node in ray.nodes() if node["Alive"]]
-        return grown(alive, autoscaler.limits(alive))
+        return build_cluster(alive, autoscaler.read_limits(alive))
 
     @property
     def cpus(self) -> float:
-        """All CPUs when the cluster has grown as far as it may."""
+        """All CPUs when the cluster has build_cluster as far as it may."""
         return self._most(lambda node: node.cpus)
 
     @property
     def gpus(self) -> float:
-        """All GPUs when the cluster has grown as far as it may."""
+        """All GPUs when the cluster has build_cluster as far as it may."""
         return self._most(lambda node: node.gpus)
 
     @property
     def slots(self) -> int:
-        """Processes of one CPU each when the cluster has grown as far as it may."""
+        """Processes of one CPU each when the cluster has build_cluster as far as it may."""
         return int(self._most(lambda node: node.slots))
 
     @property
@@ -146,7 +148,7 @@ class Cluster:
                     break
         return (workers, slots) in reached
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """What there is, in words: "2 CPUs and 1 GPU on 2 nodes, and may add 4 worker_gpu"."""
         cpus, gpus = (sum(getattr(n, name) for n in self.nodes) for name in ("cpus", "gpus"))
         text = f"{cpus:g} CPU{'s' * (cpus != 1)}"
@@ -161,14 +163,16 @@ class Cluster:
         return float(sum(map(count, self.nodes)) + sum(added[: self.budget]))
 
 
-def grown(alive: Sequence[Mapping[str, Any]], limits: autoscaler.Limits) -> Cluster:
+def build_cluster(
+    alive: Sequence[Mapping[str, Any]], limits: autoscaler.AutoscalingLimits
+) -> Cluster:
     """A cluster from Ray's list of living nodes and the limits of its autoscaler."""
     kinds: dict[str, str] = {node["NodeID"]: _kind(node, limits) for node in alive}
-    nodes = tuple(Node.of(n["Resources"], kinds[n["NodeID"]]) for n in alive)
+    nodes = tuple(Node.from_resources(n["Resources"], kinds[n["NodeID"]]) for n in alive)
     up = {name: sum(kind == name for kind in kinds.values()) for name in limits.kinds}
     added = tuple(
-        Kind(
-            Node.of(limit.resources, name, memory=2.0**30),
+        NodeType(
+            Node.from_resources(limit.resources, name, memory=2.0**30),
             more=max(0, limit.most - up[name]),
             most=limit.most,
             up=up[name],
@@ -182,12 +186,14 @@ def grown(alive: Sequence[Mapping[str, Any]], limits: autoscaler.Limits) -> Clus
     return Cluster(nodes, added, budget, limits.unknown)
 
 
-def free() -> tuple[Node, ...]:
+def read_free_resources() -> tuple[Node, ...]:
     """What every node of the cluster has free now."""
-    return tuple(Node.of(left) for left in state.available_resources_per_node().values())
+    return tuple(
+        Node.from_resources(left) for left in state.available_resources_per_node().values()
+    )
 
 
-def _kind(node: Mapping[str, Any], limits: autoscaler.Limits) -> str:
+def _kind(node: Mapping[str, Any], limits: autoscaler.AutoscalingLimits) -> str:
     """The node type of a node: as its label says, or the one with its resources."""
     label = str((node.get("Labels") or {}).get("ray.io/node-group", ""))
     if label in limits.kinds or "node:__internal_head__" in node["Resources"]:

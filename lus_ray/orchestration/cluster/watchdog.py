@@ -24,7 +24,7 @@ SAY_S, START_S = 10.0, 20.0
 PARTS = ("gcs_server", "raylet")
 
 
-class Guard:
+class ClusterWatchdog:
     """Looks after the cluster of this driver, in a thread, from before Ray starts; a context.
 
     Of a cluster of one's own, the head's processes are children of this one. Of one that was
@@ -39,7 +39,7 @@ class Guard:
         self.lock = threading.Lock()
         self.thread = threading.Thread(target=self._look, name="lus-guard", daemon=True)
 
-    def __enter__(self) -> "Guard":
+    def __enter__(self) -> "ClusterWatchdog":
         self.thread.start()
         return self
 
@@ -59,7 +59,7 @@ class Guard:
         host, _, port = str(ray.get_runtime_context().gcs_address).rpartition(":")
         self.head = (host.strip("[]"), int(port))
         socket_name = ray._private.worker._global_node.raylet_socket_name
-        if (raylet := raylet_of(str(socket_name))) is not None:
+        if (raylet := find_raylet(str(socket_name))) is not None:
             self.parts["raylet"] = raylet
 
     def _look(self) -> None:
@@ -106,7 +106,7 @@ def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def raylet_of(socket_name: str) -> psutil.Process | None:
+def find_raylet(socket_name: str) -> psutil.Process | None:
     """The raylet of this node. Another node on this machine adds a number to the same name."""
     option = f"--raylet_socket_name={socket_name}"
     for process in psutil.process_iter(["name", "cmdline"]):
