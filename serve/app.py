@@ -13,7 +13,7 @@ from typing import Any
 
 from ray.serve import Application
 
-from lus_ray.data.decoding.decoder import Limits
+from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.errors import InputError, ServeError
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
@@ -153,7 +153,7 @@ def _limits(values: Args) -> ServiceLimits:
     limits = ServiceLimits()
     if unknown := sorted(set(values) - set(limits.contents())):
         raise ServeError(f"no limit {unknown[0]!r}; there are {', '.join(limits.contents())}")
-    names = {field.name for field in fields(Limits)}
+    names = {field.name for field in fields(DecodeLimits)}
     of_clip = {name: value for name, value in values.items() if name in names}
     others = {name: value for name, value in values.items() if name not in names}
     return replace(limits, clip=replace(limits.clip, **of_clip), **others)

@@ -7,7 +7,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import BinaryIO
 
-from lus_ray.data.decoding.decoder import Decoded, Decoder
+from lus_ray.data.decoding.decoder import DecodedVideo, FileDecoder
 from lus_ray.errors import DecodeError
 from lus_ray.inference.limits import ServiceLimits
 from serve.errors import Refused
@@ -22,13 +22,13 @@ class Decoders:
     def __init__(self, limits: ServiceLimits, num: int = 2) -> None:
         self.threads = ThreadPoolExecutor(num, thread_name_prefix="decode")
         self.again_seconds = limits.retry_after_seconds
-        self.free: SimpleQueue[Decoder] = SimpleQueue()
+        self.free: SimpleQueue[FileDecoder] = SimpleQueue()
         for _ in range(num):
-            decoder = Decoder(limits.clip, max_side=limits.max_side)
+            decoder = FileDecoder(limits.clip, max_side=limits.max_side)
             decoder.start()
             self.free.put(decoder)
 
-    async def decode(self, file: BinaryIO, *, allow_text: bool = False) -> Decoded:
+    async def decode(self, file: BinaryIO, *, allow_text: bool = False) -> DecodedVideo:
         """The frames of an open file, which is closed afterwards.
 
         Raises:
@@ -44,7 +44,7 @@ class Decoders:
         while not self.free.empty():
             self.free.get().close()
 
-    def _decode(self, file: BinaryIO, allow_text: bool) -> Decoded:
+    def _decode(self, file: BinaryIO, allow_text: bool) -> DecodedVideo:
         decoder = self.free.get()
         path = Path(f"/proc/self/fd/{file.fileno()}")
         try:
@@ -64,7 +64,7 @@ class Decoders:
             self.free.put(decoder)
 
 
-def _nameless(decoded: Decoded) -> Decoded:
+def _nameless(decoded: DecodedVideo) -> DecodedVideo:
     """Without remarks on the name of the file, as it has none here."""
     notes = tuple(note for note in decoded.notes if not note.startswith("its name"))
     return replace(decoded, notes=notes)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
-from lus_ray.data.decoding.decoder import Decoded
+from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_selection import Model
 from lus_ray.inference.response import assemble, see
@@ -50,7 +50,7 @@ class Answering:
 
     async def compose(
         self,
-        decoded: Decoded,
+        decoded: DecodedVideo,
         route: Route,
         spent_ms: dict[str, float],
         *,

@@ -26,31 +26,33 @@ def every_figure() -> dict[str, str]:
     rng = np.random.default_rng(0)
     curve = reliability(rng.random(50), rng.random(50) < 0.5)
     return {
-        "confusion": figures.confusion(np.eye(3), ("a", "b<c>", "$d"), title="A & <b> $x$"),
-        "roc": figures.roc([CURVE, (np.zeros(0), np.zeros(0))], title="severity 0"),
-        "reliability": figures.reliability([curve, None], title="all"),
-        "training": figures.training(
+        "confusion": figures.draw_confusion(np.eye(3), ("a", "b<c>", "$d"), title="A & <b> $x$"),
+        "roc": figures.draw_roc([CURVE, (np.zeros(0), np.zeros(0))], title="severity 0"),
+        "reliability": figures.draw_reliability([curve, None], title="all"),
+        "training": figures.draw_training(
             {0: {"loss": [1.0, 0.5], "score": [0.1, 0.2]}, 1: {"loss": [2.0]}},
             left="loss",
             right="score",
             title="e2e",
         ),
-        "bars": figures.bars({"a": 1.0, "b": 0.0}, label="minutes"),
-        "percent": figures.confusion(
+        "bars": figures.draw_bars({"a": 1.0, "b": 0.0}, label="minutes"),
+        "percent": figures.draw_confusion(
             np.array([[3.0, 1.0], [0.0, 0.0]]), ("background", "B-line"), title="x", percent=True
         ),
-        "masks": figures.masks(
+        "masks": figures.draw_masks(
             FRAME,
             masks=[("expert & <b>", MASK), ("predicted", MASK)],
             classes=("background", "A-line", "B-line", "pleura"),
             uncertainty=[("A-line", FRAME / 5000.0)],
             title="x",
         ),
-        "looks": figures.looks(FRAME, quads=[SQUARE], heat=FRAME / 255.0, crops=[FRAME], title="x"),
-        "outlines": figures.outlines(
+        "looks": figures.draw_attention(
+            FRAME, quads=[SQUARE], heat=FRAME / 255.0, crops=[FRAME], title="x"
+        ),
+        "outlines": figures.draw_segmentations(
             FRAME, MASK == 2, {"unet & <b>": MASK == 2, "sifa": MASK == 0}, title="x"
         ),
-        "translations": figures.translations([[("covid frame", FRAME), ("as cap", FRAME)]]),
+        "translations": figures.draw_translations([[("covid frame", FRAME), ("as cap", FRAME)]]),
     }
 
 
@@ -75,7 +77,7 @@ def test_a_confusion_matrix_shows_its_counts_and_names_as_they_are() -> None:
 
 
 def test_long_class_names_stand_at_the_rows_with_their_place() -> None:
-    svg = figures.confusion(np.eye(2), ("healthy", "cardiogenic oedema"), title="x")
+    svg = figures.draw_confusion(np.eye(2), ("healthy", "cardiogenic oedema"), title="x")
     assert "cardiogenic oedema  2" in svg
 
 
@@ -86,8 +88,8 @@ def test_pixels_are_told_in_percent_of_their_class_and_an_absent_class_in_none()
 
 
 def test_a_text_is_cut_with_an_ellipsis() -> None:
-    assert figures.shortened("severity, of all", 10) == "severity…"
-    assert figures.shortened("severity", 10) == "severity"
+    assert figures.shorten("severity, of all", 10) == "severity…"
+    assert figures.shorten("severity", 10) == "severity"
 
 
 def images(svg: str) -> list[np.ndarray]:
@@ -102,37 +104,39 @@ def lines(svg: str, number: int) -> int:
 
 
 def test_a_crop_is_framed_as_its_outline_is_and_a_box_comes_next() -> None:
-    svg = figures.looks(FRAME, quads=[SQUARE, SQUARE / 2], crops=[FRAME, FRAME], title="x")
+    svg = figures.draw_attention(FRAME, quads=[SQUARE, SQUARE / 2], crops=[FRAME, FRAME], title="x")
     assert len(images(svg)) == 3
     assert lines(svg, 0) == lines(svg, 1) == 1 + 4  # the outline and four sides of the frame
-    boxed = figures.looks(FRAME, quads=[SQUARE], box=(0.2, 0.2, 0.5, 0.9), title="x")
+    boxed = figures.draw_attention(FRAME, quads=[SQUARE], box=(0.2, 0.2, 0.5, 0.9), title="x")
     assert (lines(boxed, 0), lines(boxed, 1), lines(boxed, 2)) == (1, 1, 0)
 
 
 def test_a_frame_keeps_its_grey_where_there_is_no_heat_and_warms_where_there_is() -> None:
     heat = np.zeros((30, 20))
     heat[:, 10:] = 1.0
-    [plain], [warm] = (images(figures.looks(FRAME, heat=h, title="x")) for h in (None, heat))
+    [plain], [warm] = (
+        images(figures.draw_attention(FRAME, heat=h, title="x")) for h in (None, heat)
+    )
     assert np.array_equal(plain[..., 0], FRAME)
     assert np.array_equal(plain[:, :10], warm[:, :10])
     assert (warm[0, 10:, 0] > warm[0, 10:, 2]).all()
 
 
 def test_a_large_frame_is_thinned_out() -> None:
-    [image] = images(figures.looks(np.zeros((600, 800), np.uint8), title="x"))
+    [image] = images(figures.draw_attention(np.zeros((600, 800), np.uint8), title="x"))
     assert max(image.shape) <= figures.MAX_SIDE
     assert image.shape[1] / image.shape[0] == pytest.approx(800 / 600, rel=0.02)
 
 
 def test_a_crop_far_outside_does_not_move_the_frame() -> None:
-    near, far = (figures.looks(FRAME, quads=[SQUARE * k], title="x") for k in (1, 50))
+    near, far = (figures.draw_attention(FRAME, quads=[SQUARE * k], title="x") for k in (1, 50))
     places = [re.findall(r"<image [^>]*?(?:x|transform)=\"[^\"]*\"", svg) for svg in (near, far)]
     assert places[0] == places[1] != []
 
 
 def outlined(**settings: Any) -> str:
     known = {"masks": [("expert", MASK)], "classes": ("background", "A-line", "B-line", "pleura")}
-    return figures.masks(**{"frame": FRAME, **known, **settings})
+    return figures.draw_masks(**{"frame": FRAME, **known, **settings})
 
 
 def colour(k: int) -> np.ndarray:

@@ -50,7 +50,7 @@ def texts(svg: str) -> list[str]:
 
 
 def test_a_single_pixel_is_outlined_by_four_points_around_its_centre() -> None:
-    (points,) = corners(figures.outlines(FRAME, rectangle(2, 3, 1, 1), {}))
+    (points,) = corners(figures.draw_segmentations(FRAME, rectangle(2, 3, 1, 1), {}))
     assert set(map(tuple, points.tolist())) == {(3, 2.5), (4, 2.5), (3.5, 2), (3.5, 3)}
 
 
@@ -58,7 +58,7 @@ def test_a_single_pixel_is_outlined_by_four_points_around_its_centre() -> None:
 def test_a_rectangle_has_eight_corners_and_its_area_less_half_a_pixel(
     top: int, left: int, height: int, width: int
 ) -> None:
-    (points,) = corners(figures.outlines(FRAME, rectangle(top, left, height, width), {}))
+    (points,) = corners(figures.draw_segmentations(FRAME, rectangle(top, left, height, width), {}))
     assert len(points) == 8
     assert area(points) == height * width - 0.5
     assert points.min(axis=0).tolist() == [left, top]
@@ -68,19 +68,19 @@ def test_a_rectangle_has_eight_corners_and_its_area_less_half_a_pixel(
 def test_two_islands_are_two_lines_and_a_hole_is_another() -> None:
     mask = rectangle(1, 1, 5, 5) | rectangle(8, 10, 2, 2)
     mask[3, 3] = False
-    assert len(corners(figures.outlines(FRAME, mask, {}))) == 3
+    assert len(corners(figures.draw_segmentations(FRAME, mask, {}))) == 3
 
 
 def test_an_empty_mask_has_no_outline() -> None:
-    svg = figures.outlines(FRAME, EMPTY, {"unet": rectangle(1, 1, 4, 4)})
+    svg = figures.draw_segmentations(FRAME, EMPTY, {"unet": rectangle(1, 1, 4, 4)})
     assert figures.EXPERT[0] not in svg
     assert svg.count(figures.ARM[0]) == 1
-    assert figures.ARM[0] not in figures.outlines(FRAME, EMPTY, {"unet": EMPTY})
+    assert figures.ARM[0] not in figures.draw_segmentations(FRAME, EMPTY, {"unet": EMPTY})
 
 
 def test_the_frame_and_the_expert_are_there_once_whatever_the_arms() -> None:
     said = {f"arm {k}": rectangle(k, k, 3, 3) for k in range(5)}
-    svg = figures.outlines(FRAME, rectangle(2, 2, 4, 4), said)
+    svg = figures.draw_segmentations(FRAME, rectangle(2, 2, 4, 4), said)
     assert (len(images(svg)), svg.count('id="expert"'), svg.count('href="#frame"')) == (1, 1, 5)
     for k in range(5):
         assert corners(svg, f"arm{k}")[0].min(axis=0).tolist() == [k, k]
@@ -88,14 +88,14 @@ def test_the_frame_and_the_expert_are_there_once_whatever_the_arms() -> None:
 
 def test_arms_are_named_where_there_are_several_and_alone_they_are_not() -> None:
     frame, nothing = np.zeros((96, 96), np.uint8), np.zeros((96, 96), bool)
-    several = figures.outlines(frame, nothing, {"unet": nothing, "<sifa>": nothing})
+    several = figures.draw_segmentations(frame, nothing, {"unet": nothing, "<sifa>": nothing})
     assert texts(several) == ["unet", "<sifa>"]
-    assert texts(figures.outlines(frame, nothing, {"unet": nothing})) == []
-    assert texts(figures.outlines(frame, nothing, {}, title="clip")) == ["clip"]
+    assert texts(figures.draw_segmentations(frame, nothing, {"unet": nothing})) == []
+    assert texts(figures.draw_segmentations(frame, nothing, {}, title="clip")) == ["clip"]
 
 
 def test_the_frame_is_within_half_a_step_of_its_grey() -> None:
-    (image,) = images(figures.outlines(FRAME, EMPTY, {}))
+    (image,) = images(figures.draw_segmentations(FRAME, EMPTY, {}))
     assert image.shape == FRAME.shape
     assert np.abs(image.astype(int) - FRAME).max() <= 255 / (GREYS - 1) / 2 + 1
     assert len(np.unique(image)) <= GREYS
@@ -105,7 +105,7 @@ def test_a_large_frame_is_thinned_and_its_outline_is_not() -> None:
     frame = np.zeros((600, 800), np.uint8)
     mask = np.zeros(frame.shape, bool)
     mask[100:301, 200:401] = True
-    svg = figures.outlines(frame, mask, {})
+    svg = figures.draw_segmentations(frame, mask, {})
     (image,) = images(svg)
     assert image.shape == (120, SIDE)
     (points,) = corners(svg)
@@ -115,21 +115,21 @@ def test_a_large_frame_is_thinned_and_its_outline_is_not() -> None:
 
 def test_the_picture_of_pure_noise_is_no_larger_than_32_kib() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (256, 256), np.uint8)
-    assert len(figures.outlines(noise, np.zeros(noise.shape, bool), {})) < 32 << 10
+    assert len(figures.draw_segmentations(noise, np.zeros(noise.shape, bool), {})) < 32 << 10
 
 
 def test_a_mask_of_another_size_is_refused(unchecked: None) -> None:
     with pytest.raises(ValueError, match=r"sifa: \(3, 16\) over a picture of \(12, 16\)"):
-        figures.outlines(FRAME, EMPTY, {"sifa": EMPTY[:3]})
+        figures.draw_segmentations(FRAME, EMPTY, {"sifa": EMPTY[:3]})
 
 
 def test_a_translation_shows_its_pictures_in_order_below_their_names() -> None:
     row = [("covid frame", FRAME), ("as cap", 255 - FRAME), ("back", FRAME)]
-    svg = figures.translations([row, [("cap frame", FRAME[:6])]])
+    svg = figures.draw_translations([row, [("cap frame", FRAME[:6])]])
     shown = images(svg)
     assert [image.shape for image in shown] == [(12, 16), (12, 16), (12, 16), (6, 16)]
     assert np.abs(shown[1].astype(int) + shown[0] - 255).max() <= 1
-    wide = figures.translations([[(name, np.zeros((96, 96), np.uint8)) for name, _ in row]])
+    wide = figures.draw_translations([[(name, np.zeros((96, 96), np.uint8)) for name, _ in row]])
     assert texts(wide) == ["covid frame", "as cap", "back"]
 
 

@@ -34,7 +34,7 @@ import numpy as np
 from lus_ray.bench import serve_fixture
 from lus_ray.bench.http_server import Hosted, free_port, hosted, script
 from lus_ray.bench.measure import Measured, Rival, median_interval, threads
-from lus_ray.data.decoding.decoder import Decoder
+from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.errors import LusError
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
@@ -187,7 +187,7 @@ class Here:
     def __init__(self, run: Path) -> None:
         limits = ServiceLimits()
         self.local = Local(model_selection.find([run]))
-        self.decoder = Decoder(limits.clip, max_side=limits.max_side)
+        self.decoder = FileDecoder(limits.clip, max_side=limits.max_side)
 
     def __enter__(self) -> "Here":
         return self

@@ -24,7 +24,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from lus_ray.data.decoding.decoder import Decoded, Decoder
+from lus_ray.data.decoding.decoder import DecodedVideo, FileDecoder
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import Json, Local, Said, assemble, see
@@ -52,7 +52,7 @@ class Answers:
         self.decoding = ThreadPoolExecutor(NUM_DECODERS)
         self.saying = ThreadPoolExecutor(1)
         self.own = threading.local()
-        self.decoders: list[Decoder] = []
+        self.decoders: list[FileDecoder] = []
 
     async def __call__(self, body: bytes) -> Json:
         """Decode, ask the backbone together with others, then the experts."""
@@ -61,18 +61,18 @@ class Answers:
         biomarkers = await self.backbone(decoded.frames)
         return await loop.run_in_executor(self.saying, self.say, decoded, biomarkers, began)
 
-    def decode(self, body: bytes) -> Decoded:
+    def decode(self, body: bytes) -> DecodedVideo:
         """The frames of a file, by the decoder of this thread."""
         if not hasattr(self.own, "decoder"):
             limits = ServiceLimits()
-            self.own.decoder = Decoder(limits.clip, max_side=limits.max_side)
+            self.own.decoder = FileDecoder(limits.clip, max_side=limits.max_side)
             self.decoders.append(self.own.decoder)
         with tempfile.TemporaryFile() as file:
             file.write(body)
             file.flush()
             return self.own.decoder.decode(Path(f"/proc/self/fd/{file.fileno()}"))
 
-    def say(self, decoded: Decoded, biomarkers: Prediction, began: float) -> Json:
+    def say(self, decoded: DecodedVideo, biomarkers: Prediction, began: float) -> Json:
         """All that follows from the biomarkers."""
         said = Said(biomarkers=biomarkers, experts=self.local.experts(biomarkers))
         seen = see(decoded, preview=False)

@@ -388,13 +388,13 @@ def _run(
 
 
 def _predict(file: Path, runs: tuple[Path, ...], uncertainty: bool, allow_text: bool) -> Any:
-    from lus_ray.data.decoding.decoder import Decoder
+    from lus_ray.data.decoding.decoder import FileDecoder
     from lus_ray.inference import model_selection
     from lus_ray.inference.limits import ServiceLimits
     from lus_ray.inference.response import Local
 
     limits = ServiceLimits()
-    with Decoder(limits.clip, max_side=limits.max_side) as decoder:
+    with FileDecoder(limits.clip, max_side=limits.max_side) as decoder:
         began = time.perf_counter()
         decoded = decoder.decode(file, allow_text=allow_text)
         spent_ms = {"decode": 1e3 * (time.perf_counter() - began)}

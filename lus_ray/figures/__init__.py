@@ -1,16 +1,21 @@
-"""Figures as SVG texts: numbers in, a picture out, no state and no files.
+"""SVG figures from numbers: no state, no files, the same numbers give the same bytes.
 
-Why one small panel a picture: panels flow side by side on a wide screen and stand below each
-other on a phone, at a size that can be read. Why no legend inside: several panels share the
-colours of `LINES`, so the page shows one key for all of them.
-The same numbers give the same bytes: nothing in the file tells when it was drawn.
+Why one small panel a picture: panels flow side by side on a wide screen and stack on a phone.
+Why no legend inside: several panels share the colours of `LINES`, so the page shows one key.
 """
 
-from lus_ray.figures.attention_maps import MAX_SIDE, looks
-from lus_ray.figures.charts import Curve, bars, confusion, reliability, roc, training
-from lus_ray.figures.mask_overlays import CLASS_COLOURS, masks
-from lus_ray.figures.style import HALO, LINES, drawn, shortened
-from lus_ray.figures.thumbnails import ARM, EXPERT, outlines, translations
+from lus_ray.figures.attention_maps import MAX_SIDE, draw_attention
+from lus_ray.figures.charts import (
+    Curve,
+    draw_bars,
+    draw_confusion,
+    draw_reliability,
+    draw_roc,
+    draw_training,
+)
+from lus_ray.figures.mask_overlays import CLASS_COLOURS, draw_masks
+from lus_ray.figures.style import HALO, LINES, render_svg, shorten
+from lus_ray.figures.thumbnails import ARM, EXPERT, draw_segmentations, draw_translations
 
 __all__ = [
     "ARM",
@@ -20,15 +25,15 @@ __all__ = [
     "LINES",
     "MAX_SIDE",
     "Curve",
-    "bars",
-    "confusion",
-    "drawn",
-    "looks",
-    "masks",
-    "outlines",
-    "reliability",
-    "roc",
-    "shortened",
-    "training",
-    "translations",
+    "draw_attention",
+    "draw_bars",
+    "draw_confusion",
+    "draw_masks",
+    "draw_reliability",
+    "draw_roc",
+    "draw_segmentations",
+    "draw_training",
+    "draw_translations",
+    "render_svg",
+    "shorten",
 ]

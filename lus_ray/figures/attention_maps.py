@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from lus_ray.figures.style import HALO, LINES, drawn, line
+from lus_ray.figures.style import HALO, LINES, line_style, render_svg
 
 MAX_SIDE = 256
 """Longer side of a picture in pixels; larger frames are thinned out."""
 
 
-def looks(
+def draw_attention(
     frame: UInt8[np.ndarray, "H W"],
     *,
     quads: Sequence[Float[np.ndarray, "4 2"]] = (),
@@ -41,27 +41,27 @@ def looks(
         grid = figure.add_gridspec(max(1, len(crops)), 2 if crops else 1, width_ratios=ratios)
         axes = figure.add_subplot(grid[:, 0])
         axes.set_facecolor("#e8e8e8")
-        axes.imshow(blended(frame, heat), extent=(0, 1, 1, 0), interpolation="none")
+        axes.imshow(blend_heat(frame, heat), extent=(0, 1, 1, 0), interpolation="none")
         outlines = [np.asarray(quad, float) for quad in quads]
         if box is not None:
             left, top, right, bottom = box
             outlines.append(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]))
         for number, corners in enumerate(outlines):
             closed = np.vstack([corners, corners[:1]])
-            axes.plot(closed[:, 0], closed[:, 1], path_effects=HALO, **line(number))
+            axes.plot(closed[:, 0], closed[:, 1], path_effects=HALO, **line_style(number))
         axes.set(xlim=(-0.05, 1.05), ylim=(1.05, -0.05), aspect=height / width)
-        bare(axes)
+        hide_ticks(axes)
         for number, crop in enumerate(crops):
             beside = figure.add_subplot(grid[number, 1])
-            beside.imshow(blended(crop), interpolation="none")
+            beside.imshow(blend_heat(crop), interpolation="none")
             beside.set_aspect("equal")
-            bare(beside, **line(number))
+            hide_ticks(beside, **line_style(number))
 
     ratios = [len(crops), 1] if crops else [1]
-    return drawn(draw, width=2.9 + (1.5 if crops else 0.0), height=2.9, title=title)
+    return render_svg(draw, width=2.9 + (1.5 if crops else 0.0), height=2.9, title=title)
 
 
-def blended(
+def blend_heat(
     frame: UInt8[np.ndarray, "H W"],
     heat: Float[np.ndarray, "H W"] | None = None,
     *,
@@ -76,7 +76,7 @@ def blended(
     return (1 - opacity) * grey + opacity * np.array(to_rgb(LINES[1][0]))
 
 
-def bare(axes: Axes, **frame: Any) -> None:
+def hide_ticks(axes: Axes, **frame: Any) -> None:
     """No ticks; a frame around it where it is given, nothing else."""
     axes.set_xticks([])
     axes.set_yticks([])

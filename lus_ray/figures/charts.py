@@ -11,14 +11,14 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from lus_ray.figures.style import LINES, drawn, line, shortened
+from lus_ray.figures.style import LINES, line_style, render_svg, shorten
 from lus_ray.metrics.calibration import Reliability
 
 Curve = tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]
 """Across and up, M values each; curves of one panel may differ in M."""
 
 
-def confusion(
+def draw_confusion(
     counts: Float[np.ndarray, "K K"], classes: Sequence[str], *, title: str, percent: bool = False
 ) -> str:
     """Confusion matrix: shade is the share of the true class (row), text the number of clips.
@@ -31,9 +31,7 @@ def confusion(
     total = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
     short = percent or max(map(len, classes), default=0) <= 8
-    rows = (
-        list(classes) if short else [f"{shortened(n, 22)}  {k}" for k, n in enumerate(classes, 1)]
-    )
+    rows = list(classes) if short else [f"{shorten(n, 22)}  {k}" for k, n in enumerate(classes, 1)]
     columns = list(classes) if short else [str(k) for k in range(1, num_classes + 1)]
 
     def draw(axes: Axes) -> None:
@@ -60,19 +58,19 @@ def confusion(
     return _panel(draw, width=3.6, height=3.2, title=title)
 
 
-def roc(curves: Sequence[Curve], *, title: str) -> str:
+def draw_roc(curves: Sequence[Curve], *, title: str) -> str:
     """ROC curves in the order of `LINES`; the diagonal is guessing."""
 
     def draw(axes: Axes) -> None:
         _diagonal(axes)
         for number, (false, true) in enumerate(curves):
-            axes.plot(false, true, **line(number))
+            axes.plot(false, true, **line_style(number))
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
 
     return _panel(draw, width=2.9, height=2.9, title=title)
 
 
-def reliability(curves: Sequence[Reliability | None], *, title: str) -> str:
+def draw_reliability(curves: Sequence[Reliability | None], *, title: str) -> str:
     """Share that was right against confidence, in the order of `LINES`; the diagonal is honest.
 
     The area of a dot grows with the number of predictions behind it. An arm
@@ -83,7 +81,7 @@ def reliability(curves: Sequence[Reliability | None], *, title: str) -> str:
         _diagonal(axes)
         for number, curve in enumerate(curves):
             if curve is not None:
-                axes.plot(curve.confidence, curve.correct, alpha=0.6, **line(number))
+                axes.plot(curve.confidence, curve.correct, alpha=0.6, **line_style(number))
                 area = 4 + 80 * curve.number / curve.number.sum()
                 axes.scatter(curve.confidence, curve.correct, area, LINES[number % len(LINES)][0])
         axes.set(xlabel="confidence", ylabel="share that was right")
@@ -91,7 +89,7 @@ def reliability(curves: Sequence[Reliability | None], *, title: str) -> str:
     return _panel(draw, width=2.9, height=2.9, title=title)
 
 
-def training(
+def draw_training(
     folds: Mapping[int, Mapping[str, Sequence[float]]], *, left: str, right: str, title: str
 ) -> str:
     """Two quantities by epoch, one line a fold: `left` solid and `right` dashed, own axes.
@@ -117,13 +115,13 @@ def training(
     return _panel(draw, width=3.6, height=2.7, title=title)
 
 
-def bars(values: Mapping[str, float], *, label: str) -> str:
+def draw_bars(values: Mapping[str, float], *, label: str) -> str:
     """Horizontal bars, the first on top, each with its value."""
 
     def draw(axes: Axes) -> None:
         places = np.arange(len(values))
         axes.barh(places, list(values.values()), color=LINES[0][0], height=0.65)
-        axes.set_yticks(places, [shortened(name, 34) for name in values])
+        axes.set_yticks(places, [shorten(name, 34) for name in values])
         for place, value in zip(places, values.values(), strict=True):
             axes.annotate(
                 f"{value:.3g}", (value, place), xytext=(3, 0), textcoords="offset points",
@@ -139,7 +137,9 @@ def bars(values: Mapping[str, float], *, label: str) -> str:
 
 def _panel(draw: Callable[[Axes], None], *, width: float, height: float, title: str = "") -> str:
     """SVG of one panel of a size in inches."""
-    return drawn(lambda figure: draw(figure.add_subplot()), width=width, height=height, title=title)
+    return render_svg(
+        lambda figure: draw(figure.add_subplot()), width=width, height=height, title=title
+    )
 
 
 def _diagonal(axes: Axes) -> None:

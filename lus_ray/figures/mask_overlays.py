@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
-from lus_ray.figures.attention_maps import bare, blended
-from lus_ray.figures.style import drawn, shortened
+from lus_ray.figures.attention_maps import blend_heat, hide_ticks
+from lus_ray.figures.style import render_svg, shorten
 
 CLASS_COLOURS = ("#2f7ff0", "#f5a623", "#fff3a6", "#b5366f", "#7fe0d0", "#8a5a2b")
 """Colour of class 1, 2 and so on, from the start again after the last; background has none.
@@ -36,7 +36,7 @@ LINE = 0.2
 """Inches of the whole picture, and of one line of its legend."""
 
 
-def masks(
+def draw_masks(
     frame: UInt8[np.ndarray, "H W"],
     *,
     masks: Sequence[tuple[str, UInt8[np.ndarray, "H W"]]],
@@ -67,7 +67,7 @@ def masks(
         figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
         panels = figure.subplots(num_rows + num_maps, COLUMNS, squeeze=False)
         upper, lower = panels[:num_rows].ravel(), panels[num_rows:].ravel()
-        _show(upper[0], "image", blended(frame, longest=LONGEST))
+        _show(upper[0], "image", blend_heat(frame, longest=LONGEST))
         for axes, (name, mask) in zip(upper[1:], masks, strict=False):
             _show(axes, name, _coloured(frame, mask))
         for axes, (name, values) in zip(lower, uncertainty, strict=False):
@@ -85,7 +85,7 @@ def masks(
     height = (num_rows + num_maps) * panel + (0.25 if title else 0.0)
     height += 0.62 if uncertainty else 0.0
     height += 0.0 if inside else LINE * _rows(len(occurring)) + 0.12
-    return drawn(draw, width=WIDTH, height=height, title=title)
+    return render_svg(draw, width=WIDTH, height=height, title=title)
 
 
 def _show(axes: Axes, name: str, pixels: Float[np.ndarray, "h w 3"]) -> None:
@@ -112,8 +112,8 @@ def _scale(figure: Figure, image: AxesImage, beside: list[Axes]) -> None:
 
 
 def _named(axes: Axes, name: str) -> None:
-    axes.set_title(shortened(name, 28), fontsize=9, pad=3)
-    bare(axes)
+    axes.set_title(shorten(name, 28), fontsize=9, pad=3)
+    hide_ticks(axes)
 
 
 def _coloured(
@@ -122,7 +122,7 @@ def _coloured(
     """The darkened frame with every class but background over it."""
     every = _every(mask)
     thinned = mask[::every, ::every]
-    picture = DARKENED * blended(frame, longest=LONGEST)
+    picture = DARKENED * blend_heat(frame, longest=LONGEST)
     for k in set(np.unique(thinned).tolist()) - {0}:
         inside = thinned == k
         picture[inside] = (1 - OPACITY) * picture[inside] + OPACITY * np.array(to_rgb(_colour(k)))
@@ -138,5 +138,5 @@ def _rows(number: int) -> int:
 
 
 def _every(layer: np.ndarray) -> int:
-    """Of how many rows and columns one is kept, as `blended` keeps them."""
+    """Of how many rows and columns one is kept, as `blend_heat` keeps them."""
     return -(-max(layer.shape) // LONGEST)

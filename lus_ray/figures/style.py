@@ -38,34 +38,34 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def drawn(draw: Callable[[Figure], None], *, width: float, height: float, title: str = "") -> str:
+def render_svg(draw: Callable[[Figure], None], *, width: float, height: float, title: str = "") -> str:
     """SVG of a figure of a size in inches."""
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure)
         if title:
-            figure.suptitle(shortened(title, int(13 * width)), fontsize=9)
+            figure.suptitle(shorten(title, int(13 * width)), fontsize=9)
         written = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(written, format="svg", metadata=nothing)
     text = written.getvalue()
-    return _numbered(text[text.index("<svg") :])
+    return _renumber_ids(text[text.index("<svg") :])
 
 
-def shortened(text: str, length: int) -> str:
+def shorten(text: str, length: int) -> str:
     """A text of at most so many characters, with an ellipsis where it was cut."""
     return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
 
 
-def line(number: int) -> dict[str, Any]:
+def line_style(number: int) -> dict[str, Any]:
     """Colour and dashes of `LINES`, from the start again after the last."""
     colour, dashes = LINES[number % len(LINES)]
     style = (0, tuple(float(d) for d in dashes.split())) if dashes else "-"
     return {"color": colour, "linestyle": style}
 
 
-def _numbered(svg: str) -> str:
+def _renumber_ids(svg: str) -> str:
     """The SVG with its identifiers counted from 0.
 
     Matplotlib hashes places for them, and the last bits of a place that the layout solver finds

@@ -16,7 +16,7 @@ from contourpy import LineType, contour_generator
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
-from lus_ray.figures.style import shortened
+from lus_ray.figures.style import shorten
 
 EXPERT, ARM = ("#ffd60a", ""), ("#3fb6ff", "5 3")
 """Colour and dashes of the outline of the expert and of an arm: yellow and blue stay two for every
@@ -39,7 +39,7 @@ Panel = tuple[str, str, float, float]
 """A name, or none, what is drawn below it, and its width and height."""
 
 
-def outlines(
+def draw_segmentations(
     picture: UInt8[np.ndarray, "H W"],
     true: Bool[np.ndarray, "H W"],
     said: Mapping[str, Bool[np.ndarray, "H W"]],
@@ -74,7 +74,7 @@ def outlines(
     return _written(rows or [[("", shown, width, height)]], title=title, before=frame)
 
 
-def translations(
+def draw_translations(
     rows: Sequence[Sequence[tuple[str, UInt8[np.ndarray, "_ _"]]]], *, title: str = ""
 ) -> str:
     """Rows of named pictures: a frame, how the other domain would show it, and back again."""
@@ -109,7 +109,7 @@ def _written(rows: Sequence[Sequence[Panel]], *, title: str, before: str = "") -
 
 def _text(text: str, across: float, down: float, width: float) -> str:
     """A line of text, cut where it would meet the next panel."""
-    shown = escape(shortened(text, max(4, int(width / LETTER))))
+    shown = escape(shorten(text, max(4, int(width / LETTER))))
     return f'<text x="{across:g}" y="{down + 14:g}" fill="#222">{shown}</text>'
 
 

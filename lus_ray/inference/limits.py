@@ -6,9 +6,9 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from lus_ray.data.decoding.decoder import Limits
+from lus_ray.data.decoding.decoder import DecodeLimits
 
-CLIP = Limits(
+CLIP = DecodeLimits(
     frame_pixels=2**23, num_frames=2_000, stored_bytes=2**27, seconds=20.0, memory_bytes=2**31
 )
 """One clip: tighter than an ingest, as nobody watches and many may come at once."""
@@ -27,7 +27,7 @@ class ServiceLimits:
     """
 
     body_bytes: int = 64 * 2**20
-    clip: Limits = field(default_factory=lambda: CLIP)
+    clip: DecodeLimits = field(default_factory=lambda: CLIP)
     max_side: int = 512
     request_seconds: float = 60.0
     idle_seconds: float = 10.0

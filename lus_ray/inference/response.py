@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS, NUM_SEVERITIES, pixel_hash
-from lus_ray.data.decoding.decoder import Decoded
+from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.errors import ServeError
 from lus_ray.inference import frame_sheets
 from lus_ray.inference.model_selection import Kind, Model
@@ -73,7 +73,7 @@ class Seen:
     preview: Json | None
 
 
-def see(decoded: Decoded, *, preview: bool) -> Seen:
+def see(decoded: DecodedVideo, *, preview: bool) -> Seen:
     """Hash the pixels of a clip, judge them, and make them small where a preview is asked for."""
     return Seen(
         clip=_clip(decoded),
@@ -129,9 +129,9 @@ def served(models: Sequence[Model], parity: Mapping[str, float]) -> list[Json]:
     ]
 
 
-def undecoded(frames: UInt8[np.ndarray, "N H W"]) -> Decoded:
+def undecoded(frames: UInt8[np.ndarray, "N H W"]) -> DecodedVideo:
     """Frames of a store as if they came from a file: nothing was decoded or shrunk."""
-    return Decoded(
+    return DecodedVideo(
         frames, frames.shape[1], frames.shape[2], 1.0, fps=None, num_declared=None, format="store"
     )
 
@@ -160,7 +160,7 @@ class Local:
 
     def answer(
         self,
-        decoded: Decoded,
+        decoded: DecodedVideo,
         preview: bool = False,
         *,
         uncertainty: bool = False,
@@ -205,7 +205,7 @@ class Watch:
         self.spent_ms["total"] = self.before + 1e3 * (time.perf_counter() - self.began)
 
 
-def _clip(decoded: Decoded) -> Json:
+def _clip(decoded: DecodedVideo) -> Json:
     return {
         "num_frames": len(decoded.frames),
         "height": decoded.frames.shape[1],

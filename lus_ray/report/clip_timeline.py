@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from lus_ray.evaluation import frame_arms
 from lus_ray.evaluation.example_clips import LETTERS
 from lus_ray.evaluation.results import Cell, Run
-from lus_ray.figures import HALO, LINES, drawn
+from lus_ray.figures import HALO, LINES, render_svg
 from lus_ray.runs import predictions
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", "p")
@@ -111,7 +111,7 @@ def draw_timeline(
         if learned:
             _draw_neutral_elements(next(panels), learned, num_scores)
 
-    return drawn(draw, width=7.2, height=2.0, title=title)
+    return render_svg(draw, width=7.2, height=2.0, title=title)
 
 
 def _read_frames(cell: Cell, clips: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lus_ray.evaluation import diagnosis, frame_arms, mask_arms
-from lus_ray.figures import shortened
+from lus_ray.figures import shorten
 
 Contents = Mapping[str, Any]
 ABSENT = "–"
@@ -275,7 +275,7 @@ def trace(contents: Contents) -> dict[str, str]:
         "seed": str(contents["seed"]),
         "clips": f"fingerprint {data.get('fingerprint')}",
         **{
-            f"source {name}": shortened(_flat(notes), 300) or ABSENT
+            f"source {name}": shorten(_flat(notes), 300) or ABSENT
             for name, notes in (data.get("sources") or {}).items()
         },
         "folds": f"{_flat(folds) or 'protocol not named'}; "

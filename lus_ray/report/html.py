@@ -114,7 +114,7 @@ def _confusions(chosen: Sequence[ScoredArm]) -> list[Picture]:
             of_pixels = mask_arms.scheme_of(arm.label) is not None
             unit = "pixels" if of_pixels else formatting.unit(arm.label)
             alt = f"Confusion matrix of {arm.name}, {counts.sum():.0f} test {unit} over all folds"
-            svg = figures.confusion(counts, names, title=arm.name, percent=of_pixels)
+            svg = figures.draw_confusion(counts, names, title=arm.name, percent=of_pixels)
             found.append(_picture(svg, alt))
     return found
 
@@ -132,7 +132,7 @@ def _roc(chosen: Sequence[ScoredArm]) -> list[Picture]:
     for number, title in enumerate(titles):
         curves = [_mean_roc(arm, number) for arm in chosen]
         if any(len(false) for false, _ in curves):
-            svg = figures.roc(curves, title=title)
+            svg = figures.draw_roc(curves, title=title)
             found.append(_picture(svg, f"ROC curves, {title}"))
     return found
 
@@ -159,7 +159,7 @@ def _reliability(chosen: Sequence[ScoredArm]) -> list[Picture]:
     curves = [scored_arms.reliability(arm) for arm in chosen]
     if all(curve is None for curve in curves):
         return []
-    svg = figures.reliability(curves, title="reliability")
+    svg = figures.draw_reliability(curves, title="reliability")
     return [_picture(svg, "Reliability: share that was right against confidence")]
 
 
@@ -200,7 +200,7 @@ def _by_epoch(arm: ScoredArm, left: str, right: str) -> Picture:
         for fold, cell in arm.cells.items()
         if any(left in row for row in cell.epochs)
     }
-    svg = figures.training(folds, left=left, right=right, title=arm.name)
+    svg = figures.draw_training(folds, left=left, right=right, title=arm.name)
     return _picture(svg, f"Training of {arm.name}: {_spelled(left)} and {_spelled(right)}")
 
 
@@ -218,7 +218,7 @@ def _costs(contents: Contents) -> Picture | None:
     top = sorted(minutes.items(), key=lambda entry: -entry[1])[:NUM_COSTS]
     if not top:
         return None
-    svg = figures.bars(dict(top), label="CPU minutes over all folds")
+    svg = figures.draw_bars(dict(top), label="CPU minutes over all folds")
     return _picture(svg, "CPU minutes by arm")
 
 

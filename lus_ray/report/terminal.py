@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lus_ray.figures import shortened
+from lus_ray.figures import shorten
 from lus_ray.report import domain_tables, formatting
 from lus_ray.runs import leakage
 
@@ -42,26 +42,26 @@ def text(contents: Contents) -> str:
 
 def _scores(contents: Contents, label: str) -> Iterable[str]:
     metrics = formatting.metrics_of(contents, label)[:NUM_METRICS]
-    head = "".join(f"{shortened(formatting.name(m, label), 26):<27}" for m in metrics)
+    head = "".join(f"{shorten(formatting.name(m, label), 26):<27}" for m in metrics)
     yield f"{formatting.LABELS.get(label, label):<36}{head}{'patients':>8}"
     for arm in formatting.arms_of(contents, label):
         if arm["baseline"] or arm["name"] in contents["highlights"][label]:
             scores = "".join(f"{_score_and_interval(arm, m):<27}" for m in metrics)
             mark = ("·" if arm["baseline"] else " ") + ("†" if arm["leak"] else " ")
-            yield f"{shortened(mark + arm['name'], 35):<36}{scores}{arm['num_patients']:>8}"
+            yield f"{shorten(mark + arm['name'], 35):<36}{scores}{arm['num_patients']:>8}"
 
 
 def _domain(entry: Mapping[str, Any]) -> Iterable[str]:
     """Mean ± std over images, the paper, over patients; then how many pairs differ by each test."""
     head, *rows = domain_tables.arms(entry)
     columns = [title.removesuffix(", %").split(" over ")[-1] for title in head[1:-2]]
-    yield f"{shortened(domain_tables.title(entry), 34):<35}" + "".join(
-        f"{shortened(title, 13):<13}" for title in columns
+    yield f"{shorten(domain_tables.title(entry), 34):<35}" + "".join(
+        f"{shorten(title, 13):<13}" for title in columns
     )
     for name, *values in rows:
         if name in entry["corrected"]:
             cells = (value.partition("; ")[0] for value in values[:-2])
-            yield f" {shortened(name, 33):<34}" + "".join(f"{cell:<13}" for cell in cells)
+            yield f" {shorten(name, 33):<34}" + "".join(f"{cell:<13}" for cell in cells)
     found = {test: domain_tables.below(entry, test) for test in domain_tables.TESTS}
     told = ", ".join(f"{test} {few} of {many}" for test, (few, many) in found.items())
     yield f" pairs with p < 0.05 after Holm: {told}"

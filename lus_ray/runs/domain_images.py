@@ -95,8 +95,10 @@ def of(
     said = task.predict(frames)["masks"]
     (dice,) = segmentation.dice(segmentation.counts(true[None], said, num_classes=2))[:, 1]
     judged = "no B-line in either" if np.isnan(dice) else f"Dice {dice:.2f}"
-    yield Drawn("-expert", "expert", figures.outlines(picture, true == 1, {}), _of_domain(row))
-    svg = figures.outlines(picture, true == 1, {"task": said[0] == 1})
+    yield Drawn(
+        "-expert", "expert", figures.draw_segmentations(picture, true == 1, {}), _of_domain(row)
+    )
+    svg = figures.draw_segmentations(picture, true == 1, {"task": said[0] == 1})
     yield Drawn("", "outlines", svg, judged)
     place = domains.place(row)
     if place is not None and isinstance(task, Translator):
@@ -126,4 +128,4 @@ def _translated(
     row = [(f"{here} frame", picture), (f"as {there}", other), ("back", back)]
     off = np.abs(back.astype(int) - picture).mean()
     caption = f"{here} as {there}: comes back {off:.1f} of 255 greys off on average"
-    return Drawn("-translated", "translations", figures.translations([row]), caption)
+    return Drawn("-translated", "translations", figures.draw_translations([row]), caption)

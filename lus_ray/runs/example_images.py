@@ -96,7 +96,7 @@ def looked(
     (seen,) = task.looks(_one(picture, device))
     said = int(seen.probability.argmax())
     crops = () if seen.crops is None else (seen.crops * 255).round().astype(np.uint8)
-    svg = figures.looks(
+    svg = figures.draw_attention(
         picture,
         quads=() if seen.quads is None else tuple(seen.quads),
         heat=seen.heat,
@@ -123,7 +123,7 @@ def outlined(
     deviation = task.uncertainty(frames)
     layers = [("prediction", said)] if true is None else [("expert", true), ("prediction", said)]
     unsure = [] if deviation is None else _unsure(task, deviation[0])
-    svg = figures.masks(picture, masks=layers, classes=task.classes, uncertainty=unsure)
+    svg = figures.draw_masks(picture, masks=layers, classes=task.classes, uncertainty=unsure)
     if true is None:
         return svg, "no expert mask"
     return svg, f"{(said == true).mean():.0%} of pixels as the expert has them"

@@ -144,11 +144,15 @@ def write_pictures(out: Path, entry: dict[str, Any], fold: int, *, heat: bool) -
         if heat:
             warm = warm_spot(frame.shape)
             box = gradcam.box(warm)
-            svg = figures.looks(frame, heat=warm, box=box, title=f"score {number}, said 3 (0.61)")
+            svg = figures.draw_attention(
+                frame, heat=warm, box=box, title=f"score {number}, said 3 (0.61)"
+            )
         else:
             quads = [turned(0.5, 0.62, angle=0.2), turned(0.55, 0.75, angle=-0.1)]
             crops = [frame[20:132, 30:142], frame[40:152, 10:122]]
-            svg = figures.looks(frame, quads=quads, crops=crops, title=f"score {number}, said 2")
+            svg = figures.draw_attention(
+                frame, quads=quads, crops=crops, title=f"score {number}, said 2"
+            )
         (folder / f"{number}.svg").write_text(svg)
         example = f"phantom/p{number:02d}-0#{number}"
         caption = f"score {number}, said 2 with probability 0.61"

@@ -116,7 +116,7 @@ def write_outlines(out: Path, entry: dict[str, Any], fold: int, *, unsure: bool 
         frame = fan(seed=number)
         true, said = (outlined(len(classes), shift) for shift in (0, 6))
         maps = [(name, 0.05 * k * (frame > 40)) for k, name in enumerate(classes[1:])]
-        svg = figures.masks(
+        svg = figures.draw_masks(
             frame,
             masks=[("expert", true), (entry["name"], said)],
             classes=classes,
@@ -127,7 +127,7 @@ def write_outlines(out: Path, entry: dict[str, Any], fold: int, *, unsure: bool 
         caption = f"mean IoU of this image 0.6{number}"
         known = {"file": f"{number}.svg", "example": example, "caption": caption}
         captions.append({**known, "kind": "masks"})
-    (folder / "look.svg").write_text(figures.looks(fan(seed=2), title="look"))
+    (folder / "look.svg").write_text(figures.draw_attention(fan(seed=2), title="look"))
     captions.append({"file": "look.svg", "example": "a#0", "caption": "a look"})
     (folder / "captions.json").write_text(json.dumps(captions))
     return folder

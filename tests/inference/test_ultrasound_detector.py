@@ -11,7 +11,7 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from lus_ray.data.decoding.decoder import Decoder
+from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.data.ingest import phantom
 from lus_ray.data.ledger import Ledger
 from lus_ray.inference.ultrasound_detector import looks_like_ultrasound
@@ -105,7 +105,7 @@ def test_real_clips_do(shared_data):
     likely = []
     paths = sorted((shared_data / "covid_blues" / "lus_videos").glob("*.mp4"))[::10]
     paths += sorted((shared_data / "pocovid" / "pocus_videos" / "convex").glob("*.*"))[::10]
-    with Decoder() as decoder:
+    with FileDecoder() as decoder:
         for path in paths:
             likely.append(looks_like_ultrasound(decoder.decode(path).frames).likely)
     assert np.mean(likely) >= 0.9

@@ -102,9 +102,12 @@ def write_blines(out: Path, entry: dict[str, Any], *, num_examples: int = 2) -> 
     frame, lines = fan(seed=0), outlined(2, 0) == 1
     row = [("covid frame", frame), ("as cap", frame), ("back", frame)]
     svgs = {
-        "expert": (figures.outlines(frame, lines, {}), "covid"),
-        "outlines": (figures.outlines(frame, lines, {"arm": outlined(2, 9) == 1}), "Dice 0.61"),
-        "translations": (figures.translations([row]), "covid as cap"),
+        "expert": (figures.draw_segmentations(frame, lines, {}), "covid"),
+        "outlines": (
+            figures.draw_segmentations(frame, lines, {"arm": outlined(2, 9) == 1}),
+            "Dice 0.61",
+        ),
+        "translations": (figures.draw_translations([row]), "covid as cap"),
     }
     captions = []
     for number in range(num_examples):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from lus_ray.data.decoding.decoder import Decoded
+from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.inference.limits import ServiceLimits
 from serve.decoders import Decoders
 from serve.errors import Refused
@@ -33,7 +33,7 @@ def decoders() -> Iterator[Decoders]:
     made.close()
 
 
-def decoded(decoders: Decoders, clip: bytes, *, allow_text: bool = False) -> Decoded:
+def decoded(decoders: Decoders, clip: bytes, *, allow_text: bool = False) -> DecodedVideo:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed when it was decoded
     file.write(clip)
     file.seek(0)

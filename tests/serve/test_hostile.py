@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from lus_ray.bench.serve import leaves
-from lus_ray.data.decoding.decoder import Decoder
+from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import Local
@@ -58,7 +58,7 @@ def fort(runs: Path) -> Iterator[Service]:
 def here(runs: Path) -> Iterator[Callable[[Attack], dict]]:
     """The answer to an attack in this process."""
     local = Local(model_selection.find(model_selection.beside(runs / "signs")))
-    with Decoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
+    with FileDecoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
 
         def answer(attack: Attack) -> dict:
             with tempfile.TemporaryFile() as file:

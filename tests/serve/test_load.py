@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray.data.decoding.decoder import Decoder
+from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import Local
@@ -30,7 +30,7 @@ def test_the_path_of_a_request_costs_at_most_six_milliseconds(lone, lone_run, fi
     torch.set_num_threads(1)
     local = Local(model_selection.find([lone_run]))
     over, path = [], []
-    with Decoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
+    with FileDecoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
         for turn in range(120):
             began = time.perf_counter()
             local.answer(decoder.decode(film_file))

@@ -1,6 +1,6 @@
 """Decode one video, image or DICOM file in a process of its own, under limits.
 
-    with Decoder() as decoder:
+    with FileDecoder() as decoder:
         decoded = decoder.decode(Path("clip.mp4"))
 
 A crash of the decoder, a truncated file, a decompression bomb or a page of HTML costs that file
@@ -37,7 +37,7 @@ PACKAGE_ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
-class Limits:
+class DecodeLimits:
     """What one file may cost before it is refused.
 
     `frame_pixels` of one coded frame, `num_frames` of a clip, `stored_bytes` of all its grey
@@ -52,7 +52,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedVideo:
     """A decoded file.
 
     `frames` grey 0-255; `height` and `width` of the upright picture before shrinking; `scale` is
@@ -74,19 +74,19 @@ class Decoded:
     mm_per_pixel: float | None = None
 
 
-class Decoder:
+class FileDecoder:
     """A child process that decodes files one after another, each in a fresh fork.
 
     Not for two threads at once; give each thread its own. The process starts with the first file
     unless it was told to before, and anew after it was lost.
     """
 
-    def __init__(self, limits: Limits | None = None, *, max_side: int = 512) -> None:
-        self.limits, self.max_side = limits or Limits(), max_side
+    def __init__(self, limits: DecodeLimits | None = None, *, max_side: int = 512) -> None:
+        self.limits, self.max_side = limits or DecodeLimits(), max_side
         self.process: subprocess.Popen[bytes] | None = None
         self.connection: socket.socket | None = None
 
-    def __enter__(self) -> "Decoder":
+    def __enter__(self) -> "FileDecoder":
         return self
 
     def __exit__(
@@ -97,7 +97,7 @@ class Decoder:
     ) -> None:
         self.close()
 
-    def decode(self, path: Path, *, allow_text: bool = False) -> Decoded:
+    def decode(self, path: Path, *, allow_text: bool = False) -> DecodedVideo:
         """The frames of one file; `allow_text` takes a DICOM file with writing beside its fan.
 
         Raises:
@@ -177,13 +177,13 @@ class Decoder:
             )
 
 
-def decode(path: Path, limits: Limits | None = None, *, max_side: int = 512) -> Decoded:
-    """The frames of one file, with a child process just for it; for many files use `Decoder`.
+def decode(path: Path, limits: DecodeLimits | None = None, *, max_side: int = 512) -> DecodedVideo:
+    """The frames of one file, with a child process just for it; for many files use `FileDecoder`.
 
     Raises:
         DecodeError: the file cannot be read, or not within the limits.
     """
-    with Decoder(limits, max_side=max_side) as decoder:
+    with FileDecoder(limits, max_side=max_side) as decoder:
         return decoder.decode(path)
 
 
@@ -200,7 +200,7 @@ def _scratch() -> Any:
     return tempfile.TemporaryFile()
 
 
-def _read_answer(answer: int, limits: Limits, max_side: int) -> Decoded:
+def _read_answer(answer: int, limits: DecodeLimits, max_side: int) -> DecodedVideo:
     """What the fork wrote, believed only where it adds up."""
     size = os.fstat(answer).st_size
     if size < 8:
@@ -216,7 +216,7 @@ def _read_answer(answer: int, limits: Limits, max_side: int) -> Decoded:
     if start != num_frames * height * width or max(height, width) > max_side:
         raise DecodeError("the decoder's answer does not add up")
     frames = np.frombuffer(content, np.uint8, start).reshape(num_frames, height, width)
-    return Decoded(
+    return DecodedVideo(
         frames=frames,
         height=report["native"][0],
         width=report["native"][1],

@@ -21,7 +21,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.data.decoding.decoder import Decoded
+from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.data.ingest import coco, label_table, labelme
 from lus_ray.data.ingest.polygons import check_size
 from lus_ray.data.masks import resize
@@ -134,7 +134,7 @@ def _check_kind(image: Image.Image, path: Path, where: str) -> None:
         raise SourceError(f"{where}: an animated or turned PNG; save one upright picture")
 
 
-def _of_image(read: Reader, decoded: Decoded, *, scheme: str) -> UInt8[np.ndarray, "T h w"]:
+def _of_image(read: Reader, decoded: DecodedVideo, *, scheme: str) -> UInt8[np.ndarray, "T h w"]:
     """The masks of a still image."""
     if len(decoded.frames) != 1:
         raise SourceError(
@@ -145,7 +145,7 @@ def _of_image(read: Reader, decoded: Decoded, *, scheme: str) -> UInt8[np.ndarra
 
 
 def _of_files(
-    path: Path, root: Path, kind: str, decoded: Decoded, *, scheme: str
+    path: Path, root: Path, kind: str, decoded: DecodedVideo, *, scheme: str
 ) -> UInt8[np.ndarray, "T h w"]:
     """The masks of a file for a still image, or of a folder with a file for each frame."""
     read, suffix = {"mask": (read_png, ".png"), "polygons": (labelme.read, ".json")}[kind]
@@ -161,7 +161,7 @@ def _of_files(
 
 
 def _fitted(
-    readers: Sequence[Reader], decoded: Decoded, *, scheme: str
+    readers: Sequence[Reader], decoded: DecodedVideo, *, scheme: str
 ) -> UInt8[np.ndarray, "T h w"]:
     """Masks of the frames one after another, each shrunk at once, so that few large ones live."""
     height, width = decoded.frames.shape[1:]

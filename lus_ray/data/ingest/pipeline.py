@@ -1,10 +1,10 @@
 """From a source to a store: read, decode in a pool, check, write.
 
 A reader is a module of this package with `clips(root, ledger, **options)`: a generator of dicts,
-sorted by patient, with schema columns and either `file` (decoded here) or `frames` (uint8, with
-axes T H W). Beside `file`, `masks` may be a function of the `Decoded` file: they are read once the
-size of the frames is known. Patients to whom it gives one `group` stay in one. Its name is its
-address: `ingest("covid_blues", ...)` uses `covid_blues.py`.
+sorted by patient, with schema columns and either `file` (decoded here) or `frames` (uint8, axes
+T H W). Beside `file`, `masks` may be a function of the `DecodedVideo`, called once the size of the
+frames is known. Patients with the same `group` stay in one group. The module name is the source:
+`ingest("covid_blues", ...)` uses `covid_blues.py`.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from typing import Any, Literal
 from lus_ray import clip
 from lus_ray.data import ledger as ledgers
 from lus_ray.data import store as stores
-from lus_ray.data.decoding.decoder import Limits
+from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import regroup
 from lus_ray.data.ingest.workers import Pool
 from lus_ray.data.ledger import Ledger
@@ -87,7 +87,7 @@ def ingest(
     store: PathOrUri,
     *,
     max_side: int = 512,
-    limits: Limits | None = None,
+    limits: DecodeLimits | None = None,
     workers: int | None = None,
     missing_patient: Literal["refuse", "own"] = "refuse",
     progress: Progress | None = None,
@@ -113,7 +113,7 @@ def ingest(
     folder = _folder(root)  # before anything is made where the store will be
     ledger, summary = Ledger(), Summary(source)
     joined: set[tuple[str, str]] = set()
-    pool = Pool(source, ledger, limits or Limits(), max_side, missing_patient, workers)
+    pool = Pool(source, ledger, limits or DecodeLimits(), max_side, missing_patient, workers)
     ledgers.read(join(store, "ledger.jsonl"))  # a damaged one is told of before all the work
     with stores.working(store, source) as place:
         with stores.Writer(place.folder, source) as writer, pool:

@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from lus_ray import clip
-from lus_ray.data.decoding.decoder import Decoded, Decoder, Limits
+from lus_ray.data.decoding.decoder import DecodedVideo, DecodeLimits, FileDecoder
 from lus_ray.data.duplicates.groups import signature
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError, SchemaError, SourceError
@@ -29,15 +29,15 @@ class Pool:
         self,
         source: str,
         ledger: Ledger,
-        limits: Limits,
+        limits: DecodeLimits,
         max_side: int,
         missing_patient: str,
         workers: int | None,
     ) -> None:
         self.source, self.ledger, self.missing_patient = source, ledger, missing_patient
         self.num_workers = workers or _num_cores()
-        self.decoders = [Decoder(limits, max_side=max_side) for _ in range(self.num_workers)]
-        self.free: SimpleQueue[Decoder] = SimpleQueue()
+        self.decoders = [FileDecoder(limits, max_side=max_side) for _ in range(self.num_workers)]
+        self.free: SimpleQueue[FileDecoder] = SimpleQueue()
         for decoder in self.decoders:
             self.free.put(decoder)
         self.names: set[str] = set()
@@ -57,7 +57,9 @@ class Pool:
 
     def rows(self, found: Iterator[dict[str, Any]]) -> Iterator[clip.Row]:
         """Rows in the order of `found`; what cannot be used stands in the ledger instead."""
-        pending: deque[tuple[dict[str, Any], Future[tuple[clip.Row, Decoded | None]]]] = deque()
+        pending: deque[tuple[dict[str, Any], Future[tuple[clip.Row, DecodedVideo | None]]]] = (
+            deque()
+        )
         for item in found:
             if not self._admit(item):
                 continue
@@ -83,7 +85,7 @@ class Pool:
         self.names.add(name)
         return True
 
-    def _make(self, item: dict[str, Any]) -> tuple[clip.Row, Decoded | None]:
+    def _make(self, item: dict[str, Any]) -> tuple[clip.Row, DecodedVideo | None]:
         columns = {"source": self.source, **item}
         file = columns.pop("file", None)
         decoded = None
@@ -107,7 +109,7 @@ class Pool:
         return clip.make(**columns), decoded
 
     def _finish(
-        self, item: dict[str, Any], future: "Future[tuple[clip.Row, Decoded | None]]"
+        self, item: dict[str, Any], future: "Future[tuple[clip.Row, DecodedVideo | None]]"
     ) -> Iterator[clip.Row]:
         try:
             row, decoded = future.result()

@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from lus_ray.data.decoding.decoder import Decoder
+from lus_ray.data.decoding.decoder import FileDecoder
 
 Writer = Callable[..., Path]
 
@@ -46,7 +46,7 @@ def write_video(tmp_path: Path) -> Writer:
 @pytest.fixture(scope="module")
 def decoder():
     """One decoder process for the tests of a module."""
-    with Decoder() as shared:
+    with FileDecoder() as shared:
         yield shared
 
 

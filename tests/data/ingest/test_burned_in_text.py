@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray.data.decoding.burned_in_text import Extremes, outside_fan
-from lus_ray.data.decoding.decoder import Decoder
+from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.data.ingest import phantom
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError
@@ -85,7 +85,7 @@ def test_a_file_with_text_is_refused_unless_allowed(tmp_path, decoder):
 @pytest.mark.slow
 def test_real_clips_are_clean_and_text_over_them_is_found(shared_data):
     """Every tenth clip of COVID-BLUES, which shows no text, in a wider black page."""
-    with Decoder() as decoder:
+    with FileDecoder() as decoder:
         for path in sorted((shared_data / "covid_blues" / "lus_videos").glob("*.mp4"))[::10]:
             frames = decoder.decode(path).frames[::5]
             assert found(frames) == 0, path.name

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from lus_ray.data.decoding.decoder import Decoder, Limits, decode
+from lus_ray.data.decoding.decoder import DecodeLimits, FileDecoder, decode
 from lus_ray.errors import DecodeError
 
 FORMATS = {
@@ -200,7 +200,7 @@ def test_frames_lost_beyond_the_tolerance_are_refused_and_one_is_repaired(write_
     path = write_video("short.avi", ramp, codec="rawvideo", pix_fmt="gray")
     whole = path.read_bytes()
     end = whole.rindex(b"idx1")
-    with Decoder() as decoder:
+    with FileDecoder() as decoder:
         path.write_bytes(whole[: end - 48 * 64])
         assert decoder.decode(path).notes == ("repaired: 29 of 30 frames decode",)
         path.write_bytes(whole[: end - 3 * 48 * 64])
@@ -218,10 +218,10 @@ def test_a_small_image_that_unfolds_to_a_huge_one_is_refused_before_it_does(tmp_
 @pytest.mark.parametrize(
     ("limits", "cause"),
     [
-        (Limits(num_frames=20), "30 frames; at most 20"),
-        (Limits(frame_pixels=1000), "48 x 64 pixels; at most 1000"),
-        (Limits(stored_bytes=20_000), "MiB as grey frames"),
-        (Limits(seconds=0.001), r"longer than 0\.001 s"),
+        (DecodeLimits(num_frames=20), "30 frames; at most 20"),
+        (DecodeLimits(frame_pixels=1000), "48 x 64 pixels; at most 1000"),
+        (DecodeLimits(stored_bytes=20_000), "MiB as grey frames"),
+        (DecodeLimits(seconds=0.001), r"longer than 0\.001 s"),
     ],
 )
 def test_each_limit_refuses_the_file_and_names_itself(limits, cause, write_video, ramp):
@@ -232,7 +232,7 @@ def test_each_limit_refuses_the_file_and_names_itself(limits, cause, write_video
 
 def test_a_decoder_short_of_memory_refuses_the_file_and_lives(write_video, ramp):
     path = write_video("clip.avi", np.zeros((2, 2160, 3840), np.uint8), codec="mpeg4")
-    with Decoder(Limits(memory_bytes=200 << 20)) as decoder:
+    with FileDecoder(DecodeLimits(memory_bytes=200 << 20)) as decoder:
         for _ in range(2):
             with pytest.raises(DecodeError, match=r"200 MiB|Cannot allocate memory"):
                 decoder.decode(path)
@@ -245,7 +245,7 @@ def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
     settings = {k: v for k, v in FORMATS[name].items() if k != "fps"}
     path = write_video(name, ramp, **settings)
     whole, rng = path.read_bytes(), np.random.default_rng(3)
-    with Decoder(Limits(seconds=10)) as decoder:
+    with FileDecoder(DecodeLimits(seconds=10)) as decoder:
         decoder.decode(path)
         process = decoder.process
         for _ in range(40):
@@ -269,7 +269,7 @@ def test_a_crash_of_the_decoder_costs_one_file(number, kind, write_video, ramp):
     """The fork is sent the signal that a crashing codec would raise, while it decodes."""
     large = write_video("large.avi", np.zeros((60, 1080, 1920), np.uint8), codec="mpeg4")
     small = write_video("small.mp4", ramp)
-    with Decoder() as decoder:
+    with FileDecoder() as decoder:
         decoder.decode(small)
         killer = threading.Thread(target=_strike, args=(decoder, number))
         killer.start()
@@ -282,7 +282,7 @@ def test_a_crash_of_the_decoder_costs_one_file(number, kind, write_video, ramp):
 
 def test_the_decoder_process_is_started_anew_after_it_was_lost(write_video, ramp):
     path = write_video("clip.mp4", ramp)
-    with Decoder() as decoder:
+    with FileDecoder() as decoder:
         decoder.decode(path)
         os.kill(decoder.process.pid, signal.SIGKILL)
         with pytest.raises(DecodeError, match="decoder process ended") as lost:
@@ -302,7 +302,7 @@ def test_stop_ends_a_decode_that_another_thread_waits_in(write_video):
         except DecodeError as error:
             causes.append(str(error))
 
-    with Decoder() as decoder:
+    with FileDecoder() as decoder:
         decoder.decode(path)
         worker = threading.Thread(target=work)
         worker.start()
@@ -315,13 +315,13 @@ def test_stop_ends_a_decode_that_another_thread_waits_in(write_video):
 
 
 def test_closing_leaves_no_process_behind(write_video, ramp):
-    with Decoder() as decoder:
+    with FileDecoder() as decoder:
         decoder.decode(write_video("clip.mp4", ramp))
         process = decoder.process
     assert process.returncode is not None
 
 
-def _strike(decoder: Decoder, number: signal.Signals) -> None:
+def _strike(decoder: FileDecoder, number: signal.Signals) -> None:
     server = psutil.Process(decoder.process.pid)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:

@@ -9,7 +9,7 @@ from PIL import Image
 from lus_ray import clip
 from lus_ray.data import ledger
 from lus_ray.data import store as stores
-from lus_ray.data.decoding.decoder import Limits
+from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.ingest.pipeline import ingest, sources
 from lus_ray.errors import SourceError
 
@@ -119,7 +119,7 @@ def test_ctrl_c_leaves_the_store_as_it_was(own, tmp_path):
 
 def test_limits_reach_the_decoder(own, tmp_path):
     with pytest.raises(SourceError, match="at most 10"):
-        ingest("folder", own, tmp_path / "store", limits=Limits(frame_pixels=10))
+        ingest("folder", own, tmp_path / "store", limits=DecodeLimits(frame_pixels=10))
 
 
 def test_one_clip_under_two_patients_ends_in_one_group(own, tmp_path):
