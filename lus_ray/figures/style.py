@@ -38,7 +38,9 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def render_svg(draw: Callable[[Figure], None], *, width: float, height: float, title: str = "") -> str:
+def render_svg(
+    draw: Callable[[Figure], None], *, width: float, height: float, title: str = ""
+) -> str:
     """SVG of a figure of a size in inches."""
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
