@@ -11,16 +11,25 @@ Why no hue and no saturation: frames are grey, and both leave a grey picture as 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from math import inf, log, pi
-from typing import Any
+from math import log, pi
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Float, Integer
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import grid_sample, hardshrink
 
 from lus_ray.errors import ArmError
+from lus_ray.settings import (
+    NonNegative,
+    NonNegativeRange,
+    Ordered,
+    Positive,
+    PositiveRange,
+    Share,
+    settings,
+)
 
 FAR_OUTSIDE = 4.0
 """So many half sides further no interpolation reaches the picture."""
@@ -31,7 +40,7 @@ PLACES_IN_CACHE = 1 << 17
 Drawn = dict[str, Float[Tensor, "B"]]
 
 
-@dataclass(frozen=True)
+@settings
 class Augment:
     """The ranges that are drawn from, uniformly; the defaults are those of the paper.
 
@@ -53,41 +62,18 @@ class Augment:
         ArmError: a range is empty or makes no picture.
     """
 
-    flip: float = 0.5
-    intensity: tuple[float, float] = (0.8, 1.1)
-    scale: float = 0.2
-    rotate_deg: float = 15.0
-    translate: float = 0.05
-    gamma: tuple[float, float] = (1.0, 1.0)
-    noise_std: float = 0.0
-    crop: tuple[float, float] = (1.0, 1.0)
-    aspect: tuple[float, float] = (1.0, 1.0)
-    contrast: tuple[float, float] = (1.0, 1.0)
-    rotate_share: float = 1.0
-    shade_share: float = 1.0
-
-    def __post_init__(self) -> None:
-        sound = {
-            "0 <= value <= 1": {
-                "flip": 0 <= self.flip <= 1,
-                "translate": 0 <= self.translate <= 1,
-                "rotate_share": 0 <= self.rotate_share <= 1,
-                "shade_share": 0 <= self.shade_share <= 1,
-            },
-            "0 <= value < 1": {"scale": 0 <= self.scale < 1},
-            "0 <= value <= 180": {"rotate_deg": 0 <= self.rotate_deg <= 180},
-            "0 <= value": {"noise_std": 0 <= self.noise_std < inf},
-            "0 <= low <= high": {
-                "intensity": 0 <= self.intensity[0] <= self.intensity[1] < inf,
-                "contrast": 0 <= self.contrast[0] <= self.contrast[1] < inf,
-            },
-            "0 < low <= high": {
-                "gamma": 0 < self.gamma[0] <= self.gamma[1] < inf,
-                "aspect": 0 < self.aspect[0] <= self.aspect[1] < inf,
-            },
-            "0 < low <= high <= 1": {"crop": 0 < self.crop[0] <= self.crop[1] <= 1},
-        }
-        refuse_unsound(self, sound)
+    flip: Share = 0.5
+    intensity: NonNegativeRange = (0.8, 1.1)
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
+    translate: Share = 0.05
+    gamma: PositiveRange = (1.0, 1.0)
+    noise_std: NonNegative = 0.0
+    crop: Annotated[tuple[Positive, Share], Ordered] = (1.0, 1.0)
+    aspect: PositiveRange = (1.0, 1.0)
+    contrast: NonNegativeRange = (1.0, 1.0)
+    rotate_share: Share = 1.0
+    shade_share: Share = 1.0
 
     def __call__(
         self, frames: Float[Tensor, "B T H W"], generator: torch.Generator

@@ -12,16 +12,17 @@ Why numbers come from a CPU generator: the same seed then draws the same on any 
 sums that say where each pixel is read are made there too.
 """
 
-from dataclasses import dataclass
-from math import inf, pi
-from typing import Literal
+from math import pi
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int64, Integer
+from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from lus_ray.data.transforms.augment import between, per_clip, refuse_unsound
+from lus_ray.data.transforms.augment import between, per_clip
+from lus_ray.settings import NonNegative, NonNegativeRange, PositiveRange, Share, settings
 
 REST = {
     "mirror": 1.0,
@@ -43,7 +44,7 @@ TRUNCATE = 4.0
 Drawn = dict[str, Float[Tensor, "B"]]
 
 
-@dataclass(frozen=True)
+@settings
 class SixSteps:
     """The ranges that are drawn from, uniformly; the defaults are the published ones.
 
@@ -64,37 +65,17 @@ class SixSteps:
         ArmError: a range is empty or makes no picture.
     """
 
-    share: float = 0.33
-    flip: float = 0.5
-    translate: float = 0.15
-    rotate_deg: float = 15.0
-    shear_deg: float = 4.5
-    scale: tuple[float, float] = (0.55, 1.45)
-    contrast: tuple[float, float] = (0.55, 1.45)
-    intensity: tuple[float, float] = (0.55, 1.45)
-    blur: float = 0.75
-    noise_std: float = 0.015
+    share: Share = 0.33
+    flip: Share = 0.5
+    translate: Share = 0.15
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
+    shear_deg: Annotated[float, Field(ge=0, lt=90)] = 4.5
+    scale: PositiveRange = (0.55, 1.45)
+    contrast: NonNegativeRange = (0.55, 1.45)
+    intensity: NonNegativeRange = (0.55, 1.45)
+    blur: Annotated[float, Field(ge=0, le=100)] = 0.75
+    noise_std: NonNegative = 0.015
     lookup: Literal["nearest", "bilinear"] = "nearest"
-
-    def __post_init__(self) -> None:
-        sound = {
-            "0 <= value <= 1": {
-                "share": 0 <= self.share <= 1,
-                "flip": 0 <= self.flip <= 1,
-                "translate": 0 <= self.translate <= 1,
-            },
-            "0 <= value <= 180": {"rotate_deg": 0 <= self.rotate_deg <= 180},
-            "0 <= value < 90": {"shear_deg": 0 <= self.shear_deg < 90},
-            "0 < low <= high": {"scale": 0 < self.scale[0] <= self.scale[1] < inf},
-            "0 <= low <= high": {
-                "contrast": 0 <= self.contrast[0] <= self.contrast[1] < inf,
-                "intensity": 0 <= self.intensity[0] <= self.intensity[1] < inf,
-            },
-            "0 <= value <= 100": {"blur": 0 <= self.blur <= 100},
-            "0 <= value": {"noise_std": 0 <= self.noise_std < inf},
-            "'nearest' or 'bilinear'": {"lookup": self.lookup in {"nearest", "bilinear"}},
-        }
-        refuse_unsound(self, sound)
 
     def __call__(
         self, frames: Float[Tensor, "B T H W"], generator: torch.Generator
