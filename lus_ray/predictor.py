@@ -65,7 +65,7 @@ def predict(
     with torch.inference_mode():
         if isinstance(task.view, View):
             assert isinstance(clip, np.ndarray)
-            chosen = task.view.chosen(len(clip), num_samples)
+            chosen = task.view.sample_indices(len(clip), num_samples)
             said = [
                 task.predict(unit(torch.from_numpy(clip[part]).to(device)))
                 for part in parts(task, chosen, clip[0].size * chosen.shape[1])
@@ -93,7 +93,7 @@ def predict_together(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) ->
     The answers are those of `predict` to rounding: networks do not mix samples.
     """
     assert isinstance(task.view, View)
-    samples = [task.view.samples_of(frames) for frames in clips]
+    samples = [task.view.resize_samples(frames) for frames in clips]
     ends = np.cumsum([len(part) for part in samples])
     device = next(task.parameters(), torch.empty(0)).device
     with torch.inference_mode():

@@ -72,7 +72,7 @@ class VideoWindows(Dataset):
         """The frames of one window, grey 0-255."""
         _, row, draw = sample
         start = np.random.default_rng(draw.seed).random()
-        wanted = self.view.indices(row["num_frames"], start)
+        wanted = self.view.frame_indices(row["num_frames"], start)
         return torch.from_numpy(decode(self.files[row["clip"]], wanted.tolist()))
 
 

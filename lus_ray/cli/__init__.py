@@ -296,7 +296,7 @@ def weights(name: str | None, as_json: bool) -> None:
     from lus_ray.nets.pretrained import published
 
     if name is None:
-        known = {n: {"url": w.url, "sha256": w.sha256} for n, w in published.OFFICIAL.items()}
+        known = {n: {"url": w.url, "sha256": w.sha256} for n, w in published.PUBLISHED.items()}
         lines = "\n".join(f"{n:<20} {w['url']}" for n, w in known.items())
         click.echo(json.dumps(known, indent=1) if as_json else lines)
         return

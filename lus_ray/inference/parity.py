@@ -151,7 +151,7 @@ def _outlined_otherwise(model: Model, row: Row, stored: Row, answer: Answer) -> 
     """
     task: Segmentation = checkpoint.build(checkpoint.read_description(model.folder))
     view, ids = cast(View, task.view), masks_of(row)
-    said = answer(view.padded(frames_of(row)))["masks"]
+    said = answer(view.pad(frames_of(row)))["masks"]
     if said is None or said["model"] != model.id or ids is None:
         raise ServeError(f"{model.id}: the answer does not have it; it was not deployed")
     masks = frame_sheets.read(said["sprite"], said["num_frames"])

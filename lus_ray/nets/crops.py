@@ -97,10 +97,10 @@ class CropNet(nn.Module, ABC):
                 f"{type(self).__name__}: images of {found} where {built} is expected; "
                 "give the view and the network the same size"
             )
-        return self.place(images)
+        return self.locate_crops(images)
 
     @abstractmethod
-    def place(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C 2 3"]:
+    def locate_crops(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C 2 3"]:
         """Theta of images that have the right size."""
 
     def scales(self, theta: Float[Tensor, "N C 2 3"]) -> Float[Tensor, "N C"] | None:
@@ -152,7 +152,7 @@ class RandomCrops(CropNet):
         super().__init__(num_outputs, width=width, size=size)
         self.sides = sides
 
-    def place(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 2 2 3"]:
+    def locate_crops(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 2 2 3"]:
         """The large crop lies within the picture, and the small one within the large one."""
         scales = torch.tensor(self.sides).expand(len(images), 2)
         centres = torch.zeros(len(images), 2, 2)
@@ -160,10 +160,10 @@ class RandomCrops(CropNet):
             small, large = scales[0].tolist()
             outer = _offsets(len(images), 1 - large)
             centres = torch.stack([outer + _offsets(len(images), large - small), outer], dim=1)
-        return affine(scales, torch.zeros_like(centres), centres).to(images)
+        return affine_matrices(scales, torch.zeros_like(centres), centres).to(images)
 
 
-def affine(
+def affine_matrices(
     scales: Float[Tensor, "N C"],
     rotation: Float[Tensor, "N C 2"],
     translation: Float[Tensor, "N C 2"],
@@ -174,7 +174,7 @@ def affine(
     return torch.stack([top, bottom], dim=-2)
 
 
-def corners(theta: Float[Tensor, "*crops 2 3"]) -> Float[Tensor, "*crops 4 2"]:
+def crop_corners(theta: Float[Tensor, "*crops 2 3"]) -> Float[Tensor, "*crops 4 2"]:
     """Corners (x, y) of crops in fractions of the picture, (0, 0) at its top left.
 
     They come in drawing order: top left, top right, bottom right, bottom left of the crop.

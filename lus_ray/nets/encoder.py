@@ -26,7 +26,7 @@ class ResNetEncoder(nn.Module):
 
     `kind` is "resnet18", "resnet34" or "resnet50", `width` the channels of the first stage,
     `num_stages` the stages that are kept. `num_channels` counts those of each map, the coarsest
-    last; `left_out` begins the names of what a whole classifier has beside them. With an
+    last; `dropped_prefixes` begins the names of what a whole classifier has beside them. With an
     `output_stride` of 16 the fourth stage keeps the size of its input and dilates its 3 x 3
     convolutions twofold, all of them, as segmentation_models.pytorch does.
 
@@ -56,7 +56,10 @@ class ResNetEncoder(nn.Module):
         self.num_stages = num_stages
         widths = (width * expansion << stage for stage in range(num_stages))
         self.num_channels = (width, *widths)
-        self.left_out = ("fc.", *(f"layer{n}." for n in range(num_stages + 1, len(layers) + 1)))
+        self.dropped_prefixes = (
+            "fc.",
+            *(f"layer{n}." for n in range(num_stages + 1, len(layers) + 1)),
+        )
         if output_stride == 16 and num_stages == len(layers):
             _dilate(self.get_submodule("layer4"))
 
@@ -72,15 +75,19 @@ class ResNetEncoder(nn.Module):
 
 
 def load_encoder(
-    encoder: ResNetEncoder | MobileNetV2, state: Mapping[str, Tensor], *, what: str = "weights"
+    encoder: ResNetEncoder | MobileNetV2, state: Mapping[str, Tensor], *, origin: str = "weights"
 ) -> list[str]:
     """Copy the weights of a whole classifier into its encoder; the names that were copied.
 
     Raises:
         CheckpointError: the state is that of another network; then the encoder is as it was.
     """
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith(encoder.left_out)}
-    return weights.load(encoder, kept, head=True, what=what)
+    kept = {
+        name: tensor
+        for name, tensor in state.items()
+        if not name.startswith(encoder.dropped_prefixes)
+    }
+    return weights.load(encoder, kept, head=True, origin=origin)
 
 
 def _dilate(stage: nn.Module) -> None:

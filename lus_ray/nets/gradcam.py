@@ -66,7 +66,7 @@ def grad_cam(
         return heat / hottest.where(hottest != 0, torch.ones_like(hottest))
 
 
-def box(
+def bounding_box(
     heat: Float[np.ndarray, "H W"] | Float[Tensor, "H W"], threshold: float = 0.5
 ) -> tuple[float, float, float, float] | None:
     """The box (left, top, right, bottom) of the largest hot region, in fractions of the picture.

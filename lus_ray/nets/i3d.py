@@ -43,7 +43,7 @@ class I3D(nn.Module):
         ends = [4 * inner for inner in widths]
         starts = [width, *ends[:-1]]
         stages = [
-            Stage(start, inner, num_blocks, temporal_kernels=kernels, stride=stride)
+            ResStage(start, inner, num_blocks, temporal_kernels=kernels, stride=stride)
             for start, inner, num_blocks, kernels, stride in zip(
                 starts, widths, layers, TEMPORAL_KERNELS, (1, 2, 2, 2), strict=True
             )
@@ -74,7 +74,7 @@ class I3D(nn.Module):
         return self.blocks[-1](features)
 
 
-class Stage(nn.Module):
+class ResStage(nn.Module):
     """Blocks in a row; the first one changes the number of channels and the size."""
 
     def __init__(

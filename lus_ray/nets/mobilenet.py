@@ -35,7 +35,7 @@ class MobileNetV2(nn.Module):
         ArmError: the output stride is none of 8, 16, 32.
     """
 
-    left_out = ("features.18.", "classifier.")
+    dropped_prefixes = ("features.18.", "classifier.")
     """How the names of what a whole classifier has beside this begin."""
 
     def __init__(

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from lus_ray.errors import ArmError
 from lus_ray.nets.segmenter import check_size
-from lus_ray.nets.sifa import STRIDE, Residual, initialise
+from lus_ray.nets.sifa import STRIDE, ResidualUnit, initialise
 
 
-class Translator(nn.Module):
+class SifaGenerator(nn.Module):
     """Generator (G): images of the source domain as of the target domain.
 
     2,852,673 parameters with three channels, 2,849,537 with one.
@@ -53,7 +53,7 @@ class Translator(nn.Module):
         return torch.tanh(images[:, :1] + self.layers(images))
 
 
-class Decoder(nn.Module):
+class SifaDecoder(nn.Module):
     """Decoder (U): target images, and their latent maps, as images of the source domain.
 
     `num_inputs` are the channels of the latent maps, 32 times the width of the encoder.
@@ -91,13 +91,13 @@ class Decoder(nn.Module):
         (h, w), (height, width) = latent.shape[-2:], images.shape[-2:]
         if (STRIDE * h, STRIDE * w) != (height, width):
             raise ArmError(
-                f"Decoder: latent maps of {h} x {w} for images of {height} x {width}; "
+                f"SifaDecoder: latent maps of {h} x {w} for images of {height} x {width}; "
                 f"give those of the same images, {height // STRIDE} x {width // STRIDE}"
             )
         return torch.tanh(images + self.layers(latent))
 
 
-class PatchJudge(nn.Module):
+class PatchDiscriminator(nn.Module):
     """Discriminator (D): whether each patch of 70 x 70 is real, as numbers without bounds.
 
     Images of any size, or logits of a segmenter. The first output tells real from painted; SIFA's
@@ -141,9 +141,9 @@ def _normalised(
     return [convolution, _normalisation(convolution.out_channels), rectified]
 
 
-def _residual(width: int, *, bias: bool) -> Residual:
+def _residual(width: int, *, bias: bool) -> ResidualUnit:
     first, second = (nn.Conv2d(width, width, 3, padding=1, bias=bias) for _ in range(2))
-    return Residual(*_normalised(first), second, _normalisation(width))
+    return ResidualUnit(*_normalised(first), second, _normalisation(width))
 
 
 def _normalisation(width: int) -> nn.InstanceNorm2d:

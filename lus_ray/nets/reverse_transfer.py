@@ -52,7 +52,7 @@ class ReverseTransfer(nn.Module):
         """Logits from the shares."""
         return self.out(features)
 
-    def activation(
+    def activation_map(
         self, images: Float[Tensor, "N C H W"], classes: Tensor
     ) -> Float[Tensor, "N H W"]:
         """What of the picture speaks for a class of each image: its positive part, 1 at most.

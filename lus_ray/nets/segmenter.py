@@ -56,14 +56,16 @@ def check_size(net: nn.Module, images: Float[Tensor, "N C H W"], multiple: int) 
         )
 
 
-def padded(images: Float[Tensor, "N C H W"], multiple: int) -> Float[Tensor, "N C h w"]:
+def pad_to_multiple(images: Float[Tensor, "N C H W"], multiple: int) -> Float[Tensor, "N C h w"]:
     """Images with zeros around them up to the next multiple, as much on each side as can be."""
     top, bottom, left, right = _margins(_size(images), multiple)
     return functional.pad(images, (left, right, top, bottom))
 
 
-def cropped(maps: Float[Tensor, "N K h w"], size: Size, multiple: int) -> Float[Tensor, "N K H W"]:
-    """Maps without the margins that `padded` put around images of `size`."""
+def crop_to_size(
+    maps: Float[Tensor, "N K h w"], size: Size, multiple: int
+) -> Float[Tensor, "N K H W"]:
+    """Maps without the margins that `pad_to_multiple` put around images of `size`."""
     top, _, left, _ = _margins(size, multiple)
     return maps[:, :, top : top + size[0], left : left + size[1]]
 

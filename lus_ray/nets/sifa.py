@@ -108,7 +108,7 @@ class SifaSegmenter(Segmenter):
         return self.decide(self.dilated(self.descent(*stem)), size)
 
 
-class Residual(nn.Module):
+class ResidualUnit(nn.Module):
     """A body beside the identity, and ReLU after their sum.
 
     A wider body leaves the identity in the middle of its channels: zeros before and behind it,
@@ -150,8 +150,8 @@ def _descent(widths: list[int], dropout: float) -> list[nn.Module]:
     ]
 
 
-def _residual(num_inputs: int, width: int, *, dropout: float, dilation: int = 1) -> Residual:
-    return Residual(
+def _residual(num_inputs: int, width: int, *, dropout: float, dilation: int = 1) -> ResidualUnit:
+    return ResidualUnit(
         *(_convolution(num_inputs, width, 3, dilation=dilation), *_after(width, dropout)),
         *(_convolution(width, width, 3, dilation=dilation), *_after(width, dropout)[:-1]),
         num_added=width - num_inputs,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lus_ray.errors import ArmError
 from lus_ray.nets.cnn import STRIDE, ConvTrunk
-from lus_ray.nets.crops import PRIOR_SCALES, CropNet, Size, affine
+from lus_ray.nets.crops import PRIOR_SCALES, CropNet, Size, affine_matrices
 
 AFFINE = (0.5, 0.0, 0.2, 0.0, 0.5, 0.2)
 TRANSLATION = (0.3, 0.3, 0.2, 0.2)
@@ -33,7 +33,7 @@ class STN(CropNet):
         super().__init__(num_outputs, width=width, size=size)
         self.localiser = Localiser({"affine": AFFINE}, width=width, size=self.size)
 
-    def place(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 1 2 3"]:
+    def locate_crops(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 1 2 3"]:
         """Six free numbers an image."""
         return self.localiser(images)["affine"].unflatten(1, (1, 2, 3))
 
@@ -74,18 +74,18 @@ class RegSTN(CropNet):
             heads["rotation"] = torch.normal(0.0, ROTATION_STD, (4,)).tolist()
         self.localiser = Localiser(heads, width=width, size=self.size)
 
-    def place(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 2 2 3"]:
+    def locate_crops(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 2 2 3"]:
         """Scales on the diagonal, rotation beside it, translation in the last column."""
         found = self.localiser(images)
         translation = found["translation"].unflatten(1, (2, 2))
         if not self.own_translation:
             translation = translation[:, :1].expand(-1, 2, -1)
         if self.transform == "full":
-            return affine(
+            return affine_matrices(
                 found["scaling"].sigmoid(), found["rotation"].unflatten(1, (2, 2)), translation
             )
         scales = translation.new_tensor(PRIOR_SCALES).expand(len(images), 2)
-        return affine(scales, torch.zeros_like(translation), translation)
+        return affine_matrices(scales, torch.zeros_like(translation), translation)
 
 
 class Localiser(nn.Module):

@@ -17,7 +17,7 @@ from torch.nn import functional
 from lus_ray.errors import ArmError
 from lus_ray.nets.dropout import Dropout
 from lus_ray.nets.encoder import ResNetEncoder
-from lus_ray.nets.segmenter import Segmenter, Size, cropped, padded
+from lus_ray.nets.segmenter import Segmenter, Size, crop_to_size, pad_to_multiple
 
 MULTIPLE = 32
 
@@ -49,8 +49,8 @@ class ReleasedUNetPlusPlus(Segmenter):
         self.middle = nn.Sequential(
             Dropout(dropout),
             nn.Conv2d(num_skips[-1], deepest, 3, padding=1),
-            Residual(deepest),
-            Residual(deepest),
+            LeakyResidual(deepest),
+            LeakyResidual(deepest),
             LeakyReLU(),
         )
         below = (*widths[1:], deepest)
@@ -60,7 +60,7 @@ class ReleasedUNetPlusPlus(Segmenter):
             nn.Sequential(
                 Dropout(dropout if n > 2 else dropout / 2, inplace=True),
                 nn.Conv2d(joined[n], widths[n], 3, padding=1),
-                Residual(widths[n]),
+                LeakyResidual(widths[n]),
                 LeakyReLU(),
             )
             for n in range(5)
@@ -72,7 +72,7 @@ class ReleasedUNetPlusPlus(Segmenter):
 
     def stem(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _ _ _"], ...]:
         """The maps of the encoder, and the coarsest of them pooled."""
-        maps = self.encoder(padded(images, MULTIPLE))
+        maps = self.encoder(pad_to_multiple(images, MULTIPLE))
         return (*maps, functional.max_pool2d(maps[-1], 2))
 
     def rest(
@@ -88,7 +88,7 @@ class ReleasedUNetPlusPlus(Segmenter):
                 rising = up(rising)
                 arrived[n - steps].append(rising)
             x = self.decoder[n](torch.cat(arrived[n], dim=1))
-        return cropped(self.out(self.dropout(x)), size, MULTIPLE)
+        return crop_to_size(self.out(self.dropout(x)), size, MULTIPLE)
 
 
 class UNetPlusPlus(Segmenter):
@@ -139,7 +139,7 @@ class UNetPlusPlus(Segmenter):
         Node "i_j" begins at map i and has risen to the size of map j + 1; it sees the node before
         it, doubled in size, and all that is known at that size.
         """
-        maps = self.encoder(padded(images, MULTIPLE))[::-1]
+        maps = self.encoder(pad_to_multiple(images, MULTIPLE))[::-1]
         done: dict[tuple[int, int], Tensor] = {}
         for column in range(4):
             known = [maps[column + 1]]
@@ -154,10 +154,10 @@ class UNetPlusPlus(Segmenter):
         self, stem: tuple[Float[Tensor, "N _ _ _"], ...], size: Size
     ) -> Float[Tensor, "N K H W"]:
         """The last layer."""
-        return cropped(self.out(self.dropout(stem[0])), size, MULTIPLE)
+        return crop_to_size(self.out(self.dropout(stem[0])), size, MULTIPLE)
 
 
-class Residual(nn.Module):
+class LeakyResidual(nn.Module):
     """Two 3 x 3 convolutions, each behind a leaky ReLU, beside a shortcut."""
 
     def __init__(self, width: int) -> None:

@@ -50,7 +50,7 @@ def _measure(
             yield {}
             continue
         frames, ids = next(outlined)
-        seen = task.view.chosen(len(frames), num_samples)
+        seen = task.view.sample_indices(len(frames), num_samples)
         if row.get("images") is not None:
             seen = np.asarray(row["images"])
         said = []
@@ -58,7 +58,9 @@ def _measure(
             given = unit(torch.from_numpy(frames[part[:, 0]][:, None]).to(device))
             true = torch.from_numpy(task.truth(ids[part[:, 0]], row)[:, None]).to(device)
             if part.shape[1] > 1:
-                given, true = augment_gare2021.copy(given, true, torch.from_numpy(part[:, 1]))
+                given, true = augment_gare2021.make_copies(
+                    given, true, torch.from_numpy(part[:, 1])
+                )
             said.append(task.measure(given, true[:, 0].cpu().numpy()))
         yield {
             "counts": np.concatenate([each["counts"] for each in said]),
@@ -73,7 +75,7 @@ def source(task: Task, pixels: Pixels) -> Any:
 
 def each_frame(task: Task) -> bool:
     """Whether the task learns from single frames of clips."""
-    return isinstance(task.view, View) and task.view.each_frame
+    return isinstance(task.view, View) and task.view.is_per_frame
 
 
 def target(task: Any, row: Row) -> Any:
@@ -87,4 +89,4 @@ def seen_target(task: Task, row: Row, num_samples: int) -> Any:
     if not task.by_frame or not num_samples:
         return target
     assert isinstance(task.view, View)
-    return [target[number] for (number,) in task.view.chosen(len(target), num_samples)]
+    return [target[number] for (number,) in task.view.sample_indices(len(target), num_samples)]

@@ -54,7 +54,7 @@ def prepare(
     """
     rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
     views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
-    if any(view is not None and view.each_frame for view in views):
+    if any(view is not None and view.is_per_frame for view in views):
         rows = _counted(rows, data)
     fingerprint = cohort.fingerprint(index)
     dealt = experiment.folds.deal(index, seed=experiment.seed)

@@ -40,7 +40,7 @@ class FrameDiagnosis(Task):
         monitor: str = "frame_accuracy",
     ) -> None:
         super().__init__()
-        if not view.each_frame or view.num_frames != 1:
+        if not view.is_per_frame or view.num_frames != 1:
             raise ArmError("a task of frames needs a View with num_frames=1 and num_samples=0")
         self.label, self.columns, self.classes = "diagnosis", ("diagnosis",), CLASSES["diagnosis"]
         self.net: Any = net(num_outputs=len(self.classes))
@@ -66,7 +66,7 @@ class FrameDiagnosis(Task):
         """What of each frame speaks for the class that was said, from the maps of the segmenter."""
         probability = self.predict(frames)["outputs"]
         said = torch.from_numpy(probability.argmax(axis=1)).to(frames.device)
-        heat = self.net.activation(frames, said).float().cpu().numpy()
+        heat = self.net.activation_map(frames, said).float().cpu().numpy()
         return [Looks(p, heat=h) for p, h in zip(probability, heat, strict=True)]
 
     def target(self, row: Mapping[str, Any]) -> int | None:

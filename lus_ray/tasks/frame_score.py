@@ -20,8 +20,8 @@ from lus_ray.data.labels import CLASSES
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.metrics import classification
-from lus_ray.nets.crops import PRIOR_SCALES, corners
-from lus_ray.nets.gradcam import box, grad_cam
+from lus_ray.nets.crops import PRIOR_SCALES, crop_corners
+from lus_ray.nets.gradcam import bounding_box, grad_cam
 from lus_ray.tasks.losses import POSITIONS, soft_cross_entropy, sord
 from lus_ray.tasks.task import Batch, Task, with_arguments
 
@@ -71,7 +71,7 @@ class FrameScore(Task):
         monitor: str = "accuracy",
     ) -> None:
         super().__init__()
-        if not view.each_frame or view.num_frames != 1:
+        if not view.is_per_frame or view.num_frames != 1:
             raise ArmError("a task of frames needs a View with num_frames=1 and num_samples=0")
         if loss not in ("sord", "cross-entropy"):
             raise ArmError(f"no loss {loss!r}; use 'sord' or 'cross-entropy'")
@@ -124,14 +124,16 @@ class FrameScore(Task):
             return self._crops(images)
         heat = grad_cam(self.net, images).cpu().numpy()
         probability = self.predict(frames)["outputs"]
-        return [Looks(p, heat=h, box=box(h)) for p, h in zip(probability, heat, strict=True)]
+        return [
+            Looks(p, heat=h, box=bounding_box(h)) for p, h in zip(probability, heat, strict=True)
+        ]
 
     @torch.no_grad()
     def _crops(self, images: Float[Tensor, "N 3 H W"]) -> list[Looks]:
         seen = self.net.branches(images)
         crops = self.net.crops(images, seen.theta)[:, 0]
         crops = crops.unflatten(0, (len(images), -1)).cpu().numpy()
-        quads = corners(seen.theta).cpu().numpy()
+        quads = crop_corners(seen.theta).cpu().numpy()
         probability = torch.softmax(seen.logits[:, 0].float(), 1).cpu().numpy()
         return [
             Looks(p, quads=q, crops=c) for p, q, c in zip(probability, quads, crops, strict=True)

@@ -16,7 +16,10 @@ from lus_ray.errors import ArmError
 from lus_ray.tasks.binary_segmentation import Outline
 from lus_ray.tasks.task import Batch
 
-MATCHING = {"histogram": intensity_matching.histogram, "fourier": intensity_matching.fourier}
+MATCHING = {
+    "histogram": intensity_matching.match_histogram,
+    "fourier": intensity_matching.match_fourier,
+}
 
 
 class Matched(Outline):

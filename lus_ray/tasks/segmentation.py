@@ -51,7 +51,7 @@ class Segmentation(Task):
         smooth: int = 0,
     ) -> None:
         super().__init__()
-        if not view.each_frame or view.num_frames != 1:
+        if not view.is_per_frame or view.num_frames != 1:
             raise ArmError("segmentation needs a View with num_frames=1 and num_samples=0")
         if scheme not in MASK_SCHEMES or monitor not in segmentation.METRICS[scheme]:
             known = segmentation.METRICS.get(scheme, tuple(MASK_SCHEMES))

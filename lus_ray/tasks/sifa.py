@@ -25,7 +25,7 @@ from torch.nn.functional import l1_loss
 
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
-from lus_ray.nets.patch_gan import Decoder, PatchJudge, Translator
+from lus_ray.nets.patch_gan import PatchDiscriminator, SifaDecoder, SifaGenerator
 from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.tasks.image_pool import ImagePool
 from lus_ray.tasks.losses import balanced_cross_entropy, one_hot, soft_dice
@@ -98,14 +98,14 @@ class Sifa(Segmentation):
         self.version, self.rate_of_judges = version, rate_of_judges
         latent, num_classes = self.net.out.in_channels, len(self.classes)
         width, wide = latent // 16, latent // 8
-        self.translator = Translator(channels, width=width, num_units=num_units)
-        self.decoder = Decoder(latent, width=width)
-        self.target_judge = PatchJudge(width=wide)
-        self.source_judge = PatchJudge(num_outputs=2, width=wide)
-        self.mask_judge = PatchJudge(num_classes, width=wide)
+        self.translator = SifaGenerator(channels, width=width, num_units=num_units)
+        self.decoder = SifaDecoder(latent, width=width)
+        self.target_judge = PatchDiscriminator(width=wide)
+        self.source_judge = PatchDiscriminator(num_outputs=2, width=wide)
+        self.mask_judge = PatchDiscriminator(num_classes, width=wide)
         self.players = PLAYERS
         if version == 2:
-            self.deep_judge = PatchJudge(num_classes, width=wide)
+            self.deep_judge = PatchDiscriminator(num_classes, width=wide)
             self.players = (*PLAYERS, "deep_judge")
         self.shown = Shown()
         self.pools = {"as_target": ImagePool(pool), "as_source": ImagePool(pool)}
@@ -202,7 +202,7 @@ class Sifa(Segmentation):
         return (other.float() + 1) / 2, (back.float() + 1) / 2
 
     def _translate(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Translator: images come back as they were, and deceive the judge of the target."""
+        """Generator: images come back as they were, and deceive the judge of the target."""
         as_target = self._as_target(source)
         with torch.no_grad():
             as_source = self._as_source(target)

@@ -170,14 +170,14 @@ def start_from(task: Any, folder: Path) -> list[str]:
     before = read_description(folder)
     segmenter = getattr(task.net, "segmenter", None)
     if segmenter is not None and before["name"] == "Segmentation":
-        return weights.load(segmenter, of_net, head=True, what=str(folder))
+        return weights.load(segmenter, of_net, head=True, origin=str(folder))
     given = before["arguments"]
     same = (
         before["name"] == type(task).__name__
         and given.get("label") in (None, task.label)
         and given.get("scheme") in (None, task.scheme)
     )
-    return _give(task.net, of_net, head=same, what=str(folder))
+    return _give(task.net, of_net, head=same, origin=str(folder))
 
 
 def begin_with(task: Any, path: Path) -> list[str]:
@@ -191,15 +191,15 @@ def begin_with(task: Any, path: Path) -> list[str]:
     if path.is_dir():
         return start_from(task, path)
     if hasattr(task.net, "encoder"):
-        return load_encoder(task.net.encoder, weights.read(path), what=str(path))
-    return _give(task.net, weights.read(path), head=False, what=str(path))
+        return load_encoder(task.net.encoder, weights.read(path), origin=str(path))
+    return _give(task.net, weights.read(path), head=False, origin=str(path))
 
 
-def _give(net: Any, state: Mapping[str, Tensor], *, head: bool, what: str) -> list[str]:
+def _give(net: Any, state: Mapping[str, Tensor], *, head: bool, origin: str) -> list[str]:
     """Put a state into a network; one without a last layer of its own takes only a whole one."""
     if not head and not hasattr(net, "head_name"):
-        raise CheckpointError(f"{what}: is for another task than that of a {type(net).__name__}")
-    return weights.load(net, state, head=head, what=what)
+        raise CheckpointError(f"{origin}: is for another task than that of a {type(net).__name__}")
+    return weights.load(net, state, head=head, origin=origin)
 
 
 def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) -> None:

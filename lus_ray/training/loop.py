@@ -245,7 +245,7 @@ def _ready(
         moved["target_frames"] = unit(moved["target_frames"])
     if "copy" in moved:
         outlined = moved.get("masks", torch.zeros_like(moved["frames"], dtype=torch.uint8))
-        moved["frames"], outlined = augment_gare2021.copy(
+        moved["frames"], outlined = augment_gare2021.make_copies(
             moved["frames"], outlined, moved.pop("copy")
         )
         if "masks" in moved:

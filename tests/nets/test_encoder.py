@@ -47,7 +47,7 @@ def test_weights_of_another_network_are_refused():
     encoder = ResNetEncoder("resnet50", width=4, num_stages=3)
     before = encoder.get_parameter("conv1.weight").clone()
     with pytest.raises(CheckpointError, match=r"r18\.pth: lacks tensors that ResNetEncoder needs"):
-        load_encoder(encoder, resnet18(width=4).state_dict(), what="r18.pth")
+        load_encoder(encoder, resnet18(width=4).state_dict(), origin="r18.pth")
     assert torch.equal(encoder.get_parameter("conv1.weight"), before)
 
 

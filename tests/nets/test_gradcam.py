@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lus_ray.errors import InputError
 from lus_ray.nets import resnet18
 from lus_ray.nets.cnn import FrameCNN
-from lus_ray.nets.gradcam import box, grad_cam
+from lus_ray.nets.gradcam import bounding_box, grad_cam
 from lus_ray.nets.stn import RegSTN
 
 
@@ -148,27 +148,27 @@ def test_the_box_is_around_the_largest_region_that_is_hot():
     heat[1:3, 5:9] = 0.5
     heat[3, 9] = 0.9  # touches the region by a corner only
     heat[1, 4] = 0.4
-    assert box(heat) == (0.5, 0.25, 0.9, 0.75)
-    assert box(torch.from_numpy(heat)) == (0.5, 0.25, 0.9, 0.75)
-    assert box(heat, threshold=0.95) == (0, 0, 0.1, 0.25)
+    assert bounding_box(heat) == (0.5, 0.25, 0.9, 0.75)
+    assert bounding_box(torch.from_numpy(heat)) == (0.5, 0.25, 0.9, 0.75)
+    assert bounding_box(heat, threshold=0.95) == (0, 0, 0.1, 0.25)
 
 
 def test_the_threshold_is_a_part_of_the_maximum():
     heat = np.array([[0.1, 0.2, 0.15, 0.05]])
-    assert box(heat) == box(5 * heat) == (0, 0, 0.75, 1)
+    assert bounding_box(heat) == bounding_box(5 * heat) == (0, 0, 0.75, 1)
 
 
 def test_no_heat_has_no_box():
-    assert box(np.zeros((2, 3))) is None
+    assert bounding_box(np.zeros((2, 3))) is None
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -1.0])
 def test_a_box_of_broken_heat_is_refused(wrong: float):
     with pytest.raises(InputError, match="negative or infinite"):
-        box(np.array([[0.5, wrong]]))
+        bounding_box(np.array([[0.5, wrong]]))
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.5])
 def test_a_threshold_outside_its_range_is_refused(threshold: float):
     with pytest.raises(InputError, match="above 0, at most 1"):
-        box(np.ones((2, 2)), threshold)
+        bounding_box(np.ones((2, 2)), threshold)

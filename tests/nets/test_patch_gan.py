@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from lus_ray.errors import ArmError
 from lus_ray.nets import SifaSegmenter
-from lus_ray.nets.patch_gan import Decoder, PatchJudge, Translator
+from lus_ray.nets.patch_gan import PatchDiscriminator, SifaDecoder, SifaGenerator
 
 SIZE = (16, 24)
 
 TINY: dict[str, Callable[[], nn.Module]] = {
-    "Translator": lambda: Translator(width=2, num_units=2),
-    "Decoder": lambda: Decoder(8, width=2, num_units=2),
-    "PatchJudge": lambda: PatchJudge(3, 2, width=2),
+    "SifaGenerator": lambda: SifaGenerator(width=2, num_units=2),
+    "SifaDecoder": lambda: SifaDecoder(8, width=2, num_units=2),
+    "PatchDiscriminator": lambda: PatchDiscriminator(3, 2, width=2),
 }
 
 
@@ -33,18 +33,18 @@ def inputs(net: nn.Module) -> tuple[Tensor, ...]:
     """Two images in [-1, 1] for each kind of network; latent maps before them for a decoder."""
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, *SIZE, generator=generator) * 2 - 1
-    if not isinstance(net, Decoder):
+    if not isinstance(net, SifaDecoder):
         return (images,)
     return torch.rand(2, 8, SIZE[0] // 8, SIZE[1] // 8, generator=generator), images[:, :1]
 
 
 COUNTS: list[tuple[Callable[[], nn.Module], int]] = [
-    (lambda: Translator(), 2_852_673),
-    (lambda: Translator(1), 2_849_537),
-    (lambda: Decoder(), 1_902_848),
-    (lambda: PatchJudge(), 2_763_520),
-    (lambda: PatchJudge(num_outputs=2), 2_771_712),
-    (lambda: PatchJudge(2), 2_764_544),
+    (lambda: SifaGenerator(), 2_852_673),
+    (lambda: SifaGenerator(1), 2_849_537),
+    (lambda: SifaDecoder(), 1_902_848),
+    (lambda: PatchDiscriminator(), 2_763_520),
+    (lambda: PatchDiscriminator(num_outputs=2), 2_771_712),
+    (lambda: PatchDiscriminator(2), 2_764_544),
 ]
 
 
@@ -56,15 +56,15 @@ def test_numbers_of_parameters_are_the_published_ones(make: Callable[[], nn.Modu
 
 def test_images_of_256_x_256_are_painted_whole_and_judged_in_35_x_35_patches():
     with torch.device("meta"):
-        painted = Translator()(torch.zeros(2, 3, 256, 256))
+        painted = SifaGenerator()(torch.zeros(2, 3, 256, 256))
         assert painted.shape == (2, 1, 256, 256)
-        again = Decoder()(torch.zeros(2, 512, 32, 32), painted)
+        again = SifaDecoder()(torch.zeros(2, 512, 32, 32), painted)
         assert again.shape == (2, 1, 256, 256)
-        assert PatchJudge(num_outputs=2)(again).shape == (2, 2, 35, 35)
+        assert PatchDiscriminator(num_outputs=2)(again).shape == (2, 2, 35, 35)
 
 
 def test_a_patch_has_70_x_70_pixels():
-    judge = PatchJudge(width=1)
+    judge = PatchDiscriminator(width=1)
     for name, module in judge.layers.named_children():
         if isinstance(module, nn.InstanceNorm2d):  # it would let every patch see all pixels
             setattr(judge.layers, name, nn.Identity())
@@ -78,14 +78,16 @@ def test_a_patch_has_70_x_70_pixels():
 
 
 def test_a_judge_normalises_all_layers_but_the_first_and_the_last():
-    kinds = [type(module).__name__ for module in PatchJudge(width=1).layers]
+    kinds = [type(module).__name__ for module in PatchDiscriminator(width=1).layers]
     layer = ["Conv2d", "InstanceNorm2d", "LeakyReLU"]
     assert kinds == ["Conv2d", "LeakyReLU", *layer, *layer, *layer, "Conv2d"]
 
 
 def test_a_judge_leaks_a_fifth():
     slopes = {
-        m.negative_slope for m in PatchJudge(width=1).modules() if isinstance(m, nn.LeakyReLU)
+        m.negative_slope
+        for m in PatchDiscriminator(width=1).modules()
+        if isinstance(m, nn.LeakyReLU)
     }
     assert slopes == {0.2}
 
@@ -99,9 +101,9 @@ def test_normalisations_are_those_of_the_released_code(net: nn.Module):
 
 def test_weights_begin_normal_within_two_deviations():
     torch.manual_seed(0)
-    for net in (Translator(width=8), Decoder(64, width=8), PatchJudge(width=8)):
+    for net in (SifaGenerator(width=8), SifaDecoder(64, width=8), PatchDiscriminator(width=8)):
         for name, parameter in net.named_parameters():
-            of_unit = isinstance(net, Decoder) and ".body." in name
+            of_unit = isinstance(net, SifaDecoder) and ".body." in name
             if parameter.dim() == 4:
                 std = 0.01 if of_unit else 0.02
                 assert 1.8 * std < parameter.abs().max() <= 2 * std, name
@@ -110,7 +112,7 @@ def test_weights_begin_normal_within_two_deviations():
 
 
 def test_what_is_painted_begins_with_the_image():
-    translator, decoder = Translator(width=2), Decoder(8, width=2)
+    translator, decoder = SifaGenerator(width=2), SifaDecoder(8, width=2)
     for net in (translator, decoder):
         for parameter in net.layers[-1].parameters():
             nn.init.zeros_(parameter)
@@ -142,10 +144,10 @@ def test_what_is_painted_is_finite_and_between_minus_one_and_one(
 ):
     torch.manual_seed(0)
     images = (torch.rand(2, 3, 8 * rows, 8 * columns) * 2 - 1) * gain
-    painted = Translator(width=width, num_units=1)(images)
+    painted = SifaGenerator(width=width, num_units=1)(images)
     latent = SifaSegmenter(2, width=width).encode(images)
     assert isinstance(latent, Tensor)
-    again = Decoder(32 * width, width=width, num_units=1)(latent, painted)
+    again = SifaDecoder(32 * width, width=width, num_units=1)(latent, painted)
     for result in (painted, again):
         assert result.shape == (2, 1, 8 * rows, 8 * columns)
         assert torch.isfinite(result).all()
@@ -215,18 +217,18 @@ def test_bfloat16_autocast_stays_close_and_its_gradients_point_the_same_way(net:
 def test_latent_maps_of_another_image_are_refused():
     trouble = "latent maps of 2 x 3 for images of 16 x 16; give those of the same images, 2 x 2"
     with pytest.raises(ArmError, match=trouble):
-        Decoder(8, width=1)(torch.zeros(1, 8, 2, 3), torch.zeros(1, 1, 16, 16))
+        SifaDecoder(8, width=1)(torch.zeros(1, 8, 2, 3), torch.zeros(1, 1, 16, 16))
 
 
 def test_images_whose_sides_are_no_multiples_of_eight_are_not_painted():
     trouble = "images of 12 x 16; give sides that are multiples of 8, such as 16 x 16"
-    with pytest.raises(ArmError, match=f"Translator: {trouble}"):
-        Translator(width=1)(torch.zeros(1, 3, 12, 16))
-    with pytest.raises(ArmError, match=f"Decoder: {trouble}"):
-        Decoder(8, width=1)(torch.zeros(1, 8, 2, 2), torch.zeros(1, 1, 12, 16))
+    with pytest.raises(ArmError, match=f"SifaGenerator: {trouble}"):
+        SifaGenerator(width=1)(torch.zeros(1, 3, 12, 16))
+    with pytest.raises(ArmError, match=f"SifaDecoder: {trouble}"):
+        SifaDecoder(8, width=1)(torch.zeros(1, 8, 2, 2), torch.zeros(1, 1, 12, 16))
 
 
-@pytest.mark.parametrize("kind", [Translator, Decoder, PatchJudge])
+@pytest.mark.parametrize("kind", [SifaGenerator, SifaDecoder, PatchDiscriminator])
 def test_no_width_is_refused(kind: type[nn.Module]):
     with pytest.raises(ArmError, match=f"{kind.__name__}: width 0; give 1 or more"):
         kind(width=0)

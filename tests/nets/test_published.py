@@ -1,4 +1,4 @@
-"""Published files: fetched once, checked, and plain words where there is no network."""
+"""PublishedFile files: fetched once, checked, and plain words where there is no network."""
 
 import hashlib
 import threading
@@ -10,7 +10,13 @@ import pytest
 
 from lus_ray.errors import FetchError, InputError, LusError
 from lus_ray.nets.encoder import KINDS
-from lus_ray.nets.pretrained.published import OFFICIAL, Published, cache, download, fetch
+from lus_ray.nets.pretrained.published import (
+    PUBLISHED,
+    PublishedFile,
+    cache_folder,
+    download,
+    fetch,
+)
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -51,8 +57,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     thread.join()
 
 
-def at(server: Server, name: str, sha256: str | None = SHA256) -> Published:
-    return Published(f"http://127.0.0.1:{server.server_port}/{name}", sha256)
+def at(server: Server, name: str, sha256: str | None = SHA256) -> PublishedFile:
+    return PublishedFile(f"http://127.0.0.1:{server.server_port}/{name}", sha256)
 
 
 def test_a_file_is_fetched_once_and_then_taken_from_the_cache(server: Server, tmp_path: Path):
@@ -103,7 +109,7 @@ def test_a_damaged_file_in_the_cache_is_named(server: Server, tmp_path: Path):
 
 def test_a_file_put_there_by_hand_needs_no_network(tmp_path: Path):
     (tmp_path / "w.pth").write_bytes(CONTENT)
-    nowhere = Published("http://127.0.0.1:9/w.pth", SHA256)
+    nowhere = PublishedFile("http://127.0.0.1:9/w.pth", SHA256)
     assert download(nowhere, tmp_path) == tmp_path / "w.pth"
 
 
@@ -116,14 +122,14 @@ def test_a_folder_that_cannot_be_made_is_one_line(server: Server, tmp_path: Path
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError, match="no official weights 'resnet19'") as refusal:
         fetch("resnet19")
-    assert str(refusal.value).endswith(", ".join(OFFICIAL))
+    assert str(refusal.value).endswith(", ".join(PUBLISHED))
 
 
 def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("LUS_CACHE", str(tmp_path))
-    assert cache() == tmp_path
+    assert cache_folder() == tmp_path
     monkeypatch.delenv("LUS_CACHE")
-    assert cache() == Path.home() / ".cache" / "lus_ray"
+    assert cache_folder() == Path.home() / ".cache" / "lus_ray"
 
 
 def test_of_a_checksum_as_much_is_checked_as_is_known(server: Server, tmp_path: Path):
@@ -134,8 +140,8 @@ def test_of_a_checksum_as_much_is_checked_as_is_known(server: Server, tmp_path: 
 
 
 def test_checksums_begin_with_the_digits_in_the_names_of_the_files():
-    of_torchvision = {n: w for n, w in OFFICIAL.items() if "download.pytorch.org" in w.url}
-    assert set(of_torchvision) == set(OFFICIAL) - {"i3d-r50-kinetics"}
+    of_torchvision = {n: w for n, w in PUBLISHED.items() if "download.pytorch.org" in w.url}
+    assert set(of_torchvision) == set(PUBLISHED) - {"i3d-r50-kinetics"}
     for published in of_torchvision.values():
         assert published.sha256 is not None
         assert len(published.sha256) in (8, 64)
@@ -143,4 +149,4 @@ def test_checksums_begin_with_the_digits_in_the_names_of_the_files():
 
 
 def test_every_encoder_has_a_file_of_weights_under_its_own_name():
-    assert {f"{kind}-imagenet" for kind in (*KINDS, "mobilenet_v2")} <= set(OFFICIAL)
+    assert {f"{kind}-imagenet" for kind in (*KINDS, "mobilenet_v2")} <= set(PUBLISHED)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lus_ray.errors import ArmError
 from lus_ray.nets import SifaSegmenter
-from lus_ray.nets.sifa import Residual
+from lus_ray.nets.sifa import ResidualUnit
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_units_widen_and_shrink_as_published():
     net = SifaSegmenter(2, width=1)
     shapes: list[tuple[int, ...]] = []
     for module in net.modules():
-        if isinstance(module, Residual | nn.MaxPool2d):
+        if isinstance(module, ResidualUnit | nn.MaxPool2d):
             module.register_forward_hook(lambda _, __, maps: shapes.append(tuple(maps.shape[1:])))
     net(torch.zeros(2, 3, 16, 24))
     assert shapes == [
@@ -117,7 +117,7 @@ def test_weights_begin_normal_within_two_deviations_of_a_hundredth():
 def test_a_wider_unit_leaves_the_identity_in_the_middle(num_added: int, expected: list[int]):
     body = nn.Conv2d(2, 2 + num_added, 1, bias=False)
     nn.init.zeros_(body.weight)
-    maps = Residual(body, num_added=num_added)(torch.ones(1, 2, 1, 1))
+    maps = ResidualUnit(body, num_added=num_added)(torch.ones(1, 2, 1, 1))
     assert maps.flatten().tolist() == expected
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lus_ray.errors import ArmError
-from lus_ray.nets.crops import CropNet, RandomCrops, affine, corners
+from lus_ray.nets.crops import CropNet, RandomCrops, affine_matrices, crop_corners
 from lus_ray.nets.stn import STN, RegSTN
 
 SIZE = (64, 96)
@@ -201,7 +201,7 @@ def test_crops_and_theta_keep_their_precision_under_autocast(images: Tensor):
 
 def test_corners_of_a_quarter_are_in_drawing_order():
     top_right = affine_crop(0.5, 0.5, -0.5)
-    assert corners(top_right).tolist() == [[0.5, 0], [1, 0], [1, 0.5], [0.5, 0.5]]
+    assert crop_corners(top_right).tolist() == [[0.5, 0], [1, 0], [1, 0.5], [0.5, 0.5]]
 
 
 @settings(max_examples=50, deadline=None)
@@ -213,9 +213,11 @@ def test_corners_of_a_quarter_are_in_drawing_order():
 def test_corners_are_where_the_crop_is_taken(
     scale: float, turns: tuple[float, float], centre: tuple[float, float]
 ):
-    theta = affine(torch.tensor([[scale]]), torch.tensor([[turns]]), torch.tensor([[centre]]))
+    theta = affine_matrices(
+        torch.tensor([[scale]]), torch.tensor([[turns]]), torch.tensor([[centre]])
+    )
     crop = NETS["STN"]().crops(ramps(*SIZE), theta)[0]
-    expected = corners(theta)[0, 0]
+    expected = crop_corners(theta)[0, 0]
     # Pixel centres of a crop lie half a pixel inside it: 1/64 of 32 rows, 1/96 of 48 columns.
     across, down = expected[1] - expected[0], expected[3] - expected[0]
     first = expected[0] + across / 96 + down / 64
@@ -236,7 +238,7 @@ def test_the_large_random_crop_contains_the_small_one_and_the_picture_the_large_
     net = RandomCrops(width=1, size=32, sides=sides)
     torch.manual_seed(seed)
     theta = net.theta(torch.zeros(64, 3, 32, 32))
-    small, large = corners(theta.double()).unbind(1)  # what is compared is not rounded
+    small, large = crop_corners(theta.double()).unbind(1)  # what is compared is not rounded
     assert (small[:, 0] >= large[:, 0]).all()
     assert (small[:, 2] <= large[:, 2]).all()
     assert (large >= 0).all()

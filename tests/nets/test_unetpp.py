@@ -6,25 +6,25 @@ from torch import nn
 
 from lus_ray.errors import ArmError
 from lus_ray.nets import ReleasedUNetPlusPlus, UNetPlusPlus
-from lus_ray.nets.segmenter import cropped, padded
-from lus_ray.nets.unetpp import Residual
+from lus_ray.nets.segmenter import crop_to_size, pad_to_multiple
+from lus_ray.nets.unetpp import LeakyResidual
 
 
 def test_200_x_260_gets_12_rows_and_14_columns_on_each_side():
     images = torch.ones(1, 1, 200, 260)
-    around = padded(images, 32)
+    around = pad_to_multiple(images, 32)
     assert around.shape == (1, 1, 224, 288)
     assert around.sum() == 200 * 260
     assert around[0, 0, 12, 14] == around[0, 0, 211, 273] == 1
-    assert torch.equal(cropped(around, (200, 260), 32), images)
+    assert torch.equal(crop_to_size(around, (200, 260), 32), images)
 
 
 @pytest.mark.parametrize("size", [(32, 64), (1, 33), (31, 45)])
 def test_what_is_padded_is_cropped_again(size: tuple[int, int]):
     images = torch.rand(1, 2, *size)
-    around = padded(images, 32)
+    around = pad_to_multiple(images, 32)
     assert around.shape[2] % 32 == around.shape[3] % 32 == 0
-    assert torch.equal(cropped(around, size, 32), images)
+    assert torch.equal(crop_to_size(around, size, 32), images)
 
 
 def test_every_released_level_rises_to_all_finer_ones():
@@ -43,7 +43,7 @@ def test_released_dropout_is_halved_on_the_fine_levels():
 
 
 def test_a_residual_adds_its_branch_to_the_raw_input():
-    block = Residual(1)
+    block = LeakyResidual(1)
     for parameter in block.parameters():
         nn.init.zeros_(parameter)
     block.get_parameter("branch.1.weight").data[0, 0, 1, 1] = 1

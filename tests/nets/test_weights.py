@@ -390,5 +390,5 @@ def test_a_state_that_does_not_fit_changes_nothing(change: Callable, cause: str)
     state = resnet18(width=8).state_dict()
     change(state)
     with pytest.raises(CheckpointError, match=f"^ours: .*{cause}"):
-        weights.load(net, state, what="ours")
+        weights.load(net, state, origin="ours")
     assert same(dict(net.state_dict()), before)

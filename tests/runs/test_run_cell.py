@@ -158,7 +158,7 @@ def test_copies_that_a_row_lists_are_made_of_frame_and_mask(outlined):
     frames = unit(pixels.frames[32, 32]["t/0"])
     ids = torch.from_numpy(pixels.outlined[32, 32]["t/0"])[:, None]
     for counts, (frame, copy) in zip(said["counts"], listed, strict=True):
-        image, true = augment_gare2021.copy(frames[frame][None], ids[frame][None], copy)
+        image, true = augment_gare2021.make_copies(frames[frame][None], ids[frame][None], copy)
         predicted = task.predict(image)["masks"]
         expected = overlap.counts(true[:, 0].numpy(), predicted, num_classes=7)
         assert (counts == expected.ravel()).all()

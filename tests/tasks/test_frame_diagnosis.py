@@ -113,11 +113,11 @@ def test_what_speaks_for_a_class_are_the_maps_times_its_weights():
     net, frames, classes = made().net, greys(3), torch.tensor([0, 1, 2])
     with torch.no_grad():
         net.out.weight.copy_((torch.arange(21.0) % 4 - 1).reshape(3, 7))
-        heat = net.activation(frames, classes).numpy()
+        heat = net.activation_map(frames, classes).numpy()
         maps, weights = net.maps(frames).numpy(), net.out.weight.numpy()
         weights = weights - weights.mean(axis=1, keepdims=True)
         net.out.weight.add_(5)
-        moved = net.activation(frames, classes).numpy()
+        moved = net.activation_map(frames, classes).numpy()
     assert moved == pytest.approx(heat, abs=1e-3)
     for image, (one, k) in enumerate(zip(heat, classes.tolist(), strict=True)):
         plain = sum(weights[k, m] * maps[image, m] for m in range(7))
@@ -131,7 +131,7 @@ def test_where_nothing_speaks_for_a_class_its_map_is_empty():
     net = made().net
     with torch.no_grad():
         net.out.weight.fill_(-1)
-        heat = net.activation(greys(1), torch.tensor([1]))
+        heat = net.activation_map(greys(1), torch.tensor([1]))
     assert heat.abs().max() == 0
 
 
@@ -140,7 +140,7 @@ def test_the_looks_of_a_frame_are_for_the_class_that_was_said():
     looks = task.looks(greys(3))
     outputs = task.predict(greys(3))["outputs"]
     with torch.no_grad():
-        heat = task.net.activation(greys(3), torch.from_numpy(outputs.argmax(axis=1))).numpy()
+        heat = task.net.activation_map(greys(3), torch.from_numpy(outputs.argmax(axis=1))).numpy()
     for number, look in enumerate(looks):
         assert look.probability == pytest.approx(outputs[number])
         assert look.heat == pytest.approx(heat[number])

@@ -13,7 +13,7 @@ from lus_ray.nets import UNet
 from lus_ray.tasks import Matched, Outline
 
 VIEW = View(num_frames=1, height=8, width=12, num_samples=0)
-HOW = {"histogram": intensity_matching.histogram, "fourier": intensity_matching.fourier}
+HOW = {"histogram": intensity_matching.match_histogram, "fourier": intensity_matching.match_fourier}
 net = partial(UNet, widths=(4, 8))
 
 

@@ -385,7 +385,7 @@ def prepared(data, **recipe):
 def test_copies_are_made_of_frames_and_masks_alike_before_the_task_sees_them():
     (raw,) = with_masks(0)
     batch = prepared(with_masks, copies=6)
-    frames, masks = augment_gare2021.copy(raw["frames"] / 255, raw["masks"], raw["copy"])
+    frames, masks = augment_gare2021.make_copies(raw["frames"] / 255, raw["masks"], raw["copy"])
     assert torch.equal(batch["frames"], frames)
     assert torch.equal(batch["masks"], masks)
     assert "copy" not in batch

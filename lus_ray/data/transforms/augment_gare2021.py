@@ -17,7 +17,7 @@ SIX_COPIES = tuple(product((False, True), (1.0, 0.8, 1.1)))
 """(left and right exchanged, factor on grey) by number; number 0 is the image itself."""
 
 
-def copy(
+def make_copies(
     frames: Float[Tensor, "B T H W"],
     masks: Integer[Tensor, "B T H W"],
     number: int | Integer[Tensor, "B"],

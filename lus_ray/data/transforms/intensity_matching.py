@@ -19,7 +19,7 @@ from lus_ray.errors import ArmError
 
 
 @torch.no_grad()
-def histogram(
+def match_histogram(
     frames: Float[Tensor, "B T H W"], like: Float[Tensor, "M T H W"], generator: torch.Generator
 ) -> Float[Tensor, "B T H W"]:
     """Each image with the greys of an image of `like`: its k-th darkest pixel gets k-th darkest.
@@ -31,7 +31,7 @@ def histogram(
     Raises:
         ArmError: the images differ in size, or `like` has none.
     """
-    partners = like.flatten(0, 1)[draw(frames, like, generator)]
+    partners = like.flatten(0, 1)[sample_partners(frames, like, generator)]
     wanted = partners.flatten(1).sort(dim=1).values
     greys, order = frames.flatten(0, 1).flatten(1).sort(dim=1)
     first = torch.searchsorted(greys, greys)
@@ -42,7 +42,7 @@ def histogram(
 
 
 @torch.no_grad()
-def fourier(
+def match_fourier(
     frames: Float[Tensor, "B T H W"],
     like: Float[Tensor, "M T H W"],
     generator: torch.Generator,
@@ -64,7 +64,7 @@ def fourier(
     num_waves = int(share * min(height, width))
     down = torch.fft.fftfreq(height, 1 / height, device=frames.device).abs() <= num_waves
     across = torch.fft.rfftfreq(width, 1 / width, device=frames.device) <= num_waves
-    partners = like.flatten(0, 1)[draw(frames, like, generator)]
+    partners = like.flatten(0, 1)[sample_partners(frames, like, generator)]
     own = torch.fft.rfft2(frames.flatten(0, 1).float())
     exchanged = torch.polar(torch.fft.rfft2(partners.float()).abs(), own.angle())
     mixed = torch.where(down[:, None] & across, exchanged, own)
@@ -72,7 +72,7 @@ def fourier(
     return found.clamp_(0, 1).view_as(frames).to(frames.dtype)
 
 
-def draw(
+def sample_partners(
     frames: Float[Tensor, "B T H W"], like: Float[Tensor, "M T H W"], generator: torch.Generator
 ) -> Int64[Tensor, "N"]:
     """For each image the number of its partner among all images of `like`, with replacement.

@@ -47,13 +47,13 @@ class View:
             )
 
     @property
-    def each_frame(self) -> bool:
+    def is_per_frame(self) -> bool:
         """Whether every frame is a sample of its own."""
         return self.num_samples == 0
 
     def resize(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
         """All frames at the view's size: antialiased when it shrinks, grey cut off at 0 and 255."""
-        frames = self.padded(frames)
+        frames = self.pad(frames)
         if frames.shape[1:] == (self.height, self.width):
             return frames
         with warnings.catch_warnings():
@@ -66,7 +66,7 @@ class View:
 
     def resize_masks(self, masks: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
         """All class ids where `resize` puts their pixels: nearest, 0 in the padding."""
-        return class_ids.resize(self.padded(masks), self.height, self.width)
+        return class_ids.resize(self.pad(masks), self.height, self.width)
 
     def padding(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Black rows (above, below) and columns (left, right) that the aspect needs.
@@ -79,14 +79,14 @@ class View:
         columns = max(0, int(height * self.aspect) - width)
         return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
 
-    def padded(self, pictures: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N p q"]:
+    def pad(self, pictures: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N p q"]:
         """Pictures with their `padding`; as they are where there is none."""
         around = self.padding(*pictures.shape[1:])
         if not any(map(any, around)):
             return pictures
         return np.pad(pictures, ((0, 0), *around))
 
-    def indices(self, num_available: int, start: float) -> Int64[np.ndarray, "T"]:
+    def frame_indices(self, num_available: int, start: float) -> Int64[np.ndarray, "T"]:
         """Frame numbers floor((start + j) N / T), 0 <= start < 1 (Gare 2022, section 3.2).
 
         A clip with fewer frames than the view asks for repeats frames in order.
@@ -98,7 +98,7 @@ class View:
         self, resized: UInt8[np.ndarray, "N h w"], rng: np.random.Generator
     ) -> UInt8[np.ndarray, "T h w"]:
         """One training sample with a random start in the first interval."""
-        return resized[self.indices(len(resized), rng.random())]
+        return resized[self.frame_indices(len(resized), rng.random())]
 
     def samples(
         self, resized: UInt8[np.ndarray, "N h w"], num_samples: int = 0
@@ -107,21 +107,21 @@ class View:
 
         `num_samples` above 0 stands in for the view's own number.
         """
-        return resized[self.chosen(len(resized), num_samples)]
+        return resized[self.sample_indices(len(resized), num_samples)]
 
-    def samples_of(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "S T h w"]:
+    def resize_samples(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "S T h w"]:
         """The evaluation samples of frames of any size; frames in no sample are not resized."""
-        chosen = self.chosen(len(frames))
+        chosen = self.sample_indices(len(frames))
         seen, places = np.unique(chosen, return_inverse=True)
         return self.resize(frames[seen])[places.reshape(chosen.shape)]
 
-    def chosen(self, num_available: int, num_samples: int = 0) -> Int64[np.ndarray, "S T"]:
+    def sample_indices(self, num_available: int, num_samples: int = 0) -> Int64[np.ndarray, "S T"]:
         """Frame numbers of the evaluation samples."""
         num_samples = num_samples or self.num_samples
         if num_samples == 0:
             return np.arange(num_available)[:, None]
         starts = (np.arange(num_samples) + 0.5) / num_samples
-        return np.stack([self.indices(num_available, start) for start in starts])
+        return np.stack([self.frame_indices(num_available, start) for start in starts])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Published weights: where each file is, its checksum, and the folder it is kept in.
+"""PublishedFile weights: where each file is, its checksum, and the folder it is kept in.
 
 Why whole checksums: the names of torchvision's files carry the first eight digits of their
 SHA-256; the sixty-four here begin with them. Of two files nothing but those eight is known here:
@@ -22,7 +22,7 @@ CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """One file: its address, and as many first hexadecimal digits of its SHA-256 as are known."""
 
     url: str
@@ -34,22 +34,22 @@ class Published:
         return self.url.rpartition("/")[2]
 
 
-OFFICIAL = {
-    "resnet18-imagenet": Published(
+PUBLISHED = {
+    "resnet18-imagenet": PublishedFile(
         "https://download.pytorch.org/models/resnet18-f37072fd.pth",
         "f37072fd47e89c5e827621c5baffa7500819f7896bbacec160b1a16c560e07ec",
     ),
-    "resnet34-imagenet": Published(
+    "resnet34-imagenet": PublishedFile(
         "https://download.pytorch.org/models/resnet34-b627a593.pth", "b627a593"
     ),
-    "resnet50-imagenet": Published(
+    "resnet50-imagenet": PublishedFile(
         "https://download.pytorch.org/models/resnet50-0676ba61.pth",
         "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
     ),
-    "mobilenet_v2-imagenet": Published(
+    "mobilenet_v2-imagenet": PublishedFile(
         "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth", "b0353104"
     ),
-    "i3d-r50-kinetics": Published(
+    "i3d-r50-kinetics": PublishedFile(
         "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/I3D_8x8_R50.pyth", None
     ),
 }
@@ -57,7 +57,7 @@ OFFICIAL = {
 Kinetics-400 for I3D."""
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """Where fetched files are kept: `$LUS_CACHE`, or `.cache/lus_ray` in the home folder."""
     chosen = os.environ.get("LUS_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "lus_ray"
@@ -70,12 +70,12 @@ def fetch(name: str) -> Path:
         InputError: there is no such name.
         FetchError: there is no network, or the file is not the published one.
     """
-    if name not in OFFICIAL:
-        raise InputError(f"no official weights {name!r}; there are {', '.join(OFFICIAL)}")
-    return download(OFFICIAL[name], cache())
+    if name not in PUBLISHED:
+        raise InputError(f"no official weights {name!r}; there are {', '.join(PUBLISHED)}")
+    return download(PUBLISHED[name], cache_folder())
 
 
-def download(published: Published, folder: Path) -> Path:
+def download(published: PublishedFile, folder: Path) -> Path:
     """The file in `folder`, checked; fetched first where it is not there.
 
     It is written aside and renamed, so that a file under its own name is a whole one.
@@ -117,7 +117,7 @@ def _copy(url: str, target: Path) -> str:
     return digest.hexdigest()
 
 
-def _check(digest: str, published: Published, trouble: str) -> None:
+def _check(digest: str, published: PublishedFile, trouble: str) -> None:
     if published.sha256 is not None and not digest.startswith(published.sha256):
         raise FetchError(
             f"{trouble} (SHA-256 {digest[:12]}..., expected {published.sha256[:12]}...)"

@@ -33,12 +33,12 @@ def read(path: Path | str) -> dict[str, Tensor]:
 
 
 def load(
-    net: nn.Module, state: Mapping[str, Tensor], *, head: bool = False, what: str = "weights"
+    net: nn.Module, state: Mapping[str, Tensor], *, head: bool = False, origin: str = "weights"
 ) -> list[str]:
     """Copy a state into a network, and return the names that were copied.
 
     Without `head` the last layer (`net.head_name`) keeps its own values, whatever the state has
-    for it. Names as the reference of TSM writes them are understood. `what` is named in errors.
+    for it. Names as the reference of TSM writes them are understood. `origin` is named in errors.
 
     Raises:
         CheckpointError: a tensor is missing, left over, of another shape or not finite; then
@@ -51,10 +51,10 @@ def load(
     kind = type(net).__name__
     # Files from before torch 0.4.1 do not count batches; a fixed momentum never reads the count.
     counted = {name for name in own if not name.endswith("num_batches_tracked")}
-    _refuse(what, f"lacks tensors that {kind} needs", sorted(counted - given.keys()))
-    _refuse(what, f"has tensors that {kind} does not know", sorted(given.keys() - own.keys()))
+    _refuse(origin, f"lacks tensors that {kind} needs", sorted(counted - given.keys()))
+    _refuse(origin, f"has tensors that {kind} does not know", sorted(given.keys() - own.keys()))
     _refuse(
-        what,
+        origin,
         f"has tensors of another shape than {kind}",
         [
             f"{name} {tuple(tensor.shape)} for {tuple(own[name].shape)}"
@@ -63,7 +63,7 @@ def load(
         ],
     )
     _refuse(
-        what,
+        origin,
         "has values that are not finite",
         [name for name, tensor in given.items() if not torch.isfinite(tensor).all()],
     )
@@ -93,8 +93,8 @@ def _plain(name: str) -> str:
     return name.replace(".conv1.net.", ".conv1.")
 
 
-def _refuse(what: str, trouble: str, names: Sequence[str]) -> None:
+def _refuse(origin: str, trouble: str, names: Sequence[str]) -> None:
     if names:
         shown = ", ".join(names[:3])
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise CheckpointError(f"{what}: {trouble}: {shown}{more}; give the file of this network")
+        raise CheckpointError(f"{origin}: {trouble}: {shown}{more}; give the file of this network")

@@ -304,12 +304,12 @@ def test_an_epoch_of_copies_holds_every_copy_of_every_frame_with_its_mask():
     given = torch.cat([batch["frames"] for batch in batches]) / 255
     ids_given = torch.cat([batch["masks"] for batch in batches])
     number = torch.cat([batch.get("copy", torch.zeros(4, dtype=int)) for batch in batches])
-    made = augment_gare2021.copy(given, ids_given, number)
+    made = augment_gare2021.make_copies(given, ids_given, number)
     whole = (
         torch.from_numpy(np.concatenate([*frames.values()]))[:, None] / 255,
         torch.from_numpy(np.concatenate([*ids.values()]))[:, None],
     )
-    every = [augment_gare2021.copy(*whole, number) for number in range(6)]
+    every = [augment_gare2021.make_copies(*whole, number) for number in range(6)]
 
     def listed(*copies):
         return sorted(

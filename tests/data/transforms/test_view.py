@@ -12,18 +12,18 @@ from lus_ray.errors import ArmError
 
 
 def test_fifteen_of_ninety_frames_are_six_apart():
-    assert View().indices(90, 0.0).tolist() == list(range(0, 90, 6))
-    assert View().indices(90, 0.99)[0] == 5
+    assert View().frame_indices(90, 0.0).tolist() == list(range(0, 90, 6))
+    assert View().frame_indices(90, 0.99)[0] == 5
 
 
 def test_a_short_clip_repeats_frames_in_order():
-    assert View(num_frames=4).indices(2, 0.5).tolist() == [0, 0, 1, 1]
-    assert View(num_frames=3).indices(1, 0.9).tolist() == [0, 0, 0]
+    assert View(num_frames=4).frame_indices(2, 0.5).tolist() == [0, 0, 1, 1]
+    assert View(num_frames=3).frame_indices(1, 0.9).tolist() == [0, 0, 0]
 
 
 @given(st.integers(1, 300), st.integers(1, 40), st.floats(0, 1, exclude_max=True))
 def test_indices_rise_and_stay_inside_the_clip(num_available, num_frames, start):
-    indices = View(num_frames=num_frames).indices(num_available, start)
+    indices = View(num_frames=num_frames).frame_indices(num_available, start)
     assert len(indices) == num_frames
     assert np.all(np.diff(indices) >= 0)
     assert indices[0] >= 0
@@ -71,7 +71,7 @@ def test_frames_are_resized_as_pillow_does_it_and_cut_off_at_black_and_white(sha
 def test_a_bicubic_view_pads_first_and_leaves_masks_alone():
     frames = np.random.default_rng(0).integers(0, 256, (1, 40, 40), np.uint8)
     linear, cubic = (View(height=20, width=26, aspect=1.3, bicubic=b) for b in (False, True))
-    padded = cubic.padded(frames)
+    padded = cubic.pad(frames)
     assert (cubic.resize(frames) == View(height=20, width=26, bicubic=True).resize(padded)).all()
     assert (cubic.resize(frames) != linear.resize(frames)).any()
     assert (cubic.resize_masks(frames) == linear.resize_masks(frames)).all()
@@ -159,8 +159,8 @@ def test_a_shape_that_no_picture_has_is_refused(aspect):
 def test_without_a_number_of_samples_every_frame_is_one():
     frames = np.arange(5, dtype=np.uint8)[:, None, None]
     view = View(num_frames=1, height=1, width=1, num_samples=0)
-    assert view.each_frame
-    assert not View().each_frame
+    assert view.is_per_frame
+    assert not View().is_per_frame
     assert view.samples(frames)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
     assert view.samples(frames[:1]).shape == (1, 1, 1, 1)
 
@@ -200,4 +200,4 @@ def test_a_track_keeps_as_many_frames_as_it_may_once_each_and_evenly(num_frames,
 @pytest.mark.parametrize("view", [View(4, 6, 8, 2), View(1, 6, 8, 0, aspect=1.3)])
 def test_samples_of_frames_are_those_of_all_frames_resized(view, num_frames):
     frames = np.random.default_rng(0).integers(0, 255, (num_frames, 20, 30), np.uint8)
-    assert (view.samples_of(frames) == view.samples(view.resize(frames))).all()
+    assert (view.resize_samples(frames) == view.samples(view.resize(frames))).all()
