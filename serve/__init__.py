@@ -1,1 +1,1 @@
-"""The service: one deployment per file, and how they are composed."""
+"""The service: one deployment per file, the pipeline over them, HTTP and rollout."""

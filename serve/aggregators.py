@@ -1,25 +1,25 @@
-"""The aggregators: the probabilities of a clip's frames become one score of the clip."""
+"""The aggregators: one score per clip from the probabilities of its frames."""
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ray import serve
 
-from lus_ray.inference import stages
-from lus_ray.inference.model_selection import Model
-from serve.deployment import Stage, held
+from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.schema import ClipScore
+from lus_ray.inference.stages import AggregatorsStage
+from serve.deployment import ModelDeployment, verify
 
 
 @serve.deployment
-class Aggregators(Stage):
-    """Frame probabilities, (N, 4), become one answer per aggregator, for each clip."""
+class Aggregators(ModelDeployment):
+    """Frame probabilities (N, 4) to one score per aggregator."""
 
-    def __init__(self, models: list[Model], reads: str, copies: Path | None = None) -> None:
+    def __init__(self, models: list[ServedModel], reads: str, copies: Path | None = None) -> None:
         super().__init__(models, reads)
-        self.stage = stages.Aggregators([held(model, copies) for model in models])
+        self.stage = AggregatorsStage([verify(model, copies) for model in models])
 
-    async def predict(self, *probabilities: np.ndarray) -> list[list[Any]]:
-        """Of each clip the answers in the order of the models."""
-        return await asyncio.to_thread(lambda: [self.stage(one) for one in probabilities])
+    async def predict(self, *probabilities: np.ndarray) -> list[list[ClipScore]]:
+        """The scores of each clip, in the order of the models."""
+        return await asyncio.to_thread(lambda: [self.stage(clip) for clip in probabilities])

@@ -1,7 +1,7 @@
-"""Builders of the applications: what `serve/config.yaml` names and `lus serve` starts.
+"""Builders of the applications that `serve/config.yaml` names and `lus serve` starts.
 
-Each takes its `args` from the configuration. Run folders come as `runs`, or from the environment
-variable `LUS_RUNS` with the separator of the system's paths.
+Each takes `args` from the configuration. Run folders come as `runs`, or from the environment
+variable `LUS_RUNS`, separated as in PATH.
 """
 
 import ipaddress
@@ -17,8 +17,9 @@ from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.errors import InputError, ServeError
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.model_selection import Model
+from lus_ray.inference.model_selection import ServedModel
 from serve.aggregators import Aggregators
+from serve.application import source_slot
 from serve.backbone import Backbone
 from serve.experts import Experts
 from serve.ingress import Ingress
@@ -26,11 +27,15 @@ from serve.scorer import Scorer
 from serve.segmenter import Segmenter
 
 Args = Mapping[str, Any]
-Offer = Mapping[str, tuple[Model, ...]]
-"""Models by the slot that they are served in."""
+ModelsBySlot = Mapping[str, tuple[ServedModel, ...]]
 
-ON_FRAMES: dict[str, Any] = {"backbone": Backbone, "scorer": Scorer, "segmenter": Segmenter}
-ON_ANSWERS: dict[str, Any] = {"experts": Experts, "aggregators": Aggregators}
+DEPLOYMENTS: dict[str, Any] = {
+    "backbone": Backbone,
+    "scorer": Scorer,
+    "segmenter": Segmenter,
+    "experts": Experts,
+    "aggregators": Aggregators,
+}
 SLOTS = {
     "backbone": "backbone",
     "frames": "scorer",
@@ -40,120 +45,99 @@ SLOTS = {
 
 
 def ingress(args: Args) -> Application:
-    """`front` with the options of the configuration; Ray gives a builder its `args` alone."""
-    return front(args)
+    """`build_ingress` for a configuration; Ray calls a builder with its `args` alone."""
+    return build_ingress(args)
 
 
-def front(args: Args, options: Args | None = None) -> Application:
-    """The HTTP side at `host` and `port`, with a `token` (or that in LUS_TOKEN), if any.
+def models(args: Args) -> Application:
+    """The application of `args["slot"]`, with the models of the run folders."""
+    return build_slot(args["slot"], find_models(_run_folders(args)))
+
+
+def build_ingress(args: Args, options: Args | None = None) -> Application:
+    """The HTTP server at `host` and `port`, with an optional `token` (default: LUS_TOKEN).
 
     `limits` replaces some of the limits.
 
     Raises:
-        InputError: a host that others reach, without a token.
+        InputError: the host is reachable by others, and there is no token.
     """
     host, port = args.get("host", "127.0.0.1"), int(args.get("port", 8000))
     token = args.get("token") or os.environ.get("LUS_TOKEN") or None
-    guarded(host, token)
-    limits = _limits(args.get("limits", {}))
-    deployment: Any = Ingress  # what the decorator made of it
+    require_token(host, token)
+    limits = _replace_limits(args.get("limits", {}))
+    deployment: Any = Ingress  # the decorator's result
     return deployment.options(**(options or {})).bind(limits, host, port, token, args.get("data"))
 
 
-def backbone(args: Args) -> Application:
-    """The backbone of the run folders."""
-    return build("backbone", offered(_runs(args)))
-
-
-def scorer(args: Args) -> Application:
-    """The frame scorer of the run folders."""
-    return build("scorer", offered(_runs(args)))
-
-
-def segmenter(args: Args) -> Application:
-    """The segmenter of the run folders."""
-    return build("segmenter", offered(_runs(args)))
-
-
-def aggregators(args: Args) -> Application:
-    """The aggregators of the run folders, on the frame scorer that they read."""
-    return build("aggregators", offered(_runs(args)))
-
-
-def experts(args: Args) -> Application:
-    """The experts of one `label` of the run folders, on the backbone that they read."""
-    return build(f"experts-{args['label']}", offered(_runs(args)))
-
-
-def offered(
-    folders: Sequence[Path], left_out: Callable[[Path, str], None] | None = None
-) -> dict[str, tuple[Model, ...]]:
-    """What run folders offer, by slot; what is read comes before its readers.
-
-    `left_out` is told of a folder after the first that cannot be read; without it that is an error.
-    """
-    found: dict[str, tuple[Model, ...]] = {}
-    for model in model_selection.find(folders, left_out=left_out):
-        slot = SLOTS.get(model.kind, f"experts-{model.label}")
-        found[slot] = (*found.get(slot, ()), model)
-    return dict(sorted(found.items(), key=lambda item: item[1][0].reads is not None))
-
-
-def build(
-    slot: str, offer: Offer, *, copies: Path | None = None, options: Args | None = None
+def build_slot(
+    slot: str, served: ModelsBySlot, *, copies: Path | None = None, options: Args | None = None
 ) -> Application:
     """The application of a slot.
 
-    `copies` is a folder of checkpoints by fingerprint to load instead of those of the runs,
-    `options` those of the deployment.
+    `copies` is a folder of checkpoints by fingerprint to load instead of those of the runs;
+    `options` are those of the deployment.
 
     Raises:
-        ServeError: nothing on offer fits the slot.
+        ServeError: no model fits the slot.
     """
-    if slot not in offer:
-        raise ServeError(f"no run offers {slot}; train it, or leave its application out")
-    kind = slot.partition("-")[0]
-    if kind in ON_FRAMES:
-        return ON_FRAMES[kind].options(**(options or {})).bind(offer[slot][0], copies)
-    reads = read_by(slot, offer)
-    return ON_ANSWERS[kind].options(**(options or {})).bind(list(offer[slot]), reads, copies)
+    if slot not in served:
+        raise ServeError(f"no run has a model for {slot}; train it, or remove its application")
+    deployment = DEPLOYMENTS[slot.partition("-")[0]].options(**(options or {}))
+    if source_slot(slot) is None:
+        return deployment.bind(served[slot][0], copies)
+    return deployment.bind(list(served[slot]), source_fingerprint(slot, served), copies)
 
 
-def read_by(slot: str, offer: Offer) -> str | None:
-    """The fingerprint of the model whose answers a slot reads; None where it reads frames."""
-    name = offer[slot][0].reads
-    every = [model for group in offer.values() for model in group]
-    return next((model.fingerprint for model in every if model.id == name), None)
+def find_models(
+    folders: Sequence[Path], on_skip: Callable[[Path, str], None] | None = None
+) -> dict[str, tuple[ServedModel, ...]]:
+    """The models of run folders by slot; a model comes before its readers.
+
+    An unreadable folder after the first is passed to `on_skip`; without it that is an error.
+    """
+    slots: dict[str, tuple[ServedModel, ...]] = {}
+    for model in model_selection.select_models(folders, on_skip=on_skip):
+        slot = SLOTS.get(model.kind, f"experts-{model.label}")
+        slots[slot] = (*slots.get(slot, ()), model)
+    return dict(sorted(slots.items(), key=lambda item: item[1][0].reads is not None))
 
 
-def guarded(host: str, token: str | None) -> None:
-    """See that nobody else reaches a service without a token.
+def source_fingerprint(slot: str, served: ModelsBySlot) -> str | None:
+    """The fingerprint of the model whose predictions a slot reads; None where it reads frames."""
+    source = served[slot][0].reads
+    models = (model for group in served.values() for model in group)
+    return next((model.fingerprint for model in models if model.id == source), None)
+
+
+def require_token(host: str, token: str | None) -> None:
+    """Refuse to be reachable by others without a token.
 
     Raises:
-        InputError: others reach it.
+        InputError: the host is not a loopback address, and there is no token.
     """
     try:
         is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_loopback = False
     if not token and not is_loopback:
-        raise InputError(f"{host} can be reached by others; set a token with --token or LUS_TOKEN")
+        raise InputError(f"{host} is reachable by others; set a token with --token or LUS_TOKEN")
 
 
-def _runs(args: Args) -> list[Path]:
-    named = args.get("runs") or os.environ.get("LUS_RUNS", "").split(os.pathsep)
-    folders = [Path(name) for name in named if name]
+def _run_folders(args: Args) -> list[Path]:
+    names = args.get("runs") or os.environ.get("LUS_RUNS", "").split(os.pathsep)
+    folders = [Path(name) for name in names if name]
     if not folders:
         raise ServeError("no run folders; set LUS_RUNS or the argument 'runs'")
     return folders
 
 
-def _limits(values: Args) -> ServiceLimits:
-    """The limits with some values replaced, those of a clip named like the others."""
+def _replace_limits(values: Args) -> ServiceLimits:
+    """The default limits with some values replaced; limits of a clip are on the same level."""
     limits = ServiceLimits()
-    if unknown := sorted(set(values) - set(limits.contents())):
-        raise ServeError(f"no limit {unknown[0]!r}; there are {', '.join(limits.contents())}")
-    names = {field.name for field in fields(DecodeLimits)}
-    of_clip = {name: value for name, value in values.items() if name in names}
-    others = {name: value for name, value in values.items() if name not in names}
+    if unknown := sorted(set(values) - set(limits.to_dict())):
+        raise ServeError(f"unknown limit {unknown[0]!r}; known are {', '.join(limits.to_dict())}")
+    clip_names = {field.name for field in fields(DecodeLimits)}
+    of_clip = {name: value for name, value in values.items() if name in clip_names}
+    others = {name: value for name, value in values.items() if name not in clip_names}
     return replace(limits, clip=replace(limits.clip, **of_clip), **others)

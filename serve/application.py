@@ -1,7 +1,7 @@
-"""One application that holds models, and how it is asked.
+"""A Serve application that holds models, and how it is called.
 
-An application of the service is named after its slot (`backbone`, `experts-severity`, ...), with a
-tag after a dot where two generations of a slot may stand side by side.
+An application is named after its slot (`backbone`, `experts-severity`, ...), with a tag after a
+dot where two generations of a slot may run side by side.
 """
 
 from collections.abc import Mapping
@@ -11,30 +11,29 @@ from typing import Any
 
 import ray
 
-from lus_ray.inference.model_selection import Model
-from serve.batching import Together
+from lus_ray.inference.model_selection import ServedModel
+from serve.batching import Batcher
 
 SOURCES = {"experts": "backbone", "aggregators": "scorer"}
-"""What a slot reads, by its name before the first dash; the others read frames."""
+"""The slot that a slot reads, by its name before the first dash; the others read frames."""
 FRAME_SLOTS = ("backbone", "scorer", "segmenter")
-MOST_TOGETHER = 8
-"""So many clips go to an application with one call."""
+MAX_CLIPS_PER_CALL = 8
 BY_VALUE_BYTES = 2**20
-"""Of all arguments of a call; Serve's own messages hold four times as much at most."""
-MASKS = "segmenter"
-"""The slot whose answers may be larger than that."""
+"""Limit for all arguments of a call; Serve's own messages hold at most four times as much."""
+MASK_SLOT = "segmenter"
+"""Its results may exceed that limit."""
 
 
 @dataclass(frozen=True)
-class Served:
-    """One application that holds models, and how far each was from its stored predictions, by id.
+class ModelApplication:
+    """A running application with its Serve handle.
 
-    `handle` asks it. `reads` is the fingerprint of the model whose answers it reads, None where it
-    reads frames; `on_gpu` says that a GPU computes its answers.
+    `reads` is the fingerprint of the model whose predictions it reads, None where it reads frames.
+    `parity` holds differences from stored predictions by model id.
     """
 
-    app: str
-    models: tuple[Model, ...]
+    name: str
+    models: tuple[ServedModel, ...]
     reads: str | None
     handle: Any = field(compare=False)
     parity: dict[str, float] = field(default_factory=dict, compare=False)
@@ -42,34 +41,34 @@ class Served:
 
     @property
     def slot(self) -> str:
-        """The part that it plays, such as "experts-severity"."""
-        return slot_of(self.app)
+        """The slot, such as "experts-severity"."""
+        return slot_of(self.name)
 
     @property
     def source(self) -> str | None:
-        """The slot whose answers it reads."""
-        return SOURCES.get(self.slot.partition("-")[0])
+        """The slot whose predictions it reads."""
+        return source_slot(self.slot)
 
     @property
     def fingerprint(self) -> str:
-        """That of its first model, which for a stage that others read is its only one."""
+        """The fingerprint of its first model; applications that others read have one model."""
         return self.models[0].fingerprint
 
     @cached_property
-    def together(self) -> Together[Any, Any]:
-        """Asks it for several clips at once: those that wait while others are on their way."""
+    def batch(self) -> Batcher[Any, Any]:
+        """Sends the clips that wait while earlier ones are under way in one call."""
 
-        async def ask(clips: list[Any]) -> list[Any]:
-            return list(await self.ask(*clips))
+        async def call(clips: list[Any]) -> list[Any]:
+            return list(await self.call(*clips))
 
-        return Together(ask, most=MOST_TOGETHER)
+        return Batcher(call, limit=MAX_CLIPS_PER_CALL)
 
-    async def ask(self, *args: Any) -> Any:
-        """What it says, with its arguments in the message or, where they are large, beside it.
+    async def call(self, *args: Any) -> Any:
+        """The application's predictions.
 
-        A message that holds everything takes half the time of one to an actor of Ray.
+        Small arguments travel in the message, which takes half the time of a reference.
         """
-        is_small = self.slot != MASKS and sum(map(_num_bytes, args)) <= BY_VALUE_BYTES
+        is_small = self.slot != MASK_SLOT and sum(map(_num_bytes, args)) <= BY_VALUE_BYTES
         return await (self._by_value if is_small else self._by_reference).remote(*args)
 
     @cached_property
@@ -81,17 +80,22 @@ class Served:
         return self.handle.options(method_name="predict")
 
 
-Route = dict[str, Served]
-"""The application that answers in each slot."""
+Route = dict[str, ModelApplication]
+"""The application that serves each slot."""
 
 
-def slot_of(app: str) -> str:
-    """The slot that an application is named after."""
-    return app.partition(".")[0]
+def slot_of(name: str) -> str:
+    """The slot of an application's name."""
+    return name.partition(".")[0]
+
+
+def source_slot(slot: str) -> str | None:
+    """The slot that a slot reads; None where it reads frames."""
+    return SOURCES.get(slot.partition("-")[0])
 
 
 def _num_bytes(arg: Any) -> int:
-    """Of what a stage is asked with: an array, arrays by name, a reference to a large one."""
+    """Size of an array, arrays by name, or a reference to a large array."""
     if isinstance(arg, ray.ObjectRef):
         return BY_VALUE_BYTES + 1
     if isinstance(arg, Mapping):

@@ -1,6 +1,6 @@
-"""The backbone: biomarkers of clips, several clips in one forward pass.
+"""The backbone: biomarkers of clips, several clips per forward pass.
 
-Several ingresses ask at a time, each for a group: clips of all of them gather for the next pass.
+Every ingress sends groups of clips; clips of all groups gather for the next pass.
 """
 
 import asyncio
@@ -11,33 +11,33 @@ from typing import Any
 import numpy as np
 from ray import serve
 
-from lus_ray.inference import stages
-from lus_ray.inference.model_selection import Model
+from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.stages import BackboneStage
 from lus_ray.predictor import Prediction
-from serve.batching import Together
-from serve.deployment import Stage, held
+from serve.batching import Batcher
+from serve.deployment import ModelDeployment, verify
 
 MAX_BATCH_SIZE = 8
 
 
 @serve.deployment
-class Backbone(Stage):
-    """Frames of clips, (N, H, W) grey 0-255, become the predictions that experts read."""
+class Backbone(ModelDeployment):
+    """Frames of clips (N, H, W), grey 0-255, to the predictions that experts read."""
 
-    def __init__(self, model: Model, copies: Path | None = None) -> None:
+    def __init__(self, model: ServedModel, copies: Path | None = None) -> None:
         super().__init__([model])
-        self.stage = stages.Backbone(held(model, copies), device=self.device())
+        self.stage = BackboneStage(verify(model, copies), device=self.select_device())
         self.thread = ThreadPoolExecutor(1)  # one pass after the other
-        self.together = Together(self._pass, most=MAX_BATCH_SIZE)
+        self.batcher = Batcher(self._predict_batch, limit=MAX_BATCH_SIZE)
 
     def reconfigure(self, config: dict[str, Any]) -> None:
-        """`max_batch_size` clips at most in one pass."""
-        self.together.most = config.get("max_batch_size", MAX_BATCH_SIZE)
+        """Set `max_batch_size`, the limit of clips per pass."""
+        self.batcher.limit = config.get("max_batch_size", MAX_BATCH_SIZE)
 
     async def predict(self, *clips: np.ndarray) -> list[Prediction]:
         """One prediction for each clip."""
-        return await asyncio.gather(*map(self.together, clips))
+        return await asyncio.gather(*map(self.batcher, clips))
 
-    async def _pass(self, clips: list[np.ndarray]) -> list[Prediction]:
+    async def _predict_batch(self, clips: list[np.ndarray]) -> list[Prediction]:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.thread, self.stage.many, clips)
+        return await loop.run_in_executor(self.thread, self.stage.predict_batch, clips)

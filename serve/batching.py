@@ -1,8 +1,8 @@
-"""Asks at once for what waits: a hop between processes, or a pass, is paid once for many.
+"""Groups waiting items, so that a hop between processes or a forward pass is paid once for many.
 
-Why no waiting for a while: a group goes at once where none is on its way, or where it is full;
-else it gathers until the one on its way is back (Nagle's rule for packets, RFC 896). What comes
-alone is not held up, and what comes in a crowd goes together.
+Why no fixed delay: a group is sent at once if none is under way or if it is full; otherwise it
+gathers until the one under way returns (Nagle's algorithm, RFC 896). A single item never waits,
+and a burst is sent together.
 """
 
 import asyncio
@@ -10,59 +10,62 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
-Asked = TypeVar("Asked")
-Answer = TypeVar("Answer")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-class Together(Generic[Asked, Answer]):
-    """Asks for groups of at most `most`.
+class Batcher(Generic[Item, Result]):
+    """Calls `process` with groups of at most `limit` items.
 
-    `ask` gives as many answers as it gets questions, in their order. Where it fails on a group,
-    it is asked for each of it alone, so that one fails alone.
+    `process` returns one result per item, in order. If it fails on a group, it is called for each
+    item alone, so that only the faulty one fails.
     """
 
-    def __init__(self, ask: Callable[[list[Asked]], Awaitable[list[Answer]]], *, most: int) -> None:
-        self.ask, self.most = ask, most
-        self.waiting: deque[tuple[Asked, asyncio.Future[Answer]]] = deque()
+    def __init__(
+        self, process: Callable[[list[Item]], Awaitable[list[Result]]], *, limit: int
+    ) -> None:
+        self.process, self.limit = process, limit
+        self.waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self.calls: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, one: Asked) -> Answer:
-        """The answer to one question."""
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.waiting.append((one, answer))
+    async def __call__(self, item: Item) -> Result:
+        """The result of one item."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self.waiting.append((item, future))
         self._send()
-        return await answer
+        return await future
 
     def _send(self) -> None:
-        while self.waiting and (not self.calls or len(self.waiting) >= self.most):
-            group = [self.waiting.popleft() for _ in range(min(self.most, len(self.waiting)))]
-            group = [(one, answer) for one, answer in group if not answer.cancelled()]
+        while self.waiting and (not self.calls or len(self.waiting) >= self.limit):
+            group = [self.waiting.popleft() for _ in range(min(self.limit, len(self.waiting)))]
+            group = [(item, future) for item, future in group if not future.cancelled()]
             if group:
                 call = asyncio.create_task(self._call(group))
                 self.calls.add(call)
-                call.add_done_callback(self._called)
+                call.add_done_callback(self._finish)
 
-    def _called(self, call: "asyncio.Task[None]") -> None:
+    def _finish(self, call: "asyncio.Task[None]") -> None:
         self.calls.discard(call)
         self._send()
 
-    async def _call(self, group: list[tuple[Asked, "asyncio.Future[Answer]"]]) -> None:
-        asked = [one for one, _ in group]
-        said: list[Answer | BaseException]
+    async def _call(self, group: list[tuple[Item, "asyncio.Future[Result]"]]) -> None:
+        items = [item for item, _ in group]
+        results: list[Result | BaseException]
         try:
-            said = list(await self.ask(asked))
+            results = list(await self.process(items))
         except Exception as error:
-            said = [error]
-            if len(asked) > 1:
-                said = await asyncio.gather(*map(self._alone, asked), return_exceptions=True)
-        for (_, answer), value in zip(group, said, strict=True):
-            if answer.cancelled():
+            results = [error]
+            if len(items) > 1:
+                alone = map(self._process_alone, items)
+                results = await asyncio.gather(*alone, return_exceptions=True)
+        for (_, future), result in zip(group, results, strict=True):
+            if future.cancelled():
                 continue
-            if isinstance(value, BaseException):
-                answer.set_exception(value)
+            if isinstance(result, BaseException):
+                future.set_exception(result)
             else:
-                answer.set_result(value)
+                future.set_result(result)
 
-    async def _alone(self, one: Asked) -> Answer:
-        (answer,) = await self.ask([one])
-        return answer
+    async def _process_alone(self, item: Item) -> Result:
+        (result,) = await self.process([item])
+        return result

@@ -1,10 +1,9 @@
-"""Ends what a service leaves behind that was itself killed: two agents of Ray live on otherwise.
+"""Ends the processes of a killed service; two agents of Ray would outlive it.
 
     python -m serve.cleanup FD PID FOLDER
 
-`FD` is a pipe that ends when the service `PID` does, however that happens. Processes that it had
-started and that live on a few seconds later are killed, and `FOLDER`, its copies of checkpoints,
-is removed.
+`FD` is a pipe that closes when the service `PID` ends, for any reason. Its child processes that
+still run a few seconds later are killed, and `FOLDER` with its copies of checkpoints is removed.
 """
 
 import contextlib
@@ -18,18 +17,18 @@ from pathlib import Path
 
 import psutil
 
-LOOK_SECONDS = 5.0
+POLL_SECONDS = 5.0
 GRACE_SECONDS = 5.0
-IN_ORDER = b"."
-"""Comes through the pipe where the service has ended everything by itself."""
+CLEAN_EXIT = b"."
+"""Sent through the pipe by a service that ended all its processes itself."""
 
 
 @contextlib.contextmanager
-def sweeping(folder: Path) -> Iterator[None]:
-    """A sweeper for this process, which has nothing to do when the block ends in order."""
+def clean_up_if_killed(folder: Path) -> Iterator[None]:
+    """Start a cleanup process for this process; it does nothing when the block ends normally."""
     theirs, ours = os.pipe()
     command = [sys.executable, "-m", "serve.cleanup", str(theirs), str(os.getpid()), str(folder)]
-    sweeper = subprocess.Popen(
+    cleanup = subprocess.Popen(
         command, pass_fds=[theirs], start_new_session=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parents[1],
     )  # fmt: skip
@@ -37,24 +36,24 @@ def sweeping(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        os.write(ours, IN_ORDER)
+        os.write(ours, CLEAN_EXIT)
         os.close(ours)
-        sweeper.wait()
+        cleanup.wait()
 
 
 def main(pipe: int, service: int, folder: Path) -> None:
-    """Remember what the service starts until it ends, then sweep."""
-    started: set[psutil.Process] = set()
-    while not select.select([pipe], [], [], LOOK_SECONDS)[0]:
+    """Record the children of the service until it ends, then clean up."""
+    children: set[psutil.Process] = set()
+    while not select.select([pipe], [], [], POLL_SECONDS)[0]:
         with contextlib.suppress(psutil.Error):
-            started |= set(psutil.Process(service).children(recursive=True))
-    if os.read(pipe, 1) == IN_ORDER:
+            children |= set(psutil.Process(service).children(recursive=True))
+    if os.read(pipe, 1) == CLEAN_EXIT:
         return
     shutil.rmtree(folder, ignore_errors=True)
-    started.discard(psutil.Process())
-    _, left = psutil.wait_procs(started, timeout=GRACE_SECONDS)
+    children.discard(psutil.Process())
+    _, left = psutil.wait_procs(children, timeout=GRACE_SECONDS)
     for process in left:
-        with contextlib.suppress(psutil.Error):  # told from a newer one with the same number
+        with contextlib.suppress(psutil.Error):  # psutil notices a reused process id
             process.kill()
 
 

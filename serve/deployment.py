@@ -1,7 +1,7 @@
-"""What every deployment of models says of itself, beside its own work.
+"""What all deployments of models share.
 
-Why a stage keeps the outcome of its parity gate: an ingress that starts anew asks the stages and
-need not replay clips that were replayed before.
+Why a deployment stores its parity: an ingress that restarts asks the deployments and need not
+replay clips again.
 """
 
 from collections.abc import Sequence
@@ -12,60 +12,56 @@ import ray
 import torch
 
 from lus_ray.errors import ServeError
-from lus_ray.inference.model_selection import Model, fingerprint
+from lus_ray.inference.model_selection import ServedModel, hash_checkpoint
 
 
 @dataclass(frozen=True)
-class About:
-    """Models of a stage, the fingerprint of what they read, their parity where it is known.
+class DeploymentInfo:
+    """Models of a deployment, the fingerprint of the model that they read, and known parity."""
 
-    `on_gpu` says that a GPU computes its answers.
-    """
-
-    models: tuple[Model, ...]
+    models: tuple[ServedModel, ...]
     reads: str | None
     parity: dict[str, float] = field(default_factory=dict)
     on_gpu: bool = False
 
 
-class Stage:
+class ModelDeployment:
     """Base of the deployments that hold models.
 
-    `reads` is the fingerprint of the model whose answers this stage reads, None for one that reads
-    frames: two stages fit together only where these agree.
+    `reads` is the fingerprint of the model whose predictions it reads, None where it reads frames;
+    two deployments fit together only where these agree.
     """
 
-    def __init__(self, models: Sequence[Model], reads: str | None = None) -> None:
-        self.told = About(tuple(models), reads)
+    def __init__(self, models: Sequence[ServedModel], reads: str | None = None) -> None:
+        self.info = DeploymentInfo(tuple(models), reads)
 
-    async def about(self) -> About:
-        """What it holds."""
-        return self.told
+    async def get_info(self) -> DeploymentInfo:
+        """What this deployment holds."""
+        return self.info
 
-    async def admit(self, parity: dict[str, float]) -> None:
-        """Remember how far replayed predictions are from the stored ones, by model id."""
-        self.told = replace(self.told, parity=parity)
+    async def set_parity(self, parity: dict[str, float]) -> None:
+        """Store the differences from stored predictions, by model id."""
+        self.info = replace(self.info, parity=parity)
 
-    def device(self) -> str:
-        """ "cuda" where this replica was given a GPU, or a share of one.
+    def select_device(self) -> str:
+        """ "cuda" where this replica has a GPU or a share of one.
 
-        There the network keeps as many bits as when its predictions were stored: all of them where
-        a CPU computed those.
+        The network keeps the precision of its stored predictions: full where a CPU computed them.
         """
         if not (ray.get_gpu_ids() and torch.cuda.is_available()):
             return "cpu"
-        torch.backends.cudnn.allow_tf32 = self.told.models[0].on_gpu
-        self.told = replace(self.told, on_gpu=True)
+        torch.backends.cudnn.allow_tf32 = self.info.models[0].on_gpu
+        self.info = replace(self.info, on_gpu=True)
         return "cuda"
 
 
-def held(model: Model, copies: Path | None) -> Model:
-    """The model with the folder that its weights are loaded from: a copy, where there is one.
+def verify(model: ServedModel, copies: Path | None) -> ServedModel:
+    """The model with the folder to load its weights from: its copy, or its own folder.
 
     Raises:
-        ServeError: the weights are not those that were looked at; a run wrote them anew.
+        ServeError: the weights changed after they were selected.
     """
-    here = model if copies is None else replace(model, folder=copies / model.fingerprint)
-    if fingerprint(here.folder) != model.fingerprint:
+    local = model if copies is None else replace(model, folder=copies / model.fingerprint)
+    if hash_checkpoint(local.folder) != model.fingerprint:
         raise ServeError(f"{model.id}: its checkpoint has changed; deploy it again")
-    return here
+    return local

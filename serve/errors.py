@@ -1,27 +1,27 @@
-"""An answer that is no result: a status, one line for people, and when to come again."""
+"""A response that is an error: a status, one line of text, and when to retry."""
 
 from dataclasses import dataclass
 
 
 @dataclass
-class Refused(Exception):
+class RequestError(Exception):
     """A request that is not served; `text` names no file, no token and no place in the code.
 
-    `closes` ends the connection, where the rest of a body was not read.
+    `close` ends the connection, for a body that was not read to its end.
     """
 
     status: int
     text: str
     retry_after_seconds: int | None = None
-    closes: bool = False
+    close: bool = False
 
     def headers(self) -> dict[str, str]:
-        """Headers beside the usual ones."""
+        """Additional headers."""
         headers = {}
         if self.retry_after_seconds is not None:
             headers["Retry-After"] = str(self.retry_after_seconds)
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
-        if self.closes:
+        if self.close:
             headers["Connection"] = "close"
         return headers

@@ -1,25 +1,25 @@
-"""The experts of one label: small models that read nothing but the backbone's prediction."""
+"""The experts of one label: small models that read only the backbone's prediction."""
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 from ray import serve
 
-from lus_ray.inference import stages
-from lus_ray.inference.model_selection import Model
+from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.schema import ExpertGroup
+from lus_ray.inference.stages import ExpertsStage
 from lus_ray.predictor import Prediction
-from serve.deployment import Stage, held
+from serve.deployment import ModelDeployment, verify
 
 
 @serve.deployment
-class Experts(Stage):
-    """Predictions of a backbone become one answer per expert of the label, for each clip."""
+class Experts(ModelDeployment):
+    """Predictions of a backbone to the predictions of the experts."""
 
-    def __init__(self, models: list[Model], reads: str, copies: Path | None = None) -> None:
+    def __init__(self, models: list[ServedModel], reads: str, copies: Path | None = None) -> None:
         super().__init__(models, reads)
-        self.stage = stages.Experts([held(model, copies) for model in models])
+        self.stage = ExpertsStage([verify(model, copies) for model in models])
 
-    async def predict(self, *signs: Prediction) -> list[list[Any]]:
-        """Of each clip the answers in the order of the models."""
-        return await asyncio.to_thread(self.stage.many, signs)
+    async def predict(self, *biomarkers: Prediction) -> list[list[ExpertGroup]]:
+        """The experts' predictions for each clip."""
+        return await asyncio.to_thread(self.stage.predict_batch, biomarkers)

@@ -1,146 +1,150 @@
-"""One clip through the service: let in, decoded, asked about, and answered, within the limits."""
+"""Handles one clip: receive, decode, predict, respond, all within the limits."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from fastapi import Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.model_selection import Model
-from lus_ray.inference.response import assemble, see
+from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.response import build_response, inspect_clip
+from lus_ray.inference.schema import CLIP_RESPONSE, ClipResponse
 from serve import http
 from serve.application import Route
-from serve.decoders import Decoders
-from serve.errors import Refused
-from serve.metrics import Tally
-from serve.pipeline import Composition
-from serve.routing import Routing
-from serve.upload import receive
+from serve.errors import RequestError
+from serve.metrics import IngressMetrics
+from serve.pipeline import Pipeline
+from serve.routing import Router
+from serve.upload import DecoderPool, receive_clip
 
 
-class Answering:
-    """Answers clips by the route of the moment; a few at a time, a few wait, others go away."""
+class ClipHandler:
+    """Handles clips by the current route: some are processed, some wait, others are rejected."""
 
     def __init__(
-        self, limits: ServiceLimits, decoders: Decoders, routing: Routing, tally: Tally
+        self, limits: ServiceLimits, decoders: DecoderPool, router: Router, metrics: IngressMetrics
     ) -> None:
-        self.limits, self.decoders, self.routing, self.tally = limits, decoders, routing, tally
+        self.limits, self.decoders, self.router, self.metrics = limits, decoders, router, metrics
         self.at_work = asyncio.Semaphore(limits.num_at_work)
-        self.num_inside = self.num_receiving = 0
+        self.num_admitted = self.num_receiving = 0
 
-    async def clips(self, request: Request) -> Response:
-        """The answer to one request, counted."""
-        spent_ms: dict[str, float] = {}
+    async def handle(self, request: Request) -> Response:
+        """The response to one request, counted in the metrics."""
+        timings_ms: dict[str, float] = {}
         try:
             async with asyncio.timeout(self.limits.request_seconds):
-                answer = await self._answer(request, spent_ms)
+                response = await self._respond(request, timings_ms)
         except TimeoutError:
-            self.tally.answered(504)
-            return http.problem(Refused(504, "the clip took too long; send a shorter one"))
-        except Refused as refused:
-            self.tally.answered(refused.status)
-            return http.problem(refused)
-        self.tally.answered(200, spent_ms)
-        return JSONResponse(answer)
+            return self._reject(RequestError(504, "the clip took too long; send a shorter one"))
+        except RequestError as error:
+            return self._reject(error)
+        self.metrics.count_response(200, timings_ms)
+        return Response(CLIP_RESPONSE.dump_json(response), media_type="application/json")
 
-    async def compose(
+    async def predict(
         self,
         decoded: DecodedVideo,
         route: Route,
-        spent_ms: dict[str, float],
+        timings_ms: dict[str, float],
         *,
         preview: bool = False,
         uncertainty: bool = False,
-    ) -> dict[str, Any]:
-        """The answer of a route to decoded frames; the route is in use for as long as it takes."""
-        composition = Composition(route, self.limits)
-        with self.routing.in_use(route):
-            said, seen = await asyncio.gather(
-                composition(decoded.frames, uncertainty=uncertainty),
-                asyncio.to_thread(see, decoded, preview=preview),
+    ) -> ClipResponse:
+        """The response of a route to decoded frames; the route is in use meanwhile."""
+        pipeline = Pipeline(route, self.limits)
+        with self.router.in_use(route):
+            outputs, inspection = await asyncio.gather(
+                pipeline(decoded.frames, uncertainty=uncertainty),
+                asyncio.to_thread(inspect_clip, decoded, preview=preview),
             )
-        spent_ms |= composition.milliseconds
-        return assemble(
-            seen, said, models=models_of(route), parity=parity_of(route), timings_ms=spent_ms
-        )
+        timings_ms |= pipeline.timings_ms
+        return build_response(
+            inspection, outputs,
+            models=models_of(route), parity=parity_of(route), timings_ms=timings_ms,
+        )  # fmt: skip
 
-    async def _answer(self, request: Request, spent_ms: dict[str, float]) -> dict[str, Any]:
-        began = time.perf_counter()
-        if not self.routing.route:
-            raise Refused(503, "no model is ready yet", self.limits.retry_after_seconds)
-        asked = {name for name, value in request.query_params.items() if value == "1"}
+    async def _respond(self, request: Request, timings_ms: dict[str, float]) -> ClipResponse:
+        start = time.perf_counter()
+        if not self.router.route:
+            raise RequestError(503, "no model is ready yet", self.limits.retry_after_seconds)
+        options = {name for name, value in request.query_params.items() if value == "1"}
         file = await self._receive(request)
-        spent_ms["receive"] = _since(began)
-        async with self._place():
-            at = time.perf_counter()
-            decoded = await self.decoders.decode(file, allow_text="allow_text" in asked)
-            spent_ms["decode"] = _since(at)
-            answer = await self.compose(
-                decoded, self.routing.route, spent_ms,
-                preview="preview" in asked, uncertainty="uncertainty" in asked,
+        timings_ms["receive"] = _elapsed_ms(start)
+        async with self._admit():
+            decoding = time.perf_counter()
+            decoded = await self.decoders.decode(file, allow_text="allow_text" in options)
+            timings_ms["decode"] = _elapsed_ms(decoding)
+            response = await self.predict(
+                decoded, self.router.route, timings_ms,
+                preview="preview" in options, uncertainty="uncertainty" in options,
             )  # fmt: skip
-        answer["timings_ms"]["total"] = spent_ms["total"] = round(_since(began), 3)
-        return answer
+        timings_ms["total"] = response.timings_ms["total"] = round(_elapsed_ms(start), 3)
+        return response
 
     async def _receive(self, request: Request) -> BinaryIO:
-        """The body of a request; one that comes slowly takes no place at work.
+        """The body of a request; a slow body blocks no other clip.
 
         Raises:
-            Refused: too many are inside or on their way in already (429), or the body is refused.
+            RequestError: too many clips are admitted or being received (429), or the body is bad.
         """
         if self._is_full or self.num_receiving >= self.limits.num_receiving:
-            raise self._too_many(closes=True)
+            raise self._too_many(close=True)
         self.num_receiving += 1
         try:
-            with self.tally.receiving.track_inprogress():
-                return await receive(request, self.limits)
+            with self.metrics.receiving.track_inprogress():
+                return await receive_clip(request, self.limits)
         finally:
             self.num_receiving -= 1
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """One of the places at work; a few requests wait for one, the others are sent away.
+    async def _admit(self) -> AsyncIterator[None]:
+        """Wait for a free worker.
 
         Raises:
-            Refused: too many are inside already (429).
+            RequestError: too many clips are admitted already (429).
         """
         if self._is_full:
             raise self._too_many()
-        self.num_inside += 1
+        self.num_admitted += 1
         try:
-            with self.tally.waiting.track_inprogress():
+            with self.metrics.waiting.track_inprogress():
                 await self.at_work.acquire()
             try:
-                with self.tally.at_work.track_inprogress():
+                with self.metrics.at_work.track_inprogress():
                     yield
             finally:
                 self.at_work.release()
         finally:
-            self.num_inside -= 1
+            self.num_admitted -= 1
 
     @property
     def _is_full(self) -> bool:
-        return self.num_inside >= self.limits.num_at_work + self.limits.num_waiting
+        return self.num_admitted >= self.limits.num_at_work + self.limits.num_waiting
 
-    def _too_many(self, *, closes: bool = False) -> Refused:
-        again = self.limits.retry_after_seconds
-        return Refused(429, "too many clips at once", again, closes=closes)
+    def _too_many(self, *, close: bool = False) -> RequestError:
+        retry_after = self.limits.retry_after_seconds
+        return RequestError(429, "too many clips at once", retry_after, close=close)
+
+    def _reject(self, error: RequestError) -> Response:
+        self.metrics.count_response(error.status)
+        return http.error_response(error)
 
 
-def models_of(route: Route) -> list[Model]:
-    """All models that a route holds."""
-    return [model for one in route.values() for model in one.models]
+def models_of(route: Route) -> list[ServedModel]:
+    """All models of a route."""
+    return [model for application in route.values() for model in application.models]
 
 
 def parity_of(route: Route) -> dict[str, float]:
-    """How far each model of a route was from its stored predictions, by id."""
-    return {name: off for one in route.values() for name, off in one.parity.items()}
+    """Differences from stored predictions, by model id."""
+    parities = [application.parity for application in route.values()]
+    return {name: difference for parity in parities for name, difference in parity.items()}
 
 
-def _since(began: float) -> float:
-    return 1e3 * (time.perf_counter() - began)
+def _elapsed_ms(start: float) -> float:
+    return 1e3 * (time.perf_counter() - start)

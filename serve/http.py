@@ -1,4 +1,4 @@
-"""The HTTP side of an ingress: routes, headers, the token, and errors of one line."""
+"""HTTP routes of an ingress: security headers, the token, and errors of one line."""
 
 import base64
 import hashlib
@@ -19,14 +19,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import lus_ray
 from lus_ray.inference import schema
-from serve.errors import Refused
+from serve.errors import RequestError
 
 LOG = logging.getLogger("ray.serve")
 PAGE = Path(__file__).with_name("page.html")
-OPEN = ("/", "/healthz", "/readyz", "/openapi.json")
-"""Paths that need no token: the page asks for it itself, and a probe has none."""
+PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/openapi.json")
+"""Need no token: the page asks for it itself, and a probe has none."""
 
-UPLOAD = {
+OPENAPI_UPLOAD = {
     "requestBody": {
         "required": True,
         "content": {
@@ -43,42 +43,49 @@ UPLOAD = {
     "parameters": [
         {"name": name, "in": "query", "description": text, "schema": {"type": "integer"}}
         for name, text in (
-            ("preview", "1: with the frames as a small picture"),
-            ("uncertainty", "1: with the spread of each class over samples of dropout"),
+            ("preview", "1: include a small picture of the frames"),
+            ("uncertainty", "1: include the standard deviation of each class over dropout samples"),
             ("allow_text", "1: accept DICOM whose pixels outside of the fan change"),
         )
     ],
 }
-PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": schema.Problem, "description": text}
+ERRORS: dict[int | str, dict[str, Any]] = {
+    status: {"model": schema.ErrorMessage, "description": text}
     for status, text in (
         (400, "not a clip"),
-        (401, "no token, or a wrong one"),
-        (403, "the request comes from another site"),
-        (408, "the body came too slowly"),
+        (401, "token missing or wrong"),
+        (403, "request from another site"),
+        (408, "body too slow"),
         (413, "too large"),
-        (415, "not a type that is read here"),
-        (422, "a clip that is refused for what it holds"),
-        (429, "too many at once; see Retry-After"),
-        (500, "the service failed"),
+        (415, "media type not accepted"),
+        (422, "clip rejected for its content"),
+        (429, "too many requests; see Retry-After"),
+        (500, "internal error"),
         (503, "not ready; see Retry-After"),
         (504, "took too long"),
     )
 }
+SECURITY_HEADERS = {
+    b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
+    b"x-content-type-options": b"nosniff",
+    b"referrer-policy": b"no-referrer",
+    b"cache-control": b"no-store",
+    b"cross-origin-resource-policy": b"same-origin",
+}
 
-Handler = Callable[[Request], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def application(
-    *, clips: Handler, models: Handler, ready: Handler, metrics: Handler,
-    failed: Callable[[], None], token: str | None,
+def build_http_app(
+    *, clips: Endpoint, models: Endpoint, ready: Endpoint, metrics: Endpoint,
+    count_failure: Callable[[], None], token: str | None,
 ) -> ASGIApp:  # fmt: skip
-    """The routes of the service around the handlers of an ingress; `failed` is told of failures."""
+    """The routes of the service around the endpoints of an ingress."""
     app = FastAPI(
         title="Lung ultrasound", version=lus_ray.__version__, docs_url=None, redoc_url=None,
-        description="What trained models say of a clip. For research only; not a medical device.",
+        description="Predictions of trained models. For research only; not a medical device.",
     )  # fmt: skip
-    page, policy = _page()
+    page, policy = _load_page()
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -89,103 +96,95 @@ def application(
         return Response(page, media_type="text/html; charset=utf-8", headers=policy)
 
     app.add_api_route(
-        "/v1/clips", clips, methods=["POST"], response_model=schema.Answer, responses=PROBLEMS,
-        openapi_extra=UPLOAD, summary="What the models say of a clip",
+        "/v1/clips", clips, methods=["POST"], response_model=schema.ClipResponse, responses=ERRORS,
+        openapi_extra=OPENAPI_UPLOAD, summary="Predictions for a clip",
     )  # fmt: skip
-    app.add_api_route("/v1/models", models, response_model=schema.Models, summary="What is served")
-    app.add_api_route("/healthz", health, summary="Alive")
-    app.add_api_route("/readyz", ready, summary="Every part has answered")
-    app.add_api_route("/metrics", metrics, summary="Counts and times for Prometheus")
+    app.add_api_route(
+        "/v1/models", models, response_model=schema.ServedModels, summary="Served models"
+    )
+    app.add_api_route("/healthz", health, summary="Liveness")
+    app.add_api_route("/readyz", ready, summary="Readiness")
+    app.add_api_route("/metrics", metrics, summary="Prometheus metrics")
     app.add_route("/", front)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _failed)
-    return Guard(app, failed, token)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_failure)
+    return SecurityMiddleware(app, count_failure, token)
 
 
-class Guard:
-    """Around every request: who may ask, headers that load nothing from elsewhere, no traces."""
+class SecurityMiddleware:
+    """Checks token and origin, adds security headers, and logs failures without their text."""
 
-    def __init__(self, app: ASGIApp, failed: Callable[[], None], token: str | None) -> None:
-        self.app, self.failed, self.token = app, failed, token
+    def __init__(self, app: ASGIApp, count_failure: Callable[[], None], token: str | None) -> None:
+        self.app, self.count_failure, self.token = app, count_failure, token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        send_always = with_headers(send)
+        send = _with_security_headers(send)
         try:
-            self._admit(Request(scope))
-            await self.app(scope, receive, send_always)
-        except Refused as refused:
-            await problem(refused)(scope, receive, send_always)
-        except Exception as error:  # it was answered; what it says may name a file or a patient
-            LOG.error("a request failed: %s at %s", type(error).__name__, _place(error))
-            self.failed()
+            self._authorize(Request(scope))
+            await self.app(scope, receive, send)
+        except RequestError as error:
+            await error_response(error)(scope, receive, send)
+        except Exception as error:  # already answered; its text may name a file or a patient
+            LOG.error("a request failed: %s at %s", type(error).__name__, _locate(error))
+            self.count_failure()
 
-    def _admit(self, request: Request) -> None:
-        """Let a request in.
+    def _authorize(self, request: Request) -> None:
+        """Check where a request comes from.
 
         Raises:
-            Refused: it comes from a page of another site (403), or without the token (401).
+            RequestError: it comes from a page of another site (403), or the token is wrong (401).
         """
         origin = request.headers.get("origin")
         host = request.headers.get("host", "")
         if origin is not None and _site(origin) != host:
-            raise Refused(403, "requests from other sites are not answered", closes=True)
-        if self.token is None and not _is_local(host):
-            raise Refused(403, "without a token only this machine's own names are answered")
-        if self.token is not None and request.scope["path"] not in OPEN:
+            raise RequestError(403, "requests from other sites are not allowed", close=True)
+        if self.token is None and not _is_loopback_name(host):
+            raise RequestError(403, "without a token, use a loopback name of this machine")
+        if self.token is not None and request.scope["path"] not in PUBLIC_PATHS:
             given = request.headers.get("authorization", "").encode()
             if not hmac.compare_digest(given, b"Bearer " + self.token.encode()):
-                raise Refused(401, "send the token: Authorization: Bearer ...", closes=True)
+                raise RequestError(401, "send the token: Authorization: Bearer ...", close=True)
 
 
-def problem(refused: Refused) -> Response:
-    """The answer to a request that is not served."""
-    return JSONResponse({"error": refused.text}, refused.status, headers=refused.headers())
+def error_response(error: RequestError) -> Response:
+    """The JSON response of an error."""
+    return JSONResponse({"error": error.text}, error.status, headers=error.headers())
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
+async def _on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    text = {404: "there is nothing here", 405: "not with this method"}.get(status, "bad request")
+    text = {404: "not found", 405: "method not allowed"}.get(status, "bad request")
     return JSONResponse({"error": text}, status)
 
 
-async def _failed(request: Request, error: Exception) -> Response:
-    return problem(Refused(500, "the service failed on this request"))
+async def _on_failure(request: Request, error: Exception) -> Response:
+    return error_response(RequestError(500, "the service failed on this request"))
 
 
-def _place(error: Exception) -> str:
+def _locate(error: Exception) -> str:
     """The innermost lines of code that an error came through, the last one first."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
-    return " < ".join(f"{Path(one.filename).name}:{one.lineno}" for one in reversed(frames))
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
 
 
-def with_headers(send: Send) -> Send:
-    """Sends with the headers that every answer has, save those that this one brings."""
+def _with_security_headers(send: Send) -> Send:
+    """Adds the security headers that a response does not set itself."""
 
-    async def sending(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *_always(message["headers"])]
+            names = {name.lower() for name, _ in message["headers"]}
+            extra = [item for item in SECURITY_HEADERS.items() if item[0] not in names]
+            message["headers"] = [*message["headers"], *extra]
         await send(message)
 
-    return sending
+    return send_with_headers
 
 
-def _always(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    headers = {
-        b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
-        b"x-content-type-options": b"nosniff",
-        b"referrer-policy": b"no-referrer",
-        b"cache-control": b"no-store",
-        b"cross-origin-resource-policy": b"same-origin",
-    }
-    names = {name.lower() for name, _ in given}
-    return [(name, value) for name, value in headers.items() if name not in names]
-
-
-def _is_local(host: str) -> bool:
-    """Whether a Host header names this machine; a page elsewhere may point its name here."""
+def _is_loopback_name(host: str) -> bool:
+    """Whether a Host header is a loopback name; other sites may resolve their name to this one."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
         return name == "localhost" or ipaddress.ip_address(name).is_loopback
@@ -194,22 +193,22 @@ def _is_local(host: str) -> bool:
 
 
 def _site(origin: str) -> str | None:
-    """Host and port of an Origin header; None where it is none."""
+    """Host and port of an Origin header; None where it is malformed."""
     try:
         return urlsplit(origin).netloc or None
     except ValueError:
         return None
 
 
-def _page() -> tuple[bytes | None, dict[str, str]]:
-    """The page, and a policy that lets exactly its own style and script run."""
+def _load_page() -> tuple[bytes | None, dict[str, str]]:
+    """The page, and a policy that allows exactly its own style and script."""
     if not PAGE.is_file():
         return None, {}
     page = PAGE.read_bytes()
     hashes = {
         tag: " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(inside).digest()).decode()}'"
-            for inside in re.findall(rb"<%s>(.*?)</%s>" % (tag.encode(), tag.encode()), page, re.S)
+            f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"
+            for content in re.findall(rb"<%s>(.*?)</%s>" % (tag.encode(), tag.encode()), page, re.S)
         )
         for tag in ("style", "script")
     }

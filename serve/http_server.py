@@ -1,8 +1,8 @@
-"""The socket of an ingress: HTTP straight into the replica, and every connection on a clock.
+"""The socket of an ingress: HTTP straight into the replica, with a time limit per connection.
 
-Why not the proxy that Serve starts: it reads a body as fast as it comes, however slow the replica
-is, keeps a silent connection for ever, and costs a process and two hops for every request. Its
-HAProxy mode listens on every interface whatever it is told.
+Why not Serve's proxy: it reads a body as fast as it arrives, however slow the replica is, keeps a
+silent connection for ever, and costs a process and two hops per request. Its HAProxy mode listens
+on every interface regardless of the configuration.
 """
 
 import asyncio
@@ -20,95 +20,95 @@ from lus_ray.inference.limits import ServiceLimits
 BACKLOG = 512
 
 
-class Listener:
-    """HTTP on one address; several replicas on one machine share it."""
+class HttpServer:
+    """HTTP at one address, which several replicas on one machine share."""
 
     def __init__(self, app: ASGIApp, limits: ServiceLimits) -> None:
-        class Timed(TimedProtocol):
+        class Protocol(TimedProtocol):
             header_seconds = limits.idle_seconds
-            answer_seconds = limits.request_seconds + limits.idle_seconds
+            response_seconds = limits.request_seconds + limits.idle_seconds
 
         config = uvicorn.Config(
-            app, http=Timed, ws="none", lifespan="off", log_config=None, access_log=False,
+            app, http=Protocol, ws="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, date_header=False, timeout_keep_alive=int(limits.idle_seconds),
         )  # fmt: skip
         self.server = uvicorn.Server(config)
 
-    def listen(self, host: str, port: int) -> asyncio.Task[None]:
-        """Listen from now on; the task ends after `close`.
+    def start(self, host: str, port: int) -> asyncio.Task[None]:
+        """Listen; the task ends after `close`.
 
         Raises:
-            ServeError: the address is not of this machine, or another program listens there.
+            ServeError: the address is not of this machine, or is in use.
         """
-        self.socket = bound(host, port)
+        self.socket = bind_socket(host, port)
         return asyncio.create_task(self.server.serve(sockets=[self.socket]))
 
     def close(self) -> None:
-        """Take no more connections, and end those that wait."""
+        """Accept no more connections, and end idle ones."""
         self.server.should_exit = True
 
 
 class TimedProtocol(HttpToolsProtocol):
-    """Ends a connection whose head does not come, or whose answer is not read, in time.
+    """Ends a connection whose head does not arrive, or whose response is not read, in time.
 
-    What is between head and answer is timed where the body is read and the clip is answered.
-    A request that came behind another one is timed from when that was answered.
+    Body and processing have their own limits. The clock of a pipelined request starts when the
+    previous one is answered.
     """
 
     header_seconds: float
-    answer_seconds: float
-    clock: asyncio.TimerHandle | None = None
+    response_seconds: float
+    timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._wind(self.header_seconds)
+        self._set_timer(self.header_seconds)
 
     def data_received(self, data: bytes) -> None:
-        if self.clock is None:  # the next request of a connection that is kept
-            self._wind(self.header_seconds)
+        if self.timer is None:  # the next request of a kept connection
+            self._set_timer(self.header_seconds)
         super().data_received(data)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         if not self.pipeline:
-            self._wind(self.answer_seconds)
+            self._set_timer(self.response_seconds)
 
     def on_response_complete(self) -> None:
-        next_begins = bool(self.pipeline)
+        is_pipelined = bool(self.pipeline)
         super().on_response_complete()
-        if next_begins:
-            self._wind(self.answer_seconds)
+        if is_pipelined:
+            self._set_timer(self.response_seconds)
         elif not self.transport.get_write_buffer_size():
-            self._wind(None)
+            self._set_timer(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._wind(None)
+        self._set_timer(None)
         super().connection_lost(exc)
 
-    def _wind(self, seconds: float | None) -> None:
-        if self.clock is not None:
-            self.clock.cancel()
-        self.clock = None if seconds is None else self.loop.call_later(seconds, self._end)
+    def _set_timer(self, seconds: float | None) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = None if seconds is None else self.loop.call_later(seconds, self._reset)
 
-    def _end(self) -> None:
-        """Reset it: after a farewell the system would keep what is not read for minutes."""
-        ours = self.transport.get_extra_info("socket")
-        ours.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    def _reset(self) -> None:
+        """Reset the connection: after a normal close the system keeps unread data for minutes."""
+        connection = self.transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
 
-def bound(host: str, port: int, *, shared: bool = True) -> socket.socket:
-    """A socket that listens; `shared` with other replicas on this machine.
+def bind_socket(host: str, port: int, *, shared: bool = True) -> socket.socket:
+    """A listening socket, by default shared with other replicas on this machine.
 
     Raises:
-        ServeError: the address is not of this machine, or another program listens there.
+        ServeError: the address is not of this machine, or is in use.
     """
     try:
-        found: Any = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(found[0], found[1])
+        address: Any = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(address[0], address[1])
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
-        listening.bind(found[4])
+        listening.bind(address[4])
         listening.listen(BACKLOG)
     except OSError as error:
         raise ServeError(

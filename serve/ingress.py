@@ -1,35 +1,35 @@
-"""The ingress: the service as HTTP, and the gate that every model passes before it is served."""
+"""The ingress: the HTTP service, and the parity check that every model passes before it serves."""
 
 import asyncio
-from typing import Any
 
 import numpy as np
 from fastapi import Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from jaxtyping import UInt8
 from ray import serve
 
 from lus_ray.inference import parity
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.response import served, undecoded
+from lus_ray.inference.response import describe_models, wrap_frames
+from lus_ray.inference.schema import SERVED_MODELS, ClipResponse, ModelInfo, ServedModels
 from lus_ray.storage.paths import parse
 from serve import http
-from serve.application import Route, Served
-from serve.decoders import Decoders
-from serve.errors import Refused
-from serve.handler import Answering, models_of, parity_of
-from serve.http_server import Listener
-from serve.metrics import Tally
-from serve.routing import Routing, Standing
+from serve.application import ModelApplication, Route
+from serve.errors import RequestError
+from serve.handler import ClipHandler, models_of, parity_of
+from serve.http_server import HttpServer
+from serve.metrics import IngressMetrics
+from serve.routing import Router, RoutingStatus
+from serve.upload import DecoderPool
 
-LOOK_SECONDS = 2.0
+REFRESH_SECONDS = 2.0
 
 
 @serve.deployment
 class Ingress:
-    """The service as HTTP at `host` and `port`, around whatever stages run.
+    """HTTP at `host` and `port` in front of the running applications.
 
-    `data` is a store for the parity gate, where the runs' own clips are elsewhere.
+    `data` is a store for the parity check, where the runs' own clips are elsewhere.
     """
 
     async def __init__(  # type: ignore[misc]  # Serve awaits it
@@ -37,76 +37,77 @@ class Ingress:
     ) -> None:
         self.limits = limits
         self.data = parse(data) if data else None
-        self.tally = Tally(serve.get_replica_context().replica_id.unique_id)
-        self.routing = Routing(self._replay)
-        self.answering = Answering(limits, Decoders(limits), self.routing, self.tally)
-        app = http.application(
-            clips=self.answering.clips, models=self.models, ready=self.ready, metrics=self.metrics,
-            failed=lambda: self.tally.answered(500), token=token,
+        self.counters = IngressMetrics(serve.get_replica_context().replica_id.unique_id)
+        self.router = Router(self._measure_parity)
+        self.handler = ClipHandler(limits, DecoderPool(limits), self.router, self.counters)
+        app = http.build_http_app(
+            clips=self.handler.handle, models=self.models, ready=self.ready, metrics=self.metrics,
+            count_failure=lambda: self.counters.count_response(500), token=token,
         )  # fmt: skip
-        self.listener = Listener(app, limits)
-        self.listening = self.listener.listen(host, port)
-        self.watching = asyncio.create_task(self.routing.watch(LOOK_SECONDS))
+        self.server = HttpServer(app, limits)
+        self.serving = self.server.start(host, port)
+        self.refreshing = asyncio.create_task(self.router.refresh_forever(REFRESH_SECONDS))
 
     def __del__(self) -> None:
-        self.listener.close()
+        self.server.close()
 
     async def models(self, request: Request) -> Response:
-        """What is served, what was refused, and the limits."""
-        return JSONResponse(
-            {
-                "models": self._served(self.routing.route),
-                "refused": sorted(set(self.routing.refused.values())),
-                "limits": self.limits.contents(),
-            }
+        """Served models, reasons for rejections, and the limits."""
+        served = ServedModels(
+            models=self._describe_models(),
+            refused=sorted(set(self.router.rejected.values())),
+            limits=self.limits.to_dict(),
         )
+        return Response(SERVED_MODELS.dump_json(served), media_type="application/json")
 
     async def ready(self, request: Request) -> Response:
-        """200 when every stage has answered, and passed its gate or been refused."""
-        if self.routing.is_ready:
+        """200 when every application has passed its parity check or been rejected."""
+        if self.router.is_ready:
             return PlainTextResponse("ready\n")
-        return http.problem(Refused(503, "not every part has answered yet", 1))
+        return http.error_response(RequestError(503, "some parts are not ready yet", 1))
 
     async def metrics(self, request: Request) -> Response:
-        """Counts and times for Prometheus."""
+        """Prometheus metrics."""
         parities = {
-            (model["id"], model["fingerprint"]): model["parity"]
-            for model in self._served(self.routing.route)
+            (model.id, model.fingerprint): model.parity
+            for model in self._describe_models()
+            if model.parity is not None
         }
-        text = self.tally.text(parities)
+        text = self.counters.render(parities)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def look_anew(self) -> None:
-        """Take note that something was started or ended."""
-        self.routing.forget()
+    async def invalidate(self) -> None:
+        """Refresh the list of applications, after one was started or ended."""
+        self.router.invalidate()
 
-    async def standing(self) -> Standing:
-        """Where the applications stand with this replica."""
-        return self.routing.standing
+    async def status(self) -> RoutingStatus:
+        """The status of the applications in this replica."""
+        return self.router.status
 
-    async def _replay(self, newcomer: Served, route: Route) -> dict[str, float]:
-        """The parity of a newcomer's models, replayed through a route with it.
+    async def _measure_parity(self, candidate: ModelApplication, route: Route) -> dict[str, float]:
+        """The parity of a candidate's models, replayed through a route with it.
 
         Raises:
-            ServeError: a model does not answer as it did when it was trained.
-            TimeoutError: one does not answer in time.
+            ServeError: a model does not reproduce its stored predictions.
+            TimeoutError: a clip takes too long.
         """
         loop = asyncio.get_running_loop()
 
-        async def composed(frames: UInt8[np.ndarray, "N H W"]) -> dict[str, Any]:
+        async def predict_async(frames: UInt8[np.ndarray, "N H W"]) -> ClipResponse:
             async with asyncio.timeout(self.limits.request_seconds):
-                return await self.answering.compose(undecoded(frames), route, {})
+                return await self.handler.predict(wrap_frames(frames), route, {})
 
-        def answer(frames: UInt8[np.ndarray, "N H W"]) -> dict[str, Any]:
-            return asyncio.run_coroutine_threadsafe(composed(frames), loop).result()
+        def predict(frames: UInt8[np.ndarray, "N H W"]) -> ClipResponse:
+            return asyncio.run_coroutine_threadsafe(predict_async(frames), loop).result()
 
-        found = await asyncio.to_thread(
-            parity.replay, list(newcomer.models), answer, data=self.data
+        differences = await asyncio.to_thread(
+            parity.measure_parity, list(candidate.models), predict, data=self.data
         )
-        on_gpu = any(one.on_gpu or any(model.on_gpu for model in one.models)
-                     for one in route.values())  # fmt: skip
-        parity.check(found, parity.GPU_TOLERANCE if on_gpu else parity.TOLERANCE)
-        return found
+        on_gpu = any(application.on_gpu for application in route.values()) or any(
+            model.on_gpu for model in models_of(route)
+        )
+        parity.check_parity(differences, parity.GPU_TOLERANCE if on_gpu else parity.TOLERANCE)
+        return differences
 
-    def _served(self, route: Route) -> list[dict[str, Any]]:
-        return served(models_of(route), parity_of(route))
+    def _describe_models(self) -> list[ModelInfo]:
+        return describe_models(models_of(self.router.route), parity_of(self.router.route))

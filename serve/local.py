@@ -1,4 +1,4 @@
-"""`lus serve`: the service on this machine, until Ctrl-C, with new checkpoints taken in."""
+"""`lus serve`: the service on this machine until Ctrl-C, deploying new checkpoints."""
 
 import contextlib
 import logging
@@ -7,7 +7,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,71 +19,72 @@ from lus_ray.inference import model_selection
 from lus_ray.orchestration.cluster import connection
 from serve import app as builders
 from serve import http_server
-from serve.cleanup import sweeping
-from serve.rollout import Applications, Say
+from serve.cleanup import clean_up_if_killed
+from serve.rollout import Rollout
 
 CONFIG = Path(__file__).with_name("config.yaml")
-WATCH_SECONDS = 3.0
+POLL_SECONDS = 3.0
 
-QUICK = {
+RAY_SETTINGS = {
     "RAY_worker_niceness": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
 }
-"""Read by the processes of a service. They are no work in the background: clients wait for them.
-One event loop is enough where all that computes has threads of its own. What Ray counts and looks
-after, clips or none, it does less often than ten times a second."""
+"""Environment of the service's processes. They are not background work: clients wait for them.
+One event loop suffices where computation has its own threads. Ray's control loop and metrics run
+less often than ten times a second."""
 
 
-def run(folder: Path, *, host: str, port: int, token: str | None, say: Say) -> None:
-    """Serve what a run folder and its neighbours offer until the process is interrupted.
+def run(
+    folder: Path, *, host: str, port: int, token: str | None, notify: Callable[[str], None]
+) -> None:
+    """Serve the models of a run folder and its neighbours until the process is interrupted.
 
     Raises:
-        ServeError: nothing there can be served, or nothing passed its gate.
-        InputError: a host that others reach, without a token.
+        ServeError: there is no model, or none passes its parity check.
+        InputError: the host is reachable by others, and there is no token.
     """
-    with serving(folder, host=host, port=port, token=token, say=say) as applications:
+    with serving(folder, host=host, port=port, token=token, notify=notify) as rollout:
         while True:
-            time.sleep(WATCH_SECONDS)
-            applications.renew()
+            time.sleep(POLL_SECONDS)
+            rollout.update()
 
 
 @contextlib.contextmanager
 def serving(
     folder: Path, *, host: str = "127.0.0.1", port: int = 8000, token: str | None = None,
-    say: Say = print, limits: dict[str, Any] | None = None,
-) -> Iterator[Applications]:  # fmt: skip
-    """The service for the length of a block; afterwards every process that it started is gone."""
-    builders.guarded(host, token)
-    http_server.bound(host, port, shared=False).close()  # or say at once that another listens there
-    if not builders.offered(
-        model_selection.beside(folder), lambda run, why: None
-    ):  # that is told later
-        raise ServeError(f"{folder}: holds nothing that can be served; let its run finish")
+    notify: Callable[[str], None] = print, limits: dict[str, Any] | None = None,
+) -> Iterator[Rollout]:  # fmt: skip
+    """The service for the length of a block; all its processes end with the block."""
+    builders.require_token(host, token)
+    http_server.bind_socket(host, port, shared=False).close()  # fail early if the port is in use
+    runs = model_selection.neighbouring_runs(folder)
+    if not builders.find_models(runs, lambda run, why: None):  # the rollout reports these
+        raise ServeError(f"{folder}: has no model to serve; let its run finish")
     config = yaml.safe_load(CONFIG.read_text())
-    os.environ.update({name: os.environ.get(name, value) for name, value in QUICK.items()})
+    os.environ.update({name: os.environ.get(name, value) for name, value in RAY_SETTINGS.items()})
     with (
         tempfile.TemporaryDirectory(prefix="lus-serve-") as copies,
-        sweeping(Path(copies)),
+        clean_up_if_killed(Path(copies)),
         connection.connect(None),
     ):
-        applications = Applications(folder, Path(copies), config, say)
+        rollout = Rollout(folder, Path(copies), config, notify)
         if threading.current_thread() is threading.main_thread():
-            # As Ctrl-C: Ray's own handler leaves two of its agents behind for a minute.
+            # Like Ctrl-C: Ray's own handler leaves two of its agents behind for a minute.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-        # Its notes name a port where nothing listens: the ingress has a socket of its own.
+        # Its messages name a port that is not in use: the ingress has its own socket.
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         try:
             serve.start(
                 proxy_location=config["proxy_location"], logging_config=config["logging_config"]
             )
-            applications.start({"host": host, "port": port, "token": token, "limits": limits or {}})
-            at = f"[{host}]" if ":" in host else host
-            say(f"serving at http://{at}:{port} (for research use only; Ctrl-C ends it)")
-            for app in sorted(applications.routed):
-                say(f"  {app}")
-            yield applications
+            rollout.start({"host": host, "port": port, "token": token, "limits": limits or {}})
+            name = f"[{host}]" if ":" in host else host
+            notify(f"serving at http://{name}:{port} (for research only; press Ctrl-C to stop)")
+            for application in sorted(rollout.routed):
+                notify(f"  {application}")
+            yield rollout
         finally:
             serve.shutdown()

@@ -1,13 +1,14 @@
-"""The applications of a service on this machine: what is taken in, what replaces it, what ends.
+"""Rolls out models on this machine: which applications start, replace others, and end.
 
-An application is named after its slot and what it holds. A newcomer stands beside what it may
-replace until every ingress asks it; a newcomer that waits for its readers, or starts slowly, is
-looked at again and again, and what is refused is not tried again.
+An application is named after its slot and its models. A candidate runs beside the application that
+it replaces until every ingress routes to it. A candidate that waits for its readers or starts
+slowly is checked again; a rejected one is not tried again.
 """
 
 import hashlib
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,196 +19,224 @@ from ray.serve import RunTarget
 from ray.serve.exceptions import RayServeException
 
 from lus_ray.errors import LusError, ServeError
-from lus_ray.inference import model_selection as models
-from lus_ray.inference.changes import Stamp, stamp
-from lus_ray.inference.model_selection import Model
+from lus_ray.inference import model_selection
+from lus_ray.inference.model_selection import ServedModel, Snapshot, hash_checkpoint
 from serve import app as builders
-from serve import copies
-from serve.app import Offer
-from serve.routing import Standing
+from serve.app import ModelsBySlot
+from serve.routing import RoutingStatus
 
 READY_SECONDS = 180.0
-PAUSE_SECONDS = 1.0
-ANSWER_SECONDS = 30.0
-Say = Callable[[str], None]
+POLL_SECONDS = 1.0
+REPLY_SECONDS = 30.0
+PARTIAL = "copying"
 
 
 @dataclass(frozen=True)
-class Taken:
-    """An application that was started: its slot, its models, and the fingerprint it reads."""
+class DeployedApplication:
+    """A started application: its slot, its models, and the fingerprint of the model it reads."""
 
     slot: str
-    models: tuple[Model, ...]
+    models: tuple[ServedModel, ...]
     reads: str | None
 
 
-class Applications:
-    """The applications that run on what a run folder and its neighbours offer.
+class Rollout:
+    """The applications for the models of a run folder and its neighbours.
 
-    `running` has those that were started, by name. At the last look `routed` answered and `waiting`
-    had passed their gate alone. `refused` are not tried again, nor what reads a model in `gone`.
-    `say` is told what changes.
+    `deployed` are the started applications by name; at the last update `routed` served and
+    `waiting` had passed their parity check only. `rejected` are not tried again, nor is a reader of
+    a model in `rejected_models`. `notify` receives messages about changes.
     """
 
-    def __init__(self, folder: Path, kept: Path, config: dict[str, Any], say: Say) -> None:
-        self.folder, self.kept, self.say = folder, kept, say
-        self.settings = {one["name"]: one["deployments"][0] for one in config["applications"]}
+    def __init__(
+        self, folder: Path, copies: Path, config: dict[str, Any], notify: Callable[[str], None]
+    ) -> None:
+        self.folder, self.copies, self.notify = folder, copies, notify
+        self.settings = {app["name"]: app["deployments"][0] for app in config["applications"]}
         self.logging = config["logging_config"]
-        self.running: dict[str, Taken] = {}
+        self.deployed: dict[str, DeployedApplication] = {}
         self.wanted: set[str] = set()
         self.routed: set[str] = set()
         self.waiting: set[str] = set()
-        self.refused: set[str] = set()
-        self.gone: set[str] = set()
-        self.told: set[str] = set()
-        self.seen: Stamp | None = None
+        self.rejected: set[str] = set()
+        self.rejected_models: set[str] = set()
+        self.sent_messages: set[str] = set()
+        self.snapshot: Snapshot | None = None
 
     def start(self, args: dict[str, Any]) -> None:
-        """Start the ingress, then everything on offer, and wait until it answers or is refused.
+        """Start the ingress and all applications, and wait until each serves or is rejected.
 
         Raises:
-            ServeError: nothing passed its gate.
+            ServeError: no model passes its parity check.
         """
-        front = builders.front(args, self._options("ingress"))
+        ingress = builders.build_ingress(args, self._options("ingress"))
         self.ingress = serve.run(
-            front, name="ingress", route_prefix="/", logging_config=self.logging
+            ingress, name="ingress", route_prefix="/", logging_config=self.logging
         )
-        self._take_in()
+        self._deploy_new()
         deadline = time.monotonic() + READY_SECONDS
         while not self._settle() and time.monotonic() < deadline:
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(POLL_SECONDS)
         if not self.routed:
-            raise ServeError(f"{self.folder}: nothing that it offers can be served")
+            raise ServeError(f"{self.folder}: none of its models can be served")
 
-    def renew(self) -> None:
-        """Take in what is new or was written anew; everything else goes on undisturbed."""
-        self._take_in()
-        if set(self.running) == self.routed:
+    def update(self) -> None:
+        """Deploy new and changed models; all others keep running."""
+        self._deploy_new()
+        if set(self.deployed) == self.routed:
             return
-        before = {self.running[app].slot: app for app in self.routed}
+        before = {self.deployed[name].slot: name for name in self.routed}
         self._settle()
-        for app in self.routed - set(before.values()):
-            instead = before.get(self.running[app].slot)
-            self.say(f"serving {app}" + (f" instead of {instead}" if instead else ""))
-        for app in self.waiting:
-            self._tell_once(f"waiting: {app}, until as much reads it as what answers now")
+        for name in self.routed - set(before.values()):
+            replaced = before.get(self.deployed[name].slot)
+            self.notify(f"serving {name}" + (f" instead of {replaced}" if replaced else ""))
+        for name in self.waiting:
+            self._notify_once(f"waiting: {name} serves once as many models read it as the old one")
 
-    def _take_in(self) -> None:
-        """Start what is on offer and neither runs nor was refused, where anything changed."""
-        now = stamp(self.folder)
-        if now == self.seen:
+    def _deploy_new(self) -> None:
+        """Start applications for new models, if a file changed."""
+        snapshot = model_selection.take_snapshot(self.folder)
+        if snapshot == self.snapshot:
             return
         try:
-            offer = self._offer()
-            wanted = {_name(slot, offer): slot for slot in offer}
+            served = self._find_models()
+            wanted = {_application_name(slot, served): slot for slot in served}
             new = {
-                app: Taken(slot, offer[slot], builders.read_by(slot, offer))
-                for app, slot in wanted.items()
-                if app not in self.running and app not in self.refused
+                name: DeployedApplication(
+                    slot, served[slot], builders.source_fingerprint(slot, served)
+                )
+                for name, slot in wanted.items()
+                if name not in self.deployed and name not in self.rejected
             }
-            new = {app: one for app, one in new.items() if one.reads not in self.gone}
+            new = {name: a for name, a in new.items() if a.reads not in self.rejected_models}
             targets = [
-                RunTarget(self._build(one, offer), app, None, self.logging)
-                for app, one in new.items()
+                RunTarget(self._build(application, served), name, None, self.logging)
+                for name, application in new.items()
             ]
         except (LusError, OSError) as error:  # a run is being written at this moment
-            self._tell_once(f"not taken in yet: {error}")
+            self._notify_once(f"not deployed yet: {error}")
             return
-        self.seen, self.wanted = now, set(wanted)
+        self.snapshot, self.wanted = snapshot, set(wanted)
         if targets:
-            self.running |= new
+            self.deployed |= new
             serve.run_many(targets, wait_for_applications_running=False)
-            self._ask_ingress("look_anew")
+            self._call_ingress("invalidate")
 
-    def _offer(self) -> Offer:
-        """What can be served; of neighbours that cannot be read is told.
+    def _find_models(self) -> ModelsBySlot:
+        """The models to serve; neighbours that cannot be read are skipped with a message.
 
         Raises:
-            LusError: the run folder cannot be read, or a neighbour that is served from just now.
+            LusError: the run folder, or a neighbour with deployed models, cannot be read.
         """
-        broken: dict[str, str] = {}
-        offer = builders.offered(
-            models.beside(self.folder), lambda run, why: broken.update({run.name: why})
+        skipped: dict[str, str] = {}
+        served = builders.find_models(
+            model_selection.neighbouring_runs(self.folder),
+            lambda run, why: skipped.update({run.name: why}),
         )
-        for run, why in broken.items():
-            if any(model.run == run for one in self.running.values() for model in one.models):
+        deployed_runs = {
+            m.run for application in self.deployed.values() for m in application.models
+        }
+        for run, why in skipped.items():
+            if run in deployed_runs:
                 raise ServeError(why)
-            self._tell_once(f"left out: {why}")
-        return offer
+            self._notify_once(f"skipped: {why}")
+        return served
 
-    def _build(self, one: Taken, offer: Offer) -> Any:
-        for model in one.models:
-            copies.keep(model, self.kept)
-        options = self._options(one.slot)
-        return builders.build(one.slot, offer, copies=self.kept, options=options)
+    def _build(self, application: DeployedApplication, served: ModelsBySlot) -> Any:
+        for model in application.models:
+            copy_checkpoint(model, self.copies)
+        options = self._options(application.slot)
+        return builders.build_slot(application.slot, served, copies=self.copies, options=options)
 
     def _options(self, slot: str) -> dict[str, Any]:
-        """The options of a slot's deployment; labels that are not listed go by the first one."""
-        known = self.settings.get(slot) or self.settings["experts-severity"]
-        return {name: value for name, value in known.items() if name != "name"}
+        """The options of a slot's deployment; unlisted labels use those of severity."""
+        settings = self.settings.get(slot) or self.settings["experts-severity"]
+        return {name: value for name, value in settings.items() if name != "name"}
 
     def _settle(self) -> bool:
-        """End what was refused or replaced; whether all that runs answers, or waits."""
-        standings = self._standings()
-        if not standings:
+        """End rejected and replaced applications; returns whether all others serve or wait."""
+        statuses = self._call_ingress("status")
+        if len(statuses) != self.settings["ingress"]["num_replicas"]:
             return False
-        self._refuse(standings)
-        if all(one.is_ready for one in standings):
-            used = frozenset().union(*(one.routed | one.used for one in standings))
-            self._end(set(self.running) - used - self.wanted)
-        routed, admitted = (
-            frozenset.intersection(*parts)
-            for parts in zip(*((one.routed, one.admitted) for one in standings), strict=True)
-        )
-        self.routed = set(self.running) & routed
-        self.waiting = (set(self.running) & admitted) - self.routed
-        return self.routed | self.waiting == set(self.running)
+        self._end_rejected(statuses)
+        if all(status.is_ready for status in statuses):
+            used = frozenset().union(*(status.routed | status.used for status in statuses))
+            self._end(set(self.deployed) - used - self.wanted)
+        names = set(self.deployed)
+        self.routed = names.intersection(*(status.routed for status in statuses))
+        accepted = names.intersection(*(status.accepted for status in statuses))
+        self.waiting = accepted - self.routed
+        return self.routed | self.waiting == names
 
-    def _standings(self) -> list[Standing]:
-        """What every replica of the ingress says; nothing where one does not answer just now."""
-        found = self._ask_ingress("standing")
-        return found if len(found) == self.settings["ingress"]["num_replicas"] else []
-
-    def _ask_ingress(self, what: str) -> list[Any]:
-        """What the replicas of the ingress answer; nothing where one of them ends meanwhile."""
+    def _call_ingress(self, method: str) -> list[Any]:
+        """The results of all ingress replicas; empty where one of them ends meanwhile."""
         try:
-            return list(self.ingress.broadcast(what).results(timeout_s=ANSWER_SECONDS))
+            return list(self.ingress.broadcast(method).results(timeout_s=REPLY_SECONDS))
         except (RayError, RayServeException, TimeoutError):
             return []
 
-    def _refuse(self, standings: list[Standing]) -> None:
-        """End what one of the ingresses refused, or what does not start, and what reads it."""
-        why = {app: text for one in standings for app, text in one.refused.items()}
-        for app, state in serve.status().applications.items():
+    def _end_rejected(self, statuses: list[RoutingStatus]) -> None:
+        """End applications that an ingress rejected or that do not start, and their readers."""
+        why = {name: text for status in statuses for name, text in status.rejected.items()}
+        for name, state in serve.status().applications.items():
             if state.status == "DEPLOY_FAILED":
-                why.setdefault(app, f"{app} does not start")
-        self.gone |= {self.running[app].models[0].fingerprint for app in why if app in self.running}
-        for app, one in self.running.items():
-            if one.reads in self.gone:
-                why.setdefault(app, f"{app}: what it reads is refused")
-        ended = {app: text for app, text in why.items() if app in self.running}
+                why.setdefault(name, f"{name} does not start")
+        faulty = [self.deployed[name] for name in why if name in self.deployed]
+        self.rejected_models |= {application.models[0].fingerprint for application in faulty}
+        for name, application in self.deployed.items():
+            if application.reads in self.rejected_models:
+                why.setdefault(name, f"{name}: the model it reads is rejected")
+        ended = {name: text for name, text in why.items() if name in self.deployed}
         for text in dict.fromkeys(ended.values()):
-            self.say(f"refused: {text}")
-        self.refused |= set(ended)
+            self.notify(f"rejected: {text}")
+        self.rejected |= set(ended)
         self._end(set(ended))
 
-    def _end(self, apps: set[str]) -> None:
-        """End applications, and remove the copies that nothing is loaded from any more."""
-        for app in apps:
-            serve.delete(app)
-            del self.running[app]
-        if apps:
-            self._ask_ingress("look_anew")
-            every = [model for one in self.running.values() for model in one.models]
-            copies.leave_only(every, self.kept)
+    def _end(self, names: set[str]) -> None:
+        """End applications, and remove the copies that no replica loads any more."""
+        for name in names:
+            serve.delete(name)
+            del self.deployed[name]
+        if names:
+            self._call_ingress("invalidate")
+            models = [m for application in self.deployed.values() for m in application.models]
+            remove_copies_except(models, self.copies)
 
-    def _tell_once(self, text: str) -> None:
-        if text not in self.told:
-            self.told.add(text)
-            self.say(text)
+    def _notify_once(self, text: str) -> None:
+        if text not in self.sent_messages:
+            self.sent_messages.add(text)
+            self.notify(text)
 
 
-def _name(slot: str, offer: Offer) -> str:
-    """The slot, and a tag of the models and of what they read."""
-    held = [model.fingerprint for model in offer[slot]] + [builders.read_by(slot, offer) or ""]
-    return f"{slot}.{hashlib.sha256(' '.join(held).encode()).hexdigest()[:8]}"
+def copy_checkpoint(model: ServedModel, copies: Path) -> None:
+    """Copy a checkpoint to a folder named by its fingerprint, completely or not at all.
+
+    Why: a run that rewrites its checkpoint must not change what a restarting replica loads.
+
+    Raises:
+        ServeError: the checkpoint changed after it was selected.
+        OSError: it cannot be copied.
+    """
+    copy, partial = copies / model.fingerprint, copies / PARTIAL
+    if copy.is_dir():
+        return
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(model.folder, partial)
+    if hash_checkpoint(partial) != model.fingerprint:
+        raise ServeError(f"{model.id}: its checkpoint is being written")
+    partial.rename(copy)
+
+
+def remove_copies_except(models: Iterable[ServedModel], copies: Path) -> None:
+    """Remove all copies but those of these models."""
+    kept = {model.fingerprint for model in models}
+    for folder in copies.iterdir():
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _application_name(slot: str, served: ModelsBySlot) -> str:
+    """The slot, and a tag of its models and of the model that they read."""
+    source = builders.source_fingerprint(slot, served) or ""
+    tags = [model.fingerprint for model in served[slot]] + [source]
+    return f"{slot}.{hashlib.sha256(' '.join(tags).encode()).hexdigest()[:8]}"

@@ -1,7 +1,7 @@
-"""Which stages answer: found among the running applications, gated once, and chosen together.
+"""Decides which applications serve: discovers them, checks their parity once, chooses a route.
 
-Where two generations of a slot stand side by side, the new one is gated while the old one answers,
-and takes its place only when it passed.
+Where two generations of a slot run side by side, the new one is checked while the old one serves,
+and replaces it only after passing.
 """
 
 import asyncio
@@ -17,204 +17,207 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import RayServeException
 
 from lus_ray.errors import LusError
-from serve.application import FRAME_SLOTS, SOURCES, Route, Served, slot_of
-from serve.errors import Refused
+from serve.application import FRAME_SLOTS, ModelApplication, Route, slot_of, source_slot
+from serve.errors import RequestError
 
-ANSWER_SECONDS = 5.0
-KNOWN_SECONDS = 15.0
-"""For so long the names of what runs are taken as known: asking Serve for them costs a tenth of a
-second of a processor."""
-LOST = (Refused, RayActorError, RayServeException, TimeoutError)
-"""No answer to a replayed clip, which may lie with what else is at work."""
+REPLY_SECONDS = 5.0
+LIST_SECONDS = 15.0
+"""How long the list of running applications is reused: asking Serve costs 0.1 s of CPU time."""
+NO_REPLY = (RequestError, RayActorError, RayServeException, TimeoutError)
+"""A replayed clip got no response, which may be due to other load."""
 NUM_TRIES = 5
-"""Looks at which a newcomer may give no answer, before that is taken for its own doing."""
+"""A candidate that gives no response so often is rejected."""
 
-Gate = Callable[[Served, Route], Awaitable[dict[str, float]]]
+ParityCheck = Callable[[ModelApplication, Route], Awaitable[dict[str, float]]]
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where the applications stand with one ingress, by name.
+class RoutingStatus:
+    """The status of applications in one ingress, by name.
 
-    `routed` answer; `admitted` passed their gate, and wait if they are not routed; `used` are
-    those that a clip is on its way through; `refused` has the reasons. `is_ready` as in `Routing`.
+    `routed` serve; `accepted` passed their parity check, and wait if they are not routed; `used`
+    are processing a clip; `rejected` maps names to reasons.
     """
 
     routed: frozenset[str]
-    admitted: frozenset[str]
+    accepted: frozenset[str]
     used: frozenset[str]
-    refused: dict[str, str]
+    rejected: dict[str, str]
     is_ready: bool
 
 
-class Routing:
-    """Looks for applications again and again; `route` is what answers now.
+class Router:
+    """Keeps `route`, the applications that serve now, up to date.
 
-    `gate` replays stored clips through a route and returns the parity of the newcomer's models;
-    it raises where a model is refused. `refused` has the reasons by application.
-    `is_ready` says that every running part has answered, and passed its gate or been refused.
+    `check` replays stored clips through a route and returns the parity of the candidate's models;
+    it raises where a model is rejected. `is_ready` means that every running slot has an accepted
+    or a rejected application, and every routed application responds.
     """
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
-        self.using: Counter[str] = Counter()
-        self.num_tries: Counter[Served] = Counter()
-        self.admitted: list[Served] = []
-        self.refused: dict[Served, str] = {}
+    def __init__(self, check: ParityCheck) -> None:
+        self.check = check
+        self.num_uses: Counter[str] = Counter()
+        self.num_tries: Counter[ModelApplication] = Counter()
+        self.accepted: list[ModelApplication] = []
+        self.rejected: dict[ModelApplication, str] = {}
         self.route: Route = {}
         self.is_ready = False
         self.running: list[str] = []
         self.handles: dict[str, Any] = {}
-        self.known_until = 0.0
+        self.list_expires = 0.0
 
-    async def watch(self, seconds: float) -> None:
-        """Look every few seconds, for ever; trouble of one look is over with the next."""
+    async def refresh_forever(self, seconds: float) -> None:
+        """Refresh periodically; an error lasts until the next refresh."""
         while True:
             try:
-                await self.look()
+                await self.refresh()
             except Exception:
                 self.is_ready = False
             await asyncio.sleep(seconds)
 
     @contextmanager
     def in_use(self, route: Route) -> Iterator[None]:
-        """For as long as a clip is on its way through a route."""
-        apps = [one.app for one in route.values()]
-        self.using.update(apps)
+        """Mark the applications of a route as used while a clip is processed."""
+        names = [application.name for application in route.values()]
+        self.num_uses.update(names)
         try:
             yield
         finally:
-            self.using.subtract(apps)
+            self.num_uses.subtract(names)
 
     @property
-    def standing(self) -> Standing:
-        """Where every application stands."""
-        return Standing(
-            routed=frozenset(one.app for one in self.route.values()),
-            admitted=frozenset(one.app for one in self.admitted),
-            used=frozenset(app for app, number in self.using.items() if number > 0),
-            refused={one.app: why for one, why in self.refused.items()},
+    def status(self) -> RoutingStatus:
+        """The status of every application."""
+        return RoutingStatus(
+            routed=frozenset(application.name for application in self.route.values()),
+            accepted=frozenset(application.name for application in self.accepted),
+            used=frozenset(name for name, number in self.num_uses.items() if number > 0),
+            rejected={application.name: why for application, why in self.rejected.items()},
             is_ready=self.is_ready,
         )
 
-    async def look(self) -> None:
-        """Ask what runs, and settle its route; names are asked for anew while it changes."""
-        if time.monotonic() > self.known_until:
-            self.known_until = time.monotonic() + KNOWN_SECONDS
-            applications = (await asyncio.to_thread(serve.status)).applications
-            here = {app: one for app, one in applications.items() if _is_here(app, one.status)}
-            self.running = sorted(here, key=lambda app: here[app].last_deployed_time_s)
-            self.handles = {app: one for app, one in self.handles.items() if app in self.running}
-        found = await asyncio.gather(*map(self._ask, self.running))
-        await self.settle([one for one in found if one is not None], self.running)
+    async def refresh(self) -> None:
+        """Query the running applications and update the route."""
+        if time.monotonic() > self.list_expires:
+            self.list_expires = time.monotonic() + LIST_SECONDS
+            states = (await asyncio.to_thread(serve.status)).applications
+            alive = [name for name, state in states.items() if _is_alive(name, state.status)]
+            self.running = sorted(alive, key=lambda name: states[name].last_deployed_time_s)
+            self.handles = {name: h for name, h in self.handles.items() if name in self.running}
+        replies = await asyncio.gather(*map(self._query, self.running))
+        await self.update([reply for reply in replies if reply is not None], self.running)
         if not self.is_ready:
-            self.forget()
+            self.invalidate()
 
-    def forget(self) -> None:
-        """Ask for the names of what runs with the next look: something was started or ended."""
-        self.known_until = 0.0
+    def invalidate(self) -> None:
+        """List the applications anew with the next refresh."""
+        self.list_expires = 0.0
 
-    async def settle(self, present: Sequence[Served], running: Sequence[str]) -> None:
-        """Take in what came, drop what went, and choose the route anew.
+    async def update(self, present: Sequence[ModelApplication], running: Sequence[str]) -> None:
+        """Check candidates, drop what ended, and choose the route.
 
-        `present` of the applications that are `running` have answered; the newest runs last.
+        `present` are those of the `running` applications that responded; the newest come last.
         """
-        answering = {one.app for one in present}
-        # A stage that does not answer just now keeps its place: its next replica may have begun.
-        self.admitted = [
-            one for one in self.admitted
-            if one in present or (one.app in running and one.app not in answering)
+        responding = {application.name for application in present}
+        # An application that does not respond keeps its place: its next replica may be starting.
+        self.accepted = [
+            a for a in self.accepted
+            if a in present or (a.name in running and a.name not in responding)
         ]  # fmt: skip
-        self.refused = {one: why for one, why in self.refused.items() if one in present}
-        self.route = choose(self.admitted)
-        for newcomer in sorted(present, key=lambda one: one.source is not None):
-            await self._take_in(newcomer)
-            self.admitted.sort(key=lambda one: running.index(one.app))
-            self.route = choose(self.admitted)
-        gone = {one.fingerprint for one in self.refused}
-        for one in present:
-            if one.reads in gone and one not in self.admitted:
-                self.refused.setdefault(one, f"{one.slot}: what it reads is refused")
-        settled = {one.slot for one in (*self.admitted, *self.refused)}
+        self.rejected = {a: why for a, why in self.rejected.items() if a in present}
+        self.route = choose_route(self.accepted)
+        for candidate in sorted(present, key=lambda a: a.source is not None):
+            await self._admit(candidate)
+            self.accepted.sort(key=lambda a: running.index(a.name))
+            self.route = choose_route(self.accepted)
+        rejected = {application.fingerprint for application in self.rejected}
+        for reader in present:
+            if reader.reads in rejected and reader not in self.accepted:
+                self.rejected.setdefault(reader, f"{reader.slot}: the model it reads is rejected")
+        decided = {application.slot for application in (*self.accepted, *self.rejected)}
         self.is_ready = (
             bool(self.route)
-            and all(one.app in answering for one in self.route.values())
-            and all(slot_of(app) in settled for app in running)
+            and all(application.name in responding for application in self.route.values())
+            and all(slot_of(name) in decided for name in running)
         )
 
-    async def _ask(self, app: str) -> Served | None:
-        """What an application says of itself; None where it does not answer yet."""
+    async def _query(self, name: str) -> ModelApplication | None:
+        """An application with what it holds; None where it does not respond yet."""
         try:
-            if app not in self.handles:
-                self.handles[app] = await asyncio.to_thread(serve.get_app_handle, app)
-            handle = self.handles[app]
-            told = await asyncio.wait_for(handle.about.remote(), ANSWER_SECONDS)
-        except Exception:  # it starts, or ends, or its replica has just died
+            if name not in self.handles:
+                self.handles[name] = await asyncio.to_thread(serve.get_app_handle, name)
+            handle = self.handles[name]
+            info = await asyncio.wait_for(handle.get_info.remote(), REPLY_SECONDS)
+        except Exception:  # it is starting or ending, or its replica died
             return None
-        return Served(app, told.models, told.reads, handle, told.parity, told.on_gpu)
+        return ModelApplication(name, info.models, info.reads, handle, info.parity, info.on_gpu)
 
-    async def _take_in(self, newcomer: Served) -> None:
-        if newcomer in self.admitted or newcomer in self.refused:
+    async def _admit(self, candidate: ModelApplication) -> None:
+        """Accept a candidate, or reject it with a reason; it may also stay undecided."""
+        if candidate in self.accepted or candidate in self.rejected:
             return
-        parity = newcomer.parity
+        parity = candidate.parity
         if not parity:
-            route = {newcomer.slot: newcomer}
-            if newcomer.source is not None:
-                sources = [one for one in self.admitted if one.fingerprint == newcomer.reads]
+            route = {candidate.slot: candidate}
+            if candidate.source is not None:
+                sources = [a for a in self.accepted if a.fingerprint == candidate.reads]
                 if not sources:
                     return
-                route[newcomer.source] = sources[-1]
+                route[candidate.source] = sources[-1]
             try:
-                parity = await self.gate(newcomer, route)
-                await newcomer.handle.admit.remote(parity)
-            except Exception as error:  # the others go on whatever is wrong with this one
-                if not self._may_try_again(newcomer, error):
-                    self.refused[newcomer] = _reason(newcomer, error)
+                parity = await self.check(candidate, route)
+                await candidate.handle.set_parity.remote(parity)
+            except Exception as error:  # one faulty candidate must not stop the others
+                if not self._may_retry(candidate, error):
+                    self.rejected[candidate] = _reason(candidate, error)
                 return
-        self.admitted = [one for one in self.admitted if one.app != newcomer.app]
-        self.admitted.append(replace(newcomer, parity=parity))
+        self.accepted = [a for a in self.accepted if a.name != candidate.name]
+        self.accepted.append(replace(candidate, parity=parity))
 
-    def _may_try_again(self, newcomer: Served, error: Exception) -> bool:
-        """Whether an error may be another's: too much to do, or a part that starts anew."""
-        if isinstance(error, Refused) and error.status == 429:
+    def _may_retry(self, candidate: ModelApplication, error: Exception) -> bool:
+        """Whether load or a restarting replica may have caused the error."""
+        if isinstance(error, RequestError) and error.status == 429:
             return True
-        self.num_tries[newcomer] += isinstance(error, LOST)
-        return isinstance(error, LOST) and self.num_tries[newcomer] < NUM_TRIES
+        self.num_tries[candidate] += isinstance(error, NO_REPLY)
+        return isinstance(error, NO_REPLY) and self.num_tries[candidate] < NUM_TRIES
 
 
-def choose(admitted: Iterable[Served]) -> Route:
-    """One application per slot, such that what reads fits what is read; newer ones come last.
+def choose_route(accepted: Iterable[ModelApplication]) -> Route:
+    """One application per slot, readers matching their source; `accepted` has the newest last.
 
-    Of two that others read, the one with more readers comes first, then the newer one: a new
-    backbone takes over together with its experts, not before them.
+    Among sources, the one with more readers is preferred, then the newer one: a new backbone takes
+    over together with its experts, not before them.
     """
-    served = list(admitted)
-    rivals: dict[str, list[tuple[int, int, Served]]] = {}
+    applications = list(accepted)
+    candidates: dict[str, list[tuple[int, int, ModelApplication]]] = {}
 
-    def num_readers(source: Served) -> int:
-        return len({one.slot for one in served if one.reads == source.fingerprint})
+    def num_readers(source: ModelApplication) -> int:
+        return len({a.slot for a in applications if a.reads == source.fingerprint})
 
-    for place, one in enumerate(served):
-        if one.source is None:
-            rivals.setdefault(one.slot, []).append((num_readers(one), place, one))
-    route: Route = {slot: max(ranked)[-1] for slot, ranked in rivals.items()}
-    for one in served:
-        if one.source in route and route[one.source].fingerprint == one.reads:
-            route[one.slot] = one
+    for index, application in enumerate(applications):
+        if application.source is None:
+            rank = (num_readers(application), index, application)
+            candidates.setdefault(application.slot, []).append(rank)
+    route: Route = {slot: max(ranked)[-1] for slot, ranked in candidates.items()}
+    for application in applications:
+        source = route.get(application.source or "")
+        if source is not None and source.fingerprint == application.reads:
+            route[application.slot] = application
     return route
 
 
-def _reason(newcomer: Served, error: Exception) -> str:
-    """One line for people: ours as it is; of others the kind, as their text may hold anything."""
+def _reason(candidate: ModelApplication, error: Exception) -> str:
+    """One line for people; the text of unknown errors may hold anything, so only their type."""
     if isinstance(error, LusError):
         return " ".join(str(error).split())
     cause = error.cause if isinstance(error, RayTaskError) else error
     return (
-        f"{newcomer.slot}: fails on a stored clip ({type(cause).__name__}) and is not served; "
+        f"{candidate.slot}: fails on a stored clip ({type(cause).__name__}) and is not served; "
         "run its cells again"
     )
 
 
-def _is_here(app: str, status: str) -> bool:
-    is_stage = slot_of(app) in FRAME_SLOTS or slot_of(app).partition("-")[0] in SOURCES
-    return is_stage and status not in {"DELETING", "DEPLOY_FAILED", "NOT_STARTED"}
+def _is_alive(name: str, status: str) -> bool:
+    slot = slot_of(name)
+    is_model = slot in FRAME_SLOTS or source_slot(slot) is not None
+    return is_model and status not in {"DELETING", "DEPLOY_FAILED", "NOT_STARTED"}

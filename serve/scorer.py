@@ -1,25 +1,24 @@
-"""The frame scorer: probabilities of the four severities for every frame, and where it looked."""
+"""The frame scorer: probabilities of the four severities for every frame."""
 
 import asyncio
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ray import serve
 
-from lus_ray.inference import stages
-from lus_ray.inference.model_selection import Model
-from serve.deployment import Stage, held
+from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.stages import FrameOutputs, ScorerStage
+from serve.deployment import ModelDeployment, verify
 
 
 @serve.deployment
-class Scorer(Stage):
-    """Frames of a clip, (N, H, W) grey 0-255, become probabilities (N, 4) and boxes."""
+class Scorer(ModelDeployment):
+    """Frames of a clip (N, H, W), grey 0-255, to probabilities (N, 4) and boxes."""
 
-    def __init__(self, model: Model, copies: Path | None = None) -> None:
+    def __init__(self, model: ServedModel, copies: Path | None = None) -> None:
         super().__init__([model])
-        self.stage = stages.Scorer(held(model, copies), device=self.device())
+        self.stage = ScorerStage(verify(model, copies), device=self.select_device())
 
-    async def predict(self, frames: np.ndarray) -> Any:
+    async def predict(self, frames: np.ndarray) -> FrameOutputs:
         """Probabilities and boxes of one clip's frames."""
         return await asyncio.to_thread(self.stage, frames)

@@ -1,70 +1,126 @@
-"""A body on its way in: written to a nameless file as it comes, and refused as soon as it must be.
+"""Receives a clip into a nameless file, rejects it as soon as possible, and decodes it.
 
-Why not whole in memory: sixty-four uploads of the allowed size would be four gibibytes.
+Why not in memory: sixty-four uploads of the allowed size would take four gibibytes.
 """
 
 import asyncio
 import tempfile
 import time
 from collections.abc import Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, BinaryIO, cast
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
+from lus_ray.data.decoding.decoder import DecodedVideo, FileDecoder
+from lus_ray.errors import DecodeError
 from lus_ray.inference.limits import ServiceLimits
-from serve.errors import Refused
+from serve.errors import RequestError
 
-OVERHEAD = 2**16
+FORM_OVERHEAD = 2**16
 """Bytes that a multipart form may hold around its file."""
+STATUS = {"unreadable": 400, "refused": 422, "lost": 503}
+"""By the kind of a `DecodeError`."""
 
 
-async def receive(request: Request, limits: ServiceLimits) -> BinaryIO:
-    """The clip of a request, at the start of a file that goes away when it is closed.
+async def receive_clip(request: Request, limits: ServiceLimits) -> BinaryIO:
+    """The clip of a request, in a temporary file at its start.
 
     Raises:
-        Refused: it is too large (413), too slow (408), empty or not well formed (400).
+        RequestError: it is too large (413), too slow (408), empty or malformed (400).
     """
-    form = _form(request.headers.get("content-type", ""))
-    allowed = limits.body_bytes + (OVERHEAD if form else 0)
-    if _declared(request) > allowed:
+    boundary = _multipart_boundary(request.headers.get("content-type", ""))
+    allowed = limits.body_bytes + (FORM_OVERHEAD if boundary else 0)
+    if _declared_bytes(request) > allowed:
         raise _too_large(limits)
     file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
     try:
-        write = _Form(form, file) if form else file.write
+        write = _FormWriter(boundary, file) if boundary else file.write
         async with asyncio.timeout(limits.request_seconds):
             await _copy(request.receive, write, allowed, limits)
-        if isinstance(write, _Form):
+        if isinstance(write, _FormWriter):
             write.finish()
         if file.tell() == 0:
-            raise Refused(400, "no clip came; send it as the body, or as the form field 'file'")
+            raise RequestError(400, "the clip is empty; send it as body or form field 'file'")
         if file.tell() > limits.body_bytes:
             raise _too_large(limits)
-    except TimeoutError as error:
+    except BaseException as error:
         file.close()
-        raise Refused(408, "the body came too slowly", closes=True) from error
-    except FormParserError as error:
-        file.close()
-        raise Refused(400, "the multipart form is not well formed", closes=True) from error
-    except BaseException:
-        file.close()
+        if isinstance(error, TimeoutError):
+            raise RequestError(408, "the body arrived too slowly", close=True) from error
+        if isinstance(error, FormParserError):
+            raise RequestError(400, "the multipart form is malformed", close=True) from error
         raise
     file.seek(0)
     return file
 
 
+class DecoderPool:
+    """Warm decoder processes, each for one clip at a time, outside of the event loop."""
+
+    def __init__(self, limits: ServiceLimits, num: int = 2) -> None:
+        self.threads = ThreadPoolExecutor(num, thread_name_prefix="decode")
+        self.retry_after_seconds = limits.retry_after_seconds
+        self.free: SimpleQueue[FileDecoder] = SimpleQueue()
+        for _ in range(num):
+            decoder = FileDecoder(limits.clip, max_side=limits.max_side)
+            decoder.start()
+            self.free.put(decoder)
+
+    async def decode(self, file: BinaryIO, *, allow_text: bool = False) -> DecodedVideo:
+        """The frames of an open file, which is closed afterwards.
+
+        Raises:
+            RequestError: it is not a clip (400), exceeds a limit (422), or two processes in turn
+                were lost with it (503).
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.threads, self._decode, file, allow_text)
+
+    def close(self) -> None:
+        """End the processes after the clips in progress."""
+        self.threads.shutdown()
+        while not self.free.empty():
+            self.free.get().close()
+
+    def _decode(self, file: BinaryIO, allow_text: bool) -> DecodedVideo:
+        decoder = self.free.get()
+        path = Path(f"/proc/self/fd/{file.fileno()}")
+        try:
+            with file:
+                try:
+                    decoded = decoder.decode(path, allow_text=allow_text)
+                except DecodeError as error:
+                    if error.kind != "lost":
+                        raise
+                    decoded = decoder.decode(path, allow_text=allow_text)
+                # The file has no name here, so notes on its name mean nothing.
+                notes = tuple(note for note in decoded.notes if not note.startswith("its name"))
+                return replace(decoded, notes=notes)
+        except DecodeError as error:
+            text = str(error).removeprefix(f"{path.name}: ")
+            retry_after = self.retry_after_seconds if error.kind == "lost" else None
+            raise RequestError(STATUS.get(error.kind, 400), text, retry_after) from None
+        finally:
+            self.free.put(decoder)
+
+
 async def _copy(
     messages: Callable[[], Any], write: Callable[[bytes], Any], allowed: int, limits: ServiceLimits
 ) -> None:
-    num_bytes, more, began = 0, True, time.monotonic()
+    num_bytes, more, start = 0, True, time.monotonic()
     while more:
         message: MutableMapping[str, Any] = await asyncio.wait_for(messages(), limits.idle_seconds)
-        spent = time.monotonic() - began
-        if spent > limits.idle_seconds and num_bytes < spent * limits.bytes_per_second:
+        elapsed = time.monotonic() - start
+        if elapsed > limits.idle_seconds and num_bytes < elapsed * limits.bytes_per_second:
             raise TimeoutError
         if message["type"] == "http.disconnect":
-            raise Refused(400, "the client went away", closes=True)
+            raise RequestError(400, "the client disconnected", close=True)
         piece = message.get("body", b"")
         num_bytes += len(piece)
         if num_bytes > allowed:
@@ -74,51 +130,51 @@ async def _copy(
         more = message.get("more_body", False)
 
 
-def _declared(request: Request) -> int:
+def _declared_bytes(request: Request) -> int:
     text = request.headers.get("content-length", "0")
     return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
-def _too_large(limits: ServiceLimits) -> Refused:
+def _too_large(limits: ServiceLimits) -> RequestError:
     size = limits.body_bytes >> 20
-    return Refused(413, f"the clip is larger than {size} MiB; cut or shrink it", closes=True)
+    return RequestError(413, f"the clip is larger than {size} MiB; cut or shrink it", close=True)
 
 
-def _form(content_type: str) -> bytes | None:
+def _multipart_boundary(content_type: str) -> bytes | None:
     """The boundary of a multipart form; None for a raw body.
 
     Raises:
-        Refused: a form without a boundary, or another kind of form (415).
+        RequestError: the form has no boundary (400), or the type is not accepted (415).
     """
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
         boundary = options.get(b"boundary")
         if not boundary or len(boundary) > 256:
-            raise Refused(400, "the multipart form has no usable boundary", closes=True)
+            raise RequestError(400, "the multipart form has no usable boundary", close=True)
         return boundary
     if kind in (b"application/json", b"application/x-www-form-urlencoded") or kind.startswith(
         (b"multipart/", b"text/")
     ):
-        raise Refused(
-            415, "send a clip: multipart/form-data with a field 'file', or the bytes", closes=True
+        raise RequestError(
+            415, "send a clip: multipart/form-data with a field 'file', or the bytes", close=True
         )
     return None
 
 
-class _Form:
-    """Writes the part named `file` of a multipart form and leaves the others out."""
+class _FormWriter:
+    """Writes the part named `file` of a multipart form; ignores the others."""
 
     def __init__(self, boundary: bytes, file: BinaryIO) -> None:
-        self.file, self.wanted, self.num_found, self.whole = file, False, 0, False
+        self.file, self.is_file, self.num_files, self.is_complete = file, False, 0, False
         self.name, self.value = b"", b""
         self.parser = MultipartParser(
             boundary,
             {
                 "on_part_begin": self._begin,
-                "on_header_field": self._field,
-                "on_header_value": self._value,
-                "on_header_end": self._header,
-                "on_part_data": self._data,
+                "on_header_field": self._add_name,
+                "on_header_value": self._add_value,
+                "on_header_end": self._end_header,
+                "on_part_data": self._write,
                 "on_end": self._end,
             },
         )
@@ -127,31 +183,31 @@ class _Form:
         self.parser.write(piece)
 
     def finish(self) -> None:
-        """See that the form came to its end, with one file."""
-        if not self.whole:
-            raise Refused(400, "the multipart form ends too early", closes=True)
-        if self.num_found != 1:
-            raise Refused(400, f"the form holds {self.num_found} fields 'file'; send one clip")
+        """Check that the form is complete and holds one file."""
+        if not self.is_complete:
+            raise RequestError(400, "the multipart form ends too early", close=True)
+        if self.num_files != 1:
+            raise RequestError(400, f"the form has {self.num_files} fields 'file'; send one clip")
 
     def _begin(self) -> None:
-        self.wanted, self.name, self.value = False, b"", b""
+        self.is_file, self.name, self.value = False, b"", b""
 
-    def _field(self, data: bytes, start: int, end: int) -> None:
+    def _add_name(self, data: bytes, start: int, end: int) -> None:
         self.name += data[start:end]
 
-    def _value(self, data: bytes, start: int, end: int) -> None:
+    def _add_value(self, data: bytes, start: int, end: int) -> None:
         self.value += data[start:end]
 
-    def _header(self) -> None:
+    def _end_header(self) -> None:
         if self.name.lower() == b"content-disposition":
             _, options = parse_options_header(self.value)
-            self.wanted = options.get(b"name") == b"file"
-            self.num_found += self.wanted
+            self.is_file = options.get(b"name") == b"file"
+            self.num_files += self.is_file
         self.name, self.value = b"", b""
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
-        if self.wanted and self.num_found == 1:
+    def _write(self, data: bytes, start: int, end: int) -> None:
+        if self.is_file and self.num_files == 1:
             self.file.write(data[start:end])
 
     def _end(self) -> None:
-        self.whole = True
+        self.is_complete = True

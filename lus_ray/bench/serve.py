@@ -38,7 +38,8 @@ from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.errors import LusError
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.response import Local
+from lus_ray.inference.response import LocalPipeline
+from lus_ray.inference.schema import to_dict
 
 CLIENTS = (2, 4, 8, 16)
 LOAD_S = 0.5
@@ -186,7 +187,7 @@ class Here:
 
     def __init__(self, run: Path) -> None:
         limits = ServiceLimits()
-        self.local = Local(model_selection.find([run]))
+        self.local = LocalPipeline(model_selection.select_models([run]))
         self.decoder = FileDecoder(limits.clip, max_side=limits.max_side)
 
     def __enter__(self) -> "Here":
@@ -197,7 +198,7 @@ class Here:
 
     def __call__(self, file: Path) -> dict[str, Any]:
         """The answer to a file."""
-        return self.local.answer(self.decoder.decode(file))
+        return to_dict(self.local.predict(self.decoder.decode(file)))
 
 
 def measured_path(

@@ -22,12 +22,18 @@ import numpy as np
 import torch
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 
 from lus_ray.data.decoding.decoder import DecodedVideo, FileDecoder
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.response import Json, Local, Said, assemble, see
+from lus_ray.inference.response import (
+    LocalPipeline,
+    StageOutputs,
+    build_response,
+    inspect_clip,
+)
+from lus_ray.inference.schema import CLIP_RESPONSE, ClipResponse
 from lus_ray.predictor import Prediction
 
 NUM_TOGETHER = 8
@@ -37,7 +43,7 @@ NUM_DECODERS = 2
 def main(run: str, port: str) -> None:
     """Serve until a signal ends it."""
     torch.set_num_threads(1)
-    answers = Answers(Local(model_selection.find([Path(run)])))
+    answers = Answers(LocalPipeline(model_selection.select_models([Path(run)])))
     uvicorn.run(application(answers), host="127.0.0.1", port=int(port), log_level="warning",
                 access_log=False)  # fmt: skip
 
@@ -45,16 +51,16 @@ def main(run: str, port: str) -> None:
 class Answers:
     """The answer to one clip of many that come at the same time."""
 
-    def __init__(self, local: Local) -> None:
+    def __init__(self, local: LocalPipeline) -> None:
         assert local.backbone is not None
         self.local = local
-        self.backbone = Together(local.backbone.many, NUM_TOGETHER)
+        self.backbone = Together(local.backbone.predict_batch, NUM_TOGETHER)
         self.decoding = ThreadPoolExecutor(NUM_DECODERS)
         self.saying = ThreadPoolExecutor(1)
         self.own = threading.local()
         self.decoders: list[FileDecoder] = []
 
-    async def __call__(self, body: bytes) -> Json:
+    async def __call__(self, body: bytes) -> ClipResponse:
         """Decode, ask the backbone together with others, then the experts."""
         began, loop = time.perf_counter(), asyncio.get_running_loop()
         decoded = await loop.run_in_executor(self.decoding, self.decode, body)
@@ -72,12 +78,12 @@ class Answers:
             file.flush()
             return self.own.decoder.decode(Path(f"/proc/self/fd/{file.fileno()}"))
 
-    def say(self, decoded: DecodedVideo, biomarkers: Prediction, began: float) -> Json:
+    def say(self, decoded: DecodedVideo, biomarkers: Prediction, began: float) -> ClipResponse:
         """All that follows from the biomarkers."""
-        said = Said(biomarkers=biomarkers, experts=self.local.experts(biomarkers))
-        seen = see(decoded, preview=False)
+        said = StageOutputs(biomarkers=biomarkers, experts=self.local.experts(biomarkers))
+        seen = inspect_clip(decoded, preview=False)
         spent_ms = {"total": 1e3 * (time.perf_counter() - began)}
-        return assemble(seen, said, models=self.local.models, parity={}, timings_ms=spent_ms)
+        return build_response(seen, said, models=self.local.models, parity={}, timings_ms=spent_ms)
 
     def close(self) -> None:
         """End the decoder processes."""
@@ -129,7 +135,8 @@ def application(answers: Answers) -> FastAPI:
     app = FastAPI(lifespan=at_work)
 
     async def clips(request: Request) -> Response:
-        return JSONResponse(await answers(await request.body()))
+        response = await answers(await request.body())
+        return Response(CLIP_RESPONSE.dump_json(response), media_type="application/json")
 
     async def ready(request: Request) -> Response:
         return PlainTextResponse("ready\n")

@@ -252,7 +252,7 @@ def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
 
     # By name, as the service knows the package and not the other way round.
     local = importlib.import_module("serve.local")
-    local.run(home.readable(folder), host=host, port=port, token=token, say=click.echo)
+    local.run(home.readable(folder), host=host, port=port, token=token, notify=click.echo)
 
 
 @main.command()
@@ -272,20 +272,23 @@ def predict(
     allow_text: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """What trained models say of the clip FILE, here or by a server; the numbers are the same."""
-    from lus_ray.inference import client, terminal
+    from lus_ray.inference import client
+    from lus_ray.inference.schema import to_dict
 
     if not file.is_file():
         raise InputError(f"{file}: is not a file")
     if url is not None:
         if runs:
             raise InputError("--run is for answers without a server; leave out one of --run, --url")
-        answer = client.ask(url, file, token=token, uncertainty=uncertainty, allow_text=allow_text)
+        response = client.request_prediction(
+            url, file, token=token, uncertainty=uncertainty, allow_text=allow_text
+        )
     else:
         from lus_ray.storage import mirror as home
 
         folders = tuple(home.readable(run) for run in runs or (Path("runs/demo"),))
-        answer = _predict(file, folders, uncertainty, allow_text)
-    click.echo(json.dumps(answer) if as_json else terminal.text(answer))
+        response = _predict(file, folders, uncertainty, allow_text)
+    click.echo(json.dumps(to_dict(response)) if as_json else client.format_response(response))
 
 
 @main.command()
@@ -391,15 +394,16 @@ def _predict(file: Path, runs: tuple[Path, ...], uncertainty: bool, allow_text: 
     from lus_ray.data.decoding.decoder import FileDecoder
     from lus_ray.inference import model_selection
     from lus_ray.inference.limits import ServiceLimits
-    from lus_ray.inference.response import Local
+    from lus_ray.inference.response import LocalPipeline
 
     limits = ServiceLimits()
     with FileDecoder(limits.clip, max_side=limits.max_side) as decoder:
         began = time.perf_counter()
         decoded = decoder.decode(file, allow_text=allow_text)
         spent_ms = {"decode": 1e3 * (time.perf_counter() - began)}
-    found = model_selection.find(model_selection.beside(runs[0]) if len(runs) == 1 else runs)
-    return Local(found).answer(decoded, uncertainty=uncertainty, timings_ms=spent_ms)
+    folders = model_selection.neighbouring_runs(runs[0]) if len(runs) == 1 else runs
+    models = model_selection.select_models(folders)
+    return LocalPipeline(models).predict(decoded, uncertainty=uncertainty, timings_ms=spent_ms)
 
 
 def _reader(folder: Path | str) -> Any:

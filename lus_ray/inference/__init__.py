@@ -1,1 +1,1 @@
-"""What a service answers about a clip: its models, their stages, the answer and its gate."""
+"""Models of run folders applied to one clip: selection, stages, response and parity check."""

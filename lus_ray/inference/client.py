@@ -1,42 +1,44 @@
-"""Asks a server what it says of a clip: what `lus predict --url` does.
+"""Requests predictions from a server and formats them: `lus predict --url`.
 
-Why it asks again: an answer changes nothing on the server, so that a busy or restarting one can be
-asked as often as its Retry-After says.
+Why it retries: a request changes nothing on the server, so a busy or restarting one can be asked
+again after its Retry-After.
 """
 
 import json
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from pydantic import ValidationError
+
 from lus_ray.errors import InputError, LusError
+from lus_ray.inference.schema import CLIP_RESPONSE, ClipResponse
 
-AGAIN = (429, 503)
-"""Statuses of a server that can be asked again."""
-BROKEN = (ConnectionResetError, BrokenPipeError)
+RETRY_STATUSES = (429, 503)
+CONNECTION_LOST = (ConnectionResetError, BrokenPipeError)
 NUM_ATTEMPTS = 6
-SECONDS = 120.0
-MOST_WAIT_S = 30.0
-PARTS = (
-    "clip", "lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores", "masks", "notice",
-)  # fmt: skip
-"""What every answer of `lus_ray.inference.response` has, and that of no other server."""
+TIMEOUT_S = 120.0
+MAX_WAIT_S = 30.0
+PRESENT = 0.5
+"""Probability from which a biomarker counts as present."""
 
 
-def ask(url: str, file: Path, *, token: str | None = None, **choice: bool) -> dict[str, Any]:
-    """The answer of the server at `url` to a clip; `choice` are parameters such as `preview`.
+def request_prediction(
+    url: str, file: Path, *, token: str | None = None, **options: bool
+) -> ClipResponse:
+    """The response of the server at `url`; `options` are query parameters such as `preview`.
 
     Raises:
-        InputError: the URL is none, or the server refuses the clip.
-        LusError: nobody answers, the server fails, or it is no `lus serve`.
+        InputError: the URL is malformed, or the server rejects the clip.
+        LusError: the server does not respond, fails, or is not `lus serve`.
     """
     if urlsplit(url).scheme not in ("http", "https"):
         raise InputError(f"{url}: write http://HOST:PORT, as 'lus serve' prints it")
-    query = urlencode({name: 1 for name, wanted in choice.items() if wanted})
+    query = urlencode({name: 1 for name, wanted in options.items() if wanted})
     address = f"{url.rstrip('/')}/v1/clips" + (f"?{query}" if query else "")
     headers = {
         "Content-Type": "application/octet-stream",
@@ -46,42 +48,83 @@ def ask(url: str, file: Path, *, token: str | None = None, **choice: bool) -> di
         with file.open("rb") as body:
             request = urllib.request.Request(address, data=body, headers=headers, method="POST")
             try:
-                with urllib.request.urlopen(request, timeout=SECONDS) as response:
-                    return _checked(url, json.load(response))
+                with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
+                    return _parse(url, reply.read())
             except urllib.error.HTTPError as error:
-                if error.code not in AGAIN or attempt == NUM_ATTEMPTS:
-                    raise _refused(url, error) from None
+                if error.code not in RETRY_STATUSES or attempt == NUM_ATTEMPTS:
+                    raise _to_error(url, error) from None
                 time.sleep(_wait_s(error.headers.get("Retry-After"), attempt))
             except (OSError, HTTPException, ValueError) as error:
-                broken = isinstance(getattr(error, "reason", error), BROKEN)
-                if broken and attempt < NUM_ATTEMPTS:  # whoever answered ended under the request
+                lost = isinstance(getattr(error, "reason", error), CONNECTION_LOST)
+                if lost and attempt < NUM_ATTEMPTS:  # the replica ended during the request
                     time.sleep(attempt)
                     continue
                 reason = getattr(error, "reason", None) or error
-                raise LusError(f"{url}: no answer ({reason}); is 'lus serve' running?") from error
+                raise LusError(f"{url}: no response ({reason}); is 'lus serve' running?") from error
     raise AssertionError
 
 
-def _checked(url: str, answer: Any) -> dict[str, Any]:
-    if not isinstance(answer, dict) or not set(PARTS) <= answer.keys():
-        raise LusError(f"{url}: answers otherwise than 'lus serve' does; check --url")
-    return answer
+def format_response(response: ClipResponse) -> str:
+    """The most probable class of every prediction, as lines for a terminal."""
+    lines = [*_clip_lines(response), *_biomarker_lines(response), *_score_lines(response)]
+    return "\n".join([*lines, response.notice])
 
 
-def _wait_s(asked: str | None, attempt: int) -> float:
-    """Seconds that a server asks for; where it names a date or none, longer with every attempt."""
+def _parse(url: str, body: bytes) -> ClipResponse:
     try:
-        seconds = float(asked or attempt)
+        return CLIP_RESPONSE.validate_json(body)
+    except ValidationError:
+        raise LusError(f"{url}: is not an 'lus serve' of this version; check --url") from None
+
+
+def _wait_s(retry_after: str | None, attempt: int) -> float:
+    """Seconds that a server requests; without a usable number, longer with every attempt."""
+    try:
+        seconds = float(retry_after or attempt)
     except ValueError:
         seconds = float(attempt)
-    return min(seconds, MOST_WAIT_S) if seconds >= 0 else float(attempt)
+    return min(seconds, MAX_WAIT_S) if seconds >= 0 else float(attempt)
 
 
-def _refused(url: str, error: urllib.error.HTTPError) -> LusError:
-    """What the server says is wrong, bad input where it lies with the clip."""
+def _to_error(url: str, error: urllib.error.HTTPError) -> LusError:
+    """The server's reason, as bad input where the clip is at fault."""
     try:
         text = str(json.loads(error.read(10_000))["error"])
     except (ValueError, KeyError, TypeError, OSError):
         text = f"status {error.code}"
-    kind = InputError if 400 <= error.code < 500 and error.code not in AGAIN else LusError
-    return kind(f"{url}: {text}")
+    is_input = 400 <= error.code < 500 and error.code not in RETRY_STATUSES
+    return (InputError if is_input else LusError)(f"{url}: {text}")
+
+
+def _clip_lines(response: ClipResponse) -> Iterator[str]:
+    clip, check = response.clip, response.lung_ultrasound
+    yield f"{clip.format}: {clip.num_frames} frames of {clip.height} x {clip.width}"
+    if not check.likely:
+        yield f"does not look like lung ultrasound: {'; '.join(check.reasons)}"
+    yield from (f"note: {note}" for note in clip.notes)
+
+
+def _biomarker_lines(response: ClipResponse) -> Iterator[str]:
+    if response.biomarkers is not None:
+        pairs = zip(response.biomarkers.names, response.biomarkers.probability, strict=True)
+        present = [f"{name} {p:.2f}" for name, p in pairs if p >= PRESENT]
+        yield f"biomarkers: {', '.join(present) or 'none'}"
+    for group in response.experts:
+        yield f"{group.title}:"
+        for expert in group.answers:
+            yield f"  {_most_probable(group.classes, expert.probability)}  {expert.name}"
+
+
+def _score_lines(response: ClipResponse) -> Iterator[str]:
+    if response.frames is not None:
+        yield f"frame scores: {''.join(map(str, response.frames.score))}"
+    for score in response.clip_scores:
+        yield f"clip score {_most_probable(score.classes, score.probability)}  {score.name}"
+    if response.masks is not None:
+        shares = zip(response.masks.classes, response.masks.share, strict=True)
+        yield "pixels: " + ", ".join(f"{name} {share:.1%}" for name, share in shares)
+
+
+def _most_probable(classes: Sequence[str], probability: Sequence[float]) -> str:
+    best = max(range(len(classes)), key=lambda k: probability[k])
+    return f"{classes[best]} ({probability[best]:.2f})"

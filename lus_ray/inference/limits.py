@@ -1,6 +1,6 @@
-"""What one request to the service may cost, in values that anybody can read.
+"""DecodeLimits of one request to the service.
 
-`GET /v1/models` and the OpenAPI page show them; `serve/config.yaml` may replace any of them.
+`GET /v1/models` lists them; `serve/config.yaml` may replace any of them.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -8,26 +8,26 @@ from typing import Any
 
 from lus_ray.data.decoding.decoder import DecodeLimits
 
-CLIP = DecodeLimits(
+CLIP_LIMITS = DecodeLimits(
     frame_pixels=2**23, num_frames=2_000, stored_bytes=2**27, seconds=20.0, memory_bytes=2**31
 )
-"""One clip: tighter than an ingest, as nobody watches and many may come at once."""
+"""Stricter than for an ingest: requests are unattended, and many may arrive at once."""
 
 
 @dataclass(frozen=True)
 class ServiceLimits:
-    """What one request may cost, and how many may wait.
+    """DecodeLimits of one request and of concurrency.
 
-    `body_bytes` of an upload; `clip` of its decoding; `max_side` pixels of the frames that models
-    read; `request_seconds` from the first byte to the answer; `idle_seconds` between two pieces of
-    a body, after which it must come at `bytes_per_second` or more on the average; `num_receiving`
-    bodies come in at a time; `num_at_work` requests are answered at a time by one ingress and
-    `num_waiting` more wait, the next is told to come again after `retry_after_seconds`; a stage
-    that dies under a request is asked `num_attempts` times.
+    `body_bytes` limits the upload, `clip` its decoding, `max_side` the frames that models read in
+    pixels. `request_seconds` runs from the first byte to the response, `idle_seconds` between two
+    pieces of a body, which must then arrive at `bytes_per_second` or faster on average. At most
+    `num_receiving` bodies are received at a time; an ingress works on `num_at_work` requests,
+    keeps `num_waiting` in its queue and answers further ones with `retry_after_seconds`. A stage
+    that dies under a request is called up to `num_attempts` times.
     """
 
     body_bytes: int = 64 * 2**20
-    clip: DecodeLimits = field(default_factory=lambda: CLIP)
+    clip: DecodeLimits = field(default_factory=lambda: CLIP_LIMITS)
     max_side: int = 512
     request_seconds: float = 60.0
     idle_seconds: float = 10.0
@@ -38,7 +38,7 @@ class ServiceLimits:
     retry_after_seconds: int = 1
     num_attempts: int = 4
 
-    def contents(self) -> dict[str, Any]:
-        """The values as JSON, those of a clip in one level with the others."""
+    def to_dict(self) -> dict[str, Any]:
+        """All values in one flat level, those of a clip included."""
         values = asdict(self)
         return {**values.pop("clip"), **values}

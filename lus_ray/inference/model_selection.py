@@ -1,8 +1,8 @@
-"""The models that run folders offer to a service: which arm, of which fold, for which part.
+"""Selects the models of run folders that a service applies: which arm and which fold for each part.
 
-Only finished cells are looked at. An arm that saw of the test side what it should not is never
-offered, and no test score chooses anything: of the folds of an arm the one with the best
-validation score is served, and what reads that arm is served of the same fold.
+Only finished cells are candidates. An arm that saw test data it must not see is never served, and
+no test score selects anything: the fold with the best validation score is served, and models that
+read its predictions are served from the same fold.
 """
 
 import hashlib
@@ -17,9 +17,9 @@ from lus_ray.runs import layout as run_folder
 from lus_ray.runs import leakage, predictions
 from lus_ray.training.checkpoint import read_description
 
-Kind = Literal["backbone", "expert", "frames", "aggregator", "segmenter"]
+ModelKind = Literal["backbone", "expert", "frames", "aggregator", "segmenter"]
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, ModelKind] = {
     "Biomarkers": "backbone",
     "Expert": "expert",
     "FrameScore": "frames",
@@ -29,27 +29,37 @@ KINDS: dict[str, Kind] = {
     "Outline": "segmenter",
     "Matched": "segmenter",
 }
-"""The part that a task of this name plays; other tasks are not served."""
+"""By task name; other tasks are not served."""
 
 LABELS = ("severity", "sf_ratio", "disease")
-"""Labels of clips whose experts are served, in the order of the answer."""
+"""Labels of clips whose experts are served, in the order of the response."""
+
+WATCHED_FILES = (
+    "experiment.json",
+    "predictions/*/fold*.parquet",
+    "cells/*/fold*/cost.json",
+    "cells/*/fold*/checkpoint/*",
+)
+"""Files of a run that the selection depends on."""
+
+Snapshot = frozenset[tuple[str, int, int, int]]
+"""Path, inode, size in bytes and modification time in nanoseconds of every file."""
 
 
 @dataclass(frozen=True)
-class Model:
-    """A checkpoint that is served.
+class ServedModel:
+    """A checkpoint to serve.
 
-    `id` is "<run>/<arm>", `run` the name of the run's folder, `folder` that of the checkpoint.
-    `label` is what it predicts. `fingerprint` is the SHA-256 over the files of the checkpoint.
-    `reads` is the id of the model whose answers are its input. `on_gpu` says that a GPU computed
-    its stored predictions.
+    `id` is "<run>/<arm>", `folder` holds the checkpoint, `fingerprint` is its `hash_checkpoint`,
+    `label` is what it predicts, `reads` the id of the model whose predictions it reads. `on_gpu`
+    means that a GPU computed its stored predictions.
     """
 
     id: str
     run: str
     arm: str
     fold: int
-    kind: Kind
+    kind: ModelKind
     label: str
     folder: Path
     fingerprint: str
@@ -63,25 +73,25 @@ class Model:
 
     @property
     def predictions(self) -> Path:
-        """What it said of every clip of its fold when it was trained."""
+        """The stored predictions for every clip of its fold."""
         cell = self.folder.parent
         return self.run_folder / "predictions" / cell.parent.name / f"{cell.name}.parquet"
 
 
 @dataclass(frozen=True)
-class Offer:
+class ModelCandidate:
     """A finished cell that could be served.
 
-    `place` and `order` are those of its run among the folders and of its arm in the record.
-    `score` is its validation score, `reads` the arm of the same run that it reads.
+    `run_index` and `arm_index` order runs and arms; `score` is the validation score; `reads` is
+    the arm of the same run that it reads.
     """
 
     run: Path
-    place: int
+    run_index: int
     arm: str
-    order: int
+    arm_index: int
     fold: int
-    kind: Kind
+    kind: ModelKind
     task: str
     label: str
     folder: Path
@@ -90,50 +100,48 @@ class Offer:
     reads: str | None
 
 
-def find(
-    folders: Sequence[Path], *, left_out: Callable[[Path, str], None] | None = None
-) -> tuple[Model, ...]:
-    """The models of run folders: one backbone and its experts, one frame model and its
-    aggregators, one segmenter, as far as there are any.
+def select_models(
+    folders: Sequence[Path], *, on_skip: Callable[[Path, str], None] | None = None
+) -> tuple[ServedModel, ...]:
+    """Select a backbone and its experts, a frame model and its aggregators, and a segmenter.
 
-    A backbone or frame model that others read comes before one that nothing reads, then the
-    folder that is named first, then the better validation score. An ensemble of segmenters comes
-    before single ones. `left_out` is told of a folder after the first that cannot be read, and
-    why; without it that is an error.
+    Preferred are, in this order: models that others read, the first folder, the best validation
+    score; and ensembles of segmenters over single ones. An unreadable folder after the first is
+    passed to `on_skip` with the reason; without `on_skip` it is an error.
 
     Raises:
-        ServeError: two folders have one name, or a cell does not tell its score.
+        ServeError: two folders share a name, or a cell lacks its score.
         StoreError: a folder holds no run, or a prediction table is damaged.
         CheckpointError: a checkpoint is damaged.
     """
     names = [folder.resolve().name for folder in folders]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ServeError(f"two run folders are named {twice[0]!r}; rename one")
-    offers: list[Offer] = []
-    for place, folder in enumerate(folders):
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise ServeError(f"two run folders are named {doubled[0]!r}; rename one")
+    candidates: list[ModelCandidate] = []
+    for index, folder in enumerate(folders):
         try:
-            offers += _offers(folder, place)
-        except Exception as error:  # a record may be wrong in any way
-            if place == 0 or left_out is None:
+            candidates += _read_candidates(folder, index)
+        except Exception as error:  # a damaged record may raise anything
+            if index == 0 or on_skip is None:
                 raise
             known = isinstance(error, LusError)
-            why = error if known else f"{folder}: cannot be read ({type(error).__name__}: {error})"
-            left_out(folder, " ".join(str(why).split()))
-    found: list[Model] = []
-    for kind, reader in (("backbone", "expert"), ("frames", "aggregator")):
-        readers = [offer for offer in offers if offer.kind == reader]
-        chosen = _chosen([offer for offer in offers if offer.kind == kind], _read_by(readers))
-        if chosen is not None:
-            source = _model(chosen)
-            found.append(source)
-            found += [_model(one, reads=source.id) for one in readers if _reads(one, chosen)]
-    outlining = [offer for offer in offers if offer.kind == "segmenter"]
-    best = _chosen(outlining, lambda offer: (offer.task != "Ensemble", offer.baseline))
-    return tuple(found if best is None else [*found, _model(best)])
+            why = error if known else f"{folder}: unreadable ({type(error).__name__}: {error})"
+            on_skip(folder, " ".join(str(why).split()))
+    models: list[ServedModel] = []
+    for kind, reader_kind in (("backbone", "expert"), ("frames", "aggregator")):
+        readers = [c for c in candidates if c.kind == reader_kind]
+        sources = [c for c in candidates if c.kind == kind]
+        source = _best(sources, _is_unread(readers))
+        if source is not None:
+            model = _to_model(source)
+            models += [model, *(_to_model(r, model.id) for r in readers if _fits(r, source))]
+    segmenters = [c for c in candidates if c.kind == "segmenter"]
+    segmenter = _best(segmenters, lambda c: (c.task != "Ensemble", c.baseline))
+    return tuple(models if segmenter is None else [*models, _to_model(segmenter)])
 
 
-def beside(folder: Path) -> tuple[Path, ...]:
-    """A run folder, and the runs that lie next to it, by name.
+def neighbouring_runs(folder: Path) -> tuple[Path, ...]:
+    """A run folder, followed by the other runs in its parent folder, sorted by name.
 
     Raises:
         StoreError: the folder holds no run.
@@ -144,40 +152,7 @@ def beside(folder: Path) -> tuple[Path, ...]:
     return (folder, *(other for other in others if other != folder))
 
 
-def _chosen(offers: Sequence[Offer], rank: Callable[[Offer], tuple[bool, ...]]) -> Offer | None:
-    """The arm with the lowest rank, in the first folder, with the best score; its best fold."""
-    if not offers:
-        return None
-    return min(offers, key=lambda o: (rank(o), o.place, -o.score, o.order, o.fold))
-
-
-def _read_by(readers: Sequence[Offer]) -> Callable[[Offer], tuple[bool, ...]]:
-    """Arms that something reads come before those that nothing reads."""
-    read = {(reader.place, reader.reads) for reader in readers}
-    return lambda offer: ((offer.place, offer.arm) not in read,)
-
-
-def _reads(reader: Offer, source: Offer) -> bool:
-    return (reader.place, reader.fold, reader.reads) == (source.place, source.fold, source.arm)
-
-
-def _model(offer: Offer, reads: str | None = None) -> Model:
-    run = offer.run.resolve().name
-    return Model(
-        id=f"{run}/{offer.arm}",
-        run=run,
-        arm=offer.arm,
-        fold=offer.fold,
-        kind=offer.kind,
-        label=offer.label,
-        folder=offer.folder,
-        fingerprint=fingerprint(offer.folder),
-        reads=reads,
-        on_gpu=_on_gpu(offer.folder.parent),
-    )
-
-
-def fingerprint(folder: Path) -> str:
+def hash_checkpoint(folder: Path) -> str:
     """SHA-256 over the names and contents of the files of a checkpoint."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
@@ -187,89 +162,130 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _offers(run: Path, place: int) -> list[Offer]:
+def take_snapshot(folder: Path) -> Snapshot:
+    """The state of `WATCHED_FILES` of a run and its neighbours; it changes when a file does."""
+    states = set()
+    for pattern in WATCHED_FILES:
+        for path in folder.resolve().parent.glob(f"*/{pattern}"):
+            try:
+                state = path.stat()
+            except OSError:  # removed meanwhile; the next snapshot differs
+                continue
+            states.add((str(path), state.st_ino, state.st_size, state.st_mtime_ns))
+    return frozenset(states)
+
+
+def _best(
+    candidates: Sequence[ModelCandidate], rank: Callable[[ModelCandidate], tuple[bool, ...]]
+) -> ModelCandidate | None:
+    """The candidate with the lowest rank, then from the first run, then with the best score."""
+    key = lambda c: (rank(c), c.run_index, -c.score, c.arm_index, c.fold)  # noqa: E731
+    return min(candidates, key=key, default=None)
+
+
+def _is_unread(
+    readers: Sequence[ModelCandidate],
+) -> Callable[[ModelCandidate], tuple[bool, ...]]:
+    """A rank that prefers candidates that others read."""
+    read = {(reader.run_index, reader.reads) for reader in readers}
+    return lambda candidate: ((candidate.run_index, candidate.arm) not in read,)
+
+
+def _fits(reader: ModelCandidate, source: ModelCandidate) -> bool:
+    wanted = (source.run_index, source.fold, source.arm)
+    return (reader.run_index, reader.fold, reader.reads) == wanted
+
+
+def _to_model(candidate: ModelCandidate, reads: str | None = None) -> ServedModel:
+    run = candidate.run.resolve().name
+    return ServedModel(
+        id=f"{run}/{candidate.arm}",
+        run=run,
+        arm=candidate.arm,
+        fold=candidate.fold,
+        kind=candidate.kind,
+        label=candidate.label,
+        folder=candidate.folder,
+        fingerprint=hash_checkpoint(candidate.folder),
+        reads=reads,
+        on_gpu=bool(_read_cost(candidate.folder.parent, lambda cost: cost.get("gpu_s"))),
+    )
+
+
+def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
     """The finished cells of a run that could be served, in the order of its arms."""
     record = run_folder.record(run)
     arms = {entry["name"]: entry for entry in record["arms"]}
-    order = {name: number for number, name in enumerate(arms)}
+    order = {name: index for index, name in enumerate(arms)}
     leaky = leakage.leaks(record)
-    found = []
-    # The arm of a cell is told by its prediction file; folder names are shortened.
+    candidates = []
+    # The prediction file names the arm of a cell; folder names are shortened.
     for path in sorted((run / "predictions").glob("*/fold*.parquet")):
         cell = run / "cells" / path.parent.name / path.stem
         folder = cell / "checkpoint"
-        if not (folder / "task.json").is_file():  # cross-fitted, or without anything to keep
+        if not (folder / "task.json").is_file():  # cross-fitted, or without weights
             continue
-        description = read_description(folder)
-        kind = KINDS.get(description["name"])
+        task = read_description(folder)["name"]
+        kind = KINDS.get(task)
         if kind is None:
             continue
         about, _ = predictions.read(path, columns=())
         entry = arms.get(about.arm)
-        if entry is None or entry["name"] in leaky or not _is_served(kind, about.label):
+        if entry is None or entry["name"] in leaky:
             continue
-        found.append(
-            Offer(
+        if kind == "expert" and about.label not in LABELS:
+            continue
+        candidates.append(
+            ModelCandidate(
                 run=run,
-                place=place,
+                run_index=run_index,
                 arm=about.arm,
-                order=order[about.arm],
+                arm_index=order[about.arm],
                 fold=about.fold,
                 kind=kind,
-                task=description["name"],
+                task=task,
                 label=about.label or "",
                 folder=folder,
-                score=_score(cell, entry, run, arms),
+                score=_read_score(cell, entry, run),
                 baseline=bool(entry.get("baseline")),
-                reads=_source(entry, arms),
+                reads=_source_arm(entry, arms),
             )
         )
-    return sorted(found, key=lambda offer: (offer.order, offer.fold))
+    return sorted(candidates, key=lambda c: (c.arm_index, c.fold))
 
 
-def _is_served(kind: Kind, label: str | None) -> bool:
-    return kind != "expert" or label in LABELS
-
-
-def _source(entry: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The arm that is read at the test side: that below any cross-fitting."""
+def _source_arm(entry: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The arm whose predictions for test clips are read: the one below any cross-fitting."""
     name = entry.get("reads")
     while name is not None and arms[name].get("crossfit"):
         name = arms[name].get("reads")
     return name
 
 
-def _score(cell: Path, entry: Mapping[str, Any], run: Path, arms: Mapping[str, Any]) -> float:
-    """The validation score of a cell, or the mean over its members; below all where unknown."""
-    own = _val_score(cell)
+def _read_score(cell: Path, entry: Mapping[str, Any], run: Path) -> float:
+    """The validation score of a cell or the mean over its members; -inf where unknown."""
+    score = _validation_score(cell)
+    if score is not None:
+        return score
     members = set(entry.get("members") or ())
-    if own is not None or not members:
-        return float("-inf") if own is None else own
-    about = {path: predictions.read(path, columns=())[0] for path in _of_fold(run, cell.name)}
-    cells = [run / "cells" / path.parent.name / cell.name for path in about
-             if about[path].arm in members]  # fmt: skip
-    scores = [score for score in map(_val_score, cells) if score is not None]
-    return sum(scores) / len(scores) if scores else float("-inf")
+    paths = sorted((run / "predictions").glob(f"*/{cell.name}.parquet")) if members else []
+    scores = [
+        _validation_score(run / "cells" / path.parent.name / cell.name)
+        for path in paths
+        if predictions.read(path, columns=())[0].arm in members
+    ]
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known else float("-inf")
 
 
-def _of_fold(run: Path, fold: str) -> list[Path]:
-    return sorted((run / "predictions").glob(f"*/{fold}.parquet"))
+def _validation_score(cell: Path) -> float | None:
+    return _read_cost(cell, lambda cost: cost["val_scores"].get("score"))
 
 
-def _val_score(cell: Path) -> float | None:
-    """The score that `cost.json` has of the validation side."""
-    return _from_cost(cell, lambda cost: cost["val_scores"].get("score"))
-
-
-def _on_gpu(cell: Path) -> bool:
-    """Whether `cost.json` has seconds of a GPU."""
-    return bool(_from_cost(cell, lambda cost: cost.get("gpu_s")))
-
-
-def _from_cost(cell: Path, value: Callable[[dict[str, Any]], Any]) -> float | None:
+def _read_cost(cell: Path, value: Callable[[dict[str, Any]], Any]) -> float | None:
     try:
-        told = value(json.loads((cell / "cost.json").read_text()))
-        return None if told is None else float(told)
+        number = value(json.loads((cell / "cost.json").read_text()))
+        return None if number is None else float(number)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServeError(
             f"{cell}: no readable cost.json ({error}); remove the cell and run again"

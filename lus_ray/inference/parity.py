@@ -1,8 +1,8 @@
-"""The parity gate: stored test clips must be answered as they were when the models were trained.
+"""The parity check: stored test clips must be predicted as when the models were trained.
 
-Letters: N frames, M frames that are outlined, H rows, W columns, K classes.
-Why stored frames: they are exact, while a file that is decoded elsewhere may differ by a grey
-value. Why only test clips: no model learned from them, so that an answer by heart is not enough.
+Letters: N frames, M segmented frames, H rows, W columns, K classes.
+Why stored frames: they are exact, while decoding a file elsewhere may change a grey value. Why
+test clips: no model was trained on them, so memorised outputs do not pass.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,8 @@ from lus_ray.data import store
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ServeError
 from lus_ray.inference import frame_sheets
-from lus_ray.inference.model_selection import Model
+from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.schema import ClipResponse
 from lus_ray.metrics import segmentation
 from lus_ray.runs import layout, predictions
 from lus_ray.storage.paths import PathOrUri
@@ -26,138 +27,136 @@ from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.training import checkpoint
 
 TOLERANCE = 1e-5
-"""A probability, or the share of pixels of a frame, may be off by so much on a CPU."""
+"""Allowed difference of a probability, or of the share of pixels of a frame, on a CPU."""
 
 GPU_TOLERANCE = 1e-2
-"""The same where a GPU computed the stored predictions or computes the answers: its convolutions
-keep ten bits after the point (TF32), which moves logits of a deep network by some thousandths."""
+"""The same where a GPU computed the stored or the new predictions: its convolutions keep ten bits
+after the point (TF32), which moves the logits of a deep network by some thousandths."""
 
 NUM_CLIPS = 2
 """Test clips that are replayed for each model."""
 
-Answer = Callable[[UInt8[np.ndarray, "N H W"]], Mapping[str, Any]]
-"""Frames of a clip to the answer of `lus_ray.inference.response`."""
+PredictFrames = Callable[[UInt8[np.ndarray, "N H W"]], ClipResponse]
 
 
-def replay(
-    models: Sequence[Model],
-    answer: Answer,
+def measure_parity(
+    models: Sequence[ServedModel],
+    predict: PredictFrames,
     *,
     data: PathOrUri | None = None,
     num_clips: int = NUM_CLIPS,
 ) -> dict[str, float]:
-    """By model id, how far the answers to a few stored test clips are from what was predicted.
+    """The largest difference from stored predictions over a few test clips, by model id.
 
-    The clips are those of the run's own store, or of `data`. A clip is asked for once, for all
-    the models that predicted it.
+    Clips come from the run's own store, or from `data`. Each is predicted once for all models.
 
     Raises:
-        ServeError: the clips of a run are gone, a model predicted none of the test side, or an
-            answer lacks a model.
+        ServeError: the clips of a run are missing, a model has no prediction for a test clip, or
+            the response lacks a model.
     """
     differences: dict[str, float] = {}
     for run in dict.fromkeys(model.run_folder for model in models):
-        stored = {m: _stored(m, num_clips) for m in models if m.run_folder == run}
+        stored = {m: _read_stored(m, num_clips) for m in models if m.run_folder == run}
         wanted = sorted({clip for rows in stored.values() for clip in rows})
-        for row in store.read(_store(run, data), wanted):
-            said = answer(frames_of(row))
+        for row in store.read(_find_store(run, data), wanted):
+            response = predict(frames_of(row))
             for model, rows in stored.items():
                 if row["clip"] in rows:
-                    off = _difference(model, row, rows[row["clip"]], said, answer)
+                    off = _difference(model, row, rows[row["clip"]], response, predict)
                     differences[model.id] = float(np.maximum(off, differences.get(model.id, 0.0)))
     return differences
 
 
-def check(differences: Mapping[str, float], tolerance: float = TOLERANCE) -> None:
-    """Refuse a model whose answers are not those that were stored.
+def check_parity(differences: Mapping[str, float], tolerance: float = TOLERANCE) -> None:
+    """Reject models that do not reproduce their stored predictions.
 
     Raises:
-        ServeError: names the model that is furthest off, and how far.
+        ServeError: names the model with the largest difference.
     """
-    off = {name: far for name, far in differences.items() if not far <= tolerance}
+    off = {name: value for name, value in differences.items() if not value <= tolerance}
     if off:
         name = max(off, key=lambda model: (np.isnan(off[model]), off[model]))
         raise ServeError(
-            f"{name}: answers differ from its stored predictions by {off[name]:.2g}, more than "
+            f"{name}: predictions differ from its stored predictions by {off[name]:.2g}, more than "
             f"{tolerance:g}; it is not served; run its cell again"
         )
 
 
-def _stored(model: Model, num_clips: int) -> dict[str, Row]:
-    """A few test rows of a model's predictions, by clip, the first by name."""
+def _read_stored(model: ServedModel, num_clips: int) -> dict[str, Row]:
+    """The first test rows of a model's predictions, by clip."""
     columns = ("clip", "split", "sha256", "probability", "outputs", "counts")
     _, table = predictions.read(model.predictions, columns)
-    told = "counts" if model.kind == "segmenter" else "outputs"
-    kept = table.filter(
-        pc.and_(pc.equal(table["split"], "test"), pc.is_valid(table[told]))
-    ).sort_by("clip")
-    if not kept.num_rows:
-        raise ServeError(f"{model.id}: predicted no test clip, so that nothing can be replayed")
-    return {row["clip"]: row for row in kept.slice(0, num_clips).to_pylist()}
+    required = "counts" if model.kind == "segmenter" else "outputs"
+    is_test = pc.and_(pc.equal(table["split"], "test"), pc.is_valid(table[required]))
+    rows = table.filter(is_test).sort_by("clip").slice(0, num_clips).to_pylist()
+    if not rows:
+        raise ServeError(f"{model.id}: has no prediction for a test clip, so parity is unknown")
+    return {row["clip"]: row for row in rows}
 
 
-def _store(run: Path, data: PathOrUri | None) -> PathOrUri:
-    """Where the clips of a run lie."""
-    told = data if data is not None else layout.record(run).get("data_path")
-    known: list[PathOrUri] = [told] if told else []
+def _find_store(run: Path, data: PathOrUri | None) -> PathOrUri:
+    """The store of a run's clips."""
+    recorded = data if data is not None else layout.record(run).get("data_path")
+    known: list[PathOrUri] = [recorded] if recorded else []
     if data is None:
         known.append(run / "phantom")
     for folder in known:
         if store.shards(folder):
             return folder
     raise ServeError(
-        f"{run.name}: its clips are no longer at {known[0]}, so that nothing can be replayed; "
-        "put them back"
+        f"{run.name}: its clips are missing at {known[0]}, so parity is unknown; put them back"
     )
 
 
 def _difference(
-    model: Model, row: Row, stored: Row, said: Mapping[str, Any], answer: Answer
+    model: ServedModel, row: Row, stored: Row, response: ClipResponse, predict: PredictFrames
 ) -> float:
-    """The largest difference between what is said of a clip and what was stored."""
+    """The largest difference between the response to a clip and the stored prediction."""
     if row["sha256"] != stored["sha256"]:
         raise ServeError(
-            f"{model.id}: clip {row['clip']!r} is not the one that was predicted; its store was "
-            "made anew; run the experiment again"
+            f"{model.id}: clip {row['clip']!r} differs from the predicted one; its store was "
+            "created anew; run the experiment again"
         )
     if model.kind == "segmenter":
-        return _outlined_otherwise(model, row, stored, answer)
-    told = stored["outputs"] if model.kind == "frames" else stored["probability"]
-    expected, found = np.asarray(told), np.asarray(_probability(model, said))
-    if expected.shape != found.shape:
+        return _mask_difference(model, row, stored, predict)
+    expected = np.asarray(stored["outputs" if model.kind == "frames" else "probability"])
+    probability = np.asarray(_probability_of(model, response))
+    if expected.shape != probability.shape:
         return float("inf")
-    return float(np.abs(expected - found).max())
+    return float(np.abs(expected - probability).max())
 
 
-def _probability(model: Model, said: Mapping[str, Any]) -> Any:
-    """What an answer has of one model."""
-    parts = {
-        "backbone": [said["biomarkers"]],
-        "expert": [one for group in said["experts"] for one in group["answers"]],
-        "frames": [said["frames"]],
-        "aggregator": said["clip_scores"],
-    }[model.kind]
-    for part in parts:
-        if part is not None and part["model"] == model.id:
-            return part["probability"]
-    raise ServeError(f"{model.id}: the answer does not have it; it was not deployed")
+def _probability_of(model: ServedModel, response: ClipResponse) -> Any:
+    parts: dict[str, Sequence[Any]] = {
+        "backbone": [response.biomarkers],
+        "expert": [expert for group in response.experts for expert in group.answers],
+        "frames": [response.frames],
+        "aggregator": response.clip_scores,
+    }
+    for part in parts[model.kind]:
+        if part is not None and part.model == model.id:
+            return part.probability
+    raise _not_deployed(model)
 
 
-def _outlined_otherwise(model: Model, row: Row, stored: Row, answer: Answer) -> float:
+def _mask_difference(model: ServedModel, row: Row, stored: Row, predict: PredictFrames) -> float:
     """The largest share of a frame's pixels that moved in its table of true and predicted classes.
 
-    The clip is asked for with the black around it that the view adds, so that every pixel that
-    was counted is in the answer.
+    The clip is sent with the padding of the view, so the response covers every counted pixel.
     """
     task: Segmentation = checkpoint.build(checkpoint.read_description(model.folder))
     view, ids = cast(View, task.view), masks_of(row)
-    said = answer(view.pad(frames_of(row)))["masks"]
-    if said is None or said["model"] != model.id or ids is None:
-        raise ServeError(f"{model.id}: the answer does not have it; it was not deployed")
-    masks = frame_sheets.read(said["sprite"], said["num_frames"])
-    true = task.truth(view.resize_masks(ids), row)[frame_sheets.spaced(len(ids))]
+    sheet = predict(view.pad(frames_of(row))).masks
+    if sheet is None or sheet.model != model.id or ids is None:
+        raise _not_deployed(model)
+    masks = frame_sheets.decode_sheet(sheet.sprite, sheet.num_frames)
+    true = task.truth(view.resize_masks(ids), row)[frame_sheets.frame_slice(len(ids))]
     if masks.shape != true.shape:
         return float("inf")
     counts = segmentation.counts(true, masks, num_classes=len(task.classes)).reshape(len(true), -1)
-    expected = np.asarray(stored["counts"])[frame_sheets.spaced(len(ids))]
+    expected = np.asarray(stored["counts"])[frame_sheets.frame_slice(len(ids))]
     return float(np.abs(counts - expected).max() / masks[0].size)
+
+
+def _not_deployed(model: ServedModel) -> ServeError:
+    return ServeError(f"{model.id}: is missing in the response; it was not deployed")

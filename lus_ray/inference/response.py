@@ -1,23 +1,4 @@
-"""The answer to one clip, as `POST /v1/clips` and `lus predict --json` give it.
-
-Letters: N frames of the clip, M of them shown or outlined, H rows, W columns, K classes.
-
-    clip             num_frames, height, width, fps, mm_per_pixel, format, sha256, notes; all of
-                     the frames that models read, which may be smaller than those of the file
-    lung_ultrasound  likely, score 0-1, reasons, and what the detector is
-    biomarkers       model, names, groups (name, first, count), probability; null without a model
-    experts          by label: title, classes, and the probability of each expert
-    frames           model, classes, probability (N, 4), score (N), boxes (N, 4, 2) or null
-    clip_scores      by aggregator: classes, probability, score, neutral elements or null
-    masks            model, scheme, classes, colours of class 1 and on, height, width, num_frames,
-                     sprite (class ids, frames below one another), share (K), uncertainty (K)
-    preview          height, width, num_frames, every, sprite; null unless asked for
-    models           id, kind, fold, fingerprint, parity
-    timings_ms       of every stage
-    notice           what this is for
-
-Masks and preview show the first frame of the clip and every n-th after it; n is 1 up to 96 frames.
-"""
+"""Builds the response to one clip from the outputs of the stages."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -31,219 +12,214 @@ from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS, NUM_SEVERITIES, pixel_has
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.errors import ServeError
 from lus_ray.inference import frame_sheets
-from lus_ray.inference.model_selection import Kind, Model
+from lus_ray.inference.model_selection import ModelKind, ServedModel
+from lus_ray.inference.schema import (
+    BiomarkerGroup,
+    BiomarkerPrediction,
+    ClipInfo,
+    ClipResponse,
+    ClipScore,
+    ExpertGroup,
+    FrameScores,
+    MaskSheet,
+    ModelInfo,
+    PreviewSheet,
+    UltrasoundCheck,
+)
 from lus_ray.inference.stages import (
     NUM_SAMPLES,
-    Aggregators,
-    Backbone,
-    Experts,
-    Outliner,
-    Scored,
-    Scorer,
+    AggregatorsStage,
+    BackboneStage,
+    ExpertsStage,
+    FrameOutputs,
+    ScorerStage,
+    SegmenterStage,
 )
-from lus_ray.inference.ultrasound_detector import DETECTOR, Verdict, looks_like_ultrasound
+from lus_ray.inference.ultrasound_detector import DESCRIPTION, detect_ultrasound
 from lus_ray.predictor import Prediction
 
 NOTICE = "For research only. Not a medical device; not for diagnosis."
 
-TIMED = ("receive", "decode", "backbone", "experts", "frames", "clip_scores", "masks", "total")
-"""Stages whose wall time an answer tells, in milliseconds; 0 where there was no such stage."""
+TIMED_STAGES = (
+    "receive", "decode", "backbone", "experts", "frames", "clip_scores", "masks", "total",
+)  # fmt: skip
 
-Json = dict[str, Any]
 T = TypeVar("T")
 
 
 @dataclass
-class Said:
-    """What the stages gave for one clip; a stage that is not served leaves its part as it is."""
+class StageOutputs:
+    """Outputs of the stages for one clip; a stage that is not served leaves its default."""
 
     biomarkers: Prediction | None = None
-    experts: list[Json] = field(default_factory=list)
-    frames: Scored | None = None
-    clip_scores: list[Json] = field(default_factory=list)
-    masks: Json | None = None
+    experts: list[ExpertGroup] = field(default_factory=list)
+    frames: FrameOutputs | None = None
+    clip_scores: list[ClipScore] = field(default_factory=list)
+    masks: MaskSheet | None = None
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What an answer tells of a clip without any model, so that it can be told meanwhile."""
+class ClipInspection:
+    """The parts of a response that need no model, so that they can be computed meanwhile."""
 
-    clip: Json
-    verdict: Verdict
-    preview: Json | None
+    clip: ClipInfo
+    check: UltrasoundCheck
+    preview: PreviewSheet | None
 
 
-def see(decoded: DecodedVideo, *, preview: bool) -> Seen:
-    """Hash the pixels of a clip, judge them, and make them small where a preview is asked for."""
-    return Seen(
-        clip=_clip(decoded),
-        verdict=looks_like_ultrasound(decoded.frames),
-        preview=frame_sheets.preview(decoded.frames) if preview else None,
+def inspect_clip(decoded: DecodedVideo, *, preview: bool) -> ClipInspection:
+    """Hash the pixels, check for ultrasound, and make a preview on request."""
+    frames = decoded.frames
+    detection = detect_ultrasound(frames)
+    return ClipInspection(
+        clip=ClipInfo(
+            num_frames=len(frames),
+            height=frames.shape[1],
+            width=frames.shape[2],
+            fps=decoded.fps,
+            mm_per_pixel=decoded.mm_per_pixel,
+            format=decoded.format,
+            sha256=pixel_hash(frames),
+            notes=list(decoded.notes),
+        ),
+        check=UltrasoundCheck(
+            detection.likely, detection.score, list(detection.reasons), DESCRIPTION
+        ),
+        preview=frame_sheets.make_preview(frames) if preview else None,
     )
 
 
-def assemble(
-    seen: Seen,
-    said: Said,
+def build_response(
+    inspection: ClipInspection,
+    outputs: StageOutputs,
     *,
-    models: Sequence[Model],
+    models: Sequence[ServedModel],
     parity: Mapping[str, float],
     timings_ms: Mapping[str, float],
-) -> Json:
-    """The answer as JSON values.
-
-    `parity` is how far each model was from its stored predictions, by id; null where that is not
-    known.
-    """
-    return {
-        "clip": seen.clip,
-        "lung_ultrasound": {
-            "likely": seen.verdict.likely,
-            "score": seen.verdict.score,
-            "reasons": list(seen.verdict.reasons),
-            "detector": DETECTOR,
-        },
-        "biomarkers": _biomarkers(_id(models, "backbone"), said.biomarkers),
-        "experts": said.experts,
-        "frames": _frames(_id(models, "frames"), said.frames),
-        "clip_scores": said.clip_scores,
-        "masks": said.masks,
-        "preview": seen.preview,
-        "models": served(models, parity),
-        "timings_ms": {name: round(timings_ms.get(name, 0.0), 3) for name in TIMED},
-        "notice": NOTICE,
-    }
+) -> ClipResponse:
+    """The response; `parity` maps model ids to the difference from stored predictions."""
+    ids: dict[ModelKind, str] = {model.kind: model.id for model in reversed(models)}
+    return ClipResponse(
+        clip=inspection.clip,
+        lung_ultrasound=inspection.check,
+        biomarkers=_biomarkers(ids.get("backbone", ""), outputs.biomarkers),
+        experts=outputs.experts,
+        frames=_frame_scores(ids.get("frames", ""), outputs.frames),
+        clip_scores=outputs.clip_scores,
+        masks=outputs.masks,
+        preview=inspection.preview,
+        models=describe_models(models, parity),
+        timings_ms={stage: round(timings_ms.get(stage, 0.0), 3) for stage in TIMED_STAGES},
+        notice=NOTICE,
+    )
 
 
-def served(models: Sequence[Model], parity: Mapping[str, float]) -> list[Json]:
-    """`models` of the answer and of `GET /v1/models`."""
+def describe_models(models: Sequence[ServedModel], parity: Mapping[str, float]) -> list[ModelInfo]:
+    """`models` of the response and of `GET /v1/models`."""
     return [
-        {
-            "id": model.id,
-            "kind": model.kind,
-            "fold": model.fold,
-            "fingerprint": model.fingerprint,
-            "parity": parity.get(model.id),
-        }
+        ModelInfo(model.id, model.kind, model.fold, model.fingerprint, parity.get(model.id))
         for model in models
     ]
 
 
-def undecoded(frames: UInt8[np.ndarray, "N H W"]) -> DecodedVideo:
-    """Frames of a store as if they came from a file: nothing was decoded or shrunk."""
+def wrap_frames(frames: UInt8[np.ndarray, "N H W"]) -> DecodedVideo:
+    """Frames of a store as if they came from a file."""
     return DecodedVideo(
         frames, frames.shape[1], frames.shape[2], 1.0, fps=None, num_declared=None, format="store"
     )
 
 
-class Local:
-    """All stages in this process: what `lus predict FILE` does without a server.
+class LocalPipeline:
+    """All stages in this process: `lus predict FILE` without a server.
 
     Raises:
         ServeError: there is no model.
         CheckpointError: a checkpoint is damaged or unsafe.
     """
 
-    def __init__(self, models: Sequence[Model], *, device: str = "cpu") -> None:
+    def __init__(self, models: Sequence[ServedModel], *, device: str = "cpu") -> None:
         if not models:
-            raise ServeError("no finished model to apply; give a folder that 'lus run' finished")
+            raise ServeError("no finished model to apply; pass a folder that 'lus run' finished")
         self.models = tuple(models)
-        kinds: dict[Kind, list[Model]] = {}
+        kinds: dict[ModelKind, list[ServedModel]] = {}
         for model in models:
             kinds.setdefault(model.kind, []).append(model)
-        one = {kind: kinds[kind][0] for kind in kinds}
-        self.backbone = Backbone(one["backbone"], device=device) if "backbone" in one else None
-        self.experts = Experts(kinds.get("expert", []))
-        self.scorer = Scorer(one["frames"], device=device) if "frames" in one else None
-        self.aggregators = Aggregators(kinds.get("aggregator", []))
-        self.outliner = Outliner(one["segmenter"], device=device) if "segmenter" in one else None
 
-    def answer(
+        def build(stage: Callable[..., T], kind: ModelKind) -> T | None:
+            return stage(kinds[kind][0], device=device) if kind in kinds else None
+
+        self.backbone = build(BackboneStage, "backbone")
+        self.experts = ExpertsStage(kinds.get("expert", []))
+        self.scorer = build(ScorerStage, "frames")
+        self.aggregators = AggregatorsStage(kinds.get("aggregator", []))
+        self.segmenter = build(SegmenterStage, "segmenter")
+
+    def predict(
         self,
         decoded: DecodedVideo,
-        preview: bool = False,
         *,
+        preview: bool = False,
         uncertainty: bool = False,
         parity: Mapping[str, float] | None = None,
         timings_ms: Mapping[str, float] | None = None,
-    ) -> Json:
-        """The answer to a clip; `timings_ms` is what receiving and decoding it took."""
-        watch = Watch(dict(timings_ms or {}))
-        frames, said = decoded.frames, Said()
+    ) -> ClipResponse:
+        """The response to a clip; `timings_ms` holds the times of receiving and decoding it."""
+        watch = Stopwatch(dict(timings_ms or {}))
+        frames, outputs = decoded.frames, StageOutputs()
         if self.backbone is not None:
-            said.biomarkers = watch("backbone", self.backbone, frames)
-            said.experts = watch("experts", self.experts, said.biomarkers)
+            outputs.biomarkers = watch("backbone", self.backbone, frames)
+            outputs.experts = watch("experts", self.experts, outputs.biomarkers)
         if self.scorer is not None:
-            said.frames = watch("frames", self.scorer, frames)
-            said.clip_scores = watch("clip_scores", self.aggregators, said.frames.probability)
-        if self.outliner is not None:
+            outputs.frames = watch("frames", self.scorer, frames)
+            probability = outputs.frames.probability
+            outputs.clip_scores = watch("clip_scores", self.aggregators, probability)
+        if self.segmenter is not None:
             num_samples = NUM_SAMPLES if uncertainty else 0
-            said.masks = watch("masks", self.outliner, frames, num_samples=num_samples)
-        seen = see(decoded, preview=preview)
+            outputs.masks = watch("masks", self.segmenter, frames, num_samples=num_samples)
+        inspection = inspect_clip(decoded, preview=preview)
         watch.stop()
-        return assemble(
-            seen, said, models=self.models, parity=parity or {}, timings_ms=watch.spent_ms
+        return build_response(
+            inspection, outputs, models=self.models, parity=parity or {}, timings_ms=watch.spent_ms
         )
 
 
-class Watch:
-    """Wall time of stages in milliseconds, beside what was spent before."""
+class Stopwatch:
+    """Wall time of stages in milliseconds, in addition to the time already spent."""
 
     def __init__(self, spent_ms: dict[str, float]) -> None:
-        self.spent_ms, self.before = spent_ms, sum(spent_ms.values())
-        self.began = time.perf_counter()
+        self.spent_ms, self.before_ms = spent_ms, sum(spent_ms.values())
+        self.start = time.perf_counter()
 
-    def __call__(self, stage: str, work: Callable[..., T], *given: Any, **more: Any) -> T:
-        """What the work gives, with its time noted."""
-        began = time.perf_counter()
-        result = work(*given, **more)
-        self.spent_ms[stage] = 1e3 * (time.perf_counter() - began)
+    def __call__(self, stage: str, work: Callable[..., T], *args: Any, **options: Any) -> T:
+        """Call `work` and record its time."""
+        start = time.perf_counter()
+        result = work(*args, **options)
+        self.spent_ms[stage] = 1e3 * (time.perf_counter() - start)
         return result
 
     def stop(self) -> None:
-        """Note the time of everything."""
-        self.spent_ms["total"] = self.before + 1e3 * (time.perf_counter() - self.began)
+        """Record the total."""
+        self.spent_ms["total"] = self.before_ms + 1e3 * (time.perf_counter() - self.start)
 
 
-def _clip(decoded: DecodedVideo) -> Json:
-    return {
-        "num_frames": len(decoded.frames),
-        "height": decoded.frames.shape[1],
-        "width": decoded.frames.shape[2],
-        "fps": decoded.fps,
-        "mm_per_pixel": decoded.mm_per_pixel,
-        "format": decoded.format,
-        "sha256": pixel_hash(decoded.frames),
-        "notes": list(decoded.notes),
-    }
-
-
-def _biomarkers(model: str | None, said: Prediction | None) -> Json | None:
-    if said is None:
+def _biomarkers(model: str, prediction: Prediction | None) -> BiomarkerPrediction | None:
+    if prediction is None:
         return None
     groups, first = [], 0
     for name, levels in BIOMARKER_GROUPS.items():
-        groups.append({"name": name, "first": first, "count": len(levels)})
+        groups.append(BiomarkerGroup(name, first, len(levels)))
         first += len(levels)
-    return {
-        "model": model,
-        "names": list(BIOMARKERS),
-        "groups": groups,
-        "probability": said["probability"].tolist(),
-    }
+    probability = prediction["probability"].tolist()
+    return BiomarkerPrediction(model, list(BIOMARKERS), groups, probability)
 
 
-def _frames(model: str | None, scored: Scored | None) -> Json | None:
-    if scored is None:
+def _frame_scores(model: str, outputs: FrameOutputs | None) -> FrameScores | None:
+    if outputs is None:
         return None
-    return {
-        "model": model,
-        "classes": [str(score) for score in range(NUM_SEVERITIES)],
-        "probability": scored.probability.tolist(),
-        "score": scored.probability.argmax(axis=1).tolist(),
-        "boxes": None if scored.boxes is None else scored.boxes.tolist(),
-    }
-
-
-def _id(models: Sequence[Model], kind: Kind) -> str | None:
-    return next((model.id for model in models if model.kind == kind), None)
+    return FrameScores(
+        model=model,
+        classes=[str(score) for score in range(NUM_SEVERITIES)],
+        probability=outputs.probability.tolist(),
+        score=outputs.probability.argmax(axis=1).tolist(),
+        boxes=None if outputs.boxes is None else outputs.boxes.tolist(),
+    )

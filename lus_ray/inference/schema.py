@@ -1,13 +1,24 @@
-"""The answer in the OpenAPI schema: names, shapes and ranges of everything that a client reads."""
+"""The response to one clip, as `POST /v1/clips` and `lus predict --json` return it.
 
-from pydantic import BaseModel, Field
+The service builds these values, the client reads them, and OpenAPI documents them.
+Letters: N frames of the clip, K classes. Masks and preview hold the first frame of the clip and
+every n-th after it; n is 1 up to 96 frames.
+"""
 
-Probability = float
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
 Row = list[float]
 
 
-class ClipAbout(BaseModel):
-    """The clip as it was decoded; `sha256` is that of the grey pixels."""
+@dataclass(frozen=True)
+class ClipInfo:
+    """The decoded clip; models may read smaller frames than the file holds.
+
+    `sha256` hashes the grey pixels.
+    """
 
     num_frames: int
     height: int
@@ -19,51 +30,61 @@ class ClipAbout(BaseModel):
     notes: list[str]
 
 
-class Likely(BaseModel):
-    """Whether the input looks like lung ultrasound, why not, and what judges that."""
+@dataclass(frozen=True)
+class UltrasoundCheck:
+    """Whether the clip looks like lung ultrasound, and the reasons if it does not."""
 
     likely: bool
-    score: float = Field(ge=0, le=1)
+    score: Annotated[float, Field(ge=0, le=1)]
     reasons: list[str]
     detector: str
 
 
-class Group(BaseModel):
-    """Biomarkers `first` to `first + count` that a clinician ticks in one group."""
+@dataclass(frozen=True)
+class BiomarkerGroup:
+    """The biomarkers `first` to `first + count - 1`."""
 
     name: str
     first: int
     count: int
 
 
-class Biomarkers(BaseModel):
-    """A probability for each of the 38 biomarkers."""
+@dataclass(frozen=True)
+class BiomarkerPrediction:
+    """The probabilities of the 38 biomarkers."""
 
     model: str
     names: list[str]
-    groups: list[Group]
+    groups: list[BiomarkerGroup]
     probability: Row
 
 
-class Said(BaseModel):
-    """What one expert says: a probability per class."""
+@dataclass(frozen=True)
+class ExpertPrediction:
+    """The class probabilities of one expert."""
 
     model: str
     name: str
     probability: Row
 
 
-class Experts(BaseModel):
+@dataclass(frozen=True)
+class ExpertGroup:
     """The experts of one label."""
 
     label: str
     title: str
     classes: list[str]
-    answers: list[Said]
+    answers: list[ExpertPrediction]
 
 
-class FrameScores(BaseModel):
-    """Probabilities of each frame; `boxes` are corners (x, y) as shares of width and height."""
+@dataclass(frozen=True)
+class FrameScores:
+    """Probabilities (N, 4) and scores (N) of the frames.
+
+    `boxes` (N, 4, 2) are the corners (x, y) that the network looks at, as fractions of width and
+    height.
+    """
 
     model: str
     classes: list[str]
@@ -72,8 +93,9 @@ class FrameScores(BaseModel):
     boxes: list[list[Row]] | None
 
 
-class ClipScore(BaseModel):
-    """What an aggregator makes of the frames, with the neutral elements that it learned."""
+@dataclass(frozen=True)
+class ClipScore:
+    """The score of the clip from its frames, and the aggregator's learned neutral elements."""
 
     model: str
     name: str
@@ -83,8 +105,12 @@ class ClipScore(BaseModel):
     neutral: Row | None
 
 
-class Masks(BaseModel):
-    """Class ids of the pixels as one grey PNG, frames below one another."""
+@dataclass(frozen=True)
+class MaskSheet:
+    """Class ids of the pixels as one grey PNG, frames below one another.
+
+    `colours` start at class 1. `share` (K) is the fraction of pixels of each class.
+    """
 
     model: str
     scheme: str
@@ -98,8 +124,9 @@ class Masks(BaseModel):
     uncertainty: Row | None
 
 
-class Preview(BaseModel):
-    """Every n-th frame as one JPEG, frames below one another."""
+@dataclass(frozen=True)
+class PreviewSheet:
+    """Every n-th frame in one JPEG, frames below one another; n is `every`."""
 
     height: int
     width: int
@@ -108,8 +135,9 @@ class Preview(BaseModel):
     sprite: str
 
 
-class ModelAbout(BaseModel):
-    """A model that answered; `parity` is how far its replayed predictions were from the stored."""
+@dataclass(frozen=True)
+class ModelInfo:
+    """A served model; `parity` is the largest difference from its stored predictions."""
 
     id: str
     kind: str
@@ -118,31 +146,46 @@ class ModelAbout(BaseModel):
     parity: float | None
 
 
-class Answer(BaseModel):
-    """What the service says of a clip."""
+@dataclass(frozen=True)
+class ClipResponse:
+    """All predictions for one clip; a part without a model is null or empty.
 
-    clip: ClipAbout
-    lung_ultrasound: Likely
-    biomarkers: Biomarkers | None
-    experts: list[Experts]
+    `timings_ms` holds the wall time of every stage, 0 for stages that did not run.
+    """
+
+    clip: ClipInfo
+    lung_ultrasound: UltrasoundCheck
+    biomarkers: BiomarkerPrediction | None
+    experts: list[ExpertGroup]
     frames: FrameScores | None
     clip_scores: list[ClipScore]
-    masks: Masks | None
-    preview: Preview | None
-    models: list[ModelAbout]
+    masks: MaskSheet | None
+    preview: PreviewSheet | None
+    models: list[ModelInfo]
     timings_ms: dict[str, float]
     notice: str
 
 
-class Models(BaseModel):
-    """What is served now, what was refused and why, and what a request may cost."""
+@dataclass(frozen=True)
+class ServedModels:
+    """The models that are served, the reasons why others are rejected, and the limits."""
 
-    models: list[ModelAbout]
+    models: list[ModelInfo]
     refused: list[str]
     limits: dict[str, float]
 
 
-class Problem(BaseModel):
+@dataclass(frozen=True)
+class ErrorMessage:
     """Why there is no result, in one line."""
 
     error: str
+
+
+CLIP_RESPONSE = TypeAdapter(ClipResponse)
+SERVED_MODELS = TypeAdapter(ServedModels)
+
+
+def to_dict(response: ClipResponse) -> dict[str, Any]:
+    """The response as JSON values."""
+    return dict(CLIP_RESPONSE.dump_python(response, mode="json"))

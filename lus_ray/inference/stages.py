@@ -1,15 +1,14 @@
-"""The stages of an answer, one class per kind of model, each built from the models it applies.
+"""The stages of a response, one class per kind of model.
 
-Letters: N frames of a clip, M of them that are outlined, H rows, W columns, K classes, S samples,
-D features; h and w rows and columns of the frame in a network's picture.
-Why here: a deployment holds one of these and nothing else, so that a process without Ray gives the
-same numbers.
+Letters: N frames of a clip, M of them segmented, H rows, W columns, K classes, S samples,
+D features; h and w rows and columns of the frame in a network's view.
+Why here: a deployment only wraps one of these, so a process without Ray gives the same numbers.
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -19,7 +18,8 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import ServeError
 from lus_ray.figures import CLASS_COLOURS
 from lus_ray.inference import frame_sheets
-from lus_ray.inference.model_selection import LABELS, Model
+from lus_ray.inference.model_selection import LABELS, ServedModel
+from lus_ray.inference.schema import ClipScore, ExpertGroup, ExpertPrediction, MaskSheet
 from lus_ray.predictor import Prediction, Predictor, predict, predict_together
 from lus_ray.tasks.frame_score import CHUNK, FrameScore
 from lus_ray.tasks.segmentation import Segmentation
@@ -29,197 +29,184 @@ Frames = UInt8[np.ndarray, "N H W"]
 
 TITLES = {"severity": "Severity", "sf_ratio": "S/F ratio", "disease": "Disease"}
 
-UNSURE_FRAMES = 8
-"""Frames of a clip whose uncertainty is sampled, equally spaced: each costs dozens of passes."""
+UNCERTAINTY_FRAMES = 8
+"""Frames whose uncertainty is sampled, equally spaced: each costs dozens of passes."""
 
 NUM_SAMPLES = 40
 """Samples of dropout for the uncertainty of a pixel, as published (Roy et al. 2020)."""
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What a frame model says of every frame.
+class FrameOutputs:
+    """Probabilities of every frame.
 
-    `boxes` are the corners (x, y) of the small crop that it looked at, as shares of width and
-    height of the frame, in drawing order; None where it looks at whole frames.
+    `boxes` are the corners (x, y) of the crop that the network looks at, in drawing order, as
+    fractions of width and height of the frame; None where it reads whole frames.
     """
 
     probability: Float[np.ndarray, "N K"]
     boxes: Float[np.ndarray, "N 4 2"] | None
 
 
-class Backbone:
-    """Biomarkers of clips.
+class BackboneStage:
+    """Predicts biomarkers.
 
     Raises:
         CheckpointError: the checkpoint is damaged or unsafe.
     """
 
-    def __init__(self, model: Model, *, device: str = "cpu") -> None:
-        self.model = model
+    def __init__(self, model: ServedModel, *, device: str = "cpu") -> None:
         self.predictor = Predictor(model.folder, device=device)
 
     def __call__(self, frames: Frames) -> Prediction:
-        """`outputs` (S, 38) and their mean `probability` (38,), and `features` (S, D)."""
-        return self.many([frames])[0]
+        """`outputs` (S, 38), their mean `probability` (38,), and `features` (S, D)."""
+        return self.predict_batch([frames])[0]
 
-    def many(self, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
-        """The answer to each of several clips of any sizes, from one pass of the network."""
+    def predict_batch(self, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
+        """Predictions for clips of any size from one pass of the network."""
         return predict_together(self.predictor.task, clips)
 
 
-class Experts:
-    """Experts on what the backbone says of a clip.
+class ExpertsStage:
+    """Predicts labels of clips from the backbone's predictions.
 
     Raises:
         CheckpointError: a checkpoint is damaged or unsafe.
     """
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(self, models: Sequence[ServedModel]) -> None:
         self.predictors = {model: Predictor(model.folder) for model in models}
 
-    def __call__(self, said: Prediction) -> list[dict[str, Any]]:
-        """By label, in the order of `LABELS`: its classes and the answer of each of its experts."""
-        return self.many([said])[0]
+    def __call__(self, biomarkers: Prediction) -> list[ExpertGroup]:
+        """One group per label, in the order of `LABELS`."""
+        return self.predict_batch([biomarkers])[0]
 
-    def many(self, clips: Sequence[Prediction]) -> list[list[dict[str, Any]]]:
-        """The answer to each of several clips; an expert is asked for all of them at once."""
-        groups: list[list[dict[str, Any]]] = [[] for _ in clips]
+    def predict_batch(self, clips: Sequence[Prediction]) -> list[list[ExpertGroup]]:
+        """The groups of each of several clips; every expert is called once."""
+        groups: list[list[ExpertGroup]] = [[] for _ in clips]
         for label in LABELS:
             experts = {m: p.task for m, p in self.predictors.items() if m.label == label}
             if not experts:
                 continue
             classes = list(next(iter(experts.values())).classes)
-            answers = [
-                [_said(model, said) for said in task.predict_all(clips)]
-                for model, task in experts.items()
-            ]
-            for number, group in enumerate(groups):
-                group.append(
-                    {
-                        "label": label,
-                        "title": TITLES[label],
-                        "classes": classes,
-                        "answers": [of_expert[number] for of_expert in answers],
-                    }
-                )
+            outputs = {model: task.predict_all(clips) for model, task in experts.items()}
+            for index, group in enumerate(groups):
+                experts_of_clip = [
+                    ExpertPrediction(model.id, model.arm, rows[index]["probability"].tolist())
+                    for model, rows in outputs.items()
+                ]
+                group.append(ExpertGroup(label, TITLES[label], classes, experts_of_clip))
         return groups
 
 
-class Scorer:
-    """The score of every frame.
+class ScorerStage:
+    """Predicts the score of every frame.
 
     Raises:
         CheckpointError: the checkpoint is damaged or unsafe.
     """
 
-    def __init__(self, model: Model, *, device: str = "cpu") -> None:
-        self.model = model
+    def __init__(self, model: ServedModel, *, device: str = "cpu") -> None:
         self.predictor = Predictor(model.folder, device=device)
         self.view: View = self.predictor.task.view
 
-    def __call__(self, frames: Frames) -> Scored:
-        """Probabilities of the scores of each frame, and where the network looked."""
+    def __call__(self, frames: Frames) -> FrameOutputs:
+        """Probabilities of each frame, and where the network looks."""
         task: FrameScore = self.predictor.task
         resized = self.view.resize(frames)
         if not hasattr(task.net, "branches"):
-            return Scored(predict(task, resized, device=self.predictor.device)["outputs"], None)
+            outputs = predict(task, resized, device=self.predictor.device)["outputs"]
+            return FrameOutputs(outputs, None)
         looks = []
         with torch.inference_mode():
-            for part in torch.from_numpy(self.view.samples(resized)).split(CHUNK):
-                looks += task.looks(unit(part.to(self.predictor.device)))
+            for chunk in torch.from_numpy(self.view.samples(resized)).split(CHUNK):
+                looks += task.looks(unit(chunk.to(self.predictor.device)))
         quads = np.stack([look.quads[0] for look in looks if look.quads is not None])
-        shown = frame_sheets.Window(self.view, *frames.shape[1:])
-        return Scored(np.stack([look.probability for look in looks]), shown.shares(quads))
+        window = frame_sheets.FrameWindow(self.view, *frames.shape[1:])
+        return FrameOutputs(np.stack([look.probability for look in looks]), window.to_frame(quads))
 
 
-class Aggregators:
-    """The score of a clip from the probabilities of its frames.
+class AggregatorsStage:
+    """Predicts the score of a clip from the probabilities of its frames.
 
     Raises:
         CheckpointError: a checkpoint is damaged or unsafe.
     """
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    def __init__(self, models: Sequence[ServedModel]) -> None:
         self.predictors = {model: Predictor(model.folder) for model in models}
 
-    def __call__(self, probability: Float[np.ndarray, "N K"]) -> list[dict[str, Any]]:
-        """The probability of each score by each aggregator, and what it learned to be neutral."""
-        answers = []
+    def __call__(self, probability: Float[np.ndarray, "N K"]) -> list[ClipScore]:
+        """The score by each aggregator."""
+        scores = []
         for model, predictor in self.predictors.items():
-            said = _said(model, predictor({"outputs": probability}))
+            by_class = predictor({"outputs": probability})["probability"].tolist()
             neutral = getattr(predictor.task.net, "neutral", None)
-            answers.append(
-                {
-                    "model": said["model"],
-                    "name": said["name"],
-                    "classes": list(predictor.task.classes),
-                    "probability": said["probability"],
-                    "score": int(np.argmax(said["probability"])),
-                    "neutral": None if neutral is None else neutral.detach().tolist(),
-                }
+            scores.append(
+                ClipScore(
+                    model=model.id,
+                    name=model.arm,
+                    classes=list(predictor.task.classes),
+                    probability=by_class,
+                    score=int(np.argmax(by_class)),
+                    neutral=None if neutral is None else neutral.detach().tolist(),
+                )
             )
-        return answers
+        return scores
 
 
-class Outliner:
-    """The class of every pixel, of all frames of a clip or of every n-th of a long one.
+class SegmenterStage:
+    """Segments all frames of a clip, or every n-th frame of a long one.
 
-    `num_samples` above 0 samples dropout so often for the uncertainty of the classes. Threads take
-    turns: while dropout is sampled, a mask would come out of a network that drops too.
+    `num_samples` above 0 samples dropout that often for the uncertainty of the classes. A lock
+    serialises threads: while dropout is sampled, a second pass would drop units, too.
 
     Raises:
         CheckpointError: the checkpoint is damaged or unsafe.
-        ServeError: the checkpoint is that of no segmenter.
+        ServeError: the checkpoint holds no segmenter.
     """
 
-    def __init__(self, model: Model, num_samples: int = 0, *, device: str = "cpu") -> None:
+    def __init__(self, model: ServedModel, num_samples: int = 0, *, device: str = "cpu") -> None:
         self.model, self.num_samples = model, num_samples
         self.predictor = Predictor(model.folder, device=device)
         if not isinstance(self.predictor.task, Segmentation):
-            raise ServeError(f"{model.id}: does not outline; serve a segmenter")
+            raise ServeError(f"{model.id}: is not a segmenter; serve a segmentation arm")
         self.view = cast(View, self.predictor.task.view)
-        self.turn = threading.Lock()
+        self.lock = threading.Lock()
 
-    def __call__(self, frames: Frames, *, num_samples: int | None = None) -> dict[str, Any]:
-        """`masks` of the answer: see `lus_ray.inference.response`.
-
-        What a view adds around a frame is cut off again, so that the masks lie over the frame.
-        """
+    def __call__(self, frames: Frames, *, num_samples: int | None = None) -> MaskSheet:
+        """The masks without the padding of the view."""
         task: Segmentation = self.predictor.task
-        window = frame_sheets.Window(self.view, *frames.shape[1:])
-        resized = self.view.resize(frames[frame_sheets.spaced(len(frames))])
-        wanted = self.num_samples if num_samples is None else num_samples
-        with self.turn:
-            said = predict(task, resized, device=self.predictor.device)["masks"]
-            uncertainty = self._uncertainty(resized, window, wanted) if wanted else None
-        masks, num_classes = window.cut(said), len(task.classes)
+        window = frame_sheets.FrameWindow(self.view, *frames.shape[1:])
+        resized = self.view.resize(frames[frame_sheets.frame_slice(len(frames))])
+        num_samples = self.num_samples if num_samples is None else num_samples
+        with self.lock:
+            padded = predict(task, resized, device=self.predictor.device)["masks"]
+            uncertainty = self._uncertainty(resized, window, num_samples) if num_samples else None
+        masks, num_classes = window.crop(padded), len(task.classes)
         counts = np.bincount(masks.ravel(), minlength=num_classes)
-        return {
-            "model": self.model.id,
-            "scheme": task.scheme,
-            "classes": list(task.classes),
-            "colours": [CLASS_COLOURS[k % len(CLASS_COLOURS)] for k in range(num_classes - 1)],
-            "height": masks.shape[1],
-            "width": masks.shape[2],
-            "num_frames": len(masks),
-            "sprite": frame_sheets.png(masks),
-            "share": (counts / masks.size).tolist(),
-            "uncertainty": uncertainty,
-        }
+        return MaskSheet(
+            model=self.model.id,
+            scheme=task.scheme,
+            classes=list(task.classes),
+            colours=[CLASS_COLOURS[k % len(CLASS_COLOURS)] for k in range(num_classes - 1)],
+            height=masks.shape[1],
+            width=masks.shape[2],
+            num_frames=len(masks),
+            sprite=frame_sheets.encode_png(masks),
+            share=(counts / masks.size).tolist(),
+            uncertainty=uncertainty,
+        )
 
     def _uncertainty(
-        self, resized: UInt8[np.ndarray, "M h w"], window: frame_sheets.Window, num_samples: int
+        self,
+        resized: UInt8[np.ndarray, "M h w"],
+        window: frame_sheets.FrameWindow,
+        num_samples: int,
     ) -> list[float] | None:
-        """The mean over pixels and a few frames of each class's standard deviation."""
-        few = resized[frame_sheets.spaced(len(resized), UNSURE_FRAMES)]
-        given = unit(torch.from_numpy(self.view.samples(few)))
+        """The standard deviation of each class, averaged over pixels and a few frames."""
+        few = resized[frame_sheets.frame_slice(len(resized), UNCERTAINTY_FRAMES)]
+        samples = unit(torch.from_numpy(self.view.samples(few))).to(self.predictor.device)
         with torch.inference_mode():
-            found = self.predictor.task.uncertainty(
-                given.to(self.predictor.device), num_samples=num_samples
-            )
-        return None if found is None else window.cut(found).mean(axis=(0, 2, 3)).tolist()
-
-
-def _said(model: Model, said: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    return {"model": model.id, "name": model.arm, "probability": said["probability"].tolist()}
+            deviation = self.predictor.task.uncertainty(samples, num_samples=num_samples)
+        return None if deviation is None else window.crop(deviation).mean(axis=(0, 2, 3)).tolist()

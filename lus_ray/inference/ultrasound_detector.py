@@ -1,17 +1,16 @@
-"""Whether a clip looks like ultrasound at all: ten plain measures of its pixels, weighed.
+"""Detects whether a clip looks like ultrasound, from ten measures of its pixels.
 
-Shapes: N frames, H rows, W columns; small n, h and w of what is looked at.
-A logistic model whose constants stand in `CLUES`. They were fitted on one half of the patients of
-COVID-BLUES and POCUS, of phantoms, and of things that are no ultrasound: photographs, still,
-moving, darkened and through a round endoscope; text, screens, noise, textures, gradients, drawn
-X-rays and CT, DICOM test pictures of other modalities. On the other half: 50 of 50 COVID-BLUES
-clips, 74 of 83 POCUS clips and images and 10 of 10 phantoms were taken for ultrasound, and 12 of
-284 others, of which 7 were photographs darkened to a quarter. The halves share no patient and no
-photograph, but these are few, and both halves were looked at when the measures were chosen.
+Shapes: N frames, H rows, W columns; n, h and w of the inspected sample.
+A logistic model with the constants in `FEATURES`. It was fitted on one half of the patients of
+COVID-BLUES and POCUS, of phantoms, and of images that are not ultrasound: photographs (still,
+moving, darkened, through a round endoscope), text, screens, noise, textures, gradients, drawn
+X-rays and CT, and DICOM test images of other modalities. On the other half it accepted 50 of 50
+COVID-BLUES clips, 74 of 83 POCUS clips and images, 10 of 10 phantoms, and 12 of 284 others, 7 of
+which were photographs darkened to a quarter. The halves share no patient and no photograph, but
+both are small and both were inspected when the measures were chosen.
 
-What it does not know: anatomy. Other ultrasound, of heart or belly, passes. Stills with
-annotations, and frames that fill the picture without a dark surround, are missed most. A verdict
-is a hint in the answer and stops nothing.
+DecodeLimits: it knows no anatomy, so ultrasound of heart or belly passes. Most false rejections are
+stills with annotations and frames without a dark surround. The result is a hint and stops nothing.
 """
 
 import math
@@ -21,29 +20,28 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from scipy.special import expit
 
-DETECTOR = (
+DESCRIPTION = (
     "A logistic model of ten measures of brightness, texture, black corners and change over time; "
-    "it takes other ultrasound for lung ultrasound."
+    "it cannot tell lung ultrasound from other ultrasound."
 )
-"""What the detector is, as the answer says it."""
 
 NUM_FRAMES = 6
+"""Frames inspected, spread over the clip."""
 SIDE = 160
-"""At most these are looked at: frames spread over the clip, pixels on a side of each."""
+"""Pixels inspected per side."""
 BLACK = 16
-"""Pixels that are darker in every frame are the surround."""
+"""Pixels that stay darker in every frame are the surround."""
 STRONG = 0.7
-"""Least part of the model's sum (in natural logarithms of the odds) that is given as a reason."""
+"""A feature is given as a reason from this contribution to the log-odds."""
 MIN_SIDE = 16
 MIN_LIT = 0.02
 MIN_SPREAD = 1.0
-"""Without so many pixels a side, such a share of lit ones, and such a standard deviation of grey,
-there is nothing to look at."""
+"""Below this side, share of lit pixels or standard deviation of grey, nothing is inspected."""
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Whether a clip is likely ultrasound, how likely from 0 to 1, and what speaks against it."""
+class Detection:
+    """Whether a clip is likely ultrasound, its score from 0 to 1, and reasons against it."""
 
     likely: bool
     score: float
@@ -51,51 +49,48 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Clue:
-    """One measure: its middle and spread over the fitted clips, its weight for one spread.
+class Feature:
+    """Mean and spread of a measure over the fitted clips, its weight, and the reason it gives."""
 
-    `against` says what is odd where the measure speaks against ultrasound.
-    """
-
-    middle: float
+    mean: float
     spread: float
     weight: float
-    against: str
+    reason: str
 
 
-CLUES = {
-    "black": Clue(0.246, 0.238, 0.76, "little of it is black, as the surround of a fan is"),
-    "corners": Clue(0.587, 0.459, 1.36, "its upper corners are not black, as beside a sector"),
-    "bright": Clue(0.373, 0.251, -1.47, "it is brighter than echoes are"),
-    "decay": Clue(0.373, 0.557, 0.84, "it does not get darker with depth"),
-    "layers": Clue(0.201, 0.467, 1.43, "its texture is not drawn out sideways, as speckle is"),
-    "edges": Clue(0.074, 0.195, -1.50, "it is full of hard edges, as text or noise is"),
-    "rough": Clue(-0.535, 0.290, 1.22, "it is smoother than speckle"),
-    "white": Clue(0.110, 0.272, 0.22, "little of it is white"),
-    "dark": Clue(0.399, 0.309, -0.40, "much of it is dark"),
-    "change": Clue(0.528, 0.452, 1.09, "its texture does not flicker over time"),
+FEATURES = {
+    "black": Feature(0.246, 0.238, 0.76, "little of it is black, unlike the surround of a fan"),
+    "corners": Feature(0.587, 0.459, 1.36, "its upper corners are not black"),
+    "bright": Feature(0.373, 0.251, -1.47, "it is brighter than echoes"),
+    "decay": Feature(0.373, 0.557, 0.84, "it does not get darker with depth"),
+    "layers": Feature(0.201, 0.467, 1.43, "its texture is not wider than high, unlike speckle"),
+    "edges": Feature(0.074, 0.195, -1.50, "it is full of hard edges, like text or noise"),
+    "rough": Feature(-0.535, 0.290, 1.22, "it is smoother than speckle"),
+    "white": Feature(0.110, 0.272, 0.22, "little of it is white"),
+    "dark": Feature(0.399, 0.309, -0.40, "much of it is dark"),
+    "change": Feature(0.528, 0.452, 1.09, "its texture does not flicker over time"),
 }
-OFFSET = -0.58
+INTERCEPT = -0.58
 
 
-def looks_like_ultrasound(frames: UInt8[np.ndarray, "N H W"]) -> Verdict:
-    """Judge a few frames of a clip, thinned out; takes a few milliseconds whatever its length."""
-    few = _thinned(frames)
-    if nothing := _nothing(few):
-        return Verdict(False, 0.0, (nothing,))
+def detect_ultrasound(frames: UInt8[np.ndarray, "N H W"]) -> Detection:
+    """Inspect a sample of a clip; takes a few milliseconds for any length."""
+    sample = _sample(frames)
+    if reason := _reason_against(sample):
+        return Detection(False, 0.0, (reason,))
     parts = {
-        name: CLUES[name].weight * (value - CLUES[name].middle) / CLUES[name].spread
-        for name, value in measures(few).items()
+        name: FEATURES[name].weight * (value - FEATURES[name].mean) / FEATURES[name].spread
+        for name, value in compute_features(sample).items()
     }
-    score = float(expit(OFFSET + sum(parts.values())))
+    score = float(expit(INTERCEPT + sum(parts.values())))
     if score > 0.5:
-        return Verdict(True, score, ())
+        return Detection(True, score, ())
     against = sorted((part, name) for name, part in parts.items() if part < -STRONG)
-    return Verdict(False, score, tuple(CLUES[name].against for _, name in against))
+    return Detection(False, score, tuple(FEATURES[name].reason for _, name in against))
 
 
-def measures(x: Float32[np.ndarray, "n h w"]) -> dict[str, float]:
-    """The value of every clue. Grey 0-255; steps are between neighbouring pixels.
+def compute_features(x: Float32[np.ndarray, "n h w"]) -> dict[str, float]:
+    """The value of every feature. Grey is 0-255; steps are between neighbouring pixels.
 
     black     share of the surround
     corners   share of it in the two upper corners
@@ -132,28 +127,28 @@ def measures(x: Float32[np.ndarray, "n h w"]) -> dict[str, float]:
     }
 
 
-def _thinned(frames: UInt8[np.ndarray, "N H W"]) -> Float32[np.ndarray, "n h w"]:
-    """Single pixels and not means of several: averaging would wipe out the speckle."""
+def _sample(frames: UInt8[np.ndarray, "N H W"]) -> Float32[np.ndarray, "n h w"]:
+    """Single pixels, because averaging would wipe out the speckle."""
     chosen = np.unique(np.linspace(0, len(frames) - 1, NUM_FRAMES).round().astype(int))
     step = -(-max(frames.shape[1:]) // SIDE)
     return frames[chosen, ::step, ::step].astype(np.float32)
 
 
-def _nothing(x: Float32[np.ndarray, "n h w"]) -> str | None:
-    """Why there is nothing to look at, if so."""
+def _reason_against(x: Float32[np.ndarray, "n h w"]) -> str | None:
+    """Why the sample cannot be inspected, if so."""
     if min(x.shape[1:]) < MIN_SIDE:
-        return "the picture is too small or too narrow to tell"
+        return "the picture is too small or too narrow"
     if (x.max(0) >= BLACK).mean() < MIN_LIT:
         return "the picture is black"
     if x.std() < MIN_SPREAD:
-        return "the picture is of one grey"
+        return "the picture has a single grey value"
     return None
 
 
 def _steps(
     x: Float32[np.ndarray, "n h w"], lit: Bool[np.ndarray, "h w"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Grey differences to the pixel above, to the left, and three up and left, among lit ones."""
+    """Grey differences of lit pixels to the pixel above, left, and three up and left."""
     near = lit[1:, 1:] & lit[:-1, 1:] & lit[1:, :-1]
     wide = lit[3:, 3:] & lit[:-3, :-3]
     here = x[:, 1:, 1:][:, near]
@@ -171,5 +166,5 @@ def _mean(grey: Float32[np.ndarray, "h w"], lit: Bool[np.ndarray, "h w"]) -> flo
 
 
 def _log_ratio(over: float, under: float, floor: float) -> float:
-    """Natural logarithm of a ratio; `floor` is added to both, so that black is no division by 0."""
+    """Natural logarithm of a ratio; `floor` is added to both to avoid a division by 0."""
     return math.log((over + floor) / (under + floor))

@@ -92,7 +92,8 @@ def test_the_report_is_made_from_the_uri_and_lies_there(uri, folder, elsewhere):
 
 def test_models_of_a_run_at_a_uri_are_those_of_the_folder(uri, folder, elsewhere):
     there, here = (
-        model_selection.find(model_selection.beside(homes.readable(p))) for p in (uri, folder)
+        model_selection.select_models(model_selection.neighbouring_runs(homes.readable(p)))
+        for p in (uri, folder)
     )
     assert there
     assert [model.id for model in there] == [model.id for model in here]

@@ -15,7 +15,9 @@ from lus_ray.runs import layout
 RECORD = {"experiment": "study", "arms": [{"name": "a", "recipe": None}]}
 
 
-@pytest.mark.parametrize("read", [layout.record, results.read, plan.read, model_selection.beside])
+@pytest.mark.parametrize(
+    "read", [layout.record, results.read, plan.read, model_selection.neighbouring_runs]
+)
 @pytest.mark.parametrize(
     ("record", "said"),
     [
