@@ -4,8 +4,8 @@ import os
 import shutil
 
 import pytest
-
 from lus_ray.inference.changes import stamp
+
 from tests.inference.made_runs import biomarkers, cell, entry, written
 
 

@@ -1,10 +1,10 @@
 """Copies of checkpoints are whole or not there, and go when nothing is loaded from them."""
 
 import pytest
+from serve.copies import keep, leave_only
 
 from lus_ray.errors import ServeError
 from lus_ray.inference.model_selection import find
-from serve.copies import keep, leave_only
 from serve.deployment import held
 from tests.inference.made_runs import biomarkers, cell, entry, written
 

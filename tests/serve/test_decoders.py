@@ -12,10 +12,10 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from serve.decoders import Decoders
 
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.inference.limits import ServiceLimits
-from serve.decoders import Decoders
 from serve.errors import Refused
 from tests.data.ingest import dicom_parts
 from tests.serve.service import film

@@ -12,11 +12,11 @@ import pytest
 from fastapi import Request
 from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import BackPressureError
+from serve.decoders import Decoders
 
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_selection import Model
 from serve.application import Served
-from serve.decoders import Decoders
 from serve.handler import Answering
 from serve.metrics import Tally
 from serve.routing import Routing
