@@ -1,18 +1,13 @@
-"""Phantom clips: pictures of lungs that never were, with truth at every level.
+"""Phantom clips: simulated lung ultrasound with ground truth at every level.
 
-One patient (`phantom_patient`) gives everything: the lung under each clip (`phantom_lung`), its
-grade in every frame and 38 biomarkers (`phantom_signs`), the place of all that the beams meet
-(`phantom_scene`), what is seen of it (`phantom_echo`, `phantom_probe`) and how it is labelled
-(`phantom_masks`), the readings of five raters (`phantom_raters`), the S/F ratio and the disease.
-
-What is truth and what is not: masks, biomarkers, `frame_severity` and `severity` follow from the
-signs without error (the severity of a clip is its worst frame); `raters` err as
-`phantom_raters.confusion` states; disease and S/F ratio are only partly visible in a lung. In
-domain B the outlines of B-lines in masks are unsteady as well.
+Masks, biomarkers, `frame_severity` and `severity` follow from the findings without error (the
+severity of a clip is that of its worst frame). `raters` err as `raters.rater_confusion` states;
+disease and S/F ratio are only partly visible in a lung. In domain B the masks of B-lines have
+jitter as well.
 
 Why two domains: a method that adapts needs a difference to adapt to. In A, B-lines are alike,
-reach the bottom and are outlined with care; in B their place, size and background vary, and gain,
-speckle, depth and fan differ (Mason 2021, section 2).
+reach the bottom and are segmented with care; in B their position, size and background vary, and
+gain, speckle, depth and fan differ (Mason 2021, section 2).
 """
 
 from collections.abc import Iterator
@@ -24,33 +19,33 @@ import numpy as np
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.data.ledger import Ledger
-from lus_ray.data.phantom.anatomy import Look, Scene
-from lus_ray.data.phantom.echoes import echoes_between
-from lus_ray.data.phantom.findings import biomarkers, severity
-from lus_ray.data.phantom.lung import Lung, draw_lung
-from lus_ray.data.phantom.masks import labels
-from lus_ray.data.phantom.patient import Confounder, Domain, Patient, draw_patient, stream
-from lus_ray.data.phantom.raters import outlined, read_by_raters
-from lus_ray.data.phantom.transducer import Probe, Speckle, convex, linear
+from lus_ray.data.phantom.anatomy import Appearance, Scene
+from lus_ray.data.phantom.echoes import blend_echoes
+from lus_ray.data.phantom.findings import grade_severity, label_biomarkers
+from lus_ray.data.phantom.lung import Lung, sample_lung
+from lus_ray.data.phantom.masks import label_samples
+from lus_ray.data.phantom.patient import Confounder, Domain, Patient, sample_patient, seeded_rng
+from lus_ray.data.phantom.raters import jitter_segmentation, sample_ratings
+from lus_ray.data.phantom.transducer import Probe, Speckle, make_convex_probe, make_linear_probe
 from lus_ray.errors import InputError
 
 FPS = 25.0
 ZONES = ("R1", "R2", "R3", "L1", "L2", "L3")
-"""BLUE points; a patient's seventh clip is a second look at the first of them."""
+"""BLUE points; a patient's seventh clip repeats the first of them."""
 
 PROBES = ("convex", "linear")
 
 UNSCORED: dict[str, Any] = {"severity": None, "raters": None}
-"""What a clip has that nobody scored as a whole; its frames are scored all the same."""
+"""Columns of a clip without a clip-level score; its frames are scored all the same."""
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """How the clips of a domain are taken and outlined.
+    """How the clips of a domain are acquired and segmented.
 
     `grain`: speckle in samples along and across the beams; `steady`: its share that stays from
     frame to frame; `fan`: smallest and largest half angle in degrees; `jitter_mm`: error of the
-    outlines of B-lines.
+    masks of B-lines.
     """
 
     gain_db: float
@@ -86,20 +81,19 @@ def clips(
 ) -> Iterator[dict[str, Any]]:
     """Phantom clips, patient by patient: the columns of `lus_ray.clip.make` and `frames`.
 
-    The same seed, domain, patient and clip number give the same bytes, whatever else is asked
-    for. `root` is not read. `patients`, `clips`: patients per domain and clips per patient;
-    `frames` (T) per clip at 25 a second; `size`: pixels of the square picture; `domain`: "A", "B"
-    or "A,B"; `difficulty` 0-1: contrast of the signs, haze, overlap of diseases, errors of raters;
-    `probe`: "convex", "linear" or a mix where None; `masks`: a name in `MASK_SCHEMES` or "none";
-    `confounder`: the trait ("gain", "fat", "depth", "probe") that follows the disease burden;
-    `video_labels` 0-1: share of each patient's clips that have `severity` and `raters`, at least
-    one where it is above 0; which ones, depends on `clips` too. The others have null there, and
-    are the same in all else.
+    The same seed, domain, patient and clip number give the same bytes, whatever the other options.
+    `root` is not read. `patients` per domain; `clips` per patient; `frames` per clip at 25 a
+    second; `size`: pixels of the square image; `domain`: "A", "B" or "A,B"; `difficulty` 0-1:
+    contrast of the findings, haze, overlap of diseases, errors of raters; `probe`: "convex",
+    "linear" or a mix where None; `masks`: a name in `MASK_SCHEMES` or "none"; `confounder`: the
+    trait ("gain", "fat", "depth", "probe") that follows the disease burden; `video_labels` 0-1:
+    share of each patient's clips with `severity` and `raters`, at least one where it is above 0
+    (which ones depends on `clips` too); the others have null there and are the same in all else.
 
     Raises:
         InputError: an option is out of its range.
     """
-    domains = _checked_domains(domain)
+    domains = _parse_domains(domain)
     _check_options(patients=patients, clips=clips, frames=frames, size=size, seed=seed)
     _check_options(difficulty=difficulty, video_labels=video_labels)
     _check_choice("probe", probe, (None, *PROBES))
@@ -115,31 +109,28 @@ def clips(
     scheme = None if masks == "none" else masks
     traits: dict[str, Any] = {"probe": probe, "confounder": confounder, "difficulty": difficulty}
     return (
-        _row(patient, number, Take(name, seed, difficulty, frames, size, scheme))
+        _make_clip(patient, number, ClipSettings(name, seed, difficulty, frames, size, scheme))
         | ({} if number in scored else UNSCORED)
         for name in domains
         for index in range(patients)
-        for patient in [draw_patient(seed=seed, domain=name, index=index, **traits)]
-        for scored in [scored_clips(seed, name, index, num_clips=clips, share=video_labels)]
+        for patient in [sample_patient(seed=seed, domain=name, index=index, **traits)]
+        for scored in [select_scored_clips(seed, name, index, num_clips=clips, share=video_labels)]
         for number in range(clips)
     )
 
 
-def scored_clips(
+def select_scored_clips(
     seed: int, domain: Domain, index: int, *, num_clips: int, share: float
 ) -> set[int]:
-    """Numbers of the clips of one patient that have a score of the whole clip.
-
-    Each clip has its place in a queue by chance; a larger share adds clips and takes none away.
-    """
+    """Numbers of the clips of one patient with a clip-level score; a larger share only adds."""
     num_scored = max(1, round(share * num_clips)) if share > 0 else 0
-    places = [stream(seed, domain, 4, index, number).random() for number in range(num_clips)]
-    return set(np.argsort(places)[:num_scored].tolist())
+    ranks = [seeded_rng(seed, domain, 4, index, number).random() for number in range(num_clips)]
+    return set(np.argsort(ranks)[:num_scored].tolist())
 
 
 @dataclass(frozen=True)
-class Take:
-    """What is asked of every clip of a domain; `scheme` is None where no masks are wanted."""
+class ClipSettings:
+    """Settings shared by all clips of a domain; `scheme` is None for no masks."""
 
     domain: Domain
     seed: int
@@ -149,78 +140,86 @@ class Take:
     scheme: str | None
 
 
-def _row(patient: Patient, number: int, take: Take) -> dict[str, Any]:
-    rng = stream(take.seed, take.domain, 2, patient.index, number)
-    lung = draw_lung(patient, take.domain, num_frames=take.frames, rng=rng)
-    grade = severity(lung.worst)
-    picture_rng = stream(take.seed, take.domain, 3, patient.index, number)
-    name = f"phantom/{take.domain}{take.seed}-p{patient.index:04d}"
-    again, zone = divmod(number, len(ZONES))
+def _make_clip(patient: Patient, number: int, settings: ClipSettings) -> dict[str, Any]:
+    rng = seeded_rng(settings.seed, settings.domain, 2, patient.index, number)
+    lung = sample_lung(patient, settings.domain, num_frames=settings.frames, rng=rng)
+    grade = grade_severity(lung.worst)
+    image_rng = seeded_rng(settings.seed, settings.domain, 3, patient.index, number)
+    name = f"phantom/{settings.domain}{settings.seed}-p{patient.index:04d}"
+    repeat, zone = divmod(number, len(ZONES))
     return {
-        "clip": f"{name}-{ZONES[zone]}" + (f"_{again + 1}" if again else ""),
+        "clip": f"{name}-{ZONES[zone]}" + (f"_{repeat + 1}" if repeat else ""),
         "patient": name,
         "source": "phantom",
         "probe": patient.probe,
         "zone": ZONES[zone],
-        "domain": take.domain,
+        "domain": settings.domain,
         "fps": FPS,
-        "mask_scheme": take.scheme,
-        "frame_severity": [severity(signs) for signs in lung.frames()],
+        "mask_scheme": settings.scheme,
+        "frame_severity": [grade_severity(findings) for findings in lung.findings_per_frame()],
         "severity": grade,
-        "raters": read_by_raters(grade, take.domain, take.difficulty, rng=rng),
-        "biomarkers": biomarkers(lung.worst, patient),
+        "raters": sample_ratings(grade, settings.domain, settings.difficulty, rng=rng),
+        "biomarkers": label_biomarkers(lung.worst, patient),
         "sf_ratio": patient.sf_ratio,
         "disease": patient.disease,
-        **_film(patient, lung, take, rng=picture_rng),
+        **_render_clip(patient, lung, settings, rng=image_rng),
     }
 
 
-def _film(patient: Patient, lung: Lung, take: Take, *, rng: np.random.Generator) -> dict[str, Any]:
+def _render_clip(
+    patient: Patient, lung: Lung, settings: ClipSettings, *, rng: np.random.Generator
+) -> dict[str, Any]:
     """The columns `frames`, `masks` and `mm_per_pixel`."""
-    taken = ACQUISITIONS[take.domain]
-    probe = _probe(patient, taken, take.size, rng)
-    scene = Scene(patient, probe, look(taken, take.difficulty, rng), rng)
-    outline = outlined(lung, taken.jitter_mm, rng)
-    speckle = Speckle(probe.shape, grain=taken.grain, steady=taken.steady, rng=rng)
+    acquisition = ACQUISITIONS[settings.domain]
+    probe = _sample_probe(patient, acquisition, settings.size, rng)
+    scene = Scene(patient, probe, sample_appearance(acquisition, settings.difficulty, rng), rng)
+    segmented = jitter_segmentation(lung, acquisition.jitter_mm, rng)
+    speckle = Speckle(probe.shape, grain=acquisition.grain, steady=acquisition.steady, rng=rng)
     glide_mm, phase = rng.uniform(1.2, 2.5), rng.uniform(0, 2 * np.pi)
-    gain_db = taken.gain_db + patient.gain_db + rng.normal(0, 1)
-    frames = np.empty((take.frames, take.size, take.size), np.uint8)
-    masks = np.zeros_like(frames) if take.scheme else None
-    for t, (share, signs) in enumerate(zip(lung.presence, outline.frames(), strict=True)):
+    gain_db = acquisition.gain_db + patient.gain_db + rng.normal(0, 1)
+    frames = np.empty((settings.frames, settings.size, settings.size), np.uint8)
+    masks = np.zeros_like(frames) if settings.scheme else None
+    for t, (share, findings) in enumerate(
+        zip(lung.presence, segmented.findings_per_frame(), strict=True)
+    ):
         breath = float(np.sin(phase + 2 * np.pi * patient.breaths_per_s * t / FPS))
-        moment = scene.at(breath, glide_mm)
-        echo = echoes_between(moment, lung.rest, lung.worst, float(share))
+        state = scene.at_breath(breath, glide_mm)
+        echo = blend_echoes(state, lung.rest, lung.worst, float(share))
         shift = round(glide_mm * breath / scene.beam_mm)
-        echo *= speckle.frame(probe.depth_mm[:, None] > moment.pleura, shift)
-        frames[t] = probe.picture(echo, gain_db)
-        if masks is not None and take.scheme:
-            masks[t] = probe.labels(labels(moment, signs, take.scheme))
+        echo *= speckle.sample_frame(probe.depth_mm[:, None] > state.pleura, shift)
+        frames[t] = probe.render_image(echo, gain_db)
+        if masks is not None and settings.scheme:
+            masks[t] = probe.render_labels(label_samples(state, findings, settings.scheme))
     return {"frames": frames, "masks": masks, "mm_per_pixel": probe.mm_per_pixel}
 
 
-def look(taken: Acquisition, difficulty: float, rng: np.random.Generator) -> Look:
-    """Pictures of a difficulty 0-1: fainter signs in a denser and more uneven haze."""
-    return Look(
+def sample_appearance(
+    acquisition: Acquisition, difficulty: float, rng: np.random.Generator
+) -> Appearance:
+    """Difficulty 0-1 makes fainter findings in a denser and more uneven haze."""
+    return Appearance(
         contrast=1.35 - 0.7 * difficulty,
-        haze=taken.haze * (0.7 + 0.6 * difficulty) * float(np.exp(rng.normal(0, 0.2))),
+        haze=acquisition.haze * (0.7 + 0.6 * difficulty) * float(np.exp(rng.normal(0, 0.2))),
         streaks=0.1 + 0.4 * difficulty,
     )
 
 
-def _probe(patient: Patient, taken: Acquisition, size: int, rng: np.random.Generator) -> Probe:
+def _sample_probe(
+    patient: Patient, acquisition: Acquisition, size: int, rng: np.random.Generator
+) -> Probe:
     height_mm = patient.height_mm
     if patient.probe == "linear":
-        return linear(size, height_mm=height_mm, aperture_mm=rng.uniform(38, 50))
-    return convex(
+        return make_linear_probe(size, height_mm=height_mm, aperture_mm=rng.uniform(38, 50))
+    return make_convex_probe(
         size,
         height_mm=height_mm,
-        radius_mm=taken.radius_mm,
-        half_angle=np.deg2rad(rng.uniform(*taken.fan)),
+        radius_mm=acquisition.radius_mm,
+        half_angle=np.deg2rad(rng.uniform(*acquisition.fan)),
         cap_mm=rng.uniform(0.005, 0.03) * height_mm,
     )
 
 
-def _checked_domains(domain: str) -> list[Domain]:
+def _parse_domains(domain: str) -> list[Domain]:
     names = [name.strip() for name in str(domain).split(",")]
     for name in names:
         _check_choice("domain", name, get_args(Domain))

@@ -1,11 +1,10 @@
-"""The anatomy of the phantom: where things lie that the beams of a probe meet in one chest.
+"""The anatomy of the phantom: what the beams of a probe meet in one chest, and where.
 
 From the skin down: wall (fat and muscle between fasciae), two ribs with their shadows, the
-pleural line, and below it no anatomy but artefacts. What is seen of it is `phantom_echo`, what
-it is called is `phantom_masks`; both ask a `Moment` for places, so that they agree.
+pleural line. Echoes and masks take positions from the same `SceneState`, so that they agree.
 
-Arrays are D depth samples by B beams. Depths are along the beam, `x` is the place on the pleura
-relative to the middle of the window between the ribs; lung signs glide along it with the breath.
+Arrays are D depth samples by B beams. Depths are along the beam; `x` is the position on the pleura
+relative to the middle of the window between the ribs. Lung findings glide along it with the breath.
 """
 
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.ndimage import gaussian_filter1d, zoom
 
-from lus_ray.data.phantom.findings import WINDOW_MM, Signs, Spot
+from lus_ray.data.phantom.findings import WINDOW_MM, LungFindings, Spot
 from lus_ray.data.phantom.patient import Patient
 from lus_ray.data.phantom.transducer import Beams, Probe, Samples
 
@@ -23,11 +22,11 @@ WALL_SAMPLES = 192
 
 
 @dataclass(frozen=True)
-class Look:
-    """What makes pictures of the same lung differ: amplitudes relative to a usual picture.
+class Appearance:
+    """Amplitudes relative to a usual image of the same lung.
 
-    `contrast` of the lung signs, `haze` of the lung below the pleura, `streaks`: how uneven the
-    haze is across the beams, which feigns vertical artefacts.
+    `contrast` of the findings; `haze` of the lung below the pleura; `streaks`: unevenness of the
+    haze across the beams, which mimics vertical artefacts.
     """
 
     contrast: float
@@ -36,12 +35,12 @@ class Look:
 
 
 class Scene:
-    """One chest before one probe. `at` gives a moment of it."""
+    """One chest under one probe."""
 
     def __init__(
-        self, patient: Patient, probe: Probe, look: Look, rng: np.random.Generator
+        self, patient: Patient, probe: Probe, appearance: Appearance, rng: np.random.Generator
     ) -> None:
-        self.probe, self.look, self.pleura_mm = probe, look, patient.pleura_mm
+        self.probe, self.appearance, self.pleura_mm = probe, appearance, patient.pleura_mm
         num_beams = probe.shape[1]
         self.depth = probe.depth_mm[:, None]
         offset = rng.uniform(-1, 1) * (6 if patient.probe == "convex" else 1.5)
@@ -49,34 +48,34 @@ class Scene:
         flat = rng.uniform(0.1, 0.9) * (1 / np.cos(probe.angle) - 1)
         flat *= probe.radius_mm + patient.pleura_mm
         tilt = rng.normal(0, 0.05) * self.x
-        wave = 0.35 * smooth(num_beams, 0.08, rng)
+        wave = 0.35 * smooth_noise(num_beams, 0.08, rng)
         self.pleura = as_float32(patient.pleura_mm + flat + tilt + wave)
         specular = rng.uniform(-2, 2)
         self.facing = as_float32(0.12 + 0.88 * np.exp(-(((self.x - specular) / 13) ** 2)))
         self.facing_centre = specular
-        self.uneven = as_float32(np.exp(0.4 * smooth(num_beams, 0.025, rng)))
-        self.streaks = as_float32(np.exp(look.streaks * smooth(num_beams, 0.02, rng)))
-        self.ragged = as_float32(0.25 * np.clip(smooth(num_beams, 0.018, rng), -2, 2))
-        self.blotches = draw_blotches(probe.shape, rng)
+        self.uneven = as_float32(np.exp(0.4 * smooth_noise(num_beams, 0.025, rng)))
+        self.streaks = as_float32(np.exp(appearance.streaks * smooth_noise(num_beams, 0.02, rng)))
+        self.ragged = as_float32(0.25 * np.clip(smooth_noise(num_beams, 0.018, rng), -2, 2))
+        self.blotches = sample_blotches(probe.shape, rng)
         self.loss_mm = rng.uniform(0.35, 0.9) * float(probe.depth_mm[-1])
-        self.wall = draw_wall(patient, num_beams, rng)
-        self.ribs = draw_ribs(patient, rng)
-        self.contact = self._draw_contact(rng)
+        self.wall = sample_wall(patient, num_beams, rng)
+        self.ribs = sample_ribs(patient, rng)
+        self.contact = self._sample_contact(rng)
         self.in_window = np.abs(self.x) < WINDOW_MM / 2 + 3
 
     @property
     def beam_mm(self) -> float:
-        """Distance of two beams at the pleura."""
+        """Distance between two beams at the pleura."""
         return float(np.abs(np.diff(self.x)).mean())
 
-    def at(self, breath: float, glide_mm: float) -> "Moment":
-        """The scene with the pleura 0.8 mm and the lung `glide_mm` out at breath -1 to 1."""
-        return Moment(
+    def at_breath(self, breath: float, glide_mm: float) -> "SceneState":
+        """The scene at breath -1 to 1, which moves the pleura by 0.8 mm, the lung by `glide_mm`."""
+        return SceneState(
             self, self.pleura + np.float32(0.8 * breath), self.x - np.float32(glide_mm * breath)
         )
 
-    def _draw_contact(self, rng: np.random.Generator) -> Beams:
-        """Poor coupling dims one or both sides of the picture, never the window."""
+    def _sample_contact(self, rng: np.random.Generator) -> Beams:
+        """Poor coupling dims one or both sides of the image, never the window."""
         free = WINDOW_MM / 2 + 6
         contact = np.ones(self.x.shape)
         for side in (-1, 1):
@@ -87,49 +86,49 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Moment:
-    """A scene at one breath: `pleura` (B,) depth of the parietal pleura in mm, `x` (B,) places."""
+class SceneState:
+    """A scene at one breath: `pleura` (B,) depth of the parietal pleura, `x` (B,), both in mm."""
 
     scene: Scene
     pleura: Beams
     x: Beams
 
-    def surface(self, signs: Signs) -> Beams:
+    def lung_surface(self, findings: LungFindings) -> Beams:
         """Depth of the lung surface: below the effusion, dipping at indents."""
-        return self.wall_end(signs) + np.float32(signs.effusion_mm)
+        return self.parietal_depth(findings) + np.float32(findings.effusion_mm)
 
-    def wall_end(self, signs: Signs) -> Beams:
+    def parietal_depth(self, findings: LungFindings) -> Beams:
         """Depth of the parietal pleura, which follows the lung into its indents."""
         end = self.pleura
-        for spot in signs.indents:
+        for spot in findings.indents:
             end = end + np.float32(np.clip(0.5 * spot.size_mm - 0.4, 0.7, 3.5)) * bump(self.x, spot)
         return end
 
     @property
     def range_mm(self) -> float:
-        """How deep the picture reaches."""
+        """Depth of the image."""
         return float(self.scene.probe.depth_mm[-1])
 
-    def a_line_width(self, signs: Signs, k: int) -> Beams:
+    def a_line_width(self, findings: LungFindings, k: int) -> Beams:
         """How far (0-1) each beam meets A-line `k`; the deeper ones are narrower."""
-        half = signs.a_width_mm / 2 * 0.88**k
+        half = findings.a_width_mm / 2 * 0.88**k
         away = np.abs(self.scene.x - self.scene.facing_centre)
         return as_float32(1 / (1 + np.exp(np.clip((away - half) / 0.8, -30, 30))))
 
-    def away(self, signs: Signs, spot: Spot) -> Samples:
+    def consolidation_distance(self, findings: LungFindings, spot: Spot) -> Samples:
         """0 in the middle of a consolidation, 1 on its border.
 
-        It sits on the pleura with a broad base and is torn at its far side. It follows the course
-        of the pleura but not the indents beside it, which would notch it like a heart.
+        It sits on the pleura with a broad base and is ragged at its far side. It follows the
+        pleura but not the indents beside it, which would notch it like a heart.
         """
-        dip = np.interp(spot.x_mm, self.x, self.surface(signs) - self.pleura)
+        dip = np.interp(spot.x_mm, self.x, self.lung_surface(findings) - self.pleura)
         below = self.scene.depth - self.pleura - np.float32(dip)
         across = np.abs(self.x - spot.x_mm) / (0.5 * spot.size_mm)
         down = np.abs(below / spot.size_mm - 0.15) / (0.6 + 0.35 * self.scene.ragged)
         return as_float32((across**3 + down**3) ** (1 / 3))
 
 
-def draw_wall(
+def sample_wall(
     patient: Patient, num_beams: int, rng: np.random.Generator
 ) -> Float32[np.ndarray, "U B"]:
     """Skin, fat and muscle from the skin (row 0) to the pleura (last row), with fasciae."""
@@ -139,18 +138,17 @@ def draw_wall(
     fibres = rng.standard_normal((WALL_SAMPLES, num_beams))
     fibres = gaussian_filter1d(gaussian_filter1d(fibres, 1.4, axis=0), 0.03 * num_beams, axis=1)
     wall = level * np.exp(0.45 * fibres / fibres.std())
-    places = [edge, *rng.uniform(0.1, 0.92, int(rng.integers(3, 7)))]
-    for place in places:
-        course = place + rng.normal(0, 0.12) * np.linspace(-1, 1, num_beams)
+    for fascia in [edge, *rng.uniform(0.1, 0.92, int(rng.integers(3, 7)))]:
+        course = fascia + rng.normal(0, 0.12) * np.linspace(-1, 1, num_beams)
         course = course + rng.uniform(0, 0.25) * np.linspace(-1, 1, num_beams) ** 2
-        course = course + 0.02 * smooth(num_beams, 0.1, rng)
-        strength = 0.007 * np.exp(1.1 * smooth(num_beams, 0.05, rng) + rng.normal(0, 0.5))
+        course = course + 0.02 * smooth_noise(num_beams, 0.1, rng)
+        strength = 0.007 * np.exp(1.1 * smooth_noise(num_beams, 0.05, rng) + rng.normal(0, 0.5))
         wall += strength * np.exp(-(((u - course) * patient.pleura_mm / 0.45) ** 2) / 2)
     return as_float32(wall)
 
 
-def draw_blotches(shape: tuple[int, int], rng: np.random.Generator) -> Samples:
-    """Slow unevenness of a picture around 1, as from coupling and inhomogeneous tissue."""
+def sample_blotches(shape: tuple[int, int], rng: np.random.Generator) -> Samples:
+    """Slow unevenness of an image around 1, as from coupling and inhomogeneous tissue."""
     num_depths, num_beams = shape
     field = rng.standard_normal((num_depths // 8 + 1, num_beams // 8 + 1))
     field = gaussian_filter1d(gaussian_filter1d(field, 1.2, axis=0), 1.2, axis=1)
@@ -158,18 +156,18 @@ def draw_blotches(shape: tuple[int, int], rng: np.random.Generator) -> Samples:
     return as_float32(np.exp(0.22 * field))
 
 
-def draw_ribs(patient: Patient, rng: np.random.Generator) -> list[tuple[float, float, float]]:
+def sample_ribs(patient: Patient, rng: np.random.Generator) -> list[tuple[float, float, float]]:
     """(middle, half width, darkness 0-1) of each rib in view, beside the window."""
-    seen = 0.75 if patient.probe == "convex" else 0.35
+    visible = 0.75 if patient.probe == "convex" else 0.35
     ribs = []
     for side in (-1, 1):
         half = rng.uniform(5, 8)
-        if rng.random() < seen:
+        if rng.random() < visible:
             ribs.append((side * (WINDOW_MM / 2 + 2.5 + half), half, rng.uniform(0.75, 0.96)))
     return ribs
 
 
-def smooth(count: int, scale: float, rng: np.random.Generator) -> Beams:
+def smooth_noise(count: int, scale: float, rng: np.random.Generator) -> Beams:
     """A smooth random curve, mean 0 and deviation 1, with bends of `scale` of its length."""
     curve = gaussian_filter1d(rng.standard_normal(count), scale * count, mode="reflect")
     return as_float32((curve - curve.mean()) / curve.std())
@@ -182,5 +180,5 @@ def bump(x: Beams, spot: Spot) -> Beams:
 
 
 def as_float32(values: object) -> Float32[np.ndarray, "*shape"]:
-    """Arithmetic with Python's numbers ends in 64 bits; pictures are made in 32."""
+    """Arithmetic with Python's numbers ends in 64 bits; images are made in 32."""
     return np.asarray(values, np.float32)

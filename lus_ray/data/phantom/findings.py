@@ -1,10 +1,8 @@
-"""The signs a phantom lung shows at one moment, and all that is called truth about them.
+"""The findings of a phantom lung, and the ground truth that follows from them without error.
 
-Severity, the milder state and the 38 biomarkers are read off the signs without error, as masks
-are (`phantom_masks`). Why signs are cumulative: a lung of grade s also shows what grade s - 1
-shows, so that the milder moments of a clip are the same lung with its worst signs out of sight.
-
-Lengths are millimetres; `x_mm` is the lateral place on the pleura, 0 in the middle.
+Why findings are cumulative: a lung of grade s also shows what grade s - 1 shows, so that the
+milder frames of a clip are the same lung with its worst findings out of view.
+Lengths are millimetres; `x_mm` is the lateral position on the pleura, 0 in the middle.
 """
 
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from lus_ray.clip import BIOMARKER_GROUPS
 from lus_ray.data.phantom.patient import Patient
 
 WINDOW_MM = 26.0
-"""Pleura between two ribs; every sign lies in it."""
+"""Pleura between two ribs; every finding lies in it."""
 
 SMALL_MM = 10.0
 """Largest size of a consolidation that still counts as small (grade 2)."""
@@ -32,7 +30,7 @@ class Spot:
 
 @dataclass(frozen=True)
 class BLine:
-    """A vertical artefact; `reach` is the share of the picture below the pleura that it crosses."""
+    """A vertical artefact; `reach` is the share of the image below the pleura that it crosses."""
 
     x_mm: float
     width_mm: float
@@ -45,7 +43,7 @@ Spots = tuple[Spot, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Lesions:
-    """What the lung has lost; `white` is the share of the window without any striation."""
+    """Lesions of the lung; `white` is the share of the window without any striation."""
 
     white: float
     indents: Spots
@@ -54,8 +52,8 @@ class Lesions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Signs(Lesions):
-    """What the lung shows at one moment; `a_level` is 0 none, 1 weak, 2 strong."""
+class LungFindings(Lesions):
+    """Everything the lung shows; `a_level` is 0 none, 1 weak, 2 strong."""
 
     a_level: int
     num_a_lines: int
@@ -66,52 +64,52 @@ class Signs(Lesions):
     effusion_mm: float
 
 
-def severity(signs: Signs) -> int:
-    """The grade 0-3 of what is seen (Soldati 2020), by its worst sign."""
-    largest = max((spot.size_mm for spot in signs.consolidations), default=0.0)
-    if signs.white > 0 or largest > SMALL_MM:
+def grade_severity(findings: LungFindings) -> int:
+    """The grade 0-3 of the worst finding (Soldati 2020)."""
+    largest = max((spot.size_mm for spot in findings.consolidations), default=0.0)
+    if findings.white > 0 or largest > SMALL_MM:
         return 3
-    if signs.breaks or signs.consolidations:
+    if findings.breaks or findings.consolidations:
         return 2
-    return int(bool(signs.indents or signs.b_lines))
+    return int(bool(findings.indents or findings.b_lines))
 
 
-def milder(signs: Signs) -> Signs:
-    """The same lung with the signs of its grade out of sight: exactly one grade less."""
-    grade = severity(signs)
+def reduce_grade(findings: LungFindings) -> LungFindings:
+    """The same lung with the findings of its grade out of view: exactly one grade less."""
+    grade = grade_severity(findings)
     if grade == 3:
-        small = tuple(spot for spot in signs.consolidations if spot.size_mm <= SMALL_MM)
-        breaks = signs.breaks or (Spot(0.0, 3.0),)
-        return replace(signs, white=0.0, consolidations=small, breaks=breaks)
+        small = tuple(spot for spot in findings.consolidations if spot.size_mm <= SMALL_MM)
+        breaks = findings.breaks or (Spot(0.0, 3.0),)
+        return replace(findings, white=0.0, consolidations=small, breaks=breaks)
     if grade == 2:
-        indents = signs.indents or (() if signs.b_lines else (Spot(0.0, 3.0),))
-        return replace(signs, breaks=(), consolidations=(), sub_pleural=False, indents=indents)
-    return replace(signs, b_lines=(), indents=())
+        indents = findings.indents or (() if findings.b_lines else (Spot(0.0, 3.0),))
+        return replace(findings, breaks=(), consolidations=(), sub_pleural=False, indents=indents)
+    return replace(findings, b_lines=(), indents=())
 
 
-def biomarkers(signs: Signs, patient: Patient) -> list[int]:
-    """The 38 answers for one moment, in the order of `BIOMARKERS`; all of them are judged.
+def label_biomarkers(findings: LungFindings, patient: Patient) -> list[int]:
+    """The 38 biomarkers, 0 or 1, in the order of `BIOMARKERS`.
 
-    One box per group is ticked, and for A-lines "stacked" and "wide" beside it where they apply.
+    One level per group is 1; A-lines may be "stacked" and "wide" as well.
     """
     ticked = {
-        "A-lines": {("none", "weak", "strong")[signs.a_level]},
-        "B-lines": {"white" if signs.white > 0 else _count(len(signs.b_lines))},
+        "A-lines": {("none", "weak", "strong")[findings.a_level]},
+        "B-lines": {"white" if findings.white > 0 else _count(len(findings.b_lines))},
         "B-line origin": {"not applicable"},
-        "pleural thickness": {_level(signs.thickness_mm, (1.5, 3.5, 5.0), "pleural thickness")},
+        "pleural thickness": {_level(findings.thickness_mm, (1.5, 3.5, 5.0), "pleural thickness")},
         "pleural location": {
             _level(patient.pleura_mm / patient.height_mm, (1 / 3, 2 / 3), "pleural location")
         },
-        "pleural indent": {_spots(signs.indents)},
-        "pleural break": {_spots(signs.breaks)},
-        "consolidation": {_spots(signs.consolidations)},
-        "effusion": {_level(signs.effusion_mm, (0.1, 5.0), "effusion")},
+        "pleural indent": {_spots(findings.indents)},
+        "pleural break": {_spots(findings.breaks)},
+        "consolidation": {_spots(findings.consolidations)},
+        "effusion": {_level(findings.effusion_mm, (0.1, 5.0), "effusion")},
     }
-    if signs.white > 0 or signs.b_lines:
-        ticked["B-line origin"] = {"sub-pleura" if signs.sub_pleural else "pleura"}
-    if signs.a_level and signs.num_a_lines > 1:
+    if findings.white > 0 or findings.b_lines:
+        ticked["B-line origin"] = {"sub-pleura" if findings.sub_pleural else "pleura"}
+    if findings.a_level and findings.num_a_lines > 1:
         ticked["A-lines"].add("stacked")
-    if signs.a_level and signs.a_width_mm > 20:
+    if findings.a_level and findings.a_width_mm > 20:
         ticked["A-lines"].add("wide")
     groups = BIOMARKER_GROUPS.items()
     return [int(level in ticked[group]) for group, levels in groups for level in levels]

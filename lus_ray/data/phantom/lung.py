@@ -1,6 +1,6 @@
-"""The lung of one phantom clip: the signs of its worst moment, the milder rest, and when which.
+"""The lung of one phantom clip: its findings at worst, those in between, and when which show.
 
-Burden and chance give every clip a grade; grade, disease and chance give its signs.
+Burden and chance give every clip a grade; grade, disease and chance give its findings.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from lus_ray.data.phantom.findings import (
     WINDOW_MM,
     BLine,
     Lesions,
-    Signs,
+    LungFindings,
     Spot,
     Spots,
-    milder,
-    severity,
+    grade_severity,
+    reduce_grade,
 )
 from lus_ray.data.phantom.patient import PROFILES, Domain, Patient, Profile
 
@@ -26,31 +26,30 @@ A_LEVELS = ((0.12, 0.43, 0.45), (0.5, 0.4, 0.1), (0.8, 0.2, 0.0), (1.0, 0.0, 0.0
 
 @dataclass(frozen=True)
 class Lung:
-    """What one clip shows: its worst moment, the milder rest, and when which is in sight.
+    """Findings of one clip.
 
-    `presence` (T,) 0-1 says how far the worst signs are in sight; they are where it is at least
-    one half.
+    `presence` (T,) 0-1: how far the worst findings are in view; they count from 0.5 on.
     """
 
-    rest: Signs
-    worst: Signs
+    rest: LungFindings
+    worst: LungFindings
     presence: Float[np.ndarray, "T"]
 
-    def frames(self) -> list[Signs]:
-        """The signs in sight, frame by frame."""
+    def findings_per_frame(self) -> list[LungFindings]:
+        """The findings in view, frame by frame."""
         return [self.worst if share >= 0.5 else self.rest for share in self.presence]
 
 
-def draw_lung(
+def sample_lung(
     patient: Patient, domain: Domain, *, num_frames: int, rng: np.random.Generator
 ) -> Lung:
-    """The lung under one zone of a patient, for the length of a clip."""
-    worst = draw_signs(patient, domain, rng)
-    return Lung(milder(worst), worst, draw_presence(num_frames, severity(worst), rng))
+    """The lung under one zone of a patient during a clip."""
+    worst = sample_findings(patient, domain, rng)
+    return Lung(reduce_grade(worst), worst, sample_presence(num_frames, grade_severity(worst), rng))
 
 
-def draw_signs(patient: Patient, domain: Domain, rng: np.random.Generator) -> Signs:
-    """The worst moment of one clip of a patient."""
+def sample_findings(patient: Patient, domain: Domain, rng: np.random.Generator) -> LungFindings:
+    """The worst findings of one clip of a patient."""
     latent = patient.burden + 0.16 * rng.standard_normal()
     grade = int(np.digitize(latent, (0.24, 0.47, 0.68)))
     profile = PROFILES[patient.disease]
@@ -62,14 +61,14 @@ def draw_signs(patient: Patient, domain: Domain, rng: np.random.Generator) -> Si
         effusion = rng.uniform(2, 4) if rng.random() < 0.5 else rng.uniform(7, 14)
         effusion = min(effusion, 0.45 * (patient.height_mm - patient.pleura_mm))
     a_level = int(rng.choice(3, p=A_LEVELS[grade]))
-    room = int(0.93 * patient.height_mm / patient.pleura_mm)
-    num_a_lines = min(int(rng.integers(1, 5)), room - 1) if a_level and effusion == 0 else 0
-    lesions = draw_lesions(grade, smooth, profile, rng)
-    return Signs(
+    max_lines = int(0.93 * patient.height_mm / patient.pleura_mm)
+    num_a_lines = min(int(rng.integers(1, 5)), max_lines - 1) if a_level and effusion == 0 else 0
+    lesions = sample_lesions(grade, smooth, profile, rng)
+    return LungFindings(
         a_level=a_level if num_a_lines > 0 else 0,
         num_a_lines=num_a_lines,
         a_width_mm=rng.uniform(21.5, 25) if rng.random() < 0.35 else rng.uniform(8, 18),
-        b_lines=draw_b_lines(grade, smooth, domain, rng),
+        b_lines=sample_b_lines(grade, smooth, domain, rng),
         sub_pleural=bool(lesions.consolidations and rng.random() < 0.6),
         thickness_mm=(0.7, 2.4, 4.4, 5.8)[min(thick, 3)] + rng.uniform(-0.2, 0.3),
         effusion_mm=effusion,
@@ -77,16 +76,16 @@ def draw_signs(patient: Patient, domain: Domain, rng: np.random.Generator) -> Si
     )
 
 
-def draw_lesions(grade: int, smooth: bool, profile: Profile, rng: np.random.Generator) -> Lesions:
-    """What a lung of a grade has lost; a `smooth` pleura has no indents."""
-    indents = draw_spots(rng) if grade >= 1 and not smooth else ()
+def sample_lesions(grade: int, smooth: bool, profile: Profile, rng: np.random.Generator) -> Lesions:
+    """The lesions of a lung of a grade; a `smooth` pleura has no indents."""
+    indents = sample_spots(rng) if grade >= 1 and not smooth else ()
     breaks: Spots = ()
     consolidations: Spots = ()
     white = 0.0
     if grade >= 2:
         solid = rng.random() < profile.consolidation
-        consolidations = draw_spots(rng) if solid else ()
-        breaks = () if solid and rng.random() < 0.3 else draw_spots(rng)
+        consolidations = sample_spots(rng) if solid else ()
+        breaks = () if solid and rng.random() < 0.3 else sample_spots(rng)
     if grade == 3:
         white = rng.uniform(0.65, 1.0)
         if rng.random() < profile.consolidation:
@@ -95,18 +94,18 @@ def draw_lesions(grade: int, smooth: bool, profile: Profile, rng: np.random.Gene
     return Lesions(white=white, indents=indents, breaks=breaks, consolidations=consolidations)
 
 
-def draw_spots(rng: np.random.Generator) -> Spots:
-    """Places of one kind of lesion: few small, several small, or one of 5-10 or 10-14 mm."""
+def sample_spots(rng: np.random.Generator) -> Spots:
+    """Spots of one kind of lesion: few small, several small, or one of 5-10 or 10-14 mm."""
     kind = rng.choice(4, p=(0.4, 0.3, 0.2, 0.1))
     if kind >= 2:
         size = rng.uniform(6, 9) if kind == 2 else rng.uniform(10.8, 13)
         return (Spot(rng.uniform(-1, 1) * (WINDOW_MM - size - 4) / 2, size),)
     count = int(rng.integers(1, 3) if kind == 0 else rng.integers(3, 6))
-    places = spread(count, WINDOW_MM - 8, own=0.45, rng=rng)
-    return tuple(Spot(x, rng.uniform(2.0, 4.6)) for x in places)
+    positions = spread_positions(count, WINDOW_MM - 8, reserved=0.45, rng=rng)
+    return tuple(Spot(x, rng.uniform(2.0, 4.6)) for x in positions)
 
 
-def draw_b_lines(
+def sample_b_lines(
     grade: int, smooth: bool, domain: Domain, rng: np.random.Generator
 ) -> tuple[BLine, ...]:
     """Vertical artefacts of a grade; in domain B their width, strength and reach vary more."""
@@ -118,7 +117,7 @@ def draw_b_lines(
         count = 0
     lines = []
     room_mm = WINDOW_MM - (10 if domain == "A" else 4)
-    for x in spread(count, room_mm, own=0.7, rng=rng):
+    for x in spread_positions(count, room_mm, reserved=0.7, rng=rng):
         if domain == "A":
             width, strength, reach = rng.uniform(1.6, 2.4), rng.uniform(0.75, 1.25), 1.0
         else:
@@ -128,29 +127,33 @@ def draw_b_lines(
     return tuple(lines)
 
 
-def spread(count: int, width_mm: float, *, own: float, rng: np.random.Generator) -> list[float]:
-    """`count` places in a window around 0, from left to right, with groups and gaps.
+def spread_positions(
+    count: int, width_mm: float, *, reserved: float, rng: np.random.Generator
+) -> list[float]:
+    """`count` positions in a window around 0, from left to right, with groups and gaps.
 
-    Each keeps the part `own` (0-1) of its equal share of the window for itself, so that no two
-    fall together; chance deals out the rest.
+    Each reserves the part `reserved` (0-1) of its equal share of the window, so that no two
+    coincide; the rest is distributed at random.
     """
-    own_mm = own * width_mm / max(count, 1)
-    gaps = (1 - own) * width_mm * rng.dirichlet(np.ones(count + 1))
-    places = np.cumsum(gaps[:count]) + own_mm * (np.arange(count) + 0.5) - width_mm / 2
-    return [float(x) for x in places]
+    reserved_mm = reserved * width_mm / max(count, 1)
+    gaps = (1 - reserved) * width_mm * rng.dirichlet(np.ones(count + 1))
+    positions = np.cumsum(gaps[:count]) + reserved_mm * (np.arange(count) + 0.5) - width_mm / 2
+    return positions.tolist()
 
 
-def draw_presence(num_frames: int, grade: int, rng: np.random.Generator) -> Float[np.ndarray, "T"]:
-    """How far the worst signs are in sight, 0-1 per frame; they are where it is at least 0.5.
+def sample_presence(
+    num_frames: int, grade: int, rng: np.random.Generator
+) -> Float[np.ndarray, "T"]:
+    """How far the worst findings are in view, 0-1 per frame.
 
     In six of ten clips above grade 0 the probe or the breath brings them in, out, or both.
     """
-    always, seen, start = rng.random(3)
+    always, visible, start = rng.random(3)
     if grade == 0 or num_frames < 4 or always < 0.4:
         return np.ones(num_frames)
-    seen = 0.35 + 0.35 * seen
-    start = start * (1.2 - seen) - 0.1
+    visible = 0.35 + 0.35 * visible
+    start = start * (1.2 - visible) - 0.1
     ramp = max(1.0, 0.08 * num_frames)
     frames = np.arange(num_frames)
-    inside = np.minimum(frames - start * num_frames, (start + seen) * num_frames - frames)
+    inside = np.minimum(frames - start * num_frames, (start + visible) * num_frames - frames)
     return np.clip(0.5 + inside / ramp, 0.0, 1.0)

@@ -1,7 +1,7 @@
-"""Who a phantom patient is: one disease, one `burden`, and the traits that all clips share.
+"""Phantom patients: one disease, one `burden`, and the traits that all clips share.
 
-The `burden` is how much of the lung is involved. It drives the signs of every clip
-(`phantom_lung`) and, with chance, the S/F ratio; a planted confounder ties one trait to it.
+The `burden` is how much of the lung is involved. It drives the findings of every clip and, with
+chance, the S/F ratio; a planted confounder ties one trait to it.
 """
 
 from dataclasses import dataclass
@@ -14,17 +14,18 @@ from lus_ray.clip import DISEASES
 Domain = Literal["A", "B"]
 Confounder = Literal["gain", "fat", "depth", "probe"]
 
-PLEURA_PLACES = ((0.0, 0.5, 0.77, 0.79, 0.95, 0.97, 1.0), (0.13, 0.2, 0.28, 0.38, 0.52, 0.7, 0.73))
-"""Share of patients, and down to which share of the picture's height their pleura lies: far
-enough from the thirds of the picture to call its location by eye."""
+PLEURA_QUANTILES = (
+    (0.0, 0.5, 0.77, 0.79, 0.95, 0.97, 1.0),
+    (0.13, 0.2, 0.28, 0.38, 0.52, 0.7, 0.73),
+)
+"""Share of patients, and the depth of their pleura as a share of the image height: far enough from
+the thirds of the image to call its location by eye."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """What a disease does to a lung; probabilities, except `burden` and `sf_drop`.
-
-    `burden` 0-1; `sf_drop`: loss of S/F ratio that no lung sign shows.
-    """
+    """Effects of a disease on a lung; probabilities, except for `burden` (0-1) and `sf_drop`,
+    the loss of S/F ratio that no finding shows."""
 
     burden: float
     smooth: float
@@ -55,8 +56,8 @@ PROFILES: dict[str, Profile] = dict(
 class Patient:
     """Traits that all clips of a patient share.
 
-    `fat_mm` is the wall above the muscle; `pleura_mm` the depth of the pleura; `height_mm` what
-    the picture shows from top to bottom; `gain_db` 0 is the usual setting.
+    `fat_mm`: the wall above the muscle; `pleura_mm`: depth of the pleura; `height_mm`: of the
+    image; `gain_db`: 0 is the usual setting.
     """
 
     index: int
@@ -71,7 +72,7 @@ class Patient:
     breaths_per_s: float
 
 
-def draw_patient(
+def sample_patient(
     *,
     seed: int,
     domain: Domain,
@@ -80,15 +81,15 @@ def draw_patient(
     probe: str | None,
     confounder: Confounder | None,
 ) -> Patient:
-    """The patient of this seed, domain and index, whoever else is drawn.
+    """The patient of this seed, domain and index, independent of all others.
 
-    Diseases are dealt in rounds, one of each per round. A planted `confounder` makes that trait
-    follow the burden (rank correlation about 0.9) instead of chance.
+    Every seven patients have one of each disease. A planted `confounder` makes that trait follow
+    the burden (rank correlation about 0.9) instead of chance.
     """
-    rng = stream(seed, domain, 1, index)
+    rng = seeded_rng(seed, domain, 1, index)
     num_diseases = len(DISEASES)
-    deal = stream(seed, domain, 0, index // num_diseases).permutation(num_diseases)
-    disease = DISEASES[deal[index % num_diseases]]
+    order = seeded_rng(seed, domain, 0, index // num_diseases).permutation(num_diseases)
+    disease = DISEASES[order[index % num_diseases]]
     profile = PROFILES[disease]
     spread = 0.14 + 0.12 * difficulty
     burden = float(np.clip(profile.burden + spread * rng.standard_normal(), 0.0, 1.0))
@@ -101,7 +102,7 @@ def draw_patient(
     if domain == "B":
         rank["depth"] **= 0.6
     chosen = probe or ("linear" if rank["probe"] > 0.72 else "convex")
-    fraction = float(np.interp(1 - rank["depth"], *PLEURA_PLACES))
+    fraction = float(np.interp(1 - rank["depth"], *PLEURA_QUANTILES))
     wall, thinnest, deepest = (11.0, 45.0, 160.0) if chosen == "convex" else (7.0, 32.0, 65.0)
     fat_mm = (14 if chosen == "convex" else 8) * rank["fat"] + 3
     pleura_mm = max(fat_mm + wall, fraction * thinnest)
@@ -119,6 +120,6 @@ def draw_patient(
     )
 
 
-def stream(seed: int, domain: Domain, *key: int) -> np.random.Generator:
-    """Chance that depends on nothing but its address."""
+def seeded_rng(seed: int, domain: Domain, *key: int) -> np.random.Generator:
+    """A generator that depends on nothing but its arguments."""
     return np.random.default_rng([seed, ord(domain), *key])

@@ -1,8 +1,4 @@
-"""What people make of a phantom clip: grades read with a stated error, outlines drawn unsteadily.
-
-Nothing here is truth: `confusion` states how far readings are from it, `jitter_mm` how far
-outlines are.
-"""
+"""Human error in phantom labels: ratings with a known confusion, segmentations with jitter."""
 
 from dataclasses import replace
 
@@ -10,18 +6,18 @@ import numpy as np
 from jaxtyping import Float
 
 from lus_ray.clip import NUM_SEVERITIES
-from lus_ray.data.phantom.findings import BLine, Signs
+from lus_ray.data.phantom.findings import BLine, LungFindings
 from lus_ray.data.phantom.lung import Lung
 from lus_ray.data.phantom.patient import Domain
 
 NUM_RATERS = 5
-"""Readers per clip, as in Roy 2020 (five clinicians, who agreed in 67 % of clips)."""
+"""Raters per clip, as in Roy 2020 (five clinicians, who agreed in 67 % of clips)."""
 
 
-def confusion(domain: Domain, difficulty: float) -> Float[np.ndarray, "K K"]:
-    """P(reader says column | truth is row): errors are one grade off, never more.
+def rater_confusion(domain: Domain, difficulty: float) -> Float[np.ndarray, "K K"]:
+    """P(rating is column | truth is row); errors are one grade off, never more.
 
-    A reader errs with 0.06 + 0.36 difficulty (0.24 at the default), half as often again in B.
+    The error rate is 0.06 + 0.36 difficulty (0.24 by default), 1.5 times that in domain B.
     """
     error = (0.06 + 0.36 * difficulty) * (1.5 if domain == "B" else 1.0)
     table = np.eye(NUM_SEVERITIES) * (1 - error)
@@ -31,23 +27,25 @@ def confusion(domain: Domain, difficulty: float) -> Float[np.ndarray, "K K"]:
     return table
 
 
-def read_by_raters(
+def sample_ratings(
     grade: int, domain: Domain, difficulty: float, *, rng: np.random.Generator
 ) -> list[int]:
-    """Independent readings of one clip, drawn from `confusion`."""
-    row = confusion(domain, difficulty)[grade]
-    return [int(k) for k in rng.choice(NUM_SEVERITIES, size=NUM_RATERS, p=row)]
+    """Independent ratings of one clip, sampled from `rater_confusion`."""
+    row = rater_confusion(domain, difficulty)[grade]
+    return rng.choice(NUM_SEVERITIES, size=NUM_RATERS, p=row).tolist()
 
 
-def outlined(lung: Lung, jitter_mm: float, rng: np.random.Generator) -> Lung:
-    """The lung as an unsteady hand outlines it: B-lines off by about `jitter_mm`."""
-    rest, worst = (_outline(signs, jitter_mm, rng) for signs in (lung.rest, lung.worst))
-    return replace(lung, rest=rest, worst=worst)
-
-
-def _outline(signs: Signs, jitter_mm: float, rng: np.random.Generator) -> Signs:
+def jitter_segmentation(lung: Lung, jitter_mm: float, rng: np.random.Generator) -> Lung:
+    """The lung as an unsteady hand segments it: B-lines off by about `jitter_mm`."""
     if jitter_mm == 0:
-        return signs
+        return lung
+    rest = _jitter_b_lines(lung.rest, jitter_mm, rng)
+    return replace(lung, rest=rest, worst=_jitter_b_lines(lung.worst, jitter_mm, rng))
+
+
+def _jitter_b_lines(
+    findings: LungFindings, jitter_mm: float, rng: np.random.Generator
+) -> LungFindings:
     moved = tuple(
         BLine(
             x_mm=line.x_mm + jitter_mm * rng.standard_normal(),
@@ -55,6 +53,6 @@ def _outline(signs: Signs, jitter_mm: float, rng: np.random.Generator) -> Signs:
             strength=line.strength,
             reach=float(np.clip(line.reach + 0.1 * rng.standard_normal(), 0.3, 1.0)),
         )
-        for line in signs.b_lines
+        for line in findings.b_lines
     )
-    return replace(signs, b_lines=moved)
+    return replace(findings, b_lines=moved)

@@ -1,9 +1,8 @@
-"""The probe of the phantom: where its beams run, its speckle, and the picture it makes of echoes.
+"""The probe of the phantom: beam geometry, speckle, and the image made of echoes.
 
-Everything is drawn in beam space, D depth samples by B beams, and converted to H x W pixels at
-the end, as a scanner does: there a shadow or a B-line is a column, in a fan as in a rectangle.
-
-Echoes are amplitudes; 1 saturates. A picture shows `DYNAMIC_RANGE_DB` below that as grey 255-0.
+Everything is computed in beam space, D depth samples by B beams, and converted to H x W pixels at
+the end, as a scanner does: a shadow or a B-line is one column, in a fan as in a rectangle.
+Echoes are amplitudes; 1 saturates. An image shows `DYNAMIC_RANGE_DB` below that as grey 255-0.
 """
 
 from dataclasses import dataclass
@@ -23,16 +22,15 @@ GREY_EXPONENT = 1.65
 """Bends the grey scale so that the dark end fades instead of ending, as in handheld scanners."""
 
 SOFTNESS = 0.5
-"""Exponent on the envelope of fully developed speckle: 1 is one look, less is compounding."""
+"""Exponent on the envelope of fully developed speckle: 1 is a single look, less is compounding."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """The beams of one picture and the map from them to its pixels.
+    """The beams of one image and the map from them to its pixels.
 
-    `depth_mm` (D,) along a beam from the skin; `angle` (B,) of each beam to the vertical, radians;
-    `face_mm` (B,) where each beam leaves the face, 0 in the middle; `radius_mm` of the face, 0 if
-    it is flat.
+    `depth_mm` (D,) along a beam from the skin; `angle` (B,) to the vertical, radians; `face_mm`
+    (B,) where beams leave the face, 0 in the middle; `radius_mm` of the face, 0 if it is flat.
     `corners`, `weights` (4, P): the four samples around each of the P pixels in view; `nearest`
     (P,) the closest of them.
     """
@@ -49,14 +47,14 @@ class Probe:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Depth samples and beams."""
+        """(D, B)."""
         return len(self.depth_mm), len(self.angle)
 
     def lateral_mm(self, depth_mm: float) -> Beams:
-        """Where the beams are at a depth, along an arc parallel to the face."""
+        """Lateral position of the beams at a depth, along an arc parallel to the face."""
         return self.face_mm + np.float32(depth_mm) * self.angle
 
-    def picture(self, echo: Samples, gain_db: float) -> UInt8[np.ndarray, "H W"]:
+    def render_image(self, echo: Samples, gain_db: float) -> UInt8[np.ndarray, "H W"]:
         """Log-compressed grey 0-255, black outside the fan or rectangle."""
         level = np.log10(np.maximum(echo, np.float32(1e-6)))
         level *= np.float32(20 / DYNAMIC_RANGE_DB)
@@ -69,20 +67,20 @@ class Probe:
         pixels[self.inside] = values * 255
         return pixels
 
-    def labels(self, classes: Classes) -> UInt8[np.ndarray, "H W"]:
+    def render_labels(self, classes: Classes) -> UInt8[np.ndarray, "H W"]:
         """Class ids of the nearest samples, 0 outside."""
         pixels = np.zeros(self.inside.shape, np.uint8)
         pixels[self.inside] = classes.ravel().take(self.nearest)
         return pixels
 
 
-def convex(
+def make_convex_probe(
     size: int, *, height_mm: float, radius_mm: float, half_angle: float, cap_mm: float
 ) -> Probe:
-    """A fan: beams leave a face of `radius_mm` under angles up to `half_angle` (radians).
+    """A fan: beams leave a face of `radius_mm` at angles up to `half_angle` (radians).
 
-    The lowest point of the face lies `cap_mm` below the upper edge of the picture, the far arc
-    ends just above the lower edge, and the sides are cut where the fan is wider than the picture.
+    The lowest point of the face lies `cap_mm` below the upper edge of the image; the far arc ends
+    just above the lower edge. Sides wider than the image are cut.
     """
     x, y = _pixels_mm(size, height_mm)
     y = y + radius_mm - cap_mm
@@ -98,8 +96,8 @@ def convex(
     )
 
 
-def linear(size: int, *, height_mm: float, aperture_mm: float) -> Probe:
-    """A rectangle: parallel beams over `aperture_mm`, cut to the width of the picture."""
+def make_linear_probe(size: int, *, height_mm: float, aperture_mm: float) -> Probe:
+    """A rectangle: parallel beams over `aperture_mm`, cut to the width of the image."""
     x, y = _pixels_mm(size, height_mm)
     half = min(aperture_mm, height_mm) / 2
     num_beams = _num_beams(size)
@@ -115,11 +113,11 @@ def linear(size: int, *, height_mm: float, aperture_mm: float) -> Probe:
 
 
 class Speckle:
-    """Grain of the picture: fully developed speckle, softened as by compounding.
+    """Fully developed speckle, softened as by compounding.
 
     A share `steady` of its power stays with the tissue, the rest is new in every frame. Below the
-    pleura the steady part glides with the lung, above it stays: that is what shows lung sliding.
-    `grain` is the size of a speck in samples along and across the beams.
+    pleura the steady part glides with the lung, above it stays: this shows lung sliding.
+    `grain` is the size of a speckle in samples along and across the beams.
     """
 
     def __init__(
@@ -136,8 +134,8 @@ class Speckle:
         self.steady, self.fresh = np.float32(np.sqrt(steady)), np.float32(np.sqrt(1 - steady))
         self.tissue = self._field((num_depths, num_beams + 2 * self.glide))
 
-    def frame(self, lung: Hits, shift: int) -> Samples:
-        """Factor around 1 for each echo; the lung is `shift` beams from its middle."""
+    def sample_frame(self, lung: Hits, shift: int) -> Samples:
+        """Factor around 1 for each echo; the lung is shifted by `shift` beams."""
         num_beams = self.shape[1]
         still = self.tissue[:, self.glide : self.glide + num_beams]
         start = self.glide - int(np.clip(shift, -self.glide, self.glide))
@@ -161,7 +159,7 @@ def _num_beams(size: int) -> int:
 def _pixels_mm(
     size: int, height_mm: float
 ) -> tuple[Float[np.ndarray, "1 W"], Float[np.ndarray, "H 1"]]:
-    """Centres of the pixels: x from the middle, y from the upper edge."""
+    """Pixel centres: x from the middle, y from the upper edge."""
     centres = (np.arange(size) + 0.5) * height_mm / size
     return (centres - height_mm / 2)[None, :], centres[:, None]
 
@@ -176,7 +174,7 @@ def _probe(
     radius_mm: float,
     mm_per_pixel: float,
 ) -> Probe:
-    """From the depth (mm) and the place across the beams (-1 to 1) of every pixel."""
+    """A probe from depth (mm) and position across the beams (-1 to 1) of every pixel."""
     num_beams = len(angle)
     num_depths = max(48, round(far_mm / mm_per_pixel))
     depth, across = np.broadcast_arrays(depth, across)

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from lus_ray.data.phantom.anatomy import Look, Moment, Scene
-from lus_ray.data.phantom.findings import BLine, Signs
-from lus_ray.data.phantom.patient import Patient, draw_patient
-from lus_ray.data.phantom.transducer import linear
+from lus_ray.data.phantom.anatomy import Appearance, Scene, SceneState
+from lus_ray.data.phantom.findings import BLine, LungFindings
+from lus_ray.data.phantom.patient import Patient, sample_patient
+from lus_ray.data.phantom.transducer import make_linear_probe
 
-HEALTHY = Signs(
+HEALTHY = LungFindings(
     a_level=0,
     num_a_lines=0,
     a_width_mm=12,
@@ -42,12 +42,12 @@ PATIENT = Patient(
 def patient(
     index: int = 0, seed: int = 0, domain: str = "A", confounder: str | None = None
 ) -> Patient:
-    return draw_patient(
+    return sample_patient(
         seed=seed, domain=domain, index=index, difficulty=0.5, probe=None, confounder=confounder
     )
 
 
-def moment(contrast: float = 1.0, breath: float = 0.0, seed: int = 0) -> Moment:
-    probe = linear(160, height_mm=PATIENT.height_mm, aperture_mm=48)
-    look = Look(contrast=contrast, haze=1.0, streaks=0.1)
+def moment(contrast: float = 1.0, breath: float = 0.0, seed: int = 0) -> SceneState:
+    probe = make_linear_probe(160, height_mm=PATIENT.height_mm, aperture_mm=48)
+    look = Appearance(contrast=contrast, haze=1.0, streaks=0.1)
     return Scene(PATIENT, probe, look, np.random.default_rng(seed)).at(breath, glide_mm=2)

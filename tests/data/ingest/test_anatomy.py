@@ -16,15 +16,15 @@ def test_at_full_breath_the_pleura_sinks_and_the_lung_glides():
 
 def test_the_lung_surface_lies_at_the_pleura_and_below_an_effusion():
     here = moment()
-    assert here.surface(HEALTHY) == pytest.approx(here.pleura)
-    wet = here.surface(replace(HEALTHY, effusion_mm=8.0))
+    assert here.lung_surface(HEALTHY) == pytest.approx(here.pleura)
+    wet = here.lung_surface(replace(HEALTHY, effusion_mm=8.0))
     assert wet - here.pleura == pytest.approx(8, abs=1e-5)
     assert np.median(here.pleura) == pytest.approx(PATIENT.pleura_mm, abs=2)
 
 
 def test_an_indent_dips_at_its_place_and_nowhere_else():
     here = moment()
-    dip = here.surface(replace(HEALTHY, indents=(Spot(3, 5),))) - here.pleura
+    dip = here.lung_surface(replace(HEALTHY, indents=(Spot(3, 5),))) - here.pleura
     assert here.x[dip.argmax()] == pytest.approx(3, abs=0.3)
     assert dip.max() == pytest.approx(2, abs=0.1)
     assert dip[np.abs(here.x - 3) > 3] == pytest.approx(0, abs=1e-5)
@@ -51,7 +51,7 @@ def test_an_indent_beside_the_middle_of_a_consolidation_does_not_notch_it():
 
 def test_the_middle_of_a_small_consolidation_shows_below_a_deep_indent():
     here, spot = moment(), Spot(0, 2)
-    signs = replace(HEALTHY, consolidations=(spot,), indents=(Spot(0, 9),))
-    below = here.scene.depth - here.surface(signs)
-    solid = (here.away(signs, spot) < 1) & (below > 0)
+    findings = replace(HEALTHY, consolidations=(spot,), indents=(Spot(0, 9),))
+    below = here.scene.depth - here.lung_surface(findings)
+    solid = (here.away(findings, spot) < 1) & (below > 0)
     assert solid[:, np.abs(here.x).argmin()].sum() * here.scene.probe.mm_per_pixel > 0.8

@@ -3,20 +3,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lus_ray.data.phantom.echoes import echoes
+from lus_ray.data.phantom.echoes import render_echoes
 from lus_ray.data.phantom.findings import Spot
 from tests.data.ingest.phantom_parts import HEALTHY, ONE_LINE, moment
 
 
-def gain(signs, *, contrast=1.0):
-    """Echoes with the signs over echoes without them, per sample."""
+def gain(findings, *, contrast=1.0):
+    """Echoes with the findings over echoes without them, per sample."""
     here = moment(contrast)
-    return echoes(here, signs) / echoes(here, HEALTHY), here
+    return render_echoes(here, findings) / render_echoes(here, HEALTHY), here
 
 
 def test_a_lines_lie_at_the_multiples_of_the_pleural_depth():
-    signs = replace(HEALTHY, a_level=2, num_a_lines=2)
-    more, here = gain(signs)
+    findings = replace(HEALTHY, a_level=2, num_a_lines=2)
+    more, here = gain(findings)
     middle = np.abs(here.x).argmin()
     depth, pleura = here.scene.probe.depth_mm, here.pleura[middle]
     for k in (2, 3):
@@ -58,5 +58,5 @@ def test_a_rib_darkens_what_lies_below_it():
     assert len(shadowed) > 2
     for here in shadowed:
         centre = here.scene.ribs[0][0]
-        deep = echoes(here, HEALTHY)[120]
+        deep = render_echoes(here, HEALTHY)[120]
         assert deep[np.abs(here.x - centre).argmin()] < 0.7 * deep[np.abs(here.x).argmin()]

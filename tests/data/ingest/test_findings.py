@@ -5,16 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS
-from lus_ray.data.phantom.findings import Spot, biomarkers, milder, severity
-from lus_ray.data.phantom.lung import draw_signs
-from lus_ray.data.phantom.patient import stream
+from lus_ray.data.phantom.findings import Spot, grade_severity, label_biomarkers, reduce_grade
+from lus_ray.data.phantom.lung import sample_findings
+from lus_ray.data.phantom.patient import seeded_rng
 from tests.data.ingest.phantom_parts import B_LINE, HEALTHY, PATIENT, patient
 
 DOMAINS = st.sampled_from(["A", "B"])
 
 
-def ticked(signs, group):
-    said = zip(BIOMARKERS, biomarkers(signs, PATIENT), strict=True)
+def ticked(findings, group):
+    said = zip(BIOMARKERS, label_biomarkers(findings, PATIENT), strict=True)
     return {name.partition(": ")[2] for name, yes in said if yes and name.startswith(group + ":")}
 
 
@@ -32,7 +32,7 @@ def ticked(signs, group):
     ],
 )
 def test_severity_is_that_of_the_worst_sign(change, grade):
-    assert severity(replace(HEALTHY, **change)) == grade
+    assert grade_severity(replace(HEALTHY, **change)) == grade
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def test_a_sign_ticks_its_box(change, group, levels):
 @settings(max_examples=150, deadline=None)
 def test_one_box_per_group_is_ticked_save_the_extras_of_a_lines(seed, domain, index):
     someone = patient(index, seed, domain)
-    signs = draw_signs(someone, domain, stream(seed, domain, 2, index, 0))
-    said = dict(zip(BIOMARKERS, biomarkers(signs, someone), strict=True))
+    findings = sample_findings(someone, domain, seeded_rng(seed, domain, 2, index, 0))
+    said = dict(zip(BIOMARKERS, label_biomarkers(findings, someone), strict=True))
     for group, levels in BIOMARKER_GROUPS.items():
         base = [level for level in levels if level not in ("stacked", "wide")]
         assert sum(said[f"{group}: {level}"] for level in base) == 1
@@ -75,7 +75,7 @@ def test_one_box_per_group_is_ticked_save_the_extras_of_a_lines(seed, domain, in
 @given(seed=st.integers(0, 2**31 - 1), index=st.integers(0, 100))
 @settings(max_examples=100, deadline=None)
 def test_milder_takes_exactly_one_grade(seed, index):
-    signs = draw_signs(patient(index, seed), "A", stream(seed, "A", 2, index, 0))
-    while (grade := severity(signs)) > 0:
-        signs = milder(signs)
-        assert severity(signs) == grade - 1
+    findings = sample_findings(patient(index, seed), "A", seeded_rng(seed, "A", 2, index, 0))
+    while (grade := grade_severity(findings)) > 0:
+        findings = reduce_grade(findings)
+        assert grade_severity(findings) == grade - 1

@@ -3,9 +3,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lus_ray.data.phantom.findings import severity
-from lus_ray.data.phantom.lung import draw_lung, draw_presence, draw_signs, spread
-from lus_ray.data.phantom.patient import stream
+from lus_ray.data.phantom.findings import grade_severity
+from lus_ray.data.phantom.lung import (
+    sample_findings,
+    sample_lung,
+    sample_presence,
+    spread_positions,
+)
+from lus_ray.data.phantom.patient import seeded_rng
 from tests.data.ingest.phantom_parts import patient
 
 DOMAINS = st.sampled_from(["A", "B"])
@@ -16,21 +21,21 @@ DOMAINS = st.sampled_from(["A", "B"])
 def test_a_lung_is_at_its_worst_in_some_frame_and_one_grade_milder_in_the_others(
     seed, domain, num_frames
 ):
-    lung = draw_lung(
+    lung = sample_lung(
         patient(seed=seed, domain=domain),
         domain,
         num_frames=num_frames,
-        rng=stream(seed, domain, 2, 0, 0),
+        rng=seeded_rng(seed, domain, 2, 0, 0),
     )
-    grades = {severity(signs) for signs in lung.frames()}
-    worst = severity(lung.worst)
-    assert len(lung.frames()) == num_frames
+    grades = {grade_severity(findings) for findings in lung.findings_per_frame()}
+    worst = grade_severity(lung.worst)
+    assert len(lung.findings_per_frame()) == num_frames
     assert worst in grades <= {worst, worst - 1}
 
 
 def test_a_clip_of_a_sick_lung_changes_in_about_six_of_ten_cases():
     rng = np.random.default_rng(0)
-    changing = [draw_presence(30, 2, rng).min() < 0.5 for _ in range(500)]
+    changing = [sample_presence(30, 2, rng).min() < 0.5 for _ in range(500)]
     assert np.mean(changing) == pytest.approx(0.6, abs=0.07)
 
 
@@ -38,15 +43,15 @@ def test_no_disease_has_a_grade_to_itself():
     seen = {}
     for index in range(210):
         someone = patient(index)
-        signs = draw_signs(someone, "A", stream(0, "A", 2, index, 0))
-        seen.setdefault(severity(signs), set()).add(someone.disease)
+        findings = sample_findings(someone, "A", seeded_rng(0, "A", 2, index, 0))
+        seen.setdefault(grade_severity(findings), set()).add(someone.disease)
     assert all(len(diseases) >= 4 for diseases in seen.values())
 
 
 @given(seed=st.integers(0, 2**31 - 1), count=st.integers(0, 11), own=st.floats(0, 1))
 @settings(max_examples=100, deadline=None)
 def test_spread_places_keep_their_distance_inside_the_window(seed, count, own):
-    places = spread(count, 18, own=own, rng=np.random.default_rng(seed))
+    places = spread_positions(count, 18, reserved=own, rng=np.random.default_rng(seed))
     assert len(places) == count
     assert all(-9 - 1e-9 <= x <= 9 + 1e-9 for x in places)
     assert all(gap >= own * 18 / count - 1e-9 for gap in np.diff(places))
@@ -54,5 +59,5 @@ def test_spread_places_keep_their_distance_inside_the_window(seed, count, own):
 
 def test_spread_places_are_not_the_teeth_of_a_comb():
     rng = np.random.default_rng(0)
-    gaps = [np.diff(spread(5, 18, own=0.45, rng=rng)) for _ in range(200)]
+    gaps = [np.diff(spread_positions(5, 18, reserved=0.45, rng=rng)) for _ in range(200)]
     assert np.median([each.max() / each.min() for each in gaps]) > 2

@@ -182,7 +182,7 @@ def test_domain_b_is_brighter_and_of_coarser_grain():
 
 def test_difficulty_means_fainter_signs_in_more_and_less_even_haze():
     taken = phantom.ACQUISITIONS["A"]
-    easy, hard = (phantom.look(taken, d, np.random.default_rng(0)) for d in (0.0, 1.0))
+    easy, hard = (phantom.sample_appearance(taken, d, np.random.default_rng(0)) for d in (0.0, 1.0))
     assert hard.contrast < easy.contrast
     assert hard.haze > easy.haze
     assert hard.streaks > easy.streaks
@@ -252,7 +252,7 @@ def test_a_part_of_the_clips_has_scores_and_nothing_else_changes():
 def test_a_larger_share_of_scores_keeps_those_of_a_smaller(seed, num_clips, low, high):
     low, high = sorted((low, high))
     few, many = (
-        phantom.scored_clips(seed, "A", 0, num_clips=num_clips, share=share)
+        phantom.select_scored_clips(seed, "A", 0, num_clips=num_clips, share=share)
         for share in (low, high)
     )
     assert few <= many <= set(range(num_clips))
@@ -264,7 +264,7 @@ def test_every_clip_number_is_scored_about_equally_often():
     chosen = [
         number
         for index in range(400)
-        for number in phantom.scored_clips(0, "A", index, num_clips=4, share=0.25)
+        for number in phantom.select_scored_clips(0, "A", index, num_clips=4, share=0.25)
     ]
     assert len(chosen) == 400
     assert np.bincount(chosen) == pytest.approx([100] * 4, abs=30)

@@ -5,30 +5,30 @@ import pytest
 
 from lus_ray.data.phantom.findings import Spot
 from lus_ray.data.phantom.lung import Lung
-from lus_ray.data.phantom.raters import confusion, outlined, read_by_raters
+from lus_ray.data.phantom.raters import jitter_segmentation, rater_confusion, sample_ratings
 from tests.data.ingest.phantom_parts import B_LINE, HEALTHY
 
 
 @pytest.mark.parametrize("domain", ["A", "B"])
 def test_raters_err_as_stated(domain):
     rng = np.random.default_rng(1)
-    stated = confusion(domain, 0.5)
+    stated = rater_confusion(domain, 0.5)
     assert stated.sum(axis=1) == pytest.approx(1)
     for grade in range(4):
-        read = [read_by_raters(grade, domain, 0.5, rng=rng) for _ in range(500)]
+        read = [sample_ratings(grade, domain, 0.5, rng=rng) for _ in range(500)]
         found = np.bincount(np.ravel(read), minlength=4) / 2500
         assert found == pytest.approx(stated[grade], abs=0.04)
 
 
 def test_raters_agree_more_in_domain_a_and_on_easy_clips():
-    agree = [np.trace(confusion(*case)) / 4 for case in (("A", 0.0), ("A", 0.5), ("B", 0.5))]
+    agree = [np.trace(rater_confusion(*case)) / 4 for case in (("A", 0.0), ("A", 0.5), ("B", 0.5))]
     assert agree == pytest.approx([0.94, 0.76, 0.64])
 
 
 def test_an_unsteady_hand_moves_b_lines_and_nothing_else():
-    signs = replace(HEALTHY, b_lines=(B_LINE,) * 200, indents=(Spot(0, 3),))
-    lung = Lung(HEALTHY, signs, np.ones(3))
-    assert outlined(lung, 0.0, np.random.default_rng(0)) == lung
-    moved = outlined(lung, 0.8, np.random.default_rng(0)).worst
+    findings = replace(HEALTHY, b_lines=(B_LINE,) * 200, indents=(Spot(0, 3),))
+    lung = Lung(HEALTHY, findings, np.ones(3))
+    assert jitter_segmentation(lung, 0.0, np.random.default_rng(0)) == lung
+    moved = jitter_segmentation(lung, 0.8, np.random.default_rng(0)).worst
     assert np.std([line.x_mm for line in moved.b_lines]) == pytest.approx(0.8, rel=0.2)
-    assert replace(moved, b_lines=signs.b_lines) == signs
+    assert replace(moved, b_lines=findings.b_lines) == findings

@@ -1,25 +1,25 @@
 import numpy as np
 import pytest
 
-from lus_ray.data.phantom.transducer import Speckle, convex, linear
+from lus_ray.data.phantom.transducer import Speckle, make_convex_probe, make_linear_probe
 
 FAN = {"height_mm": 100.0, "radius_mm": 50.0, "half_angle": 0.6, "cap_mm": 2.0}
 
 
 def test_a_level_line_in_a_rectangle_is_a_row_of_pixels():
-    probe = linear(100, height_mm=50.0, aperture_mm=40.0)
+    probe = make_linear_probe(100, height_mm=50.0, aperture_mm=40.0)
     echo = np.where(np.abs(probe.depth_mm[:, None] - 25) < 0.3, 1.0, 1e-6) + 0 * probe.angle
-    picture = probe.picture(echo.astype(np.float32), gain_db=0)
+    picture = probe.render_image(echo.astype(np.float32), gain_db=0)
     assert abs(picture.mean(axis=1).argmax() - 49.5) <= 1
     assert picture[:, :9].max() == 0
     assert picture.mean(axis=0)[12:88].min() > 0
 
 
 def test_a_beam_of_a_fan_leans_outward():
-    probe = convex(200, **FAN)
+    probe = make_convex_probe(200, **FAN)
     echo = np.full(probe.shape, 1e-6, np.float32)
     echo[:, 120:123] = 1
-    picture = probe.picture(echo, gain_db=0).astype(float)
+    picture = probe.render_image(echo, gain_db=0).astype(float)
     columns = [(picture[row] * np.arange(200)).sum() / picture[row].sum() for row in (30, 90, 150)]
     assert columns[0] < columns[1] < columns[2]
     slopes = np.diff(columns) / 60
@@ -27,7 +27,7 @@ def test_a_beam_of_a_fan_leans_outward():
 
 
 def test_a_fan_has_its_face_above_and_its_arc_below():
-    probe = convex(200, **FAN)
+    probe = make_convex_probe(200, **FAN)
     rows = np.nonzero(probe.inside[:, 100])[0]
     assert rows[0] * probe.mm_per_pixel == pytest.approx(2.0, abs=0.6)
     assert 95 < rows[-1] * probe.mm_per_pixel < 100
@@ -35,17 +35,17 @@ def test_a_fan_has_its_face_above_and_its_arc_below():
 
 
 def test_a_fainter_echo_is_darker_and_no_echo_is_black():
-    probe = linear(64, height_mm=40.0, aperture_mm=40.0)
+    probe = make_linear_probe(64, height_mm=40.0, aperture_mm=40.0)
     echo = np.full(probe.shape, 0.1, np.float32)
-    loud, soft, none = (probe.picture(echo * k, 0.0).mean() for k in (1, 0.5, 0))
+    loud, soft, none = (probe.render_image(echo * k, 0.0).mean() for k in (1, 0.5, 0))
     assert loud > soft > none == 0
 
 
 def test_labels_keep_their_classes_and_their_place():
-    probe = convex(128, **FAN)
+    probe = make_convex_probe(128, **FAN)
     classes = np.zeros(probe.shape, np.uint8)
     classes[probe.depth_mm > 50] = 5
-    mask = probe.labels(classes)
+    mask = probe.render_labels(classes)
     assert set(np.unique(mask)) == {0, 5}
     assert mask[int(128 * 0.45), 64] == 0
     assert mask[int(128 * 0.6), 64] == 5
@@ -55,7 +55,7 @@ def test_speckle_is_steady_in_part_and_glides_with_the_lung():
     rng = np.random.default_rng(0)
     speckle = Speckle((80, 96), grain=(0.6, 1.5), steady=0.8, rng=rng)
     lung = np.repeat(np.arange(80)[:, None] >= 40, 96, axis=1)
-    here, there = speckle.frame(lung, 0), speckle.frame(lung, 4)
+    here, there = speckle.sample_frame(lung, 0), speckle.sample_frame(lung, 4)
     wall = np.corrcoef(here[:40].ravel(), there[:40].ravel())[0, 1]
     still = np.corrcoef(here[40:].ravel(), there[40:].ravel())[0, 1]
     moved = np.corrcoef(here[40:, :-4].ravel(), there[40:, 4:].ravel())[0, 1]
