@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from lus_ray.inference.limits import CLIP
-from tests.data.ingest import dicom_parts
+from tests.data.decoding import dicom_files
 from tests.serve.service import film
 
 CANARY = "Mustermann-4711"
@@ -45,7 +45,7 @@ def clips(folder: Path) -> dict[str, bytes]:
     gif, png = io.BytesIO(), io.BytesIO()
     pictures[0].save(gif, "gif", save_all=True, append_images=pictures[1:])
     pictures[0].save(png, "png")
-    dicom = dicom_parts.write(folder / "a.dcm", dicom_parts.fan(2), PatientName=CANARY)
+    dicom = dicom_files.write(folder / "a.dcm", dicom_files.fan(2), PatientName=CANARY)
     return {
         "mp4": film(frames),
         "gif": gif.getvalue(),

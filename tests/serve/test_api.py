@@ -24,7 +24,7 @@ from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.parity import replay
 from lus_ray.inference.response import Local
 from lus_ray.inference.schema import Answer, Models
-from tests.data.ingest import dicom_parts
+from tests.data.decoding import dicom_files
 from tests.serve.service import ROOT, ask, film
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -100,10 +100,10 @@ def test_the_command_says_the_same_with_the_service_and_without(served, runs, cl
 
 def test_dicom_is_refused_with_writing_beside_its_fan_and_tells_its_spacing(served, tmp_path):
     sound, written_on = (
-        dicom_parts.write(
-            tmp_path / "a.dcm", frames, SequenceOfUltrasoundRegions=[dicom_parts.region()]
+        dicom_files.write(
+            tmp_path / "a.dcm", frames, SequenceOfUltrasoundRegions=[dicom_files.region()]
         ).read_bytes()
-        for frames in (dicom_parts.fan(2), dicom_parts.with_text(dicom_parts.fan(2)))
+        for frames in (dicom_files.fan(2), dicom_files.with_text(dicom_files.fan(2)))
     )
     said = ask(f"{served}/v1/clips", sound).json
     assert (said["clip"]["format"], said["clip"]["num_frames"]) == ("DICOM", 2)

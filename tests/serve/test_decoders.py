@@ -17,7 +17,7 @@ from serve.decoders import Decoders
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.inference.limits import ServiceLimits
 from serve.errors import Refused
-from tests.data.ingest import dicom_parts
+from tests.data.decoding import dicom_files
 from tests.serve.service import film
 
 LIMITS = ServiceLimits()
@@ -49,8 +49,8 @@ def picture(height: int, width: int) -> bytes:
 @pytest.fixture
 def written_on(tmp_path: Path) -> bytes:
     """A DICOM clip with writing beside its fan."""
-    frames = dicom_parts.with_text(dicom_parts.fan(2))
-    return dicom_parts.write(tmp_path / "a.dcm", frames).read_bytes()
+    frames = dicom_files.with_text(dicom_files.fan(2))
+    return dicom_files.write(tmp_path / "a.dcm", frames).read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import Local
 from lus_ray.inference.schema import Answer
-from tests.data.ingest.dicom_parts import SECRETS
+from tests.data.decoding.dicom_files import SECRETS
 from tests.serve import hostile, rude
 from tests.serve.hostile import CANARY, RAW, Attack
 from tests.serve.service import Reply, Service, ask, serving

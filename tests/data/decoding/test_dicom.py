@@ -15,7 +15,7 @@ from lus_ray.data.ingest import dicom
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError
-from tests.data.ingest import dicom_parts as parts
+from tests.data.decoding import dicom_files as parts
 from tests.rights import as_anybody
 
 EXACT = (

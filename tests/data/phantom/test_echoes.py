@@ -5,12 +5,12 @@ import pytest
 
 from lus_ray.data.phantom.echoes import render_echoes
 from lus_ray.data.phantom.findings import Spot
-from tests.data.ingest.phantom_parts import HEALTHY, ONE_LINE, moment
+from tests.data.phantom.scenes import HEALTHY, ONE_LINE, make_state
 
 
 def gain(findings, *, contrast=1.0):
     """Echoes with the findings over echoes without them, per sample."""
-    here = moment(contrast)
+    here = make_state(contrast)
     return render_echoes(here, findings) / render_echoes(here, HEALTHY), here
 
 
@@ -33,7 +33,7 @@ def test_a_b_line_starts_at_the_pleura_and_reaches_the_bottom():
 
 
 def test_contrast_makes_signs_brighter():
-    beam = np.abs(moment().x - 3).argmin()
+    beam = np.abs(make_state().x - 3).argmin()
     faint, clear = (gain(ONE_LINE, contrast=c)[0][120, beam] for c in (0.5, 1.5))
     assert clear > 1.5 * faint
 
@@ -54,7 +54,7 @@ def test_a_break_interrupts_the_pleural_line():
 
 
 def test_a_rib_darkens_what_lies_below_it():
-    shadowed = [here for here in (moment(seed=s) for s in range(8)) if here.scene.ribs]
+    shadowed = [here for here in (make_state(seed=s) for s in range(8)) if here.scene.ribs]
     assert len(shadowed) > 2
     for here in shadowed:
         centre = here.scene.ribs[0][0]

@@ -39,7 +39,7 @@ PATIENT = Patient(
 )
 
 
-def patient(
+def make_patient(
     index: int = 0, seed: int = 0, domain: str = "A", confounder: str | None = None
 ) -> Patient:
     return sample_patient(
@@ -47,7 +47,9 @@ def patient(
     )
 
 
-def moment(contrast: float = 1.0, breath: float = 0.0, seed: int = 0) -> SceneState:
+def make_state(contrast: float = 1.0, breath: float = 0.0, seed: int = 0) -> SceneState:
     probe = make_linear_probe(160, height_mm=PATIENT.height_mm, aperture_mm=48)
-    look = Appearance(contrast=contrast, haze=1.0, streaks=0.1)
-    return Scene(PATIENT, probe, look, np.random.default_rng(seed)).at(breath, glide_mm=2)
+    appearance = Appearance(contrast=contrast, haze=1.0, streaks=0.1)
+    return Scene(PATIENT, probe, appearance, np.random.default_rng(seed)).at_breath(
+        breath, glide_mm=2
+    )

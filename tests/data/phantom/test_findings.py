@@ -8,7 +8,7 @@ from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS
 from lus_ray.data.phantom.findings import Spot, grade_severity, label_biomarkers, reduce_grade
 from lus_ray.data.phantom.lung import sample_findings
 from lus_ray.data.phantom.patient import seeded_rng
-from tests.data.ingest.phantom_parts import B_LINE, HEALTHY, PATIENT, patient
+from tests.data.phantom.scenes import B_LINE, HEALTHY, PATIENT, make_patient
 
 DOMAINS = st.sampled_from(["A", "B"])
 
@@ -62,7 +62,7 @@ def test_a_sign_ticks_its_box(change, group, levels):
 @given(seed=st.integers(0, 2**31 - 1), domain=DOMAINS, index=st.integers(0, 500))
 @settings(max_examples=150, deadline=None)
 def test_one_box_per_group_is_ticked_save_the_extras_of_a_lines(seed, domain, index):
-    someone = patient(index, seed, domain)
+    someone = make_patient(index, seed, domain)
     findings = sample_findings(someone, domain, seeded_rng(seed, domain, 2, index, 0))
     said = dict(zip(BIOMARKERS, label_biomarkers(findings, someone), strict=True))
     for group, levels in BIOMARKER_GROUPS.items():
@@ -75,7 +75,7 @@ def test_one_box_per_group_is_ticked_save_the_extras_of_a_lines(seed, domain, in
 @given(seed=st.integers(0, 2**31 - 1), index=st.integers(0, 100))
 @settings(max_examples=100, deadline=None)
 def test_milder_takes_exactly_one_grade(seed, index):
-    findings = sample_findings(patient(index, seed), "A", seeded_rng(seed, "A", 2, index, 0))
+    findings = sample_findings(make_patient(index, seed), "A", seeded_rng(seed, "A", 2, index, 0))
     while (grade := grade_severity(findings)) > 0:
         findings = reduce_grade(findings)
         assert grade_severity(findings) == grade - 1

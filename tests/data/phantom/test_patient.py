@@ -2,16 +2,16 @@ import numpy as np
 import pytest
 
 from lus_ray.clip import sf_class
-from tests.data.ingest.phantom_parts import patient
+from tests.data.phantom.scenes import make_patient
 
 
 def test_each_round_of_seven_patients_has_all_seven_diseases():
-    rounds = [{patient(7 * k + i).disease for i in range(7)} for k in range(3)]
+    rounds = [{make_patient(7 * k + i).disease for i in range(7)} for k in range(3)]
     assert all(len(diseases) == 7 for diseases in rounds)
 
 
 def test_saturation_follows_the_burden_but_not_alone():
-    people = [patient(index) for index in range(300)]
+    people = [make_patient(index) for index in range(300)]
     link = np.corrcoef([p.burden for p in people], [p.sf_ratio for p in people])[0, 1]
     assert -0.92 < link < -0.6
     assert {sf_class(p.sf_ratio) for p in people} == {0, 1, 2, 3}
@@ -23,7 +23,7 @@ def test_saturation_follows_the_burden_but_not_alone():
 )
 def test_a_planted_confounder_follows_the_burden(confounder, trait):
     def link(planted):
-        people = [patient(index, confounder=planted) for index in range(300)]
+        people = [make_patient(index, confounder=planted) for index in range(300)]
         values = [getattr(p, trait) for p in people]
         numbers = [float(v == "linear") if trait == "probe" else v for v in values]
         return np.corrcoef(np.argsort(np.argsort(numbers)), [p.burden for p in people])[0, 1]

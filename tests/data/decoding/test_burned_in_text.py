@@ -10,7 +10,7 @@ from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.data.ingest import phantom
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError
-from tests.data.ingest import dicom_parts as parts
+from tests.data.decoding import dicom_files as parts
 
 
 def found(frames: np.ndarray, region: tuple[int, int, int, int] | None = None) -> int:

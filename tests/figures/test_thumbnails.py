@@ -13,7 +13,7 @@ from PIL import Image
 
 from lus_ray import figures
 from lus_ray.figures.thumbnails import GREYS, SIDE
-from tests.test_figures import SEEN_BY, lab, linear
+from tests.figures.test_figures import SEEN_BY, lab, linear
 
 FRAME = (np.arange(12 * 16) % 251).astype(np.uint8).reshape(12, 16)
 EMPTY = np.zeros(FRAME.shape, bool)

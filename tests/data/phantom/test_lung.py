@@ -11,7 +11,7 @@ from lus_ray.data.phantom.lung import (
     spread_positions,
 )
 from lus_ray.data.phantom.patient import seeded_rng
-from tests.data.ingest.phantom_parts import patient
+from tests.data.phantom.scenes import make_patient
 
 DOMAINS = st.sampled_from(["A", "B"])
 
@@ -22,7 +22,7 @@ def test_a_lung_is_at_its_worst_in_some_frame_and_one_grade_milder_in_the_others
     seed, domain, num_frames
 ):
     lung = sample_lung(
-        patient(seed=seed, domain=domain),
+        make_patient(seed=seed, domain=domain),
         domain,
         num_frames=num_frames,
         rng=seeded_rng(seed, domain, 2, 0, 0),
@@ -42,7 +42,7 @@ def test_a_clip_of_a_sick_lung_changes_in_about_six_of_ten_cases():
 def test_no_disease_has_a_grade_to_itself():
     seen = {}
     for index in range(210):
-        someone = patient(index)
+        someone = make_patient(index)
         findings = sample_findings(someone, "A", seeded_rng(0, "A", 2, index, 0))
         seen.setdefault(grade_severity(findings), set()).add(someone.disease)
     assert all(len(diseases) >= 4 for diseases in seen.values())

@@ -6,7 +6,7 @@ import pytest
 from lus_ray.data.phantom.findings import Spot
 from lus_ray.data.phantom.lung import Lung
 from lus_ray.data.phantom.raters import jitter_segmentation, rater_confusion, sample_ratings
-from tests.data.ingest.phantom_parts import B_LINE, HEALTHY
+from tests.data.phantom.scenes import B_LINE, HEALTHY
 
 
 @pytest.mark.parametrize("domain", ["A", "B"])
