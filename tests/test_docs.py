@@ -1,0 +1,85 @@
+"""What the documents say holds: commands parse, links lead somewhere, examples run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+import torch
+
+from lus_ray.cli import main
+from lus_ray.experiment import Experiment
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/**/*.md"), *ROOT.glob(".github/*.md")])
+COMMAND = re.compile(r"^(?:    | *- run: )((?:[A-Z_]+=\S+ )?(?:lus|make) .*)$", re.MULTILINE)
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def commands() -> list[tuple[str, str]]:
+    """Each `lus` and `make` command of the documents, continued lines joined, without comments."""
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text().replace("\\\n", " ")
+        found += [(document.name, line) for line in COMMAND.findall(text)]
+    return found
+
+
+def python_blocks() -> list[str]:
+    text = (ROOT / "lus_ray" / "README.md").read_text()
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_documents_name_commands():
+    assert len({line for _, line in commands()}) > 30
+
+
+@pytest.mark.parametrize(("document", "line"), sorted(set(commands())))
+def test_a_command_of_the_documents_is_accepted(document, line):
+    program, *words = shlex.split(line.replace("s3://", "/"), comments=True)
+    if program == "make":
+        assert set(words) <= TARGETS
+        return
+    command: click.Command = main
+    context = click.Context(main, info_name="lus")
+    while isinstance(command, click.Group):
+        command = command.commands[words.pop(0)]
+    command.make_context("lus", words, parent=context)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_paths_of_a_document_exist(document):
+    text = document.read_text()
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (document.parent / target).exists()] == []
+    named = re.findall(r"`((?:lus_ray|serve|experiments|tests)/[\w./]+)`", text)
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+def test_the_readme_is_read_in_two_minutes():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 170
+    assert len(text.split()) <= 1500
+
+
+def test_the_code_map_names_every_package():
+    text = (ROOT / "lus_ray" / "README.md").read_text()
+    folders = [path.parent for path in (ROOT / "lus_ray").glob("*/__init__.py")]
+    assert [folder.name for folder in folders if f"`{folder.name}/`" not in text] == []
+
+
+def test_the_worked_examples_run(tmp_path):
+    network, source, study = (_executed(block) for block in python_blocks())
+    net = network["SmallCNN"](5)
+    assert net(torch.rand(2, 3, 32, 40)).shape == (2, 5)
+    assert isinstance(study["EXPERIMENT"].at("smoke"), Experiment)
+    (tmp_path / "p1_L1.mp4").touch()
+    assert [row["zone"] for row in source["clips"](tmp_path, None)] == ["L1"]
+
+
+def _executed(block: str) -> dict:
+    names: dict = {"__name__": "example"}
+    exec(compile(block, "README.md", "exec"), names)  # noqa: S102  (our own document)
+    return names
