@@ -4,7 +4,7 @@
         decoded = decoder.decode(Path("clip.mp4"))
 
 A crash of the decoder, a truncated file, a decompression bomb or a page of HTML costs that file
-alone: the caller gets a `DecodeError` of one line. See `child.py` for the other side.
+alone: the caller gets a `DecodeError` of one line.
 
 Letters: T frames, H rows, W columns.
 What is decided here: content tells the format, the name does not. Grey is luma in full range.
@@ -13,27 +13,18 @@ square, and the pace of a clip with varying frame times, are kept as stored. A f
 than one frame and 2 % below the container's is refused as truncated; a smaller loss is `repaired`.
 """
 
-import contextlib
-import json
-import mmap
 import os
 import signal
-import socket
 import stat
-import subprocess
-import sys
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from lus_ray.errors import DecodeError
-
-PACKAGE_ROOT = Path(__file__).resolve().parents[3]
+from lus_ray.storage.sandbox import Sandbox, open_scratch, read_result
 
 
 @dataclass(frozen=True)
@@ -74,28 +65,12 @@ class DecodedVideo:
     mm_per_pixel: float | None = None
 
 
-class FileDecoder:
-    """A child process that decodes files one after another, each in a fresh fork.
-
-    Not for two threads at once; give each thread its own. The process starts with the first file
-    unless it was told to before, and anew after it was lost.
-    """
+class FileDecoder(Sandbox):
+    """A child process that decodes files one after another, each in a fresh fork."""
 
     def __init__(self, limits: DecodeLimits | None = None, *, max_side: int = 512) -> None:
+        super().__init__("lus_ray.data.decoding.sandbox")
         self.limits, self.max_side = limits or DecodeLimits(), max_side
-        self.process: subprocess.Popen[bytes] | None = None
-        self.connection: socket.socket | None = None
-
-    def __enter__(self) -> "FileDecoder":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def decode(self, path: Path, *, allow_text: bool = False) -> DecodedVideo:
         """The frames of one file; `allow_text` takes a DICOM file with writing beside its fan.
@@ -104,73 +79,28 @@ class FileDecoder:
             DecodeError: the file cannot be read, or not within the limits; the text names it.
         """
         try:
-            with _open(path) as source, _scratch() as answer:
-                self._ask(source.fileno(), answer.fileno(), path.suffix.lower(), allow_text)
-                return _read_answer(answer.fileno(), self.limits, self.max_side)
+            with _open(path) as source, open_scratch() as result:
+                self._decode(source.fileno(), result.fileno(), path.suffix.lower(), allow_text)
+                return _read_video(result.fileno(), self.max_side)
         except DecodeError as error:
             raise DecodeError(f"{path.name}: {error}", error.kind) from error
         except OSError as error:
             raise DecodeError(f"{path.name}: cannot be read ({error.strerror or error})") from error
 
-    def start(self) -> None:
-        """Have the process ready before the first file comes."""
-        if self.connection is None:
-            self._start()
-
-    def stop(self) -> None:
-        """Make a `decode` that another thread waits in fail at once."""
-        if self.connection is not None:
-            with contextlib.suppress(OSError):  # it ended by itself
-                self.connection.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """End the child process, and with it a fork that is still at work."""
-        if self.connection is not None:
-            self.connection.close()
-        if self.process is not None:
-            self.process.wait()
-        self.connection = self.process = None
-
-    def _start(self) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        # One thread each: the parent's pool already keeps every core busy, and a fork may not
-        # carry threads along. A session of its own: Ctrl-C is the parent's to answer.
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        paths = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "lus_ray.data.decoding.sandbox", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
-        self.connection = ours
-        return ours
-
-    def _ask(self, source: int, answer: int, suffix: str, allow_text: bool) -> None:
-        connection = self.connection or self._start()
+    def _decode(self, source: int, result: int, suffix: str, allow_text: bool) -> None:
         request = asdict(self.limits) | {"max_side": self.max_side, "suffix": suffix[:16]}
-        request["allow_text"] = allow_text
-        try:
-            socket.send_fds(connection, [json.dumps(request).encode()], [source, answer])
-            reply = connection.recv(4096)
-        except OSError:
-            reply = b""
-        if not reply:
-            self.close()
+        end = self.run(source, result, request | {"allow_text": allow_text})
+        if end is None:
             raise DecodeError(
                 "the decoder process ended; run again, with more memory if it was low", "lost"
             )
-        end = json.loads(reply)
-        if end["late"]:
+        if end.late:
             raise DecodeError(f"takes longer than {self.limits.seconds:g} s to decode", "refused")
-        if end["status"] < 0:
-            number = signal.Signals(-end["status"])  # SIGKILL comes from outside
+        if end.status < 0:
+            number = signal.Signals(-end.status)  # SIGKILL comes from outside
             whose: Any = "lost" if number is signal.SIGKILL else "unreadable"
             raise DecodeError(f"crashed the decoder ({number.name})", whose)
-        if end["status"] > 0:
+        if end.status > 0:
             size = self.limits.memory_bytes >> 20
             raise DecodeError(
                 f"the decoder gave up, short of memory (at most {size} MiB)", "refused"
@@ -193,22 +123,12 @@ def _open(path: Path) -> Any:
     return open(path, "rb")
 
 
-def _scratch() -> Any:
-    """A nameless file for the frames: in memory where the system has that, else on disk."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("frames"), "w+b")
-    return tempfile.TemporaryFile()
-
-
-def _read_answer(answer: int, limits: DecodeLimits, max_side: int) -> DecodedVideo:
+def _read_video(result: int, max_side: int) -> DecodedVideo:
     """What the fork wrote, believed only where it adds up."""
-    size = os.fstat(answer).st_size
-    if size < 8:
-        raise DecodeError("the decoder's answer does not add up")
-    content = mmap.mmap(answer, size, access=mmap.ACCESS_COPY)
-    end = size - 8
-    start = end - int.from_bytes(content[end:], "little")
-    report = json.loads(content[max(0, start) : end])
+    try:
+        content, start, report = read_result(result)
+    except ValueError:
+        raise DecodeError("the decoder's answer does not add up") from None
     if "error" in report:
         kind: Any = report.get("kind", "unreadable")
         raise DecodeError(" ".join(report["error"].split()), kind)
