@@ -18,7 +18,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Search, Size
 from lus_ray.folds import fixed_test
 from lus_ray.nets import TSM
-from lus_ray.tasks import Biomarkers, ClipLabel, Expert, Intensity
+from lus_ray.tasks import Biomarkers, ClipLabel, Expert, IntensityFeatures
 from lus_ray.tasks.sklearn_expert import EXPERTS
 
 LABELS = ("severity", "sf_ratio", "disease")
@@ -51,7 +51,7 @@ def experts(of: str, reads: str, inputs: str, labels: tuple[str, ...] = LABELS) 
 
 ARMS = (
     # What every arm is held against.
-    Arm("intensity", partial(Intensity, view=clips)),
+    Arm("intensity", partial(IntensityFeatures, view=clips)),
     *(
         Arm(
             f"{kind}, {label}",

@@ -19,7 +19,13 @@ from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
 from lus_ray.folds import across_domains
 from lus_ray.nets import PositionPrior, SifaSegmenter, UNet
-from lus_ray.tasks import Matched, Outline, Segmentation, Sifa, Translated
+from lus_ray.tasks import (
+    BinarySegmentation,
+    MatchedSegmentation,
+    Segmentation,
+    Sifa,
+    TranslatedSegmentation,
+)
 
 frames = View(num_frames=1, height=256, width=256, num_samples=0)
 turned = Augment(flip=0.0, intensity=(1.0, 1.0), scale=0.1, rotate_deg=15.0, translate=0.1)
@@ -27,18 +33,18 @@ mason = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
 
 from_scratch = Recipe(epochs=250, batch=16, lr=5e-3, augment=turned, select="last", gpus=0.25)
 fine_tuning = replace(from_scratch, epochs=50, lr=5e-4)
-adversarial = Recipe(  # 10,000 steps of all players
+adversarial = Recipe(  # 10,000 steps of all networks
     epochs=100, batch=12, draws=1200, lr=1e-3, l2=1e-4, augment=turned, select="last", gpus=1.0
 )
 quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
 
-unet = partial(Outline, net=mason, view=frames)
+unet = partial(BinarySegmentation, net=mason, view=frames)
 sifa = partial(Sifa, net=SifaSegmenter, view=frames)
 sifa_v2 = partial(sifa, version=2)
 segmenter = partial(
-    Outline, net=SifaSegmenter, num_outputs=2, channels=3, centred=True, view=frames
+    BinarySegmentation, net=SifaSegmenter, num_outputs=2, channels=3, centred=True, view=frames
 )
-matched = partial(Matched, net=mason, view=frames)
+matched = partial(MatchedSegmentation, net=mason, view=frames)
 fourier = partial(matched, how="fourier")
 place = partial(Segmentation, net=PositionPrior, scheme="bline", view=frames, monitor="dice")
 
@@ -68,7 +74,7 @@ def translated(arm: Arm) -> Arm:
     """The same networks on the test frames of their source, as the target would show them."""
     return Arm(
         f"{arm.name}, translated",
-        partial(Translated, members=(arm.task,)),
+        partial(TranslatedSegmentation, members=(arm.task,)),
         label="bline masks",
         rows=Rows(where=arm.rows.learns, with_val=True),
         members=(arm.name,),

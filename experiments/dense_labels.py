@@ -18,7 +18,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
 from lus_ray.folds import k_fold
 from lus_ray.nets import PositionPrior, UNet
-from lus_ray.tasks import Collapsed, Segmentation
+from lus_ray.tasks import MergedClasses, Segmentation
 
 frames = View(num_frames=1, height=464, width=624, num_samples=0)
 published_recipe = Recipe(epochs=50, batch=4, lr=1e-3, plateau=0.5, copies=6, gpus=0.5)
@@ -33,7 +33,7 @@ sparse = partial(Segmentation, scheme="sparse", view=frames)
 
 def collapsed(suffix: str = "") -> Arm:
     """What a dense arm outlines, read in the sparse classes."""
-    task = partial(Collapsed, source="dense", scheme="sparse")
+    task = partial(MergedClasses, source="dense", scheme="sparse")
     return Arm(f"dense, collapsed{suffix}", task, label="sparse masks", reads=f"dense{suffix}")
 
 

@@ -17,7 +17,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Size
 from lus_ray.folds import rotating
 from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
-from lus_ray.tasks import Expert, FrameScore, Intensity
+from lus_ray.tasks import Expert, FrameScore, IntensityFeatures
 from lus_ray.tasks.losses import WIDE_GAP
 
 frames = View(num_frames=1, height=224, width=224, num_samples=0)
@@ -39,7 +39,7 @@ def network(name: str, task: partial[FrameScore], recipe: Recipe = balanced) -> 
 
 ARMS = (
     # What every arm is held against.
-    Arm("intensity", partial(Intensity, view=frames)),
+    Arm("intensity", partial(IntensityFeatures, view=frames)),
     *(
         Arm(
             f"{kind} on intensity",

@@ -24,7 +24,7 @@ from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
 from lus_ray.folds import k_fold
 from lus_ray.metrics import inherited
 from lus_ray.nets import ReverseTransfer
-from lus_ray.tasks import Expert, FrameDiagnosis, Intensity
+from lus_ray.tasks import Expert, FrameDiagnosis, IntensityFeatures
 
 diagnosing = Recipe(epochs=12, batch=4, lr=1e-3, plateau=0.5, gpus=0.5)
 as_published = replace(diagnosing, select="test")
@@ -63,7 +63,7 @@ SEGMENTERS = tuple(
 
 ARMS = (
     # What every arm is held against; it learns from single frames, as the networks do.
-    Arm("intensity", partial(Intensity, view=frames)),
+    Arm("intensity", partial(IntensityFeatures, view=frames)),
     *(
         Arm(
             f"{kind} on intensity",

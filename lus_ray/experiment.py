@@ -184,9 +184,9 @@ class Experiment:
             raise ArmError(f"{self.name}: no size {size!r}; it has {['full', *self.sizes]}")
         chosen = self.sizes[size]
         arms = tuple(_shrink(arm, chosen) for arm in self.arms if arm.name not in chosen.leave_out)
-        return self.having(arms)
+        return self.with_arms(arms)
 
-    def having(self, arms: tuple[Arm, ...]) -> "Experiment":
+    def with_arms(self, arms: tuple[Arm, ...]) -> "Experiment":
         """The same experiment with these arms; what is published of others is left out."""
         names = {arm.name for arm in arms}
         return replace(
@@ -204,7 +204,7 @@ class Experiment:
             if set(arm.inputs) & left:
                 left.add(arm.name)
         kept = tuple(arm for arm in self.arms if arm.name not in left)
-        return replace(self.having(kept), claims=self.claims)
+        return replace(self.with_arms(kept), claims=self.claims)
 
     def only(self, names: tuple[str, ...]) -> "Experiment":
         """The named arms and those that they start from or read."""
@@ -214,7 +214,7 @@ class Experiment:
             arm = stack.pop()
             wanted.add(arm.name)
             stack += [self.arm(name) for name in arm.inputs if name not in wanted]
-        return self.having(tuple(arm for arm in self.arms if arm.name in wanted))
+        return self.with_arms(tuple(arm for arm in self.arms if arm.name in wanted))
 
 
 def _shrink(arm: Arm, size: Size) -> Arm:

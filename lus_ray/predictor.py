@@ -16,7 +16,7 @@ from torch import Tensor
 from lus_ray.clip import frames_of
 from lus_ray.data.loading.batches import Tracks
 from lus_ray.data.transforms.view import Track, View
-from lus_ray.tasks.task import Task, unit
+from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import checkpoint
 
 Prediction = dict[str, np.ndarray]
@@ -67,7 +67,7 @@ def predict(
             assert isinstance(clip, np.ndarray)
             chosen = task.view.sample_indices(len(clip), num_samples)
             said = [
-                task.predict(unit(torch.from_numpy(clip[part]).to(device)))
+                task.predict(to_unit_range(torch.from_numpy(clip[part]).to(device)))
                 for part in parts(task, chosen, clip[0].size * chosen.shape[1])
             ]
             result = {name: np.concatenate([each[name] for each in said]) for name in said[0]}
@@ -83,11 +83,11 @@ def parts(
     task: Task, samples: Int[np.ndarray, "S _"], num_pixels: int
 ) -> Iterator[Int[np.ndarray, "s _"]]:
     """Samples, a row each and of so many pixels, in the parts that a task predicts at once."""
-    step = task.at_once(num_pixels)
+    step = task.samples_per_pass(num_pixels)
     return (samples[first : first + step] for first in range(0, len(samples), step))
 
 
-def predict_together(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
+def predict_batch(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
     """What a task says of the frames of each clip, from one pass over all their samples.
 
     The answers are those of `predict` to rounding: networks do not mix samples.
@@ -97,7 +97,7 @@ def predict_together(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) ->
     ends = np.cumsum([len(part) for part in samples])
     device = next(task.parameters(), torch.empty(0)).device
     with torch.inference_mode():
-        said = task.predict(unit(torch.from_numpy(np.concatenate(samples)).to(device)))
+        said = task.predict(to_unit_range(torch.from_numpy(np.concatenate(samples)).to(device)))
     of_clip = {name: np.split(array, ends[:-1]) for name, array in said.items()}
     results = [
         dict(zip(of_clip, values, strict=True)) for values in zip(*of_clip.values(), strict=True)

@@ -43,11 +43,11 @@ from lus_ray.runs.cell import Cell, Work
 from lus_ray.runs.cohort import cohort
 from lus_ray.runs.run_cell import fit_here, run
 from lus_ray.tasks.ensemble import Ensemble
-from lus_ray.tasks.merged_classes import Collapsed
+from lus_ray.tasks.merged_classes import MergedClasses
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.sifa import Sifa
 from lus_ray.tasks.sklearn_expert import Expert
-from lus_ray.tasks.task import Task, unit
+from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import checkpoint
 
 pytestmark = pytest.mark.slow
@@ -319,7 +319,7 @@ def test_masks_are_counted_frame_by_frame_and_nothing_is_lost(finished):
             assert (counts.sum(axis=1) == view.height * view.width).all(), arm.name
             assert finished.at_random(arm) or len(counts) == len(seen[row["clip"]])
             assert row["target"] is row["probability"] is row["outputs"] is None
-            if isinstance(task, Collapsed):
+            if isinstance(task, MergedClasses):
                 assert row["bins"] is None
                 continue
             number, confidence, right = np.array(row["bins"]).sum(axis=0)
@@ -355,7 +355,7 @@ def test_masks_of_every_checkpoint_are_those_that_were_counted(finished):
         for row in rows[:3]:
             clip = clips[row["clip"]]
             frames = finished.seen[row["clip"]]
-            true = task.truth(task.view.resize_masks(masks_of(clip)), clip)[frames]
+            true = task.prepare_truth(task.view.resize_masks(masks_of(clip)), clip)[frames]
             said = predictor(clip)["masks"][frames]
             counted = segmentation.counts(true, said, num_classes=len(about.classes))
             assert (counted.reshape(len(said), -1) == np.array(row["counts"])).all(), arm.name
@@ -394,7 +394,7 @@ def test_arms_of_clips_are_tested_on_their_share_of_every_class_whatever_the_pat
 def test_collapsed_counts_are_those_of_the_arm_that_is_read(finished):
     for arm, about, rows in finished.outlined():
         task = arm.task()
-        if not isinstance(task, Collapsed):
+        if not isinstance(task, MergedClasses):
             continue
         read = {row["clip"]: row["counts"] for row in finished.table(arm.reads)[1]}
         side = len(MASK_SCHEMES[task.source])
@@ -415,9 +415,10 @@ def test_members_answer_with_the_mean_of_their_probabilities(finished):
             for name in arm.members
         ]
         (frames,) = finished.pixels.clips(finished.work.rows[:1], together.view)
-        given = unit(torch.from_numpy(frames[:, None].copy()))
+        given = to_unit_range(torch.from_numpy(frames[:, None].copy()))
         mean, *apart = (
-            torch.cat(list(task.probabilities(given))).numpy() for task in (together, *parts)
+            torch.cat(list(task.predict_probabilities(given))).numpy()
+            for task in (together, *parts)
         )
         assert mean == pytest.approx(np.mean(apart, axis=0), abs=1e-6), arm.name
         assert len(apart) == 1 or all(np.abs(mean - one).max() > 1e-4 for one in apart)
@@ -546,10 +547,10 @@ def test_every_loss_is_a_number_and_every_player_has_one(finished):
         if arm.recipe is None or not isinstance(task, Task):
             continue
         lines = (finished.folder(arm) / "metrics.jsonl").read_text().splitlines()
-        players = task.players if len(task.players) > 1 else ()
+        networks = task.networks if len(task.networks) > 1 else ()
         for values in map(json.loads, lines):
             losses = {name: value for name, value in values.items() if name.startswith("train_")}
-            assert {"train_loss", *(f"train_{player}_loss" for player in players)} <= set(losses)
+            assert {"train_loss", *(f"train_{network}_loss" for network in networks)} <= set(losses)
             assert all(map(math.isfinite, losses.values())), arm.name
         assert lines
 
@@ -557,7 +558,7 @@ def test_every_loss_is_a_number_and_every_player_has_one(finished):
 def test_in_its_turn_each_player_alone_has_gradients(finished):
     for arm in finished.arms:
         task = arm.task()
-        if not isinstance(task, Task) or len(task.players) == 1:
+        if not isinstance(task, Task) or len(task.networks) == 1:
             continue
         fold, turns = finished.work.folds[0], owners_of_gradients(task)
         rows = cell_rows.rows_of(arm, fold, Cell(arm.name, 0), finished.work)
@@ -567,7 +568,7 @@ def test_in_its_turn_each_player_alone_has_gradients(finished):
             report=lambda values: None, second=cell_rows.unlabelled_rows(arm, fold, finished.work),
         )  # fmt: skip
         assert turns
-        assert turns == [{p} for p in task.players] * (len(turns) // len(task.players)), arm.name
+        assert turns == [{p} for p in task.networks] * (len(turns) // len(task.networks)), arm.name
 
 
 def owners_of_gradients(task: Task) -> list[set[str]]:

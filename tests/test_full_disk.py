@@ -61,14 +61,14 @@ def test_predictions_that_find_no_room_leave_the_earlier_ones(disk, spoil):
 
 
 def test_a_state_that_finds_no_room_is_a_note_and_the_earlier_one_is_read(disk, spoil):
-    task, state = TASK(), resume.State(disk.path / "state.safetensors", every_s=0)
+    task, state = TASK(), resume.TrainingState(disk.path / "state.safetensors", every_s=0)
     adam = {"net": torch.optim.Adam(task.parameters())}
-    state.save(task, adam, resume.Done(past=[past(0.5)]))
+    state.save(task, adam, resume.TrainingProgress(past=[past(0.5)]))
     spoil()
-    done = resume.Done(past=[past(0.5), past(0.6)])
+    done = resume.TrainingProgress(past=[past(0.5), past(0.6)])
     state.save(task, adam, done)
     assert "could not be written" in done.notes[0]
-    assert resume.State(state.path).load(task, adam).past == [past(0.5)]
+    assert resume.TrainingState(state.path).load(task, adam).past == [past(0.5)]
     assert not list(disk.path.glob(".*"))
 
 
@@ -102,8 +102,8 @@ def test_the_command_ends_with_one_line_where_no_run_folder_can_be_made(disk, ph
     assert "cannot be written to; give --out another folder" in ended.stderr
 
 
-def past(score: float) -> resume.Past:
-    return resume.Past(score, score, "")
+def past(score: float) -> resume.EpochRecord:
+    return resume.EpochRecord(score, score, "")
 
 
 def save(disk: Disk, number: float) -> None:

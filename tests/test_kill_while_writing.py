@@ -35,7 +35,7 @@ def write_checkpoint(path: Path, number: int) -> None:
 
 def read_checkpoint(path: Path) -> int:
     number = only(checkpoint.load(path))
-    seed = json.loads((checkpoint.found(path) / "task.json").read_text())["seed"]
+    seed = json.loads((checkpoint.locate(path) / "task.json").read_text())["seed"]
     assert seed == number
     return number
 
@@ -43,12 +43,14 @@ def read_checkpoint(path: Path) -> int:
 def write_state(path: Path, number: int) -> None:
     task = filled(number)
     adam = {"net": torch.optim.Adam(task.parameters())}
-    state.State(path, every_s=0).save(task, adam, state.Done(past=[state.Past(number, number, "")]))
+    state.TrainingState(path, every_s=0).save(
+        task, adam, state.TrainingProgress(past=[state.EpochRecord(number, number, "")])
+    )
 
 
 def read_state(path: Path) -> int:
     task = TASK()
-    done = state.State(path).load(task, {"net": torch.optim.Adam(task.parameters())})
+    done = state.TrainingState(path).load(task, {"net": torch.optim.Adam(task.parameters())})
     assert done.notes == []
     assert [one.score for one in done.past] == [only(task)]
     return only(task)

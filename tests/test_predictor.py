@@ -13,7 +13,7 @@ from lus_ray.predictor import predict
 from lus_ray.runs import cell_predictions
 from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation, frame_diagnosis, segmentation
 from lus_ray.tasks.frame_score import CHUNK
-from lus_ray.tasks.task import unit
+from lus_ray.tasks.task import to_unit_range
 
 VIEW = View(num_frames=1, height=32, width=40, num_samples=0)
 UNET = partial(UNet, widths=(4, 8))
@@ -41,7 +41,7 @@ def clip(num_frames=NUM_FRAMES):
 def floats(task):
     """The number of frames of every float tensor that the task is given from now on."""
     given = []
-    for name in ("predict", "measure"):
+    for name in ("predict", "count_pixels"):
         if hasattr(task, name):
             setattr(task, name, noting(getattr(task, name), given))
     return given
@@ -57,7 +57,7 @@ def noting(action, given):
 
 def test_a_clip_in_parts_has_the_bits_of_the_clip_at_once(task):
     with torch.inference_mode():
-        whole = task.predict(unit(torch.from_numpy(clip())[:, None]))
+        whole = task.predict(to_unit_range(torch.from_numpy(clip())[:, None]))
     given = floats(task)
     said = predict(task, clip())
     assert given == [CHUNK, CHUNK, 7]

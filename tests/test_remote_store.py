@@ -73,8 +73,8 @@ def test_a_twin_streams_the_same_batches(phantom_store, twin):
         "seeds": list(range(len(located))),
         "chosen": [-1] * len(located),
     }
-    here = streaming.sampled(item, store_path=str(phantom_store), view=view)
-    there = streaming.sampled(item, store_path=twin, view=view)
+    here = streaming.sample_batch(item, store_path=str(phantom_store), view=view)
+    there = streaming.sample_batch(item, store_path=twin, view=view)
     assert len(there["frames"]) == len(located) * 2 * 24 * 24
     assert there == here
 

@@ -23,7 +23,7 @@ from lus_ray.bench.measure import threads
 from lus_ray.clip import frames_of, masks_of
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
-from lus_ray.data.loading.batches import InMemory, Size, view_of
+from lus_ray.data.loading.batches import FrameSize, InMemory, view_of
 from lus_ray.errors import LusError
 from lus_ray.experiment import Experiment
 from lus_ray.orchestration import campaign, planner
@@ -124,13 +124,13 @@ def pixels(data: Path, experiment: Experiment) -> InMemory:
 
 
 @lru_cache(maxsize=2)
-def _pixels(data: Path, seen: frozenset[Size], outlined: frozenset[Size]) -> InMemory:
+def _pixels(data: Path, seen: frozenset[FrameSize], outlined: frozenset[FrameSize]) -> InMemory:
     names = ("clip", "shard", "row_group", "row")
     index = store.index(data)
     places = list(zip(*(index[name].to_pylist() for name in names), strict=True))
     places.sort(key=lambda place: place[1:])
-    frames: dict[Size, dict[str, np.ndarray]] = {size: {} for size in seen}
-    masks: dict[Size, dict[str, np.ndarray]] = {size: {} for size in outlined}
+    frames: dict[FrameSize, dict[str, np.ndarray]] = {size: {} for size in seen}
+    masks: dict[FrameSize, dict[str, np.ndarray]] = {size: {} for size in outlined}
     columns = ("clip", "height", "width", "frames", *(("masks", "mask_scheme") if masks else ()))
     for row in store.read_located(data, places, columns) if frames else ():
         for size, found in frames.items():

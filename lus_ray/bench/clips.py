@@ -29,8 +29,8 @@ from lus_ray.bench.reads import (
     ray_in_silence,
 )
 from lus_ray.data.loading.batches import size_of
-from lus_ray.data.loading.shared_memory import attach, share
-from lus_ray.data.loading.streaming import Streamed
+from lus_ray.data.loading.shared_memory import attach, share_frames
+from lus_ray.data.loading.streaming import StreamedFrames
 from lus_ray.data.transforms.view import View
 
 NUM_CLIPS = 8
@@ -71,14 +71,14 @@ def measure(
 
 def _windows(films: Footage, view: View, started: DataLoader, repeats: int) -> dict[str, Measured]:
     asked: dict[str, Any] = {"view": view, "columns": (), **SETTINGS}
-    shared = share(films.store, films.index, [size_of(view)])
+    shared = share_frames(films.store, films.index, [size_of(view)])
     from_memory = attach(shared).epochs(films.rows, **asked)
     mapped = on_disk(films, view).epochs(films.rows, **asked)
-    streamed = Streamed(str(films.store)).epochs(films.rows, **asked)
+    streamed = StreamedFrames(str(films.store)).epochs(films.rows, **asked)
     anew = partial(fresh, films, VideoWindows(films.videos, view), SETTINGS)
 
     def first_epoch() -> Iterator[Tensor]:
-        pixels = attach(share(films.store, films.index, [size_of(view)]))
+        pixels = attach(share_frames(films.store, films.index, [size_of(view)]))
         return only_frames(pixels.epochs(films.rows, **asked)(0))
 
     check_equal(first_epoch(), anew(), RIVAL)

@@ -28,7 +28,7 @@ from lus_ray.folds import fixed_test
 from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell, cell_seed
-from lus_ray.tasks import Expert, Intensity
+from lus_ray.tasks import Expert, IntensityFeatures
 from lus_ray.tasks.clip_classification import class_scores
 from lus_ray.tasks.sklearn_expert import DETERMINISTIC, EXPERTS, fit_classifier
 
@@ -91,7 +91,7 @@ def experiment(kinds: tuple[str, ...], labels: tuple[str, ...]) -> Experiment:
         name="experts",
         title="Experts on features",
         folds=fixed_test(parts=4, cv=3),
-        arms=(Arm("intensity", partial(Intensity, view=VIEW)), *arms),
+        arms=(Arm("intensity", partial(IntensityFeatures, view=VIEW)), *arms),
         metrics=("auc",),
     )
 

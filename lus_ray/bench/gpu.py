@@ -3,7 +3,7 @@
 Letters: B clips in a batch, T frames, H rows, W columns.
 What is measured: one epoch of the loop at published sizes, with batches of uint8 frames that come
 from the host as they do in training; half precision and channels last, as the loop has them.
-The rivals: the same players, losses and updates in float32 as torch lays them out; and products of
+The rivals: the same networks, losses and updates in float32 as torch lays them out; and products of
 square matrices in bfloat16 that do as many operations as the networks of the epoch do, forward and
 backward. The ratio of the latter is the share of the GPU's arithmetic that the step makes use of.
 Dropout is off, for both sides draw it in another order. What is equal: the loss of the first step,
@@ -25,8 +25,8 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Recipe
 from lus_ray.nets import TSM, FrameCNN, SifaSegmenter, UNet
-from lus_ray.tasks import ClipLabel, FrameScore, Outline, Sifa
-from lus_ray.tasks.task import Task, unit
+from lus_ray.tasks import BinarySegmentation, ClipLabel, FrameScore, Sifa
+from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import loop
 
 DEVICE = "cuda"
@@ -62,7 +62,7 @@ def studies() -> Mapping[str, Study]:
             partial(ClipLabel, TSM, label="severity", view=clips), (4, 15, 224, 224), "severity"
         ),
         "U-Net, 16 of 256 x 256": Study(
-            partial(Outline, bline, view=mason), (16, 1, 256, 256), "masks"
+            partial(BinarySegmentation, bline, view=mason), (16, 1, 256, 256), "masks"
         ),
         "SIFA, 12 of 256 x 256": Study(
             partial(Sifa, net=SifaSegmenter, view=outlines),
@@ -141,17 +141,21 @@ def with_loop(task: Task, data: list[Batch]) -> float:
 def with_float32(task: Task, data: list[Batch]) -> float:
     """The mean loss of an epoch as one would write it first."""
     adams = {
-        player: torch.optim.Adam(task.get_submodule(player).parameters(), RECIPE.lr)
-        for player in task.players
+        network: torch.optim.Adam(task.get_submodule(network).parameters(), RECIPE.lr)
+        for network in task.networks
     }
     task.train()
     total = 0.0
     for batch in data:
         given = {name: value.to(DEVICE) for name, value in batch.items()}
-        given |= {name: unit(given[name]) for name in ("frames", "target_frames") if name in given}
-        for player, adam in adams.items():
+        given |= {
+            name: to_unit_range(given[name])
+            for name in ("frames", "target_frames")
+            if name in given
+        }
+        for network, adam in adams.items():
             task.zero_grad(set_to_none=True)
-            loss = task(given, player)["loss"]
+            loss = task(given, network)["loss"]
             loss.backward()
             adam.step()
             task.constrain()

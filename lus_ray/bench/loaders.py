@@ -21,12 +21,12 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lus_ray.clip import Row
 from lus_ray.data.decoding.video import grey
-from lus_ray.data.loading.sampler import Draw
+from lus_ray.data.loading.sampler import SampleSpec
 from lus_ray.data.transforms.view import View
 
 NUM_WORKERS = 2
 
-Sample = tuple[int, Row, Draw]
+Sample = tuple[int, Row, SampleSpec]
 """The number of the epoch, the clip, and what is drawn of it."""
 
 
@@ -94,7 +94,7 @@ def decode(path: Path, wanted: Sequence[int]) -> UInt8[np.ndarray, "T H W"]:
 class Dealt(Sampler):
     """The batches of epoch after epoch as `deal(epoch)` gives them, from epoch 0."""
 
-    def __init__(self, rows: Sequence[Row], deal: Callable[[int], Sequence[Sequence[Draw]]]):
+    def __init__(self, rows: Sequence[Row], deal: Callable[[int], Sequence[Sequence[SampleSpec]]]):
         self.rows, self.deal, self.epoch = rows, deal, -1
 
     def __iter__(self) -> Iterator[list[Sample]]:

@@ -78,7 +78,7 @@ def measure(
         both = partial(of_task, ensemble, frames), partial(joined, ensemble, frames)
         found = {f"ensemble of {len(nets)}": compare("ensemble", *both, max(1, repeats // 2))}
         for name, member in zip(nets, ensemble.net, strict=True):
-            inputs = (member.net, member.images(frames))
+            inputs = (member.net, member.to_images(frames))
             found[name] = compare(
                 name,
                 partial(mc_dropout, *inputs, generator_seed=0),
@@ -110,7 +110,7 @@ def example(
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = 1.0
         for part in ensemble.net:
-            part.net(part.images(frames))
+            part.net(part.to_images(frames))
     return ensemble.eval()
 
 
@@ -134,7 +134,7 @@ def whole_passes(
 
 def of_task(ensemble: Ensemble, frames: Float[Tensor, "N 1 H W"], *, num_samples: int) -> Moments:
     """The deviation that the task tells."""
-    deviation = ensemble.uncertainty(frames, num_samples=num_samples)
+    deviation = ensemble.estimate_uncertainty(frames, num_samples=num_samples)
     assert deviation is not None
     return (torch.from_numpy(deviation),)
 
@@ -143,7 +143,7 @@ def joined(ensemble: Ensemble, frames: Float[Tensor, "N 1 H W"], *, num_samples:
     """The deviation over all samples of all members; member n has seed n."""
     means, deviations = zip(
         *(
-            whole_passes(member.net, member.images(frames), num_samples=num_samples, seed=number)
+            whole_passes(member.net, member.to_images(frames), num_samples=num_samples, seed=number)
             for number, member in enumerate(ensemble.net)
         ),
         strict=True,

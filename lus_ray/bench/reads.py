@@ -27,10 +27,10 @@ from lus_ray.bench.loaders import Dealt, Pictures, VideoFrames, loader
 from lus_ray.bench.measure import Measured, interleaved
 from lus_ray.data.loading.batches import InMemory, size_of
 from lus_ray.data.loading.memmap import attach as attach_mapped
-from lus_ray.data.loading.memmap import of as mapped_files
-from lus_ray.data.loading.sampler import order
-from lus_ray.data.loading.shared_memory import attach, share
-from lus_ray.data.loading.streaming import Streamed
+from lus_ray.data.loading.memmap import plan_files as mapped_files
+from lus_ray.data.loading.sampler import sample_epoch
+from lus_ray.data.loading.shared_memory import attach, share_frames
+from lus_ray.data.loading.streaming import StreamedFrames
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
@@ -77,13 +77,13 @@ def _measured(
     repeats: int,
 ) -> dict[str, Measured]:
     asked: dict[str, Any] = {"view": view, "columns": (), **SETTINGS}
-    shared = share(films.store, films.index, [size_of(view)])
+    shared = share_frames(films.store, films.index, [size_of(view)])
     from_memory = attach(shared).epochs(films.rows, **asked)
     mapped = on_disk(films, view).epochs(films.rows, **asked)
-    streamed = Streamed(str(films.store)).epochs(films.rows, **asked)
+    streamed = StreamedFrames(str(films.store)).epochs(films.rows, **asked)
 
     def first_epoch() -> Iterator[Tensor]:
-        pixels = attach(share(films.store, films.index, [size_of(view)]))
+        pixels = attach(share_frames(films.store, films.index, [size_of(view)]))
         return only_frames(pixels.epochs(films.rows, **asked)(0))
 
     def first_batch() -> Iterator[Tensor]:
@@ -144,7 +144,7 @@ def fresh(films: Footage, data: Dataset, settings: Mapping[str, Any] = SETTINGS)
     """A loader whose workers have not started; it begins with epoch 0."""
 
     def deal(epoch: int) -> list:
-        return order(films.rows, epoch=epoch, **settings)
+        return sample_epoch(films.rows, epoch=epoch, **settings)
 
     return loader(data, Dealt(films.rows, deal))
 

@@ -21,9 +21,9 @@ from lus_ray.bench.inputs import Footage
 from lus_ray.bench.measure import Measured, interleaved
 from lus_ray.clip import frames_of, make
 from lus_ray.data import store as stores
-from lus_ray.data.loading.sampler import order
+from lus_ray.data.loading.sampler import sample_epoch
 from lus_ray.data.loading.shared_memory import CHUNK_CLIPS
-from lus_ray.data.loading.streaming import Streamed
+from lus_ray.data.loading.streaming import StreamedFrames
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.folds import rotating
@@ -86,7 +86,7 @@ def through(store: Path, times: int) -> int:
         fold, *_ = rotating(4, stratify=None).deal(index, seed=number)
         sides = [fold.split_of(row["patient"]) for row in rows]
         assert None not in sides
-        order(rows, epoch=number, **SETTINGS)
+        sample_epoch(rows, epoch=number, **SETTINGS)
         places = sorted(
             ((row["clip"], row["shard"], row["row_group"], row["row"]) for row in rows),
             key=lambda place: place[1:],
@@ -113,7 +113,7 @@ def streamed(store: Path, *, view: View, num_windows: int, epochs: "count[int]")
     """So many windows from a store by Ray Data, every clip equally often."""
     rows = stores.index(store).to_pylist()
     rows = rows * (num_windows // len(rows))
-    batches = Streamed(str(store)).epochs(rows, view=view, columns=(), **SETTINGS)
+    batches = StreamedFrames(str(store)).epochs(rows, view=view, columns=(), **SETTINGS)
     return sum(len(batch["frames"]) for batch in batches(next(epochs)))
 
 

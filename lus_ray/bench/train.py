@@ -28,7 +28,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Recipe
 from lus_ray.nets import TSM, FrameCNN, UNet
-from lus_ray.tasks import ClipLabel, FrameScore, Outline
+from lus_ray.tasks import BinarySegmentation, ClipLabel, FrameScore
 from lus_ray.tasks.task import Task
 from lus_ray.training import loop
 
@@ -88,7 +88,7 @@ def studies(side: int) -> Mapping[str, Study]:
     cnn = partial(FrameScore, FrameCNN, view=frames)
     tsm = partial(ClipLabel, partial(TSM, width=16), label="severity", view=clips)
     mason = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
-    unet = partial(Outline, mason, view=frames)
+    unet = partial(BinarySegmentation, mason, view=frames)
     return {
         "FrameCNN": Study(cnn, 16, 1, _ordinal, "frame_severity"),
         "TSM": Study(tsm, 4, 8, _class, "severity"),

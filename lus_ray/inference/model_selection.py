@@ -26,8 +26,8 @@ KINDS: dict[str, ModelKind] = {
     "VideoScore": "aggregator",
     "Segmentation": "segmenter",
     "Ensemble": "segmenter",
-    "Outline": "segmenter",
-    "Matched": "segmenter",
+    "BinarySegmentation": "segmenter",
+    "MatchedSegmentation": "segmenter",
 }
 """By task name; other tasks are not served."""
 

@@ -150,7 +150,7 @@ def _mask_difference(model: ServedModel, row: Row, stored: Row, predict: Predict
     if sheet is None or sheet.model != model.id or ids is None:
         raise _not_deployed(model)
     masks = frame_sheets.decode_sheet(sheet.sprite, sheet.num_frames)
-    true = task.truth(view.resize_masks(ids), row)[frame_sheets.frame_slice(len(ids))]
+    true = task.prepare_truth(view.resize_masks(ids), row)[frame_sheets.frame_slice(len(ids))]
     if masks.shape != true.shape:
         return float("inf")
     counts = segmentation.counts(true, masks, num_classes=len(task.classes)).reshape(len(true), -1)

@@ -20,10 +20,10 @@ from lus_ray.figures import CLASS_COLOURS
 from lus_ray.inference import frame_sheets
 from lus_ray.inference.model_selection import LABELS, ServedModel
 from lus_ray.inference.schema import ClipScore, ExpertGroup, ExpertPrediction, MaskSheet
-from lus_ray.predictor import Prediction, Predictor, predict, predict_together
+from lus_ray.predictor import Prediction, Predictor, predict, predict_batch
 from lus_ray.tasks.frame_score import CHUNK, FrameScore
 from lus_ray.tasks.segmentation import Segmentation
-from lus_ray.tasks.task import unit
+from lus_ray.tasks.task import to_unit_range
 
 Frames = UInt8[np.ndarray, "N H W"]
 
@@ -64,7 +64,7 @@ class BackboneStage:
 
     def predict_batch(self, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
         """Predictions for clips of any size from one pass of the network."""
-        return predict_together(self.predictor.task, clips)
+        return predict_batch(self.predictor.task, clips)
 
 
 class ExpertsStage:
@@ -120,7 +120,7 @@ class ScorerStage:
         looks = []
         with torch.inference_mode():
             for chunk in torch.from_numpy(self.view.samples(resized)).split(CHUNK):
-                looks += task.looks(unit(chunk.to(self.predictor.device)))
+                looks += task.find_attention(to_unit_range(chunk.to(self.predictor.device)))
         quads = np.stack([look.quads[0] for look in looks if look.quads is not None])
         window = frame_sheets.FrameWindow(self.view, *frames.shape[1:])
         return FrameOutputs(np.stack([look.probability for look in looks]), window.to_frame(quads))
@@ -206,7 +206,7 @@ class SegmenterStage:
     ) -> list[float] | None:
         """The standard deviation of each class, averaged over pixels and a few frames."""
         few = resized[frame_sheets.frame_slice(len(resized), UNCERTAINTY_FRAMES)]
-        samples = unit(torch.from_numpy(self.view.samples(few))).to(self.predictor.device)
+        samples = to_unit_range(torch.from_numpy(self.view.samples(few))).to(self.predictor.device)
         with torch.inference_mode():
-            deviation = self.predictor.task.uncertainty(samples, num_samples=num_samples)
+            deviation = self.predictor.task.estimate_uncertainty(samples, num_samples=num_samples)
         return None if deviation is None else window.crop(deviation).mean(axis=(0, 2, 3)).tolist()

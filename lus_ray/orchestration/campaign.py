@@ -18,7 +18,7 @@ from ray import tune
 
 from lus_ray.data import store
 from lus_ray.data.loading import memmap, shared_memory
-from lus_ray.data.loading.batches import Size, size_of
+from lus_ray.data.loading.batches import FrameSize, size_of
 from lus_ray.data.loading.transport import Transport
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import CellError
@@ -129,9 +129,9 @@ def _run_cells(
     cluster = Cluster.current()
     num_frames = store.num_frames(data)
     seen, outlined = sizes(work.experiment)
-    num_bytes = shared_memory.num_bytes(num_frames, seen, outlined)
+    num_bytes = shared_memory.count_bytes(num_frames, seen, outlined)
     in_memory = num_bytes <= shared_memory.SHARE * cluster.object_store
-    on_disk = memmap.of(data, seen, outlined)
+    on_disk = memmap.plan_files(data, seen, outlined)
     streamed = not in_memory and not memmap.has_room(on_disk, num_bytes)
     free = shutil.disk_usage(work.out).free
     for note in planner.check_plan(
@@ -142,9 +142,9 @@ def _run_cells(
         observers.notify(f"resizing {num_frames} frames for all cells")
     shared: Transport = None if streamed else on_disk
     if in_memory:
-        shared = shared_memory.share(data, index, seen, outlined)
+        shared = shared_memory.share_frames(data, index, seen, outlined)
     elif not streamed and len(cluster.nodes) == 1:
-        memmap.make(on_disk, observers.notify)
+        memmap.write_missing(on_disk, observers.notify)
 
     needs = {
         arm.name: planner.required_resources(arm, cluster, streamed=streamed)
@@ -246,7 +246,7 @@ def _trial_name(t: Any) -> str:
     return cell.name
 
 
-def sizes(experiment: Experiment) -> tuple[set[Size], set[Size]]:
+def sizes(experiment: Experiment) -> tuple[set[FrameSize], set[FrameSize]]:
     """Every size at which an arm looks at frames, and every one at which it looks at masks.
 
     Both are read from what the task of an arm is given or takes by default, as to build its

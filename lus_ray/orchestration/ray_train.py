@@ -31,7 +31,7 @@ from lus_ray.storage import paths
 from lus_ray.storage.mirror import Home
 from lus_ray.tasks.task import Task
 from lus_ray.training import checkpoint, loop
-from lus_ray.training.state import State
+from lus_ray.training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Ways:
 
 def fit_with_workers(
     cell: Cell, work: Work, shared: Transport, store: str, *, gpus: float
-) -> Callable[..., loop.Fitted]:
+) -> Callable[..., loop.FitResult]:
     """A stand-in for `fit_here` that trains with the workers of the arm's recipe.
 
     Raises:
@@ -84,7 +84,7 @@ def fit_with_workers(
     def fit(
         task: Task, train: Sequence[Row], val: Sequence[Row], *, arm: Any, seed: int, report: Any,
         second: Sequence[Row] = (), **settings: Any,
-    ) -> loop.Fitted:  # fmt: skip
+    ) -> loop.FitResult:  # fmt: skip
         ways = Ways(work.out.resolve(), work.home, sync.relative(cell))
         folder = ways.folder
         checkpoint.save(folder / "start", task, checkpoint.describe(arm.task), seed=seed)
@@ -116,7 +116,7 @@ def fit_with_workers(
         task.load_state_dict(checkpoint.load_weights(folder / "trained"))
         task.eval()
         kept = json.loads((folder / "fitted.json").read_text())
-        return loop.Fitted(kept["epoch"], kept["scores"], tuple(kept["notes"]))
+        return loop.FitResult(kept["epoch"], kept["scores"], tuple(kept["notes"]))
 
     return fit
 
@@ -144,10 +144,10 @@ def train_on_worker(config: dict[str, Any]) -> None:
         (log.epoch if rank == 0 else tell)(values)
 
     def prepare(task: Task) -> torch.nn.Module:
-        more = {"find_unused_parameters": len(task.players) > 1}
+        more = {"find_unused_parameters": len(task.networks) > 1}
         return ray.train.torch.prepare_model(task, parallel_strategy_kwargs=more)
 
-    state = State(folder / "state.safetensors", every_s=None if rank == 0 else math.inf)
+    state = TrainingState(folder / "state.safetensors", every_s=None if rank == 0 else math.inf)
     fitted = run_cell.fit_here(
         task, config["train"], config["val"], arm=arm, pixels=pixels, seed=seed, report=report,
         device=device, rank=rank, workers=workers, prepare=prepare, second=config["second"],

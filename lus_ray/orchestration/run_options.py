@@ -46,9 +46,9 @@ def at(
     """
     chosen = experiment.at(size)
     if samples is not None:
-        chosen = chosen.having(tuple(_searching(arm, samples) for arm in chosen.arms))
+        chosen = chosen.with_arms(tuple(_searching(arm, samples) for arm in chosen.arms))
     for setting in settings:
-        chosen = chosen.having(_set(chosen, setting))
+        chosen = chosen.with_arms(_set(chosen, setting))
     if splits is not None:
         chosen = replace(chosen, folds=official(splits))
     if arms:
@@ -141,14 +141,14 @@ def _beginning(experiment: Experiment, path: Path) -> Experiment:
     for arm in experiment.arms:
         if arm.recipe is not None and arm.start is None and not arm.baseline:
             try:
-                checkpoint.begin_with(arm.task(), path)
+                checkpoint.initialize_from(arm.task(), path)
                 begun.append(arm.name)
             except CheckpointError as error:
                 refused.append(str(error))
     if not begun:
         why = refused[0] if refused else f"{path}: none of these arms trains a network from nothing"
         raise CheckpointError(f"--weights: no arm can begin with them: {why}")
-    return experiment.having(
+    return experiment.with_arms(
         tuple(replace(a, weights=str(path)) if a.name in begun else a for a in experiment.arms)
     )
 

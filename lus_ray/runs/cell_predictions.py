@@ -13,7 +13,7 @@ from lus_ray.data.transforms.view import Track, View
 from lus_ray.predictor import Prediction, parts, predict
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.sklearn_expert import Expert
-from lus_ray.tasks.task import Task, unit
+from lus_ray.tasks.task import Task, to_unit_range
 
 
 def of(
@@ -55,13 +55,13 @@ def _measure(
             seen = np.asarray(row["images"])
         said = []
         for part in parts(task, seen, frames[0].size):
-            given = unit(torch.from_numpy(frames[part[:, 0]][:, None]).to(device))
-            true = torch.from_numpy(task.truth(ids[part[:, 0]], row)[:, None]).to(device)
+            given = to_unit_range(torch.from_numpy(frames[part[:, 0]][:, None]).to(device))
+            true = torch.from_numpy(task.prepare_truth(ids[part[:, 0]], row)[:, None]).to(device)
             if part.shape[1] > 1:
                 given, true = augment_gare2021.make_copies(
                     given, true, torch.from_numpy(part[:, 1])
                 )
-            said.append(task.measure(given, true[:, 0].cpu().numpy()))
+            said.append(task.count_pixels(given, true[:, 0].cpu().numpy()))
         yield {
             "counts": np.concatenate([each["counts"] for each in said]),
             "bins": np.sum([each["bins"] for each in said], axis=0),

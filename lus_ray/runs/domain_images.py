@@ -27,7 +27,7 @@ NUM_PATIENTS = 2
 class Translator(Protocol):
     """A task that shows frames of one domain as the other would: SIFA."""
 
-    def translated(
+    def translate_and_reconstruct(
         self, frames: Float[Tensor, "N 1 H W"], *, source: bool
     ) -> tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 H W"]]:
         """Frames in [0, 1] of the source, or else the target, as the other domain, and back."""
@@ -123,7 +123,7 @@ def _translated(
     """The frame, as the other domain would show it, and back again."""
     other, back = (
         (255 * one[0, 0].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
-        for one in task.translated(frames, source=source)
+        for one in task.translate_and_reconstruct(frames, source=source)
     )
     row = [(f"{here} frame", picture), (f"as {there}", other), ("back", back)]
     off = np.abs(back.astype(int) - picture).mean()

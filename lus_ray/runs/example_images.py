@@ -28,7 +28,7 @@ from lus_ray.runs.domain_images import Domains, Drawn
 from lus_ray.tasks.frame_diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.segmentation import Segmentation
-from lus_ray.tasks.task import unit
+from lus_ray.tasks.task import to_unit_range
 
 NUM_EXAMPLES = 4
 Drawable = FrameScore | FrameDiagnosis | Segmentation
@@ -82,7 +82,7 @@ def _drawn(
         yield Drawn("", "looks", *looked(task, picture, _true(task, row, frame), device=device))
         return
     (ids,) = pixels.masks([row], task.view)
-    true = task.truth(ids[frame : frame + 1], row)[0]
+    true = task.prepare_truth(ids[frame : frame + 1], row)[0]
     if task.scheme == "bline":
         yield from domain_images.of(task, row, picture, true, domains=domains, device=device)
     else:
@@ -93,7 +93,7 @@ def looked(
     task: FrameScore | FrameDiagnosis, picture: UInt8[np.ndarray, "H W"], true: int, *, device: str
 ) -> Picture:
     """Where a network looked in a frame, and what it said."""
-    (seen,) = task.looks(_one(picture, device))
+    (seen,) = task.find_attention(_one(picture, device))
     said = int(seen.probability.argmax())
     crops = () if seen.crops is None else (seen.crops * 255).round().astype(np.uint8)
     svg = figures.draw_attention(
@@ -120,7 +120,7 @@ def outlined(
     """A frame, its mask where there is one, the prediction, and how unsure it is of each class."""
     frames = _one(picture, device)
     said = task.predict(frames)["masks"][0]
-    deviation = task.uncertainty(frames)
+    deviation = task.estimate_uncertainty(frames)
     layers = [("prediction", said)] if true is None else [("expert", true), ("prediction", said)]
     unsure = [] if deviation is None else _unsure(task, deviation[0])
     svg = figures.draw_masks(picture, masks=layers, classes=task.classes, uncertainty=unsure)
@@ -193,4 +193,4 @@ def _true(task: FrameScore | FrameDiagnosis, row: Row, frame: int) -> int:
 
 
 def _one(picture: UInt8[np.ndarray, "H W"], device: str) -> torch.Tensor:
-    return unit(torch.from_numpy(picture.copy())[None, None].to(device))
+    return to_unit_range(torch.from_numpy(picture.copy())[None, None].to(device))

@@ -23,7 +23,7 @@ from lus_ray.storage.paths import PathOrUri
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.training import checkpoint
 
-SEGMENTERS = ("Segmentation", "Ensemble", "Outline", "Matched", "Sifa")
+SEGMENTERS = ("Segmentation", "Ensemble", "BinarySegmentation", "MatchedSegmentation", "Sifa")
 """Tasks that outline the classes of an image, by the names that checkpoints have for them."""
 PREFIX = "over-"
 """Files of these pictures begin so, and are replaced when they are drawn again."""

@@ -206,7 +206,7 @@ def _agree(record: dict[str, Any], out: Path, shown: str) -> None:
     """Refuse to mix runs; arms and commands of an earlier, partial run are kept in the record."""
     if not (out / layout.RECORD).exists():
         return
-    known = layout.record(out)
+    known = checkpoint.with_current_names(layout.record(out))
     known = {"supervision": "frames", "domains": {}, "frames_with": "", **known}
     for key in ("experiment", "size", "seed", "folds", "supervision", "domains", "frames_with"):
         if known.get(key) != record[key]:

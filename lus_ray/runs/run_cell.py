@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from lus_ray.clip import Row
-from lus_ray.data.loading.batches import Pixels, beside
-from lus_ray.data.loading.sampler import num_images
+from lus_ray.data.loading.batches import Pixels, pair_streams
+from lus_ray.data.loading.sampler import count_images
 from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Arm
 from lus_ray.folds import Fold
@@ -22,7 +22,7 @@ from lus_ray.runs.cost import Meter, with_workers
 from lus_ray.tasks.sklearn_expert import Expert
 from lus_ray.tasks.task import Task, with_arguments
 from lus_ray.training import checkpoint, loop
-from lus_ray.training.state import State
+from lus_ray.training.state import TrainingState
 
 
 def run(
@@ -32,7 +32,7 @@ def run(
     report: Report,
     *,
     device: str = "cpu",
-    fit: Callable[..., loop.Fitted] | None = None,
+    fit: Callable[..., loop.FitResult] | None = None,
 ) -> dict[str, float]:
     """Train, predict every clip of the fold, and write; the validation scores.
 
@@ -45,7 +45,7 @@ def run(
     arm = applied(work.experiment.arm(cell.arm), dict(cell.settings))
     fold = next(f for f in work.folds if f.number == cell.fold)
     seed = cell_seed(work.experiment.seed, cell)
-    state = State(cell.folder(work.out) / "state.safetensors")
+    state = TrainingState(cell.folder(work.out) / "state.safetensors")
     log = Log(cell.folder(work.out), report)
     rows = cell_rows.rows_of(arm, fold, cell, work)
     second = cell_rows.unlabelled_rows(arm, fold, work)
@@ -107,7 +107,7 @@ def learner(
     second: Sequence[Row],
     seed: int,
     device: str,
-    fit: Callable[..., loop.Fitted],
+    fit: Callable[..., loop.FitResult],
 ) -> Callable[[Sequence[Row]], tuple[Any, dict[str, float]]]:
     """A function from rows with a `split` to a trained task and its validation scores.
 
@@ -130,9 +130,9 @@ def learner(
             return task, scores
         if arm.start is not None:
             start = replace(cell, arm=arm.start, sample=None, settings=())
-            checkpoint.start_from(task, start.folder(work.out) / "checkpoint")
+            checkpoint.initialize_from_checkpoint(task, start.folder(work.out) / "checkpoint")
         elif arm.weights is not None:
-            checkpoint.begin_with(task, Path(arm.weights))
+            checkpoint.initialize_from(task, Path(arm.weights))
         if arm.members:
             join(task, arm, cell, work)
         if arm.recipe is None:
@@ -142,7 +142,7 @@ def learner(
         if arm.rows.unlabelled and not second:
             raise CellError(f"{cell.name}: no training clip equals {dict(arm.rows.unlabelled)}")
         if arm.rows.reduced:
-            train = cell_rows.reduce_images(train, num_images(second), seed=work.experiment.seed)
+            train = cell_rows.reduce_images(train, count_images(second), seed=work.experiment.seed)
         fitted = fit(
             task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.epoch, device=device,
             second=second,
@@ -182,17 +182,17 @@ def fit_here(
     rank: int = 0,
     workers: int = 1,
     **more: Any,
-) -> loop.Fitted:
+) -> loop.FitResult:
     """`learn.fit` on rows: as one worker in this process, or as one of several.
 
     A `second` stream gives an epoch as many frames as the longer of the two has.
     """
     recipe = arm.recipe
     assert recipe is not None
-    longer = max(num_images(train), num_images(second)) if second else 0
+    longer = max(count_images(train), count_images(second)) if second else 0
     epochs = partial(
         cell_predictions.source(task, pixels).epochs, view=task.view, batch=recipe.batch,
-        by_frame=cell_predictions.each_frame(task), num_draws=recipe.draws or longer, rank=rank,
+        by_frame=cell_predictions.each_frame(task), num_samples=recipe.draws or longer, rank=rank,
         workers=workers,
     )  # fmt: skip
     batches = epochs(
@@ -200,7 +200,7 @@ def fit_here(
         scheme=task.scheme,
     )  # fmt: skip
     if second:
-        batches = beside(batches, epochs(second, columns=(), seed=seed + 1))
+        batches = pair_streams(batches, epochs(second, columns=(), seed=seed + 1))
 
     def validate(task: Task) -> dict[str, float]:
         num_samples = recipe.val_samples

@@ -22,7 +22,7 @@ from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import Batch
 
 
-class Outline(Segmentation):
+class BinarySegmentation(Segmentation):
     """Which pixels are class 1 of a scheme of two classes (cross-entropy + Dice, equal weights).
 
     `num_outputs` is what `net` is built with: one logit for class 1 (losses `bce` and the `dice`
@@ -61,9 +61,9 @@ class Outline(Segmentation):
             )
         self.num_outputs = num_outputs
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         """`loss` is the sum of the two losses that are named beside it."""
-        logits = self.net(self.images(batch["frames"])).float()
+        logits = self.net(self.to_images(batch["frames"])).float()
         ids = batch["masks"][:, 0]
         if self.num_outputs == 1:
             logit, truth = logits[:, 0], (ids == 1).float()
@@ -80,11 +80,11 @@ class Outline(Segmentation):
             return super().activate(logits)
         return torch.cat([-logits, logits], dim=1).float().sigmoid()
 
-    def uncertainty(
+    def estimate_uncertainty(
         self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N 2 H W"] | None:
         """As that of `Segmentation`; with one output, p and 1 - p deviate alike."""
-        deviation = super().uncertainty(frames, num_samples=num_samples, seed=seed)
+        deviation = super().estimate_uncertainty(frames, num_samples=num_samples, seed=seed)
         if deviation is None or self.num_outputs == 2:
             return deviation
         return deviation.repeat(2, axis=1)

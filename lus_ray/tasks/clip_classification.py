@@ -65,7 +65,7 @@ class ClipLabel(ClipNetwork):
         self.classes = CLASSES[label]
         self.smoothing = smoothing
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         """Mean cross-entropy of clip logits (B, K)."""
         logits = self.net(batch["frames"])
         return {"loss": cross_entropy(logits, batch[self.label], label_smoothing=self.smoothing)}
@@ -96,7 +96,7 @@ class Biomarkers(ClipNetwork):
         self.monitor = monitor
         self.smoothing = smoothing
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         """Mean binary cross-entropy over entries 0 and 1; -1 entries carry no gradient."""
         logits = self.net(batch["frames"]).float()
         target = batch["biomarkers"].float()

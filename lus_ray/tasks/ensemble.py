@@ -42,13 +42,17 @@ class Ensemble(Segmentation):
             smooth=first.smooth,
         )
 
-    def probabilities(self, frames: Float[Tensor, "N 1 H W"]) -> Iterator[Float[Tensor, "n K H W"]]:
+    def predict_probabilities(
+        self, frames: Float[Tensor, "N 1 H W"]
+    ) -> Iterator[Float[Tensor, "n K H W"]]:
         """Mean class probabilities, a few frames at a time."""
-        for parts in zip(*(member.probabilities(frames) for member in self.net), strict=True):
+        for parts in zip(
+            *(member.predict_probabilities(frames) for member in self.net), strict=True
+        ):
             yield torch.stack(parts).mean(dim=0)
 
     @torch.no_grad()
-    def uncertainty(
+    def estimate_uncertainty(
         self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N K H W"] | None:
         """Standard deviation over all samples of dropout of all members that have dropout.
@@ -59,11 +63,11 @@ class Ensemble(Segmentation):
         for number, member in enumerate(self.net):
             if any(getattr(part, "p", 0) for part in member.net.modules()):
                 mean, deviation = mc_dropout(
-                    member.net, member.images(frames), num_samples=num_samples,
+                    member.net, member.to_images(frames), num_samples=num_samples,
                     generator_seed=seed + number,
                 )  # fmt: skip
             else:
-                mean = torch.cat(list(member.probabilities(frames)))
+                mean = torch.cat(list(member.predict_probabilities(frames)))
                 deviation = torch.zeros_like(mean)
             means.append(mean)
             squares.append(deviation**2 + mean**2)

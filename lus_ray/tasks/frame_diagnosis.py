@@ -18,7 +18,7 @@ from lus_ray.data.labels import CLASSES, class_index
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.tasks.clip_classification import class_scores
-from lus_ray.tasks.frame_score import Looks
+from lus_ray.tasks.frame_score import FrameAttention
 from lus_ray.tasks.segmentation import CHUNK_PIXELS
 from lus_ray.tasks.task import Batch, Task
 
@@ -46,28 +46,28 @@ class FrameDiagnosis(Task):
         self.net: Any = net(num_outputs=len(self.classes))
         self.view, self.monitor = view, monitor
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         """Mean cross-entropy of the frames."""
         return {"loss": cross_entropy(self.net(batch["frames"]).float(), batch["diagnosis"])}
 
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
         """`outputs` (N, K): the probabilities of every frame."""
-        parts = frames.split(self.at_once(frames[0].numel()))
+        parts = frames.split(self.samples_per_pass(frames[0].numel()))
         said = [torch.softmax(self.net(part).float(), dim=1) for part in parts]
         return {"outputs": torch.cat(said).cpu().numpy()}
 
-    def at_once(self, num_pixels: int) -> int:
+    def samples_per_pass(self, num_pixels: int) -> int:
         """Frames of about `CHUNK_PIXELS` in all."""
         return max(1, CHUNK_PIXELS // num_pixels)
 
     @torch.no_grad()
-    def looks(self, frames: Float[Tensor, "N 1 H W"]) -> list[Looks]:
+    def find_attention(self, frames: Float[Tensor, "N 1 H W"]) -> list[FrameAttention]:
         """What of each frame speaks for the class that was said, from the maps of the segmenter."""
         probability = self.predict(frames)["outputs"]
         said = torch.from_numpy(probability.argmax(axis=1)).to(frames.device)
         heat = self.net.activation_map(frames, said).float().cpu().numpy()
-        return [Looks(p, heat=h) for p, h in zip(probability, heat, strict=True)]
+        return [FrameAttention(p, heat=h) for p, h in zip(probability, heat, strict=True)]
 
     def target(self, row: Mapping[str, Any]) -> int | None:
         """Class index, or None where the clip has no diagnosis of the lung."""

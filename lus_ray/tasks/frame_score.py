@@ -22,7 +22,7 @@ from lus_ray.errors import ArmError
 from lus_ray.metrics import classification
 from lus_ray.nets.crops import PRIOR_SCALES, crop_corners
 from lus_ray.nets.gradcam import bounding_box, grad_cam
-from lus_ray.tasks.losses import POSITIONS, soft_cross_entropy, sord
+from lus_ray.tasks.losses import POSITIONS, soft_cross_entropy, sord_targets
 from lus_ray.tasks.task import Batch, Task, with_arguments
 
 CHUNK = 64
@@ -32,7 +32,7 @@ BoxOfHeat = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Looks:
+class FrameAttention:
     """What a network looked at in one frame.
 
     `quads`: corners (C, 4, 2) of its crops in fractions of the picture, x before y; `crops` what
@@ -82,10 +82,10 @@ class FrameScore(Task):
         self.label, self.columns = "frame_severity", ("frame_severity",)
         self.classes = CLASSES["severity"]
         hard = torch.eye(NUM_SEVERITIES, dtype=torch.float64)
-        targets = sord(positions) if loss == "sord" else hard
+        targets = sord_targets(positions) if loss == "sord" else hard
         self.register_buffer("targets", targets.float(), persistent=False)
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         """`loss` and its parts, means over the batch."""
         images = colour(batch["frames"])
         target = self.get_buffer("targets")[batch["frame_severity"]]
@@ -105,19 +105,19 @@ class FrameScore(Task):
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
         """`outputs` (N, K): the probabilities of every frame."""
-        parts = frames.split(self.at_once(frames[0].numel()))
+        parts = frames.split(self.samples_per_pass(frames[0].numel()))
         said = [torch.softmax(self.net(colour(part)).float(), 1) for part in parts]
         return {"outputs": torch.cat(said).cpu().numpy()}
 
-    def at_once(self, num_pixels: int) -> int:
+    def samples_per_pass(self, num_pixels: int) -> int:
         """A few frames, whatever their size."""
         return CHUNK
 
-    def rate(self, parameter: str) -> float:
+    def lr_factor(self, parameter: str) -> float:
         """What places the crops may learn at a rate of its own."""
         return self.localiser if parameter.startswith("net.localiser.") else 1.0
 
-    def looks(self, frames: Float[Tensor, "N 1 H W"]) -> list[Looks]:
+    def find_attention(self, frames: Float[Tensor, "N 1 H W"]) -> list[FrameAttention]:
         """Where the network looked in each frame: its crops, or the heat of the whole picture."""
         images = colour(frames)
         if hasattr(self.net, "branches"):
@@ -125,18 +125,20 @@ class FrameScore(Task):
         heat = grad_cam(self.net, images).cpu().numpy()
         probability = self.predict(frames)["outputs"]
         return [
-            Looks(p, heat=h, box=bounding_box(h)) for p, h in zip(probability, heat, strict=True)
+            FrameAttention(p, heat=h, box=bounding_box(h))
+            for p, h in zip(probability, heat, strict=True)
         ]
 
     @torch.no_grad()
-    def _crops(self, images: Float[Tensor, "N 3 H W"]) -> list[Looks]:
+    def _crops(self, images: Float[Tensor, "N 3 H W"]) -> list[FrameAttention]:
         seen = self.net.branches(images)
         crops = self.net.crops(images, seen.theta)[:, 0]
         crops = crops.unflatten(0, (len(images), -1)).cpu().numpy()
         quads = crop_corners(seen.theta).cpu().numpy()
         probability = torch.softmax(seen.logits[:, 0].float(), 1).cpu().numpy()
         return [
-            Looks(p, quads=q, crops=c) for p, q, c in zip(probability, quads, crops, strict=True)
+            FrameAttention(p, quads=q, crops=c)
+            for p, q, c in zip(probability, quads, crops, strict=True)
         ]
 
     def target(self, row: Mapping[str, Any]) -> list[int] | None:

@@ -10,7 +10,7 @@ from lus_ray.tasks.task import Task
 PERCENTILES = (5, 25, 50, 75, 95, 99)
 
 
-class Intensity(Task):
+class IntensityFeatures(Task):
     """42 numbers per sample of frames, nothing learned.
 
     Over the whole picture and over its upper, middle and lower third: mean, standard deviation

@@ -74,7 +74,7 @@ def one_hot(ids: Integer[Tensor, "N H W"], *, num_classes: int) -> Float[Tensor,
     return (ids[:, None] == classes).float()
 
 
-def sord(positions: Sequence[float] = POSITIONS) -> Float[Tensor, "K K"]:
+def sord_targets(positions: Sequence[float] = POSITIONS) -> Float[Tensor, "K K"]:
     """Targets by true score (row), float64: softmax over scores of -2 d², d their distance."""
     place = torch.tensor(positions, dtype=torch.float64)
     distance = STEEPNESS * (place[:, None] - place[None, :]) ** 2

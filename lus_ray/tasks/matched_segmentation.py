@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lus_ray.data.transforms import intensity_matching
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
-from lus_ray.tasks.binary_segmentation import Outline
+from lus_ray.tasks.binary_segmentation import BinarySegmentation
 from lus_ray.tasks.task import Batch
 
 MATCHING = {
@@ -22,15 +22,15 @@ MATCHING = {
 }
 
 
-class Matched(Outline):
-    """An `Outline` that trains on frames matched to the unlabelled `target_frames` of the batch.
+class MatchedSegmentation(BinarySegmentation):
+    """Train on frames matched to the unlabelled `target_frames` of the batch.
 
     `how` is a function of `intensity_matching`. Partners come from torch's own CPU generator, so
     that a run that goes on from its saved state draws what it would have drawn. Predicting is that
-    of `Outline`: frames of the other domain are taken as they are.
+    of `BinarySegmentation`: frames of the other domain are taken as they are.
 
     Raises:
-        ArmError: `how` is unknown, or what `Outline` refuses.
+        ArmError: `how` is unknown, or what `BinarySegmentation` refuses.
     """
 
     def __init__(
@@ -49,8 +49,8 @@ class Matched(Outline):
         super().__init__(net, scheme, num_outputs, view, channels, centred, monitor)
         self.how = how
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
-        """The losses of `Outline` on matched frames (B, 1, H, W).
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
+        """The losses of `BinarySegmentation` on matched frames (B, 1, H, W).
 
         Raises:
             ArmError: the batch has no `target_frames`, or they are of another size.
@@ -59,4 +59,4 @@ class Matched(Outline):
             raise ArmError("no target_frames in a batch; give the arm Rows(unlabelled=...)")
         generator = torch.Generator().manual_seed(int(torch.randint(1 << 31, ())))
         matched = MATCHING[self.how](batch["frames"], batch["target_frames"], generator)
-        return super().forward({**batch, "frames": matched}, player)
+        return super().forward({**batch, "frames": matched}, network)

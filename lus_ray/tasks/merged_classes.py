@@ -16,7 +16,7 @@ from lus_ray.metrics import segmentation
 from lus_ray.tasks.task import Task
 
 
-class Collapsed(Task):
+class MergedClasses(Task):
     """The pixel counts of an earlier arm with its classes of `source` merged to those of `scheme`.
 
     Raises:

@@ -67,12 +67,12 @@ class Segmentation(Task):
         self.smooth = smooth
         self.label, self.classes = f"{scheme} masks", MASK_SCHEMES[scheme]
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         """Mean cross-entropy over the pixels of the batch."""
-        logits = self.net(self.images(batch["frames"]))
+        logits = self.net(self.to_images(batch["frames"]))
         return {"loss": cross_entropy(logits.float(), batch["masks"][:, 0].long())}
 
-    def images(self, frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N C H W"]:
+    def to_images(self, frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N C H W"]:
         """Frames in [0, 1] as the network takes them."""
         images = frames.expand(-1, self.channels, -1, -1)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -82,29 +82,31 @@ class Segmentation(Task):
         """Class probabilities, float32, from what the network gives."""
         return torch.softmax(logits.float(), dim=1)
 
-    def probabilities(self, frames: Float[Tensor, "N 1 H W"]) -> Iterator[Float[Tensor, "n K H W"]]:
+    def predict_probabilities(
+        self, frames: Float[Tensor, "N 1 H W"]
+    ) -> Iterator[Float[Tensor, "n K H W"]]:
         """Class probabilities, a few frames at a time.
 
         Raises:
             CellError: a probability is no number.
         """
-        for part in frames.split(self.at_once(frames[0].numel())):
+        for part in frames.split(self.samples_per_pass(frames[0].numel())):
             with torch.no_grad():
-                found = self.activate(self.net(self.images(part)))
+                found = self.activate(self.net(self.to_images(part)))
             if not torch.isfinite(found).all():
                 raise CellError("a pixel has a probability that is not a number; train again")
             yield found
 
-    def at_once(self, num_pixels: int) -> int:
+    def samples_per_pass(self, num_pixels: int) -> int:
         """Frames of about `CHUNK_PIXELS` in all."""
         return max(1, CHUNK_PIXELS // num_pixels)
 
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
         """`masks` (N, H, W) uint8: the most probable class of every pixel."""
-        said = [self.decided(part) for part in self.probabilities(frames)]
+        said = [self.classify_pixels(part) for part in self.predict_probabilities(frames)]
         return {"masks": torch.cat(said).cpu().numpy()}
 
-    def decided(self, probability: Float[Tensor, "N K H W"]) -> UInt8[Tensor, "N H W"]:
+    def classify_pixels(self, probability: Float[Tensor, "N K H W"]) -> UInt8[Tensor, "N H W"]:
         """The class of every pixel."""
         plain = probability.argmax(dim=1)
         if self.boost:
@@ -113,33 +115,33 @@ class Segmentation(Task):
             plain = torch.where(plain == last, plain, (probability * factors).argmax(dim=1))
         return plain.to(torch.uint8)
 
-    def measure(
+    def count_pixels(
         self, frames: Float[Tensor, "N 1 H W"], truth: UInt8[np.ndarray, "N H W"]
     ) -> dict[str, np.ndarray]:
         """`counts` (N, K K) of each frame, truth by row, and `bins` (B, 3), their confidences."""
         counts, bins, done = [], [], 0
-        for part in self.probabilities(frames):
+        for part in self.predict_probabilities(frames):
             chance = part.cpu().numpy()
             true = truth[done : done + len(chance)]
-            said = self.decided(part).cpu().numpy()
+            said = self.classify_pixels(part).cpu().numpy()
             counts.append(segmentation.counts(true, said, num_classes=len(self.classes)))
             bins.append(pixel_calibration.histograms(chance, true).sum(axis=0))
             done += len(chance)
         flat = np.concatenate(counts).reshape(len(truth), -1)
         return {"counts": flat.astype(np.int32), "bins": np.sum(bins, axis=0)}
 
-    def uncertainty(
+    def estimate_uncertainty(
         self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N K H W"] | None:
         """Standard deviation of each class and pixel over samples of dropout; None without any."""
         if not any(getattr(part, "p", 0) for part in self.net.modules()):
             return None
         _, deviation = mc_dropout(
-            self.net, self.images(frames), num_samples=num_samples, generator_seed=seed
+            self.net, self.to_images(frames), num_samples=num_samples, generator_seed=seed
         )
         return deviation.cpu().numpy()
 
-    def truth(
+    def prepare_truth(
         self, ids: UInt8[np.ndarray, "N H W"], row: Mapping[str, Any]
     ) -> UInt8[np.ndarray, "N H W"]:
         """The masks of a clip in the scheme of this task, smoothed where it says so."""

@@ -9,7 +9,7 @@ feeds the segmenter, and a decoder that brings B back to A. Three judges of patc
 image is of B (`target_judge`), whether an image is of A (`source_judge`, whose second channel
 tells an image brought back from one that came from B), and of which domain a mask is
 (`mask_judge`). Version 2 has a second, deeper supervised mask and a judge of it.
-Why some forwards are shared: between its updates a network gives the same images, so players
+Why some forwards are shared: between its updates a network gives the same images, so networks
 after the translator see one set of translations, and those after the segmenter one set of codes
 (the released code runs each again, with other masks of dropout).
 """
@@ -48,7 +48,7 @@ VERSIONS: Mapping[int, dict[str, Any]] = {
 }
 """What the segmenter of a version is built with."""
 
-PLAYERS = ("translator", "target_judge", "net", "decoder", "source_judge", "mask_judge")
+NETWORKS = ("translator", "target_judge", "net", "decoder", "source_judge", "mask_judge")
 """In the order in which they are updated; version 2 has `deep_judge` after them."""
 JUDGED = ("target_judge", "source_judge", "source_twin", "mask_judge", "deep_judge")
 """Losses of judges; `source_twin` is that of the second channel of the judge of the source."""
@@ -60,7 +60,7 @@ Codes = tuple[Tensor, ...]
 
 @dataclass
 class Shown:
-    """A batch in [-1, 1], and what was made of it by players that have had their turn."""
+    """A batch in [-1, 1], and what was made of it by networks that have had their turn."""
 
     batch: Batch | None = None
     source: Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -103,15 +103,15 @@ class Sifa(Segmentation):
         self.target_judge = PatchDiscriminator(width=wide)
         self.source_judge = PatchDiscriminator(num_outputs=2, width=wide)
         self.mask_judge = PatchDiscriminator(num_classes, width=wide)
-        self.players = PLAYERS
+        self.networks = NETWORKS
         if version == 2:
             self.deep_judge = PatchDiscriminator(num_classes, width=wide)
-            self.players = (*PLAYERS, "deep_judge")
+            self.networks = (*NETWORKS, "deep_judge")
         self.shown = Shown()
         self.pools = {"as_target": ImagePool(pool), "as_source": ImagePool(pool)}
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
-        """The loss of one player, and its parts by name.
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
+        """The loss of one network, and its parts by name.
 
         Raises:
             ArmError: the batch has no `target_frames`, or they are of another size.
@@ -125,34 +125,34 @@ class Sifa(Segmentation):
         if self.shown.batch is not batch:
             self.shown = Shown(batch, source * 2 - 1, target * 2 - 1)
         shown = self.shown
-        if player == "translator":
+        if network == "translator":
             shown.as_target = shown.codes = None
             return self._translate(shown.source, shown.target)
-        if player == "net":
+        if network == "net":
             shown.codes = None
             return self._segment(shown, batch["masks"][:, 0].long())
         with torch.no_grad():
             as_target = self._made(shown)
-            codes = self._encoded(shown) if player != "target_judge" else ()
-        if player == "target_judge":
+            codes = self._encoded(shown) if network != "target_judge" else ()
+        if network == "target_judge":
             made = self.pools["as_target"](as_target)
-            return _judged(player, self.target_judge(shown.target), self.target_judge(made))
-        if player == "decoder":
+            return _judged(network, self.target_judge(shown.target), self.target_judge(made))
+        if network == "decoder":
             return self._bring_back(shown, codes)
-        if player == "source_judge":
+        if network == "source_judge":
             return self._judge_source(shown, codes)
-        return self._judge_masks(shown, codes, player)
+        return self._judge_masks(shown, codes, network)
 
-    def adam(self, player: str) -> dict[str, Any]:
+    def adam_settings(self, network: str) -> dict[str, Any]:
         """Rivals descend with little momentum; only the segmenter is kept small."""
-        return {} if player == "net" else {"betas": (0.5, 0.999), "l2": 0.0}
+        return {} if network == "net" else {"betas": (0.5, 0.999), "l2": 0.0}
 
-    def rate(self, parameter: str) -> float:
+    def lr_factor(self, parameter: str) -> float:
         """Factor on the rate of the recipe, which is that of the segmenter of version 1."""
         leads = self.version == 1 and parameter.startswith("net.")
         return 1.0 if leads else self.rate_of_judges
 
-    def trouble(self, losses: Mapping[str, float]) -> str:
+    def find_problem(self, losses: Mapping[str, float]) -> str:
         """A judge that is never wrong, once its rival listens to it."""
         for judge in JUDGED:
             if judge in ("mask_judge", "deep_judge") and not self.mask_weight():
@@ -161,15 +161,15 @@ class Sifa(Segmentation):
                 return f"{judge} collapsed (loss {losses[judge]:.1e})"
         return ""
 
-    def memory(self) -> dict[str, Tensor]:
+    def buffer_state(self) -> dict[str, Tensor]:
         """The images in the pools."""
         return {f"{n}.{k}": v for n, p in self.pools.items() for k, v in enumerate(p.images)}
 
-    def recall(self, memory: Mapping[str, Tensor]) -> None:
+    def load_buffer_state(self, state: Mapping[str, Tensor]) -> None:
         """Fill the pools again."""
         device = next(self.parameters()).device
         for name, pool in self.pools.items():
-            own = {k: v for k, v in memory.items() if k.startswith(f"{name}.")}
+            own = {k: v for k, v in state.items() if k.startswith(f"{name}.")}
             pool.images = [own[f"{name}.{number}"].to(device) for number in range(len(own))]
 
     def mask_weight(self) -> float:
@@ -185,7 +185,7 @@ class Sifa(Segmentation):
         return (self._as_target(frames * 2 - 1).float() + 1) / 2
 
     @torch.no_grad()
-    def translated(
+    def translate_and_reconstruct(
         self, frames: Float[Tensor, "N 1 H W"], *, source: bool
     ) -> tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 H W"]]:
         """Frames in [0, 1] as the other domain would show them, and brought back.
@@ -261,16 +261,16 @@ class Sifa(Segmentation):
         return {**plain, **alike, "loss": plain["loss"] + alike["loss"]}
 
     def _judge_masks(
-        self, shown: "Shown", codes: Sequence[Codes], player: str
+        self, shown: "Shown", codes: Sequence[Codes], network: str
     ) -> dict[str, Tensor]:
         """Masks of images made like the target against those of the target."""
         size = (shown.target.shape[-2], shown.target.shape[-1])
-        deep = player == "deep_judge"
+        deep = network == "deep_judge"
         decide = self.net.decide_deep if deep else self.net.decide
         with torch.no_grad():
             masks = [decide(code[int(deep)], size) for code in codes]
-        judge = self.get_submodule(player)
-        return _judged(player, judge(masks[0]), judge(masks[1]))
+        judge = self.get_submodule(network)
+        return _judged(network, judge(masks[0]), judge(masks[1]))
 
     def _cycle(self, shown: "Shown", codes: Sequence[Codes]) -> tuple[Tensor, Tensor]:
         """How far images are from what comes back of them, both ways; the target as source."""
@@ -286,7 +286,7 @@ class Sifa(Segmentation):
         return shown.as_target
 
     def _encoded(self, shown: "Shown") -> Sequence[Codes]:
-        """Codes of both: one forward until the segmenter changes, for the players after it."""
+        """Codes of both: one forward until the segmenter changes, for the networks after it."""
         if shown.codes is None:
             shown.codes = [self._encode(images) for images in (self._made(shown), shown.target)]
         return shown.codes

@@ -33,12 +33,12 @@ class Task(nn.Module):
     of each frame. `by_frame` tells that the target is one class per frame, `inherited` that every
     frame has the class of its clip, `scheme` that pixels have classes of this mask scheme,
     `reads_rows` that it answers to rows of an earlier arm's predictions. `columns` are the label
-    columns that `forward` reads. `players` are the parts updated one after another in a step, each
+    columns that `forward` reads. `networks` are the parts updated one after another in a step, each
     with its own optimizer; most tasks have one. `label` is the column that is predicted and
     `classes` its names. `progress` is the share of training that is done, told before each epoch.
     """
 
-    players: tuple[str, ...] = ("net",)
+    networks: tuple[str, ...] = ("net",)
     columns: tuple[str, ...] = ()
     label: str = ""
     classes: tuple[str, ...] = ()
@@ -50,8 +50,8 @@ class Task(nn.Module):
     view: View | Track
     progress: float = 0.0
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
-        """Losses by name; `loss` is the one that the player descends."""
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
+        """Losses by name; `loss` is the one that the network descends."""
         raise TypeError(f"{type(self).__name__} does not define forward")
 
     def predict(
@@ -60,27 +60,27 @@ class Task(nn.Module):
         """Per sample of one clip: `outputs` (S, K) probabilities and `features` (S, D)."""
         raise TypeError(f"{type(self).__name__} does not define predict")
 
-    def at_once(self, num_pixels: int) -> int:
+    def samples_per_pass(self, num_pixels: int) -> int:
         """How many samples of so many pixels are predicted at once; a long clip goes in parts."""
         return ALL
 
-    def rate(self, parameter: str) -> float:
+    def lr_factor(self, parameter: str) -> float:
         """Factor on the learning rate of a parameter, by its name in the task."""
         return 1.0
 
-    def adam(self, player: str) -> dict[str, Any]:
-        """In what the player's Adam differs from the recipe's: `betas`, `l2`."""
+    def adam_settings(self, network: str) -> dict[str, Any]:
+        """In what the network's Adam differs from the recipe's: `betas`, `l2`."""
         return {}
 
-    def trouble(self, losses: Mapping[str, float]) -> str:
+    def find_problem(self, losses: Mapping[str, float]) -> str:
         """What in the mean losses of an epoch tells that training is broken, or nothing."""
         return ""
 
-    def memory(self) -> dict[str, Tensor]:
+    def buffer_state(self) -> dict[str, Tensor]:
         """What training remembers from step to step beside parameters and buffers."""
         return {}
 
-    def recall(self, memory: Mapping[str, Tensor]) -> None:
+    def load_buffer_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `memory` gave."""
 
     def constrain(self) -> None:
@@ -95,7 +95,7 @@ class Task(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define score")
 
 
-def unit(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def to_unit_range(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Grey 0-255 as float in [0, 1]."""
     return frames.to(torch.float32).div_(255.0)
 

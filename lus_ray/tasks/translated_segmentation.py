@@ -15,7 +15,7 @@ from lus_ray.tasks.segmentation import CHUNK_PIXELS, Segmentation
 from lus_ray.tasks.sifa import Sifa
 
 
-class Translated(Segmentation):
+class TranslatedSegmentation(Segmentation):
     """What the segmenter of a trained SIFA says of frames that its translator has changed.
 
     `members` is that one SIFA, so that an arm can join it. Only frames of its source make sense.
@@ -35,7 +35,9 @@ class Translated(Segmentation):
             monitor=sifa.monitor,
         )
 
-    def probabilities(self, frames: Float[Tensor, "N 1 H W"]) -> Iterator[Float[Tensor, "n K H W"]]:
+    def predict_probabilities(
+        self, frames: Float[Tensor, "N 1 H W"]
+    ) -> Iterator[Float[Tensor, "n K H W"]]:
         """Class probabilities of frames in [0, 1], a few at a time."""
         for part in frames.split(max(1, CHUNK_PIXELS // frames[0].numel())):
-            yield from self.net[0].probabilities(self.net[0].as_target(part))
+            yield from self.net[0].predict_probabilities(self.net[0].as_target(part))

@@ -17,7 +17,7 @@ from lus_ray.clip import NUM_SEVERITIES
 from lus_ray.data.labels import CLASSES, class_index
 from lus_ray.data.transforms.view import Track
 from lus_ray.tasks.clip_classification import class_scores
-from lus_ray.tasks.losses import WIDE_GAP, soft_cross_entropy, sord
+from lus_ray.tasks.losses import WIDE_GAP, soft_cross_entropy, sord_targets
 from lus_ray.tasks.task import Batch, Task
 
 
@@ -39,9 +39,9 @@ class VideoScore(Task):
         self.net: Any = aggregator(num_scores=NUM_SEVERITIES)
         self.view, self.monitor = track, monitor
         self.label, self.columns, self.classes = "severity", ("severity",), CLASSES["severity"]
-        self.register_buffer("targets", sord(positions), persistent=False)
+        self.register_buffer("targets", sord_targets(positions), persistent=False)
 
-    def forward(self, batch: Batch, player: str) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         """`loss` (sum over clips), its mean, and the neutral elements where there are such."""
         logits = self.net(batch["tracks"], batch["lengths"])
         target = self.get_buffer("targets")[batch["severity"]]

@@ -41,6 +41,15 @@ TRUSTED = (
 
 Description = dict[str, Any]
 
+RENAMED = {
+    "Collapsed": "MergedClasses",
+    "Intensity": "IntensityFeatures",
+    "Matched": "MatchedSegmentation",
+    "Outline": "BinarySegmentation",
+    "Translated": "TranslatedSegmentation",
+}
+"""Old names of tasks, networks and their arguments in `task.json` and `experiment.json`."""
+
 
 def describe(factory: Callable[[], Any]) -> Description:
     """A `functools.partial` of a task or network as JSON values, every argument bound.
@@ -104,7 +113,7 @@ def save(folder: Path, task: Any, description: Mapping[str, Any], *, seed: int) 
     shutil.rmtree(_before(folder), ignore_errors=True)
 
 
-def found(folder: Path) -> Path:
+def locate(folder: Path) -> Path:
     """The folder itself, or the earlier checkpoint where a kill left it moved away."""
     return _before(folder) if not folder.exists() and _before(folder).exists() else folder
 
@@ -115,7 +124,7 @@ def load(folder: Path | str) -> Any:
     Raises:
         CheckpointError: a file is missing, damaged, or holds what is not trusted.
     """
-    folder = found(Path(folder))
+    folder = locate(Path(folder))
     description = read_description(folder)
     try:
         task = build(description)
@@ -139,9 +148,9 @@ def read_description(folder: Path) -> Description:
     Raises:
         CheckpointError: there is no such file, or it tells of no task.
     """
-    folder = found(folder)
+    folder = locate(folder)
     try:
-        about = dict(json.loads((folder / "task.json").read_text())["task"])
+        about = with_current_names(dict(json.loads((folder / "task.json").read_text())["task"]))
         if isinstance(about["name"], str) and isinstance(about["arguments"], dict):
             return about
         raise ValueError("a task needs a name and arguments")
@@ -151,12 +160,27 @@ def read_description(folder: Path) -> Description:
         ) from error
 
 
+def with_current_names(value: Any) -> Any:
+    """JSON values of an earlier version with the names of this one."""
+    if isinstance(value, list):
+        return [with_current_names(entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    current = {key: with_current_names(entry) for key, entry in value.items()}
+    if isinstance(value.get("name"), str) and isinstance(value.get("arguments"), dict):
+        current["name"] = RENAMED.get(value["name"], value["name"])
+        current["arguments"] = {
+            RENAMED.get(name, name): argument for name, argument in current["arguments"].items()
+        }
+    return current
+
+
 def load_weights(folder: Path) -> dict[str, Any]:
     """The tensors of a checkpoint folder by name."""
-    return weights.read(found(folder) / "weights.safetensors")
+    return weights.read(locate(folder) / "weights.safetensors")
 
 
-def start_from(task: Any, folder: Path) -> list[str]:
+def initialize_from_checkpoint(task: Any, folder: Path) -> list[str]:
     """Give the network of a task the weights of a checkpoint; the names that were copied.
 
     The last layer comes along where the checkpoint's task predicts the same thing. A segmentation
@@ -180,7 +204,7 @@ def start_from(task: Any, folder: Path) -> list[str]:
     return _give(task.net, of_net, head=same, origin=str(folder))
 
 
-def begin_with(task: Any, path: Path) -> list[str]:
+def initialize_from(task: Any, path: Path) -> list[str]:
     """The same from a checkpoint folder, or all but the last layer from a file of weights.
 
     Of a network with an encoder, such a file is for the encoder.
@@ -189,7 +213,7 @@ def begin_with(task: Any, path: Path) -> list[str]:
         CheckpointError: these are two different networks; nothing was changed.
     """
     if path.is_dir():
-        return start_from(task, path)
+        return initialize_from_checkpoint(task, path)
     if hasattr(task.net, "encoder"):
         return load_encoder(task.net.encoder, weights.read(path), origin=str(path))
     return _give(task.net, weights.read(path), head=False, origin=str(path))

@@ -1,8 +1,8 @@
 """The training loop: the only one, and it knows nothing of Ray.
 
 It takes a task, batches by epoch, a way to validate, a recipe, and a report function. Supervised
-and adversarial tasks share it: players are updated in turn, and clearing every gradient before
-each player is what makes one wrapped module right for all of them.
+and adversarial tasks share it: networks are updated in turn, and clearing every gradient before
+each network is what makes one wrapped module right for all of them.
 """
 
 import math
@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from lus_ray.data.transforms import augment_gare2021
 from lus_ray.errors import CellError
-from lus_ray.tasks.task import Task, unit
+from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import optim
 from lus_ray.training.recipe import Recipe
-from lus_ray.training.state import Best, Done, Past, State
+from lus_ray.training.state import BestEpoch, EpochRecord, TrainingProgress, TrainingState
 
 Batches = Callable[[int], Iterable[Mapping[str, Tensor]]]
 Report = Callable[[dict[str, float]], None]
@@ -34,7 +34,7 @@ MAX_TROUBLED = 5
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FitResult:
     """What training came to: the kept epoch, its validation scores, and notes of trouble."""
 
     epoch: int
@@ -53,8 +53,8 @@ def fit(
     prepare: Prepare | None = None,
     device: str = "cpu",
     rank: int = 0,
-    state: State | None = None,
-) -> Fitted:
+    state: TrainingState | None = None,
+) -> FitResult:
     """Train `task` in place and leave it at the epoch that the recipe selects.
 
     `batches(epoch)` yields uint8 frames and labels; `validate(task)` gives scores, of which
@@ -72,9 +72,9 @@ def fit(
     if device != "cpu":
         task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = prepare(task) if prepare else task
-    adams = {player: optim.adam(task, player, recipe) for player in task.players}
-    schedules = [optim.schedule(adam, recipe) for adam in adams.values()]
-    done = state.load(task, adams) if state else Done()
+    adams = {network: optim.build_adam(task, network, recipe) for network in task.networks}
+    schedules = [optim.build_schedule(adam, recipe) for adam in adams.values()]
+    done = state.load(task, adams) if state else TrainingProgress()
     for past in done.past:
         _tell(schedules, past.score)
     for epoch in range(done.epoch, recipe.epochs):
@@ -90,18 +90,18 @@ def fit(
             done.notes.append(
                 f"epoch {epoch}: {skipped:g} steps without a finite loss were left out"
             )
-        trouble = task.trouble({k.removeprefix("train_"): v for k, v in losses.items()})
+        trouble = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
         scores = validate(task)
         report({"epoch": epoch, **losses, **{f"val_{k}": v for k, v in scores.items()}})
         score = scores.get("score", math.nan)
         worth = score if before is None else -losses["train_loss"]
-        done.past.append(Past(score, worth, trouble))
+        done.past.append(EpochRecord(score, worth, trouble))
         if done.troubled >= MAX_TROUBLED:
             done.notes.append(f"{trouble} in {done.troubled} epochs in a row, to epoch {epoch}")
             break
         if _chosen(done.past, recipe) == epoch:
-            done.best = Best(epoch, scores, before or _copy(task))
+            done.best = BestEpoch(epoch, scores, before or _copy(task))
         _tell(schedules, score)
         if state is not None:
             state.save(task, adams, done)
@@ -110,10 +110,10 @@ def fit(
     task.load_state_dict(done.best.parameters)
     task.eval()
     scores = validate(task) if recipe.select == "loss" else done.best.scores
-    return Fitted(done.best.epoch, scores, (*done.notes, *_told(done.best.epoch, done, recipe)))
+    return FitResult(done.best.epoch, scores, (*done.notes, *_told(done.best.epoch, done, recipe)))
 
 
-def _chosen(past: Sequence[Past], recipe: Recipe, *, sound: bool = True) -> int:
+def _chosen(past: Sequence[EpochRecord], recipe: Recipe, *, sound: bool = True) -> int:
     """The epoch that the recipe selects; one without trouble, where it has to be `sound`.
 
     The first of equals. A worth that is no number gives way to any later one, and never to none.
@@ -127,7 +127,7 @@ def _chosen(past: Sequence[Past], recipe: Recipe, *, sound: bool = True) -> int:
     return chosen
 
 
-def _told(kept: int, done: Done, recipe: Recipe) -> list[str]:
+def _told(kept: int, done: TrainingProgress, recipe: Recipe) -> list[str]:
     """A note where the kept epoch is not the one that the recipe promises, or had trouble too."""
     last = recipe.select == "last"
     promised = recipe.epochs - 1 if last else _chosen(done.past, recipe, sound=False)
@@ -138,7 +138,7 @@ def _told(kept: int, done: Done, recipe: Recipe) -> list[str]:
     return [f"epoch {kept} was kept, as no epoch was without trouble{because}"] if trouble else []
 
 
-def _broken(task: Task, losses: Mapping[str, float] | None, done: Done) -> str:
+def _broken(task: Task, losses: Mapping[str, float] | None, done: TrainingProgress) -> str:
     """What an epoch left behind that no later one can mend, or nothing.
 
     A step that is left out can still have spoiled what a normalisation remembers of its batch.
@@ -169,7 +169,7 @@ def _epoch(
     recipe: Recipe,
     seed: tuple[int, int, int],
     device: str,
-    done: Done,
+    done: TrainingProgress,
 ) -> dict[str, float] | None:
     """Mean losses over one pass, or None when they stay, or all are, without a finite value.
 
@@ -206,19 +206,19 @@ def _step(
     adams: Mapping[str, torch.optim.Optimizer],
     device: str,
 ) -> dict[str, float] | None:
-    """Update every player once; losses by name, or None when one was not finite.
+    """Update every network once; losses by name, or None when one was not finite.
 
-    Where players take turns, a loss is carried back to the parameters of its own player alone;
-    a model wrapped for several workers has to see all of them. Their losses have the player's
+    Where networks take turns, a loss is carried back to the parameters of its own network alone;
+    a model wrapped for several workers has to see all of them. Their losses have the network's
     name then, and `loss` is the sum.
     """
     values: dict[str, Tensor] = {}
     total = torch.zeros((), dtype=torch.float64, device=device)
-    for player, adam in adams.items():
+    for network, adam in adams.items():
         for parameter in parameters:  # `zero_grad` would look for them in every module again
             parameter.grad = None
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
-            losses = model(batch, player)
+            losses = model(batch, network)
         if not torch.isfinite(losses["loss"]):
             return None
         apart = len(adams) > 1 and model is task  # to name parameters makes a pass slower
@@ -229,7 +229,7 @@ def _step(
         values |= {name: value.detach().double() for name, value in losses.items()}
         total = total + values["loss"]
         if len(adams) > 1:
-            values |= {f"{player}_loss": values["loss"], "loss": total}
+            values |= {f"{network}_loss": values["loss"], "loss": total}
     return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
 
 
@@ -240,9 +240,9 @@ def _ready(
     moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     if "frames" not in moved:
         return moved
-    moved["frames"] = unit(moved["frames"])
+    moved["frames"] = to_unit_range(moved["frames"])
     if "target_frames" in moved:
-        moved["target_frames"] = unit(moved["target_frames"])
+        moved["target_frames"] = to_unit_range(moved["target_frames"])
     if "copy" in moved:
         outlined = moved.get("masks", torch.zeros_like(moved["frames"], dtype=torch.uint8))
         moved["frames"], outlined = augment_gare2021.make_copies(

@@ -1,4 +1,4 @@
-"""How parameters are updated: Adam for each player of a task, and what becomes of its rate.
+"""How parameters are updated: Adam for each network of a task, and what becomes of its rate.
 
 Why apart from the loop: an optimizer and its schedule are functions of a task and a recipe, and
 a loop that goes on after a kill makes both anew and replays what they were told.
@@ -33,18 +33,18 @@ class Adam(torch.optim.Adam):
         return torch.optim.Adam.step.__wrapped__(self, closure)  # type: ignore[attr-defined]
 
 
-def adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
+def build_adam(task: Task, network: str, recipe: Recipe) -> torch.optim.Optimizer:
     """Adam with the settings of the recipe, and those of `task.adam` in their place.
 
     Decoupled weight decay acts on matrices and kernels, not on norms and biases; `l2` on all. On a
     GPU one kernel updates everything: the steps of small networks wait for kernels to be launched.
     """
-    own = {"l2": recipe.l2, "betas": (0.9, 0.999), **task.adam(player)}
+    own = {"l2": recipe.l2, "betas": (0.9, 0.999), **task.adam_settings(network)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
-    for name, parameter in task.get_submodule(player).named_parameters(prefix=player):
+    for name, parameter in task.get_submodule(network).named_parameters(prefix=network):
         if parameter.requires_grad:
             decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
-            groups[recipe.lr * task.rate(name), own["l2"] or decay].append(parameter)
+            groups[recipe.lr * task.lr_factor(name), own["l2"] or decay].append(parameter)
     return Adam(
         [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()],
         lr=recipe.lr,
@@ -55,7 +55,7 @@ def adam(task: Task, player: str, recipe: Recipe) -> torch.optim.Optimizer:
     )
 
 
-def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[float], None]:
+def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[float], None]:
     """What is done after each epoch, given its validation score."""
     if recipe.plateau is not None:
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(

@@ -23,7 +23,7 @@ from lus_ray.storage.files import write_atomically
 from lus_ray.tasks.task import Task
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
-"""Of each player of a task."""
+"""Of each network of a task."""
 
 KEY = "lus_ray.training"
 EVERY_S = float(os.environ.get("LUS_STATE_SECONDS", "60"))
@@ -33,7 +33,7 @@ Where machines may be taken away at any moment, the environment can make it smal
 SHARE = 50
 
 
-class Past(NamedTuple):
+class EpochRecord(NamedTuple):
     """A whole epoch: its validation score, what it is worth to the recipe, and trouble, if any."""
 
     score: float
@@ -42,7 +42,7 @@ class Past(NamedTuple):
 
 
 @dataclass
-class Best:
+class BestEpoch:
     """The kept epoch: its number, its validation scores and its parameters."""
 
     epoch: int
@@ -51,14 +51,14 @@ class Best:
 
 
 @dataclass
-class Done:
+class TrainingProgress:
     """What training came to so far: whole epochs, the kept one, and notes of trouble.
 
     `bad_steps` counts the last steps that had no finite loss.
     """
 
-    past: list[Past] = field(default_factory=list)
-    best: Best | None = None
+    past: list[EpochRecord] = field(default_factory=list)
+    best: BestEpoch | None = None
     notes: list[str] = field(default_factory=list)
     bad_steps: int = 0
 
@@ -73,7 +73,7 @@ class Done:
         return sum(1 for _ in takewhile(lambda past: past.trouble, reversed(self.past)))
 
 
-class State:
+class TrainingState:
     """Where the state of a training lies, and when it was last written.
 
     `every_s` stands in for `EVERY_S`; with 0 it is written after every epoch.
@@ -83,7 +83,7 @@ class State:
         self.path, self.every_s = path, EVERY_S if every_s is None else every_s
         self.written, self.took = time.monotonic(), 0.0
 
-    def save(self, task: Task, optimizers: Optimizers, done: Done) -> None:
+    def save(self, task: Task, optimizers: Optimizers, done: TrainingProgress) -> None:
         """Write the state where it is time to; where that fails, `done` has a note of it."""
         began = time.monotonic()
         if self.every_s and began - self.written < max(self.every_s, SHARE * self.took):
@@ -104,26 +104,30 @@ class State:
         self.written = time.monotonic()
         self.took = self.written - began
 
-    def load(self, task: Task, optimizers: Optimizers) -> Done:
+    def load(self, task: Task, optimizers: Optimizers) -> TrainingProgress:
         """Put task, optimizers and random generators back; what was done, or nothing yet."""
         if not self.path.exists():
-            return Done()
+            return TrainingProgress()
         try:
             with safe_open(self.path, "pt") as file:
                 about = json.loads(file.metadata()[KEY])
                 found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             best = about.pop("best")
-            done = Done(**{**about, "past": [Past(*past) for past in about["past"]]})
+            done = TrainingProgress(
+                **{**about, "past": [EpochRecord(*past) for past in about["past"]]}
+            )
             if best is not None:
-                done.best = Best(**best, parameters=_below(found, "best"))
+                done.best = BestEpoch(**best, parameters=_below(found, "best"))
             _check(found, task, optimizers)
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            return Done(notes=[f"{self.path.name} was not readable ({_line(error)}): began again"])
+            return TrainingProgress(
+                notes=[f"{self.path.name} was not readable ({_line(error)}): began again"]
+            )
         task.load_state_dict(_below(found, "task"))
-        task.recall(_below(found, "memory"))
-        for player, optimizer in optimizers.items():
+        task.load_buffer_state(_below(found, "memory"))
+        for network, optimizer in optimizers.items():
             state: dict[int, dict[str, Tensor]] = {}
-            for name, value in _below(found, f"adam.{player}").items():
+            for name, value in _below(found, f"adam.{network}").items():
                 number, _, key = name.partition(".")
                 state.setdefault(int(number), {})[key] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
@@ -144,14 +148,14 @@ def _lay_out(optimizer: torch.optim.Optimizer) -> None:
                 state[name] = torch.empty_like(parameter).copy_(value)
 
 
-def _gathered(task: Task, optimizers: Optimizers, best: Best | None) -> dict[str, Tensor]:
+def _gathered(task: Task, optimizers: Optimizers, best: BestEpoch | None) -> dict[str, Tensor]:
     """Every tensor of a state, its name beginning with what it is of."""
     tensors = {f"task.{name}": value for name, value in task.state_dict().items()}
-    tensors |= {f"memory.{name}": value for name, value in task.memory().items()}
+    tensors |= {f"memory.{name}": value for name, value in task.buffer_state().items()}
     tensors |= {f"generator.{name}": value for name, value in _generators().items()}
-    for player, optimizer in optimizers.items():
+    for network, optimizer in optimizers.items():
         for number, values in optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{player}.{number}.{k}": v for k, v in values.items()}
+            tensors |= {f"adam.{network}.{number}.{k}": v for k, v in values.items()}
     if best is not None:
         tensors |= {f"best.{name}": value for name, value in best.parameters.items()}
     return tensors
@@ -164,9 +168,9 @@ def _check(found: Mapping[str, Tensor], task: Task, optimizers: Optimizers) -> N
         given = {name: value.shape for name, value in _below(found, room).items()}
         if given != own and (given or room == "task"):
             raise ValueError("of another task")
-    for player, optimizer in optimizers.items():
+    for network, optimizer in optimizers.items():
         sizes = [p.shape for group in optimizer.param_groups for p in group["params"]]
-        for name, value in _below(found, f"adam.{player}").items():
+        for name, value in _below(found, f"adam.{network}").items():
             number = int(name.partition(".")[0])
             if number >= len(sizes) or (value.ndim and value.shape != sizes[number]):
                 raise ValueError("of another optimizer")

@@ -10,7 +10,7 @@ from lus_ray.bench import clips, loaders, reads, scale
 from lus_ray.bench.inputs import Footage, footage
 from lus_ray.clip import frames_of
 from lus_ray.data import store
-from lus_ray.data.loading.sampler import Draw
+from lus_ray.data.loading.sampler import SampleSpec
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 
@@ -30,7 +30,7 @@ def test_a_window_of_a_video_is_the_window_of_a_view(films: Footage):
     for row in films.rows:
         for seed in range(5):
             expected = VIEW.sample(frames[row["clip"]], np.random.default_rng(seed))
-            assert np.array_equal(data[0, row, Draw(0, seed)], expected)
+            assert np.array_equal(data[0, row, SampleSpec(0, seed)], expected)
 
 
 def test_a_frame_that_is_asked_for_twice_comes_twice(films: Footage):

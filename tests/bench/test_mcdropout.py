@@ -33,7 +33,7 @@ def test_the_ensemble_and_every_member_are_measured():
 def test_whole_passes_have_the_moments_of_ours(name: str):
     frames = torch.rand(2, 1, 40, 60, generator=torch.Generator().manual_seed(0))
     member = mcdropout.example(SMALL, VIEW, frames).net[list(SMALL).index(name)]
-    images = member.images(frames)
+    images = member.to_images(frames)
     ours = mc_dropout(member.net, images, num_samples=5, generator_seed=1)
     theirs = mcdropout.whole_passes(member.net, images, num_samples=5, seed=1)
     mcdropout.check_equal(ours, theirs, name)
@@ -61,5 +61,5 @@ def test_the_deviation_of_two_members_that_differ_counts_as_that_of_their_sample
     frames = torch.rand(2, 1, 40, 60, generator=torch.Generator().manual_seed(0))
     ensemble = mcdropout.example({"a": SMALL["U-Net"], "b": SMALL["U-Net++"]}, VIEW, frames)
     (joined,) = mcdropout.joined(ensemble, frames, num_samples=3)
-    ours = torch.from_numpy(ensemble.uncertainty(frames, num_samples=3))
+    ours = torch.from_numpy(ensemble.estimate_uncertainty(frames, num_samples=3))
     torch.testing.assert_close(joined, ours, atol=1e-5, rtol=0)

@@ -27,7 +27,7 @@ def films() -> Iterator[Footage]:
 def stored(films: Footage) -> list[torch.Tensor]:
     """The batches of epoch 0, frame by frame from the store."""
     clips = {row["clip"]: frames_of(row) for row in store.read(films.store)}
-    drawn = reads.order(films.rows, epoch=0, **reads.SETTINGS)
+    drawn = reads.sample_epoch(films.rows, epoch=0, **reads.SETTINGS)
     return [
         torch.from_numpy(
             np.stack([clips[films.rows[d.row]["clip"]][d.frame : d.frame + 1] for d in draws])

@@ -32,7 +32,7 @@ from lus_ray.orchestration import campaign
 from lus_ray.orchestration.cluster import connection
 from lus_ray.orchestration.scheduler import Schedule
 from lus_ray.runs.cell import Cell, Work
-from lus_ray.tasks import Expert, Intensity
+from lus_ray.tasks import Expert, IntensityFeatures
 
 VIEW = View(num_frames=1, height=24, width=32)
 NUM_CPUS = 2
@@ -42,7 +42,7 @@ def experiment(num_cells: int) -> Experiment:
     """So many cells on three folds: pixel means, and arms that answer with what is frequent."""
     folds = EXPERIMENT.at("smoke").folds
     prior = partial(Expert, kind="prior", label="severity", inputs="features")
-    means = Arm("intensity", partial(Intensity, view=VIEW))
+    means = Arm("intensity", partial(IntensityFeatures, view=VIEW))
     priors = (Arm(f"prior {n}", prior, label="severity", reads="intensity") for n in count())
     arms = (means, *islice(priors, math.ceil(num_cells / 3) - 1))
     return Experiment("scaling", "Scaling", folds, arms, ("auc",))

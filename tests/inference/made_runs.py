@@ -22,7 +22,7 @@ from lus_ray.runs import manifest, predictions, run_cell
 from lus_ray.runs.cell import Cell, Work
 from lus_ray.runs.layout import slug
 from lus_ray.runs.predictions import About
-from lus_ray.tasks import Biomarkers, Ensemble, Expert, FrameScore, Intensity, VideoScore
+from lus_ray.tasks import Biomarkers, Ensemble, Expert, FrameScore, IntensityFeatures, VideoScore
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.training import checkpoint
 
@@ -110,7 +110,7 @@ SIGNS = Experiment(
     title="Signs",
     folds=fixed_test(parts=4, cv=CV),
     arms=(
-        Arm("intensity", partial(Intensity, view=CLIPS)),
+        Arm("intensity", partial(IntensityFeatures, view=CLIPS)),
         Arm("prior", partial(Expert, kind="prior", label="severity", inputs="features"),
             label="severity", reads="intensity", baseline=True),
         Arm("biomarkers", biomarkers, Recipe(**LAST), label="biomarkers"),

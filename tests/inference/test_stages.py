@@ -12,7 +12,7 @@ from lus_ray.errors import ServeError
 from lus_ray.inference import frame_sheets
 from lus_ray.inference.stages import Aggregators, Backbone, Experts, Outliner, Scorer
 from lus_ray.predictor import Predictor
-from lus_ray.tasks.task import unit
+from lus_ray.tasks.task import to_unit_range
 from tests.inference.made_runs import PADDED
 
 
@@ -79,8 +79,8 @@ def test_frames_are_scored_as_by_the_predictor_and_boxes_lie_where_the_crop_does
     predictor = Predictor(one("frames").folder)
     scored = Scorer(one("frames"))(clips[0])
     assert scored.probability == pytest.approx(predictor(row(clips[0]))["outputs"], abs=1e-6)
-    frames = unit(torch.from_numpy(predictor.task.view.resize(clips[0]))[:, None])
-    expected = [look.quads[0] for look in predictor.task.looks(frames)]
+    frames = to_unit_range(torch.from_numpy(predictor.task.view.resize(clips[0]))[:, None])
+    expected = [look.quads[0] for look in predictor.task.find_attention(frames)]
     assert scored.boxes == pytest.approx(np.stack(expected), abs=1e-6)
 
 
@@ -129,8 +129,8 @@ def test_uncertainty_is_told_when_it_is_asked_for_and_is_that_of_the_members(cli
     outliner = Outliner(one("segmenter"))
     assert outliner(clips[0])["uncertainty"] is None
     said = outliner(clips[0], num_samples=2)["uncertainty"]
-    given = unit(torch.from_numpy(PADDED.resize(clips[0]))[:, None])
-    whole = outliner.predictor.task.uncertainty(given, num_samples=2)
+    given = to_unit_range(torch.from_numpy(PADDED.resize(clips[0]))[:, None])
+    whole = outliner.predictor.task.estimate_uncertainty(given, num_samples=2)
     assert said == pytest.approx(whole[..., 3:26].mean(axis=(0, 2, 3)), abs=1e-6)
     assert said == Outliner(one("segmenter"), 2)(clips[0])["uncertainty"]
 

@@ -16,7 +16,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import PlanError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.orchestration import campaign
-from lus_ray.tasks import Intensity
+from lus_ray.tasks import IntensityFeatures
 
 VIEW = View(num_frames=2, height=24, width=32)
 
@@ -26,7 +26,10 @@ def drawn(chance: random.Random) -> tuple[Experiment, bool]:
     smoke = EXPERIMENT.at("smoke")
     network = smoke.arm("e2e severity")
     assert network.recipe is not None
-    plain = [Arm(f"plain {n}", partial(Intensity, view=VIEW)) for n in range(chance.randint(0, 2))]
+    plain = [
+        Arm(f"plain {n}", partial(IntensityFeatures, view=VIEW))
+        for n in range(chance.randint(0, 2))
+    ]
     trained = []
     for number in range(chance.randint(1, 2)):
         workers = chance.choice((1, 1, 2, 3))

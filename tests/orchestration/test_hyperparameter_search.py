@@ -10,14 +10,14 @@ import pytest
 from lus_ray.experiment import Arm, Recipe, Search
 from lus_ray.orchestration.hyperparameter_search import ArmSearch
 from lus_ray.runs.cell import Cell
-from lus_ray.tasks import Intensity
+from lus_ray.tasks import IntensityFeatures
 
 SPACE = {"lr": optuna.distributions.FloatDistribution(1e-5, 1e-1, log=True)}
 
 
 def search(out, over, folds=(0, 1), epochs=16):
     recipe = Recipe(epochs=epochs, batch=1, lr=1)
-    arm = Arm("a", partial(Intensity), recipe, search=Search(SPACE, 9, over))
+    arm = Arm("a", partial(IntensityFeatures), recipe, search=Search(SPACE, 9, over))
     return ArmSearch(arm, list(folds), out, seed=0)
 
 

@@ -41,7 +41,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_mapped_frames_and_masks_are_those_of_the_store(data):
-    found = memmap.attach(memmap.of(data, SIZES, SIZES))
+    found = memmap.attach(memmap.plan_files(data, SIZES, SIZES))
     rows = list(store.read(data))
     for view in VIEWS:
         frames = found.clips(rows, view)
@@ -54,21 +54,21 @@ def test_mapped_frames_and_masks_are_those_of_the_store(data):
 
 def test_files_are_made_once_and_again_for_other_clips(data, tmp_path, cache):
     there = shutil.copytree(data, tmp_path / "store", copy_function=shutil.copy2)
-    first = memmap.of(there, SIZES, set())
+    first = memmap.plan_files(there, SIZES, set())
     memmap.attach(first)
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*.*")}
     assert {path.suffix for path in before} >= {".raw", ".json"}
-    memmap.attach(memmap.of(there, SIZES, set()))
+    memmap.attach(memmap.plan_files(there, SIZES, set()))
     assert {path: path.stat().st_mtime_ns for path in before} == before
     ingest("phantom", None, there, patients=3, clips=1, frames=3, size=64)
-    second = memmap.of(there, SIZES, set())
+    second = memmap.plan_files(there, SIZES, set())
     assert second.key != first.key
     assert len(memmap.attach(second).frames[size_of(VIEWS[0])]) == 3
 
 
 def test_what_a_killed_process_left_is_made_anew(data, cache):
-    files = memmap.of(data, {size_of(VIEWS[0])}, set())
-    folder = memmap.folder(files)
+    files = memmap.plan_files(data, {size_of(VIEWS[0])}, set())
+    folder = memmap.cache_folder(files)
     folder.mkdir(parents=True)
     left = folder / ".frames-24x32.raw.123"
     left.write_bytes(b"half")
@@ -84,7 +84,7 @@ def attached(files, results):
 
 
 def test_two_processes_that_come_at_once_have_the_same_frames(data):
-    files = memmap.of(data, {size_of(VIEWS[0])}, set())
+    files = memmap.plan_files(data, {size_of(VIEWS[0])}, set())
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()
     both = [spawn.Process(target=attached, args=(files, results)) for _ in range(2)]
@@ -98,24 +98,24 @@ def test_two_processes_that_come_at_once_have_the_same_frames(data):
 
 
 def test_without_room_nothing_is_begun(data, monkeypatch):
-    files = memmap.of(data, {size_of(VIEWS[0])}, set())
+    files = memmap.plan_files(data, {size_of(VIEWS[0])}, set())
     assert memmap.has_room(files, 10_000)
     monkeypatch.setattr(memmap, "SPARE_BYTES", 1 << 60)
     assert not memmap.has_room(files, 10_000)
-    memmap.make(files)
+    memmap.write_missing(files)
     assert memmap.has_room(files, 10_000)  # what is there needs none
 
 
 def filled(files, results):
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))  # as a disk that ends there
     try:
-        memmap.make(files)
+        memmap.write_missing(files)
     except CellError as error:
         results.put(str(error))
 
 
 def test_a_disk_that_fills_meanwhile_is_told_of_in_one_line_and_leaves_nothing(data):
-    files = memmap.of(data, {size_of(VIEWS[1])}, set())
+    files = memmap.plan_files(data, {size_of(VIEWS[1])}, set())
     spawn = multiprocessing.get_context("spawn")
     results = spawn.Queue()
     process = spawn.Process(target=filled, args=(files, results))
@@ -124,4 +124,4 @@ def test_a_disk_that_fills_meanwhile_is_told_of_in_one_line_and_leaves_nothing(d
     process.join()
     assert "frames could not be kept there (File too large); make room, or set LUS_CACHE" in told
     assert "\n" not in told
-    assert {path.name for path in memmap.folder(files).iterdir()} == {".lock"}
+    assert {path.name for path in memmap.cache_folder(files).iterdir()} == {".lock"}

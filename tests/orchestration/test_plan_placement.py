@@ -17,7 +17,7 @@ from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import rotating
 from lus_ray.orchestration import planner
 from lus_ray.orchestration.cluster.resources import Cluster, Node, NodeType
-from lus_ray.tasks import Intensity
+from lus_ray.tasks import IntensityFeatures
 
 NUM_PLANS = 200
 SHARES = (0.0, 0.25, 1 / 3, 0.5, 0.6, 1.0, 2.0)
@@ -77,7 +77,7 @@ def drawn_node(chance, kind=""):
 def drawn_arm(chance, number):
     workers, gpus = chance.choice((1, 1, 1, 2, 3, 4)), chance.choice(SHARES)
     recipe = Recipe(epochs=1, batch=8, lr=0.1, workers=workers, gpus=gpus)
-    return Arm(f"arm {number}", partial(Intensity), recipe)
+    return Arm(f"arm {number}", partial(IntensityFeatures), recipe)
 
 
 def demand(arm, cluster, *, streamed):

@@ -13,7 +13,7 @@ from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import Fold, rotating
 from lus_ray.orchestration import planner
 from lus_ray.orchestration.cluster.resources import Cluster, Node, NodeType
-from lus_ray.tasks import Intensity
+from lus_ray.tasks import IntensityFeatures
 
 PLENTY = 10**12
 FROM_ZERO = Cluster(
@@ -22,7 +22,9 @@ FROM_ZERO = Cluster(
 
 
 def experiment(*recipes):
-    arms = tuple(Arm(f"arm {n}", partial(Intensity), recipe) for n, recipe in enumerate(recipes))
+    arms = tuple(
+        Arm(f"arm {n}", partial(IntensityFeatures), recipe) for n, recipe in enumerate(recipes)
+    )
     return Experiment("test", "Test", rotating(3), arms, ("auc",))
 
 
@@ -165,7 +167,7 @@ def test_free_parts_of_cpus_on_different_nodes_are_told_apart():
 
 
 def test_two_arms_that_share_a_folder_are_refused():
-    arms = (Arm("a b", partial(Intensity)), Arm("a-b", partial(Intensity)))
+    arms = (Arm("a b", partial(IntensityFeatures)), Arm("a-b", partial(IntensityFeatures)))
     with pytest.raises(ArmError, match="share a folder"):
         planner.list_cells(Experiment("t", "T", rotating(3), arms, ()), [Fold(0, ("p",))])
 

@@ -16,10 +16,12 @@ def test_frames_shared_from_a_bucket_are_those_of_its_twin(bucket, ray_cluster, 
     twin = bucket.copied(phantom_store)
     index = store.index(twin)
     rows = index.to_pylist()[::5]
-    here = shared_memory.attach(shared_memory.share(phantom_store, index, [(24, 32)])).clips(
+    here = shared_memory.attach(shared_memory.share_frames(phantom_store, index, [(24, 32)])).clips(
         rows, VIEW
     )
-    there = shared_memory.attach(shared_memory.share(twin, index, [(24, 32)])).clips(rows, VIEW)
+    there = shared_memory.attach(shared_memory.share_frames(twin, index, [(24, 32)])).clips(
+        rows, VIEW
+    )
     for one, two in zip(here, there, strict=True):
         assert one.shape == (8, 24, 32)
         assert (one == two).all()
@@ -30,8 +32,8 @@ def test_an_epoch_streamed_from_a_bucket_has_the_batches_of_its_twin(
 ):
     rows = store.index(phantom_store).to_pylist()[:14]
     settings = {"view": VIEW, "columns": ("severity",), "batch": 4, "seed": 3}
-    here = streaming.Streamed(str(phantom_store)).epochs(rows, **settings)
-    there = streaming.Streamed(bucket.copied(phantom_store)).epochs(rows, **settings)
+    here = streaming.StreamedFrames(str(phantom_store)).epochs(rows, **settings)
+    there = streaming.StreamedFrames(bucket.copied(phantom_store)).epochs(rows, **settings)
     pairs = list(zip(here(0), there(0), strict=True))
     assert len(pairs) >= 3
     for one, two in pairs:

@@ -333,4 +333,4 @@ def test_members_are_finished_first_and_left_out_together():
     assert names(markers.only(("ensemble",))) == [*ensemble.members, "ensemble"]
     assert "ensemble" not in names(markers.without({"deeplab, augmented"}))
     with pytest.raises(ArmError, match="list them before it"):
-        markers.having((ensemble, *(markers.arm(name) for name in ensemble.members)))
+        markers.with_arms((ensemble, *(markers.arm(name) for name in ensemble.members)))

@@ -26,7 +26,9 @@ def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(ray_cluster, p
     clips = {c["clip"]: VIEW.resize(frames_of(c)) for c in store.read(phantom_store)}
     settings = {"view": VIEW, "columns": ("severity",), "batch": 4, "seed": 3}
     memory = InMemory({(24, 32): clips}).epochs(rows, balance="severity", **settings)
-    streamed = streaming.Streamed(str(phantom_store)).epochs(rows, balance="severity", **settings)
+    streamed = streaming.StreamedFrames(str(phantom_store)).epochs(
+        rows, balance="severity", **settings
+    )
     for epoch in (0, 1):
         pairs = list(zip(memory(epoch), streamed(epoch), strict=True))
         assert len(pairs) >= 4
@@ -43,9 +45,9 @@ def test_a_streamed_epoch_of_frames_has_the_same_batches_as_one_from_memory(
     rows = store.index(phantom_store).to_pylist()[:5]
     clips = {c["clip"]: view.resize(frames_of(c)) for c in store.read(phantom_store)}
     settings = {"view": view, "columns": ("frame_severity",), "batch": 8, "seed": 3}
-    frame_by_frame = {"by_frame": True, "balance": balance, "num_draws": 20, **settings}
+    frame_by_frame = {"by_frame": True, "balance": balance, "num_samples": 20, **settings}
     memory = InMemory({(24, 32): clips}).epochs(rows, **frame_by_frame)
-    streamed = streaming.Streamed(str(phantom_store)).epochs(rows, **frame_by_frame)
+    streamed = streaming.StreamedFrames(str(phantom_store)).epochs(rows, **frame_by_frame)
     pairs = list(zip(memory(1), streamed(1), strict=True))
     assert len(pairs) == 2
     for one, two in pairs:
@@ -57,8 +59,8 @@ def test_a_streamed_epoch_of_frames_has_the_same_batches_as_one_from_memory(
 def test_clips_come_from_the_store_as_they_lie_in_shared_memory(ray_cluster, phantom_store):
     index = store.index(phantom_store)
     rows = index.to_pylist()[::5]
-    shared = shared_memory.attach(shared_memory.share(phantom_store, index, [(24, 32)]))
-    streamed = streaming.Streamed(str(phantom_store)).clips(rows, VIEW)
+    shared = shared_memory.attach(shared_memory.share_frames(phantom_store, index, [(24, 32)]))
+    streamed = streaming.StreamedFrames(str(phantom_store)).clips(rows, VIEW)
     for one, two in zip(shared.clips(rows, VIEW), streamed, strict=True):
         assert np.array_equal(one, two)
 
@@ -84,10 +86,10 @@ def test_streamed_masks_are_those_from_memory_and_from_shared_memory(
         {size: {c["clip"]: view.resize(frames_of(c)) for c in clips}},
         {size: {c["clip"]: view.resize_masks(masks_of(c)) for c in clips}},
     )
-    streamed = streaming.Streamed(str(outlined_store))
-    shared = shared_memory.attach(shared_memory.share(outlined_store, index, [size], [size]))
+    streamed = streaming.StreamedFrames(str(outlined_store))
+    shared = shared_memory.attach(shared_memory.share_frames(outlined_store, index, [size], [size]))
     settings = {"view": view, "columns": (), "scheme": "sparse", "batch": 8, "seed": 3,
-                "by_frame": True, "num_draws": 16, "copies": 6}  # fmt: skip
+                "by_frame": True, "num_samples": 16, "copies": 6}  # fmt: skip
     epochs = [pixels.epochs(rows, **settings)(1) for pixels in (memory, streamed, shared)]
     num_batches = 0
     for one, *others in zip(*epochs, strict=True):
@@ -130,7 +132,7 @@ def test_clips_beyond_shared_memory_are_mapped_or_streamed_to_the_same_predictio
     monkeypatch.setattr(shared_memory, "SHARE", 0.0)
     assert made("disk").equals(in_memory)
     monkeypatch.setattr(memmap, "SPARE_BYTES", 1 << 60)
-    monkeypatch.setattr(memmap, "folder", lambda files: tmp_path / "another cache")
+    monkeypatch.setattr(memmap, "cache_folder", lambda files: tmp_path / "another cache")
     assert made("streamed").equals(in_memory)
     said = capfd.readouterr().err
     assert said.count("clips are streamed from the store") == 1

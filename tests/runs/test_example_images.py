@@ -163,7 +163,7 @@ def test_every_outline_says_how_much_of_it_is_as_the_expert_has_it(tmp_path, dro
     assert [c["example"] for c in captions] == ["t/c0#2", "t/c1#2"]
     for row, caption in zip(rows, captions, strict=True):
         given = torch.from_numpy(frames[row["clip"]][2:3])[:, None] / 255
-        right = task.predict(given)["masks"][0] == task.truth(ids[row["clip"]][2:3], row)[0]
+        right = task.predict(given)["masks"][0] == task.prepare_truth(ids[row["clip"]][2:3], row)[0]
         assert caption["caption"] == f"{right.mean():.0%} of pixels as the expert has them"
         assert caption["kind"] == "masks"
         svg = (tmp_path / caption["file"]).read_text()
@@ -178,7 +178,7 @@ class Unsure(Segmentation):
     def predict(self, frames):
         return {"masks": np.zeros((len(frames), 40, 48), np.uint8)}
 
-    def uncertainty(self, frames, **settings):
+    def estimate_uncertainty(self, frames, **settings):
         values = np.float32([0.15, 0, 0.025, 0.045, 0.065])[: len(self.classes), None, None]
         return np.broadcast_to(values, (len(frames), len(self.classes), 40, 48))
 
@@ -247,7 +247,7 @@ def test_the_frame_is_the_middle_one_of_those_with_b_lines():
 class Negative(Segmentation):
     """Shows a frame of the source as its negative, and one of the target at half its grey."""
 
-    def translated(self, frames, *, source):
+    def translate_and_reconstruct(self, frames, *, source):
         other = 1 - frames if source else frames / 2
         return other, (frames + 10 / 255 if source else frames)
 

@@ -18,7 +18,7 @@ from lus_ray.nets import FrameCNN, UNet
 from lus_ray.predictor import predict
 from lus_ray.runs import cell_predictions, cell_rows, predictions, run_cell
 from lus_ray.runs.cell import Cell, Work
-from lus_ray.tasks import Collapsed, Ensemble, FrameScore, Segmentation
+from lus_ray.tasks import Ensemble, FrameScore, MergedClasses, Segmentation
 from lus_ray.tasks.frame_score import frame_scores
 from lus_ray.training import checkpoint
 
@@ -134,8 +134,8 @@ def test_masks_are_counted_of_clips_that_have_some_and_nothing_is_said_of_others
     assert said[5] == {}
     for row, answer in zip(rows[:5], said, strict=False):
         clip = row["clip"]
-        true = task.truth(pixels.outlined[32, 32][clip], row)
-        expected = task.measure(unit(pixels.frames[32, 32][clip]), true)
+        true = task.prepare_truth(pixels.class_ids[32, 32][clip], row)
+        expected = task.count_pixels(unit(pixels.frames[32, 32][clip]), true)
         assert (answer["counts"] == expected["counts"]).all()
         assert answer["bins"] == pytest.approx(expected["bins"])
 
@@ -156,7 +156,7 @@ def test_copies_that_a_row_lists_are_made_of_frame_and_mask(outlined):
         task, [rows[0] | {"images": listed}], pixels, "cpu", num_samples=1
     )
     frames = unit(pixels.frames[32, 32]["t/0"])
-    ids = torch.from_numpy(pixels.outlined[32, 32]["t/0"])[:, None]
+    ids = torch.from_numpy(pixels.class_ids[32, 32]["t/0"])[:, None]
     for counts, (frame, copy) in zip(said["counts"], listed, strict=True):
         image, true = augment_gare2021.make_copies(frames[frame][None], ids[frame][None], copy)
         predicted = task.predict(image)["masks"]
@@ -184,7 +184,7 @@ def test_members_answer_with_the_weights_of_their_arms_and_what_reads_them_is_co
         Arm("two", dense, RECIPE, "dense masks"),
         Arm("both", partial(Ensemble, members=(dense, dense)), label="dense masks",
             members=("one", "two")),
-        Arm("coarse", partial(Collapsed, source="dense", scheme="sparse"), label="sparse masks",
+        Arm("coarse", partial(MergedClasses, source="dense", scheme="sparse"), label="sparse masks",
             reads="both"),
     )  # fmt: skip
     given = work(tmp_path, rows, *arms)

@@ -17,7 +17,7 @@ from lus_ray.folds import Fold, rotating
 from lus_ray.nets import SifaSegmenter, UNet
 from lus_ray.runs import cell_rows, predictions, run_cell
 from lus_ray.runs.cell import Cell, Work
-from lus_ray.tasks import Matched, Sifa
+from lus_ray.tasks import MatchedSegmentation, Sifa
 from lus_ray.training import checkpoint
 
 VIEW = View(num_frames=1, height=16, width=16, num_samples=0)
@@ -28,7 +28,7 @@ LABELS = ("severity", "frame_severity", "disease", "sf_ratio", "biomarkers", "ra
           "masks", "mask_scheme")  # fmt: skip
 TASKS = {
     "sifa": partial(Sifa, net=partial(SifaSegmenter, width=1), view=VIEW, num_units=1, pool=2),
-    "matched": partial(Matched, net=partial(UNet, widths=(2, 4)), view=VIEW),
+    "matched": partial(MatchedSegmentation, net=partial(UNet, widths=(2, 4)), view=VIEW),
 }
 ROWS = Rows(learns={"domain": "covid"}, unlabelled={"domain": "cap"}, with_val=True)
 RECIPE = Recipe(epochs=2, batch=4, lr=1e-3, draws=12, select="last")
@@ -73,7 +73,7 @@ def outlined(scrambled=""):
         rows.append({**row, "num_frames": 4, "images": images})
         frames[row["clip"]], ids[row["clip"]] = pixels, masks
     pixels = InMemory({(16, 16): frames}, {(16, 16): Asked(ids)})
-    pixels.outlined[16, 16].clips.clear()  # a check of types may have looked at one
+    pixels.class_ids[16, 16].clips.clear()  # a check of types may have looked at one
     return rows, pixels
 
 
@@ -90,7 +90,7 @@ def train(folder, name, wanted, scrambled=""):
 
     def fit(task, train, val, *, second, **settings):
         fitted = run_cell.fit_here(task, train, val, second=second, **settings)
-        asked = set(pixels.outlined[16, 16].clips)
+        asked = set(pixels.class_ids[16, 16].clips)
         seen.update(train=train, val=val, second=second, asked=asked)
         return fitted
 
@@ -121,10 +121,10 @@ def test_rows_and_batches_of_the_unlabelled_stream_hold_no_label(tmp_path, name)
         assert set(row) == {*cell_rows.UNLABELLED_COLUMNS, "split"}
         assert row["images"] == [[0, 0], [1, 0], [2, 0]]
     batches = pixels.epochs(
-        seen["second"], view=VIEW, columns=(), batch=2, seed=0, by_frame=True, num_draws=4
+        seen["second"], view=VIEW, columns=(), batch=2, seed=0, by_frame=True, num_samples=4
     )
     assert [set(batch) for batch in batches(0)] == [{"frames"}] * 2
-    assert not pixels.outlined[16, 16].clips
+    assert not pixels.class_ids[16, 16].clips
 
 
 @every_task

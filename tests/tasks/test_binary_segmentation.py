@@ -11,7 +11,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.metrics import segmentation
 from lus_ray.nets import PositionPrior, UNet
-from lus_ray.tasks import Outline
+from lus_ray.tasks import BinarySegmentation
 from lus_ray.tasks.losses import balanced_cross_entropy, foreground_dice, one_hot, soft_dice
 
 VIEW = View(num_frames=1, height=8, width=12, num_samples=0)
@@ -20,7 +20,7 @@ small = partial(UNet, widths=(4, 8))
 
 def task(net=small, **arguments):
     torch.manual_seed(0)
-    return Outline(net, view=VIEW, **arguments).eval()
+    return BinarySegmentation(net, view=VIEW, **arguments).eval()
 
 
 def greys(num_frames=3, seed=0):
@@ -88,7 +88,7 @@ def test_the_u_net_of_mason_2021_has_its_published_number_of_parameters():
 @pytest.mark.parametrize("num_outputs", [1, 2])
 def test_both_classes_have_probabilities_that_add_up(num_outputs):
     made = task(num_outputs=num_outputs)
-    (probability,) = made.probabilities(greys())
+    (probability,) = made.predict_probabilities(greys())
     assert probability.shape == (3, 2, 8, 12)
     assert probability.sum(dim=1).numpy() == pytest.approx(np.ones((3, 8, 12)), abs=1e-6)
 
@@ -98,13 +98,13 @@ def test_a_pixel_is_b_line_where_that_has_more_than_half(logit, said):
     made = task()
     probability = made.activate(torch.full((1, 1, 1, 1), logit))
     assert probability[0, 1].item() == pytest.approx(1 / (1 + np.exp(-logit)))
-    assert made.decided(probability).item() == said
+    assert made.classify_pixels(probability).item() == said
 
 
 @pytest.mark.parametrize("num_outputs", [1, 2])
 def test_what_is_measured_is_what_is_predicted(num_outputs):
     made, true = task(num_outputs=num_outputs), truth()
-    found = made.measure(greys(), true)
+    found = made.count_pixels(greys(), true)
     said = made.predict(greys())["masks"]
     counts = segmentation.counts(true, said, num_classes=2)
     assert (found["counts"] == counts.reshape(3, 4)).all()
@@ -116,11 +116,11 @@ def test_what_is_measured_is_what_is_predicted(num_outputs):
 @pytest.mark.parametrize("num_outputs", [1, 2])
 def test_both_classes_are_equally_uncertain(num_outputs):
     made = task(partial(UNet, widths=(4, 8), dropout=0.5), num_outputs=num_outputs)
-    found = made.uncertainty(greys(), num_samples=4)
+    found = made.estimate_uncertainty(greys(), num_samples=4)
     assert found.shape == (3, 2, 8, 12)
     assert found.max() > 0
     assert found[:, 0] == pytest.approx(found[:, 1], abs=1e-6)
-    assert task(num_outputs=num_outputs).uncertainty(greys()) is None
+    assert task(num_outputs=num_outputs).estimate_uncertainty(greys()) is None
 
 
 @pytest.mark.parametrize("num_outputs", [1, 2])
@@ -134,7 +134,7 @@ def test_a_few_steps_learn_where_things_are(num_outputs):
         optimizer.zero_grad()
         made(given, "net")["loss"].backward()
         optimizer.step()
-    counts = made.measure(given["frames"], true)["counts"]
+    counts = made.count_pixels(given["frames"], true)["counts"]
     assert made.score([{"counts": counts}])["score"] > 0.9
 
 

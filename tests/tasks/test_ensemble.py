@@ -39,7 +39,7 @@ def greys(num_frames=3):
 
 
 def said(task, frames):
-    return torch.cat(list(task.probabilities(frames)))
+    return torch.cat(list(task.predict_probabilities(frames)))
 
 
 def test_probabilities_are_the_unweighted_mean_of_those_of_the_members():
@@ -68,12 +68,12 @@ def test_the_mean_decides_and_not_the_majority():
 def test_counts_are_those_of_the_mean_in_chunks_too(monkeypatch):
     made, frames = together(*MEMBERS), greys()
     true = np.random.default_rng(0).integers(0, 5, (3, 20, 40), np.uint8)
-    whole = made.measure(frames, true)
+    whole = made.count_pixels(frames, true)
     masks = said(made, frames).argmax(dim=1).numpy().astype(np.uint8)
     assert (whole["counts"] == overlap.counts(true, masks, num_classes=5).reshape(3, 25)).all()
     monkeypatch.setattr(segmentation, "CHUNK_PIXELS", 2 * 800)
-    assert [len(part) for part in made.probabilities(frames)] == [2, 1]
-    again = made.measure(frames, true)
+    assert [len(part) for part in made.predict_probabilities(frames)] == [2, 1]
+    again = made.count_pixels(frames, true)
     assert (again["counts"] == whole["counts"]).all()
     assert again["bins"] == pytest.approx(whole["bins"], rel=1e-5)
 
@@ -83,20 +83,22 @@ def test_boosts_of_the_ensemble_act_on_the_mean_and_those_of_members_do_not():
     assert torch.equal(said(boosting, greys()), said(together(*MEMBERS), greys()))
     assert boosting.boost == ()
     made = together(*MEMBERS, boost=(1, 1, 2, 2, 2))
-    assert (made.predict(greys())["masks"] == made.decided(said(made, greys())).numpy()).all()
+    assert (
+        made.predict(greys())["masks"] == made.classify_pixels(said(made, greys())).numpy()
+    ).all()
     assert (made.predict(greys())["masks"] != together(*MEMBERS).predict(greys())["masks"]).any()
 
 
 def test_members_that_agree_and_never_drop_are_sure_of_it():
     made = together(prior, prior)
     made.net[1].load_state_dict(made.net[0].state_dict())
-    assert made.uncertainty(greys(), num_samples=3) == pytest.approx(0, abs=1e-3)
+    assert made.estimate_uncertainty(greys(), num_samples=3) == pytest.approx(0, abs=1e-3)
 
 
 def test_uncertainty_of_members_without_dropout_is_how_far_they_are_apart():
     made, frames = together(prior, prior, prior), greys()
     apart = np.stack([said(member, frames).numpy() for member in made.net])
-    found = made.uncertainty(frames, num_samples=3)
+    found = made.estimate_uncertainty(frames, num_samples=3)
     assert found == pytest.approx(apart.std(axis=0), abs=1e-4)
     assert found.max() > 0.05
 
@@ -104,12 +106,12 @@ def test_uncertainty_of_members_without_dropout_is_how_far_they_are_apart():
 def test_uncertainty_joins_that_of_each_member_with_how_far_they_are_apart():
     dropping = partial(markers, net=partial(UNet, widths=(4, 8), dropout=0.5))
     made, frames = together(dropping, prior), greys(2)
-    alone = made.net[0].uncertainty(frames, num_samples=6)
-    found = made.uncertainty(frames, num_samples=6)
+    alone = made.net[0].estimate_uncertainty(frames, num_samples=6)
+    found = made.estimate_uncertainty(frames, num_samples=6)
     assert found.shape == alone.shape == (2, 5, 20, 40)
     # Equal shares: half of the variance within the first member is the least there can be.
     assert (found**2 >= alone**2 / 2 - 1e-5).all()
-    assert np.array_equal(found, made.uncertainty(frames, num_samples=6))
+    assert np.array_equal(found, made.estimate_uncertainty(frames, num_samples=6))
 
 
 def test_it_takes_scheme_view_truth_and_monitor_of_its_members():
@@ -118,8 +120,8 @@ def test_it_takes_scheme_view_truth_and_monitor_of_its_members():
     assert made.smooth == 3
     drawn = np.random.default_rng(0).integers(0, 5, (2, 20, 40), np.uint8)
     row = {"mask_scheme": "markers"}
-    assert (made.truth(drawn, row) == made.net[0].truth(drawn, row)).all()
-    assert (made.truth(drawn, row) != together(*MEMBERS).truth(drawn, row)).any()
+    assert (made.prepare_truth(drawn, row) == made.net[0].prepare_truth(drawn, row)).all()
+    assert (made.prepare_truth(drawn, row) != together(*MEMBERS).prepare_truth(drawn, row)).any()
     assert made.label == "markers masks"
     assert len(list(made.net)) == 3
 

@@ -137,7 +137,7 @@ def test_where_nothing_speaks_for_a_class_its_map_is_empty():
 
 def test_the_looks_of_a_frame_are_for_the_class_that_was_said():
     task = made()
-    looks = task.looks(greys(3))
+    looks = task.find_attention(greys(3))
     outputs = task.predict(greys(3))["outputs"]
     with torch.no_grad():
         heat = task.net.activation_map(greys(3), torch.from_numpy(outputs.argmax(axis=1))).numpy()
@@ -161,14 +161,14 @@ def test_it_begins_as_the_segmenter_that_was_trained_to_the_last_tensor(tmp_path
     trained = segmenter(tmp_path / "c", scheme)
     task = made(seed=4, num_maps=num_maps)
     linear = {name: value.clone() for name, value in task.net.out.state_dict().items()}
-    copied = checkpoint.start_from(task, tmp_path / "c")
+    copied = checkpoint.initialize_from_checkpoint(task, tmp_path / "c")
     own, given = task.net.segmenter.state_dict(), trained.net.state_dict()
     assert own.keys() == given.keys() == set(copied)
     assert all(torch.equal(own[name], given[name]) for name in given)
     assert all(
         torch.equal(value, linear[name]) for name, value in task.net.out.state_dict().items()
     )
-    shares = torch.cat(list(trained.eval().probabilities(greys()))).mean(dim=(2, 3))
+    shares = torch.cat(list(trained.eval().predict_probabilities(greys()))).mean(dim=(2, 3))
     with torch.no_grad():
         assert torch.equal(task.net.features(greys()), shares)
 
@@ -178,7 +178,7 @@ def test_a_segmenter_of_other_classes_is_refused_in_one_line_and_changes_nothing
     task = made(num_maps=7)
     before = {name: value.clone() for name, value in task.state_dict().items()}
     with pytest.raises(CheckpointError, match="another shape than UNet") as caught:
-        checkpoint.start_from(task, tmp_path / "c")
+        checkpoint.initialize_from_checkpoint(task, tmp_path / "c")
     assert "\n" not in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
 
@@ -187,7 +187,7 @@ def test_a_diagnosis_goes_on_from_a_diagnosis_with_its_last_layer(tmp_path):
     first = made(seed=5)
     checkpoint.save(tmp_path / "c", first, checkpoint.describe(factory), seed=0)
     task = made(seed=6)
-    checkpoint.start_from(task, tmp_path / "c")
+    checkpoint.initialize_from_checkpoint(task, tmp_path / "c")
     given = first.state_dict()
     assert all(torch.equal(value, given[name]) for name, value in task.state_dict().items())
 

@@ -172,7 +172,7 @@ def test_the_answer_is_that_of_the_small_crop():
 @pytest.mark.parametrize("net", ["reg-stn", "random crops", "stn"])
 def test_a_network_with_crops_shows_where_they_lie_and_what_it_saw(net):
     made, data = task(net), batch()
-    looks = made.looks(data["frames"])
+    looks = made.find_attention(data["frames"])
     num_crops = 1 if net == "stn" else 2
     assert len(looks) == 5
     for look, answer in zip(looks, made.predict(data["frames"])["outputs"], strict=True):
@@ -188,7 +188,9 @@ def test_a_network_with_crops_shows_where_they_lie_and_what_it_saw(net):
 def test_crops_belong_to_their_own_frame():
     frames = torch.zeros(3, 1, 40, 48)
     frames[1] = 1.0
-    middles = [look.crops[:, 16, 16].tolist() for look in task("random crops").looks(frames)]
+    middles = [
+        look.crops[:, 16, 16].tolist() for look in task("random crops").find_attention(frames)
+    ]
     assert middles == [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
 
 
@@ -196,7 +198,7 @@ def test_crops_belong_to_their_own_frame():
 def test_a_network_of_whole_frames_shows_its_heat_and_a_box_inside_the_picture(net):
     made, data = task(net), batch()
     before = [parameter.clone() for parameter in made.parameters()]
-    looks = made.looks(data["frames"])
+    looks = made.find_attention(data["frames"])
     for look in looks:
         assert look.heat.shape == (40, 48)
         assert look.heat.min() >= 0

@@ -10,14 +10,14 @@ from lus_ray.data.transforms import intensity_matching
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.nets import UNet
-from lus_ray.tasks import Matched, Outline
+from lus_ray.tasks import BinarySegmentation, MatchedSegmentation
 
 VIEW = View(num_frames=1, height=8, width=12, num_samples=0)
 HOW = {"histogram": intensity_matching.match_histogram, "fourier": intensity_matching.match_fourier}
 net = partial(UNet, widths=(4, 8))
 
 
-def task(kind=Matched, **arguments):
+def task(kind=MatchedSegmentation, **arguments):
     torch.manual_seed(0)
     return kind(net, view=VIEW, **arguments).eval()
 
@@ -36,7 +36,7 @@ def batch(num_targets=4):
 @pytest.mark.parametrize("how", HOW)
 def test_the_losses_are_those_of_an_outline_on_matched_frames(how, num_outputs):
     made = task(how=how, num_outputs=num_outputs)
-    plain = task(Outline, num_outputs=num_outputs)
+    plain = task(BinarySegmentation, num_outputs=num_outputs)
     torch.manual_seed(5)
     losses = made(batch(), "net")
     torch.manual_seed(5)
@@ -65,7 +65,7 @@ def test_what_is_given_is_left_as_it_was():
 
 
 def test_frames_are_outlined_as_they_are():
-    made, plain = task(), task(Outline)
+    made, plain = task(), task(BinarySegmentation)
     assert (made.predict(greys(3, 0))["masks"] == plain.predict(greys(3, 0))["masks"]).all()
 
 

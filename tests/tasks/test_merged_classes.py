@@ -9,7 +9,7 @@ from lus_ray.clip import MASK_SCHEMES
 from lus_ray.data import masks
 from lus_ray.errors import ArmError
 from lus_ray.metrics import segmentation
-from lus_ray.tasks import Collapsed
+from lus_ray.tasks import MergedClasses
 
 
 def counted(true, said, scheme):
@@ -23,7 +23,7 @@ def test_merged_counts_are_counts_of_merged_masks(seed, pair):
     source, scheme = pair
     rng = np.random.default_rng(seed)
     true, said = rng.integers(0, len(MASK_SCHEMES[source]), (2, 3, 6, 4), np.uint8)
-    found = Collapsed(source, scheme).predict({"counts": counted(true, said, source).tolist()})
+    found = MergedClasses(source, scheme).predict({"counts": counted(true, said, source).tolist()})
     merged = counted(
         masks.convert(true, source, scheme), masks.convert(said, source, scheme), scheme
     )
@@ -34,7 +34,9 @@ def test_merged_counts_are_counts_of_merged_masks(seed, pair):
 
 def test_a_scheme_collapsed_to_itself_is_as_it_was():
     counts = np.arange(32).reshape(2, 16).tolist()
-    assert Collapsed("sparse", "sparse").predict({"counts": counts})["counts"].tolist() == counts
+    assert (
+        MergedClasses("sparse", "sparse").predict({"counts": counts})["counts"].tolist() == counts
+    )
 
 
 def test_by_hand_both_pleurae_are_one_and_what_lies_below_is_background():
@@ -42,7 +44,7 @@ def test_by_hand_both_pleurae_are_one_and_what_lies_below_is_background():
     counts[0, 3, 4] = 5  # healthy pleura, said unhealthy pleura
     counts[0, 5, 2] = 7  # healthy region, said B-line
     (found,) = (
-        Collapsed("dense", "sparse")
+        MergedClasses("dense", "sparse")
         .predict({"counts": counts.reshape(1, 49).tolist()})["counts"]
         .reshape(1, 4, 4)
     )
@@ -52,16 +54,16 @@ def test_by_hand_both_pleurae_are_one_and_what_lies_below_is_background():
 
 
 def test_where_nothing_was_counted_nothing_is_said():
-    assert Collapsed("dense", "sparse").predict({"counts": None}) == {}
+    assert MergedClasses("dense", "sparse").predict({"counts": None}) == {}
 
 
 def test_confidences_of_merged_classes_are_not_made_up():
-    said = Collapsed("dense", "sparse").predict({"counts": [[0] * 49], "bins": [[1, 2, 3]]})
+    said = MergedClasses("dense", "sparse").predict({"counts": [[0] * 49], "bins": [[1, 2, 3]]})
     assert said.keys() == {"counts"}
 
 
 def test_it_names_the_coarser_classes_and_reads_rows():
-    task = Collapsed("dense", "sparse")
+    task = MergedClasses("dense", "sparse")
     assert (task.label, task.classes) == ("sparse masks", MASK_SCHEMES["sparse"])
     assert task.reads_rows
     assert task.state_dict() == {}
@@ -74,5 +76,5 @@ def test_it_names_the_coarser_classes_and_reads_rows():
 )
 def test_a_scheme_that_cannot_be_read_so_is_refused_in_one_line(source, scheme):
     with pytest.raises(ArmError, match="cannot be turned") as caught:
-        Collapsed(source, scheme)
+        MergedClasses(source, scheme)
     assert "\n" not in str(caught.value)

@@ -70,15 +70,15 @@ def test_the_loss_reaches_every_parameter():
 
 def test_images_are_repeated_and_centred_where_the_network_wants_them_so():
     frames = torch.tensor([0.0, 0.5, 1.0]).reshape(1, 1, 1, 3)
-    assert torch.equal(task().images(frames), frames)
-    three = task(channels=3, centred=True).images(frames)
+    assert torch.equal(task().to_images(frames), frames)
+    three = task(channels=3, centred=True).to_images(frames)
     assert three.shape == (1, 3, 1, 3)
     assert three[0, :, 0].tolist() == [[-1.0, 0.0, 1.0]] * 3
 
 
 def test_every_pixel_gets_its_most_probable_class():
     made, frames = task(), greys()
-    (probability,) = made.probabilities(frames)
+    (probability,) = made.predict_probabilities(frames)
     assert probability.sum(dim=1) == pytest.approx(torch.ones(5, 8, 12).numpy(), abs=1e-6)
     assert not probability.requires_grad
     said = made.predict(frames)["masks"]
@@ -89,11 +89,11 @@ def test_every_pixel_gets_its_most_probable_class():
 
 def test_what_is_measured_is_what_is_predicted():
     made, frames, true = task(), greys(), truth()
-    found = made.measure(frames, true)
+    found = made.count_pixels(frames, true)
     counted = overlap.counts(true, made.predict(frames)["masks"], num_classes=7)
     assert found["counts"].dtype == np.int32
     assert (found["counts"] == counted.reshape(5, 49)).all()
-    (probability,) = made.probabilities(frames)
+    (probability,) = made.predict_probabilities(frames)
     by_frame = pixel_calibration.histograms(probability.numpy(), true)
     assert found["bins"] == pytest.approx(by_frame.sum(axis=0))
 
@@ -101,12 +101,12 @@ def test_what_is_measured_is_what_is_predicted():
 @pytest.mark.parametrize("pixels", [1, 96, 2 * 96, 4 * 96 - 1, 5 * 96, 1000 * 96])
 def test_a_clip_in_chunks_is_a_clip_at_once(monkeypatch, pixels):
     made, frames, true = task(), greys(), truth()
-    whole, masks_of_all = made.measure(frames, true), made.predict(frames)["masks"]
+    whole, masks_of_all = made.count_pixels(frames, true), made.predict(frames)["masks"]
     monkeypatch.setattr(segmentation, "CHUNK_PIXELS", pixels)
-    parts = list(made.probabilities(frames))
+    parts = list(made.predict_probabilities(frames))
     assert max(len(part) for part in parts) == min(5, max(1, pixels // 96))
     assert (made.predict(frames)["masks"] == masks_of_all).all()
-    again = made.measure(frames, true)
+    again = made.count_pixels(frames, true)
     assert (again["counts"] == whole["counts"]).all()
     assert again["bins"] == pytest.approx(whole["bins"])
 
@@ -127,9 +127,9 @@ def pixel(*chances):
 )
 def test_boosts_by_hand(chances, plain, boosted):
     probability = pixel(*chances)
-    assert task("markers", monitor="union_dice").decided(probability).item() == plain
+    assert task("markers", monitor="union_dice").classify_pixels(probability).item() == plain
     boosting = task("markers", monitor="union_dice", boost=(1, 1, 2, 2, 2))
-    assert boosting.decided(probability).item() == boosted
+    assert boosting.classify_pixels(probability).item() == boosted
 
 
 @given(st.integers(0, 2**31))
@@ -137,7 +137,7 @@ def test_pixels_of_the_last_class_keep_it_whatever_the_boosts(seed):
     generator = torch.Generator().manual_seed(seed)
     probability = torch.softmax(3 * torch.randn(2, 5, 3, 3, generator=generator), dim=1)
     made = task("markers", monitor="union_dice", boost=(1, 1, 5, 3.5, 1))
-    plain, boosted = probability.argmax(dim=1), made.decided(probability)
+    plain, boosted = probability.argmax(dim=1), made.classify_pixels(probability)
     assert (boosted[plain == 4] == 4).all()
     times = probability * torch.tensor([1, 1, 5, 3.5, 1])[:, None, None]
     assert (boosted[plain != 4] == times.argmax(dim=1)[plain != 4]).all()
@@ -152,7 +152,7 @@ def test_boosts_of_one_change_nothing_and_boosts_are_counted_as_they_are_said():
     said = high.predict(frames)["masks"]
     assert (said != plain.predict(frames)["masks"]).any()
     counted = overlap.counts(true, said, num_classes=5).reshape(5, 25)
-    assert (high.measure(frames, true)["counts"] == counted).all()
+    assert (high.count_pixels(frames, true)["counts"] == counted).all()
 
 
 def test_a_probability_that_is_no_number_ends_the_cell_in_one_line():
@@ -168,20 +168,22 @@ def test_masks_of_a_finer_scheme_are_read_as_those_of_the_task():
     dense = truth()
     row = {"mask_scheme": "dense"}
     assert task("sparse").target(row) == "dense"
-    assert (task("sparse").truth(dense, row) == masks.to_sparse(dense)).all()
-    assert (task("dense").truth(dense, row) == dense).all()
+    assert (task("sparse").prepare_truth(dense, row) == masks.to_sparse(dense)).all()
+    assert (task("dense").prepare_truth(dense, row) == dense).all()
 
 
 def test_truth_is_smoothed_where_something_is_held_against_it_and_learned_from_as_drawn():
     drawn = truth(num_classes=5)
     row = {"mask_scheme": "markers"}
     made = task("markers", monitor="union_dice", smooth=3)
-    true = made.truth(drawn, row)
+    true = made.prepare_truth(drawn, row)
     assert (true == masks.smoothed(drawn, 3)).all()
     assert (true != drawn).any()
     frames = greys()
     plain = task("markers", monitor="union_dice")
-    assert (made.measure(frames, true)["counts"] == plain.measure(frames, true)["counts"]).all()
+    assert (
+        made.count_pixels(frames, true)["counts"] == plain.count_pixels(frames, true)["counts"]
+    ).all()
     batch = {"frames": frames, "masks": torch.from_numpy(drawn)[:, None]}
     assert torch.equal(made(batch, "net")["loss"], plain(batch, "net")["loss"])
 
@@ -228,15 +230,15 @@ def test_a_clip_is_predicted_as_masks_of_its_frames():
 
 
 def test_uncertainty_is_there_where_dropout_is_and_repeats_with_its_seed():
-    assert task(net=partial(UNet, widths=(4, 8))).uncertainty(greys()) is None
-    assert task(net=PositionPrior).uncertainty(greys()) is None
+    assert task(net=partial(UNet, widths=(4, 8))).estimate_uncertainty(greys()) is None
+    assert task(net=PositionPrior).estimate_uncertainty(greys()) is None
     made = task(net=partial(UNet, widths=(4, 8), dropout=0.5))
-    one = made.uncertainty(greys(), num_samples=4)
+    one = made.estimate_uncertainty(greys(), num_samples=4)
     assert one.shape == (5, 7, 8, 12)
     assert one.min() >= 0
     assert one.max() > 0
-    assert np.array_equal(one, made.uncertainty(greys(), num_samples=4))
-    assert not np.array_equal(one, made.uncertainty(greys(), num_samples=4, seed=1))
+    assert np.array_equal(one, made.estimate_uncertainty(greys(), num_samples=4))
+    assert not np.array_equal(one, made.estimate_uncertainty(greys(), num_samples=4, seed=1))
     assert not any(module.training for module in made.modules())
 
 
@@ -271,5 +273,5 @@ def test_a_few_steps_learn_where_things_are():
         optimizer.zero_grad()
         made(batch, "net")["loss"].backward()
         optimizer.step()
-    counts = made.measure(batch["frames"], true)["counts"]
+    counts = made.count_pixels(batch["frames"], true)["counts"]
     assert made.score([{"counts": counts}])["score"] > 0.9

@@ -17,7 +17,7 @@ from lus_ray.nets import SifaSegmenter
 from lus_ray.tasks import Sifa
 from lus_ray.tasks.image_pool import ImagePool
 from lus_ray.tasks.losses import balanced_cross_entropy, one_hot, soft_dice
-from lus_ray.tasks.sifa import COLLAPSED, JUDGED, PLAYERS, Shown
+from lus_ray.tasks.sifa import COLLAPSED, JUDGED, NETWORKS, Shown
 from lus_ray.training import checkpoint, loop, optim
 
 SIZE = (16, 24)
@@ -65,7 +65,7 @@ def adversarial(said, real):
 
 
 def published(task, given):
-    """The loss of every player by Chen et al. 2019, computed apart and without any pool."""
+    """The loss of every network by Chen et al. 2019, computed apart and without any pool."""
     a, b = given["frames"] * 2 - 1, given["target_frames"] * 2 - 1
     ids = given["masks"][:, 0].long()
     truth = one_hot(ids, num_classes=2)
@@ -119,23 +119,23 @@ def test_losses_and_their_gradients_are_the_published_ones(version):
     task, given = made(version, pool=0).train(), batch()
     task.progress = 1.0
     expected = published(task, given)
-    assert set(expected) == set(task.players)
-    for player in task.players:
-        own = list(task.get_submodule(player).parameters())
-        loss = task(given, player)["loss"]
-        assert loss.item() == pytest.approx(expected[player].item(), rel=1e-5), player
+    assert set(expected) == set(task.networks)
+    for network in task.networks:
+        own = list(task.get_submodule(network).parameters())
+        loss = task(given, network)["loss"]
+        assert loss.item() == pytest.approx(expected[network].item(), rel=1e-5), network
         found = torch.autograd.grad(loss, own)
-        wanted = torch.autograd.grad(expected[player], own, retain_graph=True)
+        wanted = torch.autograd.grad(expected[network], own, retain_graph=True)
         for one, other in zip(found, wanted, strict=True):
-            assert torch.allclose(one, other, rtol=1e-3, atol=1e-6), player
+            assert torch.allclose(one, other, rtol=1e-3, atol=1e-6), network
 
 
 @VERSIONS
 def test_players_take_their_turns_in_the_published_order(version):
     last = ("deep_judge",) * (version == 2)
     order = ("translator", "target_judge", "net", "decoder", "source_judge", "mask_judge")
-    assert made(version).players == (*order, *last)
-    assert order == PLAYERS
+    assert made(version).networks == (*order, *last)
+    assert order == NETWORKS
 
 
 class Watched(Sifa):
@@ -161,41 +161,41 @@ class Watched(Sifa):
 def test_in_its_turn_a_player_alone_has_gradients_and_alone_moves(version):
     task = made(version, Watched, dropout=0.25 if version == 1 else 0.0)
     log, _ = fit(task)
-    assert len(task.turns) == 4 * len(task.players)
-    for player, (graded, moved) in zip(task.players * 4, task.turns, strict=True):
-        own = {name for name in task.before if name.startswith(f"{player}.")}
+    assert len(task.turns) == 4 * len(task.networks)
+    for network, (graded, moved) in zip(task.networks * 4, task.turns, strict=True):
+        own = {name for name in task.before if name.startswith(f"{network}.")}
         assert graded == own
         assert moved
         assert moved <= own
     for entry in log:
-        assert all(math.isfinite(entry[f"train_{player}_loss"]) for player in task.players)
-        total = sum(entry[f"train_{player}_loss"] for player in task.players)
+        assert all(math.isfinite(entry[f"train_{network}_loss"]) for network in task.networks)
+        total = sum(entry[f"train_{network}_loss"] for network in task.networks)
         assert entry["train_loss"] == pytest.approx(total, rel=1e-5)
 
 
 @VERSIONS
 def test_mixed_precision_gives_every_loss_but_for_rounding(version):
     plain, mixed = made(version, pool=0).train(), made(version, pool=0).train()
-    for player in plain.players:
-        expected = plain(batch(), player)["loss"].item()
+    for network in plain.networks:
+        expected = plain(batch(), network)["loss"].item()
         with torch.autocast("cpu", torch.bfloat16):
-            loss = mixed(batch(), player)["loss"]
+            loss = mixed(batch(), network)["loss"]
         assert loss.dtype == torch.float32
-        assert loss.item() == pytest.approx(expected, rel=0.05), player
+        assert loss.item() == pytest.approx(expected, rel=0.05), network
 
 
 @VERSIONS
 def test_only_the_segmenter_has_momentum_l2_and_in_version_1_the_rate_of_the_recipe(version):
     task = made(version)
-    for player in task.players:
-        adam = optim.adam(task, player, replace(RECIPE, l2=1e-4))
+    for network in task.networks:
+        adam = optim.build_adam(task, network, replace(RECIPE, l2=1e-4))
         (group,) = adam.param_groups
-        net = player == "net"
+        net = network == "net"
         assert group["betas"] == ((0.9, 0.999) if net else (0.5, 0.999))
         assert group["weight_decay"] == (1e-4 if net else 0)
         assert group["lr"] == pytest.approx(1e-3 if net and version == 1 else 2e-4)
         assert adam.defaults["decoupled_weight_decay"] == (not net)  # L2 is part of the gradient
-        own = list(task.get_submodule(player).parameters())
+        own = list(task.get_submodule(network).parameters())
         assert list(map(id, group["params"])) == list(map(id, own))
 
 
@@ -215,11 +215,11 @@ def test_the_judge_of_masks_warms_up_with_the_share_of_training(progress, weight
 
 
 class Apart(Sifa):
-    """Every player makes all that it needs anew."""
+    """Every network makes all that it needs anew."""
 
-    def forward(self, batch, player):
+    def forward(self, batch, network):
         self.shown = Shown()
-        return super().forward(batch, player)
+        return super().forward(batch, network)
 
 
 @VERSIONS
@@ -233,23 +233,26 @@ def test_what_players_share_is_what_each_would_have_made(version):
 
 def test_a_judge_that_is_never_wrong_is_trouble_once_its_rival_listens():
     task = made()
-    assert task.trouble({"target_judge": 0.2, "source_judge": 0.3, "mask_judge": 0.1}) == ""
-    assert task.trouble({"target_judge": COLLAPSED / 10}) == "target_judge collapsed (loss 1.0e-05)"
-    assert "source_judge collapsed" in task.trouble({"source_judge": 0.0})
-    assert "source_twin collapsed" in task.trouble({"source_judge": 0.3, "source_twin": 0.0})
+    assert task.find_problem({"target_judge": 0.2, "source_judge": 0.3, "mask_judge": 0.1}) == ""
+    assert (
+        task.find_problem({"target_judge": COLLAPSED / 10})
+        == "target_judge collapsed (loss 1.0e-05)"
+    )
+    assert "source_judge collapsed" in task.find_problem({"source_judge": 0.0})
+    assert "source_twin collapsed" in task.find_problem({"source_judge": 0.3, "source_twin": 0.0})
     task.progress = 0.2
-    assert task.trouble({"mask_judge": 0.0}) == "", "nobody listens to it yet"
+    assert task.find_problem({"mask_judge": 0.0}) == "", "nobody listens to it yet"
     task.progress = 0.5
-    assert "mask_judge collapsed" in task.trouble({"mask_judge": 0.0})
-    assert "deep_judge collapsed" in made(2).trouble({"deep_judge": 0.0})
+    assert "mask_judge collapsed" in task.find_problem({"mask_judge": 0.0})
+    assert "deep_judge collapsed" in made(2).find_problem({"deep_judge": 0.0})
 
 
 class Collapsing(Sifa):
     """Its judge of the target stops being wrong after the second epoch."""
 
-    def forward(self, batch, player):
-        losses = super().forward(batch, player)
-        if player == "target_judge" and self.progress >= 0.2:
+    def forward(self, batch, network):
+        losses = super().forward(batch, network)
+        if network == "target_judge" and self.progress >= 0.2:
             losses = {name: 0 * value for name, value in losses.items()}
         return losses
 
@@ -279,15 +282,15 @@ def test_every_loss_of_a_judge_is_watched(version):
     losses = {name.removeprefix("train_") for name in entry}
     judged = {name for name in losses if name.endswith(("_judge", "_twin"))}
     assert judged == set(JUDGED) - ({"deep_judge"} if version == 1 else set())
-    assert all(task.trouble({name: 0.0}).startswith(name) for name in judged)
+    assert all(task.find_problem({name: 0.0}).startswith(name) for name in judged)
 
 
 class Diverging(Sifa):
-    """A player's loss is no number from the second epoch on."""
+    """A network's loss is no number from the second epoch on."""
 
-    def forward(self, batch, player):
-        losses = super().forward(batch, player)
-        bad = math.nan if player == "decoder" and self.progress else 1.0
+    def forward(self, batch, network):
+        losses = super().forward(batch, network)
+        bad = math.nan if network == "decoder" and self.progress else 1.0
         return losses | {"loss": bad * losses["loss"]}
 
 
@@ -342,11 +345,11 @@ def test_a_pool_of_nothing_gives_back_what_comes():
 def test_pools_are_remembered_and_then_give_what_they_would_have_given():
     one, other = made(), made()
     fit(one, num_steps=3)
-    memory = one.memory()
+    memory = one.buffer_state()
     assert set(memory) == {f"{name}.{k}" for name in ("as_target", "as_source") for k in (0, 1)}
     assert not torch.equal(memory["as_target.0"], memory["as_target.1"])
     assert all(image.abs().max() <= 1 and not image.requires_grad for image in memory.values())
-    other.recall(memory)
+    other.load_buffer_state(memory)
     for name, pool in one.pools.items():
         given = [numbered(number, (2, 1, *SIZE)) for number in range(10)]
         torch.manual_seed(4)
@@ -364,17 +367,17 @@ def greys(num_frames=3):
 def test_frames_are_outlined_as_they_are_whatever_the_other_networks_do(version):
     task = made(version).eval()
     with torch.no_grad():
-        for player in set(task.players) - {"net"}:
-            for parameter in task.get_submodule(player).parameters():
+        for network in set(task.networks) - {"net"}:
+            for parameter in task.get_submodule(network).parameters():
                 parameter.fill_(math.nan)
         code = task.net.encode(greys().expand(-1, task.channels, -1, -1) * 2 - 1)
         code = code[0] if version == 2 else code
         expected = softmax(task.net.decide(code, SIZE), dim=1)
-    assert torch.equal(torch.cat(list(task.probabilities(greys()))), expected)
+    assert torch.equal(torch.cat(list(task.predict_probabilities(greys()))), expected)
     said = task.predict(greys())["masks"]
     assert (said == expected.argmax(dim=1).numpy()).all()
     true = np.random.default_rng(0).integers(0, 2, (3, *SIZE), np.uint8)
-    counted = task.measure(greys(), true)["counts"]
+    counted = task.count_pixels(greys(), true)["counts"]
     assert (counted == segmentation.counts(true, said, num_classes=2).reshape(3, -1)).all()
 
 
@@ -382,14 +385,14 @@ def test_frames_are_outlined_as_they_are_whatever_the_other_networks_do(version)
 @pytest.mark.parametrize("source", [True, False])
 def test_frames_are_translated_there_and_back_within_the_range_of_greys(version, source):
     task = made(version).eval()
-    other, back = task.translated(greys(), source=source)
-    assert not torch.equal(*(one for one, _ in (task.translated(greys(), source=s)
+    other, back = task.translate_and_reconstruct(greys(), source=source)
+    assert not torch.equal(*(one for one, _ in (task.translate_and_reconstruct(greys(), source=s)
                                                 for s in (True, False))))  # fmt: skip
     for images in (other, back):
         assert images.shape == (3, 1, *SIZE)
         assert images.min() >= 0
         assert images.max() <= 1
-    returned, _ = task.translated(other, source=not source)
+    returned, _ = task.translate_and_reconstruct(other, source=not source)
     assert torch.allclose(returned, back, atol=1e-6), "back is the other way of what is there"
 
 
@@ -432,7 +435,9 @@ def test_a_checkpoint_outlines_and_translates_as_before(tmp_path, version):
     again = checkpoint.load(tmp_path / "c")
     assert (again.predict(greys())["masks"] == task.predict(greys())["masks"]).all()
     for one, other in zip(
-        again.translated(greys(), source=True), task.translated(greys(), source=True), strict=True
+        again.translate_and_reconstruct(greys(), source=True),
+        task.translate_and_reconstruct(greys(), source=True),
+        strict=True,
     ):
         assert torch.equal(one, other)
 
@@ -440,7 +445,9 @@ def test_a_checkpoint_outlines_and_translates_as_before(tmp_path, version):
 @pytest.mark.slow
 def test_at_full_size_the_networks_have_the_published_numbers_of_parameters():
     def count(task):
-        return {p: sum(v.numel() for v in task.get_submodule(p).parameters()) for p in task.players}
+        return {
+            p: sum(v.numel() for v in task.get_submodule(p).parameters()) for p in task.networks
+        }
 
     one = count(Sifa())
     two = count(Sifa(version=2))

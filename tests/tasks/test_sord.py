@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lus_ray.tasks.losses import POSITIONS, WIDE_GAP, soft_cross_entropy, sord
+from lus_ray.tasks.losses import POSITIONS, WIDE_GAP, soft_cross_entropy, sord_targets
 
 PLAIN_TABLE = [
     [0.880537, 0.119168, 0.000295, 0.000000],
@@ -33,20 +33,20 @@ both = pytest.mark.parametrize(
 
 @both
 def test_targets_are_the_published_table_to_six_digits(positions, table, floors):
-    assert sord(positions).dtype == torch.float64
-    assert sord(positions).tolist() == [pytest.approx(row, abs=5.1e-7) for row in table]
+    assert sord_targets(positions).dtype == torch.float64
+    assert sord_targets(positions).tolist() == [pytest.approx(row, abs=5.1e-7) for row in table]
 
 
 @both
 def test_a_perfect_answer_costs_the_entropy_of_its_target(positions, table, floors):
-    target = sord(positions)
+    target = sord_targets(positions)
     cost = soft_cross_entropy(target.log(), target)
     assert cost.tolist() == pytest.approx(floors, abs=6e-4)
 
 
 @both
 def test_no_answer_costs_less_than_the_perfect_one(positions, table, floors):
-    target = sord(positions)
+    target = sord_targets(positions)
     logits = target.log().clone().requires_grad_()
     soft_cross_entropy(logits, target).sum().backward()
     assert logits.grad.abs().max() < 1e-12
@@ -56,7 +56,7 @@ def test_no_answer_costs_less_than_the_perfect_one(positions, table, floors):
 
 def test_a_near_score_is_a_smaller_error_than_a_far_one():
     said = 10 * torch.eye(4, dtype=torch.float64)
-    costs = soft_cross_entropy(said, sord()[[0] * 4])
+    costs = soft_cross_entropy(said, sord_targets()[[0] * 4])
     assert costs.tolist() == sorted(costs.tolist())
 
 
@@ -68,8 +68,8 @@ def test_against_a_single_class_it_is_the_plain_cross_entropy():
 
 @given(st.lists(st.floats(-5, 5), min_size=2, max_size=6), st.floats(-3, 3))
 def test_targets_are_distributions_that_know_distances_only(positions, shift):
-    target = sord(positions)
+    target = sord_targets(positions)
     assert torch.allclose(target.sum(dim=1), torch.ones(len(positions), dtype=torch.float64))
     assert (target.argmax(dim=1) >= 0).all()
     assert torch.all(target.diagonal() >= target.max(dim=1).values - 1e-12)
-    assert torch.allclose(target, sord([place + shift for place in positions]), atol=1e-9)
+    assert torch.allclose(target, sord_targets([place + shift for place in positions]), atol=1e-9)

@@ -36,16 +36,16 @@ from lus_ray.nets import (
 )
 from lus_ray.predictor import Predictor, predict
 from lus_ray.tasks import (
+    BinarySegmentation,
     Biomarkers,
     ClipLabel,
-    Collapsed,
     Ensemble,
     Expert,
     FrameDiagnosis,
     FrameScore,
-    Intensity,
-    Matched,
-    Outline,
+    IntensityFeatures,
+    MatchedSegmentation,
+    MergedClasses,
     Segmentation,
     VideoScore,
 )
@@ -58,7 +58,7 @@ NETWORKS = {
     "biomarkers": partial(Biomarkers, backbone=partial(TSM, width=8), view=VIEW),
     "severity": partial(ClipLabel, backbone=partial(TSM, width=8), label="severity", view=VIEW),
     "i3d": partial(ClipLabel, backbone=I3D, label="disease", view=VIEW),
-    "intensity": partial(Intensity, view=VIEW),
+    "intensity": partial(IntensityFeatures, view=VIEW),
 }
 
 FRAME = View(num_frames=1, height=40, width=48, num_samples=0)
@@ -147,7 +147,7 @@ def test_a_network_of_frames_begins_with_the_weights_of_an_earlier_one(tmp_path)
     checkpoint.save(tmp_path / "c", factory(), checkpoint.describe(factory), seed=0)
     torch.manual_seed(2)
     task = factory()
-    copied = checkpoint.start_from(task, tmp_path / "c")
+    copied = checkpoint.initialize_from_checkpoint(task, tmp_path / "c")
     assert set(copied) == {name for name, _ in task.net.named_parameters()} | {
         name for name, _ in task.net.named_buffers()
     }
@@ -279,7 +279,7 @@ def test_starting_weights_change_all_but_the_last_layer(tmp_path):
     torch.manual_seed(2)
     task = NETWORKS["severity"]()
     head = task.net.fc.weight.clone()
-    copied = checkpoint.start_from(task, tmp_path / "c")
+    copied = checkpoint.initialize_from_checkpoint(task, tmp_path / "c")
     source = checkpoint.load(tmp_path / "c")
     assert torch.equal(task.net.conv1.weight, source.net.conv1.weight)
     assert torch.equal(task.net.fc.weight, head)
@@ -306,10 +306,14 @@ MASKS = {
 }  # fmt: skip
 bline_unet = partial(UNet, widths=(4, 8), dropout=0.5, bias=True)
 MASKS |= {
-    "outline": partial(Outline, net=bline_unet, view=OUTLINE),
-    "two outputs": partial(Outline, net=bline_unet, num_outputs=2, view=OUTLINE, centred=True),
-    "histogram": partial(Matched, net=bline_unet, view=OUTLINE),
-    "fourier": partial(Matched, net=bline_unet, how="fourier", num_outputs=2, view=OUTLINE),
+    "outline": partial(BinarySegmentation, net=bline_unet, view=OUTLINE),
+    "two outputs": partial(
+        BinarySegmentation, net=bline_unet, num_outputs=2, view=OUTLINE, centred=True
+    ),
+    "histogram": partial(MatchedSegmentation, net=bline_unet, view=OUTLINE),
+    "fourier": partial(
+        MatchedSegmentation, net=bline_unet, how="fourier", num_outputs=2, view=OUTLINE
+    ),
 }
 MASKS["ensemble"] = partial(
     Ensemble,
@@ -348,7 +352,7 @@ def test_masks_are_the_same_bits_after_a_round_trip(tmp_path, name):
     assert said.shape == (3, 40, 60)
     assert np.array_equal(said, predict(task, frames_of(clip))["masks"])
     frames = torch.from_numpy(frames_of(clip))[:, None] / 255
-    one, two = (torch.cat(list(t.probabilities(frames))) for t in (task, loaded.task))
+    one, two = (torch.cat(list(t.predict_probabilities(frames))) for t in (task, loaded.task))
     assert torch.equal(one, two)
     about = ("scheme", "view", "monitor", "boost", "smooth", "channels", "centred", "classes")
     assert all(getattr(task, field) == getattr(loaded.task, field) for field in about)
@@ -371,7 +375,7 @@ def test_diagnoses_are_the_same_bits_after_a_round_trip(tmp_path):
 
 
 def test_collapsed_counts_need_no_weights(tmp_path):
-    factory = partial(Collapsed, source="dense", scheme="sparse")
+    factory = partial(MergedClasses, source="dense", scheme="sparse")
     checkpoint.save(tmp_path / "c", factory(), checkpoint.describe(factory), seed=0)
     assert [path.name for path in (tmp_path / "c").iterdir()] == ["task.json"]
     loaded = Predictor(tmp_path / "c")
@@ -414,7 +418,7 @@ def test_a_segmenter_goes_on_from_one_with_its_last_layer_where_the_scheme_is_it
     checkpoint.save(tmp_path / "c", earlier, checkpoint.describe(MASKS["dense"]), seed=0)
     task = stirred(partial(MASKS["dense"], scheme=scheme))
     head = task.net.out.weight.clone()
-    copied = checkpoint.start_from(task, tmp_path / "c")
+    copied = checkpoint.initialize_from_checkpoint(task, tmp_path / "c")
     assert ("out.weight" in copied) == with_head
     own = earlier.net.out.weight if with_head else head
     assert torch.equal(task.net.out.weight, own)
@@ -425,7 +429,7 @@ def test_an_outline_goes_on_from_one_of_another_domain_whole(tmp_path):
     earlier = stirred(MASKS["outline"])
     checkpoint.save(tmp_path / "c", earlier, checkpoint.describe(MASKS["outline"]), seed=0)
     task = MASKS["outline"]()
-    checkpoint.start_from(task, tmp_path / "c")
+    checkpoint.initialize_from_checkpoint(task, tmp_path / "c")
     state = earlier.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in task.state_dict().items())
 
@@ -440,7 +444,7 @@ def test_a_file_of_weights_is_for_the_encoder_of_a_segmenter_that_has_one(tmp_pa
     save_file(source.state_dict(), tmp_path / "encoder.safetensors")
     task = factory()
     decoder = {n: v.clone() for n, v in task.net.state_dict().items() if "encoder" not in n}
-    checkpoint.begin_with(task, tmp_path / "encoder.safetensors")
+    checkpoint.initialize_from(task, tmp_path / "encoder.safetensors")
     given = source.state_dict()
     for name, value in task.net.encoder.state_dict().items():
         assert torch.equal(value, given[name]), name

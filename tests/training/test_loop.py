@@ -22,16 +22,16 @@ RECIPE = Recipe(epochs=4, batch=2, lr=0.1)
 class Brightness(Task):
     """Predict the mean grey of a clip by one weight: the smallest real task."""
 
-    def __init__(self, players=("net",)):
+    def __init__(self, networks=("net",)):
         super().__init__()
         self.view = View(num_frames=1, height=2, width=2)
-        self.players = players
-        for player in players:
-            self.add_module(player, nn.Linear(1, 1))
+        self.networks = networks
+        for network in networks:
+            self.add_module(network, nn.Linear(1, 1))
 
-    def forward(self, batch, player):
+    def forward(self, batch, network):
         mean = batch["frames"].mean(dim=(1, 2, 3))[:, None]
-        guess = sum(getattr(self, name)(mean) for name in self.players)
+        guess = sum(getattr(self, name)(mean) for name in self.networks)
         return {"loss": ((guess - 3 * mean) ** 2).mean(), "shift": guess.mean()}
 
 
@@ -128,7 +128,7 @@ class Troubled(Brightness):
         super().__init__()
         self.bad = epochs
 
-    def trouble(self, losses):
+    def find_problem(self, losses):
         return "all is lost" if 4 * self.progress in self.bad else ""
 
 
@@ -173,8 +173,8 @@ def poisoned(bad):
 class Poisoned(Brightness):
     """Its loss is NaN where the batch says so."""
 
-    def forward(self, batch, player):
-        losses = super().forward(batch, player)
+    def forward(self, batch, network):
+        losses = super().forward(batch, network)
         if "poison" in batch:
             losses["loss"] = losses["loss"] * math.nan
         return losses
@@ -244,7 +244,7 @@ class Parabola(Task):
     def x(self):
         return self.net["x"].item()
 
-    def forward(self, batch, player):
+    def forward(self, batch, network):
         return {"loss": (self.net["x"] - 3).square() + 0 * batch["target"].sum()}
 
     def constrain(self):
@@ -364,9 +364,9 @@ class Seen(Brightness):
         super().__init__()
         self.batches = []
 
-    def forward(self, batch, player):
+    def forward(self, batch, network):
         self.batches.append({name: value.clone() for name, value in batch.items()})
-        return super().forward(batch, player)
+        return super().forward(batch, network)
 
 
 def with_masks(epoch):
@@ -424,8 +424,8 @@ class Normalised(Poisoned):
         super().__init__()
         self.register_buffer("mean", torch.zeros(()))
 
-    def forward(self, batch, player):
-        losses = super().forward(batch, player)
+    def forward(self, batch, network):
+        losses = super().forward(batch, network)
         self.mean = 0.9 * self.mean + 0.1 * losses["loss"].detach()
         return losses
 

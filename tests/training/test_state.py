@@ -27,14 +27,14 @@ from lus_ray.tasks.task import Task
 from lus_ray.training import state as resume
 from lus_ray.training.loop import fit
 from lus_ray.training.optim import Adam
-from lus_ray.training.state import State
+from lus_ray.training.state import TrainingState
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 4
 SCORES = (0.5, 0.7, 0.6, 0.4, 0.3)
 """Validation scores of the epochs, the second of which is the best, and of what is kept by loss."""
 PLAIN = Recipe(epochs=EPOCHS, batch=2, lr=0.05, augment=Augment())
-PAST = resume.Past(score=0.5, worth=0.5, trouble="")
+PAST = resume.EpochRecord(score=0.5, worth=0.5, trouble="")
 
 
 class Killed(Exception):
@@ -51,7 +51,7 @@ class Grey(Task):
             nn.Linear(64, 6), nn.BatchNorm1d(6), nn.Dropout(0.5), nn.Linear(6, 1)
         )
 
-    def forward(self, batch, player):
+    def forward(self, batch, network):
         flat = batch["frames"].flatten(1)
         return {"loss": (self.net(flat)[:, 0] - flat.mean(dim=1)).square().mean()}
 
@@ -92,7 +92,7 @@ def train(task, recipe, path=None, *, killed_in=None, side=8):
             raise Killed
         log.append(values)
 
-    state = path and State(path, every_s=0)
+    state = path and TrainingState(path, every_s=0)
     begun = 0 if state is None or not path.exists() else epochs_of(path)
     fitted = fit(
         task, batches=partial(batches, side=side), validate=validate, recipe=recipe, seed=3,
@@ -160,7 +160,7 @@ def test_a_training_that_was_done_is_not_trained_again(tmp_path):
 
 def test_epochs_of_trouble_are_counted_across_a_kill(tmp_path):
     class Troubled(Grey):
-        def trouble(self, losses):
+        def find_problem(self, losses):
             return "all is lost" if self.progress > 0 else ""
 
     recipe = Recipe(epochs=10, batch=2, lr=0.05, select="last")
@@ -172,7 +172,7 @@ def test_epochs_of_trouble_are_counted_across_a_kill(tmp_path):
 
         return fit(
             made(Troubled), batches=batches, validate=lambda task: {"score": 0.5}, recipe=recipe,
-            seed=0, report=report, state=path and State(path, every_s=0),
+            seed=0, report=report, state=path and TrainingState(path, every_s=0),
         )  # fmt: skip
 
     expected = run()
@@ -188,8 +188,8 @@ def test_epochs_of_trouble_are_counted_across_a_kill(tmp_path):
 
 def test_steps_without_a_finite_loss_are_counted_across_a_kill(tmp_path):
     class Poisoned(Grey):
-        def forward(self, batch, player):
-            losses = super().forward(batch, player)
+        def forward(self, batch, network):
+            losses = super().forward(batch, network)
             return {"loss": losses["loss"] * (math.nan if "poison" in batch else 1)}
 
     bad = {(1, 2), (2, 0), (2, 1)}
@@ -203,7 +203,7 @@ def test_steps_without_a_finite_loss_are_counted_across_a_kill(tmp_path):
     def run(data, path=None):
         return fit(
             made(Poisoned), batches=data, validate=lambda task: {"score": 0.5}, recipe=PLAIN,
-            seed=0, report=lambda values: None, state=path and State(path, every_s=0),
+            seed=0, report=lambda values: None, state=path and TrainingState(path, every_s=0),
         )  # fmt: skip
 
     expected = run(data)
@@ -277,7 +277,7 @@ def test_a_state_that_does_not_fit_begins_again_with_a_note(tmp_path, spoil):
     path = state_file(tmp_path)
     spoil(path)
     task = made(Grey)
-    found = State(path).load(task, {"net": torch.optim.Adam(task.parameters())})
+    found = TrainingState(path).load(task, {"net": torch.optim.Adam(task.parameters())})
     (note,) = found.notes
     assert note.startswith("state was not readable (")
     assert note.endswith("): began again")
@@ -331,14 +331,14 @@ def test_a_state_is_written_aside_and_then_put_in_place(tmp_path, monkeypatch):
 
 def test_a_state_is_written_now_and_then_only(tmp_path):
     task = made(Grey)
-    state = State(tmp_path / "state", every_s=3600)
-    state.save(task, {}, resume.Done([PAST]))
+    state = TrainingState(tmp_path / "state", every_s=3600)
+    state.save(task, {}, resume.TrainingProgress([PAST]))
     assert not state.path.exists()
     state.written -= 3601
-    state.save(task, {}, resume.Done([PAST]))
+    state.save(task, {}, resume.TrainingProgress([PAST]))
     assert epochs_of(state.path) == 1
     state.written, state.took = time.monotonic() - 3601, 100.0
-    state.save(task, {}, resume.Done([PAST, PAST]))
+    state.save(task, {}, resume.TrainingProgress([PAST, PAST]))
     assert epochs_of(state.path) == 1, "writing that takes 100 s is not worth it yet"
 
 
@@ -346,8 +346,10 @@ def test_a_state_holds_no_code_and_is_gone_when_it_is_removed(tmp_path):
     path = state_file(tmp_path, sifa)
     names = load_file(path).keys()
     assert {name.split(".")[0] for name in names} == {"task", "adam", "memory", "generator", "best"}
-    assert {name.split(".")[1] for name in names if name.startswith("adam.")} == set(sifa().players)
-    state = State(path)
+    assert {name.split(".")[1] for name in names if name.startswith("adam.")} == set(
+        sifa().networks
+    )
+    state = TrainingState(path)
     state.remove()
     state.remove()
     assert not path.exists()
@@ -372,7 +374,7 @@ resume.EVERY_S = 0
 data, out = map(Path, sys.argv[1:])
 (arm,) = EXPERIMENT.at("smoke").only(("{ARM}",)).arms
 arm = replace(arm, recipe=replace(arm.recipe, epochs=8))
-named, table, _ = cohort.cohort(EXPERIMENT.having((arm,)), store.index(data), data)
+named, table, _ = cohort.cohort(EXPERIMENT.with_arms((arm,)), store.index(data), data)
 out.mkdir(exist_ok=True)
 work = record.prepare(named, table, out, size="smoke", data=data)
 view = arm.task().view
@@ -422,7 +424,7 @@ class Folded(Grey):
         super().__init__()
         self.net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3))
 
-    def forward(self, batch, player):
+    def forward(self, batch, network):
         return {"loss": self.net(batch["frames"]).square().mean()}
 
 
@@ -443,8 +445,8 @@ def test_one_kernel_for_all_parameters_goes_on_where_channels_lie_last(tmp_path)
 
     task, adams = begun()
     stepped(task, adams)
-    State(path, every_s=0).save(task, adams, resume.Done(past=[PAST]))
+    TrainingState(path, every_s=0).save(task, adams, resume.TrainingProgress(past=[PAST]))
     again, others = begun()
-    assert State(path).load(again, others).past == [PAST]
+    assert TrainingState(path).load(again, others).past == [PAST]
     for mine, theirs in zip(stepped(task, adams), stepped(again, others), strict=True):
         assert torch.equal(mine, theirs)

@@ -1,7 +1,7 @@
-"""Decode once, share with every cell: resized frames and masks in Ray's object store.
+"""Resized frames and masks in Ray's object store, decoded once and shared by every cell.
 
 Why: all cells of a campaign read the same clips at one or two sizes. Parquet is read and resized
-once, on as many CPUs as there are, and each trial maps the same memory without a copy.
+once, on all CPUs, and each trial maps the same memory without a copy.
 """
 
 from collections import deque
@@ -18,24 +18,24 @@ import torch
 from jaxtyping import UInt8
 
 from lus_ray.clip import frames_of, masks_of
-from lus_ray.data.loading.batches import InMemory, Size, view_of
+from lus_ray.data.loading.batches import FrameSize, InMemory, view_of
 from lus_ray.data.store import read_located
 from lus_ray.storage.paths import PathOrUri
 
 CHUNK_CLIPS = 16
 SHARE = 0.5
-"""The part of the object store that resized frames may fill; beyond it see `engine.mapped`."""
+"""The part of the object store that resized frames may fill; more goes to mapped files."""
 
-Located = tuple[str, str, int, int]
-"""A clip: its name, and the shard, row group and row where it lies."""
+ClipLocation = tuple[str, str, int, int]
+"""The name of a clip, and its shard, row group and row."""
 
-Chunks = dict[Size, list[Any]]
+Chunks = dict[FrameSize, list[Any]]
 """Object references of chunks of clips, by the size of a view."""
 
 
 @dataclass(frozen=True)
-class Shared:
-    """Where the resized frames and masks of all clips lie."""
+class SharedFrames:
+    """References to the resized frames and masks of all clips."""
 
     frames: Chunks
     masks: Chunks
@@ -50,103 +50,115 @@ class Shared:
         )
 
 
-def share(
-    store: PathOrUri, index: pa.Table, sizes: Iterable[Size], masked: Iterable[Size] = ()
-) -> Shared:
-    """Every clip of the index in each size, and its masks.
+def share_frames(
+    store: PathOrUri,
+    index: pa.Table,
+    sizes: Iterable[FrameSize],
+    masked: Iterable[FrameSize] = (),
+) -> SharedFrames:
+    """Put every clip of the index into the object store in each size, and its masks.
 
-    On one machine they are resized here, by threads: a task is a process that takes seconds to
-    import what this one has. On several, tasks resize them, and this returns at once.
+    On one machine threads of this process resize them: a task is a process that takes seconds to
+    start. On several, tasks resize them, and this returns at once.
     """
-    put = _by_tasks if sum(node["Alive"] for node in ray.nodes()) > 1 else _here
-    return Shared(
-        {size: put(store, places(index), size, "frames") for size in sizes},
-        {size: put(store, places(index, masked=True), size, "masks") for size in masked},
+    put = _put_by_tasks if sum(node["Alive"] for node in ray.nodes()) > 1 else _put_here
+    return SharedFrames(
+        {size: put(store, locate(index), size, "frames") for size in sizes},
+        {size: put(store, locate(index, masked=True), size, "masks") for size in masked},
     )
 
 
-def places(index: pa.Table, *, masked: bool = False) -> list[Located]:
-    """Where every clip lies, or every clip with masks, in the order in which they lie there."""
+def locate(index: pa.Table, *, masked: bool = False) -> list[ClipLocation]:
+    """The locations of all clips, or of all clips with masks, in storage order."""
     if masked:
         index = index.filter(index["mask_scheme"].is_valid())
     names = ("clip", "shard", "row_group", "row")
-    found = list(zip(*(index[name].to_pylist() for name in names), strict=True))
-    return sorted(found, key=lambda place: place[1:])
+    locations = list(zip(*(index[name].to_pylist() for name in names), strict=True))
+    return sorted(locations, key=lambda location: location[1:])
 
 
-def resized(
-    store: PathOrUri, places: Sequence[Located], size: Size, column: str, *, num_threads: int
+def resize_clips(
+    store: PathOrUri,
+    locations: Sequence[ClipLocation],
+    size: FrameSize,
+    column: str,
+    *,
+    num_threads: int,
 ) -> Iterator[dict[str, UInt8[np.ndarray, "N H W"]]]:
-    """Frames or masks of the clips in order, some clips at a time, by threads of this process.
+    """Frames or masks of the clips in order, a chunk at a time, by threads of this process.
 
-    No more chunks than twice the threads are held at a time.
+    At most about twice as many chunks as threads are in memory.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # each thread resizes on a CPU of its own
     pool = ThreadPoolExecutor(num_threads)
     try:
         resize = partial(_resize, str(store), size=size, column=column)
-        waiting: deque[Future[dict[str, np.ndarray]]] = deque()
-        for chunk in _chunks(places):
-            waiting.append(pool.submit(resize, chunk))
-            if len(waiting) > 2 * num_threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        pending: deque[Future[dict[str, np.ndarray]]] = deque()
+        for chunk in _chunks(locations):
+            pending.append(pool.submit(resize, chunk))
+            if len(pending) > 2 * num_threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before)
 
 
-def attach(shared: Shared) -> InMemory:
+def attach(shared: SharedFrames) -> InMemory:
     """The frames and masks of all clips, mapped into this process; waits for tasks."""
-    return InMemory(_attached(shared.frames), _attached(shared.masks))
+    return InMemory(_attach_chunks(shared.frames), _attach_chunks(shared.masks))
 
 
-def num_bytes(num_frames: int, sizes: Iterable[Size], masked: Iterable[Size] = ()) -> int:
-    """What `share` will hold, if every frame has a mask."""
+def count_bytes(
+    num_frames: int, sizes: Iterable[FrameSize], masked: Iterable[FrameSize] = ()
+) -> int:
+    """Bytes that `share_frames` fills if every frame has a mask."""
     return sum(num_frames * size[0] * size[1] for size in (*sizes, *masked))
 
 
-def _here(store: PathOrUri, places: Sequence[Located], size: Size, column: str) -> list[Any]:
+def _put_here(
+    store: PathOrUri, locations: Sequence[ClipLocation], size: FrameSize, column: str
+) -> list[Any]:
     num_threads = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    chunks = resized(store, places, size, column, num_threads=num_threads)
+    chunks = resize_clips(store, locations, size, column, num_threads=num_threads)
     return [ray.put(chunk) for chunk in chunks]
 
 
-def _by_tasks(store: PathOrUri, places: Sequence[Located], size: Size, column: str) -> list[Any]:
+def _put_by_tasks(
+    store: PathOrUri, locations: Sequence[ClipLocation], size: FrameSize, column: str
+) -> list[Any]:
     # No CPU: trials may hold all of them while they wait for frames that were lost with a node.
     # Memory instead, so that no node resizes more chunks at a time than it has CPUs.
-    resize = ray.remote(num_cpus=0, memory=_memory())(_resize)
-    return [resize.remote(str(store), chunk, size, column) for chunk in _chunks(places)]
+    resize = ray.remote(num_cpus=0, memory=_memory_per_task())(_resize)
+    return [resize.remote(str(store), chunk, size, column) for chunk in _chunks(locations)]
 
 
-def _chunks(places: Sequence[Located]) -> list[Sequence[Located]]:
-    return [places[i : i + CHUNK_CLIPS] for i in range(0, len(places), CHUNK_CLIPS)]
+def _chunks(locations: Sequence[ClipLocation]) -> list[Sequence[ClipLocation]]:
+    return [locations[i : i + CHUNK_CLIPS] for i in range(0, len(locations), CHUNK_CLIPS)]
 
 
-def _memory() -> int:
-    """Bytes for one task, of which the smallest node has room for about one a CPU."""
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    each = [r.get("memory", 0) / max(1, r.get("CPU", 0)) for r in found]
-    return int(0.9 * min((share for share in each if share), default=0))
+def _memory_per_task() -> int:
+    """Bytes of which the smallest node has room for about one task a CPU."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    per_cpu = [node.get("memory", 0) / max(1, node.get("CPU", 0)) for node in nodes]
+    return int(0.9 * min((memory for memory in per_cpu if memory), default=0))
 
 
-def _attached(chunks: Chunks) -> dict[Size, dict[str, np.ndarray]]:
-    found: dict[Size, dict[str, np.ndarray]] = {}
-    for size, references in chunks.items():
-        found[size] = {}
-        for chunk in ray.get(references):
-            found[size].update(chunk)
-    return found
+def _attach_chunks(chunks: Chunks) -> dict[FrameSize, dict[str, np.ndarray]]:
+    return {
+        size: {clip: pixels for chunk in ray.get(references) for clip, pixels in chunk.items()}
+        for size, references in chunks.items()
+    }
 
 
 def _resize(
-    store: str, places: Sequence[Located], size: Size, column: str
+    store: str, locations: Sequence[ClipLocation], size: FrameSize, column: str
 ) -> dict[str, np.ndarray]:
     view = view_of(size)
-    rows = read_located(store, places, ("clip", "height", "width", "mask_scheme", column))
+    rows = read_located(store, locations, ("clip", "height", "width", "mask_scheme", column))
     if column == "frames":
         return {row["clip"]: view.resize(frames_of(row)) for row in rows}
-    outlined = ((row["clip"], masks_of(row)) for row in rows)
-    return {clip: view.resize_masks(ids) for clip, ids in outlined if ids is not None}
+    masks = ((row["clip"], masks_of(row)) for row in rows)
+    return {clip: view.resize_masks(ids) for clip, ids in masks if ids is not None}

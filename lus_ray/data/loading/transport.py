@@ -4,26 +4,26 @@ from functools import lru_cache
 
 from lus_ray.data.loading import memmap
 from lus_ray.data.loading.batches import Pixels
-from lus_ray.data.loading.memmap import Mapped
-from lus_ray.data.loading.shared_memory import Shared, attach
+from lus_ray.data.loading.memmap import MappedFrames
+from lus_ray.data.loading.shared_memory import SharedFrames, attach
 
-Transport = Shared | Mapped | None
+Transport = SharedFrames | MappedFrames | None
 """Shared memory, a file on the machine's disk, or None for a stream from the store."""
 
 
 def pixels_of(shared: Transport, store: str) -> Pixels:
     """The frames and masks of the clips; a reused process attaches them once."""
     if shared is None:
-        from lus_ray.data.loading.streaming import Streamed
+        from lus_ray.data.loading.streaming import StreamedFrames
 
-        return Streamed(store)
-    return _attached(_Key(shared) if isinstance(shared, Shared) else shared)
+        return StreamedFrames(store)
+    return _attached(_Key(shared) if isinstance(shared, SharedFrames) else shared)
 
 
 class _Key:
     """Equal for equal references, so that a reused process maps the frames once."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: SharedFrames) -> None:
         self.shared, self.names = shared, shared.names
 
     def __hash__(self) -> int:
@@ -34,5 +34,5 @@ class _Key:
 
 
 @lru_cache(maxsize=1)
-def _attached(key: _Key | Mapped) -> Pixels:
-    return memmap.attach(key) if isinstance(key, Mapped) else attach(key.shared)
+def _attached(key: _Key | MappedFrames) -> Pixels:
+    return memmap.attach(key) if isinstance(key, MappedFrames) else attach(key.shared)

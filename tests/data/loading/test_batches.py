@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 from lus_ray.clip import make
 from lus_ray.data import masks
 from lus_ray.data.loading.batches import (
-    Draw,
     InMemory,
+    SampleSpec,
     Tracks,
-    beside,
-    order,
-    sample,
+    sample_epoch,
     size_of,
-    stack,
+    stack_batch,
     view_of,
 )
 from lus_ray.data.transforms import augment_gare2021
@@ -56,14 +54,14 @@ clips = st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1
 
 @given(grades, st.integers(1, 8), st.integers(0, 9))
 def test_every_row_comes_once_an_epoch(labels, batch, epoch):
-    batches = order(rows(labels), batch=batch, seed=0, epoch=epoch)
+    batches = sample_epoch(rows(labels), batch=batch, seed=0, epoch=epoch)
     assert sorted(d.row for part in batches for d in part) == list(range(len(labels)))
     assert all(len(part) == batch for part in batches[:-1])
 
 
 @given(grades)
 def test_with_balance_every_class_comes_as_often_as_the_largest(labels):
-    batches = order(rows(labels), batch=4, seed=1, epoch=0, balance="severity")
+    batches = sample_epoch(rows(labels), batch=4, seed=1, epoch=0, balance="severity")
     drawn = Counter(labels[d.row] for part in batches for d in part)
     assert set(drawn.values()) == {max(Counter(labels).values())}
     assert {d.row for part in batches for d in part} == set(range(len(labels)))
@@ -72,7 +70,9 @@ def test_with_balance_every_class_comes_as_often_as_the_largest(labels):
 @given(grades, st.integers(1, 4))
 def test_workers_share_every_batch_equally_and_without_overlap(labels, workers):
     settings = {"batch": 4, "seed": 0, "epoch": 2}
-    shares = [order(rows(labels), rank=r, workers=workers, **settings) for r in range(workers)]
+    shares = [
+        sample_epoch(rows(labels), rank=r, workers=workers, **settings) for r in range(workers)
+    ]
     assert len({len(share) for share in shares}) == 1
     for parts in zip(*shares, strict=True):
         assert len({len(part) for part in parts}) == 1
@@ -82,10 +82,10 @@ def test_workers_share_every_batch_equally_and_without_overlap(labels, workers):
 
 def test_an_epoch_is_another_order_and_a_seed_gives_the_same():
     labels = rows([0] * 20)
-    one, two = (order(labels, batch=4, seed=0, epoch=e) for e in (0, 1))
+    one, two = (sample_epoch(labels, batch=4, seed=0, epoch=e) for e in (0, 1))
     assert one != two
-    assert one == order(labels, batch=4, seed=0, epoch=0)
-    assert one != order(labels, batch=4, seed=1, epoch=0)
+    assert one == sample_epoch(labels, batch=4, seed=0, epoch=0)
+    assert one != sample_epoch(labels, batch=4, seed=1, epoch=0)
 
 
 def test_a_batch_holds_frames_and_the_labels_as_numbers():
@@ -93,8 +93,8 @@ def test_a_batch_holds_frames_and_the_labels_as_numbers():
     table[0]["sf_ratio"], table[1]["sf_ratio"] = 100.0, 450.0
     frames = {r["clip"]: np.full((5, 2, 2), n, np.uint8) for n, r in enumerate(table)}
     view = View(num_frames=3, height=2, width=2)
-    batch = stack(
-        [Draw(1, 0), Draw(0, 0)], table, frames.__getitem__, view=view,
+    batch = stack_batch(
+        [SampleSpec(1, 0), SampleSpec(0, 0)], table, frames.__getitem__, view=view,
         columns=("severity", "sf_ratio"),
     )  # fmt: skip
     assert batch["frames"].shape == (2, 3, 2, 2)
@@ -111,7 +111,7 @@ def test_frames_at_a_size_that_nobody_resized_to_are_missed_loudly():
 
 @given(clips, st.integers(1, 8), st.integers(0, 9))
 def test_by_frame_every_frame_comes_once_and_every_batch_is_full(scores, batch, epoch):
-    drawn = order(scored(*scores), batch=batch, seed=0, epoch=epoch, by_frame=True)
+    drawn = sample_epoch(scored(*scores), batch=batch, seed=0, epoch=epoch, by_frame=True)
     every = {(row, frame) for row, clip in enumerate(scores) for frame in range(len(clip))}
     said = places(drawn)
     assert len(set(said)) == len(said)
@@ -125,8 +125,8 @@ def test_by_frame_every_frame_comes_once_and_every_batch_is_full(scores, batch, 
 
 def test_balanced_draws_take_every_score_and_every_frame_within_it_equally_often():
     scores = [[0] * 60 + [1] * 30, [2] * 9, [3], [1] * 10]
-    settings = {"by_frame": True, "balance": "frame_severity", "num_draws": 40_000}
-    drawn = places(order(scored(*scores), batch=64, seed=0, epoch=0, **settings))
+    settings = {"by_frame": True, "balance": "frame_severity", "num_samples": 40_000}
+    drawn = places(sample_epoch(scored(*scores), batch=64, seed=0, epoch=0, **settings))
     by_score = Counter(scores[row][frame] for row, frame in drawn)
     assert len(drawn) == 40_000
     for count in by_score.values():
@@ -139,14 +139,16 @@ def test_balanced_draws_take_every_score_and_every_frame_within_it_equally_often
 def test_balanced_draws_are_with_replacement_as_many_as_asked_for_or_as_there_are():
     rows = scored([0] * 50, [3] * 2)
     settings = {"seed": 0, "epoch": 0, "by_frame": True, "balance": "frame_severity"}
-    assert len(flat(order(rows, batch=4, **settings))) == 52
-    assert len(flat(order(rows, batch=4, num_draws=12, **settings))) == 12
-    assert len(flat(order(rows, batch=4, num_draws=400, **settings))) == 400
-    assert len(flat(order(rows, batch=5, num_draws=12, **settings))) == 10
+    assert len(flat(sample_epoch(rows, batch=4, **settings))) == 52
+    assert len(flat(sample_epoch(rows, batch=4, num_samples=12, **settings))) == 12
+    assert len(flat(sample_epoch(rows, batch=4, num_samples=400, **settings))) == 400
+    assert len(flat(sample_epoch(rows, batch=5, num_samples=12, **settings))) == 10
 
 
 def test_without_balance_an_epoch_can_be_a_part_of_the_frames():
-    drawn = places(order(scored([0] * 50), batch=4, seed=0, epoch=0, by_frame=True, num_draws=12))
+    drawn = places(
+        sample_epoch(scored([0] * 50), batch=4, seed=0, epoch=0, by_frame=True, num_samples=12)
+    )
     assert len(set(drawn)) == len(drawn) == 12
 
 
@@ -154,10 +156,10 @@ def test_without_balance_an_epoch_can_be_a_part_of_the_frames():
 def test_draws_of_frames_follow_the_seed_and_change_with_the_epoch(balance):
     settings = {"batch": 4, "by_frame": True, "balance": balance}
     rows = scored([0, 1, 2, 3] * 5, [0, 0, 1, 1])
-    one = order(rows, seed=0, epoch=0, **settings)
-    assert one == order(rows, seed=0, epoch=0, **settings)
-    assert one != order(rows, seed=0, epoch=1, **settings)
-    assert one != order(rows, seed=1, epoch=0, **settings)
+    one = sample_epoch(rows, seed=0, epoch=0, **settings)
+    assert one == sample_epoch(rows, seed=0, epoch=0, **settings)
+    assert one != sample_epoch(rows, seed=0, epoch=1, **settings)
+    assert one != sample_epoch(rows, seed=1, epoch=0, **settings)
 
 
 @pytest.mark.parametrize("balance", [None, "frame_severity"])
@@ -165,8 +167,8 @@ def test_draws_of_frames_follow_the_seed_and_change_with_the_epoch(balance):
 def test_workers_share_the_frames_of_a_batch_equally(balance, workers):
     rows = scored([0] * 21, [1, 2, 3])
     settings = {"batch": 6, "seed": 0, "epoch": 0, "by_frame": True, "balance": balance}
-    whole = order(rows, **settings)
-    shares = [order(rows, rank=r, workers=workers, **settings) for r in range(workers)]
+    whole = sample_epoch(rows, **settings)
+    shares = [sample_epoch(rows, rank=r, workers=workers, **settings) for r in range(workers)]
     for part, *parts in zip(whole, *shares, strict=True):
         assert {len(share) for share in parts} == {6 // workers}
         together = Counter((d.row, d.frame) for share in parts for d in share)
@@ -179,9 +181,9 @@ def test_a_batch_of_frames_holds_the_score_of_each_frame():
         row["clip"]: (10 * n + np.arange(len(row["frames"])))[:, None, None].astype(np.uint8)
         for n, row in enumerate(rows)
     }
-    draws = [Draw(0, 0, 2), Draw(1, 0, 1), Draw(0, 0, 0)]
+    draws = [SampleSpec(0, 0, 2), SampleSpec(1, 0, 1), SampleSpec(0, 0, 0)]
     view = View(num_frames=1, height=1, width=1, num_samples=0)
-    batch = stack(draws, rows, frames.__getitem__, view=view, columns=("frame_severity",))
+    batch = stack_batch(draws, rows, frames.__getitem__, view=view, columns=("frame_severity",))
     assert batch["frames"].flatten().tolist() == [2, 11, 0]
     assert batch["frames"].shape == (3, 1, 1, 1)
     assert batch["frame_severity"].tolist() == [2, 3, 0]
@@ -190,9 +192,9 @@ def test_a_batch_of_frames_holds_the_score_of_each_frame():
 
 def test_a_frame_that_the_clip_does_not_have_is_refused_in_one_line():
     frames = np.zeros((3, 2, 2), np.uint8)
-    assert sample(frames, View(), Draw(0, 0, 2)).shape == (1, 2, 2)
+    assert take_frames(frames, View(), SampleSpec(0, 0, 2)).shape == (1, 2, 2)
     with pytest.raises(StoreError, match="a clip has 3 frames and more labels") as caught:
-        sample(frames, View(), Draw(0, 0, 3))
+        take_frames(frames, View(), SampleSpec(0, 0, 3))
     assert "\n" not in str(caught.value)
 
 
@@ -244,10 +246,10 @@ def outlined(*schemes):
 
 def test_a_batch_holds_the_masks_of_its_frames():
     rows, frames, ids = outlined("dense", "dense")
-    draws = [Draw(1, 0, 2), Draw(0, 0, 1), Draw(1, 0, 0)]
-    batch = stack(
+    draws = [SampleSpec(1, 0, 2), SampleSpec(0, 0, 1), SampleSpec(1, 0, 0)]
+    batch = stack_batch(
         draws, rows, frames.__getitem__, view=SINGLE, columns=(),
-        outlined=ids.__getitem__, scheme="dense",
+        clip_masks=ids.__getitem__, scheme="dense",
     )  # fmt: skip
     assert batch["masks"].shape == batch["frames"].shape == (3, 1, 2, 3)
     assert batch["masks"].dtype == torch.uint8
@@ -262,7 +264,7 @@ def test_masks_of_a_batch_are_in_one_scheme_whatever_that_of_each_clip():
     pixels = InMemory({(2, 3): frames}, {(2, 3): ids})
     settings = {"view": SINGLE, "columns": (), "batch": 6, "seed": 0, "by_frame": True}
     (batch,) = pixels.epochs(rows, scheme="sparse", **settings)(0)
-    ((*draws,),) = order(rows, batch=6, seed=0, epoch=0, by_frame=True)
+    ((*draws,),) = sample_epoch(rows, batch=6, seed=0, epoch=0, by_frame=True)
     for draw, found in zip(draws, batch["masks"], strict=True):
         row = rows[draw.row]
         expected = masks.convert(ids[row["clip"]][draw.frame], row["mask_scheme"], "sparse")
@@ -288,10 +290,10 @@ def test_masks_of_a_clip_come_whole_and_in_the_order_of_the_rows():
 def test_a_batch_tells_the_number_of_each_copy_where_there_is_more_than_the_image():
     rows, frames, _ = outlined("dense")
     numbers = [0, 5, 3]
-    draws = [Draw(0, 0, 1, copy) for copy in numbers]
-    batch = stack(draws, rows, frames.__getitem__, view=SINGLE, columns=())
+    draws = [SampleSpec(0, 0, 1, copy) for copy in numbers]
+    batch = stack_batch(draws, rows, frames.__getitem__, view=SINGLE, columns=())
     assert batch["copy"].tolist() == numbers
-    plain = stack(draws[:1], rows, frames.__getitem__, view=SINGLE, columns=())
+    plain = stack_batch(draws[:1], rows, frames.__getitem__, view=SINGLE, columns=())
     assert "copy" not in plain
 
 
@@ -342,8 +344,8 @@ def two_streams(num_one, num_other):
     pixels = InMemory({(8, 8): frames}, {(8, 8): masks})
     view = View(num_frames=1, height=8, width=8, num_samples=0)
     settings = {"view": view, "columns": (), "batch": 2, "by_frame": True,
-                "num_draws": max(num_one, num_other)}  # fmt: skip
-    return beside(
+                "num_samples": max(num_one, num_other)}  # fmt: skip
+    return pair_streams(
         pixels.epochs(rows[:1], scheme="bline", seed=0, **settings),
         pixels.epochs(rows[1:], seed=1, **settings),
     )

@@ -28,13 +28,13 @@ def clips(tmp_path):
 
 def test_where_clips_lie_is_read_once_for_frames_and_masks_of_every_epoch(clips):
     rows = [{"clip": f"t/{number}"} for number in (2, 0)]
-    pixels = streaming.Streamed(str(clips))
+    pixels = streaming.StreamedFrames(str(clips))
     first = list(pixels.clips(rows, VIEW))
     (clips / "store.json").write_text("damaged since")
     assert np.array_equal(list(pixels.clips(rows, VIEW)), first)
     assert len(list(pixels.masks(rows, VIEW))) == 2
     with pytest.raises(StoreError):
-        list(streaming.Streamed(str(clips)).clips(rows, VIEW))
+        list(streaming.StreamedFrames(str(clips)).clips(rows, VIEW))
 
 
 def test_where_clips_lie_is_told_without_reading_their_signatures(clips):
@@ -45,13 +45,13 @@ def test_where_clips_lie_is_told_without_reading_their_signatures(clips):
     with pytest.raises(StoreError, match="damaged"):
         store.index(clips)
     assert list(store.places(clips)) == ["t/0", "t/1", "t/2"]
-    assert len(list(streaming.Streamed(str(clips)).clips([{"clip": "t/1"}], VIEW))) == 1
+    assert len(list(streaming.StreamedFrames(str(clips)).clips([{"clip": "t/1"}], VIEW))) == 1
 
 
 def test_a_shard_stays_open_from_batch_to_batch(clips):
     place = list(map(str, store.places(clips)["t/1"]))
     item = {"places": [place], "seeds": [0], "chosen": [-1]}
-    one = streaming.sampled(item, store_path=str(clips), view=VIEW)
+    one = streaming.sample_batch(item, store_path=str(clips), view=VIEW)
     (shard,) = store.shards(clips)
     shard.rename(shard.with_suffix(".elsewhere"))
-    assert streaming.sampled(item, store_path=str(clips), view=VIEW) == one
+    assert streaming.sample_batch(item, store_path=str(clips), view=VIEW) == one
