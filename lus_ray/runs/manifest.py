@@ -190,7 +190,7 @@ def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experi
             "note: folds test different patients; every fold chooses its own hyperparameters",
             file=sys.stderr,
         )
-    return experiment.having(arms)
+    return experiment.with_arms(arms)
 
 
 def _agree_on_folds(dealt: Sequence[Fold], path: Path, shown: str) -> None:
