@@ -1,28 +1,30 @@
-"""What `lus predict --url` makes of what a server says."""
+"""How `lus predict --url` treats a server's responses, and how it prints them."""
 
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lus_ray.errors import LusError
+from lus_ray.clip import frames_of
+from lus_ray.data import store
+from lus_ray.errors import InputError, LusError
 from lus_ray.inference import client
+from lus_ray.inference.response import wrap_frames
+from lus_ray.inference.schema import CLIP_RESPONSE
 
-ANSWER = dict.fromkeys(client.PARTS)
-Reply = tuple[int, dict[str, str], str]
+Reply = tuple[int, dict[str, str], bytes]
 
 
 class Server(ThreadingHTTPServer):
-    """Gives its replies one after the other, the last one for ever."""
+    """Sends its replies one after the other, the last one for ever."""
 
     replies: list[Reply]
 
     @property
     def url(self) -> str:
-        """Where it listens."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -32,46 +34,77 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
         replies = self.server.replies
-        status, headers, text = replies.pop(0) if len(replies) > 1 else replies[0]
+        status, headers, body = replies.pop(0) if len(replies) > 1 else replies[0]
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text.encode())
+        self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with Server(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
 
 
 @pytest.fixture
-def clip(tmp_path: Path) -> Path:
+def file(tmp_path):
     (tmp_path / "clip.gif").write_bytes(b"GIF89a")
     return tmp_path / "clip.gif"
 
 
-@pytest.mark.parametrize("asked", ["Wed, 21 Oct 2026 07:28:00 GMT", "soon", "nan", "-3", "0"])
-def test_a_busy_server_is_asked_again_whatever_it_says_of_when(server, clip, asked):
-    answer = json.dumps(ANSWER)
-    server.replies = [(503, {"Retry-After": asked}, "busy"), (200, {}, answer)]
-    assert client.ask(server.url, clip) == ANSWER
+@pytest.fixture(scope="module")
+def response(local, runs):
+    row = next(store.read(runs / "clips"))
+    return local.predict(wrap_frames(frames_of(row)), uncertainty=True)
 
 
-@pytest.mark.parametrize("text", ['{"status": "ok"}', "[]", "5", '[["clip", 1]]'])
-def test_another_server_is_told_from_ours_in_one_line(server, clip, text):
-    server.replies = [(200, {}, text)]
-    with pytest.raises(LusError, match="answers otherwise than 'lus serve' does") as caught:
-        client.ask(server.url, clip)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("retry_after", ["soon", "nan", "-3", "0"])
+def test_a_busy_server_is_asked_again_whatever_its_retry_after(
+    server, file, response, retry_after, monkeypatch
+):
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    busy = (503, {"Retry-After": retry_after}, b"busy")
+    server.replies = [busy, (200, {}, CLIP_RESPONSE.dump_json(response))]
+    assert client.request_prediction(server.url, file) == response
 
 
-def test_a_wait_has_an_end_and_grows_where_none_is_named():
-    assert client._wait_s("3600", 1) == client.MOST_WAIT_S
+@pytest.mark.parametrize(
+    ("reply", "error", "words"),
+    [
+        ((200, {}, b'{"status": "ok"}'), LusError, "is not an 'lus serve' of this version"),
+        ((200, {}, b"[]"), LusError, "is not an 'lus serve' of this version"),
+        ((200, {}, b"<html>"), LusError, "is not an 'lus serve' of this version"),
+        ((400, {}, b'{"error": "not a clip"}'), InputError, "not a clip"),
+        ((500, {}, b"<html>"), LusError, "status 500"),
+    ],
+)
+def test_other_responses_are_errors_of_one_line(server, file, reply, error, words):
+    server.replies = [reply]
+    with pytest.raises(LusError, match=words) as raised:
+        client.request_prediction(server.url, file)
+    assert type(raised.value) is error
+    assert "\n" not in str(raised.value)
+
+
+def test_a_wait_is_limited_and_grows_without_a_retry_after():
+    assert client._wait_s("3600", 1) == client.MAX_WAIT_S
     assert [client._wait_s(None, attempt) for attempt in (1, 2)] == [1, 2]
+
+
+def test_every_prediction_is_a_line_for_the_terminal(response):
+    lines = client.format_response(response).splitlines()
+    best = int(np.argmax(response.clip_scores[0].probability))
+    assert lines[0] == "store: 4 frames of 64 x 64"
+    assert f"  {response.experts[0].answers[0].name}" in "".join(lines)
+    assert sum(line.startswith("clip score ") for line in lines) == 2
+    assert any(line.startswith(f"clip score {best} (") for line in lines)
+    assert f"frame scores: {''.join(map(str, response.frames.score))}" in lines
+    assert lines[-1] == response.notice
+    assert json.loads(CLIP_RESPONSE.dump_json(response))["notice"] == lines[-1]

@@ -1,73 +1,99 @@
-"""Which of the cells of run folders are served."""
+"""Which cells of run folders are served, and which file changes matter."""
 
 import json
+import os
+import shutil
 from functools import partial
 
 import pytest
 
 from lus_ray.errors import CheckpointError, ServeError, StoreError
-from lus_ray.inference.model_selection import Model, beside, find, fingerprint
+from lus_ray.inference.model_selection import (
+    hash_checkpoint,
+    neighbouring_runs,
+    select_models,
+    take_snapshot,
+)
 from lus_ray.tasks import Expert
-from tests.inference.made_runs import (
+from tests.inference.fixture_runs import (
+    arm_entry,
     biomarkers,
     both,
-    cell,
-    entry,
     frames,
     markers,
     tree,
     uninorm,
-    written,
+    write_cell,
+    write_run,
 )
 
+FRAMES = {"label": "frame_severity"}
+MARKERS = {"label": "markers masks"}
 
-def arms(models: tuple[Model, ...], kind: str) -> list[str]:
-    return [model.arm for model in models if model.kind == kind]
+
+def select_arms(run, kind=None):
+    return [model.arm for model in select_models([run]) if kind in (None, model.kind)]
 
 
-def signs(folder, *entries):
-    """A run with a backbone on two folds, and these arms beside it."""
-    run = written(folder, entry("signs", "biomarkers"), *entries)
+def write_labels_run(folder, *entries):
+    """A run with a backbone on two folds, the second one better, and further arms."""
+    run = write_run(folder, arm_entry("labels", "biomarkers"), *entries)
     for fold in (0, 1):
-        cell(run, "signs", biomarkers, fold=fold, score=[0.4, 0.6][fold], label="biomarkers")
+        write_cell(run, "labels", biomarkers, fold=fold, score=[0.4, 0.6][fold], label="biomarkers")
     return run
 
 
-def test_trained_runs_offer_a_backbone_experts_a_frame_model_aggregators_and_an_ensemble(offered):
-    assert arms(offered, "backbone") == ["biomarkers"]
-    assert arms(offered, "expert") == ["tree", "tree, cross-fitted", "neighbours, sf_ratio"]
-    assert arms(offered, "frames") == ["frames"]
-    assert arms(offered, "aggregator") == ["argmax-mean", "uninorm"]
-    assert arms(offered, "segmenter") == ["ensemble"]
-    assert {model.reads for model in offered if model.kind == "expert"} == {"signs/biomarkers"}
-    assert {model.reads for model in offered if model.kind == "aggregator"} == {"scores/frames"}
-    assert all(model.predictions.is_file() for model in offered)
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    return write_labels_run(tmp_path_factory.mktemp("written") / "run")
+
+
+@pytest.fixture
+def run(written, tmp_path):
+    """A copy of a run with a backbone on two folds."""
+    return shutil.copytree(written, tmp_path / "run")
+
+
+def test_trained_runs_have_a_backbone_experts_a_frame_model_aggregators_and_an_ensemble(models):
+    assert [(model.kind, model.arm, model.reads) for model in models] == [
+        ("backbone", "biomarkers", None),
+        ("expert", "tree", "labels/biomarkers"),
+        ("expert", "tree, cross-fitted", "labels/biomarkers"),
+        ("expert", "neighbours, sf_ratio", "labels/biomarkers"),
+        ("frames", "frames", None),
+        ("aggregator", "argmax-mean", "scores/frames"),
+        ("aggregator", "uninorm", "scores/frames"),
+        ("segmenter", "ensemble", None),
+    ]
+    assert all(model.predictions.is_file() for model in models)
 
 
 def test_the_fold_with_the_best_validation_score_is_served_with_its_experts(tmp_path):
-    run = signs(tmp_path / "run", entry("tree", reads="signs"))
+    run = write_labels_run(tmp_path / "run", arm_entry("tree", reads="labels"))
     for fold, score in enumerate((0.9, 0.1)):
-        cell(run, "tree", tree, fold=fold, score=score)
-    assert [(model.arm, model.fold) for model in find([run])] == [("signs", 1), ("tree", 1)]
+        write_cell(run, "tree", tree, fold=fold, score=score)
+    models = select_models([run])
+    assert [(model.arm, model.fold) for model in models] == [("labels", 1), ("tree", 1)]
 
 
-def test_an_expert_that_is_not_finished_on_that_fold_is_not_served(tmp_path):
-    run = signs(tmp_path / "run", entry("tree", reads="signs"))
-    cell(run, "tree", tree, fold=0)
-    assert arms(find([run]), "expert") == []
-
-
-def test_an_expert_of_another_input_or_another_label_is_not_served(tmp_path):
-    run = signs(
-        tmp_path / "run",
-        entry("intensity"),
-        entry("on intensity", reads="intensity"),
-        entry("of frames", "frame_severity", reads="signs"),
-    )
-    cell(run, "on intensity", tree, fold=1)
-    by_frame = partial(Expert, kind="DT", label="frame_severity")
-    cell(run, "of frames", by_frame, fold=1, label="frame_severity")
-    assert arms(find([run]), "expert") == []
+@pytest.mark.parametrize(
+    ("entries", "label", "fold"),
+    [
+        pytest.param([arm_entry("x", reads="labels")], "severity", 0, id="other fold"),
+        pytest.param(
+            [arm_entry("intensity"), arm_entry("x", reads="intensity")], "severity", 1,
+            id="other input",
+        ),
+        pytest.param(
+            [arm_entry("x", "frame_severity", reads="labels")], "frame_severity", 1,
+            id="other label",
+        ),
+    ],
+)  # fmt: skip
+def test_an_expert_that_does_not_fit_the_backbone_is_not_served(tmp_path, entries, label, fold):
+    run = write_labels_run(tmp_path / "run", *entries)
+    write_cell(run, "x", partial(Expert, kind="DT", label=label), fold=fold, label=label)
+    assert select_arms(run, "expert") == []
 
 
 @pytest.mark.parametrize(
@@ -79,148 +105,151 @@ def test_an_expert_of_another_input_or_another_label_is_not_served(tmp_path):
         {"recipe": {"select": "test"}},
     ],
 )
-def test_an_arm_that_leaks_is_not_served_nor_what_reads_it(tmp_path, leak):
-    run = written(
+def test_an_arm_that_leaks_is_not_served_nor_are_its_readers(tmp_path, leak):
+    run = write_run(
         tmp_path / "run",
-        entry("sees all", "frame_severity", **leak),
-        entry("frames", "frame_severity"),
-        entry("uninorm, sees all", reads="sees all"),
-        entry("uninorm", reads="frames"),
-    )
-    for name, score in (("sees all", 0.9), ("frames", 0.1)):
-        cell(run, name, frames, score=score, label="frame_severity")
-    for name in ("uninorm", "uninorm, sees all"):
-        cell(run, name, uninorm)
-    assert [model.arm for model in find([run])] == ["frames", "uninorm"]
-
-
-def test_the_frame_model_that_aggregators_read_comes_before_a_better_one_that_nothing_reads(
-    tmp_path,
-):
-    run = written(
-        tmp_path / "run", entry("alone", "frame_severity"), entry("read", "frame_severity"),
-        entry("uninorm", reads="read"),
+        arm_entry("leaky", **FRAMES, **leak), arm_entry("frames", **FRAMES),
+        arm_entry("uninorm, leaky", reads="leaky"), arm_entry("uninorm", reads="frames"),
     )  # fmt: skip
-    cell(run, "alone", frames, score=0.9, label="frame_severity")
-    cell(run, "read", frames, score=0.1, label="frame_severity")
-    cell(run, "uninorm", uninorm)
-    assert [model.arm for model in find([run])] == ["read", "uninorm"]
+    for name, score in (("leaky", 0.9), ("frames", 0.1)):
+        write_cell(run, name, frames, score=score, **FRAMES)
+    for name in ("uninorm", "uninorm, leaky"):
+        write_cell(run, name, uninorm)
+    assert select_arms(run) == ["frames", "uninorm"]
 
 
-def test_an_ensemble_comes_before_a_better_single_segmenter(tmp_path):
-    run = written(
-        tmp_path / "run", entry("unet", "markers masks"),
-        entry("ensemble", "markers masks", members=["unet"]),
+def test_a_frame_model_with_readers_is_preferred_to_a_better_one_without(tmp_path):
+    run = write_run(
+        tmp_path / "run", arm_entry("alone", **FRAMES), arm_entry("read", **FRAMES),
+        arm_entry("uninorm", reads="read"),
     )  # fmt: skip
-    cell(run, "unet", markers, score=0.9, label="markers masks")
-    cell(run, "ensemble", both, score=None, label="markers masks")
-    assert arms(find([run]), "segmenter") == ["ensemble"]
+    write_cell(run, "alone", frames, score=0.9, **FRAMES)
+    write_cell(run, "read", frames, score=0.1, **FRAMES)
+    write_cell(run, "uninorm", uninorm)
+    assert select_arms(run) == ["read", "uninorm"]
 
 
-def test_an_ensemble_is_served_on_the_fold_on_which_its_members_are_best(tmp_path):
-    run = written(
-        tmp_path / "run", entry("unet", "markers masks"),
-        entry("ensemble", "markers masks", members=["unet"]),
+def test_an_ensemble_is_preferred_and_served_on_the_fold_with_its_best_members(tmp_path):
+    run = write_run(
+        tmp_path / "run", arm_entry("unet", **MARKERS),
+        arm_entry("ensemble", **MARKERS, members=["unet"]),
     )  # fmt: skip
     for fold, score in enumerate((0.2, 0.7, 0.3)):
-        cell(run, "unet", markers, fold=fold, score=score, label="markers masks")
-        cell(run, "ensemble", both, fold=fold, score=None, label="markers masks")
-    (model,) = find([run])
+        write_cell(run, "unet", markers, fold=fold, score=score, **MARKERS)
+        write_cell(run, "ensemble", both, fold=fold, score=None, **MARKERS)
+    (model,) = select_models([run])
     assert (model.arm, model.fold) == ("ensemble", 1)
 
 
-def test_of_single_segmenters_the_best_by_validation_is_served_and_a_baseline_last(tmp_path):
-    run = written(
-        tmp_path / "run", entry("place", "markers masks", baseline=True),
-        entry("plain", "markers masks"), entry("augmented", "markers masks"),
-    )  # fmt: skip
-    for name, score in (("place", 0.9), ("plain", 0.4), ("augmented", 0.5)):
-        cell(run, name, markers, score=score, label="markers masks")
-    assert arms(find([run]), "segmenter") == ["augmented"]
+def test_the_best_single_segmenter_is_served_and_a_baseline_last(tmp_path):
+    scores = {"prior": 0.9, "plain": 0.4, "augmented": 0.5}
+    entries = [arm_entry(name, **MARKERS, baseline=name == "prior") for name in scores]
+    run = write_run(tmp_path / "run", *entries)
+    for name, score in scores.items():
+        write_cell(run, name, markers, score=score, **MARKERS)
+    assert select_arms(run) == ["augmented"]
 
 
-def test_a_cell_without_predictions_is_not_finished_and_not_served(tmp_path):
-    run = signs(tmp_path / "run")
-    (run / "predictions" / "signs" / "fold1.parquet").unlink()
-    assert [model.fold for model in find([run])] == [0]
+def test_a_cell_without_predictions_is_not_served(run):
+    (run / "predictions" / "labels" / "fold1.parquet").unlink()
+    assert [model.fold for model in select_models([run])] == [0]
 
 
-def test_the_folder_that_is_named_comes_before_its_neighbours(tmp_path):
-    for name in ("a", "b"):
-        signs(tmp_path / name)
-    assert [model.id for model in find(beside(tmp_path / "b"))] == ["b/signs"]
-
-
-def test_runs_lie_beside_each_other_by_name_and_other_folders_are_no_runs(tmp_path):
-    for name in ("c", "a", "b"):
-        written(tmp_path / name)
+def test_the_named_folder_comes_before_its_neighbours_and_other_folders_are_ignored(run, tmp_path):
+    for name in ("c", "a"):
+        shutil.copytree(run, tmp_path / name)
     (tmp_path / "clips").mkdir()
-    assert [run.name for run in beside(tmp_path / "b")] == ["b", "a", "c"]
-
-
-def test_a_folder_without_a_run_is_refused_in_one_line(tmp_path):
-    with pytest.raises(StoreError, match="no such file; name a folder that 'lus run"):
-        beside(tmp_path)
+    assert [folder.name for folder in neighbouring_runs(tmp_path / "c")] == ["c", "a", "run"]
+    assert [m.id for m in select_models(neighbouring_runs(tmp_path / "c"))] == ["c/labels"]
+    with pytest.raises(StoreError):
+        neighbouring_runs(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("file", "content"),
     [
         ("experiment.json", "{"),
-        ("experiment.json", json.dumps({"arms": [{"name": "signs", "reads": "nothing"}]})),
-        ("cells/signs/fold0/cost.json", "{"),
-        ("cells/signs/fold0/checkpoint/task.json", "{"),
-        ("predictions/signs/fold0.parquet", "PAR1"),
+        ("experiment.json", json.dumps({"arms": [{"name": "labels", "reads": "nothing"}]})),
+        ("cells/labels/fold0/cost.json", "{"),
+        ("cells/labels/fold0/checkpoint/task.json", "{"),
+        ("predictions/labels/fold0.parquet", "PAR1"),
     ],
 )
-def test_a_neighbour_that_cannot_be_read_is_left_out_and_told_of(tmp_path, file, content):
-    runs = (signs(tmp_path / "a"), signs(tmp_path / "b"))
-    (tmp_path / "b" / file).write_text(content)
-    told: list[tuple[str, str]] = []
-    found = find(runs, left_out=lambda run, why: told.append((run.name, why)))
-    assert [model.id for model in found] == ["a/signs"]
-    ((name, why),) = told
-    assert name == "b"
-    assert why.startswith(str(tmp_path / "b"))
+def test_an_unreadable_neighbour_is_skipped_with_its_reason(run, tmp_path, file, content):
+    broken = shutil.copytree(run, tmp_path / "broken")
+    (broken / file).write_text(content)
+    skipped: list[tuple[str, str]] = []
+    models = select_models((run, broken), on_skip=lambda r, why: skipped.append((r.name, why)))
+    assert [model.id for model in models] == ["run/labels"]
+    ((name, why),) = skipped
+    assert name == "broken"
+    assert why.startswith(str(broken))
     assert "\n" not in why
-    for strict in (runs, runs[::-1]):
+    for order, on_skip in (((run, broken), None), ((broken, run), lambda r, why: None)):
         with pytest.raises((ServeError, CheckpointError, StoreError, KeyError)):
-            find(strict, left_out=None if strict is runs else lambda run, why: None)
+            select_models(order, on_skip=on_skip)
 
 
-def test_two_folders_of_one_name_are_refused(tmp_path):
-    one, other = (written(tmp_path / side / "run") for side in "ab")
+def test_two_folders_with_one_name_are_rejected(tmp_path):
+    pair = [write_run(tmp_path / parent / "run") for parent in "ab"]
     with pytest.raises(ServeError, match="two run folders are named 'run'"):
-        find([one, other])
+        select_models(pair)
 
 
-def test_a_fingerprint_changes_with_the_weights_and_with_the_task(tmp_path):
-    run = signs(tmp_path / "run")
-    folder = find([run])[0].folder
-    before = fingerprint(folder)
-    assert before == find([run])[0].fingerprint
-    about = json.loads((folder / "task.json").read_text())
-    (folder / "task.json").write_text(json.dumps(about | {"seed": 1}))
-    after = fingerprint(folder)
-    weights = folder / "weights.safetensors"
+def test_a_fingerprint_depends_on_weights_and_task(run):
+    (model,) = select_models([run])
+    fingerprints = {model.fingerprint, hash_checkpoint(model.folder)}
+    assert len(fingerprints) == 1
+    task, weights = model.folder / "task.json", model.folder / "weights.safetensors"
+    task.write_text(json.dumps(json.loads(task.read_text()) | {"seed": 1}))
+    fingerprints.add(hash_checkpoint(model.folder))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
-    assert len({before, after, fingerprint(folder)}) == 3
+    assert len(fingerprints | {hash_checkpoint(model.folder)}) == 3
 
 
 @pytest.mark.parametrize(("gpu_s", "on_gpu"), [(0.0, False), (1.5, True)])
-def test_what_a_gpu_predicted_is_known_as_such(tmp_path, gpu_s, on_gpu):
-    run = signs(tmp_path / "run")
-    cost = run / "cells" / "signs" / "fold1" / "cost.json"
+def test_a_model_whose_predictions_a_gpu_computed_is_marked(run, gpu_s, on_gpu):
+    cost = run / "cells" / "labels" / "fold1" / "cost.json"
     cost.write_text(json.dumps(json.loads(cost.read_text()) | {"gpu_s": gpu_s}))
-    assert find([run])[0].on_gpu == on_gpu
+    assert select_models([run])[0].on_gpu == on_gpu
 
 
-def test_a_damaged_checkpoint_or_cost_is_named(tmp_path):
-    run = signs(tmp_path / "run")
-    cost = run / "cells" / "signs" / "fold1" / "cost.json"
-    cost.write_text("{")
-    with pytest.raises(ServeError, match=r"fold1: no readable cost\.json"):
-        find([run])
-    (cost.parent / "checkpoint" / "task.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"no readable task\.json"):
-        find([run])
+@pytest.mark.parametrize(
+    ("file", "error", "words"),
+    [
+        ("cost.json", ServeError, r"fold1: no readable cost\.json"),
+        ("checkpoint/task.json", CheckpointError, r"no readable task\.json"),
+    ],
+)
+def test_a_damaged_file_is_named(run, file, error, words):
+    (run / "cells" / "labels" / "fold1" / file).write_text("{")
+    with pytest.raises(error, match=words):
+        select_models([run])
+
+
+def test_a_snapshot_ignores_logs_and_notices_another_run(run, tmp_path):
+    before = take_snapshot(run)
+    (run / "cells" / "labels" / "fold0" / "metrics.jsonl").write_text("{}")
+    (run / "report.html").write_text("...")
+    assert take_snapshot(run) == before
+    assert len(before) == 9  # the record; by fold predictions, cost and a checkpoint of two files
+    shutil.copytree(run, tmp_path / "other")
+    assert before < take_snapshot(run)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "experiment.json", "predictions/labels/fold0.parquet", "cells/labels/fold0/cost.json",
+        "cells/labels/fold0/checkpoint/weights.safetensors",
+    ],
+)  # fmt: skip
+def test_a_snapshot_notices_a_file_that_is_rewritten_or_removed(run, file):
+    path, before = run / file, take_snapshot(run)
+    state = path.stat()
+    path.with_suffix(".new").write_bytes(path.read_bytes())
+    path.with_suffix(".new").rename(path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    rewritten = take_snapshot(run)
+    path.unlink()
+    assert len({before, rewritten, take_snapshot(run)}) == 3

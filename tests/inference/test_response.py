@@ -1,4 +1,4 @@
-"""The answer of all stages in one process: its names, its numbers, and what it leaves out."""
+"""The response of all stages in one process: its keys, its numbers, and absent parts."""
 
 import json
 
@@ -9,23 +9,24 @@ from lus_ray.clip import BIOMARKERS, frames_of
 from lus_ray.data import store
 from lus_ray.data.decoding.decoder import decode
 from lus_ray.errors import ServeError
-from lus_ray.inference.response import NOTICE, TIMED, Local, undecoded
-from lus_ray.inference.stages import Backbone
+from lus_ray.inference.response import NOTICE, LocalPipeline, wrap_frames
+from lus_ray.inference.schema import CLIP_RESPONSE, to_dict
+from lus_ray.inference.stages import BackboneStage
 
-NAMES = {
-    "clip": {
-        "num_frames", "height", "width", "fps", "mm_per_pixel", "format", "sha256", "notes",
-    },
-    "lung_ultrasound": {"likely", "score", "reasons", "detector"},
-    "biomarkers": {"model", "names", "groups", "probability"},
-    "frames": {"model", "classes", "probability", "score", "boxes"},
-    "masks": {
-        "model", "scheme", "classes", "colours", "height", "width", "num_frames", "sprite", "share",
-        "uncertainty",
-    },
-    "preview": {"height", "width", "num_frames", "every", "sprite"},
-    "timings_ms": set(TIMED),
-}  # fmt: skip
+KEYS = {
+    "clip": "num_frames height width fps mm_per_pixel format sha256 notes",
+    "lung_ultrasound": "likely score reasons detector",
+    "biomarkers": "model names groups probability",
+    "experts": "label title classes answers",
+    "frames": "model classes probability score boxes",
+    "clip_scores": "model name classes probability score neutral",
+    "masks": "model scheme classes colours height width num_frames sprite share uncertainty",
+    "preview": "height width num_frames every sprite",
+    "models": "id kind fold fingerprint parity",
+    "timings_ms": "receive decode backbone experts frames clip_scores masks total",
+    "notice": "",
+}
+"""The contract with clients."""
 
 
 @pytest.fixture(scope="module")
@@ -33,96 +34,97 @@ def row(runs):
     return next(store.read(runs / "clips"))
 
 
+def predict(pipeline, row, **options):
+    return to_dict(pipeline.predict(wrap_frames(frames_of(row)), **options))
+
+
 @pytest.fixture(scope="module")
-def answer(local, row):
-    return local.answer(undecoded(frames_of(row)), preview=True, parity={"signs/tree": 1e-7})
+def response(local, row):
+    return predict(local, row, preview=True, parity={"labels/tree": 1e-7})
 
 
-def test_an_answer_has_the_names_of_the_contract_and_no_others(answer):
-    lists = {"experts", "clip_scores", "models", "notice"}
-    assert set(answer) == set(NAMES) | lists
-    for part, names in NAMES.items():
-        assert set(answer[part]) == names
-    assert set(answer["experts"][0]) == {"label", "title", "classes", "answers"}
-    assert set(answer["experts"][0]["answers"][0]) == {"model", "name", "probability"}
-    assert set(answer["clip_scores"][0]) == {
-        "model", "name", "classes", "probability", "score", "neutral",
-    }  # fmt: skip
-    assert set(answer["models"][0]) == {"id", "kind", "fold", "fingerprint", "parity"}
-    assert answer["notice"] == NOTICE
+def test_a_response_has_exactly_the_keys_of_the_contract(response):
+    assert list(response) == list(KEYS)
+    for part, keys in KEYS.items():
+        value = response[part][0] if isinstance(response[part], list) else response[part]
+        assert part == "notice" or list(value) == keys.split()
+    assert set(response["experts"][0]["answers"][0]) == {"model", "name", "probability"}
+    assert set(response["biomarkers"]["groups"][0]) == {"name", "first", "count"}
+    assert response["notice"] == NOTICE
 
 
-def test_an_answer_is_json_without_special_numbers_and_comes_back_equal(answer):
-    assert json.loads(json.dumps(answer, allow_nan=False)) == answer
+def test_a_response_is_json_without_special_numbers_and_survives_a_round_trip(response):
+    text = json.dumps(response, allow_nan=False)
+    assert to_dict(CLIP_RESPONSE.validate_json(text)) == json.loads(text) == response
 
 
-def test_the_clip_is_told_by_its_stored_hash(answer, row):
-    assert answer["clip"]["sha256"] == row["sha256"]
-    assert [answer["clip"][name] for name in ("num_frames", "height", "width")] == [
-        len(row["frames"]), 64, 64,
-    ]  # fmt: skip
+def test_the_clip_is_identified_by_its_stored_hash(response, row):
+    clip = response["clip"]
+    assert clip["sha256"] == row["sha256"]
+    shape = (clip["num_frames"], clip["height"], clip["width"])
+    assert shape == (len(row["frames"]), 64, 64)
 
 
-def test_groups_cover_the_38_biomarkers_in_order(answer):
-    said = answer["biomarkers"]
-    assert said["names"] == list(BIOMARKERS)
-    firsts = [group["first"] for group in said["groups"]]
-    assert firsts == np.cumsum([0, *(group["count"] for group in said["groups"])])[:-1].tolist()
-    for group in said["groups"]:
-        named = said["names"][group["first"] : group["first"] + group["count"]]
-        assert all(name.startswith(f"{group['name']}: ") for name in named)
-    assert len(said["probability"]) == 38
+def test_groups_cover_the_38_biomarkers_in_order(response):
+    names, groups = response["biomarkers"]["names"], response["biomarkers"]["groups"]
+    assert names == list(BIOMARKERS)
+    assert len(response["biomarkers"]["probability"]) == 38
+    covered = []
+    for group in groups:
+        assert group["first"] == len(covered)
+        covered += names[group["first"] : group["first"] + group["count"]]
+        assert all(name.startswith(f"{group['name']}: ") for name in covered[group["first"] :])
+    assert covered == names
 
 
-def test_the_score_of_a_frame_is_its_most_probable_one(answer):
-    frames = answer["frames"]
+def test_the_score_of_a_frame_is_its_most_probable_class(response):
+    frames = response["frames"]
     assert frames["score"] == np.argmax(frames["probability"], axis=1).tolist()
     assert np.shape(frames["boxes"]) == (len(frames["score"]), 4, 2)
 
 
-def test_parity_is_told_where_it_is_known(answer):
-    parity = {model["id"]: model["parity"] for model in answer["models"]}
-    assert parity["signs/tree"] == 1e-7
-    assert parity["signs/biomarkers"] is None
+def test_parity_is_null_where_it_is_unknown(response):
+    parity = {model["id"]: model["parity"] for model in response["models"]}
+    assert parity["labels/tree"] == 1e-7
+    assert parity["labels/biomarkers"] is None
 
 
-def test_times_of_stages_add_up_to_no_more_than_the_whole(local, row):
-    frames = undecoded(frames_of(row))
-    spent = local.answer(frames, timings_ms={"receive": 5.0, "decode": 1000.0})["timings_ms"]
+def test_the_times_of_the_stages_add_up_to_at_most_the_total(local, row):
+    spent = predict(local, row, timings_ms={"receive": 5.0, "decode": 1000.0})["timings_ms"]
     assert spent["receive"] == 5.0
     assert all(value > 0 for value in spent.values())
     assert sum(value for name, value in spent.items() if name != "total") <= spent["total"] + 0.01
 
 
-def test_only_what_is_there_answers(offered, row):
-    tree = [model for model in offered if model.kind in ("backbone", "expert")][:2]
-    said = Local(tree).answer(undecoded(frames_of(row)))
-    assert [model["id"] for model in said["models"]] == ["signs/biomarkers", "signs/tree"]
-    assert said["biomarkers"] is not None
-    for part in ("frames", "masks", "preview"):
-        assert said[part] is None
-    assert said["clip_scores"] == []
-    assert said["timings_ms"]["masks"] == 0
+def test_parts_without_a_model_are_null_or_empty(models, row):
+    chosen = [model for model in models if model.kind in ("backbone", "expert")][:2]
+    response = predict(LocalPipeline(chosen), row)
+    assert [model["id"] for model in response["models"]] == ["labels/biomarkers", "labels/tree"]
+    assert response["biomarkers"] is not None
+    assert [response[part] for part in ("frames", "masks", "preview")] == [None] * 3
+    assert response["clip_scores"] == []
+    assert response["timings_ms"]["masks"] == 0
 
 
-def test_an_answer_comes_out_equal_a_second_time(local, answer, row):
-    again = local.answer(undecoded(frames_of(row)), preview=True, parity={"signs/tree": 1e-7})
-    assert again | {"timings_ms": 0} == answer | {"timings_ms": 0}
+def test_a_second_response_is_equal(local, response, row):
+    again = predict(local, row, preview=True, parity={"labels/tree": 1e-7})
+    assert again | {"timings_ms": 0} == response | {"timings_ms": 0}
 
 
-def test_without_a_model_there_is_no_answer():
+def test_a_pipeline_without_a_model_is_rejected():
     with pytest.raises(ServeError, match="no finished model to apply"):
-        Local([])
+        LocalPipeline([])
 
 
 @pytest.mark.data
-def test_a_real_clip_from_a_file_is_answered_in_full(local, shared_data):
+@pytest.mark.slow
+def test_a_real_clip_gets_every_part(local, models, shared_data):
     path = sorted((shared_data / "covid_blues").rglob("*.mp4"))[0]
     decoded = decode(path)
-    said = local.answer(decoded, preview=True, uncertainty=True)
-    assert said["clip"]["format"] == "MP4 or MOV"
-    assert path.name not in json.dumps(said)
-    assert len(said["frames"]["score"]) == said["clip"]["num_frames"] == len(decoded.frames)
-    backbone = next(model for model in local.models if model.kind == "backbone")
-    expected = Backbone(backbone)(decoded.frames)["probability"]
-    assert said["biomarkers"]["probability"] == pytest.approx(expected.tolist(), abs=1e-6)
+    response = to_dict(local.predict(decoded, preview=True, uncertainty=True))
+    assert response["clip"]["format"] == "MP4 or MOV"
+    assert path.name not in json.dumps(response)
+    assert len(response["frames"]["score"]) == response["clip"]["num_frames"]
+    assert response["clip"]["num_frames"] == len(decoded.frames)
+    expected = BackboneStage(models[0])(decoded.frames)["probability"]
+    assert response["biomarkers"]["probability"] == pytest.approx(expected.tolist(), abs=1e-6)

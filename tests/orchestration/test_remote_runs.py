@@ -14,7 +14,7 @@ from lus_ray.orchestration import planner
 from lus_ray.runs import manifest, predictions, run_cell, sync
 from lus_ray.runs.cell import Cell, Work
 from lus_ray.storage import mirror as homes
-from tests.inference.made_runs import SIGNS, decoded
+from tests.inference.fixture_runs import LABELS, load_pixels
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +42,7 @@ def uri(bucket, caches, clips) -> str:
         with manifest.locked(uri):
             sync.fetch_run(home)
             work = prepared(home.local, clips, home)
-            pixels = decoded(SIGNS, clips)
+            pixels = load_pixels(LABELS, clips)
             for number, cell in enumerate(cells(work)):
                 machine.setenv("LUS_CACHE", str(caches / f"node{number % 2}"))
                 node = sync.here(work)
@@ -60,7 +60,7 @@ def folder(tmp_path_factory, clips) -> Path:
     """The same run in a folder."""
     out = tmp_path_factory.mktemp("here") / "signs"
     out.mkdir()
-    work, pixels = prepared(out, clips, None), decoded(SIGNS, clips)
+    work, pixels = prepared(out, clips, None), load_pixels(LABELS, clips)
     for cell in cells(work):
         run_cell.run(cell, work, pixels, silent)
     return out
@@ -75,7 +75,7 @@ def elsewhere(caches, monkeypatch) -> None:
 def test_every_answer_is_that_of_the_run_in_a_folder(uri, folder, elsewhere):
     copy = homes.readable(uri)
     tables = sorted(path.relative_to(folder) for path in folder.glob("predictions/*/*.parquet"))
-    assert len(tables) == len(SIGNS.arms)
+    assert len(tables) == len(LABELS.arms)
     for name in tables:
         assert predictions.read(copy / name) == predictions.read(folder / name)
 
@@ -118,7 +118,7 @@ def cells(work: Work) -> tuple[Cell, ...]:
 
 
 def prepared(out: Path, data: Path, home):
-    return manifest.prepare(SIGNS, store.index(data), out, size="smoke", data=data, home=home)
+    return manifest.prepare(LABELS, store.index(data), out, size="smoke", data=data, home=home)
 
 
 def results(out: Path):

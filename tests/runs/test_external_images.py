@@ -16,7 +16,7 @@ from lus_ray.orchestration import run_options
 from lus_ray.runs import example_images, external_images
 from lus_ray.runs.cell import Cell
 from lus_ray.training import checkpoint
-from tests.inference import made_runs
+from tests.inference import fixture_runs
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +36,7 @@ def clips(tmp_path_factory):
 def trained(clips, tmp_path_factory):
     """A finished run of two arms in the smoke size."""
     chosen = run_options.at(EXPERIMENT, "smoke", arms=",".join(ARMS))
-    return made_runs.trained(chosen, clips, tmp_path_factory.mktemp("trained") / "run")
+    return fixture_runs.train_run(chosen, clips, tmp_path_factory.mktemp("trained") / "run")
 
 
 @pytest.fixture
@@ -112,9 +112,9 @@ def test_two_stores_are_drawn_one_after_the_other(run, clips, phantom_store):
 def test_arms_that_outline_nothing_or_are_not_finished_are_passed_over(
     clips, phantom_store, tmp_path
 ):
-    scores = made_runs.trained(made_runs.SCORES, clips, tmp_path / "scores")
+    scores = fixture_runs.train_run(made_runs.SCORES, clips, tmp_path / "scores")
     assert (
-        external_images.draw(made_runs.SCORES, scores, external_images.examples(phantom_store)) == 0
+        external_images.draw(fixture_runs.SCORES, scores, external_images.examples(phantom_store)) == 0
     )
     assert (
         external_images.draw(

@@ -1,7 +1,7 @@
-"""Run folders for the tests of the service: cells written by hand, and tiny runs that were trained.
+"""Run folders for tests: handwritten cells, and tiny runs trained in this process.
 
-A written cell has a checkpoint with fresh weights, a validation score and an empty table of
-predictions; a trained run is what `lus run` leaves behind, made in this process.
+A handwritten cell has a checkpoint with fresh weights, a validation score and an empty prediction
+table; a trained run is what `lus run` writes.
 """
 
 import json
@@ -19,7 +19,7 @@ from lus_ray.experiment import Arm, Experiment, Recipe, Rows
 from lus_ray.folds import fixed_test
 from lus_ray.nets import TSM, ArgmaxMean, RegSTN, UNet, Uninorm
 from lus_ray.runs import manifest, predictions, run_cell
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import slug
 from lus_ray.runs.predictions import About
 from lus_ray.tasks import Biomarkers, Ensemble, Expert, FrameScore, IntensityFeatures, VideoScore
@@ -42,19 +42,19 @@ markers = partial(
 both = partial(Ensemble, members=(markers, markers))
 
 
-def entry(name: str, label: str = "severity", **settings: Any) -> dict[str, Any]:
-    """An arm as experiment.json has it."""
+def arm_entry(name: str, label: str = "severity", **settings: Any) -> dict[str, Any]:
+    """An arm as in experiment.json."""
     return {"name": name, "label": label, "rows": asdict(Rows()), "recipe": None} | settings
 
 
-def written(run: Path, *entries: dict[str, Any]) -> Path:
-    """A run folder with a record and no cell."""
+def write_run(run: Path, *entries: dict[str, Any]) -> Path:
+    """A run folder with a record and no cells."""
     run.mkdir(parents=True, exist_ok=True)
     (run / "experiment.json").write_text(json.dumps({"experiment": "study", "arms": entries}))
     return run
 
 
-def cell(
+def write_cell(
     run: Path,
     arm: str,
     task: Callable[[], Any],
@@ -63,7 +63,7 @@ def cell(
     score: float | None = 0.5,
     label: str = "severity",
 ) -> Path:
-    """A finished cell of a written run; its folder."""
+    """A finished cell of a handwritten run; returns its folder."""
     folder = run / "cells" / slug(arm) / f"fold{fold}"
     checkpoint.save(folder / "checkpoint", task(), checkpoint.describe(task), seed=0)
     scores = {} if score is None else {"score": score}
@@ -73,41 +73,39 @@ def cell(
     return folder
 
 
-def trained(experiment: Experiment, data: Path, out: Path, *, folds: Iterable[int] = (0,)) -> Path:
+def train_run(
+    experiment: Experiment, data: Path, out: Path, *, folds: Iterable[int] = (0,)
+) -> Path:
     """A run of all arms on some folds, each cell trained in this process."""
     out.mkdir(parents=True)
     index = store.index(data)
     work = manifest.prepare(experiment, index, out, size="smoke", data=data)
-    pixels = decoded(experiment, data)
+    pixels = load_pixels(experiment, data)
     for fold in folds:
         for arm in experiment.arms:
-            _run(arm, fold, work, pixels)
+            run_cell.run(Cell(arm.name, fold), work, pixels, lambda values: None)
     return out
 
 
-def decoded(experiment: Experiment, data: Path) -> InMemory:
+def load_pixels(experiment: Experiment, data: Path) -> InMemory:
     """All frames and masks of a store at the sizes of the views of an experiment."""
     views = [arm.task.keywords.get("view") for arm in experiment.arms]  # type: ignore[attr-defined]
     views += [PADDED]
     rows = list(store.read(data))
-    shown: dict[Any, dict[str, Any]] = {}
-    outlined: dict[Any, dict[str, Any]] = {}
+    frames_by_size: dict[Any, dict[str, Any]] = {}
+    masks_by_size: dict[Any, dict[str, Any]] = {}
     for view in filter(None, views):
-        shown[size_of(view)] = {row["clip"]: view.resize(frames_of(row)) for row in rows}
+        frames_by_size[size_of(view)] = {row["clip"]: view.resize(frames_of(row)) for row in rows}
         ids = ((row["clip"], masks_of(row)) for row in rows)
-        outlined[size_of(view)] = {
+        masks_by_size[size_of(view)] = {
             name: view.resize_masks(mask) for name, mask in ids if mask is not None
         }
-    return InMemory(shown, outlined)
+    return InMemory(frames_by_size, masks_by_size)
 
 
-def _run(arm: Arm, fold: int, work: Work, pixels: InMemory) -> None:
-    run_cell.run(Cell(arm.name, fold), work, pixels, lambda values: None)
-
-
-SIGNS = Experiment(
-    name="signs",
-    title="Signs",
+LABELS = Experiment(
+    name="labels",
+    title="Labels",
     folds=fixed_test(parts=4, cv=CV),
     arms=(
         Arm("intensity", partial(IntensityFeatures, view=CLIPS)),
@@ -137,9 +135,9 @@ SCORES = Experiment(
     metrics=("f1",),
 )  # fmt: skip
 
-OUTLINES = Experiment(
-    name="outlines",
-    title="Outlines",
+MASKS = Experiment(
+    name="masks",
+    title="Masks",
     folds=fixed_test(parts=4, cv=CV),
     arms=(
         Arm("unet", markers, Recipe(**LAST, draws=8), label="markers masks"),
