@@ -114,7 +114,8 @@ def test_arms_that_outline_nothing_or_are_not_finished_are_passed_over(
 ):
     scores = fixture_runs.train_run(made_runs.SCORES, clips, tmp_path / "scores")
     assert (
-        external_images.draw(fixture_runs.SCORES, scores, external_images.examples(phantom_store)) == 0
+        external_images.draw(fixture_runs.SCORES, scores, external_images.examples(phantom_store))
+        == 0
     )
     assert (
         external_images.draw(
