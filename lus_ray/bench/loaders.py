@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lus_ray.clip import Row
-from lus_ray.data.decoding.video import grey
+from lus_ray.data.decoding.video import to_grey
 from lus_ray.data.loading.sampler import SampleSpec
 from lus_ray.data.transforms.view import View
 
@@ -85,7 +85,7 @@ def decode(path: Path, wanted: Sequence[int]) -> UInt8[np.ndarray, "T H W"]:
         stream.codec_context.thread_count = 1  # the two workers have a core each
         for number, frame in enumerate(container.decode(stream)):
             if number in needed:
-                found[number] = grey(frame)
+                found[number] = to_grey(frame)
             if number == last:
                 break
     return np.stack([found[number] for number in wanted])

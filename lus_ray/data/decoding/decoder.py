@@ -3,14 +3,14 @@
     with FileDecoder() as decoder:
         decoded = decoder.decode(Path("clip.mp4"))
 
-A crash of the decoder, a truncated file, a decompression bomb or a page of HTML costs that file
-alone: the caller gets a `DecodeError` of one line.
+A crash of the decoder, a truncated file, a decompression bomb or an HTML page fails that file
+alone: the caller gets a one-line `DecodeError`.
 
-Letters: T frames, H rows, W columns.
-What is decided here: content tells the format, the name does not. Grey is luma in full range.
-Transparent is black. A rotation that the container asks for is applied. Pixels that are not
-square, and the pace of a clip with varying frame times, are kept as stored. A frame count more
-than one frame and 2 % below the container's is refused as truncated; a smaller loss is `repaired`.
+Shapes: T frames, H rows, W columns.
+The content determines the format, not the file name. Grey is luma in full range; transparent is
+black. A rotation in the container is applied. Non-square pixels and varying frame times are kept
+as stored. A frame count more than one frame and 2 % below the container's is refused as truncated;
+a smaller loss is `repaired`.
 """
 
 import os
@@ -29,10 +29,10 @@ from lus_ray.storage.sandbox import Sandbox, open_scratch, read_result
 
 @dataclass(frozen=True)
 class DecodeLimits:
-    """What one file may cost before it is refused.
+    """Limits beyond which a file is refused.
 
-    `frame_pixels` of one coded frame, `num_frames` of a clip, `stored_bytes` of all its grey
-    frames after shrinking, `seconds` of wall time, `memory_bytes` of address space of the child.
+    `frame_pixels` of one coded frame, `num_frames` of a clip, `stored_bytes` of its grey frames
+    after shrinking, `seconds` of wall time, `memory_bytes` of address space of the child.
     """
 
     frame_pixels: int = 2**25
@@ -46,12 +46,11 @@ class DecodeLimits:
 class DecodedVideo:
     """A decoded file.
 
-    `frames` grey 0-255; `height` and `width` of the upright picture before shrinking; `scale` is
-    stored over native size, so millimetres per pixel divide by it. `fps` is null for still images
-    and where the container does not say; `num_declared` is the container's own count.
-    `mm_per_pixel` is of `frames` as they are, and null but for DICOM with one ultrasound region,
-    which is cut out. `notes` are things a reader should know; one that begins with "repaired" says
-    that frames were lost within the tolerance.
+    `frames` grey 0-255; `height` and `width` of the upright image before shrinking; `scale` is
+    stored over native size, so divide millimetres per pixel by it. `fps` is None for still images
+    and where the container has none; `num_declared` is the container's own frame count.
+    `mm_per_pixel` of `frames` is known only for DICOM with one ultrasound region, which is cropped.
+    A note that begins with "repaired" reports frames lost within the tolerance.
     """
 
     frames: UInt8[np.ndarray, "T H W"]
@@ -73,10 +72,10 @@ class FileDecoder(Sandbox):
         self.limits, self.max_side = limits or DecodeLimits(), max_side
 
     def decode(self, path: Path, *, allow_text: bool = False) -> DecodedVideo:
-        """The frames of one file; `allow_text` takes a DICOM file with writing beside its fan.
+        """Decode one file; `allow_text` accepts a DICOM file with text beside its fan.
 
         Raises:
-            DecodeError: the file cannot be read, or not within the limits; the text names it.
+            DecodeError: the file cannot be read, or not within the limits; the message names it.
         """
         try:
             with _open(path) as source, open_scratch() as result:
@@ -108,7 +107,7 @@ class FileDecoder(Sandbox):
 
 
 def decode(path: Path, limits: DecodeLimits | None = None, *, max_side: int = 512) -> DecodedVideo:
-    """The frames of one file, with a child process just for it; for many files use `FileDecoder`.
+    """Decode one file in a child process of its own; for many files use `FileDecoder`.
 
     Raises:
         DecodeError: the file cannot be read, or not within the limits.
@@ -124,17 +123,17 @@ def _open(path: Path) -> Any:
 
 
 def _read_video(result: int, max_side: int) -> DecodedVideo:
-    """What the fork wrote, believed only where it adds up."""
+    """Read and check what the fork wrote."""
     try:
         content, start, report = read_result(result)
     except ValueError:
-        raise DecodeError("the decoder's answer does not add up") from None
+        raise DecodeError("the decoder's output is inconsistent") from None
     if "error" in report:
         kind: Any = report.get("kind", "unreadable")
         raise DecodeError(" ".join(report["error"].split()), kind)
     num_frames, (height, width) = report["num_frames"], report["shape"]
     if start != num_frames * height * width or max(height, width) > max_side:
-        raise DecodeError("the decoder's answer does not add up")
+        raise DecodeError("the decoder's output is inconsistent")
     frames = np.frombuffer(content, np.uint8, start).reshape(num_frames, height, width)
     return DecodedVideo(
         frames=frames,

@@ -1,7 +1,7 @@
-"""Which format a file holds, told by its first and last bytes and never by its name.
+"""Detect the format of a file from its first and last bytes, never from its name.
 
 Why a list of our own: FFmpeg would also open playlists and scripts that name other files or
-network addresses. Only the formats here are ever handed to it, each under its own name.
+network addresses. It only gets the formats listed here, each with its demuxer forced.
 """
 
 import os
@@ -16,16 +16,16 @@ PREAMBLE_BYTES = 128
 """May hold anything, even the head of another format, before DICOM's mark."""
 DICOM_MARK = b"DICM"
 PADDING = b"\0\r\n "
-"""May follow the mark that ends a file."""
+"""May follow the end mark of a file."""
 
 
 @dataclass(frozen=True)
-class Format:
-    """A container: FFmpeg's name for it, the usual extensions, and the mark that ends a file.
+class FileFormat:
+    """A container: FFmpeg's demuxer, the usual extensions, and the end mark of a file.
 
-    `still` formats hold one picture. `end` is empty where the format has no end mark; there a
-    truncated file is told by its frame count. The mark is looked for in the last `end_within`
-    bytes: some cameras append to an image, while two bytes of a GIF mark turn up by chance.
+    `still` formats hold one image. Without an `end` mark a truncated file shows in its frame
+    count. The mark is searched in the last `end_within` bytes: some cameras append to an image,
+    while the two bytes of the GIF mark occur by chance.
     """
 
     name: str
@@ -36,21 +36,21 @@ class Format:
     end_within: int = TAIL_BYTES
 
 
-GIF = Format("GIF", "gif", (".gif",), end=b"\x00;", end_within=2)
-PNG = Format("PNG", "png_pipe", (".png",), still=True, end=b"IEND\xaeB`\x82")
-JPEG = Format("JPEG", "jpeg_pipe", (".jpg", ".jpeg", ".jpe"), still=True, end=b"\xff\xd9")
-BMP = Format("BMP", "bmp_pipe", (".bmp",), still=True)
-TIFF = Format("TIFF", "tiff_pipe", (".tif", ".tiff"), still=True)
-MP4 = Format("MP4 or MOV", "mov", (".mp4", ".mov", ".m4v", ".qt", ".3gp"))
-AVI = Format("AVI", "avi", (".avi",))
-MPEG = Format("MPEG program stream", "mpeg", (".mpeg", ".mpg", ".vob"))
-MPEG_VIDEO = Format("MPEG video", "mpegvideo", (".mpeg", ".mpg", ".m2v", ".m1v"))
-MATROSKA = Format("Matroska or WebM", "matroska", (".mkv", ".webm"))
-ASF = Format("ASF or WMV", "asf", (".wmv", ".asf"))
-DICOM = Format("DICOM", "", (".dcm", ".dicom", ".ima", ""))
-"""Read by `dicom_frames.py`, without FFmpeg; exports often have no extension."""
+GIF = FileFormat("GIF", "gif", (".gif",), end=b"\x00;", end_within=2)
+PNG = FileFormat("PNG", "png_pipe", (".png",), still=True, end=b"IEND\xaeB`\x82")
+JPEG = FileFormat("JPEG", "jpeg_pipe", (".jpg", ".jpeg", ".jpe"), still=True, end=b"\xff\xd9")
+BMP = FileFormat("BMP", "bmp_pipe", (".bmp",), still=True)
+TIFF = FileFormat("TIFF", "tiff_pipe", (".tif", ".tiff"), still=True)
+MP4 = FileFormat("MP4 or MOV", "mov", (".mp4", ".mov", ".m4v", ".qt", ".3gp"))
+AVI = FileFormat("AVI", "avi", (".avi",))
+MPEG = FileFormat("MPEG program stream", "mpeg", (".mpeg", ".mpg", ".vob"))
+MPEG_VIDEO = FileFormat("MPEG video", "mpegvideo", (".mpeg", ".mpg", ".m2v", ".m1v"))
+MATROSKA = FileFormat("Matroska or WebM", "matroska", (".mkv", ".webm"))
+ASF = FileFormat("ASF or WMV", "asf", (".wmv", ".asf"))
+DICOM = FileFormat("DICOM", "", (".dcm", ".dicom", ".ima", ""))
+"""Decoded without FFmpeg; exports often have no extension."""
 
-STARTS: tuple[tuple[bytes, Format], ...] = (
+STARTS: tuple[tuple[bytes, FileFormat], ...] = (
     (b"GIF87a", GIF),
     (b"GIF89a", GIF),
     (b"\x89PNG\r\n\x1a\n", PNG),
@@ -65,14 +65,14 @@ STARTS: tuple[tuple[bytes, Format], ...] = (
 )
 
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
-"""The first box of an MP4 or MOV file stands after its four-byte length."""
+"""First box of an MP4 or MOV file, after its four-byte length."""
 
 
-def known(file: BinaryIO) -> Format:
-    """The format of an open file, which is left at its beginning.
+def detect_format(file: BinaryIO) -> FileFormat:
+    """The format of an open file, which is rewound.
 
     Raises:
-        DecodeError: the file is empty, is of no known format, or lacks the mark that ends it.
+        DecodeError: the file is empty, of no known format, or lacks its end mark.
     """
     head = file.read(HEAD_BYTES)
     size = file.seek(0, os.SEEK_END)
@@ -81,30 +81,32 @@ def known(file: BinaryIO) -> Format:
     file.seek(0)
     if not head:
         raise DecodeError("the file is empty; copy it again")
-    found = _by_start(head)
-    if found is None:
-        raise DecodeError(f"{_guess(head)} is neither a video nor an image that can be read here")
-    if found.end and found.end not in tail.rstrip(PADDING)[-found.end_within :]:
-        raise DecodeError(f"truncated: the mark that ends a {found.name} is missing; copy it again")
-    return found
+    kind = _match_start(head)
+    if kind is None:
+        raise DecodeError(
+            f"{_describe(head)} is neither a video nor an image in a supported format"
+        )
+    if kind.end and kind.end not in tail.rstrip(PADDING)[-kind.end_within :]:
+        raise DecodeError(f"truncated: the end mark of a {kind.name} is missing; copy it again")
+    return kind
 
 
 def is_dicom(descriptor: int) -> bool:
-    """Whether an open file bears DICOM's mark; its place in the file does not move."""
+    """Whether an open file is DICOM; the file position does not move."""
     return os.pread(descriptor, 4, PREAMBLE_BYTES) == DICOM_MARK
 
 
-def _by_start(head: bytes) -> Format | None:
+def _match_start(head: bytes) -> FileFormat | None:
     if head[PREAMBLE_BYTES:] == DICOM_MARK:
         return DICOM
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return AVI
     if head[4:8] in BOXES:
         return MP4
-    return next((known for start, known in STARTS if head.startswith(start)), None)
+    return next((kind for start, kind in STARTS if head.startswith(start)), None)
 
 
-def _guess(head: bytes) -> str:
+def _describe(head: bytes) -> str:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head")):
         return "an HTML page (a failed download?)"

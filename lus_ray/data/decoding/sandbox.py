@@ -16,7 +16,7 @@ from lus_ray.storage.sandbox import serve
 
 
 def _import_reader(source: int) -> None:
-    """Import the reader of DICOM files once, and not in every fork; others do not wait for it."""
+    """Import the reader of DICOM files once instead of in every fork, and only for DICOM."""
     if file_types.is_dicom(source):
         _dicom_pixels()
 

@@ -1,11 +1,11 @@
-"""From an open file to grey frames: what the decoder's fork does.
+"""Decode an open video or image file to grey frames, inside the decoder's fork.
 
-Letters: H rows, W columns; small h and w after shrinking.
-The request is a dict with the fields of `decode.Limits`, `max_side`, and `suffix`, the extension
-of the file's name in lower case.
+Shapes: H rows, W columns; h and w after shrinking.
+A request is a dict with the fields of `DecodeLimits`, `max_side`, and `suffix`, the extension of
+the file name in lower case.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any, BinaryIO
 
@@ -18,7 +18,7 @@ from lus_ray.data.decoding import file_types
 from lus_ray.errors import DecodeError
 
 MAX_SHORTFALL = 0.02
-"""A container may announce this share of frames more than decode (one frame is always allowed)."""
+"""Tolerated share of frames that a container declares and do not decode (at least one frame)."""
 MAX_FPS = 1000.0
 
 _SAMPLINGS = ("420p", "422p", "444p", "440p")
@@ -27,18 +27,18 @@ LUMA_FIRST = frozenset(
 )
 """Pixel formats whose first plane is 8-bit luma."""
 FULL_RANGE = 2
-"""FFmpeg's code for luma that spans 0-255; where nothing is said, video luma spans 16-235."""
+"""FFmpeg's code for luma that spans 0-255; by default video luma spans 16-235."""
 WIDENED = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 
 
 def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict[str, Any]:
-    """Write the grey frames of one file to `out`, raw, and return what is known of them.
+    """Write the raw grey frames of one file to `out` and return the report.
 
     Raises:
         DecodeError: the file is no video or image, is damaged, or exceeds the request's limits.
         FFmpegError: the container cannot be opened.
     """
-    kind = file_types.known(file)
+    kind = file_types.detect_format(file)
     notes = []
     if request["suffix"] not in kind.extensions:
         notes.append(f"its name ends in {request['suffix']!r}, but it holds {kind.name}")
@@ -47,23 +47,11 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
             raise DecodeError("holds no video stream")
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
-        check_size(stream.codec_context.height, stream.codec_context.width, request)
         num_declared = 1 if kind.still else int(stream.frames)
-        if num_declared > request["num_frames"]:
-            most = request["num_frames"]
-            raise DecodeError(f"declares {num_declared} frames; at most {most}", "refused")
-        frames = Frames(container, stream, request, notes)
-        num_frames = 0
-        for pixels in frames:
-            num_frames += 1
-            if num_frames > request["num_frames"]:
-                raise DecodeError(f"holds more than {request['num_frames']} frames", "refused")
-            if num_frames * pixels.size > request["stored_bytes"]:
-                size = request["stored_bytes"] >> 20
-                raise DecodeError(
-                    f"needs more than {size} MiB as grey frames; cut or shrink it", "refused"
-                )
-            out.write(np.ascontiguousarray(pixels).data)
+        context = stream.codec_context
+        check_declared(context.height, context.width, num_declared, request)
+        frames = VideoFrames(container, stream, request, notes)
+        num_frames = write_raw(frames, out, request)
         check_count(num_frames, num_declared, frames.damage, notes)
         fps = None if kind.still or num_frames < 2 else _fps(stream.average_rate, notes)
     return {
@@ -78,11 +66,28 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     }
 
 
-class Frames:
+def write_raw(
+    frames: Iterable[UInt8[np.ndarray, "_ _"]], out: BinaryIO, request: dict[str, Any]
+) -> int:
+    """Write frames of one size within the request's limits and return their number."""
+    num_frames = 0
+    for num_frames, pixels in enumerate(frames, 1):
+        if num_frames > request["num_frames"]:
+            raise DecodeError(f"holds more than {request['num_frames']} frames", "refused")
+        if num_frames * pixels.size > request["stored_bytes"]:
+            size = request["stored_bytes"] >> 20
+            raise DecodeError(
+                f"needs more than {size} MiB as grey frames; cut or shrink it", "refused"
+            )
+        out.write(np.ascontiguousarray(pixels).data)
+    return num_frames
+
+
+class VideoFrames:
     """Grey frames of a stream, upright, at most `max_side` pixels on a side.
 
-    After iteration `native` is (height, width) of the upright picture as coded, `shape` that of
-    the frames, `scale` the quotient of their long sides, and `damage` FFmpeg's complaint, if any.
+    After iteration `native` is (height, width) of the upright image as coded, `shape` that of the
+    frames, `scale` the ratio of their long sides, and `damage` FFmpeg's error, if any.
     """
 
     def __init__(self, container: Any, stream: Any, request: dict[str, Any], notes: list) -> None:
@@ -108,7 +113,7 @@ class Frames:
         check_size(frame.height, frame.width, self.request)
         first = self.native is None
         turns, odd = divmod(round(frame.rotation) % 360, 90)
-        pixels = shrink(grey(frame), self.request["max_side"])
+        pixels = shrink_frame(to_grey(frame), self.request["max_side"])
         pixels = np.rot90(pixels, 0 if odd else turns)
         native = (
             (frame.width, frame.height) if turns % 2 and not odd else (frame.height, frame.width)
@@ -123,19 +128,19 @@ class Frames:
 
     def _note_geometry(self, frame: Any, turns: int, odd: int) -> None:
         if odd:
-            self.notes.append(f"asks to be turned by {frame.rotation} degrees; left as it is")
+            self.notes.append(f"its container asks to rotate by {frame.rotation} degrees; ignored")
         elif turns:
-            self.notes.append(f"turned by {90 * turns} degrees, as its container asks")
+            self.notes.append(f"rotated by {90 * turns} degrees, as its container asks")
         aspect = self.stream.sample_aspect_ratio
         if aspect and aspect != 1:
-            self.notes.append(f"its pixels are {aspect} as wide as high; kept as stored")
+            self.notes.append(f"its pixels have an aspect ratio of {aspect}; kept as stored")
 
 
-def grey(frame: Any) -> UInt8[np.ndarray, "H W"]:
-    """Luma in full range 0-255 at 8 bits; what is transparent is black.
+def to_grey(frame: Any) -> UInt8[np.ndarray, "H W"]:
+    """Luma in full range 0-255 at 8 bits; transparent is black.
 
-    The first plane of 8-bit YUV is the luma already; taking it through a table of 256 entries
-    gives what FFmpeg's converter gives, bit by bit, in a fifth of the time.
+    The first plane of 8-bit YUV is the luma already; a table of 256 entries gives the same bits as
+    FFmpeg's converter in a fifth of the time.
     """
     if frame.format.name in LUMA_FIRST:
         plane = frame.planes[0]
@@ -151,8 +156,8 @@ def grey(frame: Any) -> UInt8[np.ndarray, "H W"]:
     return ((luma.to_ndarray(format="gray") * alpha + 127) // 255).astype(np.uint8)
 
 
-def shrink(pixels: UInt8[np.ndarray, "H W"], max_side: int) -> UInt8[np.ndarray, "h w"]:
-    """Area-averaged so that the long side has `max_side` pixels; never enlarged."""
+def shrink_frame(pixels: UInt8[np.ndarray, "H W"], max_side: int) -> UInt8[np.ndarray, "h w"]:
+    """Area-average to a long side of at most `max_side` pixels; never enlarge."""
     height, width = pixels.shape
     scale = max_side / max(height, width)
     if scale >= 1:
@@ -160,6 +165,14 @@ def shrink(pixels: UInt8[np.ndarray, "H W"], max_side: int) -> UInt8[np.ndarray,
     size = {"height": max(1, round(height * scale)), "width": max(1, round(width * scale))}
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="gray")
     return frame.reformat(**size, interpolation="AREA").to_ndarray(format="gray")
+
+
+def check_declared(height: int, width: int, num_frames: int, request: dict[str, Any]) -> None:
+    """Refuse a file whose header exceeds the limits, before any pixel is decoded."""
+    check_size(height, width, request)
+    if num_frames > request["num_frames"]:
+        most = request["num_frames"]
+        raise DecodeError(f"declares {num_frames} frames; at most {most}", "refused")
 
 
 def check_size(height: int, width: int, request: dict[str, Any]) -> None:
@@ -172,7 +185,7 @@ def check_size(height: int, width: int, request: dict[str, Any]) -> None:
 
 
 def check_count(num_frames: int, num_declared: int, damage: str, notes: list[str]) -> None:
-    """Refuse a clip that lost frames; where the container announces no count, any damage counts."""
+    """Refuse a clip that lost frames; where the container declares no count, any damage counts."""
     cause = f" ({damage})" if damage else ""
     if num_frames == 0:
         raise DecodeError(f"no frame can be decoded{cause}")
@@ -189,6 +202,6 @@ def check_count(num_frames: int, num_declared: int, damage: str, notes: list[str
 
 def _fps(rate: Fraction | None, notes: list[str]) -> float | None:
     if rate is None or not 0 < rate <= MAX_FPS:
-        notes.append(f"its frame rate is {rate}; kept as not known")
+        notes.append(f"its frame rate is {rate}; stored as unknown")
         return None
     return float(rate)

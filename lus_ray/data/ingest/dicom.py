@@ -79,7 +79,7 @@ def _name(path: Path, root: Path) -> str:
 def _patient(path: Path, root: Path) -> tuple[str | None, str | None]:
     """The name of the patient, and the digest of the PatientID."""
     try:
-        digest = dicom_header.patient(path)
+        digest = dicom_header.hash_patient_id(path)
     except DecodeError:
         digest = None  # the decoder will meet the same damage and say so
     folder, *rest = path.relative_to(root).parts

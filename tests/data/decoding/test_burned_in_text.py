@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lus_ray.data.decoding.burned_in_text import Extremes, outside_fan
+from lus_ray.data.decoding.burned_in_text import Extremes, count_bright_blocks
 from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.data.ingest import phantom
 from lus_ray.data.ledger import Ledger
@@ -17,7 +17,7 @@ def found(frames: np.ndarray, region: tuple[int, int, int, int] | None = None) -
     extremes = Extremes()
     for frame in frames:
         extremes.add(frame)
-    return outside_fan(extremes.brightest, extremes.darkest, region=region)
+    return count_bright_blocks(extremes.brightest, extremes.darkest, region=region)
 
 
 def test_a_fan_alone_shows_no_text():
@@ -76,7 +76,7 @@ def test_a_file_with_text_is_refused_unless_allowed(tmp_path, decoder):
     with pytest.raises(DecodeError, match="bright pixels outside of the fan"):
         decoder.decode(path)
     allowed = decoder.decode(path, allow_text=True)
-    assert "cut away with all else" in allowed.notes[-1]
+    assert "allowed; cropped" in allowed.notes[-1]
     top, left, bottom, right = parts.REGION
     assert np.array_equal(allowed.frames, parts.fan()[:, top:bottom, left:right])
 

@@ -92,7 +92,7 @@ def test_a_rotation_in_the_container_is_applied_and_noted(write_video, decoder):
     assert decoded.frames.shape == (3, 64, 48)
     assert (decoded.height, decoded.width) == (64, 48)
     assert decoded.frames[0, :, 40].mean() > 150 > 90 > decoded.frames[0, :, 8].mean()
-    assert any("turned by" in note for note in decoded.notes)
+    assert any("rotated by" in note for note in decoded.notes)
 
 
 def test_large_frames_are_area_averaged_and_the_scale_is_told(tmp_path, decoder):

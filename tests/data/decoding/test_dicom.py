@@ -209,9 +209,9 @@ HOSTILE = {
     "more frames than there are": ({"NumberOfFrames": 60}, "truncated: 6 of 60 frames"),
     "huge rows": ({"Rows": 65535, "Columns": 65535}, "65535 x 65535 pixels; at most"),
     "no rows": ({"Rows": 0}, "no usable Rows"),
-    "no picture": ({"Rows": None}, "holds no picture"),
+    "no image": ({"Rows": None}, "holds no image"),
     "cut": ({"PixelData": b"\x07" * 1000}, "no frame can be decoded"),
-    "signed": ({"PixelRepresentation": 1}, "have a sign"),
+    "signed": ({"PixelRepresentation": 1}, "are signed"),
     "palette": ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR"),
     "odd colours": ({"PhotometricInterpretation": "DOE JANE"}, "an unknown one"),
     "no bits": ({"BitsStored": 0}, "no usable BitsStored"),
@@ -219,7 +219,7 @@ HOSTILE = {
     "declared text": ({"BurnedInAnnotation": "YES"}, "text is burned into the pixels"),
     "region outside": (
         {"SequenceOfUltrasoundRegions": [parts.region(RegionLocationMinX0=500)]},
-        "outside of its picture",
+        "outside of its image",
     ),
     "junk": (
         {"syntax": uid.JPEGBaseline8Bit, "PixelData": encapsulate([b"DOE JANE" * 99] * 6)},
