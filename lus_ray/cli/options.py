@@ -1,26 +1,52 @@
-"""What the options of the `lus` command are, beyond what click knows."""
+"""Types and checks that the options of several commands share."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import click
 
+from lus_ray.errors import InputError
 
-class PlaceOption(click.ParamType):
-    """A folder of this machine, or one on object storage by its URI."""
 
-    name = "place"
+class PathOrUriType(click.ParamType):
+    """A local folder, or the URI of one on object storage."""
+
+    name = "path or URI"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:  # a Path, or the str of a URI
-        """A `Path`, or the text of a URI that can be opened.
+        """A `Path`, or a URI that can be opened as text.
 
         Raises:
             InputError: Arrow knows no such storage, or the URI holds a password.
         """
-        from lus_ray.storage.paths import parse  # Arrow takes a while: only where a place is given
+        from lus_ray.storage.paths import parse  # importing Arrow takes a while
 
         return parse(value) if isinstance(value, str) else value
 
 
-PLACE = PlaceOption()
+PATH_OR_URI = PathOrUriType()
+
+FOLDER = click.Path(path_type=Path)
+SIZES = ("smoke", "laptop", "full")
+AT_LEAST_ONE = click.IntRange(min=1)
+
+
+def refuse_unwritable(folder: Path | str, what: str) -> None:
+    """Refuse a folder that cannot be created or written, before any work.
+
+    Raises:
+        InputError: it is below a file, or in a folder without write permission.
+    """
+    from lus_ray.storage.paths import is_remote
+
+    if is_remote(folder):
+        return
+    path = Path(folder).absolute()
+    there = next(p for p in (path, *path.parents) if p.exists())
+    if not there.is_dir():
+        raise InputError(f"{there}: is a file; give {what} a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"{there}: cannot be written to; give {what} another folder")

@@ -39,7 +39,7 @@ def test_help_names_every_command_without_loading_torch_or_ray():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["run", "cats"], "no experiment 'cats'; there are biomarkers"),
         (["run", "biomarkers", "--size", "laptop", "--data", "nowhere"], "lus ingest SOURCE ROOT"),
@@ -65,17 +65,17 @@ def test_help_names_every_command_without_loading_torch_or_ray():
         (["weights", "vgg"], "vgg"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_2(words, said):
+def test_bad_input_is_one_line_and_exit_code_2(words, message):
     done = lus(*words)
     assert done.returncode == 2, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
     assert not Path("b").exists(), "a store that will not be"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["ingest", "phantom", "s", "--workers", "-1"], "-1 is not in the range x>=1"),
         (["ingest", "folder", "a", "s", "--max-side", "0"], "0 is not in the range x>=1"),
@@ -94,30 +94,30 @@ def test_bad_input_is_one_line_and_exit_code_2(words, said):
             ["run", "biomarkers", "--smoke", "--out", f"{ROOT}/README.md"],
             "is a file; give --out a folder",
         ),
-        (["bench", "uninorm", "--out", "nowhere/b.json"], "name one in a folder that is there"),
-        (["bench", "uninorm", "--out", f"{ROOT}/tests"], "name one in a folder that is there"),
+        (["bench", "uninorm", "--out", "nowhere/b.json"], "name a file in an existing folder"),
+        (["bench", "uninorm", "--out", f"{ROOT}/tests"], "name a file in an existing folder"),
     ],
 )
-def test_what_an_option_cannot_be_is_one_line_before_any_work(words, said):
+def test_a_bad_option_value_is_one_line_before_any_work(words, message):
     done = CliRunner().invoke(cli.main, words, prog_name="lus")
     assert done.exit_code == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.startswith("lus: ")
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("number", "exit_code", "said"),
+    ("number", "exit_code", "message"),
     [
-        (errno.EACCES, 2, "lus: clips: Permission denied; name a place of the right kind that y"),
-        (errno.EROFS, 2, "lus: clips: Read-only file system; name a place"),
-        (errno.ENOTDIR, 2, "lus: clips: Not a directory; name a place"),
+        (errno.EACCES, 2, "lus: clips: Permission denied; give a path that exists"),
+        (errno.EROFS, 2, "lus: clips: Read-only file system; give a path"),
+        (errno.ENOTDIR, 2, "lus: clips: Not a directory; give a path"),
         (errno.ENOSPC, 1, "lus: clips: No space left on device\n"),
         (errno.EIO, 1, "lus: clips: Input/output error\n"),
     ],
 )
-def test_a_place_named_badly_is_bad_input_and_a_full_disk_is_not(number, exit_code, said):
+def test_a_bad_path_is_bad_input_and_a_full_disk_is_not(number, exit_code, message):
     @click.group(cls=cli.Lus)
     def group():
         """A group whose command meets the error."""
@@ -128,7 +128,7 @@ def test_a_place_named_badly_is_bad_input_and_a_full_disk_is_not(number, exit_co
 
     done = CliRunner().invoke(group, ["write"])
     assert done.exit_code == exit_code
-    assert done.stderr.startswith(said)
+    assert done.stderr.startswith(message)
     assert done.stderr.count("\n") == 1
 
 

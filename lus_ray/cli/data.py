@@ -1,0 +1,112 @@
+"""`lus ingest` and `lus check`: clips into a store, and what a store holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lus_ray.cli.options import AT_LEAST_ONE, FOLDER, PATH_OR_URI, refuse_unwritable
+from lus_ray.errors import InputError, LusError
+
+
+@click.command()
+@click.argument("source")
+@click.argument("root", type=PATH_OR_URI)
+@click.argument("store", type=PATH_OR_URI, required=False)
+@click.option("--max-side", type=AT_LEAST_ONE, help="Longest stored side in pixels (default 512).")
+@click.option("--workers", type=AT_LEAST_ONE, help="Files decoded at a time (default: one a CPU).")
+@click.option(
+    "--missing-patient", type=click.Choice(["refuse", "own"]),
+    help="Clips without a patient: skip them (default), or make each its own patient.",
+)  # fmt: skip
+@click.option(
+    "--labels", type=FOLDER, help="folder: the table of labels (default ROOT/labels.csv)."
+)
+@click.option("--allow-text", is_flag=True, help="dicom: accept text burned in beside the fan.")
+@click.option("--patients", type=int, help="phantom: how many patients.")
+@click.option("--clips", type=int, help="phantom: clips per patient.")
+@click.option("--frames", type=int, help="phantom: frames per clip.")
+@click.option("--size", type=int, help="phantom: height and width in pixels.")
+@click.option("--seed", type=int, help="phantom: the same seed gives the same clips.")
+@click.option("--domain", help="phantom: A, B, or A,B for both.")
+@click.option("--difficulty", type=float, help="phantom: 0 (clean) to 1.")
+@click.option("--masks", help="phantom: mask scheme, or none.")
+@click.option("--video-labels", type=float, help="phantom: share of clips with a clip score.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+def ingest(
+    source: str, root: Path | str, store: Path | str | None, max_side: int | None,
+    workers: int | None, missing_patient: str | None, labels: Path | None, allow_text: bool,
+    as_json: bool, **phantom: Any,
+) -> None:  # fmt: skip
+    """Read the clips of SOURCE below ROOT into STORE (phantom needs no ROOT).
+
+    SOURCE is covid_blues, pocovid, folder, dicom or phantom. STORE is a folder or
+    s3://bucket/folder.
+    """
+    from lus_ray.data.ingest.pipeline import ingest as read_source
+
+    files: dict[str, Any] = {
+        "max_side": max_side, "missing_patient": missing_patient, "labels": labels,
+        "allow_text": allow_text or None,
+    }  # fmt: skip
+    own, others, kind = files, phantom, "phantom clips"
+    if source == "phantom":
+        own, others, kind = phantom, files, "sources of files"
+    if misplaced := [name for name, value in others.items() if value is not None]:
+        raise InputError(f"--{misplaced[0].replace('_', '-')} is for {kind} only; remove it")
+    origin: Path | str | None = root
+    if source == "phantom":
+        if store is not None:
+            raise InputError("phantom has no ROOT; write 'lus ingest phantom STORE'")
+        store, origin = root, None
+    if store is None:
+        raise InputError("no STORE given; write 'lus ingest SOURCE ROOT STORE'")
+    refuse_unwritable(store, "STORE")
+    options = {name: value for name, value in own.items() if value is not None}
+    with ProgressBar("clips") as progress:
+        summary = read_source(source, origin, store, workers=workers, progress=progress, **options)
+    click.echo(json.dumps(summary.contents(), indent=1) if as_json else summary.text())
+
+
+@click.command()
+@click.argument("store", type=PATH_OR_URI)
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def check(store: Path | str, as_json: bool) -> None:
+    """Count labels, patients and probes of STORE; find duplicates, leaks and damage.
+
+    The contact sheet is STORE/check.html, or ./check-NAME.html for a store on object storage.
+    """
+    from lus_ray.data import check as checks
+
+    findings = checks.check(store)
+    click.echo(json.dumps(findings.contents(), indent=1) if as_json else findings.text())
+    page = checks.write(findings, store)
+    if not as_json:
+        click.echo(f"contact sheet: {page}")
+    if findings.damaged:
+        raise LusError(f"{store}: {len(findings.damaged)} damaged files; ingest their source again")
+
+
+class ProgressBar:
+    """A progress bar on stderr; entering it returns the function that advances it."""
+
+    def __init__(self, unit: str) -> None:
+        from rich.console import Console
+        from rich.progress import Progress
+
+        self.console = Console(stderr=True)
+        self.bar = Progress(console=self.console, disable=not self.console.is_terminal)
+        self.task = self.bar.add_task(unit, total=None)
+
+    def __enter__(self) -> Any:
+        self.bar.__enter__()
+        return self.show
+
+    def show(self, done: int, total: int | None, num_frames: int) -> None:
+        """Advance to `done` clips of `total` (None where unknown)."""
+        text = f"{done} clips, {num_frames} frames"
+        self.bar.update(self.task, completed=done, total=total, description=text)
+
+    def __exit__(self, *error: Any) -> None:
+        self.bar.__exit__(*error)

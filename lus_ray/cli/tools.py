@@ -1,0 +1,66 @@
+"""`lus weights`, `lus bench` and `lus doctor`: published weights, speed, this machine."""
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+
+import click
+
+from lus_ray.cli.options import FOLDER, refuse_unwritable
+from lus_ray.errors import InputError, LusError
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True)
+def weights(name: str | None, as_json: bool) -> None:
+    """Download the published weights NAME, or list all names."""
+    from lus_ray.nets.pretrained import published
+
+    if name is None:
+        known = {k: {"url": w.url, "sha256": w.sha256} for k, w in published.PUBLISHED.items()}
+        lines = "\n".join(f"{k:<20} {w['url']}" for k, w in known.items())
+        click.echo(json.dumps(known, indent=1) if as_json else lines)
+        return
+    path = published.fetch(name)
+    click.echo(json.dumps({"name": name, "path": str(path)}) if as_json else str(path))
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option(
+    "--out",
+    type=FOLDER,
+    default="bench.json",
+    show_default=True,
+    help="File that the figures are written to.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """Measure NAMES (default: all) as ratios against reference implementations."""
+    from lus_ray import bench as benches
+    from lus_ray.storage.files import write_text
+
+    if out.is_dir() or not out.parent.is_dir():
+        raise InputError(f"{out}: cannot be written; name a file in an existing folder")
+    refuse_unwritable(out.parent, "--out")
+    measured = benches.run(names, say=partial(click.echo, err=True))
+    text = json.dumps(measured.contents(), indent=1)
+    click.echo(text if as_json else measured.text())
+    write_text(out, text + "\n")
+    if measured.refused:
+        raise LusError("; ".join(measured.refused.values()))
+
+
+@click.command()
+@click.option("--address", envvar="RAY_ADDRESS", help="A running Ray cluster to check as well.")
+@click.option("--json", "as_json", is_flag=True)
+def doctor(address: str | None, as_json: bool) -> None:
+    """Check what this machine can run, and how to fix what it cannot."""
+    from lus_ray.orchestration import doctor as checks
+
+    findings = checks.run_checks(address)
+    click.echo(json.dumps(findings.contents(), indent=1) if as_json else findings.text())
+    if findings.failed:
+        sys.exit(1)
