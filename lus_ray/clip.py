@@ -111,7 +111,7 @@ SCHEMA = pa.schema(
 uint8 grey, H x W bytes each. `masks`: raw uint8 class ids of the same size, one per frame.
 `sha256`: of the decoded pixels and their size. `signature`: what the leak gate compares."""
 
-PIXELS = ("frames", "masks")
+PIXEL_COLUMNS = ("frames", "masks")
 """The heavy columns; everything else of a store fits in memory."""
 
 
@@ -120,7 +120,7 @@ def sf_class(ratio: float) -> int:
     return 0 if ratio > 430 else 1 if ratio >= 275 else 2 if ratio >= 180 else 3
 
 
-def make(frames: UInt8[np.ndarray, "T H W"], **columns: Any) -> Row:
+def make_row(frames: UInt8[np.ndarray, "T H W"], **columns: Any) -> Row:
     """A checked clip row from decoded frames and named columns.
 
     `clip`, `patient` and `source` are required; `group` is the patient until the leak gate says
@@ -142,12 +142,12 @@ def make(frames: UInt8[np.ndarray, "T H W"], **columns: Any) -> Row:
     row["height"], row["width"] = frames.shape[1:]
     row["frames"] = [frame.tobytes() for frame in frames]
     row["masks"] = None if masks is None else [np.asarray(m, np.uint8).tobytes() for m in masks]
-    row["sha256"] = pixel_hash(frames)
-    check(row)
+    row["sha256"] = hash_pixels(frames)
+    check_row(row)
     return row
 
 
-def pixel_hash(frames: UInt8[np.ndarray, "T H W"]) -> str:
+def hash_pixels(frames: UInt8[np.ndarray, "T H W"]) -> str:
     """SHA-256 of the pixels and their shape: equal for byte-equal clips in any container."""
     digest = hashlib.sha256(repr(frames.shape).encode())
     digest.update(np.ascontiguousarray(frames).data)
@@ -164,7 +164,7 @@ def masks_of(row: Mapping[str, Any]) -> UInt8[np.ndarray, "T H W"] | None:
     return None if row["masks"] is None else _stack(row, "masks")
 
 
-def check(row: Mapping[str, Any]) -> None:
+def check_row(row: Mapping[str, Any]) -> None:
     """Refuse a row that does not fit the schema; labels are never coerced.
 
     Raises:

@@ -136,7 +136,7 @@ class Finished:
     @property
     def seen(self) -> dict[str, list[int]]:
         """The frames of each clip that are looked at: all of them, or those that a row lists."""
-        lengths = store.frame_counts(self.data)
+        lengths = store.count_frames_by_clip(self.data)
         return {
             row["clip"]: list(range(lengths[row["clip"]]))
             if row.get("images") is None
@@ -218,7 +218,7 @@ def finished(
     out = tmp_path_factory.mktemp(request.param)
     domains = experiment.sizes["smoke"].phantom["domain"] if experiment.domains else ""
     data = arm_stores(scheme_of(experiment), domains)
-    experiment, table, _ = cohort(experiment, store.index(data), data)
+    experiment, table, _ = cohort(experiment, store.read_index(data), data)
     work = record.prepare(experiment, table, out, size="smoke", data=data)
     watched = Watched(pixels_of(data, experiment))
     with pytest.MonkeyPatch.context() as patch:
@@ -357,7 +357,7 @@ def test_masks_of_every_checkpoint_are_those_that_were_counted(finished):
             frames = finished.seen[row["clip"]]
             true = task.prepare_truth(task.view.resize_masks(masks_of(clip)), clip)[frames]
             said = predictor(clip)["masks"][frames]
-            counted = segmentation.counts(true, said, num_classes=len(about.classes))
+            counted = segmentation.count_pixels(true, said, num_classes=len(about.classes))
             assert (counted.reshape(len(said), -1) == np.array(row["counts"])).all(), arm.name
 
 
@@ -401,7 +401,7 @@ def test_collapsed_counts_are_those_of_the_arm_that_is_read(finished):
         mapping = class_map(task.source, about.scheme)
         for row in rows:
             finer = np.array(read[row["clip"]]).reshape(-1, side, side)
-            merged = segmentation.collapse(finer, mapping).reshape(len(finer), -1)
+            merged = segmentation.merge_classes(finer, mapping).reshape(len(finer), -1)
             assert (merged == np.array(row["counts"])).all()
 
 
@@ -627,7 +627,7 @@ def test_what_is_published_of_an_arm_is_a_metric_of_its_label(name):
     experiment = experiment_named(name)
     by_label = {f"{scheme} masks": names for scheme, names in segmentation.METRICS.items()}
     by_label |= {"biomarkers": multilabel.METRICS, "frame_severity": frames.METRICS}
-    by_label["diagnosis"] = inherited.of_frames(CLASSES["diagnosis"])
+    by_label["diagnosis"] = inherited.inherited_metrics(CLASSES["diagnosis"])
     for arm, row in experiment.published.items():
         known = by_label.get(experiment.arm(arm).label, classification.METRICS)
         assert {metric.partition(", ")[0] for metric in row} <= set(known), arm

@@ -11,9 +11,9 @@ from lus_ray.clip import (
     BIOMARKERS,
     SCHEMA,
     frames_of,
-    make,
+    hash_pixels,
+    make_row,
     masks_of,
-    pixel_hash,
     sf_class,
 )
 from lus_ray.errors import SchemaError
@@ -28,7 +28,7 @@ def test_there_are_38_biomarkers_in_groups_of_the_published_sizes():
 
 
 def test_a_row_has_every_column_and_null_where_nothing_was_annotated():
-    row = make(FRAMES, **WHO)
+    row = make_row(FRAMES, **WHO)
     assert list(row) == SCHEMA.names
     assert row["severity"] is None
     assert row["group"] == row["patient"]
@@ -36,13 +36,13 @@ def test_a_row_has_every_column_and_null_where_nothing_was_annotated():
 
 @given(arrays(np.uint8, st.tuples(*[st.integers(1, 5)] * 3)))
 def test_pixels_come_back_as_they_were(frames):
-    row = make(frames, masks=frames % 2, mask_scheme="bline", **WHO)
+    row = make_row(frames, masks=frames % 2, mask_scheme="bline", **WHO)
     assert np.array_equal(frames_of(row), frames)
     assert np.array_equal(masks_of(row), frames % 2)
 
 
 def test_the_hash_sees_the_shape_as_well_as_the_bytes():
-    assert pixel_hash(FRAMES) != pixel_hash(FRAMES.reshape(2, 4, 3))
+    assert hash_pixels(FRAMES) != hash_pixels(FRAMES.reshape(2, 4, 3))
 
 
 @pytest.mark.parametrize(
@@ -78,29 +78,29 @@ def test_the_hash_sees_the_shape_as_well_as_the_bytes():
 )
 def test_what_does_not_fit_is_refused_and_never_coerced(column, value):
     with pytest.raises(SchemaError, match=r"test|clip"):
-        make(FRAMES, **{**WHO, column: value})
+        make_row(FRAMES, **{**WHO, column: value})
 
 
 @pytest.mark.parametrize("fps", [25, 25.0, np.float32(25), np.int64(25)])
 def test_a_number_of_any_kind_is_a_number(fps):
-    assert make(FRAMES, fps=fps, **WHO)["fps"] == 25
+    assert make_row(FRAMES, fps=fps, **WHO)["fps"] == 25
 
 
 def test_masks_must_match_the_frames_and_their_scheme():
     for masks in (FRAMES[:1], FRAMES + 10):
         with pytest.raises(SchemaError, match="mask"):
-            make(FRAMES, masks=masks, mask_scheme="dense", **WHO)
+            make_row(FRAMES, masks=masks, mask_scheme="dense", **WHO)
 
 
 def test_an_unknown_column_is_named():
     with pytest.raises(SchemaError, match="weight"):
-        make(FRAMES, weight=3, **WHO)
+        make_row(FRAMES, weight=3, **WHO)
 
 
 @pytest.mark.usefixtures("unchecked")
 def test_float_frames_are_refused():
     with pytest.raises(SchemaError, match="float64"):
-        make(FRAMES / 255, **WHO)
+        make_row(FRAMES / 255, **WHO)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def per_domain(index: pa.Table, patients: tuple[str, ...]) -> Counter[str]:
 
 @given(indexes, st.integers(3, 6), st.booleans(), st.integers(0, 99))
 def test_every_patient_is_tested_once_and_groups_stay_whole(index, k, val, seed):
-    folds = across_domains(k, val).deal(index, seed=seed)
+    folds = across_domains(k, val).assign(index, seed=seed)
     gate(folds, index)
     assert [fold.number for fold in folds] == list(range(k))
     tested = Counter(patient for fold in folds for patient in fold.test)
@@ -82,7 +82,7 @@ def test_every_patient_is_tested_once_and_groups_stay_whole(index, k, val, seed)
 
 @given(indexes, st.integers(3, 6), st.booleans(), st.integers(0, 99))
 def test_every_fold_has_every_domain_on_every_side(index, k, val, seed):
-    for fold in across_domains(k, val).deal(index, seed=seed):
+    for fold in across_domains(k, val).assign(index, seed=seed):
         for side in ("train", "test", *(["val"] if val else [])):
             assert set(per_domain(index, getattr(fold, side))) == set(DOMAINS)
         assert val or fold.val == ()
@@ -90,7 +90,7 @@ def test_every_fold_has_every_domain_on_every_side(index, k, val, seed):
 
 @given(apart, st.integers(3, 6), st.integers(0, 99))
 def test_test_parts_of_a_domain_differ_by_no_more_than_its_largest_group(index, k, seed):
-    folds = across_domains(k, val=False).deal(index, seed=seed)
+    folds = across_domains(k, val=False).assign(index, seed=seed)
     parts = [per_domain(index, fold.test) for fold in folds]
     largest: Counter[str] = Counter()
     for group in set(index["group"].to_pylist()):
@@ -106,12 +106,12 @@ def test_the_order_of_rows_changes_nothing(index, random, seed):
     places = list(range(index.num_rows))
     random.shuffle(places)
     protocol = across_domains()
-    assert protocol.deal(index.take(places), seed=seed) == protocol.deal(index, seed=seed)
+    assert protocol.assign(index.take(places), seed=seed) == protocol.assign(index, seed=seed)
 
 
 @given(apart, st.integers(0, 99))
 def test_one_group_of_each_domain_validates(index, seed):
-    for fold in across_domains().deal(index, seed=seed):
+    for fold in across_domains().assign(index, seed=seed):
         groups = {patient.rpartition("-")[0] for patient in fold.val}
         assert sorted(group.partition("-")[0] for group in groups) == list(DOMAINS)
 
@@ -124,7 +124,7 @@ def test_patients_of_the_published_numbers_fall_into_parts_as_published():
         [(name, name, "cap", number) for name, number in cap.items()]
         + [(name, name, "covid", number) for name, number in covid.items()]
     )
-    folds = across_domains(3, val=False).deal(index, seed=0)
+    folds = across_domains(3, val=False).assign(index, seed=0)
     parts = [per_domain(index, fold.test) for fold in folds]
     assert sorted(part["cap"] for part in parts) == [81, 97, 148]
     assert sorted(len(set(fold.test) & set(cap)) for fold in folds) == [1, 2, 3]
@@ -133,20 +133,20 @@ def test_patients_of_the_published_numbers_fall_into_parts_as_published():
 
 def test_a_clip_without_listed_images_counts_once():
     index = table([(f"{d}{n}", f"{d}{n}", d, 1) for d in DOMAINS for n in range(6)])
-    one_each = across_domains(3).deal(index.drop_columns("images"), seed=4)
-    assert one_each == across_domains(3).deal(index, seed=4)
+    one_each = across_domains(3).assign(index.drop_columns("images"), seed=4)
+    assert one_each == across_domains(3).assign(index, seed=4)
     assert [len(fold.test) for fold in one_each] == [4, 4, 4]
 
 
 def test_the_seed_decides_among_equals():
     index = table([(f"{d}{n}", f"{d}{n}", d, 1) for d in DOMAINS for n in range(6)])
-    dealt = {across_domains(3).deal(index, seed=seed) for seed in range(5)}
+    dealt = {across_domains(3).assign(index, seed=seed) for seed in range(5)}
     assert len(dealt) == 5
 
 
 def test_who_validates_is_spread_over_folds_and_seeds():
     index = table([(f"{d}{n}", f"{d}{n}", d, 1) for d in DOMAINS for n in range(6)])
-    who = {p for s in range(20) for f in across_domains().deal(index, seed=s) for p in f.val}
+    who = {p for s in range(20) for f in across_domains().assign(index, seed=s) for p in f.val}
     assert len(who) == 12
 
 
@@ -157,7 +157,7 @@ def test_the_last_training_group_of_a_domain_never_validates():
         + [(f"{d}{n}", f"{d}{n}", d, 1) for d in DOMAINS for n in range(2)]
     )
     for seed in range(20):
-        for fold in across_domains(3).deal(index, seed=seed):
+        for fold in across_domains(3).assign(index, seed=seed):
             assert set(per_domain(index, fold.train)) == set(DOMAINS)
 
 
@@ -167,13 +167,13 @@ def test_too_few_groups_of_a_domain_are_refused_by_its_name():
         + [(f"covid{n}", f"covid{n}", "covid", 1) for n in range(9)]
     )
     with pytest.raises(FoldError, match="domain 'cap' has 2 groups of patients for 3 folds; use"):
-        across_domains(3).deal(index, seed=0)
+        across_domains(3).assign(index, seed=0)
 
 
 def test_a_clip_without_a_domain_is_refused_by_name():
     index = table([("a", "a", "cap", 1), ("b", "b", None, 1)])
     with pytest.raises(FoldError, match="clip 'clip 1' has no domain"):
-        across_domains(3).deal(index, seed=0)
+        across_domains(3).assign(index, seed=0)
 
 
 @pytest.mark.parametrize(("k", "val"), [(2, True), (1, False), (0, True)])
@@ -187,7 +187,7 @@ def test_the_protocol_says_what_it_is():
     assert isinstance(protocol, Protocol)
     assert protocol.describe() == {"name": "across_domains", "k": 3, "val": False}
     assert isinstance(
-        protocol.deal(
+        protocol.assign(
             table([(f"{d}{n}", f"{d}{n}", d, 1) for d in DOMAINS for n in range(3)]), seed=0
         )[0],
         Fold,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lus_ray.clip import frames_of, make
+from lus_ray.clip import frames_of, make_row
 from lus_ray.data import check, ledger, store
-from lus_ray.data.duplicates.groups import regroup
+from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.store import publishing
 from lus_ray.storage import files, paths
@@ -31,13 +31,13 @@ def earlier(tmp_path_factory):
     ingest("phantom", None, folder, **PHANTOM)
     rows = list(store.read(folder))
     ingest("phantom", None, folder, **PHANTOM, seed=1)
-    with store.working(folder, "zzz") as work:
+    with store.stage_source(folder, "zzz") as work:
         with store.Writer(work.folder, "zzz") as writer:
             for row in rows:
                 clip, patient = (row[name].replace("phantom/", "zzz/") for name in PAIR)
-                writer.add(make(frames_of(row), clip=clip, patient=patient, source="zzz"))
-        regroup(work.folder, work.beside)
-        store.note(work.folder, "zzz", {})
+                writer.add(make_row(frames_of(row), clip=clip, patient=patient, source="zzz"))
+        assign_groups(work.folder, work.beside)
+        store.record_source(work.folder, "zzz", {})
     return folder
 
 
@@ -64,7 +64,7 @@ def test_a_store_is_whole_and_joined_whichever_step_of_an_ingest_is_the_last(
         seen.append(found["clips"])
         assert found["clips"] in (before["clips"], after["clips"])
         assert found["ledger"] in (before["ledger"], after["ledger"])
-        assert check.check(place).loose == ()
+        assert check.check_store(place).loose == ()
         if writer.exitcode == 0:
             break
         assert writer.exitcode == 9
@@ -82,9 +82,11 @@ def test_a_store_is_whole_and_joined_whichever_step_of_an_ingest_is_the_last(
 
 def facts(place):
     """What a reader of a store can tell of it; the time that an ingest took is left out."""
-    notes = {source: {**told, "summary": None} for source, told in store.notes(place).items()}
+    notes = {
+        source: {**told, "summary": None} for source, told in store.read_sources(place).items()
+    }
     return {
-        "clips": (store.fingerprint(store.index(place)), notes),
+        "clips": (store.fingerprint(store.read_index(place)), notes),
         "ledger": ledger.read(paths.join(place, "ledger.jsonl")),
     }
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lus_ray.clip import SCHEMA, frames_of, make
+from lus_ray.clip import SCHEMA, frames_of, make_row
 from lus_ray.data import store
 from lus_ray.errors import SchemaError, StoreError
 from lus_ray.storage import files
@@ -18,11 +18,11 @@ from lus_ray.storage import files
 def row(name, patient="p0", value=0, source="test", **columns):
     frames = np.full((3, 8, 8), value, np.uint8)
     who = {"clip": f"{source}/{name}", "patient": f"{source}/{patient}", "source": source}
-    return make(frames, **who, **columns)
+    return make_row(frames, **who, **columns)
 
 
 def write(path, rows, source="test"):
-    with store.working(path, source) as work, store.Writer(work.folder, source) as writer:
+    with store.stage_source(path, source) as work, store.Writer(work.folder, source) as writer:
         for one in rows:
             writer.add(one)
     return path
@@ -50,7 +50,7 @@ def test_clips_come_back_in_the_order_they_are_asked_for(clips):
 
 
 def test_columns_are_the_schema_and_nothing_but_plain_types(clips):
-    (shard,) = store.shards(clips)
+    (shard,) = store.list_shards(clips)
     found = pq.read_schema(shard)
     assert found.names == SCHEMA.names
     assert not any(isinstance(field.type, pa.BaseExtensionType) for field in found)
@@ -58,25 +58,25 @@ def test_columns_are_the_schema_and_nothing_but_plain_types(clips):
 
 
 def test_the_index_leaves_the_pixels_on_disk_and_counts_frames_from_the_footer(clips):
-    index = store.index(clips)
+    index = store.read_index(clips)
     assert index.num_rows == 10
     assert "frames" not in index.column_names
-    assert store.num_frames(clips) == 30
+    assert store.count_frames(clips) == 30
 
 
 def test_frames_are_counted_by_clip_in_row_groups_of_one_clip_and_of_several(tmp_path, monkeypatch):
     def sized(num_frames):
         frames = np.zeros((num_frames, 8, 8), np.uint8)
         name = {"clip": f"test/c{num_frames}", "patient": "test/p", "source": "test"}
-        return make(frames, **name)
+        return make_row(frames, **name)
 
     wanted = {f"test/c{number}": number for number in (1, 5, 30, 7, 2)}
     together = write(tmp_path / "together", [sized(number) for number in wanted.values()])
     monkeypatch.setattr(store.writing, "GROUP_CLIPS", 1)
     alone = write(tmp_path / "alone", [sized(number) for number in wanted.values()])
-    assert pq.ParquetFile(store.shards(together)[0]).num_row_groups == 2
-    assert pq.ParquetFile(store.shards(alone)[0]).num_row_groups == 5
-    assert store.frame_counts(together) == store.frame_counts(alone) == wanted
+    assert pq.ParquetFile(store.list_shards(together)[0]).num_row_groups == 2
+    assert pq.ParquetFile(store.list_shards(alone)[0]).num_row_groups == 5
+    assert store.count_frames_by_clip(together) == store.count_frames_by_clip(alone) == wanted
 
 
 def test_a_shard_has_no_more_row_groups_than_a_reader_of_one_clip_should_pay_for(
@@ -85,7 +85,7 @@ def test_a_shard_has_no_more_row_groups_than_a_reader_of_one_clip_should_pay_for
     monkeypatch.setattr(store.writing, "GROUP_CLIPS", 1)
     monkeypatch.setattr(store.writing, "SHARD_GROUPS", 2)
     path = write(tmp_path, [row(f"c{n}", value=n) for n in range(5)])
-    sizes = [pq.ParquetFile(shard).num_row_groups for shard in store.shards(path)]
+    sizes = [pq.ParquetFile(shard).num_row_groups for shard in store.list_shards(path)]
     assert sizes == [2, 2, 1]
     assert [frames_of(clip)[0, 0, 0] for clip in store.read(path)] == [0, 1, 2, 3, 4]
 
@@ -93,56 +93,61 @@ def test_a_shard_has_no_more_row_groups_than_a_reader_of_one_clip_should_pay_for
 def test_frames_that_cannot_be_counted_name_the_shard_in_one_line(tmp_path, lain):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
     who = {"patient": "test/p", "source": "test"}
-    rows = [make(frames, clip=f"test/c{n}", **who) for n, frames in enumerate(pixels)]
-    (shard,) = store.shards(write(tmp_path, rows))
+    rows = [make_row(frames, clip=f"test/c{n}", **who) for n, frames in enumerate(pixels)]
+    (shard,) = store.list_shards(write(tmp_path, rows))
     some = pixels[1, 1].tobytes()[:64]
     assert some in shard.read_bytes()
     shard.write_bytes(shard.read_bytes().replace(some, bytes(64)))
     place = lain(tmp_path)
-    assert store.index(place).num_rows == 2
+    assert store.read_index(place).num_rows == 2
     with pytest.raises(StoreError, match=shard.name) as caught:
-        store.frame_counts(place)
+        store.count_frames_by_clip(place)
     assert "\n" not in str(caught.value)
 
 
 def test_frames_of_several_sources_are_counted(clips):
     write(clips, [row("x", source="other")], source="other")
-    assert store.frame_counts(clips) == {f"test/c{n}": 3 for n in range(10)} | {"other/x": 3}
+    assert store.count_frames_by_clip(clips) == {f"test/c{n}": 3 for n in range(10)} | {
+        "other/x": 3
+    }
 
 
 def test_a_failed_write_leaves_the_store_as_it_was(clips):
-    before = store.fingerprint(store.index(clips))
+    before = store.fingerprint(store.read_index(clips))
     bad = {**row("bad"), "severity": 9}
     with pytest.raises(SchemaError):
         write(clips, [row("new"), bad])
-    assert store.fingerprint(store.index(clips)) == before
+    assert store.fingerprint(store.read_index(clips)) == before
     assert sorted(p.name for p in clips.iterdir()) == [".lock", "clips", "store.json"]
 
 
 def test_reading_a_source_again_replaces_it_and_keeps_the_others(clips):
     write(clips, [row("x", source="other")], source="other")
     write(clips, [row("only")])
-    assert store.index(clips)["clip"].to_pylist() == ["other/x", "test/only"]
+    assert store.read_index(clips)["clip"].to_pylist() == ["other/x", "test/only"]
 
 
 def test_a_second_ingest_into_one_store_is_refused_and_the_first_goes_on(clips):
-    with store.working(clips, "other") as work, store.Writer(work.folder, "other") as writer:
+    with store.stage_source(clips, "other") as work, store.Writer(work.folder, "other") as writer:
         with pytest.raises(StoreError, match="another ingest is writing here; wait for it"):
             write(clips, [row("c0")])
         writer.add(row("x", source="other"))
-    assert store.index(clips).num_rows == 11
+    assert store.read_index(clips).num_rows == 11
 
 
 def test_of_two_ingests_where_nothing_locks_the_later_one_is_refused(clips, monkeypatch):
     monkeypatch.setattr(files.fcntl, "flock", locks_nothing)
     with (  # noqa: PT012
         pytest.raises(StoreError, match="another ingest has written here meanwhile"),
-        store.working(clips, "three") as work,
+        store.stage_source(clips, "three") as work,
         store.Writer(work.folder, "three") as writer,
     ):
         write(clips, [row("x", source="two")], "two")
         writer.add(row("x", source="three"))
-    assert store.index(clips)["clip"].to_pylist() == [*(f"test/c{n}" for n in range(10)), "two/x"]
+    assert store.read_index(clips)["clip"].to_pylist() == [
+        *(f"test/c{n}" for n in range(10)),
+        "two/x",
+    ]
 
 
 def locks_nothing(file, how):
@@ -155,10 +160,10 @@ def test_no_clips_asked_for_are_none(clips):
 
 def test_a_store_of_an_earlier_version_that_names_no_shards_is_all_that_is_there(clips):
     (clips / "store.json").write_text('{"schema": 1, "sources": {"test": {}}}')
-    assert store.index(clips).num_rows == 10
+    assert store.read_index(clips).num_rows == 10
     write(clips, [row("x", source="other")], source="other")
-    assert store.index(clips).num_rows == 11
-    assert sorted(store.notes(clips)) == ["test"]
+    assert store.read_index(clips).num_rows == 11
+    assert sorted(store.read_sources(clips)) == ["test"]
 
 
 def test_patients_must_come_one_after_another_and_names_once(tmp_path):
@@ -170,11 +175,11 @@ def test_patients_must_come_one_after_another_and_names_once(tmp_path):
 
 def test_the_fingerprint_sees_labels_and_pixels_but_not_the_layout(tmp_path, monkeypatch):
     rows = [row(f"c{n}", value=n) for n in range(6)]
-    one = store.fingerprint(store.index(write(tmp_path / "one", rows)))
+    one = store.fingerprint(store.read_index(write(tmp_path / "one", rows)))
     monkeypatch.setattr(store.writing, "GROUP_CLIPS", 1)
-    assert store.fingerprint(store.index(write(tmp_path / "two", rows))) == one
+    assert store.fingerprint(store.read_index(write(tmp_path / "two", rows))) == one
     rows[3] = row("c3", value=3, severity=1)
-    assert store.fingerprint(store.index(write(tmp_path / "three", rows))) != one
+    assert store.fingerprint(store.read_index(write(tmp_path / "three", rows))) != one
 
 
 def test_new_groups_are_written_without_touching_the_pixels(clips):
@@ -187,7 +192,7 @@ def test_new_groups_are_written_without_touching_the_pixels(clips):
 
 def test_an_empty_folder_is_no_store(tmp_path, lain):
     with pytest.raises(StoreError, match="lus ingest"):
-        store.index(lain(tmp_path))
+        store.read_index(lain(tmp_path))
 
 
 def test_a_clip_that_is_not_there_is_named(clips):
@@ -197,20 +202,20 @@ def test_a_clip_that_is_not_there_is_named(clips):
 
 def test_other_files_beside_the_shards_are_ignored(clips, lain):
     (clips / "clips" / "_SUCCESS").write_text("")
-    assert store.index(lain(clips)).num_rows == 10
+    assert store.read_index(lain(clips)).num_rows == 10
 
 
 def test_a_clip_that_is_in_two_shards_is_refused_by_name(clips, lain):
-    (shard,) = store.shards(clips)
+    (shard,) = store.list_shards(clips)
     (clips / "store.json").unlink()
     shutil.copy(shard, shard.with_name("test-00007.parquet"))
     with pytest.raises(StoreError, match="clip 'test/c0' is there twice"):
-        store.index(lain(clips))
+        store.read_index(lain(clips))
 
 
 @pytest.mark.parametrize("where", [0.02, 0.5, 0.98])
 def test_a_damaged_shard_is_named_in_one_line(clips, where, lain):
-    (shard,) = store.shards(clips)
+    (shard,) = store.list_shards(clips)
     data = bytearray(shard.read_bytes())
     place = int(len(data) * where)
     data[place : place + 64] = bytes(64)
@@ -221,12 +226,12 @@ def test_a_damaged_shard_is_named_in_one_line(clips, where, lain):
 
 
 def test_a_file_of_another_schema_is_refused_by_column(clips, lain):
-    (shard,) = store.shards(clips)
+    (shard,) = store.list_shards(clips)
     table = pq.read_table(shard)
     place = table.schema.get_field_index("severity")
     pq.write_table(table.set_column(place, "severity", table["severity"].cast("int64")), shard)
     with pytest.raises(StoreError, match="'severity' is int64"):
-        store.index(lain(clips))
+        store.read_index(lain(clips))
 
 
 class Hostile(pa.ExtensionType):
@@ -247,7 +252,7 @@ class Hostile(pa.ExtensionType):
 
 
 def test_an_extension_type_in_a_file_is_refused_and_its_code_never_runs(clips, lain):
-    (shard,) = store.shards(clips)
+    (shard,) = store.list_shards(clips)
     table = pq.read_table(shard)
     pa.register_extension_type(Hostile())
     try:
@@ -256,14 +261,14 @@ def test_an_extension_type_in_a_file_is_refused_and_its_code_never_runs(clips, l
         pq.write_table(table.set_column(place, "sha256", column), shard)
         Hostile.called = False
         with pytest.raises(StoreError, match="extension types"):
-            store.index(lain(clips))
+            store.read_index(lain(clips))
         assert not Hostile.called
     finally:
         pa.unregister_extension_type("test.hostile")
 
 
 def test_notes_are_kept_by_source(tmp_path):
-    store.note(tmp_path, "a", {"policy": "own"})
-    store.note(tmp_path, "b", {"seed": 1})
-    assert store.notes(tmp_path) == {"a": {"policy": "own"}, "b": {"seed": 1}}
+    store.record_source(tmp_path, "a", {"policy": "own"})
+    store.record_source(tmp_path, "b", {"seed": 1})
+    assert store.read_sources(tmp_path) == {"a": {"policy": "own"}, "b": {"seed": 1}}
     assert json.loads((tmp_path / "store.json").read_text())["schema"] == 1

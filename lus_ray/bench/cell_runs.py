@@ -86,7 +86,7 @@ class Runs:
 
     def work(self, out: Path) -> Work:
         """The run's record, written as a campaign writes it."""
-        index = store.index(self.data)
+        index = store.read_index(self.data)
         return manifest.prepare(self.experiment, index, out, size="full", data=self.data)
 
     def cells(self, work: Work, folds: tuple[int, ...] = ()) -> list[Cell]:
@@ -126,7 +126,7 @@ def pixels(data: Path, experiment: Experiment) -> InMemory:
 @lru_cache(maxsize=2)
 def _pixels(data: Path, seen: frozenset[FrameSize], outlined: frozenset[FrameSize]) -> InMemory:
     names = ("clip", "shard", "row_group", "row")
-    index = store.index(data)
+    index = store.read_index(data)
     places = list(zip(*(index[name].to_pylist() for name in names), strict=True))
     places.sort(key=lambda place: place[1:])
     frames: dict[FrameSize, dict[str, np.ndarray]] = {size: {} for size in seen}

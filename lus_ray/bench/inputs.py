@@ -55,7 +55,7 @@ def footage(
         root.mkdir()
         _film(root, num_clips, num_frames, size)
         ingest("folder", root, store)
-        index, counts = stores.index(store), stores.frame_counts(store)
+        index, counts = stores.read_index(store), stores.count_frames_by_clip(store)
         rows = [row | {"num_frames": counts[row["clip"]]} for row in index.to_pylist()]
         yield Footage(
             store=store,

@@ -19,7 +19,7 @@ import numpy as np
 
 from lus_ray.bench.inputs import Footage
 from lus_ray.bench.measure import Measured, interleaved
-from lus_ray.clip import frames_of, make
+from lus_ray.clip import frames_of, make_row
 from lus_ray.data import store as stores
 from lus_ray.data.loading.sampler import sample_epoch
 from lus_ray.data.loading.shared_memory import CHUNK_CLIPS
@@ -81,9 +81,9 @@ def through(store: Path, times: int) -> int:
     """Index, folds, an epoch's order, and all frames, in chunks as a campaign shares them."""
     num_read = 0
     for number in range(times):
-        index = stores.index(store)
+        index = stores.read_index(store)
         rows = index.to_pylist()
-        fold, *_ = rotating(4, stratify=None).deal(index, seed=number)
+        fold, *_ = rotating(4, stratify=None).assign(index, seed=number)
         sides = [fold.split_of(row["patient"]) for row in rows]
         assert None not in sides
         sample_epoch(rows, epoch=number, **SETTINGS)
@@ -111,7 +111,7 @@ def check_count(found: int, expected: int, what: str) -> None:
 
 def streamed(store: Path, *, view: View, num_windows: int, epochs: "count[int]") -> int:
     """So many windows from a store by Ray Data, every clip equally often."""
-    rows = stores.index(store).to_pylist()
+    rows = stores.read_index(store).to_pylist()
     rows = rows * (num_windows // len(rows))
     batches = StreamedFrames(str(store)).epochs(rows, view=view, columns=(), **SETTINGS)
     return sum(len(batch["frames"]) for batch in batches(next(epochs)))
@@ -124,7 +124,7 @@ def write_tiny(store: Path, num_clips: int) -> None:
     with stores.Writer(store, "tiny") as writer:
         for number in range(num_clips):
             name = f"tiny/{number:06d}"
-            writer.add(make(frames, clip=name, patient=name, source="tiny"))
+            writer.add(make_row(frames, clip=name, patient=name, source="tiny"))
 
 
 def write_copies(store: Path, films: Footage, times: int) -> None:
@@ -134,4 +134,4 @@ def write_copies(store: Path, films: Footage, times: int) -> None:
             frames = frames_of(row)
             for number in range(times):
                 name = f"{row['clip']}-{number}"
-                writer.add(make(frames, clip=name, patient=name, source="folder"))
+                writer.add(make_row(frames, clip=name, patient=name, source="folder"))

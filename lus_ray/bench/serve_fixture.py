@@ -28,7 +28,7 @@ def trained(folder: Path) -> Path:
     study, data, out = experiment(), folder / "clips", folder / "run"
     ingest("phantom", None, data, **PHANTOM)
     out.mkdir()
-    work = manifest.prepare(study, store.index(data), out, size="smoke", data=data)
+    work = manifest.prepare(study, store.read_index(data), out, size="smoke", data=data)
     view = study.arm(BACKBONE).task.keywords["view"]  # type: ignore[attr-defined]  # a partial
     rows = store.read(data)
     pixels = InMemory(

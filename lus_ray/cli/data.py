@@ -79,9 +79,9 @@ def check(store: Path | str, as_json: bool) -> None:
     """
     from lus_ray.data import check as checks
 
-    findings = checks.check(store)
+    findings = checks.check_store(store)
     click.echo(json.dumps(findings.contents(), indent=1) if as_json else findings.text())
-    page = checks.write(findings, store)
+    page = checks.write_page(findings, store)
     if not as_json:
         click.echo(f"contact sheet: {page}")
     if findings.damaged:

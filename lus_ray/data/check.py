@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, PIXELS, SF_BINS, sf_class
+from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, PIXEL_COLUMNS, SF_BINS, sf_class
 from lus_ray.data import contact_sheet, ledger, store
 from lus_ray.data.duplicates import groups as leaks
 from lus_ray.errors import StoreError
@@ -49,7 +49,7 @@ class Findings:
     counts: Mapping[str, Counts]
     biomarkers: Mapping[str, tuple[int, int, int]]
     sizes: Counts
-    pairs: tuple[leaks.Pair, ...]
+    pairs: tuple[leaks.DuplicatePair, ...]
     loose: tuple[str, ...]
     ledger: tuple[tuple[str, str, str, int], ...]
     damaged: Mapping[str, str]
@@ -66,20 +66,21 @@ class Findings:
         return "\n".join(_lines(self))
 
 
-def check(path: PathOrUri) -> Findings:
+def check_store(path: PathOrUri) -> Findings:
     """Read a whole store and say what is in it.
 
     Raises:
         StoreError: there is no store here, or none of its shards can be read.
     """
     index, damaged = _read(path)
-    pairs = leaks.pairs(index)
-    group_of = leaks.join(index, pairs, leaks.told(path))
+    pairs = leaks.find_pairs(index)
+    group_of = leaks.join_groups(index, pairs, leaks.read_given_groups(path))
     clips, groups = index["clip"].to_pylist(), index["group"].to_pylist()
     counts = _counts(index)
     loose = _loose(clips, groups, group_of)
     policies = {
-        source: str(facts.get("missing_patient", "")) for source, facts in store.notes(path).items()
+        source: str(facts.get("missing_patient", ""))
+        for source, facts in store.read_sources(path).items()
     }
     events = _events(ledger.read(paths.join(path, "ledger.jsonl")))
     return Findings(
@@ -87,7 +88,7 @@ def check(path: PathOrUri) -> Findings:
         num_patients=len(set(index["patient"].to_pylist())),
         num_groups=len(set(group_of.values())),
         num_frames=int(pc.sum(index["num_frames"]).as_py()),
-        num_bytes=sum(map(paths.file_size, store.shards(path))),
+        num_bytes=sum(map(paths.file_size, store.list_shards(path))),
         counts=counts,
         biomarkers=_biomarkers(index),
         sizes=_sizes(index),
@@ -97,11 +98,11 @@ def check(path: PathOrUri) -> Findings:
         damaged=damaged,
         policies=policies,
         suggestions=tuple(_suggestions(counts, pairs, loose, events, damaged, policies)),
-        examples=contact_sheet.examples(path, index),
+        examples=contact_sheet.pick_examples(path, index),
     )
 
 
-def write(findings: Findings, path: PathOrUri) -> Path:
+def write_page(findings: Findings, path: PathOrUri) -> Path:
     """Write `check.html` into the store: the findings and the contact sheet, in one file.
 
     Of a store on object storage it is `check-<name>.html` in the current folder: a page is for a
@@ -109,15 +110,17 @@ def write(findings: Findings, path: PathOrUri) -> Path:
     """
     remote = paths.is_remote(path)
     page = Path(f"check-{paths.basename(path)}.html") if remote else Path(path) / "check.html"
-    files.write_text(page, contact_sheet.html(findings.text(), findings.pairs, findings.examples))
+    files.write_text(
+        page, contact_sheet.render_page(findings.text(), findings.pairs, findings.examples)
+    )
     return page
 
 
 def _read(path: PathOrUri) -> tuple[pa.Table, dict[str, str]]:
     """The index of all shards that can be read to the last page, and why others cannot."""
-    shards = store.shards(path)
+    shards = store.list_shards(path)
     if not shards:
-        store.index(path)  # says that there is no store, and what to do
+        store.read_index(path)  # says that there is no store, and what to do
     parts, damaged = [], {}
     for shard in shards:
         try:
@@ -132,11 +135,11 @@ def _read(path: PathOrUri) -> tuple[pa.Table, dict[str, str]]:
 
 def _read_shard(shard: PathOrUri) -> pa.Table:
     """One row a clip: the light columns, the number of frames, and where the pixels lie."""
-    file = store.open_file(shard)
+    file = store.open_shard(shard)
     parts = []
     for number in range(file.num_row_groups):
         whole = file.read_row_group(number)
-        part = whole.drop_columns(list(PIXELS))
+        part = whole.drop_columns(list(PIXEL_COLUMNS))
         part = part.append_column("num_frames", pc.list_value_length(whole["frames"]))
         part = part.append_column(
             "shard", pa.array([paths.basename(shard)] * len(part), pa.string())
@@ -207,7 +210,7 @@ def _loose(clips: list[str], groups: list[str], group_of: Mapping[str, str]) -> 
     return tuple(clip for clip in clips if len(stored[group_of[clip]]) > 1)
 
 
-def _events(entries: Iterable[ledger.Entry]) -> tuple[tuple[str, str, str, int], ...]:
+def _events(entries: Iterable[ledger.LedgerEntry]) -> tuple[tuple[str, str, str, int], ...]:
     """Source, action, reason, number of items; the most frequent first."""
     events = Counter((e.source, e.action, e.reason) for e in entries)
     return tuple((*event, number) for event, number in events.most_common())
@@ -215,7 +218,7 @@ def _events(entries: Iterable[ledger.Entry]) -> tuple[tuple[str, str, str, int],
 
 def _suggestions(
     counts: Mapping[str, Counts],
-    pairs: tuple[leaks.Pair, ...],
+    pairs: tuple[leaks.DuplicatePair, ...],
     loose: tuple[str, ...],
     events: tuple[tuple[str, str, str, int], ...],
     damaged: Mapping[str, str],

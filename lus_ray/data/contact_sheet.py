@@ -16,7 +16,7 @@ from PIL import Image
 
 from lus_ray.clip import NUM_SEVERITIES, frames_of
 from lus_ray.data import store
-from lus_ray.data.duplicates.groups import Pair
+from lus_ray.data.duplicates.groups import DuplicatePair
 from lus_ray.storage.paths import PathOrUri
 
 NUM_EXAMPLES = 2
@@ -84,7 +84,7 @@ class Example:
     png: str
 
 
-def examples(path: PathOrUri, index: pa.Table) -> tuple[Example, ...]:
+def pick_examples(path: PathOrUri, index: pa.Table) -> tuple[Example, ...]:
     """Middle frames of a few clips of each source and severity; each of another patient."""
     columns = ("source", "severity", "patient", "clip", "shard", "row_group", "row")
     chosen = list(_chosen(zip(*(index[name].to_pylist() for name in columns), strict=True)))
@@ -96,7 +96,7 @@ def examples(path: PathOrUri, index: pa.Table) -> tuple[Example, ...]:
     )
 
 
-def html(text: str, pairs: Sequence[Pair], pictures: Sequence[Example]) -> str:
+def render_page(text: str, pairs: Sequence[DuplicatePair], pictures: Sequence[Example]) -> str:
     """The whole page with its pictures inside; every name in it is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(PAGE).render(

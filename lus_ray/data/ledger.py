@@ -14,7 +14,7 @@ Action = Literal["skipped", "repaired", "noted"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One event: the source and the item (file or row) it concerns, what was done, and why."""
 
     source: str
@@ -27,19 +27,19 @@ class Entry:
 class Ledger:
     """Entries in the order they happened."""
 
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LedgerEntry] = field(default_factory=list)
 
     def skip(self, source: str, item: str, reason: str) -> None:
         """The item is not in the store."""
-        self.entries.append(Entry(source, item, "skipped", " ".join(reason.split())))
+        self.entries.append(LedgerEntry(source, item, "skipped", " ".join(reason.split())))
 
     def repair(self, source: str, item: str, reason: str) -> None:
         """The item is in the store, changed as the reason says."""
-        self.entries.append(Entry(source, item, "repaired", " ".join(reason.split())))
+        self.entries.append(LedgerEntry(source, item, "repaired", " ".join(reason.split())))
 
     def note(self, source: str, item: str, reason: str) -> None:
         """The item is in the store as it was; a reader should know this of it."""
-        self.entries.append(Entry(source, item, "noted", " ".join(reason.split())))
+        self.entries.append(LedgerEntry(source, item, "noted", " ".join(reason.split())))
 
     def counts(self) -> Counter[str]:
         """Number of entries by action."""
@@ -52,7 +52,7 @@ class Ledger:
         write_text(path, "".join(line + "\n" for line in lines))
 
 
-def read(path: PathOrUri) -> list[Entry]:
+def read(path: PathOrUri) -> list[LedgerEntry]:
     """The entries of a ledger file; an absent file has none.
 
     Raises:
@@ -62,14 +62,14 @@ def read(path: PathOrUri) -> list[Entry]:
     return [_entry(line, f"{path} line {number}") for number, line in enumerate(lines, start=1)]
 
 
-def _entry(line: str, where: str) -> Entry:
+def _entry(line: str, where: str) -> LedgerEntry:
     try:
         found = json.loads(line)
-        names = {field.name for field in fields(Entry)}
+        names = {field.name for field in fields(LedgerEntry)}
         if set(found) != names or not all(isinstance(found[name], str) for name in names):
             raise ValueError(f"it has the texts {', '.join(sorted(names))}")
         if found["action"] not in get_args(Action):
             raise ValueError(f"an action is one of {', '.join(get_args(Action))}")
-        return Entry(**found)
+        return LedgerEntry(**found)
     except (ValueError, TypeError) as error:
         raise StoreError(f"{where}: no entry of a ledger ({error}); remove the line") from error

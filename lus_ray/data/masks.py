@@ -52,10 +52,10 @@ def to_sparse(dense: UInt8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]
     Raises:
         SchemaError: an id is not in the dense scheme.
     """
-    return convert(dense, "dense", "sparse")
+    return convert_masks(dense, "dense", "sparse")
 
 
-def convert(
+def convert_masks(
     ids: UInt8[np.ndarray, "*shape"], source: str, target: str
 ) -> UInt8[np.ndarray, "*shape"]:
     """Class ids of one scheme as those of another, which it holds without loss.
@@ -74,7 +74,7 @@ def convert(
     return table[ids]
 
 
-def resize(
+def resize_masks(
     masks: UInt8[np.ndarray, "T H W"], height: int, width: int
 ) -> UInt8[np.ndarray, "T h w"]:
     """The class at the centre of each new pixel, on the grid on which `View.resize` puts frames.
@@ -90,7 +90,7 @@ def resize(
     return masks[:, rows[:, None], columns]
 
 
-def smoothed(masks: UInt8[np.ndarray, "T H W"], side: int) -> UInt8[np.ndarray, "T H W"]:
+def smooth_masks(masks: UInt8[np.ndarray, "T H W"], side: int) -> UInt8[np.ndarray, "T H W"]:
     """The median class id of the `side` x `side` pixels around each pixel, mirrored at the edges.
 
     For schemes whose order means something, such as scores. Equal to `scipy.ndimage.median_filter`

@@ -34,10 +34,10 @@ def difference(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
             unit = _unit(one.cells[fold])
             reason = f"{one.name} and {other.name} were tested on different {unit} in fold {fold}"
             return Difference(float("nan"), nothing, (), reason)
-    drawn = [bootstrap.mean_over(arm.draws, metric, folds) for arm in (one, other)]
+    drawn = [bootstrap.mean_over_folds(arm.draws, metric, folds) for arm in (one, other)]
     value = np.mean(one.values(metric, folds)) - np.mean(other.values(metric, folds))
     tested = {p for fold in folds for p in scoring.patients(one.cells[fold], metric)}
-    limits = bootstrap.interval(drawn[0] - drawn[1], num_patients=len(tested))
+    limits = bootstrap.percentile_interval(drawn[0] - drawn[1], num_patients=len(tested))
     return Difference(float(value), limits, folds, limits.reason)
 
 
@@ -54,8 +54,12 @@ def difference_of_means(one: ScoredArm, other: ScoredArm, metric: str) -> Differ
     if one.patients != other.patients:
         reason = f"{one.name} and {other.name} were tested on different patients"
         return Difference(float("nan"), nothing, (), reason)
-    drawn = [bootstrap.mean_over(arm.draws, metric, arm.defined(metric)) for arm in (one, other)]
-    limits = bootstrap.interval(drawn[0] - drawn[1], num_patients=len(one.behind(metric)))
+    drawn = [
+        bootstrap.mean_over_folds(arm.draws, metric, arm.defined(metric)) for arm in (one, other)
+    ]
+    limits = bootstrap.percentile_interval(
+        drawn[0] - drawn[1], num_patients=len(one.behind(metric))
+    )
     value = one.mean(metric) - other.mean(metric)
     return Difference(value, limits, one.defined(metric), limits.reason)
 

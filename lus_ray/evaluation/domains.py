@@ -84,7 +84,9 @@ def compute(
 def _images(arm: ScoredArm, role: str) -> Images:
     found = {fold: scoring.masks(cell, role) for fold, cell in sorted(arm.cells.items())}
     known = {fold: own for fold, own in found.items() if own is not None and own.clips}
-    values = {fold: segmentation.from_counts(own.counts, own.scheme) for fold, own in known.items()}
+    values = {
+        fold: segmentation.compute_metrics(own.counts, own.scheme) for fold, own in known.items()
+    }
     return Images(known, values)
 
 
@@ -164,7 +166,7 @@ def _test(
     found = {
         "images": significance.t_test(*values),
         "patients": significance.t_test_patients(*values, patients),
-        "bootstrap": significance.bootstrap(*values, patients, num_draws=NUM_DRAWS, rng=rng),
+        "bootstrap": significance.bootstrap_test(*values, patients, num_draws=NUM_DRAWS, rng=rng),
     }
     return "" if len(set(patients)) > 1 else "one patient", found
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float32, Int
 
 from lus_ray.metrics import frames
-from lus_ray.metrics.frames import Members
+from lus_ray.metrics.frames import FrameSelection
 
 LABEL = "frame_severity"
 
@@ -98,9 +98,9 @@ def said(rows: pa.Table, num_classes: int) -> Int[np.ndarray, "C K"]:
     return counts
 
 
-def members(rows: pa.Table) -> Members:
+def members(rows: pa.Table) -> FrameSelection:
     """Which frames of the clips each evaluation setting scores."""
-    return frames.members(rows["target"].to_pylist(), rows["raters"].to_pylist())
+    return frames.select_frames(rows["target"].to_pylist(), rows["raters"].to_pylist())
 
 
 def repeated(names: Sequence[str], num_frames: Int[np.ndarray, "C"]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.metrics import segmentation
-from lus_ray.metrics.calibration import Reliability, curve
+from lus_ray.metrics.calibration import Reliability, reliability_curve
 
 COLUMNS = ("clip", "patient", "domain", "split", "counts", "bins")
 
@@ -151,7 +151,7 @@ def bins(rows: pa.Table) -> Float[np.ndarray, "B 3"] | None:
 def pooled(cells: Sequence[Any]) -> Reliability | None:
     """Confidence against correctness of the pixels of several cells."""
     known = [cell.bins for cell in cells if cell.bins is not None]
-    return curve(np.sum(known, axis=0)) if known else None
+    return reliability_curve(np.sum(known, axis=0)) if known else None
 
 
 def per_image(
@@ -161,5 +161,5 @@ def per_image(
 
     Over the images of all folds; where folds share a test set an image counts once a fold.
     """
-    found = segmentation.per_image(np.concatenate(list(counts)), scheme)
+    found = segmentation.spread_over_images(np.concatenate(list(counts)), scheme)
     return {metric: vars(spread) for metric, spread in found.items()}

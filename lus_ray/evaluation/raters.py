@@ -41,7 +41,7 @@ def compare(
             "same number, two or more, for every clip",
         }
     table = np.array([given[clip] for clip in clips], np.int64)
-    found = rater_agreement.agreement(table)
+    found = rater_agreement.measure_agreement(table)
     chosen = _best(run, arms, metrics, leaving_out)
     return {
         "num_clips": found.num_clips,
@@ -80,7 +80,7 @@ def in_their_place(
     for place in range(table.shape[1]):
         swapped = table[kept]
         swapped[:, place] = said
-        own = rater_agreement.agreement(swapped).one_against_others
+        own = rater_agreement.measure_agreement(swapped).one_against_others
         by_place.append({figure: float(getattr(own, figure)[place]) for figure in FIGURES})
     return {
         "num_clips": len(kept),

@@ -199,7 +199,7 @@ def _folds(run: Run) -> dict[str, Any]:
         "sizes": [
             {
                 "fold": fold.number,
-                **{f"num_{side}": len(getattr(fold, side)) for side in folds.SIDES},
+                **{f"num_{side}": len(getattr(fold, side)) for side in folds.SPLITS},
             }
             for fold in run.folds.values()
         ],

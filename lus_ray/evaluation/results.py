@@ -24,7 +24,7 @@ from lus_ray import folds
 from lus_ray.errors import FoldError, StoreError
 from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.folds import Fold
-from lus_ray.metrics.frames import Members
+from lus_ray.metrics.frames import FrameSelection
 from lus_ray.runs import layout, leakage, predictions
 from lus_ray.runs.predictions import About
 from lus_ray.storage.files import read_text
@@ -58,7 +58,7 @@ class Cell:
     patients: tuple[str, ...]
     target: Int[np.ndarray, "N"] | Int[np.ndarray, "N K"]
     probability: Float[np.ndarray, "N K"]
-    members: Members | None
+    members: FrameSelection | None
     raters: dict[str, tuple[int, ...]]
     decided: dict[str, int]
     cost: dict[str, Any]

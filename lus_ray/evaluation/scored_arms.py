@@ -77,8 +77,8 @@ class ScoredArm:
         folds = self.defined(metric)
         if not folds:
             return Interval(float("nan"), float("nan"), self.why(metric))
-        drawn = bootstrap.mean_over(self.draws, metric, folds)
-        return bootstrap.interval(drawn, num_patients=len(self.behind(metric)))
+        drawn = bootstrap.mean_over_folds(self.draws, metric, folds)
+        return bootstrap.percentile_interval(drawn, num_patients=len(self.behind(metric)))
 
     def why(self, metric: str) -> str:
         """Why the metric is undefined in some fold; empty where it is defined in all."""
@@ -105,7 +105,7 @@ def score_arms(
     patients = sorted({patient for arm in arms for patient in arm.patients})
     weights = np.zeros((num_draws, 0))
     if patients:
-        weights = bootstrap.draw_patients(len(patients), num_draws=num_draws, rng=rng)
+        weights = bootstrap.resample_patients(len(patients), num_draws=num_draws, rng=rng)
     return {arm.name: _score_arm(arm, patients, weights, roles) for arm in arms}
 
 
@@ -170,7 +170,7 @@ def by_class(arm: ScoredArm) -> dict[str, dict[str, float]]:
     counts = pooled_confusion(arm) if cells else None
     if counts is None or counts.ndim != 2:
         return {}
-    columns = classification.by_class(counts)
+    columns = classification.scores_by_class(counts)
     return {
         name: {"num_true": float(counts[k].sum()), **{m: float(v[k]) for m, v in columns.items()}}
         for k, name in enumerate(cells[0].classes)
@@ -188,7 +188,7 @@ def pooled_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
             c.target, c.probability.argmax(axis=1), num_classes=c.probability.shape[1]
         )
         for c in arm.cells.values()
-        if len(c.clips) and not c.multilabel and not classification.unusable(c.probability)
+        if len(c.clips) and not c.multilabel and not classification.explain_unusable(c.probability)
     ]
     return np.stack(tables).sum(axis=0).astype(np.float64) if tables else None
 
@@ -203,7 +203,7 @@ def reliability(arm: ScoredArm) -> calibration.Reliability | None:
         return mask_arms.pooled(list(arm.cells.values()))
     confidence, correct = [], []
     for cell in arm.cells.values():
-        if classification.unusable(cell.probability):
+        if classification.explain_unusable(cell.probability):
             continue
         if cell.multilabel:
             judged = cell.target >= 0
@@ -226,4 +226,4 @@ def _score_arm(
     tallies = {fold: scoring.counted(cell, roles) for fold, cell in arm.cells.items()}
     usable = {fold: one for fold, one in tallies.items() if one is not None}
     scores = {fold: scoring.score(cell, roles) for fold, cell in arm.cells.items()}
-    return replace(arm, scores=scores, draws=bootstrap.over_folds(usable, patients, weights))
+    return replace(arm, scores=scores, draws=bootstrap.metrics_by_fold(usable, patients, weights))

@@ -21,7 +21,7 @@ from lus_ray.metrics import (
     segmentation,
 )
 from lus_ray.metrics.classification import Scores
-from lus_ray.metrics.patient_counts import Tally
+from lus_ray.metrics.patient_counts import PatientCounts
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Masks:
 class DomainTally:
     """Masks of all domains together, and those of each role among them."""
 
-    whole: patient_counts.PixelTally
-    parts: dict[str, patient_counts.PixelTally]
+    whole: patient_counts.PixelCounts
+    parts: dict[str, patient_counts.PixelCounts]
 
     @property
     def patients(self) -> tuple[str, ...]:
@@ -63,18 +63,18 @@ def score(cell: Cell, roles: Sequence[str] = ()) -> Scores:
         return _score_masks(whole, {role: own for role, own in parts.items() if own is not None})
     if not len(cell.clips):
         room = frames if cell.by_frame else multilabel if cell.multilabel else classification
-        more = () if cell.said is None else inherited.of_frames(cell.classes)
-        return classification.undefined((*room.METRICS, *more), "no test clip is annotated")
+        more = () if cell.said is None else inherited.inherited_metrics(cell.classes)
+        return classification.undefined_scores((*room.METRICS, *more), "no test clip is annotated")
     if cell.members is not None:
         return frames.score(cell.target, cell.probability, cell.members)
     if cell.multilabel:
         return multilabel.score(cell.target, cell.probability, cell.classes)
     if cell.said is not None:
-        return inherited.score(cell.target, cell.probability, cell.said, cell.classes)
+        return inherited.score_inherited(cell.target, cell.probability, cell.said, cell.classes)
     return classification.score(cell.target, cell.probability)
 
 
-def counted(cell: Cell, roles: Sequence[str] = ()) -> Tally | None:
+def counted(cell: Cell, roles: Sequence[str] = ()) -> PatientCounts | None:
     """What the same metrics need under any weights of patients; None where nothing is scored."""
     if (whole := masks(cell)) is not None:
         if not whole.clips:
@@ -82,18 +82,20 @@ def counted(cell: Cell, roles: Sequence[str] = ()) -> Tally | None:
         parts = {role: masks(cell, role) for role in roles}
         by_role = {role: _tally(own) for role, own in parts.items() if own is not None}
         return DomainTally(_tally(whole), by_role) if by_role else _tally(whole)
-    if classification.unusable(cell.probability):
+    if classification.explain_unusable(cell.probability):
         return None
     if cell.members is not None:
-        return patient_counts.frames(cell.patients, cell.target, cell.probability, cell.members)
+        return patient_counts.count_frames(
+            cell.patients, cell.target, cell.probability, cell.members
+        )
     if cell.multilabel:
-        return patient_counts.judged_labels(
+        return patient_counts.count_labels(
             cell.patients, cell.target, cell.probability, cell.classes
         )
     if cell.said is not None:
         known = (cell.patients, cell.target, cell.probability, cell.said)
-        return patient_counts.inherited(*known, cell.classes)
-    return patient_counts.classes(cell.patients, cell.target, cell.probability)
+        return patient_counts.count_inherited(*known, cell.classes)
+    return patient_counts.count_classes(cell.patients, cell.target, cell.probability)
 
 
 def masks(cell: Cell, role: str | None = None) -> Masks | None:
@@ -131,5 +133,5 @@ def _score_masks(whole: Masks, parts: Mapping[str, Masks]) -> Scores:
     return Scores(values, undefined)
 
 
-def _tally(masks: Masks) -> patient_counts.PixelTally:
-    return patient_counts.pixels(masks.patients, masks.counts, masks.scheme)
+def _tally(masks: Masks) -> patient_counts.PixelCounts:
+    return patient_counts.count_pixels(masks.patients, masks.counts, masks.scheme)

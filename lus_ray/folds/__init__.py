@@ -1,14 +1,14 @@
 """Folds: disjoint sets of patients, assigned by group."""
 
 from lus_ray.folds.protocols import (
-    SIDES,
+    SPLITS,
     AcrossDomains,
     Fold,
     KFold,
     Official,
     Parts,
     Protocol,
-    Side,
+    Split,
     across_domains,
     fingerprint,
     fixed_test,
@@ -22,14 +22,14 @@ from lus_ray.folds.protocols import (
 )
 
 __all__ = [
-    "SIDES",
+    "SPLITS",
     "AcrossDomains",
     "Fold",
     "KFold",
     "Official",
     "Parts",
     "Protocol",
-    "Side",
+    "Split",
     "across_domains",
     "fingerprint",
     "fixed_test",

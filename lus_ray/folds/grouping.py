@@ -19,7 +19,7 @@ from lus_ray.clip import sf_class
 from lus_ray.errors import FoldError
 
 
-def cut(
+def split_groups(
     index: pa.Table, shares: Sequence[float], *, seed: int, stratify: str | None
 ) -> tuple[tuple[str, ...], ...]:
     """Patients of an index in parts of these shares; a group stays whole.
@@ -30,7 +30,7 @@ def cut(
     Raises:
         FoldError: there are fewer groups than parts, or a patient has two groups.
     """
-    members, num_clips = members_of(index)
+    members, num_clips = patients_by_group(index)
     wanted = [part for part, share in enumerate(shares) if share > 0]
     if len(members) < len(wanted):
         raise FoldError(
@@ -59,7 +59,7 @@ def cut(
     return tuple(tuple(sorted(part)) for part in parts)
 
 
-def domain_sides(
+def split_by_domain(
     index: pa.Table, k: int, *, seed: int, val: bool
 ) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
     """Patients who validate and patients who test, of every domain, in each of k folds.
@@ -73,7 +73,7 @@ def domain_sides(
         FoldError: a domain has fewer groups than folds, a clip has no domain, or a patient has
             two groups.
     """
-    members, _ = members_of(index)
+    members, _ = patients_by_group(index)
     images = _images_by_domain(index)
     sides = []
     for number, test in enumerate(_spread(images, k, seed)):
@@ -83,7 +83,7 @@ def domain_sides(
     return tuple(sides)
 
 
-def members_of(index: pa.Table) -> tuple[dict[str, list[str]], Counter[str]]:
+def patients_by_group(index: pa.Table) -> tuple[dict[str, list[str]], Counter[str]]:
     """Patients and number of clips of each group."""
     group_of: dict[str, str] = {}
     num_clips: Counter[str] = Counter()

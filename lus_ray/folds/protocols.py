@@ -16,11 +16,11 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from lus_ray.errors import FoldError
-from lus_ray.folds.grouping import cut, domain_sides, members_of
+from lus_ray.folds.grouping import patients_by_group, split_by_domain, split_groups
 from lus_ray.storage.files import write_text
 
-Side = Literal["train", "val", "test"]
-SIDES: tuple[Side, ...] = ("train", "val", "test")
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Fold:
     test: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for side in SIDES:
+        for side in SPLITS:
             object.__setattr__(self, side, tuple(sorted(set(getattr(self, side)))))
         for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
             if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
@@ -46,9 +46,9 @@ class Fold:
                     f"{_and_others(both)}; a patient may be on one side only"
                 )
 
-    def split_of(self, patient: str) -> Side | None:
+    def split_of(self, patient: str) -> Split | None:
         """The side of a patient, or None where this fold leaves the patient out."""
-        for side in SIDES:
+        for side in SPLITS:
             patients = getattr(self, side)
             place = bisect_left(patients, patient)
             if patients[place : place + 1] == (patient,):
@@ -60,8 +60,8 @@ class Fold:
 class Protocol(typing.Protocol):
     """How patients become folds; a small frozen value."""
 
-    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
-        """Folds over the patients of an index (`lus_ray.data.store.index`)."""
+    def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+        """Folds over the patients of an index (`lus_ray.data.store.read_index`)."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -78,9 +78,9 @@ class Parts:
     roles: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     stratify: str | None
 
-    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+    def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         """Folds over all patients of the index."""
-        dealt = cut(index, self.shares, seed=seed, stratify=self.stratify)
+        dealt = split_groups(index, self.shares, seed=seed, stratify=self.stratify)
         every = range(len(dealt))
         return tuple(
             Fold(
@@ -109,15 +109,15 @@ class KFold:
     one_in: int
     stratify: str | None
 
-    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+    def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         """Folds over all patients of the index."""
         folds = []
         for number, test in enumerate(
-            cut(index, _equal(self.k), seed=seed, stratify=self.stratify)
+            split_groups(index, _equal(self.k), seed=seed, stratify=self.stratify)
         ):
             left = index.filter(pa.array([p not in test for p in index["patient"].to_pylist()]))
             shares = _equal(min(self.one_in, len(set(left["group"].to_pylist()))))
-            parts = list(cut(left, shares, seed=seed, stratify=self.stratify))
+            parts = list(split_groups(left, shares, seed=seed, stratify=self.stratify))
             val = parts.pop(number % len(parts))  # folds may have the same hashes left
             folds.append(Fold(number, train=_joined(parts), val=val, test=test))
         return tuple(folds)
@@ -135,10 +135,10 @@ class AcrossDomains:
     k: int
     val: bool
 
-    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+    def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         """Folds over all patients of the index, by its column `domain`."""
         every = set(index["patient"].to_pylist())
-        sides = domain_sides(index, self.k, seed=seed, val=self.val)
+        sides = split_by_domain(index, self.k, seed=seed, val=self.val)
         return tuple(
             Fold(number, train=tuple(every.difference(val, test)), val=val, test=test)
             for number, (val, test) in enumerate(sides)
@@ -155,7 +155,7 @@ class Official:
 
     path: Path
 
-    def deal(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+    def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         """The folds of the file over those of its patients that the index has; no chance in it.
 
         Raises:
@@ -173,14 +173,16 @@ class Official:
                         "patients are written '<source>/<id>'"
                     )
         return tuple(
-            Fold(f.number, *(tuple(p for p in getattr(f, side) if p in here) for side in SIDES))
+            Fold(f.number, *(tuple(p for p in getattr(f, side) if p in here) for side in SPLITS))
             for f in folds
         )
 
     def misfits(self, index: pa.Table) -> list[str]:
         """Where file and store do not fit: patients of the one that the other does not know."""
         here = set(index["patient"].to_pylist())
-        named = {patient for f in read(self.path) for side in SIDES for patient in getattr(f, side)}
+        named = {
+            patient for f in read(self.path) for side in SPLITS for patient in getattr(f, side)
+        }
         file, notes = self.path.name, []
         if unknown := sorted(named - here):
             share = f"{len(unknown)} of {len(named)} patients of {file}"
@@ -252,13 +254,13 @@ def gate(folds: Iterable[Fold], index: pa.Table) -> None:
     Raises:
         FoldError: names the fold, the group or the clips, and the two sides.
     """
-    members, _ = members_of(index)
+    members, _ = patients_by_group(index)
     group_of = {patient: group for group, patients in members.items() for patient in patients}
     pixels = list(zip(index["sha256"].to_pylist(), index["patient"].to_pylist(), strict=True))
     for fold in folds:
         if not fold.train:
             raise FoldError(f"fold {fold.number}: no patient to train on")
-        side_of = {patient: side for side in SIDES for patient in getattr(fold, side)}
+        side_of = {patient: side for side in SPLITS for patient in getattr(fold, side)}
         if strangers := sorted(set(side_of) - set(group_of)):
             raise FoldError(
                 f"fold {fold.number}: patient {strangers[0]!r}{_and_others(strangers)} is not in "
@@ -289,7 +291,7 @@ def read(path: Path | str) -> tuple[Fold, ...]:
     try:
         plan = json.loads(Path(path).read_text(encoding="utf-8"))
         folds = tuple(
-            Fold(number, *(_patients(f.get(side, [])) for side in SIDES))
+            Fold(number, *(_patients(f.get(side, [])) for side in SPLITS))
             for number, f in zip(_numbers(plan["folds"]), plan["folds"], strict=True)
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -309,7 +311,7 @@ def fingerprint(folds: Iterable[Fold]) -> str:
 
 
 def _refuse_straddling(
-    fold: Fold, what: str, keyed: Iterable[tuple[str, str]], side_of: dict[str, Side]
+    fold: Fold, what: str, keyed: Iterable[tuple[str, str]], side_of: dict[str, Split]
 ) -> None:
     first: dict[str, str] = {}
     for key, patient in keyed:

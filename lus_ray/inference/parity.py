@@ -101,7 +101,7 @@ def _find_store(run: Path, data: PathOrUri | None) -> PathOrUri:
     if data is None:
         known.append(run / "phantom")
     for folder in known:
-        if store.shards(folder):
+        if store.list_shards(folder):
             return folder
     raise ServeError(
         f"{run.name}: its clips are missing at {known[0]}, so parity is unknown; put them back"
@@ -153,7 +153,9 @@ def _mask_difference(model: ServedModel, row: Row, stored: Row, predict: Predict
     true = task.prepare_truth(view.resize_masks(ids), row)[frame_sheets.frame_slice(len(ids))]
     if masks.shape != true.shape:
         return float("inf")
-    counts = segmentation.counts(true, masks, num_classes=len(task.classes)).reshape(len(true), -1)
+    counts = segmentation.count_pixels(true, masks, num_classes=len(task.classes)).reshape(
+        len(true), -1
+    )
     expected = np.asarray(stored["counts"])[frame_sheets.frame_slice(len(ids))]
     return float(np.abs(counts - expected).max() / masks[0].size)
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS, NUM_SEVERITIES, pixel_hash
+from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS, NUM_SEVERITIES, hash_pixels
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.errors import ServeError
 from lus_ray.inference import frame_sheets
@@ -79,7 +79,7 @@ def inspect_clip(decoded: DecodedVideo, *, preview: bool) -> ClipInspection:
             fps=decoded.fps,
             mm_per_pixel=decoded.mm_per_pixel,
             format=decoded.format,
-            sha256=pixel_hash(frames),
+            sha256=hash_pixels(frames),
             notes=list(decoded.notes),
         ),
         check=UltrasoundCheck(

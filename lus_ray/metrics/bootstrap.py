@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from lus_ray.metrics.patient_counts import Tally
+from lus_ray.metrics.patient_counts import PatientCounts
 
 LEVEL = 0.95
 MIN_DEFINED = 0.5
@@ -35,7 +35,7 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def draw_patients(
+def resample_patients(
     num_patients: int, *, num_draws: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "D P"]:
     """How often each patient comes in each draw; every row sums to the number of patients."""
@@ -43,8 +43,8 @@ def draw_patients(
     return rng.multinomial(num_patients, share, size=num_draws).astype(np.float64)
 
 
-def over_folds(
-    tallies: Mapping[int, Tally],
+def metrics_by_fold(
+    tallies: Mapping[int, PatientCounts],
     patients: Sequence[str],
     weights: Float[np.ndarray, "D P"],
 ) -> dict[int, dict[str, Float[np.ndarray, "D"]]]:
@@ -56,14 +56,14 @@ def over_folds(
     }
 
 
-def mean_over(
+def mean_over_folds(
     draws: Mapping[int, Mapping[str, Float[np.ndarray, "D"]]], metric: str, folds: Sequence[int]
 ) -> Float[np.ndarray, "D"]:
     """Mean of a metric over the named folds in each draw; NaN where one of them is undefined."""
     return np.mean([draws[fold][metric] for fold in folds], axis=0)
 
 
-def interval(
+def percentile_interval(
     values: Float[np.ndarray, "D"], *, num_patients: int, level: float = LEVEL
 ) -> Interval:
     """Percentile interval over the draws in which the metric is defined."""

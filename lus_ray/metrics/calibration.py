@@ -38,10 +38,10 @@ def reliability(
     num_bins: int = NUM_BINS,
 ) -> Reliability:
     """The curve of confidences in [0, 1] in bins of equal width."""
-    return curve(histogram(confidence, correct, num_bins=num_bins))
+    return reliability_curve(histogram(confidence, correct, num_bins=num_bins))
 
 
-def curve(histogram: Float[np.ndarray, "B 3"]) -> Reliability:
+def reliability_curve(histogram: Float[np.ndarray, "B 3"]) -> Reliability:
     """The curve of one histogram or of a sum of them; empty bins are left out."""
     number, confidence, correct = histogram[histogram[:, NUMBER] > 0].T
     return Reliability(confidence / number, correct / number, number.astype(np.int64))

@@ -41,19 +41,22 @@ def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -
     Raises:
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
     """
-    check(target, probability)
-    if reason := unusable(probability):
-        return undefined(METRICS, reason)
+    check_arrays(target, probability)
+    if reason := explain_unusable(probability):
+        return undefined_scores(METRICS, reason)
     num_classes = probability.shape[1]
     counts = confusion(target, probability.argmax(axis=1), num_classes=num_classes)
-    values = {name: float(v) for name, v in from_tables(counts, wins(target, probability)).items()}
+    values = {
+        name: float(v)
+        for name, v in compute_metrics(counts, count_wins(target, probability)).items()
+    }
     reasons = {"auc": _one_class(target)} if np.isnan(values["auc"]) else {}
     if np.isnan(values["weighted_kappa"]):
         reasons["weighted_kappa"] = NO_CHANCE
     return Scores(values, reasons)
 
 
-def from_tables(
+def compute_metrics(
     counts: Float[np.ndarray, "*D K K"], won: Float[np.ndarray, "*D K K"]
 ) -> dict[str, Float[np.ndarray, "*D"]]:
     """Every metric of `METRICS` from a confusion matrix and the won pairs."""
@@ -76,7 +79,7 @@ def confusion(
     return flat.reshape(num_classes, num_classes).astype(np.float64)
 
 
-def wins(
+def count_wins(
     target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]
 ) -> Float[np.ndarray, "K K"]:
     """Entry (a, b): pairs of a clip of class a and one of class b that column a ranks rightly.
@@ -88,11 +91,13 @@ def wins(
     member = np.eye(num_classes)[target]
     won = np.zeros((num_classes, num_classes))
     for k in range(num_classes):
-        won[k] = ranked(probability[target == k, k], probability[:, k]).sum(axis=0) @ member
+        won[k] = compare_ranks(probability[target == k, k], probability[:, k]).sum(axis=0) @ member
     return won
 
 
-def ranked(high: Float[np.ndarray, "N"], low: Float[np.ndarray, "M"]) -> Float[np.ndarray, "N M"]:
+def compare_ranks(
+    high: Float[np.ndarray, "N"], low: Float[np.ndarray, "M"]
+) -> Float[np.ndarray, "N M"]:
     """1 where high[i] > low[j], 1/2 where they are equal, 0 else."""
     return 0.5 * (1.0 + np.sign(high[:, None] - low[None, :]))
 
@@ -125,7 +130,7 @@ def class_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     return ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
-def by_class(counts: Float[np.ndarray, "*D K K"]) -> dict[str, Float[np.ndarray, "*D K"]]:
+def scores_by_class(counts: Float[np.ndarray, "*D K K"]) -> dict[str, Float[np.ndarray, "*D K"]]:
     """Precision, recall and F1 of each class; NaN where a class is not predicted, or not true."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     return {
@@ -165,7 +170,7 @@ def pairwise_auc(
     return ratio((area * prevalence).sum(axis=(-2, -1)), prevalence.sum(axis=(-2, -1)))
 
 
-def check(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -> None:
+def check_arrays(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -> None:
     """Refuse arrays that do not fit together.
 
     Raises:
@@ -179,7 +184,7 @@ def check(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -
         )
 
 
-def unusable(probability: Float[np.ndarray, "N K"]) -> str:
+def explain_unusable(probability: Float[np.ndarray, "N K"]) -> str:
     """Why no metric can be computed from these probabilities; empty where one can."""
     if not len(probability):
         return "no clip was tested"
@@ -189,7 +194,7 @@ def unusable(probability: Float[np.ndarray, "N K"]) -> str:
     return ""
 
 
-def undefined(metrics: Sequence[str], reason: str) -> Scores:
+def undefined_scores(metrics: Sequence[str], reason: str) -> Scores:
     """These metrics without values, all for one reason."""
     return Scores(dict.fromkeys(metrics, float("nan")), dict.fromkeys(metrics, reason))
 

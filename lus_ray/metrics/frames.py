@@ -36,7 +36,7 @@ ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
-class Members:
+class FrameSelection:
     """Which frames each setting scores, and why a setting scores none.
 
     Raises:
@@ -54,9 +54,9 @@ class Members:
             raise ValueError(f"empty are {sorted(empty)}, undefined are {sorted(self.undefined)}")
 
 
-def members(
+def select_frames(
     frame_severity: Sequence[Sequence[int]], raters: Sequence[Sequence[int] | None]
-) -> Members:
+) -> FrameSelection:
     """Which frames of the clips each of `SETTINGS` scores (Roy 2020, Table I).
 
     `frame_severity` has the scores of the frames of each clip in the order of time, `raters` the
@@ -72,19 +72,19 @@ def members(
     reasons = {"setting_1": "no frame was tested"}
     for name, reach in REACHES.items():
         kept[name] = np.concatenate(
-            [np.zeros(0, bool), *(steady(np.asarray(s), reach) for s in frame_severity)]
+            [np.zeros(0, bool), *(find_steady(np.asarray(s), reach) for s in frame_severity)]
         )
         reasons[name] = f"every frame is within {reach} of a change of score"
     for name, (clips, reason) in _chosen_clips(raters).items():
         kept[name], reasons[name] = np.repeat(clips, num_frames), reason
-    return Members(
+    return FrameSelection(
         np.stack([kept[name] for name in SETTINGS]),
         {name: reasons[name] for name in SETTINGS if not kept[name].any()},
     )
 
 
 def score(
-    target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"], members: Members
+    target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"], members: FrameSelection
 ) -> Scores:
     """Every metric of `METRICS` for scores 0..K-1 and their probabilities.
 
@@ -99,10 +99,10 @@ def score(
     Raises:
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
     """
-    classification.check(target, probability)
+    classification.check_arrays(target, probability)
     if members.kept.shape[1] != len(target):
         raise ValueError(f"settings of {members.kept.shape[1]} frames for {len(target)} targets")
-    if reason := unusable(probability):
+    if reason := explain_unusable(probability):
         return Scores(dict.fromkeys(METRICS, float("nan")), dict.fromkeys(METRICS, reason))
     predicted, num_scores = probability.argmax(axis=1), probability.shape[1]
     counts = np.stack(
@@ -111,7 +111,7 @@ def score(
             for k in members.kept
         ]
     )
-    values = {name: float(value) for name, value in from_counts(counts).items()}
+    values = {name: float(value) for name, value in compute_metrics(counts).items()}
     reasons = dict(members.undefined)
     if reasons:
         reasons["average"] = f"the mean needs all eight settings; undefined: {', '.join(reasons)}"
@@ -120,7 +120,9 @@ def score(
     return Scores(values, reasons)
 
 
-def from_counts(counts: Float[np.ndarray, "*D S K K"]) -> dict[str, Float[np.ndarray, "*D"]]:
+def compute_metrics(
+    counts: Float[np.ndarray, "*D S K K"],
+) -> dict[str, Float[np.ndarray, "*D"]]:
     """Every metric of `METRICS` from a confusion matrix of each setting (true scores as rows)."""
     by_setting = classification.accuracy(counts)
     every_frame = counts[..., SETTINGS.index("setting_1"), :, :]
@@ -134,7 +136,7 @@ def from_counts(counts: Float[np.ndarray, "*D S K K"]) -> dict[str, Float[np.nda
     }
 
 
-def steady(severity: Int[np.ndarray, "T"], reach: int) -> Bool[np.ndarray, "T"]:
+def find_steady(severity: Int[np.ndarray, "T"], reach: int) -> Bool[np.ndarray, "T"]:
     """False for the `reach` frames before and the `reach` frames after each change of score."""
     kept = np.ones(len(severity), bool)
     for last in np.flatnonzero(np.diff(severity)):
@@ -142,7 +144,7 @@ def steady(severity: Int[np.ndarray, "T"], reach: int) -> Bool[np.ndarray, "T"]:
     return kept
 
 
-def unusable(probability: Float[np.ndarray, "N K"]) -> str:
+def explain_unusable(probability: Float[np.ndarray, "N K"]) -> str:
     """Why no metric can be computed from these probabilities; empty where one can."""
     if not len(probability):
         return "no frame was tested"
@@ -164,7 +166,7 @@ def _chosen_clips(
     chosen = {"video_annotated": (rated, "no clip has raters")}
     votes, reason = np.zeros(len(ratings), np.int64), ""
     try:
-        votes[rated] = raters.mode_votes(raters.table(ratings))
+        votes[rated] = raters.count_mode_votes(raters.rater_table(ratings))
     except ValueError as unequal:
         reason = str(unequal)
     for name, least in VOTES.items():

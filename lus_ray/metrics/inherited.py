@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from lus_ray.metrics import classification
 from lus_ray.metrics.classification import Scores
 
-OF_CLASS = ("frame_precision", "frame_recall", "frame_f1")
+INHERITED_CLASS_METRICS = ("frame_precision", "frame_recall", "frame_f1")
 """Metrics that each class has, named with the class behind them: "frame_f1 healthy"."""
 
 _REASONS = {
@@ -24,13 +24,13 @@ _REASONS = {
 }
 
 
-def of_frames(classes: Sequence[str]) -> tuple[str, ...]:
+def inherited_metrics(classes: Sequence[str]) -> tuple[str, ...]:
     """Names of the metrics of frames, all as fractions of 1."""
-    by_class = (f"{metric} {name}" for name in classes for metric in OF_CLASS)
+    by_class = (f"{metric} {name}" for name in classes for metric in INHERITED_CLASS_METRICS)
     return ("frame_accuracy", "frame_macro_f1", *by_class)
 
 
-def score(
+def score_inherited(
     target: Int[np.ndarray, "N"],
     probability: Float[np.ndarray, "N K"],
     said: Int[np.ndarray, "N K"],
@@ -43,32 +43,32 @@ def score(
     `frame_macro_f1` is the plain mean of F1 over the others.
     """
     clips = classification.score(target, probability)
-    if reason := classification.unusable(probability):
-        own = classification.undefined(of_frames(classes), reason)
+    if reason := classification.explain_unusable(probability):
+        own = classification.undefined_scores(inherited_metrics(classes), reason)
     else:
-        found = from_counts(confusion(target, said), classes)
+        found = compute_inherited_metrics(inherited_confusion(target, said), classes)
         values = {name: float(value) for name, value in found.items()}
         own = Scores(values, {name: _reason(name) for name in values if np.isnan(values[name])})
     return Scores(clips.values | own.values, clips.undefined | own.undefined)
 
 
-def from_counts(
+def compute_inherited_metrics(
     counts: Float[np.ndarray, "*D K K"], classes: Sequence[str]
 ) -> dict[str, Float[np.ndarray, "*D"]]:
     """Every metric of `of_frames` from confusion matrices of frames (true classes as rows)."""
-    by_class = classification.by_class(counts)
+    by_class = classification.scores_by_class(counts)
     return {
         "frame_accuracy": classification.accuracy(counts),
         "frame_macro_f1": classification.macro_f1(counts),
         **{
             f"{metric} {name}": by_class[metric.removeprefix("frame_")][..., k]
             for k, name in enumerate(classes)
-            for metric in OF_CLASS
+            for metric in INHERITED_CLASS_METRICS
         },
     }
 
 
-def confusion(
+def inherited_confusion(
     target: Int[np.ndarray, "N"], said: Int[np.ndarray, "N K"]
 ) -> Float[np.ndarray, "K K"]:
     """Number of frames by the class of their clip (rows) and by what was said of them."""

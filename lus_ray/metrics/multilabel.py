@@ -14,7 +14,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lus_ray.metrics import classification
-from lus_ray.metrics.classification import Scores, from_tables, ranked, unusable
+from lus_ray.metrics.classification import (
+    Scores,
+    compare_ranks,
+    compute_metrics,
+    explain_unusable,
+)
 
 MEANS = ("auc", "accuracy", "precision", "recall", "f1")
 METRICS = (*MEANS, "group_accuracy", "micro_f1")
@@ -51,12 +56,12 @@ def score(
             f"targets {target.shape}, probabilities {probability.shape} and {len(classes)} names "
             "do not fit"
         )
-    if reason := unusable(probability):
+    if reason := explain_unusable(probability):
         nothing = dict.fromkeys(METRICS, float("nan"))
         return MultilabelScores(nothing, dict.fromkeys(METRICS, reason))
     by_label = {name: _one(target[:, k], probability[:, k]) for k, name in enumerate(classes)}
     values = {m: mean([s.values[m] for s in by_label.values()]) for m in MEANS}
-    values["group_accuracy"] = group_accuracy(target, probability, groups(classes))
+    values["group_accuracy"] = group_accuracy(target, probability, group_columns(classes))
     values["micro_f1"] = micro_f1(target, probability)
     return MultilabelScores(
         values,
@@ -75,7 +80,7 @@ REASONS = {
 """Why a metric over all labels is undefined."""
 
 
-def groups(classes: Sequence[str]) -> list[Int[np.ndarray, "_"]]:
+def group_columns(classes: Sequence[str]) -> list[Int[np.ndarray, "_"]]:
     """Column numbers of the labels that share the text before their first colon, by group."""
     found: dict[str, list[int]] = {}
     for k, name in enumerate(classes):
@@ -112,7 +117,7 @@ def group_accuracy(
     return float(hits.sum() / asked.sum()) if asked.any() else float("nan")
 
 
-def positives(
+def count_positives(
     target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"]
 ) -> Float[np.ndarray, "N 2"]:
     """By clip: 2 x true positives, and that plus false positives and false negatives."""
@@ -125,18 +130,18 @@ def positives(
 
 def micro_f1(target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"]) -> float:
     """F1 of all seen labels pooled; NaN where nothing is seen and nothing predicted."""
-    above, below = positives(target, probability).sum(axis=0)
+    above, below = count_positives(target, probability).sum(axis=0)
     return float(above / below) if below else float("nan")
 
 
-def tables(
+def label_tables(
     target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N"]
 ) -> tuple[Float[np.ndarray, "2 2"], Float[np.ndarray, "2 2"]]:
     """Confusion matrix and won pairs of one label over its judged entries."""
     judged = target >= 0
     truth, chance = target[judged].astype(np.int64), probability[judged]
     counts = classification.confusion(truth, (chance >= THRESHOLD).astype(np.int64), num_classes=2)
-    won = ranked(chance[truth == 1], chance[truth == 0]).sum()
+    won = compare_ranks(chance[truth == 1], chance[truth == 0]).sum()
     return counts, np.array([[0.0, won], [won, 0.0]])
 
 
@@ -147,8 +152,8 @@ def mean(values: Sequence[float]) -> float:
 
 
 def _one(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N"]) -> Scores:
-    counts, won = tables(target, probability)
-    values = {name: float(v) for name, v in from_tables(counts, won).items() if name in MEANS}
+    counts, won = label_tables(target, probability)
+    values = {name: float(v) for name, v in compute_metrics(counts, won).items() if name in MEANS}
     num_seen, num_judged = int(counts[1].sum()), int(counts.sum())
     reasons = {}
     if not num_judged:

@@ -14,14 +14,15 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Float, Int, Real
 
-from lus_ray.metrics import multilabel, segmentation
-from lus_ray.metrics.classification import from_tables, ranked, ratio
-from lus_ray.metrics.frames import Members, from_counts, unusable
-from lus_ray.metrics.inherited import from_counts as from_frames
+from lus_ray.metrics import classification, multilabel, segmentation
+from lus_ray.metrics import frames as frame_metrics
+from lus_ray.metrics.classification import compare_ranks, ratio
+from lus_ray.metrics.frames import FrameSelection, explain_unusable
+from lus_ray.metrics.inherited import compute_inherited_metrics as from_frames
 
 
 @runtime_checkable
-class Tally(Protocol):
+class PatientCounts(Protocol):
     """What one fold needs for every metric under any weights of its patients."""
 
     @property
@@ -35,7 +36,7 @@ class Tally(Protocol):
 
 
 @dataclass(frozen=True)
-class Pairs:
+class PairWins:
     """Pairs won between two sets of clips, by patient: `won[p, q]` for patient rows and columns."""
 
     rows: Int[np.ndarray, "p"]
@@ -49,12 +50,12 @@ class Pairs:
 
 
 @dataclass(frozen=True)
-class ClassTally:
-    """One label with K classes; `pairs[a, b]` as in `lus_ray.metrics.classification.wins`."""
+class ClassCounts:
+    """One label with K classes; `pairs[a, b]` as in `lus_ray.metrics.classification.count_wins`."""
 
     patients: tuple[str, ...]
     confusion: Float[np.ndarray, "P K K"]
-    pairs: dict[tuple[int, int], Pairs]
+    pairs: dict[tuple[int, int], PairWins]
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         """The metrics of `lus_ray.metrics.classification.METRICS` in each draw."""
@@ -63,14 +64,14 @@ class ClassTally:
         by_patient = np.ascontiguousarray(weights.T)
         for (a, b), pairs in self.pairs.items():
             won[:, a, b] = pairs.total(by_patient)
-        return from_tables(counts, won)
+        return classification.compute_metrics(counts, won)
 
 
 @dataclass(frozen=True)
-class InheritedTally:
+class InheritedCounts:
     """One label with K classes, and the frames of the clips, which inherit it."""
 
-    clips: ClassTally
+    clips: ClassCounts
     confusion: Float[np.ndarray, "P K K"]
     classes: tuple[str, ...]
 
@@ -80,18 +81,18 @@ class InheritedTally:
         return self.clips.patients
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
-        """The metrics of the clips and `lus_ray.metrics.inherited.of_frames` in each draw."""
+        """The metrics of the clips and `inherited.inherited_metrics` in each draw."""
         counts = np.tensordot(weights, self.confusion, axes=1)
         return self.clips.metrics(weights) | from_frames(counts, self.classes)
 
 
 @dataclass(frozen=True)
-class LabelTally:
+class LabelCounts:
     """K yes/no labels with entries not judged."""
 
     patients: tuple[str, ...]
     confusion: Float[np.ndarray, "P K 2 2"]
-    pairs: dict[int, Pairs]
+    pairs: dict[int, PairWins]
     group_hits: Float[np.ndarray, "P 2"]
     positives: Float[np.ndarray, "P 2"]
 
@@ -102,7 +103,7 @@ class LabelTally:
         by_patient = np.ascontiguousarray(weights.T)
         for k, pairs in self.pairs.items():
             won[:, k, 0, 1] = won[:, k, 1, 0] = pairs.total(by_patient)
-        by_label = from_tables(counts, won)
+        by_label = classification.compute_metrics(counts, won)
         values = {name: segmentation.mean_of_defined(by_label[name]) for name in multilabel.MEANS}
         values["group_accuracy"] = ratio(*(weights @ self.group_hits).T)
         values["micro_f1"] = ratio(*(weights @ self.positives).T)
@@ -110,7 +111,7 @@ class LabelTally:
 
 
 @dataclass(frozen=True)
-class FrameTally:
+class FrameCounts:
     """One score a frame: confusion matrices of each of `lus_ray.metrics.frames.SETTINGS`."""
 
     patients: tuple[str, ...]
@@ -118,11 +119,11 @@ class FrameTally:
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         """The metrics of `lus_ray.metrics.frames.METRICS` in each draw."""
-        return from_counts(np.tensordot(weights, self.confusion, axes=1))
+        return frame_metrics.compute_metrics(np.tensordot(weights, self.confusion, axes=1))
 
 
 @dataclass(frozen=True)
-class PixelTally:
+class PixelCounts:
     """Masks of one scheme: pixels by patient, and sums over the images of each patient.
 
     `image_sums[:, q]` holds the sum of metric q of `segmentation.PER_IMAGE` over the
@@ -136,7 +137,7 @@ class PixelTally:
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         """The metrics of `lus_ray.metrics.segmentation.METRICS` of the scheme in each draw."""
-        values = segmentation.from_counts(
+        values = segmentation.compute_metrics(
             np.tensordot(weights, self.confusion, axes=1), self.scheme
         )
         sums = np.tensordot(weights, self.image_sums, axes=1)
@@ -145,11 +146,11 @@ class PixelTally:
         return values
 
 
-def classes(
+def count_classes(
     patient: Sequence[str],
     target: Int[np.ndarray, "N"],
     probability: Float[np.ndarray, "N K"],
-) -> ClassTally:
+) -> ClassCounts:
     """Count clips with a class index and class probabilities by patient."""
     patients, index = np.unique(np.asarray(patient), return_inverse=True)
     num_classes = probability.shape[1]
@@ -160,29 +161,29 @@ def classes(
         for b in range(num_classes):
             if a != b and (target == a).any() and (target == b).any():
                 pairs[a, b] = _pairs(index, target == a, target == b, probability[:, a])
-    return ClassTally(tuple(map(str, patients)), confusion, pairs)
+    return ClassCounts(tuple(map(str, patients)), confusion, pairs)
 
 
-def inherited(
+def count_inherited(
     patient: Sequence[str],
     target: Int[np.ndarray, "N"],
     probability: Float[np.ndarray, "N K"],
     said: Int[np.ndarray, "N K"],
     names: Sequence[str],
-) -> InheritedTally:
+) -> InheritedCounts:
     """Count clips as `classes` does, and their frames by what was said of them."""
     patients, index = np.unique(np.asarray(patient), return_inverse=True)
     confusion = np.zeros((len(patients), *said.shape[1:] * 2))
     np.add.at(confusion, (index, target), said)
-    return InheritedTally(classes(patient, target, probability), confusion, tuple(names))
+    return InheritedCounts(count_classes(patient, target, probability), confusion, tuple(names))
 
 
-def judged_labels(
+def count_labels(
     patient: Sequence[str],
     target: Int[np.ndarray, "N K"],
     probability: Float[np.ndarray, "N K"],
     names: Sequence[str],
-) -> LabelTally:
+) -> LabelCounts:
     """Count clips with targets 0, 1 or -1 (not judged) and probabilities by patient."""
     patients, index = np.unique(np.asarray(patient), return_inverse=True)
     num_labels = target.shape[1]
@@ -197,41 +198,45 @@ def judged_labels(
             pairs[k] = _pairs(index, seen, unseen, probability[:, k])
     by_clip = np.concatenate(
         [
-            np.stack(multilabel.group_hits(target, probability, multilabel.groups(names)), axis=1),
-            multilabel.positives(target, probability),
+            np.stack(
+                multilabel.group_hits(target, probability, multilabel.group_columns(names)), axis=1
+            ),
+            multilabel.count_positives(target, probability),
         ],
         axis=1,
     )
     sums = np.zeros((len(patients), 4))
     np.add.at(sums, index, by_clip)
-    return LabelTally(tuple(map(str, patients)), confusion, pairs, sums[:, :2], sums[:, 2:])
+    return LabelCounts(tuple(map(str, patients)), confusion, pairs, sums[:, :2], sums[:, 2:])
 
 
-def frames(
+def count_frames(
     patient: Sequence[str],
     target: Int[np.ndarray, "N"],
     probability: Float[np.ndarray, "N K"],
-    members: Members,
-) -> FrameTally:
+    members: FrameSelection,
+) -> FrameCounts:
     """Count frames by patient and by the settings that keep them; `patient` names one a frame.
 
     What is undefined for all frames is NaN in every draw: a setting that keeps none, and
-    everything where `lus_ray.metrics.frames.unusable` has a reason.
+    everything where `lus_ray.metrics.frames.explain_unusable` has a reason.
     """
     patients, index = np.unique(np.asarray(patient), return_inverse=True)
     num_scores = probability.shape[1]
     confusion = np.zeros((len(patients), len(members.kept), num_scores, num_scores))
-    if not unusable(probability):
+    if not explain_unusable(probability):
         setting, frame = np.nonzero(members.kept)
         predicted = probability.argmax(axis=1)
         np.add.at(confusion, (index[frame], setting, target[frame], predicted[frame]), 1.0)
-    return FrameTally(tuple(map(str, patients)), confusion)
+    return FrameCounts(tuple(map(str, patients)), confusion)
 
 
-def pixels(patient: Sequence[str], counts: Real[np.ndarray, "N K K"], scheme: str) -> PixelTally:
+def count_pixels(
+    patient: Sequence[str], counts: Real[np.ndarray, "N K K"], scheme: str
+) -> PixelCounts:
     """Sum the pixel counts of images by patient; `patient` names one an image.
 
-    `counts` are those of `lus_ray.metrics.segmentation.counts`.
+    `counts` are those of `lus_ray.metrics.segmentation.count_pixels`.
 
     Raises:
         ValueError: an unknown scheme, or counts of another number of classes or images.
@@ -241,12 +246,12 @@ def pixels(patient: Sequence[str], counts: Real[np.ndarray, "N K K"], scheme: st
     patients, index = np.unique(np.asarray(patient, str), return_inverse=True)
     confusion = np.zeros((len(patients), *counts.shape[1:]))
     np.add.at(confusion, index, counts)
-    by_image = segmentation.from_counts(counts, scheme)
+    by_image = segmentation.compute_metrics(counts, scheme)
     values = np.stack([by_image[name] for name in segmentation.PER_IMAGE[scheme]], axis=1)
     image_sums = np.zeros((len(patients), values.shape[1], 2))
     np.add.at(image_sums[..., 0], index, np.nan_to_num(values))
     np.add.at(image_sums[..., 1], index, np.isfinite(values))
-    return PixelTally(tuple(map(str, patients)), scheme, confusion, image_sums)
+    return PixelCounts(tuple(map(str, patients)), scheme, confusion, image_sums)
 
 
 def _pairs(
@@ -254,8 +259,12 @@ def _pairs(
     high: Bool[np.ndarray, "N"],
     low: Bool[np.ndarray, "N"],
     value: Float[np.ndarray, "N"],
-) -> Pairs:
+) -> PairWins:
     rows, row = np.unique(index[high], return_inverse=True)
     columns, column = np.unique(index[low], return_inverse=True)
-    won = np.eye(len(rows))[row].T @ ranked(value[high], value[low]) @ np.eye(len(columns))[column]
-    return Pairs(rows, columns, won)
+    won = (
+        np.eye(len(rows))[row].T
+        @ compare_ranks(value[high], value[low])
+        @ np.eye(len(columns))[column]
+    )
+    return PairWins(rows, columns, won)

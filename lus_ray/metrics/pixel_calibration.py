@@ -14,7 +14,7 @@ from lus_ray.metrics.calibration import NUM_BINS
 from lus_ray.metrics.frames import ROUNDING
 
 
-def histograms(
+def pixel_histograms(
     probability: Float[np.ndarray, "N K H W"],
     target: UInt8[np.ndarray, "N H W"],
     *,
@@ -30,11 +30,13 @@ def histograms(
     found = np.zeros((len(target), num_bins, 3))
     for image, (chance, truth) in enumerate(zip(probability, target, strict=True)):
         correct = chance.argmax(axis=0) == truth
-        found[image] = histogram(chance.max(axis=0).ravel(), correct.ravel(), num_bins=num_bins)
+        found[image] = checked_histogram(
+            chance.max(axis=0).ravel(), correct.ravel(), num_bins=num_bins
+        )
     return found
 
 
-def histogram(
+def checked_histogram(
     confidence: Float[np.ndarray, "M"],
     correct: Bool[np.ndarray, "M"],
     *,

@@ -45,7 +45,7 @@ class Agreement:
     mode_ties: float
 
 
-def agreement(raters: Int[np.ndarray, "N R"]) -> Agreement:
+def measure_agreement(raters: Int[np.ndarray, "N R"]) -> Agreement:
     """Agreement of at least two raters, a column each, who all scored the same clips.
 
     Raises:
@@ -71,7 +71,7 @@ def agreement(raters: Int[np.ndarray, "N R"]) -> Agreement:
     )
 
 
-def mode_votes(raters: Int[np.ndarray, "N R"]) -> Int[np.ndarray, "N"]:
+def count_mode_votes(raters: Int[np.ndarray, "N R"]) -> Int[np.ndarray, "N"]:
     """How many raters of a clip gave its modal score.
 
     Raises:
@@ -82,7 +82,7 @@ def mode_votes(raters: Int[np.ndarray, "N R"]) -> Int[np.ndarray, "N"]:
     return _votes(raters, np.unique(raters)).max(axis=1)
 
 
-def table(raters: Sequence[Sequence[int] | None]) -> Int[np.ndarray, "N R"]:
+def rater_table(raters: Sequence[Sequence[int] | None]) -> Int[np.ndarray, "N R"]:
     """The scores of the clips that have raters, in order; null or an empty list is not rated.
 
     Raises:

@@ -62,7 +62,7 @@ class Spread:
     num_images: int
 
 
-def counts(
+def count_pixels(
     target: UInt8[np.ndarray, "N H W"], predicted: UInt8[np.ndarray, "N H W"], *, num_classes: int
 ) -> Int[np.ndarray, "N K K"]:
     """Number of pixels of each image by true class (rows) and predicted class (columns).
@@ -89,8 +89,10 @@ def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
     Raises:
         ValueError: an unknown scheme, or counts of another number of classes.
     """
-    values = {name: float(value) for name, value in from_counts(counts.sum(axis=0), scheme).items()}
-    by_image = from_counts(counts, scheme)
+    values = {
+        name: float(value) for name, value in compute_metrics(counts.sum(axis=0), scheme).items()
+    }
+    by_image = compute_metrics(counts, scheme)
     for name in PER_IMAGE[scheme]:
         values[f"{name}_per_image"] = float(mean_of_defined(by_image[name]))
     undefined = [name for name, value in values.items() if np.isnan(value)]
@@ -99,7 +101,7 @@ def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
     return Scores(values, {name: _reason(name, scheme) for name in undefined})
 
 
-def from_counts(
+def compute_metrics(
     counts: Real[np.ndarray, "*D K K"], scheme: str
 ) -> dict[str, Float[np.ndarray, "*D"]]:
     """Every metric of `METRICS[scheme]` that is a formula on one matrix.
@@ -130,18 +132,18 @@ def from_counts(
     }
 
 
-def per_image(counts: Real[np.ndarray, "N K K"], scheme: str) -> dict[str, Spread]:
+def spread_over_images(counts: Real[np.ndarray, "N K K"], scheme: str) -> dict[str, Spread]:
     """Every metric of `from_counts` over images; an image that leaves one undefined is left out."""
-    return {name: _spread(values) for name, values in from_counts(counts, scheme).items()}
+    return {name: _spread(values) for name, values in compute_metrics(counts, scheme).items()}
 
 
-def collapse(
+def merge_classes(
     counts: Real[np.ndarray, "*D K K"], mapping: Sequence[int]
 ) -> Real[np.ndarray, "*D J J"]:
     """Counts of merged classes: class k becomes `mapping[k]`, in truth and prediction alike.
 
-    Equal to counting masks that were merged pixel by pixel. `lus_ray.data.masks.convert` gives the
-    mapping between schemes: what it makes of the ids 0..K-1.
+    Equal to counting masks that were merged pixel by pixel. `lus_ray.data.masks.class_map` gives
+    the mapping between two schemes.
 
     Raises:
         ValueError: `mapping` has not one entry 0 or more for each class.
@@ -178,7 +180,7 @@ def union_dice(
     counts: Real[np.ndarray, "*D K K"], classes: Collection[int]
 ) -> Float[np.ndarray, "*D"]:
     """Dice of the union of several classes against all others; one may stand for another."""
-    return dice(collapse(counts, [int(k in classes) for k in range(counts.shape[-1])]))[..., 1]
+    return dice(merge_classes(counts, [int(k in classes) for k in range(counts.shape[-1])]))[..., 1]
 
 
 def categorical_dice(

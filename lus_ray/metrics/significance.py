@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import stdtr
 
-from lus_ray.metrics.bootstrap import draw_patients
+from lus_ray.metrics.bootstrap import resample_patients
 
 
 def t_test(one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"]) -> float:
@@ -38,7 +38,7 @@ def t_test_patients(
     return _t_test(sums / num_images)
 
 
-def bootstrap(
+def bootstrap_test(
     one: Float[np.ndarray, "N"],
     other: Float[np.ndarray, "N"],
     patient: Sequence[str],
@@ -58,7 +58,7 @@ def bootstrap(
     sums, num_images = _by_patient(one - other, patient)
     if len(sums) < 2:
         return float("nan")
-    weights = draw_patients(len(sums), num_draws=num_draws, rng=rng)
+    weights = resample_patients(len(sums), num_draws=num_draws, rng=rng)
     drawn = (weights @ sums) / (weights @ num_images)
     smaller = min((drawn <= 0).mean(), (drawn >= 0).mean())
     return float(min(1.0, max(2 * smaller, 1 / (num_draws + 1))))

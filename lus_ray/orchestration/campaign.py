@@ -76,7 +76,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     with manifest.locked(out if home else folder):
         sync.fetch_run(home)
-        index = supervision.supervised(store.index(data), data, weak=weak)
+        index = supervision.supervised(store.read_index(data), data, weak=weak)
         experiment, index, notes = cohort.cohort(experiment, index, data, names=domains)
         for note in notes:
             print(f"note: {note}", file=sys.stderr)
@@ -127,7 +127,7 @@ def _run_cells(
     observers: Observers,
 ) -> None:
     cluster = Cluster.current()
-    num_frames = store.num_frames(data)
+    num_frames = store.count_frames(data)
     seen, outlined = sizes(work.experiment)
     num_bytes = shared_memory.count_bytes(num_frames, seen, outlined)
     in_memory = num_bytes <= shared_memory.SHARE * cluster.object_store

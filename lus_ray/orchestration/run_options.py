@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from lus_ray.data.store import notes
+from lus_ray.data.store import read_sources
 from lus_ray.errors import ArmError, CheckpointError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import official
@@ -112,7 +112,7 @@ def phantom_store(
     if not options:
         raise InputError(f"{experiment.name} at size {size} needs clips; give --data STORE")
     store = join(out, "phantom")
-    if not notes(store):
+    if not read_sources(store):
         say("no --data: making phantom clips")
         say(ingest("phantom", None, store, **options).text())
     return store

@@ -141,7 +141,7 @@ def _mean_roc(arm: ScoredArm, column: int) -> figures.Curve:
     """True positive rate averaged over the folds that have both kinds; empty where none has."""
     heights: list[np.ndarray] = []
     for cell in arm.cells.values():
-        if classification.unusable(cell.probability):
+        if classification.explain_unusable(cell.probability):
             continue
         if cell.multilabel:
             judged = cell.target >= 0

@@ -93,7 +93,7 @@ def of(
     """The frame with the outline of the expert, with that of the task too, and translated."""
     frames = torch.from_numpy(picture / np.float32(255))[None, None].to(device)
     said = task.predict(frames)["masks"]
-    (dice,) = segmentation.dice(segmentation.counts(true[None], said, num_classes=2))[:, 1]
+    (dice,) = segmentation.dice(segmentation.count_pixels(true[None], said, num_classes=2))[:, 1]
     judged = "no B-line in either" if np.isnan(dice) else f"Dice {dice:.2f}"
     yield Drawn(
         "-expert", "expert", figures.draw_segmentations(picture, true == 1, {}), _of_domain(row)

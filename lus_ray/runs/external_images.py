@@ -49,7 +49,7 @@ def examples(path: PathOrUri) -> list[Example]:
     Raises:
         StoreError: there is no store, or it is damaged.
     """
-    index = store.index(path)
+    index = store.read_index(path)
     names = sorted(index["clip"].to_pylist(), key=lambda n: hashlib.sha256(n.encode()).hexdigest())
     patient = dict(zip(index["clip"].to_pylist(), index["patient"].to_pylist(), strict=True))
     first: dict[str, str] = {}

@@ -19,7 +19,7 @@ from lus_ray import folds
 from lus_ray.errors import FoldError
 from lus_ray.experiment import Experiment
 from lus_ray.folds import Fold
-from lus_ray.folds.grouping import members_of
+from lus_ray.folds.grouping import patients_by_group
 from lus_ray.runs import layout
 
 OVERLAP = "patients overlap"
@@ -77,7 +77,7 @@ def refuse_leaking_weights(
         FoldError: names the weights, the patients, and folds that may use them.
         StoreError: the weights lie in a run whose record is damaged.
     """
-    members, _ = members_of(index)
+    members, _ = patients_by_group(index)
     for path in sorted({arm.weights for arm in experiment.arms if arm.weights}):
         known = trained_patients(Path(path))
         trained = {name for group in members.values() if known & set(group) for name in group}
@@ -104,7 +104,7 @@ def trained_patients(path: Path) -> set[str]:
         return set()
     parts = path.relative_to(cells).parts
     leaky = {layout.slug(name) for name in leaks(layout.record(cells.parent))}
-    splits = folds.SIDES if parts[0] in leaky else ("train", "val")
+    splits = folds.SPLITS if parts[0] in leaky else ("train", "val")
     assigned = folds.read(cells.parent / layout.FOLDS)
     own = [fold for fold in assigned if f"fold{fold.number}" in parts]
     return {name for fold in own or assigned for split in splits for name in getattr(fold, split)}

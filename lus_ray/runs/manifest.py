@@ -57,7 +57,7 @@ def prepare(
     if any(view is not None and view.is_per_frame for view in views):
         rows = _counted(rows, data)
     fingerprint = cohort.fingerprint(index)
-    dealt = experiment.folds.deal(index, seed=experiment.seed)
+    dealt = experiment.folds.assign(index, seed=experiment.seed)
     folds.gate(dealt, index)
     cohort.gate(experiment, dealt, index)
     if unknown := sorted(set(only_folds) - {fold.number for fold in dealt}):
@@ -76,7 +76,7 @@ def prepare(
             "patients": len({row["patient"] for row in rows}),
             "groups": len({row["group"] for row in rows}),
             "fingerprint": fingerprint,
-            "sources": store.notes(data),
+            "sources": store.read_sources(data),
         },
         "domains": {role: list(names) for role, names in experiment.domains.items()},
         "frames_with": experiment.frames_with,
@@ -165,7 +165,7 @@ def _counted(rows: list[Row], data: PathOrUri) -> list[Row]:
     """Rows with `num_frames`; the store is read only where a clip has no scores of its frames."""
     if all(row["frame_severity"] is not None for row in rows):
         return [{**row, "num_frames": len(row["frame_severity"])} for row in rows]
-    lengths = store.frame_counts(data)
+    lengths = store.count_frames_by_clip(data)
     return [{**row, "num_frames": lengths[row["clip"]]} for row in rows]
 
 

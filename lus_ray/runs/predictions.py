@@ -18,13 +18,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lus_ray.clip import PIXELS, SCHEMA, Row
+from lus_ray.clip import PIXEL_COLUMNS, SCHEMA, Row
 from lus_ray.errors import CellError, StoreError
 from lus_ray.storage.files import open_parquet, write_atomically
 from lus_ray.storage.paths import describe_error
 
 KEY = b"lus_ray.prediction"
-KEPT = tuple(name for name in SCHEMA.names if name not in (*PIXELS, "signature"))
+KEPT = tuple(name for name in SCHEMA.names if name not in (*PIXEL_COLUMNS, "signature"))
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def supervised(index: pa.Table, data: PathOrUri, *, weak: bool) -> pa.Table:
             "--weak gives frames the score of their clip; no clip here has a score and frames "
             "without one"
         )
-    lengths = store.frame_counts(data)
+    lengths = store.count_frames_by_clip(data)
     column = [
         [grade] * lengths[clip] if own is None and grade is not None else own
         for clip, grade, own in zip(

@@ -40,7 +40,7 @@ class MergedClasses(Task):
             return {}
         side = len(MASK_SCHEMES[self.source])
         counts = np.asarray(row["counts"]).reshape(-1, side, side)
-        merged = segmentation.collapse(counts, self.mapping)
+        merged = segmentation.merge_classes(counts, self.mapping)
         return {"counts": merged.reshape(len(counts), -1).astype(np.int32)}
 
     def target(self, row: Mapping[str, Any]) -> str | None:

@@ -124,8 +124,8 @@ class Segmentation(Task):
             chance = part.cpu().numpy()
             true = truth[done : done + len(chance)]
             said = self.classify_pixels(part).cpu().numpy()
-            counts.append(segmentation.counts(true, said, num_classes=len(self.classes)))
-            bins.append(pixel_calibration.histograms(chance, true).sum(axis=0))
+            counts.append(segmentation.count_pixels(true, said, num_classes=len(self.classes)))
+            bins.append(pixel_calibration.pixel_histograms(chance, true).sum(axis=0))
             done += len(chance)
         flat = np.concatenate(counts).reshape(len(truth), -1)
         return {"counts": flat.astype(np.int32), "bins": np.sum(bins, axis=0)}
@@ -145,8 +145,8 @@ class Segmentation(Task):
         self, ids: UInt8[np.ndarray, "N H W"], row: Mapping[str, Any]
     ) -> UInt8[np.ndarray, "N H W"]:
         """The masks of a clip in the scheme of this task, smoothed where it says so."""
-        drawn = masks.convert(ids, row["mask_scheme"], self.scheme)
-        return masks.smoothed(drawn, self.smooth) if self.smooth else drawn
+        drawn = masks.convert_masks(ids, row["mask_scheme"], self.scheme)
+        return masks.smooth_masks(drawn, self.smooth) if self.smooth else drawn
 
     def target(self, row: Mapping[str, Any]) -> str | None:
         """The scheme of the clip's masks where they can be read in this task's, or None."""

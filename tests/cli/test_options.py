@@ -20,7 +20,7 @@ def test_a_store_in_a_bucket_is_made_and_checked_by_the_command(bucket, tmp_path
     made = lus("ingest", "phantom", f"{uri}/", "--patients", 3, "--clips", 1, "--frames", 2,
                "--size", 64, "--workers", 1)  # fmt: skip
     assert made.exit_code == 0, made.output
-    assert store.index(uri).num_rows == 3
+    assert store.read_index(uri).num_rows == 3
     found = lus("check", uri)
     assert found.exit_code == 0, found.output
     assert "3 clips, 6 frames" in found.output

@@ -7,8 +7,8 @@ import pytest
 
 from lus_ray import clip
 from lus_ray.data import store
-from lus_ray.data.check import check, write
-from lus_ray.data.duplicates.groups import regroup, signature
+from lus_ray.data.check import check_store, write_page
+from lus_ray.data.duplicates.groups import assign_groups, compute_signature
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import StoreError
 from tests.planted import tissue
@@ -25,7 +25,9 @@ def add(place, source: str, rows: list[dict]) -> None:
                 frames = RNG.integers(0, 256, (3, 40, 60), np.uint8)
             patient = f"{source}/{row.pop('patient')}"
             writer.add(
-                clip.make(frames, clip=f"{source}/{number}", patient=patient, source=source, **row)
+                clip.make_row(
+                    frames, clip=f"{source}/{number}", patient=patient, source=source, **row
+                )
             )
 
 
@@ -47,7 +49,7 @@ def small(tmp_path):
 
 
 def test_counts_are_of_clips_and_of_patients(small):
-    found = check(small)
+    found = check_store(small)
     assert (found.num_clips, found.num_patients, found.num_groups, found.num_frames) == (
         4,
         3,
@@ -63,25 +65,27 @@ def test_counts_are_of_clips_and_of_patients(small):
 
 
 def test_biomarkers_that_nobody_judged_are_not_counted(small):
-    assert check(small).biomarkers == {"A-lines: none": (1, 0, 1), "A-lines: weak": (0, 1, 1)}
+    assert check_store(small).biomarkers == {"A-lines: none": (1, 0, 1), "A-lines: weak": (0, 1, 1)}
 
 
 def test_findings_are_json_values(small):
-    found = json.loads(json.dumps(check(small).contents()))
+    found = json.loads(json.dumps(check_store(small).contents()))
     assert found["counts"]["severity"]["3"] == [1, 1]
     assert "examples" not in found
 
 
 def test_labels_of_few_patients_are_pointed_out(small):
-    assert "severity '3' is in few patients (1): folds may lack it" in check(small).suggestions
+    assert (
+        "severity '3' is in few patients (1): folds may lack it" in check_store(small).suggestions
+    )
 
 
 def test_copies_across_patients_are_listed_with_the_labels_that_differ(tmp_path):
     film = tissue(0)
-    same = {"frames": film, "signature": signature(film)}
+    same = {"frames": film, "signature": compute_signature(film)}
     add(tmp_path, "a", [{"patient": "1", "severity": 0, **same}])
     add(tmp_path, "b", [{"patient": "9", "severity": 2, **same}])
-    found = check(tmp_path)
+    found = check_store(tmp_path)
     assert [(p.one, p.other, p.conflicts) for p in found.pairs] == [("a/0", "b/0", ("severity",))]
     assert "a/0 = b/0 (equal pixels, 1.00; labels differ: severity)" in found.text()
     assert "1 pairs of copies carry different labels" in found.text()
@@ -91,9 +95,9 @@ def test_copies_in_different_groups_are_loose_until_they_are_joined(tmp_path):
     same = RNG.integers(0, 256, (3, 40, 60), np.uint8)
     add(tmp_path, "a", [{"patient": "1", "frames": same}, {"patient": "2"}])
     add(tmp_path, "b", [{"patient": "9", "frames": same}])
-    assert check(tmp_path).loose == ("a/0", "b/0")
-    regroup(tmp_path)
-    assert check(tmp_path).loose == ()
+    assert check_store(tmp_path).loose == ("a/0", "b/0")
+    assign_groups(tmp_path)
+    assert check_store(tmp_path).loose == ()
 
 
 @pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.95, 1.0])
@@ -104,7 +108,7 @@ def test_a_damaged_shard_is_named_and_the_others_are_counted(small, place):
     at = min(int(place * len(data)), len(data) - 1)
     data[at] ^= 0xFF
     shard.write_bytes(data)
-    found = check(small)
+    found = check_store(small)
     assert list(found.damaged) == ["b-00000.parquet"]
     assert found.counts["source"] == {"a": (4, 3)}
     assert "b-00000.parquet cannot be read: ingest source 'b' again" in found.text()
@@ -113,12 +117,12 @@ def test_a_damaged_shard_is_named_and_the_others_are_counted(small, place):
 def test_a_store_whose_every_shard_is_damaged_is_refused(small):
     (small / "clips" / "a-00000.parquet").write_bytes(b"PAR1")
     with pytest.raises(StoreError, match="none of 1 shards can be read"):
-        check(small)
+        check_store(small)
 
 
 def test_a_folder_without_clips_is_refused(tmp_path):
     with pytest.raises(StoreError, match="no clips here"):
-        check(tmp_path)
+        check_store(tmp_path)
 
 
 def test_the_ledger_and_the_policy_for_missing_patients_are_reported(small):
@@ -126,8 +130,8 @@ def test_the_ledger_and_the_policy_for_missing_patients_are_reported(small):
     for item in ("x.mp4", "y.mp4"):
         ledger.skip("a", item, "the file is empty")
     ledger.write(small / "ledger.jsonl", source="a")
-    store.note(small, "a", {"missing_patient": "own"})
-    found = check(small)
+    store.record_source(small, "a", {"missing_patient": "own"})
+    found = check_store(small)
     assert found.ledger == (("a", "skipped", "the file is empty", 2),)
     assert found.policies == {"a": "own"}
     assert "2 items were skipped: their reasons are in ledger.jsonl" in found.suggestions
@@ -135,10 +139,10 @@ def test_the_ledger_and_the_policy_for_missing_patients_are_reported(small):
 
 
 def test_the_page_shows_one_frame_a_patient_and_loads_nothing(small):
-    found = check(small)
+    found = check_store(small)
     shown = [(e.source, e.severity, e.clip) for e in found.examples]
     assert shown == [("a", "0", "a/0"), ("a", "3", "a/2"), ("a", "not graded", "a/3")]
-    page = write(found, small)
+    page = write_page(found, small)
     assert page == small / "check.html"
     text = page.read_text()
     assert text.count('src="data:image/png;base64,') == 3
@@ -150,14 +154,14 @@ def test_names_on_the_page_are_escaped(tmp_path):
     frames = RNG.integers(0, 256, (1, 20, 20), np.uint8)
     name = "a/<script>alert(1)</script>"
     with store.Writer(tmp_path, "a") as writer:
-        writer.add(clip.make(frames, clip=name, patient="a/1", source="a", domain='"><b>'))
-    text = write(check(tmp_path), tmp_path).read_text()
+        writer.add(clip.make_row(frames, clip=name, patient="a/1", source="a", domain='"><b>'))
+    text = write_page(check_store(tmp_path), tmp_path).read_text()
     assert "<script" not in text
     assert "<b>" not in text
     assert "&lt;script&gt;" in text
 
 
 def test_checking_changes_no_shard(small):
-    before = {path: path.read_bytes() for path in store.shards(small)}
-    write(check(small), small)
-    assert {path: path.read_bytes() for path in store.shards(small)} == before
+    before = {path: path.read_bytes() for path in store.list_shards(small)}
+    write_page(check_store(small), small)
+    assert {path: path.read_bytes() for path in store.list_shards(small)} == before

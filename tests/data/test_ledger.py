@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from lus_ray import cli
-from lus_ray.data.ledger import Entry, Ledger, read
+from lus_ray.data.ledger import Ledger, LedgerEntry, read
 from lus_ray.errors import StoreError
 from lus_ray.storage import files
 
@@ -20,8 +20,8 @@ def test_entries_of_a_source_are_replaced_and_those_of_others_stay(tmp_path):
         ledger.note(source, item, "of no\n  use")
         ledger.write(path, source=source)
     assert read(path) == [
-        Entry("b", "two", "noted", "of no use"),
-        Entry("a", "three", "noted", "of no use"),
+        LedgerEntry("b", "two", "noted", "of no use"),
+        LedgerEntry("a", "three", "noted", "of no use"),
     ]
 
 

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.data.masks import DERIVED, class_map, convert, resize, smoothed, to_sparse
+from lus_ray.data.masks import (
+    DERIVED,
+    class_map,
+    convert_masks,
+    resize_masks,
+    smooth_masks,
+    to_sparse,
+)
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, SchemaError
 
@@ -22,8 +29,10 @@ def test_dense_classes_collapse_to_sparse_ones():
 
 def test_dense_to_bline_is_the_same_by_way_of_sparse():
     dense = np.arange(7, dtype=np.uint8)
-    assert convert(dense, "dense", "bline").tolist() == [0, 0, 1, 0, 0, 0, 0]
-    assert (convert(to_sparse(dense), "sparse", "bline") == convert(dense, "dense", "bline")).all()
+    assert convert_masks(dense, "dense", "bline").tolist() == [0, 0, 1, 0, 0, 0, 0]
+    assert (
+        convert_masks(to_sparse(dense), "sparse", "bline") == convert_masks(dense, "dense", "bline")
+    ).all()
 
 
 def test_the_map_of_classes_is_plain_numbers():
@@ -42,7 +51,7 @@ def test_every_class_has_a_place_and_background_stays(pair):
 @pytest.mark.parametrize("scheme", MASK_SCHEMES)
 def test_a_scheme_is_itself(scheme):
     ids = np.arange(len(MASK_SCHEMES[scheme]), dtype=np.uint8)
-    assert (convert(ids, scheme, scheme) == ids).all()
+    assert (convert_masks(ids, scheme, scheme) == ids).all()
 
 
 @pytest.mark.parametrize(
@@ -50,13 +59,13 @@ def test_a_scheme_is_itself(scheme):
 )
 def test_what_cannot_be_derived_is_refused_with_the_pairs_that_can(pair):
     with pytest.raises(ArmError, match=r"dense to sparse, dense to bline, sparse to bline"):
-        convert(np.zeros((2, 2), np.uint8), *pair)
+        convert_masks(np.zeros((2, 2), np.uint8), *pair)
 
 
 @pytest.mark.parametrize("target", ["sparse", "dense"])
 def test_an_id_that_the_scheme_lacks_is_refused(target):
     with pytest.raises(SchemaError, match="mask class 7 is not in scheme 'dense'"):
-        convert(np.array([0, 7], np.uint8), "dense", target)
+        convert_masks(np.array([0, 7], np.uint8), "dense", target)
 
 
 def test_no_pixel_is_no_trouble():
@@ -65,16 +74,16 @@ def test_no_pixel_is_no_trouble():
 
 def test_a_mask_doubles_and_halves_by_hand():
     masks = np.array([[[1, 2], [3, 4]]], np.uint8)
-    large = resize(masks, 4, 4)
+    large = resize_masks(masks, 4, 4)
     assert large[0].tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
-    assert (resize(large, 2, 2) == masks).all()
-    assert resize(np.array([[[5, 6, 7]]], np.uint8), 1, 1).item() == 6  # the middle one
+    assert (resize_masks(large, 2, 2) == masks).all()
+    assert resize_masks(np.array([[[5, 6, 7]]], np.uint8), 1, 1).item() == 6  # the middle one
 
 
 @given(height=sides, width=sides, h=sides, w=sides)
 def test_a_pixel_takes_the_class_at_its_centre(height, width, h, w):
     masks = np.arange(height * width).astype(np.uint8).reshape(1, height, width)
-    small = resize(masks, h, w)
+    small = resize_masks(masks, h, w)
     assert small.shape == (1, h, w)
     row, column = h // 2, w // 2
     centre = int((row + 0.5) / h * height + 1e-9), int((column + 0.5) / w * width + 1e-9)
@@ -84,7 +93,9 @@ def test_a_pixel_takes_the_class_at_its_centre(height, width, h, w):
 @given(height=sides, width=sides, times=st.integers(1, 4))
 def test_growing_by_a_whole_factor_and_shrinking_again_changes_nothing(height, width, times):
     masks = np.random.default_rng(0).integers(0, 7, (2, height, width), dtype=np.uint8)
-    assert (resize(resize(masks, height * times, width * times), height, width) == masks).all()
+    assert (
+        resize_masks(resize_masks(masks, height * times, width * times), height, width) == masks
+    ).all()
 
 
 @given(
@@ -101,7 +112,7 @@ def test_the_edge_of_a_mask_stays_within_half_a_pixel_of_that_of_the_image(
     image[:, step:] = 200
     image = image.transpose(0, 2, 1) if across else image
     resized = View(height=small, width=small).resize(image)[0] / 200
-    mask = resize(image // 200, small, small)[0]
+    mask = resize_masks(image // 200, small, small)[0]
     resized, mask = (resized.T, mask.T) if across else (resized, mask)
     # The area above the edge says where the edge is, in pixels and parts of a pixel.
     edge_of_image, edge_of_mask = (small - pixels[:, 0].sum() for pixels in (resized, mask))
@@ -120,7 +131,7 @@ def test_smoothed_masks_are_those_of_scipys_median_filter(height, width, num_cla
         for n in (1, 5)
     )
     for ids in (fine, coarse.repeat(5, axis=1).repeat(5, axis=2)[:, :height, :width]):
-        found = smoothed(ids.astype(np.uint8), side)
+        found = smooth_masks(ids.astype(np.uint8), side)
         assert found.dtype == np.uint8
         assert np.array_equal(found, [median_filter(one, size=side) for one in ids])
 
@@ -129,20 +140,20 @@ def test_a_mask_that_is_smaller_than_the_window_is_mirrored_again():
     ids = np.random.default_rng(0).integers(0, 5, (1, 2, 3), np.uint8)
     padded = np.pad(ids[0], 8, mode="symmetric")
     expected = [[np.median(padded[i : i + 17, j : j + 17]) for j in range(3)] for i in range(2)]
-    assert smoothed(ids, 17).tolist() == [expected]
+    assert smooth_masks(ids, 17).tolist() == [expected]
 
 
 def test_smoothing_takes_a_thin_line_away_and_rounds_a_corner():
     ids = np.zeros((1, 30, 30), np.uint8)
     ids[:, 5] = 4
     ids[:, 15:, :15] = 2
-    found = smoothed(ids, 7)
+    found = smooth_masks(ids, 7)
     assert set(np.unique(found)) == {0, 2}
     assert (found[0, 15, 14], found[0, 20, 5]) == (0, 2)
-    assert smoothed(np.zeros((0, 4, 4), np.uint8), 7).shape == (0, 4, 4)
+    assert smooth_masks(np.zeros((0, 4, 4), np.uint8), 7).shape == (0, 4, 4)
 
 
 @pytest.mark.parametrize("side", [0, -3, 4])
 def test_masks_have_no_median_over_an_even_number_of_pixels(side):
     with pytest.raises(ArmError, match=f"over {side} pixels; give an odd number"):
-        smoothed(np.zeros((1, 4, 4), np.uint8), side)
+        smooth_masks(np.zeros((1, 4, 4), np.uint8), side)

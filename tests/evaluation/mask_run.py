@@ -102,8 +102,8 @@ def counted(
     skill = SKILL.get(entry["name"], 0.5)
     said = np.where(rng.random(shape) < skill, truth, rng.choice(num_classes, shape))
     confidence = rng.uniform(skill, 1, shape).ravel()
-    bins = pixel_calibration.histogram(confidence, (said == truth).ravel())
-    return segmentation.counts(truth, said.astype(np.uint8), num_classes=num_classes), bins
+    bins = pixel_calibration.checked_histogram(confidence, (said == truth).ravel())
+    return segmentation.count_pixels(truth, said.astype(np.uint8), num_classes=num_classes), bins
 
 
 def write_outlines(out: Path, entry: dict[str, Any], fold: int, *, unsure: bool = False) -> Path:

@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 
 from lus_ray import folds
 from lus_ray.clip import BIOMARKERS, SCHEMA
-from lus_ray.data.store import LIGHT
+from lus_ray.data.store import LIGHT_COLUMNS
 from lus_ray.folds import Fold
 
 SEVERITY = ("0", "1", "2", "3")
-SCHEMA_OF_PREDICTIONS = [SCHEMA.field(name) for name in LIGHT]
+SCHEMA_OF_PREDICTIONS = [SCHEMA.field(name) for name in LIGHT_COLUMNS]
 
 
 PROTOCOL = folds.fixed_test(parts=4, cv=3)
@@ -113,7 +113,7 @@ def identity(clip: str, patient: str, fold: int, **columns: Any) -> dict[str, An
     """What a row of a prediction table has beside its target and what was said."""
     known = {"source": "phantom", "height": 8, "width": 8, "sha256": "0", "features": [[0.0]]}
     who = {"clip": clip, "patient": patient, "group": patient, "fold": fold, "split": "test"}
-    return {**dict.fromkeys(LIGHT), **known, **who, **columns}
+    return {**dict.fromkeys(LIGHT_COLUMNS), **known, **who, **columns}
 
 
 def write_rows(

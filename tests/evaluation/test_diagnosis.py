@@ -16,7 +16,7 @@ from tests.evaluation.run_folders import TEST, arm, identity, write_rows, write_
 
 CLASSES = ("healthy", "other lung disease", "COVID-19 pneumonia")
 NONE, DENSE = arm("none", label="diagnosis"), arm("from dense", label="diagnosis")
-METRICS = [*inherited.of_frames(CLASSES), "accuracy", "macro_f1", "auc"]
+METRICS = [*inherited.inherited_metrics(CLASSES), "accuracy", "macro_f1", "auc"]
 CLAIM = {
     "text": "Masks first.", "metric": "frame_accuracy", "better": "from dense", "than": "none",
 }  # fmt: skip
@@ -69,14 +69,17 @@ def test_every_frame_of_a_clip_is_one_example_and_the_clip_another(tmp_path: Pat
     row = found["arms"][0]
     assert (row["folds"][0]["num_clips"], row["folds"][0]["num_frames"]) == (12, 48)
     scores = row["folds"][0]["metrics"]
-    assert scores["frame_accuracy"] == np.trace(inherited.confusion(cell.target, cell.said)) / 48
+    assert (
+        scores["frame_accuracy"]
+        == np.trace(inherited.inherited_confusion(cell.target, cell.said)) / 48
+    )
     assert scores["accuracy"] == classification.score(cell.target, cell.probability)["accuracy"]
     assert scores["accuracy"] != scores["frame_accuracy"]
 
 
 def test_frames_have_intervals_over_patients_claims_and_gaps(tmp_path: Path) -> None:
     found, arms = computed(written(tmp_path))
-    for metric in inherited.of_frames(CLASSES):
+    for metric in inherited.inherited_metrics(CLASSES):
         low, high = found["arms"][0]["interval"][metric]
         assert low < found["arms"][0]["mean"][metric] < high, metric
     [claim] = found["claims"]
@@ -125,7 +128,7 @@ def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_th
     blocks = formatting.blocks(made.contents, "diagnosis")
     assert [metrics for _, metrics in blocks] == [
         ["frame_accuracy", "frame_macro_f1"],
-        [f"{metric} {name}" for name in CLASSES for metric in inherited.OF_CLASS],
+        [f"{metric} {name}" for name in CLASSES for metric in inherited.INHERITED_CLASS_METRICS],
         ["accuracy", "macro_f1", "auc"],
     ]
     text = (tmp_path / "report.md").read_text()

@@ -161,7 +161,7 @@ def test_p_values_are_those_of_the_images_of_all_folds(tmp_path: Path) -> None:
             cell = arms[name].cells[fold]
             assert cell.counts is not None
             inside = [domain == "cap" for domain in cell.domains]
-            values.extend(segmentation.from_counts(cell.counts[inside], "bline")["dice"])
+            values.extend(segmentation.compute_metrics(cell.counts[inside], "bline")["dice"])
         cell = arms["unet covid"].cells[fold]
         patient += [p for p, d in zip(cell.patients, cell.domains, strict=True) if d == "cap"]
     raw = {test: cap["tests"][test]["raw"][row][column] for test in domains.TESTS}

@@ -85,7 +85,7 @@ def test_masks_are_scored_over_the_data_set_with_their_images_beside(tmp_path: P
     assert ensemble.scores[1].values == segmentation.score(counts[1], "markers").values
     row = next(row for row in found["arms"] if row["name"] == "ensemble")
     assert (row["folds"][0]["num_clips"], row["folds"][0]["num_images"]) == (12, 24)
-    spreads = segmentation.per_image(np.concatenate(counts), "markers")
+    spreads = segmentation.spread_over_images(np.concatenate(counts), "markers")
     assert row["per_image"] == {metric: vars(one) for metric, one in spreads.items()}
     assert {"pixel_accuracy", "union_dice", "categorical_dice", "dice score 1"} < set(spreads)
     assert spreads["union_dice"].num_images == 3 * 24
@@ -99,7 +99,7 @@ def test_calibration_is_that_of_the_histograms_of_all_folds_together(tmp_path: P
     found, arms = computed(tmp_path)
     bins = [cell.bins for cell in arms["U-Net"].cells.values() if cell.bins is not None]
     assert len(bins) == 3
-    expected = calibration.curve(np.sum(bins, axis=0)).expected_error()
+    expected = calibration.reliability_curve(np.sum(bins, axis=0)).expected_error()
     assert found["arms"][0]["calibration_error"] == pytest.approx(expected)
     curve = scored_arms.reliability(arms["U-Net"])
     assert curve is not None

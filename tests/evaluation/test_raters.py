@@ -8,7 +8,7 @@ import pytest
 
 from lus_ray.evaluation import raters, report_json, results
 from lus_ray.evaluation.scored_arms import ScoredArm
-from lus_ray.metrics.rater_agreement import agreement
+from lus_ray.metrics.rater_agreement import measure_agreement
 from tests.evaluation.frame_run import UNINORM, raters_of, truth, write_clip_cell, write_frame_run
 from tests.evaluation.run_folders import TEST, write_run
 
@@ -32,7 +32,7 @@ def test_each_clip_is_counted_once_however_many_arms_and_folds_test_it(tmp_path:
     given = [
         raters_of(truth(patient, number, 4)[1], patient, 5) for patient in TEST for number in (0, 1)
     ]
-    expected = agreement(np.array([own for own in given if own]))
+    expected = measure_agreement(np.array([own for own in given if own]))
     assert (found["num_clips"], found["num_raters"]) == (16, 5)
     assert found["pairwise"] == expected.pairwise
     assert found["one_against_others"][2]["accuracy"] == expected.one_against_others.accuracy[2]

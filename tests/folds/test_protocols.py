@@ -21,7 +21,7 @@ from lus_ray.folds import (
     rotating,
     write,
 )
-from lus_ray.folds.grouping import cut
+from lus_ray.folds.grouping import split_groups
 
 
 def table(rows: list[tuple[str, str, int | None]]) -> pa.Table:
@@ -72,9 +72,9 @@ def test_split_of_names_the_side_or_none():
 def test_every_patient_is_tested_exactly_once(index, protocol, k, seed):
     if num_groups(index) < k:
         with pytest.raises(FoldError, match="groups of patients cannot fill"):
-            protocol(k).deal(index, seed=seed)
+            protocol(k).assign(index, seed=seed)
         return
-    folds = protocol(k).deal(index, seed=seed)
+    folds = protocol(k).assign(index, seed=seed)
     gate(folds, index)
     tested = Counter(patient for fold in folds for patient in fold.test)
     assert tested == Counter(set(index["patient"].to_pylist()))
@@ -88,7 +88,7 @@ def test_folds_do_not_depend_on_the_order_of_rows(index, order):
     if num_groups(index) < 4:
         return
     shuffled = index.take([n for n in order if n < index.num_rows])
-    assert fixed_test().deal(index, seed=1) == fixed_test().deal(shuffled, seed=1)
+    assert fixed_test().assign(index, seed=1) == fixed_test().assign(shuffled, seed=1)
 
 
 @settings(deadline=None)
@@ -96,7 +96,7 @@ def test_folds_do_not_depend_on_the_order_of_rows(index, order):
 def test_a_group_never_splits(index, seed):
     if num_groups(index) < 4:
         return
-    folds = fixed_test().deal(index, seed=seed)
+    folds = fixed_test().assign(index, seed=seed)
     gate(folds, index)
     group_of = dict(zip(index["patient"].to_pylist(), index["group"].to_pylist(), strict=True))
     for fold in folds:
@@ -112,7 +112,7 @@ def test_parts_differ_by_one_group_at_most_in_every_stratum_and_in_all(index, k)
     severity: dict[str, int] = {}
     for group, label in zip(index["group"].to_pylist(), index["severity"].to_pylist(), strict=True):
         severity[group] = max(severity.get(group, -1), -1 if label is None else label)
-    parts = cut(index, (1 / k,) * k, seed=0, stratify="severity")
+    parts = split_groups(index, (1 / k,) * k, seed=0, stratify="severity")
     for stratum in {*severity.values(), None}:
         chosen = {g for g, s in severity.items() if stratum is None or s == stratum}
         sizes = [len({f"g{int(p[1:]) // 2:02}" for p in part} & chosen) for part in parts]
@@ -120,12 +120,12 @@ def test_parts_differ_by_one_group_at_most_in_every_stratum_and_in_all(index, k)
 
 
 def test_another_seed_deals_otherwise():
-    deals = {rotating(4).deal(singles(40), seed=seed) for seed in range(5)}
+    deals = {rotating(4).assign(singles(40), seed=seed) for seed in range(5)}
     assert len(deals) == 5
 
 
 def test_a_known_deal_stays_what_it_is():
-    first, *others = fixed_test().deal(singles(8), seed=0)
+    first, *others = fixed_test().assign(singles(8), seed=0)
     assert first == Fold(
         0, train=("p01", "p03", "p04", "p06"), val=("p00", "p02"), test=("p05", "p07")
     )
@@ -133,7 +133,7 @@ def test_a_known_deal_stays_what_it_is():
 
 
 def test_fixed_test_validates_every_other_part_once():
-    folds = fixed_test(parts=4, cv=3).deal(singles(40), seed=0)
+    folds = fixed_test(parts=4, cv=3).assign(singles(40), seed=0)
     assert len(folds) == 3
     assert {fold.test for fold in folds} == {folds[0].test}
     assert sorted(p for fold in folds for p in fold.val) == sorted(folds[0].train + folds[0].val)
@@ -141,7 +141,7 @@ def test_fixed_test_validates_every_other_part_once():
 
 
 def test_a_quarter_of_what_k_folds_do_not_test_validates_in_every_stratum():
-    for fold in k_fold(3).deal(singles(48), seed=0):
+    for fold in k_fold(3).assign(singles(48), seed=0):
         assert [len(fold.train), len(fold.val), len(fold.test)] == [24, 8, 16]
         for side, number in ((fold.train, 6), (fold.val, 2), (fold.test, 4)):
             by_severity = Counter(int(patient[1:]) % 4 for patient in side)
@@ -151,35 +151,35 @@ def test_a_quarter_of_what_k_folds_do_not_test_validates_in_every_stratum():
 def test_strata_of_a_group_or_two_leave_no_k_fold_without_its_quarter_to_validate():
     index = table([(f"p{n:02}", f"p{n:02}", None) for n in range(24)])
     index = index.append_column("disease", pa.array([f"disease {n // 2}" for n in range(24)]))
-    for fold in k_fold(3, stratify="disease").deal(index, seed=0):
+    for fold in k_fold(3, stratify="disease").assign(index, seed=0):
         assert [len(fold.train), len(fold.val), len(fold.test)] == [12, 4, 8]
 
 
 @pytest.mark.parametrize("num_patients", [3, 4, 5])
 def test_k_folds_of_very_few_patients_have_one_who_validates(num_patients):
-    for fold in k_fold(3).deal(singles(num_patients), seed=0):
+    for fold in k_fold(3).assign(singles(num_patients), seed=0):
         assert len(fold.val) == 1
         assert fold.train
 
 
 def test_one_split_keeps_its_shares():
-    (fold,) = one_split(train=0.5, val=0.25, test=0.25).deal(singles(40), seed=0)
+    (fold,) = one_split(train=0.5, val=0.25, test=0.25).assign(singles(40), seed=0)
     assert [len(fold.train), len(fold.val), len(fold.test)] == [20, 10, 10]
 
 
 def test_an_empty_share_makes_an_empty_side():
-    (fold,) = one_split(train=0.5, val=0, test=0.5).deal(singles(8), seed=0)
+    (fold,) = one_split(train=0.5, val=0, test=0.5).assign(singles(8), seed=0)
     assert (len(fold.train), fold.val, len(fold.test)) == (4, (), 4)
 
 
 def test_a_small_share_still_has_a_patient():
-    (fold,) = one_split(train=0.98, val=0.01, test=0.01).deal(singles(6), seed=0)
+    (fold,) = one_split(train=0.98, val=0.01, test=0.01).assign(singles(6), seed=0)
     assert [len(fold.train), len(fold.val), len(fold.test)] == [4, 1, 1]
 
 
 def test_a_patient_without_any_label_is_dealt_too():
     index = table([(f"p{n}", f"p{n}", None if n == 5 else 1) for n in range(9)])
-    folds = rotating(3).deal(index, seed=0)
+    folds = rotating(3).assign(index, seed=0)
     assert sum("p5" in fold.test for fold in folds) == 1
 
 
@@ -188,25 +188,25 @@ def test_strata_can_be_names_ratios_or_nothing():
     index = index.append_column("disease", pa.array(["healthy", None, "asthma"] * 4))
     index = index.append_column("sf_ratio", pa.array([450.0, 300.0, None] * 4, pa.float32()))
     for column in ("disease", "sf_ratio", None):
-        parts = cut(index, (0.5, 0.5), seed=0, stratify=column)
+        parts = split_groups(index, (0.5, 0.5), seed=0, stratify=column)
         assert [len(part) for part in parts] == [6, 6]
 
 
 def test_too_few_groups_are_refused_with_both_numbers():
     with pytest.raises(FoldError, match="3 groups of patients cannot fill 4 parts"):
-        fixed_test(parts=4).deal(singles(3, num_clips=9), seed=0)
+        fixed_test(parts=4).assign(singles(3, num_clips=9), seed=0)
 
 
 def test_a_patient_in_two_groups_is_refused():
     with pytest.raises(FoldError, match="patient 'a' is in groups 'a' and 'b'"):
-        rotating(3).deal(table([("a", "a", 0), ("a", "b", 0), ("c", "c", 0)]), seed=0)
+        rotating(3).assign(table([("a", "a", 0), ("a", "b", 0), ("c", "c", 0)]), seed=0)
 
 
 @pytest.mark.parametrize("column", ["colour", "raters"])
 def test_a_column_that_cannot_stratify_is_named(column):
     index = singles(9).append_column("raters", pa.array([[1]] * 9))
     with pytest.raises(FoldError, match=column):
-        rotating(3, stratify=column).deal(index, seed=0)
+        rotating(3, stratify=column).assign(index, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_the_gate_refuses_a_fold_that_trains_on_nobody():
 
 
 def test_written_folds_read_back_equal_and_say_where_they_came_from(tmp_path):
-    folds = fixed_test().deal(singles(12), seed=7)
+    folds = fixed_test().assign(singles(12), seed=7)
     write(folds, tmp_path / "folds.json", protocol=fixed_test(), seed=7)
     assert read(tmp_path / "folds.json") == folds
     plan = json.loads((tmp_path / "folds.json").read_text())
@@ -278,7 +278,7 @@ def test_a_file_without_folds_is_refused_by_name(tmp_path, text):
 def test_official_folds_keep_the_patients_that_are_here(tmp_path):
     path = tmp_path / "official.json"
     path.write_text('{"folds": [{"number": 0, "train": ["p00", "x"], "test": ["p01"]}]}')
-    assert official(path).deal(singles(3), seed=0) == (Fold(0, train=("p00",), test=("p01",)),)
+    assert official(path).assign(singles(3), seed=0) == (Fold(0, train=("p00",), test=("p01",)),)
     assert official(path).describe()["file"] == "official.json"
 
 
@@ -297,7 +297,7 @@ def test_official_folds_without_a_patient_on_a_side_are_refused(tmp_path, sides,
     whole = {"number": 0, "train": ["p00"], "test": ["p01"]}
     path.write_text(json.dumps({"folds": [whole, {"number": 1, **sides}]}))
     with pytest.raises(FoldError, match=f"fold 1 {does} no patient of this store"):
-        official(path).deal(singles(3), seed=0)
+        official(path).assign(singles(3), seed=0)
 
 
 def test_patients_that_only_the_file_or_only_the_store_has_are_told_with_both_numbers(tmp_path):

@@ -78,7 +78,7 @@ def train_run(
 ) -> Path:
     """A run of all arms on some folds, each cell trained in this process."""
     out.mkdir(parents=True)
-    index = store.index(data)
+    index = store.read_index(data)
     work = manifest.prepare(experiment, index, out, size="smoke", data=data)
     pixels = load_pixels(experiment, data)
     for fold in folds:

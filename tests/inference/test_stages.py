@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray.clip import frames_of, make
+from lus_ray.clip import frames_of, make_row
 from lus_ray.data import store
 from lus_ray.errors import ServeError
 from lus_ray.inference import frame_sheets
@@ -47,7 +47,7 @@ def segmenter(by_kind):
 
 
 def predict(model, frames):
-    return Predictor(model.folder)(make(frames, clip="t/1", patient="t/1", source="t"))
+    return Predictor(model.folder)(make_row(frames, clip="t/1", patient="t/1", source="t"))
 
 
 def noise(*shape):

@@ -11,15 +11,15 @@ def accuracies(hits: np.ndarray, *, seed: int = 0, num_draws: int = 400) -> np.n
     num_patients, num_clips = hits.shape
     patients = [f"p{k:03d}" for k in range(num_patients) for _ in range(num_clips)]
     predicted = hits.astype(int).ravel()
-    tallied = patient_counts.classes(patients, np.ones(hits.size, int), np.eye(2)[predicted])
-    weights = bootstrap.draw_patients(
+    tallied = patient_counts.count_classes(patients, np.ones(hits.size, int), np.eye(2)[predicted])
+    weights = bootstrap.resample_patients(
         num_patients, num_draws=num_draws, rng=np.random.default_rng(seed)
     )
-    return bootstrap.over_folds({0: tallied}, tallied.patients, weights)[0]["accuracy"]
+    return bootstrap.metrics_by_fold({0: tallied}, tallied.patients, weights)[0]["accuracy"]
 
 
 def test_every_draw_has_as_many_patients_as_there_are() -> None:
-    weights = bootstrap.draw_patients(7, num_draws=50, rng=np.random.default_rng(0))
+    weights = bootstrap.resample_patients(7, num_draws=50, rng=np.random.default_rng(0))
     assert (weights.sum(axis=1) == 7).all()
     assert weights.std() > 0
 
@@ -36,7 +36,7 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     covered = 0
     for study in range(200):
         chance = np.clip(rng.normal(0.7, 0.15, (40, 1)), 0, 1)
-        found = bootstrap.interval(
+        found = bootstrap.percentile_interval(
             accuracies(rng.random((40, 4)) < chance, seed=study), num_patients=40
         )
         covered += found.low <= 0.7 <= found.high
@@ -45,26 +45,26 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 def test_resampling_patients_is_wider_than_resampling_their_equal_clips() -> None:
     hits = np.repeat(np.random.default_rng(2).random((20, 1)) < 0.5, 10, axis=1)
-    by_patient = bootstrap.interval(accuracies(hits), num_patients=20)
-    by_clip = bootstrap.interval(accuracies(hits.reshape(-1, 1)), num_patients=200)
+    by_patient = bootstrap.percentile_interval(accuracies(hits), num_patients=20)
+    by_clip = bootstrap.percentile_interval(accuracies(hits.reshape(-1, 1)), num_patients=200)
     assert by_patient.high - by_patient.low > 2 * (by_clip.high - by_clip.low)
 
 
 def test_one_patient_has_no_interval_and_the_reason() -> None:
-    found = bootstrap.interval(np.ones(10), num_patients=1)
+    found = bootstrap.percentile_interval(np.ones(10), num_patients=1)
     assert np.isnan(found.low)
     assert found.reason == "one patient cannot be resampled"
     assert not found.excludes_zero()
 
 
 def test_a_metric_undefined_in_most_draws_has_no_interval_and_the_reason() -> None:
-    found = bootstrap.interval(np.array([1.0, np.nan, np.nan]), num_patients=9)
+    found = bootstrap.percentile_interval(np.array([1.0, np.nan, np.nan]), num_patients=9)
     assert found.reason == "defined in only 1 of 3 draws of patients"
 
 
 def test_folds_with_different_patients_are_averaged_in_each_draw() -> None:
     right, wrong = np.eye(2)[[1, 1]], np.eye(2)[[0, 0]]
-    one = patient_counts.classes(["a", "b"], np.ones(2, int), right)
-    two = patient_counts.classes(["c", "d"], np.ones(2, int), wrong)
-    draws = bootstrap.over_folds({0: one, 1: two}, ["a", "b", "c", "d"], np.ones((3, 4)))
-    assert bootstrap.mean_over(draws, "accuracy", (0, 1)).tolist() == [0.5] * 3
+    one = patient_counts.count_classes(["a", "b"], np.ones(2, int), right)
+    two = patient_counts.count_classes(["c", "d"], np.ones(2, int), wrong)
+    draws = bootstrap.metrics_by_fold({0: one, 1: two}, ["a", "b", "c", "d"], np.ones((3, 4)))
+    assert bootstrap.mean_over_folds(draws, "accuracy", (0, 1)).tolist() == [0.5] * 3

@@ -130,7 +130,9 @@ def test_a_target_outside_the_classes_is_refused() -> None:
 def test_precision_recall_and_f1_of_each_class_are_those_of_scikit_learn():
     target = np.array([0, 0, 1, 1, 1, 2])
     predicted = np.array([0, 1, 1, 1, 0, 1])
-    found = classification.by_class(classification.confusion(target, predicted, num_classes=3))
+    found = classification.scores_by_class(
+        classification.confusion(target, predicted, num_classes=3)
+    )
     expected = oracle.precision_recall_fscore_support(target, predicted, zero_division=np.nan)
     for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
         np.testing.assert_allclose(found[name], values)

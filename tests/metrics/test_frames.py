@@ -23,7 +23,7 @@ def rated_clips(draw: st.DrawFn) -> Clips:
     return severity, [draw(st.none() | five) for _ in severity]
 
 
-def kept(chosen: frames.Members, setting: str) -> list[int]:
+def kept(chosen: frames.FrameSelection, setting: str) -> list[int]:
     """Numbers of the frames that a setting scores."""
     return np.flatnonzero(chosen.kept[frames.SETTINGS.index(setting)]).tolist()
 
@@ -35,21 +35,21 @@ def random_probability(num_frames: int, seed: int) -> np.ndarray:
 
 
 def test_one_frame_on_each_side_of_a_change_is_left_out() -> None:
-    assert kept(frames.members([[0, 0, 0, 1, 1, 1, 2]], [None]), "k1") == [0, 1, 4]
+    assert kept(frames.select_frames([[0, 0, 0, 1, 1, 1, 2]], [None]), "k1") == [0, 1, 4]
 
 
 def test_three_frames_on_each_side_of_a_change_are_left_out() -> None:
-    assert kept(frames.members([[0] * 5 + [1] * 5], [None]), "k3") == [0, 1, 8, 9]
+    assert kept(frames.select_frames([[0] * 5 + [1] * 5], [None]), "k3") == [0, 1, 8, 9]
 
 
 def test_a_change_between_two_clips_is_no_change() -> None:
-    chosen = frames.members([[0, 0], [3, 3]], [None, None])
+    chosen = frames.select_frames([[0, 0], [3, 3]], [None, None])
     assert all(kept(chosen, setting) == [0, 1, 2, 3] for setting in frames.REACHES)
 
 
 def test_setting_three_keeps_clips_by_raters_and_by_their_votes() -> None:
     raters = [None, [0, 0, 0, 0, 3], [1, 1, 1, 2, 2], [0, 1, 2, 3, 3]]
-    chosen = frames.members([[0], [0, 0], [1], [2]], raters)
+    chosen = frames.select_frames([[0], [0, 0], [1], [2]], raters)
     assert kept(chosen, "setting_1") == [0, 1, 2, 3, 4]
     assert kept(chosen, "video_annotated") == [1, 2, 3, 4]
     assert kept(chosen, "a3") == [1, 2, 3]
@@ -67,14 +67,14 @@ def test_a_frame_is_kept_where_no_change_is_near(severity: list[list[int]], reac
             if clip[t] != clip[t + 1]:
                 dropped |= set(range(t - reach + 1, t + reach + 1))
         expected += [t not in dropped for t in range(len(clip))]
-    chosen = frames.members(severity, [None] * len(severity))
+    chosen = frames.select_frames(severity, [None] * len(severity))
     assert chosen.kept[frames.SETTINGS.index(f"k{reach}")].tolist() == expected
 
 
 @given(rated_clips())
 @settings(deadline=None)
 def test_a_stricter_setting_keeps_part_of_a_milder_one(clips: Clips) -> None:
-    rows = dict(zip(frames.SETTINGS, frames.members(*clips).kept, strict=True))
+    rows = dict(zip(frames.SETTINGS, frames.select_frames(*clips).kept, strict=True))
     for milder, stricter in [
         *zip(("setting_1", "k1", "k3", "k5"), ("k1", "k3", "k5", "k7"), strict=True),
         *zip(("setting_1", "video_annotated", "a3"), ("video_annotated", "a3", "a4"), strict=True),
@@ -83,27 +83,27 @@ def test_a_stricter_setting_keeps_part_of_a_milder_one(clips: Clips) -> None:
 
 
 def test_unequal_numbers_of_raters_leave_votes_undefined_and_say_where() -> None:
-    chosen = frames.members([[0], [0], [0]], [None, [0] * 5, [0] * 4])
+    chosen = frames.select_frames([[0], [0], [0]], [None, [0] * 5, [0] * 4])
     assert kept(chosen, "video_annotated") == [1, 2]
     assert set(chosen.undefined) == {"a3", "a4"}
     assert chosen.undefined["a3"].startswith("clip 1 has 5 raters and clip 2 has 4")
 
 
 def test_a_setting_that_keeps_no_frame_has_the_reason() -> None:
-    chosen = frames.members([[0, 1]], [None])
+    chosen = frames.select_frames([[0, 1]], [None])
     assert chosen.undefined["k1"] == "every frame is within 1 of a change of score"
     assert chosen.undefined["video_annotated"] == "no clip has raters"
     assert chosen.undefined["a4"] == "no clip has raters"
 
 
 def test_an_empty_list_of_raters_is_not_rated() -> None:
-    chosen = frames.members([[0], [0]], [[], [0, 0, 0, 1]])
+    chosen = frames.select_frames([[0], [0]], [[], [0, 0, 0, 1]])
     assert kept(chosen, "video_annotated") == [1]
     assert chosen.undefined == {"a4": "no clip has 4 raters who agree"}
 
 
 def test_no_clips_leave_every_setting_undefined() -> None:
-    chosen = frames.members([], [])
+    chosen = frames.select_frames([], [])
     assert set(chosen.undefined) == set(frames.SETTINGS)
     found = frames.score(np.zeros(0, int), np.zeros((0, 4)), chosen)
     assert set(found.undefined) == set(frames.METRICS)
@@ -112,28 +112,28 @@ def test_no_clips_leave_every_setting_undefined() -> None:
 
 def test_a_clip_without_frames_is_refused() -> None:
     with pytest.raises(ValueError, match=r"clip 1 .* has no frames"):
-        frames.members([[0], []], [None, None])
+        frames.select_frames([[0], []], [None, None])
 
 
 def test_raters_of_other_clips_are_refused() -> None:
     with pytest.raises(ValueError, match="frames of 1 clips and raters of 2"):
-        frames.members([[0]], [None, None])
+        frames.select_frames([[0]], [None, None])
 
 
 def test_an_empty_setting_without_a_reason_is_refused() -> None:
     with pytest.raises(ValueError, match=r"empty are \['a4'\], undefined are \[\]"):
-        frames.Members(np.arange(len(frames.SETTINGS))[:, None] < len(frames.SETTINGS) - 1)
+        frames.FrameSelection(np.arange(len(frames.SETTINGS))[:, None] < len(frames.SETTINGS) - 1)
 
 
 def test_settings_that_are_not_all_there_are_refused() -> None:
     with pytest.raises(ValueError, match="rows for 8 settings"):
-        frames.Members(np.ones((3, 2), bool))
+        frames.FrameSelection(np.ones((3, 2), bool))
 
 
 @given(rated_clips(), st.integers(0, 2**32 - 1))
 @settings(deadline=None)
 def test_every_metric_equals_scikit_learn_or_is_undefined(clips: Clips, seed: int) -> None:
-    target, chosen = np.concatenate(clips[0]), frames.members(*clips)
+    target, chosen = np.concatenate(clips[0]), frames.select_frames(*clips)
     probability = random_probability(len(target), seed)
     predicted = probability.argmax(axis=1)
     found = frames.score(target, probability, chosen)
@@ -158,7 +158,7 @@ def test_every_metric_equals_scikit_learn_or_is_undefined(clips: Clips, seed: in
 
 def test_average_is_the_plain_mean_of_the_eight_settings() -> None:
     severity = [[0] * 8 + [1] * 8, [1]]
-    chosen = frames.members(severity, [[0, 0, 0, 0], [1, 1, 1, 1]])
+    chosen = frames.select_frames(severity, [[0, 0, 0, 0], [1, 1, 1, 1]])
     predicted = np.zeros(17, int)
     found = frames.score(np.concatenate(severity), np.eye(4)[predicted], chosen)
     # of score 0: 8 of 17; 7 of 15, 5 of 11, 3 of 7, 1 of 3 away from the change; all are rated
@@ -166,21 +166,23 @@ def test_average_is_the_plain_mean_of_the_eight_settings() -> None:
 
 
 def test_average_is_undefined_unless_all_settings_are_defined() -> None:
-    chosen = frames.members([[0, 0]], [[0, 0, 0, 1]])
+    chosen = frames.select_frames([[0, 0]], [[0, 0, 0, 1]])
     found = frames.score(np.zeros(2, int), np.eye(4)[[0, 1]], chosen)
     assert np.isnan(found["average"])
     assert found.undefined["average"] == "the mean needs all eight settings; undefined: a4"
 
 
 def test_a_score_that_no_frame_has_leaves_every_f1_defined() -> None:
-    chosen = frames.members([[0, 0, 1, 1]], [None])
+    chosen = frames.select_frames([[0, 0, 1, 1]], [None])
     found = frames.score(np.array([0, 0, 1, 1]), np.eye(4)[[0, 0, 1, 2]], chosen)
     assert found["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert found["f1"] == pytest.approx((2 * 1 + 2 * 2 / 3) / 4)
 
 
 def test_one_score_alone_has_no_kappa_and_the_reason() -> None:
-    found = frames.score(np.zeros(3, int), np.eye(4)[[0, 0, 0]], frames.members([[0] * 3], [None]))
+    found = frames.score(
+        np.zeros(3, int), np.eye(4)[[0, 0, 0]], frames.select_frames([[0] * 3], [None])
+    )
     assert found["accuracy"] == 1
     assert found.undefined["weighted_kappa"].startswith("all targets and predictions are of one")
 
@@ -196,22 +198,22 @@ def test_one_score_alone_has_no_kappa_and_the_reason() -> None:
 )
 def test_a_bad_probability_leaves_every_metric_undefined(value: float, reason: str) -> None:
     probability = np.array([[value, 0.5], [0.5, 0.5]])
-    found = frames.score(np.array([0, 1]), probability, frames.members([[0, 1]], [None]))
+    found = frames.score(np.array([0, 1]), probability, frames.select_frames([[0, 1]], [None]))
     assert all(np.isnan(number) for number in found.values.values())
     assert found.undefined == dict.fromkeys(frames.METRICS, reason)
 
 
 def test_a_probability_a_rounding_above_one_is_one() -> None:
-    chosen = frames.members([[0, 1]], [None])
+    chosen = frames.select_frames([[0, 1]], [None])
     found = frames.score(np.array([0, 1]), np.array([[1 + 1e-7, 0], [0, 1.0]]), chosen)
     assert found["accuracy"] == 1
 
 
 def test_settings_of_other_frames_are_refused(unchecked: None) -> None:
     with pytest.raises(ValueError, match="settings of 3 frames for 2 targets"):
-        frames.score(np.zeros(2, int), np.eye(2), frames.members([[0, 0, 0]], [None]))
+        frames.score(np.zeros(2, int), np.eye(2), frames.select_frames([[0, 0, 0]], [None]))
 
 
 def test_a_target_outside_the_scores_is_refused() -> None:
     with pytest.raises(ValueError, match=r"0\.\.4 for 2 classes"):
-        frames.score(np.array([0, 4]), np.eye(2), frames.members([[0, 4]], [None]))
+        frames.score(np.array([0, 4]), np.eye(2), frames.select_frames([[0, 4]], [None]))

@@ -31,7 +31,7 @@ def one_by_one(target: np.ndarray, said: np.ndarray) -> tuple[np.ndarray, np.nda
 @settings(deadline=None, max_examples=50)
 def test_metrics_of_frames_are_those_of_scikit_learn_on_every_frame(seed: int) -> None:
     target, probability, said = drawn(seed)
-    found = inherited.score(target, probability, said, CLASSES)
+    found = inherited.score_inherited(target, probability, said, CLASSES)
     true, predicted = one_by_one(target, said)
     assert found["frame_accuracy"] == pytest.approx(reference.accuracy_score(true, predicted))
     macro = reference.f1_score(true, predicted, average="macro")
@@ -39,23 +39,25 @@ def test_metrics_of_frames_are_those_of_scikit_learn_on_every_frame(seed: int) -
     by_class = reference.precision_recall_fscore_support(
         true, predicted, labels=range(3), zero_division=np.nan
     )
-    for metric, values in zip(inherited.OF_CLASS, by_class, strict=False):
+    for metric, values in zip(inherited.INHERITED_CLASS_METRICS, by_class, strict=False):
         own = [found[f"{metric} {name}"] for name in CLASSES]
         assert own == pytest.approx(values.tolist(), nan_ok=True), metric
 
 
 def test_clips_keep_their_own_metrics_beside_those_of_frames() -> None:
     target, probability, said = drawn(0)
-    found = inherited.score(target, probability, said, CLASSES)
+    found = inherited.score_inherited(target, probability, said, CLASSES)
     clips = classification.score(target, probability)
     assert {m: found[m] for m in classification.METRICS} == clips.values
-    assert set(found.values) == {*classification.METRICS, *inherited.of_frames(CLASSES)}
-    assert len(inherited.of_frames(CLASSES)) == 2 + 9
+    assert set(found.values) == {*classification.METRICS, *inherited.inherited_metrics(CLASSES)}
+    assert len(inherited.inherited_metrics(CLASSES)) == 2 + 9
 
 
 def test_a_class_that_is_not_there_is_undefined_with_its_reason() -> None:
     target, probability = np.array([0, 1]), np.array([[0.8, 0.2, 0], [0.2, 0.8, 0]])
-    found = inherited.score(target, probability, np.array([[3, 1, 0], [2, 2, 0]]), CLASSES)
+    found = inherited.score_inherited(
+        target, probability, np.array([[3, 1, 0], [2, 2, 0]]), CLASSES
+    )
     assert found["frame_accuracy"] == 5 / 8
     assert found["frame_precision healthy"] == 3 / 5
     assert found.undefined == {
@@ -68,6 +70,6 @@ def test_a_class_that_is_not_there_is_undefined_with_its_reason() -> None:
 def test_where_a_probability_is_no_number_frames_are_undefined_too() -> None:
     target, probability, said = drawn(1)
     probability[0] = np.nan
-    found = inherited.score(target, probability, said, CLASSES)
+    found = inherited.score_inherited(target, probability, said, CLASSES)
     assert np.isnan(found["frame_accuracy"])
     assert set(found.undefined) == set(found.values)

@@ -64,5 +64,5 @@ def test_micro_f1_pools_the_judged_entries() -> None:
 
 
 def test_groups_are_those_of_the_biomarkers() -> None:
-    sizes = [len(columns) for columns in multilabel.groups(BIOMARKERS)]
+    sizes = [len(columns) for columns in multilabel.group_columns(BIOMARKERS)]
     assert sizes == [len(levels) for levels in BIOMARKER_GROUPS.values()]

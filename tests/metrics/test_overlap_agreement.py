@@ -52,7 +52,9 @@ class Masks:
         self.predicted[agreed] = self.target[agreed]
         for masks in (self.target, self.predicted):
             masks[rng.random(NUM_MASKS) < 1 / 8] = 0
-        self.counts = segmentation.counts(self.target, self.predicted, num_classes=num_classes)
+        self.counts = segmentation.count_pixels(
+            self.target, self.predicted, num_classes=num_classes
+        )
         self.true, self.guess = (torch.from_numpy(m).long() for m in (self.target, self.predicted))
         self.one_hot = {
             "y": one_hot(self.true, num_classes).movedim(-1, 1),

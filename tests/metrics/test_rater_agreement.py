@@ -28,7 +28,7 @@ def half_up(total: int, number: int) -> int:
 
 
 def test_three_raters_of_two_clips_by_hand() -> None:
-    found = rater_agreement.agreement(np.array([[0, 0, 1], [2, 2, 2]]))
+    found = rater_agreement.measure_agreement(np.array([[0, 0, 1], [2, 2, 2]]))
     assert (found.num_clips, found.num_raters) == (2, 3)
     # the mean of 0 and 1 rounds up to 1: raters one and two miss it, and so does rater three
     assert found.one_against_others.accuracy.tolist() == [0.5, 0.5, 0.5]
@@ -39,7 +39,7 @@ def test_three_raters_of_two_clips_by_hand() -> None:
 
 
 def test_raters_who_always_agree_agree_wholly() -> None:
-    found = rater_agreement.agreement(np.repeat([[0], [3]], 5, axis=1))
+    found = rater_agreement.measure_agreement(np.repeat([[0], [3]], 5, axis=1))
     assert found.pairwise == 1
     assert found.modal.tolist() == [1] * 5
     assert found.one_against_others.accuracy.tolist() == [1] * 5
@@ -47,25 +47,25 @@ def test_raters_who_always_agree_agree_wholly() -> None:
 
 
 def test_one_score_alone_has_no_kappa() -> None:
-    found = rater_agreement.agreement(np.full((3, 2), 2))
+    found = rater_agreement.measure_agreement(np.full((3, 2), 2))
     assert np.isnan(found.one_against_others.weighted_kappa).all()
 
 
 def test_votes_of_a_mode_and_ties_are_counted() -> None:
     table = np.array([[0, 0, 3, 3, 1], [2, 1, 0, 0, 0], [0, 1, 2, 3, 3]])
-    assert rater_agreement.mode_votes(table).tolist() == [2, 3, 2]
-    assert rater_agreement.agreement(table).mode_ties == pytest.approx(1 / 3)
+    assert rater_agreement.count_mode_votes(table).tolist() == [2, 3, 2]
+    assert rater_agreement.measure_agreement(table).mode_ties == pytest.approx(1 / 3)
 
 
 @given(tables())
 @settings(deadline=None)
 def test_pairs_and_modes_equal_counting(table: np.ndarray) -> None:
-    found = rater_agreement.agreement(table)
+    found = rater_agreement.measure_agreement(table)
     pairs = [np.mean(table[:, a] == table[:, b]) for a, b in combinations(range(table.shape[1]), 2)]
     assert found.pairwise == pytest.approx(np.mean(pairs))
     votes = [Counter(clip) for clip in table.tolist()]
     most = np.array([max(counts.values()) for counts in votes])
-    assert rater_agreement.mode_votes(table).tolist() == most.tolist()
+    assert rater_agreement.count_mode_votes(table).tolist() == most.tolist()
     assert found.modal == pytest.approx([np.mean(most >= a + 1) for a in range(table.shape[1])])
     ties = [list(c.values()).count(m) > 1 for c, m in zip(votes, most, strict=True)]
     assert found.mode_ties == pytest.approx(np.mean(ties))
@@ -74,7 +74,7 @@ def test_pairs_and_modes_equal_counting(table: np.ndarray) -> None:
 @given(tables())
 @settings(deadline=None)
 def test_one_against_others_equals_scikit_learn(table: np.ndarray) -> None:
-    found = rater_agreement.agreement(table).one_against_others
+    found = rater_agreement.measure_agreement(table).one_against_others
     for rater in range(table.shape[1]):
         own, others = table[:, rater], np.delete(table, rater, axis=1)
         rounded = [half_up(int(clip.sum()), len(clip)) for clip in others]
@@ -94,8 +94,8 @@ def test_the_order_of_clips_and_raters_changes_nothing(table: np.ndarray, seed: 
     rng = np.random.default_rng(seed)
     clips, columns = rng.permutation(table.shape[0]), rng.permutation(table.shape[1])
     found, other = (
-        rater_agreement.agreement(table),
-        rater_agreement.agreement(table[clips][:, columns]),
+        rater_agreement.measure_agreement(table),
+        rater_agreement.measure_agreement(table[clips][:, columns]),
     )
     assert other.pairwise == pytest.approx(found.pairwise)
     assert other.modal == pytest.approx(found.modal)
@@ -104,41 +104,41 @@ def test_the_order_of_clips_and_raters_changes_nothing(table: np.ndarray, seed: 
     assert another.accuracy == pytest.approx(one.accuracy[columns])
     assert another.difference == pytest.approx(one.difference[columns])
     assert another.weighted_kappa == pytest.approx(one.weighted_kappa[columns], nan_ok=True)
-    votes = rater_agreement.mode_votes(table)[clips]
-    assert rater_agreement.mode_votes(table[clips][:, columns]).tolist() == votes.tolist()
+    votes = rater_agreement.count_mode_votes(table)[clips]
+    assert rater_agreement.count_mode_votes(table[clips][:, columns]).tolist() == votes.tolist()
 
 
 def test_small_integers_of_a_clip_table_do_not_overflow() -> None:
     table = np.full((1, 50), 3, np.int8)
-    assert rater_agreement.agreement(table).one_against_others.accuracy.tolist() == [1] * 50
+    assert rater_agreement.measure_agreement(table).one_against_others.accuracy.tolist() == [1] * 50
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 1)])
 def test_one_rater_or_no_clip_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="agreement needs two raters and a clip"):
-        rater_agreement.agreement(np.zeros(shape, int))
+        rater_agreement.measure_agreement(np.zeros(shape, int))
 
 
 def test_a_score_below_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="a rater gave -1; scores start at 0"):
-        rater_agreement.agreement(np.array([[0, -1]]))
+        rater_agreement.measure_agreement(np.array([[0, -1]]))
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0)])
 def test_a_mode_of_nothing_is_refused(shape: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="a mode needs one of each"):
-        rater_agreement.mode_votes(np.zeros(shape, int))
+        rater_agreement.count_mode_votes(np.zeros(shape, int))
 
 
 def test_a_table_holds_the_clips_that_have_raters() -> None:
-    assert rater_agreement.table([None, [0, 1], [], [2, 3]]).tolist() == [[0, 1], [2, 3]]
+    assert rater_agreement.rater_table([None, [0, 1], [], [2, 3]]).tolist() == [[0, 1], [2, 3]]
 
 
 def test_a_table_of_unequal_numbers_of_raters_is_refused_with_the_clips() -> None:
     with pytest.raises(ValueError, match=r"clip 1 has 2 raters and clip 3 has 1 \(clips counted"):
-        rater_agreement.table([None, [0, 1], [2, 3], [1]])
+        rater_agreement.rater_table([None, [0, 1], [2, 3], [1]])
 
 
 def test_a_table_of_no_raters_is_refused() -> None:
     with pytest.raises(ValueError, match="no clip has raters"):
-        rater_agreement.table([None, []])
+        rater_agreement.rater_table([None, []])

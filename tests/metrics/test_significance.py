@@ -21,7 +21,7 @@ def bootstrapped(
     one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"], patient: list[str], draws: int = 999
 ) -> float:
     rng = np.random.default_rng(0)
-    return significance.bootstrap(one, other, patient, num_draws=draws, rng=rng)
+    return significance.bootstrap_test(one, other, patient, num_draws=draws, rng=rng)
 
 
 @given(VALUES)

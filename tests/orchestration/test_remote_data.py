@@ -14,7 +14,7 @@ VIEW = View(num_frames=4, height=24, width=32)
 
 def test_frames_shared_from_a_bucket_are_those_of_its_twin(bucket, ray_cluster, phantom_store):
     twin = bucket.copied(phantom_store)
-    index = store.index(twin)
+    index = store.read_index(twin)
     rows = index.to_pylist()[::5]
     here = shared_memory.attach(shared_memory.share_frames(phantom_store, index, [(24, 32)])).clips(
         rows, VIEW
@@ -30,7 +30,7 @@ def test_frames_shared_from_a_bucket_are_those_of_its_twin(bucket, ray_cluster, 
 def test_an_epoch_streamed_from_a_bucket_has_the_batches_of_its_twin(
     bucket, ray_cluster, phantom_store
 ):
-    rows = store.index(phantom_store).to_pylist()[:14]
+    rows = store.read_index(phantom_store).to_pylist()[:14]
     settings = {"view": VIEW, "columns": ("severity",), "batch": 4, "seed": 3}
     here = streaming.StreamedFrames(str(phantom_store)).epochs(rows, **settings)
     there = streaming.StreamedFrames(bucket.copied(phantom_store)).epochs(rows, **settings)

@@ -118,7 +118,7 @@ def cells(work: Work) -> tuple[Cell, ...]:
 
 
 def prepared(out: Path, data: Path, home):
-    return manifest.prepare(LABELS, store.index(data), out, size="smoke", data=data, home=home)
+    return manifest.prepare(LABELS, store.read_index(data), out, size="smoke", data=data, home=home)
 
 
 def results(out: Path):

@@ -92,19 +92,19 @@ def test_samples_turn_searches_on():
 
 
 def test_official_splits_stand_in_for_the_dealt_ones(phantom_store, tmp_path):
-    index = store.index(phantom_store)
+    index = store.read_index(phantom_store)
     patients = sorted(set(index["patient"].to_pylist()))
     plan = {"number": 0, "train": patients[:12], "val": patients[12:18], "test": patients[18:]}
     path = tmp_path / "splits.json"
     path.write_text(json.dumps({"folds": [plan]}))
     chosen = run_options.at(EXPERIMENT, "smoke", splits=path)
-    folds = chosen.folds.deal(index, seed=0)
+    folds = chosen.folds.assign(index, seed=0)
     gate(folds, index)
     assert folds[0].test == tuple(patients[18:])
 
 
 def test_arms_without_any_label_are_left_out_with_what_needs_them(phantom_store):
-    index = store.index(phantom_store)
+    index = store.read_index(phantom_store)
     for column in ("sf_ratio", "biomarkers"):
         place = index.schema.get_field_index(column)
         nothing = pa.nulls(index.num_rows, index.schema.field(column).type)
@@ -128,7 +128,7 @@ def test_phantoms_whose_writing_was_interrupted_are_made_again(tmp_path):
     for _ in range(2):
         assert run_options.phantom_store(EXPERIMENT, "smoke", tmp_path, said.append) == data
     assert len(said) == 2
-    assert store.index(data).num_rows == 48
+    assert store.read_index(data).num_rows == 48
 
 
 def test_the_command_that_makes_a_run_again_is_kept_for_a_shell_in_any_folder(

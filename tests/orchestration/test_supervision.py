@@ -16,7 +16,7 @@ from experiments import (
     video_scores,
 )
 from lus_ray import cli
-from lus_ray.clip import make
+from lus_ray.clip import make_row
 from lus_ray.data import store
 from lus_ray.errors import ArmError, SchemaError
 from lus_ray.experiment import Recipe, Rows, Size
@@ -33,7 +33,7 @@ def clips(folder, *rows):
     with store.Writer(folder, "t") as writer:
         for number, (num_frames, severity, frame_severity) in enumerate(rows):
             writer.add(
-                make(
+                make_row(
                     np.zeros((num_frames, 4, 4), np.uint8), clip=f"t/{number}",
                     patient=f"t/p{number}", source="t",
                     severity=severity, frame_severity=frame_severity,
@@ -48,7 +48,7 @@ def names(experiment):
 
 def test_frames_without_a_score_carry_that_of_their_clip_and_others_keep_their_own(tmp_path):
     folder = clips(tmp_path, (3, 2, None), (2, 1, [0, 1]), (4, None, None), (5, 0, None))
-    index = store.index(folder)
+    index = store.read_index(folder)
     weak = supervision.supervised(index, folder, weak=True)
     assert weak["frame_severity"].to_pylist() == [[2] * 3, [0, 1], None, [0] * 5]
     assert weak.schema.equals(index.schema)
@@ -57,13 +57,13 @@ def test_frames_without_a_score_carry_that_of_their_clip_and_others_keep_their_o
 
 def test_without_the_choice_nothing_is_carried(tmp_path):
     folder = clips(tmp_path, (3, 2, None))
-    index = store.index(folder)
+    index = store.read_index(folder)
     assert supervision.supervised(index, folder, weak=False) is index
 
 
 def test_weak_scores_are_another_fingerprint(tmp_path):
     folder = clips(tmp_path, (3, 2, None))
-    index = store.index(folder)
+    index = store.read_index(folder)
     weak = supervision.supervised(index, folder, weak=True)
     assert store.fingerprint(weak) != store.fingerprint(index)
 
@@ -72,13 +72,13 @@ def test_weak_scores_are_another_fingerprint(tmp_path):
 def test_weak_scores_are_refused_where_no_clip_has_one_to_give(tmp_path, row):
     folder = clips(tmp_path, row)
     with pytest.raises(SchemaError, match="--weak gives frames the score of their clip") as caught:
-        supervision.supervised(store.index(folder), folder, weak=True)
+        supervision.supervised(store.read_index(folder), folder, weak=True)
     assert "\n" not in str(caught.value)
 
 
 def test_an_experiment_of_frames_on_clips_with_clip_scores_only_names_the_way_out(tmp_path):
     folder = clips(tmp_path, (3, 2, None), (3, 1, None))
-    index = store.index(folder)
+    index = store.read_index(folder)
     with pytest.raises(SchemaError, match="no clip has frame_severity; --weak lets") as caught:
         supervision.fitting(FRAMES, index)
     assert "\n" not in str(caught.value)
@@ -89,13 +89,13 @@ def test_an_experiment_of_frames_on_clips_with_clip_scores_only_names_the_way_ou
 def test_where_nothing_has_any_score_there_is_no_way_out_to_name(tmp_path):
     folder = clips(tmp_path, (3, None, None))
     with pytest.raises(SchemaError, match="nothing to learn from") as caught:
-        supervision.fitting(VIDEOS, store.index(folder))
+        supervision.fitting(VIDEOS, store.read_index(folder))
     assert "--weak" not in str(caught.value)
 
 
 def test_where_patients_cannot_overlap_the_arms_that_ask_for_it_are_left_out(tmp_path):
     folder = clips(tmp_path, (2, 1, [0, 1]), (2, 2, [2, 2]))
-    kept, left_out = supervision.fitting(VIDEOS, store.index(folder))
+    kept, left_out = supervision.fitting(VIDEOS, store.read_index(folder))
     (reason,) = left_out
     assert "severity" in reason
     assert set(left_out[reason]) == {n for n in names(VIDEOS) if n.endswith("patients overlap")}
@@ -105,7 +105,7 @@ def test_where_patients_cannot_overlap_the_arms_that_ask_for_it_are_left_out(tmp
 
 def test_clips_that_have_no_score_at_all_let_no_patients_overlap(tmp_path):
     folder = clips(tmp_path, (2, 1, None), (2, 2, None), (2, None, None))
-    weak = supervision.supervised(store.index(folder), folder, weak=True)
+    weak = supervision.supervised(store.read_index(folder), folder, weak=True)
     kept, left_out = supervision.fitting(VIDEOS, weak)
     assert not any(arm.rows.overlap for arm in kept.arms)
     assert "frames, patients overlap" in {name for few in left_out.values() for name in few}
@@ -113,14 +113,14 @@ def test_clips_that_have_no_score_at_all_let_no_patients_overlap(tmp_path):
 
 def test_where_some_clips_have_frame_scores_alone_every_arm_is_kept(tmp_path):
     folder = clips(tmp_path, (2, 1, [0, 1]), (2, None, [2, 2]))
-    kept, left_out = supervision.fitting(VIDEOS, store.index(folder))
+    kept, left_out = supervision.fitting(VIDEOS, store.read_index(folder))
     assert kept == VIDEOS
     assert left_out == {}
 
 
 def test_an_arm_that_needs_one_that_is_left_out_goes_with_it_for_its_reason(tmp_path):
     folder = clips(tmp_path, (2, 1, [0, 1]))
-    index = store.index(folder)
+    index = store.read_index(folder)
     place = index.schema.get_field_index("frame_severity")
     nothing = pa.nulls(1, index.schema.field("frame_severity").type)
     index = index.set_column(place, "frame_severity", nothing)
@@ -176,7 +176,7 @@ def phantom(folder, share, *more):
 
 @pytest.mark.parametrize(("share", "scored"), [(0, 0), (0.5, 6), (1, 12)])
 def test_a_share_of_phantom_clips_has_a_score_of_the_clip(tmp_path, share, scored):
-    index = store.index(phantom(tmp_path / "s", share))
+    index = store.read_index(phantom(tmp_path / "s", share))
     assert index.num_rows - index["severity"].null_count == scored
     assert index["frame_severity"].null_count == 0
 
@@ -200,7 +200,10 @@ def test_weak_labels_of_a_store_that_has_better_ones_are_refused(tmp_path):
 def without_frame_scores(folder):
     """The phantom store as real sources are: scores of clips, none of frames."""
     rows = [{**row, "frames": [f.as_py() for f in row["frames"]]} for row in store.read(folder)]
-    with store.working(folder, "phantom") as work, store.Writer(work.folder, "phantom") as writer:
+    with (
+        store.stage_source(folder, "phantom") as work,
+        store.Writer(work.folder, "phantom") as writer,
+    ):
         for row in rows:
             writer.add({**row, "frame_severity": None})
     return folder
@@ -236,12 +239,12 @@ def with_masks(folder, *schemes, disease=None):
         for number, scheme in enumerate(schemes):
             pixels = np.zeros((1, 4, 4), np.uint8)
             writer.add(
-                make(
+                make_row(
                     pixels, clip=f"t/{number}", patient=f"t/p{number}", source="t",
                     masks=None if scheme is None else pixels, mask_scheme=scheme, disease=disease,
                 )
             )  # fmt: skip
-    return store.index(folder)
+    return store.read_index(folder)
 
 
 def test_dense_masks_teach_every_arm_of_masks(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.bline_adaptation import EXPERIMENT
-from lus_ray.clip import make
+from lus_ray.clip import make_row
 from lus_ray.data import store
 from lus_ray.data.loading import shared_memory
 from lus_ray.data.loading.batches import InMemory
@@ -33,8 +33,8 @@ def unequal(tmp_path_factory):
                 pixels[masks == 1] += 55
                 name = f"t/{domain}-{patient}"
                 writer.add(
-                    make(pixels, clip=name, patient=name, source="t", domain=domain, masks=masks,
-                         mask_scheme="bline")
+                    make_row(pixels, clip=name, patient=name, source="t", domain=domain,
+                             masks=masks, mask_scheme="bline")
                 )  # fmt: skip
     return folder
 
@@ -42,7 +42,7 @@ def unequal(tmp_path_factory):
 @pytest.mark.slow
 def test_arms_of_two_domains_learn_from_and_are_tested_on_clips_of_any_size(unequal, tmp_path):
     chosen = EXPERIMENT.at("smoke").only(ARMS)
-    chosen, table, _ = cohort.cohort(chosen, store.index(unequal), unequal)
+    chosen, table, _ = cohort.cohort(chosen, store.read_index(unequal), unequal)
     assert (
         len(set(zip(*(table[side].to_pylist() for side in ("height", "width")), strict=True))) == 4
     )

@@ -22,7 +22,7 @@ VIEW = View(num_frames=4, height=24, width=32)
 
 
 def test_a_streamed_epoch_has_the_same_batches_as_one_from_memory(ray_cluster, phantom_store):
-    rows = store.index(phantom_store).to_pylist()[:14]
+    rows = store.read_index(phantom_store).to_pylist()[:14]
     clips = {c["clip"]: VIEW.resize(frames_of(c)) for c in store.read(phantom_store)}
     settings = {"view": VIEW, "columns": ("severity",), "batch": 4, "seed": 3}
     memory = InMemory({(24, 32): clips}).epochs(rows, balance="severity", **settings)
@@ -42,7 +42,7 @@ def test_a_streamed_epoch_of_frames_has_the_same_batches_as_one_from_memory(
     ray_cluster, phantom_store, balance
 ):
     view = View(num_frames=1, height=24, width=32, num_samples=0)
-    rows = store.index(phantom_store).to_pylist()[:5]
+    rows = store.read_index(phantom_store).to_pylist()[:5]
     clips = {c["clip"]: view.resize(frames_of(c)) for c in store.read(phantom_store)}
     settings = {"view": view, "columns": ("frame_severity",), "batch": 8, "seed": 3}
     frame_by_frame = {"by_frame": True, "balance": balance, "num_samples": 20, **settings}
@@ -57,7 +57,7 @@ def test_a_streamed_epoch_of_frames_has_the_same_batches_as_one_from_memory(
 
 
 def test_clips_come_from_the_store_as_they_lie_in_shared_memory(ray_cluster, phantom_store):
-    index = store.index(phantom_store)
+    index = store.read_index(phantom_store)
     rows = index.to_pylist()[::5]
     shared = shared_memory.attach(shared_memory.share_frames(phantom_store, index, [(24, 32)]))
     streamed = streaming.StreamedFrames(str(phantom_store)).clips(rows, VIEW)
@@ -78,7 +78,7 @@ def test_streamed_masks_are_those_from_memory_and_from_shared_memory(
     ray_cluster, outlined_store, aspect, bicubic
 ):
     view = View(1, height=24, width=32, num_samples=0, aspect=aspect, bicubic=bicubic)
-    index = store.index(outlined_store)
+    index = store.read_index(outlined_store)
     rows = [{**row, "num_frames": 3} for row in index.to_pylist()]
     clips = list(store.read(outlined_store))
     size = batches.size_of(view)

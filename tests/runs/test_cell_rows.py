@@ -58,7 +58,7 @@ def test_where_clips_are_dealt_at_random_patients_of_the_fold_are_on_either_side
     rows = [{**row, "disease": "healthy"} for row in table()]
     diagnosed = Arm("t", Segmentation, label="diagnosis", rows=Rows(clips=True, where=COVID))
     experiment = Experiment("t", "t", rotating(3), (diagnosed,), ("accuracy",))
-    folds = rotating(3).deal(index_of(rows), seed=0)
+    folds = rotating(3).assign(index_of(rows), seed=0)
     work = Work(experiment, "smoke", folds, rows, "0", tmp_path)
     found = []
     for fold in folds:

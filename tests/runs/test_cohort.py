@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments import dense_labels
-from lus_ray.clip import MASK_SCHEMES, SCHEMA, make, masks_of
+from lus_ray.clip import MASK_SCHEMES, SCHEMA, make_row, masks_of
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.errors import FoldError, InputError, SchemaError
@@ -50,7 +50,7 @@ def clips(folder, *rows, scheme="bline"):
             masks = np.zeros((len(ids), 4, 4), np.uint8)
             masks[:, 2, 1] = ids
             writer.add(
-                make(
+                make_row(
                     np.full((len(ids), 4, 4), number, np.uint8), clip=f"t/{number}",
                     patient=f"t/p{number}", source="t", domain=domain, masks=masks,
                     mask_scheme=scheme,
@@ -60,11 +60,11 @@ def clips(folder, *rows, scheme="bline"):
 
 
 def of(folder, experiment=EXPERIMENT, names=()):
-    return cohort(experiment, store.index(folder), folder, names=names)
+    return cohort(experiment, store.read_index(folder), folder, names=names)
 
 
 def test_a_domain_goes_by_its_role_and_the_rest_of_the_table_is_as_it_was(both):
-    index = store.index(both)
+    index = store.read_index(both)
     named, table, notes = of(both, ROLES)
     assert named.domains == {"covid": ("A",), "cap": ("B",)}
     assert table["domain"].to_pylist() == [
@@ -93,7 +93,7 @@ def test_only_some_frames_of_a_clip_count_and_clips_without_any_are_left_out(tmp
     _, table, notes = of(folder)
     assert table["clip"].to_pylist() == ["t/0", "t/1", "t/3"]
     assert table["images"].to_pylist() == [[[1, 0], [3, 0]], [[0, 0]], [[0, 0]]]
-    assert table.column_names == [*store.index(folder).column_names, "images"]
+    assert table.column_names == [*store.read_index(folder).column_names, "images"]
     assert notes == ("1 of 4 clips left out: no frame shows B-line",)
 
 
@@ -149,7 +149,7 @@ def test_other_outlines_of_the_same_frames_are_other_data(tmp_path):
 
 
 def test_an_experiment_that_compares_nothing_keeps_every_clip(both):
-    index = store.index(both)
+    index = store.read_index(both)
     assert cohort(dense_labels.EXPERIMENT, index, both) == (dense_labels.EXPERIMENT, index, ())
 
 
@@ -242,7 +242,7 @@ def test_a_run_with_other_domains_is_refused(both, tmp_path):
 
 
 def test_patients_that_splits_leave_out_are_noted(both, tmp_path):
-    first, second, *others = sorted(set(store.index(both)["patient"].to_pylist()))
+    first, second, *others = sorted(set(store.read_index(both)["patient"].to_pylist()))
     path = tmp_path / "splits.json"
     fold = {"number": 0, "train": [first], "test": [second, "t/misspelt"]}
     path.write_text(json.dumps({"folds": [fold]}))
@@ -254,7 +254,7 @@ def test_patients_that_splits_leave_out_are_noted(both, tmp_path):
 
 
 def test_splits_that_deal_one_domain_only_are_refused_before_anything_is_written(both, tmp_path):
-    patients = sorted(set(store.index(both)["patient"].to_pylist()))
+    patients = sorted(set(store.read_index(both)["patient"].to_pylist()))
     fold = {"number": 0, "train": patients[:3], "test": patients[3:6]}
     path = tmp_path / "splits.json"
     path.write_text(json.dumps({"folds": [fold]}))

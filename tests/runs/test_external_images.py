@@ -68,7 +68,7 @@ def test_the_command_draws_every_segmenter_over_clips_without_masks_and_reports_
         assert done.exit_code == 0, done.output
         assert "8 pictures over other clips" in done.output
     shown = external_images.examples(phantom_store)
-    index = store.index(phantom_store).to_pylist()
+    index = store.read_index(phantom_store).to_pylist()
     patients = {row["clip"]: row["patient"] for row in index}
     assert len({patients[row["clip"]] for row, _ in shown}) == example_images.NUM_EXAMPLES
     page = (run / "report.html").read_text()
@@ -106,7 +106,7 @@ def test_two_stores_are_drawn_one_after_the_other(run, clips, phantom_store):
     )
     drawn = captions(run, "place")[-8:]
     assert [one["file"] for one in drawn] == [f"over-{number}.svg" for number in range(8)]
-    assert drawn[4]["example"].partition("#")[0] in store.index(clips)["clip"].to_pylist()
+    assert drawn[4]["example"].partition("#")[0] in store.read_index(clips)["clip"].to_pylist()
 
 
 def test_arms_that_outline_nothing_or_are_not_finished_are_passed_over(

@@ -33,7 +33,7 @@ FIXED = replace(TURNS, folds=fixed_test(parts=4, cv=3))
 
 def prepare(experiment: Experiment, data: Path, out: Path, **more):
     out.mkdir(parents=True, exist_ok=True)
-    index = store.index(data)
+    index = store.read_index(data)
     return manifest.prepare(experiment, index, out, size="full", data=data, **more)
 
 
@@ -166,7 +166,7 @@ def test_an_arm_that_leaks_has_seen_who_tested_it(phantom_store, tmp_path, leak)
 
 
 def test_a_patient_whose_leak_group_was_seen_was_seen(phantom_store, tmp_path, earlier):
-    first, second, *others = sorted(set(store.index(phantom_store)["patient"].to_pylist()))
+    first, second, *others = sorted(set(store.read_index(phantom_store)["patient"].to_pylist()))
     plan = [{"number": 0, "train": [first], "test": others[:1]}]
     (earlier / "folds.json").write_text(json.dumps({"folds": plan}))
     splits = tmp_path / "splits.json"
@@ -174,7 +174,7 @@ def test_a_patient_whose_leak_group_was_seen_was_seen(phantom_store, tmp_path, e
     experiment = beginning(replace(TURNS, folds=folds.official(splits)), earlier)
     prepare(experiment, phantom_store, tmp_path / "apart")
 
-    index = store.index(phantom_store)
+    index = store.read_index(phantom_store)
     groups = ["both" if p in (first, second) else p for p in index["patient"].to_pylist()]
     joined = index.set_column(index.column_names.index("group"), "group", [groups])
     with pytest.raises(FoldError, match=f"was trained on '{second}', whom fold 0 tests"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray.clip import make
+from lus_ray.clip import make_row
 from lus_ray.data.loading.batches import InMemory
 from lus_ray.data.transforms import augment_gare2021
 from lus_ray.data.transforms.view import View
@@ -109,8 +109,9 @@ def outlined():
         side = "aabbcc"[number]
         scheme = None if number == 5 else "dense"
         pixels = rng.integers(0, 255, (3, 32, 32), np.uint8)
-        row = make(pixels, clip=f"t/{number}", patient=f"t/{side}", source="t", mask_scheme=scheme,
-                   masks=None if scheme is None else pixels // 40)  # fmt: skip
+        masks = None if scheme is None else pixels // 40
+        names = {"clip": f"t/{number}", "patient": f"t/{side}", "source": "t"}
+        row = make_row(pixels, **names, mask_scheme=scheme, masks=masks)
         rows.append({**row, "num_frames": 3})
         frames[row["clip"]] = pixels
         if scheme is not None:
@@ -160,7 +161,7 @@ def test_copies_that_a_row_lists_are_made_of_frame_and_mask(outlined):
     for counts, (frame, copy) in zip(said["counts"], listed, strict=True):
         image, true = augment_gare2021.make_copies(frames[frame][None], ids[frame][None], copy)
         predicted = task.predict(image)["masks"]
-        expected = overlap.counts(true[:, 0].numpy(), predicted, num_classes=7)
+        expected = overlap.count_pixels(true[:, 0].numpy(), predicted, num_classes=7)
         assert (counts == expected.ravel()).all()
 
 

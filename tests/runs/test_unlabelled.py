@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray.clip import make
+from lus_ray.clip import make_row
 from lus_ray.data.loading.batches import InMemory
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import CellError
@@ -65,7 +65,7 @@ def outlined(scrambled=""):
         pixels = rng.integers(0, 256, (4, 16, 16), np.uint8)
         again = np.random.default_rng(number + 99 * (domain == scrambled))
         masks = again.integers(0, 2, (4, 16, 16), np.uint8)
-        row = make(
+        row = make_row(
             pixels, clip=f"t/{domain}-{patient}", patient=f"t/{domain}-{patient}", source="t",
             domain=domain, masks=masks, mask_scheme="bline", severity=int(again.integers(4)),
         )  # fmt: skip

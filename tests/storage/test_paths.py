@@ -57,7 +57,7 @@ def test_files_are_listed_by_name_and_folders_are_left_out(bucket, tmp_path):
 def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path):
     (tmp_path / "clips").mkdir(mode=0)
     with as_anybody(), pytest.raises(StoreError) as caught:
-        store.index(tmp_path)
+        store.read_index(tmp_path)
     assert str(caught.value) == (
         f"{tmp_path / 'clips'}: not readable: Permission denied; check who may read it"
     )
@@ -66,7 +66,7 @@ def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path):
 @pytest.mark.parametrize("uri", ["s3://{}/nothing/here", "s3://no-such-bucket/store"])
 def test_a_bucket_or_folder_that_is_not_there_holds_no_clips(bucket, uri):
     with pytest.raises(StoreError, match="no clips here; make a store with 'lus ingest"):
-        store.index(uri.format(bucket.name))
+        store.read_index(uri.format(bucket.name))
 
 
 @pytest.mark.slow
@@ -74,7 +74,7 @@ def test_a_storage_that_does_not_answer_is_given_up_in_seconds_in_one_line(bucke
     uri = f"s3://lung/store?scheme=http&endpoint_override=127.0.0.1:{free_port()}"
     began = time.monotonic()
     with pytest.raises(InputError, match="does not answer; check AWS_ENDPOINT_URL") as caught:
-        store.index(uri)
+        store.read_index(uri)
     assert time.monotonic() - began < 20
     assert "\n" not in str(caught.value)
 
@@ -84,7 +84,7 @@ def test_a_wrong_key_is_not_allowed_to_read_or_to_write(bucket):
     with serving(INITIAL_NO_AUTH_ACTION_COUNT="1") as closed:
         place = closed.explicit(closed.uri("store"))
         with pytest.raises(StoreError, match="not allowed; check AWS_ACCESS_KEY_ID"):
-            store.index(place)
+            store.read_index(place)
         with pytest.raises(StoreError, match="not written: not allowed; check AWS_ACCESS"):
             files.write_text(paths.join(place, "store.json"), "{}")
         with pytest.raises(StoreError, match="not readable: not allowed; check AWS_ACCESS"):

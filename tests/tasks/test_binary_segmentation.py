@@ -106,7 +106,7 @@ def test_what_is_measured_is_what_is_predicted(num_outputs):
     made, true = task(num_outputs=num_outputs), truth()
     found = made.count_pixels(greys(), true)
     said = made.predict(greys())["masks"]
-    counts = segmentation.counts(true, said, num_classes=2)
+    counts = segmentation.count_pixels(true, said, num_classes=2)
     assert (found["counts"] == counts.reshape(3, 4)).all()
     assert found["bins"][:, 0].sum() == true.size
     scores = made.score([{"counts": found["counts"]}])

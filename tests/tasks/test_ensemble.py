@@ -70,7 +70,9 @@ def test_counts_are_those_of_the_mean_in_chunks_too(monkeypatch):
     true = np.random.default_rng(0).integers(0, 5, (3, 20, 40), np.uint8)
     whole = made.count_pixels(frames, true)
     masks = said(made, frames).argmax(dim=1).numpy().astype(np.uint8)
-    assert (whole["counts"] == overlap.counts(true, masks, num_classes=5).reshape(3, 25)).all()
+    assert (
+        whole["counts"] == overlap.count_pixels(true, masks, num_classes=5).reshape(3, 25)
+    ).all()
     monkeypatch.setattr(segmentation, "CHUNK_PIXELS", 2 * 800)
     assert [len(part) for part in made.predict_probabilities(frames)] == [2, 1]
     again = made.count_pixels(frames, true)

@@ -14,7 +14,7 @@ from lus_ray.tasks import MergedClasses
 
 def counted(true, said, scheme):
     num_classes = len(MASK_SCHEMES[scheme])
-    found = segmentation.counts(true, said, num_classes=num_classes)
+    found = segmentation.count_pixels(true, said, num_classes=num_classes)
     return found.reshape(len(true), num_classes**2)
 
 
@@ -25,7 +25,7 @@ def test_merged_counts_are_counts_of_merged_masks(seed, pair):
     true, said = rng.integers(0, len(MASK_SCHEMES[source]), (2, 3, 6, 4), np.uint8)
     found = MergedClasses(source, scheme).predict({"counts": counted(true, said, source).tolist()})
     merged = counted(
-        masks.convert(true, source, scheme), masks.convert(said, source, scheme), scheme
+        masks.convert_masks(true, source, scheme), masks.convert_masks(said, source, scheme), scheme
     )
     assert found["counts"].dtype == np.int32
     assert (found["counts"] == merged).all()

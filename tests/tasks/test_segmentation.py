@@ -90,11 +90,11 @@ def test_every_pixel_gets_its_most_probable_class():
 def test_what_is_measured_is_what_is_predicted():
     made, frames, true = task(), greys(), truth()
     found = made.count_pixels(frames, true)
-    counted = overlap.counts(true, made.predict(frames)["masks"], num_classes=7)
+    counted = overlap.count_pixels(true, made.predict(frames)["masks"], num_classes=7)
     assert found["counts"].dtype == np.int32
     assert (found["counts"] == counted.reshape(5, 49)).all()
     (probability,) = made.predict_probabilities(frames)
-    by_frame = pixel_calibration.histograms(probability.numpy(), true)
+    by_frame = pixel_calibration.pixel_histograms(probability.numpy(), true)
     assert found["bins"] == pytest.approx(by_frame.sum(axis=0))
 
 
@@ -151,7 +151,7 @@ def test_boosts_of_one_change_nothing_and_boosts_are_counted_as_they_are_said():
     high = task("markers", monitor="union_dice", boost=(1, 9, 1, 1, 1))
     said = high.predict(frames)["masks"]
     assert (said != plain.predict(frames)["masks"]).any()
-    counted = overlap.counts(true, said, num_classes=5).reshape(5, 25)
+    counted = overlap.count_pixels(true, said, num_classes=5).reshape(5, 25)
     assert (high.count_pixels(frames, true)["counts"] == counted).all()
 
 
@@ -177,7 +177,7 @@ def test_truth_is_smoothed_where_something_is_held_against_it_and_learned_from_a
     row = {"mask_scheme": "markers"}
     made = task("markers", monitor="union_dice", smooth=3)
     true = made.prepare_truth(drawn, row)
-    assert (true == masks.smoothed(drawn, 3)).all()
+    assert (true == masks.smooth_masks(drawn, 3)).all()
     assert (true != drawn).any()
     frames = greys()
     plain = task("markers", monitor="union_dice")
@@ -207,7 +207,7 @@ def test_masks_that_cannot_be_read_are_no_target(scheme, given, target):
 def test_the_score_is_the_monitored_metric_over_all_frames_that_were_counted():
     made = task("sparse", monitor="iou B-line")
     true, said = truth(6, 4), truth(6, 4, seed=2)
-    counts = overlap.counts(true, said, num_classes=4).reshape(6, 16)
+    counts = overlap.count_pixels(true, said, num_classes=4).reshape(6, 16)
     rows = [{"counts": counts[:4]}, {"counts": None}, {}, {"counts": counts[4:].tolist()}]
     found = made.score(rows)
     both = ((true == 2) & (said == 2)).sum()

@@ -378,7 +378,7 @@ def test_frames_are_outlined_as_they_are_whatever_the_other_networks_do(version)
     assert (said == expected.argmax(dim=1).numpy()).all()
     true = np.random.default_rng(0).integers(0, 2, (3, *SIZE), np.uint8)
     counted = task.count_pixels(greys(), true)["counts"]
-    assert (counted == segmentation.counts(true, said, num_classes=2).reshape(3, -1)).all()
+    assert (counted == segmentation.count_pixels(true, said, num_classes=2).reshape(3, -1)).all()
 
 
 @VERSIONS

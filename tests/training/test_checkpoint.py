@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from sklearn.gaussian_process import GaussianProcessClassifier
 
-from lus_ray.clip import MASK_SCHEMES, frames_of, make
+from lus_ray.clip import MASK_SCHEMES, frames_of, make_row
 from lus_ray.data.transforms.view import Track, View
 from lus_ray.errors import CheckpointError
 from lus_ray.nets import (
@@ -104,7 +104,7 @@ def test_scores_of_frames_are_the_same_bits_after_a_round_trip(tmp_path, name):
     checkpoint.save(tmp_path / "c", task, checkpoint.describe(factory), seed=0)
     loaded = Predictor(tmp_path / "c")
     frames = np.random.default_rng(0).integers(0, 255, (5, 40, 48), np.uint8)
-    clip = make(frames, clip="t/c", patient="t/p", source="t")
+    clip = make_row(frames, clip="t/c", patient="t/p", source="t")
     one, two = predict(task, frames), loaded(clip)
     assert one["outputs"].shape == (5, 4)
     assert all(np.array_equal(one[key], two[key]) for key in one)
@@ -329,7 +329,7 @@ DIAGNOSIS = partial(FrameDiagnosis, view=OUTLINE, net=partial(ReverseTransfer, w
 
 def outlined_clip():
     frames = np.random.default_rng(0).integers(0, 255, (3, 40, 60), np.uint8)
-    return make(frames, clip="t/c", patient="t/p", source="t")
+    return make_row(frames, clip="t/c", patient="t/p", source="t")
 
 
 def stirred(factory):

@@ -19,8 +19,10 @@ import pyarrow as pa
 
 from lus_ray.data import store
 from lus_ray.data.duplicates import matching
-from lus_ray.data.duplicates.signature import signature as signature  # what ingest stores per clip
-from lus_ray.data.duplicates.signature import unpacked
+from lus_ray.data.duplicates.signature import (
+    compute_signature as compute_signature,  # what ingest stores per clip
+)
+from lus_ray.data.duplicates.signature import unpack_signature
 from lus_ray.errors import StoreError
 from lus_ray.storage.paths import PathOrUri
 
@@ -29,7 +31,7 @@ LABELS = ("severity", "disease", "sf_ratio", "biomarkers")
 
 
 @dataclass(frozen=True)
-class Pair:
+class DuplicatePair:
     """Two clips of different patients that show the same acquisition, smaller name first.
 
     `kind` is how they were found; `similarity` is 1 for equal pixels; `conflicts` are the label
@@ -44,27 +46,27 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Joined:
+class Grouping:
     """What the gate found: all pairs, the groups of more than one patient, and what it rewrote."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[DuplicatePair, ...]
     groups: dict[str, tuple[str, ...]]
     num_groups: int
     num_shards_rewritten: int
 
 
-def regroup(path: Path | str, beside: Sequence[PathOrUri] = ()) -> Joined:
+def assign_groups(path: Path | str, beside: Sequence[PathOrUri] = ()) -> Grouping:
     """Find what belongs together in a store and write the groups into it.
 
     `beside` are shards of the same store that lie elsewhere; see `store.replace_groups`.
     """
-    index = store.index_of([*store.shards(path), *beside])
-    found = pairs(index)
-    group_of = join(index, found, told(path))
+    index = store.index_shards([*store.list_shards(path), *beside])
+    found = find_pairs(index)
+    group_of = join_groups(index, found, read_given_groups(path))
     members = defaultdict(set)
     for clip, patient in zip(*_columns(index, "clip", "patient"), strict=True):
         members[group_of[clip]].add(patient)
-    return Joined(
+    return Grouping(
         pairs=found,
         groups={name: tuple(sorted(who)) for name, who in sorted(members.items()) if len(who) > 1},
         num_groups=len(members),
@@ -72,7 +74,7 @@ def regroup(path: Path | str, beside: Sequence[PathOrUri] = ()) -> Joined:
     )
 
 
-def pairs(index: pa.Table) -> tuple[Pair, ...]:
+def find_pairs(index: pa.Table) -> tuple[DuplicatePair, ...]:
     """Clips of different patients that show the same acquisition, sorted by name.
 
     Clips with equal pixels are listed as a chain, each with the one before it; near copies are
@@ -90,25 +92,27 @@ def pairs(index: pa.Table) -> tuple[Pair, ...]:
     chains = _chains(hashes)
     together = _union(len(clips), [*_chains(patients), *chains])
 
-    def pair(one: int, other: int, kind: Any, similarity: float) -> Pair:
-        return Pair(clips[one], clips[other], kind, similarity, _conflicts(rows[one], rows[other]))
+    def pair(one: int, other: int, kind: Any, similarity: float) -> DuplicatePair:
+        return DuplicatePair(
+            clips[one], clips[other], kind, similarity, _conflicts(rows[one], rows[other])
+        )
 
     equal = [pair(a, b, "equal pixels", 1.0) for a, b in chains if patients[a] != patients[b]]
     near = [
         pair(match.one, match.other, "near copy", match.similarity)
-        for match in matching.find(signatures, together)
+        for match in matching.find_matches(signatures, together)
     ]
     return tuple(sorted(equal + near, key=lambda p: (p.one, p.other)))
 
 
-def told(place: PathOrUri) -> list[tuple[str, str]]:
+def read_given_groups(place: PathOrUri) -> list[tuple[str, str]]:
     """Patients and the group that their reader gave them, as the notes of a store keep them."""
-    facts = store.notes(place).values()
+    facts = store.read_sources(place).values()
     return [(patient, group) for each in facts for patient, group in each.get("joined", ())]
 
 
-def join(
-    index: pa.Table, found: Iterable[Pair], given: Sequence[tuple[str, str]] = ()
+def join_groups(
+    index: pa.Table, found: Iterable[DuplicatePair], given: Sequence[tuple[str, str]] = ()
 ) -> dict[str, str]:
     """The group of every clip, the smallest patient of all that belong together.
 
@@ -131,7 +135,7 @@ def join(
 def _refuse_damaged(clip: str, signature: bytes | None) -> None:
     try:
         if signature is not None:
-            unpacked(signature)
+            unpack_signature(signature)
     except ValueError as error:
         raise StoreError(
             f"clip {clip!r}: its signature is damaged ({error}); ingest its source again"

@@ -24,7 +24,13 @@ from scipy import ndimage
 from scipy.fft import irfft2, rfft2
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from lus_ray.data.duplicates.signature import MIRRORED, Features, Tables, describe, features
+from lus_ray.data.duplicates.signature import (
+    MIRRORED,
+    Features,
+    PatchTables,
+    describe_patches,
+    extract_features,
+)
 
 SCALES = (0.80, 0.89, 1.0, 1.12, 1.25)
 """Enlargements tried: cropping a fifth of the side enlarges what is left by 1.25."""
@@ -69,39 +75,41 @@ class Candidate:
 
 
 @threadpool_limits.wrap(limits=1, user_api="blas")  # small products only: threads would just wait
-def find(signatures: Sequence[bytes | None], together: Sequence[int]) -> list[Match]:
+def find_matches(signatures: Sequence[bytes | None], together: Sequence[int]) -> list[Match]:
     """Pairs of clips that show the same acquisition, in order of the clips.
 
     Clips with equal numbers in `together` are known to belong together and are not compared; a
     clip without a signature matches none.
     """
     found: dict[tuple[int, int], Match] = {}
-    for candidate in candidates(signatures, together):
+    for candidate in find_candidates(signatures, together):
         pair = (candidate.one, candidate.other)
         if pair not in found:
-            match = compare(signatures, candidate)
+            match = compare_clips(signatures, candidate)
             if match.similarity >= MIN_SIMILARITY:
                 found[pair] = match
     return [found[pair] for pair in sorted(found)]
 
 
-def candidates(signatures: Sequence[bytes | None], together: Sequence[int]) -> Iterator[Candidate]:
+def find_candidates(
+    signatures: Sequence[bytes | None], together: Sequence[int]
+) -> Iterator[Candidate]:
     """Pairs in which enough patches agree; of a pair the few best enlargements and shifts."""
     known = [number for number, text in enumerate(signatures) if text is not None]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         patches = list(pool.map(lambda number: _patches(signatures[number]), known))
         if len(known) > 1:
-            crowd = _Crowd(known, patches, np.asarray(together))
+            crowd = _PatchIndex(known, patches, np.asarray(together))
             for found in pool.map(lambda number: crowd.like(number, signatures[number]), known):
                 yield from found
 
 
 def _patches(text: bytes | None) -> tuple[Int64[np.ndarray, "N 3"], Float32[np.ndarray, "N D"]]:
-    seen = features(text or b"")
-    return seen.corners, describe(seen, 1.0)
+    seen = extract_features(text or b"")
+    return seen.corners, describe_patches(seen, 1.0)
 
 
-class _Crowd:
+class _PatchIndex:
     """The patches of all clips, and whose they are."""
 
     def __init__(
@@ -110,14 +118,14 @@ class _Crowd:
         self.owner = np.repeat(known, [len(corners) for corners, _ in patches])
         self.corners = np.concatenate([corners for corners, _ in patches])
         self.vectors = np.concatenate([vectors for _, vectors in patches])
-        self.tables = Tables(self.vectors)
+        self.tables = PatchTables(self.vectors)
         self.together = together
 
     def like(self, number: int, text: bytes | None) -> list[Candidate]:
         """Later clips that the clip may be a copy of, each in at most `MOST_TRIED` ways."""
-        one = features(text or b"")
+        one = extract_features(text or b"")
         query = np.concatenate(
-            [describe(one, scale) * sign for scale in SCALES for sign in (1, MIRRORED)]
+            [describe_patches(one, scale) * sign for scale in SCALES for sign in (1, MIRRORED)]
         )
         mine, theirs = self.tables.meet(query)
         others = self.owner[theirs]
@@ -161,11 +169,13 @@ def _votes(
     return sorted(found, key=lambda candidate: -candidate.votes)
 
 
-def compare(signatures: Sequence[bytes | None], candidate: Candidate) -> Match:
+def compare_clips(signatures: Sequence[bytes | None], candidate: Candidate) -> Match:
     """Lay one clip over the other as the votes say, and correlate."""
-    one, other = (features(signatures[n] or b"") for n in (candidate.one, candidate.other))
+    one, other = (extract_features(signatures[n] or b"") for n in (candidate.one, candidate.other))
     scale, mirrored = candidate.scale, candidate.mirrored
-    alike = (describe(one, scale) * (MIRRORED if mirrored else 1)) @ describe(other, 1.0).T
+    alike = (describe_patches(one, scale) * (MIRRORED if mirrored else 1)) @ describe_patches(
+        other, 1.0
+    ).T
     mine, theirs = np.nonzero(alike > ALIKE)
     placed = _placed(one.corners[mine, 1:], scale, mirrored)
     off = np.abs(other.corners[theirs, 1:] - placed - candidate.shift).max(1)

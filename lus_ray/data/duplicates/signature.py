@@ -59,7 +59,7 @@ class Features:
     corners: Int64[np.ndarray, "N 3"]
 
 
-def signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
+def compute_signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
     """Eight small frames of a clip as compressed bytes, some 20-60 kB; 0 marks what does not count.
 
     What counts changes and is not dark; in a still image all that is not dark counts.
@@ -78,7 +78,7 @@ def signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
     return HEADER.pack(VERSION, *kept.shape) + zlib.compress(kept.tobytes(), 1)
 
 
-def unpacked(signature: bytes) -> UInt8[np.ndarray, "K h w"]:
+def unpack_signature(signature: bytes) -> UInt8[np.ndarray, "K h w"]:
     """The small frames of a signature; an empty one for a signature of another version.
 
     Raises:
@@ -98,9 +98,9 @@ def unpacked(signature: bytes) -> UInt8[np.ndarray, "K h w"]:
 
 
 @lru_cache(maxsize=512)
-def features(signature: bytes) -> Features:
+def extract_features(signature: bytes) -> Features:
     """Local contrast and corners of a signature; none for a signature of another version."""
-    small = unpacked(signature)
+    small = unpack_signature(signature)
     frames = np.zeros((len(small), SIDE, SIDE), np.float32)
     frames[:, : small.shape[1], : small.shape[2]] = small
     valid = np.asarray((frames > 0).any(axis=0))
@@ -112,7 +112,7 @@ def features(signature: bytes) -> Features:
     return Features(contrast, valid, np.concatenate(corners))
 
 
-def describe(seen: Features, scale: float) -> Float32[np.ndarray, "N D"]:
+def describe_patches(seen: Features, scale: float) -> Float32[np.ndarray, "N D"]:
     """Unit vectors of the patches around the corners, after enlargement by `scale`."""
     steps = (np.arange(12) - 5.5) * (2 * REACH / 12) / scale
     frame, row, column = (axis[:, None, None] for axis in seen.corners.T)
@@ -123,7 +123,7 @@ def describe(seen: Features, scale: float) -> Float32[np.ndarray, "N D"]:
     return vectors.astype(np.float32)
 
 
-class Tables:
+class PatchTables:
     """Patches by hash: the signs of random projections, several hashes for each patch."""
 
     def __init__(self, vectors: Float32[np.ndarray, "N D"]) -> None:

@@ -24,7 +24,7 @@ from lus_ray.clip import MASK_SCHEMES
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.data.ingest import coco, label_table, labelme
 from lus_ray.data.ingest.polygons import check_size
-from lus_ray.data.masks import resize
+from lus_ray.data.masks import resize_masks
 from lus_ray.errors import SourceError
 
 KINDS = ("mask", "polygons", "coco")
@@ -166,7 +166,7 @@ def _fitted(
     """Masks of the frames one after another, each shrunk at once, so that few large ones live."""
     height, width = decoded.frames.shape[1:]
     native = {"height": decoded.height, "width": decoded.width}
-    small = (resize(read(scheme=scheme, **native)[None], height, width) for read in readers)
+    small = (resize_masks(read(scheme=scheme, **native)[None], height, width) for read in readers)
     return np.concatenate(list(small))
 
 

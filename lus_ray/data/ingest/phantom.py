@@ -79,7 +79,7 @@ def clips(
     confounder: str | None = None,
     video_labels: float = 1.0,
 ) -> Iterator[dict[str, Any]]:
-    """Phantom clips, patient by patient: the columns of `lus_ray.clip.make` and `frames`.
+    """Phantom clips, patient by patient: the columns of `lus_ray.clip.make_row` and `frames`.
 
     The same seed, domain, patient and clip number give the same bytes, whatever the other options.
     `root` is not read. `patients` per domain; `clips` per patient; `frames` per clip at 25 a

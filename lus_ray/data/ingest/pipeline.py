@@ -22,7 +22,7 @@ from lus_ray import clip
 from lus_ray.data import ledger as ledgers
 from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
-from lus_ray.data.duplicates.groups import regroup
+from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.ingest.workers import Pool
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
@@ -99,7 +99,7 @@ def ingest(
     `workers` files are in flight, one per core by default. A clip without a patient is refused,
     or with `missing_patient="own"` becomes its own patient; the policy is kept in `store.json`.
     `options` go to the reader. A run that fails, is interrupted or killed leaves the store as it
-    was (`store.working`): nothing shows before copies of one acquisition are joined.
+    was (`store.stage_source`): nothing shows before copies of one acquisition are joined.
 
     Raises:
         SourceError: no such source or option, nothing to read, or no clip that can be used.
@@ -115,7 +115,7 @@ def ingest(
     joined: set[tuple[str, str]] = set()
     pool = Pool(source, ledger, limits or DecodeLimits(), max_side, missing_patient, workers)
     ledgers.read(join(store, "ledger.jsonl"))  # a damaged one is told of before all the work
-    with stores.working(store, source) as place:
+    with stores.stage_source(store, source) as place:
         with stores.Writer(place.folder, source) as writer, pool:
             found, total = _counted(reader.clips(folder, ledger, **options))
             for row in pool.rows(found):
@@ -132,11 +132,13 @@ def ingest(
         policy = {"max_side": max_side, "missing_patient": missing_patient}
         told = {name: str(value) for name, value in options.items()}
         facts = {**policy, "options": told, "joined": sorted(joined)}
-        stores.note(place.folder, source, facts)  # the leak gate asks whom a reader has joined
-        summary.num_groups = regroup(place.folder, place.beside).num_groups
+        stores.record_source(
+            place.folder, source, facts
+        )  # the leak gate asks whom a reader has joined
+        summary.num_groups = assign_groups(place.folder, place.beside).num_groups
         summary.actions = dict(ledger.counts())
         summary.seconds = time.perf_counter() - start
-        stores.note(place.folder, source, {**facts, "summary": asdict(summary)})
+        stores.record_source(place.folder, source, {**facts, "summary": asdict(summary)})
     return summary
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from lus_ray import clip
 from lus_ray.data.decoding.decoder import DecodedVideo, DecodeLimits, FileDecoder
-from lus_ray.data.duplicates.groups import signature
+from lus_ray.data.duplicates.groups import compute_signature
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError, SchemaError, SourceError
 
@@ -105,8 +105,8 @@ class Pool:
             else:
                 columns["mm_per_pixel"] = decoded.mm_per_pixel
             # Frames that a reader draws itself are new by construction: nothing to find there.
-            columns["signature"] = signature(decoded.frames)
-        return clip.make(**columns), decoded
+            columns["signature"] = compute_signature(decoded.frames)
+        return clip.make_row(**columns), decoded
 
     def _finish(
         self, item: dict[str, Any], future: "Future[tuple[clip.Row, DecodedVideo | None]]"

@@ -62,7 +62,7 @@ def convert_masks(
 ) -> list[UInt8[np.ndarray, "T H W"]]:
     """Masks of samples in one scheme, each converted from that of its clip."""
     return [
-        masks.convert(sample, rows[spec.row]["mask_scheme"], scheme)
+        masks.convert_masks(sample, rows[spec.row]["mask_scheme"], scheme)
         for sample, spec in zip(ids, specs, strict=True)
     ]
 

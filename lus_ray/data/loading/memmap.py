@@ -50,7 +50,7 @@ class MappedFrames:
 def plan_files(store: PathOrUri, frames: set[FrameSize], masks: set[FrameSize]) -> MappedFrames:
     """The files that an experiment needs of a store with its current shards."""
     digest = hashlib.sha256()
-    for shard in stores.shards(store):
+    for shard in stores.list_shards(store):
         filesystem, path = open_filesystem(shard)
         info = filesystem.get_file_info(path)
         digest.update(json.dumps([str(shard), info.size, info.mtime_ns]).encode())
@@ -84,7 +84,7 @@ def write_missing(mapped: MappedFrames, notify: Callable[[str], None] = lambda l
         return
     cache_folder(mapped).mkdir(parents=True, exist_ok=True)
     with _exclusive(cache_folder(mapped)):
-        index = stores.index(mapped.store)
+        index = stores.read_index(mapped.store)
         for column, size in _missing(mapped):
             _write(mapped, index, column, size, notify)
 

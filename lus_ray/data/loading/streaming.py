@@ -40,7 +40,7 @@ class StreamedFrames:
     @cached_property
     def locations(self) -> dict[str, tuple[str, str, int, int]]:
         """Clip, shard, row group and row of every clip, by its name."""
-        return store.places(self.store)
+        return store.locate_clips(self.store)
 
     def epochs(
         self, rows: Sequence[Row], *, view: View, columns: Sequence[str],
@@ -119,7 +119,7 @@ def sample_batch(
 @lru_cache(maxsize=NUM_OPEN)
 def _open_shard(shard: PathOrUri) -> pq.ParquetFile:
     """A shard, kept open: another ingest into the store gives its shards other names."""
-    return store.open_file(shard)
+    return store.open_shard(shard)
 
 
 def _unpack(packed: bytes, view: View) -> UInt8[np.ndarray, "B T H W"]:

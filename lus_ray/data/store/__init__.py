@@ -11,40 +11,40 @@ Why row groups are bounded by bytes: a training epoch reads clips in random orde
 group is the least that Parquet reads.
 """
 
-from lus_ray.data.store.manifest import note, notes
-from lus_ray.data.store.publishing import Working, working
+from lus_ray.data.store.manifest import read_sources, record_source
+from lus_ray.data.store.publishing import Staging, stage_source
 from lus_ray.data.store.reading import (
-    LIGHT,
+    LIGHT_COLUMNS,
+    count_frames,
+    count_frames_by_clip,
     fingerprint,
-    frame_counts,
-    index,
-    index_of,
-    num_frames,
-    open_file,
-    places,
+    index_shards,
+    list_shards,
+    locate_clips,
+    open_shard,
     read,
+    read_index,
     read_located,
-    shards,
 )
-from lus_ray.data.store.writing import Writer, open_shard, replace_groups
+from lus_ray.data.store.writing import Writer, create_shard, replace_groups
 
 __all__ = [
-    "LIGHT",
-    "Working",
+    "LIGHT_COLUMNS",
+    "Staging",
     "Writer",
+    "count_frames",
+    "count_frames_by_clip",
+    "create_shard",
     "fingerprint",
-    "frame_counts",
-    "index",
-    "index_of",
-    "note",
-    "notes",
-    "num_frames",
-    "open_file",
+    "index_shards",
+    "list_shards",
+    "locate_clips",
     "open_shard",
-    "places",
     "read",
+    "read_index",
     "read_located",
+    "read_sources",
+    "record_source",
     "replace_groups",
-    "shards",
-    "working",
+    "stage_source",
 ]

@@ -14,24 +14,24 @@ from lus_ray.storage.files import read_text, write_text
 from lus_ray.storage.paths import PathOrUri, join
 
 
-def note(store: Path | str, source: str, facts: dict[str, Any]) -> None:
+def record_source(store: Path | str, source: str, facts: dict[str, Any]) -> None:
     """Keep in `store.json` of a folder how a source was read: options, policies, counts."""
     known = _known(store)
     sources = {**known.get("sources", {}), source: facts}
     _write(store, {"schema": 1, **known, "sources": sources})
 
 
-def notes(store: PathOrUri) -> dict[str, Any]:
+def read_sources(store: PathOrUri) -> dict[str, Any]:
     """What `note` kept, by source."""
     return dict(_known(store).get("sources", {}))
 
 
-def publish(store: PathOrUri, noted: PathOrUri, shards: set[str]) -> None:
+def publish_shards(store: PathOrUri, noted: PathOrUri, shards: set[str]) -> None:
     """Make these shards the store, with the notes that another place holds, in one step."""
     _write(store, {"schema": 1, "sources": {}, **_known(noted), "shards": sorted(shards)})
 
 
-def published(store: PathOrUri) -> set[str] | None:
+def read_published_shards(store: PathOrUri) -> set[str] | None:
     """The names of the shards that are the store; None where it does not name them."""
     names = _known(store).get("shards")
     return None if names is None else set(names)

@@ -17,8 +17,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lus_ray.data.store.manifest import note, notes, publish, published
-from lus_ray.data.store.reading import shards, source_of
+from lus_ray.data.store.manifest import (
+    publish_shards,
+    read_published_shards,
+    read_sources,
+    record_source,
+)
+from lus_ray.data.store.reading import list_shards, source_of_shard
 from lus_ray.errors import StoreError
 from lus_ray.storage.files import flocked, fsync, read_text, write_text
 from lus_ray.storage.paths import (
@@ -38,7 +43,7 @@ LOCK = ".lock"
 
 
 @dataclass(frozen=True)
-class Working:
+class Staging:
     """Where a source is written; `beside` are the shards that hold the store's other sources."""
 
     folder: Path
@@ -46,7 +51,7 @@ class Working:
 
 
 @contextlib.contextmanager
-def working(store: PathOrUri, source: str) -> Iterator[Working]:
+def stage_source(store: PathOrUri, source: str) -> Iterator[Staging]:
     """A folder to write a source into; on a clean exit what is in it is the store.
 
     It holds the ledger and the notes of the store. It lies in the folder of the store, or, for a
@@ -59,13 +64,15 @@ def working(store: PathOrUri, source: str) -> Iterator[Working]:
     with _alone(store) as parent:
         here = Path(tempfile.mkdtemp(prefix=ASIDE if parent else "lus-ingest-", dir=parent))
         try:
-            was = published(store)
-            beside = tuple(shard for shard in shards(store) if source_of(shard) != source)
+            was = read_published_shards(store)
+            beside = tuple(
+                shard for shard in list_shards(store) if source_of_shard(shard) != source
+            )
             if (text := read_text(join(store, LEDGER))) is not None:
                 write_text(here / LEDGER, text)
-            for earlier, facts in notes(store).items():
-                note(here, earlier, facts)
-            yield Working(here, beside)
+            for earlier, facts in read_sources(store).items():
+                record_source(here, earlier, facts)
+            yield Staging(here, beside)
             _publish(here, store, source, beside, was)
         finally:
             shutil.rmtree(here, ignore_errors=True)
@@ -100,24 +107,24 @@ def _publish(
     before = list_files(join(store, "clips"), ".parquet")
     if was is None:  # until all is there, the store is what it was: often nothing
         was = set(map(basename, before))
-        publish(store, store, was)
+        publish_shards(store, store, was)
     numbers = [int(n) for n in re.findall(r"-(\d+)\.parquet", " ".join(map(basename, before)))]
     number = max(numbers, default=-1)
-    written = [Path(shard) for shard in shards(here)]
+    written = [Path(shard) for shard in list_shards(here)]
     rewritten = {shard.name for shard in written}
     names = {basename(shard) for shard in beside if basename(shard) not in rewritten}
     for shard in written:
         number += 1
-        target = f"{source_of(shard)}-{number:05d}.parquet"
+        target = f"{source_of_shard(shard)}-{number:05d}.parquet"
         _bring(shard, join(store, "clips", target))
         names.add(target)
-    if published(store) != was:
+    if read_published_shards(store) != was:
         raise StoreError(f"{store}: another ingest has written here meanwhile; run this one again")
     if (here / LEDGER).exists():
         _bring(here / LEDGER, join(store, LEDGER))
-    publish(store, here, names)
+    publish_shards(store, here, names)
     for old in before:  # what another ingest may be uploading right now is no business of this one
-        if basename(old) not in names and (basename(old) in was or source_of(old) == source):
+        if basename(old) not in names and (basename(old) in was or source_of_shard(old) == source):
             _delete(old)
 
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lus_ray.clip import PIXELS, SCHEMA, Row
-from lus_ray.data.store.manifest import published
+from lus_ray.clip import PIXEL_COLUMNS, SCHEMA, Row
+from lus_ray.data.store.manifest import read_published_shards
 from lus_ray.errors import StoreError
 from lus_ray.storage.files import open_parquet
 from lus_ray.storage.paths import (
@@ -26,11 +26,11 @@ from lus_ray.storage.paths import (
     list_files,
 )
 
-LIGHT = tuple(name for name in SCHEMA.names if name not in PIXELS)
+LIGHT_COLUMNS = tuple(name for name in SCHEMA.names if name not in PIXEL_COLUMNS)
 """Columns that fit in memory for a whole store."""
 
 
-def shards(store: PathOrUri, source: str | None = None) -> list[PathOrUri]:
+def list_shards(store: PathOrUri, source: str | None = None) -> list[PathOrUri]:
     """The shard files of a store in order, of one source or of all; other files are ignored.
 
     They are those that `store.json` names, where it names any.
@@ -39,19 +39,19 @@ def shards(store: PathOrUri, source: str | None = None) -> list[PathOrUri]:
         StoreError: the storage does not answer, or a shard that is named is not there.
     """
     found = list_files(join(store, "clips"), ".parquet")
-    if found and (names := published(store)) is not None:
+    if found and (names := read_published_shards(store)) is not None:
         if missing := sorted(names - {basename(path) for path in found}):
             raise StoreError(f"{store}: shard {missing[0]} is not there; ingest its source again")
         found = [path for path in found if basename(path) in names]
-    return [path for path in found if source is None or source_of(path) == source]
+    return [path for path in found if source is None or source_of_shard(path) == source]
 
 
-def source_of(shard: PathOrUri) -> str:
+def source_of_shard(shard: PathOrUri) -> str:
     """The source whose clips a shard holds, by its name."""
     return basename(shard).rpartition("-")[0]
 
 
-def open_file(path: PathOrUri) -> pq.ParquetFile:
+def open_shard(path: PathOrUri) -> pq.ParquetFile:
     """A shard whose columns are those of this version.
 
     Raises:
@@ -70,7 +70,7 @@ def open_file(path: PathOrUri) -> pq.ParquetFile:
     return file
 
 
-def index(store: PathOrUri, columns: Sequence[str] = LIGHT) -> pa.Table:
+def read_index(store: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
     """All columns but the pixels, or some of them, one row a clip, sorted by clip name.
 
     Three more columns say where the pixels lie: `shard` (file name), `row_group`, `row`.
@@ -78,15 +78,15 @@ def index(store: PathOrUri, columns: Sequence[str] = LIGHT) -> pa.Table:
     Raises:
         StoreError: there is no store here, or a shard is damaged.
     """
-    paths = shards(store)
+    paths = list_shards(store)
     if not paths:
         raise StoreError(
             f"{store}: no clips here; make a store with 'lus ingest SOURCE ROOT STORE'"
         )
-    return index_of(paths, columns)
+    return index_shards(paths, columns)
 
 
-def index_of(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT) -> pa.Table:
+def index_shards(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
     """The index of these shards, which need not be those of one store.
 
     Raises:
@@ -103,22 +103,22 @@ def index_of(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT) -> pa.T
     return table
 
 
-def places(store: PathOrUri) -> dict[str, tuple[str, str, int, int]]:
+def locate_clips(store: PathOrUri) -> dict[str, tuple[str, str, int, int]]:
     """Where every clip lies (clip, shard, row group, row), by its name and in order of names.
 
     Raises:
         StoreError: there is no store here, or a shard is damaged.
     """
-    table = index(store, ("clip",))
+    table = read_index(store, ("clip",))
     columns = [table[name].to_pylist() for name in ("clip", "shard", "row_group", "row")]
     return {place[0]: place for place in zip(*columns, strict=True)}
 
 
-def num_frames(store: PathOrUri) -> int:
+def count_frames(store: PathOrUri) -> int:
     """Frames of all clips, from the file footers alone."""
     total = 0
-    for path in shards(store):
-        footer = open_file(path).metadata
+    for path in list_shards(store):
+        footer = open_shard(path).metadata
         place = _frames_column(footer)
         total += sum(
             footer.row_group(g).column(place).num_values for g in range(footer.num_row_groups)
@@ -126,15 +126,15 @@ def num_frames(store: PathOrUri) -> int:
     return total
 
 
-def frame_counts(store: PathOrUri) -> dict[str, int]:
+def count_frames_by_clip(store: PathOrUri) -> dict[str, int]:
     """Frames by clip. A row group of one clip is told by its footer, others are read.
 
     Raises:
         StoreError: a shard is damaged.
     """
     counts: dict[str, int] = {}
-    for path in shards(store):
-        file = open_file(path)
+    for path in list_shards(store):
+        file = open_shard(path)
         try:
             for number in range(file.num_row_groups):
                 counts |= _frames_of_group(file, number)
@@ -153,7 +153,7 @@ def read(
     Raises:
         StoreError: a clip is not in the store.
     """
-    where = places(store)
+    where = locate_clips(store)
     names = where if clips is None else clips
     yield from read_located(store, [_find(where, name, store) for name in names], columns)
 
@@ -163,7 +163,7 @@ def read_located(
     located: Iterable[tuple[str, str, int, int]],
     columns: Sequence[str] | None = None,
     *,
-    opened: Callable[[PathOrUri], pq.ParquetFile] = open_file,
+    opened: Callable[[PathOrUri], pq.ParquetFile] = open_shard,
 ) -> Iterator[Row]:
     """Rows at known places (clip, shard, row_group, row), as `places` gives them.
 
@@ -186,14 +186,16 @@ def read_located(
             group = (shard, number)
         assert table is not None
         yield {
-            column: table[column][row].values if column in PIXELS else table[column][row].as_py()
+            column: table[column][row].values
+            if column in PIXEL_COLUMNS
+            else table[column][row].as_py()
             for column in wanted
         }
 
 
 def fingerprint(table: pa.Table) -> str:
     """SHA-256 over names, pixels, groups and labels of an index, independent of file layout."""
-    columns = [column for column in LIGHT if column != "signature"]
+    columns = [column for column in LIGHT_COLUMNS if column != "signature"]
     digest = hashlib.sha256()
     for row in table.select(columns).sort_by("clip").to_pylist():
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
@@ -217,7 +219,7 @@ def _frames_column(footer: pq.FileMetaData) -> int:
 
 def _light(path: PathOrUri, columns: Sequence[str]) -> pa.Table:
     """Light columns of a shard, and where its pixels lie."""
-    file = open_file(path)
+    file = open_shard(path)
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     try:
         part = file.read(columns=list(columns))

@@ -1,4 +1,4 @@
-"""Clips into the shards of a folder, as `lus_ray.data.store.working` gives one."""
+"""Clips into the shards of a folder, as `lus_ray.data.store.stage_source` gives one."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -8,8 +8,8 @@ from types import TracebackType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lus_ray.clip import SCHEMA, Row, check
-from lus_ray.data.store.reading import open_file, shards
+from lus_ray.clip import SCHEMA, Row, check_row
+from lus_ray.data.store.reading import list_shards, open_shard
 from lus_ray.errors import StoreError
 from lus_ray.storage.paths import PathOrUri, basename
 
@@ -49,7 +49,7 @@ class Writer:
 
     def add(self, row: Row) -> None:
         """Append one clip."""
-        check(row)
+        check_row(row)
         if row["clip"] in self.clips:
             raise StoreError(f"{self.source}: clip {row['clip']!r} comes twice; names are unique")
         if row["patient"] in self.patients and next(reversed(self.patients)) != row["patient"]:
@@ -86,7 +86,7 @@ class Writer:
         if self.shard is None or full:
             if self.shard is not None:
                 self.shard.close()
-            self.shard = open_shard(self.folder / f"{self.source}-{self.num_shards:05d}.parquet")
+            self.shard = create_shard(self.folder / f"{self.source}-{self.num_shards:05d}.parquet")
             self.num_shards += 1
             self.shard_bytes, self.num_groups = 0, 0
         self.shard.write_table(pa.Table.from_pylist(self.rows, schema=SCHEMA))
@@ -95,7 +95,7 @@ class Writer:
         self.rows, self.row_bytes = [], 0
 
 
-def open_shard(path: Path) -> pq.ParquetWriter:
+def create_shard(path: Path) -> pq.ParquetWriter:
     """A Parquet writer with the settings of every shard."""
     return pq.ParquetWriter(
         path, SCHEMA, compression="lz4", use_dictionary=False, write_page_checksum=True
@@ -111,8 +111,8 @@ def replace_groups(
     lie elsewhere: one in which a group changes is copied into this store, and stays as it is there.
     """
     changed = 0
-    for shard in (*shards(store), *beside):
-        file = open_file(shard)
+    for shard in (*list_shards(store), *beside):
+        file = open_shard(shard)
         light = file.read(columns=["clip", "group"]).to_pylist()
         if all(groups.get(row["clip"], row["group"]) == row["group"] for row in light):
             continue
@@ -129,7 +129,7 @@ def replace_groups(
 
 def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: Mapping[str, str]) -> None:
     place = SCHEMA.get_field_index("group")
-    with open_shard(target) as writer:
+    with create_shard(target) as writer:
         for number in range(file.num_row_groups):
             table = file.read_row_group(number, columns=SCHEMA.names)
             light = table.select(["clip", "group"]).to_pylist()

@@ -66,7 +66,7 @@ class View:
 
     def resize_masks(self, masks: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
         """All class ids where `resize` puts their pixels: nearest, 0 in the padding."""
-        return class_ids.resize(self.pad(masks), self.height, self.width)
+        return class_ids.resize_masks(self.pad(masks), self.height, self.width)
 
     def padding(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Black rows (above, below) and columns (left, right) that the aspect needs.

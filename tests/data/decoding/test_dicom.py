@@ -9,7 +9,7 @@ from pydicom.encaps import encapsulate
 
 from lus_ray.data import ledger
 from lus_ray.data import store as stores
-from lus_ray.data.check import check
+from lus_ray.data.check import check_store
 from lus_ray.data.decoding.decoder import decode
 from lus_ray.data.ingest import dicom
 from lus_ray.data.ingest.pipeline import ingest
@@ -132,7 +132,7 @@ def test_a_folder_becomes_a_store_with_patients_by_folder_or_digest(tmp_path):
     (root / "notes.txt").write_text("hello")
     store = tmp_path / "store"
     assert ingest("dicom", root, store).num_clips == 4
-    table = stores.index(store).to_pylist()
+    table = stores.read_index(store).to_pylist()
     patients = {row["clip"]: row["patient"] for row in table}
     digest = patients.pop("dicom/loose")
     assert patients == {
@@ -162,12 +162,12 @@ def test_folders_that_share_an_id_stay_in_one_group_whatever_is_read_later(tmp_p
     store = tmp_path / "store"
     assert ingest("dicom", tmp_path / "root", store).num_groups == 3
     ingest("phantom", None, store, patients=1, clips=1, frames=2, size=64)
-    group = {row["patient"]: row["group"] for row in stores.index(store).to_pylist()}
+    group = {row["patient"]: row["group"] for row in stores.read_index(store).to_pylist()}
     assert group == {
         **{f"dicom/{name}": "dicom/anna" for name in ("anna", "berta", "carla")},
         **{name: name for name in ("dicom/dora", "dicom/eva", "phantom/A0-p0000")},
     }
-    found = check(store)
+    found = check_store(store)
     assert (found.num_groups, found.loose) == (4, ())
 
 
@@ -193,7 +193,7 @@ def test_text_beside_the_fan_is_taken_where_the_reader_is_told_so(tmp_path):
     root.mkdir(parents=True)
     parts.write(root / "text.dcm", parts.with_text(parts.fan()))
     ingest("dicom", root.parent, tmp_path / "store", allow_text=True)
-    assert len(stores.index(tmp_path / "store")) == 1
+    assert len(stores.read_index(tmp_path / "store")) == 1
 
 
 def test_dicom_files_can_be_listed_with_labels_too(tmp_path):

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from lus_ray import clip
 from lus_ray.data import store
-from lus_ray.data.duplicates.groups import LABELS, join, pairs, regroup, signature
+from lus_ray.data.duplicates.groups import (
+    LABELS,
+    assign_groups,
+    compute_signature,
+    find_pairs,
+    join_groups,
+)
 from lus_ray.errors import StoreError
 from lus_ray.folds import gate, rotating
 from tests.planted import mirrored, rescaled, tissue
@@ -25,7 +31,7 @@ def table(rows: list[dict]) -> pa.Table:
 
 def groups(index: pa.Table) -> dict[str, str]:
     """The group of every clip."""
-    return join(index, pairs(index))
+    return join_groups(index, find_pairs(index))
 
 
 indexes = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 15)), min_size=1, max_size=30).map(
@@ -65,7 +71,7 @@ def test_clips_share_a_group_only_through_a_chain_of_patients_and_pixels(rows):
 def test_groups_do_not_depend_on_the_order_of_rows(rows, random):
     shuffled = random.sample(rows, len(rows))
     assert groups(table(rows)) == groups(table(shuffled))
-    assert pairs(table(rows)) == pairs(table(shuffled))
+    assert find_pairs(table(rows)) == find_pairs(table(shuffled))
 
 
 @settings(deadline=None)
@@ -100,7 +106,9 @@ def test_more_clips_only_join_groups_and_never_part_them(rows, more):
 )
 def test_labels_that_contradict_each_other_are_listed(labels, conflicts):
     names = [{"clip": f"s/{k}", "patient": f"s/p{k}", "sha256": "same"} for k in range(2)]
-    (pair,) = pairs(table([{**name, **label} for name, label in zip(names, labels, strict=True)]))
+    (pair,) = find_pairs(
+        table([{**name, **label} for name, label in zip(names, labels, strict=True)])
+    )
     assert (pair.one, pair.other, pair.kind, pair.similarity) == ("s/0", "s/1", "equal pixels", 1.0)
     assert pair.conflicts == conflicts
 
@@ -117,11 +125,11 @@ def test_labels_that_contradict_each_other_are_listed(labels, conflicts):
     ],
 )
 def test_a_damaged_signature_is_told_in_one_line_with_its_clip(damage):
-    text = signature(tissue(1))
+    text = compute_signature(tissue(1))
     names = [{"clip": f"s/{k}", "patient": f"s/p{k}", "sha256": f"{k}"} for k in range(2)]
     rows = [{**names[0], "signature": text}, {**names[1], "signature": damage(text)}]
     with pytest.raises(StoreError, match="clip 's/1': its signature is damaged") as told:
-        pairs(table(rows))
+        find_pairs(table(rows))
     assert "\n" not in str(told.value)
 
 
@@ -134,18 +142,18 @@ def leaky(tmp_path):
     for source in "ab":
         with store.Writer(tmp_path, source) as writer:
             for name in sorted(name for name in films if name[0] == source):
-                text = signature(films[name])
+                text = compute_signature(films[name])
                 labels = {"severity": 1 if source == "a" else 2, "signature": text}
                 patient = f"{source}/p{name[-1]}"
                 writer.add(
-                    clip.make(films[name], clip=name, patient=patient, source=source, **labels)
+                    clip.make_row(films[name], clip=name, patient=patient, source=source, **labels)
                 )
     return tmp_path
 
 
 def test_regroup_joins_copies_across_sources_and_keeps_pixels_and_labels(leaky):
     before = list(store.read(leaky))
-    joined = regroup(leaky)
+    joined = assign_groups(leaky)
     assert joined.groups == {"a/p1": ("a/p1", "b/p2"), "a/p2": ("a/p2", "b/p3")}
     assert [(p.one, p.other, p.kind) for p in joined.pairs] == [
         ("a/1", "b/2", "near copy"),
@@ -158,15 +166,15 @@ def test_regroup_joins_copies_across_sources_and_keeps_pixels_and_labels(leaky):
 
 
 def test_regrouping_again_rewrites_nothing(leaky):
-    assert regroup(leaky).num_shards_rewritten == 1
-    assert regroup(leaky).num_shards_rewritten == 0
+    assert assign_groups(leaky).num_shards_rewritten == 1
+    assert assign_groups(leaky).num_shards_rewritten == 0
 
 
 def test_folds_of_a_regrouped_store_pass_the_gate_for_any_seed(leaky):
-    regroup(leaky)
-    index = store.index(leaky)
+    assign_groups(leaky)
+    index = store.read_index(leaky)
     for seed in range(10):
-        gate(rotating(3, stratify=None).deal(index, seed=seed), index)
+        gate(rotating(3, stratify=None).assign(index, seed=seed), index)
 
 
 def _touch(one: dict, other: dict) -> bool:

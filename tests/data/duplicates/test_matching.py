@@ -7,20 +7,20 @@ import av
 import numpy as np
 import pytest
 
-from lus_ray.data.duplicates.matching import MIN_SIMILARITY, find
-from lus_ray.data.duplicates.signature import VERSION, signature
+from lus_ray.data.duplicates.matching import MIN_SIMILARITY, find_matches
+from lus_ray.data.duplicates.signature import VERSION, compute_signature
 from lus_ray.data.ingest import phantom
 from tests.planted import CHANGES, Frames, brightened, cropped, h264, mirrored, rescaled, tissue
 
-OTHERS = [signature(tissue(seed)) for seed in range(100, 106)]
+OTHERS = [compute_signature(tissue(seed)) for seed in range(100, 106)]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_changed_copy_is_found_among_other_clips(change):
     frames = tissue(0)
     copy = change(frames, np.random.default_rng(0))
-    signatures = [signature(frames), *OTHERS, signature(copy)]
-    (match,) = find(signatures, range(len(signatures)))
+    signatures = [compute_signature(frames), *OTHERS, compute_signature(copy)]
+    (match,) = find_matches(signatures, range(len(signatures)))
     assert (match.one, match.other) == (0, 7)
     assert match.similarity >= MIN_SIMILARITY
 
@@ -28,7 +28,7 @@ def test_a_changed_copy_is_found_among_other_clips(change):
 def test_a_match_says_how_one_clip_lies_on_the_other():
     frames = tissue(1)
     copy = mirrored(cropped(frames, np.random.default_rng(0), share=0.2), np.random.default_rng(0))
-    (match,) = find([signature(frames), signature(copy)], [0, 1])
+    (match,) = find_matches([compute_signature(frames), compute_signature(copy)], [0, 1])
     assert match.mirrored
     assert match.scale == pytest.approx(1 / 0.8, rel=0.05)
 
@@ -37,66 +37,69 @@ def test_all_changes_at_once_are_found():
     rng = np.random.default_rng(0)
     frames = tissue(2)
     copy = h264(rescaled(brightened(cropped(frames, rng), rng), rng), rng)
-    assert len(find([signature(frames), signature(copy)], [0, 1])) == 1
+    assert len(find_matches([compute_signature(frames), compute_signature(copy)], [0, 1])) == 1
 
 
 def test_clips_that_share_only_fan_and_label_do_not_match():
-    assert find(OTHERS, range(len(OTHERS))) == []
+    assert find_matches(OTHERS, range(len(OTHERS))) == []
 
 
 def test_a_label_alone_does_not_join_still_images():
-    stills = [signature(tissue(seed, num_frames=1)) for seed in range(6)]
-    assert find(stills, range(6)) == []
+    stills = [compute_signature(tissue(seed, num_frames=1)) for seed in range(6)]
+    assert find_matches(stills, range(6)) == []
 
 
 def test_a_still_image_is_found_again_after_a_codec():
     still = tissue(0, num_frames=1)
     copy = h264(still, np.random.default_rng(0))
-    assert len(find([signature(still), signature(copy), *OTHERS], range(8))) == 1
+    assert (
+        len(find_matches([compute_signature(still), compute_signature(copy), *OTHERS], range(8)))
+        == 1
+    )
 
 
 def test_clips_known_to_belong_together_are_not_compared():
-    same = signature(tissue(0))
-    assert find([same, same], [0, 0]) == []
-    assert len(find([same, same], [0, 1])) == 1
+    same = compute_signature(tissue(0))
+    assert find_matches([same, same], [0, 0]) == []
+    assert len(find_matches([same, same], [0, 1])) == 1
 
 
 def test_a_clip_without_a_signature_matches_nothing():
-    same = signature(tissue(0))
-    (match,) = find([None, same, None, same], range(4))
+    same = compute_signature(tissue(0))
+    (match,) = find_matches([None, same, None, same], range(4))
     assert (match.one, match.other) == (1, 3)
-    assert find([None, same], range(2)) == []
-    assert find([], []) == []
+    assert find_matches([None, same], range(2)) == []
+    assert find_matches([], []) == []
 
 
 def test_a_signature_of_another_version_matches_nothing():
-    other = bytes([VERSION + 1]) + signature(tissue(0))[1:]
-    assert find([other, other, signature(tissue(0))], range(3)) == []
+    other = bytes([VERSION + 1]) + compute_signature(tissue(0))[1:]
+    assert find_matches([other, other, compute_signature(tissue(0))], range(3)) == []
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
 def test_an_empty_picture_matches_nothing(value):
-    blank = signature(np.full((5, 40, 60), value, np.uint8))
-    assert find([blank, blank], [0, 1]) == []
+    blank = compute_signature(np.full((5, 40, 60), value, np.uint8))
+    assert find_matches([blank, blank], [0, 1]) == []
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 500), (3, 500, 3), (1, 20, 20)])
 def test_any_shape_has_a_signature(shape):
     frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    text = signature(frames)
+    text = compute_signature(frames)
     assert text[0] == VERSION
-    assert all(match.similarity > 0.9 for match in find([text, text], [0, 1]))
+    assert all(match.similarity > 0.9 for match in find_matches([text, text], [0, 1]))
 
 
 def test_a_signature_takes_tens_of_kilobytes():
     assert all(len(text) < 100_000 for text in OTHERS)
-    assert signature(tissue(0)) == signature(tissue(0))
+    assert compute_signature(tissue(0)) == compute_signature(tissue(0))
 
 
 @pytest.mark.slow
 def test_phantom_clips_of_different_patients_are_not_joined():
-    signatures = [signature(row["frames"]) for row in phantom.clips(patients=24, clips=1)]
-    assert find(signatures, range(24)) == []
+    signatures = [compute_signature(row["frames"]) for row in phantom.clips(patients=24, clips=1)]
+    assert find_matches(signatures, range(24)) == []
 
 
 @pytest.mark.data
@@ -107,10 +110,10 @@ def test_planted_copies_of_real_clips_are_found(shared_data):
     rng = np.random.default_rng(0)
     clips = [_decoded(path) for path in files]
     copies = [change(frames, rng) for change in CHANGES for frames in clips]
-    signatures = [signature(frames) for frames in (*clips, *copies)]
+    signatures = [compute_signature(frames) for frames in (*clips, *copies)]
     # Copies of one clip are known to belong together here: what counts is clip against copy.
     belongs = [*range(len(clips)), *([len(clips)] * len(copies))]
-    found = {(match.one, match.other) for match in find(signatures, belongs)}
+    found = {(match.one, match.other) for match in find_matches(signatures, belongs)}
     planted = {(k % len(clips), len(clips) + k) for k in range(len(copies))}
     assert len(planted) >= 90
     assert len(planted - found) <= len(planted) // 100
@@ -125,18 +128,18 @@ def test_clips_of_different_patients_on_one_scanner_are_not_joined(shared_data):
     healthy = sorted((shared_data / "pocovid").rglob("Reg_pat*"))
     patients = [path.name.split("_")[1][:4] for path in (*blues, *healthy)]
     numbers = {name: number for number, name in enumerate(sorted(set(patients)))}
-    signatures = [signature(_decoded(path)) for path in (*blues, *healthy)]
+    signatures = [compute_signature(_decoded(path)) for path in (*blues, *healthy)]
     assert len(blues) > 40
     assert len(healthy) == 24
-    assert find(signatures, [numbers[name] for name in patients]) == []
+    assert find_matches(signatures, [numbers[name] for name in patients]) == []
 
 
 @pytest.mark.data
 def test_the_pair_that_pocus_lists_under_two_patients_is_found(shared_data):
     folder = shared_data / "pocovid" / "pocus_videos"
     names = ("Vir_or_Pneu_prospective_file4*", "Vir_prospective_file1*", "Vir_prospective_file2*")
-    signatures = [signature(_decoded(next(folder.rglob(name)))) for name in names]
-    assert [(match.one, match.other) for match in find(signatures, range(3))] == [(0, 1)]
+    signatures = [compute_signature(_decoded(next(folder.rglob(name)))) for name in names]
+    assert [(match.one, match.other) for match in find_matches(signatures, range(3))] == [(0, 1)]
 
 
 def _files(shared_data: Path, source: str, *, step: int) -> Iterator[Path]:

@@ -26,7 +26,7 @@ def cohort():
 
 
 def test_the_same_seed_gives_the_same_bytes():
-    first, second = (clip.make(**next(phantom.clips(**SMALL, seed=5))) for _ in range(2))
+    first, second = (clip.make_row(**next(phantom.clips(**SMALL, seed=5))) for _ in range(2))
     assert first == second
 
 
@@ -39,7 +39,7 @@ def test_a_clip_does_not_depend_on_how_many_are_made():
     few = list(phantom.clips(**(SMALL | {"patients": 2, "clips": 1}), seed=3))
     many = {row["clip"]: row for row in phantom.clips(**SMALL, seed=3, domain="B,A")}
     for row in few:
-        assert clip.make(**row) == clip.make(**many[row["clip"]])
+        assert clip.make_row(**row) == clip.make_row(**many[row["clip"]])
 
 
 @given(frames=st.integers(1, 12), size=st.integers(64, 100))
@@ -63,7 +63,7 @@ def test_every_row_fits_the_schema(seed, domain, probe, masks, difficulty):
     asked = SMALL | {"patients": 1}
     options = {"seed": seed, "domain": domain, "probe": probe, "masks": masks}
     for row in phantom.clips(**asked, **options, difficulty=difficulty):
-        made = clip.make(**row)
+        made = clip.make_row(**row)
         assert (made["masks"] is None) == (masks == "none")
         assert made["mask_scheme"] == (None if masks == "none" else masks)
         assert probe in (None, made["probe"])
@@ -232,7 +232,7 @@ def test_a_part_of_the_clips_has_scores_and_nothing_else_changes():
     for one, other in zip(whole, part, strict=True):
         assert (other["severity"] is None) == (other["raters"] is None)
         kept = set(one) - ({"severity", "raters"} if other["severity"] is None else set())
-        made, same = clip.make(**one), clip.make(**other)
+        made, same = clip.make_row(**one), clip.make_row(**other)
         assert {name: made[name] for name in kept} == {name: same[name] for name in kept}
         assert made["sha256"] == same["sha256"]
         assert other["frame_severity"] is not None

@@ -40,7 +40,7 @@ def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
     assert (summary.num_clips, summary.num_frames, summary.num_patients) == (4, 19, 3)
     assert summary.labels["severity"] == {"0": 1, "2": 1, "3": 1}
     assert summary.frames_per_second > 0
-    table = stores.index(store)
+    table = stores.read_index(store)
     names = table["clip"].to_pylist()
     assert names == ["folder/one", "folder/still", "folder/three", "folder/two [b] +"]
     entries = ledger.read(store / "ledger.jsonl")
@@ -62,7 +62,7 @@ def test_a_row_has_its_pixels_hash_signature_and_adjusted_spacing(own, tmp_path)
     (row,) = stores.read(tmp_path / "store", ["folder/one"])
     assert (row["height"], row["width"], row["fps"]) == (20, 30, 25.0)
     assert row["mm_per_pixel"] == pytest.approx(1.0)  # half the size, twice the spacing
-    assert row["sha256"] == clip.pixel_hash(clip.frames_of(row))
+    assert row["sha256"] == clip.hash_pixels(clip.frames_of(row))
     assert row["signature"]
 
 
@@ -70,8 +70,8 @@ def test_a_clip_without_a_patient_can_be_its_own_and_that_is_recorded(own, tmp_p
     store = tmp_path / "store"
     summary = ingest("folder", own, store, missing_patient="own")
     assert summary.num_patients == 4
-    assert "folder/nobody" in stores.index(store)["patient"].to_pylist()
-    assert stores.notes(store)["folder"]["missing_patient"] == "own"
+    assert "folder/nobody" in stores.read_index(store)["patient"].to_pylist()
+    assert stores.read_sources(store)["folder"]["missing_patient"] == "own"
     noted = [entry for entry in ledger.read(store / "ledger.jsonl") if entry.action == "noted"]
     assert any("its own patient" in entry.reason for entry in noted)
 
@@ -79,9 +79,9 @@ def test_a_clip_without_a_patient_can_be_its_own_and_that_is_recorded(own, tmp_p
 def test_the_same_source_is_replaced_and_the_order_of_work_changes_nothing(own, tmp_path):
     store = tmp_path / "store"
     ingest("folder", own, store, workers=1)
-    first = stores.fingerprint(stores.index(store))
+    first = stores.fingerprint(stores.read_index(store))
     ingest("folder", own, store, workers=3)
-    assert stores.fingerprint(stores.index(store)) == first
+    assert stores.fingerprint(stores.read_index(store)) == first
     entries = ledger.read(store / "ledger.jsonl")
     assert len({(entry.item, entry.reason) for entry in entries}) == len(entries)
 
@@ -96,24 +96,27 @@ def test_progress_counts_clips_and_knows_the_total(own, tmp_path):
 def test_a_run_without_a_clip_is_refused_with_reasons_and_leaves_the_store(own, tmp_path):
     store = tmp_path / "store"
     ingest("folder", own, store)
-    before = stores.fingerprint(stores.index(store)), (store / "ledger.jsonl").read_text()
+    before = stores.fingerprint(stores.read_index(store)), (store / "ledger.jsonl").read_text()
     (own / "labels.csv").write_text("file,patient\npage.mp4,1\nempty.avi,1\n")
     with pytest.raises(SourceError, match=r"no clip in .* can be used: folder/empty: .*empty"):
         ingest("folder", own, store)
-    assert (stores.fingerprint(stores.index(store)), (store / "ledger.jsonl").read_text()) == before
+    assert (
+        stores.fingerprint(stores.read_index(store)),
+        (store / "ledger.jsonl").read_text(),
+    ) == before
 
 
 def test_ctrl_c_leaves_the_store_as_it_was(own, tmp_path):
     store = tmp_path / "store"
     ingest("folder", own, store)
-    before = stores.fingerprint(stores.index(store))
+    before = stores.fingerprint(stores.read_index(store))
 
     def interrupt(num_clips, total, num_frames):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         ingest("folder", own, store, max_side=20, progress=interrupt)
-    assert stores.fingerprint(stores.index(store)) == before
+    assert stores.fingerprint(stores.read_index(store)) == before
     assert not list(store.glob(".writing-*"))
 
 
@@ -126,7 +129,7 @@ def test_one_clip_under_two_patients_ends_in_one_group(own, tmp_path):
     (own / "copy.mp4").write_bytes((own / "one.mp4").read_bytes())
     (own / "labels.csv").write_text("file,patient\none.mp4,1\ncopy.mp4,2\nthree.MP4,3\n")
     ingest("folder", own, tmp_path / "store")
-    rows = stores.index(tmp_path / "store").to_pylist()
+    rows = stores.read_index(tmp_path / "store").to_pylist()
     group = {row["clip"]: row["group"] for row in rows}
     assert group["folder/one"] == group["folder/copy"] != group["folder/three"]
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lus_ray.clip import make
+from lus_ray.clip import make_row
 from lus_ray.data import masks
 from lus_ray.data.loading.batches import (
     InMemory,
@@ -28,14 +28,14 @@ from lus_ray.errors import StoreError
 def rows(grades):
     frames = np.zeros((1, 2, 2), np.uint8)
     who = {"patient": "t/p", "source": "t"}
-    return [make(frames, clip=f"t/{n}", severity=g, **who) for n, g in enumerate(grades)]
+    return [make_row(frames, clip=f"t/{n}", severity=g, **who) for n, g in enumerate(grades)]
 
 
 def scored(*clips):
     """Rows with a score for each frame, one list a clip."""
     who = {"patient": "t/p", "source": "t"}
     return [
-        make(np.zeros((len(g), 2, 2), np.uint8), clip=f"t/{n}", frame_severity=list(g), **who)
+        make_row(np.zeros((len(g), 2, 2), np.uint8), clip=f"t/{n}", frame_severity=list(g), **who)
         for n, g in enumerate(clips)
     ]
 
@@ -267,7 +267,7 @@ def test_masks_of_a_batch_are_in_one_scheme_whatever_that_of_each_clip():
     ((*draws,),) = sample_epoch(rows, batch=6, seed=0, epoch=0, by_frame=True)
     for draw, found in zip(draws, batch["masks"], strict=True):
         row = rows[draw.row]
-        expected = masks.convert(ids[row["clip"]][draw.frame], row["mask_scheme"], "sparse")
+        expected = masks.convert_masks(ids[row["clip"]][draw.frame], row["mask_scheme"], "sparse")
         assert (found[0].numpy() == expected).all()
     assert batch["masks"].max() <= 3
 

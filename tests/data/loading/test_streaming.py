@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lus_ray.clip import make
+from lus_ray.clip import make_row
 from lus_ray.data import store
 from lus_ray.data.loading import streaming
 from lus_ray.data.transforms.view import View
@@ -17,12 +17,14 @@ SIGNATURE = b"what the leak gate compares" * 100
 def clips(tmp_path):
     """Three clips with masks."""
     rng = np.random.default_rng(0)
-    with store.working(tmp_path, "t") as work, store.Writer(work.folder, "t") as writer:
+    with store.stage_source(tmp_path, "t") as work, store.Writer(work.folder, "t") as writer:
         for number in range(3):
             frames = rng.integers(0, 256, (4, 8, 8), np.uint8)
             masks = np.zeros_like(frames)
             who = {"clip": f"t/{number}", "patient": f"t/p{number}", "source": "t"}
-            writer.add(make(frames, masks=masks, mask_scheme="bline", signature=SIGNATURE, **who))
+            writer.add(
+                make_row(frames, masks=masks, mask_scheme="bline", signature=SIGNATURE, **who)
+            )
     return tmp_path
 
 
@@ -38,20 +40,20 @@ def test_where_clips_lie_is_read_once_for_frames_and_masks_of_every_epoch(clips)
 
 
 def test_where_clips_lie_is_told_without_reading_their_signatures(clips):
-    (shard,) = store.shards(clips)
+    (shard,) = store.list_shards(clips)
     whole = shard.read_bytes()
     assert SIGNATURE[:27] in whole
     shard.write_bytes(whole.replace(SIGNATURE[:27], bytes(27)))
     with pytest.raises(StoreError, match="damaged"):
-        store.index(clips)
-    assert list(store.places(clips)) == ["t/0", "t/1", "t/2"]
+        store.read_index(clips)
+    assert list(store.locate_clips(clips)) == ["t/0", "t/1", "t/2"]
     assert len(list(streaming.StreamedFrames(str(clips)).clips([{"clip": "t/1"}], VIEW))) == 1
 
 
 def test_a_shard_stays_open_from_batch_to_batch(clips):
-    place = list(map(str, store.places(clips)["t/1"]))
+    place = list(map(str, store.locate_clips(clips)["t/1"]))
     item = {"places": [place], "seeds": [0], "chosen": [-1]}
     one = streaming.sample_batch(item, store_path=str(clips), view=VIEW)
-    (shard,) = store.shards(clips)
+    (shard,) = store.list_shards(clips)
     shard.rename(shard.with_suffix(".elsewhere"))
     assert streaming.sample_batch(item, store_path=str(clips), view=VIEW) == one

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lus_ray.data.masks import resize
+from lus_ray.data.masks import resize_masks
 from lus_ray.data.transforms.view import Track, View
 from lus_ray.errors import ArmError
 
@@ -130,7 +130,7 @@ def test_padding_alone_never_cuts_and_reaches_the_shape_to_a_pixel(height, width
 @given(height=st.integers(1, 40), width=st.integers(1, 40), size=st.integers(1, 40))
 def test_masks_of_a_view_without_a_shape_are_resized_as_ever(height, width, size):
     ids = np.random.default_rng(0).integers(0, 7, (2, height, width), np.uint8)
-    assert np.array_equal(View(height=size, width=9).resize_masks(ids), resize(ids, size, 9))
+    assert np.array_equal(View(height=size, width=9).resize_masks(ids), resize_masks(ids, size, 9))
 
 
 @given(
