@@ -135,14 +135,7 @@ def _read_video(result: int, max_side: int) -> DecodedVideo:
     if start != num_frames * height * width or max(height, width) > max_side:
         raise DecodeError("the decoder's output is inconsistent")
     frames = np.frombuffer(content, np.uint8, start).reshape(num_frames, height, width)
-    return DecodedVideo(
-        frames=frames,
-        height=report["native"][0],
-        width=report["native"][1],
-        scale=report["scale"],
-        fps=report["fps"],
-        num_declared=report["num_declared"],
-        format=report["format"],
-        notes=tuple(report["notes"]),
-        mm_per_pixel=report.get("mm_per_pixel"),
-    )
+    height, width = report["native"]
+    kept = {name: report[name] for name in ("scale", "fps", "num_declared", "format")}
+    notes, mm_per_pixel = tuple(report["notes"]), report.get("mm_per_pixel")
+    return DecodedVideo(frames, height, width, notes=notes, mm_per_pixel=mm_per_pixel, **kept)

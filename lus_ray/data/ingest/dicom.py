@@ -1,19 +1,18 @@
-"""DICOM ultrasound as a scanner or an archive exports it, several frames in a file or one.
+"""DICOM ultrasound as exported by a scanner or an archive, with one or several frames per file.
 
     lus ingest dicom ROOT STORE             files below ROOT, as ROOT/<patient>/.../<file>
 
-patient       the first folder below ROOT. For a file that lies in ROOT itself, a digest of its
-              PatientID, never the PatientID; without one, see `missing_patient`.
-group         Folders that share a PatientID share a group, with a note: it may be one person, and
-              no fold may part those. An ID that is a placeholder is to be emptied in the files.
-mm_per_pixel  of the one ultrasound region, which is cut out; fps of the cine module.
-domain        "dicom", all clips. Nothing else is known: labels come with the `folder` reader,
-              which reads DICOM files too.
+patient       the first folder below ROOT. For a file in ROOT itself, a digest of its PatientID,
+              never the PatientID; without one, `missing_patient` applies.
+group         Folders that share a PatientID share a group, with a note: it may be one person, whom
+              no fold may split. Empty an ID that is a placeholder in the files.
+mm_per_pixel  of the one ultrasound region, which is cropped; fps of the cine module.
+domain        "dicom", all clips. For labels use the `folder` reader, which reads DICOM files too.
 
-Names of files and folders go into the store and the ledger as they are: name nobody in them. Of
-the header only `dicom_header.READ` is read. A file with writing beside its fan is refused unless
-`allow_text`; see `burned_in.py` for what that gate cannot see. Files of other formats are left out
-in the ledger.
+File and folder names go unchanged into the store and the ledger: they must not identify anybody.
+Only `dicom_header.READ` is read of the header. A file with text beside its fan is refused unless
+`allow_text`; `burned_in_text` lists what that check cannot detect. Files of other formats are
+skipped.
 """
 
 import os
@@ -32,23 +31,23 @@ DIRECTORY = "DICOMDIR"
 
 
 def clips(root: Path, ledger: Ledger, *, allow_text: bool = False) -> Iterator[dict[str, Any]]:
-    """One dict a file, sorted by patient, with `file` to be decoded."""
-    found = []
+    """One dict per file, sorted by patient, with `file` to be decoded."""
+    files = []
     for path in _files(root, ledger):
         try:
             with open(path, "rb") as file:
                 if not file_types.is_dicom(file.fileno()):
-                    reason = "no DICOM file; other videos go through 'lus ingest folder'"
+                    reason = "not a DICOM file; use 'lus ingest folder' for other videos"
                     ledger.skip(SOURCE, _name(path, root), reason)
                     continue
-            found.append((path, *_patient(path, root)))
+            files.append((path, *_read_patient(path, root)))
         except OSError as error:
             ledger.skip(SOURCE, _name(path, root), f"not readable: {error.strerror}")
-    first_of = _sharing(found, ledger)
-    names = Counter(_name(path, root) for path, _, _ in found)
-    for path, patient, digest in sorted(found, key=lambda each: (each[1] or "", each[0])):
+    groups = _group_by_id(files, ledger)
+    names = Counter(_name(path, root) for path, _, _ in files)
+    for path, patient, digest in sorted(files, key=lambda file: (file[1] or "", file[0])):
         name = _name(path, root)
-        group = first_of.get(digest, patient)
+        group = groups.get(digest, patient)
         yield {
             "file": path,
             "clip": f"{SOURCE}/{name}" if names[name] == 1 else f"{SOURCE}/{name}{path.suffix}",
@@ -60,47 +59,48 @@ def clips(root: Path, ledger: Ledger, *, allow_text: bool = False) -> Iterator[d
 
 
 def _files(root: Path, ledger: Ledger) -> list[Path]:
-    """All files below ROOT in order; a folder that cannot be read stands in the ledger."""
+    """All files below ROOT in order; unreadable folders go to the ledger."""
 
     def skip(error: OSError) -> None:
         ledger.skip(SOURCE, _name(Path(error.filename), root), f"not readable: {error.strerror}")
 
-    paths = (Path(at, name) for at, _, names in os.walk(root, onerror=skip) for name in names)
+    walk = os.walk(root, onerror=skip)
+    paths = (Path(folder, name) for folder, _, names in walk for name in names)
     return sorted(path for path in paths if path.is_file() and path.name != DIRECTORY)
 
 
 def _name(path: Path, root: Path) -> str:
-    """The path below ROOT without the extension; a number after a dot, as in a UID, is none."""
+    """The path below ROOT without its extension; a number after a dot, as in a UID, is none."""
     relative = PurePosixPath(path.relative_to(root).as_posix())
     known = relative.suffix.lower() in file_types.DICOM.extensions
     return str(relative.with_suffix("") if known else relative)
 
 
-def _patient(path: Path, root: Path) -> tuple[str | None, str | None]:
-    """The name of the patient, and the digest of the PatientID."""
+def _read_patient(path: Path, root: Path) -> tuple[str | None, str | None]:
+    """The patient, and the digest of the PatientID."""
     try:
         digest = dicom_header.hash_patient_id(path)
     except DecodeError:
-        digest = None  # the decoder will meet the same damage and say so
+        digest = None  # the decoder reports the same damage
     folder, *rest = path.relative_to(root).parts
     return (folder if rest else digest), digest
 
 
-def _sharing(
-    found: list[tuple[Path, str | None, str | None]], ledger: Ledger
+def _group_by_id(
+    files: list[tuple[Path, str | None, str | None]], ledger: Ledger
 ) -> dict[str | None, str]:
-    """By the digest of a PatientID that several folders share, the first of them."""
+    """The first of the folders that share a PatientID, by its digest."""
     folders: dict[str, set[str]] = {}
-    for _, patient, digest in found:
+    for _, patient, digest in files:
         if patient is not None and digest is not None:
             folders.setdefault(digest, set()).add(patient)
-    first_of: dict[str | None, str] = {}
+    groups: dict[str | None, str] = {}
     for digest, names in folders.items():
         if len(names) > 1:
-            first_of[digest], *others = sorted(names)
+            groups[digest], *others = sorted(names)
             reason = (
-                f"its PatientID stands in {', '.join(others[:3])} too: no fold parts them; put one "
-                "person's files in one folder, and empty an ID that is a placeholder"
+                f"{', '.join(others[:3])} has the same PatientID: kept in one group; put the files "
+                "of one person in one folder, and empty an ID that is a placeholder"
             )
-            ledger.note(SOURCE, first_of[digest], reason)
-    return first_of
+            ledger.note(SOURCE, groups[digest], reason)
+    return groups

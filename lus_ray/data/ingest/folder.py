@@ -1,4 +1,4 @@
-"""A folder of one's own videos and images, with a CSV file of labels.
+"""A folder of own videos and images, with a CSV file of labels.
 
     lus ingest folder ROOT STORE            labels in ROOT/labels.csv
 
@@ -6,23 +6,23 @@ file              path below ROOT; required
 patient           the unit of every split; required, see `missing_patient` for empty cells
 probe             convex, linear or phased
 zone, domain      any text
-mm_per_pixel      of the file as it is, before it is shrunk
-fps               overrules the container's
+mm_per_pixel      of the original file, before shrinking
+fps               overrides the container's
 severity          0-3
-frame_severity    one grade for each frame, as 0;0;1, or in runs, as 0x30;1x12
-raters            one grade for each rater, as 1;2;1
+frame_severity    one grade per frame, as 0;0;1, or in runs, as 0x30;1x12
+raters            one grade per rater, as 1;2;1
 sf_ratio          oxygen saturation in percent over the inspired fraction
 disease           one of the seven classes in `clip.DISEASES`
 B-lines: none     and any other of `clip.BIOMARKERS`: 1, 0, or empty for not judged
-mask_scheme       whose classes the masks hold: dense, sparse, markers or bline; with one of
+mask_scheme       classes of the masks: dense, sparse, markers or bline; needs one of
 mask              a PNG of class ids, or a folder of them, 0.png, 1.png, ... for the frames
 polygons          a LabelMe JSON file, or a folder of them, 0.json, 1.json, ...
 coco              `file_name` of the image in ROOT/annotations.json, a COCO file
 
-Nothing is lost: labels are taken as they are. A label that is not a number or out of range refuses
-its row, and so does a mask that does not fit its image, see `masks.py`. A file that is listed twice
-is refused with all its rows, as it cannot be said which holds. A column close to a known name is
-refused as a misspelling; any other is left out with a note.
+Labels are stored as they are. A label that is not a number or out of range refuses its row, and so
+does a mask that does not fit its image. A file that is listed twice is refused with all its rows,
+as none of them is certain. A column close to a known name is refused as a misspelling; any other is
+skipped with a note.
 """
 
 import difflib
@@ -44,9 +44,7 @@ KNOWN = ("file", "patient", *GRADES, *TEXTS, *NUMBERS, *mask_files.COLUMNS, *BIO
 
 
 def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator[dict[str, Any]]:
-    """One dict a row of the CSV file, sorted by patient, with `file` to be decoded.
-
-    `labels` is the CSV file, by default `labels.csv` in `root`.
+    """One dict per row of the CSV file `labels` (by default ROOT/labels.csv), sorted by patient.
 
     Raises:
         SourceError: the CSV file or a required column is missing, or a column is misspelt.
@@ -54,7 +52,7 @@ def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator
     path = Path(labels) if labels else root / "labels.csv"
     header, rows = label_table.read(path, ("file", "patient"))
     _check_header(path, header, ledger)
-    coco = mask_files.annotations(rows, root)
+    annotations = mask_files.load_annotations(rows, root)
     listed = Counter((root / row.cells["file"]).resolve() for row in rows)
     stems = Counter(_stem(PurePosixPath(row.cells["file"])) for row in rows)
     for row in sorted(rows, key=lambda row: (row.cells["patient"], row.cells["file"])):
@@ -66,7 +64,7 @@ def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator
             if listed[file] > 1:
                 raise SourceError(f"{row.where}: file {str(relative)!r} is listed more than once")
             name = relative if stems[_stem(relative)] > 1 else _stem(relative)
-            columns = _labels(row, header) | mask_files.columns(row, root, coco)
+            columns = _parse_labels(row, header) | mask_files.mask_columns(row, root, annotations)
             yield {"file": file, "clip": f"{SOURCE}/{name}", **columns}
         except SourceError as error:
             ledger.skip(SOURCE, row.cells["file"] or row.where, str(error))
@@ -80,15 +78,15 @@ def _check_header(path: Path, header: list[str], ledger: Ledger) -> None:
     mask_files.check_header(path, header)
     for name, times in Counter(header).items():
         if times > 1 and name:
-            raise SourceError(f"{path}: column {name!r} comes {times} times; keep one")
+            raise SourceError(f"{path}: {times} columns are named {name!r}; keep one")
         if name in KNOWN or not name:
             continue
         if close := difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.8):
-            raise SourceError(f"{path}: column {name!r} is not known; did you mean {close[0]!r}?")
-        ledger.note(SOURCE, path.name, f"column {name!r} is not known and was left out")
+            raise SourceError(f"{path}: column {name!r} is unknown; did you mean {close[0]!r}?")
+        ledger.note(SOURCE, path.name, f"skipped unknown column {name!r}")
 
 
-def _labels(row: label_table.TableRow, header: list[str]) -> dict[str, Any]:
+def _parse_labels(row: label_table.TableRow, header: list[str]) -> dict[str, Any]:
     patient = row.text("patient")
     columns: dict[str, Any] = {"patient": patient and f"{SOURCE}/{patient}"}
     columns |= {name: row.text(name) for name in TEXTS if name in header}
@@ -103,25 +101,21 @@ def _labels(row: label_table.TableRow, header: list[str]) -> dict[str, Any]:
     for name in ("frame_severity", "raters"):
         if name in header and row.text(name):
             columns[name] = [
-                g for part in row.cells[name].split(";") for g in _run(row, name, part)
+                g for part in row.cells[name].split(";") for g in _parse_run(row, name, part)
             ]
-    if named := [name for name in BIOMARKERS if name in header]:
-        answers = {name: row.yes_no(name) for name in named}
-        if any(answer is not None for answer in answers.values()):
-            columns["biomarkers"] = [_judged(answers.get(name)) for name in BIOMARKERS]
+    biomarkers = {name: row.yes_no(name) for name in BIOMARKERS if name in header}
+    if any(value is not None for value in biomarkers.values()):
+        values = (biomarkers.get(name) for name in BIOMARKERS)
+        columns["biomarkers"] = [-1 if value is None else int(value) for value in values]
     return columns
 
 
-def _run(row: label_table.TableRow, name: str, part: str) -> list[int]:
-    """A grade as often as it is said: `2`, or `2x12` for twelve frames."""
-    grade, cross, times = (text.strip() for text in part.partition("x"))
-    found = label_table.TableRow(row.where, {name: grade}).whole(name, low=0, high=3)
-    sound = times.isdecimal() and len(times) < 7 and name != "raters" if cross else True
-    if found is None or not sound:
+def _parse_run(row: label_table.TableRow, name: str, part: str) -> list[int]:
+    """Grades from `2`, or from `2x12` for twelve frames."""
+    text, cross, times = (text.strip() for text in part.partition("x"))
+    grade = label_table.TableRow(row.where, {name: text}).whole(name, low=0, high=3)
+    is_valid = times.isdecimal() and len(times) < 7 and name != "raters" if cross else True
+    if grade is None or not is_valid:
         example = "1;2;1" if name == "raters" else "0;0;1, or 0x30;1x12"
         raise SourceError(f"{row.where}: {name!r} is {row.cells[name]!r}; write {example}")
-    return [found] * (int(times) if cross else 1)
-
-
-def _judged(answer: bool | None) -> int:
-    return -1 if answer is None else int(answer)
+    return [grade] * (int(times) if cross else 1)

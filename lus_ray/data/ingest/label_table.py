@@ -1,7 +1,7 @@
-"""A table of labels: a CSV file whose cells are text until a reader asks for a meaning.
+"""CSV files of labels with strict cell parsers.
 
-Every question either gets an answer or refuses with the column and the text found; nothing is
-coerced. An empty cell is "not annotated" and answers None.
+A parser returns a value, None for an empty cell ("not annotated"), or raises a `SourceError` with
+the row, the column and the text found. Nothing is coerced.
 """
 
 import csv
@@ -13,7 +13,7 @@ from pathlib import Path
 from lus_ray.errors import SourceError
 
 MISSING_CODES = frozenset((-99.0, -96.0))
-"""What clinical tables write for "not known" and "does not apply"."""
+"""Codes of clinical tables for "not known" and "does not apply"."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,7 @@ class TableRow:
         return self.cells[column] or None
 
     def yes_no(self, column: str) -> bool | None:
-        """yes, no, 1, 0, true, false in any case; None where empty.
-
-        Raises:
-            SourceError: the cell says something else.
-        """
+        """yes, no, 1, 0, true, false in any case."""
         text = self.cells[column].lower()
         if text in ("yes", "1", "1.0", "true"):
             return True
@@ -43,11 +39,7 @@ class TableRow:
         raise SourceError(f"{self._at(column)}; write yes, no, 1, 0, or nothing")
 
     def whole(self, column: str, *, low: int, high: int) -> int | None:
-        """A whole number within bounds, also written 2.0; None where empty.
-
-        Raises:
-            SourceError: not a number, NaN, not whole, or out of bounds.
-        """
+        """A whole number within bounds, also written 2.0."""
         value = self.number(column, low=low, high=high)
         if value is not None and value != int(value):
             raise SourceError(
@@ -56,11 +48,7 @@ class TableRow:
         return None if value is None else int(value)
 
     def number(self, column: str, *, low: float, high: float, codes: bool = False) -> float | None:
-        """A finite number within bounds; None where empty, or a missing code where `codes`.
-
-        Raises:
-            SourceError: not a number, NaN, or out of bounds.
-        """
+        """A finite number within bounds; with `codes`, None for `MISSING_CODES`."""
         text = self.cells[column]
         if not text:
             return None
@@ -75,11 +63,7 @@ class TableRow:
         return value
 
     def path(self, column: str, root: Path) -> Path:
-        """What the cell names below `root`, links followed.
-
-        Raises:
-            SourceError: the cell is empty, leads out of the folder, or names nothing there.
-        """
+        """An existing path below `root`, links resolved; an empty cell is refused."""
         text = self.cells[column]
         if not text:
             raise SourceError(f"{self._at(column)}; write a path below the folder")

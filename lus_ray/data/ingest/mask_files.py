@@ -1,14 +1,14 @@
-"""Masks of one's own images: which file holds them, and class ids in the size of the frames.
+"""Read masks of own images: find their files and fit class ids to the size of the frames.
 
-`mask`      an 8-bit grey PNG, or one with a palette, whose pixel values are the class ids of the
-            scheme; the colours of the palette mean nothing.
-`polygons`  LabelMe, see `labelme.py`.
-`coco`      the image's `file_name` in ROOT/annotations.json, see `coco.py`.
+`mask`      a PNG, 8-bit grey or with a palette, whose pixel values are the class ids of the scheme;
+            the colours of the palette have no meaning.
+`polygons`  a LabelMe file.
+`coco`      the image's `file_name` in ROOT/annotations.json.
 
-A clip of several frames takes a folder with one PNG, or LabelMe file, for each frame, named by its
-number from 0. Masks are drawn on the image as it is, upright; where frames are shrunk, masks shrink
-alongside to the class at the centre of each pixel. Nothing is coerced: other sizes, unknown
-classes, missing frames refuse the clip with file and reason.
+A clip of several frames takes a folder with one PNG or LabelMe file per frame, named by its number
+from 0. Masks belong to the upright image in its original size; where frames are shrunk, a mask
+takes the class at the centre of each pixel. Nothing is coerced: other sizes, unknown classes or
+missing frames refuse the clip with file and reason.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,16 +32,16 @@ COLUMNS = ("mask_scheme", *KINDS)
 ANNOTATIONS = "annotations.json"
 
 PALETTE, GREY = 3, 0
-"""PNG's numbers for kinds of colour."""
+"""PNG colour types."""
 ORIENTATION = 0x0112
-"""The Exif tag that turns a picture; viewers follow it, pixel values do not."""
+"""The Exif tag that rotates an image; viewers follow it, pixel values do not."""
 
 Reader = Callable[..., UInt8[np.ndarray, "H W"]]
 """Class ids of the image with `scheme`, `height` and `width` by name."""
 
 
 def check_header(path: Path, header: Sequence[str]) -> None:
-    """Refuse a table that names masks without their classes, or classes without masks.
+    """Refuse a table with masks but no scheme, or with a scheme but no masks.
 
     Raises:
         SourceError: with the column to add.
@@ -56,24 +56,26 @@ def check_header(path: Path, header: Sequence[str]) -> None:
         raise SourceError(f"{path}: column 'mask_scheme' needs one of the columns {KINDS}")
 
 
-def annotations(rows: Sequence[label_table.TableRow], root: Path) -> coco.Coco | None:
-    """The COCO file of a folder, read once; None where no row asks for it.
+def load_annotations(rows: Sequence[label_table.TableRow], root: Path) -> coco.CocoFile | None:
+    """Read the COCO file of a folder; None where no row needs it.
 
     Raises:
         SourceError: it is missing or damaged.
     """
     if not any(row.cells.get("coco") for row in rows):
         return None
-    inside = label_table.TableRow("column 'coco'", {"coco": ANNOTATIONS})
-    return coco.load(inside.path("coco", root), ANNOTATIONS)
+    cell = label_table.TableRow("column 'coco'", {"coco": ANNOTATIONS})
+    return coco.load(cell.path("coco", root), ANNOTATIONS)
 
 
-def columns(row: label_table.TableRow, root: Path, annotated: coco.Coco | None) -> dict[str, Any]:
+def mask_columns(
+    row: label_table.TableRow, root: Path, annotations: coco.CocoFile | None
+) -> dict[str, Any]:
     """`mask_scheme`, and `masks` as a function of the decoded file; empty where not annotated.
 
     Raises:
         SourceError: a scheme without masks or masks without a scheme, two kinds of masks, an
-            unknown scheme, or a file that is not there.
+            unknown scheme, or a missing file.
     """
     kinds = [name for name in KINDS if row.cells.get(name)]
     scheme = row.cells.get("mask_scheme")
@@ -87,28 +89,30 @@ def columns(row: label_table.TableRow, root: Path, annotated: coco.Coco | None) 
     if scheme not in MASK_SCHEMES:
         raise SourceError(f"{row.where}: 'mask_scheme' is {scheme!r}; one of {tuple(MASK_SCHEMES)}")
     if kinds == ["coco"]:
-        assert annotated is not None
-        read = partial(_of_image, partial(annotated.masks, row.cells["coco"]), scheme=scheme)
+        assert annotations is not None
+        draw = partial(annotations.draw_mask, row.cells["coco"])
+        read = partial(_read_still, draw, scheme=scheme)
     else:
         path = row.path(kinds[0], root)
         if not path.is_file() and not path.is_dir():
-            raise SourceError(f"{row.where}: {row.cells[kinds[0]]!r} is no file and no folder")
-        read = partial(_of_files, path, root.resolve(), kinds[0], scheme=scheme)
+            name = row.cells[kinds[0]]
+            raise SourceError(f"{row.where}: {name!r} is neither a file nor a folder")
+        read = partial(_read_files, path, root.resolve(), kinds[0], scheme=scheme)
     return {"mask_scheme": scheme, "masks": read}
 
 
 def read_png(
     path: Path, where: str, *, scheme: str, height: int, width: int
 ) -> UInt8[np.ndarray, "H W"]:
-    """Class ids of `scheme` from the pixel values of a PNG of `height` x `width` pixels.
+    """Class ids of `scheme` from the pixel values of a PNG.
 
     Raises:
-        SourceError: no PNG, of another size or kind of pixels, turned, or with unknown classes.
+        SourceError: no PNG, of another size or pixel type, rotated, or with unknown classes.
     """
     try:
         with Image.open(path, formats=("PNG",)) as image:
             check_size((image.height, image.width), height, width, where)
-            _check_kind(image, path, where)
+            _check_pixel_type(image, path, where)
             ids = np.array(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())[:80]
@@ -121,7 +125,7 @@ def read_png(
     return ids
 
 
-def _check_kind(image: Image.Image, path: Path, where: str) -> None:
+def _check_pixel_type(image: Image.Image, path: Path, where: str) -> None:
     with path.open("rb") as file:
         depth, colour = file.read(26)[24:]
     # Grey of less than 8 bits stands for brightness: 1 of a single bit means white, not class 1.
@@ -131,25 +135,24 @@ def _check_kind(image: Image.Image, path: Path, where: str) -> None:
             "or as a palette"
         )
     if getattr(image, "n_frames", 1) > 1 or image.getexif().get(ORIENTATION, 1) != 1:
-        raise SourceError(f"{where}: an animated or turned PNG; save one upright picture")
+        raise SourceError(f"{where}: an animated or rotated PNG; save one upright image")
 
 
-def _of_image(read: Reader, decoded: DecodedVideo, *, scheme: str) -> UInt8[np.ndarray, "T h w"]:
-    """The masks of a still image."""
+def _read_still(read: Reader, decoded: DecodedVideo, *, scheme: str) -> UInt8[np.ndarray, "T h w"]:
     if len(decoded.frames) != 1:
         raise SourceError(
             f"the file has {len(decoded.frames)} frames, but 'coco' is for still images; use "
-            "'mask' or 'polygons' with a folder of one file a frame"
+            "'mask' or 'polygons' with a folder of one file per frame"
         )
-    return _fitted([read], decoded, scheme=scheme)
+    return _fit_to_frames([read], decoded, scheme=scheme)
 
 
-def _of_files(
+def _read_files(
     path: Path, root: Path, kind: str, decoded: DecodedVideo, *, scheme: str
 ) -> UInt8[np.ndarray, "T h w"]:
-    """The masks of a file for a still image, or of a folder with a file for each frame."""
+    """Masks from a file for a still image, or from a folder with a file per frame."""
     read, suffix = {"mask": (read_png, ".png"), "polygons": (labelme.read, ".json")}[kind]
-    files = [path] if path.is_file() else list(_numbered(path, root, suffix))
+    files = [path] if path.is_file() else list(_list_numbered(path, root, suffix))
     num_frames = len(decoded.frames)
     if len(files) != num_frames:
         raise SourceError(
@@ -157,43 +160,44 @@ def _of_files(
             f"each frame, in a folder as 0{suffix}, 1{suffix}, ..."
         )
     readers = [partial(read, file, str(file.relative_to(root))) for file in files]
-    return _fitted(readers, decoded, scheme=scheme)
+    return _fit_to_frames(readers, decoded, scheme=scheme)
 
 
-def _fitted(
+def _fit_to_frames(
     readers: Sequence[Reader], decoded: DecodedVideo, *, scheme: str
 ) -> UInt8[np.ndarray, "T h w"]:
-    """Masks of the frames one after another, each shrunk at once, so that few large ones live."""
+    # One after another, so that few masks of the original size are in memory at once.
     height, width = decoded.frames.shape[1:]
     native = {"height": decoded.height, "width": decoded.width}
     small = (resize_masks(read(scheme=scheme, **native)[None], height, width) for read in readers)
     return np.concatenate(list(small))
 
 
-def _numbered(folder: Path, root: Path, suffix: str) -> Iterator[Path]:
-    """The files 0, 1, 2, ... of a folder; hidden files are passed over.
+def _list_numbered(folder: Path, root: Path, suffix: str) -> Iterator[Path]:
+    """The files 0, 1, 2, ... of a folder without hidden ones.
 
     Raises:
         SourceError: a file is not named by a number, a number is missing or comes twice, or a
             link leads out of the root.
     """
     where = folder.relative_to(root)
-    found: dict[int, Path] = {}
+    by_number: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
         stem = path.stem
-        sound = stem.isascii() and stem.isdigit() and len(stem) < 10
-        if not sound or path.suffix.lower() != suffix or int(stem) in found:
+        is_number = stem.isascii() and stem.isdigit() and len(stem) < 10
+        if not is_number or path.suffix.lower() != suffix or int(stem) in by_number:
             raise SourceError(
                 f"{where / path.name}: masks are named by the number of their frame, each once: "
                 f"0{suffix}, 1{suffix}, ...; rename or move it"
             )
-        found[int(stem)] = path
-    for number in range(len(found)):
-        if number not in found:
+        by_number[int(stem)] = path
+    for number in range(len(by_number)):
+        if number not in by_number:
             raise SourceError(f"{where}: no {number}{suffix}; frames are counted from 0")
-        path = found[number].resolve()
+        path = by_number[number].resolve()
         if not path.is_relative_to(root) or not path.is_file():
-            raise SourceError(f"{where / found[number].name}: leads out of the folder, or no file")
+            name = where / by_number[number].name
+            raise SourceError(f"{name}: leads out of the folder, or is not a file")
         yield path

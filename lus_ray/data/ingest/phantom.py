@@ -35,6 +35,16 @@ ZONES = ("R1", "R2", "R3", "L1", "L2", "L3")
 
 PROBES = ("convex", "linear")
 
+RANGES: dict[str, tuple[float, float]] = {
+    "patients": (1, 9999),
+    "clips": (1, 99),
+    "frames": (1, 10_000),
+    "size": (64, 2048),
+    "seed": (0, 2**31 - 1),
+    "difficulty": (0.0, 1.0),
+    "video_labels": (0.0, 1.0),
+}
+
 UNSCORED: dict[str, Any] = {"severity": None, "raters": None}
 """Columns of a clip without a clip-level score; its frames are scored all the same."""
 
@@ -94,8 +104,8 @@ def clips(
         InputError: an option is out of its range.
     """
     domains = _parse_domains(domain)
-    _check_options(patients=patients, clips=clips, frames=frames, size=size, seed=seed)
-    _check_options(difficulty=difficulty, video_labels=video_labels)
+    numbers = {"patients": patients, "clips": clips, "frames": frames, "size": size, "seed": seed}
+    _check_numbers(numbers | {"difficulty": difficulty, "video_labels": video_labels})
     _check_choice("probe", probe, (None, *PROBES))
     _check_choice("masks", masks, (*MASK_SCHEMES, "none"))
     _check_choice("confounder", confounder, (None, *get_args(Confounder)))
@@ -226,20 +236,10 @@ def _parse_domains(domain: str) -> list[Domain]:
     return sorted(set(names))  # type: ignore[arg-type]
 
 
-def _check_options(**options: float) -> None:
-    ranges = {
-        "patients": (1, 9999),
-        "clips": (1, 99),
-        "frames": (1, 10_000),
-        "size": (64, 2048),
-        "seed": (0, 2**31 - 1),
-        "difficulty": (0.0, 1.0),
-        "video_labels": (0.0, 1.0),
-    }
+def _check_numbers(options: dict[str, float]) -> None:
     for name, value in options.items():
-        low, high = ranges[name]
-        whole = isinstance(low, int)
-        if not low <= value <= high or (whole and value != int(value)):
+        low, high = RANGES[name]
+        if not low <= value <= high or (isinstance(low, int) and value != int(value)):
             raise InputError(f"phantom: {name} is {value!r}; give a number from {low} to {high}")
 
 

@@ -9,10 +9,11 @@ frames is known. Patients with the same `group` stay in one group. The module na
 
 import importlib
 import inspect
+import itertools
 import pkgutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -23,23 +24,23 @@ from lus_ray.data import ledger as ledgers
 from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
-from lus_ray.data.ingest.workers import Pool
+from lus_ray.data.ingest.workers import IngestPool
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join
 
 Progress = Callable[[int, int | None, int], None]
-"""Called after each clip with clips done, clips in all (None where not known), frames done."""
+"""Called after each clip with clips done, clips in all (None where unknown), frames done."""
 
 COUNTED = ("severity", "disease", "probe", "zone", "mask_scheme")
 
 
 @dataclass
-class Summary:
-    """What came of an ingest; `labels` counts clips by column and value, null left out.
+class IngestSummary:
+    """Counts of an ingest; `labels` counts clips by column and value, without null.
 
-    `labels["biomarkers"]` counts clips with any biomarker judged, `labels["sf_ratio"]` those by
-    class. `actions` counts ledger entries; `groups` is the number of groups of the whole store.
+    `labels["biomarkers"]` counts clips with any biomarker judged, `labels["sf_ratio"]` clips by
+    class. `actions` counts ledger entries; `num_groups` is that of the whole store.
     """
 
     source: str
@@ -67,7 +68,11 @@ class Summary:
                 for column, counts in self.labels.items()
                 if counts
             ),
-            "ledger      " + (_listed(self.actions) or "nothing skipped or repaired"),
+            "ledger      "
+            + (
+                ", ".join(f"{num} {name}" for name, num in self.actions.items())
+                or "nothing skipped or repaired"
+            ),
             f"groups      {self.num_groups} in the whole store",
         ]
         return "\n".join(lines)
@@ -75,10 +80,6 @@ class Summary:
     def contents(self) -> dict[str, Any]:
         """JSON values."""
         return {**asdict(self), "frames_per_second": round(self.frames_per_second, 1)}
-
-
-def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{num} {name}" for name, num in counts.items() if num)
 
 
 def ingest(
@@ -92,105 +93,105 @@ def ingest(
     missing_patient: Literal["refuse", "own"] = "refuse",
     progress: Progress | None = None,
     **options: Any,
-) -> Summary:
-    """Read one source into a store; clips of other sources in it stay, earlier ones of it go.
+) -> IngestSummary:
+    """Read one source into a store, where it replaces its earlier clips.
 
-    Frames keep their size up to `max_side` pixels on the long side and are area-averaged above.
-    `workers` files are in flight, one per core by default. A clip without a patient is refused,
-    or with `missing_patient="own"` becomes its own patient; the policy is kept in `store.json`.
-    `options` go to the reader. A run that fails, is interrupted or killed leaves the store as it
-    was (`store.stage_source`): nothing shows before copies of one acquisition are joined.
+    Frames with more than `max_side` pixels on the long side are area-averaged. `workers` files are
+    decoded at once, one per core by default. A clip without a patient is refused, or with
+    `missing_patient="own"` becomes its own patient; `store.json` keeps the policy. `options` go to
+    the reader. A run that fails, is interrupted or killed leaves the store as it was: nothing is
+    published before copies of one acquisition are joined.
 
     Raises:
         SourceError: no such source or option, nothing to read, or no clip that can be used.
-        StoreError: another ingest writes there, the ledger there is damaged, or the storage does
-            not answer or allow it.
+        StoreError: another ingest writes there, the ledger there is damaged, or the storage is
+            unreachable or not writable.
     """
     start = time.perf_counter()
-    reader = _reader(source, options)
+    reader = _load_reader(source, options)
     if missing_patient not in ("refuse", "own"):
         raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
-    folder = _folder(root)  # before anything is made where the store will be
-    ledger, summary = Ledger(), Summary(source)
+    folder = _check_root(root)  # before anything is created where the store will be
+    ledger, summary = Ledger(), IngestSummary(source)
     joined: set[tuple[str, str]] = set()
-    pool = Pool(source, ledger, limits or DecodeLimits(), max_side, missing_patient, workers)
-    ledgers.read(join(store, "ledger.jsonl"))  # a damaged one is told of before all the work
-    with stores.stage_source(store, source) as place:
-        with stores.Writer(place.folder, source) as writer, pool:
-            found, total = _counted(reader.clips(folder, ledger, **options))
-            for row in pool.rows(found):
+    limits = limits or DecodeLimits()
+    pool = IngestPool(source, ledger, limits, max_side, missing_patient, workers)
+    ledgers.read(join(store, "ledger.jsonl"))  # refuses a damaged one before all the work
+    with stores.stage_source(store, source) as draft:
+        with stores.Writer(draft.folder, source) as writer, pool:
+            items, total = _count_items(reader.clips(folder, ledger, **options))
+            for row in pool.make_rows(items):
                 writer.add(row)
-                _count(summary, row)
+                _count_labels(summary, row)
                 if row["group"] != row["patient"]:
                     joined.add((row["patient"], row["group"]))
                 if progress is not None:
                     progress(summary.num_clips, total, summary.num_frames)
             if not summary.num_clips:
-                raise SourceError(_nothing(source, root, ledger))
+                raise SourceError(_describe_failures(source, root, ledger))
             summary.num_patients = len(writer.patients)
-        ledger.write(place.folder / "ledger.jsonl", source=source)
-        policy = {"max_side": max_side, "missing_patient": missing_patient}
-        told = {name: str(value) for name, value in options.items()}
-        facts = {**policy, "options": told, "joined": sorted(joined)}
+        ledger.write(draft.folder / "ledger.jsonl", source=source)
+        facts = {
+            "max_side": max_side,
+            "missing_patient": missing_patient,
+            "options": {name: str(value) for name, value in options.items()},
+            "joined": sorted(joined),
+        }
         stores.record_source(
-            place.folder, source, facts
-        )  # the leak gate asks whom a reader has joined
-        summary.num_groups = assign_groups(place.folder, place.beside).num_groups
+            draft.folder, source, facts
+        )  # `assign_groups` keeps the groups of a reader
+        summary.num_groups = assign_groups(draft.folder, draft.beside).num_groups
         summary.actions = dict(ledger.counts())
         summary.seconds = time.perf_counter() - start
-        stores.record_source(place.folder, source, {**facts, "summary": asdict(summary)})
+        stores.record_source(draft.folder, source, {**facts, "summary": asdict(summary)})
     return summary
 
 
-def sources() -> list[str]:
-    """The names of all readers."""
-    package = importlib.import_module(__package__)
-    names = (module.name for module in pkgutil.iter_modules(package.__path__))
-    return [name for name in names if hasattr(_module(name), "clips")]
+def list_sources() -> list[str]:
+    """Names of all readers."""
+    return [name for name in _module_names() if hasattr(_module(name), "clips")]
 
 
-def _reader(source: str, options: dict[str, Any]) -> ModuleType:
-    package = importlib.import_module(__package__)
-    known = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    if source not in known or not hasattr(_module(source), "clips"):
-        raise SourceError(f"no source {source!r}; there are {', '.join(sources())}")
+def _load_reader(source: str, options: dict[str, Any]) -> ModuleType:
+    if source not in _module_names() or not hasattr(_module(source), "clips"):
+        raise SourceError(f"no source {source!r}; there are {', '.join(list_sources())}")
     reader = _module(source)
     allowed = list(inspect.signature(reader.clips).parameters)[2:]
     if unknown := sorted(set(options) - set(allowed)):
-        there = ", ".join(allowed) or "none"
-        raise SourceError(f"source {source!r} has no option {unknown[0]!r}; its options: {there}")
+        names = ", ".join(allowed) or "none"
+        raise SourceError(f"source {source!r} has no option {unknown[0]!r}; its options: {names}")
     return reader
+
+
+def _module_names() -> list[str]:
+    package = importlib.import_module(__package__)
+    return [module.name for module in pkgutil.iter_modules(package.__path__)]
 
 
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__package__}.{name}")
 
 
-def _folder(root: PathOrUri | None) -> Path | None:
+def _check_root(root: PathOrUri | None) -> Path | None:
     if root is not None and is_remote(root):
-        raise SourceError(f"{root}: a source is read from a folder of this machine; fetch it first")
+        raise SourceError(f"{root}: a source must be a local folder; download it first")
     if root is not None and not Path(root).is_dir():
         raise SourceError(f"{root}: no such folder; give the folder that holds the source")
     return None if root is None else Path(root)
 
 
-def _counted(found: Iterator[dict[str, Any]]) -> tuple[Iterator[dict[str, Any]], int | None]:
-    """A reader of files is listed at once, as it is cheap; one that makes frames never is."""
-    first = next(found, None)
+def _count_items(items: Iterator[dict[str, Any]]) -> tuple[Iterable[dict[str, Any]], int | None]:
+    """Count the items of a reader of files, which is cheap, but not those of a simulator."""
+    first = next(items, None)
     if first is None:
-        return iter(()), 0
+        return (), 0
     if "frames" in first:
-        return _chain(first, found), None
-    listed = [first, *found]
-    return iter(listed), len(listed)
+        return itertools.chain([first], items), None
+    listed = [first, *items]
+    return listed, len(listed)
 
 
-def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield first
-    yield from rest
-
-
-def _count(summary: Summary, row: clip.Row) -> None:
+def _count_labels(summary: IngestSummary, row: clip.Row) -> None:
     summary.num_clips += 1
     summary.num_frames += len(row["frames"])
     values: dict[str, object] = {name: row[name] for name in COUNTED}
@@ -204,8 +205,8 @@ def _count(summary: Summary, row: clip.Row) -> None:
             summary.labels[column] = dict(sorted(counts.items()))
 
 
-def _nothing(source: str, root: PathOrUri | None, ledger: Ledger) -> str:
-    reasons = [f"{entry.item}: {entry.reason}" for entry in ledger.entries[:3]]
-    shown = "; ".join(reasons) or "it lists no clip"
-    more = len(ledger.entries) - len(reasons)
-    return f"{source}: no clip in {root} can be used: {shown}" + (f"; and {more} more" * (more > 0))
+def _describe_failures(source: str, root: PathOrUri | None, ledger: Ledger) -> str:
+    reasons = [f"{entry.item}: {entry.reason}" for entry in ledger.entries]
+    if len(reasons) > 3:
+        reasons[3:] = [f"and {len(reasons) - 3} more"]
+    return f"{source}: no clip in {root} can be used: {'; '.join(reasons) or 'it lists no clip'}"

@@ -1,23 +1,22 @@
-"""POCUS / POCOVID-Net: clips and still images from many hospitals and web pages.
+"""POCUS / POCOVID-Net: clips and still images of many hospitals and web pages.
 
 Source    Born et al., Applied Sciences 2021, doi 10.3390/app11020672; licence per file.
 Layout    pocus_videos/<convex|linear>/..., pocus_images/<convex|linear>/...,
-          dataset_metadata.csv (one row a file; `Filename` is the stem).
+          dataset_metadata.csv (one row per file; `Filename` is the stem).
 
-patient     `Patient ID / Name`; rows without one are refused unless `missing_patient` says "own".
+patient     `Patient ID / Name`; rows without one are refused unless `missing_patient` is "own".
 probe       `Probe`.
 zone        `Area according to DEGUM` 1-6 as "DEGUM <n>"; these are not the BLUE points.
 domain      "pocovid", all clips. Lost: hospital and device.
 severity    `Lung Severity Score`, 0-3 where given.
 disease     `Label`: regular is healthy, COVID-19 is COVID-19 pneumonia, bacterial and viral
             pneumonia are other lung disease. Lost: which pneumonia; a "regular" clip of an ill
-            patient counts as healthy. A file under label_uncertain has no disease.
-biomarkers  effusion, consolidations, B-lines, A-lines, pleural line irregularities (0/1), see
-            `biomarkers`. Lost: size, number and place; air bronchogram and symptoms.
+            patient is healthy. A file under label_uncertain has no disease.
+biomarkers  effusion, consolidations, B-lines, A-lines, pleural line irregularities (0/1). Lost:
+            size, number and position; air bronchogram and symptoms.
 fps         of the container; the column `Framerate` is rounded and not read.
 
-Rows whose file is absent (most were never public) and files without a row are skipped, with the
-reason in the ledger.
+Rows without a file (most were never public) and files without a row are skipped.
 """
 
 from collections import defaultdict
@@ -25,8 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lus_ray.clip import BIOMARKERS
 from lus_ray.data.ingest import label_table
+from lus_ray.data.ingest.group_presence import to_biomarkers
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
@@ -46,19 +45,19 @@ GROUPS = {
     "A-lines": ("A-lines",),
     "Pleural line irregularities": ("pleural indent", "pleural break"),
 }
-"""Which biomarker groups a 0/1 column speaks of."""
+"""Biomarker groups of a 0/1 column."""
 COLUMNS = ("Filename", "Label", "Lung Severity Score", "Type", "Probe", "Patient ID / Name",
            "Area according to DEGUM", "Air bronchogram", "Healthy", *GROUPS)  # fmt: skip
 
 
 def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
-    """One dict a file, sorted by patient; `patient` is None where the table names none.
+    """One dict per file, sorted by patient; `patient` is None where the table names none.
 
     Raises:
         SourceError: the table or a column of it is missing.
     """
     _, rows = label_table.read(root / METADATA, COLUMNS)
-    files = _files(root)
+    files = _find_files(root)
     for row in sorted(rows, key=_patient_then_name):
         name = row.cells["Filename"]
         item = f"{row.where} ({name})"
@@ -68,35 +67,33 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
             continue
         path = candidates.pop(0)
         try:
-            yield {"file": path, **_clip(path, row, ledger)}
+            yield {"file": path, **_parse_clip(path, row, ledger)}
         except SourceError as error:
             ledger.skip(SOURCE, item, str(error))
-    for path in sorted(path for left in files.values() for path in left):
+    for path in sorted(path for paths in files.values() for path in paths):
         ledger.skip(SOURCE, path.name, f"{METADATA} has no row for this file")
 
 
-def _files(root: Path) -> dict[tuple[str, str], list[Path]]:
-    found: dict[tuple[str, str], list[Path]] = defaultdict(list)
+def _find_files(root: Path) -> dict[tuple[str, str], list[Path]]:
+    files: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for kind, folder in FOLDERS.items():
         for path in sorted((root / folder).rglob("*")):
             if path.is_file():
-                found[kind, path.stem].append(path)
-    return found
+                files[kind, path.stem].append(path)
+    return files
 
 
 def _patient_then_name(row: label_table.TableRow) -> tuple[str, str]:
     return (row.cells["Patient ID / Name"], row.cells["Filename"])
 
 
-def _clip(path: Path, row: label_table.TableRow, ledger: Ledger) -> dict[str, Any]:
+def _parse_clip(path: Path, row: label_table.TableRow, ledger: Ledger) -> dict[str, Any]:
     name, label = row.cells["Filename"], row.cells["Label"]
     if label.lower() not in DISEASES:
         raise SourceError(f"{row.where}: 'Label' is {label!r}; one of {', '.join(DISEASES)}")
     disease: str | None = DISEASES[label.lower()]
     if "label_uncertain" in path.parts:
-        ledger.note(
-            SOURCE, name, f"in label_uncertain: its label {label!r} is not taken as disease"
-        )
+        ledger.note(SOURCE, name, f"in label_uncertain: ignored its label {label!r}")
         disease = None
     patient = row.text("Patient ID / Name")
     zone = row.text("Area according to DEGUM")
@@ -107,18 +104,18 @@ def _clip(path: Path, row: label_table.TableRow, ledger: Ledger) -> dict[str, An
         "zone": zone and f"DEGUM {zone}",
         "domain": SOURCE,
         "severity": row.whole("Lung Severity Score", low=0, high=3),
-        "biomarkers": biomarkers(row, ledger),
+        "biomarkers": label_biomarkers(row, ledger),
         "disease": disease,
     }
 
 
-def biomarkers(row: label_table.TableRow, ledger: Ledger) -> list[int] | None:
-    """The 38 entries that the 0/1 columns decide; the others are -1.
+def label_biomarkers(row: label_table.TableRow, ledger: Ledger) -> list[int] | None:
+    """The 38 biomarkers as far as the 0/1 columns decide them; the others are -1.
 
-    1 decides that "none" of its group is wrong. 0 decides "none" and every level of the group,
-    but only in rows where some column is 1: a row of zeros, with "Healthy" 0 as well, was never
-    filled in. A-lines 0 in a healthy lung is not taken, as healthy lungs show A-lines and most of
-    these rows do not tick them. Irregularities 1 may be an indent or a break: neither is decided.
+    1 excludes "none" of its group. 0 decides "none" and every level of the group, but only in rows
+    where some column is 1: a row of zeros, with "Healthy" 0 as well, was never filled in. A-lines 0
+    in a healthy lung is ignored, as healthy lungs show A-lines and most of these rows do not tick
+    them. Irregularities 1 may be an indent or a break and decides neither.
 
     Raises:
         SourceError: a cell is neither 0, 1, empty nor a link.
@@ -130,24 +127,15 @@ def biomarkers(row: label_table.TableRow, ledger: Ledger) -> list[int] | None:
         return None
     if ticks["Healthy"] and ticks["A-lines"] is False:
         ticks["A-lines"] = None
-    judged: dict[str, int] = {}
-    for column, groups in GROUPS.items():
-        if ticks[column] is None or (ticks[column] and len(groups) > 1):
-            continue
-        for group in groups:
-            if not ticks[column]:
-                judged |= {name: 0 for name in BIOMARKERS if name.startswith(group + ":")}
-            judged[f"{group}: none"] = int(not ticks[column])
-    if ticks["B-lines"] is not None:
-        absent = not ticks["B-lines"]
-        judged["B-line origin: not applicable"] = int(absent)
-        if absent:
-            judged |= {"B-line origin: pleura": 0, "B-line origin: sub-pleura": 0}
-    return [judged.get(name, -1) for name in BIOMARKERS]
+    if ticks["Pleural line irregularities"]:
+        ticks["Pleural line irregularities"] = None
+    return to_biomarkers(
+        {group: ticks[column] for column, groups in GROUPS.items() for group in groups}
+    )
 
 
 def _tick(row: label_table.TableRow, column: str, ledger: Ledger) -> bool | None:
-    """A link that slipped into the column stands for no judgement, with a note."""
+    """The cell as a boolean; a link that slipped into the column is ignored with a note."""
     if row.cells[column].startswith("http"):
         ledger.note(
             SOURCE, row.cells["Filename"], f"{row.where}: {column!r} holds a link: not judged"

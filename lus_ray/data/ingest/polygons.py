@@ -1,10 +1,10 @@
-"""Shapes of a drawing tool become class ids, and the JSON that holds them is not trusted.
+"""Draw the shapes of untrusted annotation files as class ids.
 
-Letters: H rows, W columns. Points are (x, y) in pixels from the upper left corner of the image.
-Pixel rule: a corner falls to the pixel that holds it (whole part of x and y), and the pixels that
-an edge crosses belong to the shape, as in LabelMe's own export; a square from (1, 1) to (3, 3) is
-3 x 3 pixels. A thin line therefore never vanishes; what COCO's tools fill is up to one pixel
-narrower on the right and at the bottom. Later shapes lie on top of earlier ones.
+Shapes: H rows, W columns. Points are (x, y) in pixels from the upper left corner of the image.
+A corner belongs to the pixel that holds it (whole part of x and y), and the pixels that an edge
+crosses belong to the shape, as in LabelMe's own export: a square from (1, 1) to (3, 3) is 3 x 3
+pixels, and a thin line never vanishes. COCO's tools fill up to one pixel less on the right and at
+the bottom. Later shapes lie on top of earlier ones.
 """
 
 import json
@@ -22,11 +22,11 @@ from lus_ray.errors import SourceError
 
 MAX_BYTES = 64 << 20
 MAX_VALUES = 10_000_000
-"""Values in one file; what they cost in memory grows with this and not with the bytes."""
+"""Values in one file: memory grows with these and not with the bytes."""
 MAX_SHAPES = 1_000
 MAX_POINTS = 100_000
 MAX_PAINTED = 2**32
-"""Shapes, corners, and shapes times pixels of one image: they bound the work of drawing it."""
+"""Shapes, corners, and shapes times pixels of one image; these bound the drawing time."""
 
 Point = Sequence[float]
 
@@ -52,36 +52,36 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
             f"{where}: not a readable JSON file ({reason}); export it again"
         ) from None
     if not isinstance(content, dict):
-        raise SourceError(f"{where}: holds a {type(content).__name__} and no object; export again")
+        raise SourceError(f"{where}: holds a {type(content).__name__}, not an object; export again")
     return content
 
 
-def shown(value: Any) -> str:
-    """A value of the file in at most forty characters."""
+def short_repr(value: Any) -> str:
+    """`repr` in at most forty characters."""
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def listed(parent: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+def get_objects(parent: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
     """The list of objects under a key.
 
     Raises:
-        SourceError: there is no such list, or something else in it.
+        SourceError: there is no such list, or it holds something else.
     """
     values = parent.get(key)
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise SourceError(f"{where}: {key!r} is no list of objects; export the file again")
+        raise SourceError(f"{where}: {key!r} is not a list of objects; export the file again")
     return values
 
 
-def check_size(found: tuple[Any, Any], height: int, width: int, where: str) -> None:
-    """Refuse what was drawn on an image of another size.
+def check_size(drawn_on: tuple[Any, Any], height: int, width: int, where: str) -> None:
+    """Refuse annotations of an image of another size.
 
     Raises:
         SourceError: with both sizes.
     """
-    if any(isinstance(side, bool) for side in found) or found != (height, width):
-        rows, columns = map(shown, found)
+    if any(isinstance(side, bool) for side in drawn_on) or drawn_on != (height, width):
+        rows, columns = map(short_repr, drawn_on)
         raise SourceError(
             f"{where}: drawn on {rows} x {columns} pixels, but the image has {height} x {width} "
             "(height x width); export it for this image"
@@ -89,9 +89,9 @@ def check_size(found: tuple[Any, Any], height: int, width: int, where: str) -> N
 
 
 class Canvas:
-    """Class ids of one image, all background at first; `where` is named in every refusal.
+    """Class ids of one image, background at first; `where` begins every error message.
 
-    Every method raises `SourceError` for a label that the scheme lacks, for points that are no
+    Every method raises `SourceError` for a label that the scheme lacks, for points that are not
     numbers or lie outside of the image, and for too many shapes or points.
     """
 
@@ -101,41 +101,42 @@ class Canvas:
         self.ids = {name.lower(): number for number, name in enumerate(MASK_SCHEMES[scheme])}
         self.num_shapes = self.num_points = 0
 
-    def polygon(self, label: Any, points: Any) -> None:
-        """A filled polygon of three corners or more."""
-        corners = self._points(label, points)
+    def draw_polygon(self, label: Any, points: Any) -> None:
+        """Fill a polygon of three corners or more."""
+        corners = self._to_pixels(label, points)
         if len(corners) < 3:
-            raise self._refusal(label, f"has {len(corners)} points; a polygon has three or more")
-        self._pen().polygon(corners, fill=self._id(label))
+            raise self._error(label, f"has {len(corners)} points; a polygon has three or more")
+        self._pen().polygon(corners, fill=self._class_id(label))
 
-    def rectangle(self, label: Any, points: Any) -> None:
-        """A filled rectangle between two opposite corners."""
-        corners = self._points(label, points)
+    def draw_rectangle(self, label: Any, points: Any) -> None:
+        """Fill a rectangle between two opposite corners."""
+        corners = self._to_pixels(label, points)
         if len(corners) != 2:
-            raise self._refusal(label, f"has {len(corners)} points; a rectangle has two corners")
-        self._pen().rectangle(_ordered(corners), fill=self._id(label))
+            raise self._error(label, f"has {len(corners)} points; a rectangle has two corners")
+        box = [f(axis) for f in (min, max) for axis in zip(*corners, strict=True)]
+        self._pen().rectangle(box, fill=self._class_id(label))
 
-    def circle(self, label: Any, points: Any) -> None:
-        """A disc: its centre, and a point on its edge."""
-        self._points(label, points)
+    def draw_circle(self, label: Any, points: Any) -> None:
+        """Fill a circle given by its centre and a point on its edge."""
+        self._to_pixels(label, points)
         if len(points) != 2:
-            raise self._refusal(label, f"has {len(points)} points; a circle has centre and edge")
+            raise self._error(label, f"has {len(points)} points; a circle has centre and edge")
         (x, y), edge = points
         radius = math.dist((x, y), edge)
         box = [(x - radius, y - radius), (x + radius, y + radius)]
         self._check_inside(label, box)
-        self._pen().ellipse([(int(x), int(y)) for x, y in box], fill=self._id(label))
+        self._pen().ellipse([(int(x), int(y)) for x, y in box], fill=self._class_id(label))
 
-    def pixels(self, label: Any, inside: Bool[np.ndarray, "H W"]) -> None:
-        """The pixels that are true."""
+    def fill_pixels(self, label: Any, inside: Bool[np.ndarray, "H W"]) -> None:
+        """Fill the pixels that are true."""
         self._count(num_points=0)
-        self.image.paste(self._id(label), mask=Image.fromarray(inside))
+        self.image.paste(self._class_id(label), mask=Image.fromarray(inside))
 
-    def masks(self) -> UInt8[np.ndarray, "H W"]:
+    def to_mask(self) -> UInt8[np.ndarray, "H W"]:
         """The class ids as drawn.
 
         Raises:
-            SourceError: nothing was drawn: an image without annotation is not an image of nothing.
+            SourceError: nothing was drawn; a missing annotation does not mean background.
         """
         if not self.num_shapes:
             raise SourceError(
@@ -147,17 +148,16 @@ class Canvas:
     def _pen(self) -> ImageDraw.ImageDraw:
         return ImageDraw.Draw(self.image)
 
-    def _id(self, label: Any) -> int:
+    def _class_id(self, label: Any) -> int:
         number = self.ids.get(label.strip().lower()) if isinstance(label, str) else None
         if number is None:
             names = ", ".join(MASK_SCHEMES[self.scheme])
-            raise self._refusal(label, f"is no class of scheme {self.scheme!r}; one of {names}")
+            raise self._error(label, f"is no class of scheme {self.scheme!r}; one of {names}")
         return number
 
-    def _points(self, label: Any, points: Any) -> list[tuple[int, int]]:
-        """The pixels that hold the points."""
+    def _to_pixels(self, label: Any, points: Any) -> list[tuple[int, int]]:
         if not isinstance(points, list) or not all(map(_is_point, points)):
-            raise self._refusal(label, "has points that are not all [x, y] in numbers; redraw it")
+            raise self._error(label, "has points that are not all [x, y] in numbers; redraw it")
         self._count(num_points=len(points))
         self._check_inside(label, points)
         return [(int(x), int(y)) for x, y in points]
@@ -165,9 +165,9 @@ class Canvas:
     def _check_inside(self, label: Any, points: Iterable[Point]) -> None:
         for x, y in points:
             if not (0 <= x <= self.width and 0 <= y <= self.height):
-                raise self._refusal(
+                raise self._error(
                     label,
-                    f"reaches ({shown(x)}, {shown(y)}), outside of the image, which is "
+                    f"reaches ({short_repr(x)}, {short_repr(y)}), outside of the image, which is "
                     f"{self.width} wide and {self.height} high; redraw it",
                 )
 
@@ -183,8 +183,9 @@ class Canvas:
                 f"{self.where}: {self.num_shapes} shapes on so large an image; shrink it"
             )
 
-    def _refusal(self, label: Any, reason: str) -> SourceError:
-        return SourceError(f"{self.where}: shape {self.num_shapes or 1} {shown(label)} {reason}")
+    def _error(self, label: Any, reason: str) -> SourceError:
+        shape = f"shape {self.num_shapes or 1} {short_repr(label)}"
+        return SourceError(f"{self.where}: {shape} {reason}")
 
 
 def _is_point(point: Any) -> bool:
@@ -194,12 +195,6 @@ def _is_point(point: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _ordered(corners: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Upper left and lower right corner."""
-    columns, rows = zip(*corners, strict=True)
-    return [(min(columns), min(rows)), (max(columns), max(rows))]
 
 
 def _refuse_constant(name: str) -> None:

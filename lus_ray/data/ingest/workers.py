@@ -1,12 +1,11 @@
-"""The pool of an ingest: what a reader yields becomes checked rows, in order, several at once.
+"""The worker pool of an ingest: decode and check the items of a reader, in order.
 
-Why threads: each holds a decoder process of its own; what is left to do here, hashing and
-comparing, runs outside the interpreter lock.
+Why threads: each uses a decoder process; the rest, hashing and comparing, releases the GIL.
 """
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any
@@ -18,11 +17,11 @@ from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError, SchemaError, SourceError
 
 
-class Pool:
-    """Makes checked rows of what a reader yields, several at once, in the reader's order.
+class IngestPool:
+    """Make rows from the items of a reader, several at once, in the reader's order.
 
-    `num_workers` files are in flight, one per core where None. The ledger is written by the
-    calling thread alone, so that its order is the reader's too.
+    `workers` files are decoded at once, one per core where None. Only the calling thread writes the
+    ledger, so that it has the reader's order too.
     """
 
     def __init__(
@@ -42,12 +41,12 @@ class Pool:
             self.free.put(decoder)
         self.names: set[str] = set()
 
-    def __enter__(self) -> "Pool":
+    def __enter__(self) -> "IngestPool":
         self.threads = ThreadPoolExecutor(self.num_workers, thread_name_prefix="ingest")
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # After a failure or Ctrl-C: nothing new is begun, what is at work is ended, all is reaped.
+        # After a failure or Ctrl-C: start nothing new, end running decoders, reap all processes.
         self.threads.shutdown(wait=False, cancel_futures=True)
         for decoder in self.decoders:
             decoder.stop()
@@ -55,13 +54,13 @@ class Pool:
         for decoder in self.decoders:
             decoder.close()
 
-    def rows(self, found: Iterator[dict[str, Any]]) -> Iterator[clip.Row]:
-        """Rows in the order of `found`; what cannot be used stands in the ledger instead."""
+    def make_rows(self, items: Iterable[dict[str, Any]]) -> Iterator[clip.Row]:
+        """Rows in the order of `items`; unusable ones go to the ledger instead."""
         pending: deque[tuple[dict[str, Any], Future[tuple[clip.Row, DecodedVideo | None]]]] = (
             deque()
         )
-        for item in found:
-            if not self._admit(item):
+        for item in items:
+            if not self._accept(item):
                 continue
             pending.append((item, self.threads.submit(self._make, item)))
             if len(pending) > self.num_workers:
@@ -69,10 +68,10 @@ class Pool:
         while pending:
             yield from self._finish(*pending.popleft())
 
-    def _admit(self, item: dict[str, Any]) -> bool:
+    def _accept(self, item: dict[str, Any]) -> bool:
         name = item["clip"]
         if name in self.names:
-            self.ledger.skip(self.source, name, "a clip of this name came before; names are unique")
+            self.ledger.skip(self.source, name, "duplicate clip name; names must be unique")
             return False
         if item["patient"] is None and self.missing_patient == "refuse":
             self.ledger.skip(
@@ -104,7 +103,7 @@ class Pool:
                 columns["mm_per_pixel"] /= decoded.scale
             else:
                 columns["mm_per_pixel"] = decoded.mm_per_pixel
-            # Frames that a reader draws itself are new by construction: nothing to find there.
+            # Simulated frames have no copies to find and get no signature.
             columns["signature"] = compute_signature(decoded.frames)
         return clip.make_row(**columns), decoded
 

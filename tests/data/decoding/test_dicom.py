@@ -145,8 +145,8 @@ def test_a_folder_becomes_a_store_with_patients_by_folder_or_digest(tmp_path):
     told = {entry.item: entry.reason for entry in ledger.read(store / "ledger.jsonl")}
     assert "text" in told["dicom/berta/text"]
     assert "no patient id" in told["dicom/nobody"]
-    assert "no DICOM file" in told["notes.txt"]
-    assert "PatientID stands in anna, berta too" in told[digest.removeprefix("dicom/")]
+    assert "not a DICOM file" in told["notes.txt"]
+    assert "anna, berta has the same PatientID" in told[digest.removeprefix("dicom/")]
     assert {row["group"] for row in table} == {min(digest, "dicom/anna")}
     kept = b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
     assert not [secret for secret in parts.SECRETS if secret.encode() in kept]

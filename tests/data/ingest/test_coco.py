@@ -42,25 +42,28 @@ def compressed(lengths: list[int]) -> str:
 
 @given(masks)
 def test_run_lengths_decode_to_the_mask_they_were_walked_from(mask):
-    assert (coco.runs(counts_by_walking(mask), *mask.shape, "x") == mask).all()
+    assert (coco.decode_run_lengths(counts_by_walking(mask), *mask.shape, "x") == mask).all()
 
 
 @given(masks)
 def test_compressed_run_lengths_decode_to_the_same_mask(mask):
     text = compressed(counts_by_walking(mask))
-    assert (coco.runs(text, *mask.shape, "x") == mask).all()
+    assert (coco.decode_run_lengths(text, *mask.shape, "x") == mask).all()
 
 
 @given(st.lists(st.integers(0, 2**20), min_size=1, max_size=20))
 def test_long_runs_survive_the_string(lengths):
-    assert coco._uncompressed(compressed(lengths), "x") == lengths
+    assert coco._decompress(compressed(lengths), "x") == lengths
 
 
 def test_run_lengths_by_hand():
     # 2 x 3 pixels, down the columns: off, on on, off off off
-    assert coco.runs([1, 2, 3], 2, 3, "x").astype(int).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert coco.decode_run_lengths([1, 2, 3], 2, 3, "x").astype(int).tolist() == [
+        [0, 1, 0],
+        [1, 0, 0],
+    ]
     assert compressed([1, 2, 3]) == "123"
-    assert coco.runs("123", 2, 3, "x").sum() == 2
+    assert coco.decode_run_lengths("123", 2, 3, "x").sum() == 2
 
 
 def test_the_string_that_coco_tools_write_for_a_disc_is_that_disc():
@@ -68,7 +71,7 @@ def test_the_string_that_coco_tools_write_for_a_disc_is_that_disc():
     rows, columns = np.mgrid[:40, :30]
     disc = (rows - 20) ** 2 + (columns - 15) ** 2 <= 100
     text = "l61S18J4M2N2O0O2O00000O20N1000001N101N2N3L6H`4"
-    assert (coco.runs(text, 40, 30, "x") == disc).all()
+    assert (coco.decode_run_lengths(text, 40, 30, "x") == disc).all()
 
 
 @pytest.mark.parametrize(
@@ -79,22 +82,22 @@ def test_the_string_that_coco_tools_write_for_a_disc_is_that_disc():
         ([], "run lengths of 0 pixels"),
         ("", "run lengths of 0 pixels"),
         ([10**300, 1], "run lengths of 1000"),
-        ([7, -1], "no whole numbers"),
-        ([6.0], "no whole numbers"),
-        ([True, 5], "no whole numbers"),
-        (["6"], "no whole numbers"),
-        (None, "no whole numbers"),
-        ({"6": 1}, "no whole numbers"),
-        ("1" * 1000, "no whole numbers"),
+        ([7, -1], "not whole numbers"),
+        ([6.0], "not whole numbers"),
+        ([True, 5], "not whole numbers"),
+        (["6"], "not whole numbers"),
+        (None, "not whole numbers"),
+        ({"6": 1}, "not whole numbers"),
+        ("1" * 1000, "not whole numbers"),
         ("1\x00", "damaged"),
         ("1é", "damaged"),
         ("oooooooo1", "damaged"),
-        ("12o", "cut off"),
+        ("12o", "truncated compressed"),
     ],
 )
 def test_run_lengths_that_do_not_fit_are_refused(counts, reason):
     with pytest.raises(SourceError, match=reason) as caught:
-        coco.runs(counts, 2, 3, "a.json: annotation 5")
+        coco.decode_run_lengths(counts, 2, 3, "a.json: annotation 5")
     assert str(caught.value).startswith("a.json: annotation 5")
     assert len(str(caught.value)) < 250
 
@@ -120,7 +123,7 @@ def draw(tmp_path):
         path = tmp_path / "annotations.json"
         path.write_text(json.dumps(content))
         loaded = coco.load(path, path.name)
-        return loaded.masks(name, scheme="sparse", height=6, width=8)
+        return loaded.draw_mask(name, scheme="sparse", height=6, width=8)
 
     return run
 
@@ -153,10 +156,10 @@ def test_objects_lie_on_one_another_in_the_order_of_the_file(draw):
     [
         ([[1, 1, 9, 1, 3, 3]], "outside of the image"),
         ([[1, 1, -1, 1, 3, 3]], "outside of the image"),
-        ([[1, 1, 3, 1, 3]], "no list of x, y"),
+        ([[1, 1, 3, 1, 3]], "not a list of x, y"),
         ([[1, 1, 3, 1]], "a polygon has three"),
-        ([[1, 1, "3", 1, 3, 3]], "no list of x, y"),
-        ([1, 1, 3, 1, 3, 3], "no list of x, y"),
+        ([[1, 1, "3", 1, 3, 3]], "not a list of x, y"),
+        ([1, 1, 3, 1, 3, 3], "not a list of x, y"),
         ([], "no segmentation"),
         (None, "no segmentation"),
         ({"size": [8, 6], "counts": [48]}, "drawn on 8 x 6 pixels, but the image has 6 x 8"),
@@ -179,12 +182,12 @@ def test_an_object_that_cannot_be_drawn_is_refused_with_file_and_image(shape, re
         ({"images": [IMAGE, IMAGE | {"id": 2}]}, "2 images have this 'file_name'"),
         ({"images": [IMAGE | {"height": 7}]}, "drawn on 7 x 8 pixels"),
         ({"images": [IMAGE | {"id": "1"}]}, "'id' is '1'; a whole number"),
-        ({"images": [IMAGE, IMAGE]}, "comes twice"),
+        ({"images": [IMAGE, IMAGE]}, "is a duplicate"),
         ({"images": [{"id": 1}]}, "has no 'file_name'"),
         ({"images": [], "annotations": [{"id": 5, "image_id": 1}]}, "is of image 1, which the"),
-        ({"images": None}, "'images' is no list"),
-        ({"annotations": [3]}, "'annotations' is no list"),
-        ({"categories": [{"id": 7, "name": "a"}, {"id": 7, "name": "b"}]}, "comes twice"),
+        ({"images": None}, "'images' is not a list"),
+        ({"annotations": [3]}, "'annotations' is not a list"),
+        ({"categories": [{"id": 7, "name": "a"}, {"id": 7, "name": "b"}]}, "is a duplicate"),
         ({"categories": [{"id": 7}]}, "has no name"),
         ({"categories": [{"id": 1, "name": "pleura"}]}, "annotation 0 is of category 7"),
         ({"categories": [{"id": 7, "name": "rib"}]}, "'rib' is no class of scheme 'sparse'"),

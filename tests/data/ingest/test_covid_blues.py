@@ -20,12 +20,16 @@ def patient(air="", oxygen="", flow="", ticked=()) -> label_table.TableRow:
     return label_table.TableRow("clinical_variables.csv row 2", cells)
 
 
-def judged(values: list[int]) -> dict[str, int]:
-    return {name: value for name, value in zip(BIOMARKERS, values, strict=True) if value >= 0}
+def judged(a_lines: str, b_lines: str) -> dict[str, int] | None:
+    row = label_table.TableRow("severity.csv row 2", {"A-lines": a_lines, "B-lines": b_lines})
+    values = covid_blues.label_biomarkers(row)
+    return values and {
+        name: value for name, value in zip(BIOMARKERS, values, strict=True) if value >= 0
+    }
 
 
 def test_absent_lines_decide_their_whole_group_and_the_origin():
-    values = judged(covid_blues.biomarkers(False, False))
+    values = judged("no", "no")
     assert {name for name, value in values.items() if value == 1} == {
         "A-lines: none",
         "B-lines: none",
@@ -34,16 +38,13 @@ def test_absent_lines_decide_their_whole_group_and_the_origin():
     assert len(values) == 5 + 5 + 3
 
 
-def test_present_lines_decide_only_that_none_is_wrong():
-    assert judged(covid_blues.biomarkers(True, True)) == {
-        "A-lines: none": 0,
-        "B-lines: none": 0,
-        "B-line origin: not applicable": 0,
-    }
+def test_present_lines_only_exclude_none():
+    names = ("A-lines: none", "B-lines: none", "B-line origin: not applicable")
+    assert judged("yes", "yes") == dict.fromkeys(names, 0)
 
 
 def test_no_answer_about_lines_is_no_annotation():
-    assert covid_blues.biomarkers(None, None) is None
+    assert judged("", "") is None
 
 
 @pytest.mark.parametrize(
@@ -59,14 +60,14 @@ def test_no_answer_about_lines_is_no_annotation():
     ],
 )
 def test_sf_ratio_from_saturation_and_flow(values, ratio):
-    found = covid_blues.sf_ratio(patient(*values), Ledger())
+    found = covid_blues.estimate_sf_ratio(patient(*values), Ledger())
     assert found == (None if ratio is None else pytest.approx(ratio))
 
 
 @pytest.mark.parametrize("air", ["nan", "960", "30-35", "good"])
 def test_a_saturation_out_of_range_is_refused(air):
     with pytest.raises(SourceError, match="oxygen_saturation_without_ox"):
-        covid_blues.sf_ratio(patient(air), Ledger())
+        covid_blues.estimate_sf_ratio(patient(air), Ledger())
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_a_saturation_out_of_range_is_refused(air):
 )
 def test_disease_of_several_diagnoses(ticked, name):
     ledger = Ledger()
-    assert covid_blues.disease(patient(ticked=ticked), ledger) == name
+    assert covid_blues.choose_disease(patient(ticked=ticked), ledger) == name
     assert bool(ledger.entries) == (name is None)
 
 

@@ -124,7 +124,7 @@ def test_a_file_listed_twice_under_two_patients_is_refused(read):
 
 
 def test_a_misspelt_column_is_refused_with_the_right_name(read):
-    with pytest.raises(SourceError, match="'severty' is not known; did you mean 'severity'"):
+    with pytest.raises(SourceError, match="'severty' is unknown; did you mean 'severity'"):
         read("file,patient,severty\na.mp4,1,2\n")
 
 

@@ -108,7 +108,7 @@ def test_the_image_and_the_path_inside_the_file_are_ignored(draw, tmp_path):
         (shape([[1, 1], [True, 1], [3, 3]]), "not all"),
         (shape("1,1"), "not all"),
         (shape(None), "not all"),
-        ("pleura", "'shapes' is no list of objects"),
+        ("pleura", "'shapes' is not a list of objects"),
     ],
 )
 def test_a_shape_that_cannot_be_drawn_is_refused_with_file_and_reason(drawn, reason, draw):
@@ -124,7 +124,7 @@ def test_a_shape_that_cannot_be_drawn_is_refused_with_file_and_reason(drawn, rea
         ({"imageHeight": 8, "imageWidth": 6}, "drawn on 8 x 6 pixels, but the image has 6 x 8"),
         ({"imageHeight": None}, "drawn on None x 8"),
         ({"imageHeight": "6"}, "drawn on '6' x 8"),
-        ({"shapes": {}}, "'shapes' is no list"),
+        ({"shapes": {}}, "'shapes' is not a list"),
         ({"shapes": []}, "the image has no annotation; if it truly shows nothing"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_file_of_another_image_is_refused(fields, reason, draw):
         ('{"shapes": [NaN]}', "NaN is no JSON number"),
         ('{"shapes": [-Infinity]}', "-Infinity is no JSON number"),
         ('{"imageHeight": ' + "9" * 5000 + "}", "not a readable JSON file"),
-        ("[]", "holds a list and no object"),
+        ("[]", "holds a list, not an object"),
         ("", "not a readable JSON file"),
         ("<html>", "not a readable JSON file"),
         ("\udcff", "not a readable JSON file"),
@@ -176,9 +176,9 @@ def test_shapes_and_points_of_an_image_are_bounded(draw):
 def test_a_large_image_takes_few_shapes():
     canvas = polygons.Canvas(2**12, 2**12, scheme="sparse", where="a.json")
     for _ in range(2**8):
-        canvas.rectangle("pleura", SQUARE[::2])
+        canvas.draw_rectangle("pleura", SQUARE[::2])
     with pytest.raises(SourceError, match="257 shapes on so large an image"):
-        canvas.rectangle("pleura", SQUARE[::2])
+        canvas.draw_rectangle("pleura", SQUARE[::2])
 
 
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path):

@@ -192,8 +192,8 @@ def test_a_mask_of_another_scheme_or_size_or_kind_is_in_the_ledger(root, ids, re
         "bit": "with 1 bits",
         "jpeg": "not a readable PNG",
         "cut": "not a readable PNG",
-        "exif": "animated or turned",
-        "moving": "animated or turned",
+        "exif": "animated or rotated",
+        "moving": "animated or rotated",
     }
     for name in reasons:
         (root / f"{name}.png").write_bytes((root / "a.png").read_bytes())
@@ -263,7 +263,7 @@ def test_annotations_that_do_not_fit_are_in_the_ledger_with_their_file(root, rea
         ("sparse,m.png,m.png", "['mask', 'polygons'] with"),
         ("sparse,n.png,", "no file 'n.png' in the folder"),
         ("sparse,../outside.png,", "'../outside.png' leads out of the folder"),
-        ("sparse,pipe,", "'pipe' is no file and no folder"),
+        ("sparse,pipe,", "'pipe' is neither a file nor a folder"),
     ],
 )
 def test_a_row_that_does_not_say_where_its_mask_is_is_in_the_ledger(

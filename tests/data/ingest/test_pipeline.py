@@ -10,7 +10,7 @@ from lus_ray import clip
 from lus_ray.data import ledger
 from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
-from lus_ray.data.ingest.pipeline import ingest, sources
+from lus_ray.data.ingest.pipeline import ingest, list_sources
 from lus_ray.errors import SourceError
 
 
@@ -139,7 +139,7 @@ def test_an_unknown_source_is_refused_with_the_list(tmp_path):
         ingest("nonsense", None, tmp_path)
     with pytest.raises(SourceError, match="no source 'decode'"):
         ingest("decode", None, tmp_path)
-    assert sources() == ["covid_blues", "dicom", "folder", "phantom", "pocovid"]
+    assert list_sources() == ["covid_blues", "dicom", "folder", "phantom", "pocovid"]
 
 
 def test_an_unknown_option_and_a_missing_folder_are_refused(own, tmp_path):

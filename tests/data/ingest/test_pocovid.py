@@ -19,13 +19,13 @@ def row(**cells: str) -> label_table.TableRow:
 
 
 def judged(**cells: str) -> dict[str, int]:
-    values = pocovid.biomarkers(row(**cells), Ledger())
+    values = pocovid.label_biomarkers(row(**cells), Ledger())
     return {name: value for name, value in zip(BIOMARKERS, values, strict=True) if value >= 0}
 
 
 def test_a_row_of_zeros_was_never_filled_in():
-    assert pocovid.biomarkers(row(), Ledger()) is None
-    assert pocovid.biomarkers(row(**dict.fromkeys(FINDINGS, "")), Ledger()) is None
+    assert pocovid.label_biomarkers(row(), Ledger()) is None
+    assert pocovid.label_biomarkers(row(**dict.fromkeys(FINDINGS, "")), Ledger()) is None
 
 
 def test_a_finding_says_that_none_is_wrong_and_the_zeros_beside_it_count():
@@ -51,14 +51,16 @@ def test_a_healthy_lung_without_a_tick_at_a_lines_is_not_judged_for_them():
 
 def test_a_link_in_a_column_of_zeros_and_ones_is_no_judgement_and_is_noted():
     ledger = Ledger()
-    values = pocovid.biomarkers(row(Effusion="https://host/x.zip?dl=0", **{"A-lines": "1"}), ledger)
+    values = pocovid.label_biomarkers(
+        row(Effusion="https://host/x.zip?dl=0", **{"A-lines": "1"}), ledger
+    )
     assert values[BIOMARKERS.index("effusion: none")] == -1
     assert ledger.counts() == {"noted": 1}
 
 
 def test_anything_else_in_such_a_column_is_refused():
     with pytest.raises(SourceError, match="'Effusion' is '2'"):
-        pocovid.biomarkers(row(Effusion="2"), Ledger())
+        pocovid.label_biomarkers(row(Effusion="2"), Ledger())
 
 
 @pytest.fixture
