@@ -1,4 +1,4 @@
-"""`lus serve` as a process of its own, as a user starts it, and requests that it gets."""
+"""`lus serve` as a process of its own, and requests to it."""
 
 import contextlib
 import io
@@ -14,8 +14,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ import av
 import numpy as np
 import psutil
 
-from serve.cleanup import LOOK_SECONDS
+from serve.cleanup import POLL_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240
 END_SECONDS = 60
 LEFT_SECONDS = 30.0
-LASTING = re.compile(
+PERMANENT = re.compile(
     r"/core/src/\S+/(raylet|gcs_server) |ServeController|SERVE_CONTROLLER|"
     r"ServeReplica:|SERVE_REPLICA::"
 )
@@ -38,51 +38,49 @@ LASTING = re.compile(
 
 @dataclass
 class Service:
-    """A service that runs: where it answers, its process, and the lines that it says."""
+    """A running service: its address, its process, and its output."""
 
     url: str
     process: subprocess.Popen[str]
-    said: "queue.Queue[str]"
-    heard: list[str]
+    lines: "queue.Queue[str]" = field(default_factory=queue.Queue)
+    read_lines: list[str] = field(default_factory=list)
 
-    def hears(self, words: str, seconds: float = 120.0) -> str:
-        """The next line that holds these words."""
+    def wait_for_line(self, words: str, seconds: float = 120.0) -> str:
+        """The next line that contains these words."""
         deadline = time.monotonic() + seconds
         while True:
-            line = self.said.get(timeout=max(0.1, deadline - time.monotonic()))
-            self.heard.append(line)
+            line = self.lines.get(timeout=max(0.1, deadline - time.monotonic()))
+            self.read_lines.append(line)
             if words in line:
                 return line
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that it started, Ray's own processes with it."""
+        """All its child processes, Ray's own included."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def replicas(self, name: str) -> list[psutil.Process]:
-        """The processes of the replicas of an application, by the name before its tag."""
-        title = re.compile(rf"(ServeReplica:|SERVE_REPLICA::){name}\b")  # at rest, or at its start
-        return [one for one in self.processes() if title.search(_title(one))]
+        """The processes of the replicas of an application, by its slot."""
+        title = re.compile(rf"(ServeReplica:|SERVE_REPLICA::){name}\b")  # idle, or starting
+        return [process for process in self.processes() if title.search(_title(process))]
 
-    def lasting(self) -> set[psutil.Process]:
-        """All that lives as long as the service, told from newer processes with its numbers."""
-        return {one for one in self.processes() if LASTING.search(_title(one))}
+    def permanent(self) -> set[psutil.Process]:
+        """The processes that live as long as the service."""
+        return {process for process in self.processes() if PERMANENT.search(_title(process))}
 
     def decoders(self) -> list[psutil.Process]:
-        """The processes that wait for clips to decode; forks that decode one are left out."""
-        found = {one.pid: one for one in self.processes() if "ingest.child" in _title(one)}
-        return [one for one in found.values() if _parent(one) not in found]
+        """The processes that wait for clips; forks that decode one are left out."""
+        decoders = {p.pid: p for p in self.processes() if "decoding.sandbox" in _title(p)}
+        return [process for process in decoders.values() if _parent(process) not in decoders]
 
-    def left_by(self, how: signal.Signals) -> list[str]:
-        """End the service with a signal: the titles of what lives on, which is killed then."""
+    def end(self, how: signal.Signals) -> list[str]:
+        """End the service with a signal; returns the titles of processes that outlive it."""
         if how is signal.SIGKILL:
-            time.sleep(LOOK_SECONDS)  # until the sweeper has seen all of them
+            time.sleep(POLL_SECONDS)  # until the cleanup process has seen all of them
         started = self.processes()
         assert len(started) > 10
-        began = time.monotonic()
         self.process.send_signal(how)
         self.process.wait(LEFT_SECONDS)
         _, left = psutil.wait_procs(started, timeout=LEFT_SECONDS)
-        print(f"\n  {how.name}: {len(started)} processes, {time.monotonic() - began:.1f} s")
         names = [_title(process)[:80] for process in left]
         for process in left:
             process.kill()
@@ -91,7 +89,7 @@ class Service:
 
 @dataclass
 class Reply:
-    """An answer, whatever its status."""
+    """A response with any status."""
 
     status: int
     headers: dict[str, str]
@@ -99,46 +97,52 @@ class Reply:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The body as JSON."""
         return dict(json.loads(self.body))
 
 
 @contextlib.contextmanager
 def serving(folder: Path, *options: str) -> Iterator[Service]:
-    """`lus serve FOLDER` for the length of a block, ended as Ctrl-C ends it."""
+    """`lus serve FOLDER` for the length of a block, ended like by Ctrl-C."""
     port = free_port()
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell in the background
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [sys.executable, "-m", "lus_ray.cli", "serve", str(folder), "--port", str(port), *options],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
         env=os.environ | {"PYTHONUNBUFFERED": "1"}, start_new_session=True,
     )  # fmt: skip
-    service = Service(f"http://127.0.0.1:{port}", process, queue.Queue(), [])
-    threading.Thread(target=_listen, args=(process, service.said), daemon=True).start()
+    service = Service(f"http://127.0.0.1:{port}", process)
+    threading.Thread(target=_read_output, args=(process, service.lines), daemon=True).start()
     try:
-        service.hears("serving at", START_SECONDS)
+        service.wait_for_line("serving at", START_SECONDS)
         yield service
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(END_SECONDS)
 
 
-def ask(url: str, body: bytes | None = None, *, method: str | None = None, **headers: str) -> Reply:
-    """What a URL answers; underscores of header names stand for dashes."""
+def request(url: str, body: bytes | None = None, **headers: str) -> Reply:
+    """The reply of a URL; underscores in header names stand for dashes."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     if body is not None:
         named.setdefault("Content-Type", "application/octet-stream")
-    request = urllib.request.Request(url, body, named, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=90) as response:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, body, named), timeout=90
+        ) as response:
             return Reply(response.status, dict(response.headers), response.read())
     except urllib.error.HTTPError as error:
         return Reply(error.code, dict(error.headers), error.read())
 
 
-def film(frames: np.ndarray, *, lossless: bool = False) -> bytes:
-    """Frames (N, H, W) as a film: H.264 in MP4, or FFV1 in AVI, which keeps every grey value."""
+def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
+    """Whether a condition becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while not (is_true := holds()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return is_true
+
+
+def to_video(frames: np.ndarray, *, lossless: bool = False) -> bytes:
+    """Frames (N, H, W) as H.264 in MP4, or as FFV1 in AVI, which keeps every grey value."""
     file = io.BytesIO()
     container, codec, pixels = (
         ("avi", "ffv1", "gray") if lossless else ("mp4", "libx264", "yuv420p")
@@ -153,27 +157,25 @@ def film(frames: np.ndarray, *, lossless: bool = False) -> bytes:
 
 
 def free_port() -> int:
-    """A port of this machine where nobody listens."""
+    """A port of this machine that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _listen(process: subprocess.Popen[str], said: "queue.Queue[str]") -> None:
+def _read_output(process: subprocess.Popen[str], lines: "queue.Queue[str]") -> None:
     assert process.stdout is not None
     for line in process.stdout:
-        said.put(line.rstrip())
+        lines.put(line.rstrip())
 
 
 def _title(process: psutil.Process) -> str:
-    try:
+    with contextlib.suppress(psutil.Error):
         return " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
+    return ""
 
 
 def _parent(process: psutil.Process) -> int:
-    try:
+    with contextlib.suppress(psutil.Error):
         return process.ppid()
-    except psutil.Error:
-        return process.pid
+    return process.pid

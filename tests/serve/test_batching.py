@@ -1,105 +1,98 @@
-"""What waits is asked for together, at once and with an answer each."""
+"""Waiting items are processed in groups, at once, and each gets its own result."""
 
 import asyncio
 from typing import Any
 
 import pytest
 
-from serve.batching import Together
+from serve.batching import Batcher
 
 
-def asked(clips: list[int], *, most: int) -> tuple[list[Any], list[list[int]]]:
-    """The double of each clip, and the groups that were asked for; 7 is refused."""
-    groups: list[list[int]] = []
+def process_all(items: list[int], *, limit: int) -> tuple[list[Any], list[Any]]:
+    """The double of each item, and the starts and ends of groups; 7 fails, 0 is slow."""
+    events: list[Any] = []
 
-    async def ask(group: list[int]) -> list[int]:
-        groups.append(group)
-        await asyncio.sleep(0.01)
+    async def process(group: list[int]) -> list[int]:
+        events.append(group)
+        await asyncio.sleep(0.05 if group == [0] else 0.01)
         if 7 in group:
             raise ValueError("7")
-        return [2 * clip for clip in group]
+        events.append(f"end of {group}")
+        return [2 * item for item in group]
 
-    async def together() -> list[Any]:
-        asks = Together(ask, most=most)
-        return await asyncio.gather(*map(asks, clips), return_exceptions=True)
+    async def gather() -> list[Any]:
+        return await asyncio.gather(*map(Batcher(process, limit=limit), items),
+                                    return_exceptions=True)  # fmt: skip
 
-    return asyncio.run(together()), groups
-
-
-def test_one_that_comes_alone_does_not_wait_for_others():
-    assert asked([5], most=8) == ([10], [[5]])
+    return asyncio.run(gather()), events
 
 
-def test_what_comes_while_one_is_on_its_way_goes_together_when_that_is_back():
-    answers, groups = asked([0, 1, 2, 3, 4, 5], most=8)
-    assert answers == [0, 2, 4, 6, 8, 10]
-    assert groups == [[0], [1, 2, 3, 4, 5]]
+def groups(events: list[Any]) -> list[Any]:
+    return [event for event in events if isinstance(event, list)]
 
 
-def test_a_full_group_does_not_wait_for_what_is_on_its_way():
-    order: list[str] = []
-
-    async def ask(group: list[int]) -> list[int]:
-        order.append(f"asked {group}")
-        await asyncio.sleep(0.1 if group == [0] else 0.01)
-        order.append(f"answered {group}")
-        return group
-
-    async def together() -> Any:
-        asks = Together(ask, most=2)
-        return await asyncio.gather(*map(asks, range(4)))
-
-    assert asyncio.run(together()) == [0, 1, 2, 3]
-    assert order == [
-        "asked [0]", "asked [1, 2]", "answered [1, 2]", "answered [0]", "asked [3]", "answered [3]",
-    ]  # fmt: skip
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        pytest.param([5], [[5]], id="a single item does not wait"),
+        pytest.param([0, 1, 2, 3, 4, 5], [[0], [1, 2, 3, 4, 5]], id="waiting items share a call"),
+    ],
+)
+def test_items_that_arrive_during_a_call_form_the_next_group(items, expected):
+    results, events = process_all(items, limit=8)
+    assert results == [2 * item for item in items]
+    assert groups(events) == expected
 
 
-def test_one_that_fails_fails_alone():
-    answers, groups = asked([0, 1, 7, 3], most=8)
-    assert [answers[n] for n in (0, 1, 3)] == [0, 2, 6]
-    assert str(answers[2]) == "7"
-    assert groups == [[0], [1, 7, 3], [1], [7], [3]]
+def test_a_full_group_does_not_wait_for_the_call_under_way():
+    results, events = process_all([0, 1, 2, 3], limit=2)
+    assert results == [0, 2, 4, 6]
+    assert events == [[0], [1, 2], "end of [1, 2]", "end of [0]", [3], "end of [3]"]
 
 
-def test_one_that_fails_alone_is_not_asked_for_twice():
-    answers, groups = asked([7], most=8)
-    assert groups == [[7]]
-    assert isinstance(answers[0], ValueError)
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [([0, 1, 7, 3], [[0], [1, 7, 3], [1], [7], [3]]), ([7], [[7]])],
+)
+def test_a_failing_item_fails_alone_and_is_not_repeated_alone(items, expected):
+    results, events = process_all(items, limit=8)
+    for item, result in zip(items, results, strict=True):
+        assert str(result) == "7" if item == 7 else result == 2 * item
+    assert groups(events) == expected
 
 
-def test_a_clip_whose_client_went_away_is_not_asked_for():
-    groups: list[list[int]] = []
+def test_a_cancelled_item_is_not_processed():
+    sent: list[list[int]] = []
 
-    async def ask(group: list[int]) -> list[int]:
-        groups.append(group)
+    async def process(group: list[int]) -> list[int]:
+        sent.append(group)
         await asyncio.sleep(0.01)
         return group
 
-    async def together() -> list[Any]:
-        asks = Together(ask, most=8)
-        first, left, last = (asyncio.create_task(asks(clip)) for clip in range(3))
+    async def gather() -> list[Any]:
+        batcher = Batcher(process, limit=8)
+        first, cancelled, last = (asyncio.create_task(batcher(item)) for item in range(3))
         await asyncio.sleep(0)
-        left.cancel()
-        return await asyncio.gather(first, left, last, return_exceptions=True)
+        cancelled.cancel()
+        return await asyncio.gather(first, cancelled, last, return_exceptions=True)
 
-    first, left, last = asyncio.run(together())
-    assert (first, last, groups) == (0, 2, [[0], [2]])
-    assert isinstance(left, asyncio.CancelledError)
+    first, cancelled, last = asyncio.run(gather())
+    assert (first, last, sent) == (0, 2, [[0], [2]])
+    assert isinstance(cancelled, asyncio.CancelledError)
 
 
 @pytest.mark.parametrize("error", [KeyError("a"), asyncio.CancelledError()])
-def test_it_goes_on_after_any_error(error):
-    async def ask(group: list[int]) -> list[int]:
+def test_it_continues_after_any_error(error):
+    async def process(group: list[int]) -> list[int]:
         if group == [0]:
             raise error
         return group
 
-    async def together() -> Any:
-        asks = Together(ask, most=1)
-        broken, sound = asyncio.create_task(asks(0)), asyncio.create_task(asks(1))
-        found = await asyncio.wait_for(sound, 5)
-        broken.cancel()
-        return found
+    async def gather() -> Any:
+        batcher = Batcher(process, limit=1)
+        faulty, valid = asyncio.create_task(batcher(0)), asyncio.create_task(batcher(1))
+        result = await asyncio.wait_for(valid, 5)
+        faulty.cancel()
+        return result
 
-    assert asyncio.run(together()) == 1
+    assert asyncio.run(gather()) == 1

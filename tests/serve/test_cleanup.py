@@ -1,63 +1,50 @@
-"""What a killed process had started is ended; what one in good order leaves is left alone."""
+"""Children of a killed process are ended; those of a process that ended normally are not."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import pytest
 
-from serve.cleanup import GRACE_SECONDS, LOOK_SECONDS
+from serve.cleanup import GRACE_SECONDS, POLL_SECONDS
 from tests.serve.service import ROOT
 
 pytestmark = pytest.mark.slow
-STARTS_ONE = """
-import subprocess, sys, time
+PARENT = """
+import subprocess, sys
 from pathlib import Path
-from serve.sweeper import sweeping
-with sweeping(Path(sys.argv[1])):
+from serve.cleanup import clean_up_if_killed
+with clean_up_if_killed(Path(sys.argv[1])):
     child = subprocess.Popen(["sleep", "60"], start_new_session=True, stdout=subprocess.DEVNULL)
     print(child.pid, flush=True)
     sys.stdin.readline()
 """
 
 
-def test_only_children_of_a_killed_process_are_swept(tmp_path: Path):
-    killed, ended = started(tmp_path / "killed"), started(tmp_path / "ended")
-    time.sleep(LOOK_SECONDS + 2)  # until they were seen
-    os.kill(killed.service.pid, signal.SIGKILL)
-    for one in (killed, ended):
-        one.service.communicate("\n")
-    psutil.wait_procs([killed.child, ended.child], timeout=GRACE_SECONDS + 5)
-    assert not lives(killed.child)
-    assert not killed.copies.exists()
-    assert lives(ended.child)
-    assert ended.copies.exists()
-    ended.child.kill()
+def test_only_children_of_a_killed_process_are_ended(tmp_path):
+    started = {}
+    for how in ("killed", "ended"):
+        (tmp_path / how).mkdir()
+        parent = subprocess.Popen(
+            [sys.executable, "-c", PARENT, str(tmp_path / how)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+        )  # fmt: skip
+        assert parent.stdout is not None
+        started[how] = parent, psutil.Process(int(parent.stdout.readline()))
+    time.sleep(POLL_SECONDS + 2)  # until the children were recorded
+    os.kill(started["killed"][0].pid, signal.SIGKILL)
+    for parent, _ in started.values():
+        parent.communicate("\n")
+    children = {how: child for how, (_, child) in started.items()}
+    psutil.wait_procs([children["killed"]], timeout=GRACE_SECONDS + 5)
+    alive = {how: is_alive(child) for how, child in children.items()}
+    assert alive == {"killed": False, "ended": True}
+    assert [(tmp_path / how).exists() for how in ("killed", "ended")] == [False, True]
+    children["ended"].kill()
 
 
-@dataclass
-class Started:
-    """A process that is swept, what it started, and its copies."""
-
-    service: subprocess.Popen[str]
-    child: psutil.Process
-    copies: Path
-
-
-def started(copies: Path) -> Started:
-    copies.mkdir()
-    service = subprocess.Popen(
-        [sys.executable, "-c", STARTS_ONE, str(copies)], stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
-    assert service.stdout is not None
-    return Started(service, psutil.Process(int(service.stdout.readline())), copies)
-
-
-def lives(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

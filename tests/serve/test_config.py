@@ -1,4 +1,4 @@
-"""The configuration of a cluster: what it names exists, in the form that Ray calls it."""
+"""The cluster configuration names existing builders, which take its arguments."""
 
 import importlib
 import inspect
@@ -6,13 +6,38 @@ import inspect
 import pytest
 import yaml
 
+from lus_ray.errors import InputError
+from lus_ray.inference.model_selection import LABELS
+from serve.app import DEPLOYMENTS, SLOTS, require_token
 from serve.local import CONFIG
 
 APPLICATIONS = yaml.safe_load(CONFIG.read_text())["applications"]
 
 
-@pytest.mark.parametrize("application", APPLICATIONS, ids=lambda one: one["name"])
-def test_a_builder_takes_the_arguments_of_its_application_and_nothing_else(application):
+@pytest.mark.parametrize("application", APPLICATIONS, ids=lambda application: application["name"])
+def test_a_builder_takes_the_arguments_and_the_deployment_exists(application):
     module, name = application["import_path"].split(":")
     builder = getattr(importlib.import_module(module), name)
     assert len(inspect.signature(builder).parameters) == 1
+    if application["name"] != "ingress":
+        slot = application["args"]["slot"]
+        assert slot == application["name"]
+        deployment = DEPLOYMENTS[slot.partition("-")[0]]
+        assert deployment.name == application["deployments"][0]["name"]
+
+
+def test_every_slot_has_an_application():
+    slots = {*SLOTS.values(), *(f"experts-{label}" for label in LABELS)}
+    assert {application["name"] for application in APPLICATIONS} == {"ingress", *slots}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "", "[::1]"])
+def test_a_host_that_others_reach_requires_a_token(host):
+    with pytest.raises(InputError, match="set a token with --token or LUS_TOKEN"):
+        require_token(host, None)
+    require_token(host, "token")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+def test_a_loopback_host_requires_no_token(host):
+    require_token(host, None)

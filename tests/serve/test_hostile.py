@@ -1,4 +1,4 @@
-"""The service under fire: whatever comes, an answer of 4xx or a correct 200, and nothing dies."""
+"""The service under attack: every response is a 4xx or a correct 200, and nothing dies or leaks."""
 
 import http.client
 import json
@@ -19,264 +19,264 @@ import pytest
 
 from lus_ray.bench.serve import leaves
 from lus_ray.data.decoding.decoder import FileDecoder
-from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.response import Local
-from lus_ray.inference.schema import Answer
+from lus_ray.inference.model_selection import neighbouring_runs, select_models
+from lus_ray.inference.response import LocalPipeline
+from lus_ray.inference.schema import CLIP_RESPONSE, to_dict
 from tests.data.decoding.dicom_files import SECRETS
-from tests.serve import hostile, rude
-from tests.serve.hostile import CANARY, RAW, Attack
-from tests.serve.service import Reply, Service, ask, serving
+from tests.serve import bad_clients, hostile_bodies
+from tests.serve.bad_clients import CLOSED
+from tests.serve.hostile_bodies import CANARY, RAW, Attack
+from tests.serve.service import Reply, Service, eventually, request, serving
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
+full = pytest.mark.full
 LIMITS = ServiceLimits()
 TOKEN = "token-which-nobody-may-see-1f3c"
 BEARER = f"Authorization: Bearer {TOKEN}"
-NUM_WHOLE = 2_000
-NUM_AT_ONCE = 8
-GROWTH = 64 * 2**20
-"""Bytes that the service may hold more after everything than after a quarter of it."""
-EVERY = 10
-"""One in so many answers is held against that of one process."""
+NUM_BODIES = 2_000
+NUM_BODIES_LIGHT = 200
+NUM_CONCURRENT = 8
+MAX_GROWTH = 64 * 2**20
+"""Bytes by which the memory of the service may grow after a quarter of the requests."""
+COMPARED_EVERY = 10
+"""One in so many responses is compared with one of this process."""
 SECRET = [CANARY, TOKEN, *SECRETS]
-PLACES = ["Traceback", 'File \\"', "site-packages"]
+LEAKS = re.compile("|".join(map(re.escape, [*SECRET, "Traceback", 'File \\"', "site-packages"])))
 NUM_DECODERS = 4
 """Two in each of the two replicas of the ingress."""
-LEAKS = re.compile("|".join([*map(re.escape, SECRET), *PLACES]))
+CONNECTIONS = threading.local()
 
 
 @pytest.fixture(scope="module")
-def fort(runs: Path) -> Iterator[Service]:
-    """A service that asks for a token."""
+def guarded(runs: Path) -> Iterator[Service]:
+    """A service that requires a token."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUS_TOKEN", TOKEN)
-        with serving(runs / "signs") as running:
+        with serving(runs / "labels") as running:
             yield running
 
 
 @pytest.fixture(scope="module")
-def here(runs: Path) -> Iterator[Callable[[Attack], dict]]:
-    """The answer to an attack in this process."""
-    local = Local(model_selection.find(model_selection.beside(runs / "signs")))
+def predict_locally(runs: Path) -> Iterator[Callable[[Attack], dict]]:
+    """The response to a request in this process."""
+    local = LocalPipeline(select_models(neighbouring_runs(runs / "labels")))
     with FileDecoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
 
-        def answer(attack: Attack) -> dict:
+        def predict(attack: Attack) -> dict:
             with tempfile.TemporaryFile() as file:
                 file.write(attack.body)
                 file.flush()
                 path = Path(f"/proc/self/fd/{file.fileno()}")
-                return local.answer(decoder.decode(path, allow_text="allow_text=1" in attack.query))
+                decoded = decoder.decode(path, allow_text="allow_text=1" in attack.query)
+                return to_dict(local.predict(decoded))
 
-        yield answer
+        yield predict
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A sound clip of each kind."""
-    return hostile.clips(tmp_path_factory.mktemp("sound"))
+def valid(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """A valid clip of each kind."""
+    return hostile_bodies.clips(tmp_path_factory.mktemp("valid"))
 
 
-def test_two_thousand_hostile_bodies_are_refused_or_answered_and_nothing_dies_or_grows(
-    fort, sound, here, capsys
+def test_hostile_bodies_are_rejected_or_answered_and_nothing_dies(service, valid):
+    before = service.permanent()
+    rng = np.random.default_rng(7)
+    attacks = hostile_bodies.attacks(valid, NUM_BODIES, rng)[:NUM_BODIES_LIGHT]
+    statuses = {reply.status for reply in post_all(service, attacks, num_groups=1)}
+    assert {400, 415, 200} <= statuses <= {200, 400, 413, 415, 422}
+    assert before <= service.permanent()
+
+
+@full
+def test_two_thousand_hostile_bodies_are_rejected_or_answered_and_nothing_dies_or_grows(
+    guarded, valid, predict_locally, capsys
 ):
-    for clip in sound.values():
-        assert post(fort, Attack("sound", clip)).status == 200
-    before = fort.lasting()
-    attacks = hostile.attacks(sound, NUM_WHOLE, np.random.default_rng(6))
+    for clip in valid.values():
+        assert post(guarded, Attack("valid", clip)).status == 200
+    before = guarded.permanent()
+    attacks = hostile_bodies.attacks(valid, NUM_BODIES, np.random.default_rng(6))
     quarter = len(attacks) // 4
-    first = fire(fort, attacks[:quarter])
-    held = own_bytes(fort)
-    others = fire(fort, attacks[quarter:])
-    grown = own_bytes(fort) - held
-    replies = [*first, *others]
+    replies = post_all(guarded, attacks[:quarter])
+    memory = own_bytes(guarded)
+    replies += post_all(guarded, attacks[quarter:])
+    growth = own_bytes(guarded) - memory
     counts = Counter(reply.status for reply in replies)
     with capsys.disabled():
-        print(f"\n  answers {dict(sorted(counts.items()))}, memory {grown / 2**20:+.1f} MiB")
-    assert counts.total() == NUM_WHOLE
+        print(f"\n  statuses {dict(sorted(counts.items()))}, memory {growth / 2**20:+.1f} MiB")
+    assert counts.total() == NUM_BODIES
     assert {400, 415, 422, 200} <= set(counts) <= {200, 400, 413, 415, 422}
-    assert before <= fort.lasting()
-    assert eventually(lambda: decodes_with_all(fort, sound["png"]))
-    assert grown < GROWTH
+    assert before <= guarded.permanent()
+    assert eventually(lambda: has_all_decoders(guarded, valid["png"]), 15)
+    assert growth < MAX_GROWTH
+    pairs = zip(attacks, replies, strict=True)
     answered = [
-        (attack, reply)
-        for attack, reply in zip(attacks, replies, strict=True)
-        if reply.status == 200 and attack.kind == RAW
+        (attack, reply) for attack, reply in pairs if reply.status == 200 and attack.kind == RAW
     ]
-    for attack, reply in answered[::EVERY]:
-        said, expected = reply.json, here(attack)
-        assert said["clip"]["sha256"] == expected["clip"]["sha256"], attack.name
+    for attack, reply in answered[::COMPARED_EVERY]:
+        response, expected = reply.json, predict_locally(attack)
+        assert response["clip"]["sha256"] == expected["clip"]["sha256"], attack.name
         for part in ("lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores"):
-            assert equal(said[part], expected[part]), (attack.name, part)
+            assert is_close(response[part], expected[part]), (attack.name, part)
 
 
-def test_requests_that_contradict_themselves_are_refused(fort):
-    before = fort.lasting()
-    for name, request in rude.lies(fort.url, BEARER, "Connection: close"):
-        status, body = rude.send(fort.url, request)
-        assert status == rude.GONE or 400 <= status < 500, name
+def test_malformed_requests_are_rejected(service):
+    before = service.permanent()
+    for name, content in bad_clients.malformed(service.url, "Connection: close"):
+        status, body = bad_clients.send(service.url, content)
+        assert status == CLOSED or 400 <= status < 500, name
         assert not LEAKS.search(body.decode(errors="replace")), name
-    assert before <= fort.lasting()
-    assert ask(f"{fort.url}/healthz").status == 200
+    assert before <= service.permanent()
+    assert request(f"{service.url}/healthz").status == 200
 
 
-def test_a_token_that_is_wrong_or_strange_is_refused_before_the_body(fort):
-    for given in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer \xe9\xff", TOKEN):
-        reply = ask(f"{fort.url}/v1/clips", b"x" * 1000, Authorization=given)
+def test_clients_that_disconnect_within_their_body_leave_nothing_behind(service, video_file):
+    before = service.permanent()
+    for turn in range(LIMITS.num_at_work + LIMITS.num_waiting):
+        bad_clients.break_off(service.url, reset=bool(turn % 2))
+    assert eventually(lambda: read_gauge(service, "lus_clips_at_work") <= 0, 15)
+    assert request(f"{service.url}/v1/clips", video_file.read_bytes()).status == 200
+    assert before <= service.permanent()
+
+
+@full
+def test_a_wrong_token_is_rejected_before_the_body(guarded):
+    for token in ("", "Bearer", f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer \xe9\xff", TOKEN):
+        reply = request(f"{guarded.url}/v1/clips", b"x" * 1000, Authorization=token)
         assert reply.status == 401
         assert not LEAKS.search(reply.body.decode())
 
 
-def test_clients_that_leave_in_their_body_leave_nothing_behind(fort, sound):
-    before = fort.lasting()
-    for turn in range(3 * LIMITS.num_at_work + LIMITS.num_waiting):
-        rude.break_off(fort.url, BEARER, reset=bool(turn % 2))
-    assert eventually(lambda: gauge(fort, "lus_clips_at_work") <= 0)
-    assert post(fort, Attack("sound", sound["png"])).status == 200
-    assert before <= fort.lasting()
-
-
-def test_endless_bodies_are_cut_off_at_the_limit(fort):
-    held = own_bytes(fort)
-    most = LIMITS.body_bytes + 48 * 2**20
+@full
+def test_endless_bodies_are_cut_off_at_the_limit(guarded):
+    memory = own_bytes(guarded)
+    limit = LIMITS.body_bytes + 48 * 2**20
     with ThreadPoolExecutor(2) as threads:
-        ends = list(threads.map(lambda _: rude.endless(fort.url, BEARER, most=2 * most), range(2)))
-    for status, sent in ends:
-        assert status in (413, rude.GONE)
-        assert sent <= most
-    assert own_bytes(fort) - held < GROWTH
+        sends = [threads.submit(bad_clients.send_endless, guarded.url, BEARER, limit=2 * limit)
+                 for _ in range(2)]  # fmt: skip
+        for status, num_bytes in (send.result() for send in sends):
+            assert status in (413, CLOSED)
+            assert num_bytes <= limit
+    assert own_bytes(guarded) - memory < MAX_GROWTH
 
 
-def test_slow_bodies_are_sent_away_and_hold_nobody_up(fort, sound):
+@full
+def test_slow_bodies_are_rejected_and_delay_nobody(guarded, valid):
     num_slow = LIMITS.num_at_work + LIMITS.num_waiting
     with ThreadPoolExecutor(num_slow) as threads:
         patience = LIMITS.idle_seconds + 20
-        slow = [threads.submit(rude.drip, fort.url, BEARER, seconds=patience)
+        slow = [threads.submit(bad_clients.drip, guarded.url, BEARER, seconds=patience)
                 for _ in range(num_slow)]  # fmt: skip
         time.sleep(2)
-        began = time.monotonic()
-        honest = post(fort, Attack("sound", sound["mp4"]))
-        took = time.monotonic() - began
-        ends = [one.result() for one in slow]
-    assert honest.status == 200
-    assert took < LIMITS.idle_seconds
+        start = time.monotonic()
+        assert post(guarded, Attack("valid", valid["mp4"])).status == 200
+        assert time.monotonic() - start < LIMITS.idle_seconds
+        ends = [drip.result() for drip in slow]
     assert {status for status, _ in ends} == {408}
     assert max(seconds for _, seconds in ends) < patience
 
 
-def test_no_log_tells_a_name_a_patient_a_token_or_a_place_in_the_code(fort):
-    folder = log_folder(fort)
+@full
+def test_no_log_names_a_file_a_patient_a_token_or_a_place_in_the_code(guarded):
+    folder = log_folder(guarded)
     assert list(folder.glob("serve/*ingress*"))
-    assert found(folder, "*", SECRET) == {}
-    # Ray's own parts log more, such as a port that another cluster has.
-    assert found(folder, "serve/*", ["Traceback"]) == found(folder, "worker*", ["Traceback"]) == {}
-    assert found(folder, "serve/*", [" CALL "]) == {}  # no line for every clip
-    assert not [line for line in fort.heard if LEAKS.search(line)]
+    assert find_in_logs(folder, "*", SECRET) == {}
+    # Ray's own parts log more, such as ports.
+    for pattern in ("serve/*", "worker*"):
+        assert find_in_logs(folder, pattern, ["Traceback"]) == {}
+    assert find_in_logs(folder, "serve/*", [" CALL "]) == {}  # no line for every clip
+    assert not [line for line in guarded.read_lines if LEAKS.search(line)]
 
 
-def test_an_interrupt_after_all_this_leaves_no_process(fort, capsys):
-    with capsys.disabled():
-        assert fort.left_by(signal.SIGINT) == []
+@full
+def test_an_interrupt_after_all_this_leaves_no_process(guarded):
+    assert guarded.end(signal.SIGINT) == []
 
 
-def found(folder: Path, which: str, words: list[str]) -> dict[str, str]:
-    """The first of these words in each log that holds one."""
-    told = re.compile("|".join(map(re.escape, words)))
-    logs = {
-        path: path.read_text(errors="replace") for path in folder.rglob(which) if path.is_file()
-    }
-    return {path.name: hit.group() for path, text in logs.items() if (hit := told.search(text))}
+def find_in_logs(folder: Path, pattern: str, words: list[str]) -> dict[str, str]:
+    """The first of these words in each log that contains one."""
+    expression = re.compile("|".join(map(re.escape, words)))
+    texts = {p.name: p.read_text(errors="replace") for p in folder.rglob(pattern) if p.is_file()}
+    hits = {name: expression.search(text) for name, text in texts.items()}
+    return {name: hit.group() for name, hit in hits.items() if hit}
 
 
-def fire(service: Service, attacks: list[Attack]) -> list[Reply]:
-    """The answers; each is looked at."""
-    with ThreadPoolExecutor(NUM_AT_ONCE) as threads:
-        return list(threads.map(lambda attack: shot(service, attack), attacks))
+def post_all(service: Service, attacks: list[Attack], *, num_groups: int = 2) -> list[Reply]:
+    """The checked replies."""
+    with ThreadPoolExecutor(NUM_CONCURRENT) as threads:
+        return list(
+            threads.map(lambda attack: post_and_check(service, attack, num_groups), attacks)
+        )
 
 
-def shot(service: Service, attack: Attack) -> Reply:
-    """An answer that is all right."""
+def post_and_check(service: Service, attack: Attack, num_groups: int) -> Reply:
     reply = post(service, attack)
     text = reply.body.decode()
     assert not LEAKS.search(text), f"{attack.name}: {text[:200]}"
-    if reply.status == 200:
-        complete(json.loads(text), attack)
-    else:
+    if reply.status != 200:
         error = json.loads(text)
         assert list(error) == ["error"], f"{attack.name}: {text[:200]}"
         assert "\n" not in error["error"], attack.name
+        return reply
+    response = CLIP_RESPONSE.validate_json(text)
+    assert response.frames is not None
+    assert response.biomarkers is not None
+    assert len(response.frames.probability) == response.clip.num_frames, attack.name
+    assert len(response.biomarkers.probability) == 38, attack.name
+    assert len(response.experts) >= num_groups, attack.name
+    assert (response.preview is not None) == ("preview=1" in attack.query), attack.name
     return reply
 
 
-def complete(answer: dict, attack: Attack) -> None:
-    """See that an answer has everything, of as many frames as the clip has."""
-    Answer.model_validate(answer)
-    num_frames = answer["clip"]["num_frames"]
-    assert len(answer["frames"]["probability"]) == num_frames, attack.name
-    assert len(answer["biomarkers"]["probability"]) == 38, attack.name
-    assert len(answer["experts"]) == 2, attack.name
-    assert (answer["preview"] is not None) == ("preview=1" in attack.query), attack.name
-
-
-def equal(said: Any, expected: Any) -> bool:
-    """Whether two parts of an answer are the same but for rounding."""
-    pairs = zip(leaves(said), leaves(expected), strict=True)
+def is_close(part: Any, expected: Any) -> bool:
+    """Whether two parts of a response are equal but for rounding."""
+    pairs = zip(leaves(part), leaves(expected), strict=True)
     return all(
-        where == place
-        and (one == pytest.approx(other, abs=1e-5) if other is not None else one is None)
-        for (where, one), (place, other) in pairs
+        key == other_key
+        and (value == pytest.approx(other, abs=1e-5) if other is not None else value is None)
+        for (key, value), (other_key, other) in pairs
     )
 
 
-WIRES = threading.local()
-
-
 def post(service: Service, attack: Attack) -> Reply:
-    """The answer to an upload, over this thread's connection, or a new one where it was closed."""
+    """The reply to an upload over this thread's connection, or a new one where it was closed."""
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": attack.kind}
     for attempt in range(3):
-        wire = getattr(WIRES, "wire", None)
-        if wire is None or attempt:
-            wire = WIRES.wire = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=60)
+        connection = getattr(CONNECTIONS, "connection", None)
+        if connection is None or attempt:
+            netloc = urlsplit(service.url).netloc
+            connection = CONNECTIONS.connection = http.client.HTTPConnection(netloc, timeout=60)
         try:
-            wire.request("POST", f"/v1/clips{attack.query}", attack.body, headers)
-            response = wire.getresponse()
+            connection.request("POST", f"/v1/clips{attack.query}", attack.body, headers)
+            response = connection.getresponse()
             return Reply(response.status, dict(response.headers), response.read())
         except (ConnectionError, http.client.RemoteDisconnected, http.client.CannotSendRequest):
             continue
-    raise AssertionError(f"{attack.name}: no answer")
+    raise AssertionError(f"{attack.name}: no reply")
 
 
-def decodes_with_all(service: Service, clip: bytes) -> bool:
-    """Whether every decoder waits for clips; one that was lost comes again with its next clip."""
-    reply = ask(f"{service.url}/v1/clips", clip, Authorization=f"Bearer {TOKEN}")
+def has_all_decoders(service: Service, clip: bytes) -> bool:
+    """Whether every decoder waits for clips; a lost one restarts with its next clip."""
+    reply = request(f"{service.url}/v1/clips", clip, Authorization=f"Bearer {TOKEN}")
     assert reply.status == 200
     return len(service.decoders()) >= NUM_DECODERS
 
 
 def own_bytes(service: Service) -> int:
-    """Memory of all that lives as long as the service, which no other process shares."""
-    return sum(int(one.memory_full_info().uss) for one in service.lasting())
+    """Unshared memory of the permanent processes."""
+    return sum(int(process.memory_full_info().uss) for process in service.permanent())
 
 
-def gauge(service: Service, name: str) -> float:
-    text = ask(f"{service.url}/metrics", Authorization=f"Bearer {TOKEN}").body.decode()
+def read_gauge(service: Service, name: str) -> float:
+    text = request(f"{service.url}/metrics").body.decode()
     return float(re.search(rf"^{name}{{.*}} (\S+)$", text, re.M).group(1))  # type: ignore[union-attr]
 
 
-def eventually(holds, seconds: float = 15.0) -> bool:
-    """Whether it becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.2)
-    return False
-
-
 def log_folder(service: Service) -> Path:
-    """Where Ray writes for this service."""
+    """Ray's log folder."""
     for process in service.processes():
-        found = re.search(r"--log_dir[= ](\S+)", " ".join(process.cmdline()))
-        if found:
-            return Path(found.group(1))
-    raise AssertionError("no Ray process tells its log folder")
+        match = re.search(r"--log_dir[= ](\S+)", " ".join(process.cmdline()))
+        if match:
+            return Path(match.group(1))
+    raise AssertionError("no Ray process names its log folder")

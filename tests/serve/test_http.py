@@ -1,38 +1,39 @@
-"""Who may ask, and what comes of a request that fails, without a service behind it."""
+"""Who may send requests, and what a failing request reveals, without a service behind it."""
 
 import asyncio
 import json
 import logging
+import re
 from typing import Any
 
 import pytest
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
-from lus_ray.errors import InputError
-from serve.app import guarded
-from serve.http import application
+from lus_ray.figures import CLASS_COLOURS
+from serve.http import PAGE, build_http_app
 
 SECRET = "Mustermann-4711"
 HERE = "127.0.0.1:8000"
 
 
-async def answered(request: Request) -> Response:
-    return JSONResponse({"asked": request.url.path})
+async def succeed(request: Request) -> Response:
+    return JSONResponse({"path": request.url.path})
 
 
-async def failing(request: Request) -> Response:
+async def fail(request: Request) -> Response:
     raise KeyError(SECRET)
 
 
-def ask(
-    path: str = "/v1/models", *, clips: Any = answered, token: str | None = None,
-    method: str = "GET", failed: Any = lambda: None, **headers: str,
+def send(
+    path: str = "/v1/models", *, clips: Any = succeed, token: str | None = None,
+    method: str = "GET", count_failure: Any = lambda: None, **headers: str,
 ) -> tuple[int, dict[str, str], Any]:  # fmt: skip
-    """Status, headers and JSON of the answer; Host is this machine where no other is given."""
-    app = application(
-        clips=clips, models=answered, ready=answered, metrics=answered, failed=failed, token=token
-    )
+    """Status, headers and JSON of the response."""
+    app = build_http_app(
+        clips=clips, models=succeed, ready=succeed, metrics=succeed, count_failure=count_failure,
+        token=token,
+    )  # fmt: skip
     given = {"host": HERE} | {name.lower(): value for name, value in headers.items()}
     scope = {
         "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path,
@@ -40,56 +41,52 @@ def ask(
         "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 1),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }  # fmt: skip
-    sent: list[Any] = []
+    messages: list[Any] = []
 
     async def receive() -> Any:
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def send(message: Any) -> None:
-        sent.append(message)
+    async def collect(message: Any) -> None:
+        messages.append(message)
 
-    asyncio.run(app(scope, receive, send))  # type: ignore[arg-type]
-    begun = sent[0]
-    told = {name.decode().lower(): value.decode() for name, value in begun["headers"]}
-    body = b"".join(message.get("body", b"") for message in sent[1:])
-    return begun["status"], told, json.loads(body)
+    asyncio.run(app(scope, receive, collect))  # type: ignore[arg-type]
+    start, *rest = messages
+    received = {name.decode().lower(): value.decode() for name, value in start["headers"]}
+    return start["status"], received, json.loads(b"".join(m.get("body", b"") for m in rest))
 
 
 @pytest.mark.parametrize(
-    "host", ["[", "[::1", "127.0.0.1]", "evil.example", "127.0.0.1.evil.example"]
+    ("host", "status"),
+    [
+        *((host, 403) for host in ("[", "[::1", "127.0.0.1]", "evil.example")),
+        ("127.0.0.1.evil.example", 403),
+        *((host, 200) for host in ("localhost", "127.0.0.1:8000", "[::1]:8000", "127.9.9.9")),
+    ],
 )
-def test_a_host_that_is_none_or_another_is_refused(host):
-    assert ask(Host=host)[0] == 403
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "127.9.9.9"])
-def test_the_names_of_this_machine_are_answered(host):
-    assert ask(Host=host)[0] == 200
+def test_without_a_token_only_loopback_names_are_served(host, status):
+    assert send(Host=host)[0] == status
 
 
 @pytest.mark.parametrize("host", ["[", "evil.example"])
-def test_with_a_token_whatever_name_is_answered(host):
-    assert ask(Host=host, token="t", Authorization="Bearer t")[0] == 200
-    assert ask(Host=host, token="t", Authorization="Bearer x")[0] == 401
+def test_with_a_token_every_name_is_served(host):
+    assert send(Host=host, token="t", Authorization="Bearer t")[0] == 200
+    assert send(Host=host, token="t", Authorization="Bearer x")[0] == 401
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://evil.example", "null", "http://localhost"])
-def test_a_page_of_another_site_is_refused(origin):
-    assert ask(Origin=origin)[0] == 403
-    assert ask(Origin=origin, token="t", Authorization="Bearer t")[0] == 403
+def test_a_page_of_another_site_is_rejected(origin):
+    assert send(Origin=origin)[0] == 403
+    assert send(Origin=origin, token="t", Authorization="Bearer t")[0] == 403
+    assert send(Origin=f"http://{HERE}")[0] == 200
 
 
-def test_a_page_of_ours_is_answered():
-    assert ask(Origin=f"http://{HERE}")[0] == 200
-
-
-def test_a_failure_is_counted_and_is_one_line_to_the_client_and_to_the_log_without_its_text(caplog):
+def test_a_failure_is_counted_and_reveals_no_text_to_client_or_log(caplog):
     counted: list[int] = []
     with caplog.at_level(logging.ERROR, "ray.serve"):
-        status, headers, said = ask(
-            "/v1/clips", clips=failing, method="POST", failed=lambda: counted.append(1)
+        status, headers, body = send(
+            "/v1/clips", clips=fail, method="POST", count_failure=lambda: counted.append(1)
         )
-    assert (status, said) == (500, {"error": "the service failed on this request"})
+    assert (status, body) == (500, {"error": "the service failed on this request"})
     assert headers["cache-control"] == "no-store"
     assert counted == [1]
     (line,) = [record.getMessage() for record in caplog.records]
@@ -98,13 +95,17 @@ def test_a_failure_is_counted_and_is_one_line_to_the_client_and_to_the_log_witho
     assert SECRET not in caplog.text
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "", "[::1]"])
-def test_a_host_that_others_reach_is_refused_without_a_token(host):
-    with pytest.raises(InputError, match="set a token with --token or LUS_TOKEN"):
-        guarded(host, None)
-    guarded(host, "token")
+def test_the_page_is_one_style_and_one_script_that_write_text_only():
+    source = PAGE.read_text()
+    for tag in ("<style", "<script"):
+        assert source.count(tag) == source.count(f"{tag}>") == 1
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", source)
+    assert not re.search(r"https?://", source)
+    markup = source.partition("</style>")[2].partition("<script>")[0]
+    assert not re.search(r"\sstyle=|\son[a-z]+=", markup)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_a_host_that_this_machine_alone_reaches_needs_no_token(host):
-    guarded(host, None)
+def test_a_score_has_the_colour_of_its_marker_class():
+    scores = re.search(r"const SCORES = \[(.*?)\];", PAGE.read_text(), re.S)
+    assert scores is not None
+    assert tuple(re.findall(r"#[0-9a-f]{6}", scores[1])) == CLASS_COLOURS[:4]

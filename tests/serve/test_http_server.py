@@ -1,4 +1,4 @@
-"""Every connection is on a clock: from its head to the last byte of the answer that is read."""
+"""Every connection has a time limit, from its head to the last byte of the response."""
 
 import asyncio
 import socket
@@ -9,20 +9,20 @@ from typing import Any
 import pytest
 
 from lus_ray.inference.limits import ServiceLimits
-from serve.http_server import Listener
+from serve.http_server import HttpServer
 
 pytestmark = pytest.mark.slow
 SECONDS = 1.0
 LIMITS = ServiceLimits(idle_seconds=SECONDS, request_seconds=SECONDS / 2)
 PATIENCE = 4 * SECONDS
 LARGE = 32 * 2**20
-"""Bytes of an answer that no buffer of the system takes in whole."""
+"""Bytes of a response that no system buffer holds completely."""
 ESTABLISHED = 1
 GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers at once: `/large` with much, `/never` not at all, others with a word."""
+    """Responds at once: `/large` with much, `/never` not at all, others briefly."""
     while scope["path"] == "/never" and (await receive())["type"] != "http.disconnect":
         pass
     body = b"\0" * (LARGE if scope["path"] == "/large" else 2)
@@ -31,27 +31,27 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def held_for(talk: Callable[[socket.socket], None]) -> float:
-    """Seconds that the server keeps a connection after a client said something."""
+def connection_seconds(talk: Callable[[socket.socket], None]) -> float:
+    """Seconds that the server keeps a connection after a client has sent something."""
 
     async def listening() -> float:
-        listener = Listener(application, LIMITS)
-        serving = listener.listen("127.0.0.1", 0)
-        address = listener.socket.getsockname()
-        seconds = await asyncio.to_thread(_seconds, address, talk)
-        listener.close()
+        server = HttpServer(application, LIMITS)
+        serving = server.start("127.0.0.1", 0)
+        address = server.socket.getsockname()
+        seconds = await asyncio.to_thread(_measure, address, talk)
+        server.close()
         await serving
         return seconds
 
     return asyncio.run(listening())
 
 
-def _seconds(address: Any, talk: Callable[[socket.socket], None]) -> float:
+def _measure(address: Any, talk: Callable[[socket.socket], None]) -> float:
     with socket.create_connection(address, timeout=PATIENCE) as client:
         talk(client)
         began = time.monotonic()
         while time.monotonic() - began < PATIENCE:
-            # A client that does not read learns of a reset by its state alone.
+            # A client that does not read notices a reset only by its state.
             if client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED:
                 return time.monotonic() - began
             time.sleep(0.05)
@@ -59,28 +59,28 @@ def _seconds(address: Any, talk: Callable[[socket.socket], None]) -> float:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "request_bytes",
     [
-        pytest.param(GET % b"never", id="no answer comes"),
-        pytest.param(GET % b"large", id="the answer is not read"),
-        pytest.param(GET % b"" + GET % b"never", id="no second answer comes"),
-        pytest.param(GET % b"" + GET % b"large", id="the second answer is not read"),
-        pytest.param(GET % b"large" + GET % b"", id="what is asked behind it neither"),
-        pytest.param(GET % b"" + b"GET /", id="a second head does not end"),
+        pytest.param(GET % b"never", id="no response"),
+        pytest.param(GET % b"large", id="response not read"),
+        pytest.param(GET % b"" + GET % b"never", id="no second response"),
+        pytest.param(GET % b"" + GET % b"large", id="second response not read"),
+        pytest.param(GET % b"large" + GET % b"", id="pipelined behind an unread one"),
+        pytest.param(GET % b"" + b"GET /", id="second head incomplete"),
     ],
 )
-def test_a_connection_is_given_up_whatever_is_not_read_or_said(said):
-    assert held_for(lambda client: client.sendall(said)) < 3 * SECONDS
+def test_a_stalled_connection_is_closed(request_bytes):
+    assert connection_seconds(lambda client: client.sendall(request_bytes)) < 3 * SECONDS
 
 
-def test_answers_to_requests_behind_one_another_come_in_their_order():
+def test_pipelined_requests_are_answered_in_order():
     def talk(client: socket.socket) -> None:
         client.sendall(GET % b"large" + GET % b"" + GET % b"")
         with client.makefile("rb") as stream:
             lengths = [_length(stream) for _ in range(3)]
         assert lengths == [LARGE, 2, 2]
 
-    held_for(talk)
+    connection_seconds(talk)
 
 
 def _length(stream: Any) -> int:

@@ -1,4 +1,4 @@
-"""The browser of the distribution, the page opened in it, and a phantom clip."""
+"""A browser, the page opened in it, and a phantom clip."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lus_ray.data.ingest import phantom
-from tests.serve.service import film
+from tests.serve.service import to_video
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -17,12 +17,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 def clip() -> bytes:
     """A phantom clip of 24 frames."""
     row = next(iter(phantom.clips(None, patients=1, clips=1, frames=24, size=160)))
-    return film(np.asarray(row["frames"]))
+    return to_video(np.asarray(row["frames"]))
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """The browser of the distribution, without a window."""
+    """A headless browser of the system."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
@@ -33,16 +33,14 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def page(browser: Browser, served: str) -> Iterator[Page]:
-    """The page, opened; complaints of the browser, such as of its policy, fail the test."""
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    """The open page; errors in the browser's console fail the test."""
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         opened = context.new_page()
-        complaints: list[str] = []
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("console", lambda said: complaints.append(said.text))
-        opened.goto(served)
-        expect(opened.locator("#served-words")).to_contain_text("backbone")
+        errors: list[str] = []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.on("console", lambda message: errors.append(message.text))
+        opened.goto(url)
+        expect(opened.locator("#models-summary")).to_contain_text("backbone")
         yield opened
-        assert [
-            said for said in complaints if "the server responded with a status" not in said
-        ] == []
+        assert [text for text in errors if "the server responded with a status" not in text] == []

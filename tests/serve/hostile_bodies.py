@@ -1,6 +1,6 @@
-"""Requests that mean harm, or were harmed on the way; each is whole, the rude ones are in `rude`.
+"""Complete requests with hostile or damaged bodies, from a seeded generator.
 
-Everything comes from a generator of numbers, so that a failure can be made again.
+Clients that violate HTTP itself are in `bad_clients`.
 """
 
 import io
@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from lus_ray.inference.limits import CLIP
+from lus_ray.inference.limits import CLIP_LIMITS
 from tests.data.decoding import dicom_files
-from tests.serve.service import film
+from tests.serve.service import to_video
 
 CANARY = "Mustermann-4711"
-"""The name of every file here, which nothing may repeat."""
+"""The name of every file here, which no response and no log may repeat."""
 RAW = "application/octet-stream"
 FORM = "multipart/form-data; boundary=edge"
 
@@ -38,7 +38,7 @@ class Attack:
 
 
 def clips(folder: Path) -> dict[str, bytes]:
-    """A sound small clip of each kind of container."""
+    """A valid small clip of each kind of container."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (3, 48, 64), dtype=np.uint8)
     pictures = [Image.fromarray(frame) for frame in frames]
@@ -47,26 +47,26 @@ def clips(folder: Path) -> dict[str, bytes]:
     pictures[0].save(png, "png")
     dicom = dicom_files.write(folder / "a.dcm", dicom_files.fan(2), PatientName=CANARY)
     return {
-        "mp4": film(frames),
+        "mp4": to_video(frames),
         "gif": gif.getvalue(),
         "png": png.getvalue(),
         "dicom": dicom.read_bytes(),
     }
 
 
-def attacks(sound: dict[str, bytes], num: int, rng: np.random.Generator) -> list[Attack]:
-    """So many requests, in any order: every wrong type, bomb and form, the rest damaged clips."""
-    fixed = [*wrong_types(rng), *bombs(), *forms(sound["png"])]
-    every = [*fixed, *islice(damaged(sound, rng), num - len(fixed))]
+def attacks(valid: dict[str, bytes], num: int, rng: np.random.Generator) -> list[Attack]:
+    """Every wrong type, bomb and form, then damaged clips, in random order."""
+    fixed = [*wrong_types(rng), *bombs(), *forms(valid["png"])]
+    every = [*fixed, *islice(damaged(valid, rng), num - len(fixed))]
     return [every[n] for n in rng.permutation(len(every))]
 
 
-def damaged(sound: dict[str, bytes], rng: np.random.Generator) -> Iterator[Attack]:
-    """Clips with flipped bits, cut off, with parts of others, and with stretches of zeros."""
+def damaged(valid: dict[str, bytes], rng: np.random.Generator) -> Iterator[Attack]:
+    """Clips with flipped bits, truncated, spliced, and with zeros."""
     queries = ("", "", "", "?preview=1", "?allow_text=1", "?uncertainty=1&preview=2")
     while True:
-        for name, clip in sound.items():
-            other = list(sound.values())[rng.integers(len(sound))]
+        for name, clip in valid.items():
+            other = list(valid.values())[rng.integers(len(valid))]
             query = queries[rng.integers(len(queries))]
             for how in (_flipped, _flipped_early, _cut, _zeroed):
                 yield Attack(f"{name} {how.__name__[1:]}", how(clip, rng), query=query)
@@ -74,7 +74,7 @@ def damaged(sound: dict[str, bytes], rng: np.random.Generator) -> Iterator[Attac
 
 
 def wrong_types(rng: np.random.Generator) -> Iterator[Attack]:
-    """What is no clip, whatever it calls itself."""
+    """Bodies that are not clips, with any media type."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr(f"../../{CANARY}", b"x" * 1000)
@@ -100,12 +100,12 @@ def wrong_types(rng: np.random.Generator) -> Iterator[Attack]:
 
 
 def bombs() -> Iterator[Attack]:
-    """Small bodies that would become large."""
+    """Small bodies that decode to large ones."""
     wide = Image.new("1", (20_000, 20_000))
     png, gif = io.BytesIO(), io.BytesIO()
     wide.save(png, "png", compress_level=9)
     one = Image.new("L", (4, 4))
-    others = [Image.new("L", (4, 4), n % 256) for n in range(1, CLIP.num_frames + 500)]
+    others = [Image.new("L", (4, 4), n % 256) for n in range(1, CLIP_LIMITS.num_frames + 500)]
     one.save(gif, "gif", save_all=True, append_images=others, duration=10)
     yield Attack("bomb of pixels", png.getvalue())
     yield Attack("bomb of frames", gif.getvalue())
@@ -117,7 +117,7 @@ def bombs() -> Iterator[Attack]:
 
 
 def lying_png(width: int, height: int) -> bytes:
-    """A picture whose header promises far more than its data hold."""
+    """A picture whose header announces more than its data."""
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -127,7 +127,7 @@ def lying_png(width: int, height: int) -> bytes:
 
 
 def forms(clip: bytes) -> Iterator[Attack]:
-    """Forms with names that lead elsewhere, or that are not forms at all."""
+    """Forms with dangerous file names, and malformed forms."""
     names = (
         f"../../../etc/{CANARY}", f"..\\..\\{CANARY}.mp4", f"{CANARY}\0.png", CANARY * 2000,
         f"/proc/self/environ/{CANARY}", f"%2e%2e%2f{CANARY}", f"{CANARY};rm -rf /", f'{CANARY}"',

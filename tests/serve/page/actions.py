@@ -1,14 +1,14 @@
-"""What a reader does with the page, and what a browser measures of it."""
+"""Actions of a user, and measurements in the browser."""
 
 from decimal import ROUND_HALF_UP, Decimal
 
 from playwright.sync_api import Page
 
 NAME = "Mustermann_Erika.mp4"
-"""Of the file that is chosen; such names may not leave the reader's machine."""
+"""Of the chosen file; it must not leave the user's machine."""
 
-ANSWERED = "#answer[aria-busy=false]:not([hidden])"
-ANSWER_MS = 60_000
+PREDICTED = "#result[aria-busy=false]:not([hidden])"
+TIMEOUT_MS = 60_000
 
 CONTRASTS = """() => {
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
@@ -39,7 +39,7 @@ CONTRASTS = """() => {
   }
   return found.sort((a, b) => a[0] - b[0]);
 }"""
-"""Contrast of every visible text with what is behind it (WCAG 2.2, 1.4.3), the poorest first."""
+"""Contrast of every visible text with its background (WCAG 2.2, 1.4.3), the lowest first."""
 
 WATCH_NAMES = """() => {
   window.names = [];
@@ -49,7 +49,7 @@ WATCH_NAMES = """() => {
     return send.call(this, body);
   };
 }"""
-"""Notes the file names of what the page sends; a browser shows its tools no bodies of files."""
+"""Records the file names that the page sends."""
 
 SHIFTS = """() => {
   window.shifted = 0;
@@ -57,28 +57,28 @@ SHIFTS = """() => {
     for (const entry of list.getEntries()) window.shifted += entry.value;
   }).observe({ type: "layout-shift", buffered: true });
 }"""
-"""Adds up how far things moved that nobody moved (Layout Instability, W3C)."""
+"""Sums unexpected layout shifts (Layout Instability, W3C)."""
 
 
 def choose(page: Page, content: bytes, name: str = NAME) -> None:
-    """Give the page a file, as its button does."""
+    """Give the page a file."""
     page.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": content})
 
 
-def read(page: Page, content: bytes) -> None:
-    """Give the page a clip, wait for the answer, and hold the player still."""
+def predict(page: Page, content: bytes) -> None:
+    """Give the page a clip, wait for the predictions, and pause the player."""
     choose(page, content)
-    page.wait_for_selector(ANSWERED, timeout=ANSWER_MS)
+    page.wait_for_selector(PREDICTED, timeout=TIMEOUT_MS)
     if page.locator("#play").inner_text() == "Pause":
         page.locator("#play").click()
 
 
 def texts(page: Page, selector: str) -> list[str]:
-    """Texts of all elements that a selector finds."""
+    """Texts of all matching elements."""
     return page.locator(selector).all_inner_texts()
 
 
-def shares(values: list[float], num_decimals: int = 2) -> list[str]:
-    """Numbers as a browser rounds them: to the nearer decimal, and up in a tie."""
+def rounded(values: list[float], num_decimals: int = 2) -> list[str]:
+    """Numbers rounded like in a browser, half up."""
     step = Decimal(1).scaleb(-num_decimals)
     return [str(Decimal(value).quantize(step, ROUND_HALF_UP)) for value in values]

@@ -1,0 +1,109 @@
+"""The page by keyboard, on a phone, in the dark, and without resources from other sites."""
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.serve.page.actions import CONTRASTS, SHIFTS, predict
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture
+def player(page: Page, clip: bytes) -> Page:
+    """The page with predictions and a paused player."""
+    predict(page, clip)
+    return page
+
+
+def test_space_plays_and_arrows_step_through_the_frames(player: Page):
+    frame = expect(player.locator("#where"))
+    player.locator("#stage").focus()
+    for key, text in (
+        ("Home", "Frame 1 of 24"), ("ArrowRight", "Frame 2 of 24, 0.04 s"),
+        ("ArrowLeft", "Frame 1 of 24"), ("ArrowLeft", "Frame 1 of 24"),
+    ):  # fmt: skip
+        player.keyboard.press(key)
+        frame.to_contain_text(text)
+    player.keyboard.press("Space")
+    expect(player.locator("#play")).to_have_text("Pause")
+    frame.not_to_contain_text("Frame 1 of 24")
+    player.keyboard.press("Space")
+    expect(player.locator("#play")).to_have_text("Play")
+    player.keyboard.press("End")
+    frame.to_contain_text("Frame 24 of 24")
+    player.locator("#slider").focus()
+    player.keyboard.press("ArrowLeft")
+    frame.to_contain_text("Frame 23 of 24")
+
+
+def test_a_click_on_the_timeline_goes_to_its_frame(player: Page):
+    box = player.locator("#timeline").bounding_box()
+    assert box is not None
+    player.mouse.click(box["x"] + box["width"] * 0.51, box["y"] + 5)
+    expect(player.locator("#where")).to_contain_text("Frame 13 of 24")
+
+
+def test_all_controls_can_be_reached_with_the_tab_key(player: Page):
+    player.evaluate("document.activeElement.blur()")
+    reached = set()
+    for _ in range(30):
+        player.keyboard.press("Tab")
+        reached.add(player.evaluate("document.activeElement.id"))
+    controls = {"choose", "uncertainty", "allow-text", "stage", "play", "slider", "overlay"}
+    assert controls | {"opacity", "save"} <= reached
+
+
+def test_the_overlay_can_be_hidden(player: Page):
+    pixels = "document.getElementById('picture').toDataURL()"
+    player.locator("#opacity").fill("100")
+    with_overlay = player.evaluate(pixels)
+    player.locator("#overlay").uncheck()
+    without = player.evaluate(pixels)
+    player.locator("#overlay").check()
+    player.locator("#opacity").fill("0")
+    assert with_overlay != without
+    assert player.evaluate(pixels) == without
+
+
+def test_nothing_is_loaded_from_other_sites(page: Page, url: str, clip: bytes):
+    addresses: list[str] = []
+    page.on("request", lambda request: addresses.append(request.url))
+    page.reload()
+    predict(page, clip)
+    assert [a for a in addresses if not a.startswith((url, "data:", "blob:"))] == []
+
+
+def test_the_policy_blocks_a_foreign_script(browser: Browser, url: str):
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(url)
+        page.evaluate(
+            """() => {
+              const script = document.createElement("script");
+              script.textContent = "window.ran = true";
+              document.body.append(script);
+            }"""
+        )
+        assert page.evaluate("window.ran") is None
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_text_has_contrast_and_nothing_is_wider_than_the_screen(player: Page, width: int):
+    player.set_viewport_size({"width": width, "height": 800})
+    for scheme in ("light", "dark"):
+        player.emulate_media(color_scheme=scheme)
+        assert player.evaluate("document.documentElement.scrollWidth") <= width
+        contrasts = player.evaluate(CONTRASTS)
+        assert len(contrasts) > 150
+        assert contrasts[0][0] >= 4.5, (scheme, contrasts[0])
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_the_layout_is_stable_while_a_clip_is_predicted(page: Page, clip: bytes, width: int):
+    page.set_viewport_size({"width": width, "height": 800})
+    page.reload()
+    page.evaluate(SHIFTS)
+    expect(page.locator("#models-summary")).to_contain_text("backbone")
+    predict(page, clip)
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.shifted") < 0.05

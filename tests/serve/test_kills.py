@@ -1,0 +1,56 @@
+"""Replicas of every part are killed under load: no request is lost, and new replicas start."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from tests.serve.load_client import CONNECTION_LOST, load
+from tests.serve.service import Service, request
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+RECOVERY_SECONDS = 15.0
+
+
+@pytest.mark.parametrize(
+    "slots",
+    [
+        ("ingress", "aggregators"),
+        pytest.param(("backbone", "segmenter"), marks=pytest.mark.full),
+        pytest.param(("experts-severity", "scorer"), marks=pytest.mark.full),
+    ],
+    ids=" ".join,
+)
+def test_no_request_is_lost_when_replicas_are_killed_under_load(service, video_file, slots):
+    killed = {slot: service.replicas(slot)[0] for slot in slots}
+    with load(service.url, video_file, clients=4, patient=True) as requests:
+        time.sleep(2)
+        start = time.time()
+        for process in killed.values():
+            os.kill(process.pid, signal.SIGKILL)
+        seconds = seconds_to_recover(service, killed, since=start)
+    assert [r for r in requests if r.status != 200 or "" in r.retry_after] == []
+    # Only the ingress has connections to clients.
+    assert "ingress" in slots or not any(CONNECTION_LOST in r.retry_after for r in requests)
+    assert seconds <= RECOVERY_SECONDS
+
+
+def test_a_supervisors_signal_after_all_this_leaves_no_process(service):
+    assert service.end(signal.SIGTERM) == []
+
+
+def seconds_to_recover(
+    service: Service, killed: dict[str, psutil.Process], *, since: float
+) -> float:
+    """When every part responds again, with a new replica in place of each killed one."""
+    while time.time() - since < 60:
+        renewed = all(
+            any(replica.pid != process.pid for replica in service.replicas(slot))
+            for slot, process in killed.items()
+        )
+        if renewed and request(f"{service.url}/readyz").status == 200:
+            return time.time() - since
+        time.sleep(0.1)
+    return float("inf")
