@@ -1,4 +1,4 @@
-"""What this machine or cluster can run, and the remedy for each trouble."""
+"""`lus doctor`: what this machine or cluster can run, and a remedy for each problem."""
 
 import os
 import platform
@@ -22,67 +22,71 @@ PACKAGES = ("ray", "torch", "pyarrow", "av", "scikit-learn", "optuna", "skops", 
 
 @dataclass(frozen=True)
 class DoctorCheck:
-    """One line of the examination; `remedy` is empty where all is well."""
+    """One line of the report; `remedy` is empty if nothing is wrong."""
 
     level: Literal["ok", "note", "fail"]
-    what: str
-    found: str
+    name: str
+    result: str
     remedy: str = ""
 
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """All findings; `failed` where something keeps experiments from running."""
+    """The results of all checks."""
 
-    findings: tuple[DoctorCheck, ...]
+    checks: tuple[DoctorCheck, ...]
 
     @property
     def failed(self) -> bool:
-        """Whether anything has to be mended first."""
-        return any(finding.level == "fail" for finding in self.findings)
+        """Whether anything must be fixed before experiments can run."""
+        return any(check.level == "fail" for check in self.checks)
 
     def text(self) -> str:
-        """One line a finding, and its remedy below it."""
+        """One line per check, and its remedy below it."""
         lines = []
-        for f in self.findings:
-            lines.append(f"{f.level:<5} {f.what:<16} {f.found}")
-            if f.remedy:
-                lines.append(f"{'':<22} -> {f.remedy}")
+        for check in self.checks:
+            lines.append(f"{check.level:<5} {check.name:<16} {check.result}")
+            if check.remedy:
+                lines.append(f"{'':<22} -> {check.remedy}")
         return "\n".join(lines)
 
     def contents(self) -> dict[str, Any]:
         """JSON values."""
-        return {"failed": self.failed, "findings": [vars(finding) for finding in self.findings]}
+        findings = [
+            {"level": c.level, "what": c.name, "found": c.result, "remedy": c.remedy}
+            for c in self.checks
+        ]
+        return {"failed": self.failed, "findings": findings}
 
 
 def run_checks(address: str | None = None) -> DoctorReport:
-    """Look at Python, packages, memory, disk and Ray, and ask the planner about each size."""
-    findings = [_python(), *_packages(), _memory(), _shared_memory(), _disk(), _environment()]
-    findings.append(_upload())
-    cluster, found = _cluster(address)
-    findings += found
+    """Check Python, packages, memory, disk and Ray, and plan every size of a study."""
+    checks = [_check_python(), *_check_packages(), _check_memory(), _check_shared_memory()]
+    checks += [_check_disk(), _check_environment(), _check_upload()]
+    cluster, cluster_checks = _check_cluster(address)
+    checks += cluster_checks
     if cluster is not None:
-        findings += _plans(cluster)
-    return DoctorReport(tuple(findings))
+        checks += _check_plans(cluster)
+    return DoctorReport(tuple(checks))
 
 
-def _python() -> DoctorCheck:
+def _check_python() -> DoctorCheck:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     return DoctorCheck("ok", "Python", found)
 
 
-def _packages() -> list[DoctorCheck]:
-    findings = []
+def _check_packages() -> list[DoctorCheck]:
+    checks = []
     for name in PACKAGES:
         try:
-            findings.append(DoctorCheck("ok", name, version(name)))
+            checks.append(DoctorCheck("ok", name, version(name)))
         except PackageNotFoundError:
             remedy = f"pip install -c constraints.txt {name}"
-            findings.append(DoctorCheck("fail", name, "not installed", remedy))
-    return findings
+            checks.append(DoctorCheck("fail", name, "not installed", remedy))
+    return checks
 
 
-def _memory() -> DoctorCheck:
+def _check_memory() -> DoctorCheck:
     memory = psutil.virtual_memory()
     found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
     if memory.available < 2 * GIB:
@@ -90,10 +94,10 @@ def _memory() -> DoctorCheck:
     return DoctorCheck("ok", "memory", found)
 
 
-def _shared_memory() -> DoctorCheck:
+def _check_shared_memory() -> DoctorCheck:
     path = Path("/dev/shm")
     if not path.exists():
-        return DoctorCheck("note", "shared memory", "no /dev/shm", "Ray will use the disk, slower")
+        return DoctorCheck("note", "shared memory", "no /dev/shm", "Ray will use the slower disk")
     size = shutil.disk_usage(path).total
     if size < 2 * GIB:
         remedy = "in a container, start it with --shm-size=4g"
@@ -101,66 +105,65 @@ def _shared_memory() -> DoctorCheck:
     return DoctorCheck("ok", "shared memory", f"{size / GIB:.1f} GiB")
 
 
-def _disk() -> DoctorCheck:
+def _check_disk() -> DoctorCheck:
     free = shutil.disk_usage(Path.cwd()).free
     if free < 2 * GIB:
-        remedy = "free some space here, or run with --out elsewhere"
+        remedy = "free some space here, or give an --out elsewhere"
         return DoctorCheck("note", "disk", f"{free / GIB:.1f} GiB free here", remedy)
     return DoctorCheck("ok", "disk", f"{free / GIB:.1f} GiB free here")
 
 
-def _environment() -> DoctorCheck:
+def _check_environment() -> DoctorCheck:
     if os.environ.get(UNSAFE) not in (None, "", "0"):
         remedy = f"unset {UNSAFE}: it lets a Parquet file run code"
         return DoctorCheck("fail", "environment", f"{UNSAFE} is set", remedy)
     return DoctorCheck("ok", "environment", "nothing unsafe is set")
 
 
-def _upload() -> DoctorCheck:
-    """What `ray job submit --working-dir .` would send from here."""
+def _check_upload() -> DoctorCheck:
+    """What `ray job submit --working-dir .` would upload from here."""
     try:
-        found, ended = job_package.sizes(Path.cwd())
+        num_bytes, is_complete = job_package.measure_package(Path.cwd())
     except OSError as error:
-        return DoctorCheck("note", "upload", f"cannot be counted: {error}", "run it in a clone")
-    size = f"{found.total() / 2**20:.1f} MiB would go with a job from here"
-    size += "" if ended else f", of more than {job_package.MAX_FILES} files"
-    if ended and found.total() <= job_package.MAX_BYTES:
+        return DoctorCheck("note", "upload", f"cannot be measured: {error}", "run it in a clone")
+    size = f"a job submitted here would upload {num_bytes.total() / 2**20:.1f} MiB"
+    size += "" if is_complete else f", of more than {job_package.MAX_FILES} files"
+    if is_complete and num_bytes.total() <= job_package.MAX_BYTES:
         return DoctorCheck("ok", "upload", size)
-    remedy = f"name what is no code in .rayignore; the largest: {job_package.largest(found)}"
+    largest = job_package.describe_largest(num_bytes)
+    remedy = f"list everything but code in .rayignore; the largest: {largest}"
     return DoctorCheck("fail", "upload", size, remedy)
 
 
-def _cluster(address: str | None) -> tuple[planner.Cluster | None, list[DoctorCheck]]:
-    import ray
-
+def _check_cluster(address: str | None) -> tuple[planner.Cluster | None, list[DoctorCheck]]:
     try:
-        with connect(address):
+        with connect(address) as dashboard:
             cluster = planner.Cluster.current()
-            behind = [_listening(ray._private.worker.get_dashboard_url())] if address else []
     except LusError as error:
         remedy = "see 'ray status'; without --address a cluster is started here"
         return None, [DoctorCheck("fail", "Ray cluster", str(error), remedy)]
-    found = f"{cluster.describe()}, {cluster.object_store / GIB:.1f} GiB object store a node"
+    found = f"{cluster.describe()}, {cluster.object_store / GIB:.1f} GiB object store per node"
+    check = DoctorCheck("ok", "Ray cluster", found)
     if not cluster.gpus and torch.cuda.is_available():
-        remedy = "a GPU is here but Ray does not offer it; start Ray with --num-gpus 1"
-        return cluster, [DoctorCheck("note", "Ray cluster", found, remedy), *behind]
-    return cluster, [DoctorCheck("ok", "Ray cluster", found), *behind]
+        remedy = "this machine has a GPU that Ray does not offer; start Ray with --num-gpus 1"
+        check = DoctorCheck("note", "Ray cluster", found, remedy)
+    return cluster, [check, *([_check_dashboard(dashboard)] if address else [])]
 
 
-def _listening(dashboard: str | None) -> DoctorCheck:
-    """Whether the cluster's dashboard, where jobs are submitted, is open to other machines."""
+def _check_dashboard(dashboard: str | None) -> DoctorCheck:
+    """Whether other machines reach the cluster's dashboard, which accepts jobs."""
     host = (dashboard or "").rpartition(":")[0].strip("[]")
     if host in ("", "localhost") or host.startswith("127.") or host == "::1":
-        return DoctorCheck("ok", "dashboard", f"at {dashboard or 'none'}, for this machine alone")
+        found = f"at {dashboard or 'none'}, open to this machine only"
+        return DoctorCheck("ok", "dashboard", found)
     remedy = "start the head with --dashboard-host=127.0.0.1 and reach it through an SSH tunnel"
-    level: Literal["note", "fail"] = "fail"
-    if os.environ.get("RAY_AUTH_MODE") == "token":
-        level = "note"
-    return DoctorCheck(level, "dashboard", f"at {dashboard}, for whoever reaches that host", remedy)
+    has_token = os.environ.get("RAY_AUTH_MODE") == "token"
+    found = f"at {dashboard}, open to every machine that reaches that host"
+    return DoctorCheck("note" if has_token else "fail", "dashboard", found, remedy)
 
 
-def _plans(cluster: planner.Cluster) -> list[DoctorCheck]:
-    findings = []
+def _check_plans(cluster: planner.Cluster) -> list[DoctorCheck]:
+    checks = []
     experiment = run_options.find("biomarkers")
     free = shutil.disk_usage(Path.cwd()).free
     for size in (*experiment.sizes, "full"):
@@ -170,9 +173,10 @@ def _plans(cluster: planner.Cluster) -> list[DoctorCheck]:
                 sized, cluster, size=size, streamed=False, free_bytes=free, out=Path.cwd()
             )
         except LusError as error:
-            findings.append(DoctorCheck("note", f"plan {size}", "cannot run", str(error)))
+            checks.append(DoctorCheck("note", f"plan {size}", "cannot run", str(error)))
             continue
-        level: Literal["ok", "note"] = "note" if notes else "ok"
         found = f"can run: {len(sized.arms)} arms"
-        findings.append(DoctorCheck(level, f"plan {size}", found, "; ".join(notes)))
-    return findings
+        checks.append(
+            DoctorCheck("note" if notes else "ok", f"plan {size}", found, "; ".join(notes))
+        )
+    return checks

@@ -1,11 +1,11 @@
-"""What a campaign survives: processes and machines that go away under a cell."""
+"""Which failures a campaign retries: lost processes and machines, and not errors of a cell."""
 
 import re
 
 import ray.exceptions
 
 MAX_RETRIES = 3
-"""So often the process of a cell may die in one campaign; then the cell has failed."""
+"""Losses of one cell's process in one campaign after which the cell has failed."""
 
 LOST = (
     ray.exceptions.RayActorError,
@@ -14,16 +14,18 @@ LOST = (
     ray.exceptions.ObjectLostError,
     ray.exceptions.OutOfMemoryError,
 )
-"""Errors that say nothing of the cell: what it ran on or read from is gone."""
+TIMEOUTS = ("WorkerHealthCheckTimeoutError", "WorkerGroupStartupTimeoutError")
+"""Ray Train's errors for workers that do not answer."""
 
-UNHEARD = ("WorkerHealthCheckTimeoutError", "WorkerGroupStartupTimeoutError")
-"""Ray Train's own names for workers that do not answer."""
+
+class WorkerLostError(Exception):
+    """A worker of a cell, or what it read, is gone; the cell itself did nothing wrong."""
 
 
 def describe_loss(text: str) -> str | None:
-    """Why a process is gone, in words, from what Ray tells; None for an error of the cell.
+    """Why a process is gone, from Ray's text; None for an error of the cell.
 
-    Ray tells nothing of a process that could not be asked any more: it was killed.
+    Ray reports nothing of a process that was killed before it could be asked.
     """
     if "NODE_OUT_OF_MEMORY" in text or "OutOfMemoryError" in text:
         return "it ran out of memory"
@@ -33,21 +35,14 @@ def describe_loss(text: str) -> str | None:
 
 
 def find_cell_error(text: str) -> str | None:
-    """What an error of the cell says that reached the driver in no other way."""
-    found = re.findall(r"^(?:lus_ray\.errors\.)?\w+Error: (.+)$", text, re.MULTILINE)
-    return found[-1] if found and "WorkerLostError" not in text else None
-
-
-class WorkerLostError(Exception):
-    """A worker of a cell, or what it read, is gone; the cell itself did nothing wrong."""
+    """The message of the cell's own error in a traceback, if any."""
+    messages = re.findall(r"^(?:lus_ray\.errors\.)?\w+Error: (.+)$", text, re.MULTILINE)
+    return messages[-1] if messages and "LostError" not in text else None
 
 
 def is_loss(failure: BaseException) -> bool:
-    """Whether an error, or one of the workers' errors in it, is a loss.
-
-    Ray Train wraps what it hears of its workers: by rank, of its own process, of a health check.
-    """
-    if isinstance(failure, (*LOST, WorkerLostError)) or type(failure).__name__ in UNHEARD:
+    """Whether an error, or any error that Ray Train wraps in it, is a loss."""
+    if isinstance(failure, (*LOST, WorkerLostError)) or type(failure).__name__ in TIMEOUTS:
         return True
     inner = [
         getattr(failure, name, None) for name in ("controller_failure", "health_check_failure")

@@ -1,4 +1,4 @@
-"""Nothing waits in silence: cells that find no room and cells that say nothing are told of."""
+"""Warnings of cells that wait for resources and of running cells that report nothing."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -12,56 +12,55 @@ from lus_ray.orchestration.cluster.resources import Cluster, read_free_resources
 from lus_ray.orchestration.scheduler import Schedule
 from lus_ray.runs.cell import Cell
 
-SILENT_SECONDS = 60
-LOOK_SECONDS = 1
-"""Tune calls many times a second, with every trial that there ever was."""
+SILENT_S = 60
+POLL_S = 1
+"""Tune calls many times a second, with every trial that ever existed."""
 
 
 class StallWarnings(tune.Callback):
-    """Tells after a minute, and again after two, four and so on, what a cell waits for.
+    """Warns after one minute, and again after two, four and so on."""
 
-    Called by Tune all the time, also while nothing happens.
-    """
-
-    def __init__(self, schedule: Schedule, needs: Mapping[str, planner.CellResources]) -> None:
-        self.schedule, self.needs = schedule, needs
-        self.pending: dict[str, float] = {}
-        self.next: dict[str, float] = {}
-        self.looked = 0.0
+    def __init__(self, schedule: Schedule, resources: Mapping[str, planner.CellResources]) -> None:
+        self.schedule, self.resources = schedule, resources
+        self.pending_since: dict[str, float] = {}
+        self.next_warning_s: dict[str, float] = {}
+        self.last_poll = 0.0
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Look at every cell that was handed out."""
+        """Check every cell that was handed out; Tune calls it also while nothing happens."""
         now = time.monotonic()
-        if now - self.looked < LOOK_SECONDS:
+        if now - self.last_poll < POLL_S:
             return
-        self.looked = now
+        self.last_poll = now
         for trial in trials:
-            cell = self.schedule.running.get(trial.trial_id)
+            trial_id = trial.trial_id
+            cell = self.schedule.running.get(trial_id)
             if cell is None:
-                self.pending.pop(trial.trial_id, None)
-                self.next.pop(trial.trial_id, None)
+                self.pending_since.pop(trial_id, None)
+                self.next_warning_s.pop(trial_id, None)
             elif trial.status == "PENDING":
-                since = self.pending.setdefault(trial.trial_id, now)
-                self._say(trial.trial_id, now - since, partial(self._why, cell))
+                since = self.pending_since.setdefault(trial_id, now)
+                self._warn(trial_id, now - since, partial(self._describe_wait, cell, now - since))
             else:
-                if self.pending.pop(trial.trial_id, None) is not None:
-                    self.next.pop(trial.trial_id, None)
-                    self.schedule.heard[trial.trial_id] = now
-                since = self.schedule.heard.get(trial.trial_id, now)
-                if now - since < SILENT_SECONDS:
-                    self.next.pop(trial.trial_id, None)
-                told = partial("{} runs and has told nothing".format, cell.name)
-                self._say(trial.trial_id, now - since, told)
+                if self.pending_since.pop(trial_id, None) is not None:
+                    self.next_warning_s.pop(trial_id, None)
+                    self.schedule.heard[trial_id] = now
+                silent_s = now - self.schedule.heard.get(trial_id, now)
+                if silent_s < SILENT_S:
+                    self.next_warning_s.pop(trial_id, None)
+                text = f"{cell.name} is running; no progress for {silent_s:.0f} s"
+                self._warn(trial_id, silent_s, partial(str, text))
 
-    def _say(self, trial_id: str, seconds: float, text: Callable[[], str]) -> None:
-        due = self.next.get(trial_id, SILENT_SECONDS)
-        if seconds >= due:
-            self.next[trial_id] = 2 * due
-            self.schedule.observer.notify(f"{seconds:.0f} s: {text()}")
+    def _warn(self, trial_id: str, seconds: float, text: Callable[[], str]) -> None:
+        due_s = self.next_warning_s.get(trial_id, SILENT_S)
+        if seconds >= due_s:
+            self.next_warning_s[trial_id] = 2 * due_s
+            self.schedule.observer.notify(text())
 
-    def _why(self, cell: Cell) -> str:
-        handed_out = self.schedule.running.items()
-        others = [c.name for trial_id, c in handed_out if trial_id not in self.pending]
-        wanted = self.needs[cell.arm]
-        wait = planner.explain_wait(wanted, Cluster.current(), read_free_resources(), others)
-        return f"{cell.name} waits for {wait}"
+    def _describe_wait(self, cell: Cell, seconds: float) -> str:
+        running = self.schedule.running.items()
+        others = [other.name for trial_id, other in running if trial_id not in self.pending_since]
+        reason = planner.explain_wait(
+            self.resources[cell.arm], Cluster.current(), read_free_resources(), others
+        )
+        return f"{cell.name} has waited {seconds:.0f} s for {reason}"

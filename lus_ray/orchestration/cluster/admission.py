@@ -1,7 +1,7 @@
-"""A campaign's place on a shared cluster: as many run at once as it declares drivers.
+"""Admission of campaigns to a shared cluster.
 
-A cluster caps its campaigns with a custom resource, `resources: {"driver": 4}` on its head. Each
-holds one for as long as it runs; one without a place waits and says so.
+A cluster limits its campaigns with a custom resource, such as `resources: {"driver": 4}` on its
+head. Each campaign holds one unit while it runs.
 """
 
 import contextlib
@@ -13,29 +13,27 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from lus_ray.orchestration.cluster.resources import DRIVER
 
-SAY_SECONDS = 60
-FIRST_SECONDS = 3
+FIRST_NOTICE_S, NOTICE_S = 3, 60
 
 
 @contextlib.contextmanager
-def admit_campaign(say: Callable[[str], None]) -> Iterator[None]:
-    """Hold one of the cluster's places for a campaign; `say` tells how many others run meanwhile.
+def admit_campaign(notify: Callable[[str], None]) -> Iterator[None]:
+    """Hold one unit of the `driver` resource for the length of the block, waiting for it if needed.
 
-    A cluster that declares none hosts as many as come. The place is given back on every way out;
-    where the process is killed, Ray gives back what it held.
+    Clusters that declare none admit every campaign. Ray releases the unit of a killed process.
     """
-    most = int(ray.cluster_resources().get(DRIVER, 0))
-    if not most:
+    limit = int(ray.cluster_resources().get(DRIVER, 0))
+    if not limit:
         yield
         return
     group = placement_group([{DRIVER: 1}], name="campaign")
     try:
-        began, patience = time.monotonic(), FIRST_SECONDS
-        while not group.wait(patience):
+        began, timeout = time.monotonic(), FIRST_NOTICE_S
+        while not group.wait(timeout):
             waited = time.monotonic() - began
-            running = most - int(ray.available_resources().get(DRIVER, 0))
-            say(f"{running} of {most} campaigns run; waiting for a place for {waited:.0f} s")
-            patience = SAY_SECONDS
+            running = limit - int(ray.available_resources().get(DRIVER, 0))
+            notify(f"{running} of {limit} campaigns are running; waiting for {waited:.0f} s")
+            timeout = NOTICE_S
         yield
     finally:
         remove_placement_group(group)

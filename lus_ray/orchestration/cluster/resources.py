@@ -1,31 +1,27 @@
-"""The shape of a cluster: its nodes, the nodes that an autoscaler may add, and what fits on them.
+"""The resources of a cluster: its nodes, the nodes that an autoscaler may add, and what fits.
 
-Why shapes and not sums: a worker runs on one node, with its CPU and its share of a GPU together,
-and a share never spans two GPUs. Four nodes of one CPU are no node of four.
+Why nodes and not sums: a worker runs on one node with its CPU and its share of a GPU together, and
+a share never spans two GPUs. Four nodes of one CPU are not a node of four.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray._private.state import state
 
-from lus_ray.orchestration.cluster import autoscaler
+from lus_ray.orchestration.cluster import autoscaler, ray_private
 
 UNITS = 10_000
 """Ray counts resources in ten-thousandths."""
 DRIVER = "driver"
-"""The custom resource that a cluster declares to cap its campaigns."""
+"""The custom resource with which a cluster limits its campaigns."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """What one node offers: CPUs, GPUs, memory and object store in bytes, places for campaigns.
-
-    `kind` is its node type, where the cluster has types.
-    """
+    """Resources of one node; memory and object store in bytes, `kind` is its node type."""
 
     cpus: float = 0.0
     gpus: float = 0.0
@@ -38,7 +34,7 @@ class Node:
     def from_resources(
         resources: Mapping[str, float], kind: str = "", *, memory: float = 0.0
     ) -> "Node":
-        """From Ray's resources of a node; `memory` in bytes where they name none."""
+        """From Ray's resources of a node; `memory` in bytes if they name none."""
         return Node(
             cpus=resources.get("CPU", 0.0),
             gpus=resources.get("GPU", 0.0),
@@ -51,15 +47,15 @@ class Node:
     @property
     def slots(self) -> int:
         """Processes of one CPU each."""
-        return _whole(self.cpus)
+        return int((self.cpus * UNITS + 0.5) // UNITS)
 
-    def workers(self, gpus: float) -> int:
-        """How many workers with one CPU and this share of a GPU each fit side by side."""
+    def count_workers(self, gpus: float) -> int:
+        """Workers with one CPU and this share of a GPU each that fit side by side."""
         if not gpus:
             return self.slots
         if gpus > 1:
             return min(self.slots, int(self.gpus // gpus)) if gpus == int(gpus) else 0
-        units = max(1, int(gpus * UNITS + 1e-6))  # Ray cuts the rest off
+        units = max(1, int(gpus * UNITS + 1e-6))  # Ray truncates
         part = self.gpus - int(self.gpus)
         rest = int((part * UNITS + 0.5) // units)
         return min(self.slots, int(self.gpus) * (UNITS // units) + rest)
@@ -67,24 +63,24 @@ class Node:
 
 @dataclass(frozen=True)
 class NodeType:
-    """A node type of which an autoscaler may still add `more` nodes; `up` of `most` are there."""
+    """A node type of which an autoscaler may add `num_addable` nodes, up to `max_nodes` in all."""
 
     node: Node
-    more: int
-    most: int
-    up: int = 0
+    num_addable: int
+    max_nodes: int
+    num_up: int = 0
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """The nodes there are and the kinds that may be added, no more than `budget` in all.
+    """The nodes that are up and the types that may be added, at most `max_added` nodes in all.
 
-    `limits_unknown` where the limits of an autoscaler cannot be read; nothing is refused then.
+    `limits_unknown` if the limits of its autoscaler cannot be read; nothing is refused then.
     """
 
     nodes: tuple[Node, ...]
-    kinds: tuple[NodeType, ...] = ()
-    budget: int | None = None
+    node_types: tuple[NodeType, ...] = ()
+    max_added: int | None = None
     limits_unknown: bool = False
 
     @staticmethod
@@ -94,116 +90,115 @@ class Cluster:
 
     @staticmethod
     def current() -> "Cluster":
-        """The cluster this process is connected to, as it is and as it may grow."""
+        """The cluster that this process is connected to."""
         alive = [node for node in ray.nodes() if node["Alive"]]
         return build_cluster(alive, autoscaler.read_limits(alive))
 
     @property
     def cpus(self) -> float:
-        """All CPUs when the cluster has build_cluster as far as it may."""
-        return self._most(lambda node: node.cpus)
+        """CPUs at full size."""
+        return self._sum_at_full_size(lambda node: node.cpus)
 
     @property
     def gpus(self) -> float:
-        """All GPUs when the cluster has build_cluster as far as it may."""
-        return self._most(lambda node: node.gpus)
+        """GPUs at full size."""
+        return self._sum_at_full_size(lambda node: node.gpus)
 
     @property
     def slots(self) -> int:
-        """Processes of one CPU each when the cluster has build_cluster as far as it may."""
-        return int(self._most(lambda node: node.slots))
+        """Processes of one CPU each at full size."""
+        return int(self._sum_at_full_size(lambda node: node.slots))
 
     @property
     def object_store(self) -> float:
-        """Bytes that can be shared with every node there is: the smallest store of all."""
+        """Bytes that can be shared with every node that is up: the smallest object store."""
         return min((node.object_store for node in self.nodes), default=0.0)
 
-    def workers(self, gpus: float) -> int:
-        """How many workers with one CPU and this share of a GPU can ever run at once."""
-        return int(self._most(lambda node: node.workers(gpus)))
+    def count_workers(self, gpus: float) -> int:
+        """Workers with one CPU and this share of a GPU each that run at once at full size."""
+        return int(self._sum_at_full_size(lambda node: node.count_workers(gpus)))
 
-    def fits(self, workers: int, gpus: float, data: int) -> bool:
-        """Whether so many workers fit at once, beside `data` processes of one CPU.
+    def can_fit(self, workers: int, gpus: float, data_cpus: int) -> bool:
+        """Whether so many workers fit at once, beside `data_cpus` processes of one CPU.
 
         `gpus` is the share of a GPU of each worker. Their driver needs no CPU, but a node.
         """
-        if not any(node.memory >= 1 for node in (*self.nodes, *(k.node for k in self.kinds))):
+        every_node = (*self.nodes, *(node_type.node for node_type in self.node_types))
+        if not any(node.memory >= 1 for node in every_node):
             return False
-        slots = workers + data
+        slots = workers + data_cpus
         start = (
-            min(workers, sum(node.workers(gpus) for node in self.nodes)),
+            min(workers, sum(node.count_workers(gpus) for node in self.nodes)),
             min(slots, sum(node.slots for node in self.nodes)),
         )
         reached = {start: 0}  # (workers, processes) that fit -> fewest nodes added for them
-        budget = math.inf if self.budget is None else self.budget
-        for kind in self.kinds:
-            more, each = kind.node.workers(gpus), kind.node.slots
-            for _ in range(min(kind.more, slots) if each else 0):
+        max_added = math.inf if self.max_added is None else self.max_added
+        for node_type in self.node_types:
+            more_workers, more_slots = node_type.node.count_workers(gpus), node_type.node.slots
+            for _ in range(min(node_type.num_addable, slots) if more_slots else 0):
                 before = dict(reached)
                 for (fitting, running), added in before.items():
-                    new = (min(workers, fitting + more), min(slots, running + each))
-                    if added < budget and added + 1 < reached.get(new, math.inf):
+                    new = (min(workers, fitting + more_workers), min(slots, running + more_slots))
+                    if added < max_added and added + 1 < reached.get(new, math.inf):
                         reached[new] = added + 1
                 if reached == before:
                     break
         return (workers, slots) in reached
 
     def describe(self) -> str:
-        """What there is, in words: "2 CPUs and 1 GPU on 2 nodes, and may add 4 worker_gpu"."""
-        cpus, gpus = (sum(getattr(n, name) for n in self.nodes) for name in ("cpus", "gpus"))
+        """Such as "2 CPUs and 1 GPU on 2 nodes, and may add 4 worker_gpu"."""
+        cpus, gpus = sum(node.cpus for node in self.nodes), sum(node.gpus for node in self.nodes)
         text = f"{cpus:g} CPU{'s' * (cpus != 1)}"
         text += f" and {gpus:g} GPU{'s' * (gpus != 1)}" if gpus else ""
         text += f" on {len(self.nodes)} nodes" if len(self.nodes) > 1 else ""
-        added = [f"{kind.more} {kind.node.kind}" for kind in self.kinds if kind.more]
+        added = [f"{t.num_addable} {t.node.kind}" for t in self.node_types if t.num_addable]
         return text + (f", and may add {' and '.join(added)}" if added else "")
 
-    def _most(self, count: Any) -> float:
-        """Sum of a count over the nodes there are and the best of those that may be added."""
-        added = sorted((count(k.node) for k in self.kinds for _ in range(k.more)), reverse=True)
-        return float(sum(map(count, self.nodes)) + sum(added[: self.budget]))
+    def _sum_at_full_size(self, count: Callable[[Node], float]) -> float:
+        """Sum over the nodes that are up and the best of those that may be added."""
+        added = (count(t.node) for t in self.node_types for _ in range(t.num_addable))
+        best = sorted(added, reverse=True)[: self.max_added]
+        return float(sum(map(count, self.nodes)) + sum(best))
 
 
 def build_cluster(
     alive: Sequence[Mapping[str, Any]], limits: autoscaler.AutoscalingLimits
 ) -> Cluster:
-    """A cluster from Ray's list of living nodes and the limits of its autoscaler."""
-    kinds: dict[str, str] = {node["NodeID"]: _kind(node, limits) for node in alive}
-    nodes = tuple(Node.from_resources(n["Resources"], kinds[n["NodeID"]]) for n in alive)
-    up = {name: sum(kind == name for kind in kinds.values()) for name in limits.kinds}
-    added = tuple(
+    """A cluster from Ray's living nodes and the limits of its autoscaler."""
+    kinds = [_node_type(node, limits) for node in alive]
+    nodes = tuple(
+        Node.from_resources(node["Resources"], kind)
+        for node, kind in zip(alive, kinds, strict=True)
+    )
+    node_types = tuple(
         NodeType(
             Node.from_resources(limit.resources, name, memory=2.0**30),
-            more=max(0, limit.most - up[name]),
-            most=limit.most,
-            up=up[name],
+            num_addable=max(0, limit.max_nodes - kinds.count(name)),
+            max_nodes=limit.max_nodes,
+            num_up=kinds.count(name),
         )
-        for name, limit in limits.kinds.items()
-        if limit.most
+        for name, limit in limits.node_types.items()
+        if limit.max_nodes
     )
-    heads = sum("node:__internal_head__" in node["Resources"] for node in alive)
-    workers = len(alive) - heads
-    budget = None if limits.budget is None else max(0, limits.budget - workers)
-    return Cluster(nodes, added, budget, limits.unknown)
+    num_heads = sum(autoscaler.HEAD in node["Resources"] for node in alive)
+    max_added = None
+    if limits.max_workers is not None:
+        max_added = max(0, limits.max_workers - (len(alive) - num_heads))
+    return Cluster(nodes, node_types, max_added, limits.unknown)
 
 
 def read_free_resources() -> tuple[Node, ...]:
     """What every node of the cluster has free now."""
-    return tuple(
-        Node.from_resources(left) for left in state.available_resources_per_node().values()
-    )
+    return tuple(map(Node.from_resources, ray_private.available_resources_per_node().values()))
 
 
-def _kind(node: Mapping[str, Any], limits: autoscaler.AutoscalingLimits) -> str:
-    """The node type of a node: as its label says, or the one with its resources."""
+def _node_type(node: Mapping[str, Any], limits: autoscaler.AutoscalingLimits) -> str:
+    """The node's type by its label, or else the type with the same resources."""
     label = str((node.get("Labels") or {}).get("ray.io/node-group", ""))
-    if label in limits.kinds or "node:__internal_head__" in node["Resources"]:
+    if label in limits.node_types or autoscaler.HEAD in node["Resources"]:
         return label
-    for name, limit in limits.kinds.items():
+    for name, limit in limits.node_types.items():
         wanted = {key: v for key, v in limit.resources.items() if "memory" not in key}
         if wanted and all(node["Resources"].get(key, 0) == v for key, v in wanted.items()):
             return name
     return label
-
-
-def _whole(number: float) -> int:
-    return int((number * UNITS + 0.5) // UNITS)

@@ -1,0 +1,123 @@
+"""Every use of Ray's private parts, each with the reason why no public way exists in Ray 2.60.
+
+A new release of Ray may break this file and no other.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR as JOB_CONFIG
+from ray._private.state import state
+from ray._raylet import setproctitle  # type: ignore[attr-defined]
+
+__all__ = ["JOB_CONFIG"]  # marks the driver of a job; ray.job_submission only sets it
+
+CHECK_TIMEOUT_S = 5
+
+
+def set_process_title(title: str) -> None:
+    """Show this process under a title.
+
+    Why private: Ray links its own setproctitle and overwrites titles that others set.
+    """
+    setproctitle(title)
+
+
+def available_resources_per_node() -> dict[str, dict[str, float]]:
+    """Free resources by node ID. Why private: `ray.available_resources` only has their sum."""
+    resources: dict[str, dict[str, float]] = state.available_resources_per_node()
+    return resources
+
+
+def managed_node_groups() -> list[Any]:
+    """Node groups of a managed cluster, with name, resources and max_count.
+
+    Why private: Ray tells drivers no limit of an autoscaler.
+    """
+    config = state.get_cluster_config()
+    return [] if config is None else list(config.node_group_configs)
+
+
+@contextlib.contextmanager
+def loopback_only() -> Iterator[None]:
+    """Let a cluster that starts in the block bind to 127.0.0.1 alone.
+
+    Why private: with multi-node clusters enabled, Ray listens on every interface, and it reads
+    the environment variable that disables them only once, when it is imported.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextlib.contextmanager
+def inherited_environment() -> Iterator[None]:
+    """Start trials without an environment of their own, so that they reuse idle processes.
+
+    Why private: Tune passes part of the driver's environment to each trial, with no setting to
+    turn that off, and Ray then starts a new process for it, which costs seconds per trial.
+    """
+    from ray.tune.execution import class_cache  # not imported by a service
+
+    names = ("DEFAULT_ENV_VARS", "ENV_VARS_TO_PROPAGATE")
+    before: Mapping[str, Any] = {name: getattr(class_cache, name) for name in names}
+    for name in names:
+        setattr(class_cache, name, {})
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(class_cache, name, value)
+
+
+def accepts_token(address: str, *, is_client: bool) -> bool:
+    """Whether the head at host:port accepts this process's token; True where it does not answer.
+
+    Why private: `ray.init` retries for a minute, and only Ray's own channel carries the token.
+    """
+    from ray._private.grpc_utils import init_grpc_channel
+    from ray.core.generated import gcs_service_pb2, ray_client_pb2
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+    from ray.core.generated.ray_client_pb2_grpc import RayletDriverStub
+
+    with contextlib.closing(init_grpc_channel(address)) as channel:
+        try:
+            if is_client:
+                ping = ray_client_pb2.ClusterInfoType.PING
+                request = ray_client_pb2.ClusterInfoRequest(type=ping)
+                RayletDriverStub(channel).ClusterInfo(request, timeout=CHECK_TIMEOUT_S)
+            else:
+                request = gcs_service_pb2.CheckAliveRequest()
+                NodeInfoGcsServiceStub(channel).CheckAlive(request, timeout=CHECK_TIMEOUT_S)
+        except grpc.RpcError as error:
+            return error.code() != grpc.StatusCode.UNAUTHENTICATED
+    return True
+
+
+def walk_job_files(
+    folder: Path, visit: Callable[[Path], None], is_enough: Callable[[], bool]
+) -> None:
+    """Visit every path of a folder that a job would upload, until it is enough.
+
+    Why private: only Ray's packaging knows which files its ignore rules leave out.
+
+    Raises:
+        OSError: a folder below it cannot be read.
+    """
+    from ray._private import ray_constants
+    from ray._private.runtime_env import packaging
+
+    excludes = packaging._get_excludes(folder, ray_constants.get_runtime_env_default_excludes())
+    with_git = os.environ.get(ray_constants.RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
+    packaging._dir_travel(
+        folder, [excludes, lambda path: is_enough()], visit, include_gitignore=with_git
+    )
