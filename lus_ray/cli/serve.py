@@ -31,11 +31,11 @@ def watch(
 
     Needs the folder alone, so it also works after the cluster is gone.
     """
-    from lus_ray.monitoring import show
+    from lus_ray.monitoring.terminal import show_run
 
-    show.show(
+    show_run(
         _open_reader(folder), host=host, port=port, where=where, once=once, as_json=as_json,
-        say=click.echo,
+        echo=click.echo,
     )  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def _open_reader(folder: Path | str) -> Any:
     from lus_ray.storage.paths import is_remote
 
     if not is_remote(folder):
-        return RunReader(Path(folder), again_s=1)
+        return RunReader(Path(folder), max_age_s=1)
     from lus_ray.storage.mirror import Home
 
     home = Home(str(folder), reading=True, patience_s=5)

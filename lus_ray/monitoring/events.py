@@ -1,57 +1,51 @@
-"""Whoever watches a campaign: the terminal, the run folder, a metrics server, all of them."""
+"""Observers of a campaign: the terminal, the run folder, a metrics server, or several at once."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from lus_ray.runs.cell import Cell
 
 
-@runtime_checkable
-class Observer(Protocol):
-    """Whoever shows the progress of the cells."""
+class Observer:
+    """Receives the events of a campaign; every method does nothing unless overridden."""
 
     def on_start(self, cell: Cell) -> None:
         """A cell was handed out, perhaps again."""
 
     def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
-        """A cell ended an epoch."""
+        """A cell finished an epoch."""
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:
-        """A cell is finished, or failed with an error."""
+        """A cell finished, or failed with an error."""
 
     def on_blocked(self, cell: Cell) -> None:
-        """A cell cannot run, because an input of it failed."""
+        """A cell cannot run, because one of its inputs failed."""
 
     def notify(self, text: str) -> None:
-        """A line beside the cells."""
+        """A message that belongs to no cell."""
 
 
-class Observers:
-    """Several observers as one."""
+class Observers(Observer):
+    """Passes every event on to several observers."""
 
-    def __init__(self, *each: Observer) -> None:
-        self.each = each
+    def __init__(self, *observers: Observer) -> None:
+        self.observers = observers
 
     def on_start(self, cell: Cell) -> None:
-        """See `Observer`."""
-        for observer in self.each:
+        for observer in self.observers:
             observer.on_start(cell)
 
     def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
-        """See `Observer`."""
-        for observer in self.each:
+        for observer in self.observers:
             observer.on_report(cell, values)
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:
-        """See `Observer`."""
-        for observer in self.each:
+        for observer in self.observers:
             observer.on_end(cell, error=error)
 
     def on_blocked(self, cell: Cell) -> None:
-        """See `Observer`."""
-        for observer in self.each:
+        for observer in self.observers:
             observer.on_blocked(cell)
 
     def notify(self, text: str) -> None:
-        """See `Observer`."""
-        for observer in self.each:
+        for observer in self.observers:
             observer.notify(text)

@@ -1,7 +1,7 @@
-"""Figures of the cells for Prometheus, through the metrics port of every Ray node.
+"""Prometheus metrics of the cells, through the metrics port of every Ray node.
 
-`ray_lus_cell_score` and `ray_lus_cell_epoch` of each cell that runs or ran in this campaign, and
-`ray_lus_cells` by state; Ray sets its own name before ours. They end with the campaign's driver.
+`ray_lus_cell_score` and `ray_lus_cell_epoch` of each cell, `ray_lus_cells` by state; Ray adds its
+own prefix. They end with the campaign's driver.
 """
 
 import math
@@ -11,36 +11,35 @@ from typing import Any
 
 from ray.util.metrics import Gauge
 
+from lus_ray.monitoring.events import Observer
 from lus_ray.runs.cell import Cell
 
 STATES = ("waiting", "running", "finished", "failed", "blocked")
 TAGS = ("experiment", "arm", "fold", "sample")
 
 
-class CellGauges:
-    """A `Observer` that sets gauges; to be made where Ray is connected."""
+class CellGauges(Observer):
+    """Sets gauges; create it while Ray is connected."""
 
     def __init__(self, experiment: str, out: Path, cells: Sequence[Cell]) -> None:
         self.experiment = experiment
         self.score = Gauge("lus_cell_score", "Validation score of the last epoch.", tag_keys=TAGS)
-        self.epoch = Gauge("lus_cell_epoch", "Epochs that ended.", tag_keys=TAGS)
+        self.epoch = Gauge("lus_cell_epoch", "Finished epochs.", tag_keys=TAGS)
         self.cells = Gauge("lus_cells", "Cells by state.", tag_keys=("experiment", "state"))
         self.states = {
             (cell.arm, cell.fold): "finished" if cell.finished(out) else "waiting" for cell in cells
         }
-        self._count()
+        self._count_states()
 
     def on_start(self, cell: Cell) -> None:
-        """See `Observer`."""
-        self._note(cell, "running")
+        self._set_state(cell, "running")
 
     def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
-        """See `Observer`."""
         if "epoch" not in values:
             return
         tags = {
             "experiment": self.experiment,
-            "arm": _plain(cell.arm),
+            "arm": _to_ascii(cell.arm),
             "fold": str(cell.fold),
             "sample": "" if cell.sample is None else str(cell.sample),
         }
@@ -50,28 +49,23 @@ class CellGauges:
             self.score.set(float(score), tags=tags)
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:
-        """See `Observer`; a sample that ends leaves its cell running."""
-        if cell.sample is None:
-            self._note(cell, "finished" if error is None else "failed")
+        if cell.sample is None:  # a sample that ends leaves its cell running
+            self._set_state(cell, "finished" if error is None else "failed")
 
     def on_blocked(self, cell: Cell) -> None:
-        """See `Observer`."""
-        self._note(cell, "blocked")
+        self._set_state(cell, "blocked")
 
-    def notify(self, text: str) -> None:
-        """See `Observer`; a line is no figure."""
-
-    def _note(self, cell: Cell, state: str) -> None:
+    def _set_state(self, cell: Cell, state: str) -> None:
         self.states[cell.arm, cell.fold] = state
-        self._count()
+        self._count_states()
 
-    def _count(self) -> None:
-        each = list(self.states.values())
+    def _count_states(self) -> None:
+        every_state = list(self.states.values())
         for state in STATES:
             tags = {"experiment": self.experiment, "state": state}
-            self.cells.set(each.count(state), tags=tags)
+            self.cells.set(every_state.count(state), tags=tags)
 
 
-def _plain(name: str) -> str:
-    """A name in ASCII, as Ray takes no other tag: `a→b` is `a->b`, other letters are escaped."""
+def _to_ascii(name: str) -> str:
+    """Ray accepts no other tags: `a→b` becomes `a->b`, other letters are escaped."""
     return name.replace("→", "->").encode("ascii", "backslashreplace").decode()

@@ -1,10 +1,10 @@
-"""What lies in the folder of one cell, read while it may be written.
+"""The files of a run that the watch reads: what it planned, and the files of each cell.
 
-    metrics.jsonl   one line an epoch      cost.json    once it is trained
-    starts.json     one entry a start      error.txt    where it failed
+    metrics.jsonl   one line per epoch      cost.json    after training
+    starts.json     one entry per start     error.txt    after a failure
 
-Why nothing raises: a line cut short, a file that goes while it is opened, or one of an earlier
-version is what a reader meets beside a live writer; what can be read is shown.
+Why reading a cell never raises: beside a live writer, lines are cut short and files disappear
+while they are opened; whatever is readable is shown.
 """
 
 import json
@@ -14,20 +14,55 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lus_ray.errors import StoreError
 from lus_ray.monitoring.states import Point
-from lus_ray.runs.layout import lines as json_lines
+from lus_ray.runs import layout
+from lus_ray.runs.layout import slug
 
 FILES = ("metrics.jsonl", "cost.json", "starts.json", "error.txt")
 NUM_POINTS = 200
 CURVES = {"val_score": "validation score", "train_loss": "training loss"}
-"""Figures of an epoch that make a curve: the first that the cell has, by its column."""
+"""Columns of an epoch that make a curve; the first that the cell has is shown."""
 
-Signature = tuple[tuple[str, int, int], ...]
+FileVersions = tuple[tuple[str, int, int], ...]
+"""Name, modification time (ns) and size of files; equal as long as they are unchanged."""
+
+
+@dataclass(frozen=True)
+class PlannedArm:
+    """An arm of the manifest; `planned` epochs, None if it does not train in epochs.
+
+    `kind` is the name of its task, `inputs` are the arms that must finish before it.
+    """
+
+    name: str
+    label: str | None
+    baseline: bool
+    kind: str
+    planned: int | None
+    num_samples: int
+    inputs: tuple[str, ...]
+
+    @property
+    def folder(self) -> str:
+        """Its folder name below `cells` and `predictions`."""
+        return slug(self.name)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The run's name and title, its folds and its arms in the order of the table."""
+
+    experiment: str
+    title: str
+    size: str
+    folds: tuple[int, ...]
+    arms: tuple[PlannedArm, ...]
 
 
 @dataclass(frozen=True)
 class CellFiles:
-    """What a cell left behind so far; `touched` is when it last did (unix seconds)."""
+    """What a cell has written so far; `touched` is its last write (unix seconds)."""
 
     num_epochs: int = 0
     curve: tuple[Point, ...] = ()
@@ -41,31 +76,53 @@ class CellFiles:
 
     @property
     def has_begun(self) -> bool:
-        """Whether any start of it left something."""
+        """Whether any start of it left a file."""
         return bool(self.starts or self.touched)
 
     @property
     def node(self) -> str | None:
         """The machine of its last start."""
-        last = self.starts[-1].get("node") if self.starts else None
-        named = last or self.cost.get("node")
-        return str(named) if named else None
+        name = (self.starts[-1].get("node") if self.starts else None) or self.cost.get("node")
+        return str(name) if name else None
 
     @property
     def since(self) -> float | None:
         """When its last start began."""
-        return number(self.starts[-1].get("began")) if self.starts else None
+        return finite_number(self.starts[-1].get("began")) if self.starts else None
 
 
-def signature(folder: Path) -> tuple[Signature, tuple[str, ...]]:
-    """Name, time and size of the files of a cell, and the names of the folders of its samples."""
+def read_plan(out: Path) -> RunPlan:
+    """The plan of the run in a folder, from `experiment.json` and `folds.json`.
+
+    Raises:
+        StoreError: the folder holds no run, or its manifest is damaged.
+    """
+    record = layout.record(out)
+    folds = layout.read_json(out / layout.FOLDS)
+    try:
+        return RunPlan(
+            experiment=str(record["experiment"]),
+            title=str(record.get("title") or record["experiment"]),
+            size=str(record.get("size", "")),
+            folds=tuple(sorted(int(fold["number"]) for fold in folds["folds"])),
+            arms=tuple(_planned_arm(arm) for arm in record["arms"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(
+            f"{out / 'experiment.json'}: no manifest of a run ({type(error).__name__}: {error}); "
+            "run the experiment again"
+        ) from error
+
+
+def stat_cell_files(folder: Path) -> tuple[FileVersions, tuple[str, ...]]:
+    """The versions of a cell's files, and the folder names of its samples."""
     files, samples = [], []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.name in FILES:
-                    seen = entry.stat()
-                    files.append((entry.name, seen.st_mtime_ns, seen.st_size))
+                    stat = entry.stat()
+                    files.append((entry.name, stat.st_mtime_ns, stat.st_size))
                 elif entry.name.startswith("sample"):
                     samples.append(entry.name)
     except OSError:
@@ -73,10 +130,10 @@ def signature(folder: Path) -> tuple[Signature, tuple[str, ...]]:
     return tuple(sorted(files)), tuple(sorted(samples))
 
 
-def read(folder: Path, seen: Signature) -> CellFiles:
-    """The traces in the folder of a cell, of whose files `seen` tells."""
-    times = {name: ns / 1e9 for name, ns, _ in seen}
-    lines = json_lines(_text(folder / "metrics.jsonl")) if "metrics.jsonl" in times else []
+def read_cell_files(folder: Path, versions: FileVersions) -> CellFiles:
+    """The files of a cell that exist by their `versions`."""
+    times = {name: ns / 1e9 for name, ns, _ in versions}
+    lines = layout.lines(_text(folder / "metrics.jsonl")) if "metrics.jsonl" in times else []
     column, points = _points(lines)
     error = _text(folder / "error.txt").strip() if "error.txt" in times else ""
     starts = _json(folder / "starts.json") if "starts.json" in times else []
@@ -95,26 +152,41 @@ def read(folder: Path, seen: Signature) -> CellFiles:
 
 
 def thin_points(points: list[Point], most: int = NUM_POINTS) -> tuple[Point, ...]:
-    """At most so many points, evenly taken, with the first and the last."""
+    """At most so many points, evenly spaced, with the first and the last."""
     if len(points) <= most:
         return tuple(points)
     last = len(points) - 1
     return tuple(points[round(n * last / (most - 1))] for n in range(most))
 
 
-def _points(lines: list[dict[str, Any]]) -> tuple[str, list[Point]]:
-    for column in CURVES:
-        figures = [(epoch, number(line.get(column))) for epoch, line in enumerate(lines, 1)]
-        if points := [(epoch, figure) for epoch, figure in figures if figure is not None]:
-            return column, points
-    return next(iter(CURVES)), []
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or None for anything else."""
+def finite_number(value: Any) -> float | None:
+    """A finite number as a float, None for anything else."""
     if isinstance(value, (int, float)) and math.isfinite(value):
         return float(value)
     return None
+
+
+def _planned_arm(arm: dict[str, Any]) -> PlannedArm:
+    recipe, search = arm.get("recipe") or {}, arm.get("search") or {}
+    inputs = (arm.get("start"), arm.get("reads"), *(arm.get("members") or ()))
+    epochs = recipe.get("epochs")
+    return PlannedArm(
+        name=str(arm["name"]),
+        label=arm.get("label"),
+        baseline=bool(arm.get("baseline")),
+        kind=str((arm.get("task") or {}).get("name", "")),
+        planned=int(epochs) * max(1, arm.get("crossfit") or 0) if epochs else None,
+        num_samples=int(search.get("samples") or 0),
+        inputs=tuple(name for name in inputs if name),
+    )
+
+
+def _points(lines: list[dict[str, Any]]) -> tuple[str, list[Point]]:
+    for column in CURVES:
+        values = [(epoch, finite_number(line.get(column))) for epoch, line in enumerate(lines, 1)]
+        if points := [(epoch, value) for epoch, value in values if value is not None]:
+            return column, points
+    return next(iter(CURVES)), []
 
 
 def _json(path: Path) -> Any:

@@ -1,38 +1,44 @@
-"""A run folder as a grid of arms x folds, quick to read again while it is written.
+"""A run folder as a grid of arms x folds, fast to read again while it is written.
 
-Each reading lists a folder per arm and one per cell that is not finished; files are opened only
-where their time or size changed. What is believed, in this order: a prediction file (finished),
-the driver's word with a live beat (running), `error.txt` (failed), starts without a driver
-(interrupted).
+Each reading lists one folder per arm and one per unfinished cell, and opens files only if their
+time or size changed. In this order, a cell is finished (prediction file), running (named by a live
+driver), failed (`error.txt`) or interrupted (started, but no driver).
 """
 
 import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from lus_ray.errors import StoreError
-from lus_ray.monitoring import left, plan, run_files, status_reader
-from lus_ray.monitoring.plan import PlannedArm, RunPlan
-from lus_ray.monitoring.run_files import CellFiles, Signature, number
+from lus_ray.monitoring.run_files import (
+    CellFiles,
+    FileVersions,
+    PlannedArm,
+    RunPlan,
+    finite_number,
+    read_cell_files,
+    read_plan,
+    stat_cell_files,
+)
 from lus_ray.monitoring.states import STATES, ArmRow, CellState, RunGrid, State
-from lus_ray.monitoring.status_reader import CampaignStatus, RunningCell
+from lus_ray.monitoring.status_reader import CampaignStatus, RunningCell, read_status
 from lus_ray.runs.layout import FOLDS, RECORD
 
 REFRESH_SECONDS = 10
-FRESH_SECONDS = 120
-"""Without a driver's word (a run of an earlier version), a cell that wrote lately is running."""
+RECENT_SECONDS = 120
+"""Without campaign.json (older runs), a cell that wrote within so long is running."""
 
 
 class RunReader:
-    """Reads a run folder again and again; several threads may ask.
+    """Reads a run folder repeatedly; safe to share between threads.
 
-    `refresh` is called before a reading, every ten seconds at most, where the folder is a copy
-    that must be renewed; `name` is then what it is a copy of. A grid younger than `again_s`
-    seconds is given again, so that many who ask cost no more than one.
+    `refresh` renews a folder that is a copy, at most every ten seconds; `name` is then the
+    original. A grid younger than `max_age_s` is returned again.
 
     Raises:
         StoreError: the folder holds no run.
@@ -45,17 +51,17 @@ class RunReader:
         refresh: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
         name: str | None = None,
-        again_s: float = 0.0,
+        max_age_s: float = 0.0,
     ) -> None:
         self.out, self.clock, self.name = out, clock, name or str(out)
-        self.refresh, self.refreshed = refresh, -math.inf
-        self.again_s = again_s
+        self.refresh, self.last_refresh = refresh, -math.inf
+        self.max_age_s = max_age_s
         self.last: RunGrid | None = None
         self.lock = threading.Lock()
-        self.traces: dict[Path, tuple[Signature, CellFiles]] = {}
-        self.done: dict[tuple[str, int], tuple[int, CellState]] = {}
-        self.signs = CampaignStatus()
-        self.plan: tuple[Signature, RunPlan] | None = None
+        self.files: dict[Path, tuple[FileVersions, CellFiles]] = {}
+        self.finished: dict[tuple[str, int], tuple[int, CellState]] = {}
+        self.status = CampaignStatus()
+        self.plan: tuple[FileVersions, RunPlan] | None = None
         self.read()
 
     def read(self) -> RunGrid:
@@ -66,160 +72,203 @@ class RunReader:
         """
         with self.lock:
             now = self.clock()
-            if self.refresh is not None and now - self.refreshed >= REFRESH_SECONDS:
+            if self.refresh is not None and now - self.last_refresh >= REFRESH_SECONDS:
                 self.refresh()
-                self.refreshed = self.clock()
-            if self.last is None or not 0 <= now - self.last.now < self.again_s:
+                self.last_refresh = self.clock()
+            if self.last is None or not 0 <= now - self.last.now < self.max_age_s:
                 self.last = self._read(now)
             return self.last
 
     def _read(self, now: float) -> RunGrid:
-        wanted = self._plan()
-        self.signs = status_reader.read(self.out / "campaign.json", now=now) or self.signs
+        plan = self._read_plan()
+        self.status = read_status(self.out / "campaign.json", now=now) or self.status
         states: dict[tuple[str, int], State] = {}
         rows = []
-        for arm in wanted.arms:
-            finished, samples = _finished(self.out / "predictions" / arm.folder)
-            made = []
-            for fold in wanted.folds:
+        for arm in plan.arms:
+            finished, samples = _list_finished(self.out / "predictions" / arm.folder)
+            cells = []
+            for fold in plan.folds:
                 if fold in finished:
-                    cell = self._finished(arm, fold, finished[fold], samples.get(fold, 0))
+                    cell = self._finished_cell(arm, fold, finished[fold], samples.get(fold, 0))
                 else:
-                    blocked = any(
-                        states.get((name, fold)) in ("failed", "blocked") for name in arm.inputs
-                    )
-                    cell = self._open(arm, fold, now, blocked, samples.get(fold, 0))
+                    inputs = (states.get((name, fold)) for name in arm.inputs)
+                    is_blocked = any(state in ("failed", "blocked") for state in inputs)
+                    cell = self._unfinished_cell(arm, fold, now, is_blocked, samples.get(fold, 0))
                 states[arm.name, fold] = cell.state
-                made.append(cell)
-            rows.append(ArmRow(arm.name, arm.label, arm.baseline, tuple(made)))
-        campaign = self.signs.campaign
+                cells.append(cell)
+            rows.append(ArmRow(arm.name, arm.label, arm.baseline, tuple(cells)))
+        campaign = self.status.campaign
         if campaign.state == "unknown" and set(states.values()) == {"finished"}:
             campaign = replace(campaign, state="finished")
-        kinds = {arm.name: arm.kind for arm in wanted.arms}
-        each = list(states.values())
+        kinds = {arm.name: arm.kind for arm in plan.arms}
+        every_state = list(states.values())
         return RunGrid(
-            experiment=wanted.experiment,
-            title=wanted.title,
-            size=wanted.size,
+            experiment=plan.experiment,
+            title=plan.title,
+            size=plan.size,
             out=self.name,
-            folds=wanted.folds,
+            folds=plan.folds,
             arms=tuple(rows),
             campaign=campaign,
             now=now,
-            left_s=left.left_s(rows, kinds, now=now),
+            left_s=estimate_remaining_s(rows, kinds, now=now),
             has_report=(self.out / "report.html").exists(),
-            counts={state: each.count(state) for state in STATES},
+            counts={state: every_state.count(state) for state in STATES},
         )
 
-    def _plan(self) -> RunPlan:
-        """The plan, read again where its files changed; a newer one cut short waits."""
-        seen = []
+    def _read_plan(self) -> RunPlan:
+        """The plan, read again if its files changed."""
+        versions = []
         for name in (RECORD, FOLDS):
             try:
                 stat = (self.out / name).stat()
-                seen.append((name, stat.st_mtime_ns, stat.st_size))
+                versions.append((name, stat.st_mtime_ns, stat.st_size))
             except OSError as error:
                 raise StoreError(
                     f"{self.name}: no {name} here; name a folder that 'lus run ... --out' wrote"
                 ) from error
-        if self.plan is None or self.plan[0] != tuple(seen):
-            self.plan = tuple(seen), plan.read(self.out)
+        if self.plan is None or self.plan[0] != tuple(versions):
+            self.plan = tuple(versions), read_plan(self.out)
         return self.plan[1]
 
-    def _finished(self, arm: PlannedArm, fold: int, stamp: int, num_samples: int) -> CellState:
-        """A finished cell, read once: it never changes but with its prediction file."""
-        known = self.done.get((arm.name, fold))
-        if known is not None and known[0] == stamp:
+    def _finished_cell(
+        self, arm: PlannedArm, fold: int, mtime_ns: int, num_samples: int
+    ) -> CellState:
+        """A finished cell, read once: it only changes with its prediction file."""
+        known = self.finished.get((arm.name, fold))
+        if known is not None and known[0] == mtime_ns:
             return known[1]
         folder = self.out / "cells" / arm.folder / f"fold{fold}"
-        traces = run_files.read(folder, run_files.signature(folder)[0])
-        scores = traces.cost.get("val_scores")
-        score = number(scores.get("score")) if isinstance(scores, dict) else None
-        cell = _state(arm, fold, "finished", traces, folder, num_samples, score=score)
-        self.traces.pop(folder, None)
-        self.done[arm.name, fold] = stamp, cell
+        files = read_cell_files(folder, stat_cell_files(folder)[0])
+        scores = files.cost.get("val_scores")
+        score = finite_number(scores.get("score")) if isinstance(scores, dict) else None
+        cell = _cell_state(arm, fold, "finished", files, folder, num_samples, score=score)
+        self.files.pop(folder, None)
+        self.finished[arm.name, fold] = mtime_ns, cell
         return cell
 
-    def _open(
-        self, arm: PlannedArm, fold: int, now: float, blocked: bool, num_samples: int
+    def _unfinished_cell(
+        self, arm: PlannedArm, fold: int, now: float, is_blocked: bool, num_samples: int
     ) -> CellState:
-        """A cell without predictions: what it left so far, and what the driver says of it."""
+        """A cell without predictions, from its files and the driver's status."""
         name, folder = f"{arm.name}/fold{fold}", self.out / "cells" / arm.folder / f"fold{fold}"
-        running = self.signs.running if self.signs.campaign.is_live else {}
-        own, samples = run_files.signature(folder)
-        traces = self._traces(folder, own)
+        running = self.status.running if self.status.campaign.is_live else {}
+        versions, samples = stat_cell_files(folder)
+        files = self._read_files(folder, versions)
+        names = {sample: f"{name}/{sample.removeprefix('sample')}" for sample in samples}
         if arm.num_samples:
-            each = {
-                s: self._traces(folder / s, run_files.signature(folder / s)[0]) for s in samples
+            of_samples = {
+                s: self._read_files(folder / s, stat_cell_files(folder / s)[0]) for s in samples
             }
-            shown = [each[s] for s in each if f"{name}/{s.removeprefix('sample')}" in running]
-            latest = max(shown or each.values(), key=lambda t: t.touched, default=traces)
-            traces = traces if traces.error else latest
-        told = [running[n] for n in (name, *(f"{name}/{s[6:]}" for s in samples)) if n in running]
-        last = max(told, key=lambda r: r.since, default=None)
-        state = self._judge(name, arm, traces, last, now, blocked)
-        error = traces.error or self.signs.failed.get(name)
-        return _state(arm, fold, state, traces, folder, num_samples, last=last, error=error)
+            active = [of_samples[s] for s in samples if names[s] in running]
+            latest = max(active or of_samples.values(), key=lambda f: f.touched, default=files)
+            files = files if files.error else latest
+        starts = [running[n] for n in (name, *names.values()) if n in running]
+        last = max(starts, key=lambda start: start.since, default=None)
+        state = self._state(name, arm, files, last, now, is_blocked)
+        error = files.error or self.status.failed.get(name)
+        return _cell_state(arm, fold, state, files, folder, num_samples, last=last, error=error)
 
-    def _judge(
-        self, name: str, arm: PlannedArm, traces: CellFiles, last: RunningCell | None, now: float,
-        blocked: bool,
+    def _state(
+        self, name: str, arm: PlannedArm, files: CellFiles, last: RunningCell | None, now: float,
+        is_blocked: bool,
     ) -> State:  # fmt: skip
-        campaign = self.signs.campaign
-        failed_now = traces.error is not None and not arm.num_samples
+        campaign = self.status.campaign
+        has_error = files.error is not None and not arm.num_samples
         if last is not None:
-            return "failed" if failed_now and traces.failed_at > last.since else "running"
-        if name in self.signs.failed:
+            return "failed" if has_error and files.failed_at > last.since else "running"
+        if name in self.status.failed:
             return "failed"
-        if failed_now:
-            tries_again = campaign.is_live and traces.failed_at < (campaign.began or 0.0)
-            return "waiting" if tries_again else "failed"
-        if blocked:
+        if has_error:
+            is_retried = campaign.is_live and files.failed_at < (campaign.began or 0.0)
+            return "waiting" if is_retried else "failed"
+        if is_blocked:
             return "blocked"
-        begun = traces.has_begun or name in self.signs.running
-        if campaign.is_live or not begun:
+        if campaign.is_live or not (files.has_begun or name in self.status.running):
             return "waiting"
-        unheard = campaign.state == "unknown" and now - traces.touched < FRESH_SECONDS
-        return "running" if unheard else "interrupted"
+        is_recent = campaign.state == "unknown" and now - files.touched < RECENT_SECONDS
+        return "running" if is_recent else "interrupted"
 
-    def _traces(self, folder: Path, seen: Signature) -> CellFiles:
-        known = self.traces.get(folder)
-        if known is None or known[0] != seen:
-            known = self.traces[folder] = seen, run_files.read(folder, seen)
+    def _read_files(self, folder: Path, versions: FileVersions) -> CellFiles:
+        known = self.files.get(folder)
+        if known is None or known[0] != versions:
+            known = self.files[folder] = versions, read_cell_files(folder, versions)
         return known[1]
 
 
-def _state(
-    arm: PlannedArm, fold: int, state: State, traces: CellFiles, folder: Path, num_samples: int, *,
+def estimate_remaining_s(
+    arms: Sequence[ArmRow], kinds: Mapping[str, str], *, now: float
+) -> float | None:
+    """Seconds until the last running or waiting cell is finished, with as many at a time as now.
+
+    A cell with finished epochs continues at its pace; another takes the mean of its arm, else of
+    arms of the same kind (`kinds`, by arm), else of all. None if no cell runs or nothing is known.
+    """
+    known: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for arm in arms:
+        for cell in arm.cells:
+            if cell.state == "finished" and cell.seconds is not None:
+                for key in _groups(arm, kinds):
+                    known[key].append(cell.seconds)
+    means = {key: sum(seconds) / len(seconds) for key, seconds in known.items()}
+    total_s, num_running = 0.0, 0
+    for arm in arms:
+        for cell in arm.cells:
+            if cell.state not in ("running", "waiting"):
+                continue
+            mean = next((means[key] for key in _groups(arm, kinds) if key in means), None)
+            remaining_s = _remaining_s(cell, mean, now)
+            if remaining_s is None:
+                return None
+            total_s += remaining_s
+            num_running += cell.state == "running"
+    return total_s / num_running if num_running else None
+
+
+def _groups(arm: ArmRow, kinds: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return ("arm", arm.name), ("kind", kinds.get(arm.name, "")), ("all", "")
+
+
+def _remaining_s(cell: CellState, mean: float | None, now: float) -> float | None:
+    if cell.state == "waiting" or cell.since is None:
+        return mean
+    spent = max(0.0, now - cell.since)
+    if cell.planned and 0 < cell.num_epochs <= cell.planned:
+        return spent * (cell.planned - cell.num_epochs) / cell.num_epochs
+    return None if mean is None else max(0.0, mean - spent)
+
+
+def _cell_state(
+    arm: PlannedArm, fold: int, state: State, files: CellFiles, folder: Path, num_samples: int, *,
     score: float | None = None, last: RunningCell | None = None, error: str | None = None,
 ) -> CellState:  # fmt: skip
-    score = score if score is not None else traces.last_score
-    num_epochs = traces.num_epochs
+    score = score if score is not None else files.last_score
+    num_epochs = files.num_epochs
     if last is not None and last.num_epochs > num_epochs:  # the folder may be an older copy
         num_epochs, score = last.num_epochs, last.score
-    begins = [r.since for r in (last, traces) if r is not None and r.since is not None]
+    starts = [start.since for start in (last, files) if start and start.since is not None]
     return CellState(
         fold=fold,
         state=state,
         num_epochs=num_epochs,
         planned=arm.planned,
         score=score,
-        curve=traces.curve,
-        curve_of=traces.curve_of,
-        since=max(begins, default=None),
-        seconds=number(traces.cost.get("wall_s")) if state == "finished" else None,
-        node=traces.node,
-        num_starts=len(traces.starts),
+        curve=files.curve,
+        curve_of=files.curve_of,
+        since=max(starts, default=None),
+        seconds=finite_number(files.cost.get("wall_s")) if state == "finished" else None,
+        node=files.node,
+        num_starts=len(files.starts),
         error=error,
         samples=(num_samples, arm.num_samples) if arm.num_samples else None,
         path=f"cells/{arm.folder}/{folder.name}",
     )
 
 
-def _finished(folder: Path) -> tuple[dict[int, int], dict[int, int]]:
-    """Finished folds of an arm with the time of their file, and finished samples of each fold."""
+def _list_finished(folder: Path) -> tuple[dict[int, int], dict[int, int]]:
+    """Finished folds of an arm with their file's mtime, and finished samples of each fold."""
     folds: dict[int, int] = {}
-    samples: dict[int, int] = {}
+    samples: dict[int, int] = defaultdict(int)
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -229,7 +278,7 @@ def _finished(folder: Path) -> tuple[dict[int, int], dict[int, int]]:
         for path in (folder / "samples").glob("fold*-*.parquet"):
             fold = path.stem.removeprefix("fold").partition("-")[0]
             if fold.isdecimal():
-                samples[int(fold)] = samples.get(int(fold), 0) + 1
+                samples[int(fold)] += 1
     except OSError:
         pass
     return folds, samples

@@ -1,4 +1,4 @@
-"""The words of the watch: the state of a cell, of a campaign, and the grid of both."""
+"""The status of a run: the states of cells and of its campaign, and the grid of both."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,24 +11,23 @@ MARKS: dict[State, str] = {
     "finished": "✓", "running": "▶", "waiting": "·", "blocked": "⊘", "failed": "✗",
     "interrupted": "‖",
 }  # fmt: skip
-"""A shape for each state, so that none is told by colour alone."""
+"""A shape for each state, so that none is shown by colour alone."""
 
-Driven = Literal["running", "gone", "finished", "failed", "interrupted", "unknown"]
+CampaignPhase = Literal["running", "gone", "finished", "failed", "interrupted", "unknown"]
 Point = tuple[int, float]
-PASSING = ("now", "left_s", "elapsed_s")
+CLOCK_FIELDS = ("now", "left_s", "elapsed_s")
 """Values of the grid that change with the clock alone."""
 
 
 @dataclass(frozen=True)
 class CellState:
-    """One arm on one fold, as far as it is.
+    """One arm on one fold.
 
-    `num_epochs` are those it has ended, of `planned` (None where it does not learn in epochs).
-    `curve` are pairs of epoch, from 1, and a figure of it: the validation score, or the training
-    loss where nothing is validated (`curve_of`). `score` is the validation score of its checkpoint
-    once it is finished, that of the last epoch before. `since` is when its last start began (unix
-    seconds), `seconds` what a finished one took. `samples` are those of its search that finished,
-    of how many.
+    `num_epochs` of `planned` are finished (None if it does not train in epochs). `curve` has pairs
+    of epoch, from 1, and validation score, or training loss if nothing is validated (`curve_of`).
+    `score` is the validation score of the checkpoint, before that of the last epoch. `since` is
+    the unix time of the last start, `seconds` the duration of a finished cell. `samples` counts
+    finished samples of its search, and all of them.
     """
 
     fold: int
@@ -59,19 +58,19 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class Campaign:
-    """The driver of the run, as it last said: `gone` where it stopped without a word.
+    """The driver of a run by its last status; `gone` if it stopped without one.
 
-    Times are unix seconds; `ended` is when it ended or was last heard of. `dashboard` is the
-    address of Ray's own page. `said` are its last lines, each with its time.
+    Times are unix seconds; `ended` is when it ended or last wrote. `dashboard` is the address of
+    Ray's dashboard. `messages` are its last ones, each with its time.
     """
 
-    state: Driven = "unknown"
+    state: CampaignPhase = "unknown"
     process: int | None = None
     host: str | None = None
     dashboard: str | None = None
     began: float | None = None
     ended: float | None = None
-    said: tuple[tuple[float, str], ...] = ()
+    messages: tuple[tuple[float, str], ...] = ()
 
     @property
     def is_live(self) -> bool:
@@ -81,7 +80,7 @@ class Campaign:
 
 @dataclass(frozen=True)
 class RunGrid:
-    """A run: arms x folds, and the campaign. `left_s` are the seconds the rest may take."""
+    """A run as arms x folds, and its campaign; `left_s` is the estimated time to the end."""
 
     experiment: str
     title: str
@@ -102,18 +101,20 @@ class RunGrid:
 
     @property
     def elapsed_s(self) -> float | None:
-        """Seconds from the begin of the last campaign to its end, or until now."""
+        """Seconds from the start of the last campaign to its end, or until now."""
         if self.campaign.began is None:
             return None
         return max(0.0, (self.campaign.ended or self.now) - self.campaign.began)
 
     def contents(self) -> dict[str, Any]:
-        """The grid as JSON values; what the clock alone changes comes last, `PASSING`."""
+        """JSON values; `CLOCK_FIELDS` come last."""
         rows = [{**vars(row), "cells": [vars(cell) for cell in row.cells]} for row in self.arms]
+        campaign = dict(vars(self.campaign))
+        campaign["said"] = campaign.pop("messages")
         return {
-            **{name: value for name, value in vars(self).items() if name not in PASSING},
+            **{name: value for name, value in vars(self).items() if name not in CLOCK_FIELDS},
             "arms": rows,
-            "campaign": vars(self.campaign),
+            "campaign": campaign,
             "num_cells": self.num_cells,
-            **{name: getattr(self, name) for name in PASSING},
+            **{name: getattr(self, name) for name in CLOCK_FIELDS},
         }

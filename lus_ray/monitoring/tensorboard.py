@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from lus_ray.errors import LusError
+from lus_ray.monitoring.events import Observer
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import slug
 
 NAME = "tensorboard"
 
 
-class TensorBoardWriter:
-    """A `Observer` that writes event files to `<out>/tensorboard/<arm>/fold<k>[/<sample>]`.
+class TensorBoardWriter(Observer):
+    """Writes event files to `<out>/tensorboard/<arm>/fold<k>[/<sample>]`; a context manager.
 
-    What an earlier start wrote of the epochs that are done again is hidden by TensorBoard. `push`
-    is called at the end, where the folder is a copy of one elsewhere.
+    TensorBoard hides what an earlier start wrote of repeated epochs. `push` is called at the end,
+    if the folder is a copy of a remote one.
     """
 
     def __init__(self, out: Path, *, push: Callable[[], None] | None = None) -> None:
@@ -28,40 +29,30 @@ class TensorBoardWriter:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Write what is left."""
         for writer in self.writers.values():
             writer.close()
         self.writers.clear()
-        with contextlib.suppress(OSError, LusError):  # the figures themselves are in metrics.jsonl
+        with contextlib.suppress(OSError, LusError):  # metrics.jsonl has the same values
             self.push()
 
     def on_start(self, cell: Cell) -> None:
-        """See `Observer`; one that is handed out again goes on in a file of its own."""
         self._close(cell)
 
     def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
-        """See `Observer`: one point of every figure of the epoch."""
         if "epoch" not in values:
             return
         epoch = int(values["epoch"])
         writer = self._writer(cell, epoch)
         for name, value in values.items():
-            if name.startswith(("train_", "val_")) and _is_figure(value):
+            if name.startswith(("train_", "val_")) and _is_finite(value):
                 writer.add_scalar(name, float(value), epoch)
         writer.flush()
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:
-        """See `Observer`."""
         self._close(cell)
 
-    def on_blocked(self, cell: Cell) -> None:
-        """See `Observer`; nothing to draw."""
-
-    def notify(self, text: str) -> None:
-        """See `Observer`; nothing to draw."""
-
     def folder(self, cell: Cell) -> Path:
-        """Where the event files of a cell lie."""
+        """The folder with the event files of a cell."""
         folder = self.out / NAME / slug(cell.arm) / f"fold{cell.fold}"
         return folder if cell.sample is None else folder / f"sample{cell.sample}"
 
@@ -69,17 +60,16 @@ class TensorBoardWriter:
         if cell.name not in self.writers:
             from tensorboardX import SummaryWriter
 
-            # Files are named by the second: another start may come sooner.
+            # Files are named by the second, and another start may come sooner.
             self.writers[cell.name] = SummaryWriter(
                 str(self.folder(cell)), purge_step=epoch, filename_suffix=f".{epoch}"
             )
         return self.writers[cell.name]
 
     def _close(self, cell: Cell) -> None:
-        writer = self.writers.pop(cell.name, None)
-        if writer is not None:
+        if (writer := self.writers.pop(cell.name, None)) is not None:
             writer.close()
 
 
-def _is_figure(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     return isinstance(value, (int, float)) and math.isfinite(value)

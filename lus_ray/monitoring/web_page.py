@@ -1,164 +1,187 @@
-"""A small server for one page: the grid in a browser, its figures as JSON and for Prometheus.
+"""The web page of `lus watch`, with its data as JSON and for Prometheus.
 
-    /            the page, which holds all that it needs
-    /grid.json   the grid; an ETag spares what did not change
-    /metrics     the figures as Prometheus text
-    /report.html the report of the run, once there is one
+    /            the page, which needs no other file
+    /grid.json   the grid, with an ETag
+    /metrics     Prometheus metrics
+    /report.html the report of the run, once it exists
 
-Why Host is checked: a page of a stranger can point its own name at this machine and then read
-what the browser fetches from it; an address in figures cannot be turned so.
+Why the Host header is checked: a foreign page can point its own name at this machine and then
+read what the browser fetches from that name; it cannot do so with an IP address.
 """
 
 import base64
-import gzip
 import hashlib
 import ipaddress
 import json
 import re
 import socket
 import threading
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from lus_ray.errors import InputError, LusError
 from lus_ray.monitoring import prometheus
 from lus_ray.monitoring.run_state import RunReader
-from lus_ray.monitoring.states import PASSING
+from lus_ray.monitoring.states import CLOCK_FIELDS
 
-NOTHING = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-REPORT = f"{NOTHING}; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; sandbox allow-scripts"  # noqa: E501
+STRICT_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+REPORT_POLICY = (
+    f"{STRICT_POLICY}; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "sandbox allow-scripts"
+)
+SAFE_HEADERS = {
+    "Content-Security-Policy": STRICT_POLICY,
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Vary": "Accept-Encoding",
+}
+SHUTDOWN_TIMEOUT_S = 2
 
 
-class PageServer(ThreadingHTTPServer):
-    """Serves the page of a run folder from a thread of its own; a context manager.
+class PageServer:
+    """Serves the page of a run folder from a thread; a context manager.
 
     Raises:
-        InputError: the port is taken, or the host is not of this machine.
+        InputError: the port is in use, or the host is not of this machine.
     """
 
-    daemon_threads = True
-
     def __init__(self, reader: RunReader, *, host: str, port: int) -> None:
-        self.reader, self.named = reader, host
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.host = host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            super().__init__((host, port), _Handler)
+            self.socket = socket.create_server((host, port), family=family)
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or error
             raise InputError(f"cannot listen on {host}:{port} ({reason}); try --port 0") from error
+        self.port: int = self.socket.getsockname()[1]
+        names = {"localhost", host.lower(), socket.gethostname().lower()}
+        config = uvicorn.Config(
+            create_app(reader, names), log_config=None, access_log=False, lifespan="off", ws="none",
+            server_header=False, timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+        )  # fmt: skip
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(
+            target=self.server.run, args=([self.socket],), name="lus-watch-page", daemon=True
+        )
 
     @property
     def url(self) -> str:
-        """Where a browser finds it."""
-        shown = f"[{self.named}]" if ":" in self.named else self.named
-        return f"http://{shown}:{self.server_address[1]}/"
+        """The address for a browser."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
+
+    def close(self) -> None:
+        """Stop serving."""
+        self.server.should_exit = True
+        self.thread.join(2 * SHUTDOWN_TIMEOUT_S)
+        self.socket.close()
 
     def __enter__(self) -> "PageServer":
-        threading.Thread(target=self.serve_forever, name="lus-watch-page", daemon=True).start()
+        self.thread.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def knows(self, host: str) -> bool:
-        """Whether a request meant this server: by an address, or by one of its own names."""
-        name = re.sub(r":\d+$", "", host.strip()).strip("[]").lower()
-        own = {"localhost", self.named.lower(), socket.gethostname().lower()}
-        return name in own or _is_address(name)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A reader that goes away in the middle is no news."""
+        self.close()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: PageServer
-    protocol_version = "HTTP/1.0"  # a connection a request: none outlives the server
-    server_version, sys_version = "lus", ""
-    timeout = 30
+def create_app(reader: RunReader, names: set[str]) -> Starlette:
+    """The application for a run, for requests to an IP address or one of the host `names`."""
 
-    def do_GET(self) -> None:
-        """Answer one of the four addresses."""
-        if not self.server.knows(self.headers.get("Host", "")):
-            return self._send(421, b"This server does not go by that name.\n")
-        try:
-            return self._answer(self.path.partition("?")[0])
-        except LusError as error:
-            return self._send(503, f"{error}\n".encode())
+    def get_page(request: Request) -> Response:
+        text, policy = load_page()
+        headers = {"Content-Security-Policy": policy}
+        return Response(text, media_type="text/html", headers=headers)
 
-    do_HEAD = do_GET
-
-    def _answer(self, path: str) -> None:
-        if path == "/":
-            text, policy = page()
-            return self._send(200, text, "text/html; charset=utf-8", policy=policy)
-        if path == "/grid.json":
-            return self._grid()
-        if path == "/metrics":
-            figures = prometheus.text(self.server.reader.read()).encode()
-            return self._send(200, figures, prometheus.TYPE)
-        if path == "/report.html" and (report := self.server.reader.out / path[1:]).is_file():
-            return self._send(200, report.read_bytes(), "text/html; charset=utf-8", policy=REPORT)
-        return self._send(404, b"There is nothing here; the page is at /\n")
-
-    def _grid(self) -> None:
-        """The grid; what only the clock changes is no part of its tag."""
-        contents = self.server.reader.read().contents()
-        passing = json.dumps({name: contents.pop(name) for name in PASSING})
+    def get_grid(request: Request) -> Response:
+        contents = reader.read().contents()
+        clock = json.dumps({name: contents.pop(name) for name in CLOCK_FIELDS})
         text = json.dumps(contents, separators=(",", ":"))
-        tag = f'W/"{hashlib.sha256(text.encode()).hexdigest()[:24]}"'
-        if self.headers.get("If-None-Match") == tag:
-            return self._send(304, b"", tag=tag)
-        body = f"{text[:-1]},{passing[1:]}".encode()
-        return self._send(200, body, "application/json", tag=tag)
+        headers = {"ETag": f'W/"{hashlib.sha256(text.encode()).hexdigest()[:24]}"'}
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return Response(status_code=304, headers=headers)
+        body = f"{text[:-1]},{clock[1:]}"
+        return Response(body, media_type="application/json", headers=headers)
 
-    def _send(
-        self, status: int, body: bytes, kind: str = "text/plain; charset=utf-8", *,
-        policy: str = NOTHING, tag: str | None = None,
-    ) -> None:  # fmt: skip
-        self.send_response(status)
-        if "gzip" in self.headers.get("Accept-Encoding", "") and len(body) > 1000:
-            body = gzip.compress(body, compresslevel=1)
-            self.send_header("Content-Encoding", "gzip")
-        if status != 304:
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-        if tag:
-            self.send_header("ETag", tag)
-        for name, value in (
-            ("Content-Security-Policy", policy), ("Cache-Control", "no-cache"),
-            ("X-Content-Type-Options", "nosniff"), ("Referrer-Policy", "no-referrer"),
-            ("Cross-Origin-Resource-Policy", "same-origin"), ("Vary", "Accept-Encoding"),
-        ):  # fmt: skip
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD" and status != 304:
-            self.wfile.write(body)
+    def get_metrics(request: Request) -> Response:
+        body = prometheus.format_metrics(reader.read())
+        return Response(body, headers={"Content-Type": prometheus.CONTENT_TYPE})
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the terminal shows the grid."""
+    def get_report(request: Request) -> Response:
+        path = reader.out / "report.html"
+        if not path.is_file():
+            return not_found(request)
+        headers = {"Content-Security-Policy": REPORT_POLICY}
+        return Response(path.read_bytes(), media_type="text/html", headers=headers)
+
+    def not_found(request: Request, error: Exception | None = None) -> Response:
+        return PlainTextResponse("Not found; the page is at /\n", status_code=404)
+
+    def unavailable(request: Request, error: Exception) -> Response:
+        return PlainTextResponse(f"{error}\n", status_code=503)
+
+    async def secure(
+        request: Request, call_next: Callable[[Request], Awaitable[Response]]
+    ) -> Response:
+        if is_known_host(request.headers.get("Host", ""), names):
+            response = await call_next(request)
+        else:
+            response = PlainTextResponse("This host name is not served.\n", status_code=421)
+        for name, value in SAFE_HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    return Starlette(
+        routes=[
+            Route("/", get_page),
+            Route("/grid.json", get_grid),
+            Route("/metrics", get_metrics),
+            Route("/report.html", get_report),
+        ],
+        middleware=[
+            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=1),
+            Middleware(BaseHTTPMiddleware, dispatch=secure),
+        ],
+        exception_handlers={404: not_found, LusError: unavailable},
+    )
 
 
 @lru_cache(maxsize=1)
-def page() -> tuple[bytes, str]:
-    """The page, and the policy that lets its own style and script run and nothing else."""
+def load_page() -> tuple[bytes, str]:
+    """The page, and the content security policy that allows its own style and script alone."""
     text = files("lus_ray.monitoring").joinpath("page.html").read_text(encoding="utf-8")
     style, script = (_hash(text, tag) for tag in ("style", "script"))
-    policy = f"{NOTHING}; style-src {style}; script-src {script}; connect-src 'self'; img-src data:"
+    policy = (
+        f"{STRICT_POLICY}; style-src {style}; script-src {script}; connect-src 'self'; "
+        "img-src data:"
+    )
     return text.encode(), policy
 
 
-def _hash(text: str, tag: str) -> str:
-    found = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-    assert found is not None
-    digest = hashlib.sha256(found.group(1).encode()).digest()
-    return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def _is_address(name: str) -> bool:
+def is_known_host(header: str, names: set[str]) -> bool:
+    """Whether a Host header has an IP address or one of these names."""
+    name = re.sub(r":\d+$", "", header.strip()).strip("[]").lower()
+    if name in names:
+        return True
     try:
         ipaddress.ip_address(name)
     except ValueError:
         return False
     return True
+
+
+def _hash(text: str, tag: str) -> str:
+    match = re.search(f"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+    assert match is not None
+    digest = hashlib.sha256(match.group(1).encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"

@@ -30,7 +30,12 @@ from lus_ray.monitoring.progress_bar import ProgressBar
 from lus_ray.monitoring.ray_metrics import CellGauges
 from lus_ray.orchestration import planner
 from lus_ray.orchestration.cluster.admission import admit_campaign
-from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect, reuse_idle_workers
+from lus_ray.orchestration.cluster.connection import (
+    CELL_MODULE,
+    connect,
+    gcs_address,
+    reuse_idle_workers,
+)
 from lus_ray.orchestration.cluster.resources import Cluster
 from lus_ray.orchestration.scheduler import Pruning, Schedule
 from lus_ray.orchestration.stall_warnings import StallWarnings
@@ -93,8 +98,8 @@ def run(
         if all(cell.finished(folder) for cell in cells):
             return
         with (
-            connect(address, imports=CELL_MODULE),
-            _watched(cells, work, tensorboard=tensorboard) as observers,
+            connect(address, imports=CELL_MODULE) as dashboard,
+            _watched(cells, work, dashboard, tensorboard=tensorboard) as observers,
             admit_campaign(observers.notify),
         ):
             _run_cells(cells, work, index, data, observers)
@@ -102,7 +107,7 @@ def run(
 
 @contextlib.contextmanager
 def _watched(
-    cells: tuple[planner.Cell, ...], work: Work, *, tensorboard: bool
+    cells: tuple[planner.Cell, ...], work: Work, dashboard: str | None, *, tensorboard: bool
 ) -> Iterator[Observers]:
     """Everyone who watches: the terminal, the run folder, Prometheus, perhaps TensorBoard."""
     home, num_finished = work.home, sum(cell.finished(work.out) for cell in cells)
@@ -110,7 +115,11 @@ def _watched(
     with contextlib.ExitStack() as stack:
         each: list[Observer] = [
             stack.enter_context(ProgressBar(len(cells), num_finished)),
-            stack.enter_context(status_writer.StatusWriter(work.out, cells, push=push)),
+            stack.enter_context(
+                status_writer.StatusWriter(
+                    work.out, cells, address=gcs_address(), dashboard=dashboard, push=push
+                )
+            ),
             CellGauges(work.experiment.name, work.out, cells),
         ]
         if tensorboard:

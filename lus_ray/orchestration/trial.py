@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from ray import tune
-from ray._raylet import setproctitle  # type: ignore[attr-defined]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.data.loading.transport import Transport, pixels_of
 from lus_ray.errors import CellError, LusError
+from lus_ray.orchestration.cluster.ray_private import set_process_title
 from lus_ray.orchestration.failures import LOST, WorkerLostError
 from lus_ray.runs import run_cell, sync
 from lus_ray.runs.cell import Cell, Work
@@ -78,7 +78,7 @@ def _set_process_title(cell: Cell) -> None:
     Why private: Tune reuses an actor for many cells, Ray keeps the name an actor was created with,
     and its reporter reads the title. Ray resets the title with every call, hence after each report.
     """
-    setproctitle(f"ray::{cell.name}")
+    set_process_title(f"ray::{cell.name}")
 
 
 @lru_cache(maxsize=1)

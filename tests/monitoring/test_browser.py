@@ -8,7 +8,14 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lus_ray.monitoring.run_state import RunReader
 from lus_ray.monitoring.web_page import PageServer
-from tests.monitoring.made import NOW, arm, cell, run, running, signs
+from tests.monitoring.unfinished_runs import (
+    NOW,
+    arm,
+    running_cells,
+    write_cell,
+    write_run,
+    write_status,
+)
 
 pytestmark = pytest.mark.slow
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -29,11 +36,16 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture
 def out(tmp_path):
     """Three arms on two folds: a cell in every state but interrupted."""
-    out = run(tmp_path, arm("first"), arm("second", reads="first"), arm("<b>third</b>"))
-    cell(out, "first", 0, scores=[0.5, 0.75], finished=True)
-    cell(out, "first", 1, error="the loss is nan")
-    cell(out, "second", 0, scores=[0.25, 0.5, 0.375], num_starts=2)
-    signs(out, running=running("second/fold0"), dashboard="127.0.0.1:8265", said=[[NOW, "a word"]])
+    out = write_run(tmp_path, arm("first"), arm("second", reads="first"), arm("<b>third</b>"))
+    write_cell(out, "first", 0, scores=[0.5, 0.75], finished=True)
+    write_cell(out, "first", 1, error="the loss is nan")
+    write_cell(out, "second", 0, scores=[0.25, 0.5, 0.375], num_starts=2)
+    write_status(
+        out,
+        running=running_cells("second/fold0"),
+        dashboard="127.0.0.1:8265",
+        said=[[NOW, "a word"]],
+    )
     return out
 
 
@@ -82,8 +94,8 @@ def test_every_cell_tells_its_state_in_words_and_marks(page):
 
 
 def test_the_grid_follows_the_folder(page, out):
-    cell(out, "second", 0, scores=[0.25, 0.5, 0.375], finished=True, num_starts=2)
-    signs(out, outcome="failed", ended=NOW)
+    write_cell(out, "second", 0, scores=[0.25, 0.5, 0.375], finished=True, num_starts=2)
+    write_status(out, outcome="failed", ended=NOW)
     (out / "report.html").write_text("<title>the report</title>")
     expect(page.locator("#total")).to_have_text("2 of 6 cells", timeout=8000)
     expect(card(page, 1, 0)).to_have_class("cell finished")
@@ -137,7 +149,6 @@ def test_a_phone_needs_no_scrolling_sideways(page):
 
 
 def test_a_server_that_stopped_is_told(page, server):
-    server.shutdown()
-    server.server_close()
+    server.close()
     expect(page.locator("#trouble")).to_contain_text("No answer from lus watch", timeout=40000)
     expect(page.locator(".cell")).to_have_count(6)

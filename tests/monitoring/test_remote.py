@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from lus_ray.cli import main
 from lus_ray.storage.mirror import Home
-from tests.monitoring.made import arm, cell, run
+from tests.monitoring.unfinished_runs import arm, write_cell, write_run
 from tests.object_storage import Bucket
 
 
@@ -24,8 +24,8 @@ def watched(tmp_path, monkeypatch):
 
 
 def test_a_run_at_a_uri_is_watched_without_its_weights(tmp_path: Path, bucket: Bucket, watched):
-    out = run(tmp_path / "run", arm("a"))
-    folder = cell(out, "a", 0, scores=[0.5, 0.75], finished=True)
+    out = write_run(tmp_path / "run", arm("a"))
+    folder = write_cell(out, "a", 0, scores=[0.5, 0.75], finished=True)
     (folder / "checkpoint").mkdir()
     (folder / "checkpoint" / "weights.safetensors").write_bytes(bytes(1000))
     uri = bucket.copied(out)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray.monitoring import run_files
@@ -13,26 +13,29 @@ LINES = "".join(json.dumps({"epoch": n, "val_score": n / 10}) + "\n" for n in ra
 
 
 def read(folder: Path) -> CellFiles:
-    return run_files.read(folder, run_files.signature(folder)[0])
+    return run_files.read_cell_files(folder, run_files.stat_cell_files(folder)[0])
 
 
+@settings(max_examples=30)
 @given(st.integers(0, len(LINES)))
-def test_a_line_cut_short_is_no_epoch_yet(tmp_path_factory, num_bytes):
+def test_a_truncated_line_is_no_epoch_yet(tmp_path_factory, num_bytes):
     folder = tmp_path_factory.mktemp("cell")
     (folder / "metrics.jsonl").write_text(LINES[:num_bytes])
-    whole = LINES[: num_bytes + 1].count("}\n") if num_bytes else 0
-    assert read(folder).num_epochs in (whole, LINES[:num_bytes].count("}"))
-    assert read(folder).curve == tuple((n + 1, n / 10) for n in range(LINES[:num_bytes].count("}")))
+    files = read(folder)
+    num_whole = LINES[:num_bytes].count("}")
+    assert files.num_epochs == num_whole
+    assert files.curve == tuple((n + 1, n / 10) for n in range(num_whole))
 
 
+@settings(max_examples=30)
 @given(st.binary(max_size=200))
-def test_bytes_of_any_kind_are_read_without_an_error(tmp_path_factory, junk):
+def test_any_bytes_are_read_without_an_error(tmp_path_factory, junk):
     folder = tmp_path_factory.mktemp("cell")
     for name in run_files.FILES:
         (folder / name).write_bytes(junk)
-    traces = read(folder)
-    assert traces.touched > 0
-    assert all(epoch >= 1 for epoch, _ in traces.curve)
+    files = read(folder)
+    assert files.touched > 0
+    assert all(epoch >= 1 for epoch, _ in files.curve)
 
 
 @given(st.integers(0, 2000))
@@ -45,5 +48,5 @@ def test_a_curve_keeps_its_ends_and_at_most_two_hundred_points(num_epochs):
     assert not points or (kept[0], kept[-1]) == (points[0], points[-1])
 
 
-def test_a_folder_that_is_not_there_has_no_traces(tmp_path):
+def test_an_absent_folder_has_no_files(tmp_path):
     assert read(tmp_path / "nowhere") == CellFiles()

@@ -64,10 +64,10 @@ def accepted(arms, cluster, *, streamed):
 def drawn_cluster(chance):
     nodes = tuple(drawn_node(chance) for _ in range(chance.randint(1, 3)))
     kinds = tuple(
-        NodeType(drawn_node(chance, f"kind{n}"), more=chance.randint(0, 2), most=2)
+        NodeType(drawn_node(chance, f"kind{n}"), num_addable=chance.randint(0, 2), max_nodes=2)
         for n in range(chance.choice((0, 0, 1, 2)))
     )
-    return Cluster(nodes, kinds, budget=chance.choice((None, 0, 1, 2, 3)))
+    return Cluster(nodes, kinds, max_added=chance.choice((None, 0, 1, 2, 3)))
 
 
 def drawn_node(chance, kind=""):
@@ -91,9 +91,9 @@ def demand(arm, cluster, *, streamed):
 
 def shapes(cluster) -> Iterator[list[Node]]:
     """Every set of nodes that the cluster may have."""
-    for counts in itertools.product(*(range(kind.more + 1) for kind in cluster.kinds)):
-        if cluster.budget is None or sum(counts) <= cluster.budget:
-            added = [[k.node] * n for k, n in zip(cluster.kinds, counts, strict=True)]
+    for counts in itertools.product(*(range(kind.num_addable + 1) for kind in cluster.node_types)):
+        if cluster.max_added is None or sum(counts) <= cluster.max_added:
+            added = [[k.node] * n for k, n in zip(cluster.node_types, counts, strict=True)]
             yield [*cluster.nodes, *itertools.chain(*added)]
 
 

@@ -17,7 +17,7 @@ from lus_ray.tasks import IntensityFeatures
 
 PLENTY = 10**12
 FROM_ZERO = Cluster(
-    (Node(0),), (NodeType(Node(8, 1, kind="worker_gpu"), more=4, most=4),), budget=8
+    (Node(0),), (NodeType(Node(8, 1, kind="worker_gpu"), num_addable=4, max_nodes=4),), max_added=8
 )
 
 
@@ -107,16 +107,20 @@ def test_a_head_that_may_grow_is_feasible_and_says_that_it_waits():
 def test_what_the_limits_of_the_autoscaler_never_allow_is_refused():
     with pytest.raises(PlanError, match=r"needs 5 GPUs.*may add 4 worker_gpu; .*workers=4"):
         check(recipe(workers=5, gpus=1.0), FROM_ZERO)
-    few = Cluster((Node(0),), (NodeType(Node(2, kind="worker_cpu"), more=1, most=1),), budget=8)
+    few = Cluster(
+        (Node(0),), (NodeType(Node(2, kind="worker_cpu"), num_addable=1, max_nodes=1),), max_added=8
+    )
     with pytest.raises(PlanError, match=r"use --set arm\.recipe\.workers=2$"):
         check(recipe(workers=3), few)
-    tiny = Cluster((Node(0),), (NodeType(Node(1, kind="worker_cpu"), more=1, most=1),), budget=8)
+    tiny = Cluster(
+        (Node(0),), (NodeType(Node(1, kind="worker_cpu"), num_addable=1, max_nodes=1),), max_added=8
+    )
     with pytest.raises(PlanError, match=r"allow 1 more worker_cpu \(max_workers\)$"):
         check(recipe(), tiny, streamed=True)
 
 
 def test_nothing_is_refused_where_the_autoscaler_tells_no_limits():
-    assert "no limits" in check(recipe(8), Cluster((Node(1),), limits_unknown=True))[-1]
+    assert "limits are unknown" in check(recipe(8), Cluster((Node(1),), limits_unknown=True))[-1]
 
 
 @pytest.mark.parametrize(
@@ -141,17 +145,17 @@ def test_so_many_trials_run_at_once(recipes, cluster, streamed, trials):
 @pytest.mark.parametrize(
     ("wanted", "cluster", "free", "reason"),
     [
-        ((1, 1.0, 0), one(4, 2), Node(2, 0), "1 GPU: 2 of 2 are held by a/fold0"),
+        ((1, 1.0, 0), one(4, 2), Node(2, 0), "1 GPU: 2 of 2 are in use by a/fold0"),
         ((1, 1.0, 0), FROM_ZERO, Node(0), "the cluster is adding nodes (worker_gpu 0/4 up)"),
         (
             (1, 1.0, 0),
             Cluster((Node(2, 1),), (NodeType(Node(8, 1, kind="worker_gpu"), 3, 4, 1),)),
             Node(1, 0),
-            "1 of 1 are held by a/fold0; the cluster is adding nodes (worker_gpu 1/4 up)",
+            "1 of 1 are in use by a/fold0; the cluster is adding nodes (worker_gpu 1/4 up)",
         ),
-        ((2, 0.0, 1), one(4), Node(1), "3 CPUs: 3 of 4 are held by a/fold0"),
+        ((2, 0.0, 1), one(4), Node(1), "3 CPUs: 3 of 4 are in use by a/fold0"),
         ((4, 0.0, 0), one(2), Node(2), "4 CPUs for its workers: the cluster has 2 CPUs"),
-        ((1, 0.0, 0), one(2), Node(1), "there is room"),
+        ((1, 0.0, 0), one(2), Node(1), "resources are free"),
     ],
 )
 def test_what_a_cell_waits_for_is_told(wanted, cluster, free, reason):

@@ -8,6 +8,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from lus_ray.experiment import Experiment, Search
+from lus_ray.monitoring.events import Observer
 from lus_ray.orchestration.scheduler import Schedule
 from lus_ray.runs.cell import Cell, Work
 from tests.faults.scaling import experiment
@@ -15,7 +16,7 @@ from tests.faults.scaling import experiment
 RAISED = "ray::trial()\nlus_ray.errors.CellError: its labels are gone"
 
 
-class Heard:
+class Heard(Observer):
     """A observer that remembers."""
 
     def __init__(self) -> None:

@@ -74,10 +74,10 @@ def test_who_waits_for_a_minute_is_told_of_and_then_after_twice_as_long_each_tim
     campaign.heard["b"] = 1059.0
     seen(watch, clock, trials, at=100)
     (line,) = campaign.observer.said
-    assert line == "60 s: intensity/fold0 waits for 1 CPU: 1 of 1 are held by intensity/fold1"
+    assert line == "intensity/fold0 has waited 60 s for 1 CPU: 1 of 1 are in use by intensity/fold1"
     campaign.heard["b"] = 1400.0
     seen(watch, clock, trials, at=300)
-    assert [line.partition(":")[0] for line in campaign.observer.said] == ["60 s", "120 s", "240 s"]
+    assert [line.split()[3] for line in campaign.observer.said] == ["60", "120", "240"]
 
 
 def test_who_says_nothing_for_a_minute_is_told_of_until_it_says_something(clock, campaign):
@@ -85,12 +85,12 @@ def test_who_says_nothing_for_a_minute_is_told_of_until_it_says_something(clock,
     trials = [Trial("a", "RUNNING")]
     campaign.heard["a"] = 1000.0
     seen(watch, clock, trials, at=119)
-    assert campaign.observer.said == ["60 s: intensity/fold0 runs and has told nothing"]
+    assert campaign.observer.said == ["intensity/fold0 is running; no progress for 60 s"]
     campaign.heard["a"] = 1119.0
     seen(watch, clock, trials, at=178)
     assert len(campaign.observer.said) == 1
     seen(watch, clock, trials, at=180)
-    assert campaign.observer.said[1:] == ["60 s: intensity/fold0 runs and has told nothing"]
+    assert campaign.observer.said[1:] == ["intensity/fold0 is running; no progress for 60 s"]
 
 
 def test_a_cell_that_found_room_is_no_longer_waited_for(clock, campaign):

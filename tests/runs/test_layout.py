@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from lus_ray.errors import StoreError
 from lus_ray.evaluation import results
 from lus_ray.inference import model_selection
-from lus_ray.monitoring import plan
+from lus_ray.monitoring import run_files
 from lus_ray.runs import layout
 
 RECORD = {"experiment": "study", "arms": [{"name": "a", "recipe": None}]}
 
 
 @pytest.mark.parametrize(
-    "read", [layout.record, results.read, plan.read, model_selection.neighbouring_runs]
+    "read", [layout.record, results.read, run_files.read_plan, model_selection.neighbouring_runs]
 )
 @pytest.mark.parametrize(
     ("record", "said"),

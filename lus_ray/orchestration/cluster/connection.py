@@ -93,6 +93,11 @@ def _start(imports: str) -> str | None:
     return context.dashboard_url or None
 
 
+def gcs_address() -> str:
+    """host:port of the connected cluster."""
+    return str(ray.get_runtime_context().gcs_address)
+
+
 @contextlib.contextmanager
 def reuse_idle_workers() -> Iterator[None]:
     """Run trials in processes that are idle already, if this process started the cluster.
@@ -140,7 +145,7 @@ def _resolve_client_address(address: str) -> str:
     """
     client = ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     try:
-        return str(ray.get_runtime_context().gcs_address)
+        return gcs_address()
     finally:
         client.disconnect()
 

@@ -6,35 +6,33 @@ from pathlib import Path
 from tensorboardX.proto.event_pb2 import Event
 
 from lus_ray.errors import CellError
-from lus_ray.monitoring.events import Observer
 from lus_ray.monitoring.tensorboard import TensorBoardWriter
 from lus_ray.runs.cell import Cell
 
 
 def points(folder: Path) -> list[tuple[str, int, float]]:
     """Name, epoch and value of every point in the event files of a folder."""
-    found = []
+    values = []
     for path in sorted(folder.glob("events.*")):
         data = path.read_bytes()
         while data:  # a record: its length, a checksum, the event, a checksum
             (length,) = struct.unpack("<Q", data[:8])
             event = Event.FromString(data[12 : 12 + length])
-            found += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
+            values += [(v.tag, event.step, v.simple_value) for v in event.summary.value]
             data = data[16 + length :]
-    return found
+    return values
 
 
-def test_a_cell_has_a_point_of_each_figure_and_epoch(tmp_path):
+def test_every_finite_value_of_an_epoch_is_a_point(tmp_path):
     cell = Cell("e2e severity", 1)
-    with TensorBoardWriter(tmp_path) as board:
-        assert isinstance(board, Observer)
-        board.on_start(cell)
+    with TensorBoardWriter(tmp_path) as writer:
+        writer.on_start(cell)
         for epoch in range(2):
             values = {"epoch": epoch, "train_loss": 0.5, "val_score": 0.25 * epoch, "pid": 7}
-            board.on_report(cell, values)
-        board.on_report(cell, {"epoch": 2, "train_loss": 0.5, "val_score": float("nan")})
-        board.on_report(cell, {"finished": 1, "val_score": 0.9})
-        board.on_end(cell, error=None)
+            writer.on_report(cell, values)
+        writer.on_report(cell, {"epoch": 2, "train_loss": 0.5, "val_score": float("nan")})
+        writer.on_report(cell, {"finished": 1, "val_score": 0.9})
+        writer.on_end(cell, error=None)
     assert points(tmp_path / "tensorboard" / "e2e-severity" / "fold1") == [
         ("train_loss", 0, 0.5), ("val_score", 0, 0.0),
         ("train_loss", 1, 0.5), ("val_score", 1, 0.25),
@@ -42,29 +40,26 @@ def test_a_cell_has_a_point_of_each_figure_and_epoch(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_cell_that_begins_again_goes_on_in_a_file_of_its_own(tmp_path):
+def test_a_restarted_cell_continues_in_another_file(tmp_path):
     cell = Cell("a", 0)
-    with TensorBoardWriter(tmp_path) as board:
+    with TensorBoardWriter(tmp_path) as writer:
         for epoch in (0, 1):
-            board.on_start(cell)
-            board.on_report(cell, {"epoch": epoch, "val_score": 0.5})
-    folder = board.folder(cell)
+            writer.on_start(cell)
+            writer.on_report(cell, {"epoch": epoch, "val_score": 0.5})
+    folder = writer.folder(cell)
     assert len(list(folder.glob("events.*"))) == 2
     assert points(folder) == [("val_score", 0, 0.5), ("val_score", 1, 0.5)]
+    sample = tmp_path / "tensorboard" / "a" / "fold0" / "sample3"
+    assert writer.folder(Cell("a", 0, 3)) == sample
 
 
-def test_curves_are_brought_home_at_the_end_though_its_storage_may_be_away(tmp_path):
+def test_files_are_uploaded_at_the_end_and_storage_may_be_unreachable(tmp_path):
     pushed = []
 
     def push():
-        pushed.append(len(points(board.folder(Cell("a", 0)))))
+        pushed.append(len(points(writer.folder(Cell("a", 0)))))
         raise CellError("the storage does not answer")
 
-    with TensorBoardWriter(tmp_path, push=push) as board:
-        board.on_report(Cell("a", 0), {"epoch": 0, "val_score": 0.5})
+    with TensorBoardWriter(tmp_path, push=push) as writer:
+        writer.on_report(Cell("a", 0), {"epoch": 0, "val_score": 0.5})
     assert pushed == [1]
-
-
-def test_a_sample_has_a_folder_of_its_own(tmp_path):
-    board = TensorBoardWriter(tmp_path)
-    assert board.folder(Cell("a", 0, 3)) == tmp_path / "tensorboard" / "a" / "fold0" / "sample3"

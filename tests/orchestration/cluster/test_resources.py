@@ -1,17 +1,23 @@
-"""Shares of GPUs: Ray places as many workers on two GPUs as the planner counts, and no more."""
+"""Shares of GPUs: Ray places as many workers on a node as the planner counts, and no more."""
 
 import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from lus_ray.orchestration.cluster.resources import Cluster
+from lus_ray.orchestration.cluster.resources import Cluster, Node
 
-pytestmark = pytest.mark.ray
+
+@pytest.mark.parametrize(
+    ("gpus", "num_workers"),
+    [(1 / 3, 6), (0.3, 6), (0.6, 2), (1.0, 2), (2.0, 1), (1.5, 0), (0.0, 8), (0.25, 8)],
+)
+def test_a_share_of_a_gpu_never_spans_two(gpus, num_workers):
+    assert Node(8, 2).count_workers(gpus) == num_workers
 
 
 @pytest.fixture(scope="module")
 def two_gpus():
-    """A node with two GPUs that Ray only believes in."""
+    """A node that claims two GPUs."""
     ray.init(
         address="local", num_cpus=16, num_gpus=2, include_dashboard=False, log_to_driver=False,
         logging_level="ERROR", _node_ip_address="127.0.0.1",
@@ -20,9 +26,11 @@ def two_gpus():
     ray.shutdown()
 
 
+@pytest.mark.ray
+@pytest.mark.full
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.5, 1 / 3, 0.3, 1 / 6])
 def test_ray_places_as_many_as_the_planner_counts(two_gpus, share):
-    number = two_gpus.workers(share)
+    number = two_gpus.count_workers(share)
     groups = [placement_group([{"CPU": 1, "GPU": share}]) for _ in range(number)]
     try:
         assert all(group.wait(30) for group in groups)

@@ -1,4 +1,4 @@
-"""Run folders in the middle of their work, written by hand: a few small files a cell."""
+"""Hand-written folders of unfinished runs: a few small files per cell."""
 
 import json
 from collections.abc import Sequence
@@ -12,38 +12,30 @@ Scores = Sequence[float | None]
 
 
 def arm(name: str, **settings: Any) -> dict[str, Any]:
-    """An entry of `arms` in experiment.json; ten epochs where it is not told otherwise."""
+    """An entry of `arms` in experiment.json; ten epochs by default."""
     return {
-        "name": name,
-        "label": "severity",
-        "baseline": False,
-        "start": None,
-        "reads": None,
-        "members": [],
-        "crossfit": 0,
-        "recipe": {"epochs": 10},
-        "task": {"name": "Biomarkers"},
-        "search": None,
-        **settings,
-    }
+        "name": name, "label": "severity", "baseline": False, "start": None, "reads": None,
+        "members": [], "crossfit": 0, "recipe": {"epochs": 10}, "task": {"name": "Biomarkers"},
+        "search": None, **settings,
+    }  # fmt: skip
 
 
-def run(out: Path, *arms: dict[str, Any], num_folds: int = 2) -> Path:
-    """A run of these arms, of which nothing has begun."""
+def write_run(out: Path, *arms: dict[str, Any], num_folds: int = 2) -> Path:
+    """A run of these arms in which nothing has started."""
     out.mkdir(parents=True, exist_ok=True)
     record = {"experiment": "study", "title": "A study", "size": "smoke", "arms": list(arms)}
     (out / "experiment.json").write_text(json.dumps(record))
-    dealt = {"folds": [{"number": fold, "test": []} for fold in range(num_folds)]}
-    (out / "folds.json").write_text(json.dumps(dealt))
+    folds = {"folds": [{"number": fold, "test": []} for fold in range(num_folds)]}
+    (out / "folds.json").write_text(json.dumps(folds))
     return out
 
 
-def cell(
+def write_cell(
     out: Path, name: str, fold: int, *, scores: Scores = (), num_starts: int = 1,
     error: str | None = None, finished: bool = False, seconds: float = 20.0,
     sample: int | None = None, began: float = NOW - 50,
 ) -> Path:  # fmt: skip
-    """Files of a cell that began; its folder."""
+    """Write the files of a started cell; returns its folder."""
     folder = out / "cells" / slug(name) / f"fold{fold}"
     predictions = out / "predictions" / slug(name) / f"fold{fold}.parquet"
     if sample is not None:
@@ -65,25 +57,16 @@ def cell(
     return folder
 
 
-def signs(out: Path, *, beat: float = NOW, **said: Any) -> None:
-    """What the driver says: at work since a hundred seconds, unless told otherwise."""
-    known = {
-        "process": 1,
-        "host": "head",
-        "address": "local",
-        "dashboard": None,
-        "began": NOW - 100,
-        "beat": beat,
-        "ended": None,
-        "outcome": None,
-        "running": {},
-        "failed": {},
-        "said": [],
-        **said,
-    }
-    (out / "campaign.json").write_text(json.dumps(known))
+def write_status(out: Path, *, beat: float = NOW, **settings: Any) -> None:
+    """Write campaign.json of a driver that has run for a hundred seconds."""
+    status = {
+        "process": 1, "host": "head", "address": "local", "dashboard": None, "began": NOW - 100,
+        "beat": beat, "ended": None, "outcome": None, "running": {}, "failed": {}, "said": [],
+        **settings,
+    }  # fmt: skip
+    (out / "campaign.json").write_text(json.dumps(status))
 
 
-def running(*names: str, since: float = NOW - 50) -> dict[str, Any]:
-    """The driver's word of cells that run."""
+def running_cells(*names: str, since: float = NOW - 50) -> dict[str, Any]:
+    """The entry `running` of campaign.json."""
     return {name: {"since": since, "epoch": None, "score": None} for name in names}

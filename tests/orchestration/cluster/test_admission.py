@@ -13,7 +13,7 @@ from tests.cluster.test_autoscaling import made_up
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 JOIN = """
 import json, sys, time
 from lus_ray.orchestration.cluster.connection import connect
@@ -27,7 +27,7 @@ for address in sys.argv[2:]:
             cluster = Cluster.current()
             print(json.dumps({"told": cluster.describe(), "gpus": cluster.gpus}), flush=True)
             with admit_campaign(lambda text: print(text, flush=True)):
-                print("admit_campaign", flush=True)
+                print("admitted", flush=True)
                 time.sleep(float(sys.argv[1]))
     except InputError as error:
         print(json.dumps({"refused": str(error), "after": time.monotonic() - began}), flush=True)
@@ -65,7 +65,7 @@ def test_a_driver_of_this_node_joins_and_sees_how_far_the_cluster_may_grow(clust
     assert "refused" not in seen, seen["refused"]
     assert seen["told"].startswith("0 CPUs, and may add 4 worker_gpu")
     assert seen["gpus"] == 2  # as there may be two workers in all
-    assert others == ["admit_campaign"]
+    assert others == ["admitted"]
 
 
 @pytest.mark.parametrize("more", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}])
@@ -74,7 +74,7 @@ def test_without_the_right_token_one_line_says_so_at_once_at_every_address(clust
     every = [json.loads(line) for line in asked.splitlines()]
     assert len(every) == 3
     for told in every:
-        assert "it asks for a token, and this process has another or none" in told["refused"]
+        assert "it requires a token, and this process has another or none" in told["refused"]
         assert "\n" not in told["refused"]
         assert told["after"] < 10
 
@@ -82,11 +82,9 @@ def test_without_the_right_token_one_line_says_so_at_once_at_every_address(clust
 def test_a_second_campaign_waits_for_a_place_and_has_it_when_the_first_is_killed(cluster):
     first = start(cluster, "host:port", seconds=600)
     assert "told" in first.stdout.readline()
-    assert first.stdout.readline() == "admit_campaign\n"
+    assert first.stdout.readline() == "admitted\n"
     second = start(cluster, "host:port")
     assert "told" in second.stdout.readline()
-    assert re.match(
-        r"1 of 1 campaigns run; waiting for a place for \d+ s", second.stdout.readline()
-    )
+    assert re.match(r"1 of 1 campaigns are running; waiting for \d+ s", second.stdout.readline())
     first.kill()
-    assert second.communicate(timeout=150)[0].splitlines()[-1] == "admit_campaign"
+    assert second.communicate(timeout=150)[0].splitlines()[-1] == "admitted"
