@@ -374,7 +374,7 @@ resume.EVERY_S = 0
 data, out = map(Path, sys.argv[1:])
 (arm,) = EXPERIMENT.at("smoke").only(("{ARM}",)).arms
 arm = replace(arm, recipe=replace(arm.recipe, epochs=8))
-named, table, _ = cohort.cohort(EXPERIMENT.with_arms((arm,)), store.index(data), data)
+named, table, _ = cohort.cohort(EXPERIMENT.with_arms((arm,)), store.read_index(data), data)
 out.mkdir(exist_ok=True)
 work = record.prepare(named, table, out, size="smoke", data=data)
 view = arm.task().view
