@@ -1,0 +1,247 @@
+"""Torch files: what `torch.save` writes is read; hostile files end in one line and run nothing."""
+
+import random
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from os import system
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lus_ray.errors import CheckpointError
+from lus_ray.nets import TSM
+from lus_ray.nets.pretrained import torch_file
+from lus_ray.nets.pretrained.torch_file import TorchFileReader
+
+LAYOUTS = pytest.mark.parametrize("is_zip", [True, False])
+
+
+@pytest.fixture(scope="module")
+def reader() -> Iterator[TorchFileReader]:
+    with TorchFileReader() as reader:
+        yield reader
+
+
+def small_state() -> dict[str, Tensor]:
+    whole = torch.arange(12.0).reshape(3, 4)
+    return OrderedDict(
+        plain=whole, part=whole[1], transposed=whole.T, half=whole.half(), brain=whole.bfloat16(),
+        count=torch.tensor(7), empty=torch.empty(0, 3), parameter=nn.Parameter(whole + 1),
+    )  # fmt: skip
+
+
+def save(state: object, path: Path, *, is_zip: bool = True) -> Path:
+    torch.save(state, path, _use_new_zipfile_serialization=is_zip)
+    return path
+
+
+def check_same(state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert state.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert state[name].dtype == tensor.dtype
+        assert torch.equal(state[name], tensor)
+
+
+def refuse(reader: TorchFileReader, path: Path, match: str = ".") -> None:
+    with pytest.raises(CheckpointError, match=match) as refusal:
+        reader.read(path)
+    assert "\n" not in str(refusal.value)
+    assert str(refusal.value).startswith(f"{path}: ")
+
+
+@LAYOUTS
+@pytest.mark.parametrize("state", [small_state(), TSM(3, width=8).state_dict()])
+def test_files_of_both_layouts_are_read(reader, state: dict, is_zip: bool, tmp_path: Path):
+    check_same(reader.read(save(state, tmp_path / "w.pth", is_zip=is_zip)), state)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state", "model"])
+def test_weights_within_a_training_checkpoint_are_found(reader, key: str, tmp_path: Path):
+    script = {"epoch": 3, "arch": "tsm", "best": 0.5, key: small_state(), "other": [1, (2, None)]}
+    check_same(reader.read(save(script, tmp_path / "w.pyth")), small_state())
+
+
+class MakeFolder:
+    """Pickles to a call that makes a folder; where the folder exists, code has run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple:
+        return Path.mkdir, (self.folder,)
+
+
+class RunShell(MakeFolder):
+    """Pickles to a shell command."""
+
+    def __reduce__(self) -> tuple:
+        return system, (f"mkdir {self.folder}",)
+
+
+@LAYOUTS
+@pytest.mark.parametrize(("bomb", "called"), [(MakeFolder, "getattr"), (RunShell, "posix.system")])
+def test_code_in_a_file_is_named_and_never_runs(
+    reader, is_zip: bool, bomb: Callable, called: str, tmp_path: Path
+):
+    state = {"weight": torch.ones(2), "bias": bomb(tmp_path / "canary")}
+    path = save(state, tmp_path / "w.pth", is_zip=is_zip)
+    refuse(reader, path, f"asks for '{called}', .* save the plain state_dict")
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize(
+    "value", [torch.ones(2).to_sparse(), torch.ones(2, device="meta"), [torch.ones(2)], 3], ids=repr
+)
+def test_anything_but_named_plain_tensors_is_refused(reader, value: object, tmp_path: Path):
+    refuse(reader, save({"a": value}, tmp_path / "w.pth"), "no state dict of named tensors")
+
+
+def write_archive(path: Path, program: bytes, storage: bytes = b"", **settings: int) -> Path:
+    """A torch zip file around a pickle written by hand."""
+    with zipfile.ZipFile(path, "w", **settings) as archive:
+        archive.writestr("archive/version", "3")
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/data/0", storage)
+    return path
+
+
+def tensor_program(
+    *, offset: int = 0, size: int = 2, stride: int = 1, num_values: int = 2, times: int = 1
+) -> bytes:
+    """Pickle of {"a0": tensor} with a one-axis tensor of storage "0"."""
+
+    def number(value: int) -> bytes:
+        return b"\x8a\x10" + value.to_bytes(16, "little", signed=True)
+
+    def word(text: str) -> bytes:
+        return b"X" + struct.pack("<I", len(text)) + text.encode()
+
+    storage = b"(" + word("storage") + b"ctorch\nFloatStorage\n" + word("0") + word("cpu")
+    call = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(num_values) + b"tQ"
+    call += number(offset) + number(size) + b"\x85" + number(stride) + b"\x85\x89}tR"
+    pairs = b"".join(word(f"a{i}") + call for i in range(times))
+    return b"\x80\x02}(" + pairs + b"u."
+
+
+def test_tensors_that_reach_beyond_their_bytes_are_refused(reader, tmp_path: Path):
+    path, values = tmp_path / "w.pth", struct.pack("<2f", 1, 2)
+    assert reader.read(write_archive(path, tensor_program(), values))["a0"].tolist() == [1, 2]
+    for wrong in (
+        {"offset": 1}, {"offset": -1}, {"size": 3}, {"size": -1}, {"size": 1 << 40},
+        {"size": 1 << 40, "stride": 0}, {"stride": 1 << 50}, {"num_values": 1 << 40},
+        {"num_values": -2},
+    ):  # fmt: skip
+        refuse(reader, write_archive(path, tensor_program(**wrong), values))
+    many = tensor_program(times=500, size=1 << 20, num_values=1 << 20)
+    refuse(reader, write_archive(path, many, bytes(4 << 20)), "claim more bytes than the file has")
+
+
+PROGRAMS = {
+    "endless": b"\x80\x02" + b"}0" * 3_000_000,
+    "self-containing": b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.",
+    "empty": b"",
+    "no end": b"\x80\x02}",
+    "empty stack": b"\x80\x02.",
+    "no mark": b"\x80\x02}u.",
+    "unknown memo": b"\x80\x02h\x07.",
+    "import by stack": b"\x80\x04\x8c\x02os\x8c\x06system\x93.",
+    "instance": b"(S'true'\nios\nsystem\n.",
+    "extension": b"\x80\x02\x82\x01.",
+    "a list": b"\x80\x02].",
+    "a text": b"\x80\x02X\x01\x00\x00\x00a.",
+    "a giant number": b"\x80\x02\x8b\xff\xff\xff\x7f.",
+    "noise": bytes(range(256)) * 40,
+}
+NESTED_KEYS = b"q\x01h\x01\x86" * 60
+
+
+def test_hostile_programs_are_refused(reader, tmp_path: Path):
+    for program in PROGRAMS.values():
+        refuse(reader, write_archive(tmp_path / "w.pth", program))
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        b"\x80\x02" + b"}" * 5_000_000 + b".",
+        b"\x80\x02})" + NESTED_KEYS + b"K\x01s.",
+        bytes(60 << 20),
+    ],
+    ids=["many instructions", "nested keys", "a compressed bomb"],
+)
+def test_files_that_keep_the_reader_busy_are_given_up(
+    reader, program: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch_file, "BASE_SECONDS", 0.5)
+    path = write_archive(tmp_path / "w.pth", program, compression=zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 1 << 20
+    refuse(reader, path, "takes longer than|damaged|not a readable")
+
+
+def test_a_reader_short_of_memory_refuses_the_file_and_lives(
+    reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = save({"a": torch.zeros(4 << 20)}, tmp_path / "w.pth")
+    monkeypatch.setattr(torch_file, "BASE_BYTES", -8 * path.stat().st_size)
+    refuse(reader, path, "memory")
+    monkeypatch.undo()
+    assert len(reader.read(path)["a"]) == 4 << 20
+
+
+def test_an_archive_of_countless_entries_is_refused(reader, tmp_path: Path):
+    entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", 20, 20, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0)
+    directory = (entry + b"ab") * 1_000_000
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 65535, 65535, len(directory), 4, 0)
+    (tmp_path / "w.pth").write_bytes(b"PK\3\4" + directory + end)
+    refuse(reader, tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"PK\3\4", bytes(2000)])
+def test_other_files_are_refused_in_one_line(reader, content: bytes, tmp_path: Path):
+    (tmp_path / "w.pth").write_bytes(content)
+    refuse(reader, tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("listed", [b"]K\0a.", b"])" + NESTED_KEYS + b"a.", b"X\1\0\0\0" + b"0."])
+def test_a_hostile_list_of_storages_is_refused(
+    reader, listed: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(torch_file, "BASE_SECONDS", 0.5)
+    path = save({"a": torch.ones(2)}, tmp_path / "w.pth", is_zip=False)
+    content = path.read_bytes()
+    keys = content.rindex(b"\x80\x02]")
+    path.write_bytes(content[: keys + 2] + listed + content[-16:])
+    refuse(reader, path)
+
+
+@LAYOUTS
+def test_a_file_cut_anywhere_is_refused(reader, is_zip: bool, tmp_path: Path):
+    content = save(small_state(), tmp_path / "whole.pth", is_zip=is_zip).read_bytes()
+    for percent in range(0, 100, 10):
+        (tmp_path / "cut.pth").write_bytes(content[: len(content) * percent // 100])
+        refuse(reader, tmp_path / "cut.pth")
+
+
+@LAYOUTS
+def test_wrong_bytes_are_refused_or_harmless(reader, is_zip: bool, tmp_path: Path):
+    path = save({"a": torch.ones(3, 4)}, tmp_path / "w.pth", is_zip=is_zip)
+    content, rng = path.read_bytes(), random.Random(0)
+    for _ in range(25):
+        wrong = bytearray(content)
+        wrong[rng.randrange(len(wrong))] = rng.randrange(256)
+        path.write_bytes(wrong)
+        with suppress(CheckpointError):
+            assert sum(tensor.numel() for tensor in reader.read(path).values()) <= 12
+
+
+def test_a_lost_process_is_reported_and_started_again(reader, tmp_path: Path):
+    path = save(small_state(), tmp_path / "w.pth")
+    reader.start()
+    reader.process.kill()
+    refuse(reader, path, "run again")
+    check_same(reader.read(path), small_state())
