@@ -195,8 +195,8 @@ def _report(place: Path | str, as_json: bool, folder: Path) -> None:
     from lus_ray import report as reports
     from lus_ray.storage import mirror as home
 
-    def show(report: reports.Report) -> None:
-        click.echo(json.dumps(report.contents, indent=1) if as_json else report.text())
+    def show(report: reports.RunReport) -> None:
+        click.echo(report.json() if as_json else report.text())
 
     reports.write(folder, show=show)
     where = home.bring(place, folder, *reports.FILES)

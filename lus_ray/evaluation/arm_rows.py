@@ -1,90 +1,98 @@
-"""The row of one arm in `report.json`."""
+"""The row of one arm in report.json."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from lus_ray.evaluation import comparisons, mask_arms, scored_arms
-from lus_ray.evaluation.comparisons import Difference
+from lus_ray.evaluation.schema import ArmResult, FoldScores, ImageSpread
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.metrics import segmentation
 from lus_ray.runs.leakage import PEOPLE
 
+COSTS: Mapping[str, Callable[[Iterable[float]], float]] = {
+    "wall_s": sum,
+    "cpu_s": sum,
+    "gpu_s": sum,
+    "epochs": sum,
+    "peak_mb": max,
+}
+"""How the costs of an arm follow from those of its cells."""
 
-def row(
+
+def build_row(
     arm: ScoredArm,
     arms: Mapping[str, ScoredArm],
     experiment: Mapping[str, Any],
     *,
     leaks: Mapping[str, tuple[str, ...]],
-) -> dict[str, Any]:
-    """Everything about one arm: scores by fold, means, intervals, differences, cost."""
+) -> ArmResult:
+    """Scores by fold, means, intervals, differences and cost of one arm."""
     entry = next(e for e in experiment["arms"] if e["name"] == arm.name)
     metrics = list(dict.fromkeys(m for scores in arm.scores.values() for m in scores.values))
     if arm.label and not metrics:
-        metrics = _planned(arm.label, experiment.get("metrics") or [])
+        metrics = _planned_metrics(arm.label, experiment.get("metrics") or [])
     limits = {metric: arm.interval(metric) for metric in metrics}
-    curve = scored_arms.reliability(arm)
-    found = {
-        "name": arm.name,
-        "label": arm.label,
-        "baseline": arm.baseline,
-        "start": entry.get("start"),
-        "reads": entry.get("reads"),
-        "crossfit": entry.get("crossfit"),
-        "leak": ", ".join(leaks.get(arm.name, ())) or None,
-        "folds": [_cell(arm, fold) for fold in sorted(arm.cells)],
-        "missing": arm.missing,
-        "num_patients": len(arm.patients),
-        "mean": {metric: arm.mean(metric) for metric in metrics},
-        "std": {metric: arm.std(metric) for metric in metrics},
-        "interval": {m: [one.low, one.high] for m, one in limits.items()},
-        "num_folds": {metric: len(arm.defined(metric)) for metric in metrics},
-        "undefined": {m: arm.why(m) for m in metrics if arm.why(m)}
-        | {m: one.reason for m, one in limits.items() if one.reason and arm.defined(m)},
-        "published": (experiment.get("published") or {}).get(arm.name, {}),
-        "difference": _differences(arm, _rivals(arm, arms, leaks), metrics),
-        "calibration_error": curve.expected_error() if curve else None,
-        "confusion": scored_arms.pooled_confusion(arm) if arm.label else None,
-        "cost": _cost([cell.cost for cell in arm.cells.values()]),
-    }
-    if classes := scored_arms.by_class(arm):
-        found["classes"] = classes
-    if biomarkers := scored_arms.by_biomarker(arm):
-        found["biomarkers"] = biomarkers
-    outlined = [cell.counts for cell in arm.cells.values() if cell.counts is not None]
-    if outlined and (scheme := mask_arms.scheme_of(arm.label)):
-        found["per_image"] = mask_arms.per_image(outlined, scheme)
-    return found
+    curve = scored_arms.pool_reliability(arm)
+    confusion = scored_arms.pool_confusion(arm) if arm.label else None
+    return ArmResult(
+        name=arm.name,
+        label=arm.label,
+        baseline=arm.baseline,
+        start=entry.get("start"),
+        reads=entry.get("reads"),
+        crossfit=entry.get("crossfit"),
+        leak=", ".join(leaks.get(arm.name, ())) or None,
+        folds=tuple(_fold_scores(arm, fold) for fold in sorted(arm.cells)),
+        missing=tuple(arm.missing),
+        num_patients=len(arm.patients),
+        mean={metric: arm.mean(metric) for metric in metrics},
+        std={metric: arm.std(metric) for metric in metrics},
+        interval={metric: (own.low, own.high) for metric, own in limits.items()},
+        num_folds={metric: len(arm.defined_folds(metric)) for metric in metrics},
+        undefined={m: arm.why_undefined(m) for m in metrics if arm.why_undefined(m)}
+        | {m: own.reason for m, own in limits.items() if own.reason and arm.defined_folds(m)},
+        published=(experiment.get("published") or {}).get(arm.name, {}),
+        difference=comparisons.compare_to_best(arm, _baselines(arm, arms, leaks), metrics),
+        calibration_error=curve.expected_error() if curve else None,
+        confusion=None if confusion is None else confusion.tolist(),
+        cost=_total_cost([cell.cost for cell in arm.cells.values()]),
+        classes=scored_arms.score_classes(arm),
+        biomarkers=scored_arms.score_biomarkers(arm),
+        per_image=_spread_over_images(arm),
+    )
 
 
-def _planned(label: str, metrics: Sequence[str]) -> list[str]:
+def _planned_metrics(label: str, metrics: Sequence[str]) -> list[str]:
     """The metrics of the experiment that an arm without a finished fold will have."""
-    scheme = mask_arms.scheme_of(label)
-    if scheme is None:
-        return [m for m in metrics if mask_arms.name(m) is None]
-    return [m for m in metrics if m.partition(", ")[0] in segmentation.METRICS[scheme]]
+    known = segmentation.METRICS
+    if scheme := mask_arms.scheme_of(label):
+        return [m for m in metrics if m.partition(", ")[0] in known[scheme]]
+    of_masks = {metric for names in known.values() for metric in names}
+    return [m for m in metrics if m.partition(", ")[0] not in of_masks]
 
 
-def _cell(arm: ScoredArm, fold: int) -> dict[str, Any]:
-    cell = arm.cells[fold]
-    scores = arm.scores.get(fold)
-    return {
-        "fold": fold,
-        "metrics": dict(scores.values) if scores else {},
-        "undefined": dict(scores.undefined) if scores else {},
-        "num_patients": cell.num_patients,
-        "num_clips": cell.num_clips,
-        **({"num_frames": len(cell.clips)} if cell.by_frame else {}),
-        **({"num_frames": cell.said.sum()} if cell.said is not None else {}),
-        **({"num_images": len(cell.clips)} if cell.scheme else {}),
-        "cost": cell.cost,
-    }
+def _fold_scores(arm: ScoredArm, fold: int) -> FoldScores:
+    cell, scores = arm.cells[fold], arm.scores.get(fold)
+    num_frames = None if cell.frame_counts is None else cell.frame_counts.sum()
+    return FoldScores(
+        fold=fold,
+        metrics=scores.values if scores else {},
+        undefined=scores.undefined if scores else {},
+        num_patients=cell.num_patients,
+        num_clips=cell.num_clips,
+        num_frames=len(cell.clips) if cell.has_frames else num_frames,
+        num_images=len(cell.clips) if cell.scheme else None,
+        cost=cell.cost,
+    )
 
 
-def _rivals(
+def _baselines(
     arm: ScoredArm, arms: Mapping[str, ScoredArm], leaks: Mapping[str, tuple[str, ...]]
 ) -> list[ScoredArm]:
-    """Baselines of the same label, none of which saw fewer patients; none for a baseline."""
+    """Baselines of the same label and with the same leaks of patients; none for a baseline."""
     if arm.baseline or arm.label is None:
         return []
     people = PEOPLE & set(leaks.get(arm.name, ()))
@@ -97,43 +105,20 @@ def _rivals(
     ]
 
 
-def _differences(
-    arm: ScoredArm, rivals: Sequence[ScoredArm], metrics: Sequence[str]
-) -> dict[str, dict[str, Any]]:
-    """By metric, against the baseline with the highest mean of it."""
-    found: dict[str, dict[str, Any]] = {}
-    for metric in metrics:
-        rival = scored_arms.best(rivals, metric)
-        if rival is not None:
-            found[metric] = {"to": rival.name, **difference(arm, rival, metric)}
-    return found
+def _spread_over_images(arm: ScoredArm) -> dict[str, ImageSpread]:
+    """Every metric of single images; where folds share a test set an image counts once a fold."""
+    counts = [cell.counts for cell in arm.cells.values() if cell.counts is not None]
+    scheme = mask_arms.scheme_of(arm.label)
+    if not counts or scheme is None:
+        return {}
+    spreads = segmentation.spread_over_images(np.concatenate(counts), scheme)
+    return {metric: ImageSpread(**asdict(spread)) for metric, spread in spreads.items()}
 
 
-def difference(one: ScoredArm, other: ScoredArm, metric: str) -> dict[str, Any]:
-    """`one` minus `other` with its paired interval, and why it is undefined where it is."""
-    return told(comparisons.difference(one, other, metric))
-
-
-def told(found: Difference) -> dict[str, Any]:
-    """A difference as it stands in `report.json`."""
-    return {
-        "value": found.value,
-        "interval": [found.interval.low, found.interval.high],
-        "folds": list(found.folds),
-        **({"reason": found.reason} if found.reason else {}),
-    }
-
-
-def _cost(costs: list[dict[str, Any]]) -> dict[str, float]:
-    """Sums of seconds and epochs, the highest peak of memory; what no cell measured is absent."""
+def _total_cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Sums, and the highest peak of memory; costs that no cell measured are absent."""
     total: dict[str, float] = {}
-    for name, combine in (
-        ("wall_s", sum),
-        ("cpu_s", sum),
-        ("gpu_s", sum),
-        ("epochs", sum),
-        ("peak_mb", max),
-    ):
+    for name, combine in COSTS.items():
         known = [cost[name] for cost in costs if cost.get(name) is not None]
         if known:
             total[name] = combine(known)

@@ -1,68 +1,176 @@
-"""Differences between two arms of one label, paired over the same draws of patients."""
+"""Comparisons of two arms of one label: differences, claims of the paper, gaps between protocols.
 
-from dataclasses import dataclass
+All differences are paired over the same draws of patients.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from lus_ray.evaluation import scoring
-from lus_ray.evaluation.results import Cell
+from lus_ray.evaluation import mask_arms, scored_arms, scoring
+from lus_ray.evaluation.results import CellResult
+from lus_ray.evaluation.schema import ClaimResult, Difference, GapResult
 from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.folds import Fold
 from lus_ray.metrics import bootstrap
-from lus_ray.metrics.bootstrap import Interval
+
+REPRODUCED = "reproduced"
+NOT_REPRODUCED = "not reproduced"
+UNTESTED = "cannot be tested with this data"
+
+OWN_FOLDS = (
+    "each arm is the mean over its own folds, which test different {unit}; a part of it is that "
+    "the first learns from {leaky:.0f} % of the {unit} and the second from those of {clean:.0f} % "
+    "of the patients{more}"
+)
+COPIES = ", another that the first is tested on mirrored, dimmed and brightened copies too"
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A metric of one arm minus that of another, over the folds that both have."""
-
-    value: float
-    interval: Interval
-    folds: tuple[int, ...]
-    reason: str = ""
-
-
-def difference(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
-    """`one` minus `other`, paired over patients, with its 95 % interval."""
-    nothing = Interval(float("nan"), float("nan"))
-    folds = tuple(f for f in one.defined(metric) if f in other.defined(metric))
+def compare(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
+    """`one` minus `other` over the folds in which both are defined."""
+    folds = tuple(f for f in one.defined_folds(metric) if f in other.defined_folds(metric))
     if not folds:
-        silent = one if not one.defined(metric) else other
-        reason = f"{silent.name}: {silent.why(metric) or 'no fold in common'}"
-        return Difference(float("nan"), nothing, (), reason)
+        undefined = one if not one.defined_folds(metric) else other
+        why = undefined.why_undefined(metric) or "no fold in common"
+        return Difference(reason=f"{undefined.name}: {why}")
     for fold in folds:
         if one.cells[fold].clips != other.cells[fold].clips:
             unit = _unit(one.cells[fold])
-            reason = f"{one.name} and {other.name} were tested on different {unit} in fold {fold}"
-            return Difference(float("nan"), nothing, (), reason)
-    drawn = [bootstrap.mean_over_folds(arm.draws, metric, folds) for arm in (one, other)]
-    value = np.mean(one.values(metric, folds)) - np.mean(other.values(metric, folds))
-    tested = {p for fold in folds for p in scoring.patients(one.cells[fold], metric)}
-    limits = bootstrap.percentile_interval(drawn[0] - drawn[1], num_patients=len(tested))
-    return Difference(float(value), limits, folds, limits.reason)
+            return Difference(
+                reason=f"{one.name} and {other.name} were tested on different {unit} in fold {fold}"
+            )
+    tested = {p for fold in folds for p in scoring.patients_of(one.cells[fold], metric)}
+    value = float(np.mean(one.values(metric, folds)) - np.mean(other.values(metric, folds)))
+    draws = [bootstrap.mean_over_folds(arm.draws, metric, folds) for arm in (one, other)]
+    return _difference(value, draws, folds, num_patients=len(tested))
 
 
-def difference_of_means(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
-    """`one` minus `other`, each the mean over its own folds, over the same draws of patients.
+def compare_means(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
+    """`one` minus `other`, each the mean over its own folds.
 
-    For arms that test the same patients, but other images of them in each fold.
+    For arms that test the same patients, but different images of them in each fold.
     """
-    nothing = Interval(float("nan"), float("nan"))
     for arm in (one, other):
-        if not arm.defined(metric) or arm.missing:
-            reason = f"{arm.name}: {arm.why(metric) or 'no fold is finished'}"
-            return Difference(float("nan"), nothing, (), reason)
+        if not arm.defined_folds(metric) or arm.missing:
+            why = arm.why_undefined(metric) or "no fold is finished"
+            return Difference(reason=f"{arm.name}: {why}")
     if one.patients != other.patients:
-        reason = f"{one.name} and {other.name} were tested on different patients"
-        return Difference(float("nan"), nothing, (), reason)
-    drawn = [
-        bootstrap.mean_over_folds(arm.draws, metric, arm.defined(metric)) for arm in (one, other)
+        return Difference(reason=f"{one.name} and {other.name} were tested on different patients")
+    draws = [
+        bootstrap.mean_over_folds(arm.draws, metric, arm.defined_folds(metric))
+        for arm in (one, other)
     ]
-    limits = bootstrap.percentile_interval(
-        drawn[0] - drawn[1], num_patients=len(one.behind(metric))
+    return _difference(
+        one.mean(metric) - other.mean(metric),
+        draws,
+        one.defined_folds(metric),
+        num_patients=len(one.patients_of(metric)),
     )
-    value = one.mean(metric) - other.mean(metric)
-    return Difference(value, limits, one.defined(metric), limits.reason)
 
 
-def _unit(cell: Cell) -> str:
-    return "images" if cell.scheme else "frames" if cell.by_frame else "clips"
+def compare_to_best(
+    arm: ScoredArm, baselines: Sequence[ScoredArm], metrics: Sequence[str]
+) -> dict[str, Difference]:
+    """The arm minus the baseline with the highest mean, by metric."""
+    differences = {}
+    for metric in metrics:
+        best = scored_arms.best_arm(baselines, metric)
+        if best is not None:
+            differences[metric] = replace(compare(arm, best, metric), to=best.name)
+    return differences
+
+
+def check_claim(claim: Mapping[str, Any], arms: Mapping[str, ScoredArm]) -> ClaimResult:
+    """The claim with its verdict, and the difference or the reason behind it.
+
+    A claim is reproduced where its difference is above 0 and the paired interval excludes 0. It
+    cannot be tested where an arm is absent or unfinished, or the metric undefined in some fold.
+    """
+    for name in (claim["better"], claim["than"]):
+        if name not in arms:
+            return _untested(claim, f"there is no arm {name!r} in this run")
+        if arms[name].missing:
+            unfinished = ", ".join(map(str, arms[name].missing))
+            return _untested(claim, f"{name}: fold {unfinished} is not finished")
+    better, metric = arms[claim["better"]], claim["metric"]
+    found = compare(better, arms[claim["than"]], metric)
+    if found.value is None or found.interval[0] is None:
+        return _untested(claim, found.reason)
+    if skipped := [fold for fold in better.planned if fold not in found.folds]:
+        return _untested(claim, f"{metric} is undefined in fold {', '.join(map(str, skipped))}")
+    return ClaimResult(
+        **claim,
+        verdict=REPRODUCED if found.value > 0 and found.excludes_zero else NOT_REPRODUCED,
+        difference=found.value,
+        interval=found.interval,
+        num_patients=len(better.patients_of(metric)),
+    )
+
+
+def measure_gap(
+    gap: Mapping[str, Any],
+    arms: Mapping[str, ScoredArm],
+    metrics: Sequence[str],
+    *,
+    folds: Collection[Fold],
+    at_random: Collection[str],
+) -> GapResult:
+    """How much a leaky published protocol promises beyond its leak-free counterpart.
+
+    `at_random` are the arms whose images or clips were split at random. Folds of such an arm and
+    of one split by patients do not pair up: their means are compared, and a note says so.
+    """
+    for name in (gap["leaky"], gap["clean"]):
+        if name not in arms:
+            return GapResult(**gap, reason=f"there is no arm {name!r} in this run")
+    leaky, clean = arms[gap["leaky"]], arms[gap["clean"]]
+    if leaky.label != clean.label:
+        reason = f"{leaky.name} and {clean.name} predict different labels"
+        return GapResult(**gap, reason=reason)
+    if unfinished := [arm.name for arm in (leaky, clean) if not arm.cells]:
+        reason = f"{unfinished[0]}: no fold is finished"
+        return GapResult(**gap, label=leaky.label, reason=reason)
+    has_own_folds = leaky.name in at_random and clean.name not in at_random
+    compare_arms = compare_means if has_own_folds else compare
+    known = {name for scores in clean.scores.values() for name in scores.values}
+    differences = {m: compare_arms(leaky, clean, m) for m in metrics if m in known}
+    reasons = [found.reason for found in differences.values() if found.reason]
+    is_undefined = all(found.value is None for found in differences.values())
+    return GapResult(
+        **gap,
+        label=leaky.label,
+        num_patients=len(clean.patients & leaky.patients),
+        differences=differences,
+        reason=reasons[0] if reasons and is_undefined else "",
+        note=_note(leaky.label, folds) if has_own_folds else "",
+    )
+
+
+def _difference(
+    value: float, draws: Sequence[np.ndarray], folds: tuple[int, ...], *, num_patients: int
+) -> Difference:
+    interval = bootstrap.percentile_interval(draws[0] - draws[1], num_patients=num_patients)
+    limits = (interval.low, interval.high)
+    return Difference(value=value, interval=limits, folds=folds, reason=interval.reason)
+
+
+def _untested(claim: Mapping[str, Any], reason: str) -> ClaimResult:
+    return ClaimResult(**claim, verdict=UNTESTED, reason=reason)
+
+
+def _note(label: str | None, folds: Collection[Fold]) -> str:
+    """What else differs: each of k random folds trains on all but one k-th of the data."""
+    has_masks = mask_arms.scheme_of(label) is not None
+    shares = [len(f.train) / (len(f.train) + len(f.val) + len(f.test)) for f in folds]
+    return OWN_FOLDS.format(
+        unit="images" if has_masks else "clips",
+        leaky=100 * (1 - 1 / len(folds)),
+        clean=100 * np.mean(shares),
+        more=COPIES if has_masks else "",
+    )
+
+
+def _unit(cell: CellResult) -> str:
+    return "images" if cell.scheme else "frames" if cell.has_frames else "clips"

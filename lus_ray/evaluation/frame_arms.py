@@ -1,8 +1,8 @@
-"""Arms that score every frame: their arrays, what each evaluation setting is, and who reads them.
+"""Arms that predict every frame of a clip: their arrays, and the arms that read them.
 
-Letters: N frames of all test clips one after another, C clips, K scores.
-Why arrays straight from Arrow: a fold has ten thousand frames and more, and a list of lists of
-numbers takes twenty times the memory of the float32 it holds.
+Shapes: N frames of all test clips one after another, C clips, K classes.
+Why arrays straight from Arrow: a fold has ten thousand frames and more, and as nested lists of
+numbers they take twenty times the memory of float32.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,41 +17,22 @@ from jaxtyping import Float32, Int
 from lus_ray.metrics import frames
 from lus_ray.metrics.frames import FrameSelection
 
-LABEL = "frame_severity"
+SEVERITY = "frame_severity"
+"""The label of arms that score every frame."""
 
-EXPLAINED = {
-    "setting_1": "every test frame",
-    **{
-        name: f"without the {reach} frames before and the {reach} after each change of the true "
-        "score"
-        if reach > 1
-        else "without the frame before and the frame after each change of the true score"
-        for name, reach in frames.REACHES.items()
-    },
-    "video_annotated": "frames of the clips that raters scored as a whole",
-    **{
-        name: f"of those, the clips whose most frequent score was given by at least {votes} raters"
-        for name, votes in frames.VOTES.items()
-    },
-    "average": "plain mean of the eight settings",
-    "accuracy": "share of frames with the right score; for one score a frame the same as micro F1, "
-    "which the settings are too",
-    "f1": "F1 of each score, weighted by its number of frames",
-    "macro_f1": "plain mean of F1 over the scores that occur",
-    "weighted_kappa": "agreement beyond chance, 100 at most; a miss of d scores weighs d squared",
-}
-"""What each metric of frames counts, in one line."""
+DIAGNOSIS = "diagnosis"
+"""The label of arms whose frames inherit the diagnosis of their clip."""
 
 
-def arrays(
+def read_targets(
     rows: pa.Table,
 ) -> tuple[Int[np.ndarray, "N"], Float32[np.ndarray, "N K"], Int[np.ndarray, "C"]]:
     """True scores, probabilities, and the number of frames of each clip.
 
     Raises:
-        ValueError: a clip has not as many scores as frames, or frames differ in their classes.
+        ValueError: the scores of a clip do not match its frames, or frames differ in their classes.
     """
-    probability, num_frames = outputs(rows)
+    probability, num_frames = read_outputs(rows)
     scores = rows["target"].combine_chunks()
     num_scores = pc.list_value_length(scores).to_numpy(zero_copy_only=False)
     if (wrong := np.flatnonzero(num_scores != num_frames)).size:
@@ -63,8 +44,8 @@ def arrays(
     return target, probability, num_frames
 
 
-def outputs(rows: pa.Table) -> tuple[Float32[np.ndarray, "N K"], Int[np.ndarray, "C"]]:
-    """What was said of every frame of the clips, and the number of frames of each clip.
+def read_outputs(rows: pa.Table) -> tuple[Float32[np.ndarray, "N K"], Int[np.ndarray, "C"]]:
+    """Probabilities of every frame, and the number of frames of each clip.
 
     Raises:
         ValueError: a clip has no outputs, or frames differ in their classes.
@@ -81,13 +62,13 @@ def outputs(rows: pa.Table) -> tuple[Float32[np.ndarray, "N K"], Int[np.ndarray,
     return values.reshape(len(by_frame), widths[0] if widths else 0), num_frames
 
 
-def said(rows: pa.Table, num_classes: int) -> Int[np.ndarray, "C K"]:
-    """Frames of each clip by their most probable class, the first of equals.
+def count_frames(rows: pa.Table, num_classes: int) -> Int[np.ndarray, "C K"]:
+    """Frames of each clip by their most probable class, the first of ties.
 
     Raises:
         ValueError: a clip has no outputs, or frames have other classes.
     """
-    probability, num_frames = outputs(rows)
+    probability, num_frames = read_outputs(rows)
     if not len(probability):
         return np.zeros((0, 0), np.int64)
     if probability.shape[1] != num_classes:
@@ -98,20 +79,20 @@ def said(rows: pa.Table, num_classes: int) -> Int[np.ndarray, "C K"]:
     return counts
 
 
-def members(rows: pa.Table) -> FrameSelection:
-    """Which frames of the clips each evaluation setting scores."""
+def read_members(rows: pa.Table) -> FrameSelection:
+    """The frames that each evaluation setting scores."""
     return frames.select_frames(rows["target"].to_pylist(), rows["raters"].to_pylist())
 
 
-def repeated(names: Sequence[str], num_frames: Int[np.ndarray, "C"]) -> tuple[str, ...]:
-    """The name of its clip, or of its patient, for every frame."""
+def repeat_names(names: Sequence[str], num_frames: Int[np.ndarray, "C"]) -> tuple[str, ...]:
+    """A name per clip, repeated for each of its frames."""
     pairs = zip(names, num_frames.tolist(), strict=True)
     return tuple(chain.from_iterable(repeat(name, number) for name, number in pairs))
 
 
-def readers(experiment: Mapping[str, Any]) -> dict[str, str]:
-    """Aggregators: arms that make a clip score of the frame scores they read, and whose."""
-    by_frame = {entry["name"] for entry in experiment["arms"] if entry.get("label") == LABEL}
+def aggregators(experiment: Mapping[str, Any]) -> dict[str, str]:
+    """Arms that turn the frame scores of another arm into a clip score, with the arm they read."""
+    by_frame = {entry["name"] for entry in experiment["arms"] if entry.get("label") == SEVERITY}
     return {
         entry["name"]: entry["reads"]
         for entry in experiment["arms"]

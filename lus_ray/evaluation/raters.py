@@ -1,108 +1,104 @@
-"""How far the raters of the clips agree, and where a network stands among them.
+"""How far the raters of the clips agree, and how well arms agree with them.
 
-Letters: N clips that raters scored, R raters.
-Why a network takes the place of each rater in turn: a rater is held against R - 1 others. Held
-against all R a network would face a steadier mean than any rater does, and look better for it.
+Shapes: N clips with raters, R raters.
+Why an arm takes the place of each rater in turn: a rater is compared with the other R - 1. The mean
+of all R raters is steadier, so an arm compared with it would look better than any rater can.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from lus_ray.evaluation import frame_arms, scored_arms
-from lus_ray.evaluation.results import Run
+from lus_ray.evaluation.results import RunResults
+from lus_ray.evaluation.schema import ArmAmongRaters, RaterComparison, RaterScores
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.metrics import rater_agreement
 
-FIGURES = ("accuracy", "difference", "weighted_kappa")
-"""Of one rater, or of a network in its place, against the mean of the other raters."""
+SCORES = ("accuracy", "difference", "weighted_kappa")
+"""Of one rater, or of an arm in its place, against the mean of the other raters."""
 
 
 def compare(
-    run: Run, arms: Mapping[str, ScoredArm], metrics: Sequence[str], *, leaving_out: set[str]
-) -> dict[str, Any] | None:
-    """Agreement over the test clips of the run that have raters; None where none has.
+    run: RunResults,
+    arms: Mapping[str, ScoredArm],
+    metrics: Sequence[str],
+    *,
+    leaving_out: set[str],
+) -> RaterComparison | None:
+    """Agreement over the test clips that have raters; None where there are none.
 
-    Beside the raters stand the best aggregator and the best frame arm (its mean over frames),
-    best by the test patients themselves, arms in `leaving_out` aside. Where raters cannot be
-    compared, `reason` says why.
+    Beside the raters stand the best aggregator and the best frame arm (its mean over frames), not
+    counting arms in `leaving_out`; the test patients themselves decide which is the best.
     """
-    given = {clip: own for cell in run.cells.values() for clip, own in cell.raters.items()}
-    if not given:
+    scores = {clip: own for cell in run.cells.values() for clip, own in cell.raters.items()}
+    if not scores:
         return None
-    clips = sorted(given)
-    sizes = sorted({len(own) for own in given.values()})
+    clips = sorted(scores)
+    sizes = sorted({len(own) for own in scores.values()})
     if len(sizes) > 1 or sizes[0] < 2:
-        return {
-            "num_clips": len(clips),
-            "reason": f"clips have between {sizes[0]} and {sizes[-1]} raters; agreement needs the "
+        return RaterComparison(
+            num_clips=len(clips),
+            reason=f"clips have between {sizes[0]} and {sizes[-1]} raters; agreement needs the "
             "same number, two or more, for every clip",
-        }
-    table = np.array([given[clip] for clip in clips], np.int64)
-    found = rater_agreement.measure_agreement(table)
-    chosen = _best(run, arms, metrics, leaving_out)
-    return {
-        "num_clips": found.num_clips,
-        "num_raters": found.num_raters,
-        "pairwise": found.pairwise,
-        "modal": list(found.modal),
-        "mode_ties": found.mode_ties,
-        "one_against_others": [
-            {figure: getattr(found.one_against_others, figure)[r] for figure in FIGURES}
-            for r in range(found.num_raters)
-        ],
-        "arms": [
-            {"name": arm.name, "kind": kind, **in_their_place(table, clips, arm)}
-            for kind, arm in chosen.items()
-        ],
-        "reason": "",
-    }
+        )
+    table = np.array([scores[clip] for clip in clips], np.int64)
+    agreement = rater_agreement.measure_agreement(table)
+    return RaterComparison(
+        num_clips=agreement.num_clips,
+        num_raters=agreement.num_raters,
+        pairwise=agreement.pairwise,
+        modal=tuple(agreement.modal.tolist()),
+        mode_ties=agreement.mode_ties,
+        one_against_others=tuple(
+            RaterScores(**_scores_of(agreement, rater)) for rater in range(agreement.num_raters)
+        ),
+        arms=tuple(
+            score_among_raters(table, clips, arm, kind=kind)
+            for kind, arm in _best_arms(run, arms, metrics, leaving_out).items()
+        ),
+    )
 
 
-def in_their_place(
-    table: Int[np.ndarray, "N R"], clips: Sequence[str], arm: ScoredArm
-) -> dict[str, float]:
-    """Figures of an arm in the place of each rater in turn, averaged over the raters.
+def score_among_raters(
+    table: Int[np.ndarray, "N R"], clips: Sequence[str], arm: ScoredArm, *, kind: str
+) -> ArmAmongRaters:
+    """Scores of an arm in the place of each rater in turn, averaged over the raters.
 
-    A clip that several folds test is taken from the first of them; clips that no finished fold
-    tests are left out, and `num_clips` counts the others.
+    The first fold that tests a clip predicts it; clips that no finished fold tests are left out,
+    and `num_clips` counts the others.
     """
-    decided: dict[str, int] = {}
+    predicted: dict[str, int] = {}
     for _, cell in sorted(arm.cells.items()):
-        decided = cell.decided | decided
-    kept = [row for row, clip in enumerate(clips) if clip in decided]
-    if not kept:
-        return {"num_clips": 0, **dict.fromkeys(FIGURES, float("nan"))}
-    said = [decided[clips[row]] for row in kept]
-    by_place: list[dict[str, float]] = []
-    for place in range(table.shape[1]):
+        predicted = cell.predicted | predicted
+    kept = [row for row, clip in enumerate(clips) if clip in predicted]
+    by_rater: list[dict[str, float]] = []
+    for rater in range(table.shape[1] if kept else 0):
         swapped = table[kept]
-        swapped[:, place] = said
-        own = rater_agreement.measure_agreement(swapped).one_against_others
-        by_place.append({figure: float(getattr(own, figure)[place]) for figure in FIGURES})
-    return {
-        "num_clips": len(kept),
-        **{figure: float(np.mean([one[figure] for one in by_place])) for figure in FIGURES},
-    }
+        swapped[:, rater] = [predicted[clips[row]] for row in kept]
+        by_rater.append(_scores_of(rater_agreement.measure_agreement(swapped), rater))
+    means = {s: float(np.mean([own[s] for own in by_rater])) if kept else None for s in SCORES}
+    return ArmAmongRaters(name=arm.name, kind=kind, num_clips=len(kept), **means)
 
 
-def _best(
-    run: Run, arms: Mapping[str, ScoredArm], metrics: Sequence[str], leaving_out: set[str]
+def _scores_of(agreement: rater_agreement.Agreement, rater: int) -> dict[str, float]:
+    scores = agreement.one_against_others
+    return {name: float(getattr(scores, name)[rater]) for name in SCORES}
+
+
+def _best_arms(
+    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str], leaving_out: set[str]
 ) -> dict[str, ScoredArm]:
     """The best arm of each kind that has one."""
-    readers = frame_arms.readers(run.experiment)
+    aggregators = frame_arms.aggregators(run.experiment)
+    clean = [arm for arm in arms.values() if arm.name not in leaving_out]
     kinds = {
-        "clip score": [arms[name] for name in readers if name not in leaving_out],
-        "mean of frame scores": [
-            arm
-            for arm in arms.values()
-            if arm.label == frame_arms.LABEL and arm.name not in leaving_out
-        ],
+        "clip score": [arm for arm in clean if arm.name in aggregators],
+        "mean of frame scores": [arm for arm in clean if arm.label == frame_arms.SEVERITY],
     }
     best = {
-        kind: scored_arms.best(peers, scored_arms.first_metric(peers, metrics))
+        kind: scored_arms.best_arm(peers, scored_arms.first_metric(peers, metrics))
         for kind, peers in kinds.items()
     }
     return {kind: arm for kind, arm in best.items() if arm is not None}

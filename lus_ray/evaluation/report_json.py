@@ -1,10 +1,10 @@
-"""What `report.json` says: one plain dictionary, the same bytes for the same run directory.
+"""The contents of report.json, computed from a run folder; the same folder gives the same bytes.
 
 Means are over the finished folds in which a metric is defined; what is missing or undefined is
-named beside them. Numbers are fractions of 1; a metric that is undefined is null.
+named beside them.
 """
 
-import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -13,23 +13,26 @@ import numpy as np
 from lus_ray import folds
 from lus_ray.evaluation import (
     arm_rows,
-    claims,
+    comparisons,
     domains,
     example_clips,
-    gaps,
     mask_arms,
     raters,
     scored_arms,
     uninorm_elements,
 )
-from lus_ray.evaluation.results import Run
+from lus_ray.evaluation.results import RunResults
+from lus_ray.evaluation.schema import CellNote, MissingCell, ReportContents
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.runs import leakage
 
 NUM_DRAWS = 1000
 
-FEW = 3
-"""So many published arms of a label are all drawn; of more, the one that the paper found best."""
+MAX_PUBLISHED = 3
+"""Up to this many published arms of a label are all drawn; of more, the best in the paper."""
+
+MIN_PATIENTS = 20
+"""Intervals over fewer test patients are too narrow."""
 
 NOTES = {
     "std": "population standard deviation over folds (ddof 0)",
@@ -50,73 +53,86 @@ WEAK = (
     "the score of its whole clip, and figures of frames show agreement with that score."
 )
 
-PRINTED = (
+PUBLISHED_SPREAD = (
     "of a metric per image in one domain the paper prints the standard deviation over images, "
     "beside which this report has its own in the tables of each domain"
 )
 
 
-def compute(run: Run, *, num_draws: int = NUM_DRAWS) -> tuple[dict[str, Any], dict[str, ScoredArm]]:
-    """The contents of `report.json`, and the scored arms behind them."""
+def compute(
+    run: RunResults, *, num_draws: int = NUM_DRAWS
+) -> tuple[ReportContents, dict[str, ScoredArm]]:
+    """The contents of report.json, and the scored arms behind them."""
     experiment = run.experiment
     arms = _score_all(run, num_draws=num_draws)
     metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
-    leaky, at_random = leakage.leaks(experiment), leakage.arms_split_at_random(experiment)
-    notes = NOTES | {k: leakage.KINDS[k] for kinds in leaky.values() for k in kinds}
-    notes |= mask_arms.notes(experiment)
-    contents = {
-        key: experiment.get(key) for key in ("version", "experiment", "title", "size", "seed")
-    }
-    contents |= {
-        "command": command(experiment),
-        "data": experiment.get("data", {}),
-        "folds": _folds(run),
-        "metrics": metrics,
-        "num_draws": num_draws,
-        "notes": notes,
-        "warnings": warnings(run),
-        "cell_notes": [
-            {"arm": cell.arm, "fold": cell.fold, "note": note}
+    leaks, at_random = leakage.leaks(experiment), leakage.arms_split_at_random(experiment)
+    leaky = set(leaks)
+    contents = ReportContents(
+        version=experiment.get("version"),
+        experiment=experiment["experiment"],
+        title=experiment.get("title"),
+        size=experiment.get("size"),
+        seed=experiment.get("seed"),
+        command=command(experiment),
+        data=experiment.get("data", {}),
+        folds=_describe_folds(run),
+        metrics=tuple(metrics),
+        num_draws=num_draws,
+        notes=_notes(experiment, leaks),
+        warnings=tuple(_warnings(run)),
+        cell_notes=tuple(
+            CellNote(arm=cell.arm, fold=cell.fold, note=note)
             for cell in run.cells.values()
             for note in cell.cost.get("notes") or ()
-        ],
-        "missing": [
-            {"arm": arm.name, "fold": fold} for arm in arms.values() for fold in arm.missing
-        ],
-        "arms": [arm_rows.row(arm, arms, experiment, leaks=leaky) for arm in arms.values()],
-        "highlights": {
+        ),
+        missing=tuple(
+            MissingCell(arm=arm.name, fold=fold) for arm in arms.values() for fold in arm.missing
+        ),
+        arms=tuple(arm_rows.build_row(arm, arms, experiment, leaks=leaks) for arm in arms.values()),
+        highlights={
             label: _highlights([a for a in arms.values() if a.label == label], experiment, metrics)
-            for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label)
+            for label in _labels(arms)
         },
-        "claims": [claims.verdict(entry, arms) for entry in experiment.get("claims") or []],
-        "gaps": [
-            gaps.measure(gap, arms, metrics, folds=run.folds.values(), at_random=at_random)
+        claims=tuple(
+            comparisons.check_claim(claim, arms) for claim in experiment.get("claims") or []
+        ),
+        gaps=tuple(
+            comparisons.measure_gap(
+                gap, arms, metrics, folds=run.folds.values(), at_random=at_random
+            )
             for gap in experiment.get("gaps") or []
-        ],
-        "raters": raters.compare(run, arms, metrics, leaving_out=set(leaky)),
-        "neutral": uninorm_elements.compare(run),
-        "clips": example_clips.choose(run, arms, metrics, leaving_out=set(leaky)),
-    }
-    if experiment.get("domains"):
-        notes["paper"] = PRINTED
-        contents["domains"] = domains.compute(experiment, arms, leaving_last=set(leaky))
-    return plain(contents), arms
+        ),
+        raters=raters.compare(run, arms, metrics, leaving_out=leaky),
+        neutral=uninorm_elements.read_all(run),
+        clips=example_clips.choose_clips(run, arms, metrics, leaving_out=leaky),
+        domains=domains.compare_all(experiment, arms, leaving_last=leaky)
+        if experiment.get("domains")
+        else None,
+    )
+    return contents, arms
 
 
-def command(experiment: dict[str, Any]) -> str:
-    """The commands that make the run again; STORE stands for clips where none is recorded."""
+def command(experiment: Mapping[str, Any]) -> str:
+    """The commands that repeat the run; STORE stands for clips where no command is recorded."""
     if experiment.get("commands"):
         return " && ".join(experiment["commands"])
-    data = experiment.get("data", {})
-    given = "" if set(data.get("sources") or {}) == {"phantom"} else " --data STORE"
-    return f"lus run {experiment['experiment']}{given} --size {experiment.get('size', 'full')}"
+    is_phantom = set(experiment.get("data", {}).get("sources") or {}) == {"phantom"}
+    data = "" if is_phantom else " --data STORE"
+    return f"lus run {experiment['experiment']}{data} --size {experiment.get('size', 'full')}"
 
 
-def warnings(run: Run) -> list[str]:
-    """What a reader must know before believing a number."""
-    found = []
+def _notes(experiment: Mapping[str, Any], leaks: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    kinds = {kind: leakage.KINDS[kind] for own in leaks.values() for kind in own}
+    paper = {"paper": PUBLISHED_SPREAD} if experiment.get("domains") else {}
+    return NOTES | kinds | mask_arms.describe_masks(experiment) | paper
+
+
+def _warnings(run: RunResults) -> list[str]:
+    """What a reader must know before trusting a number."""
+    warnings = []
     if run.experiment.get("supervision") == "weak":
-        found.append(WEAK)
+        warnings.append(WEAK)
     expected = run.experiment.get("data", {}).get("fingerprint")
     others = sorted(
         f"{c.arm}, fold {c.fold}"
@@ -124,51 +140,35 @@ def warnings(run: Run) -> list[str]:
         if expected and c.fingerprint and c.fingerprint != expected
     )
     if others:
-        found.append(
+        warnings.append(
             f"{len(others)} cells were made from other clips than experiment.json names: "
             f"{'; '.join(others[:3])}. Run again into an empty folder."
         )
     num_tested = len({p for fold in run.folds.values() for p in fold.test})
-    if num_tested < 20:
-        found.append(f"Only {num_tested} patients are tested: intervals are too narrow.")
-    return found
-
-
-def plain(value: Any) -> Any:
-    """JSON values: NaN becomes null, arrays become lists."""
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    if num_tested < MIN_PATIENTS:
+        warnings.append(f"Only {num_tested} patients are tested: intervals are too narrow.")
+    return warnings
 
 
 def _highlights(
-    peers: list[ScoredArm], experiment: dict[str, Any], metrics: list[str]
-) -> list[str]:
-    """The arms of one label worth a picture; among them those of the paper, or its best one."""
+    peers: Sequence[ScoredArm], experiment: Mapping[str, Any], metrics: Sequence[str]
+) -> tuple[str, ...]:
+    """The arms of one label to draw, among them those of the paper, or its best one."""
     metric = scored_arms.first_metric(peers, metrics)
-    printed = experiment.get("published") or {}
-    known = {a.name: printed[a.name][metric][0] for a in peers if metric in printed.get(a.name, {})}
-    clean = [name for name in known if name not in leakage.leaks(experiment)]
-    if len(clean) > FEW:
-        clean = [max(clean, key=known.__getitem__)]
-    return scored_arms.highlights(peers, metric, also=clean)
+    rows = experiment.get("published") or {}
+    scores = {a.name: rows[a.name][metric][0] for a in peers if metric in rows.get(a.name, {})}
+    clean = [name for name in scores if name not in leakage.leaks(experiment)]
+    if len(clean) > MAX_PUBLISHED:
+        clean = [max(clean, key=scores.__getitem__)]
+    return tuple(scored_arms.choose_highlights(peers, metric, also=clean))
 
 
-def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
-    """Every arm in order; each label has its own draws, which no other label can shift."""
-    leaky = leakage.leaks(run.experiment)
+def _score_all(run: RunResults, *, num_draws: int) -> dict[str, ScoredArm]:
+    """Every arm in order; each label has its own draws, independent of the other labels."""
+    leaks = leakage.leaks(run.experiment)
     arms = {}
     for entry in run.experiment["arms"]:
         name = entry["name"]
-        cells = {fold: run.cells[name, fold] for fold in run.folds if (name, fold) in run.cells}
         arms[name] = ScoredArm(
             name=name,
             label=entry.get("label"),
@@ -177,30 +177,31 @@ def _score_all(run: Run, *, num_draws: int) -> dict[str, ScoredArm]:
                 entry.get("start"),
                 entry.get("reads"),
                 bool(entry.get("crossfit")),
-                leaky.get(name),
+                leaks.get(name),
                 name if entry.get("recipe") else None,
             ),
             planned=tuple(run.folds),
-            cells=cells,
+            cells={fold: run.cells[name, fold] for fold in run.folds if (name, fold) in run.cells},
         )
-    for label in dict.fromkeys(arm.label for arm in arms.values() if arm.label):
+    roles = tuple(run.experiment.get("domains") or ())
+    for label in _labels(arms):
         rng = np.random.default_rng([int(run.experiment.get("seed") or 0), crc32(label.encode())])
         peers = [arm for arm in arms.values() if arm.label == label]
-        arms |= scored_arms.score_arms(
-            peers, num_draws=num_draws, rng=rng, roles=tuple(run.experiment.get("domains") or ())
-        )
+        arms |= scored_arms.score_arms(peers, num_draws=num_draws, rng=rng, roles=roles)
     return arms
 
 
-def _folds(run: Run) -> dict[str, Any]:
+def _labels(arms: Mapping[str, ScoredArm]) -> list[str]:
+    return list(dict.fromkeys(arm.label for arm in arms.values() if arm.label))
+
+
+def _describe_folds(run: RunResults) -> dict[str, Any]:
+    sizes = [
+        {"fold": fold.number, **{f"num_{side}": len(getattr(fold, side)) for side in folds.SPLITS}}
+        for fold in run.folds.values()
+    ]
     return {
         **(run.experiment.get("folds") or {}),
         "fingerprint": folds.fingerprint(run.folds.values()),
-        "sizes": [
-            {
-                "fold": fold.number,
-                **{f"num_{side}": len(getattr(fold, side)) for side in folds.SPLITS},
-            }
-            for fold in run.folds.values()
-        ],
+        "sizes": sizes,
     }

@@ -1,14 +1,9 @@
-"""What a run directory holds: the experiment, its folds, and one cell per arm and fold.
+"""The contents of a run folder: the experiment, its folds, and one result per arm and fold.
 
-    experiment.json                      arms, recipes, published values, claims
-    folds.json                           patients of every fold
-    predictions/<arm>/fold<k>.parquet    a clip table with probabilities instead of pixels
-    cells/<arm>/fold<k>/                 cost.json, metrics.jsonl, checkpoint, pictures
-
-Letters: N test examples with a target (clips, or the frames of all clips one after another),
+Shapes: N test examples with a target (clips, or the frames of all clips one after another),
 M test images with a mask, K classes, B bins.
-Folder names are shortened by whoever writes them, so a cell is known by the metadata of its
-prediction file, never by its path.
+A cell is identified by the metadata of its prediction file, never by its path: writers shorten
+folder names.
 """
 
 from dataclasses import dataclass
@@ -33,18 +28,18 @@ COLUMNS = ("clip", "patient", "split", "raters", "target", "probability")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """The test examples with a target of one arm on one fold, what it cost, and its epochs.
+class CellResult:
+    """The test examples with a target of one arm on one fold, with cost and epochs.
 
     `target` (N) are class indices, or (N, K) entries 1, 0 and -1 where `multilabel`. `clips` and
-    `patients` say of whom each example is. `members` says which frames each evaluation setting
-    scores; None where a clip is one example. Where masks of a `scheme` were outlined, an example
-    is a frame, `counts` are its pixels by true and predicted class, `bins` is the histogram of
-    their confidences over all examples, and there are no targets and no probabilities.
-    `domains` says where each such frame comes from, "" where that is not known; it is empty for
-    other labels. Where frames inherit the class of their clip, `said` counts the frames of each
-    clip by their most probable class. `raters` and `decided` (the most probable class) are of every
-    test clip, annotated or not.
+    `patients` name the clip and the patient of each example. `members` selects the frames of each
+    evaluation setting; None where an example is a clip. Where frames inherit the class of their
+    clip, `frame_counts` counts the frames of each clip by their most probable class. `raters` and
+    `predicted` (the most probable class) are of every test clip, annotated or not.
+
+    For masks of a `scheme` an example is a frame: `counts` are its pixels by true and predicted
+    class, `bins` is the histogram of confidences over all examples, `domains` are the domains of
+    the frames ("" where unknown), and there are no targets and no probabilities.
     """
 
     path: Path
@@ -60,17 +55,17 @@ class Cell:
     probability: Float[np.ndarray, "N K"]
     members: FrameSelection | None
     raters: dict[str, tuple[int, ...]]
-    decided: dict[str, int]
+    predicted: dict[str, int]
     cost: dict[str, Any]
     epochs: tuple[dict[str, Any], ...]
     scheme: str | None = None
     counts: Int[np.ndarray, "M K K"] | None = None
     bins: Float[np.ndarray, "B 3"] | None = None
     domains: tuple[str, ...] = ()
-    said: Int[np.ndarray, "N K"] | None = None
+    frame_counts: Int[np.ndarray, "N K"] | None = None
 
     @property
-    def by_frame(self) -> bool:
+    def has_frames(self) -> bool:
         """Whether an example is a frame with a score, not a clip."""
         return self.members is not None
 
@@ -86,44 +81,46 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run directory in memory."""
+class RunResults:
+    """A run folder in memory."""
 
     out: Path
     experiment: dict[str, Any]
     folds: dict[int, Fold]
-    cells: dict[tuple[str, int], Cell]
+    cells: dict[tuple[str, int], CellResult]
 
 
-def read(out: Path) -> Run:
-    """Everything the report needs of a run directory.
+def read(out: Path) -> RunResults:
+    """Read everything that a report needs from a run folder.
 
     Raises:
-        StoreError: a file is missing or damaged, or two files claim to be one cell.
+        StoreError: a file is missing or damaged, or two files claim the same cell.
         FoldError: a prediction tests a patient that its fold does not test.
     """
     experiment = layout.record(out)
-    dealt = {fold.number: fold for fold in folds.read(out / layout.FOLDS)}
+    fold_by_number = {fold.number: fold for fold in folds.read(out / layout.FOLDS)}
     at_random = leakage.arms_split_at_random(experiment)
-    cells: dict[tuple[str, int], Cell] = {}
+    cells: dict[tuple[str, int], CellResult] = {}
     for path in sorted(out.glob("predictions/*/fold*.parquet")):
-        cell = _cell(path, out)
+        cell = _read_cell(path, out)
         if (cell.arm, cell.fold) in cells:
-            raise StoreError(f"{path}: arm {cell.arm!r} fold {cell.fold} is here twice; remove one")
-        _check_patients(cell, dealt, path, any_patient=cell.arm in at_random)
+            raise StoreError(
+                f"{path}: a second file for arm {cell.arm!r}, fold {cell.fold}; remove one"
+            )
+        _check_patients(cell, fold_by_number, path, any_patient=cell.arm in at_random)
         cells[cell.arm, cell.fold] = cell
-    return Run(out, experiment, dealt, cells)
+    return RunResults(out, experiment, fold_by_number, cells)
 
 
-def _cell(path: Path, out: Path) -> Cell:
+def _read_cell(path: Path, out: Path) -> CellResult:
     about, table = predictions.read(path, _columns)
     folder = out / "cells" / path.parent.name / path.stem
     try:
         if about.scheme is not None:
-            examples = _of_masks(_outlined(table), about.scheme, len(about.classes))
+            examples = _mask_examples(_test_rows(table, "counts"), about)
         else:
-            examples = _of_rows(_tested(table), about)
-        return Cell(
+            examples = _examples(_test_rows(table, "probability"), about)
+        return CellResult(
             path=path,
             folder=folder,
             arm=about.arm,
@@ -143,25 +140,27 @@ def _cell(path: Path, out: Path) -> Cell:
 
 
 def _columns(about: About) -> tuple[str, ...]:
-    """What is read of a prediction table, by what it predicts."""
     if about.scheme is not None:
         return mask_arms.COLUMNS
     return (*COLUMNS, "outputs") if about.by_frame or about.inherited else COLUMNS
 
 
-def _of_rows(rows: pa.Table, about: About) -> dict[str, Any]:
-    """The fields of a cell that say of clips, or of their frames, what was true and predicted."""
-    scored = rows.filter(rows["target"].is_valid())
-    clips, patients = scored["clip"].to_pylist(), scored["patient"].to_pylist()
-    members = None
-    said = frame_arms.said(scored, len(about.classes)) if about.inherited else None
+def _examples(rows: pa.Table, about: About) -> dict[str, Any]:
+    """Fields of a cell whose examples are clips, or their frames."""
+    annotated = rows.filter(rows["target"].is_valid())
+    clips, patients = annotated["clip"].to_pylist(), annotated["patient"].to_pylist()
+    members, frame_counts = None, None
+    if about.inherited:
+        frame_counts = frame_arms.count_frames(annotated, len(about.classes))
     if about.by_frame:
-        target, probability, num_frames = frame_arms.arrays(scored)
-        members = frame_arms.members(scored)
-        clips, patients = (frame_arms.repeated(names, num_frames) for names in (clips, patients))
+        target, probability, num_frames = frame_arms.read_targets(annotated)
+        members = frame_arms.read_members(annotated)
+        clips, patients = (
+            frame_arms.repeat_names(names, num_frames) for names in (clips, patients)
+        )
         _check_classes(target, probability)
     else:
-        target, probability = _arrays(scored, multilabel=about.multilabel)
+        target, probability = _clip_arrays(annotated, multilabel=about.multilabel)
     return {
         "multilabel": about.multilabel,
         "clips": tuple(clips),
@@ -169,17 +168,18 @@ def _of_rows(rows: pa.Table, about: About) -> dict[str, Any]:
         "target": target,
         "probability": probability,
         "members": members,
-        "said": said,
+        "frame_counts": frame_counts,
         "raters": _raters(rows),
-        "decided": _decided(rows),
+        "predicted": _predicted(rows),
     }
 
 
-def _of_masks(rows: pa.Table, scheme: str, num_classes: int) -> dict[str, Any]:
-    """The same fields where masks were outlined: of each frame its counts of pixels, no targets."""
+def _mask_examples(rows: pa.Table, about: About) -> dict[str, Any]:
+    """Fields of a cell whose examples are the frames with a mask."""
+    counts = mask_arms.read_counts(rows, about.scheme or "")
     num_frames = mask_arms.num_frames(rows)
     clips, patients, domains = (
-        frame_arms.repeated([name or "" for name in rows[column].to_pylist()], num_frames)
+        frame_arms.repeat_names([name or "" for name in rows[column].to_pylist()], num_frames)
         for column in ("clip", "patient", "domain")
     )
     return {
@@ -187,40 +187,36 @@ def _of_masks(rows: pa.Table, scheme: str, num_classes: int) -> dict[str, Any]:
         "clips": clips,
         "patients": patients,
         "target": np.zeros(0, np.int64),
-        "probability": np.zeros((0, num_classes)),
+        "probability": np.zeros((0, len(about.classes))),
         "members": None,
         "raters": {},
-        "decided": {},
-        "counts": mask_arms.counts(rows, scheme),
-        "bins": mask_arms.bins(rows),
+        "predicted": {},
+        "counts": counts,
+        "bins": mask_arms.sum_bins(rows),
         "domains": domains,
     }
 
 
-def _outlined(table: pa.Table) -> pa.Table:
-    """Test rows with counts of pixels, in the order of their clip names."""
-    tested = pc.and_(pc.equal(table["split"], "test"), table["counts"].is_valid())
-    return table.filter(tested).sort_by("clip")
-
-
-def _tested(table: pa.Table) -> pa.Table:
-    """Test rows with a probability, in the order of their clip names."""
-    tested = pc.and_(pc.equal(table["split"], "test"), table["probability"].is_valid())
+def _test_rows(table: pa.Table, column: str) -> pa.Table:
+    """Test rows with a value in `column`, sorted by clip name."""
+    tested = pc.and_(pc.equal(table["split"], "test"), table[column].is_valid())
     return table.filter(tested).sort_by("clip")
 
 
 def _raters(rows: pa.Table) -> dict[str, tuple[int, ...]]:
     pairs = zip(rows["clip"].to_pylist(), rows["raters"].to_pylist(), strict=True)
-    return {clip: tuple(given) for clip, given in pairs if given}
+    return {clip: tuple(scores) for clip, scores in pairs if scores}
 
 
-def _decided(rows: pa.Table) -> dict[str, int]:
-    """The most probable class of each clip, the first of equals."""
+def _predicted(rows: pa.Table) -> dict[str, int]:
+    """The most probable class of each clip, the first of ties."""
     pairs = zip(rows["clip"].to_pylist(), rows["probability"].to_pylist(), strict=True)
     return {clip: int(np.argmax(np.array(probability, np.float64))) for clip, probability in pairs}
 
 
-def _arrays(rows: pa.Table, *, multilabel: bool) -> tuple[np.ndarray, Float[np.ndarray, "N K"]]:
+def _clip_arrays(
+    rows: pa.Table, *, multilabel: bool
+) -> tuple[np.ndarray, Float[np.ndarray, "N K"]]:
     target = np.array(rows["target"].to_pylist(), np.int64)
     probability = np.array(rows["probability"].to_pylist(), np.float64)
     if not len(rows):
@@ -238,15 +234,17 @@ def _check_classes(target: np.ndarray, probability: np.ndarray) -> None:
         raise ValueError(f"targets {target.min()}..{target.max()} for {num_classes} classes")
 
 
-def _check_patients(cell: Cell, dealt: dict[int, Fold], path: Path, *, any_patient: bool) -> None:
-    if cell.fold not in dealt:
+def _check_patients(
+    cell: CellResult, fold_by_number: dict[int, Fold], path: Path, *, any_patient: bool
+) -> None:
+    if cell.fold not in fold_by_number:
         raise FoldError(f"{path}: fold {cell.fold} is not in folds.json; remove the file")
     if any_patient:
         return
-    if strange := sorted(set(cell.patients) - set(dealt[cell.fold].test)):
+    if unexpected := sorted(set(cell.patients) - set(fold_by_number[cell.fold].test)):
         raise FoldError(
-            f"{path}: tests patient {strange[0]!r}, whom fold {cell.fold} of folds.json does not "
-            "test; the file is of other folds, remove it and run again"
+            f"{path}: tests patient {unexpected[0]!r}, who is not a test patient of fold "
+            f"{cell.fold} in folds.json; the file belongs to other folds, remove it and run again"
         )
 
 
@@ -254,5 +252,7 @@ def _cost(folder: Path) -> dict[str, Any]:
     path = folder / "cost.json"
     cost = layout.read_json(path) if path.exists() else {}
     if not isinstance(cost, dict):
-        raise StoreError(f"{path}: no costs of a cell; remove its predictions and run again")
+        raise StoreError(
+            f"{path}: not the costs of a cell; remove the predictions of the cell and run again"
+        )
     return cost

@@ -1,8 +1,8 @@
-"""From cells to the numbers of the report: metrics and their intervals.
+"""Arms with their scores, and intervals over resampled patients.
 
-Letters: D draws, P patients.
-Every arm of a label is scored on the same draws of patients, so that a difference between two
-arms is paired: what makes a patient hard is hard for both.
+Shapes: D draws, P patients.
+All arms of a label are scored on the same draws of patients, so that the difference between two
+arms is paired.
 """
 
 from collections.abc import Hashable, Sequence
@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
-from lus_ray.evaluation import mask_arms, scoring
-from lus_ray.evaluation.results import Cell
+from lus_ray.evaluation import scoring
+from lus_ray.evaluation.results import CellResult
+from lus_ray.evaluation.schema import BiomarkerScores, ClassScores
 from lus_ray.metrics import bootstrap, calibration, classification, multilabel
 from lus_ray.metrics.bootstrap import Interval
 from lus_ray.metrics.classification import Scores
@@ -24,8 +25,8 @@ Draws = dict[str, Float[np.ndarray, "D"]]
 class ScoredArm:
     """An arm with the scores of its finished cells and the draws of their patients.
 
-    Arms of one `family` differ only in the method that reads the same features, by one protocol;
-    a network is a family of its own.
+    Arms of one `family` apply different methods to the same features under the same protocol;
+    each network is its own family.
     """
 
     name: str
@@ -33,7 +34,7 @@ class ScoredArm:
     baseline: bool
     family: tuple[Hashable, ...]
     planned: tuple[int, ...]
-    cells: dict[int, Cell]
+    cells: dict[int, CellResult]
     scores: dict[int, Scores] = field(default_factory=dict)
     draws: dict[int, Draws] = field(default_factory=dict)
 
@@ -44,14 +45,14 @@ class ScoredArm:
 
     @property
     def patients(self) -> set[str]:
-        """Test patients over all finished folds."""
+        """Test patients of all finished folds."""
         return {patient for cell in self.cells.values() for patient in cell.patients}
 
-    def behind(self, metric: str) -> set[str]:
-        """Those of them that the metric is about: all, or the patients of its domain."""
-        return {p for cell in self.cells.values() for p in scoring.patients(cell, metric)}
+    def patients_of(self, metric: str) -> set[str]:
+        """Test patients that the metric covers: all, or those of its domain."""
+        return {p for cell in self.cells.values() for p in scoring.patients_of(cell, metric)}
 
-    def defined(self, metric: str) -> tuple[int, ...]:
+    def defined_folds(self, metric: str) -> tuple[int, ...]:
         """Finished folds in which the metric is defined."""
         return tuple(
             fold
@@ -60,11 +61,13 @@ class ScoredArm:
         )
 
     def values(self, metric: str, folds: Sequence[int] | None = None) -> list[float]:
-        """The metric by fold, over the folds in which it is defined or over those named."""
-        return [self.scores[f][metric] for f in (self.defined(metric) if folds is None else folds)]
+        """The metric in each of `folds`, by default those in which it is defined."""
+        return [
+            self.scores[f][metric] for f in (self.defined_folds(metric) if folds is None else folds)
+        ]
 
     def mean(self, metric: str) -> float:
-        """Mean over the finished folds in which the metric is defined; NaN where none is."""
+        """Mean over the folds in which the metric is defined; NaN where there is none."""
         return multilabel.mean(self.values(metric))
 
     def std(self, metric: str) -> float:
@@ -74,20 +77,20 @@ class ScoredArm:
 
     def interval(self, metric: str) -> Interval:
         """95 % interval of the mean by resampling patients."""
-        folds = self.defined(metric)
+        folds = self.defined_folds(metric)
         if not folds:
-            return Interval(float("nan"), float("nan"), self.why(metric))
+            return Interval(float("nan"), float("nan"), self.why_undefined(metric))
         drawn = bootstrap.mean_over_folds(self.draws, metric, folds)
-        return bootstrap.percentile_interval(drawn, num_patients=len(self.behind(metric)))
+        return bootstrap.percentile_interval(drawn, num_patients=len(self.patients_of(metric)))
 
-    def why(self, metric: str) -> str:
-        """Why the metric is undefined in some fold; empty where it is defined in all."""
+    def why_undefined(self, metric: str) -> str:
+        """Why the metric is undefined in some folds; empty where it is defined in all."""
         reasons = [f"fold {fold} is not finished" for fold in self.missing]
         for fold, scores in sorted(self.scores.items()):
             if metric in scores.undefined:
                 reasons.append(f"fold {fold}: {scores.undefined[metric]}")
             elif metric not in scores.values:
-                reasons.append(f"fold {fold}: {metric} is no metric of {self.label}")
+                reasons.append(f"fold {fold}: {metric} is not a metric of {self.label}")
         return "; ".join(reasons)
 
 
@@ -98,10 +101,7 @@ def score_arms(
     rng: np.random.Generator,
     roles: Sequence[str] = (),
 ) -> dict[str, ScoredArm]:
-    """The arms of one label with their scores, all on the same draws of patients.
-
-    Masks are scored on the domain of each role as well.
-    """
+    """Score the arms of one label on the same draws of patients; masks also by role."""
     patients = sorted({patient for arm in arms for patient in arm.patients})
     weights = np.zeros((num_draws, 0))
     if patients:
@@ -109,75 +109,77 @@ def score_arms(
     return {arm.name: _score_arm(arm, patients, weights, roles) for arm in arms}
 
 
-def best(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
-    """The arm with the highest mean, the first of equals; None where no arm has one."""
-    having = [arm for arm in arms if arm.defined(metric)]
-    return max(having, key=lambda arm: arm.mean(metric), default=None)
+def best_arm(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
+    """The arm with the highest mean, the first of ties; None where no arm has a mean."""
+    scored = [arm for arm in arms if arm.defined_folds(metric)]
+    return max(scored, key=lambda arm: arm.mean(metric), default=None)
 
 
 def first_metric(arms: Sequence[ScoredArm], metrics: Sequence[str]) -> str:
-    """The first of the metrics that these arms are scored by; it chooses the best of them."""
+    """The first metric that these arms are scored by; it decides which arm is the best."""
     known = {name for arm in arms for scores in arm.scores.values() for name in scores.values}
     return next((metric for metric in metrics if metric in known), metrics[0])
 
 
-def highlights(
+def choose_highlights(
     arms: Sequence[ScoredArm], metric: str, *, also: Sequence[str] = (), limit: int = 6
 ) -> list[str]:
-    """Names of the arms worth a picture, in order, at most `limit`.
+    """Names of at most `limit` arms to draw, in the order of `arms`.
 
-    The best baseline, the arms named in `also`, and the best of each family, where there are too
-    many those with the highest mean.
+    These are the best baseline, the arms named in `also`, and the best arm of each family in the
+    order of their means.
     """
-    rivals = [arm for arm in arms if arm.baseline]
+    baselines = [arm for arm in arms if arm.baseline]
     families: dict[tuple[Hashable, ...], list[ScoredArm]] = {}
     for arm in arms:
         if not arm.baseline:
             families.setdefault(arm.family, []).append(arm)
-    first = best(rivals, metric)
-    winners = [arm for arm in (best(f, metric) for f in families.values()) if arm is not None]
+    first = best_arm(baselines, metric)
+    winners = [arm for arm in (best_arm(f, metric) for f in families.values()) if arm is not None]
     winners.sort(key=lambda arm: -arm.mean(metric))
-    wished = [first, *(arm for arm in arms if arm.name in also and arm.defined(metric)), *winners]
-    chosen = list(dict.fromkeys(arm.name for arm in wished if arm is not None))[:limit]
+    named = (arm for arm in arms if arm.name in also and arm.defined_folds(metric))
+    chosen = list(dict.fromkeys(arm.name for arm in (first, *named, *winners) if arm is not None))[
+        :limit
+    ]
     return [arm.name for arm in arms if arm.name in chosen]
 
 
-def by_biomarker(arm: ScoredArm) -> dict[str, dict[str, float]]:
-    """Metrics of each yes/no label averaged over folds, and how many clips judged it."""
-    table: dict[str, dict[str, float]] = {}
-    for fold, scores in sorted(arm.scores.items()):
-        if not isinstance(scores, multilabel.MultilabelScores) or not scores.by_label:
-            continue
-        truth = arm.cells[fold].target
-        for column, name in enumerate(scores.by_label):
-            row = table.setdefault(name, {"num_judged": 0, "num_seen": 0})
-            row["num_judged"] += int((truth[:, column] >= 0).sum())
-            row["num_seen"] += int((truth[:, column] == 1).sum())
-    for name, row in table.items():
-        found = [
-            s.by_label[name]
-            for s in arm.scores.values()
-            if isinstance(s, multilabel.MultilabelScores) and s.by_label
-        ]
-        for metric in multilabel.MEANS:
-            row[metric] = multilabel.mean([scores[metric] for scores in found])
-    return table
+def score_biomarkers(arm: ScoredArm) -> dict[str, BiomarkerScores]:
+    """Metrics of each yes/no label averaged over folds, with the number of judged clips."""
+    scored = [
+        (scores.by_label, arm.cells[fold].target)
+        for fold, scores in sorted(arm.scores.items())
+        if isinstance(scores, multilabel.MultilabelScores) and scores.by_label
+    ]
+    return {
+        name: BiomarkerScores(
+            num_judged=sum(int((target[:, k] >= 0).sum()) for _, target in scored),
+            num_seen=sum(int((target[:, k] == 1).sum()) for _, target in scored),
+            **{
+                metric: multilabel.mean([by_label[name][metric] for by_label, _ in scored])
+                for metric in multilabel.MEANS
+            },
+        )
+        for k, name in enumerate(scored[0][0] if scored else ())
+    }
 
 
-def by_class(arm: ScoredArm) -> dict[str, dict[str, float]]:
+def score_classes(arm: ScoredArm) -> dict[str, ClassScores]:
     """Precision, recall and F1 of each class over the test clips or frames of all folds."""
     cells = [cell for cell in arm.cells.values() if cell.classes and cell.counts is None]
-    counts = pooled_confusion(arm) if cells else None
+    counts = pool_confusion(arm) if cells else None
     if counts is None or counts.ndim != 2:
         return {}
     columns = classification.scores_by_class(counts)
     return {
-        name: {"num_true": float(counts[k].sum()), **{m: float(v[k]) for m, v in columns.items()}}
+        name: ClassScores(
+            num_true=float(counts[k].sum()), **{m: float(v[k]) for m, v in columns.items()}
+        )
         for k, name in enumerate(cells[0].classes)
     }
 
 
-def pooled_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
+def pool_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
     """Test examples, or pixels, by true and predicted class, summed over folds.
 
     None for yes/no labels and where nothing was tested.
@@ -193,14 +195,15 @@ def pooled_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
     return np.stack(tables).sum(axis=0).astype(np.float64) if tables else None
 
 
-def reliability(arm: ScoredArm) -> calibration.Reliability | None:
+def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
     """Confidence against correctness, pooled over folds.
 
-    For classes the confidence of the predicted one; for yes/no labels the probability of yes over
-    all judged entries; for masks that of the predicted class of every pixel.
+    The confidence is that of the predicted class, for yes/no labels the probability of yes over
+    all judged entries, for masks that of the predicted class of every pixel.
     """
     if any(cell.scheme for cell in arm.cells.values()):
-        return mask_arms.pooled(list(arm.cells.values()))
+        bins = [cell.bins for cell in arm.cells.values() if cell.bins is not None]
+        return calibration.reliability_curve(np.sum(bins, axis=0)) if bins else None
     confidence, correct = [], []
     for cell in arm.cells.values():
         if classification.explain_unusable(cell.probability):
@@ -223,7 +226,7 @@ def _score_arm(
     weights: Float[np.ndarray, "D P"],
     roles: Sequence[str],
 ) -> ScoredArm:
-    tallies = {fold: scoring.counted(cell, roles) for fold, cell in arm.cells.items()}
-    usable = {fold: one for fold, one in tallies.items() if one is not None}
-    scores = {fold: scoring.score(cell, roles) for fold, cell in arm.cells.items()}
+    counts = {fold: scoring.count_patients(cell, roles) for fold, cell in arm.cells.items()}
+    usable = {fold: tally for fold, tally in counts.items() if tally is not None}
+    scores = {fold: scoring.score_cell(cell, roles) for fold, cell in arm.cells.items()}
     return replace(arm, scores=scores, draws=bootstrap.metrics_by_fold(usable, patients, weights))

@@ -1,8 +1,8 @@
-"""One finished cell as scores and as a tally; masks also by the domain they come from.
+"""Scores of one finished cell, and its counts by patient for resampling.
 
-Letters: D draws, P patients, M test images, K classes.
-A metric of one domain is named with its role behind it, "dice_per_image, covid", and is that
-metric over the images of this domain alone, in the scores as in every draw of patients.
+Shapes: D draws, P patients, M test images, K classes.
+Masks are also scored by domain. The metric of one domain carries its role in the name,
+"dice_per_image, covid", and covers the images of that domain alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from lus_ray.evaluation.results import Cell
+from lus_ray.evaluation.results import CellResult
 from lus_ray.metrics import (
     classification,
     frames,
@@ -25,8 +25,8 @@ from lus_ray.metrics.patient_counts import PatientCounts
 
 
 @dataclass(frozen=True)
-class Masks:
-    """Test images of one cell: their pixels by true and predicted class, and whose they are."""
+class MaskCounts:
+    """Pixels of test images by true and predicted class, with clip and patient of each image."""
 
     scheme: str
     counts: Int[np.ndarray, "M K K"]
@@ -35,8 +35,8 @@ class Masks:
 
 
 @dataclass(frozen=True)
-class DomainTally:
-    """Masks of all domains together, and those of each role among them."""
+class DomainCounts:
+    """Counts of all domains together, and of each role."""
 
     whole: patient_counts.PixelCounts
     parts: dict[str, patient_counts.PixelCounts]
@@ -48,90 +48,93 @@ class DomainTally:
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         """Metrics by name and draw; a draw without a patient of a domain leaves its metrics NaN."""
-        found = self.whole.metrics(weights)
+        metrics = self.whole.metrics(weights)
         column = {name: number for number, name in enumerate(self.patients)}
         for role, part in self.parts.items():
-            own = part.metrics(weights[:, [column[name] for name in part.patients]])
-            found |= {named(metric, role): values for metric, values in own.items()}
-        return found
+            values = part.metrics(weights[:, [column[name] for name in part.patients]])
+            metrics |= {for_role(metric, role): value for metric, value in values.items()}
+        return metrics
 
 
-def score(cell: Cell, roles: Sequence[str] = ()) -> Scores:
-    """Every metric of the cell, for masks also by role; what is undefined has a reason."""
-    if (whole := masks(cell)) is not None:
-        parts = {role: masks(cell, role) for role in roles}
-        return _score_masks(whole, {role: own for role, own in parts.items() if own is not None})
+def score_cell(cell: CellResult, roles: Sequence[str] = ()) -> Scores:
+    """Every metric of the cell, for masks also by role; undefined metrics have a reason."""
+    if (whole := select_masks(cell)) is not None:
+        return _score_masks(whole, _masks_by_role(cell, roles))
     if not len(cell.clips):
-        room = frames if cell.by_frame else multilabel if cell.multilabel else classification
-        more = () if cell.said is None else inherited.inherited_metrics(cell.classes)
-        return classification.undefined_scores((*room.METRICS, *more), "no test clip is annotated")
+        metrics = frames if cell.has_frames else multilabel if cell.multilabel else classification
+        more = () if cell.frame_counts is None else inherited.inherited_metrics(cell.classes)
+        return classification.undefined_scores(
+            (*metrics.METRICS, *more), "no test clip is annotated"
+        )
     if cell.members is not None:
         return frames.score(cell.target, cell.probability, cell.members)
     if cell.multilabel:
         return multilabel.score(cell.target, cell.probability, cell.classes)
-    if cell.said is not None:
-        return inherited.score_inherited(cell.target, cell.probability, cell.said, cell.classes)
+    if cell.frame_counts is not None:
+        return inherited.score_inherited(
+            cell.target, cell.probability, cell.frame_counts, cell.classes
+        )
     return classification.score(cell.target, cell.probability)
 
 
-def counted(cell: Cell, roles: Sequence[str] = ()) -> PatientCounts | None:
-    """What the same metrics need under any weights of patients; None where nothing is scored."""
-    if (whole := masks(cell)) is not None:
+def count_patients(cell: CellResult, roles: Sequence[str] = ()) -> PatientCounts | None:
+    """Counts that give the same metrics under any weights of patients; None without scores."""
+    if (whole := select_masks(cell)) is not None:
         if not whole.clips:
             return None
-        parts = {role: masks(cell, role) for role in roles}
-        by_role = {role: _tally(own) for role, own in parts.items() if own is not None}
-        return DomainTally(_tally(whole), by_role) if by_role else _tally(whole)
+        parts = {role: _count_pixels(part) for role, part in _masks_by_role(cell, roles).items()}
+        return DomainCounts(_count_pixels(whole), parts) if parts else _count_pixels(whole)
     if classification.explain_unusable(cell.probability):
         return None
+    columns = (cell.patients, cell.target, cell.probability)
     if cell.members is not None:
-        return patient_counts.count_frames(
-            cell.patients, cell.target, cell.probability, cell.members
-        )
+        return patient_counts.count_frames(*columns, cell.members)
     if cell.multilabel:
-        return patient_counts.count_labels(
-            cell.patients, cell.target, cell.probability, cell.classes
-        )
-    if cell.said is not None:
-        known = (cell.patients, cell.target, cell.probability, cell.said)
-        return patient_counts.count_inherited(*known, cell.classes)
-    return patient_counts.count_classes(cell.patients, cell.target, cell.probability)
+        return patient_counts.count_labels(*columns, cell.classes)
+    if cell.frame_counts is not None:
+        return patient_counts.count_inherited(*columns, cell.frame_counts, cell.classes)
+    return patient_counts.count_classes(*columns)
 
 
-def masks(cell: Cell, role: str | None = None) -> Masks | None:
-    """The images of one domain, or of all; None for a cell that outlines no masks."""
+def select_masks(cell: CellResult, role: str | None = None) -> MaskCounts | None:
+    """The images of one domain, or of all; None for a cell without masks."""
     if cell.counts is None or cell.scheme is None:
         return None
     if role is None:
-        return Masks(cell.scheme, cell.counts, cell.clips, cell.patients)
+        return MaskCounts(cell.scheme, cell.counts, cell.clips, cell.patients)
     kept = [number for number, domain in enumerate(cell.domains) if domain == role]
     clips, patients = (
         tuple(names[number] for number in kept) for names in (cell.clips, cell.patients)
     )
-    return Masks(cell.scheme, cell.counts[kept], clips, patients)
+    return MaskCounts(cell.scheme, cell.counts[kept], clips, patients)
 
 
-def named(metric: str, role: str) -> str:
+def for_role(metric: str, role: str) -> str:
     """The name of a metric on the domain of one role."""
     return f"{metric}, {role}"
 
 
-def patients(cell: Cell, metric: str) -> set[str]:
-    """Test patients of the cell that a metric is about: all, or those of its domain."""
+def patients_of(cell: CellResult, metric: str) -> set[str]:
+    """Test patients that a metric covers: all, or those of its domain."""
     _, _, role = metric.partition(", ")
-    own = masks(cell, role) if role else None
-    return set(cell.patients if own is None else own.patients)
+    masks = select_masks(cell, role) if role else None
+    return set(cell.patients if masks is None else masks.patients)
 
 
-def _score_masks(whole: Masks, parts: Mapping[str, Masks]) -> Scores:
+def _masks_by_role(cell: CellResult, roles: Sequence[str]) -> dict[str, MaskCounts]:
+    selected = {role: select_masks(cell, role) for role in roles}
+    return {role: masks for role, masks in selected.items() if masks is not None}
+
+
+def _score_masks(whole: MaskCounts, by_role: Mapping[str, MaskCounts]) -> Scores:
     scores = segmentation.score(whole.counts, whole.scheme)
     values, undefined = dict(scores.values), dict(scores.undefined)
-    for role, part in parts.items():
-        own = segmentation.score(part.counts, part.scheme)
-        values |= {named(metric, role): value for metric, value in own.values.items()}
-        undefined |= {named(metric, role): why for metric, why in own.undefined.items()}
+    for role, masks in by_role.items():
+        part = segmentation.score(masks.counts, masks.scheme)
+        values |= {for_role(metric, role): value for metric, value in part.values.items()}
+        undefined |= {for_role(metric, role): why for metric, why in part.undefined.items()}
     return Scores(values, undefined)
 
 
-def _tally(masks: Masks) -> patient_counts.PixelCounts:
+def _count_pixels(masks: MaskCounts) -> patient_counts.PixelCounts:
     return patient_counts.count_pixels(masks.patients, masks.counts, masks.scheme)

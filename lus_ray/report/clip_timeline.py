@@ -4,7 +4,7 @@ Letters: M frames of the clip, K scores.
 Why shades of one colour: they keep their order for colour-blind readers and in grey print.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,8 @@ from matplotlib.ticker import MaxNLocator
 
 from lus_ray.evaluation import frame_arms
 from lus_ray.evaluation.example_clips import LETTERS
-from lus_ray.evaluation.results import Cell, Run
+from lus_ray.evaluation.results import CellResult, RunResults
+from lus_ray.evaluation.schema import ExampleClip, NeutralElements
 from lus_ray.figures import HALO, LINES, render_svg
 from lus_ray.runs import predictions
 
@@ -32,46 +33,46 @@ GUIDE: dict[str, Any] = {"color": "#dddddd", "lw": 1, "zorder": 0}
 
 
 def draw_timelines(
-    run: Run, chosen: Sequence[Mapping[str, Any]], neutral: Sequence[Mapping[str, Any]]
+    run: RunResults, clips: Sequence[ExampleClip], neutral: Sequence[NeutralElements]
 ) -> list[str]:
-    """One SVG per chosen clip, in order; `neutral` as `uninorm_elements.compare` gives it."""
-    if not chosen:
+    """One SVG per clip, with the neutral elements of the uninorm arms."""
+    if not clips:
         return []
-    cell = run.cells[chosen[0]["arm"], chosen[0]["fold"]]
-    learned = {row["arm"]: row["folds"].get(str(cell.fold)) for row in neutral}
-    rows = _read_frames(cell, [clip["clip"] for clip in chosen])
+    cell = run.cells[clips[0].arm, clips[0].fold]
+    learned = {row.arm: row.folds.get(cell.fold) for row in neutral}
+    rows = _read_frames(cell, [clip.clip for clip in clips])
     has_true_frames = run.experiment.get("supervision") != "weak"
     timelines = []
-    for clip in chosen:
-        row = rows[clip["clip"]]
+    for clip in clips:
+        row = rows[clip.clip]
         severity = row["frame_severity"] if has_true_frames else None
         timelines.append(
             draw_timeline(
                 row["outputs"],
                 fps=row["fps"],
                 frame_severity=None if severity is None else np.array(severity, np.int64),
-                severity=clip["severity"],
-                raters=clip["raters"],
-                scores=list(clip["scores"].values()),
-                neutral=[learned.get(name) for name in clip["scores"]],
-                title=clip["clip"],
+                severity=clip.severity,
+                raters=clip.raters,
+                scores=list(clip.scores.values()),
+                neutral=[learned.get(name) for name in clip.scores],
+                title=clip.clip,
             )
         )
     return timelines
 
 
-def caption(clip: Mapping[str, Any]) -> str:
+def caption(clip: ExampleClip) -> str:
     """The clip, its true score, its raters, the frame model, and the score of each aggregator."""
-    truth = [] if clip["severity"] is None else [f"true score {clip['severity']}"]
-    if clip["raters"]:
-        truth.append(f"raters {', '.join(map(str, clip['raters']))}")
+    truth = [] if clip.severity is None else [f"true score {clip.severity}"]
+    if clip.raters:
+        truth.append(f"raters {', '.join(map(str, clip.raters))}")
     label = f" ({'; '.join(truth)})" if truth else " (not annotated)"
     scores = [
         f"{letter} {name} {'–' if score is None else score}"
-        for letter, (name, score) in zip(LETTERS, clip["scores"].items(), strict=False)
+        for letter, (name, score) in zip(LETTERS, clip.scores.items(), strict=False)
     ]
     aggregated = f". Clip scores: {', '.join(scores)}" if scores else ""
-    return f"{clip['clip']}{label}. Frame model {clip['arm']}, fold {clip['fold']}{aggregated}."
+    return f"{clip.clip}{label}. Frame model {clip.arm}, fold {clip.fold}{aggregated}."
 
 
 def draw_timeline(
@@ -114,13 +115,13 @@ def draw_timeline(
     return render_svg(draw, width=7.2, height=2.0, title=title)
 
 
-def _read_frames(cell: Cell, clips: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _read_frames(cell: CellResult, clips: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Frames of the named clips; `outputs` as arrays (M, K)."""
     columns = ("clip", "split", "fps", "frame_severity", "outputs")
     _, table = predictions.read(cell.path, columns)
     named = pc.is_in(table["clip"], value_set=pa.array(clips))
     table = table.filter(pc.and_(named, pc.equal(table["split"], "test")))
-    outputs, num_frames = frame_arms.outputs(table)
+    outputs, num_frames = frame_arms.read_outputs(table)
     parts = np.split(outputs, np.cumsum(num_frames)[:-1])
     rows = table.drop_columns("outputs").to_pylist()
     return {row["clip"]: {**row, "outputs": own} for row, own in zip(rows, parts, strict=True)}

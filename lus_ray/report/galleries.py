@@ -1,4 +1,4 @@
-"""Pictures that cells left behind, by kind, example by example and arm by arm.
+"""Pictures in the cells of a run, by kind, example and arm.
 
 cells/<arm>/fold<k>/pictures/captions.json    [{"file", "example", "caption", "kind"}]
 cells/<arm>/fold<k>/pictures/*.svg
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lus_ray.errors import StoreError
-from lus_ray.evaluation.results import Cell, Run
+from lus_ray.evaluation.results import CellResult, RunResults
 
-LOOKS, MASKS, EXPERT, OUTLINES, TRANSLATIONS = KINDS = (
+ATTENTION, MASKS, EXPERT, SEGMENTATIONS, TRANSLATIONS = KINDS = (
     "looks", "masks", "expert", "outlines", "translations",
 )  # fmt: skip
-"""Kinds: where a network looked, which needs no mention; masks over the frame; the outline of the
-expert alone; with it that of the arm; the frame as another domain would show it, and back."""
+"""Kinds: attention maps (the default); masks over the frame; the mask of the expert alone; that of
+the expert with that of the arm; the frame translated to another domain and back."""
 
 NUM_EXAMPLES = 12
 MAX_BYTES = 4 << 20
-"""A picture larger than this has no place inside a page."""
+"""Larger pictures are refused."""
 
 
 @dataclass(frozen=True)
-class Looked:
+class GalleryPicture:
     """One picture: the SVG text and its caption."""
 
     svg: str
@@ -32,21 +32,21 @@ class Looked:
 
 
 @dataclass(frozen=True)
-class Grid:
+class Gallery:
     """Pictures by example and arm, all of one fold."""
 
     fold: int
     arms: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Looked | None, ...]], ...]
+    rows: tuple[tuple[str, tuple[GalleryPicture | None, ...]], ...]
 
 
-def grid(run: Run, kind: str = LOOKS) -> Grid | None:
-    """Pictures of a kind, of the fold in which most arms have some, the first of equals; or None.
+def read_gallery(run: RunResults, kind: str = ATTENTION) -> Gallery | None:
+    """Pictures of a kind from the fold in which most arms have some, the first of ties; or None.
 
     Raises:
-        StoreError: captions are damaged, or name a file that is not beside them or another kind.
+        StoreError: captions are damaged, or name an unknown kind or a file outside their folder.
     """
-    by_fold: dict[int, dict[str, dict[str, Looked]]] = {}
+    by_fold: dict[int, dict[str, dict[str, GalleryPicture]]] = {}
     for fold in sorted(run.folds):
         for entry in run.experiment["arms"]:
             cell = run.cells.get((entry["name"], fold))
@@ -57,24 +57,24 @@ def grid(run: Run, kind: str = LOOKS) -> Grid | None:
     fold, arms = max(by_fold.items(), key=lambda item: (len(item[1]), -item[0]))
     examples = list(dict.fromkeys(name for own in arms.values() for name in own))[:NUM_EXAMPLES]
     rows = tuple((name, tuple(own.get(name) for own in arms.values())) for name in examples)
-    return Grid(fold, tuple(arms), rows)
+    return Gallery(fold, tuple(arms), rows)
 
 
-def beside_expert(run: Run) -> Grid | None:
-    """Outlines of B-lines, those of the expert alone before those of the arms; or None.
+def read_segmentations(run: RunResults) -> Gallery | None:
+    """Masks of B-lines, those of the expert alone before those of the arms; or None.
 
     Raises:
-        StoreError: as `grid` does.
+        StoreError: captions are damaged.
     """
-    found, experts = grid(run, OUTLINES), grid(run, EXPERT)
-    if found is None or experts is None:
-        return found
-    alone = {name: next(filter(None, looked), None) for name, looked in experts.rows}
-    rows = tuple((name, (alone.get(name), *looked)) for name, looked in found.rows)
-    return Grid(found.fold, ("expert", *found.arms), rows)
+    arms, expert = read_gallery(run, SEGMENTATIONS), read_gallery(run, EXPERT)
+    if arms is None or expert is None:
+        return arms
+    by_example = {name: next(filter(None, pictures), None) for name, pictures in expert.rows}
+    rows = tuple((name, (by_example.get(name), *pictures)) for name, pictures in arms.rows)
+    return Gallery(arms.fold, ("expert", *arms.arms), rows)
 
 
-def _read(cell: Cell, kind: str) -> dict[str, Looked]:
+def _read(cell: CellResult, kind: str) -> dict[str, GalleryPicture]:
     folder = cell.folder / "pictures"
     path = folder / "captions.json"
     if not path.is_file():
@@ -82,7 +82,7 @@ def _read(cell: Cell, kind: str) -> dict[str, Looked]:
     try:
         entries: Sequence[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
         return {
-            e["example"]: Looked(_svg(folder, e["file"]), e["caption"])
+            e["example"]: GalleryPicture(_svg(folder, e["file"]), e["caption"])
             for e in entries
             if _kind(e) == kind
         }
@@ -92,20 +92,20 @@ def _read(cell: Cell, kind: str) -> dict[str, Looked]:
 
 
 def _kind(entry: Mapping[str, str]) -> str:
-    kind = entry.get("kind", LOOKS)
+    kind = entry.get("kind", ATTENTION)
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r} is none of {', '.join(KINDS)}")
     return kind
 
 
 def _svg(folder: Path, name: str) -> str:
-    """A picture beside its captions; a name that leads elsewhere is refused."""
+    """The text of a picture; refuses names that lead out of the folder."""
     path = folder / name
     if path.suffix != ".svg" or Path(name).name != name or path.is_symlink():
-        raise ValueError(f"{name!r} is no SVG file of this folder")
+        raise ValueError(f"{name!r} is not an SVG file of this folder")
     if path.stat().st_size > MAX_BYTES:
         raise ValueError(f"{name!r} is larger than {MAX_BYTES >> 20} MiB")
     text = path.read_text(encoding="utf-8")
     if "<svg" not in text:
-        raise ValueError(f"{name!r} holds no SVG")
+        raise ValueError(f"{name!r} contains no SVG")
     return text[text.index("<svg") :]

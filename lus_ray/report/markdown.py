@@ -1,111 +1,98 @@
 """The report as Markdown: every number of the page, without its pictures."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from lus_ray.report import clip_timeline, domain_tables, formatting
+from lus_ray.evaluation.schema import ArmResult, ClaimResult, GapResult, ReportContents
+from lus_ray.report import clip_timeline, domain_tables, formatting, metric_names
 from lus_ray.report.formatting import ABSENT
 
-Contents = Mapping[str, Any]
-MANY = 4
-"""A label with more metrics than this has one column a metric, so that its table can be read."""
+MAX_SPLIT_METRICS = 4
+"""Labels with more metrics have one column per metric, so that their tables stay readable."""
 
 
-def markdown(contents: Contents) -> str:
+def render(contents: ReportContents) -> str:
     """The whole report as Markdown."""
-    data = contents["data"]
+    data = contents.data
     lines = [
-        f"# {contents['title']}",
+        f"# {contents.title}",
         "",
         "For research only. Not a medical device; no number here may guide the care of a patient.",
         "",
-        f"Experiment `{contents['experiment']}`, size {contents['size']}: "
+        f"Experiment `{contents.experiment}`, size {contents.size}: "
         f"{data.get('clips')} clips of {data.get('patients')} patients, "
-        f"{len(contents['folds']['sizes'])} folds.",
+        f"{len(contents.folds['sizes'])} folds.",
         "",
-        *(f"- {warning}" for warning in contents["warnings"]),
-        *(f"- Missing: {row['arm']}, fold {row['fold']}." for row in contents["missing"]),
-        *(f"- {row['arm']}, fold {row['fold']}: {row['note']}" for row in contents["cell_notes"]),
+        *(f"- {warning}" for warning in contents.warnings),
+        *(f"- Missing: {row.arm}, fold {row.fold}." for row in contents.missing),
+        *(f"- {row.arm}, fold {row.fold}: {row.note}" for row in contents.cell_notes),
         "",
     ]
-    for label in formatting.labels_of(contents):
-        lines += [f"## {formatting.LABELS.get(label, label)}", ""]
-        for title, metrics in formatting.blocks(contents, label):
-            lines += [f"{title}:", ""] if title else []
-            lines += [*_scores(contents, label, metrics), ""]
-        if meanings := formatting.explained(contents, label):
-            lines += [*(f"- {name}: {meaning}" for name, meaning in meanings), ""]
-        if rows := formatting.per_image(contents, label):
-            lines += [f"Single images, {formatting.OVER_IMAGES}:", "", *_table(rows), ""]
+    for label in contents.labels:
+        lines += _label_section(contents, label)
     lines += [
         *_domains(contents),
-        *_gaps(contents),
+        *_section("Gaps between protocols", map(_gap, contents.gaps)),
         *_raters(contents),
-        *_neutral(contents),
-        *_clips(contents),
+        *_neutral_elements(contents),
+        *_section("Clips", (f"- {clip_timeline.caption(clip)}" for clip in contents.clips)),
+        *_section("Claims of the paper", (_claim(contents, claim) for claim in contents.claims)),
+        *_section("How to read this", (f"- {k}: {v}" for k, v in contents.notes.items())),
     ]
-    if contents["claims"]:
-        lines += [
-            "## Claims of the paper",
-            "",
-            *(_claim(contents, entry) for entry in contents["claims"]),
-            "",
-        ]
-    lines += ["## How to read this", "", *(f"- {k}: {v}" for k, v in contents["notes"].items())]
-    lines += [
-        "",
-        "## Where it comes from",
-        "",
-        *(f"- {k}: {v}" for k, v in formatting.trace(contents).items()),
-    ]
+    trace = formatting.provenance(contents)
+    lines += ["## Where it comes from", "", *(f"- {k}: {v}" for k, v in trace.items())]
     return "\n".join(lines) + "\n"
 
 
-def _scores(contents: Contents, label: str, metrics: Sequence[str]) -> list[str]:
+def _section(title: str, lines: Iterable[str]) -> list[str]:
+    """A section of these lines; nothing where there are none."""
+    body = list(lines)
+    return [f"## {title}", "", *body, ""] if body else []
+
+
+def _label_section(contents: ReportContents, label: str) -> Iterable[str]:
+    yield from (f"## {metric_names.label_title(label)}", "")
+    for title, metrics in metric_names.tables(contents, label):
+        yield from (f"{title}:", "") if title else ()
+        yield from (*_score_table(contents, label, metrics), "")
+    if meanings := metric_names.explain(contents.metrics_of(label), label):
+        yield from (*(f"- {name}: {meaning}" for name, meaning in meanings), "")
+    if rows := formatting.image_table(contents, label):
+        yield from (f"Single images, {formatting.OVER_IMAGES}:", "", *_table(rows), "")
+
+
+def _score_table(contents: ReportContents, label: str, metrics: Sequence[str]) -> list[str]:
+    is_split = len(metrics) <= MAX_SPLIT_METRICS
     head = ["arm"]
     for metric in metrics:
-        name = formatting.name(metric, label)
-        more = [] if len(metrics) > MANY else [f"{name} published", f"{name} − best baseline"]
-        head += [name, *more]
+        name = metric_names.name(metric, label)
+        head += [name, f"{name} published", f"{name} − best baseline"] if is_split else [name]
     rows = [[*head, "patients", "cost"]]
-    for arm in formatting.arms_of(contents, label):
-        row = [arm["name"] + "".join(f" ({mark})" for mark in formatting.marks(arm))]
+    for arm in contents.arms_of(label):
+        row = [arm.name + "".join(f" ({mark})" for mark in formatting.marks(arm))]
         for metric in metrics:
-            row += _together(arm, metric) if len(metrics) > MANY else _apart(arm, metric)
-        rows.append([*row, str(arm["num_patients"]), formatting.cost(arm)])
+            row += _score_cells(arm, metric, is_split=is_split)
+        rows.append([*row, str(arm.num_patients), formatting.cost(arm)])
     return _table(rows)
 
 
-def _apart(arm: Mapping[str, Any], metric: str) -> list[str]:
-    """Score, published score and difference in three columns."""
-    score = (
-        f"{formatting.ours(arm, metric)} {formatting.limits(arm['interval'].get(metric))}".strip()
-    )
-    return [
-        score,
-        formatting.published(arm, metric) or ABSENT,
-        formatting.versus(arm, metric) or ABSENT,
-    ]
-
-
-def _together(arm: Mapping[str, Any], metric: str) -> list[str]:
-    """The same in one column; what is not known is left out."""
-    score = (
-        f"{formatting.ours(arm, metric)} {formatting.limits(arm['interval'].get(metric))}".strip()
-    )
-    paper, versus = formatting.published(arm, metric), formatting.versus(arm, metric)
+def _score_cells(arm: ArmResult, metric: str, *, is_split: bool) -> list[str]:
+    """Score, published score and difference in three columns, or what is known of them in one."""
+    limits = formatting.limits(arm.interval.get(metric))
+    score = f"{formatting.score(arm, metric)} {limits}".strip()
+    paper, versus = formatting.published(arm, metric), formatting.versus_baseline(arm, metric)
+    if is_split:
+        return [score, paper or ABSENT, versus or ABSENT]
     return [score + (f"; paper {paper}" if paper else "") + (f"; Δ {versus}" if versus else "")]
 
 
-def _domains(contents: Contents) -> Iterable[str]:
-    found = domain_tables.entries(contents)
-    if found:
+def _domains(contents: ReportContents) -> Iterable[str]:
+    if contents.domains:
         yield from ("## Each domain", "", domain_tables.SPREADS, "")
-    for entry in found:
+    for entry in contents.domains or ():
         yield from (f"### {domain_tables.title(entry)}", "")
-        yield from (*_table(domain_tables.arms(entry)), "")
+        yield from (*_table(domain_tables.arm_table(entry)), "")
         for matrix in domain_tables.matrices(entry):
-            yield from (f"{matrix.title}, {entry['domain']}. {matrix.meaning}", "")
+            yield from (f"{matrix.title}, {entry.domain}. {matrix.meaning}", "")
             head = ["p after Holm", *(str(k + 1) for k in range(len(matrix.names) - 1))]
             rows = [
                 [f"{k} {name}", *(f"**{p}**" if below else p for p, below in cells)]
@@ -114,69 +101,45 @@ def _domains(contents: Contents) -> Iterable[str]:
             yield from (*_table([head, *rows]), "")
 
 
-def _gaps(contents: Contents) -> Iterable[str]:
-    if not contents["gaps"]:
-        return
-    yield from ("## Gaps between protocols", "")
-    for gap in contents["gaps"]:
-        found = "; ".join(formatting.gap(gap))
-        note = f"; {gap['note']}" if "note" in gap else ""
-        told = gap["reason"] or f"{found} points, {gap['num_patients']} patients{note}"
-        yield f"- **{gap['text']}** ({gap['leaky']} − {gap['clean']}): {told}"
-    yield ""
+def _gap(gap: GapResult) -> str:
+    note = f"; {gap.note}" if gap.note else ""
+    differences = "; ".join(formatting.gap_differences(gap))
+    result = gap.reason or f"{differences} points, {gap.num_patients} patients{note}"
+    return f"- **{gap.text}** ({gap.leaky} − {gap.clean}): {result}"
 
 
-def _raters(contents: Contents) -> Iterable[str]:
-    raters = contents["raters"]
+def _raters(contents: ReportContents) -> list[str]:
+    raters = contents.raters
     if raters is None:
-        return
-    yield from ("## Raters", "")
-    if raters["reason"]:
-        yield from (f"Not shown: {raters['reason']}.", "")
-        return
-    yield from (formatting.votes(raters), "")
+        return []
+    if raters.reason:
+        return _section("Raters", [f"Not shown: {raters.reason}."])
     rows = [["who", "accuracy", "mean difference, scores", "weighted kappa", "clips"]]
-    for name, row in formatting.agreeing(raters):
-        rates = [formatting.share(row["accuracy"]), formatting.number(row["difference"])]
-        rows.append([name, *rates, formatting.share(row["weighted_kappa"]), str(row["num_clips"])])
-    yield from (
-        *_table(rows),
-        "",
-        "Each against the mean of the other raters; an arm takes the place of each rater in turn.",
-        "",
+    for name, scores, num_clips in formatting.rater_rows(raters):
+        shares = [formatting.share(scores.accuracy), formatting.number(scores.difference)]
+        rows.append([name, *shares, formatting.share(scores.weighted_kappa), str(num_clips)])
+    explanation = (
+        "Each against the mean of the other raters; an arm takes the place of each rater in turn."
     )
+    return _section("Raters", [formatting.rater_votes(raters), "", *_table(rows), "", explanation])
 
 
-def _neutral(contents: Contents) -> Iterable[str]:
-    if not contents["neutral"]:
-        return
-    yield from ("## Learned neutral elements", "")
-    num_scores = len(contents["neutral"][0]["mean"])
-    head = ["arm", *(f"score {k}" for k in range(num_scores)), "folds"]
-    rows = [[r["arm"], *formatting.elements(r), str(len(r["folds"]))] for r in contents["neutral"]]
-    yield from (*_table([head, *rows]), "")
+def _neutral_elements(contents: ReportContents) -> list[str]:
+    if not contents.neutral:
+        return []
+    head = ["arm", *(f"score {k}" for k in range(len(contents.neutral[0].mean))), "folds"]
+    rows = [
+        [row.arm, *formatting.neutral_elements(row), str(len(row.folds))]
+        for row in contents.neutral
+    ]
+    return _section("Learned neutral elements", _table([head, *rows]))
 
 
-def _clips(contents: Contents) -> Iterable[str]:
-    if contents["clips"]:
-        yield from (
-            "## Clips",
-            "",
-            *(f"- {clip_timeline.caption(c)}" for c in contents["clips"]),
-            "",
-        )
-
-
-def _claim(contents: Contents, claim: Mapping[str, Any]) -> str:
-    found = ""
-    if claim.get("difference") is not None:
-        label = formatting.label_of(contents, claim["better"])
-        found = (
-            f" ({formatting.name(claim['metric'], label)} {100 * claim['difference']:+.1f} "
-            f"{formatting.limits(claim['interval'], sign='+')}, {claim['num_patients']} patients)"
-        )
-    reason = f" ({claim['reason']})" if claim.get("reason") else ""
-    return f"- **{claim['verdict']}**: {claim['text']}{found}{reason}"
+def _claim(contents: ReportContents, claim: ClaimResult) -> str:
+    difference = formatting.claim_difference(contents, claim)
+    found = f" ({difference}, {claim.num_patients} patients)" if difference else ""
+    reason = f" ({claim.reason})" if claim.reason else ""
+    return f"- **{claim.verdict}**: {claim.text}{found}{reason}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

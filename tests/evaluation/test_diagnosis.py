@@ -11,7 +11,7 @@ from lus_ray import report
 from lus_ray.errors import StoreError
 from lus_ray.evaluation import report_json, results, scored_arms
 from lus_ray.metrics import classification, inherited
-from lus_ray.report import formatting
+from lus_ray.report import formatting, metric_names
 from tests.evaluation.run_folders import TEST, arm, identity, write_rows, write_run
 
 CLASSES = ("healthy", "other lung disease", "COVID-19 pneumonia")
@@ -64,14 +64,13 @@ def computed(out: Path) -> tuple[dict[str, Any], dict[str, scored_arms.ScoredArm
 def test_every_frame_of_a_clip_is_one_example_and_the_clip_another(tmp_path: Path) -> None:
     found, arms = computed(written(tmp_path))
     cell = arms["none"].cells[0]
-    assert cell.said is not None
-    assert cell.said.sum(axis=1).tolist() == [3 + number % 3 for number in range(12)]
-    row = found["arms"][0]
-    assert (row["folds"][0]["num_clips"], row["folds"][0]["num_frames"]) == (12, 48)
-    scores = row["folds"][0]["metrics"]
-    assert (
-        scores["frame_accuracy"]
-        == np.trace(inherited.inherited_confusion(cell.target, cell.said)) / 48
+    assert cell.frame_counts is not None
+    assert cell.frame_counts.sum(axis=1).tolist() == [3 + number % 3 for number in range(12)]
+    row = found.arms[0]
+    assert (row.folds[0].num_clips, row.folds[0].num_frames) == (12, 48)
+    scores = row.folds[0].metrics
+    assert scores["frame_accuracy"] == (
+        np.trace(inherited.inherited_confusion(cell.target, cell.frame_counts)) / 48
     )
     assert scores["accuracy"] == classification.score(cell.target, cell.probability)["accuracy"]
     assert scores["accuracy"] != scores["frame_accuracy"]
@@ -80,15 +79,15 @@ def test_every_frame_of_a_clip_is_one_example_and_the_clip_another(tmp_path: Pat
 def test_frames_have_intervals_over_patients_claims_and_gaps(tmp_path: Path) -> None:
     found, arms = computed(written(tmp_path))
     for metric in inherited.inherited_metrics(CLASSES):
-        low, high = found["arms"][0]["interval"][metric]
-        assert low < found["arms"][0]["mean"][metric] < high, metric
-    [claim] = found["claims"]
+        low, high = found.arms[0].interval[metric]
+        assert low < found.arms[0].mean[metric] < high, metric
+    [claim] = found.claims
     expected = arms["from dense"].mean("frame_accuracy") - arms["none"].mean("frame_accuracy")
-    assert claim["difference"] == pytest.approx(expected) != 0
-    assert claim["verdict"] == "reproduced"
-    [gap] = found["gaps"]
-    assert set(gap["differences"]) == set(METRICS)
-    told = formatting.gap(gap)
+    assert claim.difference == pytest.approx(expected) != 0
+    assert claim.verdict == "reproduced"
+    [gap] = found.gaps
+    assert set(gap.differences) == set(METRICS)
+    told = formatting.gap_differences(gap)
     assert told[0].startswith("frame accuracy +")
     assert len(told) == len(METRICS) - 9
     assert not any("healthy" in one for one in told)
@@ -99,7 +98,7 @@ def test_clips_without_a_diagnosis_leave_frames_undefined_too(tmp_path: Path) ->
     write_diagnosis(tmp_path, NONE, annotated=False)
     found, arms = computed(tmp_path)
     assert arms["none"].scores[0].undefined["frame_f1 healthy"] == "no test clip is annotated"
-    assert found["arms"][0]["mean"]["frame_accuracy"] is None
+    assert found.arms[0].mean["frame_accuracy"] is None
 
 
 def test_frames_of_other_classes_are_refused(tmp_path: Path) -> None:
@@ -113,8 +112,8 @@ def test_clips_whose_samples_are_no_frames_have_no_figures_of_frames(tmp_path: P
     write_run(tmp_path, [NONE], metrics=METRICS)
     write_diagnosis(tmp_path, NONE, inherited=False)
     found, _ = computed(tmp_path)
-    assert not any("frame" in metric for metric in found["arms"][0]["mean"])
-    [(title, metrics)] = formatting.blocks(found, "diagnosis")
+    assert not any("frame" in metric for metric in found.arms[0].mean)
+    [(title, metrics)] = metric_names.tables(found, "diagnosis")
     assert title.startswith("Clips")
     assert metrics == ["accuracy", "macro_f1", "auc"]
     assert formatting.explained(found, "diagnosis") == []
@@ -125,7 +124,7 @@ def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_th
 ) -> None:
     paper = {"none": {"frame_accuracy": [0.824, None], "frame_f1 healthy": [0.795, None]}}
     made = report.write(written(tmp_path, published=paper), num_draws=20)
-    blocks = formatting.blocks(made.contents, "diagnosis")
+    blocks = metric_names.tables(made.contents, "diagnosis")
     assert [metrics for _, metrics in blocks] == [
         ["frame_accuracy", "frame_macro_f1"],
         [f"{metric} {name}" for name in CLASSES for metric in inherited.INHERITED_CLASS_METRICS],
@@ -140,11 +139,11 @@ def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_th
 
 
 def test_names_say_frame_or_clip() -> None:
-    names = [formatting.name(metric, "diagnosis") for metric in METRICS]
+    names = [metric_names.name(metric, "diagnosis") for metric in METRICS]
     assert names[:2] == ["frame accuracy", "frame macro F1"]
     assert names[2:5] == [
         "frame precision, healthy", "frame recall, healthy", "frame F1, healthy",
     ]  # fmt: skip
     assert names[-3:] == ["clip accuracy", "clip macro F1", "clip AUC"]
-    assert formatting.name("f1", "diagnosis") == "clip weighted F1"
-    assert formatting.name("accuracy", "severity") == "accuracy (micro F1)"
+    assert metric_names.name("f1", "diagnosis") == "clip weighted F1"
+    assert metric_names.name("accuracy", "severity") == "accuracy (micro F1)"

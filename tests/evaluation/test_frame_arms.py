@@ -10,12 +10,12 @@ from sklearn.metrics import accuracy_score, f1_score
 from lus_ray.errors import StoreError
 from lus_ray.evaluation import comparisons, frame_arms, report_json, results
 from lus_ray.metrics.frames import METRICS
-from lus_ray.report import formatting
+from lus_ray.report import metric_names
 from tests.evaluation.frame_run import FRAMES, UNINORM, write_frame_cell, write_frame_run
 from tests.evaluation.run_folders import arm, write_run
 
 
-def read_cell(out: Path, **settings: object) -> results.Cell:
+def read_cell(out: Path, **settings: object) -> results.CellResult:
     write_run(out, [FRAMES])
     write_frame_cell(out, FRAMES, 0, **settings)  # type: ignore[arg-type]
     return results.read(out).cells["frames", 0]
@@ -23,7 +23,7 @@ def read_cell(out: Path, **settings: object) -> results.Cell:
 
 def test_every_frame_of_a_test_clip_is_one_example(tmp_path: Path) -> None:
     cell = read_cell(tmp_path, num_frames=5)
-    assert cell.by_frame
+    assert cell.has_frames
     assert cell.probability.shape == (24 * 5, 4)
     assert cell.probability.dtype == np.float32
     assert cell.num_clips == 24
@@ -38,17 +38,17 @@ def test_frames_are_scored_as_scikit_learn_scores_them(tmp_path: Path) -> None:
     said = cell.probability.argmax(axis=1)
     assert scores["setting_1"] == scores["accuracy"] == accuracy_score(cell.target, said)
     assert scores["f1"] == pytest.approx(f1_score(cell.target, said, average="weighted"))
-    row = found["arms"][0]
-    assert (row["folds"][0]["num_clips"], row["folds"][0]["num_frames"]) == (24, 288)
-    low, high = row["interval"]["average"]
-    assert low < row["mean"]["average"] < high
+    row = found.arms[0]
+    assert (row.folds[0].num_clips, row.folds[0].num_frames) == (24, 288)
+    low, high = row.interval["average"]
+    assert low < row.mean["average"] < high
 
 
 def test_clips_without_frame_scores_are_decided_but_not_scored(tmp_path: Path) -> None:
     cell = read_cell(tmp_path, target=None)
-    assert (len(cell.clips), len(cell.decided)) == (0, 24)
+    assert (len(cell.clips), len(cell.predicted)) == (0, 24)
     _, arms = report_json.compute(results.read(tmp_path), num_draws=20)
-    assert "no test clip is annotated" in arms["frames"].why("average")
+    assert "no test clip is annotated" in arms["frames"].why_undefined("average")
 
 
 def test_a_clip_with_fewer_scores_than_frames_is_refused_by_name(tmp_path: Path) -> None:
@@ -64,13 +64,13 @@ def test_a_clip_without_frames_is_refused(tmp_path: Path) -> None:
 def test_frames_that_differ_in_their_classes_are_refused() -> None:
     lines = pa.array([[[0.5, 0.5], [0.2, 0.3, 0.5]]], pa.list_(pa.list_(pa.float32())))
     with pytest.raises(ValueError, match="frames with 2 and 3 classes"):
-        frame_arms.outputs(pa.table({"outputs": lines}))
+        frame_arms.read_outputs(pa.table({"outputs": lines}))
 
 
 def test_outputs_come_back_clip_by_clip() -> None:
     lines = [[[0.0, 1.0], [0.25, 0.75]], [[1.0, 0.0]]]
     table = pa.table({"outputs": pa.array(lines, pa.list_(pa.list_(pa.float32())))})
-    values, num_frames = frame_arms.outputs(table)
+    values, num_frames = frame_arms.read_outputs(table)
     assert values.tolist() == [[0.0, 1.0], [0.25, 0.75], [1.0, 0.0]]
     assert num_frames.tolist() == [2, 1]
 
@@ -81,7 +81,7 @@ def test_arms_with_clips_of_other_lengths_are_not_compared(tmp_path: Path) -> No
     write_frame_cell(tmp_path, FRAMES, 0, num_frames=4)
     write_frame_cell(tmp_path, other, 0, num_frames=5)
     _, arms = report_json.compute(results.read(tmp_path), num_draws=10)
-    found = comparisons.difference(arms["frames"], arms["other"], "accuracy")
+    found = comparisons.compare(arms["frames"], arms.other, "accuracy")
     assert found.reason == "frames and other were tested on different frames in fold 0"
 
 
@@ -95,11 +95,11 @@ def test_without_raters_their_settings_are_undefined_and_the_others_are_not(tmp_
 
 
 def test_every_metric_of_frames_has_a_title_and_a_meaning() -> None:
-    assert set(frame_arms.EXPLAINED) == set(METRICS) <= set(formatting.NAMES)
-    assert formatting.title("k3", frame_arms.LABEL) == "K = 3"
-    assert formatting.title("accuracy", frame_arms.LABEL) == "Accuracy (micro F1)"
+    assert set(metric_names.FRAME_MEANINGS) == set(METRICS) <= set(metric_names.NAMES)
+    assert metric_names.title("k3", frame_arms.SEVERITY) == "K = 3"
+    assert metric_names.title("accuracy", frame_arms.SEVERITY) == "Accuracy (micro F1)"
 
 
 def test_an_aggregator_is_an_arm_that_reads_frame_scores() -> None:
     entries = [FRAMES, UNINORM, arm("features", label=None), arm("expert", reads="features")]
-    assert frame_arms.readers({"arms": entries}) == {"uninorm": "frames"}
+    assert frame_arms.aggregators({"arms": entries}) == {"uninorm": "frames"}

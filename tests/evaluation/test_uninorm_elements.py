@@ -10,11 +10,11 @@ from tests.evaluation.frame_run import UNINORM, write_frame_run, write_neutral
 
 
 def test_elements_are_averaged_over_the_folds_that_have_them(tmp_path: Path) -> None:
-    found = uninorm_elements.compare(results.read(write_frame_run(tmp_path)))
-    assert [row["arm"] for row in found] == ["uninorm", "uninorm on all patients"]
-    assert found[0]["mean"] == pytest.approx([0.0, 0.1, 0.2, 0.4])
-    assert found[0]["std"] == pytest.approx([0, 0, 0, (2 / 3) ** 0.5 / 10])
-    assert found[0]["folds"][2] == pytest.approx([0.0, 0.1, 0.2, 0.5])
+    found = uninorm_elements.read_all(results.read(write_frame_run(tmp_path)))
+    assert [row.arm for row in found] == ["uninorm", "uninorm on all patients"]
+    assert found[0].mean == pytest.approx([0.0, 0.1, 0.2, 0.4])
+    assert found[0].std == pytest.approx([0, 0, 0, (2 / 3) ** 0.5 / 10])
+    assert found[0].folds[2] == pytest.approx([0.0, 0.1, 0.2, 0.5])
 
 
 @pytest.mark.parametrize("values", [[0.0, 0.5, 1.1, 0.2], [float("nan")] * 4, [0.1, 0.2]])
@@ -22,7 +22,7 @@ def test_impossible_elements_are_refused_by_file(tmp_path: Path, values: list[fl
     write_frame_run(tmp_path, folds=[0])
     write_neutral(tmp_path, UNINORM, 0, values)
     with pytest.raises(StoreError, match=r"weights\.safetensors: net\.neutral is .* not 4 numbers"):
-        uninorm_elements.compare(results.read(tmp_path))
+        uninorm_elements.read_all(results.read(tmp_path))
 
 
 def test_a_damaged_checkpoint_is_refused_by_file(tmp_path: Path) -> None:
@@ -30,4 +30,4 @@ def test_a_damaged_checkpoint_is_refused_by_file(tmp_path: Path) -> None:
     path = write_neutral(tmp_path, UNINORM, 0, [0.0] * 4)
     path.write_bytes(b"no weights")
     with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
-        uninorm_elements.compare(results.read(tmp_path))
+        uninorm_elements.read_all(results.read(tmp_path))

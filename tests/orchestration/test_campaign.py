@@ -40,8 +40,8 @@ def finished(ray_cluster, phantom_store, tmp_path_factory):
 
 def test_every_cell_is_finished_and_reported(finished):
     contents = report.write(finished).contents
-    assert [arm["name"] for arm in contents["arms"]] == [arm.name for arm in SMALL.arms]
-    assert all(len(arm["folds"]) == 3 for arm in contents["arms"])
+    assert [arm.name for arm in contents.arms] == [arm.name for arm in SMALL.arms]
+    assert all(len(arm.folds) == 3 for arm in contents.arms)
     assert (finished / "report.html").stat().st_size > 10_000
 
 

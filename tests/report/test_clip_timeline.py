@@ -21,11 +21,11 @@ def texts(svg: str) -> set[str]:
 
 def test_two_clips_of_each_true_score_and_of_different_patients_are_chosen(tmp_path: Path) -> None:
     found, _ = report_json.compute(results.read(write_frame_run(tmp_path)), num_draws=10)
-    chosen = found["clips"]
-    assert [fact["severity"] for fact in chosen] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert all(a["patient"] != b["patient"] for a, b in zip(chosen[::2], chosen[1::2], strict=True))
-    assert {(fact["arm"], fact["fold"]) for fact in chosen} == {("frames", 0)}
-    assert list(chosen[0]["scores"]) == ["max-argmax", "uninorm"]
+    chosen = found.clips
+    assert [fact.severity for fact in chosen] == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert all(a.patient != b.patient for a, b in zip(chosen[::2], chosen[1::2], strict=True))
+    assert {(fact.arm, fact.fold) for fact in chosen} == {("frames", 0)}
+    assert list(chosen[0].scores) == ["max-argmax", "uninorm"]
 
 
 def test_who_is_right_does_not_choose_the_clips(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_who_is_right_does_not_choose_the_clips(tmp_path: Path) -> None:
         write_run(out, [FRAMES])
         write_frame_cell(out, FRAMES, 0, skill=skill)
         found, _ = report_json.compute(results.read(out), num_draws=10)
-        return [fact["clip"] for fact in found["clips"]]
+        return [fact.clip for fact in found.clips]
 
     assert chosen(tmp_path / "good", 5.0) == chosen(tmp_path / "bad", 0.2)
 
@@ -42,7 +42,7 @@ def test_a_leaky_frame_arm_is_drawn_only_where_there_is_no_other(tmp_path: Path)
     write_run(tmp_path, [LEAKY])
     write_frame_cell(tmp_path, LEAKY, 1)
     found, _ = report_json.compute(results.read(tmp_path), num_draws=10)
-    assert {(fact["arm"], fact["fold"]) for fact in found["clips"]} == {(LEAKY["name"], 1)}
+    assert {(fact.arm, fact.fold) for fact in found.clips} == {(LEAKY.name, 1)}
 
 
 def test_clips_without_any_frame_score_are_drawn_too(tmp_path: Path) -> None:
@@ -50,20 +50,20 @@ def test_clips_without_any_frame_score_are_drawn_too(tmp_path: Path) -> None:
     write_frame_cell(tmp_path, FRAMES, 0, target=None)
     run = results.read(tmp_path)
     found, _ = report_json.compute(run, num_draws=10)
-    assert len(clip_timeline.draw_timelines(run, found["clips"], found["neutral"])) == 8
+    assert len(clip_timeline.draw_timelines(run, found.clips, found.neutral)) == 8
 
 
 def test_a_run_without_frame_arms_has_no_strips(tmp_path: Path) -> None:
     write_run(tmp_path, [])
     found, _ = report_json.compute(results.read(tmp_path), num_draws=10)
-    assert found["clips"] == []
+    assert found.clips == []
 
 
 def test_weak_supervision_draws_no_true_frame_scores(tmp_path: Path) -> None:
     def drawn(out: Path, supervision: str) -> str:
         run = results.read(write_frame_run(out, folds=[0], supervision=supervision))
         found, _ = report_json.compute(run, num_draws=10)
-        return clip_timeline.draw_timelines(run, found["clips"], found["neutral"])[0]
+        return clip_timeline.draw_timelines(run, found.clips, found.neutral)[0]
 
     assert len(drawn(tmp_path / "weak", "weak")) < len(drawn(tmp_path / "frames", "frames"))
 

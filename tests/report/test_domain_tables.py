@@ -18,21 +18,21 @@ FILES = ("report.json", "report.md", "report.html")
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+def written(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
     """The report of thirteen arms without a twin or a leak, one twin and one that leaks."""
     out = write_domain_run(tmp_path_factory.mktemp("run"), arms=[*ARMS, *OTHERS])
     return report.write(out, num_draws=50)
 
 
-def test_a_table_has_both_spreads_and_the_paper(written: report.Report) -> None:
-    covid, cap = domain_tables.entries(written.contents)
+def test_a_table_has_both_spreads_and_the_paper(written: report.RunReport) -> None:
+    covid, cap = written.contents.domains
     assert domain_tables.title(covid) == "B-line masks, covid (also A)"
     assert domain_tables.title(cap) == "B-line masks, cap"
-    head, *rows = domain_tables.arms(covid)
+    head, *rows = domain_tables.arm_table(covid)
     assert head[:4] == ["arm", "Dice, %", "paper, %", "Dice over patients, %"]
     assert head[4:] == ["sensitivity, %", "specificity, %", "images", "patients"]
     unet = next(row for row in rows if row[0] == "unet covid")
-    spread = next(a for a in covid["arms"] if a["name"] == "unet covid")["over_images"]["dice"]
+    spread = next(a for a in covid.arms if a.name == "unet covid").over_images["dice"]
     assert unet[1] == f"{100 * spread['mean']:.1f} ± {100 * spread['std']:.1f}"
     assert unet[2] == "60.0 ± 26.0"
     assert unet[-2:] == ["24", "6"]
@@ -43,15 +43,15 @@ def test_what_the_paper_prints_of_other_metrics_stands_with_them(tmp_path: Path)
     paper = {"unet covid": {"sensitivity_per_image, cap": [0.38, None]}}
     write_domain_run(tmp_path, arms=[UNET, SIFA], published=paper)
     found = report.write(tmp_path, num_draws=50)
-    covid, cap = (domain_tables.arms(e)[1] for e in domain_tables.entries(found.contents))
+    covid, cap = (domain_tables.arm_table(e)[1] for e in found.contents.domains)
     assert covid[2] == cap[2] == "–"
     assert "paper" not in covid[4]
     assert cap[4].endswith("; paper 38.0")
     assert "<small>paper 38.0</small>" in section(tmp_path, "domains")
 
 
-def test_a_matrix_shows_twelve_arms_and_counts_them_all(written: report.Report) -> None:
-    entry = domain_tables.entries(written.contents)[0]
+def test_a_matrix_shows_twelve_arms_and_counts_them_all(written: report.RunReport) -> None:
+    entry = written.contents.domains[0]
     matrices = domain_tables.matrices(entry)
     assert [matrix.title for matrix in matrices] == list(domain_tables.TITLES.values())
     for matrix in matrices:
@@ -67,11 +67,11 @@ def test_a_matrix_shows_twelve_arms_and_counts_them_all(written: report.Report) 
     assert "10,000 draws" in matrices[2].meaning
 
 
-def test_all_arms_are_in_the_json_raw(written: report.Report) -> None:
-    covid = json.loads((written.out / "report.json").read_text())["domains"][0]
-    assert len(covid["order"]) == 15
+def test_all_arms_are_in_the_json_raw(written: report.RunReport) -> None:
+    covid = json.loads((written.out / "report.json").read_text()).domains[0]
+    assert len(covid.order) == 15
     for test in domains.TESTS:
-        raw = covid["tests"][test]["raw"]
+        raw = covid.tests[test].raw
         assert sum(p is not None for row in raw for p in row) == 15 * 14
 
 
@@ -80,11 +80,11 @@ def test_all_arms_are_in_the_json_raw(written: report.Report) -> None:
     [(0.0, "<0.001"), (0.0012, "0.001"), (0.0433, "0.043"), (0.234, "0.23"), (1.0, "1.00")],
 )
 def test_a_p_value_is_printed_as_papers_do(p: float, text: str) -> None:
-    assert domain_tables.printed(p) == text
-    assert domain_tables.printed(None) == "–"
+    assert domain_tables.format_p(p) == text
+    assert domain_tables.format_p(None) == "–"
 
 
-def test_the_page_has_every_domain_with_three_matrices(written: report.Report) -> None:
+def test_the_page_has_every_domain_with_three_matrices(written: report.RunReport) -> None:
     shown = section(written.out, "domains")
     assert shown.count("<table") == 2 * 4
     assert shown.count('<div class="scroll"><table') == 2 * 4
@@ -95,7 +95,7 @@ def test_the_page_has_every_domain_with_three_matrices(written: report.Report) -
     assert "standard deviation over images" in section(written.out, "reading")
 
 
-def test_markdown_has_the_same_numbers(written: report.Report) -> None:
+def test_markdown_has_the_same_numbers(written: report.RunReport) -> None:
     text = (written.out / "report.md").read_text()
     part = text[text.index("## Each domain") :].split("\n## ")[0]
     assert part.count("| p after Holm | 1 | 2 |") == 6
@@ -104,7 +104,7 @@ def test_markdown_has_the_same_numbers(written: report.Report) -> None:
     assert widths == {8 + 2, 12 + 2}
 
 
-def test_the_terminal_has_a_line_an_arm_and_counts_the_pairs(written: report.Report) -> None:
+def test_the_terminal_has_a_line_an_arm_and_counts_the_pairs(written: report.RunReport) -> None:
     lines = written.text().splitlines()
     assert max(map(len, lines[:-1])) <= 100
     [start] = [k for k, line in enumerate(lines) if line.startswith("B-line masks, cap")]
@@ -115,7 +115,7 @@ def test_the_terminal_has_a_line_an_arm_and_counts_the_pairs(written: report.Rep
     assert lines[start + 14].count(" of 78") == 3
 
 
-def test_the_same_domains_give_the_same_bytes(written: report.Report) -> None:
+def test_the_same_domains_give_the_same_bytes(written: report.RunReport) -> None:
     first = [(written.out / name).read_bytes() for name in FILES]
     report.write(written.out, num_draws=50)
     assert [(written.out / name).read_bytes() for name in FILES] == first
@@ -124,7 +124,7 @@ def test_the_same_domains_give_the_same_bytes(written: report.Report) -> None:
 def test_what_could_not_be_tested_is_told(tmp_path: Path) -> None:
     write_domain_run(tmp_path, arms=[UNET, SIFA], numbers=[0], dice=alike)
     found = report.write(tmp_path, num_draws=50)
-    cap = domain_tables.entries(found.contents)[1]
+    cap = found.contents.domains[1]
     assert [matrix.rows[1][0][0] for matrix in domain_tables.matrices(cap)] == ["<0.001", "–", "–"]
     assert "<li>sifa covid→cap and unet covid: one patient</li>" in section(tmp_path, "domains")
 
@@ -133,8 +133,8 @@ def test_nothing_finished_and_one_arm_alone_have_no_matrix(tmp_path: Path) -> No
     write_domain_run(tmp_path / "none", numbers=[])
     nothing = report.write(tmp_path / "none", num_draws=50)
     entry = domain_tables.entries(nothing.contents)[0]
-    assert domain_tables.arms(entry)[1][1:4] == ["–", "–", "–"]
-    assert domain_tables.below(entry, "images") == (0, 0)
+    assert domain_tables.arm_table(entry)[1][1:4] == ["–", "–", "–"]
+    assert domain_tables.count_significant(entry, "images") == (0, 0)
     write_domain_run(tmp_path / "one", arms=[UNET], claims=[])
     one = report.write(tmp_path / "one", num_draws=50)
     assert domain_tables.matrices(domain_tables.entries(one.contents)[0]) == []
@@ -144,7 +144,7 @@ def test_nothing_finished_and_one_arm_alone_have_no_matrix(tmp_path: Path) -> No
 def test_a_run_of_one_domain_has_no_such_section(tmp_path: Path) -> None:
     out = write_pixel_run(tmp_path)
     found = report.write(out, num_draws=50)
-    assert domain_tables.entries(found.contents) == ()
+    assert found.contents.domains == ()
     for name in FILES:
         assert "Each domain" not in (out / name).read_text()
     assert '"domains"' not in (out / "report.json").read_text()

@@ -21,7 +21,7 @@ def test_the_grid_is_of_the_fold_in_which_most_arms_have_pictures(tmp_path: Path
     write_pictures(tmp_path, FRAMES, 0, heat=False)
     write_pictures(tmp_path, FRAMES, 1, heat=False)
     write_pictures(tmp_path, LEAKY, 1, heat=True)
-    found = galleries.grid(results.read(tmp_path))
+    found = galleries.read_gallery(results.read(tmp_path))
     assert found is not None
     assert (found.fold, found.arms) == (1, ("frames", "frames, all patients"))
     assert [name for name, _ in found.rows] == ["phantom/p00-0#0", "phantom/p01-0#1"]
@@ -37,13 +37,13 @@ def test_an_example_that_an_arm_has_no_picture_of_leaves_a_hole(tmp_path: Path) 
         folder = write_pictures(tmp_path, entry, 0, heat=True)
     captions = json.loads((folder / "captions.json").read_text())
     (folder / "captions.json").write_text(json.dumps(captions[1:]))
-    found = galleries.grid(results.read(tmp_path))
+    found = galleries.read_gallery(results.read(tmp_path))
     assert found is not None
     assert [looked[1] is None for _, looked in found.rows] == [True, False]
 
 
 def test_a_run_without_pictures_has_no_grid(tmp_path: Path) -> None:
-    assert galleries.grid(results.read(write_frame_run(tmp_path, folds=[0]))) is None
+    assert galleries.read_gallery(results.read(write_frame_run(tmp_path, folds=[0]))) is None
 
 
 @pytest.mark.parametrize("name", ["../0.svg", "absent.svg", "captions.json", "/etc/hostname.svg"])
@@ -53,7 +53,7 @@ def test_a_picture_that_is_not_beside_its_caption_is_refused(tmp_path: Path, nam
     entry = {"file": name, "example": "a#0", "caption": ""}
     (folder / "captions.json").write_text(json.dumps([entry]))
     with pytest.raises(StoreError, match=r"captions\.json: not readable .*; remove the folder"):
-        galleries.grid(results.read(tmp_path))
+        galleries.read_gallery(results.read(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '[{"file": "0.svg"}]', '{"file": 1}'])
@@ -62,7 +62,7 @@ def test_damaged_captions_are_refused_by_file(tmp_path: Path, text: str) -> None
     folder = write_pictures(tmp_path, FRAMES, 0, heat=False)
     (folder / "captions.json").write_text(text)
     with pytest.raises(StoreError, match=r"captions\.json: not readable"):
-        galleries.grid(results.read(tmp_path))
+        galleries.read_gallery(results.read(tmp_path))
 
 
 def test_outlines_and_looks_are_two_grids(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_outlines_and_looks_are_two_grids(tmp_path: Path) -> None:
     for entry in (UNET, DENSE):
         write_outlines(tmp_path, entry, 0)
     run = results.read(tmp_path)
-    outlined, looked = galleries.grid(run, galleries.MASKS), galleries.grid(run)
+    outlined, looked = galleries.read_gallery(run, galleries.MASKS), galleries.read_gallery(run)
     assert outlined is not None
     assert looked is not None
     assert outlined.arms == looked.arms == ("U-Net", "dense")
@@ -81,7 +81,7 @@ def test_outlines_and_looks_are_two_grids(tmp_path: Path) -> None:
 def test_looks_alone_leave_no_grid_of_outlines(tmp_path: Path) -> None:
     write_frame_run(tmp_path, folds=[0])
     write_pictures(tmp_path, FRAMES, 0, heat=False)
-    assert galleries.grid(results.read(tmp_path), galleries.MASKS) is None
+    assert galleries.read_gallery(results.read(tmp_path), galleries.MASKS) is None
 
 
 def test_a_picture_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_picture_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         StoreError, match="kind 'mask' is none of looks, masks, expert, outlines, translations"
     ):
-        galleries.grid(results.read(tmp_path))
+        galleries.read_gallery(results.read(tmp_path))
 
 
 def write_blines(out: Path, entry: dict[str, Any], *, num_examples: int = 2) -> None:
@@ -123,7 +123,7 @@ def test_the_expert_stands_before_the_arms_once_an_example(tmp_path: Path) -> No
     write_pixel_run(tmp_path, folds=[0])
     write_blines(tmp_path, BLINES, num_examples=1)
     write_blines(tmp_path, UNET)
-    found = galleries.beside_expert(results.read(tmp_path))
+    found = galleries.read_segmentations(results.read(tmp_path))
     assert found is not None
     assert found.arms == ("expert", "U-Net", "B-lines")
     captions = [[one and one.caption for one in looked] for _, looked in found.rows]
@@ -135,8 +135,8 @@ def test_outlines_without_an_expert_stand_alone(tmp_path: Path) -> None:
     write_blines(tmp_path, BLINES)
     path = tmp_path / "cells" / slug_of(BLINES) / "fold0" / "pictures" / "captions.json"
     entries = json.loads(path.read_text())
-    path.write_text(json.dumps([entry for entry in entries if entry["kind"] != "expert"]))
-    found = galleries.beside_expert(results.read(tmp_path))
+    path.write_text(json.dumps([entry for entry in entries if entry.kind != "expert"]))
+    found = galleries.read_segmentations(results.read(tmp_path))
     assert found is not None
     assert found.arms == ("B-lines",)
 

@@ -17,7 +17,7 @@ CLAIM = {"text": "a < b", "metric": "auc", "better": EVIL, "than": "class prior"
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+def found(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
     """The report of three arms of two labels, one cell missing."""
     out = tmp_path_factory.mktemp("run")
     prior = arm("class prior", baseline=True)
@@ -33,7 +33,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
 
 
 @pytest.fixture(scope="module")
-def framed(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+def framed(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
     """The report of scores of frames and clips, with everything it can show."""
     out = tmp_path_factory.mktemp("frames")
     write_frame_run(out, supervision="weak")
@@ -43,7 +43,7 @@ def framed(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
 
 
 @pytest.fixture(scope="module")
-def outlined(tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+def outlined(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
     """The report of masks of four schemes with a gap, a claim and pictures."""
     out = write_pixel_run(tmp_path_factory.mktemp("pixels"))
     write_outlines(out, UNET, 0, unsure=True)
@@ -84,7 +84,7 @@ def tags_of(out: Path) -> list[tuple[str, dict[str, str | None]]]:
     return parser.tags
 
 
-def test_the_page_refers_to_nothing_outside(found: report.Report) -> None:
+def test_the_page_refers_to_nothing_outside(found: report.RunReport) -> None:
     page = (found.out / "report.html").read_text()
     assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]*", "", page))
     for tag, attributes in tags_of(found.out):
@@ -93,7 +93,7 @@ def test_the_page_refers_to_nothing_outside(found: report.Report) -> None:
         assert (attributes.get("href") or "#").startswith("#")
 
 
-def test_every_link_of_the_contents_leads_to_a_section(found: report.Report) -> None:
+def test_every_link_of_the_contents_leads_to_a_section(found: report.RunReport) -> None:
     tags = tags_of(found.out)
     targets = {attributes.get("id") for _, attributes in tags}
     links = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
@@ -101,46 +101,46 @@ def test_every_link_of_the_contents_leads_to_a_section(found: report.Report) -> 
     assert "#severity" in links
 
 
-def test_every_picture_has_a_text_in_its_place(found: report.Report) -> None:
+def test_every_picture_has_a_text_in_its_place(found: report.RunReport) -> None:
     pictures = [attributes for tag, attributes in tags_of(found.out) if tag == "img"]
     assert len(pictures) > 5
     assert all(attributes["alt"] for attributes in pictures)
 
 
-def test_arm_names_are_escaped(found: report.Report) -> None:
+def test_arm_names_are_escaped(found: report.RunReport) -> None:
     assert "<script" not in (found.out / "report.html").read_text()
     assert "&lt;script&gt;" in (found.out / "report.html").read_text()
     rows = [line for line in (found.out / "report.md").read_text().splitlines() if "MLP" in line]
     assert any(r"\| on signs" in row for row in rows if row.startswith("|"))
 
 
-def test_the_same_directory_gives_the_same_bytes(found: report.Report) -> None:
+def test_the_same_directory_gives_the_same_bytes(found: report.RunReport) -> None:
     names = ("report.json", "report.md", "report.html")
     first = [(found.out / name).read_bytes() for name in names]
     report.write(found.out, num_draws=50)
     assert [(found.out / name).read_bytes() for name in names] == first
 
 
-def test_a_missing_cell_is_shown_everywhere(found: report.Report) -> None:
+def test_a_missing_cell_is_shown_everywhere(found: report.RunReport) -> None:
     assert "2 of 3 folds" in (found.out / "report.html").read_text()
     assert "2 of 3 folds" in (found.out / "report.md").read_text()
     assert "Cells missing: 1" in found.text()
 
 
-def test_the_page_says_it_is_for_research_and_how_it_is_made_again(found: report.Report) -> None:
+def test_the_page_says_it_is_for_research_and_how_it_is_made_again(found: report.RunReport) -> None:
     page = (found.out / "report.html").read_text()
     assert "For research only." in page
     assert "lus run biomarkers --size smoke" in page
     assert "f" * 64 in page
 
 
-def test_the_terminal_table_fits(found: report.Report) -> None:
+def test_the_terminal_table_fits(found: report.RunReport) -> None:
     lines = found.text().splitlines()
     assert max(map(len, lines)) <= 100
     assert any("class prior" in line for line in lines)
 
 
-def test_markdown_tables_have_one_width(found: report.Report) -> None:
+def test_markdown_tables_have_one_width(found: report.RunReport) -> None:
     rows = [
         line for line in (found.out / "report.md").read_text().splitlines() if line.startswith("|")
     ]
@@ -152,11 +152,11 @@ def test_a_run_with_nothing_finished_has_a_report_too(tmp_path: Path) -> None:
     found = report.write(tmp_path, num_draws=50)
     found = report.write(tmp_path, num_draws=50)
     assert "missing" in found.text()
-    assert json.loads((tmp_path / "report.json").read_text())["arms"][0]["mean"]["auc"] is None
+    assert json.loads((tmp_path / "report.json").read_text()).arms[0].mean["auc"] is None
     assert len(tags_of(tmp_path)) > 20
 
 
-def test_scores_of_frames_say_what_each_setting_is(framed: report.Report) -> None:
+def test_scores_of_frames_say_what_each_setting_is(framed: report.RunReport) -> None:
     shown = section(framed.out, "frame_severity")
     assert "<th>K = 1, %</th>" in shown
     assert "<dd>without the 7 frames before and the 7 after each change" in shown
@@ -166,14 +166,14 @@ def test_scores_of_frames_say_what_each_setting_is(framed: report.Report) -> Non
     assert "- Setting 1: every test frame" in markdown
 
 
-def test_arms_whose_patients_overlap_are_marked_everywhere(framed: report.Report) -> None:
+def test_arms_whose_patients_overlap_are_marked_everywhere(framed: report.RunReport) -> None:
     assert section(framed.out, "severity").count("patients overlap") == 1
     assert section(framed.out, "frame_severity").count("patients overlap") == 1
     assert "uninorm on all patients (patients overlap)" in (framed.out / "report.md").read_text()
     assert any(line.startswith(" †uninorm on all") for line in framed.text().splitlines())
 
 
-def test_a_gap_is_told_in_all_three_forms(framed: report.Report) -> None:
+def test_a_gap_is_told_in_all_three_forms(framed: report.RunReport) -> None:
     assert "weighted F1 +" in section(framed.out, "gaps")
     assert (
         "- **published protocol** (uninorm on all patients − uninorm): weighted F1 +"
@@ -184,13 +184,13 @@ def test_a_gap_is_told_in_all_three_forms(framed: report.Report) -> None:
     assert "leak-free twin" in framed.text()
 
 
-def test_weak_supervision_is_a_warning_at_the_top(framed: report.Report) -> None:
+def test_weak_supervision_is_a_warning_at_the_top(framed: report.RunReport) -> None:
     page = (framed.out / "report.html").read_text()
     assert "Weak supervision" in page[: page.index("<nav")]
     assert "Weak supervision" in framed.text()
 
 
-def test_raters_elements_clips_and_pictures_have_their_sections(framed: report.Report) -> None:
+def test_raters_elements_clips_and_pictures_have_their_sections(framed: report.RunReport) -> None:
     assert "uninorm (clip score)" in section(framed.out, "raters")
     assert "0.400 ± 0.082" in section(framed.out, "neutral")
     assert section(framed.out, "clips").count("<figcaption>") == 8
@@ -199,18 +199,18 @@ def test_raters_elements_clips_and_pictures_have_their_sections(framed: report.R
     assert {"#gaps", "#raters", "#neutral", "#clips", "#looked"} <= links
 
 
-def test_the_terminal_table_of_frames_fits(framed: report.Report) -> None:
+def test_the_terminal_table_of_frames_fits(framed: report.RunReport) -> None:
     assert max(map(len, framed.text().splitlines()[:-1])) <= 100
 
 
-def test_the_same_frames_give_the_same_bytes(framed: report.Report) -> None:
+def test_the_same_frames_give_the_same_bytes(framed: report.RunReport) -> None:
     names = ("report.json", "report.md", "report.html")
     first = [(framed.out / name).read_bytes() for name in names]
     report.write(framed.out, num_draws=50)
     assert [(framed.out / name).read_bytes() for name in names] == first
 
 
-def test_a_run_without_frames_has_none_of_their_sections(found: report.Report) -> None:
+def test_a_run_without_frames_has_none_of_their_sections(found: report.RunReport) -> None:
     ids = {attributes.get("id") for _, attributes in tags_of(found.out)}
     assert not ids & {"gaps", "raters", "neutral", "clips", "looked"}
     assert not {"Gaps", "Raters", "Clips"} & set(
@@ -218,7 +218,7 @@ def test_a_run_without_frames_has_none_of_their_sections(found: report.Report) -
     )
 
 
-def test_masks_have_tables_reliability_and_shares_but_no_roc(outlined: report.Report) -> None:
+def test_masks_have_tables_reliability_and_shares_but_no_roc(outlined: report.RunReport) -> None:
     shown = section(outlined.out, "dense_masks")
     assert "<th>A-line IoU, %</th>" in shown
     assert shown.count("predicted but not true scores 0") == 1
@@ -233,7 +233,7 @@ def test_masks_have_tables_reliability_and_shares_but_no_roc(outlined: report.Re
     assert {"#dense_masks", "#markers_masks", "#bline_masks", "#outlined", "#looked"} <= links
 
 
-def test_published_overlap_stands_beside_its_own(outlined: report.Report) -> None:
+def test_published_overlap_stands_beside_its_own(outlined: report.RunReport) -> None:
     assert "<small>paper 75.0</small>" in section(outlined.out, "markers_masks")
     markdown = (outlined.out / "report.md").read_text()
     assert "; paper 75.0; Δ +" in markdown
@@ -245,14 +245,14 @@ def test_published_overlap_stands_beside_its_own(outlined: report.Report) -> Non
     assert "| images | expected calibration error, % |" in markdown
 
 
-def test_outlines_are_shown_with_their_captions(outlined: report.Report) -> None:
+def test_outlines_are_shown_with_their_captions(outlined: report.RunReport) -> None:
     shown = section(outlined.out, "outlined")
     assert shown.count("<img") == shown.count("<figcaption>") == 4
     assert "Drawn by the models of fold 0." in shown
     assert section(outlined.out, "looked").count("<img") == 2
 
 
-def test_a_gap_between_folds_of_images_and_of_patients_says_so(outlined: report.Report) -> None:
+def test_a_gap_between_folds_of_images_and_of_patients_says_so(outlined: report.RunReport) -> None:
     assert "12 patients; each arm is the mean over its own folds" in section(outlined.out, "gaps")
     assert "patients; each arm is the mean over" in (outlined.out / "report.md").read_text()
     assert "random split over images: pixel accuracy +" in outlined.text()
@@ -260,14 +260,14 @@ def test_a_gap_between_folds_of_images_and_of_patients_says_so(outlined: report.
 
 
 def test_what_chose_the_epoch_is_told_of_arms_selected_on_test(
-    outlined: report.Report, found: report.Report
+    outlined: report.RunReport, found: report.RunReport
 ) -> None:
     exception = "save for arms marked selected on test"
     assert exception in section(outlined.out, "training")
     assert exception not in section(found.out, "training")
 
 
-def test_reports_of_masks_fit_the_terminal_and_come_back_alike(outlined: report.Report) -> None:
+def test_reports_of_masks_fit_the_terminal_and_come_back_alike(outlined: report.RunReport) -> None:
     assert max(map(len, outlined.text().splitlines()[:-1])) <= 100
     names = ("report.json", "report.md", "report.html")
     first = [(outlined.out / name).read_bytes() for name in names]

@@ -1,0 +1,338 @@
+"""The contents of report.json as frozen dataclasses, checked and written by pydantic.
+
+Scores are fractions of 1. An undefined number is None, null in JSON. Fields that are None or empty
+because they do not apply are left out of the JSON where their type is marked `optional`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+
+def _to_number(value: Any) -> Any:
+    """A finite Python number; None for NaN, infinity and None."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Number = Annotated[int | float | None, BeforeValidator(_to_number)]
+Count = Annotated[int, BeforeValidator(_to_number)]
+Limits = tuple[Number, Number]
+Numbers = Mapping[str, Number]
+
+
+def optional(default: Any = None) -> Any:
+    """A field that is left out of the JSON where it has its default."""
+    return Field(default, exclude_if=lambda value: value == default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A metric of one arm minus that of another over `folds`, with its paired 95 % interval.
+
+    `to` names the other arm where it is not implied; `reason` says why numbers are None.
+    """
+
+    to: str = optional("")
+    value: Number = None
+    interval: Limits = (None, None)
+    folds: tuple[int, ...] = ()
+    reason: str = optional("")
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether zero lies outside the interval; False where the interval is undefined."""
+        low, high = self.interval
+        return low is not None and high is not None and (low > 0 or high < 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldScores:
+    """The scores of one arm on one fold; `num_frames` and `num_images` where it counts those."""
+
+    fold: int
+    metrics: Numbers
+    undefined: Mapping[str, str]
+    num_patients: int
+    num_clips: int
+    num_frames: Annotated[int | None, BeforeValidator(_to_number)] = optional()
+    num_images: int | None = optional()
+    cost: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
+    """One class counted over the test examples of all folds."""
+
+    num_true: float
+    precision: Number
+    recall: Number
+    f1: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiomarkerScores:
+    """One biomarker averaged over folds; the numbers of clips are sums over folds."""
+
+    num_judged: Count
+    num_seen: Count
+    auc: Number
+    accuracy: Number
+    precision: Number
+    recall: Number
+    f1: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpread:
+    """Mean and population standard deviation (ddof 0) over the images that define a metric."""
+
+    mean: Number
+    std: Number
+    num_images: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """One row of the result table: scores by fold, means, intervals, differences, cost."""
+
+    name: str
+    label: str | None
+    baseline: bool
+    start: Any
+    reads: str | None
+    crossfit: int | None
+    leak: str | None
+    folds: tuple[FoldScores, ...]
+    missing: tuple[int, ...]
+    num_patients: int
+    mean: Numbers
+    std: Numbers
+    interval: dict[str, Limits]
+    num_folds: dict[str, int]
+    undefined: Mapping[str, str]
+    published: dict[str, Limits]
+    difference: dict[str, Difference]
+    calibration_error: Number
+    confusion: tuple[tuple[float, ...], ...] | None
+    cost: Numbers
+    classes: dict[str, ClassScores] = optional({})
+    biomarkers: dict[str, BiomarkerScores] = optional({})
+    per_image: dict[str, ImageSpread] = optional({})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimResult:
+    """A claim of the paper with its verdict; the difference only where it could be tested."""
+
+    text: str
+    metric: str
+    better: str
+    than: str
+    verdict: str
+    reason: str = ""
+    difference: Number = optional()
+    interval: Limits | None = optional()
+    num_patients: int | None = optional()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapResult:
+    """A leaky published protocol minus its leak-free counterpart, by metric.
+
+    `note` says how the two differ besides the leak; `reason` why there is no difference.
+    """
+
+    text: str
+    leaky: str
+    clean: str
+    label: str | None = None
+    num_patients: int = 0
+    differences: dict[str, Difference] = Field(default_factory=dict)
+    reason: str = ""
+    note: str = optional("")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaterScores:
+    """One rater, or an arm in the place of a rater, against the mean of the other raters."""
+
+    accuracy: Number
+    difference: Number
+    weighted_kappa: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmAmongRaters(RaterScores):
+    """An arm in the place of each rater in turn, averaged over the raters."""
+
+    name: str
+    kind: str
+    num_clips: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaterComparison:
+    """Agreement of the raters; only `num_clips` and `reason` where they cannot be compared."""
+
+    num_clips: int
+    num_raters: int = optional(0)
+    pairwise: Number = optional()
+    modal: tuple[float, ...] = optional(())
+    mode_ties: Number = optional()
+    one_against_others: tuple[RaterScores, ...] = optional(())
+    arms: tuple[ArmAmongRaters, ...] | None = optional()
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeutralElements:
+    """Neutral elements of a uninorm arm by fold and score, all in [0, 1]."""
+
+    arm: str
+    folds: dict[int, tuple[float, ...]]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleClip:
+    """A test clip that the report shows, with the predicted score of each aggregator."""
+
+    clip: str
+    patient: str
+    fold: int
+    arm: str
+    severity: int | None
+    raters: tuple[int, ...]
+    scores: dict[str, int | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainSpread:
+    """Mean, population standard deviation (ddof 0) and number of defined values."""
+
+    mean: Number
+    std: Number
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainArm:
+    """An arm on one domain: each metric over images and over patient means."""
+
+    name: str
+    num_images: int
+    num_patients: int
+    over_images: dict[str, DomainSpread]
+    over_patients: dict[str, DomainSpread]
+    published: dict[str, Limits]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PValues:
+    """Symmetric matrices over the arms of `DomainResult.order`."""
+
+    raw: tuple[tuple[Number, ...], ...]
+    adjusted: tuple[tuple[Number, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntestedPair:
+    """Two arms that cannot be compared, and why."""
+
+    one: str
+    other: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainResult:
+    """The arms of one mask label on one domain, and a matrix of p-values per test.
+
+    `corrected` are the first arms of `order`: Holm corrects over their pairs alone.
+    """
+
+    label: str
+    domain: str
+    called: tuple[str, ...]
+    metrics: tuple[str, ...]
+    arms: tuple[DomainArm, ...]
+    tested: str
+    order: tuple[str, ...]
+    corrected: tuple[str, ...]
+    num_draws: int
+    tests: dict[str, PValues]
+    undefined: tuple[UntestedPair, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissingCell:
+    """A planned cell without a result."""
+
+    arm: str
+    fold: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellNote(MissingCell):
+    """What a finished cell noted about itself."""
+
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContents:
+    """Everything that the report says; `data` and `folds` are as the run recorded them."""
+
+    version: str | None
+    experiment: str
+    title: str | None
+    size: str | None
+    seed: int | None
+    command: str
+    data: dict[str, Any]
+    folds: dict[str, Any]
+    metrics: tuple[str, ...]
+    num_draws: int
+    notes: dict[str, str]
+    warnings: tuple[str, ...]
+    cell_notes: tuple[CellNote, ...]
+    missing: tuple[MissingCell, ...]
+    arms: tuple[ArmResult, ...]
+    highlights: dict[str, tuple[str, ...]]
+    claims: tuple[ClaimResult, ...]
+    gaps: tuple[GapResult, ...]
+    raters: RaterComparison | None
+    neutral: tuple[NeutralElements, ...]
+    clips: tuple[ExampleClip, ...]
+    domains: tuple[DomainResult, ...] | None = optional()
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels in the order of their first arm."""
+        return list(dict.fromkeys(arm.label for arm in self.arms if arm.label))
+
+    def arms_of(self, label: str) -> list[ArmResult]:
+        """The arms of a label in order."""
+        return [arm for arm in self.arms if arm.label == label]
+
+    def metrics_of(self, label: str) -> list[str]:
+        """The metrics of the experiment that this label has."""
+        known = {metric for arm in self.arms_of(label) for metric in arm.mean}
+        return [metric for metric in self.metrics if metric in known]
+
+    def label_of(self, arm: str) -> str | None:
+        """The label of an arm; None for an arm that is not in the run."""
+        return next((row.label for row in self.arms if row.name == arm), None)
+
+
+CONTENTS = TypeAdapter(ReportContents)
+
+
+def to_json(contents: ReportContents, *, ascii_only: bool = False) -> str:
+    """The contents as the text of report.json, without a line break at the end."""
+    return CONTENTS.dump_json(contents, indent=1, ensure_ascii=ascii_only).decode()

@@ -1,0 +1,210 @@
+"""Labels and metrics in words: how they are named, explained and grouped into tables."""
+
+from collections.abc import Sequence
+
+from lus_ray.evaluation import frame_arms, mask_arms
+from lus_ray.evaluation.schema import ReportContents
+from lus_ray.metrics import frames
+
+LABELS = {
+    "biomarkers": "Biomarkers",
+    "severity": "Severity",
+    "sf_ratio": "S/F ratio",
+    "disease": "Disease",
+    frame_arms.DIAGNOSIS: "Diagnosis",
+    frame_arms.SEVERITY: "Frame severity",
+    "dense masks": "Dense masks",
+    "sparse masks": "Sparse masks",
+    "markers masks": "Marker masks",
+    "bline masks": "B-line masks",
+}
+"""Titles of the labels."""
+
+NAMES = {
+    "auc": "AUC",
+    "accuracy": "accuracy (micro F1)",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "weighted F1",
+    "macro_f1": "macro F1",
+    "weighted_kappa": "weighted kappa",
+    "group_accuracy": "group accuracy",
+    "micro_f1": "micro F1",
+    "setting_1": "setting 1",
+    "k1": "K = 1",
+    "k3": "K = 3",
+    "k5": "K = 5",
+    "k7": "K = 7",
+    "video_annotated": "video annotated",
+    "a3": "A = 3",
+    "a4": "A = 4",
+    "average": "average",
+}
+
+BIOMARKER_NAMES = {"accuracy": "accuracy", "f1": "F1"}
+"""Names for yes/no labels, whose micro F1 is another metric."""
+
+MASK_NAMES = {
+    "pixel_accuracy": "pixel accuracy",
+    "mean_iou": "mean IoU",
+    "union_dice": "Dice, scores 1-3",
+    "categorical_dice": "categorical Dice",
+    "dice": "Dice",
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+}
+
+FRAME_MEANINGS = {
+    "setting_1": "every test frame",
+    **{
+        name: f"without the {reach} frames before and the {reach} after each change of the true "
+        "score"
+        if reach > 1
+        else "without the frame before and the frame after each change of the true score"
+        for name, reach in frames.REACHES.items()
+    },
+    "video_annotated": "frames of the clips that raters scored as a whole",
+    **{
+        name: f"of those, the clips whose most frequent score was given by at least {votes} raters"
+        for name, votes in frames.VOTES.items()
+    },
+    "average": "plain mean of the eight settings",
+    "accuracy": "share of frames with the right score; for one score a frame the same as micro F1, "
+    "which the settings are too",
+    "f1": "F1 of each score, weighted by its number of frames",
+    "macro_f1": "plain mean of F1 over the scores that occur",
+    "weighted_kappa": "agreement beyond chance, 100 at most; a miss of d scores weighs d squared",
+}
+
+DIAGNOSIS_MEANINGS = [
+    ("Frame", "a figure of all test frames, each an example with the diagnosis of its clip"),
+    ("Clip", "a figure of test clips, of which the mean probability over the frames is taken"),
+    (
+        "Precision, recall, F1 of a class",
+        "of the frames said to be of it, the share that is; of those that are, the share that was "
+        "said to be; twice the right ones over the sum of both",
+    ),
+]
+
+MASK_MEANINGS = {
+    "pixel_accuracy": "share of pixels whose class is right",
+    "mean_iou": "mean of IoU over the classes, background among them",
+    "iou": "pixels in both masks over pixels in either",
+    "dice": "twice the pixels in both masks over the sum of their pixels",
+    "union_dice": "Dice of the union of scores 1, 2 and 3 against all else",
+    "categorical_dice": "mean of the Dice of scores 0, 2 and 3",
+    "sensitivity": "share of the B-line pixels that were found",
+    "specificity": "share of the other pixels that were left alone",
+}
+
+MASK_NOTES = [
+    (
+        "Per image",
+        "mean over test images; the table of single images has every metric so, and every other "
+        "figure is counted from the pixels of all test images of a fold together",
+    ),
+    (
+        "Empty classes",
+        "A class in neither the true nor the predicted mask is undefined and left out of means, "
+        "over classes as over images; a class that is predicted but not true scores 0.",
+    ),
+]
+
+DIAGNOSIS_TABLES = {
+    "frames": "Frames, each with the diagnosis of its clip, as the paper counts them",
+    "classes": "The same frames by class",
+    "clips": "Clips, by the mean over their frames, beyond the paper",
+}
+
+_FRAME = "frame_"
+_CLASS_NAMES = {"precision": "precision", "recall": "recall", "f1": "F1"}
+
+
+def label_title(label: str) -> str:
+    """The title of a label."""
+    return LABELS.get(label, label)
+
+
+def name(metric: str, label: str | None) -> str:
+    """A metric as it is printed for this label, for example "frame F1, healthy"."""
+    if label == frame_arms.DIAGNOSIS:
+        return _diagnosis_name(metric)
+    special = BIOMARKER_NAMES if label == "biomarkers" else {}
+    return special.get(metric) or NAMES.get(metric) or _mask_name(metric) or metric
+
+
+def title(metric: str, label: str | None) -> str:
+    """The metric as a column title."""
+    return capitalize(name(metric, label))
+
+
+def capitalize(text: str) -> str:
+    """The text with its first letter in upper case; the others stay as they are."""
+    return text[:1].upper() + text[1:]
+
+
+def unit(label: str | None) -> str:
+    """What the tables of this label count."""
+    if mask_arms.scheme_of(label):
+        return "images"
+    return "frames" if label == frame_arms.SEVERITY else "clips"
+
+
+def is_of_class(metric: str) -> bool:
+    """Whether a metric counts the frames of one class."""
+    return metric.startswith(_FRAME) and " " in metric
+
+
+def tables(contents: ReportContents, label: str) -> list[tuple[str, list[str]]]:
+    """Title and metrics of each table of a label; most labels have one table without a title."""
+    metrics = contents.metrics_of(label)
+    if label != frame_arms.DIAGNOSIS:
+        return [("", metrics)]
+    parts: dict[str, list[str]] = {kind: [] for kind in DIAGNOSIS_TABLES}
+    for metric in metrics:
+        of_frames = "classes" if is_of_class(metric) else "frames"
+        parts[of_frames if metric.startswith(_FRAME) else "clips"].append(metric)
+    return [(DIAGNOSIS_TABLES[kind], part) for kind, part in parts.items() if part]
+
+
+def explain(metrics: Sequence[str], label: str) -> list[tuple[str, str]]:
+    """Title and meaning of the metrics whose names need an explanation."""
+    if mask_arms.scheme_of(label):
+        return [*_mask_meanings(metrics).items(), *MASK_NOTES]
+    if label == frame_arms.DIAGNOSIS and any(m.startswith(_FRAME) for m in metrics):
+        return DIAGNOSIS_MEANINGS
+    if label == frame_arms.SEVERITY:
+        return [(title(metric, label), FRAME_MEANINGS[metric]) for metric in metrics]
+    return []
+
+
+def _diagnosis_name(metric: str) -> str:
+    kind, _, class_name = metric.removeprefix(_FRAME).partition(" ")
+    if class_name:
+        return f"frame {_CLASS_NAMES[kind]}, {class_name}"
+    plain = "accuracy" if kind == "accuracy" else NAMES.get(kind, kind)
+    return f"{'frame' if metric.startswith(_FRAME) else 'clip'} {plain}"
+
+
+def _mask_name(metric: str) -> str | None:
+    """`iou A-line` is "A-line IoU", `dice_per_image, covid` is "Dice per image, covid"."""
+    whole, comma, role = metric.partition(", ")
+    pooled = whole.removesuffix("_per_image")
+    kind, _, class_name = pooled.partition(" ")
+    plain = MASK_NAMES.get(pooled)
+    if class_name and kind in ("iou", "dice"):
+        plain = f"{class_name} {'IoU' if kind == 'iou' else 'Dice'}"
+    if plain is None:
+        return None
+    return plain + (" per image" if pooled != whole else "") + comma + role
+
+
+def _mask_meanings(metrics: Sequence[str]) -> dict[str, str]:
+    """Meanings by title, one for all classes."""
+    meanings: dict[str, str] = {}
+    for metric in metrics:
+        pooled = metric.partition(", ")[0].removesuffix("_per_image")
+        kind, _, class_name = pooled.partition(" ")
+        of_class = ("IoU" if kind == "iou" else "Dice") + " of a class"
+        meanings[of_class if class_name else capitalize(MASK_NAMES[pooled])] = MASK_MEANINGS[kind]
+    return meanings
