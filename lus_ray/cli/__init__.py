@@ -5,7 +5,6 @@ Why imports are inside the commands: `lus --help` answers at once, without torch
 """
 
 import errno
-import json
 import os
 import shlex
 import time
