@@ -13,9 +13,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.orchestration.conftest import ROOT
+from tests.conftest import ROOT
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.full]
 
 ARMS = "biomarkers,e2e severity,RF on biomarkers*,prior*"
 NUM_KILLS = int(os.environ.get("LUS_TEST_KILLS", "2"))
