@@ -72,44 +72,49 @@ for command in (ingest, check, watch, serve, predict, weights, bench, doctor):
 @click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def demo(out: Path, as_json: bool) -> None:
-    """Make phantom clips, run the biomarkers study in its smoke size, print its table."""
+    """Make phantom clips, run the biomarkers study in smoke size and print its table."""
     began = time.monotonic()
     _run("biomarkers", None, out, "smoke", {}, as_json=as_json)
     click.echo(f"demo took {time.monotonic() - began:.0f} s", err=True)
-    click.echo(f"serve what it trained with: lus serve {shlex.quote(str(out))}", err=True)
+    click.echo(f"serve its models with: lus serve {shlex.quote(str(out))}", err=True)
 
 
 @main.command()
 @click.argument("experiment")
 @click.option(
-    "--data", type=PATH_OR_URI, help="A store, or its URI; smoke makes phantom clips without one."
+    "--data", type=PATH_OR_URI, help="A store or its URI; smoke makes phantom clips without one."
 )
 @click.option(
-    "--out", type=PATH_OR_URI, help="Run folder, or its URI (default runs/EXPERIMENT-SIZE)."
+    "--out", type=PATH_OR_URI, help="Run folder or its URI (default runs/EXPERIMENT-SIZE)."
 )
 @click.option("--size", type=click.Choice(SIZES), default="full", show_default=True)
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
 @click.option("--folds", help="Only these folds: 0,1")
-@click.option("--samples", type=AT_LEAST_ONE, help="Search hyperparameters with so many samples.")
-@click.option("--splits", type=FOLDER, help="Folds of patients from a JSON file like folds.json.")
+@click.option("--samples", type=AT_LEAST_ONE, help="Search hyperparameters with this many samples.")
+@click.option("--splits", type=FOLDER, help="Use the folds of a JSON file like folds.json.")
 @click.option(
     "--weights",
-    help="Begin the networks that fit with a file of weights, a checkpoint folder, or a published "
-    "name.",
+    help="Initialise matching networks from a weights file, a checkpoint folder, or published "
+    "weights by name.",
 )
 @click.option(
-    "--domains", help="The store's names of the domains compared, in the experiment's order: A,B"
+    "--domains", help="Names of the compared domains in the store, in the experiment's order: A,B"
 )
-@click.option("--weak", is_flag=True, help="Frames without a score carry that of their clip.")
+@click.option("--weak", is_flag=True, help="Give frames without a score the score of their clip.")
 @click.option(
-    "--over", type=PATH_OR_URI, multiple=True, help="Draw segmenters over clips of this store, too."
+    "--over", type=PATH_OR_URI, multiple=True, help="Also segment example clips of this store."
 )
-@click.option("--set", "settings", multiple=True, help="arm.recipe.epochs=3, kept in the record.")
-@click.option("--tensorboard", is_flag=True, help="Write OUT/tensorboard, too.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    help="Change a setting: arm.recipe.epochs=3; it is recorded.",
+)
+@click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard.")
 @click.option(
     "--address", envvar="RAY_ADDRESS",
-    help="A running Ray cluster: auto, host:6379 or ray://host:10001; RAY_ADDRESS, if it is set.",
+    help="A running Ray cluster: auto, host:6379 or ray://host:10001 (default RAY_ADDRESS).",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def run(
@@ -118,7 +123,7 @@ def run(
     splits: Path | None, domains: str | None, weak: bool, over: tuple[Path | str, ...],
     settings: tuple[str, ...], address: str | None, tensorboard: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run what is missing of EXPERIMENT and print its table; run it again to go on."""
+    """Run the unfinished cells of EXPERIMENT and print its table; repeat it to resume."""
     size = "smoke" if smoke else size
     _run(
         experiment, data, out or Path("runs") / f"{experiment}-{size}", size,
@@ -133,7 +138,7 @@ def run(
 @click.argument("folder", type=PATH_OR_URI)
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def report(folder: Path | str, as_json: bool) -> None:
-    """Make the report of a run FOLDER, or of one at a URI, again from what lies in it."""
+    """Write the report of the run FOLDER (or URI) again and print it."""
     from lus_ray.storage import mirror as home
 
     _report(folder, as_json, home.readable(folder))

@@ -64,7 +64,7 @@ def ingest(
         raise InputError("no STORE given; write 'lus ingest SOURCE ROOT STORE'")
     refuse_unwritable(store, "STORE")
     options = {name: value for name, value in own.items() if value is not None}
-    with ProgressBar("clips") as progress:
+    with ClipProgress("clips") as progress:
         summary = read_source(source, origin, store, workers=workers, progress=progress, **options)
     click.echo(json.dumps(summary.contents(), indent=1) if as_json else summary.text())
 
@@ -88,7 +88,7 @@ def check(store: Path | str, as_json: bool) -> None:
         raise LusError(f"{store}: {len(findings.damaged)} damaged files; ingest their source again")
 
 
-class ProgressBar:
+class ClipProgress:
     """A progress bar on stderr; entering it returns the function that advances it."""
 
     def __init__(self, unit: str) -> None:
