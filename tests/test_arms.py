@@ -28,7 +28,7 @@ from lus_ray.data.masks import class_map
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.metrics import classification, frames, inherited, multilabel, segmentation
-from lus_ray.orchestration import campaign, planner
+from lus_ray.orchestration import campaign
 from lus_ray.predictor import Predictor
 from lus_ray.runs import (
     cell_predictions,
@@ -38,10 +38,10 @@ from lus_ray.runs import (
     leakage,
     predictions,
 )
-from lus_ray.runs import manifest as record
-from lus_ray.runs.cell import Cell, Work
-from lus_ray.runs.cohort import cohort
-from lus_ray.runs.run_cell import fit_here, run
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.plan import RunPlan, RunRequest
+from lus_ray.runs.prepare import list_cells, prepare
+from lus_ray.runs.run_cell import fit_task, run
 from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.merged_classes import MergedClasses
 from lus_ray.tasks.segmentation import Segmentation
@@ -94,7 +94,7 @@ class Watched:
 class Finished:
     """Every arm of an experiment on its first fold, and the clips that each one learned from."""
 
-    work: Work
+    work: RunPlan
     data: Path
     pixels: InMemory
     learned: dict[str, set[str]]
@@ -102,14 +102,14 @@ class Finished:
     @property
     def record(self) -> dict[str, Any]:
         """What the run wrote down of itself."""
-        return json.loads((self.work.out / "experiment.json").read_text())
+        return json.loads((self.work.folder.path / "experiment.json").read_text())
 
     @property
     def arms(self) -> tuple[Arm, ...]:
         return self.work.experiment.arms
 
     def table(self, arm: str) -> tuple[predictions.About, list[Row]]:
-        about, table = predictions.read(Cell(arm, 0).predictions(self.work.out))
+        about, table = predictions.read(self.work.folder.cell(Cell(arm, 0)).predictions)
         return about, table.to_pylist()
 
     def sides(self, arm: Arm) -> dict[str, str]:
@@ -155,7 +155,7 @@ class Finished:
         return (arm, *(one for other in earlier for one in self.behind(other)))
 
     def folder(self, arm: Arm) -> Path:
-        return Cell(arm.name, 0).folder(self.work.out)
+        return self.work.folder.cell(Cell(arm.name, 0)).path
 
     def outlined(self) -> Iterator[tuple[Arm, predictions.About, list[Row]]]:
         """The arms whose answers are masks, and what was counted of them."""
@@ -179,7 +179,7 @@ def scheme_of(experiment: Experiment) -> str:
 def pixels_of(data: Path, experiment: Experiment) -> InMemory:
     clips = list(store.read(data))
 
-    seen, outlined = campaign.sizes(experiment)
+    seen, outlined = campaign.input_sizes(experiment)
     return InMemory(
         {s: {c["clip"]: view_of(s).resize(frames_of(c)) for c in clips} for s in seen},
         {s: {c["clip"]: view_of(s).resize_masks(masks_of(c)) for c in clips} for s in outlined},
@@ -218,13 +218,13 @@ def finished(
     out = tmp_path_factory.mktemp(request.param)
     domains = experiment.sizes["smoke"].phantom["domain"] if experiment.domains else ""
     data = arm_stores(scheme_of(experiment), domains)
-    experiment, table, _ = cohort(experiment, store.read_index(data), data)
-    work = record.prepare(experiment, table, out, size="smoke", data=data)
+    work = prepare(RunRequest(experiment, data=data, out=out, size="smoke"))
+    experiment = work.experiment
     watched = Watched(pixels_of(data, experiment))
     with pytest.MonkeyPatch.context() as patch:
         watched.also_through(patch, Tracks, "epochs")
         watched.also_through(patch, Expert, "learn")
-        for cell in planner.list_cells(experiment, work.folds[:1]):
+        for cell in list_cells(experiment, work.folds[:1]):
             watched.arm = cell.arm
             run(cell, work, watched, lambda values: None)
     return Finished(work, data, watched.pixels, dict(watched.learned))
@@ -233,8 +233,8 @@ def finished(
 def test_every_arm_leaves_a_finished_cell_with_its_cost(finished):
     for arm in finished.arms:
         cell = Cell(arm.name, 0)
-        assert cell.finished(finished.work.out), arm.name
-        cost = json.loads((cell.folder(finished.work.out) / "cost.json").read_text())
+        assert finished.work.folder.cell(cell).is_finished, arm.name
+        cost = json.loads(finished.work.folder.cell(cell).cost.read_text())
         assert cost["wall_s"] > 0
         assert cost["peak_mb"] > 0
 
@@ -563,7 +563,7 @@ def test_in_its_turn_each_player_alone_has_gradients(finished):
         fold, turns = finished.work.folds[0], owners_of_gradients(task)
         rows = cell_rows.rows_of(arm, fold, Cell(arm.name, 0), finished.work)
         train = [row for row in rows if row["split"] == "train"]
-        fit_here(
+        fit_task(
             task, train, [], arm=arm, pixels=finished.pixels, seed=0, device="cpu",
             report=lambda values: None, second=cell_rows.unlabelled_rows(arm, fold, finished.work),
         )  # fmt: skip
@@ -640,7 +640,7 @@ def test_all_that_an_arm_looks_at_is_shared_whichever_arms_are_chosen(name):
         chosen = experiment.only((arm.name,))
         tasks = [one.task() for one in chosen.arms]
         looking = [task for task in tasks if isinstance(getattr(task, "view", None), View)]
-        seen, outlined = campaign.sizes(chosen)
+        seen, outlined = campaign.input_sizes(chosen)
         assert seen == {size_of(task.view) for task in looking}, arm.name
         assert outlined == {size_of(task.view) for task in looking if task.scheme}, arm.name
 

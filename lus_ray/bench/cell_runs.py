@@ -26,9 +26,12 @@ from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.loading.batches import FrameSize, InMemory, view_of
 from lus_ray.errors import LusError
 from lus_ray.experiment import Experiment
-from lus_ray.orchestration import campaign, planner
-from lus_ray.runs import manifest, predictions, run_cell
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.orchestration import campaign
+from lus_ray.runs import layout, predictions, run_cell
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunPlan, RunRequest
+from lus_ray.runs.prepare import prepare
 
 
 @dataclass
@@ -53,23 +56,23 @@ class Runs:
             shutil.rmtree(self.last[name])
         out = self.last[name] = Path(tempfile.mkdtemp(prefix="run-", dir=self.root))
         if self.given is not None:
-            shutil.copytree(self.given / "predictions", out / "predictions")
+            shutil.copytree(self.given / layout.PREDICTIONS, out / layout.PREDICTIONS)
         return out
 
     def campaign(self, name: str = "campaign", folds: tuple[int, ...] = ()) -> Path:
         """What `lus run` does, without its lines; the run folder."""
         out = self.fresh(name)
         with contextlib.redirect_stderr(io.StringIO()):
-            campaign.run(self.experiment, data=self.data, out=out, size="full", only_folds=folds)
+            campaign.run(self.request(out, folds))
         return out
 
     def one_after_another(self, name: str, num_threads: int, folds: tuple[int, ...] = ()) -> Path:
         """The cells in a plain loop of this process on so many threads of torch and BLAS."""
-        work = self.work(self.fresh(name))
+        plan = self.plan(self.fresh(name), folds)
         with threads(num_threads), threadpool_limits(num_threads):
-            for cell in self.cells(work, folds):
-                run_cell.run(cell, work, pixels(self.data, self.experiment), _silent)
-        return work.out
+            for cell in plan.unfinished_cells():
+                run_cell.run(cell, plan, pixels(self.data, self.experiment), _silent)
+        return plan.folder.path
 
     def in_processes(
         self, name: str, pool: ProcessPoolExecutor, folds: tuple[int, ...] = ()
@@ -78,21 +81,19 @@ class Runs:
 
         Only for arms that need no other arm: a pool knows no order.
         """
-        work = self.work(self.fresh(name))
-        asked = [pool.submit(in_process, c, work, self.data) for c in self.cells(work, folds)]
-        for one in asked:
-            one.result()
-        return work.out
+        plan = self.plan(self.fresh(name), folds)
+        cells = [pool.submit(in_process, c, plan, self.data) for c in plan.unfinished_cells()]
+        for cell in cells:
+            cell.result()
+        return plan.folder.path
 
-    def work(self, out: Path) -> Work:
-        """The run's record, written as a campaign writes it."""
-        index = store.read_index(self.data)
-        return manifest.prepare(self.experiment, index, out, size="full", data=self.data)
+    def request(self, out: Path, folds: tuple[int, ...] = ()) -> RunRequest:
+        """What a command would ask for."""
+        return RunRequest(self.experiment, data=self.data, out=out, size="full", folds=folds)
 
-    def cells(self, work: Work, folds: tuple[int, ...] = ()) -> list[Cell]:
-        """Cells that are not finished yet."""
-        chosen = [fold for fold in work.folds if not folds or fold.number in folds]
-        return [c for c in planner.list_cells(self.experiment, chosen) if not c.finished(work.out)]
+    def plan(self, out: Path, folds: tuple[int, ...] = ()) -> RunPlan:
+        """The plan and record of the run, as a campaign makes them."""
+        return prepare(self.request(out, folds), notify=lambda note: None)
 
 
 @contextlib.contextmanager
@@ -111,15 +112,15 @@ def two_processes() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def in_process(cell: Cell, work: Work, data: Path) -> dict[str, float]:
+def in_process(cell: Cell, plan: RunPlan, data: Path) -> dict[str, float]:
     """Run a cell in a process of a pool; its validation scores."""
     with threads(1), threadpool_limits(1):
-        return run_cell.run(cell, work, pixels(data, work.experiment), _silent)
+        return run_cell.run(cell, plan, pixels(data, plan.experiment), _silent)
 
 
 def pixels(data: Path, experiment: Experiment) -> InMemory:
     """The resized frames and masks of all clips; read once a process and set of sizes."""
-    seen, outlined = campaign.sizes(experiment)
+    seen, outlined = campaign.input_sizes(experiment)
     return _pixels(data, frozenset(seen), frozenset(outlined))
 
 
@@ -159,12 +160,12 @@ def check_equal(ours: Path, theirs: Path, name: str, *, without: Collection[str]
 
 def cell_seconds(out: Path) -> list[float]:
     """What each cell of a run says that it took, in seconds on the wall."""
-    costs = sorted(out.glob("cells/*/fold*/cost.json"))
-    return [json.loads(cost.read_text())["wall_s"] for cost in costs]
+    cells = RunFolder(out).finished_cells()
+    return [json.loads(cell.cost.read_text())["wall_s"] for cell in cells if cell.cost.exists()]
 
 
 def _tables(out: Path) -> list[str]:
-    return sorted(p.relative_to(out).as_posix() for p in out.glob("predictions/*/fold*.parquet"))
+    return [cell.predictions_name for cell in RunFolder(out).finished_cells()]
 
 
 def _check_table(ours: Path, theirs: Path, name: str, without: Collection[str]) -> None:

@@ -28,6 +28,7 @@ from lus_ray.folds import fixed_test
 from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell, cell_seed
+from lus_ray.runs.layout import RunFolder
 from lus_ray.tasks import Expert, IntensityFeatures
 from lus_ray.tasks.clip_classification import class_scores
 from lus_ray.tasks.sklearn_expert import DETERMINISTIC, EXPERTS, fit_classifier
@@ -100,8 +101,8 @@ def script(out: Path, experiment: Experiment) -> Answers:
     """What one would write with scikit-learn alone: the answers of every expert on every fold."""
     answers: Answers = {}
     with threadpool_limits(1):
-        for path in sorted((out / "predictions" / "intensity").glob("fold*.parquet")):
-            about, table = predictions.read(path)
+        for cell in RunFolder(out).finished_cells("intensity"):
+            about, table = predictions.read(cell.predictions)
             rows = table.to_pylist()
             samples = [np.asarray(row["features"], np.float32) for row in rows]
             for arm in experiment.arms[1:]:
@@ -149,7 +150,8 @@ def check_answers(out: Path, answers: Answers) -> None:
         LusError: names the expert, the fold and the difference.
     """
     for (arm, fold), said in answers.items():
-        table = predictions.read(Cell(arm, fold).predictions(out), ["probability"])[1]
+        path = RunFolder(out).cell(Cell(arm, fold)).predictions
+        table = predictions.read(path, ["probability"])[1]
         off = np.abs(np.array(table["probability"].to_pylist()) - said).max()
         if not off <= TOLERANCE:
             raise LusError(

@@ -35,7 +35,9 @@ from lus_ray.nets import UNet
 from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 from lus_ray.orchestration.hyperparameter_search import WARMUP_SAMPLES
 from lus_ray.orchestration.scheduler import val_score
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunPlan
 from lus_ray.tasks import Segmentation
 
 NUM_PATIENTS, NUM_SAMPLES, NUM_EPOCHS, NUM_SEEDS, NUM_FOLDS = 24, 16, 8, 3, 2
@@ -123,9 +125,10 @@ def ours(runs: Runs) -> Trials:
     known = optuna.load_study(study_name=study.study_name, storage=journal)
     for trial in known.trials:
         cells = [Cell("unet", fold, trial.number) for fold in range(NUM_FOLDS)]
-        if all(cell.finished(out) for cell in cells):
-            ended = max(cell.predictions(out).stat().st_mtime for cell in cells)
-            score = float(np.mean([val_score(cell, out) for cell in cells]))
+        folders = [RunFolder(out).cell(cell) for cell in cells]
+        if all(folder.is_finished for folder in folders):
+            ended = max(folder.predictions.stat().st_mtime for folder in folders)
+            score = float(np.mean([val_score(folder) for folder in folders]))
             trials[trial.number] = Tried(trial.params, score, ended - began)
     return trials
 
@@ -133,7 +136,7 @@ def ours(runs: Runs) -> Trials:
 def theirs(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
     """All samples, two at a time, each of which is told when both of its folds are trained."""
     began = time.time()
-    work = runs.work(runs.fresh("theirs"))
+    plan = runs.plan(runs.fresh("theirs"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # as a campaign does
     arm = runs.experiment.arms[0]
     assert arm.search is not None
@@ -149,7 +152,7 @@ def theirs(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
             trial = study.ask(fixed_distributions=dict(arm.search.space))
             settings = tuple(sorted(trial.params.items()))
             cells = [Cell(arm.name, fold, trial.number, settings) for fold in range(NUM_FOLDS)]
-            running[pool.submit(_mean_score, cells, work, runs.data)] = trial
+            running[pool.submit(_mean_score, cells, plan, runs.data)] = trial
         for done in wait(running, return_when=FIRST_COMPLETED).done:
             trial, score = running.pop(done), done.result()
             study.tell(trial, score)
@@ -205,10 +208,10 @@ def to_score(whole: Measured, reached: list[tuple[float, float]]) -> Measured:
     return replace(whole, wall_ms=wall_ms, rivals=(compared,), target=TARGET)
 
 
-def _mean_score(cells: list[Cell], work: Work, data: Path) -> float:
-    return float(np.mean([in_process(cell, work, data)["score"] for cell in cells]))
+def _mean_score(cells: list[Cell], plan: RunPlan, data: Path) -> float:
+    return float(np.mean([in_process(cell, plan, data)["score"] for cell in cells]))
 
 
 def _journal(out: Path) -> optuna.storages.JournalStorage:
-    path = out / "cells" / "unet" / "search.journal"
+    path = RunFolder(out).search_journal("unet")
     return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))

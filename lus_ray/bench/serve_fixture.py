@@ -15,8 +15,10 @@ from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.loading.batches import InMemory, size_of
 from lus_ray.experiment import Experiment
 from lus_ray.orchestration import run_options
-from lus_ray.runs import manifest, run_cell
+from lus_ray.runs import run_cell
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.plan import RunRequest
+from lus_ray.runs.prepare import prepare
 
 BACKBONE = "biomarkers"
 ARMS = (BACKBONE, *(f"MLP on {BACKBONE}, {label}" for label in ("severity", "sf_ratio", "disease")))
@@ -27,21 +29,20 @@ def trained(folder: Path) -> Path:
     """The folder of the run, below `folder`, where the store of its clips lies too."""
     study, data, out = experiment(), folder / "clips", folder / "run"
     ingest("phantom", None, data, **PHANTOM)
-    out.mkdir()
-    work = manifest.prepare(study, store.read_index(data), out, size="smoke", data=data)
+    plan = prepare(RunRequest(study, data=data, out=out, size="smoke"))
     view = study.arm(BACKBONE).task.keywords["view"]  # type: ignore[attr-defined]  # a partial
     rows = store.read(data)
     pixels = InMemory(
         {size_of(view): {row["clip"]: view.resize(frames_of(row)) for row in rows}}, {}
     )
     for arm in study.arms:
-        run_cell.run(Cell(arm.name, 0), work, pixels, lambda values: None)
+        run_cell.run(Cell(arm.name, 0), plan, pixels, lambda values: None)
     return out
 
 
 def experiment() -> Experiment:
     """The study at its smoke size with the arms that are served, and nothing published."""
-    study = run_options.at(run_options.find("biomarkers"), "smoke")
+    study = run_options.apply_options(run_options.find_experiment("biomarkers"), "smoke")
     return replace(study.only(ARMS), claims=(), published={})
 
 

@@ -74,7 +74,7 @@ for command in (ingest, check, watch, serve, predict, weights, bench, doctor):
 def demo(out: Path, as_json: bool) -> None:
     """Make phantom clips, run the biomarkers study in smoke size and print its table."""
     began = time.monotonic()
-    _run("biomarkers", None, out, "smoke", {}, as_json=as_json)
+    _run("biomarkers", out, "smoke", as_json=as_json)
     click.echo(f"demo took {time.monotonic() - began:.0f} s", err=True)
     click.echo(f"serve its models with: lus serve {shlex.quote(str(out))}", err=True)
 
@@ -118,20 +118,11 @@ def demo(out: Path, as_json: bool) -> None:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def run(
-    experiment: str, data: Path | str | None, out: Path | str | None, size: str, smoke: bool,
-    arms: str | None, folds: str | None, samples: int | None, weights: str | None,
-    splits: Path | None, domains: str | None, weak: bool, over: tuple[Path | str, ...],
-    settings: tuple[str, ...], address: str | None, tensorboard: bool, as_json: bool,
+    experiment: str, out: Path | str | None, size: str, smoke: bool, **options: Any
 ) -> None:  # fmt: skip
     """Run the unfinished cells of EXPERIMENT and print its table; repeat it to resume."""
     size = "smoke" if smoke else size
-    _run(
-        experiment, data, out or Path("runs") / f"{experiment}-{size}", size,
-        {"arms": arms, "folds": folds, "samples": samples, "weights": weights, "splits": splits,
-         "settings": settings},
-        address=address, as_json=as_json, weak=weak, over=over, domains=domains,
-        tensorboard=tensorboard,
-    )  # fmt: skip
+    _run(experiment, out or Path("runs") / f"{experiment}-{size}", size, **options)
 
 
 @main.command()
@@ -139,16 +130,14 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def report(folder: Path | str, as_json: bool) -> None:
     """Write the report of the run FOLDER (or URI) again and print it."""
-    from lus_ray.storage import mirror as home
+    from lus_ray.runs.layout import open_for_reading
 
-    _report(folder, as_json, home.readable(folder))
+    _report(open_for_reading(folder), as_json)
 
 
 def _run(
-    name: str, data: Path | str | None, out: Path | str, size: str, choice: dict[str, Any], *,
-    address: str | None = None, as_json: bool = False, weak: bool = False,
-    over: tuple[Path | str, ...] = (), domains: str | None = None,
-    tensorboard: bool = False,
+    name: str, out: Path | str, size: str, *, over: tuple[Path | str, ...] = (),
+    as_json: bool = False, **options: Any,
 ) -> None:  # fmt: skip
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     from lus_ray.storage import hold
@@ -157,52 +146,40 @@ def _run(
     hold.refuse_held(out)
     from lus_ray.orchestration import campaign, run_options
     from lus_ray.orchestration.cluster import connection
-    from lus_ray.runs import external_images as others
-    from lus_ray.storage import mirror as home
+    from lus_ray.runs import external_images
+    from lus_ray.runs.layout import CELLS, RunFolder
 
     connection.refuse_job_folder(out)
-
-    experiment = run_options.find(name)
-    chosen = run_options.at(experiment, size, **choice)
-    if begun := [arm.name for arm in chosen.arms if arm.weights]:
-        click.echo(f"note: these begin with --weights: {', '.join(begun)}", err=True)
-    folds = run_options.numbers(choice.get("folds"))
-    named = run_options.domains(experiment, domains)
-    shown = [example for place in over for example in others.examples(place)]
-    command = run_options.command(
-        name, size, {**choice, "data": data, "weak": weak, "domains": domains}
+    examples = [example for store in over for example in external_images.select_examples(store)]
+    request = run_options.build_request(
+        name, size=size, out=out, notify=partial(click.echo, err=True), **options
     )
-    if data is None:
-        data = run_options.phantom_store(
-            experiment, size, out, lambda line: click.echo(line, err=True)
-        )
+    folder = RunFolder(out)
     try:
-        campaign.run(
-            chosen, data=data, out=out, size=size, only_folds=folds, address=address,
-            command=command, weak=weak, domains=named, tensorboard=tensorboard,
-        )  # fmt: skip
+        campaign.run(request)
     except LusError as error:
-        if error.exit_code == 1:  # cells failed: what is finished is worth a report
-            with suppress(LusError):  # the cells' own error is the one to tell
-                _report(out, as_json, home.worked_in(out))
+        if error.exit_code == 1:  # cells failed: the finished ones are worth a report
+            with suppress(LusError):  # the cells' own error matters more
+                _report(folder, as_json)
         raise
-    if shown:
-        number = others.draw(chosen, home.worked_in(out, weights=True), shown)
-        click.echo(f"{number} pictures over other clips", err=True)
-        if there := home.of(out):
-            there.push("cells")
-    _report(out, as_json, home.worked_in(out))
+    if examples:
+        folder.download_checkpoints()
+        number = external_images.draw(request.experiment, folder, examples)
+        click.echo(f"{number} images of external clips", err=True)
+        folder.upload(CELLS)
+    _report(folder, as_json)
 
 
-def _report(place: Path | str, as_json: bool, folder: Path) -> None:
-    """Make the report of the folder, or copy, of a place; print it; write it and bring it there."""
+def _report(folder: Any, as_json: bool) -> None:
+    """Write, print and upload the report of a run folder."""
     from lus_ray import report as reports
-    from lus_ray.storage import mirror as home
 
     def show(report: reports.RunReport) -> None:
         click.echo(report.json() if as_json else report.text())
 
-    reports.write(folder, show=show)
-    where = home.bring(place, folder, *reports.FILES)
+    reports.write(folder.path, show=show)
+    folder.upload(*reports.FILES)
     if not as_json:
-        click.echo(f"report: {where}")
+        first = reports.FILES[0]
+        page = folder.path / first if folder.mirror is None else f"{folder.display_name}/{first}"
+        click.echo(f"report: {page}")

@@ -3,7 +3,6 @@
 import importlib
 import json
 import time
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +52,11 @@ def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
     if it gives its stored predictions again. Models that finish later are added while the service
     runs. A run at a URI is served as it is at the start, without the runs beside it.
     """
-    from lus_ray.storage import mirror as home
+    from lus_ray.runs.layout import open_for_reading
 
     # By name: the service imports the package, never the reverse.
     local = importlib.import_module("serve.local")
-    local.run(home.readable(folder), host=host, port=port, token=token, notify=click.echo)
+    local.run(open_for_reading(folder).path, host=host, port=port, token=token, notify=click.echo)
 
 
 @click.command()
@@ -89,9 +88,9 @@ def predict(
             url, file, token=token, uncertainty=uncertainty, allow_text=allow_text
         )
     else:
-        from lus_ray.storage import mirror as home
+        from lus_ray.runs.layout import open_for_reading
 
-        folders = tuple(home.readable(run) for run in runs or (Path("runs/demo"),))
+        folders = tuple(open_for_reading(run).path for run in runs or (Path("runs/demo"),))
         response = _predict_locally(file, folders, uncertainty, allow_text)
     click.echo(json.dumps(to_dict(response)) if as_json else client.format_response(response))
 
@@ -114,16 +113,11 @@ def _predict_locally(
     return LocalPipeline(models).predict(decoded, uncertainty=uncertainty, timings_ms=spent_ms)
 
 
-def _open_reader(folder: Path | str) -> Any:
+def _open_reader(location: Path | str) -> Any:
     from lus_ray.monitoring.run_state import RunReader
-    from lus_ray.storage.paths import is_remote
+    from lus_ray.runs.layout import RunFolder
 
-    if not is_remote(folder):
-        return RunReader(Path(folder), max_age_s=1)
-    from lus_ray.storage.mirror import Home
-
-    home = Home(str(folder), reading=True, patience_s=5)
-    heavy = ("checkpoint", "phantom", "pictures", "start", "tensorboard", "trained")
-    return RunReader(
-        home.local, refresh=partial(home.pull, without=(*heavy, "*.safetensors")), name=home.shown
-    )
+    folder = RunFolder(location, reading=True)
+    if folder.mirror is None:
+        return RunReader(folder.path, max_age_s=1)
+    return RunReader(folder.path, refresh=folder.refresh, name=folder.display_name)

@@ -6,7 +6,7 @@ A cell is identified by the metadata of its prediction file, never by its path: 
 folder names.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from lus_ray.errors import FoldError, StoreError
 from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.folds import Fold
 from lus_ray.metrics.frames import FrameSelection
-from lus_ray.runs import layout, leakage, predictions
+from lus_ray.runs import layout, leakage, manifest, predictions
+from lus_ray.runs.layout import CellFolder, RunFolder
 from lus_ray.runs.predictions import About
 from lus_ray.storage.files import read_text
 
@@ -97,12 +98,12 @@ def read(out: Path) -> RunResults:
         StoreError: a file is missing or damaged, or two files claim the same cell.
         FoldError: a prediction tests a patient that its fold does not test.
     """
-    experiment = layout.record(out)
+    experiment = asdict(manifest.read(out))
     fold_by_number = {fold.number: fold for fold in folds.read(out / layout.FOLDS)}
     at_random = leakage.arms_split_at_random(experiment)
     cells: dict[tuple[str, int], CellResult] = {}
-    for path in sorted(out.glob("predictions/*/fold*.parquet")):
-        cell = _read_cell(path, out)
+    for files in RunFolder(out).finished_cells():
+        path, cell = files.predictions, _read_cell(files)
         if (cell.arm, cell.fold) in cells:
             raise StoreError(
                 f"{path}: a second file for arm {cell.arm!r}, fold {cell.fold}; remove one"
@@ -112,9 +113,9 @@ def read(out: Path) -> RunResults:
     return RunResults(out, experiment, fold_by_number, cells)
 
 
-def _read_cell(path: Path, out: Path) -> CellResult:
+def _read_cell(files: CellFolder) -> CellResult:
+    path, folder = files.predictions, files.path
     about, table = predictions.read(path, _columns)
-    folder = out / "cells" / path.parent.name / path.stem
     try:
         if about.scheme is not None:
             examples = _mask_examples(_test_rows(table, "counts"), about)
@@ -127,8 +128,8 @@ def _read_cell(path: Path, out: Path) -> CellResult:
             fold=about.fold,
             classes=about.classes,
             fingerprint=about.fingerprint,
-            cost=_cost(folder),
-            epochs=tuple(layout.lines(read_text(folder / "metrics.jsonl") or "")),
+            cost=_cost(files.cost),
+            epochs=tuple(layout.parse_json_lines(read_text(files.metrics) or "")),
             scheme=about.scheme,
             **examples,
         )
@@ -248,8 +249,7 @@ def _check_patients(
         )
 
 
-def _cost(folder: Path) -> dict[str, Any]:
-    path = folder / "cost.json"
+def _cost(path: Path) -> dict[str, Any]:
     cost = layout.read_json(path) if path.exists() else {}
     if not isinstance(cost, dict):
         raise StoreError(

@@ -8,6 +8,7 @@ from lus_ray.evaluation import frame_arms
 from lus_ray.evaluation.results import CellResult, RunResults
 from lus_ray.evaluation.schema import NeutralElements
 from lus_ray.nets.pretrained import weights
+from lus_ray.runs.layout import CHECKPOINT
 
 PARAMETER = "net.neutral"
 
@@ -39,7 +40,7 @@ def read_all(run: RunResults) -> tuple[NeutralElements, ...]:
 
 def _read_cell(cell: CellResult) -> Float[np.ndarray, "K"] | None:
     """The neutral elements in the checkpoint of a cell; None where it has none."""
-    path = cell.folder / "checkpoint" / "weights.safetensors"
+    path = cell.folder / CHECKPOINT / "weights.safetensors"
     if not path.is_file():
         return None
     neutral = weights.read(path).get(PARAMETER)

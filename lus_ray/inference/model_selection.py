@@ -8,13 +8,13 @@ read its predictions are served from the same fold.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from lus_ray.errors import LusError, ServeError
-from lus_ray.runs import layout as run_folder
-from lus_ray.runs import leakage, predictions
+from lus_ray.runs import layout, leakage, manifest, predictions
+from lus_ray.runs.layout import COST, MANIFEST, CellFolder, RunFolder
 from lus_ray.training.checkpoint import read_description
 
 ModelKind = Literal["backbone", "expert", "frames", "aggregator", "segmenter"]
@@ -35,10 +35,10 @@ LABELS = ("severity", "sf_ratio", "disease")
 """Labels of clips whose experts are served, in the order of the response."""
 
 WATCHED_FILES = (
-    "experiment.json",
-    "predictions/*/fold*.parquet",
-    "cells/*/fold*/cost.json",
-    "cells/*/fold*/checkpoint/*",
+    MANIFEST,
+    f"{layout.PREDICTIONS}/*/fold*.parquet",
+    f"{layout.CELLS}/*/fold*/{COST}",
+    f"{layout.CELLS}/*/fold*/{layout.CHECKPOINT}/*",
 )
 """Files of a run that the selection depends on."""
 
@@ -74,8 +74,7 @@ class ServedModel:
     @property
     def predictions(self) -> Path:
         """The stored predictions for every clip of its fold."""
-        cell = self.folder.parent
-        return self.run_folder / "predictions" / cell.parent.name / f"{cell.name}.parquet"
+        return CellFolder.at(self.folder.parent).predictions
 
 
 @dataclass(frozen=True)
@@ -147,8 +146,8 @@ def neighbouring_runs(folder: Path) -> tuple[Path, ...]:
         StoreError: the folder holds no run.
     """
     folder = folder.resolve()
-    run_folder.record(folder)
-    others = sorted(path.parent for path in folder.parent.glob(f"*/{run_folder.RECORD}"))
+    manifest.read(folder)
+    others = sorted(path.parent for path in folder.parent.glob(f"*/{MANIFEST}"))
     return (folder, *(other for other in others if other != folder))
 
 
@@ -198,6 +197,7 @@ def _fits(reader: ModelCandidate, source: ModelCandidate) -> bool:
 
 def _to_model(candidate: ModelCandidate, reads: str | None = None) -> ServedModel:
     run = candidate.run.resolve().name
+    cost = _read_cost(CellFolder.at(candidate.folder.parent), lambda cost: cost.get("gpu_s"))
     return ServedModel(
         id=f"{run}/{candidate.arm}",
         run=run,
@@ -208,28 +208,27 @@ def _to_model(candidate: ModelCandidate, reads: str | None = None) -> ServedMode
         folder=candidate.folder,
         fingerprint=hash_checkpoint(candidate.folder),
         reads=reads,
-        on_gpu=bool(_read_cost(candidate.folder.parent, lambda cost: cost.get("gpu_s"))),
+        on_gpu=bool(cost),
     )
 
 
 def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
     """The finished cells of a run that could be served, in the order of its arms."""
-    record = run_folder.record(run)
+    record = asdict(manifest.read(run))
     arms = {entry["name"]: entry for entry in record["arms"]}
     order = {name: index for index, name in enumerate(arms)}
     leaky = leakage.leaks(record)
     candidates = []
     # The prediction file names the arm of a cell; folder names are shortened.
-    for path in sorted((run / "predictions").glob("*/fold*.parquet")):
-        cell = run / "cells" / path.parent.name / path.stem
-        folder = cell / "checkpoint"
+    for cell in RunFolder(run).finished_cells():
+        folder = cell.checkpoint
         if not (folder / "task.json").is_file():  # cross-fitted, or without weights
             continue
         task = read_description(folder)["name"]
         kind = KINDS.get(task)
         if kind is None:
             continue
-        about, _ = predictions.read(path, columns=())
+        about, _ = predictions.read(cell.predictions, columns=())
         entry = arms.get(about.arm)
         if entry is None or entry["name"] in leaky:
             continue
@@ -246,7 +245,7 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
                 task=task,
                 label=about.label or "",
                 folder=folder,
-                score=_read_score(cell, entry, run),
+                score=_read_score(cell, entry),
                 baseline=bool(entry.get("baseline")),
                 reads=_source_arm(entry, arms),
             )
@@ -262,31 +261,31 @@ def _source_arm(entry: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]])
     return name
 
 
-def _read_score(cell: Path, entry: Mapping[str, Any], run: Path) -> float:
+def _read_score(cell: CellFolder, entry: Mapping[str, Any]) -> float:
     """The validation score of a cell or the mean over its members; -inf where unknown."""
     score = _validation_score(cell)
     if score is not None:
         return score
     members = set(entry.get("members") or ())
-    paths = sorted((run / "predictions").glob(f"*/{cell.name}.parquet")) if members else []
     scores = [
-        _validation_score(run / "cells" / path.parent.name / cell.name)
-        for path in paths
-        if predictions.read(path, columns=())[0].arm in members
+        _validation_score(other)
+        for other in (cell.run.finished_cells() if members else ())
+        if other.fold == cell.fold
+        and predictions.read(other.predictions, columns=())[0].arm in members
     ]
     known = [score for score in scores if score is not None]
     return sum(known) / len(known) if known else float("-inf")
 
 
-def _validation_score(cell: Path) -> float | None:
+def _validation_score(cell: CellFolder) -> float | None:
     return _read_cost(cell, lambda cost: cost["val_scores"].get("score"))
 
 
-def _read_cost(cell: Path, value: Callable[[dict[str, Any]], Any]) -> float | None:
+def _read_cost(cell: CellFolder, value: Callable[[dict[str, Any]], Any]) -> float | None:
     try:
-        number = value(json.loads((cell / "cost.json").read_text()))
+        number = value(json.loads(cell.cost.read_text()))
         return None if number is None else float(number)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ServeError(
-            f"{cell}: no readable cost.json ({error}); remove the cell and run again"
+            f"{cell.path}: no readable {COST} ({error}); remove the cell and run again"
         ) from error

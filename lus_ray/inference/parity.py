@@ -21,7 +21,7 @@ from lus_ray.inference import frame_sheets
 from lus_ray.inference.model_selection import ServedModel
 from lus_ray.inference.schema import ClipResponse
 from lus_ray.metrics import segmentation
-from lus_ray.runs import layout, predictions
+from lus_ray.runs import manifest, predictions
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.training import checkpoint
@@ -96,7 +96,7 @@ def _read_stored(model: ServedModel, num_clips: int) -> dict[str, Row]:
 
 def _find_store(run: Path, data: PathOrUri | None) -> PathOrUri:
     """The store of a run's clips."""
-    recorded = data if data is not None else layout.record(run).get("data_path")
+    recorded = data if data is not None else manifest.read(run).data_path
     known: list[PathOrUri] = [recorded] if recorded else []
     if data is None:
         known.append(run / "phantom")

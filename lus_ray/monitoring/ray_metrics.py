@@ -6,13 +6,13 @@ own prefix. They end with the campaign's driver.
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ray.util.metrics import Gauge
 
 from lus_ray.monitoring.events import Observer
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
 
 STATES = ("waiting", "running", "finished", "failed", "blocked")
 TAGS = ("experiment", "arm", "fold", "sample")
@@ -21,13 +21,14 @@ TAGS = ("experiment", "arm", "fold", "sample")
 class CellGauges(Observer):
     """Sets gauges; create it while Ray is connected."""
 
-    def __init__(self, experiment: str, out: Path, cells: Sequence[Cell]) -> None:
+    def __init__(self, experiment: str, folder: RunFolder, cells: Sequence[Cell]) -> None:
         self.experiment = experiment
         self.score = Gauge("lus_cell_score", "Validation score of the last epoch.", tag_keys=TAGS)
         self.epoch = Gauge("lus_cell_epoch", "Finished epochs.", tag_keys=TAGS)
         self.cells = Gauge("lus_cells", "Cells by state.", tag_keys=("experiment", "state"))
         self.states = {
-            (cell.arm, cell.fold): "finished" if cell.finished(out) else "waiting" for cell in cells
+            (cell.arm, cell.fold): "finished" if folder.cell(cell).is_finished else "waiting"
+            for cell in cells
         }
         self._count_states()
 

@@ -10,16 +10,16 @@ while they are opened; whatever is readable is shown.
 import json
 import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lus_ray.errors import StoreError
 from lus_ray.monitoring.states import Point
-from lus_ray.runs import layout
-from lus_ray.runs.layout import slug
+from lus_ray.runs import layout, manifest
+from lus_ray.runs.layout import COST, ERROR, METRICS, SAMPLE, STARTS, slug
 
-FILES = ("metrics.jsonl", "cost.json", "starts.json", "error.txt")
+FILES = (METRICS, COST, STARTS, ERROR)
 NUM_POINTS = 200
 CURVES = {"val_score": "validation score", "train_loss": "training loss"}
 """Columns of an epoch that make a curve; the first that the cell has is shown."""
@@ -50,7 +50,7 @@ class PlannedArm:
 
 
 @dataclass(frozen=True)
-class RunPlan:
+class PlannedRun:
     """The run's name and title, its folds and its arms in the order of the table."""
 
     experiment: str
@@ -91,16 +91,16 @@ class CellFiles:
         return finite_number(self.starts[-1].get("began")) if self.starts else None
 
 
-def read_plan(out: Path) -> RunPlan:
+def read_plan(out: Path) -> PlannedRun:
     """The plan of the run in a folder, from `experiment.json` and `folds.json`.
 
     Raises:
         StoreError: the folder holds no run, or its manifest is damaged.
     """
-    record = layout.record(out)
+    record = asdict(manifest.read(out))
     folds = layout.read_json(out / layout.FOLDS)
     try:
-        return RunPlan(
+        return PlannedRun(
             experiment=str(record["experiment"]),
             title=str(record.get("title") or record["experiment"]),
             size=str(record.get("size", "")),
@@ -109,7 +109,7 @@ def read_plan(out: Path) -> RunPlan:
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
-            f"{out / 'experiment.json'}: no manifest of a run ({type(error).__name__}: {error}); "
+            f"{out / layout.MANIFEST}: no manifest of a run ({type(error).__name__}: {error}); "
             "run the experiment again"
         ) from error
 
@@ -123,7 +123,7 @@ def stat_cell_files(folder: Path) -> tuple[FileVersions, tuple[str, ...]]:
                 if entry.name in FILES:
                     stat = entry.stat()
                     files.append((entry.name, stat.st_mtime_ns, stat.st_size))
-                elif entry.name.startswith("sample"):
+                elif entry.name.startswith(SAMPLE):
                     samples.append(entry.name)
     except OSError:
         pass
@@ -133,11 +133,11 @@ def stat_cell_files(folder: Path) -> tuple[FileVersions, tuple[str, ...]]:
 def read_cell_files(folder: Path, versions: FileVersions) -> CellFiles:
     """The files of a cell that exist by their `versions`."""
     times = {name: ns / 1e9 for name, ns, _ in versions}
-    lines = layout.lines(_text(folder / "metrics.jsonl")) if "metrics.jsonl" in times else []
+    lines = layout.parse_json_lines(_text(folder / METRICS)) if METRICS in times else []
     column, points = _points(lines)
-    error = _text(folder / "error.txt").strip() if "error.txt" in times else ""
-    starts = _json(folder / "starts.json") if "starts.json" in times else []
-    cost = _json(folder / "cost.json") if "cost.json" in times else {}
+    error = _text(folder / ERROR).strip() if ERROR in times else ""
+    starts = _json(folder / STARTS) if STARTS in times else []
+    cost = _json(folder / COST) if COST in times else {}
     return CellFiles(
         num_epochs=len(lines),
         curve=thin_points(points),
@@ -146,7 +146,7 @@ def read_cell_files(folder: Path, versions: FileVersions) -> CellFiles:
         cost=cost if isinstance(cost, dict) else {},
         starts=tuple(s for s in starts if isinstance(s, dict)) if isinstance(starts, list) else (),
         error=error.splitlines()[-1] if error else None,
-        failed_at=times.get("error.txt", 0.0),
+        failed_at=times.get(ERROR, 0.0),
         touched=max(times.values(), default=0.0),
     )
 

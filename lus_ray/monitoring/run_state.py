@@ -19,7 +19,7 @@ from lus_ray.monitoring.run_files import (
     CellFiles,
     FileVersions,
     PlannedArm,
-    RunPlan,
+    PlannedRun,
     finite_number,
     read_cell_files,
     read_plan,
@@ -27,7 +27,8 @@ from lus_ray.monitoring.run_files import (
 )
 from lus_ray.monitoring.states import STATES, ArmRow, CellState, RunGrid, State
 from lus_ray.monitoring.status_reader import CampaignStatus, RunningCell, read_status
-from lus_ray.runs.layout import FOLDS, RECORD
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import FOLDS, MANIFEST, REPORTS, STATUS, RunFolder
 
 REFRESH_SECONDS = 10
 RECENT_SECONDS = 120
@@ -61,7 +62,7 @@ class RunReader:
         self.files: dict[Path, tuple[FileVersions, CellFiles]] = {}
         self.finished: dict[tuple[str, int], tuple[int, CellState]] = {}
         self.status = CampaignStatus()
-        self.plan: tuple[FileVersions, RunPlan] | None = None
+        self.plan: tuple[FileVersions, PlannedRun] | None = None
         self.read()
 
     def read(self) -> RunGrid:
@@ -81,11 +82,11 @@ class RunReader:
 
     def _read(self, now: float) -> RunGrid:
         plan = self._read_plan()
-        self.status = read_status(self.out / "campaign.json", now=now) or self.status
+        self.status = read_status(self.out / STATUS, now=now) or self.status
         states: dict[tuple[str, int], State] = {}
         rows = []
         for arm in plan.arms:
-            finished, samples = _list_finished(self.out / "predictions" / arm.folder)
+            finished, samples = _list_finished(RunFolder(self.out).predictions_of(arm.name))
             cells = []
             for fold in plan.folds:
                 if fold in finished:
@@ -112,14 +113,14 @@ class RunReader:
             campaign=campaign,
             now=now,
             left_s=estimate_remaining_s(rows, kinds, now=now),
-            has_report=(self.out / "report.html").exists(),
+            has_report=(self.out / REPORTS[0]).exists(),
             counts={state: every_state.count(state) for state in STATES},
         )
 
-    def _read_plan(self) -> RunPlan:
+    def _read_plan(self) -> PlannedRun:
         """The plan, read again if its files changed."""
         versions = []
-        for name in (RECORD, FOLDS):
+        for name in (MANIFEST, FOLDS):
             try:
                 stat = (self.out / name).stat()
                 versions.append((name, stat.st_mtime_ns, stat.st_size))
@@ -138,7 +139,7 @@ class RunReader:
         known = self.finished.get((arm.name, fold))
         if known is not None and known[0] == mtime_ns:
             return known[1]
-        folder = self.out / "cells" / arm.folder / f"fold{fold}"
+        folder = RunFolder(self.out).cell(Cell(arm.name, fold)).path
         files = read_cell_files(folder, stat_cell_files(folder)[0])
         scores = files.cost.get("val_scores")
         score = finite_number(scores.get("score")) if isinstance(scores, dict) else None
@@ -151,7 +152,8 @@ class RunReader:
         self, arm: PlannedArm, fold: int, now: float, is_blocked: bool, num_samples: int
     ) -> CellState:
         """A cell without predictions, from its files and the driver's status."""
-        name, folder = f"{arm.name}/fold{fold}", self.out / "cells" / arm.folder / f"fold{fold}"
+        cell = Cell(arm.name, fold)
+        name, folder = cell.name, RunFolder(self.out).cell(cell).path
         running = self.status.running if self.status.campaign.is_live else {}
         versions, samples = stat_cell_files(folder)
         files = self._read_files(folder, versions)

@@ -12,16 +12,15 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lus_ray.errors import LusError
 from lus_ray.monitoring.events import Observer
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import STATUS, RunFolder
 from lus_ray.storage.files import write_text
 
-NAME = "campaign.json"
 MIN_INTERVAL_S, HEARTBEAT_S = 2.0, 10.0
 JOIN_TIMEOUT_S = 30.0
 NUM_MESSAGES = 50
@@ -31,18 +30,17 @@ class StatusWriter(Observer):
     """Writes `campaign.json` while a campaign runs; a context manager.
 
     `cells` are those of the table, `address` and `dashboard` belong to the Ray cluster. A thread
-    writes the file after events, at most every two seconds, and as a heartbeat every ten. `push`
-    is called after each write, if the folder is a copy of a remote one. A failed write is tried
-    again and never stops the campaign.
+    writes the file after events, at most every two seconds, and as a heartbeat every ten. A failed
+    write is tried again and never stops the campaign.
     """
 
     def __init__(
-        self, out: Path, cells: Sequence[Cell], *, address: str = "local",
-        dashboard: str | None = None, push: Callable[[], None] | None = None,
+        self, folder: RunFolder, cells: Sequence[Cell], *, address: str = "local",
+        dashboard: str | None = None,
     ) -> None:  # fmt: skip
-        self.path, self.push = out / NAME, push or (lambda: None)
+        self.folder, self.path = folder, folder.path / STATUS
         self.num_cells = len({_key(cell) for cell in cells})
-        self.finished = {_key(cell) for cell in cells if cell.finished(out)}
+        self.finished = {_key(cell) for cell in cells if folder.cell(cell).is_finished}
         self.blocked: set[tuple[str, int]] = set()
         self.running: dict[Cell, dict[str, Any]] = {}
         self.failed: dict[Cell, str] = {}
@@ -142,7 +140,7 @@ class StatusWriter(Observer):
         # A full disk or unreachable storage may be back at the next heartbeat.
         with contextlib.suppress(OSError, LusError):
             write_text(self.path, text)
-            self.push()
+            self.folder.upload(STATUS)
 
 
 def _key(cell: Cell) -> tuple[str, int]:

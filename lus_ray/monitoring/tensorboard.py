@@ -2,27 +2,23 @@
 
 import contextlib
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lus_ray.errors import LusError
 from lus_ray.monitoring.events import Observer
 from lus_ray.runs.cell import Cell
-from lus_ray.runs.layout import slug
-
-NAME = "tensorboard"
+from lus_ray.runs.layout import TENSORBOARD, RunFolder, slug
 
 
 class TensorBoardWriter(Observer):
     """Writes event files to `<out>/tensorboard/<arm>/fold<k>[/<sample>]`; a context manager.
 
-    TensorBoard hides what an earlier start wrote of repeated epochs. `push` is called at the end,
-    if the folder is a copy of a remote one.
+    TensorBoard hides what an earlier start wrote of repeated epochs.
     """
 
-    def __init__(self, out: Path, *, push: Callable[[], None] | None = None) -> None:
-        self.out, self.push = out, push or (lambda: None)
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
         self.writers: dict[str, Any] = {}
 
     def __enter__(self) -> "TensorBoardWriter":
@@ -33,7 +29,7 @@ class TensorBoardWriter(Observer):
             writer.close()
         self.writers.clear()
         with contextlib.suppress(OSError, LusError):  # metrics.jsonl has the same values
-            self.push()
+            self.run.upload(TENSORBOARD)
 
     def on_start(self, cell: Cell) -> None:
         self._close(cell)
@@ -53,7 +49,7 @@ class TensorBoardWriter(Observer):
 
     def folder(self, cell: Cell) -> Path:
         """The folder with the event files of a cell."""
-        folder = self.out / NAME / slug(cell.arm) / f"fold{cell.fold}"
+        folder = self.run.path / TENSORBOARD / slug(cell.arm) / f"fold{cell.fold}"
         return folder if cell.sample is None else folder / f"sample{cell.sample}"
 
     def _writer(self, cell: Cell, epoch: int) -> Any:

@@ -1,19 +1,16 @@
-"""A campaign: every cell of an experiment that is not finished yet, run by one Tune run."""
+"""A campaign: one Tune run that executes every unfinished cell of an experiment."""
 
 import contextlib
 import inspect
 import logging
 import shutil
 import signal
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from ray import tune
 
 from lus_ray.data import store
@@ -23,11 +20,11 @@ from lus_ray.data.loading.transport import Transport
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import CellError
 from lus_ray.experiment import Experiment
-from lus_ray.monitoring import status_writer
-from lus_ray.monitoring import tensorboard as curves
 from lus_ray.monitoring.events import Observer, Observers
 from lus_ray.monitoring.progress_bar import ProgressBar
 from lus_ray.monitoring.ray_metrics import CellGauges
+from lus_ray.monitoring.status_writer import StatusWriter
+from lus_ray.monitoring.tensorboard import TensorBoardWriter
 from lus_ray.orchestration import planner
 from lus_ray.orchestration.cluster.admission import admit_campaign
 from lus_ray.orchestration.cluster.connection import (
@@ -37,148 +34,101 @@ from lus_ray.orchestration.cluster.connection import (
     reuse_idle_workers,
 )
 from lus_ray.orchestration.cluster.resources import Cluster
-from lus_ray.orchestration.scheduler import Pruning, Schedule
+from lus_ray.orchestration.scheduler import CellScheduler, PruningScheduler
 from lus_ray.orchestration.stall_warnings import StallWarnings
 from lus_ray.orchestration.trial import trial
-from lus_ray.runs import cohort, manifest, supervision, sync
-from lus_ray.runs.cell import Work
-from lus_ray.storage import mirror as homes
-from lus_ray.storage.paths import PathOrUri
+from lus_ray.runs import layout
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunPlan, RunRequest
+from lus_ray.runs.prepare import prepare
 
 MANY_FRAMES = 5000
-"""To resize more takes some seconds, in which nothing else can be told."""
+"""Resizing more takes seconds without any progress, which a message announces."""
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(
-    experiment: Experiment,
-    *,
-    data: PathOrUri,
-    out: PathOrUri,
-    size: str,
-    only_folds: tuple[int, ...] = (),
-    address: str | None = None,
-    command: str = "",
-    weak: bool = False,
-    domains: tuple[str, ...] = (),
-    tensorboard: bool = False,
-) -> None:
-    """Run what is missing of an experiment in `out`; returns when every cell is finished.
-
-    With `weak`, every frame without a score of its own carries that of its clip. `domains` are
-    the store's names of the domains that the experiment compares, where they are not its own.
-    `command` is what asked for the run, kept in its record. A place on object storage is worked
-    on in a copy (`engine.home`); with `tensorboard`, curves are written for it, too.
+def run(request: RunRequest) -> None:
+    """Run the unfinished cells of a request; returns when every cell is finished.
 
     Raises:
-        InputError: the data, the folds, the plan or the run folder do not allow it.
+        InputError: the data, the folds, the cluster or the run folder do not allow it.
         CellError: cells failed; the others are finished, and the same command tries again.
     """
-    data = data.resolve() if isinstance(data, Path) else data
-    home = homes.of(out)
-    folder = home.local if home else Path(out).resolve()
-    folder.mkdir(parents=True, exist_ok=True)
-    with manifest.locked(out if home else folder):
-        sync.fetch_run(home)
-        index = supervision.supervised(store.read_index(data), data, weak=weak)
-        experiment, index, notes = cohort.cohort(experiment, index, data, names=domains)
-        for note in notes:
-            print(f"note: {note}", file=sys.stderr)
-        experiment, left_out = supervision.fitting(experiment, index)
-        for why, names in left_out.items():
-            few = names if len(names) < 4 else (*names[:3], f"{len(names) - 3} more")
-            print(f"note: {why}; left out: {', '.join(few)}", file=sys.stderr)
-        work = manifest.prepare(
-            experiment, index, folder, size=size, data=data, command=command,
-            only_folds=only_folds, weak=weak, home=home,
-        )  # fmt: skip
-        dealt = [f for f in work.folds if not only_folds or f.number in only_folds]
-        cells = planner.list_cells(experiment, dealt)
-        if all(cell.finished(folder) for cell in cells):
+    with RunFolder.create(request.out).lock():
+        plan = prepare(request)
+        if not plan.unfinished_cells():
             return
         with (
-            connect(address, imports=CELL_MODULE) as dashboard,
-            _watched(cells, work, dashboard, tensorboard=tensorboard) as observers,
+            connect(request.address, imports=CELL_MODULE) as dashboard,
+            _observed(plan, dashboard, tensorboard=request.tensorboard) as observers,
             admit_campaign(observers.notify),
         ):
-            _run_cells(cells, work, index, data, observers)
+            _run_cells(plan, observers)
 
 
 @contextlib.contextmanager
-def _watched(
-    cells: tuple[planner.Cell, ...], work: Work, dashboard: str | None, *, tensorboard: bool
-) -> Iterator[Observers]:
-    """Everyone who watches: the terminal, the run folder, Prometheus, perhaps TensorBoard."""
-    home, num_finished = work.home, sum(cell.finished(work.out) for cell in cells)
-    push = partial(home.push, status_writer.NAME) if home else None
+def _observed(plan: RunPlan, dashboard: str | None, *, tensorboard: bool) -> Iterator[Observers]:
+    """All observers: terminal, run folder, Prometheus, and TensorBoard if it is wanted."""
+    folder, cells = plan.folder, plan.cells
     with contextlib.ExitStack() as stack:
-        each: list[Observer] = [
-            stack.enter_context(ProgressBar(len(cells), num_finished)),
+        observers: list[Observer] = [
+            stack.enter_context(ProgressBar(len(cells), len(cells) - len(plan.unfinished_cells()))),
             stack.enter_context(
-                status_writer.StatusWriter(
-                    work.out, cells, address=gcs_address(), dashboard=dashboard, push=push
-                )
+                StatusWriter(folder, cells, address=gcs_address(), dashboard=dashboard)
             ),
-            CellGauges(work.experiment.name, work.out, cells),
+            CellGauges(plan.experiment.name, folder, cells),
         ]
         if tensorboard:
-            bring = partial(home.push, curves.NAME) if home else None
-            each.append(stack.enter_context(curves.TensorBoardWriter(work.out, push=bring)))
-        yield Observers(*each)
+            observers.append(stack.enter_context(TensorBoardWriter(folder)))
+        yield Observers(*observers)
 
 
-def _run_cells(
-    cells: tuple[planner.Cell, ...],
-    work: Work,
-    index: pa.Table,
-    data: PathOrUri,
-    observers: Observers,
-) -> None:
-    cluster = Cluster.current()
-    num_frames = store.count_frames(data)
-    seen, outlined = sizes(work.experiment)
-    num_bytes = shared_memory.count_bytes(num_frames, seen, outlined)
+def _run_cells(plan: RunPlan, observers: Observers) -> None:
+    cluster, folder = Cluster.current(), plan.folder
+    num_frames = store.count_frames(plan.data)
+    frame_sizes, mask_sizes = input_sizes(plan.experiment)
+    num_bytes = shared_memory.count_bytes(num_frames, frame_sizes, mask_sizes)
     in_memory = num_bytes <= shared_memory.SHARE * cluster.object_store
-    on_disk = memmap.plan_files(data, seen, outlined)
+    on_disk = memmap.plan_files(plan.data, frame_sizes, mask_sizes)
     streamed = not in_memory and not memmap.has_room(on_disk, num_bytes)
-    free = shutil.disk_usage(work.out).free
     for note in planner.check_plan(
-        work.experiment, cluster, streamed=streamed, free_bytes=free, out=work.out, size=work.size
-    ):
+        plan.experiment, cluster, streamed=streamed, out=folder.path, size=plan.size,
+        free_bytes=shutil.disk_usage(folder.path).free,
+    ):  # fmt: skip
         observers.notify(f"note: {note}")
     if num_frames > MANY_FRAMES and not streamed:
         observers.notify(f"resizing {num_frames} frames for all cells")
     shared: Transport = None if streamed else on_disk
     if in_memory:
-        shared = shared_memory.share_frames(data, index, seen, outlined)
+        shared = shared_memory.share_frames(plan.data, plan.index, frame_sizes, mask_sizes)
     elif not streamed and len(cluster.nodes) == 1:
         memmap.write_missing(on_disk, observers.notify)
 
-    needs = {
+    resources = {
         arm.name: planner.required_resources(arm, cluster, streamed=streamed)
-        for arm in work.experiment.arms
+        for arm in plan.experiment.arms
     }
-    schedule = Schedule(cells, work, observers, lambda cell: needs[cell.arm].gpus_per_worker)
-    most = planner.max_concurrent_trials(work.experiment, cluster, streamed=streamed)
-    missing = sum(not cell.finished(work.out) for cell in cells)
-    observers.notify(f"{missing} cells to run, up to {most} at a time")
-    given = {"work": work, "shared": shared, "store": str(data)}
-    _fit(schedule, given, needs, most)
-    if schedule.failed:
-        names = ", ".join(cell.name for cell in list(schedule.failed)[:5])
-        first = next(iter(schedule.failed.values()))
+    scheduler = CellScheduler(plan, observers, lambda cell: resources[cell.arm].gpus_per_worker)
+    max_running = planner.max_concurrent_trials(plan.experiment, cluster, streamed=streamed)
+    num_cells = len(plan.unfinished_cells())
+    observers.notify(f"{num_cells} cells to run, up to {max_running} at a time")
+    _tune(scheduler, resources, max_running, plan=plan, shared=shared)
+    if scheduler.failed:
+        names = ", ".join(cell.name for cell in list(scheduler.failed)[:5])
+        first = next(iter(scheduler.failed.values()))
         raise CellError(
-            f"{len(schedule.failed)} cells failed ({names}): {first}; "
-            f"see error.txt below {work.out / 'cells'}, then run the same command again"
+            f"{len(scheduler.failed)} cells failed ({names}): {first}; see {layout.ERROR} below "
+            f"{folder.path / layout.CELLS}, then run the same command again"
         )
 
 
 def _bundles(
-    needs: Mapping[str, planner.CellResources], config: dict[str, Any]
+    resources: Mapping[str, planner.CellResources], config: dict[str, Any]
 ) -> tune.PlacementGroupFactory:
-    """What a trial holds; the workers of Ray Train ask for theirs themselves."""
-    wanted = needs[config["cell"]["arm"]]
+    """What a trial reserves; the workers of Ray Train request theirs themselves."""
+    wanted = resources[config["cell"]["arm"]]
     if wanted.workers > 1:
         return tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
     bundle = {"CPU": 1.0}
@@ -187,31 +137,35 @@ def _bundles(
     return tune.PlacementGroupFactory([bundle])
 
 
-def _fit(
-    schedule: Schedule, given: dict[str, Any], needs: Mapping[str, planner.CellResources], most: int
+def _tune(
+    scheduler: CellScheduler,
+    resources: Mapping[str, planner.CellResources],
+    max_running: int,
+    **shared: Any,
 ) -> None:
-    """One Tune run. What Tune keeps for itself goes to a folder that is thrown away."""
+    """Run all cells in one Tune run; Tune's own files go to a temporary folder."""
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    run_trial = tune.with_parameters(trial, **shared)
     try:
         with _Interrupts() as interrupts, reuse_idle_workers():
             tune.Tuner(
-                tune.with_resources(tune.with_parameters(trial, **given), partial(_bundles, needs)),
+                tune.with_resources(run_trial, partial(_bundles, resources)),
                 tune_config=tune.TuneConfig(
-                    search_alg=schedule,
-                    scheduler=Pruning(schedule),
+                    search_alg=scheduler,
+                    scheduler=PruningScheduler(scheduler),
                     num_samples=10**9,
-                    max_concurrent_trials=most,
-                    # A process kept for reuse would hold what a group of workers waits for.
-                    reuse_actors=all(need.workers == 1 for need in needs.values()),
-                    trial_name_creator=_trial_name,
+                    max_concurrent_trials=max_running,
+                    # A reused process would hold what a group of workers waits for.
+                    reuse_actors=all(wanted.workers == 1 for wanted in resources.values()),
+                    trial_name_creator=lambda t: Cell(**t.config["cell"]).name,
                     trial_dirname_creator=lambda t: t.trial_id,
                 ),
                 run_config=tune.RunConfig(
-                    name=schedule.work.experiment.name,
+                    name=scheduler.plan.experiment.name,
                     storage_path=scratch,
                     verbose=0,
-                    callbacks=[StallWarnings(schedule, needs), interrupts],
+                    callbacks=[StallWarnings(scheduler, resources), interrupts],
                 ),
             ).fit()
     finally:
@@ -219,13 +173,13 @@ def _fit(
 
 
 class _Interrupts(tune.Callback):
-    """Remembers Ctrl-C: what is raised in the middle of a destructor is swallowed there.
+    """Remembers Ctrl-C, as Python swallows an exception that is raised in a destructor.
 
-    SIGTERM, with which a job is stopped, counts as Ctrl-C.
+    SIGTERM, which stops a Ray job, counts as Ctrl-C.
     """
 
     def __init__(self) -> None:
-        self.seen = False
+        self.is_interrupted = False
 
     def __enter__(self) -> "_Interrupts":
         self.main = threading.current_thread() is threading.main_thread()
@@ -237,36 +191,31 @@ class _Interrupts(tune.Callback):
         if self.main:
             for number, before in self.before.items():
                 signal.signal(number, before)
-        if self.seen and kind is None:
+        if self.is_interrupted and kind is None:
             raise KeyboardInterrupt
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Called by Tune all the time."""
-        if self.seen:
+        """Called by Tune many times a second."""
+        if self.is_interrupted:
             raise KeyboardInterrupt
 
     def _remember(self, number: int, frame: Any) -> None:
-        self.seen = True
+        self.is_interrupted = True
         raise KeyboardInterrupt
 
 
-def _trial_name(t: Any) -> str:
-    cell = planner.Cell(**t.config["cell"])
-    return cell.name
+def input_sizes(experiment: Experiment) -> tuple[set[FrameSize], set[FrameSize]]:
+    """Every size at which an arm reads frames, and every one at which it reads masks.
 
-
-def sizes(experiment: Experiment) -> tuple[set[FrameSize], set[FrameSize]]:
-    """Every size at which an arm looks at frames, and every one at which it looks at masks.
-
-    Both are read from what the task of an arm is given or takes by default, as to build its
-    networks takes long. An ensemble looks where its members do, which are arms beside it.
+    Both come from arguments and defaults of the task, as building its networks takes long. An
+    ensemble reads what its members read, which are arms beside it.
     """
-    seen, outlined = set(), set()
+    frame_sizes, mask_sizes = set(), set()
     for arm in experiment.arms:
-        taken = inspect.signature(arm.task).parameters  # those of a partial have its values
-        view = taken["view"].default if "view" in taken else None
+        parameters = inspect.signature(arm.task).parameters  # those of a partial have its values
+        view = parameters["view"].default if "view" in parameters else None
         if isinstance(view, View):
-            seen.add(size_of(view))
-            if "scheme" in taken:
-                outlined.add(size_of(view))
-    return seen, outlined
+            frame_sizes.add(size_of(view))
+            if "scheme" in parameters:
+                mask_sizes.add(size_of(view))
+    return frame_sizes, mask_sizes

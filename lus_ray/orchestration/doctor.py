@@ -164,7 +164,7 @@ def _check_dashboard(dashboard: str | None) -> DoctorCheck:
 
 def _check_plans(cluster: planner.Cluster) -> list[DoctorCheck]:
     checks = []
-    experiment = run_options.find("biomarkers")
+    experiment = run_options.find_experiment("biomarkers")
     free = shutil.disk_usage(Path.cwd()).free
     for size in (*experiment.sizes, "full"):
         sized = experiment.at(size)

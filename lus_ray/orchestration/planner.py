@@ -7,12 +7,9 @@ an error, and a Data task that finds no free CPU starves the training that reads
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from lus_ray.errors import ArmError, PlanError
+from lus_ray.errors import PlanError
 from lus_ray.experiment import Arm, Experiment
-from lus_ray.folds import Fold
 from lus_ray.orchestration.cluster.resources import Cluster, Node
-from lus_ray.runs.cell import Cell
-from lus_ray.runs.layout import slug
 from lus_ray.storage.paths import PathOrUri
 
 MIN_FREE_BYTES = 200 << 20
@@ -36,22 +33,6 @@ class CellResources:
     def can_fit(self, cluster: Cluster) -> bool:
         """Whether the cell can run alone on the cluster at full size."""
         return cluster.can_fit(self.workers, self.gpus_per_worker, self.data_cpus)
-
-
-def list_cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...]:
-    """Every cell in the order of the table, without the samples of a search.
-
-    Raises:
-        ArmError: two arms have the same folder name.
-    """
-    folders: dict[str, str] = {}
-    for arm in experiment.arms:
-        other = folders.setdefault(slug(arm.name), arm.name)
-        if other != arm.name:
-            raise ArmError(
-                f"{experiment.name}: {arm.name!r} and {other!r} share a folder; rename one"
-            )
-    return tuple(Cell(arm.name, fold.number) for arm in experiment.arms for fold in folds)
 
 
 def required_resources(arm: Arm, cluster: Cluster, *, streamed: bool) -> CellResources:

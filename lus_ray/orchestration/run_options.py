@@ -1,4 +1,4 @@
-"""From the words of a command to what is run: experiment, size, arms, folds, settings."""
+"""From the options of a command to the request of a run."""
 
 import fnmatch
 import importlib
@@ -16,12 +16,46 @@ from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import official
 from lus_ray.nets.pretrained.published import fetch
 from lus_ray.runs.cohort import check_names
+from lus_ray.runs.layout import PHANTOM
+from lus_ray.runs.plan import RunRequest
 from lus_ray.storage.paths import PathOrUri, join
 from lus_ray.tasks.task import with_arguments
 from lus_ray.training import checkpoint
 
 
-def find(name: str) -> Experiment:
+def build_request(
+    name: str, *, size: str, out: PathOrUri, data: PathOrUri | None = None,
+    arms: str | None = None, folds: str | None = None, samples: int | None = None,
+    weights: str | None = None, splits: Path | None = None, domains: str | None = None,
+    weak: bool = False, settings: Sequence[str] = (), address: str | None = None,
+    tensorboard: bool = False, notify: Callable[[str], None],
+) -> RunRequest:  # fmt: skip
+    """The request that the options of `lus run` stand for; makes phantom clips without `data`.
+
+    Raises:
+        InputError: an option does not fit the experiment, or the size needs data.
+    """
+    options: dict[str, Any] = {
+        "arms": arms, "folds": folds, "samples": samples, "weights": weights, "splits": splits,
+        "settings": settings,
+    }  # fmt: skip
+    experiment = find_experiment(name)
+    chosen = apply_options(experiment, size, **options)
+    if initialised := [arm.name for arm in chosen.arms if arm.weights]:
+        notify(f"note: these start from --weights: {', '.join(initialised)}")
+    command = format_command(
+        name, size, {**options, "data": data, "weak": weak, "domains": domains}
+    )
+    numbers, names = parse_folds(folds), parse_domains(experiment, domains)
+    if data is None:
+        data = make_phantom_store(experiment, size, out, notify)
+    return RunRequest(
+        chosen, data=data, out=out, size=size, folds=numbers, domains=names, weak=weak,
+        command=command, address=address, tensorboard=tensorboard,
+    )  # fmt: skip
+
+
+def find_experiment(name: str) -> Experiment:
     """The experiment of the module `experiments/<name>.py`.
 
     Raises:
@@ -34,37 +68,37 @@ def find(name: str) -> Experiment:
     return importlib.import_module(f"experiments.{name}").EXPERIMENT
 
 
-def at(
+def apply_options(
     experiment: Experiment, size: str, *, arms: str | None = None, samples: int | None = None,
     settings: Sequence[str] = (), folds: str | None = None, weights: str | None = None,
     splits: Path | None = None,
 ) -> Experiment:  # fmt: skip
-    """The experiment at a size, with the arms, searches and settings that a command names.
+    """The experiment at a size, with the arms, searches and settings of a command.
 
     Raises:
-        InputError: the experiment has no such arm or setting, or no arm can begin with `weights`.
+        InputError: the experiment has no such arm or setting, or no arm can use `weights`.
     """
     chosen = experiment.at(size)
     if samples is not None:
-        chosen = chosen.with_arms(tuple(_searching(arm, samples) for arm in chosen.arms))
+        chosen = chosen.with_arms(tuple(_with_samples(arm, samples) for arm in chosen.arms))
     for setting in settings:
-        chosen = chosen.with_arms(_set(chosen, setting))
+        chosen = chosen.with_arms(_apply_setting(chosen, setting))
     if splits is not None:
         chosen = replace(chosen, folds=official(splits))
     if arms:
-        chosen = chosen.only(_matching(chosen, arms))
+        chosen = chosen.only(_matching_arms(chosen, arms))
     if weights is not None:
-        chosen = _beginning(chosen, weights_path(weights))
+        chosen = _initialise(chosen, resolve_weights(weights))
     return chosen
 
 
-def weights_path(name: str) -> Path:
-    """A file of weights, a checkpoint folder, or the official file of that name, fetched once."""
+def resolve_weights(name: str) -> Path:
+    """A weights file, a checkpoint folder, or the published file of that name, fetched once."""
     path = Path(name)
     return path.resolve() if path.exists() else fetch(name)
 
 
-def numbers(text: str | None) -> tuple[int, ...]:
+def parse_folds(text: str | None) -> tuple[int, ...]:
     """Fold numbers from "0,2"."""
     try:
         return tuple(int(part) for part in text.split(",")) if text else ()
@@ -72,7 +106,7 @@ def numbers(text: str | None) -> tuple[int, ...]:
         raise InputError(f"--folds {text}: write numbers with commas, such as 0,2") from None
 
 
-def domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
+def parse_domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
     """The store's names of the domains of an experiment from "A,B", in the order of their roles.
 
     Raises:
@@ -83,25 +117,25 @@ def domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
     return names
 
 
-def command(name: str, size: str, choice: dict[str, Any]) -> str:
+def format_command(name: str, size: str, options: dict[str, Any]) -> str:
     """The command that makes these results again, for a shell in any folder."""
     words = ["lus", "run", name, "--size", size]
     for key in ("data", "arms", "folds", "samples", "weights", "splits", "domains"):
-        if (value := choice.get(key)) is not None:
+        if (value := options.get(key)) is not None:
             if key in ("data", "weights", "splits") and Path(value).exists():
                 value = Path(value).resolve()
             words += [f"--{key}", str(value)]
-    if choice.get("weak"):
+    if options.get("weak"):
         words.append("--weak")
-    for setting in choice.get("settings", ()):
+    for setting in options.get("settings", ()):
         words += ["--set", setting]
     return shlex.join(words)
 
 
-def phantom_store(
-    experiment: Experiment, size: str, out: PathOrUri, say: Callable[[str], None]
+def make_phantom_store(
+    experiment: Experiment, size: str, out: PathOrUri, notify: Callable[[str], None]
 ) -> PathOrUri:
-    """A store of phantom clips beside the run, made once; only for sizes that name their phantom.
+    """A store of phantom clips in the run folder, made once, for sizes that name their phantom.
 
     Raises:
         InputError: the size needs real data.
@@ -111,15 +145,15 @@ def phantom_store(
     options = experiment.sizes[size].phantom if size in experiment.sizes else {}
     if not options:
         raise InputError(f"{experiment.name} at size {size} needs clips; give --data STORE")
-    store = join(out, "phantom")
+    store = join(out, PHANTOM)
     if not read_sources(store):
-        say("no --data: making phantom clips")
-        say(ingest("phantom", None, store, **options).text())
+        notify("no --data: making phantom clips")
+        notify(ingest("phantom", None, store, **options).text())
     return store
 
 
-def _matching(experiment: Experiment, arms: str) -> tuple[str, ...]:
-    """Arms named by a list with commas, patterns allowed; a name may hold commas itself."""
+def _matching_arms(experiment: Experiment, arms: str) -> tuple[str, ...]:
+    """Arms named by a comma-separated list of patterns; a name may contain commas itself."""
     names = [arm.name for arm in experiment.arms]
     parts, found, start = arms.split(","), [], 0
     while start < len(parts):
@@ -135,29 +169,29 @@ def _matching(experiment: Experiment, arms: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _beginning(experiment: Experiment, path: Path) -> Experiment:
-    """The experiment whose arms begin with these weights, those whose network takes them."""
-    begun, refused = [], []
+def _initialise(experiment: Experiment, path: Path) -> Experiment:
+    """The experiment whose arms start from these weights where they fit the network."""
+    fitting, refused = [], []
     for arm in experiment.arms:
         if arm.recipe is not None and arm.start is None and not arm.baseline:
             try:
                 checkpoint.initialize_from(arm.task(), path)
-                begun.append(arm.name)
+                fitting.append(arm.name)
             except CheckpointError as error:
                 refused.append(str(error))
-    if not begun:
-        why = refused[0] if refused else f"{path}: none of these arms trains a network from nothing"
-        raise CheckpointError(f"--weights: no arm can begin with them: {why}")
+    if not fitting:
+        why = refused[0] if refused else f"{path}: none of these arms trains a network from scratch"
+        raise CheckpointError(f"--weights: no arm can start from them: {why}")
     return experiment.with_arms(
-        tuple(replace(a, weights=str(path)) if a.name in begun else a for a in experiment.arms)
+        tuple(replace(a, weights=str(path)) if a.name in fitting else a for a in experiment.arms)
     )
 
 
-def _searching(arm: Arm, samples: int) -> Arm:
+def _with_samples(arm: Arm, samples: int) -> Arm:
     return arm if arm.search is None else replace(arm, search=replace(arm.search, samples=samples))
 
 
-def _set(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
+def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
     """Arms after `[<arm>|arm].recipe.<field>=<value>` or `[<arm>|arm].task.<argument>=<value>`."""
     key, equals, text = setting.partition("=")
     which, _, path = key.rpartition(".recipe.") if ".recipe." in key else key.rpartition(".task.")
@@ -186,7 +220,7 @@ def _set(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
                 num_changed -= changed.task.keywords.get(path) != value  # type: ignore[attr-defined]
             num_changed += 1
         if not in_recipe and arm.members:
-            # Members answer as they were trained: what is set of an arm is set of its copies.
+            # Members predict as they were trained: a setting of an arm is one of its copies too.
             copies = tuple(
                 with_arguments(member, {path: value}) if which in ("arm", name) else member
                 for name, member in zip(arm.members, arm.task.keywords["members"], strict=True)  # type: ignore[attr-defined]

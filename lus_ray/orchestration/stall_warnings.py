@@ -9,7 +9,7 @@ from ray import tune
 
 from lus_ray.orchestration import planner
 from lus_ray.orchestration.cluster.resources import Cluster, read_free_resources
-from lus_ray.orchestration.scheduler import Schedule
+from lus_ray.orchestration.scheduler import CellScheduler
 from lus_ray.runs.cell import Cell
 
 SILENT_S = 60
@@ -20,7 +20,9 @@ POLL_S = 1
 class StallWarnings(tune.Callback):
     """Warns after one minute, and again after two, four and so on."""
 
-    def __init__(self, schedule: Schedule, resources: Mapping[str, planner.CellResources]) -> None:
+    def __init__(
+        self, schedule: CellScheduler, resources: Mapping[str, planner.CellResources]
+    ) -> None:
         self.schedule, self.resources = schedule, resources
         self.pending_since: dict[str, float] = {}
         self.next_warning_s: dict[str, float] = {}
@@ -44,8 +46,8 @@ class StallWarnings(tune.Callback):
             else:
                 if self.pending_since.pop(trial_id, None) is not None:
                     self.next_warning_s.pop(trial_id, None)
-                    self.schedule.heard[trial_id] = now
-                silent_s = now - self.schedule.heard.get(trial_id, now)
+                    self.schedule.last_report[trial_id] = now
+                silent_s = now - self.schedule.last_report.get(trial_id, now)
                 if silent_s < SILENT_S:
                     self.next_warning_s.pop(trial_id, None)
                 text = f"{cell.name} is running; no progress for {silent_s:.0f} s"

@@ -1,7 +1,6 @@
 """A Tune trial runs one cell: in its own process, or through Ray Train where it has workers.
 
-Why both: a nested Train run costs ten seconds and more of start-up, a plain trial next to
-nothing, and the loop is the same.
+Why both: a nested Train run takes ten seconds and more to start, a plain trial next to nothing.
 """
 
 import contextlib
@@ -20,55 +19,60 @@ from lus_ray.data.loading.transport import Transport, pixels_of
 from lus_ray.errors import CellError, LusError
 from lus_ray.orchestration.cluster.ray_private import set_process_title
 from lus_ray.orchestration.failures import LOST, WorkerLostError
-from lus_ray.runs import run_cell, sync
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs import run_cell
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import CellFolder
+from lus_ray.runs.plan import RunPlan
 
 
-def trial(config: dict[str, Any], work: Work, shared: Transport, store: str) -> None:
-    """Run the cell that the campaign suggests and report its validation scores."""
+def trial(config: dict[str, Any], plan: RunPlan, shared: Transport) -> None:
+    """Run the cell that the scheduler suggested and report its validation scores."""
     cell = Cell(**config["cell"])
     _set_process_title(cell)
-    arm = work.experiment.arm(cell.arm)
+    recipe = plan.experiment.arm(cell.arm).recipe
+    has_workers = recipe is not None and recipe.workers > 1
     device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
     _limit_threads()
-    pixels = pixels_of(shared, store)
+    pixels = pixels_of(shared, str(plan.data))
     fit = None
-    if arm.recipe is not None and arm.recipe.workers > 1:
+    if has_workers:
         device = "cpu"  # the GPUs are those of the workers
         from lus_ray.orchestration.ray_train import fit_with_workers
 
-        fit = fit_with_workers(cell, work, shared, store, gpus=config["gpu"])
-    work = sync.here(work)
+        fit = fit_with_workers(cell, plan, shared, gpus=config["gpu"])
+    folder = plan.folder_of(cell)
+    inputs = [plan.folder_of(earlier) for earlier in plan.inputs_of(cell)]
+    report = partial(_report, cell)
     try:
-        with sync.carried(cell, work, partial(_report, cell)) as report:
-            scores = _scores(cell, work, pixels, report, device=device, fit=fit)
+        with folder.synced(report, inputs=inputs, has_workers=has_workers) as callback:
+            scores = _run(cell, plan, pixels, callback, device=device, fit=fit)
     except LusError as error:
-        _keep_error(cell, work, str(error))
+        _write_error(folder, str(error))
         raise
     finally:
-        _give_back()
+        _trim_memory()
     tune.report({"finished": 1, **{f"val_{k}": v for k, v in scores.items()}})
 
 
-def _scores(cell: Cell, work: Work, *given: Any, **more: Any) -> dict[str, float]:
-    """Run the cell; an error of its own is kept in its folder, so that it has failed for good.
+def _run(cell: Cell, plan: RunPlan, *args: Any, **options: Any) -> dict[str, float]:
+    """Run the cell and write its error, if it has one, which makes it a failed cell.
 
-    Where a process or a machine that it needs is gone, nothing is kept, and it runs again.
+    Nothing is written where a process or machine that it needs is lost: the cell runs again.
     """
-    if not (work.out / "experiment.json").is_file():
+    if not plan.folder.manifest.is_file():
         raise CellError(
-            f"{work.out}: {socket.gethostname()} does not see the run folder; choose an --out that "
-            "all machines see: a shared folder, or s3://bucket/folder"
+            f"{plan.folder.path}: {socket.gethostname()} does not see the run folder; choose an "
+            "--out that all machines see: a shared folder, or s3://bucket/folder"
         )
     try:
-        return run_cell.run(cell, work, *given, **more)
+        return run_cell.run(cell, plan, *args, **options)
     except (*LOST, WorkerLostError):
         raise
     except LusError as error:
-        _keep_error(cell, work, str(error))
+        _write_error(plan.folder_of(cell), str(error))
         raise
     except Exception:
-        _keep_error(cell, work, traceback.format_exc())
+        _write_error(plan.folder_of(cell), traceback.format_exc())
         raise
 
 
@@ -83,14 +87,14 @@ def _set_process_title(cell: Cell) -> None:
 
 @lru_cache(maxsize=1)
 def _limit_threads() -> None:
-    """As many threads as Ray says: what was imported before it said so has one a CPU."""
+    """Use as many threads as Ray allows; libraries imported earlier use one per CPU."""
     num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     torch.set_num_threads(num_threads)
     threadpool_limits(num_threads, user_api="blas")
 
 
-def _give_back() -> None:
-    """Freed memory to the system: each trial runs in a thread, and so from an arena, of its own."""
+def _trim_memory() -> None:
+    """Return freed memory to the system: every trial runs in a new thread with its own arena."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
@@ -101,8 +105,7 @@ def _report(cell: Cell, values: dict[str, float]) -> None:
     _set_process_title(cell)
 
 
-def _keep_error(cell: Cell, work: Work, text: str) -> None:
-    folder = cell.folder(work.out)
-    with contextlib.suppress(OSError):  # a full disk is told of in the error itself
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(text.rstrip() + "\n")
+def _write_error(folder: CellFolder, text: str) -> None:
+    with contextlib.suppress(OSError):  # the error itself reports a full disk
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.error.write_text(text.rstrip() + "\n")

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from lus_ray.evaluation import report_json, results, schema
 from lus_ray.report import html, markdown, terminal
+from lus_ray.runs import layout
 from lus_ray.storage.files import write_text
 
 __all__ = ["FILES", "RunReport", "write"]
 
-FILES = ("report.html", "report.md", "report.json")
+FILES = layout.REPORTS
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lus_ray.errors import StoreError
 from lus_ray.evaluation.results import CellResult, RunResults
+from lus_ray.runs.layout import CAPTIONS, IMAGES
 
 ATTENTION, MASKS, EXPERT, SEGMENTATIONS, TRANSLATIONS = KINDS = (
     "looks", "masks", "expert", "outlines", "translations",
@@ -75,8 +76,8 @@ def read_segmentations(run: RunResults) -> Gallery | None:
 
 
 def _read(cell: CellResult, kind: str) -> dict[str, GalleryPicture]:
-    folder = cell.folder / "pictures"
-    path = folder / "captions.json"
+    folder = cell.folder / IMAGES
+    path = folder / CAPTIONS
     if not path.is_file():
         return {}
     try:

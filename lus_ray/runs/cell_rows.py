@@ -17,30 +17,31 @@ from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
 from lus_ray.experiment import Arm, Experiment, Rows
 from lus_ray.folds import Fold
 from lus_ray.runs import predictions
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.plan import RunPlan
 
 UNLABELLED_COLUMNS = (
     "clip", "patient", "group", "source", "domain", "height", "width", "num_frames", "images",
 )  # fmt: skip
 
 
-def rows_of(arm: Arm, fold: Fold, cell: Cell, work: Work) -> list[Row]:
+def rows_of(arm: Arm, fold: Fold, cell: Cell, plan: RunPlan) -> list[Row]:
     """The clips of this fold with their `split`, and with the outputs of the arm that is read.
 
     An arm that reads one whose images or clips are split at random takes over its splits.
     """
     if arm.reads is not None:
         source = Cell(arm.reads, cell.fold)
-        clips = predictions.read(source.predictions(work.out))[1].to_pylist()
-        if _is_split_at_random(arm.reads, work.experiment):
+        clips = predictions.read(plan.folder_of(source).predictions)[1].to_pylist()
+        if _is_split_at_random(arm.reads, plan.experiment):
             return [row for row in clips if _is_wanted(arm, row)]
     else:
-        clips = [dict(row) for row in work.rows]
+        clips = [dict(row) for row in plan.rows]
     for row in clips:
         row["split"] = split_of(arm.rows, row, fold)
     kept = [row for row in clips if row["split"] is not None and _is_wanted(arm, row)]
     kept = [row for row in kept if row["split"] == "test" or has_values(row, arm.rows.learns)]
-    settings = {"fold": fold.number, "num_folds": len(work.folds), "seed": work.experiment.seed}
+    settings = {"fold": fold.number, "num_folds": len(plan.folds), "seed": plan.experiment.seed}
     if arm.rows.images:
         return split_images([row for row in kept if row["mask_scheme"] is not None], **settings)
     if arm.rows.clips:
@@ -111,7 +112,7 @@ def training_rows(arm: Arm, train: list[Row]) -> tuple[list[Row], tuple[str, ...
     return train, (f"every training clip has a {label}: trained on the clips it is read for",)
 
 
-def unlabelled_rows(arm: Arm, fold: Fold, work: Work) -> list[Row]:
+def unlabelled_rows(arm: Arm, fold: Fold, plan: RunPlan) -> list[Row]:
     """The training clips of the second stream, without any label.
 
     `images` stays: a study that drops frames without a B-line has inspected its frames.
@@ -120,7 +121,7 @@ def unlabelled_rows(arm: Arm, fold: Fold, work: Work) -> list[Row]:
         return []
     return [
         {**{name: row[name] for name in UNLABELLED_COLUMNS if name in row}, "split": "train"}
-        for row in work.rows
+        for row in plan.rows
         if split_of(arm.rows, row, fold) == "train" and has_values(row, arm.rows.unlabelled)
     ]
 

@@ -1,6 +1,6 @@
-"""Which clips of a store are compared: those of the experiment's domains, and frames that show it.
+"""The clips of a store that an experiment compares: by domain, and by frames that show a class.
 
-A study names its domains by role ("covid"), a store as it likes ("A"). From here on the column
+An experiment names its domains by role ("covid"), a store as it likes ("A"). In the selected index
 `domain` is the role, and `images` lists the frames that count, as pairs (frame, copy 0).
 """
 
@@ -20,14 +20,13 @@ from lus_ray.folds import Fold, Official
 from lus_ray.storage.paths import PathOrUri
 
 
-def cohort(
+def select(
     experiment: Experiment, index: pa.Table, data: PathOrUri, *, names: Sequence[str] = ()
 ) -> tuple[Experiment, pa.Table, tuple[str, ...]]:
-    """The experiment with the store's names of its domains, its clips, and notes on what is left.
+    """The experiment with the store's names of its domains, its clips, and notes on skipped clips.
 
     `names` are the store's names of the domains in the order of the roles; without them, each role
-    takes the first of its known names that the store has. An experiment without domains and
-    without a class to look for gets back what it gave.
+    takes the first of its known names that the store has.
 
     Raises:
         InputError: `names` do not fit the experiment or the store.
@@ -36,23 +35,23 @@ def cohort(
     check_names(experiment, names)
     notes: list[str] = []
     if experiment.domains:
-        named = _named(experiment, index, names)
-        experiment = replace(experiment, domains={role: (name,) for role, name in named.items()})
-        index, left_out = _of_domains(index, named)
-        notes += left_out
+        names_of = _store_names(experiment, index, names)
+        experiment = replace(experiment, domains={role: (n,) for role, n in names_of.items()})
+        index, skipped = _select_domains(index, names_of)
+        notes += skipped
     if experiment.frames_with:
-        index, left_out = _showing(experiment, index, data)
-        notes += left_out
+        index, skipped = _select_frames(experiment, index, data)
+        notes += skipped
     if isinstance(experiment.folds, Official):
         notes += experiment.folds.misfits(index)
     return experiment, index, tuple(notes)
 
 
 def fingerprint(index: pa.Table) -> str:
-    """That of the clips (`store.fingerprint`) and of the frames that count, where some do.
+    """SHA-256 over the clips, and over the frames that count where a class selects them.
 
-    Why: outlines decide which frames count and how folds are balanced, so that other outlines of
-    the same frames are other data.
+    Why: masks decide which frames count and how folds are balanced, so that other masks of the
+    same frames are other data.
     """
     clips = store.fingerprint(index)
     if "images" not in index.column_names:
@@ -75,104 +74,104 @@ def check_names(experiment: Experiment, names: Sequence[str]) -> None:
     if len(names) != len(roles) or len(set(names)) < len(names):
         raise InputError(
             f"--domains {','.join(names)}: {experiment.name} compares {len(roles)} domains; "
-            f"write the store's names of {_listed(roles)}, in this order, with commas"
+            f"write the store's names of {_quote(roles)}, in this order, with commas"
         )
 
 
-def gate(experiment: Experiment, folds: Iterable[Fold], index: pa.Table) -> None:
+def check_folds(experiment: Experiment, folds: Iterable[Fold], index: pa.Table) -> None:
     """Refuse folds that do not train on and test every domain of the experiment.
 
     Raises:
-        FoldError: names the fold, the side and the domain.
+        FoldError: names the fold, the split and the domain.
     """
     columns = (index[name].to_pylist() for name in ("patient", "domain"))
     pairs = set(zip(*columns, strict=True))
     for fold in folds:
         for verb, patients in (("trains on", fold.train), ("tests", fold.test)):
-            here = {domain for patient, domain in pairs if patient in patients}
+            domains = {domain for patient, domain in pairs if patient in patients}
             for role in experiment.domains:
-                if role not in here:
+                if role not in domains:
                     raise FoldError(
                         f"fold {fold.number} {verb} no patient of domain {role!r}; "
                         "give every fold number patients of both domains"
                     )
 
 
-def _named(experiment: Experiment, index: pa.Table, names: Sequence[str]) -> dict[str, str]:
+def _store_names(experiment: Experiment, index: pa.Table, names: Sequence[str]) -> dict[str, str]:
     """The store's name of each role."""
-    here = sorted(set(index["domain"].to_pylist()) - {None})
-    has = f"this store has {_listed(here)}" if here else "no clip of this store names its domain"
+    known = sorted(set(index["domain"].to_pylist()) - {None})
+    has = f"this store has {_quote(known)}" if known else "no clip of this store names its domain"
     if names:
         for name in names:
-            if name not in here:
+            if name not in known:
                 raise InputError(f"--domains: no clip of domain {name!r}; {has}")
         return dict(zip(experiment.domains, names, strict=True))
-    for role, known in experiment.domains.items():
-        if not set(known) & set(here):
+    for role, aliases in experiment.domains.items():
+        if not set(aliases) & set(known):
             raise SchemaError(
-                f"{experiment.name}: no clip of domain {role!r} (known as {_listed(known)}); "
-                f"{has}; add clips of it, or name {_listed(experiment.domains)} with --domains"
+                f"{experiment.name}: no clip of domain {role!r} (known as {_quote(aliases)}); "
+                f"{has}; add clips of it, or name {_quote(experiment.domains)} with --domains"
             )
     return {
-        role: next(name for name in known if name in here)
-        for role, known in experiment.domains.items()
+        role: next(name for name in aliases if name in known)
+        for role, aliases in experiment.domains.items()
     }
 
 
-def _of_domains(index: pa.Table, named: Mapping[str, str]) -> tuple[pa.Table, list[str]]:
-    """The clips of these domains, which go by their role, and what is left out."""
-    role_of = {name: role for role, name in named.items()}
-    given = index["domain"].to_pylist()
-    kept = pa.array([name in role_of for name in given])
+def _select_domains(index: pa.Table, names_of: Mapping[str, str]) -> tuple[pa.Table, list[str]]:
+    """The clips of these domains, renamed to their role, and a note on the others."""
+    role_of = {name: role for role, name in names_of.items()}
+    domains = index["domain"].to_pylist()
+    kept = pa.array([name in role_of for name in domains])
     notes = []
-    if others := Counter(repr(name) for name in given if name not in role_of):
+    if others := Counter(repr(name) for name in domains if name not in role_of):
         counts = ", ".join(f"{number} of {name}" for name, number in sorted(others.items()))
-        compared = ", ".join(f"{role} ({name!r})" for role, name in named.items())
-        notes = [f"domains compared: {compared}; clips of others left out: {counts}"]
+        compared = ", ".join(f"{role} ({name!r})" for role, name in names_of.items())
+        notes = [f"domains compared: {compared}; clips of others skipped: {counts}"]
     field = SCHEMA.field("domain")
-    roles = pa.array([role_of.get(name) for name in given], field.type)
+    roles = pa.array([role_of.get(name) for name in domains], field.type)
     return index.set_column(index.column_names.index("domain"), field, roles).filter(kept), notes
 
 
-def _showing(
+def _select_frames(
     experiment: Experiment, index: pa.Table, data: PathOrUri
 ) -> tuple[pa.Table, list[str]]:
     """The clips with a frame that shows the class, and `images`, their list of such frames."""
     name = experiment.frames_with
-    seen = _frames_with(name, index, data)
-    shown = [seen.get(clip, []) for clip in index["clip"].to_pylist()]
-    kept = pa.array([bool(frames) for frames in shown])
+    frames_of = _frames_with(name, index, data)
+    frames = [frames_of.get(clip, []) for clip in index["clip"].to_pylist()]
+    kept = pa.array([bool(numbers) for numbers in frames])
     domains = index["domain"].to_pylist()
-    there = {domain for domain, frames in zip(domains, shown, strict=True) if frames}
-    for role in experiment.domains or ([] if there else [None]):
-        if role not in there:
+    shown = {domain for domain, numbers in zip(domains, frames, strict=True) if numbers}
+    for role in experiment.domains or ([] if shown else [None]):
+        if role not in shown:
             where = f"domain {role!r}: " if role else ""
             raise SchemaError(
                 f"{experiment.name}: {where}no frame shows {name}; "
-                f"give clips whose masks have the class {name}, in a scheme that knows it"
+                f"add clips whose masks have the class {name}, in a scheme that knows it"
             )
-    pairs = [[[frame, 0] for frame in frames] for frames in shown]
+    pairs = [[[frame, 0] for frame in numbers] for numbers in frames]
     column = pa.array(pairs, pa.list_(pa.list_(pa.int32())))
     notes = []
-    if num_left := len(shown) - sum(map(bool, shown)):
-        notes = [f"{num_left} of {len(shown)} clips left out: no frame shows {name}"]
+    if num_skipped := sum(not numbers for numbers in frames):
+        notes = [f"{num_skipped} of {len(frames)} clips skipped: no frame shows {name}"]
     return index.append_column("images", column).filter(kept), notes
 
 
 def _frames_with(name: str, index: pa.Table, data: PathOrUri) -> dict[str, list[int]]:
-    """Numbers of the frames whose mask shows a class, by clip; only masks are read."""
+    """Numbers of the frames whose mask shows a class, by clip; reads the masks alone."""
     columns = ("clip", "shard", "row_group", "row", "mask_scheme")
-    places = list(zip(*(index[column].to_pylist() for column in columns), strict=True))
-    outlined = [place[:4] for place in places if name in MASK_SCHEMES.get(place[4], ())]
-    found: dict[str, list[int]] = {}
+    located = list(zip(*(index[column].to_pylist() for column in columns), strict=True))
+    masked = [entry[:4] for entry in located if name in MASK_SCHEMES.get(entry[4], ())]
+    frames: dict[str, list[int]] = {}
     read = ("clip", "height", "width", "masks", "mask_scheme")
-    for row in store.read_located(data, outlined, read):
+    for row in store.read_located(data, masked, read):
         ids = masks_of(row)
         if ids is not None:
             number = MASK_SCHEMES[row["mask_scheme"]].index(name)
-            found[row["clip"]] = (ids == number).any(axis=(1, 2)).nonzero()[0].tolist()
-    return found
+            frames[row["clip"]] = (ids == number).any(axis=(1, 2)).nonzero()[0].tolist()
+    return frames
 
 
-def _listed(names: Iterable[str]) -> str:
+def _quote(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names))

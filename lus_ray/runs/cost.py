@@ -1,4 +1,4 @@
-"""What a cell costs: wall, CPU and GPU seconds, and the peak of its memory."""
+"""The cost of a cell: wall, CPU and GPU seconds, and its peak memory."""
 
 import contextlib
 import json
@@ -10,11 +10,13 @@ from typing import Any
 
 import torch
 
+from lus_ray.runs.layout import CellFolder
 
-class Meter:
-    """Starts when it is made; `stop` gives the cost since then.
 
-    Peak memory is of the whole process (MiB), set back at the start where the system allows it.
+class CostMeter:
+    """Measures cost from its construction to `stop`.
+
+    Peak memory (MiB) is that of the process, reset at the start where the system allows it.
     """
 
     def __init__(self, device: str) -> None:
@@ -41,17 +43,13 @@ class Meter:
         return cost
 
 
-def of_worker(rank: int) -> str:
-    """The file in a cell's folder with the cost of one of its workers."""
-    return f"cost-{rank}.json"
+def add_workers(cost: dict[str, Any], folder: CellFolder, num_workers: int) -> dict[str, Any]:
+    """The cost of a cell and its workers: seconds are added, peaks are the highest of any.
 
-
-def with_workers(cost: dict[str, Any], folder: Path, num_workers: int) -> dict[str, Any]:
-    """The cost of a cell with what its workers spent elsewhere, the highest peaks of any of them.
-
-    The wall time is the cell's own: it waited for them.
+    The wall time is the cell's own, as it waited for them.
     """
-    spent = [json.loads((folder / of_worker(rank)).read_text()) for rank in range(num_workers)]
+    paths = [folder.path / folder.worker_cost(rank) for rank in range(num_workers)]
+    spent = [json.loads(path.read_text()) for path in paths]
     summed = {name: round(sum(c[name] for c in (cost, *spent)), 3) for name in ("cpu_s", "gpu_s")}
     peaks = {
         name: max(c.get(name, 0.0) for c in (cost, *spent))

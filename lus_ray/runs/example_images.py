@@ -25,6 +25,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.metrics import segmentation
 from lus_ray.runs import domain_images
 from lus_ray.runs.domain_images import Domains, Drawn
+from lus_ray.runs.layout import CAPTIONS
 from lus_ray.tasks.frame_diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.segmentation import Segmentation
@@ -68,7 +69,7 @@ def draw(
                     "kind": drawn.kind,
                 }
             )
-    (folder / "captions.json").write_text(json.dumps(captions, indent=1) + "\n")
+    (folder / CAPTIONS).write_text(json.dumps(captions, indent=1) + "\n")
 
 
 def _drawn(

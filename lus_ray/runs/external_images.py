@@ -17,7 +17,7 @@ from lus_ray.data import store
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Experiment
 from lus_ray.runs import example_images
-from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import CAPTIONS, RunFolder
 from lus_ray.storage import files
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.tasks.segmentation import Segmentation
@@ -33,17 +33,18 @@ Example = tuple[Row, UInt8[np.ndarray, "1 H W"]]
 """A clip, and its frame that is drawn over."""
 
 
-def draw(experiment: Experiment, out: Path, shown: Sequence[Example]) -> int:
+def draw(experiment: Experiment, folder: RunFolder, examples: Sequence[Example]) -> int:
     """Draw every segmenter over these frames, in its lowest finished fold; number of pictures."""
     number = 0
     for arm in experiment.arms:
-        folder = _lowest_finished(arm.name, out)
-        if folder and checkpoint.read_description(folder)["name"] in SEGMENTERS:
-            number += _add(checkpoint.load(folder), shown, folder.with_name("pictures"))
+        cells = sorted(folder.finished_cells(arm.name), key=lambda cell: int(cell.fold[4:]))
+        cell = next((cell for cell in cells if cell.checkpoint.is_dir()), None)
+        if cell and checkpoint.read_description(cell.checkpoint)["name"] in SEGMENTERS:
+            number += _add(checkpoint.load(cell.checkpoint), examples, cell.images)
     return number
 
 
-def examples(path: PathOrUri) -> list[Example]:
+def select_examples(path: PathOrUri) -> list[Example]:
     """A few clips of different patients and the middle frame of each, chosen by a hash of names.
 
     Raises:
@@ -60,14 +61,6 @@ def examples(path: PathOrUri) -> list[Example]:
     return [(row, _middle(row)) for row in rows]
 
 
-def _lowest_finished(arm: str, out: Path) -> Path | None:
-    """The checkpoint of the first finished fold that has one."""
-    files = Cell(arm, 0).predictions(out).parent.glob("fold*.parquet")
-    numbers = sorted(int(file.stem.removeprefix("fold")) for file in files)
-    folders = (Cell(arm, number).folder(out) / "checkpoint" for number in numbers)
-    return next((folder for folder in folders if folder.is_dir()), None)
-
-
 def _middle(row: Row) -> UInt8[np.ndarray, "1 H W"]:
     frames = frames_of(row)
     return frames[len(frames) // 2 : len(frames) // 2 + 1]
@@ -76,7 +69,7 @@ def _middle(row: Row) -> UInt8[np.ndarray, "1 H W"]:
 def _add(task: Segmentation, shown: Sequence[Example], folder: Path) -> int:
     assert isinstance(task.view, View)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "captions.json"
+    path = folder / CAPTIONS
     known = json.loads(path.read_text()) if path.exists() else []
     captions = [entry for entry in known if not entry["file"].startswith(PREFIX)]
     for number, (row, frame) in enumerate(shown):

@@ -1,57 +1,361 @@
-"""What a run folder holds: the names in it, and how its records are read.
+"""The run folder: every name in it, and its synchronisation with object storage.
 
-experiment.json                      what is run: arms, recipes, data, published values
-folds.json                           patients of every fold (`lus_ray.folds`)
-cells/<arm>/fold<k>/                 checkpoint, metrics.jsonl, cost.json
-predictions/<arm>/fold<k>.parquet    the cell is finished (`lus_ray.runs.predictions`)
+    experiment.json                      what is run (`lus_ray.runs.manifest`)
+    folds.json                           patients of every fold (`lus_ray.folds`)
+    campaign.json                        driver and progress (`lus_ray.monitoring.status_writer`)
+    cells/<arm>/fold<k>[/sample<n>]/     checkpoint, metrics, cost, images of a cell
+    predictions/<arm>/fold<k>.parquet    the cell is finished (`lus_ray.runs.predictions`)
+    report.html, report.md, report.json
+
+A cell is finished when its prediction file exists; that file is written last, and renamed into
+place. This is the whole resume protocol.
 """
 
+import contextlib
 import json
 import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lus_ray.errors import StoreError
+from lus_ray.errors import InputError, LusError, StoreError
+from lus_ray.runs.cell import Cell, EpochCallback
+from lus_ray.storage import hold, lease
 from lus_ray.storage.files import read_text
+from lus_ray.storage.mirror import Mirror
+from lus_ray.storage.paths import PathOrUri, is_remote, join
 
-RECORD = "experiment.json"
-FOLDS = "folds.json"
+MANIFEST, FOLDS, STATUS = "experiment.json", "folds.json", "campaign.json"
+TENSORBOARD = "tensorboard"
+REPORTS = ("report.html", "report.md", "report.json")
+CELLS, PREDICTIONS, SAMPLE, PHANTOM = "cells", "predictions", "sample", "phantom"
+METRICS, COST, STARTS, ERROR = "metrics.jsonl", "cost.json", "starts.json", "error.txt"
+STATE, CHECKPOINT, IMAGES, CAPTIONS = "state.safetensors", "checkpoint", "pictures", "captions.json"
+START, TRAINED, FITTED, TRAIN = "start", "trained", "fitted.json", "train"
+SEARCH = "search.journal"
 
-KINDS: dict[str, type] = {
-    "experiment": str,
-    "arms": list,
-    "data": dict,
-    "domains": dict,
-    "folds": dict,
-    "metrics": list,
-    "published": dict,
-    "claims": list,
-    "gaps": list,
-    "commands": list,
-}
-"""What a record holds under its keys; the first two are in every record."""
-PARTS: dict[str, type] = {"rows": dict, "recipe": dict, "task": dict, "search": dict}
-"""What an arm of a record holds, where it is not null."""
+UPLOAD_S = 10.0
+"""Seconds between two uploads of a running cell."""
+FAILED_RETRY_S = 5.0
+"""Patience with the storage where a cell has failed anyway."""
+MAX_WEIGHT_BYTES = 2**20
+"""The driver downloads no larger weights: enough for the few numbers that a report shows."""
+LIVE = (STARTS, METRICS, STATE)
+"""In this order: the state of an epoch never arrives before its line of metrics."""
+OF_WORKERS = (START, TRAINED, TRAIN, "worker.jsonl", FITTED, "cost-*.json")
+OF_SAMPLES = f"{SAMPLE}[0-9]*"
+NOT_READ = (STATE, PHANTOM)
+NOT_WATCHED = (CHECKPOINT, PHANTOM, IMAGES, START, TENSORBOARD, TRAINED, "*.safetensors")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run at a path, or at a URI with a mirror on this machine.
+
+    Every method that uploads or downloads does nothing for a path. With `reading`, the mirror is a
+    separate copy, which no campaign works in.
+    """
+
+    location: PathOrUri
+    reading: bool = False
+
+    @classmethod
+    def create(cls, location: PathOrUri) -> "RunFolder":
+        """The run folder at a place, made if it does not exist."""
+        folder = cls(location if is_remote(location) else Path(location).resolve())
+        folder.path.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    @property
+    def mirror(self) -> Mirror | None:
+        """The mirror of a run on object storage."""
+        uri = str(self.location)
+        return Mirror(uri, reading=self.reading) if is_remote(self.location) else None
+
+    @property
+    def path(self) -> Path:
+        """The folder on this machine."""
+        return self.mirror.local if self.mirror else Path(self.location)
+
+    @property
+    def display_name(self) -> str:
+        """The path or URI, for messages."""
+        return self.mirror.display_name if self.mirror else str(self.location)
+
+    @property
+    def manifest(self) -> Path:
+        """The record of what is run."""
+        return self.path / MANIFEST
+
+    @property
+    def folds(self) -> Path:
+        """The patients of every fold."""
+        return self.path / FOLDS
+
+    def cell(self, cell: Cell) -> "CellFolder":
+        """The folder of a cell."""
+        return CellFolder(self, slug(cell.arm), f"fold{cell.fold}", cell.sample)
+
+    def predictions_of(self, arm: str) -> Path:
+        """The folder with the prediction files of an arm."""
+        return self.path / PREDICTIONS / slug(arm)
+
+    def finished_cells(self, arm: str = "*") -> list["CellFolder"]:
+        """Finished cells, of one arm or of all, by name; samples of a search are not among them."""
+        arm = arm if arm == "*" else slug(arm)
+        files = sorted(self.path.glob(f"{PREDICTIONS}/{arm}/fold*.parquet"))
+        return [CellFolder(self, file.parent.name, file.stem) for file in files]
+
+    def search_journal(self, arm: str) -> Path:
+        """What Optuna knows of an arm."""
+        return self.path / CELLS / slug(arm) / SEARCH
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Lock the run; a second command is refused and told who holds the lock since when.
+
+        The lock of a folder ends with its process. On object storage, and where a shared
+        filesystem has no locks, it expires 90 s after the last heartbeat.
+
+        Raises:
+            InputError: another command holds the lock, or the run is not writable.
+        """
+        if self.mirror is not None:
+            with self.mirror.hold_lease():
+                yield
+            return
+        with (self.path / hold.NAME).open("a+") as file:
+            if hold.flocked(file, self.path):
+                file.truncate(0)
+                file.write(json.dumps(lease.describe_this_process()))
+                file.flush()
+                yield
+                return
+        with lease.hold_lease(self.path, self.display_name):
+            yield
+
+    def upload(self, *names: str) -> None:
+        """Upload files and folders of the run, one after the other."""
+        if self.mirror is not None:
+            self.mirror.upload(*names)
+
+    def upload_search(self, arm: str) -> None:
+        """Upload the journal of an arm's search."""
+        self.upload(f"{CELLS}/{slug(arm)}/{SEARCH}")
+
+    def download(self) -> None:
+        """Download everything but large weights and training states."""
+        if self.mirror is not None:
+            self.mirror.download(max_weight_bytes=MAX_WEIGHT_BYTES, without=NOT_READ)
+
+    def refresh(self) -> None:
+        """Download what `lus watch` shows."""
+        if self.mirror is not None:
+            replace(self.mirror, retry_s=5.0).download(without=NOT_WATCHED)
+
+    def download_checkpoints(self) -> None:
+        """Download all cells with their weights."""
+        if self.mirror is not None:
+            self.mirror.download(CELLS, without=NOT_READ)
+
+
+def open_for_reading(location: PathOrUri) -> RunFolder:
+    """The run folder, or a fresh copy of the one at a URI.
+
+    Raises:
+        InputError: the storage is not readable, or holds no run.
+    """
+    folder = RunFolder(location, reading=True)
+    if folder.mirror is not None:
+        replace(folder.mirror, retry_s=0.0).download(without=NOT_READ)
+        if not folder.manifest.is_file():
+            raise InputError(f"{folder.display_name}: no run lies there; give a run folder's URI")
+    return folder
+
+
+@dataclass(frozen=True)
+class CellFolder:
+    """The files of a cell: `cells/<arm>/<fold>[/sample<n>]` and its prediction file."""
+
+    run: RunFolder
+    arm: str
+    fold: str
+    sample: int | None = None
+
+    @classmethod
+    def at(cls, path: Path) -> "CellFolder":
+        """The cell whose folder lies at a path `<run>/cells/<arm>/<fold>`."""
+        return cls(RunFolder(path.parents[2]), path.parent.name, path.name)
+
+    @property
+    def name(self) -> str:
+        """The folder below the run."""
+        folder = f"{CELLS}/{self.arm}/{self.fold}"
+        return folder if self.sample is None else f"{folder}/{SAMPLE}{self.sample}"
+
+    @property
+    def predictions_name(self) -> str:
+        """The prediction file below the run."""
+        if self.sample is None:
+            return f"{PREDICTIONS}/{self.arm}/{self.fold}.parquet"
+        return f"{PREDICTIONS}/{self.arm}/samples/{self.fold}-{self.sample}.parquet"
+
+    @property
+    def path(self) -> Path:
+        """The folder on this machine."""
+        return self.run.path / self.name
+
+    @property
+    def predictions(self) -> Path:
+        """The file whose existence says that the cell is finished."""
+        return self.run.path / self.predictions_name
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the cell never has to run again."""
+        return self.predictions.exists()
+
+    @property
+    def metrics(self) -> Path:
+        """JSON lines, one per epoch."""
+        return self.path / METRICS
+
+    @property
+    def cost(self) -> Path:
+        """Time, memory and validation scores of a trained cell."""
+        return self.path / COST
+
+    @property
+    def starts(self) -> Path:
+        """Where and when the cell was started."""
+        return self.path / STARTS
+
+    @property
+    def error(self) -> Path:
+        """Why the cell failed."""
+        return self.path / ERROR
+
+    @property
+    def state(self) -> Path:
+        """The training state from which a killed cell resumes."""
+        return self.path / STATE
+
+    @property
+    def checkpoint(self) -> Path:
+        """The trained task."""
+        return self.path / CHECKPOINT
+
+    @property
+    def images(self) -> Path:
+        """Example images and their captions."""
+        return self.path / IMAGES
+
+    @property
+    def ray_train_storage(self) -> PathOrUri:
+        """Where Ray Train keeps its own files."""
+        return join(self.run.location, *self.name.split("/"), TRAIN)
+
+    def worker_cost(self, rank: int) -> str:
+        """The file in this folder with the cost of one of several workers."""
+        return f"cost-{rank}.json"
+
+    def upload(self, *names: str) -> None:
+        """Upload files of this folder; without names, all of it and the prediction file last."""
+        if not names and self.run.mirror is not None:
+            files = sorted(path.name for path in self.path.iterdir())
+            names = tuple(name for name in files if not name.startswith((SAMPLE, ".")))
+            self.run.upload(*self._below(names), self.predictions_name)
+            return
+        self.run.upload(*self._below(names))
+
+    def download(self, *names: str) -> None:
+        """Download files of this folder; without names, all of it and the prediction file."""
+        if self.run.mirror is not None:
+            whole = (self.name, self.predictions_name)
+            self.run.mirror.download(*(self._below(names) if names else whole))
+
+    def download_result(self) -> None:
+        """Download what the driver reads of an ended cell, without large weights."""
+        if self.run.mirror is not None:
+            self.run.mirror.download(
+                self.name,
+                self.predictions_name,
+                max_weight_bytes=MAX_WEIGHT_BYTES,
+                without=(OF_SAMPLES, STATE),
+            )
+
+    def upload_while_running(self, callback: EpochCallback) -> EpochCallback:
+        """A callback that also uploads metrics and training state, at most every `UPLOAD_S`."""
+        if self.run.mirror is None:
+            return callback
+        last = -UPLOAD_S
+
+        def upload_and_call(values: dict[str, float]) -> None:
+            nonlocal last
+            if time.monotonic() - last >= UPLOAD_S:
+                self.upload(*LIVE)
+                last = time.monotonic()
+            callback(values)
+
+        return upload_and_call
+
+    @contextlib.contextmanager
+    def synced(
+        self,
+        callback: EpochCallback,
+        *,
+        inputs: Sequence["CellFolder"] = (),
+        has_workers: bool = False,
+    ) -> Iterator[EpochCallback]:
+        """Download the cell and its inputs before the block, and upload its results after it.
+
+        Gives the callback of `run_cell.run`, which uploads progress as well. The prediction file is
+        uploaded last: where it exists, everything else is complete. With `has_workers`, metrics
+        and state are those that a worker uploaded, which may be newer than the ones here.
+
+        Raises:
+            CellError: the storage failed for a minute; the results stay on this machine.
+        """
+        mirror = self.run.mirror
+        if mirror is None:
+            yield callback
+            return
+        mirror.download(MANIFEST, FOLDS)
+        for cell in inputs:
+            mirror.download(cell.name, cell.predictions_name, without=(OF_SAMPLES, IMAGES))
+        mirror.download(self.name, without=(IMAGES, *OF_WORKERS))
+        self.error.unlink(missing_ok=True)
+        mirror.upload(self.name, exact=True, without=OF_WORKERS)
+        start = threading.Timer(1.0, self._try_upload, (STARTS,))
+        start.daemon = True
+        start.start()
+        try:
+            yield self.upload_while_running(callback)
+        except BaseException:
+            start.cancel()
+            with contextlib.suppress(LusError):  # the block's own error matters more
+                names = (STARTS,) if has_workers else LIVE
+                replace(mirror, retry_s=FAILED_RETRY_S).upload(*self._below((*names, ERROR)))
+            raise
+        start.cancel()
+        start.join()
+        mirror.upload(self.name, exact=True, without=OF_WORKERS)
+        mirror.upload(self.predictions_name)
+
+    def _below(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(f"{self.name}/{name}" for name in names)
+
+    def _try_upload(self, *names: str) -> None:
+        with contextlib.suppress(LusError, OSError):  # the next upload succeeds or reports why
+            self.upload(*names)
 
 
 def slug(name: str) -> str:
     """An arm's name as the name of its folders."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def record(out: Path) -> dict[str, Any]:
-    """The record of the run in a folder: at least `experiment`, and `arms` with a `name` each.
-
-    Raises:
-        StoreError: the folder holds no run, or its record is damaged.
-    """
-    path = out / RECORD
-    found = read_json(path)
-    if trouble := _trouble(found):
-        raise StoreError(
-            f"{path}: no record of a run ({trouble}); restore it, or run into an empty folder"
-        )
-    return dict(found)
 
 
 def read_json(path: Path) -> Any:
@@ -69,8 +373,8 @@ def read_json(path: Path) -> Any:
         raise StoreError(f"{path}: not readable ({error}); run the experiment again") from error
 
 
-def lines(text: str) -> list[dict[str, Any]]:
-    """Rows of JSON lines up to the first that is no whole line: a kill may have cut it short."""
+def parse_json_lines(text: str) -> list[dict[str, Any]]:
+    """Rows of JSON lines up to the first incomplete one, which a kill may have left."""
     rows: list[dict[str, Any]] = []
     for line in text.splitlines():
         try:
@@ -81,22 +385,3 @@ def lines(text: str) -> list[dict[str, Any]]:
             break
         rows.append(row)
     return rows
-
-
-def _trouble(found: Any) -> str | None:
-    """What is wrong with a record, or None."""
-    if not isinstance(found, dict):
-        return f"it is a {type(found).__name__}"
-    for key in ("experiment", "arms"):
-        if key not in found:
-            return f"it has no {key!r}"
-    for key, kind in KINDS.items():
-        if not isinstance(found.get(key, kind()), kind):
-            return f"{key!r} is a {type(found[key]).__name__}"
-    for arm in found["arms"]:
-        if not isinstance(arm, dict) or not isinstance(arm.get("name"), str):
-            return "an arm has no name"
-        for key, kind in PARTS.items():
-            if arm.get(key) is not None and not isinstance(arm[key], kind):
-                return f"{key!r} of arm {arm['name']!r} is a {type(arm[key]).__name__}"
-    return None

@@ -10,6 +10,7 @@ elsewhere count as trained on nobody.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from lus_ray.errors import FoldError
 from lus_ray.experiment import Experiment
 from lus_ray.folds import Fold
 from lus_ray.folds.grouping import patients_by_group
-from lus_ray.runs import layout
+from lus_ray.runs import layout, manifest
 
 OVERLAP = "patients overlap"
 IMAGES = "images split at random"
@@ -103,7 +104,7 @@ def trained_patients(path: Path) -> set[str]:
     if cells is None:
         return set()
     parts = path.relative_to(cells).parts
-    leaky = {layout.slug(name) for name in leaks(layout.record(cells.parent))}
+    leaky = {layout.slug(name) for name in leaks(asdict(manifest.read(cells.parent)))}
     splits = folds.SPLITS if parts[0] in leaky else ("train", "val")
     assigned = folds.read(cells.parent / layout.FOLDS)
     own = [fold for fold in assigned if f"fold{fold.number}" in parts]
@@ -111,7 +112,7 @@ def trained_patients(path: Path) -> set[str]:
 
 
 def _is_cells_folder(folder: Path) -> bool:
-    return folder.name == "cells" and (folder.parent / layout.RECORD).is_file()
+    return folder.name == layout.CELLS and (folder.parent / layout.MANIFEST).is_file()
 
 
 def _arms_read(arm: Mapping[str, Any]) -> list[str]:

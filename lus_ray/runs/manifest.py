@@ -1,71 +1,132 @@
-"""The record of a run: what is run, on which data and folds, written down before it starts.
+"""The record of a run, `experiment.json`: what is run, on which data and folds.
 
-A run folder holds one run. The same command finds its own record and goes on; another one is
-refused, so that no table mixes two settings.
+A run folder holds one run. The same command finds its record and resumes; another one is refused,
+so that no table mixes two settings.
 """
 
-import contextlib
 import hashlib
 import json
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import pyarrow as pa
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 import lus_ray
 from lus_ray import folds
 from lus_ray.clip import Row
 from lus_ray.data import store
-from lus_ray.errors import ArmError, InputError
-from lus_ray.experiment import Arm, Experiment
+from lus_ray.errors import InputError, StoreError
+from lus_ray.experiment import Arm, Claim, Experiment, Gap, Rows
 from lus_ray.folds import Fold
-from lus_ray.runs import cohort, layout, leakage
-from lus_ray.runs.cell import Work
-from lus_ray.storage import files, hold, lease
-from lus_ray.storage import mirror as homes
-from lus_ray.storage.mirror import Home
+from lus_ray.runs.layout import FOLDS, MANIFEST, RunFolder, read_json
+from lus_ray.storage.files import write_text
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.training import checkpoint
 
+IDENTITY = ("experiment", "size", "seed", "folds", "supervision", "domains", "frames_with")
+"""A run folder belongs to one run: these entries never change in it."""
 
-def prepare(
-    experiment: Experiment,
-    index: pa.Table,
-    out: Path,
-    *,
-    size: str,
-    data: PathOrUri,
-    command: str = "",
-    only_folds: Sequence[int] = (),
-    weak: bool = False,
-    home: Home | None = None,
-) -> Work:
-    """Deal and gate the folds and write down what is run; refuse a folder of another run.
 
-    `command` is what asked for it; with `only_folds`, these are run and the others are dealt.
-    With a home, `out` is this machine's copy of it, and what is written is brought there.
+def _default_rows(value: Any) -> Any:
+    return {} if value is None else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRecord:
+    """A hyperparameter search: distributions as text, and its number of samples."""
+
+    space: dict[str, str] = field(default_factory=dict)
+    samples: int = 0
+    over: str = "mean"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmRecord:
+    """An arm with every bound value. `recipe` and `task` stay plain: versions differ in them."""
+
+    name: str
+    label: str | None = None
+    baseline: bool = False
+    start: str | None = None
+    reads: str | None = None
+    weights: dict[str, str] | None = None
+    members: tuple[str, ...] = ()
+    crossfit: int = 0
+    rows: Annotated[Rows, BeforeValidator(lambda value: {} if value is None else value)] = field(
+        default_factory=Rows
+    )
+    recipe: dict[str, Any] | None = None
+    task: dict[str, Any] | None = None
+    search: SearchRecord | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Arms that it starts from, reads or joins."""
+        return tuple(name for name in (self.start, self.reads, *self.members) if name is not None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """The contents of `experiment.json`; records of earlier versions lack some entries."""
+
+    version: str | None = None
+    experiment: str
+    title: str | None = None
+    size: str | None = None
+    seed: int | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    frames_with: str = ""
+    folds: dict[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    arms: tuple[ArmRecord, ...]
+    published: dict[str, dict[str, Any]] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    supervision: str = "frames"
+    data_path: str | None = None
+    commands: tuple[str, ...] = ()
+
+    def arm(self, name: str) -> ArmRecord:
+        """The arm of this name."""
+        return next(arm for arm in self.arms if arm.name == name)
+
+
+RUN_RECORD = TypeAdapter(RunRecord)
+
+
+def read(out: Path) -> RunRecord:
+    """The record of the run in a folder.
 
     Raises:
-        InputError: the folds leak or are not those of the folder, weights have seen patients who
-            test, or the folder holds another run.
+        StoreError: the folder holds no run, or its record is damaged.
     """
-    rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
-    views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
-    if any(view is not None and view.is_per_frame for view in views):
-        rows = _counted(rows, data)
-    fingerprint = cohort.fingerprint(index)
-    dealt = experiment.folds.assign(index, seed=experiment.seed)
-    folds.gate(dealt, index)
-    cohort.gate(experiment, dealt, index)
-    if unknown := sorted(set(only_folds) - {fold.number for fold in dealt}):
-        raise ArmError(f"no fold {unknown[0]}; there are {[fold.number for fold in dealt]}")
-    run = [fold for fold in dealt if not only_folds or fold.number in only_folds]
-    leakage.refuse_leaking_weights(experiment, run, index)
-    experiment = isolate_searches(experiment, dealt)
-    record: dict[str, Any] = {
+    path = out / MANIFEST
+    contents = checkpoint.with_current_names(read_json(path))
+    try:
+        return RUN_RECORD.validate_python(contents)
+    except ValidationError as error:
+        raise StoreError(
+            f"{path}: no record of a run ({_explain(error)}); "
+            "restore it, or run into an empty folder"
+        ) from error
+
+
+def describe_run(
+    experiment: Experiment,
+    rows: Sequence[Row],
+    data: PathOrUri,
+    *,
+    size: str,
+    fingerprint: str,
+    weak: bool,
+    command: str,
+) -> RunRecord:
+    """The record of an experiment on the clips of a store."""
+    contents = {
         "version": lus_ray.__version__,
         "experiment": experiment.name,
         "title": experiment.title,
@@ -78,154 +139,101 @@ def prepare(
             "fingerprint": fingerprint,
             "sources": store.read_sources(data),
         },
-        "domains": {role: list(names) for role, names in experiment.domains.items()},
+        "domains": experiment.domains,
         "frames_with": experiment.frames_with,
         "folds": experiment.folds.describe(),
-        "metrics": list(experiment.metrics),
-        "arms": [describe(arm) for arm in experiment.arms],
-        "published": {
-            arm: {metric: list(value) for metric, value in row.items()}
-            for arm, row in experiment.published.items()
-        },
+        "metrics": experiment.metrics,
+        "arms": [_describe_arm(arm) for arm in experiment.arms],
+        "published": experiment.published,
         "claims": [asdict(claim) for claim in experiment.claims],
         "gaps": [asdict(gap) for gap in experiment.gaps],
         "supervision": "weak" if weak else "frames",
-        "data_path": str(data.resolve() if isinstance(data, Path) else data),
+        "data_path": str(data),
         "commands": [command] if command else [],
     }
-    record = json.loads(json.dumps(record))
-    shown = home.shown if home else str(out)
-    _agree(record, out, shown)
-    _agree_on_folds(dealt, out / layout.FOLDS, shown)
-    files.write_text(out / layout.RECORD, json.dumps(record, indent=1) + "\n")
-    folds.write(dealt, out / layout.FOLDS, protocol=experiment.folds, seed=experiment.seed)
-    if home is not None:
-        home.push(layout.FOLDS, layout.RECORD)
-    return Work(experiment, size, tuple(dealt), rows, fingerprint, out, home)
+    return RUN_RECORD.validate_python(json.loads(json.dumps(contents)))
 
 
-def describe(arm: Arm) -> dict[str, Any]:
-    """An arm with every bound value, as JSON values."""
+def write(
+    record: RunRecord, experiment: Experiment, assigned: Sequence[Fold], folder: RunFolder
+) -> None:
+    """Write record and folds; arms and commands of an earlier, partial run are kept.
+
+    Raises:
+        InputError: the folder holds another run, or other folds.
+    """
+    if folder.manifest.exists():
+        record = _merge(read(folder.path), record, folder.display_name)
+    if folder.folds.exists() and folds.fingerprint(folds.read(folder.folds)) != folds.fingerprint(
+        assigned
+    ):
+        raise InputError(
+            f"{folder.display_name}: its {FOLDS} assigns patients otherwise than this version; "
+            f"choose another --out, or use the version that {MANIFEST} names"
+        )
+    write_text(folder.manifest, json.dumps(asdict(record), indent=1) + "\n")
+    folds.write(assigned, folder.folds, protocol=experiment.folds, seed=experiment.seed)
+    folder.upload(FOLDS, MANIFEST)
+
+
+def _explain(error: ValidationError) -> str:
+    """The first entry that is wrong, and why, in the terms of JSON."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"])) or "the file"
+    reason = re.sub(r" or an instance of \w+", "", first["msg"]).replace("tuple", "list")
+    return f"{key}: {reason[0].lower()}{reason[1:]}"
+
+
+def _describe_arm(arm: Arm) -> dict[str, Any]:
+    search = arm.search if arm.search is not None and arm.search.samples else None
     return {
         "name": arm.name,
         "label": arm.label,
         "baseline": arm.baseline,
         "start": arm.start,
         "reads": arm.reads,
-        "weights": arm.weights and file_record(Path(arm.weights)),
-        "members": list(arm.members),
+        "weights": arm.weights and _describe_weights(Path(arm.weights)),
+        "members": arm.members,
         "crossfit": arm.crossfit,
         "rows": asdict(arm.rows),
         "recipe": arm.recipe and asdict(arm.recipe),
         "task": checkpoint.describe(arm.task),
-        "search": None
-        if arm.search is None or not arm.search.samples
-        else {
-            "space": {name: str(value) for name, value in arm.search.space.items()},
-            "samples": arm.search.samples,
-            "over": arm.search.over,
+        "search": search
+        and {
+            "space": {name: str(value) for name, value in search.space.items()},
+            "samples": search.samples,
+            "over": search.over,
         },
     }
 
 
-def file_record(path: Path) -> dict[str, str]:
-    """Name and SHA-256 of the weights that results depend on."""
+def _describe_weights(path: Path) -> dict[str, str]:
     path = path / "weights.safetensors" if path.is_dir() else path
     with path.open("rb") as file:
         return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
-@contextlib.contextmanager
-def locked(place: PathOrUri) -> Iterator[None]:
-    """Hold a run; a second command on it is refused, and told who holds it and since when.
-
-    A folder's hold ends with its process, however that ends. On object storage, and where a shared
-    filesystem locks nothing, it ends 90 s after the holder's last sign of life.
-
-    Raises:
-        InputError: another command holds it, or a run cannot be written there.
-    """
-    if (home := homes.of(place)) is not None:
-        with home.locked():
-            yield
-        return
-    out = Path(place)
-    with (out / hold.NAME).open("a+") as file:
-        if hold.flocked(file, out):
-            file.truncate(0)
-            file.write(json.dumps(lease.describe_this_process()))
-            file.flush()
-            yield
-            return
-    with lease.hold_lease(out, str(out)):
-        yield
-
-
-def _counted(rows: list[Row], data: PathOrUri) -> list[Row]:
-    """Rows with `num_frames`; the store is read only where a clip has no scores of its frames."""
-    if all(row["frame_severity"] is not None for row in rows):
-        return [{**row, "num_frames": len(row["frame_severity"])} for row in rows]
-    lengths = store.count_frames_by_clip(data)
-    return [{**row, "num_frames": lengths[row["clip"]]} for row in rows]
-
-
-def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experiment:
-    """The experiment, with one search per fold where folds test different patients.
-
-    Why: a patient who validates one fold may test another, so that a mean score over such folds
-    would let test patients choose hyperparameters.
-    """
-    if len({fold.test for fold in assigned}) < 2:
-        return experiment
-    arms = tuple(
-        arm if arm.search is None else replace(arm, search=replace(arm.search, over="fold"))
-        for arm in experiment.arms
+def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
+    """The new record with what the known one has besides; refuses to mix two runs."""
+    for key in IDENTITY:
+        before, now = getattr(known, key), getattr(new, key)
+        if before != now:
+            raise InputError(
+                f"{name}: holds a run with {key} {before!r}, not {now!r}; choose another --out"
+            )
+    if known.data.get("fingerprint") != new.data["fingerprint"]:
+        raise InputError(f"{name}: holds a run on other data; choose another --out")
+    arms = {arm.name: arm for arm in new.arms}
+    for arm in known.arms:
+        if arms.get(arm.name, arm) != arm:
+            raise InputError(
+                f"{name}: arm {arm.name!r} was run with other settings; choose another --out"
+            )
+    return replace(
+        new,
+        arms=(*new.arms, *(arm for arm in known.arms if arm.name not in arms)),
+        published={**known.published, **new.published},
+        commands=tuple(dict.fromkeys((*known.commands, *new.commands))),
+        claims=(*new.claims, *(claim for claim in known.claims if claim not in new.claims)),
+        gaps=(*new.gaps, *(gap for gap in known.gaps if gap not in new.gaps)),
     )
-    if any(
-        before.search.samples
-        for before, after in zip(experiment.arms, arms, strict=True)
-        if before.search is not None and before.search != after.search
-    ):
-        print(
-            "note: folds test different patients; every fold chooses its own hyperparameters",
-            file=sys.stderr,
-        )
-    return experiment.with_arms(arms)
-
-
-def _agree_on_folds(dealt: Sequence[Fold], path: Path, shown: str) -> None:
-    """Refuse folds other than those that the finished cells of a folder were trained on."""
-    if path.exists() and folds.fingerprint(folds.read(path)) != folds.fingerprint(dealt):
-        raise InputError(
-            f"{shown}: its {path.name} has other patients on its sides than this version deals; "
-            "choose another --out, or go on with the version that experiment.json names"
-        )
-
-
-def _agree(record: dict[str, Any], out: Path, shown: str) -> None:
-    """Refuse to mix runs; arms and commands of an earlier, partial run are kept in the record."""
-    if not (out / layout.RECORD).exists():
-        return
-    known = checkpoint.with_current_names(layout.record(out))
-    known = {"supervision": "frames", "domains": {}, "frames_with": "", **known}
-    for key in ("experiment", "size", "seed", "folds", "supervision", "domains", "frames_with"):
-        if known.get(key) != record[key]:
-            raise InputError(
-                f"{shown}: holds a run with {key} {known.get(key)!r}, not {record[key]!r}; "
-                "choose another --out"
-            )
-    if known.get("data", {}).get("fingerprint") != record["data"]["fingerprint"]:
-        raise InputError(f"{shown}: holds a run on other data; choose another --out")
-    now = {arm["name"]: arm for arm in record["arms"]}
-    for arm in known["arms"]:
-        if arm["name"] in now and now[arm["name"]] != arm:
-            raise InputError(
-                f"{shown}: arm {arm['name']!r} was run with other settings; choose another --out"
-            )
-    others = [arm for arm in known["arms"] if arm["name"] not in now]
-    record["arms"] += others
-    record["published"] = {**known.get("published", {}), **record["published"]}
-    before = known.get("commands", [])
-    record["commands"] = before + [c for c in record["commands"] if c not in before]
-    for key in ("claims", "gaps"):
-        record[key] += [entry for entry in known.get(key, []) if entry not in record[key]]

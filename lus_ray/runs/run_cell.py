@@ -17,8 +17,10 @@ from lus_ray.experiment import Arm
 from lus_ray.folds import Fold
 from lus_ray.predictor import Prediction
 from lus_ray.runs import cell_predictions, cell_rows, predictions
-from lus_ray.runs.cell import Cell, Log, Report, Work, cell_seed
-from lus_ray.runs.cost import Meter, with_workers
+from lus_ray.runs.cell import Cell, EpochCallback, cell_seed
+from lus_ray.runs.cell_log import CellLog
+from lus_ray.runs.cost import CostMeter, add_workers
+from lus_ray.runs.plan import RunPlan
 from lus_ray.tasks.sklearn_expert import Expert
 from lus_ray.tasks.task import Task, with_arguments
 from lus_ray.training import checkpoint, loop
@@ -27,49 +29,49 @@ from lus_ray.training.state import TrainingState
 
 def run(
     cell: Cell,
-    work: Work,
+    plan: RunPlan,
     pixels: Pixels,
-    report: Report,
+    report: EpochCallback,
     *,
     device: str = "cpu",
     fit: Callable[..., loop.FitResult] | None = None,
 ) -> dict[str, float]:
     """Train, predict every clip of the fold, and write; the validation scores.
 
-    `fit` stands in for `learn.fit` where several workers train.
+    `fit` stands in for `loop.fit` where several workers train.
 
     Raises:
         LusError: what went wrong, in one line.
     """
-    meter = Meter(device)
-    arm = applied(work.experiment.arm(cell.arm), dict(cell.settings))
-    fold = next(f for f in work.folds if f.number == cell.fold)
-    seed = cell_seed(work.experiment.seed, cell)
-    state = TrainingState(cell.folder(work.out) / "state.safetensors")
-    log = Log(cell.folder(work.out), report)
-    rows = cell_rows.rows_of(arm, fold, cell, work)
-    second = cell_rows.unlabelled_rows(arm, fold, work)
-    make = learner(
-        arm, cell, work, pixels, log, second=second, seed=seed, device=device,
-        fit=fit or partial(fit_here, state=None if arm.crossfit else state),
+    meter = CostMeter(device)
+    arm = apply_settings(plan.experiment.arm(cell.arm), dict(cell.settings))
+    fold = next(f for f in plan.folds if f.number == cell.fold)
+    seed = cell_seed(plan.experiment.seed, cell)
+    folder = plan.folder_of(cell)
+    state, log = TrainingState(folder.state), CellLog(folder, report)
+    rows = cell_rows.rows_of(arm, fold, cell, plan)
+    second = cell_rows.unlabelled_rows(arm, fold, plan)
+    make = make_trainer(
+        arm, cell, plan, pixels, log, second=second, seed=seed, device=device,
+        fit=fit or partial(fit_task, state=None if arm.crossfit else state),
     )  # fmt: skip
     if arm.crossfit:
         task, said, scores = _crossfit(arm, rows, fold, make, pixels, seed, device)
     else:
         task, scores = make(rows)
-        save(task, arm, cell, work, seed)
+        save_checkpoint(task, arm, cell, plan, seed)
         if arm.rows.images:
             rows = [row for row in rows if row["split"] == "test"]
         said = list(cell_predictions.of(task, rows, pixels, device))
     # Where clips are dealt at random no other arm has the examples; side by side they say nothing.
     alone = arm.crossfit or arm.rows.clips
-    first = fold.number == min(f.number for f in work.folds)
+    first = fold.number == min(f.number for f in plan.folds)
     if first and not alone and not isinstance(task, Expert):
         from lus_ray.runs import example_images  # with matplotlib, which other cells do without
 
         if isinstance(task, example_images.Drawable):
             example_images.draw(
-                task, rows, pixels, log.folder / "pictures", device=device,
+                task, rows, pixels, folder.images, device=device,
                 learns=arm.rows.learns, unlabelled=arm.rows.unlabelled,
             )  # fmt: skip
     table = [
@@ -84,25 +86,24 @@ def run(
     ]
     cost = meter.stop()
     if arm.recipe is not None and arm.recipe.workers > 1:
-        cost = with_workers(cost, log.folder, arm.recipe.workers)
+        cost = add_workers(cost, folder, arm.recipe.workers)
     log.write_cost(cost, scores)
-    predictions.write(cell.predictions(work.out), table, _about(task, arm, cell, work))
+    predictions.write(folder.predictions, table, _about(task, arm, cell, plan))
     state.remove()
     return scores
 
 
-def save(task: Any, arm: Arm, cell: Cell, work: Work, seed: int) -> None:
+def save_checkpoint(task: Any, arm: Arm, cell: Cell, plan: RunPlan, seed: int) -> None:
     """Write the checkpoint of a trained task to the cell's folder."""
-    folder = cell.folder(work.out) / "checkpoint"
-    checkpoint.save(folder, task, checkpoint.describe(arm.task), seed=seed)
+    checkpoint.save(plan.folder_of(cell).checkpoint, task, checkpoint.describe(arm.task), seed=seed)
 
 
-def learner(
+def make_trainer(
     arm: Arm,
     cell: Cell,
-    work: Work,
+    plan: RunPlan,
     pixels: Pixels,
-    log: Log,
+    log: CellLog,
     *,
     second: Sequence[Row],
     seed: int,
@@ -126,15 +127,15 @@ def learner(
         val = [row for row in taught if row["split"] == judge]
         if isinstance(task, Expert):
             scores = task.learn(train, val, seed=seed)
-            log.epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
+            log.log_epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
             return task, scores
         if arm.start is not None:
             start = replace(cell, arm=arm.start, sample=None, settings=())
-            checkpoint.initialize_from_checkpoint(task, start.folder(work.out) / "checkpoint")
+            checkpoint.initialize_from_checkpoint(task, plan.folder_of(start).checkpoint)
         elif arm.weights is not None:
             checkpoint.initialize_from(task, Path(arm.weights))
         if arm.members:
-            join(task, arm, cell, work)
+            load_members(task, arm, cell, plan)
         if arm.recipe is None:
             return task.eval(), {}
         if not train:
@@ -142,10 +143,10 @@ def learner(
         if arm.rows.unlabelled and not second:
             raise CellError(f"{cell.name}: no training clip equals {dict(arm.rows.unlabelled)}")
         if arm.rows.reduced:
-            train = cell_rows.reduce_images(train, count_images(second), seed=work.experiment.seed)
+            train = cell_rows.reduce_images(train, count_images(second), seed=plan.experiment.seed)
         fitted = fit(
-            task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.epoch, device=device,
-            second=second,
+            task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.log_epoch,
+            device=device, second=second,
         )  # fmt: skip
         log.notes += fitted.notes
         return task, fitted.scores
@@ -153,7 +154,7 @@ def learner(
     return learned
 
 
-def join(task: Any, arm: Arm, cell: Cell, work: Work) -> None:
+def load_members(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> None:
     """Give the networks of a task the weights of the arms that are its members.
 
     Raises:
@@ -162,13 +163,13 @@ def join(task: Any, arm: Arm, cell: Cell, work: Work) -> None:
     wanted = checkpoint.describe(arm.task)["arguments"]["members"]
     for name, member, network in zip(arm.members, wanted, task.net, strict=True):
         trained = replace(cell, arm=name, sample=None, settings=())
-        folder = trained.folder(work.out) / "checkpoint"
+        folder = plan.folder_of(trained).checkpoint
         if {"task": checkpoint.read_description(folder)} != member:
             raise ArmError(f"{arm.name}: {name!r} was trained with other settings; set both alike")
         network.load_state_dict(checkpoint.load_weights(folder))
 
 
-def fit_here(
+def fit_task(
     task: Task,
     train: Sequence[Row],
     val: Sequence[Row],
@@ -176,14 +177,14 @@ def fit_here(
     arm: Arm,
     pixels: Pixels,
     seed: int,
-    report: Report,
+    report: EpochCallback,
     device: str,
     second: Sequence[Row] = (),
     rank: int = 0,
     workers: int = 1,
     **more: Any,
 ) -> loop.FitResult:
-    """`learn.fit` on rows: as one worker in this process, or as one of several.
+    """`loop.fit` on rows: as one worker in this process, or as one of several.
 
     A `second` stream gives an epoch as many frames as the longer of the two has.
     """
@@ -219,7 +220,7 @@ def fit_here(
     )  # fmt: skip
 
 
-def applied(arm: Arm, settings: dict[str, Any]) -> Arm:
+def apply_settings(arm: Arm, settings: dict[str, Any]) -> Arm:
     """The arm with settings of a search sample: recipe fields, or `task.<argument>`."""
     if not settings:
         return arm
@@ -269,14 +270,14 @@ def _crossfit(
     return task, [said[r["clip"]] for r in rows], mean
 
 
-def _about(task: Any, arm: Arm, cell: Cell, work: Work) -> predictions.About:
+def _about(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> predictions.About:
     return predictions.About(
         arm=arm.name,
         fold=cell.fold,
         label=arm.label,
         classes=tuple(task.classes),
         multilabel=task.multilabel,
-        fingerprint=work.fingerprint,
+        fingerprint=plan.fingerprint,
         by_frame=task.by_frame,
         inherited=task.inherited,
         scheme=task.scheme,

@@ -1,7 +1,7 @@
-"""What the clips of a store can teach: arms without a label to learn are left out, and said so.
+"""Which arms the labels of a store can train; weak labels, where the user asks for them.
 
-Weak supervision is a choice of the user, never a default: `weak` lets every frame without a score
-of its own carry the score of its clip, and the record and the report name it.
+Weak supervision is a choice, never a default: frames without a score of their own carry that of
+their clip, and record and report say so.
 """
 
 import pyarrow as pa
@@ -15,48 +15,44 @@ from lus_ray.experiment import Arm, Experiment
 from lus_ray.storage.paths import PathOrUri
 
 
-def fitting(
+def select_arms(
     experiment: Experiment, index: pa.Table
 ) -> tuple[Experiment, dict[str, tuple[str, ...]]]:
-    """The experiment without arms that no clip can teach, and those arms by what is missing.
+    """The experiment without the arms that no clip can train, and those arms by reason.
 
     Raises:
         SchemaError: no arm with a label is left.
     """
     missing: dict[str, str] = {}
     for arm in experiment.arms:
-        if arm.label is not None and not _is_given(arm.label, index):
+        if arm.label is not None and not _has_label(arm.label, index):
             missing[arm.name] = f"no clip has {arm.label}"
-        elif arm.rows.overlap and not _has_clips_apart(arm, index):
+        elif arm.rows.overlap and arm.rows.train_without and not _has_clips_without(arm, index):
             missing[arm.name] = f"every clip with {arm.label} has {arm.rows.train_without}"
     kept = experiment.without(set(missing))
     if not any(arm.label for arm in kept.arms):
-        hint = "; --weak lets every frame carry its clip's score" if _could_be_weak(index) else ""
+        hint = "; --weak gives every frame the score of its clip" if _can_be_weak(index) else ""
         why = "; ".join(dict.fromkeys(missing.values()))
         raise SchemaError(f"{experiment.name} has nothing to learn from: {why}{hint}")
-    left = {arm.name for arm in kept.arms}
-    reasons = {
-        arm.name: missing.get(arm.name, "") for arm in experiment.arms if arm.name not in left
-    }
-    for arm in experiment.arms:  # what needs an arm that is left out is left out for its reason
-        for name in arm.inputs:
-            if arm.name in reasons and not reasons[arm.name] and name in reasons:
-                reasons[arm.name] = reasons[name]
-    left_out: dict[str, tuple[str, ...]] = {}
-    for name, why in reasons.items():
-        left_out[why] = (*left_out.get(why, ()), name)
-    return kept, left_out
+    names = {arm.name for arm in kept.arms}
+    reason_of: dict[str, str] = {}
+    for arm in experiment.arms:
+        if arm.name not in names:  # for its own reason, or for that of an arm that it needs
+            reasons = (missing.get(arm.name), *(reason_of.get(name) for name in arm.inputs))
+            reason_of[arm.name] = next(filter(None, reasons), "")
+    skipped: dict[str, tuple[str, ...]] = {}
+    for name, reason in reason_of.items():
+        skipped[reason] = (*skipped.get(reason, ()), name)
+    return kept, skipped
 
 
-def supervised(index: pa.Table, data: PathOrUri, *, weak: bool) -> pa.Table:
-    """The index as it is; where `weak`, frames without a score of their own carry their clip's.
+def apply_weak_labels(index: pa.Table, data: PathOrUri) -> pa.Table:
+    """The index in which frames without a score carry that of their clip.
 
     Raises:
-        SchemaError: weak labels are asked for, and no clip has a score to give.
+        SchemaError: no clip has a score and frames without one.
     """
-    if not weak:
-        return index
-    if not _could_be_weak(index):
+    if not _can_be_weak(index):
         raise SchemaError(
             "--weak gives frames the score of their clip; no clip here has a score and frames "
             "without one"
@@ -75,8 +71,8 @@ def supervised(index: pa.Table, data: PathOrUri, *, weak: bool) -> pa.Table:
     )
 
 
-def _is_given(label: str, index: pa.Table) -> bool:
-    """Whether a clip has this label; masks are given where their scheme can be read so."""
+def _has_label(label: str, index: pa.Table) -> bool:
+    """Whether a clip has this label, or masks whose scheme can be converted to it."""
     if not label.endswith(" masks"):
         return index[COLUMN.get(label, label)].null_count < index.num_rows
     scheme = label.removesuffix(" masks")
@@ -86,12 +82,12 @@ def _is_given(label: str, index: pa.Table) -> bool:
     )
 
 
-def _has_clips_apart(arm: Arm, index: pa.Table) -> bool:
-    """Whether a clip has what the arm learns and lacks the label that it trains without."""
-    learned, kept = index[arm.label], index[arm.rows.train_without]
-    return bool(pc.any(pc.and_(learned.is_valid(), kept.is_null())).as_py())
+def _has_clips_without(arm: Arm, index: pa.Table) -> bool:
+    """Whether a clip has the arm's label and lacks the one that it trains without."""
+    label, other = index[arm.label], index[arm.rows.train_without]
+    return bool(pc.any(pc.and_(label.is_valid(), other.is_null())).as_py())
 
 
-def _could_be_weak(index: pa.Table) -> bool:
+def _can_be_weak(index: pa.Table) -> bool:
     own, clip = index["frame_severity"], index["severity"]
     return bool(pc.any(pc.and_(own.is_null(), clip.is_valid())).as_py())

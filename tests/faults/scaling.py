@@ -30,8 +30,10 @@ from lus_ray.monitoring.progress_bar import ProgressBar
 from lus_ray.monitoring.status_writer import StatusWriter
 from lus_ray.orchestration import campaign
 from lus_ray.orchestration.cluster import connection
-from lus_ray.orchestration.scheduler import Schedule
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.orchestration.scheduler import CellScheduler
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunPlan, RunRequest
 from lus_ray.tasks import Expert, IntensityFeatures
 
 VIEW = View(num_frames=1, height=24, width=32)
@@ -54,7 +56,7 @@ def measured(num_cells: int, *, data: Path, profile: cProfile.Profile | None) ->
     began, spent = time.monotonic(), time.process_time()
     if profile is not None:
         profile.enable()
-    campaign.run(experiment(num_cells), data=data, out=out, size="smoke")
+    campaign.run(RunRequest(experiment(num_cells), data=data, out=out, size="smoke"))
     if profile is not None:
         profile.disable()
     wall, cpu = time.monotonic() - began, time.process_time() - spent
@@ -64,16 +66,17 @@ def measured(num_cells: int, *, data: Path, profile: cProfile.Profile | None) ->
 def ours(num_cells: int, *, profile: cProfile.Profile | None) -> str:
     """What the schedule and who watches it take alone: every cell ends as soon as it is begun."""
     out = Path(tempfile.mkdtemp(prefix=f"scaling-{num_cells}-"))
-    chosen = experiment(num_cells)
+    chosen, folder = experiment(num_cells), RunFolder(out)
     cells = tuple(Cell(arm.name, fold) for arm in chosen.arms for fold in range(3))
     for cell in cells:
-        cell.predictions(out).parent.mkdir(parents=True, exist_ok=True)
+        folder.cell(cell).predictions.parent.mkdir(parents=True, exist_ok=True)
     began, spent = time.monotonic(), time.process_time()
     if profile is not None:
         profile.enable()
-    with ProgressBar(len(cells), 0) as shown, StatusWriter(out, cells) as signs:
+    with ProgressBar(len(cells), 0) as shown, StatusWriter(folder, cells) as signs:
         observers = Observers(shown, signs)
-        schedule = Schedule(cells, Work(chosen, "smoke", (), (), "", out), observers, lambda _: 0.0)
+        plan = RunPlan(chosen, "smoke", (), (), "", folder, cells)
+        schedule = CellScheduler(plan, observers, lambda _: 0.0)
         running: deque[str] = deque()
         for number in count():
             trial_id = f"trial {number}"
@@ -84,7 +87,7 @@ def ours(num_cells: int, *, profile: cProfile.Profile | None) -> str:
             if len(running) == NUM_CPUS or trial_id not in schedule.running:
                 ended = running.popleft()
                 schedule.on_trial_result(ended, {"epoch": 0, "val_score": 0.5})
-                schedule.running[ended].predictions(out).touch()
+                folder.cell(schedule.running[ended]).predictions.touch()
                 schedule.on_trial_complete(ended)
     if profile is not None:
         profile.disable()

@@ -18,10 +18,12 @@ from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe, Rows
 from lus_ray.folds import fixed_test
 from lus_ray.nets import TSM, ArgmaxMean, RegSTN, UNet, Uninorm
-from lus_ray.runs import manifest, predictions, run_cell
+from lus_ray.runs import predictions, run_cell
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import slug
+from lus_ray.runs.plan import RunRequest
 from lus_ray.runs.predictions import About
+from lus_ray.runs.prepare import prepare
 from lus_ray.tasks import Biomarkers, Ensemble, Expert, FrameScore, IntensityFeatures, VideoScore
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.training import checkpoint
@@ -78,12 +80,11 @@ def train_run(
 ) -> Path:
     """A run of all arms on some folds, each cell trained in this process."""
     out.mkdir(parents=True)
-    index = store.read_index(data)
-    work = manifest.prepare(experiment, index, out, size="smoke", data=data)
+    plan = prepare(RunRequest(experiment, data=data, out=out, size="smoke"))
     pixels = load_pixels(experiment, data)
     for fold in folds:
         for arm in experiment.arms:
-            run_cell.run(Cell(arm.name, fold), work, pixels, lambda values: None)
+            run_cell.run(Cell(arm.name, fold), plan, pixels, lambda values: None)
     return out
 
 

@@ -9,6 +9,7 @@ import ray
 from lus_ray.monitoring.ray_metrics import CellGauges
 from lus_ray.orchestration.cluster import connection
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 TIMEOUT_S = 40
@@ -49,7 +50,7 @@ def scrape(url: str) -> list[str]:
 
 
 def test_the_metrics_port_of_a_node_has_the_metrics_of_the_cells(metrics_url, tmp_path):
-    gauges = CellGauges("study", tmp_path, CELLS)
+    gauges = CellGauges("study", RunFolder(tmp_path), CELLS)
     gauges.on_start(CELLS[0])
     gauges.on_report(CELLS[0], {"epoch": 2, "val_score": 0.625})
     gauges.on_report(CELLS[2], {"epoch": 0, "val_score": 0.5})

@@ -11,6 +11,7 @@ from lus_ray.monitoring.events import Observers
 from lus_ray.monitoring.run_state import RunReader
 from lus_ray.monitoring.status_writer import StatusWriter
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
 from tests.monitoring.unfinished_runs import arm, write_run
 
 A, B, C = Cell("a", 0), Cell("a", 1), Cell("b", 0)
@@ -21,9 +22,10 @@ def read(out):
 
 
 def test_it_counts_the_cells_of_the_table(tmp_path):
-    C.predictions(tmp_path).parent.mkdir(parents=True)
-    C.predictions(tmp_path).touch()
-    with StatusWriter(tmp_path, [A, B, C]) as writer:
+    predictions = RunFolder(tmp_path).cell(C).predictions
+    predictions.parent.mkdir(parents=True)
+    predictions.touch()
+    with StatusWriter(RunFolder(tmp_path), [A, B, C]) as writer:
         writer.on_start(A)
         writer.on_report(A, {"epoch": 4, "val_score": 0.5, "time_total_s": 1.0})
         status = writer.contents()
@@ -41,7 +43,7 @@ def test_it_counts_the_cells_of_the_table(tmp_path):
 
 
 def test_a_retried_cell_is_running_and_its_score_may_be_no_number(tmp_path):
-    writer = StatusWriter(tmp_path, [A])
+    writer = StatusWriter(RunFolder(tmp_path), [A])
     writer.on_end(A, error="killed")
     writer.on_start(A)
     writer.on_report(A, {"epoch": 0, "val_score": float("nan")})
@@ -51,7 +53,7 @@ def test_a_retried_cell_is_running_and_its_score_may_be_no_number(tmp_path):
 
 
 def test_it_keeps_the_last_fifty_messages(tmp_path):
-    writer = StatusWriter(tmp_path, [A])
+    writer = StatusWriter(RunFolder(tmp_path), [A])
     for number in range(60):
         writer.notify(f"line {number}")
     messages = writer.contents()["said"]
@@ -66,7 +68,7 @@ def test_it_keeps_the_last_fifty_messages(tmp_path):
 )  # fmt: skip
 def test_every_end_has_its_outcome(tmp_path, monkeypatch, error, outcome):
     monkeypatch.setattr(status_writer, "MIN_INTERVAL_S", 0.01)
-    writer = StatusWriter(tmp_path, [A], dashboard="127.0.0.1:8265")
+    writer = StatusWriter(RunFolder(tmp_path), [A], dashboard="127.0.0.1:8265")
     try:
         with writer:
             assert read(tmp_path)["outcome"] is None
@@ -83,21 +85,24 @@ def test_every_end_has_its_outcome(tmp_path, monkeypatch, error, outcome):
 def test_events_are_written_soon_and_a_heartbeat_without_them(tmp_path, monkeypatch):
     monkeypatch.setattr(status_writer, "MIN_INTERVAL_S", 0.02)
     monkeypatch.setattr(status_writer, "HEARTBEAT_S", 0.1)
-    pushed = []
-    with StatusWriter(tmp_path, [A], push=lambda: pushed.append(read(tmp_path)["beat"])) as writer:
+    uploaded = []
+    monkeypatch.setattr(
+        RunFolder, "upload", lambda folder, name: uploaded.append(read(tmp_path)["beat"])
+    )
+    with StatusWriter(RunFolder(tmp_path), [A]) as writer:
         writer.on_start(A)
         time.sleep(0.1)
         assert list(read(tmp_path)["running"]) == ["a/fold0"]
-        before = len(pushed)
+        before = len(uploaded)
         time.sleep(0.35)
-        assert 2 <= len(pushed) - before <= 8
-        assert pushed == sorted(pushed)
+        assert 2 <= len(uploaded) - before <= 8
+        assert uploaded == sorted(uploaded)
 
 
 def test_a_failed_write_never_stops_the_campaign(tmp_path, monkeypatch):
     monkeypatch.setattr(status_writer, "MIN_INTERVAL_S", 0.01)
     (tmp_path / "campaign.json").mkdir()  # nothing can be renamed over a folder
-    with StatusWriter(tmp_path, [A]) as writer:
+    with StatusWriter(RunFolder(tmp_path), [A]) as writer:
         writer.on_start(A)
         time.sleep(0.1)
         assert writer.thread.is_alive()
@@ -107,7 +112,7 @@ def test_a_failed_write_never_stops_the_campaign(tmp_path, monkeypatch):
 
 def test_the_reader_understands_the_writer(tmp_path):
     out = write_run(tmp_path, arm("a"), arm("b"))
-    with StatusWriter(out, [A, B, C, Cell("b", 1)]) as writer:
+    with StatusWriter(RunFolder(out), [A, B, C, Cell("b", 1)]) as writer:
         observers = Observers(writer)
         observers.on_start(A)
         observers.on_report(A, {"epoch": 2, "val_score": 0.5})

@@ -8,6 +8,7 @@ from tensorboardX.proto.event_pb2 import Event
 from lus_ray.errors import CellError
 from lus_ray.monitoring.tensorboard import TensorBoardWriter
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
 
 
 def points(folder: Path) -> list[tuple[str, int, float]]:
@@ -25,7 +26,7 @@ def points(folder: Path) -> list[tuple[str, int, float]]:
 
 def test_every_finite_value_of_an_epoch_is_a_point(tmp_path):
     cell = Cell("e2e severity", 1)
-    with TensorBoardWriter(tmp_path) as writer:
+    with TensorBoardWriter(RunFolder(tmp_path)) as writer:
         writer.on_start(cell)
         for epoch in range(2):
             values = {"epoch": epoch, "train_loss": 0.5, "val_score": 0.25 * epoch, "pid": 7}
@@ -42,7 +43,7 @@ def test_every_finite_value_of_an_epoch_is_a_point(tmp_path):
 
 def test_a_restarted_cell_continues_in_another_file(tmp_path):
     cell = Cell("a", 0)
-    with TensorBoardWriter(tmp_path) as writer:
+    with TensorBoardWriter(RunFolder(tmp_path)) as writer:
         for epoch in (0, 1):
             writer.on_start(cell)
             writer.on_report(cell, {"epoch": epoch, "val_score": 0.5})
@@ -53,13 +54,14 @@ def test_a_restarted_cell_continues_in_another_file(tmp_path):
     assert writer.folder(Cell("a", 0, 3)) == sample
 
 
-def test_files_are_uploaded_at_the_end_and_storage_may_be_unreachable(tmp_path):
-    pushed = []
+def test_files_are_uploaded_at_the_end_and_storage_may_be_unreachable(tmp_path, monkeypatch):
+    uploaded = []
 
-    def push():
-        pushed.append(len(points(writer.folder(Cell("a", 0)))))
+    def upload(folder, name):
+        uploaded.append(len(points(writer.folder(Cell("a", 0)))))
         raise CellError("the storage does not answer")
 
-    with TensorBoardWriter(tmp_path, push=push) as writer:
+    monkeypatch.setattr(RunFolder, "upload", upload)
+    with TensorBoardWriter(RunFolder(tmp_path)) as writer:
         writer.on_report(Cell("a", 0), {"epoch": 0, "val_score": 0.5})
-    assert pushed == [1]
+    assert uploaded == [1]

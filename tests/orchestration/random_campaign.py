@@ -16,6 +16,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import PlanError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.orchestration import campaign
+from lus_ray.runs.plan import RunRequest
 from lus_ray.tasks import IntensityFeatures
 
 VIEW = View(num_frames=2, height=24, width=32)
@@ -56,10 +57,10 @@ def main() -> int:
     )
     print("streamed:", streamed, "folds:", folds, flush=True)
     try:
-        campaign.run(
-            experiment, data=Path(store), out=Path(out), size="smoke", address=address,
-            only_folds=folds,
-        )  # fmt: skip
+        request = RunRequest(
+            experiment, data=Path(store), out=Path(out), size="smoke", address=address, folds=folds
+        )
+        campaign.run(request)
     except PlanError as error:
         print(f"refused: {error}")
     return 0

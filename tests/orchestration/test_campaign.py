@@ -12,22 +12,26 @@ from lus_ray import report
 from lus_ray.errors import CellError, InputError
 from lus_ray.experiment import Arm
 from lus_ray.orchestration import campaign, run_options
-from lus_ray.runs import manifest, predictions
+from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunRequest
 from lus_ray.tasks import Expert
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
-SMALL = run_options.at(EXPERIMENT, "smoke", arms="e2e severity from biomarkers,NN on biomarkers*")
-SEARCHING = run_options.at(EXPERIMENT, "smoke", arms="e2e severity", samples=2)
+SMALL = run_options.apply_options(
+    EXPERIMENT, "smoke", arms="e2e severity from biomarkers,NN on biomarkers*"
+)
+SEARCHING = run_options.apply_options(EXPERIMENT, "smoke", arms="e2e severity", samples=2)
 
 
 def run(out, store, experiment=SMALL, **settings):
-    campaign.run(experiment, data=store, out=out, size="smoke", **settings)
+    campaign.run(RunRequest(experiment, data=store, out=out, size="smoke", **settings))
 
 
 def probabilities(out, arm, fold):
-    table = predictions.read(Cell(arm, fold).predictions(out))[1]
+    table = predictions.read(RunFolder(out).cell(Cell(arm, fold)).predictions)[1]
     return np.array(table["probability"].to_pylist())
 
 
@@ -63,15 +67,15 @@ def test_running_it_again_runs_nothing(finished, phantom_store):
 def test_only_what_is_missing_runs_again_and_comes_out_equal(finished, phantom_store):
     lost, kept = Cell("biomarkers", 1), Cell("biomarkers", 0)
     before = probabilities(finished, "biomarkers", 1)
-    untouched = kept.predictions(finished).stat().st_mtime_ns
-    lost.predictions(finished).unlink()
+    untouched = RunFolder(finished).cell(kept).predictions.stat().st_mtime_ns
+    RunFolder(finished).cell(lost).predictions.unlink()
     run(finished, phantom_store)
     assert np.array_equal(probabilities(finished, "biomarkers", 1), before)
-    assert kept.predictions(finished).stat().st_mtime_ns == untouched
+    assert RunFolder(finished).cell(kept).predictions.stat().st_mtime_ns == untouched
 
 
 def test_other_settings_in_the_same_folder_are_refused(finished, phantom_store):
-    other = run_options.at(EXPERIMENT, "smoke", settings=["arm.recipe.lr=0.5"])
+    other = run_options.apply_options(EXPERIMENT, "smoke", settings=["arm.recipe.lr=0.5"])
     with pytest.raises(InputError, match="other settings; choose another --out"):
         run(finished, phantom_store, other)
     with pytest.raises(InputError, match="holds a run with seed"):
@@ -80,7 +84,7 @@ def test_other_settings_in_the_same_folder_are_refused(finished, phantom_store):
 
 def test_a_folder_in_use_says_who_holds_it(finished, phantom_store):
     with (
-        manifest.locked(finished),
+        RunFolder(finished).lock(),
         pytest.raises(InputError, match=r"process \d+ on .* is running"),
     ):
         run(finished, phantom_store)
@@ -94,8 +98,8 @@ def test_a_failed_cell_is_named_its_dependents_wait_and_the_rest_finishes(phanto
     )
     with pytest.raises(CellError, match=r"2 cells failed .*impossible/fold0"):
         run(tmp_path, phantom_store, SMALL.with_arms(arms), only_folds=(0,))
-    assert Cell("biomarkers", 0).finished(tmp_path)
-    error = (Cell("impossible", 0).folder(tmp_path) / "error.txt").read_text()
+    assert RunFolder(tmp_path).cell(Cell("biomarkers", 0)).is_finished
+    error = (RunFolder(tmp_path).cell(Cell("impossible", 0)).error).read_text()
     assert "lower the learning rate" in error
 
 
@@ -117,21 +121,21 @@ def test_a_search_keeps_the_sample_with_the_best_validation_score(searched):
     scores = {}
     for sample in range(2):
         cells = [Cell("e2e severity", fold, sample) for fold in range(3)]
-        if all(cell.finished(searched) for cell in cells):
-            costs = [json.loads((c.folder(searched) / "cost.json").read_text()) for c in cells]
+        if all(RunFolder(searched).cell(cell).is_finished for cell in cells):
+            costs = [json.loads((RunFolder(searched).cell(c).cost).read_text()) for c in cells]
             scores[sample] = sum(cost["val_scores"]["score"] for cost in costs)
     best = max(scores, key=lambda sample: scores[sample])
     for fold in range(3):
-        chosen = Cell("e2e severity", fold, best).predictions(searched)
-        own = Cell("e2e severity", fold).predictions(searched)
+        chosen = RunFolder(searched).cell(Cell("e2e severity", fold, best)).predictions
+        own = RunFolder(searched).cell(Cell("e2e severity", fold)).predictions
         assert own.read_bytes() == chosen.read_bytes()
 
 
 def test_a_search_that_was_killed_goes_on_and_chooses_over_all_folds(searched, phantom_store):
     before = [probabilities(searched, "e2e severity", fold) for fold in range(3)]
     for fold in range(3):
-        Cell("e2e severity", fold).predictions(searched).unlink()
-    Cell("e2e severity", 1, 0).predictions(searched).unlink()
+        RunFolder(searched).cell(Cell("e2e severity", fold)).predictions.unlink()
+    RunFolder(searched).cell(Cell("e2e severity", 1, 0)).predictions.unlink()
     run(searched, phantom_store, SEARCHING)
     for fold in range(3):
         assert np.array_equal(probabilities(searched, "e2e severity", fold), before[fold])

@@ -15,6 +15,8 @@ from experiments.biomarkers import EXPERIMENT
 from lus_ray.orchestration import campaign, run_options
 from lus_ray.orchestration.failures import WorkerLostError, describe_loss, is_loss
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunRequest
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -33,15 +35,15 @@ def every_epoch():
 
 def run(data: Path, out: Path, *settings: str) -> list[str]:
     """Run one cell to its end; the lines of its metrics."""
-    chosen = run_options.at(
+    chosen = run_options.apply_options(
         EXPERIMENT, "smoke", arms=CELL.arm, settings=[f"arm.recipe.epochs={NUM_EPOCHS}", *settings]
     )
-    campaign.run(chosen, data=data, out=out, size="smoke", only_folds=(CELL.fold,))
+    campaign.run(RunRequest(chosen, data=data, out=out, size="smoke", folds=(CELL.fold,)))
     return lines(out)
 
 
 def lines(out: Path) -> list[str]:
-    path = CELL.folder(out) / "metrics.jsonl"
+    path = RunFolder(out).cell(CELL).metrics
     return path.read_text().splitlines() if path.exists() else []
 
 
@@ -67,7 +69,7 @@ class Killer(threading.Thread):
 
 
 def trial_process(out: Path) -> int:
-    return json.loads((CELL.folder(out) / "starts.json").read_text())[-1]["pid"]
+    return json.loads((RunFolder(out).cell(CELL).starts).read_text())[-1]["pid"]
 
 
 def train_worker(out: Path) -> int | None:
@@ -89,7 +91,7 @@ def test_a_killed_process_is_replaced_and_the_cell_ends_with_the_same_metrics(
     assert told == expected
     assert len(told) == NUM_EPOCHS
     assert "its process was killed; again from its last state (1 of 3" in capfd.readouterr().err
-    folder = CELL.folder(tmp_path / "killed")
+    folder = RunFolder(tmp_path / "killed").cell(CELL).path
     assert len(json.loads((folder / "starts.json").read_text())) == 2
     assert any(
         "went on after" in n for n in json.loads((folder / "cost.json").read_text())["notes"]

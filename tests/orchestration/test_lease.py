@@ -12,7 +12,7 @@ import pytest
 from pyarrow import fs
 
 from lus_ray.errors import InputError
-from lus_ray.runs import manifest
+from lus_ray.runs.layout import RunFolder
 from lus_ray.storage import lease, paths
 
 
@@ -27,7 +27,7 @@ def place(request, tmp_path) -> paths.PathOrUri:
 def locking(place, monkeypatch):
     """Holds the place: by the system in a folder, by beats at a URI."""
     monkeypatch.setattr(lease, "SETTLE_S", 0.05)
-    return lambda: manifest.locked(place)
+    return lambda: RunFolder(place).lock()
 
 
 def test_a_second_command_is_refused_and_told_who_holds_the_run(locking):
@@ -57,10 +57,10 @@ def test_a_holder_on_another_machine_counts_for_90_seconds(bucket, monkeypatch):
     place = bucket.uri("run")
     monkeypatch.setattr(lease, "SETTLE_S", 0.05)
     write_lock(place, host="far", process=1)
-    with pytest.raises(InputError, match=r"on host far .* free in \d\d s"), manifest.locked(place):
+    with pytest.raises(InputError, match=r"on host far .* free in \d\d s"), RunFolder(place).lock():
         pass
     monkeypatch.setattr(lease, "STALE_S", 0.0)
-    with manifest.locked(place):
+    with RunFolder(place).lock():
         pass
 
 
@@ -68,7 +68,7 @@ def test_a_number_of_a_dead_process_that_another_one_has_now_is_no_holder(bucket
     place = bucket.uri("run")
     monkeypatch.setattr(lease, "SETTLE_S", 0.05)
     write_lock(place, host=socket.gethostname(), process=os.getpid(), began=1e9)
-    with manifest.locked(place):
+    with RunFolder(place).lock():
         pass
 
 
@@ -87,7 +87,7 @@ def test_a_beat_is_told_again_and_again(bucket, monkeypatch):
     place = bucket.uri("run")
     monkeypatch.setattr(lease, "SETTLE_S", 0.05)
     monkeypatch.setattr(lease, "BEAT_S", 0.1)
-    with manifest.locked(place):
+    with RunFolder(place).lock():
         first = read_lock(place)["beat"]
         wait_for(lambda: read_lock(place)["beat"] > first)
 
@@ -98,9 +98,9 @@ def test_a_filesystem_that_locks_nothing_is_held_by_beats(tmp_path, monkeypatch)
 
     monkeypatch.setattr(fcntl, "flock", unsupported)
     monkeypatch.setattr(lease, "SETTLE_S", 0.05)
-    with manifest.locked(tmp_path):
+    with RunFolder(tmp_path).lock():
         assert json.loads((tmp_path / lease.NAME).read_text())["process"] == os.getpid()
-        with pytest.raises(InputError, match="sign of life"), manifest.locked(tmp_path):
+        with pytest.raises(InputError, match="sign of life"), RunFolder(tmp_path).lock():
             pass
     assert not (tmp_path / lease.NAME).exists()
 
@@ -108,7 +108,7 @@ def test_a_filesystem_that_locks_nothing_is_held_by_beats(tmp_path, monkeypatch)
 def test_a_bucket_that_is_not_there_is_told_in_one_line(bucket):
     with (
         pytest.raises(InputError, match="cannot be written: there is no such bucket"),
-        manifest.locked("s3://nobody-has-this/run"),
+        RunFolder("s3://nobody-has-this/run").lock(),
     ):
         pass
 
@@ -121,7 +121,7 @@ def hold(locking, taken) -> None:
 
 def lose(place: str) -> None:
     """Hold a place that another machine takes over meanwhile."""
-    with manifest.locked(place):
+    with RunFolder(place).lock():
         write_lock(place, host="far", process=1)
         time.sleep(20)
 

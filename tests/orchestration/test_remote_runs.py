@@ -7,13 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from lus_ray import cli
-from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.inference import model_selection
-from lus_ray.orchestration import planner
-from lus_ray.runs import manifest, predictions, run_cell, sync
-from lus_ray.runs.cell import Cell, Work
-from lus_ray.storage import mirror as homes
+from lus_ray.runs import predictions, run_cell
+from lus_ray.runs.layout import RunFolder, open_for_reading
+from lus_ray.runs.plan import RunPlan, RunRequest
+from lus_ray.runs.prepare import prepare
 from tests.inference.fixture_runs import LABELS, load_pixels
 
 pytestmark = pytest.mark.slow
@@ -35,23 +34,20 @@ def clips(tmp_path_factory) -> Path:
 def uri(bucket, caches, clips) -> str:
     """A run whose cells took turns on two machines; the driver is on a third."""
     uri = bucket.uri("runs", "signs")
-    home = homes.of(uri)
     with pytest.MonkeyPatch.context() as machine:
         machine.setenv("LUS_CACHE", str(caches / "driver"))
-        home.local.mkdir(parents=True)
-        with manifest.locked(uri):
-            sync.fetch_run(home)
-            work = prepared(home.local, clips, home)
-            pixels = load_pixels(LABELS, clips)
-            for number, cell in enumerate(cells(work)):
+        with RunFolder(uri).lock():
+            plan, pixels = prepared(uri, clips), load_pixels(LABELS, clips)
+            for number, cell in enumerate(plan.cells):
+                folder = plan.folder_of(cell)
+                inputs = [plan.folder_of(earlier) for earlier in plan.inputs_of(cell)]
                 machine.setenv("LUS_CACHE", str(caches / f"node{number % 2}"))
-                node = sync.here(work)
-                with sync.carried(cell, node, silent) as report:
-                    run_cell.run(cell, node, pixels, report)
+                with folder.synced(silent, inputs=inputs) as report:
+                    run_cell.run(cell, plan, pixels, report)
                 machine.setenv("LUS_CACHE", str(caches / "driver"))
-                assert not cell.finished(work.out)
-                sync.fetch_result(cell, work)
-                assert cell.finished(work.out)
+                assert not folder.is_finished
+                folder.download_result()
+                assert folder.is_finished
     return uri
 
 
@@ -59,10 +55,9 @@ def uri(bucket, caches, clips) -> str:
 def folder(tmp_path_factory, clips) -> Path:
     """The same run in a folder."""
     out = tmp_path_factory.mktemp("here") / "signs"
-    out.mkdir()
-    work, pixels = prepared(out, clips, None), load_pixels(LABELS, clips)
-    for cell in cells(work):
-        run_cell.run(cell, work, pixels, silent)
+    plan, pixels = prepared(out, clips), load_pixels(LABELS, clips)
+    for cell in plan.cells:
+        run_cell.run(cell, plan, pixels, silent)
     return out
 
 
@@ -73,7 +68,7 @@ def elsewhere(caches, monkeypatch) -> None:
 
 
 def test_every_answer_is_that_of_the_run_in_a_folder(uri, folder, elsewhere):
-    copy = homes.readable(uri)
+    copy = open_for_reading(uri).path
     tables = sorted(path.relative_to(folder) for path in folder.glob("predictions/*/*.parquet"))
     assert len(tables) == len(LABELS.arms)
     for name in tables:
@@ -84,7 +79,7 @@ def test_the_report_is_made_from_the_uri_and_lies_there(uri, folder, elsewhere):
     ended = CliRunner().invoke(cli.main, ["report", uri], catch_exceptions=False)
     assert ended.exit_code == 0
     assert ended.stdout.strip().endswith(f"report: {uri}/report.html")
-    copy = homes.readable(uri)
+    copy = open_for_reading(uri).path
     assert CliRunner().invoke(cli.main, ["report", str(folder)]).exit_code == 0
     assert results(copy) == results(folder)
     assert "<html" in (copy / "report.html").read_text()
@@ -92,7 +87,7 @@ def test_the_report_is_made_from_the_uri_and_lies_there(uri, folder, elsewhere):
 
 def test_models_of_a_run_at_a_uri_are_those_of_the_folder(uri, folder, elsewhere):
     there, here = (
-        model_selection.select_models(model_selection.neighbouring_runs(homes.readable(p)))
+        model_selection.select_models(model_selection.neighbouring_runs(open_for_reading(p).path))
         for p in (uri, folder)
     )
     assert there
@@ -105,20 +100,13 @@ def test_models_of_a_run_at_a_uri_are_those_of_the_folder(uri, folder, elsewhere
 
 def test_a_driver_anywhere_finds_nothing_left_to_do(uri, caches, monkeypatch, clips):
     monkeypatch.setenv("LUS_CACHE", str(caches / "another"))
-    home = homes.of(uri)
-    with manifest.locked(uri):
-        sync.fetch_run(home)
-        work = prepared(home.local, clips, home)
-    assert all(cell.finished(work.out) for cell in cells(work))
+    with RunFolder(uri).lock():
+        assert not prepared(uri, clips).unfinished_cells()
 
 
-def cells(work: Work) -> tuple[Cell, ...]:
-    """Those of the first fold."""
-    return planner.list_cells(work.experiment, work.folds[:1])
-
-
-def prepared(out: Path, data: Path, home):
-    return manifest.prepare(LABELS, store.read_index(data), out, size="smoke", data=data, home=home)
+def prepared(out: Path | str, data: Path) -> RunPlan:
+    """The plan of the first fold."""
+    return prepare(RunRequest(LABELS, data=data, out=out, size="smoke", folds=(0,)))
 
 
 def results(out: Path):

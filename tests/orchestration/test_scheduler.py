@@ -9,8 +9,10 @@ from ray.tune.search import Searcher
 
 from lus_ray.experiment import Experiment, Search
 from lus_ray.monitoring.events import Observer
-from lus_ray.orchestration.scheduler import Schedule
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.orchestration.scheduler import CellScheduler
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunPlan
 from tests.faults.scaling import experiment
 
 RAISED = "ray::trial()\nlus_ray.errors.CellError: its labels are gone"
@@ -41,23 +43,22 @@ class Heard(Observer):
         return [cell for told, cell in self.told if told == what]
 
 
-def scheduled(chosen: Experiment, out: Path, *, num_folds: int = 1) -> tuple[Schedule, Heard]:
+def scheduled(chosen: Experiment, out: Path, *, num_folds: int = 1) -> tuple[CellScheduler, Heard]:
     heard = Heard()
-    cells = [Cell(arm.name, fold) for arm in chosen.arms for fold in range(num_folds)]
-    work = Work(chosen, "smoke", (), (), "", out)
-    return Schedule(cells, work, heard, lambda cell: 0.0), heard
+    cells = tuple(Cell(arm.name, fold) for arm in chosen.arms for fold in range(num_folds))
+    plan = RunPlan(chosen, "smoke", (), (), "", RunFolder(out), cells)
+    return CellScheduler(plan, heard, lambda cell: 0.0), heard
 
 
-def end(schedule: Schedule, trial_id: str, *, error: str = "", score: float = 0.5) -> None:
+def end(schedule: CellScheduler, trial_id: str, *, error: str = "", score: float = 0.5) -> None:
     cell = schedule.running[trial_id]
     if error:
-        schedule.why[trial_id] = error
+        schedule.ray_errors[trial_id] = error
     else:
-        folder = cell.folder(schedule.work.out)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "cost.json").write_text(f'{{"val_scores": {{"score": {score}}}}}')
-        cell.predictions(schedule.work.out).parent.mkdir(parents=True, exist_ok=True)
-        cell.predictions(schedule.work.out).touch()
+        folder = schedule.plan.folder_of(cell)
+        for path in (folder.cost, folder.predictions):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f'{{"val_scores": {{"score": {score}}}}}')
     schedule.on_trial_complete(trial_id, error=bool(error))
 
 

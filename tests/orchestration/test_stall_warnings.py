@@ -8,9 +8,11 @@ import pytest
 from lus_ray.orchestration import stall_warnings
 from lus_ray.orchestration.cluster.resources import Cluster, Node
 from lus_ray.orchestration.planner import CellResources
-from lus_ray.orchestration.scheduler import Schedule
+from lus_ray.orchestration.scheduler import CellScheduler
 from lus_ray.orchestration.stall_warnings import StallWarnings
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunPlan
 from tests.faults.scaling import experiment
 from tests.orchestration.test_scheduler import Heard
 
@@ -51,9 +53,9 @@ class Told(Heard):
 @pytest.fixture
 def campaign(tmp_path):
     """A schedule that has handed out two cells, as the trials "a" and "b"."""
-    cells = [Cell("intensity", 0), Cell("intensity", 1)]
-    work = Work(experiment(6), "smoke", (), (), "", tmp_path)
-    schedule = Schedule(cells, work, Told(), lambda cell: 0.0)
+    cells = (Cell("intensity", 0), Cell("intensity", 1))
+    plan = RunPlan(experiment(6), "smoke", (), (), "", RunFolder(tmp_path), cells)
+    schedule = CellScheduler(plan, Told(), lambda cell: 0.0)
     for trial_id in ("a", "b"):
         schedule.suggest(trial_id)
     return schedule
@@ -71,11 +73,11 @@ def test_who_waits_for_a_minute_is_told_of_and_then_after_twice_as_long_each_tim
     trials = [Trial("a"), Trial("b", "RUNNING")]
     seen(watch, clock, trials, at=59)
     assert campaign.observer.said == []
-    campaign.heard["b"] = 1059.0
+    campaign.last_report["b"] = 1059.0
     seen(watch, clock, trials, at=100)
     (line,) = campaign.observer.said
     assert line == "intensity/fold0 has waited 60 s for 1 CPU: 1 of 1 are in use by intensity/fold1"
-    campaign.heard["b"] = 1400.0
+    campaign.last_report["b"] = 1400.0
     seen(watch, clock, trials, at=300)
     assert [line.split()[3] for line in campaign.observer.said] == ["60", "120", "240"]
 
@@ -83,10 +85,10 @@ def test_who_waits_for_a_minute_is_told_of_and_then_after_twice_as_long_each_tim
 def test_who_says_nothing_for_a_minute_is_told_of_until_it_says_something(clock, campaign):
     watch = StallWarnings(campaign, NEEDS)
     trials = [Trial("a", "RUNNING")]
-    campaign.heard["a"] = 1000.0
+    campaign.last_report["a"] = 1000.0
     seen(watch, clock, trials, at=119)
     assert campaign.observer.said == ["intensity/fold0 is running; no progress for 60 s"]
-    campaign.heard["a"] = 1119.0
+    campaign.last_report["a"] = 1119.0
     seen(watch, clock, trials, at=178)
     assert len(campaign.observer.said) == 1
     seen(watch, clock, trials, at=180)

@@ -49,22 +49,16 @@ def names(experiment):
 def test_frames_without_a_score_carry_that_of_their_clip_and_others_keep_their_own(tmp_path):
     folder = clips(tmp_path, (3, 2, None), (2, 1, [0, 1]), (4, None, None), (5, 0, None))
     index = store.read_index(folder)
-    weak = supervision.supervised(index, folder, weak=True)
+    weak = supervision.apply_weak_labels(index, folder)
     assert weak["frame_severity"].to_pylist() == [[2] * 3, [0, 1], None, [0] * 5]
     assert weak.schema.equals(index.schema)
     assert weak.drop_columns("frame_severity").equals(index.drop_columns("frame_severity"))
 
 
-def test_without_the_choice_nothing_is_carried(tmp_path):
-    folder = clips(tmp_path, (3, 2, None))
-    index = store.read_index(folder)
-    assert supervision.supervised(index, folder, weak=False) is index
-
-
 def test_weak_scores_are_another_fingerprint(tmp_path):
     folder = clips(tmp_path, (3, 2, None))
     index = store.read_index(folder)
-    weak = supervision.supervised(index, folder, weak=True)
+    weak = supervision.apply_weak_labels(index, folder)
     assert store.fingerprint(weak) != store.fingerprint(index)
 
 
@@ -72,7 +66,7 @@ def test_weak_scores_are_another_fingerprint(tmp_path):
 def test_weak_scores_are_refused_where_no_clip_has_one_to_give(tmp_path, row):
     folder = clips(tmp_path, row)
     with pytest.raises(SchemaError, match="--weak gives frames the score of their clip") as caught:
-        supervision.supervised(store.read_index(folder), folder, weak=True)
+        supervision.apply_weak_labels(store.read_index(folder), folder)
     assert "\n" not in str(caught.value)
 
 
@@ -80,42 +74,42 @@ def test_an_experiment_of_frames_on_clips_with_clip_scores_only_names_the_way_ou
     folder = clips(tmp_path, (3, 2, None), (3, 1, None))
     index = store.read_index(folder)
     with pytest.raises(SchemaError, match="no clip has frame_severity; --weak lets") as caught:
-        supervision.fitting(FRAMES, index)
+        supervision.select_arms(FRAMES, index)
     assert "\n" not in str(caught.value)
-    weak = supervision.supervised(index, folder, weak=True)
-    assert supervision.fitting(FRAMES, weak) == (FRAMES, {})
+    weak = supervision.apply_weak_labels(index, folder)
+    assert supervision.select_arms(FRAMES, weak) == (FRAMES, {})
 
 
 def test_where_nothing_has_any_score_there_is_no_way_out_to_name(tmp_path):
     folder = clips(tmp_path, (3, None, None))
     with pytest.raises(SchemaError, match="nothing to learn from") as caught:
-        supervision.fitting(VIDEOS, store.read_index(folder))
+        supervision.select_arms(VIDEOS, store.read_index(folder))
     assert "--weak" not in str(caught.value)
 
 
 def test_where_patients_cannot_overlap_the_arms_that_ask_for_it_are_left_out(tmp_path):
     folder = clips(tmp_path, (2, 1, [0, 1]), (2, 2, [2, 2]))
-    kept, left_out = supervision.fitting(VIDEOS, store.read_index(folder))
-    (reason,) = left_out
+    kept, skipped = supervision.select_arms(VIDEOS, store.read_index(folder))
+    (reason,) = skipped
     assert "severity" in reason
-    assert set(left_out[reason]) == {n for n in names(VIDEOS) if n.endswith("patients overlap")}
+    assert set(skipped[reason]) == {n for n in names(VIDEOS) if n.endswith("patients overlap")}
     assert not kept.gaps
-    assert set(names(kept)) | set(left_out[reason]) == set(names(VIDEOS))
+    assert set(names(kept)) | set(skipped[reason]) == set(names(VIDEOS))
 
 
 def test_clips_that_have_no_score_at_all_let_no_patients_overlap(tmp_path):
     folder = clips(tmp_path, (2, 1, None), (2, 2, None), (2, None, None))
-    weak = supervision.supervised(store.read_index(folder), folder, weak=True)
-    kept, left_out = supervision.fitting(VIDEOS, weak)
+    weak = supervision.apply_weak_labels(store.read_index(folder), folder)
+    kept, skipped = supervision.select_arms(VIDEOS, weak)
     assert not any(arm.rows.overlap for arm in kept.arms)
-    assert "frames, patients overlap" in {name for few in left_out.values() for name in few}
+    assert "frames, patients overlap" in {name for few in skipped.values() for name in few}
 
 
 def test_where_some_clips_have_frame_scores_alone_every_arm_is_kept(tmp_path):
     folder = clips(tmp_path, (2, 1, [0, 1]), (2, None, [2, 2]))
-    kept, left_out = supervision.fitting(VIDEOS, store.read_index(folder))
+    kept, skipped = supervision.select_arms(VIDEOS, store.read_index(folder))
     assert kept == VIDEOS
-    assert left_out == {}
+    assert skipped == {}
 
 
 def test_an_arm_that_needs_one_that_is_left_out_goes_with_it_for_its_reason(tmp_path):
@@ -125,7 +119,7 @@ def test_an_arm_that_needs_one_that_is_left_out_goes_with_it_for_its_reason(tmp_
     nothing = pa.nulls(1, index.schema.field("frame_severity").type)
     index = index.set_column(place, "frame_severity", nothing)
     with pytest.raises(SchemaError):  # all that is left has an earlier arm that is not
-        supervision.fitting(VIDEOS, index)
+        supervision.select_arms(VIDEOS, index)
 
 
 def test_a_size_changes_the_network_inside_a_task_and_only_what_it_takes():
@@ -214,7 +208,7 @@ def test_a_run_on_clip_scores_says_that_weak_is_the_way(tmp_path):
     done = command("run", "frame_scores", "--smoke", "--data", data, "--out", tmp_path / "o")
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
-    assert "--weak lets every frame carry its clip's score" in done.stderr
+    assert "--weak gives every frame the score of its clip" in done.stderr
 
 
 @pytest.mark.ray
@@ -249,41 +243,41 @@ def with_masks(folder, *schemes, disease=None):
 
 def test_dense_masks_teach_every_arm_of_masks(tmp_path):
     index = with_masks(tmp_path, None, "dense")
-    assert supervision.fitting(DENSE, index) == (DENSE, {})
+    assert supervision.select_arms(DENSE, index) == (DENSE, {})
 
 
 def test_sparse_masks_teach_the_sparse_arms_and_leave_the_dense_ones_out(tmp_path):
-    kept, left_out = supervision.fitting(DENSE, with_masks(tmp_path, "sparse"))
+    kept, skipped = supervision.select_arms(DENSE, with_masks(tmp_path, "sparse"))
     assert names(kept) == ["place, sparse", "sparse", "sparse, random images"]
-    (reason,) = left_out
+    (reason,) = skipped
     assert reason == "no clip has dense masks"
-    assert "dense, collapsed" in left_out[reason]
+    assert "dense, collapsed" in skipped[reason]
     assert [gap.clean for gap in kept.gaps] == ["sparse"]
 
 
 @pytest.mark.parametrize("schemes", [("markers",), ("bline",), (None, None)])
 def test_masks_of_which_no_class_can_be_read_teach_nothing_in_one_line(tmp_path, schemes):
     with pytest.raises(SchemaError, match="no clip has dense masks") as caught:
-        supervision.fitting(DENSE, with_masks(tmp_path, *schemes))
+        supervision.select_arms(DENSE, with_masks(tmp_path, *schemes))
     assert "\n" not in str(caught.value)
 
 
 def test_diagnoses_are_taught_by_diseases_and_do_without_masks(tmp_path):
-    kept, left_out = supervision.fitting(REVERSE, with_masks(tmp_path, None, disease="healthy"))
+    kept, skipped = supervision.select_arms(REVERSE, with_masks(tmp_path, None, disease="healthy"))
     assert {"none", "none, random clips"} < set(names(kept))
     assert {gap.clean for gap in kept.gaps} == {"none"}
     for scheme in ("dense", "sparse"):
-        assert set(left_out[f"no clip has {scheme} masks"]) == {
+        assert set(skipped[f"no clip has {scheme} masks"]) == {
             scheme, f"{scheme}, random images", f"from {scheme}", f"from {scheme}, random clips",
         }  # fmt: skip
 
 
 def test_masks_without_a_disease_teach_the_segmenters_alone(tmp_path):
-    kept, left_out = supervision.fitting(REVERSE, with_masks(tmp_path, "dense"))
+    kept, skipped = supervision.select_arms(REVERSE, with_masks(tmp_path, "dense"))
     assert [arm.name for arm in kept.arms if arm.label] == [
         "dense", "sparse", "dense, random images", "sparse, random images",
     ]  # fmt: skip
-    assert set(left_out) == {"no clip has diagnosis"}
+    assert set(skipped) == {"no clip has diagnosis"}
 
 
 def test_a_size_changes_the_networks_of_members_as_those_of_their_arms():

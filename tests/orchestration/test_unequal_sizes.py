@@ -10,8 +10,10 @@ from lus_ray.clip import make_row
 from lus_ray.data import store
 from lus_ray.data.loading import shared_memory
 from lus_ray.data.loading.batches import InMemory
-from lus_ray.runs import cohort, manifest, predictions
+from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.plan import RunRequest
+from lus_ray.runs.prepare import prepare
 from lus_ray.runs.run_cell import run
 
 SIZES = {"covid": ((40, 56), (64, 48)), "cap": ((72, 96), (33, 47))}
@@ -42,11 +44,11 @@ def unequal(tmp_path_factory):
 @pytest.mark.slow
 def test_arms_of_two_domains_learn_from_and_are_tested_on_clips_of_any_size(unequal, tmp_path):
     chosen = EXPERIMENT.at("smoke").only(ARMS)
-    chosen, table, _ = cohort.cohort(chosen, store.read_index(unequal), unequal)
+    table = store.read_index(unequal)
     assert (
         len(set(zip(*(table[side].to_pylist() for side in ("height", "width")), strict=True))) == 4
     )
-    work = manifest.prepare(chosen, table, tmp_path, size="smoke", data=unequal)
+    plan = prepare(RunRequest(chosen, data=unequal, out=tmp_path, size="smoke"))
     columns = (table[name].to_pylist() for name in ("clip", "shard", "row_group", "row"))
     places = list(zip(*columns, strict=True))
     size = (48, 48)
@@ -57,8 +59,9 @@ def test_arms_of_two_domains_learn_from_and_are_tested_on_clips_of_any_size(uneq
         )
     )
     for arm in chosen.arms:
-        run(Cell(arm.name, 0), work, pixels, lambda values: None)
-        rows = predictions.read(Cell(arm.name, 0).predictions(tmp_path))[1].to_pylist()
+        run(Cell(arm.name, 0), plan, pixels, lambda values: None)
+        path = plan.folder_of(Cell(arm.name, 0)).predictions
+        rows = predictions.read(path)[1].to_pylist()
         tested = {row["clip"] for row in rows if row["split"] == "test"}
         wanted = {"covid"} if "translated" in arm.name else {"covid", "cap"}
         assert {clip.split("/")[1].split("-")[0] for clip in tested} == wanted

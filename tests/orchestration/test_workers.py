@@ -15,6 +15,8 @@ from lus_ray.orchestration import campaign, run_options
 from lus_ray.predictor import Predictor
 from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunRequest
 
 pytestmark = [pytest.mark.ray]
 
@@ -107,11 +109,13 @@ def test_streamed_masks_are_those_from_memory_and_from_shared_memory(
 
 def test_two_workers_train_an_arm_whose_checkpoint_predicts(ray_cluster, phantom_store, tmp_path):
     settings = ["arm.recipe.workers=2", "arm.recipe.epochs=1"]
-    experiment = run_options.at(EXPERIMENT, "smoke", arms="biomarkers", settings=settings)
-    campaign.run(experiment, data=phantom_store, out=tmp_path, size="smoke", only_folds=(0,))
+    experiment = run_options.apply_options(
+        EXPERIMENT, "smoke", arms="biomarkers", settings=settings
+    )
+    campaign.run(RunRequest(experiment, data=phantom_store, out=tmp_path, size="smoke", folds=(0,)))
     cell = Cell("biomarkers", 0)
-    predictor = Predictor(cell.folder(tmp_path) / "checkpoint")
-    rows = predictions.read(cell.predictions(tmp_path))[1].to_pylist()[:4]
+    predictor = Predictor(RunFolder(tmp_path).cell(cell).checkpoint)
+    rows = predictions.read(RunFolder(tmp_path).cell(cell).predictions)[1].to_pylist()[:4]
     clips = store.read(phantom_store, [row["clip"] for row in rows])
     for row, clip in zip(rows, clips, strict=True):
         stored = pytest.approx(np.array(row["probability"]), abs=1e-5)
@@ -121,12 +125,12 @@ def test_two_workers_train_an_arm_whose_checkpoint_predicts(ray_cluster, phantom
 def test_clips_beyond_shared_memory_are_mapped_or_streamed_to_the_same_predictions(
     ray_cluster, phantom_store, tmp_path, monkeypatch, capfd
 ):
-    experiment = run_options.at(EXPERIMENT, "smoke", arms="biomarkers")
+    experiment = run_options.apply_options(EXPERIMENT, "smoke", arms="biomarkers")
 
     def made(name):
         out = tmp_path / name
-        campaign.run(experiment, data=phantom_store, out=out, size="smoke", only_folds=(0,))
-        return predictions.read(Cell("biomarkers", 0).predictions(out))[1]
+        campaign.run(RunRequest(experiment, data=phantom_store, out=out, size="smoke", folds=(0,)))
+        return predictions.read(RunFolder(out).cell(Cell("biomarkers", 0)).predictions)[1]
 
     in_memory = made("memory")
     monkeypatch.setattr(shared_memory, "SHARE", 0.0)

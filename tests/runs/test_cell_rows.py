@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from lus_ray.experiment import Arm, Experiment, Rows
 from lus_ray.folds import Fold, rotating
 from lus_ray.runs import cell_rows, predictions
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunPlan
 from lus_ray.tasks import Segmentation
 
 COVID, CAP = {"domain": "covid"}, {"domain": "cap"}
@@ -31,7 +33,7 @@ def given_to(rows, tmp_path):
     """Patients of each side, and those of the second stream."""
     arm = Arm("t", Segmentation, rows=rows)
     experiment = Experiment("t", "t", rotating(3), (arm,), ("dice",))
-    work = Work(experiment, "smoke", (FOLD,), table(), "0", tmp_path)
+    work = RunPlan(experiment, "smoke", (FOLD,), table(), "0", RunFolder(tmp_path))
     found = {}
     for row in cell_rows.rows_of(arm, FOLD, Cell("t", 0), work):
         found[row["split"]] = found.get(row["split"], "") + row["patient"]
@@ -59,7 +61,7 @@ def test_where_clips_are_dealt_at_random_patients_of_the_fold_are_on_either_side
     diagnosed = Arm("t", Segmentation, label="diagnosis", rows=Rows(clips=True, where=COVID))
     experiment = Experiment("t", "t", rotating(3), (diagnosed,), ("accuracy",))
     folds = rotating(3).assign(index_of(rows), seed=0)
-    work = Work(experiment, "smoke", folds, rows, "0", tmp_path)
+    work = RunPlan(experiment, "smoke", folds, rows, "0", RunFolder(tmp_path))
     found = []
     for fold in folds:
         dealt = cell_rows.rows_of(diagnosed, fold, Cell("t", fold.number), work)
@@ -73,11 +75,11 @@ def test_what_reads_images_dealt_at_random_has_the_sides_of_that_arm(tmp_path):
     reader = Arm("reader", Segmentation, label="sparse masks", reads="images")
     again = Arm("again", Segmentation, label="sparse masks", reads="reader")
     experiment = Experiment("t", "t", rotating(3), (images, reader, again), ("mean_iou",))
-    work = Work(experiment, "smoke", (FOLD,), table(), "0", tmp_path)
+    work = RunPlan(experiment, "smoke", (FOLD,), table(), "0", RunFolder(tmp_path))
     about = predictions.About("images", 0, "dense masks", (), False, "0", scheme="dense")
     said = [prediction(row) for row in table()]
     for name in ("images", "reader"):
-        predictions.write(Cell(name, 0).predictions(tmp_path), said, about)
+        predictions.write(RunFolder(tmp_path).cell(Cell(name, 0)).predictions, said, about)
     for arm in (reader, again):
         rows = cell_rows.rows_of(arm, FOLD, Cell(arm.name, 0), work)
         assert {row["clip"]: row["split"] for row in rows} == {f"t/{p}": "test" for p in "abcABC"}

@@ -15,8 +15,9 @@ from lus_ray.errors import FoldError, InputError, SchemaError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.folds import Fold, across_domains
 from lus_ray.orchestration import run_options
-from lus_ray.runs import manifest
-from lus_ray.runs.cohort import cohort, fingerprint, gate
+from lus_ray.runs.cohort import check_folds, fingerprint, select
+from lus_ray.runs.plan import RunRequest
+from lus_ray.runs.prepare import prepare
 from lus_ray.tasks import Segmentation
 
 EXPERIMENT = Experiment(
@@ -60,7 +61,7 @@ def clips(folder, *rows, scheme="bline"):
 
 
 def of(folder, experiment=EXPERIMENT, names=()):
-    return cohort(experiment, store.read_index(folder), folder, names=names)
+    return select(experiment, store.read_index(folder), folder, names=names)
 
 
 def test_a_domain_goes_by_its_role_and_the_rest_of_the_table_is_as_it_was(both):
@@ -94,7 +95,7 @@ def test_only_some_frames_of_a_clip_count_and_clips_without_any_are_left_out(tmp
     assert table["clip"].to_pylist() == ["t/0", "t/1", "t/3"]
     assert table["images"].to_pylist() == [[[1, 0], [3, 0]], [[0, 0]], [[0, 0]]]
     assert table.column_names == [*store.read_index(folder).column_names, "images"]
-    assert notes == ("1 of 4 clips left out: no frame shows B-line",)
+    assert notes == ("1 of 4 clips skipped: no frame shows B-line",)
 
 
 @pytest.mark.parametrize("scheme", ["dense", "sparse"])
@@ -119,7 +120,7 @@ def test_clips_of_other_domains_are_left_out_and_counted(tmp_path):
     assert table["clip"].to_pylist() == ["t/0", "t/5"]
     assert notes == (
         "domains compared: covid ('A'), cap ('pneumonia'); "
-        "clips of others left out: 1 of 'B', 2 of 'C', 1 of None",
+        "clips of others skipped: 1 of 'B', 2 of 'C', 1 of None",
     )
 
 
@@ -150,7 +151,7 @@ def test_other_outlines_of_the_same_frames_are_other_data(tmp_path):
 
 def test_an_experiment_that_compares_nothing_keeps_every_clip(both):
     index = store.read_index(both)
-    assert cohort(dense_labels.EXPERIMENT, index, both) == (dense_labels.EXPERIMENT, index, ())
+    assert select(dense_labels.EXPERIMENT, index, both) == (dense_labels.EXPERIMENT, index, ())
 
 
 @pytest.mark.parametrize(
@@ -180,13 +181,13 @@ def test_what_cannot_be_compared_is_one_line_of_bad_input(tmp_path, rows, names,
 
 def test_domains_are_refused_where_none_are_compared(both):
     with pytest.raises(InputError, match="--domains: dense_labels compares no domains"):
-        run_options.domains(dense_labels.EXPERIMENT, "A,B")
-    assert run_options.domains(dense_labels.EXPERIMENT, None) == ()
-    assert run_options.domains(EXPERIMENT, " A, B") == ("A", "B")
+        run_options.parse_domains(dense_labels.EXPERIMENT, "A,B")
+    assert run_options.parse_domains(dense_labels.EXPERIMENT, None) == ()
+    assert run_options.parse_domains(EXPERIMENT, " A, B") == ("A", "B")
 
 
 def test_the_command_keeps_the_names_of_the_domains():
-    command = run_options.command("lines", "smoke", {"domains": "A,B"})
+    command = run_options.format_command("lines", "smoke", {"domains": "A,B"})
     assert command == "lus run lines --size smoke --domains A,B"
 
 
@@ -208,37 +209,35 @@ def test_folds_without_a_domain_on_a_side_are_refused(tmp_path, train, test, sai
         Fold(3, train=tuple(patient[p] for p in train), test=tuple(patient[p] for p in test)),
     ]
     with pytest.raises(FoldError, match=said) as caught:
-        gate(EXPERIMENT, folds, table)
+        check_folds(EXPERIMENT, folds, table)
     assert "\n" not in str(caught.value)
-    gate(EXPERIMENT, folds[:1], table)
+    check_folds(EXPERIMENT, folds[:1], table)
 
 
-def prepare(experiment, table, data, out):
-    out.mkdir(exist_ok=True)
-    return manifest.prepare(experiment, table, out, size="full", data=data)
+def plan_of(experiment, data, out, names=()):
+    return prepare(RunRequest(experiment, data=data, out=out, size="full", domains=names))
 
 
 def test_a_run_records_its_domains_and_its_clips_list_their_images(both, tmp_path):
-    experiment, table, _ = of(both, replace(EXPERIMENT, folds=across_domains(2, val=False)))
-    work = prepare(experiment, table, both, tmp_path)
+    experiment = replace(EXPERIMENT, folds=across_domains(2, val=False))
+    _, table, _ = of(both, experiment)
+    plan = plan_of(experiment, both, tmp_path)
     written = json.loads((tmp_path / "experiment.json").read_text())
     assert written["domains"] == {"covid": ["A"], "cap": ["B"]}
     assert written["frames_with"] == "B-line"
     assert written["folds"] == {"name": "across_domains", "k": 2, "val": False}
-    assert [row["images"] for row in work.rows] == table["images"].to_pylist()
-    assert {row["domain"] for row in work.rows} == {"covid", "cap"}
+    assert [row["images"] for row in plan.rows] == table["images"].to_pylist()
+    assert {row["domain"] for row in plan.rows} == {"covid", "cap"}
     assert "images" not in SCHEMA.names
-    domain = {row["patient"]: row["domain"] for row in work.rows}
-    assert all({domain[p] for p in fold.test} == {"covid", "cap"} for fold in work.folds)
+    domain = {row["patient"]: row["domain"] for row in plan.rows}
+    assert all({domain[p] for p in fold.test} == {"covid", "cap"} for fold in plan.folds)
 
 
 def test_a_run_with_other_domains_is_refused(both, tmp_path):
-    experiment, table, _ = of(both, ROLES)
-    prepare(experiment, table, both, tmp_path)
-    prepare(experiment, table, both, tmp_path)
-    swapped, table, _ = of(both, ROLES, names=("B", "A"))
+    for _ in range(2):
+        plan_of(ROLES, both, tmp_path)
     with pytest.raises(InputError, match="holds a run with domains"):
-        prepare(swapped, table, both, tmp_path)
+        plan_of(ROLES, both, tmp_path, names=("B", "A"))
 
 
 def test_patients_that_splits_leave_out_are_noted(both, tmp_path):
@@ -246,7 +245,7 @@ def test_patients_that_splits_leave_out_are_noted(both, tmp_path):
     path = tmp_path / "splits.json"
     fold = {"number": 0, "train": [first], "test": [second, "t/misspelt"]}
     path.write_text(json.dumps({"folds": [fold]}))
-    _, _, notes = of(both, run_options.at(ROLES, "full", splits=path))
+    _, _, notes = of(both, run_options.apply_options(ROLES, "full", splits=path))
     assert notes[-2] == "1 of 3 patients of splits.json are not in the store: t/misspelt"
     assert notes[-1].startswith(
         f"{len(others)} of {len(others) + 2} patients of the store are in no fold of splits.json"
@@ -258,8 +257,7 @@ def test_splits_that_deal_one_domain_only_are_refused_before_anything_is_written
     fold = {"number": 0, "train": patients[:3], "test": patients[3:6]}
     path = tmp_path / "splits.json"
     path.write_text(json.dumps({"folds": [fold]}))
-    chosen = run_options.at(ROLES, "full", splits=path)
-    experiment, table, _ = of(both, chosen)
+    chosen = run_options.apply_options(ROLES, "full", splits=path)
     with pytest.raises(FoldError, match="fold 0 trains on no patient of domain 'cap'"):
-        prepare(experiment, table, both, tmp_path / "run")
+        plan_of(chosen, both, tmp_path / "run")
     assert not (tmp_path / "run" / "experiment.json").exists()

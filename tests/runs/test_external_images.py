@@ -13,8 +13,10 @@ from lus_ray.clip import frames_of
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.orchestration import run_options
-from lus_ray.runs import example_images, external_images
+from lus_ray.runs import example_images
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.external_images import draw, select_examples
+from lus_ray.runs.layout import RunFolder
 from lus_ray.training import checkpoint
 from tests.inference import fixture_runs
 
@@ -35,7 +37,7 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(clips, tmp_path_factory):
     """A finished run of two arms in the smoke size."""
-    chosen = run_options.at(EXPERIMENT, "smoke", arms=",".join(ARMS))
+    chosen = run_options.apply_options(EXPERIMENT, "smoke", arms=",".join(ARMS))
     return fixture_runs.train_run(chosen, clips, tmp_path_factory.mktemp("trained") / "run")
 
 
@@ -55,7 +57,7 @@ def captions(run, arm):
 
 
 def folder(run, arm):
-    return Cell(arm, 0).folder(run) / "pictures"
+    return RunFolder(run).cell(Cell(arm, 0)).images
 
 
 def test_the_command_draws_every_segmenter_over_clips_without_masks_and_reports_them(
@@ -66,8 +68,8 @@ def test_the_command_draws_every_segmenter_over_clips_without_masks_and_reports_
     for _ in range(2):  # drawn again, they take the place of those before
         done = lus(run, clips, "--over", phantom_store)
         assert done.exit_code == 0, done.output
-        assert "8 pictures over other clips" in done.output
-    shown = external_images.examples(phantom_store)
+        assert "8 images of external clips" in done.output
+    shown = select_examples(phantom_store)
     index = store.read_index(phantom_store).to_pylist()
     patients = {row["clip"]: row["patient"] for row in index}
     assert len({patients[row["clip"]] for row, _ in shown}) == example_images.NUM_EXAMPLES
@@ -83,11 +85,10 @@ def test_the_command_draws_every_segmenter_over_clips_without_masks_and_reports_
 
 
 def test_what_is_drawn_is_what_the_checkpoint_says_of_the_middle_frame(run, phantom_store):
-    external_images.draw(
-        run_options.at(EXPERIMENT, "smoke"), run, external_images.examples(phantom_store)
-    )
-    task = checkpoint.load(Cell("unet, augmented", 0).folder(run) / "checkpoint")
-    number, (row, frame) = 1, external_images.examples(phantom_store)[1]
+    experiment = run_options.apply_options(EXPERIMENT, "smoke")
+    draw(experiment, RunFolder(run), select_examples(phantom_store))
+    task = checkpoint.load(RunFolder(run).cell(Cell("unet, augmented", 0)).checkpoint)
+    number, (row, frame) = 1, select_examples(phantom_store)[1]
     (whole,) = store.read(phantom_store, [row["clip"]])
     assert np.array_equal(frame, frames_of(whole)[4:5])
     svg, _ = example_images.outlined(task, task.view.resize(frame)[0], None, device="cpu")
@@ -95,15 +96,9 @@ def test_what_is_drawn_is_what_the_checkpoint_says_of_the_middle_frame(run, phan
 
 
 def test_two_stores_are_drawn_one_after_the_other(run, clips, phantom_store):
-    chosen = run_options.at(EXPERIMENT, "smoke", arms="place")
-    assert (
-        external_images.draw(
-            chosen,
-            run,
-            [*external_images.examples(phantom_store), *external_images.examples(clips)],
-        )
-        == 8
-    )
+    chosen = run_options.apply_options(EXPERIMENT, "smoke", arms="place")
+    examples = [*select_examples(phantom_store), *select_examples(clips)]
+    assert draw(chosen, RunFolder(run), examples) == 8
     drawn = captions(run, "place")[-8:]
     assert [one["file"] for one in drawn] == [f"over-{number}.svg" for number in range(8)]
     assert drawn[4]["example"].partition("#")[0] in store.read_index(clips)["clip"].to_pylist()
@@ -112,17 +107,10 @@ def test_two_stores_are_drawn_one_after_the_other(run, clips, phantom_store):
 def test_arms_that_outline_nothing_or_are_not_finished_are_passed_over(
     clips, phantom_store, tmp_path
 ):
-    scores = fixture_runs.train_run(made_runs.SCORES, clips, tmp_path / "scores")
-    assert (
-        external_images.draw(fixture_runs.SCORES, scores, external_images.examples(phantom_store))
-        == 0
-    )
-    assert (
-        external_images.draw(
-            EXPERIMENT, tmp_path / "empty", external_images.examples(phantom_store)
-        )
-        == 0
-    )
+    scores = fixture_runs.train_run(fixture_runs.SCORES, clips, tmp_path / "scores")
+    examples = select_examples(phantom_store)
+    assert draw(fixture_runs.SCORES, RunFolder(scores), examples) == 0
+    assert draw(EXPERIMENT, RunFolder(tmp_path / "empty"), examples) == 0
 
 
 def test_a_store_that_is_none_is_refused_in_one_line_and_leaves_the_pictures(run, clips, tmp_path):
@@ -135,11 +123,11 @@ def test_a_store_that_is_none_is_refused_in_one_line_and_leaves_the_pictures(run
 
 
 def test_the_lowest_finished_fold_is_drawn_and_no_other(phantom_store, tmp_path):
-    place = run_options.at(EXPERIMENT, "smoke", arms="place")
+    place = run_options.apply_options(EXPERIMENT, "smoke", arms="place")
     unfinished = made(place.arms[0], 0, tmp_path, finished=False)
     second, tenth = (made(place.arms[0], fold, tmp_path) for fold in (2, 10))
-    shown = external_images.examples(phantom_store)
-    assert external_images.draw(place, tmp_path, shown) == len(shown) > 1
+    shown = select_examples(phantom_store)
+    assert draw(place, RunFolder(tmp_path), shown) == len(shown) > 1
     assert not (unfinished / "pictures").exists()
     assert not (tenth / "pictures").exists()
     assert (second / "pictures" / "captions.json").is_file()
@@ -148,9 +136,9 @@ def test_the_lowest_finished_fold_is_drawn_and_no_other(phantom_store, tmp_path)
 def made(arm, fold, out, *, finished=True):
     """The folder of a cell with a checkpoint."""
     cell = Cell(arm.name, fold)
-    folder = cell.folder(out)
+    folder = RunFolder(out).cell(cell).path
     checkpoint.save(folder / "checkpoint", arm.task(), checkpoint.describe(arm.task), seed=0)
     if finished:
-        cell.predictions(out).parent.mkdir(parents=True, exist_ok=True)
-        cell.predictions(out).touch()
+        RunFolder(out).cell(cell).predictions.parent.mkdir(parents=True, exist_ok=True)
+        RunFolder(out).cell(cell).predictions.touch()
     return folder

@@ -12,10 +12,15 @@ from lus_ray import folds
 from lus_ray.data import store
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, FoldError, InputError, StoreError
+from lus_ray.evaluation import results
 from lus_ray.experiment import Arm, Experiment, Recipe, Rows, Search
 from lus_ray.folds import fixed_test, rotating
+from lus_ray.inference import model_selection
+from lus_ray.monitoring import plan
 from lus_ray.nets import TSM
 from lus_ray.runs import manifest
+from lus_ray.runs import prepare as preparation
+from lus_ray.runs.plan import RunRequest
 from lus_ray.tasks import Biomarkers
 
 VIEW = View(num_frames=4, height=16, width=16, num_samples=2)
@@ -30,11 +35,57 @@ ARM = Arm(
 TURNS = Experiment(name="turns", title="Turns", folds=rotating(4), arms=(ARM,), metrics=("auc",))
 FIXED = replace(TURNS, folds=fixed_test(parts=4, cv=3))
 
+RECORD = {"experiment": "study", "arms": [{"name": "a", "recipe": None}]}
 
-def prepare(experiment: Experiment, data: Path, out: Path, **more):
-    out.mkdir(parents=True, exist_ok=True)
-    index = store.read_index(data)
-    return manifest.prepare(experiment, index, out, size="full", data=data, **more)
+
+@pytest.mark.parametrize(
+    "read", [manifest.read, results.read, plan.read, model_selection.neighbouring_runs]
+)
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ([], "the file: input should be a dictionary"),
+        (None, "the file: input should be a dictionary"),
+        ({}, "experiment: field required"),
+        ({"experiment": "study"}, "arms: field required"),
+        (RECORD | {"arms": {}}, "arms: input should be a valid list"),
+        (RECORD | {"arms": ["a"]}, "arms.0: input should be a dictionary"),
+        (RECORD | {"arms": [{"name": 5}]}, "arms.0.name: input should be a valid string"),
+        (
+            RECORD | {"arms": [{"name": "a", "rows": []}]},
+            "arms.0.rows: input should be a dictionary",
+        ),
+        (RECORD | {"data": 5}, "data: input should be a valid dictionary"),
+    ],
+)
+def test_what_is_no_record_is_refused_in_one_line_by_every_reader(tmp_path, read, record, said):
+    (tmp_path / "experiment.json").write_text(json.dumps(record))
+    with pytest.raises(StoreError) as caught:
+        read(tmp_path)
+    told = str(caught.value)
+    assert told.startswith(f"{tmp_path / 'experiment.json'}: no record of a run ({said}")
+    assert "\n" not in told
+
+
+def test_a_record_is_read_as_it_is(tmp_path):
+    (tmp_path / "experiment.json").write_text(json.dumps(RECORD))
+    record = manifest.read(tmp_path)
+    assert (record.experiment, record.arm("a").recipe) == ("study", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [('{"experiment"', "not readable"), (None, "no such file; name a folder")]
+)
+def test_a_record_cut_short_or_gone_is_named(tmp_path, text, said):
+    if text is not None:
+        (tmp_path / "experiment.json").write_text(text)
+    with pytest.raises(StoreError, match=rf"experiment\.json: {said}"):
+        manifest.read(tmp_path)
+
+
+def prepare(experiment: Experiment, data: Path, out: Path, *, index=None, **more):
+    request = RunRequest(experiment, data=data, out=out, size="full", **more)
+    return preparation.prepare(request, index=index)
 
 
 def written(out: Path) -> dict:
@@ -74,7 +125,7 @@ def test_folds_other_than_those_of_the_folder_are_refused(phantom_store, tmp_pat
     other = (swapped, *work.folds[1:])
     folds.write(other, tmp_path / "folds.json", protocol=FIXED.folds, seed=0)
     before = (tmp_path / "folds.json").read_bytes()
-    with pytest.raises(InputError, match=r"its folds\.json has other patients .*another --out"):
+    with pytest.raises(InputError, match=r"folds\.json assigns patients .*another --out"):
         prepare(FIXED, phantom_store, tmp_path)
     assert (tmp_path / "folds.json").read_bytes() == before
 
@@ -101,7 +152,7 @@ def test_the_place_of_the_clips_is_kept_for_any_folder(phantom_store, tmp_path, 
 
 def test_a_fold_that_is_not_dealt_is_refused_before_anything_is_written(phantom_store, tmp_path):
     with pytest.raises(ArmError, match=r"no fold 7; there are \[0, 1, 2, 3\]"):
-        prepare(TURNS, phantom_store, tmp_path, only_folds=(1, 7))
+        prepare(TURNS, phantom_store, tmp_path, folds=(1, 7))
     assert not (tmp_path / "experiment.json").exists()
 
 
@@ -131,9 +182,9 @@ def test_weights_that_have_seen_patients_of_another_fold_are_refused(
         prepare(experiment, phantom_store, out)
     assert "whom fold 0 tests; run only --folds 2, or use weights of oth" in str(e.value)
     assert not (out / "experiment.json").exists()
-    prepare(experiment, phantom_store, out, only_folds=(2,))
+    prepare(experiment, phantom_store, out, folds=(2,))
     with pytest.raises(FoldError, match="whom fold 3 tests; use weights of other patients"):
-        prepare(experiment, phantom_store, out, only_folds=(3,))
+        prepare(experiment, phantom_store, out, folds=(3,))
 
 
 def test_who_chose_the_epoch_was_seen_as_well(phantom_store, tmp_path, earlier):
@@ -178,7 +229,7 @@ def test_a_patient_whose_leak_group_was_seen_was_seen(phantom_store, tmp_path, e
     groups = ["both" if p in (first, second) else p for p in index["patient"].to_pylist()]
     joined = index.set_column(index.column_names.index("group"), "group", [groups])
     with pytest.raises(FoldError, match=f"was trained on '{second}', whom fold 0 tests"):
-        manifest.prepare(experiment, joined, tmp_path, size="full", data=phantom_store)
+        prepare(experiment, phantom_store, tmp_path, index=joined)
 
 
 def test_weights_of_other_patients_or_outside_of_a_run_are_taken(phantom_store, tmp_path, earlier):

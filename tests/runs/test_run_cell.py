@@ -17,7 +17,9 @@ from lus_ray.metrics import segmentation as overlap
 from lus_ray.nets import FrameCNN, UNet
 from lus_ray.predictor import predict
 from lus_ray.runs import cell_predictions, cell_rows, predictions, run_cell
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunPlan
 from lus_ray.tasks import Ensemble, FrameScore, MergedClasses, Segmentation
 from lus_ray.tasks.frame_score import frame_scores
 from lus_ray.training import checkpoint
@@ -82,7 +84,7 @@ def test_validation_holds_the_frames_that_it_looks_at_against_their_own_scores(
     recipe = Recipe(epochs=1, batch=7, lr=1e-3, select="last", val_samples=num_samples)
     make = partial(FrameScore, net=partial(FrameCNN, width=8), view=VIEW)
     arm, task = Arm("cnn", make, recipe, label="frame_severity"), make()
-    fitted = run_cell.fit_here(
+    fitted = run_cell.fit_task(
         task, rows, rows, arm=arm, pixels=pixels, seed=0, report=lambda values: None, device="cpu"
     )
     expected = []
@@ -168,7 +170,7 @@ def test_copies_that_a_row_lists_are_made_of_frame_and_mask(outlined):
 def work(tmp_path, rows, *arms):
     experiment = Experiment("t", "t", rotating(3), arms, ("mean_iou",))
     folds = tuple(Fold(n, train=("t/a",), val=("t/b",), test=("t/c",)) for n in range(3))
-    return Work(experiment, "smoke", folds, rows, "0", tmp_path)
+    return RunPlan(experiment, "smoke", folds, rows, "0", RunFolder(tmp_path))
 
 
 def finish(given, pixels, *names):
@@ -190,14 +192,14 @@ def test_members_answer_with_the_weights_of_their_arms_and_what_reads_them_is_co
     )  # fmt: skip
     given = work(tmp_path, rows, *arms)
     finish(given, pixels, "one", "two", "both", "coarse")
-    joined = checkpoint.load_weights(Cell("both", 0).folder(tmp_path) / "checkpoint")
+    joined = checkpoint.load_weights(RunFolder(tmp_path).cell(Cell("both", 0)).checkpoint)
     for number, name in enumerate(("one", "two")):
-        state = checkpoint.load_weights(Cell(name, 0).folder(tmp_path) / "checkpoint")
+        state = checkpoint.load_weights(RunFolder(tmp_path).cell(Cell(name, 0)).checkpoint)
         for key, value in state.items():
             assert torch.equal(joined[f"net.{number}.{key}"], value)
-    about, table = predictions.read(Cell("coarse", 0).predictions(tmp_path))
+    about, table = predictions.read(RunFolder(tmp_path).cell(Cell("coarse", 0)).predictions)
     assert (about.scheme, about.arm) == ("sparse", "coarse")
-    read = predictions.read(Cell("both", 0).predictions(tmp_path))[1].to_pylist()
+    read = predictions.read(RunFolder(tmp_path).cell(Cell("both", 0)).predictions)[1].to_pylist()
     for one, two in zip(table.to_pylist(), read, strict=True):
         assert one["clip"] == two["clip"]
         assert (one["counts"] is None) == (two["counts"] is None) == (one["clip"] == "t/5")
@@ -227,7 +229,7 @@ def test_an_arm_of_images_learns_from_every_patient_and_predicts_its_own_part(tm
 
     def fit(task, train, val, **settings):
         seen.append((train, val))
-        return run_cell.fit_here(task, train, val, **settings)
+        return run_cell.fit_task(task, train, val, **settings)
 
     run_cell.run(Cell("images", 1), given, pixels, lambda values: None, fit=fit)
     ((train, val),) = seen
@@ -235,7 +237,7 @@ def test_an_arm_of_images_learns_from_every_patient_and_predicts_its_own_part(tm
     assert not any(row["clip"] == "t/5" for row in train)
     for row in val:  # the epoch is chosen by what is tested
         assert row["split"] == "test"
-    about, table = predictions.read(Cell("images", 1).predictions(tmp_path))
+    about, table = predictions.read(RunFolder(tmp_path).cell(Cell("images", 1)).predictions)
     said = {row["clip"]: len(row["counts"]) for row in table.to_pylist()}
     assert said == {row["clip"]: len(row["images"]) for row in val}
     assert sum(said.values()) == 5 * 3 * 6 / 3

@@ -16,7 +16,9 @@ from lus_ray.experiment import Arm, Experiment, Recipe, Rows
 from lus_ray.folds import Fold, rotating
 from lus_ray.nets import SifaSegmenter, UNet
 from lus_ray.runs import cell_rows, predictions, run_cell
-from lus_ray.runs.cell import Cell, Work
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.plan import RunPlan
 from lus_ray.tasks import MatchedSegmentation, Sifa
 from lus_ray.training import checkpoint
 
@@ -80,7 +82,7 @@ def outlined(scrambled=""):
 def work(folder, rows, name, wanted):
     arm = Arm(name, TASKS[name], RECIPE, "bline masks", wanted)
     experiment = Experiment("t", "t", rotating(3), (arm,), ("dice",))
-    return Work(experiment, "smoke", (FOLD,), rows, "0", folder)
+    return RunPlan(experiment, "smoke", (FOLD,), rows, "0", RunFolder(folder))
 
 
 def train(folder, name, wanted, scrambled=""):
@@ -89,13 +91,13 @@ def train(folder, name, wanted, scrambled=""):
     seen = {}
 
     def fit(task, train, val, *, second, **settings):
-        fitted = run_cell.fit_here(task, train, val, second=second, **settings)
+        fitted = run_cell.fit_task(task, train, val, second=second, **settings)
         asked = set(pixels.class_ids[16, 16].clips)
         seen.update(train=train, val=val, second=second, asked=asked)
         return fitted
 
     run_cell.run(Cell(name, 0), work(folder, rows, name, wanted), pixels, lambda v: None, fit=fit)
-    return seen, checkpoint.load_weights(Cell(name, 0).folder(folder) / "checkpoint")
+    return seen, checkpoint.load_weights(RunFolder(folder).cell(Cell(name, 0)).checkpoint)
 
 
 @every_task
@@ -107,7 +109,7 @@ def test_until_training_has_ended_only_masks_of_the_source_are_asked_for(tmp_pat
     assert {row["clip"] for row in seen["val"]} == (set() if rows.with_val else {"t/covid-c"})
     assert {row["clip"] for row in seen["second"]} == {f"t/cap-{p}" for p in taught}
     assert seen["asked"] == {f"t/covid-{p}" for p in "abc"}
-    _, table = predictions.read(Cell(name, 0).predictions(tmp_path))
+    _, table = predictions.read(RunFolder(tmp_path).cell(Cell(name, 0)).predictions)
     tested = {row["clip"] for row in table.to_pylist() if row["split"] == "test"}
     assert tested == {"t/covid-d", "t/cap-d"}, "and then both domains are tested"
 

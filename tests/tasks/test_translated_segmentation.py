@@ -63,7 +63,9 @@ def test_it_is_of_one_sifa_alone(number):
 
 @pytest.mark.parametrize("size", ["smoke", "laptop", "full"])
 def test_a_setting_of_every_arm_reaches_the_sifa_that_is_joined_too(size):
-    chosen = run_options.at(EXPERIMENT, size, settings=["arm.task.pool=3", "arm.task.version=2"])
+    chosen = run_options.apply_options(
+        EXPERIMENT, size, settings=["arm.task.pool=3", "arm.task.version=2"]
+    )
     joined = [
         arm for arm in chosen.arms if getattr(arm.task, "func", None) is TranslatedSegmentation
     ]

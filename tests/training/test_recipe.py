@@ -72,7 +72,9 @@ def test_of_two_settings_that_exclude_each_other_none_is_dropped_in_silence(sett
 def test_sound_settings_reach_the_recipe_and_one_rule_can_follow_another():
     settings = ["epochs=1", "batch=0", "lr=1", "gpus=2", "select=loss", "oversample=markers"]
     settings += ["milestones=[1, 3]", "milestones=[]", "cosine=true", "cosine=false", "plateau=0.5"]
-    chosen = run_options.at(EXPERIMENT, "smoke", settings=[f"arm.recipe.{s}" for s in settings])
+    chosen = run_options.apply_options(
+        EXPERIMENT, "smoke", settings=[f"arm.recipe.{s}" for s in settings]
+    )
     recipe = chosen.arm("unet covid").recipe
     assert recipe == replace(
         EXPERIMENT.at("smoke").arm("unet covid").recipe, epochs=1, batch=0, lr=1, gpus=2,

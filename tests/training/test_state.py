@@ -22,6 +22,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Recipe
 from lus_ray.nets import SifaSegmenter
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder
 from lus_ray.tasks import Sifa
 from lus_ray.tasks.task import Task
 from lus_ray.training import state as resume
@@ -363,27 +364,27 @@ from dataclasses import replace
 from pathlib import Path
 
 from experiments.bline_adaptation import EXPERIMENT
-from lus_ray import resume, store
-from lus_ray.batches import InMemory
 from lus_ray.clip import frames_of, masks_of
-from lus_ray.engine import cohort, record
-from lus_ray.engine.cell import Cell
-from lus_ray.engine.running import run
+from lus_ray.data import store
+from lus_ray.data.loading.batches import InMemory
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.plan import RunRequest
+from lus_ray.runs.prepare import prepare
+from lus_ray.runs.run_cell import run
+from lus_ray.training import state
 
-resume.EVERY_S = 0
+state.EVERY_S = 0
 data, out = map(Path, sys.argv[1:])
 (arm,) = EXPERIMENT.at("smoke").only(("{ARM}",)).arms
 arm = replace(arm, recipe=replace(arm.recipe, epochs=8))
-named, table, _ = cohort.cohort(EXPERIMENT.with_arms((arm,)), store.read_index(data), data)
-out.mkdir(exist_ok=True)
-work = record.prepare(named, table, out, size="smoke", data=data)
+plan = prepare(RunRequest(EXPERIMENT.with_arms((arm,)), data=data, out=out, size="smoke"))
 view = arm.task().view
 clips = list(store.read(data))
 pixels = InMemory(
     {{(48, 48): {{clip["clip"]: view.resize(frames_of(clip)) for clip in clips}}}},
     {{(48, 48): {{clip["clip"]: view.resize_masks(masks_of(clip)) for clip in clips}}}},
 )
-run(Cell(arm.name, 0), work, pixels, lambda values: None)
+run(Cell(arm.name, 0), plan, pixels, lambda values: None)
 """
 
 
@@ -397,21 +398,21 @@ def test_a_cell_that_is_killed_goes_on_where_it_was(tmp_path):
     ingest("phantom", None, data, **SMOKE.phantom)
     assert start(data, whole).wait(timeout=200) == 0
     cell = Cell(ARM, 0)
-    lines = cell.folder(killed) / "metrics.jsonl"
+    lines = RunFolder(killed).cell(cell).metrics
     process = start(data, killed)
     while not lines.exists() or len(lines.read_text().splitlines()) <= KILLED_AFTER:
         assert process.poll() is None, "it ended before it could be killed"
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert not cell.finished(killed)
-    num_done = epochs_of(cell.folder(killed) / "state.safetensors")
+    assert not RunFolder(killed).cell(cell).is_finished
+    num_done = epochs_of(RunFolder(killed).cell(cell).state)
     assert KILLED_AFTER <= num_done < 8
     assert start(data, killed).wait(timeout=200) == 0
-    assert lines.read_text() == (cell.folder(whole) / "metrics.jsonl").read_text()
+    assert lines.read_text() == RunFolder(whole).cell(cell).metrics.read_text()
     weights = Path("checkpoint") / "weights.safetensors"
-    assert same(*(load_file(cell.folder(out) / weights) for out in (whole, killed)))
-    cost = json.loads((cell.folder(killed) / "cost.json").read_text())
+    assert same(*(load_file(RunFolder(out).cell(cell).path / weights) for out in (whole, killed)))
+    cost = json.loads(RunFolder(killed).cell(cell).cost.read_text())
     assert cost["epochs"] == 8
     assert f"went on after {num_done} epochs of an earlier start" in cost["notes"]
     assert not list(tmp_path.rglob("*state.safetensors*"))

@@ -1,0 +1,65 @@
+"""A run before and after its preparation: what is requested, and the frozen plan of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from lus_ray.clip import Row
+from lus_ray.experiment import Experiment
+from lus_ray.folds import Fold
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import CellFolder, RunFolder
+from lus_ray.storage.paths import PathOrUri
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a command asks for: an experiment with its arms and settings, on a store, in a folder.
+
+    `folds` restricts the run to some folds. `domains` are the store's names of the domains that
+    the experiment compares. With `weak`, frames without a score carry that of their clip.
+    `command` is kept in the record of the run.
+    """
+
+    experiment: Experiment
+    data: PathOrUri
+    out: PathOrUri
+    size: str
+    folds: tuple[int, ...] = ()
+    domains: tuple[str, ...] = ()
+    weak: bool = False
+    command: str = ""
+    address: str | None = None
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What all cells of a run share: experiment, folds, clip rows and the run folder.
+
+    `cells` are those of the requested folds in the order of the table. `index` locates the clips
+    in the store `data`.
+    """
+
+    experiment: Experiment
+    size: str
+    folds: tuple[Fold, ...]
+    rows: Sequence[Row]
+    fingerprint: str
+    folder: RunFolder
+    cells: tuple[Cell, ...] = ()
+    data: PathOrUri = ""
+    index: pa.Table = field(default_factory=lambda: pa.table({}), repr=False)
+
+    def folder_of(self, cell: Cell) -> CellFolder:
+        """The folder of a cell."""
+        return self.folder.cell(cell)
+
+    def inputs_of(self, cell: Cell) -> tuple[Cell, ...]:
+        """The cells that must be finished before this one."""
+        return tuple(Cell(name, cell.fold) for name in self.experiment.arm(cell.arm).inputs)
+
+    def unfinished_cells(self) -> tuple[Cell, ...]:
+        """The cells that are still to run."""
+        return tuple(cell for cell in self.cells if not self.folder_of(cell).is_finished)

@@ -1,0 +1,137 @@
+"""Preparation: from a request to the frozen plan of a run, recorded in its folder."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from lus_ray import folds
+from lus_ray.clip import Row
+from lus_ray.data import store
+from lus_ray.errors import ArmError
+from lus_ray.experiment import Experiment
+from lus_ray.folds import Fold
+from lus_ray.runs import cohort, leakage, manifest, supervision
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import RunFolder, slug
+from lus_ray.runs.plan import RunPlan, RunRequest
+from lus_ray.storage.paths import PathOrUri
+
+LOCATION_COLUMNS = ("clip", "shard", "row_group", "row", "mask_scheme")
+
+
+def print_note(text: str) -> None:
+    """Print a note on the error stream."""
+    print(text, file=sys.stderr)
+
+
+def prepare(
+    request: RunRequest,
+    *,
+    index: pa.Table | None = None,
+    notify: Callable[[str], None] = print_note,
+) -> RunPlan:
+    """Select clips and arms, assign and check the folds, and write the record of the run.
+
+    `index` stands in for that of the store. The caller holds the lock of the run folder.
+
+    Raises:
+        InputError: the data lack labels or domains, the folds leak or differ from those of the
+            folder, weights were trained on test patients, or the folder holds another run.
+    """
+    data = request.data.resolve() if isinstance(request.data, Path) else request.data
+    folder = RunFolder.create(request.out)
+    folder.download()
+    index = store.read_index(data) if index is None else index
+    index = supervision.apply_weak_labels(index, data) if request.weak else index
+    experiment, index, notes = cohort.select(request.experiment, index, data, names=request.domains)
+    experiment, skipped = supervision.select_arms(experiment, index)
+    for note in notes:
+        notify(f"note: {note}")
+    for reason, names in skipped.items():
+        few = names if len(names) < 4 else (*names[:3], f"{len(names) - 3} more")
+        notify(f"note: {reason}; skipped: {', '.join(few)}")
+
+    fingerprint = cohort.fingerprint(index)
+    assigned = experiment.folds.assign(index, seed=experiment.seed)
+    folds.gate(assigned, index)
+    cohort.check_folds(experiment, assigned, index)
+    requested = _requested(assigned, request.folds)
+    leakage.refuse_leaking_weights(experiment, requested, index)
+    before, experiment = experiment, isolate_searches(experiment, assigned)
+    if experiment.arms != before.arms:
+        notify("note: folds test different patients; every fold chooses its own hyperparameters")
+    rows = _rows(experiment, index, data)
+    record = manifest.describe_run(
+        experiment, rows, data, size=request.size, fingerprint=fingerprint, weak=request.weak,
+        command=request.command,
+    )  # fmt: skip
+    manifest.write(record, experiment, assigned, folder)
+    return RunPlan(
+        experiment=experiment,
+        size=request.size,
+        folds=tuple(assigned),
+        rows=rows,
+        fingerprint=fingerprint,
+        folder=folder,
+        cells=list_cells(experiment, requested),
+        data=data,
+        index=index.select(LOCATION_COLUMNS),
+    )
+
+
+def list_cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...]:
+    """Every cell in the order of the table; a search adds its samples while it runs.
+
+    Raises:
+        ArmError: the names of two arms give one folder.
+    """
+    names: dict[str, str] = {}
+    for arm in experiment.arms:
+        other = names.setdefault(slug(arm.name), arm.name)
+        if other != arm.name:
+            raise ArmError(
+                f"{experiment.name}: {arm.name!r} and {other!r} share a folder; rename one"
+            )
+    return tuple(Cell(arm.name, fold.number) for arm in experiment.arms for fold in folds)
+
+
+def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experiment:
+    """The experiment, with one search per fold where folds test different patients.
+
+    Why: a patient who validates one fold may test another, so that a mean score over such folds
+    would let test patients choose hyperparameters.
+    """
+    if len({fold.test for fold in assigned}) < 2:
+        return experiment
+    arms = tuple(
+        replace(arm, search=replace(arm.search, over="fold"))
+        if arm.search is not None and arm.search.samples
+        else arm
+        for arm in experiment.arms
+    )
+    return experiment.with_arms(arms)
+
+
+def _requested(assigned: Sequence[Fold], numbers: Sequence[int]) -> list[Fold]:
+    known = [fold.number for fold in assigned]
+    if unknown := sorted(set(numbers) - set(known)):
+        raise ArmError(f"no fold {unknown[0]}; there are {known}")
+    return [fold for fold in assigned if not numbers or fold.number in numbers]
+
+
+def _rows(experiment: Experiment, index: pa.Table, data: PathOrUri) -> list[Row]:
+    """Clip rows; with `num_frames` where a task learns from single frames.
+
+    The store is read for it only where a clip has no scores of its frames.
+    """
+    rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
+    views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
+    if not any(view is not None and view.is_per_frame for view in views):
+        return rows
+    if all(row["frame_severity"] is not None for row in rows):
+        return [{**row, "num_frames": len(row["frame_severity"])} for row in rows]
+    lengths = store.count_frames_by_clip(data)
+    return [{**row, "num_frames": lengths[row["clip"]]} for row in rows]
