@@ -9,6 +9,7 @@ import os
 import shlex
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 

@@ -36,7 +36,7 @@ class StallWarnings(tune.Callback):
         self.last_poll = now
         for trial in trials:
             trial_id = trial.trial_id
-            cell = self.schedule.running.get(trial_id)
+            cell = self.scheduler.running.get(trial_id)
             if cell is None:
                 self.pending_since.pop(trial_id, None)
                 self.next_warning_s.pop(trial_id, None)
@@ -46,8 +46,8 @@ class StallWarnings(tune.Callback):
             else:
                 if self.pending_since.pop(trial_id, None) is not None:
                     self.next_warning_s.pop(trial_id, None)
-                    self.schedule.last_report[trial_id] = now
-                silent_s = now - self.schedule.last_report.get(trial_id, now)
+                    self.scheduler.last_report[trial_id] = now
+                silent_s = now - self.scheduler.last_report.get(trial_id, now)
                 if silent_s < SILENT_S:
                     self.next_warning_s.pop(trial_id, None)
                 text = f"{cell.name} is running; no progress for {silent_s:.0f} s"
@@ -57,10 +57,10 @@ class StallWarnings(tune.Callback):
         due_s = self.next_warning_s.get(trial_id, SILENT_S)
         if seconds >= due_s:
             self.next_warning_s[trial_id] = 2 * due_s
-            self.schedule.observer.notify(text())
+            self.scheduler.observer.notify(text())
 
     def _describe_wait(self, cell: Cell, seconds: float) -> str:
-        running = self.schedule.running.items()
+        running = self.scheduler.running.items()
         others = [other.name for trial_id, other in running if trial_id not in self.pending_since]
         reason = planner.explain_wait(
             self.resources[cell.arm], Cluster.current(), read_free_resources(), others

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from lus_ray.cli import main
-from lus_ray.storage.mirror import Home
+from lus_ray.runs.layout import RunFolder
 from tests.monitoring.unfinished_runs import arm, write_cell, write_run
 from tests.object_storage import Bucket
 
@@ -33,7 +33,7 @@ def test_a_run_at_a_uri_is_watched_without_its_weights(tmp_path: Path, bucket: B
     assert [found["state"] for found in grid["arms"][0]["cells"]] == ["finished", "waiting"]
     assert grid["arms"][0]["cells"][0]["curve"] == [[1, 0.5], [2, 0.75]]
     assert grid["out"] == uri
-    copy = Home(uri, reading=True).local
+    copy = RunFolder(uri, reading=True).path
     assert (copy / "cells" / "a" / "fold0" / "metrics.jsonl").exists()
     assert not (copy / "cells" / "a" / "fold0" / "checkpoint").exists()
 

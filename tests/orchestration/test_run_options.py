@@ -211,7 +211,7 @@ def test_weights_that_no_arm_takes_are_refused_in_one_line(tmp_path, arms, conte
     if content is not None:
         path = folder / "w.safetensors"
         save_file(content, path)
-    with pytest.raises(InputError, match="--weights: no arm can begin with them: ") as caught:
+    with pytest.raises(InputError, match="--weights: no arm can start from them: ") as caught:
         run_options.apply_options(EXPERIMENT, "smoke", weights=str(path), arms=arms)
     assert said in str(caught.value)
     assert str(folder) in str(caught.value)

@@ -16,7 +16,7 @@ from lus_ray.evaluation import results
 from lus_ray.experiment import Arm, Experiment, Recipe, Rows, Search
 from lus_ray.folds import fixed_test, rotating
 from lus_ray.inference import model_selection
-from lus_ray.monitoring import plan
+from lus_ray.monitoring import run_files
 from lus_ray.nets import TSM
 from lus_ray.runs import manifest
 from lus_ray.runs import prepare as preparation
@@ -39,7 +39,7 @@ RECORD = {"experiment": "study", "arms": [{"name": "a", "recipe": None}]}
 
 
 @pytest.mark.parametrize(
-    "read", [manifest.read, results.read, plan.read, model_selection.neighbouring_runs]
+    "read", [manifest.read, results.read, run_files.read_plan, model_selection.neighbouring_runs]
 )
 @pytest.mark.parametrize(
     ("record", "said"),

@@ -1,153 +1,137 @@
-"""Cells of a run on object storage: what comes here before, and what is there afterwards."""
+"""Cells of a run on object storage: what is downloaded before them, and uploaded after them."""
 
 import json
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from lus_ray.errors import CellError
-from lus_ray.experiment import Arm, Experiment, Recipe
-from lus_ray.folds import rotating
-from lus_ray.runs import sync
-from lus_ray.runs.cell import Cell, Work
-from lus_ray.storage.mirror import Home
-from lus_ray.tasks.sklearn_expert import Expert
+from lus_ray.errors import CellError, InputError
+from lus_ray.runs import layout
+from lus_ray.runs.cell import Cell
+from lus_ray.runs.layout import CellFolder, RunFolder, open_for_reading
+from lus_ray.storage import mirror as mirrors
 from tests.object_storage import Bucket, serving
 
-CELL, EARLIER = Cell("second", 0), Cell("first", 0)
+CELL, SAMPLE, EARLIER = Cell("second", 0), Cell("second", 0, 3), Cell("first", 0)
 FOLDER = "cells/second/fold0"
 
 
 @pytest.fixture
-def work(bucket, tmp_path, monkeypatch) -> Work:
-    """A campaign of two arms, the second of which begins with the first; the first is finished."""
-    monkeypatch.setenv("LUS_CACHE", str(tmp_path / "driver"))
-    home = Home(bucket.uri("run"))
-    write(home.local / "experiment.json", "{}")
-    write(home.local / "folds.json", "[]")
-    write(home.local / "cells/first/fold0/checkpoint/weights.safetensors", "weights")
-    write(home.local / "predictions/first/fold0.parquet", "said")
-    home.push("folds.json", "experiment.json", "cells", "predictions")
-    return Work(two_arms(), "smoke", (), (), "f", home.local, home)
+def machine(tmp_path, monkeypatch) -> Callable[[str], None]:
+    """Go to the machine of a name, with a cache of its own."""
+    return lambda name: monkeypatch.setenv("LUS_CACHE", str(tmp_path / name))
 
 
 @pytest.fixture
-def at_node(work, tmp_path, monkeypatch):
-    """The same campaign as a machine of the cluster sees it."""
-    monkeypatch.setenv("LUS_CACHE", str(tmp_path / "node"))
-    return sync.here(work)
+def run(bucket, machine) -> RunFolder:
+    """A run whose first arm is finished, seen from a node that has nothing of it yet."""
+    run = RunFolder(bucket.uri("run"))
+    machine("driver")
+    write(run.manifest, "{}")
+    write(run.folds, "[]")
+    write(run.cell(EARLIER).checkpoint / "weights.safetensors", "weights")
+    write(run.cell(EARLIER).predictions, "outputs")
+    run.upload("folds.json", "experiment.json", "cells", "predictions")
+    machine("node")
+    return run
 
 
-def test_a_cell_finds_its_inputs_and_leaves_everything_at_home(work, at_node, tmp_path):
-    told = []
-    with sync.carried(CELL, at_node, told.append) as report:
-        earlier = EARLIER.folder(at_node.out)
-        assert (earlier / "checkpoint/weights.safetensors").read_text() == "weights"
-        assert EARLIER.finished(at_node.out)
-        write(at_node.out / FOLDER / "metrics.jsonl", '{"epoch": 0}\n')
-        report({"epoch": 0})
-        write(at_node.out / FOLDER / "checkpoint/task.json", "{}")
-        write(CELL.predictions(at_node.out), "said")
-    assert told == [{"epoch": 0}]
-    assert work.out.is_relative_to(tmp_path / "driver")
-    assert at_node.out.is_relative_to(tmp_path / "node")
-    assert names(work.home) >= {
+def test_a_cell_finds_its_inputs_and_uploads_all_of_its_results(run):
+    reports, cell, earlier = [], run.cell(CELL), run.cell(EARLIER)
+    with cell.synced(reports.append, inputs=[earlier]) as callback:
+        assert (earlier.checkpoint / "weights.safetensors").read_text() == "weights"
+        assert earlier.is_finished
+        write(cell.metrics, '{"epoch": 0}\n')
+        callback({"epoch": 0})
+        write(cell.checkpoint / "task.json", "{}")
+        write(cell.predictions, "outputs")
+    assert reports == [{"epoch": 0}]
+    assert objects(run) >= {
         f"{FOLDER}/metrics.jsonl",
         f"{FOLDER}/checkpoint/task.json",
         "predictions/second/fold0.parquet",
     }
 
 
-def test_a_driver_sees_a_finished_cell_without_its_weights(work, tmp_path, monkeypatch):
-    write(work.out / FOLDER / "checkpoint/weights.safetensors", "w" * (sync.MOST_WEIGHTS + 1))
-    write(work.out / FOLDER / "cost.json", "{}")
-    write(CELL.predictions(work.out), "said")
-    work.home.push(FOLDER, sync.predictions(CELL))
-    monkeypatch.setenv("LUS_CACHE", str(tmp_path / "other"))
-    driver = sync.here(work)
-    assert not CELL.finished(driver.out)
-    sync.fetch_result(CELL, driver)
-    assert CELL.finished(driver.out)
-    assert files(driver.out / FOLDER) == {"cost.json"}
+def test_a_driver_downloads_a_finished_cell_without_its_weights(run, machine):
+    cell = run.cell(CELL)
+    write(cell.checkpoint / "weights.safetensors", "w" * (layout.MAX_WEIGHT_BYTES + 1))
+    write(cell.cost, "{}")
+    write(cell.predictions, "outputs")
+    cell.upload()
+    machine("other")
+    assert not cell.is_finished
+    cell.download_result()
+    assert cell.is_finished
+    assert [path.name for path in cell.path.rglob("*") if path.is_file()] == ["cost.json"]
 
 
-def test_a_killed_cell_goes_on_elsewhere_from_the_state_that_it_brought_home(
-    at_node, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(sync, "PUSH_S", 0.0)
-    report = sync.live(at_node.home, FOLDER, print)
-    write(at_node.out / FOLDER / "state.safetensors", "after epoch 3")
-    report({"epoch": 3})
-    monkeypatch.setenv("LUS_CACHE", str(tmp_path / "another"))
-    elsewhere = sync.here(at_node)
-    with sync.carried(CELL, elsewhere, print):
-        state = elsewhere.out / FOLDER / "state.safetensors"
-        assert state.read_text() == "after epoch 3"
-        state.unlink()
-    assert f"{FOLDER}/state.safetensors" not in names(at_node.home)
+def test_a_killed_cell_resumes_elsewhere_from_the_state_that_it_uploaded(run, machine):
+    cell = run.cell(CELL)
+    callback = cell.upload_while_running(print)
+    write(cell.state, "after epoch 3")
+    callback({"epoch": 3})
+    machine("another")
+    with cell.synced(print):
+        assert cell.state.read_text() == "after epoch 3"
+        cell.state.unlink()
+    assert f"{FOLDER}/state.safetensors" not in objects(run)
 
 
-def test_an_error_of_an_earlier_start_is_gone_as_the_cell_begins(at_node):
-    write(at_node.out / FOLDER / "error.txt", "once")
-    at_node.home.push(FOLDER)
-    with sync.carried(CELL, at_node, print):
-        assert f"{FOLDER}/error.txt" not in names(at_node.home)
+def test_an_error_of_an_earlier_start_is_gone_as_the_cell_starts(run):
+    cell = run.cell(CELL)
+    write(cell.error, "once")
+    cell.upload("error.txt")
+    with cell.synced(print):
+        assert f"{FOLDER}/error.txt" not in objects(run)
 
 
-def test_the_error_of_a_failed_cell_is_at_home_and_the_cell_is_not_finished(at_node):
-    with pytest.raises(CellError, match="no clips"):
-        fail(at_node)
-    assert f"{FOLDER}/error.txt" in names(at_node.home)
-    assert "predictions/second/fold0.parquet" not in names(at_node.home)
+def test_the_error_of_a_failed_cell_is_uploaded_and_the_cell_is_not_finished(run):
+    fail(run.cell(CELL))
+    assert f"{FOLDER}/error.txt" in objects(run)
+    assert "predictions/second/fold0.parquet" not in objects(run)
 
 
-def test_the_state_that_a_worker_brought_home_outlives_the_cell_that_lost_the_worker(
-    at_node, tmp_path, monkeypatch
-):
-    arms = tuple(
-        replace(arm, recipe=Recipe(epochs=1, batch=2, lr=0.1, workers=2))
-        for arm in at_node.experiment.arms
-    )
-    work = replace(at_node, experiment=replace(at_node.experiment, arms=arms))
-    write(work.out / FOLDER / "state.safetensors", "earlier")
-    work.home.push(FOLDER)
+def test_the_state_that_a_worker_uploaded_outlives_the_cell_that_lost_the_worker(run, machine):
+    cell = run.cell(CELL)
+    write(cell.state, "earlier")
+    cell.upload("state.safetensors")
 
-    def as_worker() -> None:
-        with monkeypatch.context() as machine:
-            machine.setenv("LUS_CACHE", str(tmp_path / "worker"))
-            write(work.home.local / FOLDER / "state.safetensors", "after epoch 3")
-            work.home.push(f"{FOLDER}/state.safetensors")
+    def train_elsewhere() -> None:
+        machine("worker")
+        write(cell.state, "after epoch 3")
+        cell.upload("state.safetensors")
+        machine("node")
 
-    with pytest.raises(CellError, match="no clips"):
-        fail(work, as_worker)
-    work.home.pull(FOLDER)
-    assert (work.out / FOLDER / "state.safetensors").read_text() == "after epoch 3"
+    fail(cell, train_elsewhere, has_workers=True)
+    cell.download()
+    assert cell.state.read_text() == "after epoch 3"
 
 
-def test_where_and_when_a_cell_began_is_at_home_before_its_first_epoch(at_node):
-    with sync.carried(CELL, at_node, print):
-        write(at_node.out / FOLDER / "starts.json", json.dumps([{"pid": 1}]))
-        patience = time.monotonic() + 20
-        while f"{FOLDER}/starts.json" not in names(at_node.home):
-            assert time.monotonic() < patience
+def test_where_and_when_a_cell_started_is_uploaded_before_its_first_epoch(run):
+    cell = run.cell(CELL)
+    with cell.synced(print):
+        write(cell.starts, json.dumps([{"pid": 1}]))
+        deadline = time.monotonic() + 20
+        while f"{FOLDER}/starts.json" not in objects(run):
+            assert time.monotonic() < deadline
             time.sleep(0.1)
 
 
-def test_a_cell_of_a_search_brings_its_own_folder_alone(at_node):
-    sample = Cell("second", 0, 3)
-    with sync.carried(sample, at_node, print):
-        write(sample.folder(at_node.out) / "cost.json", "{}")
-        write(sample.predictions(at_node.out), "said")
-    assert f"{FOLDER}/sample3/cost.json" in names(at_node.home)
-    sync.fetch_whole(sample, at_node)
-    write(at_node.out / FOLDER / "cost.json", "{}")
-    write(CELL.predictions(at_node.out), "said")
-    sync.bring_whole(CELL, at_node)
-    assert names(at_node.home) >= {
+def test_a_sample_of_a_search_uploads_its_own_folder_alone(run):
+    cell, sample = run.cell(CELL), run.cell(SAMPLE)
+    with sample.synced(print):
+        write(sample.cost, "{}")
+        write(sample.predictions, "outputs")
+    assert f"{FOLDER}/sample3/cost.json" in objects(run)
+    sample.download()
+    write(cell.cost, "{}")
+    write(cell.predictions, "outputs")
+    cell.upload()
+    assert objects(run) >= {
         f"{FOLDER}/cost.json",
         f"{FOLDER}/sample3/cost.json",
         "predictions/second/fold0.parquet",
@@ -156,52 +140,65 @@ def test_a_cell_of_a_search_brings_its_own_folder_alone(at_node):
 
 
 @pytest.mark.slow
-def test_storage_that_goes_away_fails_the_cell_and_leaves_no_finished_one(bucket, work):
+def test_storage_that_goes_away_fails_the_cell_and_leaves_no_finished_one(machine, monkeypatch):
+    monkeypatch.setattr(mirrors, "RETRY_S", 3.0)
+    machine("node")
     with serving() as storage:
-        uri = storage.explicit(storage.uri("run"))
-        home = Home(uri, patience_s=3)
-        mine = replace(work, home=home, out=home.local)
-        write(home.local / "experiment.json", "{}")
-        home.push("experiment.json")
-        own = Cell("first", 0)
+        run = RunFolder(storage.explicit(storage.uri("run")))
+        write(run.manifest, "{}")
+        run.upload("experiment.json")
         began = time.monotonic()
         with pytest.raises(CellError, match="gave up"):
-            finish_without(storage, own, mine)
+            finish_without(storage, run.cell(EARLIER))
         assert time.monotonic() - began < 60
-        assert own.predictions(home.local).exists()
+        assert run.cell(EARLIER).is_finished
 
 
-def test_without_a_home_nothing_is_carried(tmp_path):
-    work = Work(two_arms(), "smoke", (), (), "f", tmp_path)
-    assert sync.here(work) is work
-    with sync.carried(CELL, work, print) as report:
-        assert report is print
-    sync.fetch_run(None)
-    sync.fetch_result(CELL, work)
-    sync.bring_search("first", work)
+def test_a_run_in_a_folder_is_used_where_it_lies(tmp_path):
+    run = RunFolder(tmp_path)
+    assert (run.path, run.mirror) == (tmp_path, None)
+    with run.cell(CELL).synced(print, inputs=[run.cell(EARLIER)]) as callback:
+        assert callback is print
+    run.download()
+    run.upload_search("first")
+    run.cell(CELL).download_result()
+    run.cell(CELL).upload()
+    assert open_for_reading(tmp_path).path == tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def fail(work: Work, meanwhile: Callable[[], None] = lambda: None) -> None:
-    with sync.carried(CELL, work, print):
-        meanwhile()
-        write(work.out / FOLDER / "error.txt", "no clips")
-        raise CellError("no clips")
+def test_a_run_is_read_from_a_copy_that_no_campaign_works_in(run):
+    copy = open_for_reading(run.location)
+    assert copy.manifest.read_text() == "{}"
+    assert copy.path != run.path
+    assert copy.path.name == run.path.name
 
 
-def finish_without(storage: Bucket, cell: Cell, work: Work) -> None:
+def test_a_uri_without_a_run_is_refused_in_one_line(bucket):
+    with pytest.raises(InputError, match="no run lies there"):
+        open_for_reading(bucket.uri("nothing"))
+
+
+def fail(
+    cell: CellFolder, meanwhile: Callable[[], None] = lambda: None, *, has_workers: bool = False
+) -> None:
+    def run_cell() -> None:
+        with cell.synced(print, has_workers=has_workers):
+            meanwhile()
+            write(cell.error, "no clips")
+            raise CellError("no clips")
+
+    with pytest.raises(CellError, match="no clips"):
+        run_cell()
+
+
+def finish_without(storage: Bucket, cell: CellFolder) -> None:
     """Run a cell whose storage ends before it does."""
-    with sync.carried(cell, work, print):
-        write(cell.folder(work.out) / "checkpoint/task.json", "{}")
-        write(cell.predictions(work.out), "said")
+    with cell.synced(print):
+        write(cell.checkpoint / "task.json", "{}")
+        write(cell.predictions, "outputs")
         storage.process.send_signal(signal.SIGKILL)
         storage.process.wait()
-
-
-def two_arms() -> Experiment:
-    """The second arm begins with the weights of the first."""
-    arms = (Arm("first", Expert), Arm("second", Expert, start="first"))
-    return Experiment("two", "Two arms", rotating(3), arms, ())
 
 
 def write(path: Path, text: str) -> None:
@@ -209,11 +206,7 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def files(folder: Path) -> set[str]:
-    """Files of a folder by their path in it."""
-    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-
-
-def names(home: Home) -> set[str]:
+def objects(run: RunFolder) -> set[str]:
     """What lies at the URI."""
-    return set(home._objects().below(""))
+    assert run.mirror is not None
+    return set(run.mirror._store().list(""))
