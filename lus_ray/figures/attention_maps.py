@@ -1,6 +1,6 @@
-"""Pictures of one frame: where a network looked.
+"""Attention of a network on one frame.
 
-Letters: H rows, W columns, h and w the same of a picture that was thinned out.
+Shapes: H rows, W columns, h and w of a thinned-out image.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from lus_ray.figures.style import HALO, LINES, line_style, render_svg
 
 MAX_SIDE = 256
-"""Longer side of a picture in pixels; larger frames are thinned out."""
+"""Longer side of an image in pixels; larger frames are thinned out."""
 
 
 def draw_attention(
@@ -27,12 +27,12 @@ def draw_attention(
     crops: Sequence[UInt8[np.ndarray, "_ _"]] = (),
     title: str,
 ) -> str:
-    """Where a network looked on one frame.
+    """A frame with the regions that a network attended to.
 
     `quads` are corners (x, y) in drawing order and `box` is (left, top, right, bottom), both in
-    fractions of the picture with (0, 0) top left; what lies outside is cut a little beyond the
-    edge. `heat` in [0, 1] is laid over the frame. `crops` stand beside the frame, each framed in
-    the colour and the dashes of its quadrilateral; a box takes those that come next.
+    fractions of the frame with (0, 0) top left; the axes end a little beyond the frame. `heat` in
+    [0, 1] is laid over the frame. `crops` stand beside it, each in the line style of its
+    quadrilateral; a box has the next style.
     """
     height, width = frame.shape
 
@@ -42,11 +42,11 @@ def draw_attention(
         axes = figure.add_subplot(grid[:, 0])
         axes.set_facecolor("#e8e8e8")
         axes.imshow(blend_heat(frame, heat), extent=(0, 1, 1, 0), interpolation="none")
-        outlines = [np.asarray(quad, float) for quad in quads]
+        polygons = [np.asarray(quad, float) for quad in quads]
         if box is not None:
             left, top, right, bottom = box
-            outlines.append(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]))
-        for number, corners in enumerate(outlines):
+            polygons.append(np.array([(left, top), (right, top), (right, bottom), (left, bottom)]))
+        for number, corners in enumerate(polygons):
             closed = np.vstack([corners, corners[:1]])
             axes.plot(closed[:, 0], closed[:, 1], path_effects=HALO, **line_style(number))
         axes.set(xlim=(-0.05, 1.05), ylim=(1.05, -0.05), aspect=height / width)
@@ -67,17 +67,17 @@ def blend_heat(
     *,
     longest: int = MAX_SIDE,
 ) -> Float[np.ndarray, "h w 3"]:
-    """The frame in grey with the heat over it in one colour, its longer side at most `longest`."""
-    every = -(-max(frame.shape) // longest)
-    grey = np.repeat(frame[::every, ::every, None] / 255.0, 3, axis=2)
+    """The grey frame under the heat in one colour, its longer side at most `longest`."""
+    stride = -(-max(frame.shape) // longest)
+    grey = np.repeat(frame[::stride, ::stride, None] / 255.0, 3, axis=2)
     if heat is None:
         return grey
-    opacity = 0.65 * np.clip(heat[::every, ::every, None], 0, 1)
+    opacity = 0.65 * np.clip(heat[::stride, ::stride, None], 0, 1)
     return (1 - opacity) * grey + opacity * np.array(to_rgb(LINES[1][0]))
 
 
 def hide_ticks(axes: Axes, **frame: Any) -> None:
-    """No ticks; a frame around it where it is given, nothing else."""
+    """Remove ticks and spines; `frame` is the style of visible spines."""
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

@@ -1,6 +1,6 @@
-"""Panels of numbers: confusion matrices, curves and bars.
+"""Charts: confusion matrices, curves and bars.
 
-Letters: K classes, M points of a curve.
+Shapes: K classes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from lus_ray.figures.style import LINES, line_style, render_svg, shorten
 from lus_ray.metrics.calibration import Reliability
 
 Curve = tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]]
-"""Across and up, M values each; curves of one panel may differ in M."""
+"""x and y values; the curves of a chart may differ in length."""
 
 
 def draw_confusion(
@@ -23,9 +23,9 @@ def draw_confusion(
 ) -> str:
     """Confusion matrix: shade is the share of the true class (row), text the number of clips.
 
-    Columns are in the order of the rows; long names stand at the rows only, with their place.
-    With `percent` the text is that share too, as pixels are too many to read, all names stand at
-    both sides, and a class that no pixel has leaves its row empty.
+    Columns are in the order of the rows; long names stand at the rows only, with their number.
+    With `percent`, for pixels, the text is that share too, names stand at both sides, and the row
+    of an absent class is empty.
     """
     num_classes = len(counts)
     total = counts.sum(axis=1, keepdims=True)
@@ -59,7 +59,7 @@ def draw_confusion(
 
 
 def draw_roc(curves: Sequence[Curve], *, title: str) -> str:
-    """ROC curves in the order of `LINES`; the diagonal is guessing."""
+    """ROC curves in the order of `LINES`; the diagonal is chance."""
 
     def draw(axes: Axes) -> None:
         _diagonal(axes)
@@ -71,10 +71,10 @@ def draw_roc(curves: Sequence[Curve], *, title: str) -> str:
 
 
 def draw_reliability(curves: Sequence[Reliability | None], *, title: str) -> str:
-    """Share that was right against confidence, in the order of `LINES`; the diagonal is honest.
+    """Accuracy by confidence, in the order of `LINES`; the diagonal is perfect calibration.
 
-    The area of a dot grows with the number of predictions behind it. An arm
-    without predictions keeps its colour and has no curve.
+    The area of a dot grows with its number of predictions. An arm without predictions keeps its
+    colour and has no curve.
     """
 
     def draw(axes: Axes) -> None:
@@ -84,7 +84,7 @@ def draw_reliability(curves: Sequence[Reliability | None], *, title: str) -> str
                 axes.plot(curve.confidence, curve.correct, alpha=0.6, **line_style(number))
                 area = 4 + 80 * curve.number / curve.number.sum()
                 axes.scatter(curve.confidence, curve.correct, area, LINES[number % len(LINES)][0])
-        axes.set(xlabel="confidence", ylabel="share that was right")
+        axes.set(xlabel="confidence", ylabel="accuracy")
 
     return _panel(draw, width=2.9, height=2.9, title=title)
 
@@ -92,9 +92,9 @@ def draw_reliability(curves: Sequence[Reliability | None], *, title: str) -> str
 def draw_training(
     folds: Mapping[int, Mapping[str, Sequence[float]]], *, left: str, right: str, title: str
 ) -> str:
-    """Two quantities by epoch, one line a fold: `left` solid and `right` dashed, own axes.
+    """Two quantities by epoch, one line per fold: `left` solid and `right` dashed, on two axes.
 
-    A quantity that is never a number has no axis.
+    A quantity that is never finite has no axis.
     """
 
     def draw(axes: Axes) -> None:
@@ -116,17 +116,13 @@ def draw_training(
 
 
 def draw_bars(values: Mapping[str, float], *, label: str) -> str:
-    """Horizontal bars, the first on top, each with its value."""
+    """Horizontal bars with their values, the first on top."""
 
     def draw(axes: Axes) -> None:
-        places = np.arange(len(values))
-        axes.barh(places, list(values.values()), color=LINES[0][0], height=0.65)
-        axes.set_yticks(places, [shorten(name, 34) for name in values])
-        for place, value in zip(places, values.values(), strict=True):
-            axes.annotate(
-                f"{value:.3g}", (value, place), xytext=(3, 0), textcoords="offset points",
-                va="center", fontsize=8,
-            )  # fmt: skip
+        names = [shorten(name, 34) for name in values]
+        container = axes.barh(range(len(values)), list(values.values()), 0.65, color=LINES[0][0])
+        axes.set_yticks(range(len(values)), names)
+        axes.bar_label(container, fmt="%.3g", padding=3, fontsize=8)
         axes.invert_yaxis()
         axes.tick_params(axis="y", length=0)
         axes.margins(x=0.15)
@@ -136,7 +132,6 @@ def draw_bars(values: Mapping[str, float], *, label: str) -> str:
 
 
 def _panel(draw: Callable[[Axes], None], *, width: float, height: float, title: str = "") -> str:
-    """SVG of one panel of a size in inches."""
     return render_svg(
         lambda figure: draw(figure.add_subplot()), width=width, height=height, title=title
     )

@@ -1,7 +1,7 @@
-"""Masks over one frame, each class in its colour, and maps of where a network is unsure.
+"""Masks over one frame, each class in its colour, and maps of uncertainty.
 
-Letters: H rows, W columns, K classes, h and w rows and columns of a picture that was thinned out.
-Why two columns: a picture of many panels in a row cannot be read on a phone.
+Shapes: H rows, W columns, K classes, h and w of a thinned-out image.
+Why two columns: many panels in a row cannot be read on a phone.
 """
 
 from collections.abc import Sequence
@@ -19,21 +19,21 @@ from lus_ray.figures.attention_maps import blend_heat, hide_ticks
 from lus_ray.figures.style import render_svg, shorten
 
 CLASS_COLOURS = ("#2f7ff0", "#f5a623", "#fff3a6", "#b5366f", "#7fe0d0", "#8a5a2b")
-"""Colour of class 1, 2 and so on, from the start again after the last; background has none.
-Readers who see two colours of three tell any two of them apart."""
+"""Colour of class 1, 2 and so on, repeated after the last; background has none. Colour-blind
+readers can distinguish any two of them."""
 
 HIGHEST = 0.15
 """Upper end of the scale of uncertainty, as published (Roy et al. 2020, Figure 6)."""
 
 LONGEST = 320
-"""Longer side of a picture in pixels; thin lines need more of them than a look does."""
+"""Longer side of an image in pixels; thin lines need more of them than attention does."""
 
 DARKENED = 0.55
 OPACITY = 0.85
 COLUMNS = 2
 WIDTH = 4.2
 LINE = 0.2
-"""Inches of the whole picture, and of one line of its legend."""
+"""Inches of the whole figure, and of one line of its legend."""
 
 
 def draw_masks(
@@ -47,8 +47,7 @@ def draw_masks(
     """The frame, each named mask over the darkened frame, then each named map of uncertainty.
 
     `classes` are the K names by class id; 0 is background and stays clear. The legend names the
-    classes that occur. Uncertainty is a standard deviation of probabilities, drawn from 0 to
-    `HIGHEST`; what lies above has the colour of the end.
+    classes that occur. Uncertainty is a standard deviation of probabilities, clipped at `HIGHEST`.
 
     Raises:
         ValueError: a mask or a map is not as large as the frame, or holds an unknown class.
@@ -59,7 +58,7 @@ def draw_masks(
     occurring = sorted({int(k) for _, mask in masks for k in np.unique(mask)} - {0})
     if occurring and occurring[-1] >= len(classes):
         raise ValueError(f"class {occurring[-1]} of a mask is none of the {len(classes)} classes")
-    num_rows, num_maps = _rows(1 + len(masks)), _rows(len(uncertainty))
+    num_rows, num_maps = _num_rows(1 + len(masks)), _num_rows(len(uncertainty))
     panel = WIDTH / COLUMNS * frame.shape[0] / frame.shape[1] + 0.24
     inside = (1 + len(masks)) % COLUMNS != 0 and LINE * len(occurring) < panel
 
@@ -67,15 +66,15 @@ def draw_masks(
         figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03)
         panels = figure.subplots(num_rows + num_maps, COLUMNS, squeeze=False)
         upper, lower = panels[:num_rows].ravel(), panels[num_rows:].ravel()
-        _show(upper[0], "image", blend_heat(frame, longest=LONGEST))
+        _draw_image(upper[0], "image", blend_heat(frame, longest=LONGEST))
         for axes, (name, mask) in zip(upper[1:], masks, strict=False):
-            _show(axes, name, _coloured(frame, mask))
+            _draw_image(axes, name, _overlay(frame, mask))
         for axes, (name, values) in zip(lower, uncertainty, strict=False):
-            _heated(axes, name, values)
+            _draw_uncertainty(axes, name, values)
         for spare in (*upper[1 + len(masks) :], *lower[len(uncertainty) :]):
             spare.set_axis_off()
         if uncertainty:
-            _scale(figure, lower[0].images[0], list(lower))
+            _add_scale(figure, lower[0].images[0], list(lower))
         keys = [Patch(fc=_colour(k), ec="#555555", lw=0.6, label=classes[k]) for k in occurring]
         if keys and inside:
             upper[-1].legend(handles=keys, loc="center", frameon=False).set_in_layout(False)
@@ -84,25 +83,25 @@ def draw_masks(
 
     height = (num_rows + num_maps) * panel + (0.25 if title else 0.0)
     height += 0.62 if uncertainty else 0.0
-    height += 0.0 if inside else LINE * _rows(len(occurring)) + 0.12
+    height += 0.0 if inside else LINE * _num_rows(len(occurring)) + 0.12
     return render_svg(draw, width=WIDTH, height=height, title=title)
 
 
-def _show(axes: Axes, name: str, pixels: Float[np.ndarray, "h w 3"]) -> None:
+def _draw_image(axes: Axes, name: str, pixels: Float[np.ndarray, "h w 3"]) -> None:
     axes.imshow(pixels, interpolation="none")
-    _named(axes, name)
+    _set_name(axes, name)
 
 
-def _heated(axes: Axes, name: str, values: Float[np.ndarray, "H W"]) -> None:
-    """A map of uncertainty in steps of a hundredth, so that its scale stays a small file."""
-    every = _every(values)
+def _draw_uncertainty(axes: Axes, name: str, values: Float[np.ndarray, "H W"]) -> None:
+    stride = _stride(values)
+    # In steps of a hundredth, so that the scale stays a small file.
     steps = colormaps["magma"].resampled(round(100 * HIGHEST))
-    axes.imshow(values[::every, ::every], cmap=steps, vmin=0, vmax=HIGHEST, interpolation="none")
-    _named(axes, name)
+    axes.imshow(values[::stride, ::stride], cmap=steps, vmin=0, vmax=HIGHEST, interpolation="none")
+    _set_name(axes, name)
 
 
-def _scale(figure: Figure, image: AxesImage, beside: list[Axes]) -> None:
-    """One scale of colours for all maps of uncertainty, below them."""
+def _add_scale(figure: Figure, image: AxesImage, beside: list[Axes]) -> None:
+    """One colour scale below all maps of uncertainty."""
     bar = figure.colorbar(
         image, ax=beside, location="bottom", extend="max", aspect=30, shrink=0.8, pad=0.03
     )
@@ -111,32 +110,30 @@ def _scale(figure: Figure, image: AxesImage, beside: list[Axes]) -> None:
     bar.ax.tick_params(labelsize=8)
 
 
-def _named(axes: Axes, name: str) -> None:
+def _set_name(axes: Axes, name: str) -> None:
     axes.set_title(shorten(name, 28), fontsize=9, pad=3)
     hide_ticks(axes)
 
 
-def _coloured(
+def _overlay(
     frame: UInt8[np.ndarray, "H W"], mask: UInt8[np.ndarray, "H W"]
 ) -> Float[np.ndarray, "h w 3"]:
-    """The darkened frame with every class but background over it."""
-    every = _every(mask)
-    thinned = mask[::every, ::every]
-    picture = DARKENED * blend_heat(frame, longest=LONGEST)
+    stride = _stride(mask)
+    thinned = mask[::stride, ::stride]
+    image = DARKENED * blend_heat(frame, longest=LONGEST)
     for k in set(np.unique(thinned).tolist()) - {0}:
         inside = thinned == k
-        picture[inside] = (1 - OPACITY) * picture[inside] + OPACITY * np.array(to_rgb(_colour(k)))
-    return picture
+        image[inside] = (1 - OPACITY) * image[inside] + OPACITY * np.array(to_rgb(_colour(k)))
+    return image
 
 
 def _colour(k: int) -> str:
     return CLASS_COLOURS[(k - 1) % len(CLASS_COLOURS)]
 
 
-def _rows(number: int) -> int:
-    return -(-number // COLUMNS)
+def _num_rows(num_panels: int) -> int:
+    return -(-num_panels // COLUMNS)
 
 
-def _every(layer: np.ndarray) -> int:
-    """Of how many rows and columns one is kept, as `blend_heat` keeps them."""
-    return -(-max(layer.shape) // LONGEST)
+def _stride(layer: np.ndarray) -> int:
+    return -(-max(layer.shape) // LONGEST)  # as in `blend_heat`

@@ -1,4 +1,4 @@
-"""How every figure is drawn: one style, told apart without colour, the same bytes each time."""
+"""The style of all figures: lines that differ without colour, the same bytes each time."""
 
 import io
 import re
@@ -17,10 +17,10 @@ LINES = (
     ("#56708a", "4 1"),
     ("#b8860b", "1 1"),
 )
-"""Colour and dash pattern of each curve; told apart without colour too."""
+"""Colour and dash pattern of each curve."""
 
 HALO = [patheffects.withStroke(linewidth=3.4, foreground="white")]
-"""A light edge that keeps a line visible on a dark picture."""
+"""A light edge that keeps a line visible on a dark image."""
 
 STYLE: dict[Any, Any] = {
     "text.parse_math": False,
@@ -41,38 +41,37 @@ STYLE: dict[Any, Any] = {
 def render_svg(
     draw: Callable[[Figure], None], *, width: float, height: float, title: str = ""
 ) -> str:
-    """SVG of a figure of a size in inches."""
+    """SVG of a figure; sizes in inches."""
     with rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure)
         if title:
             figure.suptitle(shorten(title, int(13 * width)), fontsize=9)
-        written = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(written, format="svg", metadata=nothing)
-    text = written.getvalue()
+        buffer = io.StringIO()
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=no_metadata)
+    text = buffer.getvalue()
     return _renumber_ids(text[text.index("<svg") :])
 
 
 def shorten(text: str, length: int) -> str:
-    """A text of at most so many characters, with an ellipsis where it was cut."""
+    """Cut a text to at most `length` characters, with an ellipsis."""
     return text if len(text) <= length else text[: length - 1].rstrip(" ,") + "…"
 
 
 def line_style(number: int) -> dict[str, Any]:
-    """Colour and dashes of `LINES`, from the start again after the last."""
+    """Colour and dashes of `LINES`, repeated after the last."""
     colour, dashes = LINES[number % len(LINES)]
     style = (0, tuple(float(d) for d in dashes.split())) if dashes else "-"
     return {"color": colour, "linestyle": style}
 
 
 def _renumber_ids(svg: str) -> str:
-    """The SVG with its identifiers counted from 0.
+    """Number the identifiers from 0.
 
-    Matplotlib hashes places for them, and the last bits of a place that the layout solver finds
-    differ from one drawing to the next.
+    Matplotlib hashes positions for them, whose last bits the layout solver does not reproduce.
     """
-    found = dict.fromkeys(re.findall(r'id="([a-z]+[0-9a-f]{10})"', svg))
-    numbers = {name: f"i{number}" for number, name in enumerate(found)}
+    identifiers = dict.fromkeys(re.findall(r'id="([a-z]+[0-9a-f]{10})"', svg))
+    numbers = {name: f"i{number}" for number, name in enumerate(identifiers)}
     return re.sub(r"\b[a-z]+[0-9a-f]{10}\b", lambda match: numbers.get(match[0], match[0]), svg)

@@ -1,9 +1,8 @@
-"""Small pictures of which many stand side by side: what arms outline, and translated frames.
+"""Thumbnails of segmentations and of translated frames, many side by side on one page.
 
-Letters: H rows, W columns, V vertices.
-Why written here and not by matplotlib: fifteen arms and four frames make sixty pictures of one
-page. The text of such a picture is a small PNG and two paths and nothing else, and a frame that
-several panels show is in it once.
+Shapes: H rows, W columns, V vertices.
+Why not matplotlib: fifteen arms and four frames make sixty panels on one page. Such an SVG is just
+a small PNG and two paths, and a frame that several panels show is embedded once.
 """
 
 import base64
@@ -19,73 +18,65 @@ from PIL import Image
 from lus_ray.figures.style import shorten
 
 EXPERT, ARM = ("#ffd60a", ""), ("#3fb6ff", "5 3")
-"""Colour and dashes of the outline of the expert and of an arm: yellow and blue stay two for every
-reader, and the dashes tell them apart without colour."""
+"""Colour and dashes of the contour of the expert and of an arm: every reader distinguishes yellow
+from blue, and the dashes work without colour."""
 
 SIDE = 160
-"""Longer side of the embedded picture in pixels."""
+"""Longer side of the embedded image in pixels."""
 
 GREYS = 32
-"""Levels of grey of the embedded picture: speckle hides the steps and the file is half as large."""
+"""Grey levels of the embedded image: speckle hides the steps and the file is half as large."""
 
 COLUMNS = 3
 """Panels in a row, so that the names can be read on a phone."""
 
 TITLE, LETTER, GAP = 19.0, 7.4, 4.0
-"""Height of a line of text, width of a letter in it, and the space between panels, in pixels of
-the picture."""
+"""Height of a line of text, width of a letter, and the space between panels, in image pixels."""
 
 Panel = tuple[str, str, float, float]
-"""A name, or none, what is drawn below it, and its width and height."""
+"""Name (may be empty), drawing, width and height."""
 
 
 def draw_segmentations(
-    picture: UInt8[np.ndarray, "H W"],
-    true: Bool[np.ndarray, "H W"],
-    said: Mapping[str, Bool[np.ndarray, "H W"]],
+    frame: UInt8[np.ndarray, "H W"],
+    target: Bool[np.ndarray, "H W"],
+    predictions: Mapping[str, Bool[np.ndarray, "H W"]],
     *,
     title: str = "",
 ) -> str:
-    """One panel an arm: the frame, what the expert outlines (`true`) and what the arm does.
+    """One panel per arm: the frame with the contours of the expert (`target`) and of the arm.
 
-    Without an arm, the expert alone. Panels have the names of the arms where there are several.
+    Without an arm, the expert alone. Several arms have their names above.
 
     Raises:
-        ValueError: a mask is not as large as the picture.
+        ValueError: a mask is not as large as the frame.
     """
-    for name, mask in {"expert": true, **said}.items():
-        if mask.shape != picture.shape:
-            raise ValueError(f"{name}: {mask.shape} over a picture of {picture.shape}")
-    height, width = _shown(picture.shape)
-    frame = (
-        f'<defs><g id="frame">{_image(picture)}{_outline(true, EXPERT, name="expert")}</g></defs>'
-    )
-    shown = '<use href="#frame"/>'
-    panels = [
-        (
-            name if len(said) > 1 else "",
-            shown + _outline(mask, ARM, name=f"arm{number}"),
-            width,
-            height,
-        )
-        for number, (name, mask) in enumerate(said.items())
-    ]
+    for name, mask in {"expert": target, **predictions}.items():
+        if mask.shape != frame.shape:
+            raise ValueError(f"{name}: {mask.shape} over a frame of {frame.shape}")
+    height, width = _small_size(frame.shape)
+    expert = _contour(target, EXPERT, name="expert")
+    shared, use = f'<defs><g id="frame">{_image(frame)}{expert}</g></defs>', '<use href="#frame"/>'
+    panels: list[Panel] = []
+    for k, (arm, mask) in enumerate(predictions.items()):
+        drawing = use + _contour(mask, ARM, name=f"arm{k}")
+        panels.append((arm if len(predictions) > 1 else "", drawing, width, height))
     rows = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
-    return _written(rows or [[("", shown, width, height)]], title=title, before=frame)
+    return _arrange(rows or [[("", use, width, height)]], title=title, before=shared)
 
 
 def draw_translations(
     rows: Sequence[Sequence[tuple[str, UInt8[np.ndarray, "_ _"]]]], *, title: str = ""
 ) -> str:
-    """Rows of named pictures: a frame, how the other domain would show it, and back again."""
-    return _written(
-        [[(name, _image(picture), *_shown(picture.shape)[::-1]) for name, picture in row]
-         for row in rows],
-        title=title,
-    )  # fmt: skip
+    """Rows of named images: a frame, its translation to the other domain, and the way back."""
+    panels = [
+        [(name, _image(image), *_small_size(image.shape)[::-1]) for name, image in row]
+        for row in rows
+    ]
+    return _arrange(panels, title=title)
 
 
-def _written(rows: Sequence[Sequence[Panel]], *, title: str, before: str = "") -> str:
+def _arrange(rows: Sequence[Sequence[Panel]], *, title: str, before: str = "") -> str:
     """An SVG of rows of panels, each below its name."""
     body, widest = [before], 0.0
     down = TITLE if title else 0.0
@@ -109,15 +100,15 @@ def _written(rows: Sequence[Sequence[Panel]], *, title: str, before: str = "") -
 
 def _text(text: str, across: float, down: float, width: float) -> str:
     """A line of text, cut where it would meet the next panel."""
-    shown = escape(shorten(text, max(4, int(width / LETTER))))
-    return f'<text x="{across:g}" y="{down + 14:g}" fill="#222">{shown}</text>'
+    short = escape(shorten(text, max(4, int(width / LETTER))))
+    return f'<text x="{across:g}" y="{down + 14:g}" fill="#222">{short}</text>'
 
 
-def _image(picture: UInt8[np.ndarray, "H W"]) -> str:
-    """The picture in `GREYS` levels, its longer side at most `SIDE`, as a PNG inside the text."""
-    height, width = _shown(picture.shape)
-    small = Image.fromarray(picture)
-    if (height, width) != picture.shape:
+def _image(image: UInt8[np.ndarray, "H W"]) -> str:
+    """The image in `GREYS` levels, its longer side at most `SIDE`, as a PNG inside the text."""
+    height, width = _small_size(image.shape)
+    small = Image.fromarray(image)
+    if (height, width) != image.shape:
         small = small.resize((width, height), Image.Resampling.BOX)
     levels = np.round(np.asarray(small) * ((GREYS - 1) / 255)) * (255 / (GREYS - 1))
     packed = io.BytesIO()
@@ -126,19 +117,18 @@ def _image(picture: UInt8[np.ndarray, "H W"]) -> str:
     return f'<image width="{width}" height="{height}" href="data:image/png;base64,{text}"/>'
 
 
-def _shown(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of a picture in pixels once it is small enough."""
+def _small_size(shape: tuple[int, ...]) -> tuple[int, int]:
     height, width = shape
     scale = min(1.0, SIDE / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def _outline(mask: Bool[np.ndarray, "H W"], style: tuple[str, str], *, name: str) -> str:
-    """The edge of a mask as closed lines with a dark rim; nothing where the mask is empty."""
+def _contour(mask: Bool[np.ndarray, "H W"], style: tuple[str, str], *, name: str) -> str:
+    """The edge of a mask as closed lines with a dark rim; empty for an empty mask."""
     lines = "".join(_path(line) for line in _edges(mask))
     if not lines:
         return ""
-    (height, width), (rows, columns) = _shown(mask.shape), mask.shape
+    (height, width), (rows, columns) = _small_size(mask.shape), mask.shape
     scale = f"scale({width / (2 * columns):.6g} {height / (2 * rows):.6g})"
     colour, dashes = style
     dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
@@ -151,17 +141,16 @@ def _outline(mask: Bool[np.ndarray, "H W"], style: tuple[str, str], *, name: str
 
 
 def _edges(mask: Bool[np.ndarray, "H W"]) -> Iterator[Float[np.ndarray, "V 2"]]:
-    """Closed lines (x, y) halfway between pixels inside and outside, without points on straights.
+    """Closed lines (x, y) halfway between pixels inside and outside, corners only.
 
-    Halves of a pixel are whole numbers here: the corner of the picture is (0, 0), its first pixel
-    has its centre at (1, 1).
+    In units of half a pixel: the image corner is (0, 0), the centre of the first pixel (1, 1).
     """
-    found = contour_generator(z=np.pad(mask, 1).astype(float), line_type=LineType.Separate)
-    for line in found.lines(0.5):
+    contours = contour_generator(z=np.pad(mask, 1).astype(float), line_type=LineType.Separate)
+    for line in contours.lines(0.5):
         points = np.asarray(line)[:-1] * 2 - 1
-        turns = np.any(np.diff(points, axis=0, append=points[:1]) != np.diff(
-            points, axis=0, prepend=points[-1:]), axis=1)  # fmt: skip
-        yield points[turns]
+        after = np.diff(points, axis=0, append=points[:1])
+        before = np.diff(points, axis=0, prepend=points[-1:])
+        yield points[np.any(after != before, axis=1)]
 
 
 def _path(points: Float[np.ndarray, "V 2"]) -> str:

@@ -15,7 +15,7 @@ from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.runs import example_images
 from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation
 from lus_ray.tasks.sifa import Sifa
-from tests.figures.test_figures import images
+from tests.figures.svg import images
 
 VIEW = View(num_frames=1, height=40, width=48, num_samples=0)
 TASK = FrameScore(partial(FrameCNN, width=8), view=VIEW)
