@@ -21,11 +21,10 @@ NOT_REPRODUCED = "not reproduced"
 UNTESTED = "cannot be tested with this data"
 
 OWN_FOLDS = (
-    "each arm is the mean over its own folds, which test different {unit}; a part of it is that "
-    "the first learns from {leaky:.0f} % of the {unit} and the second from those of {clean:.0f} % "
-    "of the patients{more}"
+    "each arm is averaged over its own folds, which test different {unit}; part of the difference "
+    "is that the first trains on {leaky:.0f} % of the {unit} and the second on those of "
+    "{clean:.0f} % of the patients{more}"
 )
-COPIES = ", another that the first is tested on mirrored, dimmed and brightened copies too"
 
 
 def compare(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:

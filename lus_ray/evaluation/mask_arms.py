@@ -16,13 +16,13 @@ from lus_ray.clip import MASK_SCHEMES
 COLUMNS = ("clip", "patient", "domain", "split", "counts", "bins")
 
 SMOOTHED = (
-    "masks of the experts went through a median filter of {} pixels before anything was held "
-    "against them, as in the released evaluation; networks learned from them as they were drawn"
+    "expert masks were smoothed with a median filter of {} pixels before the comparison, as in the "
+    "released evaluation; networks were trained on the original masks"
 )
 
 BOOSTED = (
-    "the probabilities of the classes are multiplied before the most probable one is taken, by "
-    "factors that nothing in this run has chosen; calibration is that of the plain ones ({})"
+    "class probabilities are multiplied by fixed factors, which this run did not choose, before "
+    "the most probable class is taken; calibration is that of the original probabilities ({})"
 )
 
 

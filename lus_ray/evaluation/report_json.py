@@ -36,26 +36,27 @@ MIN_PATIENTS = 20
 
 NOTES = {
     "std": "population standard deviation over folds (ddof 0)",
-    "interval": "95 % percentile interval of the mean over folds, patients resampled with "
+    "interval": "95 % percentile interval of the mean over folds; patients are resampled with "
     "replacement; too narrow below about 20 patients",
-    "difference": "arm minus the baseline with the highest mean of that metric, paired over the "
-    "same draws of patients",
-    "cost": "sums over the finished folds of the arm itself, without arms that it starts from or "
-    "reads; memory is the highest of them",
+    "difference": "the arm minus the baseline with the highest mean of that metric, paired over "
+    "the same draws of patients",
+    "cost": "sum over the finished folds of the arm itself, excluding the arms that it starts from "
+    "or reads; memory is the peak of all folds",
     "highlights": "the best baseline, the arms of the paper or its best one, and the best arm of "
-    "each family; best by the test patients, so that the best of many looks better than it is",
+    "each family; the test patients decide which is the best, so the best of many looks better "
+    "than it is",
     "verdict": "reproduced: the difference is above 0 and its interval excludes 0; no correction "
     "for the number of claims",
 }
 
 WEAK = (
-    "Weak supervision: nobody scored single frames of these clips. Every frame was trained with "
-    "the score of its whole clip, and figures of frames show agreement with that score."
+    "Weak supervision: no single frames of these clips have scores. Every frame was trained with "
+    "the score of its clip, and frame metrics measure agreement with that score."
 )
 
 PUBLISHED_SPREAD = (
-    "of a metric per image in one domain the paper prints the standard deviation over images, "
-    "beside which this report has its own in the tables of each domain"
+    "for metrics per image in one domain, the paper prints the standard deviation over images; "
+    "the tables of each domain show that of this run"
 )
 
 
@@ -141,12 +142,12 @@ def _warnings(run: RunResults) -> list[str]:
     )
     if others:
         warnings.append(
-            f"{len(others)} cells were made from other clips than experiment.json names: "
+            f"{len(others)} cells were computed from clips other than those in experiment.json: "
             f"{'; '.join(others[:3])}. Run again into an empty folder."
         )
     num_tested = len({p for fold in run.folds.values() for p in fold.test})
     if num_tested < MIN_PATIENTS:
-        warnings.append(f"Only {num_tested} patients are tested: intervals are too narrow.")
+        warnings.append(f"Only {num_tested} test patients: intervals are too narrow.")
     return warnings
 
 

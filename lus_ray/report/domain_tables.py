@@ -21,20 +21,18 @@ TITLES = {
 }
 
 _MEANINGS = {
-    "images": "The published test, as the paper is read. It takes images for independent "
-    "observations, which images of one patient are not: its p-values are too small.",
-    "patients": "One observation a patient, the mean over the images. Patients are independent, "
-    "but with {num_patients} of them little can be significant: a difference must be alike in "
-    "nearly all.",
-    "bootstrap": "The mean difference over images when patients are drawn with replacement, each "
-    "with all images, {num_draws:,} draws. Nothing need be normal, but with few patients it is too "
-    "sure: where every patient favours one arm, no draw disagrees.",
+    "images": "The published test as the paper describes it. It treats images as independent "
+    "observations, which images of one patient are not, so its p-values are too small.",
+    "patients": "One observation per patient, the mean over the images. Patients are independent, "
+    "but with {num_patients} of them a difference is significant only where nearly all agree.",
+    "bootstrap": "The mean difference over images in {num_draws:,} draws of patients with "
+    "replacement, each with all images. No normal distribution is assumed, but with few patients "
+    "the test is overconfident: where every patient favours one arm, no draw disagrees.",
 }
 
 SPREADS = (
-    "Mean ± standard deviation over the test images of all folds, as the paper prints it; over "
-    "patients: of the mean of each patient. An image or a patient that leaves a metric undefined "
-    "is left out."
+    "Mean ± standard deviation over the test images of all folds, as in the paper; over patients: "
+    "of the patient means. Images and patients for which a metric is undefined are left out."
 )
 
 
@@ -112,7 +110,7 @@ def _meaning(entry: DomainResult, test: str) -> str:
     hidden = ", ".join(entry.corrected[NUM_SHOWN:])
     return (
         f"{metric}, two-sided, Holm over {num_pairs} pairs, {significant} below 0.05"
-        f"{f', those of {hidden} in report.json alone' if hidden else ''}. {meaning}"
+        f"{f', those of {hidden} in report.json only' if hidden else ''}. {meaning}"
     )
 
 

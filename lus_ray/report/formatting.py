@@ -26,8 +26,8 @@ from lus_ray.report import metric_names
 ABSENT = "–"
 
 OVER_IMAGES = (
-    "mean ± standard deviation over the test images of all folds, or over as many as define the "
-    "metric"
+    "mean ± standard deviation over the test images of all folds, with their number where not all "
+    "define the metric"
 )
 
 
@@ -123,14 +123,14 @@ def rater_rows(raters: RaterComparison) -> list[tuple[str, RaterScores, int]]:
 def rater_votes(raters: RaterComparison) -> str:
     """How often raters agree, in one sentence."""
     modal = ", ".join(
-        f"at least {votes} in {share(value)} %"
+        f"at least {votes} votes in {share(value)} %"
         for votes, value in enumerate(raters.modal, start=1)
         if votes > 1
     )
     return (
         f"{raters.num_raters} raters of {raters.num_clips} clips: two raters agree in "
-        f"{share(raters.pairwise)} % of clips; the most frequent score was given by {modal}; "
-        f"it is not the only one in {share(raters.mode_ties)} %."
+        f"{share(raters.pairwise)} % of clips; the most frequent score has {modal}; "
+        f"it is tied in {share(raters.mode_ties)} %."
     )
 
 

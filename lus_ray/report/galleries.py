@@ -95,7 +95,7 @@ def _read(cell: CellResult, kind: str) -> dict[str, GalleryPicture]:
 def _kind(entry: Mapping[str, str]) -> str:
     kind = entry.get("kind", ATTENTION)
     if kind not in KINDS:
-        raise ValueError(f"kind {kind!r} is none of {', '.join(KINDS)}")
+        raise ValueError(f"unknown kind {kind!r}; expected one of {', '.join(KINDS)}")
     return kind
 
 

@@ -23,23 +23,22 @@ NUM_TRAINING = 6
 NUM_ADVERSARIAL = 2
 NUM_COSTS = 20
 
-LOOKED = (
-    "Test frames of fold {fold}. Outlines are the crops that a network cut out, each beside it in "
-    "a frame of the same colour and dashes; shading is a heat map with the box around its "
-    "strongest part."
+ATTENTION = (
+    "Test frames of fold {fold}. Outlines mark the crops that a network cut out; each crop stands "
+    "beside the frame with a border of the same colour and dashes. Shading is a heat map with a "
+    "box around its strongest region."
 )
-OUTLINED = (
-    "Drawn by the models of fold {fold}. The image, then masks over it with one colour a class, "
-    "then, where it was measured, how far the probability of each class spreads when dropout stays "
-    "on."
+MASKS = (
+    "Predictions of the models of fold {fold}: the image, masks over it with one colour per class, "
+    "and, where it was measured, the spread of each class probability under dropout."
 )
 BLINES = (
-    "Drawn by the models of fold {fold}, up to two patients of each domain; an arm's Dice is that "
-    "of the one frame shown."
+    "Predictions of the models of fold {fold} for up to two patients of each domain; the Dice of "
+    "an arm is that of the frame shown."
 )
-TRANSLATED = (
-    "Drawn by the models of fold {fold}: a frame, how the arm would show it in the other domain, "
-    "and what it makes of that when it brings it back."
+TRANSLATIONS = (
+    "Predictions of the models of fold {fold}: a frame, its translation to the other domain, and "
+    "the reconstruction from that translation."
 )
 
 
@@ -187,7 +186,7 @@ def _reliability_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
     if all(curve is None for curve in curves):
         return []
     svg = figures.draw_reliability(curves, title="reliability")
-    return [_picture(svg, "Reliability: share that was right against confidence")]
+    return [_picture(svg, "Reliability: share of correct predictions against confidence")]
 
 
 def _training_curves(arms: Mapping[str, ScoredArm]) -> list[Picture]:
@@ -250,8 +249,8 @@ def _picture_tables(run: RunResults) -> list[PictureGrid]:
     attention = galleries.read_gallery(run, galleries.ATTENTION)
     masks = galleries.read_gallery(run, galleries.MASKS)
     grids = (
-        _grid(attention, "looked", "Where the network looked", LOOKED),
-        _grid(masks, "outlined", "What was outlined", OUTLINED),
+        _grid(attention, "attention", "Where the network looks", ATTENTION),
+        _grid(masks, "masks", "Predicted masks", MASKS),
     )
     return [grid for grid in grids if grid is not None]
 
@@ -261,11 +260,14 @@ def _picture_flows(run: RunResults) -> list[PictureGrid]:
     segmentations = galleries.read_segmentations(run)
     translations = galleries.read_gallery(run, galleries.TRANSLATIONS)
     key = (("expert", figures.EXPERT), ("arm", figures.ARM))
-    there_and_back = "Frames of one domain as the other would show them, and back"
-    every_arm = "B-lines as the expert and every arm outline them"
     grids = (
-        _grid(segmentations, "blines", every_arm, BLINES, key=key),
-        _grid(translations, "translated", there_and_back, TRANSLATED),
+        _grid(segmentations, "blines", "B-lines of the expert and of every arm", BLINES, key=key),
+        _grid(
+            translations,
+            "translations",
+            "Frames translated to the other domain and back",
+            TRANSLATIONS,
+        ),
     )
     return [grid for grid in grids if grid is not None]
 

@@ -39,7 +39,7 @@ def render(contents: ReportContents) -> str:
         *_section("How to read this", (f"- {k}: {v}" for k, v in contents.notes.items())),
     ]
     trace = formatting.provenance(contents)
-    lines += ["## Where it comes from", "", *(f"- {k}: {v}" for k, v in trace.items())]
+    lines += ["## Provenance", "", *(f"- {k}: {v}" for k, v in trace.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -114,12 +114,13 @@ def _raters(contents: ReportContents) -> list[str]:
         return []
     if raters.reason:
         return _section("Raters", [f"Not shown: {raters.reason}."])
-    rows = [["who", "accuracy", "mean difference, scores", "weighted kappa", "clips"]]
+    rows = [["rater or arm", "accuracy", "mean difference, scores", "weighted kappa", "clips"]]
     for name, scores, num_clips in formatting.rater_rows(raters):
         shares = [formatting.share(scores.accuracy), formatting.number(scores.difference)]
         rows.append([name, *shares, formatting.share(scores.weighted_kappa), str(num_clips)])
     explanation = (
-        "Each against the mean of the other raters; an arm takes the place of each rater in turn."
+        "Each is compared with the mean of the other raters; an arm takes the place of each rater "
+        "in turn."
     )
     return _section("Raters", [formatting.rater_votes(raters), "", *_table(rows), "", explanation])
 

@@ -69,51 +69,51 @@ FRAME_MEANINGS = {
         for name, votes in frames.VOTES.items()
     },
     "average": "plain mean of the eight settings",
-    "accuracy": "share of frames with the right score; for one score a frame the same as micro F1, "
-    "which the settings are too",
+    "accuracy": "share of frames with the right score; with one score per frame it equals micro "
+    "F1, the metric of the settings",
     "f1": "F1 of each score, weighted by its number of frames",
     "macro_f1": "plain mean of F1 over the scores that occur",
-    "weighted_kappa": "agreement beyond chance, 100 at most; a miss of d scores weighs d squared",
+    "weighted_kappa": "agreement beyond chance, at most 100; an error of d scores has weight d²",
 }
 
 DIAGNOSIS_MEANINGS = [
-    ("Frame", "a figure of all test frames, each an example with the diagnosis of its clip"),
-    ("Clip", "a figure of test clips, of which the mean probability over the frames is taken"),
+    ("Frame", "over all test frames, each labelled with the diagnosis of its clip"),
+    ("Clip", "over test clips, each predicted by the mean probability of its frames"),
     (
         "Precision, recall, F1 of a class",
-        "of the frames said to be of it, the share that is; of those that are, the share that was "
-        "said to be; twice the right ones over the sum of both",
+        "share of the frames predicted as the class that belong to it; share of the frames of the "
+        "class that are predicted as it; harmonic mean of both",
     ),
 ]
 
 MASK_MEANINGS = {
-    "pixel_accuracy": "share of pixels whose class is right",
-    "mean_iou": "mean of IoU over the classes, background among them",
-    "iou": "pixels in both masks over pixels in either",
-    "dice": "twice the pixels in both masks over the sum of their pixels",
-    "union_dice": "Dice of the union of scores 1, 2 and 3 against all else",
-    "categorical_dice": "mean of the Dice of scores 0, 2 and 3",
-    "sensitivity": "share of the B-line pixels that were found",
-    "specificity": "share of the other pixels that were left alone",
+    "pixel_accuracy": "share of correctly classified pixels",
+    "mean_iou": "mean IoU over the classes, including background",
+    "iou": "pixels in both masks over pixels in either mask",
+    "dice": "twice the pixels in both masks over the pixels of one plus those of the other",
+    "union_dice": "Dice of the union of scores 1, 2 and 3 against everything else",
+    "categorical_dice": "mean Dice of scores 0, 2 and 3",
+    "sensitivity": "share of the B-line pixels predicted as B-line",
+    "specificity": "share of the other pixels predicted as background",
 }
 
 MASK_NOTES = [
     (
         "Per image",
-        "mean over test images; the table of single images has every metric so, and every other "
-        "figure is counted from the pixels of all test images of a fold together",
+        "mean over test images, as in the table of single images; all other scores pool the pixels "
+        "of the test images of a fold",
     ),
     (
         "Empty classes",
-        "A class in neither the true nor the predicted mask is undefined and left out of means, "
-        "over classes as over images; a class that is predicted but not true scores 0.",
+        "A class in neither the true nor the predicted mask is undefined and left out of means "
+        "over classes and images; a class that is predicted but not true scores 0.",
     ),
 ]
 
 DIAGNOSIS_TABLES = {
-    "frames": "Frames, each with the diagnosis of its clip, as the paper counts them",
+    "frames": "Frames, each with the diagnosis of its clip, as in the paper",
     "classes": "The same frames by class",
-    "clips": "Clips, by the mean over their frames, beyond the paper",
+    "clips": "Clips, by the mean over their frames, not in the paper",
 }
 
 _FRAME = "frame_"

@@ -67,7 +67,7 @@ def _gap(gap: GapResult) -> str:
     if gap.reason:
         return f"{gap.text}: {gap.reason}"
     differences = ", ".join(formatting.gap_differences(gap)[:NUM_METRICS])
-    return f"{gap.text}: {differences} points against the leak-free twin"
+    return f"{gap.text}: {differences} points relative to the leak-free protocol"
 
 
 def _score_and_interval(arm: ArmResult, metric: str) -> str:
