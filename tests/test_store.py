@@ -1,6 +1,7 @@
 """Stores: written whole or not at all, read in any order, and never trusted blindly."""
 
 import errno
+import fcntl
 import json
 import shutil
 
@@ -12,7 +13,6 @@ import pytest
 from lus_ray.clip import SCHEMA, frames_of, make_row
 from lus_ray.data import store
 from lus_ray.errors import SchemaError, StoreError
-from lus_ray.storage import files
 
 
 def row(name, patient="p0", value=0, source="test", **columns):
@@ -136,7 +136,7 @@ def test_a_second_ingest_into_one_store_is_refused_and_the_first_goes_on(clips):
 
 
 def test_of_two_ingests_where_nothing_locks_the_later_one_is_refused(clips, monkeypatch):
-    monkeypatch.setattr(files.fcntl, "flock", locks_nothing)
+    monkeypatch.setattr(fcntl, "flock", locks_nothing)
     with (  # noqa: PT012
         pytest.raises(StoreError, match="another ingest has written here meanwhile"),
         store.stage_source(clips, "three") as work,

@@ -141,10 +141,10 @@ def _run(
     as_json: bool = False, **options: Any,
 ) -> None:  # fmt: skip
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
-    from lus_ray.storage import hold
+    from lus_ray.storage import lease
 
     refuse_unwritable(out, "--out")
-    hold.refuse_held(out)
+    lease.refuse_if_locked(out)
     from lus_ray.orchestration import campaign, run_options
     from lus_ray.orchestration.cluster import connection
     from lus_ray.runs import external_images

@@ -8,12 +8,10 @@ import base64
 import binascii
 import contextlib
 import errno
-import fcntl
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,23 +121,6 @@ def fsync(path: Path) -> None:
             raise
     finally:
         os.close(number)
-
-
-def flocked(file: TextIO, *, shared: bool = False) -> bool:
-    """Whether the system locked an open file for us; False where this filesystem locks nothing.
-
-    The lock ends as the file is closed, or with its process, however that ends.
-
-    Raises:
-        BlockingIOError: somebody else holds it.
-    """
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        return True
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise BlockingIOError(error.errno, error.strerror) from error
-        return False
 
 
 def _put(uri: PathOrUri, data: bytes) -> None:

@@ -57,7 +57,7 @@ def test_a_command_on_a_store_with_a_damaged_ledger_ends_in_one_line(
 
 
 def test_a_ledger_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):
-    settled = []
-    monkeypatch.setattr(files, "fsync", lambda path: settled.append(path.exists()))
+    synced = []
+    monkeypatch.setattr(files, "fsync", lambda path: synced.append(path.exists()))
     Ledger().write(tmp_path / "ledger.jsonl", source="a")
-    assert settled == [True, True]
+    assert synced == [True, True]

@@ -26,7 +26,8 @@ from lus_ray.data import store as stores
 from lus_ray.data.loading.batches import FrameSize, InMemory
 from lus_ray.data.loading.shared_memory import locate, resize_clips
 from lus_ray.errors import CellError
-from lus_ray.storage.files import flocked, write_atomically, write_text
+from lus_ray.storage.files import write_atomically, write_text
+from lus_ray.storage.lease import acquire_lock
 from lus_ray.storage.paths import PathOrUri, open_filesystem
 
 SPARE_BYTES = 2 << 30
@@ -153,13 +154,10 @@ def _write(
 @contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
     """One process of this machine at a time; removes what a killed one left."""
-    with (folder / ".lock").open("a") as file:
-        while True:
-            try:
-                locked = flocked(file)
-                break
-            except BlockingIOError:
-                time.sleep(POLL_SECONDS)
-        for partial_file in folder.glob(".*.raw.*") if locked else ():
+    lock = acquire_lock(folder / ".lock", timeout_s=-1, poll_s=POLL_SECONDS)
+    try:
+        for partial_file in folder.glob(".*.raw.*") if lock.is_locked else ():
             partial_file.unlink(missing_ok=True)
         yield
+    finally:
+        lock.release()

@@ -1,8 +1,8 @@
-"""What a store says of its sources, how they were read and when; and which shards are the store.
+"""`store.json`: how each source was read, and which shards are the store.
 
-Why shards are named: many files cannot be replaced in one step, and `store.json` can. A shard that
-it does not name is left from a write that was interrupted. Where it names none, as in a store of an
-earlier version, all that are there are the store.
+Why shards are named: many files cannot be replaced in one step, `store.json` can. A shard that it
+does not name is left over from an interrupted write. A manifest of an earlier version names none;
+then all shards that exist are the store.
 """
 
 import json
@@ -15,42 +15,42 @@ from lus_ray.storage.paths import PathOrUri, join
 
 
 def record_source(store: Path | str, source: str, facts: dict[str, Any]) -> None:
-    """Keep in `store.json` of a folder how a source was read: options, policies, counts."""
-    known = _known(store)
-    sources = {**known.get("sources", {}), source: facts}
-    _write(store, {"schema": 1, **known, "sources": sources})
+    """Record how a source was read: options, policies, counts."""
+    manifest = _read(store)
+    sources = {**manifest.get("sources", {}), source: facts}
+    _write(store, {"schema": 1, **manifest, "sources": sources})
 
 
 def read_sources(store: PathOrUri) -> dict[str, Any]:
-    """What `note` kept, by source."""
-    return dict(_known(store).get("sources", {}))
+    """What `record_source` recorded, by source."""
+    return dict(_read(store).get("sources", {}))
 
 
-def publish_shards(store: PathOrUri, noted: PathOrUri, shards: set[str]) -> None:
-    """Make these shards the store, with the notes that another place holds, in one step."""
-    _write(store, {"schema": 1, "sources": {}, **_known(noted), "shards": sorted(shards)})
+def publish_shards(store: PathOrUri, manifest: PathOrUri, shards: set[str]) -> None:
+    """Make these shards the store in one step, with the source records at `manifest`."""
+    _write(store, {"schema": 1, "sources": {}, **_read(manifest), "shards": sorted(shards)})
 
 
 def read_published_shards(store: PathOrUri) -> set[str] | None:
-    """The names of the shards that are the store; None where it does not name them."""
-    names = _known(store).get("shards")
+    """Names of the shards of the store; None where the manifest does not name them."""
+    names = _read(store).get("shards")
     return None if names is None else set(names)
 
 
-def _known(store: PathOrUri) -> dict[str, Any]:
+def _read(store: PathOrUri) -> dict[str, Any]:
     path = join(store, "store.json")
     text = read_text(path)
     if text is None:
         return {}
     try:
-        known = json.loads(text)
-        sources, shards = known["sources"], known.get("shards", [])
+        manifest = json.loads(text)
+        sources, shards = manifest["sources"], manifest.get("shards", [])
         if isinstance(sources, dict) and all(isinstance(name, str) for name in shards):
-            return dict(known)
+            return dict(manifest)
         raise ValueError("other keys than lus_ray writes")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path}: not readable ({error}); ingest again") from error
 
 
-def _write(store: PathOrUri, known: dict[str, Any]) -> None:
-    write_text(join(store, "store.json"), json.dumps(known, indent=1, sort_keys=True) + "\n")
+def _write(store: PathOrUri, manifest: dict[str, Any]) -> None:
+    write_text(join(store, "store.json"), json.dumps(manifest, indent=1, sort_keys=True) + "\n")

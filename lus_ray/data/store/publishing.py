@@ -1,9 +1,9 @@
-"""A source into a store: written aside first, then made the store in one step.
+"""A source into a store: written aside first, then made part of the store in one step.
 
-Shards come to `clips` under names that no shard there had, then `store.json` names those that are
-the store, then what it names no more is removed. So a reader meets the store as it was or as it is,
-and a write that is interrupted leaves it as it was; what it left of a source is removed by the next
-write of that source. The ledger, which no reader of clips asks, is replaced a moment before.
+New shards get names that the store never had, then `store.json` names the shards of the store, then
+shards that it no longer names are removed. A reader meets the store before or after the write, and
+an interrupted write leaves it as it was; the next write of that source removes what is left over.
+The ledger, which no reader of clips needs, is replaced just before.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+from filelock import Timeout
 
 from lus_ray.data.store.manifest import (
     publish_shards,
@@ -25,7 +26,8 @@ from lus_ray.data.store.manifest import (
 )
 from lus_ray.data.store.reading import list_shards, source_of_shard
 from lus_ray.errors import StoreError
-from lus_ray.storage.files import flocked, fsync, read_text, write_text
+from lus_ray.storage.files import fsync, read_text, write_text
+from lus_ray.storage.lease import LOCK_NAME, acquire_lock
 from lus_ray.storage.paths import (
     PathOrUri,
     basename,
@@ -36,15 +38,14 @@ from lus_ray.storage.paths import (
     open_filesystem,
 )
 
-ASIDE = ".writing-"
+STAGING_PREFIX = ".writing-"
 CHUNK_BYTES = 16 << 20
 LEDGER = "ledger.jsonl"
-LOCK = ".lock"
 
 
 @dataclass(frozen=True)
 class Staging:
-    """Where a source is written; `beside` are the shards that hold the store's other sources."""
+    """Where a source is written; `beside` are the shards of the other sources of the store."""
 
     folder: Path
     beside: tuple[PathOrUri, ...] = ()
@@ -52,84 +53,91 @@ class Staging:
 
 @contextlib.contextmanager
 def stage_source(store: PathOrUri, source: str) -> Iterator[Staging]:
-    """A folder to write a source into; on a clean exit what is in it is the store.
+    """A folder to write a source into; a clean exit publishes its content in the store.
 
-    It holds the ledger and the notes of the store. It lies in the folder of the store, or, for a
-    store on object storage, in the one for temporary files (`TMPDIR`), and takes as much room as
-    the clips of the source.
+    It starts with the ledger and the source records of the store, and needs as much space as the
+    clips of the source. For a store on object storage it lies in the folder for temporary files
+    (`TMPDIR`), else in the store.
 
     Raises:
         StoreError: another ingest writes here, or the storage does not answer or allow it.
     """
-    with _alone(store) as parent:
-        here = Path(tempfile.mkdtemp(prefix=ASIDE if parent else "lus-ingest-", dir=parent))
+    with _lock(store) as parent:
+        staging = Path(
+            tempfile.mkdtemp(prefix=STAGING_PREFIX if parent else "lus-ingest-", dir=parent)
+        )
         try:
-            was = read_published_shards(store)
-            beside = tuple(
-                shard for shard in list_shards(store) if source_of_shard(shard) != source
-            )
+            published = read_published_shards(store)
+            shards = list_shards(store)
+            beside = tuple(shard for shard in shards if source_of_shard(shard) != source)
             if (text := read_text(join(store, LEDGER))) is not None:
-                write_text(here / LEDGER, text)
+                write_text(staging / LEDGER, text)
             for earlier, facts in read_sources(store).items():
-                record_source(here, earlier, facts)
-            yield Staging(here, beside)
-            _publish(here, store, source, beside, was)
+                record_source(staging, earlier, facts)
+            yield Staging(staging, beside)
+            _publish(staging, store, source, beside, published)
         finally:
-            shutil.rmtree(here, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _alone(store: PathOrUri) -> Iterator[Path | None]:
-    """The folder of a store, held and without what a killed ingest left; None for a URI.
+def _lock(store: PathOrUri) -> Iterator[Path | None]:
+    """The folder of a store, locked and without what a killed ingest left; None for a URI.
 
-    Of two that write where nothing locks, the later one is refused as it publishes.
+    Where nothing locks, the second of two writers is refused as it publishes.
     """
     if is_remote(store):
         yield None
         return
     folder = Path(store)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as file:
-        try:
-            held = flocked(file)
-        except BlockingIOError as error:
-            raise StoreError(
-                f"{store}: another ingest is writing here; wait for it, or end it"
-            ) from error
-        for left in folder.glob(f"{ASIDE}*") if held else ():
-            shutil.rmtree(left, ignore_errors=True)
+    try:
+        lock = acquire_lock(folder / LOCK_NAME)
+    except Timeout as error:
+        raise StoreError(
+            f"{store}: another ingest is writing here; wait for it, or end it"
+        ) from error
+    try:
+        for abandoned in folder.glob(f"{STAGING_PREFIX}*") if lock.is_locked else ():
+            shutil.rmtree(abandoned, ignore_errors=True)
         yield folder
+    finally:
+        lock.release()
 
 
 def _publish(
-    here: Path, store: PathOrUri, source: str, beside: Sequence[PathOrUri], was: set[str] | None
+    staging: Path,
+    store: PathOrUri,
+    source: str,
+    beside: Sequence[PathOrUri],
+    published: set[str] | None,
 ) -> None:
     before = list_files(join(store, "clips"), ".parquet")
-    if was is None:  # until all is there, the store is what it was: often nothing
-        was = set(map(basename, before))
-        publish_shards(store, store, was)
-    numbers = [int(n) for n in re.findall(r"-(\d+)\.parquet", " ".join(map(basename, before)))]
-    number = max(numbers, default=-1)
-    written = [Path(shard) for shard in list_shards(here)]
-    rewritten = {shard.name for shard in written}
-    names = {basename(shard) for shard in beside if basename(shard) not in rewritten}
+    if published is None:  # freezes what the store is until all new shards are there
+        published = set(map(basename, before))
+        publish_shards(store, store, published)
+    numbers = re.findall(r"-(\d+)\.parquet", " ".join(map(basename, before)))
+    number = max(map(int, numbers), default=-1)
+    written = [Path(shard) for shard in list_shards(staging)]
+    names = {basename(shard) for shard in beside} - {shard.name for shard in written}
     for shard in written:
         number += 1
         target = f"{source_of_shard(shard)}-{number:05d}.parquet"
-        _bring(shard, join(store, "clips", target))
+        _upload(shard, join(store, "clips", target))
         names.add(target)
-    if read_published_shards(store) != was:
+    if read_published_shards(store) != published:
         raise StoreError(f"{store}: another ingest has written here meanwhile; run this one again")
-    if (here / LEDGER).exists():
-        _bring(here / LEDGER, join(store, LEDGER))
-    publish_shards(store, here, names)
-    for old in before:  # what another ingest may be uploading right now is no business of this one
-        if basename(old) not in names and (basename(old) in was or source_of_shard(old) == source):
-            _delete(old)
+    if (staging / LEDGER).exists():
+        _upload(staging / LEDGER, join(store, LEDGER))
+    publish_shards(store, staging, names)
+    for shard in before:  # shards that another ingest may be uploading right now stay
+        name = basename(shard)
+        if name not in names and (name in published or source_of_shard(shard) == source):
+            _delete(shard)
 
 
-def _bring(file: Path, target: PathOrUri) -> None:
-    """Put a file where it belongs, whole: renamed beside the store, or copied to its storage."""
+def _upload(file: Path, target: PathOrUri) -> None:
+    """Put a whole file in its place: renamed beside the store, or copied to object storage."""
     if not is_remote(target):
         folder = Path(target).parent
         folder.mkdir(exist_ok=True)
@@ -145,8 +153,8 @@ def _bring(file: Path, target: PathOrUri) -> None:
         raise StoreError(f"{target}: not written: {describe_error(error)}") from error
 
 
-def _delete(place: PathOrUri) -> None:
-    """Remove a shard; one that stays is in no store and goes with the next write."""
-    filesystem, path = open_filesystem(place)
+def _delete(shard: PathOrUri) -> None:
+    """Remove a shard; one that stays is not part of the store and goes with the next write."""
+    filesystem, path = open_filesystem(shard)
     with contextlib.suppress(OSError, pa.ArrowException):
         filesystem.delete_file(path)
