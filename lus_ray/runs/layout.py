@@ -23,7 +23,7 @@ from typing import Any
 
 from lus_ray.errors import InputError, LusError, StoreError
 from lus_ray.runs.cell import Cell, EpochCallback
-from lus_ray.storage import hold, lease
+from lus_ray.storage import lease
 from lus_ray.storage.files import read_text
 from lus_ray.storage.mirror import Mirror
 from lus_ray.storage.paths import PathOrUri, is_remote, join
@@ -123,18 +123,8 @@ class RunFolder:
         Raises:
             InputError: another command holds the lock, or the run is not writable.
         """
-        if self.mirror is not None:
-            with self.mirror.hold_lease():
-                yield
-            return
-        with (self.path / hold.NAME).open("a+") as file:
-            if hold.flocked(file, self.path):
-                file.truncate(0)
-                file.write(json.dumps(lease.describe_this_process()))
-                file.flush()
-                yield
-                return
-        with lease.hold_lease(self.path, self.display_name):
+        hold = lease.hold_folder(self.path) if self.mirror is None else self.mirror.hold_lease()
+        with hold:
             yield
 
     def upload(self, *names: str) -> None:

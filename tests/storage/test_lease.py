@@ -75,7 +75,7 @@ def test_a_number_of_a_dead_process_that_another_one_has_now_is_no_holder(bucket
 def test_a_holder_that_finds_another_one_in_its_place_stops(bucket, monkeypatch, capsys):
     place = bucket.uri("run")
     monkeypatch.setattr(lease, "SETTLE_S", 0.05)
-    monkeypatch.setattr(lease, "BEAT_S", 0.1)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.1)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         lose(place)
@@ -86,7 +86,7 @@ def test_a_holder_that_finds_another_one_in_its_place_stops(bucket, monkeypatch,
 def test_a_beat_is_told_again_and_again(bucket, monkeypatch):
     place = bucket.uri("run")
     monkeypatch.setattr(lease, "SETTLE_S", 0.05)
-    monkeypatch.setattr(lease, "BEAT_S", 0.1)
+    monkeypatch.setattr(lease, "HEARTBEAT_S", 0.1)
     with RunFolder(place).lock():
         first = read_lock(place)["beat"]
         wait_for(lambda: read_lock(place)["beat"] > first)
@@ -99,10 +99,10 @@ def test_a_filesystem_that_locks_nothing_is_held_by_beats(tmp_path, monkeypatch)
     monkeypatch.setattr(fcntl, "flock", unsupported)
     monkeypatch.setattr(lease, "SETTLE_S", 0.05)
     with RunFolder(tmp_path).lock():
-        assert json.loads((tmp_path / lease.NAME).read_text())["process"] == os.getpid()
-        with pytest.raises(InputError, match="sign of life"), RunFolder(tmp_path).lock():
+        assert json.loads((tmp_path / lease.LEASE_NAME).read_text())["process"] == os.getpid()
+        with pytest.raises(InputError, match="heartbeat"), RunFolder(tmp_path).lock():
             pass
-    assert not (tmp_path / lease.NAME).exists()
+    assert not (tmp_path / lease.LEASE_NAME).exists()
 
 
 def test_a_bucket_that_is_not_there_is_told_in_one_line(bucket):
@@ -140,11 +140,11 @@ def write_lock(place: str, *, host: str, process: int, began: float | None = Non
         system.create_dir(root)
     now = time.time()
     about = {"process": process, "host": host, "token": "x", "began": began or now, "beat": now}
-    with system.open_output_stream(f"{root}/{lease.NAME}") as file:
+    with system.open_output_stream(f"{root}/{lease.LEASE_NAME}") as file:
         file.write(json.dumps(about).encode())
 
 
 def read_lock(place: str) -> dict:
     system, root = paths.open_filesystem(place)
-    with system.open_input_file(f"{root}/{lease.NAME}") as file:
+    with system.open_input_file(f"{root}/{lease.LEASE_NAME}") as file:
         return json.loads(file.read())
