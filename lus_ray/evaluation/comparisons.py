@@ -25,6 +25,7 @@ OWN_FOLDS = (
     "is that the first trains on {leaky:.0f} % of the {unit} and the second on those of "
     "{clean:.0f} % of the patients{more}"
 )
+COPIES = "; the first is also tested on mirrored, darkened and brightened copies"
 
 
 def compare(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
