@@ -1,8 +1,7 @@
-"""Experiments are values: sources, folds, arms and the published numbers.
+"""Experiments are values: folds, arms, published numbers and sizes.
 
-An arm is one row of the result table. `start` takes weights from an earlier arm, `reads` takes
-its predictions as input, always of the same fold, so that no stage sees a test patient early.
-Nothing runs on import.
+An arm is one row of the result table. It may take weights (`start`) or predictions (`reads`) of
+an earlier arm, always of the same fold, so that no stage sees a test patient early.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,12 +20,11 @@ Published = Mapping[str, Mapping[str, tuple[float, float | None]]]
 
 @dataclass(frozen=True)
 class Search:
-    """A hyperparameter search: distributions by name, and how many samples to draw.
+    """A hyperparameter search: distributions by name, and the number of samples.
 
-    A name is a field of the arm's recipe, or `task.<argument>`. `over="fold"` gives each fold its
-    own study; `over="mean"` scores a sample by its mean over the folds where they share a test
-    set, and is the same as "fold" where they do not: test patients never choose anything, and who
-    validates one fold may test another.
+    A name is a field of the arm's recipe, or `task.<argument>`. `over="fold"` searches in each
+    fold separately. `over="mean"` scores a sample by its mean over folds that share a test set,
+    and equals "fold" for other folds, where a patient who validates one fold tests another.
     """
 
     space: Mapping[str, Any]
@@ -36,19 +34,23 @@ class Search:
 
 @dataclass(frozen=True)
 class Rows:
-    """Which clips feed an arm: those with every column in `needs`, and equal to `where`.
+    """Which clips an arm trains on and predicts.
 
-    `train_without` names a label: training clips are those that lack it, so that a later arm
-    learns it on clips that this one never saw; where no training clip lacks it, all train.
-    `overlap` takes such clips from every patient, test patients too: a leak, there to reproduce
-    a published protocol. The report names these arms and those that build on them.
-    `images` deals the six copies of every frame to folds at random, whatever their patient, and
-    `clips` deals whole clips so, balanced in the class of the arm's label: leaks too, for the same
-    reason.
-    `learns` is what clips of the train and val sides must equal as well, while all are tested.
-    Training clips equal to `unlabelled` are a second stream, which comes without any label.
-    `reduced` takes as many labelled frames as that stream has, of each patient in proportion.
-    `with_val` trains on the validation side too, for a protocol that has none.
+    Attributes:
+        needs: columns that a clip must have.
+        where: values that a clip must have.
+        train_without: a label that training clips must lack, so that a later arm learns it from
+            clips that this arm has not seen; if every training clip has it, all train.
+        overlap: takes clips without that label from every patient, test patients included.
+        images: assigns the six copies of every frame to folds at random, whatever the patient.
+        clips: assigns clips to folds at random, balanced in the class of the arm's label.
+        learns: values that training and validation clips must have, while all are tested.
+        unlabelled: values of training clips that are a second stream without labels.
+        reduced: takes as many labelled frames as that stream has, of each patient in proportion.
+        with_val: trains on validation clips too, for a protocol without validation.
+
+    `overlap`, `images` and `clips` leak, to reproduce published protocols. The report names these
+    arms and those that build on them.
     """
 
     needs: tuple[str, ...] = ()
@@ -67,15 +69,16 @@ class Rows:
 class Arm:
     """One row of the result table.
 
-    `task` builds the task (a `functools.partial` of a class in `lus_ray.tasks`).
-    `label` is what it predicts: "severity", "sf_ratio", "disease", "biomarkers", or None for an
-    arm that only makes features.
-    `start` names an earlier arm whose weights it begins with, `weights` a file of published ones;
-    `reads` names one whose outputs are its input. `crossfit` > 0 trains that many inner models,
-    each without a part of the training groups, so that the predictions of training clips come
-    from a model that did not see them.
-    `members` are arms of the same fold whose networks answer together.
-    `baseline` marks the plain methods that every other arm is held against.
+    Attributes:
+        task: builds the task; a `functools.partial` of a class in `lus_ray.tasks`.
+        label: the predicted column; None for an arm that only makes features.
+        start: an earlier arm that gives the initial weights.
+        weights: a file of published weights.
+        reads: an earlier arm whose predictions are the input.
+        members: earlier arms whose networks are joined.
+        crossfit: if above 0, the number of inner models, each trained without a part of the
+            training groups, which it then predicts.
+        baseline: a plain method that every other arm is compared with.
     """
 
     name: str
@@ -93,13 +96,13 @@ class Arm:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Arms that must be finished before: it starts from them, reads them or joins them."""
+        """Arms that must finish first: it starts from, reads or joins them."""
         return tuple(name for name in (self.start, self.reads, *self.members) if name is not None)
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper that data can support or contradict: `better` beats `than`."""
+    """A claim of the paper that data can support or contradict: `better` beats `than`."""
 
     text: str
     metric: str
@@ -109,7 +112,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Gap:
-    """A published protocol that leaks, beside its leak-free twin: the report prints the gap."""
+    """An arm of a leaky published protocol and the same arm without the leak."""
 
     text: str
     leaky: str
@@ -118,11 +121,14 @@ class Gap:
 
 @dataclass(frozen=True)
 class Size:
-    """How an experiment shrinks: recipe fields, task arguments, arms left out, phantom data.
+    """How an experiment shrinks.
 
-    `recipe` replaces fields of every recipe but those of the arms named in `as_published`; `task`
-    replaces the arguments of every task that takes them, and `net` those of the network inside;
-    `phantom` are the options of the clips that are made when no data is given.
+    Attributes:
+        recipe: fields to replace in every recipe, except for arms in `as_published`.
+        task: arguments to replace in every task that accepts them.
+        net: arguments to replace in every network that accepts them.
+        leave_out: arms to drop.
+        phantom: options of the phantom clips that are made when no data is given.
     """
 
     recipe: Mapping[str, Any] = field(default_factory=dict)
@@ -135,11 +141,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Experiment:
-    """Folds, arms in order, the published numbers, the claims to test and the gaps to show.
+    """Folds, arms in order, published numbers, claims to test and leakage gaps to show.
 
-    `domains` are the roles of the domains that are compared, each with the names that it goes by
-    in stores; clips of other domains are left out. `frames_with` names a class of masks: only
-    frames that show it are learned from and tested.
+    `domains` are the roles of compared domains, each with its names in stores; clips of other
+    domains are not used. `frames_with` names a mask class; only frames that show it are used.
     """
 
     name: str
@@ -156,38 +161,38 @@ class Experiment:
     frames_with: str = ""
 
     def __post_init__(self) -> None:
-        seen: set[str] = set()
+        names: set[str] = set()
         for arm in self.arms:
-            if arm.name in seen:
+            if arm.name in names:
                 raise ArmError(f"{self.name}: arm {arm.name!r} comes twice; rename one")
-            missing = sorted(set(arm.inputs) - seen)
+            missing = sorted(set(arm.inputs) - names)
             if missing:
                 raise ArmError(
                     f"{self.name}: arm {arm.name!r} needs {missing}; list them before it"
                 )
-            seen.add(arm.name)
-        for name in set(self.published) - seen:
+            names.add(arm.name)
+        for name in set(self.published) - names:
             raise ArmError(f"{self.name}: {name!r} is published but is no arm")
 
     def arm(self, name: str) -> Arm:
-        """The arm of this name."""
+        """The arm with this name."""
         for arm in self.arms:
             if arm.name == name:
                 return arm
         raise ArmError(f"{self.name}: no arm {name!r}; it has {[arm.name for arm in self.arms]}")
 
     def at(self, size: str) -> "Experiment":
-        """The same experiment at a size ("full" is the published recipe)."""
+        """The experiment at a size; "full" is as published."""
         if size == "full":
             return self
         if size not in self.sizes:
             raise ArmError(f"{self.name}: no size {size!r}; it has {['full', *self.sizes]}")
-        chosen = self.sizes[size]
-        arms = tuple(_shrink(arm, chosen) for arm in self.arms if arm.name not in chosen.leave_out)
+        shrunk = self.sizes[size]
+        arms = tuple(_shrink(arm, shrunk) for arm in self.arms if arm.name not in shrunk.leave_out)
         return self.with_arms(arms)
 
     def with_arms(self, arms: tuple[Arm, ...]) -> "Experiment":
-        """The same experiment with these arms; what is published of others is left out."""
+        """The experiment with these arms only, and what is published or claimed of them."""
         names = {arm.name for arm in arms}
         return replace(
             self,
@@ -198,16 +203,16 @@ class Experiment:
         )
 
     def without(self, names: set[str]) -> "Experiment":
-        """The same experiment without these arms and those that need them; claims stay."""
-        left = set(names)
+        """The experiment without these arms and those that need them; all claims stay."""
+        removed = set(names)
         for arm in self.arms:
-            if set(arm.inputs) & left:
-                left.add(arm.name)
-        kept = tuple(arm for arm in self.arms if arm.name not in left)
+            if set(arm.inputs) & removed:
+                removed.add(arm.name)
+        kept = tuple(arm for arm in self.arms if arm.name not in removed)
         return replace(self.with_arms(kept), claims=self.claims)
 
     def only(self, names: tuple[str, ...]) -> "Experiment":
-        """The named arms and those that they start from or read."""
+        """The experiment with the named arms and those that they need."""
         wanted: set[str] = set()
         stack = [self.arm(name) for name in names]
         while stack:
@@ -218,14 +223,14 @@ class Experiment:
 
 
 def _shrink(arm: Arm, size: Size) -> Arm:
-    task = _smaller(arm.task, size)
+    task = _shrink_task(arm.task, size)
     recipe = arm.recipe
     if recipe is not None and arm.name not in size.as_published:
         recipe = replace(recipe, **size.recipe)
     return replace(arm, task=task, recipe=recipe)
 
 
-def _smaller(task: Callable[..., Any], size: Size) -> partial[Any]:
+def _shrink_task(task: Callable[..., Any], size: Size) -> partial[Any]:
     task = with_arguments(task, size.task)
     parts: dict[str, Any] = {
         name: with_arguments(task.keywords[name], size.net)
@@ -233,5 +238,5 @@ def _smaller(task: Callable[..., Any], size: Size) -> partial[Any]:
         if name in task.keywords
     }
     if "members" in task.keywords:
-        parts["members"] = tuple(_smaller(member, size) for member in task.keywords["members"])
+        parts["members"] = tuple(_shrink_task(member, size) for member in task.keywords["members"])
     return partial(task.func, *task.args, **{**task.keywords, **parts})

@@ -1,6 +1,6 @@
-"""A checkpoint as a function of one clip: in validation, in the batch test, and when served.
+"""A checkpoint as a function of one clip, in validation, tests and the service.
 
-Letters: N frames of the clip, S samples, T frames of a sample, M frames of a track, K outputs,
+Shapes: N frames of the clip, S samples, T frames of a sample, M frames of a track, K outputs,
 D features.
 """
 
@@ -20,27 +20,25 @@ from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import checkpoint
 
 Prediction = dict[str, np.ndarray]
-"""`outputs` (S, K), `features` (S, D) and `probability` (K,), as far as the task gives them."""
+"""`outputs` (S, K), `features` (S, D) and `probability` (K,), as far as the task has them."""
 
 
 class Predictor:
-    """`Predictor(checkpoint)(clip)`: the only way to predict.
+    """`Predictor(checkpoint)(clip)` predicts one clip.
 
     A network reads the frames of a clip row; experts and aggregators read the `outputs` or
-    `features` that an earlier predictor gave, as a row of its prediction table.
+    `features` of an earlier predictor, as a row of its prediction table.
 
     Raises:
         CheckpointError: the folder is no checkpoint, or not a trusted one.
     """
 
     def __init__(self, folder: Path | str, *, device: str = "cpu") -> None:
-        self.task = checkpoint.load(folder)
+        self.task = checkpoint.load(folder).to(device)
         self.device = device
-        if isinstance(self.task, Task):
-            self.task.to(device)
 
     def __call__(self, clip: Mapping[str, Any]) -> Prediction:
-        """What the task says of one clip row."""
+        """The prediction for one clip row."""
         if self.task.reads_rows:
             return self.task.predict(clip)
         if isinstance(self.task.view, Track):
@@ -56,21 +54,20 @@ def predict(
     device: str = "cpu",
     num_samples: int = 0,
 ) -> Prediction:
-    """What a task says of frames at its view's size, or of a track.
+    """The prediction for frames at the view's size, or for a track.
 
-    The mean over samples is `probability`. `num_samples` above 0 takes so many samples instead of
-    the view's own number. Grey becomes float a part of the clip at a time (`Task.at_once`), as all
-    frames of a long clip fill four times the memory.
+    `probability` is the mean over samples. `num_samples` above 0 replaces the view's number. Grey
+    becomes float in parts, as float frames of a long clip fill four times the memory.
     """
     with torch.inference_mode():
         if isinstance(task.view, View):
             assert isinstance(clip, np.ndarray)
             chosen = task.view.sample_indices(len(clip), num_samples)
-            said = [
+            results = [
                 task.predict(to_unit_range(torch.from_numpy(clip[part]).to(device)))
-                for part in parts(task, chosen, clip[0].size * chosen.shape[1])
+                for part in split_samples(task, chosen, clip[0].size * chosen.shape[1])
             ]
-            result = {name: np.concatenate([each[name] for each in said]) for name in said[0]}
+            result = {name: np.concatenate([r[name] for r in results]) for name in results[0]}
         else:
             assert isinstance(clip, Tensor)
             result = task.predict(clip.to(device))
@@ -79,26 +76,26 @@ def predict(
     return result
 
 
-def parts(
+def split_samples(
     task: Task, samples: Int[np.ndarray, "S _"], num_pixels: int
 ) -> Iterator[Int[np.ndarray, "s _"]]:
-    """Samples, a row each and of so many pixels, in the parts that a task predicts at once."""
+    """Samples, a row each and of this many pixels, in parts for one pass of the task."""
     step = task.samples_per_pass(num_pixels)
     return (samples[first : first + step] for first in range(0, len(samples), step))
 
 
 def predict_batch(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
-    """What a task says of the frames of each clip, from one pass over all their samples.
+    """Predictions for the frames of each clip, from one pass over all their samples.
 
-    The answers are those of `predict` to rounding: networks do not mix samples.
+    Equal to those of `predict` but for rounding: networks do not mix samples.
     """
     assert isinstance(task.view, View)
     samples = [task.view.resize_samples(frames) for frames in clips]
     ends = np.cumsum([len(part) for part in samples])
     device = next(task.parameters(), torch.empty(0)).device
     with torch.inference_mode():
-        said = task.predict(to_unit_range(torch.from_numpy(np.concatenate(samples)).to(device)))
-    of_clip = {name: np.split(array, ends[:-1]) for name, array in said.items()}
+        outputs = task.predict(to_unit_range(torch.from_numpy(np.concatenate(samples)).to(device)))
+    of_clip = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
     results = [
         dict(zip(of_clip, values, strict=True)) for values in zip(*of_clip.values(), strict=True)
     ]

@@ -89,7 +89,7 @@ class ExpertsStage:
             if not experts:
                 continue
             classes = list(next(iter(experts.values())).classes)
-            outputs = {model: task.predict_all(clips) for model, task in experts.items()}
+            outputs = {model: task.predict_rows(clips) for model, task in experts.items()}
             for index, group in enumerate(groups):
                 experts_of_clip = [
                     ExpertPrediction(model.id, model.arm, rows[index]["probability"].tolist())

@@ -10,9 +10,8 @@ from lus_ray.clip import Row
 from lus_ray.data.loading.batches import Pixels, Tracks
 from lus_ray.data.transforms import augment_gare2021
 from lus_ray.data.transforms.view import Track, View
-from lus_ray.predictor import Prediction, parts, predict
+from lus_ray.predictor import Prediction, predict, split_samples
 from lus_ray.tasks.segmentation import Segmentation
-from lus_ray.tasks.sklearn_expert import Expert
 from lus_ray.tasks.task import Task, to_unit_range
 
 
@@ -23,11 +22,8 @@ def of(
 
     `num_samples` above 0 stands in for the view's own number of samples.
     """
-    if isinstance(task, Expert):
-        yield from task.predict_all(rows)
-        return
     if task.reads_rows:
-        yield from map(task.predict, rows)
+        yield from task.predict_rows(rows)
         return
     if task.scheme is not None:
         yield from _measure(task, rows, pixels, device, num_samples)
@@ -54,7 +50,7 @@ def _measure(
         if row.get("images") is not None:
             seen = np.asarray(row["images"])
         said = []
-        for part in parts(task, seen, frames[0].size):
+        for part in split_samples(task, seen, frames[0].size):
             given = to_unit_range(torch.from_numpy(frames[part[:, 0]][:, None]).to(device))
             true = torch.from_numpy(task.prepare_truth(ids[part[:, 0]], row)[:, None]).to(device)
             if part.shape[1] > 1:

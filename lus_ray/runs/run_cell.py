@@ -21,7 +21,6 @@ from lus_ray.runs.cell import Cell, EpochCallback, cell_seed
 from lus_ray.runs.cell_log import CellLog
 from lus_ray.runs.cost import CostMeter, add_workers
 from lus_ray.runs.plan import RunPlan
-from lus_ray.tasks.sklearn_expert import Expert
 from lus_ray.tasks.task import Task, with_arguments
 from lus_ray.training import checkpoint, loop
 from lus_ray.training.state import TrainingState
@@ -66,7 +65,7 @@ def run(
     # Where clips are dealt at random no other arm has the examples; side by side they say nothing.
     alone = arm.crossfit or arm.rows.clips
     first = fold.number == min(f.number for f in plan.folds)
-    if first and not alone and not isinstance(task, Expert):
+    if first and not alone and not task.reads_rows:
         from lus_ray.runs import example_images  # with matplotlib, which other cells do without
 
         if isinstance(task, example_images.Drawable):
@@ -125,8 +124,8 @@ def make_trainer(
         log.notes += note
         judge = "test" if arm.recipe and arm.recipe.select == "test" else "val"
         val = [row for row in taught if row["split"] == judge]
-        if isinstance(task, Expert):
-            scores = task.learn(train, val, seed=seed)
+        if task.fits_in_one_call:
+            scores = task.fit_rows(train, val, seed=seed)
             log.log_epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
             return task, scores
         if arm.start is not None:

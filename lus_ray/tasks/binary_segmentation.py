@@ -1,10 +1,10 @@
-"""An outline: one thing in a frame against everything else, such as B-lines.
+"""Segmentation of one thing in a frame against everything else, such as B-lines.
 
-Letters: N frames, H rows, W columns, J outputs of the network, K = 2 classes.
+Shapes: N frames, H rows, W columns, J outputs of the network, K = 2 classes.
 Sources: Mason et al. 2021 (one output; cross-entropy and Dice with equal weights); Chen et al.
 2019, "Synergistic image and feature adaptation" (two outputs; both losses balanced).
-Why a task beside `Segmentation`: B-lines cover few pixels, and plain cross-entropy over all pixels
-is content with none at all.
+Why not `Segmentation`: B-lines cover few pixels, and plain cross-entropy over all pixels is small
+for a network that finds none.
 """
 
 from collections.abc import Callable
@@ -25,10 +25,9 @@ from lus_ray.tasks.task import Batch
 class BinarySegmentation(Segmentation):
     """Which pixels are class 1 of a scheme of two classes (cross-entropy + Dice, equal weights).
 
-    `num_outputs` is what `net` is built with: one logit for class 1 (losses `bce` and the `dice`
+    `num_outputs` is what `net` is built with: one logit for class 1 (losses `bce`, and the `dice`
     of that class alone), or two logits (losses `cross_entropy`, with the classes balanced, and the
-    `dice` of both). Either way a pixel is of class 1 where its probability is above one half. The
-    other arguments are those of `Segmentation`.
+    `dice` of both). A pixel is of class 1 where its probability is above one half.
 
     Raises:
         ArmError: the scheme has more than two classes, or the outputs are neither one nor two.
@@ -45,7 +44,7 @@ class BinarySegmentation(Segmentation):
         monitor: str = "dice",
     ) -> None:
         if num_outputs not in (1, 2):
-            raise ArmError(f"an outline has one or two outputs, not {num_outputs}")
+            raise ArmError(f"binary segmentation has one or two outputs, not {num_outputs}")
         super().__init__(
             lambda **_: net(num_outputs=num_outputs),
             scheme,
@@ -56,23 +55,23 @@ class BinarySegmentation(Segmentation):
         )
         if len(self.classes) != 2:
             raise ArmError(
-                f"an outline has two classes, scheme {scheme!r} has {len(self.classes)}; "
+                f"binary segmentation has two classes, scheme {scheme!r} has {len(self.classes)}; "
                 "use Segmentation"
             )
         self.num_outputs = num_outputs
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """`loss` is the sum of the two losses that are named beside it."""
+        """`loss` is the sum of the two other losses."""
         logits = self.net(self.to_images(batch["frames"])).float()
         ids = batch["masks"][:, 0]
         if self.num_outputs == 1:
             logit, truth = logits[:, 0], (ids == 1).float()
-            crossed = binary_cross_entropy_with_logits(logit, truth)
-            overlap = foreground_dice(logit.sigmoid(), truth)
-            return {"loss": crossed + overlap, "bce": crossed, "dice": overlap}
-        crossed = balanced_cross_entropy(logits, ids)
-        overlap = soft_dice(self.activate(logits), one_hot(ids, num_classes=2))
-        return {"loss": crossed + overlap, "cross_entropy": crossed, "dice": overlap}
+            bce = binary_cross_entropy_with_logits(logit, truth)
+            dice = foreground_dice(logit.sigmoid(), truth)
+            return {"loss": bce + dice, "bce": bce, "dice": dice}
+        cross_entropy = balanced_cross_entropy(logits, ids)
+        dice = soft_dice(self.activate(logits), one_hot(ids, num_classes=2))
+        return {"loss": cross_entropy + dice, "cross_entropy": cross_entropy, "dice": dice}
 
     def activate(self, logits: Float[Tensor, "N J H W"]) -> Float[Tensor, "N 2 H W"]:
         """Probabilities of both classes, from one output or two."""
@@ -83,7 +82,7 @@ class BinarySegmentation(Segmentation):
     def estimate_uncertainty(
         self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N 2 H W"] | None:
-        """As that of `Segmentation`; with one output, p and 1 - p deviate alike."""
+        """As for `Segmentation`; with one output, p and 1 - p deviate alike."""
         deviation = super().estimate_uncertainty(frames, num_samples=num_samples, seed=seed)
         if deviation is None or self.num_outputs == 2:
             return deviation

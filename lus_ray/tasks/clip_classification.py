@@ -1,6 +1,6 @@
 """Tasks that a network learns from the frames of a clip: biomarkers, and one label of a clip.
 
-Letters: B clips in a batch, S samples a clip, T frames, H rows, W columns, K outputs, D features.
+Shapes: B clips in a batch, S samples of a clip, T frames, H rows, W columns, K outputs, D features.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,13 +21,13 @@ from lus_ray.tasks.task import Batch, Task, with_arguments
 
 
 class ClipNetwork(Task):
-    """What both tasks share: a backbone over sampled frames, and its outputs per sample."""
+    """A backbone over sampled frames, with outputs per sample."""
 
     def __init__(self, backbone: Callable[..., nn.Module], view: View, num_outputs: int) -> None:
         super().__init__()
         self.view = view
-        fitting = with_arguments(backbone, {"num_frames": view.num_frames})
-        self.net: Any = fitting(num_outputs=num_outputs)
+        sized = with_arguments(backbone, {"num_frames": view.num_frames})
+        self.net: Any = sized(num_outputs=num_outputs)
 
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "S T H W"]) -> dict[str, np.ndarray]:
@@ -45,9 +45,9 @@ class ClipNetwork(Task):
 
 
 class ClipLabel(ClipNetwork):
-    """One class per clip, end to end: severity, S/F class or disease (cross-entropy).
+    """One class per clip: severity, S/F class, disease or diagnosis (cross-entropy).
 
-    `monitor` is the validation score that picks the epoch: "accuracy" (published) or "auc".
+    `monitor` is the validation score that selects the epoch: "accuracy" (published) or "auc".
     """
 
     def __init__(
@@ -61,9 +61,8 @@ class ClipLabel(ClipNetwork):
         if label not in CLASSES:
             raise ArmError(f"no clip label {label!r}; use one of {tuple(CLASSES)}")
         super().__init__(backbone, view, num_outputs=len(CLASSES[label]))
-        self.label, self.columns, self.monitor = label, (label,), monitor
-        self.classes = CLASSES[label]
-        self.smoothing = smoothing
+        self.label, self.columns, self.classes = label, (label,), CLASSES[label]
+        self.monitor, self.smoothing = monitor, smoothing
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         """Mean cross-entropy of clip logits (B, K)."""
@@ -80,7 +79,7 @@ class ClipLabel(ClipNetwork):
 
 
 class Biomarkers(ClipNetwork):
-    """38 check boxes per clip (binary cross-entropy over the judged entries only)."""
+    """38 check boxes per clip (binary cross-entropy over the judged entries)."""
 
     multilabel: ClassVar[bool] = True
 
@@ -93,20 +92,19 @@ class Biomarkers(ClipNetwork):
     ) -> None:
         super().__init__(backbone, view, num_outputs=len(BIOMARKERS))
         self.label, self.columns, self.classes = "biomarkers", ("biomarkers",), BIOMARKERS
-        self.monitor = monitor
-        self.smoothing = smoothing
+        self.monitor, self.smoothing = monitor, smoothing
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """Mean binary cross-entropy over entries 0 and 1; -1 entries carry no gradient."""
+        """Mean binary cross-entropy over entries 0 and 1; entries of -1 have no gradient."""
         logits = self.net(batch["frames"]).float()
         target = batch["biomarkers"].float()
         judged = target >= 0
-        soft = target.clamp(min=0) * (1 - self.smoothing) + 0.5 * self.smoothing
-        losses = binary_cross_entropy_with_logits(logits, soft, reduction="none")
+        smoothed = target.clamp(min=0) * (1 - self.smoothing) + 0.5 * self.smoothing
+        losses = binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
         return {"loss": (losses * judged).sum() / judged.sum().clamp(min=1)}
 
     def activate(self, logits: Float[Tensor, "S K"]) -> Float[Tensor, "S K"]:
-        """Each box on its own."""
+        """Logits as independent probabilities."""
         return torch.sigmoid(logits.float())
 
     def target(self, row: Mapping[str, Any]) -> list[int] | None:
@@ -120,26 +118,23 @@ class Biomarkers(ClipNetwork):
 
 def class_scores(rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy") -> dict[str, float]:
     """Scores of prediction rows with a class target; `score` is the monitored one."""
-    rows = [row for row in rows if row["target"] is not None]
-    if not rows:
-        return {"score": float("nan")}
-    target = np.array([row["target"] for row in rows])
-    probability = np.array([row["probability"] for row in rows])
-    return _monitored(classification.score(target, probability), monitor)
+    return _scores(rows, monitor, classification.score)
 
 
 def multilabel_scores(
     rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy"
 ) -> dict[str, float]:
-    """Mean over judged biomarkers of prediction rows; `score` is the monitored one."""
+    """Mean scores over judged biomarkers of prediction rows; `score` is the monitored one."""
+    return _scores(rows, monitor, lambda *arrays: multilabel.score(*arrays, BIOMARKERS))
+
+
+def _scores(
+    rows: Sequence[Mapping[str, Any]], monitor: str, metric: Callable[..., Any]
+) -> dict[str, float]:
     rows = [row for row in rows if row["target"] is not None]
     if not rows:
         return {"score": float("nan")}
-    target = np.array([row["target"] for row in rows])
-    probability = np.array([row["probability"] for row in rows])
-    return _monitored(multilabel.score(target, probability, BIOMARKERS), monitor)
-
-
-def _monitored(scores: classification.Scores, monitor: str) -> dict[str, float]:
-    kept = {name: float(scores[name]) for name in ("accuracy", "auc")}
-    return {**kept, "score": kept[monitor]}
+    arrays = (np.array([row[column] for row in rows]) for column in ("target", "probability"))
+    values = metric(*arrays)
+    scores = {name: float(values[name]) for name in ("accuracy", "auc")}
+    return {**scores, "score": scores[monitor]}

@@ -1,8 +1,8 @@
-"""An ensemble: networks that were trained apart answer with the mean of their probabilities.
+"""An ensemble: the mean of the probabilities of separately trained networks.
 
-Letters: N frames, H rows, W columns, K classes.
+Shapes: N frames, H rows, W columns, K classes.
 Source: Roy et al. 2020, section IV-C: the unweighted mean of the softmax outputs of three networks.
-Why the members travel with it: a checkpoint is a function of a clip, whatever else lies on a disk.
+The checkpoint contains the members, so that it needs no other file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +18,12 @@ from lus_ray.tasks.segmentation import Segmentation
 
 
 class Ensemble(Segmentation):
-    """The mean of the class probabilities of `members`, tasks of one scheme, view and truth.
+    """The mean of the class probabilities of `members`: tasks of one scheme, view and smoothing.
 
-    `boost` is that of `Segmentation`; those of the members are not used.
+    `boost` is that of `Segmentation`; the members' own are not used.
 
     Raises:
-        ArmError: there are no members, or they differ in scheme, in view or in what is the truth.
+        ArmError: there are no members, or they differ in scheme, view or smoothing.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Ensemble(Segmentation):
     ) -> None:
         built = [member() for member in members]
         if len({(task.scheme, task.view, task.smooth) for task in built}) != 1:
-            raise ArmError("an ensemble joins tasks of the same scheme and view, smoothed alike")
+            raise ArmError("an ensemble needs members of the same scheme, view and smoothing")
         first = built[0]
         super().__init__(
             lambda num_outputs: nn.ModuleList(built),
@@ -55,9 +55,9 @@ class Ensemble(Segmentation):
     def estimate_uncertainty(
         self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N K H W"] | None:
-        """Standard deviation over all samples of dropout of all members that have dropout.
+        """Standard deviation over the dropout samples of all members.
 
-        Members without it give one sample each, as often as the others give theirs.
+        A member without dropout counts as equal samples.
         """
         means, squares = [], []
         for number, member in enumerate(self.net):

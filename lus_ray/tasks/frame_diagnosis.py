@@ -1,12 +1,12 @@
-"""Diagnosis of frames by what a segmenter finds in them; a clip is the mean over its frames.
+"""Diagnosis of frames by a network on top of a segmenter; a clip is the mean over its frames.
 
-Letters: N frames, H rows, W columns, K classes.
+Shapes: N frames, H rows, W columns, K classes.
 Source: Gare et al. 2021, section 3.2: frames inherit the diagnosis of their clip, and Table 2
-counts frames. The mean over the frames of a clip goes beyond the paper.
+counts frames. The mean over the frames of a clip is not in the paper.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,14 +24,14 @@ from lus_ray.tasks.task import Batch, Task
 
 
 class FrameDiagnosis(Task):
-    """Healthy, other lung disease or COVID-19 pneumonia, of every frame (cross-entropy).
+    """Healthy, other lung disease or COVID-19 pneumonia for every frame (cross-entropy).
 
-    `net` takes grey images (N, 1, H, W) in [0, 1]; it may begin with a `segmenter` that an earlier
-    arm trained. `monitor` is the validation score that picks the epoch: "frame_accuracy", or
+    `net` takes grey images (N, 1, H, W) in [0, 1] and may have a `segmenter` that an earlier arm
+    trained. `monitor` is the validation score that selects the epoch: "frame_accuracy", or
     "accuracy" or "auc" of clips.
     """
 
-    inherited: ClassVar[bool] = True
+    inherited = True
 
     def __init__(
         self,
@@ -54,19 +54,19 @@ class FrameDiagnosis(Task):
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
         """`outputs` (N, K): the probabilities of every frame."""
         parts = frames.split(self.samples_per_pass(frames[0].numel()))
-        said = [torch.softmax(self.net(part).float(), dim=1) for part in parts]
-        return {"outputs": torch.cat(said).cpu().numpy()}
+        outputs = [torch.softmax(self.net(part).float(), dim=1) for part in parts]
+        return {"outputs": torch.cat(outputs).cpu().numpy()}
 
     def samples_per_pass(self, num_pixels: int) -> int:
-        """Frames of about `CHUNK_PIXELS` in all."""
+        """As many frames as have about `CHUNK_PIXELS`."""
         return max(1, CHUNK_PIXELS // num_pixels)
 
     @torch.no_grad()
     def find_attention(self, frames: Float[Tensor, "N 1 H W"]) -> list[FrameAttention]:
-        """What of each frame speaks for the class that was said, from the maps of the segmenter."""
+        """Where each frame shows the predicted class, from the maps of the segmenter."""
         probability = self.predict(frames)["outputs"]
-        said = torch.from_numpy(probability.argmax(axis=1)).to(frames.device)
-        heat = self.net.activation_map(frames, said).float().cpu().numpy()
+        predicted = torch.from_numpy(probability.argmax(axis=1)).to(frames.device)
+        heat = self.net.activation_map(frames, predicted).float().cpu().numpy()
         return [FrameAttention(p, heat=h) for p, h in zip(probability, heat, strict=True)]
 
     def target(self, row: Mapping[str, Any]) -> int | None:
@@ -74,10 +74,10 @@ class FrameDiagnosis(Task):
         return class_index("diagnosis", row)
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Accuracy of frames, accuracy and weighted one-vs-one AUC of clips, of annotated rows."""
+        """Accuracy of frames, and accuracy and weighted one-vs-one AUC of annotated clips."""
         rows = [row for row in rows if row["target"] is not None]
         if not rows:
             return {"score": float("nan")}
-        right = [np.argmax(row["outputs"], axis=1) == row["target"] for row in rows]
-        scores = {"frame_accuracy": float(np.concatenate(right).mean()), **class_scores(rows)}
+        correct = [np.argmax(row["outputs"], axis=1) == row["target"] for row in rows]
+        scores = {"frame_accuracy": float(np.concatenate(correct).mean()), **class_scores(rows)}
         return {**scores, "score": scores[self.monitor]}

@@ -1,13 +1,13 @@
-"""Frame scores: the severity of every single frame, and where the network looked.
+"""Frame scores: the severity of every single frame, and what the network attended to.
 
-Letters: N frames, C crops of a frame, H rows, W columns, K scores.
+Shapes: N frames, C crops of a frame, H rows, W columns, K scores.
 Source: Roy et al. 2020, section IV-A: SORD on the branch of the small crop, consistency of the
 two branches (equation 5) and a prior on their scales (equation 6).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,18 +26,20 @@ from lus_ray.tasks.losses import POSITIONS, soft_cross_entropy, sord_targets
 from lus_ray.tasks.task import Batch, Task, with_arguments
 
 CHUNK = 64
-"""Frames predicted at a time: a long clip must not fill the memory."""
+"""Frames predicted in one pass."""
 
 BoxOfHeat = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
 class FrameAttention:
-    """What a network looked at in one frame.
+    """What a network attended to in one frame: its crops, or a map of the whole frame.
 
-    `quads`: corners (C, 4, 2) of its crops in fractions of the picture, x before y; `crops` what
-    it saw there, grey in [0, 1]; `heat`: Grad-CAM (H, W) in [0, 1] where it saw the whole frame,
-    and `box` (left, top, right, bottom) around the hottest part, in fractions.
+    Attributes:
+        quads: corners of the crops in fractions of the picture, x before y.
+        crops: grey in [0, 1].
+        heat: Grad-CAM in [0, 1].
+        box: left, top, right, bottom of the hottest part, in fractions.
     """
 
     probability: Float[np.ndarray, "K"]
@@ -50,14 +52,18 @@ class FrameAttention:
 class FrameScore(Task):
     """A score 0-3 for each frame of a clip.
 
-    `net` takes colour images (N, 3, H, W) in [0, 1]; where it has `branches`, the first one
-    answers, and the others are held to it by `consistency` (mean squared difference of logits)
-    and, where it has scales, by `prior`. `loss` is "sord" or "cross-entropy"; `positions` are the
-    places of the scores for SORD. `localiser` is a factor on the learning rate of what places the
-    crops (1 as published). `monitor` is the validation score that picks the epoch.
+    Args:
+        net: builds a network of colour images (N, 3, H, W) in [0, 1]. If it has `branches`, the
+            first one predicts.
+        loss: "sord" or "cross-entropy".
+        positions: of the scores on a line, for SORD.
+        consistency: weight of the mean squared difference of the branches' logits.
+        prior: weight of the deviation of crop scales from the prior.
+        localiser: factor on the learning rate of the crop localiser (1 as published).
+        monitor: the validation score that selects the epoch.
     """
 
-    by_frame: ClassVar[bool] = True
+    by_frame = True
 
     def __init__(
         self,
@@ -87,39 +93,38 @@ class FrameScore(Task):
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         """`loss` and its parts, means over the batch."""
-        images = colour(batch["frames"])
+        images = to_rgb(batch["frames"])
         target = self.get_buffer("targets")[batch["frame_severity"]]
         if not hasattr(self.net, "branches"):
             return {"loss": soft_cross_entropy(self.net(images).float(), target).mean()}
-        seen = self.net.branches(images)
-        logits = seen.logits.float()
+        branches = self.net.branches(images)
+        logits = branches.logits.float()
         losses = {"first": soft_cross_entropy(logits[:, 0], target).mean()}
         if logits.shape[1] > 1:
-            apart = mse_loss(logits[:, 0], logits[:, 1])
-            losses["consistency"] = self.consistency * apart
-        if seen.scales is not None:
-            wanted = torch.tensor(PRIOR_SCALES).to(seen.scales).expand_as(seen.scales)
-            losses["prior"] = self.prior * l1_loss(seen.scales, wanted)
+            losses["consistency"] = self.consistency * mse_loss(logits[:, 0], logits[:, 1])
+        if (scales := branches.scales) is not None:
+            prior = torch.tensor(PRIOR_SCALES).to(scales).expand_as(scales)
+            losses["prior"] = self.prior * l1_loss(scales, prior)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
         """`outputs` (N, K): the probabilities of every frame."""
         parts = frames.split(self.samples_per_pass(frames[0].numel()))
-        said = [torch.softmax(self.net(colour(part)).float(), 1) for part in parts]
-        return {"outputs": torch.cat(said).cpu().numpy()}
+        outputs = [torch.softmax(self.net(to_rgb(part)).float(), 1) for part in parts]
+        return {"outputs": torch.cat(outputs).cpu().numpy()}
 
     def samples_per_pass(self, num_pixels: int) -> int:
-        """A few frames, whatever their size."""
+        """`CHUNK` frames of any size."""
         return CHUNK
 
     def lr_factor(self, parameter: str) -> float:
-        """What places the crops may learn at a rate of its own."""
+        """The localiser has a learning rate of its own."""
         return self.localiser if parameter.startswith("net.localiser.") else 1.0
 
     def find_attention(self, frames: Float[Tensor, "N 1 H W"]) -> list[FrameAttention]:
-        """Where the network looked in each frame: its crops, or the heat of the whole picture."""
-        images = colour(frames)
+        """The crops of each frame, or its Grad-CAM."""
+        images = to_rgb(frames)
         if hasattr(self.net, "branches"):
             return self._crops(images)
         heat = grad_cam(self.net, images).cpu().numpy()
@@ -131,11 +136,11 @@ class FrameScore(Task):
 
     @torch.no_grad()
     def _crops(self, images: Float[Tensor, "N 3 H W"]) -> list[FrameAttention]:
-        seen = self.net.branches(images)
-        crops = self.net.crops(images, seen.theta)[:, 0]
+        branches = self.net.branches(images)
+        crops = self.net.crops(images, branches.theta)[:, 0]
         crops = crops.unflatten(0, (len(images), -1)).cpu().numpy()
-        quads = crop_corners(seen.theta).cpu().numpy()
-        probability = torch.softmax(seen.logits[:, 0].float(), 1).cpu().numpy()
+        quads = crop_corners(branches.theta).cpu().numpy()
+        probability = torch.softmax(branches.logits[:, 0].float(), 1).cpu().numpy()
         return [
             FrameAttention(p, quads=q, crops=c)
             for p, q, c in zip(probability, quads, crops, strict=True)
@@ -156,18 +161,18 @@ def frame_scores(rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy") -
     if not rows:
         return {"score": float("nan")}
     target = np.concatenate([np.asarray(row["target"], np.int64) for row in rows])
-    said = np.concatenate([np.asarray(row["outputs"], np.float64) for row in rows]).argmax(axis=1)
-    counts = classification.confusion(target, said, num_classes=NUM_SEVERITIES)
-    kept = {
+    outputs = np.concatenate([np.asarray(row["outputs"], np.float64) for row in rows])
+    counts = classification.confusion(target, outputs.argmax(axis=1), num_classes=NUM_SEVERITIES)
+    scores = {
         "accuracy": float(classification.accuracy(counts)),
         "macro_f1": float(classification.macro_f1(counts)),
     }
-    return {**kept, "score": kept[monitor]}
+    return {**scores, "score": scores[monitor]}
 
 
-def colour(frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 3 H W"]:
-    """Grey frames as three equal channels; nothing is normalised, as published.
+def to_rgb(frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 3 H W"]:
+    """Grey frames as three equal channels, not normalised, as published.
 
-    Channels last, the memory format in which convolutions are fastest.
+    In channels-last format, in which convolutions are fastest.
     """
     return frames.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

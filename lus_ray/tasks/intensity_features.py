@@ -1,4 +1,4 @@
-"""Intensity statistics of a clip: the plain features that every network has to beat."""
+"""Intensity statistics of a clip: plain features as a baseline for every network."""
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,7 @@ PERCENTILES = (5, 25, 50, 75, 95, 99)
 
 
 class IntensityFeatures(Task):
-    """42 numbers per sample of frames, nothing learned.
+    """42 statistics per sample, without training.
 
     Over the whole picture and over its upper, middle and lower third: mean, standard deviation
     and six percentiles of grey (32); mean and standard deviation of the change between frames,
@@ -24,17 +24,16 @@ class IntensityFeatures(Task):
         self.view = view
 
     def predict(self, frames: Float[Tensor, "S T H W"]) -> dict[str, np.ndarray]:
-        """`features` (S, 42); no outputs."""
+        """`features` (S, 42)."""
         return {"features": np.stack([statistics(sample.cpu().numpy()) for sample in frames])}
 
 
 def statistics(frames: Float[np.ndarray, "T H W"]) -> Float[np.ndarray, "42"]:
-    """The 42 numbers of one sample, from grey values in [0, 1]."""
+    """The 42 statistics of one sample, from grey values in [0, 1]."""
     values: list[float] = []
     for part in (frames, *np.array_split(frames, 3, axis=1)):
         values += [part.mean(), part.std(), *np.percentile(part, PERCENTILES)]
-    still = len(frames) < 2
-    change = np.zeros(1) if still else np.diff(frames, axis=0)
+    change = np.zeros(1) if len(frames) < 2 else np.diff(frames, axis=0)
     for difference in (change, np.diff(frames, axis=2), np.diff(frames, axis=1)):
         values += [np.abs(difference).mean(), difference.std()]
     picture = frames.mean(axis=0)

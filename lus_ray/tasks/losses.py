@@ -1,11 +1,11 @@
-"""Losses of segmentation that weigh classes by their overlap or their rarity, not by their pixels.
+"""Losses: overlap and balanced cross-entropy of masks, and SORD targets for ordered scores.
 
-Letters: N images, K classes, H rows, W columns.
+Shapes: N images, K classes or scores, H rows, W columns, B samples in a batch.
 Sources: Chen et al. 2019, "Synergistic image and feature adaptation" (SIFA), as its released code
-computes them; Mason et al. 2021 for the Dice of the foreground alone.
-Why sums run over the whole batch: an image that shows little of a class then gives little of its
-loss, where a mean over images would let a few pixels weigh as much as a full mask.
-All are computed in float32, whatever precision the network ran in.
+computes them; Mason et al. 2021 for the Dice of the foreground; Diaz and Marathe 2019 for
+SORD, in the form of Roy et al. 2020, section IV-A.
+Why sums of masks run over the whole batch: in a mean over images a few pixels would weigh as much
+as a full mask. Losses of masks are computed in float32, whatever the network's precision.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from torch import Tensor
 EPSILON = 1e-7
 """Keeps a ratio of empty masks defined."""
 LEAST_PROBABILITY = 0.005
-"""Where the true class has less than this, its logarithm, and with it the gradient, stays put."""
+"""Lower limit of the true class's probability; below it there is no gradient."""
 
 POSITIONS = (0.0, 1.0, 2.0, 3.0)
-"""Places of the scores on a line, plain."""
+"""Positions of the scores on a line, equally spaced."""
 
 WIDE_GAP = (-0.5, 1.0, 2.0, 3.0)
-"""A healthy lung stands further off: score 0 moved by 0.5, as in the training of video scores."""
+"""Score 0 (a healthy lung) further off by 0.5, as in the training of video scores."""
 
 STEEPNESS = 2.0
 
@@ -33,8 +33,7 @@ def soft_dice(
 ) -> Float[Tensor, ""]:
     """1 minus the mean over classes, background included, of 2 sum pg / (sum p² + sum g).
 
-    `truth` is 0 or 1, see `one_hot`. A class that no image of the batch has adds 1 / K and, with
-    its numerator at 0, no gradient.
+    `truth` is 0 or 1. A class that no image of the batch has adds 1 / K and no gradient.
     """
     probability, truth = probability.float(), truth.float()
     both = (probability * truth).sum(dim=(0, 2, 3))
@@ -75,9 +74,9 @@ def one_hot(ids: Integer[Tensor, "N H W"], *, num_classes: int) -> Float[Tensor,
 
 
 def sord_targets(positions: Sequence[float] = POSITIONS) -> Float[Tensor, "K K"]:
-    """Targets by true score (row), float64: softmax over scores of -2 d², d their distance."""
-    place = torch.tensor(positions, dtype=torch.float64)
-    distance = STEEPNESS * (place[:, None] - place[None, :]) ** 2
+    """Soft targets by true score (row), float64: softmax of -2 d² over scores at distance d."""
+    position = torch.tensor(positions, dtype=torch.float64)
+    distance = STEEPNESS * (position[:, None] - position[None, :]) ** 2
     return torch.softmax(-distance, dim=1)
 
 

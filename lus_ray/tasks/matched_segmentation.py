@@ -1,7 +1,6 @@
-"""Outlines learnt on labelled frames that were given the greys of another domain.
+"""Segmentation trained on labelled frames with the grey levels of another domain.
 
-Letters: B clips of one frame, H rows, W columns.
-Why: it is the plain rival of every network that translates images, and costs next to nothing.
+The baseline of networks that translate images; it costs next to nothing.
 """
 
 from collections.abc import Callable
@@ -23,14 +22,13 @@ MATCHING = {
 
 
 class MatchedSegmentation(BinarySegmentation):
-    """Train on frames matched to the unlabelled `target_frames` of the batch.
+    """Binary segmentation that trains on frames matched to the batch's unlabelled `target_frames`.
 
-    `how` is a function of `intensity_matching`. Partners come from torch's own CPU generator, so
-    that a run that goes on from its saved state draws what it would have drawn. Predicting is that
-    of `BinarySegmentation`: frames of the other domain are taken as they are.
+    Frames are matched by `how`, with partners from torch's CPU generator, so that a resumed run
+    repeats them. Frames are predicted as they are.
 
     Raises:
-        ArmError: `how` is unknown, or what `BinarySegmentation` refuses.
+        ArmError: `how` is unknown, or `BinarySegmentation` refuses the other arguments.
     """
 
     def __init__(
@@ -50,7 +48,7 @@ class MatchedSegmentation(BinarySegmentation):
         self.how = how
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """The losses of `BinarySegmentation` on matched frames (B, 1, H, W).
+        """The losses of `BinarySegmentation` on matched frames.
 
         Raises:
             ArmError: the batch has no `target_frames`, or they are of another size.

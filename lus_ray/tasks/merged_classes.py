@@ -1,8 +1,8 @@
-"""Masks of a finer scheme read as those of a coarser one: nothing is learned or looked at again.
+"""Masks of a finer scheme read in a coarser one, without training or new predictions.
 
-Letters: N frames, K and J classes of the finer and of the coarser scheme.
+Shapes: N frames, K and J classes of the finer and of the coarser scheme.
 Source: Gare et al. 2021, section 3.1: dense predictions are mapped to the sparse classes, so that
-both can be compared in one table.
+one table can compare both.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ class MergedClasses(Task):
     def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:  # type: ignore[override]
         """`counts` (N, J J) of a row of the earlier arm; nothing where it has no masks.
 
-        The confidences of merged classes are not known, so there are no `bins`.
+        There are no `bins`: the confidences of merged classes are unknown.
         """
         if row["counts"] is None:
             return {}

@@ -1,17 +1,19 @@
-"""SIFA: a segmenter of one domain learns another without its labels, in pictures and features.
+"""SIFA: a segmenter of one domain learns another domain without its labels.
 
-Letters: N images, H rows, W columns, K classes, D features; A is the source, B the target.
+Shapes: N images, H rows, W columns, K classes, L latent channels; A is the source, B the target.
 Source: Chen et al. 2019 (AAAI), "Synergistic image and feature adaptation", and its code; version
 2 is Chen et al. 2020 (IEEE TMI). Both as used for B-lines by Mason et al. 2021.
 
-A translator makes A look like B; what it makes is segmented with the labels of A. One encoder
-feeds the segmenter, and a decoder that brings B back to A. Three judges of patches say whether an
-image is of B (`target_judge`), whether an image is of A (`source_judge`, whose second channel
-tells an image brought back from one that came from B), and of which domain a mask is
-(`mask_judge`). Version 2 has a second, deeper supervised mask and a judge of it.
+A generator (`translator`) makes A look like B; the translated images are segmented with the labels
+of A. One encoder feeds the segmenter and a decoder, which translates B to A. Patch discriminators
+(`..._judge`) tell real B from translated A (`target_judge`), real A from translated B
+(`source_judge`, whose second channel tells reconstructed from translated), and masks of A from
+masks of B (`mask_judge`). Version 2 has a second, deeper supervised mask with a discriminator.
+
+Submodules and losses have the names of checkpoints and metrics.jsonl files since the first version.
 Why some forwards are shared: between its updates a network gives the same images, so networks
-after the translator see one set of translations, and those after the segmenter one set of codes
-(the released code runs each again, with other masks of dropout).
+after the generator share one set of translations, and those after the segmenter one set of codes.
+(The released code runs each again, with other dropout masks.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,50 +35,49 @@ from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import Batch, with_arguments
 
 CYCLE = 10.0
-"""Weight of what does not come back as it was, for translator and decoder; a tenth of it, and of
-all that judges of images say, is what the segmenter descends."""
+"""Weight of the cycle loss in the loss of generator and decoder."""
 SHARE = 0.1
-DEEP_MASK, DEEP_JUDGE = 0.1, 0.01
+"""Weight of the cycle and adversarial losses of images in the loss of the segmenter."""
+DEEP_MASK, DEEP_ADVERSARIAL = 0.1, 0.01
 WARM = (0.25, 0.35)
-"""The judge of masks counts from the first share of training on, in full from the second."""
+"""The adversarial loss of masks starts at the first share of training, in full from the second."""
 COLLAPSED = 1e-4
-"""A judge with a smaller loss is never wrong, and teaches its rival nothing more."""
+"""A discriminator with a smaller loss is never wrong and gives its opponent no gradient."""
 
 VERSIONS: Mapping[int, dict[str, Any]] = {
     1: {"num_channels": 3, "deep": False},
     2: {"num_channels": 1, "deep": True, "dropout": 0.0},
 }
-"""What the segmenter of a version is built with."""
+"""Arguments of a version's segmenter."""
 
 NETWORKS = ("translator", "target_judge", "net", "decoder", "source_judge", "mask_judge")
-"""In the order in which they are updated; version 2 has `deep_judge` after them."""
-JUDGED = ("target_judge", "source_judge", "source_twin", "mask_judge", "deep_judge")
-"""Losses of judges; `source_twin` is that of the second channel of the judge of the source."""
-
+"""In the order of their updates; version 2 has `deep_judge` after them."""
+DISCRIMINATOR_LOSSES = ("target_judge", "source_judge", "source_twin", "mask_judge", "deep_judge")
+"""`source_twin` is the loss of the cycle head: the second channel of `source_judge`."""
 
 Codes = tuple[Tensor, ...]
 """Latent maps (N, L, h, w), and in version 2 those of the deep head."""
 
 
 @dataclass
-class Shown:
-    """A batch in [-1, 1], and what was made of it by networks that have had their turn."""
+class StepCache:
+    """A batch in [-1, 1], and the outputs of networks that are already updated in this step."""
 
     batch: Batch | None = None
     source: Tensor = field(default_factory=lambda: torch.zeros(0))
     target: Tensor = field(default_factory=lambda: torch.zeros(0))
-    as_target: Tensor | None = None
+    translated: Tensor | None = None
     codes: Sequence[Codes] | None = None
 
 
 class Sifa(Segmentation):
-    """Source clips have masks; target clips are `target_frames` and have nothing.
+    """Segmentation of source clips with masks and of target clips (`target_frames`) without labels.
 
-    `net` builds a `SifaSegmenter`, whose `width` scales all the other networks. `version` 2 sees
-    grey images instead of three equal channels, has another segmenter (`deep`) with a judge of its
-    own, no dropout and no warm-up, whatever `net` says of these. The rate and the `l2` of the
-    recipe are those of the segmenter of version 1; all others, and in version 2 all, learn at
-    `rate_of_judges` times the rate, and only segmenters have `l2`. Images run from -1 to 1.
+    `net` builds a `SifaSegmenter`, whose `width` scales all other networks. `version` 2 has grey
+    images instead of three equal channels, a `deep` segmenter with a discriminator of its own, no
+    dropout and no warm-up, whatever `net` sets. The rate and the `l2` of the recipe apply to the
+    segmenter of version 1; all other networks have `rate_of_judges` times that rate, and only
+    segmenters have `l2`. Images run from -1 to 1.
     """
 
     def __init__(
@@ -92,12 +93,15 @@ class Sifa(Segmentation):
     ) -> None:
         if version not in VERSIONS:
             raise ArmError(f"Sifa: no version {version}; use 1 or 2")
-        own = VERSIONS[version]
-        built, channels = with_arguments(net, own), own["num_channels"]
-        super().__init__(built, scheme, view, channels, centred=True, monitor=monitor)
+        arguments = VERSIONS[version]
+        channels = arguments["num_channels"]
+        super().__init__(
+            with_arguments(net, arguments), scheme, view, channels, centred=True, monitor=monitor
+        )
         self.version, self.rate_of_judges = version, rate_of_judges
         latent, num_classes = self.net.out.in_channels, len(self.classes)
         width, wide = latent // 16, latent // 8
+        # In this order: it decides the initial weights.
         self.translator = SifaGenerator(channels, width=width, num_units=num_units)
         self.decoder = SifaDecoder(latent, width=width)
         self.target_judge = PatchDiscriminator(width=wide)
@@ -107,7 +111,7 @@ class Sifa(Segmentation):
         if version == 2:
             self.deep_judge = PatchDiscriminator(num_classes, width=wide)
             self.networks = (*NETWORKS, "deep_judge")
-        self.shown = Shown()
+        self.cache = StepCache()
         self.pools = {"as_target": ImagePool(pool), "as_source": ImagePool(pool)}
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
@@ -122,43 +126,44 @@ class Sifa(Segmentation):
         if source.shape[-2:] != target.shape[-2:]:
             sizes = " and ".join("x".join(map(str, f.shape[-2:])) for f in (source, target))
             raise ArmError(f"Sifa: source and target frames of {sizes} pixels; give one view")
-        if self.shown.batch is not batch:
-            self.shown = Shown(batch, source * 2 - 1, target * 2 - 1)
-        shown = self.shown
+        if self.cache.batch is not batch:
+            self.cache = StepCache(batch, source * 2 - 1, target * 2 - 1)
         if network == "translator":
-            shown.as_target = shown.codes = None
-            return self._translate(shown.source, shown.target)
+            self.cache.translated = self.cache.codes = None
+            return self._generator_loss()
         if network == "net":
-            shown.codes = None
-            return self._segment(shown, batch["masks"][:, 0].long())
+            self.cache.codes = None
+            return self._segmenter_loss(batch["masks"][:, 0].long())
         with torch.no_grad():
-            as_target = self._made(shown)
-            codes = self._encoded(shown) if network != "target_judge" else ()
+            translated = self._translated()
+            codes = self._codes() if network != "target_judge" else ()
         if network == "target_judge":
-            made = self.pools["as_target"](as_target)
-            return _judged(network, self.target_judge(shown.target), self.target_judge(made))
+            fake = self.pools["as_target"](translated)
+            return _discriminator_loss(
+                network, self.target_judge(self.cache.target), self.target_judge(fake)
+            )
         if network == "decoder":
-            return self._bring_back(shown, codes)
+            return self._decoder_loss(codes)
         if network == "source_judge":
-            return self._judge_source(shown, codes)
-        return self._judge_masks(shown, codes, network)
+            return self._source_discriminator_loss(codes)
+        return self._mask_discriminator_loss(codes, network)
 
     def adam_settings(self, network: str) -> dict[str, Any]:
-        """Rivals descend with little momentum; only the segmenter is kept small."""
+        """Adversarial networks have little momentum; only the segmenter has `l2`."""
         return {} if network == "net" else {"betas": (0.5, 0.999), "l2": 0.0}
 
     def lr_factor(self, parameter: str) -> float:
-        """Factor on the rate of the recipe, which is that of the segmenter of version 1."""
-        leads = self.version == 1 and parameter.startswith("net.")
-        return 1.0 if leads else self.rate_of_judges
+        """1 for the segmenter of version 1, else `rate_of_judges`."""
+        full = self.version == 1 and parameter.startswith("net.")
+        return 1.0 if full else self.rate_of_judges
 
     def find_problem(self, losses: Mapping[str, float]) -> str:
-        """A judge that is never wrong, once its rival listens to it."""
-        for judge in JUDGED:
-            if judge in ("mask_judge", "deep_judge") and not self.mask_weight():
+        """A discriminator that is never wrong while its opponent depends on it."""
+        for name in DISCRIMINATOR_LOSSES:
+            if name in ("mask_judge", "deep_judge") and not self.mask_weight():
                 continue
-            if losses.get(judge, 1.0) < COLLAPSED:
-                return f"{judge} collapsed (loss {losses[judge]:.1e})"
+            if losses.get(name, 1.0) < COLLAPSED:
+                return f"{name} collapsed (loss {losses[name]:.1e})"
         return ""
 
     def buffer_state(self) -> dict[str, Tensor]:
@@ -166,76 +171,73 @@ class Sifa(Segmentation):
         return {f"{n}.{k}": v for n, p in self.pools.items() for k, v in enumerate(p.images)}
 
     def load_buffer_state(self, state: Mapping[str, Tensor]) -> None:
-        """Fill the pools again."""
+        """Fill the pools."""
         device = next(self.parameters()).device
         for name, pool in self.pools.items():
-            own = {k: v for k, v in state.items() if k.startswith(f"{name}.")}
-            pool.images = [own[f"{name}.{number}"].to(device) for number in range(len(own))]
+            count = sum(key.startswith(f"{name}.") for key in state)
+            pool.images = [state[f"{name}.{number}"].to(device) for number in range(count)]
 
     def mask_weight(self) -> float:
-        """Weight of what judges of masks say: it grows over a part of training, or is constant."""
+        """Weight of the adversarial loss of masks: rises during training, constant in version 2."""
         if self.version == 2:
             return SHARE
         first, full = WARM
         return SHARE * min(1.0, max(0.0, (self.progress - first) / (full - first)))
 
     @torch.no_grad()
-    def as_target(self, frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
-        """Frames of the source in [0, 1] as the target would show them."""
-        return (self._as_target(frames * 2 - 1).float() + 1) / 2
+    def translate_to_target(self, frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+        """Frames of the source in [0, 1] translated to the target."""
+        return (self._to_target(frames * 2 - 1).float() + 1) / 2
 
     @torch.no_grad()
     def translate_and_reconstruct(
         self, frames: Float[Tensor, "N 1 H W"], *, source: bool
     ) -> tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 H W"]]:
-        """Frames in [0, 1] as the other domain would show them, and brought back.
+        """Frames in [0, 1] translated to the other domain, and reconstructed.
 
-        `source` tells that they are of the source; those of the target go the other way.
+        `source` says whether they are of the source or of the target.
         """
-        images = frames * 2 - 1
-        if source:
-            other = self._as_target(images)
-            back = self._as_source(other)
-        else:
-            other = self._as_source(images)
-            back = self._as_target(other)
-        return (other.float() + 1) / 2, (back.float() + 1) / 2
+        there, back = self._to_target, self._to_source
+        if not source:
+            there, back = back, there
+        translated = there(frames * 2 - 1)
+        return (translated.float() + 1) / 2, (back(translated).float() + 1) / 2
 
-    def _translate(self, source: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Generator: images come back as they were, and deceive the judge of the target."""
-        as_target = self._as_target(source)
+    def _generator_loss(self) -> dict[str, Tensor]:
+        source, target = self.cache.source, self.cache.target
+        translated = self._to_target(source)
         with torch.no_grad():
-            as_source = self._as_source(target)
-        cycle = l1_loss(self._as_source(as_target).float(), source)
-        cycle = cycle + l1_loss(self._as_target(as_source).float(), target)
-        deceit = _says(self.target_judge(as_target), real=True)
-        parts = {"translator_cycle": cycle, "translator_deceit": deceit}
-        return {**parts, "loss": CYCLE * cycle + deceit}
+            as_source = self._to_source(target)
+        cycle = l1_loss(self._to_source(translated).float(), source)
+        cycle = cycle + l1_loss(self._to_target(as_source).float(), target)
+        adversarial = _squared_error(self.target_judge(translated), real=True)
+        parts = {"translator_cycle": cycle, "translator_deceit": adversarial}
+        return {**parts, "loss": CYCLE * cycle + adversarial}
 
-    def _bring_back(self, shown: "Shown", codes: Sequence[Codes]) -> dict[str, Tensor]:
-        """Decoder: the same against the judge of the source, from codes that stay as they are."""
-        cycle, as_source = self._cycle(shown, codes)
-        deceit = _says(self.source_judge(as_source)[:, :1], real=True)
-        parts = {"decoder_cycle": cycle, "decoder_deceit": deceit}
-        return {**parts, "loss": CYCLE * cycle + deceit}
+    def _decoder_loss(self, codes: Sequence[Codes]) -> dict[str, Tensor]:
+        cycle, as_source = self._reconstruct(codes)
+        adversarial = _squared_error(self.source_judge(as_source)[:, :1], real=True)
+        parts = {"decoder_cycle": cycle, "decoder_deceit": adversarial}
+        return {**parts, "loss": CYCLE * cycle + adversarial}
 
-    def _segment(self, shown: "Shown", ids: Tensor) -> dict[str, Tensor]:
+    def _segmenter_loss(self, ids: Tensor) -> dict[str, Tensor]:
         """Encoder and segmenter: masks of translated images, and features of no domain."""
-        with torch.no_grad():
-            as_target = self._made(shown)
+        translated = self._translated()
         size = (ids.shape[-2], ids.shape[-1])
-        codes = [self._encode(images) for images in (as_target, shown.target)]
-        cycle, as_source = self._cycle(shown, codes)
-        said = self.source_judge(as_source)
+        codes = [self._encode(images) for images in (translated, self.cache.target)]
+        cycle, as_source = self._reconstruct(codes)
+        verdict = self.source_judge(as_source)
         logits = self.net.decide(codes[0][0], size).float()
         truth = one_hot(ids, num_classes=len(self.classes))
         parts = {
             "cross_entropy": balanced_cross_entropy(logits, ids),
             "dice": soft_dice(logits.softmax(dim=1), truth),
             "net_cycle": cycle,
-            "source_deceit": _says(said[:, :1], real=True),
-            "source_alike": _says(said[:, 1:], real=True),
-            "mask_deceit": _says(self.mask_judge(self.net.decide(codes[1][0], size)), real=True),
+            "source_deceit": _squared_error(verdict[:, :1], real=True),
+            "source_alike": _squared_error(verdict[:, 1:], real=True),
+            "mask_deceit": _squared_error(
+                self.mask_judge(self.net.decide(codes[1][0], size)), real=True
+            ),
         }
         loss = parts["cross_entropy"] + parts["dice"] + SHARE * CYCLE * cycle
         loss = loss + SHARE * (parts["source_deceit"] + parts["source_alike"])
@@ -244,61 +246,62 @@ class Sifa(Segmentation):
             deep = self.net.decide_deep(codes[0][1], size).float()
             parts["deep_cross_entropy"] = balanced_cross_entropy(deep, ids)
             parts["deep_dice"] = soft_dice(deep.softmax(dim=1), truth)
-            said = self.deep_judge(self.net.decide_deep(codes[1][1], size))
-            parts["deep_deceit"] = _says(said, real=True)
+            verdict = self.deep_judge(self.net.decide_deep(codes[1][1], size))
+            parts["deep_deceit"] = _squared_error(verdict, real=True)
             loss = loss + DEEP_MASK * (parts["deep_cross_entropy"] + parts["deep_dice"])
-            loss = loss + DEEP_JUDGE * parts["deep_deceit"]
+            loss = loss + DEEP_ADVERSARIAL * parts["deep_deceit"]
         return {**parts, "loss": loss}
 
-    def _judge_source(self, shown: "Shown", codes: Sequence[Codes]) -> dict[str, Tensor]:
-        """Images of the source against those made so; and, apart, those brought back to it."""
+    def _source_discriminator_loss(self, codes: Sequence[Codes]) -> dict[str, Tensor]:
+        """Real source images against translated ones; in the cycle head, against reconstructed."""
         with torch.no_grad():
-            made = self.pools["as_source"](self.decoder(codes[1][0], shown.target))
-            back = self.decoder(codes[0][0], self._made(shown))
-        said = self.source_judge(made)
-        plain = _judged("source_judge", self.source_judge(shown.source)[:, :1], said[:, :1])
-        alike = _judged("source_twin", self.source_judge(back)[:, 1:], said[:, 1:])
-        return {**plain, **alike, "loss": plain["loss"] + alike["loss"]}
+            fake = self.pools["as_source"](self.decoder(codes[1][0], self.cache.target))
+            reconstructed = self.decoder(codes[0][0], self._translated())
+        verdict = self.source_judge(fake)
+        real = self.source_judge(self.cache.source)[:, :1]
+        plain = _discriminator_loss("source_judge", real, verdict[:, :1])
+        real = self.source_judge(reconstructed)[:, 1:]
+        cycle = _discriminator_loss("source_twin", real, verdict[:, 1:])
+        return {**plain, **cycle, "loss": plain["loss"] + cycle["loss"]}
 
-    def _judge_masks(
-        self, shown: "Shown", codes: Sequence[Codes], network: str
-    ) -> dict[str, Tensor]:
-        """Masks of images made like the target against those of the target."""
-        size = (shown.target.shape[-2], shown.target.shape[-1])
+    def _mask_discriminator_loss(self, codes: Sequence[Codes], network: str) -> dict[str, Tensor]:
+        """Masks of translated images against those of the target."""
+        size = (self.cache.target.shape[-2], self.cache.target.shape[-1])
         deep = network == "deep_judge"
         decide = self.net.decide_deep if deep else self.net.decide
         with torch.no_grad():
             masks = [decide(code[int(deep)], size) for code in codes]
-        judge = self.get_submodule(network)
-        return _judged(network, judge(masks[0]), judge(masks[1]))
+        discriminator = self.get_submodule(network)
+        return _discriminator_loss(network, discriminator(masks[0]), discriminator(masks[1]))
 
-    def _cycle(self, shown: "Shown", codes: Sequence[Codes]) -> tuple[Tensor, Tensor]:
-        """How far images are from what comes back of them, both ways; the target as source."""
-        as_source = self.decoder(codes[1][0], shown.target)
-        there = l1_loss(self.decoder(codes[0][0], self._made(shown)).float(), shown.source)
-        return there + l1_loss(self._as_target(as_source).float(), shown.target), as_source
+    def _reconstruct(self, codes: Sequence[Codes]) -> tuple[Tensor, Tensor]:
+        """The cycle loss of both domains, and the target translated to the source."""
+        as_source = self.decoder(codes[1][0], self.cache.target)
+        reconstructed = self.decoder(codes[0][0], self._translated())
+        cycle = l1_loss(reconstructed.float(), self.cache.source)
+        return cycle + l1_loss(self._to_target(as_source).float(), self.cache.target), as_source
 
-    def _made(self, shown: "Shown") -> Tensor:
-        """The source as the target would show it: one forward until the translator changes."""
-        if shown.as_target is None:
+    def _translated(self) -> Tensor:
+        """The source translated to the target, once until the generator changes."""
+        if self.cache.translated is None:
             with torch.no_grad():
-                shown.as_target = self._as_target(shown.source)
-        return shown.as_target
+                self.cache.translated = self._to_target(self.cache.source)
+        return self.cache.translated
 
-    def _encoded(self, shown: "Shown") -> Sequence[Codes]:
-        """Codes of both: one forward until the segmenter changes, for the networks after it."""
-        if shown.codes is None:
-            shown.codes = [self._encode(images) for images in (self._made(shown), shown.target)]
-        return shown.codes
+    def _codes(self) -> Sequence[Codes]:
+        """Codes of both domains, once until the segmenter changes."""
+        if self.cache.codes is None:
+            images = (self._translated(), self.cache.target)
+            self.cache.codes = [self._encode(domain) for domain in images]
+        return self.cache.codes
 
-    def _as_target(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+    def _to_target(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
         return self.translator(self._input(images))
 
-    def _as_source(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+    def _to_source(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
         return self.decoder(self._encode(images)[0], images)
 
     def _encode(self, images: Float[Tensor, "N 1 H W"]) -> Codes:
-        """The latent maps, and in version 2 those of the deep head."""
         code = self.net.encode(self._input(images))
         return code if isinstance(code, tuple) else (code,)
 
@@ -307,11 +310,11 @@ class Sifa(Segmentation):
         return repeated.contiguous(memory_format=torch.channels_last)
 
 
-def _says(said: Tensor, *, real: bool) -> Tensor:
-    """Squared distance of what a judge says from 1 (real) or 0 (Mao et al. 2017)."""
-    return (said.float() - float(real)).square().mean()
+def _squared_error(verdict: Tensor, *, real: bool) -> Tensor:
+    """Mean squared distance of a discriminator's output from 1 (real) or 0 (Mao et al. 2017)."""
+    return (verdict.float() - float(real)).square().mean()
 
 
-def _judged(name: str, real: Tensor, made: Tensor) -> dict[str, Tensor]:
-    loss = 0.5 * (_says(real, real=True) + _says(made, real=False))
+def _discriminator_loss(name: str, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    loss = 0.5 * (_squared_error(real, real=True) + _squared_error(fake, real=False))
     return {"loss": loss, name: loss}

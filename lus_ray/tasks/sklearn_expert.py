@@ -1,13 +1,13 @@
-"""Experts: small scikit-learn classifiers on what an earlier arm says of a clip.
+"""Experts: small scikit-learn classifiers on the predictions of an earlier arm.
 
-Letters: N clips, S samples a clip, D features, K classes.
-Gare 2022, section 3.4: seven classifiers with default parameters, the best of three fits; each
-sample of a training clip is one example, and a clip's probability is the mean over its samples.
+Shapes: N examples, S samples of a clip, D features, K classes.
+Source: Gare 2022, section 3.4: seven classifiers with default parameters, the best of three fits;
+each sample of a training clip is one example, and a clip's probability is the mean over samples.
 """
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,34 +16,36 @@ from lus_ray.data.labels import CLASSES, class_index, oversample
 from lus_ray.errors import ArmError, CellError
 from lus_ray.tasks.clip_classification import class_scores
 from lus_ray.tasks.frame_score import frame_scores
+from lus_ray.tasks.task import Task
 
 EXPERTS = ("DT", "SVM", "RF", "AB", "NN", "MLP", "MLP-L")
 """The seven of the paper."""
 
 PLAIN = ("prior", "logistic")
-"""The baselines that every arm is held against."""
+"""The baselines of every arm."""
 
 DETERMINISTIC = ("SVM", "NN", "prior", "logistic")
-"""Fits that no seed changes; one is enough."""
+"""Classifiers that no seed changes; one fit is enough."""
 
-TOGETHER = ("DT", "SVM", "RF", "AB", "NN", "prior")
-"""What these say of an example is the same to the last bit beside others and alone; a matrix
-product of many rows rounds differently. A forest takes as long for one example as for hundreds."""
+BATCHED = ("DT", "SVM", "RF", "AB", "NN", "prior")
+"""Classifiers whose prediction for an example has the same bits alone and among others. (A matrix
+product of many rows rounds differently.) A forest takes as long for one example as for hundreds."""
 
 
-class Expert:
-    """A scikit-learn classifier of one label; it learns in one call instead of a loop.
+class Expert(Task):
+    """A scikit-learn classifier of one label, fitted in one call.
 
-    `kind` is one of `EXPERTS` or `PLAIN`; `label` a key of `CLASSES`, or "frame_severity" where
-    each sample is a frame with a score of its own; of a "diagnosis" each sample is a frame that
-    inherits it. `inputs` says what it reads of the earlier arm: "outputs" (probabilities) or
-    "features"; `fits` repeats with other seeds, of which the best validation accuracy is kept.
-    `balance` repeats training examples up to the largest class.
+    Args:
+        kind: one of `EXPERTS` or `PLAIN`.
+        label: a key of `CLASSES`, or "frame_severity", where each sample is a frame with its own
+            score. For a "diagnosis" each sample is a frame with the class of its clip.
+        inputs: "outputs" (probabilities) or "features" of the earlier arm.
+        fits: number of fits with different seeds; the best validation accuracy wins.
+        balance: repeat training examples up to the size of the largest class.
     """
 
-    multilabel = False
-    reads_rows = True
-    scheme: str | None = None
+    reads_rows: ClassVar[bool] = True
+    fits_in_one_call: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -53,21 +55,21 @@ class Expert:
         fits: int = 3,
         balance: bool = True,
     ) -> None:
+        super().__init__()
         if kind not in EXPERTS + PLAIN:
             raise ArmError(f"no expert {kind!r}; use one of {EXPERTS + PLAIN}")
-        known = (*CLASSES, "frame_severity")
-        if label not in known or inputs not in ("outputs", "features"):
-            raise ArmError(f"an expert reads outputs or features and predicts one of {known}")
+        labels = (*CLASSES, "frame_severity")
+        if label not in labels or inputs not in ("outputs", "features"):
+            raise ArmError(f"an expert reads outputs or features and predicts one of {labels}")
         self.by_frame, self.inherited = label == "frame_severity", label == "diagnosis"
         self.kind, self.label, self.inputs, self.balance = kind, label, inputs, balance
         self.fits = 1 if kind in DETERMINISTIC else fits
         self.columns, self.classes = (label,), CLASSES["severity" if self.by_frame else label]
-        self.model: Any = None
 
-    def learn(
+    def fit_rows(
         self, train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]], *, seed: int
     ) -> dict[str, float]:
-        """Fit on annotated rows of an earlier arm's predictions; the validation scores.
+        """Fit to annotated rows of an earlier arm's predictions; the validation scores.
 
         Raises:
             CellError: no training row is annotated.
@@ -78,44 +80,46 @@ class Expert:
         if self.balance and self.kind not in PLAIN:
             chosen = oversample(target, np.random.default_rng(seed))
             examples, target = examples[chosen], target[chosen]
-        scored = frame_scores if self.by_frame else class_scores
         kind = self.kind if len(np.unique(target)) > 1 else "prior"
         best: tuple[float, Any, dict[str, float]] | None = None
         for repeat in range(self.fits):
-            model = fit_classifier(kind, examples, target, seed=seed + repeat)
-            self.model = model
-            said = zip(val, self.predict_all(val), strict=True)
-            scores = scored([{"target": self.target(row), **answer} for row, answer in said])
+            self.estimator = fit_classifier(kind, examples, target, seed=seed + repeat)
+            predictions = zip(val, self.predict_rows(val), strict=True)
+            scores = self.score([{"target": self.target(row), **p} for row, p in predictions])
             rank = scores["score"] if np.isfinite(scores["score"]) else -1.0
             if best is None or rank > best[0]:
-                best = (rank, model, scores)
+                best = (rank, self.estimator, scores)
         assert best is not None
-        self.model = best[1]
+        self.estimator = best[1]
         return best[2]
 
-    def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:  # type: ignore[override]
         """`outputs` (S, K) and their mean `probability` (K,) for one row of the earlier arm."""
-        outputs = self._outputs(self._inputs(row))
+        outputs = self._probabilities(self._inputs(row))
         return {"outputs": outputs, "probability": outputs.mean(axis=0)}
 
-    def predict_all(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
-        """`predict` of each row, bit for bit; asks once for all of them where that is the same."""
-        if self.kind not in TOGETHER or not rows:
-            return [self.predict(row) for row in rows]
+    def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
+        """`predict` of each row, bit for bit, in one call where the classifier allows it."""
+        if self.kind not in BATCHED or not rows:
+            return super().predict_rows(rows)
         inputs = [self._inputs(row) for row in rows]
         ends = np.cumsum([len(samples) for samples in inputs])[:-1]
-        parts = np.split(self._outputs(np.concatenate(inputs)), ends)
+        parts = np.split(self._probabilities(np.concatenate(inputs)), ends)
         return [{"outputs": part, "probability": part.mean(axis=0)} for part in parts]
 
     def target(self, row: Mapping[str, Any]) -> int | list[int] | None:
         """Class index, or one per frame; None where the clip is not annotated."""
         return row["frame_severity"] if self.by_frame else class_index(self.label, row)
 
-    def _outputs(self, examples: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
-        """Probabilities; 0 of a class that was not there to learn."""
-        known = self.model.predict_proba(examples)
+    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Accuracy and further scores of annotated clips, or of their frames."""
+        return frame_scores(rows) if self.by_frame else class_scores(rows)
+
+    def _probabilities(self, examples: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
+        """Probabilities; 0 for a class without training examples."""
+        known = self.estimator.predict_proba(examples)
         outputs = np.zeros((len(known), len(self.classes)), np.float32)
-        outputs[:, np.asarray(self.model.classes_, int)] = known
+        outputs[:, np.asarray(self.estimator.classes_, int)] = known
         return outputs
 
     def _inputs(self, row: Mapping[str, Any]) -> Float[np.ndarray, "S D"]:

@@ -1,9 +1,10 @@
 """The contract of a learning problem.
 
-A `Task` is one module that holds its network, its losses and its predictions; it never loops.
-`learn.fit` trains any of them; `Predictor` applies any of them.
+A `Task` holds its network, its losses and its predictions; the training loop trains any of them,
+and `Predictor` applies any of them.
 
-Letters: B clips in a batch, S samples a clip, T frames, H rows, W columns, K outputs, D features.
+Shapes: B clips in a batch, S samples of a clip, T frames, H rows, W columns, M frames of a track,
+K outputs, D features.
 """
 
 import inspect
@@ -21,21 +22,26 @@ from lus_ray.data.transforms.view import Track, View
 Batch = Mapping[str, Tensor]
 """`frames` (B, T, H, W) float in [0, 1] on the training device, and one tensor per label column."""
 
-
-ALL = 1 << 30
-"""More samples than a clip has."""
+UNLIMITED = 1 << 30
+"""More samples than any clip has."""
 
 
 class Task(nn.Module):
-    """Network + losses + predictions + score.
+    """Network, losses, predictions and score of one learning problem.
 
-    `view` says how a clip becomes samples; with a `Track` the task reads what an earlier arm says
-    of each frame. `by_frame` tells that the target is one class per frame, `inherited` that every
-    frame has the class of its clip, `scheme` that pixels have classes of this mask scheme,
-    `reads_rows` that it answers to rows of an earlier arm's predictions. `columns` are the label
-    columns that `forward` reads. `networks` are the parts updated one after another in a step, each
-    with its own optimizer; most tasks have one. `label` is the column that is predicted and
-    `classes` its names. `progress` is the share of training that is done, told before each epoch.
+    Attributes:
+        view: how a clip becomes samples; a `Track` reads frame predictions of an earlier arm.
+        networks: names of the submodules that are updated in turn, each by its own optimizer.
+        columns: label columns that `forward` reads.
+        label: the column that is predicted, with its `classes`.
+        multilabel: a target has one entry of 0, 1 or -1 per class.
+        by_frame: a target has one class per frame.
+        inherited: every frame has the class of its clip.
+        scheme: the mask scheme whose classes pixels have.
+        reads_rows: predicts from rows of an earlier arm's predictions.
+        fits_in_one_call: learns by `fit_rows` instead of the training loop, and keeps what it
+            learned in `estimator`.
+        progress: completed share of training, set before each epoch.
     """
 
     networks: tuple[str, ...] = ("net",)
@@ -43,16 +49,24 @@ class Task(nn.Module):
     label: str = ""
     classes: tuple[str, ...] = ()
     multilabel: ClassVar[bool] = False
-    by_frame: ClassVar[bool] = False
-    inherited: ClassVar[bool] = False
+    by_frame: bool = False
+    inherited: bool = False
     reads_rows: ClassVar[bool] = False
+    fits_in_one_call: ClassVar[bool] = False
+    estimator: Any = None
     scheme: str | None = None
     view: View | Track
     progress: float = 0.0
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """Losses by name; `loss` is the one that the network descends."""
+        """Losses by name; the network minimises `loss`."""
         raise TypeError(f"{type(self).__name__} does not define forward")
+
+    def fit_rows(
+        self, train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]], *, seed: int
+    ) -> dict[str, float]:
+        """Fit to prediction rows in one call; the validation scores."""
+        raise TypeError(f"{type(self).__name__} does not define fit_rows")
 
     def predict(
         self, frames: Float[Tensor, "S T H W"] | Float[Tensor, "M K"]
@@ -60,38 +74,42 @@ class Task(nn.Module):
         """Per sample of one clip: `outputs` (S, K) probabilities and `features` (S, D)."""
         raise TypeError(f"{type(self).__name__} does not define predict")
 
+    def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
+        """Predictions for rows of an earlier arm."""
+        return [self.predict(row) for row in rows]  # type: ignore[arg-type]
+
     def samples_per_pass(self, num_pixels: int) -> int:
-        """How many samples of so many pixels are predicted at once; a long clip goes in parts."""
-        return ALL
+        """How many samples of this many pixels to predict in one pass."""
+        return UNLIMITED
 
     def lr_factor(self, parameter: str) -> float:
         """Factor on the learning rate of a parameter, by its name in the task."""
         return 1.0
 
     def adam_settings(self, network: str) -> dict[str, Any]:
-        """In what the network's Adam differs from the recipe's: `betas`, `l2`."""
+        """Settings of a network's Adam that replace the recipe's: `betas`, `l2`."""
         return {}
 
     def find_problem(self, losses: Mapping[str, float]) -> str:
-        """What in the mean losses of an epoch tells that training is broken, or nothing."""
+        """What the mean losses of an epoch show to be broken, or an empty string."""
         return ""
 
     def buffer_state(self) -> dict[str, Tensor]:
-        """What training remembers from step to step beside parameters and buffers."""
+        """Tensors that training keeps between steps besides parameters and buffers."""
         return {}
 
     def load_buffer_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `memory` gave."""
+        """Restore the result of `buffer_state`."""
 
     def constrain(self) -> None:
-        """Put parameters back to where they may be; called after every step."""
+        """Project parameters to their valid range; called after every step."""
 
     def target(self, row: Mapping[str, Any]) -> Any:
         """The target of a clip row: a class index, a list of 0 / 1 / -1, or None."""
         raise TypeError(f"{type(self).__name__} does not define target")
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Validation scores of prediction rows by name; `score` is what is maximised."""
+        """Validation scores of prediction rows by name; `score` is maximised."""
         raise TypeError(f"{type(self).__name__} does not define score")
 
 
@@ -101,12 +119,12 @@ def to_unit_range(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def with_arguments(task: Callable[..., Any], arguments: Mapping[str, Any]) -> partial[Any]:
-    """The same task or network with those of the arguments that it takes, or else its members."""
+    """The task or network with those arguments that it accepts; the rest go to its members."""
     if not isinstance(task, partial):
         task = partial(task)
-    taken = inspect.signature(task.func).parameters
-    given = {**task.keywords, **{n: value for n, value in arguments.items() if n in taken}}
-    if "members" in given:
-        others = {name: value for name, value in arguments.items() if name not in taken}
-        given["members"] = tuple(with_arguments(member, others) for member in given["members"])
-    return partial(task.func, *task.args, **given)
+    accepted = inspect.signature(task.func).parameters
+    bound = {**task.keywords, **{n: value for n, value in arguments.items() if n in accepted}}
+    if "members" in bound:
+        rest = {name: value for name, value in arguments.items() if name not in accepted}
+        bound["members"] = tuple(with_arguments(member, rest) for member in bound["members"])
+    return partial(task.func, *task.args, **bound)

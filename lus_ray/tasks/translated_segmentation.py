@@ -1,8 +1,8 @@
-"""Frames of SIFA's source outlined the long way: as the target would show them.
+"""Segmentation of SIFA's source frames after translation to the target domain.
 
-Letters: N frames, H rows, W columns, K classes.
-Why: on translated images the segmenter has learned, but the released code tests on images as they
-are. Which of the two the published scores on the source are is not stated (Mason et al. 2021).
+Shapes: N frames, H rows, W columns, K classes.
+Why: the segmenter learned on translated images, but the released code tests on images as they are.
+Mason et al. 2021 do not state how their scores on the source were computed.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,9 +16,9 @@ from lus_ray.tasks.sifa import Sifa
 
 
 class TranslatedSegmentation(Segmentation):
-    """What the segmenter of a trained SIFA says of frames that its translator has changed.
+    """Predictions of a trained SIFA's segmenter for translated frames.
 
-    `members` is that one SIFA, so that an arm can join it. Only frames of its source make sense.
+    `members` is that one SIFA, so that an arm can join it. The frames must be of its source.
 
     Raises:
         ArmError: there is not exactly one member.
@@ -26,7 +26,7 @@ class TranslatedSegmentation(Segmentation):
 
     def __init__(self, members: Sequence[Callable[[], Sifa]]) -> None:
         if len(members) != 1:
-            raise ArmError(f"Translated: {len(members)} members; give one SIFA")
+            raise ArmError(f"TranslatedSegmentation: {len(members)} members; give one SIFA")
         sifa = members[0]()
         super().__init__(
             lambda num_outputs: nn.ModuleList([sifa]),
@@ -40,4 +40,4 @@ class TranslatedSegmentation(Segmentation):
     ) -> Iterator[Float[Tensor, "n K H W"]]:
         """Class probabilities of frames in [0, 1], a few at a time."""
         for part in frames.split(max(1, CHUNK_PIXELS // frames[0].numel())):
-            yield from self.net[0].predict_probabilities(self.net[0].as_target(part))
+            yield from self.net[0].predict_probabilities(self.net[0].translate_to_target(part))

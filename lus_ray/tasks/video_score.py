@@ -1,8 +1,8 @@
-"""Video scores: the score of a clip from what a frozen frame model says of its frames.
+"""Video scores: the score of a clip from a frozen frame model's predictions.
 
-Letters: B clips, M frames of a clip, K scores.
-Source: Roy et al. 2020, section IV-B. The aggregated value of each score is the logit of a
-softmax, held against SORD targets with a wide gap of score 0.
+Shapes: B clips, M frames of a clip, K scores.
+Source: Roy et al. 2020, section IV-B. The aggregated value of each score is a logit, trained
+against SORD targets with a wide gap at score 0.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ from lus_ray.tasks.task import Batch, Task
 class VideoScore(Task):
     """The severity of a clip by an aggregator over the frame probabilities of an earlier arm.
 
-    `aggregator` builds a network of `lus_ray.nets` that takes frame scores (B, K, M) and lengths;
-    `track` says which frames it is given. The loss is summed over the clips, as published.
+    `aggregator` builds a network of frame scores (B, K, M) and lengths; `track` selects the
+    frames. The loss is summed over the clips, as published.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class VideoScore(Task):
         self.register_buffer("targets", sord_targets(positions), persistent=False)
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """`loss` (sum over clips), its mean, and the neutral elements where there are such."""
+        """`loss` (sum over clips), its mean, and the neutral elements if there are any."""
         logits = self.net(batch["tracks"], batch["lengths"])
         target = self.get_buffer("targets")[batch["severity"]]
         by_clip = soft_cross_entropy(logits, target)
@@ -54,16 +54,16 @@ class VideoScore(Task):
         }
 
     def constrain(self) -> None:
-        """Neutral elements stay between 0 and 1."""
+        """Clamp neutral elements to [0, 1]."""
         if hasattr(self.net, "constrain"):
             self.net.constrain()
 
     @torch.no_grad()
     def predict(self, track: Float[Tensor, "M K"]) -> dict[str, np.ndarray]:
-        """`outputs` (1, K): the softmax of the scores by which the aggregator decides.
+        """`outputs` (1, K): the softmax of the aggregator's scores.
 
-        For a uninorm these are the odds U / (1 - U), normalised: unlike U itself they keep their
-        order where U is too near 0 or 1 for a float.
+        For a uninorm these are the normalised odds U / (1 - U), which keep their order where U
+        is too near 0 or 1 for a float.
         """
         score = self.net.decide(track.mT)
         return {"outputs": torch.softmax(score, dim=0)[None].float().cpu().numpy()}

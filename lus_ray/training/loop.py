@@ -1,8 +1,7 @@
-"""The training loop: the only one, and it knows nothing of Ray.
+"""The training loop for every task, without Ray.
 
-It takes a task, batches by epoch, a way to validate, a recipe, and a report function. Supervised
-and adversarial tasks share it: networks are updated in turn, and clearing every gradient before
-each network is what makes one wrapped module right for all of them.
+The networks of a task are updated in turn. All gradients are cleared before each network, so that
+one wrapped module is correct for supervised and adversarial tasks alike.
 """
 
 import math
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lus_ray.data.transforms import augment_gare2021
+from lus_ray.data.transforms.batch_augmentation import augment_batch
 from lus_ray.errors import CellError
 from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import optim
@@ -26,16 +25,15 @@ Report = Callable[[dict[str, float]], None]
 Prepare = Callable[[Task], nn.Module]
 
 MAX_BAD_STEPS = 3
-"""So many steps in a row without a finite loss, or an epoch of nothing else, end the training at
-its best epoch."""
+"""Steps in a row without a finite loss that end the training at its best epoch."""
 
-MAX_TROUBLED = 5
-"""So many epochs in a row in which the task sees trouble end it at the best one before them."""
+MAX_PROBLEM_EPOCHS = 5
+"""Epochs in a row with a problem that end the training at the best epoch before them."""
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What training came to: the kept epoch, its validation scores, and notes of trouble."""
+    """The kept epoch, its validation scores, and notes on problems."""
 
     epoch: int
     scores: dict[str, float]
@@ -57,16 +55,18 @@ def fit(
 ) -> FitResult:
     """Train `task` in place and leave it at the epoch that the recipe selects.
 
-    `batches(epoch)` yields uint8 frames and labels; `validate(task)` gives scores, of which
-    `score` is maximised; `report` hears of every epoch; `prepare` may wrap the task (one worker
-    of several). With no validation clips the score is NaN, and the last epoch is kept. A recipe
-    that selects by loss keeps the parameters from before the epoch in which it was lowest.
-    An epoch in which the task sees trouble is kept only where there is none without, and several
-    in a row end the training. A note tells where another epoch is kept than the recipe promises.
-    With a `state`, training goes on from what lies there, and writes it from time to time.
+    An epoch in which the task finds a problem is kept only if every epoch has one, and several in
+    a row end the training. A note tells where another epoch is kept than the recipe selects.
+
+    Args:
+        batches: uint8 frames and labels of an epoch.
+        validate: scores, of which `score` is maximised; NaN keeps the last epoch.
+        report: receives the metrics of every epoch.
+        prepare: wraps the task as one of several workers.
+        state: where to resume from and to save to.
 
     Raises:
-        CellError: the loss stopped being finite before any epoch was complete.
+        CellError: the loss was not finite before any epoch was complete.
     """
     task.to(device)
     if device != "cpu":
@@ -74,51 +74,56 @@ def fit(
     model = prepare(task) if prepare else task
     adams = {network: optim.build_adam(task, network, recipe) for network in task.networks}
     schedules = [optim.build_schedule(adam, recipe) for adam in adams.values()]
-    done = state.load(task, adams) if state else TrainingProgress()
-    for past in done.past:
-        _tell(schedules, past.score)
-    for epoch in range(done.epoch, recipe.epochs):
-        before = _copy(task) if recipe.select == "loss" else None
+    progress = state.load(task, adams) if state else TrainingProgress()
+    for record in progress.past:
+        _step_schedules(schedules, record.score)
+    for epoch in range(progress.epoch, recipe.epochs):
+        before = _copy_parameters(task) if recipe.select == "loss" else None
         task.progress = epoch / recipe.epochs
         seeds = (seed, epoch, rank)
-        losses = _epoch(model, task, adams, batches(epoch), recipe, seeds, device, done)
-        broken = _broken(task, losses, done)
-        if losses is None or broken:
-            done.notes.append(f"{broken} in epoch {epoch}")
+        losses = _run_epoch(model, task, adams, batches(epoch), recipe, seeds, device, progress)
+        failure = _find_failure(task, losses, progress)
+        if losses is None or failure:
+            progress.notes.append(f"{failure} in epoch {epoch}")
             break
         if skipped := losses.pop("skipped", 0.0):
-            done.notes.append(
-                f"epoch {epoch}: {skipped:g} steps without a finite loss were left out"
+            progress.notes.append(
+                f"epoch {epoch}: {skipped:g} steps without a finite loss were skipped"
             )
-        trouble = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
+        problem = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
         scores = validate(task)
         report({"epoch": epoch, **losses, **{f"val_{k}": v for k, v in scores.items()}})
         score = scores.get("score", math.nan)
         worth = score if before is None else -losses["train_loss"]
-        done.past.append(EpochRecord(score, worth, trouble))
-        if done.troubled >= MAX_TROUBLED:
-            done.notes.append(f"{trouble} in {done.troubled} epochs in a row, to epoch {epoch}")
+        progress.past.append(EpochRecord(score, worth, problem))
+        if progress.problem_epochs >= MAX_PROBLEM_EPOCHS:
+            count = progress.problem_epochs
+            progress.notes.append(f"{problem} in {count} epochs in a row, to epoch {epoch}")
             break
-        if _chosen(done.past, recipe) == epoch:
-            done.best = BestEpoch(epoch, scores, before or _copy(task))
-        _tell(schedules, score)
+        if _select_epoch(progress.past, recipe) == epoch:
+            progress.best = BestEpoch(epoch, scores, before or _copy_parameters(task))
+        _step_schedules(schedules, score)
         if state is not None:
-            state.save(task, adams, done)
-    if done.best is None:
-        raise CellError(f"{done.notes[-1]}; lower the learning rate ({recipe.lr:g})")
-    task.load_state_dict(done.best.parameters)
+            state.save(task, adams, progress)
+    best = progress.best
+    if best is None:
+        raise CellError(f"{progress.notes[-1]}; lower the learning rate ({recipe.lr:g})")
+    task.load_state_dict(best.parameters)
     task.eval()
-    scores = validate(task) if recipe.select == "loss" else done.best.scores
-    return FitResult(done.best.epoch, scores, (*done.notes, *_told(done.best.epoch, done, recipe)))
+    scores = validate(task) if recipe.select == "loss" else best.scores
+    notes = (*progress.notes, *_note_selection(best.epoch, progress, recipe))
+    return FitResult(best.epoch, scores, notes)
 
 
-def _chosen(past: Sequence[EpochRecord], recipe: Recipe, *, sound: bool = True) -> int:
-    """The epoch that the recipe selects; one without trouble, where it has to be `sound`.
+def _select_epoch(
+    past: Sequence[EpochRecord], recipe: Recipe, *, avoid_problems: bool = True
+) -> int:
+    """The epoch that the recipe selects, if possible one without a problem.
 
-    The first of equals. A worth that is no number gives way to any later one, and never to none.
+    The first of equals. Any later epoch replaces one whose worth is NaN.
     """
-    epochs = [epoch for epoch, one in enumerate(past) if not (sound and one.trouble)]
+    epochs = [n for n, record in enumerate(past) if not (avoid_problems and record.problem)]
     chosen, *later = epochs or range(len(past))
     for epoch in later:
         worth, best = past[epoch].worth, past[chosen].worth
@@ -127,24 +132,27 @@ def _chosen(past: Sequence[EpochRecord], recipe: Recipe, *, sound: bool = True) 
     return chosen
 
 
-def _told(kept: int, done: TrainingProgress, recipe: Recipe) -> list[str]:
-    """A note where the kept epoch is not the one that the recipe promises, or had trouble too."""
+def _note_selection(kept: int, progress: TrainingProgress, recipe: Recipe) -> list[str]:
+    """A note if the kept epoch is not the one that the recipe selects, or had a problem."""
+    past = progress.past
     last = recipe.select == "last"
-    promised = recipe.epochs - 1 if last else _chosen(done.past, recipe, sound=False)
-    trouble = done.past[promised].trouble if promised < len(done.past) else ""
-    because = f": {trouble}" if trouble else ""
-    if kept != promised:
-        return [f"epoch {kept} was kept, not epoch {promised}{because}"]
-    return [f"epoch {kept} was kept, as no epoch was without trouble{because}"] if trouble else []
+    expected = recipe.epochs - 1 if last else _select_epoch(past, recipe, avoid_problems=False)
+    problem = past[expected].problem if expected < len(past) else ""
+    reason = f": {problem}" if problem else ""
+    if kept != expected:
+        return [f"epoch {kept} was kept, not epoch {expected}{reason}"]
+    return [f"epoch {kept} was kept, as every epoch had a problem{reason}"] if problem else []
 
 
-def _broken(task: Task, losses: Mapping[str, float] | None, done: TrainingProgress) -> str:
-    """What an epoch left behind that no later one can mend, or nothing.
+def _find_failure(
+    task: Task, losses: Mapping[str, float] | None, progress: TrainingProgress
+) -> str:
+    """Why training cannot continue after an epoch, or an empty string.
 
-    A step that is left out can still have spoiled what a normalisation remembers of its batch.
+    Even a skipped step can leave a non-finite value in the running statistics of a normalisation.
     """
     if losses is None:
-        if done.bad_steps < MAX_BAD_STEPS:
+        if progress.bad_steps < MAX_BAD_STEPS:
             return "no step had a finite loss"
         return f"the loss was not finite {MAX_BAD_STEPS} times in a row"
     for name, value in task.state_dict().items():
@@ -153,15 +161,15 @@ def _broken(task: Task, losses: Mapping[str, float] | None, done: TrainingProgre
     return ""
 
 
-def _tell(schedules: Iterable[Callable[[float], None]], score: float) -> None:
-    """Tell schedules of the end of an epoch; in a replay no optimizer made a step before."""
+def _step_schedules(schedules: Iterable[Callable[[float], None]], score: float) -> None:
+    """Advance schedules by an epoch; on resuming, no optimizer has made a step before."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         for schedule in schedules:
             schedule(score)
 
 
-def _epoch(
+def _run_epoch(
     model: nn.Module,
     task: Task,
     adams: Mapping[str, torch.optim.Optimizer],
@@ -169,27 +177,24 @@ def _epoch(
     recipe: Recipe,
     seed: tuple[int, int, int],
     device: str,
-    done: TrainingProgress,
+    progress: TrainingProgress,
 ) -> dict[str, float] | None:
-    """Mean losses over one pass, or None when they stay, or all are, without a finite value.
-
-    `done` counts steps without one across epochs.
-    """
+    """Mean losses over one pass; None if no step, or none of the last few, had a finite loss."""
     model.train()
     if model is not task:  # several workers: each draws its own, and one state serves them all
-        torch.manual_seed(_mix(seed))
+        torch.manual_seed(_mix_seed(seed))
     sums: dict[str, float] = defaultdict(float)
     num_good = num_bad = 0
     parameters = list(model.parameters())
     for step, raw in enumerate(batches):
-        batch = _ready(raw, recipe, (*seed, step), device)
+        batch = _prepare_batch(raw, recipe, _mix_seed((*seed, step)), device)
         values = _step(model, task, parameters, batch, adams, device)
         if values is None:
-            num_bad, done.bad_steps = num_bad + 1, done.bad_steps + 1
-            if done.bad_steps >= MAX_BAD_STEPS:
+            num_bad, progress.bad_steps = num_bad + 1, progress.bad_steps + 1
+            if progress.bad_steps >= MAX_BAD_STEPS:
                 return None
             continue
-        num_good, done.bad_steps = num_good + 1, 0
+        num_good, progress.bad_steps = num_good + 1, 0
         for name, value in values.items():
             sums[name] += value
     if not num_good:
@@ -206,24 +211,24 @@ def _step(
     adams: Mapping[str, torch.optim.Optimizer],
     device: str,
 ) -> dict[str, float] | None:
-    """Update every network once; losses by name, or None when one was not finite.
+    """Update every network once; losses by name, or None if one was not finite.
 
-    Where networks take turns, a loss is carried back to the parameters of its own network alone;
-    a model wrapped for several workers has to see all of them. Their losses have the network's
-    name then, and `loss` is the sum.
+    With several networks, each loss is differentiated for the parameters of its network only; a
+    model wrapped for several workers needs all of them. `<network>_loss` is then the loss of each
+    network, and `loss` the sum.
     """
     values: dict[str, Tensor] = {}
     total = torch.zeros((), dtype=torch.float64, device=device)
     for network, adam in adams.items():
-        for parameter in parameters:  # `zero_grad` would look for them in every module again
+        for parameter in parameters:  # `zero_grad` would search every module again
             parameter.grad = None
         with torch.autocast(device, torch.bfloat16, enabled=device != "cpu"):
             losses = model(batch, network)
         if not torch.isfinite(losses["loss"]):
             return None
-        apart = len(adams) > 1 and model is task  # to name parameters makes a pass slower
+        separate = len(adams) > 1 and model is task  # naming inputs makes a backward pass slower
         own = [p for group in adam.param_groups for p in group["params"]]
-        losses["loss"].backward(inputs=own if apart else None)
+        losses["loss"].backward(inputs=own if separate else None)
         adam.step()
         task.constrain()
         values |= {name: value.detach().double() for name, value in losses.items()}
@@ -233,40 +238,23 @@ def _step(
     return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
 
 
-def _ready(
-    batch: Mapping[str, Tensor], recipe: Recipe, seed: tuple[int, ...], device: str
+def _prepare_batch(
+    batch: Mapping[str, Tensor], recipe: Recipe, seed: int, device: str
 ) -> dict[str, Tensor]:
     """A batch on the training device, its frames in [0, 1] and augmented."""
     moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     if "frames" not in moved:
         return moved
-    moved["frames"] = to_unit_range(moved["frames"])
-    if "target_frames" in moved:
-        moved["target_frames"] = to_unit_range(moved["target_frames"])
-    if "copy" in moved:
-        outlined = moved.get("masks", torch.zeros_like(moved["frames"], dtype=torch.uint8))
-        moved["frames"], outlined = augment_gare2021.make_copies(
-            moved["frames"], outlined, moved.pop("copy")
-        )
-        if "masks" in moved:
-            moved["masks"] = outlined
-    if recipe.augment is not None:
-        generator = torch.Generator().manual_seed(_mix(seed))
-        if "target_frames" in moved:
-            moved["target_frames"] = recipe.augment(moved["target_frames"], generator)
-        if "masks" in moved:
-            both = recipe.augment.with_masks(moved["frames"], moved["masks"], generator)
-            moved["frames"], moved["masks"] = both
-        else:
-            moved["frames"] = recipe.augment(moved["frames"], generator)
-    return moved
+    for name in {"frames", "target_frames"} & set(moved):
+        moved[name] = to_unit_range(moved[name])
+    return augment_batch(moved, recipe.augment, seed=seed)
 
 
-def _copy(task: Task) -> dict[str, Tensor]:
+def _copy_parameters(task: Task) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in task.state_dict().items()}
 
 
-def _mix(seed: tuple[int, ...]) -> int:
+def _mix_seed(seed: tuple[int, ...]) -> int:
     mixed = 0
     for part in seed:
         mixed = (mixed * 1_000_003 + part + 1) % (2**63 - 1)

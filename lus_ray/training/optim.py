@@ -1,8 +1,4 @@
-"""How parameters are updated: Adam for each network of a task, and what becomes of its rate.
-
-Why apart from the loop: an optimizer and its schedule are functions of a task and a recipe, and
-a loop that goes on after a kill makes both anew and replays what they were told.
-"""
+"""The optimizer of each network of a task, and its learning rate schedule."""
 
 import math
 from collections import defaultdict
@@ -17,10 +13,12 @@ from lus_ray.training.recipe import Recipe
 
 
 class Adam(torch.optim.Adam):
-    """Adam as torch has it, to the last bit, without torch's compiler.
+    """Torch's Adam without the import of torch's compiler.
 
-    Why: torch marks these methods for its compiler to leave alone, and to say so imports it, 700
-    modules and more than a second of CPU in every process that trains. Nothing here is compiled.
+    Why: torch wraps these methods so that its compiler skips them, and the first call imports the
+    compiler: 700 modules and more than a second of CPU in every process that trains, where a small
+    cell takes a few seconds. Nothing here is compiled. There is no setting to turn this off, so
+    the unwrapped methods are called; the numbers are the same to the bit.
     """
 
     add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__  # type: ignore[attr-defined]
@@ -34,29 +32,29 @@ class Adam(torch.optim.Adam):
 
 
 def build_adam(task: Task, network: str, recipe: Recipe) -> torch.optim.Optimizer:
-    """Adam with the settings of the recipe, and those of `task.adam` in their place.
+    """Adam with the recipe's settings, except those of `task.adam_settings`.
 
-    Decoupled weight decay acts on matrices and kernels, not on norms and biases; `l2` on all. On a
-    GPU one kernel updates everything: the steps of small networks wait for kernels to be launched.
+    Decoupled weight decay applies to matrices and kernels, not to norms and biases; `l2` to all.
+    On a GPU one kernel updates all parameters: small networks wait for kernel launches.
     """
-    own = {"l2": recipe.l2, "betas": (0.9, 0.999), **task.adam_settings(network)}
+    overrides = {"l2": recipe.l2, "betas": (0.9, 0.999), **task.adam_settings(network)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in task.get_submodule(network).named_parameters(prefix=network):
         if parameter.requires_grad:
             decay = recipe.weight_decay if parameter.ndim > 1 else 0.0
-            groups[recipe.lr * task.lr_factor(name), own["l2"] or decay].append(parameter)
+            groups[recipe.lr * task.lr_factor(name), overrides["l2"] or decay].append(parameter)
     return Adam(
         [{"params": p, "lr": lr, "weight_decay": decay} for (lr, decay), p in groups.items()],
         lr=recipe.lr,
-        betas=own["betas"],
+        betas=overrides["betas"],
         eps=recipe.eps,
-        decoupled_weight_decay=not own["l2"],
+        decoupled_weight_decay=not overrides["l2"],
         fused=True if next(task.parameters()).is_cuda else None,
     )
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> Callable[[float], None]:
-    """What is done after each epoch, given its validation score."""
+    """A function to call after each epoch with its validation score."""
     if recipe.plateau is not None:
         plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
             optimizer, mode="max", factor=recipe.plateau, patience=recipe.patience

@@ -24,7 +24,7 @@ def expert(kind="logistic", **more):
 
 def test_every_frame_is_an_example_with_its_own_score():
     made = expert()
-    scores = made.learn(rows(), rows(4), seed=0)
+    scores = made.fit_rows(rows(), rows(4), seed=0)
     assert scores["score"] == scores["accuracy"] > 0.95
     assert {"accuracy", "macro_f1", "score"} == set(scores)
 
@@ -32,7 +32,7 @@ def test_every_frame_is_an_example_with_its_own_score():
 @pytest.mark.parametrize("kind", ["prior", "DT", "SVM"])
 def test_a_clip_has_a_line_of_probabilities_for_each_frame(kind):
     made = expert(kind)
-    made.learn(rows(), [], seed=0)
+    made.fit_rows(rows(), [], seed=0)
     (row,) = rows(1, num_frames=7)
     said = made.predict(row)
     assert said["outputs"].shape == (7, 4)
@@ -47,7 +47,7 @@ def test_the_prior_is_the_share_of_frames_not_of_clips():
         {"frame_severity": [3] * 2, "features": [[1.0]] * 2},
     ]
     made = expert("prior")
-    made.learn(table, [], seed=0)
+    made.fit_rows(table, [], seed=0)
     assert made.predict(table[0])["probability"] == pytest.approx([0.75, 0, 0, 0.25])
 
 
@@ -61,7 +61,7 @@ def test_classes_are_those_of_the_severity_and_the_target_is_one_per_frame():
 
 def test_clips_without_scores_of_frames_teach_nothing():
     with pytest.raises(CellError, match="no training clip has a frame_severity"):
-        expert().learn([{"frame_severity": None, "features": [[0.0]]}], [], seed=0)
+        expert().fit_rows([{"frame_severity": None, "features": [[0.0]]}], [], seed=0)
 
 
 def test_a_label_that_no_expert_knows_is_refused():

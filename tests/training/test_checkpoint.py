@@ -167,7 +167,7 @@ def rows(num=40):
 def test_an_expert_predicts_the_same_after_a_round_trip(tmp_path, kind):
     factory = partial(Expert, kind=kind, label="severity", fits=2)
     expert = factory()
-    scores = expert.learn(rows(), rows(8), seed=0)
+    scores = expert.fit_rows(rows(), rows(8), seed=0)
     assert 0 <= scores["score"] <= 1
     checkpoint.save(tmp_path / "c", expert, checkpoint.describe(factory), seed=0)
     loaded = Predictor(tmp_path / "c")
@@ -259,7 +259,7 @@ def test_a_missing_or_cut_file_says_which_and_what_to_do(tmp_path):
 def test_an_estimator_of_a_type_that_is_not_trusted_is_refused(tmp_path):
     factory = partial(Expert, kind="DT", label="severity")
     expert = factory()
-    expert.learn(rows(), [], seed=0)
+    expert.fit_rows(rows(), [], seed=0)
     checkpoint.save(tmp_path / "c", expert, checkpoint.describe(factory), seed=0)
     stranger = GaussianProcessClassifier().fit(np.eye(4), [0, 1, 0, 1])
     skops.io.dump(stranger, tmp_path / "c" / "expert.skops")
