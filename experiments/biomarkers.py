@@ -10,6 +10,7 @@ Try       lus run biomarkers --smoke          2 CPUs, about 2 minutes, phantom c
 
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 
 import optuna
 
@@ -21,7 +22,7 @@ from lus_ray.nets import TSM
 from lus_ray.tasks import Biomarkers, ClipLabel, Expert, IntensityFeatures
 from lus_ray.tasks.sklearn_expert import EXPERTS
 
-LABELS = ("severity", "sf_ratio", "disease")
+LABELS: tuple[Literal["severity", "sf_ratio", "disease"], ...] = ("severity", "sf_ratio", "disease")
 
 tsm = partial(TSM, dropout=0.5)
 clips = View(num_frames=15, height=224, width=224, num_samples=4)

@@ -4,6 +4,7 @@ Shapes: B clips in a batch, S samples of a clip, T frames, H rows, W columns, K 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -125,7 +126,7 @@ def multilabel_scores(
     rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy"
 ) -> dict[str, float]:
     """Mean scores over judged biomarkers of prediction rows; `score` is the monitored one."""
-    return _scores(rows, monitor, lambda *arrays: multilabel.score(*arrays, BIOMARKERS))
+    return _scores(rows, monitor, partial(multilabel.score, classes=BIOMARKERS))
 
 
 def _scores(

@@ -143,9 +143,9 @@ class Troubled(Brightness):
         ({1, 2}, "best", 0, []),
         ({3}, "loss", 2, ["epoch 2 was kept, not epoch 3: all is lost"]),
         ({0, 1, 2, 3}, "last", 3,
-         ["epoch 3 was kept, as no epoch was without trouble: all is lost"]),
+         ["epoch 3 was kept, as every epoch had a problem: all is lost"]),
         ({0, 1, 2, 3}, "best", 0,
-         ["epoch 0 was kept, as no epoch was without trouble: all is lost"]),
+         ["epoch 0 was kept, as every epoch had a problem: all is lost"]),
     ],
 )  # fmt: skip
 def test_any_sound_epoch_is_kept_before_one_with_trouble_and_a_note_tells(bad, select, kept, notes):

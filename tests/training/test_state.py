@@ -35,7 +35,7 @@ EPOCHS = 4
 SCORES = (0.5, 0.7, 0.6, 0.4, 0.3)
 """Validation scores of the epochs, the second of which is the best, and of what is kept by loss."""
 PLAIN = Recipe(epochs=EPOCHS, batch=2, lr=0.05, augment=Augment())
-PAST = resume.EpochRecord(score=0.5, worth=0.5, trouble="")
+PAST = resume.EpochRecord(score=0.5, worth=0.5, problem="")
 
 
 class Killed(Exception):
@@ -280,8 +280,8 @@ def test_a_state_that_does_not_fit_begins_again_with_a_note(tmp_path, spoil):
     task = made(Grey)
     found = TrainingState(path).load(task, {"net": torch.optim.Adam(task.parameters())})
     (note,) = found.notes
-    assert note.startswith("state was not readable (")
-    assert note.endswith("): began again")
+    assert note.startswith("state could not be read (")
+    assert note.endswith("): training started over")
     assert "\n" not in note
     assert found.epoch == 0
     assert same(task.state_dict(), made(Grey).state_dict()), "nothing of it is put anywhere"
@@ -306,7 +306,7 @@ def test_where_a_state_cannot_be_written_training_goes_on_and_the_last_one_stays
 
     monkeypatch.setattr(resume, "save_file", full)
     log, fitted, weights = train(made(Grey), PLAIN, path)
-    assert fitted.notes == ("state could not be written (no space left): training went on",), (
+    assert fitted.notes == ("state could not be written (no space left): training continued",), (
         "once, however often it is tried"
     )
     assert path.read_bytes() == before
@@ -338,7 +338,7 @@ def test_a_state_is_written_now_and_then_only(tmp_path):
     state.written -= 3601
     state.save(task, {}, resume.TrainingProgress([PAST]))
     assert epochs_of(state.path) == 1
-    state.written, state.took = time.monotonic() - 3601, 100.0
+    state.written, state.write_s = time.monotonic() - 3601, 100.0
     state.save(task, {}, resume.TrainingProgress([PAST, PAST]))
     assert epochs_of(state.path) == 1, "writing that takes 100 s is not worth it yet"
 

@@ -1,34 +1,17 @@
 """Augment a training batch: frames, their masks, and the frames of an unlabelled stream."""
 
 from collections.abc import Mapping
-from typing import Protocol
 
 import torch
-from jaxtyping import Float, Integer
 from torch import Tensor
 
 from lus_ray.data.transforms import augment_gare2021
-
-
-class Augmentation(Protocol):
-    """A random change of clips (B, T, H, W) in [0, 1], and of masks with them."""
-
-    def __call__(
-        self, frames: Float[Tensor, "B T H W"], generator: torch.Generator
-    ) -> Float[Tensor, "B T H W"]:
-        """Changed frames."""
-
-    def with_masks(
-        self,
-        frames: Float[Tensor, "B T H W"],
-        masks: Integer[Tensor, "B T H W"],
-        generator: torch.Generator,
-    ) -> tuple[Float[Tensor, "B T H W"], Integer[Tensor, "B T H W"]]:
-        """Changed frames, and class ids moved with them."""
+from lus_ray.data.transforms.augment import Augment
+from lus_ray.data.transforms.augment_roy2020 import SixSteps
 
 
 def augment_batch(
-    batch: Mapping[str, Tensor], augmentation: Augmentation | None, *, seed: int
+    batch: Mapping[str, Tensor], augmentation: Augment | SixSteps | None, *, seed: int
 ) -> dict[str, Tensor]:
     """The batch with the copies that `copy` numbers, if any, and then augmented."""
     batch = dict(batch)
