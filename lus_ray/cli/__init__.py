@@ -5,19 +5,13 @@ Why imports are inside the commands: `lus --help` answers at once, without torch
 """
 
 import errno
-import os
-import shlex
-import time
-from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import click
 
 from lus_ray import __version__
 from lus_ray.cli.data import check, ingest
-from lus_ray.cli.options import AT_LEAST_ONE, FOLDER, PATH_OR_URI, SIZES, refuse_unwritable
+from lus_ray.cli.run import demo, report, run
 from lus_ray.cli.serve import predict, serve, watch
 from lus_ray.cli.tools import bench, doctor, weights
 from lus_ray.errors import LusError
@@ -65,122 +59,5 @@ def main() -> None:
     """
 
 
-for command in (ingest, check, watch, serve, predict, weights, bench, doctor):
+for command in (demo, ingest, check, run, report, watch, serve, predict, weights, bench, doctor):
     main.add_command(command)
-
-
-@main.command()
-@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True)
-@click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def demo(out: Path, as_json: bool) -> None:
-    """Make phantom clips, run the biomarkers study in smoke size and print its table."""
-    began = time.monotonic()
-    _run("biomarkers", out, "smoke", as_json=as_json)
-    click.echo(f"demo took {time.monotonic() - began:.0f} s", err=True)
-    click.echo(f"serve its models with: lus serve {shlex.quote(str(out))}", err=True)
-
-
-@main.command()
-@click.argument("experiment")
-@click.option(
-    "--data", type=PATH_OR_URI, help="A store or its URI; smoke makes phantom clips without one."
-)
-@click.option(
-    "--out", type=PATH_OR_URI, help="Run folder or its URI (default runs/EXPERIMENT-SIZE)."
-)
-@click.option("--size", type=click.Choice(SIZES), default="full", show_default=True)
-@click.option("--smoke", is_flag=True, help="The same as --size smoke.")
-@click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
-@click.option("--folds", help="Only these folds: 0,1")
-@click.option("--samples", type=AT_LEAST_ONE, help="Search hyperparameters with this many samples.")
-@click.option("--splits", type=FOLDER, help="Use the folds of a JSON file like folds.json.")
-@click.option(
-    "--weights",
-    help="Initialise matching networks from a weights file, a checkpoint folder, or published "
-    "weights by name.",
-)
-@click.option(
-    "--domains", help="Names of the compared domains in the store, in the experiment's order: A,B"
-)
-@click.option("--weak", is_flag=True, help="Give frames without a score the score of their clip.")
-@click.option(
-    "--over", type=PATH_OR_URI, multiple=True, help="Also segment example clips of this store."
-)
-@click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    help="Change a setting: arm.recipe.epochs=3; it is recorded.",
-)
-@click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard.")
-@click.option(
-    "--address", envvar="RAY_ADDRESS",
-    help="A running Ray cluster: auto, host:6379 or ray://host:10001 (default RAY_ADDRESS).",
-)  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def run(
-    experiment: str, out: Path | str | None, size: str, smoke: bool, **options: Any
-) -> None:  # fmt: skip
-    """Run the unfinished cells of EXPERIMENT and print its table; repeat it to resume."""
-    size = "smoke" if smoke else size
-    _run(experiment, out or Path("runs") / f"{experiment}-{size}", size, **options)
-
-
-@main.command()
-@click.argument("folder", type=PATH_OR_URI)
-@click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def report(folder: Path | str, as_json: bool) -> None:
-    """Write the report of the run FOLDER (or URI) again and print it."""
-    from lus_ray.runs.layout import open_for_reading
-
-    _report(open_for_reading(folder), as_json)
-
-
-def _run(
-    name: str, out: Path | str, size: str, *, over: tuple[Path | str, ...] = (),
-    as_json: bool = False, **options: Any,
-) -> None:  # fmt: skip
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
-    from lus_ray.storage import lease
-
-    refuse_unwritable(out, "--out")
-    lease.refuse_if_locked(out)
-    from lus_ray.orchestration import campaign, run_options
-    from lus_ray.orchestration.cluster import connection
-    from lus_ray.runs import external_images
-    from lus_ray.runs.layout import CELLS, RunFolder
-
-    connection.refuse_job_folder(out)
-    examples = [example for store in over for example in external_images.select_examples(store)]
-    request = run_options.build_request(
-        name, size=size, out=out, notify=partial(click.echo, err=True), **options
-    )
-    folder = RunFolder(out)
-    try:
-        campaign.run(request)
-    except LusError as error:
-        if error.exit_code == 1:  # cells failed: the finished ones are worth a report
-            with suppress(LusError):  # the cells' own error matters more
-                _report(folder, as_json)
-        raise
-    if examples:
-        folder.download_checkpoints()
-        number = external_images.draw(request.experiment, folder, examples)
-        click.echo(f"{number} images of external clips", err=True)
-        folder.upload(CELLS)
-    _report(folder, as_json)
-
-
-def _report(folder: Any, as_json: bool) -> None:
-    """Write, print and upload the report of a run folder."""
-    from lus_ray import report as reports
-
-    def show(report: reports.RunReport) -> None:
-        click.echo(report.json() if as_json else report.text())
-
-    reports.write(folder.path, show=show)
-    folder.upload(*reports.FILES)
-    if not as_json:
-        first = reports.FILES[0]
-        page = folder.path / first if folder.mirror is None else f"{folder.display_name}/{first}"
-        click.echo(f"report: {page}")
