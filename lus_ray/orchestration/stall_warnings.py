@@ -21,9 +21,9 @@ class StallWarnings(tune.Callback):
     """Warns after one minute, and again after two, four and so on."""
 
     def __init__(
-        self, schedule: CellScheduler, resources: Mapping[str, planner.CellResources]
+        self, scheduler: CellScheduler, resources: Mapping[str, planner.CellResources]
     ) -> None:
-        self.schedule, self.resources = schedule, resources
+        self.scheduler, self.resources = scheduler, resources
         self.pending_since: dict[str, float] = {}
         self.next_warning_s: dict[str, float] = {}
         self.last_poll = 0.0

@@ -97,7 +97,7 @@ def test_a_failed_cell_is_named_its_dependents_wait_and_the_rest_finishes(phanto
         Arm("reader", partial(Expert, kind="NN", label="severity"), reads="impossible"),
     )
     with pytest.raises(CellError, match=r"2 cells failed .*impossible/fold0"):
-        run(tmp_path, phantom_store, SMALL.with_arms(arms), only_folds=(0,))
+        run(tmp_path, phantom_store, SMALL.with_arms(arms), folds=(0,))
     assert RunFolder(tmp_path).cell(Cell("biomarkers", 0)).is_finished
     error = (RunFolder(tmp_path).cell(Cell("impossible", 0)).error).read_text()
     assert "lower the learning rate" in error
