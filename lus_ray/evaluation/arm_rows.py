@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lus_ray.evaluation import comparisons, mask_arms, scored_arms
+from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import ArmResult, FoldScores, ImageSpread
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.metrics import segmentation
@@ -25,15 +26,13 @@ COSTS: Mapping[str, Callable[[Iterable[float]], float]] = {
 def build_row(
     arm: ScoredArm,
     arms: Mapping[str, ScoredArm],
-    experiment: Mapping[str, Any],
-    *,
-    leaks: Mapping[str, tuple[str, ...]],
+    run: RunResults,
 ) -> ArmResult:
     """Scores by fold, means, intervals, differences and cost of one arm."""
-    entry = next(e for e in experiment["arms"] if e["name"] == arm.name)
+    entry = run.record.arm(arm.name)
     metrics = list(dict.fromkeys(m for scores in arm.scores.values() for m in scores.values))
     if arm.label and not metrics:
-        metrics = _planned_metrics(arm.label, experiment.get("metrics") or [])
+        metrics = _planned_metrics(arm.label, run.record.metrics)
     limits = {metric: arm.interval(metric) for metric in metrics}
     curve = scored_arms.pool_reliability(arm)
     confusion = scored_arms.pool_confusion(arm) if arm.label else None
@@ -41,10 +40,10 @@ def build_row(
         name=arm.name,
         label=arm.label,
         baseline=arm.baseline,
-        start=entry.get("start"),
-        reads=entry.get("reads"),
-        crossfit=entry.get("crossfit"),
-        leak=", ".join(leaks.get(arm.name, ())) or None,
+        start=entry.start,
+        reads=entry.reads,
+        crossfit=entry.crossfit,
+        leak=", ".join(run.leaks.get(arm.name, ())) or None,
         folds=tuple(_fold_scores(arm, fold) for fold in sorted(arm.cells)),
         missing=tuple(arm.missing),
         num_patients=len(arm.patients),
@@ -54,8 +53,8 @@ def build_row(
         num_folds={metric: len(arm.defined_folds(metric)) for metric in metrics},
         undefined={m: arm.why_undefined(m) for m in metrics if arm.why_undefined(m)}
         | {m: own.reason for m, own in limits.items() if own.reason and arm.defined_folds(m)},
-        published=(experiment.get("published") or {}).get(arm.name, {}),
-        difference=comparisons.compare_to_best(arm, _baselines(arm, arms, leaks), metrics),
+        published=run.record.published.get(arm.name, {}),
+        difference=comparisons.compare_to_best(arm, _baselines(arm, arms, run.leaks), metrics),
         calibration_error=curve.expected_error() if curve else None,
         confusion=None if confusion is None else confusion.tolist(),
         cost=_total_cost([cell.cost for cell in arm.cells.values()]),

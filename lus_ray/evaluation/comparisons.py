@@ -4,8 +4,7 @@ All differences are paired over the same draws of patients.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from lus_ray.evaluation import mask_arms, scored_arms, scoring
 from lus_ray.evaluation.results import CellResult
 from lus_ray.evaluation.schema import ClaimResult, Difference, GapResult
 from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.experiment import Claim, Gap
 from lus_ray.folds import Fold
 from lus_ray.metrics import bootstrap
 
@@ -82,26 +82,26 @@ def compare_to_best(
     return differences
 
 
-def check_claim(claim: Mapping[str, Any], arms: Mapping[str, ScoredArm]) -> ClaimResult:
+def check_claim(claim: Claim, arms: Mapping[str, ScoredArm]) -> ClaimResult:
     """The claim with its verdict, and the difference or the reason behind it.
 
     A claim is reproduced where its difference is above 0 and the paired interval excludes 0. It
     cannot be tested where an arm is absent or unfinished, or the metric undefined in some fold.
     """
-    for name in (claim["better"], claim["than"]):
+    for name in (claim.better, claim.than):
         if name not in arms:
             return _untested(claim, f"there is no arm {name!r} in this run")
         if arms[name].missing:
             unfinished = ", ".join(map(str, arms[name].missing))
             return _untested(claim, f"{name}: fold {unfinished} is not finished")
-    better, metric = arms[claim["better"]], claim["metric"]
-    found = compare(better, arms[claim["than"]], metric)
+    better, metric = arms[claim.better], claim.metric
+    found = compare(better, arms[claim.than], metric)
     if found.value is None or found.interval[0] is None:
         return _untested(claim, found.reason)
     if skipped := [fold for fold in better.planned if fold not in found.folds]:
         return _untested(claim, f"{metric} is undefined in fold {', '.join(map(str, skipped))}")
     return ClaimResult(
-        **claim,
+        **asdict(claim),
         verdict=REPRODUCED if found.value > 0 and found.excludes_zero else NOT_REPRODUCED,
         difference=found.value,
         interval=found.interval,
@@ -110,7 +110,7 @@ def check_claim(claim: Mapping[str, Any], arms: Mapping[str, ScoredArm]) -> Clai
 
 
 def measure_gap(
-    gap: Mapping[str, Any],
+    gap: Gap,
     arms: Mapping[str, ScoredArm],
     metrics: Sequence[str],
     *,
@@ -122,16 +122,16 @@ def measure_gap(
     `at_random` are the arms whose images or clips were split at random. Folds of such an arm and
     of one split by patients do not pair up: their means are compared, and a note says so.
     """
-    for name in (gap["leaky"], gap["clean"]):
+    for name in (gap.leaky, gap.clean):
         if name not in arms:
-            return GapResult(**gap, reason=f"there is no arm {name!r} in this run")
-    leaky, clean = arms[gap["leaky"]], arms[gap["clean"]]
+            return GapResult(**asdict(gap), reason=f"there is no arm {name!r} in this run")
+    leaky, clean = arms[gap.leaky], arms[gap.clean]
     if leaky.label != clean.label:
         reason = f"{leaky.name} and {clean.name} predict different labels"
-        return GapResult(**gap, reason=reason)
+        return GapResult(**asdict(gap), reason=reason)
     if unfinished := [arm.name for arm in (leaky, clean) if not arm.cells]:
         reason = f"{unfinished[0]}: no fold is finished"
-        return GapResult(**gap, label=leaky.label, reason=reason)
+        return GapResult(**asdict(gap), label=leaky.label, reason=reason)
     has_own_folds = leaky.name in at_random and clean.name not in at_random
     compare_arms = compare_means if has_own_folds else compare
     known = {name for scores in clean.scores.values() for name in scores.values}
@@ -139,7 +139,7 @@ def measure_gap(
     reasons = [found.reason for found in differences.values() if found.reason]
     is_undefined = all(found.value is None for found in differences.values())
     return GapResult(
-        **gap,
+        **asdict(gap),
         label=leaky.label,
         num_patients=len(clean.patients & leaky.patients),
         differences=differences,
@@ -156,8 +156,8 @@ def _difference(
     return Difference(value=value, interval=limits, folds=folds, reason=interval.reason)
 
 
-def _untested(claim: Mapping[str, Any], reason: str) -> ClaimResult:
-    return ClaimResult(**claim, verdict=UNTESTED, reason=reason)
+def _untested(claim: Claim, reason: str) -> ClaimResult:
+    return ClaimResult(**asdict(claim), verdict=UNTESTED, reason=reason)
 
 
 def _note(label: str | None, folds: Collection[Fold]) -> str:

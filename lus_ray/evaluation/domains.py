@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lus_ray.evaluation import mask_arms, scoring
+from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import (
     DomainArm,
     DomainResult,
@@ -52,12 +53,10 @@ class DomainImages:
         return np.concatenate([np.zeros(0), *(self.values[fold][name] for fold in folds)])
 
 
-def compare_all(
-    experiment: Mapping[str, Any], arms: Mapping[str, ScoredArm], *, leaving_last: set[str]
-) -> tuple[DomainResult, ...]:
+def compare_all(run: RunResults, arms: Mapping[str, ScoredArm]) -> tuple[DomainResult, ...]:
     """One result per mask label and domain.
 
-    Arms in `leaving_last` and counterparts of published arms come last and are excluded from the
+    Arms that leak and counterparts of published arms come last and are excluded from the
     correction for multiple tests, because they answer another question.
     """
     results = []
@@ -65,24 +64,23 @@ def compare_all(
         if (scheme := mask_arms.scheme_of(label)) is None or label is None:
             continue
         peers = [arm for arm in arms.values() if arm.label == label]
-        last = [a.name for a in peers if a.name in leaving_last or a.name.endswith(COUNTERPARTS)]
+        last = [a.name for a in peers if a.name in run.leaks or a.name.endswith(COUNTERPARTS)]
         order = [a.name for a in sorted(peers, key=lambda a: (a.name in last, a.baseline))]
         corrected = [name for name in order if name not in last] or order
         metrics = segmentation.PER_IMAGE[scheme]
-        for role, names in experiment["domains"].items():
+        for role, names in run.record.domains.items():
             images = {arm.name: _images(arm, role) for arm in peers}
             ordered = {name: images[name] for name in order}
-            seed = [int(experiment.get("seed") or 0), crc32(f"{label}, {role}".encode())]
+            seed = [run.record.seed or 0, crc32(f"{label}, {role}".encode())]
             raw, undefined = _test_pairs(ordered, metrics[0], seed)
-            published = experiment.get("published") or {}
             results.append(
                 DomainResult(
                     label=label,
                     domain=role,
-                    called=(names,) if isinstance(names, str) else tuple(names),
+                    called=names,
                     metrics=tuple(metrics),
                     arms=tuple(
-                        _domain_arm(name, own, role, metrics, published.get(name, {}))
+                        _domain_arm(name, own, role, metrics, run.record.published.get(name, {}))
                         for name, own in images.items()
                     ),
                     tested=metrics[0],

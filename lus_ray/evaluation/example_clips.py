@@ -26,21 +26,19 @@ def choose_clips(
     run: RunResults,
     arms: Mapping[str, ScoredArm],
     metrics: Sequence[str],
-    *,
-    leaving_out: set[str],
 ) -> tuple[ExampleClip, ...]:
     """Up to eight test clips, two of each true score where they exist, with predicted scores.
 
     They are of the first fold that the best frame arm has finished; `scores` are those of the
-    arms that read it. A frame arm in `leaving_out` is drawn only where there is no other.
+    arms that read it. A frame arm that leaks is chosen only where there is no other.
     """
-    arm = _frame_arm(run, arms, metrics, leaving_out)
+    arm = _frame_arm(run, arms, metrics)
     if arm is None:
         return ()
     fold = min(arm.cells)
     cell = arm.cells[fold]
     readers = [
-        name for name, read in frame_arms.aggregators(run.experiment).items() if read == arm.name
+        name for name, read in frame_arms.aggregators(run.record).items() if read == arm.name
     ]
     finished = {name: run.cells[name, fold] for name in readers if (name, fold) in run.cells}
     kept = dict(list(finished.items())[: len(LETTERS)])
@@ -62,13 +60,13 @@ def choose_clips(
 
 
 def _frame_arm(
-    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str], leaving_out: set[str]
+    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str]
 ) -> ScoredArm | None:
     """The arm that the best aggregator reads, else the best frame arm, else any finished one."""
     finished = [arm for arm in arms.values() if arm.label == frame_arms.SEVERITY and arm.cells]
-    kept = [arm for arm in finished if arm.name not in leaving_out] or finished
+    kept = [arm for arm in finished if arm.name not in run.leaks] or finished
     names = {arm.name for arm in kept}
-    aggregators = frame_arms.aggregators(run.experiment)
+    aggregators = frame_arms.aggregators(run.record)
     readers = [arms[name] for name, read in aggregators.items() if read in names]
     best = scored_arms.best_arm(readers, scored_arms.first_metric(readers, metrics))
     if best is not None:

@@ -5,9 +5,8 @@ Why arrays straight from Arrow: a fold has ten thousand frames and more, and as 
 numbers they take twenty times the memory of float32.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain, repeat
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +15,7 @@ from jaxtyping import Float32, Int
 
 from lus_ray.metrics import frames
 from lus_ray.metrics.frames import FrameSelection
+from lus_ray.runs.manifest import RunRecord
 
 SEVERITY = "frame_severity"
 """The label of arms that score every frame."""
@@ -90,11 +90,11 @@ def repeat_names(names: Sequence[str], num_frames: Int[np.ndarray, "C"]) -> tupl
     return tuple(chain.from_iterable(repeat(name, number) for name, number in pairs))
 
 
-def aggregators(experiment: Mapping[str, Any]) -> dict[str, str]:
+def aggregators(record: RunRecord) -> dict[str, str]:
     """Arms that turn the frame scores of another arm into a clip score, with the arm they read."""
-    by_frame = {entry["name"] for entry in experiment["arms"] if entry.get("label") == SEVERITY}
+    by_frame = {arm.name for arm in record.arms if arm.label == SEVERITY}
     return {
-        entry["name"]: entry["reads"]
-        for entry in experiment["arms"]
-        if entry.get("label") == "severity" and entry.get("reads") in by_frame
+        arm.name: arm.reads
+        for arm in record.arms
+        if arm.label == "severity" and arm.reads in by_frame
     }

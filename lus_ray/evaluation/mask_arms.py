@@ -3,15 +3,13 @@
 Shapes: N scored frames of all test clips one after another, C clips, K classes, B bins.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from lus_ray.clip import MASK_SCHEMES
+from lus_ray.runs.manifest import RunRecord
 
 COLUMNS = ("clip", "patient", "domain", "split", "counts", "bins")
 
@@ -32,9 +30,9 @@ def scheme_of(label: str | None) -> str | None:
     return scheme if scheme in MASK_SCHEMES and label != scheme else None
 
 
-def describe_masks(experiment: Mapping[str, Any]) -> dict[str, str]:
+def describe_masks(record: RunRecord) -> dict[str, str]:
     """Notes on smoothed references and boosted probabilities, where an arm uses them."""
-    arguments = {e["name"]: e.get("task", {}).get("arguments", {}) for e in experiment["arms"]}
+    arguments = {arm.name: (arm.task or {}).get("arguments", {}) for arm in record.arms}
     notes = {}
     if sides := sorted({task["smooth"] for task in arguments.values() if task.get("smooth")}):
         squares = " or ".join(f"{side} × {side}" for side in sides)

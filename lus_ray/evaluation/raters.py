@@ -24,13 +24,11 @@ def compare(
     run: RunResults,
     arms: Mapping[str, ScoredArm],
     metrics: Sequence[str],
-    *,
-    leaving_out: set[str],
 ) -> RaterComparison | None:
     """Agreement over the test clips that have raters; None where there are none.
 
     Beside the raters stand the best aggregator and the best frame arm (its mean over frames), not
-    counting arms in `leaving_out`; the test patients themselves decide which is the best.
+    counting arms that leak; the test patients themselves decide which is the best.
     """
     scores = {clip: own for cell in run.cells.values() for clip, own in cell.raters.items()}
     if not scores:
@@ -56,7 +54,7 @@ def compare(
         ),
         arms=tuple(
             score_among_raters(table, clips, arm, kind=kind)
-            for kind, arm in _best_arms(run, arms, metrics, leaving_out).items()
+            for kind, arm in _best_arms(run, arms, metrics).items()
         ),
     )
 
@@ -88,11 +86,11 @@ def _scores_of(agreement: rater_agreement.Agreement, rater: int) -> dict[str, fl
 
 
 def _best_arms(
-    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str], leaving_out: set[str]
+    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str]
 ) -> dict[str, ScoredArm]:
     """The best arm of each kind that has one."""
-    aggregators = frame_arms.aggregators(run.experiment)
-    clean = [arm for arm in arms.values() if arm.name not in leaving_out]
+    aggregators = frame_arms.aggregators(run.record)
+    clean = [arm for arm in arms.values() if arm.name not in run.leaks]
     kinds = {
         "clip score": [arm for arm in clean if arm.name in aggregators],
         "mean of frame scores": [arm for arm in clean if arm.label == frame_arms.SEVERITY],

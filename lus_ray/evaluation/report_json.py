@@ -25,6 +25,7 @@ from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import CellNote, MissingCell, ReportContents
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.runs import leakage
+from lus_ray.runs.manifest import RunRecord
 
 NUM_DRAWS = 1000
 
@@ -64,23 +65,21 @@ def compute(
     run: RunResults, *, num_draws: int = NUM_DRAWS
 ) -> tuple[ReportContents, dict[str, ScoredArm]]:
     """The contents of report.json, and the scored arms behind them."""
-    experiment = run.experiment
+    record = run.record
     arms = _score_all(run, num_draws=num_draws)
-    metrics = list(experiment.get("metrics") or ["auc", "accuracy"])
-    leaks, at_random = leakage.leaks(experiment), leakage.arms_split_at_random(experiment)
-    leaky = set(leaks)
+    metrics = record.metrics or ("auc", "accuracy")
     contents = ReportContents(
-        version=experiment.get("version"),
-        experiment=experiment["experiment"],
-        title=experiment.get("title"),
-        size=experiment.get("size"),
-        seed=experiment.get("seed"),
-        command=command(experiment),
-        data=experiment.get("data", {}),
+        version=record.version,
+        experiment=record.experiment,
+        title=record.title,
+        size=record.size,
+        seed=record.seed,
+        command=command(record),
+        data=record.data,
         folds=_describe_folds(run),
-        metrics=tuple(metrics),
+        metrics=metrics,
         num_draws=num_draws,
-        notes=_notes(experiment, leaks),
+        notes=_notes(run),
         warnings=tuple(_warnings(run)),
         cell_notes=tuple(
             CellNote(arm=cell.arm, fold=cell.fold, note=note)
@@ -90,51 +89,47 @@ def compute(
         missing=tuple(
             MissingCell(arm=arm.name, fold=fold) for arm in arms.values() for fold in arm.missing
         ),
-        arms=tuple(arm_rows.build_row(arm, arms, experiment, leaks=leaks) for arm in arms.values()),
+        arms=tuple(arm_rows.build_row(arm, arms, run) for arm in arms.values()),
         highlights={
-            label: _highlights([a for a in arms.values() if a.label == label], experiment, metrics)
+            label: _highlights([a for a in arms.values() if a.label == label], run, metrics)
             for label in _labels(arms)
         },
-        claims=tuple(
-            comparisons.check_claim(claim, arms) for claim in experiment.get("claims") or []
-        ),
+        claims=tuple(comparisons.check_claim(claim, arms) for claim in record.claims),
         gaps=tuple(
             comparisons.measure_gap(
-                gap, arms, metrics, folds=run.folds.values(), at_random=at_random
+                gap, arms, metrics, folds=run.folds.values(), at_random=run.at_random
             )
-            for gap in experiment.get("gaps") or []
+            for gap in record.gaps
         ),
-        raters=raters.compare(run, arms, metrics, leaving_out=leaky),
+        raters=raters.compare(run, arms, metrics),
         neutral=uninorm_elements.read_all(run),
-        clips=example_clips.choose_clips(run, arms, metrics, leaving_out=leaky),
-        domains=domains.compare_all(experiment, arms, leaving_last=leaky)
-        if experiment.get("domains")
-        else None,
+        clips=example_clips.choose_clips(run, arms, metrics),
+        domains=domains.compare_all(run, arms) if record.domains else None,
     )
     return contents, arms
 
 
-def command(experiment: Mapping[str, Any]) -> str:
+def command(record: RunRecord) -> str:
     """The commands that repeat the run; STORE stands for clips where no command is recorded."""
-    if experiment.get("commands"):
-        return " && ".join(experiment["commands"])
-    is_phantom = set(experiment.get("data", {}).get("sources") or {}) == {"phantom"}
+    if record.commands:
+        return " && ".join(record.commands)
+    is_phantom = set(record.data.get("sources") or {}) == {"phantom"}
     data = "" if is_phantom else " --data STORE"
-    return f"lus run {experiment['experiment']}{data} --size {experiment.get('size', 'full')}"
+    return f"lus run {record.experiment}{data} --size {record.size or 'full'}"
 
 
-def _notes(experiment: Mapping[str, Any], leaks: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    kinds = {kind: leakage.KINDS[kind] for own in leaks.values() for kind in own}
-    paper = {"paper": PUBLISHED_SPREAD} if experiment.get("domains") else {}
-    return NOTES | kinds | mask_arms.describe_masks(experiment) | paper
+def _notes(run: RunResults) -> dict[str, str]:
+    kinds = {kind: leakage.KINDS[kind] for own in run.leaks.values() for kind in own}
+    paper = {"paper": PUBLISHED_SPREAD} if run.record.domains else {}
+    return NOTES | kinds | mask_arms.describe_masks(run.record) | paper
 
 
 def _warnings(run: RunResults) -> list[str]:
     """What a reader must know before trusting a number."""
     warnings = []
-    if run.experiment.get("supervision") == "weak":
+    if run.record.supervision == "weak":
         warnings.append(WEAK)
-    expected = run.experiment.get("data", {}).get("fingerprint")
+    expected = run.record.data.get("fingerprint")
     others = sorted(
         f"{c.arm}, fold {c.fold}"
         for c in run.cells.values()
@@ -152,13 +147,13 @@ def _warnings(run: RunResults) -> list[str]:
 
 
 def _highlights(
-    peers: Sequence[ScoredArm], experiment: Mapping[str, Any], metrics: Sequence[str]
+    peers: Sequence[ScoredArm], run: RunResults, metrics: Sequence[str]
 ) -> tuple[str, ...]:
     """The arms of one label to draw, among them those of the paper, or its best one."""
     metric = scored_arms.first_metric(peers, metrics)
-    rows = experiment.get("published") or {}
+    rows = run.record.published
     scores = {a.name: rows[a.name][metric][0] for a in peers if metric in rows.get(a.name, {})}
-    clean = [name for name in scores if name not in leakage.leaks(experiment)]
+    clean = [name for name in scores if name not in run.leaks]
     if len(clean) > MAX_PUBLISHED:
         clean = [max(clean, key=scores.__getitem__)]
     return tuple(scored_arms.choose_highlights(peers, metric, also=clean))
@@ -166,27 +161,26 @@ def _highlights(
 
 def _score_all(run: RunResults, *, num_draws: int) -> dict[str, ScoredArm]:
     """Every arm in order; each label has its own draws, independent of the other labels."""
-    leaks = leakage.leaks(run.experiment)
     arms = {}
-    for entry in run.experiment["arms"]:
-        name = entry["name"]
+    for entry in run.record.arms:
+        name = entry.name
         arms[name] = ScoredArm(
             name=name,
-            label=entry.get("label"),
-            baseline=bool(entry.get("baseline")),
+            label=entry.label,
+            baseline=entry.baseline,
             family=(
-                entry.get("start"),
-                entry.get("reads"),
-                bool(entry.get("crossfit")),
-                leaks.get(name),
-                name if entry.get("recipe") else None,
+                entry.start,
+                entry.reads,
+                bool(entry.crossfit),
+                run.leaks.get(name),
+                name if entry.recipe else None,
             ),
             planned=tuple(run.folds),
             cells={fold: run.cells[name, fold] for fold in run.folds if (name, fold) in run.cells},
         )
-    roles = tuple(run.experiment.get("domains") or ())
+    roles = tuple(run.record.domains)
     for label in _labels(arms):
-        rng = np.random.default_rng([int(run.experiment.get("seed") or 0), crc32(label.encode())])
+        rng = np.random.default_rng([run.record.seed or 0, crc32(label.encode())])
         peers = [arm for arm in arms.values() if arm.label == label]
         arms |= scored_arms.score_arms(peers, num_draws=num_draws, rng=rng, roles=roles)
     return arms
@@ -202,7 +196,7 @@ def _describe_folds(run: RunResults) -> dict[str, Any]:
         for fold in run.folds.values()
     ]
     return {
-        **(run.experiment.get("folds") or {}),
+        **run.record.folds,
         "fingerprint": folds.fingerprint(run.folds.values()),
         "sizes": sizes,
     }

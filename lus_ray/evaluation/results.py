@@ -22,6 +22,7 @@ from lus_ray.folds import Fold
 from lus_ray.metrics.frames import FrameSelection
 from lus_ray.runs import layout, leakage, manifest, predictions
 from lus_ray.runs.layout import CellFolder, RunFolder
+from lus_ray.runs.manifest import RunRecord
 from lus_ray.runs.predictions import About
 from lus_ray.storage.files import read_text
 
@@ -83,12 +84,15 @@ class CellResult:
 
 @dataclass(frozen=True)
 class RunResults:
-    """A run folder in memory."""
+    """A run folder in memory; `leaks` are the kinds of leak of every arm that leaks."""
 
     out: Path
-    experiment: dict[str, Any]
+    record: RunRecord
     folds: dict[int, Fold]
     cells: dict[tuple[str, int], CellResult]
+    leaks: dict[str, tuple[str, ...]]
+    at_random: set[str]
+    """Arms that test images or clips of any patient, or read such an arm."""
 
 
 def read(out: Path) -> RunResults:
@@ -98,9 +102,10 @@ def read(out: Path) -> RunResults:
         StoreError: a file is missing or damaged, or two files claim the same cell.
         FoldError: a prediction tests a patient that its fold does not test.
     """
-    experiment = asdict(manifest.read(out))
+    record = manifest.read(out)
+    plain_record = asdict(record)
     fold_by_number = {fold.number: fold for fold in folds.read(out / layout.FOLDS)}
-    at_random = leakage.arms_split_at_random(experiment)
+    at_random = leakage.arms_split_at_random(plain_record)
     cells: dict[tuple[str, int], CellResult] = {}
     for files in RunFolder(out).finished_cells():
         path, cell = files.predictions, _read_cell(files)
@@ -110,7 +115,7 @@ def read(out: Path) -> RunResults:
             )
         _check_patients(cell, fold_by_number, path, any_patient=cell.arm in at_random)
         cells[cell.arm, cell.fold] = cell
-    return RunResults(out, experiment, fold_by_number, cells)
+    return RunResults(out, record, fold_by_number, cells, leakage.leaks(plain_record), at_random)
 
 
 def _read_cell(files: CellFolder) -> CellResult:

@@ -21,7 +21,7 @@ def read_all(run: RunResults) -> tuple[NeutralElements, ...]:
         CheckpointError: a checkpoint is damaged.
     """
     arms = []
-    for name in frame_arms.aggregators(run.experiment):
+    for name in frame_arms.aggregators(run.record):
         cells = {fold: run.cells.get((name, fold)) for fold in sorted(run.folds)}
         by_fold = {fold: _read_cell(cell) for fold, cell in cells.items() if cell is not None}
         known = {fold: values for fold, values in by_fold.items() if values is not None}

@@ -41,7 +41,7 @@ def draw_timelines(
     cell = run.cells[clips[0].arm, clips[0].fold]
     learned = {row.arm: row.folds.get(cell.fold) for row in neutral}
     rows = _read_frames(cell, [clip.clip for clip in clips])
-    has_true_frames = run.experiment.get("supervision") != "weak"
+    has_true_frames = run.record.supervision != "weak"
     timelines = []
     for clip in clips:
         row = rows[clip.clip]

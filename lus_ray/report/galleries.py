@@ -49,8 +49,8 @@ def read_gallery(run: RunResults, kind: str = ATTENTION) -> Gallery | None:
     """
     by_fold: dict[int, dict[str, dict[str, GalleryPicture]]] = {}
     for fold in sorted(run.folds):
-        for entry in run.experiment["arms"]:
-            cell = run.cells.get((entry["name"], fold))
+        for arm in run.record.arms:
+            cell = run.cells.get((arm.name, fold))
             if cell is not None and (own := _read(cell, kind)):
                 by_fold.setdefault(fold, {})[cell.arm] = own
     if not by_fold:
