@@ -1,12 +1,10 @@
-"""Good files in every format give the frames they hold; bad ones cost themselves alone."""
-
 import os
 import signal
 import struct
 import threading
 import time
-from pathlib import Path
 
+import av
 import numpy as np
 import psutil
 import pytest
@@ -15,6 +13,7 @@ from PIL import Image
 from lus_ray.data.decoding.decoder import DecodeLimits, FileDecoder, decode
 from lus_ray.errors import DecodeError
 
+VIDEO = {"codec": "libx264", "pix_fmt": "yuv420p", "fps": 25}
 FORMATS = {
     "clip.mp4": {},
     "clip.MP4": {},
@@ -29,16 +28,32 @@ FORMATS = {
 }
 
 
+@pytest.fixture
+def large(write_video):
+    """A video that takes long enough to be interrupted."""
+    return write_video("large.avi", np.zeros((30, 1080, 1920), np.uint8), codec="mpeg4")
+
+
+def decode_or_refuse(decoder, path):
+    """The decoded file, or None where it is refused in one line."""
+    try:
+        return decoder.decode(path)
+    except DecodeError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_all_frames_in_full_range(name, write_video, ramp, decoder):
-    settings = {"codec": "libx264", "pix_fmt": "yuv420p", "fps": 25} | FORMATS[name]
-    path = write_video(name, ramp, **settings)
-    decoded = decoder.decode(path)
+    settings = VIDEO | FORMATS[name]
+    decoded = decoder.decode(write_video(name, ramp, **settings))
     assert decoded.frames.shape == (30, 48, 64)
     assert decoded.frames.dtype == np.uint8
     assert np.abs(decoded.frames.astype(int) - ramp).mean() < 3
     assert decoded.fps == pytest.approx(settings["fps"], rel=0.01)
     assert (decoded.height, decoded.width, decoded.scale) == (48, 64, 1.0)
+    uncounted = "its container does not count frames: a truncated copy would not be noticed"
+    assert decoded.notes == ((uncounted,) if decoded.num_declared is None else ())
+    assert (decoded.num_declared is None) == (name in ("clip.mpeg", "clip.mkv"))
 
 
 def test_odd_sizes_keep_every_row_and_column(write_video, decoder):
@@ -63,12 +78,11 @@ def test_a_still_image_is_a_clip_of_one_frame(name, tmp_path, ramp, decoder):
 
 
 def test_colour_becomes_luma(tmp_path, decoder):
-    """ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B."""
     pixels = np.zeros((16, 48, 3), np.uint8)
     pixels[:, :16, 0] = pixels[:, 16:32, 1] = pixels[:, 32:, 2] = 200
     Image.fromarray(pixels).save(tmp_path / "colour.png")
     frame = decoder.decode(tmp_path / "colour.png").frames[0]
-    assert np.abs(frame[8, [8, 24, 40]].astype(int) - [60, 117, 23]).max() <= 1
+    assert np.abs(frame[8, [8, 24, 40]].astype(int) - [60, 117, 23]).max() <= 1  # ITU-R BT.601
 
 
 def test_transparent_is_black_and_half_transparent_is_half_as_bright(tmp_path, decoder):
@@ -95,7 +109,7 @@ def test_a_rotation_in_the_container_is_applied_and_noted(write_video, decoder):
     assert any("rotated by" in note for note in decoded.notes)
 
 
-def test_large_frames_are_area_averaged_and_the_scale_is_told(tmp_path, decoder):
+def test_large_frames_are_area_averaged_with_their_scale(tmp_path, decoder):
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (512, 1024), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "large.png")
@@ -107,8 +121,6 @@ def test_large_frames_are_area_averaged_and_the_scale_is_told(tmp_path, decoder)
 
 
 def test_luma_read_from_the_plane_equals_the_converter_of_ffmpeg(write_video, decoder):
-    import av
-
     noise = np.random.default_rng(1).integers(0, 256, (4, 50, 38), dtype=np.uint8)
     path = write_video("noise.mp4", noise)
     with av.open(str(path)) as container:
@@ -134,24 +146,22 @@ def test_a_file_that_is_no_video_is_refused_in_one_line(name, content, cause, tm
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path, decoder):
-    with pytest.raises(DecodeError, match="No such file"):
-        decoder.decode(tmp_path / "absent.mp4")
-    with pytest.raises(DecodeError, match="not a file"):
-        decoder.decode(tmp_path)
+def test_a_missing_file_a_folder_and_a_video_without_frames_are_refused(
+    write_video, ramp, tmp_path, decoder
+):
+    empty = write_video("none.avi", ramp[:0], codec="mpeg4")
+    for path, cause in (
+        (tmp_path / "absent.mp4", "No such file"), (tmp_path, "not a file"), (empty, r"none\.avi")
+    ):  # fmt: skip
+        with pytest.raises(DecodeError, match=cause):
+            decoder.decode(path)
 
 
 def test_a_wrong_extension_is_decoded_by_content_and_noted(write_video, ramp, decoder):
-    path = write_video("clip.mp4", ramp).rename(Path(write_video("x.mp4", ramp)).parent / "c.avi")
-    decoded = decoder.decode(path)
+    path = write_video("clip.mp4", ramp)
+    decoded = decoder.decode(path.rename(path.with_name("c.avi")))
     assert len(decoded.frames) == 30
     assert decoded.notes == ("its name ends in '.avi', but it holds MP4 or MOV",)
-
-
-def test_a_video_without_frames_is_refused(write_video, ramp, decoder):
-    path = write_video("none.avi", ramp[:0], codec="mpeg4")
-    with pytest.raises(DecodeError, match=r"none\.avi"):
-        decoder.decode(path)
 
 
 @pytest.mark.parametrize(
@@ -168,47 +178,36 @@ def test_a_video_without_frames_is_refused(write_video, ramp, decoder):
 def test_a_file_cut_at_every_five_percent_is_refused_or_repaired(
     name, settings, write_video, tmp_path, decoder
 ):
-    rng = np.random.default_rng(2)
-    noise = rng.integers(0, 256, (40, 64, 64), dtype=np.uint8)
+    noise = np.random.default_rng(2).integers(0, 256, (40, 64, 64), dtype=np.uint8)
+    path = tmp_path / name
     if settings is None:
-        path = tmp_path / name
         Image.fromarray(noise[0]).save(path)
     else:
-        path = write_video(name, noise, **settings)
+        write_video(name, noise, **settings)
     whole = path.read_bytes()
     num_frames = len(decoder.decode(path).frames)
     for percent in range(5, 100, 5):
         path.write_bytes(whole[: len(whole) * percent // 100])
-        try:
-            decoded = decoder.decode(path)
-        except DecodeError as error:
-            assert "\n" not in str(error)  # noqa: PT017
-            continue
-        repaired = any(note.startswith("repaired") for note in decoded.notes)
-        assert repaired or len(decoded.frames) == num_frames, f"cut at {percent} %"
-        assert len(decoded.frames) >= num_frames - 1
+        if decoded := decode_or_refuse(decoder, path):
+            repaired = any(note.startswith("repaired") for note in decoded.notes)
+            assert repaired or len(decoded.frames) == num_frames, f"cut at {percent} %"
+            assert len(decoded.frames) >= num_frames - 1
 
 
-def test_a_container_without_a_frame_count_says_so(write_video, ramp, decoder):
-    path = write_video("clip.mpeg", ramp, codec="mpeg1video", format="mpeg")
-    decoded = decoder.decode(path)
-    assert decoded.num_declared is None
-    assert any("does not count frames" in note for note in decoded.notes)
-
-
-def test_frames_lost_beyond_the_tolerance_are_refused_and_one_is_repaired(write_video, ramp):
+def test_frames_lost_beyond_the_tolerance_are_refused_and_one_is_repaired(
+    write_video, ramp, decoder
+):
     path = write_video("short.avi", ramp, codec="rawvideo", pix_fmt="gray")
     whole = path.read_bytes()
     end = whole.rindex(b"idx1")
-    with FileDecoder() as decoder:
-        path.write_bytes(whole[: end - 48 * 64])
-        assert decoder.decode(path).notes == ("repaired: 29 of 30 frames decode",)
-        path.write_bytes(whole[: end - 3 * 48 * 64])
-        with pytest.raises(DecodeError, match=r"truncated: 2\d of 30 frames decode"):
-            decoder.decode(path)
+    path.write_bytes(whole[: end - 48 * 64])
+    assert decoder.decode(path).notes == ("repaired: 29 of 30 frames decode",)
+    path.write_bytes(whole[: end - 3 * 48 * 64])
+    with pytest.raises(DecodeError, match=r"truncated: 2\d of 30 frames decode"):
+        decoder.decode(path)
 
 
-def test_a_small_image_that_unfolds_to_a_huge_one_is_refused_before_it_does(tmp_path, decoder):
+def test_a_decompression_bomb_is_refused_before_it_is_decompressed(tmp_path, decoder):
     Image.new("L", (6000, 6000)).save(tmp_path / "bomb.png")
     assert (tmp_path / "bomb.png").stat().st_size < 400_000
     with pytest.raises(DecodeError, match=r"6000 x 6000 pixels; at most"):
@@ -242,21 +241,17 @@ def test_a_decoder_short_of_memory_refuses_the_file_and_lives(write_video, ramp)
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.gif", "clip.mpeg"])
 def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
-    settings = {k: v for k, v in FORMATS[name].items() if k != "fps"}
-    path = write_video(name, ramp, **settings)
+    path = write_video(name, ramp, **FORMATS[name])
     whole, rng = path.read_bytes(), np.random.default_rng(3)
     with FileDecoder(DecodeLimits(seconds=10)) as decoder:
         decoder.decode(path)
         process = decoder.process
-        for _ in range(40):
+        for _ in range(20):
             content = np.frombuffer(whole, np.uint8).copy()
             places = rng.integers(0, len(content), rng.integers(1, 20))
             content[places] = rng.integers(0, 256, len(places))
             path.write_bytes(content.tobytes())
-            try:
-                assert decoder.decode(path).frames.ndim == 3
-            except DecodeError as error:
-                assert "\n" not in str(error)  # noqa: PT017
+            decode_or_refuse(decoder, path)
         assert decoder.process is process
         assert process.poll() is None
 
@@ -265,13 +260,12 @@ def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
     ("number", "kind"),
     [(signal.SIGABRT, "unreadable"), (signal.SIGSEGV, "unreadable"), (signal.SIGKILL, "lost")],
 )
-def test_a_crash_of_the_decoder_costs_one_file(number, kind, write_video, ramp):
-    """The fork is sent the signal that a crashing codec would raise, while it decodes."""
-    large = write_video("large.avi", np.zeros((60, 1080, 1920), np.uint8), codec="mpeg4")
+def test_a_crash_of_the_decoder_costs_one_file(number, kind, large, write_video, ramp):
+    """The fork gets the signal of a crashing codec while it decodes."""
     small = write_video("small.mp4", ramp)
     with FileDecoder() as decoder:
         decoder.decode(small)
-        killer = threading.Thread(target=_strike, args=(decoder, number))
+        killer = threading.Thread(target=_kill_fork, args=(decoder, number))
         killer.start()
         with pytest.raises(DecodeError, match=rf"large\.avi: crashed.*{number.name}") as crash:
             decoder.decode(large)
@@ -280,7 +274,7 @@ def test_a_crash_of_the_decoder_costs_one_file(number, kind, write_video, ramp):
         assert len(decoder.decode(small).frames) == 30
 
 
-def test_the_decoder_process_is_started_anew_after_it_was_lost(write_video, ramp):
+def test_a_lost_decoder_process_is_restarted_and_closing_ends_it(write_video, ramp):
     path = write_video("clip.mp4", ramp)
     with FileDecoder() as decoder:
         decoder.decode(path)
@@ -289,21 +283,22 @@ def test_the_decoder_process_is_started_anew_after_it_was_lost(write_video, ramp
             decoder.decode(path)
         assert lost.value.kind == "lost"
         assert len(decoder.decode(path).frames) == 30
+        process = decoder.process
+    assert process.returncode is not None
 
 
-def test_stop_ends_a_decode_that_another_thread_waits_in(write_video):
-    path = write_video("large.avi", np.zeros((60, 1080, 1920), np.uint8), codec="mpeg4")
+def test_stop_ends_a_decode_in_another_thread(large):
     causes: list[str] = []
 
     def work() -> None:
         try:
             while True:
-                decoder.decode(path)
+                decoder.decode(large)
         except DecodeError as error:
             causes.append(str(error))
 
     with FileDecoder() as decoder:
-        decoder.decode(path)
+        decoder.start()
         worker = threading.Thread(target=work)
         worker.start()
         time.sleep(0.1)
@@ -314,18 +309,9 @@ def test_stop_ends_a_decode_that_another_thread_waits_in(write_video):
     ]
 
 
-def test_closing_leaves_no_process_behind(write_video, ramp):
-    with FileDecoder() as decoder:
-        decoder.decode(write_video("clip.mp4", ramp))
-        process = decoder.process
-    assert process.returncode is not None
-
-
-def _strike(decoder: FileDecoder, number: signal.Signals) -> None:
+def _kill_fork(decoder: FileDecoder, number: signal.Signals) -> None:
     server = psutil.Process(decoder.process.pid)
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        for fork in server.children():
-            fork.send_signal(number)
-            return
+    while not (forks := server.children()) and time.monotonic() < deadline:
         time.sleep(0.001)
+    forks[0].send_signal(number)
