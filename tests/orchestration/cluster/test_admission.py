@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.head import head
-from tests.cluster.test_autoscaling import made_up
+from tests.orchestration.cluster.head import head
+from tests.orchestration.cluster.test_autoscaling import made_up
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -7,8 +7,8 @@ import zipfile
 import pytest
 from ray._private.runtime_env.packaging import create_package
 
-from tests.cluster.clone import clone
-from tests.cluster.onpremises import ROOT
+from tests.orchestration.cluster.clone import clone
+from tests.orchestration.cluster.onpremises import ROOT
 
 MIB = 1 << 20
 

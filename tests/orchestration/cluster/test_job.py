@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.clone import clone
-from tests.cluster.head import Head, head
+from tests.orchestration.cluster.clone import clone
+from tests.orchestration.cluster.head import Head, head
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.full, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 ENDS = {"SUCCEEDED", "FAILED", "STOPPED"}
 

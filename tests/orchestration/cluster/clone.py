@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.onpremises import ROOT
+from tests.orchestration.cluster.onpremises import ROOT
 
 
 def clone(folder: Path) -> Path:

@@ -5,7 +5,7 @@ import re
 import pytest
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from tests.cluster.onpremises import ROOT, cloud, on_premises
+from tests.orchestration.cluster.onpremises import ROOT, cloud, on_premises
 
 VARIANTS = pytest.mark.parametrize("config", [cloud(), on_premises()], ids=["cloud", "own hosts"])
 

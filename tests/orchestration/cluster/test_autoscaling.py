@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.head import Head, head
-from tests.cluster.onpremises import cloud
+from tests.orchestration.cluster.head import Head, head
+from tests.orchestration.cluster.onpremises import cloud
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.full, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 HEAD_TYPE = "ray.head.default"  # the one name that the provider knows its head by
 ARMS = "prior*,logistic*,e2e severity"

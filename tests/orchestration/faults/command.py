@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ARMS = "prior*severity,biomarkers,e2e severity,RF on biomarkers*severity"
 WORDS = ("--folds", "0,1", "--set", "arm.recipe.epochs=6")
 AS_NICE = {"RAY_worker_niceness": "0"}

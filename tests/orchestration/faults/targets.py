@@ -1,4 +1,4 @@
-"""Which process of a campaign is killed, and of which cell it is."""
+"""The process of a campaign to kill, and its cell."""
 
 import json
 import random
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.command import Command
+from tests.orchestration.faults.command import Command
 
-Found = tuple[list[int], list[Path]]
+Target = tuple[list[int], list[Path]]
 """Processes to kill, and the folders of the cells that run in or under them."""
 
 
@@ -26,7 +26,7 @@ def starts(out: Path) -> dict[int, Path]:
     return found
 
 
-def trial(command: Command, raylet: int | None, chance: random.Random) -> Found | None:
+def trial(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
     """The process of a cell."""
     running = {pid: folder for pid, folder in starts(command.out).items() if psutil.pid_exists(pid)}
     if not running:
@@ -35,7 +35,7 @@ def trial(command: Command, raylet: int | None, chance: random.Random) -> Found 
     return [pid], [running[pid]]
 
 
-def worker(command: Command, raylet: int | None, chance: random.Random) -> Found | None:
+def worker(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
     """A worker of Ray Train."""
     assert raylet is not None
     running = starts(command.out)
@@ -46,7 +46,7 @@ def worker(command: Command, raylet: int | None, chance: random.Random) -> Found
     return [chance.choice(sorted(found))], folders
 
 
-def node(command: Command, raylet: int | None, chance: random.Random) -> Found | None:
+def node(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
     """The machine beside the head, at a moment when cells run there."""
     assert raylet is not None
     there = below(raylet)
@@ -54,17 +54,17 @@ def node(command: Command, raylet: int | None, chance: random.Random) -> Found |
     return ([raylet, *there], folders) if folders else None
 
 
-def driver(command: Command, raylet: int | None, chance: random.Random) -> Found | None:
+def driver(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
     """The command itself, while it runs."""
     return ([command.process.pid], []) if command.process.poll() is None else None
 
 
-def own_raylet(command: Command, raylet: int | None, chance: random.Random) -> Found | None:
+def own_raylet(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
     """The raylet of the command's own cluster."""
     return _part(command, "raylet")
 
 
-def own_gcs(command: Command, raylet: int | None, chance: random.Random) -> Found | None:
+def own_gcs(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
     """The head's store of the command's own cluster."""
     return _part(command, "gcs_server")
 
@@ -80,7 +80,7 @@ def below(pid: int) -> dict[int, str]:
     return found
 
 
-def _part(command: Command, name: str) -> Found | None:
+def _part(command: Command, name: str) -> Target | None:
     found = [
         process.pid
         for process in command.alive()

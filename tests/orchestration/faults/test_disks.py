@@ -9,12 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.disks import Disk
-from tests.faults.bed import results
-from tests.faults.command import Command, stamps
+from tests.orchestration.faults.command import Command, stamps
+from tests.orchestration.faults.runner import results
 
 pytestmark = [pytest.mark.full, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
-MOST_S = 300
+TIMEOUT_S = 300
 SIZE = "300m"
 """A campaign asks for 200 MB before it begins."""
 
@@ -34,11 +34,11 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 def test_a_disk_that_fills_ends_in_one_line_and_goes_on_with_room(phantom_store, tmp_path, disk):
     whole = Command(phantom_store, tmp_path / "whole")
-    assert whole.wait(MOST_S) == 0
+    assert whole.wait(TIMEOUT_S) == 0
     command = Command(phantom_store, disk.path / "run")
     _wait_for_a_cell(command)
     waste = disk.fill()
-    assert command.wait(MOST_S) == 1
+    assert command.wait(TIMEOUT_S) == 1
     assert not [line for line in command.lines if "Traceback" in line]
     assert command.lines[-1].startswith("lus: ")
     assert "No space left on device" in command.lines[-1]
@@ -48,7 +48,7 @@ def test_a_disk_that_fills_ends_in_one_line_and_goes_on_with_room(phantom_store,
     assert all(pq.read_table(path).num_rows for path in kept)
     waste.unlink()
     again = Command(phantom_store, disk.path / "run")
-    assert again.wait(MOST_S) == 0
+    assert again.wait(TIMEOUT_S) == 0
     assert kept.items() <= stamps(again.out).items()
     assert results(again.out) == results(whole.out)
 
@@ -60,10 +60,10 @@ def test_a_read_only_run_folder_is_told_of_in_one_line(phantom_store, disk, begu
         command = Command(phantom_store, out)
         _wait_for_a_cell(command)
         command.process.kill()
-        command.wait(MOST_S)
+        command.wait(TIMEOUT_S)
     disk.read_only()
     command = Command(phantom_store, out)
-    assert command.wait(MOST_S) in (1, 2)
+    assert command.wait(TIMEOUT_S) in (1, 2)
     assert len(command.lines) == 1
     assert command.lines[0].startswith("lus: ")
     assert str(disk.path) in command.lines[0]

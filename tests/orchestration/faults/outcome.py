@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Outcome:
-    """What one run showed; `wrong` names every promise that it broke.
+    """What one run showed; `violations` names every promise that it broke.
 
-    `kept` counts the cells that were finished before the kill; a run has `missed` where the
+    `kept` counts the cells that were finished before the kill; a run has `was_too_late` where the
     campaign ended before its random moment, so that nothing was killed.
     """
 
@@ -20,10 +20,10 @@ class Outcome:
     back_s: float | None = None
     ended_s: float | None = None
     kept: int = 0
-    missed: bool = False
+    was_too_late: bool = False
     code: int | None = None
-    said: str = ""
-    wrong: list[str] = field(default_factory=list)
+    last_line: str = ""
+    violations: list[str] = field(default_factory=list)
 
     def line(self) -> str:
         """For people."""
@@ -36,20 +36,20 @@ class Outcome:
         )
 
     def _verdict(self) -> str:
-        if self.wrong:
-            return f"WRONG: {'; '.join(self.wrong)}"
-        return "too late to kill" if self.missed else "ok"
+        if self.violations:
+            return f"WRONG: {'; '.join(self.violations)}"
+        return "too late to kill" if self.was_too_late else "ok"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """One row a kind."""
-    rows = [f"{'kind':<8}{'runs':>5}{'wrong':>7}{'worst silence':>15}{'worst back/end':>16}"]
+    rows = [f"{'kind':<8}{'runs':>5}{'violations':>12}{'worst silence':>15}{'worst back/end':>16}"]
     for kind in dict.fromkeys(outcome.kind for outcome in outcomes):
-        of = [outcome for outcome in outcomes if outcome.kind == kind and not outcome.missed]
+        of = [outcome for outcome in outcomes if outcome.kind == kind and not outcome.was_too_late]
         if not of:
             continue
         silent = max(outcome.silent_s for outcome in of)
         back = max((outcome.back_s or outcome.ended_s or 0.0) for outcome in of)
-        wrong = sum(bool(outcome.wrong) for outcome in of)
-        rows.append(f"{kind:<8}{len(of):>5}{wrong:>7}{silent:>13.1f} s{back:>14.1f} s")
+        violations = sum(bool(outcome.violations) for outcome in of)
+        rows.append(f"{kind:<8}{len(of):>5}{violations:>12}{silent:>13.1f} s{back:>14.1f} s")
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""One fault run: a process is killed at a random moment, and what comes of it is held to its twin.
+"""One fault run: kill a process at a random moment and compare the results with an undisturbed run.
 
 Why a real command each time: only that shows what a user sees, and what stays behind.
 """
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from lus_ray.data.ingest.pipeline import ingest
-from tests.faults import victims
-from tests.faults.clusters import cluster, held
-from tests.faults.command import ARMS, Command, progress, stamps
-from tests.faults.outcome import Outcome
+from tests.orchestration.faults import targets
+from tests.orchestration.faults.clusters import cluster, leftovers
+from tests.orchestration.faults.command import ARMS, Command, progress, stamps
+from tests.orchestration.faults.outcome import Outcome
 
 SILENT_S = 62.0
 """A minute, and what it takes to say so."""
@@ -30,20 +30,20 @@ BACK_S = 30.0
 """A killed process is replaced within so many."""
 NODE_BACK_S = 60.0
 """A lost node is known as lost only when its head has missed it for some time."""
-MOST_S = 300.0
-LITTLE_S, START_S = 1.0, 15.0
+TIMEOUT_S = 300.0
+DELAY_S, START_S = 1.0, 15.0
 """Random time between a step and a kill; more before the first step, while Ray starts."""
 
 
 @dataclass(frozen=True)
-class Kind:
+class Fault:
     """What is killed, on which cluster: the command's own without nodes, or the CPUs of each."""
 
-    find: Callable[..., victims.Found | None]
+    find: Callable[..., targets.Target | None]
     nodes: tuple[int, ...] = ()
     arms: str = ARMS
     words: tuple[str, ...] = ()
-    survives: bool = True
+    is_retried: bool = True
     back_s: float = BACK_S
 
     def command(self, data: Path, out: Path, address: str | None) -> Command:
@@ -51,23 +51,23 @@ class Kind:
         return Command(data, out, *self.words, arms=self.arms, address=address)
 
 
-KINDS = {
-    "trial": Kind(victims.trial),
-    "worker": Kind(
-        victims.worker,
+FAULTS = {
+    "trial": Fault(targets.trial),
+    "worker": Fault(
+        targets.worker,
         (3,),
         "prior*severity,e2e severity",
         ("--folds", "0", "--set", "e2e severity.recipe.workers=2"),
     ),
-    "node": Kind(victims.node, (2, 2), back_s=NODE_BACK_S),
-    "driver": Kind(victims.driver, survives=False),
-    "driver of a cluster": Kind(victims.driver, (2,), survives=False),
-    "raylet": Kind(victims.own_raylet, survives=False),
-    "gcs": Kind(victims.own_gcs, survives=False),
+    "node": Fault(targets.node, (2, 2), back_s=NODE_BACK_S),
+    "driver": Fault(targets.driver, is_retried=False),
+    "driver of a cluster": Fault(targets.driver, (2,), is_retried=False),
+    "raylet": Fault(targets.own_raylet, is_retried=False),
+    "gcs": Fault(targets.own_gcs, is_retried=False),
 }
 
 
-class Bed:
+class FaultRunner:
     """A store, and the undisturbed campaign of each setting with its results and seconds.
 
     Every limit of time is multiplied with `patience`, for machines that are busy with other work.
@@ -81,7 +81,7 @@ class Bed:
                 "phantom", None, self.data, patients=24, clips=2, frames=8, size=64, masks="none"
             )
 
-    def undisturbed(self, kind: Kind) -> tuple[Any, int]:
+    def run_undisturbed(self, kind: Fault) -> tuple[Any, int]:
         """Results of a campaign that nothing happens to, and how many steps it takes."""
         key = (kind.arms, *kind.words)  # the cluster changes no result
         if key not in self.known:
@@ -89,7 +89,7 @@ class Bed:
             with cluster(kind.nodes) as (address, _):
                 command = kind.command(self.data, out, address)
                 try:
-                    if command.wait(MOST_S * self.patience) != 0:
+                    if command.wait(TIMEOUT_S * self.patience) != 0:
                         raise RuntimeError("\n".join(command.lines))
                 finally:
                     command.process.kill()
@@ -98,8 +98,8 @@ class Bed:
 
     def run(self, name: str, seed: int) -> Outcome:
         """Kill one process of a campaign and see it to its end."""
-        kind, outcome = KINDS[name], Outcome(name, seed)
-        expected, steps = self.undisturbed(kind)
+        kind, outcome = FAULTS[name], Outcome(name, seed)
+        expected, steps = self.run_undisturbed(kind)
         chance = random.Random(f"{name} {seed}")
         out = Path(tempfile.mkdtemp(prefix=f"{name}-{seed}-", dir=self.folder))
         moment = chance.randrange(steps)
@@ -111,32 +111,32 @@ class Bed:
                 outcome.code = _code(command, 0.1)
             outcome.silent_s = command.silent_s
             if outcome.code is None:
-                outcome.wrong.append(f"still ran after {command.seconds:.0f} s")
+                outcome.violations.append(f"still ran after {command.seconds:.0f} s")
             _check_screen(command, kind, outcome)
-            outcome.wrong += [f"left over: {left}" for left in command.left_over()]
+            outcome.violations += [f"left over: {left}" for left in command.left_over()]
             outcome.kept = len(kept)
             if outcome.code != 0:
                 kept = {**stamps(out), **kept}
                 again = kind.command(self.data, out, address)
-                if (code := _code(again, MOST_S * self.patience)) != 0:
-                    outcome.wrong.append(f"run again: exit {code}: {again.lines[-1:]}")
+                if (code := _code(again, TIMEOUT_S * self.patience)) != 0:
+                    outcome.violations.append(f"run again: exit {code}: {again.lines[-1:]}")
                 outcome.silent_s = max(outcome.silent_s, again.silent_s)
-                outcome.wrong += [f"left over: {left}" for left in again.left_over()]
-            outcome.wrong += held(address)
+                outcome.violations += [f"left over: {left}" for left in again.left_over()]
+            outcome.violations += leftovers(address)
         outcome.seconds = command.seconds
         if outcome.silent_s > SILENT_S * self.patience:
-            outcome.wrong.append(f"{outcome.silent_s:.0f} s of silence")
+            outcome.violations.append(f"{outcome.silent_s:.0f} s of silence")
         after = stamps(out)
         if lost := [path for path, stamp in kept.items() if after.get(path) != stamp]:
-            outcome.wrong.append(f"{len(lost)} finished cells were written anew")
+            outcome.violations.append(f"{len(lost)} finished cells were written anew")
         if not (out / "report.json").exists() or results(out) != expected:
-            outcome.wrong.append(f"other results: {out}")
+            outcome.violations.append(f"other results: {out}")
         return outcome
 
 
 def _disturb(
     command: Command,
-    kind: Kind,
+    kind: Fault,
     raylet: int | None,
     moment: int,
     chance: random.Random,
@@ -150,16 +150,16 @@ def _disturb(
     """
     while progress(command.out) < moment and command.process.poll() is None:
         time.sleep(0.05)
-    time.sleep(chance.uniform(0.0, LITTLE_S if moment else START_S))
+    time.sleep(chance.uniform(0.0, DELAY_S if moment else START_S))
     while (found := kind.find(command, raylet, chance)) is None:
         if command.process.poll() is not None:
-            outcome.missed = True
+            outcome.was_too_late = True
             return {}
         time.sleep(0.02)
     before = {folder: _lines(folder) for folder in found[1]}
     others = {
         folder: _num_starts(folder)
-        for folder in victims.starts(command.out).values()
+        for folder in targets.starts(command.out).values()
         if folder not in found[1]
     }
     kept = stamps(command.out)
@@ -167,24 +167,24 @@ def _disturb(
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     outcome.at_s, killed = command.seconds, time.monotonic()
-    if kind.survives:
+    if kind.is_retried:
         for folder, lines in before.items():
             while _lines(folder) == lines and not _finished(command.out, folder):
                 if (
                     command.process.poll() is not None
-                    or time.monotonic() - killed > MOST_S * patience
+                    or time.monotonic() - killed > TIMEOUT_S * patience
                 ):
                     break
                 time.sleep(0.05)
         outcome.back_s = time.monotonic() - killed
         if outcome.back_s > kind.back_s * patience:
-            outcome.wrong.append(f"back after {outcome.back_s:.0f} s")
+            outcome.violations.append(f"back after {outcome.back_s:.0f} s")
     with contextlib.suppress(subprocess.TimeoutExpired):
-        command.wait((MOST_S if kind.survives else GONE_S) * patience)
-        outcome.ended_s = None if kind.survives else time.monotonic() - killed
-    if kind.survives:
+        command.wait((TIMEOUT_S if kind.is_retried else GONE_S) * patience)
+        outcome.ended_s = None if kind.is_retried else time.monotonic() - killed
+    if kind.is_retried:
         again = [folder for folder, number in others.items() if _num_starts(folder) != number]
-        outcome.wrong += [f"begun anew, though untouched: {folder}" for folder in again]
+        outcome.violations += [f"begun anew, though untouched: {folder}" for folder in again]
     return kept
 
 
@@ -198,19 +198,19 @@ def _code(command: Command, most_s: float) -> int | None:
         return None
 
 
-def _check_screen(command: Command, kind: Kind, outcome: Outcome) -> None:
+def _check_screen(command: Command, kind: Fault, outcome: Outcome) -> None:
     """One line of ours tells how it ended; nothing of Ray's and no traceback stands there."""
-    outcome.said = command.lines[-1] if command.lines else ""
-    if kind.survives and outcome.code != 0:
-        outcome.wrong.append(f"exit {outcome.code}: {outcome.said}")
-    if strange := [line for line in command.lines if _strange(line)]:
-        outcome.wrong.append(f"on the screen: {strange[0][:120]!r} ({len(strange)} lines)")
-    ended = outcome.code == 1 and outcome.said.startswith("lus: ")
+    outcome.last_line = command.lines[-1] if command.lines else ""
+    if kind.is_retried and outcome.code != 0:
+        outcome.violations.append(f"exit {outcome.code}: {outcome.last_line}")
+    if noise := [line for line in command.lines if _is_noise(line)]:
+        outcome.violations.append(f"on the screen: {noise[0][:120]!r} ({len(noise)} lines)")
+    ended = outcome.code == 1 and outcome.last_line.startswith("lus: ")
     if outcome.kind in ("raylet", "gcs") and outcome.code != 0 and not ended:
-        outcome.wrong.append(f"exit {outcome.code}: {outcome.said!r}")
+        outcome.violations.append(f"exit {outcome.code}: {outcome.last_line!r}")
 
 
-def _strange(line: str) -> bool:
+def _is_noise(line: str) -> bool:
     words = ("Traceback", "  File ", "raise ", "[20", "*** SIG", "core_worker", "Stack trace")
     return line.startswith("(") or any(word in line for word in words)
 

@@ -1,7 +1,7 @@
 """What a campaign costs its driver, from ten cells to two thousand of the cheapest there are.
 
-    python -m tests.faults.scaling --cells 10,100,500,2000 --profile
-    python -m tests.faults.scaling --ours                  what of it is not Ray's
+    python -m tests.orchestration.scaling --cells 10,100,500,2000 --profile
+    python -m tests.orchestration.scaling --ours                  what of it is not Ray's
 
 No cell learns more than which answer is frequent, so that nearly all of it is scheduling.
 """

@@ -2,8 +2,8 @@
 
 Run in namespaces of its own (network, processes, mounts) as
 
-    unshare --net --pid --fork --kill-child --mount --mount-proc python -m tests.cluster.hosts \
-        CLONE FOLDER
+    unshare --net --pid --fork --kill-child --mount --mount-proc \
+        python -m tests.orchestration.cluster.hosts CLONE FOLDER
 
 where a bridge joins the laptop to hosts that are namespaces again, each with an address, a name,
 a home, a process table and an SSH server of its own. The environment and FOLDER are there on all
@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.cluster.onpremises import ROOT, on_premises
+from tests.orchestration.cluster.onpremises import ROOT, on_premises
 
 ENVIRONMENT = Path(sys.prefix)
 LAPTOP = "10.77.0.1"
@@ -90,7 +90,7 @@ def host(name: str, address: str, folder: Path) -> None:
     """A host that answers SSH at its address, on the bridge."""
     process = subprocess.Popen(
         ["unshare", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc",
-         sys.executable, "-m", "tests.cluster.hosts", "--host", name, address, str(folder)],
+         sys.executable, "-m", __spec__.name, "--host", name, address, str(folder)],
         cwd=ROOT, stderr=(folder / f"{name}.log").open("wb"),
     )  # fmt: skip
     own = Path("/proc/self/ns/net").readlink()

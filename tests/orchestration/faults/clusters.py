@@ -10,7 +10,7 @@ from ray._private import state
 from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
-from tests.faults.command import AS_NICE
+from tests.orchestration.faults.command import AS_NICE
 
 OF_THE_CLUSTER = ("_AutoscalingCoordinatorActor",)
 """Ray Train and Ray Data make one a cluster, which serves every later driver and outlives each."""
@@ -38,21 +38,21 @@ def cluster(nodes: tuple[int, ...]) -> Iterator[tuple[str | None, int | None]]:
         os.environ.update(before)
 
 
-def held(address: str | None) -> list[str]:
+def leftovers(address: str | None) -> list[str]:
     """What a campaign that ended still holds of a cluster."""
     if address is None:
         return []
     ray.init(address=address, logging_level="ERROR", log_to_driver=False)
     try:
         deadline = time.monotonic() + 15
-        while (left := _held()) and time.monotonic() < deadline:
+        while (left := _find_leftovers()) and time.monotonic() < deadline:
             time.sleep(0.5)
         return left
     finally:
         ray.shutdown()
 
 
-def _held() -> list[str]:
+def _find_leftovers() -> list[str]:
     alive = (a for a in state.actors().values() if a["State"] != "DEAD")
     actors = [a for a in alive if a["ActorClassName"] not in OF_THE_CLUSTER]
     groups = [g for g in placement_group_table().values() if g["state"] != "REMOVED"]

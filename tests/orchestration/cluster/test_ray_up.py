@@ -8,10 +8,10 @@ import sys
 
 import pytest
 
-from tests.cluster.clone import clone
-from tests.cluster.onpremises import ROOT
+from tests.orchestration.cluster.clone import clone
+from tests.orchestration.cluster.onpremises import ROOT
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.full, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 NAMESPACES = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc"]
 
@@ -28,7 +28,7 @@ def seen(tmp_path_factory):
         pytest.skip("namespaces are not allowed here: hosts cannot be told apart")
     folder = tmp_path_factory.mktemp("hosts")
     done = subprocess.run(
-        [*NAMESPACES, sys.executable, "-m", "tests.cluster.hosts",
+        [*NAMESPACES, sys.executable, "-m", "tests.orchestration.cluster.hosts",
          clone(tmp_path_factory.mktemp("clone")), folder],
         cwd=ROOT, timeout=850, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip

@@ -1,0 +1,35 @@
+"""Fault runs break no promise; `python -m tests.orchestration.faults` makes more of them."""
+
+import os
+
+import pytest
+
+from tests.orchestration.faults.outcome import Outcome, table
+from tests.orchestration.faults.runner import FAULTS, FaultRunner
+
+pytestmark = [pytest.mark.full, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+
+NUM_RUNS = int(os.environ.get("LUS_TEST_FAULTS", "1"))
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory: pytest.TempPathFactory) -> FaultRunner:
+    return FaultRunner(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.mark.parametrize("seed", range(NUM_RUNS))
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_kill_at_a_random_moment_changes_no_result_and_loses_nothing(runner, capfd, kind, seed):
+    outcome = runner.run(kind, seed)
+    if outcome.was_too_late:
+        pytest.skip("the campaign ended before its random moment")
+    with capfd.disabled():
+        print(f"\n  {outcome.line()}")
+    assert not outcome.violations, outcome.last_line
+
+
+def test_the_table_counts_what_went_wrong():
+    rows = table(
+        [Outcome("trial", 0, back_s=2.0), Outcome("trial", 1, violations=["other results"])]
+    )
+    assert rows.splitlines()[1].split() == ["trial", "2", "1", "0.0", "s", "2.0", "s"]
