@@ -30,8 +30,7 @@ START_SECONDS = 240
 END_SECONDS = 60
 LEFT_SECONDS = 30.0
 PERMANENT = re.compile(
-    r"/core/src/\S+/(raylet|gcs_server) |ServeController|SERVE_CONTROLLER|"
-    r"ServeReplica:|SERVE_REPLICA::"
+    r"/core/src/\S+/(raylet|gcs_server) |ServeController|SERVE_CONTROLLER|SERVE_REPLICA::"
 )
 """Titles of the processes that a service cannot do without; Ray's idle workers come and go."""
 
@@ -44,6 +43,7 @@ class Service:
     process: subprocess.Popen[str]
     lines: "queue.Queue[str]" = field(default_factory=queue.Queue)
     read_lines: list[str] = field(default_factory=list)
+    replica_titles: dict[psutil.Process, str] = field(default_factory=dict)
 
     def wait_for_line(self, words: str, seconds: float = 120.0) -> str:
         """The next line that contains these words."""
@@ -61,11 +61,15 @@ class Service:
     def replicas(self, name: str) -> list[psutil.Process]:
         """The processes of the replicas of an application, by its slot."""
         title = re.compile(rf"(ServeReplica:|SERVE_REPLICA::){name}\b")  # idle, or starting
-        return [process for process in self.processes() if title.search(_title(process))]
+        for process in self.processes():
+            if "replica" in _title(process).lower():  # a busy one has the title of its method
+                self.replica_titles[process] = _title(process)
+        alive = [process for process in self.replica_titles if process.is_running()]
+        return [process for process in alive if title.search(self.replica_titles[process])]
 
     def permanent(self) -> set[psutil.Process]:
         """The processes that live as long as the service."""
-        return {process for process in self.processes() if PERMANENT.search(_title(process))}
+        return {p for p in self.processes() if PERMANENT.search(_title(p)) or is_replica(p)}
 
     def decoders(self) -> list[psutil.Process]:
         """The processes that wait for clips; forks that decode one are left out."""
@@ -98,6 +102,13 @@ class Reply:
     @property
     def json(self) -> dict[str, Any]:
         return dict(json.loads(self.body))
+
+
+def is_replica(process: psutil.Process) -> bool:
+    """Whether a process is a replica, idle or busy."""
+    with contextlib.suppress(psutil.Error):
+        return process.name().startswith("ray::ServeRepli")
+    return False
 
 
 @contextlib.contextmanager
