@@ -69,15 +69,15 @@ class ModelApplication:
         Small arguments travel in the message, which takes half the time of a reference.
         """
         is_small = self.slot != MASK_SLOT and sum(map(_num_bytes, args)) <= BY_VALUE_BYTES
-        return await (self._by_value if is_small else self._by_reference).remote(*args)
+        return await self._methods[is_small].remote(*args)
 
     @cached_property
-    def _by_value(self) -> Any:
-        return self.handle.options(method_name="predict", _by_reference=False)
-
-    @cached_property
-    def _by_reference(self) -> Any:
-        return self.handle.options(method_name="predict")
+    def _methods(self) -> dict[bool, Any]:
+        """By whether the arguments travel in the message; building one is slow."""
+        return {
+            small: self.handle.options(method_name="predict", _by_reference=not small)
+            for small in (True, False)
+        }
 
 
 Route = dict[str, ModelApplication]

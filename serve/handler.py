@@ -1,7 +1,6 @@
 """Handles one clip: receive, decode, predict, respond, all within the limits."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import BinaryIO
@@ -12,7 +11,7 @@ from fastapi.responses import Response
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_selection import ServedModel
-from lus_ray.inference.response import build_response, inspect_clip
+from lus_ray.inference.response import Stopwatch, build_response, inspect_clip
 from lus_ray.inference.schema import CLIP_RESPONSE, ClipResponse
 from serve import http
 from serve.application import Route
@@ -35,55 +34,52 @@ class ClipHandler:
 
     async def handle(self, request: Request) -> Response:
         """The response to one request, counted in the metrics."""
-        timings_ms: dict[str, float] = {}
+        watch = Stopwatch({})
         try:
             async with asyncio.timeout(self.limits.request_seconds):
-                response = await self._respond(request, timings_ms)
+                response = await self._respond(request, watch)
         except TimeoutError:
             return self._reject(RequestError(504, "the clip took too long; send a shorter one"))
         except RequestError as error:
             return self._reject(error)
-        self.metrics.count_response(200, timings_ms)
+        self.metrics.count_response(200, watch.spent_ms)
         return Response(CLIP_RESPONSE.dump_json(response), media_type="application/json")
 
     async def predict(
         self,
         decoded: DecodedVideo,
         route: Route,
-        timings_ms: dict[str, float],
+        watch: Stopwatch,
         *,
         preview: bool = False,
         uncertainty: bool = False,
     ) -> ClipResponse:
         """The response of a route to decoded frames; the route is in use meanwhile."""
-        pipeline = Pipeline(route, self.limits)
+        pipeline = Pipeline(route, self.limits, watch)
         with self.router.in_use(route):
             outputs, inspection = await asyncio.gather(
                 pipeline(decoded.frames, uncertainty=uncertainty),
                 asyncio.to_thread(inspect_clip, decoded, preview=preview),
             )
-        timings_ms |= pipeline.timings_ms
         return build_response(
             inspection, outputs,
-            models=models_of(route), parity=parity_of(route), timings_ms=timings_ms,
+            models=models_of(route), parity=parity_of(route), timings_ms=watch.spent_ms,
         )  # fmt: skip
 
-    async def _respond(self, request: Request, timings_ms: dict[str, float]) -> ClipResponse:
-        start = time.perf_counter()
+    async def _respond(self, request: Request, watch: Stopwatch) -> ClipResponse:
         if not self.router.route:
             raise RequestError(503, "no model is ready yet", self.limits.retry_after_seconds)
         options = {name for name, value in request.query_params.items() if value == "1"}
-        file = await self._receive(request)
-        timings_ms["receive"] = _elapsed_ms(start)
+        with watch.time("receive"):
+            file = await self._receive(request)
         async with self._admit():
-            decoding = time.perf_counter()
-            decoded = await self.decoders.decode(file, allow_text="allow_text" in options)
-            timings_ms["decode"] = _elapsed_ms(decoding)
+            with watch.time("decode"):
+                decoded = await self.decoders.decode(file, allow_text="allow_text" in options)
             response = await self.predict(
-                decoded, self.router.route, timings_ms,
+                decoded, self.router.route, watch,
                 preview="preview" in options, uncertainty="uncertainty" in options,
             )  # fmt: skip
-        timings_ms["total"] = response.timings_ms["total"] = round(_elapsed_ms(start), 3)
+        response.timings_ms["total"] = round(watch.stop(), 3)
         return response
 
     async def _receive(self, request: Request) -> BinaryIO:
@@ -144,7 +140,3 @@ def parity_of(route: Route) -> dict[str, float]:
     """Differences from stored predictions, by model id."""
     parities = [application.parity for application in route.values()]
     return {name: difference for parity in parities for name, difference in parity.items()}
-
-
-def _elapsed_ms(start: float) -> float:
-    return 1e3 * (time.perf_counter() - start)

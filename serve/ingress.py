@@ -10,7 +10,7 @@ from ray import serve
 
 from lus_ray.inference import parity
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.response import describe_models, wrap_frames
+from lus_ray.inference.response import Stopwatch, describe_models, wrap_frames
 from lus_ray.inference.schema import SERVED_MODELS, ClipResponse, ModelInfo, ServedModels
 from lus_ray.storage.paths import parse
 from serve import http
@@ -95,7 +95,7 @@ class Ingress:
 
         async def predict_async(frames: UInt8[np.ndarray, "N H W"]) -> ClipResponse:
             async with asyncio.timeout(self.limits.request_seconds):
-                return await self.handler.predict(wrap_frames(frames), route, {})
+                return await self.handler.predict(wrap_frames(frames), route, Stopwatch({}))
 
         def predict(frames: UInt8[np.ndarray, "N H W"]) -> ClipResponse:
             return asyncio.run_coroutine_threadsafe(predict_async(frames), loop).result()

@@ -6,9 +6,7 @@ frames ─┬─ backbone ── experts of each label, in parallel
 """
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_selection import LABELS
-from lus_ray.inference.response import StageOutputs
+from lus_ray.inference.response import StageOutputs, Stopwatch
 from serve.application import Route
 from serve.errors import RequestError
 
@@ -28,11 +26,10 @@ SMALL_BYTES = 2**18
 
 
 class Pipeline:
-    """One timed pass of a clip through a route."""
+    """One pass of a clip through a route; `watch` records the time of each stage."""
 
-    def __init__(self, route: Route, limits: ServiceLimits) -> None:
-        self.route, self.limits = route, limits
-        self.timings_ms: dict[str, float] = {}
+    def __init__(self, route: Route, limits: ServiceLimits, watch: Stopwatch) -> None:
+        self.route, self.limits, self.watch = route, limits, watch
         self.outputs = StageOutputs()
 
     async def __call__(
@@ -55,9 +52,9 @@ class Pipeline:
     async def _predict_labels(self, frames: np.ndarray | ray.ObjectRef) -> None:
         if "backbone" not in self.route:
             return
-        with self._timed("backbone"):
+        with self.watch.time("backbone"):
             biomarkers = self.outputs.biomarkers = await self._call_batched("backbone", frames)
-        with self._timed("experts"):
+        with self.watch.time("experts"):
             slots = [f"experts-{label}" for label in LABELS if f"experts-{label}" in self.route]
             calls = (self._call_batched(slot, biomarkers) for slot in slots)
             self.outputs.experts = [group for groups in await asyncio.gather(*calls)
@@ -66,16 +63,16 @@ class Pipeline:
     async def _predict_scores(self, frames: np.ndarray | ray.ObjectRef) -> None:
         if "scorer" not in self.route:
             return
-        with self._timed("frames"):
+        with self.watch.time("frames"):
             scores = self.outputs.frames = await self._call("scorer", frames)
-        with self._timed("clip_scores"):
+        with self.watch.time("clip_scores"):
             if "aggregators" in self.route:
                 probability = scores.probability
                 self.outputs.clip_scores = await self._call_batched("aggregators", probability)
 
     async def _predict_masks(self, frames: np.ndarray | ray.ObjectRef, uncertainty: bool) -> None:
         if "segmenter" in self.route:
-            with self._timed("masks"):
+            with self.watch.time("masks"):
                 self.outputs.masks = await self._call("segmenter", frames, uncertainty)
 
     async def _call_batched(self, slot: str, clip: Any) -> Any:
@@ -97,9 +94,3 @@ class Pipeline:
             except (RayActorError, DeploymentUnavailableError):
                 await asyncio.sleep(0.2 * 2**attempt)
         raise RequestError(503, "a part of the service is restarting", retry_after)
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings_ms[stage] = 1e3 * (time.perf_counter() - start)

@@ -8,7 +8,7 @@ read its predictions are served from the same fold.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +30,9 @@ KINDS: dict[str, ModelKind] = {
     "MatchedSegmentation": "segmenter",
 }
 """By task name; other tasks are not served."""
+
+READERS: dict[ModelKind, ModelKind] = {"backbone": "expert", "frames": "aggregator"}
+"""By the kind that they read."""
 
 LABELS = ("severity", "sf_ratio", "disease")
 """Labels of clips whose experts are served, in the order of the response."""
@@ -79,24 +82,14 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ModelCandidate:
-    """A finished cell that could be served.
+    """A finished cell that could be served, and what ranks it; its model has no fingerprint yet."""
 
-    `run_index` and `arm_index` order runs and arms; `score` is the validation score; `reads` is
-    the arm of the same run that it reads.
-    """
-
-    run: Path
-    run_index: int
-    arm: str
-    arm_index: int
-    fold: int
-    kind: ModelKind
+    model: ServedModel
     task: str
-    label: str
-    folder: Path
+    run_index: int
+    arm_index: int
     score: float
     baseline: bool
-    reads: str | None
 
 
 def select_models(
@@ -126,17 +119,19 @@ def select_models(
             known = isinstance(error, LusError)
             why = error if known else f"{folder}: unreadable ({type(error).__name__}: {error})"
             on_skip(folder, " ".join(str(why).split()))
-    models: list[ServedModel] = []
-    for kind, reader_kind in (("backbone", "expert"), ("frames", "aggregator")):
-        readers = [c for c in candidates if c.kind == reader_kind]
-        sources = [c for c in candidates if c.kind == kind]
-        source = _best(sources, _is_unread(readers))
-        if source is not None:
-            model = _to_model(source)
-            models += [model, *(_to_model(r, model.id) for r in readers if _fits(r, source))]
-    segmenters = [c for c in candidates if c.kind == "segmenter"]
-    segmenter = _best(segmenters, lambda c: (c.task != "Ensemble", c.baseline))
-    return tuple(models if segmenter is None else [*models, _to_model(segmenter)])
+    by_kind = {kind: [c for c in candidates if c.model.kind == kind] for kind in KINDS.values()}
+    chosen: list[ModelCandidate] = []
+    for kind, reader_kind in READERS.items():
+        readers = by_kind[reader_kind]
+        read = {reader.model.reads for reader in readers}
+        sources = [c for c in by_kind[kind] if c.model.id in read] or by_kind[kind]
+        if source := _best(sources):
+            wanted = (source.model.id, source.model.fold)
+            chosen += [source, *(r for r in readers if (r.model.reads, r.model.fold) == wanted)]
+    if segmenter := _best(by_kind["segmenter"], lambda c: (c.task != "Ensemble", c.baseline)):
+        chosen.append(segmenter)
+    return tuple(replace(m, fingerprint=hash_checkpoint(m.folder), on_gpu=_is_from_gpu(m))
+                 for m in (candidate.model for candidate in chosen))  # fmt: skip
 
 
 def neighbouring_runs(folder: Path) -> tuple[Path, ...]:
@@ -175,41 +170,18 @@ def take_snapshot(folder: Path) -> Snapshot:
 
 
 def _best(
-    candidates: Sequence[ModelCandidate], rank: Callable[[ModelCandidate], tuple[bool, ...]]
+    candidates: Sequence[ModelCandidate], rank: Callable[[ModelCandidate], Any] = lambda c: ()
 ) -> ModelCandidate | None:
     """The candidate with the lowest rank, then from the first run, then with the best score."""
-    key = lambda c: (rank(c), c.run_index, -c.score, c.arm_index, c.fold)  # noqa: E731
+
+    def key(c: ModelCandidate) -> tuple[Any, ...]:
+        return rank(c), c.run_index, -c.score, c.arm_index, c.model.fold
+
     return min(candidates, key=key, default=None)
 
 
-def _is_unread(
-    readers: Sequence[ModelCandidate],
-) -> Callable[[ModelCandidate], tuple[bool, ...]]:
-    """A rank that prefers candidates that others read."""
-    read = {(reader.run_index, reader.reads) for reader in readers}
-    return lambda candidate: ((candidate.run_index, candidate.arm) not in read,)
-
-
-def _fits(reader: ModelCandidate, source: ModelCandidate) -> bool:
-    wanted = (source.run_index, source.fold, source.arm)
-    return (reader.run_index, reader.fold, reader.reads) == wanted
-
-
-def _to_model(candidate: ModelCandidate, reads: str | None = None) -> ServedModel:
-    run = candidate.run.resolve().name
-    cost = _read_cost(CellFolder.at(candidate.folder.parent), lambda cost: cost.get("gpu_s"))
-    return ServedModel(
-        id=f"{run}/{candidate.arm}",
-        run=run,
-        arm=candidate.arm,
-        fold=candidate.fold,
-        kind=candidate.kind,
-        label=candidate.label,
-        folder=candidate.folder,
-        fingerprint=hash_checkpoint(candidate.folder),
-        reads=reads,
-        on_gpu=bool(cost),
-    )
+def _is_from_gpu(model: ServedModel) -> bool:
+    return bool(_read_cost(CellFolder.at(model.folder.parent), lambda cost: cost.get("gpu_s")))
 
 
 def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
@@ -234,23 +206,21 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
             continue
         if kind == "expert" and about.label not in LABELS:
             continue
-        candidates.append(
-            ModelCandidate(
-                run=run,
-                run_index=run_index,
-                arm=about.arm,
-                arm_index=order[about.arm],
-                fold=about.fold,
-                kind=kind,
-                task=task,
-                label=about.label or "",
-                folder=folder,
-                score=_read_score(cell, entry),
-                baseline=bool(entry.get("baseline")),
-                reads=_source_arm(entry, arms),
-            )
+        name, source = run.resolve().name, _source_arm(entry, arms)
+        model = ServedModel(
+            id=f"{name}/{about.arm}",
+            run=name,
+            arm=about.arm,
+            fold=about.fold,
+            kind=kind,
+            label=about.label or "",
+            folder=folder,
+            fingerprint="",
+            reads=f"{name}/{source}" if kind in READERS.values() else None,
         )
-    return sorted(candidates, key=lambda c: (c.arm_index, c.fold))
+        score, baseline = _read_score(cell, entry), bool(entry.get("baseline"))
+        candidates.append(ModelCandidate(model, task, run_index, order[about.arm], score, baseline))
+    return sorted(candidates, key=lambda c: (c.arm_index, c.model.fold))
 
 
 def _source_arm(entry: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -1,9 +1,10 @@
 """Builds the response to one clip from the outputs of the stages."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -164,18 +165,22 @@ class LocalPipeline:
         timings_ms: Mapping[str, float] | None = None,
     ) -> ClipResponse:
         """The response to a clip; `timings_ms` holds the times of receiving and decoding it."""
-        watch = Stopwatch(dict(timings_ms or {}))
+        watch = Stopwatch(timings_ms or {})
         frames, outputs = decoded.frames, StageOutputs()
         if self.backbone is not None:
-            outputs.biomarkers = watch("backbone", self.backbone, frames)
-            outputs.experts = watch("experts", self.experts, outputs.biomarkers)
+            with watch.time("backbone"):
+                outputs.biomarkers = self.backbone(frames)
+            with watch.time("experts"):
+                outputs.experts = self.experts(outputs.biomarkers)
         if self.scorer is not None:
-            outputs.frames = watch("frames", self.scorer, frames)
-            probability = outputs.frames.probability
-            outputs.clip_scores = watch("clip_scores", self.aggregators, probability)
+            with watch.time("frames"):
+                outputs.frames = self.scorer(frames)
+            with watch.time("clip_scores"):
+                outputs.clip_scores = self.aggregators(outputs.frames.probability)
         if self.segmenter is not None:
-            num_samples = NUM_SAMPLES if uncertainty else 0
-            outputs.masks = watch("masks", self.segmenter, frames, num_samples=num_samples)
+            with watch.time("masks"):
+                num_samples = NUM_SAMPLES if uncertainty else 0
+                outputs.masks = self.segmenter(frames, num_samples=num_samples)
         inspection = inspect_clip(decoded, preview=preview)
         watch.stop()
         return build_response(
@@ -186,20 +191,21 @@ class LocalPipeline:
 class Stopwatch:
     """Wall time of stages in milliseconds, in addition to the time already spent."""
 
-    def __init__(self, spent_ms: dict[str, float]) -> None:
-        self.spent_ms, self.before_ms = spent_ms, sum(spent_ms.values())
+    def __init__(self, spent_ms: Mapping[str, float]) -> None:
+        self.spent_ms, self.before_ms = dict(spent_ms), sum(spent_ms.values())
         self.start = time.perf_counter()
 
-    def __call__(self, stage: str, work: Callable[..., T], *args: Any, **options: Any) -> T:
-        """Call `work` and record its time."""
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Record the time of a block."""
         start = time.perf_counter()
-        result = work(*args, **options)
+        yield
         self.spent_ms[stage] = 1e3 * (time.perf_counter() - start)
-        return result
 
-    def stop(self) -> None:
-        """Record the total."""
+    def stop(self) -> float:
+        """Record and return the total."""
         self.spent_ms["total"] = self.before_ms + 1e3 * (time.perf_counter() - self.start)
+        return self.spent_ms["total"]
 
 
 def _biomarkers(model: str, prediction: Prediction | None) -> BiomarkerPrediction | None:
