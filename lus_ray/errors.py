@@ -1,16 +1,16 @@
-"""Every error a user can meet, and the exit code it ends with.
+"""Every error that a user can meet, with its exit code.
 
 LusError                      exit 1: something failed
-├── InputError                exit 2: what was asked for, or given, cannot be used
+├── InputError                exit 2: the command or its input cannot be used
 │   ├── SchemaError           a clip row does not fit the schema
 │   ├── StoreError            a store is missing, damaged or of another version
 │   ├── SourceError           a data source lacks a file, a column, a value
 │   ├── DecodeError           one video or image cannot be decoded within the limits
-│   ├── FoldError             folds cannot be dealt, or put one patient on two sides
-│   ├── ArmError              an experiment does not hold together
+│   ├── FoldError             folds cannot be assigned, or put a patient in two splits
+│   ├── ArmError              an experiment is inconsistent
 │   ├── CheckpointError       a checkpoint is unsafe, incomplete or does not fit
-│   ├── PlanError             the cluster can never run what was asked for
-│   └── ServeError            what is in a run folder cannot be served
+│   ├── PlanError             the cluster can never run what was requested
+│   └── ServeError            a run folder cannot be served
 ├── CellError                 a cell failed while it ran
 └── FetchError                a published file could not be fetched
 
@@ -21,7 +21,7 @@ from typing import Literal
 
 
 class LusError(Exception):
-    """Base of every error that lus_ray raises on purpose; the command exits with 1."""
+    """Base of all errors of lus_ray; the command exits with 1."""
 
     exit_code = 1
 
@@ -47,8 +47,8 @@ class SourceError(InputError):
 class DecodeError(InputError):
     """One video or image cannot be decoded within the limits.
 
-    `kind` says what is to blame: "unreadable" bytes; a clip that is "refused" for what it holds or
-    costs; or neither, as the process that read it was "lost" and may do better with it again.
+    `kind` is the cause: "unreadable" bytes; a clip "refused" for its content or its cost; or a
+    decoding process that was "lost", where a second attempt may succeed.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class DecodeError(InputError):
 
 
 class FoldError(InputError):
-    """Folds cannot be dealt, or a plan puts one patient on two sides."""
+    """Folds cannot be assigned, or put a patient in two splits."""
 
 
 class ArmError(InputError):
-    """An experiment does not hold together: an unknown arm, a wrong setting."""
+    """An experiment is inconsistent: an unknown arm, a wrong setting."""
 
 
 class CheckpointError(InputError):
@@ -71,11 +71,11 @@ class CheckpointError(InputError):
 
 
 class PlanError(InputError):
-    """The cluster can never run what was asked for."""
+    """The cluster can never run what was requested."""
 
 
 class ServeError(InputError):
-    """What is in a run folder cannot be served: no model, no stored clips, other answers."""
+    """A run folder cannot be served: no model, no stored clips, or other predictions."""
 
 
 class CellError(LusError):

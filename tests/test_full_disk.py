@@ -43,11 +43,11 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_earlier_one(disk, error):
     with pytest.raises(CellError, match=error) as told:
         save(disk, 2.0)
     assert "\n" not in str(told.value)
-    assert value(checkpoint.load(disk.checkpoint)) == 1.0
+    assert value(checkpoint.load(disk.path / "checkpoint")) == 1.0
     disk.read_only(False)
     (disk.path / "waste").unlink(missing_ok=True)
     save(disk, 3.0)
-    assert value(checkpoint.load(disk.checkpoint)) == 3.0
+    assert value(checkpoint.load(disk.path / "checkpoint")) == 3.0
     assert left(disk) == ["checkpoint"]
 
 
@@ -62,7 +62,7 @@ def test_predictions_that_find_no_room_leave_the_earlier_ones(disk, spoil):
 
 
 def test_a_state_that_finds_no_room_is_a_note_and_the_earlier_one_is_read(disk, spoil):
-    task, state = TASK(), resume.TrainingState(disk.state, every_s=0)
+    task, state = TASK(), resume.TrainingState(disk.path / "state.safetensors", every_s=0)
     adam = {"net": torch.optim.Adam(task.parameters())}
     state.save(task, adam, resume.TrainingProgress(past=[past(0.5)]))
     spoil()
@@ -112,7 +112,7 @@ def save(disk: Disk, number: float) -> None:
     with torch.no_grad():
         for parameter in task.parameters():
             parameter.fill_(number)
-    checkpoint.save(disk.checkpoint, task, checkpoint.describe(TASK), seed=0)
+    checkpoint.save(disk.path / "checkpoint", task, checkpoint.describe(TASK), seed=0)
 
 
 def value(task) -> float:

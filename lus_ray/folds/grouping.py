@@ -1,9 +1,9 @@
-"""Dealing patients to parts: by group, inside strata, the same on any machine.
+"""Patients into parts: by group, inside strata, the same on any machine.
 
-The unit is the group: patients that the leak gate joined, or a single patient. Groups are ordered
-by a hash of seed and name inside strata of their label and dealt to parts in turn, so the same
-groups, shares and seed give the same parts in any order of rows. Where domains are compared, every
-part gets groups of each, the largest first.
+The unit is the group: patients that the leak gate joined, or a single patient. Inside strata of
+their label, groups are ordered by a hash of seed and name and assigned to parts in turn, so the
+same groups, shares and seed give the same parts in any order of rows. Where domains are compared,
+every part gets groups of each domain, the largest first.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ def split_groups(
 ) -> tuple[tuple[str, ...], ...]:
     """Patients of an index in parts of these shares; a group stays whole.
 
-    Every stratum and the whole are balanced in number of groups; ties go to the part that has the
+    Every stratum and the whole are balanced in number of groups; ties go to the part with the
     fewest clips for its share.
 
     Raises:
@@ -42,7 +42,7 @@ def split_groups(
     clips: Counter[int] = Counter()
     for groups in _strata(index, stratify):
         inside: Counter[int] = Counter()
-        for group in sorted(groups, key=lambda g: _draw(seed, g)):
+        for group in sorted(groups, key=lambda g: _hash(seed, g)):
             part = min(
                 wanted,
                 key=lambda p: (
@@ -67,7 +67,7 @@ def split_by_domain(
     Every patient tests once, and a group stays whole, also one with patients of several domains.
     The test parts of a domain are balanced in number of images: those that the column `images`
     lists, or one a clip without it. Where `val`, one group of each domain that does not test
-    validates, by chance, but never the last one that is left to train.
+    validates, by hash, but never the last one that is left to train.
 
     Raises:
         FoldError: a domain has fewer groups than folds, a clip has no domain, or a patient has
@@ -75,12 +75,12 @@ def split_by_domain(
     """
     members, _ = patients_by_group(index)
     images = _images_by_domain(index)
-    sides = []
+    splits = []
     for number, test in enumerate(_spread(images, k, seed)):
         others = {group: images[group] for group in sorted(images) if group not in test}
         spared = _one_of_each(others, seed, number) if val else []
-        sides.append((_patients(spared, members), _patients(test, members)))
-    return tuple(sides)
+        splits.append((_patients(spared, members), _patients(test, members)))
+    return tuple(splits)
 
 
 def patients_by_group(index: pa.Table) -> tuple[dict[str, list[str]], Counter[str]]:
@@ -140,7 +140,7 @@ def _fill_empty(parts: list[list[str]], wanted: list[int], index: pa.Table) -> N
 
 
 def _images_by_domain(index: pa.Table) -> dict[str, Counter[str]]:
-    """Images of each group by domain; a clip counts at least once, so that no part is empty."""
+    """Images of each group by domain; a clip counts at least once, so no part is empty."""
     num_images = [1] * index.num_rows
     if "images" in index.column_names:
         num_images = [n or 1 for n in pc.list_value_length(index["images"]).to_pylist()]
@@ -154,9 +154,9 @@ def _images_by_domain(index: pa.Table) -> dict[str, Counter[str]]:
 
 
 def _spread(images: Mapping[str, Counter[str]], k: int, seed: int) -> list[set[str]]:
-    """Groups in k parts: the largest first, each to where least of its domains is.
+    """Groups in k parts: the largest first, each to the part with the least of its domains.
 
-    Groups of several domains come before all others, which then even out what these leave.
+    Groups of several domains come first; the others then even out what these leave.
     """
     total: Counter[str] = Counter()
     num_groups: Counter[str] = Counter()
@@ -176,7 +176,7 @@ def _spread(images: Mapping[str, Counter[str]], k: int, seed: int) -> list[set[s
     parts: list[set[str]] = [set() for _ in range(k)]
     held: list[Counter[str]] = [Counter() for _ in range(k)]
     order = sorted(
-        images, key=lambda g: (-len(images[g]), -share(images[g], images[g]), _draw(seed, g))
+        images, key=lambda g: (-len(images[g]), -share(images[g], images[g]), _hash(seed, g))
     )
     for group in order:
         part = min(range(k), key=lambda p: share(held[p], images[group]))
@@ -186,14 +186,14 @@ def _spread(images: Mapping[str, Counter[str]], k: int, seed: int) -> list[set[s
 
 
 def _one_of_each(groups: Mapping[str, Counter[str]], seed: int, fold: int) -> list[str]:
-    """One group of each domain, drawn by hash, such that every domain keeps another one."""
+    """One group of each domain, chosen by hash so that every domain keeps another one."""
     chosen: list[str] = []
     for domain in sorted(set().union(*groups.values())):
         if any(domain in groups[group] for group in chosen):
             continue
         left = Counter(d for group in groups if group not in chosen for d in groups[group])
         spare = [g for g in groups if domain in groups[g] and all(left[d] > 1 for d in groups[g])]
-        chosen += sorted(spare, key=lambda g: _draw(seed, f"{fold}:{g}"))[:1]
+        chosen += sorted(spare, key=lambda g: _hash(seed, f"{fold}:{g}"))[:1]
     return chosen
 
 
@@ -201,7 +201,7 @@ def _patients(groups: Iterable[str], members: Mapping[str, list[str]]) -> tuple[
     return tuple(sorted(patient for group in groups for patient in members[group]))
 
 
-def _draw(seed: int, group: str) -> str:
+def _hash(seed: int, group: str) -> str:
     return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
 
 
