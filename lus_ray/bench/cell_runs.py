@@ -1,7 +1,4 @@
-"""Runs that a bench works on: the same cells through a campaign, in plain Python, in processes.
-
-A run is a folder of its own below one that is thrown away; the clips are phantoms.
-"""
+"""Runs for benchmarks: the same cells through a campaign, in a plain loop, in processes."""
 
 import contextlib
 import io
@@ -19,7 +16,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from lus_ray.bench.measure import threads
+from lus_ray.bench.measure import torch_threads
 from lus_ray.clip import frames_of, masks_of
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
@@ -38,8 +35,7 @@ from lus_ray.runs.prepare import prepare
 class Runs:
     """One experiment on one store, run again and again, each time in a new folder.
 
-    `given` is a run folder whose prediction tables each run begins with. `last` holds the folder
-    of the latest run by the name of who ran it.
+    `given` is a run folder whose prediction tables each run begins with.
     """
 
     experiment: Experiment
@@ -50,8 +46,8 @@ class Runs:
     def __post_init__(self) -> None:
         self.last: dict[str, Path] = {}
 
-    def fresh(self, name: str) -> Path:
-        """A new run folder; the one that `name` used before is removed."""
+    def new_folder(self, name: str) -> Path:
+        """A new run folder; the last one of this name is removed."""
         if name in self.last:
             shutil.rmtree(self.last[name])
         out = self.last[name] = Path(tempfile.mkdtemp(prefix="run-", dir=self.root))
@@ -60,35 +56,32 @@ class Runs:
         return out
 
     def campaign(self, name: str = "campaign", folds: tuple[int, ...] = ()) -> Path:
-        """What `lus run` does, without its lines; the run folder."""
-        out = self.fresh(name)
+        """`lus run` without its output; the run folder."""
+        out = self.new_folder(name)
         with contextlib.redirect_stderr(io.StringIO()):
             campaign.run(self.request(out, folds))
         return out
 
-    def one_after_another(self, name: str, num_threads: int, folds: tuple[int, ...] = ()) -> Path:
+    def run_in_loop(self, name: str, num_threads: int, folds: tuple[int, ...] = ()) -> Path:
         """The cells in a plain loop of this process on so many threads of torch and BLAS."""
-        plan = self.plan(self.fresh(name), folds)
-        with threads(num_threads), threadpool_limits(num_threads):
+        plan = self.plan(self.new_folder(name), folds)
+        with torch_threads(num_threads), threadpool_limits(num_threads):
             for cell in plan.unfinished_cells():
                 run_cell.run(cell, plan, pixels(self.data, self.experiment), _silent)
         return plan.folder.path
 
-    def in_processes(
+    def run_in_pool(
         self, name: str, pool: ProcessPoolExecutor, folds: tuple[int, ...] = ()
     ) -> Path:
-        """The cells handed one by one to a pool of processes with one torch thread each.
-
-        Only for arms that need no other arm: a pool knows no order.
-        """
-        plan = self.plan(self.fresh(name), folds)
-        cells = [pool.submit(in_process, c, plan, self.data) for c in plan.unfinished_cells()]
-        for cell in cells:
-            cell.result()
+        """The cells in a pool of processes; only for arms that need no other arm."""
+        plan = self.plan(self.new_folder(name), folds)
+        pending = [pool.submit(in_process, c, plan, self.data) for c in plan.unfinished_cells()]
+        for future in pending:
+            future.result()
         return plan.folder.path
 
     def request(self, out: Path, folds: tuple[int, ...] = ()) -> RunRequest:
-        """What a command would ask for."""
+        """The request that `lus run` would make."""
         return RunRequest(self.experiment, data=self.data, out=out, size="full", folds=folds)
 
     def plan(self, out: Path, folds: tuple[int, ...] = ()) -> RunPlan:
@@ -97,8 +90,8 @@ class Runs:
 
 
 @contextlib.contextmanager
-def phantoms(**options: Any) -> Iterator[tuple[Path, Path]]:
-    """A folder that is thrown away, and a store of phantom clips in it."""
+def phantom_store(**options: Any) -> Iterator[tuple[Path, Path]]:
+    """A temporary folder, and a store of phantom clips in it."""
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
         root = Path(folder)
         ingest("phantom", None, root / "store", **options)
@@ -107,14 +100,14 @@ def phantoms(**options: Any) -> Iterator[tuple[Path, Path]]:
 
 @contextlib.contextmanager
 def two_processes() -> Iterator[ProcessPoolExecutor]:
-    """Two processes that stay for all runs; joblib's are such a pool, too."""
+    """Two processes that stay for all runs."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         yield pool
 
 
 def in_process(cell: Cell, plan: RunPlan, data: Path) -> dict[str, float]:
     """Run a cell in a process of a pool; its validation scores."""
-    with threads(1), threadpool_limits(1):
+    with torch_threads(1), threadpool_limits(1):
         return run_cell.run(cell, plan, pixels(data, plan.experiment), _silent)
 
 
@@ -146,7 +139,7 @@ def check_equal(ours: Path, theirs: Path, name: str, *, without: Collection[str]
     """Refuse to compare runs whose prediction tables differ, in a column that is not left out.
 
     Raises:
-        LusError: names the rival, the table, the column and the clip.
+        LusError: names the baseline, the table, the column and the clip.
     """
     mine, other = _tables(ours), _tables(theirs)
     if mine != other:

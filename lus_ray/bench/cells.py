@@ -1,15 +1,13 @@
-"""Small cells together, in parallel on a Ray cluster, against the same cells one after another.
+"""Small cells in parallel on a Ray cluster, against the same cells one after another.
 
-Three networks that score frames, on four folds: 12 cells of about a second each, phantom clips of
-24 patients with two clips of 12 frames, seen at 64x64.
-Rivals: the cells in a plain loop of one process, on one torch thread and on two, the better of
-which is the one to beat; and a pool of two processes that stays for all runs, as joblib's does,
-while each campaign starts its own two.
-What is equal: every value of every prediction table where the loop and the processes have one
-thread, as each cell of a campaign has; on two threads, which round otherwise in every step of the
-training, only which clips are on which side with which target.
-The start and end of Ray are a row of their own; what is added per cell is the time of both CPUs
-that a campaign spends outside its cells.
+Three networks that score frames, on four folds: 12 cells of about a second each, on phantom clips
+of 24 patients, two clips of 12 frames each, at 64 x 64.
+Baselines: a plain loop of one process, on one and on two torch threads; and a pool of two processes
+that stays for all runs, while each campaign starts its own two.
+What is equal: every value of every prediction table on one thread; on two threads, which round
+otherwise, only clips, splits and targets.
+Starting and ending Ray is a row of its own; what is added per cell is the time of both CPUs that
+a campaign spends outside its cells.
 """
 
 import statistics
@@ -21,8 +19,8 @@ from pathlib import Path
 
 import ray
 
-from lus_ray.bench.cell_runs import Runs, cell_seconds, check_equal, phantoms, two_processes
-from lus_ray.bench.measure import Measured, interleaved
+from lus_ray.bench.cell_runs import Runs, cell_seconds, check_equal, phantom_store, two_processes
+from lus_ray.bench.measure import Comparison, compare_in_turn
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import rotating
@@ -43,42 +41,42 @@ def measure(
     num_patients: int = NUM_PATIENTS,
     num_draws: int = NUM_DRAWS,
     networks: tuple[str, ...] = tuple(NETWORKS),
-) -> dict[str, Measured]:
+) -> dict[str, Comparison]:
     """A campaign of small cells on two CPUs; few repeats, as one takes many seconds.
 
     Raises:
-        LusError: a rival's cells are not ours, so that no ratio has a sense.
+        LusError: a baseline's cells are not ours.
     """
     clips = {"patients": num_patients, "clips": 2, "frames": 12, "size": 64}
-    with phantoms(**clips, masks="none") as (root, data), two_processes() as pool:
+    with phantom_store(**clips, masks="none") as (root, data), two_processes() as pool:
         runs = Runs(experiment(networks, num_draws), data, root)
         start = _once(_start_and_end)
         with connect(None, imports=CELL_MODULE):
             ours = runs.campaign(folds=(0,))
-            loop = runs.one_after_another("loop", 1, (0,))
+            loop = runs.run_in_loop("loop", 1, (0,))
             check_equal(ours, loop, "one after another")
-            check_equal(ours, runs.in_processes("pool", pool, (0,)), "two processes")
-            two = runs.one_after_another("loop on 2 threads", 2, (0,))
+            check_equal(ours, runs.run_in_pool("pool", pool, (0,)), "two processes")
+            two = runs.run_in_loop("loop on 2 threads", 2, (0,))
             check_equal(ours, two, "one after another, 2 threads", without=ANSWERS)
             outside: list[float] = []
-            measured = interleaved(
+            measured = compare_in_turn(
                 partial(_campaign, runs, outside),
                 {
-                    "one after another, 1 thread": lambda: runs.one_after_another("loop", 1),
-                    "one after another, 2 threads": lambda: runs.one_after_another("two", 2),
-                    "two processes that stay": lambda: runs.in_processes("pool", pool),
+                    "one after another, 1 thread": lambda: runs.run_in_loop("loop", 1),
+                    "one after another, 2 threads": lambda: runs.run_in_loop("two", 2),
+                    "two processes that stay": lambda: runs.run_in_pool("pool", pool),
                 },
                 repeats=repeats,
                 warmup=0,
                 children=True,
             )
-    *loops, processes = measured.rivals
+    *loops, processes = measured.baselines
     added = replace(start, repeats=repeats, wall_ms=1000 * statistics.median(outside), cpu_s=0.0)
     return {
         f"{4 * len(networks)} cells, cluster running": replace(
-            measured, rivals=tuple(loops), target=TARGET
+            measured, baselines=tuple(loops), target=TARGET
         ),
-        "against processes": replace(measured, rivals=(processes,)),
+        "against processes": replace(measured, baselines=(processes,)),
         "start and end of Ray": start,
         "added per cell": replace(added, target=LIMIT_MS),
     }
@@ -117,5 +115,5 @@ def _start_and_end() -> None:
         pass
 
 
-def _once(run: Callable[[], object]) -> Measured:
-    return interleaved(run, {}, repeats=1, warmup=0, children=True)
+def _once(run: Callable[[], object]) -> Comparison:
+    return compare_in_turn(run, {}, repeats=1, warmup=0, children=True)

@@ -1,45 +1,49 @@
-"""Windows of clips as training batches, and what grows with the number of clips.
+"""Windows of clips as training batches, and costs that must not grow with the number of clips.
 
 Letters: B windows of a batch, T frames, H rows, W columns.
 What is read: windows of 15 of 90 frames of phantom clips at 350 x 350, in batches of 4
 (B, T, H, W) uint8 at the stored size, each with a random start (Gare et al. 2022, section 3.2).
-The rival is PyAV in a DataLoader of two workers. All give the same batches in the same order,
-checked bit for bit.
-What should not grow is held against the same work on a small store: see `scale`.
+The baseline is PyAV in a DataLoader of two workers, whose batches are equal bit for bit.
+Then a clip of a store of 10,000 clips of 4 frames of 32 x 32 against one of 100: index, folds,
+the order of an epoch, and reading frames as a campaign does. The small store is read a hundred
+times over. And a stream from ten times memory's share against one that would fit: the same number
+of windows from both; what counts is the column of MiB.
 """
 
-from collections.abc import Iterator
+import tempfile
 from functools import partial
+from itertools import count
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import numpy as np
 from torch.utils.data import DataLoader
 
-from lus_ray.bench import scale
-from lus_ray.bench.inputs import NUM_FRAMES, SIZE, Footage, footage
-from lus_ray.bench.loaders import VideoWindows
-from lus_ray.bench.measure import Measured, interleaved
-from lus_ray.bench.reads import (
-    all_of,
-    check_equal,
-    counted,
-    fresh,
-    on_disk,
-    only_frames,
-    ray_in_silence,
-)
-from lus_ray.data.loading.batches import size_of
-from lus_ray.data.loading.shared_memory import attach, share_frames
+from lus_ray.bench.inputs import NUM_FRAMES, SIZE, VideoSet, VideoWindows, make_videos
+from lus_ray.bench.measure import Comparison, compare_in_turn
+from lus_ray.bench.reads import Transports, new_loader, quiet_ray, read_all
+from lus_ray.clip import frames_of, make_row
+from lus_ray.data import store as stores
+from lus_ray.data.loading.sampler import sample_epoch
+from lus_ray.data.loading.shared_memory import CHUNK_CLIPS
 from lus_ray.data.loading.streaming import StreamedFrames
 from lus_ray.data.transforms.view import View
+from lus_ray.errors import LusError
+from lus_ray.folds import rotating
 
 NUM_CLIPS = 8
 NUM_TIMES = 5
-"""An epoch draws so many windows of every clip, as its start-up would else be most of it."""
+"""An epoch draws so many windows of every clip; with one, its start-up would be most of it."""
 
+NUM_MANY, NUM_FEWER = 10_000, 100
+NUM_SHARES = 10
 SETTINGS: dict[str, Any] = {"batch": 4, "seed": 0}
+COLUMNS = ("clip", "height", "width", "frames")
 TARGET = 5.0
-RIVAL = "DataLoader, mp4"
+TARGET_FLAT = 0.8
+"""1 is flat; below this, a clip of the large store costs a quarter more."""
+
+BASELINE = "DataLoader, mp4"
 
 
 def measure(
@@ -48,50 +52,140 @@ def measure(
     num_clips: int = NUM_CLIPS,
     num_frames: int = NUM_FRAMES,
     size: int = SIZE,
-    many: int = scale.MANY,
-    num_shares: int = scale.NUM_SHARES,
-) -> dict[str, Measured]:
-    """An epoch of windows from shared memory, mapped, streamed, the first with all decoding.
-
-    Then clips of a store of `many` against those of a hundredth of it, and a stream from a store
-    of `num_shares` times the clips of this one against a stream from this one.
+    num_many: int = NUM_MANY,
+    num_shares: int = NUM_SHARES,
+) -> dict[str, Comparison]:
+    """Epochs of windows, clips of a large store, and a stream from `num_shares` times the clips.
 
     Raises:
-        LusError: a rival gives other batches than ours, so that no ratio has a sense.
+        LusError: a baseline gives other batches than ours.
     """
     view = View(num_frames=15, height=size, width=size)
-    with footage(num_clips=num_clips, num_frames=num_frames, size=size) as films:
-        films.rows.extend(films.rows * (NUM_TIMES - 1))
-        started = fresh(films, VideoWindows(films.videos, view), SETTINGS)
-        list(started)  # workers fork before there are threads of Ray
-        with ray_in_silence():
-            found = _windows(films, view, started, repeats)
-            return found | scale.measure(films, view, repeats, many=many, num_shares=num_shares)
+    with make_videos(num_clips=num_clips, num_frames=num_frames, size=size) as video_set:
+        video_set.rows.extend(video_set.rows * (NUM_TIMES - 1))
+        started = new_loader(video_set, VideoWindows(video_set.videos, view), SETTINGS)
+        list(started)  # workers fork before Ray starts threads
+        few = max(1, repeats // 2)
+        with quiet_ray():
+            return {
+                **_compare_windows(video_set, view, started, repeats),
+                **_compare_stores(few, num_many),
+                **_compare_streams(video_set, view, few, num_shares),
+            }
 
 
-def _windows(films: Footage, view: View, started: DataLoader, repeats: int) -> dict[str, Measured]:
-    asked: dict[str, Any] = {"view": view, "columns": (), **SETTINGS}
-    shared = share_frames(films.store, films.index, [size_of(view)])
-    from_memory = attach(shared).epochs(films.rows, **asked)
-    mapped = on_disk(films, view).epochs(films.rows, **asked)
-    streamed = StreamedFrames(str(films.store)).epochs(films.rows, **asked)
-    anew = partial(fresh, films, VideoWindows(films.videos, view), SETTINGS)
-
-    def first_epoch() -> Iterator[Tensor]:
-        pixels = attach(share_frames(films.store, films.index, [size_of(view)]))
-        return only_frames(pixels.epochs(films.rows, **asked)(0))
-
-    check_equal(first_epoch(), anew(), RIVAL)
-    for other in (mapped, streamed):
-        check_equal(only_frames(other(0)), anew(), RIVAL)
-    compare = partial(interleaved, warmup=1, target=TARGET, children=True)
-    steady, begun = {RIVAL: partial(all_of, lambda: started)}, {RIVAL: partial(all_of, anew)}
+def _compare_windows(
+    video_set: VideoSet, view: View, started: DataLoader, repeats: int
+) -> dict[str, Comparison]:
+    transports = Transports(video_set, view, SETTINGS)
+    make = partial(new_loader, video_set, VideoWindows(video_set.videos, view), SETTINGS)
+    transports.check_equal(make, BASELINE)
+    compare = partial(compare_in_turn, warmup=1, target=TARGET, children=True)
+    steady = {BASELINE: partial(read_all, partial(iter, started))}
+    first_epochs = {BASELINE: partial(read_all, make)}
     few = max(1, repeats // 2)
+    mapped, streamed = (partial(read_all, epochs) for epochs in transports.on_disk)
     return {
-        "windows": compare(partial(all_of, counted(from_memory)), steady, repeats=repeats),
-        "windows, mapped": compare(partial(all_of, counted(mapped)), steady, repeats=repeats),
+        "windows": compare(partial(read_all, transports.in_memory), steady, repeats=repeats),
+        "windows, mapped": compare(mapped, steady, repeats=repeats),
         "windows, first epoch, decoding included": compare(
-            partial(all_of, first_epoch), begun, repeats=few
+            partial(read_all, transports.first_epoch), first_epochs, repeats=few
         ),
-        "windows, streamed": compare(partial(all_of, counted(streamed)), steady, repeats=few),
+        "windows, streamed": compare(streamed, steady, repeats=few),
     }
+
+
+def _compare_stores(repeats: int, num_many: int) -> dict[str, Comparison]:
+    num_small = num_many // NUM_FEWER
+    num_many = num_small * NUM_FEWER
+    with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
+        large, small = Path(folder) / "large", Path(folder) / "small"
+        write_tiny_clips(large, num_many)
+        write_tiny_clips(small, num_small)
+        for store, times in ((large, 1), (small, NUM_FEWER)):
+            check_count(read_store(store, times), 4 * num_many, "frames")
+        flat = compare_in_turn(
+            partial(read_store, large, 1),
+            {f"a store of {num_small}": partial(read_store, small, NUM_FEWER)},
+            repeats=repeats,
+            warmup=1,
+            target=TARGET_FLAT,
+        )
+    return {f"{num_many} clips": flat}
+
+
+def _compare_streams(
+    video_set: VideoSet, view: View, repeats: int, num_shares: int
+) -> dict[str, Comparison]:
+    with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
+        copied = Path(folder)
+        write_copies(copied, video_set, num_shares)
+        num_windows = num_shares * len(video_set.index)
+        stream = partial(stream_windows, view=view, num_windows=num_windows)
+        for store in (copied, video_set.store):
+            check_count(stream(store, epochs=count()), num_windows, "windows")
+        streams = compare_in_turn(
+            partial(stream, copied, epochs=count()),
+            {"a store of one share": partial(stream, video_set.store, epochs=count())},
+            repeats=repeats,
+            warmup=1,
+            target=TARGET_FLAT,
+            children=True,
+        )
+    return {f"streamed from {num_shares} shares of memory": streams}
+
+
+def read_store(store: Path, times: int) -> int:
+    """Index, folds, an epoch's order, and all frames in chunks; returns the frames read."""
+    num_read = 0
+    for number in range(times):
+        index = stores.read_index(store)
+        rows = index.to_pylist()
+        fold, *_ = rotating(4, stratify=None).assign(index, seed=number)
+        assert None not in [fold.split_of(row["patient"]) for row in rows]
+        sample_epoch(rows, epoch=number, **SETTINGS)
+        located = [(row["clip"], row["shard"], row["row_group"], row["row"]) for row in rows]
+        located.sort(key=lambda location: location[1:])
+        for first in range(0, len(located), CHUNK_CLIPS):
+            chunk = located[first : first + CHUNK_CLIPS]
+            num_read += sum(
+                len(frames_of(row)) for row in stores.read_located(store, chunk, COLUMNS)
+            )
+    return num_read
+
+
+def check_count(found: int, expected: int, kind: str) -> None:
+    """Refuse to compare runs that do not read everything.
+
+    Raises:
+        LusError: says how many were read.
+    """
+    if found != expected:
+        raise LusError(f"clips: {found} {kind} were read of {expected}; no ratio is given")
+
+
+def stream_windows(store: Path, *, view: View, num_windows: int, epochs: "count[int]") -> int:
+    """So many windows from a store by Ray Data, every clip equally often."""
+    rows = stores.read_index(store).to_pylist()
+    rows = rows * (num_windows // len(rows))
+    batches = StreamedFrames(str(store)).epochs(rows, view=view, columns=(), **SETTINGS)
+    return sum(len(batch["frames"]) for batch in batches(next(epochs)))
+
+
+def write_tiny_clips(store: Path, num_clips: int) -> None:
+    """Clips of 4 frames of 32 x 32, each of its own patient."""
+    frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32), np.uint8)
+    with stores.Writer(store, "tiny") as writer:
+        for number in range(num_clips):
+            name = f"tiny/{number:06d}"
+            writer.add(make_row(frames, clip=name, patient=name, source="tiny"))
+
+
+def write_copies(store: Path, video_set: VideoSet, times: int) -> None:
+    """The clips of a store so many times over, each copy under its own name."""
+    with stores.Writer(store, "folder") as writer:
+        for row in stores.read(video_set.store):
+            frames = frames_of(row)
+            for number in range(times):
+                name = f"{row['clip']}-{number}"
+                writer.add(make_row(frames, clip=name, patient=name, source="folder"))

@@ -1,12 +1,11 @@
 """Experts of a study, fitted in parallel as cells, against a loop of scikit-learn.
 
-Seven kinds, three labels and three folds are 63 fits (three times that, where a seed changes the
-fit) on 42 features of each of the four samples of 128 phantom clips of 32 patients. The features
-are made before; the cluster of two CPUs runs before the clock starts.
-Rivals: a script that reads each feature table once, fits, and asks each model once for all clips,
-on one BLAS thread, and keeps neither models nor tables, which ours does; and the same cells, in a
-loop of one process.
-What is equal: of the cells, every value of every table; of the script, the classes and the
+Seven kinds, three labels and three folds are 63 fits (three times that where a seed changes the
+fit) on 42 features of four samples of each of 128 phantom clips of 32 patients. Features and
+cluster are ready before the clock starts.
+Baselines: a script on one BLAS thread that reads each feature table once, predicts all clips at
+once and stores nothing; and the same cells in a loop of one process.
+What is equal: every value of every table of the cells; classes of the script, and its
 probabilities up to 1e-5, as it multiplies matrices of all clips at once.
 """
 
@@ -17,8 +16,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from lus_ray.bench.cell_runs import Runs, check_equal, phantoms
-from lus_ray.bench.measure import Measured, interleaved
+from lus_ray.bench.cell_runs import Runs, check_equal, phantom_store
+from lus_ray.bench.measure import Comparison, compare_in_turn
 from lus_ray.clip import Row
 from lus_ray.data.labels import CLASSES, class_index, oversample
 from lus_ray.data.transforms.view import View
@@ -39,7 +38,7 @@ TOLERANCE = 1e-5
 TARGET = 1.7
 VIEW = View(num_frames=8, height=64, width=64, num_samples=4)
 
-Answers = dict[tuple[str, int], np.ndarray]
+Probabilities = dict[tuple[str, int], np.ndarray]
 """(arm, fold) -> probabilities (clips, classes), in the order of the feature table."""
 
 
@@ -49,24 +48,24 @@ def measure(
     num_patients: int = NUM_PATIENTS,
     kinds: tuple[str, ...] = EXPERTS,
     labels: tuple[str, ...] = LABELS,
-) -> dict[str, Measured]:
+) -> dict[str, Comparison]:
     """All experts of a study on two cores; few repeats, as one takes many seconds.
 
     Raises:
-        LusError: a rival answers otherwise than ours, so that no ratio has a sense.
+        LusError: a baseline answers otherwise than ours.
     """
     clips = {"patients": num_patients, "clips": NUM_CLIPS, "frames": 8, "size": 64}
-    with phantoms(**clips, masks="none") as (root, data), connect(None, imports=CELL_MODULE):
-        features = Runs(experiment((), ()), data, root).one_after_another("features", 1)
+    with phantom_store(**clips, masks="none") as (root, data), connect(None, imports=CELL_MODULE):
+        features = Runs(experiment((), ()), data, root).run_in_loop("features", 1)
         runs = Runs(experiment(kinds, labels), data, root, given=features)
-        check_equal(runs.campaign(), cells := runs.one_after_another("loop of cells", 1), "cells")
+        check_equal(runs.campaign(), cells := runs.run_in_loop("loop of cells", 1), "cells")
         check_answers(cells, script(cells, runs.experiment))
         return {
-            f"{len(kinds) * len(labels)} experts, 3 folds": interleaved(
+            f"{len(kinds) * len(labels)} experts, 3 folds": compare_in_turn(
                 runs.campaign,
                 {
                     "a loop of scikit-learn": lambda: script(cells, runs.experiment),
-                    "the same cells in a loop": lambda: runs.one_after_another("loop", 1),
+                    "the same cells in a loop": lambda: runs.run_in_loop("loop", 1),
                 },
                 repeats=repeats,
                 warmup=0,
@@ -97,9 +96,9 @@ def experiment(kinds: tuple[str, ...], labels: tuple[str, ...]) -> Experiment:
     )
 
 
-def script(out: Path, experiment: Experiment) -> Answers:
+def script(out: Path, experiment: Experiment) -> Probabilities:
     """What one would write with scikit-learn alone: the answers of every expert on every fold."""
-    answers: Answers = {}
+    answers: Probabilities = {}
     with threadpool_limits(1):
         for cell in RunFolder(out).finished_cells("intensity"):
             about, table = predictions.read(cell.predictions)
@@ -127,10 +126,12 @@ def _fit(
     best: tuple[float, np.ndarray] | None = None
     for repeat in range(1 if kind in DETERMINISTIC else NUM_FITS):
         model = fit_classifier(kind, examples[chosen], classes[chosen], seed=seed + repeat)
-        said = _ask(model, samples, len(CLASSES[label]))
-        score = class_scores([{"target": target[n], "probability": said[n]} for n in val])["score"]
+        prediction = _ask(model, samples, len(CLASSES[label]))
+        score = class_scores([{"target": target[n], "probability": prediction[n]} for n in val])[
+            "score"
+        ]
         if best is None or score > best[0]:
-            best = (score, said)
+            best = (score, prediction)
     assert best is not None
     return best[1]
 
@@ -143,16 +144,16 @@ def _ask(model: BaseEstimator, samples: list[np.ndarray], num_classes: int) -> n
     return np.array([part.mean(axis=0) for part in np.split(outputs, ends)])
 
 
-def check_answers(out: Path, answers: Answers) -> None:
+def check_answers(out: Path, answers: Probabilities) -> None:
     """Refuse a script whose probabilities differ from those of the cells by more than 1e-5.
 
     Raises:
         LusError: names the expert, the fold and the difference.
     """
-    for (arm, fold), said in answers.items():
+    for (arm, fold), prediction in answers.items():
         path = RunFolder(out).cell(Cell(arm, fold)).predictions
         table = predictions.read(path, ["probability"])[1]
-        off = np.abs(np.array(table["probability"].to_pylist()) - said).max()
+        off = np.abs(np.array(table["probability"].to_pylist()) - prediction).max()
         if not off <= TOLERANCE:
             raise LusError(
                 f"experts: the probabilities of {arm!r} on fold {fold} differ from the script's by "

@@ -1,13 +1,11 @@
 """A step of the training loop on a GPU, against plain float32 and against its arithmetic alone.
 
 Letters: B clips in a batch, T frames, H rows, W columns.
-What is measured: one epoch of the loop at published sizes, with batches of uint8 frames that come
-from the host as they do in training; half precision and channels last, as the loop has them.
-The rivals: the same networks, losses and updates in float32 as torch lays them out; and products of
-square matrices in bfloat16 that do as many operations as the networks of the epoch do, forward and
-backward. The ratio of the latter is the share of the GPU's arithmetic that the step makes use of.
-Dropout is off, for both sides draw it in another order. What is equal: the loss of the first step,
-to 10 %; half precision makes up the rest.
+Measured: one epoch of the loop at published sizes, with uint8 batches from the host, in half
+precision and channels last. The baselines: the same networks, losses and updates in float32; and
+bfloat16 products of square matrices with as many operations, whose ratio is the share of the GPU's
+arithmetic that a step uses. Dropout is off, as both sides would draw it in another order.
+What is equal: the loss of the first step, to 10 % for half precision.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,7 +18,7 @@ from torch import Tensor
 from torch.nn.modules.dropout import _DropoutNd as Dropout
 from torch.utils.flop_counter import FlopCounterMode
 
-from lus_ray.bench.measure import Measured, interleaved
+from lus_ray.bench.measure import Comparison, compare_in_turn
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Recipe
@@ -40,7 +38,7 @@ Batch = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Study:
+class GpuCase:
     """A task and the shape of its batches (B, T, H, W), with the names of what they hold."""
 
     task: Callable[[], Task]
@@ -49,22 +47,22 @@ class Study:
     pictures: tuple[str, ...] = ("frames",)
 
 
-def studies() -> Mapping[str, Study]:
+def studies() -> Mapping[str, GpuCase]:
     """Networks of the four studies in the sizes of their publications."""
     score, mason, outlines = (View(1, side, side, 0) for side in (224, 256, 256))
     clips = View(num_frames=15, height=224, width=224, num_samples=1)
     bline = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
     return {
-        "FrameCNN, 64 of 224 x 224": Study(
+        "FrameCNN, 64 of 224 x 224": GpuCase(
             partial(FrameScore, FrameCNN, view=score), (64, 1, 224, 224), "frame_severity"
         ),
-        "TSM, 4 of 15 x 224 x 224": Study(
+        "TSM, 4 of 15 x 224 x 224": GpuCase(
             partial(ClipLabel, TSM, label="severity", view=clips), (4, 15, 224, 224), "severity"
         ),
-        "U-Net, 16 of 256 x 256": Study(
+        "U-Net, 16 of 256 x 256": GpuCase(
             partial(BinarySegmentation, bline, view=mason), (16, 1, 256, 256), "masks"
         ),
-        "SIFA, 12 of 256 x 256": Study(
+        "SIFA, 12 of 256 x 256": GpuCase(
             partial(Sifa, net=SifaSegmenter, view=outlines),
             (12, 1, 256, 256),
             "masks",
@@ -73,7 +71,7 @@ def studies() -> Mapping[str, Study]:
     }
 
 
-def measure(repeats: int = 5, *, num_steps: int = NUM_STEPS) -> dict[str, Measured]:
+def measure(repeats: int = 5, *, num_steps: int = NUM_STEPS) -> dict[str, Comparison]:
     """An epoch of each network; nothing where there is no GPU.
 
     Raises:
@@ -84,18 +82,18 @@ def measure(repeats: int = 5, *, num_steps: int = NUM_STEPS) -> dict[str, Measur
     return {name: measured(study, repeats, num_steps) for name, study in studies().items()}
 
 
-def measured(study: Study, repeats: int, num_steps: int) -> Measured:
+def measured(study: GpuCase, repeats: int, num_steps: int) -> Comparison:
     """An epoch of one network."""
     ours, plain = (without_dropout(study.task()).to(DEVICE) for _ in range(2))
     plain.load_state_dict(ours.state_dict())
     data = batches(study, num_steps)
     check_close(with_loop(ours, data[:1]), with_float32(plain, data[:1]))
     operations = num_steps * count_operations(plain, data[0])
-    rivals: dict[str, Callable[[], object]] = {
+    baselines: dict[str, Callable[[], object]] = {
         "float32": partial(with_float32, plain, data),
         "its arithmetic": partial(multiply, operations),
     }
-    return interleaved(partial(with_loop, ours, data), rivals, repeats=repeats, warmup=1)
+    return compare_in_turn(partial(with_loop, ours, data), baselines, repeats=repeats, warmup=1)
 
 
 def without_dropout(task: Task) -> Task:
@@ -106,7 +104,7 @@ def without_dropout(task: Task) -> Task:
     return task
 
 
-def batches(study: Study, num_steps: int) -> list[Batch]:
+def batches(study: GpuCase, num_steps: int) -> list[Batch]:
     """Batches on the host: uint8 pictures and labels."""
     generator = torch.Generator().manual_seed(0)
     draw = partial(torch.randint, generator=generator, dtype=torch.uint8)
@@ -124,18 +122,18 @@ def batches(study: Study, num_steps: int) -> list[Batch]:
 
 def with_loop(task: Task, data: list[Batch]) -> float:
     """The mean loss of an epoch of ours."""
-    told: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     loop.fit(
         task,
         batches=lambda epoch: data,
         validate=lambda task: {"score": nan},
         recipe=RECIPE,
         seed=0,
-        report=told.update,
+        report=metrics.update,
         device=DEVICE,
     )
     torch.cuda.synchronize()
-    return told["train_loss"]
+    return metrics["train_loss"]
 
 
 def with_float32(task: Task, data: list[Batch]) -> float:

@@ -1,9 +1,9 @@
-"""Load on a service from a process of its own: clients that each ask again as soon as it answered.
+"""Closed-loop load on a service: clients that send the next request after each response.
 
-    python load.py URL FILE --clients 8 --seconds 1
+    python http_load.py URL FILE --clients 8 --seconds 1
 
-Prints as JSON the seconds of every answer and of all of it. Every client asks once before the
-clock starts, which opens its connection. Only the standard library, so that it starts at once.
+Prints as JSON the seconds of every response and the total. Every client sends one request before
+the clock starts, which opens its connection. Only the standard library, so that it starts at once.
 """
 
 import argparse
@@ -16,53 +16,51 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 
 
 def load(url: str, body: bytes, *, clients: int, seconds: float) -> dict[str, Any]:
-    """`seconds` of every answer, in no order, and `elapsed` from the first question to the last
-    answer.
+    """`seconds` of every response in no order, `elapsed` from the first request to the last.
 
     Raises:
-        RuntimeError: something else than 200 came.
+        RuntimeError: a response has another status than 200.
     """
     start = threading.Barrier(clients)
 
-    def client(number: int) -> list[float]:
-        wire = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_S)
+    def run_client(number: int) -> list[float]:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
         try:
-            ask(wire, body)
+            post_clip(connection, body)
         except BaseException:
             start.abort()
             raise
         start.wait()
         until, spent = time.monotonic() + seconds, []
         while (began := time.monotonic()) < until:
-            ask(wire, body)
+            post_clip(connection, body)
             spent.append(time.monotonic() - began)
         ends[number] = time.monotonic()
         begins[number] = until - seconds
-        wire.close()
+        connection.close()
         return spent
 
     begins, ends = [0.0] * clients, [0.0] * clients
     with ThreadPoolExecutor(clients) as threads:
-        every = [second for spent in threads.map(client, range(clients)) for second in spent]
+        every = [second for spent in threads.map(run_client, range(clients)) for second in spent]
     return {"seconds": every, "elapsed": max(ends) - min(begins)}
 
 
-def ask(wire: http.client.HTTPConnection, body: bytes) -> bytes:
-    """The answer to one clip, over a connection that is kept."""
-    wire.request("POST", "/v1/clips", body, {"Content-Type": "application/octet-stream"})
-    response = wire.getresponse()
-    answer = response.read()
+def post_clip(connection: http.client.HTTPConnection, body: bytes) -> None:
+    """Send one clip over a connection that is kept, and read the response."""
+    connection.request("POST", "/v1/clips", body, {"Content-Type": "application/octet-stream"})
+    response = connection.getresponse()
+    content = response.read()
     if response.status != 200:
-        raise RuntimeError(f"status {response.status}: {answer[:200]!r}")
-    return answer
+        raise RuntimeError(f"status {response.status}: {content[:200]!r}")
 
 
 def main() -> None:
-    """Ask, then tell."""
+    """Put load on the service and print the report."""
     options = argparse.ArgumentParser()
     options.add_argument("url")
     options.add_argument("file", type=Path)

@@ -1,15 +1,17 @@
-"""The same clips three times over: as videos, as one PNG file a frame, and as a store.
+"""Inputs of benchmarks: phantom clips as videos, images and a store, and data sets that read them.
 
-Letters: T frames, H rows, W columns.
-Why the pixels of the three are equal although video is lossy: the videos come first, the store is
-made from them as `lus ingest` makes it, and the pictures are those of the store.
-The clips are phantoms of 30 frames that are played forth and back. Videos have one keyframe
-and about 2 kB a frame, pictures about 45 kB, as the published clips have at this size.
+Letters: B samples of a batch, T frames, N frames of several clips, H rows, W columns.
+The videos are made first, the store from them as `lus ingest` makes it, and the images from the
+store, so that all three have equal pixels although video is lossy. Clips are phantoms of 30 frames
+played forth and back. A video has one keyframe and about 2 kB a frame, an image about 45 kB, as the
+published clips have at this size.
+The data sets are those of a PyTorch `DataLoader` of two workers, which live on from epoch to epoch
+and prefetch. They take grey values from a video as quickly as `lus_ray.data.decoding.video` does.
 """
 
 import csv
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,70 +20,88 @@ from typing import Any
 import av
 import numpy as np
 import pyarrow as pa
+import torch
 from jaxtyping import UInt8
 from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lus_ray.clip import Row, frames_of
 from lus_ray.data import store as stores
+from lus_ray.data.decoding.video import to_grey
 from lus_ray.data.ingest import phantom
 from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.loading.sampler import SampleSpec
+from lus_ray.data.transforms.view import View
 
 SIZE = 350
 NUM_FRAMES = 90
-NUM_FILMED = 30
-"""Frames that differ; a clip plays them forth and back until it is long enough."""
-
+NUM_DISTINCT = 30
+NUM_WORKERS = 2
 X264 = {"crf": "24", "preset": "veryfast", "g": "100000", "sc_threshold": "0"}
+
+Sample = tuple[int, Row, SampleSpec]
+"""The number of the epoch, the clip, and what is drawn of it."""
+
+
+def phantom_frames(
+    view: View, *, num_clips: int, num_frames: int, scheme: str = "dense"
+) -> tuple[UInt8[np.ndarray, "N H W"], UInt8[np.ndarray, "N H W"]]:
+    """Grey 0-255 and class ids of clips of as many patients, resized by a view, clip after clip."""
+    size = max(64, view.height, view.width)  # no phantom is smaller
+    rows = phantom.clips(patients=num_clips, clips=1, frames=num_frames, size=size, masks=scheme)
+    pairs = [(view.resize(row["frames"]), view.resize_masks(row["masks"])) for row in rows]
+    frames, ids = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    return frames, ids
 
 
 @dataclass(frozen=True)
-class Footage:
-    """Where the clips lie, by name; `rows` are those of the store's index with `num_frames`."""
+class VideoSet:
+    """Paths of the clips by name; `rows` are those of the store's index with `num_frames`."""
 
     store: Path
     index: pa.Table
     rows: list[Row]
     videos: Mapping[str, Path]
-    pictures: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    images: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
 
 
 @contextmanager
-def footage(
-    *, num_clips: int, num_frames: int = NUM_FRAMES, size: int = SIZE, pictures: bool = False
-) -> Iterator[Footage]:
+def make_videos(
+    *, num_clips: int, num_frames: int = NUM_FRAMES, size: int = SIZE, images: bool = False
+) -> Iterator[VideoSet]:
     """Square clips of as many patients in a temporary folder, which is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
         root, store = Path(folder) / "videos", Path(folder) / "store"
         root.mkdir()
-        _film(root, num_clips, num_frames, size)
+        _write_videos(root, num_clips, num_frames, size)
         ingest("folder", root, store)
         index, counts = stores.read_index(store), stores.count_frames_by_clip(store)
         rows = [row | {"num_frames": counts[row["clip"]]} for row in index.to_pylist()]
-        yield Footage(
+        yield VideoSet(
             store=store,
             index=index,
             rows=rows,
             videos={row["clip"]: root / f"{Path(row['clip']).name}.mp4" for row in rows},
-            pictures=_printed(store, Path(folder) / "pictures") if pictures else {},
+            images=_write_images(store, Path(folder) / "images") if images else {},
         )
 
 
-def _film(root: Path, num_clips: int, num_frames: int, size: int) -> None:
-    filmed = min(num_frames, NUM_FILMED)
-    made = phantom.clips(patients=num_clips, clips=1, frames=filmed, size=size, masks="none")
-    there_and_back = [*range(filmed), *range(filmed - 2, 0, -1)] or [0]
-    played = np.resize(there_and_back, num_frames)
+def _write_videos(root: Path, num_clips: int, num_frames: int, size: int) -> None:
+    distinct = min(num_frames, NUM_DISTINCT)
+    clips = phantom.clips(patients=num_clips, clips=1, frames=distinct, size=size, masks="none")
+    forth_and_back = [*range(distinct), *range(distinct - 2, 0, -1)] or [0]
+    order = np.resize(forth_and_back, num_frames)
     with (root / "labels.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["file", "patient"])
-        for number, row in enumerate(made):
-            name = f"{number:03d}.mp4"
-            write_video(root / name, row["frames"][played])
-            table.writerow([name, f"p{number:03d}"])
+        for number, row in enumerate(clips):
+            write_video(root / f"{number:03d}.mp4", row["frames"][order])
+            table.writerow([f"{number:03d}.mp4", f"p{number:03d}"])
 
 
 def write_video(path: Path, frames: UInt8[np.ndarray, "T H W"]) -> None:
-    """H.264 in the settings of `X264`, 25 frames a second."""
+    """H.264 with the settings of `X264`, 25 frames a second."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=25, options=X264)
         stream.height, stream.width = frames.shape[1:]
@@ -91,14 +111,101 @@ def write_video(path: Path, frames: UInt8[np.ndarray, "T H W"]) -> None:
         container.mux(stream.encode())
 
 
-def _printed(store: Path, folder: Path) -> dict[str, tuple[Path, ...]]:
-    """One PNG file a frame, compressed as by default."""
+def _write_images(store: Path, folder: Path) -> dict[str, tuple[Path, ...]]:
+    """One PNG file a frame, with the default compression."""
     folder.mkdir()
-    printed = {}
+    images = {}
     for row in stores.read(store):
         paths = []
         for number, frame in enumerate(frames_of(row)):
             paths.append(folder / f"{Path(row['clip']).name}-{number:04d}.png")
             Image.fromarray(frame).save(paths[-1])
-        printed[row["clip"]] = tuple(paths)
-    return printed
+        images[row["clip"]] = tuple(paths)
+    return images
+
+
+class ImageFrames(Dataset):
+    """Single frames (1, H, W), grey 0-255, from one PNG file each."""
+
+    def __init__(self, files: Mapping[str, Sequence[Path]]) -> None:
+        self.files = files
+
+    def __getitem__(self, sample: Sample) -> UInt8[Tensor, "1 H W"]:
+        _, row, draw = sample
+        with Image.open(self.files[row["clip"]][draw.frame or 0]) as image:
+            return torch.from_numpy(np.array(image)[None])
+
+
+class VideoFrames(Dataset):
+    """Single frames (1, H, W), grey 0-255, of videos that a worker decodes once an epoch.
+
+    With one keyframe a clip, any frame costs the clip up to it.
+    """
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self.files = files
+        self.epoch = -1
+        self.decoded: dict[str, UInt8[np.ndarray, "T H W"]] = {}
+
+    def __getitem__(self, sample: Sample) -> UInt8[Tensor, "1 H W"]:
+        epoch, row, draw = sample
+        if epoch != self.epoch:
+            self.epoch, self.decoded = epoch, {}
+        clip, frame = row["clip"], draw.frame or 0
+        if clip not in self.decoded:
+            self.decoded[clip] = decode_frames(self.files[clip], range(row["num_frames"]))
+        return torch.from_numpy(self.decoded[clip][frame : frame + 1])
+
+
+class VideoWindows(Dataset):
+    """Windows (T, H, W), grey 0-255, of videos, decoded up to the last frame of the window."""
+
+    def __init__(self, files: Mapping[str, Path], view: View) -> None:
+        self.files, self.view = files, view
+
+    def __getitem__(self, sample: Sample) -> UInt8[Tensor, "T H W"]:
+        _, row, draw = sample
+        start = np.random.default_rng(draw.seed).random()
+        numbers = self.view.frame_indices(row["num_frames"], start)
+        return torch.from_numpy(decode_frames(self.files[row["clip"]], numbers.tolist()))
+
+
+def decode_frames(path: Path, numbers: Sequence[int]) -> UInt8[np.ndarray, "T H W"]:
+    """These frames of a video, in order; frames after the last of them are not decoded."""
+    needed, last = set(numbers), max(numbers)
+    frames: dict[int, UInt8[np.ndarray, "H W"]] = {}
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1  # the two workers have a core each
+        for number, frame in enumerate(container.decode(stream)):
+            if number in needed:
+                frames[number] = to_grey(frame)
+            if number == last:
+                break
+    return np.stack([frames[number] for number in numbers])
+
+
+class EpochBatches(Sampler):
+    """Batches of epoch after epoch, from epoch 0, as `batches_of(epoch)` gives them."""
+
+    def __init__(
+        self, rows: Sequence[Row], batches_of: Callable[[int], Sequence[Sequence[SampleSpec]]]
+    ) -> None:
+        self.rows, self.batches_of, self.epoch = rows, batches_of, -1
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        self.epoch += 1
+        for draws in self.batches_of(self.epoch):
+            yield [(self.epoch, self.rows[draw.row], draw) for draw in draws]
+
+
+def make_loader(data: Dataset, batches: EpochBatches) -> DataLoader:
+    """A loader of two workers, which start with the first epoch and end with the loader."""
+    return DataLoader(
+        data,
+        batch_sampler=batches,
+        num_workers=NUM_WORKERS,
+        persistent_workers=True,
+        prefetch_factor=2,
+        multiprocessing_context="fork",
+    )

@@ -1,13 +1,10 @@
 """Monte Carlo dropout that repeats only what dropout changes, against whole passes.
 
 Letters: N images, H rows, W columns, K classes.
-Source of what is compared: Roy et al. 2020, section IV-C: 40 samples of each of the three
-networks that outline markers, in the published widths and with the numbers they begin with. One
-phantom picture of 100 x 140 pixels, half the published sides, so that all samples fit in a bench.
-The rival is what the paper describes: the whole network once for each sample, without gradients,
-then mean and standard deviation over the stacked probabilities. A sample has the same seed on both
-sides and with it the same dropout, so that both come to the same mean and deviation.
-The ensemble is asked for them through its task, as a service asks.
+Compared as in Roy et al. 2020, section IV-C: 40 samples of each of the three networks that segment
+markers, in the published widths with initial weights, on one phantom image of 100 x 140 pixels.
+The baseline runs the whole network once a sample, without gradients, then takes mean and standard
+deviation over the stacked probabilities. A sample has the same seed and dropout on both sides.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lus_ray.bench.measure import Measured, interleaved, threads
-from lus_ray.bench.pictures import frames_and_masks
+from lus_ray.bench.inputs import phantom_frames
+from lus_ray.bench.measure import Comparison, compare_in_turn, torch_threads
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
@@ -37,7 +34,7 @@ NUM_CHECKED = 4
 
 TOLERANCE = 1e-5
 TARGET = 2.0
-RIVAL = "whole passes"
+BASELINE = "whole passes"
 
 Moments = tuple[Float[Tensor, "N K H W"], ...]
 """Mean and standard deviation of probabilities, or the deviation alone."""
@@ -49,7 +46,7 @@ def measure(
     nets: Mapping[str, Callable[..., nn.Module]] = NETS,
     view: View = VIEW,
     num_samples: int = NUM_SAMPLES,
-) -> dict[str, Measured]:
+) -> dict[str, Comparison]:
     """The ensemble, and each of its members.
 
     On one thread: what one process of several has.
@@ -57,35 +54,35 @@ def measure(
     Raises:
         LusError: whole passes give another mean or deviation than ours.
     """
-    shown, _ = frames_and_masks(view, num_clips=2, num_frames=1, scheme="markers")
+    shown, _ = phantom_frames(view, num_clips=2, num_frames=1, scheme="markers")
     pair = torch.from_numpy(shown)[:, None].float() / 255
     ensemble, frames = example(nets, view, pair), pair[:1]
 
     def compare(
         what: str, ours: Callable[..., Moments], theirs: Callable[..., Moments], repeats: int
-    ) -> Measured:
+    ) -> Comparison:
         check_equal(ours(num_samples=NUM_CHECKED), theirs(num_samples=NUM_CHECKED), what)
-        return interleaved(
+        return compare_in_turn(
             partial(ours, num_samples=num_samples),
-            {RIVAL: partial(theirs, num_samples=num_samples)},
+            {BASELINE: partial(theirs, num_samples=num_samples)},
             repeats=repeats,
             warmup=1,
             target=TARGET,
         )
 
-    with threads(1):
+    with torch_threads(1):
         # As long as all members together, so it has fewer runs.
         both = partial(of_task, ensemble, frames), partial(joined, ensemble, frames)
-        found = {f"ensemble of {len(nets)}": compare("ensemble", *both, max(1, repeats // 2))}
+        results = {f"ensemble of {len(nets)}": compare("ensemble", *both, max(1, repeats // 2))}
         for name, member in zip(nets, ensemble.net, strict=True):
             inputs = (member.net, member.to_images(frames))
-            found[name] = compare(
+            results[name] = compare(
                 name,
                 partial(mc_dropout, *inputs, generator_seed=0),
                 partial(whole_passes, *inputs),
                 repeats,
             )
-    return found
+    return results
 
 
 def example(

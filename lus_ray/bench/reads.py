@@ -1,13 +1,11 @@
-"""Single frames in shuffled order as training batches: a campaign's transports, and a DataLoader.
+"""Single frames in shuffled order as training batches: the transports of a campaign, a DataLoader.
 
 Letters: B frames of a batch, H rows, W columns.
 What is read: phantom clips of 90 frames at 350 x 350, the size of the published clips, in batches
-of 32 grey frames (B, 1, H, W) uint8 at the stored size, so that nobody has to resize: ours would do
-so once, a rival in every epoch. All give the same batches in the same order, checked bit for bit.
-Ours, as a cell of a campaign has it: frames that `engine.frames.share` put into Ray's memory; a
-file of the machine (`engine.mapped`) where a store is too large for that; Ray Data's stream where
-the disk has no room either. Ray runs already, as it does for a cell. Files that were read before
-lie in the system's memory, on both sides.
+of 32 grey frames (B, 1, H, W) uint8 at the stored size, so that nobody resizes. All give the same
+batches in the same order, checked bit for bit.
+Ours are the transports of a cell: Ray's shared memory, a memory-mapped file, and a stream of Ray
+Data. Ray runs before the clock starts; files are in the page cache on both sides.
 """
 
 import logging
@@ -22,9 +20,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lus_ray.bench.inputs import NUM_FRAMES, SIZE, Footage, footage
-from lus_ray.bench.loaders import Dealt, Pictures, VideoFrames, loader
-from lus_ray.bench.measure import Measured, interleaved
+from lus_ray.bench.inputs import (
+    NUM_FRAMES,
+    SIZE,
+    EpochBatches,
+    ImageFrames,
+    VideoFrames,
+    VideoSet,
+    make_loader,
+    make_videos,
+)
+from lus_ray.bench.measure import Comparison, compare_in_turn
 from lus_ray.data.loading.batches import InMemory, size_of
 from lus_ray.data.loading.memmap import attach as attach_mapped
 from lus_ray.data.loading.memmap import plan_files as mapped_files
@@ -45,136 +51,149 @@ Batches = Iterable[Tensor]
 
 
 def measure(
-    repeats: int = 7,
-    *,
-    num_clips: int = NUM_CLIPS,
-    num_frames: int = NUM_FRAMES,
-    size: int = SIZE,
-) -> dict[str, Measured]:
+    repeats: int = 7, *, num_clips: int = NUM_CLIPS, num_frames: int = NUM_FRAMES, size: int = SIZE
+) -> dict[str, Comparison]:
     """Epochs from shared memory, mapped and streamed, the first with all decoding, first batches.
 
     Raises:
-        LusError: a rival gives other batches than ours, so that no ratio has a sense.
+        LusError: a baseline gives other batches than ours.
     """
     view = View(num_frames=1, height=size, width=size, num_samples=0)
-    with footage(num_clips=num_clips, num_frames=num_frames, size=size, pictures=True) as films:
+    options = {"num_clips": num_clips, "num_frames": num_frames, "size": size}
+    with make_videos(**options, images=True) as video_set:
         data: dict[str, Dataset] = {
-            "DataLoader, PNG": Pictures(films.pictures),
-            "DataLoader, mp4": VideoFrames(films.videos),
+            "DataLoader, PNG": ImageFrames(video_set.images),
+            "DataLoader, mp4": VideoFrames(video_set.videos),
         }
-        started = {name: fresh(films, each) for name, each in data.items()}
-        for each in started.values():
-            list(each)  # workers fork before there are threads of Ray
-        with ray_in_silence():
-            return _measured(films, view, data, started, repeats)
+        started = {name: new_loader(video_set, reader) for name, reader in data.items()}
+        for loader in started.values():
+            list(loader)  # workers fork before Ray starts threads
+        with quiet_ray():
+            return _compare(video_set, view, data, started, repeats)
 
 
-def _measured(
-    films: Footage,
+def _compare(
+    video_set: VideoSet,
     view: View,
     data: Mapping[str, Dataset],
     started: Mapping[str, DataLoader],
     repeats: int,
-) -> dict[str, Measured]:
-    asked: dict[str, Any] = {"view": view, "columns": (), **SETTINGS}
-    shared = share_frames(films.store, films.index, [size_of(view)])
-    from_memory = attach(shared).epochs(films.rows, **asked)
-    mapped = on_disk(films, view).epochs(films.rows, **asked)
-    streamed = StreamedFrames(str(films.store)).epochs(films.rows, **asked)
-
-    def first_epoch() -> Iterator[Tensor]:
-        pixels = attach(share_frames(films.store, films.index, [size_of(view)]))
-        return only_frames(pixels.epochs(films.rows, **asked)(0))
-
-    def first_batch() -> Iterator[Tensor]:
-        return only_frames(attach(shared).epochs(films.rows, **asked)(0))
-
-    anew = {name: partial(fresh, films, each) for name, each in data.items()}
-    for name, make in anew.items():
-        check_equal(first_epoch(), make(), name)
-        for other in (mapped, streamed):
-            check_equal(only_frames(other(0)), make(), name)
-    compare = partial(interleaved, warmup=1, children=True)
-    steady = {name: partial(all_of, partial(again, each)) for name, each in started.items()}
-    begun = {name: partial(all_of, make) for name, make in anew.items()}
-    soon = {name: partial(one_of, make) for name, make in anew.items()}
-    in_memory, on_file, in_stream = map(counted, (from_memory, mapped, streamed))
+) -> dict[str, Comparison]:
+    transports = Transports(video_set, view, SETTINGS)
+    fresh = {name: partial(new_loader, video_set, reader) for name, reader in data.items()}
+    for name, make in fresh.items():
+        transports.check_equal(make, name)
+    compare = partial(compare_in_turn, warmup=1, children=True)
+    steady = {name: partial(read_all, partial(iter, loader)) for name, loader in started.items()}
+    first_epochs = {name: partial(read_all, make) for name, make in fresh.items()}
+    first_batches = {name: partial(read_first, make) for name, make in fresh.items()}
     few = max(1, repeats // 2)
+    mapped, streamed = (partial(read_all, epochs) for epochs in transports.on_disk)
     return {
-        "epoch": compare(partial(all_of, in_memory), steady, repeats=repeats, target=TARGET),
-        "epoch, mapped": compare(partial(all_of, on_file), steady, repeats=repeats, target=TARGET),
-        "first epoch, decoding included": compare(
-            partial(all_of, first_epoch), begun, repeats=few, target=TARGET
+        "epoch": compare(
+            partial(read_all, transports.in_memory), steady, repeats=repeats, target=TARGET
         ),
-        "epoch, streamed": compare(partial(all_of, in_stream), steady, repeats=few, target=TARGET),
+        "epoch, mapped": compare(mapped, steady, repeats=repeats, target=TARGET),
+        "first epoch, decoding included": compare(
+            partial(read_all, transports.first_epoch), first_epochs, repeats=few, target=TARGET
+        ),
+        "epoch, streamed": compare(streamed, steady, repeats=few, target=TARGET),
         "first batch of a cell": compare(
-            partial(one_of, first_batch), soon, repeats=repeats, target=TARGET_FIRST
+            partial(read_first, transports.first_of_cell),
+            first_batches,
+            repeats=repeats,
+            target=TARGET_FIRST,
         ),
         "first batch, decoding included": compare(
-            partial(one_of, first_epoch), soon, repeats=repeats, target=TARGET_FIRST
+            partial(read_first, transports.first_epoch),
+            first_batches,
+            repeats=repeats,
+            target=TARGET_FIRST,
         ),
     }
 
 
-def on_disk(films: Footage, view: View) -> InMemory:
+class Transports:
+    """The ways in which a cell reads its batches; each call of one gives the next epoch."""
+
+    def __init__(self, video_set: VideoSet, view: View, settings: Mapping[str, Any]) -> None:
+        self.videos, self.view = video_set, view
+        self.options: dict[str, Any] = {"view": view, "columns": (), **settings}
+        self.shared = share_frames(video_set.store, video_set.index, [size_of(view)])
+        self.in_memory = self._by_epoch(attach(self.shared))
+        self.readers = map_frames(video_set, view), StreamedFrames(str(video_set.store))
+        self.on_disk = [self._by_epoch(reader) for reader in self.readers]
+
+    def first_epoch(self) -> Iterator[Tensor]:
+        """Epoch 0 after all clips are decoded into shared memory."""
+        return self._by_epoch(attach(self._share()))()
+
+    def first_of_cell(self) -> Iterator[Tensor]:
+        """Epoch 0 of a cell that finds the frames in shared memory."""
+        return self._by_epoch(attach(self.shared))()
+
+    def check_equal(self, make: Callable[[], Batches], name: str) -> None:
+        """Refuse a baseline whose first epoch differs from that of any transport.
+
+        Raises:
+            LusError: names the baseline and the first batch that differs.
+        """
+        for epochs in (self.first_epoch, *map(self._by_epoch, self.readers)):
+            check_equal(epochs(), make(), name)
+
+    def _share(self) -> Any:
+        return share_frames(self.videos.store, self.videos.index, [size_of(self.view)])
+
+    def _by_epoch(self, reader: Any) -> Callable[[], Iterator[Tensor]]:
+        epochs, numbers = reader.epochs(self.videos.rows, **self.options), count()
+        return lambda: (batch["frames"] for batch in epochs(next(numbers)))
+
+
+def map_frames(video_set: VideoSet, view: View) -> InMemory:
     """The frames as files beside the store, mapped into this process."""
     before = os.environ.get("LUS_CACHE")
-    os.environ["LUS_CACHE"] = str(films.store.parent / "cache")
+    os.environ["LUS_CACHE"] = str(video_set.store.parent / "cache")
     try:
-        return attach_mapped(mapped_files(films.store, {size_of(view)}, set()))
+        return attach_mapped(mapped_files(video_set.store, {size_of(view)}, set()))
     finally:
         os.environ.pop("LUS_CACHE")
         os.environ |= {} if before is None else {"LUS_CACHE": before}
 
 
 @contextmanager
-def ray_in_silence() -> Iterator[None]:
-    """A Ray cluster, on which Ray Data says nothing of what it runs."""
-    talk = logging.getLogger("ray.data")
-    before = talk.level
-    talk.setLevel(logging.ERROR)
+def quiet_ray() -> Iterator[None]:
+    """A Ray cluster on which Ray Data logs nothing but errors."""
+    logger = logging.getLogger("ray.data")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         with connect(None, imports=CELL_MODULE):
             yield
     finally:
-        talk.setLevel(before)
+        logger.setLevel(before)
 
 
-def fresh(films: Footage, data: Dataset, settings: Mapping[str, Any] = SETTINGS) -> DataLoader:
+def new_loader(
+    video_set: VideoSet, data: Dataset, settings: Mapping[str, Any] = SETTINGS
+) -> DataLoader:
     """A loader whose workers have not started; it begins with epoch 0."""
 
-    def deal(epoch: int) -> list:
-        return sample_epoch(films.rows, epoch=epoch, **settings)
+    def batches_of(epoch: int) -> list:
+        return sample_epoch(video_set.rows, epoch=epoch, **settings)
 
-    return loader(data, Dealt(films.rows, deal))
-
-
-def only_frames(batches: Iterable[Mapping[str, Tensor]]) -> Iterator[Tensor]:
-    """Batches without their labels."""
-    return (batch["frames"] for batch in batches)
+    return make_loader(data, EpochBatches(video_set.rows, batches_of))
 
 
-def counted(epochs: Callable[[int], Iterable[Mapping[str, Tensor]]]) -> Callable[[], Batches]:
-    """Another epoch with every call."""
-    numbers = count()
-    return lambda: only_frames(epochs(next(numbers)))
-
-
-def again(started: DataLoader) -> DataLoader:
-    """The same loader, for its next epoch."""
-    return started
-
-
-def all_of(batches: Callable[[], Batches]) -> Batches:
-    """Read an epoch; what read it is closed by whoever lets it go."""
+def read_all(batches: Callable[[], Batches]) -> Batches:
+    """Read an epoch; the caller closes the reader by releasing it."""
     reader = batches()
     for _ in reader:
         pass
     return reader
 
 
-def one_of(batches: Callable[[], Batches]) -> Iterator[Tensor]:
-    """Read the first batch; what reads ahead is stopped by whoever lets it go."""
+def read_first(batches: Callable[[], Batches]) -> Iterator[Tensor]:
+    """Read the first batch; the caller stops prefetching by releasing the reader."""
     reader = iter(batches())
     next(reader)
     return reader
@@ -184,13 +203,13 @@ def check_equal(ours: Batches, theirs: Batches, name: str) -> None:
     """Refuse to compare readers whose batches differ in number or in any pixel.
 
     Raises:
-        LusError: names the rival and the first batch that differs.
+        LusError: names the baseline and the first batch that differs.
     """
     mine, others = list(ours), list(theirs)
     if len(mine) != len(others):
         raise LusError(f"{name!r} gives {len(others)} batches, ours {len(mine)}; no ratio is given")
-    for number, (one, other) in enumerate(zip(mine, others, strict=True)):
-        if not torch.equal(one, other):
+    for number, (batch, other) in enumerate(zip(mine, others, strict=True)):
+        if not torch.equal(batch, other):
             raise LusError(
                 f"batch {number} of {name!r} holds other pixels than ours; no ratio is given for "
                 "unequal work"

@@ -1,7 +1,4 @@
-"""What a bench found: a table to read and a dict to keep.
-
-Neither names the machine: its class is the number of its CPUs and their architecture.
-"""
+"""Results of benchmarks as a table and as JSON; the machine is its CPU count and architecture."""
 
 import math
 import os
@@ -14,36 +11,36 @@ import numpy as np
 import torch
 
 from lus_ray import __version__
-from lus_ray.bench.measure import Measured, Rival
+from lus_ray.bench.measure import Baseline, Comparison
 
 COLUMNS = (
     "what",
-    "rival",
+    "baseline",
     "ours ms",
-    "rival ms",
+    "baseline ms",
     "ratio [95 %]",
     "target",
     "",
-    "CPU s, ours / rival",
-    "MiB, ours / rival",
+    "CPU s, ours / baseline",
+    "MiB, ours / baseline",
     "threads",
     "repeats",
 )
 
 
 @dataclass(frozen=True)
-class Report:
-    """Comparisons by measure and by what was compared; `date` in ISO form, UTC.
+class BenchReport:
+    """Comparisons by benchmark and by what was compared; `date` in ISO form, UTC.
 
-    `refused` says why a measure has none.
+    `refused` holds the reasons of benchmarks that have none.
     """
 
     date: str
-    measures: Mapping[str, Mapping[str, Measured]]
+    measures: Mapping[str, Mapping[str, Comparison]]
     refused: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
-        """A table with one line a rival, under a line that says on what it ran."""
+        """A table with one line a baseline, under the date and the CPU count."""
         rows = [COLUMNS, *self._rows()]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
@@ -61,77 +58,64 @@ class Report:
             "versions": _versions(),
             "refused": dict(self.refused),
             "measures": {
-                name: {what: _plain(asdict(measured)) for what, measured in found.items()}
-                for name, found in self.measures.items()
+                name: {what: _plain(asdict(result)) for what, result in results.items()}
+                for name, results in self.measures.items()
             },
         }
 
     def _rows(self) -> list[tuple[str, ...]]:
         return [
-            _row(f"{name}, {what}", measured, rival)
-            for name, found in self.measures.items()
-            for what, measured in found.items()
-            for rival in measured.rivals or (None,)
+            _row(f"{name}, {what}", result, baseline)
+            for name, results in self.measures.items()
+            for what, result in results.items()
+            for baseline in result.baselines or (None,)
         ]
 
 
-def _row(what: str, ours: Measured, rival: Rival | None) -> tuple[str, ...]:
-    """One comparison; without a rival, our time against the milliseconds to stay below."""
+def _row(what: str, ours: Comparison, baseline: Baseline | None) -> tuple[str, ...]:
+    """One comparison; without a baseline, our time against the milliseconds to stay below."""
     target = "" if ours.target is None else _digits(ours.target)
-    end = (str(ours.threads), str(ours.repeats))
-    if rival is None:
+    wall, end = _digits(ours.wall_ms), (str(ours.threads), str(ours.repeats))
+    if baseline is None:
         verdict = "" if ours.target is None else _verdict(ours.wall_ms <= ours.target)
-        own = (f"{ours.cpu_s:.4f}", f"{ours.peak_mb:.0f}")
-        return (
-            what,
-            "",
-            _digits(ours.wall_ms),
-            "",
-            "",
-            target and f"{target} ms",
-            verdict,
-            *own,
-            *end,
-        )
+        cost = (f"{ours.cpu_s:.4f}", f"{ours.peak_mb:.0f}")
+        return (what, "", wall, "", "", target and f"{target} ms", verdict, *cost, *end)
     return (
         what,
-        rival.name,
-        _digits(ours.wall_ms),
-        _digits(rival.wall_ms),
-        f"{_digits(rival.ratio)} [{_digits(rival.low)}, {_digits(rival.high)}]",
+        baseline.name,
+        wall,
+        _digits(baseline.wall_ms),
+        f"{_digits(baseline.ratio)} [{_digits(baseline.low)}, {_digits(baseline.high)}]",
         target,
-        "" if ours.target is None else _verdict(rival.ratio >= ours.target),
-        f"{ours.cpu_s:.4f} / {rival.cpu_s:.4f}",
-        f"{ours.peak_mb:.0f} / {rival.peak_mb:.0f}",
+        "" if ours.target is None else _verdict(baseline.ratio >= ours.target),
+        f"{ours.cpu_s:.4f} / {baseline.cpu_s:.4f}",
+        f"{ours.peak_mb:.0f} / {baseline.peak_mb:.0f}",
         *end,
     )
 
 
-def _verdict(won: bool) -> str:
-    return "won" if won else "lost"
+def _verdict(is_reached: bool) -> str:
+    return "won" if is_reached else "lost"
 
 
 def _digits(value: float) -> str:
-    """Three digits or more, never an exponent; a time that never came is no number."""
+    """Three digits or more, never an exponent; an infinite time is "never"."""
     if not math.isfinite(value):
         return "never"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _plain(value: Any) -> Any:
-    """JSON values, in which a number that is not finite is null."""
+    """JSON values, in which infinite numbers are null."""
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(part) for part in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _machine() -> dict[str, Any]:
-    return {
-        "cpus": len(os.sched_getaffinity(0)),
-        "architecture": platform.machine(),
-    }
+    return {"cpus": len(os.sched_getaffinity(0)), "architecture": platform.machine()}
 
 
 def _versions() -> dict[str, str]:

@@ -1,17 +1,13 @@
-"""A search that gives up on hopeless samples by the mean of their folds, against one that does not.
+"""A search that prunes samples by the mean of their folds, against one that does not.
 
-Sixteen learning rates from 1e-5 to 1 for a small U-Net that outlines four classes, on two folds
-with a common test side, eight epochs of 160 frames each; phantom clips of 24 patients, seen at
-48x48. Half of the rates learn nothing, and the best ones differ by little.
-Rival: Optuna's ask and tell over two processes that stay, as joblib's do, each of which trains the
-folds of a sample one after the other. It has the sampler, the seed, the number of samples and the
-cells of ours, and no pruning.
-What is timed: until a finished sample's mean validation score is as good as the best that the
-rival has at its end, and until all samples are through; the median over seeds. Where ours never
-gets there, its ratio is 0. Later samples depend on what was told when, so the best scores of the
-two differ by seed.
-What is equal: the settings and the validation scores of samples that both draw before the sampler
-learns from any.
+Sixteen learning rates from 1e-5 to 1 for a small U-Net with four classes, on two folds with a
+common test side, eight epochs of 160 frames each; phantom clips of 24 patients at 48 x 48.
+The baseline is Optuna's ask and tell over two processes that stay, each of which trains the folds
+of a sample in turn, with the sampler, seed, samples and cells of ours, and no pruning.
+What is timed: until a finished sample's mean validation score is as good as the baseline's best at
+its end, and until all samples are finished; the median over seeds. Where ours never gets there,
+its ratio is 0.
+What is equal: settings and validation scores of samples drawn before the sampler learns from any.
 """
 
 import time
@@ -25,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from lus_ray.bench.cell_runs import Runs, in_process, phantoms, two_processes
-from lus_ray.bench.measure import Measured, Rival, interleaved, median_interval
+from lus_ray.bench.cell_runs import Runs, in_process, phantom_store, two_processes
+from lus_ray.bench.measure import Comparison, compare_in_turn, pair
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Arm, Experiment, Recipe, Search
@@ -42,21 +38,21 @@ from lus_ray.tasks import Segmentation
 
 NUM_PATIENTS, NUM_SAMPLES, NUM_EPOCHS, NUM_SEEDS, NUM_FOLDS = 24, 16, 8, 3, 2
 TARGET = 1.3
-RIVAL = "Optuna without pruning, two processes"
+BASELINE = "Optuna without pruning, two processes"
 RATES = optuna.distributions.FloatDistribution(1e-5, 1.0, log=True)
 VIEW = View(num_frames=1, height=48, width=48, num_samples=0)
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A sample that was trained on every fold: settings, mean validation score, when it ended."""
+class TrialResult:
+    """A sample trained on every fold, its mean validation score, and seconds until its end."""
 
     settings: dict[str, float]
     score: float
     ended_s: float
 
 
-Trials = dict[int, Tried]
+Trials = dict[int, TrialResult]
 
 
 def measure(
@@ -65,22 +61,22 @@ def measure(
     num_patients: int = NUM_PATIENTS,
     num_samples: int = NUM_SAMPLES,
     num_epochs: int = NUM_EPOCHS,
-) -> dict[str, Measured]:
+) -> dict[str, Comparison]:
     """As many seeds as repeats, on a cluster that runs.
 
     Raises:
-        LusError: a sample of the rival is none of ours, so that no ratio has a sense.
+        LusError: the baseline tries other samples than ours.
     """
-    given = phantoms(patients=num_patients, clips=2, frames=6, size=64)
+    given = phantom_store(patients=num_patients, clips=2, frames=6, size=64)
     with given as (root, data), two_processes() as pool, connect(None, imports=CELL_MODULE):
         few = Runs(experiment(2, 1), data, root)
         check_samples(ours(few), theirs(few, pool), at_least=2)
         runs = Runs(experiment(num_samples, num_epochs), data, root)
         mine, other = list[Trials](), list[Trials]()
         seeds = {"ours": count(), "theirs": count()}
-        measured = interleaved(
+        measured = compare_in_turn(
             lambda: mine.append(ours(seeded(runs, next(seeds["ours"])))),
-            {RIVAL: lambda: other.append(theirs(seeded(runs, next(seeds["theirs"])), pool))},
+            {BASELINE: lambda: other.append(theirs(seeded(runs, next(seeds["theirs"])), pool))},
             repeats=repeats,
             warmup=0,
             children=True,
@@ -129,14 +125,14 @@ def ours(runs: Runs) -> Trials:
         if all(folder.is_finished for folder in folders):
             ended = max(folder.predictions.stat().st_mtime for folder in folders)
             score = float(np.mean([val_score(folder) for folder in folders]))
-            trials[trial.number] = Tried(trial.params, score, ended - began)
+            trials[trial.number] = TrialResult(trial.params, score, ended - began)
     return trials
 
 
 def theirs(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
-    """All samples, two at a time, each of which is told when both of its folds are trained."""
+    """All samples, two at a time, each reported when both of its folds are trained."""
     began = time.time()
-    plan = runs.plan(runs.fresh("theirs"))
+    plan = runs.plan(runs.new_folder("theirs"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # as a campaign does
     arm = runs.experiment.arms[0]
     assert arm.search is not None
@@ -156,12 +152,12 @@ def theirs(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
         for done in wait(running, return_when=FIRST_COMPLETED).done:
             trial, score = running.pop(done), done.result()
             study.tell(trial, score)
-            trials[trial.number] = Tried(trial.params, score, time.time() - began)
+            trials[trial.number] = TrialResult(trial.params, score, time.time() - began)
     return trials
 
 
 def check_samples(mine: Trials, other: Trials, *, at_least: int) -> None:
-    """Refuse a rival that tries other settings first, or to which equal ones score otherwise.
+    """Refuse a baseline with other first settings, or other scores of equal ones.
 
     Raises:
         LusError: names the sample and what differs.
@@ -169,17 +165,17 @@ def check_samples(mine: Trials, other: Trials, *, at_least: int) -> None:
     if min(len(mine), len(other)) < at_least:
         raise LusError(f"search: fewer than {at_least} samples to compare; no ratio is given")
     for number in range(at_least):
-        for what in ("settings", "score"):
-            found = [getattr(trials[number], what) for trials in (mine, other)]
-            if found[0] != found[1]:
+        for field in ("settings", "score"):
+            values = [getattr(trials[number], field) for trials in (mine, other)]
+            if values[0] != values[1]:
                 raise LusError(
-                    f"search: the {what} of sample {number} are {found[0]} by ours and {found[1]} "
-                    "by the rival; no ratio is given for unequal work"
+                    f"search: the {field} of sample {number} are {values[0]} in ours and "
+                    f"{values[1]} in the baseline; no ratio is given for unequal work"
                 )
 
 
 def until_as_good(mine: Trials, other: Trials) -> tuple[float, float]:
-    """Seconds until ours, and until the rival, has the best score of the rival; inf if never."""
+    """Seconds until ours and the baseline reach the baseline's best score; inf if never."""
     best = max(tried.score for tried in other.values())
 
     def first(trials: Trials) -> float:
@@ -189,23 +185,13 @@ def until_as_good(mine: Trials, other: Trials) -> tuple[float, float]:
     return first(mine), first(other)
 
 
-def to_score(whole: Measured, reached: list[tuple[float, float]]) -> Measured:
+def to_score(whole: Comparison, reached: list[tuple[float, float]]) -> Comparison:
     """The row of the time to an equal score; CPU seconds and memory are those of whole runs."""
     mine, other = np.array(reached).T
-    ratios = other / mine
-    low, high = median_interval(ratios, rng=np.random.default_rng(0))
-    (rival,) = whole.rivals
-    compared = Rival(
-        rival.name,
-        wall_ms=1000 * float(np.median(other)),
-        cpu_s=rival.cpu_s,
-        peak_mb=rival.peak_mb,
-        ratio=float(np.median(ratios)),
-        low=low,
-        high=high,
-    )
+    (base,) = whole.baselines
+    compared = pair(base.name, other, mine, cpu_s=base.cpu_s, peak_mb=base.peak_mb)
     wall_ms = 1000 * float(np.median(mine))
-    return replace(whole, wall_ms=wall_ms, rivals=(compared,), target=TARGET)
+    return replace(whole, wall_ms=wall_ms, baselines=(compared,), target=TARGET)
 
 
 def _mean_score(cells: list[Cell], plan: RunPlan, data: Path) -> float:

@@ -1,19 +1,15 @@
-"""`lus serve` against FastAPI and uvicorn around the same predictors, and what its path adds.
+"""`lus serve` against FastAPI and uvicorn around the same predictors, and its own latency.
 
-What is served: the backbone of the biomarkers study in its smoke size (4 frames of 48 x 48, two
-samples a clip) and one expert of each label, trained by this bench. What is asked: one phantom
-film of 12 frames of 96 x 96 pixels, in MP4. Small on purpose: the less a model computes, the more
-of a request is the service's own.
-Clips a second at equal p99: clients that ask again at once, of whom there are more and more, put
-both services under load in turn. The rival's p99 where it answers most is what ours may take at
-most; each side counts with the number of clients with which it answers most within that. A time is
-the wall time for one clip, so that a ratio of 2 is twice as many clips a second. Answers of all
-repeats together give a p99. CPU seconds and memory are those of all processes of a service, in
-MiB that no other process shares, with all that Ray needs.
-The path: from a client that is alone, what an answer takes more than decoder and models one after
-the other in one process. Stages that `lus serve` has at work at the same time come off that.
-What is equal: every number of the answers, to 1e-6, in ours, the rival's and one process.
-The rival's path, which has no limit, is the floor: HTTP on loopback, a queue, and three threads.
+Served: the backbone of the biomarkers study in its smoke size (4 frames of 48 x 48, two samples a
+clip) and one expert of each label, trained here. A request is one phantom video of 12 frames of
+96 x 96 pixels: the less a model computes, the more of a request is the service's own.
+Clips a second at equal p99: more and more closed-loop clients load both services in turn. The
+baseline's p99 at its highest throughput bounds ours; each side counts with its best number of
+clients within that. A time is the wall time for one clip. CPU seconds and memory are those of all
+processes of a service, in MiB that no other process shares, with all that Ray needs.
+Path: the latency for a single client beyond decoder and models one after the other in one process.
+The baseline's path is the floor: HTTP on loopback, a queue, and three threads.
+What is equal: every number of the responses, to 1e-6, in ours, the baseline and one process.
 """
 
 import json
@@ -32,8 +28,8 @@ from typing import Any
 import numpy as np
 
 from lus_ray.bench import serve_fixture
-from lus_ray.bench.http_server import Hosted, free_port, hosted, script
-from lus_ray.bench.measure import Measured, Rival, median_interval, threads
+from lus_ray.bench.measure import Comparison, pair, torch_threads
+from lus_ray.bench.server_process import ServerProcess, free_port, module_path, run_server
 from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.errors import LusError
 from lus_ray.inference import model_selection
@@ -51,123 +47,117 @@ TARGET = 1.0
 PATH_MS = 6.0
 """Of the composition, whose stages are processes of their own."""
 
-RIVAL = "FastAPI, one process, batching"
+BASELINE = "FastAPI, one process, batching"
 COMPARED = ("lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores", "masks")
 
 
 def measure(
     repeats: int = 7, *, clients: Sequence[int] = CLIENTS, seconds: float = LOAD_S,
     num_alone: int = NUM_ALONE,
-) -> dict[str, Measured]:  # fmt: skip
+) -> dict[str, Comparison]:  # fmt: skip
     """Clips a second at equal p99, and the path of a request.
 
     Raises:
-        LusError: a service does not start, or the answers of two differ.
+        LusError: a service does not start, or two responses differ.
     """
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder, ExitStack() as stack:
-        run, file = serve_fixture.trained(Path(folder)), serve_fixture.film(Path(folder))
+        run, file = serve_fixture.train_run(Path(folder)), serve_fixture.write_clip(Path(folder))
         ours, theirs = (
-            stack.enter_context(hosted([sys.executable, "-m", *command, str(port)], port=port))
+            stack.enter_context(run_server([sys.executable, "-m", *command, str(port)], port=port))
             for command, port in zip(commands(run), (free_port(), free_port()), strict=True)
         )
-        with threads(1), Here(run) as here:
-            said = here(file)
-            check_equal(asked(ours, file), said, "one process")
-            check_equal(asked(ours, file), asked(theirs, file), RIVAL)
-            path = measured_path(ours, here, file, num_alone, limit_ms=PATH_MS)
-            floor = measured_path(theirs, here, file, num_alone)
+        with torch_threads(1), InProcess(run) as local:
+            check_equal(request_clip(ours, file), local(file), "one process")
+            check_equal(request_clip(ours, file), request_clip(theirs, file), BASELINE)
+            path = measure_path(ours, local, file, num_alone, limit_ms=PATH_MS)
+            floor = measure_path(theirs, local, file, num_alone)
         loaded = [
             {name: under_load(service, file, clients, seconds) for name, service in turn}
-            for turn in in_turn({"": ours, RIVAL: theirs}, repeats)
+            for turn in in_turn({"": ours, BASELINE: theirs}, repeats)
         ]
-        held = {"": ours.held_mb(), RIVAL: theirs.held_mb()}
+        memory_mb = {"": ours.memory_mb(), BASELINE: theirs.memory_mb()}
     return {
-        "clips at equal p99": at_equal_p99(loaded, held),
+        "clips at equal p99": at_equal_p99(loaded, memory_mb),
         "path": path,
-        f"path of {RIVAL}": floor,
+        f"path of {BASELINE}": floor,
     }
 
 
 def commands(run: Path) -> tuple[list[str], list[str]]:
-    """Modules that serve a run, with all arguments but the last, a port: ours and the rival's."""
+    """The modules that serve a run, with all arguments but the port: ours and the baseline's."""
     return (
         ["lus_ray.cli", "serve", str(run), "--port"],
-        ["lus_ray.bench.serve_rival", str(run)],
+        ["lus_ray.bench.serve_baseline", str(run)],
     )
 
 
-def in_turn(services: Mapping[str, Hosted], repeats: int) -> list[list[tuple[str, Hosted]]]:
-    """Each service once a repeat, the other one first every other time."""
+def in_turn(
+    services: Mapping[str, ServerProcess], repeats: int
+) -> list[list[tuple[str, ServerProcess]]]:
+    """Each service once a repeat, in alternating order."""
     order = list(services.items())
     return [order if number % 2 else order[::-1] for number in range(repeats)]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a service did under load: seconds of each answer, and wall and CPU seconds a clip."""
+    """A service under load: seconds of each response, wall and CPU seconds a clip."""
 
     seconds: tuple[float, ...]
     wall_s: float
     cpu_s: float
 
 
+Turn = Mapping[str, Mapping[int, Loaded]]
+"""One repeat: loads by service and number of clients."""
+
+
 def under_load(
-    service: Hosted, file: Path, clients: Sequence[int], seconds: float
+    service: ServerProcess, file: Path, clients: Sequence[int], seconds: float
 ) -> dict[int, Loaded]:
-    """By the number of clients, from few to many, what a service answers in so many seconds."""
-    found = {}
+    """Load by the number of clients, each for so many seconds."""
+    results = {}
     for number in clients:
-        command = [sys.executable, "-P", script("http_load"), service.url, str(file),
+        command = [sys.executable, "-P", module_path("http_load"), service.url, str(file),
                    "--clients", str(number), "--seconds", str(seconds)]  # fmt: skip
         before = service.cpu_s()
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode:
             last = ended.stderr.strip().rpartition("\n")[-1]
             raise LusError(f"serve: {number} clients at once: {last}")
-        said = json.loads(ended.stdout)
-        num_clips = len(said["seconds"])
-        cpu_s = (service.cpu_s() - before) / (num_clips + number)  # each asks once before the clock
-        found[number] = Loaded(tuple(said["seconds"]), said["elapsed"] / num_clips, cpu_s)
-    return found
+        report = json.loads(ended.stdout)
+        num_clips = len(report["seconds"])
+        cpu_s = (service.cpu_s() - before) / (num_clips + number)  # one request a client is untimed
+        results[number] = Loaded(tuple(report["seconds"]), report["elapsed"] / num_clips, cpu_s)
+    return results
 
 
-def at_equal_p99(
-    loaded: Sequence[Mapping[str, Mapping[int, Loaded]]], held_mb: Mapping[str, float]
-) -> Measured:
-    """Ours within the p99 that the rival has where it answers most."""
-    theirs = best(loaded, RIVAL, within_s=np.inf)
-    ours = best(loaded, "", within_s=p99_s(loaded, RIVAL, theirs))
-    mine = np.array([turn[""][ours].wall_s for turn in loaded])
-    other = np.array([turn[RIVAL][theirs].wall_s for turn in loaded])
-    ratios = other / mine
-    low, high = median_interval(ratios, rng=np.random.default_rng(0))
-    return Measured(
+def at_equal_p99(loaded: Sequence[Turn], memory_mb: Mapping[str, float]) -> Comparison:
+    """Ours within the p99 of the baseline at its highest throughput."""
+    theirs = best_clients(loaded, BASELINE, within_s=np.inf)
+    ours = best_clients(loaded, "", within_s=p99_s(loaded, BASELINE, theirs))
+    mine, other = [turn[""][ours] for turn in loaded], [turn[BASELINE][theirs] for turn in loaded]
+    wall_s, other_wall_s = (np.array([load.wall_s for load in loads]) for loads in (mine, other))
+    cpu_s, other_cpu_s = (
+        float(np.median([load.cpu_s for load in loads])) for loads in (mine, other)
+    )
+    return Comparison(
         repeats=len(loaded),
         threads=1,
-        wall_ms=1000 * float(np.median(mine)),
-        cpu_s=float(np.median([turn[""][ours].cpu_s for turn in loaded])),
-        peak_mb=held_mb[""],
-        rivals=(
-            Rival(
-                name=RIVAL,
-                wall_ms=1000 * float(np.median(other)),
-                cpu_s=float(np.median([turn[RIVAL][theirs].cpu_s for turn in loaded])),
-                peak_mb=held_mb[RIVAL],
-                ratio=float(np.median(ratios)),
-                low=low,
-                high=high,
-            ),
+        wall_ms=1000 * float(np.median(wall_s)),
+        cpu_s=cpu_s,
+        peak_mb=memory_mb[""],
+        baselines=(
+            pair(BASELINE, other_wall_s, wall_s, cpu_s=other_cpu_s, peak_mb=memory_mb[BASELINE]),
         ),
         target=TARGET,
     )
 
 
-def best(
-    loaded: Sequence[Mapping[str, Mapping[int, Loaded]]], name: str, *, within_s: float
-) -> int:
-    """The clients with which a service answers most, of those with a p99 within some seconds.
+def best_clients(loaded: Sequence[Turn], name: str, *, within_s: float) -> int:
+    """The number of clients with the highest throughput at a p99 within some seconds.
 
-    Where no number has, the one with the lowest p99.
+    Where none has, the one with the lowest p99.
     """
     clients = list(loaded[0][name])
     fit = [number for number in clients if p99_s(loaded, name, number) <= within_s]
@@ -176,13 +166,13 @@ def best(
     return min(fit, key=lambda number: np.median([turn[name][number].wall_s for turn in loaded]))
 
 
-def p99_s(loaded: Sequence[Mapping[str, Mapping[int, Loaded]]], name: str, number: int) -> float:
-    """Of all answers of all repeats to so many clients."""
+def p99_s(loaded: Sequence[Turn], name: str, number: int) -> float:
+    """The p99 of all responses of all repeats to so many clients."""
     every = [second for turn in loaded for second in turn[name][number].seconds]
     return float(np.percentile(every, 99))
 
 
-class Here:
+class InProcess:
     """Decoder and models one after the other in this process: what `lus predict FILE` does."""
 
     def __init__(self, run: Path) -> None:
@@ -190,42 +180,47 @@ class Here:
         self.local = LocalPipeline(model_selection.select_models([run]))
         self.decoder = FileDecoder(limits.clip, max_side=limits.max_side)
 
-    def __enter__(self) -> "Here":
+    def __enter__(self) -> "InProcess":
         return self
 
     def __exit__(self, *error: object) -> None:
         self.decoder.close()
 
     def __call__(self, file: Path) -> dict[str, Any]:
-        """The answer to a file."""
+        """The response to a file."""
         return to_dict(self.local.predict(self.decoder.decode(file)))
 
 
-def measured_path(
-    service: Hosted, here: Here, file: Path, num_clips: int, *, limit_ms: float | None = None
-) -> Measured:
-    """What an answer of the service takes more than one of this process, in turn.
+def measure_path(
+    service: ServerProcess,
+    local: InProcess,
+    file: Path,
+    num_clips: int,
+    *,
+    limit_ms: float | None = None,
+) -> Comparison:
+    """The latency of the service beyond that of this process, in turn.
 
-    CPU seconds are those of the service over all of that time, as it never rests altogether.
+    CPU seconds are those of the service over all of that time, as it is never quite idle.
     """
     over, before = np.empty(num_clips), 0.0
     for number in range(-num_clips // 4, num_clips):
         if number == 0:
             before = service.cpu_s()
         began = time.perf_counter()
-        asked(service, file)
+        request_clip(service, file)
         middle = time.perf_counter()
-        here(file)
+        local(file)
         if number >= 0:
             over[number] = (middle - began) - (time.perf_counter() - middle)
-    return Measured(
+    return Comparison(
         repeats=num_clips, threads=1, wall_ms=1000 * float(np.median(over)),
-        cpu_s=(service.cpu_s() - before) / num_clips, peak_mb=0.0, rivals=(), target=limit_ms,
+        cpu_s=(service.cpu_s() - before) / num_clips, peak_mb=0.0, baselines=(), target=limit_ms,
     )  # fmt: skip
 
 
-def asked(service: Hosted, file: Path) -> dict[str, Any]:
-    """The answer of a service to a file."""
+def request_clip(service: ServerProcess, file: Path) -> dict[str, Any]:
+    """The response of a service to a file."""
     request = urllib.request.Request(
         f"{service.url}/v1/clips", file.read_bytes(), {"Content-Type": "application/octet-stream"}
     )
@@ -234,33 +229,37 @@ def asked(service: Hosted, file: Path) -> dict[str, Any]:
 
 
 def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> None:
-    """Refuse to compare services whose answers differ by more than 1e-6 anywhere.
+    """Refuse to compare services whose responses differ by more than 1e-6 anywhere.
 
     Raises:
-        LusError: names the other one, the place in the answer, and what stands there.
+        LusError: names the other service, the field, and both values.
     """
     pixels = [answer["clip"]["sha256"] for answer in (ours, theirs)]
-    found = {"clip": pixels[0], **{part: ours[part] for part in COMPARED}}
+    results = {"clip": pixels[0], **{part: ours[part] for part in COMPARED}}
     others = {"clip": pixels[1], **{part: theirs[part] for part in COMPARED}}
     nothing = ("the end", None)
-    pairs = zip_longest(leaves(found), leaves(others), fillvalue=nothing)
-    for (place, mine), (where, other) in pairs:
-        same = place == where and (
+    pairs = zip_longest(flatten_json(results), flatten_json(others), fillvalue=nothing)
+    for (field, mine), (where, other) in pairs:
+        same = field == where and (
             np.isclose(mine, other, rtol=0, atol=TOLERANCE)
             if isinstance(mine, float) and isinstance(other, float)
             else mine == other
         )
         if not same:
             raise LusError(
-                f"serve: {name} says {other} at {where} where ours says {mine} at {place}; "
+                f"serve: {name} returns {other} at {where} where ours returns {mine} at {field}; "
                 "no ratio is given for unequal work"
             )
 
 
-def leaves(value: Any, place: str = "") -> list[tuple[str, Any]]:
-    """Every value of a JSON answer that holds no others, with its place."""
+def flatten_json(value: Any, field: str = "") -> list[tuple[str, Any]]:
+    """The scalar values of a JSON response by field."""
     if isinstance(value, Mapping):
-        return [leaf for key in value for leaf in leaves(value[key], f"{place}.{key}".lstrip("."))]
+        return [
+            leaf for key in value for leaf in flatten_json(value[key], f"{field}.{key}".lstrip("."))
+        ]
     if isinstance(value, list):
-        return [leaf for n, one in enumerate(value) for leaf in leaves(one, f"{place}[{n}]")]
-    return [(place, value)]
+        return [
+            leaf for n, item in enumerate(value) for leaf in flatten_json(item, f"{field}[{n}]")
+        ]
+    return [(field, value)]

@@ -1,4 +1,4 @@
-"""A small run to serve, and a film to ask it with: phantom clips, trained in this process.
+"""A small run to serve and a clip to send: phantom clips, trained in this process.
 
 The biomarkers study in its smoke size: its backbone and one expert of each label, on one fold.
 """
@@ -25,8 +25,8 @@ ARMS = (BACKBONE, *(f"MLP on {BACKBONE}, {label}" for label in ("severity", "sf_
 PHANTOM: dict[str, Any] = {"patients": 24, "clips": 2, "frames": 12, "size": 96}
 
 
-def trained(folder: Path) -> Path:
-    """The folder of the run, below `folder`, where the store of its clips lies too."""
+def train_run(folder: Path) -> Path:
+    """Train the arms; the folder of the run, beside the store of its clips."""
     study, data, out = experiment(), folder / "clips", folder / "run"
     ingest("phantom", None, data, **PHANTOM)
     plan = prepare(RunRequest(study, data=data, out=out, size="smoke"))
@@ -41,13 +41,13 @@ def trained(folder: Path) -> Path:
 
 
 def experiment() -> Experiment:
-    """The study at its smoke size with the arms that are served, and nothing published."""
+    """The study at its smoke size with the served arms and no published numbers."""
     study = run_options.apply_options(run_options.find_experiment("biomarkers"), "smoke")
     return replace(study.only(ARMS), claims=(), published={})
 
 
-def film(folder: Path) -> Path:
-    """A phantom clip as a film that a client sends."""
+def write_clip(folder: Path) -> Path:
+    """A phantom clip as a video that a client sends."""
     (row,) = phantom.clips(**{**PHANTOM, "patients": 1, "clips": 1})
     path = folder / "clip.mp4"
     write_video(path, row["frames"])

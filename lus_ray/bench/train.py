@@ -1,14 +1,12 @@
 """A step of the training loop against the same step in a bare PyTorch loop.
 
 Letters: B clips in a batch, T frames, H rows, W columns.
-What is measured: one epoch over batches of phantom frames that lie in memory as uint8, for three
-networks: FrameCNN in its published width (B = 16, 64 x 64), a TSM ResNet-18 of a quarter of its
-width (B = 4, T = 8, 64 x 64), and the U-Net of Mason et al. 2021 in its published widths (B = 4,
-64 x 64). Pictures are small, so that what a loop adds to the arithmetic shows.
-The rival is what one writes for one network and one loss: Adam with decoupled decay, gradients set
-to None, the loss read once a step, pictures in the memory format that is fastest. Both sides begin
-with the same weights and draw the same dropout. Ours validates nothing, reports to nobody and
-augments nothing here; what it keeps of the epoch at its end is in its time.
+Measured: one epoch over uint8 phantom frames in memory, for FrameCNN in its published width
+(B = 16, 64 x 64), a TSM ResNet-18 of a quarter of its width (B = 4, T = 8, 64 x 64), and the U-Net
+of Mason et al. 2021 (B = 4, 64 x 64). Images are small, so that the cost of the loop shows.
+The baseline is written for one network and one loss: Adam, gradients set to None, the loss read
+once a step, channels last. Both sides begin with the same weights and draw the same dropout. Ours
+validates, reports and augments nothing here.
 What is equal: the mean loss and every weight after the epoch, bit for bit.
 """
 
@@ -22,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax
 
-from lus_ray.bench.measure import Measured, interleaved, threads
-from lus_ray.bench.pictures import frames_and_masks
+from lus_ray.bench.inputs import phantom_frames
+from lus_ray.bench.measure import Comparison, compare_in_turn, torch_threads
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.experiment import Recipe
@@ -46,7 +44,7 @@ Loss = Callable[[torch.nn.Module, Float[Tensor, "B T H W"], Batch], Float[Tensor
 
 
 @dataclass(frozen=True)
-class Study:
+class LoopCase:
     """A learning problem: its task, the shape of its batches, its loss as one would write it."""
 
     task: Callable[[], Task]
@@ -58,7 +56,7 @@ class Study:
 
 def measure(
     repeats: int = 7, *, num_steps: int = NUM_STEPS, side: int = SIDE
-) -> dict[str, Measured]:
+) -> dict[str, Comparison]:
     """An epoch of each network.
 
     On one thread: what one process of several has.
@@ -66,22 +64,22 @@ def measure(
     Raises:
         LusError: the bare loop comes to another loss or other weights than ours.
     """
-    found = {}
-    with threads(1):
+    results = {}
+    with torch_threads(1):
         for name, study in studies(side).items():
-            task = begun(study)
+            task = build_task(study)
             start = {key: value.clone() for key, value in task.state_dict().items()}
             data = batches(study, num_steps, side)
             ours = partial(with_fit, task, data, start)
             theirs = partial(with_bare_loop, task, data, start, study.loss)
             check_equal(ours, theirs, task, name)
-            found[name] = interleaved(
+            results[name] = compare_in_turn(
                 ours, {"bare loop": theirs}, repeats=repeats, warmup=1, target=TARGET
             )
-    return found
+    return results
 
 
-def studies(side: int) -> Mapping[str, Study]:
+def studies(side: int) -> Mapping[str, LoopCase]:
     """By the name of the network."""
     frames = View(num_frames=1, height=side, width=side, num_samples=0)
     clips = View(num_frames=8, height=side, width=side, num_samples=1)
@@ -90,23 +88,23 @@ def studies(side: int) -> Mapping[str, Study]:
     mason = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
     unet = partial(BinarySegmentation, mason, view=frames)
     return {
-        "FrameCNN": Study(cnn, 16, 1, _ordinal, "frame_severity"),
-        "TSM": Study(tsm, 4, 8, _class, "severity"),
-        "U-Net": Study(unet, 4, 1, _outline, "masks"),
+        "FrameCNN": LoopCase(cnn, 16, 1, _ordinal, "frame_severity"),
+        "TSM": LoopCase(tsm, 4, 8, _class, "severity"),
+        "U-Net": LoopCase(unet, 4, 1, _segmentation, "masks"),
     }
 
 
-def begun(study: Study) -> Task:
+def build_task(study: LoopCase) -> Task:
     """The task with the same weights every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return study.task()
 
 
-def batches(study: Study, num_steps: int, side: int) -> list[Batch]:
+def batches(study: LoopCase, num_steps: int, side: int) -> list[Batch]:
     """Batches of phantom clips as a stream gives them: uint8 frames and labels."""
     view = View(num_frames=1, height=side, width=side, num_samples=0)
-    shown = frames_and_masks(
+    shown = phantom_frames(
         view, num_clips=study.num_clips, num_frames=study.num_frames, scheme="bline"
     )
     frames, ids = (torch.from_numpy(s).unflatten(0, (-1, study.num_frames)) for s in shown)
@@ -121,16 +119,16 @@ def with_fit(task: Task, data: list[Batch], start: Mapping[str, Tensor]) -> floa
     """The mean loss of an epoch of ours."""
     task.load_state_dict(start)
     torch.manual_seed(0)
-    told: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     loop.fit(
         task,
         batches=lambda epoch: data,
         validate=lambda task: {"score": nan},
         recipe=RECIPE,
         seed=0,
-        report=told.update,
+        report=metrics.update,
     )
-    return told["train_loss"]
+    return metrics["train_loss"]
 
 
 def with_bare_loop(
@@ -189,7 +187,7 @@ def _class(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
     return cross_entropy(net(frames), batch["severity"])
 
 
-def _outline(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
+def _segmentation(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy and Dice of one class (Mason et al. 2021)."""
     logits = net(frames.contiguous(memory_format=torch.channels_last))[:, 0]
     truth, chance = (batch["masks"][:, 0] == 1).float(), logits.sigmoid()

@@ -1,12 +1,10 @@
 """The uninorm in closed form against the tree of pairwise uninorms that it replaces.
 
 Letters: B clips, K scores, M frames.
-Source of the rivals: Roy et al. 2020; their code splits the frames of a clip in halves until two
-are left, and calls the pairwise uninorm once for every pair, for all scores of the clip. The
-same tree taken level by level is what one would write next, so it is measured in three widths.
-All are float64 with the product t-norm and min, forward and backward, on the same clips.
-Why the pairwise uninorm is not written as in the paper: these forms are equal and have fewer
-operations, and a rival deserves its best.
+Source of the baselines: Roy et al. 2020; their code splits the frames of a clip in halves until two
+are left, and calls the pairwise uninorm for every pair. The same tree level by level is the obvious
+next step, measured in three widths. All are float64 with the product t-norm and min, forward and
+backward, on the same clips. The pairwise uninorm is in an equal form with fewer operations.
 """
 
 from collections.abc import Callable
@@ -15,7 +13,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lus_ray.bench.measure import Measured, interleaved, threads
+from lus_ray.bench.measure import Comparison, compare_in_turn, torch_threads
 from lus_ray.errors import LusError
 from lus_ray.nets.uninorm import Uninorm
 
@@ -29,32 +27,32 @@ Aggregate = Callable[[Tensor, Tensor], Tensor]
 
 def measure(
     repeats: int = 7, *, num_clips: int = NUM_CLIPS, num_frames: int = NUM_FRAMES
-) -> dict[str, Measured]:
+) -> dict[str, Comparison]:
     """Forward and backward, with the gradient of the sum to the neutral elements, and to all.
 
-    On one thread: two of the rivals have no work for a second one.
+    On one thread: two of the baselines have no work for a second one.
 
     Raises:
-        LusError: a rival gives other values or gradients than ours, so that no ratio has a sense.
+        LusError: a baseline gives other values or gradients than ours.
     """
     clips, neutral = example(num_clips, num_frames)
     net = Uninorm(NUM_SCORES, initial=neutral.tolist())
 
     def compare(
-        rivals: dict[str, Aggregate],
+        baselines: dict[str, Aggregate],
         *inputs: Tensor,
         repeats: int,
         warmup: int,
         target: float | None = None,
-    ) -> Measured:
+    ) -> Comparison:
         clips.requires_grad_(len(inputs) == 2)
         ours = _step(lambda clips, _: net(clips), clips, inputs)
-        steps = {name: _step(rival, clips, inputs) for name, rival in rivals.items()}
+        steps = {name: _step(baseline, clips, inputs) for name, baseline in baselines.items()}
         for name, step in steps.items():
             check_equal(ours(), step(), name)
-        return interleaved(ours, steps, repeats=repeats, warmup=warmup, target=target)
+        return compare_in_turn(ours, steps, repeats=repeats, warmup=warmup, target=target)
 
-    with threads(1):
+    with torch_threads(1):
         return {
             # Seconds a run, so it has fewer of them.
             "gradient to neutral": compare(
@@ -88,7 +86,7 @@ def check_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], name: str)
     """Refuse to compare runs whose values or gradients differ by more than 1e-9.
 
     Raises:
-        LusError: names the rival, what differs, and by how much.
+        LusError: names the baseline, what differs, and by how much.
     """
     kinds = ("values", "gradients to the neutral elements", "gradients to the frame scores")
     for kind, mine, other in zip(kinds, ours, theirs, strict=False):

@@ -45,7 +45,7 @@ def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
     if out.is_dir() or not out.parent.is_dir():
         raise InputError(f"{out}: cannot be written; name a file in an existing folder")
     refuse_unwritable(out.parent, "--out")
-    measured = benches.run(names, say=partial(click.echo, err=True))
+    measured = benches.run(names, notify=partial(click.echo, err=True))
     text = json.dumps(measured.contents(), indent=1)
     click.echo(text if as_json else measured.text())
     write_text(out, text + "\n")

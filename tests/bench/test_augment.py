@@ -9,17 +9,17 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from lus_ray.bench import augment, augment_rivals
+from lus_ray.bench import augment, augment_baselines
 from lus_ray.data.transforms.augment import ROY_2020, Augment
 from lus_ray.data.transforms.augment_roy2020 import SixSteps
 from lus_ray.errors import LusError
 
 SHAPES = {"clips": (2, 2, 64, 64), "frames": (3, 1, 64, 80), "six steps": (6, 1, 64, 64)}
 PAIRS = [
-    (Augment(), partial(augment_rivals.one_by_one, Augment())),
-    (Augment(), partial(augment_rivals.one_map_a_clip, Augment())),
-    (ROY_2020, partial(augment_rivals.one_by_one, ROY_2020)),
-    (ROY_2020, partial(augment_rivals.one_map_a_clip, ROY_2020)),
+    (Augment(), partial(augment_baselines.one_by_one, Augment())),
+    (Augment(), partial(augment_baselines.one_map_a_clip, Augment())),
+    (ROY_2020, partial(augment_baselines.one_by_one, ROY_2020)),
+    (ROY_2020, partial(augment_baselines.one_map_a_clip, ROY_2020)),
 ]
 
 
@@ -27,18 +27,18 @@ def test_every_batch_is_measured():
     found = augment.measure(1, shapes=SHAPES)
     assert list(found) == ["clips", "frames", "six steps", "clips, joined", "frames, joined"]
     assert [measured.target for measured in found.values()] == [2, 2, 2, None, None]
-    assert found["clips, joined"].rivals[0].name == "one map a clip"
-    assert all(measured.rivals[0].name == "one by one" for measured in list(found.values())[:3])
+    assert found["clips, joined"].baselines[0].name == "one map a clip"
+    assert all(measured.baselines[0].name == "one by one" for measured in list(found.values())[:3])
 
 
-@pytest.mark.parametrize(("ours", "rival"), PAIRS)
+@pytest.mark.parametrize(("ours", "baseline"), PAIRS)
 @pytest.mark.parametrize("seed", range(4))
 def test_steps_one_by_one_move_a_spot_to_where_one_pass_does(
-    ours: Augment, rival: Callable[..., Tensor], seed: int
+    ours: Augment, baseline: Callable[..., Tensor], seed: int
 ):
     frames, _ = augment.spots((8, 2, 96, 128))
     expected = ours(frames, torch.Generator().manual_seed(seed))
-    found = rival(frames, torch.Generator().manual_seed(seed))
+    found = baseline(frames, torch.Generator().manual_seed(seed))
     torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
     assert (found - frames).abs().max() > 0.1
 
@@ -53,7 +53,7 @@ def test_a_rival_that_leaves_a_step_out_gets_no_ratio(name: str):
 
     batch = augment.spots((8, 1, 64, 64))[:1]
     ours = (Augment()(*batch, torch.Generator().manual_seed(0)),)
-    lazy = (augment_rivals.one_by_one(Lazy(), *batch, torch.Generator().manual_seed(0)),)
+    lazy = (augment_baselines.one_by_one(Lazy(), *batch, torch.Generator().manual_seed(0)),)
     with pytest.raises(LusError, match="of the greys of 'lazy' differ from ours"):
         augment.check_equal(ours, lazy, "lazy")
 
@@ -63,7 +63,7 @@ def test_six_steps_in_turn_are_six_steps(share: float):
     recipe = SixSteps(share=share)
     frames, ids = augment.pictures((12, 1, 64, 80))
     ours = recipe.with_masks(frames, ids, torch.Generator().manual_seed(1))
-    theirs = augment_rivals.six_in_turn(recipe, frames, ids, torch.Generator().manual_seed(1))
+    theirs = augment_baselines.six_in_turn(recipe, frames, ids, torch.Generator().manual_seed(1))
     augment.check_equal(ours, theirs, "in turn")
     with pytest.raises(LusError, match="class ids"):
         augment.check_equal(ours, (theirs[0], theirs[1].flip(-1)), "mirrored")
@@ -72,7 +72,7 @@ def test_six_steps_in_turn_are_six_steps(share: float):
 def test_a_blur_of_the_rival_is_a_gaussian():
     clip = torch.rand(2, 9, 11, generator=torch.Generator().manual_seed(0))
     expected = np.stack([gaussian_filter(frame, 0.6) for frame in clip.numpy()])
-    found = augment_rivals._blurred(clip, 0.6)
+    found = augment_baselines._blurred(clip, 0.6)
     torch.testing.assert_close(found, torch.from_numpy(expected), atol=1e-6, rtol=0)
 
 

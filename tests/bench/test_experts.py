@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lus_ray.bench import experts
-from lus_ray.bench.cell_runs import Runs, check_equal, phantoms
+from lus_ray.bench.cell_runs import Runs, check_equal, phantom_store
 from lus_ray.errors import LusError
 
 KINDS, LABELS = ("DT", "NN"), ("severity",)
@@ -13,14 +13,14 @@ KINDS, LABELS = ("DT", "NN"), ("severity",)
 
 @pytest.fixture(scope="module")
 def runs():
-    with phantoms(patients=16, clips=2, frames=8, size=64, masks="none") as (root, data):
-        features = Runs(experts.experiment((), ()), data, root).one_after_another("features", 1)
+    with phantom_store(patients=16, clips=2, frames=8, size=64, masks="none") as (root, data):
+        features = Runs(experts.experiment((), ()), data, root).run_in_loop("features", 1)
         yield Runs(experts.experiment(KINDS, LABELS), data, root, given=features)
 
 
 @pytest.fixture(scope="module")
 def cells(runs):
-    return runs.one_after_another("cells", 1)
+    return runs.run_in_loop("cells", 1)
 
 
 def test_the_script_answers_as_the_cells_do(runs, cells):
@@ -39,11 +39,11 @@ def test_a_script_that_answers_otherwise_gets_no_ratio(runs, cells):
 def test_a_run_with_another_seed_gets_no_ratio(runs, cells):
     other = replace(runs, experiment=replace(runs.experiment, seed=1))
     with pytest.raises(LusError, match=r"/fold0: .* by 'other' differs from ours"):
-        check_equal(cells, other.one_after_another("other", 1), "other")
+        check_equal(cells, other.run_in_loop("other", 1), "other")
 
 
 def test_a_run_with_a_table_less_gets_no_ratio(runs, cells):
-    part = runs.one_after_another("part", 1, folds=(0,))
+    part = runs.run_in_loop("part", 1, folds=(0,))
     with pytest.raises(LusError, match="made 5 prediction tables where ours made 9"):
         check_equal(cells, part, "part")
 
@@ -51,11 +51,11 @@ def test_a_run_with_a_table_less_gets_no_ratio(runs, cells):
 @pytest.mark.ray
 @pytest.mark.slow
 def test_experts_are_measured():
-    found = experts.measure(1, num_patients=16, kinds=("NN",), labels=LABELS)
-    (measured,) = found.values()
-    assert [rival.name for rival in measured.rivals] == [
+    results = experts.measure(1, num_patients=16, kinds=("NN",), labels=LABELS)
+    (measured,) = results.values()
+    assert [baseline.name for baseline in measured.baselines] == [
         "a loop of scikit-learn",
         "the same cells in a loop",
     ]
     assert measured.target == 1.7
-    assert all(rival.ratio > 0 for rival in measured.rivals)
+    assert all(baseline.ratio > 0 for baseline in measured.baselines)

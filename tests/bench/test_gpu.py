@@ -8,13 +8,13 @@ import torch
 
 from lus_ray import bench
 from lus_ray.bench import gpu, uninorm
-from lus_ray.bench.measure import Measured
+from lus_ray.bench.measure import Comparison
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.nets import FrameCNN
 from lus_ray.tasks import FrameScore
 
-SMALL = gpu.Study(
+SMALL = gpu.GpuCase(
     partial(FrameScore, FrameCNN, view=View(1, 32, 32, 0)), (4, 1, 32, 32), "frame_severity"
 )
 
@@ -28,8 +28,8 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_loop_is_held_against_float32_and_against_its_arithmetic(on_the_cpu):
     measured = gpu.measured(SMALL, 1, 2)
-    assert [rival.name for rival in measured.rivals] == ["float32", "its arithmetic"]
-    assert all(rival.ratio > 0 for rival in measured.rivals)
+    assert [baseline.name for baseline in measured.baselines] == ["float32", "its arithmetic"]
+    assert all(baseline.ratio > 0 for baseline in measured.baselines)
 
 
 def test_operations_are_those_of_both_ways(on_the_cpu):
@@ -50,11 +50,11 @@ def test_other_losses_get_no_ratio():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so that it is measured")
-def test_without_a_gpu_it_is_said_that_there_is_none():
-    said: list[str] = []
-    report = bench.run(["gpu"], say=said.append)
+def test_without_a_gpu_it_is_skipped_with_a_line():
+    lines: list[str] = []
+    report = bench.run(["gpu"], notify=lines.append)
     assert report.measures == {"gpu": {}}
-    assert said == ["measuring gpu", "there is no GPU here"]
+    assert lines == ["measuring gpu", "skipped: this machine has no GPU"]
 
 
 def test_what_cannot_be_compared_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch):
@@ -62,7 +62,7 @@ def test_what_cannot_be_compared_costs_the_others_nothing(monkeypatch: pytest.Mo
         raise LusError("gpu: unequal work")
 
     monkeypatch.setattr(gpu, "measure", refuse)
-    one = Measured(repeats=1, threads=1, wall_ms=1.0, cpu_s=0.0, peak_mb=0.0, rivals=())
+    one = Comparison(repeats=1, threads=1, wall_ms=1.0, cpu_s=0.0, peak_mb=0.0, baselines=())
     monkeypatch.setattr(uninorm, "measure", lambda: {"a clip": one})
     report = bench.run(["gpu", "uninorm"])
     assert report.measures == {"uninorm": {"a clip": one}}

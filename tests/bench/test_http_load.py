@@ -1,4 +1,4 @@
-"""Closed-loop clients against a service that says what it was asked."""
+"""Closed-loop clients against a service that echoes."""
 
 import json
 import subprocess
@@ -10,12 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from lus_ray.bench.http_load import load
-from lus_ray.bench.http_server import free_port, hosted, script
+from lus_ray.bench.server_process import free_port, module_path, run_server
 from lus_ray.errors import LusError
 
 
 class Echo(BaseHTTPRequestHandler):
-    """Answers 200 to "clip" and 400 to anything else, and keeps the connection."""
+    """Responds 200 to "clip" and 400 to anything else, and keeps the connection."""
 
     protocol_version = "HTTP/1.1"
 
@@ -28,7 +28,7 @@ class Echo(BaseHTTPRequestHandler):
         self.wfile.write(b"ok")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -43,21 +43,21 @@ def echo() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-def test_every_answer_counts_but_the_first_of_each_client(echo):
-    said = load(f"http://127.0.0.1:{echo.server_port}", b"clip", clients=3, seconds=0.1)
-    assert len(echo.bodies) == len(said["seconds"]) + 3
-    assert len(said["seconds"]) >= 3
-    assert said["elapsed"] >= 0.1
-    assert all(0 < second < said["elapsed"] for second in said["seconds"])
+def test_every_response_counts_but_the_first_of_each_client(echo):
+    report = load(f"http://127.0.0.1:{echo.server_port}", b"clip", clients=3, seconds=0.1)
+    assert len(echo.bodies) == len(report["seconds"]) + 3
+    assert len(report["seconds"]) >= 3
+    assert report["elapsed"] >= 0.1
+    assert all(0 < second < report["elapsed"] for second in report["seconds"])
 
 
-def test_an_answer_with_another_status_ends_the_load(echo, tmp_path):
+def test_a_response_with_another_status_ends_the_load(echo, tmp_path):
     url = f"http://127.0.0.1:{echo.server_port}"
     with pytest.raises(RuntimeError, match="status 400: b'ok'"):
         load(url, b"no clip", clients=1, seconds=0.1)
     file = tmp_path / "file"
     file.write_bytes(b"no clip")
-    command = [sys.executable, "-P", script("load"), url, str(file), "--clients", "2"]
+    command = [sys.executable, "-P", module_path("http_load"), url, str(file), "--clients", "2"]
     ended = subprocess.run([*command, "--seconds", "0.1"], capture_output=True, check=False)
     assert ended.returncode
     file.write_bytes(b"clip")
@@ -65,19 +65,22 @@ def test_an_answer_with_another_status_ends_the_load(echo, tmp_path):
     assert len(json.loads(ended.stdout)["seconds"]) >= 2
 
 
-def test_a_service_answers_inside_the_block_and_is_gone_after_it(tmp_path):
+def test_a_service_responds_inside_the_block_and_is_gone_after_it(tmp_path):
     (tmp_path / "readyz").write_text("ready")
     port = free_port()
     command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
-    with hosted([*command, "--directory", str(tmp_path)], port=port) as service:
+    with run_server([*command, "--directory", str(tmp_path)], port=port) as service:
         assert service.url == f"http://127.0.0.1:{port}"
         assert service.cpu_s() > 0
-        assert service.held_mb() > 1
+        assert service.memory_mb() > 1
         process = service.process
     assert not process.is_running()
 
 
 def test_a_command_that_ends_early_is_an_error_with_its_last_line():
     command = [sys.executable, "-c", "print('first'); raise SystemExit('no model there')"]
-    with pytest.raises(LusError, match="does not serve: no model there"), hosted(command, port=1):
-        pytest.fail("nothing answers")
+    with (
+        pytest.raises(LusError, match="does not serve: no model there"),
+        run_server(command, port=1),
+    ):
+        pytest.fail("nothing responds")

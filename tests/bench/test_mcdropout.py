@@ -20,10 +20,10 @@ VIEW = View(num_frames=1, height=40, width=60, num_samples=0)
 
 
 def test_the_ensemble_and_every_member_are_measured():
-    found = mcdropout.measure(1, nets=SMALL, view=VIEW, num_samples=2)
-    assert list(found) == ["ensemble of 3", *SMALL]
-    for measured in found.values():
-        assert [rival.name for rival in measured.rivals] == ["whole passes"]
+    results = mcdropout.measure(1, nets=SMALL, view=VIEW, num_samples=2)
+    assert list(results) == ["ensemble of 3", *SMALL]
+    for measured in results.values():
+        assert [baseline.name for baseline in measured.baselines] == ["whole passes"]
         assert measured.target == 2
         assert measured.threads == 1
         assert measured.wall_ms > 0

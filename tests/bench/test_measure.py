@@ -8,8 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray.bench.measure import Measured, Rival, interleaved, median_interval, threads
-from lus_ray.bench.report import Report
+from lus_ray.bench.measure import (
+    Baseline,
+    Comparison,
+    compare_in_turn,
+    median_interval,
+    torch_threads,
+)
+from lus_ray.bench.report import BenchReport
 from lus_ray.errors import InputError
 
 
@@ -20,22 +26,22 @@ def test_runs_alternate_and_the_order_turns_round():
         calls.append(name)
         time.sleep(0.05)  # longer than a sample needs, so that each is one run
 
-    interleaved(lambda: run("a"), {"b": lambda: run("b")}, repeats=2, warmup=1)
+    compare_in_turn(lambda: run("a"), {"b": lambda: run("b")}, repeats=2, warmup=1)
     warm_up, first, second = calls[:2], calls[2:4], calls[4:]
     assert [warm_up, first, second] == [["a", "b"], ["b", "a"], ["a", "b"]]
 
 
 def test_after_a_warm_up_short_runs_are_repeated_within_a_sample():
     calls: list[str] = []
-    interleaved(lambda: calls.append("ours"), {}, repeats=1, warmup=1)
+    compare_in_turn(lambda: calls.append("ours"), {}, repeats=1, warmup=1)
     assert len(calls) > 2
 
 
-def test_a_rival_that_sleeps_longer_has_a_ratio_above_one_and_no_cpu_time():
-    measured = interleaved(
+def test_a_baseline_that_sleeps_longer_has_a_ratio_above_one_and_no_cpu_time():
+    measured = compare_in_turn(
         lambda: time.sleep(0.01), {"slow": lambda: time.sleep(0.1)}, repeats=3, warmup=0
     )
-    (slow,) = measured.rivals
+    (slow,) = measured.baselines
     assert measured.repeats == 3
     assert slow.wall_ms >= 100
     assert slow.low <= slow.ratio <= slow.high
@@ -50,7 +56,7 @@ def test_closing_what_a_run_returns_is_not_measured():
             time.sleep(0.3)
 
     closed: list[SlowToClose] = []
-    assert interleaved(SlowToClose, {}, repeats=1, warmup=0).wall_ms < 300
+    assert compare_in_turn(SlowToClose, {}, repeats=1, warmup=0).wall_ms < 300
     assert len(closed) == 1
 
 
@@ -65,27 +71,29 @@ def test_the_interval_holds_the_median_and_stays_inside_the_values():
 
 
 def test_threads_are_given_back():
-    found = torch.get_num_threads()
-    with threads(1):
+    results = torch.get_num_threads()
+    with torch_threads(1):
         assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == found
+    assert torch.get_num_threads() == results
 
 
 def test_without_warm_up_a_sample_is_one_run():
     calls: list[str] = []
-    interleaved(lambda: calls.append("ours"), {}, repeats=3, warmup=0)
+    compare_in_turn(lambda: calls.append("ours"), {}, repeats=3, warmup=0)
     assert len(calls) == 3
 
 
 @pytest.mark.parametrize(("repeats", "warmup"), [(0, 0), (1, -1)])
 def test_at_least_one_repeat(repeats: int, warmup: int):
     with pytest.raises(InputError, match="repeat at least once"):
-        interleaved(lambda: None, {}, repeats=repeats, warmup=warmup)
+        compare_in_turn(lambda: None, {}, repeats=repeats, warmup=warmup)
 
 
-def test_a_time_that_never_came_is_told_in_a_word_and_is_null_in_json():
-    never = Measured(1, 1, math.inf, 0.0, 0.0, (Rival("a", 1.0, 0.0, 0.0, 0.0, 0.0, 0.0),), 1.0)
-    report = Report("today", {"search": {"to a score": never}})
+def test_a_time_that_never_came_is_written_as_never_and_is_null_in_json():
+    never = Comparison(
+        1, 1, math.inf, 0.0, 0.0, (Baseline("a", 1.0, 0.0, 0.0, 0.0, 0.0, 0.0),), 1.0
+    )
+    report = BenchReport("today", {"search": {"to a score": never}})
     assert "never" in report.text()
     text = json.dumps(report.contents(), allow_nan=False)
     assert json.loads(text)["measures"]["search"]["to a score"]["wall_ms"] is None

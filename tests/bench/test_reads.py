@@ -1,105 +1,139 @@
-"""Readers of frames are compared on equal batches; speed itself is not asserted."""
+"""Readers are compared on equal batches; speed itself is not asserted."""
 
 from collections.abc import Iterator
 
+import av
 import numpy as np
 import psutil
 import pytest
 import torch
 from PIL import Image
 
-from lus_ray.bench import inputs, loaders, reads
-from lus_ray.bench.inputs import Footage
+from lus_ray.bench import clips, inputs, reads
+from lus_ray.bench.inputs import VideoSet
 from lus_ray.clip import frames_of
 from lus_ray.data import store
+from lus_ray.data.loading.sampler import SampleSpec
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
+
+VIEW = View(num_frames=5, height=64, width=64)
 
 
 @pytest.fixture(scope="module")
-def films() -> Iterator[Footage]:
+def video_set() -> Iterator[VideoSet]:
     """Two clips of 12 frames of 64 x 64, of which 6 differ."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(inputs, "NUM_FILMED", 6)
-        with inputs.footage(num_clips=2, num_frames=12, size=64, pictures=True) as films:
-            yield films
+        patch.setattr(inputs, "NUM_DISTINCT", 6)
+        with inputs.make_videos(num_clips=2, num_frames=12, size=64, images=True) as video_set:
+            yield video_set
 
 
-def stored(films: Footage) -> list[torch.Tensor]:
+@pytest.fixture(scope="module")
+def stored(video_set: VideoSet) -> dict[str, np.ndarray]:
+    return {row["clip"]: frames_of(row) for row in store.read(video_set.store)}
+
+
+def batches_of_epoch(video_set: VideoSet, stored: dict[str, np.ndarray]) -> list[torch.Tensor]:
     """The batches of epoch 0, frame by frame from the store."""
-    clips = {row["clip"]: frames_of(row) for row in store.read(films.store)}
-    drawn = reads.sample_epoch(films.rows, epoch=0, **reads.SETTINGS)
+    drawn = reads.sample_epoch(video_set.rows, epoch=0, **reads.SETTINGS)
     return [
         torch.from_numpy(
-            np.stack([clips[films.rows[d.row]["clip"]][d.frame : d.frame + 1] for d in draws])
+            np.stack([stored[video_set.rows[d.row]["clip"]][d.frame : d.frame + 1] for d in draws])
         )
         for draws in drawn
     ]
 
 
-def test_videos_pictures_and_the_store_hold_the_same_pixels(films: Footage):
-    for row in store.read(films.store):
-        frames = frames_of(row)
-        decoded = loaders.decode(films.videos[row["clip"]], range(12))
-        printed = [np.array(Image.open(path)) for path in films.pictures[row["clip"]]]
+def test_videos_images_and_store_hold_the_same_pixels_behind_one_keyframe(video_set, stored):
+    for clip, frames in stored.items():
         assert frames.shape == (12, 64, 64)
-        assert np.array_equal(frames, decoded)
-        assert np.array_equal(frames, printed)
-
-
-def test_a_video_has_one_keyframe(films: Footage):
-    for path in films.videos.values():
-        with loaders.av.open(str(path)) as container:
+        assert np.array_equal(frames, inputs.decode_frames(video_set.videos[clip], range(12)))
+        assert np.array_equal(frames, [np.array(Image.open(p)) for p in video_set.images[clip]])
+        with av.open(str(video_set.videos[clip])) as container:
             keys = [packet.is_keyframe for packet in container.demux(video=0) if packet.size]
         assert keys == [True] + [False] * 11
 
 
-def test_both_rivals_give_the_batches_of_an_epoch_and_their_workers_end(films: Footage):
-    expected = stored(films)
-    for data in (loaders.Pictures(films.pictures), loaders.VideoFrames(films.videos)):
-        loader = reads.fresh(films, data)
-        reads.check_equal(expected, loader, "rival")
-        assert len(psutil.Process().children()) >= loaders.NUM_WORKERS
+def test_frames_requested_twice_come_twice(video_set: VideoSet):
+    (path, *_) = video_set.videos.values()
+    every = inputs.decode_frames(path, range(12))
+    assert np.array_equal(inputs.decode_frames(path, [0, 3, 3, 7]), every[[0, 3, 3, 7]])
+
+
+def test_a_window_of_a_video_is_the_window_of_a_view(video_set, stored):
+    data = inputs.VideoWindows(video_set.videos, VIEW)
+    for row in video_set.rows:
+        for seed in range(5):
+            expected = VIEW.sample(stored[row["clip"]], np.random.default_rng(seed))
+            assert np.array_equal(data[0, row, SampleSpec(0, seed)], expected)
+
+
+def test_both_baselines_give_the_batches_of_an_epoch_and_their_workers_end(video_set, stored):
+    expected = batches_of_epoch(video_set, stored)
+    for data in (inputs.ImageFrames(video_set.images), inputs.VideoFrames(video_set.videos)):
+        loader = reads.new_loader(video_set, data)
+        reads.check_equal(expected, loader, "baseline")
         before = {child.pid for child in psutil.Process().children()}
+        assert not torch.equal(next(iter(loader)), expected[0])  # epoch 1 has another order
         del loader
-        left = {child.pid for child in psutil.Process().children()}
-        assert len(before - left) == loaders.NUM_WORKERS
+        after = {child.pid for child in psutil.Process().children()}
+        assert len(before - after) == inputs.NUM_WORKERS
 
 
-def test_the_next_epoch_of_a_loader_has_another_order(films: Footage):
-    loader = reads.fresh(films, loaders.Pictures(films.pictures))
-    first, second = list(loader), list(loader)
-    assert not torch.equal(first[0], second[0])
-
-
-def test_one_pixel_that_differs_gets_no_ratio(films: Footage):
-    expected = stored(films)
+def test_unequal_batches_get_no_ratio(video_set, stored):
+    expected = batches_of_epoch(video_set, stored)
     other = [batch.clone() for batch in expected]
     other[0][0, 0, 5, 5] ^= 1
     reads.check_equal(expected, expected, "twin")
     with pytest.raises(LusError, match="batch 0 of 'other' holds other pixels than ours"):
         reads.check_equal(expected, other, "other")
-
-
-def test_a_reader_that_stops_early_gets_no_ratio(films: Footage):
-    expected = stored(films)
     with pytest.raises(LusError, match="'lazy' gives 0 batches, ours 1"):
         reads.check_equal(expected, expected[1:], "lazy")
 
 
+def test_a_pass_through_a_store_reads_every_frame(tmp_path):
+    clips.write_tiny_clips(tmp_path, 37)
+    assert clips.read_store(tmp_path, 3) == 37 * 4 * 3
+    with pytest.raises(LusError, match="148 frames were read of 152"):
+        clips.check_count(clips.read_store(tmp_path, 1), 38 * 4, "frames")
+
+
+def test_copies_have_their_own_names_and_equal_pixels(video_set: VideoSet, tmp_path):
+    clips.write_copies(tmp_path, video_set, 2)
+    copies = list(store.read(tmp_path))
+    assert len({row["clip"] for row in copies}) == 4
+    assert len({row["sha256"] for row in copies}) == 2
+
+
 @pytest.mark.ray
 @pytest.mark.slow
-def test_reads_are_measured_against_both_rivals():
-    found = reads.measure(1, num_clips=2, num_frames=20, size=64)
-    assert list(found) == [
-        "epoch",
-        "epoch, mapped",
-        "first epoch, decoding included",
-        "epoch, streamed",
-        "first batch of a cell",
-        "first batch, decoding included",
-    ]
-    for measured in found.values():
-        assert [rival.name for rival in measured.rivals] == ["DataLoader, PNG", "DataLoader, mp4"]
-        assert measured.wall_ms > 0
-    targets = [measured.target for measured in found.values()]
-    assert targets == [5, 5, 5, 5, 1, 1]
+def test_reads_are_measured_against_both_baselines():
+    compared = reads.measure(1, num_clips=2, num_frames=20, size=64)
+    assert {name: comparison.target for name, comparison in compared.items()} == {
+        "epoch": 5,
+        "epoch, mapped": 5,
+        "first epoch, decoding included": 5,
+        "epoch, streamed": 5,
+        "first batch of a cell": 1,
+        "first batch, decoding included": 1,
+    }
+    for comparison in compared.values():
+        names = [baseline.name for baseline in comparison.baselines]
+        assert names == ["DataLoader, PNG", "DataLoader, mp4"]
+        assert comparison.wall_ms > 0
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_windows_and_costs_that_must_not_grow_are_measured():
+    compared = clips.measure(1, num_clips=2, num_frames=20, size=64, num_many=400, num_shares=2)
+    assert {name: comparison.target for name, comparison in compared.items()} == {
+        "windows": 5,
+        "windows, mapped": 5,
+        "windows, first epoch, decoding included": 5,
+        "windows, streamed": 5,
+        "400 clips": 0.8,
+        "streamed from 2 shares of memory": 0.8,
+    }
+    assert all(len(comparison.baselines) == 1 for comparison in compared.values())

@@ -13,17 +13,17 @@ NETS = ("FrameCNN", "TSM", "U-Net")
 
 
 def test_every_network_is_measured():
-    found = train.measure(1, num_steps=2, side=32)
-    assert tuple(found) == NETS
-    for measured in found.values():
-        assert [rival.name for rival in measured.rivals] == ["bare loop"]
+    results = train.measure(1, num_steps=2, side=32)
+    assert tuple(results) == NETS
+    for measured in results.values():
+        assert [baseline.name for baseline in measured.baselines] == ["bare loop"]
         assert measured.target == pytest.approx(0.97, abs=0.001)
 
 
 @pytest.mark.parametrize("name", NETS)
 def test_a_loop_that_does_other_work_gets_no_ratio(name: str):
     study = train.studies(32)[name]
-    task = train.begun(study)
+    task = train.build_task(study)
     start = {key: value.clone() for key, value in task.state_dict().items()}
     data = train.batches(study, 2, 32)
     ours = partial(train.with_fit, task, data, start)
@@ -42,7 +42,7 @@ def test_a_loop_that_does_other_work_gets_no_ratio(name: str):
 
 def test_an_epoch_changes_the_weights_and_the_next_one_begins_as_it_did():
     study = train.studies(32)["U-Net"]
-    task = train.begun(study)
+    task = train.build_task(study)
     start = {key: value.clone() for key, value in task.state_dict().items()}
     data = train.batches(study, 2, 32)
     first = train.with_fit(task, data, start)
@@ -51,7 +51,7 @@ def test_an_epoch_changes_the_weights_and_the_next_one_begins_as_it_did():
 
 
 def test_weights_that_differ_get_no_ratio():
-    task = train.begun(train.studies(32)["U-Net"])
+    task = train.build_task(train.studies(32)["U-Net"])
 
     def moved() -> float:
         with torch.no_grad():

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
-from lus_ray.bench.serve import leaves
+from lus_ray.bench.serve import flatten_json
 from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_selection import neighbouring_runs, select_models
@@ -231,7 +231,7 @@ def post_and_check(service: Service, attack: Attack, num_groups: int) -> Reply:
 
 def is_close(part: Any, expected: Any) -> bool:
     """Whether two parts of a response are equal but for rounding."""
-    pairs = zip(leaves(part), leaves(expected), strict=True)
+    pairs = zip(flatten_json(part), flatten_json(expected), strict=True)
     return all(
         key == other_key
         and (value == pytest.approx(other, abs=1e-5) if other is not None else value is None)

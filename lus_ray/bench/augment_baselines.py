@@ -1,9 +1,8 @@
-"""The steps of both augmentations one after another in plain torch: the rivals of one pass.
+"""The steps of both augmentations one after another in plain torch: baselines of one pass.
 
-Letters: B clips, T frames, H rows, W columns; b clips that drew a step.
-Each step takes the whole batch, or the clips that drew it, where that is less work. Steps that the
-ranges of a recipe leave out are left out here too, and gamma and noise of `Augment`, which no study
-draws. Pointwise steps work in place.
+Letters: B clips, T frames, H rows, W columns; b clips that a step changes.
+Steps that the ranges of a recipe leave out are left out here, too, and gamma and noise of
+`Augment`, which no study uses.
 """
 
 from collections.abc import Callable

@@ -19,11 +19,11 @@ START_S = 180.0
 END_S = 60.0
 PAUSE_S = 0.2
 NUM_READY = 20
-"""So often in a row is it asked whether it is ready: several processes may share its port."""
+"""Times in a row that it has to report ready: several processes may share its port."""
 
 
 @dataclass(frozen=True)
-class Hosted:
+class ServerProcess:
     """A service that answers at `url`."""
 
     url: str
@@ -32,44 +32,44 @@ class Hosted:
     def cpu_s(self) -> float:
         """CPU seconds so far of its process and of all that it started."""
         total = 0.0
-        for one in self._all():
+        for process in self._processes():
             with suppress(psutil.Error):
-                total += sum(one.cpu_times()[:4])
+                total += sum(process.cpu_times()[:4])
         return total
 
-    def held_mb(self) -> float:
+    def memory_mb(self) -> float:
         """Memory of these processes in MiB that no other process shares."""
         total = 0
-        for one in self._all():
+        for process in self._processes():
             with suppress(psutil.Error):
-                total += one.memory_full_info().uss
+                total += process.memory_full_info().uss
         return total / 2**20
 
-    def _all(self) -> list[psutil.Process]:
+    def _processes(self) -> list[psutil.Process]:
         return [self.process, *self.process.children(recursive=True)]
 
 
 @contextmanager
-def hosted(command: Sequence[str], *, port: int) -> Iterator[Hosted]:
+def run_server(command: Sequence[str], *, port: int) -> Iterator[ServerProcess]:
     """Start a command, wait until it is ready at the port, and end it after the block.
 
     Raises:
-        LusError: it ends before it is ready, or is not ready in time; with the last line it said.
+        LusError: it ends before it is ready, or is not ready in time; with its last line.
     """
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            url, deadline, in_a_row = f"http://127.0.0.1:{port}", time.monotonic() + START_S, 0
-            while in_a_row < NUM_READY:
+            url, deadline, num_ready = f"http://127.0.0.1:{port}", time.monotonic() + START_S, 0
+            while num_ready < NUM_READY:
                 if process.poll() is not None or time.monotonic() > deadline:
-                    said.seek(0)
-                    last = said.read().decode(errors="replace").strip().rpartition("\n")[-1]
+                    log.seek(0)
+                    last = log.read().decode(errors="replace").strip().rpartition("\n")[-1]
                     raise LusError(f"{' '.join(command[:4])} ... does not serve: {last}")
-                in_a_row = in_a_row + 1 if _is_ready(url) else 0
-                time.sleep(0.0 if in_a_row else PAUSE_S)
-            yield Hosted(url, psutil.Process(process.pid))
+                num_ready = num_ready + 1 if _is_ready(url) else 0
+                time.sleep(0.0 if num_ready else PAUSE_S)
+            yield ServerProcess(url, psutil.Process(process.pid))
         finally:
             _end(process)
 
@@ -81,7 +81,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def script(name: str) -> str:
+def module_path(name: str) -> str:
     """The file of a module beside this one, to start it without the package around it."""
     return str(Path(__file__).with_name(f"{name}.py"))
 
@@ -95,15 +95,15 @@ def _is_ready(url: str) -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Ask it to end as a service manager does; what it leaves behind is ended too."""
+    """Terminate it as a service manager does, and kill the processes that it leaves behind."""
     started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(END_S)
     _, left = psutil.wait_procs(started, timeout=5)
-    for one in left:
+    for child in left:
         with suppress(psutil.Error):
-            one.kill()
+            child.kill()
     if process.poll() is None:
         process.kill()
         process.wait()
