@@ -22,7 +22,7 @@ from lus_ray.data.labels import CLASSES
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
 from lus_ray.folds import k_fold
-from lus_ray.metrics import inherited
+from lus_ray.metrics.frames import inherited_metrics
 from lus_ray.nets import ReverseTransfer
 from lus_ray.tasks import Expert, FrameDiagnosis, IntensityFeatures
 
@@ -87,7 +87,7 @@ TABLE_2 = {
     "from sparse": (0.843, 0.799, 0.824, 0.784, 0.803, 0.761, 0.646, 0.699, 0.869, 0.925, 0.896),
     "none": (0.824, 0.784, 0.812, 0.778, 0.795, 0.649, 0.710, 0.678, 0.878, 0.879, 0.878),
 }
-FRAMES = inherited.inherited_metrics(CLASSES["diagnosis"])
+FRAMES = inherited_metrics(CLASSES["diagnosis"])
 PUBLISHED = {
     f"{name}{suffix}": {metric: (value, None) for metric, value in zip(FRAMES, row, strict=True)}
     for suffix in ("", AT_RANDOM)

@@ -27,7 +27,7 @@ from lus_ray.data.loading.batches import InMemory, Tracks, size_of, view_of
 from lus_ray.data.masks import class_map
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
-from lus_ray.metrics import classification, frames, inherited, multilabel, segmentation
+from lus_ray.metrics import classification, frames, multilabel, segmentation
 from lus_ray.orchestration import campaign
 from lus_ray.predictor import Predictor
 from lus_ray.runs import (
@@ -627,7 +627,7 @@ def test_what_is_published_of_an_arm_is_a_metric_of_its_label(name):
     experiment = experiment_named(name)
     by_label = {f"{scheme} masks": names for scheme, names in segmentation.METRICS.items()}
     by_label |= {"biomarkers": multilabel.METRICS, "frame_severity": frames.METRICS}
-    by_label["diagnosis"] = inherited.inherited_metrics(CLASSES["diagnosis"])
+    by_label["diagnosis"] = frames.inherited_metrics(CLASSES["diagnosis"])
     for arm, row in experiment.published.items():
         known = by_label.get(experiment.arm(arm).label, classification.METRICS)
         assert {metric.partition(", ")[0] for metric in row} <= set(known), arm

@@ -15,7 +15,6 @@ from lus_ray.evaluation.results import CellResult
 from lus_ray.metrics import (
     classification,
     frames,
-    inherited,
     multilabel,
     patient_counts,
     segmentation,
@@ -62,7 +61,7 @@ def score_cell(cell: CellResult, roles: Sequence[str] = ()) -> Scores:
         return _score_masks(whole, _masks_by_role(cell, roles))
     if not len(cell.clips):
         metrics = frames if cell.has_frames else multilabel if cell.multilabel else classification
-        more = () if cell.frame_counts is None else inherited.inherited_metrics(cell.classes)
+        more = () if cell.frame_counts is None else frames.inherited_metrics(cell.classes)
         return classification.undefined_scores(
             (*metrics.METRICS, *more), "no test clip is annotated"
         )
@@ -71,7 +70,7 @@ def score_cell(cell: CellResult, roles: Sequence[str] = ()) -> Scores:
     if cell.multilabel:
         return multilabel.score(cell.target, cell.probability, cell.classes)
     if cell.frame_counts is not None:
-        return inherited.score_inherited(
+        return frames.score_inherited(
             cell.target, cell.probability, cell.frame_counts, cell.classes
         )
     return classification.score(cell.target, cell.probability)

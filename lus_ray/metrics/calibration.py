@@ -1,12 +1,15 @@
 """Calibration and ROC curves.
 
-Letters: N predictions, B bins, M points of a curve.
+Letters: N predictions or images, B bins, M points of a curve or pixels, K classes, H rows,
+W columns.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
+
+from lus_ray.metrics.frames import ROUNDING
 
 NUM_BINS = 10
 NUMBER, CONFIDENCE, CORRECT = 0, 1, 2
@@ -57,6 +60,50 @@ def histogram(
     place = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
     sums = [np.bincount(place, weight, num_bins) for weight in (None, confidence, correct)]
     return np.stack(sums, axis=-1).astype(np.float64)
+
+
+def pixel_histograms(
+    probability: Float[np.ndarray, "N K H W"],
+    target: UInt8[np.ndarray, "N H W"],
+    *,
+    num_bins: int = NUM_BINS,
+) -> Float[np.ndarray, "N B 3"]:
+    """Histogram of each image for the most probable class of every pixel, the first of equals.
+
+    Histograms of images, patients and workers add up, so that no pixel is kept.
+
+    Raises:
+        ValueError: the shapes do not fit, or a confidence is no number from 0 to 1.
+    """
+    if probability.ndim != 4 or target.shape != (len(probability), *probability.shape[2:]):
+        raise ValueError(f"probabilities {probability.shape} and true masks {target.shape}")
+    found = np.zeros((len(target), num_bins, 3))
+    for image, (chance, truth) in enumerate(zip(probability, target, strict=True)):
+        correct = chance.argmax(axis=0) == truth
+        found[image] = checked_histogram(
+            chance.max(axis=0).ravel(), correct.ravel(), num_bins=num_bins
+        )
+    return found
+
+
+def checked_histogram(
+    confidence: Float[np.ndarray, "M"],
+    correct: Bool[np.ndarray, "M"],
+    *,
+    num_bins: int = NUM_BINS,
+) -> Float[np.ndarray, "B 3"]:
+    """`histogram`, refused where a confidence is no probability.
+
+    Raises:
+        ValueError: the shapes differ, or a confidence is no number from 0 to 1.
+    """
+    if confidence.shape != correct.shape:
+        raise ValueError(f"confidences {confidence.shape} and correctness {correct.shape}")
+    usable = (confidence >= -ROUNDING) & (confidence <= 1 + ROUNDING)
+    if not usable.all():
+        bad = int((~usable).sum())
+        raise ValueError(f"{bad} of {usable.size} confidences are no number from 0 to 1")
+    return histogram(confidence, correct, num_bins=num_bins)
 
 
 def roc(

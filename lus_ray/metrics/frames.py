@@ -1,11 +1,11 @@
-"""Metrics of one score per frame, over all test frames and over parts that are easier to judge.
+"""Metrics of frames: scored one by one, and as heirs of the class of their clip.
 
 Letters: N frames of all test clips one after another, C clips, K scores, S settings,
 T frames of one clip, D leading axes such as draws of a resampling (none for one score).
 Why settings: a frame close to a change of score is hard to label at all, and a clip on which
 raters disagree has no one truth. Each setting scores the same predictions on fewer frames
-(Roy 2020, Table I). Which frames these are is decided by labels and raters alone, so that every
-frame model is scored on the same ones.
+(Roy 2020, Table I). Labels and raters alone decide which frames these are, so that every frame
+model is scored on the same ones. Gare 2021 (Table 2) counts frames with the class of their clip.
 """
 
 from collections.abc import Sequence
@@ -30,6 +30,15 @@ raters agree."""
 
 METRICS = (*SETTINGS, "average", "accuracy", "f1", "macro_f1", "weighted_kappa")
 """Names of the metrics of `score`, all as fractions of 1."""
+
+INHERITED_CLASS_METRICS = ("frame_precision", "frame_recall", "frame_f1")
+"""Metrics of each class, with its name behind them: "frame_f1 healthy"."""
+
+_INHERITED_REASONS = {
+    "frame_precision": "no frame was predicted as {name}",
+    "frame_recall": "no frame is {name}",
+    "frame_f1": "no frame is {name} or was predicted as such",
+}
 
 ROUNDING = 1e-6
 """A probability may be so far outside [0, 1]: averages of float32 are."""
@@ -158,6 +167,62 @@ def explain_unusable(probability: Float[np.ndarray, "N K"]) -> str:
     return ""
 
 
+def inherited_metrics(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the metrics of frames that inherit the class of their clip, as fractions of 1."""
+    by_class = (f"{metric} {name}" for name in classes for metric in INHERITED_CLASS_METRICS)
+    return ("frame_accuracy", "frame_macro_f1", *by_class)
+
+
+def score_inherited(
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+    frame_counts: Int[np.ndarray, "N K"],
+    classes: Sequence[str],
+) -> Scores:
+    """Metrics of clips (`classification.METRICS`) and of their frames (`inherited_metrics`).
+
+    `frame_counts` counts the frames of each clip by their most probable class. A class that no
+    frame has leaves its recall undefined, one that none was predicted its precision, and both
+    together its F1; `frame_macro_f1` is the plain mean of F1 over the others. Frames of a clip are
+    far from independent: intervals resample patients.
+    """
+    clips = classification.score(target, probability)
+    if reason := classification.explain_unusable(probability):
+        own = classification.undefined_scores(inherited_metrics(classes), reason)
+    else:
+        found = compute_inherited_metrics(inherited_confusion(target, frame_counts), classes)
+        values = {name: float(value) for name, value in found.items()}
+        own = Scores(
+            values, {name: _inherited_reason(name) for name in values if np.isnan(values[name])}
+        )
+    return Scores(clips.values | own.values, clips.undefined | own.undefined)
+
+
+def compute_inherited_metrics(
+    counts: Float[np.ndarray, "*D K K"], classes: Sequence[str]
+) -> dict[str, Float[np.ndarray, "*D"]]:
+    """Every metric of `inherited_metrics` from confusion matrices (true classes as rows)."""
+    by_class = classification.scores_by_class(counts)
+    return {
+        "frame_accuracy": classification.accuracy(counts),
+        "frame_macro_f1": classification.macro_f1(counts),
+        **{
+            f"{metric} {name}": by_class[metric.removeprefix("frame_")][..., k]
+            for k, name in enumerate(classes)
+            for metric in INHERITED_CLASS_METRICS
+        },
+    }
+
+
+def inherited_confusion(
+    target: Int[np.ndarray, "N"], frame_counts: Int[np.ndarray, "N K"]
+) -> Float[np.ndarray, "K K"]:
+    """Number of frames by the class of their clip (rows) and by predicted class."""
+    counts = np.zeros((frame_counts.shape[1], frame_counts.shape[1]))
+    np.add.at(counts, target, frame_counts)
+    return counts
+
+
 def _chosen_clips(
     ratings: Sequence[Sequence[int] | None],
 ) -> dict[str, tuple[Bool[np.ndarray, "C"], str]]:
@@ -182,3 +247,8 @@ def _check_clips(
     for clip, severity in enumerate(frame_severity):
         if not len(severity):
             raise ValueError(f"clip {clip} (counted from 0) has no frames; leave it out")
+
+
+def _inherited_reason(metric: str) -> str:
+    kind, _, name = metric.partition(" ")
+    return _INHERITED_REASONS[kind].format(name=name)

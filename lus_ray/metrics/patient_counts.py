@@ -18,7 +18,6 @@ from lus_ray.metrics import classification, multilabel, segmentation
 from lus_ray.metrics import frames as frame_metrics
 from lus_ray.metrics.classification import compare_ranks, ratio
 from lus_ray.metrics.frames import FrameSelection, explain_unusable
-from lus_ray.metrics.inherited import compute_inherited_metrics as from_frames
 
 
 @runtime_checkable
@@ -81,9 +80,11 @@ class InheritedCounts:
         return self.clips.patients
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
-        """The metrics of the clips and `inherited.inherited_metrics` in each draw."""
+        """The metrics of the clips and `frames.inherited_metrics` in each draw."""
         counts = np.tensordot(weights, self.confusion, axes=1)
-        return self.clips.metrics(weights) | from_frames(counts, self.classes)
+        return self.clips.metrics(weights) | frame_metrics.compute_inherited_metrics(
+            counts, self.classes
+        )
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,13 @@ def count_inherited(
     patient: Sequence[str],
     target: Int[np.ndarray, "N"],
     probability: Float[np.ndarray, "N K"],
-    said: Int[np.ndarray, "N K"],
+    frame_counts: Int[np.ndarray, "N K"],
     names: Sequence[str],
 ) -> InheritedCounts:
-    """Count clips as `classes` does, and their frames by what was said of them."""
+    """Count clips as `classes` does, and their frames by predicted class."""
     patients, index = np.unique(np.asarray(patient), return_inverse=True)
-    confusion = np.zeros((len(patients), *said.shape[1:] * 2))
-    np.add.at(confusion, (index, target), said)
+    confusion = np.zeros((len(patients), *frame_counts.shape[1:] * 2))
+    np.add.at(confusion, (index, target), frame_counts)
     return InheritedCounts(count_classes(patient, target, probability), confusion, tuple(names))
 
 

@@ -19,7 +19,7 @@ from lus_ray.clip import MASK_SCHEMES
 from lus_ray.data import masks
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, CellError
-from lus_ray.metrics import pixel_calibration, segmentation
+from lus_ray.metrics import calibration, segmentation
 from lus_ray.nets.mc_dropout import mc_dropout
 from lus_ray.tasks.task import Batch, Task
 
@@ -132,7 +132,7 @@ class Segmentation(Task):
             true = truth[done : done + len(probability)]
             predicted = self.classify_pixels(part).cpu().numpy()
             counts.append(segmentation.count_pixels(true, predicted, num_classes=len(self.classes)))
-            bins.append(pixel_calibration.pixel_histograms(probability, true).sum(axis=0))
+            bins.append(calibration.pixel_histograms(probability, true).sum(axis=0))
             done += len(probability)
         flat = np.concatenate(counts).reshape(len(truth), -1)
         return {"counts": flat.astype(np.int32), "bins": np.sum(bins, axis=0)}

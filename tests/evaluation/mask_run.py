@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 
 from lus_ray import figures
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.metrics import pixel_calibration, segmentation
+from lus_ray.metrics import calibration, segmentation
 from tests.evaluation.frame_run import fan
 from tests.evaluation.run_folders import (
     PATIENTS,
@@ -102,7 +102,7 @@ def counted(
     skill = SKILL.get(entry["name"], 0.5)
     said = np.where(rng.random(shape) < skill, truth, rng.choice(num_classes, shape))
     confidence = rng.uniform(skill, 1, shape).ravel()
-    bins = pixel_calibration.checked_histogram(confidence, (said == truth).ravel())
+    bins = calibration.checked_histogram(confidence, (said == truth).ravel())
     return segmentation.count_pixels(truth, said.astype(np.uint8), num_classes=num_classes), bins
 
 

@@ -10,13 +10,13 @@ import pytest
 from lus_ray import report
 from lus_ray.errors import StoreError
 from lus_ray.evaluation import report_json, results, scored_arms
-from lus_ray.metrics import classification, inherited
+from lus_ray.metrics import classification, frames
 from lus_ray.report import formatting, metric_names
 from tests.evaluation.run_folders import TEST, arm, identity, write_rows, write_run
 
 CLASSES = ("healthy", "other lung disease", "COVID-19 pneumonia")
 NONE, DENSE = arm("none", label="diagnosis"), arm("from dense", label="diagnosis")
-METRICS = [*inherited.inherited_metrics(CLASSES), "accuracy", "macro_f1", "auc"]
+METRICS = [*frames.inherited_metrics(CLASSES), "accuracy", "macro_f1", "auc"]
 CLAIM = {
     "text": "Masks first.", "metric": "frame_accuracy", "better": "from dense", "than": "none",
 }  # fmt: skip
@@ -70,7 +70,7 @@ def test_every_frame_of_a_clip_is_one_example_and_the_clip_another(tmp_path: Pat
     assert (row.folds[0].num_clips, row.folds[0].num_frames) == (12, 48)
     scores = row.folds[0].metrics
     assert scores["frame_accuracy"] == (
-        np.trace(inherited.inherited_confusion(cell.target, cell.frame_counts)) / 48
+        np.trace(frames.inherited_confusion(cell.target, cell.frame_counts)) / 48
     )
     assert scores["accuracy"] == classification.score(cell.target, cell.probability)["accuracy"]
     assert scores["accuracy"] != scores["frame_accuracy"]
@@ -78,7 +78,7 @@ def test_every_frame_of_a_clip_is_one_example_and_the_clip_another(tmp_path: Pat
 
 def test_frames_have_intervals_over_patients_claims_and_gaps(tmp_path: Path) -> None:
     found, arms = computed(written(tmp_path))
-    for metric in inherited.inherited_metrics(CLASSES):
+    for metric in frames.inherited_metrics(CLASSES):
         low, high = found.arms[0].interval[metric]
         assert low < found.arms[0].mean[metric] < high, metric
     [claim] = found.claims
@@ -127,7 +127,7 @@ def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_th
     blocks = metric_names.tables(made.contents, "diagnosis")
     assert [metrics for _, metrics in blocks] == [
         ["frame_accuracy", "frame_macro_f1"],
-        [f"{metric} {name}" for name in CLASSES for metric in inherited.INHERITED_CLASS_METRICS],
+        [f"{metric} {name}" for name in CLASSES for metric in frames.INHERITED_CLASS_METRICS],
         ["accuracy", "macro_f1", "auc"],
     ]
     text = (tmp_path / "report.md").read_text()

@@ -1,4 +1,4 @@
-"""Frame metrics: which frames a setting keeps, and scores equal to scikit-learn."""
+"""Frames of settings and of classes are scored as scikit-learn does."""
 
 import warnings
 
@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
-from lus_ray.metrics import frames
+from lus_ray.metrics import classification, frames
+
+NUM = len(frames.SETTINGS)
 
 Clips = tuple[list[list[int]], list[list[int] | None]]
 
@@ -28,23 +30,28 @@ def kept(chosen: frames.FrameSelection, setting: str) -> list[int]:
     return np.flatnonzero(chosen.kept[frames.SETTINGS.index(setting)]).tolist()
 
 
+def score(target, probability, severity):
+    """Scores of the frames of clips that nobody rated."""
+    chosen = frames.select_frames(severity, [None] * len(severity))
+    return frames.score(np.array(target), probability, chosen)
+
+
 def random_probability(num_frames: int, seed: int) -> np.ndarray:
     """Probabilities of four scores, often with ties."""
     raw = np.random.default_rng(seed).integers(0, 4, (num_frames, 4)) + 0.5
     return raw / raw.sum(axis=1, keepdims=True)
 
 
-def test_one_frame_on_each_side_of_a_change_is_left_out() -> None:
-    assert kept(frames.select_frames([[0, 0, 0, 1, 1, 1, 2]], [None]), "k1") == [0, 1, 4]
-
-
-def test_three_frames_on_each_side_of_a_change_are_left_out() -> None:
-    assert kept(frames.select_frames([[0] * 5 + [1] * 5], [None]), "k3") == [0, 1, 8, 9]
-
-
-def test_a_change_between_two_clips_is_no_change() -> None:
-    chosen = frames.select_frames([[0, 0], [3, 3]], [None, None])
-    assert all(kept(chosen, setting) == [0, 1, 2, 3] for setting in frames.REACHES)
+@pytest.mark.parametrize(
+    ("severity", "setting", "frames_kept"),
+    [
+        ([[0, 0, 0, 1, 1, 1, 2]], "k1", [0, 1, 4]),
+        ([[0] * 5 + [1] * 5], "k3", [0, 1, 8, 9]),
+        ([[0, 0], [3, 3]], "k7", [0, 1, 2, 3]),  # a change between two clips is none
+    ],
+)
+def test_frames_near_a_change_are_left_out(severity, setting, frames_kept) -> None:
+    assert kept(frames.select_frames(severity, [None] * len(severity)), setting) == frames_kept
 
 
 def test_setting_three_keeps_clips_by_raters_and_by_their_votes() -> None:
@@ -58,7 +65,7 @@ def test_setting_three_keeps_clips_by_raters_and_by_their_votes() -> None:
 
 
 @given(severities, st.sampled_from([1, 3, 5, 7]))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_a_frame_is_kept_where_no_change_is_near(severity: list[list[int]], reach: int) -> None:
     expected = []
     for clip in severity:
@@ -72,7 +79,7 @@ def test_a_frame_is_kept_where_no_change_is_near(severity: list[list[int]], reac
 
 
 @given(rated_clips())
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_a_stricter_setting_keeps_part_of_a_milder_one(clips: Clips) -> None:
     rows = dict(zip(frames.SETTINGS, frames.select_frames(*clips).kept, strict=True))
     for milder, stricter in [
@@ -110,28 +117,8 @@ def test_no_clips_leave_every_setting_undefined() -> None:
     assert found.undefined["accuracy"] == "no frame was tested"
 
 
-def test_a_clip_without_frames_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"clip 1 .* has no frames"):
-        frames.select_frames([[0], []], [None, None])
-
-
-def test_raters_of_other_clips_are_refused() -> None:
-    with pytest.raises(ValueError, match="frames of 1 clips and raters of 2"):
-        frames.select_frames([[0]], [None, None])
-
-
-def test_an_empty_setting_without_a_reason_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"empty are \['a4'\], undefined are \[\]"):
-        frames.FrameSelection(np.arange(len(frames.SETTINGS))[:, None] < len(frames.SETTINGS) - 1)
-
-
-def test_settings_that_are_not_all_there_are_refused() -> None:
-    with pytest.raises(ValueError, match="rows for 8 settings"):
-        frames.FrameSelection(np.ones((3, 2), bool))
-
-
 @given(rated_clips(), st.integers(0, 2**32 - 1))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 def test_every_metric_equals_scikit_learn_or_is_undefined(clips: Clips, seed: int) -> None:
     target, chosen = np.concatenate(clips[0]), frames.select_frames(*clips)
     probability = random_probability(len(target), seed)
@@ -173,16 +160,13 @@ def test_average_is_undefined_unless_all_settings_are_defined() -> None:
 
 
 def test_a_score_that_no_frame_has_leaves_every_f1_defined() -> None:
-    chosen = frames.select_frames([[0, 0, 1, 1]], [None])
-    found = frames.score(np.array([0, 0, 1, 1]), np.eye(4)[[0, 0, 1, 2]], chosen)
+    found = score([0, 0, 1, 1], np.eye(4)[[0, 0, 1, 2]], [[0, 0, 1, 1]])
     assert found["macro_f1"] == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert found["f1"] == pytest.approx((2 * 1 + 2 * 2 / 3) / 4)
 
 
 def test_one_score_alone_has_no_kappa_and_the_reason() -> None:
-    found = frames.score(
-        np.zeros(3, int), np.eye(4)[[0, 0, 0]], frames.select_frames([[0] * 3], [None])
-    )
+    found = score([0, 0, 0], np.eye(4)[[0, 0, 0]], [[0] * 3])
     assert found["accuracy"] == 1
     assert found.undefined["weighted_kappa"].startswith("all targets and predictions are of one")
 
@@ -198,22 +182,96 @@ def test_one_score_alone_has_no_kappa_and_the_reason() -> None:
 )
 def test_a_bad_probability_leaves_every_metric_undefined(value: float, reason: str) -> None:
     probability = np.array([[value, 0.5], [0.5, 0.5]])
-    found = frames.score(np.array([0, 1]), probability, frames.select_frames([[0, 1]], [None]))
+    found = score([0, 1], probability, [[0, 1]])
     assert all(np.isnan(number) for number in found.values.values())
     assert found.undefined == dict.fromkeys(frames.METRICS, reason)
 
 
 def test_a_probability_a_rounding_above_one_is_one() -> None:
-    chosen = frames.select_frames([[0, 1]], [None])
-    found = frames.score(np.array([0, 1]), np.array([[1 + 1e-7, 0], [0, 1.0]]), chosen)
-    assert found["accuracy"] == 1
+    assert score([0, 1], np.array([[1 + 1e-7, 0], [0, 1.0]]), [[0, 1]])["accuracy"] == 1
 
 
-def test_settings_of_other_frames_are_refused(unchecked: None) -> None:
-    with pytest.raises(ValueError, match="settings of 3 frames for 2 targets"):
-        frames.score(np.zeros(2, int), np.eye(2), frames.select_frames([[0, 0, 0]], [None]))
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: frames.select_frames([[0], []], [None, None]), r"clip 1 .* has no frames"),
+        (lambda: frames.select_frames([[0]], [None] * 2), "frames of 1 clips and raters of 2"),
+        (
+            lambda: frames.FrameSelection(np.arange(NUM)[:, None] < NUM - 1),
+            r"empty are \['a4'\], undefined are \[\]",
+        ),
+        (lambda: frames.FrameSelection(np.ones((3, 2), bool)), "rows for 8 settings"),
+        (lambda: score([0, 0], np.eye(2), [[0, 0, 0]]), "settings of 3 frames for 2 targets"),
+        (lambda: score([0, 4], np.eye(2), [[0, 4]]), r"0\.\.4 for 2 classes"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
-def test_a_target_outside_the_scores_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"0\.\.4 for 2 classes"):
-        frames.score(np.array([0, 4]), np.eye(2), frames.select_frames([[0, 4]], [None]))
+CLASSES = ("healthy", "other", "COVID-19 pneumonia")
+
+
+def random_frames(seed: int, num_clips: int = 9) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Classes of clips, their probabilities, and their frames counted by predicted class."""
+    rng = np.random.default_rng(seed)
+    frame_counts = rng.integers(0, 4, (num_clips, 3))
+    frame_counts[:, 0] += frame_counts.sum(axis=1) == 0
+    return rng.integers(0, 3, num_clips), rng.dirichlet(np.ones(3), num_clips), frame_counts
+
+
+def one_by_one(target: np.ndarray, frame_counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """True and predicted class of every frame."""
+    clip, predicted = (
+        np.repeat(place, frame_counts.ravel())
+        for place in np.indices(frame_counts.shape).reshape(2, -1)
+    )
+    return target[clip], predicted
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=50)
+def test_metrics_of_frames_are_those_of_scikit_learn_on_every_frame(seed: int) -> None:
+    target, probability, frame_counts = random_frames(seed)
+    found = frames.score_inherited(target, probability, frame_counts, CLASSES)
+    true, predicted = one_by_one(target, frame_counts)
+    assert found["frame_accuracy"] == pytest.approx(oracle.accuracy_score(true, predicted))
+    macro = oracle.f1_score(true, predicted, average="macro")
+    assert found["frame_macro_f1"] == pytest.approx(macro)
+    by_class = oracle.precision_recall_fscore_support(
+        true, predicted, labels=range(3), zero_division=np.nan
+    )
+    for metric, values in zip(frames.INHERITED_CLASS_METRICS, by_class, strict=False):
+        own = [found[f"{metric} {name}"] for name in CLASSES]
+        assert own == pytest.approx(values.tolist(), nan_ok=True), metric
+
+
+def test_clips_keep_their_own_metrics_beside_those_of_frames() -> None:
+    target, probability, frame_counts = random_frames(0)
+    found = frames.score_inherited(target, probability, frame_counts, CLASSES)
+    clips = classification.score(target, probability)
+    assert {m: found[m] for m in classification.METRICS} == clips.values
+    assert set(found.values) == {*classification.METRICS, *frames.inherited_metrics(CLASSES)}
+    assert len(frames.inherited_metrics(CLASSES)) == 2 + 9
+
+
+def test_a_class_that_is_not_there_is_undefined_with_its_reason() -> None:
+    target, probability = np.array([0, 1]), np.array([[0.8, 0.2, 0], [0.2, 0.8, 0]])
+    found = frames.score_inherited(target, probability, np.array([[3, 1, 0], [2, 2, 0]]), CLASSES)
+    assert found["frame_accuracy"] == 5 / 8
+    assert found["frame_precision healthy"] == 3 / 5
+    assert found.undefined == {
+        "frame_precision COVID-19 pneumonia": "no frame was predicted as COVID-19 pneumonia",
+        "frame_recall COVID-19 pneumonia": "no frame is COVID-19 pneumonia",
+        "frame_f1 COVID-19 pneumonia": "no frame is COVID-19 pneumonia or was predicted as such",
+    }
+
+
+def test_where_a_probability_is_no_number_frames_are_undefined_too() -> None:
+    target, probability, frame_counts = random_frames(1)
+    probability[0] = np.nan
+    found = frames.score_inherited(target, probability, frame_counts, CLASSES)
+    assert np.isnan(found["frame_accuracy"])
+    assert set(found.undefined) == set(found.values)

@@ -9,7 +9,6 @@ from lus_ray.clip import MASK_SCHEMES
 from lus_ray.metrics import (
     classification,
     frames,
-    inherited,
     multilabel,
     patient_counts,
     segmentation,
@@ -58,7 +57,7 @@ def test_weights_equal_repeated_clips_where_frames_inherit_their_class(seed: int
     for draw in range(4):
         rows = repeated(patients, tallied, weights[draw])
         known = (target[rows], probability[rows], said[rows])
-        expected = inherited.score_inherited(*known, ("a", "b", "c")).values
+        expected = frames.score_inherited(*known, ("a", "b", "c")).values
         assert set(found) == set(expected)
         assert {m: found[m][draw] for m in expected} == pytest.approx(expected, nan_ok=True)
 

@@ -13,7 +13,7 @@ from lus_ray.clip import MASK_SCHEMES
 from lus_ray.data import masks
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, CellError
-from lus_ray.metrics import pixel_calibration
+from lus_ray.metrics import calibration
 from lus_ray.metrics import segmentation as overlap
 from lus_ray.nets import PositionPrior, UNet
 from lus_ray.predictor import predict
@@ -94,7 +94,7 @@ def test_what_is_measured_is_what_is_predicted():
     assert found["counts"].dtype == np.int32
     assert (found["counts"] == counted.reshape(5, 49)).all()
     (probability,) = made.predict_probabilities(frames)
-    by_frame = pixel_calibration.pixel_histograms(probability.numpy(), true)
+    by_frame = calibration.pixel_histograms(probability.numpy(), true)
     assert found["bins"] == pytest.approx(by_frame.sum(axis=0))
 
 
