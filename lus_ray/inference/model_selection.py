@@ -8,13 +8,14 @@ read its predictions are served from the same fold.
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from lus_ray.errors import LusError, ServeError
 from lus_ray.runs import layout, leakage, manifest, predictions
 from lus_ray.runs.layout import COST, MANIFEST, CellFolder, RunFolder
+from lus_ray.runs.manifest import ArmRecord
 from lus_ray.training.checkpoint import read_description
 
 ModelKind = Literal["backbone", "expert", "frames", "aggregator", "segmenter"]
@@ -186,8 +187,8 @@ def _is_from_gpu(model: ServedModel) -> bool:
 
 def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
     """The finished cells of a run that could be served, in the order of its arms."""
-    record = asdict(manifest.read(run))
-    arms = {entry["name"]: entry for entry in record["arms"]}
+    record = manifest.read(run)
+    arms = {arm.name: arm for arm in record.arms}
     order = {name: index for index, name in enumerate(arms)}
     leaky = leakage.leaks(record)
     candidates = []
@@ -201,12 +202,12 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
         if kind is None:
             continue
         about, _ = predictions.read(cell.predictions, columns=())
-        entry = arms.get(about.arm)
-        if entry is None or entry["name"] in leaky:
+        arm = arms.get(about.arm)
+        if arm is None or arm.name in leaky:
             continue
         if kind == "expert" and about.label not in LABELS:
             continue
-        name, source = run.resolve().name, _source_arm(entry, arms)
+        name, source = run.resolve().name, _source_arm(arm, arms)
         model = ServedModel(
             id=f"{name}/{about.arm}",
             run=name,
@@ -218,25 +219,25 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
             fingerprint="",
             reads=f"{name}/{source}" if kind in READERS.values() else None,
         )
-        score, baseline = _read_score(cell, entry), bool(entry.get("baseline"))
+        score, baseline = _read_score(cell, arm), arm.baseline
         candidates.append(ModelCandidate(model, task, run_index, order[about.arm], score, baseline))
     return sorted(candidates, key=lambda c: (c.arm_index, c.model.fold))
 
 
-def _source_arm(entry: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> str | None:
+def _source_arm(arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str | None:
     """The arm whose predictions for test clips are read: the one below any cross-fitting."""
-    name = entry.get("reads")
-    while name is not None and arms[name].get("crossfit"):
-        name = arms[name].get("reads")
+    name = arm.reads
+    while name is not None and arms[name].crossfit:
+        name = arms[name].reads
     return name
 
 
-def _read_score(cell: CellFolder, entry: Mapping[str, Any]) -> float:
+def _read_score(cell: CellFolder, arm: ArmRecord) -> float:
     """The validation score of a cell or the mean over its members; -inf where unknown."""
     score = _validation_score(cell)
     if score is not None:
         return score
-    members = set(entry.get("members") or ())
+    members = set(arm.members)
     scores = [
         _validation_score(other)
         for other in (cell.run.finished_cells() if members else ())

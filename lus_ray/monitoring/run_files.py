@@ -10,7 +10,7 @@ while they are opened; whatever is readable is shown.
 import json
 import math
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from lus_ray.errors import StoreError
 from lus_ray.monitoring.states import Point
 from lus_ray.runs import layout, manifest
 from lus_ray.runs.layout import COST, ERROR, METRICS, SAMPLE, STARTS, slug
+from lus_ray.runs.manifest import ArmRecord
 
 FILES = (METRICS, COST, STARTS, ERROR)
 NUM_POINTS = 200
@@ -97,15 +98,15 @@ def read_plan(out: Path) -> PlannedRun:
     Raises:
         StoreError: the folder holds no run, or its manifest is damaged.
     """
-    record = asdict(manifest.read(out))
+    record = manifest.read(out)
     folds = layout.read_json(out / layout.FOLDS)
     try:
         return PlannedRun(
-            experiment=str(record["experiment"]),
-            title=str(record.get("title") or record["experiment"]),
-            size=str(record.get("size", "")),
+            experiment=record.experiment,
+            title=record.title or record.experiment,
+            size=record.size or "",
             folds=tuple(sorted(int(fold["number"]) for fold in folds["folds"])),
-            arms=tuple(_planned_arm(arm) for arm in record["arms"]),
+            arms=tuple(_planned_arm(arm) for arm in record.arms),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
@@ -166,18 +167,16 @@ def finite_number(value: Any) -> float | None:
     return None
 
 
-def _planned_arm(arm: dict[str, Any]) -> PlannedArm:
-    recipe, search = arm.get("recipe") or {}, arm.get("search") or {}
-    inputs = (arm.get("start"), arm.get("reads"), *(arm.get("members") or ()))
-    epochs = recipe.get("epochs")
+def _planned_arm(arm: ArmRecord) -> PlannedArm:
+    epochs = (arm.recipe or {}).get("epochs")
     return PlannedArm(
-        name=str(arm["name"]),
-        label=arm.get("label"),
-        baseline=bool(arm.get("baseline")),
-        kind=str((arm.get("task") or {}).get("name", "")),
-        planned=int(epochs) * max(1, arm.get("crossfit") or 0) if epochs else None,
-        num_samples=int(search.get("samples") or 0),
-        inputs=tuple(name for name in inputs if name),
+        name=arm.name,
+        label=arm.label,
+        baseline=arm.baseline,
+        kind=str((arm.task or {}).get("name", "")),
+        planned=int(epochs) * max(1, arm.crossfit) if epochs else None,
+        num_samples=arm.search.samples if arm.search else 0,
+        inputs=arm.inputs,
     )
 
 

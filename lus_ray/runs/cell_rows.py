@@ -14,9 +14,9 @@ from lus_ray.clip import Row
 from lus_ray.data.labels import class_index
 from lus_ray.data.loading import sampler
 from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
-from lus_ray.experiment import Arm, Experiment, Rows
+from lus_ray.experiment import Arm, Rows
 from lus_ray.folds import Fold
-from lus_ray.runs import predictions
+from lus_ray.runs import leakage, predictions
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.plan import RunPlan
 
@@ -33,7 +33,7 @@ def rows_of(arm: Arm, fold: Fold, cell: Cell, plan: RunPlan) -> list[Row]:
     if arm.reads is not None:
         source = Cell(arm.reads, cell.fold)
         clips = predictions.read(plan.folder_of(source).predictions)[1].to_pylist()
-        if _is_split_at_random(arm.reads, plan.experiment):
+        if arm.reads in leakage.arms_split_at_random(plan.experiment):
             return [row for row in clips if _is_wanted(arm, row)]
     else:
         clips = [dict(row) for row in plan.rows]
@@ -164,10 +164,3 @@ def _split_at(position: int, fold: int, num_folds: int) -> str:
 def _is_wanted(arm: Arm, row: Row) -> bool:
     needs = all(row[column] is not None for column in arm.rows.needs)
     return needs and has_values(row, arm.rows.where)
-
-
-def _is_split_at_random(name: str, experiment: Experiment) -> bool:
-    arm = experiment.arm(name)
-    if arm.rows.images or arm.rows.clips:
-        return True
-    return arm.reads is not None and _is_split_at_random(arm.reads, experiment)

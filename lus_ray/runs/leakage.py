@@ -10,7 +10,6 @@ elsewhere count as trained on nobody.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from lus_ray.experiment import Experiment
 from lus_ray.folds import Fold
 from lus_ray.folds.grouping import patients_by_group
 from lus_ray.runs import layout, manifest
+from lus_ray.runs.manifest import RunRecord
 
 OVERLAP = "patients overlap"
 IMAGES = "images split at random"
@@ -43,29 +43,34 @@ PEOPLE = {OVERLAP, IMAGES, CLIPS}
 """Kinds in which test patients are trained on; such arms are compared with each other only."""
 
 
-def leaks(experiment: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+Arms = Experiment | RunRecord | Mapping[str, Any]
+"""An experiment, the record of a run, or that record as a dictionary."""
+
+
+def leaks(experiment: Arms) -> dict[str, tuple[str, ...]]:
     """The kinds of leak of every arm that leaks, its own and those of the arms it builds on."""
     kinds_of: dict[str, tuple[str, ...]] = {}
-    for arm in experiment["arms"]:
-        rows, recipe = arm.get("rows") or {}, arm.get("recipe") or {}
-        kinds = [SELECTED] if recipe.get("select") == "test" else []
-        kinds += [OVERLAP] if rows.get("overlap") else []
-        kinds += [IMAGES] if rows.get("images") else []
-        kinds += [CLIPS] if rows.get("clips") else []
-        for name in (arm.get("start"), *_arms_read(arm)):
+    for arm in _get(experiment, "arms"):
+        rows = _get(arm, "rows")
+        marks = {SELECTED: _get(_get(arm, "recipe"), "select") == "test"}
+        marks |= {OVERLAP: _get(rows, "overlap"), IMAGES: _get(rows, "images")}
+        marks |= {CLIPS: _get(rows, "clips")}
+        kinds = [kind for kind, is_marked in marks.items() if is_marked]
+        for name in (_get(arm, "start"), *_arms_read(arm)):
             kinds += kinds_of.get(name, ())
         if kinds:
-            kinds_of[arm["name"]] = tuple(dict.fromkeys(kinds))
+            kinds_of[_get(arm, "name")] = tuple(dict.fromkeys(kinds))
     return kinds_of
 
 
-def arms_split_at_random(experiment: Mapping[str, Any]) -> set[str]:
+def arms_split_at_random(experiment: Arms) -> set[str]:
     """Arms that test images or clips of any patient, and arms that read such an arm."""
     names: set[str] = set()
-    for arm in experiment["arms"]:
-        rows = arm.get("rows") or {}
-        if rows.get("images") or rows.get("clips") or names.intersection(_arms_read(arm)):
-            names.add(arm["name"])
+    for arm in _get(experiment, "arms"):
+        rows = _get(arm, "rows")
+        at_random = _get(rows, "images") or _get(rows, "clips")
+        if at_random or names.intersection(_arms_read(arm)):
+            names.add(_get(arm, "name"))
     return names
 
 
@@ -104,7 +109,7 @@ def trained_patients(path: Path) -> set[str]:
     if cells is None:
         return set()
     parts = path.relative_to(cells).parts
-    leaky = {layout.slug(name) for name in leaks(asdict(manifest.read(cells.parent)))}
+    leaky = {layout.slug(name) for name in leaks(manifest.read(cells.parent))}
     splits = folds.SPLITS if parts[0] in leaky else ("train", "val")
     assigned = folds.read(cells.parent / layout.FOLDS)
     own = [fold for fold in assigned if f"fold{fold.number}" in parts]
@@ -115,6 +120,11 @@ def _is_cells_folder(folder: Path) -> bool:
     return folder.name == layout.CELLS and (folder.parent / layout.MANIFEST).is_file()
 
 
-def _arms_read(arm: Mapping[str, Any]) -> list[str]:
+def _arms_read(arm: Any) -> list[str]:
     """Arms whose predictions an arm reads, or joins as its members."""
-    return [name for name in (arm.get("reads"), *(arm.get("members") or ())) if name]
+    return [name for name in (_get(arm, "reads"), *(_get(arm, "members") or ())) if name]
+
+
+def _get(entry: Any, key: str) -> Any:
+    """The value of a key or field; None where there is none."""
+    return entry.get(key) if isinstance(entry, Mapping) else getattr(entry, key, None)

@@ -30,8 +30,9 @@ IDENTITY = ("experiment", "size", "seed", "folds", "supervision", "domains", "fr
 """A run folder belongs to one run: these entries never change in it."""
 
 
-def _default_rows(value: Any) -> Any:
-    return {} if value is None else value
+def _or_default(default: Any) -> BeforeValidator:
+    """Null stands for the default in records of earlier versions."""
+    return BeforeValidator(lambda value: default if value is None else value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +50,13 @@ class ArmRecord:
 
     name: str
     label: str | None = None
-    baseline: bool = False
+    baseline: Annotated[bool, _or_default(False)] = False
     start: str | None = None
     reads: str | None = None
     weights: dict[str, str] | None = None
-    members: tuple[str, ...] = ()
-    crossfit: int = 0
-    rows: Annotated[Rows, BeforeValidator(lambda value: {} if value is None else value)] = field(
-        default_factory=Rows
-    )
+    members: Annotated[tuple[str, ...], _or_default(())] = ()
+    crossfit: Annotated[int, _or_default(0)] = 0
+    rows: Annotated[Rows, _or_default({})] = field(default_factory=Rows)
     recipe: dict[str, Any] | None = None
     task: dict[str, Any] | None = None
     search: SearchRecord | None = None

@@ -73,7 +73,7 @@ def test_weak_scores_are_refused_where_no_clip_has_one_to_give(tmp_path, row):
 def test_an_experiment_of_frames_on_clips_with_clip_scores_only_names_the_way_out(tmp_path):
     folder = clips(tmp_path, (3, 2, None), (3, 1, None))
     index = store.read_index(folder)
-    with pytest.raises(SchemaError, match="no clip has frame_severity; --weak lets") as caught:
+    with pytest.raises(SchemaError, match="no clip has frame_severity; --weak gives") as caught:
         supervision.select_arms(FRAMES, index)
     assert "\n" not in str(caught.value)
     weak = supervision.apply_weak_labels(index, folder)
