@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NUM_CLUSTERS, NUM_CAMPAIGNS = 6, 6
 SILENT_SECONDS, LONGEST_SECONDS = 75, 400
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.full, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.ray, pytest.mark.full, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
