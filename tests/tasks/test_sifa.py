@@ -17,7 +17,7 @@ from lus_ray.nets import SifaSegmenter
 from lus_ray.tasks import Sifa
 from lus_ray.tasks.image_pool import ImagePool
 from lus_ray.tasks.losses import balanced_cross_entropy, one_hot, soft_dice
-from lus_ray.tasks.sifa import COLLAPSED, JUDGED, NETWORKS, Shown
+from lus_ray.tasks.sifa import COLLAPSED, DISCRIMINATOR_LOSSES, NETWORKS, StepCache
 from lus_ray.training import checkpoint, loop, optim
 
 SIZE = (16, 24)
@@ -218,7 +218,7 @@ class Apart(Sifa):
     """Every network makes all that it needs anew."""
 
     def forward(self, batch, network):
-        self.shown = Shown()
+        self.cache = StepCache()
         return super().forward(batch, network)
 
 
@@ -281,7 +281,7 @@ def test_every_loss_of_a_judge_is_watched(version):
     (entry, *_), _ = fit(task)
     losses = {name.removeprefix("train_") for name in entry}
     judged = {name for name in losses if name.endswith(("_judge", "_twin"))}
-    assert judged == set(JUDGED) - ({"deep_judge"} if version == 1 else set())
+    assert judged == set(DISCRIMINATOR_LOSSES) - ({"deep_judge"} if version == 1 else set())
     assert all(task.find_problem({name: 0.0}).startswith(name) for name in judged)
 
 
