@@ -4,7 +4,6 @@ Each takes `args` from the configuration. Run folders come as `runs`, or from th
 variable `LUS_RUNS`, separated as in PATH.
 """
 
-import ipaddress
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -22,9 +21,10 @@ from serve.aggregators import Aggregators
 from serve.application import source_slot
 from serve.backbone import Backbone
 from serve.experts import Experts
+from serve.http import is_loopback
 from serve.ingress import Ingress
 from serve.scorer import Scorer
-from serve.segmenter import Segmenter
+from serve.segmenter import SegmenterDeployment
 
 Args = Mapping[str, Any]
 ModelsBySlot = Mapping[str, tuple[ServedModel, ...]]
@@ -32,7 +32,7 @@ ModelsBySlot = Mapping[str, tuple[ServedModel, ...]]
 DEPLOYMENTS: dict[str, Any] = {
     "backbone": Backbone,
     "scorer": Scorer,
-    "segmenter": Segmenter,
+    "segmenter": SegmenterDeployment,
     "experts": Experts,
     "aggregators": Aggregators,
 }
@@ -116,11 +116,7 @@ def require_token(host: str, token: str | None) -> None:
     Raises:
         InputError: the host is not a loopback address, and there is no token.
     """
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if not token and not is_loopback:
+    if not token and not is_loopback(host):
         raise InputError(f"{host} is reachable by others; set a token with --token or LUS_TOKEN")
 
 

@@ -51,19 +51,19 @@ OPENAPI_UPLOAD = {
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": schema.ErrorMessage, "description": text}
-    for status, text in (
-        (400, "not a clip"),
-        (401, "token missing or wrong"),
-        (403, "request from another site"),
-        (408, "body too slow"),
-        (413, "too large"),
-        (415, "media type not accepted"),
-        (422, "clip rejected for its content"),
-        (429, "too many requests; see Retry-After"),
-        (500, "internal error"),
-        (503, "not ready; see Retry-After"),
-        (504, "took too long"),
-    )
+    for status, text in {
+        400: "not a clip",
+        401: "token missing or wrong",
+        403: "request from another site",
+        408: "body too slow",
+        413: "too large",
+        415: "media type not accepted",
+        422: "clip rejected for its content",
+        429: "too many requests; see Retry-After",
+        500: "internal error",
+        503: "not ready; see Retry-After",
+        504: "took too long",
+    }.items()
 }
 SECURITY_HEADERS = {
     b"content-security-policy": b"default-src 'none'; frame-ancestors 'none'",
@@ -141,7 +141,7 @@ class SecurityMiddleware:
         host = request.headers.get("host", "")
         if origin is not None and _site(origin) != host:
             raise RequestError(403, "requests from other sites are not allowed", close=True)
-        if self.token is None and not _is_loopback_name(host):
+        if self.token is None and not is_loopback(_host_name(host)):
             raise RequestError(403, "without a token, use a loopback name of this machine")
         if self.token is not None and request.scope["path"] not in PUBLIC_PATHS:
             given = request.headers.get("authorization", "").encode()
@@ -183,13 +183,20 @@ def _with_security_headers(send: Send) -> Send:
     return send_with_headers
 
 
-def _is_loopback_name(host: str) -> bool:
-    """Whether a Host header is a loopback name; other sites may resolve their name to this one."""
+def is_loopback(host: str) -> bool:
+    """Whether a name or address without a port is a loopback one of this machine."""
     try:
-        name = urlsplit(f"//{host}").hostname or ""
-        return name == "localhost" or ipaddress.ip_address(name).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _host_name(host: str) -> str:
+    """A Host header without its port; empty where it is malformed."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def _site(origin: str) -> str | None:

@@ -12,8 +12,8 @@ from lus_ray.inference.stages import NUM_SAMPLES, SegmenterStage
 from serve.deployment import ModelDeployment, verify
 
 
-@serve.deployment
-class Segmenter(ModelDeployment):
+@serve.deployment(name="Segmenter")
+class SegmenterDeployment(ModelDeployment):
     """Frames of a clip (N, H, W), grey 0-255, to masks."""
 
     def __init__(self, model: ServedModel, copies: Path | None = None) -> None:

@@ -1,5 +1,7 @@
 """The stages of a response, one class per kind of model.
 
+All raise CheckpointError for a damaged or unsafe checkpoint.
+
 Letters: N frames of a clip, M of them segmented, H rows, W columns, K classes, S samples,
 D features; h and w rows and columns of the frame in a network's view.
 Why here: a deployment only wraps one of these, so a process without Ray gives the same numbers.
@@ -49,11 +51,7 @@ class FrameOutputs:
 
 
 class BackboneStage:
-    """Predicts biomarkers.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged or unsafe.
-    """
+    """Predicts biomarkers."""
 
     def __init__(self, model: ServedModel, *, device: str = "cpu") -> None:
         self.predictor = Predictor(model.folder, device=device)
@@ -68,11 +66,7 @@ class BackboneStage:
 
 
 class ExpertsStage:
-    """Predicts labels of clips from the backbone's predictions.
-
-    Raises:
-        CheckpointError: a checkpoint is damaged or unsafe.
-    """
+    """Predicts labels of clips from the backbone's predictions."""
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self.predictors = {model: Predictor(model.folder) for model in models}
@@ -100,11 +94,7 @@ class ExpertsStage:
 
 
 class ScorerStage:
-    """Predicts the score of every frame.
-
-    Raises:
-        CheckpointError: the checkpoint is damaged or unsafe.
-    """
+    """Predicts the score of every frame."""
 
     def __init__(self, model: ServedModel, *, device: str = "cpu") -> None:
         self.predictor = Predictor(model.folder, device=device)
@@ -127,11 +117,7 @@ class ScorerStage:
 
 
 class AggregatorsStage:
-    """Predicts the score of a clip from the probabilities of its frames.
-
-    Raises:
-        CheckpointError: a checkpoint is damaged or unsafe.
-    """
+    """Predicts the score of a clip from the probabilities of its frames."""
 
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self.predictors = {model: Predictor(model.folder) for model in models}
@@ -162,7 +148,6 @@ class SegmenterStage:
     serialises threads: while dropout is sampled, a second pass would drop units, too.
 
     Raises:
-        CheckpointError: the checkpoint is damaged or unsafe.
         ServeError: the checkpoint holds no segmenter.
     """
 

@@ -135,24 +135,24 @@ def forms(clip: bytes) -> Iterator[Attack]:
     )  # fmt: skip
     for name in names:
         yield Attack("name in a form", form(clip, name=name), FORM)
-    whole = form(clip)
-    inner = form(clip).replace(b"edge", b"inner")
+    whole, inner = form(clip), form(clip).replace(b"edge", b"inner")
     header = b'--edge\r\nContent-Disposition: form-data; name="file"\r\n'
-    yield Attack("no boundary", whole, "multipart/form-data")
-    yield Attack("empty boundary", whole, 'multipart/form-data; boundary=""')
-    yield Attack("endless boundary", whole, f"multipart/form-data; boundary={'b' * 5000}")
-    yield Attack("other boundary", whole, "multipart/form-data; boundary=other")
-    yield Attack("boundary alone", b"--edge--", FORM)
-    yield Attack("without its end", whole[:-12], FORM)
-    yield Attack("nested form", header + b"Content-Type: multipart/mixed; boundary=inner\r\n\r\n"
-                 + inner + b"\r\n--edge--\r\n", FORM)  # fmt: skip
-    yield Attack("two files", whole.removesuffix(b"--edge--\r\n") + whole, FORM)
-    yield Attack("no name", whole.replace(b'name="file"', b""), FORM)
-    yield Attack("many headers", header + b"X-A: b\r\n" * 5000 + b"\r\nx\r\n--edge--\r\n", FORM)
-    yield Attack("long header", header + b"X-A: " + b"b" * 100_000 + b"\r\n\r\nx\r\n--edge--", FORM)
-    yield Attack("many parts", (header + b"\r\nx\r\n") * 5000 + b"--edge--\r\n", FORM)
-    yield Attack("many fields", (header.replace(b"file", b"a") + b"\r\nx\r\n") * 5000
-                 + b"--edge--\r\n", FORM)  # fmt: skip
+    for kind in ("", '; boundary=""', f"; boundary={'b' * 5000}", "; boundary=other"):
+        yield Attack("bad boundary", whole, f"multipart/form-data{kind}")
+    nested = b"Content-Type: multipart/mixed; boundary=inner\r\n\r\n" + inner
+    bodies = {
+        "boundary alone": b"--edge--",
+        "without its end": whole[:-12],
+        "nested form": header + nested + b"\r\n--edge--\r\n",
+        "two files": whole.removesuffix(b"--edge--\r\n") + whole,
+        "no name": whole.replace(b'name="file"', b""),
+        "many headers": header + b"X-A: b\r\n" * 5000 + b"\r\nx\r\n--edge--\r\n",
+        "long header": header + b"X-A: " + b"b" * 100_000 + b"\r\n\r\nx\r\n--edge--",
+        "many parts": (header + b"\r\nx\r\n") * 5000 + b"--edge--\r\n",
+        "many fields": (header.replace(b"file", b"a") + b"\r\nx\r\n") * 5000 + b"--edge--\r\n",
+    }
+    for name, body in bodies.items():
+        yield Attack(name, body, FORM)
 
 
 def form(content: bytes, *, name: str = f"{CANARY}.mp4") -> bytes:
