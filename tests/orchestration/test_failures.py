@@ -10,9 +10,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import ray
 
 from experiments.biomarkers import EXPERIMENT
 from lus_ray.orchestration import campaign, run_options
+from lus_ray.orchestration.cluster import connection
 from lus_ray.orchestration.failures import WorkerLostError, describe_loss, is_loss
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
@@ -47,6 +49,20 @@ def test_an_error_that_wraps_a_loss_is_a_loss():
     outer = RuntimeError("around")
     outer.__cause__ = WorkerLostError("gone")
     assert is_loss(outer)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster whose processes save the training state after every epoch."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**connection.QUIET, "LUS_STATE_SECONDS": "0"}.items():
+            patch.setenv(name, value)
+        ray.init(
+            address="local", num_cpus=3, include_dashboard=False, log_to_driver=False,
+            logging_level="ERROR", _node_ip_address="127.0.0.1",
+        )  # fmt: skip
+        yield
+        ray.shutdown()
 
 
 def run(data: Path, out: Path, *settings: str) -> list[str]:
@@ -99,9 +115,8 @@ def find_train_worker(out: Path) -> int | None:
 @pytest.mark.ray
 @pytest.mark.parametrize(("workers", "find"), [(1, find_trial), (2, find_train_worker)])
 def test_a_killed_process_is_replaced_and_the_metrics_are_the_same(
-    ray_cluster, phantom_store, tmp_path, monkeypatch, capfd, workers, find
+    cluster, phantom_store, tmp_path, capfd, workers, find
 ):
-    monkeypatch.setenv("LUS_STATE_SECONDS", "0")
     settings = [f"arm.recipe.workers={workers}"]
     expected = run(phantom_store, tmp_path / "undisturbed", *settings)
     killer = Killer(tmp_path / "killed", find)
