@@ -167,7 +167,7 @@ def test_a_store_of_an_earlier_version_that_names_no_shards_is_all_that_is_there
 
 
 def test_patients_must_come_one_after_another_and_names_once(tmp_path):
-    with pytest.raises(StoreError, match="comes back"):
+    with pytest.raises(StoreError, match="returns"):
         write(tmp_path, [row("a", "p0"), row("b", "p1"), row("c", "p0")])
     with pytest.raises(StoreError, match="twice"):
         write(tmp_path, [row("a"), row("a")])

@@ -1,7 +1,7 @@
-"""Files that are read without trust and written whole, on a disk or on object storage.
+"""Files that are read without trust and written atomically, on a disk or on object storage.
 
-A Parquet file may name extension types, which Arrow builds by running registered code while it
-opens the file; here such a file is refused before Arrow sees it. Pages carry checksums.
+A Parquet file may name extension types, for which Arrow runs registered code as it opens the file;
+such a file is refused before Arrow sees it. Pages carry checksums.
 """
 
 import base64
@@ -26,24 +26,22 @@ from lus_ray.storage.paths import (
 )
 
 TAIL_BYTES = 256 << 10
-"""Read at once from the end of a file: most footers whole, as a request costs more than bytes."""
+"""Read at once from the end of a file: most footers, as a request costs more than bytes."""
 
 
 def open_parquet(path: PathOrUri) -> pq.ParquetFile:
-    """A Parquet file, once it is known to hold no extension types.
-
-    A local file is mapped; of a remote one, ranges of bytes are fetched as they are asked for, and
-    those of one read together.
+    """A Parquet file without extension types; a local one is mapped, of a remote one ranges of
+    bytes are fetched on demand.
 
     Raises:
-        StoreError: the file is no Parquet, is damaged, or asks Arrow to build extension types.
+        StoreError: the file is not Parquet, is damaged, or has extension types.
     """
     try:
         source = _source(path)
         footer = _footer(source)
         if _has_extension_types(footer):
             raise StoreError(f"{path}: holds extension types, which can run code; do not use it")
-        # Parsed from the very bytes that were looked through, and without a second request.
+        # Parsed from the very bytes that were inspected, and without a second request.
         metadata = pq.read_metadata(pa.BufferReader(footer))
         return pq.ParquetFile(
             source,
@@ -52,18 +50,18 @@ def open_parquet(path: PathOrUri) -> pq.ParquetFile:
             page_checksum_verification=True,
         )
     except (pa.ArrowException, OSError, ValueError) as error:
-        if is_remote(path) and (told := explain_storage_error(error)):
-            raise StoreError(f"{path}: not readable: {told}") from error
+        if is_remote(path) and (message := explain_storage_error(error)):
+            raise StoreError(f"{path}: not readable: {message}") from error
         raise StoreError(
             f"{path}: not a readable Parquet file ({describe_error(error)}); make it again"
         ) from error
 
 
 def read_text(path: PathOrUri) -> str | None:
-    """A whole text file in UTF-8; None where there is none.
+    """The content of a UTF-8 file; None without a file.
 
     Raises:
-        StoreError: a storage does not answer, or the file is no UTF-8.
+        StoreError: a storage does not answer, or the file is not UTF-8.
     """
     try:
         if not is_remote(path):
@@ -78,41 +76,37 @@ def read_text(path: PathOrUri) -> str | None:
 
 
 def write_text(path: PathOrUri, text: str) -> None:
-    """Write a whole file or nothing: aside first, then renamed; an object is put in one step.
+    """Write a whole file or nothing; an object is written in one step.
 
     Raises:
-        StoreError: a storage does not answer, or does not allow it.
+        StoreError: a storage does not answer or allow it.
     """
     if is_remote(path):
         _put(path, text.encode())
         return
-    with write_atomically(Path(path)) as aside:
-        aside.write_text(text, encoding="utf-8")
+    with write_atomically(Path(path)) as staging:
+        staging.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """A name to write to, which takes the place of `path` as the block ends.
+    """A temporary name to write to, which replaces `path` as the block ends.
 
-    The bytes are on the disk before the name changes, so that a power cut leaves the earlier file
-    or the new one. After an error the earlier file is there, and nothing beside it.
+    The bytes are on the disk before the rename, so that a power cut leaves the earlier file or the
+    new one. After an error the earlier file is unchanged.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    staging = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        yield aside
-        fsync(aside)
-        os.replace(aside, path)
+        yield staging
+        fsync(staging)
+        os.replace(staging, path)
         fsync(path.parent)
     finally:
-        aside.unlink(missing_ok=True)
+        staging.unlink(missing_ok=True)
 
 
 def fsync(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk.
-
-    Raises:
-        OSError: they cannot be written there.
-    """
+    """Wait until a file, or the names in a folder, are on the disk."""
     number = os.open(path, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -140,7 +134,7 @@ def _source(path: PathOrUri) -> pa.NativeFile:
 
 
 def _footer(source: pa.NativeFile) -> bytes:
-    """The end of a Parquet file, from where its footer begins."""
+    """The footer of a Parquet file."""
     size = source.size()
     tail = source.read_at(min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
     wanted = min(size, int.from_bytes(tail[-8:-4], "little") + 8)
@@ -148,7 +142,6 @@ def _footer(source: pa.NativeFile) -> bytes:
 
 
 def _has_extension_types(footer: bytes) -> bool:
-    """Whether the footer asks Arrow to build extension types, seen before Arrow reads it."""
     for text in re.findall(rb"[A-Za-z0-9+/]{64,}={0,2}", footer):
         with contextlib.suppress(binascii.Error):
             if b"ARROW:extension" in base64.b64decode(text + b"=" * (-len(text) % 4)):

@@ -59,7 +59,7 @@ def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path):
     with as_anybody(), pytest.raises(StoreError) as caught:
         store.read_index(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path / 'clips'}: not readable: Permission denied; check who may read it"
+        f"{tmp_path / 'clips'}: not readable: Permission denied; check permissions"
     )
 
 

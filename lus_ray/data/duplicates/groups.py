@@ -1,12 +1,11 @@
 """The leak gate: clips that belong together share a group, and folds split groups.
 
 Clips belong together if they are of one patient, have equal pixels, or show the same acquisition
-(`matching`), within a source and across sources; so do patients that a reader gave one group,
-as they may be one person. A group is named for the smallest of its
-patients, so the names depend neither on the order of rows nor on what was ingested first.
+(`matching`), within and across sources; so do patients to whom a reader gave one group. A group is
+named after the smallest of its patients, whatever the order of rows and of ingests.
 
-Why joined and not dropped: which copy carries the right label is for a reader to decide; a split
-that keeps them on one side is right in either case.
+Why joined and not dropped: people have to decide which copy has the right label; a fold that keeps
+the copies in one split is right in either case.
 """
 
 from collections import defaultdict
@@ -27,7 +26,7 @@ from lus_ray.errors import StoreError
 from lus_ray.storage.paths import PathOrUri
 
 LABELS = ("severity", "disease", "sf_ratio", "biomarkers")
-"""Columns in which two copies of one acquisition should not differ."""
+"""Columns in which copies of one acquisition should not differ."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class DuplicatePair:
 
 @dataclass(frozen=True)
 class Grouping:
-    """What the gate found: all pairs, the groups of more than one patient, and what it rewrote."""
+    """All pairs of copies, groups of several patients, and the number of rewritten shards."""
 
     pairs: tuple[DuplicatePair, ...]
     groups: dict[str, tuple[str, ...]]
@@ -56,10 +55,7 @@ class Grouping:
 
 
 def assign_groups(path: Path | str, beside: Sequence[PathOrUri] = ()) -> Grouping:
-    """Find what belongs together in a store and write the groups into it.
-
-    `beside` are shards of the same store that lie elsewhere; see `store.replace_groups`.
-    """
+    """Find the groups of a store and write them into it; `beside` are its shards elsewhere."""
     index = store.index_shards([*store.list_shards(path), *beside])
     found = find_pairs(index)
     group_of = join_groups(index, found, read_given_groups(path))
@@ -78,7 +74,7 @@ def find_pairs(index: pa.Table) -> tuple[DuplicatePair, ...]:
     """Clips of different patients that show the same acquisition, sorted by name.
 
     Clips with equal pixels are listed as a chain, each with the one before it; near copies are
-    looked for between the clips that neither patient nor pixels hold together.
+    searched among clips that differ in patient and pixels.
 
     Raises:
         StoreError: the signature of a clip is damaged.
@@ -90,7 +86,7 @@ def find_pairs(index: pa.Table) -> tuple[DuplicatePair, ...]:
         _refuse_damaged(clip, text)
     rows = list(zip(*labels, strict=True))
     chains = _chains(hashes)
-    together = _union(len(clips), [*_chains(patients), *chains])
+    known_groups = _union(len(clips), [*_chains(patients), *chains])
 
     def pair(one: int, other: int, kind: Any, similarity: float) -> DuplicatePair:
         return DuplicatePair(
@@ -100,24 +96,21 @@ def find_pairs(index: pa.Table) -> tuple[DuplicatePair, ...]:
     equal = [pair(a, b, "equal pixels", 1.0) for a, b in chains if patients[a] != patients[b]]
     near = [
         pair(match.one, match.other, "near copy", match.similarity)
-        for match in matching.find_matches(signatures, together)
+        for match in matching.find_matches(signatures, known_groups)
     ]
     return tuple(sorted(equal + near, key=lambda p: (p.one, p.other)))
 
 
-def read_given_groups(place: PathOrUri) -> list[tuple[str, str]]:
-    """Patients and the group that their reader gave them, as the notes of a store keep them."""
-    facts = store.read_sources(place).values()
-    return [(patient, group) for each in facts for patient, group in each.get("joined", ())]
+def read_given_groups(path: PathOrUri) -> list[tuple[str, str]]:
+    """Patients and the group that their reader gave them, from the records of the sources."""
+    sources = store.read_sources(path).values()
+    return [(patient, group) for facts in sources for patient, group in facts.get("joined", ())]
 
 
 def join_groups(
     index: pa.Table, found: Iterable[DuplicatePair], given: Sequence[tuple[str, str]] = ()
 ) -> dict[str, str]:
-    """The group of every clip, the smallest patient of all that belong together.
-
-    `found` are the pairs of `pairs`, `given` what readers say of patients (`told`).
-    """
+    """The group of every clip, from pairs of copies and from groups that readers gave."""
     clips, patients = _columns(index, "clip", "patient")
     number_of = {clip: number for number, clip in enumerate(clips)}
     names = dict.fromkeys([*patients, *(name for pair in given for name in pair)])
@@ -158,7 +151,7 @@ def _differ(one: Any, other: Any) -> bool:
 
 
 def _chains(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
-    """Each row with the row before it that has the same key."""
+    """Each row with the previous row of the same key."""
     last: dict[Hashable, int] = {}
     edges = []
     for number, key in enumerate(keys):
@@ -169,7 +162,7 @@ def _chains(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
 
 
 def _union(num: int, edges: Iterable[tuple[int, int]]) -> list[int]:
-    """For each of `num` numbers the smallest number that the edges connect it with."""
+    """For each of `num` numbers, the smallest number that the edges connect to it."""
     parent = list(range(num))
 
     def root(number: int) -> int:

@@ -1,15 +1,15 @@
-"""Which clips show the same acquisition, although not one byte of them is equal.
+"""Clips that show the same acquisition, although none of their bytes are equal.
 
-A copy may be encoded again, cropped, mirrored, enlarged, brightened, shortened or played at
-another rate. Clips of different patients on one scanner share the fan, the text and the layers of
-the chest wall, so what is compared is the fine texture of what moves:
+A copy may be re-encoded, cropped, mirrored, enlarged, brightened, shortened or played at another
+rate. Clips of different patients from one scanner share the fan, the text and the layers of the
+chest wall, so the fine texture of moving parts is compared:
 
-    candidates  pairs of clips in which many patches agree on one enlargement, mirroring and shift
-    similarity  correlation of the local contrast of two frames, laid over each other that way
+    candidates  pairs of clips in which many patches agree on one scale, mirroring and shift
+    similarity  correlation of the local contrast of two frames, registered that way
 
-Why patches first: their hashes meet in sorted tables, so ten thousand clips need no comparison of
-all pairs; only candidates are laid over each other. The thresholds lie between the largest values
-seen for different patients and the smallest for planted copies.
+Why patches first: their hashes are looked up in sorted tables, so ten thousand clips need no
+comparison of all pairs. The thresholds lie between the largest values of different patients and
+the smallest of planted copies.
 """
 
 import os
@@ -33,16 +33,16 @@ from lus_ray.data.duplicates.signature import (
 )
 
 SCALES = (0.80, 0.89, 1.0, 1.12, 1.25)
-"""Enlargements tried: cropping a fifth of the side enlarges what is left by 1.25."""
+"""Scales tried: cropping a fifth of the side enlarges the rest by 1.25."""
 FINE = (0.95, 0.975, 1.0, 1.025, 1.05)
-"""Enlargements tried around the one that was voted for."""
+"""Scales tried around the one with the most votes."""
 ALIKE = 0.8
 """Cosine between two patches that may be the same."""
 SHIFT_BIN = 6
 """Pixels within which shifts agree."""
 MIN_VOTES = 6
 MOST_TRIED = 3
-"""Ways, and then pairs of frames, in which two clips are laid over each other."""
+"""Alignments, and then pairs of frames, tried for two clips."""
 MIN_SIMILARITY = 0.72
 
 
@@ -51,7 +51,7 @@ class Match:
     """Clips number `one` and `other` show the same acquisition.
 
     `similarity` is the correlation of local contrast (at most 1), `votes` the number of patches
-    that agree, `scale` the enlargement from `one` to `other`, `mirrored` left to right.
+    that agree, `scale` the enlargement from `one` to `other`; `mirrored` is left to right.
     """
 
     one: int
@@ -74,15 +74,15 @@ class Candidate:
     mirrored: bool
 
 
-@threadpool_limits.wrap(limits=1, user_api="blas")  # small products only: threads would just wait
-def find_matches(signatures: Sequence[bytes | None], together: Sequence[int]) -> list[Match]:
+@threadpool_limits.wrap(limits=1, user_api="blas")  # small products only: threads would wait
+def find_matches(signatures: Sequence[bytes | None], known_groups: Sequence[int]) -> list[Match]:
     """Pairs of clips that show the same acquisition, in order of the clips.
 
-    Clips with equal numbers in `together` are known to belong together and are not compared; a
-    clip without a signature matches none.
+    Clips with equal numbers in `known_groups` are not compared; a clip without a signature matches
+    none.
     """
     found: dict[tuple[int, int], Match] = {}
-    for candidate in find_candidates(signatures, together):
+    for candidate in find_candidates(signatures, known_groups):
         pair = (candidate.one, candidate.other)
         if pair not in found:
             match = compare_clips(signatures, candidate)
@@ -92,54 +92,56 @@ def find_matches(signatures: Sequence[bytes | None], together: Sequence[int]) ->
 
 
 def find_candidates(
-    signatures: Sequence[bytes | None], together: Sequence[int]
+    signatures: Sequence[bytes | None], known_groups: Sequence[int]
 ) -> Iterator[Candidate]:
-    """Pairs in which enough patches agree; of a pair the few best enlargements and shifts."""
+    """Pairs in which enough patches agree; of each pair the few best alignments."""
     known = [number for number, text in enumerate(signatures) if text is not None]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         patches = list(pool.map(lambda number: _patches(signatures[number]), known))
         if len(known) > 1:
-            crowd = _PatchIndex(known, patches, np.asarray(together))
-            for found in pool.map(lambda number: crowd.like(number, signatures[number]), known):
+            patch_index = _PatchIndex(known, patches, np.asarray(known_groups))
+            for found in pool.map(
+                lambda number: patch_index.match(number, signatures[number]), known
+            ):
                 yield from found
 
 
 def _patches(text: bytes | None) -> tuple[Int64[np.ndarray, "N 3"], Float32[np.ndarray, "N D"]]:
-    seen = extract_features(text or b"")
-    return seen.corners, describe_patches(seen, 1.0)
+    clip_features = extract_features(text or b"")
+    return clip_features.corners, describe_patches(clip_features, 1.0)
 
 
 class _PatchIndex:
-    """The patches of all clips, and whose they are."""
+    """The patches of all clips and their owners."""
 
     def __init__(
-        self, known: Sequence[int], patches: Sequence[tuple], together: Int64[np.ndarray, "C"]
+        self, known: Sequence[int], patches: Sequence[tuple], known_groups: Int64[np.ndarray, "C"]
     ) -> None:
         self.owner = np.repeat(known, [len(corners) for corners, _ in patches])
         self.corners = np.concatenate([corners for corners, _ in patches])
         self.vectors = np.concatenate([vectors for _, vectors in patches])
         self.tables = PatchTables(self.vectors)
-        self.together = together
+        self.known_groups = known_groups
 
-    def like(self, number: int, text: bytes | None) -> list[Candidate]:
-        """Later clips that the clip may be a copy of, each in at most `MOST_TRIED` ways."""
+    def match(self, number: int, text: bytes | None) -> list[Candidate]:
+        """Candidates among later clips, each in at most `MOST_TRIED` alignments."""
         one = extract_features(text or b"")
         query = np.concatenate(
             [describe_patches(one, scale) * sign for scale in SCALES for sign in (1, MIRRORED)]
         )
-        mine, theirs = self.tables.meet(query)
+        mine, theirs = self.tables.match(query)
         others = self.owner[theirs]
-        new = (others > number) & (self.together[others] != self.together[number])
+        new = (others > number) & (self.known_groups[others] != self.known_groups[number])
         mine, theirs = mine[new], theirs[new]
         sharp = np.einsum("nd,nd->n", query[mine], self.vectors[theirs]) > ALIKE
         mine, theirs = mine[sharp], theirs[sharp]
         variant, corner = np.divmod(mine, max(len(one.corners), 1))
-        places = one.corners[corner, 1:]
+        positions = one.corners[corner, 1:]
         step = np.array(SCALES)[variant // 2, None] * np.where(variant[:, None] % 2, (1, -1), 1)
-        shift = self.corners[theirs, 1:] - places * step
+        shift = self.corners[theirs, 1:] - positions * step
         tried: Counter[int] = Counter()
         kept = []
-        for found in _votes(number, self.owner[theirs], places, shift, variant):
+        for found in _votes(number, self.owner[theirs], positions, shift, variant):
             tried[found.other] += 1
             if tried[found.other] <= MOST_TRIED:
                 kept.append(found)
@@ -149,17 +151,17 @@ class _PatchIndex:
 def _votes(
     one: int,
     others: Int64[np.ndarray, "P"],
-    places: Int64[np.ndarray, "P 2"],
+    positions: Int64[np.ndarray, "P 2"],
     shift: Float[np.ndarray, "P 2"],
     variant: Int64[np.ndarray, "P"],
 ) -> list[Candidate]:
-    """Clips with enough patches, from different places, that agree; the most votes first."""
+    """Clips with enough distinct patches that agree; the most votes first."""
     found = []
     bins = np.rint(shift / SHIFT_BIN).astype(np.int64) + 64
     key = ((others * 16 + variant) * 256 + bins[:, 0]) * 256 + bins[:, 1]
-    # A structure that stands still is seen in every frame; its place votes once.
-    place = (places[:, 0] // SHIFT_BIN) * 32 + places[:, 1] // SHIFT_BIN
-    distinct = np.unique(key * 1024 + place) // 1024
+    # A still structure is in every frame; its position votes once.
+    cell = (positions[:, 0] // SHIFT_BIN) * 32 + positions[:, 1] // SHIFT_BIN
+    distinct = np.unique(key * 1024 + cell) // 1024
     keys, votes = np.unique(distinct, return_counts=True)
     for agreed, num_votes in zip(keys[votes >= MIN_VOTES], votes[votes >= MIN_VOTES], strict=True):
         centre = shift[key == agreed].mean(0)
@@ -170,15 +172,15 @@ def _votes(
 
 
 def compare_clips(signatures: Sequence[bytes | None], candidate: Candidate) -> Match:
-    """Lay one clip over the other as the votes say, and correlate."""
+    """Register one clip to the other by the candidate, and correlate."""
     one, other = (extract_features(signatures[n] or b"") for n in (candidate.one, candidate.other))
     scale, mirrored = candidate.scale, candidate.mirrored
     alike = (describe_patches(one, scale) * (MIRRORED if mirrored else 1)) @ describe_patches(
         other, 1.0
     ).T
     mine, theirs = np.nonzero(alike > ALIKE)
-    placed = _placed(one.corners[mine, 1:], scale, mirrored)
-    off = np.abs(other.corners[theirs, 1:] - placed - candidate.shift).max(1)
+    moved = _transform(one.corners[mine, 1:], scale, mirrored)
+    off = np.abs(other.corners[theirs, 1:] - moved - candidate.shift).max(1)
     mine, theirs = mine[off < SHIFT_BIN], theirs[off < SHIFT_BIN]
     pairs, counts = np.unique(
         np.column_stack([one.corners[mine, 0], other.corners[theirs, 0]]),
@@ -188,22 +190,24 @@ def compare_clips(signatures: Sequence[bytes | None], candidate: Candidate) -> M
     anchor = one.corners[mine, 1:].mean(0), other.corners[theirs, 1:].mean(0)
     first, *others = pairs[np.argsort(-counts, kind="stable")[:MOST_TRIED]].tolist()
 
-    def laid(fine: float, k: int, m: int) -> float:
-        return _correlation(*_lay(one, k, anchor, fine, mirrored), other.contrast[m], other.valid)
+    def correlate(fine: float, k: int, m: int) -> float:
+        return _correlation(
+            *_register(one, k, anchor, fine, mirrored), other.contrast[m], other.valid
+        )
 
-    best, fine = max((laid(scale * f, *first), scale * f) for f in FINE)
-    best = max([best, *(laid(fine, *pair) for pair in others)])
+    best, fine = max((correlate(scale * f, *first), scale * f) for f in FINE)
+    best = max([best, *(correlate(fine, *pair) for pair in others)])
     return Match(candidate.one, candidate.other, round(best, 3), candidate.votes, fine, mirrored)
 
 
-def _lay(
+def _register(
     one: Features,
     frame: int,
     anchor: tuple[Float[np.ndarray, "2"], Float[np.ndarray, "2"]],
     scale: float,
     mirrored: bool,
 ) -> tuple[Float32[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
-    """A frame of one clip, enlarged about the anchor, in pixels of the other."""
+    """A frame of one clip, scaled about the anchor, in pixels of the other."""
     step = np.array([1 / scale, (-1 if mirrored else 1) / scale])
     offset = anchor[0] - step * anchor[1]
     contrast = ndimage.affine_transform(one.contrast[frame], step, offset, order=1)
@@ -217,7 +221,7 @@ def _correlation(
     other: Float32[np.ndarray, "H W"],
     other_valid: Bool[np.ndarray, "H W"],
 ) -> float:
-    """Correlation where both count, at the shift of a few pixels where it is highest."""
+    """The highest correlation over shifts of a few pixels, where both are valid."""
     surface = irfft2(rfft2(other) * np.conj(rfft2(one)), s=other.shape)
     reach = np.arange(-SHIFT_BIN, SHIFT_BIN + 1)
     near = surface[np.ix_(reach, reach)]
@@ -230,8 +234,8 @@ def _correlation(
     return float(x @ y / np.sqrt((x @ x) * (y @ y) + 1e-6))
 
 
-def _placed(
-    places: Int64[np.ndarray, "P 2"], scale: float, mirrored: bool
+def _transform(
+    positions: Int64[np.ndarray, "P 2"], scale: float, mirrored: bool
 ) -> Float[np.ndarray, "P 2"]:
     """Rows and columns after enlargement and mirroring about the origin."""
-    return places * np.array([scale, -scale if mirrored else scale])
+    return positions * np.array([scale, -scale if mirrored else scale])

@@ -1,14 +1,13 @@
-"""Small frames of a clip, and the patches in them that a copy of the clip would show as well.
+"""Signatures of clips, and the patches in them that a copy would share.
 
-    signature  eight small frames; what never changes (text, borders) or is dark is cut out
-    features   local contrast of these frames, and corners in it
-    describe   a cosine transform of the patch around each corner
-    Tables     patches by hash, to find like ones among millions
+    signature     eight small frames without dark pixels and those that never change (text, borders)
+    features      local contrast of these frames, and corners in it
+    patches       a cosine transform of the surroundings of each corner
+    PatchTables   patches by hash, to find similar ones among millions
 
-Letters: T frames of the clip, K frames of a signature, H rows, W columns, N corners, D numbers a
+Letters: T frames of the clip, K frames of a signature, H rows, W columns, N corners, D numbers per
 patch. Positions are (frame, row, column) in pixels of the signature.
-Why the signature holds pixels and not patches: how clips are compared can improve without reading
-the clips again.
+Why a signature has pixels and no patches: the comparison can improve without a new ingest.
 """
 
 import struct
@@ -26,18 +25,18 @@ from torch.nn.functional import interpolate
 SIDE = 128
 """Longer side of a signature's frames in pixels."""
 NUM_FRAMES = 8
-NUM_SEEN = 16
+NUM_INSPECTED = 16
 """Frames over which a pixel must change to count."""
 DARK = 0.1
-"""Below this share of the bright grey a pixel shows the noise of the scanner, not the patient."""
+"""Below this share of the bright grey a pixel shows noise of the scanner."""
 HEADER = struct.Struct("<BBHH")
 VERSION = 1
 
 NOISE = 6.0
 """Deviation in grey values below which contrast fades."""
 MOVES = 12.0
-"""Deviation over time in grey values from which a pixel counts in full: what a scanner draws into
-every clip, near-field rings above all, hardly moves."""
+"""Deviation over time in grey values from which a pixel counts fully: near-field rings and other
+drawings of a scanner hardly move."""
 NUM_CORNERS = 40
 """Corners kept per frame, the strongest ones."""
 REACH = 10
@@ -46,13 +45,13 @@ MIRRORED = np.array([(-1.0) ** (place % 6) for place in range(1, 36)], np.float3
 """A mirrored patch has the same cosine transform with the odd columns negated."""
 
 NUM_TABLES = 16
-MOST_MEET = 64
-"""A hash that more patches share than this says nothing."""
+MAX_SHARED = 64
+"""A hash that more patches share is ignored."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a signature is compared by: local contrast, where it counts, and corners in it."""
+    """Local contrast of a signature, where it is valid, and corners in it."""
 
     contrast: Float32[np.ndarray, "K H W"]
     valid: Bool[np.ndarray, "H W"]
@@ -60,14 +59,14 @@ class Features:
 
 
 def compute_signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
-    """Eight small frames of a clip as compressed bytes, some 20-60 kB; 0 marks what does not count.
+    """Eight small frames of a clip as compressed bytes, some 20-60 kB; 0 marks invalid pixels.
 
-    What counts changes and is not dark; in a still image all that is not dark counts.
+    Valid pixels change and are not dark; in a still image all that are not dark.
     """
-    seen = frames[_spread(len(frames), NUM_SEEN)]
+    inspected = frames[_spread(len(frames), NUM_INSPECTED)]
     scale = SIDE / max(frames.shape[1:])
     size = tuple(max(2 * REACH, round(length * scale)) for length in frames.shape[1:])
-    pixels = torch.from_numpy(np.ascontiguousarray(seen))[:, None]
+    pixels = torch.from_numpy(np.ascontiguousarray(inspected))[:, None]
     small = interpolate(pixels, size, mode="bilinear", antialias=True)[:, 0].numpy()
     kept = np.maximum(small[_spread(len(small), NUM_FRAMES)] >> 2, 1)
     mean = ndimage.uniform_filter(small.mean(0, dtype=np.float32), 5)
@@ -112,12 +111,12 @@ def extract_features(signature: bytes) -> Features:
     return Features(contrast, valid, np.concatenate(corners))
 
 
-def describe_patches(seen: Features, scale: float) -> Float32[np.ndarray, "N D"]:
-    """Unit vectors of the patches around the corners, after enlargement by `scale`."""
+def describe_patches(clip: Features, scale: float) -> Float32[np.ndarray, "N D"]:
+    """Unit vectors of the patches around the corners, after scaling by `scale`."""
     steps = (np.arange(12) - 5.5) * (2 * REACH / 12) / scale
-    frame, row, column = (axis[:, None, None] for axis in seen.corners.T)
+    frame, row, column = (axis[:, None, None] for axis in clip.corners.T)
     grid = np.broadcast_arrays(frame, row + steps[:, None], column + steps)
-    patches = ndimage.map_coordinates(seen.contrast, grid, order=1, mode="constant")
+    patches = ndimage.map_coordinates(clip.contrast, grid, order=1, mode="constant")
     low = dctn(patches, axes=(1, 2), norm="ortho")[:, :6, :6].reshape(len(patches), 36)[:, 1:]
     vectors = low / (np.linalg.norm(low, axis=1, keepdims=True) + 1e-6)
     return vectors.astype(np.float32)
@@ -138,12 +137,12 @@ class PatchTables:
         self.keys, self.first, length = np.unique(
             keys[order], return_index=True, return_counts=True
         )
-        self.length = np.where(length > MOST_MEET, 0, length)
+        self.length = np.where(length > MAX_SHARED, 0, length)
 
-    def meet(
+    def match(
         self, query: Float32[np.ndarray, "M D"]
     ) -> tuple[Int64[np.ndarray, "P"], Int64[np.ndarray, "P"]]:
-        """Numbers of query patches and of table patches that share a hash, once a hash."""
+        """Numbers of query patches and of table patches that share a hash, once per hash."""
         wanted = self._hash(query).ravel()
         order = np.argsort(wanted, kind="stable")  # an ordered search stays in the cache
         place = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
@@ -162,7 +161,7 @@ class PatchTables:
 def _local_contrast(
     frames: Float32[np.ndarray, "K H W"], weight: Float32[np.ndarray, "H W"]
 ) -> Float32[np.ndarray, "K H W"]:
-    """Grey minus its local mean over its local deviation, counted pixels only: free of gain."""
+    """Grey minus its local mean over its local deviation, of valid pixels: independent of gain."""
 
     def blur(x: np.ndarray, sigma: float) -> np.ndarray:
         return ndimage.gaussian_filter(x, (*(0,) * (x.ndim - 2), sigma, sigma), truncate=3)
@@ -174,7 +173,7 @@ def _local_contrast(
 
 
 def _motion(frames: Float32[np.ndarray, "K H W"]) -> Float32[np.ndarray, "H W"]:
-    """How far a pixel counts for its change over time, 0 to 1; in full where nothing changes."""
+    """Weight of a pixel by its change over time, 0 to 1; 1 where nothing changes."""
     change = ndimage.gaussian_filter(frames.std(axis=0), 1.5)
     if np.percentile(change, 99) < 1:
         return np.ones_like(change)
@@ -184,7 +183,7 @@ def _motion(frames: Float32[np.ndarray, "K H W"]) -> Float32[np.ndarray, "H W"]:
 def _corners(
     contrast: Float32[np.ndarray, "H W"], valid: Bool[np.ndarray, "H W"]
 ) -> Int[np.ndarray, "N 2"]:
-    """Row and column of the strongest corners (Noble's measure) whose patch counts."""
+    """Row and column of the strongest corners (Noble's measure) with a valid patch."""
     down, across = (ndimage.gaussian_filter(contrast, 1, order) for order in ((1, 0), (0, 1)))
     dd, aa, da = (
         ndimage.gaussian_filter(g, 2) for g in (down * down, across * across, down * across)

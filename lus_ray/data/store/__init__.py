@@ -1,14 +1,12 @@
-"""A store: a folder of Parquet files with one row a clip.
+"""A store: a folder of Parquet files with one row per clip.
 
     <store>/clips/<source>-<k>.parquet   LZ4, row groups of a few clips, sorted by patient
     <store>/ledger.jsonl                 what was skipped or repaired, and why
-    <store>/store.json                   schema version, which shards are the store, its sources
-                                         and how they were read
+    <store>/store.json                   schema version, names of the shards, how sources were read
 
-A store is a folder or a URI: both are read alike, and written alike by way of the folder that
-`working` gives.
-Why row groups are bounded by bytes: a training epoch reads clips in random order, and a row
-group is the least that Parquet reads.
+A store is a folder or a URI; both are written through the local folder of `stage_source`.
+Why row groups are bounded by bytes: a training epoch reads clips in random order, and Parquet
+reads no less than a row group.
 """
 
 from lus_ray.data.store.manifest import read_sources, record_source

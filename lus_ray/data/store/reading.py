@@ -1,7 +1,7 @@
-"""Clips out of a store: the light columns of all of them, or rows with their pixels.
+"""Reading a store: the light columns of all clips, or rows with their pixels.
 
-A store on object storage is read where it lies: what is asked for is fetched as ranges of bytes,
-and nothing of it is copied to a disk.
+A store on object storage is read in place: ranges of bytes are fetched on demand, and nothing is
+copied to a disk.
 """
 
 import hashlib
@@ -31,12 +31,10 @@ LIGHT_COLUMNS = tuple(name for name in SCHEMA.names if name not in PIXEL_COLUMNS
 
 
 def list_shards(store: PathOrUri, source: str | None = None) -> list[PathOrUri]:
-    """The shard files of a store in order, of one source or of all; other files are ignored.
-
-    They are those that `store.json` names, where it names any.
+    """Shards of a store in order, of one source or of all.
 
     Raises:
-        StoreError: the storage does not answer, or a shard that is named is not there.
+        StoreError: the storage does not answer, or a shard in `store.json` is missing.
     """
     found = list_files(join(store, "clips"), ".parquet")
     if found and (names := read_published_shards(store)) is not None:
@@ -47,12 +45,12 @@ def list_shards(store: PathOrUri, source: str | None = None) -> list[PathOrUri]:
 
 
 def source_of_shard(shard: PathOrUri) -> str:
-    """The source whose clips a shard holds, by its name."""
+    """The source of the clips in a shard."""
     return basename(shard).rpartition("-")[0]
 
 
 def open_shard(path: PathOrUri) -> pq.ParquetFile:
-    """A shard whose columns are those of this version.
+    """A shard, opened and checked to have the columns of this version.
 
     Raises:
         StoreError: the file is not readable, or has other columns than `SCHEMA`.
@@ -71,9 +69,9 @@ def open_shard(path: PathOrUri) -> pq.ParquetFile:
 
 
 def read_index(store: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
-    """All columns but the pixels, or some of them, one row a clip, sorted by clip name.
+    """All columns but the pixels, or some of them, one row per clip, sorted by clip name.
 
-    Three more columns say where the pixels lie: `shard` (file name), `row_group`, `row`.
+    Three more columns locate the pixels: `shard` (file name), `row_group`, `row`.
 
     Raises:
         StoreError: there is no store here, or a shard is damaged.
@@ -87,7 +85,7 @@ def read_index(store: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.T
 
 
 def index_shards(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
-    """The index of these shards, which need not be those of one store.
+    """The index of these shards, which may be of several stores.
 
     Raises:
         StoreError: a shard is damaged, or two hold a clip of the same name.
@@ -104,30 +102,30 @@ def index_shards(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT_COLU
 
 
 def locate_clips(store: PathOrUri) -> dict[str, tuple[str, str, int, int]]:
-    """Where every clip lies (clip, shard, row group, row), by its name and in order of names.
+    """Location of every clip (clip, shard, row group, row) by its name, in order of names.
 
     Raises:
         StoreError: there is no store here, or a shard is damaged.
     """
     table = read_index(store, ("clip",))
     columns = [table[name].to_pylist() for name in ("clip", "shard", "row_group", "row")]
-    return {place[0]: place for place in zip(*columns, strict=True)}
+    return {location[0]: location for location in zip(*columns, strict=True)}
 
 
 def count_frames(store: PathOrUri) -> int:
-    """Frames of all clips, from the file footers alone."""
+    """Number of frames of all clips, from the file footers alone."""
     total = 0
     for path in list_shards(store):
         footer = open_shard(path).metadata
-        place = _frames_column(footer)
+        column = _frames_column(footer)
         total += sum(
-            footer.row_group(g).column(place).num_values for g in range(footer.num_row_groups)
+            footer.row_group(g).column(column).num_values for g in range(footer.num_row_groups)
         )
     return total
 
 
 def count_frames_by_clip(store: PathOrUri) -> dict[str, int]:
-    """Frames by clip. A row group of one clip is told by its footer, others are read.
+    """Number of frames by clip; only row groups of several clips are read.
 
     Raises:
         StoreError: a shard is damaged.
@@ -146,9 +144,9 @@ def count_frames_by_clip(store: PathOrUri) -> dict[str, int]:
 def read(
     store: PathOrUri, clips: Iterable[str] | None = None, *, columns: Sequence[str] | None = None
 ) -> Iterator[Row]:
-    """Rows of a store with their pixels, in the order asked for (all of them where None).
+    """Rows of a store with their pixels, in the order requested; all of them if None.
 
-    A row group is decoded once while consecutive clips come from it.
+    A row group is decoded once for consecutive clips.
 
     Raises:
         StoreError: a clip is not in the store.
@@ -165,10 +163,10 @@ def read_located(
     *,
     opened: Callable[[PathOrUri], pq.ParquetFile] = open_shard,
 ) -> Iterator[Row]:
-    """Rows at known places (clip, shard, row_group, row), as `places` gives them.
+    """Rows at known locations (clip, shard, row_group, row), as `locate_clips` gives them.
 
     `frames` and `masks` stay Arrow arrays, which `clip.frames_of` views without a copy. `opened`
-    may keep shards open from one call to the next.
+    may keep shards open between calls.
     """
     wanted = list(columns or SCHEMA.names)
     files: dict[str, pq.ParquetFile] = {}
@@ -194,7 +192,7 @@ def read_located(
 
 
 def fingerprint(table: pa.Table) -> str:
-    """SHA-256 over names, pixels, groups and labels of an index, independent of file layout."""
+    """SHA-256 over names, pixel hashes, groups and labels, independent of file layout."""
     columns = [column for column in LIGHT_COLUMNS if column != "signature"]
     digest = hashlib.sha256()
     for row in table.select(columns).sort_by("clip").to_pylist():
@@ -218,7 +216,6 @@ def _frames_column(footer: pq.FileMetaData) -> int:
 
 
 def _light(path: PathOrUri, columns: Sequence[str]) -> pa.Table:
-    """Light columns of a shard, and where its pixels lie."""
     file = open_shard(path)
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     try:
@@ -235,8 +232,8 @@ def _light(path: PathOrUri, columns: Sequence[str]) -> pa.Table:
 
 
 def _damaged(path: PathOrUri, error: Exception, where: str = "") -> StoreError:
-    if is_remote(path) and (told := explain_storage_error(error)):
-        return StoreError(f"{path}: not readable{where}: {told}")
+    if is_remote(path) and (message := explain_storage_error(error)):
+        return StoreError(f"{path}: not readable{where}: {message}")
     return StoreError(f"{path}: damaged{where} ({describe_error(error)}); ingest again")
 
 
@@ -244,5 +241,5 @@ def _find(
     where: Mapping[str, tuple[str, str, int, int]], clip: str, store: PathOrUri
 ) -> tuple[str, str, int, int]:
     if clip not in where:
-        raise StoreError(f"{store}: no clip {clip!r}; 'lus check {store}' lists what is there")
+        raise StoreError(f"{store}: no clip {clip!r}; 'lus check {store}' describes the store")
     return where[clip]

@@ -1,4 +1,4 @@
-"""Clips into the shards of a folder, as `lus_ray.data.store.stage_source` gives one."""
+"""Writing the clips of a source into the shards of a staging folder."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,19 +17,18 @@ GROUP_BYTES = 12 << 20
 GROUP_CLIPS = 4
 SHARD_BYTES = 512 << 20
 SHARD_GROUPS = 32
-"""Whoever opens a shard reads its whole footer: with a bound, a clip of a large store costs no more
-than one of a small store, however short the clips."""
+"""Opening a shard reads its whole footer: with a bound, a clip costs no more in a large store than
+in a small one."""
 
 
 class Writer:
-    """Write the clips of one source into a folder, patient by patient.
+    """Writes the clips of one source into a folder, patient by patient.
 
-    `with Writer(work.folder, "phantom") as writer: writer.add(row)`. What a block that ends with an
-    error has written is no store: `working` throws its folder away.
+    `with Writer(staging.folder, "phantom") as writer: writer.add(row)`
 
     Raises:
         SchemaError: a row does not fit.
-        StoreError: a patient comes back after another one began, or a clip name repeats.
+        StoreError: a patient returns after another one, or a clip name repeats.
     """
 
     def __init__(self, folder: Path | str, source: str) -> None:
@@ -51,11 +50,9 @@ class Writer:
         """Append one clip."""
         check_row(row)
         if row["clip"] in self.clips:
-            raise StoreError(f"{self.source}: clip {row['clip']!r} comes twice; names are unique")
+            raise StoreError(f"{self.source}: clip {row['clip']!r} appears twice; names are unique")
         if row["patient"] in self.patients and next(reversed(self.patients)) != row["patient"]:
-            raise StoreError(
-                f"{self.source}: patient {row['patient']!r} comes back; sort by patient"
-            )
+            raise StoreError(f"{self.source}: patient {row['patient']!r} returns; sort by patient")
         self.clips.add(row["clip"])
         self.patients[row["patient"]] = None
         num_bytes = sum(map(len, row["frames"])) + sum(map(len, row["masks"] or ()))
@@ -107,8 +104,8 @@ def replace_groups(
 ) -> int:
     """Write the group of each named clip into the store; the number of shards rewritten.
 
-    Only shards in which a group changes are rewritten, each in one step. `beside` are shards that
-    lie elsewhere: one in which a group changes is copied into this store, and stays as it is there.
+    Only shards in which a group changes are rewritten, each in one step. `beside` are shards
+    elsewhere: if a group changes in one, its rewritten copy goes into this store.
     """
     changed = 0
     for shard in (*list_shards(store), *beside):
@@ -128,10 +125,10 @@ def replace_groups(
 
 
 def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: Mapping[str, str]) -> None:
-    place = SCHEMA.get_field_index("group")
+    column = SCHEMA.get_field_index("group")
     with create_shard(target) as writer:
         for number in range(file.num_row_groups):
             table = file.read_row_group(number, columns=SCHEMA.names)
             light = table.select(["clip", "group"]).to_pylist()
             new = [groups.get(row["clip"], row["group"]) for row in light]
-            writer.write_table(table.set_column(place, SCHEMA.field("group"), pa.array(new)))
+            writer.write_table(table.set_column(column, SCHEMA.field("group"), pa.array(new)))
