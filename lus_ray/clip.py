@@ -1,13 +1,12 @@
-"""A clip: one row that says who, which frames, how large, and which labels.
+"""A clip: one row with patient, frames, size and labels. A still image is a clip of one frame.
 
-Everything at rest is a table of clips with this schema: raw data, predictions, and the input
-of a second stage. A still image is a clip of one frame.
+Data, predictions and the input of a second stage are tables of clips with this schema.
 
 Letters: T frames, H rows, W columns.
 Why raw bytes: grey frames in LZ4 Parquet pages are read many times faster than PNG or video,
-any tool opens them, and nothing has to be unpickled.
-Null means *not annotated*; no sentinel ever stands for a label, save -1 inside `biomarkers`,
-where a vector has entries that were judged beside entries that were not.
+any tool opens them, and nothing is unpickled.
+Null means *not annotated*; the only sentinel is -1 inside `biomarkers`, whose other entries may be
+annotated.
 """
 
 import hashlib
@@ -23,7 +22,7 @@ from jaxtyping import UInt8
 from lus_ray.errors import SchemaError
 
 Row = dict[str, Any]
-"""One clip as a plain dict with the columns of `SCHEMA`."""
+"""One clip as a dict with the columns of `SCHEMA`."""
 
 BIOMARKER_GROUPS: dict[str, tuple[str, ...]] = {
     "A-lines": ("none", "weak", "strong", "stacked", "wide"),
@@ -36,8 +35,8 @@ BIOMARKER_GROUPS: dict[str, tuple[str, ...]] = {
     "consolidation": ("none", "< 5 mm few", "< 5 mm multiple", "5-10 mm", "> 10 mm"),
     "effusion": ("none", "< 5 mm", "> 5 mm"),
 }
-"""Gare 2022, Figure 2: nine groups of check boxes, several may be ticked in one group. The third
-A-line level is illegible in print and is named "strong" here; no metric depends on the name."""
+"""Gare 2022, Figure 2: nine groups, each with several levels that may be present. The third A-line
+level is illegible in print and named "strong" here; no metric depends on the name."""
 
 BIOMARKERS: tuple[str, ...] = tuple(
     f"{group}: {level}" for group, levels in BIOMARKER_GROUPS.items() for level in levels
@@ -112,7 +111,7 @@ uint8 grey, H x W bytes each. `masks`: raw uint8 class ids of the same size, one
 `sha256`: of the decoded pixels and their size. `signature`: what the leak gate compares."""
 
 PIXEL_COLUMNS = ("frames", "masks")
-"""The heavy columns; everything else of a store fits in memory."""
+"""All other columns of a store fit in memory."""
 
 
 def sf_class(ratio: float) -> int:
@@ -123,8 +122,8 @@ def sf_class(ratio: float) -> int:
 def make_row(frames: UInt8[np.ndarray, "T H W"], **columns: Any) -> Row:
     """A checked clip row from decoded frames and named columns.
 
-    `clip`, `patient` and `source` are required; `group` is the patient until the leak gate says
-    otherwise; `masks` is an array (T, H, W) of class ids; what is left out is null.
+    `clip`, `patient` and `source` are required; `group` is the patient until the leak gate changes
+    it; `masks` is an array (T, H, W) of class ids; missing columns are null.
 
     Raises:
         SchemaError: a column is unknown, missing, or out of its range.
@@ -148,19 +147,19 @@ def make_row(frames: UInt8[np.ndarray, "T H W"], **columns: Any) -> Row:
 
 
 def hash_pixels(frames: UInt8[np.ndarray, "T H W"]) -> str:
-    """SHA-256 of the pixels and their shape: equal for byte-equal clips in any container."""
+    """SHA-256 of pixels and shape: equal for equal frames in any container."""
     digest = hashlib.sha256(repr(frames.shape).encode())
     digest.update(np.ascontiguousarray(frames).data)
     return digest.hexdigest()
 
 
 def frames_of(row: Mapping[str, Any]) -> UInt8[np.ndarray, "T H W"]:
-    """The frames of a row as one array of grey values 0-255; a view of what was read, to read."""
+    """The frames of a row as grey values 0-255; a read-only view of a stored row."""
     return _stack(row, "frames")
 
 
 def masks_of(row: Mapping[str, Any]) -> UInt8[np.ndarray, "T H W"] | None:
-    """The masks of a row as class ids of `row["mask_scheme"]`, or None where not annotated."""
+    """The masks of a row as class ids of `row["mask_scheme"]`; None if not annotated."""
     return None if row["masks"] is None else _stack(row, "masks")
 
 
@@ -168,7 +167,7 @@ def check_row(row: Mapping[str, Any]) -> None:
     """Refuse a row that does not fit the schema; labels are never coerced.
 
     Raises:
-        SchemaError: names the clip, the column, what was found and what is allowed.
+        SchemaError: names the clip, the column, the value and what is allowed.
     """
 
     def refuse(column: str, rule: str) -> None:
@@ -207,7 +206,7 @@ def check_row(row: Mapping[str, Any]) -> None:
 def _stack(row: Mapping[str, Any], column: str) -> UInt8[np.ndarray, "T H W"]:
     pixels = row[column]
     shape = (len(pixels), row["height"], row["width"])
-    if isinstance(pixels, pa.BinaryArray):  # read from a store: the frames lie side by side
+    if isinstance(pixels, pa.BinaryArray):  # read from a store: frames are contiguous
         _, offsets, data = pixels.buffers()
         first = np.frombuffer(offsets, np.int32, count=1, offset=4 * pixels.offset)[0]
         return np.frombuffer(data, np.uint8, count=math.prod(shape), offset=first).reshape(shape)

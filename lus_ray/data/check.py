@@ -1,7 +1,7 @@
-"""What a store holds and what is wrong with it: counts, copies, leaks, damage, a contact sheet.
+"""The check of a store: counts, copies, leaks, damage and a contact sheet.
 
-Checking changes no clip. Every page of every shard is read, so that damage shows here by name and
-not in the middle of a run; a damaged shard is left out and the others are still counted.
+It changes no clip. It reads every page of every shard, so that damage shows here and not in the
+middle of a run; a damaged shard is skipped and the others are still counted.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, PIXEL_COLUMNS, SF_BINS, sf_class
 from lus_ray.data import contact_sheet, ledger, store
-from lus_ray.data.duplicates import groups as leaks
+from lus_ray.data.duplicates import groups as duplicates
 from lus_ray.errors import StoreError
 from lus_ray.storage import files, paths
 from lus_ray.storage.paths import PathOrUri
@@ -32,13 +32,12 @@ Counts = Mapping[str, tuple[int, int]]
 
 @dataclass(frozen=True)
 class Findings:
-    """What a check found.
+    """Result of a check.
 
     `counts` are by title ("source", "probe", "domain", "severity", "S/F class", "disease") and
-    value; `biomarkers` by name: clips where it is present, absent, patients who were judged.
-    `pairs` are copies across patients; `loose` are clips whose group in the store is not the one
-    that their copies ask for. `ledger` counts events by source, action and reason. `damaged` are
-    shards with the reason why they cannot be read. `policies` say how sources were read.
+    value; `biomarkers` are clips with and without it and annotated patients, by name. `pairs` are
+    copies across patients; `loose` are clips whose stored group differs from that of their copies.
+    `ledger` counts events by source, action and reason. `damaged` are shards with the reason.
     """
 
     num_clips: int
@@ -49,7 +48,7 @@ class Findings:
     counts: Mapping[str, Counts]
     biomarkers: Mapping[str, tuple[int, int, int]]
     sizes: Counts
-    pairs: tuple[leaks.DuplicatePair, ...]
+    pairs: tuple[duplicates.DuplicatePair, ...]
     loose: tuple[str, ...]
     ledger: tuple[tuple[str, str, str, int], ...]
     damaged: Mapping[str, str]
@@ -67,14 +66,14 @@ class Findings:
 
 
 def check_store(path: PathOrUri) -> Findings:
-    """Read a whole store and say what is in it.
+    """Read and check a whole store.
 
     Raises:
         StoreError: there is no store here, or none of its shards can be read.
     """
     index, damaged = _read(path)
-    pairs = leaks.find_pairs(index)
-    group_of = leaks.join_groups(index, pairs, leaks.read_given_groups(path))
+    pairs = duplicates.find_pairs(index)
+    group_of = duplicates.join_groups(index, pairs, duplicates.read_given_groups(path))
     clips, groups = index["clip"].to_pylist(), index["group"].to_pylist()
     counts = _counts(index)
     loose = _loose(clips, groups, group_of)
@@ -103,10 +102,10 @@ def check_store(path: PathOrUri) -> Findings:
 
 
 def write_page(findings: Findings, path: PathOrUri) -> Path:
-    """Write `check.html` into the store: the findings and the contact sheet, in one file.
+    """Write findings and contact sheet as `check.html` into the store.
 
-    Of a store on object storage it is `check-<name>.html` in the current folder: a page is for a
-    browser, and who may look into a store may not always write there.
+    For a store on object storage it is `check-<name>.html` in the current folder, as readers of a
+    store may not be allowed to write there.
     """
     remote = paths.is_remote(path)
     page = Path(f"check-{paths.basename(path)}.html") if remote else Path(path) / "check.html"
@@ -117,10 +116,10 @@ def write_page(findings: Findings, path: PathOrUri) -> Path:
 
 
 def _read(path: PathOrUri) -> tuple[pa.Table, dict[str, str]]:
-    """The index of all shards that can be read to the last page, and why others cannot."""
+    """The index of all readable shards, and the reasons why others are not readable."""
     shards = store.list_shards(path)
     if not shards:
-        store.read_index(path)  # says that there is no store, and what to do
+        store.read_index(path)  # raises, with the remedy
     parts, damaged = [], {}
     for shard in shards:
         try:
@@ -134,7 +133,7 @@ def _read(path: PathOrUri) -> tuple[pa.Table, dict[str, str]]:
 
 
 def _read_shard(shard: PathOrUri) -> pa.Table:
-    """One row a clip: the light columns, the number of frames, and where the pixels lie."""
+    """The light columns of a shard, numbers of frames and locations, after reading all of it."""
     file = store.open_shard(shard)
     parts = []
     for number in range(file.num_row_groups):
@@ -164,10 +163,10 @@ def _counts(index: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
         "disease": (index["disease"].to_pylist(), DISEASES),
     }
     patients = index["patient"].to_pylist()
-    return {title: _tally(values, patients, order) for title, (values, order) in columns.items()}
+    return {title: _count(values, patients, order) for title, (values, order) in columns.items()}
 
 
-def _tally(
+def _count(
     values: list[Any], patients: list[str], order: Iterable[str] = ()
 ) -> dict[str, tuple[int, int]]:
     num_clips: Counter[str] = Counter()
@@ -184,12 +183,12 @@ def _tally(
 def _sizes(index: pa.Table) -> dict[str, tuple[int, int]]:
     heights, widths = index["height"].to_pylist(), index["width"].to_pylist()
     names = [f"{height} x {width}" for height, width in zip(heights, widths, strict=True)]
-    tally = _tally(names, index["patient"].to_pylist())
-    return dict(sorted(tally.items(), key=lambda item: -item[1][0]))
+    counts = _count(names, index["patient"].to_pylist())
+    return dict(sorted(counts.items(), key=lambda item: -item[1][0]))
 
 
 def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
-    """Of each biomarker that is judged anywhere: clips with it, without it, patients judged."""
+    """By annotated biomarker: clips with it, clips without it, annotated patients."""
     judged = index.filter(pc.is_valid(index["biomarkers"]))
     if not judged.num_rows:
         return {}
@@ -203,7 +202,7 @@ def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
 
 
 def _loose(clips: list[str], groups: list[str], group_of: Mapping[str, str]) -> tuple[str, ...]:
-    """Clips that share a group by their content, and do not share it in the store."""
+    """Clips that share a group by content but not in the store."""
     stored: dict[str, set[str]] = defaultdict(set)
     for clip, group in zip(clips, groups, strict=True):
         stored[group_of[clip]].add(group)
@@ -211,14 +210,14 @@ def _loose(clips: list[str], groups: list[str], group_of: Mapping[str, str]) -> 
 
 
 def _events(entries: Iterable[ledger.LedgerEntry]) -> tuple[tuple[str, str, str, int], ...]:
-    """Source, action, reason, number of items; the most frequent first."""
+    """Source, action, reason and number of items, the most frequent first."""
     events = Counter((e.source, e.action, e.reason) for e in entries)
     return tuple((*event, number) for event, number in events.most_common())
 
 
 def _suggestions(
     counts: Mapping[str, Counts],
-    pairs: tuple[leaks.DuplicatePair, ...],
+    pairs: tuple[duplicates.DuplicatePair, ...],
     loose: tuple[str, ...],
     events: tuple[tuple[str, str, str, int], ...],
     damaged: Mapping[str, str],
@@ -241,28 +240,28 @@ def _suggestions(
                 yield f"{title} {value!r} is in few patients ({num_patients}): folds may lack it"
 
 
-def _lines(found: Findings) -> Iterable[str]:
+def _lines(f: Findings) -> Iterable[str]:
     yield (
-        f"{found.num_clips} clips, {found.num_frames} frames, {found.num_bytes / 1e6:.0f} MB; "
-        f"{found.num_patients} patients in {found.num_groups} groups"
+        f"{f.num_clips} clips, {f.num_frames} frames, {f.num_bytes / 1e6:.0f} MB; "
+        f"{f.num_patients} patients in {f.num_groups} groups"
     )
-    for title, counts in {**found.counts, "frame size (pixels)": found.sizes}.items():
+    for title, counts in {**f.counts, "frame size (pixels)": f.sizes}.items():
         if set(counts) != {NOT_ANNOTATED}:
             yield from ("", f"{title:32} clips  patients")
             yield from (f"  {v:30} {clips:5} {who:9}" for v, (clips, who) in counts.items())
-    if found.biomarkers:
+    if f.biomarkers:
         yield from ("", f"{'biomarker':32} present  absent  patients judged")
-        for name, (yes, no, who) in found.biomarkers.items():
+        for name, (yes, no, who) in f.biomarkers.items():
             yield f"  {name:30} {yes:7} {no:7} {who:16}"
-    yield from ("", f"copies across patients: {len(found.pairs)}")
-    for pair in found.pairs:
+    yield from ("", f"copies across patients: {len(f.pairs)}")
+    for pair in f.pairs:
         note = f"; labels differ: {', '.join(pair.conflicts)}" if pair.conflicts else ""
         yield f"  {pair.one} = {pair.other} ({pair.kind}, {pair.similarity:.2f}{note})"
-    if found.ledger:
+    if f.ledger:
         yield from ("", "ledger")
-        yield from (f"  {src}: {n} {act}: {why}" for src, act, why, n in found.ledger)
-    yield from ("", f"damaged shards: {len(found.damaged)}")
-    yield from (f"  {name}: {reason}" for name, reason in found.damaged.items())
-    if found.suggestions:
+        yield from (f"  {src}: {n} {act}: {why}" for src, act, why, n in f.ledger)
+    yield from ("", f"damaged shards: {len(f.damaged)}")
+    yield from (f"  {name}: {reason}" for name, reason in f.damaged.items())
+    if f.suggestions:
         yield from ("", "to do")
-        yield from (f"  {suggestion}" for suggestion in found.suggestions)
+        yield from (f"  {suggestion}" for suggestion in f.suggestions)

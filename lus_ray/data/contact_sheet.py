@@ -1,7 +1,4 @@
-"""The page of a check: the findings, the copies, and example frames of each source side by side.
-
-One row of pictures a source, one column a severity, so that made clips stand beside real ones.
-"""
+"""The page of a check: findings, copies, and example frames by source (rows) and severity (columns)."""
 
 import base64
 import io
@@ -58,9 +55,9 @@ figcaption { font-size: 12px; max-width: 220px; overflow-wrap: anywhere }
 {% endfor %}
 </table></div>
 {% if conflicts %}
-<h2>Copies whose labels differ, to decide on</h2>
+<h2>Copies with different labels</h2>
 <table>
-<tr><th>clip</th><th>copy</th><th>found as</th><th>labels that differ</th></tr>
+<tr><th>clip</th><th>copy</th><th>kind</th><th>labels that differ</th></tr>
 {% for pair in conflicts %}
 <tr><td>{{ pair.one }}</td><td>{{ pair.other }}</td><td>{{ pair.kind }}</td>
 <td>{{ pair.conflicts | join(", ") }}</td></tr>
@@ -85,11 +82,11 @@ class Example:
 
 
 def pick_examples(path: PathOrUri, index: pa.Table) -> tuple[Example, ...]:
-    """Middle frames of a few clips of each source and severity; each of another patient."""
+    """Middle frames of a few clips of each source and severity, of different patients."""
     columns = ("source", "severity", "patient", "clip", "shard", "row_group", "row")
     chosen = list(_chosen(zip(*(index[name].to_pylist() for name in columns), strict=True)))
-    places = [row[3:] for row in chosen]
-    rows = store.read_located(path, places, columns=["frames", "height", "width"])
+    locations = [row[3:] for row in chosen]
+    rows = store.read_located(path, locations, columns=["frames", "height", "width"])
     return tuple(
         Example(clip, source, _severity(grade), _png(frames_of(row)[len(row["frames"]) // 2]))
         for (source, grade, _, clip, *_), row in zip(chosen, rows, strict=True)
@@ -97,7 +94,7 @@ def pick_examples(path: PathOrUri, index: pa.Table) -> tuple[Example, ...]:
 
 
 def render_page(text: str, pairs: Sequence[DuplicatePair], pictures: Sequence[Example]) -> str:
-    """The whole page with its pictures inside; every name in it is escaped."""
+    """The page with its images embedded; every name is escaped."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.from_string(PAGE).render(
         text=text,
@@ -110,12 +107,12 @@ def render_page(text: str, pairs: Sequence[DuplicatePair], pictures: Sequence[Ex
 
 
 def _chosen(rows: Iterable[tuple]) -> Iterable[tuple]:
-    taken: dict[tuple[str, int | None], set[str]] = {}
+    patients: dict[tuple[str, int | None], set[str]] = {}
     for row in rows:
         source, grade, patient, *_ = row
-        seen = taken.setdefault((source, grade), set())
-        if patient not in seen and len(seen) < NUM_EXAMPLES:
-            seen.add(patient)
+        chosen = patients.setdefault((source, grade), set())
+        if patient not in chosen and len(chosen) < NUM_EXAMPLES:
+            chosen.add(patient)
             yield row
 
 

@@ -1,4 +1,4 @@
-"""The ledger: what was skipped or repaired, where, and why. Nothing is dropped in silence."""
+"""The ledger of a store: items that an ingest skipped, repaired or noted, with the reason."""
 
 import json
 from collections import Counter
@@ -15,7 +15,7 @@ Action = Literal["skipped", "repaired", "noted"]
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One event: the source and the item (file or row) it concerns, what was done, and why."""
+    """One event: what was done to an item (a file or a row) of a source, and why."""
 
     source: str
     item: str
@@ -30,16 +30,19 @@ class Ledger:
     entries: list[LedgerEntry] = field(default_factory=list)
 
     def skip(self, source: str, item: str, reason: str) -> None:
-        """The item is not in the store."""
-        self.entries.append(LedgerEntry(source, item, "skipped", " ".join(reason.split())))
+        """Record that the item is not in the store."""
+        self._add(source, item, "skipped", reason)
 
     def repair(self, source: str, item: str, reason: str) -> None:
-        """The item is in the store, changed as the reason says."""
-        self.entries.append(LedgerEntry(source, item, "repaired", " ".join(reason.split())))
+        """Record that the item is in the store, changed as the reason says."""
+        self._add(source, item, "repaired", reason)
 
     def note(self, source: str, item: str, reason: str) -> None:
-        """The item is in the store as it was; a reader should know this of it."""
-        self.entries.append(LedgerEntry(source, item, "noted", " ".join(reason.split())))
+        """Record a remark on an item that is in the store as it was."""
+        self._add(source, item, "noted", reason)
+
+    def _add(self, source: str, item: str, action: Action, reason: str) -> None:
+        self.entries.append(LedgerEntry(source, item, action, " ".join(reason.split())))
 
     def counts(self) -> Counter[str]:
         """Number of entries by action."""
@@ -53,10 +56,10 @@ class Ledger:
 
 
 def read(path: PathOrUri) -> list[LedgerEntry]:
-    """The entries of a ledger file; an absent file has none.
+    """The entries of a ledger file; a missing file has none.
 
     Raises:
-        StoreError: a line is no entry, or the file is not readable.
+        StoreError: a line is not an entry, or the file is not readable.
     """
     lines = (read_text(path) or "").splitlines()
     return [_entry(line, f"{path} line {number}") for number, line in enumerate(lines, start=1)]
@@ -64,12 +67,12 @@ def read(path: PathOrUri) -> list[LedgerEntry]:
 
 def _entry(line: str, where: str) -> LedgerEntry:
     try:
-        found = json.loads(line)
+        entry = json.loads(line)
         names = {field.name for field in fields(LedgerEntry)}
-        if set(found) != names or not all(isinstance(found[name], str) for name in names):
+        if set(entry) != names or not all(isinstance(entry[name], str) for name in names):
             raise ValueError(f"it has the texts {', '.join(sorted(names))}")
-        if found["action"] not in get_args(Action):
+        if entry["action"] not in get_args(Action):
             raise ValueError(f"an action is one of {', '.join(get_args(Action))}")
-        return LedgerEntry(**found)
+        return LedgerEntry(**entry)
     except (ValueError, TypeError) as error:
-        raise StoreError(f"{where}: no entry of a ledger ({error}); remove the line") from error
+        raise StoreError(f"{where}: not a ledger entry ({error}); remove the line") from error

@@ -1,9 +1,9 @@
-"""Masks: from one scheme of classes to another, from one size to another, and smoothed.
+"""Masks: conversion between class schemes, resizing and smoothing.
 
 Letters: T frames, H rows, W columns; h and w after resizing.
-Sources: Gare 2021, where dense labels collapse to sparse ones for the comparison: both pleurae are
-one class and the regions below them are background. Dense predictions are collapsed alike. Roy
-2020, whose released evaluation smooths the masks of its experts.
+Sources: Gare 2021 merges dense labels and predictions to sparse ones for the comparison: both
+pleurae become one class, the regions below them background. The released evaluation of Roy 2020
+smooths the masks of its experts.
 """
 
 from functools import reduce
@@ -27,22 +27,24 @@ DERIVED: dict[tuple[str, str], tuple[str, ...]] = {
     ("dense", "bline"): ("background", "background", "B-line", *["background"] * 4),
     ("sparse", "bline"): ("background", "background", "B-line", "background"),
 }
-"""(source, target) -> class in the target of each class of the source. A pair is here only where
-every class of the source lies within one class of the target: the marker of a score is not told
-apart into B-lines and the rest, so ("markers", "bline") is not."""
+"""(source, target) -> class in the target of each class of the source. Every class of the source
+lies within one class of the target; markers of scores do not separate B-lines, so ("markers",
+"bline") is missing."""
 
 
 def class_map(source: str, target: str) -> tuple[int, ...]:
     """Target class id of each source class id; a scheme maps to itself.
 
     Raises:
-        ArmError: the target cannot be derived from the source; the message names what can.
+        ArmError: the target cannot be derived from the source; the message lists what can.
     """
     if source == target and source in MASK_SCHEMES:
         return tuple(range(len(MASK_SCHEMES[source])))
     if (source, target) not in DERIVED:
         pairs = ", ".join(f"{a} to {b}" for a, b in DERIVED)
-        raise ArmError(f"masks cannot be turned from {source!r} to {target!r}; there is {pairs}")
+        raise ArmError(
+            f"masks cannot be converted from {source!r} to {target!r}; possible: {pairs}"
+        )
     return tuple(map(MASK_SCHEMES[target].index, DERIVED[source, target]))
 
 
@@ -58,7 +60,7 @@ def to_sparse(dense: UInt8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]
 def convert_masks(
     ids: UInt8[np.ndarray, "*shape"], source: str, target: str
 ) -> UInt8[np.ndarray, "*shape"]:
-    """Class ids of one scheme as those of another, which it holds without loss.
+    """Class ids of one scheme as those of another that can be derived from it.
 
     Raises:
         ArmError: the target cannot be derived from the source.
@@ -77,10 +79,10 @@ def convert_masks(
 def resize_masks(
     masks: UInt8[np.ndarray, "T H W"], height: int, width: int
 ) -> UInt8[np.ndarray, "T h w"]:
-    """The class at the centre of each new pixel, on the grid on which `View.resize` puts frames.
+    """The class at the centre of each new pixel, on the grid of `View.resize`.
 
-    Pixel i of h looks at (i + 1/2) H / h in a mask of H rows, as images do. The sum is done in
-    whole numbers, so that a centre between two pixels takes the later one on every machine.
+    Pixel i of h samples (i + 1/2) H / h in a mask of H rows, as for images, in whole numbers: a
+    centre between two pixels takes the later one on every machine.
     """
     num_rows, num_columns = masks.shape[1:]
     if (num_rows, num_columns) == (height, width):
@@ -93,12 +95,12 @@ def resize_masks(
 def smooth_masks(masks: UInt8[np.ndarray, "T H W"], side: int) -> UInt8[np.ndarray, "T H W"]:
     """The median class id of the `side` x `side` pixels around each pixel, mirrored at the edges.
 
-    For schemes whose order means something, such as scores. Equal to `scipy.ndimage.median_filter`
-    and several times as fast, as few ids make it few sums: the median is above k where more than
-    half of the pixels are.
+    For schemes with ordered classes, such as scores. Equal to `scipy.ndimage.median_filter` and
+    several times as fast for few classes: the median is above k where more than half of the
+    pixels are.
 
     Raises:
-        ArmError: `side` is no odd number above 0.
+        ArmError: `side` is not an odd number above 0.
     """
     if side < 1 or side % 2 == 0:
         raise ArmError(f"masks smoothed over {side} pixels; give an odd number of pixels above 0")

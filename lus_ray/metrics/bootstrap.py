@@ -1,12 +1,11 @@
 """Intervals by resampling patients, and paired differences over the same draws.
 
 Letters: D draws, P patients, F folds.
-Clips of one patient are no independent observations, so a draw takes as many patients as there
-are, with replacement, and all clips of a patient with it. Each fold is scored on its own patients
-of the draw and folds are averaged. Folds that share a test set see the same resampled patients,
-folds that rotate see theirs: nothing has to be told apart.
+Clips of one patient are not independent, so a draw takes as many patients as there are, with
+replacement and with all their clips. Each fold is scored on its own patients of the draw, and folds
+are averaged, whether they share a test set or rotate.
 
-The interval is the percentile interval. With few patients (fewer than about 20) it is too narrow.
+Intervals are percentile intervals; with fewer than about 20 patients they are too narrow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ MIN_DEFINED = 0.5
 
 @dataclass(frozen=True)
 class Interval:
-    """Limits as fractions of 1; both NaN, with the reason, where they cannot be given."""
+    """Limits as fractions of 1; both NaN with a reason where they are undefined."""
 
     low: float
     high: float
@@ -38,21 +37,21 @@ class Interval:
 def resample_patients(
     num_patients: int, *, num_draws: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "D P"]:
-    """How often each patient comes in each draw; every row sums to the number of patients."""
+    """Number of times each patient is in each draw; every row sums to the number of patients."""
     share = np.full(num_patients, 1 / num_patients)
     return rng.multinomial(num_patients, share, size=num_draws).astype(np.float64)
 
 
 def metrics_by_fold(
-    tallies: Mapping[int, PatientCounts],
+    counts: Mapping[int, PatientCounts],
     patients: Sequence[str],
     weights: Float[np.ndarray, "D P"],
 ) -> dict[int, dict[str, Float[np.ndarray, "D"]]]:
     """Metrics by fold, name and draw; `patients` names the columns of `weights`."""
     column = {name: number for number, name in enumerate(patients)}
     return {
-        fold: tally.metrics(weights[:, [column[name] for name in tally.patients]])
-        for fold, tally in tallies.items()
+        fold: of_fold.metrics(weights[:, [column[name] for name in of_fold.patients]])
+        for fold, of_fold in counts.items()
     }
 
 

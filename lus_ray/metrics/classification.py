@@ -1,9 +1,9 @@
 """Metrics of one label with K classes: confusion, accuracy, precision, F1, AUC.
 
 Letters: N clips, K classes, D leading axes such as draws of a resampling (none for one score).
-Why from counts: every metric here is a formula on two small tables, the confusion matrix and the
-number of won pairs. Resampling patients then reweights the tables instead of the clips.
-Undefined is NaN with a reason in words, never 0 or 1.
+Why from counts: every metric is a formula on two small tables, the confusion matrix and the number
+of won pairs, so that resampling patients reweights tables instead of clips. An undefined metric is
+NaN with a reason, never 0 or 1.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 METRICS = ("auc", "accuracy", "precision", "recall", "f1", "macro_f1", "weighted_kappa")
-"""Names of the metrics of `score`, all as fractions of 1. `weighted_kappa` has a meaning only
-where the classes are ordered, such as severities, not where they are names, such as diseases."""
+"""Names of the metrics of `score`, as fractions of 1. `weighted_kappa` is meaningful for ordered
+classes, such as severities, and not for names, such as diseases."""
 
 NO_CHANCE = "all targets and predictions are of one class; kappa needs two"
 """Why a weighted kappa is undefined."""
@@ -82,10 +82,10 @@ def confusion(
 def count_wins(
     target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]
 ) -> Float[np.ndarray, "K K"]:
-    """Entry (a, b): pairs of a clip of class a and one of class b that column a ranks rightly.
+    """Entry (a, b): pairs of a clip of class a and one of class b that column a ranks correctly.
 
-    A tie counts one half (Mann-Whitney), so that entry (a, b) over the number of such pairs is
-    the AUC of class a against class b.
+    A tie counts one half (Mann-Whitney), so entry (a, b) over the number of pairs is the AUC of
+    class a against class b.
     """
     num_classes = probability.shape[1]
     member = np.eye(num_classes)[target]
@@ -143,8 +143,8 @@ def scores_by_class(counts: Float[np.ndarray, "*D K K"]) -> dict[str, Float[np.n
 def weighted_kappa(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     """Agreement beyond chance of ordered classes, at most 1 (Cohen 1968).
 
-    A disagreement of d classes weighs d squared; classes are one apart whether they occur or not.
-    NaN where chance leaves nothing to disagree about: one class alone, or no clips.
+    A disagreement of d classes has weight d squared, whether classes between occur or not. NaN for
+    a single class, or without clips.
     """
     classes = np.arange(counts.shape[-1])
     weight = (classes[:, None] - classes[None, :]) ** 2.0
@@ -171,11 +171,7 @@ def pairwise_auc(
 
 
 def check_arrays(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -> None:
-    """Refuse arrays that do not fit together.
-
-    Raises:
-        ValueError: the shapes do not fit, or a target lies outside 0..K-1.
-    """
+    """Raise ValueError if shapes do not match or a target lies outside 0..K-1."""
     if target.ndim != 1 or probability.shape[:1] != target.shape or probability.ndim != 2:
         raise ValueError(f"targets {target.shape} and probabilities {probability.shape} do not fit")
     if len(target) and not 0 <= target.min() <= target.max() < probability.shape[1]:
@@ -185,7 +181,7 @@ def check_arrays(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N
 
 
 def explain_unusable(probability: Float[np.ndarray, "N K"]) -> str:
-    """Why no metric can be computed from these probabilities; empty where one can."""
+    """Why these probabilities cannot be scored; empty if they can."""
     if not len(probability):
         return "no clip was tested"
     bad = int((~np.isfinite(probability)).any(axis=1).sum())
@@ -195,12 +191,12 @@ def explain_unusable(probability: Float[np.ndarray, "N K"]) -> str:
 
 
 def undefined_scores(metrics: Sequence[str], reason: str) -> Scores:
-    """These metrics without values, all for one reason."""
+    """Undefined metrics with one reason."""
     return Scores(dict.fromkeys(metrics, float("nan")), dict.fromkeys(metrics, reason))
 
 
 def ratio(above: np.ndarray | np.number, below: np.ndarray | np.number) -> np.ndarray:
-    """Above over below, NaN where nothing is below; sums over one matrix are numbers."""
+    """`above / below`; NaN where `below` is 0."""
     above, below = np.broadcast_arrays(np.asarray(above, float), np.asarray(below, float))
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
 

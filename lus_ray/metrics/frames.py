@@ -41,12 +41,12 @@ _INHERITED_REASONS = {
 }
 
 ROUNDING = 1e-6
-"""A probability may be so far outside [0, 1]: averages of float32 are."""
+"""Averages of float32 may be outside [0, 1] by this much."""
 
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """Which frames each setting scores, and why a setting scores none.
+    """The frames that each setting scores, and why a setting scores none.
 
     Raises:
         ValueError: `kept` has not one row a setting, or what it leaves empty has no reason.
@@ -102,8 +102,8 @@ def score(
     prints it as "F1". `average` is the plain mean of the eight. The others are over all frames:
     `accuracy` (setting 1 again), `f1` weighted by support, `macro_f1` over the scores that occur
     among targets or predictions, `weighted_kappa` with quadratic weights.
-    Undefined are: a setting without frames, `average` unless all eight are defined, a kappa of one
-    score alone, and everything where `unusable` has a reason.
+    Undefined are: a setting without frames, `average` unless all eight are defined, a kappa of a
+    single score, and everything where `explain_unusable` has a reason.
 
     Raises:
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
@@ -154,7 +154,7 @@ def find_steady(severity: Int[np.ndarray, "T"], reach: int) -> Bool[np.ndarray, 
 
 
 def explain_unusable(probability: Float[np.ndarray, "N K"]) -> str:
-    """Why no metric can be computed from these probabilities; empty where one can."""
+    """Why these probabilities cannot be scored; empty if they can."""
     if not len(probability):
         return "no frame was tested"
     bad = int((~np.isfinite(probability)).any(axis=1).sum())

@@ -1,10 +1,10 @@
 """Metrics of many yes/no labels at once, some of them not judged: the biomarkers.
 
 Letters: N clips, K labels, D leading axes such as draws of a resampling (none for one score).
-Targets are 1 (seen), 0 (not seen) and -1 (not judged); entries not judged count nowhere.
-A label is scored as a problem of two classes over its judged entries, and the mean runs over the
-labels for which the metric is defined (methods of Gare 2022, Table 2; the averaging is not
-stated there, this triple behaves like weighted averages in which recall equals accuracy).
+Targets are 1 (present), 0 (absent) and -1 (not judged, which counts nowhere). Each label is scored
+as a problem of two classes over its judged entries, and means are over labels with a defined metric
+(Gare 2022, Table 2; it does not state the averaging, but its numbers behave like weighted averages
+in which recall equals accuracy).
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class MultilabelScores(Scores):
-    """Also: metrics by label, and how many entries of each label were judged."""
+    """Adds the metrics by label and the number of judged entries by label."""
 
     by_label: Mapping[str, Scores] | None = None
     num_judged: Mapping[str, int] | None = None
@@ -44,9 +44,8 @@ def score(
 ) -> MultilabelScores:
     """Every metric of `METRICS` for targets 0, 1 or -1 and probabilities of 1.
 
-    `classes` names the labels; "group: level" puts levels of one group together for
-    `group_accuracy`. Accuracy, precision, recall and F1 of a label need one judged entry, its AUC
-    needs both values among the judged.
+    `classes` names the labels; "group: level" joins levels into groups for `group_accuracy`.
+    Accuracy, precision, recall and F1 of a label need a judged entry, its AUC both values.
 
     Raises:
         ValueError: the shapes do not fit.
@@ -59,7 +58,9 @@ def score(
     if reason := explain_unusable(probability):
         nothing = dict.fromkeys(METRICS, float("nan"))
         return MultilabelScores(nothing, dict.fromkeys(METRICS, reason))
-    by_label = {name: _one(target[:, k], probability[:, k]) for k, name in enumerate(classes)}
+    by_label = {
+        name: _score_label(target[:, k], probability[:, k]) for k, name in enumerate(classes)
+    }
     values = {m: mean([s.values[m] for s in by_label.values()]) for m in MEANS}
     values["group_accuracy"] = group_accuracy(target, probability, group_columns(classes))
     values["micro_f1"] = micro_f1(target, probability)
@@ -93,18 +94,18 @@ def group_hits(
     probability: Float[np.ndarray, "N K"],
     columns: Sequence[Int[np.ndarray, "_"]],
 ) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
-    """By clip: groups whose most probable level is a seen one, and groups that can be asked.
+    """By clip: groups whose most probable level is present, and groups that can be scored.
 
-    A group can be asked where all its levels are judged and at least one is seen; several may be.
+    Scoring needs all levels of a group judged and at least one present; several may be.
     """
-    hits, asked = np.zeros(len(target)), np.zeros(len(target))
+    hits, scored = np.zeros(len(target)), np.zeros(len(target))
     for group in columns:
         truth = target[:, group]
         can = (truth >= 0).all(axis=1) & (truth == 1).any(axis=1)
         best = probability[:, group].argmax(axis=1)
         hits += can & (truth[np.arange(len(truth)), best] == 1)
-        asked += can
-    return hits, asked
+        scored += can
+    return hits, scored
 
 
 def group_accuracy(
@@ -112,9 +113,9 @@ def group_accuracy(
     probability: Float[np.ndarray, "N K"],
     columns: Sequence[Int[np.ndarray, "_"]],
 ) -> float:
-    """Share of groups whose most probable level is a seen one; NaN where none can be asked."""
-    hits, asked = group_hits(target, probability, columns)
-    return float(hits.sum() / asked.sum()) if asked.any() else float("nan")
+    """Share of groups whose most probable level is present; NaN if none can be scored."""
+    hits, scored = group_hits(target, probability, columns)
+    return float(hits.sum() / scored.sum()) if scored.any() else float("nan")
 
 
 def count_positives(
@@ -122,14 +123,13 @@ def count_positives(
 ) -> Float[np.ndarray, "N 2"]:
     """By clip: 2 x true positives, and that plus false positives and false negatives."""
     judged = target >= 0
-    seen, said = (target == 1) & judged, (probability >= THRESHOLD) & judged
-    return (
-        np.stack([2 * (seen & said).sum(axis=1), seen.sum(axis=1) + said.sum(axis=1)], axis=1) * 1.0
-    )
+    present, predicted = (target == 1) & judged, (probability >= THRESHOLD) & judged
+    both = (present & predicted).sum(axis=1)
+    return np.stack([2 * both, present.sum(axis=1) + predicted.sum(axis=1)], axis=1) * 1.0
 
 
 def micro_f1(target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"]) -> float:
-    """F1 of all seen labels pooled; NaN where nothing is seen and nothing predicted."""
+    """F1 of all labels pooled; NaN where nothing is present and nothing predicted."""
     above, below = count_positives(target, probability).sum(axis=0)
     return float(above / below) if below else float("nan")
 
@@ -151,7 +151,7 @@ def mean(values: Sequence[float]) -> float:
     return float(np.mean(defined)) if defined else float("nan")
 
 
-def _one(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N"]) -> Scores:
+def _score_label(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N"]) -> Scores:
     counts, won = label_tables(target, probability)
     values = {name: float(v) for name, v in compute_metrics(counts, won).items() if name in MEANS}
     num_seen, num_judged = int(counts[1].sum()), int(counts.sum())

@@ -1,8 +1,8 @@
 """How far raters of the same clips agree, and how many of them gave the same score.
 
 Letters: N clips, R raters, V distinct scores. A score is a whole number from 0.
-Why one against the others: a rater is held to the same question as a network, which is how often
-it meets the opinion of the rest. Published agreement is the ceiling that a network can be held to.
+Why one against the others: it asks of a rater what is asked of a network, how often it agrees with
+the rest. Published agreement is a ceiling for networks.
 """
 
 from collections.abc import Sequence

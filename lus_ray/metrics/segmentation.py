@@ -1,12 +1,12 @@
-"""Overlap of masks: confusion matrices of pixels, and the metrics that are formulas on them.
+"""Metrics of masks, from confusion matrices of pixels.
 
 Letters: N images, H rows, W columns, K classes, J classes after merging, D leading axes such as
 images or draws of a resampling (none for one score).
-Why from counts: a metric of the whole data set sums the matrices of all images first, a metric
-of one image uses its matrix alone, and resampled patients reweight the sum. No mask is kept.
+Why from counts: a metric of a data set sums the matrices of all images, a metric of an image uses
+its own matrix, and resampled patients reweight the sum. No mask is kept.
 
-Empty classes follow one rule everywhere. A class that is in neither mask is undefined (NaN) and
-left out of means, over classes as over images. A class that is predicted but not true scores 0.
+A class in neither mask is undefined (NaN) and left out of means over classes and over images. A
+class that is predicted but not true scores 0.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,7 +30,7 @@ PER_IMAGE = {
     "markers": ("union_dice",),
     "bline": ("dice", "sensitivity", "specificity"),
 }
-"""Metrics that `score` also gives as a mean over images, named with `_per_image`."""
+"""Metrics that `score` also averages over images, with the suffix `_per_image`."""
 
 _POOLED = {
     **{
@@ -72,7 +72,7 @@ def count_pixels(
     """
     _check_masks(target, predicted, num_classes)
     found = np.empty((len(target), num_classes**2), np.int64)
-    # An image at a time, since bincount needs eight bytes a pixel; 16 bits hold 256 x 256 pairs.
+    # One image at a time: bincount needs eight bytes per pixel. 16 bits hold 256 x 256 pairs.
     for image, (truth, guess) in enumerate(zip(target, predicted, strict=True)):
         index = truth.astype(np.uint16) * np.uint16(num_classes) + guess
         found[image] = np.bincount(index.ravel(), minlength=num_classes**2)
@@ -82,9 +82,8 @@ def count_pixels(
 def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
     """Every metric of `METRICS[scheme]`, as the papers print them.
 
-    Over the whole data set, for which the counts of all images are summed (as in Roy 2020; the
-    dense-label study does not say), and as means over images where `PER_IMAGE` says so (the
-    B-line study prints these). `collapse` makes dense counts comparable with sparse ones.
+    Over the whole data set (as in Roy 2020; the dense-label study does not say), and as means over
+    images for those in `PER_IMAGE` (as in the B-line study).
 
     Raises:
         ValueError: an unknown scheme, or counts of another number of classes.
@@ -104,7 +103,7 @@ def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
 def compute_metrics(
     counts: Real[np.ndarray, "*D K K"], scheme: str
 ) -> dict[str, Float[np.ndarray, "*D"]]:
-    """Every metric of `METRICS[scheme]` that is a formula on one matrix.
+    """Every pooled metric of `METRICS[scheme]`.
 
     Raises:
         ValueError: an unknown scheme, or counts of another number of classes.
@@ -133,7 +132,7 @@ def compute_metrics(
 
 
 def spread_over_images(counts: Real[np.ndarray, "N K K"], scheme: str) -> dict[str, Spread]:
-    """Every metric of `from_counts` over images; an image that leaves one undefined is left out."""
+    """Every metric of `compute_metrics` over the images that define it."""
     return {name: _spread(values) for name, values in compute_metrics(counts, scheme).items()}
 
 
@@ -179,7 +178,7 @@ def dice(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
 def union_dice(
     counts: Real[np.ndarray, "*D K K"], classes: Collection[int]
 ) -> Float[np.ndarray, "*D"]:
-    """Dice of the union of several classes against all others; one may stand for another."""
+    """Dice of the union of several classes against all others."""
     return dice(merge_classes(counts, [int(k in classes) for k in range(counts.shape[-1])]))[..., 1]
 
 

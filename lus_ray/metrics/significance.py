@@ -1,10 +1,10 @@
 """Tests of whether two arms differ on the same images, and a correction for many of them.
 
 Letters: N images, C comparisons, P patients, D draws.
-Why three tests: images of one patient are no independent observations. A test over images takes
-them for such and finds differences that a new patient would not show; a test over patient means
-does not, but has few observations; the bootstrap keeps the mean over images and draws patients.
-An image in which either value is NaN is left out of both. What cannot be tested is NaN.
+Why three tests: images of one patient are not independent. A test over images assumes they are and
+finds differences that a new patient would not show; a test over patient means does not, but has few
+observations; the bootstrap keeps the mean over images and resamples patients. Images in which
+either value is NaN are left out. What cannot be tested is NaN.
 """
 
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from lus_ray.metrics.bootstrap import resample_patients
 
 
 def t_test(one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"]) -> float:
-    """Two-sided p of the paired t-test over images, as Mason 2021 is read.
+    """Two-sided p of the paired t-test over images, as in Mason 2021.
 
-    The paper names no pairing; of its p-values only a paired test over images explains both.
+    The paper does not say so, but only a paired test over images explains both of its p-values.
     Equal values give 1, fewer than two images NaN.
     """
     difference = one - other
@@ -29,7 +29,7 @@ def t_test(one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"]) -> float:
 def t_test_patients(
     one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"], patient: Sequence[str]
 ) -> float:
-    """The same over patients: each is one observation, the mean over the images of the patient.
+    """The same over patients; an observation is the mean over the images of a patient.
 
     Raises:
         ValueError: there are not as many patients as images.
@@ -48,9 +48,8 @@ def bootstrap_test(
 ) -> float:
     """Two-sided p of the mean difference over images when patients are resampled.
 
-    A draw takes as many patients as there are, with replacement, and all images of each. p is
-    twice the smaller share of draws whose mean difference is at most 0, or at least 0; at most 1,
-    and never below 1 / (num_draws + 1), since so many draws can show no less. NaN for one patient.
+    p is twice the smaller share of draws whose mean difference is at most 0, or at least 0; at
+    most 1 and at least 1 / (num_draws + 1), the resolution of the draws. NaN for one patient.
 
     Raises:
         ValueError: there are not as many patients as images.
@@ -67,8 +66,8 @@ def bootstrap_test(
 def holm(p: Float[np.ndarray, "C"]) -> Float[np.ndarray, "C"]:
     """p-values adjusted for the number of comparisons (Holm 1979), in the order given.
 
-    Below a level they keep the chance of any false alarm below it, whatever their dependence. NaN
-    stays NaN and does not count as a comparison.
+    They bound the chance of any false alarm, whatever their dependence. NaN stays NaN and does not
+    count as a comparison.
     """
     adjusted = np.full(len(p), np.nan)
     defined = np.flatnonzero(np.isfinite(p))

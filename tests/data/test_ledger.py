@@ -53,7 +53,7 @@ def test_a_command_on_a_store_with_a_damaged_ledger_ends_in_one_line(
     done = CliRunner().invoke(cli.main, [*command, str(tmp_path)])
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1
-    assert f"{tmp_path / 'ledger.jsonl'} line 1: no entry of a ledger" in done.stderr
+    assert f"{tmp_path / 'ledger.jsonl'} line 1: not a ledger entry" in done.stderr
 
 
 def test_a_ledger_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch):

@@ -75,6 +75,6 @@ def test_it_names_the_coarser_classes_and_reads_rows():
     ("source", "scheme"), [("sparse", "dense"), ("markers", "bline"), ("dense", "hazy")]
 )
 def test_a_scheme_that_cannot_be_read_so_is_refused_in_one_line(source, scheme):
-    with pytest.raises(ArmError, match="cannot be turned") as caught:
+    with pytest.raises(ArmError, match="cannot be converted") as caught:
         MergedClasses(source, scheme)
     assert "\n" not in str(caught.value)
