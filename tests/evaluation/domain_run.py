@@ -1,4 +1,4 @@
-"""Writes a run directory as an experiment on two domains leaves it."""
+"""A run folder as an experiment on two domains leaves it."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,12 +29,12 @@ METRICS = tuple(
 )
 LABEL = "bline masks"
 TRAINED: dict[str, Any] = {"label": LABEL, "recipe": {"epochs": 3}}
-PLACE = arm("place", label=LABEL, baseline=True)
+PRIOR = arm("prior", label=LABEL, baseline=True)
 UNET = arm("unet covid", **TRAINED)
 SIFA = arm("sifa covid→cap", **TRAINED)
-TWIN = arm("unet covid, validated", **TRAINED)
-PEEKING = arm("unet, best test epoch", label=LABEL, recipe={"epochs": 3, "select": "test"})
-ARMS = (PLACE, TWIN, PEEKING, UNET, SIFA)
+VALIDATED = arm("unet covid, validated", **TRAINED)
+SELECTED = arm("unet, best test epoch", label=LABEL, recipe={"epochs": 3, "select": "test"})
+ARMS = (PRIOR, VALIDATED, SELECTED, UNET, SIFA)
 OTHERS = tuple(
     arm(name, **TRAINED)
     for name in (
@@ -50,7 +50,7 @@ OTHERS = tuple(
         "matched cap→covid",
     )
 )
-SKILL = {"place": 0.2, "unet covid": 0.4, "sifa covid→cap": 0.7}
+SKILL = {"prior": 0.2, "unet covid": 0.4, "sifa covid→cap": 0.7}
 PAPER = {
     "unet covid": {"dice_per_image, covid": [0.60, 0.26], "dice_per_image, cap": [0.36, 0.24]},
     "sifa covid→cap": {"dice_per_image, covid": [0.87, 0.13], "dice_per_image, cap": [0.71, 0.22]},
@@ -79,14 +79,14 @@ def write_domain_run(
     known = {"metrics": METRICS, "domains": DOMAINS, "published": PAPER, "claims": [CLAIM]}
     title = "B-lines across two domains"
     write_run(out, arms, **{**known, "experiment": "bline_adaptation", "title": title, **facts})
-    dealt = [
+    assigned = [
         Fold(k, tuple(p for p in (*COVID, *CAP) if p not in test), (), test)
         for k, test in enumerate(TESTED)
     ]
-    folds.write(dealt, out / "folds.json", protocol=folds.across_domains(3, val=False), seed=0)
+    folds.write(assigned, out / "folds.json", protocol=folds.across_domains(3, val=False), seed=0)
     for fold in numbers:
         for entry in arms:
-            write_domain_cell(out, entry, fold, dice=dice or drawn)
+            write_domain_cell(out, entry, fold, dice=dice or skilled_dice)
     return out
 
 
@@ -103,7 +103,7 @@ def write_domain_cell(
     """A prediction file of one clip a patient; clips of `unknown` patients name no domain."""
     rows = []
     for patient in TESTED[fold] if patients is None else patients:
-        counts = [counted(dice(entry["name"], patient, k)) for k in range(num_images)]
+        counts = [pixels_of(dice(entry["name"], patient, k)) for k in range(num_images)]
         domain = None if patient in unknown else domain_of(patient)
         flat = np.reshape(counts, (num_images, -1)).tolist()
         who = identity(f"{patient}-0", patient, fold, domain=domain)
@@ -112,8 +112,8 @@ def write_domain_cell(
     return write_rows(out, entry, fold, rows, about=about, target=pa.int32(), more=MASK_FIELDS)
 
 
-def counted(dice: float) -> np.ndarray:
-    """Pixels of an image with 100 of B-line and 300 of background, of which 100 are outlined."""
+def pixels_of(dice: float) -> np.ndarray:
+    """Pixels of an image with 100 of B-line and 300 of background, of which 100 are predicted."""
     both = round(100 * dice)
     return np.array([[200 + both, 100 - both], [100 - both, both]])
 
@@ -123,8 +123,8 @@ def domain_of(patient: str) -> str:
     return "covid" if patient in COVID else "cap"
 
 
-def drawn(name: str, patient: str, image: int) -> float:
-    """Skill of the arm, worse on cap, with what is hard about a patient and about an image."""
+def skilled_dice(name: str, patient: str, image: int) -> float:
+    """Skill of the arm, worse on cap, with the difficulty of the patient and of the image."""
     rng = np.random.default_rng([crc32(name.encode()), crc32(patient.encode()), image])
     hard = 0.1 * np.random.default_rng(crc32(patient.encode())).standard_normal()
     skill = SKILL.get(name, 0.5) - (0.1 if domain_of(patient) == "cap" else 0.0)

@@ -1,6 +1,5 @@
-"""Writes a run directory as an experiment on frame scores and clip scores leaves it."""
+"""A run folder as an experiment on frame scores and clip scores leaves it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,11 +7,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import UInt8
 from safetensors.torch import save_file
 
-from lus_ray import figures
-from lus_ray.nets import gradcam
 from tests.evaluation.run_folders import (
     SEVERITY,
     TEST,
@@ -132,51 +128,3 @@ def write_neutral(out: Path, entry: dict[str, Any], fold: int, values: Sequence[
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({"net.neutral": torch.tensor(values, dtype=torch.float64)}, path)
     return path
-
-
-def write_pictures(out: Path, entry: dict[str, Any], fold: int, *, heat: bool) -> Path:
-    """Two pictures of fan-like frames with crops, or with a heat map and its box."""
-    folder = out / "cells" / slug_of(entry) / f"fold{fold}" / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    captions = []
-    for number in range(2):
-        frame = fan(seed=number)
-        if heat:
-            warm = warm_spot(frame.shape)
-            box = gradcam.box(warm)
-            svg = figures.draw_attention(
-                frame, heat=warm, box=box, title=f"score {number}, said 3 (0.61)"
-            )
-        else:
-            quads = [turned(0.5, 0.62, angle=0.2), turned(0.55, 0.75, angle=-0.1)]
-            crops = [frame[20:132, 30:142], frame[40:152, 10:122]]
-            svg = figures.draw_attention(
-                frame, quads=quads, crops=crops, title=f"score {number}, said 2"
-            )
-        (folder / f"{number}.svg").write_text(svg)
-        example = f"phantom/p{number:02d}-0#{number}"
-        caption = f"score {number}, said 2 with probability 0.61"
-        captions.append({"file": f"{number}.svg", "example": example, "caption": caption})
-    (folder / "captions.json").write_text(json.dumps(captions))
-    return folder
-
-
-def fan(*, seed: int, size: int = 160) -> UInt8[np.ndarray, "H W"]:
-    """A speckled fan with a bright line and its repetitions."""
-    rows, columns = np.mgrid[:size, :size]
-    depth = np.hypot(rows + 0.2 * size, columns - size / 2)
-    inside = (depth > 0.3 * size) & (abs(columns - size / 2) < 0.6 * depth) & (depth < 1.1 * size)
-    speckle = np.random.default_rng(seed).gamma(2.0, 0.5, (size, size))
-    bright = (30 + 120 * np.exp(-(((depth / size) % 0.3 - 0.15) ** 2) / 0.001)) * speckle
-    return (inside * bright).clip(0, 255).astype(np.uint8)
-
-
-def warm_spot(shape: tuple[int, ...]) -> np.ndarray:
-    rows, columns = np.mgrid[: shape[0], : shape[1]]
-    return np.exp(-((rows - 90) ** 2 + (columns - 60) ** 2) / 800.0)
-
-
-def turned(scale: float, place: float, *, angle: float) -> np.ndarray:
-    corners = scale * (np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) - 0.5)
-    sine, cosine = np.sin(angle), np.cos(angle)
-    return corners @ np.array([[cosine, sine], [-sine, cosine]]) + [0.45, place]

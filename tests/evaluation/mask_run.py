@@ -1,24 +1,18 @@
-"""Writes a run directory as an experiment on masks leaves it."""
+"""A run folder as an experiment on masks leaves it."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt8
 
-from lus_ray import figures
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.metrics import calibration, segmentation
-from tests.evaluation.frame_run import fan
 from tests.evaluation.run_folders import (
-    PATIENTS,
     TEST,
     arm,
     identity,
-    slug_of,
     write_rows,
     write_run,
 )
@@ -48,8 +42,8 @@ MASK_FIELDS = (
 SIZE = 24
 
 
-def write_pixel_run(out: Path, *, folds: Sequence[int] = (0, 1, 2), **facts: Any) -> Path:
-    """Six arms of four mask schemes; one deals images to its folds."""
+def write_mask_run(out: Path, *, folds: Sequence[int] = (0, 1, 2), **facts: Any) -> Path:
+    """Six arms of four mask schemes; one splits images at random."""
     known = {"metrics": METRICS, "gaps": [GAP], "claims": [CLAIM], "published": PAPER}
     write_run(out, ARMS, **{**known, **facts})
     for fold in folds:
@@ -100,44 +94,9 @@ def counted(
     truth = np.random.default_rng([number]).choice(num_classes, shape).astype(np.uint8)
     rng = np.random.default_rng([fold, number])
     skill = SKILL.get(entry["name"], 0.5)
-    said = np.where(rng.random(shape) < skill, truth, rng.choice(num_classes, shape))
+    predicted = np.where(rng.random(shape) < skill, truth, rng.choice(num_classes, shape))
     confidence = rng.uniform(skill, 1, shape).ravel()
-    bins = calibration.checked_histogram(confidence, (said == truth).ravel())
-    return segmentation.count_pixels(truth, said.astype(np.uint8), num_classes=num_classes), bins
-
-
-def write_outlines(out: Path, entry: dict[str, Any], fold: int, *, unsure: bool = False) -> Path:
-    """Two pictures of masks over fan-like frames, and one look without a kind."""
-    folder = out / "cells" / slug_of(entry) / f"fold{fold}" / "pictures"
-    folder.mkdir(parents=True, exist_ok=True)
-    classes = MASK_SCHEMES[entry["label"].removesuffix(" masks")]
-    captions: list[dict[str, str]] = []
-    for number in range(2):
-        frame = fan(seed=number)
-        true, said = (outlined(len(classes), shift) for shift in (0, 6))
-        maps = [(name, 0.05 * k * (frame > 40)) for k, name in enumerate(classes[1:])]
-        svg = figures.draw_masks(
-            frame,
-            masks=[("expert", true), (entry["name"], said)],
-            classes=classes,
-            uncertainty=maps if unsure else (),
-        )
-        (folder / f"{number}.svg").write_text(svg)
-        example = f"{PATIENTS[number]}-0#{number}"
-        caption = f"mean IoU of this image 0.6{number}"
-        known = {"file": f"{number}.svg", "example": example, "caption": caption}
-        captions.append({**known, "kind": "masks"})
-    (folder / "look.svg").write_text(figures.draw_attention(fan(seed=2), title="look"))
-    captions.append({"file": "look.svg", "example": "a#0", "caption": "a look"})
-    (folder / "captions.json").write_text(json.dumps(captions))
-    return folder
-
-
-def outlined(num_classes: int, shift: int, *, size: int = 160) -> UInt8[np.ndarray, "H W"]:
-    """Bands and columns of every class, moved down by `shift` pixels."""
-    rows, columns = np.mgrid[:size, :size]
-    mask = np.zeros((size, size), np.uint8)
-    for k in range(num_classes - 1, 0, -1):
-        top = 40 + 16 * k + shift
-        mask[(rows >= top) & (rows < top + 5 + 3 * k) & (abs(columns - 80) < 20 + 6 * k)] = k
-    return mask
+    bins = calibration.checked_histogram(confidence, (predicted == truth).ravel())
+    return segmentation.count_pixels(
+        truth, predicted.astype(np.uint8), num_classes=num_classes
+    ), bins

@@ -1,7 +1,8 @@
-"""Writes small run directories as a finished or unfinished experiment leaves them."""
+"""Small run folders as a finished or unfinished experiment leaves them, and their contents."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,10 @@ import pyarrow.parquet as pq
 from lus_ray import folds
 from lus_ray.clip import BIOMARKERS, SCHEMA
 from lus_ray.data.store import LIGHT_COLUMNS
+from lus_ray.evaluation import report_json, results
+from lus_ray.evaluation.results import RunResults
+from lus_ray.evaluation.schema import ArmResult, ReportContents
+from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.folds import Fold
 
 SEVERITY = ("0", "1", "2", "3")
@@ -25,19 +30,27 @@ PARTS = [tuple(PATIENTS[12 + k :: 3]) for k in range(3)]
 FOLDS = tuple(Fold(k, PARTS[(k + 1) % 3] + PARTS[(k + 2) % 3], PARTS[k], TEST) for k in range(3))
 
 
+@dataclass(frozen=True)
+class Computed:
+    """The contents of a report with what they were computed from."""
+
+    run: RunResults
+    contents: ReportContents
+    arms: dict[str, ScoredArm]
+
+    def row(self, name: str) -> ArmResult:
+        return next(row for row in self.contents.arms if row.name == name)
+
+
+def compute(out: Path, *, num_draws: int = 50) -> Computed:
+    run = results.read(out)
+    return Computed(run, *report_json.compute(run, num_draws=num_draws))
+
+
 def arm(name: str, label: str | None = "severity", **settings: Any) -> dict[str, Any]:
     """An entry of `arms` in experiment.json."""
-    return {
-        "name": name,
-        "label": label,
-        "baseline": False,
-        "start": None,
-        "reads": None,
-        "crossfit": 0,
-        "recipe": None,
-        "task": {},
-        **settings,
-    }
+    known = {"baseline": False, "start": None, "reads": None, "crossfit": 0, "recipe": None}
+    return {"name": name, "label": label, **known, "task": {}, **settings}
 
 
 def write_run(out: Path, arms: Sequence[dict[str, Any]], **facts: Any) -> Path:
@@ -49,12 +62,7 @@ def write_run(out: Path, arms: Sequence[dict[str, Any]], **facts: Any) -> Path:
         "title": "Biomarkers",
         "size": "smoke",
         "seed": 0,
-        "data": {
-            "clips": 48,
-            "patients": 24,
-            "fingerprint": "f" * 64,
-            "sources": {"phantom": {"seed": 0}},
-        },
+        "data": {"clips": 48, "patients": 24, "fingerprint": "f" * 64, "sources": {"phantom": {}}},
         "folds": PROTOCOL.describe(),
         "metrics": ["auc", "accuracy"],
         "arms": list(arms),
@@ -110,7 +118,7 @@ def write_cell(
 
 
 def identity(clip: str, patient: str, fold: int, **columns: Any) -> dict[str, Any]:
-    """What a row of a prediction table has beside its target and what was said."""
+    """What a row of a prediction table has beside its target and its predictions."""
     known = {"source": "phantom", "height": 8, "width": 8, "sha256": "0", "features": [[0.0]]}
     who = {"clip": clip, "patient": patient, "group": patient, "fold": fold, "split": "test"}
     return {**dict.fromkeys(LIGHT_COLUMNS), **known, **who, **columns}
@@ -148,26 +156,29 @@ def write_rows(
     pq.write_table(pa.Table.from_pylist([*rows, {**rows[0], **trained}], schema=schema), path)
     cell = out / "cells" / slug / f"fold{fold}"
     cell.mkdir(parents=True, exist_ok=True)
-    cost = {
-        "wall_s": 60.0,
-        "cpu_s": 100.0,
-        "gpu_s": 0.0,
-        "peak_mb": 500.0,
-        "epochs": 3,
-        "notes": [],
-    }
-    (cell / "cost.json").write_text(json.dumps(cost))
+    cost = {"wall_s": 60.0, "cpu_s": 100.0, "gpu_s": 0.0, "peak_mb": 500.0, "epochs": 3}
+    (cell / "cost.json").write_text(json.dumps({**cost, "notes": []}))
     if entry["recipe"]:
-        (cell / "metrics.jsonl").write_text(
-            "".join(
-                json.dumps({"epoch": e, "train_loss": 1 / (e + 1), "val_score": 0.4 + 0.1 * e})
-                + "\n"
-                for e in range(3)
-            )
-        )
+        epochs = [
+            {"epoch": e, "train_loss": 1 / (e + 1), "val_score": 0.4 + 0.1 * e} for e in range(3)
+        ]
+        (cell / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in epochs))
     return path
 
 
 def slug_of(entry: dict[str, Any]) -> str:
     """The folder name of an arm."""
     return "".join(c if c.isalnum() else "-" for c in entry["name"])
+
+
+def write_pictures(
+    out: Path, entry: dict[str, Any], fold: int, pictures: Sequence[dict[str, str]]
+) -> Path:
+    """Pictures of a cell with these captions: `example`, `caption` and perhaps `kind`."""
+    folder = out / "cells" / slug_of(entry) / f"fold{fold}" / "pictures"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(len(pictures)):
+        (folder / f"{number}.svg").write_text("<?xml?><svg></svg>")
+    captions = [{"file": f"{number}.svg", **own} for number, own in enumerate(pictures)]
+    (folder / "captions.json").write_text(json.dumps(captions))
+    return folder

@@ -7,27 +7,23 @@ import pytest
 from lus_ray.errors import CheckpointError, StoreError
 from lus_ray.evaluation import results, uninorm_elements
 from tests.evaluation.frame_run import UNINORM, write_frame_run, write_neutral
+from tests.evaluation.run_folders import Computed
 
 
-def test_elements_are_averaged_over_the_folds_that_have_them(tmp_path: Path) -> None:
-    found = uninorm_elements.read_all(results.read(write_frame_run(tmp_path)))
+def test_elements_are_averaged_over_the_folds_that_have_them(frame_run: Computed) -> None:
+    found = frame_run.contents.neutral
     assert [row.arm for row in found] == ["uninorm", "uninorm on all patients"]
     assert found[0].mean == pytest.approx([0.0, 0.1, 0.2, 0.4])
     assert found[0].std == pytest.approx([0, 0, 0, (2 / 3) ** 0.5 / 10])
     assert found[0].folds[2] == pytest.approx([0.0, 0.1, 0.2, 0.5])
 
 
-@pytest.mark.parametrize("values", [[0.0, 0.5, 1.1, 0.2], [float("nan")] * 4, [0.1, 0.2]])
-def test_impossible_elements_are_refused_by_file(tmp_path: Path, values: list[float]) -> None:
-    write_frame_run(tmp_path, folds=[0])
-    write_neutral(tmp_path, UNINORM, 0, values)
-    with pytest.raises(StoreError, match=r"weights\.safetensors: net\.neutral is .* not 4 numbers"):
-        uninorm_elements.read_all(results.read(tmp_path))
-
-
-def test_a_damaged_checkpoint_is_refused_by_file(tmp_path: Path) -> None:
-    write_frame_run(tmp_path, folds=[0])
-    path = write_neutral(tmp_path, UNINORM, 0, [0.0] * 4)
+def test_impossible_elements_and_damaged_checkpoints_are_refused_by_file(tmp_path: Path) -> None:
+    run = results.read(write_frame_run(tmp_path, folds=[0]))
+    for values in ([0.0, 0.5, 1.1, 0.2], [float("nan")] * 4, [0.1, 0.2]):
+        path = write_neutral(tmp_path, UNINORM, 0, values)
+        with pytest.raises(StoreError, match=r"weights\.safetensors: net\.neutral is .* 4 numbers"):
+            uninorm_elements.read_all(run)
     path.write_bytes(b"no weights")
     with pytest.raises(CheckpointError, match=r"weights\.safetensors"):
-        uninorm_elements.read_all(results.read(tmp_path))
+        uninorm_elements.read_all(run)
