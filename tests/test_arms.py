@@ -139,7 +139,7 @@ class Finished:
     def arms(self) -> tuple[Arm, ...]:
         return self.work.experiment.arms
 
-    def table(self, arm: str) -> tuple[predictions.About, list[Row]]:
+    def table(self, arm: str) -> tuple[predictions.PredictionInfo, list[Row]]:
         about, table = predictions.read(self.work.folder.cell(Cell(arm, 0)).predictions)
         return about, table.to_pylist()
 
@@ -188,7 +188,7 @@ class Finished:
     def folder(self, arm: Arm) -> Path:
         return self.work.folder.cell(Cell(arm.name, 0)).path
 
-    def outlined(self) -> Iterator[tuple[Arm, predictions.About, list[Row]]]:
+    def outlined(self) -> Iterator[tuple[Arm, predictions.PredictionInfo, list[Row]]]:
         """The arms whose answers are masks, and what was counted of them."""
         for arm in self.arms:
             about, rows = self.table(arm.name)
@@ -412,7 +412,7 @@ def test_arms_of_images_are_tested_on_their_share_of_the_copies_and_give_it_agai
         everything = sum(len(row["images"]) for row in listed)
         assert abs(sum(len(row["images"]) for row in tested) - everything / num_folds) < 1
         task = Predictor(finished.folder(arm) / "checkpoint").task
-        again = cell_predictions.of(task, tested[:3], finished.pixels, "cpu")
+        again = cell_predictions.predict_clips(task, tested[:3], finished.pixels, "cpu")
         for row, said in zip(rows, again, strict=False):
             assert (said["counts"] == np.array(row["counts"])).all(), arm.name
 

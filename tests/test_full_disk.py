@@ -23,7 +23,7 @@ __all__ = ["disk"]
 
 VIEW = View(num_frames=2, height=16, width=16, num_samples=1)
 TASK = partial(ClipLabel, backbone=partial(TSM, width=8), label="severity", view=VIEW)
-ABOUT = predictions.About("cnn", 0, "severity", ("0", "1"), False, "f")
+ABOUT = predictions.PredictionInfo("cnn", 0, "severity", ("0", "1"), False, "f")
 
 
 @pytest.fixture(params=["full", "read-only"])

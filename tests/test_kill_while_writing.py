@@ -170,5 +170,5 @@ def only(task) -> int:
     return int(numbers.pop())
 
 
-def about(number: int) -> predictions.About:
-    return predictions.About("cnn", number, "severity", ("0", "1"), False, "f")
+def about(number: int) -> predictions.PredictionInfo:
+    return predictions.PredictionInfo("cnn", number, "severity", ("0", "1"), False, "f")

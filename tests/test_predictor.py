@@ -75,11 +75,11 @@ def test_a_clip_measured_in_parts_has_the_bits_of_the_clip_at_once(monkeypatch, 
     row = {"clip": "a", "mask_scheme": "sparse", "images": listed}
     given = floats(task)
     monkeypatch.setattr(segmentation, "CHUNK_PIXELS", CHUNK * 32 * 40)
-    (said,) = cell_predictions.of(task, [row], pixels, "cpu")
+    (said,) = cell_predictions.predict_clips(task, [row], pixels, "cpu")
     num_seen = len(listed or clip())
     assert given == [CHUNK] * (num_seen // CHUNK) + [num_seen % CHUNK]
     monkeypatch.setattr(segmentation, "CHUNK_PIXELS", 32 * 40 * 10**6)
-    (whole,) = cell_predictions.of(task, [row], pixels, "cpu")
+    (whole,) = cell_predictions.predict_clips(task, [row], pixels, "cpu")
     assert given[-1] == num_seen
     assert (said["counts"] == whole["counts"]).all()
     assert said["bins"] == pytest.approx(whole["bins"])

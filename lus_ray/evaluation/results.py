@@ -23,7 +23,7 @@ from lus_ray.metrics.frames import FrameSelection
 from lus_ray.runs import layout, leakage, manifest, predictions
 from lus_ray.runs.layout import CellFolder, RunFolder
 from lus_ray.runs.manifest import RunRecord
-from lus_ray.runs.predictions import About
+from lus_ray.runs.predictions import PredictionInfo
 from lus_ray.storage.files import read_text
 
 COLUMNS = ("clip", "patient", "split", "raters", "target", "probability")
@@ -145,13 +145,13 @@ def _read_cell(files: CellFolder) -> CellResult:
         ) from error
 
 
-def _columns(about: About) -> tuple[str, ...]:
+def _columns(about: PredictionInfo) -> tuple[str, ...]:
     if about.scheme is not None:
         return mask_arms.COLUMNS
     return (*COLUMNS, "outputs") if about.by_frame or about.inherited else COLUMNS
 
 
-def _examples(rows: pa.Table, about: About) -> dict[str, Any]:
+def _examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
     """Fields of a cell whose examples are clips, or their frames."""
     annotated = rows.filter(rows["target"].is_valid())
     clips, patients = annotated["clip"].to_pylist(), annotated["patient"].to_pylist()
@@ -180,7 +180,7 @@ def _examples(rows: pa.Table, about: About) -> dict[str, Any]:
     }
 
 
-def _mask_examples(rows: pa.Table, about: About) -> dict[str, Any]:
+def _mask_examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
     """Fields of a cell whose examples are the frames with a mask."""
     counts = mask_arms.read_counts(rows, about.scheme or "")
     num_frames = mask_arms.num_frames(rows)

@@ -1,4 +1,4 @@
-"""What a task says of clips, whatever it reads: pixels, tracks, or rows of an earlier arm."""
+"""Predictions of a task for clips, whether it reads pixels, tracks, or rows of an earlier arm."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,12 +15,12 @@ from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import Task, to_unit_range
 
 
-def of(
+def predict_clips(
     task: Any, rows: Sequence[Row], pixels: Pixels, device: str, *, num_samples: int = 0
 ) -> Iterator[Prediction]:
-    """What the task says of each clip, in the order of the rows.
+    """Predictions of the task for each clip, in the order of the rows.
 
-    `num_samples` above 0 stands in for the view's own number of samples.
+    `num_samples` above 0 replaces the view's own number of samples.
     """
     if task.reads_rows:
         yield from task.predict_rows(rows)
@@ -28,59 +28,57 @@ def of(
     if task.scheme is not None:
         yield from _measure(task, rows, pixels, device, num_samples)
         return
-    for frames in source(task, pixels).clips(rows, task.view):
+    for frames in pixel_source(task, pixels).clips(rows, task.view):
         yield predict(task, frames, device=device, num_samples=num_samples)
 
 
 def _measure(
     task: Segmentation, rows: Sequence[Row], pixels: Pixels, device: str, num_samples: int
 ) -> Iterator[Prediction]:
-    """Pixel counts of the clips whose masks the task can read; nothing of the others."""
+    """Pixel counts of the clips whose masks the task can read; empty for the others."""
     assert isinstance(task.view, View)
     readable = [row for row in rows if task.target(row) is not None]
-    outlined = zip(
-        pixels.clips(readable, task.view), pixels.masks(readable, task.view), strict=True
-    )
+    masked = zip(pixels.clips(readable, task.view), pixels.masks(readable, task.view), strict=True)
     for row in rows:
         if task.target(row) is None:
             yield {}
             continue
-        frames, ids = next(outlined)
-        seen = task.view.sample_indices(len(frames), num_samples)
+        frames, ids = next(masked)
+        sampled = task.view.sample_indices(len(frames), num_samples)
         if row.get("images") is not None:
-            seen = np.asarray(row["images"])
-        said = []
-        for part in split_samples(task, seen, frames[0].size):
+            sampled = np.asarray(row["images"])
+        counted = []
+        for part in split_samples(task, sampled, frames[0].size):
             given = to_unit_range(torch.from_numpy(frames[part[:, 0]][:, None]).to(device))
             true = torch.from_numpy(task.prepare_truth(ids[part[:, 0]], row)[:, None]).to(device)
             if part.shape[1] > 1:
                 given, true = augment_gare2021.make_copies(
                     given, true, torch.from_numpy(part[:, 1])
                 )
-            said.append(task.count_pixels(given, true[:, 0].cpu().numpy()))
+            counted.append(task.count_pixels(given, true[:, 0].cpu().numpy()))
         yield {
-            "counts": np.concatenate([each["counts"] for each in said]),
-            "bins": np.sum([each["bins"] for each in said], axis=0),
+            "counts": np.concatenate([part["counts"] for part in counted]),
+            "bins": np.sum([part["bins"] for part in counted], axis=0),
         }
 
 
-def source(task: Task, pixels: Pixels) -> Any:
-    """Where a task's samples come from: pixels, or what an earlier arm says of each frame."""
+def pixel_source(task: Task, pixels: Pixels) -> Any:
+    """The source of a task's samples: pixels, or predictions of an earlier arm per frame."""
     return Tracks() if isinstance(task.view, Track) else pixels
 
 
-def each_frame(task: Task) -> bool:
-    """Whether the task learns from single frames of clips."""
+def trains_on_frames(task: Task) -> bool:
+    """Whether the task trains on single frames of clips."""
     return isinstance(task.view, View) and task.view.is_per_frame
 
 
-def target(task: Any, row: Row) -> Any:
-    """What a row teaches; None where that is nothing."""
+def target_of(task: Any, row: Row) -> Any:
+    """The target of a row; None for a row or task without one."""
     return task.target(row) if task.columns or task.scheme else None
 
 
-def seen_target(task: Task, row: Row, num_samples: int) -> Any:
-    """The target; of single frames, of those that are looked at."""
+def sampled_target(task: Task, row: Row, num_samples: int) -> Any:
+    """The target; of single frames, only that of the sampled ones."""
     target = task.target(row)
     if not task.by_frame or not num_samples:
         return target

@@ -1,11 +1,11 @@
-"""Prediction tables: a clip table without pixels, plus what an arm said of each clip.
+"""Prediction tables: a clip table without pixels, with the predictions of an arm.
 
     <out>/predictions/<arm>/fold<k>.parquet
 
-Identity and label columns are those of the clip schema; `split` and `fold` say which side of
-which fold the clip was on. The Parquet metadata name the arm, its label and its classes. What was
-said of pixels is counted: `counts` holds a flattened confusion matrix (truth by row) per frame,
-`bins` the histogram of confidences (number, sum of confidence, number right) of all its frames.
+Identity and label columns are those of the clip schema, `split` is that of the clip in `fold`. The
+Parquet metadata hold the arm, its label and its classes. Predictions of pixels are counted:
+`counts` is a flattened confusion matrix (truth by row) per frame, `bins` the histogram of
+confidences (number, sum of confidence, number right) over all frames.
 """
 
 import json
@@ -28,13 +28,12 @@ KEPT = tuple(name for name in SCHEMA.names if name not in (*PIXEL_COLUMNS, "sign
 
 
 @dataclass(frozen=True)
-class About:
+class PredictionInfo:
     """What the rows of a prediction table have in common.
 
     `multilabel`: a target has one entry per class. `by_frame`: it has one class index per frame,
-    and `outputs` has one line per frame of the clip, in order. `inherited`: so has it, and every
-    frame has the class of its clip. `scheme`: pixels have classes of
-    this mask scheme, and `counts` has one confusion matrix per frame.
+    and `outputs` one line per frame. `inherited`: the same, where every frame has the class of its
+    clip. `scheme`: the mask scheme of pixels, with one confusion matrix per frame in `counts`.
     """
 
     arm: str
@@ -66,49 +65,51 @@ def schema(*, several: bool) -> pa.Schema:
     )
 
 
-def row(clip: Row, *, fold: int, split: str, target: Any, said: Mapping[str, np.ndarray]) -> Row:
-    """One row of a prediction table from a clip row and a predictor's answer."""
-    values = {name: array.tolist() for name, array in said.items()}
+def make_row(
+    clip: Row, *, fold: int, split: str, target: Any, prediction: Mapping[str, np.ndarray]
+) -> Row:
+    """One row of a prediction table from a clip row and a prediction for it."""
+    values = {name: array.tolist() for name, array in prediction.items()}
     kept = {name: clip[name] for name in KEPT}
     return {**kept, "fold": fold, "split": split, "target": target, **values}
 
 
-def write(path: Path, rows: Sequence[Row], about: About) -> None:
-    """Write a table aside, then rename it: a file that exists is whole.
+def write(path: Path, rows: Sequence[Row], info: PredictionInfo) -> None:
+    """Write a table atomically: a file that exists is complete.
 
     Raises:
-        CellError: the disk takes no more; an earlier table stays.
+        CellError: the disk is full; an earlier table stays.
     """
-    plain = schema(several=about.multilabel or about.by_frame)
-    table = pa.Table.from_pylist(list(rows), schema=plain)
-    table = table.replace_schema_metadata({KEY: json.dumps(asdict(about)).encode()})
+    columns = schema(several=info.multilabel or info.by_frame)
+    table = pa.Table.from_pylist(list(rows), schema=columns)
+    table = table.replace_schema_metadata({KEY: json.dumps(asdict(info)).encode()})
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(path) as aside:
             pq.write_table(table, aside, compression="zstd")
     except OSError as error:
         raise CellError(
-            f"{path}: not written: {describe_error(error)}; make room there and run the same "
+            f"{path}: not written: {describe_error(error)}; free some space and run the same "
             "command again"
         ) from error
 
 
-Columns = Sequence[str] | Callable[[About], Sequence[str]]
-"""Names of columns, or a function that names those of a table that one knows only by opening it."""
+Columns = Sequence[str] | Callable[[PredictionInfo], Sequence[str]]
+"""Names of columns, or a function that names them once the metadata of the table are known."""
 
 
-def read(path: Path, columns: Columns | None = None) -> tuple[About, pa.Table]:
-    """What `write` wrote, or some columns of it.
+def read(path: Path, columns: Columns | None = None) -> tuple[PredictionInfo, pa.Table]:
+    """The metadata and the columns, or some columns, of a prediction table.
 
     Raises:
         StoreError: the file is missing, damaged, or no prediction table.
     """
     file = open_parquet(path)
     try:
-        about = json.loads((file.schema_arrow.metadata or {})[KEY])
-        known = About(**{**about, "classes": tuple(about["classes"])})
-        names = columns(known) if callable(columns) else columns
-        return known, file.read(columns=None if names is None else list(names))
+        contents = json.loads((file.schema_arrow.metadata or {})[KEY])
+        info = PredictionInfo(**{**contents, "classes": tuple(contents["classes"])})
+        names = columns(info) if callable(columns) else columns
+        return info, file.read(columns=None if names is None else list(names))
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(

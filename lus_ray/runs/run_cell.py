@@ -1,4 +1,4 @@
-"""Run one cell: train, predict every clip of its fold, write. No Ray: any process can do it."""
+"""Run one cell in any process, without Ray: train, predict every clip of its fold, write."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -14,7 +14,6 @@ from lus_ray.data.loading.batches import Pixels, pair_streams
 from lus_ray.data.loading.sampler import count_images
 from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Arm
-from lus_ray.folds import Fold
 from lus_ray.predictor import Prediction
 from lus_ray.runs import cell_predictions, cell_rows, predictions
 from lus_ray.runs.cell import Cell, EpochCallback, cell_seed
@@ -35,12 +34,12 @@ def run(
     device: str = "cpu",
     fit: Callable[..., loop.FitResult] | None = None,
 ) -> dict[str, float]:
-    """Train, predict every clip of the fold, and write; the validation scores.
+    """Train, predict every clip of the fold, write the results; returns the validation scores.
 
-    `fit` stands in for `loop.fit` where several workers train.
+    `fit` replaces `fit_task` where several workers train.
 
     Raises:
-        LusError: what went wrong, in one line.
+        LusError: the cell failed.
     """
     meter = CostMeter(device)
     arm = apply_settings(plan.experiment.arm(cell.arm), dict(cell.settings))
@@ -50,23 +49,22 @@ def run(
     state, log = TrainingState(folder.state), CellLog(folder, report)
     rows = cell_rows.rows_of(arm, fold, cell, plan)
     second = cell_rows.unlabelled_rows(arm, fold, plan)
-    make = make_trainer(
+    train = make_trainer(
         arm, cell, plan, pixels, log, second=second, seed=seed, device=device,
         fit=fit or partial(fit_task, state=None if arm.crossfit else state),
     )  # fmt: skip
     if arm.crossfit:
-        task, said, scores = _crossfit(arm, rows, fold, make, pixels, seed, device)
+        task, outputs, scores = _crossfit(arm, rows, train, pixels, seed, device)
     else:
-        task, scores = make(rows)
+        task, scores = train(rows)
         save_checkpoint(task, arm, cell, plan, seed)
         if arm.rows.images:
             rows = [row for row in rows if row["split"] == "test"]
-        said = list(cell_predictions.of(task, rows, pixels, device))
-    # Where clips are dealt at random no other arm has the examples; side by side they say nothing.
-    alone = arm.crossfit or arm.rows.clips
-    first = fold.number == min(f.number for f in plan.folds)
-    if first and not alone and not task.reads_rows:
-        from lus_ray.runs import example_images  # with matplotlib, which other cells do without
+        outputs = list(cell_predictions.predict_clips(task, rows, pixels, device))
+    # Example images are compared between arms; of clips split at random, other arms have none.
+    is_comparable = not (arm.crossfit or arm.rows.clips or task.reads_rows)
+    if is_comparable and fold.number == min(f.number for f in plan.folds):
+        from lus_ray.runs import example_images  # needs matplotlib, which other cells do without
 
         if isinstance(task, example_images.Drawable):
             example_images.draw(
@@ -74,20 +72,20 @@ def run(
                 learns=arm.rows.learns, unlabelled=arm.rows.unlabelled,
             )  # fmt: skip
     table = [
-        predictions.row(
+        predictions.make_row(
             row,
             fold=fold.number,
             split=row["split"],
-            said=answer,
-            target=None if task.scheme else cell_predictions.target(task, row),
+            prediction=prediction,
+            target=None if task.scheme else cell_predictions.target_of(task, row),
         )
-        for row, answer in zip(rows, said, strict=True)
+        for row, prediction in zip(rows, outputs, strict=True)
     ]
     cost = meter.stop()
     if arm.recipe is not None and arm.recipe.workers > 1:
         cost = add_workers(cost, folder, arm.recipe.workers)
     log.write_cost(cost, scores)
-    predictions.write(folder.predictions, table, _about(task, arm, cell, plan))
+    predictions.write(folder.predictions, table, _info(task, arm, cell, plan))
     state.remove()
     return scores
 
@@ -109,21 +107,21 @@ def make_trainer(
     device: str,
     fit: Callable[..., loop.FitResult],
 ) -> Callable[[Sequence[Row]], tuple[Any, dict[str, float]]]:
-    """A function from rows with a `split` to a trained task and its validation scores.
+    """A function that trains on rows with a `split` and returns the task and validation scores.
 
     `second` are the rows of the unlabelled stream, if the arm has one.
     """
 
-    def learned(rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
+    def train_task(rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
         torch.manual_seed(seed)
         task = checkpoint.build(checkpoint.describe(arm.task))
-        taught = [row for row in rows if cell_predictions.target(task, row) is not None]
+        labelled = [row for row in rows if cell_predictions.target_of(task, row) is not None]
         train, note = cell_rows.training_rows(
-            arm, [row for row in taught if row["split"] == "train"]
+            arm, [row for row in labelled if row["split"] == "train"]
         )
         log.notes += note
-        judge = "test" if arm.recipe and arm.recipe.select == "test" else "val"
-        val = [row for row in taught if row["split"] == judge]
+        selecting = "test" if arm.recipe and arm.recipe.select == "test" else "val"
+        val = [row for row in labelled if row["split"] == selecting]
         if task.fits_in_one_call:
             scores = task.fit_rows(train, val, seed=seed)
             log.log_epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
@@ -150,17 +148,17 @@ def make_trainer(
         log.notes += fitted.notes
         return task, fitted.scores
 
-    return learned
+    return train_task
 
 
 def load_members(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> None:
-    """Give the networks of a task the weights of the arms that are its members.
+    """Load the weights of the arms that are members of an ensemble.
 
     Raises:
-        ArmError: a member is not what its arm trained.
+        ArmError: the settings of a member differ from those of its arm.
     """
-    wanted = checkpoint.describe(arm.task)["arguments"]["members"]
-    for name, member, network in zip(arm.members, wanted, task.net, strict=True):
+    members = checkpoint.describe(arm.task)["arguments"]["members"]
+    for name, member, network in zip(arm.members, members, task.net, strict=True):
         trained = replace(cell, arm=name, sample=None, settings=())
         folder = plan.folder_of(trained).checkpoint
         if {"task": checkpoint.read_description(folder)} != member:
@@ -183,17 +181,17 @@ def fit_task(
     workers: int = 1,
     **more: Any,
 ) -> loop.FitResult:
-    """`loop.fit` on rows: as one worker in this process, or as one of several.
+    """Train on rows, as the only worker or as one of several.
 
-    A `second` stream gives an epoch as many frames as the longer of the two has.
+    With a `second` stream, an epoch has as many frames as the longer of the two.
     """
     recipe = arm.recipe
     assert recipe is not None
     longer = max(count_images(train), count_images(second)) if second else 0
     epochs = partial(
-        cell_predictions.source(task, pixels).epochs, view=task.view, batch=recipe.batch,
-        by_frame=cell_predictions.each_frame(task), num_samples=recipe.draws or longer, rank=rank,
-        workers=workers,
+        cell_predictions.pixel_source(task, pixels).epochs, view=task.view, batch=recipe.batch,
+        by_frame=cell_predictions.trains_on_frames(task), num_samples=recipe.draws or longer,
+        rank=rank, workers=workers,
     )  # fmt: skip
     batches = epochs(
         train, columns=task.columns, seed=seed, balance=recipe.oversample, copies=recipe.copies,
@@ -204,12 +202,12 @@ def fit_task(
 
     def validate(task: Task) -> dict[str, float]:
         num_samples = recipe.val_samples
-        said = cell_predictions.of(task, val, pixels, device, num_samples=num_samples)
-        pairs = zip(val, said, strict=True)
+        outputs = cell_predictions.predict_clips(task, val, pixels, device, num_samples=num_samples)
+        pairs = zip(val, outputs, strict=True)
         return task.score(
             [
-                {"target": cell_predictions.seen_target(task, r, num_samples), **answer}
-                for r, answer in pairs
+                {"target": cell_predictions.sampled_target(task, row, num_samples), **prediction}
+                for row, prediction in pairs
             ]
         )
 
@@ -235,21 +233,20 @@ def apply_settings(arm: Arm, settings: dict[str, Any]) -> Arm:
 def _crossfit(
     arm: Arm,
     rows: list[Row],
-    fold: Fold,
-    make: Callable[[Sequence[Row]], tuple[Any, dict[str, float]]],
+    train: Callable[[Sequence[Row]], tuple[Any, dict[str, float]]],
     pixels: Pixels,
     seed: int,
     device: str,
 ) -> tuple[Any, list[Prediction], dict[str, float]]:
-    """Training clips as seen by inner models without them; the others as the arm it reads says.
+    """Predictions of training clips by inner models that were not trained on them.
 
-    Groups of the training side are dealt to `crossfit` parts; each inner model learns from the
-    other parts, with the validation side of the fold as its own.
+    Groups of training clips are assigned to `crossfit` parts. Each inner model trains on the other
+    parts and validates as the fold does. Other clips keep the predictions of the arm that is read.
     """
     groups = sorted({r["group"] for r in rows if r["split"] == "train"})
     order = np.random.default_rng(seed).permutation(len(groups))
     part = {groups[g]: i % arm.crossfit for i, g in enumerate(order)}
-    said: dict[str, Prediction] = {
+    outputs: dict[str, Prediction] = {
         r["clip"]: {
             n: np.asarray(r[n], np.float32)
             for n in ("outputs", "features", "probability")
@@ -261,16 +258,18 @@ def _crossfit(
     for number in range(arm.crossfit):
         held = [r for r in rows if r["split"] == "train" and part[r["group"]] == number]
         names = {r["clip"] for r in held}
-        task, score = make([r for r in rows if r["clip"] not in names])
-        for row, answer in zip(held, cell_predictions.of(task, held, pixels, device), strict=True):
-            said[row["clip"]] = answer
+        task, score = train([r for r in rows if r["clip"] not in names])
+        for row, prediction in zip(
+            held, cell_predictions.predict_clips(task, held, pixels, device), strict=True
+        ):
+            outputs[row["clip"]] = prediction
         scores.append(score)
     mean = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
-    return task, [said[r["clip"]] for r in rows], mean
+    return task, [outputs[r["clip"]] for r in rows], mean
 
 
-def _about(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> predictions.About:
-    return predictions.About(
+def _info(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> predictions.PredictionInfo:
+    return predictions.PredictionInfo(
         arm=arm.name,
         fold=cell.fold,
         label=arm.label,

@@ -22,7 +22,7 @@ from lus_ray.runs import predictions, run_cell
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import slug
 from lus_ray.runs.plan import RunRequest
-from lus_ray.runs.predictions import About
+from lus_ray.runs.predictions import PredictionInfo
 from lus_ray.runs.prepare import prepare
 from lus_ray.tasks import Biomarkers, Ensemble, Expert, FrameScore, IntensityFeatures, VideoScore
 from lus_ray.tasks.segmentation import Segmentation
@@ -70,7 +70,7 @@ def write_cell(
     checkpoint.save(folder / "checkpoint", task(), checkpoint.describe(task), seed=0)
     scores = {} if score is None else {"score": score}
     (folder / "cost.json").write_text(json.dumps({"val_scores": scores}))
-    about = About(arm, fold, label, ("a", "b"), False, "f" * 64)
+    about = PredictionInfo(arm, fold, label, ("a", "b"), False, "f" * 64)
     predictions.write(run / "predictions" / slug(arm) / f"fold{fold}.parquet", [], about)
     return folder
 

@@ -76,7 +76,7 @@ def test_what_reads_images_dealt_at_random_has_the_sides_of_that_arm(tmp_path):
     again = Arm("again", Segmentation, label="sparse masks", reads="reader")
     experiment = Experiment("t", "t", rotating(3), (images, reader, again), ("mean_iou",))
     work = RunPlan(experiment, "smoke", (FOLD,), table(), "0", RunFolder(tmp_path))
-    about = predictions.About("images", 0, "dense masks", (), False, "0", scheme="dense")
+    about = predictions.PredictionInfo("images", 0, "dense masks", (), False, "0", scheme="dense")
     said = [prediction(row) for row in table()]
     for name in ("images", "reader"):
         predictions.write(RunFolder(tmp_path).cell(Cell(name, 0)).predictions, said, about)
@@ -88,7 +88,7 @@ def test_what_reads_images_dealt_at_random_has_the_sides_of_that_arm(tmp_path):
 def prediction(row):
     """A row of a prediction table, on the test side."""
     known = {**dict.fromkeys(predictions.KEPT), **row, "sha256": "0"}
-    return predictions.row(known, fold=0, split="test", target=None, said={})
+    return predictions.make_row(known, fold=0, split="test", target=None, prediction={})
 
 
 def index_of(rows):

@@ -133,7 +133,7 @@ def unit(pixels):
 def test_masks_are_counted_of_clips_that_have_some_and_nothing_is_said_of_others(outlined):
     rows, pixels = outlined
     task = made(sparse)
-    said = list(cell_predictions.of(task, rows, pixels, "cpu"))
+    said = list(cell_predictions.predict_clips(task, rows, pixels, "cpu"))
     assert said[5] == {}
     for row, answer in zip(rows[:5], said, strict=False):
         clip = row["clip"]
@@ -146,8 +146,8 @@ def test_masks_are_counted_of_clips_that_have_some_and_nothing_is_said_of_others
 def test_a_validation_of_few_frames_counts_these(outlined):
     rows, pixels = outlined
     task = made(dense)
-    (all_frames,) = cell_predictions.of(task, rows[:1], pixels, "cpu")
-    (few,) = cell_predictions.of(task, rows[:1], pixels, "cpu", num_samples=1)
+    (all_frames,) = cell_predictions.predict_clips(task, rows[:1], pixels, "cpu")
+    (few,) = cell_predictions.predict_clips(task, rows[:1], pixels, "cpu", num_samples=1)
     assert (few["counts"] == all_frames["counts"][1:2]).all()
 
 
@@ -155,7 +155,7 @@ def test_copies_that_a_row_lists_are_made_of_frame_and_mask(outlined):
     rows, pixels = outlined
     task = made(dense)
     listed = [(0, 0), (2, 4), (2, 0), (1, 3)]
-    (said,) = cell_predictions.of(
+    (said,) = cell_predictions.predict_clips(
         task, [rows[0] | {"images": listed}], pixels, "cpu", num_samples=1
     )
     frames = unit(pixels.frames[32, 32]["t/0"])
