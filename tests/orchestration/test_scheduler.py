@@ -13,7 +13,7 @@ from lus_ray.orchestration.scheduler import CellScheduler
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
-from tests.orchestration.scaling import experiment
+from tests.orchestration.cheap_cells import experiment
 
 RAISED = "ray::trial()\nlus_ray.errors.CellError: its labels are gone"
 

@@ -13,7 +13,7 @@ from lus_ray.orchestration.stall_warnings import StallWarnings
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
-from tests.orchestration.scaling import experiment
+from tests.orchestration.cheap_cells import experiment
 from tests.orchestration.test_scheduler import Heard
 
 RESOURCES = {"intensity": CellResources(1, 0.0, 0)}

@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 import yaml
 
-from tests.orchestration.cluster.onpremises import ROOT, on_premises
+from tests.orchestration.cluster.project import ROOT, on_premises
 
 ENVIRONMENT = Path(sys.prefix)
 LAPTOP = "10.77.0.1"

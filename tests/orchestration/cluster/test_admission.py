@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.orchestration.cluster.head import head
-from tests.orchestration.cluster.test_autoscaling import made_up
+from tests.orchestration.cluster.test_autoscaling import simulated
 
 pytestmark = [pytest.mark.ray, pytest.mark.full]
 
@@ -37,7 +37,7 @@ for address in sys.argv[2:]:
 @pytest.fixture(scope="module")
 def cluster():
     """A head without CPUs that admits one campaign, with the limits of the shipped cluster."""
-    with head("--num-cpus=0", '--resources={"driver": 1}', autoscaling=made_up()) as running:
+    with head("--num-cpus=0", '--resources={"driver": 1}', autoscaling=simulated()) as running:
         yield running
 
 

@@ -8,7 +8,7 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config
 from ray.autoscaler.tags import TAG_RAY_NODE_KIND
 
-from tests.orchestration.cluster.onpremises import cloud
+from tests.orchestration.cluster.project import cloud
 
 pytestmark = pytest.mark.slow
 

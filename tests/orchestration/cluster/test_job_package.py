@@ -1,5 +1,7 @@
-"""The upload of a job is measured as Ray packs it."""
+"""The upload of a job: the code alone, measured as Ray packs it."""
 
+import os
+import subprocess
 import zipfile
 
 import pytest
@@ -8,6 +10,23 @@ from ray._private.runtime_env.packaging import create_package
 
 from lus_ray.orchestration import doctor
 from lus_ray.orchestration.cluster.job_package import MAX_BYTES, measure_package
+from tests.orchestration.cluster.project import ROOT, clone
+
+NOT_UPLOADED = (
+    "runs/demo/predictions/prior/fold0.parquet",
+    "runs/demo/cells/prior/fold0/checkpoint/weights.safetensors",
+    "runs/demo/report.html",
+    "clips/covid_blues/clips/part0.parquet",
+    "data/clip.mp4",
+    "results/predictions/fold0.parquet",
+    "results/weights.safetensors",
+    "my_clips/one.dcm",
+    ".venv/bin/python",
+    ".git/objects/pack/one.pack",
+    ".mypy_cache/one.json",
+    "lus_ray/__pycache__/clip.pyc",
+    "lus_ray.egg-info/SOURCES.txt",
+)
 
 
 @pytest.fixture
@@ -62,3 +81,22 @@ def test_the_doctor_reports_uploads_that_are_too_large(folder, monkeypatch):
 def test_the_doctor_reports_a_dashboard_open_to_others(dashboard, mode, level, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", mode)
     assert doctor._check_dashboard(dashboard).level == level
+
+
+def test_a_job_uploads_the_code_and_nothing_else(tmp_path):
+    folder = clone(tmp_path / "clone")
+    (folder / ".rayignore").write_text((ROOT / ".rayignore").read_text())
+    for name in NOT_UPLOADED:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(os.urandom(1 << 20))  # cannot be compressed
+    package = tmp_path / "package.zip"
+    create_package(str(folder), package, include_gitignore=True)
+    assert package.stat().st_size < 10 << 20
+    with zipfile.ZipFile(package) as archive:
+        names = set(archive.namelist())
+    assert names.isdisjoint(NOT_UPLOADED)
+    listing = ["git", "ls-tree", "-r", "--name-only", "HEAD", "lus_ray", "experiments", "serve"]
+    tracked = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True).stdout.split("\n")
+    code = {name for name in tracked if name.endswith((".py", ".jinja", ".yaml", ".html"))}
+    assert len(code) > 100
+    assert code <= names
