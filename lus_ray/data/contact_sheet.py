@@ -1,4 +1,4 @@
-"""The page of a check: findings, copies, and example frames by source (rows) and severity (columns)."""
+"""The page of a check: findings, copies, and example frames by source and severity."""
 
 import base64
 import io
