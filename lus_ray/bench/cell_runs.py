@@ -62,12 +62,15 @@ class Runs:
             campaign.run(self.request(out, folds))
         return out
 
-    def run_in_loop(self, name: str, num_threads: int, folds: tuple[int, ...] = ()) -> Path:
-        """The cells in a plain loop of this process on so many threads of torch and BLAS."""
+    def run_in_loop(
+        self, name: str, num_threads: int, folds: tuple[int, ...] = (), *, arm: str = ""
+    ) -> Path:
+        """The cells, or those of one arm, in a plain loop on so many threads of torch and BLAS."""
         plan = self.plan(self.new_folder(name), folds)
         with torch_threads(num_threads), threadpool_limits(num_threads):
             for cell in plan.unfinished_cells():
-                run_cell.run(cell, plan, pixels(self.data, self.experiment), _silent)
+                if arm in ("", cell.arm):
+                    run_cell.run(cell, plan, pixels(self.data, self.experiment), _silent)
         return plan.folder.path
 
     def run_in_pool(

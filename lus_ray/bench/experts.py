@@ -56,8 +56,8 @@ def measure(
     """
     clips = {"patients": num_patients, "clips": NUM_CLIPS, "frames": 8, "size": 64}
     with phantom_store(**clips, masks="none") as (root, data), connect(None, imports=CELL_MODULE):
-        features = Runs(experiment((), ()), data, root).run_in_loop("features", 1)
-        runs = Runs(experiment(kinds, labels), data, root, given=features)
+        runs = Runs(experiment(kinds, labels), data, root)
+        runs.given = runs.run_in_loop("features", 1, arm="intensity")
         check_equal(runs.campaign(), cells := runs.run_in_loop("loop of cells", 1), "cells")
         check_answers(cells, script(cells, runs.experiment))
         return {

@@ -14,8 +14,9 @@ KINDS, LABELS = ("DT", "NN"), ("severity",)
 @pytest.fixture(scope="module")
 def runs():
     with phantom_store(patients=16, clips=2, frames=8, size=64, masks="none") as (root, data):
-        features = Runs(experts.experiment((), ()), data, root).run_in_loop("features", 1)
-        yield Runs(experts.experiment(KINDS, LABELS), data, root, given=features)
+        runs = Runs(experts.experiment(KINDS, LABELS), data, root)
+        runs.given = runs.run_in_loop("features", 1, arm="intensity")
+        yield runs
 
 
 @pytest.fixture(scope="module")
