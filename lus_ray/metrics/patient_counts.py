@@ -1,10 +1,9 @@
-"""The test clips of one fold counted by patient, so that patients can be reweighted at once.
+"""Counts of one fold's test clips by patient, which score resampled patients by reweighting.
 
 Letters: N clips, frames or images, P patients, D draws, K classes or labels, S settings,
 Q metrics.
-Why: a metric of resampled patients needs no resampled clips. A confusion matrix is a sum over
-patients; the won pairs are a sum over pairs of patients. With the matrix M of pairs by patient
-and the multiplicities w of a draw, the pairs won in that draw are w M w.
+A confusion matrix is a sum over patients, and won pairs are a sum over pairs of patients: with the
+matrix M of pairs by patient and the multiplicities w of a draw, the pairs won in it are w M w.
 """
 
 from collections.abc import Sequence
@@ -22,11 +21,11 @@ from lus_ray.metrics.frames import FrameSelection, explain_unusable
 
 @runtime_checkable
 class PatientCounts(Protocol):
-    """What one fold needs for every metric under any weights of its patients."""
+    """All metrics of one fold under any weights of its patients."""
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """Names of the patients, in the order of the columns of `weights`."""
+        """Patients in the order of the columns of `weights`."""
         ...
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
@@ -43,7 +42,7 @@ class PairWins:
     won: Float[np.ndarray, "p q"]
 
     def total(self, by_patient: Float[np.ndarray, "P D"]) -> Float[np.ndarray, "D"]:
-        """Number of won pairs in each draw; a row per patient, so that patients are contiguous."""
+        """Number of won pairs in each draw."""
         against = self.won.T @ by_patient[self.rows]
         return np.einsum("qd,qd->d", against, by_patient[self.columns])
 
@@ -57,7 +56,6 @@ class ClassCounts:
     pairs: dict[tuple[int, int], PairWins]
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
-        """The metrics of `lus_ray.metrics.classification.METRICS` in each draw."""
         counts = np.tensordot(weights, self.confusion, axes=1)
         won = np.zeros_like(counts)
         by_patient = np.ascontiguousarray(weights.T)
@@ -76,11 +74,10 @@ class InheritedCounts:
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """Names of the patients."""
+        """Patients in the order of the columns of `weights`."""
         return self.clips.patients
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
-        """The metrics of the clips and `frames.inherited_metrics` in each draw."""
         counts = np.tensordot(weights, self.confusion, axes=1)
         return self.clips.metrics(weights) | frame_metrics.compute_inherited_metrics(
             counts, self.classes
@@ -98,7 +95,6 @@ class LabelCounts:
     positives: Float[np.ndarray, "P 2"]
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
-        """The metrics of `lus_ray.metrics.multilabel.METRICS` in each draw."""
         counts = np.tensordot(weights, self.confusion, axes=1)
         won = np.zeros_like(counts)
         by_patient = np.ascontiguousarray(weights.T)
@@ -119,16 +115,13 @@ class FrameCounts:
     confusion: Float[np.ndarray, "P S K K"]
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
-        """The metrics of `lus_ray.metrics.frames.METRICS` in each draw."""
         return frame_metrics.compute_metrics(np.tensordot(weights, self.confusion, axes=1))
 
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """Masks of one scheme: pixels by patient, and sums over the images of each patient.
-
-    `image_sums[:, q]` holds the sum of metric q of `segmentation.PER_IMAGE` over the
-    images that define it, and their number.
+    """Masks of one scheme: pixels by patient, and for each metric of `segmentation.PER_IMAGE` its
+    sum over the images that define it, and their number.
     """
 
     patients: tuple[str, ...]
@@ -137,7 +130,6 @@ class PixelCounts:
     image_sums: Float[np.ndarray, "P Q 2"]
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
-        """The metrics of `lus_ray.metrics.segmentation.METRICS` of the scheme in each draw."""
         values = segmentation.compute_metrics(
             np.tensordot(weights, self.confusion, axes=1), self.scheme
         )
@@ -153,7 +145,7 @@ def count_classes(
     probability: Float[np.ndarray, "N K"],
 ) -> ClassCounts:
     """Count clips with a class index and class probabilities by patient."""
-    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    patients, index = _index(patient)
     num_classes = probability.shape[1]
     confusion = np.zeros((len(patients), num_classes, num_classes))
     np.add.at(confusion, (index, target, probability.argmax(axis=1)), 1.0)
@@ -162,7 +154,7 @@ def count_classes(
         for b in range(num_classes):
             if a != b and (target == a).any() and (target == b).any():
                 pairs[a, b] = _pairs(index, target == a, target == b, probability[:, a])
-    return ClassCounts(tuple(map(str, patients)), confusion, pairs)
+    return ClassCounts(patients, confusion, pairs)
 
 
 def count_inherited(
@@ -172,8 +164,8 @@ def count_inherited(
     frame_counts: Int[np.ndarray, "N K"],
     names: Sequence[str],
 ) -> InheritedCounts:
-    """Count clips as `classes` does, and their frames by predicted class."""
-    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    """Count clips as `count_classes` does, and their frames by predicted class."""
+    patients, index = _index(patient)
     confusion = np.zeros((len(patients), *frame_counts.shape[1:] * 2))
     np.add.at(confusion, (index, target), frame_counts)
     return InheritedCounts(count_classes(patient, target, probability), confusion, tuple(names))
@@ -186,7 +178,7 @@ def count_labels(
     names: Sequence[str],
 ) -> LabelCounts:
     """Count clips with targets 0, 1 or -1 (not judged) and probabilities by patient."""
-    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    patients, index = _index(patient)
     num_labels = target.shape[1]
     confusion = np.zeros((len(patients), num_labels, 2, 2))
     predicted = (probability >= multilabel.THRESHOLD).astype(np.int64)
@@ -208,7 +200,7 @@ def count_labels(
     )
     sums = np.zeros((len(patients), 4))
     np.add.at(sums, index, by_clip)
-    return LabelCounts(tuple(map(str, patients)), confusion, pairs, sums[:, :2], sums[:, 2:])
+    return LabelCounts(patients, confusion, pairs, sums[:, :2], sums[:, 2:])
 
 
 def count_frames(
@@ -217,34 +209,31 @@ def count_frames(
     probability: Float[np.ndarray, "N K"],
     members: FrameSelection,
 ) -> FrameCounts:
-    """Count frames by patient and by the settings that keep them; `patient` names one a frame.
+    """Count frames by patient and setting; `patient` has one name per frame.
 
-    What is undefined for all frames is NaN in every draw: a setting that keeps none, and
-    everything where `lus_ray.metrics.frames.explain_unusable` has a reason.
+    What is undefined for all frames is NaN in every draw.
     """
-    patients, index = np.unique(np.asarray(patient), return_inverse=True)
+    patients, index = _index(patient)
     num_scores = probability.shape[1]
     confusion = np.zeros((len(patients), len(members.kept), num_scores, num_scores))
     if not explain_unusable(probability):
         setting, frame = np.nonzero(members.kept)
         predicted = probability.argmax(axis=1)
         np.add.at(confusion, (index[frame], setting, target[frame], predicted[frame]), 1.0)
-    return FrameCounts(tuple(map(str, patients)), confusion)
+    return FrameCounts(patients, confusion)
 
 
 def count_pixels(
     patient: Sequence[str], counts: Real[np.ndarray, "N K K"], scheme: str
 ) -> PixelCounts:
-    """Sum the pixel counts of images by patient; `patient` names one an image.
-
-    `counts` are those of `lus_ray.metrics.segmentation.count_pixels`.
+    """Sum the counts of `segmentation.count_pixels` by patient; `patient` has one name per image.
 
     Raises:
         ValueError: an unknown scheme, or counts of another number of classes or images.
     """
     if len(patient) != len(counts):
         raise ValueError(f"patients of {len(patient)} images and counts of {len(counts)}")
-    patients, index = np.unique(np.asarray(patient, str), return_inverse=True)
+    patients, index = _index(patient)
     confusion = np.zeros((len(patients), *counts.shape[1:]))
     np.add.at(confusion, index, counts)
     by_image = segmentation.compute_metrics(counts, scheme)
@@ -252,7 +241,13 @@ def count_pixels(
     image_sums = np.zeros((len(patients), values.shape[1], 2))
     np.add.at(image_sums[..., 0], index, np.nan_to_num(values))
     np.add.at(image_sums[..., 1], index, np.isfinite(values))
-    return PixelCounts(tuple(map(str, patients)), scheme, confusion, image_sums)
+    return PixelCounts(patients, scheme, confusion, image_sums)
+
+
+def _index(patient: Sequence[str]) -> tuple[tuple[str, ...], Int[np.ndarray, "N"]]:
+    """Sorted names of the patients, and the number of the patient of each row."""
+    names, index = np.unique(np.asarray(patient, str), return_inverse=True)
+    return tuple(map(str, names)), index
 
 
 def _pairs(

@@ -38,7 +38,7 @@ def test_a_damaged_line_is_named_in_one_line(tmp_path, line):
     path = tmp_path / "ledger.jsonl"
     path.write_text(f"{json.dumps(ENTRY)}\n{line}\n")
     with pytest.raises(
-        StoreError, match=r"ledger\.jsonl line 2: no entry .*; remove the line"
+        StoreError, match=r"ledger\.jsonl line 2: not a ledger entry .*; remove the line"
     ) as told:
         read(path)
     assert "\n" not in str(told.value)

@@ -171,7 +171,7 @@ def test_the_second_of_two_writers_at_once_is_refused_and_nothing_is_lost(bucket
 UPLOAD = """
 import sys
 from lus_ray.store import writing
-from tests.test_remote_store import row, write
+from tests.data.store.test_remote_store import row, write
 writing.SHARD_BYTES = writing.GROUP_CLIPS = 0
 write(sys.argv[1], [row("test", number, 100 + number) for number in range(60)])
 """
