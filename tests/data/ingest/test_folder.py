@@ -1,5 +1,3 @@
-"""One's own data: a folder and a CSV file."""
-
 import pytest
 
 from lus_ray.clip import BIOMARKERS
@@ -25,7 +23,7 @@ def read(tmp_path):
     return run
 
 
-def test_every_column_is_taken_as_it_is(read):
+def test_every_column_is_stored_as_it_is(read):
     rows, ledger = read(
         "file,patient,probe,zone,domain,mm_per_pixel,fps,severity,raters,sf_ratio,disease,"
         "B-lines: none,effusion: none\n"
@@ -52,11 +50,6 @@ def test_grades_of_frames_are_listed_or_given_in_runs(text, grades, read):
     assert rows["folder/a"].get("frame_severity") == grades
 
 
-def test_file_and_patient_are_enough(read):
-    rows, _ = read("file,patient\na.mp4,1\n")
-    assert set(rows["folder/a"]) >= {"file", "clip", "patient"}
-
-
 def test_files_of_one_stem_keep_their_extension_in_the_name(read):
     rows, _ = read("file,patient\na.mp4,1\na.png,1\n")
     assert set(rows) == {"folder/a.mp4", "folder/a.png"}
@@ -75,26 +68,19 @@ def test_rows_come_patient_by_patient(read):
     assert [row["patient"][-1] for row in rows.values()] == ["1", "2", "2"]
 
 
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("severity", "nan"),
-        ("severity", "4"),
-        ("severity", "-99"),
-        ("raters", "1;x"),
-        ("raters", "1;;2"),
-        ("raters", "1x2"),
-        ("frame_severity", "0x"),
-        ("frame_severity", "4x3"),
-        ("frame_severity", "0x1.5"),
-        ("frame_severity", "0 1"),
-        ("fps", "0"),
-        ("mm_per_pixel", "inf"),
-        ("probe", "round"),
-        ("disease", "flu"),
-        ("B-lines: none", "2"),
-    ],
-)
+BAD = {
+    "severity": ["nan", "4", "-99"],
+    "raters": ["1;x", "1;;2", "1x2"],
+    "frame_severity": ["0x", "4x3", "0x1.5", "0 1"],
+    "fps": ["0"],
+    "mm_per_pixel": ["inf"],
+    "probe": ["round"],
+    "disease": ["flu"],
+    "B-lines: none": ["2"],
+}
+
+
+@pytest.mark.parametrize(("column", "value"), [(name, v) for name in BAD for v in BAD[name]])
 def test_a_label_out_of_range_refuses_its_row_and_names_it(column, value, read):
     rows, ledger = read(f"file,patient,{column}\na.mp4,1,{value}\na.png,1,\n")
     assert list(rows) == ["folder/a.png"]
@@ -103,16 +89,12 @@ def test_a_label_out_of_range_refuses_its_row_and_names_it(column, value, read):
     assert f"labels.csv row 2: {column!r} is" in entry.reason
 
 
-@pytest.mark.parametrize("file", ["../outside.mp4", "sub/../../outside.mp4", "/etc/hostname"])
-def test_a_path_out_of_the_folder_is_refused(file, read):
-    rows, ledger = read(f"file,patient\n{file},1\n")
-    assert not rows
-    assert "leads out of the folder" in ledger.entries[0].reason
-
-
-def test_a_link_out_of_the_folder_is_refused(read, tmp_path):
+@pytest.mark.parametrize(
+    "file", ["../outside.mp4", "sub/../../outside.mp4", "/etc/hostname", "link.mp4"]
+)
+def test_a_path_or_link_out_of_the_folder_is_refused(file, read, tmp_path):
     (tmp_path / "own" / "link.mp4").symlink_to(tmp_path / "outside.mp4")
-    rows, ledger = read("file,patient\nlink.mp4,1\n")
+    rows, ledger = read(f"file,patient\n{file},1\n")
     assert not rows
     assert "leads out of the folder" in ledger.entries[0].reason
 
@@ -128,7 +110,7 @@ def test_a_misspelt_column_is_refused_with_the_right_name(read):
         read("file,patient,severty\na.mp4,1,2\n")
 
 
-def test_a_column_of_another_kind_is_left_out_with_a_note(read):
+def test_an_unknown_column_is_skipped_with_a_note(read):
     rows, ledger = read("file,patient,height of the bed\na.mp4,1,2\n")
     assert len(rows) == 1
     assert ledger.counts() == {"noted": 1}

@@ -1,5 +1,3 @@
-"""A source becomes a store, whole or not at all."""
-
 import json
 
 import numpy as np
@@ -35,8 +33,12 @@ def own(tmp_path, write_video):
 
 
 def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
-    store = tmp_path / "store"
-    summary = ingest("folder", own, store, max_side=30)
+    store, counts = tmp_path / "store", []
+    summary = ingest(
+        "folder", own, store, max_side=30, progress=lambda *numbers: counts.append(numbers)
+    )
+    assert [numbers[0] for numbers in counts] == [1, 2, 3, 4]
+    assert counts[-1][1:] == (9, 19)  # nine of ten rows have a file
     assert (summary.num_clips, summary.num_frames, summary.num_patients) == (4, 19, 3)
     assert summary.labels["severity"] == {"0": 1, "2": 1, "3": 1}
     assert summary.frames_per_second > 0
@@ -55,15 +57,14 @@ def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
     }.items():
         assert cause in skipped[item]
     assert len(skipped) == summary.actions["skipped"] == 6
-
-
-def test_a_row_has_its_pixels_hash_signature_and_adjusted_spacing(own, tmp_path):
-    ingest("folder", own, tmp_path / "store", max_side=30)
-    (row,) = stores.read(tmp_path / "store", ["folder/one"])
+    (row,) = stores.read(store, ["folder/one"])
     assert (row["height"], row["width"], row["fps"]) == (20, 30, 25.0)
     assert row["mm_per_pixel"] == pytest.approx(1.0)  # half the size, twice the spacing
     assert row["sha256"] == clip.hash_pixels(clip.frames_of(row))
     assert row["signature"]
+    recorded = json.loads((store / "store.json").read_text())["sources"]["folder"]
+    assert (recorded["max_side"], recorded["missing_patient"]) == (30, "refuse")
+    assert recorded["summary"]["num_clips"] == 4
 
 
 def test_a_clip_without_a_patient_can_be_its_own_and_that_is_recorded(own, tmp_path):
@@ -84,13 +85,6 @@ def test_the_same_source_is_replaced_and_the_order_of_work_changes_nothing(own, 
     assert stores.fingerprint(stores.read_index(store)) == first
     entries = ledger.read(store / "ledger.jsonl")
     assert len({(entry.item, entry.reason) for entry in entries}) == len(entries)
-
-
-def test_progress_counts_clips_and_knows_the_total(own, tmp_path):
-    seen = []
-    ingest("folder", own, tmp_path / "store", progress=lambda *counts: seen.append(counts))
-    assert [counts[0] for counts in seen] == [1, 2, 3, 4]
-    assert seen[-1][1:] == (9, 19)  # nine of ten rows have a file
 
 
 def test_a_run_without_a_clip_is_refused_with_reasons_and_leaves_the_store(own, tmp_path):
@@ -147,13 +141,6 @@ def test_an_unknown_option_and_a_missing_folder_are_refused(own, tmp_path):
         ingest("folder", own, tmp_path / "store", label="x.csv")
     with pytest.raises(SourceError, match="no such folder"):
         ingest("folder", own / "absent", tmp_path / "store")
-
-
-def test_the_store_tells_how_it_was_read(own, tmp_path):
-    ingest("folder", own, tmp_path / "store", max_side=30)
-    told = json.loads((tmp_path / "store" / "store.json").read_text())["sources"]["folder"]
-    assert (told["max_side"], told["missing_patient"]) == (30, "refuse")
-    assert told["summary"]["num_clips"] == 4
 
 
 @pytest.mark.data

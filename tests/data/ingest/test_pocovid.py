@@ -1,5 +1,3 @@
-"""The POCUS reader: what its columns decide, and its traps."""
-
 from collections import Counter
 
 import pytest
@@ -9,13 +7,12 @@ from lus_ray.data.ingest import label_table, pocovid
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
-FINDINGS = ("Effusion", "Consolidations", "B-lines", "A-lines", "Pleural line irregularities",
-            "Air bronchogram", "Healthy")  # fmt: skip
+FINDINGS = (*pocovid.GROUPS, "Air bronchogram", "Healthy")
 
 
 def row(**cells: str) -> label_table.TableRow:
-    found = dict.fromkeys(FINDINGS, "0") | {"Filename": "clip"}
-    return label_table.TableRow("dataset_metadata.csv row 2", found | cells)
+    cells = dict.fromkeys(FINDINGS, "0") | {"Filename": "clip"} | cells
+    return label_table.TableRow("dataset_metadata.csv row 2", cells)
 
 
 def judged(**cells: str) -> dict[str, int]:
@@ -28,7 +25,7 @@ def test_a_row_of_zeros_was_never_filled_in():
     assert pocovid.label_biomarkers(row(**dict.fromkeys(FINDINGS, "")), Ledger()) is None
 
 
-def test_a_finding_says_that_none_is_wrong_and_the_zeros_beside_it_count():
+def test_a_finding_excludes_none_and_the_zeros_beside_it_count():
     values = judged(Consolidations="1")
     assert values["consolidation: none"] == 0
     assert "consolidation: > 10 mm" not in values
@@ -37,28 +34,25 @@ def test_a_finding_says_that_none_is_wrong_and_the_zeros_beside_it_count():
     assert values["B-line origin: not applicable"] == 1
 
 
-def test_irregularities_may_be_an_indent_or_a_break_so_neither_is_decided():
+def test_irregularities_decide_neither_indents_nor_breaks():
     with_them = judged(**{"Pleural line irregularities": "1"})
     assert not any(name.startswith("pleural") for name in with_them)
     without = judged(Effusion="1")
     assert without["pleural indent: none"] == without["pleural break: none"] == 1
 
 
-def test_a_healthy_lung_without_a_tick_at_a_lines_is_not_judged_for_them():
+def test_a_healthy_lung_without_a_tick_at_a_lines_is_not_judged_for_a_lines():
     assert not any(name.startswith("A-lines") for name in judged(Healthy="1"))
     assert judged(Healthy="1", **{"A-lines": "1"})["A-lines: none"] == 0
 
 
-def test_a_link_in_a_column_of_zeros_and_ones_is_no_judgement_and_is_noted():
+def test_a_link_in_a_0_1_column_is_ignored_with_a_note_and_other_text_refused():
     ledger = Ledger()
     values = pocovid.label_biomarkers(
         row(Effusion="https://host/x.zip?dl=0", **{"A-lines": "1"}), ledger
     )
     assert values[BIOMARKERS.index("effusion: none")] == -1
     assert ledger.counts() == {"noted": 1}
-
-
-def test_anything_else_in_such_a_column_is_refused():
     with pytest.raises(SourceError, match="'Effusion' is '2'"):
         pocovid.label_biomarkers(row(Effusion="2"), Ledger())
 

@@ -1,0 +1,189 @@
+import json
+
+import numpy as np
+import pytest
+from pydicom import uid
+from pydicom.encaps import encapsulate
+
+from lus_ray.data.decoding.decoder import decode
+from lus_ray.errors import DecodeError
+from tests.data.decoding import dicom_files as files
+
+LITTLE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian)
+EXACT = (*LITTLE, uid.ExplicitVRBigEndian, uid.RLELossless)
+JPEG = uid.JPEGBaseline8Bit
+
+
+def refuse(decoder, path, cause):
+    """The file is refused in one line that names nobody."""
+    with pytest.raises(DecodeError, match=cause) as caught:
+        decoder.decode(path)
+    assert "\n" not in str(caught.value)
+    assert_nameless(str(caught.value))
+
+
+def assert_nameless(text):
+    assert not [secret for secret in (*files.SECRETS, "DOE") if secret in text]
+
+
+@pytest.mark.parametrize("syntax", EXACT, ids=lambda syntax: syntax.keyword)
+def test_lossless_syntaxes_give_the_pixels_as_they_were(syntax, tmp_path, decoder):
+    path = files.write(tmp_path / "a.dcm", files.fan(), syntax=syntax)
+    decoded = decoder.decode(path)
+    assert np.array_equal(decoded.frames, files.fan())
+    assert (decoded.fps, decoded.format, decoded.num_declared) == (25.0, "DICOM", 6)
+
+
+def test_jpeg_frames_give_the_pixels_nearly(tmp_path, decoder):
+    smooth = np.zeros((4, 64, 64), np.uint8)
+    smooth[:, 16:48, 16:48] = np.linspace(60, 180, 32, dtype=np.uint8)
+    path = files.write(tmp_path / "a.dcm", smooth, syntax=JPEG)
+    assert np.abs(decoder.decode(path).frames.astype(int) - smooth).mean() < 2
+
+
+def test_the_region_is_cut_out_and_its_spacing_follows_the_shrinking(tmp_path, decoder):
+    regions = [files.region()]
+    path = files.write(tmp_path / "a", files.fan(), SequenceOfUltrasoundRegions=regions)
+    top, left, bottom, right = files.REGION
+    decoded = decoder.decode(path)
+    assert np.array_equal(decoded.frames, files.fan()[:, top:bottom, left:right])
+    assert decoded.mm_per_pixel == pytest.approx(0.2)
+    assert decoded.notes == ()
+    half = decode(path, max_side=50)
+    assert (half.frames.shape, half.height, half.width) == ((6, 40, 50), 80, 100)
+    assert half.mm_per_pixel == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("regions", "note"),
+    [
+        (None, "no ultrasound region"),
+        ([{}, {}], "2 ultrasound regions"),
+        ([{"RegionDataType": 2}], "no ultrasound region"),
+        ([{"PhysicalUnitsXDirection": 4}], "no spacing in centimetres"),
+        ([{"PhysicalDeltaX": 0.03}], "not square"),
+        ([{"PhysicalDeltaY": 0.0}], "no spacing in centimetres"),
+    ],
+)
+def test_a_spacing_that_is_not_sure_is_not_known(regions, note, tmp_path, decoder):
+    listed = regions and [files.region(**changes) for changes in regions]
+    path = files.write(tmp_path / "a.dcm", files.fan(), SequenceOfUltrasoundRegions=listed)
+    decoded = decoder.decode(path)
+    assert decoded.mm_per_pixel is None
+    assert note in decoded.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("elements", "fps"),
+    [
+        ({"FrameTime": 20.0, "CineRate": 7}, 50.0),
+        ({"FrameTime": None, "FrameTimeVector": [0, 30, 50, 40, 40, 40]}, 25.0),
+        ({"FrameTime": None, "CineRate": 30, "RecommendedDisplayFrameRate": 10}, 30.0),
+        ({"FrameTime": None, "RecommendedDisplayFrameRate": 10}, 10.0),
+        ({"FrameTime": None}, None),
+        ({"FrameTime": 0.001}, None),
+    ],
+)
+def test_the_frame_rate_comes_from_the_cine_module(elements, fps, tmp_path, decoder):
+    path = files.write(tmp_path / "a.dcm", files.fan(), **elements)
+    assert decoder.decode(path).fps == (fps and pytest.approx(fps))
+
+
+def test_inverted_grey_is_inverted_back_and_sixteen_bits_become_eight(tmp_path, decoder):
+    fan = files.fan()
+    inverted = files.write(tmp_path / "a.dcm", 255 - fan, PhotometricInterpretation="MONOCHROME1")
+    assert np.array_equal(decoder.decode(inverted).frames, fan)
+    deep = files.write(tmp_path / "b.dcm", fan.astype(np.uint16) * 16, BitsStored=12, HighBit=11)
+    assert np.array_equal(decoder.decode(deep).frames, fan)
+
+
+@pytest.mark.parametrize(
+    ("kind", "colour", "elements"),
+    [
+        ("RGB", (200, 0, 0), {}),
+        ("YBR_FULL", (60, 94, 228), {}),
+        ("RGB", (200, 0, 0), {"syntax": JPEG}),  # a JPEG of YBR that the header calls RGB
+        ("YBR_FULL_422", (200, 0, 0), {"syntax": JPEG}),
+    ],
+)
+def test_colours_become_luma(kind, colour, elements, tmp_path, decoder):
+    """ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B; of YBR it is the first component."""
+    red = np.full((2, 16, 16, 3), colour, np.uint8)
+    path = files.write(tmp_path / "a.dcm", red, PhotometricInterpretation=kind, **elements)
+    tolerance = 2 if elements else 1
+    assert np.abs(decoder.decode(path).frames.astype(int) - 60).max() <= tolerance
+
+
+LARGE_JPEG = files.jpeg(np.zeros((4000, 4000), np.uint8))
+HOSTILE = {
+    "many frames": ({"NumberOfFrames": 10**9}, "declares 1000000000 frames"),
+    "more frames than there are": ({"NumberOfFrames": 60}, "truncated: 6 of 60 frames"),
+    "huge rows": ({"Rows": 65535, "Columns": 65535}, "65535 x 65535 pixels; at most"),
+    "no rows": ({"Rows": 0}, "no usable Rows"),
+    "no image": ({"Rows": None}, "holds no image"),
+    "cut": ({"PixelData": b"\x07" * 1000}, "no frame can be decoded"),
+    "signed": ({"PixelRepresentation": 1}, "are signed"),
+    "palette": ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR"),
+    "odd colours": ({"PhotometricInterpretation": "DOE JANE"}, "an unknown one"),
+    "no bits": ({"BitsStored": 0}, "no usable BitsStored"),
+    "float": ({"BitsAllocated": 32, "BitsStored": 32}, "32 bits in 32"),
+    "declared text": ({"BurnedInAnnotation": "YES"}, "text is burned into the pixels"),
+    "region outside": (
+        {"SequenceOfUltrasoundRegions": [files.region(RegionLocationMinX0=500)]},
+        "outside of its image",
+    ),
+    "junk": (
+        {"syntax": JPEG, "PixelData": encapsulate([b"DOE JANE" * 99] * 6)},
+        "no frame can be decoded",
+    ),
+    "a larger image than the header's": (
+        {"syntax": JPEG, "PixelData": encapsulate([LARGE_JPEG] * 6)},
+        "not of the size in the header",
+    ),
+    "lossless JPEG": (
+        {"syntax": uid.JPEGLosslessSV1, "PixelData": encapsulate([b"\xff\xd8"] * 6)},
+        "holds pixels as JPEG Lossless",
+    ),
+}
+
+
+@pytest.mark.parametrize(("elements", "cause"), HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_refused(elements, cause, tmp_path, decoder):
+    refuse(decoder, files.write(tmp_path / "a.dcm", files.fan(), **elements), cause)
+
+
+def test_an_unknown_syntax_is_refused_without_quoting_it(tmp_path, decoder):
+    path = files.write(tmp_path / "a.dcm", files.fan(), syntax=JPEG)
+    path.write_bytes(path.read_bytes().replace(JPEG.encode(), b"1.2.840.10008.DOE.9.99"))
+    refuse(decoder, path, "an unknown transfer syntax")
+
+
+def test_a_deflated_file_is_refused_before_it_is_inflated(tmp_path, decoder):
+    zeros, syntax = np.zeros((200, 500, 500), np.uint8), uid.DeflatedExplicitVRLittleEndian
+    path = files.write(tmp_path / "bomb.dcm", zeros, syntax=syntax)
+    assert path.stat().st_size < 100_000
+    refuse(decoder, path, "holds pixels as Deflated")
+
+
+@pytest.mark.parametrize("syntax", [*LITTLE, uid.RLELossless, JPEG])
+def test_damage_anywhere_is_refused_or_costs_pixels_only(syntax, tmp_path, decoder):
+    path = files.write(tmp_path / "a.dcm", files.fan(2), syntax=syntax)
+    sound, rng, reasons = path.read_bytes(), np.random.default_rng(0), []
+    for turn in range(30):
+        content = bytearray(sound)
+        for index in rng.integers(0, min(1200, len(sound)) if turn % 2 else len(sound), 4):
+            content[index] = rng.integers(256)
+        path.write_bytes(content[: rng.integers(200, len(sound))] if turn % 3 == 0 else content)
+        try:
+            decoder.decode(path)
+        except DecodeError as error:
+            reasons.append(str(error))
+    assert len(reasons) > 5
+    assert_nameless("".join(reasons))
+
+
+def test_notes_of_a_file_name_nobody(tmp_path, decoder):
+    decoded = decoder.decode(files.write(tmp_path / "a.dcm", files.fan(), Modality="DOE"))
+    notes = json.dumps([decoded.notes, decoded.format])
+    assert "not call it ultrasound" in notes
+    assert_nameless(notes)

@@ -1,0 +1,94 @@
+import pytest
+
+from lus_ray.data import ledger
+from lus_ray.data import store as stores
+from lus_ray.data.check import check_store
+from lus_ray.data.ingest import dicom
+from lus_ray.data.ingest.pipeline import ingest
+from lus_ray.data.ledger import Ledger
+from tests.data.decoding import dicom_files as files
+from tests.rights import as_anybody
+
+
+def test_a_folder_becomes_a_store_with_patients_by_folder_or_digest(tmp_path):
+    root = tmp_path / "root"
+    (root / "anna").mkdir(parents=True)
+    (root / "berta").mkdir()
+    regions = [files.region()]
+    for index, name in enumerate(("anna/1.2.840.7", "anna/two.dcm", "berta/IM0", "loose.dcm")):
+        fan = files.fan(seed=index)
+        files.write(root / name, fan, SequenceOfUltrasoundRegions=regions)
+    files.write(root / "nobody.dcm", files.fan(), PatientID="")
+    files.write(root / "berta/text.dcm", files.with_text(files.fan()))
+    (root / "notes.txt").write_text("hello")
+    store = tmp_path / "store"
+    assert ingest("dicom", root, store).num_clips == 4
+    table = stores.read_index(store).to_pylist()
+    patients = {row["clip"]: row["patient"] for row in table}
+    digest = patients.pop("dicom/loose")
+    assert patients == {
+        "dicom/anna/1.2.840.7": "dicom/anna",
+        "dicom/anna/two": "dicom/anna",
+        "dicom/berta/IM0": "dicom/berta",
+    }
+    assert len(digest) == len("dicom/") + 16
+    assert table[0]["mm_per_pixel"] == pytest.approx(0.2)
+    reasons = {entry.item: entry.reason for entry in ledger.read(store / "ledger.jsonl")}
+    assert "text" in reasons["dicom/berta/text"]
+    assert "no patient id" in reasons["dicom/nobody"]
+    assert "not a DICOM file" in reasons["notes.txt"]
+    assert "anna, berta has the same PatientID" in reasons[digest.removeprefix("dicom/")]
+    assert {row["group"] for row in table} == {min(digest, "dicom/anna")}
+    kept = b"".join(path.read_bytes() for path in store.rglob("*") if path.is_file())
+    assert not [secret for secret in files.SECRETS if secret.encode() in kept]
+
+
+def test_folders_that_share_an_id_stay_in_one_group_whatever_is_read_later(tmp_path):
+    people = {"anna": ["X"], "berta": ["Y", "X"], "carla": ["Y", "Z"], "dora": ["W"], "eva": [""]}
+    for number, (name, ids) in enumerate(people.items()):
+        (tmp_path / "root" / name).mkdir(parents=True)
+        for k, who in enumerate(ids):
+            fan = files.fan(seed=10 * number + k)
+            files.write(tmp_path / "root" / name / f"{k}.dcm", fan, PatientID=who)
+    store = tmp_path / "store"
+    assert ingest("dicom", tmp_path / "root", store).num_groups == 3
+    ingest("phantom", None, store, patients=1, clips=1, frames=2, size=64)
+    group = {row["patient"]: row["group"] for row in stores.read_index(store).to_pylist()}
+    assert group == {
+        **{f"dicom/{name}": "dicom/anna" for name in ("anna", "berta", "carla")},
+        **{name: name for name in ("dicom/dora", "dicom/eva", "phantom/A0-p0000")},
+    }
+    findings = check_store(store)
+    assert (findings.num_groups, findings.loose) == (4, ())
+
+
+def test_only_unreadable_files_and_folders_are_skipped(tmp_path):
+    root = tmp_path / "root"
+    for name in ("anna", "berta", "carla"):
+        (root / name).mkdir(parents=True)
+        files.write(root / name / "1.dcm", files.fan(seed=ord(name[0])))
+    (root / "berta" / "1.dcm").chmod(0)
+    (root / "carla").chmod(0)
+    notes = Ledger()
+    with as_anybody():
+        items = list(dicom.clips(root, notes))
+    assert [item["clip"] for item in items] == ["dicom/anna/1"]
+    assert {entry.item: entry.reason for entry in notes.entries} == {
+        "berta/1": "not readable: Permission denied",
+        "carla": "not readable: Permission denied",
+    }
+
+
+def test_the_reader_can_allow_text_beside_the_fan(tmp_path):
+    (tmp_path / "root" / "anna").mkdir(parents=True)
+    files.write(tmp_path / "root" / "anna" / "text.dcm", files.with_text(files.fan()))
+    ingest("dicom", tmp_path / "root", tmp_path / "store", allow_text=True)
+    assert len(stores.read_index(tmp_path / "store")) == 1
+
+
+def test_the_folder_reader_takes_dicom_files_with_labels(tmp_path):
+    files.write(tmp_path / "a.dcm", files.fan())
+    (tmp_path / "labels.csv").write_text("file,patient,severity\na.dcm,1,2\n")
+    ingest("folder", tmp_path, tmp_path / "store")
+    (row,) = stores.read(tmp_path / "store")
+    assert (row["severity"], row["fps"], len(row["frames"])) == (2, 25.0, 6)
