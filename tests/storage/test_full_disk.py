@@ -21,6 +21,8 @@ from tests.disks import Disk, disk
 
 __all__ = ["disk"]
 
+pytestmark = pytest.mark.full
+
 VIEW = View(num_frames=2, height=16, width=16, num_samples=1)
 TASK = partial(ClipLabel, backbone=partial(TSM, width=8), label="severity", view=VIEW)
 ABOUT = predictions.PredictionInfo("cnn", 0, "severity", ("0", "1"), False, "f")

@@ -82,7 +82,7 @@ KINDS = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_read_after_a_kill_is_the_last_that_was_written_or_the_one_under_way(
     tmp_path, kind

@@ -41,7 +41,7 @@ def earlier(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
 def test_a_store_is_whole_and_joined_whichever_step_of_an_ingest_is_the_last(

@@ -177,7 +177,7 @@ write(sys.argv[1], [row("test", number, 100 + number) for number in range(60)])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_writer_that_is_killed_as_it_uploads_leaves_the_earlier_store(bucket):
     uri = bucket.uri("clips")
     write(uri, [row("test", 0, 0), row("test", 1, 1)])
@@ -193,7 +193,7 @@ def test_a_writer_that_is_killed_as_it_uploads_leaves_the_earlier_store(bucket):
     assert store.read_index(uri).num_rows == len(objects(uri)) == 60
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_first_upload_that_is_killed_is_no_store(bucket):
     uri = bucket.uri("clips")
     writer = subprocess.Popen([sys.executable, "-c", UPLOAD, uri])
