@@ -1,7 +1,6 @@
-"""Pictures of B-lines in frames of several domains: what the expert and a cell outline, and how a
-task that translates frames would show them in the other domain.
+"""Images of B-lines in several domains: masks of expert and cell, and frames translated by SIFA.
 
-Letters: N frames, H rows, W columns.
+Shapes: N frames, H rows, W columns.
 Source: Mason et al. 2021, Figures 2 and 3.
 """
 
@@ -20,54 +19,53 @@ from lus_ray.metrics import segmentation
 from lus_ray.tasks.segmentation import Segmentation
 
 NUM_PATIENTS = 2
-"""Patients of each domain of whom a frame is shown."""
+"""Patients per domain."""
 
 
 @runtime_checkable
 class Translator(Protocol):
-    """A task that shows frames of one domain as the other would: SIFA."""
+    """A task that translates frames between two domains."""
 
     def translate_and_reconstruct(
         self, frames: Float[Tensor, "N 1 H W"], *, source: bool
     ) -> tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 H W"]]:
-        """Frames in [0, 1] of the source, or else the target, as the other domain, and back."""
+        """Frames in [0, 1] of the source (else the target) translated, and reconstructed."""
 
 
 @dataclass(frozen=True)
-class Domains:
-    """What clips of the source and of the target of an arm equal; nothing where it has neither."""
+class DomainPair:
+    """Column values of clips of the source and of the target; empty where an arm has none."""
 
     source: Mapping[str, Any]
     target: Mapping[str, Any]
 
-    def place(self, row: Row) -> int | None:
+    def index_of(self, row: Row) -> int | None:
         """0 for a clip of the source, 1 for one of the target, None for any other."""
-        for number, wanted in enumerate((self.source, self.target)):
+        for index, wanted in enumerate((self.source, self.target)):
             if wanted and all(row.get(column) == value for column, value in wanted.items()):
-                return number
+                return index
         return None
 
     def names(self) -> tuple[str, str]:
-        """What the captions call the source and the target."""
-        given = (self.source.get("domain"), self.target.get("domain"))
-        return str(given[0] or "source"), str(given[1] or "target")
+        """Names of source and target in captions."""
+        return (
+            str(self.source.get("domain") or "source"),
+            str(self.target.get("domain") or "target"),
+        )
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One picture: the end of its file's name, its kind in the report, its text and its caption."""
+class ExampleImage:
+    """An image: the suffix of its file name, its kind in the report, SVG text and caption."""
 
-    ending: str
+    suffix: str
     kind: str
     svg: str
     caption: str
 
 
-def examples(tested: Sequence[Row]) -> list[tuple[Row, int]]:
-    """Of each domain the first clips of a few patients, and the middle one of the frames looked at.
-
-    `tested` is in the order in which clips are chosen.
-    """
+def select_examples(tested: Sequence[Row]) -> list[tuple[Row, int]]:
+    """The first clips of a few patients per domain, each with its middle tested frame."""
     patients: dict[tuple[str, str], tuple[Row, int]] = {}
     for row in tested:
         images = row.get("images")
@@ -78,40 +76,45 @@ def examples(tested: Sequence[Row]) -> list[tuple[Row, int]]:
     by_domain: dict[str, list[tuple[Row, int]]] = {}
     for (domain, _), example in patients.items():
         by_domain.setdefault(domain, []).append(example)
-    return [one for domain in sorted(by_domain) for one in by_domain[domain][:NUM_PATIENTS]]
+    return [example for domain in sorted(by_domain) for example in by_domain[domain][:NUM_PATIENTS]]
 
 
-def of(
+def draw(
     task: Segmentation,
     row: Row,
     picture: UInt8[np.ndarray, "H W"],
     true: UInt8[np.ndarray, "H W"],
     *,
-    domains: Domains,
+    domains: DomainPair,
     device: str,
-) -> Iterator[Drawn]:
-    """The frame with the outline of the expert, with that of the task too, and translated."""
+) -> Iterator[ExampleImage]:
+    """The frame with the mask of the expert, with that of the task, and translated."""
     frames = torch.from_numpy(picture / np.float32(255))[None, None].to(device)
-    said = task.predict(frames)["masks"]
-    (dice,) = segmentation.dice(segmentation.count_pixels(true[None], said, num_classes=2))[:, 1]
-    judged = "no B-line in either" if np.isnan(dice) else f"Dice {dice:.2f}"
-    yield Drawn(
-        "-expert", "expert", figures.draw_segmentations(picture, true == 1, {}), _of_domain(row)
+    predicted = task.predict(frames)["masks"]
+    (dice,) = segmentation.dice(segmentation.count_pixels(true[None], predicted, num_classes=2))[
+        :, 1
+    ]
+    caption = "no B-line in either" if np.isnan(dice) else f"Dice {dice:.2f}"
+    yield ExampleImage(
+        "-expert",
+        "expert",
+        figures.draw_segmentations(picture, true == 1, {}),
+        _describe_domain(row),
     )
-    svg = figures.draw_segmentations(picture, true == 1, {"task": said[0] == 1})
-    yield Drawn("", "outlines", svg, judged)
-    place = domains.place(row)
-    if place is not None and isinstance(task, Translator):
-        here, there = domains.names()[:: -1 if place else 1]
-        yield _translated(task, frames, picture, here=here, there=there, source=place == 0)
+    svg = figures.draw_segmentations(picture, true == 1, {"task": predicted[0] == 1})
+    yield ExampleImage("", "outlines", svg, caption)
+    index = domains.index_of(row)
+    if index is not None and isinstance(task, Translator):
+        here, there = domains.names()[:: -1 if index else 1]
+        yield _draw_translation(task, frames, picture, here=here, there=there, source=index == 0)
 
 
-def _of_domain(row: Row) -> str:
-    return row.get("domain") or "domain not known"
+def _describe_domain(row: Row) -> str:
+    return row.get("domain") or "unknown domain"
 
 
 @torch.no_grad()
-def _translated(
+def _draw_translation(
     task: Translator,
     frames: Float[Tensor, "1 1 H W"],
     picture: UInt8[np.ndarray, "H W"],
@@ -119,13 +122,15 @@ def _translated(
     here: str,
     there: str,
     source: bool,
-) -> Drawn:
-    """The frame, as the other domain would show it, and back again."""
+) -> ExampleImage:
+    """The frame, its translation and its reconstruction."""
     other, back = (
-        (255 * one[0, 0].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
-        for one in task.translate_and_reconstruct(frames, source=source)
+        (255 * image[0, 0].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
+        for image in task.translate_and_reconstruct(frames, source=source)
     )
-    row = [(f"{here} frame", picture), (f"as {there}", other), ("back", back)]
-    off = np.abs(back.astype(int) - picture).mean()
-    caption = f"{here} as {there}: comes back {off:.1f} of 255 greys off on average"
-    return Drawn("-translated", "translations", figures.draw_translations([row]), caption)
+    row = [(f"{here} frame", picture), (f"as {there}", other), ("reconstructed", back)]
+    error = np.abs(back.astype(int) - picture).mean()
+    caption = (
+        f"{here} as {there}: reconstructed with a mean error of {error:.1f} of 255 grey levels"
+    )
+    return ExampleImage("-translated", "translations", figures.draw_translations([row]), caption)

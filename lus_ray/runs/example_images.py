@@ -1,10 +1,10 @@
-"""Pictures of what a cell saw: example frames of test clips, where it looked or what it outlined.
+"""Example images of a cell: frames of test clips with attention maps or masks.
 
     cells/<arm>/fold<k>/pictures/<n>.svg, captions.json
-    cells/<arm>/fold<k>/pictures/<n>-expert.svg, <n>-translated.svg     where B-lines are outlined
+    cells/<arm>/fold<k>/pictures/<n>-expert.svg, <n>-translated.svg     for B-lines
 
-Why chosen by name and label: the examples are the same for every arm and nobody picked them, so
-that two arms can be held side by side.
+Why selected by name and label: every arm shows the same examples and nobody picked them, so that
+two arms can be compared.
 """
 
 import json
@@ -24,7 +24,7 @@ from lus_ray.data.loading.sampler import images_of
 from lus_ray.data.transforms.view import View
 from lus_ray.metrics import segmentation
 from lus_ray.runs import domain_images
-from lus_ray.runs.domain_images import Domains, Drawn
+from lus_ray.runs.domain_images import DomainPair, ExampleImage
 from lus_ray.runs.layout import CAPTIONS
 from lus_ray.tasks.frame_diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
@@ -49,93 +49,94 @@ def draw(
     learns: Mapping[str, Any] = NOTHING,
     unlabelled: Mapping[str, Any] = NOTHING,
 ) -> None:
-    """Write pictures of an example of each score, of each class, or of a few patients.
+    """Write images of an example of each score, of each class, or of a few patients.
 
-    For a task that translates frames, `learns` is what clips of its source domain equal and
-    `unlabelled` what those of its target domain do.
+    For a task that translates frames, `learns` are the column values of clips of its source domain
+    and `unlabelled` those of its target domain.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    domains = Domains(source=learns, target=unlabelled)
+    domains = DomainPair(source=learns, target=unlabelled)
     captions = []
-    for number, (row, frame) in enumerate(examples(task, rows)):
-        for drawn in _drawn(task, row, frame, pixels, domains=domains, device=device):
-            name = f"{number}{drawn.ending}.svg"
-            (folder / name).write_text(drawn.svg)
+    for number, (row, frame) in enumerate(select_examples(task, rows)):
+        for image in _draw_example(task, row, frame, pixels, domains=domains, device=device):
+            name = f"{number}{image.suffix}.svg"
+            (folder / name).write_text(image.svg)
             captions.append(
                 {
                     "file": name,
                     "example": f"{row['clip']}#{frame}",
-                    "caption": drawn.caption,
-                    "kind": drawn.kind,
+                    "caption": image.caption,
+                    "kind": image.kind,
                 }
             )
     (folder / CAPTIONS).write_text(json.dumps(captions, indent=1) + "\n")
 
 
-def _drawn(
-    task: Drawable, row: Row, frame: int, pixels: Pixels, *, domains: Domains, device: str
-) -> Iterator[Drawn]:
-    """The pictures of one example."""
+def _draw_example(
+    task: Drawable, row: Row, frame: int, pixels: Pixels, *, domains: DomainPair, device: str
+) -> Iterator[ExampleImage]:
     assert isinstance(task.view, View)
     (resized,) = pixels.clips([row], task.view)
     picture = resized[frame]
     if not isinstance(task, Segmentation):
-        yield Drawn("", "looks", *looked(task, picture, _true(task, row, frame), device=device))
+        true = _true_class(task, row, frame)
+        yield ExampleImage("", "looks", *draw_attention(task, picture, true, device=device))
         return
     (ids,) = pixels.masks([row], task.view)
     true = task.prepare_truth(ids[frame : frame + 1], row)[0]
     if task.scheme == "bline":
-        yield from domain_images.of(task, row, picture, true, domains=domains, device=device)
+        yield from domain_images.draw(task, row, picture, true, domains=domains, device=device)
     else:
-        yield Drawn("", "masks", *outlined(task, picture, true, device=device))
+        yield ExampleImage("", "masks", *draw_masks(task, picture, true, device=device))
 
 
-def looked(
+def draw_attention(
     task: FrameScore | FrameDiagnosis, picture: UInt8[np.ndarray, "H W"], true: int, *, device: str
 ) -> Picture:
-    """Where a network looked in a frame, and what it said."""
-    (seen,) = task.find_attention(_one(picture, device))
-    said = int(seen.probability.argmax())
-    crops = () if seen.crops is None else (seen.crops * 255).round().astype(np.uint8)
+    """The attention of a network in a frame, and its prediction."""
+    (attention,) = task.find_attention(_to_tensor(picture, device))
+    predicted = int(attention.probability.argmax())
+    crops = () if attention.crops is None else (attention.crops * 255).round().astype(np.uint8)
     svg = figures.draw_attention(
         picture,
-        quads=() if seen.quads is None else tuple(seen.quads),
-        heat=seen.heat,
-        box=seen.box,
+        quads=() if attention.quads is None else tuple(attention.quads),
+        heat=attention.heat,
+        box=attention.box,
         crops=tuple(crops),
         title="",
     )
     names = task.classes
     word = "score " if isinstance(task, FrameScore) else ""
-    probability = f"{seen.probability[said]:.2f}"
-    return svg, f"{word}{names[true]}, said {names[said]} with probability {probability}"
+    probability = f"{attention.probability[predicted]:.2f}"
+    return svg, f"{word}{names[true]}, predicted {names[predicted]} with probability {probability}"
 
 
-def outlined(
+def draw_masks(
     task: Segmentation,
     picture: UInt8[np.ndarray, "H W"],
     true: UInt8[np.ndarray, "H W"] | None,
     *,
     device: str,
 ) -> Picture:
-    """A frame, its mask where there is one, the prediction, and how unsure it is of each class."""
-    frames = _one(picture, device)
-    said = task.predict(frames)["masks"][0]
+    """A frame, its mask if it has one, the prediction, and the uncertainty of each class."""
+    frames = _to_tensor(picture, device)
+    predicted = task.predict(frames)["masks"][0]
     deviation = task.estimate_uncertainty(frames)
-    layers = [("prediction", said)] if true is None else [("expert", true), ("prediction", said)]
-    unsure = [] if deviation is None else _unsure(task, deviation[0])
-    svg = figures.draw_masks(picture, masks=layers, classes=task.classes, uncertainty=unsure)
+    layers = [("prediction", predicted)]
+    layers = layers if true is None else [("expert", true), *layers]
+    maps = [] if deviation is None else _uncertainty_maps(task, deviation[0])
+    svg = figures.draw_masks(picture, masks=layers, classes=task.classes, uncertainty=maps)
     if true is None:
         return svg, "no expert mask"
-    return svg, f"{(said == true).mean():.0%} of pixels as the expert has them"
+    return svg, f"{(predicted == true).mean():.0%} of pixels agree with the expert"
 
 
-def _unsure(
+def _uncertainty_maps(
     task: Segmentation, deviation: Float[np.ndarray, "K H W"]
 ) -> list[tuple[str, Float[np.ndarray, "H W"]]]:
-    """Maps of every class but background, also of those that nobody sees there, by name.
+    """Maps of every class but background by name, also of classes without a pixel.
 
-    Of markers last the mean over scores 1 to 3, which Roy et al. 2020 show in Figure 6.
+    For markers also the mean over scores 1 to 3: Roy et al. 2020, Figure 6.
     """
     maps = list(zip(task.classes, deviation, strict=True))[1:]
     if task.scheme == "markers":
@@ -143,55 +144,52 @@ def _unsure(
     return maps
 
 
-def examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]]:
-    """For each score, class or clip a test clip, by name, and a frame of it.
+def select_examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]]:
+    """A test clip and one of its frames for each score, class or patient, by name.
 
-    Another patient's clip where there is one; the frame is the middle one of those that fit, and
-    of those that are tested where a row lists its images.
-    B-lines are shown of clips of each domain.
+    Each is of another patient if possible. The frame is the middle one of those with the label,
+    and of the tested ones where a row lists its images.
     """
     tested = sorted(
         (row for row in rows if row["split"] == "test" and task.target(row) is not None),
         key=lambda row: row["clip"],
     )
     if isinstance(task, FrameScore):
-        return _each(tested, range(NUM_SEVERITIES), lambda row: row["frame_severity"])
+        return _one_per_label(tested, range(NUM_SEVERITIES), lambda row: row["frame_severity"])
     if isinstance(task, FrameDiagnosis):
-        return _each(tested, range(len(task.classes)), lambda row: _repeated(task, row))
+        return _one_per_label(
+            tested, range(len(task.classes)), lambda row: [task.target(row)] * row["num_frames"]
+        )
     if task.scheme == "bline":
-        return domain_images.examples(tested)
+        return domain_images.select_examples(tested)
     patients: dict[str, tuple[Row, int]] = {}
     for row in tested:
         frames = [frame for frame, copy in images_of(row, 1).tolist() if copy == 0]
-        if frames:  # of a split over images a clip may have none but altered copies to test
+        if frames:  # in a split over images, a clip may have only altered copies to test
             patients.setdefault(row["patient"], (row, frames[len(frames) // 2]))
     return list(patients.values())[:NUM_EXAMPLES]
 
 
-def _each(
+def _one_per_label(
     tested: Sequence[Row], wanted: Sequence[Hashable], labels: Callable[[Row], Sequence[Any]]
 ) -> list[tuple[Row, int]]:
     chosen: list[tuple[Row, int]] = []
     for label in wanted:
-        having = [row for row in tested if label in labels(row)]
-        seen = {row["patient"] for row, _ in chosen}
-        fresh = [row for row in having if row["patient"] not in seen]
-        if having:
-            row = (fresh or having)[0]
-            places = np.flatnonzero(np.asarray(labels(row)) == label)
-            chosen.append((row, int(places[len(places) // 2])))
+        candidates = [row for row in tested if label in labels(row)]
+        shown = {row["patient"] for row, _ in chosen}
+        others = [row for row in candidates if row["patient"] not in shown]
+        if candidates:
+            row = (others or candidates)[0]
+            frames = np.flatnonzero(np.asarray(labels(row)) == label)
+            chosen.append((row, int(frames[len(frames) // 2])))
     return chosen
 
 
-def _repeated(task: FrameDiagnosis, row: Row) -> list[Any]:
-    return [task.target(row)] * row["num_frames"]
+def _true_class(task: FrameScore | FrameDiagnosis, row: Row, frame: int) -> int:
+    target = task.target(row)
+    assert target is not None
+    return target[frame] if isinstance(target, list) else target
 
 
-def _true(task: FrameScore | FrameDiagnosis, row: Row, frame: int) -> int:
-    found = task.target(row)
-    assert found is not None
-    return found[frame] if isinstance(found, list) else found
-
-
-def _one(picture: UInt8[np.ndarray, "H W"], device: str) -> torch.Tensor:
+def _to_tensor(picture: UInt8[np.ndarray, "H W"], device: str) -> torch.Tensor:
     return to_unit_range(torch.from_numpy(picture.copy())[None, None].to(device))

@@ -1,7 +1,6 @@
-"""Trained segmenters drawn over the clips of another store, to see how far they carry.
+"""Predicted masks for clips of another store, which show how far trained segmenters generalise.
 
-Such clips need no masks: nothing is scored. The pictures join those of the cell and stand in the
-report beside the others.
+Such clips need no masks, as nothing is scored. The images join the example images of the cell.
 """
 
 import hashlib
@@ -24,28 +23,27 @@ from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.training import checkpoint
 
 SEGMENTERS = ("Segmentation", "Ensemble", "BinarySegmentation", "MatchedSegmentation", "Sifa")
-"""Tasks that outline the classes of an image, by the names that checkpoints have for them."""
+"""Tasks that segment images, by their names in checkpoints."""
 PREFIX = "over-"
-"""Files of these pictures begin so, and are replaced when they are drawn again."""
-
+"""Prefix of the files of these images, which are replaced when they are drawn again."""
 
 Example = tuple[Row, UInt8[np.ndarray, "1 H W"]]
-"""A clip, and its frame that is drawn over."""
+"""A clip and the frame that is shown."""
 
 
 def draw(experiment: Experiment, folder: RunFolder, examples: Sequence[Example]) -> int:
-    """Draw every segmenter over these frames, in its lowest finished fold; number of pictures."""
+    """Draw the masks of every segmenter, in its lowest finished fold; returns their number."""
     number = 0
     for arm in experiment.arms:
         cells = sorted(folder.finished_cells(arm.name), key=lambda cell: int(cell.fold[4:]))
         cell = next((cell for cell in cells if cell.checkpoint.is_dir()), None)
         if cell and checkpoint.read_description(cell.checkpoint)["name"] in SEGMENTERS:
-            number += _add(checkpoint.load(cell.checkpoint), examples, cell.images)
+            number += _draw_masks(checkpoint.load(cell.checkpoint), examples, cell.images)
     return number
 
 
 def select_examples(path: PathOrUri) -> list[Example]:
-    """A few clips of different patients and the middle frame of each, chosen by a hash of names.
+    """A few clips of different patients, selected by a hash of names, with their middle frame.
 
     Raises:
         StoreError: there is no store, or it is damaged.
@@ -66,18 +64,17 @@ def _middle(row: Row) -> UInt8[np.ndarray, "1 H W"]:
     return frames[len(frames) // 2 : len(frames) // 2 + 1]
 
 
-def _add(task: Segmentation, shown: Sequence[Example], folder: Path) -> int:
+def _draw_masks(task: Segmentation, examples: Sequence[Example], folder: Path) -> int:
     assert isinstance(task.view, View)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / CAPTIONS
     known = json.loads(path.read_text()) if path.exists() else []
     captions = [entry for entry in known if not entry["file"].startswith(PREFIX)]
-    for number, (row, frame) in enumerate(shown):
+    for number, (row, frame) in enumerate(examples):
         picture = task.view.resize(frame)[0]
-        svg, caption = example_images.outlined(task, picture, None, device="cpu")
-        files.write_text(folder / f"{PREFIX}{number}.svg", svg)
-        example = f"{row['clip']}#{len(row['frames']) // 2}"
-        name = f"{PREFIX}{number}.svg"
+        svg, caption = example_images.draw_masks(task, picture, None, device="cpu")
+        name, example = f"{PREFIX}{number}.svg", f"{row['clip']}#{len(row['frames']) // 2}"
+        files.write_text(folder / name, svg)
         captions.append({"file": name, "example": example, "caption": caption, "kind": "masks"})
     files.write_text(path, json.dumps(captions, indent=1) + "\n")
-    return len(shown)
+    return len(examples)

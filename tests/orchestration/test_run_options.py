@@ -124,6 +124,7 @@ def test_arms_without_any_label_are_left_out_with_what_needs_them(phantom_store)
     assert kept.claims == EXPERIMENT.claims
 
 
+@pytest.mark.slow
 def test_phantoms_whose_writing_was_interrupted_are_made_again(tmp_path):
     said = []
     data = tmp_path / "phantom"

@@ -26,7 +26,7 @@ def row(clip, patient, scores, split="test"):
 
 
 def chosen(*rows):
-    return [(one["clip"], frame) for one, frame in example_images.examples(TASK, rows)]
+    return [(one["clip"], frame) for one, frame in example_images.select_examples(TASK, rows)]
 
 
 def test_there_is_a_frame_for_each_score_that_occurs_in_the_order_of_the_scores():
@@ -77,7 +77,7 @@ def test_every_example_has_a_file_and_a_caption_that_says_what_was_said(tmp_path
             said = task.predict(torch.from_numpy(picture / np.float32(255))[None, None])
         (shares,) = said["outputs"]
         best = int(shares.argmax())
-        expected = f"score {score}, said {best} with probability {shares[best]:.2f}"
+        expected = f"score {score}, predicted {best} with probability {shares[best]:.2f}"
         assert caption["caption"] == expected
         assert (tmp_path / "pictures" / caption["file"]).read_text().startswith("<svg")
     assert len(list((tmp_path / "pictures").iterdir())) == 5
@@ -110,7 +110,7 @@ def outlined(clip, patient, scheme="dense", split="test", num_frames=4):
 
 
 def shown(task, *rows):
-    return [(one["clip"], frame) for one, frame in example_images.examples(task, rows)]
+    return [(one["clip"], frame) for one, frame in example_images.select_examples(task, rows)]
 
 
 def test_masks_are_shown_of_the_first_clips_of_different_patients_in_the_middle():
@@ -164,7 +164,7 @@ def test_every_outline_says_how_much_of_it_is_as_the_expert_has_it(tmp_path, dro
     for row, caption in zip(rows, captions, strict=True):
         given = torch.from_numpy(frames[row["clip"]][2:3])[:, None] / 255
         right = task.predict(given)["masks"][0] == task.prepare_truth(ids[row["clip"]][2:3], row)[0]
-        assert caption["caption"] == f"{right.mean():.0%} of pixels as the expert has them"
+        assert caption["caption"] == f"{right.mean():.0%} of pixels agree with the expert"
         assert caption["kind"] == "masks"
         svg = (tmp_path / caption["file"]).read_text()
         assert svg.startswith("<svg")
@@ -186,7 +186,7 @@ class Unsure(Segmentation):
 def test_uncertainty_of_every_class_is_drawn_even_where_nobody_sees_it():
     net, black = partial(PositionPrior, rows=2, columns=2), np.zeros((40, 48), np.uint8)
     markers = Unsure(net, "markers", view=VIEW, monitor="union_dice")
-    svg, _ = example_images.outlined(markers, black, None, device="cpu")
+    svg, _ = example_images.draw_masks(markers, black, None, device="cpu")
     _, _, *maps = images(svg)
     zero, one, two, three, mean = (tuple(drawn[0, 0, :3]) for drawn in maps)
     assert mean == two  # of 0.025, 0.045 and 0.065
@@ -195,14 +195,14 @@ def test_uncertainty_of_every_class_is_drawn_even_where_nobody_sees_it():
     places = [svg.index(f">{title}<") for title in titles]
     assert places == sorted(places)
     sparse = Unsure(net, "sparse", view=VIEW)
-    svg, _ = example_images.outlined(sparse, black, None, device="cpu")
+    svg, _ = example_images.draw_masks(sparse, black, None, device="cpu")
     assert len(images(svg)) == 2 + 3
     assert "mean of" not in svg
 
 
 def test_without_an_expert_an_outline_says_so():
     picture = np.random.default_rng(0).integers(0, 255, (40, 48), np.uint8)
-    svg, caption = example_images.outlined(SPARSE.eval(), picture, None, device="cpu")
+    svg, caption = example_images.draw_masks(SPARSE.eval(), picture, None, device="cpu")
     assert svg.startswith("<svg")
     assert caption == "no expert mask"
 
@@ -216,7 +216,7 @@ def test_a_diagnosis_says_what_it_said_by_name(tmp_path):
     (caption,) = json.loads((tmp_path / "captions.json").read_text())
     (shares,) = task.predict(torch.from_numpy(frames[1:2])[:, None] / 255)["outputs"]
     best = int(shares.argmax())
-    said = f"said {task.classes[best]} with probability {shares[best]:.2f}"
+    said = f"predicted {task.classes[best]} with probability {shares[best]:.2f}"
     assert caption["caption"] == f"other lung disease, {said}"
     assert caption["kind"] == "looks"
 
@@ -306,7 +306,7 @@ def test_a_frame_is_translated_from_the_domain_that_it_is_of(tmp_path, two_domai
     for row, (example, caption) in zip(reversed(two_domains[0]), translated.items(), strict=True):
         here, there = ("cap", "covid") if row["domain"] == "cap" else ("covid", "cap")
         off = 10 if row["domain"] == source["domain"] else 0
-        told = f"{here} as {there}: comes back {off:.1f} of 255 greys off on average"
+        told = f"{here} as {there}: reconstructed with a mean error of {off:.1f} of 255 grey levels"
         assert (example[:3], caption["caption"]) == (row["clip"], told)
         svg = (tmp_path / caption["file"]).read_text()
         assert svg.count("<image") == 3

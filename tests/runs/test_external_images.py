@@ -91,7 +91,7 @@ def test_what_is_drawn_is_what_the_checkpoint_says_of_the_middle_frame(run, phan
     number, (row, frame) = 1, select_examples(phantom_store)[1]
     (whole,) = store.read(phantom_store, [row["clip"]])
     assert np.array_equal(frame, frames_of(whole)[4:5])
-    svg, _ = example_images.outlined(task, task.view.resize(frame)[0], None, device="cpu")
+    svg, _ = example_images.draw_masks(task, task.view.resize(frame)[0], None, device="cpu")
     assert (folder(run, "unet, augmented") / f"over-{number}.svg").read_text() == svg
 
 

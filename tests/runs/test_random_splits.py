@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
 from lus_ray.runs.cell_rows import split_clips, split_images
 
+DISEASES = ("healthy", "COVID-19 pneumonia", "other lung disease")
 lengths = st.lists(st.integers(1, 8), min_size=1, max_size=6)
+diseases = st.lists(
+    st.sampled_from((*DISEASES, "other non-lung disease", None)), min_size=1, max_size=40
+)
+folds, seeds = st.integers(2, 5), st.integers(0, 99)
 
 
 def clips(lengths):
@@ -18,130 +23,93 @@ def clips(lengths):
     ]
 
 
-def listed(rows, side):
+def images_in(rows, split):
     return [
-        (r["clip"], frame, copy) for r in rows if r["split"] == side for frame, copy in r["images"]
+        (r["clip"], frame, copy) for r in rows if r["split"] == split for frame, copy in r["images"]
     ]
-
-
-def everything(lengths):
-    return {
-        (f"t/{n}", frame, copy)
-        for n, length in enumerate(lengths)
-        for frame in range(length)
-        for copy in range(len(SIX_COPIES))
-    }
-
-
-@given(lengths, st.integers(2, 5), st.integers(0, 99))
-def test_parts_are_disjoint_equal_in_size_to_one_and_together_everything(lengths, num_folds, seed):
-    parts = [
-        listed(
-            split_images(clips(lengths), fold=fold, num_folds=num_folds, seed=seed),
-            "test",
-        )
-        for fold in range(num_folds)
-    ]
-    together = [image for part in parts for image in part]
-    assert len(set(together)) == len(together)
-    assert set(together) == everything(lengths)
-    sizes = [len(part) for part in parts]
-    assert max(sizes) - min(sizes) <= 1
-
-
-@given(lengths, st.integers(2, 5), st.integers(0, 99))
-def test_a_fold_trains_on_all_that_it_does_not_test(lengths, num_folds, seed):
-    for fold in range(num_folds):
-        rows = split_images(clips(lengths), fold=fold, num_folds=num_folds, seed=seed)
-        train, test = listed(rows, "train"), listed(rows, "test")
-        assert {row["split"] for row in rows} <= {"train", "test"}
-        assert not set(train) & set(test)
-        assert sorted(train + test) == sorted(everything(lengths))
-
-
-def test_a_clip_is_one_row_a_side_and_keeps_its_columns():
-    rows = split_images(clips([4, 5]), fold=1, num_folds=3, seed=0)
-    assert [(row["clip"], row["split"]) for row in rows] == [
-        ("t/0", "test"), ("t/0", "train"), ("t/1", "test"), ("t/1", "train"),
-    ]  # fmt: skip
-    assert [row["num_frames"] for row in rows] == [4, 4, 5, 5]
-    assert all(row["images"] == sorted(row["images"]) for row in rows)
-
-
-def test_the_deal_does_not_depend_on_the_order_of_clips_and_leaves_them_alone():
-    forward = clips([3, 2, 4])
-    settings = {"fold": 0, "num_folds": 3, "seed": 7}
-    assert split_images(forward, **settings) == split_images(forward[::-1], **settings)
-    assert forward == clips([3, 2, 4])
-
-
-def test_another_seed_deals_other_parts():
-    settings = {"fold": 0, "num_folds": 3}
-    assert split_images(clips([9]), seed=0, **settings) != split_images(
-        clips([9]), seed=1, **settings
-    )
-
-
-def test_it_leaks_copies_of_one_frame_and_frames_of_one_patient_lie_on_both_sides():
-    rows = split_images(clips([8] * 4), fold=0, num_folds=3, seed=0)
-    train, test = ({image[:2] for image in listed(rows, side)} for side in ("train", "test"))
-    assert train & test
-
-
-DISEASES = ("healthy", "COVID-19 pneumonia", "other lung disease")
-
-diseases = st.lists(
-    st.sampled_from((*DISEASES, "other non-lung disease", None)), min_size=1, max_size=40
-)
 
 
 def diagnosed(diseases):
-    """Two clips a patient; the last two diseases are no diagnosis."""
+    """Two clips per patient; only the first three diseases are diagnoses."""
     return [
         {"clip": f"t/{n:02}", "patient": f"t/p{n // 2}", "disease": disease}
         for n, disease in enumerate(diseases)
     ]
 
 
-def parts_of(rows, num_folds, seed=0):
+def clip_folds(rows, num_folds=3, seed=0):
     return [
-        [row for row in split_clips(rows, "diagnosis", fold=k, num_folds=num_folds, seed=seed)
-         if row["split"] == "test"]
+        split_clips(rows, "diagnosis", fold=k, num_folds=num_folds, seed=seed)
         for k in range(num_folds)
+    ]
+
+
+def tested(rows):
+    return [row for row in rows if row["split"] == "test"]
+
+
+@given(lengths, folds, seeds)
+def test_every_image_is_tested_once_and_trained_on_in_the_other_folds(lengths, num_folds, seed):
+    images = {
+        (f"t/{n}", frame, copy)
+        for n, length in enumerate(lengths)
+        for frame in range(length)
+        for copy in range(len(SIX_COPIES))
+    }
+    tests = []
+    for fold in range(num_folds):
+        rows = split_images(clips(lengths), fold=fold, num_folds=num_folds, seed=seed)
+        train, test = images_in(rows, "train"), images_in(rows, "test")
+        assert {row["split"] for row in rows} <= {"train", "test"}
+        assert sorted(train + test) == sorted(images)
+        tests.append(test)
+    assert sorted(image for test in tests for image in test) == sorted(images)
+    assert max(map(len, tests)) - min(map(len, tests)) <= 1
+
+
+def test_a_clip_has_one_row_per_split_and_keeps_its_columns():
+    rows = split_images(clips([4, 5]), fold=1, num_folds=3, seed=0)
+    assert [(row["clip"], row["split"], row["num_frames"]) for row in rows] == [
+        ("t/0", "test", 4), ("t/0", "train", 4), ("t/1", "test", 5), ("t/1", "train", 5),
     ]  # fmt: skip
+    assert all(row["images"] == sorted(row["images"]) for row in rows)
 
 
-@given(diseases, st.integers(2, 5), st.integers(0, 99))
-def test_every_clip_with_a_diagnosis_is_tested_in_one_fold_and_learned_in_the_others(
+def test_images_are_split_alike_in_any_order_of_clips_and_otherwise_by_another_seed():
+    rows = clips([3, 2, 4])
+    first = split_images(rows, fold=0, num_folds=3, seed=7)
+    assert first == split_images(rows[::-1], fold=0, num_folds=3, seed=7)
+    assert first != split_images(rows, fold=0, num_folds=3, seed=8)
+    assert rows == clips([3, 2, 4])
+
+
+@given(diseases, folds, seeds)
+def test_every_clip_with_a_diagnosis_is_tested_in_one_fold_and_trained_on_in_the_others(
     diseases, num_folds, seed
 ):
     rows = diagnosed(diseases)
     known = {row["clip"] for row in rows if row["disease"] in DISEASES}
-    settings = {"num_folds": num_folds, "seed": seed}
-    folds = [split_clips(rows, "diagnosis", fold=k, **settings) for k in range(num_folds)]
-    for dealt in folds:
-        assert [row["clip"] for row in dealt] == sorted(known)
-        assert {row["split"] for row in dealt} <= {"train", "test"}
-    once = Counter(row["clip"] for dealt in folds for row in dealt if row["split"] == "test")
-    assert once == Counter(known)
-
-
-@given(diseases, st.integers(2, 5), st.integers(0, 99))
-def test_every_class_and_the_whole_are_dealt_evenly(diseases, num_folds, seed):
-    parts = parts_of(diagnosed(diseases), num_folds, seed)
-    for name in (*DISEASES, None):
-        sizes = [sum(name in (None, row["disease"]) for row in part) for part in parts]
+    assigned = clip_folds(rows, num_folds, seed)
+    for fold in assigned:
+        assert [row["clip"] for row in fold] == sorted(known)
+        assert {row["split"] for row in fold} <= {"train", "test"}
+    assert Counter(row["clip"] for fold in assigned for row in tested(fold)) == Counter(known)
+    for name in (*DISEASES, None):  # every class, and the whole, is balanced
+        sizes = [sum(name in (None, r["disease"]) for r in tested(fold)) for fold in assigned]
         assert max(sizes) - min(sizes) <= 1
 
 
-def test_clips_are_dealt_alike_in_any_order_otherwise_by_another_seed_and_left_alone():
+def test_clips_are_split_alike_in_any_order_and_otherwise_by_another_seed():
     rows = diagnosed(DISEASES * 6)
-    assert parts_of(rows, 3) == parts_of(rows[::-1], 3)
-    assert parts_of(rows, 3) != parts_of(rows, 3, seed=1)
+    assert clip_folds(rows) == clip_folds(rows[::-1])
+    assert clip_folds(rows) != clip_folds(rows, seed=1)
     assert rows == diagnosed(DISEASES * 6)
 
 
-def test_it_leaks_clips_of_one_patient_lie_on_both_sides():
-    rows = split_clips(diagnosed(DISEASES * 6), "diagnosis", fold=0, num_folds=3, seed=0)
-    train, test = ({r["patient"] for r in rows if r["split"] == side} for side in ("train", "test"))
+def test_both_leak_frames_and_clips_of_one_patient_are_in_both_splits():
+    rows = split_images(clips([8] * 4), fold=0, num_folds=3, seed=0)
+    train, test = ({image[:2] for image in images_in(rows, s)} for s in ("train", "test"))
+    assert train & test
+    rows = clip_folds(diagnosed(DISEASES * 6))[0]
+    train, test = ({r["patient"] for r in rows if r["split"] == s} for s in ("train", "test"))
     assert train & test

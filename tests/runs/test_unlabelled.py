@@ -100,6 +100,7 @@ def train(folder, name, wanted, scrambled=""):
     return seen, checkpoint.load_weights(RunFolder(folder).cell(Cell(name, 0)).checkpoint)
 
 
+@pytest.mark.slow
 @every_task
 @every_protocol
 def test_until_training_has_ended_only_masks_of_the_source_are_asked_for(tmp_path, name, rows):
@@ -114,6 +115,7 @@ def test_until_training_has_ended_only_masks_of_the_source_are_asked_for(tmp_pat
     assert tested == {"t/covid-d", "t/cap-d"}, "and then both domains are tested"
 
 
+@pytest.mark.slow
 @every_task
 def test_rows_and_batches_of_the_unlabelled_stream_hold_no_label(tmp_path, name):
     seen, _ = train(tmp_path, name, ROWS)
@@ -129,6 +131,7 @@ def test_rows_and_batches_of_the_unlabelled_stream_hold_no_label(tmp_path, name)
     assert not pixels.class_ids[16, 16].clips
 
 
+@pytest.mark.slow
 @every_task
 @every_protocol
 def test_with_other_masks_of_the_target_the_trained_weights_are_the_same_bits(tmp_path, name, rows):
