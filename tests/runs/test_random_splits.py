@@ -44,7 +44,7 @@ def clip_folds(rows, num_folds=3, seed=0):
     ]
 
 
-def tested(rows):
+def in_test(rows):
     return [row for row in rows if row["split"] == "test"]
 
 
@@ -93,9 +93,9 @@ def test_every_clip_with_a_diagnosis_is_tested_in_one_fold_and_trained_on_in_the
     for fold in assigned:
         assert [row["clip"] for row in fold] == sorted(known)
         assert {row["split"] for row in fold} <= {"train", "test"}
-    assert Counter(row["clip"] for fold in assigned for row in tested(fold)) == Counter(known)
+    assert Counter(row["clip"] for fold in assigned for row in in_test(fold)) == Counter(known)
     for name in (*DISEASES, None):  # every class, and the whole, is balanced
-        sizes = [sum(name in (None, r["disease"]) for r in tested(fold)) for fold in assigned]
+        sizes = [sum(name in (None, r["disease"]) for r in in_test(fold)) for fold in assigned]
         assert max(sizes) - min(sizes) <= 1
 
 
