@@ -57,8 +57,8 @@ def histogram(
     num_bins: int = NUM_BINS,
 ) -> Float[np.ndarray, "B 3"]:
     """Bins of equal width over [0, 1]; a bin holds its upper edge, not its lower."""
-    place = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    sums = [np.bincount(place, weight, num_bins) for weight in (None, confidence, correct)]
+    bin_of = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
+    sums = [np.bincount(bin_of, weight, num_bins) for weight in (None, confidence, correct)]
     return np.stack(sums, axis=-1).astype(np.float64)
 
 

@@ -75,8 +75,8 @@ def score(
 REASONS = {
     **dict.fromkeys(MEANS, "no label has a judged entry"),
     "auc": "no label has both values among its judged entries",
-    "group_accuracy": "no clip has a group that is wholly judged with one level seen",
-    "micro_f1": "nothing is seen and nothing is predicted among the judged entries",
+    "group_accuracy": "no clip has a fully judged group with a level present",
+    "micro_f1": "no judged entry is present or predicted",
 }
 """Why a metric over all labels is undefined."""
 
@@ -154,11 +154,11 @@ def mean(values: Sequence[float]) -> float:
 def _score_label(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N"]) -> Scores:
     counts, won = label_tables(target, probability)
     values = {name: float(v) for name, v in compute_metrics(counts, won).items() if name in MEANS}
-    num_seen, num_judged = int(counts[1].sum()), int(counts.sum())
+    num_present, num_judged = int(counts[1].sum()), int(counts.sum())
     reasons = {}
     if not num_judged:
         reasons = dict.fromkeys(MEANS, "no entry was judged")
-    elif num_seen in (0, num_judged):
-        which = "seen" if num_seen else "not seen"
+    elif num_present in (0, num_judged):
+        which = "present" if num_present else "absent"
         reasons = {"auc": f"{which} in all {num_judged} judged clips; ranking needs both"}
     return Scores(values, reasons)

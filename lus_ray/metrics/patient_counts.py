@@ -186,9 +186,9 @@ def count_labels(
     np.add.at(confusion, (index[row], label, target[row, label], predicted[row, label]), 1.0)
     pairs = {}
     for k in range(num_labels):
-        seen, unseen = target[:, k] == 1, target[:, k] == 0
-        if seen.any() and unseen.any():
-            pairs[k] = _pairs(index, seen, unseen, probability[:, k])
+        present, absent = target[:, k] == 1, target[:, k] == 0
+        if present.any() and absent.any():
+            pairs[k] = _pairs(index, present, absent, probability[:, k])
     by_clip = np.concatenate(
         [
             np.stack(

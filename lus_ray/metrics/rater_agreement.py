@@ -1,8 +1,8 @@
 """How far raters of the same clips agree, and how many of them gave the same score.
 
 Letters: N clips, R raters, V distinct scores. A score is a whole number from 0.
-Why one against the others: it asks of a rater what is asked of a network, how often it agrees with
-the rest. Published agreement is a ceiling for networks.
+Why one against the others: it measures raters as networks are measured, by agreement with the
+rest. Published agreement is a ceiling for networks.
 """
 
 from collections.abc import Sequence

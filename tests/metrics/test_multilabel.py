@@ -40,7 +40,7 @@ def test_the_mean_runs_over_the_defined_labels_only() -> None:
     assert found["accuracy"] == 0.75
     assert found.num_judged == {"a": 2, "b": 2, "c": 0}
     assert found.by_label is not None
-    assert found.by_label["b"].undefined["auc"].startswith("not seen in all 2 judged clips")
+    assert found.by_label["b"].undefined["auc"].startswith("absent in all 2 judged clips")
     assert found.by_label["c"].undefined["accuracy"] == "no entry was judged"
 
 

@@ -41,7 +41,7 @@ NUM_CORNERS = 40
 """Corners kept per frame, the strongest ones."""
 REACH = 10
 """Half the side of a patch in pixels."""
-MIRRORED = np.array([(-1.0) ** (place % 6) for place in range(1, 36)], np.float32)
+MIRRORED = np.array([(-1.0) ** (n % 6) for n in range(1, 36)], np.float32)
 """A mirrored patch has the same cosine transform with the odd columns negated."""
 
 NUM_TABLES = 16
@@ -105,8 +105,8 @@ def extract_features(signature: bytes) -> Features:
     valid = np.asarray((frames > 0).any(axis=0))
     contrast = _local_contrast(frames * 4, valid.astype(np.float32)) * _motion(frames * 4)
     corners = [
-        np.column_stack([np.full(len(places), k), places])
-        for k, places in enumerate(_corners(frame, valid) for frame in contrast)
+        np.column_stack([np.full(len(positions), k), positions])
+        for k, positions in enumerate(_corners(frame, valid) for frame in contrast)
     ]
     return Features(contrast, valid, np.concatenate(corners))
 
@@ -145,11 +145,11 @@ class PatchTables:
         """Numbers of query patches and of table patches that share a hash, once per hash."""
         wanted = self._hash(query).ravel()
         order = np.argsort(wanted, kind="stable")  # an ordered search stays in the cache
-        place = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
-        length = np.where(self.keys[place] == wanted[order], self.length[place], 0)
+        found = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
+        length = np.where(self.keys[found] == wanted[order], self.length[found], 0)
         offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
         mine = np.repeat(order // NUM_TABLES, length)
-        return mine, self.patches[np.repeat(self.first[place], length) + offset]
+        return mine, self.patches[np.repeat(self.first[found], length) + offset]
 
     def _hash(self, vectors: Float32[np.ndarray, "N D"]) -> Int32[np.ndarray, "N tables"]:
         """One number per table, of which the high bits are the table."""
@@ -191,8 +191,8 @@ def _corners(
     counts = ndimage.uniform_filter(valid.astype(np.float32), 2 * REACH + 1, mode="constant")
     strength = np.where(counts > 0.8, (dd * aa - da * da) / (dd + aa + 1e-6), 0)
     peaks = (strength == ndimage.maximum_filter(strength, 7)) & (strength > 1e-4)
-    places = np.argwhere(peaks)
-    return places[np.argsort(-strength[peaks], kind="stable")[:NUM_CORNERS]]
+    positions = np.argwhere(peaks)
+    return positions[np.argsort(-strength[peaks], kind="stable")[:NUM_CORNERS]]
 
 
 def _spread(num_available: int, num_wanted: int) -> Int64[np.ndarray, "K"]:

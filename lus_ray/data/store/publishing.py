@@ -130,10 +130,10 @@ def _publish(
     if (staging / LEDGER).exists():
         _upload(staging / LEDGER, join(store, LEDGER))
     publish_shards(store, staging, names)
-    for shard in before:  # shards that another ingest may be uploading right now stay
-        name = basename(shard)
-        if name not in names and (name in published or source_of_shard(shard) == source):
-            _delete(shard)
+    for old in before:  # shards that another ingest may be uploading right now stay
+        name = basename(old)
+        if name not in names and (name in published or source_of_shard(old) == source):
+            _delete(old)
 
 
 def _upload(file: Path, target: PathOrUri) -> None:
