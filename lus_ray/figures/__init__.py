@@ -1,6 +1,6 @@
 """SVG figures from numbers: no state, no files, the same numbers give the same bytes.
 
-Why one small panel a picture: panels flow side by side on a wide screen and stack on a phone.
+Why one small panel per figure: panels flow side by side on a wide screen and stack on a phone.
 Why no legend inside: several panels share the colours of `LINES`, so the page shows one key.
 """
 

@@ -27,7 +27,7 @@ from lus_ray.errors import DecodeError
 
 SOURCE = "dicom"
 DIRECTORY = "DICOMDIR"
-"""A table of contents; it holds names and no pictures."""
+"""A table of contents; it holds names and no images."""
 
 
 def clips(root: Path, ledger: Ledger, *, allow_text: bool = False) -> Iterator[dict[str, Any]]:

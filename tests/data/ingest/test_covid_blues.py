@@ -18,7 +18,7 @@ def patient(air="", oxygen="", flow="", ticked=()) -> label_table.TableRow:
     return label_table.TableRow("clinical_variables.csv row 2", cells)
 
 
-def judged(a_lines: str, b_lines: str) -> dict[str, int] | None:
+def decided(a_lines: str, b_lines: str) -> dict[str, int] | None:
     row = label_table.TableRow("severity.csv row 2", {"A-lines": a_lines, "B-lines": b_lines})
     values = covid_blues.label_biomarkers(row)
     return values and {
@@ -27,7 +27,7 @@ def judged(a_lines: str, b_lines: str) -> dict[str, int] | None:
 
 
 def test_absent_lines_decide_their_whole_group_and_the_origin():
-    values = judged("no", "no")
+    values = decided("no", "no")
     assert {name for name, value in values.items() if value == 1} == {
         "A-lines: none",
         "B-lines: none",
@@ -38,11 +38,11 @@ def test_absent_lines_decide_their_whole_group_and_the_origin():
 
 def test_present_lines_only_exclude_none():
     names = ("A-lines: none", "B-lines: none", "B-line origin: not applicable")
-    assert judged("yes", "yes") == dict.fromkeys(names, 0)
+    assert decided("yes", "yes") == dict.fromkeys(names, 0)
 
 
 def test_empty_cells_are_no_annotation():
-    assert judged("", "") is None
+    assert decided("", "") is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def row(**cells: str) -> label_table.TableRow:
     return label_table.TableRow("dataset_metadata.csv row 2", cells)
 
 
-def judged(**cells: str) -> dict[str, int]:
+def decided(**cells: str) -> dict[str, int]:
     values = pocovid.label_biomarkers(row(**cells), Ledger())
     return {name: value for name, value in zip(BIOMARKERS, values, strict=True) if value >= 0}
 
@@ -26,7 +26,7 @@ def test_a_row_of_zeros_was_never_filled_in():
 
 
 def test_a_finding_excludes_none_and_the_zeros_beside_it_count():
-    values = judged(Consolidations="1")
+    values = decided(Consolidations="1")
     assert values["consolidation: none"] == 0
     assert "consolidation: > 10 mm" not in values
     assert values["effusion: none"] == 1
@@ -35,15 +35,15 @@ def test_a_finding_excludes_none_and_the_zeros_beside_it_count():
 
 
 def test_irregularities_decide_neither_indents_nor_breaks():
-    with_them = judged(**{"Pleural line irregularities": "1"})
+    with_them = decided(**{"Pleural line irregularities": "1"})
     assert not any(name.startswith("pleural") for name in with_them)
-    without = judged(Effusion="1")
+    without = decided(Effusion="1")
     assert without["pleural indent: none"] == without["pleural break: none"] == 1
 
 
 def test_a_healthy_lung_without_a_tick_at_a_lines_is_not_judged_for_a_lines():
-    assert not any(name.startswith("A-lines") for name in judged(Healthy="1"))
-    assert judged(Healthy="1", **{"A-lines": "1"})["A-lines: none"] == 0
+    assert not any(name.startswith("A-lines") for name in decided(Healthy="1"))
+    assert decided(Healthy="1", **{"A-lines": "1"})["A-lines: none"] == 0
 
 
 def test_a_link_in_a_0_1_column_is_ignored_with_a_note_and_other_text_refused():

@@ -10,53 +10,53 @@ from tests.data.phantom.scenes import HEALTHY, ONE_LINE, make_state
 
 def gain(findings, *, contrast=1.0):
     """Echoes with the findings over echoes without them, per sample."""
-    here = make_state(contrast)
-    return render_echoes(here, findings) / render_echoes(here, HEALTHY), here
+    state = make_state(contrast)
+    return render_echoes(state, findings) / render_echoes(state, HEALTHY), state
 
 
 def test_a_lines_lie_at_the_multiples_of_the_pleural_depth():
     findings = replace(HEALTHY, a_level=2, num_a_lines=2)
-    more, here = gain(findings)
-    middle = np.abs(here.x).argmin()
-    depth, pleura = here.scene.probe.depth_mm, here.pleura[middle]
+    more, state = gain(findings)
+    middle = np.abs(state.x).argmin()
+    depth, pleura = state.scene.probe.depth_mm, state.pleura[middle]
     for k in (2, 3):
         around = np.abs(depth - k * pleura) < 4
         assert depth[around][more[around, middle].argmax()] == pytest.approx(k * pleura, abs=0.7)
 
 
 def test_a_b_line_starts_at_the_pleura_and_reaches_the_bottom():
-    more, here = gain(ONE_LINE)
-    beam = np.abs(here.x - 3).argmin()
-    below = here.scene.probe.depth_mm - here.pleura[beam]
+    more, state = gain(ONE_LINE)
+    beam = np.abs(state.x - 3).argmin()
+    below = state.scene.probe.depth_mm - state.pleura[beam]
     assert more[below < -1, beam] == pytest.approx(1)
     assert more[below > 3, beam].min() > 1.3
 
 
-def test_contrast_makes_signs_brighter():
+def test_contrast_makes_findings_brighter():
     beam = np.abs(make_state().x - 3).argmin()
     faint, clear = (gain(ONE_LINE, contrast=c)[0][120, beam] for c in (0.5, 1.5))
     assert clear > 1.5 * faint
 
 
 def test_an_effusion_is_dark_between_the_two_pleurae():
-    more, here = gain(replace(HEALTHY, effusion_mm=8.0))
-    middle = np.abs(here.x).argmin()
-    depth = here.scene.probe.depth_mm - here.pleura[middle]
+    more, state = gain(replace(HEALTHY, effusion_mm=8.0))
+    middle = np.abs(state.x).argmin()
+    depth = state.scene.probe.depth_mm - state.pleura[middle]
     assert more[(depth > 2) & (depth < 6), middle].max() < 0.6
 
 
 def test_a_break_interrupts_the_pleural_line():
-    more, here = gain(replace(HEALTHY, breaks=(Spot(0, 4),)))
-    middle = np.abs(here.x).argmin()
-    row = np.abs(here.scene.probe.depth_mm - here.pleura[middle]).argmin()
+    more, state = gain(replace(HEALTHY, breaks=(Spot(0, 4),)))
+    middle = np.abs(state.x).argmin()
+    row = np.abs(state.scene.probe.depth_mm - state.pleura[middle]).argmin()
     assert more[row, middle] < 0.6
-    assert more[row, np.abs(here.x - 8).argmin()] == pytest.approx(1)
+    assert more[row, np.abs(state.x - 8).argmin()] == pytest.approx(1)
 
 
 def test_a_rib_darkens_what_lies_below_it():
-    shadowed = [here for here in (make_state(seed=s) for s in range(8)) if here.scene.ribs]
+    shadowed = [state for seed in range(8) if (state := make_state(seed=seed)).scene.ribs]
     assert len(shadowed) > 2
-    for here in shadowed:
-        centre = here.scene.ribs[0][0]
-        deep = render_echoes(here, HEALTHY)[120]
-        assert deep[np.abs(here.x - centre).argmin()] < 0.7 * deep[np.abs(here.x).argmin()]
+    for state in shadowed:
+        centre = state.scene.ribs[0][0]
+        deep = render_echoes(state, HEALTHY)[120]
+        assert deep[np.abs(state.x - centre).argmin()] < 0.7 * deep[np.abs(state.x).argmin()]

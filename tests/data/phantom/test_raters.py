@@ -15,9 +15,9 @@ def test_raters_err_as_stated(domain):
     stated = rater_confusion(domain, 0.5)
     assert stated.sum(axis=1) == pytest.approx(1)
     for grade in range(4):
-        read = [sample_ratings(grade, domain, 0.5, rng=rng) for _ in range(500)]
-        found = np.bincount(np.ravel(read), minlength=4) / 2500
-        assert found == pytest.approx(stated[grade], abs=0.04)
+        ratings = [sample_ratings(grade, domain, 0.5, rng=rng) for _ in range(500)]
+        share = np.bincount(np.ravel(ratings), minlength=4) / 2500
+        assert share == pytest.approx(stated[grade], abs=0.04)
 
 
 def test_raters_agree_more_in_domain_a_and_on_easy_clips():
@@ -25,7 +25,7 @@ def test_raters_agree_more_in_domain_a_and_on_easy_clips():
     assert agree == pytest.approx([0.94, 0.76, 0.64])
 
 
-def test_an_unsteady_hand_moves_b_lines_and_nothing_else():
+def test_jitter_moves_only_b_lines():
     findings = replace(HEALTHY, b_lines=(B_LINE,) * 200, indents=(Spot(0, 3),))
     lung = Lung(HEALTHY, findings, np.ones(3))
     assert jitter_segmentation(lung, 0.0, np.random.default_rng(0)) == lung
