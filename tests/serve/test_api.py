@@ -89,10 +89,12 @@ def test_preview_and_uncertainty_come_on_request(url, clip):
 
 def test_the_command_predicts_the_same_with_and_without_the_service(url, served_run, video_file):
     runs = [option for run in RUNS for option in ("--run", served_run.parent / run.name)]
-    there, here = (
-        json.loads(CliRunner().invoke(main, ["predict", "--json", *map(str, options)]).stdout)
-        for options in ([video_file, "--url", url], [video_file, *runs])
-    )
+    results = [
+        CliRunner().invoke(main, ["predict", "--json", str(video_file), *map(str, options)])
+        for options in (["--url", url], runs)
+    ]
+    assert [result.exit_code for result in results] == [0, 0], results[0].stderr + results[1].stderr
+    there, here = (json.loads(result.stdout) for result in results)
     assert probabilities(there) == pytest.approx(probabilities(here), abs=1e-5)
     for part in ("clip", "lung_ultrasound", "masks", "notice"):
         assert there[part] == here[part]
