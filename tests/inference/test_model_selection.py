@@ -31,21 +31,28 @@ FRAMES = {"label": "frame_severity"}
 MARKERS = {"label": "markers masks"}
 
 
+def build(run, *arms):
+    """A run of arms (name, task, scores by fold, settings); a score "-" makes no cell."""
+    write_run(run, *(arm_entry(name, **settings) for name, _, _, settings in arms))
+    for name, task, scores, settings in arms:
+        for fold, score in enumerate(scores):
+            if score != "-":
+                label = settings.get("label", "severity")
+                write_cell(run, name, task, fold=fold, score=score, label=label)
+    return run
+
+
+LABELS = ("labels", biomarkers, [0.4, 0.6], {"label": "biomarkers"})
+"""A backbone, better on its second fold."""
+
+
 def select_arms(run, kind=None):
     return [model.arm for model in select_models([run]) if kind in (None, model.kind)]
 
 
-def write_labels_run(folder, *entries):
-    """A run with a backbone on two folds, the second one better, and further arms."""
-    run = write_run(folder, arm_entry("labels", "biomarkers"), *entries)
-    for fold in (0, 1):
-        write_cell(run, "labels", biomarkers, fold=fold, score=[0.4, 0.6][fold], label="biomarkers")
-    return run
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    return write_labels_run(tmp_path_factory.mktemp("written") / "run")
+    return build(tmp_path_factory.mktemp("written") / "run", LABELS)
 
 
 @pytest.fixture
@@ -69,30 +76,24 @@ def test_trained_runs_have_a_backbone_experts_a_frame_model_aggregators_and_an_e
 
 
 def test_the_fold_with_the_best_validation_score_is_served_with_its_experts(tmp_path):
-    run = write_labels_run(tmp_path / "run", arm_entry("tree", reads="labels"))
-    for fold, score in enumerate((0.9, 0.1)):
-        write_cell(run, "tree", tree, fold=fold, score=score)
+    run = build(tmp_path / "run", LABELS, ("tree", tree, [0.9, 0.1], {"reads": "labels"}))
     models = select_models([run])
     assert [(model.arm, model.fold) for model in models] == [("labels", 1), ("tree", 1)]
 
 
 @pytest.mark.parametrize(
-    ("entries", "label", "fold"),
+    ("scores", "settings"),
     [
-        pytest.param([arm_entry("x", reads="labels")], "severity", 0, id="other fold"),
-        pytest.param(
-            [arm_entry("intensity"), arm_entry("x", reads="intensity")], "severity", 1,
-            id="other input",
-        ),
-        pytest.param(
-            [arm_entry("x", "frame_severity", reads="labels")], "frame_severity", 1,
-            id="other label",
-        ),
+        pytest.param([0.5, "-"], {"reads": "labels"}, id="other fold"),
+        pytest.param(["-", 0.5], {"reads": "intensity"}, id="other input"),
+        pytest.param(["-", 0.5], {"reads": "labels", **FRAMES}, id="other label"),
     ],
-)  # fmt: skip
-def test_an_expert_that_does_not_fit_the_backbone_is_not_served(tmp_path, entries, label, fold):
-    run = write_labels_run(tmp_path / "run", *entries)
-    write_cell(run, "x", partial(Expert, kind="DT", label=label), fold=fold, label=label)
+)
+def test_an_expert_that_does_not_fit_the_backbone_is_not_served(tmp_path, scores, settings):
+    expert = partial(Expert, kind="DT", label=settings.get("label", "severity"))
+    run = build(
+        tmp_path / "run", LABELS, ("intensity", None, [], {}), ("x", expert, scores, settings)
+    )
     assert select_arms(run, "expert") == []
 
 
@@ -106,48 +107,36 @@ def test_an_expert_that_does_not_fit_the_backbone_is_not_served(tmp_path, entrie
     ],
 )
 def test_an_arm_that_leaks_is_not_served_nor_are_its_readers(tmp_path, leak):
-    run = write_run(
+    run = build(
         tmp_path / "run",
-        arm_entry("leaky", **FRAMES, **leak), arm_entry("frames", **FRAMES),
-        arm_entry("uninorm, leaky", reads="leaky"), arm_entry("uninorm", reads="frames"),
+        ("leaky", frames, [0.9], FRAMES | leak), ("frames", frames, [0.1], FRAMES),
+        ("uninorm, leaky", uninorm, [0.5], {"reads": "leaky"}),
+        ("uninorm", uninorm, [0.5], {"reads": "frames"}),
     )  # fmt: skip
-    for name, score in (("leaky", 0.9), ("frames", 0.1)):
-        write_cell(run, name, frames, score=score, **FRAMES)
-    for name in ("uninorm", "uninorm, leaky"):
-        write_cell(run, name, uninorm)
     assert select_arms(run) == ["frames", "uninorm"]
 
 
 def test_a_frame_model_with_readers_is_preferred_to_a_better_one_without(tmp_path):
-    run = write_run(
-        tmp_path / "run", arm_entry("alone", **FRAMES), arm_entry("read", **FRAMES),
-        arm_entry("uninorm", reads="read"),
+    run = build(
+        tmp_path / "run", ("alone", frames, [0.9], FRAMES), ("read", frames, [0.1], FRAMES),
+        ("uninorm", uninorm, [0.5], {"reads": "read"}),
     )  # fmt: skip
-    write_cell(run, "alone", frames, score=0.9, **FRAMES)
-    write_cell(run, "read", frames, score=0.1, **FRAMES)
-    write_cell(run, "uninorm", uninorm)
     assert select_arms(run) == ["read", "uninorm"]
 
 
 def test_an_ensemble_is_preferred_and_served_on_the_fold_with_its_best_members(tmp_path):
-    run = write_run(
-        tmp_path / "run", arm_entry("unet", **MARKERS),
-        arm_entry("ensemble", **MARKERS, members=["unet"]),
+    run = build(
+        tmp_path / "run", ("unet", markers, [0.2, 0.7, 0.3], MARKERS),
+        ("ensemble", both, [None, None, None], {**MARKERS, "members": ["unet"]}),
     )  # fmt: skip
-    for fold, score in enumerate((0.2, 0.7, 0.3)):
-        write_cell(run, "unet", markers, fold=fold, score=score, **MARKERS)
-        write_cell(run, "ensemble", both, fold=fold, score=None, **MARKERS)
     (model,) = select_models([run])
     assert (model.arm, model.fold) == ("ensemble", 1)
 
 
 def test_the_best_single_segmenter_is_served_and_a_baseline_last(tmp_path):
     scores = {"prior": 0.9, "plain": 0.4, "augmented": 0.5}
-    entries = [arm_entry(name, **MARKERS, baseline=name == "prior") for name in scores]
-    run = write_run(tmp_path / "run", *entries)
-    for name, score in scores.items():
-        write_cell(run, name, markers, score=score, **MARKERS)
-    assert select_arms(run) == ["augmented"]
+    arms = [(n, markers, [s], {**MARKERS, "baseline": n == "prior"}) for n, s in scores.items()]
+    assert select_arms(build(tmp_path / "run", *arms)) == ["augmented"]
 
 
 def test_a_cell_without_predictions_is_not_served(run):
