@@ -12,6 +12,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
+from lus_ray.cli import main
 from lus_ray.data.decoding.decoder import decode
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_selection import neighbouring_runs, select_models
