@@ -3,14 +3,13 @@
 Those of clips share one contract: `net(frames)` gives logits (B, K) of grey frames (B, T, H, W)
 in [0, 1]; `net.features(frames)` the vector (B, `net.num_features`) before the last layer;
 `net.head(features)` the logits of that vector. Those of single frames, and a ResNet, have the
-same for images (N, 3, H, W). Aggregators take what a network said of every frame of a clip; their
+same for images (N, 3, H, W). Aggregators take the probabilities of every frame of a clip; their
 contract is `lus_ray.nets.aggregator`. Segmenters give a logit for each class and pixel; theirs is
 `lus_ray.nets.segmenter`, and those with a `net.encoder` take weights of ImageNet through
-`lus_ray.nets.encoder.load_encoder`. What SIFA paints and judges images with is
-part of its task and not named here: `lus_ray.nets.patch_gan`.
-Why plain torch: no network of MONAI 1.6 computes the same (its U-Net rises otherwise to the last
-level, its U-Net++ has an encoder of its own), and where its losses and metrics do, importing it
-costs each process 2.6 s of CPU and 220 MB more; tests hold ours against them.
+`lus_ray.nets.encoder.load_encoder`. The generators and discriminators of SIFA belong to its task
+and are not listed: `lus_ray.nets.patch_gan`.
+Why plain torch: no network of MONAI 1.6 computes the same, and importing it costs each process
+2.6 s of CPU and 220 MB; tests compare ours with its losses and metrics.
 """
 
 from lus_ray.nets.cnn import FrameCNN

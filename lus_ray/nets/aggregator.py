@@ -68,7 +68,7 @@ class Aggregator(nn.Module):
     def scores(
         self, clips: Float[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
     ) -> Float[Tensor, "B K"]:
-        """What decides; the logits, where an aggregator has no better number."""
+        """Scores of the decision; the logits unless a subclass has better ones."""
         return self.logits(clips, present)
 
     def _checked(
@@ -84,7 +84,7 @@ class Aggregator(nn.Module):
         clips = clips.to(torch.float64)
         present = _present(clips, lengths)
         if present is not None:
-            # A half is a probability; being absent it is seen by nobody.
+            # Any valid probability; absent frames have no influence.
             clips = torch.where(present, clips, 0.5)
         if clips.numel():
             lowest, highest = clips.detach().aminmax()

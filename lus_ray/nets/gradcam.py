@@ -1,4 +1,4 @@
-"""Grad-CAM: where a network looked when it gave a class.
+"""Grad-CAM: the evidence of an image classifier by position.
 
 Letters: N images, C channels, H rows, W columns, h and w rows and columns of the maps, K outputs.
 Source: Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks", equations 1
@@ -40,11 +40,10 @@ def grad_cam(
     images: Float[Tensor, "N 3 H W"],
     classes: Int[Tensor, "N"] | None = None,
 ) -> Float[Tensor, "N H W"]:
-    """How much each place spoke for a class, from 0 to 1 at the hottest pixel of each image.
+    """Heat of a class at each pixel, from 0 to 1 at the hottest pixel of each image.
 
-    `images` are as the network takes them; without `classes` each image is asked about the class
-    that it is given. Where nothing spoke for the class, the image is 0 everywhere. The network is
-    used in evaluation mode and left as it was, parameters' gradients included.
+    Without `classes`, each image has its predicted class. Without any evidence the image is 0
+    everywhere. The network runs in evaluation mode; its modes and gradients are left as before.
 
     Raises:
         InputError: a class is none of the outputs.

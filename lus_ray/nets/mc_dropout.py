@@ -1,9 +1,9 @@
-"""Monte Carlo dropout: how far the probabilities of a pixel go apart when dropout stays on.
+"""Monte Carlo dropout: the spread of the probabilities of a pixel while dropout is active.
 
 Letters: N images, C channels, H rows, W columns, K outputs.
 Source: Gal and Ghahramani 2016, "Dropout as a Bayesian approximation"; Roy et al. 2020, section
 IV-C, takes 40 samples and the standard deviation of each pixel and class.
-Why it is quick: the part of a network before its first dropout runs once (`Segmenter.stem`).
+The part of a network before its first dropout runs once (`Segmenter.stem`).
 """
 
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def mc_dropout(
     the state of the random generator are as before when this returns.
 
     Raises:
-        InputError: no sample is asked for, or the network has no dropout that could differ.
+        InputError: fewer than one sample, or the network has no dropout.
     """
     if num_samples < 1:
         raise InputError(f"Monte Carlo dropout: {num_samples} samples; give 1 or more")
@@ -83,7 +83,7 @@ def _only_dropout_training(net: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _generator(device: torch.device) -> Iterator[torch.Generator]:
-    """The generator that dropout draws from on a device; put back as it was."""
+    """The generator of dropout on a device; its state is restored."""
     if device.type == "cuda":
         index = torch.cuda.current_device() if device.index is None else device.index
         generator = torch.cuda.default_generators[index]

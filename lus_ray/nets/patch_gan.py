@@ -1,14 +1,13 @@
-"""The networks around SIFA's segmenter: two that paint images of a domain, and their judge.
+"""SIFA's generator, decoder and patch discriminators.
 
 Letters: N images, C channels, H rows, W columns, h and w those of smaller maps, L channels of the
-latent maps, J judgements.
-Sources: those of `lus_ray.nets.sifa`; the judge is the 70 x 70 PatchGAN of Isola et al. 2017,
-"Image-to-image translation with conditional adversarial networks".
-Why not all is as released: there the residual units of the decoder drop a quarter of their maps
-whatever is configured, in tests too, so that a cycle could never close and no image could be
-painted twice; here nothing is dropped. TensorFlow pads a convolution of stride 2 behind the image
-only, and here padding is the same on all sides: a shift of less than a pixel.
-Biases and their absence are as released, though a normalisation takes a bias away again.
+latent maps, J outputs of a patch.
+Sources: those of `lus_ray.nets.sifa`; the discriminator is the 70 x 70 PatchGAN of Isola et al.
+2017, "Image-to-image translation with conditional adversarial networks".
+Differences from the release: its residual units of the decoder always drop a quarter of their
+maps, even in evaluation, so that a cycle could never close; here nothing is dropped. TensorFlow
+pads a convolution of stride 2 at the end only, here padding is symmetric: a shift of less than a
+pixel. Biases and their absence are as released, though a normalisation cancels a bias.
 """
 
 import torch
@@ -21,7 +20,7 @@ from lus_ray.nets.sifa import STRIDE, ResidualUnit, initialise
 
 
 class SifaGenerator(nn.Module):
-    """Generator (G): images of the source domain as of the target domain.
+    """Generator (G): images of the source domain to images of the target domain.
 
     2,852,673 parameters with three channels, 2,849,537 with one.
 
@@ -44,7 +43,7 @@ class SifaGenerator(nn.Module):
         initialise(self, std=0.02)
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N 1 H W"]:
-        """Painted images in [-1, 1], from images in [-1, 1] whose first channel they begin with.
+        """Images in [-1, 1] from images in [-1, 1], as a change of their first channel.
 
         Raises:
             ArmError: the sides of the images are no multiples of 8.
@@ -54,7 +53,7 @@ class SifaGenerator(nn.Module):
 
 
 class SifaDecoder(nn.Module):
-    """Decoder (U): target images, and their latent maps, as images of the source domain.
+    """Decoder (U): target images and their latent maps to images of the source domain.
 
     `num_inputs` are the channels of the latent maps, 32 times the width of the encoder.
     1,902,848 parameters.
@@ -82,7 +81,7 @@ class SifaDecoder(nn.Module):
     def forward(
         self, latent: Float[Tensor, "N L h w"], images: Float[Tensor, "N 1 H W"]
     ) -> Float[Tensor, "N 1 H W"]:
-        """Painted images in [-1, 1], from the images in [-1, 1] that they begin with.
+        """Images in [-1, 1], as a change of the images in [-1, 1].
 
         Raises:
             ArmError: the sides of the images are not 8 times those of the latent maps.
@@ -98,11 +97,11 @@ class SifaDecoder(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Discriminator (D): whether each patch of 70 x 70 is real, as numbers without bounds.
+    """Discriminator (D): whether each patch of 70 x 70 is real, as unbounded numbers.
 
-    Images of any size, or logits of a segmenter. The first output tells real from painted; SIFA's
-    judge of source images has a second one. 2,763,520 parameters, 1,024 more for a further input,
-    8,192 more for a further output.
+    Inputs are images of any size, or logits of a segmenter. A second output is SIFA's auxiliary
+    head for source images. 2,763,520 parameters, 1,024 more for each further input, 8,192 more for
+    each further output.
 
     Raises:
         ArmError: no width.
@@ -123,7 +122,7 @@ class PatchDiscriminator(nn.Module):
         initialise(self, std=0.02)
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N J h w"]:
-        """One judgement for each patch; 35 x 35 of them for an image of 256 x 256."""
+        """One output for each patch; 35 x 35 of them for an image of 256 x 256."""
         return self.layers(images)
 
 

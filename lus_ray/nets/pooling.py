@@ -1,4 +1,4 @@
-"""Plain ways from frame scores to a clip score, to hold the uninorm against.
+"""Plain poolings of frame scores to a clip score: baselines of the uninorm.
 
 Letters: B clips, K scores, M frames, H hidden units.
 Each one gives the logarithm of a probability, to train on and to decide by. The contract is in
@@ -46,7 +46,7 @@ class ArgmaxMean(Aggregator):
 
 
 class MeanLogit(Aggregator):
-    """The mean of the logarithms: what independent frames would say of the clip, tempered.
+    """The mean of the log probabilities: independent frames, tempered.
 
     It has no parameters. Source: the logarithmic opinion pool (Genest and Zidek 1986) with
     equal weights.

@@ -1,8 +1,7 @@
-"""PositionPrior: what class a pixel has at its place, whatever the image shows; the plain baseline.
+"""PositionPrior: the class of a pixel from its position alone, as a baseline.
 
 Letters: N images, C channels, H rows, W columns, K outputs.
-Why: a fan, a pleura and the lung below it lie at about the same place in every frame. A network
-has to beat what this alone is worth.
+Why: sector, pleura and the lung below it lie at about the same position in every frame.
 """
 
 import torch
@@ -14,14 +13,14 @@ from lus_ray.nets.segmenter import Segmenter, Size
 
 
 class PositionPrior(Segmenter):
-    """One logit per class and place on a grid of `rows` x `columns`, bilinear between them."""
+    """One logit per class and position on a grid of `rows` x `columns`, bilinear between them."""
 
     def __init__(self, num_outputs: int, *, rows: int = 32, columns: int = 32) -> None:
         super().__init__()
         self.out = nn.ParameterDict({"weight": torch.zeros(num_outputs, rows, columns)})
 
     def stem(self, images: Float[Tensor, "N C H W"]) -> tuple[Float[Tensor, "N C H W"], ...]:
-        """The images, of which only their number counts."""
+        """The images; only their number is used."""
         return (images,)
 
     def rest(

@@ -1,4 +1,4 @@
-"""ReverseTransfer: a segmenter that learned where things are becomes a network that tells what is.
+"""ReverseTransfer: a trained segmenter becomes a classifier.
 
 Letters: N images, C channels, H rows, W columns, M maps of the segmenter, K outputs.
 Source: Gare et al. 2021, section 3.2: the softmax maps of a U-Net, the mean of each over the
@@ -55,10 +55,10 @@ class ReverseTransfer(nn.Module):
     def activation_map(
         self, images: Float[Tensor, "N C H W"], classes: Tensor
     ) -> Float[Tensor, "N H W"]:
-        """What of the picture speaks for a class of each image: its positive part, 1 at most.
+        """The evidence for a class of each image: its positive part, at most 1.
 
-        Weights are taken less their mean over the maps: the maps sum to 1 at every pixel, so that
-        a constant in all weights moves every pixel alike and says nothing of a place.
+        The mean weight over the maps is subtracted: the maps sum to 1 at every pixel, so that a
+        constant in all weights shifts every pixel alike.
         """
         weight = self.out.weight[classes]
         weight = weight - weight.mean(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-"""SIFA's segmenter, whose encoder also serves to paint images of the other domain.
+"""SIFA's segmenter, whose encoder also serves the decoder of source images.
 
 Letters: N images, C channels, H rows, W columns, h and w those of the latent maps, L channels of
 the latent maps, K outputs.
@@ -6,9 +6,9 @@ Source: Chen et al. 2019, "Synergistic image and feature adaptation" (AAAI; vers
 "Unsupervised bidirectional cross-modality adaptation" (TMI; version 2), in the released form.
 Mason et al. 2021 trains it to segment B-lines. Version 1 is the default: the grey image three
 times, and dropout. Version 2 is `num_channels=1, dropout=0, deep=True`.
-Why not all is as released: TensorFlow places the pixels of an enlarged map at their corners, and
-here they are centred, a shift of less than a pixel; biases of the dilated convolutions, which
-were made and never added, are left out. The networks around it are in `lus_ray.nets.patch_gan`.
+Differences from the release: TensorFlow aligns the corners of enlarged maps, here their centres, a
+shift of less than a pixel; biases of the dilated convolutions, created but never added, are
+omitted. Generator and discriminators are in `lus_ray.nets.patch_gan`.
 """
 
 from itertools import pairwise

@@ -54,7 +54,7 @@ def test_the_closed_form_is_the_pairwise_reduction_in_any_order(
 
 
 @all_variants
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(x=share, y=share, z=share, e=share)
 def test_a_uninorm_is_commutative_and_associative(t_norm, off_diagonal, x, y, z, e):
     def both(first: float, second: float) -> float:
@@ -69,14 +69,14 @@ def test_a_uninorm_is_commutative_and_associative(t_norm, off_diagonal, x, y, z,
 
 
 @all_variants
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(x=share, e=share, num_neutral=st.integers(1, 20))
 def test_frames_at_the_neutral_element_change_nothing(t_norm, off_diagonal, x, e, num_neutral):
     assert value([x] + [e] * num_neutral, e, t_norm, off_diagonal) == pytest.approx(x, abs=1e-12)
 
 
 @all_variants
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 @given(frames=st.lists(share, min_size=1, max_size=8), raised=share, e=share, data=st.data())
 def test_a_higher_frame_never_lowers_the_clip(t_norm, off_diagonal, frames, raised, e, data):
     place = data.draw(st.integers(0, len(frames) - 1))
@@ -89,7 +89,7 @@ def test_a_higher_frame_never_lowers_the_clip(t_norm, off_diagonal, frames, rais
 
 
 @all_variants
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(seed=st.integers(0, 1000), garbage=st.sampled_from([0.0, 1.0, -5.0, math.inf, math.nan]))
 def test_what_lies_beyond_a_clip_has_no_influence(t_norm, off_diagonal, seed, garbage):
     rng = np.random.default_rng(seed)

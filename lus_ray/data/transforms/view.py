@@ -112,8 +112,8 @@ class View:
     def resize_samples(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "S T h w"]:
         """The evaluation samples of frames of any size; frames in no sample are not resized."""
         chosen = self.sample_indices(len(frames))
-        seen, places = np.unique(chosen, return_inverse=True)
-        return self.resize(frames[seen])[places.reshape(chosen.shape)]
+        needed, positions = np.unique(chosen, return_inverse=True)
+        return self.resize(frames[needed])[positions.reshape(chosen.shape)]
 
     def sample_indices(self, num_available: int, num_samples: int = 0) -> Int64[np.ndarray, "S T"]:
         """Frame numbers of the evaluation samples."""
@@ -126,7 +126,7 @@ class View:
 
 @dataclass(frozen=True)
 class Track:
-    """What an earlier arm says of each frame of a clip: all of it, or equally spaced frames.
+    """Outputs of an earlier arm for each frame of a clip: all, or equally spaced frames.
 
     `max_frames` above 0 keeps at most so many, from the middles of equal parts of the clip.
     """

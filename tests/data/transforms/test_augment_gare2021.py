@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES, copy
+from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES, make_copies
 from lus_ray.errors import ArmError
 
 FRAMES = torch.tensor([[0.5, 1.0]]).reshape(1, 1, 1, 2)
@@ -27,7 +27,7 @@ def test_there_are_six_and_each_is_another():
     ],
 )
 def test_a_copy_by_hand(number: int, greys: list[float], ids: list[int]):
-    frames, masks = copy(FRAMES, MASKS, number)
+    frames, masks = make_copies(FRAMES, MASKS, number)
     torch.testing.assert_close(frames.flatten(), torch.tensor(greys))
     assert masks.flatten().tolist() == ids
     assert masks.dtype == torch.uint8
@@ -35,7 +35,7 @@ def test_a_copy_by_hand(number: int, greys: list[float], ids: list[int]):
 
 def test_each_clip_can_have_a_number_of_its_own_and_none_is_written_to():
     frames, masks = FRAMES.repeat(3, 1, 1, 1), MASKS.repeat(3, 1, 1, 1)
-    copied, ids = copy(frames, masks, torch.tensor([0, 4, 2]))
+    copied, ids = make_copies(frames, masks, torch.tensor([0, 4, 2]))
     expected = torch.tensor([[0.5, 1.0], [0.8, 0.4], [0.55, 1.0]])
     torch.testing.assert_close(copied.reshape(3, 2), expected)
     assert ids.reshape(3, 2).tolist() == [[3, 6], [6, 3], [3, 6]]
@@ -45,4 +45,4 @@ def test_each_clip_can_have_a_number_of_its_own_and_none_is_written_to():
 @pytest.mark.parametrize("number", [-1, 6])
 def test_a_number_that_no_copy_has_is_refused(number: int):
     with pytest.raises(ArmError, match=f"no copy {number}; they are numbered 0 to 5"):
-        copy(FRAMES, MASKS, number)
+        make_copies(FRAMES, MASKS, number)
