@@ -1,4 +1,4 @@
-"""Strips: clips chosen without looking at who is right, and drawn with all that is known."""
+"""Timelines of example clips show all that is known of them."""
 
 from pathlib import Path
 from xml.etree import ElementTree
@@ -6,11 +6,11 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from lus_ray.evaluation import report_json, results
+from lus_ray.evaluation.schema import ExampleClip
 from lus_ray.report import clip_timeline
 from lus_ray.report.clip_timeline import draw_timeline
-from tests.evaluation.frame_run import FRAMES, LEAKY, write_frame_cell, write_frame_run
-from tests.evaluation.run_folders import write_run
+from tests.evaluation.frame_run import FRAMES, write_frame_cell
+from tests.evaluation.run_folders import compute, write_run
 
 STILL = np.array([[0.1, 0.2, 0.3, 0.4]])
 
@@ -19,69 +19,39 @@ def texts(svg: str) -> set[str]:
     return {(text or "").strip() for text in ElementTree.fromstring(svg).itertext()}
 
 
-def test_two_clips_of_each_true_score_and_of_different_patients_are_chosen(tmp_path: Path) -> None:
-    found, _ = report_json.compute(results.read(write_frame_run(tmp_path)), num_draws=10)
-    chosen = found.clips
-    assert [fact.severity for fact in chosen] == [0, 0, 1, 1, 2, 2, 3, 3]
-    assert all(a.patient != b.patient for a, b in zip(chosen[::2], chosen[1::2], strict=True))
-    assert {(fact.arm, fact.fold) for fact in chosen} == {("frames", 0)}
-    assert list(chosen[0].scores) == ["max-argmax", "uninorm"]
+def draw_first(out: Path, *, target: object = "as it is", supervision: str = "frames") -> str:
+    write_run(out, [FRAMES], supervision=supervision)
+    write_frame_cell(out, FRAMES, 0, target=target)
+    found = compute(out, num_draws=10)
+    assert len(found.contents.clips) == 8
+    clips = found.contents.clips[:1]
+    [timeline] = clip_timeline.draw_timelines(found.run, clips, found.contents.neutral)
+    return timeline
 
 
-def test_who_is_right_does_not_choose_the_clips(tmp_path: Path) -> None:
-    def chosen(out: Path, skill: float) -> list[str]:
-        write_run(out, [FRAMES])
-        write_frame_cell(out, FRAMES, 0, skill=skill)
-        found, _ = report_json.compute(results.read(out), num_draws=10)
-        return [fact.clip for fact in found.clips]
-
-    assert chosen(tmp_path / "good", 5.0) == chosen(tmp_path / "bad", 0.2)
-
-
-def test_a_leaky_frame_arm_is_drawn_only_where_there_is_no_other(tmp_path: Path) -> None:
-    write_run(tmp_path, [LEAKY])
-    write_frame_cell(tmp_path, LEAKY, 1)
-    found, _ = report_json.compute(results.read(tmp_path), num_draws=10)
-    assert {(fact.arm, fact.fold) for fact in found.clips} == {(LEAKY.name, 1)}
-
-
-def test_clips_without_any_frame_score_are_drawn_too(tmp_path: Path) -> None:
-    write_run(tmp_path, [FRAMES])
-    write_frame_cell(tmp_path, FRAMES, 0, target=None)
-    run = results.read(tmp_path)
-    found, _ = report_json.compute(run, num_draws=10)
-    assert len(clip_timeline.draw_timelines(run, found.clips, found.neutral)) == 8
-
-
-def test_a_run_without_frame_arms_has_no_strips(tmp_path: Path) -> None:
-    write_run(tmp_path, [])
-    found, _ = report_json.compute(results.read(tmp_path), num_draws=10)
-    assert found.clips == []
-
-
-def test_weak_supervision_draws_no_true_frame_scores(tmp_path: Path) -> None:
-    def drawn(out: Path, supervision: str) -> str:
-        run = results.read(write_frame_run(out, folds=[0], supervision=supervision))
-        found, _ = report_json.compute(run, num_draws=10)
-        return clip_timeline.draw_timelines(run, found.clips, found.neutral)[0]
-
-    assert len(drawn(tmp_path / "weak", "weak")) < len(drawn(tmp_path / "frames", "frames"))
+def test_true_frame_scores_are_drawn_where_they_exist(tmp_path: Path) -> None:
+    full = draw_first(tmp_path / "full")
+    weak = draw_first(tmp_path / "weak", supervision="weak")
+    draw_first(tmp_path / "unscored", target=None)
+    assert len(weak) < len(full)
 
 
 def test_a_caption_names_clip_truth_raters_and_arms() -> None:
-    fact = {
-        "clip": "a/b", "severity": 2, "raters": [2, 1], "arm": "cnn", "fold": 3,
-        "scores": {"max-argmax": 3, "uninorm": None},
-    }  # fmt: skip
-    assert clip_timeline.caption(fact) == (
+    clip = ExampleClip(
+        clip="a/b", patient="a", severity=2, raters=(2, 1), arm="cnn", fold=3,
+        scores={"max-argmax": 3, "uninorm": None},
+    )  # fmt: skip
+    assert clip_timeline.caption(clip) == (
         "a/b (true score 2; raters 2, 1). Frame model cnn, fold 3. "
         "Clip scores: a max-argmax 3, b uninorm –."
     )
-    fact |= {"severity": None, "raters": [], "scores": {}}
-    assert clip_timeline.caption(fact) == "a/b (not annotated). Frame model cnn, fold 3."
+    clip = ExampleClip(
+        clip="a/b", patient="a", severity=None, raters=(), arm="cnn", fold=3, scores={}
+    )
+    assert clip_timeline.caption(clip) == "a/b (not annotated). Frame model cnn, fold 3."
 
 
-def test_only_what_is_known_has_a_column() -> None:
+def test_only_known_scores_have_a_column() -> None:
     assert {"true", "rated", "neutral"} & texts(draw_timeline(STILL)) == set()
     shown = texts(
         draw_timeline(
@@ -96,7 +66,7 @@ def test_time_is_in_seconds_where_the_rate_is_known() -> None:
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 599, 10_000])
-def test_strips_of_any_length_are_alike_twice_and_small(num_frames: int) -> None:
+def test_timelines_of_any_length_are_reproducible_and_small(num_frames: int) -> None:
     probability = np.random.default_rng(0).dirichlet(np.ones(4), num_frames)
     severity = probability.argmax(axis=1)[:1].repeat(num_frames)
     one, two = (

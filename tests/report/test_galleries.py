@@ -1,4 +1,4 @@
-"""Pictures of cells: one fold, examples by arms, and nothing that lies elsewhere."""
+"""Pictures of cells: one fold, examples by arms, and nothing from outside the folder."""
 
 import json
 import re
@@ -11,154 +11,116 @@ from lus_ray import figures, report
 from lus_ray.errors import StoreError
 from lus_ray.evaluation import results
 from lus_ray.report import galleries
-from tests.evaluation.frame_run import FRAMES, LEAKY, fan, write_frame_run, write_pictures
-from tests.evaluation.mask_run import BLINES, DENSE, UNET, outlined, write_outlines, write_pixel_run
-from tests.evaluation.run_folders import slug_of
+from tests.evaluation.run_folders import arm, slug_of, write_cell, write_pictures, write_run
+
+ONE, TWO = arm("one"), arm("two")
+EXAMPLES = [{"example": "p0#0", "caption": "score 0"}, {"example": "p1#1", "caption": "score 1"}]
 
 
-def test_the_grid_is_of_the_fold_in_which_most_arms_have_pictures(tmp_path: Path) -> None:
-    write_frame_run(tmp_path)
-    write_pictures(tmp_path, FRAMES, 0, heat=False)
-    write_pictures(tmp_path, FRAMES, 1, heat=False)
-    write_pictures(tmp_path, LEAKY, 1, heat=True)
-    found = galleries.read_gallery(results.read(tmp_path))
+@pytest.fixture
+def run(tmp_path: Path) -> results.RunResults:
+    """Two arms on two folds."""
+    write_run(tmp_path, [ONE, TWO])
+    for fold in (0, 1):
+        for entry in (ONE, TWO):
+            write_cell(tmp_path, entry, fold)
+    return results.read(tmp_path)
+
+
+def test_pictures_are_of_the_fold_in_which_most_arms_have_some(run: results.RunResults) -> None:
+    assert galleries.read_gallery(run) is None
+    for entry, fold, pictures in ((ONE, 0, EXAMPLES), (ONE, 1, EXAMPLES), (TWO, 1, EXAMPLES[1:])):
+        write_pictures(run.out, entry, fold, pictures)
+    found = galleries.read_gallery(run)
     assert found is not None
-    assert (found.fold, found.arms) == (1, ("frames", "frames, all patients"))
-    assert [name for name, _ in found.rows] == ["phantom/p00-0#0", "phantom/p01-0#1"]
-    looked = found.rows[0][1][0]
-    assert looked is not None
-    assert looked.svg.startswith("<svg")
-    assert looked.caption == "score 0, said 2 with probability 0.61"
+    assert (found.fold, found.arms) == (1, ("one", "two"))
+    assert [name for name, _ in found.rows] == ["p0#0", "p1#1"]
+    assert [pictures[1] is None for _, pictures in found.rows] == [True, False]
+    picture = found.rows[0][1][0]
+    assert picture == galleries.GalleryPicture("<svg></svg>", "score 0")
+    assert galleries.read_gallery(run, galleries.MASKS) is None
 
 
-def test_an_example_that_an_arm_has_no_picture_of_leaves_a_hole(tmp_path: Path) -> None:
-    write_frame_run(tmp_path, folds=[0])
-    for entry in (FRAMES, LEAKY):
-        folder = write_pictures(tmp_path, entry, 0, heat=True)
-    captions = json.loads((folder / "captions.json").read_text())
-    (folder / "captions.json").write_text(json.dumps(captions[1:]))
-    found = galleries.read_gallery(results.read(tmp_path))
-    assert found is not None
-    assert [looked[1] is None for _, looked in found.rows] == [True, False]
+def test_masks_and_attention_are_two_galleries(run: results.RunResults) -> None:
+    masks = [{**own, "kind": "masks"} for own in EXAMPLES]
+    for entry in (ONE, TWO):
+        write_pictures(run.out, entry, 0, [*masks, {"example": "a#0", "caption": ""}])
+    for kind, names in ((galleries.MASKS, ["p0#0", "p1#1"]), (galleries.ATTENTION, ["a#0"])):
+        found = galleries.read_gallery(run, kind)
+        assert found is not None
+        assert found.arms == ("one", "two")
+        assert [name for name, _ in found.rows] == names
 
 
-def test_a_run_without_pictures_has_no_grid(tmp_path: Path) -> None:
-    assert galleries.read_gallery(results.read(write_frame_run(tmp_path, folds=[0]))) is None
+def entry_of(**changes: str) -> str:
+    return json.dumps([{"file": "0.svg", "example": "a#0", "caption": "", **changes}])
 
 
-@pytest.mark.parametrize("name", ["../0.svg", "absent.svg", "captions.json", "/etc/hostname.svg"])
-def test_a_picture_that_is_not_beside_its_caption_is_refused(tmp_path: Path, name: str) -> None:
-    write_frame_run(tmp_path, folds=[0])
-    folder = write_pictures(tmp_path, FRAMES, 0, heat=False)
-    entry = {"file": name, "example": "a#0", "caption": ""}
-    (folder / "captions.json").write_text(json.dumps([entry]))
-    with pytest.raises(StoreError, match=r"captions\.json: not readable .*; remove the folder"):
-        galleries.read_gallery(results.read(tmp_path))
-
-
-@pytest.mark.parametrize("text", ["{", "[1]", '[{"file": "0.svg"}]', '{"file": 1}'])
-def test_damaged_captions_are_refused_by_file(tmp_path: Path, text: str) -> None:
-    write_frame_run(tmp_path, folds=[0])
-    folder = write_pictures(tmp_path, FRAMES, 0, heat=False)
-    (folder / "captions.json").write_text(text)
-    with pytest.raises(StoreError, match=r"captions\.json: not readable"):
-        galleries.read_gallery(results.read(tmp_path))
-
-
-def test_outlines_and_looks_are_two_grids(tmp_path: Path) -> None:
-    write_pixel_run(tmp_path, folds=[0])
-    for entry in (UNET, DENSE):
-        write_outlines(tmp_path, entry, 0)
-    run = results.read(tmp_path)
-    outlined, looked = galleries.read_gallery(run, galleries.MASKS), galleries.read_gallery(run)
-    assert outlined is not None
-    assert looked is not None
-    assert outlined.arms == looked.arms == ("U-Net", "dense")
-    assert [name for name, _ in outlined.rows] == ["phantom/p00-0#0", "phantom/p01-0#1"]
-    assert [name for name, _ in looked.rows] == ["a#0"]
-
-
-def test_looks_alone_leave_no_grid_of_outlines(tmp_path: Path) -> None:
-    write_frame_run(tmp_path, folds=[0])
-    write_pictures(tmp_path, FRAMES, 0, heat=False)
-    assert galleries.read_gallery(results.read(tmp_path), galleries.MASKS) is None
-
-
-def test_a_picture_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    write_frame_run(tmp_path, folds=[0])
-    folder = write_pictures(tmp_path, FRAMES, 0, heat=False)
-    entry = {"file": "0.svg", "example": "a#0", "caption": "", "kind": "mask"}
-    (folder / "captions.json").write_text(json.dumps([entry]))
-    with pytest.raises(
-        StoreError, match="kind 'mask' is none of looks, masks, expert, outlines, translations"
-    ):
-        galleries.read_gallery(results.read(tmp_path))
+@pytest.mark.parametrize(
+    ("captions", "reason"),
+    [
+        ("{", ".*"),
+        ("[1]", ".*"),
+        ('[{"file": "0.svg"}]', ".*"),
+        ('{"file": 1}', ".*"),
+        (entry_of(file="../0.svg"), ".* not an SVG file of this folder"),
+        (entry_of(file="captions.json"), ".* not an SVG file of this folder"),
+        (entry_of(file="/etc/hostname.svg"), ".* not an SVG file of this folder"),
+        (entry_of(file="absent.svg"), ".* No such file"),
+        (entry_of(kind="mask"), "unknown kind 'mask'; expected one of looks, masks, expert, out"),
+    ],
+)
+def test_damaged_captions_and_outside_pictures_are_refused_by_file(
+    run: results.RunResults, captions: str, reason: str
+) -> None:
+    folder = write_pictures(run.out, ONE, 0, EXAMPLES)
+    (folder / "captions.json").write_text(captions)
+    with pytest.raises(StoreError, match=rf"captions\.json: not readable \({reason}"):
+        galleries.read_gallery(run)
 
 
 def write_blines(out: Path, entry: dict[str, Any], *, num_examples: int = 2) -> None:
-    """Pictures of B-lines of fold 0: the expert's outline, the arm's, and a translation."""
-    folder = out / "cells" / slug_of(entry) / "fold0" / "pictures"
-    folder.mkdir(parents=True)
-    frame, lines = fan(seed=0), outlined(2, 0) == 1
-    row = [("covid frame", frame), ("as cap", frame), ("back", frame)]
-    svgs = {
-        "expert": (figures.draw_segmentations(frame, lines, {}), "covid"),
-        "outlines": (
-            figures.draw_segmentations(frame, lines, {"arm": outlined(2, 9) == 1}),
-            "Dice 0.61",
-        ),
-        "translations": (figures.draw_translations([row]), "covid as cap"),
-    }
-    captions = []
-    for number in range(num_examples):
-        for kind, (svg, caption) in svgs.items():
-            name = f"{number}-{kind}.svg"
-            (folder / name).write_text(svg)
-            known = {"file": name, "example": f"phantom/p{number}#0", "kind": kind}
-            captions.append({**known, "caption": caption})
-    (folder / "captions.json").write_text(json.dumps(captions))
+    """Pictures of B-lines: the expert's mask, the arm's, and a translation."""
+    captions = {"expert": "covid", "outlines": "Dice 0.61", "translations": "covid as cap"}
+    pictures = [
+        {"example": f"p{number}#0", "caption": caption, "kind": kind}
+        for number in range(num_examples)
+        for kind, caption in captions.items()
+    ]
+    write_pictures(out, entry, 0, pictures)
 
 
-def test_the_expert_stands_before_the_arms_once_an_example(tmp_path: Path) -> None:
-    write_pixel_run(tmp_path, folds=[0])
-    write_blines(tmp_path, BLINES, num_examples=1)
-    write_blines(tmp_path, UNET)
-    found = galleries.read_segmentations(results.read(tmp_path))
+def test_the_expert_stands_once_per_example_before_the_arms(run: results.RunResults) -> None:
+    write_blines(run.out, ONE)
+    write_blines(run.out, TWO, num_examples=1)
+    found = galleries.read_segmentations(run)
     assert found is not None
-    assert found.arms == ("expert", "U-Net", "B-lines")
-    captions = [[one and one.caption for one in looked] for _, looked in found.rows]
+    assert found.arms == ("expert", "one", "two")
+    captions = [[own and own.caption for own in pictures] for _, pictures in found.rows]
     assert captions == [["covid", "Dice 0.61", "Dice 0.61"], ["covid", "Dice 0.61", None]]
-
-
-def test_outlines_without_an_expert_stand_alone(tmp_path: Path) -> None:
-    write_pixel_run(tmp_path, folds=[0])
-    write_blines(tmp_path, BLINES)
-    path = tmp_path / "cells" / slug_of(BLINES) / "fold0" / "pictures" / "captions.json"
-    entries = json.loads(path.read_text())
-    path.write_text(json.dumps([entry for entry in entries if entry.kind != "expert"]))
-    found = galleries.read_segmentations(results.read(tmp_path))
-    assert found is not None
-    assert found.arms == ("B-lines",)
-
-
-def test_the_page_shows_b_lines_and_translations_of_every_arm_that_has_them(tmp_path: Path) -> None:
-    write_pixel_run(tmp_path, folds=[0])
-    write_blines(tmp_path, UNET, num_examples=1)
-    write_blines(tmp_path, BLINES)
-    report.write(tmp_path, num_draws=10)
-    text = (tmp_path / "report.html").read_text()
-    blines, translated = (
+    report.write(run.out, num_draws=10)
+    text = (run.out / "report.html").read_text()
+    blines, translations = (
         text[text.index(f'<h2 id="{name}"') :].split("</section>")[0]
-        for name in ("blines", "translated")
+        for name in ("blines", "translations")
     )
     assert re.findall(r'alt="([^"]*)"', blines) == [
-        "expert: covid", "U-Net: Dice 0.61", "B-lines: Dice 0.61",
-        "expert: covid", "B-lines: Dice 0.61",
+        "expert: covid", "one: Dice 0.61", "two: Dice 0.61", "expert: covid", "one: Dice 0.61",
     ]  # fmt: skip
-    assert re.findall(r"<h3>([^<]*)", blines) == ["phantom/p0#0", "phantom/p1#0"]
+    assert re.findall(r"<h3>([^<]*)", blines) == ["p0#0", "p1#0"]
     assert figures.EXPERT[0] in blines
     assert "fold 0" in blines
-    assert translated.count("<img") == 3
+    assert translations.count("<img") == 3
     assert 'href="#blines"' in text
-    assert 'href="#translated"' in text
-    assert 'id="outlined"' not in text
+    assert 'href="#translations"' in text
+    assert 'id="masks"' not in text
+
+
+def test_masks_without_an_expert_stand_alone(run: results.RunResults) -> None:
+    write_blines(run.out, TWO)
+    path = run.out / "cells" / slug_of(TWO) / "fold0" / "pictures" / "captions.json"
+    entries = json.loads(path.read_text())
+    path.write_text(json.dumps([entry for entry in entries if entry["kind"] != "expert"]))
+    found = galleries.read_segmentations(run)
+    assert found is not None
+    assert found.arms == ("two",)
