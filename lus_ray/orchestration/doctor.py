@@ -17,6 +17,7 @@ from lus_ray.orchestration.cluster import job_package
 from lus_ray.orchestration.cluster.connection import UNSAFE, connect
 
 GIB = 2**30
+Level = Literal["ok", "note", "fail"]
 PACKAGES = ("ray", "torch", "pyarrow", "av", "scikit-learn", "optuna", "skops", "safetensors")
 
 
@@ -24,7 +25,7 @@ PACKAGES = ("ray", "torch", "pyarrow", "av", "scikit-learn", "optuna", "skops", 
 class DoctorCheck:
     """One line of the report; `remedy` is empty if nothing is wrong."""
 
-    level: Literal["ok", "note", "fail"]
+    level: Level
     name: str
     result: str
     remedy: str = ""
@@ -88,10 +89,9 @@ def _check_packages() -> list[DoctorCheck]:
 
 def _check_memory() -> DoctorCheck:
     memory = psutil.virtual_memory()
-    found = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
-    if memory.available < 2 * GIB:
-        return DoctorCheck("note", "memory", found, "close other programs; smoke needs 2 GiB")
-    return DoctorCheck("ok", "memory", found)
+    result = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+    remedy = "close other programs; smoke needs 2 GiB"
+    return _check_size("memory", memory.available, result, remedy)
 
 
 def _check_shared_memory() -> DoctorCheck:
@@ -99,18 +99,20 @@ def _check_shared_memory() -> DoctorCheck:
     if not path.exists():
         return DoctorCheck("note", "shared memory", "no /dev/shm", "Ray will use the slower disk")
     size = shutil.disk_usage(path).total
-    if size < 2 * GIB:
-        remedy = "in a container, start it with --shm-size=4g"
-        return DoctorCheck("note", "shared memory", f"{size / GIB:.1f} GiB", remedy)
-    return DoctorCheck("ok", "shared memory", f"{size / GIB:.1f} GiB")
+    remedy = "in a container, start it with --shm-size=4g"
+    return _check_size("shared memory", size, f"{size / GIB:.1f} GiB", remedy)
 
 
 def _check_disk() -> DoctorCheck:
     free = shutil.disk_usage(Path.cwd()).free
-    if free < 2 * GIB:
-        remedy = "free some space here, or give an --out elsewhere"
-        return DoctorCheck("note", "disk", f"{free / GIB:.1f} GiB free here", remedy)
-    return DoctorCheck("ok", "disk", f"{free / GIB:.1f} GiB free here")
+    remedy = "free some space here, or give an --out elsewhere"
+    return _check_size("disk", free, f"{free / GIB:.1f} GiB free here", remedy)
+
+
+def _check_size(name: str, num_bytes: int, result: str, remedy: str) -> DoctorCheck:
+    if num_bytes < 2 * GIB:
+        return DoctorCheck("note", name, result, remedy)
+    return DoctorCheck("ok", name, result)
 
 
 def _check_environment() -> DoctorCheck:
@@ -174,9 +176,8 @@ def _check_plans(cluster: planner.Cluster) -> list[DoctorCheck]:
             )
         except LusError as error:
             checks.append(DoctorCheck("note", f"plan {size}", "cannot run", str(error)))
-            continue
-        found = f"can run: {len(sized.arms)} arms"
-        checks.append(
-            DoctorCheck("note" if notes else "ok", f"plan {size}", found, "; ".join(notes))
-        )
+        else:
+            result = f"can run: {len(sized.arms)} arms"
+            level: Level = "note" if notes else "ok"
+            checks.append(DoctorCheck(level, f"plan {size}", result, "; ".join(notes)))
     return checks

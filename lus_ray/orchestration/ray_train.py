@@ -1,8 +1,8 @@
-"""One cell on several workers: the same loop inside Ray Train, each worker on its share of a batch.
+"""One cell on several workers: the training loop inside Ray Train, on a share of each batch.
 
-Every worker validates, so that all of them follow the same schedule; the first one logs, writes
-the state from which a killed cell goes on, and keeps the checkpoint. The trial that asked for the
-workers predicts with it.
+Every worker validates, so that all follow the same schedule. The first one logs, saves the state
+from which a killed cell resumes, and keeps the checkpoint. The trial that asked for the workers
+predicts with it.
 """
 
 import contextlib
@@ -86,7 +86,7 @@ def fit_with_workers(
 
 
 def train_on_worker(config: dict[str, Any]) -> None:
-    """What every worker does: `learn.fit` with the task wrapped for several processes."""
+    """Train the task, wrapped for several processes, on one worker's share of each batch."""
     context = ray.train.get_context()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     meter = CostMeter(device)

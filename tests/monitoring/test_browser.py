@@ -1,4 +1,4 @@
-"""The page in a real browser: the grid, its details, the keyboard, a phone, a server that stops."""
+"""The page in a browser: the grid, details, keyboard, a phone, a stopped server."""
 
 import shutil
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser of the distribution, without a window."""
+    """A headless browser of the distribution."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
@@ -62,18 +62,18 @@ def page(browser, server) -> Iterator[Page]:
         opened = context.new_page()
         complaints: list[str] = []
         opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("console", lambda said: complaints.append(said.text))
+        opened.on("console", lambda message: complaints.append(message.text))
         opened.goto(server.url)
         expect(opened.locator(".cell")).to_have_count(6)
         yield opened
-        assert [said for said in complaints if "Failed to load resource" not in said] == []
+        assert [text for text in complaints if "Failed to load resource" not in text] == []
 
 
 def card(page: Page, row: int, column: int):
     return page.locator(f".cell[data-row='{row}'][data-column='{column}']")
 
 
-def test_every_cell_tells_its_state_in_words_and_marks(page):
+def test_every_cell_shows_its_state_in_words_and_marks(page):
     names = [card(page, row, column).get_attribute("aria-label")
              for row in range(3) for column in range(2)]  # fmt: skip
     assert names == [
@@ -119,7 +119,7 @@ def test_a_cell_opens_its_details_and_escape_closes_them(page):
     expect(details).to_contain_text("the loss is nan")
 
 
-def test_the_grid_is_one_stop_of_the_tab_key_and_arrows_move_in_it(page):
+def test_arrows_move_within_the_grid(page):
     assert page.locator(".cell[tabindex='0']").count() == 1
     card(page, 0, 0).focus()
     page.keyboard.press("ArrowDown")
@@ -129,7 +129,7 @@ def test_the_grid_is_one_stop_of_the_tab_key_and_arrows_move_in_it(page):
     expect(page.locator("#details h2")).to_have_text("second, fold 1")
 
 
-def test_arms_are_chosen_by_state_and_by_words(page):
+def test_arms_are_filtered_by_state_and_name(page):
     page.locator("#only-failed").click()
     assert page.locator("tbody tr:visible th").all_inner_texts() == ["first\nseverity"]
     page.locator("#only-failed").click()
@@ -139,7 +139,7 @@ def test_arms_are_chosen_by_state_and_by_words(page):
     expect(page.locator("#none")).to_be_visible()
 
 
-def test_a_phone_needs_no_scrolling_sideways(page):
+def test_a_phone_scrolls_in_one_direction(page):
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     expect(card(page, 0, 1)).to_be_visible()
@@ -148,7 +148,7 @@ def test_a_phone_needs_no_scrolling_sideways(page):
     expect(card(page, 0, 1).locator(".fold")).to_have_text("fold 1")
 
 
-def test_a_server_that_stopped_is_told(page, server):
+def test_a_stopped_server_is_reported(page, server):
     server.close()
     expect(page.locator("#trouble")).to_contain_text("No answer from lus watch", timeout=40000)
     expect(page.locator(".cell")).to_have_count(6)

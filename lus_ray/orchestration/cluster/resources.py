@@ -27,7 +27,6 @@ class Node:
     gpus: float = 0.0
     memory: float = 2.0**30
     object_store: float = 0.0
-    drivers: float = 0.0
     kind: str = ""
 
     @staticmethod
@@ -40,7 +39,6 @@ class Node:
             gpus=resources.get("GPU", 0.0),
             memory=resources.get("memory", memory),
             object_store=resources.get("object_store_memory", 0.0),
-            drivers=resources.get(DRIVER, 0.0),
             kind=kind,
         )
 
@@ -82,11 +80,6 @@ class Cluster:
     node_types: tuple[NodeType, ...] = ()
     max_added: int | None = None
     limits_unknown: bool = False
-
-    @staticmethod
-    def from_resources(resources: Mapping[str, float]) -> "Cluster":
-        """A cluster of one node, from Ray's resources."""
-        return Cluster((Node.from_resources(resources),))
 
     @staticmethod
     def current() -> "Cluster":
