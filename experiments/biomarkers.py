@@ -1,4 +1,4 @@
-"""Biomarkers: a backbone learns lung signs; small experts read nothing but those signs.
+"""Biomarkers: a backbone predicts lung findings; small experts read only these.
 
 Table     Gare et al. 2022 (arXiv 2206.08398), Tables 1, 2 and 7.
 Question  Do experts on predicted biomarkers match networks trained end to end?
@@ -37,7 +37,7 @@ end_to_end = {label: partial(ClipLabel, backbone=tsm, view=clips, label=label) f
 
 
 def experts(of: str, reads: str, inputs: str, labels: tuple[str, ...] = LABELS) -> tuple[Arm, ...]:
-    """The seven experts of each label on what an earlier arm says of a clip."""
+    """The seven experts of each label on the predictions of an earlier arm."""
     return tuple(
         Arm(
             f"{kind} on {of}, {label}",

@@ -1,4 +1,4 @@
-"""B-line adaptation: a segmenter of one disease learns another, whose frames nobody outlined.
+"""B-line adaptation: a segmenter of one disease learns another, whose frames have no masks.
 
 Table     Mason et al. 2021 (ASMUS), Tables 1 and 2, Figures 2 and 3.
 Question  Does SIFA carry a B-line segmenter from COVID-19 to pneumonia (CAP), and back?
@@ -53,13 +53,15 @@ covid, cap = Rows(learns=COVID, with_val=True), Rows(learns=CAP, with_val=True)
 to_cap, to_covid = replace(covid, unlabelled=CAP), replace(cap, unlabelled=COVID)
 
 
-def outlines(name: str, task: partial, recipe: Recipe, rows: Rows, start: str | None = None) -> Arm:
-    """An arm that outlines B-lines."""
+def segmentation_arm(
+    name: str, task: partial, recipe: Recipe, rows: Rows, start: str | None = None
+) -> Arm:
+    """An arm that segments B-lines."""
     return Arm(name, task, recipe, "bline masks", rows, start)
 
 
 def validated(arm: Arm) -> Arm:
-    """The twin that validates on patients of its own and keeps the best epoch."""
+    """The arm with validation patients of its own, keeping the best epoch."""
     assert arm.recipe is not None
     return replace(
         arm,
@@ -70,8 +72,8 @@ def validated(arm: Arm) -> Arm:
     )
 
 
-def translated(arm: Arm) -> Arm:
-    """The same networks on the test frames of their source, as the target would show them."""
+def translated_arm(arm: Arm) -> Arm:
+    """The same networks on test frames of their source, translated to the target."""
     return Arm(
         f"{arm.name}, translated",
         partial(TranslatedSegmentation, members=(arm.task,)),
@@ -85,32 +87,32 @@ def translated(arm: Arm) -> Arm:
 BASELINE = Arm("place", place, quick, "bline masks", Rows(with_val=True), baseline=True)
 
 PUBLISHED = (
-    outlines("unet covid", unet, from_scratch, covid),
-    outlines("unet cap", unet, from_scratch, cap),
-    outlines("unet covid→cap", unet, fine_tuning, cap, start="unet covid"),
-    outlines("unet cap→covid", unet, fine_tuning, covid, start="unet cap"),
-    outlines("unet joint", unet, from_scratch, Rows(with_val=True)),
-    outlines("sifa covid→cap", sifa, adversarial, to_cap),
-    outlines("sifa reduced covid→cap", sifa, adversarial, replace(to_cap, reduced=True)),
-    outlines("sifa cap→covid", sifa, adversarial, to_covid),
+    segmentation_arm("unet covid", unet, from_scratch, covid),
+    segmentation_arm("unet cap", unet, from_scratch, cap),
+    segmentation_arm("unet covid→cap", unet, fine_tuning, cap, start="unet covid"),
+    segmentation_arm("unet cap→covid", unet, fine_tuning, covid, start="unet cap"),
+    segmentation_arm("unet joint", unet, from_scratch, Rows(with_val=True)),
+    segmentation_arm("sifa covid→cap", sifa, adversarial, to_cap),
+    segmentation_arm("sifa reduced covid→cap", sifa, adversarial, replace(to_cap, reduced=True)),
+    segmentation_arm("sifa cap→covid", sifa, adversarial, to_covid),
 )
 
 # SIFA's own segmenter without adaptation, and with the labels of the other domain: the lower and
 # the upper bound of what adaptation can do. And what greys alone can do, without any adversary:
 # histograms, or amplitudes of low frequencies.
 BOUNDS = (
-    outlines("encoder covid", segmenter, adversarial, covid),
-    outlines("encoder cap", segmenter, adversarial, cap),
-    outlines("matched covid→cap", matched, from_scratch, to_cap),
-    outlines("matched cap→covid", matched, from_scratch, to_covid),
-    outlines("fourier covid→cap", fourier, from_scratch, to_cap),
-    outlines("fourier cap→covid", fourier, from_scratch, to_covid),
+    segmentation_arm("encoder covid", segmenter, adversarial, covid),
+    segmentation_arm("encoder cap", segmenter, adversarial, cap),
+    segmentation_arm("matched covid→cap", matched, from_scratch, to_cap),
+    segmentation_arm("matched cap→covid", matched, from_scratch, to_covid),
+    segmentation_arm("fourier covid→cap", fourier, from_scratch, to_cap),
+    segmentation_arm("fourier cap→covid", fourier, from_scratch, to_covid),
 )
 
 # The later version of SIFA, which the paper did not use.
 LATER = (
-    outlines("sifa v2 covid→cap", sifa_v2, adversarial, to_cap),
-    outlines("sifa v2 cap→covid", sifa_v2, adversarial, to_covid),
+    segmentation_arm("sifa v2 covid→cap", sifa_v2, adversarial, to_cap),
+    segmentation_arm("sifa v2 cap→covid", sifa_v2, adversarial, to_covid),
 )
 
 ARMS = (
@@ -118,7 +120,7 @@ ARMS = (
     *PUBLISHED,
     *BOUNDS,
     *LATER,
-    *(translated(arm) for arm in PUBLISHED if arm.task is sifa),
+    *(translated_arm(arm) for arm in PUBLISHED if arm.task is sifa),
     *(validated(arm) for arm in PUBLISHED),
 )
 

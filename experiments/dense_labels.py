@@ -32,7 +32,7 @@ sparse = partial(Segmentation, scheme="sparse", view=frames)
 
 
 def collapsed(suffix: str = "") -> Arm:
-    """What a dense arm outlines, read in the sparse classes."""
+    """The predictions of a dense arm in the sparse classes."""
     task = partial(MergedClasses, source="dense", scheme="sparse")
     return Arm(f"dense, collapsed{suffix}", task, label="sparse masks", reads=f"dense{suffix}")
 
@@ -45,7 +45,7 @@ ARMS = (
     Arm("dense", partial(dense, net=UNet), published_recipe, "dense masks"),
     Arm("sparse", partial(sparse, net=UNet), published_recipe, "sparse masks"),
     collapsed(),
-    # As published: six copies of every frame, dealt to folds at random, the epoch chosen on test.
+    # As published: six copies of all frames, assigned to folds at random, the epoch chosen on test.
     Arm(f"dense{AT_RANDOM}", partial(dense, net=UNet), as_published, "dense masks", IMAGES),
     Arm(f"sparse{AT_RANDOM}", partial(sparse, net=UNet), as_published, "sparse masks", IMAGES),
     collapsed(AT_RANDOM),

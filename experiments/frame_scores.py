@@ -1,4 +1,4 @@
-"""Frame scores: how severe is the lung in every single frame, and where does a network look?
+"""Frame scores: the severity of every single frame, and what a network attends to.
 
 Table     Roy et al. 2020 (IEEE TMI), Table I.
 Question  Do ordered targets and regularised crops beat a plain network on whole frames?
@@ -33,7 +33,7 @@ own_translation = partial(RegSTN, own_translation=True)
 
 
 def network(name: str, task: partial[FrameScore], recipe: Recipe = balanced) -> Arm:
-    """An arm that learns from single frames, every score as often as any other."""
+    """An arm that trains on single frames, with every score equally often."""
     return Arm(name, task, recipe, label="frame_severity")
 
 

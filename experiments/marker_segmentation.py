@@ -1,7 +1,7 @@
 """Marker segmentation: three networks, their ensemble, and how unsure it is of every pixel.
 
 Table     Roy et al. 2020 (IEEE TMI), Table IV and Figure 6.
-Question  Does an ensemble of networks outline the markers of severity better than its members?
+Question  Does an ensemble of networks segment the markers of severity better than its members?
 Data      one clip table with masks of the markers scheme and frame_severity. Unit: patient.
 Splits    one patient split, as published: 70 % train, 30 % test, and the last epoch is kept. The
           validated twins train on 55 % and choose the epoch by the other 15 %.
@@ -46,8 +46,8 @@ BOOSTS = {
 }
 
 
-def outlines(name: str, task: partial, recipe: Recipe, *, baseline: bool = False) -> Arm:
-    """An arm that outlines markers; as published, all patients that are not tested teach it."""
+def segmentation_arm(name: str, task: partial, recipe: Recipe, *, baseline: bool = False) -> Arm:
+    """An arm that segments markers; as published, it trains on all patients that are not tested."""
     return Arm(name, task, recipe, "markers masks", Rows(with_val=True), baseline=baseline)
 
 
@@ -69,13 +69,13 @@ def validated(arm: Arm) -> Arm:
     return replace(arm, name=f"{arm.name}, validated", recipe=recipe, rows=Rows())
 
 
-UNET = outlines("unet", MEMBERS["unet, augmented"], plain)
-AUGMENTED = tuple(outlines(name, task, augmented) for name, task in MEMBERS.items())
+UNET = segmentation_arm("unet", MEMBERS["unet, augmented"], plain)
+AUGMENTED = tuple(segmentation_arm(name, task, augmented) for name, task in MEMBERS.items())
 VALIDATED = tuple(validated(arm) for arm in AUGMENTED)
 
 ARMS = (
     # What every arm is held against: the class that a pixel mostly has at its place.
-    outlines("place", partial(markers, net=PositionPrior), quick, baseline=True),
+    segmentation_arm("place", partial(markers, net=PositionPrior), quick, baseline=True),
     UNET,
     *AUGMENTED,
     together("ensemble", *AUGMENTED),

@@ -1,4 +1,4 @@
-"""Reverse transfer: a network that learned to outline becomes a network that diagnoses.
+"""Reverse transfer: a network that learned to segment becomes a network that diagnoses.
 
 Table     Gare et al. 2021 (ISBI), Table 2.
 Question  Does a U-Net that learned dense or sparse labels diagnose better than one that did not?
@@ -7,7 +7,7 @@ Data      one clip table with masks of the dense scheme and diseases; clips with
 Splits    three patient folds, balanced in disease, a quarter of the training side set aside to
           validate. The paper deals clips, whole and balanced in class, to three folds whatever
           their patient, and selects on test; that protocol has arms of its own. They start from
-          the segmenters of images dealt at random, of the same fold, so that all of an arm is as
+          the segmenters of images assigned at random, of the same fold, so that all of an arm is as
           published; one of patient folds was kept from patients whom a fold of clips does not
           test. The gap is thus that of both stages, and of "none" that of the diagnosis alone.
 Run       lus run reverse_transfer --data clips/phantom
@@ -37,17 +37,17 @@ def networks(
     rows: Rows = Rows(),  # noqa: B008  (frozen)
     *,
     suffix: str = "",
-    outlined: str = "",
+    segmenter: str = "",
 ) -> tuple[Arm, ...]:
     """The rows of the table: softmax maps, their averages, a linear layer, trained as one network.
 
-    `suffix` ends the name of each, `outlined` that of the segmenter that it starts from.
+    `suffix` ends the name of each, `segmenter` that of the segmenter that it starts from.
     """
     arms = []
     for name, num_maps, start in (
         ("none", 7, None),
-        ("from sparse", 4, f"sparse{outlined}"),
-        ("from dense", 7, f"dense{outlined}"),
+        ("from sparse", 4, f"sparse{segmenter}"),
+        ("from dense", 7, f"dense{segmenter}"),
     ):
         net = partial(ReverseTransfer, num_maps=num_maps)
         task = partial(FrameDiagnosis, net=net, view=dense_labels.frames)
@@ -77,7 +77,7 @@ ARMS = (
     # The segmenters, and what becomes of them.
     *SEGMENTERS,
     *networks(diagnosing),
-    *networks(as_published, Rows(clips=True), suffix=AT_RANDOM, outlined=dense_labels.AT_RANDOM),
+    *networks(as_published, Rows(clips=True), suffix=AT_RANDOM, segmenter=dense_labels.AT_RANDOM),
 )
 
 # Accuracy of frames; the macro F1 that follows from the printed F1 of the classes; precision,

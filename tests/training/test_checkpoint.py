@@ -47,6 +47,8 @@ from lus_ray.tasks import (
     MatchedSegmentation,
     MergedClasses,
     Segmentation,
+    Sifa,
+    TranslatedSegmentation,
     VideoScore,
 )
 from lus_ray.tasks.losses import WIDE_GAP
@@ -450,3 +452,21 @@ def test_a_file_of_weights_is_for_the_encoder_of_a_segmenter_that_has_one(tmp_pa
         assert torch.equal(value, given[name]), name
     own = task.net.state_dict()
     assert all(torch.equal(value, own[name]) for name, value in decoder.items())
+
+
+@pytest.mark.parametrize("old", checkpoint.RENAMED)
+def test_a_checkpoint_with_an_old_name_loads(old, tmp_path):
+    tasks = {
+        "Collapsed": partial(MergedClasses, source="dense", scheme="sparse"),
+        "Intensity": partial(IntensityFeatures, view=VIEW),
+        "Matched": partial(MatchedSegmentation, net=partial(UNet, widths=(4, 8))),
+        "Outline": partial(BinarySegmentation, net=partial(UNet, widths=(4, 8))),
+        "Translated": partial(TranslatedSegmentation, members=(partial(Sifa, num_units=1),)),
+    }
+    factory = tasks[old]
+    assert factory.func.__name__ == checkpoint.RENAMED[old]
+    checkpoint.save(tmp_path / "c", factory(), checkpoint.describe(factory), seed=0)
+    path = tmp_path / "c" / "task.json"
+    path.write_text(path.read_text().replace(f'"{checkpoint.RENAMED[old]}"', f'"{old}"'))
+    assert isinstance(checkpoint.load(tmp_path / "c"), factory.func)
+    assert checkpoint.read_description(tmp_path / "c") == checkpoint.describe(factory)
