@@ -17,22 +17,7 @@ from lus_ray.folds.protocols import (
 )
 
 __all__ = [
-    "SPLITS",
-    "AcrossDomains",
-    "Fold",
-    "KFold",
-    "Official",
-    "Parts",
-    "Protocol",
-    "Split",
-    "across_domains",
-    "fingerprint",
-    "fixed_test",
-    "gate",
-    "k_fold",
-    "official",
-    "one_split",
-    "read",
-    "rotating",
-    "write",
-]
+    "SPLITS", "AcrossDomains", "Fold", "KFold", "Official", "Parts", "Protocol", "Split",
+    "across_domains", "fingerprint", "fixed_test", "gate", "k_fold", "official", "one_split",
+    "read", "rotating", "write",
+]  # fmt: skip
