@@ -133,7 +133,6 @@ def _read(path: PathOrUri) -> tuple[pa.Table, dict[str, str]]:
 
 
 def _read_shard(shard: PathOrUri) -> pa.Table:
-    """The light columns of a shard, numbers of frames and locations, after reading all of it."""
     file = store.open_shard(shard)
     parts = []
     for number in range(file.num_row_groups):
@@ -151,7 +150,6 @@ def _read_shard(shard: PathOrUri) -> pa.Table:
 
 
 def _counts(index: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
-    """Clips and patients by title and value; ordered labels keep their order."""
     ratios = [None if r is None else SF_BINS[sf_class(r)] for r in index["sf_ratio"].to_pylist()]
     grades = [None if g is None else str(g) for g in index["severity"].to_pylist()]
     columns: dict[str, tuple[list[Any], Iterable[str]]] = {
@@ -188,7 +186,6 @@ def _sizes(index: pa.Table) -> dict[str, tuple[int, int]]:
 
 
 def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
-    """By annotated biomarker: clips with it, clips without it, annotated patients."""
     judged = index.filter(pc.is_valid(index["biomarkers"]))
     if not judged.num_rows:
         return {}
@@ -202,7 +199,6 @@ def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
 
 
 def _loose(clips: list[str], groups: list[str], group_of: Mapping[str, str]) -> tuple[str, ...]:
-    """Clips that share a group by content but not in the store."""
     stored: dict[str, set[str]] = defaultdict(set)
     for clip, group in zip(clips, groups, strict=True):
         stored[group_of[clip]].add(group)
@@ -210,7 +206,6 @@ def _loose(clips: list[str], groups: list[str], group_of: Mapping[str, str]) -> 
 
 
 def _events(entries: Iterable[ledger.LedgerEntry]) -> tuple[tuple[str, str, str, int], ...]:
-    """Source, action, reason and number of items, the most frequent first."""
     events = Counter((e.source, e.action, e.reason) for e in entries)
     return tuple((*event, number) for event, number in events.most_common())
 

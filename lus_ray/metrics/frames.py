@@ -226,7 +226,6 @@ def inherited_confusion(
 def _chosen_clips(
     ratings: Sequence[Sequence[int] | None],
 ) -> dict[str, tuple[Bool[np.ndarray, "C"], str]]:
-    """Clips of each part of setting 3, and why there are none where there are none."""
     rated = np.array([bool(scores) for scores in ratings], bool)
     chosen = {"video_annotated": (rated, "no clip has raters")}
     votes, reason = np.zeros(len(ratings), np.int64), ""

@@ -245,7 +245,6 @@ def count_pixels(
 
 
 def _index(patient: Sequence[str]) -> tuple[tuple[str, ...], Int[np.ndarray, "N"]]:
-    """Sorted names of the patients, and the number of the patient of each row."""
     names, index = np.unique(np.asarray(patient, str), return_inverse=True)
     return tuple(map(str, names)), index
 

@@ -78,7 +78,6 @@ def holm(p: Float[np.ndarray, "C"]) -> Float[np.ndarray, "C"]:
 
 
 def _t_test(difference: Float[np.ndarray, "N"]) -> float:
-    """Two-sided p that the mean of the differences is not 0."""
     if len(difference) < 2:
         return float("nan")
     if not difference.any():
@@ -92,7 +91,6 @@ def _t_test(difference: Float[np.ndarray, "N"]) -> float:
 def _by_patient(
     difference: Float[np.ndarray, "N"], patient: Sequence[str]
 ) -> tuple[Float[np.ndarray, "P"], Int[np.ndarray, "P"]]:
-    """Sum of the defined differences of each patient, and their number."""
     if len(patient) != len(difference):
         raise ValueError(f"patients of {len(patient)} images and values of {len(difference)}")
     defined = np.isfinite(difference)

@@ -134,7 +134,6 @@ def _source(path: PathOrUri) -> pa.NativeFile:
 
 
 def _footer(source: pa.NativeFile) -> bytes:
-    """The footer of a Parquet file."""
     size = source.size()
     tail = source.read_at(min(size, TAIL_BYTES), max(0, size - TAIL_BYTES))
     wanted = min(size, int.from_bytes(tail[-8:-4], "little") + 8)
