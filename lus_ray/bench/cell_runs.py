@@ -116,18 +116,20 @@ def in_process(cell: Cell, plan: RunPlan, data: Path) -> dict[str, float]:
 
 def pixels(data: Path, experiment: Experiment) -> InMemory:
     """The resized frames and masks of all clips; read once a process and set of sizes."""
-    seen, outlined = campaign.input_sizes(experiment)
-    return _pixels(data, frozenset(seen), frozenset(outlined))
+    frame_sizes, mask_sizes = campaign.input_sizes(experiment)
+    return _pixels(data, frozenset(frame_sizes), frozenset(mask_sizes))
 
 
 @lru_cache(maxsize=2)
-def _pixels(data: Path, seen: frozenset[FrameSize], outlined: frozenset[FrameSize]) -> InMemory:
+def _pixels(
+    data: Path, frame_sizes: frozenset[FrameSize], mask_sizes: frozenset[FrameSize]
+) -> InMemory:
     names = ("clip", "shard", "row_group", "row")
     index = store.read_index(data)
     places = list(zip(*(index[name].to_pylist() for name in names), strict=True))
     places.sort(key=lambda place: place[1:])
-    frames: dict[FrameSize, dict[str, np.ndarray]] = {size: {} for size in seen}
-    masks: dict[FrameSize, dict[str, np.ndarray]] = {size: {} for size in outlined}
+    frames: dict[FrameSize, dict[str, np.ndarray]] = {size: {} for size in frame_sizes}
+    masks: dict[FrameSize, dict[str, np.ndarray]] = {size: {} for size in mask_sizes}
     columns = ("clip", "height", "width", "frames", *(("masks", "mask_scheme") if masks else ()))
     for row in store.read_located(data, places, columns) if frames else ():
         for size, found in frames.items():
@@ -155,7 +157,7 @@ def check_equal(ours: Path, theirs: Path, name: str, *, without: Collection[str]
 
 
 def cell_seconds(out: Path) -> list[float]:
-    """What each cell of a run says that it took, in seconds on the wall."""
+    """Wall seconds of each cell of a run, from its cost.json."""
     cells = RunFolder(out).finished_cells()
     return [json.loads(cell.cost.read_text())["wall_s"] for cell in cells if cell.cost.exists()]
 
@@ -179,4 +181,4 @@ def _check_table(ours: Path, theirs: Path, name: str, without: Collection[str]) 
 
 
 def _silent(values: dict[str, float]) -> None:
-    """Nobody watches."""
+    """Discard the progress."""

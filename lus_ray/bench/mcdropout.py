@@ -88,9 +88,9 @@ def measure(
 def example(
     nets: Mapping[str, Callable[..., nn.Module]], view: View, frames: Float[Tensor, "N 1 H W"]
 ) -> Ensemble:
-    """Networks as they begin, the same ones every time, that have seen the frames once.
+    """Reproducible initial networks after one training pass over the frames.
 
-    Without that, their normalisations would let through too little for dropout to show.
+    Without it their normalisations would hide dropout.
     """
     member = partial(
         Segmentation,

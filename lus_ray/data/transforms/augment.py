@@ -10,9 +10,9 @@ Why numbers come from a CPU generator: the same seed then gives the same picture
 Why no hue and no saturation: frames are grey, and both leave a grey picture as it is.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import log, pi
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Integer
@@ -20,7 +20,6 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import grid_sample, hardshrink
 
-from lus_ray.errors import ArmError
 from lus_ray.settings import (
     NonNegative,
     NonNegativeRange,
@@ -59,7 +58,7 @@ class Augment:
     `noise_std` adds Gaussian noise to each pixel of each frame, in units of the full grey range.
 
     Raises:
-        ArmError: a range is empty or makes no picture.
+        ArmError: a value violates a constraint.
     """
 
     flip: Share = 0.5
@@ -148,19 +147,6 @@ class Augment:
             noise = torch.randn(frames.shape, generator=generator, dtype=torch.float32)
             frames = frames.add_(noise.to(frames), alpha=self.noise_std)
         return frames.clamp_(0, 1)
-
-
-def refuse_unsound(ranges: Any, sound: Mapping[str, Mapping[str, bool]]) -> None:
-    """Refuse ranges by the first rule that does not hold; `sound` says, by rule and field, if so.
-
-    Raises:
-        ArmError: names the field, its value and the rule.
-    """
-    for rule, fields in sound.items():
-        for name, holds in fields.items():
-            if not holds:
-                kind, value = type(ranges).__name__, getattr(ranges, name)
-                raise ArmError(f"{kind}: {name} is {value}; it needs {rule}")
 
 
 ROY_2020 = Augment(

@@ -62,7 +62,7 @@ class SixSteps:
     class ids are always those of the nearest pixel.
 
     Raises:
-        ArmError: a range is empty or makes no picture.
+        ArmError: a value violates a constraint.
     """
 
     share: Share = 0.33
