@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
@@ -119,6 +119,7 @@ def test_the_edge_of_a_mask_stays_within_half_a_pixel_of_that_of_the_image(
     assert abs(edge_of_image - edge_of_mask) <= 0.5 + 0.03
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     height=st.integers(17, 60),
     width=st.integers(17, 60),
