@@ -128,11 +128,10 @@ def _start(
 
 
 def _finish(process: "subprocess.Popen[str]", *, close: bool = True) -> list[SentRequest]:
-    assert process.stdin is not None
     assert process.stdout is not None
-    if close:
-        process.stdin.close()
-    requests = json.loads(process.stdout.read())
+    # `communicate` closes the standard input, which ends the load.
+    text = process.communicate(timeout=90)[0] if close else process.stdout.read()
+    requests = json.loads(text)
     process.wait(30)
     return [SentRequest(**{**r, "retry_after": tuple(r["retry_after"])}) for r in requests]
 
