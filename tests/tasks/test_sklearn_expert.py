@@ -1,0 +1,93 @@
+"""Experts of clips and of single frames."""
+
+import numpy as np
+import pytest
+
+from lus_ray.errors import ArmError, CellError
+from lus_ray.tasks import Expert
+from lus_ray.tasks.sklearn_expert import EXPERTS, PLAIN
+
+
+def frame_rows(num_clips=12, num_frames=5, noise=0.1):
+    """Clips whose first feature is the score of the frame, from 0 to 3 within each clip."""
+    rng = np.random.default_rng(0)
+    table = []
+    for _ in range(num_clips):
+        scores = rng.integers(0, 4, num_frames)
+        features = np.stack([scores + noise * rng.normal(size=num_frames)] * 2, axis=1)
+        table.append({"frame_severity": scores.tolist(), "features": features.tolist()})
+    return table
+
+
+def clip_rows(num_clips=30, num_samples=3, num_features=24):
+    """Clips of four severities in turn, each with samples of noise around its own score."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(num_clips, num_samples, num_features))
+    return [{"severity": n % 4, "features": (n % 4 + noise[n]).tolist()} for n in range(num_clips)]
+
+
+def fitted(kind, label="frame_severity", rows=None, val=()):
+    expert = Expert(kind, label, inputs="features", fits=1)
+    rows = rows or (frame_rows() if label == "frame_severity" else clip_rows())
+    return expert, expert.fit_rows(rows, val, seed=0)
+
+
+def test_every_frame_is_an_example_with_its_own_score():
+    _, scores = fitted("logistic", val=frame_rows(4))
+    assert scores["score"] == scores["accuracy"] > 0.95
+    assert {"accuracy", "macro_f1", "score"} == set(scores)
+
+
+@pytest.mark.parametrize("kind", ["prior", "DT", "SVM"])
+def test_a_clip_has_a_line_of_probabilities_for_each_frame(kind):
+    expert, _ = fitted(kind)
+    (row,) = frame_rows(1, num_frames=7)
+    prediction = expert.predict(row)
+    assert prediction["outputs"].shape == (7, 4)
+    assert prediction["outputs"].sum(axis=1) == pytest.approx(1, abs=1e-6)
+    assert prediction["probability"] == pytest.approx(prediction["outputs"].mean(axis=0))
+    assert expert.target(row) == row["frame_severity"]
+
+
+def test_the_prior_is_the_share_of_frames_not_of_clips():
+    rows = [
+        {"frame_severity": [0] * 6, "features": [[0.0]] * 6},
+        {"frame_severity": [3] * 2, "features": [[1.0]] * 2},
+    ]
+    expert, _ = fitted("prior", rows=rows)
+    assert expert.predict(rows[0])["probability"] == pytest.approx([0.75, 0, 0, 0.25])
+
+
+def test_frame_scores_have_the_classes_of_the_severity():
+    expert = Expert("logistic", "frame_severity")
+    assert expert.by_frame
+    assert expert.classes == ("0", "1", "2", "3")
+    assert expert.columns == ("frame_severity",)
+    assert not Expert("prior", "severity").by_frame
+
+
+def test_without_annotated_training_rows_an_expert_is_refused():
+    with pytest.raises(CellError, match="no training clip has a frame_severity"):
+        fitted("logistic", rows=[{"frame_severity": None, "features": [[0.0]]}])
+
+
+def test_an_unknown_label_is_refused():
+    with pytest.raises(ArmError, match="frame_severity"):
+        Expert("prior", "frame_grade")
+
+
+@pytest.mark.parametrize("kind", EXPERTS + PLAIN)
+def test_predictions_of_all_clips_equal_those_of_each_bit_for_bit(kind):
+    expert, _ = fitted(kind, "severity")
+    clips = clip_rows(11)
+    batched = expert.predict_rows(clips)
+    for one, other in zip(batched, map(expert.predict, clips), strict=True):
+        assert np.array_equal(one["outputs"], other["outputs"])
+        assert np.array_equal(one["probability"], other["probability"])
+
+
+def test_clips_keep_their_numbers_of_samples():
+    expert, _ = fitted("NN", "severity")
+    clips = [*clip_rows(1, num_samples=1), *clip_rows(1, num_samples=4)]
+    assert [len(p["outputs"]) for p in expert.predict_rows(clips)] == [1, 4]
+    assert expert.predict_rows([]) == []
