@@ -96,10 +96,7 @@ PUBLISHED = {
 
 CLAIMS = tuple(
     Claim(
-        f"{what}{how}.",
-        metric="frame_accuracy",
-        better=f"{better}{suffix}",
-        than=f"{than}{suffix}",
+        f"{what}{how}.", metric="frame_accuracy", better=f"{better}{suffix}", than=f"{than}{suffix}"
     )
     for suffix, how in (("", ""), (AT_RANDOM, ", clips dealt at random as published"))
     for what, better, than in (

@@ -52,14 +52,8 @@ def one_map_a_clip(recipe: Augment, frames: Tensor, generator: torch.Generator) 
 
 def kornia_steps(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
     """Flip, one affine map and brightness, as Kornia has them; without crop and contrast."""
-    from kornia.enhance import (  # type: ignore[import-not-found, unused-ignore]
-        adjust_brightness_accumulative,
-    )
-    from kornia.geometry.transform import (  # type: ignore[import-not-found, unused-ignore]
-        get_affine_matrix2d,
-        hflip,
-        warp_affine,
-    )
+    from kornia.enhance import adjust_brightness_accumulative  # type: ignore[import-not-found, unused-ignore]
+    from kornia.geometry.transform import get_affine_matrix2d, hflip, warp_affine  # type: ignore[import-not-found, unused-ignore]
 
     drawn = recipe.draw(len(frames), generator)
     height, width = frames.shape[2:]

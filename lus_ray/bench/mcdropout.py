@@ -93,12 +93,7 @@ def example(
     Without it their normalisations would hide dropout.
     """
     member = partial(
-        Segmentation,
-        scheme="markers",
-        view=view,
-        channels=3,
-        centred=True,
-        monitor="union_dice",
+        Segmentation, scheme="markers", view=view, channels=3, centred=True, monitor="union_dice"
     )
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)

@@ -26,12 +26,7 @@ from fastapi.responses import PlainTextResponse, Response
 from lus_ray.data.decoding.decoder import DecodedVideo, FileDecoder
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.response import (
-    LocalPipeline,
-    StageOutputs,
-    build_response,
-    inspect_clip,
-)
+from lus_ray.inference.response import LocalPipeline, StageOutputs, build_response, inspect_clip
 from lus_ray.inference.schema import CLIP_RESPONSE, ClipResponse
 from lus_ray.predictor import Prediction
 

@@ -21,11 +21,7 @@ disease takes the place of pneumonia)."""
 COLUMN = {"diagnosis": "disease"}
 """The column of a label that is not a column itself."""
 
-DIAGNOSIS = {
-    "healthy": 0,
-    "COVID-19 pneumonia": 2,
-    "other non-lung disease": None,
-}
+DIAGNOSIS = {"healthy": 0, "COVID-19 pneumonia": 2, "other non-lung disease": None}
 """Diagnosis of a disease; 1 where a disease is not listed."""
 
 

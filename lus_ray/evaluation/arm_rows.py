@@ -23,11 +23,7 @@ COSTS: Mapping[str, Callable[[Iterable[float]], float]] = {
 """How the costs of an arm follow from those of its cells."""
 
 
-def build_row(
-    arm: ScoredArm,
-    arms: Mapping[str, ScoredArm],
-    run: RunResults,
-) -> ArmResult:
+def build_row(arm: ScoredArm, arms: Mapping[str, ScoredArm], run: RunResults) -> ArmResult:
     """Scores by fold, means, intervals, differences and cost of one arm."""
     entry = run.record.arm(arm.name)
     metrics = list(dict.fromkeys(m for scores in arm.scores.values() for m in scores.values))

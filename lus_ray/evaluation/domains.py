@@ -15,13 +15,7 @@ from jaxtyping import Float
 
 from lus_ray.evaluation import mask_arms, scoring
 from lus_ray.evaluation.results import RunResults
-from lus_ray.evaluation.schema import (
-    DomainArm,
-    DomainResult,
-    DomainSpread,
-    PValues,
-    UntestedPair,
-)
+from lus_ray.evaluation.schema import DomainArm, DomainResult, DomainSpread, PValues, UntestedPair
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.evaluation.scoring import MaskCounts
 from lus_ray.metrics import segmentation, significance
@@ -107,11 +101,7 @@ def _images(arm: ScoredArm, role: str) -> DomainImages:
 
 
 def _domain_arm(
-    name: str,
-    images: DomainImages,
-    role: str,
-    metrics: Sequence[str],
-    published: Mapping[str, Any],
+    name: str, images: DomainImages, role: str, metrics: Sequence[str], published: Mapping[str, Any]
 ) -> DomainArm:
     folds = list(images.masks)
     patients = images.patients(folds)

@@ -23,9 +23,7 @@ LETTERS = "abcdefghi"
 
 
 def choose_clips(
-    run: RunResults,
-    arms: Mapping[str, ScoredArm],
-    metrics: Sequence[str],
+    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str]
 ) -> tuple[ExampleClip, ...]:
     """Up to eight test clips, two of each true score where they exist, with predicted scores.
 

@@ -21,9 +21,7 @@ SCORES = ("accuracy", "difference", "weighted_kappa")
 
 
 def compare(
-    run: RunResults,
-    arms: Mapping[str, ScoredArm],
-    metrics: Sequence[str],
+    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str]
 ) -> RaterComparison | None:
     """Agreement over the test clips that have raters; None where there are none.
 

@@ -221,10 +221,7 @@ def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
 
 
 def _score_arm(
-    arm: ScoredArm,
-    patients: Sequence[str],
-    weights: Float[np.ndarray, "D P"],
-    roles: Sequence[str],
+    arm: ScoredArm, patients: Sequence[str], weights: Float[np.ndarray, "D P"], roles: Sequence[str]
 ) -> ScoredArm:
     counts = {fold: scoring.count_patients(cell, roles) for fold, cell in arm.cells.items()}
     usable = {fold: tally for fold, tally in counts.items() if tally is not None}

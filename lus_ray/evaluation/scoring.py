@@ -12,13 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lus_ray.evaluation.results import CellResult
-from lus_ray.metrics import (
-    classification,
-    frames,
-    multilabel,
-    patient_counts,
-    segmentation,
-)
+from lus_ray.metrics import classification, frames, multilabel, patient_counts, segmentation
 from lus_ray.metrics.classification import Scores
 from lus_ray.metrics.patient_counts import PatientCounts
 

@@ -43,9 +43,7 @@ def resample_patients(
 
 
 def metrics_by_fold(
-    counts: Mapping[int, PatientCounts],
-    patients: Sequence[str],
-    weights: Float[np.ndarray, "D P"],
+    counts: Mapping[int, PatientCounts], patients: Sequence[str], weights: Float[np.ndarray, "D P"]
 ) -> dict[int, dict[str, Float[np.ndarray, "D"]]]:
     """Metrics by fold, name and draw; `patients` names the columns of `weights`."""
     column = {name: number for number, name in enumerate(patients)}

@@ -35,10 +35,7 @@ class Reliability:
 
 
 def reliability(
-    confidence: Float[np.ndarray, "N"],
-    correct: Bool[np.ndarray, "N"],
-    *,
-    num_bins: int = NUM_BINS,
+    confidence: Float[np.ndarray, "N"], correct: Bool[np.ndarray, "N"], *, num_bins: int = NUM_BINS
 ) -> Reliability:
     """The curve of confidences in [0, 1] in bins of equal width."""
     return reliability_curve(histogram(confidence, correct, num_bins=num_bins))
@@ -51,10 +48,7 @@ def reliability_curve(histogram: Float[np.ndarray, "B 3"]) -> Reliability:
 
 
 def histogram(
-    confidence: Float[np.ndarray, "N"],
-    correct: Bool[np.ndarray, "N"],
-    *,
-    num_bins: int = NUM_BINS,
+    confidence: Float[np.ndarray, "N"], correct: Bool[np.ndarray, "N"], *, num_bins: int = NUM_BINS
 ) -> Float[np.ndarray, "B 3"]:
     """Bins of equal width over [0, 1]; a bin holds its upper edge, not its lower."""
     bin_of = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
@@ -87,10 +81,7 @@ def pixel_histograms(
 
 
 def checked_histogram(
-    confidence: Float[np.ndarray, "M"],
-    correct: Bool[np.ndarray, "M"],
-    *,
-    num_bins: int = NUM_BINS,
+    confidence: Float[np.ndarray, "M"], correct: Bool[np.ndarray, "M"], *, num_bins: int = NUM_BINS
 ) -> Float[np.ndarray, "B 3"]:
     """`histogram`, refused where a confidence is no probability.
 

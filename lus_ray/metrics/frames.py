@@ -129,9 +129,7 @@ def score(
     return Scores(values, reasons)
 
 
-def compute_metrics(
-    counts: Float[np.ndarray, "*D S K K"],
-) -> dict[str, Float[np.ndarray, "*D"]]:
+def compute_metrics(counts: Float[np.ndarray, "*D S K K"]) -> dict[str, Float[np.ndarray, "*D"]]:
     """Every metric of `METRICS` from a confusion matrix of each setting (true scores as rows)."""
     by_setting = classification.accuracy(counts)
     every_frame = counts[..., SETTINGS.index("setting_1"), :, :]

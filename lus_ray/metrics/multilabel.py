@@ -14,12 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lus_ray.metrics import classification
-from lus_ray.metrics.classification import (
-    Scores,
-    compare_ranks,
-    compute_metrics,
-    explain_unusable,
-)
+from lus_ray.metrics.classification import Scores, compare_ranks, compute_metrics, explain_unusable
 
 MEANS = ("auc", "accuracy", "precision", "recall", "f1")
 METRICS = (*MEANS, "group_accuracy", "micro_f1")
@@ -38,9 +33,7 @@ class MultilabelScores(Scores):
 
 
 def score(
-    target: Int[np.ndarray, "N K"],
-    probability: Float[np.ndarray, "N K"],
-    classes: Sequence[str],
+    target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"], classes: Sequence[str]
 ) -> MultilabelScores:
     """Every metric of `METRICS` for targets 0, 1 or -1 and probabilities of 1.
 

@@ -140,9 +140,7 @@ class PixelCounts:
 
 
 def count_classes(
-    patient: Sequence[str],
-    target: Int[np.ndarray, "N"],
-    probability: Float[np.ndarray, "N K"],
+    patient: Sequence[str], target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]
 ) -> ClassCounts:
     """Count clips with a class index and class probabilities by patient."""
     patients, index = _index(patient)

@@ -86,12 +86,7 @@ class DeepLabV3Plus(Segmenter):
     """
 
     def __init__(
-        self,
-        num_outputs: int,
-        *,
-        encoder: str = "resnet50",
-        width: int = 64,
-        dropout: float = 0.5,
+        self, num_outputs: int, *, encoder: str = "resnet50", width: int = 64, dropout: float = 0.5
     ) -> None:
         super().__init__()
         if width < 4 or width % 4:

@@ -35,12 +35,7 @@ class ResNetEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        kind: str,
-        *,
-        width: int = 64,
-        num_stages: int = 4,
-        output_stride: int = 32,
+        self, kind: str, *, width: int = 64, num_stages: int = 4, output_stride: int = 32
     ) -> None:
         super().__init__()
         if kind not in KINDS:

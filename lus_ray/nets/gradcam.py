@@ -36,9 +36,7 @@ class HasMaps(Protocol):
 
 
 def grad_cam(
-    net: HasMaps,
-    images: Float[Tensor, "N 3 H W"],
-    classes: Int[Tensor, "N"] | None = None,
+    net: HasMaps, images: Float[Tensor, "N 3 H W"], classes: Int[Tensor, "N"] | None = None
 ) -> Float[Tensor, "N H W"]:
     """Heat of a class at each pixel, from 0 to 1 at the hottest pixel of each image.
 

@@ -21,11 +21,7 @@ DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 @torch.no_grad()
 def mc_dropout(
-    net: Segmenter,
-    images: Float[Tensor, "N C H W"],
-    *,
-    num_samples: int = 40,
-    generator_seed: int,
+    net: Segmenter, images: Float[Tensor, "N C H W"], *, num_samples: int = 40, generator_seed: int
 ) -> tuple[Float[Tensor, "N K H W"], Float[Tensor, "N K H W"]]:
     """Mean and standard deviation of the probabilities over samples of dropout, both float32.
 

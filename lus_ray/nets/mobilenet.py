@@ -39,12 +39,7 @@ class MobileNetV2(nn.Module):
     """How the names of what a whole classifier has beside this begin."""
 
     def __init__(
-        self,
-        *,
-        width: int = 32,
-        output_stride: int = 32,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        self, *, width: int = 32, output_stride: int = 32, eps: float = 1e-5, momentum: float = 0.1
     ) -> None:
         super().__init__()
         if output_stride not in (8, 16, 32):

@@ -103,12 +103,7 @@ class UNetPlusPlus(Segmenter):
     """
 
     def __init__(
-        self,
-        num_outputs: int,
-        *,
-        encoder: str = "resnet50",
-        width: int = 64,
-        dropout: float = 0.0,
+        self, num_outputs: int, *, encoder: str = "resnet50", width: int = 64, dropout: float = 0.0
     ) -> None:
         super().__init__()
         if width < 4 or width % 4:

@@ -44,10 +44,7 @@ def open_parquet(path: PathOrUri) -> pq.ParquetFile:
         # Parsed from the very bytes that were inspected, and without a second request.
         metadata = pq.read_metadata(pa.BufferReader(footer))
         return pq.ParquetFile(
-            source,
-            metadata=metadata,
-            pre_buffer=is_remote(path),
-            page_checksum_verification=True,
+            source, metadata=metadata, pre_buffer=is_remote(path), page_checksum_verification=True
         )
     except (pa.ArrowException, OSError, ValueError) as error:
         if is_remote(path) and (message := explain_storage_error(error)):

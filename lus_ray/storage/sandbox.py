@@ -146,10 +146,7 @@ def read_result(result: int) -> tuple[mmap.mmap, int, dict[str, Any]]:
 
 
 def serve(
-    work: Work,
-    *,
-    prepare: Callable[[int], object] = lambda source: None,
-    base_bytes: int = 0,
+    work: Work, *, prepare: Callable[[int], object] = lambda source: None, base_bytes: int = 0
 ) -> None:
     """Answer requests on the socket named by the first argument until the other side closes it.
 

@@ -48,12 +48,7 @@ class Expert(Task):
     fits_in_one_call: ClassVar[bool] = True
 
     def __init__(
-        self,
-        kind: str,
-        label: str,
-        inputs: str = "outputs",
-        fits: int = 3,
-        balance: bool = True,
+        self, kind: str, label: str, inputs: str = "outputs", fits: int = 3, balance: bool = True
     ) -> None:
         super().__init__()
         if kind not in EXPERTS + PLAIN:

@@ -16,11 +16,7 @@ from tests.evaluation.mask_run import MASK_FIELDS
 from tests.evaluation.run_folders import PATIENTS, arm, identity, write_rows, write_run
 
 COVID, CAP = PATIENTS[:6], PATIENTS[6:12]
-TESTED = (
-    (*COVID[:2], *CAP[:1]),
-    (*COVID[2:4], *CAP[1:3]),
-    (*COVID[4:], *CAP[3:]),
-)
+TESTED = ((*COVID[:2], *CAP[:1]), (*COVID[2:4], *CAP[1:3]), (*COVID[4:], *CAP[3:]))
 """Two covid patients a fold, and one, two and three of cap, as in Mason 2021."""
 
 DOMAINS = {"covid": ["covid", "A"], "cap": ["cap"]}

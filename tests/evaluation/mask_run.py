@@ -9,13 +9,7 @@ import pyarrow as pa
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.metrics import calibration, segmentation
-from tests.evaluation.run_folders import (
-    TEST,
-    arm,
-    identity,
-    write_rows,
-    write_run,
-)
+from tests.evaluation.run_folders import TEST, arm, identity, write_rows, write_run
 
 METRICS = tuple(dict.fromkeys(name for names in segmentation.METRICS.values() for name in names))
 UNET = arm("U-Net", label="markers masks", recipe={"epochs": 3}, baseline=True)

@@ -9,16 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray.errors import FoldError
-from lus_ray.folds import (
-    SPLITS,
-    Fold,
-    fixed_test,
-    gate,
-    k_fold,
-    official,
-    one_split,
-    rotating,
-)
+from lus_ray.folds import SPLITS, Fold, fixed_test, gate, k_fold, official, one_split, rotating
 from lus_ray.folds.grouping import split_groups
 
 

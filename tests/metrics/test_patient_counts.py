@@ -6,13 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.metrics import (
-    classification,
-    frames,
-    multilabel,
-    patient_counts,
-    segmentation,
-)
+from lus_ray.metrics import classification, frames, multilabel, patient_counts, segmentation
 
 NAMES = ("g: few", "g: many", "h: few", "h: many")
 CLASSES = ("a", "b", "c")

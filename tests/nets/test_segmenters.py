@@ -142,9 +142,7 @@ def test_other_segmenters_take_images_of_any_size(name: str):
         assert net(torch.zeros(1, 3, 42, 61)).shape == (1, NUM_OUTPUTS, 42, 61)
 
 
-def test_a_position_prior_has_one_output_for_every_image_and_begins_at_zero(
-    images: Tensor,
-):
+def test_a_position_prior_has_one_output_for_every_image_and_begins_at_zero(images: Tensor):
     assert nets.PositionPrior(NUM_OUTPUTS)(images).abs().max() == 0
     net = SEGMENTERS["PositionPrior"]()
     logits = net(images)

@@ -127,9 +127,7 @@ def test_raters_elements_clips_and_pictures_have_their_sections(
     assert not {"Gaps", "Raters", "Clips"} & set(titles)
 
 
-def test_masks_have_tables_reliability_and_shares_but_no_roc(
-    mask_report: report.RunReport,
-) -> None:
+def test_masks_have_tables_reliability_and_shares_but_no_roc(mask_report: report.RunReport) -> None:
     section = read_section(mask_report.out, "dense_masks")
     for text in (
         "<th>A-line IoU, %</th>",

@@ -17,8 +17,7 @@ SPLIT_BY_IMAGE = arm("leaky", rows={"images": True}, recipe={"select": "test"})
         (
             [*ARMS, arm("started", start="frames, all patients"), arm("other", rows={})],
             dict.fromkeys(
-                ("frames, all patients", "uninorm on all patients", "started"),
-                (leakage.OVERLAP,),
+                ("frames, all patients", "uninorm on all patients", "started"), (leakage.OVERLAP,)
             ),
         ),
         (

@@ -51,8 +51,7 @@ def test_a_full_group_does_not_wait_for_the_call_under_way():
 
 
 @pytest.mark.parametrize(
-    ("items", "expected"),
-    [([0, 1, 7, 3], [[0], [1, 7, 3], [1], [7], [3]]), ([7], [[7]])],
+    ("items", "expected"), [([0, 1, 7, 3], [[0], [1, 7, 3], [1], [7], [3]]), ([7], [[7]])]
 )
 def test_a_failing_item_fails_alone_and_is_not_repeated_alone(items, expected):
     results, events = process_all(items, limit=8)

@@ -51,10 +51,7 @@ class SharedFrames:
 
 
 def share_frames(
-    store: PathOrUri,
-    index: pa.Table,
-    sizes: Iterable[FrameSize],
-    masked: Iterable[FrameSize] = (),
+    store: PathOrUri, index: pa.Table, sizes: Iterable[FrameSize], masked: Iterable[FrameSize] = ()
 ) -> SharedFrames:
     """Put every clip of the index into the object store in each size, and its masks.
 

@@ -56,10 +56,7 @@ def test_without_copies_every_image_is_number_0():
 
 
 def test_a_row_that_lists_its_images_gives_these_and_no_others():
-    clips = [
-        {"num_frames": 4, "images": [(3, 5), (0, 0)]},
-        {"num_frames": 4, "images": [(1, 2)]},
-    ]
+    clips = [{"num_frames": 4, "images": [(3, 5), (0, 0)]}, {"num_frames": 4, "images": [(1, 2)]}]
     drawn = flat(sample_epoch(clips, batch=1, seed=0, epoch=0, by_frame=True, copies=6))
     assert sorted((d.row, d.frame, d.copy) for d in drawn) == [(0, 0, 0), (0, 3, 5), (1, 1, 2)]
 

@@ -122,7 +122,7 @@ def ingest_and_die(place, step, environment):
 
     if paths.is_remote(place):
         files._put = dying(files._put)  # in a process that ends with this function
-        publishing._bring = dying(publishing._bring)
+        publishing._upload = dying(publishing._upload)
         publishing._delete = dying(publishing._delete)
     else:
         sys.addaudithook(hook)
