@@ -21,5 +21,4 @@ class Aggregators(ModelDeployment):
         self.stage = AggregatorsStage([verify(model, copies) for model in models])
 
     async def predict(self, *probabilities: np.ndarray) -> list[list[ClipScore]]:
-        """The scores of each clip, in the order of the models."""
         return await asyncio.to_thread(lambda: [self.stage(clip) for clip in probabilities])

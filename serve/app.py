@@ -55,9 +55,7 @@ def models(args: Args) -> Application:
 
 
 def build_ingress(args: Args, options: Args | None = None) -> Application:
-    """The HTTP server at `host` and `port`, with an optional `token` (default: LUS_TOKEN).
-
-    `limits` replaces some of the limits.
+    """The HTTP server at `host` and `port`; the default `token` is LUS_TOKEN.
 
     Raises:
         InputError: the host is reachable by others, and there is no token.
@@ -73,10 +71,7 @@ def build_ingress(args: Args, options: Args | None = None) -> Application:
 def build_slot(
     slot: str, served: ModelsBySlot, *, copies: Path | None = None, options: Args | None = None
 ) -> Application:
-    """The application of a slot.
-
-    `copies` is a folder of checkpoints by fingerprint to load instead of those of the runs;
-    `options` are those of the deployment.
+    """The application of a slot; `copies` holds checkpoints by fingerprint to load instead.
 
     Raises:
         ServeError: no model fits the slot.
@@ -111,11 +106,7 @@ def source_fingerprint(slot: str, served: ModelsBySlot) -> str | None:
 
 
 def require_token(host: str, token: str | None) -> None:
-    """Refuse to be reachable by others without a token.
-
-    Raises:
-        InputError: the host is not a loopback address, and there is no token.
-    """
+    """Raise InputError for a host that others reach, unless there is a token."""
     if not token and not is_loopback(host):
         raise InputError(f"{host} is reachable by others; set a token with --token or LUS_TOKEN")
 
@@ -133,7 +124,6 @@ def _replace_limits(values: Args) -> ServiceLimits:
     limits = ServiceLimits()
     if unknown := sorted(set(values) - set(limits.to_dict())):
         raise ServeError(f"unknown limit {unknown[0]!r}; known are {', '.join(limits.to_dict())}")
-    clip_names = {field.name for field in fields(DecodeLimits)}
-    of_clip = {name: value for name, value in values.items() if name in clip_names}
-    others = {name: value for name, value in values.items() if name not in clip_names}
-    return replace(limits, clip=replace(limits.clip, **of_clip), **others)
+    clip_names = {field.name for field in fields(DecodeLimits)} & set(values)
+    clip = replace(limits.clip, **{name: values[name] for name in clip_names})
+    return replace(limits, clip=clip, **{k: values[k] for k in set(values) - clip_names})

@@ -26,11 +26,7 @@ MASK_SLOT = "segmenter"
 
 @dataclass(frozen=True)
 class ModelApplication:
-    """A running application with its Serve handle.
-
-    `reads` is the fingerprint of the model whose predictions it reads, None where it reads frames.
-    `parity` holds differences from stored predictions by model id.
-    """
+    """A running application; `reads` and `parity` are those of its `DeploymentInfo`."""
 
     name: str
     models: tuple[ServedModel, ...]
@@ -41,12 +37,10 @@ class ModelApplication:
 
     @property
     def slot(self) -> str:
-        """The slot, such as "experts-severity"."""
         return slot_of(self.name)
 
     @property
     def source(self) -> str | None:
-        """The slot whose predictions it reads."""
         return source_slot(self.slot)
 
     @property
@@ -64,10 +58,7 @@ class ModelApplication:
         return Batcher(call, limit=MAX_CLIPS_PER_CALL)
 
     async def call(self, *args: Any) -> Any:
-        """The application's predictions.
-
-        Small arguments travel in the message, which takes half the time of a reference.
-        """
+        """The application's predictions; small arguments travel in the message, which is faster."""
         is_small = self.slot != MASK_SLOT and sum(map(_num_bytes, args)) <= BY_VALUE_BYTES
         return await self._methods[is_small].remote(*args)
 
@@ -85,7 +76,6 @@ Route = dict[str, ModelApplication]
 
 
 def slot_of(name: str) -> str:
-    """The slot of an application's name."""
     return name.partition(".")[0]
 
 
@@ -95,7 +85,6 @@ def source_slot(slot: str) -> str | None:
 
 
 def _num_bytes(arg: Any) -> int:
-    """Size of an array, arrays by name, or a reference to a large array."""
     if isinstance(arg, ray.ObjectRef):
         return BY_VALUE_BYTES + 1
     if isinstance(arg, Mapping):

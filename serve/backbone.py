@@ -35,7 +35,6 @@ class Backbone(ModelDeployment):
         self.batcher.limit = config.get("max_batch_size", MAX_BATCH_SIZE)
 
     async def predict(self, *clips: np.ndarray) -> list[Prediction]:
-        """One prediction for each clip."""
         return await asyncio.gather(*map(self.batcher, clips))
 
     async def _predict_batch(self, clips: list[np.ndarray]) -> list[Prediction]:

@@ -29,7 +29,6 @@ class Batcher(Generic[Item, Result]):
         self.calls: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item) -> Result:
-        """The result of one item."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.waiting.append((item, future))
         self._send()

@@ -17,7 +17,11 @@ from lus_ray.inference.model_selection import ServedModel, hash_checkpoint
 
 @dataclass(frozen=True)
 class DeploymentInfo:
-    """Models of a deployment, the fingerprint of the model that they read, and known parity."""
+    """What a deployment holds.
+
+    `reads` is the fingerprint of the model whose predictions it reads, None where it reads frames.
+    `parity` holds differences from stored predictions by model id.
+    """
 
     models: tuple[ServedModel, ...]
     reads: str | None
@@ -26,17 +30,12 @@ class DeploymentInfo:
 
 
 class ModelDeployment:
-    """Base of the deployments that hold models.
-
-    `reads` is the fingerprint of the model whose predictions it reads, None where it reads frames;
-    two deployments fit together only where these agree.
-    """
+    """Base of the deployments that hold models."""
 
     def __init__(self, models: Sequence[ServedModel], reads: str | None = None) -> None:
         self.info = DeploymentInfo(tuple(models), reads)
 
     async def get_info(self) -> DeploymentInfo:
-        """What this deployment holds."""
         return self.info
 
     async def set_parity(self, parity: dict[str, float]) -> None:
@@ -44,12 +43,9 @@ class ModelDeployment:
         self.info = replace(self.info, parity=parity)
 
     def select_device(self) -> str:
-        """ "cuda" where this replica has a GPU or a share of one.
-
-        The network keeps the precision of its stored predictions: full where a CPU computed them.
-        """
         if not (ray.get_gpu_ids() and torch.cuda.is_available()):
             return "cpu"
+        # The precision of the stored predictions: full where a CPU computed them.
         torch.backends.cudnn.allow_tf32 = self.info.models[0].on_gpu
         self.info = replace(self.info, on_gpu=True)
         return "cuda"

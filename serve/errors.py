@@ -16,7 +16,6 @@ class RequestError(Exception):
     close: bool = False
 
     def headers(self) -> dict[str, str]:
-        """Additional headers."""
         headers = {}
         if self.retry_after_seconds is not None:
             headers["Retry-After"] = str(self.retry_after_seconds)

@@ -21,5 +21,4 @@ class Experts(ModelDeployment):
         self.stage = ExpertsStage([verify(model, copies) for model in models])
 
     async def predict(self, *biomarkers: Prediction) -> list[list[ExpertGroup]]:
-        """The experts' predictions for each clip."""
         return await asyncio.to_thread(self.stage.predict_batch, biomarkers)

@@ -83,11 +83,6 @@ class ClipHandler:
         return response
 
     async def _receive(self, request: Request) -> BinaryIO:
-        """The body of a request; a slow body blocks no other clip.
-
-        Raises:
-            RequestError: too many clips are admitted or being received (429), or the body is bad.
-        """
         if self._is_full or self.num_receiving >= self.limits.num_receiving:
             raise self._too_many(close=True)
         self.num_receiving += 1
@@ -99,11 +94,6 @@ class ClipHandler:
 
     @asynccontextmanager
     async def _admit(self) -> AsyncIterator[None]:
-        """Wait for a free worker.
-
-        Raises:
-            RequestError: too many clips are admitted already (429).
-        """
         if self._is_full:
             raise self._too_many()
         self.num_admitted += 1
@@ -132,7 +122,6 @@ class ClipHandler:
 
 
 def models_of(route: Route) -> list[ServedModel]:
-    """All models of a route."""
     return [model for application in route.values() for model in application.models]
 
 

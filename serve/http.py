@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
@@ -26,18 +26,15 @@ PAGE = Path(__file__).with_name("page.html")
 PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/openapi.json")
 """Need no token: the page asks for it itself, and a probe has none."""
 
+BINARY = {"type": "string", "format": "binary"}
 OPENAPI_UPLOAD = {
     "requestBody": {
         "required": True,
         "content": {
             "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
-                }
+                "schema": {"type": "object", "required": ["file"], "properties": {"file": BINARY}}
             },
-            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "application/octet-stream": {"schema": BINARY},
         },
     },
     "parameters": [
@@ -85,14 +82,13 @@ def build_http_app(
         title="Lung ultrasound", version=lus_ray.__version__, docs_url=None, redoc_url=None,
         description="Predictions of trained models. For research only; not a medical device.",
     )  # fmt: skip
-    page, policy = _load_page()
+    page = PAGE.read_bytes()
+    policy = {"Content-Security-Policy": _page_policy(page)}
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("alive\n")
 
     async def front(request: Request) -> Response:
-        if page is None:
-            return PlainTextResponse("no page in this installation\n", status_code=404)
         return Response(page, media_type="text/html; charset=utf-8", headers=policy)
 
     app.add_api_route(
@@ -132,16 +128,10 @@ class SecurityMiddleware:
             self.count_failure()
 
     def _authorize(self, request: Request) -> None:
-        """Check where a request comes from.
-
-        Raises:
-            RequestError: it comes from a page of another site (403), or the token is wrong (401).
-        """
-        origin = request.headers.get("origin")
-        host = request.headers.get("host", "")
-        if origin is not None and _site(origin) != host:
+        origin, host = request.headers.get("origin"), request.headers.get("host", "")
+        if origin is not None and (_split(origin).netloc or None) != host:
             raise RequestError(403, "requests from other sites are not allowed", close=True)
-        if self.token is None and not is_loopback(_host_name(host)):
+        if self.token is None and not is_loopback(_split(f"//{host}").hostname or ""):
             raise RequestError(403, "without a token, use a loopback name of this machine")
         if self.token is not None and request.scope["path"] not in PUBLIC_PATHS:
             given = request.headers.get("authorization", "").encode()
@@ -150,7 +140,6 @@ class SecurityMiddleware:
 
 
 def error_response(error: RequestError) -> Response:
-    """The JSON response of an error."""
     return JSONResponse({"error": error.text}, error.status, headers=error.headers())
 
 
@@ -165,14 +154,11 @@ async def _on_failure(request: Request, error: Exception) -> Response:
 
 
 def _locate(error: Exception) -> str:
-    """The innermost lines of code that an error came through, the last one first."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
 
 
 def _with_security_headers(send: Send) -> Send:
-    """Adds the security headers that a response does not set itself."""
-
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             names = {name.lower() for name, _ in message["headers"]}
@@ -191,27 +177,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _host_name(host: str) -> str:
-    """A Host header without its port; empty where it is malformed."""
+def _split(url: str) -> SplitResult:
+    """The parts of a URL, all empty where it is malformed."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return urlsplit(url)
     except ValueError:
-        return ""
+        return urlsplit("")
 
 
-def _site(origin: str) -> str | None:
-    """Host and port of an Origin header; None where it is malformed."""
-    try:
-        return urlsplit(origin).netloc or None
-    except ValueError:
-        return None
-
-
-def _load_page() -> tuple[bytes | None, dict[str, str]]:
-    """The page, and a policy that allows exactly its own style and script."""
-    if not PAGE.is_file():
-        return None, {}
-    page = PAGE.read_bytes()
+def _page_policy(page: bytes) -> str:
+    """A policy that allows exactly the page's own style and script."""
     hashes = {
         tag: " ".join(
             f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"
@@ -219,9 +194,8 @@ def _load_page() -> tuple[bytes | None, dict[str, str]]:
         )
         for tag in ("style", "script")
     }
-    policy = (
+    return (
         f"default-src 'none'; style-src {hashes['style']}; script-src {hashes['script']}; "
         "img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
         "frame-ancestors 'none'"
     )
-    return page, {"Content-Security-Policy": policy}

@@ -35,16 +35,11 @@ class HttpServer:
         self.server = uvicorn.Server(config)
 
     def start(self, host: str, port: int) -> asyncio.Task[None]:
-        """Listen; the task ends after `close`.
-
-        Raises:
-            ServeError: the address is not of this machine, or is in use.
-        """
+        """Listen; the task ends after `close`."""
         self.socket = bind_socket(host, port)
         return asyncio.create_task(self.server.serve(sockets=[self.socket]))
 
     def close(self) -> None:
-        """Accept no more connections, and end idle ones."""
         self.server.should_exit = True
 
 
@@ -98,11 +93,7 @@ class TimedProtocol(HttpToolsProtocol):
 
 
 def bind_socket(host: str, port: int, *, shared: bool = True) -> socket.socket:
-    """A listening socket, by default shared with other replicas on this machine.
-
-    Raises:
-        ServeError: the address is not of this machine, or is in use.
-    """
+    """A listening socket, by default shared with other replicas; ServeError if it cannot listen."""
     try:
         address: Any = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(address[0], address[1])

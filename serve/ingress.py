@@ -52,7 +52,6 @@ class Ingress:
         self.server.close()
 
     async def models(self, request: Request) -> Response:
-        """Served models, reasons for rejections, and the limits."""
         served = ServedModels(
             models=self._describe_models(),
             refused=sorted(set(self.router.rejected.values())),
@@ -67,7 +66,6 @@ class Ingress:
         return http.error_response(RequestError(503, "some parts are not ready yet", 1))
 
     async def metrics(self, request: Request) -> Response:
-        """Prometheus metrics."""
         parities = {
             (model.id, model.fingerprint): model.parity
             for model in self._describe_models()
@@ -81,16 +79,9 @@ class Ingress:
         self.router.invalidate()
 
     async def status(self) -> RoutingStatus:
-        """The status of the applications in this replica."""
         return self.router.status
 
     async def _measure_parity(self, candidate: ModelApplication, route: Route) -> dict[str, float]:
-        """The parity of a candidate's models, replayed through a route with it.
-
-        Raises:
-            ServeError: a model does not reproduce its stored predictions.
-            TimeoutError: a clip takes too long.
-        """
         loop = asyncio.get_running_loop()
 
         async def predict_async(frames: UInt8[np.ndarray, "N H W"]) -> ClipResponse:

@@ -24,7 +24,6 @@ from serve.rollout import Rollout
 
 CONFIG = Path(__file__).with_name("config.yaml")
 POLL_SECONDS = 3.0
-
 RAY_SETTINGS = {
     "RAY_worker_niceness": "0",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
@@ -32,9 +31,8 @@ RAY_SETTINGS = {
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "2000",
 }
-"""Environment of the service's processes. They are not background work: clients wait for them.
-One event loop suffices where computation has its own threads. Ray's control loop and metrics run
-less often than ten times a second."""
+"""Environment of the service's processes: clients wait for them, one event loop suffices as
+computation has its own threads, and Ray's control loop and metrics run less often."""
 
 
 def run(

@@ -7,6 +7,7 @@ frames ─┬─ backbone ── experts of each label, in parallel
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,7 @@ class Pipeline:
         with self.watch.time("experts"):
             slots = [f"experts-{label}" for label in LABELS if f"experts-{label}" in self.route]
             calls = (self._call_batched(slot, biomarkers) for slot in slots)
-            self.outputs.experts = [group for groups in await asyncio.gather(*calls)
-                                    for group in groups]  # fmt: skip
+            self.outputs.experts = list(chain.from_iterable(await asyncio.gather(*calls)))
 
     async def _predict_scores(self, frames: np.ndarray | ray.ObjectRef) -> None:
         if "scorer" not in self.route:

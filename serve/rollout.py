@@ -33,7 +33,7 @@ PARTIAL = "copying"
 
 @dataclass(frozen=True)
 class DeployedApplication:
-    """A started application: its slot, its models, and the fingerprint of the model it reads."""
+    """A started application; `reads` is the fingerprint of the model that it reads."""
 
     slot: str
     models: tuple[ServedModel, ...]
@@ -70,9 +70,8 @@ class Rollout:
             ServeError: no model passes its parity check.
         """
         ingress = builders.build_ingress(args, self._options("ingress"))
-        self.ingress = serve.run(
-            ingress, name="ingress", route_prefix="/", logging_config=self.logging
-        )
+        options = {"name": "ingress", "route_prefix": "/", "logging_config": self.logging}
+        self.ingress = serve.run(ingress, **options)
         self._deploy_new()
         deadline = time.monotonic() + READY_SECONDS
         while not self._settle() and time.monotonic() < deadline:
@@ -94,21 +93,18 @@ class Rollout:
             self._notify_once(f"waiting: {name} serves once as many models read it as the old one")
 
     def _deploy_new(self) -> None:
-        """Start applications for new models, if a file changed."""
         snapshot = model_selection.take_snapshot(self.folder)
         if snapshot == self.snapshot:
             return
         try:
             served = self._find_models()
             wanted = {_application_name(slot, served): slot for slot in served}
-            new = {
-                name: DeployedApplication(
-                    slot, served[slot], builders.source_fingerprint(slot, served)
-                )
-                for name, slot in wanted.items()
-                if name not in self.deployed and name not in self.rejected
-            }
-            new = {name: a for name, a in new.items() if a.reads not in self.rejected_models}
+            new = {}
+            for name, slot in wanted.items():
+                reads = builders.source_fingerprint(slot, served)
+                is_known = name in self.deployed or name in self.rejected
+                if not is_known and reads not in self.rejected_models:
+                    new[name] = DeployedApplication(slot, served[slot], reads)
             targets = [
                 RunTarget(self._build(application, served), name, None, self.logging)
                 for name, application in new.items()
@@ -123,21 +119,13 @@ class Rollout:
             self._call_ingress("invalidate")
 
     def _find_models(self) -> ModelsBySlot:
-        """The models to serve; neighbours that cannot be read are skipped with a message.
-
-        Raises:
-            LusError: the run folder, or a neighbour with deployed models, cannot be read.
-        """
         skipped: dict[str, str] = {}
         served = builders.find_models(
             model_selection.neighbouring_runs(self.folder),
             lambda run, why: skipped.update({run.name: why}),
         )
-        deployed_runs = {
-            m.run for application in self.deployed.values() for m in application.models
-        }
         for run, why in skipped.items():
-            if run in deployed_runs:
+            if any(m.run == run for a in self.deployed.values() for m in a.models):
                 raise ServeError(why)
             self._notify_once(f"skipped: {why}")
         return served
@@ -212,10 +200,6 @@ def copy_checkpoint(model: ServedModel, copies: Path) -> None:
     """Copy a checkpoint to a folder named by its fingerprint, completely or not at all.
 
     Why: a run that rewrites its checkpoint must not change what a restarting replica loads.
-
-    Raises:
-        ServeError: the checkpoint changed after it was selected.
-        OSError: it cannot be copied.
     """
     copy, partial = copies / model.fingerprint, copies / PARTIAL
     if copy.is_dir():
@@ -228,7 +212,6 @@ def copy_checkpoint(model: ServedModel, copies: Path) -> None:
 
 
 def remove_copies_except(models: Iterable[ServedModel], copies: Path) -> None:
-    """Remove all copies but those of these models."""
     kept = {model.fingerprint for model in models}
     for folder in copies.iterdir():
         if folder.name not in kept:
@@ -236,7 +219,6 @@ def remove_copies_except(models: Iterable[ServedModel], copies: Path) -> None:
 
 
 def _application_name(slot: str, served: ModelsBySlot) -> str:
-    """The slot, and a tag of its models and of the model that they read."""
     source = builders.source_fingerprint(slot, served) or ""
     tags = [model.fingerprint for model in served[slot]] + [source]
     return f"{slot}.{hashlib.sha256(' '.join(tags).encode()).hexdigest()[:8]}"

@@ -33,11 +33,8 @@ ParityCheck = Callable[[ModelApplication, Route], Awaitable[dict[str, float]]]
 
 @dataclass(frozen=True)
 class RoutingStatus:
-    """The status of applications in one ingress, by name.
-
-    `routed` serve; `accepted` passed their parity check, and wait if they are not routed; `used`
-    are processing a clip; `rejected` maps names to reasons.
-    """
+    """Applications of one ingress by name: `routed` serve, `accepted` passed their parity check,
+    `used` are processing a clip, `rejected` have a reason."""
 
     routed: frozenset[str]
     accepted: frozenset[str]
@@ -67,7 +64,6 @@ class Router:
         self.list_expires = 0.0
 
     async def refresh_forever(self, seconds: float) -> None:
-        """Refresh periodically; an error lasts until the next refresh."""
         while True:
             try:
                 await self.refresh()
@@ -87,7 +83,6 @@ class Router:
 
     @property
     def status(self) -> RoutingStatus:
-        """The status of every application."""
         return RoutingStatus(
             routed=frozenset(application.name for application in self.route.values()),
             accepted=frozenset(application.name for application in self.accepted),
@@ -97,7 +92,6 @@ class Router:
         )
 
     async def refresh(self) -> None:
-        """Query the running applications and update the route."""
         if time.monotonic() > self.list_expires:
             self.list_expires = time.monotonic() + LIST_SECONDS
             states = (await asyncio.to_thread(serve.status)).applications
@@ -110,7 +104,6 @@ class Router:
             self.invalidate()
 
     def invalidate(self) -> None:
-        """List the applications anew with the next refresh."""
         self.list_expires = 0.0
 
     async def update(self, present: Sequence[ModelApplication], running: Sequence[str]) -> None:
@@ -142,7 +135,6 @@ class Router:
         )
 
     async def _query(self, name: str) -> ModelApplication | None:
-        """An application with what it holds; None where it does not respond yet."""
         try:
             if name not in self.handles:
                 self.handles[name] = await asyncio.to_thread(serve.get_app_handle, name)

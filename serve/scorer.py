@@ -20,5 +20,4 @@ class Scorer(ModelDeployment):
         self.stage = ScorerStage(verify(model, copies), device=self.select_device())
 
     async def predict(self, frames: np.ndarray) -> FrameOutputs:
-        """Probabilities and boxes of one clip's frames."""
         return await asyncio.to_thread(self.stage, frames)

@@ -21,6 +21,5 @@ class SegmenterDeployment(ModelDeployment):
         self.stage = SegmenterStage(verify(model, copies), device=self.select_device())
 
     async def predict(self, frames: np.ndarray, uncertainty: bool) -> MaskSheet:
-        """Masks of one clip, with their uncertainty on request."""
         num_samples = NUM_SAMPLES if uncertainty else 0
         return await asyncio.to_thread(self.stage, frames, num_samples=num_samples)

@@ -83,7 +83,6 @@ class DecoderPool:
         return await loop.run_in_executor(self.threads, self._decode, file, allow_text)
 
     def close(self) -> None:
-        """End the processes after the clips in progress."""
         self.threads.shutdown()
         while not self.free.empty():
             self.free.get().close()
@@ -141,11 +140,6 @@ def _too_large(limits: ServiceLimits) -> RequestError:
 
 
 def _multipart_boundary(content_type: str) -> bytes | None:
-    """The boundary of a multipart form; None for a raw body.
-
-    Raises:
-        RequestError: the form has no boundary (400), or the type is not accepted (415).
-    """
     kind, options = parse_options_header(content_type)
     if kind == b"multipart/form-data":
         boundary = options.get(b"boundary")
@@ -183,7 +177,6 @@ class _FormWriter:
         self.parser.write(piece)
 
     def finish(self) -> None:
-        """Check that the form is complete and holds one file."""
         if not self.is_complete:
             raise RequestError(400, "the multipart form ends too early", close=True)
         if self.num_files != 1:

@@ -33,13 +33,10 @@ class DoctorCheck:
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """The results of all checks."""
-
     checks: tuple[DoctorCheck, ...]
 
     @property
     def failed(self) -> bool:
-        """Whether anything must be fixed before experiments can run."""
         return any(check.level == "fail" for check in self.checks)
 
     def text(self) -> str:
@@ -52,7 +49,6 @@ class DoctorReport:
         return "\n".join(lines)
 
     def contents(self) -> dict[str, Any]:
-        """JSON values."""
         findings = [
             {"level": c.level, "what": c.name, "found": c.result, "remedy": c.remedy}
             for c in self.checks
@@ -62,18 +58,24 @@ class DoctorReport:
 
 def run_checks(address: str | None = None) -> DoctorReport:
     """Check Python, packages, memory, disk and Ray, and plan every size of a study."""
-    checks = [_check_python(), *_check_packages(), _check_memory(), _check_shared_memory()]
-    checks += [_check_disk(), _check_environment(), _check_upload()]
+    python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    memory, free = psutil.virtual_memory(), shutil.disk_usage(Path.cwd()).free
+    memory_text = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
+    memory_remedy = "close other programs; smoke needs 2 GiB"
+    disk_remedy = "free some space here, or give an --out elsewhere"
     cluster, cluster_checks = _check_cluster(address)
-    checks += cluster_checks
-    if cluster is not None:
-        checks += _check_plans(cluster)
+    checks = [
+        DoctorCheck("ok", "Python", python),
+        *_check_packages(),
+        _check_size("memory", memory.available, memory_text, memory_remedy),
+        _check_shared_memory(),
+        _check_size("disk", free, f"{free / GIB:.1f} GiB free here", disk_remedy),
+        _check_environment(),
+        _check_upload(),
+        *cluster_checks,
+        *([] if cluster is None else _check_plans(cluster, free)),
+    ]
     return DoctorReport(tuple(checks))
-
-
-def _check_python() -> DoctorCheck:
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    return DoctorCheck("ok", "Python", found)
 
 
 def _check_packages() -> list[DoctorCheck]:
@@ -87,13 +89,6 @@ def _check_packages() -> list[DoctorCheck]:
     return checks
 
 
-def _check_memory() -> DoctorCheck:
-    memory = psutil.virtual_memory()
-    result = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
-    remedy = "close other programs; smoke needs 2 GiB"
-    return _check_size("memory", memory.available, result, remedy)
-
-
 def _check_shared_memory() -> DoctorCheck:
     path = Path("/dev/shm")
     if not path.exists():
@@ -101,12 +96,6 @@ def _check_shared_memory() -> DoctorCheck:
     size = shutil.disk_usage(path).total
     remedy = "in a container, start it with --shm-size=4g"
     return _check_size("shared memory", size, f"{size / GIB:.1f} GiB", remedy)
-
-
-def _check_disk() -> DoctorCheck:
-    free = shutil.disk_usage(Path.cwd()).free
-    remedy = "free some space here, or give an --out elsewhere"
-    return _check_size("disk", free, f"{free / GIB:.1f} GiB free here", remedy)
 
 
 def _check_size(name: str, num_bytes: int, result: str, remedy: str) -> DoctorCheck:
@@ -123,7 +112,6 @@ def _check_environment() -> DoctorCheck:
 
 
 def _check_upload() -> DoctorCheck:
-    """What `ray job submit --working-dir .` would upload from here."""
     try:
         num_bytes, is_complete = job_package.measure_package(Path.cwd())
     except OSError as error:
@@ -144,11 +132,11 @@ def _check_cluster(address: str | None) -> tuple[planner.Cluster | None, list[Do
     except LusError as error:
         remedy = "see 'ray status'; without --address a cluster is started here"
         return None, [DoctorCheck("fail", "Ray cluster", str(error), remedy)]
-    found = f"{cluster.describe()}, {cluster.object_store / GIB:.1f} GiB object store per node"
-    check = DoctorCheck("ok", "Ray cluster", found)
+    result = f"{cluster.describe()}, {cluster.object_store / GIB:.1f} GiB object store per node"
+    check = DoctorCheck("ok", "Ray cluster", result)
     if not cluster.gpus and torch.cuda.is_available():
         remedy = "this machine has a GPU that Ray does not offer; start Ray with --num-gpus 1"
-        check = DoctorCheck("note", "Ray cluster", found, remedy)
+        check = DoctorCheck("note", "Ray cluster", result, remedy)
     return cluster, [check, *([_check_dashboard(dashboard)] if address else [])]
 
 
@@ -156,23 +144,22 @@ def _check_dashboard(dashboard: str | None) -> DoctorCheck:
     """Whether other machines reach the cluster's dashboard, which accepts jobs."""
     host = (dashboard or "").rpartition(":")[0].strip("[]")
     if host in ("", "localhost") or host.startswith("127.") or host == "::1":
-        found = f"at {dashboard or 'none'}, open to this machine only"
-        return DoctorCheck("ok", "dashboard", found)
+        result = f"at {dashboard or 'none'}, open to this machine only"
+        return DoctorCheck("ok", "dashboard", result)
     remedy = "start the head with --dashboard-host=127.0.0.1 and reach it through an SSH tunnel"
     has_token = os.environ.get("RAY_AUTH_MODE") == "token"
-    found = f"at {dashboard}, open to every machine that reaches that host"
-    return DoctorCheck("note" if has_token else "fail", "dashboard", found, remedy)
+    result = f"at {dashboard}, open to every machine that reaches that host"
+    return DoctorCheck("note" if has_token else "fail", "dashboard", result, remedy)
 
 
-def _check_plans(cluster: planner.Cluster) -> list[DoctorCheck]:
+def _check_plans(cluster: planner.Cluster, free_bytes: int) -> list[DoctorCheck]:
     checks = []
     experiment = run_options.find_experiment("biomarkers")
-    free = shutil.disk_usage(Path.cwd()).free
     for size in (*experiment.sizes, "full"):
         sized = experiment.at(size)
         try:
             notes = planner.check_plan(
-                sized, cluster, size=size, streamed=False, free_bytes=free, out=Path.cwd()
+                sized, cluster, size=size, streamed=False, free_bytes=free_bytes, out=Path.cwd()
             )
         except LusError as error:
             checks.append(DoctorCheck("note", f"plan {size}", "cannot run", str(error)))

@@ -23,10 +23,7 @@ class WorkerLostError(Exception):
 
 
 def describe_loss(text: str) -> str | None:
-    """Why a process is gone, from Ray's text; None for an error of the cell.
-
-    Ray reports nothing of a process that was killed before it could be asked.
-    """
+    """Why a process is gone, from Ray's text; None for an error of the cell."""
     if "NODE_OUT_OF_MEMORY" in text or "OutOfMemoryError" in text:
         return "it ran out of memory"
     if "node has died" in text or "NodeDiedError" in text or "ObjectLostError" in text:
@@ -44,8 +41,7 @@ def is_loss(failure: BaseException) -> bool:
     """Whether an error, or any error that Ray Train wraps in it, is a loss."""
     if isinstance(failure, (*LOST, WorkerLostError)) or type(failure).__name__ in TIMEOUTS:
         return True
-    inner = [
-        getattr(failure, name, None) for name in ("controller_failure", "health_check_failure")
-    ]
-    inner += [failure.__cause__, *getattr(failure, "worker_failures", {}).values()]
+    names = ("controller_failure", "health_check_failure", "__cause__")
+    inner = [getattr(failure, name, None) for name in names]
+    inner += getattr(failure, "worker_failures", {}).values()
     return any(is_loss(error) for error in inner if error is not None)

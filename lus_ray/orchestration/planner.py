@@ -27,7 +27,6 @@ class CellResources:
 
     @property
     def cpus(self) -> int:
-        """CPUs that must exist for the cell to finish."""
         return self.workers + self.data_cpus
 
     def can_fit(self, cluster: Cluster) -> bool:
@@ -113,7 +112,6 @@ def explain_wait(
 
 
 def _describe_scaling(cluster: Cluster, share: float) -> str:
-    """The first node type that may be added and holds a worker with this share of a GPU."""
     for addable in cluster.node_types:
         if addable.num_addable and addable.node.count_workers(share) and cluster.max_added != 0:
             count = f"{addable.node.kind} {addable.num_up}/{addable.max_nodes} up"
@@ -122,7 +120,6 @@ def _describe_scaling(cluster: Cluster, share: float) -> str:
 
 
 def _growth_notes(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> list[str]:
-    """A note if a cell can only run once the cluster has more nodes."""
     if cluster.limits_unknown:
         return ["the autoscaler's limits are unknown: cells wait until it adds nodes"]
     up = Cluster(cluster.nodes)

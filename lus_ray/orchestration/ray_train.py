@@ -39,9 +39,7 @@ def fit_with_workers(
 ) -> Callable[..., loop.FitResult]:
     """A stand-in for `fit_task` that trains with the workers of the arm's recipe.
 
-    Raises:
-        WorkerLostError: a worker or its machine is lost; run again to resume.
-        CellError: a worker raised an error.
+    It raises WorkerLostError if a worker or its machine is lost, CellError if a worker failed.
     """
 
     def fit(
@@ -74,7 +72,8 @@ def fit_with_workers(
         except ray.train.TrainingFailedError as failure:
             if is_loss(failure):
                 raise WorkerLostError(str(failure)) from failure
-            raise CellError(f"{cell.name}: a worker failed: {_last_line(failure)}") from failure
+            last_line = str(failure).strip().splitlines()[-1]
+            raise CellError(f"{cell.name}: a worker failed: {last_line}") from failure
         costs = [folder.worker_cost(rank) for rank in range(arm.recipe.workers)]
         folder.download(TRAINED, FITTED, METRICS, *costs)
         task.load_state_dict(checkpoint.load_weights(folder.path / TRAINED))
@@ -133,7 +132,3 @@ def _storage(folder: CellFolder) -> Iterator[dict[str, Any]]:
     finally:
         with contextlib.suppress(OSError):
             system.delete_dir(path)
-
-
-def _last_line(failure: Exception) -> str:
-    return str(failure).strip().splitlines()[-1]

@@ -24,7 +24,6 @@ def head(url: str, *headers: str, path: str = "/v1/clips") -> bytes:
 
 
 def read_reply(client: socket.socket) -> tuple[int, bytes]:
-    """Status and body."""
     response = http.client.HTTPResponse(client)
     try:
         response.begin()
@@ -34,7 +33,6 @@ def read_reply(client: socket.socket) -> tuple[int, bytes]:
 
 
 def send(url: str, request: bytes) -> tuple[int, bytes]:
-    """Status and body of the reply."""
     with connect(url) as client:
         with contextlib.suppress(OSError):  # the server replied early and closed
             client.sendall(request)

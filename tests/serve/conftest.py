@@ -30,7 +30,6 @@ def _order(item: pytest.Item) -> tuple[int, bool]:
 
 @pytest.fixture(scope="session")
 def video_file(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A video of a clip of the store."""
     path = tmp_path_factory.mktemp("video") / "clip.mp4"
     path.write_bytes(to_video(frames_of(next(iter(read(runs / "clips"))))))
     return path
@@ -50,14 +49,12 @@ def served_run(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service(served_run: Path) -> Iterator[Service]:
-    """The shared service."""
     with serving(served_run) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def url(service: Service) -> str:
-    """The address of the shared service."""
     return service.url
 
 

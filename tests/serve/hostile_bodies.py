@@ -29,8 +29,6 @@ FORM = "multipart/form-data; boundary=edge"
 
 @dataclass(frozen=True)
 class Attack:
-    """A request to `/v1/clips`."""
-
     name: str
     body: bytes
     kind: str = RAW
@@ -38,7 +36,6 @@ class Attack:
 
 
 def clips(folder: Path) -> dict[str, bytes]:
-    """A valid small clip of each kind of container."""
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 255, (3, 48, 64), dtype=np.uint8)
     pictures = [Image.fromarray(frame) for frame in frames]
@@ -62,7 +59,6 @@ def attacks(valid: dict[str, bytes], num: int, rng: np.random.Generator) -> list
 
 
 def damaged(valid: dict[str, bytes], rng: np.random.Generator) -> Iterator[Attack]:
-    """Clips with flipped bits, truncated, spliced, and with zeros."""
     queries = ("", "", "", "?preview=1", "?allow_text=1", "?uncertainty=1&preview=2")
     while True:
         for name, clip in valid.items():
@@ -74,7 +70,6 @@ def damaged(valid: dict[str, bytes], rng: np.random.Generator) -> Iterator[Attac
 
 
 def wrong_types(rng: np.random.Generator) -> Iterator[Attack]:
-    """Bodies that are not clips, with any media type."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr(f"../../{CANARY}", b"x" * 1000)
@@ -100,7 +95,6 @@ def wrong_types(rng: np.random.Generator) -> Iterator[Attack]:
 
 
 def bombs() -> Iterator[Attack]:
-    """Small bodies that decode to large ones."""
     wide = Image.new("1", (20_000, 20_000))
     png, gif = io.BytesIO(), io.BytesIO()
     wide.save(png, "png", compress_level=9)
@@ -127,7 +121,6 @@ def lying_png(width: int, height: int) -> bytes:
 
 
 def forms(clip: bytes) -> Iterator[Attack]:
-    """Forms with dangerous file names, and malformed forms."""
     names = (
         f"../../../etc/{CANARY}", f"..\\..\\{CANARY}.mp4", f"{CANARY}\0.png", CANARY * 2000,
         f"/proc/self/environ/{CANARY}", f"%2e%2e%2f{CANARY}", f"{CANARY};rm -rf /", f'{CANARY}"',
@@ -156,7 +149,6 @@ def forms(clip: bytes) -> Iterator[Attack]:
 
 
 def form(content: bytes, *, name: str = f"{CANARY}.mp4") -> bytes:
-    """A form with one file under a name."""
     disposition = f'Content-Disposition: form-data; name="file"; filename="{name}"'
     return b"--edge\r\n" + disposition.encode() + b"\r\n\r\n" + content + b"\r\n--edge--\r\n"
 
@@ -169,7 +161,6 @@ def _flipped(clip: bytes, rng: np.random.Generator, *, within: int | None = None
 
 
 def _flipped_early(clip: bytes, rng: np.random.Generator) -> bytes:
-    """Where the headers are."""
     return _flipped(clip, rng, within=200)
 
 

@@ -62,7 +62,6 @@ def load(
 def load_for(
     seconds: float, url: str, clip: Path, *, clients: int = 1, rate: float = 0.0
 ) -> list[SentRequest]:
-    """All requests of so many seconds."""
     return _finish(_start(url, clip, clients, rate, seconds, False), close=False)
 
 
@@ -85,7 +84,6 @@ def send(url: str, body: bytes, *, patient: bool = False) -> SentRequest:
 
 
 def main() -> None:
-    """Send requests, then print them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("url")
     parser.add_argument("clip", type=Path)

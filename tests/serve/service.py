@@ -37,8 +37,6 @@ PERMANENT = re.compile(
 
 @dataclass
 class Service:
-    """A running service: its address, its process, and its output."""
-
     url: str
     process: subprocess.Popen[str]
     lines: "queue.Queue[str]" = field(default_factory=queue.Queue)
@@ -46,7 +44,6 @@ class Service:
     replica_titles: dict[psutil.Process, str] = field(default_factory=dict)
 
     def wait_for_line(self, words: str, seconds: float = 120.0) -> str:
-        """The next line that contains these words."""
         deadline = time.monotonic() + seconds
         while True:
             line = self.lines.get(timeout=max(0.1, deadline - time.monotonic()))
@@ -55,7 +52,6 @@ class Service:
                 return line
 
     def processes(self) -> list[psutil.Process]:
-        """All its child processes, Ray's own included."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def replicas(self, name: str) -> list[psutil.Process]:
@@ -68,7 +64,6 @@ class Service:
         return [process for process in alive if title.search(self.replica_titles[process])]
 
     def permanent(self) -> set[psutil.Process]:
-        """The processes that live as long as the service."""
         return {p for p in self.processes() if PERMANENT.search(_title(p)) or is_replica(p)}
 
     def decoders(self) -> list[psutil.Process]:
@@ -93,8 +88,6 @@ class Service:
 
 @dataclass
 class Reply:
-    """A response with any status."""
-
     status: int
     headers: dict[str, str]
     body: bytes
@@ -105,7 +98,6 @@ class Reply:
 
 
 def is_replica(process: psutil.Process) -> bool:
-    """Whether a process is a replica, idle or busy."""
     with contextlib.suppress(psutil.Error):
         return process.name().startswith("ray::ServeRepli")
     return False
@@ -145,7 +137,6 @@ def request(url: str, body: bytes | None = None, **headers: str) -> Reply:
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Whether a condition becomes true in time."""
     deadline = time.monotonic() + seconds
     while not (is_true := holds()) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -168,7 +159,6 @@ def to_video(frames: np.ndarray, *, lossless: bool = False) -> bytes:
 
 
 def free_port() -> int:
-    """A port of this machine that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

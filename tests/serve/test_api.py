@@ -46,7 +46,6 @@ def local(served_run) -> LocalPipeline:
 
 
 def probabilities(response: dict) -> list[float]:
-    """All probabilities of a response."""
     experts = [expert for group in response["experts"] for expert in group["answers"]]
     parts = [response["biomarkers"], *experts, *response["clip_scores"]]
     frames = [value for frame in response["frames"]["probability"] for value in frame]

@@ -30,8 +30,6 @@ Stage = Callable[..., Coroutine[Any, Any, Any]]
 
 @dataclass
 class FakeHandle:
-    """In place of Ray's handle of an application."""
-
     stage: Stage
 
     def options(self, **options: Any) -> "FakeHandle":
@@ -50,8 +48,6 @@ def decoders():
 
 @pytest.fixture
 def make_handler(decoders):
-    """Builds a handler with one stage, a backbone."""
-
     def make(stage: Stage, limits: ServiceLimits = LIMITS) -> ClipHandler:
         router = Router(None)  # type: ignore[arg-type]  # no parity check here
         model = ServedModel("r/b", "r", "b", 0, "backbone", "", Path(), "f")

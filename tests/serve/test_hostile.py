@@ -50,7 +50,6 @@ CONNECTIONS = threading.local()
 
 @pytest.fixture(scope="module")
 def guarded(runs: Path) -> Iterator[Service]:
-    """A service that requires a token."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LUS_TOKEN", TOKEN)
         with serving(runs / "labels") as running:
@@ -59,7 +58,6 @@ def guarded(runs: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def predict_locally(runs: Path) -> Iterator[Callable[[Attack], dict]]:
-    """The response to a request in this process."""
     local = LocalPipeline(select_models(neighbouring_runs(runs / "labels")))
     with FileDecoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
 
@@ -76,7 +74,6 @@ def predict_locally(runs: Path) -> Iterator[Callable[[Attack], dict]]:
 
 @pytest.fixture(scope="module")
 def valid(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A valid clip of each kind."""
     return hostile_bodies.clips(tmp_path_factory.mktemp("valid"))
 
 
@@ -203,7 +200,6 @@ def find_in_logs(folder: Path, pattern: str, words: list[str]) -> dict[str, str]
 
 
 def post_all(service: Service, attacks: list[Attack], *, num_groups: int = 2) -> list[Reply]:
-    """The checked replies."""
     with ThreadPoolExecutor(NUM_CONCURRENT) as threads:
         return list(
             threads.map(lambda attack: post_and_check(service, attack, num_groups), attacks)
@@ -274,7 +270,6 @@ def read_gauge(service: Service, name: str) -> float:
 
 
 def log_folder(service: Service) -> Path:
-    """Ray's log folder."""
     for process in service.processes():
         match = re.search(r"--log_dir[= ](\S+)", " ".join(process.cmdline()))
         if match:

@@ -32,8 +32,6 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 def connection_seconds(talk: Callable[[socket.socket], None]) -> float:
-    """Seconds that the server keeps a connection after a client has sent something."""
-
     async def listening() -> float:
         server = HttpServer(application, LIMITS)
         serving = server.start("127.0.0.1", 0)

@@ -74,7 +74,6 @@ def test_a_kill_after_all_this_leaves_no_process(lone):
 
 
 def throughput(service: Service, clip: Path, *, clients: int) -> float:
-    """Clips a second."""
     sent = load_for(2, service.url, clip, clients=clients)
     assert {request.status for request in sent} == {200}
     start = min(request.start for request in sent)

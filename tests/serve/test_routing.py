@@ -19,8 +19,6 @@ KINDS = {"backbone": "backbone", "scorer": "frames", "segmenter": "segmenter"}
 
 @dataclass
 class FakeHandle:
-    """In place of Ray's handle of an application."""
-
     stored: list[dict[str, float]] = field(default_factory=list)
 
     @property

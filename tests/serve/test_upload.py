@@ -26,7 +26,6 @@ SMALL = to_video(np.full((3, 48, 64), 100, np.uint8))
 
 @pytest.fixture
 def pool() -> Iterator[DecoderPool]:
-    """One decoder with strict limits."""
     pool = DecoderPool(STRICT, num=1)
     yield pool
     pool.close()

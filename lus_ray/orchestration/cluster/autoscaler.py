@@ -65,11 +65,7 @@ def read_limits(alive: Sequence[Mapping[str, Any]]) -> AutoscalingLimits:
 
 @cache
 def read_head_config(address: str, head: str) -> dict[str, Any] | None:
-    """Run `read_local_config` on the head, whose node ID is given.
-
-    Raises:
-        RayError: the head does not answer.
-    """
+    """Run `read_local_config` on the head, a node ID; RayError if it does not answer."""
     on_head = NodeAffinitySchedulingStrategy(head, soft=False)
     task = ray.remote(num_cpus=0, max_retries=0)(read_local_config)
     reference = task.options(scheduling_strategy=on_head).remote(address)
@@ -78,10 +74,7 @@ def read_head_config(address: str, head: str) -> dict[str, Any] | None:
 
 
 def read_local_config(address: str) -> dict[str, Any] | None:
-    """Node types and limits of the autoscaler on this machine that serves the cluster at host:port.
-
-    None if there is none.
-    """
+    """Node types and limits of this machine's autoscaler for the cluster at host:port, if any."""
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
         flags = dict(word.split("=", 1) for word in words if word.startswith("--") and "=" in word)
@@ -89,16 +82,13 @@ def read_local_config(address: str) -> dict[str, Any] | None:
         # Compare ports: a machine has many host names, but two programs never share one port.
         if port == address.rpartition(":")[2] and "--autoscaling-config" in flags:
             config = yaml.safe_load(Path(flags["--autoscaling-config"]).expanduser().read_text())
-            types = config.get("available_node_types") or {}
-            return {
-                "available_node_types": {
-                    # Nothing else: addresses and keys stay on the head.
-                    name: {key: kind.get(key) for key in ("resources", "max_workers")}
-                    for name, kind in types.items()
-                },
-                "head_node_type": config.get("head_node_type"),
-                "max_workers": config.get("max_workers"),
+            types = {
+                name: {key: kind.get(key) for key in ("resources", "max_workers")}
+                for name, kind in (config.get("available_node_types") or {}).items()
             }
+            # Nothing else: addresses and keys stay on the head.
+            limits = {key: config.get(key) for key in ("head_node_type", "max_workers")}
+            return {"available_node_types": types, **limits}
     return None
 
 
@@ -119,11 +109,8 @@ def limits_from_config(config: Mapping[str, Any], *, num_workers: int) -> Autosc
 
 def limits_from_groups(groups: Sequence[Any]) -> AutoscalingLimits:
     """Limits from the node groups of a managed cluster; a count of -1 has no limit."""
-    return AutoscalingLimits(
-        {
-            group.name: NodeTypeLimit(
-                dict(group.resources), UNLIMITED if group.max_count < 0 else group.max_count
-            )
-            for group in groups
-        }
-    )
+    limits = {}
+    for group in groups:
+        max_nodes = UNLIMITED if group.max_count < 0 else group.max_count
+        limits[group.name] = NodeTypeLimit(dict(group.resources), max_nodes)
+    return AutoscalingLimits(limits)

@@ -31,10 +31,8 @@ QUIET = {
 
 WORKER_VARIABLES = ("RAY_TRAIN_V2_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 """Those that Ray reads where cells run; nodes of a joined cluster do not have this process's."""
-
 CELL_MODULE = "lus_ray.orchestration.trial"
 """What a process imports before it can run a cell."""
-
 PRELOAD = "RAY_preload_python_modules"
 UNSAFE = "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE"
 SETTINGS = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
@@ -94,7 +92,6 @@ def _start(imports: str) -> str | None:
 
 
 def gcs_address() -> str:
-    """host:port of the connected cluster."""
     return str(ray.get_runtime_context().gcs_address)
 
 
@@ -109,7 +106,6 @@ def reuse_idle_workers() -> Iterator[None]:
 
 
 def _join(address: str) -> str | None:
-    """Become a driver of the cluster at an address."""
     if address.startswith(("http://", "https://")):
         raise ValueError(f"that address accepts jobs: {SUBMIT}, or unset RAY_ADDRESS")
     _check_reachable(address)
@@ -123,11 +119,7 @@ def _join(address: str) -> str | None:
 
 
 def _check_reachable(address: str) -> None:
-    """Refuse an address within seconds; Ray would try for a minute.
-
-    Raises:
-        OSError: nobody listens there, or the cluster has another token.
-    """
+    """Refuse an address with an OSError within seconds; Ray would try for a minute."""
     known = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
     host, _, port = known.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
@@ -139,10 +131,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _resolve_client_address(address: str) -> str:
-    """host:port of the cluster behind a ray:// address.
-
-    Why not stay a client: every call of a campaign would go through one process of the head.
-    """
+    """host:port of the cluster behind ray://, where every call would go through one process."""
     client = ray.init(address, logging_level=logging.ERROR, log_to_driver=False)
     try:
         return gcs_address()
@@ -151,11 +140,7 @@ def _resolve_client_address(address: str) -> str:
 
 
 def refuse_job_folder(out: PathOrUri) -> None:
-    """Refuse to write a run into the working directory of a job, which is deleted with the job.
-
-    Raises:
-        InputError: this process is a job, and `out` is in its working directory.
-    """
+    """Raise InputError for a run in the working directory of a job, which is deleted with it."""
     is_job = bool(os.environ.get(ray_private.JOB_CONFIG))
     if is_job and isinstance(out, Path) and out.resolve().is_relative_to(Path.cwd()):
         raise InputError(
@@ -187,6 +172,5 @@ def _reason(error: BaseException) -> str:
     if "No node info found" in text:
         return NOT_A_NODE
     lines = str(error).strip().splitlines()
-    if any(line.startswith("Traceback") for line in lines):
-        lines = lines[-1:]
-    return " ".join(" ".join(lines).split())[:200]
+    has_traceback = any(line.startswith("Traceback") for line in lines)
+    return " ".join(" ".join(lines[-1:] if has_traceback else lines).split())[:200]

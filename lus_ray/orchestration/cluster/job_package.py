@@ -15,12 +15,9 @@ NUM_LARGEST = 3
 
 
 def measure_package(folder: Path) -> tuple[Counter[str], bool]:
-    """Unpacked bytes by entry of the folder, and whether all files were counted.
+    """Unpacked bytes by entry of the folder, and whether no more than `MAX_FILES` files exist.
 
-    Counting stops after `MAX_FILES` files.
-
-    Raises:
-        OSError: a folder below it cannot be read; Ray could not pack it either.
+    Raises OSError if a folder below it cannot be read; Ray could not pack it either.
     """
     folder = folder.resolve()
     num_bytes: Counter[str] = Counter()

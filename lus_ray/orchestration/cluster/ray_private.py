@@ -20,10 +20,7 @@ CHECK_TIMEOUT_S = 5
 
 
 def set_process_title(title: str) -> None:
-    """Show this process under a title.
-
-    Why private: Ray links its own setproctitle and overwrites titles that others set.
-    """
+    """Show this process under a title. Why private: Ray overwrites titles that others set."""
     setproctitle(title)
 
 
@@ -34,10 +31,7 @@ def available_resources_per_node() -> dict[str, dict[str, float]]:
 
 
 def managed_node_groups() -> list[Any]:
-    """Node groups of a managed cluster, with name, resources and max_count.
-
-    Why private: Ray tells drivers no limit of an autoscaler.
-    """
+    """Node groups of a managed cluster. Why private: Ray tells drivers no autoscaler's limit."""
     config = state.get_cluster_config()
     return [] if config is None else list(config.node_group_configs)
 
@@ -109,9 +103,6 @@ def walk_job_files(
     """Visit every path of a folder that a job would upload, until it is enough.
 
     Why private: only Ray's packaging knows which files its ignore rules leave out.
-
-    Raises:
-        OSError: a folder below it cannot be read.
     """
     from ray._private import ray_constants
     from ray._private.runtime_env import packaging

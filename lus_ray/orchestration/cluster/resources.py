@@ -35,11 +35,11 @@ class Node:
     ) -> "Node":
         """From Ray's resources of a node; `memory` in bytes if they name none."""
         return Node(
-            cpus=resources.get("CPU", 0.0),
-            gpus=resources.get("GPU", 0.0),
-            memory=resources.get("memory", memory),
-            object_store=resources.get("object_store_memory", 0.0),
-            kind=kind,
+            resources.get("CPU", 0.0),
+            resources.get("GPU", 0.0),
+            resources.get("memory", memory),
+            resources.get("object_store_memory", 0.0),
+            kind,
         )
 
     @property
@@ -83,23 +83,20 @@ class Cluster:
 
     @staticmethod
     def current() -> "Cluster":
-        """The cluster that this process is connected to."""
         alive = [node for node in ray.nodes() if node["Alive"]]
         return build_cluster(alive, autoscaler.read_limits(alive))
 
     @property
     def cpus(self) -> float:
-        """CPUs at full size."""
+        """At full size, like `gpus` and `slots`."""
         return self._sum_at_full_size(lambda node: node.cpus)
 
     @property
     def gpus(self) -> float:
-        """GPUs at full size."""
         return self._sum_at_full_size(lambda node: node.gpus)
 
     @property
     def slots(self) -> int:
-        """Processes of one CPU each at full size."""
         return int(self._sum_at_full_size(lambda node: node.slots))
 
     @property
@@ -112,13 +109,10 @@ class Cluster:
         return int(self._sum_at_full_size(lambda node: node.count_workers(gpus)))
 
     def can_fit(self, workers: int, gpus: float, data_cpus: int) -> bool:
-        """Whether so many workers fit at once, beside `data_cpus` processes of one CPU.
-
-        `gpus` is the share of a GPU of each worker. Their driver needs no CPU, but a node.
-        """
+        """Whether so many workers with this share of a GPU fit beside `data_cpus` processes."""
         every_node = (*self.nodes, *(node_type.node for node_type in self.node_types))
         if not any(node.memory >= 1 for node in every_node):
-            return False
+            return False  # their driver needs no CPU, but a node
         slots = workers + data_cpus
         start = (
             min(workers, sum(node.count_workers(gpus) for node in self.nodes)),
@@ -148,7 +142,6 @@ class Cluster:
         return text + (f", and may add {' and '.join(added)}" if added else "")
 
     def _sum_at_full_size(self, count: Callable[[Node], float]) -> float:
-        """Sum over the nodes that are up and the best of those that may be added."""
         added = (count(t.node) for t in self.node_types for _ in range(t.num_addable))
         best = sorted(added, reverse=True)[: self.max_added]
         return float(sum(map(count, self.nodes)) + sum(best))
@@ -157,7 +150,6 @@ class Cluster:
 def build_cluster(
     alive: Sequence[Mapping[str, Any]], limits: autoscaler.AutoscalingLimits
 ) -> Cluster:
-    """A cluster from Ray's living nodes and the limits of its autoscaler."""
     kinds = [_node_type(node, limits) for node in alive]
     nodes = tuple(
         Node.from_resources(node["Resources"], kind)
@@ -181,7 +173,6 @@ def build_cluster(
 
 
 def read_free_resources() -> tuple[Node, ...]:
-    """What every node of the cluster has free now."""
     return tuple(map(Node.from_resources, ray_private.available_resources_per_node().values()))
 
 

@@ -27,8 +27,8 @@ PROCESSES = ("gcs_server", "raylet")
 class ClusterWatchdog:
     """Watches the cluster of this driver from a thread; a context that begins before Ray starts.
 
-    Of an own cluster it watches the head's processes, which are children of this one. Of a joined
-    cluster it watches the head's port and the raylet of this node.
+    Watched are the head's processes of an own cluster; of a joined one, the head's port and the
+    raylet of this node.
     """
 
     def __init__(self, *, own: bool) -> None:
@@ -114,7 +114,6 @@ def find_raylet(socket_name: str) -> psutil.Process | None:
 
 
 def find_own_processes() -> list[psutil.Process]:
-    """The head's processes of a cluster that this process started."""
     processes = []
     for process in psutil.Process().children():
         try:

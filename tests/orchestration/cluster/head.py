@@ -35,7 +35,6 @@ class Head:
 
     @property
     def url(self) -> str:
-        """Where jobs are submitted to."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
     def ask(self, path: str) -> Any:
@@ -123,7 +122,6 @@ def free_ports(count: int) -> list[int]:
 
 
 def await_listener(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until somebody listens on a port of loopback; fail with the log of who should."""
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -133,7 +131,6 @@ def await_listener(port: int, process: subprocess.Popen[bytes], log: Path) -> No
 
 
 def end_all(mark: str, folder: Path) -> None:
-    """End every process of a test's cluster, and wait until none is left."""
     deadline = time.monotonic() + 30
     while found := ours(mark, folder):
         for process in found:

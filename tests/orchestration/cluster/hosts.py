@@ -217,7 +217,6 @@ def user(*words: object, timeout: float) -> dict[str, Any]:
 
 
 def reachable(address: str, port: int) -> bool:
-    """Whether somebody listens there."""
     try:
         with socket.create_connection((address, port), timeout=2):
             return True
@@ -236,7 +235,6 @@ def left_over() -> list[str]:
 
 
 def run(*words: object) -> None:
-    """A command that must succeed."""
     subprocess.run([*map(str, words)], check=True, stdout=subprocess.DEVNULL)
 
 

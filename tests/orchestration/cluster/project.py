@@ -24,7 +24,6 @@ def clone(folder: Path) -> Path:
 
 
 def cloud() -> dict[str, Any]:
-    """cluster.yaml as it is."""
     return yaml.safe_load((ROOT / "cluster.yaml").read_text())
 
 

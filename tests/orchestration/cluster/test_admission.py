@@ -50,7 +50,6 @@ def address(cluster, kind):
 
 
 def start(cluster, *kinds, seconds=0, **more):
-    """A process that joins at each kind of address in turn."""
     environment = {**cluster.environment, "RAY_ADDRESS": f"127.0.0.1:{cluster.port}", **more}
     return subprocess.Popen(
         [sys.executable, "-c", JOIN, str(seconds), *(address(cluster, kind) for kind in kinds)],

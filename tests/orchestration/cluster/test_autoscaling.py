@@ -70,7 +70,6 @@ def simulated() -> dict[str, Any]:
 
 
 def poll_workers(cluster: Head, seen: list[list[dict[str, float]]], stop: threading.Event) -> None:
-    """Append the workers once a second."""
     while not stop.wait(1.0):
         with contextlib.suppress(OSError, ValueError):  # a busy head may not answer
             seen.append(list_workers(cluster))

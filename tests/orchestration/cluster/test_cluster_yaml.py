@@ -11,7 +11,6 @@ TEXT = (ROOT / "cluster.yaml").read_text()
 
 
 def start_command(config, kind):
-    """The command that starts Ray on a node of a kind, as one line."""
     (line,) = [c for c in config[f"{kind}_start_ray_commands"] if "ray start" in c]
     return line
 

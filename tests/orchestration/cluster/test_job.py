@@ -42,7 +42,6 @@ def test_a_stopped_job_that_is_submitted_again_finishes_the_missing_cells(tmp_pa
 
 
 def submit(cluster: Head, project: Path, out: Path) -> str:
-    """Submit the smoke campaign from a clone; the name of the job."""
     name = f"smoke-{time.monotonic_ns()}"
     output = cluster.run(
         "ray", "job", "submit", "--address", cluster.url, "--no-wait", "--submission-id", name,

@@ -17,7 +17,6 @@ def test_a_share_of_a_gpu_never_spans_two(gpus, num_workers):
 
 @pytest.fixture(scope="module")
 def two_gpus():
-    """A node that claims two GPUs."""
     ray.init(
         address="local", num_cpus=16, num_gpus=2, include_dashboard=False, log_to_driver=False,
         logging_level="ERROR", _node_ip_address="127.0.0.1",

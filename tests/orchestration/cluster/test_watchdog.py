@@ -40,7 +40,6 @@ print("done", flush=True)
 
 
 def start(script: str, *words: object) -> subprocess.Popen[str]:
-    """A command that has printed that it started."""
     command = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, words)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -61,7 +61,6 @@ SHIFTS = """() => {
 
 
 def choose(page: Page, content: bytes, name: str = NAME) -> None:
-    """Give the page a file."""
     page.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": content})
 
 
@@ -74,7 +73,6 @@ def predict(page: Page, content: bytes) -> None:
 
 
 def texts(page: Page, selector: str) -> list[str]:
-    """Texts of all matching elements."""
     return page.locator(selector).all_inner_texts()
 
 

@@ -15,14 +15,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 @pytest.fixture(scope="session")
 def clip() -> bytes:
-    """A phantom clip of 24 frames."""
     row = next(iter(phantom.clips(None, patients=1, clips=1, frames=24, size=160)))
     return to_video(np.asarray(row["frames"]))
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """A headless browser of the system."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")

@@ -10,7 +10,6 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 @pytest.fixture
 def player(page: Page, clip: bytes) -> Page:
-    """The page with predictions and a paused player."""
     predict(page, clip)
     return page
 
