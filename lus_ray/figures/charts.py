@@ -41,14 +41,10 @@ def draw_confusion(
             text = f"{counts[row, column]:.0f}"
             if percent:
                 text = f"{100 * share[row, column]:.1f}" if total[row, 0] else ""
-            axes.text(
-                column + 0.5, row + 0.5, text,
-                ha="center", va="center", color=colour, fontsize=7 if percent else 8,
-            )  # fmt: skip
-        turned: dict[str, Any] = (
-            {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if percent else {}
-        )
-        axes.set_xticks(np.arange(num_classes) + 0.5, columns, **turned)
+            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7 if percent else 8}
+            axes.text(column + 0.5, row + 0.5, text, color=colour, **style)
+        turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(np.arange(num_classes) + 0.5, columns, **(turned if percent else {}))
         axes.set_yticks(np.arange(num_classes) + 0.5, rows)
         axes.tick_params(length=0, labelsize=8)
         axes.invert_yaxis()

@@ -5,6 +5,7 @@ Why two columns: many panels in a row cannot be read on a phone.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -69,8 +70,11 @@ def draw_masks(
         _draw_image(upper[0], "image", blend_heat(frame, longest=LONGEST))
         for axes, (name, mask) in zip(upper[1:], masks, strict=False):
             _draw_image(axes, name, _overlay(frame, mask))
+        # In steps of a hundredth, so that the scale stays a small file.
+        colours = colormaps["magma"].resampled(round(100 * HIGHEST))
         for axes, (name, values) in zip(lower, uncertainty, strict=False):
-            _draw_uncertainty(axes, name, values)
+            thinned = values[:: _stride(values), :: _stride(values)]
+            _draw_image(axes, name, thinned, cmap=colours, vmin=0, vmax=HIGHEST)
         for spare in (*upper[1 + len(masks) :], *lower[len(uncertainty) :]):
             spare.set_axis_off()
         if uncertainty:
@@ -87,32 +91,19 @@ def draw_masks(
     return render_svg(draw, width=WIDTH, height=height, title=title)
 
 
-def _draw_image(axes: Axes, name: str, pixels: Float[np.ndarray, "h w 3"]) -> None:
-    axes.imshow(pixels, interpolation="none")
-    _set_name(axes, name)
-
-
-def _draw_uncertainty(axes: Axes, name: str, values: Float[np.ndarray, "H W"]) -> None:
-    stride = _stride(values)
-    # In steps of a hundredth, so that the scale stays a small file.
-    steps = colormaps["magma"].resampled(round(100 * HIGHEST))
-    axes.imshow(values[::stride, ::stride], cmap=steps, vmin=0, vmax=HIGHEST, interpolation="none")
-    _set_name(axes, name)
+def _draw_image(axes: Axes, name: str, pixels: np.ndarray, **scale: Any) -> None:
+    axes.imshow(pixels, interpolation="none", **scale)
+    axes.set_title(shorten(name, 28), fontsize=9, pad=3)
+    hide_ticks(axes)
 
 
 def _add_scale(figure: Figure, image: AxesImage, beside: list[Axes]) -> None:
-    """One colour scale below all maps of uncertainty."""
     bar = figure.colorbar(
         image, ax=beside, location="bottom", extend="max", aspect=30, shrink=0.8, pad=0.03
     )
     bar.set_ticks([0, 0.05, 0.1, 0.15])
     bar.set_label("uncertainty: standard deviation of the probability", fontsize=8)
     bar.ax.tick_params(labelsize=8)
-
-
-def _set_name(axes: Axes, name: str) -> None:
-    axes.set_title(shorten(name, 28), fontsize=9, pad=3)
-    hide_ticks(axes)
 
 
 def _overlay(

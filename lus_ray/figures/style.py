@@ -68,10 +68,7 @@ def line_style(number: int) -> dict[str, Any]:
 
 
 def _renumber_ids(svg: str) -> str:
-    """Number the identifiers from 0.
-
-    Matplotlib hashes positions for them, whose last bits the layout solver does not reproduce.
-    """
+    """Matplotlib hashes positions, whose last bits the layout solver does not reproduce."""
     identifiers = dict.fromkeys(re.findall(r'id="([a-z]+[0-9a-f]{10})"', svg))
     numbers = {name: f"i{number}" for number, name in enumerate(identifiers)}
     return re.sub(r"\b[a-z]+[0-9a-f]{10}\b", lambda match: numbers.get(match[0], match[0]), svg)

@@ -77,7 +77,6 @@ def draw_translations(
 
 
 def _arrange(rows: Sequence[Sequence[Panel]], *, title: str, before: str = "") -> str:
-    """An SVG of rows of panels, each below its name."""
     body, widest = [before], 0.0
     down = TITLE if title else 0.0
     for row in rows:
@@ -99,7 +98,6 @@ def _arrange(rows: Sequence[Sequence[Panel]], *, title: str, before: str = "") -
 
 
 def _text(text: str, across: float, down: float, width: float) -> str:
-    """A line of text, cut where it would meet the next panel."""
     short = escape(shorten(text, max(4, int(width / LETTER))))
     return f'<text x="{across:g}" y="{down + 14:g}" fill="#222">{short}</text>'
 
@@ -124,7 +122,6 @@ def _small_size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _contour(mask: Bool[np.ndarray, "H W"], style: tuple[str, str], *, name: str) -> str:
-    """The edge of a mask as closed lines with a dark rim; empty for an empty mask."""
     lines = "".join(_path(line) for line in _edges(mask))
     if not lines:
         return ""
@@ -154,6 +151,5 @@ def _edges(mask: Bool[np.ndarray, "H W"]) -> Iterator[Float[np.ndarray, "V 2"]]:
 
 
 def _path(points: Float[np.ndarray, "V 2"]) -> str:
-    """A closed line as SVG path data, each point relative to the one before."""
     start, *steps = np.diff(points, axis=0, prepend=0).round().astype(int).tolist()
     return f"M{start[0]} {start[1]}l" + " ".join(f"{x} {y}" for x, y in steps) + "z"

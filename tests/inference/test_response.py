@@ -7,7 +7,7 @@ import pytest
 
 from lus_ray.clip import BIOMARKERS, frames_of
 from lus_ray.data import store
-from lus_ray.data.decoding.decoder import decode
+from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.errors import ServeError
 from lus_ray.inference.response import NOTICE, LocalPipeline, wrap_frames
 from lus_ray.inference.schema import CLIP_RESPONSE, to_dict
@@ -120,7 +120,8 @@ def test_a_pipeline_without_a_model_is_rejected():
 @pytest.mark.slow
 def test_a_real_clip_gets_every_part(local, models, shared_data):
     path = sorted((shared_data / "covid_blues").rglob("*.mp4"))[0]
-    decoded = decode(path)
+    with FileDecoder() as decoder:
+        decoded = decoder.decode(path)
     response = to_dict(local.predict(decoded, preview=True, uncertainty=True))
     assert response["clip"]["format"] == "MP4 or MOV"
     assert path.name not in json.dumps(response)

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from lus_ray.cli import main
-from lus_ray.data.decoding.decoder import decode
+from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_selection import neighbouring_runs, select_models
 from lus_ray.inference.parity import measure_parity
@@ -53,7 +53,8 @@ def probabilities(response: dict) -> list[float]:
 
 
 def test_a_response_has_the_numbers_of_the_same_models_in_one_process(url, local, clip, video_file):
-    decoded = decode(video_file, LIMITS.clip, max_side=LIMITS.max_side)
+    with FileDecoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
+        decoded = decoder.decode(video_file)
     expected = to_dict(local.predict(decoded))
     response = request(f"{url}/v1/clips", clip).json
     assert probabilities(response) == pytest.approx(probabilities(expected), abs=1e-5)
@@ -120,7 +121,8 @@ def test_a_real_clip_of_each_container_is_predicted_as_in_one_process(
     url, local, shared_data, kind
 ):
     path = min(shared_data.rglob(f"*.{kind}"), key=lambda path: path.stat().st_size)
-    decoded = decode(path, LIMITS.clip, max_side=LIMITS.max_side)
+    with FileDecoder(LIMITS.clip, max_side=LIMITS.max_side) as decoder:
+        decoded = decoder.decode(path)
     expected = to_dict(local.predict(decoded))
     response = request(f"{url}/v1/clips", path.read_bytes()).json
     assert response["clip"]["sha256"] == expected["clip"]["sha256"]

@@ -34,7 +34,6 @@ class Extremes:
         self.darkest: np.ndarray | None = None
 
     def add(self, frame: UInt8[np.ndarray, "H W"]) -> None:
-        """Include one more frame of the same size."""
         if self.brightest is None or self.darkest is None:
             self.brightest, self.darkest = frame.copy(), frame.copy()
         else:

@@ -90,9 +90,8 @@ class FileDecoder(Sandbox):
         request = asdict(self.limits) | {"max_side": self.max_side, "suffix": suffix[:16]}
         end = self.run(source, result, request | {"allow_text": allow_text})
         if end is None:
-            raise DecodeError(
-                "the decoder process ended; run again, with more memory if it was low", "lost"
-            )
+            reason = "the decoder process ended; run again, with more memory if it was low"
+            raise DecodeError(reason, "lost")
         if end.late:
             raise DecodeError(f"takes longer than {self.limits.seconds:g} s to decode", "refused")
         if end.status < 0:
@@ -101,19 +100,8 @@ class FileDecoder(Sandbox):
             raise DecodeError(f"crashed the decoder ({number.name})", whose)
         if end.status > 0:
             size = self.limits.memory_bytes >> 20
-            raise DecodeError(
-                f"the decoder gave up, short of memory (at most {size} MiB)", "refused"
-            )
-
-
-def decode(path: Path, limits: DecodeLimits | None = None, *, max_side: int = 512) -> DecodedVideo:
-    """Decode one file in a child process of its own; for many files use `FileDecoder`.
-
-    Raises:
-        DecodeError: the file cannot be read, or not within the limits.
-    """
-    with FileDecoder(limits, max_side=max_side) as decoder:
-        return decoder.decode(path)
+            reason = f"the decoder gave up, short of memory (at most {size} MiB)"
+            raise DecodeError(reason, "refused")
 
 
 def _open(path: Path) -> Any:
@@ -123,7 +111,6 @@ def _open(path: Path) -> Any:
 
 
 def _read_video(result: int, max_side: int) -> DecodedVideo:
-    """Read and check what the fork wrote."""
     try:
         content, start, report = read_result(result)
     except ValueError:

@@ -128,10 +128,7 @@ def hash_patient_id(path: Path) -> str | None:
 
 
 def _read_syntax(file: BinaryIO) -> uid.UID:
-    """Read the transfer syntax and rewind the file.
-
-    Checked before the rest: a deflated file would be inflated whole, however large.
-    """
+    """Checked before the rest: a deflated file would be inflated whole, however large."""
     try:
         file.seek(HEAD_BYTES)
         meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
@@ -190,12 +187,9 @@ def _read_fps(elements: Dataset, notes: list[str]) -> float | None:
     frame_time = float(elements.get("FrameTime") or 0)
     if not frame_time and intervals:
         frame_time = sum(intervals) / len(intervals)
-    rate = (
-        (1000 / frame_time if frame_time > 0 else 0.0)
-        or float(elements.get("CineRate") or 0)
-        or float(elements.get("RecommendedDisplayFrameRate") or 0)
-        or None
-    )
+    rate = 1000 / frame_time if frame_time > 0 else None
+    for name in ("CineRate", "RecommendedDisplayFrameRate"):
+        rate = rate or float(elements.get(name) or 0) or None
     if rate is not None and not 0 < rate <= MAX_FPS:
         notes.append(f"its frame rate is {rate:g}; stored as unknown")
         return None
@@ -205,7 +199,6 @@ def _read_fps(elements: Dataset, notes: list[str]) -> float | None:
 def _read_region(
     elements: Dataset, notes: list[str]
 ) -> tuple[tuple[int, int, int, int] | None, float | None]:
-    """The one region of plain echoes and its millimetres per pixel."""
     tissue = [
         region
         for region in elements.get("SequenceOfUltrasoundRegions") or ()

@@ -18,7 +18,9 @@ from PIL import Image
 from pydicom.encaps import generate_frames
 from pydicom.pixels import iter_pixels
 
-from lus_ray.data.decoding import burned_in_text, dicom_header, file_types
+from lus_ray.data.decoding import dicom_header, file_types
+from lus_ray.data.decoding.burned_in_text import Extremes, count_bright_blocks
+from lus_ray.data.decoding.dicom_header import DicomHeader
 from lus_ray.data.decoding.video import check_count, check_declared, shrink_frame, write_raw
 from lus_ray.errors import DecodeError
 
@@ -45,9 +47,8 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     check_declared(header.rows, header.columns, header.num_frames, request)
     allow_text = request.get("allow_text", False)
     if header.burned_in and not allow_text:
-        raise DecodeError(
-            f"its header says that text is burned into the pixels; {REMEDY}", "refused"
-        )
+        reason = f"its header says that text is burned into the pixels; {REMEDY}"
+        raise DecodeError(reason, "refused")
     frames = DicomFrames(file, header, max_side=request["max_side"])
     num_frames = write_raw(frames, out, request)
     notes = list(header.notes)
@@ -74,12 +75,12 @@ class DicomFrames:
     is the reason for an early end, if any; `native` is the (height, width) of the region.
     """
 
-    def __init__(self, file: BinaryIO, header: dicom_header.DicomHeader, *, max_side: int) -> None:
+    def __init__(self, file: BinaryIO, header: DicomHeader, *, max_side: int) -> None:
         self.file, self.header, self.max_side = file, header, max_side
         self.region = header.region or (0, 0, header.rows, header.columns)
         top, left, bottom, right = self.region
         self.native, self.shape = (bottom - top, right - left), (0, 0)
-        self.extremes, self.damage = burned_in_text.Extremes(), ""
+        self.extremes, self.damage = Extremes(), ""
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "_ _"]]:
         top, left, bottom, right = self.region
@@ -102,9 +103,7 @@ class DicomFrames:
                 self.damage = "the pixel data are damaged or end early"
 
 
-def _decode_jpegs(
-    file: BinaryIO, header: dicom_header.DicomHeader
-) -> Iterator[UInt8[np.ndarray, "H W"]]:
+def _decode_jpegs(file: BinaryIO, header: DicomHeader) -> Iterator[UInt8[np.ndarray, "H W"]]:
     file.read(ELEMENT_BYTES)
     for content in generate_frames(file, number_of_frames=header.num_frames):
         image = Image.open(io.BytesIO(content), formats=("JPEG",))
@@ -119,43 +118,32 @@ def _decode_jpegs(
         yield _invert_monochrome1(np.asarray(image.convert("L")), header)
 
 
-def _decode_others(
-    file: BinaryIO, header: dicom_header.DicomHeader
-) -> Iterator[UInt8[np.ndarray, "H W"]]:
+def _decode_others(file: BinaryIO, header: DicomHeader) -> Iterator[UInt8[np.ndarray, "H W"]]:
     file.seek(0)
     for pixels in iter_pixels(file):
         if header.bits_stored > 8:
             pixels = pixels >> (header.bits_stored - 8)
         pixels = np.minimum(pixels, 255).astype(np.uint8)
-        yield _invert_monochrome1(_luma(pixels) if pixels.ndim == 3 else pixels, header)
+        if pixels.ndim == 3:
+            pixels = np.rint(pixels @ LUMA).astype(np.uint8)
+        yield _invert_monochrome1(pixels, header)
 
 
 def _invert_monochrome1(
-    grey: UInt8[np.ndarray, "H W"], header: dicom_header.DicomHeader
+    grey: UInt8[np.ndarray, "H W"], header: DicomHeader
 ) -> UInt8[np.ndarray, "H W"]:
     return 255 - grey if header.photometric == "MONOCHROME1" else grey
 
 
-def _luma(colours: UInt8[np.ndarray, "H W C"]) -> UInt8[np.ndarray, "H W"]:
-    return np.rint(colours @ LUMA).astype(np.uint8)
-
-
 def _check_text(
-    extremes: burned_in_text.Extremes,
-    header: dicom_header.DicomHeader,
-    notes: list[str],
-    *,
-    allowed: bool,
+    extremes: Extremes, header: DicomHeader, notes: list[str], *, allowed: bool
 ) -> None:
     if extremes.brightest is None or extremes.darkest is None:
         return
-    if not burned_in_text.count_bright_blocks(
-        extremes.brightest, extremes.darkest, region=header.region
-    ):
+    if not count_bright_blocks(extremes.brightest, extremes.darkest, region=header.region):
         return
     if not allowed:
-        raise DecodeError(
-            f"shows bright pixels outside of the fan, which may be text; {REMEDY}", "refused"
-        )
+        reason = f"shows bright pixels outside of the fan, which may be text; {REMEDY}"
+        raise DecodeError(reason, "refused")
     kept = "cropped" if header.region else "kept"
     notes.append(f"bright pixels outside of the fan, which may be text, were allowed; {kept}")

@@ -1,7 +1,4 @@
-"""The child process that decodes files: `python -m lus_ray.data.decoding.sandbox FD`.
-
-Its result is grey pixels and a report of them.
-"""
+"""The child process that decodes files: `python -m lus_ray.data.decoding.sandbox FD`."""
 
 import importlib
 from types import ModuleType

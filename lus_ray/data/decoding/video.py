@@ -76,9 +76,8 @@ def write_raw(
             raise DecodeError(f"holds more than {request['num_frames']} frames", "refused")
         if num_frames * pixels.size > request["stored_bytes"]:
             size = request["stored_bytes"] >> 20
-            raise DecodeError(
-                f"needs more than {size} MiB as grey frames; cut or shrink it", "refused"
-            )
+            reason = f"needs more than {size} MiB as grey frames; cut or shrink it"
+            raise DecodeError(reason, "refused")
         out.write(np.ascontiguousarray(pixels).data)
     return num_frames
 
@@ -115,9 +114,7 @@ class VideoFrames:
         turns, odd = divmod(round(frame.rotation) % 360, 90)
         pixels = shrink_frame(to_grey(frame), self.request["max_side"])
         pixels = np.rot90(pixels, 0 if odd else turns)
-        native = (
-            (frame.width, frame.height) if turns % 2 and not odd else (frame.height, frame.width)
-        )
+        native = (frame.height, frame.width)[:: -1 if turns % 2 and not odd else 1]
         if not first and native != self.native:
             raise DecodeError(f"the frame size changes from {self.native} to {native} within it")
         if first:
@@ -176,12 +173,10 @@ def check_declared(height: int, width: int, num_frames: int, request: dict[str, 
 
 
 def check_size(height: int, width: int, request: dict[str, Any]) -> None:
-    """Refuse a frame of more pixels than may be decoded."""
     if height * width > request["frame_pixels"]:
-        raise DecodeError(
-            f"frames of {height} x {width} pixels; at most {request['frame_pixels']} are decoded",
-            "refused",
-        )
+        most = request["frame_pixels"]
+        reason = f"frames of {height} x {width} pixels; at most {most} are decoded"
+        raise DecodeError(reason, "refused")
 
 
 def check_count(num_frames: int, num_declared: int, damage: str, notes: list[str]) -> None:

@@ -8,6 +8,7 @@
 {"size": [height, width], "counts": ...}: pixels off, on, off, ... down the columns, as a list or
 as COCO's compressed string. Objects are drawn in the order of the file, later ones on top. Category
 names are class names of the scheme in any case; supercategories, boxes and areas are ignored.
+Every function raises `SourceError` with file, object and reason.
 """
 
 from collections import defaultdict
@@ -18,14 +19,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from lus_ray.data.ingest.polygons import (
-    Canvas,
-    check_size,
-    get_objects,
-    is_number,
-    read_json,
-    short_repr,
-)
+from lus_ray.data.ingest import polygons
+from lus_ray.data.ingest.polygons import Canvas, get_objects, short_repr
 from lus_ray.errors import SourceError
 
 FIRST_CODE = ord("0")
@@ -46,12 +41,7 @@ class CocoFile:
     def draw_mask(
         self, name: str, *, scheme: str, height: int, width: int
     ) -> UInt8[np.ndarray, "H W"]:
-        """Class ids of `scheme` of the image `name`.
-
-        Raises:
-            SourceError: no such image or two of them, of another size, without an annotation, or an
-                annotation of another category, outside of the image, or of the wrong length.
-        """
+        """Class ids of `scheme` of the image `name`."""
         where = f"{self.where} ({name})"
         images = self.images.get(name, [])
         if len(images) != 1:
@@ -60,7 +50,7 @@ class CocoFile:
                 "in the file once"
             )
         (image,) = images
-        check_size((image.get("height"), image.get("width")), height, width, where)
+        polygons.check_size((image.get("height"), image.get("width")), height, width, where)
         canvas = Canvas(height, width, scheme=scheme, where=where)
         for annotation in self.annotations.get(image["id"], []):
             self._draw(canvas, annotation)
@@ -77,7 +67,7 @@ class CocoFile:
         if isinstance(shape, dict):
             size = shape.get("size")
             drawn_on = tuple(size) if isinstance(size, list) and len(size) == 2 else (size, None)
-            check_size(drawn_on, height, width, where)
+            polygons.check_size(drawn_on, height, width, where)
             counts = shape.get("counts")
             canvas.fill_pixels(label, decode_run_lengths(counts, height, width, where))
             return
@@ -88,12 +78,8 @@ class CocoFile:
 
 
 def load(path: Path, where: str) -> CocoFile:
-    """Read a COCO file; `where` names it in errors.
-
-    Raises:
-        SourceError: not a COCO file, or its parts contradict each other.
-    """
-    content = read_json(path, where)
+    """Read a COCO file; `where` names it in errors."""
+    content = polygons.read_json(path, where)
     images: dict[str, list[dict[str, Any]]] = defaultdict(list)
     annotations: dict[int, list[dict[str, Any]]] = {}
     for image in get_objects(content, "images", where):
@@ -114,19 +100,15 @@ def load(path: Path, where: str) -> CocoFile:
         annotations[number].append(annotation)
     categories: dict[int, str] = {}
     for category in get_objects(content, "categories", where):
-        number = _get_id(category, "id", where)
-        if number in categories or not isinstance(category.get("name"), str):
+        number, name = _get_id(category, "id", where), category.get("name")
+        if number in categories or not isinstance(name, str):
             raise SourceError(f"{where}: category {number} has no name, or is a duplicate")
-        categories[number] = category["name"]
+        categories[number] = name
     return CocoFile(where, dict(images), annotations, categories)
 
 
 def decode_run_lengths(counts: Any, height: int, width: int, where: str) -> Bool[np.ndarray, "H W"]:
-    """The pixels of COCO run lengths: off, on, off, ... down one column after another.
-
-    Raises:
-        SourceError: not whole numbers of 0 and more, or not height x width pixels in all.
-    """
+    """The pixels of COCO run lengths: off, on, off, ... down one column after another."""
     longest = MAX_CODES * (height * width + 2)
     if isinstance(counts, str) and len(counts) <= longest:
         counts = _decompress(counts, where)
@@ -164,7 +146,7 @@ def _decompress(text: str, where: str) -> list[int]:
 
 
 def _to_points(flat: Any, where: str) -> list[list[float]]:
-    if not isinstance(flat, list) or len(flat) % 2 or not all(map(is_number, flat)):
+    if not isinstance(flat, list) or len(flat) % 2 or not all(map(polygons.is_number, flat)):
         raise SourceError(f"{where} has a polygon that is not a list of x, y, x, y, ...; redraw it")
     return [list(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
 

@@ -28,6 +28,7 @@ from typing import Any
 
 from lus_ray.data.ingest import label_table
 from lus_ray.data.ingest.group_presence import to_biomarkers
+from lus_ray.data.ingest.label_table import TableRow
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
@@ -77,7 +78,6 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
 
 
 def _check_candidates(candidates: list[Path], *, times: int) -> str | None:
-    """The reason why a row listed so many times has not exactly one file."""
     if times > 1:
         return "listed more than once"
     if not candidates:
@@ -86,16 +86,13 @@ def _check_candidates(candidates: list[Path], *, times: int) -> str | None:
     return f"several files in lus_videos: {names}" if len(candidates) > 1 else None
 
 
-def _patient_then_name(row: label_table.TableRow) -> tuple[int, str]:
-    match = NAME.fullmatch(row.cells["video_file"])
-    return (int(match["patient"]) if match else -1, row.cells["video_file"])
+def _patient_then_name(row: TableRow) -> tuple[int, str]:
+    name = row.cells["video_file"]
+    return (int(match["patient"]) if (match := NAME.fullmatch(name)) else -1, name)
 
 
 def _parse_clip(
-    name: str,
-    row: label_table.TableRow,
-    clinical: dict[str | None, label_table.TableRow],
-    ledger: Ledger,
+    name: str, row: TableRow, clinical: dict[str | None, TableRow], ledger: Ledger
 ) -> dict[str, Any]:
     match = NAME.fullmatch(name)
     if match is None:
@@ -116,13 +113,13 @@ def _parse_clip(
     }
 
 
-def label_biomarkers(row: label_table.TableRow) -> list[int] | None:
+def label_biomarkers(row: TableRow) -> list[int] | None:
     """The 38 biomarkers of a row; None where neither A- nor B-lines are judged."""
     presence = {group: row.yes_no(group) for group in ("A-lines", "B-lines")}
     return None if set(presence.values()) == {None} else to_biomarkers(presence)
 
 
-def estimate_sf_ratio(patient: label_table.TableRow, ledger: Ledger) -> float | None:
+def estimate_sf_ratio(patient: TableRow, ledger: Ledger) -> float | None:
     """SpO2 in percent over an *estimated* inspired oxygen fraction; None where not known.
 
     With oxygen: FiO2 = 0.21 + 0.04 per litre a minute, at most 1.0, a bedside estimate that
@@ -143,7 +140,7 @@ def estimate_sf_ratio(patient: label_table.TableRow, ledger: Ledger) -> float | 
     return None if on_air is None else on_air / ROOM_AIR
 
 
-def choose_disease(patient: label_table.TableRow, ledger: Ledger) -> str | None:
+def choose_disease(patient: TableRow, ledger: Ledger) -> str | None:
     """The class of the ticked diagnosis; of several, the first in `DIAGNOSES`.
 
     None where nothing is ticked, or "healthy" beside a disease.
@@ -155,17 +152,17 @@ def choose_disease(patient: label_table.TableRow, ledger: Ledger) -> str | None:
     return ticked[0]
 
 
-def _saturation(patient: label_table.TableRow, column: str, ledger: Ledger) -> float | None:
+def _saturation(patient: TableRow, column: str, ledger: Ledger) -> float | None:
     limits = re.fullmatch(r"(\d+(?:\.\d+)?)\s*-\s*(\d+(?:\.\d+)?)", patient.cells[column])
     if limits is None:
         return patient.number(column, low=40, high=100, codes=True)
     mean = (float(limits[1]) + float(limits[2])) / 2
     _note_once(ledger, patient, f"{column} {patient.cells[column]!r} counts as {mean:g}")
-    cell = label_table.TableRow(patient.where, {column: str(mean)})
+    cell = TableRow(patient.where, {column: str(mean)})
     return cell.number(column, low=40, high=100)
 
 
-def _note_once(ledger: Ledger, patient: label_table.TableRow, reason: str) -> None:
+def _note_once(ledger: Ledger, patient: TableRow, reason: str) -> None:
     item = f"{patient.where} (patient {patient.cells['patient_id']})"
     if not any(entry.item == item and entry.reason == reason for entry in ledger.entries):
         ledger.note(SOURCE, item, reason)

@@ -77,7 +77,6 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _read_patient(path: Path, root: Path) -> tuple[str | None, str | None]:
-    """The patient, and the digest of the PatientID."""
     try:
         digest = dicom_header.hash_patient_id(path)
     except DecodeError:
@@ -92,7 +91,7 @@ def _group_by_id(
     """The first of the folders that share a PatientID, by its digest."""
     folders: dict[str, set[str]] = {}
     for _, patient, digest in files:
-        if patient is not None and digest is not None:
+        if patient and digest:
             folders.setdefault(digest, set()).add(patient)
     groups: dict[str | None, str] = {}
     for digest, names in folders.items():

@@ -28,6 +28,7 @@ skipped with a note.
 import difflib
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -100,9 +101,8 @@ def _parse_labels(row: label_table.TableRow, header: list[str]) -> dict[str, Any
         columns["severity"] = row.whole("severity", low=0, high=3)
     for name in ("frame_severity", "raters"):
         if name in header and row.text(name):
-            columns[name] = [
-                g for part in row.cells[name].split(";") for g in _parse_run(row, name, part)
-            ]
+            runs = (_parse_run(row, name, part) for part in row.cells[name].split(";"))
+            columns[name] = list(chain.from_iterable(runs))
     biomarkers = {name: row.yes_no(name) for name in BIOMARKERS if name in header}
     if any(value is not None for value in biomarkers.values()):
         values = (biomarkers.get(name) for name in BIOMARKERS)

@@ -24,7 +24,6 @@ class TableRow:
     cells: dict[str, str]
 
     def text(self, column: str) -> str | None:
-        """The cell, or None where it is empty."""
         return self.cells[column] or None
 
     def yes_no(self, column: str) -> bool | None:
@@ -111,5 +110,5 @@ def _rows(path: Path, header: list[str], reader: Iterator[list[str]]) -> Iterato
 
 
 def _short(header: list[str]) -> str:
-    shown = ", ".join(repr(name) for name in header[:8])
-    return shown + (f" and {len(header) - 8} more" if len(header) > 8 else "") or "an empty file"
+    more = f" and {len(header) - 8} more" if len(header) > 8 else ""
+    return ", ".join(map(repr, header[:8])) + more or "an empty file"

@@ -28,20 +28,13 @@ def read(
             another kind, with another label, or outside of the image.
     """
     content = read_json(path, where)
-    size = (content.get("imageHeight"), content.get("imageWidth"))
-    check_size(size, height, width, where)
+    check_size((content.get("imageHeight"), content.get("imageWidth")), height, width, where)
     canvas = Canvas(height, width, scheme=scheme, where=where)
-    draw = {
-        "polygon": canvas.draw_polygon,
-        "rectangle": canvas.draw_rectangle,
-        "circle": canvas.draw_circle,
-    }
+    draw = {name: getattr(canvas, f"draw_{name}") for name in ("polygon", "rectangle", "circle")}
     for shape in get_objects(content, "shapes", where):
         kind = shape.get("shape_type") or "polygon"  # old files have polygons only
         if not isinstance(kind, str) or kind not in draw:
-            kinds = ", ".join(draw)
-            raise SourceError(
-                f"{where}: a shape of type {short_repr(kind)}; draw it as one of {kinds}"
-            )
+            reason = f"a shape of type {short_repr(kind)}; draw it as one of {', '.join(draw)}"
+            raise SourceError(f"{where}: {reason}")
         draw[kind](shape.get("label"), shape.get("points"))
     return canvas.to_mask()

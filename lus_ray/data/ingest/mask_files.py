@@ -8,7 +8,7 @@
 A clip of several frames takes a folder with one PNG or LabelMe file per frame, named by its number
 from 0. Masks belong to the upright image in its original size; where frames are shrunk, a mask
 takes the class at the centre of each pixel. Nothing is coerced: other sizes, unknown classes or
-missing frames refuse the clip with file and reason.
+missing frames refuse the clip: every function raises `SourceError` with file, reason and remedy.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -41,11 +41,7 @@ Reader = Callable[..., UInt8[np.ndarray, "H W"]]
 
 
 def check_header(path: Path, header: Sequence[str]) -> None:
-    """Refuse a table with masks but no scheme, or with a scheme but no masks.
-
-    Raises:
-        SourceError: with the column to add.
-    """
+    """Refuse a table with masks but no scheme, or with a scheme but no masks."""
     kinds = [name for name in KINDS if name in header]
     if kinds and "mask_scheme" not in header:
         schemes = ", ".join(MASK_SCHEMES)
@@ -57,11 +53,7 @@ def check_header(path: Path, header: Sequence[str]) -> None:
 
 
 def load_annotations(rows: Sequence[label_table.TableRow], root: Path) -> coco.CocoFile | None:
-    """Read the COCO file of a folder; None where no row needs it.
-
-    Raises:
-        SourceError: it is missing or damaged.
-    """
+    """Read the COCO file of a folder; None where no row needs it."""
     if not any(row.cells.get("coco") for row in rows):
         return None
     cell = label_table.TableRow("column 'coco'", {"coco": ANNOTATIONS})
@@ -71,12 +63,7 @@ def load_annotations(rows: Sequence[label_table.TableRow], root: Path) -> coco.C
 def mask_columns(
     row: label_table.TableRow, root: Path, annotations: coco.CocoFile | None
 ) -> dict[str, Any]:
-    """`mask_scheme`, and `masks` as a function of the decoded file; empty where not annotated.
-
-    Raises:
-        SourceError: a scheme without masks or masks without a scheme, two kinds of masks, an
-            unknown scheme, or a missing file.
-    """
+    """`mask_scheme`, and `masks` as a function of the decoded file; empty where not annotated."""
     kinds = [name for name in KINDS if row.cells.get(name)]
     scheme = row.cells.get("mask_scheme")
     if not kinds and not scheme:
@@ -104,11 +91,7 @@ def mask_columns(
 def read_png(
     path: Path, where: str, *, scheme: str, height: int, width: int
 ) -> UInt8[np.ndarray, "H W"]:
-    """Class ids of `scheme` from the pixel values of a PNG.
-
-    Raises:
-        SourceError: no PNG, of another size or pixel type, rotated, or with unknown classes.
-    """
+    """Class ids of `scheme` from the pixel values of a PNG."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
             check_size((image.height, image.width), height, width, where)
@@ -150,7 +133,6 @@ def _read_still(read: Reader, decoded: DecodedVideo, *, scheme: str) -> UInt8[np
 def _read_files(
     path: Path, root: Path, kind: str, decoded: DecodedVideo, *, scheme: str
 ) -> UInt8[np.ndarray, "T h w"]:
-    """Masks from a file for a still image, or from a folder with a file per frame."""
     read, suffix = {"mask": (read_png, ".png"), "polygons": (labelme.read, ".json")}[kind]
     files = [path] if path.is_file() else list(_list_numbered(path, root, suffix))
     num_frames = len(decoded.frames)
@@ -174,12 +156,7 @@ def _fit_to_frames(
 
 
 def _list_numbered(folder: Path, root: Path, suffix: str) -> Iterator[Path]:
-    """The files 0, 1, 2, ... of a folder without hidden ones.
-
-    Raises:
-        SourceError: a file is not named by a number, a number is missing or comes twice, or a
-            link leads out of the root.
-    """
+    """The files 0, 1, 2, ... of a folder, hidden ones ignored; no link may leave the root."""
     where = folder.relative_to(root)
     by_number: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):

@@ -110,12 +110,9 @@ def clips(
     _check_choice("masks", masks, (*MASK_SCHEMES, "none"))
     _check_choice("confounder", confounder, (None, *get_args(Confounder)))
     if ledger is not None:
-        ledger.note(
-            "phantom",
-            "all clips",
-            f"synthetic: seed {seed}, difficulty {difficulty:g}, confounder {confounder}"
-            + (f", clip scores on a share of {video_labels:g}" if video_labels < 1 else ""),
-        )
+        share = f", clip scores on a share of {video_labels:g}" if video_labels < 1 else ""
+        facts = f"seed {seed}, difficulty {difficulty:g}, confounder {confounder}{share}"
+        ledger.note("phantom", "all clips", f"synthetic: {facts}")
     scheme = None if masks == "none" else masks
     traits: dict[str, Any] = {"probe": probe, "confounder": confounder, "difficulty": difficulty}
     return (
@@ -179,7 +176,6 @@ def _make_clip(patient: Patient, number: int, settings: ClipSettings) -> dict[st
 def _render_clip(
     patient: Patient, lung: Lung, settings: ClipSettings, *, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """The columns `frames`, `masks` and `mm_per_pixel`."""
     acquisition = ACQUISITIONS[settings.domain]
     probe = _sample_probe(patient, acquisition, settings.size, rng)
     scene = Scene(patient, probe, sample_appearance(acquisition, settings.difficulty, rng), rng)
@@ -189,12 +185,10 @@ def _render_clip(
     gain_db = acquisition.gain_db + patient.gain_db + rng.normal(0, 1)
     frames = np.empty((settings.frames, settings.size, settings.size), np.uint8)
     masks = np.zeros_like(frames) if settings.scheme else None
-    for t, (share, findings) in enumerate(
-        zip(lung.presence, segmented.findings_per_frame(), strict=True)
-    ):
+    for t, findings in enumerate(segmented.findings_per_frame()):
         breath = float(np.sin(phase + 2 * np.pi * patient.breaths_per_s * t / FPS))
         state = scene.at_breath(breath, glide_mm)
-        echo = blend_echoes(state, lung.rest, lung.worst, float(share))
+        echo = blend_echoes(state, lung.rest, lung.worst, float(lung.presence[t]))
         shift = round(glide_mm * breath / scene.beam_mm)
         echo *= speckle.sample_frame(probe.depth_mm[:, None] > state.pleura, shift)
         frames[t] = probe.render_image(echo, gain_db)
@@ -230,10 +224,10 @@ def _sample_probe(
 
 
 def _parse_domains(domain: str) -> list[Domain]:
-    names = [name.strip() for name in str(domain).split(",")]
+    names = {name.strip() for name in str(domain).split(",")}
     for name in names:
         _check_choice("domain", name, get_args(Domain))
-    return sorted(set(names))  # type: ignore[arg-type]
+    return sorted(names)  # type: ignore[arg-type]
 
 
 def _check_numbers(options: dict[str, float]) -> None:

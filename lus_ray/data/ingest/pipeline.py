@@ -58,27 +58,23 @@ class IngestSummary:
         return self.num_frames / self.seconds if self.seconds else 0.0
 
     def text(self) -> str:
-        """A few lines for a terminal."""
+        labels = (
+            f"{column:<11} " + ", ".join(f"{value}: {num}" for value, num in counts.items())
+            for column, counts in self.labels.items()
+            if counts
+        )
+        actions = ", ".join(f"{num} {name}" for name, num in self.actions.items())
         lines = [
             f"{self.source}: {self.num_clips} clips of {self.num_patients} patients, "
             f"{self.num_frames} frames in {self.seconds:.1f} s "
             f"({self.frames_per_second:.0f} frames/s)",
-            *(
-                f"{column:<11} " + ", ".join(f"{value}: {num}" for value, num in counts.items())
-                for column, counts in self.labels.items()
-                if counts
-            ),
-            "ledger      "
-            + (
-                ", ".join(f"{num} {name}" for name, num in self.actions.items())
-                or "nothing skipped or repaired"
-            ),
+            *labels,
+            f"ledger      {actions or 'nothing skipped or repaired'}",
             f"groups      {self.num_groups} in the whole store",
         ]
         return "\n".join(lines)
 
     def contents(self) -> dict[str, Any]:
-        """JSON values."""
         return {**asdict(self), "frames_per_second": round(self.frames_per_second, 1)}
 
 
@@ -137,9 +133,7 @@ def ingest(
             "options": {name: str(value) for name, value in options.items()},
             "joined": sorted(joined),
         }
-        stores.record_source(
-            draft.folder, source, facts
-        )  # `assign_groups` keeps the groups of a reader
+        stores.record_source(draft.folder, source, facts)  # read by `assign_groups`
         summary.num_groups = assign_groups(draft.folder, draft.beside).num_groups
         summary.actions = dict(ledger.counts())
         summary.seconds = time.perf_counter() - start
@@ -148,7 +142,6 @@ def ingest(
 
 
 def list_sources() -> list[str]:
-    """Names of all readers."""
     return [name for name in _module_names() if hasattr(_module(name), "clips")]
 
 
@@ -183,11 +176,9 @@ def _check_root(root: PathOrUri | None) -> Path | None:
 def _count_items(items: Iterator[dict[str, Any]]) -> tuple[Iterable[dict[str, Any]], int | None]:
     """Count the items of a reader of files, which is cheap, but not those of a simulator."""
     first = next(items, None)
-    if first is None:
-        return (), 0
-    if "frames" in first:
+    if first is not None and "frames" in first:
         return itertools.chain([first], items), None
-    listed = [first, *items]
+    listed = [] if first is None else [first, *items]
     return listed, len(listed)
 
 

@@ -58,7 +58,9 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     """
     _, rows = label_table.read(root / METADATA, COLUMNS)
     files = _find_files(root)
-    for row in sorted(rows, key=_patient_then_name):
+    for row in sorted(
+        rows, key=lambda row: (row.cells["Patient ID / Name"], row.cells["Filename"])
+    ):
         name = row.cells["Filename"]
         item = f"{row.where} ({name})"
         candidates = files.get((row.cells["Type"].lower(), name), [])
@@ -77,14 +79,9 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
 def _find_files(root: Path) -> dict[tuple[str, str], list[Path]]:
     files: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for kind, folder in FOLDERS.items():
-        for path in sorted((root / folder).rglob("*")):
-            if path.is_file():
-                files[kind, path.stem].append(path)
+        for path in sorted(filter(Path.is_file, (root / folder).rglob("*"))):
+            files[kind, path.stem].append(path)
     return files
-
-
-def _patient_then_name(row: label_table.TableRow) -> tuple[str, str]:
-    return (row.cells["Patient ID / Name"], row.cells["Filename"])
 
 
 def _parse_clip(path: Path, row: label_table.TableRow, ledger: Ledger) -> dict[str, Any]:
@@ -120,9 +117,8 @@ def label_biomarkers(row: label_table.TableRow, ledger: Ledger) -> list[int] | N
     Raises:
         SourceError: a cell is neither 0, 1, empty nor a link.
     """
-    ticks = {
-        column: _tick(row, column, ledger) for column in (*GROUPS, "Air bronchogram", "Healthy")
-    }
+    columns = (*GROUPS, "Air bronchogram", "Healthy")
+    ticks = {column: _tick(row, column, ledger) for column in columns}
     if not any(ticks.values()):
         return None
     if ticks["Healthy"] and ticks["A-lines"] is False:
@@ -135,10 +131,8 @@ def label_biomarkers(row: label_table.TableRow, ledger: Ledger) -> list[int] | N
 
 
 def _tick(row: label_table.TableRow, column: str, ledger: Ledger) -> bool | None:
-    """The cell as a boolean; a link that slipped into the column is ignored with a note."""
     if row.cells[column].startswith("http"):
-        ledger.note(
-            SOURCE, row.cells["Filename"], f"{row.where}: {column!r} holds a link: not judged"
-        )
+        reason = f"{row.where}: {column!r} holds a link: not judged"
+        ledger.note(SOURCE, row.cells["Filename"], reason)
         return None
     return row.yes_no(column)

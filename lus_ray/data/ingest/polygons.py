@@ -4,7 +4,8 @@ Shapes: H rows, W columns. Points are (x, y) in pixels from the upper left corne
 A corner belongs to the pixel that holds it (whole part of x and y), and the pixels that an edge
 crosses belong to the shape, as in LabelMe's own export: a square from (1, 1) to (3, 3) is 3 x 3
 pixels, and a thin line never vanishes. COCO's tools fill up to one pixel less on the right and at
-the bottom. Later shapes lie on top of earlier ones.
+the bottom. Later shapes lie on top of earlier ones. Every function raises `SourceError` with the
+file, what was found and the remedy.
 """
 
 import json
@@ -32,11 +33,7 @@ Point = Sequence[float]
 
 
 def read_json(path: Path, where: str) -> dict[str, Any]:
-    """The object in a JSON file, within limits of bytes, values and depth.
-
-    Raises:
-        SourceError: too large, not JSON, deeper than any annotation, or with NaN or Infinity.
-    """
+    """The object in a JSON file, within limits of bytes, values and depth."""
     if not path.is_file():  # a named pipe would block
         raise SourceError(f"{where}: is not a file")
     try:
@@ -57,17 +54,12 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
 
 
 def short_repr(value: Any) -> str:
-    """`repr` in at most forty characters."""
     text = repr(value)
     return text if len(text) <= 40 else text[:37] + "..."
 
 
 def get_objects(parent: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
-    """The list of objects under a key.
-
-    Raises:
-        SourceError: there is no such list, or it holds something else.
-    """
+    """The list of objects under a key."""
     values = parent.get(key)
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise SourceError(f"{where}: {key!r} is not a list of objects; export the file again")
@@ -75,11 +67,7 @@ def get_objects(parent: dict[str, Any], key: str, where: str) -> list[dict[str, 
 
 
 def check_size(drawn_on: tuple[Any, Any], height: int, width: int, where: str) -> None:
-    """Refuse annotations of an image of another size.
-
-    Raises:
-        SourceError: with both sizes.
-    """
+    """Refuse annotations of an image of another size."""
     if any(isinstance(side, bool) for side in drawn_on) or drawn_on != (height, width):
         rows, columns = map(short_repr, drawn_on)
         raise SourceError(
@@ -91,13 +79,14 @@ def check_size(drawn_on: tuple[Any, Any], height: int, width: int, where: str) -
 class Canvas:
     """Class ids of one image, background at first; `where` begins every error message.
 
-    Every method raises `SourceError` for a label that the scheme lacks, for points that are not
-    numbers or lie outside of the image, and for too many shapes or points.
+    Refused: labels that the scheme lacks, points that are no numbers or lie outside of the image,
+    and too many shapes or points.
     """
 
     def __init__(self, height: int, width: int, *, scheme: str, where: str) -> None:
         self.height, self.width, self.scheme, self.where = height, width, scheme, where
         self.image = Image.new("L", (width, height), 0)
+        self.pen = ImageDraw.Draw(self.image)
         self.ids = {name.lower(): number for number, name in enumerate(MASK_SCHEMES[scheme])}
         self.num_shapes = self.num_points = 0
 
@@ -106,7 +95,7 @@ class Canvas:
         corners = self._to_pixels(label, points)
         if len(corners) < 3:
             raise self._error(label, f"has {len(corners)} points; a polygon has three or more")
-        self._pen().polygon(corners, fill=self._class_id(label))
+        self.pen.polygon(corners, fill=self._class_id(label))
 
     def draw_rectangle(self, label: Any, points: Any) -> None:
         """Fill a rectangle between two opposite corners."""
@@ -114,7 +103,7 @@ class Canvas:
         if len(corners) != 2:
             raise self._error(label, f"has {len(corners)} points; a rectangle has two corners")
         box = [f(axis) for f in (min, max) for axis in zip(*corners, strict=True)]
-        self._pen().rectangle(box, fill=self._class_id(label))
+        self.pen.rectangle(box, fill=self._class_id(label))
 
     def draw_circle(self, label: Any, points: Any) -> None:
         """Fill a circle given by its centre and a point on its edge."""
@@ -125,7 +114,7 @@ class Canvas:
         radius = math.dist((x, y), edge)
         box = [(x - radius, y - radius), (x + radius, y + radius)]
         self._check_inside(label, box)
-        self._pen().ellipse([(int(x), int(y)) for x, y in box], fill=self._class_id(label))
+        self.pen.ellipse([(int(x), int(y)) for x, y in box], fill=self._class_id(label))
 
     def fill_pixels(self, label: Any, inside: Bool[np.ndarray, "H W"]) -> None:
         """Fill the pixels that are true."""
@@ -133,20 +122,13 @@ class Canvas:
         self.image.paste(self._class_id(label), mask=Image.fromarray(inside))
 
     def to_mask(self) -> UInt8[np.ndarray, "H W"]:
-        """The class ids as drawn.
-
-        Raises:
-            SourceError: nothing was drawn; a missing annotation does not mean background.
-        """
+        """The class ids; an image without a shape is refused, as annotation may be missing."""
         if not self.num_shapes:
             raise SourceError(
                 f"{self.where}: the image has no annotation; if it truly shows nothing, draw one "
                 "shape labelled 'background'"
             )
         return np.array(self.image)
-
-    def _pen(self) -> ImageDraw.ImageDraw:
-        return ImageDraw.Draw(self.image)
 
     def _class_id(self, label: Any) -> int:
         number = self.ids.get(label.strip().lower()) if isinstance(label, str) else None
@@ -175,13 +157,11 @@ class Canvas:
         self.num_shapes += 1
         self.num_points += num_points
         if self.num_shapes > MAX_SHAPES or self.num_points > MAX_POINTS:
-            raise SourceError(
-                f"{self.where}: more than {MAX_SHAPES} shapes or {MAX_POINTS} points on one image"
-            )
+            reason = f"more than {MAX_SHAPES} shapes or {MAX_POINTS} points on one image"
+            raise SourceError(f"{self.where}: {reason}")
         if self.num_shapes * self.height * self.width > MAX_PAINTED:
-            raise SourceError(
-                f"{self.where}: {self.num_shapes} shapes on so large an image; shrink it"
-            )
+            reason = f"{self.num_shapes} shapes on so large an image; shrink it"
+            raise SourceError(f"{self.where}: {reason}")
 
     def _error(self, label: Any, reason: str) -> SourceError:
         shape = f"shape {self.num_shapes or 1} {short_repr(label)}"
@@ -193,7 +173,6 @@ def _is_point(point: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a JSON value is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

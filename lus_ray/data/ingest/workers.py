@@ -7,6 +7,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -16,7 +17,10 @@ from lus_ray.data.duplicates.groups import compute_signature
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError, SchemaError, SourceError
 
+Made = Future[tuple[clip.Row, DecodedVideo | None]]
 
+
+@dataclass
 class IngestPool:
     """Make rows from the items of a reader, several at once, in the reader's order.
 
@@ -24,18 +28,18 @@ class IngestPool:
     ledger, so that it has the reader's order too.
     """
 
-    def __init__(
-        self,
-        source: str,
-        ledger: Ledger,
-        limits: DecodeLimits,
-        max_side: int,
-        missing_patient: str,
-        workers: int | None,
-    ) -> None:
-        self.source, self.ledger, self.missing_patient = source, ledger, missing_patient
-        self.num_workers = workers or _num_cores()
-        self.decoders = [FileDecoder(limits, max_side=max_side) for _ in range(self.num_workers)]
+    source: str
+    ledger: Ledger
+    limits: DecodeLimits
+    max_side: int
+    missing_patient: str
+    workers: int | None
+
+    def __post_init__(self) -> None:
+        self.num_workers = self.workers or _num_cores()
+        self.decoders = [
+            FileDecoder(self.limits, max_side=self.max_side) for _ in range(self.num_workers)
+        ]
         self.free: SimpleQueue[FileDecoder] = SimpleQueue()
         for decoder in self.decoders:
             self.free.put(decoder)
@@ -56,12 +60,8 @@ class IngestPool:
 
     def make_rows(self, items: Iterable[dict[str, Any]]) -> Iterator[clip.Row]:
         """Rows in the order of `items`; unusable ones go to the ledger instead."""
-        pending: deque[tuple[dict[str, Any], Future[tuple[clip.Row, DecodedVideo | None]]]] = (
-            deque()
-        )
-        for item in items:
-            if not self._accept(item):
-                continue
+        pending: deque[tuple[dict[str, Any], Made]] = deque()
+        for item in filter(self._accept, items):
             pending.append((item, self.threads.submit(self._make, item)))
             if len(pending) > self.num_workers:
                 yield from self._finish(*pending.popleft())
@@ -107,9 +107,7 @@ class IngestPool:
             columns["signature"] = compute_signature(decoded.frames)
         return clip.make_row(**columns), decoded
 
-    def _finish(
-        self, item: dict[str, Any], future: "Future[tuple[clip.Row, DecodedVideo | None]]"
-    ) -> Iterator[clip.Row]:
+    def _finish(self, item: dict[str, Any], future: Made) -> Iterator[clip.Row]:
         try:
             row, decoded = future.result()
         except (DecodeError, SchemaError, SourceError) as error:

@@ -70,12 +70,10 @@ class Scene:
 
     def at_breath(self, breath: float, glide_mm: float) -> "SceneState":
         """The scene at breath -1 to 1, which moves the pleura by 0.8 mm, the lung by `glide_mm`."""
-        return SceneState(
-            self, self.pleura + np.float32(0.8 * breath), self.x - np.float32(glide_mm * breath)
-        )
+        pleura = self.pleura + np.float32(0.8 * breath)
+        return SceneState(self, pleura, self.x - np.float32(glide_mm * breath))
 
     def _sample_contact(self, rng: np.random.Generator) -> Beams:
-        """Poor coupling dims one or both sides of the image, never the window."""
         free = WINDOW_MM / 2 + 6
         contact = np.ones(self.x.shape)
         for side in (-1, 1):
@@ -106,7 +104,6 @@ class SceneState:
 
     @property
     def range_mm(self) -> float:
-        """Depth of the image."""
         return float(self.scene.probe.depth_mm[-1])
 
     def a_line_width(self, findings: LungFindings, k: int) -> Beams:

@@ -154,11 +154,9 @@ def decay(below_mm: Samples, length_mm: float) -> Samples:
 
 
 def ramp(value: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
-    """0 below 0, 1 above 1."""
     return np.clip(value, 0, 1)
 
 
 def smoothstep(value: Float32[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
-    """`ramp` with rounded ends."""
     value = ramp(value)
     return value * value * (3 - 2 * value)

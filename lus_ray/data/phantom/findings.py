@@ -92,14 +92,13 @@ def label_biomarkers(findings: LungFindings, patient: Patient) -> list[int]:
 
     One level per group is 1; A-lines may be "stacked" and "wide" as well.
     """
+    depth = patient.pleura_mm / patient.height_mm
     ticked = {
         "A-lines": {("none", "weak", "strong")[findings.a_level]},
         "B-lines": {"white" if findings.white > 0 else _count(len(findings.b_lines))},
         "B-line origin": {"not applicable"},
         "pleural thickness": {_level(findings.thickness_mm, (1.5, 3.5, 5.0), "pleural thickness")},
-        "pleural location": {
-            _level(patient.pleura_mm / patient.height_mm, (1 / 3, 2 / 3), "pleural location")
-        },
+        "pleural location": {_level(depth, (1 / 3, 2 / 3), "pleural location")},
         "pleural indent": {_spots(findings.indents)},
         "pleural break": {_spots(findings.breaks)},
         "consolidation": {_spots(findings.consolidations)},

@@ -8,16 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from lus_ray.data.phantom.findings import (
-    WINDOW_MM,
-    BLine,
-    Lesions,
-    LungFindings,
-    Spot,
-    Spots,
-    grade_severity,
-    reduce_grade,
-)
+from lus_ray.data.phantom import findings
+from lus_ray.data.phantom.findings import WINDOW_MM, BLine, Lesions, LungFindings, Spot, Spots
 from lus_ray.data.phantom.patient import PROFILES, Domain, Patient, Profile
 
 A_LEVELS = ((0.12, 0.43, 0.45), (0.5, 0.4, 0.1), (0.8, 0.2, 0.0), (1.0, 0.0, 0.0))
@@ -36,7 +28,6 @@ class Lung:
     presence: Float[np.ndarray, "T"]
 
     def findings_per_frame(self) -> list[LungFindings]:
-        """The findings in view, frame by frame."""
         return [self.worst if share >= 0.5 else self.rest for share in self.presence]
 
 
@@ -45,11 +36,14 @@ def sample_lung(
 ) -> Lung:
     """The lung under one zone of a patient during a clip."""
     worst = sample_findings(patient, domain, rng)
-    return Lung(reduce_grade(worst), worst, sample_presence(num_frames, grade_severity(worst), rng))
+    return Lung(
+        findings.reduce_grade(worst),
+        worst,
+        sample_presence(num_frames, findings.grade_severity(worst), rng),
+    )
 
 
 def sample_findings(patient: Patient, domain: Domain, rng: np.random.Generator) -> LungFindings:
-    """The worst findings of one clip of a patient."""
     latent = patient.burden + 0.16 * rng.standard_normal()
     grade = int(np.digitize(latent, (0.24, 0.47, 0.68)))
     profile = PROFILES[patient.disease]

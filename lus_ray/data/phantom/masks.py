@@ -44,13 +44,11 @@ def label_samples(state: SceneState, findings: LungFindings, scheme: str) -> Cla
 
 def _markers(state: SceneState, findings: LungFindings, below: Samples) -> Classes:
     grades = _beam_grades(state, findings)
-    lower = MARKER_MM.take(grades)
-    inside = (below > -1.5) & (below < lower) & _open_beams(state)
+    inside = (below > -1.5) & (below < MARKER_MM.take(grades)) & _open_beams(state)
     return np.where(inside, grades + 1, 0).astype(np.uint8)
 
 
 def _beam_grades(state: SceneState, findings: LungFindings) -> UInt8[np.ndarray, "B"]:
-    """Grade 0-3 of the findings that each beam meets."""
     grades = np.zeros(state.x.shape, np.uint8)
     for b_line in findings.b_lines:
         grades[_hit_beams(state, b_line.x_mm, 1.2 * b_line.width_mm)] = 1

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lus_ray.clip import NUM_SEVERITIES
-from lus_ray.data.phantom.findings import BLine, LungFindings
+from lus_ray.data.phantom.findings import LungFindings
 from lus_ray.data.phantom.lung import Lung
 from lus_ray.data.phantom.patient import Domain
 
@@ -47,10 +47,10 @@ def _jitter_b_lines(
     findings: LungFindings, jitter_mm: float, rng: np.random.Generator
 ) -> LungFindings:
     moved = tuple(
-        BLine(
+        replace(
+            line,
             x_mm=line.x_mm + jitter_mm * rng.standard_normal(),
             width_mm=max(1.0, line.width_mm * float(np.exp(0.3 * rng.standard_normal()))),
-            strength=line.strength,
             reach=float(np.clip(line.reach + 0.1 * rng.standard_normal(), 0.3, 1.0)),
         )
         for line in findings.b_lines

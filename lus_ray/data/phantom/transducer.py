@@ -47,7 +47,6 @@ class Probe:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(D, B)."""
         return len(self.depth_mm), len(self.angle)
 
     def lateral_mm(self, depth_mm: float) -> Beams:
@@ -112,6 +111,7 @@ def make_linear_probe(size: int, *, height_mm: float, aperture_mm: float) -> Pro
     )
 
 
+@dataclass
 class Speckle:
     """Fully developed speckle, softened as by compounding.
 
@@ -120,18 +120,14 @@ class Speckle:
     `grain` is the size of a speckle in samples along and across the beams.
     """
 
-    def __init__(
-        self,
-        shape: tuple[int, int],
-        *,
-        grain: tuple[float, float],
-        steady: float,
-        rng: np.random.Generator,
-    ) -> None:
-        num_depths, num_beams = shape
-        self.shape, self.grain, self.rng = shape, grain, rng
+    shape: tuple[int, int]
+    grain: tuple[float, float]
+    steady: float
+    rng: np.random.Generator
+
+    def __post_init__(self) -> None:
+        num_depths, num_beams = self.shape
         self.glide = num_beams // 8
-        self.steady, self.fresh = np.float32(np.sqrt(steady)), np.float32(np.sqrt(1 - steady))
         self.tissue = self._field((num_depths, num_beams + 2 * self.glide))
 
     def sample_frame(self, lung: Hits, shift: int) -> Samples:
@@ -140,7 +136,8 @@ class Speckle:
         still = self.tissue[:, self.glide : self.glide + num_beams]
         start = self.glide - int(np.clip(shift, -self.glide, self.glide))
         moved = self.tissue[:, start : start + num_beams]
-        field = np.where(lung, moved, still) * self.steady + self._field(self.shape) * self.fresh
+        old, new = np.float32(np.sqrt(self.steady)), np.float32(np.sqrt(1 - self.steady))
+        field = np.where(lung, moved, still) * old + self._field(self.shape) * new
         power = field.real**2 + field.imag**2
         return (power + np.float32(0.02)) ** np.float32(SOFTNESS / 2)
 
@@ -159,7 +156,6 @@ def _num_beams(size: int) -> int:
 def _pixels_mm(
     size: int, height_mm: float
 ) -> tuple[Float[np.ndarray, "1 W"], Float[np.ndarray, "H 1"]]:
-    """Pixel centres: x from the middle, y from the upper edge."""
     centres = (np.arange(size) + 0.5) * height_mm / size
     return (centres - height_mm / 2)[None, :], centres[:, None]
 

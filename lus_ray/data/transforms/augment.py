@@ -20,15 +20,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import grid_sample, hardshrink
 
-from lus_ray.settings import (
-    NonNegative,
-    NonNegativeRange,
-    Ordered,
-    Positive,
-    PositiveRange,
-    Share,
-    settings,
-)
+from lus_ray import settings as bounds
+from lus_ray.settings import NonNegativeRange, PositiveRange, Share, settings
 
 FAR_OUTSIDE = 4.0
 """So many half sides further no interpolation reaches the picture."""
@@ -36,6 +29,8 @@ FAR_OUTSIDE = 4.0
 PLACES_IN_CACHE = 1 << 17
 """Of 8 bytes each."""
 
+Clips = Float[Tensor, "B T H W"]
+"""Grey values in [0, 1]."""
 Drawn = dict[str, Float[Tensor, "B"]]
 
 
@@ -67,35 +62,28 @@ class Augment:
     rotate_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
     translate: Share = 0.05
     gamma: PositiveRange = (1.0, 1.0)
-    noise_std: NonNegative = 0.0
-    crop: Annotated[tuple[Positive, Share], Ordered] = (1.0, 1.0)
+    noise_std: bounds.NonNegative = 0.0
+    crop: Annotated[tuple[bounds.Positive, Share], bounds.Ordered] = (1.0, 1.0)
     aspect: PositiveRange = (1.0, 1.0)
     contrast: NonNegativeRange = (1.0, 1.0)
     rotate_share: Share = 1.0
     shade_share: Share = 1.0
 
-    def __call__(
-        self, frames: Float[Tensor, "B T H W"], generator: torch.Generator
-    ) -> Float[Tensor, "B T H W"]:
-        """Frames in [0, 1], changed, on the device where they are; outside of the picture is 0."""
-        drawn = self.draw(len(frames), generator)
-        moved = torch.empty_like(frames)
-        for part, grid in _grids(drawn, frames):
-            moved[part] = grid_sample(frames[part], grid, align_corners=False)
-        return self._shade(moved, drawn, generator)
+    def __call__(self, frames: Clips, generator: torch.Generator) -> Clips:
+        """Changed frames, on their device; 0 outside of the picture."""
+        return self.with_masks(frames, frames[:, :0].byte(), generator)[0]
 
     def with_masks(
-        self,
-        frames: Float[Tensor, "B T H W"],
-        masks: Integer[Tensor, "B T H W"],
-        generator: torch.Generator,
-    ) -> tuple[Float[Tensor, "B T H W"], Integer[Tensor, "B T H W"]]:
+        self, frames: Clips, masks: Integer[Tensor, "B M H W"], generator: torch.Generator
+    ) -> tuple[Clips, Integer[Tensor, "B M H W"]]:
         """Frames as in a plain call, and class ids moved with them: nearest, 0 outside."""
         drawn = self.draw(len(frames), generator)
         moved, ids = torch.empty_like(frames), torch.empty_like(masks)
         for part, grid in _grids(drawn, frames):
             moved[part] = grid_sample(frames[part], grid, align_corners=False)
-            ids[part] = grid_sample(masks[part].to(grid), grid, mode="nearest", align_corners=False)
+            if masks.numel():
+                read = grid_sample(masks[part].to(grid), grid, mode="nearest", align_corners=False)
+                ids[part] = read.to(ids.dtype)
         return self._shade(moved, drawn, generator), ids
 
     def draw(self, num_clips: int, generator: torch.Generator) -> Drawn:
@@ -106,7 +94,7 @@ class Augment:
         """
         unit = torch.rand(num_clips, 7, generator=generator, dtype=torch.float32).unbind(1)
         more = self._more(num_clips, generator).unbind(1)
-        area, aspect = between(*self.crop, more[0]), _between_logs(*self.aspect, more[1])
+        area, aspect = between(*self.crop, more[0]), between(*map(log, self.aspect), more[1]).exp()
         width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
         turned, shaded = more[4] < self.rotate_share, more[5] < self.shade_share
         angle = between(-self.rotate_deg, self.rotate_deg, unit[2]) * (pi / 180)
@@ -126,17 +114,16 @@ class Augment:
         }
 
     def _more(self, num_clips: int, generator: torch.Generator) -> Float[Tensor, "B 7"]:
-        """Chance for crop, contrast and shares; where all of them are fixed, none is used up, so
-        that runs without them are what they were before there were any.
+        """Random numbers for crop, contrast and shares.
+
+        Where all of these are fixed, none is drawn: seeds of runs without them keep their meaning.
         """
         fixed = self.crop == self.aspect == self.contrast == (1.0, 1.0)
         if fixed and self.rotate_share == self.shade_share == 1:
             return torch.zeros(num_clips, 7)
         return torch.rand(num_clips, 7, generator=generator, dtype=torch.float32)
 
-    def _shade(
-        self, frames: Tensor, drawn: Drawn, generator: torch.Generator
-    ) -> Float[Tensor, "B T H W"]:
+    def _shade(self, frames: Tensor, drawn: Drawn, generator: torch.Generator) -> Clips:
         if self.gamma != (1.0, 1.0):
             frames = frames.clamp_(min=0).pow_(per_clip(drawn["gamma"], frames))
         frames = frames.mul_(per_clip(drawn["intensity"], frames))
@@ -167,8 +154,9 @@ aspect in pixels before the resize, which cuts the sides of every picture much w
 
 
 def _grids(drawn: Drawn, frames: Tensor) -> Iterator[tuple[slice, Float[Tensor, "b H W 2"]]]:
-    """Which clips, and where they are read: all at once, but on a CPU a few for each thread, so
-    that places stay in its cache.
+    """Parts of the batch and where each is read.
+
+    All at once; on a CPU a few clips for each thread, so that the grid stays in its cache.
     """
     num_clips, _, height, width = frames.shape
     a_thread = max(1, PLACES_IN_CACHE // max(1, height * width))
@@ -199,7 +187,7 @@ def _grid(drawn: Drawn, frames: Tensor) -> Float[Tensor, "b H W 2"]:
 
 
 def _into_crop(places: Tensor, drawn: Drawn) -> Float[Tensor, "b 2 H W"]:
-    """Places in the enlarged crop as those in the picture; what it cut off is read as outside."""
+    """Places in the picture of those in the enlarged crop; the rest is read as outside."""
     sides = torch.stack([drawn["crop_width"], drawn["crop_height"]], dim=-1)
     if (sides == 1).all():
         return places
@@ -210,14 +198,9 @@ def _into_crop(places: Tensor, drawn: Drawn) -> Float[Tensor, "b 2 H W"]:
 
 
 def between(low: float, high: float, unit: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
-    """The number in a range for each one in [0, 1)."""
+    """Map [0, 1) to a range."""
     return low + (high - low) * unit
 
 
 def per_clip(values: Float[Tensor, "B"], frames: Tensor) -> Float[Tensor, "B 1 1 1"]:
-    """A value for each clip, of the kind of the frames and on their device."""
     return values.to(frames)[:, None, None, None]
-
-
-def _between_logs(low: float, high: float, unit: Tensor) -> Tensor:
-    return between(log(low), log(high), unit).exp()

@@ -21,27 +21,18 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from lus_ray.data.transforms.augment import between, per_clip
+from lus_ray.data.transforms.augment import Clips, Drawn, between, per_clip
 from lus_ray.settings import NonNegative, NonNegativeRange, PositiveRange, Share, settings
 
-REST = {
-    "mirror": 1.0,
-    "scale": 1.0,
-    "angle": 0.0,
-    "shear": 0.0,
-    "right": 0.0,
-    "down": 0.0,
-    "contrast": 1.0,
-    "intensity": 1.0,
-    "sigma": 0.0,
-    "noise_std": 0.0,
-}
-"""What is drawn by name, and its value where the step does not happen."""
 PLACES = ("mirror", "scale", "angle", "shear", "right", "down")
+FACTORS = ("mirror", "scale", "contrast", "intensity")
+REST = {
+    name: float(name in FACTORS)
+    for name in (*PLACES, "contrast", "intensity", "sigma", "noise_std")
+}
+"""Value of each drawn number where its step does not happen."""
 TRUNCATE = 4.0
 """A blur ends after so many sigmas, as in scipy.ndimage."""
-
-Drawn = dict[str, Float[Tensor, "B"]]
 
 
 @settings
@@ -77,30 +68,22 @@ class SixSteps:
     noise_std: NonNegative = 0.015
     lookup: Literal["nearest", "bilinear"] = "nearest"
 
-    def __call__(
-        self, frames: Float[Tensor, "B T H W"], generator: torch.Generator
-    ) -> Float[Tensor, "B T H W"]:
-        """Frames in [0, 1], changed, on the device where they are."""
-        drawn = self.draw(len(frames), generator)
-        moved = frames.clone()
-        if len(chosen := _changed(drawn, PLACES)):
-            self._move(moved, chosen.to(frames.device), _grid(drawn, chosen, frames))
-        return self._shade(moved, drawn, generator)
+    def __call__(self, frames: Clips, generator: torch.Generator) -> Clips:
+        """Changed frames, on their device."""
+        return self.with_masks(frames, frames[:, :0].byte(), generator)[0]
 
     def with_masks(
-        self,
-        frames: Float[Tensor, "B T H W"],
-        masks: Integer[Tensor, "B T H W"],
-        generator: torch.Generator,
-    ) -> tuple[Float[Tensor, "B T H W"], Integer[Tensor, "B T H W"]]:
+        self, frames: Clips, masks: Integer[Tensor, "B M H W"], generator: torch.Generator
+    ) -> tuple[Clips, Integer[Tensor, "B M H W"]]:
         """Frames as in a plain call, and class ids moved with them: nearest, 0 outside."""
         drawn = self.draw(len(frames), generator)
         moved, ids = frames.clone(), masks.clone()
         if len(chosen := _changed(drawn, PLACES)):
             here, grid = chosen.to(frames.device), _grid(drawn, chosen, frames)
             self._move(moved, here, grid)
-            read = grid_sample(ids[here].to(grid), grid, mode="nearest", align_corners=False)
-            ids[here] = read.to(ids.dtype)
+            if masks.numel():
+                read = grid_sample(ids[here].to(grid), grid, mode="nearest", align_corners=False)
+                ids[here] = read.to(ids.dtype)
         return self._shade(moved, drawn, generator), ids
 
     def draw(self, num_clips: int, generator: torch.Generator) -> Drawn:
@@ -134,10 +117,7 @@ class SixSteps:
         read = grid_sample(clips.sub_(lowest), grid, mode=self.lookup, align_corners=False)
         frames[here] = read.add_(lowest)
 
-    def _shade(
-        self, frames: Tensor, drawn: Drawn, generator: torch.Generator
-    ) -> Float[Tensor, "B T H W"]:
-        """Steps 3 to 6, in place."""
+    def _shade(self, frames: Tensor, drawn: Drawn, generator: torch.Generator) -> Clips:
         if len(chosen := _changed(drawn, ("contrast", "intensity"))):
             here = chosen.to(frames.device)
             factors = (per_clip(drawn[n][chosen], frames) for n in ("contrast", "intensity"))
@@ -154,7 +134,6 @@ class SixSteps:
 
 
 def _changed(drawn: Drawn, names: tuple[str, ...]) -> Int64[Tensor, "b"]:
-    """The clips for which one of the names is not at rest."""
     return torch.stack([drawn[name] != REST[name] for name in names]).any(dim=0).nonzero()[:, 0]
 
 

@@ -9,6 +9,7 @@ domain adaptation for semantic segmentation", equations 2 and 3.
 Each image is matched to one that is drawn for it, not to a mean over all: a training set then
 shows the whole range of the other scanner. The draw comes from a CPU generator, so that the same
 seed gives the same partners on any device. No labels of the other kind are needed or read.
+Every function raises `ArmError` where the images differ in size or there is none to match to.
 """
 
 import torch
@@ -27,9 +28,6 @@ def match_histogram(
     Equal greys share the middle of their places, so they stay equal, an image matched to itself is
     unchanged, and black around the sector stays black where it is less than twice what the partner
     has of it (with their last place, as is usual elsewhere, any excess would turn all of it grey).
-
-    Raises:
-        ArmError: the images differ in size, or `like` has none.
     """
     partners = like.flatten(0, 1)[sample_partners(frames, like, generator)]
     wanted = partners.flatten(1).sort(dim=1).values
@@ -37,8 +35,8 @@ def match_histogram(
     first = torch.searchsorted(greys, greys)
     last = torch.searchsorted(greys, greys, right=True) - 1
     twice = first + last
-    found = (wanted.gather(1, twice // 2) + wanted.gather(1, (twice + 1) // 2)) / 2
-    return torch.empty_like(found).scatter_(1, order, found).view_as(frames)
+    matched = (wanted.gather(1, twice // 2) + wanted.gather(1, (twice + 1) // 2)) / 2
+    return torch.empty_like(matched).scatter_(1, order, matched).view_as(frames)
 
 
 @torch.no_grad()
@@ -56,7 +54,7 @@ def match_fourier(
     the sector need not stay so.
 
     Raises:
-        ArmError: the images differ in size, `like` has none, or `share` is not in [0, 0.5].
+        ArmError: `share` is not in [0, 0.5].
     """
     if not 0 <= share <= 0.5:
         raise ArmError(f"fourier: share is {share}; it needs 0 <= value <= 0.5")
@@ -68,18 +66,14 @@ def match_fourier(
     own = torch.fft.rfft2(frames.flatten(0, 1).float())
     exchanged = torch.polar(torch.fft.rfft2(partners.float()).abs(), own.angle())
     mixed = torch.where(down[:, None] & across, exchanged, own)
-    found = torch.fft.irfft2(mixed, s=(height, width))
-    return found.clamp_(0, 1).view_as(frames).to(frames.dtype)
+    matched = torch.fft.irfft2(mixed, s=(height, width))
+    return matched.clamp_(0, 1).view_as(frames).to(frames.dtype)
 
 
 def sample_partners(
     frames: Float[Tensor, "B T H W"], like: Float[Tensor, "M T H W"], generator: torch.Generator
 ) -> Int64[Tensor, "N"]:
-    """For each image the number of its partner among all images of `like`, with replacement.
-
-    Raises:
-        ArmError: the images differ in size, or `like` has none.
-    """
+    """For each image the number of its partner among all images of `like`, with replacement."""
     size, other = ("x".join(map(str, images.shape[2:])) for images in (frames, like))
     if size != other:
         raise ArmError(f"frames of {size} cannot be matched to frames of {other}; use one view")

@@ -48,7 +48,6 @@ class View:
 
     @property
     def is_per_frame(self) -> bool:
-        """Whether every frame is a sample of its own."""
         return self.num_samples == 0
 
     def resize(self, frames: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N h w"]:
@@ -69,10 +68,7 @@ class View:
         return class_ids.resize_masks(self.pad(masks), self.height, self.width)
 
     def padding(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Black rows (above, below) and columns (left, right) that the aspect needs.
-
-        An odd one comes below or right.
-        """
+        """Black rows (above, below) and columns (left, right); an odd one comes below or right."""
         if self.aspect is None:
             return (0, 0), (0, 0)
         rows = max(0, int(width / self.aspect) - height)
@@ -82,15 +78,10 @@ class View:
     def pad(self, pictures: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N p q"]:
         """Pictures with their `padding`; as they are where there is none."""
         around = self.padding(*pictures.shape[1:])
-        if not any(map(any, around)):
-            return pictures
-        return np.pad(pictures, ((0, 0), *around))
+        return np.pad(pictures, ((0, 0), *around)) if any(map(any, around)) else pictures
 
     def frame_indices(self, num_available: int, start: float) -> Int64[np.ndarray, "T"]:
-        """Frame numbers floor((start + j) N / T), 0 <= start < 1 (Gare 2022, section 3.2).
-
-        A clip with fewer frames than the view asks for repeats frames in order.
-        """
+        """Frame numbers floor((start + j) N / T), 0 <= start < 1 (Gare 2022, section 3.2)."""
         steps = (start + np.arange(self.num_frames)) * num_available / self.num_frames
         return np.minimum(steps.astype(np.int64), num_available - 1)
 
@@ -103,9 +94,9 @@ class View:
     def samples(
         self, resized: UInt8[np.ndarray, "N h w"], num_samples: int = 0
     ) -> UInt8[np.ndarray, "S T h w"]:
-        """Evaluation samples, with starts at (k + 0.5) / S of the first interval.
+        """Evaluation samples, starting at (k + 0.5) / S of the first interval.
 
-        `num_samples` above 0 stands in for the view's own number.
+        `num_samples` above 0 overrides that of the view.
         """
         return resized[self.sample_indices(len(resized), num_samples)]
 
@@ -134,7 +125,6 @@ class Track:
     max_frames: int = 0
 
     def sample(self, outputs: Float[np.ndarray, "M K"]) -> Float[np.ndarray, "m K"]:
-        """The frames that are kept, in order."""
         if not 0 < self.max_frames < len(outputs):
             return outputs
         middles = (np.arange(self.max_frames) + 0.5) * len(outputs) / self.max_frames

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from lus_ray.data.decoding.decoder import DecodeLimits, FileDecoder, decode
+from lus_ray.data.decoding.decoder import DecodeLimits, FileDecoder
 from lus_ray.errors import DecodeError
 
 VIDEO = {"codec": "libx264", "pix_fmt": "yuv420p", "fps": 25}
@@ -225,8 +225,8 @@ def test_a_decompression_bomb_is_refused_before_it_is_decompressed(tmp_path, dec
 )
 def test_each_limit_refuses_the_file_and_names_itself(limits, cause, write_video, ramp):
     path = write_video("clip.mp4", ramp)
-    with pytest.raises(DecodeError, match=cause):
-        decode(path, limits)
+    with FileDecoder(limits) as decoder, pytest.raises(DecodeError, match=cause):
+        decoder.decode(path)
 
 
 def test_a_decoder_short_of_memory_refuses_the_file_and_lives(write_video, ramp):

@@ -5,7 +5,7 @@ import pytest
 from pydicom import uid
 from pydicom.encaps import encapsulate
 
-from lus_ray.data.decoding.decoder import decode
+from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.errors import DecodeError
 from tests.data.decoding import dicom_files as files
 
@@ -49,7 +49,8 @@ def test_the_region_is_cut_out_and_its_spacing_follows_the_shrinking(tmp_path, d
     assert np.array_equal(decoded.frames, files.fan()[:, top:bottom, left:right])
     assert decoded.mm_per_pixel == pytest.approx(0.2)
     assert decoded.notes == ()
-    half = decode(path, max_side=50)
+    with FileDecoder(max_side=50) as small:
+        half = small.decode(path)
     assert (half.frames.shape, half.height, half.width) == ((6, 40, 50), 80, 100)
     assert half.mm_per_pixel == pytest.approx(0.4)
 
