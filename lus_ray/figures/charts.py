@@ -41,7 +41,11 @@ def draw_confusion(
             text = f"{counts[row, column]:.0f}"
             if percent:
                 text = f"{100 * share[row, column]:.1f}" if total[row, 0] else ""
-            style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 7 if percent else 8}
+            style: dict[str, Any] = {
+                "ha": "center",
+                "va": "center",
+                "fontsize": 7 if percent else 8,
+            }
             axes.text(column + 0.5, row + 0.5, text, color=colour, **style)
         turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(np.arange(num_classes) + 0.5, columns, **(turned if percent else {}))
