@@ -43,14 +43,12 @@ from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan, RunRequest
 from lus_ray.runs.prepare import prepare
 
-MANY_FRAMES = 5000
-"""Resizing more takes seconds without any progress, which a message announces."""
-
+MANY_FRAMES = 5000  # resizing more takes seconds, which a message announces
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(request: RunRequest) -> None:
-    """Run the unfinished cells of a request; returns when every cell is finished.
+    """Run the unfinished cells of a request.
 
     Raises:
         InputError: the data, the folds, the cluster or the run folder do not allow it.
@@ -70,16 +68,13 @@ def run(request: RunRequest) -> None:
 
 @contextlib.contextmanager
 def _observed(plan: RunPlan, dashboard: str | None, *, tensorboard: bool) -> Iterator[Observers]:
-    """All observers: terminal, run folder, Prometheus, and TensorBoard if it is wanted."""
     folder, cells = plan.folder, plan.cells
     with contextlib.ExitStack() as stack:
-        observers: list[Observer] = [
-            stack.enter_context(ProgressBar(len(cells), len(cells) - len(plan.unfinished_cells()))),
-            stack.enter_context(
-                StatusWriter(folder, cells, address=gcs_address(), dashboard=dashboard)
-            ),
-            CellGauges(plan.experiment.name, folder, cells),
-        ]
+        num_finished = len(cells) - len(plan.unfinished_cells())
+        progress_bar = stack.enter_context(ProgressBar(len(cells), num_finished))
+        status = StatusWriter(folder, cells, address=gcs_address(), dashboard=dashboard)
+        observers: list[Observer] = [progress_bar, stack.enter_context(status)]
+        observers.append(CellGauges(plan.experiment.name, folder, cells))
         if tensorboard:
             observers.append(stack.enter_context(TensorBoardWriter(folder)))
         yield Observers(*observers)
@@ -116,7 +111,7 @@ def _run_cells(plan: RunPlan, observers: Observers) -> None:
     observers.notify(f"{num_cells} cells to run, up to {max_running} at a time")
     _tune(scheduler, resources, max_running, plan=plan, shared=shared)
     if scheduler.failed:
-        names = ", ".join(cell.name for cell in list(scheduler.failed)[:5])
+        names = ", ".join(cell.name for cell in [*scheduler.failed][:5])
         first = next(iter(scheduler.failed.values()))
         raise CellError(
             f"{len(scheduler.failed)} cells failed ({names}): {first}; see {layout.ERROR} below "
@@ -129,10 +124,8 @@ def _bundles(
 ) -> tune.PlacementGroupFactory:
     """What a trial reserves; the workers of Ray Train request theirs themselves."""
     wanted = resources[config["cell"]["arm"]]
-    if wanted.workers > 1:
-        return tune.PlacementGroupFactory([{"CPU": 0, "memory": 1}])
-    bundle = {"CPU": 1.0}
-    if wanted.gpus_per_worker:
+    bundle: dict[str, float] = {"CPU": 0, "memory": 1} if wanted.workers > 1 else {"CPU": 1.0}
+    if wanted.workers == 1 and wanted.gpus_per_worker:
         bundle["GPU"] = wanted.gpus_per_worker
     return tune.PlacementGroupFactory([bundle])
 
@@ -173,10 +166,7 @@ def _tune(
 
 
 class _Interrupts(tune.Callback):
-    """Remembers Ctrl-C, as Python swallows an exception that is raised in a destructor.
-
-    SIGTERM, which stops a Ray job, counts as Ctrl-C.
-    """
+    """Remembers Ctrl-C and SIGTERM, as Python swallows exceptions raised in a destructor."""
 
     def __init__(self) -> None:
         self.is_interrupted = False
@@ -195,7 +185,6 @@ class _Interrupts(tune.Callback):
             raise KeyboardInterrupt
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Called by Tune many times a second."""
         if self.is_interrupted:
             raise KeyboardInterrupt
 
@@ -205,10 +194,9 @@ class _Interrupts(tune.Callback):
 
 
 def input_sizes(experiment: Experiment) -> tuple[set[FrameSize], set[FrameSize]]:
-    """Every size at which an arm reads frames, and every one at which it reads masks.
+    """Sizes at which arms read frames, and those at which they read masks.
 
-    Both come from arguments and defaults of the task, as building its networks takes long. An
-    ensemble reads what its members read, which are arms beside it.
+    Both come from arguments and defaults of the task, as building its networks takes long.
     """
     frame_sizes, mask_sizes = set(), set()
     for arm in experiment.arms:

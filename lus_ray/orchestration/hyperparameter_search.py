@@ -1,8 +1,7 @@
 """Optuna studies of a campaign: which hyperparameters a sample tries, and when to prune it.
 
-One study per fold, or one over the mean of the folds where they share a test set; a study is told
-validation scores only. Studies lie in a journal file beside the cells, so that a killed campaign
-resumes with them.
+One study per fold, or one over the mean of the folds where they share a test set; both use
+validation scores only. Studies lie in a journal file beside the cells.
 Why a pruning rule of our own: it compares samples on the folds that have reported so far, so that
 the last folds of a bad sample never start, which no pruner of Optuna does.
 """
@@ -20,15 +19,13 @@ from lus_ray.experiment import Arm
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder, parse_json_lines
 
-WARMUP_SAMPLES = 4
-"""Samples drawn at random before the sampler uses earlier scores."""
+WARMUP_SAMPLES = 4  # drawn at random
 
 RUNGS = (0.125, 0.25, 0.5)
 """Parts of the training after which the worse half of the samples so far is pruned (asynchronous
 successive halving: Li et al. 2020, "A system for massively parallel hyperparameter tuning")."""
 
-MIN_FOLDS = 2
-"""Fewest folds whose mean is compared."""
+MIN_FOLDS = 2  # whose mean is compared
 
 
 class ArmSearch:
@@ -71,9 +68,8 @@ class ArmSearch:
     def should_prune(self, cell: Cell, epoch: int, score: float) -> bool:
         """Whether to prune a sample after an epoch on one of its folds.
 
-        At a rung, a sample is pruned that is not in the better half of the samples so far, itself
-        included, by its mean over the folds that have reported. A sample that ended before is not:
-        the cell that reports was lost and runs again.
+        At a rung, a sample is pruned that is not in the better half of the samples so far, by its
+        mean over the folds that have reported. One that ended before is not: its cell runs again.
         """
         assert cell.sample is not None
         if not math.isfinite(score):
@@ -128,7 +124,6 @@ class ArmSearch:
         return max(sorted(finite), key=lambda sample: finite[sample]) if finite else 0
 
     def _read_metrics(self, folder: RunFolder) -> None:
-        """Scores after each epoch of samples that ran before a restart."""
         for fold in self.folds:
             for sample in range(self.num_samples):
                 path = folder.cell(Cell(self.arm.name, fold, sample)).metrics
@@ -149,9 +144,9 @@ class ArmSearch:
         if (key, sample) not in self.trials:
             study = self.studies[key]
             known = study.get_trials(deepcopy=False)
-            if sample < len(known):
-                trial = optuna.Trial(study, known[sample]._trial_id)
-            else:
-                trial = study.ask(fixed_distributions=self.space)
-            self.trials[key, sample] = trial
+            self.trials[key, sample] = (
+                optuna.Trial(study, known[sample]._trial_id)
+                if sample < len(known)
+                else study.ask(fixed_distributions=self.space)
+            )
         return self.trials[key, sample]

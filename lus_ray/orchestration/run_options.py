@@ -30,11 +30,7 @@ def build_request(
     weak: bool = False, settings: Sequence[str] = (), address: str | None = None,
     tensorboard: bool = False, notify: Callable[[str], None],
 ) -> RunRequest:  # fmt: skip
-    """The request that the options of `lus run` stand for; makes phantom clips without `data`.
-
-    Raises:
-        InputError: an option does not fit the experiment, or the size needs data.
-    """
+    """The request that the options of `lus run` stand for; makes phantom clips without `data`."""
     options: dict[str, Any] = {
         "arms": arms, "folds": folds, "samples": samples, "weights": weights, "splits": splits,
         "settings": settings,
@@ -43,9 +39,8 @@ def build_request(
     chosen = apply_options(experiment, size, **options)
     if initialised := [arm.name for arm in chosen.arms if arm.weights]:
         notify(f"note: these start from --weights: {', '.join(initialised)}")
-    command = format_command(
-        name, size, {**options, "data": data, "weak": weak, "domains": domains}
-    )
+    more = {"data": data, "weak": weak, "domains": domains}
+    command = format_command(name, size, options | more)
     numbers, names = parse_folds(folds), parse_domains(experiment, domains)
     if data is None:
         data = make_phantom_store(experiment, size, out, notify)
@@ -56,11 +51,7 @@ def build_request(
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of the module `experiments/<name>.py`.
-
-    Raises:
-        InputError: there is none of that name.
-    """
+    """The experiment of the module `experiments/<name>.py`; InputError if there is none."""
     folder = importlib.import_module("experiments").__path__
     known = sorted(module.name for module in pkgutil.iter_modules(folder))
     if name not in known:
@@ -75,12 +66,15 @@ def apply_options(
 ) -> Experiment:  # fmt: skip
     """The experiment at a size, with the arms, searches and settings of a command.
 
-    Raises:
-        InputError: the experiment has no such arm or setting, or no arm can use `weights`.
+    Raises InputError for arms and settings that it does not have, and weights that fit no arm.
     """
     chosen = experiment.at(size)
     if samples is not None:
-        chosen = chosen.with_arms(tuple(_with_samples(arm, samples) for arm in chosen.arms))
+        arms_with_samples = tuple(
+            replace(arm, search=arm.search and replace(arm.search, samples=samples))
+            for arm in chosen.arms
+        )
+        chosen = chosen.with_arms(arms_with_samples)
     for setting in settings:
         chosen = chosen.with_arms(_apply_setting(chosen, setting))
     if splits is not None:
@@ -88,18 +82,12 @@ def apply_options(
     if arms:
         chosen = chosen.only(_matching_arms(chosen, arms))
     if weights is not None:
-        chosen = _initialise(chosen, resolve_weights(weights))
+        path = Path(weights)
+        chosen = _initialise(chosen, path.resolve() if path.exists() else fetch(weights))
     return chosen
 
 
-def resolve_weights(name: str) -> Path:
-    """A weights file, a checkpoint folder, or the published file of that name, fetched once."""
-    path = Path(name)
-    return path.resolve() if path.exists() else fetch(name)
-
-
 def parse_folds(text: str | None) -> tuple[int, ...]:
-    """Fold numbers from "0,2"."""
     try:
         return tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError:
@@ -107,11 +95,7 @@ def parse_folds(text: str | None) -> tuple[int, ...]:
 
 
 def parse_domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
-    """The store's names of the domains of an experiment from "A,B", in the order of their roles.
-
-    Raises:
-        InputError: the experiment compares no domains, or not so many.
-    """
+    """The store's names of the domains of an experiment from "A,B", in the order of their roles."""
     names = tuple(part.strip() for part in text.split(",")) if text else ()
     check_names(experiment, names)
     return names
@@ -135,11 +119,7 @@ def format_command(name: str, size: str, options: dict[str, Any]) -> str:
 def make_phantom_store(
     experiment: Experiment, size: str, out: PathOrUri, notify: Callable[[str], None]
 ) -> PathOrUri:
-    """A store of phantom clips in the run folder, made once, for sizes that name their phantom.
-
-    Raises:
-        InputError: the size needs real data.
-    """
+    """A store of phantom clips in the run folder; InputError if the size needs real data."""
     from lus_ray.data.ingest.pipeline import ingest
 
     options = experiment.sizes[size].phantom if size in experiment.sizes else {}
@@ -155,18 +135,18 @@ def make_phantom_store(
 def _matching_arms(experiment: Experiment, arms: str) -> tuple[str, ...]:
     """Arms named by a comma-separated list of patterns; a name may contain commas itself."""
     names = [arm.name for arm in experiment.arms]
-    parts, found, start = arms.split(","), [], 0
+    parts, matches, start = arms.split(","), [], 0
     while start < len(parts):
         for end in range(len(parts), start, -1):
             pattern = ",".join(parts[start:end]).strip()
-            if hits := [name for name in names if fnmatch.fnmatchcase(name, pattern)]:
-                found += hits
+            if hits := fnmatch.filter(names, pattern):
+                matches += hits
                 start = end
                 break
         else:
             wrong = parts[start].strip()
             raise ArmError(f"{experiment.name}: no arm {wrong!r}; its arms are {'; '.join(names)}")
-    return tuple(found)
+    return tuple(matches)
 
 
 def _initialise(experiment: Experiment, path: Path) -> Experiment:
@@ -187,10 +167,6 @@ def _initialise(experiment: Experiment, path: Path) -> Experiment:
     )
 
 
-def _with_samples(arm: Arm, samples: int) -> Arm:
-    return arm if arm.search is None else replace(arm, search=replace(arm.search, samples=samples))
-
-
 def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
     """Arms after `[<arm>|arm].recipe.<field>=<value>` or `[<arm>|arm].task.<argument>=<value>`."""
     key, equals, text = setting.partition("=")
@@ -206,8 +182,9 @@ def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
     if which != "arm":
         experiment.arm(which)
     in_recipe = ".recipe." in key
-    if in_recipe:
-        _check_field(setting, path)
+    known = sorted({field.name for field in fields(Recipe)} - {"augment"})
+    if in_recipe and path not in known:
+        raise InputError(f"--set {setting}: a recipe has {known}")
     arms, num_changed = [], 0
     for arm in experiment.arms:
         changed = arm
@@ -230,9 +207,3 @@ def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
     if not num_changed:
         raise InputError(f"--set {setting}: no arm takes it")
     return tuple(arms)
-
-
-def _check_field(setting: str, name: str) -> None:
-    known = {field.name for field in fields(Recipe)} - {"augment"}
-    if name not in known:
-        raise InputError(f"--set {setting}: a recipe has {sorted(known)}")

@@ -1,7 +1,7 @@
-"""The order of cells: each starts once its inputs are finished, handed to Tune by a searcher.
+"""The order of cells: each starts once its inputs are finished.
 
-Why a searcher: Tune asks it for the next trial whenever there is capacity and reports every end to
-it, so that one Tune run executes all ready cells in parallel and continues as inputs appear.
+Why a Tune searcher: Tune asks it for the next trial whenever there is capacity, so that one run
+executes all ready cells in parallel.
 """
 
 import json
@@ -69,13 +69,17 @@ class CellScheduler(Searcher):
         position = 0
         while position < len(self.waiting):
             cell = self.waiting[position]
+            failed = [c for c in self._inputs_of(cell) if c in self.failed]
             if cell.sample is not None and self.searches[cell.arm].is_pruned(cell):
                 self.waiting.pop(position)
                 self._promote(cell.arm)
                 position = 0  # cells that wait for the arm may be ready now
-            elif (reason := self._blocked_by(cell)) is not None:
+            elif failed:
                 self.waiting.pop(position)
-                self._block(Cell(cell.arm, cell.fold), reason)
+                blocked = Cell(cell.arm, cell.fold)
+                if blocked not in self.failed:  # once for all of its samples
+                    self.failed[blocked] = f"its input {failed[0].name} failed"
+                    self.observer.on_blocked(blocked)
             elif self.finished.issuperset(self._inputs_of(cell)):
                 self.waiting.pop(position)
                 return self._start(trial_id, cell)
@@ -84,7 +88,6 @@ class CellScheduler(Searcher):
         return None if self.running else Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass an epoch on to the observers."""
         if (cell := self.running.get(trial_id)) is not None:
             self.last_report[trial_id] = time.monotonic()
             self.observer.on_report(cell, result)
@@ -113,31 +116,23 @@ class CellScheduler(Searcher):
             self.observer.on_end(cell, error=None)
 
     def should_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether the search of this cell stops it now."""
         cell = self.running.get(trial_id)
         if cell is None or cell.sample is None or "epoch" not in result:
             return False
         score = result.get("val_score", math.nan)
-        if self.searches[cell.arm].should_prune(cell, int(result["epoch"]), score):
+        if is_pruned := self.searches[cell.arm].should_prune(cell, int(result["epoch"]), score):
             self.pruned.add(cell)
-            return True
-        return False
+        return is_pruned
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tune saves its searcher for a resume of its own, which is not used."""
-        return {}
+        return {}  # Tune saves its searcher for a resume of its own, which is not used
 
-    def save(self, checkpoint_path: str) -> None:
+    def save(self, *args: Any, **options: Any) -> None:
         """Save nothing: the run folder says which cells are finished."""
 
-    def restore(self, checkpoint_path: str) -> None:
-        """Restore nothing."""
-
-    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Save nothing."""
+    restore = save_to_dir = save
 
     def _start(self, trial_id: str, cell: Cell) -> dict[str, Any]:
-        """The configuration of the trial that runs the cell."""
         if cell.sample is not None:
             cell = self.searches[cell.arm].cell(cell.fold, cell.sample)
             self.plan.folder.upload_search(cell.arm)
@@ -165,16 +160,6 @@ class CellScheduler(Searcher):
 
     def _inputs_of(self, cell: Cell) -> list[Cell]:
         return [Cell(name, cell.fold) for name in self.inputs[cell.arm]]
-
-    def _blocked_by(self, cell: Cell) -> str | None:
-        failed = next((c for c in self._inputs_of(cell) if c in self.failed), None)
-        return None if failed is None else f"its input {failed.name} failed"
-
-    def _block(self, cell: Cell, reason: str) -> None:
-        """Report a blocked cell, once for all of its samples."""
-        if cell not in self.failed:
-            self.failed[cell] = reason
-            self.observer.on_blocked(cell)
 
     def _retry(self, cell: Cell, ray_error: str) -> bool:
         """Queue a lost cell again, at most `MAX_RETRIES` times.
@@ -241,7 +226,6 @@ class PruningScheduler(FIFOScheduler):
         self.cells = cells
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        """Called by Tune after every epoch."""
         stop = self.cells.should_prune(trial.trial_id, result)
         return TrialScheduler.STOP if stop else TrialScheduler.CONTINUE
 
@@ -254,19 +238,13 @@ class PruningScheduler(FIFOScheduler):
 
 
 def val_score(folder: CellFolder) -> float:
-    """The validation score of a finished cell."""
     cost = json.loads(folder.cost.read_text())
     return float(cost["val_scores"].get("score", math.nan))
 
 
 def _copy_cell(source: CellFolder, target: CellFolder) -> None:
     """Copy a cell's folder and predictions; the prediction file comes last."""
-    for entry in source.path.iterdir():
-        copy = target.path / entry.name
-        if entry.is_dir():
-            shutil.copytree(entry, copy, dirs_exist_ok=True)
-        else:
-            shutil.copy2(entry, copy)
+    shutil.copytree(source.path, target.path, dirs_exist_ok=True)
     aside = target.predictions.with_suffix(".copying")
     shutil.copy2(source.predictions, aside)
     aside.replace(target.predictions)

@@ -55,10 +55,7 @@ def trial(config: dict[str, Any], plan: RunPlan, shared: Transport) -> None:
 
 
 def _run(cell: Cell, plan: RunPlan, *args: Any, **options: Any) -> dict[str, float]:
-    """Run the cell and write its error, if it has one, which makes it a failed cell.
-
-    Nothing is written where a process or machine that it needs is lost: the cell runs again.
-    """
+    """Run the cell and write its error, unless a process or machine that it needs is lost."""
     if not plan.folder.manifest.is_file():
         raise CellError(
             f"{plan.folder.path}: {socket.gethostname()} does not see the run folder; choose an "
@@ -77,10 +74,9 @@ def _run(cell: Cell, plan: RunPlan, *args: Any, **options: Any) -> dict[str, flo
 
 
 def _set_process_title(cell: Cell) -> None:
-    """Show the cell in `ps` and in Ray's dashboard.
+    """Show the cell in `ps` and in Ray's dashboard, whose names of reused actors are outdated.
 
-    Why private: Tune reuses an actor for many cells, Ray keeps the name an actor was created with,
-    and its reporter reads the title. Ray resets the title with every call, hence after each report.
+    Ray resets the title with every call, hence after each report.
     """
     set_process_title(f"ray::{cell.name}")
 
@@ -95,8 +91,7 @@ def _limit_threads() -> None:
 
 def _trim_memory() -> None:
     """Return freed memory to the system: every trial runs in a new thread with its own arena."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
         trim(0)
 
 

@@ -14,10 +14,10 @@ from lus_ray.storage.files import write_text
 
 
 class CellLog:
-    """Logs a cell; `is_start` records a start of it, which a worker of several does not.
+    """Logs a cell; `is_start` records a start of it.
 
     The first logged epoch shows where a killed cell resumes: metrics of an earlier start are kept
-    up to that epoch and dropped from there on.
+    up to that epoch.
     """
 
     def __init__(
@@ -35,7 +35,6 @@ class CellLog:
             self._append_start()
 
     def log_epoch(self, values: dict[str, float]) -> None:
-        """Append the metrics of an epoch and pass them to the callback."""
         if not self.num_epochs:
             self._truncate(int(values["epoch"]))
         with self.path.open("a") as file:

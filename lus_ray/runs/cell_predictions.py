@@ -18,10 +18,7 @@ from lus_ray.tasks.task import Task, to_unit_range
 def predict_clips(
     task: Any, rows: Sequence[Row], pixels: Pixels, device: str, *, num_samples: int = 0
 ) -> Iterator[Prediction]:
-    """Predictions of the task for each clip, in the order of the rows.
-
-    `num_samples` above 0 replaces the view's own number of samples.
-    """
+    """Predictions for each clip in order; `num_samples` above 0 replaces that of the view."""
     if task.reads_rows:
         yield from task.predict_rows(rows)
         return
@@ -35,7 +32,6 @@ def predict_clips(
 def _measure(
     task: Segmentation, rows: Sequence[Row], pixels: Pixels, device: str, num_samples: int
 ) -> Iterator[Prediction]:
-    """Pixel counts of the clips whose masks the task can read; empty for the others."""
     assert isinstance(task.view, View)
     readable = [row for row in rows if task.target(row) is not None]
     masked = zip(pixels.clips(readable, task.view), pixels.masks(readable, task.view), strict=True)
@@ -68,7 +64,6 @@ def pixel_source(task: Task, pixels: Pixels) -> Any:
 
 
 def trains_on_frames(task: Task) -> bool:
-    """Whether the task trains on single frames of clips."""
     return isinstance(task.view, View) and task.view.is_per_frame
 
 

@@ -1,8 +1,7 @@
 """The clips of a cell: the split of each, and which of them the arm may train on.
 
 Two published protocols of Gare 2021 leak by design: `split_images` assigns the six copies of every
-frame to three folds at random (section 3.1), `split_clips` whole clips, balanced in class. The
-report names the arms that ask for either and shows them beside their leak-free twins.
+frame to three folds at random (section 3.1), `split_clips` whole clips, balanced in class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,15 +25,12 @@ UNLABELLED_COLUMNS = (
 
 
 def rows_of(arm: Arm, fold: Fold, cell: Cell, plan: RunPlan) -> list[Row]:
-    """The clips of this fold with their `split`, and with the outputs of the arm that is read.
-
-    An arm that reads one whose images or clips are split at random takes over its splits.
-    """
+    """The clips of this fold with their `split`, and with the outputs of the arm that is read."""
     if arm.reads is not None:
         source = Cell(arm.reads, cell.fold)
         clips = predictions.read(plan.folder_of(source).predictions)[1].to_pylist()
         if arm.reads in leakage.arms_split_at_random(plan.experiment):
-            return [row for row in clips if _is_wanted(arm, row)]
+            return [row for row in clips if _is_wanted(arm, row)]  # with the splits of that arm
     else:
         clips = [dict(row) for row in plan.rows]
     for row in clips:
@@ -77,8 +73,7 @@ def split_clips(
 ) -> list[Row]:
     """Each clip with a class of this label once: to test in its own fold, to train in the others.
 
-    Every class, and the whole, is balanced in number of clips. The same seed gives every fold the
-    same partition.
+    Classes are balanced in number of clips. The same seed gives every fold the same partition.
     """
     rng = np.random.default_rng(seed)
     by_class: dict[int, list[Row]] = {}
@@ -113,10 +108,7 @@ def training_rows(arm: Arm, train: list[Row]) -> tuple[list[Row], tuple[str, ...
 
 
 def unlabelled_rows(arm: Arm, fold: Fold, plan: RunPlan) -> list[Row]:
-    """The training clips of the second stream, without any label.
-
-    `images` stays: a study that drops frames without a B-line has inspected its frames.
-    """
+    """The training clips of the second stream, without any label."""
     if not arm.rows.unlabelled:
         return []
     return [
@@ -127,10 +119,7 @@ def unlabelled_rows(arm: Arm, fold: Fold, plan: RunPlan) -> list[Row]:
 
 
 def reduce_images(train: Sequence[Row], number: int, *, seed: int) -> list[Row]:
-    """Clips with `number` of their frames in all, of each patient in proportion; at most all.
-
-    The largest remainders get the frames that rounding leaves over.
-    """
+    """Clips with `number` of their frames in all, of each patient in proportion; at most all."""
     images = [
         (row["patient"], clip, frame, copy)
         for clip, row in enumerate(train)
@@ -153,7 +142,6 @@ def reduce_images(train: Sequence[Row], number: int, *, seed: int) -> list[Row]:
 
 
 def has_values(row: Row, wanted: Mapping[str, Any]) -> bool:
-    """Whether a clip has these values."""
     return all(row[column] == value for column, value in wanted.items())
 
 

@@ -25,8 +25,8 @@ def select(
 ) -> tuple[Experiment, pa.Table, tuple[str, ...]]:
     """The experiment with the store's names of its domains, its clips, and notes on skipped clips.
 
-    `names` are the store's names of the domains in the order of the roles; without them, each role
-    takes the first of its known names that the store has.
+    `names` are the store's names of the domains; without them, each role takes the first of its
+    known names that the store has.
 
     Raises:
         InputError: `names` do not fit the experiment or the store.
@@ -48,11 +48,7 @@ def select(
 
 
 def fingerprint(index: pa.Table) -> str:
-    """SHA-256 over the clips, and over the frames that count where a class selects them.
-
-    Why: masks decide which frames count and how folds are balanced, so that other masks of the
-    same frames are other data.
-    """
+    """SHA-256 over the clips, and over the frames that masks select where a class is required."""
     clips = store.fingerprint(index)
     if "images" not in index.column_names:
         return clips
@@ -61,11 +57,7 @@ def fingerprint(index: pa.Table) -> str:
 
 
 def check_names(experiment: Experiment, names: Sequence[str]) -> None:
-    """Refuse names of domains that do not fit the experiment.
-
-    Raises:
-        InputError: the experiment compares no domains, or not so many.
-    """
+    """Raise InputError for names of domains that do not fit the experiment."""
     if not names:
         return
     roles = tuple(experiment.domains)
@@ -79,11 +71,7 @@ def check_names(experiment: Experiment, names: Sequence[str]) -> None:
 
 
 def check_folds(experiment: Experiment, folds: Iterable[Fold], index: pa.Table) -> None:
-    """Refuse folds that do not train on and test every domain of the experiment.
-
-    Raises:
-        FoldError: names the fold, the split and the domain.
-    """
+    """Raise FoldError where a fold does not train on and test every domain of the experiment."""
     columns = (index[name].to_pylist() for name in ("patient", "domain"))
     pairs = set(zip(*columns, strict=True))
     for fold in folds:
@@ -98,28 +86,25 @@ def check_folds(experiment: Experiment, folds: Iterable[Fold], index: pa.Table) 
 
 
 def _store_names(experiment: Experiment, index: pa.Table, names: Sequence[str]) -> dict[str, str]:
-    """The store's name of each role."""
     known = sorted(set(index["domain"].to_pylist()) - {None})
     has = f"this store has {_quote(known)}" if known else "no clip of this store names its domain"
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"--domains: no clip of domain {unknown[0]!r}; {has}")
     if names:
-        for name in names:
-            if name not in known:
-                raise InputError(f"--domains: no clip of domain {name!r}; {has}")
         return dict(zip(experiment.domains, names, strict=True))
+    names_of = {}
     for role, aliases in experiment.domains.items():
-        if not set(aliases) & set(known):
+        present = [name for name in aliases if name in known]
+        if not present:
             raise SchemaError(
                 f"{experiment.name}: no clip of domain {role!r} (known as {_quote(aliases)}); "
                 f"{has}; add clips of it, or name {_quote(experiment.domains)} with --domains"
             )
-    return {
-        role: next(name for name in aliases if name in known)
-        for role, aliases in experiment.domains.items()
-    }
+        names_of[role] = present[0]
+    return names_of
 
 
 def _select_domains(index: pa.Table, names_of: Mapping[str, str]) -> tuple[pa.Table, list[str]]:
-    """The clips of these domains, renamed to their role, and a note on the others."""
     role_of = {name: role for role, name in names_of.items()}
     domains = index["domain"].to_pylist()
     kept = pa.array([name in role_of for name in domains])
@@ -136,7 +121,6 @@ def _select_domains(index: pa.Table, names_of: Mapping[str, str]) -> tuple[pa.Ta
 def _select_frames(
     experiment: Experiment, index: pa.Table, data: PathOrUri
 ) -> tuple[pa.Table, list[str]]:
-    """The clips with a frame that shows the class, and `images`, their list of such frames."""
     name = experiment.frames_with
     frames_of = _frames_with(name, index, data)
     frames = [frames_of.get(clip, []) for clip in index["clip"].to_pylist()]

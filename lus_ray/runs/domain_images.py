@@ -47,7 +47,6 @@ class DomainPair:
         return None
 
     def names(self) -> tuple[str, str]:
-        """Names of source and target in captions."""
         return (
             str(self.source.get("domain") or "source"),
             str(self.target.get("domain") or "target"),
@@ -91,26 +90,17 @@ def draw(
     """The frame with the mask of the expert, with that of the task, and translated."""
     frames = torch.from_numpy(picture / np.float32(255))[None, None].to(device)
     predicted = task.predict(frames)["masks"]
-    (dice,) = segmentation.dice(segmentation.count_pixels(true[None], predicted, num_classes=2))[
-        :, 1
-    ]
+    counts = segmentation.count_pixels(true[None], predicted, num_classes=2)
+    dice = segmentation.dice(counts)[0, 1]
     caption = "no B-line in either" if np.isnan(dice) else f"Dice {dice:.2f}"
-    yield ExampleImage(
-        "-expert",
-        "expert",
-        figures.draw_segmentations(picture, true == 1, {}),
-        _describe_domain(row),
-    )
+    svg, domain = figures.draw_segmentations(picture, true == 1, {}), row.get("domain")
+    yield ExampleImage("-expert", "expert", svg, domain or "unknown domain")
     svg = figures.draw_segmentations(picture, true == 1, {"task": predicted[0] == 1})
     yield ExampleImage("", "outlines", svg, caption)
     index = domains.index_of(row)
     if index is not None and isinstance(task, Translator):
         here, there = domains.names()[:: -1 if index else 1]
         yield _draw_translation(task, frames, picture, here=here, there=there, source=index == 0)
-
-
-def _describe_domain(row: Row) -> str:
-    return row.get("domain") or "unknown domain"
 
 
 @torch.no_grad()
@@ -123,14 +113,12 @@ def _draw_translation(
     there: str,
     source: bool,
 ) -> ExampleImage:
-    """The frame, its translation and its reconstruction."""
-    other, back = (
+    translated, back = (
         (255 * image[0, 0].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
         for image in task.translate_and_reconstruct(frames, source=source)
     )
-    row = [(f"{here} frame", picture), (f"as {there}", other), ("reconstructed", back)]
+    row = [(f"{here} frame", picture), (f"as {there}", translated), ("reconstructed", back)]
     error = np.abs(back.astype(int) - picture).mean()
-    caption = (
-        f"{here} as {there}: reconstructed with a mean error of {error:.1f} of 255 grey levels"
-    )
-    return ExampleImage("-translated", "translations", figures.draw_translations([row]), caption)
+    svg = figures.draw_translations([row])
+    error_text = f"reconstructed with a mean error of {error:.1f} of 255 grey levels"
+    return ExampleImage("-translated", "translations", svg, f"{here} as {there}: {error_text}")

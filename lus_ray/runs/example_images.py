@@ -3,8 +3,7 @@
     cells/<arm>/fold<k>/pictures/<n>.svg, captions.json
     cells/<arm>/fold<k>/pictures/<n>-expert.svg, <n>-translated.svg     for B-lines
 
-Why selected by name and label: every arm shows the same examples and nobody picked them, so that
-two arms can be compared.
+Why selected by name and label: every arm shows the same examples, so that arms can be compared.
 """
 
 import json
@@ -35,7 +34,6 @@ NUM_EXAMPLES = 4
 Drawable = FrameScore | FrameDiagnosis | Segmentation
 Picture = tuple[str, str]
 """An SVG text and its caption."""
-
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -61,14 +59,8 @@ def draw(
         for image in _draw_example(task, row, frame, pixels, domains=domains, device=device):
             name = f"{number}{image.suffix}.svg"
             (folder / name).write_text(image.svg)
-            captions.append(
-                {
-                    "file": name,
-                    "example": f"{row['clip']}#{frame}",
-                    "caption": image.caption,
-                    "kind": image.kind,
-                }
-            )
+            shown = {"file": name, "example": f"{row['clip']}#{frame}"}
+            captions.append({**shown, "caption": image.caption, "kind": image.kind})
     (folder / CAPTIONS).write_text(json.dumps(captions, indent=1) + "\n")
 
 
@@ -79,15 +71,17 @@ def _draw_example(
     (resized,) = pixels.clips([row], task.view)
     picture = resized[frame]
     if not isinstance(task, Segmentation):
-        true = _true_class(task, row, frame)
+        target = task.target(row)
+        assert target is not None
+        true = target[frame] if isinstance(target, list) else target
         yield ExampleImage("", "looks", *draw_attention(task, picture, true, device=device))
         return
     (ids,) = pixels.masks([row], task.view)
-    true = task.prepare_truth(ids[frame : frame + 1], row)[0]
+    mask = task.prepare_truth(ids[frame : frame + 1], row)[0]
     if task.scheme == "bline":
-        yield from domain_images.draw(task, row, picture, true, domains=domains, device=device)
+        yield from domain_images.draw(task, row, picture, mask, domains=domains, device=device)
     else:
-        yield ExampleImage("", "masks", *draw_masks(task, picture, true, device=device))
+        yield ExampleImage("", "masks", *draw_masks(task, picture, mask, device=device))
 
 
 def draw_attention(
@@ -122,8 +116,8 @@ def draw_masks(
     frames = _to_tensor(picture, device)
     predicted = task.predict(frames)["masks"][0]
     deviation = task.estimate_uncertainty(frames)
-    layers = [("prediction", predicted)]
-    layers = layers if true is None else [("expert", true), *layers]
+    layers = [("expert", true)] if true is not None else []
+    layers.append(("prediction", predicted))
     maps = [] if deviation is None else _uncertainty_maps(task, deviation[0])
     svg = figures.draw_masks(picture, masks=layers, classes=task.classes, uncertainty=maps)
     if true is None:
@@ -134,10 +128,6 @@ def draw_masks(
 def _uncertainty_maps(
     task: Segmentation, deviation: Float[np.ndarray, "K H W"]
 ) -> list[tuple[str, Float[np.ndarray, "H W"]]]:
-    """Maps of every class but background by name, also of classes without a pixel.
-
-    For markers also the mean over scores 1 to 3: Roy et al. 2020, Figure 6.
-    """
     maps = list(zip(task.classes, deviation, strict=True))[1:]
     if task.scheme == "markers":
         maps.append(("mean of scores 1-3", deviation[list(segmentation.UNION)].mean(axis=0)))
@@ -147,8 +137,8 @@ def _uncertainty_maps(
 def select_examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]]:
     """A test clip and one of its frames for each score, class or patient, by name.
 
-    Each is of another patient if possible. The frame is the middle one of those with the label,
-    and of the tested ones where a row lists its images.
+    Patients differ where possible. The frame is the middle one of those with the label, and of
+    the tested ones where a row lists its images.
     """
     tested = sorted(
         (row for row in rows if row["split"] == "test" and task.target(row) is not None),
@@ -177,18 +167,11 @@ def _one_per_label(
     for label in wanted:
         candidates = [row for row in tested if label in labels(row)]
         shown = {row["patient"] for row, _ in chosen}
-        others = [row for row in candidates if row["patient"] not in shown]
         if candidates:
-            row = (others or candidates)[0]
+            row = next((row for row in candidates if row["patient"] not in shown), candidates[0])
             frames = np.flatnonzero(np.asarray(labels(row)) == label)
             chosen.append((row, int(frames[len(frames) // 2])))
     return chosen
-
-
-def _true_class(task: FrameScore | FrameDiagnosis, row: Row, frame: int) -> int:
-    target = task.target(row)
-    assert target is not None
-    return target[frame] if isinstance(target, list) else target
 
 
 def _to_tensor(picture: UInt8[np.ndarray, "H W"], device: str) -> torch.Tensor:

@@ -25,7 +25,6 @@ from lus_ray.training import checkpoint
 SEGMENTERS = ("Segmentation", "Ensemble", "BinarySegmentation", "MatchedSegmentation", "Sifa")
 """Tasks that segment images, by their names in checkpoints."""
 PREFIX = "over-"
-"""Prefix of the files of these images, which are replaced when they are drawn again."""
 
 Example = tuple[Row, UInt8[np.ndarray, "1 H W"]]
 """A clip and the frame that is shown."""
@@ -43,11 +42,7 @@ def draw(experiment: Experiment, folder: RunFolder, examples: Sequence[Example])
 
 
 def select_examples(path: PathOrUri) -> list[Example]:
-    """A few clips of different patients, selected by a hash of names, with their middle frame.
-
-    Raises:
-        StoreError: there is no store, or it is damaged.
-    """
+    """A few clips of different patients, selected by a hash of names, with their middle frame."""
     index = store.read_index(path)
     names = sorted(index["clip"].to_pylist(), key=lambda n: hashlib.sha256(n.encode()).hexdigest())
     patient = dict(zip(index["clip"].to_pylist(), index["patient"].to_pylist(), strict=True))
@@ -56,12 +51,7 @@ def select_examples(path: PathOrUri) -> list[Example]:
         first.setdefault(patient[name], name)
     chosen = list(first.values())[: example_images.NUM_EXAMPLES]
     rows = store.read(path, chosen, columns=("clip", "height", "width", "frames"))
-    return [(row, _middle(row)) for row in rows]
-
-
-def _middle(row: Row) -> UInt8[np.ndarray, "1 H W"]:
-    frames = frames_of(row)
-    return frames[len(frames) // 2 : len(frames) // 2 + 1]
+    return [(row, frames_of(row)[len(row["frames"]) // 2 :][:1]) for row in rows]
 
 
 def _draw_masks(task: Segmentation, examples: Sequence[Example], folder: Path) -> int:

@@ -4,11 +4,10 @@
     folds.json                           patients of every fold (`lus_ray.folds`)
     campaign.json                        driver and progress (`lus_ray.monitoring.status_writer`)
     cells/<arm>/fold<k>[/sample<n>]/     checkpoint, metrics, cost, images of a cell
-    predictions/<arm>/fold<k>.parquet    the cell is finished (`lus_ray.runs.predictions`)
+    predictions/<arm>/fold<k>.parquet    predictions (`lus_ray.runs.predictions`)
     report.html, report.md, report.json
 
-A cell is finished when its prediction file exists; that file is written last, and renamed into
-place. This is the whole resume protocol.
+A cell is finished when its prediction file exists, which is written last and renamed into place.
 """
 
 import contextlib
@@ -37,14 +36,10 @@ STATE, CHECKPOINT, IMAGES, CAPTIONS = "state.safetensors", "checkpoint", "pictur
 START, TRAINED, FITTED, TRAIN = "start", "trained", "fitted.json", "train"
 SEARCH = "search.journal"
 
-UPLOAD_S = 10.0
-"""Seconds between two uploads of a running cell."""
-FAILED_RETRY_S = 5.0
-"""Patience with the storage where a cell has failed anyway."""
-MAX_WEIGHT_BYTES = 2**20
-"""The driver downloads no larger weights: enough for the few numbers that a report shows."""
-LIVE = (STARTS, METRICS, STATE)
-"""In this order: the state of an epoch never arrives before its line of metrics."""
+UPLOAD_S = 10.0  # between two uploads of a running cell
+FAILED_RETRY_S = 5.0  # of storage where the cell has failed anyway
+MAX_WEIGHT_BYTES = 2**20  # the driver downloads no larger weights
+LIVE = (STARTS, METRICS, STATE)  # the state of an epoch never arrives before its metrics
 OF_WORKERS = (START, TRAINED, TRAIN, "worker.jsonl", FITTED, "cost-*.json")
 OF_SAMPLES = f"{SAMPLE}[0-9]*"
 NOT_READ = (STATE, PHANTOM)
@@ -55,8 +50,7 @@ NOT_WATCHED = (CHECKPOINT, PHANTOM, IMAGES, START, TENSORBOARD, TRAINED, "*.safe
 class RunFolder:
     """A run at a path, or at a URI with a mirror on this machine.
 
-    Every method that uploads or downloads does nothing for a path. With `reading`, the mirror is a
-    separate copy, which no campaign works in.
+    Uploads and downloads do nothing for a path. With `reading`, the mirror is a separate copy.
     """
 
     location: PathOrUri
@@ -64,67 +58,57 @@ class RunFolder:
 
     @classmethod
     def create(cls, location: PathOrUri) -> "RunFolder":
-        """The run folder at a place, made if it does not exist."""
         folder = cls(location if is_remote(location) else Path(location).resolve())
         folder.path.mkdir(parents=True, exist_ok=True)
         return folder
 
     @property
     def mirror(self) -> Mirror | None:
-        """The mirror of a run on object storage."""
         uri = str(self.location)
         return Mirror(uri, reading=self.reading) if is_remote(self.location) else None
 
     @property
     def path(self) -> Path:
-        """The folder on this machine."""
         return self.mirror.local if self.mirror else Path(self.location)
 
     @property
     def display_name(self) -> str:
-        """The path or URI, for messages."""
         return self.mirror.display_name if self.mirror else str(self.location)
 
     @property
     def manifest(self) -> Path:
-        """The record of what is run."""
         return self.path / MANIFEST
 
     @property
     def folds(self) -> Path:
-        """The patients of every fold."""
         return self.path / FOLDS
 
     def cell(self, cell: Cell) -> "CellFolder":
-        """The folder of a cell."""
         return CellFolder(self, slug(cell.arm), f"fold{cell.fold}", cell.sample)
 
     def predictions_of(self, arm: str) -> Path:
-        """The folder with the prediction files of an arm."""
         return self.path / PREDICTIONS / slug(arm)
 
     def finished_cells(self, arm: str = "*") -> list["CellFolder"]:
-        """Finished cells, of one arm or of all, by name; samples of a search are not among them."""
+        """Finished cells of one arm or of all, by name, without samples of a search."""
         arm = arm if arm == "*" else slug(arm)
         files = sorted(self.path.glob(f"{PREDICTIONS}/{arm}/fold*.parquet"))
         return [CellFolder(self, file.parent.name, file.stem) for file in files]
 
     def search_journal(self, arm: str) -> Path:
-        """What Optuna knows of an arm."""
         return self.path / CELLS / slug(arm) / SEARCH
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the run; a second command is refused and told who holds the lock since when.
+        """Lock the run folder.
 
-        The lock of a folder ends with its process. On object storage, and where a shared
-        filesystem has no locks, it expires 90 s after the last heartbeat.
+        The lock ends with its process. On object storage, and where a shared filesystem has no
+        locks, it expires 90 s after the last heartbeat.
 
         Raises:
             InputError: another command holds the lock, or the run is not writable.
         """
-        hold = lease.hold_folder(self.path) if self.mirror is None else self.mirror.hold_lease()
-        with hold:
+        with lease.hold_folder(self.path) if self.mirror is None else self.mirror.hold_lease():
             yield
 
     def upload(self, *names: str) -> None:
@@ -133,7 +117,6 @@ class RunFolder:
             self.mirror.upload(*names)
 
     def upload_search(self, arm: str) -> None:
-        """Upload the journal of an arm's search."""
         self.upload(f"{CELLS}/{slug(arm)}/{SEARCH}")
 
     def download(self) -> None:
@@ -147,17 +130,12 @@ class RunFolder:
             replace(self.mirror, retry_s=5.0).download(without=NOT_WATCHED)
 
     def download_checkpoints(self) -> None:
-        """Download all cells with their weights."""
         if self.mirror is not None:
             self.mirror.download(CELLS, without=NOT_READ)
 
 
 def open_for_reading(location: PathOrUri) -> RunFolder:
-    """The run folder, or a fresh copy of the one at a URI.
-
-    Raises:
-        InputError: the storage is not readable, or holds no run.
-    """
+    """The run folder, or a fresh copy of the one at a URI; InputError if no run is readable."""
     folder = RunFolder(location, reading=True)
     if folder.mirror is not None:
         replace(folder.mirror, retry_s=0.0).download(without=NOT_READ)
@@ -182,20 +160,17 @@ class CellFolder:
 
     @property
     def name(self) -> str:
-        """The folder below the run."""
         folder = f"{CELLS}/{self.arm}/{self.fold}"
         return folder if self.sample is None else f"{folder}/{SAMPLE}{self.sample}"
 
     @property
     def predictions_name(self) -> str:
-        """The prediction file below the run."""
         if self.sample is None:
             return f"{PREDICTIONS}/{self.arm}/{self.fold}.parquet"
         return f"{PREDICTIONS}/{self.arm}/samples/{self.fold}-{self.sample}.parquet"
 
     @property
     def path(self) -> Path:
-        """The folder on this machine."""
         return self.run.path / self.name
 
     @property
@@ -210,56 +185,47 @@ class CellFolder:
 
     @property
     def metrics(self) -> Path:
-        """JSON lines, one per epoch."""
         return self.path / METRICS
 
     @property
     def cost(self) -> Path:
-        """Time, memory and validation scores of a trained cell."""
         return self.path / COST
 
     @property
     def starts(self) -> Path:
-        """Where and when the cell was started."""
         return self.path / STARTS
 
     @property
     def error(self) -> Path:
-        """Why the cell failed."""
         return self.path / ERROR
 
     @property
     def state(self) -> Path:
-        """The training state from which a killed cell resumes."""
         return self.path / STATE
 
     @property
     def checkpoint(self) -> Path:
-        """The trained task."""
         return self.path / CHECKPOINT
 
     @property
     def images(self) -> Path:
-        """Example images and their captions."""
         return self.path / IMAGES
 
     @property
     def ray_train_storage(self) -> PathOrUri:
-        """Where Ray Train keeps its own files."""
         return join(self.run.location, *self.name.split("/"), TRAIN)
 
     def worker_cost(self, rank: int) -> str:
-        """The file in this folder with the cost of one of several workers."""
         return f"cost-{rank}.json"
 
     def upload(self, *names: str) -> None:
         """Upload files of this folder; without names, all of it and the prediction file last."""
+        last: tuple[str, ...] = ()
         if not names and self.run.mirror is not None:
             files = sorted(path.name for path in self.path.iterdir())
             names = tuple(name for name in files if not name.startswith((SAMPLE, ".")))
-            self.run.upload(*self._below(names), self.predictions_name)
-            return
-        self.run.upload(*self._below(names))
+            last = (self.predictions_name,)
+        self.run.upload(*self._below(names), *last)
 
     def download(self, *names: str) -> None:
         """Download files of this folder; without names, all of it and the prediction file."""
@@ -268,7 +234,7 @@ class CellFolder:
             self.run.mirror.download(*(self._below(names) if names else whole))
 
     def download_result(self) -> None:
-        """Download what the driver reads of an ended cell, without large weights."""
+        """Download what the driver reads, without large weights."""
         if self.run.mirror is not None:
             self.run.mirror.download(
                 self.name,
@@ -302,9 +268,8 @@ class CellFolder:
     ) -> Iterator[EpochCallback]:
         """Download the cell and its inputs before the block, and upload its results after it.
 
-        Gives the callback of `run_cell.run`, which uploads progress as well. The prediction file is
-        uploaded last: where it exists, everything else is complete. With `has_workers`, metrics
-        and state are those that a worker uploaded, which may be newer than the ones here.
+        Yields a callback that uploads progress as well. With `has_workers`, metrics and state stay
+        those that a worker uploaded, which may be newer than the ones here.
 
         Raises:
             CellError: the storage failed for a minute; the results stay on this machine.
@@ -344,16 +309,11 @@ class CellFolder:
 
 
 def slug(name: str) -> str:
-    """An arm's name as the name of its folders."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file of a run folder.
-
-    Raises:
-        StoreError: there is no such file, or it is damaged.
-    """
+    """The content of a JSON file; StoreError if it is missing or damaged."""
     text = read_text(path)
     if text is None:
         raise StoreError(f"{path}: no such file; name a folder that 'lus run ... --out' wrote")
@@ -366,12 +326,10 @@ def read_json(path: Path) -> Any:
 def parse_json_lines(text: str) -> list[dict[str, Any]]:
     """Rows of JSON lines up to the first incomplete one, which a kill may have left."""
     rows: list[dict[str, Any]] = []
-    for line in text.splitlines():
-        try:
+    with contextlib.suppress(ValueError):
+        for line in text.splitlines():
             row = json.loads(line)
-        except ValueError:
-            break
-        if not isinstance(row, dict):
-            break
-        rows.append(row)
+            if not isinstance(row, dict):
+                break
+            rows.append(row)
     return rows

@@ -1,12 +1,10 @@
 """Leaks of patients between splits: arms whose published protocol leaks, and foreign weights.
 
-An arm leaks where it trains on other clips of patients that it is tested on, where images or clips
-instead of patients are split, where the test split chooses its epoch, or where it starts from,
-reads or joins an arm that leaks. Reports mark such an arm wherever they show it.
+An arm leaks as `KINDS` lists, or where it starts from, reads or joins an arm that leaks. Reports
+mark such arms.
 
-Weights of a run name their training patients: `folds.json` of that run lists who trained them and
-who chose their epoch, and a patient of a store has one name in all its runs. Weights from
-elsewhere count as trained on nobody.
+`folds.json` of the run that trained weights lists their training and validation patients. Weights
+from elsewhere count as trained on nobody.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,9 +40,7 @@ KINDS = {
 PEOPLE = {OVERLAP, IMAGES, CLIPS}
 """Kinds in which test patients are trained on; such arms are compared with each other only."""
 
-
 Arms = Experiment | RunRecord | Mapping[str, Any]
-"""An experiment, the record of a run, or that record as a dictionary."""
 
 
 def leaks(experiment: Arms) -> dict[str, tuple[str, ...]]:
@@ -101,10 +97,7 @@ def refuse_leaking_weights(
 
 
 def trained_patients(path: Path) -> set[str]:
-    """Patients who trained weights in a run folder or chose their epoch; none for other weights.
-
-    Where the arm leaks, its test patients count as well.
-    """
+    """Patients who trained weights or chose their epoch; where the arm leaks, test patients too."""
     cells = next((folder for folder in path.parents if _is_cells_folder(folder)), None)
     if cells is None:
         return set()
@@ -121,10 +114,8 @@ def _is_cells_folder(folder: Path) -> bool:
 
 
 def _arms_read(arm: Any) -> list[str]:
-    """Arms whose predictions an arm reads, or joins as its members."""
     return [name for name in (_get(arm, "reads"), *(_get(arm, "members") or ())) if name]
 
 
 def _get(entry: Any, key: str) -> Any:
-    """The value of a key or field; None where there is none."""
     return entry.get(key) if isinstance(entry, Mapping) else getattr(entry, key, None)

@@ -1,7 +1,7 @@
 """The record of a run, `experiment.json`: what is run, on which data and folds.
 
-A run folder holds one run. The same command finds its record and resumes; another one is refused,
-so that no table mixes two settings.
+The same command finds the record of its run folder and resumes; another one is refused, so that
+no table mixes two settings.
 """
 
 import hashlib
@@ -27,7 +27,9 @@ from lus_ray.storage.paths import PathOrUri
 from lus_ray.training import checkpoint
 
 IDENTITY = ("experiment", "size", "seed", "folds", "supervision", "domains", "frames_with")
-"""A run folder belongs to one run: these entries never change in it."""
+"""Entries that never change in a run folder."""
+COPIED_FROM_EXPERIMENT = ("title", "seed", "domains", "frames_with", "metrics", "published")
+COPIED_FROM_ARM = ("name", "label", "baseline", "start", "reads", "members", "crossfit")
 
 
 def _or_default(default: Any) -> BeforeValidator:
@@ -37,8 +39,6 @@ def _or_default(default: Any) -> BeforeValidator:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchRecord:
-    """A hyperparameter search: distributions as text, and its number of samples."""
-
     space: dict[str, str] = field(default_factory=dict)
     samples: int = 0
     over: str = "mean"
@@ -63,7 +63,6 @@ class ArmRecord:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Arms that it starts from, reads or joins."""
         return tuple(name for name in (self.start, self.reads, *self.members) if name is not None)
 
 
@@ -90,7 +89,6 @@ class RunRecord:
     commands: tuple[str, ...] = ()
 
     def arm(self, name: str) -> ArmRecord:
-        """The arm of this name."""
         return next(arm for arm in self.arms if arm.name == name)
 
 
@@ -98,11 +96,7 @@ RUN_RECORD = TypeAdapter(RunRecord)
 
 
 def read(out: Path) -> RunRecord:
-    """The record of the run in a folder.
-
-    Raises:
-        StoreError: the folder holds no run, or its record is damaged.
-    """
+    """The record of the run in a folder; StoreError if there is none or it is damaged."""
     path = out / MANIFEST
     contents = checkpoint.with_current_names(read_json(path))
     try:
@@ -126,11 +120,10 @@ def describe_run(
 ) -> RunRecord:
     """The record of an experiment on the clips of a store."""
     contents = {
+        **{name: getattr(experiment, name) for name in COPIED_FROM_EXPERIMENT},
         "version": lus_ray.__version__,
         "experiment": experiment.name,
-        "title": experiment.title,
         "size": size,
-        "seed": experiment.seed,
         "data": {
             "clips": len(rows),
             "patients": len({row["patient"] for row in rows}),
@@ -138,12 +131,8 @@ def describe_run(
             "fingerprint": fingerprint,
             "sources": store.read_sources(data),
         },
-        "domains": experiment.domains,
-        "frames_with": experiment.frames_with,
         "folds": experiment.folds.describe(),
-        "metrics": experiment.metrics,
         "arms": [_describe_arm(arm) for arm in experiment.arms],
-        "published": experiment.published,
         "claims": [asdict(claim) for claim in experiment.claims],
         "gaps": [asdict(gap) for gap in experiment.gaps],
         "supervision": "weak" if weak else "frames",
@@ -176,7 +165,6 @@ def write(
 
 
 def _explain(error: ValidationError) -> str:
-    """The first entry that is wrong, and why, in the terms of JSON."""
     first = error.errors()[0]
     key = ".".join(map(str, first["loc"])) or "the file"
     reason = re.sub(r" or an instance of \w+", "", first["msg"]).replace("tuple", "list")
@@ -186,14 +174,8 @@ def _explain(error: ValidationError) -> str:
 def _describe_arm(arm: Arm) -> dict[str, Any]:
     search = arm.search if arm.search is not None and arm.search.samples else None
     return {
-        "name": arm.name,
-        "label": arm.label,
-        "baseline": arm.baseline,
-        "start": arm.start,
-        "reads": arm.reads,
+        **{name: getattr(arm, name) for name in COPIED_FROM_ARM},
         "weights": arm.weights and _describe_weights(Path(arm.weights)),
-        "members": arm.members,
-        "crossfit": arm.crossfit,
         "rows": asdict(arm.rows),
         "recipe": arm.recipe and asdict(arm.recipe),
         "task": checkpoint.describe(arm.task),
@@ -213,7 +195,7 @@ def _describe_weights(path: Path) -> dict[str, str]:
 
 
 def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
-    """The new record with what the known one has besides; refuses to mix two runs."""
+    """The new record with arms, claims and commands that only the known one has."""
     for key in IDENTITY:
         before, now = getattr(known, key), getattr(new, key)
         if before != now:

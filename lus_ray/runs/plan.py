@@ -19,7 +19,6 @@ class RunRequest:
 
     `folds` restricts the run to some folds. `domains` are the store's names of the domains that
     the experiment compares. With `weak`, frames without a score carry that of their clip.
-    `command` is kept in the record of the run.
     """
 
     experiment: Experiment
@@ -53,7 +52,6 @@ class RunPlan:
     index: pa.Table = field(default_factory=lambda: pa.table({}), repr=False)
 
     def folder_of(self, cell: Cell) -> CellFolder:
-        """The folder of a cell."""
         return self.folder.cell(cell)
 
     def inputs_of(self, cell: Cell) -> tuple[Cell, ...]:
@@ -61,5 +59,4 @@ class RunPlan:
         return tuple(Cell(name, cell.fold) for name in self.experiment.arm(cell.arm).inputs)
 
     def unfinished_cells(self) -> tuple[Cell, ...]:
-        """The cells that are still to run."""
         return tuple(cell for cell in self.cells if not self.folder_of(cell).is_finished)

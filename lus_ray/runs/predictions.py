@@ -69,17 +69,12 @@ def make_row(
     clip: Row, *, fold: int, split: str, target: Any, prediction: Mapping[str, np.ndarray]
 ) -> Row:
     """One row of a prediction table from a clip row and a prediction for it."""
-    values = {name: array.tolist() for name, array in prediction.items()}
-    kept = {name: clip[name] for name in KEPT}
-    return {**kept, "fold": fold, "split": split, "target": target, **values}
+    kept = {name: clip[name] for name in KEPT} | {"fold": fold, "split": split, "target": target}
+    return kept | {name: array.tolist() for name, array in prediction.items()}
 
 
 def write(path: Path, rows: Sequence[Row], info: PredictionInfo) -> None:
-    """Write a table atomically: a file that exists is complete.
-
-    Raises:
-        CellError: the disk is full; an earlier table stays.
-    """
+    """Write a table atomically; CellError if the disk is full."""
     columns = schema(several=info.multilabel or info.by_frame)
     table = pa.Table.from_pylist(list(rows), schema=columns)
     table = table.replace_schema_metadata({KEY: json.dumps(asdict(info)).encode()})
@@ -95,15 +90,10 @@ def write(path: Path, rows: Sequence[Row], info: PredictionInfo) -> None:
 
 
 Columns = Sequence[str] | Callable[[PredictionInfo], Sequence[str]]
-"""Names of columns, or a function that names them once the metadata of the table are known."""
 
 
 def read(path: Path, columns: Columns | None = None) -> tuple[PredictionInfo, pa.Table]:
-    """The metadata and the columns, or some columns, of a prediction table.
-
-    Raises:
-        StoreError: the file is missing, damaged, or no prediction table.
-    """
+    """Metadata and columns of a prediction table; StoreError if it is missing or damaged."""
     file = open_parquet(path)
     try:
         contents = json.loads((file.schema_arrow.metadata or {})[KEY])

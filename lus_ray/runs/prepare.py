@@ -23,7 +23,6 @@ LOCATION_COLUMNS = ("clip", "shard", "row_group", "row", "mask_scheme")
 
 
 def print_note(text: str) -> None:
-    """Print a note on the error stream."""
     print(text, file=sys.stderr)
 
 
@@ -83,17 +82,12 @@ def prepare(
 
 
 def list_cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...]:
-    """Every cell in the order of the table; a search adds its samples while it runs.
-
-    Raises:
-        ArmError: the names of two arms give one folder.
-    """
+    """Every cell in the order of the table; ArmError if two arms share a folder."""
     names: dict[str, str] = {}
     for arm in experiment.arms:
-        other = names.setdefault(slug(arm.name), arm.name)
-        if other != arm.name:
+        if (first := names.setdefault(slug(arm.name), arm.name)) != arm.name:
             raise ArmError(
-                f"{experiment.name}: {arm.name!r} and {other!r} share a folder; rename one"
+                f"{experiment.name}: {arm.name!r} and {first!r} share a folder; rename one"
             )
     return tuple(Cell(arm.name, fold.number) for arm in experiment.arms for fold in folds)
 
@@ -106,13 +100,14 @@ def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experi
     """
     if len({fold.test for fold in assigned}) < 2:
         return experiment
-    arms = tuple(
-        replace(arm, search=replace(arm.search, over="fold"))
-        if arm.search is not None and arm.search.samples
-        else arm
-        for arm in experiment.arms
+    return experiment.with_arms(
+        tuple(
+            replace(arm, search=replace(arm.search, over="fold"))
+            if arm.search is not None and arm.search.samples
+            else arm
+            for arm in experiment.arms
+        )
     )
-    return experiment.with_arms(arms)
 
 
 def _requested(assigned: Sequence[Fold], numbers: Sequence[int]) -> list[Fold]:
@@ -123,10 +118,7 @@ def _requested(assigned: Sequence[Fold], numbers: Sequence[int]) -> list[Fold]:
 
 
 def _rows(experiment: Experiment, index: pa.Table, data: PathOrUri) -> list[Row]:
-    """Clip rows; with `num_frames` where a task learns from single frames.
-
-    The store is read for it only where a clip has no scores of its frames.
-    """
+    """Clip rows, with `num_frames` where a task learns from single frames."""
     rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
     views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
     if not any(view is not None and view.is_per_frame for view in views):

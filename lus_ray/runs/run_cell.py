@@ -57,7 +57,7 @@ def run(
         task, outputs, scores = _crossfit(arm, rows, train, pixels, seed, device)
     else:
         task, scores = train(rows)
-        save_checkpoint(task, arm, cell, plan, seed)
+        checkpoint.save(folder.checkpoint, task, checkpoint.describe(arm.task), seed=seed)
         if arm.rows.images:
             rows = [row for row in rows if row["split"] == "test"]
         outputs = list(cell_predictions.predict_clips(task, rows, pixels, device))
@@ -90,11 +90,6 @@ def run(
     return scores
 
 
-def save_checkpoint(task: Any, arm: Arm, cell: Cell, plan: RunPlan, seed: int) -> None:
-    """Write the checkpoint of a trained task to the cell's folder."""
-    checkpoint.save(plan.folder_of(cell).checkpoint, task, checkpoint.describe(arm.task), seed=seed)
-
-
 def make_trainer(
     arm: Arm,
     cell: Cell,
@@ -107,10 +102,7 @@ def make_trainer(
     device: str,
     fit: Callable[..., loop.FitResult],
 ) -> Callable[[Sequence[Row]], tuple[Any, dict[str, float]]]:
-    """A function that trains on rows with a `split` and returns the task and validation scores.
-
-    `second` are the rows of the unlabelled stream, if the arm has one.
-    """
+    """A function that trains on rows with a `split` and returns the task and validation scores."""
 
     def train_task(rows: Sequence[Row]) -> tuple[Any, dict[str, float]]:
         torch.manual_seed(seed)
@@ -152,11 +144,7 @@ def make_trainer(
 
 
 def load_members(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> None:
-    """Load the weights of the arms that are members of an ensemble.
-
-    Raises:
-        ArmError: the settings of a member differ from those of its arm.
-    """
+    """Load the weights of an ensemble's members; ArmError if one was trained otherwise."""
     members = checkpoint.describe(arm.task)["arguments"]["members"]
     for name, member, network in zip(arm.members, members, task.net, strict=True):
         trained = replace(cell, arm=name, sample=None, settings=())
@@ -201,15 +189,11 @@ def fit_task(
         batches = pair_streams(batches, epochs(second, columns=(), seed=seed + 1))
 
     def validate(task: Task) -> dict[str, float]:
-        num_samples = recipe.val_samples
-        outputs = cell_predictions.predict_clips(task, val, pixels, device, num_samples=num_samples)
-        pairs = zip(val, outputs, strict=True)
-        return task.score(
-            [
-                {"target": cell_predictions.sampled_target(task, row, num_samples), **prediction}
-                for row, prediction in pairs
-            ]
-        )
+        number = recipe.val_samples
+        outputs = cell_predictions.predict_clips(task, val, pixels, device, num_samples=number)
+        targets = [cell_predictions.sampled_target(task, row, number) for row in val]
+        pairs = zip(targets, outputs, strict=True)
+        return task.score([{"target": target, **prediction} for target, prediction in pairs])
 
     return loop.fit(
         task, batches=batches, validate=validate, recipe=recipe, seed=seed, report=report,
@@ -240,8 +224,8 @@ def _crossfit(
 ) -> tuple[Any, list[Prediction], dict[str, float]]:
     """Predictions of training clips by inner models that were not trained on them.
 
-    Groups of training clips are assigned to `crossfit` parts. Each inner model trains on the other
-    parts and validates as the fold does. Other clips keep the predictions of the arm that is read.
+    Groups of clips are assigned to `crossfit` parts; each inner model trains on the other parts.
+    Clips that do not train keep the predictions of the arm that is read.
     """
     groups = sorted({r["group"] for r in rows if r["split"] == "train"})
     order = np.random.default_rng(seed).permutation(len(groups))
@@ -257,12 +241,10 @@ def _crossfit(
     task, scores = None, []
     for number in range(arm.crossfit):
         held = [r for r in rows if r["split"] == "train" and part[r["group"]] == number]
-        names = {r["clip"] for r in held}
-        task, score = train([r for r in rows if r["clip"] not in names])
-        for row, prediction in zip(
-            held, cell_predictions.predict_clips(task, held, pixels, device), strict=True
-        ):
-            outputs[row["clip"]] = prediction
+        names = [r["clip"] for r in held]
+        task, score = train([r for r in rows if r["clip"] not in set(names)])
+        predicted = cell_predictions.predict_clips(task, held, pixels, device)
+        outputs |= zip(names, predicted, strict=True)
         scores.append(score)
     mean = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
     return task, [outputs[r["clip"]] for r in rows], mean

@@ -1,7 +1,6 @@
 """Which arms the labels of a store can train; weak labels, where the user asks for them.
 
-Weak supervision is a choice, never a default: frames without a score of their own carry that of
-their clip, and record and report say so.
+Weak supervision is never a default. The record of the run and the report mention it.
 """
 
 import pyarrow as pa
@@ -35,14 +34,12 @@ def select_arms(
         why = "; ".join(dict.fromkeys(missing.values()))
         raise SchemaError(f"{experiment.name} has nothing to learn from: {why}{hint}")
     names = {arm.name for arm in kept.arms}
-    reason_of: dict[str, str] = {}
+    skipped: dict[str, tuple[str, ...]] = {}
     for arm in experiment.arms:
         if arm.name not in names:  # for its own reason, or for that of an arm that it needs
-            reasons = (missing.get(arm.name), *(reason_of.get(name) for name in arm.inputs))
-            reason_of[arm.name] = next(filter(None, reasons), "")
-    skipped: dict[str, tuple[str, ...]] = {}
-    for name, reason in reason_of.items():
-        skipped[reason] = (*skipped.get(reason, ()), name)
+            reasons = (missing.get(name) for name in (arm.name, *arm.inputs))
+            reason = missing[arm.name] = next(filter(None, reasons), "")
+            skipped[reason] = (*skipped.get(reason, ()), arm.name)
     return kept, skipped
 
 
@@ -66,13 +63,11 @@ def apply_weak_labels(index: pa.Table, data: PathOrUri) -> pa.Table:
         )
     ]
     field = SCHEMA.field("frame_severity")
-    return index.set_column(
-        index.column_names.index(field.name), field, pa.array(column, field.type)
-    )
+    position = index.column_names.index(field.name)
+    return index.set_column(position, field, pa.array(column, field.type))
 
 
 def _has_label(label: str, index: pa.Table) -> bool:
-    """Whether a clip has this label, or masks whose scheme can be converted to it."""
     if not label.endswith(" masks"):
         return index[COLUMN.get(label, label)].null_count < index.num_rows
     scheme = label.removesuffix(" masks")
@@ -83,9 +78,8 @@ def _has_label(label: str, index: pa.Table) -> bool:
 
 
 def _has_clips_without(arm: Arm, index: pa.Table) -> bool:
-    """Whether a clip has the arm's label and lacks the one that it trains without."""
-    label, other = index[arm.label], index[arm.rows.train_without]
-    return bool(pc.any(pc.and_(label.is_valid(), other.is_null())).as_py())
+    label, excluded = index[arm.label], index[arm.rows.train_without]
+    return bool(pc.any(pc.and_(label.is_valid(), excluded.is_null())).as_py())
 
 
 def _can_be_weak(index: pa.Table) -> bool:

@@ -2,10 +2,8 @@
 
     Mirror("s3://bucket/runs/biomarkers").local     ~/.cache/lus_ray/runs/<hash>/biomarkers
 
-The URI is the truth: `download` makes the copy equal to it, `upload` sends files that changed. A
-file and its object are equal where size and time agree, as the copy takes over the object's time.
-Uploads appear in their order, which is why the prediction file, the mark of a finished cell, is
-uploaded last.
+`download` makes the copy equal to the URI, `upload` sends files that changed, in order. A file and
+its object are equal where size and time agree, as the copy takes over the object's time.
 """
 
 import contextlib
@@ -30,8 +28,8 @@ NUM_TRANSFERS = 8
 class Mirror:
     """A folder at a URI and this machine's copy of it.
 
-    With `reading`, the copy is a separate one, so that a report or a page never changes files
-    under a campaign. Requests that fail are repeated for `retry_s` seconds.
+    With `reading`, the copy is a separate one, which no campaign works in. Requests that fail are
+    repeated for `retry_s` seconds.
     """
 
     uri: str
@@ -48,7 +46,6 @@ class Mirror:
 
     @property
     def display_name(self) -> str:
-        """The URI without its options, for messages."""
         return urlsplit(self.uri)._replace(query="").geturl()
 
     def download(
@@ -60,8 +57,8 @@ class Mirror:
     ) -> None:
         """Make files and folders of the copy, or all of it, equal to those at the URI.
 
-        Files and folders below `names` that match a pattern of `without`, and weights of more than
-        `max_weight_bytes`, are skipped. With `exact`, files that are gone there are removed here.
+        Names that match a pattern of `without`, and weights of more than `max_weight_bytes`, are
+        skipped. With `exact`, files that are gone there are removed here.
 
         Raises:
             InputError: the storage fails and `retry_s` is 0.
@@ -90,8 +87,7 @@ class Mirror:
     def upload(self, *names: str, exact: bool = False, without: Sequence[str] = ()) -> None:
         """Upload what changed in these files and folders, one name after the other.
 
-        Files that match a pattern of `without` stay here. With `exact`, objects that are not among
-        the uploaded files are removed.
+        Names that match a pattern of `without` stay here. With `exact`, other objects are removed.
 
         Raises:
             CellError: the storage failed for `retry_s`; the copy stays as it is.
@@ -111,21 +107,15 @@ class Mirror:
                     store.remove(path)
 
     def hold_lease(self) -> contextlib.AbstractContextManager[None]:
-        """Lock the folder against other drivers, wherever they run.
-
-        Raises:
-            InputError: another one holds the lease, or the storage is not writable.
-        """
+        """Lock the folder against other drivers; InputError if it is locked or not writable."""
         return lease.hold_lease(self.uri, self.display_name)
 
     def _store(self) -> ObjectStore:
-        return ObjectStore(
-            self.uri, self.local, display_name=self.display_name, retry_s=self.retry_s
-        )
+        name = self.display_name
+        return ObjectStore(self.uri, self.local, display_name=name, retry_s=self.retry_s)
 
 
 def _run_all(actions: Sequence[Callable[[], None]]) -> None:
-    """Run some at a time and raise the first error."""
     if len(actions) < 2:
         for action in actions:
             action()
@@ -142,9 +132,7 @@ def _matches(path: str, top: str, patterns: Sequence[str]) -> bool:
 
 
 def _files(root: Path, name: str) -> Iterator[str]:
-    """Visible files of the copy below a name, as the URI names them."""
     top = root / name
-    paths = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file())
-    for path in paths:
-        if not is_hidden(relative := path.relative_to(root).as_posix()):
-            yield relative
+    files = [top] if top.is_file() else sorted(p for p in top.rglob("*") if p.is_file())
+    names = (path.relative_to(root).as_posix() for path in files)
+    return (name for name in names if not is_hidden(name))

@@ -17,7 +17,6 @@ from lus_ray.storage import paths
 ATOMIC_UPLOADS = ("s3", "gcs")
 """Storage that shows an object only when it is whole; elsewhere a file is moved into place."""
 PERMANENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
-"""Errors of this machine's own disk, which a retry does not help."""
 
 Result = TypeVar("Result")
 
@@ -34,13 +33,9 @@ class ObjectStore:
         self.folder, self.display_name, self.retry_s = folder, display_name, retry_s
 
     def list(self, name: str) -> dict[str, fs.FileInfo]:
-        """The object, or the objects in the folder, of this name, by path below the URI.
+        """Visible objects at or below this name, by path below the URI.
 
-        Names that begin with a dot are locks and unfinished copies and are skipped.
-
-        Raises:
-            InputError: the storage fails and `retry_s` is 0.
-            CellError: it failed for `retry_s`.
+        Names that begin with a dot are locks and unfinished copies.
         """
         path = f"{self.root}/{name}" if name else self.root
 
@@ -86,8 +81,6 @@ class ObjectStore:
             os.utime(source, ns=(time_ns(info), time_ns(info)))
 
     def remove(self, name: str) -> None:
-        """Remove an object, if it exists."""
-
         def delete() -> None:
             if self.system.get_file_info(f"{self.root}/{name}").type == fs.FileType.File:
                 self.system.delete_file(f"{self.root}/{name}")
@@ -145,11 +138,9 @@ def time_ns(info: fs.FileInfo) -> int:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a part of the name begins with a dot."""
     return any(part.startswith(".") for part in name.split("/"))
 
 
 @lru_cache(maxsize=8)
 def _open_cached(uri: str) -> tuple[fs.FileSystem, str]:
-    """One client per URI, which keeps its connections."""
     return paths.open_filesystem(uri)
