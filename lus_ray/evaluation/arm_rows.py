@@ -24,7 +24,6 @@ COSTS: Mapping[str, Callable[[Iterable[float]], float]] = {
 
 
 def build_row(arm: ScoredArm, arms: Mapping[str, ScoredArm], run: RunResults) -> ArmResult:
-    """Scores by fold, means, intervals, differences and cost of one arm."""
     entry = run.record.arm(arm.name)
     metrics = list(dict.fromkeys(m for scores in arm.scores.values() for m in scores.values))
     if arm.label and not metrics:
@@ -87,7 +86,6 @@ def _fold_scores(arm: ScoredArm, fold: int) -> FoldScores:
 def _baselines(
     arm: ScoredArm, arms: Mapping[str, ScoredArm], leaks: Mapping[str, tuple[str, ...]]
 ) -> list[ScoredArm]:
-    """Baselines of the same label and with the same leaks of patients; none for a baseline."""
     if arm.baseline or arm.label is None:
         return []
     people = PEOPLE & set(leaks.get(arm.name, ()))
@@ -111,7 +109,6 @@ def _spread_over_images(arm: ScoredArm) -> dict[str, ImageSpread]:
 
 
 def _total_cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Sums, and the highest peak of memory; costs that no cell measured are absent."""
     total: dict[str, float] = {}
     for name, combine in COSTS.items():
         known = [cost[name] for cost in costs if cost.get(name) is not None]

@@ -28,52 +28,46 @@ OWN_FOLDS = (
 COPIES = "; the first is also tested on mirrored, darkened and brightened copies"
 
 
-def compare(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
-    """`one` minus `other` over the folds in which both are defined."""
-    folds = tuple(f for f in one.defined_folds(metric) if f in other.defined_folds(metric))
+def compare(arm: ScoredArm, reference: ScoredArm, metric: str) -> Difference:
+    """`arm` minus `reference` over the folds in which both are defined."""
+    folds = tuple(f for f in arm.defined_folds(metric) if f in reference.defined_folds(metric))
     if not folds:
-        undefined = one if not one.defined_folds(metric) else other
+        undefined = reference if arm.defined_folds(metric) else arm
         why = undefined.why_undefined(metric) or "no fold in common"
         return Difference(reason=f"{undefined.name}: {why}")
     for fold in folds:
-        if one.cells[fold].clips != other.cells[fold].clips:
-            unit = _unit(one.cells[fold])
-            return Difference(
-                reason=f"{one.name} and {other.name} were tested on different {unit} in fold {fold}"
-            )
-    tested = {p for fold in folds for p in scoring.patients_of(one.cells[fold], metric)}
-    value = float(np.mean(one.values(metric, folds)) - np.mean(other.values(metric, folds)))
-    draws = [bootstrap.mean_over_folds(arm.draws, metric, folds) for arm in (one, other)]
+        if arm.cells[fold].clips != reference.cells[fold].clips:
+            unit = _unit(arm.cells[fold])
+            names = f"{arm.name} and {reference.name}"
+            return Difference(reason=f"{names} were tested on different {unit} in fold {fold}")
+    tested = {p for fold in folds for p in scoring.patients_of(arm.cells[fold], metric)}
+    value = float(np.mean(arm.values(metric, folds)) - np.mean(reference.values(metric, folds)))
+    draws = [bootstrap.mean_over_folds(a.draws, metric, folds) for a in (arm, reference)]
     return _difference(value, draws, folds, num_patients=len(tested))
 
 
-def compare_means(one: ScoredArm, other: ScoredArm, metric: str) -> Difference:
-    """`one` minus `other`, each the mean over its own folds.
+def compare_means(arm: ScoredArm, reference: ScoredArm, metric: str) -> Difference:
+    """`arm` minus `reference`, each the mean over its own folds.
 
     For arms that test the same patients, but different images of them in each fold.
     """
-    for arm in (one, other):
-        if not arm.defined_folds(metric) or arm.missing:
-            why = arm.why_undefined(metric) or "no fold is finished"
-            return Difference(reason=f"{arm.name}: {why}")
-    if one.patients != other.patients:
-        return Difference(reason=f"{one.name} and {other.name} were tested on different patients")
-    draws = [
-        bootstrap.mean_over_folds(arm.draws, metric, arm.defined_folds(metric))
-        for arm in (one, other)
-    ]
-    return _difference(
-        one.mean(metric) - other.mean(metric),
-        draws,
-        one.defined_folds(metric),
-        num_patients=len(one.patients_of(metric)),
-    )
+    draws = []
+    for side in (arm, reference):
+        folds = side.defined_folds(metric)
+        if not folds or side.missing:
+            why = side.why_undefined(metric) or "no fold is finished"
+            return Difference(reason=f"{side.name}: {why}")
+        draws.append(bootstrap.mean_over_folds(side.draws, metric, folds))
+    if arm.patients != reference.patients:
+        names = f"{arm.name} and {reference.name}"
+        return Difference(reason=f"{names} were tested on different patients")
+    value, num_patients = arm.mean(metric) - reference.mean(metric), len(arm.patients_of(metric))
+    return _difference(value, draws, arm.defined_folds(metric), num_patients=num_patients)
 
 
 def compare_to_best(
     arm: ScoredArm, baselines: Sequence[ScoredArm], metrics: Sequence[str]
 ) -> dict[str, Difference]:
-    """The arm minus the baseline with the highest mean, by metric."""
     differences = {}
     for metric in metrics:
         best = scored_arms.best_arm(baselines, metric)
@@ -95,16 +89,16 @@ def check_claim(claim: Claim, arms: Mapping[str, ScoredArm]) -> ClaimResult:
             unfinished = ", ".join(map(str, arms[name].missing))
             return _untested(claim, f"{name}: fold {unfinished} is not finished")
     better, metric = arms[claim.better], claim.metric
-    found = compare(better, arms[claim.than], metric)
-    if found.value is None or found.interval[0] is None:
-        return _untested(claim, found.reason)
-    if skipped := [fold for fold in better.planned if fold not in found.folds]:
+    difference = compare(better, arms[claim.than], metric)
+    if difference.value is None or difference.interval[0] is None:
+        return _untested(claim, difference.reason)
+    if skipped := [fold for fold in better.planned if fold not in difference.folds]:
         return _untested(claim, f"{metric} is undefined in fold {', '.join(map(str, skipped))}")
     return ClaimResult(
         **asdict(claim),
-        verdict=REPRODUCED if found.value > 0 and found.excludes_zero else NOT_REPRODUCED,
-        difference=found.value,
-        interval=found.interval,
+        verdict=REPRODUCED if difference.value > 0 and difference.excludes_zero else NOT_REPRODUCED,
+        difference=difference.value,
+        interval=difference.interval,
         num_patients=len(better.patients_of(metric)),
     )
 
@@ -136,8 +130,8 @@ def measure_gap(
     compare_arms = compare_means if has_own_folds else compare
     known = {name for scores in clean.scores.values() for name in scores.values}
     differences = {m: compare_arms(leaky, clean, m) for m in metrics if m in known}
-    reasons = [found.reason for found in differences.values() if found.reason]
-    is_undefined = all(found.value is None for found in differences.values())
+    reasons = [difference.reason for difference in differences.values() if difference.reason]
+    is_undefined = all(difference.value is None for difference in differences.values())
     return GapResult(
         **asdict(gap),
         label=leaky.label,

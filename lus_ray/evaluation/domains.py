@@ -33,13 +33,10 @@ translated frames of their source."""
 
 @dataclass(frozen=True)
 class DomainImages:
-    """Metrics of the test images of one domain for one arm, by fold."""
-
     masks: dict[int, MaskCounts]
     values: dict[int, dict[str, Float[np.ndarray, "_"]]]
 
     def patients(self, folds: Sequence[int]) -> list[str]:
-        """The patient of each image of these folds."""
         return [patient for fold in folds for patient in self.masks[fold].patients]
 
     def metric(self, name: str, folds: Sequence[int]) -> Float[np.ndarray, "M"]:
@@ -119,15 +116,13 @@ def _domain_arm(
 
 def _spread(values: Float[np.ndarray, "M"]) -> DomainSpread:
     defined = values[np.isfinite(values)]
-    if not len(defined):
-        return DomainSpread(mean=None, std=None, number=0)
-    return DomainSpread(mean=defined.mean(), std=defined.std(), number=len(defined))
+    mean, std = (defined.mean(), defined.std()) if len(defined) else (None, None)
+    return DomainSpread(mean=mean, std=std, number=len(defined))
 
 
 def _patient_means(
     values: Float[np.ndarray, "M"], patients: Sequence[str]
 ) -> Float[np.ndarray, "P"]:
-    """Mean over the images of each patient that has a defined one."""
     defined = np.isfinite(values)
     _, index = np.unique(np.array(patients, str)[defined], return_inverse=True)
     return np.bincount(index, weights=values[defined]) / np.bincount(index)
@@ -153,7 +148,6 @@ def _test_pairs(
 def _test(
     one: DomainImages, other: DomainImages, metric: str, seed: Sequence[int]
 ) -> tuple[str, dict[str, float]]:
-    """Why two arms cannot be compared, or the p-value of each test."""
     folds = [fold for fold in one.masks if fold in other.masks]
     if not folds:
         return "no fold in common has an image", {}

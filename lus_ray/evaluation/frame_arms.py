@@ -80,12 +80,10 @@ def count_frames(rows: pa.Table, num_classes: int) -> Int[np.ndarray, "C K"]:
 
 
 def read_members(rows: pa.Table) -> FrameSelection:
-    """The frames that each evaluation setting scores."""
     return frames.select_frames(rows["target"].to_pylist(), rows["raters"].to_pylist())
 
 
 def repeat_names(names: Sequence[str], num_frames: Int[np.ndarray, "C"]) -> tuple[str, ...]:
-    """A name per clip, repeated for each of its frames."""
     pairs = zip(names, num_frames.tolist(), strict=True)
     return tuple(chain.from_iterable(repeat(name, number) for name, number in pairs))
 

@@ -64,7 +64,6 @@ def read_counts(rows: pa.Table, scheme: str) -> Int[np.ndarray, "N K K"]:
 
 
 def num_frames(rows: pa.Table) -> Int[np.ndarray, "C"]:
-    """Scored frames of each clip."""
     lengths = pc.list_value_length(rows["counts"].combine_chunks())
     return lengths.to_numpy(zero_copy_only=False).astype(np.int64)
 

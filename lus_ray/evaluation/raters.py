@@ -86,7 +86,6 @@ def _scores_of(agreement: rater_agreement.Agreement, rater: int) -> dict[str, fl
 def _best_arms(
     run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str]
 ) -> dict[str, ScoredArm]:
-    """The best arm of each kind that has one."""
     aggregators = frame_arms.aggregators(run.record)
     clean = [arm for arm in arms.values() if arm.name not in run.leaks]
     kinds = {

@@ -110,7 +110,6 @@ def compute(
 
 
 def command(record: RunRecord) -> str:
-    """The commands that repeat the run; STORE stands for clips where no command is recorded."""
     if record.commands:
         return " && ".join(record.commands)
     is_phantom = set(record.data.get("sources") or {}) == {"phantom"}
@@ -125,7 +124,6 @@ def _notes(run: RunResults) -> dict[str, str]:
 
 
 def _warnings(run: RunResults) -> list[str]:
-    """What a reader must know before trusting a number."""
     warnings = []
     if run.record.supervision == "weak":
         warnings.append(WEAK)
@@ -160,21 +158,15 @@ def _highlights(
 
 
 def _score_all(run: RunResults, *, num_draws: int) -> dict[str, ScoredArm]:
-    """Every arm in order; each label has its own draws, independent of the other labels."""
     arms = {}
     for entry in run.record.arms:
         name = entry.name
+        network = name if entry.recipe else None
         arms[name] = ScoredArm(
             name=name,
             label=entry.label,
             baseline=entry.baseline,
-            family=(
-                entry.start,
-                entry.reads,
-                bool(entry.crossfit),
-                run.leaks.get(name),
-                name if entry.recipe else None,
-            ),
+            family=(entry.start, entry.reads, bool(entry.crossfit), run.leaks.get(name), network),
             planned=tuple(run.folds),
             cells={fold: run.cells[name, fold] for fold in run.folds if (name, fold) in run.cells},
         )
@@ -191,12 +183,9 @@ def _labels(arms: Mapping[str, ScoredArm]) -> list[str]:
 
 
 def _describe_folds(run: RunResults) -> dict[str, Any]:
+    assigned = run.folds.values()
     sizes = [
-        {"fold": fold.number, **{f"num_{side}": len(getattr(fold, side)) for side in folds.SPLITS}}
-        for fold in run.folds.values()
+        {"fold": f.number, **{f"num_{split}": len(getattr(f, split)) for split in folds.SPLITS}}
+        for f in assigned
     ]
-    return {
-        **run.record.folds,
-        "fingerprint": folds.fingerprint(run.folds.values()),
-        "sizes": sizes,
-    }
+    return {**run.record.folds, "fingerprint": folds.fingerprint(assigned), "sizes": sizes}

@@ -6,7 +6,7 @@ A cell is identified by the metadata of its prediction file, never by its path: 
 folder names.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from lus_ray.storage.files import read_text
 COLUMNS = ("clip", "patient", "split", "raters", "target", "probability")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellResult:
     """The test examples with a target of one arm on one fold, with cost and epochs.
 
@@ -49,17 +49,19 @@ class CellResult:
     arm: str
     fold: int
     classes: tuple[str, ...]
-    multilabel: bool
     fingerprint: str
     clips: tuple[str, ...]
     patients: tuple[str, ...]
-    target: Int[np.ndarray, "N"] | Int[np.ndarray, "N K"]
-    probability: Float[np.ndarray, "N K"]
-    members: FrameSelection | None
-    raters: dict[str, tuple[int, ...]]
-    predicted: dict[str, int]
-    cost: dict[str, Any]
-    epochs: tuple[dict[str, Any], ...]
+    multilabel: bool = False
+    target: Int[np.ndarray, "N"] | Int[np.ndarray, "N K"] = field(
+        default_factory=lambda: np.zeros(0, np.int64)
+    )
+    probability: Float[np.ndarray, "N K"] = field(default_factory=lambda: np.zeros((0, 0)))
+    members: FrameSelection | None = None
+    raters: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    predicted: dict[str, int] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+    epochs: tuple[dict[str, Any], ...] = ()
     scheme: str | None = None
     counts: Int[np.ndarray, "M K K"] | None = None
     bins: Float[np.ndarray, "B 3"] | None = None
@@ -68,17 +70,14 @@ class CellResult:
 
     @property
     def has_frames(self) -> bool:
-        """Whether an example is a frame with a score, not a clip."""
         return self.members is not None
 
     @property
     def num_clips(self) -> int:
-        """Test clips with a target."""
         return len(set(self.clips))
 
     @property
     def num_patients(self) -> int:
-        """Patients among the test clips with a target."""
         return len(set(self.patients))
 
 
@@ -103,9 +102,8 @@ def read(out: Path) -> RunResults:
         FoldError: a prediction tests a patient that its fold does not test.
     """
     record = manifest.read(out)
-    plain_record = asdict(record)
     fold_by_number = {fold.number: fold for fold in folds.read(out / layout.FOLDS)}
-    at_random = leakage.arms_split_at_random(plain_record)
+    at_random = leakage.arms_split_at_random(record)
     cells: dict[tuple[str, int], CellResult] = {}
     for files in RunFolder(out).finished_cells():
         path, cell = files.predictions, _read_cell(files)
@@ -115,7 +113,7 @@ def read(out: Path) -> RunResults:
             )
         _check_patients(cell, fold_by_number, path, any_patient=cell.arm in at_random)
         cells[cell.arm, cell.fold] = cell
-    return RunResults(out, record, fold_by_number, cells, leakage.leaks(plain_record), at_random)
+    return RunResults(out, record, fold_by_number, cells, leakage.leaks(record), at_random)
 
 
 def _read_cell(files: CellFolder) -> CellResult:
@@ -152,7 +150,6 @@ def _columns(about: PredictionInfo) -> tuple[str, ...]:
 
 
 def _examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
-    """Fields of a cell whose examples are clips, or their frames."""
     annotated = rows.filter(rows["target"].is_valid())
     clips, patients = annotated["clip"].to_pylist(), annotated["patient"].to_pylist()
     members, frame_counts = None, None
@@ -181,7 +178,6 @@ def _examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
 
 
 def _mask_examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
-    """Fields of a cell whose examples are the frames with a mask."""
     counts = mask_arms.read_counts(rows, about.scheme or "")
     num_frames = mask_arms.num_frames(rows)
     clips, patients, domains = (
@@ -189,14 +185,8 @@ def _mask_examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
         for column in ("clip", "patient", "domain")
     )
     return {
-        "multilabel": False,
         "clips": clips,
         "patients": patients,
-        "target": np.zeros(0, np.int64),
-        "probability": np.zeros((0, len(about.classes))),
-        "members": None,
-        "raters": {},
-        "predicted": {},
         "counts": counts,
         "bins": mask_arms.sum_bins(rows),
         "domains": domains,
@@ -204,7 +194,6 @@ def _mask_examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
 
 
 def _test_rows(table: pa.Table, column: str) -> pa.Table:
-    """Test rows with a value in `column`, sorted by clip name."""
     tested = pc.and_(pc.equal(table["split"], "test"), table[column].is_valid())
     return table.filter(tested).sort_by("clip")
 

@@ -44,7 +44,6 @@ class Difference:
 
     @property
     def excludes_zero(self) -> bool:
-        """Whether zero lies outside the interval; False where the interval is undefined."""
         low, high = self.interval
         return low is not None and high is not None and (low > 0 or high < 0)
 
@@ -65,8 +64,6 @@ class FoldScores:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
-    """One class counted over the test examples of all folds."""
-
     num_true: float
     precision: Number
     recall: Number
@@ -158,8 +155,6 @@ class GapResult:
 
 @dataclass(frozen=True, kw_only=True)
 class RaterScores:
-    """One rater, or an arm in the place of a rater, against the mean of the other raters."""
-
     accuracy: Number
     difference: Number
     weighted_kappa: Number
@@ -167,8 +162,6 @@ class RaterScores:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmAmongRaters(RaterScores):
-    """An arm in the place of each rater in turn, averaged over the raters."""
-
     name: str
     kind: str
     num_clips: int
@@ -242,8 +235,6 @@ class PValues:
 
 @dataclass(frozen=True, kw_only=True)
 class UntestedPair:
-    """Two arms that cannot be compared, and why."""
-
     one: str
     other: str
     reason: str
@@ -271,16 +262,12 @@ class DomainResult:
 
 @dataclass(frozen=True, kw_only=True)
 class MissingCell:
-    """A planned cell without a result."""
-
     arm: str
     fold: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellNote(MissingCell):
-    """What a finished cell noted about itself."""
-
     note: str
 
 
@@ -313,20 +300,16 @@ class ReportContents:
 
     @property
     def labels(self) -> list[str]:
-        """Labels in the order of their first arm."""
         return list(dict.fromkeys(arm.label for arm in self.arms if arm.label))
 
     def arms_of(self, label: str) -> list[ArmResult]:
-        """The arms of a label in order."""
         return [arm for arm in self.arms if arm.label == label]
 
     def metrics_of(self, label: str) -> list[str]:
-        """The metrics of the experiment that this label has."""
         known = {metric for arm in self.arms_of(label) for metric in arm.mean}
         return [metric for metric in self.metrics if metric in known]
 
     def label_of(self, arm: str) -> str | None:
-        """The label of an arm; None for an arm that is not in the run."""
         return next((row.label for row in self.arms if row.name == arm), None)
 
 

@@ -40,20 +40,16 @@ class ScoredArm:
 
     @property
     def missing(self) -> list[int]:
-        """Folds that are not finished."""
         return [fold for fold in self.planned if fold not in self.cells]
 
     @property
     def patients(self) -> set[str]:
-        """Test patients of all finished folds."""
         return {patient for cell in self.cells.values() for patient in cell.patients}
 
     def patients_of(self, metric: str) -> set[str]:
-        """Test patients that the metric covers: all, or those of its domain."""
         return {p for cell in self.cells.values() for p in scoring.patients_of(cell, metric)}
 
     def defined_folds(self, metric: str) -> tuple[int, ...]:
-        """Finished folds in which the metric is defined."""
         return tuple(
             fold
             for fold, scores in sorted(self.scores.items())
@@ -61,7 +57,6 @@ class ScoredArm:
         )
 
     def values(self, metric: str, folds: Sequence[int] | None = None) -> list[float]:
-        """The metric in each of `folds`, by default those in which it is defined."""
         return [
             self.scores[f][metric] for f in (self.defined_folds(metric) if folds is None else folds)
         ]
@@ -76,7 +71,6 @@ class ScoredArm:
         return float(np.std(values)) if len(values) > 1 else float("nan")
 
     def interval(self, metric: str) -> Interval:
-        """95 % interval of the mean by resampling patients."""
         folds = self.defined_folds(metric)
         if not folds:
             return Interval(float("nan"), float("nan"), self.why_undefined(metric))
@@ -138,10 +132,8 @@ def choose_highlights(
     winners = [arm for arm in (best_arm(f, metric) for f in families.values()) if arm is not None]
     winners.sort(key=lambda arm: -arm.mean(metric))
     named = (arm for arm in arms if arm.name in also and arm.defined_folds(metric))
-    chosen = list(dict.fromkeys(arm.name for arm in (first, *named, *winners) if arm is not None))[
-        :limit
-    ]
-    return [arm.name for arm in arms if arm.name in chosen]
+    chosen = dict.fromkeys(arm.name for arm in (first, *named, *winners) if arm is not None)
+    return [arm.name for arm in arms if arm.name in list(chosen)[:limit]]
 
 
 def score_biomarkers(arm: ScoredArm) -> dict[str, BiomarkerScores]:
@@ -224,6 +216,6 @@ def _score_arm(
     arm: ScoredArm, patients: Sequence[str], weights: Float[np.ndarray, "D P"], roles: Sequence[str]
 ) -> ScoredArm:
     counts = {fold: scoring.count_patients(cell, roles) for fold, cell in arm.cells.items()}
-    usable = {fold: tally for fold, tally in counts.items() if tally is not None}
+    usable = {fold: known for fold, known in counts.items() if known is not None}
     scores = {fold: scoring.score_cell(cell, roles) for fold, cell in arm.cells.items()}
     return replace(arm, scores=scores, draws=bootstrap.metrics_by_fold(usable, patients, weights))

@@ -19,8 +19,6 @@ from lus_ray.metrics.patient_counts import PatientCounts
 
 @dataclass(frozen=True)
 class MaskCounts:
-    """Pixels of test images by true and predicted class, with clip and patient of each image."""
-
     scheme: str
     counts: Int[np.ndarray, "M K K"]
     clips: tuple[str, ...]
@@ -29,14 +27,11 @@ class MaskCounts:
 
 @dataclass(frozen=True)
 class DomainCounts:
-    """Counts of all domains together, and of each role."""
-
     whole: patient_counts.PixelCounts
     parts: dict[str, patient_counts.PixelCounts]
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """Names of the patients of all domains."""
         return self.whole.patients
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
@@ -103,12 +98,10 @@ def select_masks(cell: CellResult, role: str | None = None) -> MaskCounts | None
 
 
 def for_role(metric: str, role: str) -> str:
-    """The name of a metric on the domain of one role."""
     return f"{metric}, {role}"
 
 
 def patients_of(cell: CellResult, metric: str) -> set[str]:
-    """Test patients that a metric covers: all, or those of its domain."""
     _, _, role = metric.partition(", ")
     masks = select_masks(cell, role) if role else None
     return set(cell.patients if masks is None else masks.patients)

@@ -39,7 +39,6 @@ def read_all(run: RunResults) -> tuple[NeutralElements, ...]:
 
 
 def _read_cell(cell: CellResult) -> Float[np.ndarray, "K"] | None:
-    """The neutral elements in the checkpoint of a cell; None where it has none."""
     path = cell.folder / CHECKPOINT / "weights.safetensors"
     if not path.is_file():
         return None

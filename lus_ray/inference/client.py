@@ -87,7 +87,6 @@ def _wait_s(retry_after: str | None, attempt: int) -> float:
 
 
 def _to_error(url: str, error: urllib.error.HTTPError) -> LusError:
-    """The server's reason, as bad input where the clip is at fault."""
     try:
         text = str(json.loads(error.read(10_000))["error"])
     except (ValueError, KeyError, TypeError, OSError):

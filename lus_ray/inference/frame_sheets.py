@@ -30,7 +30,6 @@ def frame_step(num_frames: int, limit: int = MAX_FRAMES) -> int:
 
 
 def frame_slice(num_frames: int, limit: int = MAX_FRAMES) -> slice:
-    """The first frame and every n-th after it."""
     return slice(0, num_frames, frame_step(num_frames, limit))
 
 
@@ -40,12 +39,10 @@ def encode_png(frames: UInt8[np.ndarray, "M h w"]) -> str:
 
 
 def encode_jpeg(frames: UInt8[np.ndarray, "M h w"]) -> str:
-    """A data URL of a grey JPEG."""
     return _data_url(frames, "jpeg", quality=JPEG_QUALITY)
 
 
 def decode_sheet(url: str, num_frames: int) -> UInt8[np.ndarray, "M h w"]:
-    """The frames of a sheet."""
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
         pixels = np.asarray(picture)
     return pixels.reshape(num_frames, -1, pixels.shape[1])
@@ -74,7 +71,6 @@ class FrameWindow:
         self.offset = np.array([left, top]) / [width, height]
 
     def crop(self, pictures: Shaped[np.ndarray, "*n H W"]) -> Shaped[np.ndarray, "*n h w"]:
-        """The part that shows the frame, sampled at pixel centres."""
         return pictures[..., self.rows[:, None], self.columns]
 
     def to_frame(self, points: Float[np.ndarray, "*n 2"]) -> Float[np.ndarray, "*n 2"]:

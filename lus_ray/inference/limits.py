@@ -1,4 +1,4 @@
-"""DecodeLimits of one request to the service.
+"""Limits of one request to the service.
 
 `GET /v1/models` lists them; `serve/config.yaml` may replace any of them.
 """
@@ -16,7 +16,7 @@ CLIP_LIMITS = DecodeLimits(
 
 @dataclass(frozen=True)
 class ServiceLimits:
-    """DecodeLimits of one request and of concurrency.
+    """Limits of one request and of concurrency.
 
     `body_bytes` limits the upload, `clip` its decoding, `max_side` the frames that models read in
     pixels. `request_seconds` runs from the first byte to the response, `idle_seconds` between two
@@ -39,6 +39,5 @@ class ServiceLimits:
     num_attempts: int = 4
 
     def to_dict(self) -> dict[str, Any]:
-        """All values in one flat level, those of a clip included."""
         values = asdict(self)
         return {**values.pop("clip"), **values}

@@ -72,12 +72,10 @@ class ServedModel:
 
     @property
     def run_folder(self) -> Path:
-        """The folder of its run."""
         return self.folder.parents[3]
 
     @property
     def predictions(self) -> Path:
-        """The stored predictions for every clip of its fold."""
         return CellFolder.at(self.folder.parent).predictions
 
 
@@ -148,7 +146,6 @@ def neighbouring_runs(folder: Path) -> tuple[Path, ...]:
 
 
 def hash_checkpoint(folder: Path) -> str:
-    """SHA-256 over the names and contents of the files of a checkpoint."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         with path.open("rb") as file:
@@ -186,7 +183,6 @@ def _is_from_gpu(model: ServedModel) -> bool:
 
 
 def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
-    """The finished cells of a run that could be served, in the order of its arms."""
     record = manifest.read(run)
     arms = {arm.name: arm for arm in record.arms}
     order = {name: index for index, name in enumerate(arms)}

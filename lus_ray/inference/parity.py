@@ -83,7 +83,6 @@ def check_parity(differences: Mapping[str, float], tolerance: float = TOLERANCE)
 
 
 def _read_stored(model: ServedModel, num_clips: int) -> dict[str, Row]:
-    """The first test rows of a model's predictions, by clip."""
     columns = ("clip", "split", "sha256", "probability", "outputs", "counts")
     _, table = predictions.read(model.predictions, columns)
     required = "counts" if model.kind == "segmenter" else "outputs"
@@ -95,14 +94,13 @@ def _read_stored(model: ServedModel, num_clips: int) -> dict[str, Row]:
 
 
 def _find_store(run: Path, data: PathOrUri | None) -> PathOrUri:
-    """The store of a run's clips."""
-    recorded = data if data is not None else manifest.read(run).data_path
-    known: list[PathOrUri] = [recorded] if recorded else []
-    if data is None:
-        known.append(run / "phantom")
-    for folder in known:
-        if store.list_shards(folder):
-            return folder
+    paths: list[PathOrUri | None] = (
+        [data] if data is not None else [manifest.read(run).data_path, run / "phantom"]
+    )
+    known = [path for path in paths if path]
+    for path in known:
+        if store.list_shards(path):
+            return path
     raise ServeError(
         f"{run.name}: its clips are missing at {known[0]}, so parity is unknown; put them back"
     )
@@ -111,7 +109,6 @@ def _find_store(run: Path, data: PathOrUri | None) -> PathOrUri:
 def _difference(
     model: ServedModel, row: Row, stored: Row, response: ClipResponse, predict: PredictFrames
 ) -> float:
-    """The largest difference between the response to a clip and the stored prediction."""
     if row["sha256"] != stored["sha256"]:
         raise ServeError(
             f"{model.id}: clip {row['clip']!r} differs from the predicted one; its store was "
@@ -127,13 +124,9 @@ def _difference(
 
 
 def _probability_of(model: ServedModel, response: ClipResponse) -> Any:
-    parts: dict[str, Sequence[Any]] = {
-        "backbone": [response.biomarkers],
-        "expert": [expert for group in response.experts for expert in group.answers],
-        "frames": [response.frames],
-        "aggregator": response.clip_scores,
-    }
-    for part in parts[model.kind]:
+    experts = [expert for group in response.experts for expert in group.answers]
+    parts: list[Any] = [response.biomarkers, *experts, response.frames, *response.clip_scores]
+    for part in parts:
         if part is not None and part.model == model.id:
             return part.probability
     raise _not_deployed(model)

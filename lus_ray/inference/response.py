@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -12,30 +13,8 @@ from jaxtyping import UInt8
 from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS, NUM_SEVERITIES, hash_pixels
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.errors import ServeError
-from lus_ray.inference import frame_sheets
+from lus_ray.inference import frame_sheets, schema, stages
 from lus_ray.inference.model_selection import ModelKind, ServedModel
-from lus_ray.inference.schema import (
-    BiomarkerGroup,
-    BiomarkerPrediction,
-    ClipInfo,
-    ClipResponse,
-    ClipScore,
-    ExpertGroup,
-    FrameScores,
-    MaskSheet,
-    ModelInfo,
-    PreviewSheet,
-    UltrasoundCheck,
-)
-from lus_ray.inference.stages import (
-    NUM_SAMPLES,
-    AggregatorsStage,
-    BackboneStage,
-    ExpertsStage,
-    FrameOutputs,
-    ScorerStage,
-    SegmenterStage,
-)
 from lus_ray.inference.ultrasound_detector import DESCRIPTION, detect_ultrasound
 from lus_ray.predictor import Prediction
 
@@ -53,41 +32,36 @@ class StageOutputs:
     """Outputs of the stages for one clip; a stage that is not served leaves its default."""
 
     biomarkers: Prediction | None = None
-    experts: list[ExpertGroup] = field(default_factory=list)
-    frames: FrameOutputs | None = None
-    clip_scores: list[ClipScore] = field(default_factory=list)
-    masks: MaskSheet | None = None
+    experts: list[schema.ExpertGroup] = field(default_factory=list)
+    frames: stages.FrameOutputs | None = None
+    clip_scores: list[schema.ClipScore] = field(default_factory=list)
+    masks: schema.MaskSheet | None = None
 
 
 @dataclass(frozen=True)
 class ClipInspection:
     """The parts of a response that need no model, so that they can be computed meanwhile."""
 
-    clip: ClipInfo
-    check: UltrasoundCheck
-    preview: PreviewSheet | None
+    clip: schema.ClipInfo
+    check: schema.UltrasoundCheck
+    preview: schema.PreviewSheet | None
 
 
 def inspect_clip(decoded: DecodedVideo, *, preview: bool) -> ClipInspection:
     """Hash the pixels, check for ultrasound, and make a preview on request."""
     frames = decoded.frames
     detection = detect_ultrasound(frames)
-    return ClipInspection(
-        clip=ClipInfo(
-            num_frames=len(frames),
-            height=frames.shape[1],
-            width=frames.shape[2],
-            fps=decoded.fps,
-            mm_per_pixel=decoded.mm_per_pixel,
-            format=decoded.format,
-            sha256=hash_pixels(frames),
-            notes=list(decoded.notes),
-        ),
-        check=UltrasoundCheck(
-            detection.likely, detection.score, list(detection.reasons), DESCRIPTION
-        ),
-        preview=frame_sheets.make_preview(frames) if preview else None,
+    clip = schema.ClipInfo(
+        *frames.shape,
+        fps=decoded.fps,
+        mm_per_pixel=decoded.mm_per_pixel,
+        format=decoded.format,
+        sha256=hash_pixels(frames),
+        notes=list(decoded.notes),
     )
+    reasons = list(detection.reasons)
+    check = schema.UltrasoundCheck(detection.likely, detection.score, reasons, DESCRIPTION)
+    return ClipInspection(clip, check, frame_sheets.make_preview(frames) if preview else None)
 
 
 def build_response(
@@ -97,10 +71,9 @@ def build_response(
     models: Sequence[ServedModel],
     parity: Mapping[str, float],
     timings_ms: Mapping[str, float],
-) -> ClipResponse:
-    """The response; `parity` maps model ids to the difference from stored predictions."""
+) -> schema.ClipResponse:
     ids: dict[ModelKind, str] = {model.kind: model.id for model in reversed(models)}
-    return ClipResponse(
+    return schema.ClipResponse(
         clip=inspection.clip,
         lung_ultrasound=inspection.check,
         biomarkers=_biomarkers(ids.get("backbone", ""), outputs.biomarkers),
@@ -115,10 +88,11 @@ def build_response(
     )
 
 
-def describe_models(models: Sequence[ServedModel], parity: Mapping[str, float]) -> list[ModelInfo]:
-    """`models` of the response and of `GET /v1/models`."""
+def describe_models(
+    models: Sequence[ServedModel], parity: Mapping[str, float]
+) -> list[schema.ModelInfo]:
     return [
-        ModelInfo(model.id, model.kind, model.fold, model.fingerprint, parity.get(model.id))
+        schema.ModelInfo(model.id, model.kind, model.fold, model.fingerprint, parity.get(model.id))
         for model in models
     ]
 
@@ -149,11 +123,11 @@ class LocalPipeline:
         def build(stage: Callable[..., T], kind: ModelKind) -> T | None:
             return stage(kinds[kind][0], device=device) if kind in kinds else None
 
-        self.backbone = build(BackboneStage, "backbone")
-        self.experts = ExpertsStage(kinds.get("expert", []))
-        self.scorer = build(ScorerStage, "frames")
-        self.aggregators = AggregatorsStage(kinds.get("aggregator", []))
-        self.segmenter = build(SegmenterStage, "segmenter")
+        self.backbone = build(stages.BackboneStage, "backbone")
+        self.experts = stages.ExpertsStage(kinds.get("expert", []))
+        self.scorer = build(stages.ScorerStage, "frames")
+        self.aggregators = stages.AggregatorsStage(kinds.get("aggregator", []))
+        self.segmenter = build(stages.SegmenterStage, "segmenter")
 
     def predict(
         self,
@@ -163,7 +137,7 @@ class LocalPipeline:
         uncertainty: bool = False,
         parity: Mapping[str, float] | None = None,
         timings_ms: Mapping[str, float] | None = None,
-    ) -> ClipResponse:
+    ) -> schema.ClipResponse:
         """The response to a clip; `timings_ms` holds the times of receiving and decoding it."""
         watch = Stopwatch(timings_ms or {})
         frames, outputs = decoded.frames, StageOutputs()
@@ -179,7 +153,7 @@ class LocalPipeline:
                 outputs.clip_scores = self.aggregators(outputs.frames.probability)
         if self.segmenter is not None:
             with watch.time("masks"):
-                num_samples = NUM_SAMPLES if uncertainty else 0
+                num_samples = stages.NUM_SAMPLES if uncertainty else 0
                 outputs.masks = self.segmenter(frames, num_samples=num_samples)
         inspection = inspect_clip(decoded, preview=preview)
         watch.stop()
@@ -197,32 +171,32 @@ class Stopwatch:
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
-        """Record the time of a block."""
         start = time.perf_counter()
         yield
         self.spent_ms[stage] = 1e3 * (time.perf_counter() - start)
 
     def stop(self) -> float:
-        """Record and return the total."""
         self.spent_ms["total"] = self.before_ms + 1e3 * (time.perf_counter() - self.start)
         return self.spent_ms["total"]
 
 
-def _biomarkers(model: str, prediction: Prediction | None) -> BiomarkerPrediction | None:
+def _biomarkers(model: str, prediction: Prediction | None) -> schema.BiomarkerPrediction | None:
     if prediction is None:
         return None
-    groups, first = [], 0
-    for name, levels in BIOMARKER_GROUPS.items():
-        groups.append(BiomarkerGroup(name, first, len(levels)))
-        first += len(levels)
+    sizes = [len(levels) for levels in BIOMARKER_GROUPS.values()]
+    starts = accumulate(sizes, initial=0)
+    groups = [
+        schema.BiomarkerGroup(*group)
+        for group in zip(BIOMARKER_GROUPS, starts, sizes, strict=False)
+    ]
     probability = prediction["probability"].tolist()
-    return BiomarkerPrediction(model, list(BIOMARKERS), groups, probability)
+    return schema.BiomarkerPrediction(model, list(BIOMARKERS), groups, probability)
 
 
-def _frame_scores(model: str, outputs: FrameOutputs | None) -> FrameScores | None:
+def _frame_scores(model: str, outputs: stages.FrameOutputs | None) -> schema.FrameScores | None:
     if outputs is None:
         return None
-    return FrameScores(
+    return schema.FrameScores(
         model=model,
         classes=[str(score) for score in range(NUM_SEVERITIES)],
         probability=outputs.probability.tolist(),

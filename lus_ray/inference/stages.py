@@ -51,8 +51,6 @@ class FrameOutputs:
 
 
 class BackboneStage:
-    """Predicts biomarkers."""
-
     def __init__(self, model: ServedModel, *, device: str = "cpu") -> None:
         self.predictor = Predictor(model.folder, device=device)
 
@@ -66,8 +64,6 @@ class BackboneStage:
 
 
 class ExpertsStage:
-    """Predicts labels of clips from the backbone's predictions."""
-
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self.predictors = {model: Predictor(model.folder) for model in models}
 
@@ -85,17 +81,15 @@ class ExpertsStage:
             classes = list(next(iter(experts.values())).classes)
             outputs = {model: task.predict_rows(clips) for model, task in experts.items()}
             for index, group in enumerate(groups):
-                experts_of_clip = [
+                predictions = [
                     ExpertPrediction(model.id, model.arm, rows[index]["probability"].tolist())
                     for model, rows in outputs.items()
                 ]
-                group.append(ExpertGroup(label, TITLES[label], classes, experts_of_clip))
+                group.append(ExpertGroup(label, TITLES[label], classes, predictions))
         return groups
 
 
 class ScorerStage:
-    """Predicts the score of every frame."""
-
     def __init__(self, model: ServedModel, *, device: str = "cpu") -> None:
         self.predictor = Predictor(model.folder, device=device)
         self.view: View = self.predictor.task.view
@@ -117,8 +111,6 @@ class ScorerStage:
 
 
 class AggregatorsStage:
-    """Predicts the score of a clip from the probabilities of its frames."""
-
     def __init__(self, models: Sequence[ServedModel]) -> None:
         self.predictors = {model: Predictor(model.folder) for model in models}
 
@@ -127,17 +119,10 @@ class AggregatorsStage:
         scores = []
         for model, predictor in self.predictors.items():
             by_class = predictor({"outputs": probability})["probability"].tolist()
-            neutral = getattr(predictor.task.net, "neutral", None)
-            scores.append(
-                ClipScore(
-                    model=model.id,
-                    name=model.arm,
-                    classes=list(predictor.task.classes),
-                    probability=by_class,
-                    score=int(np.argmax(by_class)),
-                    neutral=None if neutral is None else neutral.detach().tolist(),
-                )
-            )
+            parameter = getattr(predictor.task.net, "neutral", None)
+            neutral = None if parameter is None else parameter.detach().tolist()
+            classes, best = list(predictor.task.classes), int(np.argmax(by_class))
+            scores.append(ClipScore(model.id, model.arm, classes, by_class, best, neutral))
         return scores
 
 
@@ -189,7 +174,6 @@ class SegmenterStage:
         window: frame_sheets.FrameWindow,
         num_samples: int,
     ) -> list[float] | None:
-        """The standard deviation of each class, averaged over pixels and a few frames."""
         few = resized[frame_sheets.frame_slice(len(resized), UNCERTAINTY_FRAMES)]
         samples = to_unit_range(torch.from_numpy(self.view.samples(few))).to(self.predictor.device)
         with torch.inference_mode():

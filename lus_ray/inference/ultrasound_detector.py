@@ -9,7 +9,7 @@ COVID-BLUES clips, 74 of 83 POCUS clips and images, 10 of 10 phantoms, and 12 of
 which were photographs darkened to a quarter. The halves share no patient and no photograph, but
 both are small and both were inspected when the measures were chosen.
 
-DecodeLimits: it knows no anatomy, so ultrasound of heart or belly passes. Most false rejections are
+It knows no anatomy, so ultrasound of heart or belly passes. Most false rejections are
 stills with annotations and frames without a dark surround. The result is a hint and stops nothing.
 """
 
@@ -135,7 +135,6 @@ def _sample(frames: UInt8[np.ndarray, "N H W"]) -> Float32[np.ndarray, "n h w"]:
 
 
 def _reason_against(x: Float32[np.ndarray, "n h w"]) -> str | None:
-    """Why the sample cannot be inspected, if so."""
     if min(x.shape[1:]) < MIN_SIDE:
         return "the picture is too small or too narrow"
     if (x.max(0) >= BLACK).mean() < MIN_LIT:

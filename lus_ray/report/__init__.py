@@ -20,17 +20,13 @@ FILES = layout.REPORTS
 
 @dataclass(frozen=True)
 class RunReport:
-    """The contents of report.json and the run folder they describe."""
-
     out: Path
     contents: schema.ReportContents
 
     def text(self) -> str:
-        """The best arms, the baselines and the claims, for a terminal of 100 columns."""
         return terminal.render(self.contents)
 
     def json(self) -> str:
-        """The contents of report.json in ASCII."""
         return schema.to_json(self.contents, ascii_only=True)
 
 

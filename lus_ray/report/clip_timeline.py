@@ -99,13 +99,10 @@ def draw_timeline(
 
     def draw(figure: Figure) -> None:
         widths = [6.0]
-        if columns:
-            widths.append(0.36 * sum(column.width for column in columns))
-        if learned:
-            widths.append(1.3)
-        panels = iter(
-            np.atleast_1d(figure.subplots(1, len(widths), sharey=True, width_ratios=widths))
-        )
+        widths += [0.36 * sum(column.width for column in columns)] if columns else []
+        widths += [1.3] if learned else []
+        axes = figure.subplots(1, len(widths), sharey=True, width_ratios=widths)
+        panels = iter(np.atleast_1d(axes))
         _draw_heat_map(next(panels), probability, fps, frame_severity)
         if columns:
             _draw_clip_scores(next(panels), columns, num_scores)
@@ -116,7 +113,6 @@ def draw_timeline(
 
 
 def _read_frames(cell: CellResult, clips: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Frames of the named clips; `outputs` as arrays (M, K)."""
     columns = ("clip", "split", "fps", "frame_severity", "outputs")
     _, table = predictions.read(cell.path, columns)
     named = pc.is_in(table["clip"], value_set=pa.array(clips))
@@ -140,17 +136,16 @@ class ScoreColumn:
 def _columns(
     severity: int | None, raters: Sequence[int], scores: Sequence[int | None]
 ) -> list[ScoreColumn]:
-    found = []
+    columns = []
     if severity is not None:
-        found.append(
-            ScoreColumn("true", [severity], {"marker": "*", "s": 90, "color": "black"}, 1.5)
-        )
+        star = {"marker": "*", "s": 90, "color": "black"}
+        columns.append(ScoreColumn("true", [severity], star, 1.5))
     if raters:
         rings = {"s": 14, "facecolor": "white", "edgecolor": "black", "lw": 0.9}
-        found.append(ScoreColumn("rated", list(raters), rings, 2.0))
+        columns.append(ScoreColumn("rated", list(raters), rings, 2.0))
     for number, (letter, score) in enumerate(zip(LETTERS, scores, strict=False)):
-        found.append(ScoreColumn(letter, [] if score is None else [score], _mark(number)))
-    return found
+        columns.append(ScoreColumn(letter, [] if score is None else [score], _mark(number)))
+    return columns
 
 
 def _draw_heat_map(

@@ -7,7 +7,7 @@ numbered arms, so that a dozen fit on a page.
 from dataclasses import dataclass
 
 from lus_ray.evaluation.domains import TESTS
-from lus_ray.evaluation.schema import DomainArm, DomainResult, DomainSpread, Number
+from lus_ray.evaluation.schema import DomainResult, DomainSpread, Number
 from lus_ray.report import formatting, metric_names
 
 LEVEL = 0.05
@@ -47,7 +47,6 @@ class PValueMatrix:
 
 
 def title(entry: DomainResult) -> str:
-    """The label and the domain, with its other names."""
     others = [name for name in entry.called if name != entry.domain]
     aliases = f" (also {', '.join(others)})" if others else ""
     return f"{metric_names.label_title(entry.label)}, {entry.domain}{aliases}"
@@ -61,10 +60,12 @@ def arm_table(entry: DomainResult) -> list[list[str]]:
     rows = [[*head, *(f"{other}, %" for other in names), "images", "patients"]]
     for arm in entry.arms:
         over_patients = _spread(arm.over_patients[first])
-        row = [arm.name, _spread(arm.over_images[first]), _paper(arm, first), over_patients]
+        paper = {metric: formatting.spread(*limits) for metric, limits in arm.published.items()}
+        first_paper = paper.get(first, formatting.ABSENT)
+        row = [arm.name, _spread(arm.over_images[first]), first_paper, over_patients]
         for metric in others:
-            paper = f"; paper {_paper(arm, metric)}" if metric in arm.published else ""
-            row.append(_spread(arm.over_images[metric]) + paper)
+            beside = f"; paper {paper[metric]}" if metric in paper else ""
+            row.append(_spread(arm.over_images[metric]) + beside)
         rows.append([*row, str(arm.num_images), str(arm.num_patients)])
     return rows
 
@@ -73,15 +74,15 @@ def matrices(entry: DomainResult) -> list[PValueMatrix]:
     """The matrix of each test over the first corrected arms; none for a single arm."""
     names = entry.corrected[:NUM_SHOWN]
     columns = range(len(names) - 1)
-    found = []
+    results = []
     for test in TESTS if len(names) > 1 else ():
         p = entry.tests[test].adjusted
         rows = tuple(
             tuple(_cell(p[row][column]) if column < row else ("", False) for column in columns)
             for row in range(len(names))
         )
-        found.append(PValueMatrix(TITLES[test], _meaning(entry, test), names, rows))
-    return found
+        results.append(PValueMatrix(TITLES[test], _meaning(entry, test), names, rows))
+    return results
 
 
 def count_significant(entry: DomainResult, test: str) -> tuple[int, int]:
@@ -93,7 +94,6 @@ def count_significant(entry: DomainResult, test: str) -> tuple[int, int]:
 
 
 def format_p(p: Number) -> str:
-    """A p-value: `<0.001`, `0.043`, `0.23`, or a dash."""
     if p is None:
         return formatting.ABSENT
     if p < 0.001:
@@ -102,7 +102,6 @@ def format_p(p: Number) -> str:
 
 
 def _meaning(entry: DomainResult, test: str) -> str:
-    """What the test assumes, and its correction."""
     num_patients = max(arm.num_patients for arm in entry.arms)
     meaning = _MEANINGS[test].format(num_patients=num_patients, num_draws=entry.num_draws)
     significant, num_pairs = count_significant(entry, test)
@@ -118,10 +117,5 @@ def _cell(p: Number) -> tuple[str, bool]:
     return format_p(p), p is not None and p < LEVEL
 
 
-def _paper(arm: DomainArm, metric: str) -> str:
-    mean, std = arm.published.get(metric, (None, None))
-    return formatting.ABSENT if mean is None else formatting.spread(mean, std)
-
-
-def _spread(found: DomainSpread) -> str:
-    return formatting.ABSENT if found.mean is None else formatting.spread(found.mean, found.std)
+def _spread(spread: DomainSpread) -> str:
+    return formatting.spread(spread.mean, spread.std)

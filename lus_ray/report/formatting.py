@@ -7,19 +7,7 @@ folds, its standard deviation over folds, and the 95 % interval over patients.
 from collections.abc import Mapping
 from typing import Any
 
-from lus_ray.evaluation.schema import (
-    ArmResult,
-    ClaimResult,
-    Difference,
-    GapResult,
-    ImageSpread,
-    Limits,
-    NeutralElements,
-    Number,
-    RaterComparison,
-    RaterScores,
-    ReportContents,
-)
+from lus_ray.evaluation import schema
 from lus_ray.figures import shorten
 from lus_ray.report import metric_names
 
@@ -31,7 +19,7 @@ OVER_IMAGES = (
 )
 
 
-def score(arm: ArmResult, metric: str) -> str:
+def score(arm: schema.ArmResult, metric: str) -> str:
     """Mean ± standard deviation in percent, with the number of folds where it is not all."""
     mean = arm.mean.get(metric)
     if mean is None:
@@ -40,19 +28,19 @@ def score(arm: ArmResult, metric: str) -> str:
     return spread(mean, arm.std[metric]) + (f" ({folds})" if folds else "")
 
 
-def partial_folds(arm: ArmResult, metric: str) -> str:
+def partial_folds(arm: schema.ArmResult, metric: str) -> str:
     """`2 of 3 folds` where a mean is not over all planned folds, or an empty string."""
     num_folds, num_planned = arm.num_folds[metric], len(arm.folds) + len(arm.missing)
     return f"{num_folds} of {num_planned} folds" if num_folds < num_planned else ""
 
 
-def marks(arm: ArmResult) -> list[str]:
+def marks(arm: schema.ArmResult) -> list[str]:
     """What readers must know about an arm wherever its name stands and does not say it."""
     known = ["baseline" if arm.baseline else "", *(arm.leak or "").split(", ")]
     return [mark for mark in known if mark and mark not in arm.name]
 
 
-def image_table(contents: ReportContents, label: str) -> list[list[str]]:
+def image_table(contents: schema.ReportContents, label: str) -> list[list[str]]:
     """Head and rows of the table of single images and calibration; empty for other labels."""
     arms = [arm for arm in contents.arms_of(label) if arm.per_image]
     if not arms:
@@ -68,16 +56,16 @@ def image_table(contents: ReportContents, label: str) -> list[list[str]]:
     return rows
 
 
-def gap_differences(gap: GapResult) -> list[str]:
+def gap_differences(gap: schema.GapResult) -> list[str]:
     """Each difference of a gap by name; those of single classes are in report.json only."""
     return [
-        f"{metric_names.name(metric, gap.label)} {points(found)}"
-        for metric, found in gap.differences.items()
+        f"{metric_names.name(metric, gap.label)} {points(difference)}"
+        for metric, difference in gap.differences.items()
         if not metric_names.is_of_class(metric)
     ]
 
 
-def claim_difference(contents: ReportContents, claim: ClaimResult) -> str:
+def claim_difference(contents: schema.ReportContents, claim: schema.ClaimResult) -> str:
     """`AUC +3.2 [1.0, 5.1]`; empty where the claim could not be tested."""
     if claim.difference is None:
         return ""
@@ -85,24 +73,21 @@ def claim_difference(contents: ReportContents, claim: ClaimResult) -> str:
     return f"{metric} {100 * claim.difference:+.1f} {limits(claim.interval, sign='+')}"
 
 
-def points(found: Difference) -> str:
-    """A difference with its interval in points of 100."""
-    if found.value is None:
+def points(difference: schema.Difference) -> str:
+    if difference.value is None:
         return "undefined"
-    return f"{100 * found.value:+.1f} {limits(found.interval, sign='+')}".strip()
+    return f"{100 * difference.value:+.1f} {limits(difference.interval, sign='+')}".strip()
 
 
-def share(value: Number) -> str:
-    """A share in percent, or a dash."""
+def share(value: schema.Number) -> str:
     return ABSENT if value is None else f"{100 * value:.1f}"
 
 
-def number(value: Number) -> str:
-    """A number with two decimals, or a dash."""
+def number(value: schema.Number) -> str:
     return ABSENT if value is None else f"{value:.2f}"
 
 
-def neutral_elements(row: NeutralElements) -> list[str]:
+def neutral_elements(row: schema.NeutralElements) -> list[str]:
     """Neutral elements, mean ± standard deviation where there are several folds."""
     is_single = len(row.folds) < 2
     return [
@@ -111,17 +96,15 @@ def neutral_elements(row: NeutralElements) -> list[str]:
     ]
 
 
-def rater_rows(raters: RaterComparison) -> list[tuple[str, RaterScores, int]]:
-    """Name, scores and number of clips of each rater and each arm."""
+def rater_rows(raters: schema.RaterComparison) -> list[tuple[str, schema.RaterScores, int]]:
     people = enumerate(raters.one_against_others, start=1)
-    rows: list[tuple[str, RaterScores, int]] = [
-        (f"rater {rank}", scores, raters.num_clips) for rank, scores in people
+    return [
+        *((f"rater {rank}", scores, raters.num_clips) for rank, scores in people),
+        *((f"{arm.name} ({arm.kind})", arm, arm.num_clips) for arm in raters.arms or ()),
     ]
-    return rows + [(f"{a.name} ({a.kind})", a, a.num_clips) for a in raters.arms or ()]
 
 
-def rater_votes(raters: RaterComparison) -> str:
-    """How often raters agree, in one sentence."""
+def rater_votes(raters: schema.RaterComparison) -> str:
     modal = ", ".join(
         f"at least {votes} votes in {share(value)} %"
         for votes, value in enumerate(raters.modal, start=1)
@@ -134,32 +117,31 @@ def rater_votes(raters: RaterComparison) -> str:
     )
 
 
-def spread(mean: float, std: Number) -> str:
-    """`81.5 ± 1.0`, or `81.5` where there is no deviation."""
+def spread(mean: schema.Number, std: schema.Number) -> str:
+    """`81.5 ± 1.0`, `81.5` without a deviation, or a dash."""
+    if mean is None:
+        return ABSENT
     return f"{100 * mean:.1f}" + (f" ± {100 * std:.1f}" if std is not None else "")
 
 
-def limits(interval: Limits | None, *, sign: str = "") -> str:
-    """`[78.0, 84.2]`, or an empty string where it is undefined."""
+def limits(interval: schema.Limits | None, *, sign: str = "") -> str:
     low, high = interval or (None, None)
     if low is None or high is None:
         return ""
     return f"[{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
 
 
-def published(arm: ArmResult, metric: str) -> str:
-    """The published score of this arm, or an empty string."""
+def published(arm: schema.ArmResult, metric: str) -> str:
     mean, std = arm.published.get(metric, (None, None))
     return "" if mean is None else spread(mean, std)
 
 
-def versus_baseline(arm: ArmResult, metric: str) -> str:
-    """Difference to the best baseline with its interval, or an empty string."""
-    found = arm.difference.get(metric)
-    return points(found) if found and found.value is not None else ""
+def versus_baseline(arm: schema.ArmResult, metric: str) -> str:
+    difference = arm.difference.get(metric)
+    return points(difference) if difference and difference.value is not None else ""
 
 
-def cost(arm: ArmResult) -> str:
+def cost(arm: schema.ArmResult) -> str:
     """`3 min, 5 CPU min, 0.5 GB` over the finished folds."""
     durations = (("wall_s", ""), ("cpu_s", " CPU"), ("gpu_s", " GPU"))
     parts = [
@@ -171,14 +153,12 @@ def cost(arm: ArmResult) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds, minutes or hours."""
     if seconds < 100:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def provenance(contents: ReportContents) -> dict[str, str]:
-    """What is needed to reproduce the report."""
+def provenance(contents: schema.ReportContents) -> dict[str, str]:
     data, folds = contents.data, contents.folds
     protocol = _flatten({k: v for k, v in folds.items() if k not in ("sizes", "fingerprint")})
     return {
@@ -196,14 +176,10 @@ def provenance(contents: ReportContents) -> dict[str, str]:
 
 
 def _flatten(facts: Mapping[str, Any]) -> str:
-    """The scalar values among the facts; tables and lists are in experiment.json."""
     scalars = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
     return ", ".join(f"{key} {value}" for key, value in scalars.items())
 
 
-def _over_images(found: ImageSpread, number: int) -> str:
-    """`81.5 ± 1.0`, with the number of images where it is not all."""
-    if found.mean is None:
-        return ABSENT
-    images = f" ({found.num_images})" if found.num_images < number else ""
-    return spread(found.mean, found.std) + images
+def _over_images(images: schema.ImageSpread, number: int) -> str:
+    is_partial = images.mean is not None and images.num_images < number
+    return spread(images.mean, images.std) + (f" ({images.num_images})" if is_partial else "")

@@ -26,8 +26,6 @@ MAX_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class GalleryPicture:
-    """One picture: the SVG text and its caption."""
-
     svg: str
     caption: str
 
@@ -100,7 +98,6 @@ def _kind(entry: Mapping[str, str]) -> str:
 
 
 def _svg(folder: Path, name: str) -> str:
-    """The text of a picture; refuses names that lead out of the folder."""
     path = folder / name
     if path.suffix != ".svg" or Path(name).name != name or path.is_symlink():
         raise ValueError(f"{name!r} is not an SVG file of this folder")

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lus_ray import figures
 from lus_ray.evaluation import mask_arms, scored_arms
 from lus_ray.evaluation.results import RunResults
-from lus_ray.evaluation.schema import ArmResult, ReportContents
+from lus_ray.evaluation.schema import ReportContents
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.metrics import calibration, classification
 from lus_ray.report import clip_timeline, domain_tables, formatting, galleries, metric_names
@@ -44,8 +44,6 @@ TRANSLATIONS = (
 
 @dataclass(frozen=True)
 class Picture:
-    """An image for the page and its alternative text."""
-
     source: str
     alt: str
 
@@ -60,27 +58,6 @@ class PictureGrid:
     key: Sequence[tuple[str, tuple[str, str]]]
     arms: tuple[str, ...]
     rows: list[tuple[str, list[Picture | None]]]
-
-
-@dataclass(frozen=True)
-class LabelSection:
-    """The tables and pictures of one label."""
-
-    label: str
-    anchor: str
-    has_masks: bool
-    title: str
-    unit: str
-    arms: list[ArmResult]
-    tables: list[tuple[str, list[str]]]
-    explained: list[tuple[str, str]]
-    undefined: list[tuple[str, str, str]]
-    per_image: list[list[str]]
-    errors: dict[str, float | None]
-    key: list[tuple[str, Any]]
-    curves: list[Picture]
-    confusions: list[Picture]
-    class_arms: list[ArmResult]
 
 
 def render(contents: ReportContents, arms: Mapping[str, ScoredArm], run: RunResults) -> str:
@@ -108,34 +85,34 @@ def render(contents: ReportContents, arms: Mapping[str, ScoredArm], run: RunResu
     )
 
 
-def _section(contents: ReportContents, arms: Mapping[str, ScoredArm], label: str) -> LabelSection:
+def _section(contents: ReportContents, arms: Mapping[str, ScoredArm], label: str) -> dict[str, Any]:
+    """The tables and pictures of one label, as the template names them."""
     highlights = contents.highlights[label]
     chosen = [arms[name] for name in highlights]
     rows = contents.arms_of(label)
-    return LabelSection(
-        label=label,
-        anchor=label.replace(" ", "_"),
-        has_masks=mask_arms.scheme_of(label) is not None,
-        title=metric_names.label_title(label),
-        unit=metric_names.unit(label),
-        arms=rows,
-        tables=metric_names.tables(contents, label),
-        explained=metric_names.explain(contents.metrics_of(label), label),
-        undefined=[(arm.name, m, why) for arm in rows for m, why in arm.undefined.items()],
-        per_image=formatting.image_table(contents, label),
-        errors={arm.name: arm.calibration_error for arm in rows},
-        key=list(zip(highlights, figures.LINES, strict=False)),
-        curves=[*_roc_curves(chosen), *_reliability_curves(chosen)],
-        confusions=_confusion_matrices(chosen),
-        class_arms=[a for a in rows if a.classes and (a.baseline or a.name in highlights)],
-    )
+    return {
+        "label": label,
+        "anchor": label.replace(" ", "_"),
+        "has_masks": mask_arms.scheme_of(label) is not None,
+        "title": metric_names.label_title(label),
+        "unit": metric_names.unit(label),
+        "arms": rows,
+        "tables": metric_names.tables(contents, label),
+        "explained": metric_names.explain(contents.metrics_of(label), label),
+        "undefined": [(arm.name, m, why) for arm in rows for m, why in arm.undefined.items()],
+        "per_image": formatting.image_table(contents, label),
+        "errors": {arm.name: arm.calibration_error for arm in rows},
+        "key": list(zip(highlights, figures.LINES, strict=False)),
+        "curves": [*_roc_curves(chosen), *_reliability_curves(chosen)],
+        "confusions": _confusion_matrices(chosen),
+        "class_arms": [a for a in rows if a.classes and (a.baseline or a.name in highlights)],
+    }
 
 
 def _confusion_matrices(chosen: Sequence[ScoredArm]) -> list[Picture]:
     pictures = []
     for arm in chosen:
-        counts = scored_arms.pool_confusion(arm)
-        if counts is not None:
+        if (counts := scored_arms.pool_confusion(arm)) is not None:
             names = next(iter(arm.cells.values())).classes or tuple(map(str, range(len(counts))))
             has_masks = mask_arms.scheme_of(arm.label) is not None
             unit = "pixels" if has_masks else metric_names.unit(arm.label)
@@ -154,13 +131,12 @@ def _roc_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
         titles = ["all biomarkers pooled"]
     else:
         titles = [f"{name} against the rest" for name in cells[0].classes]
-    pictures = []
-    for column, title in enumerate(titles):
-        curves = [_mean_roc(arm, column) for arm in chosen]
-        if any(len(false_rate) for false_rate, _ in curves):
-            svg = figures.draw_roc(curves, title=title)
-            pictures.append(_picture(svg, f"ROC curves, {title}"))
-    return pictures
+    panels = {title: [_mean_roc(arm, k) for arm in chosen] for k, title in enumerate(titles)}
+    return [
+        _picture(figures.draw_roc(curves, title=title), f"ROC curves, {title}")
+        for title, curves in panels.items()
+        if any(len(false_rate) for false_rate, _ in curves)
+    ]
 
 
 def _mean_roc(arm: ScoredArm, column: int) -> figures.Curve:
@@ -202,7 +178,6 @@ def _training_curves(arms: Mapping[str, ScoredArm]) -> list[Picture]:
 
 
 def _network_losses(arm: ScoredArm) -> list[str]:
-    """The columns of epochs that are the loss of one of several networks."""
     columns = dict.fromkeys(name for row in _epochs(arm) for name in row)
     return [
         n for n in columns if n.startswith("train_") and n.endswith("_loss") and n != "train_loss"
@@ -214,7 +189,6 @@ def _epochs(arm: ScoredArm) -> list[Mapping[str, Any]]:
 
 
 def _curves_by_epoch(arm: ScoredArm, left: str, right: str) -> Picture:
-    """Two columns of the epochs of each fold."""
     folds = {
         fold: {
             name: [float(row[name]) for row in cell.epochs if row.get(name) is not None]
@@ -229,7 +203,6 @@ def _curves_by_epoch(arm: ScoredArm, left: str, right: str) -> Picture:
 
 
 def _cost_bars(contents: ReportContents) -> Picture | None:
-    """CPU minutes of the most expensive arms."""
     minutes = {arm.name: cpu_s / 60 for arm in contents.arms if (cpu_s := arm.cost.get("cpu_s"))}
     top = sorted(minutes.items(), key=lambda entry: -entry[1])[:NUM_COSTS]
     if not top:
@@ -246,42 +219,37 @@ def _clip_timelines(run: RunResults, contents: ReportContents) -> list[Picture]:
 
 def _picture_tables(run: RunResults) -> list[PictureGrid]:
     """Grids that are tables: few arms, large pictures."""
-    attention = galleries.read_gallery(run, galleries.ATTENTION)
-    masks = galleries.read_gallery(run, galleries.MASKS)
-    grids = (
-        _grid(attention, "attention", "Where the network looks", ATTENTION),
-        _grid(masks, "masks", "Predicted masks", MASKS),
-    )
-    return [grid for grid in grids if grid is not None]
+    return [
+        _grid(gallery, anchor, title, text)
+        for kind, anchor, title, text in (
+            (galleries.ATTENTION, "attention", "Where the network looks", ATTENTION),
+            (galleries.MASKS, "masks", "Predicted masks", MASKS),
+        )
+        if (gallery := galleries.read_gallery(run, kind))
+    ]
 
 
 def _picture_flows(run: RunResults) -> list[PictureGrid]:
     """Grids of many arms, whose small pictures flow from line to line."""
-    segmentations = galleries.read_segmentations(run)
-    translations = galleries.read_gallery(run, galleries.TRANSLATIONS)
-    key = (("expert", figures.EXPERT), ("arm", figures.ARM))
-    grids = (
-        _grid(segmentations, "blines", "B-lines of the expert and of every arm", BLINES, key=key),
-        _grid(
-            translations,
-            "translations",
-            "Frames translated to the other domain and back",
-            TRANSLATIONS,
-        ),
-    )
-    return [grid for grid in grids if grid is not None]
+    grids = []
+    if gallery := galleries.read_segmentations(run):
+        key = (("expert", figures.EXPERT), ("arm", figures.ARM))
+        title = "B-lines of the expert and of every arm"
+        grids.append(_grid(gallery, "blines", title, BLINES, key=key))
+    if gallery := galleries.read_gallery(run, galleries.TRANSLATIONS):
+        title = "Frames translated to the other domain and back"
+        grids.append(_grid(gallery, "translations", title, TRANSLATIONS))
+    return grids
 
 
 def _grid(
-    gallery: galleries.Gallery | None,
+    gallery: galleries.Gallery,
     anchor: str,
     title: str,
     text: str,
     *,
     key: Sequence[tuple[str, tuple[str, str]]] = (),
-) -> PictureGrid | None:
-    if gallery is None:
-        return None
+) -> PictureGrid:
     rows = [
         (name, [_picture(own.svg, own.caption) if own else None for own in pictures])
         for name, pictures in gallery.rows

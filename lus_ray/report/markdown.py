@@ -11,7 +11,6 @@ MAX_SPLIT_METRICS = 4
 
 
 def render(contents: ReportContents) -> str:
-    """The whole report as Markdown."""
     data = contents.data
     lines = [
         f"# {contents.title}",
@@ -44,7 +43,6 @@ def render(contents: ReportContents) -> str:
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
-    """A section of these lines; nothing where there are none."""
     body = list(lines)
     return [f"## {title}", "", *body, ""] if body else []
 
@@ -76,7 +74,6 @@ def _score_table(contents: ReportContents, label: str, metrics: Sequence[str]) -
 
 
 def _score_cells(arm: ArmResult, metric: str, *, is_split: bool) -> list[str]:
-    """Score, published score and difference in three columns, or what is known of them in one."""
     limits = formatting.limits(arm.interval.get(metric))
     score = f"{formatting.score(arm, metric)} {limits}".strip()
     paper, versus = formatting.published(arm, metric), formatting.versus_baseline(arm, metric)
@@ -138,12 +135,11 @@ def _neutral_elements(contents: ReportContents) -> list[str]:
 
 def _claim(contents: ReportContents, claim: ClaimResult) -> str:
     difference = formatting.claim_difference(contents, claim)
-    found = f" ({difference}, {claim.num_patients} patients)" if difference else ""
+    evidence = f" ({difference}, {claim.num_patients} patients)" if difference else ""
     reason = f" ({claim.reason})" if claim.reason else ""
-    return f"- **{claim.verdict}**: {claim.text}{found}{reason}"
+    return f"- **{claim.verdict}**: {claim.text}{evidence}{reason}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table; the first row is its head."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]

@@ -6,40 +6,19 @@ from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.metrics import frames
 
-LABELS = {
-    "biomarkers": "Biomarkers",
-    "severity": "Severity",
-    "sf_ratio": "S/F ratio",
-    "disease": "Disease",
-    frame_arms.DIAGNOSIS: "Diagnosis",
-    frame_arms.SEVERITY: "Frame severity",
-    "dense masks": "Dense masks",
-    "sparse masks": "Sparse masks",
-    "markers masks": "Marker masks",
-    "bline masks": "B-line masks",
-}
-"""Titles of the labels."""
+LABELS = {"sf_ratio": "S/F ratio", "markers masks": "Marker masks", "bline masks": "B-line masks"}
+"""Titles of labels that are not the label itself."""
 
 NAMES = {
     "auc": "AUC",
     "accuracy": "accuracy (micro F1)",
-    "precision": "precision",
-    "recall": "recall",
     "f1": "weighted F1",
     "macro_f1": "macro F1",
-    "weighted_kappa": "weighted kappa",
-    "group_accuracy": "group accuracy",
     "micro_f1": "micro F1",
-    "setting_1": "setting 1",
-    "k1": "K = 1",
-    "k3": "K = 3",
-    "k5": "K = 5",
-    "k7": "K = 7",
-    "video_annotated": "video annotated",
-    "a3": "A = 3",
-    "a4": "A = 4",
-    "average": "average",
+    **{name: f"K = {reach}" for name, reach in frames.REACHES.items()},
+    **{name: f"A = {votes}" for name, votes in frames.VOTES.items()},
 }
+"""Names of metrics that are not the metric itself."""
 
 BIOMARKER_NAMES = {"accuracy": "accuracy", "f1": "F1"}
 """Names for yes/no labels, whose micro F1 is another metric."""
@@ -117,12 +96,10 @@ DIAGNOSIS_TABLES = {
 }
 
 _FRAME = "frame_"
-_CLASS_NAMES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 
 def label_title(label: str) -> str:
-    """The title of a label."""
-    return LABELS.get(label, label)
+    return LABELS.get(label) or capitalize(label.replace("_", " "))
 
 
 def name(metric: str, label: str | None) -> str:
@@ -130,28 +107,25 @@ def name(metric: str, label: str | None) -> str:
     if label == frame_arms.DIAGNOSIS:
         return _diagnosis_name(metric)
     special = BIOMARKER_NAMES if label == "biomarkers" else {}
-    return special.get(metric) or NAMES.get(metric) or _mask_name(metric) or metric
+    known = special.get(metric) or NAMES.get(metric) or _mask_name(metric)
+    return known or metric.replace("_", " ")
 
 
 def title(metric: str, label: str | None) -> str:
-    """The metric as a column title."""
     return capitalize(name(metric, label))
 
 
 def capitalize(text: str) -> str:
-    """The text with its first letter in upper case; the others stay as they are."""
     return text[:1].upper() + text[1:]
 
 
 def unit(label: str | None) -> str:
-    """What the tables of this label count."""
     if mask_arms.scheme_of(label):
         return "images"
     return "frames" if label == frame_arms.SEVERITY else "clips"
 
 
 def is_of_class(metric: str) -> bool:
-    """Whether a metric counts the frames of one class."""
     return metric.startswith(_FRAME) and " " in metric
 
 
@@ -181,8 +155,8 @@ def explain(metrics: Sequence[str], label: str) -> list[tuple[str, str]]:
 def _diagnosis_name(metric: str) -> str:
     kind, _, class_name = metric.removeprefix(_FRAME).partition(" ")
     if class_name:
-        return f"frame {_CLASS_NAMES[kind]}, {class_name}"
-    plain = "accuracy" if kind == "accuracy" else NAMES.get(kind, kind)
+        return f"frame {'F1' if kind == 'f1' else kind}, {class_name}"
+    plain = "accuracy" if kind == "accuracy" else name(kind, None)
     return f"{'frame' if metric.startswith(_FRAME) else 'clip'} {plain}"
 
 
@@ -200,7 +174,6 @@ def _mask_name(metric: str) -> str | None:
 
 
 def _mask_meanings(metrics: Sequence[str]) -> dict[str, str]:
-    """Meanings by title, one for all classes."""
     meanings: dict[str, str] = {}
     for metric in metrics:
         pooled = metric.partition(", ")[0].removesuffix("_per_image")

@@ -48,7 +48,6 @@ def _scores(contents: ReportContents, label: str) -> Iterable[str]:
 
 
 def _domain(entry: DomainResult) -> Iterable[str]:
-    """Mean ± std over images, the paper, over patients; then how many pairs differ by each test."""
     head, *rows = domain_tables.arm_table(entry)
     columns = [title.removesuffix(", %").split(" over ")[-1] for title in head[1:-2]]
     yield f"{shorten(domain_tables.title(entry), 34):<35}" + "".join(

@@ -16,8 +16,8 @@ from tests.evaluation.run_folders import TEST, Computed, write_run
 def predicting(predicted: dict[str, int]) -> ScoredArm:
     """An arm with one cell of these predictions."""
     cell = results.CellResult(
-        Path(), Path(), "arm", 0, tuple("0123"), False, "", (), (), np.zeros(0, np.int64),
-        np.zeros((0, 4)), None, {}, predicted, {}, (),
+        path=Path(), folder=Path(), arm="arm", fold=0, classes=tuple("0123"), fingerprint="",
+        clips=(), patients=(), predicted=predicted,
     )  # fmt: skip
     return ScoredArm("arm", "severity", False, (), (0,), {0: cell})
 
