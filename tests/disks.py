@@ -31,12 +31,13 @@ class Disk:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
-    """A disk of 2 MB; skipped where mounting is not allowed."""
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Disk]:
+    """A disk of 2 MB or of the parameter; skipped where mounting is not allowed."""
+    size = getattr(request, "param", "2m")
     path = tmp_path / "disk"
     path.mkdir()
     try:
-        _run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path))
+        _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path))
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("mounting a small disk is not allowed here")
     yield Disk(path)

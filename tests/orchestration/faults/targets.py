@@ -1,5 +1,6 @@
-"""The process of a campaign to kill, and its cell."""
+"""The processes of a campaign to kill, and the folders of the cells that run in or under them."""
 
+import contextlib
 import json
 import random
 from pathlib import Path
@@ -9,81 +10,58 @@ import psutil
 from tests.orchestration.faults.command import Command
 
 Target = tuple[list[int], list[Path]]
-"""Processes to kill, and the folders of the cells that run in or under them."""
 
 
-def starts(out: Path) -> dict[int, Path]:
-    """Process of the last start of every cell that is not finished, and the cell's folder."""
-    found = {}
+def running_cells(out: Path) -> dict[int, Path]:
+    """Folders of unfinished cells by the process of their last start."""
+    folders = {}
     for path in out.glob("cells/*/fold*/starts.json"):
-        fold, arm = path.parent.name, path.parent.parent.name
-        if (out / "predictions" / arm / f"{fold}.parquet").exists():
-            continue
-        try:
-            found[int(json.loads(path.read_text())[-1]["pid"])] = path.parent
-        except (OSError, ValueError):
-            continue
-    return found
+        if not is_finished(out, path.parent):
+            with contextlib.suppress(OSError, ValueError):
+                folders[int(json.loads(path.read_text())[-1]["pid"])] = path.parent
+    return folders
 
 
-def trial(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
-    """The process of a cell."""
-    running = {pid: folder for pid, folder in starts(command.out).items() if psutil.pid_exists(pid)}
-    if not running:
-        return None
-    pid = chance.choice(sorted(running))
-    return [pid], [running[pid]]
+def is_finished(out: Path, cell: Path) -> bool:
+    return (out / "predictions" / cell.parent.name / f"{cell.name}.parquet").exists()
 
 
-def worker(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
-    """A worker of Ray Train."""
-    assert raylet is not None
-    running = starts(command.out)
-    found = [pid for pid, words in below(raylet).items() if "RayTrainWorker" in words]
-    folders = [folder for folder in running.values() if (folder / "start").exists()]
-    if not found or not folders:
-        return None
-    return [chance.choice(sorted(found))], folders
+def trial(command: Command, raylet: int | None, rng: random.Random) -> Target | None:
+    cells = {p: folder for p, folder in running_cells(command.out).items() if psutil.pid_exists(p)}
+    pid = rng.choice(sorted(cells)) if cells else None
+    return None if pid is None else ([pid], [cells[pid]])
 
 
-def node(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
-    """The machine beside the head, at a moment when cells run there."""
-    assert raylet is not None
-    there = below(raylet)
-    folders = [folder for pid, folder in starts(command.out).items() if pid in there]
-    return ([raylet, *there], folders) if folders else None
+def train_worker(command: Command, raylet: int | None, rng: random.Random) -> Target | None:
+    workers = [pid for pid, title in children(raylet).items() if "RayTrainWorker" in title]
+    cells = [cell for cell in running_cells(command.out).values() if (cell / "start").exists()]
+    return ([rng.choice(sorted(workers))], cells) if workers and cells else None
 
 
-def driver(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
-    """The command itself, while it runs."""
+def node(command: Command, raylet: int | None, rng: random.Random) -> Target | None:
+    """The node beside the head, while cells run there."""
+    pids = children(raylet)
+    cells = [cell for pid, cell in running_cells(command.out).items() if pid in pids]
+    return ([raylet, *pids], cells) if raylet and cells else None
+
+
+def driver(command: Command, raylet: int | None, rng: random.Random) -> Target | None:
     return ([command.process.pid], []) if command.process.poll() is None else None
 
 
-def own_raylet(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
-    """The raylet of the command's own cluster."""
-    return _part(command, "raylet")
+def own_raylet(
+    command: Command, raylet: int | None, rng: random.Random, *, name: str = "raylet"
+) -> Target | None:
+    """A process of the command's own cluster."""
+    own = [process for process in command.processes() if process.name().startswith(name)]
+    pids = [process.pid for process in own if process.ppid() == command.process.pid]
+    return (pids, []) if pids else None
 
 
-def own_gcs(command: Command, raylet: int | None, chance: random.Random) -> Target | None:
-    """The head's store of the command's own cluster."""
-    return _part(command, "gcs_server")
-
-
-def below(pid: int) -> dict[int, str]:
-    """Processes below one, with what they show as their command."""
-    found = {}
-    try:
+def children(pid: int | None) -> dict[int, str]:
+    """Processes below one, with their titles."""
+    titles = {}
+    with contextlib.suppress(psutil.Error):
         for process in psutil.Process(pid).children(recursive=True):
-            found[process.pid] = " ".join(process.cmdline())
-    except psutil.Error:
-        pass
-    return found
-
-
-def _part(command: Command, name: str) -> Target | None:
-    found = [
-        process.pid
-        for process in command.alive()
-        if process.name().startswith(name) and process.ppid() == command.process.pid
-    ]
-    return (found, []) if found else None
+            titles[process.pid] = " ".join(process.cmdline())
+    return titles
