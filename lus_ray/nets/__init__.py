@@ -1,13 +1,13 @@
-"""Networks, one per file. A checkpoint names its network by this list and nothing else.
+"""Networks, one per file. A checkpoint names its network by this list.
 
-Those of clips share one contract: `net(frames)` gives logits (B, K) of grey frames (B, T, H, W)
-in [0, 1]; `net.features(frames)` the vector (B, `net.num_features`) before the last layer;
-`net.head(features)` the logits of that vector. Those of single frames, and a ResNet, have the
-same for images (N, 3, H, W). Aggregators take the probabilities of every frame of a clip; their
-contract is `lus_ray.nets.aggregator`. Segmenters give a logit for each class and pixel; theirs is
-`lus_ray.nets.segmenter`, and those with a `net.encoder` take weights of ImageNet through
-`lus_ray.nets.encoder.load_encoder`. The generators and discriminators of SIFA belong to its task
-and are not listed: `lus_ray.nets.patch_gan`.
+Letters in all modules: B clips, N images, T frames, C channels, H rows, W columns, h and w those
+of smaller maps, D features (`net.num_features`), K outputs.
+Networks of clips: `net(frames)` gives logits (B, K) of grey frames (B, T, H, W) in [0, 1];
+`net.features(frames)` the vector (B, D) before the last layer; `net.head(features)` the logits of
+that vector. Networks of single frames have the same methods for images (N, 3, H, W). Aggregators
+(`aggregator.py`) take the probabilities of every frame of a clip. Segmenters (`segmenter.py`) give
+a logit for each class and pixel; `encoder.load_encoder` puts ImageNet weights into their
+`net.encoder`. The generators and discriminators of SIFA (`patch_gan.py`) are not listed.
 Why plain torch: no network of MONAI 1.6 computes the same, and importing it costs each process
 2.6 s of CPU and 220 MB; tests compare ours with its losses and metrics.
 """

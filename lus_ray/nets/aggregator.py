@@ -1,32 +1,29 @@
-"""The contract of an aggregator: the scores of all frames of a clip become the score of the clip.
+"""The contract of an aggregator: from the scores of all frames of a clip to those of the clip.
 
-Letters: B clips, K scores, M frames.
-An aggregator takes frame probabilities in [0, 1], one clip (K, M) or a padded batch (B, K, M)
-with the number of frames of each clip, and gives one number per score. All of it is float64:
-over hundreds of frames a float32 runs out of digits (`uninorm.py` says how).
-Why the checks are here: every aggregator refuses the same input in the same words, and none of
-them can see what lies beyond the end of a clip.
+Letters: K scores, M frames.
+Computation is float64: over hundreds of frames float32 runs out of digits (see `uninorm.py`).
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
 
 from lus_ray.errors import InputError
 
+Clips = Float64[Tensor, "B K M"]
+ClipScores = Float64[Tensor, "B K"]
+Present = Bool[Tensor, "B 1 M"] | None
+"""Which frames belong to their clip; None: all."""
+
 TINY = 1e-12
-"""Probabilities enter a logarithm no closer than this to 0 and 1 (methods of Roy et al. 2020 in
-log space; a float32 softmax gives exact zeros and ones)."""
+"""Distance from 0 and 1 at which logarithms clamp: a float32 softmax gives exact 0 and 1."""
 
 ROUNDING = 1e-6
 """A float32 probability may lie this far outside of [0, 1]; it is moved to the edge."""
 
 
 class Aggregator(nn.Module):
-    """Frame probabilities to clip logits; a subclass defines `logits` and may define `scores`.
-
-    Parameters are float64. `num_scores` is K.
-    """
+    """Frame probabilities to clip logits; a subclass defines `logits` and may define `scores`."""
 
     def __init__(self, num_scores: int = 4) -> None:
         super().__init__()
@@ -37,10 +34,10 @@ class Aggregator(nn.Module):
     def forward(
         self, frame_scores: Float[Tensor, "*batch K M"], lengths: Int[Tensor, "B"] | None = None
     ) -> Float[Tensor, "*batch K"]:
-        """Logits to train on, float64, of one clip (K, M) or of a padded batch (B, K, M).
+        """Float64 logits for training, of one clip (K, M) or of a padded batch (B, K, M).
 
-        `lengths` are the frames of each clip, 1 to M; without them every clip has all M. What
-        lies beyond a clip's length has no influence, whatever it holds.
+        `lengths` are the numbers of frames of the clips, 1 to M (None: all M). Padding has no
+        influence, whatever it holds.
 
         Raises:
             InputError: a clip without frames, a probability that is NaN or outside [0, 1], or a
@@ -52,29 +49,19 @@ class Aggregator(nn.Module):
     def decide(
         self, frame_scores: Float[Tensor, "*batch K M"], lengths: Int[Tensor, "B"] | None = None
     ) -> Float[Tensor, "*batch K"]:
-        """Scores whose softmax is the probability reported and whose argmax is the decision.
-
-        Float64; input and errors as in `forward`.
-        """
+        """Float64 scores: their softmax is the reported probability, their argmax the decision."""
         clips, present = self._checked(frame_scores, lengths)
         return self.scores(clips, present).reshape(frame_scores.shape[:-1])
 
-    def logits(
-        self, clips: Float[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
-    ) -> Float[Tensor, "B K"]:
-        """What is trained: checked float64 clips; `present` marks their frames (None: all)."""
+    def logits(self, clips: Clips, present: Present) -> ClipScores:
+        """Logits for training, from checked clips."""
         raise TypeError(f"{type(self).__name__} does not define logits")
 
-    def scores(
-        self, clips: Float[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
-    ) -> Float[Tensor, "B K"]:
-        """Scores of the decision; the logits unless a subclass has better ones."""
+    def scores(self, clips: Clips, present: Present) -> ClipScores:
+        """Scores of the decision, by default the logits."""
         return self.logits(clips, present)
 
-    def _checked(
-        self, frame_scores: Tensor, lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """The clips as (B, K, M) float64 in [0, 1], and which of their frames are present."""
+    def _checked(self, frame_scores: Tensor, lengths: Tensor | None) -> tuple[Tensor, Present]:
         if frame_scores.ndim not in (2, 3) or frame_scores.shape[-2] != self.num_scores:
             raise InputError(
                 f"frame scores have shape {tuple(frame_scores.shape)}; "
@@ -84,8 +71,7 @@ class Aggregator(nn.Module):
         clips = clips.to(torch.float64)
         present = _present(clips, lengths)
         if present is not None:
-            # Any valid probability; absent frames have no influence.
-            clips = torch.where(present, clips, 0.5)
+            clips = torch.where(present, clips, 0.5)  # any valid probability
         if clips.numel():
             lowest, highest = clips.detach().aminmax()
             if not (lowest >= 0 and highest <= 1):
@@ -94,8 +80,7 @@ class Aggregator(nn.Module):
         return clips, present
 
 
-def _present(clips: Tensor, lengths: Tensor | None) -> Tensor | None:
-    """Which frames belong to their clip, (B, 1, M); None where all do."""
+def _present(clips: Tensor, lengths: Tensor | None) -> Present:
     num_clips, _, num_frames = clips.shape
     if lengths is None:
         if num_clips and not num_frames:

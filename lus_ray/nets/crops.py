@@ -1,9 +1,9 @@
-"""Networks that score crops of a frame, and the plain one whose crops are left to chance.
+"""Networks that score crops of a frame, and the baseline with random crops.
 
-Letters: N images, C crops an image, M = N C crops, H rows, W columns, h and w those of a crop,
-K outputs, D features. Crop 0 is the small one, and the one that is used once training is over.
-`theta` (2, 3) takes a point (x, y, 1) of the crop to a point (x, y) of the picture; both run from
--1 (left, top) to 1 (right, bottom), as in `torch.nn.functional.affine_grid`.
+Letters: C crops an image, M = N C crops, h and w rows and columns of a crop. Crop 0 is the small
+one; evaluation uses only this one. `theta` (2, 3) maps a point (x, y, 1) of the crop to a point
+(x, y) of the image; both run from -1 (left, top) to 1 (right, bottom), as in
+`torch.nn.functional.affine_grid`.
 Source: Roy et al. 2020, sections IV-A1 and V-A.
 Why all crops pass the classifier in one call: the statistics of its normalisation then mix them.
 """
@@ -21,7 +21,7 @@ from lus_ray.errors import ArmError
 from lus_ray.nets.cnn import STRIDE, FrameCNN
 
 PRIOR_SCALES = (0.5, 0.75)
-"""Equation 6: what the scales of both crops are drawn to, or fixed at."""
+"""Equation 6: target of the scales of both crops, or their fixed values."""
 
 STEPS = 1 << 16
 """Random centres are whole multiples of 1 / STEPS: their sums are exact in float32."""
@@ -31,10 +31,10 @@ Size = int | tuple[int, int]
 
 @dataclass(frozen=True)
 class Branches:
-    """What a batch of images gave, crop by crop.
+    """Outputs of a batch of images, crop by crop.
 
-    `scales` are the sides of the crops as fractions of the picture (before any rotation); None
-    where no single number tells the side.
+    `scales` are the sides of the crops before rotation, as fractions of the image; None for crops
+    without a single scale.
     """
 
     logits: Float[Tensor, "N C K"]
@@ -43,12 +43,12 @@ class Branches:
 
 
 class CropNet(nn.Module, ABC):
-    """Crops at the places that a subclass finds, scored by one `FrameCNN`.
+    """A `FrameCNN` on crops that a subclass locates.
 
     `size` is the side of square images, or their (height, width).
 
     Raises:
-        ArmError: `size` is below 32; later, an image is not of this size.
+        ArmError: `size` is below 32, or an image is not of this size.
     """
 
     head_name = "classifier.out"
@@ -62,58 +62,46 @@ class CropNet(nn.Module, ABC):
         self.num_features = self.classifier.num_features
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N K"]:
-        """Logits of the small crop of images in [0, 1]."""
+        """Logits of the small crop, for images in [0, 1]."""
         return self.head(self.features(images))
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
-        """The vector of the small crop before the last layer.
-
-        The other crop is left out in evaluation, where it changes nothing.
-        """
+        """The vector of the small crop before the last layer."""
         theta = self.theta(images)
-        used = theta if self.training else theta[:, :1]
+        used = theta if self.training else theta[:, :1]  # in training the large one counts as well
         features = self.classifier.features(self.crops(images, used))
         return features.unflatten(0, (len(images), -1))[:, 0]
 
     def head(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
-        """Logits from the vector before the last layer."""
         return self.classifier.head(features)
 
     def branches(self, images: Float[Tensor, "N 3 H W"]) -> Branches:
-        """Logits of all crops, and where they lie."""
         theta = self.theta(images)
         logits = self.classifier(self.crops(images, theta))
         return Branches(logits.unflatten(0, (len(images), -1)), theta, self.scales(theta))
 
     def theta(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C 2 3"]:
-        """Where the crops of images in [0, 1] lie; random in the training of `RandomCrops`.
-
-        Raises:
-            ArmError: the images are not of the size that the network was built for.
-        """
+        """Positions of the crops of images in [0, 1]; random while `RandomCrops` trains."""
         if images.shape[2:] != self.size:
-            found, built = (" x ".join(map(str, size)) for size in (images.shape[2:], self.size))
+            size, expected = (" x ".join(map(str, s)) for s in (images.shape[2:], self.size))
             raise ArmError(
-                f"{type(self).__name__}: images of {found} where {built} is expected; "
+                f"{type(self).__name__}: images of {size} where {expected} is expected; "
                 "give the view and the network the same size"
             )
         return self.locate_crops(images)
 
     @abstractmethod
-    def locate_crops(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C 2 3"]:
-        """Theta of images that have the right size."""
+    def locate_crops(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C 2 3"]: ...
 
     def scales(self, theta: Float[Tensor, "N C 2 3"]) -> Float[Tensor, "N C"] | None:
-        """The sides of crops as fractions of the picture."""
         return theta[..., 0, 0]
 
     def crops(
         self, images: Float[Tensor, "N 3 H W"], theta: Float[Tensor, "N C 2 3"]
     ) -> Float[Tensor, "M 3 h w"]:
-        """All crops of image 0, then those of image 1: bilinear, black beyond the picture.
+        """All crops of image 0, then those of image 1: bilinear, black outside the image.
 
-        A crop has half the sides of the picture in pixels, and no fewer than 32: the least that
-        five halvings leave something of.
+        A crop has half the rows and columns of the image, at least 32.
         """
         num_images, num_crops = theta.shape[:2]
         height, width = (max(side // 2, STRIDE) for side in images.shape[2:])
@@ -121,7 +109,7 @@ class CropNet(nn.Module, ABC):
         with torch.autocast(images.device.type, enabled=False):
             shape = (num_images * num_crops, 3, height, width)
             grid = functional.affine_grid(theta.flatten(0, 1), list(shape), align_corners=False)
-            # The crops of an image stand one below the other, so that no image is copied.
+            # The crops of an image are sampled one below the other, so that no image is copied.
             column = grid.reshape(num_images, num_crops * height, width, 2)
             sampled = functional.grid_sample(images, column, align_corners=False)
         crops = sampled.unflatten(2, (num_crops, height)).movedim(2, 1).flatten(0, 1)
@@ -129,10 +117,10 @@ class CropNet(nn.Module, ABC):
 
 
 class RandomCrops(CropNet):
-    """The plain CNN on two crops by chance; the large one contains the small one.
+    """The plain CNN on two random crops; the large one contains the small one.
 
-    In training each image has crops of its own, drawn from torch's global generator; in
-    evaluation both are in the middle. `sides` are fractions of the picture, the small one first.
+    In training torch's global generator draws crops for each image; in evaluation both are in the
+    middle. `sides` are fractions of the image, the small one first.
 
     Raises:
         ArmError: the sides do not rise within (0, 1].
@@ -153,7 +141,6 @@ class RandomCrops(CropNet):
         self.sides = sides
 
     def locate_crops(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 2 2 3"]:
-        """The large crop lies within the picture, and the small one within the large one."""
         scales = torch.tensor(self.sides).expand(len(images), 2)
         centres = torch.zeros(len(images), 2, 2)
         if self.training:
@@ -175,15 +162,14 @@ def affine_matrices(
 
 
 def crop_corners(theta: Float[Tensor, "*crops 2 3"]) -> Float[Tensor, "*crops 4 2"]:
-    """Corners (x, y) of crops in fractions of the picture, (0, 0) at its top left.
+    """Corners (x, y) of crops in fractions of the image, (0, 0) at its top left.
 
-    They come in drawing order: top left, top right, bottom right, bottom left of the crop.
+    In drawing order: top left, top right, bottom right, bottom left of the crop.
     """
     ends = theta.new_tensor([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]])
     return (ends @ theta.mT + 1) / 2
 
 
 def _offsets(num_images: int, reach: float) -> Float[Tensor, "N 2"]:
-    """Whole steps from -reach to reach, never beyond."""
-    most = floor(reach * STEPS)
-    return torch.randint(-most, most + 1, (num_images, 2)) / STEPS
+    largest = floor(reach * STEPS)
+    return torch.randint(-largest, largest + 1, (num_images, 2)) / STEPS

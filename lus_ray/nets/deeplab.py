@@ -1,6 +1,5 @@
-"""DeepLabv3+ twice: as it was released for marker segmentation, and as in the paper it names.
+"""DeepLabv3+ twice: as released for marker segmentation, and as in its paper.
 
-Letters: N images, C channels, H rows, W columns, h and w those of the maps, K outputs.
 Sources: Roy et al. 2020, section IV-C, in the released form; Chen et al. 2018, "Encoder-decoder
 with atrous separable convolution for semantic image segmentation", in the form of
 segmentation_models.pytorch.
@@ -11,7 +10,6 @@ make a DeepLabv3+. Both take images of any size.
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -19,22 +17,20 @@ from lus_ray.errors import ArmError
 from lus_ray.nets.dropout import Dropout
 from lus_ray.nets.encoder import ResNetEncoder
 from lus_ray.nets.mobilenet import MobileNetV2
-from lus_ray.nets.segmenter import Segmenter, Size
+from lus_ray.nets.segmenter import Images, PixelLogits, Segmenter, Size, Stem
 
 RATES = (12, 24, 36)
-"""How far apart the pixels lie that the three dilated convolutions of the pyramid see."""
+"""Dilations of the pyramid."""
 
 
 class ReleasedDeepLab(Segmenter):
     """Colour images in [-1, 1] to logits: MobileNetV2 at stride 8 and the mean of the picture.
 
-    `width` is the channels of the first convolution (32); the head has 8 times as many. 2,109,445
-    parameters for 5 outputs. `momenta` are those of the normalisations of encoder and head: the
-    released ones follow thousands of steps, and a short run needs larger ones. The released
-    encoder began with the weights of Pascal VOC; here it takes those of ImageNet.
-
-    Raises:
-        ArmError: later, one image alone in training: the mean of a picture cannot be normalised.
+    `width` is the channels of the first convolution; the head has 8 times as many. 2,109,445
+    parameters for 5 outputs. `momenta` are those of the normalisations of encoder and head; the
+    released ones suit thousands of steps, a short run needs larger ones. The released encoder
+    began with weights of Pascal VOC; this one takes those of ImageNet. A training batch of one
+    image raises ArmError.
     """
 
     def __init__(
@@ -61,28 +57,24 @@ class ReleasedDeepLab(Segmenter):
                     nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
-    def stem(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N C h w"], ...]:
-        """All but the last layer."""
+    def stem(self, images: Images) -> Stem:
         _check_batch(self, images)
         maps = self.encoder(images)
         return (self.project(torch.cat([_of_picture(self.picture, maps), self.pixel(maps)], 1)),)
 
-    def rest(
-        self, stem: tuple[Float[Tensor, "N C h w"], ...], size: Size
-    ) -> Float[Tensor, "N K H W"]:
-        """The last layer, at the size of the images."""
+    def rest(self, stem: Stem, size: Size) -> PixelLogits:
         return _resized(self.out(self.dropout(stem[0])), size)
 
 
 class DeepLabV3Plus(Segmenter):
     """Normalised colour images to logits: a ResNet at stride 16, a pyramid of dilations, a decoder.
 
-    `encoder` is "resnet18", "resnet34" or "resnet50", `width` the channels of its first stage
-    (64), by which those of the pyramid (256) and of its low-level maps in the decoder (48) go.
-    `dropout` follows the pyramid.
+    `encoder` is "resnet18", "resnet34" or "resnet50", `width` the channels of its first stage; the
+    pyramid has 4, the low-level maps in the decoder 3/4 times as many. `dropout` follows the
+    pyramid.
 
     Raises:
-        ArmError: no such encoder, `width` is no multiple of 4; later, one image alone in training.
+        ArmError: unknown encoder, `width` no multiple of 4, or one image in a training batch.
     """
 
     def __init__(
@@ -104,26 +96,20 @@ class DeepLabV3Plus(Segmenter):
         self.low = _unit(low, num_low)
         self.decoder = _separable(num_channels + num_low, num_channels)
         self.out = nn.Conv2d(num_channels, num_outputs, 1)
-        for name, child in self.named_children():
-            if name not in ("encoder", "out"):
-                for module in child.modules():
-                    if isinstance(module, nn.Conv2d):
-                        nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and not name.startswith(("encoder.", "out")):
+                nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
         nn.init.xavier_uniform_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
-    def stem(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _ _ _"], ...]:
-        """The pyramid, and the low-level maps that join it later."""
+    def stem(self, images: Images) -> Stem:
         _check_batch(self, images)
         _, low, *_, high = self.encoder(images)
         levels = [level(high) for level in self.pyramid]
         pyramid = self.project(torch.cat([*levels, _of_picture(self.picture, high)], dim=1))
         return pyramid, self.low(low)
 
-    def rest(
-        self, stem: tuple[Float[Tensor, "N _ _ _"], ...], size: Size
-    ) -> Float[Tensor, "N K H W"]:
-        """The decoder."""
+    def rest(self, stem: Stem, size: Size) -> PixelLogits:
         pyramid, low = stem
         x = _resized(self.refine(self.dropout(pyramid)), (low.shape[2], low.shape[3]))
         return _resized(self.out(self.decoder(torch.cat([x, low], dim=1))), size)
@@ -138,7 +124,6 @@ def _unit(num_inputs: int, num_outputs: int) -> nn.Sequential:
 
 
 def _separable(num_inputs: int, num_outputs: int, rate: int = 1) -> nn.Sequential:
-    """A 3 x 3 filter of each channel on its own, then a mixture of the channels."""
     filters = nn.Conv2d(
         num_inputs, num_inputs, 3, padding=rate, dilation=rate, groups=num_inputs, bias=False
     )
@@ -146,7 +131,6 @@ def _separable(num_inputs: int, num_outputs: int, rate: int = 1) -> nn.Sequentia
 
 
 def _of_picture(unit: nn.Module, maps: Tensor) -> Tensor:
-    """The mean of each map, through `unit`, at every place of the maps."""
     return unit(maps.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *maps.shape[2:])
 
 

@@ -1,6 +1,5 @@
-"""I3D: a ResNet-50 whose filters reach over time, with the parameter names of PyTorchVideo.
+"""I3D: a ResNet-50 with temporal filters, with the parameter names of PyTorchVideo.
 
-Letters: B clips, C channels, T frames, H rows, W columns, D features, K outputs.
 Source: Carreira and Zisserman 2017, "Quo vadis, action recognition?", as "I3D R50 8x8" of
 PyTorchVideo: 28.04 million parameters with the 400 outputs of Kinetics.
 Why an adaptive head: the published one averages windows of 4 x 7 x 7, which fits 8 frames of
@@ -17,15 +16,15 @@ KINETICS_MEAN = 0.45
 KINETICS_STD = 0.225
 
 TEMPORAL_KERNELS = ((3,), (3, 1), (3, 1), (1, 3))
-"""Frames that the first convolution of a block reaches over, in turn, for each stage."""
+"""Temporal kernel sizes of the first convolution of the blocks of each stage, in turn."""
 
 
 class I3D(nn.Module):
     """Grey clips to logits.
 
-    `width` is the channels of the stem (64 in ResNet-50), `layers` the blocks per stage.
-    `dropout` acts on the pooled vector. The last layer begins at N(0, 0.01) with bias 0, and the
-    last normalisation of each block at 0, as in the reference: a new block adds nothing.
+    `width` is the channels of the stem, `layers` the blocks per stage; `dropout` acts on the pooled
+    vector. As in the reference, the last layer begins at N(0, 0.01) with bias 0, and the last
+    normalisation of each block at 0, so that a new block adds nothing.
     """
 
     head_name = "blocks.6.proj"
@@ -48,11 +47,10 @@ class I3D(nn.Module):
                 starts, widths, layers, TEMPORAL_KERNELS, (1, 2, 2, 2), strict=True
             )
         ]
-        # Entry 2 has no weights; it holds its place so that the numbers are the published ones.
+        # Entry 2 has no weights; it keeps the numbers of the later blocks as published.
         halve_time = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1))
-        self.blocks = nn.ModuleList(
-            [_stem(width), stages[0], halve_time, *stages[1:], _head(ends[-1], num_outputs)]
-        )
+        head = nn.Sequential(OrderedDict(proj=nn.Linear(ends[-1], num_outputs)))
+        self.blocks = nn.ModuleList([_stem(width), stages[0], halve_time, *stages[1:], head])
         self.dropout = nn.Dropout(dropout)
         self.num_features = ends[-1]
         _initialise(self)
@@ -62,7 +60,6 @@ class I3D(nn.Module):
         return self.head(self.dropout(self.features(frames)))
 
     def features(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B D"]:
-        """The mean over time and picture, before the last layer."""
         grey = (frames - KINETICS_MEAN) / KINETICS_STD
         x = grey[:, None].expand(-1, 3, -1, -1, -1)
         for block in self.blocks[:-1]:
@@ -70,12 +67,11 @@ class I3D(nn.Module):
         return x.mean(dim=(2, 3, 4))
 
     def head(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
-        """Logits from the pooled vector."""
         return self.blocks[-1](features)
 
 
 class ResStage(nn.Module):
-    """Blocks in a row; the first one changes the number of channels and the size."""
+    """Blocks in sequence; the first one changes the number of channels and the size."""
 
     def __init__(
         self,
@@ -87,20 +83,17 @@ class ResStage(nn.Module):
         stride: int,
     ) -> None:
         super().__init__()
-        self.res_blocks = nn.ModuleList()
-        for position in range(num_blocks):
-            first = position == 0
-            self.res_blocks.append(
-                ResBlock(
-                    num_inputs if first else 4 * inner,
-                    inner,
-                    temporal_kernel=temporal_kernels[position % len(temporal_kernels)],
-                    stride=stride if first else 1,
-                )
+        self.res_blocks = nn.ModuleList(
+            ResBlock(
+                4 * inner if position else num_inputs,
+                inner,
+                temporal_kernel=temporal_kernels[position % len(temporal_kernels)],
+                stride=1 if position else stride,
             )
+            for position in range(num_blocks)
+        )
 
     def forward(self, x: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B c T h w"]:
-        """All blocks in order."""
         for block in self.res_blocks:
             x = block(x)
         return x
@@ -121,7 +114,6 @@ class ResBlock(nn.Module):
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, x: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B c T h w"]:
-        """Shortcut plus residual."""
         shortcut = self.branch1_norm(self.branch1_conv(x)) if self.projects else x
         return self.activation(self.branch2(x).add_(shortcut))
 
@@ -156,10 +148,6 @@ def _bottleneck(
             norm_c=nn.BatchNorm3d(4 * inner),
         )
     )
-
-
-def _head(num_features: int, num_outputs: int) -> nn.Sequential:
-    return nn.Sequential(OrderedDict(proj=nn.Linear(num_features, num_outputs)))
 
 
 def _initialise(net: I3D) -> None:

@@ -1,35 +1,32 @@
 """MarkerUNet: the small U-Net that segments the markers of the four severity scores.
 
-Letters: N images, H rows, W columns, K outputs.
 Source: Roy et al. 2020, section IV-C, in the released sizes: 590,757 parameters.
-Why the convolution that joins two paths is two convolutions: it is linear, so the part of the
-path that dropout never touches is computed once for all samples of Monte Carlo dropout; without
-that, sampling would not be twice as fast as whole passes.
+Why the convolution that joins two paths is two convolutions: it is linear, so that Monte Carlo
+dropout computes the part that no dropout changes only once, which makes sampling twice as fast.
 """
 
 from itertools import pairwise
 from math import prod, sqrt
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from lus_ray.nets.dropout import Dropout
-from lus_ray.nets.segmenter import Segmenter, Size, check_size
+from lus_ray.nets.segmenter import Images, PixelLogits, Segmenter, Size, Stem, check_size
 
 POOLS = (2, 2, 5)
-"""A picture of 200 x 260 shrinks to 100 x 130, 50 x 65 and 10 x 13."""
+"""Images of 200 x 260 shrink to 100 x 130, 50 x 65 and 10 x 13."""
 
 CUT = 0.8796256610342398
-"""The standard deviation of a standard normal that is cut off at -2 and 2."""
+"""Standard deviation of a standard normal truncated at -2 and 2."""
 
 
 class MarkerUNet(Segmenter):
     """Colour images in [-1, 1] to logits of background and the scores 0 to 3; no normalisation.
 
-    `width` is the channels of the first level (16 in the paper); all others grow with it. The
-    sides of the images are multiples of 20. Dropout acts once, in the bottleneck.
+    `width` is the channels of the first level (16 in the paper); the others scale with it. The
+    sides of the images are multiples of 20. The only dropout is in the bottleneck.
     """
 
     def __init__(self, num_outputs: int = 5, *, width: int = 16) -> None:
@@ -54,12 +51,8 @@ class MarkerUNet(Segmenter):
         self.out = nn.Conv2d(w1, num_outputs, 3, padding=1)
         _initialise(self)
 
-    def stem(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _ _ _"], ...]:
-        """The way down to the bottleneck, and what each level adds to the way up.
-
-        Raises:
-            ArmError: the sides of the images are no multiples of 20.
-        """
+    def stem(self, images: Images) -> Stem:
+        """Raise ArmError unless the sides of the images are multiples of 20."""
         check_size(self, images, prod(POOLS))
         x, kept = images, []
         for level, across, pool in zip(self.descent, reversed(self.across), POOLS, strict=True):
@@ -68,10 +61,7 @@ class MarkerUNet(Segmenter):
             x = functional.max_pool2d(x, pool)
         return (*kept, self.latent1(x))
 
-    def rest(
-        self, stem: tuple[Float[Tensor, "N _ _ _"], ...], size: Size
-    ) -> Float[Tensor, "N K H W"]:
-        """From the dropout of the bottleneck upwards."""
+    def rest(self, stem: Stem, size: Size) -> PixelLogits:
         *kept, latent = stem
         x = self.latent2(self.dropout(latent))
         for below, level, pool in zip(self.below, self.ascent, reversed(POOLS), strict=True):
@@ -81,10 +71,7 @@ class MarkerUNet(Segmenter):
 
 
 def _convolutions(widths: tuple[int, ...], kernel: int) -> nn.Sequential:
-    """Convolutions with ReLU from each width to the next.
-
-    The released ones of the way up are transposed with stride 1: the same with kernels turned.
-    """
+    # The released ones of the way up are transposed with stride 1: the same with kernels turned.
     layers: list[nn.Module] = []
     for start, end in pairwise(widths):
         layers += [_convolution(start, end, kernel), nn.ReLU(inplace=True)]
@@ -96,8 +83,7 @@ def _convolution(num_inputs: int, width: int, kernel: int, *, bias: bool = True)
 
 
 def _initialise(net: MarkerUNet) -> None:
-    """He-normal as Keras draws it: cut off at two deviations, and for the transposed convolutions
-    of the way up with the number of outputs in place of that of inputs."""
+    """He-normal as in Keras: truncated at two deviations; fan-out for transposed convolutions."""
     way_up = {*net.across.modules(), *net.below.modules(), *net.ascent.modules()}
     for module in net.modules():
         if isinstance(module, nn.Conv2d):

@@ -1,30 +1,24 @@
-"""Plain poolings of frame scores to a clip score: baselines of the uninorm.
+"""Plain poolings of frame scores to the logarithm of a clip probability: baselines of the uninorm.
 
-Letters: B clips, K scores, M frames, H hidden units.
-Each one gives the logarithm of a probability, to train on and to decide by. The contract is in
-`aggregator.py`.
+Letters as in `aggregator.py`.
 """
 
 import torch
-from jaxtyping import Bool, Float64
+from jaxtyping import Float64
 from torch import Tensor, nn
 
 from lus_ray.errors import InputError
-from lus_ray.nets.aggregator import TINY, Aggregator
+from lus_ray.nets.aggregator import TINY, Aggregator, Clips, ClipScores, Present
 
 
 class MaxArgmax(Aggregator):
     """The highest score that any frame predicts. Source: Roy et al. 2020, baseline max_argmax.
 
-    It has no parameters. Its number is the logarithm of the mean probability over the frames that
-    predict this score, so its argmax is the published decision and its softmax is how sure those
-    frames are.
+    Logarithm of the mean probability over the frames that predict this score: its argmax is the
+    published decision.
     """
 
-    def logits(
-        self, clips: Float64[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
-    ) -> Float64[Tensor, "B K"]:
-        """Logarithm of the mean probability over the frames of the highest argmax."""
+    def logits(self, clips: Clips, present: Present) -> ClipScores:
         predicted = clips.argmax(dim=1, keepdim=True)
         if present is not None:
             predicted = torch.where(present, predicted, -1)
@@ -33,29 +27,16 @@ class MaxArgmax(Aggregator):
 
 
 class ArgmaxMean(Aggregator):
-    """The argmax of the mean probability. Source: Roy et al. 2020, baseline argmax_mean.
+    """The mean probability. Source: Roy et al. 2020, baseline argmax_mean."""
 
-    It has no parameters.
-    """
-
-    def logits(
-        self, clips: Float64[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
-    ) -> Float64[Tensor, "B K"]:
-        """Logarithm of the mean probability."""
+    def logits(self, clips: Clips, present: Present) -> ClipScores:
         return _log_mean(clips, present)
 
 
 class MeanLogit(Aggregator):
-    """The mean of the log probabilities: independent frames, tempered.
+    """The mean log probability: the logarithmic opinion pool of Genest and Zidek 1986."""
 
-    It has no parameters. Source: the logarithmic opinion pool (Genest and Zidek 1986) with
-    equal weights.
-    """
-
-    def logits(
-        self, clips: Float64[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
-    ) -> Float64[Tensor, "B K"]:
-        """Mean over the frames of the log probability."""
+    def logits(self, clips: Clips, present: Present) -> ClipScores:
         return _mean(clips.clamp(min=TINY).log(), present)
 
 
@@ -73,9 +54,7 @@ class AttentionPool(Aggregator):
         self.hidden = nn.Linear(num_scores, num_hidden, bias=False, dtype=torch.float64)
         self.energy = nn.Linear(num_hidden, 1, bias=False, dtype=torch.float64)
 
-    def weights(
-        self, clips: Float64[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
-    ) -> Float64[Tensor, "B 1 M"]:
+    def weights(self, clips: Clips, present: Present) -> Float64[Tensor, "B 1 M"]:
         """Attention on each frame: at least 0, 0 beyond a clip, 1 in sum."""
         log = clips.clamp(min=TINY).log().transpose(1, 2)
         energy = self.energy(self.hidden(log).tanh()).transpose(1, 2)
@@ -83,10 +62,7 @@ class AttentionPool(Aggregator):
             energy = energy.masked_fill(~present, -torch.inf)
         return energy.softmax(dim=-1)
 
-    def logits(
-        self, clips: Float64[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
-    ) -> Float64[Tensor, "B K"]:
-        """Logarithm of the weighted mean probability."""
+    def logits(self, clips: Clips, present: Present) -> ClipScores:
         pooled = (clips * self.weights(clips, present)).sum(-1)
         return pooled.clamp(min=TINY).log()
 
@@ -96,7 +72,6 @@ def _log_mean(clips: Tensor, frames: Tensor | None) -> Tensor:
 
 
 def _mean(values: Tensor, frames: Tensor | None) -> Tensor:
-    """Mean over the marked frames (B, 1, M), or over all of them: (B, K)."""
     if frames is None:
         return values.mean(-1)
     return torch.where(frames, values, 0).sum(-1) / frames.sum(-1)

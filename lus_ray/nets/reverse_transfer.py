@@ -1,9 +1,8 @@
 """ReverseTransfer: a trained segmenter becomes a classifier.
 
-Letters: N images, C channels, H rows, W columns, M maps of the segmenter, K outputs.
+Letters: M maps of the segmenter.
 Source: Gare et al. 2021, section 3.2: the softmax maps of a U-Net, the mean of each over the
-picture, and one linear layer; the whole network is then trained. The maps times the weights of a
-class are its activation map, at no further cost.
+image, and one linear layer; the whole network is then trained.
 """
 
 from collections.abc import Sequence
@@ -37,7 +36,6 @@ class ReverseTransfer(nn.Module):
         self.out = nn.Linear(num_maps, num_outputs)
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K"]:
-        """Logits of images."""
         return self.head(self.features(images))
 
     def maps(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M H W"]:
@@ -45,11 +43,10 @@ class ReverseTransfer(nn.Module):
         return torch.softmax(self.segmenter(images), dim=1)
 
     def features(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M"]:
-        """The share of each class of the segmenter in the picture."""
+        """The share of each class of the segmenter in the image."""
         return self.maps(images).mean(dim=(2, 3))
 
     def head(self, features: Float[Tensor, "N M"]) -> Float[Tensor, "N K"]:
-        """Logits from the shares."""
         return self.out(features)
 
     def activation_map(

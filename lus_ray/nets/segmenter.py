@@ -1,8 +1,7 @@
-"""The contract of a segmenter: images to one logit per class and pixel, at the size of the images.
+"""The contract of a segmenter: images to a logit for each class and pixel, at the images' size.
 
-Letters: N images, C channels, H rows, W columns, K outputs.
-Why it comes in two parts: Monte Carlo dropout repeats only what dropout changes. `stem` is all
-that happens before the first dropout, `rest` all that follows; together they are the network.
+Why two parts: Monte Carlo dropout repeats only what dropout changes. `stem` computes everything
+before the first dropout; `rest` computes logits of size (H, W) from it and leaves it unchanged.
 """
 
 from abc import ABC, abstractmethod
@@ -16,13 +15,17 @@ from lus_ray.errors import ArmError
 Size = tuple[int, int]
 """Rows and columns of the images."""
 
+Images = Float[Tensor, "N C H W"]
+Stem = tuple[Float[Tensor, "N _ _ _"], ...]
+PixelLogits = Float[Tensor, "N K H W"]
+
 
 class Segmenter(nn.Module, ABC):
-    """Logits of pixels; a subclass defines the two parts. `head_name` is its last layer."""
+    """Logits of pixels; a subclass defines both parts. `head_name` is its last layer."""
 
     head_name = "out"
 
-    def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N K H W"]:
+    def forward(self, images: Images) -> PixelLogits:
         """Logits of images in the range of values that the network is trained with.
 
         Raises:
@@ -31,22 +34,14 @@ class Segmenter(nn.Module, ABC):
         return self.rest(self.stem(images), _size(images))
 
     @abstractmethod
-    def stem(self, images: Float[Tensor, "N C H W"]) -> tuple[Float[Tensor, "N _ _ _"], ...]:
-        """What no dropout changes."""
+    def stem(self, images: Images) -> Stem: ...
 
     @abstractmethod
-    def rest(
-        self, stem: tuple[Float[Tensor, "N _ _ _"], ...], size: Size
-    ) -> Float[Tensor, "N K H W"]:
-        """Logits at `size` (H, W) from what `stem` gave, which it leaves as it was."""
+    def rest(self, stem: Stem, size: Size) -> PixelLogits: ...
 
 
-def check_size(net: nn.Module, images: Float[Tensor, "N C H W"], multiple: int) -> None:
-    """Refuse images whose sides are no multiples of what a network halves them by.
-
-    Raises:
-        ArmError: with the nearest sizes that would do.
-    """
+def check_size(net: nn.Module, images: Images, multiple: int) -> None:
+    """Raise ArmError with the next larger size unless both sides are multiples of `multiple`."""
     height, width = _size(images)
     if height % multiple or width % multiple:
         larger = " x ".join(str(side + -side % multiple) for side in (height, width))
@@ -56,16 +51,14 @@ def check_size(net: nn.Module, images: Float[Tensor, "N C H W"], multiple: int) 
         )
 
 
-def pad_to_multiple(images: Float[Tensor, "N C H W"], multiple: int) -> Float[Tensor, "N C h w"]:
-    """Images with zeros around them up to the next multiple, as much on each side as can be."""
+def pad_to_multiple(images: Images, multiple: int) -> Float[Tensor, "N C h w"]:
+    """Pad images with zeros up to the next multiple, equally on opposite sides where possible."""
     top, bottom, left, right = _margins(_size(images), multiple)
     return functional.pad(images, (left, right, top, bottom))
 
 
-def crop_to_size(
-    maps: Float[Tensor, "N K h w"], size: Size, multiple: int
-) -> Float[Tensor, "N K H W"]:
-    """Maps without the margins that `pad_to_multiple` put around images of `size`."""
+def crop_to_size(maps: Float[Tensor, "N K h w"], size: Size, multiple: int) -> PixelLogits:
+    """Cut off the margins that `pad_to_multiple` put around images of `size`."""
     top, _, left, _ = _margins(size, multiple)
     return maps[:, :, top : top + size[0], left : left + size[1]]
 

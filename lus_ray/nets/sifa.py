@@ -1,14 +1,13 @@
 """SIFA's segmenter, whose encoder also serves the decoder of source images.
 
-Letters: N images, C channels, H rows, W columns, h and w those of the latent maps, L channels of
-the latent maps, K outputs.
+Letters: L, h and w channels, rows and columns of the latent maps.
 Source: Chen et al. 2019, "Synergistic image and feature adaptation" (AAAI; version 1), and 2020,
 "Unsupervised bidirectional cross-modality adaptation" (TMI; version 2), in the released form.
 Mason et al. 2021 trains it to segment B-lines. Version 1 is the default: the grey image three
 times, and dropout. Version 2 is `num_channels=1, dropout=0, deep=True`.
 Differences from the release: TensorFlow aligns the corners of enlarged maps, here their centres, a
 shift of less than a pixel; biases of the dilated convolutions, created but never added, are
-omitted. Generator and discriminators are in `lus_ray.nets.patch_gan`.
+omitted.
 """
 
 from itertools import pairwise
@@ -19,7 +18,7 @@ from torch.nn import functional
 
 from lus_ray.errors import ArmError
 from lus_ray.nets.dropout import Dropout
-from lus_ray.nets.segmenter import Segmenter, Size, check_size
+from lus_ray.nets.segmenter import Images, PixelLogits, Segmenter, Size, Stem, check_size
 
 STRIDE = 8
 """A latent map has one pixel for 8 x 8 of the image; sides of images are multiples of it."""
@@ -28,14 +27,13 @@ STRIDE = 8
 class SifaSegmenter(Segmenter):
     """Encoder (E) and head (C): a dilated residual network of stride 8, enlarged bilinearly.
 
-    Images lie in [-1, 1]. Channels grow from `width` to 32 times as many. A convolution is
-    followed by `dropout`, batch normalisation and ReLU, the head by `dropout`. With `deep` there
-    is a second head, which sees the maps before the dilated units and takes no part in `forward`.
-    Parameters: of the encoder 27,518,992 with three channels, 27,517,424 with one; of a head 512
-    for each output.
+    Images lie in [-1, 1]. Channels grow from `width` to 32 times as many. `dropout`, batch
+    normalisation and ReLU follow a convolution, `dropout` follows the head. With `deep` a second
+    head takes the maps before the dilated units; `forward` does not use it. Parameters of the
+    encoder: 27,518,992 with three channels, 27,517,424 with one; of a head: 512 for each output.
 
     Raises:
-        ArmError: no width, or a dropout outside [0, 1).
+        ArmError: width below 1, or a dropout outside [0, 1).
     """
 
     def __init__(
@@ -69,50 +67,33 @@ class SifaSegmenter(Segmenter):
     def encode(
         self, images: Float[Tensor, "N C H W"]
     ) -> Float[Tensor, "N L h w"] | tuple[Float[Tensor, "N L h w"], Float[Tensor, "N L h w"]]:
-        """The latent maps, an eighth as high and as wide; with `deep` also those of its head.
-
-        Raises:
-            ArmError: the sides of the images are no multiples of 8.
-        """
+        """The latent maps; with `deep` also the maps of the second head. Raises as `stem`."""
         deep = self.descent(*self.stem(images))
         latent = self.dilated(deep)
         return latent if self.deep_out is None else (latent, deep)
 
-    def decide(self, latent: Float[Tensor, "N L h w"], size: Size) -> Float[Tensor, "N K H W"]:
-        """Logits at `size` (H, W) of the latent maps."""
+    def decide(self, latent: Float[Tensor, "N L h w"], size: Size) -> PixelLogits:
         return _enlarged(self.dropout(self.out(latent)), size)
 
-    def decide_deep(self, deep: Float[Tensor, "N L h w"], size: Size) -> Float[Tensor, "N K H W"]:
-        """Logits at `size` (H, W) of the second head, from the maps before the dilated units.
-
-        Raises:
-            ArmError: there is no second head.
-        """
+    def decide_deep(self, deep: Float[Tensor, "N L h w"], size: Size) -> PixelLogits:
+        """Logits of the second head; raises ArmError unless the network is `deep`."""
         if self.deep_out is None:
             raise ArmError("SifaSegmenter: no second head; build it with deep=True")
         return _enlarged(self.dropout(self.deep_out(deep)), size)
 
-    def stem(self, images: Float[Tensor, "N C H W"]) -> tuple[Float[Tensor, "N _ H W"], ...]:
-        """The first convolution: each is followed by dropout.
-
-        Raises:
-            ArmError: the sides of the images are no multiples of 8.
-        """
+    def stem(self, images: Images) -> Stem:
+        """Raise ArmError unless the sides of the images are multiples of 8."""
         check_size(self, images, STRIDE)
         return (self.first(images),)
 
-    def rest(
-        self, stem: tuple[Float[Tensor, "N _ H W"], ...], size: Size
-    ) -> Float[Tensor, "N K H W"]:
-        """All but the first convolution."""
+    def rest(self, stem: Stem, size: Size) -> PixelLogits:
         return self.decide(self.dilated(self.descent(*stem)), size)
 
 
 class ResidualUnit(nn.Module):
-    """A body beside the identity, and ReLU after their sum.
+    """A body beside the identity, then ReLU.
 
-    A wider body leaves the identity in the middle of its channels: zeros before and behind it,
-    as many on either side, and the odd one behind.
+    For a wider body, `num_added` zero channels surround the identity, the odd one behind it.
     """
 
     def __init__(self, *body: nn.Module, num_added: int = 0) -> None:
@@ -121,13 +102,12 @@ class ResidualUnit(nn.Module):
         self.margins = (num_added // 2, num_added - num_added // 2)
 
     def forward(self, maps: Float[Tensor, "N _ h w"]) -> Float[Tensor, "N _ h w"]:
-        """Maps of the same size, none of them negative."""
         identity = functional.pad(maps, (0, 0, 0, 0, *self.margins)) if any(self.margins) else maps
         return functional.relu(identity + self.body(maps), inplace=True)
 
 
 def initialise(net: nn.Module, *, std: float) -> None:
-    """Normal weights cut off at two deviations, biases of 0; normalisations stay as they begin."""
+    """Draw convolutions from a normal truncated at two deviations; set their biases to 0."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             nn.init.trunc_normal_(module.weight, std=std, a=-2 * std, b=2 * std)
@@ -136,7 +116,6 @@ def initialise(net: nn.Module, *, std: float) -> None:
 
 
 def _descent(widths: list[int], dropout: float) -> list[nn.Module]:
-    """Units from the first width to the last, of which three halvings come early."""
     w1, w2, w4, w8, w16, w32 = widths
 
     def units(*widths: int) -> list[nn.Module]:
@@ -164,7 +143,7 @@ def _convolution(num_inputs: int, width: int, kernel: int, *, dilation: int = 1)
 
 
 def _after(width: int, dropout: float) -> list[nn.Module]:
-    """What follows a convolution: TensorFlow's decay 0.9 is torch's momentum 0.1."""
+    # TensorFlow's decay 0.9 is torch's default momentum 0.1.
     return [_dropout(dropout), nn.BatchNorm2d(width, eps=1e-3), nn.ReLU(inplace=True)]
 
 

@@ -1,4 +1,4 @@
-"""Spatial transformers: where to look is learned.
+"""Spatial transformers: networks that learn where to crop.
 
 Letters and coordinates as in `lus_ray.nets.crops`.
 Source: Roy et al. 2020, section IV-A1, in the released sizes and initial values.
@@ -27,18 +27,17 @@ Transform = Literal["full", "fixed scale"]
 
 
 class STN(CropNet):
-    """One crop under any affine map: 1,699,114 parameters at the published width and size."""
+    """A crop under any affine map: 1,699,114 parameters at the published width and size."""
 
     def __init__(self, num_outputs: int = 4, *, width: int = 32, size: Size = 224) -> None:
         super().__init__(num_outputs, width=width, size=size)
         self.localiser = Localiser({"affine": AFFINE}, width=width, size=self.size)
 
     def locate_crops(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 1 2 3"]:
-        """Six free numbers an image."""
         return self.localiser(images)["affine"].unflatten(1, (1, 2, 3))
 
     def scales(self, theta: Float[Tensor, "N C 2 3"]) -> None:
-        """A free affine map has no single scale."""
+        """None: an affine map has no single scale."""
 
 
 class RegSTN(CropNet):
@@ -46,12 +45,11 @@ class RegSTN(CropNet):
 
     `transform="full"` learns translation, scale and rotation (1,699,246 parameters), and
     `"fixed scale"` the translation alone (1,699,048); its sides are 0.5 and 0.75.
-    As released, both crops take the first pair of translations; the second pair is there and
-    learns nothing. `own_translation` gives the large crop the second pair, as the paper's text
-    describes it.
+    As released, both crops take the first pair of translations, and the second pair gets no
+    gradient; with `own_translation` the large crop takes it, as the paper's text describes.
 
     Raises:
-        ArmError: the transform is neither of both.
+        ArmError: unknown transform.
     """
 
     def __init__(
@@ -75,24 +73,21 @@ class RegSTN(CropNet):
         self.localiser = Localiser(heads, width=width, size=self.size)
 
     def locate_crops(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N 2 2 3"]:
-        """Scales on the diagonal, rotation beside it, translation in the last column."""
-        found = self.localiser(images)
-        translation = found["translation"].unflatten(1, (2, 2))
+        outputs = self.localiser(images)
+        translation = outputs["translation"].unflatten(1, (2, 2))
         if not self.own_translation:
             translation = translation[:, :1].expand(-1, 2, -1)
         if self.transform == "full":
-            return affine_matrices(
-                found["scaling"].sigmoid(), found["rotation"].unflatten(1, (2, 2)), translation
-            )
+            rotation = outputs["rotation"].unflatten(1, (2, 2))
+            return affine_matrices(outputs["scaling"].sigmoid(), rotation, translation)
         scales = translation.new_tensor(PRIOR_SCALES).expand(len(images), 2)
         return affine_matrices(scales, torch.zeros_like(translation), translation)
 
 
 class Localiser(nn.Module):
-    """A picture to a few numbers by name: a trunk of its own, 32 hidden numbers, linear heads.
+    """Images to a few numbers by name: a trunk, 32 hidden units, linear heads.
 
-    `heads` gives the initial values by name. The weights of the heads begin at zero, so that
-    every picture begins with these values.
+    `heads` are the initial values by name: the weights of the heads begin at zero.
     """
 
     def __init__(
@@ -106,7 +101,7 @@ class Localiser(nn.Module):
         self.heads = nn.ModuleDict({name: _head(values) for name, values in heads.items()})
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> dict[str, Float[Tensor, "N _"]]:
-        """The numbers of each head, in the precision of the images even under autocast."""
+        """Values of each head, in the precision of the images even under autocast."""
         hidden = self.relu(self.hidden(self.trunk(images).flatten(1))).to(images.dtype)
         with torch.autocast(images.device.type, enabled=False):
             return {name: head(hidden) for name, head in self.heads.items()}

@@ -1,8 +1,7 @@
 """U-Net, with and without batch normalisation, and with dropout for B-lines.
 
-Letters: N images, C channels, H rows, W columns, K outputs.
 Source: Ronneberger et al. 2015, "U-Net: convolutional networks for biomedical image
-segmentation", with padded convolutions, so that nothing is cropped. Two settings of it:
+segmentation", with padded convolutions, so that nothing is cropped. Two settings:
 64 to 1024 channels for dense labels of lung ultrasound, and Mason et al. 2021 with
 `widths=(16, 32, 64, 128), dropout=0.5, bias=True` for B-lines.
 """
@@ -10,22 +9,21 @@ segmentation", with padded convolutions, so that nothing is cropped. Two setting
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from lus_ray.errors import ArmError
 from lus_ray.nets.dropout import Dropout
-from lus_ray.nets.segmenter import Segmenter, Size, check_size
+from lus_ray.nets.segmenter import Images, PixelLogits, Segmenter, Size, Stem, check_size
 
 
 class UNet(Segmenter):
-    """Two 3 x 3 convolutions a level, halved on the way down, joined with their like on the way up.
+    """Two 3 x 3 convolutions a level, with skip connections.
 
-    `widths` are the channels per level; images have sides that are multiples of 2 to the number
-    of halvings (16 for five levels). Each convolution is followed by batch normalisation (unless
-    `batch_norm` is off), ReLU and `dropout`. Beside the normalisation a `bias` is redundant; the
-    published count of Mason et al. has it. Parameters: for 7 classes 31,036,871,
-    31,030,983 without normalisation; 483,153 for the one output of Mason et al.
+    `widths` are the channels per level; the sides of images are multiples of 2 to the number of
+    halvings (16 for five levels). Batch normalisation (if `batch_norm`), ReLU and `dropout` follow
+    each convolution. `bias` is redundant beside the normalisation; the published count of Mason
+    et al. includes it. Parameters: 31,036,871 for 7 classes, 31,030,983 without normalisation;
+    483,153 for the one output of Mason et al.
 
     Raises:
         ArmError: fewer than two levels, or a dropout outside [0, 1).
@@ -68,20 +66,13 @@ class UNet(Segmenter):
         self.multiple = 2 ** len(self.rises)
         _initialise(self)
 
-    def stem(self, images: Float[Tensor, "N C H W"]) -> tuple[Float[Tensor, "N _ H W"], ...]:
-        """The first convolution: each is followed by dropout.
-
-        Raises:
-            ArmError: the sides of the images are no multiples of `self.multiple`.
-        """
+    def stem(self, images: Images) -> Stem:
+        """Raise ArmError unless the sides of the images are multiples of `self.multiple`."""
         check_size(self, images, self.multiple)
         first: nn.Sequential = self.descent[0]  # type: ignore[assignment]
         return (first[0](images),)
 
-    def rest(
-        self, stem: tuple[Float[Tensor, "N _ H W"], ...], size: Size
-    ) -> Float[Tensor, "N K H W"]:
-        """All but the first convolution."""
+    def rest(self, stem: Stem, size: Size) -> PixelLogits:
         first: nn.Sequential = self.descent[0]  # type: ignore[assignment]
         x = first[1:](stem[0])
         skips = []
@@ -100,7 +91,7 @@ def _unit(num_inputs: int, width: int, *, batch_norm: bool, bias: bool) -> nn.Se
 
 
 def _initialise(net: UNet) -> None:
-    """The paper's section 3: N(0, 2 / incoming nodes) in front of every ReLU."""
+    """Draw from N(0, 2 / fan-in) in front of every ReLU, as in section 3 of the paper."""
     for module in net.modules():
         if isinstance(module, nn.Conv2d) and module is not net.out:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

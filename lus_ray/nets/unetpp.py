@@ -1,10 +1,9 @@
-"""U-Net++ twice: as it was released for marker segmentation, and nested as in the paper it names.
+"""U-Net++ twice: as released for marker segmentation, and nested as in its paper.
 
-Letters: N images, H rows, W columns, K outputs.
 Sources: Roy et al. 2020, section IV-C, in the released form; Zhou et al. 2018, "UNet++: a nested
 U-Net architecture for medical image segmentation", in the form of segmentation_models.pytorch.
-Why two: the released decoder sends every level on to all finer ones, but has no nodes in between.
-Both put zeros around an image up to multiples of 32, and take them off the logits again.
+Why two: the released decoder sends every level to all finer ones, but has no nodes in between.
+Both pad images with zeros to multiples of 32 and crop the logits.
 """
 
 from functools import partial
@@ -17,7 +16,15 @@ from torch.nn import functional
 from lus_ray.errors import ArmError
 from lus_ray.nets.dropout import Dropout
 from lus_ray.nets.encoder import ResNetEncoder
-from lus_ray.nets.segmenter import Segmenter, Size, crop_to_size, pad_to_multiple
+from lus_ray.nets.segmenter import (
+    Images,
+    PixelLogits,
+    Segmenter,
+    Size,
+    Stem,
+    crop_to_size,
+    pad_to_multiple,
+)
 
 MULTIPLE = 32
 
@@ -27,11 +34,11 @@ LeakyReLU = partial(nn.LeakyReLU, 0.1)
 class ReleasedUNetPlusPlus(Segmenter):
     """Colour images in [-1, 1] to logits: a ResNet-50 of three stages under a dense-skip decoder.
 
-    `width` is the channels of the encoder's first stage (64); those of the decoder's finest level
-    are an eighth of it. `dropout` acts in the middle and on the two coarse levels, half of it on
-    the finer ones and before the output. 16,490,925 parameters for 5 outputs; the released file has
-    15,296 more, biases that the normalisations of its encoder take away again. That encoder
-    expects BGR without its mean but was fed with [-1, 1]; here too it sees what it is given.
+    `width` is the channels of the encoder's first stage; the decoder's finest level has an eighth
+    of them. `dropout` acts in the middle and on the two coarse levels, half of it on the finer
+    ones and before the output. 16,490,925 parameters for 5 outputs; the released file has 15,296
+    more, biases that the normalisations of its encoder cancel. Its encoder expects BGR without
+    the mean but got images in [-1, 1]; so does this one.
 
     Raises:
         ArmError: `width` is no multiple of 8.
@@ -70,15 +77,11 @@ class ReleasedUNetPlusPlus(Segmenter):
         for part in (self.middle, self.rises, self.decoder, self.out):
             part.apply(_as_keras_begins)
 
-    def stem(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _ _ _"], ...]:
-        """The maps of the encoder, and the coarsest of them pooled."""
+    def stem(self, images: Images) -> Stem:
         maps = self.encoder(pad_to_multiple(images, MULTIPLE))
         return (*maps, functional.max_pool2d(maps[-1], 2))
 
-    def rest(
-        self, stem: tuple[Float[Tensor, "N _ _ _"], ...], size: Size
-    ) -> Float[Tensor, "N K H W"]:
-        """The middle and the decoder."""
+    def rest(self, stem: Stem, size: Size) -> PixelLogits:
         *maps, pooled = stem
         arrived: list[list[Tensor]] = [[], *([skip] for skip in maps)]  # by level
         x = self.middle(pooled)
@@ -94,12 +97,12 @@ class ReleasedUNetPlusPlus(Segmenter):
 class UNetPlusPlus(Segmenter):
     """Normalised colour images to logits: a ResNet under nested, densely joined decoder nodes.
 
-    `encoder` is "resnet18", "resnet34" or "resnet50", `width` the channels of its first stage
-    (64), by which those of the decoder go: 256, 128, 64, 32, 16. `dropout` acts before the last
-    layer; the reference has none.
+    `encoder` is "resnet18", "resnet34" or "resnet50", `width` the channels of its first stage; for
+    64 the decoder has 256, 128, 64, 32, 16. `dropout` acts before the last layer; the reference
+    has none.
 
     Raises:
-        ArmError: no such encoder, or `width` is no multiple of 4.
+        ArmError: unknown encoder, or `width` is no multiple of 4.
     """
 
     def __init__(
@@ -128,12 +131,8 @@ class UNetPlusPlus(Segmenter):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
         _as_keras_begins(self.out)
 
-    def stem(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _ _ _"], ...]:
-        """All but the last layer.
-
-        Node "i_j" begins at map i and has risen to the size of map j + 1; it sees the node before
-        it, doubled in size, and all that is known at that size.
-        """
+    def stem(self, images: Images) -> Stem:
+        """Node "i_j" begins at map i and has risen to the size of map j + 1."""
         maps = self.encoder(pad_to_multiple(images, MULTIPLE))[::-1]
         done: dict[tuple[int, int], Tensor] = {}
         for column in range(4):
@@ -145,10 +144,7 @@ class UNetPlusPlus(Segmenter):
                 known.append(x)
         return (self.nodes["0_4"](_doubled(done[0, 3])),)
 
-    def rest(
-        self, stem: tuple[Float[Tensor, "N _ _ _"], ...], size: Size
-    ) -> Float[Tensor, "N K H W"]:
-        """The last layer."""
+    def rest(self, stem: Stem, size: Size) -> PixelLogits:
         return crop_to_size(self.out(self.dropout(stem[0])), size, MULTIPLE)
 
 
@@ -165,12 +161,10 @@ class LeakyResidual(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
-        """Shortcut plus residual."""
         return x + self.branch(x)
 
 
 def _rise(num_inputs: int, width: int, num_steps: int) -> nn.ModuleList:
-    """Transposed convolutions that double the size once for each level they reach."""
     starts = (num_inputs, *[width] * (num_steps - 1))
     return nn.ModuleList(
         nn.ConvTranspose2d(start, width, 3, stride=2, padding=1, output_padding=1)

@@ -1,45 +1,41 @@
 """Uninorms: frames below a learned neutral element act as "and", frames above it as "or".
 
-Letters: B clips, K scores, M frames; e the neutral element of a score, n the frames of a clip.
+Letters as in `aggregator.py`; e the neutral element of a score, n the frames of a clip.
 Source: Roy et al. 2020, section on video aggregation, with the pairwise operator
     U(x, y) = e T(x / e, y / e)                              both at or below e
     U(x, y) = e + (1 - e) S((x - e) / (1 - e), (y - e) / (1 - e))   both at or above e
     U(x, y) = min(x, y), or max(x, y)                        one on each side
 which is associative, so that its value over n frames has a closed form. With "min", the frames L
-below e decide as soon as there is one, and all frames where there is none:
+below e decide if there are any, otherwise all frames:
     product      U = e^(1 - |L|) prod_L x_i,   or  1 - (1 - e)^(1 - n) prod (1 - x_i)
     Łukasiewicz  U = max(0, sum_L x_i - (|L| - 1) e),   or  min(1, sum x_i - (n - 1) e)
 With "max" the frames above e come first, and t-norm and t-conorm change places.
 
 Why logarithms: over hundreds of frames U or 1 - U is far below what a float can hold beside 1,
 and scores tie at 0 or 1. Their logarithms stay apart, so `decide` ranks by logit U.
-Why this is fast: two masked sums over the frames are all there is, and where the frame scores
-need no gradient, autograd sees only (B, K) numbers.
 """
 
 from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float64
 from torch import Tensor, nn
 
 from lus_ray.errors import InputError
-from lus_ray.nets.aggregator import TINY, Aggregator
+from lus_ray.nets.aggregator import TINY, Aggregator, Clips, ClipScores, Present
 
 EDGE = 1e-6
-"""In logarithms a neutral element this close to 0 counts as 0 with nothing below it, this close
-to 1 as 1 with nothing above it."""
+"""In logarithms a neutral element this close to 0 or 1 counts as 0 or 1."""
 
 
 class Uninorm(Aggregator):
     """A uninorm per score with a learnable neutral element `neutral` (K,), float64, in [0, 1].
 
-    `t_norm` is T, with its dual t-conorm S; `off_diagonal` is what happens to a frame on each
-    side of e. `initial` is where the neutral elements begin, one number or one per score; at 0
-    the product uninorm is a noisy "or", at 1 a product. `forward` gives U in [0, 1], which the
-    paper puts into a softmax as it is; `decide` gives logit U. Its gradient is that of the closed
-    form; where e meets a frame score U jumps, and the gradient does not see the jump.
+    `t_norm` is T, with its dual t-conorm S; `off_diagonal` applies to frames on both sides of e.
+    `initial` are the first neutral elements, one number or one per score; at 0 the product uninorm
+    is a noisy "or", at 1 a product. `forward` gives U in [0, 1], which the paper puts into a
+    softmax; `decide` gives logit U. The gradient is that of the closed form, without the jump of U
+    where e meets a frame score.
 
     Raises:
         InputError: an unknown choice, or a neutral element that is NaN or outside [0, 1].
@@ -73,24 +69,20 @@ class Uninorm(Aggregator):
 
     @torch.no_grad()
     def constrain(self) -> None:
-        """Clamp the neutral elements into [0, 1], as published after every optimiser step."""
+        """Clamp the neutral elements into [0, 1]; as published, after every optimiser step."""
         self.neutral.clamp_(0, 1)
 
-    def logits(
-        self, clips: Float64[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
-    ) -> Float64[Tensor, "B K"]:
+    def logits(self, clips: Clips, present: Present) -> ClipScores:
         """U, from 0 to 1."""
         if self.t_norm == "lukasiewicz":
             return self._unclipped(clips, present).clamp(0, 1)
         log, is_log_u = self._log(clips, present)
         return torch.where(is_log_u, log.exp(), -log.expm1())
 
-    def scores(
-        self, clips: Float64[Tensor, "B K M"], present: Bool[Tensor, "B 1 M"] | None
-    ) -> Float64[Tensor, "B K"]:
-        """logit U, finite; a strictly increasing function of U that tells float ties apart.
+    def scores(self, clips: Clips, present: Present) -> ClipScores:
+        """logit U, finite and strictly increasing in U even where U ties as a float.
 
-        The Łukasiewicz U is exactly 0 or 1 for most long clips; there the logit goes on with
+        The Łukasiewicz U is exactly 0 or 1 for most long clips; there the logit continues with
         slope 1 in the sum before clipping.
         """
         if self.t_norm == "lukasiewicz":
@@ -101,18 +93,17 @@ class Uninorm(Aggregator):
         logit = log - (-log.expm1()).log()
         return torch.where(is_log_u, logit, -logit)
 
-    def _log(self, clips: Tensor, present: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The product uninorm as log U or as log(1 - U), (B, K), and where it is log U.
+    def _log(self, clips: Tensor, present: Present) -> tuple[Tensor, Tensor]:
+        """The product uninorm as log U or log(1 - U), and where it is log U.
 
-        The one of the two that the closed form gives directly; it is negative and keeps its
-        digits however small U or 1 - U is.
+        The closed form gives one of them directly; it keeps its digits however small U or 1 - U is.
         """
         e = _snapped(self.neutral)
         decisive, num_decisive = self._decisive(clips, present, e)
-        num_frames = _num_frames(clips, present)
+        num_frames = clips.shape[-1] if present is None else present.count_nonzero(-1)
         x = _inside(clips)
-        # Each is clamped on one side only: at e = 0 the t-conorm is active, at e = 1 the t-norm,
-        # and their gradients must survive.
+        # Clamped on one side only: at e = 0 the gradient of the t-conorm must survive, at e = 1
+        # that of the t-norm.
         log_e, log_1me = e.clamp(min=EDGE).log(), (-e.clamp(max=1 - EDGE)).log1p()
         if self.off_diagonal == "min":
             t_norm = _log_product(x, decisive) - (num_decisive - 1) * log_e
@@ -123,17 +114,17 @@ class Uninorm(Aggregator):
         return torch.where(num_decisive > 0, t_conorm, t_norm), num_decisive == 0
 
     def _unclipped(self, clips: Tensor, present: Tensor | None) -> Tensor:
-        """The Łukasiewicz uninorm before it is clipped to [0, 1], (B, K)."""
+        """The Łukasiewicz uninorm before it is clipped to [0, 1]."""
         decisive, num_decisive = self._decisive(clips, present, self.neutral)
-        everyone = num_decisive[..., None] == 0
-        summed = decisive | (everyone if present is None else everyone & present)
+        all_frames = num_decisive[..., None] == 0
+        summed = decisive | (all_frames if present is None else all_frames & present)
         num_summed = summed.count_nonzero(-1)
         return torch.where(summed, clips, 0).sum(-1) - (num_summed - 1) * self.neutral
 
     def _decisive(self, clips: Tensor, present: Tensor | None, e: Tensor) -> tuple[Tensor, Tensor]:
-        """The frames that decide alone (min: below e, max: above e), and their number."""
         _check_neutral(self.neutral)
         e = e.detach()[:, None]
+        # These frames decide alone.
         decisive = clips < e if self.off_diagonal == "min" else clips > e
         if present is not None:
             decisive = decisive & present
@@ -141,31 +132,25 @@ class Uninorm(Aggregator):
 
 
 def _snapped(neutral: Tensor) -> Tensor:
-    """Neutral elements at the edges moved onto them, with the gradient that they have there."""
     with torch.no_grad():
         snapped = torch.where(neutral <= EDGE, 0, torch.where(neutral >= 1 - EDGE, 1, neutral))
     return neutral + (snapped - neutral).detach()
 
 
 def _inside(clips: Tensor) -> Tensor:
-    """Probabilities moved off 0 and 1, with the gradient of the closed form at those edges."""
+    """Move probabilities off 0 and 1, with the gradient of the closed form at those edges."""
     if not clips.requires_grad:
         return clips.clamp(TINY, 1 - TINY)
     return clips + (clips.clamp(TINY, 1 - TINY) - clips).detach()
 
 
 def _log_product(x: Tensor, frames: Tensor | None) -> Tensor:
-    """Sum of log x over some frames. Others are 1 before the logarithm: no gradient, no inf."""
+    # Other frames become 1 before the logarithm: no gradient, no infinity.
     return (x if frames is None else torch.where(frames, x, 1)).log().sum(-1)
 
 
 def _log_product_of_rest(x: Tensor, frames: Tensor | None) -> Tensor:
-    """Sum of log(1 - x) over some frames."""
     return (-(x if frames is None else torch.where(frames, x, 0))).log1p().sum(-1)
-
-
-def _num_frames(clips: Tensor, present: Tensor | None) -> Tensor | int:
-    return clips.shape[-1] if present is None else present.count_nonzero(-1)
 
 
 def _check_neutral(neutral: Tensor) -> None:
