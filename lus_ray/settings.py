@@ -1,6 +1,6 @@
-"""Frozen dataclasses whose values pydantic checks, with errors of one line.
+"""Frozen dataclasses with pydantic validation and one-line errors.
 
-Strict: a whole number may stand for a float; nothing else is converted.
+Strict: the only conversion is from int to float.
 """
 
 from dataclasses import fields
@@ -37,7 +37,7 @@ PositiveRange = Annotated[tuple[Positive, Positive], Ordered]
 
 @dataclass_transform(frozen_default=True, field_specifiers=(Field,))
 def settings(cls: Settings) -> Settings:
-    """Make a class a frozen, checked dataclass that raises ArmError for a wrong value."""
+    """Make a class a frozen dataclass that raises ArmError for an invalid value."""
     checked: Any = dataclass(cls, frozen=True, config=CONFIG)
     initialise = checked.__init__
 

@@ -1,11 +1,7 @@
-"""FrameCNN: twelve convolutions that score one frame.
+"""FrameCNN: twelve convolutions that score a frame.
 
-Letters: N images, C channels, H rows, W columns, D features, K outputs; h, w rows and columns
-of the maps, H // 32 and W // 32.
 Source: Roy et al. 2020, "Deep learning for classification and localization of COVID-19 markers
 in point-of-care lung ultrasound", section IV-A, in the released sizes: 766,372 parameters.
-Why the pieces are public: a transformer has the same trunk with weights of its own, and Grad-CAM
-starts from the maps.
 """
 
 from collections import OrderedDict
@@ -16,13 +12,13 @@ from torch import Tensor, nn
 from lus_ray.errors import ArmError
 
 STRIDE = 32
-"""Five halvings: the side of a picture that leaves one position in the maps."""
+"""Five halvings: images of this side have maps of 1 x 1."""
 
 
 class ConvTrunk(nn.Sequential):
     """Six blocks of two convolutions: (N, 3, H, W) to (N, 4 width, H // 32, W // 32).
 
-    `num_channels` is the channels of the maps. 731,808 parameters where `width` is 32.
+    `num_channels` is the channels of the maps. 731,808 parameters for a width of 32.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -31,7 +27,7 @@ class ConvTrunk(nn.Sequential):
         blocks = [_block(start, end) for start, end in zip(starts, widths, strict=True)]
         for block in blocks[:5]:
             block.add_module("pool", nn.MaxPool2d(2))
-        blocks[4].add_module("dropout", nn.Dropout(0.3))  # of all blocks, only the fifth has it
+        blocks[4].add_module("dropout", nn.Dropout(0.3))  # only the fifth block has one
         super().__init__(OrderedDict((f"block{n}", block) for n, block in enumerate(blocks, 1)))
         self.num_channels = widths[-1]
 
@@ -39,8 +35,8 @@ class ConvTrunk(nn.Sequential):
 class FrameCNN(nn.Module):
     """Colour images to logits of severity.
 
-    `width` is the channels of the first block (32 in the paper); all others grow with it, and the
-    vector before the last layer has 8 times as many numbers.
+    `width` is the channels of the first block (32 in the paper); the others scale with it, and
+    there are 8 times as many features.
     """
 
     head_name = "out"
@@ -56,30 +52,23 @@ class FrameCNN(nn.Module):
         self.out = nn.Linear(self.num_features, num_outputs)
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N K"]:
-        """Logits of images in [0, 1], as they are: no mean is taken off."""
+        """Logits of images in [0, 1]; no mean is subtracted."""
         return self.head(self.features(images))
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
-        """The vector before the last layer."""
         return self.pooled(self.maps(images))
 
     def maps(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
-        """What the sixth block sees, before the mean over the picture.
-
-        Raises:
-            ArmError: the picture is too small for five halvings.
-        """
+        """Maps of the sixth block; raises ArmError for images with a side below 32."""
         if min(images.shape[2:]) < STRIDE:
             height, width = images.shape[2:]
             raise ArmError(f"FrameCNN: images of {height} x {width}; give {STRIDE} or more a side")
         return self.trunk(images)
 
     def pooled(self, maps: Float[Tensor, "N C h w"]) -> Float[Tensor, "N D"]:
-        """The vector before the last layer, from the maps."""
         return self.dropout(self.relu(self.norm(self.hidden(maps.mean(dim=(2, 3))))))
 
     def head(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
-        """Logits from the vector before the last layer."""
         return self.out(features)
 
 

@@ -1,11 +1,10 @@
 """Dropout that takes a fraction of the time of torch's on a CPU.
 
 Source: Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from
-overfitting"; the same module as torch's, but for where the random bits come from.
-Why: torch draws one random number for each element, and in the decoder of a U-Net++ that is almost
-half of the time. Sixteen random bits decide an element as well, so one draw is enough for four.
-Why in chunks: what lies between the draw and the factor then stays in the cache; for maps of 20 MB
-that is four times as quick. The draws are the same ones in the same order.
+overfitting".
+Why: torch draws a random number for each element, which takes almost half of the time in the
+decoder of a U-Net++. Sixteen random bits per element suffice, so a draw serves four.
+Why in chunks: they stay in the cache; for maps of 20 MB that is four times as fast.
 """
 
 import torch
@@ -13,20 +12,16 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 LEVELS = 1 << 16
-"""A chance is a whole number of 1 / LEVELS; what is kept is scaled by exactly that chance."""
+"""Probabilities are multiples of 1 / LEVELS; the scale of kept elements is exact for them."""
 
 CHUNK = 1 << 16
-"""Elements at a time; a multiple of 4, so that no random bits are lost on the way."""
+"""Elements at a time; a multiple of 4, so that no random bits are lost."""
 
 
 class Dropout(nn.Dropout):
-    """Zeros with chance `p`, and the rest scaled up, in training; on other devices torch's own.
-
-    `inplace` is for an input that nobody reads again, and that no backward pass needs.
-    """
+    """torch's dropout with fewer random numbers; on other devices than the CPU torch's own."""
 
     def forward(self, input: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """The input with zeros; in evaluation, as it is."""
         num_dropped = round(self.p * LEVELS)
         if not self.training or input.device.type != "cpu" or not 0 < num_dropped < LEVELS:
             return super().forward(input)
@@ -43,7 +38,7 @@ class Dropout(nn.Dropout):
 
 
 def _draw(factors: Tensor, num_dropped: int) -> Tensor:
-    """Fill with zeros and with what the rest is scaled by."""
+    """Fill with 0 for dropped elements and the scale of the others."""
     draws = torch.empty(-(-len(factors) // 4), dtype=torch.int64).random_(-(1 << 63), None)
     bits = draws.view(torch.int16)[: len(factors)]  # from -LEVELS / 2 on
     torch.ge(bits, num_dropped - LEVELS // 2, out=factors)
@@ -51,10 +46,9 @@ def _draw(factors: Tensor, num_dropped: int) -> Tensor:
 
 
 def _chunks(dense: Tensor) -> tuple[Tensor, ...]:
-    """The elements as they lie in memory: in any other order they would take many times as long."""
+    """The elements in the order of memory: any other order takes many times as long."""
     return dense.as_strided((dense.numel(),), (1,)).split(CHUNK)
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """Whether its elements fill their memory without a gap, in whatever order."""
     return tensor.stride() == torch.empty_like(tensor, device="meta").stride()

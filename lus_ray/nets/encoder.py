@@ -1,7 +1,6 @@
 """Encoders: the layers of a classifier without its last ones, as maps at several scales.
 
-Letters: N images, H rows, W columns; map n is H / 2^n x W / 2^n, n from 1.
-Why names are those of torchvision: its ImageNet weights go in as they are.
+Map n is H / 2^n x W / 2^n, n from 1. Names are those of torchvision, so that its weights load.
 """
 
 from collections.abc import Mapping
@@ -25,13 +24,13 @@ class ResNetEncoder(nn.Module):
     """A ResNet up to one of its stages.
 
     `kind` is "resnet18", "resnet34" or "resnet50", `width` the channels of the first stage,
-    `num_stages` the stages that are kept. `num_channels` counts those of each map, the coarsest
-    last; `dropped_prefixes` begins the names of what a whole classifier has beside them. With an
-    `output_stride` of 16 the fourth stage keeps the size of its input and dilates its 3 x 3
-    convolutions twofold, all of them, as segmentation_models.pytorch does.
+    `num_stages` the number of stages. `num_channels` are those of the maps, the coarsest last;
+    `dropped_prefixes` those of parameters that only the whole classifier has. With an
+    `output_stride` of 16 the fourth stage keeps the size of its input and dilates all its 3 x 3
+    convolutions twofold, as segmentation_models.pytorch does.
 
     Raises:
-        ArmError: there is no such kind, or the stride is neither 16 nor 32.
+        ArmError: unknown kind, or a stride that is neither 16 nor 32.
     """
 
     def __init__(
@@ -49,17 +48,14 @@ class ResNetEncoder(nn.Module):
             if name != "fc":
                 self.add_module(name, child)
         self.num_stages = num_stages
-        widths = (width * expansion << stage for stage in range(num_stages))
-        self.num_channels = (width, *widths)
-        self.dropped_prefixes = (
-            "fc.",
-            *(f"layer{n}." for n in range(num_stages + 1, len(layers) + 1)),
-        )
+        self.num_channels = (width, *(width * expansion << stage for stage in range(num_stages)))
+        dropped_stages = range(num_stages + 1, len(layers) + 1)
+        self.dropped_prefixes = ("fc.", *(f"layer{stage}." for stage in dropped_stages))
         if output_stride == 16 and num_stages == len(layers):
             _dilate(self.get_submodule("layer4"))
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N _ _ _"], ...]:
-        """The map before the first pooling, and that of each stage."""
+        """The maps before the first pooling and of each stage."""
         x = self.get_submodule("bn1")(self.get_submodule("conv1")(images))
         maps = [self.get_submodule("relu")(x)]
         x = self.get_submodule("maxpool")(maps[0])
@@ -72,16 +68,13 @@ class ResNetEncoder(nn.Module):
 def load_encoder(
     encoder: ResNetEncoder | MobileNetV2, state: Mapping[str, Tensor], *, origin: str = "weights"
 ) -> list[str]:
-    """Copy the weights of a whole classifier into its encoder; the names that were copied.
+    """Copy the weights of a whole classifier into its encoder; return the copied names.
 
     Raises:
-        CheckpointError: the state is that of another network; then the encoder is as it was.
+        CheckpointError: the state belongs to another network; the encoder is unchanged.
     """
-    kept = {
-        name: tensor
-        for name, tensor in state.items()
-        if not name.startswith(encoder.dropped_prefixes)
-    }
+    dropped = encoder.dropped_prefixes
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(dropped)}
     return weights.load(encoder, kept, head=True, origin=origin)
 
 

@@ -1,12 +1,10 @@
 """Grad-CAM: the evidence of an image classifier by position.
 
-Letters: N images, C channels, H rows, W columns, h and w rows and columns of the maps, K outputs.
 Source: Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks", equations 1
 and 2; Roy et al. 2020, figure 4, draws the box of what exceeds a threshold.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,23 +14,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lus_ray.errors import InputError
+from lus_ray.nets.mc_dropout import train_only
 
 
 @runtime_checkable
 class HasMaps(Protocol):
-    """A network of images in three steps: `FrameCNN`, `ResNet`, or the classifier of an STN."""
+    """A network of images in three steps: `FrameCNN`, `ResNet`, or the classifier of an STN.
 
-    def maps(self, images: Tensor) -> Tensor:
-        """Images (N, 3, H, W) to the last maps (N, C, h, w)."""
+    Images (N, 3, H, W) to maps (N, C, h, w), to features (N, D), to logits (N, K).
+    """
 
-    def pooled(self, maps: Tensor) -> Tensor:
-        """Maps to the vector (N, D) before the last layer."""
-
-    def head(self, features: Tensor) -> Tensor:
-        """Vectors to logits (N, K)."""
-
-    def modules(self) -> Iterator[nn.Module]:
-        """The network and all its parts."""
+    def maps(self, images: Tensor) -> Tensor: ...
+    def pooled(self, maps: Tensor) -> Tensor: ...
+    def head(self, features: Tensor) -> Tensor: ...
+    def modules(self) -> Iterator[nn.Module]: ...
 
 
 def grad_cam(
@@ -40,14 +35,14 @@ def grad_cam(
 ) -> Float[Tensor, "N H W"]:
     """Heat of a class at each pixel, from 0 to 1 at the hottest pixel of each image.
 
-    Without `classes`, each image has its predicted class. Without any evidence the image is 0
-    everywhere. The network runs in evaluation mode; its modes and gradients are left as before.
+    `classes` are the predicted ones by default. Without any evidence the heat is 0 everywhere. The
+    network runs in evaluation mode; its modes and gradients stay as before.
 
     Raises:
         InputError: a class is none of the outputs.
     """
-    # A caller in inference mode would keep the maps from being differentiated.
-    with torch.inference_mode(False), _evaluating(net):
+    # Inference mode of a caller would prevent the gradient of the maps.
+    with torch.inference_mode(False), train_only((), net.modules()):
         with torch.no_grad():
             maps = net.maps(images)
         with torch.enable_grad():
@@ -66,10 +61,10 @@ def grad_cam(
 def bounding_box(
     heat: Float[np.ndarray, "H W"] | Float[Tensor, "H W"], threshold: float = 0.5
 ) -> tuple[float, float, float, float] | None:
-    """The box (left, top, right, bottom) of the largest hot region, in fractions of the picture.
+    """The box (left, top, right, bottom) of the largest hot region, in fractions of the image.
 
-    A region is what reaches `threshold` times the maximum and hangs together over edges of
-    pixels. None where the heat is 0 everywhere.
+    A region consists of pixels, connected over their edges, that reach `threshold` times the
+    maximum. None where the heat is 0 everywhere.
 
     Raises:
         InputError: the heat is negative or not finite, or the threshold is not in (0, 1].
@@ -81,26 +76,13 @@ def bounding_box(
         raise InputError("Grad-CAM box: the heat has negative or infinite values; check the net")
     if not values.any():
         return None
-    from scipy import ndimage  # slow to import, and most users of a network draw no box
+    from scipy import ndimage  # slow to import, and rarely needed
 
     regions, _ = ndimage.label(values >= threshold * values.max())
     largest = 1 + np.bincount(regions.flat)[1:].argmax()
     rows, columns = ndimage.find_objects(regions)[largest - 1]
     height, width = values.shape
     return columns.start / width, rows.start / height, columns.stop / width, rows.stop / height
-
-
-@contextmanager
-def _evaluating(net: HasMaps) -> Iterator[None]:
-    """Evaluation mode; afterwards each part is in the mode it was in."""
-    training = [module for module in net.modules() if module.training]
-    for module in training:
-        module.training = False
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _checked(classes: Int[Tensor, "N"], num_outputs: int) -> Int[Tensor, "N"]:

@@ -1,6 +1,5 @@
 """MobileNetV2 as an encoder, with the parameter names of torchvision, so that its weights load.
 
-Letters: N images, H rows, W columns, h and w those of the maps.
 Source: Sandler et al. 2018, "MobileNetV2: inverted residuals and linear bottlenecks", table 2,
 without the last convolution and the classifier; dilation as in Chen et al. 2017, "Rethinking
 atrous convolution for semantic image segmentation".
@@ -26,17 +25,16 @@ STAGES = (
 class MobileNetV2(nn.Module):
     """Colour images to maps of `num_channels` channels, `output_stride` times smaller.
 
-    `width` is the channels of the first convolution (32 in the paper); all others go with it,
-    rounded to a multiple of 8. Where a further stride would shrink the maps beyond
-    `output_stride`, it is left out, and the blocks after it are dilated in its place. 1,811,712
-    parameters where `width` is 32. `eps` and `momentum` are those of the normalisations.
+    `width` is the channels of the first convolution (32 in the paper); the others scale with it,
+    rounded to multiples of 8. Dilation replaces strides beyond `output_stride`. 1,811,712
+    parameters for a width of 32. `eps` and `momentum` are those of the normalisations.
 
     Raises:
         ArmError: the output stride is none of 8, 16, 32.
     """
 
     dropped_prefixes = ("features.18.", "classifier.")
-    """How the names of what a whole classifier has beside this begin."""
+    """Prefixes of parameters that only the whole classifier has."""
 
     def __init__(
         self, *, width: int = 32, output_stride: int = 32, eps: float = 1e-5, momentum: float = 0.1
@@ -69,15 +67,11 @@ class MobileNetV2(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D h w"]:
-        """The maps of the last block."""
         return self.features(images)
 
 
 class InvertedResidual(nn.Module):
-    """Widen, filter each channel, narrow; a shortcut where size and channels stay.
-
-    Nothing bends the narrow end: there is no ReLU after it.
-    """
+    """Widen, filter each channel, narrow without ReLU; a shortcut where size and channels stay."""
 
     def __init__(
         self, num_inputs: int, num_outputs: int, expansion: int, *, stride: int, dilation: int
@@ -94,7 +88,6 @@ class InvertedResidual(nn.Module):
         self.has_shortcut = stride == 1 and num_inputs == num_outputs
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N c h w"]:
-        """The narrow end, plus the input where their shapes are the same."""
         return x + self.conv(x) if self.has_shortcut else self.conv(x)
 
 
@@ -124,6 +117,6 @@ def _unit(
 
 
 def _rounded(num_channels: float) -> int:
-    """The nearest multiple of 8 that does not take a tenth of the channels away."""
+    """The nearest multiple of 8 that loses less than a tenth of the channels."""
     rounded = max(8, int(num_channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * num_channels else rounded

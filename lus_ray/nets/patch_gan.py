@@ -1,13 +1,12 @@
 """SIFA's generator, decoder and patch discriminators.
 
-Letters: N images, C channels, H rows, W columns, h and w those of smaller maps, L channels of the
-latent maps, J outputs of a patch.
+Letters: L channels of the latent maps, J outputs of a patch.
 Sources: those of `lus_ray.nets.sifa`; the discriminator is the 70 x 70 PatchGAN of Isola et al.
 2017, "Image-to-image translation with conditional adversarial networks".
 Differences from the release: its residual units of the decoder always drop a quarter of their
 maps, even in evaluation, so that a cycle could never close; here nothing is dropped. TensorFlow
 pads a convolution of stride 2 at the end only, here padding is symmetric: a shift of less than a
-pixel. Biases and their absence are as released, though a normalisation cancels a bias.
+pixel. Biases are where the release has them, though a normalisation cancels them.
 """
 
 import torch
@@ -22,10 +21,8 @@ from lus_ray.nets.sifa import STRIDE, ResidualUnit, initialise
 class SifaGenerator(nn.Module):
     """Generator (G): images of the source domain to images of the target domain.
 
-    2,852,673 parameters with three channels, 2,849,537 with one.
-
-    Raises:
-        ArmError: no width.
+    2,852,673 parameters with three channels, 2,849,537 with one. The sides of images are multiples
+    of 8; other sides and a width below 1 raise ArmError.
     """
 
     def __init__(self, num_channels: int = 3, width: int = 32, num_units: int = 9) -> None:
@@ -43,11 +40,7 @@ class SifaGenerator(nn.Module):
         initialise(self, std=0.02)
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N 1 H W"]:
-        """Images in [-1, 1] from images in [-1, 1], as a change of their first channel.
-
-        Raises:
-            ArmError: the sides of the images are no multiples of 8.
-        """
+        """Images in [-1, 1], as a change of their first channel."""
         check_size(self, images, STRIDE)
         return torch.tanh(images[:, :1] + self.layers(images))
 
@@ -56,10 +49,7 @@ class SifaDecoder(nn.Module):
     """Decoder (U): target images and their latent maps to images of the source domain.
 
     `num_inputs` are the channels of the latent maps, 32 times the width of the encoder.
-    1,902,848 parameters.
-
-    Raises:
-        ArmError: no width.
+    1,902,848 parameters. A width below 1 raises ArmError.
     """
 
     def __init__(self, num_inputs: int = 512, width: int = 32, num_units: int = 4) -> None:
@@ -97,14 +87,11 @@ class SifaDecoder(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Discriminator (D): whether each patch of 70 x 70 is real, as unbounded numbers.
+    """Discriminator (D): a logit of being real for each patch of 70 x 70.
 
     Inputs are images of any size, or logits of a segmenter. A second output is SIFA's auxiliary
     head for source images. 2,763,520 parameters, 1,024 more for each further input, 8,192 more for
-    each further output.
-
-    Raises:
-        ArmError: no width.
+    each further output. A width below 1 raises ArmError.
     """
 
     def __init__(self, num_inputs: int = 1, num_outputs: int = 1, width: int = 64) -> None:
@@ -122,7 +109,7 @@ class PatchDiscriminator(nn.Module):
         initialise(self, std=0.02)
 
     def forward(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N J h w"]:
-        """One output for each patch; 35 x 35 of them for an image of 256 x 256."""
+        """Outputs by patch, 35 x 35 for an image of 256 x 256."""
         return self.layers(images)
 
 
@@ -135,7 +122,7 @@ def _widths(net: nn.Module, width: int) -> tuple[int, int, int]:
 def _normalised(
     convolution: nn.Conv2d | nn.ConvTranspose2d, *, slope: float = 0.0
 ) -> list[nn.Module]:
-    """A convolution, instance normalisation, and ReLU that leaks with a slope."""
+    """A convolution, instance normalisation, and ReLU, leaky with a slope."""
     rectified = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
     return [convolution, _normalisation(convolution.out_channels), rectified]
 

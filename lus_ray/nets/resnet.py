@@ -1,6 +1,5 @@
 """ResNet-18 and ResNet-50 with the parameter names of torchvision, so that its weights load.
 
-Letters: N images, H rows, W columns, D features, K outputs.
 Source: He et al. 2016, "Deep residual learning"; ResNet-50 has the stride in the 3 x 3
 convolution, as torchvision's has.
 """
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of red, green and blue in [0, 1]: images are normalised by them before they enter."""
+"""Of red, green and blue in [0, 1], for the normalisation of images."""
 
 
 class BasicBlock(nn.Module):
@@ -30,12 +29,10 @@ class BasicBlock(nn.Module):
         self.downsample = _downsample(num_inputs, width, stride)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N c h w"]:
-        """Shortcut plus residual."""
         shortcut = x if self.downsample is None else self.downsample(x)
         return self.relu(self.residual(x).add_(shortcut))
 
     def residual(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N c h w"]:
-        """What the block adds to its shortcut."""
         x = self.relu(self.bn1(self.conv1(x)))
         return self.bn2(self.conv2(x))
 
@@ -58,7 +55,6 @@ class Bottleneck(nn.Module):
         self.downsample = _downsample(num_inputs, num_outputs, stride)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N c h w"]:
-        """Shortcut plus residual."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.relu(self.bn2(self.conv2(x)))
@@ -66,7 +62,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A stem, four stages of blocks, the mean over the picture, and one linear layer.
+    """A stem, four stages of blocks, the mean over the image, and a linear layer.
 
     `block(num_inputs, width, stride)` builds a block whose output has `width * expansion`
     channels; `layers` are the blocks per stage; `width` is the channels of the first stage and
@@ -92,38 +88,35 @@ class ResNet(nn.Module):
         num_channels = width
         for stage, num_blocks in enumerate(layers, start=1):
             stage_width = width << (stage - 1)
-            blocks = []
-            for position in range(num_blocks):
-                stride = 2 if stage > 1 and position == 0 else 1
-                blocks.append(block(num_channels, stage_width, stride))
-                num_channels = stage_width * expansion
+            blocks = [block(num_channels, stage_width, 2 if stage > 1 else 1)]
+            num_channels = stage_width * expansion
+            blocks += [block(num_channels, stage_width, 1) for _ in range(num_blocks - 1)]
             self.add_module(f"layer{stage}", nn.Sequential(*blocks))
         self.num_stages = len(layers)
         self.num_features = num_channels
         self.fc = nn.Linear(num_channels, num_outputs)
-        _initialise(self)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N K"]:
         """Logits of normalised colour images."""
         return self.head(self.features(images))
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
-        """The pooled vector before the last layer."""
         return self.pooled(self.maps(images))
 
     def maps(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D h w"]:
-        """What the last stage sees, before the mean over the picture."""
+        """Maps of the last stage."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for stage in range(1, self.num_stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)
         return x
 
     def pooled(self, maps: Float[Tensor, "N D h w"]) -> Float[Tensor, "N D"]:
-        """The mean over the picture."""
         return maps.mean(dim=(2, 3))
 
     def head(self, features: Float[Tensor, "N D"]) -> Float[Tensor, "N K"]:
-        """Logits from the pooled vector."""
         return self.fc(features)
 
 
@@ -134,13 +127,7 @@ def resnet18(num_outputs: int = 1000, *, width: int = 64) -> ResNet:
 
 def resnet50(num_outputs: int = 1000, *, width: int = 64) -> ResNet:
     """ResNet-50: 23,508,032 parameters and a last layer on 2048 features."""
-    return ResNet(
-        Bottleneck,
-        (3, 4, 6, 3),
-        num_outputs=num_outputs,
-        width=width,
-        expansion=Bottleneck.expansion,
-    )
+    return ResNet(Bottleneck, (3, 4, 6, 3), num_outputs=num_outputs, width=width, expansion=4)
 
 
 def _downsample(num_inputs: int, num_outputs: int, stride: int) -> nn.Sequential | None:
@@ -149,9 +136,3 @@ def _downsample(num_inputs: int, num_outputs: int, stride: int) -> nn.Sequential
     return nn.Sequential(
         nn.Conv2d(num_inputs, num_outputs, 1, stride, bias=False), nn.BatchNorm2d(num_outputs)
     )
-
-
-def _initialise(net: nn.Module) -> None:
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,10 +1,9 @@
 """TSM: a ResNet-18 over the frames of a clip that share channels with their neighbours.
 
-Letters: B clips, T frames, C channels, H rows, W columns, D features, K outputs.
 Source: Lin et al. 2019, "TSM: temporal shift module", in the setting of Gare et al. 2022,
 section 3.2: 15 frames, shift in the residual branch before the first convolution of each block,
 1/8 of the channels each way.
-Why the parameter names are those of a ResNet and nothing more: ImageNet weights load as they are.
+Parameter names are those of a ResNet, so that ImageNet weights load.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from lus_ray.nets.resnet import IMAGENET_MEAN, IMAGENET_STD, BasicBlock, ResNet
 def temporal_shift(
     x: Float[Tensor, "BT C H W"], num_frames: int, parts: int = 8
 ) -> Float[Tensor, "BT C H W"]:
-    """Let each frame see a part of the channels of its neighbours; zeros beyond the clip.
+    """Exchange channels between neighbouring frames; zeros beyond the clip.
 
     The first C // parts channels come from the next frame, as many from the previous one, the
     rest stay. The first axis holds the frames of clip 0 in order, then those of clip 1.
@@ -31,7 +30,7 @@ def temporal_shift(
 
 
 class ShiftBlock(BasicBlock):
-    """A basic block whose residual branch sees the neighbouring frames; it adds no parameter."""
+    """A basic block with a temporal shift in its residual branch; it adds no parameter."""
 
     def __init__(
         self, num_inputs: int, width: int, stride: int = 1, *, num_frames: int, parts: int
@@ -40,19 +39,18 @@ class ShiftBlock(BasicBlock):
         self.num_frames, self.parts = num_frames, parts
 
     def residual(self, x: Float[Tensor, "BT C H W"]) -> Float[Tensor, "BT c h w"]:
-        """What the block adds to its shortcut."""
         return super().residual(temporal_shift(x, self.num_frames, self.parts))
 
 
 class TSM(ResNet):
     """Grey clips to logits: the mean over the frames, before any softmax.
 
-    `width` is the channels of the first stage (64 in ResNet-18), `layers` the blocks per stage.
-    `dropout` acts on the pooled vector of each frame. The last layer begins at N(0, 0.001) with
-    bias 0, as in the reference.
+    `width` is the channels of the first stage, `layers` the blocks per stage; `dropout` acts on the
+    pooled vector of each frame. As in the reference, the last layer begins at N(0, 0.001) with
+    bias 0.
 
     Raises:
-        ArmError: `width` has fewer channels than `parts`, so that nothing would be shifted.
+        ArmError: `width` is below `parts`, or a clip does not have `num_frames` frames.
     """
 
     mean: Tensor
@@ -86,15 +84,15 @@ class TSM(ResNet):
     def features(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B D"]:
         """The mean over the frames of the pooled vector before the last layer.
 
-        Because the last layer is linear, its output for this mean is the mean of the logits of
-        the frames, which is the consensus of the paper.
+        The last layer is linear: its output for this mean is the mean of the frames' logits, the
+        consensus of the paper.
         """
         if frames.shape[1] != self.num_frames:
             raise ArmError(
                 f"TSM: a clip has {frames.shape[1]} frames where {self.num_frames} are expected; "
                 "give the view and the network the same num_frames"
             )
-        # Colour as the innermost axis is the memory format in which convolutions are fastest.
+        # Convolutions are fastest with colour as the innermost axis.
         colour = (frames.flatten(0, 1)[..., None] - self.mean) / self.std
         pooled = super().features(colour.permute(0, 3, 1, 2))
         return self.dropout(pooled).unflatten(0, (-1, self.num_frames)).mean(dim=1)

@@ -1,9 +1,7 @@
-"""PublishedFile weights: where each file is, its checksum, and the folder it is kept in.
+"""Published weights: addresses, checksums, download and cache.
 
-Why whole checksums: the names of torchvision's files carry the first eight digits of their
-SHA-256; the sixty-four here begin with them. Of two files nothing but those eight is known here:
-they tell a damaged file from a whole one, but would not stop somebody who means harm. PyTorchVideo
-publishes no checksum. Whatever a file holds, it is read by a reader that runs no code.
+Where only the eight digits of the SHA-256 in torchvision's file name are known, they detect
+damage, not malice; PyTorchVideo publishes no checksum. The reader of the files runs no code.
 """
 
 import hashlib
@@ -23,14 +21,13 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """One file: its address, and as many first hexadecimal digits of its SHA-256 as are known."""
+    """Address of a file and the known first hexadecimal digits of its SHA-256."""
 
     url: str
     sha256: str | None
 
     @property
     def file_name(self) -> str:
-        """The last part of the address."""
         return self.url.rpartition("/")[2]
 
 
@@ -58,7 +55,7 @@ Kinetics-400 for I3D."""
 
 
 def cache_folder() -> Path:
-    """Where fetched files are kept: `$LUS_CACHE`, or `.cache/lus_ray` in the home folder."""
+    """The folder of fetched files: `$LUS_CACHE`, or `.cache/lus_ray` in the home folder."""
     chosen = os.environ.get("LUS_CACHE")
     return Path(chosen) if chosen else Path.home() / ".cache" / "lus_ray"
 
@@ -67,8 +64,8 @@ def fetch(name: str) -> Path:
     """The official file of this name, from the cache or from its publisher.
 
     Raises:
-        InputError: there is no such name.
-        FetchError: there is no network, or the file is not the published one.
+        InputError: unknown name.
+        FetchError: as `download`.
     """
     if name not in PUBLISHED:
         raise InputError(f"no official weights {name!r}; there are {', '.join(PUBLISHED)}")
@@ -76,13 +73,11 @@ def fetch(name: str) -> Path:
 
 
 def download(published: PublishedFile, folder: Path) -> Path:
-    """The file in `folder`, checked; fetched first where it is not there.
-
-    It is written aside and renamed, so that a file under its own name is a whole one.
+    """The file in `folder`, downloaded if it is absent, with its checksum verified.
 
     Raises:
-        FetchError: the address cannot be reached, the folder cannot be written to, or the
-            checksum is wrong; the message says where to put a file fetched by hand.
+        FetchError: the address cannot be reached, the folder is not writable, or the checksum is
+            wrong.
     """
     target = folder / published.file_name
     try:
@@ -106,14 +101,14 @@ def download(published: PublishedFile, folder: Path) -> Path:
 
 
 def _copy(url: str, target: Path) -> str:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer, target.open("wb") as file:
+    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response, target.open("wb") as file:
         digest = hashlib.sha256()
-        while chunk := answer.read(CHUNK_BYTES):
+        while chunk := response.read(CHUNK_BYTES):
             digest.update(chunk)
             if file.write(chunk) and file.tell() > MAX_BYTES:
                 raise FetchError(f"{url} sends more than {MAX_BYTES >> 20} MB; it is refused")
-        if answer.length:
-            raise FetchError(f"{url} broke off {answer.length} bytes before its end; try again")
+        if response.length:
+            raise FetchError(f"{url} broke off {response.length} bytes before its end; try again")
     return digest.hexdigest()
 
 

@@ -1,12 +1,12 @@
 """The child process that reads torch files: `python -m lus_ray.nets.pretrained.torch_child FD`.
 
-Its result is the state dict as safetensors. `torch.load` with `weights_only` calls nothing that a
-file names, but a hostile file may still crash it, keep it busy or fill the memory.
+The result is the state dict as safetensors. `torch.load` with `weights_only` runs no code of a
+file, but a hostile file may still crash it, keep it busy or fill the memory.
 """
 
 import re
 from collections.abc import Mapping
-from pickle import UnpicklingError  # noqa: TID251  (the error that torch raises, no reader)
+from pickle import UnpicklingError  # noqa: TID251  (only the error that torch raises)
 from typing import Any, BinaryIO
 
 import psutil
@@ -45,7 +45,7 @@ def _state_dict(loaded: object, most_bytes: int) -> dict[str, Tensor]:
                 break
     if not isinstance(loaded, dict) or not loaded or not all(map(_is_plain, loaded.values())):
         raise ValueError("no state dict of named tensors; save net.state_dict()")
-    # Tied weights share a storage now and then; a thousand views of one storage are a bomb.
+    # Tied weights share a storage; a thousand views of a storage are a bomb.
     if sum(tensor.nbytes for tensor in loaded.values()) > most_bytes:
         raise ValueError("its tensors claim more bytes than the file has")
     return {str(name): tensor.detach().clone().contiguous() for name, tensor in loaded.items()}
@@ -58,11 +58,11 @@ def _is_plain(value: object) -> bool:
 
 
 def _refusal(message: str) -> str:
-    named = UNSUPPORTED.search(message)
-    if named is None:
+    match = UNSUPPORTED.search(message)
+    if match is None:
         return f"its table of tensors is damaged ({_shorten(message)})"
     return (
-        f"it asks for {named[1]!r}, which is no part of a weights file; "
+        f"it asks for {match[1]!r}, which is no part of a weights file; "
         "save the plain state_dict, or safetensors"
     )
 

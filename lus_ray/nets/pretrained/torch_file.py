@@ -17,7 +17,7 @@ from lus_ray.storage.sandbox import Sandbox, open_scratch, read_result
 BASE_SECONDS = 10.0
 BYTES_PER_SECOND = 10 << 20
 BASE_BYTES = 1 << 30
-"""Address space beyond that of torch, beside eight times the size of the file."""
+"""Address space beyond that of torch and eight times the size of the file."""
 
 
 class TorchFileReader(Sandbox):
@@ -27,10 +27,10 @@ class TorchFileReader(Sandbox):
         super().__init__("lus_ray.nets.pretrained.torch_child")
 
     def read(self, path: Path) -> dict[str, Tensor]:
-        """The state dict that `torch.save` wrote, on its own or within a training checkpoint.
+        """The state dict that `torch.save` wrote, alone or within a training checkpoint.
 
         Raises:
-            CheckpointError: the file is damaged, or holds more than tensors; the message says what.
+            CheckpointError: the file is damaged, or holds more than tensors.
         """
         try:
             with path.open("rb") as source, open_scratch() as result:
@@ -63,10 +63,6 @@ class TorchFileReader(Sandbox):
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """The state dict of one torch file; for many files use `TorchFileReader`.
-
-    Raises:
-        CheckpointError: the file is damaged, or holds more than tensors; the message says what.
-    """
+    """`TorchFileReader.read` for a single file."""
     with TorchFileReader() as reader:
         return reader.read(path)

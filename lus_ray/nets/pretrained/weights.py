@@ -1,8 +1,4 @@
-"""Pretrained weights: read a file, and put what fits into a network.
-
-`read` takes safetensors, and torch files without running the code they may hold. `load` refuses
-a state that does not fit before it changes anything.
-"""
+"""Pretrained weights: read a file without running its code, and load it into a network."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,10 +17,10 @@ MAX_HEADER_BYTES = 8 << 20
 
 
 def read(path: Path | str) -> dict[str, Tensor]:
-    """Tensors by name from a `.safetensors` file, or from a torch file under any other ending.
+    """Tensors by name from a `.safetensors` file, or from a torch file of any other suffix.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or holds anything but tensors.
+        CheckpointError: the file is missing, damaged, or holds more than tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -35,44 +31,37 @@ def read(path: Path | str) -> dict[str, Tensor]:
 def load(
     net: nn.Module, state: Mapping[str, Tensor], *, head: bool = False, origin: str = "weights"
 ) -> list[str]:
-    """Copy a state into a network, and return the names that were copied.
+    """Copy a state into a network, and return the copied names.
 
-    Without `head` the last layer (`net.head_name`) keeps its own values, whatever the state has
-    for it. Names as the reference of TSM writes them are understood. `origin` is named in errors.
+    Without `head` the last layer (`net.head_name`) keeps its values. Names of the reference of TSM
+    are translated. Errors name `origin`.
 
     Raises:
-        CheckpointError: a tensor is missing, left over, of another shape or not finite; then
-            the network is as it was.
+        CheckpointError: a tensor is missing, unknown, of another shape or not finite; the network
+            is unchanged.
     """
-    left_out = () if head else (f"{net.head_name}.",)
+    excluded = () if head else (f"{net.head_name}.",)
     given = {_plain(name): tensor for name, tensor in state.items()}
-    given = {name: t for name, t in given.items() if not name.startswith(left_out)}
-    own = {name: t for name, t in net.state_dict().items() if not name.startswith(left_out)}
+    given = {name: t for name, t in given.items() if not name.startswith(excluded)}
+    own = {name: t for name, t in net.state_dict().items() if not name.startswith(excluded)}
     kind = type(net).__name__
     # Files from before torch 0.4.1 do not count batches; a fixed momentum never reads the count.
     counted = {name for name in own if not name.endswith("num_batches_tracked")}
     _refuse(origin, f"lacks tensors that {kind} needs", sorted(counted - given.keys()))
     _refuse(origin, f"has tensors that {kind} does not know", sorted(given.keys() - own.keys()))
-    _refuse(
-        origin,
-        f"has tensors of another shape than {kind}",
-        [
-            f"{name} {tuple(tensor.shape)} for {tuple(own[name].shape)}"
-            for name, tensor in given.items()
-            if tensor.shape != own[name].shape
-        ],
-    )
-    _refuse(
-        origin,
-        "has values that are not finite",
-        [name for name, tensor in given.items() if not torch.isfinite(tensor).all()],
-    )
+    misshapen = [
+        f"{name} {tuple(tensor.shape)} for {tuple(own[name].shape)}"
+        for name, tensor in given.items()
+        if tensor.shape != own[name].shape
+    ]
+    _refuse(origin, f"has tensors of another shape than {kind}", misshapen)
+    infinite = [name for name, tensor in given.items() if not torch.isfinite(tensor).all()]
+    _refuse(origin, "has values that are not finite", infinite)
     net.load_state_dict(given, strict=False)
     return sorted(given)
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The library checks shapes, types, and that offsets neither overlap nor leave the file."""
     with path.open("rb") as file:
         header_bytes = int.from_bytes(file.read(8), "little")
     if header_bytes > min(MAX_HEADER_BYTES, path.stat().st_size):
@@ -85,7 +74,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _plain(name: str) -> str:
-    """The name as torchvision has it: TSM's reference wraps the network, the head, and conv1."""
+    """The name in torchvision: TSM's reference wraps the network, the head, and conv1."""
     for wrapper in ("module.", "base_model."):
         name = name.removeprefix(wrapper)
     if name.startswith("new_fc."):
