@@ -61,7 +61,7 @@ DISEASES = (
     "other lung disease",
     "other non-lung disease",
 )
-"""Gare 2022, section 3: the seven disease classes."""
+"""Gare 2022, section 3."""
 
 MASK_SCHEMES: dict[str, tuple[str, ...]] = {
     "dense": (
@@ -171,9 +171,9 @@ def check_row(row: Mapping[str, Any]) -> None:
     """
 
     def refuse(column: str, rule: str) -> None:
-        found = repr(row[column])
-        found = found if len(found) < 60 else found[:57] + "..."
-        raise SchemaError(f"clip {row['clip']!r}: {column} is {found}; {rule}")
+        value = repr(row[column])
+        value = value if len(value) < 60 else value[:57] + "..."
+        raise SchemaError(f"clip {row['clip']!r}: {column} is {value}; {rule}")
 
     for column in ("clip", "patient", "source", "group", "sha256"):
         if not isinstance(row[column], str) or not row[column].strip() or "\0" in row[column]:

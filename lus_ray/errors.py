@@ -1,19 +1,5 @@
 """Every error that a user can meet, with its exit code.
 
-LusError                      exit 1: something failed
-├── InputError                exit 2: the command or its input cannot be used
-│   ├── SchemaError           a clip row does not fit the schema
-│   ├── StoreError            a store is missing, damaged or of another version
-│   ├── SourceError           a data source lacks a file, a column, a value
-│   ├── DecodeError           one video or image cannot be decoded within the limits
-│   ├── FoldError             folds cannot be assigned, or put a patient in two splits
-│   ├── ArmError              an experiment is inconsistent
-│   ├── CheckpointError       a checkpoint is unsafe, incomplete or does not fit
-│   ├── PlanError             the cluster can never run what was requested
-│   └── ServeError            a run folder cannot be served
-├── CellError                 a cell failed while it ran
-└── FetchError                a published file could not be fetched
-
 A message is one line: what is wrong, where (file, row, key), and what to do.
 """
 
@@ -27,7 +13,7 @@ class LusError(Exception):
 
 
 class InputError(LusError):
-    """Bad input; the command exits with 2."""
+    """The command or its input cannot be used; the command exits with 2."""
 
     exit_code = 2
 

@@ -26,7 +26,6 @@ class Lus(click.Group):
     """A group whose commands end with one line and an exit code when they fail."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; its errors become one line on stderr."""
         try:
             return super().invoke(ctx)
         except LusError as error:

@@ -104,7 +104,6 @@ class ClipProgress:
         return self.show
 
     def show(self, done: int, total: int | None, num_frames: int) -> None:
-        """Advance to `done` clips of `total` (None where unknown)."""
         text = f"{done} clips, {num_frames} frames"
         self.bar.update(self.task, completed=done, total=total, description=text)
 

@@ -17,11 +17,6 @@ class PathOrUriType(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Any:  # a Path, or the str of a URI
-        """A `Path`, or a URI that can be opened as text.
-
-        Raises:
-            InputError: Arrow knows no such storage, or the URI holds a password.
-        """
         from lus_ray.storage.paths import parse  # importing Arrow takes a while
 
         return parse(value) if isinstance(value, str) else value

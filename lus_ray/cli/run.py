@@ -117,7 +117,6 @@ def _run(
 
 
 def _report(folder: Any, as_json: bool) -> None:
-    """Write, print and upload the report of a run folder."""
     from lus_ray import report as reports
 
     def show(report: reports.RunReport) -> None:

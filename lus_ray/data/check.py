@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, PIXEL_COLUMNS, SF_BINS, sf_class
+from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, SF_BINS, sf_class
 from lus_ray.data import contact_sheet, ledger, store
 from lus_ray.data.duplicates import groups as duplicates
 from lus_ray.errors import StoreError
@@ -57,11 +57,9 @@ class Findings:
     examples: tuple[contact_sheet.Example, ...]
 
     def contents(self) -> dict[str, Any]:
-        """The findings as JSON values, without the pictures."""
         return {name: value for name, value in asdict(self).items() if name != "examples"}
 
     def text(self) -> str:
-        """The findings in plain lines for a terminal."""
         return "\n".join(_lines(self))
 
 
@@ -77,11 +75,13 @@ def check_store(path: PathOrUri) -> Findings:
     clips, groups = index["clip"].to_pylist(), index["group"].to_pylist()
     counts = _counts(index)
     loose = _loose(clips, groups, group_of)
-    policies = {
-        source: str(facts.get("missing_patient", ""))
-        for source, facts in store.read_sources(path).items()
-    }
-    events = _events(ledger.read(paths.join(path, "ledger.jsonl")))
+    sources = store.read_sources(path).items()
+    policies = {source: str(facts.get("missing_patient", "")) for source, facts in sources}
+    events = Counter(
+        (entry.source, entry.action, entry.reason)
+        for entry in ledger.read(paths.join(path, "ledger.jsonl"))
+    )
+    counted_events = tuple((*event, number) for event, number in events.most_common())
     return Findings(
         num_clips=index.num_rows,
         num_patients=len(set(index["patient"].to_pylist())),
@@ -93,10 +93,10 @@ def check_store(path: PathOrUri) -> Findings:
         sizes=_sizes(index),
         pairs=pairs,
         loose=loose,
-        ledger=events,
+        ledger=counted_events,
         damaged=damaged,
         policies=policies,
-        suggestions=tuple(_suggestions(counts, pairs, loose, events, damaged, policies)),
+        suggestions=tuple(_suggestions(counts, pairs, loose, counted_events, damaged, policies)),
         examples=contact_sheet.pick_examples(path, index),
     )
 
@@ -116,7 +116,6 @@ def write_page(findings: Findings, path: PathOrUri) -> Path:
 
 
 def _read(path: PathOrUri) -> tuple[pa.Table, dict[str, str]]:
-    """The index of all readable shards, and the reasons why others are not readable."""
     shards = store.list_shards(path)
     if not shards:
         store.read_index(path)  # raises, with the remedy
@@ -134,19 +133,11 @@ def _read(path: PathOrUri) -> tuple[pa.Table, dict[str, str]]:
 
 def _read_shard(shard: PathOrUri) -> pa.Table:
     file = store.open_shard(shard)
-    parts = []
-    for number in range(file.num_row_groups):
-        whole = file.read_row_group(number)
-        part = whole.drop_columns(list(PIXEL_COLUMNS))
-        part = part.append_column("num_frames", pc.list_value_length(whole["frames"]))
-        part = part.append_column(
-            "shard", pa.array([paths.basename(shard)] * len(part), pa.string())
-        )
-        part = part.append_column("row_group", pa.array([number] * len(part), pa.int32()))
-        parts.append(part.append_column("row", pa.array(range(len(part)), pa.int32())))
-    if not parts:
+    if not file.num_row_groups:
         raise StoreError(f"{shard}: holds no clips")
-    return pa.concat_tables(parts)
+    groups = map(file.read_row_group, range(file.num_row_groups))  # every page of every column
+    num_frames = [n for group in groups for n in pc.list_value_length(group["frames"]).to_pylist()]
+    return store.index_shard(shard).append_column("num_frames", pa.array(num_frames, pa.int32()))
 
 
 def _counts(index: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
@@ -186,11 +177,11 @@ def _sizes(index: pa.Table) -> dict[str, tuple[int, int]]:
 
 
 def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
-    judged = index.filter(pc.is_valid(index["biomarkers"]))
-    if not judged.num_rows:
+    annotated = index.filter(pc.is_valid(index["biomarkers"]))
+    if not annotated.num_rows:
         return {}
-    values = np.array(judged["biomarkers"].to_pylist())
-    patients = np.array(judged["patient"].to_pylist())
+    values = np.array(annotated["biomarkers"].to_pylist())
+    patients = np.array(annotated["patient"].to_pylist())
     rows = (
         (name, (values[:, k] == 1).sum(), (values[:, k] == 0).sum(), patients[values[:, k] >= 0])
         for k, name in enumerate(BIOMARKERS)
@@ -203,11 +194,6 @@ def _loose(clips: list[str], groups: list[str], group_of: Mapping[str, str]) -> 
     for clip, group in zip(clips, groups, strict=True):
         stored[group_of[clip]].add(group)
     return tuple(clip for clip in clips if len(stored[group_of[clip]]) > 1)
-
-
-def _events(entries: Iterable[ledger.LedgerEntry]) -> tuple[tuple[str, str, str, int], ...]:
-    events = Counter((e.source, e.action, e.reason) for e in entries)
-    return tuple((*event, number) for event, number in events.most_common())
 
 
 def _suggestions(

@@ -73,7 +73,7 @@ figcaption { font-size: 12px; max-width: 220px; overflow-wrap: anywhere }
 
 @dataclass(frozen=True)
 class Example:
-    """A picture of one clip: its middle frame as base64 PNG."""
+    """The middle frame of one clip as base64 PNG."""
 
     clip: str
     source: str
@@ -88,7 +88,12 @@ def pick_examples(path: PathOrUri, index: pa.Table) -> tuple[Example, ...]:
     locations = [row[3:] for row in chosen]
     rows = store.read_located(path, locations, columns=["frames", "height", "width"])
     return tuple(
-        Example(clip, source, _severity(grade), _png(frames_of(row)[len(row["frames"]) // 2]))
+        Example(
+            clip,
+            source,
+            "not graded" if grade is None else str(grade),
+            _png(frames_of(row)[len(row["frames"]) // 2]),
+        )
         for (source, grade, _, clip, *_), row in zip(chosen, rows, strict=True)
     )
 
@@ -114,10 +119,6 @@ def _chosen(rows: Iterable[tuple]) -> Iterable[tuple]:
         if patient not in chosen and len(chosen) < NUM_EXAMPLES:
             chosen.add(patient)
             yield row
-
-
-def _severity(grade: int | None) -> str:
-    return "not graded" if grade is None else str(grade)
 
 
 def _png(frame: UInt8[ndarray, "H W"]) -> str:

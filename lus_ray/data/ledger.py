@@ -45,7 +45,6 @@ class Ledger:
         self.entries.append(LedgerEntry(source, item, action, " ".join(reason.split())))
 
     def counts(self) -> Counter[str]:
-        """Number of entries by action."""
         return Counter(entry.action for entry in self.entries)
 
     def write(self, path: Path, *, source: str) -> None:

@@ -49,11 +49,7 @@ def class_map(source: str, target: str) -> tuple[int, ...]:
 
 
 def to_sparse(dense: UInt8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Sparse class ids of dense ones.
-
-    Raises:
-        SchemaError: an id is not in the dense scheme.
-    """
+    """Sparse class ids of dense ones."""
     return convert_masks(dense, "dense", "sparse")
 
 

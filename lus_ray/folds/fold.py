@@ -5,6 +5,7 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,10 +34,10 @@ class Fold:
     def __post_init__(self) -> None:
         for split in SPLITS:
             object.__setattr__(self, split, tuple(sorted(set(getattr(self, split)))))
-        for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
-            if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
+        for first, second in combinations(SPLITS, 2):
+            if both := sorted(set(getattr(self, first)) & set(getattr(self, second))):
                 raise FoldError(
-                    f"fold {self.number}: patient {both[0]!r} is in {one} and in {other}"
+                    f"fold {self.number}: patient {both[0]!r} is in {first} and in {second}"
                     f"{_and_others(both)}; a patient may be in one split only"
                 )
 
@@ -118,7 +119,6 @@ def _refuse_straddling(
 
 
 def _numbers(folds: Any) -> list[int]:
-    """Fold numbers, which name cells and predictions: each of 0, 1, ... once."""
     numbers = [fold["number"] for fold in folds]
     if not all(type(n) is int for n in numbers) or sorted(numbers) != [*range(len(numbers) or 1)]:
         raise ValueError(f"folds are numbered 0, 1, 2, ..., each once, not {numbers}")

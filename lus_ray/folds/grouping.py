@@ -84,7 +84,6 @@ def split_by_domain(
 
 
 def patients_by_group(index: pa.Table) -> tuple[dict[str, list[str]], Counter[str]]:
-    """Patients and number of clips of each group."""
     group_of: dict[str, str] = {}
     num_clips: Counter[str] = Counter()
     for patient, group in _pairs(index, "patient", "group"):
@@ -205,5 +204,5 @@ def _hash(seed: int, group: str) -> str:
     return hashlib.sha256(f"{seed}:{group}".encode()).hexdigest()
 
 
-def _pairs(index: pa.Table, one: str, other: str) -> list[tuple[Any, Any]]:
-    return list(zip(index[one].to_pylist(), index[other].to_pylist(), strict=True))
+def _pairs(index: pa.Table, *names: str) -> list[tuple[Any, ...]]:
+    return list(zip(*(index[name].to_pylist() for name in names), strict=True))

@@ -49,7 +49,6 @@ class Parts(_Named):
     stratify: str | None
 
     def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
-        """Folds over all patients of the index."""
         parts = split_groups(index, self.shares, seed=seed, stratify=self.stratify)
         return tuple(
             Fold(
@@ -74,7 +73,6 @@ class KFold(_Named):
     stratify: str | None
 
     def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
-        """Folds over all patients of the index."""
         folds = []
         tests = split_groups(index, _equal(self.k), seed=seed, stratify=self.stratify)
         for number, test in enumerate(tests):
@@ -94,7 +92,6 @@ class AcrossDomains(_Named):
     val: bool
 
     def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
-        """Folds over all patients of the index, by its column `domain`."""
         patients = set(index["patient"].to_pylist())
         splits = split_by_domain(index, self.k, seed=seed, val=self.val)
         return tuple(
@@ -145,7 +142,6 @@ class Official:
         return notes
 
     def describe(self) -> dict[str, Any]:
-        """The protocol as JSON values."""
         return {"name": "official", "file": self.path.name, "folds": fingerprint(read(self.path))}
 
 
@@ -196,7 +192,6 @@ def one_split(*, train: float, val: float, test: float, stratify: str | None = "
 
 
 def official(path: Path | str) -> Official:
-    """The folds of a JSON file: `{"folds": [{"number", "train", "val", "test"}]}` of patients."""
     return Official(Path(path))
 
 

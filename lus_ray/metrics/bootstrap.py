@@ -29,10 +29,6 @@ class Interval:
     high: float
     reason: str = ""
 
-    def excludes_zero(self) -> bool:
-        """Whether zero lies outside; False where the interval is undefined."""
-        return self.low > 0 or self.high < 0
-
 
 def resample_patients(
     num_patients: int, *, num_draws: int, rng: np.random.Generator

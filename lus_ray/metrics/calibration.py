@@ -37,7 +37,6 @@ class Reliability:
 def reliability(
     confidence: Float[np.ndarray, "N"], correct: Bool[np.ndarray, "N"], *, num_bins: int = NUM_BINS
 ) -> Reliability:
-    """The curve of confidences in [0, 1] in bins of equal width."""
     return reliability_curve(histogram(confidence, correct, num_bins=num_bins))
 
 
@@ -71,13 +70,13 @@ def pixel_histograms(
     """
     if probability.ndim != 4 or target.shape != (len(probability), *probability.shape[2:]):
         raise ValueError(f"probabilities {probability.shape} and true masks {target.shape}")
-    found = np.zeros((len(target), num_bins, 3))
+    histograms = np.zeros((len(target), num_bins, 3))
     for image, (chance, truth) in enumerate(zip(probability, target, strict=True)):
-        correct = chance.argmax(axis=0) == truth
-        found[image] = checked_histogram(
-            chance.max(axis=0).ravel(), correct.ravel(), num_bins=num_bins
+        confidence, correct = chance.max(axis=0), chance.argmax(axis=0) == truth
+        histograms[image] = checked_histogram(
+            confidence.ravel(), correct.ravel(), num_bins=num_bins
         )
-    return found
+    return histograms
 
 
 def checked_histogram(

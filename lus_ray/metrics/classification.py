@@ -17,7 +17,6 @@ METRICS = ("auc", "accuracy", "precision", "recall", "f1", "macro_f1", "weighted
 classes, such as severities, and not for names, such as diseases."""
 
 NO_CHANCE = "all targets and predictions are of one class; kappa needs two"
-"""Why a weighted kappa is undefined."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,13 @@ def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -
         return undefined_scores(METRICS, reason)
     num_classes = probability.shape[1]
     counts = confusion(target, probability.argmax(axis=1), num_classes=num_classes)
-    values = {
-        name: float(v)
-        for name, v in compute_metrics(counts, count_wins(target, probability)).items()
-    }
-    reasons = {"auc": _one_class(target)} if np.isnan(values["auc"]) else {}
+    metrics = compute_metrics(counts, count_wins(target, probability))
+    values = {name: float(value) for name, value in metrics.items()}
+    reasons = {}
+    if np.isnan(values["auc"]):
+        reasons["auc"] = (
+            f"all {len(target)} clips have class {int(target[0])}; ranking needs two classes"
+        )
     if np.isnan(values["weighted_kappa"]):
         reasons["weighted_kappa"] = NO_CHANCE
     return Scores(values, reasons)
@@ -103,7 +104,6 @@ def compare_ranks(
 
 
 def accuracy(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
-    """Share of clips on the diagonal; NaN without clips."""
     return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
@@ -114,7 +114,6 @@ def weighted_precision(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray,
 
 
 def weighted_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
-    """F1 by class, weighted by support."""
     return _weighted(np.nan_to_num(class_f1(counts)), counts)
 
 
@@ -150,8 +149,8 @@ def weighted_kappa(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D
     weight = (classes[:, None] - classes[None, :]) ** 2.0
     true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
     by_chance = np.einsum("...a,ab,...b->...", true, weight, predicted)
-    found = (counts * weight).sum(axis=(-2, -1)) * true.sum(axis=-1)
-    return ratio(by_chance - found, by_chance)
+    observed = (counts * weight).sum(axis=(-2, -1)) * true.sum(axis=-1)
+    return ratio(by_chance - observed, by_chance)
 
 
 def pairwise_auc(
@@ -180,18 +179,17 @@ def check_arrays(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N
         )
 
 
-def explain_unusable(probability: Float[np.ndarray, "N K"]) -> str:
+def explain_unusable(probability: Float[np.ndarray, "N K"], item: str = "clip") -> str:
     """Why these probabilities cannot be scored; empty if they can."""
     if not len(probability):
-        return "no clip was tested"
+        return f"no {item} was tested"
     bad = int((~np.isfinite(probability)).any(axis=1).sum())
     if bad:
-        return f"{bad} of {len(probability)} clips have a probability that is not a number"
+        return f"{bad} of {len(probability)} {item}s have a probability that is not a number"
     return ""
 
 
 def undefined_scores(metrics: Sequence[str], reason: str) -> Scores:
-    """Undefined metrics with one reason."""
     return Scores(dict.fromkeys(metrics, float("nan")), dict.fromkeys(metrics, reason))
 
 
@@ -206,7 +204,3 @@ def _weighted(
 ) -> Float[np.ndarray, "*D"]:
     support = counts.sum(axis=-1)
     return ratio((by_class * support).sum(axis=-1), support.sum(axis=-1))
-
-
-def _one_class(target: Int[np.ndarray, "N"]) -> str:
-    return f"all {len(target)} clips have class {int(target[0])}; ranking needs two classes"

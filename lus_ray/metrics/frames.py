@@ -10,6 +10,7 @@ model is scored on the same ones. Gare 2021 (Table 2) counts frames with the cla
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -75,7 +76,11 @@ def select_frames(
     Raises:
         ValueError: the two differ in length, or a clip has no frames.
     """
-    _check_clips(frame_severity, raters)
+    if len(frame_severity) != len(raters):
+        raise ValueError(f"frames of {len(frame_severity)} clips and raters of {len(raters)}")
+    for clip, severity in enumerate(frame_severity):
+        if not len(severity):
+            raise ValueError(f"clip {clip} (counted from 0) has no frames; leave it out")
     num_frames = [len(severity) for severity in frame_severity]
     kept = {"setting_1": np.ones(sum(num_frames), bool)}
     reasons = {"setting_1": "no frame was tested"}
@@ -100,10 +105,10 @@ def score(
     The predicted score is the most probable one, the first of equals. Each of `SETTINGS` is the
     micro F1 over the frames it keeps, which for one label a frame is the accuracy; the paper
     prints it as "F1". `average` is the plain mean of the eight. The others are over all frames:
-    `accuracy` (setting 1 again), `f1` weighted by support, `macro_f1` over the scores that occur
-    among targets or predictions, `weighted_kappa` with quadratic weights.
-    Undefined are: a setting without frames, `average` unless all eight are defined, a kappa of a
-    single score, and everything where `explain_unusable` has a reason.
+    `accuracy` (setting 1 again), `f1` weighted by support, `macro_f1` over the scores that occur,
+    `weighted_kappa` with quadratic weights. Undefined are a setting without frames, `average`
+    unless all eight are defined, a kappa of a single score, and all where `explain_unusable` has a
+    reason.
 
     Raises:
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
@@ -112,14 +117,10 @@ def score(
     if members.kept.shape[1] != len(target):
         raise ValueError(f"settings of {members.kept.shape[1]} frames for {len(target)} targets")
     if reason := explain_unusable(probability):
-        return Scores(dict.fromkeys(METRICS, float("nan")), dict.fromkeys(METRICS, reason))
+        return classification.undefined_scores(METRICS, reason)
     predicted, num_scores = probability.argmax(axis=1), probability.shape[1]
-    counts = np.stack(
-        [
-            classification.confusion(target[k], predicted[k], num_classes=num_scores)
-            for k in members.kept
-        ]
-    )
+    confusion = partial(classification.confusion, num_classes=num_scores)
+    counts = np.stack([confusion(target[k], predicted[k]) for k in members.kept])
     values = {name: float(value) for name, value in compute_metrics(counts).items()}
     reasons = dict(members.undefined)
     if reasons:
@@ -153,15 +154,11 @@ def find_steady(severity: Int[np.ndarray, "T"], reach: int) -> Bool[np.ndarray, 
 
 def explain_unusable(probability: Float[np.ndarray, "N K"]) -> str:
     """Why these probabilities cannot be scored; empty if they can."""
-    if not len(probability):
-        return "no frame was tested"
-    bad = int((~np.isfinite(probability)).any(axis=1).sum())
-    if bad:
-        return f"{bad} of {len(probability)} frames have a probability that is not a number"
-    outside = (probability < -ROUNDING) | (probability > 1 + ROUNDING)
-    if outside.any():
-        bad = int(outside.any(axis=1).sum())
-        return f"{bad} of {len(probability)} frames have a probability outside 0 to 1"
+    if reason := classification.explain_unusable(probability, "frame"):
+        return reason
+    outside = ((probability < -ROUNDING) | (probability > 1 + ROUNDING)).any(axis=1).sum()
+    if outside:
+        return f"{outside} of {len(probability)} frames have a probability outside 0 to 1"
     return ""
 
 
@@ -188,8 +185,11 @@ def score_inherited(
     if reason := classification.explain_unusable(probability):
         own = classification.undefined_scores(inherited_metrics(classes), reason)
     else:
-        found = compute_inherited_metrics(inherited_confusion(target, frame_counts), classes)
-        values = {name: float(value) for name, value in found.items()}
+        num_classes = frame_counts.shape[1]
+        counts = np.zeros((num_classes, num_classes))
+        np.add.at(counts, target, frame_counts)
+        metrics = compute_inherited_metrics(counts, classes)
+        values = {name: float(value) for name, value in metrics.items()}
         own = Scores(
             values, {name: _inherited_reason(name) for name in values if np.isnan(values[name])}
         )
@@ -212,15 +212,6 @@ def compute_inherited_metrics(
     }
 
 
-def inherited_confusion(
-    target: Int[np.ndarray, "N"], frame_counts: Int[np.ndarray, "N K"]
-) -> Float[np.ndarray, "K K"]:
-    """Number of frames by the class of their clip (rows) and by predicted class."""
-    counts = np.zeros((frame_counts.shape[1], frame_counts.shape[1]))
-    np.add.at(counts, target, frame_counts)
-    return counts
-
-
 def _chosen_clips(
     ratings: Sequence[Sequence[int] | None],
 ) -> dict[str, tuple[Bool[np.ndarray, "C"], str]]:
@@ -234,16 +225,6 @@ def _chosen_clips(
     for name, least in VOTES.items():
         chosen[name] = (votes >= least, reason or f"no clip has {least} raters who agree")
     return chosen
-
-
-def _check_clips(
-    frame_severity: Sequence[Sequence[int]], raters: Sequence[Sequence[int] | None]
-) -> None:
-    if len(frame_severity) != len(raters):
-        raise ValueError(f"frames of {len(frame_severity)} clips and raters of {len(raters)}")
-    for clip, severity in enumerate(frame_severity):
-        if not len(severity):
-            raise ValueError(f"clip {clip} (counted from 0) has no frames; leave it out")
 
 
 def _inherited_reason(metric: str) -> str:

@@ -14,7 +14,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lus_ray.metrics import classification
-from lus_ray.metrics.classification import Scores, compare_ranks, compute_metrics, explain_unusable
+from lus_ray.metrics.classification import (
+    Scores,
+    compare_ranks,
+    compute_metrics,
+    explain_unusable,
+    ratio,
+    undefined_scores,
+)
 
 MEANS = ("auc", "accuracy", "precision", "recall", "f1")
 METRICS = (*MEANS, "group_accuracy", "micro_f1")
@@ -49,13 +56,13 @@ def score(
             "do not fit"
         )
     if reason := explain_unusable(probability):
-        nothing = dict.fromkeys(METRICS, float("nan"))
-        return MultilabelScores(nothing, dict.fromkeys(METRICS, reason))
+        return MultilabelScores(**vars(undefined_scores(METRICS, reason)))
     by_label = {
         name: _score_label(target[:, k], probability[:, k]) for k, name in enumerate(classes)
     }
     values = {m: mean([s.values[m] for s in by_label.values()]) for m in MEANS}
-    values["group_accuracy"] = group_accuracy(target, probability, group_columns(classes))
+    hits, scored = group_hits(target, probability, group_columns(classes))
+    values["group_accuracy"] = float(ratio(hits.sum(), scored.sum()))
     values["micro_f1"] = micro_f1(target, probability)
     return MultilabelScores(
         values,
@@ -76,10 +83,10 @@ REASONS = {
 
 def group_columns(classes: Sequence[str]) -> list[Int[np.ndarray, "_"]]:
     """Column numbers of the labels that share the text before their first colon, by group."""
-    found: dict[str, list[int]] = {}
+    groups: dict[str, list[int]] = {}
     for k, name in enumerate(classes):
-        found.setdefault(name.partition(":")[0], []).append(k)
-    return [np.array(columns) for columns in found.values() if len(columns) > 1]
+        groups.setdefault(name.partition(":")[0], []).append(k)
+    return [np.array(columns) for columns in groups.values() if len(columns) > 1]
 
 
 def group_hits(
@@ -101,16 +108,6 @@ def group_hits(
     return hits, scored
 
 
-def group_accuracy(
-    target: Int[np.ndarray, "N K"],
-    probability: Float[np.ndarray, "N K"],
-    columns: Sequence[Int[np.ndarray, "_"]],
-) -> float:
-    """Share of groups whose most probable level is present; NaN if none can be scored."""
-    hits, scored = group_hits(target, probability, columns)
-    return float(hits.sum() / scored.sum()) if scored.any() else float("nan")
-
-
 def count_positives(
     target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"]
 ) -> Float[np.ndarray, "N 2"]:
@@ -123,8 +120,7 @@ def count_positives(
 
 def micro_f1(target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"]) -> float:
     """F1 of all labels pooled; NaN where nothing is present and nothing predicted."""
-    above, below = count_positives(target, probability).sum(axis=0)
-    return float(above / below) if below else float("nan")
+    return float(ratio(*count_positives(target, probability).sum(axis=0)))
 
 
 def label_tables(

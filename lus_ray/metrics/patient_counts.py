@@ -8,6 +8,7 @@ matrix M of pairs by patient and the multiplicities w of a draw, the pairs won i
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -42,7 +43,6 @@ class PairWins:
     won: Float[np.ndarray, "p q"]
 
     def total(self, by_patient: Float[np.ndarray, "P D"]) -> Float[np.ndarray, "D"]:
-        """Number of won pairs in each draw."""
         against = self.won.T @ by_patient[self.rows]
         return np.einsum("qd,qd->d", against, by_patient[self.columns])
 
@@ -74,14 +74,12 @@ class InheritedCounts:
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """Patients in the order of the columns of `weights`."""
         return self.clips.patients
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         counts = np.tensordot(weights, self.confusion, axes=1)
-        return self.clips.metrics(weights) | frame_metrics.compute_inherited_metrics(
-            counts, self.classes
-        )
+        of_frames = frame_metrics.compute_inherited_metrics(counts, self.classes)
+        return self.clips.metrics(weights) | of_frames
 
 
 @dataclass(frozen=True)
@@ -130,9 +128,8 @@ class PixelCounts:
     image_sums: Float[np.ndarray, "P Q 2"]
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
-        values = segmentation.compute_metrics(
-            np.tensordot(weights, self.confusion, axes=1), self.scheme
-        )
+        counts = np.tensordot(weights, self.confusion, axes=1)
+        values = segmentation.compute_metrics(counts, self.scheme)
         sums = np.tensordot(weights, self.image_sums, axes=1)
         for q, name in enumerate(segmentation.PER_IMAGE[self.scheme]):
             values[f"{name}_per_image"] = ratio(sums[:, q, 0], sums[:, q, 1])
@@ -142,16 +139,14 @@ class PixelCounts:
 def count_classes(
     patient: Sequence[str], target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]
 ) -> ClassCounts:
-    """Count clips with a class index and class probabilities by patient."""
     patients, index = _index(patient)
     num_classes = probability.shape[1]
     confusion = np.zeros((len(patients), num_classes, num_classes))
     np.add.at(confusion, (index, target, probability.argmax(axis=1)), 1.0)
-    pairs = {}
-    for a in range(num_classes):
-        for b in range(num_classes):
-            if a != b and (target == a).any() and (target == b).any():
-                pairs[a, b] = _pairs(index, target == a, target == b, probability[:, a])
+    pairs = {
+        (a, b): _pairs(index, target == a, target == b, probability[:, a])
+        for a, b in permutations(np.unique(target).tolist(), 2)
+    }
     return ClassCounts(patients, confusion, pairs)
 
 
@@ -162,7 +157,6 @@ def count_inherited(
     frame_counts: Int[np.ndarray, "N K"],
     names: Sequence[str],
 ) -> InheritedCounts:
-    """Count clips as `count_classes` does, and their frames by predicted class."""
     patients, index = _index(patient)
     confusion = np.zeros((len(patients), *frame_counts.shape[1:] * 2))
     np.add.at(confusion, (index, target), frame_counts)
@@ -187,17 +181,10 @@ def count_labels(
         present, absent = target[:, k] == 1, target[:, k] == 0
         if present.any() and absent.any():
             pairs[k] = _pairs(index, present, absent, probability[:, k])
-    by_clip = np.concatenate(
-        [
-            np.stack(
-                multilabel.group_hits(target, probability, multilabel.group_columns(names)), axis=1
-            ),
-            multilabel.count_positives(target, probability),
-        ],
-        axis=1,
-    )
+    hits = multilabel.group_hits(target, probability, multilabel.group_columns(names))
     sums = np.zeros((len(patients), 4))
-    np.add.at(sums, index, by_clip)
+    positives = multilabel.count_positives(target, probability)
+    np.add.at(sums, index, np.column_stack([*hits, positives]))
     return LabelCounts(patients, confusion, pairs, sums[:, :2], sums[:, 2:])
 
 
@@ -255,9 +242,7 @@ def _pairs(
 ) -> PairWins:
     rows, row = np.unique(index[high], return_inverse=True)
     columns, column = np.unique(index[low], return_inverse=True)
-    won = (
-        np.eye(len(rows))[row].T
-        @ compare_ranks(value[high], value[low])
-        @ np.eye(len(columns))[column]
+    by_clip = compare_ranks(value[high], value[low])
+    return PairWins(
+        rows, columns, np.eye(len(rows))[row].T @ by_clip @ np.eye(len(columns))[column]
     )
-    return PairWins(rows, columns, won)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real, UInt8
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.metrics.classification import Scores, ratio
+from lus_ray.metrics.classification import Scores, accuracy, class_f1, ratio
 
 MARKERS = MASK_SCHEMES["markers"]
 UNION = tuple(MARKERS.index(f"score {score}") for score in (1, 2, 3))
@@ -71,12 +71,12 @@ def count_pixels(
         ValueError: the masks differ in shape, are not uint8, or hold a class beyond `num_classes`.
     """
     _check_masks(target, predicted, num_classes)
-    found = np.empty((len(target), num_classes**2), np.int64)
+    counts = np.empty((len(target), num_classes**2), np.int64)
     # One image at a time: bincount needs eight bytes per pixel. 16 bits hold 256 x 256 pairs.
     for image, (truth, guess) in enumerate(zip(target, predicted, strict=True)):
         index = truth.astype(np.uint16) * np.uint16(num_classes) + guess
-        found[image] = np.bincount(index.ravel(), minlength=num_classes**2)
-    return found.reshape(-1, num_classes, num_classes)
+        counts[image] = np.bincount(index.ravel(), minlength=num_classes**2)
+    return counts.reshape(-1, num_classes, num_classes)
 
 
 def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
@@ -88,9 +88,8 @@ def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
     Raises:
         ValueError: an unknown scheme, or counts of another number of classes.
     """
-    values = {
-        name: float(value) for name, value in compute_metrics(counts.sum(axis=0), scheme).items()
-    }
+    pooled = compute_metrics(counts.sum(axis=0), scheme)
+    values = {name: float(value) for name, value in pooled.items()}
     by_image = compute_metrics(counts, scheme)
     for name in PER_IMAGE[scheme]:
         values[f"{name}_per_image"] = float(mean_of_defined(by_image[name]))
@@ -118,22 +117,27 @@ def compute_metrics(
     if scheme == "markers":
         by_class = dice(counts)
         return {
-            "pixel_accuracy": pixel_accuracy(counts),
+            "pixel_accuracy": accuracy(counts),
             "union_dice": union_dice(counts, UNION),
-            "categorical_dice": categorical_dice(counts, CATEGORICAL),
+            "categorical_dice": mean_of_defined(by_class[..., list(CATEGORICAL)]),
             **{f"dice {name}": by_class[..., k] for k, name in enumerate(classes)},
         }
     by_class = iou(counts)
     return {
-        "pixel_accuracy": pixel_accuracy(counts),
-        "mean_iou": mean_iou(counts),
+        "pixel_accuracy": accuracy(counts),
+        "mean_iou": mean_of_defined(by_class),
         **{f"iou {name}": by_class[..., k] for k, name in enumerate(classes)},
     }
 
 
 def spread_over_images(counts: Real[np.ndarray, "N K K"], scheme: str) -> dict[str, Spread]:
     """Every metric of `compute_metrics` over the images that define it."""
-    return {name: _spread(values) for name, values in compute_metrics(counts, scheme).items()}
+    spreads = {}
+    for name, values in compute_metrics(counts, scheme).items():
+        defined = values[np.isfinite(values)]
+        mean, std = (defined.mean(), defined.std()) if len(defined) else (np.nan, np.nan)
+        spreads[name] = Spread(float(mean), float(std), len(defined))
+    return spreads
 
 
 def merge_classes(
@@ -153,26 +157,15 @@ def merge_classes(
     return member.T @ counts @ member
 
 
-def pixel_accuracy(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
-    """Share of pixels whose class is right; NaN without pixels."""
-    return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
-
-
 def iou(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     """Intersection over union of each class; NaN for a class in neither mask."""
     both = np.diagonal(counts, axis1=-2, axis2=-1)
     return ratio(both, counts.sum(axis=-1) + counts.sum(axis=-2) - both)
 
 
-def mean_iou(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
-    """Mean of `iou` over the classes that are in the truth or the prediction."""
-    return mean_of_defined(iou(counts))
-
-
 def dice(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
-    """Dice, 2 |P and G| / (|P| + |G|), of each class; NaN for a class in neither mask."""
-    both = np.diagonal(counts, axis1=-2, axis2=-1)
-    return ratio(2 * both, counts.sum(axis=-1) + counts.sum(axis=-2))
+    """Dice, 2 |P and G| / (|P| + |G|), of each class: the F1 of its pixels."""
+    return class_f1(counts)
 
 
 def union_dice(
@@ -180,13 +173,6 @@ def union_dice(
 ) -> Float[np.ndarray, "*D"]:
     """Dice of the union of several classes against all others."""
     return dice(merge_classes(counts, [int(k in classes) for k in range(counts.shape[-1])]))[..., 1]
-
-
-def categorical_dice(
-    counts: Real[np.ndarray, "*D K K"], classes: Sequence[int]
-) -> Float[np.ndarray, "*D"]:
-    """Mean of the Dice of several classes, over those that are in the truth or the prediction."""
-    return mean_of_defined(dice(counts)[..., list(classes)])
 
 
 def sensitivity(counts: Real[np.ndarray, "*D 2 2"]) -> Float[np.ndarray, "*D"]:
@@ -204,13 +190,6 @@ def mean_of_defined(values: Float[np.ndarray, "*D M"]) -> Float[np.ndarray, "*D"
     return ratio(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))
 
 
-def _spread(values: Float[np.ndarray, "N"]) -> Spread:
-    defined = values[np.isfinite(values)]
-    if not len(defined):
-        return Spread(float("nan"), float("nan"), 0)
-    return Spread(float(defined.mean()), float(defined.std()), len(defined))
-
-
 def _classes(counts: Real[np.ndarray, "*D K K"], scheme: str) -> tuple[str, ...]:
     if scheme not in MASK_SCHEMES:
         raise ValueError(f"no mask scheme {scheme!r}; use one of {tuple(MASK_SCHEMES)}")
@@ -221,7 +200,6 @@ def _classes(counts: Real[np.ndarray, "*D K K"], scheme: str) -> tuple[str, ...]
 
 
 def _reason(metric: str, scheme: str) -> str:
-    """Why a metric is undefined although pixels were counted."""
     name = metric.removesuffix("_per_image")
     if name == "sensitivity":
         return "no true mask has B-line"

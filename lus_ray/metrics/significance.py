@@ -1,10 +1,9 @@
 """Tests of whether two arms differ on the same images, and a correction for many of them.
 
 Letters: N images, C comparisons, P patients, D draws.
-Why three tests: images of one patient are not independent. A test over images assumes they are and
-finds differences that a new patient would not show; a test over patient means does not, but has few
-observations; the bootstrap keeps the mean over images and resamples patients. Images in which
-either value is NaN are left out. What cannot be tested is NaN.
+Why three tests: images of one patient are not independent. A test over images assumes they are; a
+test over patient means does not, but has few observations; the bootstrap keeps the mean over images
+and resamples patients. Images with a NaN are left out. What cannot be tested is NaN.
 """
 
 from collections.abc import Sequence

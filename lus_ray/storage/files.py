@@ -30,8 +30,7 @@ TAIL_BYTES = 256 << 10
 
 
 def open_parquet(path: PathOrUri) -> pq.ParquetFile:
-    """A Parquet file without extension types; a local one is mapped, of a remote one ranges of
-    bytes are fetched on demand.
+    """A Parquet file without extension types; a remote one is read in ranges, on demand.
 
     Raises:
         StoreError: the file is not Parquet, is damaged, or has extension types.

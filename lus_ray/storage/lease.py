@@ -52,10 +52,9 @@ def acquire_lock(path: Path, *, timeout_s: float = 0.0, poll_s: float = 0.5) -> 
     lock = FileLock(path, timeout=timeout_s, poll_interval=poll_s, fallback_to_soft=False)
     try:
         lock.acquire()
-    except Timeout:
-        raise
-    except OSError:
-        pass
+    except OSError as error:  # a Timeout is one
+        if isinstance(error, Timeout):
+            raise
     return lock
 
 
@@ -115,7 +114,7 @@ def hold_lease(location: paths.PathOrUri, shown: str) -> Iterator[None]:
 
 
 def describe_holder(holder: Mapping[str, Any] | str) -> str:
-    """A holder for people: "process 4711 on host a since 14:02 (12 min ago)"."""
+    """For messages: "process 4711 on host a since 14:02 (12 min ago)"."""
     try:
         holder = json.loads(holder) if isinstance(holder, str) else holder
         began = float(holder["began"])
@@ -129,7 +128,6 @@ def describe_holder(holder: Mapping[str, Any] | str) -> str:
 
 
 def describe_this_process() -> dict[str, Any]:
-    """This process as a holder, from now on."""
     return {"process": os.getpid(), "host": socket.gethostname(), "began": time.time()}
 
 
@@ -154,7 +152,7 @@ class _Lease:
             raise self._refusal(holder or {}, 0.0)
 
     def keep_alive(self) -> None:
-        """Write a heartbeat until finished; storage that fails for a while is no reason to stop."""
+        """Write a heartbeat until finished; failures of the storage are ignored."""
         while not self.finished.wait(HEARTBEAT_S):
             with contextlib.suppress(OSError, pa.ArrowException):
                 holder = self._read()

@@ -67,12 +67,15 @@ def open_filesystem(location: PathOrUri) -> tuple[FileSystem, str]:
     Raises:
         InputError: Arrow knows no such storage, the URI is malformed, or it contains a password.
     """
-    if is_remote(location):
-        _refuse_passwords(str(location))
+    scheme, bucket, path, query, _ = urlsplit(str(location) if is_remote(location) else "")
+    if "@" in bucket:
+        raise InputError(
+            f"{scheme}://...@{bucket.rpartition('@')[2]}: a URI may hold no keys, as it is printed "
+            "and recorded; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
+        )
     try:
         if not is_remote(location):
             return FileSystem.from_uri(Path(location).resolve().as_uri())
-        scheme, bucket, path, query, _ = urlsplit(str(location))
         if scheme not in ("s3", "gs") or not bucket:
             return FileSystem.from_uri(str(location))
         settings = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
@@ -84,9 +87,8 @@ def open_filesystem(location: PathOrUri) -> tuple[FileSystem, str]:
         ) from error
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=16)  # each filesystem requests credentials and connects anew
 def _bucket(uri: str, settings: tuple[tuple[str, str], ...]) -> tuple[FileSystem, str]:
-    """Kept, as each filesystem asks for credentials and connects anew."""
     return FileSystem.from_uri(uri)
 
 
@@ -132,12 +134,3 @@ def explain_storage_error(error: BaseException) -> str | None:
     return next(
         (message for pattern, message in STORAGE_ERRORS.items() if re.search(pattern, text)), None
     )
-
-
-def _refuse_passwords(uri: str) -> None:
-    scheme, netloc, *_ = urlsplit(uri)
-    if "@" in netloc:
-        raise InputError(
-            f"{scheme}://...@{netloc.rpartition('@')[2]}: a URI may hold no keys, as it is printed "
-            "and recorded; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY instead"
-        )

@@ -23,13 +23,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Self
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 REQUEST_BYTES = 4096
-
-AnySandbox = TypeVar("AnySandbox", bound="Sandbox")
 
 Work = Callable[[BinaryIO, BinaryIO, dict[str, Any]], dict[str, Any]]
 """(file to read, file for the payload, request) -> report."""
@@ -58,15 +55,10 @@ class Sandbox:
         self.process: subprocess.Popen[bytes] | None = None
         self.connection: socket.socket | None = None
 
-    def __enter__(self: AnySandbox) -> AnySandbox:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def start(self) -> None:
@@ -181,8 +173,8 @@ def _fork(
 ) -> dict[str, Any] | None:
     """Work in a fork and wait for its end; None when the requester has gone away.
 
-    The fork alone holds the write end of a pipe: the pipe ends when the fork does, however it
-    dies, and waiting for that works with a deadline where waiting for a process does not.
+    The fork alone holds the write end of a pipe, which ends with it: unlike waiting for a process,
+    waiting for a pipe has a deadline.
     """
     alive, held = os.pipe()
     process = os.fork()

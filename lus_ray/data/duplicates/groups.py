@@ -11,6 +11,7 @@ the copies in one split is right in either case.
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,13 +58,13 @@ class Grouping:
 def assign_groups(path: Path | str, beside: Sequence[PathOrUri] = ()) -> Grouping:
     """Find the groups of a store and write them into it; `beside` are its shards elsewhere."""
     index = store.index_shards([*store.list_shards(path), *beside])
-    found = find_pairs(index)
-    group_of = join_groups(index, found, read_given_groups(path))
+    pairs = find_pairs(index)
+    group_of = join_groups(index, pairs, read_given_groups(path))
     members = defaultdict(set)
     for clip, patient in zip(*_columns(index, "clip", "patient"), strict=True):
         members[group_of[clip]].add(patient)
     return Grouping(
-        pairs=found,
+        pairs=pairs,
         groups={name: tuple(sorted(who)) for name, who in sorted(members.items()) if len(who) > 1},
         num_groups=len(members),
         num_shards_rewritten=store.replace_groups(path, group_of, beside),
@@ -82,8 +83,14 @@ def find_pairs(index: pa.Table) -> tuple[DuplicatePair, ...]:
     names = ("clip", "patient", "sha256", "signature", *LABELS)
     index = index.select(names).sort_by("clip")
     clips, patients, hashes, signatures, *labels = _columns(index, *names)
-    for clip, text in zip(clips, signatures, strict=True):
-        _refuse_damaged(clip, text)
+    for clip, signature in zip(clips, signatures, strict=True):
+        try:
+            if signature is not None:
+                unpack_signature(signature)
+        except ValueError as error:
+            raise StoreError(
+                f"clip {clip!r}: its signature is damaged ({error}); ingest its source again"
+            ) from error
     rows = list(zip(*labels, strict=True))
     chains = _chains(hashes)
     known_groups = _union(len(clips), [*_chains(patients), *chains])
@@ -108,7 +115,7 @@ def read_given_groups(path: PathOrUri) -> list[tuple[str, str]]:
 
 
 def join_groups(
-    index: pa.Table, found: Iterable[DuplicatePair], given: Sequence[tuple[str, str]] = ()
+    index: pa.Table, pairs: Iterable[DuplicatePair], given: Sequence[tuple[str, str]] = ()
 ) -> dict[str, str]:
     """The group of every clip, from pairs of copies and from groups that readers gave."""
     clips, patients = _columns(index, "clip", "patient")
@@ -117,22 +124,12 @@ def join_groups(
     of_name = {name: len(clips) + number for number, name in enumerate(names)}
     edges = [(number, of_name[patient]) for number, patient in enumerate(patients)]
     edges += [(of_name[one], of_name[other]) for one, other in given]
-    edges += [(number_of[p.one], number_of[p.other]) for p in found]
+    edges += [(number_of[pair.one], number_of[pair.other]) for pair in pairs]
     roots = _union(len(clips) + len(names), edges)[: len(clips)]
     smallest: dict[int, str] = {}
     for root, patient in zip(roots, patients, strict=True):
         smallest[root] = min(smallest.get(root, patient), patient)
     return {clip: smallest[root] for clip, root in zip(clips, roots, strict=True)}
-
-
-def _refuse_damaged(clip: str, signature: bytes | None) -> None:
-    try:
-        if signature is not None:
-            unpack_signature(signature)
-    except ValueError as error:
-        raise StoreError(
-            f"clip {clip!r}: its signature is damaged ({error}); ingest its source again"
-        ) from error
 
 
 def _conflicts(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[str, ...]:
@@ -144,7 +141,7 @@ def _conflicts(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[str, ...]:
 
 
 def _differ(one: Any, other: Any) -> bool:
-    """Whether two annotations contradict each other; -1 in a vector is not judged."""
+    """-1 in a vector is not annotated."""
     if isinstance(one, list):
         return any(a != b and min(a, b) >= 0 for a, b in zip(one, other, strict=True))
     return bool(one != other)
@@ -152,13 +149,10 @@ def _differ(one: Any, other: Any) -> bool:
 
 def _chains(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
     """Each row with the previous row of the same key."""
-    last: dict[Hashable, int] = {}
-    edges = []
+    rows: dict[Hashable, list[int]] = defaultdict(list)
     for number, key in enumerate(keys):
-        if key in last:
-            edges.append((last[key], number))
-        last[key] = number
-    return edges
+        rows[key].append(number)
+    return [edge for numbers in rows.values() for edge in pairwise(numbers)]
 
 
 def _union(num: int, edges: Iterable[tuple[int, int]]) -> list[int]:

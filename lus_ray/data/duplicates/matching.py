@@ -81,14 +81,14 @@ def find_matches(signatures: Sequence[bytes | None], known_groups: Sequence[int]
     Clips with equal numbers in `known_groups` are not compared; a clip without a signature matches
     none.
     """
-    found: dict[tuple[int, int], Match] = {}
+    matches: dict[tuple[int, int], Match] = {}
     for candidate in find_candidates(signatures, known_groups):
         pair = (candidate.one, candidate.other)
-        if pair not in found:
+        if pair not in matches:
             match = compare_clips(signatures, candidate)
             if match.similarity >= MIN_SIMILARITY:
-                found[pair] = match
-    return [found[pair] for pair in sorted(found)]
+                matches[pair] = match
+    return [matches[pair] for pair in sorted(matches)]
 
 
 def find_candidates(
@@ -97,13 +97,11 @@ def find_candidates(
     """Pairs in which enough patches agree; of each pair the few best alignments."""
     known = [number for number, text in enumerate(signatures) if text is not None]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        patches = list(pool.map(lambda number: _patches(signatures[number]), known))
+        patches = list(pool.map(_patches, (signatures[number] for number in known)))
         if len(known) > 1:
             patch_index = _PatchIndex(known, patches, np.asarray(known_groups))
-            for found in pool.map(
-                lambda number: patch_index.match(number, signatures[number]), known
-            ):
-                yield from found
+            for candidates in pool.map(patch_index.match, known, (signatures[n] for n in known)):
+                yield from candidates
 
 
 def _patches(text: bytes | None) -> tuple[Int64[np.ndarray, "N 3"], Float32[np.ndarray, "N D"]]:
@@ -141,10 +139,10 @@ class _PatchIndex:
         shift = self.corners[theirs, 1:] - positions * step
         tried: Counter[int] = Counter()
         kept = []
-        for found in _votes(number, self.owner[theirs], positions, shift, variant):
-            tried[found.other] += 1
-            if tried[found.other] <= MOST_TRIED:
-                kept.append(found)
+        for candidate in _votes(number, self.owner[theirs], positions, shift, variant):
+            tried[candidate.other] += 1
+            if tried[candidate.other] <= MOST_TRIED:
+                kept.append(candidate)
         return kept
 
 
@@ -156,7 +154,7 @@ def _votes(
     variant: Int64[np.ndarray, "P"],
 ) -> list[Candidate]:
     """Clips with enough distinct patches that agree; the most votes first."""
-    found = []
+    candidates = []
     bins = np.rint(shift / SHIFT_BIN).astype(np.int64) + 64
     key = ((others * 16 + variant) * 256 + bins[:, 0]) * 256 + bins[:, 1]
     # A still structure is in every frame; its position votes once.
@@ -167,8 +165,10 @@ def _votes(
         centre = shift[key == agreed].mean(0)
         other, which = divmod(int(agreed) >> 16, 16)
         scale, mirrored = SCALES[which // 2], which % 2 == 1
-        found.append(Candidate(one, other, int(num_votes), (centre[0], centre[1]), scale, mirrored))
-    return sorted(found, key=lambda candidate: -candidate.votes)
+        candidates.append(
+            Candidate(one, other, int(num_votes), (centre[0], centre[1]), scale, mirrored)
+        )
+    return sorted(candidates, key=lambda candidate: -candidate.votes)
 
 
 def compare_clips(signatures: Sequence[bytes | None], candidate: Candidate) -> Match:
@@ -179,7 +179,7 @@ def compare_clips(signatures: Sequence[bytes | None], candidate: Candidate) -> M
         other, 1.0
     ).T
     mine, theirs = np.nonzero(alike > ALIKE)
-    moved = _transform(one.corners[mine, 1:], scale, mirrored)
+    moved = one.corners[mine, 1:] * np.array([scale, -scale if mirrored else scale])
     off = np.abs(other.corners[theirs, 1:] - moved - candidate.shift).max(1)
     mine, theirs = mine[off < SHIFT_BIN], theirs[off < SHIFT_BIN]
     pairs, counts = np.unique(
@@ -232,10 +232,3 @@ def _correlation(
         return -1.0
     x, y = np.roll(one, shift, (0, 1))[both], other[both]
     return float(x @ y / np.sqrt((x @ x) * (y @ y) + 1e-6))
-
-
-def _transform(
-    positions: Int64[np.ndarray, "P 2"], scale: float, mirrored: bool
-) -> Float[np.ndarray, "P 2"]:
-    """Rows and columns after enlargement and mirroring about the origin."""
-    return positions * np.array([scale, -scale if mirrored else scale])

@@ -16,6 +16,7 @@ from lus_ray.data.store.reading import (
     count_frames,
     count_frames_by_clip,
     fingerprint,
+    index_shard,
     index_shards,
     list_shards,
     locate_clips,
@@ -27,8 +28,8 @@ from lus_ray.data.store.reading import (
 from lus_ray.data.store.writing import Writer, create_shard, replace_groups
 
 __all__ = [
-    "LIGHT_COLUMNS", "Staging", "Writer", "count_frames", "count_frames_by_clip",
-    "create_shard", "fingerprint", "index_shards", "list_shards", "locate_clips", "open_shard",
+    "LIGHT_COLUMNS", "Staging", "Writer", "count_frames", "count_frames_by_clip", "create_shard",
+    "fingerprint", "index_shard", "index_shards", "list_shards", "locate_clips", "open_shard",
     "read", "read_index", "read_located", "read_sources", "record_source", "replace_groups",
     "stage_source",
 ]  # fmt: skip

@@ -22,7 +22,6 @@ def record_source(store: Path | str, source: str, facts: dict[str, Any]) -> None
 
 
 def read_sources(store: PathOrUri) -> dict[str, Any]:
-    """What `record_source` recorded, by source."""
     return dict(_read(store).get("sources", {}))
 
 

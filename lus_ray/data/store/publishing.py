@@ -137,7 +137,6 @@ def _publish(
 
 
 def _upload(file: Path, target: PathOrUri) -> None:
-    """Put a whole file in its place: renamed beside the store, or copied to object storage."""
     if not is_remote(target):
         folder = Path(target).parent
         folder.mkdir(exist_ok=True)
@@ -154,7 +153,6 @@ def _upload(file: Path, target: PathOrUri) -> None:
 
 
 def _delete(shard: PathOrUri) -> None:
-    """Remove a shard; one that stays is not part of the store and goes with the next write."""
     filesystem, path = open_filesystem(shard)
-    with contextlib.suppress(OSError, pa.ArrowException):
+    with contextlib.suppress(OSError, pa.ArrowException):  # the next write removes it
         filesystem.delete_file(path)

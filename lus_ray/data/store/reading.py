@@ -6,7 +6,7 @@ copied to a disk.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -36,16 +36,15 @@ def list_shards(store: PathOrUri, source: str | None = None) -> list[PathOrUri]:
     Raises:
         StoreError: the storage does not answer, or a shard in `store.json` is missing.
     """
-    found = list_files(join(store, "clips"), ".parquet")
-    if found and (names := read_published_shards(store)) is not None:
-        if missing := sorted(names - {basename(path) for path in found}):
+    shards = list_files(join(store, "clips"), ".parquet")
+    if shards and (names := read_published_shards(store)) is not None:
+        if missing := sorted(names - set(map(basename, shards))):
             raise StoreError(f"{store}: shard {missing[0]} is not there; ingest its source again")
-        found = [path for path in found if basename(path) in names]
-    return [path for path in found if source is None or source_of_shard(path) == source]
+        shards = [path for path in shards if basename(path) in names]
+    return [path for path in shards if source is None or source_of_shard(path) == source]
 
 
 def source_of_shard(shard: PathOrUri) -> str:
-    """The source of the clips in a shard."""
     return basename(shard).rpartition("-")[0]
 
 
@@ -56,10 +55,9 @@ def open_shard(path: PathOrUri) -> pq.ParquetFile:
         StoreError: the file is not readable, or has other columns than `SCHEMA`.
     """
     file = open_parquet(path)
-    found = file.schema_arrow
+    kinds = {field.name: field.type for field in file.schema_arrow}
     for field in SCHEMA:
-        index = found.get_field_index(field.name)
-        kind = found.field(index).type if index >= 0 else None
+        kind = kinds.get(field.name)
         if kind != field.type:
             raise StoreError(
                 f"{path}: column {field.name!r} is {kind}, not {field.type}; "
@@ -90,7 +88,7 @@ def index_shards(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT_COLU
     Raises:
         StoreError: a shard is damaged, or two hold a clip of the same name.
     """
-    tables = (_light(path, columns) for path in paths)
+    tables = (index_shard(path, columns) for path in paths)
     table = pa.concat_tables(tables).sort_by("clip").combine_chunks()
     twice = pc.filter(table["clip"][1:], pc.equal(table["clip"][1:], table["clip"][:-1]))
     if len(twice):
@@ -99,6 +97,27 @@ def index_shards(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT_COLU
             "shards that do not belong here, or ingest its source again"
         )
     return table
+
+
+def index_shard(path: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
+    """The index of one shard in its own order.
+
+    Raises:
+        StoreError: the shard is damaged.
+    """
+    file = open_shard(path)
+    sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
+    try:
+        part = file.read(columns=list(columns))
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+    groups = [number for number, size in enumerate(sizes) for _ in range(size)]
+    rows = [row for size in sizes for row in range(size)]
+    return (
+        part.append_column("shard", pa.array([basename(path)] * len(rows), pa.string()))
+        .append_column("row_group", pa.array(groups, pa.int32()))
+        .append_column("row", pa.array(rows, pa.int32()))
+    )
 
 
 def locate_clips(store: PathOrUri) -> dict[str, tuple[str, str, int, int]]:
@@ -114,14 +133,12 @@ def locate_clips(store: PathOrUri) -> dict[str, tuple[str, str, int, int]]:
 
 def count_frames(store: PathOrUri) -> int:
     """Number of frames of all clips, from the file footers alone."""
-    total = 0
-    for path in list_shards(store):
-        footer = open_shard(path).metadata
-        column = _frames_column(footer)
-        total += sum(
-            footer.row_group(g).column(column).num_values for g in range(footer.num_row_groups)
-        )
-    return total
+    footers = [open_shard(path).metadata for path in list_shards(store)]
+    return sum(
+        footer.row_group(number).column(_frames_column(footer)).num_values
+        for footer in footers
+        for number in range(footer.num_row_groups)
+    )
 
 
 def count_frames_by_clip(store: PathOrUri) -> dict[str, int]:
@@ -151,9 +168,13 @@ def read(
     Raises:
         StoreError: a clip is not in the store.
     """
-    where = locate_clips(store)
-    names = where if clips is None else clips
-    yield from read_located(store, [_find(where, name, store) for name in names], columns)
+    locations = locate_clips(store)
+    names = list(locations if clips is None else clips)
+    if missing := [name for name in names if name not in locations]:
+        raise StoreError(
+            f"{store}: no clip {missing[0]!r}; 'lus check {store}' describes the store"
+        )
+    yield from read_located(store, [locations[name] for name in names], columns)
 
 
 def read_located(
@@ -215,31 +236,7 @@ def _frames_column(footer: pq.FileMetaData) -> int:
     return next(i for i, path in enumerate(paths) if path.startswith("frames."))
 
 
-def _light(path: PathOrUri, columns: Sequence[str]) -> pa.Table:
-    file = open_shard(path)
-    sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
-    try:
-        part = file.read(columns=list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise _damaged(path, error) from error
-    groups = [number for number, size in enumerate(sizes) for _ in range(size)]
-    rows = [row for size in sizes for row in range(size)]
-    return (
-        part.append_column("shard", pa.array([basename(path)] * len(rows), pa.string()))
-        .append_column("row_group", pa.array(groups, pa.int32()))
-        .append_column("row", pa.array(rows, pa.int32()))
-    )
-
-
 def _damaged(path: PathOrUri, error: Exception, where: str = "") -> StoreError:
     if is_remote(path) and (message := explain_storage_error(error)):
         return StoreError(f"{path}: not readable{where}: {message}")
     return StoreError(f"{path}: damaged{where} ({describe_error(error)}); ingest again")
-
-
-def _find(
-    where: Mapping[str, tuple[str, str, int, int]], clip: str, store: PathOrUri
-) -> tuple[str, str, int, int]:
-    if clip not in where:
-        raise StoreError(f"{store}: no clip {clip!r}; 'lus check {store}' describes the store")
-    return where[clip]

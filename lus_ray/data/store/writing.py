@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,18 +36,14 @@ class Writer:
         self.rows: list[Row] = []
         self.clips: set[str] = set()
         self.patients: dict[str, None] = {}
-        self.row_bytes = 0
-        self.shard_bytes = 0
         self.shard: pq.ParquetWriter | None = None
-        self.num_shards = 0
-        self.num_groups = 0
+        self.row_bytes = self.shard_bytes = self.num_shards = self.num_groups = 0
 
-    def __enter__(self) -> "Writer":
+    def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
     def add(self, row: Row) -> None:
-        """Append one clip."""
         check_row(row)
         if row["clip"] in self.clips:
             raise StoreError(f"{self.source}: clip {row['clip']!r} appears twice; names are unique")
@@ -63,12 +59,7 @@ class Writer:
         self.rows.append(row)
         self.row_bytes += num_bytes
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         try:
             if kind is None:
                 self._flush()
@@ -93,7 +84,6 @@ class Writer:
 
 
 def create_shard(path: Path) -> pq.ParquetWriter:
-    """A Parquet writer with the settings of every shard."""
     return pq.ParquetWriter(
         path, SCHEMA, compression="lz4", use_dictionary=False, write_page_checksum=True
     )
