@@ -1,4 +1,4 @@
-"""A real `ray start --head` of a test's own: free ports, loopback, its own folder, ended whole."""
+"""A `ray start --head` with free ports on loopback, a folder of its own, and no leftovers."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Head:
-    """A cluster that runs: its folder, its ports, and what its users must have around them."""
+    """A running cluster, and the environment of its users."""
 
     folder: Path
     port: int
@@ -37,8 +37,8 @@ class Head:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def ask(self, path: str) -> Any:
-        """What the dashboard answers to a request that bears the token."""
+    def get(self, path: str) -> Any:
+        """The dashboard's response to a request with the token."""
         token = (self.folder / ".ray" / "auth_token").read_text()
         request = urllib.request.Request(
             self.url + path, headers={"Authorization": f"Bearer {token}"}
@@ -47,21 +47,20 @@ class Head:
             return json.load(reply)
 
     def run(self, *words: object, timeout: float = 180, **options: object) -> str:
-        """Run a command of the environment as a user of the cluster; its output, errors too."""
-        done = subprocess.run(
+        """The output of a command of a user of the cluster, errors included."""
+        completed = subprocess.run(
             [str(BIN / str(words[0])), *map(str, words[1:])],
             env=self.environment, timeout=timeout, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
         )  # type: ignore[call-overload]  # fmt: skip
-        return str(done.stdout)
+        return str(completed.stdout)
 
 
 @contextlib.contextmanager
-def head(*words: str, autoscaling: dict[str, Any] | None = None, **more: str) -> Iterator[Head]:
-    """Ray's head for the length of the block, started with `words` and the environment `more`.
+def head(*options: str, autoscaling: dict[str, Any] | None = None) -> Iterator[Head]:
+    """Ray's head for the length of the block; it requires a token.
 
-    It asks for a token. With `autoscaling`, the configuration of a cluster whose nodes are made up
-    on this machine, it has an autoscaler. No process that it ever started is left afterwards.
+    `autoscaling` configures an autoscaler whose nodes are simulated on this machine.
     """
     folder = Path(tempfile.mkdtemp(prefix="lus", dir="/tmp"))  # sockets need a short path
     mark = secrets.token_hex(8)
@@ -69,7 +68,7 @@ def head(*words: str, autoscaling: dict[str, Any] | None = None, **more: str) ->
     environment |= {
         MARK: mark, "HOME": str(folder), "PATH": f"{BIN}:{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore",
-        "RAY_AUTH_MODE": "token", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120", **more,
+        "RAY_AUTH_MODE": "token", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
     }  # fmt: skip
     subprocess.run(
         [BIN / "ray", "get-auth-token", "--generate"], env=environment, check=True,
@@ -81,26 +80,26 @@ def head(*words: str, autoscaling: dict[str, Any] | None = None, **more: str) ->
         "--dashboard-host=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard_port}",
         f"--ray-client-server-port={client_port}", f"--dashboard-agent-listen-port={agent_port}",
         "--min-worker-port=0", "--max-worker-port=0",
-        f"--temp-dir={folder / 'ray'}", f"--object-store-memory={200 << 20}", *words,
+        f"--temp-dir={folder / 'ray'}", f"--object-store-memory={200 << 20}", *options,
     ]  # fmt: skip
     if autoscaling is not None:
-        made_up = {
+        provider = {
             "type": "fake_multinode", "gcs_address": f"127.0.0.1:{port}",
             "use_node_id_as_ip": True,  # all nodes share this machine's address
             "launch_multiple": True,
             "disable_node_updaters": True, "disable_launch_config_check": True,
         }  # fmt: skip
-        (folder / "nodes.yaml").write_text(json.dumps(autoscaling | {"provider": made_up}))
+        (folder / "nodes.yaml").write_text(json.dumps(autoscaling | {"provider": provider}))
         command.append(f"--autoscaling-config={folder / 'nodes.yaml'}")
         environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
     log = folder / "start.log"
     try:
-        with log.open("wb") as written:
+        with log.open("wb") as file:
             process = subprocess.Popen(
-                command, env=environment, stdout=written, stderr=written, start_new_session=True
+                command, env=environment, stdout=file, stderr=file, start_new_session=True
             )
-        for each in (dashboard_port, client_port):  # clients are heard when the node is there
-            await_listener(each, process, log)
+        for listener in (dashboard_port, client_port):  # clients are accepted after the node is up
+            await_listener(listener, process, log)
         yield Head(folder, port, dashboard_port, client_port, environment)
     finally:
         end_all(mark, folder)
@@ -108,17 +107,14 @@ def head(*words: str, autoscaling: dict[str, Any] | None = None, **more: str) ->
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on, all different.
-
-    Below those that the system gives out by itself: one of these could be taken before its use.
-    """
-    found: list[int] = []
-    while len(found) < count:
+    """Free ports of loopback, below those that the system assigns itself."""
+    ports: set[int] = set()
+    while len(ports) < count:
         port = 20000 + secrets.randbelow(12000)
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
-            found += [port] if port not in found else []
-    return found
+            ports.add(port)
+    return list(ports)
 
 
 def await_listener(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -132,25 +128,22 @@ def await_listener(port: int, process: subprocess.Popen[bytes], log: Path) -> No
 
 def end_all(mark: str, folder: Path) -> None:
     deadline = time.monotonic() + 30
-    while found := ours(mark, folder):
-        for process in found:
+    while processes := own_processes(mark, folder):
+        for process in processes:
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(found, timeout=5)
-        assert time.monotonic() < deadline, f"processes that cannot be ended: {found}"
+        psutil.wait_procs(processes, timeout=5)
+        assert time.monotonic() < deadline, f"processes that cannot be ended: {processes}"
 
 
-def ours(mark: str, folder: Path) -> list[psutil.Process]:
-    """Living processes that bear the mark, or write below the folder.
-
-    Why both: Ray's agents write their title over their environment.
-    """
-    found = []
+def own_processes(mark: str, folder: Path) -> list[psutil.Process]:
+    """Living processes with the mark or, as Ray's agents overwrite it, files in the folder."""
+    processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            writes = (Path(file.path) for file in process.open_files())
-            if process.environ().get(MARK) == mark or any(folder in p.parents for p in writes):
-                found.append(process)
-    return found
+            paths = (Path(file.path) for file in process.open_files())
+            if process.environ().get(MARK) == mark or any(folder in p.parents for p in paths):
+                processes.append(process)
+    return processes

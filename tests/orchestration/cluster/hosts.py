@@ -5,10 +5,8 @@ Run in namespaces of its own (network, processes, mounts) as
     unshare --net --pid --fork --kill-child --mount --mount-proc \
         python -m tests.orchestration.cluster.hosts CLONE FOLDER
 
-where a bridge joins the laptop to hosts that are namespaces again, each with an address, a name,
-a home, a process table and an SSH server of its own. The environment and FOLDER are there on all
-of them, as if on a shared filesystem. What was seen goes to FOLDER/seen.json. Whatever happens,
-everything ends with the outermost process: the kernel takes a process table away as a whole.
+where a bridge joins the laptop to hosts that are namespaces, too. They share the environment and
+FOLDER; observations go to FOLDER/observed.json. All processes end with the outermost one.
 """
 
 import contextlib
@@ -43,32 +41,32 @@ QUICK = (
 
 
 def main(clone: Path, folder: Path) -> None:
-    """The laptop: bring the hosts up, use the cluster as the README says, take it down."""
-    laptop(folder)
+    """The laptop: start the hosts, use the cluster as the README describes, stop it."""
+    set_up_laptop(folder)
     for name, address in HOSTS.items():
-        host(name, address, folder)
+        start_host(name, address, folder)
     config = folder / "cluster.yaml"
     config.write_text(yaml.safe_dump(configuration(folder)))
     os.chdir(clone)
-    seen: dict[str, Any] = {}
+    observed: dict[str, Any] = {}
     try:
-        seen["up"] = user("ray", "up", "-y", config, timeout=240)
+        observed["up"] = run_as_user("ray", "up", "-y", config, timeout=240)
         with tunnel(config):
-            seen["nodes"] = await_nodes(len(HOSTS))
-            seen["outside"] = {str(port): reachable(HOSTS["head"], port) for port in (8265, 22)}
-            seen["job"] = user(
+            observed["nodes"] = await_nodes(len(HOSTS))
+            observed["open"] = {str(port): is_open(HOSTS["head"], port) for port in (8265, 22)}
+            observed["job"] = run_as_user(
                 "ray", "job", "submit", "--address", "http://127.0.0.1:8265", "--working-dir", ".",
                 "--", "lus", "run", "biomarkers", "--smoke", "--arms", ARMS,
                 "--out", folder / "run", timeout=400,
             )  # fmt: skip
-        seen["down"] = user("ray", "down", "-y", config, timeout=120)
-        seen["left"] = left_over()
+        observed["down"] = run_as_user("ray", "down", "-y", config, timeout=120)
+        observed["left"] = left_over()
     finally:
-        (folder / "seen.json").write_text(json.dumps(seen))
+        (folder / "observed.json").write_text(json.dumps(observed))
 
 
-def laptop(folder: Path) -> None:
-    """A bridge for the hosts to come, a home with the token and a key, nothing else of Ray."""
+def set_up_laptop(folder: Path) -> None:
+    """A bridge for the hosts, and a home with the token and a key."""
     home = folder / "laptop"
     (home / ".ray").mkdir(parents=True)
     private_folders()
@@ -86,8 +84,7 @@ def laptop(folder: Path) -> None:
     (home / ".ray" / "auth_token").chmod(0o600)
 
 
-def host(name: str, address: str, folder: Path) -> None:
-    """A host that answers SSH at its address, on the bridge."""
+def start_host(name: str, address: str, folder: Path) -> None:
     process = subprocess.Popen(
         ["unshare", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc",
          sys.executable, "-m", __spec__.name, "--host", name, address, str(folder)],
@@ -99,14 +96,14 @@ def host(name: str, address: str, folder: Path) -> None:
     run("ip", "link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", process.pid)
     run("ip", "link", "set", name, "master", "hosts", "up")
     deadline = time.monotonic() + 30
-    while not reachable(address, 22):
+    while not is_open(address, 22):
         if process.poll() is not None or time.monotonic() > deadline:
             raise OSError(f"{name} did not come up: {(folder / f'{name}.log').read_text()}")
         time.sleep(0.2)
 
 
 def become_host(name: str, address: str, folder: Path) -> None:
-    """Inside a host's namespaces: its address, its home, its SSH server; does not return."""
+    """Set up address, home and SSH server inside a host's namespaces; does not return."""
     home = folder / name
     home.mkdir()
     (home / "lus-env").symlink_to(ENVIRONMENT)
@@ -135,28 +132,23 @@ def become_host(name: str, address: str, folder: Path) -> None:
 
 
 def private_folders() -> None:
-    """Folders that machines do not share: Ray's own, and shared memory."""
     for folder in ("/tmp/ray", "/dev/shm"):
         Path(folder).mkdir(exist_ok=True)
         run("mount", "-t", "tmpfs", "private", folder)
 
 
 def accounts(home: Path) -> None:
-    """One account, root, with a home of its own and no password."""
-    for path, line in (
-        (
-            "/etc/passwd",
-            f"root:x:0:0:root:{home}:/bin/bash\nsshd:x:100:65534::/run/sshd:/bin/false",
-        ),
-        ("/etc/shadow", "root:*:19000:0:99999:7:::"),
-    ):
+    """A root account without a password."""
+    users = f"root:x:0:0:root:{home}:/bin/bash\nsshd:x:100:65534::/run/sshd:/bin/false"
+    passwords = "root:*:19000:0:99999:7:::"
+    for path, line in (("/etc/passwd", users), ("/etc/shadow", passwords)):
         own = home / Path(path).name
         own.write_text(line + "\n")
         run("mount", "--bind", own, path)
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """cluster.yaml for own hosts; they have this environment already, nothing is installed."""
+    """cluster.yaml for own hosts, which have this environment already."""
     head, *workers = HOSTS.values()
     config = on_premises()
     return config | {
@@ -170,13 +162,12 @@ def configuration(folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def tunnel(config: Path):  # type: ignore[no-untyped-def]
-    """The dashboard's port on this loopback, as `ray dashboard` gives it."""
     process = subprocess.Popen(
         [ENVIRONMENT / "bin" / "ray", "dashboard", str(config)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 60
-    while not reachable("127.0.0.1", 8265):
+    while not is_open("127.0.0.1", 8265):
         assert time.monotonic() < deadline, "no tunnel to the dashboard"
         time.sleep(0.5)
     try:
@@ -188,7 +179,6 @@ def tunnel(config: Path):  # type: ignore[no-untyped-def]
 
 
 def await_nodes(count: int) -> list[dict[str, Any]]:
-    """The living nodes, as soon as there are so many, or after three minutes."""
     token = (Path(os.environ["HOME"]) / ".ray" / "auth_token").read_text()
     deadline = time.monotonic() + 180
     while True:
@@ -207,16 +197,15 @@ def await_nodes(count: int) -> list[dict[str, Any]]:
         time.sleep(1)
 
 
-def user(*words: object, timeout: float) -> dict[str, Any]:
-    """A command that a user types on the laptop: its exit code and what it said."""
-    done = subprocess.run(
+def run_as_user(*words: object, timeout: float) -> dict[str, Any]:
+    completed = subprocess.run(
         [*map(str, words)], timeout=timeout, text=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    return {"code": done.returncode, "said": done.stdout[-6000:]}
+    return {"code": completed.returncode, "output": completed.stdout[-6000:]}
 
 
-def reachable(address: str, port: int) -> bool:
+def is_open(address: str, port: int) -> bool:
     try:
         with socket.create_connection((address, port), timeout=2):
             return True
@@ -225,12 +214,12 @@ def reachable(address: str, port: int) -> bool:
 
 
 def left_over() -> list[str]:
-    """Ray's servers on any host; a worker's ends some time after it has lost the head's."""
+    """Ray's servers on any host; a worker's ends some time after the head's."""
     deadline = time.monotonic() + 120
     while True:
-        names = [process.name() for process in psutil.process_iter()]
-        if not (found := [name for name in names if name in RAY]) or time.monotonic() > deadline:
-            return found
+        servers = [p.name() for p in psutil.process_iter() if p.name() in RAY]
+        if not servers or time.monotonic() > deadline:
+            return servers
         time.sleep(0.5)
 
 

@@ -41,35 +41,29 @@ def cluster():
         yield running
 
 
-def address(cluster, kind):
-    return {
-        "host:port": f"127.0.0.1:{cluster.port}",
-        "ray://": f"ray://127.0.0.1:{cluster.client_port}",
-        "auto": "auto",
-    }[kind]
-
-
-def start(cluster, *kinds, seconds=0, **more):
-    environment = {**cluster.environment, "RAY_ADDRESS": f"127.0.0.1:{cluster.port}", **more}
+def start(cluster, *kinds, seconds=0, **variables):
+    address = f"127.0.0.1:{cluster.port}"
+    addresses = {"host:port": address, "ray://": f"ray://127.0.0.1:{cluster.client_port}"}
     return subprocess.Popen(
-        [sys.executable, "-c", JOIN, str(seconds), *(address(cluster, kind) for kind in kinds)],
-        env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", JOIN, str(seconds), *(addresses.get(kind, kind) for kind in kinds)],
+        env={**cluster.environment, "RAY_ADDRESS": address, **variables},
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["host:port", "ray://", "auto"])
 def test_a_driver_on_this_node_joins_and_reads_the_limits(cluster, kind):
-    first, *others = start(cluster, kind).communicate(timeout=150)[0].splitlines()
+    first, *rest = start(cluster, kind).communicate(timeout=150)[0].splitlines()
     joined = json.loads(first)
     assert "refused" not in joined, joined["refused"]
     assert joined["cluster"].startswith("0 CPUs, and may add 4 worker_gpu")
     assert joined["gpus"] == 2  # as there may be two workers in all
-    assert others == ["admitted"]
+    assert rest == ["admitted"]
 
 
-@pytest.mark.parametrize("more", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}])
-def test_a_wrong_token_is_refused_at_once_at_every_address(cluster, more):
-    output = start(cluster, "host:port", "ray://", "auto", **more).communicate(timeout=150)[0]
+@pytest.mark.parametrize("variables", [{"RAY_AUTH_TOKEN": "0" * 64}, {"RAY_AUTH_MODE": "disabled"}])
+def test_a_wrong_token_is_refused_at_once_at_every_address(cluster, variables):
+    output = start(cluster, "host:port", "ray://", "auto", **variables).communicate(timeout=150)[0]
     lines = list(map(json.loads, output.splitlines()))
     assert len(lines) == 3
     for line in lines:

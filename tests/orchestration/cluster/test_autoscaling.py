@@ -26,9 +26,9 @@ def test_pending_cells_add_workers_that_stop_when_idle(tmp_path):
     driver = json.dumps({"driver": resources["driver"]})
     with head("--num-cpus=0", f"--resources={driver}", autoscaling=simulated()) as cluster:
         assert list_workers(cluster) == []
-        seen: list[list[dict[str, float]]] = []
+        polls: list[list[dict[str, float]]] = []
         stop = threading.Event()
-        poller = threading.Thread(target=poll_workers, args=(cluster, seen, stop))
+        poller = threading.Thread(target=poll_workers, args=(cluster, polls, stop))
         poller.start()
         log = cluster.run(
             "lus", "run", "biomarkers", "--smoke", "--arms", ARMS, "--set", "arm.recipe.gpus=0",
@@ -44,8 +44,8 @@ def test_pending_cells_add_workers_that_stop_when_idle(tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     assert len(report["arms"]) > 5
     assert all(arm["folds"] for arm in report["arms"])
-    assert max(map(len, seen)) == 2
-    assert not any(worker.get("GPU") for workers in seen for worker in workers)
+    assert max(map(len, polls)) == 2
+    assert not any(worker.get("GPU") for workers in polls for worker in workers)
 
 
 def simulated() -> dict[str, Any]:
@@ -60,24 +60,30 @@ def simulated() -> dict[str, Any]:
     }  # fmt: skip
     types[HEAD_TYPE] = types.pop(config["head_node_type"]) | {"max_workers": 0}
     kept = {key: config[key] for key in ("cluster_name", "upscaling_speed")}
+    commands = (
+        "initialization_commands",
+        "setup_commands",
+        "head_setup_commands",
+        "worker_setup_commands",
+        "head_start_ray_commands",
+        "worker_start_ray_commands",
+    )
     return {
         **kept, "max_workers": 2, "available_node_types": types, "head_node_type": HEAD_TYPE,
         "idle_timeout_minutes": 0.1, "auth": {}, "docker": {}, "file_mounts": {},
-        "cluster_synced_files": [], "initialization_commands": [], "setup_commands": [],
-        "head_setup_commands": [], "worker_setup_commands": [], "head_start_ray_commands": [],
-        "worker_start_ray_commands": [],
+        "cluster_synced_files": [], **{name: [] for name in commands},
     }  # fmt: skip
 
 
-def poll_workers(cluster: Head, seen: list[list[dict[str, float]]], stop: threading.Event) -> None:
+def poll_workers(cluster: Head, polls: list[list[dict[str, float]]], stop: threading.Event) -> None:
     while not stop.wait(1.0):
         with contextlib.suppress(OSError, ValueError):  # a busy head may not answer
-            seen.append(list_workers(cluster))
+            polls.append(list_workers(cluster))
 
 
 def list_workers(cluster: Head) -> list[dict[str, float]]:
     """Resources of the living nodes that are not the head."""
-    nodes = cluster.ask("/api/v0/nodes?limit=100")["data"]["result"]["result"]
+    nodes = cluster.get("/api/v0/nodes?limit=100")["data"]["result"]["result"]
     return [
         node["resources_total"]
         for node in nodes

@@ -69,13 +69,9 @@ def test_a_dead_process_of_an_own_cluster_ends_the_command(tmp_path: Path, name:
 def test_the_raylet_of_another_node_on_this_machine_is_not_ours(tmp_path):
     shutil.copy2(shutil.which("sh") or "/bin/sh", tmp_path / "raylet")
     sockets = [f"{tmp_path}/sockets/raylet{number}" for number in (".1", "", ".2")]
-    nodes = [
-        subprocess.Popen(
-            [tmp_path / "raylet", "-c", "echo; read line", f"--raylet_socket_name={socket}"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )
-        for socket in sockets
-    ]  # fmt: skip
+    command, pipe = [tmp_path / "raylet", "-c", "echo; read line"], subprocess.PIPE
+    options = [f"--raylet_socket_name={socket}" for socket in sockets]
+    nodes = [subprocess.Popen([*command, o], stdin=pipe, stdout=pipe) for o in options]
     assert [node.stdout.readline() for node in nodes] == [b"\n"] * 3
     for node, socket_name in zip(nodes, sockets, strict=True):
         assert watchdog.find_raylet(socket_name).pid == node.pid
