@@ -197,23 +197,18 @@ def _arm(kind: str, of: str, label: str) -> str:
 
 
 CLAIMS = (
-    Claim(
-        "Experts on biomarkers classify severity better than end-to-end training.",
-        metric="auc",
-        better="MLP on biomarkers, severity",
-        than="e2e severity",
-    ),
-    Claim(
-        "Experts on biomarkers predict the S/F ratio better than end-to-end training.",
-        metric="auc",
-        better="SVM on biomarkers, sf_ratio",
-        than="e2e sf_ratio",
-    ),
-    Claim(
-        "Experts on biomarkers diagnose better than end-to-end training.",
-        metric="auc",
-        better="SVM on biomarkers, disease",
-        than="e2e disease",
+    *(
+        Claim(
+            f"Experts on biomarkers {do} better than end-to-end training.",
+            metric="auc",
+            better=f"{kind} on biomarkers, {label}",
+            than=f"e2e {label}",
+        )
+        for do, kind, label in (
+            ("classify severity", "MLP", "severity"),
+            ("predict the S/F ratio", "SVM", "sf_ratio"),
+            ("diagnose", "SVM", "disease"),
+        )
     ),
     Claim(
         "Starting from biomarkers improves the end-to-end severity network.",

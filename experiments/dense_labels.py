@@ -116,13 +116,8 @@ GAPS = tuple(
 METRICS = (
     "mean_iou",
     "pixel_accuracy",
-    "iou A-line",
-    "iou B-line",
-    "iou pleura",
-    "iou healthy pleura",
-    "iou unhealthy pleura",
-    "iou healthy region",
-    "iou unhealthy region",
+    *(f"iou {name}" for name in ("A-line", "B-line", "pleura")),
+    *(f"iou {state} {part}" for part in ("pleura", "region") for state in ("healthy", "unhealthy")),
     "iou background",
     "mean_iou_per_image",
 )

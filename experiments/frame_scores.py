@@ -91,37 +91,15 @@ def published() -> dict[str, dict[str, tuple[float, None]]]:
     return table | {"reg-stn-sord, fixed scale": {"setting_1": (0.659, None)}}
 
 
-CLAIMS = (
-    Claim(
-        "Targets that know the order of the scores beat cross-entropy.",
-        metric="average",
-        better="cnn-sord",
-        than="cnn-ce",
-    ),
-    Claim(
-        "Regularised crops beat the network on whole frames.",
-        metric="average",
-        better="reg-stn-sord",
-        than="cnn-sord",
-    ),
-    Claim(
-        "Two crops that agree beat a single free one.",
-        metric="average",
-        better="reg-stn-sord",
-        than="stn-sord",
-    ),
-    Claim(
-        "Learned crops beat random ones.",
-        metric="average",
-        better="reg-stn-sord",
-        than="random-crop-sord",
-    ),
-    Claim(
-        "The small network does as well as a ResNet-18 or better.",
-        metric="average",
-        better="cnn-sord",
-        than="resnet18-sord",
-    ),
+CLAIMS = tuple(
+    Claim(text, metric="average", better=better, than=than)
+    for text, better, than in (
+        ("Targets that know the order of the scores beat cross-entropy.", "cnn-sord", "cnn-ce"),
+        ("Regularised crops beat the network on whole frames.", "reg-stn-sord", "cnn-sord"),
+        ("Two crops that agree beat a single free one.", "reg-stn-sord", "stn-sord"),
+        ("Learned crops beat random ones.", "reg-stn-sord", "random-crop-sord"),
+        ("The small network does as well as a ResNet-18 or better.", "cnn-sord", "resnet18-sord"),
+    )
 )
 
 SMOKE = Size(

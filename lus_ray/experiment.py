@@ -175,7 +175,6 @@ class Experiment:
             raise ArmError(f"{self.name}: {name!r} is published but is no arm")
 
     def arm(self, name: str) -> Arm:
-        """The arm with this name."""
         for arm in self.arms:
             if arm.name == name:
                 return arm
@@ -213,21 +212,18 @@ class Experiment:
 
     def only(self, names: tuple[str, ...]) -> "Experiment":
         """The experiment with the named arms and those that they need."""
-        wanted: set[str] = set()
-        stack = [self.arm(name) for name in names]
-        while stack:
-            arm = stack.pop()
-            wanted.add(arm.name)
-            stack += [self.arm(name) for name in arm.inputs if name not in wanted]
+        wanted = {self.arm(name).name for name in names}
+        for arm in reversed(self.arms):  # inputs come before the arms that need them
+            if arm.name in wanted:
+                wanted |= set(arm.inputs)
         return self.with_arms(tuple(arm for arm in self.arms if arm.name in wanted))
 
 
 def _shrink(arm: Arm, size: Size) -> Arm:
-    task = _shrink_task(arm.task, size)
     recipe = arm.recipe
     if recipe is not None and arm.name not in size.as_published:
         recipe = replace(recipe, **size.recipe)
-    return replace(arm, task=task, recipe=recipe)
+    return replace(arm, task=_shrink_task(arm.task, size), recipe=recipe)
 
 
 def _shrink_task(task: Callable[..., Any], size: Size) -> partial[Any]:

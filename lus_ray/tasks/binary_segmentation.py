@@ -46,12 +46,7 @@ class BinarySegmentation(Segmentation):
         if num_outputs not in (1, 2):
             raise ArmError(f"binary segmentation has one or two outputs, not {num_outputs}")
         super().__init__(
-            lambda **_: net(num_outputs=num_outputs),
-            scheme,
-            view=view,
-            channels=channels,
-            centred=centred,
-            monitor=monitor,
+            lambda **_: net(num_outputs=num_outputs), scheme, view, channels, centred, monitor
         )
         if len(self.classes) != 2:
             raise ArmError(
@@ -61,7 +56,6 @@ class BinarySegmentation(Segmentation):
         self.num_outputs = num_outputs
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """`loss` is the sum of the two other losses."""
         logits = self.net(self.to_images(batch["frames"])).float()
         ids = batch["masks"][:, 0]
         if self.num_outputs == 1:
@@ -74,7 +68,6 @@ class BinarySegmentation(Segmentation):
         return {"loss": cross_entropy + dice, "cross_entropy": cross_entropy, "dice": dice}
 
     def activate(self, logits: Float[Tensor, "N J H W"]) -> Float[Tensor, "N 2 H W"]:
-        """Probabilities of both classes, from one output or two."""
         if self.num_outputs == 2:
             return super().activate(logits)
         return torch.cat([-logits, logits], dim=1).float().sigmoid()
@@ -82,7 +75,6 @@ class BinarySegmentation(Segmentation):
     def estimate_uncertainty(
         self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N 2 H W"] | None:
-        """As for `Segmentation`; with one output, p and 1 - p deviate alike."""
         deviation = super().estimate_uncertainty(frames, num_samples=num_samples, seed=seed)
         if deviation is None or self.num_outputs == 2:
             return deviation

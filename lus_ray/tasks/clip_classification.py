@@ -34,14 +34,10 @@ class ClipNetwork(Task):
     def predict(self, frames: Float[Tensor, "S T H W"]) -> dict[str, np.ndarray]:
         """Per sample: `outputs` (S, K) probabilities and pooled `features` (S, D)."""
         features = self.net.features(frames)
-        outputs = self.activate(self.net.head(features))
-        return {
-            "outputs": outputs.float().cpu().numpy(),
-            "features": features.float().cpu().numpy(),
-        }
+        arrays = {"outputs": self.activate(self.net.head(features)), "features": features}
+        return {name: values.float().cpu().numpy() for name, values in arrays.items()}
 
     def activate(self, logits: Float[Tensor, "S K"]) -> Float[Tensor, "S K"]:
-        """Logits as probabilities."""
         return torch.softmax(logits.float(), dim=-1)
 
 
@@ -66,21 +62,18 @@ class ClipLabel(ClipNetwork):
         self.monitor, self.smoothing = monitor, smoothing
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """Mean cross-entropy of clip logits (B, K)."""
         logits = self.net(batch["frames"])
         return {"loss": cross_entropy(logits, batch[self.label], label_smoothing=self.smoothing)}
 
     def target(self, row: Mapping[str, Any]) -> int | None:
-        """Class index, or None where the clip is not annotated."""
         return class_index(self.label, row)
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Accuracy and weighted one-vs-one AUC of annotated prediction rows."""
         return class_scores(rows, self.monitor)
 
 
 class Biomarkers(ClipNetwork):
-    """38 check boxes per clip (binary cross-entropy over the judged entries)."""
+    """38 check boxes per clip (binary cross-entropy over the annotated entries)."""
 
     multilabel: ClassVar[bool] = True
 
@@ -99,43 +92,31 @@ class Biomarkers(ClipNetwork):
         """Mean binary cross-entropy over entries 0 and 1; entries of -1 have no gradient."""
         logits = self.net(batch["frames"]).float()
         target = batch["biomarkers"].float()
-        judged = target >= 0
+        annotated = target >= 0
         smoothed = target.clamp(min=0) * (1 - self.smoothing) + 0.5 * self.smoothing
         losses = binary_cross_entropy_with_logits(logits, smoothed, reduction="none")
-        return {"loss": (losses * judged).sum() / judged.sum().clamp(min=1)}
+        return {"loss": (losses * annotated).sum() / annotated.sum().clamp(min=1)}
 
     def activate(self, logits: Float[Tensor, "S K"]) -> Float[Tensor, "S K"]:
-        """Logits as independent probabilities."""
         return torch.sigmoid(logits.float())
 
     def target(self, row: Mapping[str, Any]) -> list[int] | None:
-        """38 entries of 0, 1, or -1 for not judged; None where the clip has none."""
         return row["biomarkers"]
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Mean accuracy and AUC over the biomarkers that the rows judge."""
-        return multilabel_scores(rows, self.monitor)
+        metric = partial(multilabel.score, classes=BIOMARKERS)
+        return class_scores(rows, self.monitor, metric)
 
 
-def class_scores(rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy") -> dict[str, float]:
-    """Scores of prediction rows with a class target; `score` is the monitored one."""
-    return _scores(rows, monitor, classification.score)
-
-
-def multilabel_scores(
-    rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy"
+def class_scores(
+    rows: Sequence[Mapping[str, Any]],
+    monitor: str = "accuracy",
+    metric: Callable[..., Any] = classification.score,
 ) -> dict[str, float]:
-    """Mean scores over judged biomarkers of prediction rows; `score` is the monitored one."""
-    return _scores(rows, monitor, partial(multilabel.score, classes=BIOMARKERS))
-
-
-def _scores(
-    rows: Sequence[Mapping[str, Any]], monitor: str, metric: Callable[..., Any]
-) -> dict[str, float]:
+    """Accuracy and AUC of the annotated prediction rows; `score` is the monitored one."""
     rows = [row for row in rows if row["target"] is not None]
     if not rows:
         return {"score": float("nan")}
-    arrays = (np.array([row[column] for row in rows]) for column in ("target", "probability"))
-    values = metric(*arrays)
+    values = metric(*(np.array([row[name] for row in rows]) for name in ("target", "probability")))
     scores = {name: float(values[name]) for name in ("accuracy", "auc")}
     return {**scores, "score": scores[monitor]}

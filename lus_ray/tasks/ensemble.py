@@ -45,10 +45,8 @@ class Ensemble(Segmentation):
     def predict_probabilities(
         self, frames: Float[Tensor, "N 1 H W"]
     ) -> Iterator[Float[Tensor, "n K H W"]]:
-        """Mean class probabilities, a few frames at a time."""
-        for parts in zip(
-            *(member.predict_probabilities(frames) for member in self.net), strict=True
-        ):
+        members = (member.predict_probabilities(frames) for member in self.net)
+        for parts in zip(*members, strict=True):
             yield torch.stack(parts).mean(dim=0)
 
     @torch.no_grad()

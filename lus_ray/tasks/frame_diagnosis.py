@@ -1,6 +1,5 @@
 """Diagnosis of frames by a network on top of a segmenter; a clip is the mean over its frames.
 
-Shapes: N frames, H rows, W columns, K classes.
 Source: Gare et al. 2021, section 3.2: frames inherit the diagnosis of their clip, and Table 2
 counts frames. The mean over the frames of a clip is not in the paper.
 """
@@ -47,18 +46,15 @@ class FrameDiagnosis(Task):
         self.view, self.monitor = view, monitor
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """Mean cross-entropy of the frames."""
         return {"loss": cross_entropy(self.net(batch["frames"]).float(), batch["diagnosis"])}
 
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
-        """`outputs` (N, K): the probabilities of every frame."""
         parts = frames.split(self.samples_per_pass(frames[0].numel()))
         outputs = [torch.softmax(self.net(part).float(), dim=1) for part in parts]
         return {"outputs": torch.cat(outputs).cpu().numpy()}
 
     def samples_per_pass(self, num_pixels: int) -> int:
-        """As many frames as have about `CHUNK_PIXELS`."""
         return max(1, CHUNK_PIXELS // num_pixels)
 
     @torch.no_grad()
@@ -70,7 +66,6 @@ class FrameDiagnosis(Task):
         return [FrameAttention(p, heat=h) for p, h in zip(probability, heat, strict=True)]
 
     def target(self, row: Mapping[str, Any]) -> int | None:
-        """Class index, or None where the clip has no diagnosis of the lung."""
         return class_index("diagnosis", row)
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -28,8 +28,6 @@ from lus_ray.tasks.task import Batch, Task, with_arguments
 CHUNK = 64
 """Frames predicted in one pass."""
 
-BoxOfHeat = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True)
 class FrameAttention:
@@ -46,7 +44,7 @@ class FrameAttention:
     quads: Float[np.ndarray, "C 4 2"] | None = None
     crops: Float[np.ndarray, "C h w"] | None = None
     heat: Float[np.ndarray, "H W"] | None = None
-    box: BoxOfHeat | None = None
+    box: tuple[float, float, float, float] | None = None
 
 
 class FrameScore(Task):
@@ -109,17 +107,14 @@ class FrameScore(Task):
 
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
-        """`outputs` (N, K): the probabilities of every frame."""
         parts = frames.split(self.samples_per_pass(frames[0].numel()))
         outputs = [torch.softmax(self.net(to_rgb(part)).float(), 1) for part in parts]
         return {"outputs": torch.cat(outputs).cpu().numpy()}
 
     def samples_per_pass(self, num_pixels: int) -> int:
-        """`CHUNK` frames of any size."""
         return CHUNK
 
     def lr_factor(self, parameter: str) -> float:
-        """The localiser has a learning rate of its own."""
         return self.localiser if parameter.startswith("net.localiser.") else 1.0
 
     def find_attention(self, frames: Float[Tensor, "N 1 H W"]) -> list[FrameAttention]:
@@ -147,11 +142,9 @@ class FrameScore(Task):
         ]
 
     def target(self, row: Mapping[str, Any]) -> list[int] | None:
-        """One score per frame, or None where frames are not annotated."""
         return row["frame_severity"]
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Accuracy (micro F1) and macro F1 over all frames of the rows."""
         return frame_scores(rows, self.monitor)
 
 

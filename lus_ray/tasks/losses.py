@@ -18,14 +18,10 @@ EPSILON = 1e-7
 """Keeps a ratio of empty masks defined."""
 LEAST_PROBABILITY = 0.005
 """Lower limit of the true class's probability; below it there is no gradient."""
-
 POSITIONS = (0.0, 1.0, 2.0, 3.0)
 """Positions of the scores on a line, equally spaced."""
-
 WIDE_GAP = (-0.5, 1.0, 2.0, 3.0)
 """Score 0 (a healthy lung) further off by 0.5, as in the training of video scores."""
-
-STEEPNESS = 2.0
 
 
 def soft_dice(
@@ -76,8 +72,7 @@ def one_hot(ids: Integer[Tensor, "N H W"], *, num_classes: int) -> Float[Tensor,
 def sord_targets(positions: Sequence[float] = POSITIONS) -> Float[Tensor, "K K"]:
     """Soft targets by true score (row), float64: softmax of -2 d² over scores at distance d."""
     position = torch.tensor(positions, dtype=torch.float64)
-    distance = STEEPNESS * (position[:, None] - position[None, :]) ** 2
-    return torch.softmax(-distance, dim=1)
+    return torch.softmax(-2.0 * (position[:, None] - position[None, :]) ** 2, dim=1)
 
 
 def soft_cross_entropy(

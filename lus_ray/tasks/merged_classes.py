@@ -44,5 +44,4 @@ class MergedClasses(Task):
         return {"counts": merged.reshape(len(counts), -1).astype(np.int32)}
 
     def target(self, row: Mapping[str, Any]) -> str | None:
-        """The scheme of the clip's masks, or None where it has none."""
         return row["mask_scheme"]

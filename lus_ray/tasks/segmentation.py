@@ -63,18 +63,17 @@ class Segmentation(Task):
             known = segmentation.METRICS.get(scheme, tuple(MASK_SCHEMES))
             raise ArmError(f"no scheme {scheme!r} with metric {monitor!r}; use one of {known}")
         self.net: Any = net(num_outputs=len(MASK_SCHEMES[scheme]))
-        self.view, self.monitor = view, monitor
-        self.scheme: str = scheme
         if boost and len(boost) != len(MASK_SCHEMES[scheme]):
             raise ArmError(f"{len(boost)} boosts for {len(MASK_SCHEMES[scheme])} classes")
         if smooth and (smooth < 0 or smooth % 2 == 0):
             raise ArmError(f"masks are smoothed over {smooth} pixels; give an odd number, or 0")
-        self.channels, self.centred, self.boost = channels, centred, tuple(boost)
-        self.smooth = smooth
+        self.scheme: str = scheme
+        self.view, self.monitor = view, monitor
+        self.channels, self.centred = channels, centred
+        self.boost, self.smooth = tuple(boost), smooth
         self.label, self.classes = f"{scheme} masks", MASK_SCHEMES[scheme]
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """Mean cross-entropy over the pixels of the batch."""
         logits = self.net(self.to_images(batch["frames"]))
         return {"loss": cross_entropy(logits.float(), batch["masks"][:, 0].long())}
 
@@ -104,7 +103,6 @@ class Segmentation(Task):
             yield probability
 
     def samples_per_pass(self, num_pixels: int) -> int:
-        """As many frames as have about `CHUNK_PIXELS`."""
         return max(1, CHUNK_PIXELS // num_pixels)
 
     def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
@@ -113,7 +111,6 @@ class Segmentation(Task):
         return {"masks": torch.cat(masks).cpu().numpy()}
 
     def classify_pixels(self, probability: Float[Tensor, "N K H W"]) -> UInt8[Tensor, "N H W"]:
-        """The class of every pixel."""
         classes = probability.argmax(dim=1)
         if self.boost:
             factors = torch.tensor(self.boost).to(probability)[:, None, None]
@@ -162,7 +159,6 @@ class Segmentation(Task):
         return scheme if converts else None
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """The monitored metric over all frames of the rows."""
         counts = [np.asarray(row["counts"]) for row in rows if row.get("counts") is not None]
         if not counts:
             return {"score": float("nan")}

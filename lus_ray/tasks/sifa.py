@@ -153,7 +153,6 @@ class Sifa(Segmentation):
         return {} if network == "net" else {"betas": (0.5, 0.999), "l2": 0.0}
 
     def lr_factor(self, parameter: str) -> float:
-        """1 for the segmenter of version 1, else `rate_of_judges`."""
         full = self.version == 1 and parameter.startswith("net.")
         return 1.0 if full else self.rate_of_judges
 
@@ -167,11 +166,9 @@ class Sifa(Segmentation):
         return ""
 
     def buffer_state(self) -> dict[str, Tensor]:
-        """The images in the pools."""
         return {f"{n}.{k}": v for n, p in self.pools.items() for k, v in enumerate(p.images)}
 
     def load_buffer_state(self, state: Mapping[str, Tensor]) -> None:
-        """Fill the pools."""
         device = next(self.parameters()).device
         for name, pool in self.pools.items():
             count = sum(key.startswith(f"{name}.") for key in state)
@@ -193,15 +190,11 @@ class Sifa(Segmentation):
     def translate_and_reconstruct(
         self, frames: Float[Tensor, "N 1 H W"], *, source: bool
     ) -> tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 H W"]]:
-        """Frames in [0, 1] translated to the other domain, and reconstructed.
-
-        `source` says whether they are of the source or of the target.
-        """
-        there, back = self._to_target, self._to_source
-        if not source:
-            there, back = back, there
-        translated = there(frames * 2 - 1)
-        return (translated.float() + 1) / 2, (back(translated).float() + 1) / 2
+        """Frames in [0, 1] translated to the other domain, and reconstructed."""
+        directions = [self._to_target, self._to_source]
+        translate, reconstruct = directions if source else reversed(directions)
+        translated = translate(frames * 2 - 1)
+        return (translated.float() + 1) / 2, (reconstruct(translated).float() + 1) / 2
 
     def _generator_loss(self) -> dict[str, Tensor]:
         source, target = self.cache.source, self.cache.target
@@ -221,7 +214,6 @@ class Sifa(Segmentation):
         return {**parts, "loss": CYCLE * cycle + adversarial}
 
     def _segmenter_loss(self, ids: Tensor) -> dict[str, Tensor]:
-        """Encoder and segmenter: masks of translated images, and features of no domain."""
         translated = self._translated()
         size = (ids.shape[-2], ids.shape[-1])
         codes = [self._encode(images) for images in (translated, self.cache.target)]
@@ -235,10 +227,9 @@ class Sifa(Segmentation):
             "net_cycle": cycle,
             "source_deceit": _squared_error(verdict[:, :1], real=True),
             "source_alike": _squared_error(verdict[:, 1:], real=True),
-            "mask_deceit": _squared_error(
-                self.mask_judge(self.net.decide(codes[1][0], size)), real=True
-            ),
         }
+        verdict = self.mask_judge(self.net.decide(codes[1][0], size))
+        parts["mask_deceit"] = _squared_error(verdict, real=True)
         loss = parts["cross_entropy"] + parts["dice"] + SHARE * CYCLE * cycle
         loss = loss + SHARE * (parts["source_deceit"] + parts["source_alike"])
         loss = loss + self.mask_weight() * parts["mask_deceit"]
@@ -253,7 +244,6 @@ class Sifa(Segmentation):
         return {**parts, "loss": loss}
 
     def _source_discriminator_loss(self, codes: Sequence[Codes]) -> dict[str, Tensor]:
-        """Real source images against translated ones; in the cycle head, against reconstructed."""
         with torch.no_grad():
             fake = self.pools["as_source"](self.decoder(codes[1][0], self.cache.target))
             reconstructed = self.decoder(codes[0][0], self._translated())
@@ -265,7 +255,6 @@ class Sifa(Segmentation):
         return {**plain, **cycle, "loss": plain["loss"] + cycle["loss"]}
 
     def _mask_discriminator_loss(self, codes: Sequence[Codes], network: str) -> dict[str, Tensor]:
-        """Masks of translated images against those of the target."""
         size = (self.cache.target.shape[-2], self.cache.target.shape[-1])
         deep = network == "deep_judge"
         decide = self.net.decide_deep if deep else self.net.decide
@@ -275,7 +264,6 @@ class Sifa(Segmentation):
         return _discriminator_loss(network, discriminator(masks[0]), discriminator(masks[1]))
 
     def _reconstruct(self, codes: Sequence[Codes]) -> tuple[Tensor, Tensor]:
-        """The cycle loss of both domains, and the target translated to the source."""
         as_source = self.decoder(codes[1][0], self.cache.target)
         reconstructed = self.decoder(codes[0][0], self._translated())
         cycle = l1_loss(reconstructed.float(), self.cache.source)

@@ -19,14 +19,10 @@ from lus_ray.tasks.frame_score import frame_scores
 from lus_ray.tasks.task import Task
 
 EXPERTS = ("DT", "SVM", "RF", "AB", "NN", "MLP", "MLP-L")
-"""The seven of the paper."""
-
 PLAIN = ("prior", "logistic")
 """The baselines of every arm."""
-
 DETERMINISTIC = ("SVM", "NN", "prior", "logistic")
 """Classifiers that no seed changes; one fit is enough."""
-
 BATCHED = ("DT", "SVM", "RF", "AB", "NN", "prior")
 """Classifiers whose prediction for an example has the same bits alone and among others. (A matrix
 product of many rows rounds differently.) A forest takes as long for one example as for hundreds."""
@@ -103,11 +99,9 @@ class Expert(Task):
         return [{"outputs": part, "probability": part.mean(axis=0)} for part in parts]
 
     def target(self, row: Mapping[str, Any]) -> int | list[int] | None:
-        """Class index, or one per frame; None where the clip is not annotated."""
         return row["frame_severity"] if self.by_frame else class_index(self.label, row)
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Accuracy and further scores of annotated clips, or of their frames."""
         return frame_scores(rows) if self.by_frame else class_scores(rows)
 
     def _probabilities(self, examples: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
@@ -127,9 +121,9 @@ class Expert(Task):
         if not rows:
             return np.zeros((0, 1), np.float32), np.zeros(0, int)
         inputs = [self._inputs(row) for row in rows]
-        return np.concatenate(inputs), np.concatenate(
-            [np.broadcast_to(self.target(row), len(x)) for row, x in zip(rows, inputs, strict=True)]  # type: ignore[arg-type]
-        )
+        pairs = zip(rows, inputs, strict=True)
+        targets = [np.broadcast_to(np.array(self.target(row)), len(x)) for row, x in pairs]
+        return np.concatenate(inputs), np.concatenate(targets)
 
 
 def fit_classifier(

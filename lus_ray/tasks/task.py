@@ -8,6 +8,7 @@ K outputs, D features.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -21,9 +22,6 @@ from lus_ray.data.transforms.view import Track, View
 
 Batch = Mapping[str, Tensor]
 """`frames` (B, T, H, W) float in [0, 1] on the training device, and one tensor per label column."""
-
-UNLIMITED = 1 << 30
-"""More samples than any clip has."""
 
 
 class Task(nn.Module):
@@ -80,7 +78,7 @@ class Task(nn.Module):
 
     def samples_per_pass(self, num_pixels: int) -> int:
         """How many samples of this many pixels to predict in one pass."""
-        return UNLIMITED
+        return sys.maxsize
 
     def lr_factor(self, parameter: str) -> float:
         """Factor on the learning rate of a parameter, by its name in the task."""

@@ -1,6 +1,5 @@
 """Segmentation of SIFA's source frames after translation to the target domain.
 
-Shapes: N frames, H rows, W columns, K classes.
 Why: the segmenter learned on translated images, but the released code tests on images as they are.
 Mason et al. 2021 do not state how their scores on the source were computed.
 """
@@ -11,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lus_ray.errors import ArmError
-from lus_ray.tasks.segmentation import CHUNK_PIXELS, Segmentation
+from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.sifa import Sifa
 
 
@@ -38,6 +37,5 @@ class TranslatedSegmentation(Segmentation):
     def predict_probabilities(
         self, frames: Float[Tensor, "N 1 H W"]
     ) -> Iterator[Float[Tensor, "n K H W"]]:
-        """Class probabilities of frames in [0, 1], a few at a time."""
-        for part in frames.split(max(1, CHUNK_PIXELS // frames[0].numel())):
+        for part in frames.split(self.samples_per_pass(frames[0].numel())):
             yield from self.net[0].predict_probabilities(self.net[0].translate_to_target(part))

@@ -54,7 +54,6 @@ class VideoScore(Task):
         }
 
     def constrain(self) -> None:
-        """Clamp neutral elements to [0, 1]."""
         if hasattr(self.net, "constrain"):
             self.net.constrain()
 
@@ -69,9 +68,7 @@ class VideoScore(Task):
         return {"outputs": torch.softmax(score, dim=0)[None].float().cpu().numpy()}
 
     def target(self, row: Mapping[str, Any]) -> int | None:
-        """The score of the clip, or None where it has none."""
         return class_index("severity", row)
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        """Accuracy and weighted one-vs-one AUC of annotated prediction rows."""
         return class_scores(rows, self.monitor)

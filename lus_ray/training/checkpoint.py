@@ -169,9 +169,8 @@ def with_current_names(value: Any) -> Any:
     current = {key: with_current_names(entry) for key, entry in value.items()}
     if isinstance(value.get("name"), str) and isinstance(value.get("arguments"), dict):
         current["name"] = RENAMED.get(value["name"], value["name"])
-        current["arguments"] = {
-            RENAMED.get(name, name): argument for name, argument in current["arguments"].items()
-        }
+        arguments = current["arguments"].items()
+        current["arguments"] = {RENAMED.get(name, name): argument for name, argument in arguments}
     return current
 
 
@@ -189,11 +188,8 @@ def initialize_from_checkpoint(task: Any, folder: Path) -> list[str]:
     Raises:
         CheckpointError: the networks differ; nothing was changed.
     """
-    state = {
-        name.removeprefix("net."): value
-        for name, value in load_weights(folder).items()
-        if name.startswith("net.")
-    }
+    tensors = load_weights(folder).items()
+    state = {n.removeprefix("net."): value for n, value in tensors if n.startswith("net.")}
     description = read_description(folder)
     segmenter = getattr(task.net, "segmenter", None)
     if segmenter is not None and description["name"] == "Segmentation":
@@ -236,10 +232,8 @@ def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) ->
 
         skops.io.dump(task.estimator, aside / "expert.skops")
     elif state := task.state_dict():
-        save_file(
-            {name: value.contiguous() for name, value in state.items()},
-            aside / "weights.safetensors",
-        )
+        tensors = {name: value.contiguous() for name, value in state.items()}
+        save_file(tensors, aside / "weights.safetensors")
     about = {"lus_ray": lus_ray.__version__, "seed": seed, "task": description}
     (aside / "task.json").write_text(json.dumps(about, indent=1) + "\n")
     for path in aside.iterdir():
@@ -267,10 +261,8 @@ def _load_estimator(path: Path) -> Any:
 
 
 def _to_json(name: str, value: Any) -> Any:
-    if isinstance(value, View):
-        return {"view": asdict(value)}
-    if isinstance(value, Track):
-        return {"track": asdict(value)}
+    if isinstance(value, View | Track):
+        return {type(value).__name__.lower(): asdict(value)}
     target = value.func if isinstance(value, partial) else value
     if inspect.isclass(target) and target.__name__ in tasks.__all__:
         return {"task": describe(value)}
@@ -303,21 +295,18 @@ def _factory(description: Mapping[str, Any], module: Any, kind: str) -> Callable
 
 
 def _from_json(value: Any) -> Any:
-    if isinstance(value, dict) and set(value) == {"view"}:
-        return _view(View, value["view"])
-    if isinstance(value, dict) and set(value) == {"track"}:
-        return _view(Track, value["track"])
-    if isinstance(value, dict) and set(value) == {"net"}:
-        return _factory(value["net"], nets, "network")
-    if isinstance(value, dict) and set(value) == {"task"}:
-        return _factory(value["task"], tasks, "task")
     if isinstance(value, list):
         return tuple(_from_json(entry) for entry in value)
-    return value
-
-
-def _view(kind: Callable[..., Any], fields: Any) -> Any:
+    if not isinstance(value, dict) or len(value) != 1:
+        return value
+    ((kind, content),) = value.items()
+    if kind == "net":
+        return _factory(content, nets, "network")
+    if kind == "task":
+        return _factory(content, tasks, "task")
+    if kind not in ("view", "track"):
+        return value
     try:
-        return kind(**fields)
+        return View(**content) if kind == "view" else Track(**content)
     except TypeError as error:
-        raise CheckpointError(f"not a view: {fields!r}") from error
+        raise CheckpointError(f"not a view: {content!r}") from error

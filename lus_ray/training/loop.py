@@ -26,7 +26,6 @@ Prepare = Callable[[Task], nn.Module]
 
 MAX_BAD_STEPS = 3
 """Steps in a row without a finite loss that end the training at its best epoch."""
-
 MAX_PROBLEM_EPOCHS = 5
 """Epochs in a row with a problem that end the training at the best epoch before them."""
 
@@ -86,10 +85,9 @@ def fit(
         if losses is None or failure:
             progress.notes.append(f"{failure} in epoch {epoch}")
             break
-        if skipped := losses.pop("skipped", 0.0):
-            progress.notes.append(
-                f"epoch {epoch}: {skipped:g} steps without a finite loss were skipped"
-            )
+        if count := losses.pop("skipped", 0.0):
+            note = f"epoch {epoch}: {count:g} steps without a finite loss were skipped"
+            progress.notes.append(note)
         problem = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
         scores = validate(task)
@@ -241,7 +239,6 @@ def _step(
 def _prepare_batch(
     batch: Mapping[str, Tensor], recipe: Recipe, seed: int, device: str
 ) -> dict[str, Tensor]:
-    """A batch on the training device, its frames in [0, 1] and augmented."""
     moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
     if "frames" not in moved:
         return moved

@@ -84,9 +84,7 @@ class TrainingState:
             return
         best = progress.best and {"epoch": progress.best.epoch, "scores": progress.best.scores}
         tensors = _gather(task, optimizers, progress.best)
-        copies = {
-            name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()
-        }
+        copies = {n: value.detach().cpu().contiguous().clone() for n, value in tensors.items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with write_atomically(self.path) as aside:
@@ -127,7 +125,6 @@ class TrainingState:
         return progress
 
     def remove(self) -> None:
-        """Delete the file of a finished training."""
         self.path.unlink(missing_ok=True)
 
 
@@ -140,8 +137,7 @@ def _match_layout(optimizer: torch.optim.Optimizer) -> None:
 
 
 def _gather(task: Task, optimizers: Optimizers, best: BestEpoch | None) -> dict[str, Tensor]:
-    """Every tensor of a state; the prefixes are those of the first version."""
-    groups = {
+    groups = {  # the prefixes are those of the first version
         "task": task.state_dict(),
         "memory": task.buffer_state(),
         "generator": _rng_states(),
@@ -154,7 +150,6 @@ def _gather(task: Task, optimizers: Optimizers, best: BestEpoch | None) -> dict[
 
 
 def _check(tensors: Mapping[str, Tensor], task: Task, optimizers: Optimizers) -> None:
-    """Refuse the state of another task before any of it is loaded."""
     shapes = {name: value.shape for name, value in task.state_dict().items()}
     for group in ("task", "best"):
         saved = {name: value.shape for name, value in _select(tensors, group).items()}

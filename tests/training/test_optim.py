@@ -1,4 +1,4 @@
-"""Adam as torch has it, bit for bit, and without what torch imports for its compiler."""
+"""Adam equals torch's bit for bit, without the imports of torch's compiler."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from lus_ray.training.optim import Adam
 NUM_STEPS = 5
 
 
-def stepped(kind, **settings):
+def train(kind, **settings):
     """The parameters of a small network after a few steps, and the optimizer."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 2))
@@ -25,29 +25,29 @@ def stepped(kind, **settings):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "decoupled"), [(torch.optim.Adam, False), (torch.optim.AdamW, True)]
+    ("reference", "decoupled"), [(torch.optim.Adam, False), (torch.optim.AdamW, True)]
 )
-def test_parameters_after_some_steps_are_those_of_torch(theirs, decoupled):
-    ours, optimizer = stepped(Adam, decoupled_weight_decay=decoupled)
-    expected, other = stepped(theirs)
-    assert all(torch.equal(one, two) for one, two in zip(ours, expected, strict=True))
-    mine, its = optimizer.state_dict(), other.state_dict()
-    assert mine["param_groups"] == its["param_groups"]
-    for number, state in its["state"].items():
-        assert all(torch.equal(mine["state"][number][name], state[name]) for name in state)
+def test_parameters_and_state_are_those_of_torch(reference, decoupled):
+    parameters, optimizer = train(Adam, decoupled_weight_decay=decoupled)
+    expected, torch_optimizer = train(reference)
+    assert all(torch.equal(p, q) for p, q in zip(parameters, expected, strict=True))
+    state, torch_state = optimizer.state_dict(), torch_optimizer.state_dict()
+    assert state["param_groups"] == torch_state["param_groups"]
+    for number, values in torch_state["state"].items():
+        assert all(torch.equal(state["state"][number][name], values[name]) for name in values)
 
 
-def test_a_state_that_was_kept_goes_on_in_another_optimizer():
-    _, optimizer = stepped(Adam)
-    _, again = stepped(Adam)
-    again.load_state_dict(optimizer.state_dict())
-    assert again.state_dict()["state"][0]["step"] == NUM_STEPS
+def test_a_saved_state_loads_into_another_optimizer():
+    _, optimizer = train(Adam)
+    _, restored = train(Adam)
+    restored.load_state_dict(optimizer.state_dict())
+    assert restored.state_dict()["state"][0]["step"] == NUM_STEPS
 
 
-def test_a_process_that_trains_never_imports_the_compiler():
+def test_a_training_process_never_imports_the_compiler():
     script = """
 import sys, torch
-from lus_ray.optimizers import Adam
+from lus_ray.training.optim import Adam
 weight = torch.nn.Parameter(torch.ones(2))
 optimizer = Adam([weight])
 weight.sum().backward()

@@ -152,7 +152,6 @@ class InMemory:
         self, rows: Sequence[Row], *, view: View, columns: Sequence[str],
         scheme: str | None = None, **settings: Any,
     ) -> Epochs:  # fmt: skip
-        """Batches by epoch, as `Pixels` describes them."""
         size = size_of(view)
         frames, class_ids = self.frames[size], self.class_ids.get(size, {})
 
@@ -166,12 +165,10 @@ class InMemory:
         return batches
 
     def clips(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
-        """All frames of each clip."""
         frames = self.frames[size_of(view)]
         return (frames[row["clip"]] for row in rows)
 
     def masks(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
-        """All masks of each clip."""
         class_ids = self.class_ids[size_of(view)]
         return (class_ids[row["clip"]] for row in rows)
 
@@ -186,7 +183,6 @@ class Tracks:
     def epochs(
         self, rows: Sequence[Row], *, view: Track, columns: Sequence[str], **settings: Any
     ) -> Epochs:
-        """The same batch in every epoch."""
         tracks = list(self.clips(rows, view))
         batch = {
             "tracks": pad_sequence(tracks, batch_first=True).transpose(1, 2).contiguous(),
@@ -196,6 +192,5 @@ class Tracks:
         return lambda epoch: iter([batch])
 
     def clips(self, rows: Sequence[Row], view: Track) -> Iterator[Float[Tensor, "M K"]]:
-        """The track of each row, in order."""
         for row in rows:
             yield torch.from_numpy(view.sample(np.asarray(row["outputs"], np.float64)))

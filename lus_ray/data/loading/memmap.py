@@ -13,14 +13,14 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import UInt8
 
 from lus_ray.data import store as stores
 from lus_ray.data.loading.batches import FrameSize, InMemory
@@ -93,9 +93,7 @@ def write_missing(mapped: MappedFrames, notify: Callable[[str], None] = lambda l
 def attach(mapped: MappedFrames) -> InMemory:
     """The frames and masks of all clips, mapped into this process; writes missing files first."""
     write_missing(mapped)
-    arrays: dict[str, dict[FrameSize, Mapping[str, UInt8[np.ndarray, "N H W"]]]] = {
-        "frames": {}, "masks": {},
-    }  # fmt: skip
+    arrays: dict[str, Any] = {"frames": {}, "masks": {}}
     for column, size in _parts(mapped):
         clips = json.loads(_file(mapped, column, size, "json").read_text())
         shape = (sum(number for _, _, number in clips), *size[:2])
@@ -129,13 +127,12 @@ def _write(
     locations = locate(index, masked=column == "masks")
     clips: list[tuple[str, int, int]] = []
     num_frames, notified = 0, time.monotonic()
-    num_threads = len(os.sched_getaffinity(0))
+    num_cpus = len(os.sched_getaffinity(0))
+    chunks = resize_clips(mapped.store, locations, size, column, num_threads=num_cpus)
     try:
         path = _file(mapped, column, size, "raw")
         with write_atomically(path) as aside, aside.open("wb") as file:
-            for chunk in resize_clips(
-                mapped.store, locations, size, column, num_threads=num_threads
-            ):
+            for chunk in chunks:
                 for clip, pixels in chunk.items():
                     file.write(np.ascontiguousarray(pixels).data)
                     clips.append((clip, num_frames, len(pixels)))

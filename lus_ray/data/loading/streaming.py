@@ -46,7 +46,6 @@ class StreamedFrames:
         self, rows: Sequence[Row], *, view: View, columns: Sequence[str],
         scheme: str | None = None, **settings: Any,
     ) -> Epochs:  # fmt: skip
-        """Batches by epoch: one Ray Data pipeline an epoch, of which one row is one batch."""
         locations = self.locations
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
@@ -72,8 +71,7 @@ class StreamedFrames:
 
     def clips(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
         """All frames of each clip, read in this process a row group at a time."""
-        for row in self._read(rows, FRAME_COLUMNS):
-            yield view.resize(frames_of(row))
+        return (view.resize(frames_of(row)) for row in self._read(rows, FRAME_COLUMNS))
 
     def masks(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
         """All masks of each clip, read in this process a row group at a time."""
