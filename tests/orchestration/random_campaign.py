@@ -1,7 +1,6 @@
-"""One random campaign, as a process of its own: `python -m tests.orchestration.random_campaign`.
+"""One random campaign in a process of its own; prints "refused: ..." if the planner refuses.
 
-Arguments: the cluster's address, a seed, a store, a run folder. Prints "refused: ..." where the
-planner refuses, and ends with 0 where every cell is finished or the plan was refused.
+python -m tests.orchestration.random_campaign ADDRESS SEED STORE RUN_FOLDER
 """
 
 import random
@@ -22,49 +21,38 @@ from lus_ray.tasks import IntensityFeatures
 VIEW = View(num_frames=2, height=24, width=32)
 
 
-def drawn(chance: random.Random) -> tuple[Experiment, bool]:
-    """A small experiment, and whether its clips are to be streamed."""
+def random_experiment(rng: random.Random) -> Experiment:
     smoke = EXPERIMENT.at("smoke")
     network = smoke.arm("e2e severity")
     assert network.recipe is not None
-    plain = [
-        Arm(f"plain {n}", partial(IntensityFeatures, view=VIEW))
-        for n in range(chance.randint(0, 2))
-    ]
-    trained = []
-    for number in range(chance.randint(1, 2)):
-        workers = chance.choice((1, 1, 2, 3))
+    features = partial(IntensityFeatures, view=VIEW)
+    arms = [Arm(f"plain {n}", features) for n in range(rng.randint(0, 2))]
+    for number in range(rng.randint(1, 2)):
+        workers = rng.choice((1, 1, 2, 3))
         # Without a real GPU, workers of Ray Train cannot talk to each other over one.
-        gpus = chance.choice((0.0, 1 / 3, 0.5, 1.0)) if workers == 1 else 0.0
+        gpus = rng.choice((0.0, 1 / 3, 0.5, 1.0)) if workers == 1 else 0.0
         recipe = replace(network.recipe, epochs=1, batch=6, workers=workers, gpus=gpus)
-        trained.append(replace(network, name=f"network {number}", recipe=recipe))
-    arms = [*plain, *trained]
-    chance.shuffle(arms)
-    experiment = Experiment("random", "Random", smoke.folds, tuple(arms), ("auc",))
-    return experiment, chance.random() < 0.25
+        arms.append(replace(network, name=f"network {number}", recipe=recipe))
+    rng.shuffle(arms)
+    return Experiment("random", "Random", smoke.folds, tuple(arms), ("auc",))
 
 
-def main() -> int:
-    """Run it."""
+def main() -> None:
     address, seed, store, out = sys.argv[1:]
-    chance = random.Random(int(seed))
-    experiment, streamed = drawn(chance)
-    folds = tuple(range(chance.randint(1, 2)))
+    rng = random.Random(int(seed))
+    experiment, streamed = random_experiment(rng), rng.random() < 0.25
+    folds = tuple(range(rng.randint(1, 2)))
     if streamed:
         shared_memory.SHARE, memmap.SPARE_BYTES = 0.0, 1 << 60
-    print(
-        "arms:", [(a.name, a.recipe and (a.recipe.workers, a.recipe.gpus)) for a in experiment.arms]
-    )
-    print("streamed:", streamed, "folds:", folds, flush=True)
+    arms = [(arm.name, arm.recipe and (arm.recipe.workers, arm.recipe.gpus))
+            for arm in experiment.arms]  # fmt: skip
+    print(f"arms: {arms} streamed: {streamed} folds: {folds}", flush=True)
+    paths = {"data": Path(store), "out": Path(out)}
     try:
-        request = RunRequest(
-            experiment, data=Path(store), out=Path(out), size="smoke", address=address, folds=folds
-        )
-        campaign.run(request)
+        campaign.run(RunRequest(experiment, **paths, size="smoke", address=address, folds=folds))
     except PlanError as error:
         print(f"refused: {error}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

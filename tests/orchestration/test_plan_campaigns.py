@@ -5,7 +5,6 @@ import os
 import random
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -30,62 +29,46 @@ def small_store(tmp_path_factory):
 
 @pytest.mark.parametrize("number", range(NUM_CLUSTERS))
 def test_random_campaigns_end_or_are_refused(number, small_store, tmp_path):
-    chance = random.Random(number)
-    with cluster(chance) as (address, shape):
-        for campaign in range(NUM_CAMPAIGNS):
-            seed = number * NUM_CAMPAIGNS + campaign
-            ended, said = run(address, seed, small_store, tmp_path / str(seed))
-            verdict = "refused" if "refused: " in said else "finished"
-            print(f"cluster {number} {shape} campaign {seed}: {verdict}, exit {ended}\n{said}")
-            assert ended == 0, said
+    with random_cluster(random.Random(number)) as (address, shape):
+        for seed in range(number * NUM_CAMPAIGNS, (number + 1) * NUM_CAMPAIGNS):
+            code, output = run(address, seed, small_store, tmp_path / str(seed))
+            result = "refused" if "refused: " in output else "finished"
+            print(f"cluster {number} {shape} campaign {seed}: {result}, exit {code}\n{output}")
+            assert code == 0, output
 
 
 @contextlib.contextmanager
-def cluster(chance):
-    """Nodes with random numbers of CPUs and GPUs that Ray only believes in."""
-    nodes = range(chance.randint(1, 3))
-    shape = [(chance.choice((0, 1, 2, 2, 3)), chance.choice((0, 0, 1))) for _ in nodes]
-    made = Cluster(shutdown_at_exit=False)
+def random_cluster(rng):
+    """Nodes with random numbers of simulated CPUs and GPUs."""
+    nodes = range(rng.randint(1, 3))
+    shape = [(rng.choice((0, 1, 2, 2, 3)), rng.choice((0, 0, 1))) for _ in nodes]
+    cluster = Cluster(shutdown_at_exit=False)
+    options = {"object_store_memory": 100 << 20, "include_dashboard": False}
     try:
         for cpus, gpus in shape:
-            made.add_node(
-                num_cpus=cpus, num_gpus=gpus, object_store_memory=100 << 20, include_dashboard=False
-            )
-        yield made.address, shape
+            cluster.add_node(num_cpus=cpus, num_gpus=gpus, **options)
+        yield cluster.address, shape
     finally:
-        made.shutdown()
+        cluster.shutdown()
 
 
 def run(address, seed, store, out):
-    """Run a campaign; its exit code and what it said. It may not be silent for long."""
-    command = [
-        sys.executable,
-        "-m",
-        "tests.orchestration.random_campaign",
-        address,
-        str(seed),
-        store,
-        out,
-    ]
-    process = subprocess.Popen(
-        list(map(str, command)), cwd=ROOT, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    said, heard, began = [], [time.monotonic()], time.monotonic()
-
-    def listen():
-        for line in process.stdout:
-            said.append(f"{time.monotonic() - began:6.1f} {line}")
-            heard.append(time.monotonic())
-
-    listener = threading.Thread(target=listen, daemon=True)
-    listener.start()
+    """The exit code and output of a campaign, which may not be silent for long."""
+    words = ["-m", "tests.orchestration.random_campaign", address, str(seed), str(store), str(out)]
+    log = out.with_suffix(".log")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=ROOT, stdout=file, stderr=file, env=environment
+        )
+    began = last_output = time.monotonic()
+    num_bytes = 0
     while process.poll() is None:
         now = time.monotonic()
-        if now - heard[-1] > SILENT_SECONDS or now - began > LONGEST_SECONDS:
+        if log.stat().st_size != num_bytes:
+            num_bytes, last_output = log.stat().st_size, now
+        if now - last_output > SILENT_SECONDS or now - began > LONGEST_SECONDS:
             process.kill()
-            listener.join(5)
-            pytest.fail(f"campaign {seed} hung after {now - began:.0f} s:\n{''.join(said)}")
+            pytest.fail(f"campaign {seed} hung after {now - began:.0f} s:\n{log.read_text()}")
         time.sleep(0.2)
-    listener.join(5)
-    return process.returncode, "".join(said)
+    return process.returncode, log.read_text()

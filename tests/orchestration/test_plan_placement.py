@@ -1,8 +1,4 @@
-"""Random plans on random clusters: accepted exactly if an exhaustive search finds a placement.
-
-The search knows nothing of the planner: it places one process after the other on a node and one of
-its GPUs, and backtracks.
-"""
+"""Random plans on random clusters: accepted exactly if a backtracking search places them."""
 
 import itertools
 import random
@@ -27,7 +23,7 @@ def test_a_plan_is_accepted_exactly_if_its_cells_can_be_placed():
         rng = random.Random(seed)
         cluster, streamed = random_cluster(rng), rng.random() < 0.3
         arms = [random_arm(rng, number) for number in range(rng.randint(1, 3))]
-        demands = [demand(arm, cluster, streamed=streamed) for arm in arms]
+        demands = [gpu_shares(arm, cluster, streamed=streamed) for arm in arms]
         possible = all(any(can_place(nodes, d) for nodes in shapes(cluster)) for d in demands)
         assert is_accepted(arms, cluster, streamed=streamed) == possible, seed
         num_accepted += possible
@@ -67,8 +63,8 @@ def random_arm(rng, number):
     return Arm(f"arm {number}", partial(IntensityFeatures), recipe)
 
 
-def demand(arm, cluster, *, streamed):
-    """The share of a GPU of every process of a cell: its workers, and a task for their data."""
+def gpu_shares(arm, cluster, *, streamed):
+    """The share of every process of a cell: its workers, and a task for their data."""
     has_gpu = any(node.gpus for nodes in [cluster.nodes, *shapes(cluster)] for node in nodes)
     return [arm.recipe.gpus if has_gpu else 0.0] * arm.recipe.workers + [0.0] * streamed
 
@@ -83,7 +79,6 @@ def shapes(cluster) -> Iterator[list[Node]]:
 
 
 def can_place(nodes: list[Node], shares: list[float]) -> bool:
-    """Whether all processes fit at once, by trying every node and GPU for each in turn."""
     cpus = [int(node.cpus) for node in nodes]
     return _place(cpus, [[1.0] * int(node.gpus) for node in nodes], shares)
 
@@ -93,22 +88,20 @@ def _place(cpus: list[int], gpus: list[list[float]], shares: list[float]) -> boo
         return True
     share, *rest = shares
     tried = set()
-    for node in range(len(cpus)):
-        state = (cpus[node], tuple(sorted(gpus[node])))
-        if not cpus[node] or state in tried:
+    for n in range(len(cpus)):
+        state = (cpus[n], tuple(sorted(gpus[n])))
+        if not cpus[n] or state in tried:
             continue
         tried.add(state)
-        for left in _take_share(gpus[node], share):
-            before = gpus[node]
-            cpus[node], gpus[node] = cpus[node] - 1, left
-            if _place(cpus, gpus, rest):
+        for left in _take_share(gpus[n], share):
+            fewer_cpus = [*cpus[:n], cpus[n] - 1, *cpus[n + 1 :]]
+            if _place(fewer_cpus, [*gpus[:n], left, *gpus[n + 1 :]], rest):
                 return True
-            cpus[node], gpus[node] = cpus[node] + 1, before
     return False
 
 
 def _take_share(gpus: list[float], share: float) -> Iterator[list[float]]:
-    """What is left of a node's GPUs by every way to take a share: of one, or so many whole."""
+    """What is left of a node's GPUs for every way to take a share."""
     if share > 1:
         whole = [i for i, left in enumerate(gpus) if left == 1]
         if len(whole) >= share:
