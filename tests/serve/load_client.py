@@ -1,12 +1,11 @@
 """Load on a service from a process of its own, which prints its requests as JSON at its end.
 
-It ends after `--seconds`, or when its standard input closes.
+It ends after a number of seconds, or when its standard input closes. Clients send without a pause,
+or, with a rate, so many requests a second.
 
-python -m tests.serve.load_client URL CLIP --clients 8             each sends without a pause
-python -m tests.serve.load_client URL CLIP --rate 100 --seconds 5  so many requests a second
+    python -m tests.serve.load_client URL CLIP CLIENTS RATE SECONDS PATIENT
 """
 
-import argparse
 import contextlib
 import http.client
 import json
@@ -56,13 +55,14 @@ def load(
     try:
         yield requests
     finally:
-        requests += _finish(process)
+        requests += _read(process.communicate(timeout=90)[0])  # closes its standard input
 
 
 def load_for(
     seconds: float, url: str, clip: Path, *, clients: int = 1, rate: float = 0.0
 ) -> list[SentRequest]:
-    return _finish(_start(url, clip, clients, rate, seconds, False), close=False)
+    with _start(url, clip, clients, rate, seconds, False) as process:
+        return _read(process.stdout.read())
 
 
 def send(url: str, body: bytes, *, patient: bool = False) -> SentRequest:
@@ -83,55 +83,38 @@ def send(url: str, body: bytes, *, patient: bool = False) -> SentRequest:
     return SentRequest(start, seconds, status, server_ms, num_attempts, tuple(retry_after))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("url")
-    parser.add_argument("clip", type=Path)
-    parser.add_argument("--seconds", type=float, default=math.inf)
-    parser.add_argument("--clients", type=int, default=1)
-    parser.add_argument("--rate", type=float, default=0.0)
-    parser.add_argument("--patient", action="store_true")
-    options = parser.parse_args()
-    body, stop = options.clip.read_bytes(), threading.Event()
+def main(url: str, clip: str, clients: int, rate: float, seconds: float, patient: bool) -> None:
+    body, stop = Path(clip).read_bytes(), threading.Event()
     threading.Thread(target=lambda: (os.read(0, 1), stop.set()), daemon=True).start()
-    until = time.monotonic() + options.seconds
+    until = time.monotonic() + seconds
 
     def send_until_end() -> list[SentRequest]:
         sent = []
         while time.monotonic() < until and not stop.is_set():
-            sent.append(send(options.url, body, patient=options.patient))
+            sent.append(send(url, body, patient=patient))
         return sent
 
-    with ThreadPoolExecutor(NUM_THREADS if options.rate else options.clients) as threads:
-        if options.rate:
+    with ThreadPoolExecutor(NUM_THREADS if rate else clients) as threads:
+        if rate:
             futures, due = [], time.monotonic()
             while due < until and not stop.wait(max(0.0, due - time.monotonic())):
-                futures.append(threads.submit(send, options.url, body))
-                due += 1 / options.rate
+                futures.append(threads.submit(send, url, body))
+                due += 1 / rate
             sent = [future.result() for future in futures]
         else:
-            clients = [threads.submit(send_until_end) for _ in range(options.clients)]
-            sent = [request for client in clients for request in client.result()]
+            loops = [threads.submit(send_until_end) for _ in range(clients)]
+            sent = [request for loop in loops for request in loop.result()]
     print(json.dumps([asdict(request) for request in sent]))
 
 
-def _start(
-    url: str, clip: Path, clients: int, rate: float, seconds: float, patient: bool
-) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.serve.load_client", url, str(clip)]
-    command += ["--clients", str(clients), "--rate", str(rate), "--seconds", str(seconds)]
-    command += ["--patient"] if patient else []
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, cwd=ROOT, **pipes)  # type: ignore[call-overload]
+def _start(url: str, clip: Path, *options: float) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "tests.serve.load_client", url, clip, *map(float, options)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(list(map(str, command)), text=True, cwd=ROOT, stdin=pipe, stdout=pipe)
 
 
-def _finish(process: "subprocess.Popen[str]", *, close: bool = True) -> list[SentRequest]:
-    assert process.stdout is not None
-    # `communicate` closes the standard input, which ends the load.
-    text = process.communicate(timeout=90)[0] if close else process.stdout.read()
-    requests = json.loads(text)
-    process.wait(30)
-    return [SentRequest(**{**r, "retry_after": tuple(r["retry_after"])}) for r in requests]
+def _read(text: str) -> list[SentRequest]:
+    return [SentRequest(**{**r, "retry_after": tuple(r["retry_after"])}) for r in json.loads(text)]
 
 
 def _post(url: str, body: bytes) -> tuple[int, str, str]:
@@ -154,4 +137,5 @@ def _post(url: str, body: bytes) -> tuple[int, str, str]:
 
 
 if __name__ == "__main__":
-    main()
+    url, clip, clients, rate, seconds, patient = sys.argv[1:]
+    main(url, clip, int(float(clients)), float(rate), float(seconds), bool(float(patient)))

@@ -128,12 +128,11 @@ def request(url: str, body: bytes | None = None, **headers: str) -> Reply:
     if body is not None:
         named.setdefault("Content-Type", "application/octet-stream")
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(url, body, named), timeout=90
-        ) as response:
-            return Reply(response.status, dict(response.headers), response.read())
+        response = urllib.request.urlopen(urllib.request.Request(url, body, named), timeout=90)
     except urllib.error.HTTPError as error:
-        return Reply(error.code, dict(error.headers), error.read())
+        response = error
+    with response:
+        return Reply(response.status, dict(response.headers), response.read())
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
@@ -146,12 +145,10 @@ def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
 def to_video(frames: np.ndarray, *, lossless: bool = False) -> bytes:
     """Frames (N, H, W) as H.264 in MP4, or as FFV1 in AVI, which keeps every grey value."""
     file = io.BytesIO()
-    container, codec, pixels = (
-        ("avi", "ffv1", "gray") if lossless else ("mp4", "libx264", "yuv420p")
-    )
-    with av.open(file, "w", format=container) as out:
-        stream = out.add_stream(codec, rate=25)
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], pixels
+    options = ("avi", "ffv1", "gray") if lossless else ("mp4", "libx264", "yuv420p")
+    with av.open(file, "w", format=options[0]) as out:
+        stream = out.add_stream(options[1], rate=25)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:], options[2]
         for frame in frames:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
         out.mux(stream.encode())

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,11 @@ from tests.serve.service import to_video
 LIMITS = ServiceLimits(num_at_work=1, num_waiting=1)
 CLIP = to_video(np.full((3, 48, 64), 100, np.uint8))
 PREDICTION = {"probability": np.zeros(38)}
-Stage = Callable[..., Coroutine[Any, Any, Any]]
 
 
 @dataclass
 class FakeHandle:
-    stage: Stage
+    stage: Any
 
     def options(self, **options: Any) -> "FakeHandle":
         return self
@@ -47,15 +45,25 @@ def decoders():
 
 
 @pytest.fixture
-def make_handler(decoders):
-    def make(stage: Stage, limits: ServiceLimits = LIMITS) -> ClipHandler:
-        router = Router(None)  # type: ignore[arg-type]  # no parity check here
-        model = ServedModel("r/b", "r", "b", 0, "backbone", "", Path(), "f")
-        application = ModelApplication("backbone", (model,), None, FakeHandle(stage))
-        router.route = {"backbone": application}
-        return ClipHandler(limits, decoders, router, IngressMetrics("here"))
+def run(decoders):
+    """Sends clips to a handler with one stage, a backbone, inside of an event loop."""
 
-    return make
+    def run(stage: Any, use: Any = lambda handler: send(handler), **limits: float) -> Any:
+        async def use_handler() -> Any:
+            handler = ClipHandler(
+                replace(LIMITS, **limits), decoders, Router(None), IngressMetrics("here")
+            )
+            handler.router.route = route(stage)
+            return await use(handler)
+
+        return asyncio.run(use_handler())
+
+    return run
+
+
+def route(stage: Any) -> dict[str, ModelApplication]:
+    model = ServedModel("r/b", "r", "b", 0, "backbone", "", Path(), "f")
+    return {"backbone": ModelApplication("backbone", (model,), None, FakeHandle(stage))}
 
 
 async def send(handler: ClipHandler, query: bytes = b"") -> tuple[int, dict[str, Any], str | None]:
@@ -79,48 +87,42 @@ async def hang(*clips: Any) -> Any:
     await asyncio.sleep(60)
 
 
-def test_a_response_has_what_the_query_requests_and_is_counted(make_handler):
-    async def run() -> Any:
-        handler = make_handler(succeed)
+def test_a_response_has_what_the_query_requests_and_is_counted(run):
+    async def use(handler: ClipHandler) -> Any:
         return await send(handler), await send(handler, b"preview=1"), handler.metrics.render({})
 
-    (status, plain, _), (_, with_preview, _), metrics = asyncio.run(run())
+    (status, plain, _), (_, with_preview, _), metrics = run(succeed, use)
     assert status == 200
     assert plain["biomarkers"]["probability"] == [0.0] * 38
     assert (plain["preview"], with_preview["preview"]["num_frames"]) == (None, 3)
     assert b'lus_answers_total{replica="here",status="200"} 2.0' in metrics
 
 
-def test_a_clip_that_takes_too_long_is_given_up_and_blocks_no_other(make_handler):
-    async def run() -> Any:
-        handler = make_handler(hang, replace(LIMITS, request_seconds=0.5))
+def test_a_clip_that_takes_too_long_is_given_up_and_blocks_no_other(run):
+    async def use(handler: ClipHandler) -> Any:
         first = await send(handler)
         assert handler.router.status.used == frozenset()
-        handler.router.route = make_handler(succeed).router.route
+        handler.router.route = route(succeed)
         return first, await send(handler), handler.metrics.render({})
 
-    (status, body, _), (after, _, _), metrics = asyncio.run(run())
+    (status, body, _), (after, _, _), metrics = run(hang, use, request_seconds=0.5)
     assert (status, body["error"]) == (504, "the clip took too long; send a shorter one")
     assert after == 200
     assert b'lus_answers_total{replica="here",status="504"} 1.0' in metrics
 
 
-def test_one_clip_is_processed_one_waits_and_a_third_is_rejected(make_handler):
-    async def run() -> Any:
-        handler = make_handler(hang, replace(LIMITS, request_seconds=1.0))
-        return await asyncio.gather(*(send(handler) for _ in range(3)))
-
-    replies = [(status, retry_after) for status, _, retry_after in asyncio.run(run())]
-    assert sorted(replies, key=str) == [(429, "1"), (504, None), (504, None)]
+def test_one_clip_is_processed_one_waits_and_a_third_is_rejected(run):
+    replies = run(hang, lambda h: asyncio.gather(*(send(h) for _ in range(3))), request_seconds=1.0)
+    statuses = [(status, retry_after) for status, _, retry_after in replies]
+    assert sorted(statuses, key=str) == [(429, "1"), (504, None), (504, None)]
 
 
-def test_without_a_route_clips_are_rejected(make_handler):
-    async def run() -> Any:
-        handler = make_handler(succeed)
+def test_without_a_route_clips_are_rejected(run):
+    async def use(handler: ClipHandler) -> Any:
         handler.router.route = {}
         return await send(handler)
 
-    status, _, retry_after = asyncio.run(run())
+    status, _, retry_after = run(succeed, use)
     assert (status, retry_after) == (503, "1")
 
 
@@ -130,7 +132,7 @@ def test_without_a_route_clips_are_rejected(make_handler):
      (BackPressureError(num_queued_requests=1, max_queued_requests=1), 1, 429)],
 )  # fmt: skip
 def test_a_stage_that_dies_is_called_again_and_one_that_is_full_is_not(
-    make_handler, error, num_errors, status
+    run, error, num_errors, status
 ):
     calls = []
 
@@ -140,25 +142,23 @@ def test_a_stage_that_dies_is_called_again_and_one_that_is_full_is_not(
             raise error
         return await succeed(*clips)
 
-    async def run() -> Any:
-        return await send(make_handler(stage))
-
-    code, _, retry_after = asyncio.run(run())
+    code, _, retry_after = run(stage)
     assert code == status
     assert retry_after == (None if status == 200 else "1")
     assert len(calls) == (1 if status == 429 else min(num_errors + 1, LIMITS.num_attempts))
 
 
-def test_a_route_is_in_use_until_its_last_stage_has_responded(make_handler):
-    async def run() -> Any:
-        used: list[frozenset[str]] = []
+def test_a_route_is_in_use_until_its_last_stage_has_responded(run):
+    used: list[frozenset[str]] = []
 
+    async def use(handler: ClipHandler) -> None:
         async def stage(*clips: Any) -> list[Any]:
             used.append(handler.router.status.used)
             return await succeed(*clips)
 
-        handler = make_handler(stage)
+        handler.router.route = route(stage)
         await send(handler)
-        return used, handler.router.status.used
+        used.append(handler.router.status.used)
 
-    assert asyncio.run(run()) == ([frozenset({"backbone"})], frozenset())
+    run(succeed, use)
+    assert used == [frozenset({"backbone"}), frozenset()]
