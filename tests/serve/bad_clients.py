@@ -2,7 +2,6 @@
 
 import contextlib
 import http.client
-import itertools
 import socket
 import struct
 import time
@@ -92,15 +91,13 @@ def drip(url: str, *headers: str, seconds: float) -> tuple[int, float]:
     with connect(url) as client:
         client.sendall(head(url, *headers, "Content-Length: 100000"))
         client.settimeout(1.0)
-        for _ in itertools.count():
-            if time.monotonic() - start > seconds:
-                return CLOSED, time.monotonic() - start
+        while time.monotonic() - start < seconds:
             try:
                 client.sendall(b"\0")
                 if client.recv(1, socket.MSG_PEEK):
-                    break
+                    return read_reply(client)[0], time.monotonic() - start
             except TimeoutError:
                 continue
             except OSError:
-                return CLOSED, time.monotonic() - start
-        return read_reply(client)[0], time.monotonic() - start
+                break
+        return CLOSED, time.monotonic() - start

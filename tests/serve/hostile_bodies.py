@@ -62,11 +62,17 @@ def damaged(valid: dict[str, bytes], rng: np.random.Generator) -> Iterator[Attac
     queries = ("", "", "", "?preview=1", "?allow_text=1", "?uncertainty=1&preview=2")
     while True:
         for name, clip in valid.items():
-            other = list(valid.values())[rng.integers(len(valid))]
+            donor = list(valid.values())[rng.integers(len(valid))]
             query = queries[rng.integers(len(queries))]
-            for how in (_flipped, _flipped_early, _cut, _zeroed):
-                yield Attack(f"{name} {how.__name__[1:]}", how(clip, rng), query=query)
-            yield Attack(f"{name} spliced", _spliced(clip, other, rng), query=query)
+            bodies = {
+                "flipped": _flipped(clip, rng),
+                "flipped in its headers": _flipped(clip[:200], rng) + clip[200:],
+                "cut": clip[: rng.integers(1, len(clip))],
+                "zeroed": _zeroed(clip, rng),
+                "spliced": _spliced(clip, donor, rng),
+            }
+            for change, body in bodies.items():
+                yield Attack(f"{name} {change}", body, query=query)
 
 
 def wrong_types(rng: np.random.Generator) -> Iterator[Attack]:
@@ -98,20 +104,18 @@ def bombs() -> Iterator[Attack]:
     wide = Image.new("1", (20_000, 20_000))
     png, gif = io.BytesIO(), io.BytesIO()
     wide.save(png, "png", compress_level=9)
-    one = Image.new("L", (4, 4))
-    others = [Image.new("L", (4, 4), n % 256) for n in range(1, CLIP_LIMITS.num_frames + 500)]
-    one.save(gif, "gif", save_all=True, append_images=others, duration=10)
+    first, *rest = (Image.new("L", (4, 4), n % 256) for n in range(CLIP_LIMITS.num_frames + 500))
+    first.save(gif, "gif", save_all=True, append_images=rest, duration=10)
     yield Attack("bomb of pixels", png.getvalue())
     yield Attack("bomb of frames", gif.getvalue())
-    yield Attack("bomb by its header", lying_png(2**31 - 1, 2**31 - 1))
-    yield Attack("bomb by one side", lying_png(1, 2**31 - 1))
-    yield Attack(
-        "gif of a huge screen", b"GIF89a" + struct.pack("<HH", 65535, 65535) + b"\0\0\0\0;"
-    )
+    yield Attack("bomb by its header", png_with_size(2**31 - 1, 2**31 - 1))
+    yield Attack("bomb by one side", png_with_size(1, 2**31 - 1))
+    screen = struct.pack("<HH", 65535, 65535)
+    yield Attack("gif of a huge screen", b"GIF89a" + screen + b"\0\0\0\0;")
 
 
-def lying_png(width: int, height: int) -> bytes:
-    """A picture whose header announces more than its data."""
+def png_with_size(width: int, height: int) -> bytes:
+    """A PNG whose header announces more than its data."""
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -153,19 +157,11 @@ def form(content: bytes, *, name: str = f"{CANARY}.mp4") -> bytes:
     return b"--edge\r\n" + disposition.encode() + b"\r\n\r\n" + content + b"\r\n--edge--\r\n"
 
 
-def _flipped(clip: bytes, rng: np.random.Generator, *, within: int | None = None) -> bytes:
+def _flipped(clip: bytes, rng: np.random.Generator) -> bytes:
     bits = np.frombuffer(clip, np.uint8).copy()
-    places = rng.integers(0, min(within or len(bits), len(bits)), rng.integers(1, 17))
-    bits[places] ^= np.uint8(1) << rng.integers(0, 8, len(places), dtype=np.uint8)
+    indices = rng.integers(0, len(bits), rng.integers(1, 17))
+    bits[indices] ^= np.uint8(1) << rng.integers(0, 8, len(indices), dtype=np.uint8)
     return bits.tobytes()
-
-
-def _flipped_early(clip: bytes, rng: np.random.Generator) -> bytes:
-    return _flipped(clip, rng, within=200)
-
-
-def _cut(clip: bytes, rng: np.random.Generator) -> bytes:
-    return clip[: rng.integers(1, len(clip))]
 
 
 def _zeroed(clip: bytes, rng: np.random.Generator) -> bytes:
@@ -174,7 +170,7 @@ def _zeroed(clip: bytes, rng: np.random.Generator) -> bytes:
     return clip[:begin] + bytes(length) + clip[begin + length :]
 
 
-def _spliced(clip: bytes, other: bytes, rng: np.random.Generator) -> bytes:
-    begin, end = sorted(rng.integers(0, len(other), 2))
-    at = rng.integers(0, len(clip))
-    return clip[:at] + other[begin:end] + clip[at:]
+def _spliced(clip: bytes, donor: bytes, rng: np.random.Generator) -> bytes:
+    begin, end = sorted(rng.integers(0, len(donor), 2))
+    index = rng.integers(0, len(clip))
+    return clip[:index] + donor[begin:end] + clip[index:]

@@ -51,8 +51,9 @@ def names(applications: tuple[ModelApplication, ...]) -> set[str]:
 
 
 def statuses(
-    *rounds: tuple[ModelApplication, ...], errors: dict[str, Exception] | None = None
-) -> list[RoutingStatus]:
+    *rounds: tuple[ModelApplication, ...], errors: dict[str, Exception] | None = None,
+    running: tuple[ModelApplication, ...] = (),
+) -> list[RoutingStatus]:  # fmt: skip
     """The status after each round of present applications; `errors` of parity checks by name."""
 
     async def check(candidate: ModelApplication, route: Any) -> dict[str, float]:
@@ -62,11 +63,11 @@ def statuses(
         return {candidate.name: 1e-7}
 
     async def run() -> list[RoutingStatus]:
-        router, found = Router(check), []
+        router, results = Router(check), []
         for present in rounds:
-            await router.update(present, [application.name for application in present])
-            found.append(router.status)
-        return found
+            await router.update(present, [application.name for application in running or present])
+            results.append(router.status)
+        return results
 
     return asyncio.run(run())
 
@@ -83,15 +84,8 @@ def test_a_new_backbone_with_fewer_readers_waits_until_it_has_as_many():
 @pytest.mark.parametrize("present", [OLD + NEW, NEW + OLD])
 @pytest.mark.parametrize(("running", "newer"), [(OLD + NEW, NEW), (NEW + OLD, OLD)])
 def test_a_new_ingress_chooses_the_newer_of_two_generations(present, running, newer):
-    async def check(candidate: ModelApplication, route: Any) -> dict[str, float]:
-        return {candidate.name: 0.0}
-
-    async def run() -> frozenset[str]:
-        router = Router(check)
-        await router.update(present, [application.name for application in running])
-        return router.status.routed
-
-    assert asyncio.run(run()) == names(newer)
+    (status,) = statuses(present, running=running)
+    assert status.routed == names(newer)
 
 
 def test_experts_of_a_new_label_wait_with_their_backbone_and_the_service_stays_ready():
@@ -125,12 +119,12 @@ def test_a_failing_model_is_rejected_with_its_reason_and_the_others_serve(error,
 
 @pytest.mark.parametrize("error", [ActorDiedError(), RequestError(503, "restarts"), TimeoutError()])
 def test_a_model_without_a_response_is_tried_several_times(error):
-    found = statuses(*[(application("scorer"), *OLD)] * NUM_TRIES, errors={"scorer": error})
-    assert [status.rejected for status in found[:-1]] == [{}] * (NUM_TRIES - 1)
-    assert all(status.routed == names(OLD) for status in found)
-    assert not found[0].is_ready
-    assert list(found[-1].rejected) == ["scorer"]
-    assert found[-1].is_ready
+    *tries, last = statuses(*[(application("scorer"), *OLD)] * NUM_TRIES, errors={"scorer": error})
+    assert [status.rejected for status in tries] == [{}] * (NUM_TRIES - 1)
+    assert all(status.routed == names(OLD) for status in (*tries, last))
+    assert not tries[0].is_ready
+    assert list(last.rejected) == ["scorer"]
+    assert last.is_ready
 
 
 def test_a_busy_service_is_tried_for_as_long_as_it_takes():

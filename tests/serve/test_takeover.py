@@ -24,12 +24,8 @@ def predict(service: Service, video_file: Path) -> dict:
 
 def replicas(service: Service) -> dict[str, set[tuple[int, float]]]:
     """Process ids and start times of the replicas, by slot."""
-    running = {slot: service.replicas(slot) for slot in SLOTS}
-    return {
-        slot: {(process.pid, process.create_time()) for process in processes}
-        for slot, processes in running.items()
-        if processes
-    }
+    running = {slot: {(p.pid, p.create_time()) for p in service.replicas(slot)} for slot in SLOTS}
+    return {slot: processes for slot, processes in running.items() if processes}
 
 
 def finish_training(label: str, source: Path, run: Path) -> None:

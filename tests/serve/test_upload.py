@@ -1,6 +1,7 @@
 """What happens to a clip that the decoder rejects, or whose decoder is lost."""
 
 import asyncio
+import contextlib
 import io
 import tempfile
 import threading
@@ -48,11 +49,9 @@ def decoders() -> list[psutil.Process]:
     """The decoder processes of this process, running or starting."""
     processes = []
     for child in psutil.Process().children():
-        try:
+        with contextlib.suppress(psutil.Error):
             if "lus_ray.data.decoding.sandbox" in child.cmdline():
                 processes.append(child)
-        except psutil.Error:
-            continue
     return processes
 
 
@@ -84,8 +83,8 @@ def test_a_warm_decoder_that_is_lost_is_replaced_and_the_clip_decoded(pool):
     (warm,) = decoders()
     warm.kill()
     assert len(decode(pool, SMALL).frames) == 3
-    (other,) = decoders()
-    assert other.pid != warm.pid
+    (replacement,) = decoders()
+    assert replacement.pid != warm.pid
 
 
 def test_a_clip_that_loses_two_decoders_may_be_retried(pool):
