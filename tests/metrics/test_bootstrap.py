@@ -11,11 +11,11 @@ def accuracies(hits: np.ndarray, *, seed: int = 0, num_draws: int = 400) -> np.n
     num_patients, num_clips = hits.shape
     patients = [f"p{k:03d}" for k in range(num_patients) for _ in range(num_clips)]
     predicted = hits.astype(int).ravel()
-    tallied = patient_counts.count_classes(patients, np.ones(hits.size, int), np.eye(2)[predicted])
+    counts = patient_counts.count_classes(patients, np.ones(hits.size, int), np.eye(2)[predicted])
     weights = bootstrap.resample_patients(
         num_patients, num_draws=num_draws, rng=np.random.default_rng(seed)
     )
-    return bootstrap.metrics_by_fold({0: tallied}, tallied.patients, weights)[0]["accuracy"]
+    return bootstrap.metrics_by_fold({0: counts}, counts.patients, weights)[0]["accuracy"]
 
 
 def test_every_draw_has_as_many_patients_as_there_are() -> None:
@@ -50,21 +50,24 @@ def test_resampling_patients_is_wider_than_resampling_their_equal_clips() -> Non
     assert by_patient.high - by_patient.low > 2 * (by_clip.high - by_clip.low)
 
 
-def test_one_patient_has_no_interval_and_the_reason() -> None:
-    found = bootstrap.percentile_interval(np.ones(10), num_patients=1)
+@pytest.mark.parametrize(
+    ("values", "num_patients", "reason"),
+    [
+        ([1.0] * 10, 1, "one patient cannot be resampled"),
+        ([1.0, np.nan, np.nan], 9, "defined in only 1 of 3 draws of patients"),
+    ],
+)
+def test_an_undefined_interval_has_the_reason(values, num_patients, reason) -> None:
+    found = bootstrap.percentile_interval(np.array(values), num_patients=num_patients)
     assert np.isnan(found.low)
-    assert found.reason == "one patient cannot be resampled"
-    assert not found.excludes_zero()
-
-
-def test_a_metric_undefined_in_most_draws_has_no_interval_and_the_reason() -> None:
-    found = bootstrap.percentile_interval(np.array([1.0, np.nan, np.nan]), num_patients=9)
-    assert found.reason == "defined in only 1 of 3 draws of patients"
+    assert found.reason == reason
 
 
 def test_folds_with_different_patients_are_averaged_in_each_draw() -> None:
     right, wrong = np.eye(2)[[1, 1]], np.eye(2)[[0, 0]]
-    one = patient_counts.count_classes(["a", "b"], np.ones(2, int), right)
-    two = patient_counts.count_classes(["c", "d"], np.ones(2, int), wrong)
-    draws = bootstrap.metrics_by_fold({0: one, 1: two}, ["a", "b", "c", "d"], np.ones((3, 4)))
+    counts = {
+        0: patient_counts.count_classes(["a", "b"], np.ones(2, int), right),
+        1: patient_counts.count_classes(["c", "d"], np.ones(2, int), wrong),
+    }
+    draws = bootstrap.metrics_by_fold(counts, ["a", "b", "c", "d"], np.ones((3, 4)))
     assert bootstrap.mean_over_folds(draws, "accuracy", (0, 1)).tolist() == [0.5] * 3

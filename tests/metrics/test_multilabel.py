@@ -21,12 +21,12 @@ def test_each_label_equals_scikit_learn_over_its_judged_entries() -> None:
     for k, name in enumerate(BIOMARKERS):
         judged = target[:, k] >= 0
         truth, chance = target[judged, k], probability[judged, k]
-        said = chance >= 0.5
+        predicted = chance >= 0.5
         expected = {
             "auc": oracle.roc_auc_score(truth, chance),
-            "accuracy": oracle.accuracy_score(truth, said),
-            "precision": oracle.precision_score(truth, said, average="weighted", zero_division=0),
-            "f1": oracle.f1_score(truth, said, average="weighted"),
+            "accuracy": oracle.accuracy_score(truth, predicted),
+            "precision": oracle.precision_score(truth, predicted, average="weighted", zero_division=0),
+            "f1": oracle.f1_score(truth, predicted, average="weighted"),
         }
         values = found.by_label[name].values
         assert {m: values[m] for m in expected} == pytest.approx(expected, abs=1e-12)

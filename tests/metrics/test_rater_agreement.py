@@ -21,12 +21,6 @@ def tables(draw: st.DrawFn) -> np.ndarray:
     return np.where(rng.random(own.shape) < draw(st.sampled_from([0, 0.7, 1])), shared, own)
 
 
-def half_up(total: int, number: int) -> int:
-    """The mean of whole numbers rounded with halves up."""
-    whole, rest = divmod(total, number)
-    return whole + (2 * rest >= number)
-
-
 def test_three_raters_of_two_clips_by_hand() -> None:
     found = rater_agreement.measure_agreement(np.array([[0, 0, 1], [2, 2, 2]]))
     assert (found.num_clips, found.num_raters) == (2, 3)
@@ -36,14 +30,6 @@ def test_three_raters_of_two_clips_by_hand() -> None:
     assert found.pairwise == pytest.approx((1 / 3 + 1) / 2)
     assert found.modal.tolist() == [1, 1, 0.5]
     assert found.mode_ties == 0
-
-
-def test_raters_who_always_agree_agree_wholly() -> None:
-    found = rater_agreement.measure_agreement(np.repeat([[0], [3]], 5, axis=1))
-    assert found.pairwise == 1
-    assert found.modal.tolist() == [1] * 5
-    assert found.one_against_others.accuracy.tolist() == [1] * 5
-    assert found.one_against_others.weighted_kappa.tolist() == [1] * 5
 
 
 def test_one_score_alone_has_no_kappa() -> None:
@@ -77,7 +63,7 @@ def test_one_against_others_equals_scikit_learn(table: np.ndarray) -> None:
     found = rater_agreement.measure_agreement(table).one_against_others
     for rater in range(table.shape[1]):
         own, others = table[:, rater], np.delete(table, rater, axis=1)
-        rounded = [half_up(int(clip.sum()), len(clip)) for clip in others]
+        rounded = [(2 * int(clip.sum()) + len(clip)) // (2 * len(clip)) for clip in others]
         assert found.accuracy[rater] == pytest.approx(oracle.accuracy_score(rounded, own))
         assert found.difference[rater] == pytest.approx(
             oracle.mean_absolute_error(others.mean(axis=1), own)
@@ -88,57 +74,27 @@ def test_one_against_others_equals_scikit_learn(table: np.ndarray) -> None:
         assert found.weighted_kappa[rater] == pytest.approx(kappa, nan_ok=True)
 
 
-@given(tables(), st.integers(0, 2**32 - 1))
-@settings(deadline=None)
-def test_the_order_of_clips_and_raters_changes_nothing(table: np.ndarray, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    clips, columns = rng.permutation(table.shape[0]), rng.permutation(table.shape[1])
-    found, other = (
-        rater_agreement.measure_agreement(table),
-        rater_agreement.measure_agreement(table[clips][:, columns]),
-    )
-    assert other.pairwise == pytest.approx(found.pairwise)
-    assert other.modal == pytest.approx(found.modal)
-    assert other.mode_ties == pytest.approx(found.mode_ties)
-    one, another = found.one_against_others, other.one_against_others
-    assert another.accuracy == pytest.approx(one.accuracy[columns])
-    assert another.difference == pytest.approx(one.difference[columns])
-    assert another.weighted_kappa == pytest.approx(one.weighted_kappa[columns], nan_ok=True)
-    votes = rater_agreement.count_mode_votes(table)[clips]
-    assert rater_agreement.count_mode_votes(table[clips][:, columns]).tolist() == votes.tolist()
-
-
 def test_small_integers_of_a_clip_table_do_not_overflow() -> None:
     table = np.full((1, 50), 3, np.int8)
     assert rater_agreement.measure_agreement(table).one_against_others.accuracy.tolist() == [1] * 50
-
-
-@pytest.mark.parametrize("shape", [(0, 5), (3, 1)])
-def test_one_rater_or_no_clip_is_refused(shape: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="agreement needs two raters and a clip"):
-        rater_agreement.measure_agreement(np.zeros(shape, int))
-
-
-def test_a_score_below_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="a rater gave -1; scores start at 0"):
-        rater_agreement.measure_agreement(np.array([[0, -1]]))
-
-
-@pytest.mark.parametrize("shape", [(0, 5), (3, 0)])
-def test_a_mode_of_nothing_is_refused(shape: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match="a mode needs one of each"):
-        rater_agreement.count_mode_votes(np.zeros(shape, int))
 
 
 def test_a_table_holds_the_clips_that_have_raters() -> None:
     assert rater_agreement.rater_table([None, [0, 1], [], [2, 3]]).tolist() == [[0, 1], [2, 3]]
 
 
-def test_a_table_of_unequal_numbers_of_raters_is_refused_with_the_clips() -> None:
-    with pytest.raises(ValueError, match=r"clip 1 has 2 raters and clip 3 has 1 \(clips counted"):
-        rater_agreement.rater_table([None, [0, 1], [2, 3], [1]])
-
-
-def test_a_table_of_no_raters_is_refused() -> None:
-    with pytest.raises(ValueError, match="no clip has raters"):
-        rater_agreement.rater_table([None, []])
+@pytest.mark.parametrize(
+    ("function", "raters", "message"),
+    [
+        ("measure_agreement", np.zeros((0, 5), int), "agreement needs two raters and a clip"),
+        ("measure_agreement", np.zeros((3, 1), int), "agreement needs two raters and a clip"),
+        ("measure_agreement", np.array([[0, -1]]), "a rater gave -1; scores start at 0"),
+        ("count_mode_votes", np.zeros((0, 5), int), "a mode needs one of each"),
+        ("count_mode_votes", np.zeros((3, 0), int), "a mode needs one of each"),
+        ("rater_table", [None, [0, 1], [2, 3], [1]], r"clip 1 has 2 raters and clip 3 has 1 \(cl"),
+        ("rater_table", [None, []], "no clip has raters"),
+    ],
+)
+def test_raters_that_cannot_be_compared_are_refused(function, raters, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        getattr(rater_agreement, function)(raters)

@@ -17,25 +17,30 @@ def array(*values: float) -> Float[np.ndarray, "N"]:
     return np.array(values, np.float64)
 
 
-def bootstrapped(
-    one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"], patient: list[str], draws: int = 999
-) -> float:
+def bootstrapped(first, second, patient: list[str], draws: int = 999) -> float:
     rng = np.random.default_rng(0)
-    return significance.bootstrap_test(one, other, patient, num_draws=draws, rng=rng)
+    return significance.bootstrap_test(first, second, patient, num_draws=draws, rng=rng)
+
+
+TESTS = {
+    "images": lambda first, second, patient: significance.t_test(first, second),
+    "patients": significance.t_test_patients,
+    "bootstrap": bootstrapped,
+}
 
 
 @given(VALUES)
 def test_the_test_over_images_is_that_of_scipy(values: list[tuple[float, float]]) -> None:
-    one, other = np.array(values).T
-    assume(np.std(one - other) > 1e-6)
-    expected = stats.ttest_rel(one, other).pvalue
-    assert significance.t_test(one, other) == pytest.approx(expected, rel=1e-6)
-    assert significance.t_test(other, one) == significance.t_test(one, other)
+    first, second = np.array(values).T
+    assume(np.std(first - second) > 1e-6)
+    expected = stats.ttest_rel(first, second).pvalue
+    assert significance.t_test(first, second) == pytest.approx(expected, rel=1e-6)
+    assert significance.t_test(second, first) == significance.t_test(first, second)
 
 
 def test_the_test_over_patients_is_that_of_their_means() -> None:
-    one, other = array(0.9, 0.7, 0.6, 0.8, 0.5), array(0.5, 0.5, 0.5, 0.5, 0.5)
-    found = significance.t_test_patients(one, other, ["a", "a", "b", "c", "c"])
+    first, second = array(0.9, 0.7, 0.6, 0.8, 0.5), array(0.5, 0.5, 0.5, 0.5, 0.5)
+    found = significance.t_test_patients(first, second, ["a", "a", "b", "c", "c"])
     expected = stats.ttest_1samp([0.3, 0.1, 0.15], 0).pvalue
     assert found == pytest.approx(expected)
 
@@ -43,62 +48,61 @@ def test_the_test_over_patients_is_that_of_their_means() -> None:
 def test_images_repeated_within_patients_convince_only_the_test_over_images() -> None:
     rng = np.random.default_rng(0)
     by_patient = array(0.2, -0.1, 0.15, 0.05)
-    one = np.repeat(by_patient, 50) + 0.01 * rng.standard_normal(200)
+    first = np.repeat(by_patient, 50) + 0.01 * rng.standard_normal(200)
     patient = [name for name in "abcd" for _ in range(50)]
-    other = np.zeros(200)
-    assert significance.t_test(one, other) < 1e-6
-    assert significance.t_test_patients(one, other, patient) > 0.2
-    assert bootstrapped(one, other, patient) > 0.05
+    second = np.zeros(200)
+    assert significance.t_test(first, second) < 1e-6
+    assert significance.t_test_patients(first, second, patient) > 0.2
+    assert bootstrapped(first, second, patient) > 0.05
 
 
-@pytest.mark.parametrize("test", ["images", "patients", "bootstrap"])
+ABC = ["a", "b", "c"]
+ALL = pytest.mark.parametrize("test", TESTS)
+
+
+@ALL
 def test_equal_values_do_not_differ(test: str) -> None:
-    one = array(0.1, 0.5, 0.7)
-    assert p_of(test, one, one, ["a", "b", "c"]) == 1.0
+    assert TESTS[test](array(0.1, 0.5, 0.7), array(0.1, 0.5, 0.7), ABC) == 1.0
 
 
-@pytest.mark.parametrize("test", ["images", "patients", "bootstrap"])
+@ALL
 def test_the_same_gain_everywhere_is_as_sure_as_can_be(test: str) -> None:
-    p = p_of(test, array(0.75, 0.5, 1.0), array(0.5, 0.25, 0.75), ["a", "b", "c"])
+    p = TESTS[test](array(0.75, 0.5, 1.0), array(0.5, 0.25, 0.75), ABC)
     assert p == (1 / 1000 if test == "bootstrap" else 0.0)
 
 
-@pytest.mark.parametrize("test", ["images", "patients", "bootstrap"])
-def test_nothing_can_be_said_of_one_image(test: str) -> None:
-    assert np.isnan(p_of(test, array(0.5), array(0.4), ["a"]))
-    assert np.isnan(p_of(test, array(), array(), []))
+@ALL
+def test_one_image_or_none_cannot_be_tested(test: str) -> None:
+    assert np.isnan(TESTS[test](array(0.5), array(0.4), ["a"]))
+    assert np.isnan(TESTS[test](array(), array(), []))
 
 
 @pytest.mark.parametrize("test", ["patients", "bootstrap"])
-def test_nothing_can_be_said_of_one_patient(test: str) -> None:
-    assert np.isnan(p_of(test, array(0.5, 0.9, 0.8), array(0.4, 0.3, 0.1), ["a", "a", "a"]))
+def test_one_patient_cannot_be_tested_and_every_image_needs_its_patient(test: str) -> None:
+    assert np.isnan(TESTS[test](array(0.5, 0.9, 0.8), array(0.4, 0.3, 0.1), ["a"] * 3))
+    with pytest.raises(ValueError, match="patients of 1 images and values of 2"):
+        TESTS[test](array(0.1, 0.2), array(0.2, 0.1), ["a"])
 
 
-@pytest.mark.parametrize("test", ["images", "patients", "bootstrap"])
+@ALL
 def test_undefined_images_are_left_out_of_both(test: str) -> None:
-    one, other = array(0.5, NAN, 0.8, 0.3, 0.6), array(0.4, 0.1, NAN, 0.5, 0.1)
-    clean = p_of(test, one[[0, 3, 4]], other[[0, 3, 4]], ["a", "c", "d"])
-    assert p_of(test, one, other, ["a", "b", "b", "c", "d"]) == clean
+    first, second = array(0.5, NAN, 0.8, 0.3, 0.6), array(0.4, 0.1, NAN, 0.5, 0.1)
+    clean = TESTS[test](first[[0, 3, 4]], second[[0, 3, 4]], ["a", "c", "d"])
+    assert TESTS[test](first, second, ["a", "b", "b", "c", "d"]) == clean
 
 
 def test_a_patient_counts_in_the_bootstrap_with_all_images() -> None:
     # Of two patients a draw takes a twice, b twice or one of each; only b twice is above 0.
-    one = array(-0.5, -0.5, -0.5, 0.5)
-    p = bootstrapped(one, np.zeros(4), ["a", "a", "a", "b"], draws=20_000)
+    values = array(-0.5, -0.5, -0.5, 0.5)
+    p = bootstrapped(values, np.zeros(4), ["a", "a", "a", "b"], draws=20_000)
     assert p == pytest.approx(2 * 0.25, abs=0.02)
 
 
 def test_the_same_seed_gives_the_same_bootstrap() -> None:
     rng = np.random.default_rng(1)
-    one, other = rng.random(12), rng.random(12)
+    first, second = rng.random((2, 12))
     patient = [str(k // 3) for k in range(12)]
-    assert bootstrapped(one, other, patient) == bootstrapped(one, other, patient)
-
-
-@pytest.mark.parametrize("test", ["patients", "bootstrap"])
-def test_every_image_needs_its_patient(test: str) -> None:
-    with pytest.raises(ValueError, match="patients of 1 images and values of 2"):
-        p_of(test, array(0.1, 0.2), array(0.2, 0.1), ["a"])
+    assert bootstrapped(first, second, patient) == bootstrapped(first, second, patient)
 
 
 def test_holm_multiplies_by_the_number_of_comparisons_left() -> None:
@@ -124,14 +128,3 @@ def test_holm_keeps_the_order_and_lies_between_the_raw_value_and_bonferroni(
     assert (np.diff(found[np.argsort(p, kind="stable")]) >= 0).all()
     smallest = p.argmin()
     assert found[smallest] == min(1, len(p) * p[smallest])
-
-
-def p_of(
-    test: str, one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"], patient: list[str]
-) -> float:
-    """The p-value of one of the three tests."""
-    if test == "images":
-        return significance.t_test(one, other)
-    if test == "patients":
-        return significance.t_test_patients(one, other, patient)
-    return bootstrapped(one, other, patient)
