@@ -25,7 +25,9 @@ def test_each_label_equals_scikit_learn_over_its_judged_entries() -> None:
         expected = {
             "auc": oracle.roc_auc_score(truth, chance),
             "accuracy": oracle.accuracy_score(truth, predicted),
-            "precision": oracle.precision_score(truth, predicted, average="weighted", zero_division=0),
+            "precision": oracle.precision_score(
+                truth, predicted, average="weighted", zero_division=0
+            ),
             "f1": oracle.f1_score(truth, predicted, average="weighted"),
         }
         values = found.by_label[name].values
