@@ -6,10 +6,9 @@ Measured: a training batch of three studies at its published size, frames in [0,
 (Roy et al. 2020, segmentation).
 The baseline takes the same parameters and steps in the same order, each over the clips that it
 changes, in place where it can; "one map a clip" joins scale, rotation and shift in one matrix, clip
-after clip, as torchvision's RandomAffine does.
-What is equal: steps one by one interpolate several times and cut at the edges each time. So images
-that are smooth and dark at the edges have to agree first: greys within 0.01, and class ids, but for
-one pixel in a thousand.
+after clip, as torchvision's RandomAffine does. As steps one by one interpolate several times and
+cut at the edges each time, images that are smooth and dark at the edges are compared: greys within
+0.01, and class ids, but for one pixel in a thousand.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,14 +20,13 @@ from torch import Tensor
 
 from lus_ray.bench import augment_baselines
 from lus_ray.bench.inputs import phantom_frames
-from lus_ray.bench.measure import Comparison, compare_in_turn, torch_threads
+from lus_ray.bench.measure import Comparison, compare_in_turn, refuse, torch_threads
 from lus_ray.data.transforms.augment import ROY_2020, Augment
 from lus_ray.data.transforms.augment_roy2020 import SixSteps
 from lus_ray.data.transforms.view import View
-from lus_ray.errors import LusError
 
 Shape = tuple[int, int, int, int]
-Pictures = tuple[Tensor, ...]
+Images = tuple[Tensor, ...]
 """Frames (B, T, H, W) in [0, 1], and class ids of the same shape where there are any."""
 
 SHAPES: Mapping[str, Shape] = {
@@ -42,7 +40,7 @@ TOLERANCE = 0.01
 SHARE_BETWEEN = 0.001
 TARGET = 2.0
 NUM_DRAWS = 4
-"""A run augments a batch so many times, each time otherwise."""
+"""A run augments a batch with so many seeds."""
 
 Run = Callable[..., Tensor | tuple[Tensor, Tensor]]
 """(frames, a generator) or (frames, masks, a generator), as a recipe itself is called."""
@@ -51,50 +49,47 @@ Run = Callable[..., Tensor | tuple[Tensor, Tensor]]
 def measure(repeats: int = 7, *, shapes: Mapping[str, Shape] = SHAPES) -> dict[str, Comparison]:
     """Each kind of batch against its steps one by one; clips and frames against one map a clip.
 
-    On one thread: what one process of several has. Kornia is measured where it is installed.
+    On one thread. Kornia is measured where it is installed.
 
     Raises:
-        LusError: a baseline gives other pictures than ours.
+        LusError: a baseline gives other images than ours.
     """
-    gare, six, one_by_one = Augment(), SixSteps(), "one by one"
+    gare, six, one_by_one = Augment(), SixSteps(), augment_baselines.one_by_one
+    ours: dict[str, Run] = {"clips": gare, "frames": ROY_2020, "six steps": six.with_masks}
     baselines: dict[str, dict[str, Run]] = {
-        "clips": {one_by_one: partial(augment_baselines.one_by_one, gare)},
-        "frames": {one_by_one: partial(augment_baselines.one_by_one, ROY_2020)},
-        "six steps": {one_by_one: partial(augment_baselines.six_in_turn, six)},
+        "clips": {"one by one": partial(one_by_one, gare)},
+        "frames": {"one by one": partial(one_by_one, ROY_2020)},
+        "six steps": {"one by one": partial(augment_baselines.six_in_turn, six)},
     }
     if find_spec("kornia"):
         baselines["clips"]["Kornia"] = partial(augment_baselines.kornia_steps, gare)
-    joined: dict[str, dict[str, Run]] = {
-        "clips": {"one map a clip": partial(augment_baselines.one_map_a_clip, gare)},
-        "frames": {"one map a clip": partial(augment_baselines.one_map_a_clip, ROY_2020)},
-    }
-    ours: dict[str, Run] = {"clips": gare, "frames": ROY_2020, "six steps": six.with_masks}
+    for kind, recipe in (("clips", gare), ("frames", ROY_2020)):
+        one_map = partial(augment_baselines.one_map_a_clip, recipe)
+        baselines[f"{kind}, joined"] = {"one map a clip": one_map}
+    results = {}
     with torch_threads(1):
-        results = {
-            what: _compare(what, ours[what], baselines[what], shapes[what], repeats, TARGET)
-            for what in baselines
-        }
-        return results | {
-            f"{what}, joined": _compare(what, ours[what], joined[what], shapes[what], repeats, None)
-            for what in joined
-        }
+        for name, runs in baselines.items():
+            kind, _, joined = name.partition(",")
+            target = None if joined else TARGET
+            results[name] = _compare(kind, ours[kind], runs, shapes[kind], repeats, target)
+    return results
 
 
-def pictures(shape: Shape) -> tuple[Tensor, Tensor]:
+def phantom_images(shape: Shape) -> Images:
     """A batch of phantom frames, with class ids."""
     num_clips, num_frames, height, width = shape
     view = View(num_frames=1, height=height, width=width, num_samples=0)
-    shown = phantom_frames(view, num_clips=2, num_frames=num_frames, scheme="markers")
-    whole = [-(-num_clips // 2), 1, 1, 1]
+    arrays = phantom_frames(view, num_clips=2, num_frames=num_frames, scheme="markers")
+    copies = [-(-num_clips // 2), 1, 1, 1]
     frames, ids = (
-        torch.from_numpy(part).unflatten(0, (2, num_frames)).repeat(whole)[:num_clips]
-        for part in shown
+        torch.from_numpy(array).unflatten(0, (2, num_frames)).repeat(copies)[:num_clips]
+        for array in arrays
     )
     return frames.float() / 255, ids
 
 
-def spots(shape: Shape) -> tuple[Tensor, Tensor]:
-    """A batch of pictures with one smooth bright spot beside the middle, and its parts as ids."""
+def spots(shape: Shape) -> Images:
+    """A batch of images with one smooth bright spot beside the middle, and its parts as ids."""
     height, width = shape[2:]
     rows = torch.arange(height)[:, None] - 0.47 * height
     columns = torch.arange(width)[None] - 0.52 * width
@@ -103,35 +98,28 @@ def spots(shape: Shape) -> tuple[Tensor, Tensor]:
     return frames, (4 * frames).to(torch.uint8)
 
 
-def check_equal(ours: Pictures, theirs: Pictures, name: str) -> None:
-    """Refuse to compare pictures that differ in more than one value of a thousand.
-
-    Raises:
-        LusError: names the baseline and the share of values that differ.
-    """
-    for kind, mine, other in zip(("greys", "class ids"), ours, theirs, strict=False):
-        elsewhere = ((mine.float() - other.float()).abs() <= TOLERANCE).logical_not()
-        share = elsewhere.float().mean().item()
+def check_equal(ours: Images, theirs: Images, name: str) -> None:
+    """Raise LusError if more than one value of a thousand differs."""
+    for kind, values, others in zip(("greys", "class ids"), ours, theirs, strict=False):
+        is_other = ((values.float() - others.float()).abs() <= TOLERANCE).logical_not()
+        share = is_other.float().mean().item()
         if share > SHARE_BETWEEN:
-            raise LusError(
-                f"augment: {share:.1%} of the {kind} of {name!r} differ from ours; no ratio is "
-                "given for unequal work"
-            )
+            refuse(f"augment: {share:.1%} of the {kind} of {name!r} differ from ours")
 
 
 def _compare(
-    what: str,
+    kind: str,
     ours: Run,
     baselines: dict[str, Run],
     shape: Shape,
     repeats: int,
     target: float | None,
 ) -> Comparison:
-    num_inputs = 2 if what == "six steps" else 1  # frames alone, or with masks
-    smooth, real = spots(shape)[:num_inputs], pictures(shape)[:num_inputs]
+    num_inputs = 2 if kind == "six steps" else 1  # frames alone, or with masks
+    smooth, real = spots(shape)[:num_inputs], phantom_images(shape)[:num_inputs]
     for name, baseline in baselines.items():
         for seed in range(NUM_DRAWS):
-            check_equal(_once(ours, smooth, seed), _once(baseline, smooth, seed), f"{what}, {name}")
+            check_equal(_once(ours, smooth, seed), _once(baseline, smooth, seed), f"{kind}, {name}")
     return compare_in_turn(
         partial(_often, ours, real),
         {name: partial(_often, baseline, real) for name, baseline in baselines.items()},
@@ -141,11 +129,11 @@ def _compare(
     )
 
 
-def _once(run: Run, batch: Pictures, seed: int) -> Pictures:
-    results = run(*batch, torch.Generator().manual_seed(seed))
-    return results if isinstance(results, tuple) else (results,)
+def _once(run: Run, batch: Images, seed: int) -> Images:
+    images = run(*batch, torch.Generator().manual_seed(seed))
+    return images if isinstance(images, tuple) else (images,)
 
 
-def _often(run: Run, batch: Pictures) -> None:
+def _often(run: Run, batch: Images) -> None:
     for seed in range(NUM_DRAWS):
         _once(run, batch, seed)

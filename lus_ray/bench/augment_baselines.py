@@ -1,8 +1,7 @@
 """The steps of both augmentations one after another in plain torch: baselines of one pass.
 
 Letters: B clips, T frames, H rows, W columns; b clips that a step changes.
-Steps that the ranges of a recipe leave out are left out here, too, and gamma and noise of
-`Augment`, which no study uses.
+Steps that a recipe leaves out are left out here, too, and gamma and noise of `Augment`.
 """
 
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from torch.nn.functional import affine_grid, conv2d, grid_sample
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.augment_roy2020 import REST, TRUNCATE, SixSteps
 
-Drawn = dict[str, Float[Tensor, "B"]]
+Parameters = dict[str, Float[Tensor, "B"]]
 
 
 def one_by_one(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
@@ -29,25 +28,25 @@ def one_by_one(recipe: Augment, frames: Tensor, generator: torch.Generator) -> T
         frames = _warp(frames, [size, still, still, still, size, still])
     if recipe.rotate_deg:
         cos, sin = drawn["angle"].cos(), drawn["angle"].sin()
-        turned = (drawn["angle"] != 0).nonzero()[:, 0]
-        map_ = [cos, -sin * shape, still, sin / shape, cos, still]
-        frames = _of_some(turned, frames, lambda some: _warp(some, [v[turned] for v in map_]))
+        rotated = (drawn["angle"] != 0).nonzero()[:, 0]
+        rows = [cos, -sin * shape, still, sin / shape, cos, still]
+        frames = _change(rotated, frames, lambda some: _warp(some, [v[rotated] for v in rows]))
     if recipe.translate:
-        one = torch.ones(len(frames))
-        shift = [one, still, -2 * drawn["right"], still, one, -2 * drawn["down"]]
+        unit = torch.ones(len(frames))
+        shift = [unit, still, -2 * drawn["right"], still, unit, -2 * drawn["down"]]
         frames = _warp(frames, shift)
-    return _greys(recipe, frames, drawn)
+    return _change_greys(recipe, frames, drawn)
 
 
 def one_map_a_clip(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
-    """The same with scale, rotation and shift in one map, clip after clip; greys of all at once."""
+    """The same with scale, rotation and shift in one map per clip; greys of all at once."""
     drawn = recipe.draw(len(frames), generator)
-    done = []
+    warped = []
     for number, clip in enumerate(frames.split(1)):
         own = {name: values[number : number + 1] for name, values in drawn.items()}
         clip = _flip(_crop(recipe, clip, own), own)
-        done.append(_warp(clip, _joined(own, *clip.shape[2:])))
-    return _greys(recipe, torch.cat(done), drawn)
+        warped.append(_warp(clip, _affine_rows(own, *clip.shape[2:])))
+    return _change_greys(recipe, torch.cat(warped), drawn)
 
 
 def kornia_steps(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
@@ -57,7 +56,7 @@ def kornia_steps(recipe: Augment, frames: Tensor, generator: torch.Generator) ->
 
     drawn = recipe.draw(len(frames), generator)
     height, width = frames.shape[2:]
-    frames = _of_some((drawn["mirror"] < 0).nonzero()[:, 0], frames, hflip)
+    frames = _change((drawn["mirror"] < 0).nonzero()[:, 0], frames, hflip)
     matrix = get_affine_matrix2d(
         torch.stack([drawn["right"] * width, drawn["down"] * height], dim=1),
         torch.tensor([[(width - 1) / 2, (height - 1) / 2]]).expand(len(frames), 2),
@@ -71,34 +70,34 @@ def kornia_steps(recipe: Augment, frames: Tensor, generator: torch.Generator) ->
 def six_in_turn(
     recipe: SixSteps, frames: Tensor, masks: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mirror, affine map, contrast, factor, blur and noise, each for the clips that drew it."""
+    """Mirror, affine map, contrast, factor, blur and noise, each for the clips it changes."""
     drawn = recipe.draw(len(frames), generator)
     frames, masks = frames.clone(), masks.clone()
-    if len(here := _that_drew(drawn, "mirror")):
+    if len(here := _changed_clips(drawn, "mirror")):
         frames[here], masks[here] = frames[here].flip(-1), masks[here].flip(-1)
-    if len(here := _that_drew(drawn, "scale", "angle", "shear", "right", "down")):
-        clips, grid = frames[here], _affine(drawn, here, frames)
+    if len(here := _changed_clips(drawn, "scale", "angle", "shear", "right", "down")):
+        clips, grid = frames[here], _affine_grid(drawn, here, frames)
         lowest = clips.amin(dim=(1, 2, 3), keepdim=True)
         read = grid_sample(clips - lowest, grid, mode=recipe.lookup, align_corners=False)
         frames[here] = read.add_(lowest)
         ids = grid_sample(masks[here].to(grid), grid, mode="nearest", align_corners=False)
         masks[here] = ids.to(masks.dtype)
     for name in ("contrast", "intensity"):
-        if len(here := _that_drew(drawn, name)):
+        if len(here := _changed_clips(drawn, name)):
             clips = frames[here]
             low, high = (f(dim=(1, 2, 3), keepdim=True) for f in (clips.amin, clips.amax))
             middle = (low + high) / 2 if name == "contrast" else 0
             factor = drawn[name][here, None, None, None]
             frames[here] = (clips - middle).mul_(factor).add_(middle).clamp_(low, high)
-    for number in _that_drew(drawn, "sigma").tolist():
+    for number in _changed_clips(drawn, "sigma").tolist():
         frames[number] = _blurred(frames[number], float(drawn["sigma"][number]))
-    if len(here := _that_drew(drawn, "noise_std")):
+    if len(here := _changed_clips(drawn, "noise_std")):
         noise = torch.randn(frames[here].shape, generator=generator)
         frames[here] += noise.mul_(recipe.noise_std)
     return frames.clamp_(0, 1), masks
 
 
-def _crop(recipe: Augment, frames: Tensor, drawn: Drawn) -> Tensor:
+def _crop(recipe: Augment, frames: Tensor, drawn: Parameters) -> Tensor:
     if recipe.crop == recipe.aspect == (1.0, 1.0):
         return frames
     still = torch.zeros(len(frames))
@@ -106,21 +105,20 @@ def _crop(recipe: Augment, frames: Tensor, drawn: Drawn) -> Tensor:
     return _warp(frames, [drawn["crop_width"], still, right, still, drawn["crop_height"], down])
 
 
-def _flip(frames: Tensor, drawn: Drawn) -> Tensor:
+def _flip(frames: Tensor, drawn: Parameters) -> Tensor:
     mirrored = (drawn["mirror"] < 0).nonzero()[:, 0]
-    return _of_some(mirrored, frames, lambda some: some.flip(-1))
+    return _change(mirrored, frames, lambda some: some.flip(-1))
 
 
-def _joined(drawn: Drawn, height: int, width: int) -> list[Tensor]:
-    """Scale, rotation and shift as the rows of one inverse map."""
+def _affine_rows(drawn: Parameters, height: int, width: int) -> list[Tensor]:
+    """Scale, rotation and shift as one inverse map."""
     cos, sin = (f(drawn["angle"]) / drawn["scale"] for f in (torch.cos, torch.sin))
     over, up = sin * (height / width), sin * (width / height)
     right, down = 2 * drawn["right"], 2 * drawn["down"]
     return [cos, -over, over * down - cos * right, up, cos, -up * right - cos * down]
 
 
-def _greys(recipe: Augment, frames: Tensor, drawn: Drawn) -> Tensor:
-    """Factor and contrast; frames are already a copy of the caller's, where anything moved them."""
+def _change_greys(recipe: Augment, frames: Tensor, drawn: Parameters) -> Tensor:
     frames = (frames * drawn["intensity"][:, None, None, None]).clamp_(0, 1)
     if recipe.contrast != (1.0, 1.0):
         mean = frames.mean(dim=(1, 2, 3), keepdim=True)
@@ -130,14 +128,13 @@ def _greys(recipe: Augment, frames: Tensor, drawn: Drawn) -> Tensor:
 
 
 def _warp(frames: Tensor, rows: list[Tensor]) -> Tensor:
-    """Frames read through an inverse map a clip, given as its two rows; 0 outside."""
+    """Frames through the two rows of an inverse map per clip; 0 outside."""
     theta = torch.stack(rows, dim=-1).unflatten(-1, (2, 3))
     grid = affine_grid(theta, list(frames.shape), align_corners=False)
     return grid_sample(frames, grid, align_corners=False)
 
 
-def _of_some(here: Int64[Tensor, "b"], frames: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
-    """All frames in a copy, those of some clips after a step."""
+def _change(here: Int64[Tensor, "b"], frames: Tensor, step: Callable[[Tensor], Tensor]) -> Tensor:
     if not len(here):
         return frames
     if len(here) == len(frames):
@@ -145,11 +142,11 @@ def _of_some(here: Int64[Tensor, "b"], frames: Tensor, step: Callable[[Tensor], 
     return frames.index_copy(0, here, step(frames[here]))
 
 
-def _that_drew(drawn: Drawn, *names: str) -> Int64[Tensor, "b"]:
+def _changed_clips(drawn: Parameters, *names: str) -> Int64[Tensor, "b"]:
     return torch.stack([drawn[name] != REST[name] for name in names]).any(dim=0).nonzero()[:, 0]
 
 
-def _affine(drawn: Drawn, here: Tensor, frames: Tensor) -> Float[Tensor, "b H W 2"]:
+def _affine_grid(drawn: Parameters, here: Tensor, frames: Tensor) -> Float[Tensor, "b H W 2"]:
     """The inverse of scale, rotation, shear and shift, as skimage's AffineTransform has them."""
     names = ("scale", "angle", "shear", "right", "down")
     scale, angle, shear, right, down = (drawn[name][here] for name in names)

@@ -3,16 +3,13 @@
 Three networks that score frames, on four folds: 12 cells of about a second each, on phantom clips
 of 24 patients, two clips of 12 frames each, at 64 x 64.
 Baselines: a plain loop of one process, on one and on two torch threads; and a pool of two processes
-that stays for all runs, while each campaign starts its own two.
-What is equal: every value of every prediction table on one thread; on two threads, which round
-otherwise, only clips, splits and targets.
-Starting and ending Ray is a row of its own; what is added per cell is the time of both CPUs that
-a campaign spends outside its cells.
+that stays for all runs, while each campaign starts its own two. On one thread every value of every
+prediction table is equal; two threads round differently: only clips, splits and targets are.
+"added per cell" is the time of both CPUs that a campaign spends outside its cells.
 """
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +29,7 @@ NUM_PATIENTS, NUM_DRAWS, NUM_REPEATS = 24, 320, 2
 TARGET, LIMIT_MS = 1.6, 3000.0
 NETWORKS = {"cnn": FrameCNN, "resnet18": resnet18, "stn": STN}
 VIEW = View(num_frames=1, height=64, width=64, num_samples=0)
-ANSWERS = ("probability", "outputs")
+PREDICTIONS = ("probability", "outputs")
 
 
 def measure(
@@ -50,14 +47,14 @@ def measure(
     clips = {"patients": num_patients, "clips": 2, "frames": 12, "size": 64}
     with phantom_store(**clips, masks="none") as (root, data), two_processes() as pool:
         runs = Runs(experiment(networks, num_draws), data, root)
-        start = _once(_start_and_end)
+        start = compare_in_turn(_start_and_end, {}, repeats=1, warmup=0, children=True)
         with connect(None, imports=CELL_MODULE):
             ours = runs.campaign(folds=(0,))
             loop = runs.run_in_loop("loop", 1, (0,))
             check_equal(ours, loop, "one after another")
             check_equal(ours, runs.run_in_pool("pool", pool, (0,)), "two processes")
             two = runs.run_in_loop("loop on 2 threads", 2, (0,))
-            check_equal(ours, two, "one after another, 2 threads", without=ANSWERS)
+            check_equal(ours, two, "one after another, 2 threads", without=PREDICTIONS)
             outside: list[float] = []
             measured = compare_in_turn(
                 partial(_campaign, runs, outside),
@@ -100,20 +97,15 @@ def experiment(networks: tuple[str, ...], num_draws: int) -> Experiment:
 
 
 def _campaign(runs: Runs, outside: list[float]) -> Path:
-    """One campaign; appends the CPU-slot seconds per cell that were spent outside of cells."""
+    """One campaign; appends the seconds of CPUs per cell that it spent outside of cells."""
     began = time.perf_counter()
     out = runs.campaign()
-    wall_s = time.perf_counter() - began
-    inside = cell_seconds(out)
-    num_cpus = ray.cluster_resources()["CPU"]
-    outside.append((num_cpus * wall_s - sum(inside)) / len(inside))
+    cpus_s = ray.cluster_resources()["CPU"] * (time.perf_counter() - began)
+    inside_s = cell_seconds(out)
+    outside.append((cpus_s - sum(inside_s)) / len(inside_s))
     return out
 
 
 def _start_and_end() -> None:
     with connect(None, imports=CELL_MODULE):
         pass
-
-
-def _once(run: Callable[[], object]) -> Comparison:
-    return compare_in_turn(run, {}, repeats=1, warmup=0, children=True)

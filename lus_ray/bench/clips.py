@@ -1,13 +1,12 @@
 """Windows of clips as training batches, and costs that must not grow with the number of clips.
 
 Letters: B windows of a batch, T frames, H rows, W columns.
-What is read: windows of 15 of 90 frames of phantom clips at 350 x 350, in batches of 4
-(B, T, H, W) uint8 at the stored size, each with a random start (Gare et al. 2022, section 3.2).
-The baseline is PyAV in a DataLoader of two workers, whose batches are equal bit for bit.
-Then a clip of a store of 10,000 clips of 4 frames of 32 x 32 against one of 100: index, folds,
-the order of an epoch, and reading frames as a campaign does. The small store is read a hundred
-times over. And a stream from ten times memory's share against one that would fit: the same number
-of windows from both; what counts is the column of MiB.
+Input: windows of 15 of 90 frames of phantom clips at 350 x 350, in batches of 4 (B, T, H, W) uint8
+at the stored size, each with a random start (Gare et al. 2022, section 3.2). The baseline is PyAV
+in a DataLoader of two workers, whose batches are equal bit for bit.
+Then a store of 10,000 clips of 4 frames of 32 x 32 against one of 100 that is read a hundred times:
+index, folds, the order of an epoch, and frames as a campaign reads them. And a stream from ten
+times memory's share against one that would fit, the same number of windows from both.
 """
 
 import tempfile
@@ -17,18 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader
 
-from lus_ray.bench.inputs import NUM_FRAMES, SIZE, VideoSet, VideoWindows, make_videos
-from lus_ray.bench.measure import Comparison, compare_in_turn
-from lus_ray.bench.reads import Transports, new_loader, quiet_ray, read_all
+from lus_ray.bench.inputs import NUM_FRAMES, SIZE, VideoSet, VideoWindows, make_videos, new_loader
+from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
+from lus_ray.bench.reads import Transports, started_readers
 from lus_ray.clip import frames_of, make_row
 from lus_ray.data import store as stores
 from lus_ray.data.loading.sampler import sample_epoch
 from lus_ray.data.loading.shared_memory import CHUNK_CLIPS
 from lus_ray.data.loading.streaming import StreamedFrames
 from lus_ray.data.transforms.view import View
-from lus_ray.errors import LusError
 from lus_ray.folds import rotating
 
 NUM_CLIPS = 8
@@ -39,11 +36,15 @@ NUM_MANY, NUM_FEWER = 10_000, 100
 NUM_SHARES = 10
 SETTINGS: dict[str, Any] = {"batch": 4, "seed": 0}
 COLUMNS = ("clip", "height", "width", "frames")
-TARGET = 5.0
 TARGET_FLAT = 0.8
 """1 is flat; below this, a clip of the large store costs a quarter more."""
 
-BASELINE = "DataLoader, mp4"
+WINDOWS = (
+    "windows",
+    "windows, mapped",
+    "windows, first epoch, decoding included",
+    "windows, streamed",
+)
 
 
 def measure(
@@ -60,39 +61,18 @@ def measure(
     Raises:
         LusError: a baseline gives other batches than ours.
     """
-    view = View(num_frames=15, height=size, width=size)
+    view, few = View(num_frames=15, height=size, width=size), max(1, repeats // 2)
     with make_videos(num_clips=num_clips, num_frames=num_frames, size=size) as video_set:
         video_set.rows.extend(video_set.rows * (NUM_TIMES - 1))
-        started = new_loader(video_set, VideoWindows(video_set.videos, view), SETTINGS)
-        list(started)  # workers fork before Ray starts threads
-        few = max(1, repeats // 2)
-        with quiet_ray():
+        windows = VideoWindows(video_set.videos, view)
+        loaders = {"DataLoader, mp4": partial(new_loader, video_set, windows, SETTINGS)}
+        with started_readers(loaders) as started:
+            transports = Transports(video_set, view, SETTINGS)
             return {
-                **_compare_windows(video_set, view, started, repeats),
+                **transports.compare(loaders, started, repeats, WINDOWS),
                 **_compare_stores(few, num_many),
                 **_compare_streams(video_set, view, few, num_shares),
             }
-
-
-def _compare_windows(
-    video_set: VideoSet, view: View, started: DataLoader, repeats: int
-) -> dict[str, Comparison]:
-    transports = Transports(video_set, view, SETTINGS)
-    make = partial(new_loader, video_set, VideoWindows(video_set.videos, view), SETTINGS)
-    transports.check_equal(make, BASELINE)
-    compare = partial(compare_in_turn, warmup=1, target=TARGET, children=True)
-    steady = {BASELINE: partial(read_all, partial(iter, started))}
-    first_epochs = {BASELINE: partial(read_all, make)}
-    few = max(1, repeats // 2)
-    mapped, streamed = (partial(read_all, epochs) for epochs in transports.on_disk)
-    return {
-        "windows": compare(partial(read_all, transports.in_memory), steady, repeats=repeats),
-        "windows, mapped": compare(mapped, steady, repeats=repeats),
-        "windows, first epoch, decoding included": compare(
-            partial(read_all, transports.first_epoch), first_epochs, repeats=few
-        ),
-        "windows, streamed": compare(streamed, steady, repeats=few),
-    }
 
 
 def _compare_stores(repeats: int, num_many: int) -> dict[str, Comparison]:
@@ -147,21 +127,15 @@ def read_store(store: Path, times: int) -> int:
         located = [(row["clip"], row["shard"], row["row_group"], row["row"]) for row in rows]
         located.sort(key=lambda location: location[1:])
         for first in range(0, len(located), CHUNK_CLIPS):
-            chunk = located[first : first + CHUNK_CLIPS]
-            num_read += sum(
-                len(frames_of(row)) for row in stores.read_located(store, chunk, COLUMNS)
-            )
+            chunk = stores.read_located(store, located[first : first + CHUNK_CLIPS], COLUMNS)
+            num_read += sum(len(frames_of(row)) for row in chunk)
     return num_read
 
 
-def check_count(found: int, expected: int, kind: str) -> None:
-    """Refuse to compare runs that do not read everything.
-
-    Raises:
-        LusError: says how many were read.
-    """
-    if found != expected:
-        raise LusError(f"clips: {found} {kind} were read of {expected}; no ratio is given")
+def check_count(num_read: int, expected: int, kind: str) -> None:
+    """Raise LusError if a run does not read everything."""
+    if num_read != expected:
+        refuse(f"clips: {num_read} {kind} were read of {expected}")
 
 
 def stream_windows(store: Path, *, view: View, num_windows: int, epochs: "count[int]") -> int:

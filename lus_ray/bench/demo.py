@@ -1,8 +1,7 @@
 """Waiting times of a first user: the help, the import, the doctor, the demo.
 
-None has a baseline; help and demo have limits in milliseconds. Every run is a process of its own.
-CPU seconds leave out what Ray runs in the background. Each command has to end with an expected code
-and to print an expected word.
+None has a baseline; help and demo have limits in milliseconds. Every run is a process of its own;
+CPU seconds leave out what Ray runs in the background.
 """
 
 import subprocess
@@ -22,10 +21,7 @@ LUS = ("-m", "lus_ray.cli")
 
 @dataclass(frozen=True)
 class Command:
-    """Arguments of Python and words that its output has to contain.
-
-    `codes` are the accepted exit codes; `once` commands take too long for repeats.
-    """
+    """Arguments of Python, expected output and exit codes; `once` if it is too slow to repeat."""
 
     arguments: tuple[str, ...]
     expected: str
@@ -35,15 +31,14 @@ class Command:
 
 
 def commands(folder: Path) -> dict[str, Command]:
-    """What is measured; the demo writes below the folder."""
-    into = str(folder / "demo")
+    """The measured commands; the demo writes below the folder."""
     return {
         "lus --help": Command((*LUS, "--help"), "doctor", limit_ms=300),
         "import lus_ray": Command(("-c", "import lus_ray; print(lus_ray.__name__)"), "lus_ray"),
-        # Code 1: it found something to fix, which takes as long.
+        # Code 1: it found a problem, which takes as long.
         "lus doctor": Command((*LUS, "doctor"), "torch", codes=(0, 1), once=True),
         "lus demo": Command(
-            (*LUS, "demo", "--out", into), "demo took", limit_ms=180_000, once=True
+            (*LUS, "demo", "--out", str(folder / "demo")), "demo took", limit_ms=180_000, once=True
         ),
     }
 
@@ -71,11 +66,7 @@ def measure(
 
 
 def run(name: str, command: Command) -> None:
-    """Run a command to its end.
-
-    Raises:
-        LusError: it fails or prints something else; with its last line.
-    """
+    """Run a command; raise LusError, with its last line, if it fails or prints something else."""
     ended = subprocess.run(
         [sys.executable, *command.arguments], check=False, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -1,14 +1,14 @@
 """Closed-loop load on a service: clients that send the next request after each response.
 
-    python http_load.py URL FILE --clients 8 --seconds 1
+    python http_load.py URL FILE CLIENTS SECONDS
 
-Prints as JSON the seconds of every response and the total. Every client sends one request before
-the clock starts, which opens its connection. Only the standard library, so that it starts at once.
+Prints the report as JSON. Every client sends one request before the clock starts, which opens its
+connection. Only the standard library, so that it starts at once.
 """
 
-import argparse
 import http.client
 import json
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,12 +35,11 @@ def load(url: str, body: bytes, *, clients: int, seconds: float) -> dict[str, An
             start.abort()
             raise
         start.wait()
-        until, spent = time.monotonic() + seconds, []
-        while (began := time.monotonic()) < until:
+        begins[number], spent = time.monotonic(), []
+        while (began := time.monotonic()) < begins[number] + seconds:
             post_clip(connection, body)
             spent.append(time.monotonic() - began)
         ends[number] = time.monotonic()
-        begins[number] = until - seconds
         connection.close()
         return spent
 
@@ -59,17 +58,7 @@ def post_clip(connection: http.client.HTTPConnection, body: bytes) -> None:
         raise RuntimeError(f"status {response.status}: {content[:200]!r}")
 
 
-def main() -> None:
-    """Put load on the service and print the report."""
-    options = argparse.ArgumentParser()
-    options.add_argument("url")
-    options.add_argument("file", type=Path)
-    options.add_argument("--clients", type=int, required=True)
-    options.add_argument("--seconds", type=float, required=True)
-    given = options.parse_args()
-    body = given.file.read_bytes()
-    print(json.dumps(load(given.url, body, clients=given.clients, seconds=given.seconds)))
-
-
 if __name__ == "__main__":
-    main()
+    url, file, clients, seconds = sys.argv[1:]
+    body = Path(file).read_bytes()
+    print(json.dumps(load(url, body, clients=int(clients), seconds=float(seconds))))

@@ -1,17 +1,15 @@
 """Inputs of benchmarks: phantom clips as videos, images and a store, and data sets that read them.
 
 Letters: B samples of a batch, T frames, N frames of several clips, H rows, W columns.
-The videos are made first, the store from them as `lus ingest` makes it, and the images from the
-store, so that all three have equal pixels although video is lossy. Clips are phantoms of 30 frames
-played forth and back. A video has one keyframe and about 2 kB a frame, an image about 45 kB, as the
-published clips have at this size.
-The data sets are those of a PyTorch `DataLoader` of two workers, which live on from epoch to epoch
-and prefetch. They take grey values from a video as quickly as `lus_ray.data.decoding.video` does.
+The store is ingested from the videos and the images are written from the store, so that all three
+have equal pixels although video is lossy. Clips are phantoms of 30 frames played forth and back. A
+video has one keyframe, so any frame costs the clip up to it, and about 2 kB per frame, an image
+about 45 kB, as the published clips have at this size.
 """
 
 import csv
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +29,7 @@ from lus_ray.data import store as stores
 from lus_ray.data.decoding.video import to_grey
 from lus_ray.data.ingest import phantom
 from lus_ray.data.ingest.pipeline import ingest
-from lus_ray.data.loading.sampler import SampleSpec
+from lus_ray.data.loading.sampler import SampleSpec, sample_epoch
 from lus_ray.data.transforms.view import View
 
 SIZE = 350
@@ -41,7 +39,7 @@ NUM_WORKERS = 2
 X264 = {"crf": "24", "preset": "veryfast", "g": "100000", "sc_threshold": "0"}
 
 Sample = tuple[int, Row, SampleSpec]
-"""The number of the epoch, the clip, and what is drawn of it."""
+"""Number of the epoch, clip, frame or window."""
 
 
 def phantom_frames(
@@ -124,11 +122,11 @@ def _write_images(store: Path, folder: Path) -> dict[str, tuple[Path, ...]]:
     return images
 
 
+@dataclass
 class ImageFrames(Dataset):
     """Single frames (1, H, W), grey 0-255, from one PNG file each."""
 
-    def __init__(self, files: Mapping[str, Sequence[Path]]) -> None:
-        self.files = files
+    files: Mapping[str, Sequence[Path]]
 
     def __getitem__(self, sample: Sample) -> UInt8[Tensor, "1 H W"]:
         _, row, draw = sample
@@ -136,16 +134,13 @@ class ImageFrames(Dataset):
             return torch.from_numpy(np.array(image)[None])
 
 
+@dataclass
 class VideoFrames(Dataset):
-    """Single frames (1, H, W), grey 0-255, of videos that a worker decodes once an epoch.
+    """Single frames (1, H, W), grey 0-255, of videos that a worker decodes once per epoch."""
 
-    With one keyframe a clip, any frame costs the clip up to it.
-    """
-
-    def __init__(self, files: Mapping[str, Path]) -> None:
-        self.files = files
-        self.epoch = -1
-        self.decoded: dict[str, UInt8[np.ndarray, "T H W"]] = {}
+    files: Mapping[str, Path]
+    epoch: int = -1
+    decoded: dict[str, UInt8[np.ndarray, "T H W"]] = field(default_factory=dict)
 
     def __getitem__(self, sample: Sample) -> UInt8[Tensor, "1 H W"]:
         epoch, row, draw = sample
@@ -157,11 +152,12 @@ class VideoFrames(Dataset):
         return torch.from_numpy(self.decoded[clip][frame : frame + 1])
 
 
+@dataclass
 class VideoWindows(Dataset):
     """Windows (T, H, W), grey 0-255, of videos, decoded up to the last frame of the window."""
 
-    def __init__(self, files: Mapping[str, Path], view: View) -> None:
-        self.files, self.view = files, view
+    files: Mapping[str, Path]
+    view: View
 
     def __getitem__(self, sample: Sample) -> UInt8[Tensor, "T H W"]:
         _, row, draw = sample
@@ -185,25 +181,25 @@ def decode_frames(path: Path, numbers: Sequence[int]) -> UInt8[np.ndarray, "T H 
     return np.stack([frames[number] for number in numbers])
 
 
+@dataclass
 class EpochBatches(Sampler):
-    """Batches of epoch after epoch, from epoch 0, as `batches_of(epoch)` gives them."""
+    """Batches of epoch after epoch, from epoch 0, as training samples them with these settings."""
 
-    def __init__(
-        self, rows: Sequence[Row], batches_of: Callable[[int], Sequence[Sequence[SampleSpec]]]
-    ) -> None:
-        self.rows, self.batches_of, self.epoch = rows, batches_of, -1
+    rows: Sequence[Row]
+    settings: Mapping[str, Any]
+    epoch: int = -1
 
     def __iter__(self) -> Iterator[list[Sample]]:
         self.epoch += 1
-        for draws in self.batches_of(self.epoch):
+        for draws in sample_epoch(self.rows, epoch=self.epoch, **self.settings):
             yield [(self.epoch, self.rows[draw.row], draw) for draw in draws]
 
 
-def make_loader(data: Dataset, batches: EpochBatches) -> DataLoader:
+def new_loader(video_set: VideoSet, data: Dataset, settings: Mapping[str, Any]) -> DataLoader:
     """A loader of two workers, which start with the first epoch and end with the loader."""
     return DataLoader(
         data,
-        batch_sampler=batches,
+        batch_sampler=EpochBatches(video_set.rows, settings),
         num_workers=NUM_WORKERS,
         persistent_workers=True,
         prefetch_factor=2,

@@ -1,9 +1,9 @@
 """Monte Carlo dropout that repeats only what dropout changes, against whole passes.
 
 Letters: N images, H rows, W columns, K classes.
-Compared as in Roy et al. 2020, section IV-C: 40 samples of each of the three networks that segment
-markers, in the published widths with initial weights, on one phantom image of 100 x 140 pixels.
-The baseline runs the whole network once a sample, without gradients, then takes mean and standard
+As in Roy et al. 2020, section IV-C: 40 samples of each of the three networks that segment markers,
+in the published widths with initial weights, on one phantom image of 100 x 140 pixels.
+The baseline runs the whole network once per sample, without gradients, then takes mean and standard
 deviation over the stacked probabilities. A sample has the same seed and dropout on both sides.
 """
 
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lus_ray.bench.inputs import phantom_frames
-from lus_ray.bench.measure import Comparison, compare_in_turn, torch_threads
+from lus_ray.bench.measure import Comparison, check_close, compare_in_turn, torch_threads
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import LusError
 from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
@@ -28,10 +28,7 @@ NETS: Mapping[str, Callable[..., nn.Module]] = {
     "DeepLab": ReleasedDeepLab,
 }
 VIEW = View(num_frames=1, height=100, width=140, num_samples=0, aspect=1.3)
-NUM_SAMPLES = 40
-NUM_CHECKED = 4
-"""Samples with which it is checked that both sides compute the same."""
-
+NUM_SAMPLES, NUM_CHECKED = 40, 4
 TOLERANCE = 1e-5
 TARGET = 2.0
 BASELINE = "whole passes"
@@ -47,21 +44,19 @@ def measure(
     view: View = VIEW,
     num_samples: int = NUM_SAMPLES,
 ) -> dict[str, Comparison]:
-    """The ensemble, and each of its members.
-
-    On one thread: what one process of several has.
+    """The ensemble, and each of its members, on one thread.
 
     Raises:
         LusError: whole passes give another mean or deviation than ours.
     """
-    shown, _ = phantom_frames(view, num_clips=2, num_frames=1, scheme="markers")
-    pair = torch.from_numpy(shown)[:, None].float() / 255
-    ensemble, frames = example(nets, view, pair), pair[:1]
+    greys, _ = phantom_frames(view, num_clips=2, num_frames=1, scheme="markers")
+    images = torch.from_numpy(greys)[:, None].float() / 255
+    ensemble, frames = build_ensemble(nets, view, images), images[:1]
 
     def compare(
-        what: str, ours: Callable[..., Moments], theirs: Callable[..., Moments], repeats: int
+        name: str, ours: Callable[..., Moments], theirs: Callable[..., Moments], repeats: int
     ) -> Comparison:
-        check_equal(ours(num_samples=NUM_CHECKED), theirs(num_samples=NUM_CHECKED), what)
+        check_equal(ours(num_samples=NUM_CHECKED), theirs(num_samples=NUM_CHECKED), name)
         return compare_in_turn(
             partial(ours, num_samples=num_samples),
             {BASELINE: partial(theirs, num_samples=num_samples)},
@@ -72,8 +67,11 @@ def measure(
 
     with torch_threads(1):
         # As long as all members together, so it has fewer runs.
-        both = partial(of_task, ensemble, frames), partial(joined, ensemble, frames)
-        results = {f"ensemble of {len(nets)}": compare("ensemble", *both, max(1, repeats // 2))}
+        sides = (
+            partial(task_deviation, ensemble, frames),
+            partial(whole_passes_deviation, ensemble, frames),
+        )
+        results = {f"ensemble of {len(nets)}": compare("ensemble", *sides, max(1, repeats // 2))}
         for name, member in zip(nets, ensemble.net, strict=True):
             inputs = (member.net, member.to_images(frames))
             results[name] = compare(
@@ -85,13 +83,10 @@ def measure(
     return results
 
 
-def example(
+def build_ensemble(
     nets: Mapping[str, Callable[..., nn.Module]], view: View, frames: Float[Tensor, "N 1 H W"]
 ) -> Ensemble:
-    """Reproducible initial networks after one training pass over the frames.
-
-    Without it their normalisations would hide dropout.
-    """
+    """Reproducible networks after one training pass, without which normalisation hides dropout."""
     member = partial(
         Segmentation, scheme="markers", view=view, channels=3, centred=True, monitor="union_dice"
     )
@@ -109,7 +104,7 @@ def example(
 def whole_passes(
     net: nn.Module, images: Float[Tensor, "N C H W"], *, num_samples: int, seed: int = 0
 ) -> Moments:
-    """Mean and deviation of the softmax over samples of dropout, each from the pixels on."""
+    """Mean and deviation of the softmax over samples of dropout of the whole network."""
     dropouts = [module for module in net.modules() if isinstance(module, DROPOUTS)]
     samples = []
     with torch.inference_mode(), torch.random.fork_rng(devices=[]):
@@ -124,37 +119,29 @@ def whole_passes(
         return probabilities.mean(dim=0), probabilities.std(dim=0, correction=0)
 
 
-def of_task(ensemble: Ensemble, frames: Float[Tensor, "N 1 H W"], *, num_samples: int) -> Moments:
-    """The deviation that the task tells."""
+def task_deviation(
+    ensemble: Ensemble, frames: Float[Tensor, "N 1 H W"], *, num_samples: int
+) -> Moments:
     deviation = ensemble.estimate_uncertainty(frames, num_samples=num_samples)
     assert deviation is not None
     return (torch.from_numpy(deviation),)
 
 
-def joined(ensemble: Ensemble, frames: Float[Tensor, "N 1 H W"], *, num_samples: int) -> Moments:
+def whole_passes_deviation(
+    ensemble: Ensemble, frames: Float[Tensor, "N 1 H W"], *, num_samples: int
+) -> Moments:
     """The deviation over all samples of all members; member n has seed n."""
-    means, deviations = zip(
-        *(
-            whole_passes(member.net, member.to_images(frames), num_samples=num_samples, seed=number)
-            for number, member in enumerate(ensemble.net)
-        ),
-        strict=True,
-    )
+    moments = [
+        whole_passes(member.net, member.to_images(frames), num_samples=num_samples, seed=number)
+        for number, member in enumerate(ensemble.net)
+    ]
+    means, deviations = zip(*moments, strict=True)
     within = torch.stack(deviations).square().mean(dim=0)
     return ((within + torch.stack(means).var(dim=0, correction=0)).sqrt(),)
 
 
-def check_equal(ours: Moments, theirs: Moments, what: str) -> None:
-    """Refuse to compare runs that differ by more than 1e-5, or in which dropout does nothing.
-
-    Raises:
-        LusError: names the network and by how much they differ.
-    """
+def check_equal(ours: Moments, theirs: Moments, name: str) -> None:
+    """Raise LusError if moments differ by more than 1e-5, or if dropout has no effect."""
     if not ours[-1].max() > 100 * TOLERANCE:
-        raise LusError(f"mcdropout: the samples of the {what} are alike; a ratio would say nothing")
-    for mine, other in zip(ours, theirs, strict=True):
-        if not torch.allclose(mine, other, rtol=0, atol=TOLERANCE):
-            raise LusError(
-                f"mcdropout: whole passes of the {what} differ from ours by "
-                f"{(mine - other).abs().max().item():.1e}; no ratio is given for unequal work"
-            )
+        raise LusError(f"mcdropout: the samples of the {name} are alike; no ratio is given")
+    check_close([f"mcdropout: whole passes of the {name}"] * 2, ours, theirs, atol=TOLERANCE)

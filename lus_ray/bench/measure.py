@@ -2,27 +2,25 @@
 
 Letters: R repeats.
 Why in turn: on a shared machine speed drifts by more than most ratios; two runs side by side in
-time see the same drift. The order is reversed with every repeat. A run of a millisecond is repeated
-within one sample.
-Why one thread is often right: a parallel loop waits for its slowest thread, and where another
-process holds that core, the wait is what gets measured.
-Memory is sampled in the warm-up rounds, which are not timed. The caller checks before that all runs
-do the same work.
+time see the same drift. The order is reversed with every repeat. Why one thread is often right: a
+parallel loop waits for its slowest thread, and another process may hold that core.
 """
 
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 import psutil
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
-from lus_ray.errors import InputError
+from lus_ray.errors import InputError, LusError
 
 NUM_DRAWS = 2000
 LEVEL = 0.95
@@ -51,9 +49,9 @@ class Baseline:
 class Comparison:
     """The median time of ours over the repeats, and its baselines.
 
-    `cpu_s` counts all threads of this process and of its children in one run, on `threads` torch
-    threads. `peak_mb` is the memory that a run adds at its highest, in MiB; 0 where nobody sampled
-    it. `target` is the ratio to reach; without baselines, the milliseconds to stay below.
+    `cpu_s` are CPU seconds of one run, children included, on `threads` torch threads. `peak_mb` is
+    the memory that a run adds at its highest, in MiB; 0 where it is not sampled. `target` is the
+    ratio to reach; without baselines, the milliseconds to stay below.
     """
 
     repeats: int
@@ -76,7 +74,8 @@ def compare_in_turn(
 ) -> Comparison:
     """Run ours and all baselines in turn, `warmup` rounds untimed and `repeats` timed.
 
-    With `children`, the CPU seconds and the memory of child processes count as well.
+    The caller checks before that all do the same work. Warm-up rounds sample memory and find how
+    often a short run is repeated within a sample. With `children`, child processes count as well.
 
     Raises:
         InputError: fewer than one repeat.
@@ -84,13 +83,11 @@ def compare_in_turn(
     if repeats < 1 or warmup < 0:
         raise InputError(f"{repeats} repeats after {warmup} to warm up; repeat at least once")
     runs = {"": ours, **baselines}
-    in_a_row = dict.fromkeys(runs, 1)
-    wall = {name: np.empty(repeats) for name in runs}
-    cpu = {name: np.empty(repeats) for name in runs}
-    peak = dict.fromkeys(runs, 0.0)
+    in_a_row, peak = dict.fromkeys(runs, 1), dict.fromkeys(runs, 0.0)
+    wall, cpu = ({name: np.empty(repeats) for name in runs} for _ in range(2))
     for number in range(-warmup, repeats):
         for name in runs if number % 2 else reversed(runs):
-            with sample_memory(children) if number < 0 else nullcontext([0.0]) as highest:
+            with _sample_memory(children) if number < 0 else nullcontext([0.0]) as highest:
                 wall_s, cpu_s = _timed(runs[name], in_a_row[name], children)
             if number < 0:
                 peak[name] = max(peak[name], *highest)
@@ -111,6 +108,26 @@ def compare_in_turn(
     )
 
 
+def refuse(reason: str) -> NoReturn:
+    """Raise a LusError that gives no ratio for this reason."""
+    raise LusError(f"{reason}; no ratio is given for unequal work")
+
+
+def check_close(
+    subjects: Iterable[str],
+    ours: Iterable[Tensor],
+    theirs: Iterable[Tensor],
+    *,
+    atol: float,
+    rtol: float = 0.0,
+) -> None:
+    """Raise LusError, naming its subject, if a tensor of a baseline differs from ours."""
+    for subject, values, others in zip(subjects, ours, theirs, strict=False):
+        if not torch.allclose(values, others, rtol=rtol, atol=atol):
+            off = (values - others).abs().max().item()
+            refuse(f"{subject} differ from ours by {off:.1e}")
+
+
 @contextmanager
 def torch_threads(number: int) -> Iterator[None]:
     """Limit torch to so many threads inside."""
@@ -123,7 +140,7 @@ def torch_threads(number: int) -> Iterator[None]:
 
 
 @contextmanager
-def sample_memory(children: bool) -> Iterator[list[float]]:
+def _sample_memory(children: bool) -> Iterator[list[float]]:
     """A list that afterwards holds the most memory that was added inside, in MiB."""
     process, ended = psutil.Process(), threading.Event()
     before, highest = _used_bytes(process, children), [0.0]
@@ -142,24 +159,31 @@ def sample_memory(children: bool) -> Iterator[list[float]]:
 
 
 def _used_bytes(process: psutil.Process, children: bool) -> int:
-    """Bytes of the process that are its own, and of its children; what they share counts once."""
-    total = 0
-    for part in [process, *(process.children(recursive=True) if children else ())]:
+    """Bytes of the process, and the unshared ones of its children."""
+    total = process.memory_info().rss
+    for child in process.children(recursive=True) if children else ():
         with suppress(psutil.Error):
-            used = part.memory_info()
-            total += used.rss - (used.shared if part != process else 0)
+            used = child.memory_info()
+            total += used.rss - used.shared
     return total
 
 
 def _cpu_s(children: bool) -> float:
-    """CPU seconds of this process so far; with children, of those that ended and those that run."""
+    """CPU seconds of this process so far; with children, of ended and running ones."""
     total = time.process_time()
     if children:
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
         total += ended.ru_utime + ended.ru_stime
-        for child in psutil.Process().children(recursive=True):
-            with suppress(psutil.Error):
-                total += sum(child.cpu_times()[:4])
+        total += sum_cpu_s(psutil.Process().children(recursive=True))
+    return total
+
+
+def sum_cpu_s(processes: Iterable[psutil.Process]) -> float:
+    """CPU seconds so far of these processes and of their children that ended."""
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.Error):
+            total += sum(process.cpu_times()[:4])
     return total
 
 

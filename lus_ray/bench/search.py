@@ -11,20 +11,18 @@ What is equal: settings and validation scores of samples drawn before the sample
 """
 
 import time
-from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
+from math import inf
 from pathlib import Path
 
 import numpy as np
 import optuna
 
-from lus_ray.bench.cell_runs import Runs, in_process, phantom_store, two_processes
-from lus_ray.bench.measure import Comparison, compare_in_turn, pair
+from lus_ray.bench.cell_runs import Runs, phantom_store, run_on_threads, two_processes
+from lus_ray.bench.measure import Comparison, compare_in_turn, pair, refuse
 from lus_ray.data.transforms.view import View
-from lus_ray.errors import LusError
 from lus_ray.experiment import Arm, Experiment, Recipe, Search
 from lus_ray.folds import fixed_test
 from lus_ray.nets import UNet
@@ -67,21 +65,20 @@ def measure(
     Raises:
         LusError: the baseline tries other samples than ours.
     """
-    given = phantom_store(patients=num_patients, clips=2, frames=6, size=64)
-    with given as (root, data), two_processes() as pool, connect(None, imports=CELL_MODULE):
+    clips = phantom_store(patients=num_patients, clips=2, frames=6, size=64)
+    with clips as (root, data), two_processes() as pool, connect(None, imports=CELL_MODULE):
         few = Runs(experiment(2, 1), data, root)
-        check_samples(ours(few), theirs(few, pool), at_least=2)
+        check_samples(run_ours(few), run_baseline(few, pool), at_least=2)
         runs = Runs(experiment(num_samples, num_epochs), data, root)
-        mine, other = list[Trials](), list[Trials]()
-        seeds = {"ours": count(), "theirs": count()}
+        ours, theirs = list[Trials](), list[Trials]()
         measured = compare_in_turn(
-            lambda: mine.append(ours(seeded(runs, next(seeds["ours"])))),
-            {BASELINE: lambda: other.append(theirs(seeded(runs, next(seeds["theirs"])), pool))},
+            lambda: ours.append(run_ours(seeded(runs, len(ours)))),
+            {BASELINE: lambda: theirs.append(run_baseline(seeded(runs, len(theirs)), pool))},
             repeats=repeats,
             warmup=0,
             children=True,
         )
-    reached = [until_as_good(*pair) for pair in zip(mine, other, strict=True)]
+    reached = [until_as_good(*trials) for trials in zip(ours, theirs, strict=True)]
     return {
         "to an equal best validation score": to_score(measured, reached),
         f"all {num_samples} samples": measured,
@@ -112,33 +109,30 @@ def seeded(runs: Runs, seed: int) -> Runs:
     return replace(runs, experiment=replace(runs.experiment, seed=seed))
 
 
-def ours(runs: Runs) -> Trials:
-    """The samples of a campaign that were not given up, by number."""
-    began = time.time()
-    out = runs.campaign()
-    trials = {}
-    (study,) = optuna.get_all_study_summaries(journal := _journal(out))
-    known = optuna.load_study(study_name=study.study_name, storage=journal)
-    for trial in known.trials:
-        cells = [Cell("unet", fold, trial.number) for fold in range(NUM_FOLDS)]
-        folders = [RunFolder(out).cell(cell) for cell in cells]
-        if all(folder.is_finished for folder in folders):
-            ended = max(folder.predictions.stat().st_mtime for folder in folders)
-            score = float(np.mean([val_score(folder) for folder in folders]))
+def run_ours(runs: Runs) -> Trials:
+    """The samples of a campaign that were not pruned, by number."""
+    began, trials = time.time(), {}
+    folder = RunFolder(runs.campaign())
+    backend = optuna.storages.journal.JournalFileBackend(str(folder.search_journal("unet")))
+    journal = optuna.storages.JournalStorage(backend)
+    (study,) = optuna.get_all_study_summaries(journal)
+    for trial in optuna.load_study(study_name=study.study_name, storage=journal).trials:
+        folders = [folder.cell(Cell("unet", fold, trial.number)) for fold in range(NUM_FOLDS)]
+        if all(cell.is_finished for cell in folders):
+            ended = max(cell.predictions.stat().st_mtime for cell in folders)
+            score = float(np.mean([val_score(cell) for cell in folders]))
             trials[trial.number] = TrialResult(trial.params, score, ended - began)
     return trials
 
 
-def theirs(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
+def run_baseline(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
     """All samples, two at a time, each reported when both of its folds are trained."""
-    began = time.time()
-    plan = runs.plan(runs.new_folder("theirs"))
+    began, plan = time.time(), runs.plan(runs.new_folder("theirs"))
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # as a campaign does
     arm = runs.experiment.arms[0]
     assert arm.search is not None
-    seed = runs.experiment.seed
     sampler = optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=WARMUP_SAMPLES, constant_liar=True
+        seed=runs.experiment.seed, n_startup_trials=WARMUP_SAMPLES, constant_liar=True
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     trials: Trials = {}
@@ -156,48 +150,38 @@ def theirs(runs: Runs, pool: ProcessPoolExecutor) -> Trials:
     return trials
 
 
-def check_samples(mine: Trials, other: Trials, *, at_least: int) -> None:
-    """Refuse a baseline with other first settings, or other scores of equal ones.
-
-    Raises:
-        LusError: names the sample and what differs.
-    """
-    if min(len(mine), len(other)) < at_least:
-        raise LusError(f"search: fewer than {at_least} samples to compare; no ratio is given")
+def check_samples(ours: Trials, theirs: Trials, *, at_least: int) -> None:
+    """Raise LusError if one of the first samples has other settings or another score."""
+    if min(len(ours), len(theirs)) < at_least:
+        refuse(f"search: fewer than {at_least} samples to compare")
     for number in range(at_least):
         for field in ("settings", "score"):
-            values = [getattr(trials[number], field) for trials in (mine, other)]
+            values = [getattr(trials[number], field) for trials in (ours, theirs)]
             if values[0] != values[1]:
-                raise LusError(
+                refuse(
                     f"search: the {field} of sample {number} are {values[0]} in ours and "
-                    f"{values[1]} in the baseline; no ratio is given for unequal work"
+                    f"{values[1]} in the baseline"
                 )
 
 
-def until_as_good(mine: Trials, other: Trials) -> tuple[float, float]:
+def until_as_good(ours: Trials, theirs: Trials) -> tuple[float, float]:
     """Seconds until ours and the baseline reach the baseline's best score; inf if never."""
-    best = max(tried.score for tried in other.values())
-
-    def first(trials: Trials) -> float:
-        good: Iterator[float] = (t.ended_s for t in trials.values() if t.score >= best)
-        return min(good, default=float("inf"))
-
-    return first(mine), first(other)
+    best = max(trial.score for trial in theirs.values())
+    first, other_first = (
+        min((trial.ended_s for trial in trials.values() if trial.score >= best), default=inf)
+        for trials in (ours, theirs)
+    )
+    return first, other_first
 
 
 def to_score(whole: Comparison, reached: list[tuple[float, float]]) -> Comparison:
     """The row of the time to an equal score; CPU seconds and memory are those of whole runs."""
-    mine, other = np.array(reached).T
+    ours_s, theirs_s = np.array(reached).T
     (base,) = whole.baselines
-    compared = pair(base.name, other, mine, cpu_s=base.cpu_s, peak_mb=base.peak_mb)
-    wall_ms = 1000 * float(np.median(mine))
+    compared = pair(base.name, theirs_s, ours_s, cpu_s=base.cpu_s, peak_mb=base.peak_mb)
+    wall_ms = 1000 * float(np.median(ours_s))
     return replace(whole, wall_ms=wall_ms, baselines=(compared,), target=TARGET)
 
 
 def _mean_score(cells: list[Cell], plan: RunPlan, data: Path) -> float:
-    return float(np.mean([in_process(cell, plan, data)["score"] for cell in cells]))
-
-
-def _journal(out: Path) -> optuna.storages.JournalStorage:
-    path = RunFolder(out).search_journal("unet")
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    return float(np.mean([run_on_threads(1, cell, plan, data)["score"] for cell in cells]))

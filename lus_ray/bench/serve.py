@@ -1,41 +1,44 @@
 """`lus serve` against FastAPI and uvicorn around the same predictors, and its own latency.
 
 Served: the backbone of the biomarkers study in its smoke size (4 frames of 48 x 48, two samples a
-clip) and one expert of each label, trained here. A request is one phantom video of 12 frames of
-96 x 96 pixels: the less a model computes, the more of a request is the service's own.
+clip) and one expert of each label, on one fold, trained here. A request is one phantom video of 12
+frames of 96 x 96 pixels: small models show the cost of the service.
 Clips a second at equal p99: more and more closed-loop clients load both services in turn. The
 baseline's p99 at its highest throughput bounds ours; each side counts with its best number of
 clients within that. A time is the wall time for one clip. CPU seconds and memory are those of all
 processes of a service, in MiB that no other process shares, with all that Ray needs.
 Path: the latency for a single client beyond decoder and models one after the other in one process.
 The baseline's path is the floor: HTTP on loopback, a queue, and three threads.
-What is equal: every number of the responses, to 1e-6, in ours, the baseline and one process.
+Every number of the responses of ours, the baseline and one process is equal to 1e-6.
 """
 
 import json
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lus_ray.bench import serve_fixture
-from lus_ray.bench.measure import Comparison, pair, torch_threads
+from lus_ray.bench.cell_runs import Runs, phantom_store
+from lus_ray.bench.inputs import write_video
+from lus_ray.bench.measure import Comparison, pair, refuse, torch_threads
 from lus_ray.bench.server_process import ServerProcess, free_port, module_path, run_server
 from lus_ray.data.decoding.decoder import FileDecoder
+from lus_ray.data.ingest import phantom
 from lus_ray.errors import LusError
+from lus_ray.experiment import Experiment
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import LocalPipeline
 from lus_ray.inference.schema import to_dict
+from lus_ray.orchestration import run_options
 
 CLIENTS = (2, 4, 8, 16)
 LOAD_S = 0.5
@@ -48,6 +51,9 @@ PATH_MS = 6.0
 """Of the composition, whose stages are processes of their own."""
 
 BASELINE = "FastAPI, one process, batching"
+BACKBONE = "biomarkers"
+ARMS = (BACKBONE, *(f"MLP on {BACKBONE}, {label}" for label in ("severity", "sf_ratio", "disease")))
+PHANTOM: dict[str, Any] = {"patients": 24, "clips": 2, "frames": 12, "size": 96}
 COMPARED = ("lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores", "masks")
 
 
@@ -60,8 +66,9 @@ def measure(
     Raises:
         LusError: a service does not start, or two responses differ.
     """
-    with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder, ExitStack() as stack:
-        run, file = serve_fixture.train_run(Path(folder)), serve_fixture.write_clip(Path(folder))
+    with phantom_store(**PHANTOM) as (root, data), ExitStack() as stack:
+        run = Runs(experiment(), data, root).run_in_loop("served", 1, folds=(0,))
+        file = write_clip(root)
         ours, theirs = (
             stack.enter_context(run_server([sys.executable, "-m", *command, str(port)], port=port))
             for command, port in zip(commands(run), (free_port(), free_port()), strict=True)
@@ -71,10 +78,12 @@ def measure(
             check_equal(request_clip(ours, file), request_clip(theirs, file), BASELINE)
             path = measure_path(ours, local, file, num_alone, limit_ms=PATH_MS)
             floor = measure_path(theirs, local, file, num_alone)
-        loaded = [
-            {name: under_load(service, file, clients, seconds) for name, service in turn}
-            for turn in in_turn({"": ours, BASELINE: theirs}, repeats)
-        ]
+        order, loaded = [("", ours), (BASELINE, theirs)], []
+        for _ in range(repeats):
+            order.reverse()
+            loaded.append(
+                {name: put_load(server, file, clients, seconds) for name, server in order}
+            )
         memory_mb = {"": ours.memory_mb(), BASELINE: theirs.memory_mb()}
     return {
         "clips at equal p99": at_equal_p99(loaded, memory_mb),
@@ -83,20 +92,26 @@ def measure(
     }
 
 
+def experiment() -> Experiment:
+    """The biomarkers study in smoke size with the served arms and no published numbers."""
+    study = run_options.apply_options(run_options.find_experiment(BACKBONE), "smoke")
+    return replace(study.only(ARMS), claims=(), published={})
+
+
+def write_clip(folder: Path) -> Path:
+    """A phantom clip as a video that a client sends."""
+    (row,) = phantom.clips(**{**PHANTOM, "patients": 1, "clips": 1})
+    path = folder / "clip.mp4"
+    write_video(path, row["frames"])
+    return path
+
+
 def commands(run: Path) -> tuple[list[str], list[str]]:
     """The modules that serve a run, with all arguments but the port: ours and the baseline's."""
     return (
         ["lus_ray.cli", "serve", str(run), "--port"],
         ["lus_ray.bench.serve_baseline", str(run)],
     )
-
-
-def in_turn(
-    services: Mapping[str, ServerProcess], repeats: int
-) -> list[list[tuple[str, ServerProcess]]]:
-    """Each service once a repeat, in alternating order."""
-    order = list(services.items())
-    return [order if number % 2 else order[::-1] for number in range(repeats)]
 
 
 @dataclass(frozen=True)
@@ -112,14 +127,14 @@ Turn = Mapping[str, Mapping[int, Loaded]]
 """One repeat: loads by service and number of clients."""
 
 
-def under_load(
+def put_load(
     service: ServerProcess, file: Path, clients: Sequence[int], seconds: float
 ) -> dict[int, Loaded]:
     """Load by the number of clients, each for so many seconds."""
     results = {}
     for number in clients:
         command = [sys.executable, "-P", module_path("http_load"), service.url, str(file),
-                   "--clients", str(number), "--seconds", str(seconds)]  # fmt: skip
+                   str(number), str(seconds)]  # fmt: skip
         before = service.cpu_s()
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode:
@@ -136,22 +151,19 @@ def at_equal_p99(loaded: Sequence[Turn], memory_mb: Mapping[str, float]) -> Comp
     """Ours within the p99 of the baseline at its highest throughput."""
     theirs = best_clients(loaded, BASELINE, within_s=np.inf)
     ours = best_clients(loaded, "", within_s=p99_s(loaded, BASELINE, theirs))
-    mine, other = [turn[""][ours] for turn in loaded], [turn[BASELINE][theirs] for turn in loaded]
-    wall_s, other_wall_s = (np.array([load.wall_s for load in loads]) for loads in (mine, other))
-    cpu_s, other_cpu_s = (
-        float(np.median([load.cpu_s for load in loads])) for loads in (mine, other)
-    )
+    wall_s, cpu_s = {}, {}
+    for name, number in (("", ours), (BASELINE, theirs)):
+        loads = [turn[name][number] for turn in loaded]
+        wall_s[name] = np.array([load.wall_s for load in loads])
+        cpu_s[name] = float(np.median([load.cpu_s for load in loads]))
+    baseline = pair(
+        BASELINE, wall_s[BASELINE], wall_s[""],
+        cpu_s=cpu_s[BASELINE], peak_mb=memory_mb[BASELINE],
+    )  # fmt: skip
     return Comparison(
-        repeats=len(loaded),
-        threads=1,
-        wall_ms=1000 * float(np.median(wall_s)),
-        cpu_s=cpu_s,
-        peak_mb=memory_mb[""],
-        baselines=(
-            pair(BASELINE, other_wall_s, wall_s, cpu_s=other_cpu_s, peak_mb=memory_mb[BASELINE]),
-        ),
-        target=TARGET,
-    )
+        repeats=len(loaded), threads=1, wall_ms=1000 * float(np.median(wall_s[""])),
+        cpu_s=cpu_s[""], peak_mb=memory_mb[""], baselines=(baseline,), target=TARGET,
+    )  # fmt: skip
 
 
 def best_clients(loaded: Sequence[Turn], name: str, *, within_s: float) -> int:
@@ -168,8 +180,7 @@ def best_clients(loaded: Sequence[Turn], name: str, *, within_s: float) -> int:
 
 def p99_s(loaded: Sequence[Turn], name: str, number: int) -> float:
     """The p99 of all responses of all repeats to so many clients."""
-    every = [second for turn in loaded for second in turn[name][number].seconds]
-    return float(np.percentile(every, 99))
+    return float(np.percentile([s for turn in loaded for s in turn[name][number].seconds], 99))
 
 
 class InProcess:
@@ -203,7 +214,7 @@ def measure_path(
 
     CPU seconds are those of the service over all of that time, as it is never quite idle.
     """
-    over, before = np.empty(num_clips), 0.0
+    extra_s, before = np.empty(num_clips), 0.0
     for number in range(-num_clips // 4, num_clips):
         if number == 0:
             before = service.cpu_s()
@@ -212,9 +223,9 @@ def measure_path(
         middle = time.perf_counter()
         local(file)
         if number >= 0:
-            over[number] = (middle - began) - (time.perf_counter() - middle)
+            extra_s[number] = (middle - began) - (time.perf_counter() - middle)
     return Comparison(
-        repeats=num_clips, threads=1, wall_ms=1000 * float(np.median(over)),
+        repeats=num_clips, threads=1, wall_ms=1000 * float(np.median(extra_s)),
         cpu_s=(service.cpu_s() - before) / num_clips, peak_mb=0.0, baselines=(), target=limit_ms,
     )  # fmt: skip
 
@@ -229,37 +240,31 @@ def request_clip(service: ServerProcess, file: Path) -> dict[str, Any]:
 
 
 def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -> None:
-    """Refuse to compare services whose responses differ by more than 1e-6 anywhere.
-
-    Raises:
-        LusError: names the other service, the field, and both values.
-    """
-    pixels = [answer["clip"]["sha256"] for answer in (ours, theirs)]
-    results = {"clip": pixels[0], **{part: ours[part] for part in COMPARED}}
-    others = {"clip": pixels[1], **{part: theirs[part] for part in COMPARED}}
-    nothing = ("the end", None)
-    pairs = zip_longest(flatten_json(results), flatten_json(others), fillvalue=nothing)
-    for (field, mine), (where, other) in pairs:
-        same = field == where and (
-            np.isclose(mine, other, rtol=0, atol=TOLERANCE)
-            if isinstance(mine, float) and isinstance(other, float)
-            else mine == other
+    """Raise LusError, naming field and values, if responses differ by more than 1e-6."""
+    fields, other_fields = (
+        flatten_json({"clip": response["clip"]["sha256"], **{p: response[p] for p in COMPARED}})
+        for response in (ours, theirs)
+    )
+    pairs = zip_longest(fields, other_fields, fillvalue=("the end", None))
+    for (field, value), (other_field, other_value) in pairs:
+        is_equal = field == other_field and (
+            np.isclose(value, other_value, rtol=0, atol=TOLERANCE)
+            if isinstance(value, float) and isinstance(other_value, float)
+            else value == other_value
         )
-        if not same:
-            raise LusError(
-                f"serve: {name} returns {other} at {where} where ours returns {mine} at {field}; "
-                "no ratio is given for unequal work"
+        if not is_equal:
+            refuse(
+                f"serve: {name} returns {other_value} at {other_field} where ours returns {value} "
+                f"at {field}"
             )
 
 
 def flatten_json(value: Any, field: str = "") -> list[tuple[str, Any]]:
     """The scalar values of a JSON response by field."""
     if isinstance(value, Mapping):
-        return [
-            leaf for key in value for leaf in flatten_json(value[key], f"{field}.{key}".lstrip("."))
-        ]
-    if isinstance(value, list):
-        return [
-            leaf for n, item in enumerate(value) for leaf in flatten_json(item, f"{field}[{n}]")
-        ]
-    return [(field, value)]
+        parts = [(f"{field}.{key}".lstrip("."), part) for key, part in value.items()]
+    elif isinstance(value, list):
+        parts = [(f"{field}[{number}]", part) for number, part in enumerate(value)]
+    else:
+        return [(field, value)]
+    return [leaf for name, part in parts for leaf in flatten_json(part, name)]

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import psutil
 
+from lus_ray.bench.measure import sum_cpu_s
 from lus_ray.errors import LusError
 
 START_S = 180.0
 END_S = 60.0
 PAUSE_S = 0.2
-NUM_READY = 20
-"""Times in a row that it has to report ready: several processes may share its port."""
+NUM_READY = 20  # times in a row: several processes may share its port
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,7 @@ class ServerProcess:
 
     def cpu_s(self) -> float:
         """CPU seconds so far of its process and of all that it started."""
-        total = 0.0
-        for process in self._processes():
-            with suppress(psutil.Error):
-                total += sum(process.cpu_times()[:4])
-        return total
+        return sum_cpu_s(self._processes())
 
     def memory_mb(self) -> float:
         """Memory of these processes in MiB that no other process shares."""
@@ -95,7 +91,7 @@ def _is_ready(url: str) -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Terminate it as a service manager does, and kill the processes that it leaves behind."""
+    """Terminate a process as a service manager does, and kill what it leaves behind."""
     started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):

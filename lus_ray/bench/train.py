@@ -5,9 +5,8 @@ Measured: one epoch over uint8 phantom frames in memory, for FrameCNN in its pub
 (B = 16, 64 x 64), a TSM ResNet-18 of a quarter of its width (B = 4, T = 8, 64 x 64), and the U-Net
 of Mason et al. 2021 (B = 4, 64 x 64). Images are small, so that the cost of the loop shows.
 The baseline is written for one network and one loss: Adam, gradients set to None, the loss read
-once a step, channels last. Both sides begin with the same weights and draw the same dropout. Ours
-validates, reports and augments nothing here.
-What is equal: the mean loss and every weight after the epoch, bit for bit.
+once per step, channels last. Weights and dropout are the same; mean loss and weights after the
+epoch are equal bit for bit. Ours validates, reports and augments nothing here.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,9 +20,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, log_softmax
 
 from lus_ray.bench.inputs import phantom_frames
-from lus_ray.bench.measure import Comparison, compare_in_turn, torch_threads
+from lus_ray.bench.measure import Comparison, compare_in_turn, refuse, torch_threads
 from lus_ray.data.transforms.view import View
-from lus_ray.errors import LusError
 from lus_ray.experiment import Recipe
 from lus_ray.nets import TSM, FrameCNN, UNet
 from lus_ray.tasks import BinarySegmentation, ClipLabel, FrameScore
@@ -45,7 +43,7 @@ Loss = Callable[[torch.nn.Module, Float[Tensor, "B T H W"], Batch], Float[Tensor
 
 @dataclass(frozen=True)
 class LoopCase:
-    """A learning problem: its task, the shape of its batches, its loss as one would write it."""
+    """A task, the shape of its batches, and its loss as one would write it."""
 
     task: Callable[[], Task]
     num_clips: int
@@ -57,21 +55,18 @@ class LoopCase:
 def measure(
     repeats: int = 7, *, num_steps: int = NUM_STEPS, side: int = SIDE
 ) -> dict[str, Comparison]:
-    """An epoch of each network.
-
-    On one thread: what one process of several has.
+    """An epoch of each network on one thread.
 
     Raises:
         LusError: the bare loop comes to another loss or other weights than ours.
     """
     results = {}
     with torch_threads(1):
-        for name, study in studies(side).items():
-            task = build_task(study)
-            start = {key: value.clone() for key, value in task.state_dict().items()}
-            data = batches(study, num_steps, side)
+        for name, case in loop_cases(side).items():
+            task, start = build_task(case)
+            data = batches(case, num_steps, side)
             ours = partial(with_fit, task, data, start)
-            theirs = partial(with_bare_loop, task, data, start, study.loss)
+            theirs = partial(with_bare_loop, task, data, start, case.loss)
             check_equal(ours, theirs, task, name)
             results[name] = compare_in_turn(
                 ours, {"bare loop": theirs}, repeats=repeats, warmup=1, target=TARGET
@@ -79,8 +74,8 @@ def measure(
     return results
 
 
-def studies(side: int) -> Mapping[str, LoopCase]:
-    """By the name of the network."""
+def loop_cases(side: int) -> Mapping[str, LoopCase]:
+    """The cases by network, for square images."""
     frames = View(num_frames=1, height=side, width=side, num_samples=0)
     clips = View(num_frames=8, height=side, width=side, num_samples=1)
     cnn = partial(FrameScore, FrameCNN, view=frames)
@@ -89,44 +84,52 @@ def studies(side: int) -> Mapping[str, LoopCase]:
     unet = partial(BinarySegmentation, mason, view=frames)
     return {
         "FrameCNN": LoopCase(cnn, 16, 1, _ordinal, "frame_severity"),
-        "TSM": LoopCase(tsm, 4, 8, _class, "severity"),
+        "TSM": LoopCase(tsm, 4, 8, _cross_entropy, "severity"),
         "U-Net": LoopCase(unet, 4, 1, _segmentation, "masks"),
     }
 
 
-def build_task(study: LoopCase) -> Task:
-    """The task with the same weights every time."""
+def build_task(case: LoopCase) -> tuple[Task, dict[str, Tensor]]:
+    """The task with the same weights every time, and a copy of them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return study.task()
+        task = case.task()
+    return task, copy_weights(task)
 
 
-def batches(study: LoopCase, num_steps: int, side: int) -> list[Batch]:
-    """Batches of phantom clips as a stream gives them: uint8 frames and labels."""
-    view = View(num_frames=1, height=side, width=side, num_samples=0)
-    shown = phantom_frames(
-        view, num_clips=study.num_clips, num_frames=study.num_frames, scheme="bline"
-    )
-    frames, ids = (torch.from_numpy(s).unflatten(0, (-1, study.num_frames)) for s in shown)
-    labels = ids if study.label == "masks" else torch.arange(study.num_clips) % 4
-    # Brighter from step to step, so that no step sees what another saw.
-    return [
-        {"frames": frames + step % 16, study.label: labels.clone()} for step in range(num_steps)
-    ]
+def copy_weights(task: Task) -> dict[str, Tensor]:
+    """A copy of the weights, which training does not change."""
+    return {key: value.clone() for key, value in task.state_dict().items()}
+
+
+def batches(case: LoopCase, num_steps: int, side: int) -> list[Batch]:
+    """Batches of phantom clips: uint8 frames and labels."""
+    view, num_frames = View(num_frames=1, height=side, width=side, num_samples=0), case.num_frames
+    arrays = phantom_frames(view, num_clips=case.num_clips, num_frames=num_frames, scheme="bline")
+    frames, ids = (torch.from_numpy(array).unflatten(0, (-1, num_frames)) for array in arrays)
+    labels = ids if case.label == "masks" else torch.arange(case.num_clips) % 4
+    # Brighter from step to step, so that no two batches are equal.
+    return [{"frames": frames + step % 16, case.label: labels.clone()} for step in range(num_steps)]
 
 
 def with_fit(task: Task, data: list[Batch], start: Mapping[str, Tensor]) -> float:
-    """The mean loss of an epoch of ours."""
+    """The mean loss of an epoch of ours, from these weights on."""
     task.load_state_dict(start)
     torch.manual_seed(0)
+    return fit_epoch(task, data, RECIPE)
+
+
+def fit_epoch(task: Task, data: list[Batch], recipe: Recipe, device: str = "cpu") -> float:
+    """The mean loss of an epoch of the training loop."""
     metrics: dict[str, float] = {}
     loop.fit(
         task,
         batches=lambda epoch: data,
         validate=lambda task: {"score": nan},
-        recipe=RECIPE,
+        recipe=recipe,
         seed=0,
         report=metrics.update,
+        device=device,
     )
     return metrics["train_loss"]
 
@@ -134,7 +137,7 @@ def with_fit(task: Task, data: list[Batch], start: Mapping[str, Tensor]) -> floa
 def with_bare_loop(
     task: Task, data: list[Batch], start: Mapping[str, Tensor], loss_of: Loss
 ) -> float:
-    """The mean loss of an epoch, without any loop of ours."""
+    """The mean loss of an epoch of the bare loop, from these weights on."""
     task.load_state_dict(start)
     torch.manual_seed(0)
     net = task.get_submodule("net")
@@ -154,47 +157,36 @@ def with_bare_loop(
 def check_equal(
     ours: Callable[[], float], theirs: Callable[[], float], task: Task, name: str
 ) -> None:
-    """Refuse to compare loops that come to another mean loss or to other weights.
-
-    Raises:
-        LusError: names the network and what differs.
-    """
+    """Raise LusError if both loops come to another mean loss or to other weights."""
     loss = ours()
-    weights = {key: value.clone() for key, value in task.state_dict().items()}
-    other = theirs()
-    if loss != other:
-        raise LusError(
-            f"train: the bare loop of {name} has a mean loss of {other!r} where ours has {loss!r}; "
-            "no ratio is given for unequal work"
+    weights = copy_weights(task)
+    other_loss = theirs()
+    if loss != other_loss:
+        refuse(
+            f"train: the bare loop of {name} has a mean loss of {other_loss!r} where ours has "
+            f"{loss!r}"
         )
     for key, value in task.state_dict().items():
         if not torch.equal(value, weights[key]):
-            raise LusError(
-                f"train: after an epoch of {name} the bare loop has another {key} than ours; "
-                "no ratio is given for unequal work"
-            )
+            refuse(f"train: after an epoch of {name} the bare loop has another {key} than ours")
 
 
 def _ordinal(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
     """SORD on four scores a distance of 1 apart (Roy et al. 2020)."""
     score = torch.arange(4.0, dtype=torch.float64)
     targets = (-2 * (score[:, None] - score) ** 2).softmax(dim=1).float()
-    logits = net(_colour(frames))
+    logits = net(frames.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last))
     return -(targets[batch["frame_severity"]] * log_softmax(logits, dim=1)).sum(dim=1).mean()
 
 
-def _class(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
+def _cross_entropy(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
     return cross_entropy(net(frames), batch["severity"])
 
 
 def _segmentation(net: torch.nn.Module, frames: Tensor, batch: Batch) -> Tensor:
     """Cross-entropy and Dice of one class (Mason et al. 2021)."""
     logits = net(frames.contiguous(memory_format=torch.channels_last))[:, 0]
-    truth, chance = (batch["masks"][:, 0] == 1).float(), logits.sigmoid()
-    dice = 2 * (chance * truth).sum() + 1e-7
-    crossed = binary_cross_entropy_with_logits(logits, truth)
-    return crossed + (1 - dice / (chance.sum() + truth.sum() + 1e-7))
-
-
-def _colour(frames: Tensor) -> Tensor:
-    return frames.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+    truth, probability = (batch["masks"][:, 0] == 1).float(), logits.sigmoid()
+    dice = 2 * (probability * truth).sum() + 1e-7
+    entropy = binary_cross_entropy_with_logits(logits, truth)
+    return entropy + (1 - dice / (probability.sum() + truth.sum() + 1e-7))

@@ -1,10 +1,10 @@
 """The uninorm in closed form against the tree of pairwise uninorms that it replaces.
 
 Letters: B clips, K scores, M frames.
-Source of the baselines: Roy et al. 2020; their code splits the frames of a clip in halves until two
-are left, and calls the pairwise uninorm for every pair. The same tree level by level is the obvious
-next step, measured in three widths. All are float64 with the product t-norm and min, forward and
-backward, on the same clips. The pairwise uninorm is in an equal form with fewer operations.
+Baselines: the code of Roy et al. 2020 splits the frames of a clip in halves until two are left, and
+calls the pairwise uninorm for every pair. The same tree level by level is measured in three widths.
+All are float64 with the product t-norm and min, forward and backward, on the same clips. The
+pairwise uninorm is in an equal form with fewer operations.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,7 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from lus_ray.bench.measure import Comparison, compare_in_turn, torch_threads
-from lus_ray.errors import LusError
+from lus_ray.bench.measure import Comparison, check_close, compare_in_turn, torch_threads
 from lus_ray.nets.uninorm import Uninorm
 
 NUM_CLIPS, NUM_SCORES, NUM_FRAMES = 64, 4, 300
@@ -28,9 +27,9 @@ Aggregate = Callable[[Tensor, Tensor], Tensor]
 def measure(
     repeats: int = 7, *, num_clips: int = NUM_CLIPS, num_frames: int = NUM_FRAMES
 ) -> dict[str, Comparison]:
-    """Forward and backward, with the gradient of the sum to the neutral elements, and to all.
+    """Forward and backward on one thread, with the gradient of the sum to the neutral elements.
 
-    On one thread: two of the baselines have no work for a second one.
+    Then the same with the gradient to the frames as well.
 
     Raises:
         LusError: a baseline gives other values or gradients than ours.
@@ -41,8 +40,7 @@ def measure(
     def compare(
         baselines: dict[str, Aggregate],
         *inputs: Tensor,
-        repeats: int,
-        warmup: int,
+        number: int = repeats,
         target: float | None = None,
     ) -> Comparison:
         clips.requires_grad_(len(inputs) == 2)
@@ -50,28 +48,22 @@ def measure(
         steps = {name: _step(baseline, clips, inputs) for name, baseline in baselines.items()}
         for name, step in steps.items():
             check_equal(ours(), step(), name)
-        return compare_in_turn(ours, steps, repeats=repeats, warmup=warmup, target=target)
+        return compare_in_turn(ours, steps, repeats=number, warmup=1, target=target)
 
+    few = max(1, repeats // 2)  # a run of the published tree takes seconds
     with torch_threads(1):
         return {
-            # Seconds a run, so it has fewer of them.
-            "gradient to neutral": compare(
-                PUBLISHED, net.neutral, repeats=max(1, repeats // 2), warmup=1, target=TARGET
-            ),
-            "gradient to neutral, by levels": compare(
-                LEVELS, net.neutral, repeats=repeats, warmup=1
-            ),
-            "gradient to neutral and frames": compare(
-                LEVELS, net.neutral, clips, repeats=repeats, warmup=1
-            ),
+            "gradient to neutral": compare(PUBLISHED, net.neutral, number=few, target=TARGET),
+            "gradient to neutral, by levels": compare(LEVELS, net.neutral),
+            "gradient to neutral and frames": compare(LEVELS, net.neutral, clips),
         }
 
 
 def example(num_clips: int, num_frames: int) -> tuple[Tensor, Tensor]:
     """Clips (B, K, M) of softmax probabilities, and neutral elements (K,).
 
-    About one frame of a clip lies below its neutral element, and the last score is rare: then
-    many clips of both branches lie between 0 and 1, where a wrong value or gradient would show.
+    About one frame of a clip lies below its neutral element, and the last score is rare: so many
+    results of both branches lie between 0 and 1, where a wrong value or gradient shows.
     """
     generator = torch.Generator().manual_seed(0)
     size = (num_clips, NUM_SCORES, num_frames)
@@ -83,18 +75,10 @@ def example(num_clips: int, num_frames: int) -> tuple[Tensor, Tensor]:
 
 
 def check_equal(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], name: str) -> None:
-    """Refuse to compare runs whose values or gradients differ by more than 1e-9.
-
-    Raises:
-        LusError: names the baseline, what differs, and by how much.
-    """
+    """Raise LusError if values or gradients differ by more than 1e-9."""
     kinds = ("values", "gradients to the neutral elements", "gradients to the frame scores")
-    for kind, mine, other in zip(kinds, ours, theirs, strict=False):
-        if not torch.allclose(mine, other, rtol=TOLERANCE, atol=TOLERANCE):
-            raise LusError(
-                f"uninorm: the {kind} of {name!r} differ from ours by "
-                f"{(mine - other).abs().max().item():.1e}; no ratio is given for unequal work"
-            )
+    subjects = [f"uninorm: the {kind} of {name!r}" for kind in kinds]
+    check_close(subjects, ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 def pair(
@@ -119,7 +103,7 @@ def halves(frames: Float64[Tensor, "K M"], e: Float64[Tensor, "K"]) -> Float64[T
 def levels(
     frames: Float64[Tensor, "*rows M"], e: Float64[Tensor, "*#rows"]
 ) -> Float64[Tensor, "*rows"]:
-    """The tree level by level, from the bottom up; a frame left over waits for the next level."""
+    """The tree level by level, from the bottom up; an odd frame waits for the next level."""
     while (num_frames := frames.shape[-1]) > 1:
         even = num_frames // 2 * 2
         joined = pair(frames[..., 0:even:2], frames[..., 1:even:2], e[..., None])

@@ -18,10 +18,11 @@ class Echo(BaseHTTPRequestHandler):
     """Responds 200 to "clip" and 400 to anything else, and keeps the connection."""
 
     protocol_version = "HTTP/1.1"
+    bodies: list[bytes]
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.bodies.append(body)  # type: ignore[attr-defined]
+        self.bodies.append(body)
         self.send_response(200 if body == b"clip" else 400)
         self.send_header("Content-Length", "2")
         self.end_headers()
@@ -32,37 +33,35 @@ class Echo(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def echo() -> Iterator[ThreadingHTTPServer]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    server.bodies = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.setattr(Echo, "bodies", [], raising=False)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
-def test_every_response_counts_but_the_first_of_each_client(echo):
-    report = load(f"http://127.0.0.1:{echo.server_port}", b"clip", clients=3, seconds=0.1)
-    assert len(echo.bodies) == len(report["seconds"]) + 3
+def test_every_response_counts_but_the_first_of_each_client(url):
+    report = load(url, b"clip", clients=3, seconds=0.1)
+    assert len(Echo.bodies) == len(report["seconds"]) + 3
     assert len(report["seconds"]) >= 3
     assert report["elapsed"] >= 0.1
     assert all(0 < second < report["elapsed"] for second in report["seconds"])
 
 
-def test_a_response_with_another_status_ends_the_load(echo, tmp_path):
-    url = f"http://127.0.0.1:{echo.server_port}"
-    with pytest.raises(RuntimeError, match="status 400: b'ok'"):
-        load(url, b"no clip", clients=1, seconds=0.1)
+@pytest.mark.parametrize("body", [b"clip", b"no clip"])
+def test_a_response_with_another_status_ends_the_load(url, tmp_path, body):
     file = tmp_path / "file"
-    file.write_bytes(b"no clip")
-    command = [sys.executable, "-P", module_path("http_load"), url, str(file), "--clients", "2"]
-    ended = subprocess.run([*command, "--seconds", "0.1"], capture_output=True, check=False)
-    assert ended.returncode
-    file.write_bytes(b"clip")
-    ended = subprocess.run([*command, "--seconds", "0.1"], capture_output=True, check=True)
-    assert len(json.loads(ended.stdout)["seconds"]) >= 2
+    file.write_bytes(body)
+    command = [sys.executable, "-P", module_path("http_load"), url, str(file), "2", "0.1"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    if body == b"clip":
+        assert len(json.loads(ended.stdout)["seconds"]) >= 2
+    else:
+        assert ended.returncode
+        assert "status 400: b'ok'" in ended.stderr
 
 
 def test_a_service_responds_inside_the_block_and_is_gone_after_it(tmp_path):
@@ -79,8 +78,5 @@ def test_a_service_responds_inside_the_block_and_is_gone_after_it(tmp_path):
 
 def test_a_command_that_ends_early_is_an_error_with_its_last_line():
     command = [sys.executable, "-c", "print('first'); raise SystemExit('no model there')"]
-    with (
-        pytest.raises(LusError, match="does not serve: no model there"),
-        run_server(command, port=1),
-    ):
-        pytest.fail("nothing responds")
+    with pytest.raises(LusError, match="does not serve: no model there"):
+        run_server(command, port=1).__enter__()

@@ -1,4 +1,4 @@
-"""Readers are compared on equal batches; speed itself is not asserted."""
+"""Readers are compared on equal batches."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,6 @@ from lus_ray.clip import frames_of
 from lus_ray.data import store
 from lus_ray.data.loading.sampler import SampleSpec
 from lus_ray.data.transforms.view import View
-from lus_ray.errors import LusError
 
 VIEW = View(num_frames=5, height=64, width=64)
 
@@ -32,17 +31,6 @@ def video_set() -> Iterator[VideoSet]:
 @pytest.fixture(scope="module")
 def stored(video_set: VideoSet) -> dict[str, np.ndarray]:
     return {row["clip"]: frames_of(row) for row in store.read(video_set.store)}
-
-
-def batches_of_epoch(video_set: VideoSet, stored: dict[str, np.ndarray]) -> list[torch.Tensor]:
-    """The batches of epoch 0, frame by frame from the store."""
-    drawn = reads.sample_epoch(video_set.rows, epoch=0, **reads.SETTINGS)
-    return [
-        torch.from_numpy(
-            np.stack([stored[video_set.rows[d.row]["clip"]][d.frame : d.frame + 1] for d in draws])
-        )
-        for draws in drawn
-    ]
 
 
 def test_videos_images_and_store_hold_the_same_pixels_behind_one_keyframe(video_set, stored):
@@ -70,9 +58,11 @@ def test_a_window_of_a_video_is_the_window_of_a_view(video_set, stored):
 
 
 def test_both_baselines_give_the_batches_of_an_epoch_and_their_workers_end(video_set, stored):
-    expected = batches_of_epoch(video_set, stored)
+    epoch = inputs.sample_epoch(video_set.rows, epoch=0, **reads.SETTINGS)
+    frames = [[stored[video_set.rows[d.row]["clip"]][d.frame] for d in batch] for batch in epoch]
+    expected = [torch.from_numpy(np.stack(batch)[:, None]) for batch in frames]
     for data in (inputs.ImageFrames(video_set.images), inputs.VideoFrames(video_set.videos)):
-        loader = reads.new_loader(video_set, data)
+        loader = inputs.new_loader(video_set, data, reads.SETTINGS)
         reads.check_equal(expected, loader, "baseline")
         before = {child.pid for child in psutil.Process().children()}
         assert not torch.equal(next(iter(loader)), expected[0])  # epoch 1 has another order
@@ -81,22 +71,9 @@ def test_both_baselines_give_the_batches_of_an_epoch_and_their_workers_end(video
         assert len(before - after) == inputs.NUM_WORKERS
 
 
-def test_unequal_batches_get_no_ratio(video_set, stored):
-    expected = batches_of_epoch(video_set, stored)
-    other = [batch.clone() for batch in expected]
-    other[0][0, 0, 5, 5] ^= 1
-    reads.check_equal(expected, expected, "twin")
-    with pytest.raises(LusError, match="batch 0 of 'other' holds other pixels than ours"):
-        reads.check_equal(expected, other, "other")
-    with pytest.raises(LusError, match="'lazy' gives 0 batches, ours 1"):
-        reads.check_equal(expected, expected[1:], "lazy")
-
-
 def test_a_pass_through_a_store_reads_every_frame(tmp_path):
     clips.write_tiny_clips(tmp_path, 37)
     assert clips.read_store(tmp_path, 3) == 37 * 4 * 3
-    with pytest.raises(LusError, match="148 frames were read of 152"):
-        clips.check_count(clips.read_store(tmp_path, 1), 38 * 4, "frames")
 
 
 def test_copies_have_their_own_names_and_equal_pixels(video_set: VideoSet, tmp_path):
@@ -104,36 +81,3 @@ def test_copies_have_their_own_names_and_equal_pixels(video_set: VideoSet, tmp_p
     copies = list(store.read(tmp_path))
     assert len({row["clip"] for row in copies}) == 4
     assert len({row["sha256"] for row in copies}) == 2
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_reads_are_measured_against_both_baselines():
-    compared = reads.measure(1, num_clips=2, num_frames=20, size=64)
-    assert {name: comparison.target for name, comparison in compared.items()} == {
-        "epoch": 5,
-        "epoch, mapped": 5,
-        "first epoch, decoding included": 5,
-        "epoch, streamed": 5,
-        "first batch of a cell": 1,
-        "first batch, decoding included": 1,
-    }
-    for comparison in compared.values():
-        names = [baseline.name for baseline in comparison.baselines]
-        assert names == ["DataLoader, PNG", "DataLoader, mp4"]
-        assert comparison.wall_ms > 0
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_windows_and_costs_that_must_not_grow_are_measured():
-    compared = clips.measure(1, num_clips=2, num_frames=20, size=64, num_many=400, num_shares=2)
-    assert {name: comparison.target for name, comparison in compared.items()} == {
-        "windows": 5,
-        "windows, mapped": 5,
-        "windows, first epoch, decoding included": 5,
-        "windows, streamed": 5,
-        "400 clips": 0.8,
-        "streamed from 2 shares of memory": 0.8,
-    }
-    assert all(len(comparison.baselines) == 1 for comparison in compared.values())

@@ -1,0 +1,169 @@
+"""Every benchmark has its rows, baselines and targets, and refuses unequal work."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+import pytest
+import torch
+
+from lus_ray import bench
+from lus_ray.bench import augment, clips, gpu, mcdropout, reads, search, serve, uninorm
+from lus_ray.bench.measure import Comparison
+from lus_ray.bench.report import BenchReport
+from lus_ray.bench.search import TrialResult
+from lus_ray.data.transforms.view import View
+from lus_ray.errors import InputError, LusError
+from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
+
+RAY = (pytest.mark.ray, pytest.mark.slow)
+FULL = (*RAY, pytest.mark.full)
+ONE_BY_ONE, ONE_MAP, LEVELS = ["one by one"], ["one map a clip"], list(uninorm.LEVELS)
+NETS = {
+    "U-Net": partial(MarkerUNet, width=4),
+    "U-Net++": partial(ReleasedUNetPlusPlus, width=8),
+    "DeepLab": partial(ReleasedDeepLab, width=8),
+}
+FRAME_READERS, VIDEO_READER = ["DataLoader, PNG", "DataLoader, mp4"], ["DataLoader, mp4"]
+SMALL_CLIPS = {"num_clips": 2, "num_frames": 20, "size": 64}
+LOOPS = ["one after another, 1 thread", "one after another, 2 threads"]
+BENCHMARKS = [
+    ("augment", {"shapes": {"clips": (2, 2, 64, 64), "frames": (3, 1, 64, 80),
+                            "six steps": (6, 1, 64, 64)}},
+     {"clips": (2, ONE_BY_ONE), "frames": (2, ONE_BY_ONE), "six steps": (2, ONE_BY_ONE),
+      "clips, joined": (None, ONE_MAP), "frames, joined": (None, ONE_MAP)}, ()),
+    ("uninorm", {"num_clips": 2, "num_frames": 5},
+     {"gradient to neutral": (50, list(uninorm.PUBLISHED)),
+      "gradient to neutral, by levels": (None, LEVELS),
+      "gradient to neutral and frames": (None, LEVELS)}, ()),
+    ("mcdropout", {"nets": NETS, "view": View(1, 40, 60, 0), "num_samples": 2},
+     {name: (2, ["whole passes"]) for name in ("ensemble of 3", *NETS)}, ()),
+    ("train", {"num_steps": 2, "side": 32},
+     {name: (1 / 1.03, ["bare loop"]) for name in ("FrameCNN", "TSM", "U-Net")}, ()),
+    ("experts", {"num_patients": 16, "kinds": ("NN",), "labels": ("severity",)},
+     {"1 experts, 3 folds": (1.7, ["a loop of scikit-learn", "the same cells in a loop"])}, RAY),
+    ("cells", {"num_patients": 16, "num_draws": 8, "networks": ("cnn",)},
+     {"4 cells, cluster running": (1.6, LOOPS),
+      "against processes": (None, ["two processes that stay"]),
+      "start and end of Ray": (None, []), "added per cell": (3000, [])}, FULL),
+    ("reads", SMALL_CLIPS,
+     {**dict.fromkeys(reads.EPOCHS, (5, FRAME_READERS)),
+      "first batch of a cell": (1, FRAME_READERS),
+      "first batch, decoding included": (1, FRAME_READERS)}, FULL),
+    ("clips", {**SMALL_CLIPS, "num_many": 400, "num_shares": 2},
+     {**dict.fromkeys(clips.WINDOWS, (5, VIDEO_READER)), "400 clips": (0.8, ["a store of 4"]),
+      "streamed from 2 shares of memory": (0.8, ["a store of one share"])}, FULL),
+    ("search", {"num_patients": 16, "num_samples": 2, "num_epochs": 1},
+     {"to an equal best validation score": (1.3, [search.BASELINE]),
+      "all 2 samples": (None, [search.BASELINE])}, FULL),
+    ("serve", {"clients": (1, 2), "seconds": 0.3, "num_alone": 4},
+     {"clips at equal p99": (1, [serve.BASELINE]), "path": (6, []),
+      f"path of {serve.BASELINE}": (None, [])}, FULL),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "expected"),
+    [pytest.param(*case, id=case[0], marks=marks) for *case, marks in BENCHMARKS],
+)
+def test_a_benchmark_has_its_rows_targets_and_baselines(name: str, sizes: dict, expected: dict):
+    results = import_module(f"lus_ray.bench.{name}").measure(1, **sizes)
+    assert list(results) == list(expected)
+    for row, measured in results.items():
+        assert (measured.target, [b.name for b in measured.baselines]) == expected[row]
+        for baseline in measured.baselines:
+            assert measured.wall_ms > 0
+            assert baseline.low <= baseline.ratio <= baseline.high
+    if name == "serve":  # memory of Ray's own processes counts
+        measured = results["clips at equal p99"]
+        assert measured.peak_mb > measured.baselines[0].peak_mb > 0
+
+
+TRIALS = {0: TrialResult({"lr": 0.1}, 0.5, 2.0), 1: TrialResult({"lr": 0.01}, 0.75, 4.0)}
+SECOND = TRIALS[1]
+HALF, NAN = torch.tensor([0.5]), torch.tensor([torch.nan])
+GREY = torch.zeros(1, 1, 4, 4)
+BATCHES = [torch.zeros(2, 1, 4, 4)]
+REFUSALS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] = [
+    (augment.check_equal, ((GREY,), (GREY * torch.nan,), "b"), {}, r"100\.0% of the greys of 'b'"),
+    (uninorm.check_equal, ((HALF, HALF), (HALF, HALF + 1e-3), "b"), {},
+     "gradients to the neutral elements of 'b' differ from ours by 1"),
+    (uninorm.check_equal, ((HALF,), (NAN,), "b"), {}, "values of 'b' differ"),
+    (mcdropout.check_equal, ((GREY, GREY), (GREY, GREY), "U-Net"), {},
+     "samples of the U-Net are alike"),
+    (gpu.check_close, (1.0, 1.2), {}, "the first step has a loss of 1.2 where ours has 1.0"),
+    (gpu.check_close, (1.0, float("nan")), {}, "the first step has a loss of nan"),
+    (reads.check_equal, (BATCHES, [BATCHES[0] + 1], "b"), {},
+     "batch 0 of 'b' holds other pixels than ours"),
+    (reads.check_equal, (BATCHES, [], "b"), {}, "'b' gives 0 batches, ours 1"),
+    (clips.check_count, (148, 152, "frames"), {}, "148 frames were read of 152"),
+    (search.check_samples, (TRIALS, {**TRIALS, 1: replace(SECOND, settings={"lr": 0.2})}),
+     {"at_least": 2}, "the settings of sample 1 are"),
+    (search.check_samples, (TRIALS, {**TRIALS, 1: replace(SECOND, score=0.7)}), {"at_least": 2},
+     "the score of sample 1 are"),
+    (search.check_samples, (TRIALS, {0: TRIALS[0]}), {"at_least": 2}, "fewer than 2 samples"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("check", "values", "options", "reason"), REFUSALS)
+def test_unequal_work_gets_no_ratio(check, values, options, reason):
+    with pytest.raises(LusError, match=reason):
+        check(*values, **options)
+
+
+def test_equal_work_is_accepted():
+    gpu.check_close(1.0, 1.05)
+    reads.check_equal(BATCHES, BATCHES, "b")
+    uninorm.check_equal((HALF, HALF), (HALF, HALF), "b")
+    later = {number: replace(trial, ended_s=9.0) for number, trial in TRIALS.items()}
+    search.check_samples(TRIALS, later, at_least=2)
+
+
+MEASURED = Comparison(repeats=1, threads=1, wall_ms=1.0, cpu_s=0.0, peak_mb=0.0, baselines=())
+
+
+def test_a_refused_benchmark_leaves_the_others(monkeypatch: pytest.MonkeyPatch):
+    def refuse() -> None:
+        raise LusError("gpu: unequal work")
+
+    monkeypatch.setattr(gpu, "measure", refuse)
+    monkeypatch.setattr(uninorm, "measure", lambda: {"a clip": MEASURED})
+    report = bench.run(["gpu", "uninorm"])
+    assert report.measures == {"uninorm": {"a clip": MEASURED}}
+    assert report.refused == {"gpu": "gpu: unequal work"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so that it is measured")
+def test_without_a_gpu_it_is_skipped_with_a_line():
+    lines: list[str] = []
+    assert bench.run(["gpu"], notify=lines.append).measures == {"gpu": {}}
+    assert lines == ["measuring gpu", "skipped: this machine has no GPU"]
+
+
+def test_an_unknown_benchmark_is_refused():
+    with pytest.raises(InputError, match="no benchmark 'speed'; use reads, clips"):
+        bench.run(["speed"])
+
+
+def test_a_report_is_a_table_and_plain_json():
+    rows = {"a clip": MEASURED, "a frame": replace(MEASURED, target=0.5)}
+    report = BenchReport("2026-01-02T03:04:05+00:00", {"uninorm": rows})
+    head, blank, *table = report.text().splitlines()
+    assert head.startswith("2026-01-02T03:04:05+00:00, ")
+    assert (blank, len(table)) == ("", 3)
+    assert table[2].split()[-6:] == ["ms", "lost", "0.0000", "0", "1", "1"]
+    contents = json.loads(json.dumps(report.contents()))
+    assert contents["measures"]["uninorm"]["a clip"]["repeats"] == 1
+    assert set(contents["machine"]) == {"cpus", "architecture"}
+    assert set(contents["versions"]) == {"lus_ray", "python", "torch", "numpy"}
+
+
+def test_a_time_that_was_never_reached_is_null_in_json():
+    never = {"to a score": replace(MEASURED, wall_ms=float("inf"), target=1.0)}
+    report = BenchReport("today", {"search": never})
+    assert "never" in report.text()
+    text = json.dumps(report.contents(), allow_nan=False)
+    assert json.loads(text)["measures"]["search"]["to a score"]["wall_ms"] is None
