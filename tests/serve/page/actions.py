@@ -16,17 +16,13 @@ CONTRASTS = """() => {
     .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const rgb = (...layers) => {
-    for (const colour of layers) {
-      canvas.fillStyle = colour;
-      canvas.fillRect(0, 0, 1, 1);
-    }
+    for (canvas.fillStyle of layers) canvas.fillRect(0, 0, 1, 1);
     return canvas.getImageData(0, 0, 1, 1).data;
   };
   const behind = (element) => {
     const layers = [];
-    for (let e = element; e; e = e.parentElement) {
+    for (let e = element; e; e = e.parentElement)
       layers.unshift(getComputedStyle(e).backgroundColor);
-    }
     return rgb("#fff", ...layers);
   };
   const found = [];

@@ -60,8 +60,7 @@ def test_the_overlay_can_be_hidden(player: Page):
     without = player.evaluate(pixels)
     player.locator("#overlay").check()
     player.locator("#opacity").fill("0")
-    assert with_overlay != without
-    assert player.evaluate(pixels) == without
+    assert with_overlay != without == player.evaluate(pixels)
 
 
 def test_nothing_is_loaded_from_other_sites(page: Page, url: str, clip: bytes):
@@ -77,11 +76,8 @@ def test_the_policy_blocks_a_foreign_script(browser: Browser, url: str):
         page = context.new_page()
         page.goto(url)
         page.evaluate(
-            """() => {
-              const script = document.createElement("script");
-              script.textContent = "window.ran = true";
-              document.body.append(script);
-            }"""
+            """document.body.append(
+              Object.assign(document.createElement("script"), { textContent: "window.ran = 1" }))"""
         )
         assert page.evaluate("window.ran") is None
 
