@@ -120,8 +120,8 @@ def _check_upload() -> DoctorCheck:
     size += "" if is_complete else f", of more than {job_package.MAX_FILES} files"
     if is_complete and num_bytes.total() <= job_package.MAX_BYTES:
         return DoctorCheck("ok", "upload", size)
-    largest = job_package.describe_largest(num_bytes)
-    remedy = f"list everything but code in .rayignore; the largest: {largest}"
+    sizes = (f"{name} ({size / 2**20:.0f} MiB)" for name, size in num_bytes.most_common(3))
+    remedy = f"list everything but code in .rayignore; the largest: {', '.join(sizes)}"
     return DoctorCheck("fail", "upload", size, remedy)
 
 

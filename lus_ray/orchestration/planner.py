@@ -51,9 +51,10 @@ def check_plan(
     Raises:
         PlanError: a cell can never run; the message names the smallest change that lets it.
     """
-    notes = []
+    notes, up, waiting = [], Cluster(cluster.nodes), ""
     for arm in experiment.arms:
         resources = required_resources(arm, cluster, streamed=streamed)
+        waiting = waiting or ("" if resources.can_fit(up) else arm.name)
         if not cluster.limits_unknown and not resources.can_fit(cluster):
             remedy = _suggest_change(resources, cluster)
             raise PlanError(
@@ -69,14 +70,16 @@ def check_plan(
         notes.append("no GPU: the published recipe takes days on CPUs; use --size laptop")
     if streamed:
         notes.append("clips are streamed from the store: they do not fit the shared memory")
-    return notes + _growth_notes(experiment, cluster, streamed=streamed)
+    if cluster.limits_unknown:
+        notes.append("the autoscaler's limits are unknown: cells wait until it adds nodes")
+    elif waiting:
+        has = cluster.describe()
+        notes.append(f"arm {waiting!r} is waiting for the cluster to grow: it has {has}")
+    return notes
 
 
 def max_concurrent_trials(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> int:
-    """As many trials as can run at full size, so that they never starve the data tasks.
-
-    Trials that wait for resources are what makes an autoscaler add nodes.
-    """
+    """As many trials as can run at full size: waiting ones make an autoscaler add nodes."""
     each_arm = [required_resources(arm, cluster, streamed=streamed) for arm in experiment.arms]
     most = max(cluster.count_workers(r.gpus_per_worker) // r.workers for r in each_arm)
     data_cpus = max(r.data_cpus for r in each_arm)
@@ -88,10 +91,7 @@ def max_concurrent_trials(experiment: Experiment, cluster: Cluster, *, streamed:
 def explain_wait(
     resources: CellResources, cluster: Cluster, free: Sequence[Node], holders: Sequence[str] = ()
 ) -> str:
-    """What a pending cell waits for, in one line.
-
-    `free` is what each node of the `cluster` has left, `holders` are the running cells.
-    """
+    """What a pending cell waits for, given what each node has `free` and the running `holders`."""
     share, workers = resources.gpus_per_worker, resources.workers
     up = Cluster(cluster.nodes)
     adding = _describe_scaling(cluster, share)
@@ -117,18 +117,6 @@ def _describe_scaling(cluster: Cluster, share: float) -> str:
             count = f"{addable.node.kind} {addable.num_up}/{addable.max_nodes} up"
             return f"the cluster is adding nodes ({count})"
     return ""
-
-
-def _growth_notes(experiment: Experiment, cluster: Cluster, *, streamed: bool) -> list[str]:
-    if cluster.limits_unknown:
-        return ["the autoscaler's limits are unknown: cells wait until it adds nodes"]
-    up = Cluster(cluster.nodes)
-    for arm in experiment.arms:
-        if not required_resources(arm, cluster, streamed=streamed).can_fit(up):
-            return [
-                f"arm {arm.name!r} is waiting for the cluster to grow: it has {cluster.describe()}"
-            ]
-    return []
 
 
 def _describe(resources: CellResources) -> str:

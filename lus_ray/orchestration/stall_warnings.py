@@ -61,8 +61,8 @@ class StallWarnings(tune.Callback):
 
     def _describe_wait(self, cell: Cell, seconds: float) -> str:
         running = self.scheduler.running.items()
-        others = [other.name for trial_id, other in running if trial_id not in self.pending_since]
+        holders = [holder.name for id_, holder in running if id_ not in self.pending_since]
         reason = planner.explain_wait(
-            self.resources[cell.arm], Cluster.current(), read_free_resources(), others
+            self.resources[cell.arm], Cluster.current(), read_free_resources(), holders
         )
         return f"{cell.name} has waited {seconds:.0f} s for {reason}"

@@ -11,7 +11,6 @@ from lus_ray.orchestration.cluster import ray_private
 
 MAX_BYTES = 100 << 20
 MAX_FILES = 100_000
-NUM_LARGEST = 3
 
 
 def measure_package(folder: Path) -> tuple[Counter[str], bool]:
@@ -31,9 +30,3 @@ def measure_package(folder: Path) -> tuple[Counter[str], bool]:
 
     ray_private.walk_job_files(folder, count, lambda: num_files >= MAX_FILES)
     return num_bytes, num_files < MAX_FILES
-
-
-def describe_largest(num_bytes: Counter[str]) -> str:
-    """The largest entries, such as "data (120 MiB), notes.txt (1 MiB)"."""
-    largest = num_bytes.most_common(NUM_LARGEST)
-    return ", ".join(f"{name} ({size / 2**20:.0f} MiB)" for name, size in largest)

@@ -12,16 +12,13 @@ from typing import Any
 import grpc
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR as JOB_CONFIG
 from ray._private.state import state
-from ray._raylet import setproctitle  # type: ignore[attr-defined]
+from ray._raylet import setproctitle as set_process_title  # type: ignore[attr-defined]
 
-__all__ = ["JOB_CONFIG"]  # marks the driver of a job; ray.job_submission only sets it
+__all__ = ["JOB_CONFIG", "set_process_title"]
+"""The first marks the driver of a job; ray.job_submission only sets it. Ray links its own
+setproctitle, which overwrites titles that others set."""
 
 CHECK_TIMEOUT_S = 5
-
-
-def set_process_title(title: str) -> None:
-    """Show this process under a title. Why private: Ray overwrites titles that others set."""
-    setproctitle(title)
 
 
 def available_resources_per_node() -> dict[str, dict[str, float]]:

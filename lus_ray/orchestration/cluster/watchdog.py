@@ -4,6 +4,7 @@ Why by force: without its head, a call of Ray blocks for a minute and then abort
 a long trace. Finished cells are in the run folder, and the same command resumes from there.
 """
 
+import contextlib
 import os
 import socket
 import sys
@@ -116,11 +117,9 @@ def find_raylet(socket_name: str) -> psutil.Process | None:
 def find_own_processes() -> list[psutil.Process]:
     processes = []
     for process in psutil.Process().children():
-        try:
+        with contextlib.suppress(psutil.Error):
             if process.name() in PROCESSES:
                 processes.append(process)
-        except psutil.Error:
-            continue
     return processes
 
 
