@@ -35,13 +35,10 @@ def region(**changes: Any) -> Dataset:
     """The ultrasound region of `fan`, with 0.02 cm a pixel."""
     top, left, bottom, right = REGION
     corners = {"MinY0": top, "MinX0": left, "MaxY1": bottom - 1, "MaxX1": right - 1}
-    found = Dataset()
     values = {f"RegionLocation{name}": value for name, value in corners.items()}
     values |= {"RegionSpatialFormat": 1, "RegionDataType": 1}
     values |= {"PhysicalUnitsXDirection": 3, "PhysicalUnitsYDirection": 3}
-    values |= {"PhysicalDeltaX": 0.02, "PhysicalDeltaY": 0.02}
-    found.update(_dataset(values | changes))
-    return found
+    return _dataset(values | {"PhysicalDeltaX": 0.02, "PhysicalDeltaY": 0.02} | changes)
 
 
 def write(
@@ -53,26 +50,18 @@ def write(
     """
     secret = dict(zip(("PatientName", "PatientID", "PatientBirthDate", "InstitutionName",
                        "StudyInstanceUID"), SECRETS, strict=True))  # fmt: skip
-    bits = 8 * frames.itemsize
-    pixels = {
-        "Modality": "US",
-        "SamplesPerPixel": 3 if frames.ndim == 4 else 1,
-        "PhotometricInterpretation": "RGB" if frames.ndim == 4 else "MONOCHROME2",
-        "NumberOfFrames": len(frames),
-        "Rows": frames.shape[1],
-        "Columns": frames.shape[2],
-        "BitsAllocated": bits,
-        "BitsStored": bits,
-        "HighBit": bits - 1,
-        "PixelRepresentation": 0,
-        "FrameTime": 40.0,
+    bits, is_colour = 8 * frames.itemsize, frames.ndim == 4
+    num_frames, rows, columns = frames.shape[:3]
+    pixels = {"Modality": "US", "PixelRepresentation": 0, "FrameTime": 40.0}
+    pixels |= {"NumberOfFrames": num_frames, "Rows": rows, "Columns": columns}
+    pixels |= {"BitsAllocated": bits, "BitsStored": bits, "HighBit": bits - 1}
+    pixels |= {
+        "SamplesPerPixel": 3 if is_colour else 1,
+        "PhotometricInterpretation": "RGB" if is_colour else "MONOCHROME2",
+        "PlanarConfiguration": 0 if is_colour else None,
     }
-    if frames.ndim == 4:
-        pixels["PlanarConfiguration"] = 0
-    kept = {
-        name: value for name, value in (secret | pixels | elements).items() if value is not None
-    }
-    dataset = _dataset(kept)
+    values = secret | pixels | elements
+    dataset = _dataset({name: value for name, value in values.items() if value is not None})
     dataset.SOPClassUID = uid.UltrasoundMultiFrameImageStorage
     dataset.SOPInstanceUID = SECRETS[-1]
     dataset.file_meta = FileMetaDataset()
@@ -93,10 +82,10 @@ def jpeg(frame: np.ndarray) -> bytes:
 
 
 def _dataset(values: dict[str, Any]) -> Dataset:
-    found = Dataset()
+    dataset = Dataset()
     for name, value in values.items():
-        setattr(found, name, value)
-    return found
+        setattr(dataset, name, value)
+    return dataset
 
 
 def _set_pixels(dataset: Dataset, frames: np.ndarray, syntax: str) -> None:

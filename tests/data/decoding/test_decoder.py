@@ -42,6 +42,11 @@ def decode_or_refuse(decoder, path):
         assert "\n" not in str(error)  # noqa: PT017
 
 
+def save_image(path, pixels):
+    Image.fromarray(pixels).save(path)
+    return path
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_gives_all_frames_in_full_range(name, write_video, ramp, decoder):
     settings = VIDEO | FORMATS[name]
@@ -56,41 +61,34 @@ def test_every_format_gives_all_frames_in_full_range(name, write_video, ramp, de
     assert (decoded.num_declared is None) == (name in ("clip.mpeg", "clip.mkv"))
 
 
+@pytest.mark.parametrize("name", ["still.png", "still.JPG", "still.bmp", "still.tiff", "one.mp4"])
+def test_an_image_or_a_video_of_one_frame_is_a_clip_of_one_without_fps(
+    name, write_video, tmp_path, ramp, decoder
+):
+    is_video = name == "one.mp4"
+    path = write_video(name, ramp[7:8]) if is_video else save_image(tmp_path / name, ramp[7])
+    decoded = decoder.decode(path)
+    assert decoded.frames.shape == (1, 48, 64)
+    assert decoded.fps is None
+    assert is_video or np.abs(decoded.frames[0].astype(int) - ramp[7]).max() <= 4
+
+
 def test_odd_sizes_keep_every_row_and_column(write_video, decoder):
-    frames = np.full((3, 35, 47), 90, np.uint8)
-    path = write_video("odd.mp4", frames, pix_fmt="yuv444p")
+    path = write_video("odd.mp4", np.full((3, 35, 47), 90, np.uint8), pix_fmt="yuv444p")
     assert decoder.decode(path).frames.shape == (3, 35, 47)
 
 
-def test_a_video_of_one_frame_is_a_clip_of_one_frame_without_fps(write_video, ramp, decoder):
-    decoded = decoder.decode(write_video("one.mp4", ramp[:1]))
-    assert decoded.frames.shape == (1, 48, 64)
-    assert decoded.fps is None
-
-
-@pytest.mark.parametrize("name", ["still.png", "still.JPG", "still.bmp", "still.tiff"])
-def test_a_still_image_is_a_clip_of_one_frame(name, tmp_path, ramp, decoder):
-    Image.fromarray(ramp[7]).save(tmp_path / name)
-    decoded = decoder.decode(tmp_path / name)
-    assert decoded.frames.shape == (1, 48, 64)
-    assert decoded.fps is None
-    assert np.abs(decoded.frames[0].astype(int) - ramp[7]).max() <= 4
-
-
-def test_colour_becomes_luma(tmp_path, decoder):
-    pixels = np.zeros((16, 48, 3), np.uint8)
-    pixels[:, :16, 0] = pixels[:, 16:32, 1] = pixels[:, 32:, 2] = 200
-    Image.fromarray(pixels).save(tmp_path / "colour.png")
-    frame = decoder.decode(tmp_path / "colour.png").frames[0]
-    assert np.abs(frame[8, [8, 24, 40]].astype(int) - [60, 117, 23]).max() <= 1  # ITU-R BT.601
-
-
-def test_transparent_is_black_and_half_transparent_is_half_as_bright(tmp_path, decoder):
-    pixels = np.full((8, 24, 4), 200, np.uint8)
-    pixels[:, :8, 3], pixels[:, 8:16, 3], pixels[:, 16:, 3] = 0, 128, 255
-    Image.fromarray(pixels, "RGBA").save(tmp_path / "alpha.png")
-    frame = decoder.decode(tmp_path / "alpha.png").frames[0]
-    assert np.abs(frame[4, [4, 12, 20]].astype(int) - [0, 100, 200]).max() <= 1
+@pytest.mark.parametrize(
+    ("colours", "greys"),
+    [
+        (200 * np.eye(3), [60, 117, 23]),  # ITU-R BT.601
+        ([(200, 200, 200, alpha) for alpha in (0, 128, 255)], [0, 100, 200]),
+    ],
+)
+def test_colour_becomes_luma_and_transparent_black(colours, greys, tmp_path, decoder):
+    pixels = np.asarray(colours, np.uint8)[None].repeat(16, axis=0).repeat(16, axis=1)
+    frame = decoder.decode(save_image(tmp_path / "a.png", pixels)).frames[0]
+    assert np.abs(frame[8, [8, 24, 40]].astype(int) - greys).max() <= 1
 
 
 def test_a_rotation_in_the_container_is_applied_and_noted(write_video, decoder):
@@ -110,10 +108,8 @@ def test_a_rotation_in_the_container_is_applied_and_noted(write_video, decoder):
 
 
 def test_large_frames_are_area_averaged_with_their_scale(tmp_path, decoder):
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (512, 1024), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "large.png")
-    decoded = decoder.decode(tmp_path / "large.png")
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 1024), dtype=np.uint8)
+    decoded = decoder.decode(save_image(tmp_path / "large.png", pixels))
     assert decoded.frames.shape == (1, 256, 512)
     assert (decoded.height, decoded.width, decoded.scale) == (512, 1024, 0.5)
     blocks = pixels.reshape(256, 2, 512, 2).mean((1, 3))
@@ -149,12 +145,10 @@ def test_a_file_that_is_no_video_is_refused_in_one_line(name, content, cause, tm
 def test_a_missing_file_a_folder_and_a_video_without_frames_are_refused(
     write_video, ramp, tmp_path, decoder
 ):
-    empty = write_video("none.avi", ramp[:0], codec="mpeg4")
-    for path, cause in (
-        (tmp_path / "absent.mp4", "No such file"), (tmp_path, "not a file"), (empty, r"none\.avi")
-    ):  # fmt: skip
+    write_video("none.avi", ramp[:0], codec="mpeg4")
+    for name, cause in {"absent.mp4": "No such file", "": "not a file", "none.avi": "none"}.items():
         with pytest.raises(DecodeError, match=cause):
-            decoder.decode(path)
+            decoder.decode(tmp_path / name)
 
 
 def test_a_wrong_extension_is_decoded_by_content_and_noted(write_video, ramp, decoder):
@@ -208,10 +202,10 @@ def test_frames_lost_beyond_the_tolerance_are_refused_and_one_is_repaired(
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decompressed(tmp_path, decoder):
-    Image.new("L", (6000, 6000)).save(tmp_path / "bomb.png")
-    assert (tmp_path / "bomb.png").stat().st_size < 400_000
+    path = save_image(tmp_path / "bomb.png", np.zeros((6000, 6000), np.uint8))
+    assert path.stat().st_size < 400_000
     with pytest.raises(DecodeError, match=r"6000 x 6000 pixels; at most"):
-        decoder.decode(tmp_path / "bomb.png")
+        decoder.decode(path)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +229,6 @@ def test_a_decoder_short_of_memory_refuses_the_file_and_lives(write_video, ramp)
         for _ in range(2):
             with pytest.raises(DecodeError, match=r"200 MiB|Cannot allocate memory"):
                 decoder.decode(path)
-        assert decoder.process is not None
         assert decoder.process.poll() is None
 
 
@@ -261,11 +254,10 @@ def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
     [(signal.SIGABRT, "unreadable"), (signal.SIGSEGV, "unreadable"), (signal.SIGKILL, "lost")],
 )
 def test_a_crash_of_the_decoder_costs_one_file(number, kind, large, write_video, ramp):
-    """The fork gets the signal of a crashing codec while it decodes."""
     small = write_video("small.mp4", ramp)
     with FileDecoder() as decoder:
         decoder.decode(small)
-        killer = threading.Thread(target=_kill_fork, args=(decoder, number))
+        killer = threading.Thread(target=kill_fork, args=(decoder, number))
         killer.start()
         with pytest.raises(DecodeError, match=rf"large\.avi: crashed.*{number.name}") as crash:
             decoder.decode(large)
@@ -304,12 +296,11 @@ def test_stop_ends_a_decode_in_another_thread(large):
         time.sleep(0.1)
         decoder.stop()
         worker.join(timeout=20)
-    assert causes == [
-        "large.avi: the decoder process ended; run again, with more memory if it was low"
-    ]
+    (cause,) = causes
+    assert cause.startswith("large.avi: the decoder process ended; run again, with more memory")
 
 
-def _kill_fork(decoder: FileDecoder, number: signal.Signals) -> None:
+def kill_fork(decoder: FileDecoder, number: signal.Signals) -> None:
     server = psutil.Process(decoder.process.pid)
     deadline = time.monotonic() + 10
     while not (forks := server.children()) and time.monotonic() < deadline:

@@ -63,8 +63,7 @@ def test_the_string_that_coco_tools_write_for_a_disc_is_that_disc():
     [
         ([1, 2, 2], "run lengths of 5 pixels in all, but the image has 6"),
         ([1, 2, 4], "run lengths of 7 pixels"),
-        ([], "run lengths of 0 pixels"),
-        ("", "run lengths of 0 pixels"),
+        *((empty, "run lengths of 0 pixels") for empty in ([], "")),
         ([10**300, 1], "run lengths of 1000"),
         *((bad, "not whole numbers") for bad in ([7, -1], [6.0], [True, 5], ["6"], None, {"6": 1})),
         ("1" * 1000, "not whole numbers"),
@@ -100,19 +99,16 @@ def draw(tmp_path):
     return run
 
 
-def test_one_file_may_hold_several_polygons_and_run_lengths(draw):
+def test_one_file_may_hold_polygons_and_run_lengths_and_later_objects_lie_on_top(draw):
     column = {"size": [6, 8], "counts": [0, 6, 42]}
     ids = draw([SQUARE, [5, 1, 6, 1, 6, 2, 5, 2]], column)
     for part in (ids[1:4, 1:4], ids[1:3, 5:7], ids[:, 0]):
         assert (part == 3).all()
     assert np.count_nonzero(ids) == 9 + 4 + 6  # and "rib", unknown to the scheme, is unused
-
-
-def test_later_objects_lie_on_top(draw):
-    over = {"id": 2, "image_id": 1, "category_id": 9, "segmentation": [SQUARE]}
-    under = {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]}
-    categories = [{"id": 7, "name": "pleura"}, {"id": 9, "name": "B-line"}]
-    ids = draw(annotations=[under, over], categories=categories)
+    drawn = [(7, [[0, 0, 4, 0, 4, 4, 0, 4]]), (9, [SQUARE])]
+    objects = [{"image_id": 1, "category_id": k, "segmentation": shape} for k, shape in drawn]
+    names = [{"id": 7, "name": "pleura"}, {"id": 9, "name": "B-line"}]
+    ids = draw(annotations=objects, categories=names)
     assert (ids[1:4, 1:4] == 2).all()
     assert np.count_nonzero(ids == 3) == 25 - 9
 
@@ -121,18 +117,13 @@ def test_later_objects_lie_on_top(draw):
     ("shape", "parts", "reason"),
     [
         ([[1, 1, 9, 1, 3, 3]], {}, "outside of the image"),
-        ([[1, 1, -1, 1, 3, 3]], {}, "outside of the image"),
         ([[1, 1, 3, 1, 3]], {}, "not a list of x, y"),
         ([[1, 1, 3, 1]], {}, "a polygon has three"),
-        ([[1, 1, "3", 1, 3, 3]], {}, "not a list of x, y"),
-        ([1, 1, 3, 1, 3, 3], {}, "not a list of x, y"),
-        ([], {}, "no segmentation"),
-        (None, {}, "no segmentation"),
+        *((bad, {}, "not a list of x, y") for bad in ([[1, 1, "3", 1, 3, 3]], [1, 1, 3, 1, 3, 3])),
+        *((empty, {}, "no segmentation") for empty in ([], None)),
         ({"size": [8, 6], "counts": [48]}, {}, "drawn on 8 x 6 pixels, but the image has 6 x 8"),
         ({"size": [6, 8], "counts": [47]}, {}, "run lengths of 47 pixels"),
-        ({"size": [6, 8, 1], "counts": [48]}, {}, "drawn on"),
-        ({"size": 48, "counts": [48]}, {}, "drawn on"),
-        ({}, {}, "drawn on"),
+        *(({"size": size, "counts": [48]}, {}, "drawn on") for size in ([6, 8, 1], 48, None)),
         ([SQUARE], {"annotations": []}, "the image has no annotation"),
         ([SQUARE], {"images": [IMAGE, IMAGE | {"id": 2}]}, "2 images have this 'file_name'"),
         ([SQUARE], {"images": [IMAGE | {"height": 7}]}, "drawn on 7 x 8 pixels"),

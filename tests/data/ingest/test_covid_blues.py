@@ -20,28 +20,21 @@ def patient(air="", oxygen="", flow="", ticked=()) -> label_table.TableRow:
 
 def decided(a_lines: str, b_lines: str) -> dict[str, int] | None:
     row = label_table.TableRow("severity.csv row 2", {"A-lines": a_lines, "B-lines": b_lines})
-    values = covid_blues.label_biomarkers(row)
-    return values and {
-        name: value for name, value in zip(BIOMARKERS, values, strict=True) if value >= 0
-    }
+    values = dict(zip(BIOMARKERS, covid_blues.label_biomarkers(row) or (), strict=False))
+    return {name: value for name, value in values.items() if value >= 0} or None
+
+
+NONE = ("A-lines: none", "B-lines: none", "B-line origin: not applicable")
 
 
 def test_absent_lines_decide_their_whole_group_and_the_origin():
     values = decided("no", "no")
-    assert {name for name, value in values.items() if value == 1} == {
-        "A-lines: none",
-        "B-lines: none",
-        "B-line origin: not applicable",
-    }
+    assert {name for name, value in values.items() if value == 1} == set(NONE)
     assert len(values) == 5 + 5 + 3
 
 
-def test_present_lines_only_exclude_none():
-    names = ("A-lines: none", "B-lines: none", "B-line origin: not applicable")
-    assert decided("yes", "yes") == dict.fromkeys(names, 0)
-
-
-def test_empty_cells_are_no_annotation():
+def test_present_lines_only_exclude_none_and_empty_cells_are_no_annotation():
+    assert decided("yes", "yes") == dict.fromkeys(NONE, 0)
     assert decided("", "") is None
 
 
@@ -58,8 +51,8 @@ def test_empty_cells_are_no_annotation():
     ],
 )
 def test_sf_ratio_from_saturation_and_flow(values, ratio):
-    found = covid_blues.estimate_sf_ratio(patient(*values), Ledger())
-    assert found == (None if ratio is None else pytest.approx(ratio))
+    estimate = covid_blues.estimate_sf_ratio(patient(*values), Ledger())
+    assert estimate == (ratio and pytest.approx(ratio))
 
 
 @pytest.mark.parametrize("air", ["nan", "960", "30-35", "good"])
@@ -95,26 +88,20 @@ def source(tmp_path):
         "patient_10_L1,3.0,no ,yes,\npatient_2_R3_2,0.0,yes,no,fine\npatient_2_R1,1.0,yes,yes,\n"
         "patient_2_R2,1.0,yes,yes,\n"
     )
-    header = [*CLINICAL, *DIAGNOSES]
-    (tmp_path / "clinical_variables.csv").write_text(
-        ",".join(header) + "\n2,97,-96,," + ",".join("10000"[: len(DIAGNOSES)]) + "\n"
-    )
+    header = ",".join((*CLINICAL, *DIAGNOSES))
+    (tmp_path / "clinical_variables.csv").write_text(f"{header}\n2,97,-96,,1,0,0,0,0\n")
     return tmp_path
 
 
 def test_clips_come_patient_by_patient_with_zone_and_labels(source):
     ledger = Ledger()
-    rows = list(covid_blues.clips(source, ledger))
-    assert [row["clip"] for row in rows] == [
-        "covid_blues/patient_2_R1",
-        "covid_blues/patient_2_R3_2",
-        "covid_blues/patient_10_L1",
+    names = ("clip", "zone", "severity", "disease")
+    assert [tuple(map(row.get, names)) for row in covid_blues.clips(source, ledger)] == [
+        ("covid_blues/patient_2_R1", "R1", 1, "COVID-19 pneumonia"),
+        ("covid_blues/patient_2_R3_2", "R3", 0, "COVID-19 pneumonia"),
+        ("covid_blues/patient_10_L1", "L1", 3, None),
     ]
-    assert [row["zone"] for row in rows] == ["R1", "R3", "L1"]
-    assert [row["severity"] for row in rows] == [1, 0, 3]
-    assert [row["disease"] for row in rows] == ["COVID-19 pneumonia"] * 2 + [None]
-    reasons = {entry.item: entry.action for entry in ledger.entries}
-    assert reasons == {
+    assert {entry.item: entry.action for entry in ledger.entries} == {
         "severity.csv row 5 (patient_2_R2)": "skipped",
         "stray.mp4": "skipped",
         "patient_10_L1": "noted",
@@ -126,9 +113,8 @@ def test_an_invalid_grade_refuses_only_its_clip(grade, source):
     text = (source / "severity.csv").read_text()
     (source / "severity.csv").write_text(text.replace("patient_2_R1,1.0", f"patient_2_R1,{grade}"))
     ledger = Ledger()
-    rows = list(covid_blues.clips(source, ledger))
-    assert "covid_blues/patient_2_R1" not in [row["clip"] for row in rows]
-    assert len(rows) == 2
+    names = [row["clip"] for row in covid_blues.clips(source, ledger)]
+    assert names == ["covid_blues/patient_2_R3_2", "covid_blues/patient_10_L1"]
     (reason,) = [entry.reason for entry in ledger.entries if entry.item == "patient_2_R1"]
     assert "severity.csv row 4: 'Severity Score' is" in reason
 
@@ -138,19 +124,11 @@ def test_a_clip_listed_twice_or_with_two_files_is_refused(source):
         file.write("patient_2_R3_2,3.0,no,yes,\n")
     (source / "lus_videos" / "patient_2_R1.avi").touch()
     ledger = Ledger()
-    assert [clip["clip"] for clip in covid_blues.clips(source, ledger)] == [
-        "covid_blues/patient_10_L1"
-    ]
+    (row,) = covid_blues.clips(source, ledger)
+    assert row["clip"] == "covid_blues/patient_10_L1"
     assert sum(entry.reason == "listed more than once" for entry in ledger.entries) == 2
     (entry,) = (entry for entry in ledger.entries if "patient_2_R1" in entry.item)
     assert entry.reason == "several files in lus_videos: patient_2_R1.avi, patient_2_R1.mp4"
-
-
-def test_a_missing_column_names_file_and_column(source):
-    text = (source / "severity.csv").read_text()
-    (source / "severity.csv").write_text(text.replace("Severity Score", "Score"))
-    with pytest.raises(SourceError, match=r"severity\.csv: column 'Severity Score' is missing"):
-        next(covid_blues.clips(source, Ledger()))
 
 
 @pytest.mark.data

@@ -55,8 +55,9 @@ def test_a_circle_is_round_its_centre(draw):
     assert (ids[1, 2], ids[3, 4]) == (0, 3)
 
 
-def test_a_thin_line_drawn_as_a_polygon_does_not_vanish(draw):
+def test_a_thin_line_does_not_vanish_and_shapes_on_the_border_are_inside(draw):
     assert (draw(shape([[0, 2.2], [7.9, 2.2], [7.9, 2.4], [0, 2.4]]))[2] == 3).all()
+    assert (draw(shape([[0, 0], [8, 0], [8, 6], [0, 6]])) == 3).all()
 
 
 def test_later_shapes_lie_on_top_and_background_cuts_a_hole(draw):
@@ -65,10 +66,6 @@ def test_later_shapes_lie_on_top_and_background_cuts_a_hole(draw):
     assert ids[2, 2] == 0
     assert np.count_nonzero(ids == 2) == 8
     assert set(np.unique(draw(shape(SQUARE, "B-line"), shape(SQUARE)))) == {0, 3}
-
-
-def test_shapes_on_the_border_of_the_image_are_inside(draw):
-    assert (draw(shape([[0, 0], [8, 0], [8, 6], [0, 6]])) == 3).all()
 
 
 def test_the_image_and_the_path_inside_the_file_are_ignored(draw, tmp_path):
@@ -82,24 +79,21 @@ def test_the_image_and_the_path_inside_the_file_are_ignored(draw, tmp_path):
     ("drawn", "reason"),
     [
         (shape(SQUARE, "rib"), "'rib' is no class of scheme 'sparse'; one of background, A-line"),
-        (shape(SQUARE, None), "None is no class"),
         (shape(SQUARE, 3), "3 is no class"),
         (shape([[1, 1], [9, 1], [3, 3]]), r"reaches \(9, 1\), outside of the image, which is 8"),
         (shape([[1, 1], [3, 6.01], [3, 3]]), "outside of the image"),
-        (shape([[1, 1], [-0.5, 1], [3, 3]]), "outside of the image"),
-        (shape([[1, 1], [1e300, 1], [3, 3]]), "outside of the image"),
-        (shape([[1, 1], [10**400, 1], [3, 3]]), "outside of the image"),
+        *(
+            (shape([[1, 1], [x, 1], [3, 3]]), "outside of the image")
+            for x in (-0.5, 1e300, 10**400)
+        ),
         (shape([[2, 3], [2, 6]], shape_type="circle"), "outside of the image"),
         (shape([[1, 1], [2, 2]]), "has 2 points; a polygon has three"),
         (shape(SQUARE, shape_type="rectangle"), "a rectangle has two corners"),
         (shape(SQUARE, shape_type="circle"), "a circle has centre and edge"),
         (shape(SQUARE, shape_type="linestrip"), "a shape of type 'linestrip'; draw it as one of"),
         (shape(SQUARE, shape_type=["polygon"]), "a shape of type"),
-        (shape([[1, 1], [3], [3, 3]]), "not all"),
-        (shape([[1, 1], ["3", 1], [3, 3]]), "not all"),
-        (shape([[1, 1], [True, 1], [3, 3]]), "not all"),
-        (shape("1,1"), "not all"),
-        (shape(None), "not all"),
+        *((shape([[1, 1], bad, [3, 3]]), "not all") for bad in ([3], ["3", 1], [True, 1])),
+        *((shape(points), "not all") for points in ("1,1", None)),
         ("pleura", "'shapes' is not a list of objects"),
         ({"imageHeight": 8, "imageWidth": 6}, "drawn on 8 x 6 pixels, but the image has 6 x 8"),
         ({"imageHeight": None}, "drawn on None x 8"),
@@ -116,37 +110,38 @@ def test_a_shape_or_file_that_does_not_fit_is_refused_in_one_line(drawn, reason,
     assert len(str(caught.value)) < 250
 
 
+UNREADABLE = "not a readable JSON file"
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("[" * 100_000, "not a readable JSON file"),
-        ('{"a":' * 100_000 + "1" + "}" * 100_000, "not a readable JSON file"),
         ('{"shapes": [NaN]}', "NaN is no JSON number"),
         ('{"shapes": [-Infinity]}', "-Infinity is no JSON number"),
-        ('{"imageHeight": ' + "9" * 5000 + "}", "not a readable JSON file"),
         ("[]", "holds a list, not an object"),
-        ("", "not a readable JSON file"),
-        ("<html>", "not a readable JSON file"),
-        ("\udcff", "not a readable JSON file"),
+        ("[" * 100_000, UNREADABLE),
+        ('{"a":' * 100_000 + "1" + "}" * 100_000, UNREADABLE),
+        ('{"imageHeight": ' + "9" * 5000 + "}", UNREADABLE),
+        *((text, UNREADABLE) for text in ("", "<html>", "\udcff")),
     ],
     ids=range(9),
 )
 def test_a_file_that_is_not_proper_json_is_refused_in_one_line(text, reason, tmp_path):
     (tmp_path / "a.json").write_text(text, errors="surrogateescape")
     with pytest.raises(SourceError, match=rf"^a\.json: .*{reason}") as caught:
-        labelme.read(tmp_path / "a.json", "a.json", **SIZE)
+        polygons.read_json(tmp_path / "a.json", "a.json")
     assert len(str(caught.value)) < 250
 
 
-def test_a_file_is_bounded_in_bytes_and_in_values(tmp_path):
-    path = tmp_path / "a.json"
-    with path.open("wb") as file:
-        file.truncate(polygons.MAX_BYTES + 1)
-    with pytest.raises(SourceError, match=r"larger than 64 MB"):
-        polygons.read_json(path, "a.json")
-    path.write_text('{"shapes": [' + "0," * polygons.MAX_VALUES + "0]}")
-    with pytest.raises(SourceError, match=r"more than 10000000 values"):
-        polygons.read_json(path, "a.json")
+def test_a_large_file_many_values_and_a_pipe_are_refused(tmp_path):
+    (tmp_path / "large").touch()
+    os.truncate(tmp_path / "large", polygons.MAX_BYTES + 1)
+    (tmp_path / "many").write_text('{"shapes": [' + "0," * polygons.MAX_VALUES + "0]}")
+    os.mkfifo(tmp_path / "pipe")
+    reasons = {"large": "larger than 64 MB", "many": "more than 10000000", "pipe": "is not a file"}
+    for name, reason in reasons.items():
+        with pytest.raises(SourceError, match=reason):
+            polygons.read_json(tmp_path / name, name)
 
 
 def test_shapes_points_and_painted_pixels_of_an_image_are_bounded(draw, monkeypatch):
@@ -160,9 +155,3 @@ def test_shapes_points_and_painted_pixels_of_an_image_are_bounded(draw, monkeypa
     canvas.draw_rectangle("pleura", SQUARE[::2])
     with pytest.raises(SourceError, match="257 shapes on so large an image"):
         canvas.draw_rectangle("pleura", SQUARE[::2])
-
-
-def test_a_pipe_is_refused_without_waiting(tmp_path):
-    os.mkfifo(tmp_path / "a.json")
-    with pytest.raises(SourceError, match="is not a file"):
-        polygons.read_json(tmp_path / "a.json", "a.json")

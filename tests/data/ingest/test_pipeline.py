@@ -87,30 +87,23 @@ def test_the_same_source_is_replaced_and_the_order_of_work_changes_nothing(own, 
     assert len({(entry.item, entry.reason) for entry in entries}) == len(entries)
 
 
-def test_a_run_without_a_clip_is_refused_with_reasons_and_leaves_the_store(own, tmp_path):
+def contents(store):
+    return stores.fingerprint(stores.read_index(store)), (store / "ledger.jsonl").read_text()
+
+
+def test_a_run_that_is_interrupted_or_without_a_clip_leaves_the_store_as_it_was(own, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
     store = tmp_path / "store"
     ingest("folder", own, store)
-    before = stores.fingerprint(stores.read_index(store)), (store / "ledger.jsonl").read_text()
+    before = contents(store)
+    with pytest.raises(KeyboardInterrupt):
+        ingest("folder", own, store, max_side=20, progress=interrupt)
     (own / "labels.csv").write_text("file,patient\npage.mp4,1\nempty.avi,1\n")
     with pytest.raises(SourceError, match=r"no clip in .* can be used: folder/empty: .*empty"):
         ingest("folder", own, store)
-    assert (
-        stores.fingerprint(stores.read_index(store)),
-        (store / "ledger.jsonl").read_text(),
-    ) == before
-
-
-def test_ctrl_c_leaves_the_store_as_it_was(own, tmp_path):
-    store = tmp_path / "store"
-    ingest("folder", own, store)
-    before = stores.fingerprint(stores.read_index(store))
-
-    def interrupt(num_clips, total, num_frames):
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        ingest("folder", own, store, max_side=20, progress=interrupt)
-    assert stores.fingerprint(stores.read_index(store)) == before
+    assert contents(store) == before
     assert not list(store.glob(".writing-*"))
 
 
@@ -128,19 +121,20 @@ def test_one_clip_under_two_patients_ends_in_one_group(own, tmp_path):
     assert group["folder/one"] == group["folder/copy"] != group["folder/three"]
 
 
-def test_an_unknown_source_is_refused_with_the_list(tmp_path):
-    with pytest.raises(SourceError, match="covid_blues, dicom, folder, phantom, pocovid"):
-        ingest("nonsense", None, tmp_path)
-    with pytest.raises(SourceError, match="no source 'decode'"):
-        ingest("decode", None, tmp_path)
+@pytest.mark.parametrize(
+    ("source", "options", "reason"),
+    [
+        ("nonsense", {}, "no source 'nonsense'; .* covid_blues, dicom, folder, phantom, pocovid"),
+        ("coco", {}, "no source 'coco'"),
+        ("folder", {"label": "x.csv"}, "no option 'label'; its options: labels"),
+        ("folder", {}, "no such folder"),
+    ],
+)
+def test_an_unknown_source_option_or_folder_is_refused(source, options, reason, tmp_path):
+    root = tmp_path if options else tmp_path / "absent"
+    with pytest.raises(SourceError, match=reason):
+        ingest(source, root, tmp_path / "store", **options)
     assert list_sources() == ["covid_blues", "dicom", "folder", "phantom", "pocovid"]
-
-
-def test_an_unknown_option_and_a_missing_folder_are_refused(own, tmp_path):
-    with pytest.raises(SourceError, match="no option 'label'; its options: labels"):
-        ingest("folder", own, tmp_path / "store", label="x.csv")
-    with pytest.raises(SourceError, match="no such folder"):
-        ingest("folder", own / "absent", tmp_path / "store")
 
 
 @pytest.mark.data

@@ -1,5 +1,3 @@
-"""Six copies: number 0 is the image itself, and greys end at white."""
-
 import pytest
 import torch
 

@@ -1,5 +1,3 @@
-"""Intensity matching: against plain numpy, and what it must leave as it is."""
-
 import numpy as np
 import pytest
 import torch
@@ -7,11 +5,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lus_ray.data.transforms import intensity_matching
+from lus_ray.data.transforms.intensity_matching import (
+    match_fourier,
+    match_histogram,
+    sample_partners,
+)
 from lus_ray.errors import ArmError
 
 # Few greys, so that many pixels are equal.
 coarse = arrays(np.uint8, (4, 5), elements=st.integers(0, 4)).map(lambda ids: ids / np.float32(4))
+
+BOTH = pytest.mark.parametrize("match", [match_histogram, match_fourier])
 
 
 def seeded(seed=0):
@@ -29,11 +33,11 @@ def random(num, height=12, width=15, seed=0):
 
 def matched_by_hand(image, partner):
     """Of each grey the mean place among the sorted pixels, and what the partner has there."""
-    wanted, found = np.sort(partner, axis=None), np.empty_like(image)
+    wanted, matched = np.sort(partner, axis=None), np.empty_like(image)
     for grey in np.unique(image):
         place = (image < grey).sum() + ((image == grey).sum() - 1) / 2
-        found[image == grey] = np.interp(place, np.arange(wanted.size), wanted)
-    return found
+        matched[image == grey] = np.interp(place, np.arange(wanted.size), wanted)
+    return matched
 
 
 def exchanged_by_hand(image, partner, num_waves):
@@ -50,20 +54,10 @@ def exchanged_by_hand(image, partner, num_waves):
 
 @settings(deadline=None)
 @given(coarse, coarse)
-def test_greys_are_those_of_the_same_place_in_the_partner(image, partner):
-    found = intensity_matching.match_histogram(images(image), images(partner), seeded())[
-        0, 0
-    ].numpy()
-    assert found == pytest.approx(matched_by_hand(image, partner), abs=1e-6)
-
-
-@settings(deadline=None)
-@given(coarse, coarse)
-def test_equal_greys_stay_equal_and_none_overtakes_another(image, partner):
-    found = intensity_matching.match_histogram(images(image), images(partner), seeded())[
-        0, 0
-    ].numpy()
-    by_grey = [found[image == grey] for grey in np.unique(image)]
+def test_greys_are_those_of_the_same_rank_in_the_partner_and_equal_ones_stay_equal(image, partner):
+    matched = match_histogram(images(image), images(partner), seeded())[0, 0].numpy()
+    assert matched == pytest.approx(matched_by_hand(image, partner), abs=1e-6)
+    by_grey = [matched[image == grey] for grey in np.unique(image)]
     assert all(len(np.unique(greys)) == 1 for greys in by_grey)
     assert (np.diff([greys[0] for greys in by_grey]) >= 0).all()
 
@@ -71,17 +65,15 @@ def test_equal_greys_stay_equal_and_none_overtakes_another(image, partner):
 @settings(deadline=None)
 @given(coarse)
 def test_an_image_matched_to_itself_is_unchanged(image):
-    assert torch.equal(
-        intensity_matching.match_histogram(images(image), images(image), seeded()), images(image)
-    )
-    same = intensity_matching.match_fourier(images(image), images(image), seeded(), share=0.3)
+    assert torch.equal(match_histogram(images(image), images(image), seeded()), images(image))
+    same = match_fourier(images(image), images(image), seeded(), share=0.3)
     torch.testing.assert_close(same, images(image), atol=1e-6, rtol=0)
 
 
 def test_an_image_without_equal_greys_has_exactly_the_greys_of_its_partner():
     frames, like = random(3), random(1, seed=1)
-    found = intensity_matching.match_histogram(frames, like, seeded())
-    for image in found:
+    matched = match_histogram(frames, like, seeded())
+    for image in matched:
         assert torch.equal(image.flatten().sort().values, like.flatten().sort().values)
 
 
@@ -89,10 +81,10 @@ def test_an_image_without_equal_greys_has_exactly_the_greys_of_its_partner():
 def test_black_stays_black_below_twice_what_the_partner_has(num_black, stays):
     image, partner = np.linspace(0.2, 1, 20), np.linspace(0.2, 1, 20)
     image[:num_black], partner[:4] = 0, 0
-    found = intensity_matching.match_histogram(
+    matched = match_histogram(
         images(image.reshape(4, 5)), images(partner.reshape(4, 5)), seeded()
     ).flatten()
-    assert (found[:num_black] == 0).all() == stays
+    assert (matched[:num_black] == 0).all() == stays
 
 
 @pytest.mark.parametrize(
@@ -101,31 +93,27 @@ def test_black_stays_black_below_twice_what_the_partner_has(num_black, stays):
 )
 def test_low_frequencies_have_the_amplitudes_of_the_partner(height, width, share, num_waves):
     frames, like = random(1, height, width), random(1, height, width, seed=1) ** 3
-    found = intensity_matching.match_fourier(frames, like, seeded(), share=share)[0, 0].numpy()
+    matched = match_fourier(frames, like, seeded(), share=share)[0, 0].numpy()
     by_hand = exchanged_by_hand(frames[0, 0].numpy(), like[0, 0].numpy(), num_waves)
-    assert found == pytest.approx(by_hand, abs=1e-5)
+    assert matched == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_without_a_share_the_mean_grey_alone_is_exchanged():
     frames, like = images(np.full((4, 6), 0.2), np.full((4, 6), 0.6)), images(np.full((4, 6), 0.5))
     frames[:, :, 1, 2] += 0.12
-    found = intensity_matching.match_fourier(frames, like, seeded(), share=0)
-    assert found.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.5, 0.5])
-    assert (found - frames)[0].std().item() == pytest.approx(0, abs=1e-6)
+    matched = match_fourier(frames, like, seeded(), share=0)
+    assert matched.mean(dim=(1, 2, 3)).tolist() == pytest.approx([0.5, 0.5])
+    assert (matched - frames)[0].std().item() == pytest.approx(0, abs=1e-6)
 
 
 def test_what_leaves_the_range_is_clipped():
     frames = images(np.tile([0.0, 1.0], (4, 3)))
     for grey in (0.0, 1.0):
-        found = intensity_matching.match_fourier(
-            frames, images(np.full((4, 6), grey)), seeded(), share=0
-        )
-        assert 0 <= found.min() <= found.max() <= 1
+        matched = match_fourier(frames, images(np.full((4, 6), grey)), seeded(), share=0)
+        assert 0 <= matched.min() <= matched.max() <= 1
 
 
-@pytest.mark.parametrize(
-    "match", [intensity_matching.match_histogram, intensity_matching.match_fourier]
-)
+@BOTH
 def test_every_image_has_its_own_partner_and_the_seed_decides_which(match):
     frames = random(8).expand(8, 3, -1, -1).contiguous()
     like = images(*(np.full((12, 15), grey) for grey in (0.1, 0.3, 0.5, 0.7)))
@@ -138,43 +126,22 @@ def test_every_image_has_its_own_partner_and_the_seed_decides_which(match):
     assert not torch.equal(means, match(frames, like, seeded(2)).mean(dim=(2, 3)))
 
 
-@pytest.mark.parametrize(
-    "match", [intensity_matching.match_histogram, intensity_matching.match_fourier]
-)
-def test_an_image_is_matched_to_the_one_that_was_drawn(match):
+@BOTH
+def test_an_image_is_matched_to_its_sampled_partner_and_no_input_is_written_to(match):
     frames, like = random(5), random(4, seed=3)
-    whole = match(frames, like, seeded(7))
-    for image, found, partner in zip(
-        frames, whole, intensity_matching.sample_partners(frames, like, seeded(7)), strict=True
-    ):
-        alone = match(image[None], like[partner][None], seeded())
-        torch.testing.assert_close(found[None], alone, atol=1e-6, rtol=0)
-
-
-@pytest.mark.parametrize(
-    "match", [intensity_matching.match_histogram, intensity_matching.match_fourier]
-)
-def test_what_is_given_is_left_as_it_was(match):
-    frames, like = random(3), random(2, seed=1)
-    before = frames.clone(), like.clone()
-    match(frames, like, seeded())
-    assert torch.equal(frames, before[0])
-    assert torch.equal(like, before[1])
+    matched = match(frames, like, seeded(7))
+    for number, partner in enumerate(sample_partners(frames, like, seeded(7))):
+        alone = match(frames[number, None], like[partner][None], seeded())
+        torch.testing.assert_close(matched[number, None], alone, atol=1e-6, rtol=0)
+    assert torch.equal(frames, random(5))
+    assert torch.equal(like, random(4, seed=3))
 
 
 @pytest.mark.usefixtures("unchecked")
-@pytest.mark.parametrize(
-    "match", [intensity_matching.match_histogram, intensity_matching.match_fourier]
-)
-def test_images_of_two_sizes_are_refused_by_both(match):
+@BOTH
+def test_partners_of_another_size_or_none_at_all_are_refused(match):
     with pytest.raises(ArmError, match=r"^frames of 12x15 cannot be matched to frames of 16x20; "):
         match(random(2), random(2, 16, 20), seeded())
-
-
-@pytest.mark.parametrize(
-    "match", [intensity_matching.match_histogram, intensity_matching.match_fourier]
-)
-def test_no_image_to_match_to_is_refused(match):
     with pytest.raises(ArmError, match="no frame to match others to"):
         match(random(2), random(0), seeded())
 
@@ -182,4 +149,4 @@ def test_no_image_to_match_to_is_refused(match):
 @pytest.mark.parametrize("share", [-0.1, 0.6, float("nan")])
 def test_a_share_beyond_half_of_the_waves_is_refused(share):
     with pytest.raises(ArmError, match="share is"):
-        intensity_matching.match_fourier(random(1), random(1), seeded(), share=share)
+        match_fourier(random(1), random(1), seeded(), share=share)
