@@ -1,10 +1,9 @@
 """The page in a browser: the grid, details, keyboard, a phone, a stopped server."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from lus_ray.monitoring.run_state import RunReader
 from lus_ray.monitoring.web_page import PageServer
@@ -16,21 +15,9 @@ from tests.monitoring.unfinished_runs import (
     write_run,
     write_status,
 )
+from tests.serve.page.conftest import browser as browser
 
 pytestmark = pytest.mark.slow
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A headless browser of the distribution."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is on the path")
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def clip() -> bytes:
     return to_video(np.asarray(row["frames"]))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # its event loop disturbs tests that have one of their own
 def browser() -> Iterator[Browser]:
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
