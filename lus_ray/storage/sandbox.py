@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 REQUEST_BYTES = 4096
@@ -55,7 +55,7 @@ class Sandbox:
         self.process: subprocess.Popen[bytes] | None = None
         self.connection: socket.socket | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Sandbox":
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -39,7 +38,7 @@ class Writer:
         self.shard: pq.ParquetWriter | None = None
         self.row_bytes = self.shard_bytes = self.num_shards = self.num_groups = 0
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Writer":
         self.folder.mkdir(parents=True, exist_ok=True)
         return self
 
