@@ -57,10 +57,8 @@ shared = st.tuples(*map(rows_of, DOMAINS), st.integers(1, 6)).map(
 )
 """Some groups, or all of some domain's, hold patients of both domains."""
 
-indexes = apart | shared
-
+indexes, seeds = apart | shared, st.integers(0, 99)
 SINGLES = table([(f"{d}{n}", f"{d}{n}", d, 1) for d in DOMAINS for n in range(6)])
-
 few = settings(deadline=None, max_examples=40)
 
 
@@ -74,28 +72,22 @@ def per_domain(index: pa.Table, patients: tuple[str, ...]) -> Counter[str]:
 
 
 @few
-@given(indexes, st.integers(3, 6), st.booleans(), st.integers(0, 99))
-def test_every_patient_is_tested_once_and_groups_stay_whole(index, k, val, seed):
+@given(indexes, st.integers(3, 6), st.booleans(), seeds)
+def test_every_patient_is_tested_once_and_every_split_has_every_domain(index, k, val, seed):
     folds = across_domains(k, val).assign(index, seed=seed)
     gate(folds, index)
     assert [fold.number for fold in folds] == list(range(k))
-    tested = Counter(patient for fold in folds for patient in fold.test)
-    everybody = set(index["patient"].to_pylist())
-    assert tested == Counter(dict.fromkeys(everybody, 1))
-    assert all({*fold.train, *fold.val, *fold.test} == everybody for fold in folds)
-
-
-@few
-@given(indexes, st.integers(3, 6), st.booleans(), st.integers(0, 99))
-def test_every_fold_has_every_domain_in_every_split(index, k, val, seed):
-    for fold in across_domains(k, val).assign(index, seed=seed):
-        for side in ("train", "test", *(["val"] if val else [])):
-            assert set(per_domain(index, getattr(fold, side))) == set(DOMAINS)
+    patients = set(index["patient"].to_pylist())
+    assert Counter(patient for fold in folds for patient in fold.test) == Counter(patients)
+    for fold in folds:
+        assert {*fold.train, *fold.val, *fold.test} == patients
+        for split in ("train", "test", *(["val"] if val else [])):
+            assert set(per_domain(index, getattr(fold, split))) == set(DOMAINS)
         assert val or fold.val == ()
 
 
 @few
-@given(apart, st.integers(3, 6), st.integers(0, 99))
+@given(apart, st.integers(3, 6), seeds)
 def test_test_parts_of_a_domain_differ_by_no_more_than_its_largest_group(index, k, seed):
     folds = across_domains(k, val=False).assign(index, seed=seed)
     parts = [per_domain(index, fold.test) for fold in folds]
@@ -109,16 +101,15 @@ def test_test_parts_of_a_domain_differ_by_no_more_than_its_largest_group(index, 
 
 
 @few
-@given(indexes, st.randoms(use_true_random=False), st.integers(0, 99))
+@given(indexes, st.randoms(use_true_random=False), seeds)
 def test_the_order_of_rows_changes_nothing(index, random, seed):
-    places = list(range(index.num_rows))
-    random.shuffle(places)
+    order = random.sample(range(index.num_rows), index.num_rows)
     protocol = across_domains()
-    assert protocol.assign(index.take(places), seed=seed) == protocol.assign(index, seed=seed)
+    assert protocol.assign(index.take(order), seed=seed) == protocol.assign(index, seed=seed)
 
 
 @few
-@given(apart, st.integers(0, 99))
+@given(apart, seeds)
 def test_one_group_of_each_domain_validates(index, seed):
     for fold in across_domains().assign(index, seed=seed):
         groups = {patient.rpartition("-")[0] for patient in fold.val}
@@ -134,26 +125,21 @@ def test_patients_of_the_published_numbers_fall_into_parts_as_published():
         + [(name, name, "covid", number) for name, number in covid.items()]
     )
     folds = across_domains(3, val=False).assign(index, seed=0)
-    parts = [per_domain(index, fold.test) for fold in folds]
-    assert sorted(part["cap"] for part in parts) == [81, 97, 148]
+    assert sorted(per_domain(index, fold.test)["cap"] for fold in folds) == [81, 97, 148]
     assert sorted(len(set(fold.test) & set(cap)) for fold in folds) == [1, 2, 3]
     assert all(len(set(fold.test) & set(covid)) == 2 for fold in folds)
 
 
 def test_a_clip_without_listed_images_counts_once():
-    one_each = across_domains(3).assign(SINGLES.drop_columns("images"), seed=4)
-    assert one_each == across_domains(3).assign(SINGLES, seed=4)
-    assert [len(fold.test) for fold in one_each] == [4, 4, 4]
+    folds = across_domains(3).assign(SINGLES.drop_columns("images"), seed=4)
+    assert folds == across_domains(3).assign(SINGLES, seed=4)
+    assert [len(fold.test) for fold in folds] == [4, 4, 4]
 
 
-def test_the_seed_decides_among_equals():
-    folds = {across_domains(3).assign(SINGLES, seed=seed) for seed in range(5)}
-    assert len(folds) == 5
-
-
-def test_who_validates_is_spread_over_folds_and_seeds():
-    who = {p for s in range(20) for f in across_domains().assign(SINGLES, seed=s) for p in f.val}
-    assert len(who) == 12
+def test_the_seed_decides_among_equals_and_spreads_who_validates():
+    runs = [across_domains(3).assign(SINGLES, seed=seed) for seed in range(20)]
+    assert len(set(runs[:5])) == 5
+    assert len({patient for folds in runs for fold in folds for patient in fold.val}) == 12
 
 
 def test_the_last_training_group_of_a_domain_never_validates():
@@ -167,14 +153,14 @@ def test_the_last_training_group_of_a_domain_never_validates():
             assert set(per_domain(index, fold.train)) == set(DOMAINS)
 
 
+TWO_GROUPS = [(f"cap{n}", f"cap{n // 2}", "cap", 1) for n in range(4)]
+COVID = [(f"covid{n}", f"covid{n}", "covid", 1) for n in range(9)]
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (
-            [(f"cap{n}", f"cap{n // 2}", "cap", 1) for n in range(4)]
-            + [(f"covid{n}", f"covid{n}", "covid", 1) for n in range(9)],
-            "domain 'cap' has 2 groups of patients for 3 folds; use",
-        ),
+        (TWO_GROUPS + COVID, "domain 'cap' has 2 groups of patients for 3 folds; use"),
         ([("a", "a", "cap", 1), ("b", "b", None, 1)], "clip 'clip 1' has no domain"),
     ],
 )

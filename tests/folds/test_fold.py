@@ -1,6 +1,7 @@
 """Folds are disjoint, the gate refuses leaks, and a file keeps them."""
 
 import json
+import re
 
 import pyarrow as pa
 import pytest
@@ -60,27 +61,28 @@ def test_folds_edited_by_hand_are_refused(tmp_path):
         read(path)
 
 
+def numbered(*numbers):
+    return json.dumps({"folds": [{"number": n, "train": ["a"], "test": ["b"]} for n in numbers]})
+
+
+NUMBERS = [(1, 2), (0, 0), (0, 2), (0, 1.0), (0, True), ("0", "1"), ()]
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"folds": [{}]}', '{"folds": [{"number": 0, "train": "abc"}]}']
+    ("text", "message"),
+    [
+        *((text, "") for text in ("", "[]", "{}", '{"folds": [{}]}')),
+        ('{"folds": [{"number": 0, "train": "abc"}]}', "a split is a list of patients, not 'abc'"),
+        *((numbered(*numbers), "folds are numbered 0, 1, 2, ..., each") for numbers in NUMBERS),
+    ],
 )
-def test_a_file_without_folds_is_refused_by_name(tmp_path, text):
+def test_a_file_that_does_not_list_folds_numbered_from_0_is_refused(tmp_path, text, message):
     path = tmp_path / "splits.json"
     path.write_text(text)
-    with pytest.raises(FoldError, match=r"splits\.json: no folds here"):
+    with pytest.raises(FoldError, match=rf"splits\.json: no folds here .*{re.escape(message)}"):
         read(path)
 
 
-def numbered(path, numbers):
-    folds = [{"number": n, "train": ["a"], "test": ["b"]} for n in numbers]
-    path.write_text(json.dumps({"folds": folds}))
-    return path
-
-
-@pytest.mark.parametrize("numbers", [[1, 2], [0, 0], [0, 2], [0, 1.0], [0, True], ["0", "1"], []])
-def test_folds_are_numbered_from_0_each_once(tmp_path, numbers):
-    with pytest.raises(FoldError, match=r"folds are numbered 0, 1, 2, \.\.\., each once, not"):
-        read(numbered(tmp_path / "splits.json", numbers))
-
-
-def test_folds_may_stand_in_any_order(tmp_path):
-    assert [f.number for f in read(numbered(tmp_path / "splits.json", (2, 0, 1)))] == [2, 0, 1]
+def test_folds_may_be_listed_in_any_order(tmp_path):
+    (tmp_path / "splits.json").write_text(numbered(2, 0, 1))
+    assert [fold.number for fold in read(tmp_path / "splits.json")] == [2, 0, 1]

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lus_ray.errors import FoldError
@@ -17,15 +17,9 @@ def table(rows: list[tuple[str, str, int | None]]) -> pa.Table:
     """An index with one row for each (patient, group, severity)."""
     patients, groups, severities = zip(*rows, strict=True)
     names = [f"clip {number}" for number in range(len(rows))]
-    return pa.table(
-        {
-            "clip": names,
-            "patient": patients,
-            "group": groups,
-            "severity": pa.array(severities, pa.int8()),
-            "sha256": names,
-        }
-    )
+    severity = pa.array(severities, pa.int8())
+    columns = {"clip": names, "patient": patients, "group": groups, "severity": severity}
+    return pa.table(columns | {"sha256": names})
 
 
 def singles(num_patients: int, num_clips: int = 1) -> pa.Table:
@@ -35,21 +29,25 @@ def singles(num_patients: int, num_clips: int = 1) -> pa.Table:
     )
 
 
-RATED = singles(9).append_column("raters", pa.array([[1]] * 9))
-
 indexes = st.lists(
     st.tuples(st.integers(0, 40), st.none() | st.integers(0, 3)), min_size=12, max_size=80
 ).map(lambda rows: table([(f"p{n:02}", f"g{n // 2:02}", label) for n, label in rows]))
 """Patients in groups of two, some clips without a label."""
+
+few = settings(deadline=None, max_examples=40)
+
+
+def sizes(fold: Fold) -> list[int]:
+    return [len(getattr(fold, split)) for split in SPLITS]
 
 
 def num_groups(index: pa.Table) -> int:
     return len(set(index["group"].to_pylist()))
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(indexes, st.sampled_from([rotating, k_fold]), st.integers(3, 5), st.integers(0, 3))
-def test_every_patient_is_tested_exactly_once(index, protocol, k, seed):
+def test_every_patient_is_tested_exactly_once_and_groups_stay_whole(index, protocol, k, seed):
     if num_groups(index) < k:
         with pytest.raises(FoldError, match="groups of patients cannot fill"):
             protocol(k).assign(index, seed=seed)
@@ -58,50 +56,37 @@ def test_every_patient_is_tested_exactly_once(index, protocol, k, seed):
     gate(folds, index)
     tested = Counter(patient for fold in folds for patient in fold.test)
     assert tested == Counter(set(index["patient"].to_pylist()))
-    assert all(set(f.train) | set(f.val) | set(f.test) == set(tested) for f in folds)
-    assert all(fold.train and fold.val and fold.test for fold in folds)
+    assert all({*fold.train, *fold.val, *fold.test} == set(tested) for fold in folds)
+    assert all(all(sizes(fold)) for fold in folds)
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(indexes, st.permutations(range(80)))
 def test_folds_do_not_depend_on_the_order_of_rows(index, order):
-    if num_groups(index) < 4:
-        return
+    assume(num_groups(index) >= 4)
     shuffled = index.take([n for n in order if n < index.num_rows])
-    assert fixed_test().assign(index, seed=1) == fixed_test().assign(shuffled, seed=1)
-
-
-@settings(deadline=None, max_examples=40)
-@given(indexes, st.integers(0, 5))
-def test_a_group_never_splits(index, seed):
-    if num_groups(index) < 4:
-        return
-    folds = fixed_test().assign(index, seed=seed)
+    folds = fixed_test().assign(index, seed=1)
+    assert folds == fixed_test().assign(shuffled, seed=1)
     gate(folds, index)
-    group_of = dict(zip(index["patient"].to_pylist(), index["group"].to_pylist(), strict=True))
-    for fold in folds:
-        sides = [{group_of[p] for p in side} for side in (fold.train, fold.val, fold.test)]
-        assert sum(map(len, sides)) == len(set.union(*sides))
 
 
-@settings(deadline=None, max_examples=40)
+@few
 @given(indexes, st.integers(2, 5))
 def test_parts_differ_by_one_group_at_most_in_every_stratum_and_in_all(index, k):
-    if num_groups(index) < k:
-        return
+    assume(num_groups(index) >= k)
     severity: dict[str, int] = {}
     for group, label in zip(index["group"].to_pylist(), index["severity"].to_pylist(), strict=True):
         severity[group] = max(severity.get(group, -1), -1 if label is None else label)
     parts = split_groups(index, (1 / k,) * k, seed=0, stratify="severity")
+    groups = [{f"g{int(patient[1:]) // 2:02}" for patient in part} for part in parts]
     for stratum in {*severity.values(), None}:
         chosen = {g for g, s in severity.items() if stratum is None or s == stratum}
-        sizes = [len({f"g{int(p[1:]) // 2:02}" for p in part} & chosen) for part in parts]
-        assert max(sizes) - min(sizes) <= 1
+        counts = [len(part & chosen) for part in groups]
+        assert max(counts) - min(counts) <= 1
 
 
 def test_another_seed_gives_other_folds():
-    folds = {rotating(4).assign(singles(40), seed=seed) for seed in range(5)}
-    assert len(folds) == 5
+    assert len({rotating(4).assign(singles(40), seed=seed) for seed in range(5)}) == 5
 
 
 def test_known_folds_never_change():
@@ -114,46 +99,44 @@ def test_known_folds_never_change():
 
 def test_fixed_test_validates_every_other_part_once():
     folds = fixed_test(parts=4, cv=3).assign(singles(40), seed=0)
-    assert len(folds) == 3
     assert {fold.test for fold in folds} == {folds[0].test}
     assert sorted(p for fold in folds for p in fold.val) == sorted(folds[0].train + folds[0].val)
-    assert [len(f.train) for f in folds] == [20, 20, 20]
+    assert [len(fold.train) for fold in folds] == [20, 20, 20]
 
 
 def test_a_quarter_of_what_k_folds_do_not_test_validates_in_every_stratum():
     for fold in k_fold(3).assign(singles(48), seed=0):
-        assert [len(fold.train), len(fold.val), len(fold.test)] == [24, 8, 16]
-        for side, number in ((fold.train, 6), (fold.val, 2), (fold.test, 4)):
-            by_severity = Counter(int(patient[1:]) % 4 for patient in side)
+        assert sizes(fold) == [24, 8, 16]
+        for split, number in (("train", 6), ("val", 2), ("test", 4)):
+            by_severity = Counter(int(patient[1:]) % 4 for patient in getattr(fold, split))
             assert by_severity == dict.fromkeys(range(4), number)
 
 
 def test_strata_of_a_group_or_two_leave_no_k_fold_without_its_quarter_to_validate():
-    index = table([(f"p{n:02}", f"p{n:02}", None) for n in range(24)])
-    index = index.append_column("disease", pa.array([f"disease {n // 2}" for n in range(24)]))
-    for fold in k_fold(3, stratify="disease").assign(index, seed=0):
-        assert [len(fold.train), len(fold.val), len(fold.test)] == [12, 4, 8]
+    index = singles(24).append_column("disease", pa.array([f"disease {n // 2}" for n in range(24)]))
+    folds = k_fold(3, stratify="disease").assign(index, seed=0)
+    assert [sizes(fold) for fold in folds] == [[12, 4, 8]] * 3
 
 
 @pytest.mark.parametrize("num_patients", [3, 4, 5])
-def test_k_folds_of_very_few_patients_have_one_who_validates(num_patients):
+def test_k_folds_of_very_few_patients_validate_on_one(num_patients):
     for fold in k_fold(3).assign(singles(num_patients), seed=0):
         assert len(fold.val) == 1
         assert fold.train
 
 
 @pytest.mark.parametrize(
-    ("shares", "num_patients", "sizes"),
+    ("shares", "num_patients", "expected"),
     [
         ((0.5, 0.25, 0.25), 40, [20, 10, 10]),
         ((0.5, 0, 0.5), 8, [4, 0, 4]),
         ((0.98, 0.01, 0.01), 6, [4, 1, 1]),
     ],
 )
-def test_one_split_keeps_its_shares_and_no_share_above_0_is_empty(shares, num_patients, sizes):
+def test_one_split_keeps_its_shares_and_no_share_above_0_is_empty(shares, num_patients, expected):
     protocol = one_split(**dict(zip(SPLITS, shares, strict=True)))
     (fold,) = protocol.assign(singles(num_patients), seed=0)
-    assert [len(fold.train), len(fold.val), len(fold.test)] == sizes
+    assert sizes(fold) == expected
 
 
 def test_a_patient_without_any_label_is_assigned_too():
@@ -162,13 +145,21 @@ def test_a_patient_without_any_label_is_assigned_too():
     assert sum("p5" in fold.test for fold in folds) == 1
 
 
-def test_strata_can_be_names_ratios_or_nothing():
-    index = singles(12)
-    index = index.append_column("disease", pa.array(["healthy", None, "asthma"] * 4))
-    index = index.append_column("sf_ratio", pa.array([450.0, 300.0, None] * 4, pa.float32()))
-    for column in ("disease", "sf_ratio", None):
-        parts = split_groups(index, (0.5, 0.5), seed=0, stratify=column)
-        assert [len(part) for part in parts] == [6, 6]
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("disease", pa.array(["healthy", None, "asthma"] * 4)),
+        ("sf_ratio", pa.array([450.0, 300.0, None] * 4, pa.float32())),
+        (None, None),
+    ],
+)
+def test_strata_can_be_names_ratios_or_nothing(column, values):
+    index = singles(12).append_column(column, values) if column else singles(12)
+    parts = split_groups(index, (0.5, 0.5), seed=0, stratify=column)
+    assert [len(part) for part in parts] == [6, 6]
+
+
+RATED = singles(9).append_column("raters", pa.array([[1]] * 9))
 
 
 @pytest.mark.parametrize(
@@ -201,11 +192,23 @@ def test_impossible_protocols_are_refused(protocol, arguments):
         protocol(**arguments)
 
 
-def test_official_folds_keep_the_patients_that_are_here(tmp_path):
-    path = tmp_path / "official.json"
-    path.write_text('{"folds": [{"number": 0, "train": ["p00", "x"], "test": ["p01"]}]}')
-    assert official(path).assign(singles(3), seed=0) == (Fold(0, train=("p00",), test=("p01",)),)
-    assert official(path).describe()["file"] == "official.json"
+@pytest.fixture
+def published(tmp_path):
+    """Official folds with these splits."""
+
+    def write(*splits):
+        path = tmp_path / "official.json"
+        folds = [{"number": number, **split} for number, split in enumerate(splits)]
+        path.write_text(json.dumps({"folds": folds}))
+        return official(path)
+
+    return write
+
+
+def test_official_folds_keep_the_patients_of_the_store(published):
+    protocol = published({"train": ["p00", "x"], "test": ["p01"]})
+    assert protocol.assign(singles(3), seed=0) == (Fold(0, train=("p00",), test=("p01",)),)
+    assert protocol.describe()["file"] == "official.json"
 
 
 @pytest.mark.parametrize(
@@ -218,26 +221,21 @@ def test_official_folds_keep_the_patients_that_are_here(tmp_path):
         ({"train": ["p01"], "val": ["x"], "test": ["p02"]}, "validates on"),
     ],
 )
-def test_official_folds_without_a_patient_in_a_split_are_refused(tmp_path, splits, verb):
-    path = tmp_path / "official.json"
-    whole = {"number": 0, "train": ["p00"], "test": ["p01"]}
-    path.write_text(json.dumps({"folds": [whole, {"number": 1, **splits}]}))
+def test_official_folds_without_a_patient_in_a_split_are_refused(published, splits, verb):
+    protocol = published({"train": ["p00"], "test": ["p01"]}, splits)
     with pytest.raises(FoldError, match=f"fold 1 {verb} no patient of this store"):
-        official(path).assign(singles(3), seed=0)
+        protocol.assign(singles(3), seed=0)
 
 
-def test_patients_that_only_the_file_or_only_the_store_has_are_noted_with_both_numbers(tmp_path):
-    path = tmp_path / "official.json"
-    folds = [
-        {"number": 0, "train": ["p00", "p1"], "test": ["p01"]},
-        {"number": 1, "train": ["p01", "p2", "p3", "p4"], "test": ["p00"]},
-    ]
-    path.write_text(json.dumps({"folds": folds}))
-    assert official(path).misfits(singles(2)) == [
+def test_patients_that_only_the_file_or_only_the_store_has_are_noted_with_both_numbers(published):
+    protocol = published(
+        {"train": ["p00", "p1"], "test": ["p01"]},
+        {"train": ["p01", "p2", "p3", "p4"], "test": ["p00"]},
+    )
+    assert protocol.misfits(singles(2)) == [
         "4 of 6 patients of official.json are not in the store: p1, p2, p3 and 1 more"
     ]
-    assert official(path).misfits(singles(4))[1:] == [
+    assert protocol.misfits(singles(4))[1:] == [
         "2 of 4 patients of the store are in no fold of official.json and left out: p02, p03"
     ]
-    path.write_text('{"folds": [{"number": 0, "train": ["p00"], "test": ["p01"]}]}')
-    assert official(path).misfits(singles(2)) == []
+    assert published({"train": ["p00"], "test": ["p01"]}).misfits(singles(2)) == []
