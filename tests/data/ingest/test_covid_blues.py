@@ -1,6 +1,3 @@
-import csv
-from collections import Counter
-
 import pytest
 
 from lus_ray.clip import BIOMARKERS
@@ -129,21 +126,3 @@ def test_a_clip_listed_twice_or_with_two_files_is_refused(source):
     assert sum(entry.reason == "listed more than once" for entry in ledger.entries) == 2
     (entry,) = (entry for entry in ledger.entries if "patient_2_R1" in entry.item)
     assert entry.reason == "several files in lus_videos: patient_2_R1.avi, patient_2_R1.mp4"
-
-
-@pytest.mark.data
-def test_the_published_labels_of_the_clips_at_hand(shared_data):
-    root = shared_data / "covid_blues"
-    rows = list(covid_blues.clips(root, Ledger()))
-    assert len(rows) == 266
-    assert len({row["patient"] for row in rows}) == 47
-    present = {path.stem for path in (root / "lus_videos").iterdir()}
-    with (root / "severity.csv").open() as file:
-        listed = [line for line in csv.DictReader(file) if line["video_file"] in present]
-    assert Counter(row["severity"] for row in rows) == Counter(
-        int(float(line["Severity Score"])) for line in listed
-    )
-    none = BIOMARKERS.index("B-lines: none")
-    assert sum(row["biomarkers"][none] for row in rows) == sum(
-        line["B-lines"].strip() == "no" for line in listed
-    )

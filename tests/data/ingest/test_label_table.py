@@ -12,9 +12,13 @@ def row(text):
     return label_table.TableRow("labels.csv row 2", {"x": text})
 
 
-@pytest.mark.parametrize(("text", "value"), [("2.0", 2), ("0", 0), ("", None), ("3", 3)])
-def test_whole_numbers_may_be_written_with_a_point(text, value):
-    assert row(text).whole("x", low=0, high=3) == value
+def test_cells_are_read_as_whole_numbers_or_as_yes_and_no():
+    for text, value in {"2.0": 2, "0": 0, "": None, "3": 3}.items():
+        assert row(text).whole("x", low=0, high=3) == value
+    for text, value in {"yes": True, "No": False, "1": True, "0.0": False, "": None}.items():
+        assert row(text).yes_no("x") is value
+    with pytest.raises(SourceError, match="'maybe'"):
+        row("maybe").yes_no("x")
 
 
 @pytest.mark.parametrize("text", ["nan", "NaN", "inf", "-1", "4", "1.5", "two", "1,0", "0x1"])
@@ -37,13 +41,6 @@ def test_missing_codes_are_none_only_where_they_are_expected():
         assert row(code).number("x", low=0, high=100, codes=True) is None
         with pytest.raises(SourceError):
             row(code).number("x", low=0, high=100)
-
-
-def test_yes_and_no_in_any_case_and_nothing_else():
-    values = [row(text).yes_no("x") for text in ("yes", "No", "1", "0.0", "")]
-    assert values == [True, False, True, False, None]
-    with pytest.raises(SourceError, match="'maybe'"):
-        row("maybe").yes_no("x")
 
 
 def test_blanks_around_cells_a_byte_order_mark_and_short_rows_are_accepted(tmp_path):

@@ -25,19 +25,6 @@ HEALTHY = LungFindings(
 B_LINE = BLine(x_mm=3, width_mm=2, strength=1, reach=1)
 ONE_LINE = replace(HEALTHY, b_lines=(B_LINE,))
 
-PATIENT = Patient(
-    index=0,
-    disease="healthy",
-    burden=0.1,
-    sf_ratio=450,
-    probe="linear",
-    gain_db=0,
-    fat_mm=5,
-    pleura_mm=12,
-    height_mm=48,
-    breaths_per_s=0.3,
-)
-
 
 def make_patient(
     index: int = 0, seed: int = 0, domain: str = "A", confounder: str | None = None
@@ -47,9 +34,11 @@ def make_patient(
     )
 
 
+PATIENT = replace(make_patient(), probe="linear", fat_mm=5, pleura_mm=12, height_mm=48)
+
+
 def make_state(contrast: float = 1.0, breath: float = 0.0, seed: int = 0) -> SceneState:
     probe = make_linear_probe(160, height_mm=PATIENT.height_mm, aperture_mm=48)
     appearance = Appearance(contrast=contrast, haze=1.0, streaks=0.1)
-    return Scene(PATIENT, probe, appearance, np.random.default_rng(seed)).at_breath(
-        breath, glide_mm=2
-    )
+    scene = Scene(PATIENT, probe, appearance, np.random.default_rng(seed))
+    return scene.at_breath(breath, glide_mm=2)

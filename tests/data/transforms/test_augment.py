@@ -1,5 +1,3 @@
-"""Augmentation: the matrix does what its parts do one by one, alike for all frames of a clip."""
-
 from collections.abc import Callable
 from dataclasses import fields, replace
 from math import cos, log, pi, sin
@@ -29,9 +27,12 @@ def blob(height: int, width: int, row: float, column: float, spread: float = 3.0
     return torch.exp(-(rows**2 + columns**2) / (2 * spread**2))[None, None]
 
 
-def test_without_ranges_nothing_changes():
-    frames = torch.rand(2, 3, 20, 30)
-    torch.testing.assert_close(STILL(frames, seeded()), frames, atol=1e-5, rtol=0)
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_without_ranges_nothing_changes_but_left_and_right(flip: float):
+    frames = torch.rand(2, 3, 20, 31)
+    expected = frames.flip(-1) if flip else frames
+    changed = replace(STILL, flip=flip)(frames, seeded())
+    torch.testing.assert_close(changed, expected, atol=1e-5, rtol=0)
 
 
 def test_the_defaults_give_the_numbers_they_gave_before_there_were_crops():
@@ -53,12 +54,6 @@ def assert_fills(drawn: dict[str, Tensor], ranges: dict[str, tuple[float, float]
         margin = 0.01 * (high - low)
         assert low - 1e-6 <= drawn[name].min() < low + margin, name
         assert high - margin < drawn[name].max() <= high + 1e-6, name
-
-
-def test_a_sure_flip_exchanges_left_and_right_and_nothing_else():
-    frames = torch.rand(2, 3, 20, 31)
-    flipped = Augment(1.0, (1, 1), 0, 0, 0)(frames, seeded())
-    torch.testing.assert_close(flipped, frames.flip(-1), atol=1e-5, rtol=0)
 
 
 TURN, WIDE = pi / 180, (0.7, 1.3)

@@ -32,10 +32,16 @@ def regions(frames: Tensor) -> Tensor:
     return (1 + (frames * 1000).long() % 4).to(torch.uint8)
 
 
-def test_at_rest_every_bit_stays():
-    frames = pictures()
-    assert torch.equal(STILL(frames, seeded()), frames)
-    assert torch.equal(SixSteps(share=0.0)(frames, seeded()), frames)
+@pytest.mark.parametrize(
+    ("steps", "is_mirrored"),
+    [(STILL, False), (SixSteps(share=0.0), False), (replace(STILL, flip=1.0), True)],
+)
+def test_at_rest_every_bit_stays_and_a_mirror_only_moves_it(steps: SixSteps, is_mirrored: bool):
+    frames = pictures(width=51)
+    for before, after in zip(
+        (frames, regions(frames)), steps.with_masks(frames, regions(frames), seeded()), strict=True
+    ):
+        assert torch.equal(after, before.flip(-1) if is_mirrored else before)
 
 
 def test_each_step_happens_independently_to_a_third_and_a_mirror_to_half_of_those():
@@ -65,14 +71,6 @@ def test_draws_fill_the_published_ranges_independently_of_each_other():
     assert (drawn["noise_std"] == 0.015).all()
     values = torch.stack([drawn[name] for name in ("mirror", *ranges)])
     assert (torch.corrcoef(values) - torch.eye(9)).abs().max() < 0.03
-
-
-def test_a_mirror_exchanges_left_and_right_to_the_bit():
-    frames = pictures(width=51)
-    mirror = replace(STILL, flip=1.0)
-    flipped, ids = mirror.with_masks(frames, regions(frames), seeded())
-    assert torch.equal(flipped, frames.flip(-1))
-    assert torch.equal(ids, regions(frames).flip(-1))
 
 
 def test_half_the_size_leaves_three_quarters_of_the_darkest_grey_and_background():

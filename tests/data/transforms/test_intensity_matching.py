@@ -70,13 +70,6 @@ def test_an_image_matched_to_itself_is_unchanged(image):
     torch.testing.assert_close(same, images(image), atol=1e-6, rtol=0)
 
 
-def test_an_image_without_equal_greys_has_exactly_the_greys_of_its_partner():
-    frames, like = random(3), random(1, seed=1)
-    matched = match_histogram(frames, like, seeded())
-    for image in matched:
-        assert torch.equal(image.flatten().sort().values, like.flatten().sort().values)
-
-
 @pytest.mark.parametrize(("num_black", "stays"), [(6, True), (7, True), (8, False)])
 def test_black_stays_black_below_twice_what_the_partner_has(num_black, stays):
     image, partner = np.linspace(0.2, 1, 20), np.linspace(0.2, 1, 20)
@@ -139,14 +132,11 @@ def test_an_image_is_matched_to_its_sampled_partner_and_no_input_is_written_to(m
 
 @pytest.mark.usefixtures("unchecked")
 @BOTH
-def test_partners_of_another_size_or_none_at_all_are_refused(match):
+def test_partners_of_another_size_none_at_all_and_an_impossible_share_are_refused(match):
     with pytest.raises(ArmError, match=r"^frames of 12x15 cannot be matched to frames of 16x20; "):
         match(random(2), random(2, 16, 20), seeded())
     with pytest.raises(ArmError, match="no frame to match others to"):
         match(random(2), random(0), seeded())
-
-
-@pytest.mark.parametrize("share", [-0.1, 0.6, float("nan")])
-def test_a_share_beyond_half_of_the_waves_is_refused(share):
-    with pytest.raises(ArmError, match="share is"):
-        match_fourier(random(1), random(1), seeded(), share=share)
+    for share in (-0.1, 0.6, float("nan")):
+        with pytest.raises(ArmError, match="share is"):
+            match_fourier(random(1), random(1), seeded(), share=share)
