@@ -32,9 +32,6 @@ COPIED_FROM_EXPERIMENT = ("title", "seed", "domains", "frames_with", "metrics", 
 COPIED_FROM_ARM = ("name", "label", "baseline", "start", "reads", "members", "crossfit")
 
 
-Number = int | float | None
-
-
 def _or_default(default: Any) -> BeforeValidator:
     """Null stands for the default in records of earlier versions."""
     return BeforeValidator(lambda value: default if value is None else value)
@@ -84,7 +81,7 @@ class RunRecord:
     folds: dict[str, Any] = field(default_factory=dict)
     metrics: tuple[str, ...] = ()
     arms: tuple[ArmRecord, ...]
-    published: dict[str, dict[str, tuple[Number, Number]]] = field(default_factory=dict)
+    published: dict[str, dict[str, tuple[float, float | None]]] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     gaps: tuple[Gap, ...] = ()
     supervision: str = "frames"

@@ -56,6 +56,7 @@ RECORD = {"experiment": "study", "arms": [{"name": "a", "recipe": None}]}
             "arms.0.rows: input should be a dictionary",
         ),
         (RECORD | {"data": 5}, "data: input should be a valid dictionary"),
+        (RECORD | {"published": {"a": {"auc": ["high", 0.1]}}}, "published.a.auc.0: input should"),
     ],
 )
 def test_what_is_no_record_is_refused_in_one_line_by_every_reader(tmp_path, read, record, said):
