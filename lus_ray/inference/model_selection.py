@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lus_ray.errors import LusError, ServeError
+from lus_ray.errors import LusError, ServeError, StoreError
 from lus_ray.runs import layout, leakage, manifest, predictions
 from lus_ray.runs.layout import COST, MANIFEST, CellFolder, RunFolder
 from lus_ray.runs.manifest import ArmRecord
@@ -203,7 +203,7 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
             continue
         if kind == "expert" and about.label not in LABELS:
             continue
-        name, source = run.resolve().name, _source_arm(arm, arms)
+        name, source = run.resolve().name, _source_arm(run, arm, arms)
         model = ServedModel(
             id=f"{name}/{about.arm}",
             run=name,
@@ -220,10 +220,16 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
     return sorted(candidates, key=lambda c: (c.arm_index, c.model.fold))
 
 
-def _source_arm(arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str | None:
+def _source_arm(run: Path, arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str | None:
     """The arm whose predictions for test clips are read: the one below any cross-fitting."""
     name = arm.reads
-    while name is not None and arms[name].crossfit:
+    while name is not None:
+        if name not in arms:
+            raise StoreError(
+                f"{run / MANIFEST}: arm {arm.name!r} reads {name!r}, which is no arm; restore it"
+            )
+        if not arms[name].crossfit:
+            break
         name = arms[name].reads
     return name
 

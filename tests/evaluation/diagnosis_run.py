@@ -1,8 +1,5 @@
 """A run folder as an experiment leaves it whose frames inherit the diagnosis of their clip."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 
@@ -17,8 +14,7 @@ GAP = {"text": "twice", "leaky": "from dense", "clean": "none"}
 PAPER = {"none": {"frame_accuracy": [0.824, None], "frame_f1 healthy": [0.795, None]}}
 
 
-def write_diagnosis_run(out: Path) -> Path:
-    """Two arms over three folds."""
+def write_diagnosis_run(out):
     write_run(out, [NONE, DENSE], metrics=METRICS, claims=[CLAIM], gaps=[GAP], published=PAPER)
     for fold in range(3):
         write_diagnosis(out, NONE, fold, skill=0.2)
@@ -26,17 +22,7 @@ def write_diagnosis_run(out: Path) -> Path:
     return out
 
 
-def write_diagnosis(
-    out: Path,
-    entry: dict[str, Any],
-    fold: int = 0,
-    *,
-    skill: float = 0.5,
-    annotated: bool = True,
-    classes: tuple[str, ...] = CLASSES,
-    **about: Any,
-) -> Path:
-    """A clip of each patient, of 3 to 5 frames whose probabilities lean to the truth by `skill`."""
+def write_diagnosis(out, entry, fold=0, *, skill=0.5, annotated=True, classes=CLASSES, **about):
     rng = np.random.default_rng([fold, int(100 * skill)])
     rows = []
     for number, patient in enumerate(TEST):

@@ -1,8 +1,5 @@
 """Metrics, draws, tables and tests of each domain by itself."""
 
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -20,17 +17,16 @@ from tests.evaluation.domain_run import (
     write_domain_cell,
     write_domain_run,
 )
-from tests.evaluation.run_folders import Computed, compute
+from tests.evaluation.run_folders import compute
 
 
-def dice_by_patient(**values: float) -> Any:
-    """Dice of "unet covid" by the last two digits of a patient; every other arm has 0.5."""
+def dice_by_patient(**values):
     return lambda name, patient, image: (
         values.get(f"p{patient[-2:]}", 0.5) if name == "unet covid" else 0.5
     )
 
 
-def test_every_image_knows_its_domain(tmp_path: Path) -> None:
+def test_every_image_knows_its_domain(tmp_path):
     write_domain_run(tmp_path, arms=[UNET], numbers=[0])
     write_domain_cell(tmp_path, UNET, 0, dice=skilled_dice, unknown=[CAP[0]])
     arm = compute(tmp_path).arms["unet covid"]
@@ -38,10 +34,9 @@ def test_every_image_knows_its_domain(tmp_path: Path) -> None:
     assert "dice, cap" in arm.scores[0].undefined
 
 
-def test_a_metric_of_a_domain_is_that_of_its_images_alone(domain_run: Computed) -> None:
+def test_a_metric_of_a_domain_is_that_of_its_images_alone(domain_run):
     arm = domain_run.arms["sifa covid→cap"]
     cell, scores = arm.cells[1], arm.scores[1]
-    assert cell.counts is not None
     own = segmentation.score(cell.counts[[d == "cap" for d in cell.domains]], "bline")
     assert {m: scores[f"{m}, cap"] for m in own.values} == own.values
     assert scores["dice_per_image"] == pytest.approx(
@@ -51,7 +46,7 @@ def test_a_metric_of_a_domain_is_that_of_its_images_alone(domain_run: Computed) 
     assert arm.patients_of("dice") == {*COVID, *CAP}
 
 
-def test_intervals_of_a_domain_are_over_its_own_patients(tmp_path: Path) -> None:
+def test_intervals_of_a_domain_are_over_its_own_patients(tmp_path):
     dice = dice_by_patient(p00=0.1, p02=0.9)
     unet = compute(write_domain_run(tmp_path, arms=[UNET], dice=dice)).arms["unet covid"]
     cap = unet.interval("dice_per_image, cap")
@@ -60,10 +55,9 @@ def test_intervals_of_a_domain_are_over_its_own_patients(tmp_path: Path) -> None
     assert covid.low < unet.mean("dice_per_image, covid") < covid.high
 
 
-def test_a_draw_of_every_patient_once_gives_the_scores_themselves(domain_run: Computed) -> None:
+def test_a_draw_of_every_patient_once_gives_the_scores_themselves(domain_run):
     arm = domain_run.arms["unet covid"]
     counts = scoring.count_patients(arm.cells[1], ("covid", "cap"))
-    assert counts is not None
     assert counts.patients == (*COVID[2:4], *CAP[1:3])
     once = counts.metrics(np.ones((1, 4)))
     assert len(once) == 18
@@ -74,33 +68,32 @@ def test_a_draw_of_every_patient_once_gives_the_scores_themselves(domain_run: Co
     assert without_cap["dice"][0] == without_cap["dice, covid"][0]
 
 
-def test_differences_and_claims_on_a_domain_are_over_its_patients(domain_run: Computed) -> None:
-    one, other = (domain_run.arms[name] for name in ("sifa covid→cap", "unet covid"))
+def test_differences_and_claims_on_a_domain_are_over_its_patients(domain_run):
+    sifa, unet = (domain_run.arms[name] for name in ("sifa covid→cap", "unet covid"))
     metric = "dice_per_image, covid"
-    found = comparisons.compare(one, other, metric)
-    assert found.value == pytest.approx(one.mean(metric) - other.mean(metric))
-    assert found.interval[0] < found.value < found.interval[1]
-    assert comparisons.compare(one, other, "dice_per_image, cap").interval != found.interval
+    difference = comparisons.compare(sifa, unet, metric)
+    assert difference.value == pytest.approx(sifa.mean(metric) - unet.mean(metric))
+    assert difference.interval[0] < difference.value < difference.interval[1]
+    assert comparisons.compare(sifa, unet, "dice_per_image, cap").interval != difference.interval
     [claim] = domain_run.contents.claims
     assert (claim.verdict, claim.num_patients) == ("reproduced", 6)
 
 
-def test_a_fold_without_a_domain_is_undefined_and_says_why(tmp_path: Path) -> None:
+def test_a_fold_without_a_domain_is_undefined_and_says_why(tmp_path):
     write_domain_run(tmp_path, arms=[UNET])
     write_domain_cell(tmp_path, UNET, 0, dice=skilled_dice, patients=COVID[:2])
-    found = compute(tmp_path)
-    unet, row = found.arms["unet covid"], found.row("unet covid")
+    computed = compute(tmp_path)
+    unet, row = computed.arms["unet covid"], computed.row("unet covid")
     assert unet.defined_folds("dice_per_image, cap") == (1, 2)
     assert unet.why_undefined("dice_per_image, cap") == "fold 0: no image was tested"
     assert row.num_folds["dice_per_image, cap"] == 2
     assert row.num_folds["dice_per_image, covid"] == 3
 
 
-def test_a_row_of_a_domain_is_over_images_and_over_patients(tmp_path: Path) -> None:
+def test_a_row_of_a_domain_is_over_images_and_over_patients(tmp_path):
     dice = dice_by_patient(p00=0.2, p01=0.8)
     write_domain_run(tmp_path, arms=[UNET], numbers=[0, 1], dice=dice)
     results = compute(tmp_path).contents.domains
-    assert results is not None
     assert [result.domain for result in results] == ["covid", "cap"]
     [row], [cap] = (result.arms for result in results)
     assert (row.num_images, row.num_patients, cap.num_images) == (16, 4, 12)
@@ -113,7 +106,7 @@ def test_a_row_of_a_domain_is_over_images_and_over_patients(tmp_path: Path) -> N
     assert row.over_images["specificity"].mean == pytest.approx(1 - 0.5 / 3)
 
 
-def test_patients_weigh_alike_however_many_images_they_have(tmp_path: Path) -> None:
+def test_patients_weigh_alike_however_many_images_they_have(tmp_path):
     write_domain_run(tmp_path, arms=[UNET], numbers=[])
     for fold, patient, dice, num_images in ((0, COVID[0], 0.2, 1), (1, COVID[2], 0.8, 4)):
         write_domain_cell(
@@ -125,34 +118,33 @@ def test_patients_weigh_alike_however_many_images_they_have(tmp_path: Path) -> N
     assert row.over_patients["dice"].mean == pytest.approx(0.5)
 
 
-def test_p_values_are_those_of_the_images_of_all_folds(domain_run: Computed) -> None:
+def test_p_values_are_those_of_the_images_of_all_folds(domain_run):
     cap = domain_run.contents.domains[1]
-    assert cap.tested == "dice"
     names = ("sifa covid→cap", "unet covid")
+    cells = {name: domain_run.arms[name].cells.values() for name in names}
+    sifa, unet = (
+        segmentation.compute_metrics(
+            np.concatenate([c.counts[np.array(c.domains) == "cap"] for c in cells[name]]), "bline"
+        )["dice"]
+        for name in names
+    )
+    patients = np.concatenate(
+        [np.array(c.patients)[np.array(c.domains) == "cap"] for c in cells[names[0]]]
+    )
     row, column = (cap.order.index(name) for name in names)
-    dice: dict[str, list[float]] = {name: [] for name in names}
-    patients: list[str] = []
-    for fold in range(3):
-        for name in names:
-            cell = domain_run.arms[name].cells[fold]
-            assert cell.counts is not None
-            inside = [domain == "cap" for domain in cell.domains]
-            dice[name] += [*segmentation.compute_metrics(cell.counts[inside], "bline")["dice"]]
-        patients += [p for p, is_cap in zip(cell.patients, inside, strict=True) if is_cap]
-    one, other = (np.array(values) for values in dice.values())
     raw = {test: cap.tests[test].raw[row][column] for test in domains.TESTS}
-    assert raw["images"] == pytest.approx(stats.ttest_rel(one, other).pvalue)
-    expected = significance.t_test_patients(one, other, patients)
-    assert raw["patients"] == pytest.approx(expected)
+    assert cap.tested == "dice"
+    assert raw["images"] == pytest.approx(stats.ttest_rel(sifa, unet).pvalue)
+    assert raw["patients"] == pytest.approx(
+        significance.t_test_patients(sifa, unet, patients.tolist())
+    )
     assert raw["images"] < raw["patients"] < 0.05
     assert raw["bootstrap"] == 1 / (domains.NUM_DRAWS + 1)
     matrix = cap.tests["images"].raw
     assert (matrix[column][row], matrix[row][row]) == (raw["images"], None)
 
 
-def test_variants_leaks_and_baselines_come_last_and_only_the_others_are_corrected(
-    domain_run: Computed,
-) -> None:
+def test_variants_leaks_and_baselines_come_last_and_only_the_others_are_corrected(domain_run):
     covid = domain_run.contents.domains[0]
     clean = ("unet covid", "sifa covid→cap", "prior")
     assert covid.order == (*clean, "unet covid, validated", "unet, best test epoch")
@@ -165,9 +157,7 @@ def test_variants_leaks_and_baselines_come_last_and_only_the_others_are_correcte
         assert np.isfinite(raw[np.tril_indices(5, k=-1)]).all()
 
 
-def test_networks_on_translated_frames_come_last_and_variants_alone_are_corrected(
-    tmp_path: Path,
-) -> None:
+def test_networks_on_translated_frames_come_last_and_variants_alone_are_corrected(tmp_path):
     translated = {**SIFA, "name": f"{SIFA['name']}, translated"}
     write_domain_run(tmp_path, arms=[translated, UNET, SIFA], numbers=[0])
     covid = compute(tmp_path).contents.domains[0]
@@ -180,7 +170,7 @@ def test_networks_on_translated_frames_come_last_and_variants_alone_are_correcte
     assert covid.tests["images"].adjusted[0][1] is not None
 
 
-def test_arms_with_other_images_or_none_have_no_p_value(tmp_path: Path) -> None:
+def test_arms_with_other_images_or_none_have_no_p_value(tmp_path):
     write_domain_run(tmp_path, arms=[PRIOR, UNET, SIFA], numbers=[0])
     write_domain_cell(tmp_path, UNET, 0, dice=skilled_dice, num_images=3)
     (tmp_path / "predictions" / "prior" / "fold0.parquet").unlink()
@@ -195,7 +185,7 @@ def test_arms_with_other_images_or_none_have_no_p_value(tmp_path: Path) -> None:
     assert (prior.over_images["dice"].mean, prior.num_images) == (None, 0)
 
 
-def test_one_patient_is_tested_over_images_alone(tmp_path: Path) -> None:
+def test_one_patient_is_tested_over_images_alone(tmp_path):
     write_domain_run(tmp_path, arms=[UNET, SIFA], numbers=[0])
     cap = compute(tmp_path).contents.domains[1]
     p_values = {test: p.raw[0][1] for test, p in cap.tests.items()}
@@ -204,12 +194,12 @@ def test_one_patient_is_tested_over_images_alone(tmp_path: Path) -> None:
     assert {pair.reason for pair in cap.undefined} == {"one patient"}
 
 
-def test_an_experiment_of_one_domain_has_no_such_part(mask_run: Computed) -> None:
+def test_an_experiment_of_one_domain_has_no_such_part(mask_run):
     assert mask_run.contents.domains is None
     assert not any(", " in metric for metric in mask_run.arms["B-lines"].scores[0].values)
 
 
-def test_unfinished_arms_have_the_columns_of_their_domains(tmp_path: Path) -> None:
+def test_unfinished_arms_have_the_columns_of_their_domains(tmp_path):
     contents = compute(write_domain_run(tmp_path, numbers=[])).contents
     assert contents.metrics_of("bline masks") == list(contents.metrics)
     assert len(ARMS) == len(contents.domains[0].arms)

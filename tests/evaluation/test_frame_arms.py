@@ -1,7 +1,5 @@
 """Arms with a prediction per frame: of frame scores, and of frames that inherit a diagnosis."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,13 +10,13 @@ from lus_ray.evaluation import frame_arms, results
 from lus_ray.metrics import classification, frames
 from lus_ray.runs.manifest import ArmRecord, RunRecord
 from tests.evaluation.diagnosis_run import CLASSES, METRICS, NONE, write_diagnosis
-from tests.evaluation.frame_run import FRAMES, write_frame_cell, write_frame_run
-from tests.evaluation.run_folders import Computed, compute, write_run
+from tests.evaluation.frame_run import write_frame_run
+from tests.evaluation.run_folders import compute, write_run
 
 MATRICES = pa.list_(pa.list_(pa.float32()))
 
 
-def test_frames_are_scored_as_scikit_learn_scores_them(frame_run: Computed) -> None:
+def test_frames_are_scored_as_scikit_learn_scores_them(frame_run):
     cell, scores = frame_run.arms["frames"].cells[1], frame_run.arms["frames"].scores[1]
     predicted = cell.probability.argmax(axis=1)
     assert scores["setting_1"] == scores["accuracy"] == accuracy_score(cell.target, predicted)
@@ -29,13 +27,7 @@ def test_frames_are_scored_as_scikit_learn_scores_them(frame_run: Computed) -> N
     assert low < row.mean["average"] < high
 
 
-def test_clips_without_frame_scores_leave_the_metrics_undefined(tmp_path: Path) -> None:
-    write_frame_cell(write_run(tmp_path, [FRAMES]), FRAMES, 0, target=None)
-    why = compute(tmp_path).arms["frames"].why_undefined("average")
-    assert "no test clip is annotated" in why
-
-
-def test_without_raters_only_their_settings_are_undefined(tmp_path: Path) -> None:
+def test_without_raters_only_their_settings_are_undefined(tmp_path):
     found = compute(write_frame_run(tmp_path, num_raters=0, folds=[0]))
     scores = found.arms["frames"].scores[0]
     assert np.isnan(scores["a3"])
@@ -44,7 +36,7 @@ def test_without_raters_only_their_settings_are_undefined(tmp_path: Path) -> Non
     assert found.contents.raters is None
 
 
-def test_outputs_are_read_clip_by_clip_and_have_equal_classes() -> None:
+def test_outputs_are_read_clip_by_clip_and_have_equal_classes():
     clips = [[[0.0, 1.0], [0.25, 0.75]], [[1.0, 0.0]]]
     values, num_frames = frame_arms.read_outputs(pa.table({"outputs": pa.array(clips, MATRICES)}))
     assert values.tolist() == [[0.0, 1.0], [0.25, 0.75], [1.0, 0.0]]
@@ -54,7 +46,7 @@ def test_outputs_are_read_clip_by_clip_and_have_equal_classes() -> None:
         frame_arms.read_outputs(pa.table({"outputs": uneven}))
 
 
-def test_an_aggregator_is_an_arm_that_reads_frame_scores() -> None:
+def test_an_aggregator_is_an_arm_that_reads_frame_scores():
     arms = (
         ArmRecord(name="frames", label="frame_severity"),
         ArmRecord(name="uninorm", label="severity", reads="frames"),
@@ -64,11 +56,8 @@ def test_an_aggregator_is_an_arm_that_reads_frame_scores() -> None:
     assert frame_arms.aggregators(RunRecord(experiment="", arms=arms)) == {"uninorm": "frames"}
 
 
-def test_every_frame_of_a_diagnosed_clip_is_one_example_and_the_clip_another(
-    diagnosis_run: Computed,
-) -> None:
+def test_every_frame_of_a_diagnosed_clip_is_one_example_and_the_clip_another(diagnosis_run):
     cell, fold = diagnosis_run.arms["none"].cells[0], diagnosis_run.row("none").folds[0]
-    assert cell.frame_counts is not None
     assert cell.frame_counts.sum(axis=1).tolist() == [3 + number % 3 for number in range(12)]
     assert (fold.num_clips, fold.num_frames) == (12, 48)
     correct = cell.frame_counts[np.arange(len(cell.target)), cell.target].sum()
@@ -77,7 +66,7 @@ def test_every_frame_of_a_diagnosed_clip_is_one_example_and_the_clip_another(
     assert fold.metrics["accuracy"] == clip_accuracy != correct / 48
 
 
-def test_frames_have_intervals_over_patients_claims_and_gaps(diagnosis_run: Computed) -> None:
+def test_frames_have_intervals_over_patients_claims_and_gaps(diagnosis_run):
     row, arms = diagnosis_run.row("none"), diagnosis_run.arms
     for metric in frames.inherited_metrics(CLASSES):
         low, high = row.interval[metric]
@@ -89,15 +78,7 @@ def test_frames_have_intervals_over_patients_claims_and_gaps(diagnosis_run: Comp
     assert set(gap.differences) == set(METRICS)
 
 
-def test_clips_without_a_diagnosis_leave_frames_undefined_too(tmp_path: Path) -> None:
-    write_diagnosis(write_run(tmp_path, [NONE], metrics=METRICS), NONE, annotated=False)
-    found = compute(tmp_path)
-    undefined = found.arms["none"].scores[0].undefined
-    assert undefined["frame_f1 healthy"] == "no test clip is annotated"
-    assert found.row("none").mean["frame_accuracy"] is None
-
-
-def test_frames_of_other_classes_are_refused(tmp_path: Path) -> None:
+def test_frames_of_other_classes_are_refused(tmp_path):
     write_diagnosis(write_run(tmp_path, [NONE]), NONE, classes=CLASSES[:2])
     with pytest.raises(StoreError, match=r"frames with 3 of 2 classes"):
         results.read(tmp_path)

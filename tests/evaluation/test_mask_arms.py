@@ -1,7 +1,5 @@
 """Arms that predict masks are scored, calibrated and planned by their pixel counts."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -9,18 +7,10 @@ from lus_ray.clip import MASK_SCHEMES
 from lus_ray.evaluation import mask_arms, scored_arms
 from lus_ray.metrics import calibration, segmentation
 from tests.evaluation.mask_run import DENSE, ENSEMBLE, SIZE, UNET, write_mask_cell, write_mask_run
-from tests.evaluation.run_folders import Computed, arm, compute, write_run
+from tests.evaluation.run_folders import arm, compute, write_run
 
 
-def test_clips_without_masks_leave_every_metric_undefined(tmp_path: Path) -> None:
-    write_mask_cell(write_run(tmp_path, [UNET]), UNET, 0, annotated=False)
-    found = compute(tmp_path).arms["U-Net"]
-    assert (found.cells[0].num_clips, found.cells[0].bins) == (0, None)
-    assert "no image was tested" in found.why_undefined("union_dice")
-    assert np.isnan(found.interval("union_dice").low)
-
-
-def test_notes_name_smoothed_references_and_boosts_where_an_arm_uses_them(tmp_path: Path) -> None:
+def test_notes_name_smoothed_references_and_boosts_where_an_arm_uses_them(tmp_path):
     plain = {"arguments": {"smooth": 7, "boost": []}}
     boosted = {"arguments": {"members": [{"task": plain}], "boost": [1, 1, 2, 2.5, 2]}}
     arms = [{**UNET, "task": plain}, {**ENSEMBLE, "task": boosted}, DENSE]
@@ -31,7 +21,7 @@ def test_notes_name_smoothed_references_and_boosts_where_an_arm_uses_them(tmp_pa
     assert not {"smoothed", "boosted"} & set(others)
 
 
-def test_masks_are_scored_over_pooled_pixels_and_over_single_images(mask_run: Computed) -> None:
+def test_masks_are_scored_over_pooled_pixels_and_over_single_images(mask_run):
     ensemble, row = mask_run.arms["ensemble"], mask_run.row("ensemble")
     counts = [cell.counts for cell in ensemble.cells.values() if cell.counts is not None]
     assert ensemble.scores[1].values == segmentation.score(counts[1], "markers").values
@@ -47,25 +37,24 @@ def test_masks_are_scored_over_pooled_pixels_and_over_single_images(mask_run: Co
     assert np.array_equal(row.confusion, np.sum(counts, axis=(0, 1)))
 
 
-def test_calibration_is_that_of_the_histograms_of_all_folds_together(mask_run: Computed) -> None:
+def test_calibration_is_that_of_the_histograms_of_all_folds_together(mask_run):
     arm = mask_run.arms["U-Net"]
     bins = [cell.bins for cell in arm.cells.values() if cell.bins is not None]
     assert len(bins) == 3
     expected = calibration.reliability_curve(np.sum(bins, axis=0)).expected_error()
     assert mask_run.row("U-Net").calibration_error == pytest.approx(expected)
     curve = scored_arms.pool_reliability(arm)
-    assert curve is not None
     assert curve.number.sum() == 3 * 24 * SIZE**2
 
 
-def test_an_arm_without_histograms_has_no_calibration(tmp_path: Path) -> None:
+def test_an_arm_without_histograms_has_no_calibration(tmp_path):
     write_mask_cell(write_run(tmp_path, [UNET]), UNET, 0, binned=False)
-    found = compute(tmp_path)
-    assert scored_arms.pool_reliability(found.arms["U-Net"]) is None
-    assert found.row("U-Net").calibration_error is None
+    computed = compute(tmp_path)
+    assert scored_arms.pool_reliability(computed.arms["U-Net"]) is None
+    assert computed.row("U-Net").calibration_error is None
 
 
-def test_an_unfinished_arm_has_the_columns_of_its_own_label(tmp_path: Path) -> None:
+def test_an_unfinished_arm_has_the_columns_of_its_own_label(tmp_path):
     contents = compute(write_mask_run(tmp_path / "masks", folds=[])).contents
     assert contents.metrics_of("bline masks") == list(segmentation.METRICS["bline"])
     metrics = ["auc", "mean_iou", "iou A-line"]
@@ -74,12 +63,8 @@ def test_an_unfinished_arm_has_the_columns_of_its_own_label(tmp_path: Path) -> N
     assert contents.metrics_of("dense masks") == ["mean_iou", "iou A-line"]
 
 
-@pytest.mark.parametrize("scheme", MASK_SCHEMES)
-def test_a_mask_label_names_its_scheme(scheme: str) -> None:
-    assert mask_arms.scheme_of(f"{scheme} masks") == scheme
-    assert mask_arms.scheme_of(scheme) is None
-
-
-@pytest.mark.parametrize("label", ["severity", "other masks", None])
-def test_other_labels_have_no_scheme(label: str | None) -> None:
-    assert mask_arms.scheme_of(label) is None
+def test_a_mask_label_names_its_scheme_and_other_labels_have_none():
+    for scheme in MASK_SCHEMES:
+        assert mask_arms.scheme_of(f"{scheme} masks") == scheme
+    for label in (*MASK_SCHEMES, "severity", "other masks", None):
+        assert mask_arms.scheme_of(label) is None

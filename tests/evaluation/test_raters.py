@@ -10,11 +10,10 @@ from lus_ray.evaluation.schema import RaterComparison
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.metrics.rater_agreement import measure_agreement
 from tests.evaluation.frame_run import UNINORM, raters_of, truth, write_clip_cell
-from tests.evaluation.run_folders import TEST, Computed, write_run
+from tests.evaluation.run_folders import TEST, write_run
 
 
-def predicting(predicted: dict[str, int]) -> ScoredArm:
-    """An arm with one cell of these predictions."""
+def predicting(predicted):
     cell = results.CellResult(
         path=Path(), folder=Path(), arm="arm", fold=0, classes=tuple("0123"), fingerprint="",
         clips=(), patients=(), predicted=predicted,
@@ -22,16 +21,14 @@ def predicting(predicted: dict[str, int]) -> ScoredArm:
     return ScoredArm("arm", "severity", False, (), (0,), {0: cell})
 
 
-def test_each_clip_counts_once_however_many_arms_and_folds_test_it(frame_run: Computed) -> None:
+def test_each_clip_counts_once_however_many_arms_and_folds_test_it(frame_run):
     found = frame_run.contents.raters
-    assert found is not None
     scores = [
         raters_of(truth(patient, number, 4)[1], patient, 5) for patient in TEST for number in (0, 1)
     ]
     expected = measure_agreement(np.array([own for own in scores if own]))
     assert (found.num_clips, found.num_raters, found.pairwise) == (16, 5, expected.pairwise)
     assert found.one_against_others[2].accuracy == expected.one_against_others.accuracy[2]
-    assert found.arms is not None
     assert [(row.kind, row.name) for row in found.arms] == [
         ("clip score", "uninorm"),
         ("mean of frame scores", "frames"),
@@ -50,12 +47,8 @@ def test_each_clip_counts_once_however_many_arms_and_folds_test_it(frame_run: Co
     ],
 )
 def test_an_arm_is_compared_with_the_mean_of_the_other_raters(
-    table: list[list[int]],
-    predicted: dict[str, int],
-    num_clips: int,
-    accuracy: float | None,
-    difference: float | None,
-) -> None:
+    table, predicted, num_clips, accuracy, difference
+):
     arm = predicting(predicted)
     found = raters.score_among_raters(np.array(table), ["a", "b"], arm, kind="")
     assert found.num_clips == num_clips
@@ -63,7 +56,7 @@ def test_an_arm_is_compared_with_the_mean_of_the_other_raters(
     assert found.difference == pytest.approx(difference)
 
 
-def test_raters_of_unequal_number_are_not_compared_and_the_reason_is_given(tmp_path: Path) -> None:
+def test_raters_of_unequal_number_are_not_compared_and_the_reason_is_given(tmp_path):
     write_run(tmp_path, [UNINORM | {"reads": None}])
     write_clip_cell(tmp_path, UNINORM, 0, skill=0.5, num_raters=5)
     run = results.read(tmp_path)

@@ -1,11 +1,9 @@
 """A run folder is read as it is, and files that do not fit are refused by name."""
 
-import json
+import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from lus_ray.errors import FoldError, StoreError
@@ -14,29 +12,29 @@ from lus_ray.runs import predictions
 from lus_ray.storage.files import open_parquet
 from tests.evaluation.frame_run import FRAMES, write_frame_cell
 from tests.evaluation.mask_run import DENSE, PUBLISHED, SIZE, UNET, write_mask_cell
-from tests.evaluation.run_folders import PATIENTS, Computed, arm, write_cell, write_run
+from tests.evaluation.run_folders import PATIENTS, arm, write_cell, write_run
 
 ARM = arm("e2e", recipe={"epochs": 3})
 
 
-def read_masks(out: Path, **settings: Any) -> results.CellResult:
+def read_masks(out, **settings):
     write_mask_cell(write_run(out, [UNET]), UNET, 0, **settings)
     return results.read(out).cells["U-Net", 0]
 
 
-def read_frames(out: Path, **settings: Any) -> results.CellResult:
+def read_frames(out, **settings):
     write_frame_cell(write_run(out, [FRAMES]), FRAMES, 0, **settings)
     return results.read(out).cells["frames", 0]
 
 
-def test_only_annotated_test_clips_are_read(tmp_path: Path) -> None:
+def test_only_annotated_test_clips_are_read(tmp_path):
     write_cell(write_run(tmp_path, [ARM]), ARM, 1, target=[0, None] * 24)
     cell = results.read(tmp_path).cells["e2e", 1]
     assert len(cell.clips) == len(cell.target) == 24
     assert (cell.num_patients, cell.cost["cpu_s"], len(cell.epochs)) == (12, 100.0, 3)
 
 
-def test_every_frame_of_a_test_clip_is_one_example(tmp_path: Path) -> None:
+def test_every_frame_of_a_test_clip_is_one_example(tmp_path):
     cell = read_frames(tmp_path, num_frames=5)
     assert cell.has_frames
     assert (cell.probability.shape, cell.probability.dtype) == ((24 * 5, 4), np.float32)
@@ -45,14 +43,13 @@ def test_every_frame_of_a_test_clip_is_one_example(tmp_path: Path) -> None:
     assert cell.patients[9:11] == ("phantom/p00", "phantom/p01")
 
 
-def test_clips_without_frame_scores_have_a_prediction_but_no_example(tmp_path: Path) -> None:
+def test_clips_without_frame_scores_have_a_prediction_but_no_example(tmp_path):
     cell = read_frames(tmp_path, target=None)
     assert (len(cell.clips), len(cell.predicted)) == (0, 24)
 
 
-def test_every_frame_with_a_mask_is_one_image(tmp_path: Path) -> None:
+def test_every_frame_with_a_mask_is_one_image(tmp_path):
     cell = read_masks(tmp_path, num_frames=3)
-    assert cell.counts is not None
     assert (cell.counts.shape, cell.counts.dtype) == ((36, 5, 5), np.int64)
     assert (cell.counts.sum(axis=(1, 2)) == SIZE**2).all()
     assert cell.clips[:4] == ("phantom/p00-0",) * 3 + ("phantom/p01-0",)
@@ -69,19 +66,15 @@ def test_every_frame_with_a_mask_is_one_image(tmp_path: Path) -> None:
         (read_frames, {"num_frames": 0}, ".* has no frames"),
     ],
 )
-def test_a_table_that_contradicts_itself_is_refused(
-    tmp_path: Path, read: Any, settings: dict[str, Any], reason: str
-) -> None:
+def test_a_table_that_contradicts_itself_is_refused(tmp_path, read, settings, reason):
     with pytest.raises(StoreError, match=rf"fold0\.parquet: not a prediction table \({reason}"):
         read(tmp_path, **settings)
 
 
-def test_a_table_is_opened_once_whatever_it_predicts(
-    frame_run: Computed, mask_run: Computed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_table_is_opened_once_whatever_it_predicts(frame_run, mask_run, monkeypatch):
     opened: list[Path] = []
 
-    def count_open(path: Path) -> pq.ParquetFile:
+    def count_open(path):
         opened.append(path)
         return open_parquet(path)
 
@@ -91,35 +84,35 @@ def test_a_table_is_opened_once_whatever_it_predicts(
     assert len(opened) == len(set(opened)) > 6
 
 
-def test_samples_of_a_search_are_ignored(tmp_path: Path) -> None:
+def test_samples_of_a_search_are_ignored(tmp_path):
     path = write_cell(write_run(tmp_path, [ARM]), ARM, 0)
-    sample = path.parent / "samples" / "0"
-    sample.mkdir(parents=True)
-    (sample / "fold0.parquet").write_bytes(path.read_bytes())
+    shutil.copytree(path.parent, path.parent / "samples" / "0")
     assert list(results.read(tmp_path).cells) == [("e2e", 0)]
 
 
-def damage_prediction(out: Path) -> None:
-    path = out / "predictions/e2e/fold0.parquet"
-    path.write_bytes(path.read_bytes()[:100])
+PREDICTIONS = "predictions/e2e/fold0.parquet"
 
 
-def damage_record(out: Path) -> None:
-    (out / "experiment.json").write_text(json.dumps({"arms": []})[:-2])
+def rewrite(file, change, copy=None):
+    """A change of the bytes of one file, perhaps under another name."""
 
+    def apply(out):
+        contents = change((out / file).read_bytes())
+        (out / (copy or file)).write_bytes(contents)
 
-def duplicate_cell(out: Path) -> None:
-    path = out / "predictions/e2e/fold0.parquet"
-    path.with_name("fold7.parquet").write_bytes(path.read_bytes())
+    return apply
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda out: (out / "experiment.json").unlink(), r"experiment\.json: no such file; name a"),
-        (damage_record, "not readable"),
-        (damage_prediction, r"fold0\.parquet: not a readable Parquet file"),
-        (duplicate_cell, "a second file for arm 'e2e', fold 0"),
+        (rewrite("experiment.json", lambda b: b[:-2]), "not readable"),
+        (rewrite(PREDICTIONS, lambda b: b[:100]), r"fold0\.parquet: not a readable Parquet file"),
+        (
+            rewrite(PREDICTIONS, bytes, "predictions/e2e/fold7.parquet"),
+            "a second file for arm 'e2e', fold 0",
+        ),
         (lambda out: write_cell(out, ARM, 0, target=[9] * 48), r"targets 9\.\.9 for 4 classes"),
         (
             lambda out: write_cell(out, ARM, 0, patients=PATIENTS[:13]),
@@ -127,14 +120,14 @@ def duplicate_cell(out: Path) -> None:
         ),
     ],
 )
-def test_a_damaged_run_is_refused_by_file(tmp_path: Path, change: Any, reason: str) -> None:
+def test_a_damaged_run_is_refused_by_file(tmp_path, change, reason):
     write_cell(write_run(tmp_path, [ARM]), ARM, 0)
     change(tmp_path)
     with pytest.raises((StoreError, FoldError), match=reason):
         results.read(tmp_path)
 
 
-def test_an_arm_split_by_image_may_test_any_patient_and_so_may_its_readers(tmp_path: Path) -> None:
+def test_an_arm_split_by_image_may_test_any_patient_and_so_may_its_readers(tmp_path):
     reader = arm("reader", label="dense masks", reads=PUBLISHED["name"])
     joined = arm("joined", label="dense masks", members=["reader"])
     write_run(tmp_path, [PUBLISHED, reader, joined, DENSE])
@@ -146,7 +139,7 @@ def test_an_arm_split_by_image_may_test_any_patient_and_so_may_its_readers(tmp_p
         results.read(tmp_path)
 
 
-def test_an_epoch_cut_short_and_a_cost_not_measured_are_left_out(tmp_path: Path) -> None:
+def test_an_epoch_cut_short_and_a_cost_not_measured_are_left_out(tmp_path):
     write_cell(write_run(tmp_path, [ARM]), ARM, 0)
     folder = tmp_path / "cells" / "e2e" / "fold0"
     with (folder / "metrics.jsonl").open("a") as lines:

@@ -1,16 +1,13 @@
 """Neutral elements are read from checkpoints, averaged over folds, and refused where impossible."""
 
-from pathlib import Path
-
 import pytest
 
 from lus_ray.errors import CheckpointError, StoreError
 from lus_ray.evaluation import results, uninorm_elements
 from tests.evaluation.frame_run import UNINORM, write_frame_run, write_neutral
-from tests.evaluation.run_folders import Computed
 
 
-def test_elements_are_averaged_over_the_folds_that_have_them(frame_run: Computed) -> None:
+def test_elements_are_averaged_over_the_folds_that_have_them(frame_run):
     found = frame_run.contents.neutral
     assert [row.arm for row in found] == ["uninorm", "uninorm on all patients"]
     assert found[0].mean == pytest.approx([0.0, 0.1, 0.2, 0.4])
@@ -18,7 +15,7 @@ def test_elements_are_averaged_over_the_folds_that_have_them(frame_run: Computed
     assert found[0].folds[2] == pytest.approx([0.0, 0.1, 0.2, 0.5])
 
 
-def test_impossible_elements_and_damaged_checkpoints_are_refused_by_file(tmp_path: Path) -> None:
+def test_impossible_elements_and_damaged_checkpoints_are_refused_by_file(tmp_path):
     run = results.read(write_frame_run(tmp_path, folds=[0]))
     for values in ([0.0, 0.5, 1.1, 0.2], [float("nan")] * 4, [0.1, 0.2]):
         path = write_neutral(tmp_path, UNINORM, 0, values)

@@ -1,7 +1,5 @@
 """Three tiny runs side by side, trained once, and their models."""
 
-from pathlib import Path
-
 import pytest
 
 from lus_ray.data.ingest.pipeline import ingest
@@ -14,7 +12,6 @@ RUNS = (fixture_runs.LABELS, fixture_runs.SCORES, fixture_runs.MASKS)
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """A folder with the runs `labels`, `scores` and `masks`, and the store of their clips."""
     folder = tmp_path_factory.mktemp("served")
     data = folder / "clips"
     ingest("phantom", None, data, patients=12, clips=1, frames=4, size=64, masks="markers")
@@ -24,12 +21,10 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def models(runs: Path):
-    """The models of the runs."""
+def models(runs):
     return select_models(neighbouring_runs(runs / "labels"))
 
 
 @pytest.fixture(scope="session")
 def local(models):
-    """All of them in this process."""
     return LocalPipeline(models)

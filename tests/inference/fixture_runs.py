@@ -5,10 +5,8 @@ table; a trained run is what `lus run` writes.
 """
 
 import json
-from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from lus_ray.clip import frames_of, masks_of
@@ -44,28 +42,17 @@ markers = partial(
 both = partial(Ensemble, members=(markers, markers))
 
 
-def arm_entry(name: str, label: str = "severity", **settings: Any) -> dict[str, Any]:
-    """An arm as in experiment.json."""
+def arm_entry(name, label="severity", **settings):
     return {"name": name, "label": label, "rows": asdict(Rows()), "recipe": None} | settings
 
 
-def write_run(run: Path, *entries: dict[str, Any]) -> Path:
-    """A run folder with a record and no cells."""
+def write_run(run, *entries):
     run.mkdir(parents=True, exist_ok=True)
     (run / "experiment.json").write_text(json.dumps({"experiment": "study", "arms": entries}))
     return run
 
 
-def write_cell(
-    run: Path,
-    arm: str,
-    task: Callable[[], Any],
-    *,
-    fold: int = 0,
-    score: float | None = 0.5,
-    label: str = "severity",
-) -> Path:
-    """A finished cell of a handwritten run; returns its folder."""
+def write_cell(run, arm, task, *, fold=0, score=0.5, label="severity"):
     folder = run / "cells" / slug(arm) / f"fold{fold}"
     checkpoint.save(folder / "checkpoint", task(), checkpoint.describe(task), seed=0)
     scores = {} if score is None else {"score": score}
@@ -75,10 +62,7 @@ def write_cell(
     return folder
 
 
-def train_run(
-    experiment: Experiment, data: Path, out: Path, *, folds: Iterable[int] = (0,)
-) -> Path:
-    """A run of all arms on some folds, each cell trained in this process."""
+def train_run(experiment, data, out, *, folds=(0,)):
     out.mkdir(parents=True)
     plan = prepare(RunRequest(experiment, data=data, out=out, size="smoke"))
     pixels = load_pixels(experiment, data)
@@ -88,8 +72,7 @@ def train_run(
     return out
 
 
-def load_pixels(experiment: Experiment, data: Path) -> InMemory:
-    """All frames and masks of a store at the sizes of the views of an experiment."""
+def load_pixels(experiment, data):
     views = [arm.task.keywords.get("view") for arm in experiment.arms]  # type: ignore[attr-defined]
     views += [PADDED]
     rows = list(store.read(data))

@@ -21,7 +21,6 @@ from tests.inference.fixture_runs import (
     both,
     frames,
     markers,
-    tree,
     uninorm,
     write_cell,
     write_run,
@@ -29,10 +28,10 @@ from tests.inference.fixture_runs import (
 
 FRAMES = {"label": "frame_severity"}
 MARKERS = {"label": "markers masks"}
+UNKNOWN_SOURCE = '{"experiment": "study", "arms": [{"name": "labels", "reads": "nothing"}]}'
 
 
 def build(run, *arms):
-    """A run of arms (name, task, scores by fold, settings); a score "-" makes no cell."""
     write_run(run, *(arm_entry(name, **settings) for name, _, _, settings in arms))
     for name, task, scores, settings in arms:
         for fold, score in enumerate(scores):
@@ -46,10 +45,6 @@ LABELS = ("labels", biomarkers, [0.4, 0.6], {"label": "biomarkers"})
 """A backbone, better on its second fold."""
 
 
-def select_arms(run, kind=None):
-    return [model.arm for model in select_models([run]) if kind in (None, model.kind)]
-
-
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     return build(tmp_path_factory.mktemp("written") / "run", LABELS)
@@ -57,7 +52,6 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def run(written, tmp_path):
-    """A copy of a run with a backbone on two folds."""
     return shutil.copytree(written, tmp_path / "run")
 
 
@@ -75,68 +69,58 @@ def test_trained_runs_have_a_backbone_experts_a_frame_model_aggregators_and_an_e
     assert all(model.predictions.is_file() for model in models)
 
 
-def test_the_fold_with_the_best_validation_score_is_served_with_its_experts(tmp_path):
-    run = build(tmp_path / "run", LABELS, ("tree", tree, [0.9, 0.1], {"reads": "labels"}))
-    models = select_models([run])
-    assert [(model.arm, model.fold) for model in models] == [("labels", 1), ("tree", 1)]
-
-
-@pytest.mark.parametrize(
-    ("scores", "settings"),
-    [
-        pytest.param([0.5, "-"], {"reads": "labels"}, id="other fold"),
-        pytest.param(["-", 0.5], {"reads": "intensity"}, id="other input"),
-        pytest.param(["-", 0.5], {"reads": "labels", **FRAMES}, id="other label"),
-    ],
-)
-def test_an_expert_that_does_not_fit_the_backbone_is_not_served(tmp_path, scores, settings):
-    expert = partial(Expert, kind="DT", label=settings.get("label", "severity"))
-    run = build(
-        tmp_path / "run", LABELS, ("intensity", None, [], {}), ("x", expert, scores, settings)
-    )
-    assert select_arms(run, "expert") == []
-
-
-@pytest.mark.parametrize(
-    "leak",
-    [
-        {"rows": {"overlap": True}},
-        {"rows": {"images": True}},
-        {"rows": {"clips": True}},
-        {"recipe": {"select": "test"}},
-    ],
-)
-def test_an_arm_that_leaks_is_not_served_nor_are_its_readers(tmp_path, leak):
-    run = build(
-        tmp_path / "run",
+def leaky_arms(leak):
+    return [
         ("leaky", frames, [0.9], FRAMES | leak), ("frames", frames, [0.1], FRAMES),
         ("uninorm, leaky", uninorm, [0.5], {"reads": "leaky"}),
         ("uninorm", uninorm, [0.5], {"reads": "frames"}),
-    )  # fmt: skip
-    assert select_arms(run) == ["frames", "uninorm"]
+    ]  # fmt: skip
 
 
-def test_a_frame_model_with_readers_is_preferred_to_a_better_one_without(tmp_path):
-    run = build(
-        tmp_path / "run", ("alone", frames, [0.9], FRAMES), ("read", frames, [0.1], FRAMES),
-        ("uninorm", uninorm, [0.5], {"reads": "read"}),
-    )  # fmt: skip
-    assert select_arms(run) == ["read", "uninorm"]
+def tree_beside(scores, **settings):
+    expert = partial(Expert, kind="DT", label=settings.get("label", "severity"))
+    return [LABELS, ("intensity", None, [], {}), ("tree", expert, scores, settings)]
 
 
-def test_an_ensemble_is_preferred_and_served_on_the_fold_with_its_best_members(tmp_path):
-    run = build(
-        tmp_path / "run", ("unet", markers, [0.2, 0.7, 0.3], MARKERS),
-        ("ensemble", both, [None, None, None], {**MARKERS, "members": ["unet"]}),
-    )  # fmt: skip
-    (model,) = select_models([run])
-    assert (model.arm, model.fold) == ("ensemble", 1)
+BEST_FOLD = [("labels", 1), ("tree", 1)]
 
 
-def test_the_best_single_segmenter_is_served_and_a_baseline_last(tmp_path):
-    scores = {"prior": 0.9, "plain": 0.4, "augmented": 0.5}
-    arms = [(n, markers, [s], {**MARKERS, "baseline": n == "prior"}) for n, s in scores.items()]
-    assert select_arms(build(tmp_path / "run", *arms)) == ["augmented"]
+@pytest.mark.parametrize(
+    ("arms", "served"),
+    [
+        pytest.param(tree_beside([0.9, 0.1], reads="labels"), BEST_FOLD, id="best fold"),
+        pytest.param(tree_beside([0.5, "-"], reads="labels"), BEST_FOLD[:1], id="other fold"),
+        pytest.param(tree_beside(["-", 0.5], reads="intensity"), BEST_FOLD[:1], id="other input"),
+        pytest.param(
+            tree_beside(["-", 0.5], reads="labels", **FRAMES), BEST_FOLD[:1], id="other label"
+        ),
+        *(
+            pytest.param(leaky_arms(leak), [("frames", 0), ("uninorm", 0)], id=str(leak))
+            for leak in (
+                {"rows": {"overlap": True}}, {"rows": {"images": True}}, {"rows": {"clips": True}},
+                {"recipe": {"select": "test"}},
+            )
+        ),
+        pytest.param(
+            [("alone", frames, [0.9], FRAMES), ("read", frames, [0.1], FRAMES),
+             ("uninorm", uninorm, [0.5], {"reads": "read"})],
+            [("read", 0), ("uninorm", 0)], id="a frame model with readers before a better one",
+        ),
+        pytest.param(
+            [("unet", markers, [0.2, 0.7, 0.3], MARKERS),
+             ("ensemble", both, [None, None, None], {**MARKERS, "members": ["unet"]})],
+            [("ensemble", 1)], id="an ensemble on the fold with its best members",
+        ),
+        pytest.param(
+            [("prior", markers, [0.9], {**MARKERS, "baseline": True}),
+             ("plain", markers, [0.4], MARKERS), ("augmented", markers, [0.5], MARKERS)],
+            [("augmented", 0)], id="the best segmenter and a baseline last",
+        ),
+    ],
+)  # fmt: skip
+def test_the_best_arms_without_a_leak_that_fit_each_other_are_served(tmp_path, arms, served):
+    models = select_models([build(tmp_path / "run", *arms)])
+    assert [(model.arm, model.fold) for model in models] == served
 
 
 def test_a_cell_without_predictions_is_not_served(run):
@@ -155,27 +139,29 @@ def test_the_named_folder_comes_before_its_neighbours_and_other_folders_are_igno
 
 
 @pytest.mark.parametrize(
-    ("file", "content"),
+    ("file", "content", "error", "words"),
     [
-        ("experiment.json", "{"),
-        ("experiment.json", json.dumps({"arms": [{"name": "labels", "reads": "nothing"}]})),
-        ("cells/labels/fold0/cost.json", "{"),
-        ("cells/labels/fold0/checkpoint/task.json", "{"),
-        ("predictions/labels/fold0.parquet", "PAR1"),
+        ("experiment.json", "{", StoreError, "not readable"),
+        ("experiment.json", UNKNOWN_SOURCE, StoreError, "'labels' reads 'nothing'"),
+        ("cells/labels/fold0/cost.json", "{", ServeError, r"fold0: no readable cost\.json"),
+        ("cells/labels/fold0/checkpoint/task.json", "{", CheckpointError, r"task\.json"),
+        ("predictions/labels/fold0.parquet", "PAR1", StoreError, r"fold0\.parquet"),
     ],
 )
-def test_an_unreadable_neighbour_is_skipped_with_its_reason(run, tmp_path, file, content):
+def test_an_unreadable_neighbour_is_skipped_with_its_reason(
+    run, tmp_path, file, content, error, words
+):
     broken = shutil.copytree(run, tmp_path / "broken")
     (broken / file).write_text(content)
-    skipped: list[tuple[str, str]] = []
-    models = select_models((run, broken), on_skip=lambda r, why: skipped.append((r.name, why)))
+    skipped = []
+    models = select_models((run, broken), on_skip=lambda folder, why: skipped.append((folder, why)))
     assert [model.id for model in models] == ["run/labels"]
-    ((name, why),) = skipped
-    assert name == "broken"
+    ((folder, why),) = skipped
+    assert folder == broken
     assert why.startswith(str(broken))
     assert "\n" not in why
-    for order, on_skip in (((run, broken), None), ((broken, run), lambda r, why: None)):
-        with pytest.raises((ServeError, CheckpointError, StoreError, KeyError)):
+    for order, on_skip in (((run, broken), None), ((broken, run), lambda folder, why: None)):
+        with pytest.raises(error, match=words):
             select_models(order, on_skip=on_skip)
 
 
@@ -201,19 +187,6 @@ def test_a_model_whose_predictions_a_gpu_computed_is_marked(run, gpu_s, on_gpu):
     cost = run / "cells" / "labels" / "fold1" / "cost.json"
     cost.write_text(json.dumps(json.loads(cost.read_text()) | {"gpu_s": gpu_s}))
     assert select_models([run])[0].on_gpu == on_gpu
-
-
-@pytest.mark.parametrize(
-    ("file", "error", "words"),
-    [
-        ("cost.json", ServeError, r"fold1: no readable cost\.json"),
-        ("checkpoint/task.json", CheckpointError, r"no readable task\.json"),
-    ],
-)
-def test_a_damaged_file_is_named(run, file, error, words):
-    (run / "cells" / "labels" / "fold1" / file).write_text("{")
-    with pytest.raises(error, match=words):
-        select_models([run])
 
 
 def test_a_snapshot_ignores_logs_and_notices_another_run(run, tmp_path):

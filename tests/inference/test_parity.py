@@ -22,7 +22,6 @@ def through(local):
 
 @pytest.fixture
 def copied(runs, tmp_path):
-    """A copy of the runs, to be changed."""
     for run in RUNS:
         shutil.copytree(runs / run.name, tmp_path / run.name)
     return tmp_path

@@ -26,13 +26,11 @@ RNG = np.random.default_rng(0)
 
 @pytest.fixture(scope="module")
 def clips(runs):
-    """The frames of three stored clips."""
     return [frames_of(row) for row in list(store.read(runs / "clips"))[:3]]
 
 
 @pytest.fixture(scope="module")
 def by_kind(models):
-    """The models of each kind."""
     return {m.kind: [other for other in models if other.kind == m.kind] for m in models}
 
 

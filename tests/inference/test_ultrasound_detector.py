@@ -27,14 +27,14 @@ def phantoms(request):
     return [row["frames"] for row in made]
 
 
-def text_page(paper: int, ink: int) -> np.ndarray:
+def text_page(paper, ink):
     page = Image.new("L", (300, 300), paper)
     for line in range(24):
         ImageDraw.Draw(page).text((5, 12 * line), "lorem ipsum dolor sit amet " * 2, fill=ink)
     return np.asarray(page)[None]
 
 
-def photographs() -> list[np.ndarray]:
+def photographs():
     with get_sample_data("grace_hopper.jpg") as file:
         pictures = [np.asarray(Image.open(file).convert("L"))]
     pictures += [picture.mean(-1).astype(np.uint8) for picture in load_sample_images().images]

@@ -1,8 +1,9 @@
-"""Written reports that tests only read."""
+"""Written reports that tests only read. Drawing is slow, so only two of them have real pictures."""
 
 import pytest
 
 from lus_ray import report
+from lus_ray.figures import charts
 from tests.evaluation.diagnosis_run import write_diagnosis_run
 from tests.evaluation.domain_run import ARMS, OTHERS, write_domain_run
 from tests.evaluation.frame_run import FRAMES, LEAKY, write_frame_run
@@ -14,8 +15,15 @@ CLAIM = {"text": "a < b", "metric": "auc", "better": HOSTILE, "than": "class pri
 EXAMPLES = ("phantom/p00-0#0", "phantom/p01-0#1")
 
 
+def write_undrawn(out, num_draws=20):
+    """A report with empty pictures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(charts, "render_svg", lambda draw, **settings: "<svg></svg>")
+        return report.write(out, num_draws=num_draws)
+
+
 @pytest.fixture(scope="session")
-def clip_report(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
+def clip_report(tmp_path_factory):
     """Three arms of two labels, one cell missing."""
     out = tmp_path_factory.mktemp("clips")
     prior = arm("class prior", baseline=True)
@@ -27,11 +35,11 @@ def clip_report(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
         write_cell(out, prior, fold, skill=0.0, seed=1)
         if fold < 2:
             write_cell(out, expert, fold, skill=0.6, seed=2)
-    return report.write(out, num_draws=50)
+    return write_undrawn(out)
 
 
 @pytest.fixture(scope="session")
-def frame_report(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
+def frame_report(tmp_path_factory):
     """Scores of frames and clips, with everything that the report can show of them."""
     out = write_frame_run(tmp_path_factory.mktemp("frames"), supervision="weak")
     for entry in (FRAMES, LEAKY):
@@ -41,7 +49,7 @@ def frame_report(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
 
 
 @pytest.fixture(scope="session")
-def mask_report(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
+def mask_report(tmp_path_factory):
     """Masks of four schemes with a gap, a claim and pictures."""
     out = write_mask_run(tmp_path_factory.mktemp("masks"))
     for entry in (UNET, DENSE):
@@ -51,13 +59,12 @@ def mask_report(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
 
 
 @pytest.fixture(scope="session")
-def domain_report(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
+def domain_report(tmp_path_factory):
     """Thirteen arms without a leak, a variant of one, and one that leaks, on two domains."""
-    out = write_domain_run(tmp_path_factory.mktemp("domains"), arms=[*ARMS, *OTHERS])
-    return report.write(out, num_draws=50)
+    out = tmp_path_factory.mktemp("domains")
+    return write_undrawn(write_domain_run(out, arms=[*ARMS, *OTHERS]))
 
 
 @pytest.fixture(scope="session")
-def diagnosis_report(tmp_path_factory: pytest.TempPathFactory) -> report.RunReport:
-    """Frames that inherit the diagnosis of their clip."""
-    return report.write(write_diagnosis_run(tmp_path_factory.mktemp("diagnosis")), num_draws=20)
+def diagnosis_report(tmp_path_factory):
+    return write_undrawn(write_diagnosis_run(tmp_path_factory.mktemp("diagnosis")))

@@ -1,6 +1,5 @@
 """Timelines of example clips show all that is known of them."""
 
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -15,11 +14,11 @@ from tests.evaluation.run_folders import compute, write_run
 STILL = np.array([[0.1, 0.2, 0.3, 0.4]])
 
 
-def texts(svg: str) -> set[str]:
+def texts(svg):
     return {(text or "").strip() for text in ElementTree.fromstring(svg).itertext()}
 
 
-def draw_first(out: Path, *, target: object = "as it is", supervision: str = "frames") -> str:
+def draw_first(out, *, target="as it is", supervision="frames"):
     write_run(out, [FRAMES], supervision=supervision)
     write_frame_cell(out, FRAMES, 0, target=target)
     found = compute(out, num_draws=10)
@@ -29,14 +28,14 @@ def draw_first(out: Path, *, target: object = "as it is", supervision: str = "fr
     return timeline
 
 
-def test_true_frame_scores_are_drawn_where_they_exist(tmp_path: Path) -> None:
+def test_true_frame_scores_are_drawn_where_they_exist(tmp_path):
     full = draw_first(tmp_path / "full")
     weak = draw_first(tmp_path / "weak", supervision="weak")
     draw_first(tmp_path / "unscored", target=None)
     assert len(weak) < len(full)
 
 
-def test_a_caption_names_clip_truth_raters_and_arms() -> None:
+def test_a_caption_names_clip_truth_raters_and_arms():
     clip = ExampleClip(
         clip="a/b", patient="a", severity=2, raters=(2, 1), arm="cnn", fold=3,
         scores={"max-argmax": 3, "uninorm": None},
@@ -51,7 +50,7 @@ def test_a_caption_names_clip_truth_raters_and_arms() -> None:
     assert clip_timeline.caption(clip) == "a/b (not annotated). Frame model cnn, fold 3."
 
 
-def test_only_known_scores_have_a_column() -> None:
+def test_only_known_scores_have_a_column():
     assert {"true", "rated", "neutral"} & texts(draw_timeline(STILL)) == set()
     shown = texts(
         draw_timeline(
@@ -61,12 +60,12 @@ def test_only_known_scores_have_a_column() -> None:
     assert {"true", "rated", "a", "b", "neutral", "score", "frame"} <= shown
 
 
-def test_time_is_in_seconds_where_the_rate_is_known() -> None:
+def test_time_is_in_seconds_where_the_rate_is_known():
     assert "time, s" in texts(draw_timeline(np.repeat(STILL, 30, axis=0), fps=25.0))
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 599, 10_000])
-def test_timelines_of_any_length_are_reproducible_and_small(num_frames: int) -> None:
+def test_timelines_of_any_length_are_reproducible_and_small(num_frames):
     probability = np.random.default_rng(0).dirichlet(np.ones(4), num_frames)
     severity = probability.argmax(axis=1)[:1].repeat(num_frames)
     one, two = (

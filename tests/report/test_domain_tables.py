@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 
@@ -10,11 +9,12 @@ from lus_ray import report
 from lus_ray.evaluation import domains
 from lus_ray.report import domain_tables
 from tests.evaluation.domain_run import SIFA, UNET, write_domain_run
-from tests.evaluation.run_folders import slug_of
+from tests.evaluation.run_folders import compute, slug_of
+from tests.report.conftest import write_undrawn
 from tests.report.pages import read_links, read_section
 
 
-def test_a_table_has_both_spreads_and_the_paper(domain_report: report.RunReport) -> None:
+def test_a_table_has_both_spreads_and_the_paper(domain_report):
     covid, cap = domain_report.contents.domains
     assert domain_tables.title(covid) == "B-line masks, covid (also A)"
     assert domain_tables.title(cap) == "B-line masks, cap"
@@ -28,18 +28,18 @@ def test_a_table_has_both_spreads_and_the_paper(domain_report: report.RunReport)
     assert len(rows) == 15
 
 
-def test_published_scores_of_other_metrics_stand_beside_them(tmp_path: Path) -> None:
+def test_published_scores_of_other_metrics_stand_beside_them(tmp_path):
     paper = {"unet covid": {"sensitivity_per_image, cap": [0.38, None]}}
     write_domain_run(tmp_path, arms=[UNET, SIFA], published=paper)
-    found = report.write(tmp_path, num_draws=20)
-    covid, cap = (domain_tables.arm_table(entry)[1] for entry in found.contents.domains)
+    domains = write_undrawn(tmp_path).contents.domains
+    covid, cap = (domain_tables.arm_table(entry)[1] for entry in domains)
     assert covid[2] == cap[2] == "–"
     assert "paper" not in covid[4]
     assert cap[4].endswith("; paper 38.0")
     assert "<small>paper 38.0</small>" in read_section(tmp_path, "domains")
 
 
-def test_a_matrix_shows_twelve_arms_and_counts_them_all(domain_report: report.RunReport) -> None:
+def test_a_matrix_shows_twelve_arms_and_counts_them_all(domain_report):
     matrices = domain_tables.matrices(domain_report.contents.domains[0])
     assert [matrix.title for matrix in matrices] == list(domain_tables.TITLES.values())
     for matrix in matrices:
@@ -55,7 +55,7 @@ def test_a_matrix_shows_twelve_arms_and_counts_them_all(domain_report: report.Ru
     assert "10,000 draws" in matrices[2].meaning
 
 
-def test_the_json_has_the_raw_p_values_of_all_arms(domain_report: report.RunReport) -> None:
+def test_the_json_has_the_raw_p_values_of_all_arms(domain_report):
     covid = json.loads((domain_report.out / "report.json").read_text())["domains"][0]
     assert len(covid["order"]) == 15
     for test in domains.TESTS:
@@ -70,11 +70,11 @@ def test_the_json_has_the_raw_p_values_of_all_arms(domain_report: report.RunRepo
         (None, "–"),
     ],
 )  # fmt: skip
-def test_a_p_value_is_printed_as_in_papers(p: float | None, text: str) -> None:
+def test_a_p_value_is_printed_as_in_papers(p, text):
     assert domain_tables.format_p(p) == text
 
 
-def test_the_page_has_three_matrices_per_domain(domain_report: report.RunReport) -> None:
+def test_the_page_has_three_matrices_per_domain(domain_report):
     section = read_section(domain_report.out, "domains")
     assert section.count("<table") == 2 * 4
     assert section.count('<div class="scroll"><table') == 2 * 4
@@ -84,7 +84,7 @@ def test_the_page_has_three_matrices_per_domain(domain_report: report.RunReport)
     assert "standard deviation over images" in read_section(domain_report.out, "reading")
 
 
-def test_markdown_has_the_same_numbers(domain_report: report.RunReport) -> None:
+def test_markdown_has_the_same_numbers(domain_report):
     text = (domain_report.out / "report.md").read_text()
     part = text[text.index("## Each domain") :].split("\n## ")[0]
     assert part.count("| p after Holm | 1 | 2 |") == 6
@@ -93,9 +93,7 @@ def test_markdown_has_the_same_numbers(domain_report: report.RunReport) -> None:
     assert widths == {8 + 2, 12 + 2}
 
 
-def test_the_terminal_has_a_line_per_arm_and_counts_the_pairs(
-    domain_report: report.RunReport,
-) -> None:
+def test_the_terminal_has_a_line_per_arm_and_counts_the_pairs(domain_report):
     lines = domain_report.text().splitlines()
     [start] = [k for k, line in enumerate(lines) if line.startswith("B-line masks, cap")]
     titles = ["Dice", "paper", "patients", "sensitivity", "specificity"]
@@ -105,43 +103,43 @@ def test_the_terminal_has_a_line_per_arm_and_counts_the_pairs(
     assert lines[start + 14].count(" of 78") == 3
 
 
-def test_pairs_that_could_not_be_tested_have_a_reason(tmp_path: Path) -> None:
+def test_pairs_that_could_not_be_tested_have_a_reason(tmp_path):
     write_domain_run(
         tmp_path, arms=[UNET, SIFA], numbers=[0],
         dice=lambda name, patient, image: 0.5 if name == "unet covid" else 0.75,
     )  # fmt: skip
-    cap = report.write(tmp_path, num_draws=20).contents.domains[1]
+    cap = write_undrawn(tmp_path).contents.domains[1]
     assert [matrix.rows[1][0][0] for matrix in domain_tables.matrices(cap)] == ["<0.001", "–", "–"]
     reason = "<li>sifa covid→cap and unet covid: one patient</li>"
     assert reason in read_section(tmp_path, "domains")
 
 
-def test_nothing_finished_and_one_arm_alone_have_no_matrix(tmp_path: Path) -> None:
+def test_nothing_finished_and_one_arm_alone_have_no_matrix(tmp_path):
     write_domain_run(tmp_path / "none", numbers=[])
-    entry = report.write(tmp_path / "none", num_draws=20).contents.domains[0]
+    entry = compute(tmp_path / "none").contents.domains[0]
     assert domain_tables.arm_table(entry)[1][1:4] == ["–", "–", "–"]
     assert domain_tables.count_significant(entry, "images") == (0, 0)
     write_domain_run(tmp_path / "one", arms=[UNET], claims=[])
-    one = report.write(tmp_path / "one", num_draws=20)
+    one = write_undrawn(tmp_path / "one")
     assert domain_tables.matrices(one.contents.domains[0]) == []
     assert "p after Holm" not in (tmp_path / "one" / "report.html").read_text()
 
 
-def test_a_run_of_one_domain_has_no_such_section(mask_report: report.RunReport) -> None:
+def test_a_run_of_one_domain_has_no_such_section(mask_report):
     assert mask_report.contents.domains is None
     for name in report.FILES:
         assert "Each domain" not in (mask_report.out / name).read_text()
     assert '"domains"' not in (mask_report.out / "report.json").read_text()
 
 
-def test_losses_of_adversarial_networks_stand_in_pairs_behind_those_of_arms(tmp_path: Path) -> None:
+def test_losses_of_adversarial_networks_stand_in_pairs_behind_those_of_arms(tmp_path):
     write_domain_run(tmp_path, arms=[UNET, SIFA])
     networks = ("generator", "target_discriminator", "net")
     for path in (tmp_path / "cells" / slug_of(SIFA)).glob("fold*/metrics.jsonl"):
         epochs = [json.loads(line) for line in path.read_text().splitlines()]
         own = {f"train_{name}_loss": 0.5 for name in networks} | {"train_net_cycle": 0.1}
         path.write_text("".join(json.dumps(epoch | own) + "\n" for epoch in epochs))
-    report.write(tmp_path, num_draws=20)
+    write_undrawn(tmp_path)
     alts = re.findall(r'alt="(.*?)"', read_section(tmp_path, "training"))
     assert alts == [
         "Training of unet covid: train loss and val score",

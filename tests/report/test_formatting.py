@@ -2,14 +2,11 @@
 
 from dataclasses import replace
 
-from lus_ray import report
 from lus_ray.evaluation.schema import ImageSpread
 from lus_ray.report import formatting
 
 
-def test_the_table_of_single_images_says_where_not_all_define_a_metric(
-    mask_report: report.RunReport,
-) -> None:
+def test_the_table_of_single_images_says_where_not_all_define_a_metric(mask_report):
     contents = mask_report.contents
     spreads = {
         "pixel_accuracy": ImageSpread(mean=0.5, std=0.25, num_images=8),

@@ -1,10 +1,7 @@
 """Every metric has a name, and a meaning where its name does not say enough."""
 
-from pathlib import Path
-
 import pytest
 
-from lus_ray import report
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.evaluation import frame_arms
 from lus_ray.metrics import frames, segmentation
@@ -37,12 +34,12 @@ from tests.evaluation.run_folders import compute, write_run
         ("unknown", "severity", "Unknown"),
     ],
 )
-def test_a_metric_is_named_by_its_label(metric: str, label: str, title: str) -> None:
+def test_a_metric_is_named_by_its_label(metric, label, title):
     assert metric_names.title(metric, label) == title
 
 
 @pytest.mark.parametrize("scheme", MASK_SCHEMES)
-def test_every_metric_of_masks_has_a_title_and_a_meaning(scheme: str) -> None:
+def test_every_metric_of_masks_has_a_title_and_a_meaning(scheme):
     label, metrics = f"{scheme} masks", segmentation.METRICS[scheme]
     assert metric_names.unit(label) == "images"
     titles = [metric_names.title(metric, label) for metric in metrics]
@@ -53,21 +50,19 @@ def test_every_metric_of_masks_has_a_title_and_a_meaning(scheme: str) -> None:
     assert len(set(explained)) == len(explained)
 
 
-def test_metrics_of_all_domains_share_a_meaning() -> None:
+def test_metrics_of_all_domains_share_a_meaning():
     metrics = ["dice_per_image, covid", "dice, cap"]
     names = [name for name, _ in metric_names.explain(metrics, "bline masks")]
     assert names == ["Dice", "Per image", "Empty classes"]
 
 
-def test_every_metric_of_frame_scores_has_a_name_and_a_meaning() -> None:
+def test_every_metric_of_frame_scores_has_a_name_and_a_meaning():
     assert set(metric_names.FRAME_MEANINGS) == set(frames.METRICS) <= set(metric_names.NAMES)
     explained = metric_names.explain(frames.METRICS, frame_arms.SEVERITY)
     assert len(explained) == len(frames.METRICS)
 
 
-def test_tables_of_a_diagnosis_are_of_frames_of_their_classes_and_of_clips(
-    diagnosis_report: report.RunReport,
-) -> None:
+def test_tables_of_a_diagnosis_are_of_frames_of_their_classes_and_of_clips(diagnosis_report):
     contents = diagnosis_report.contents
     assert [metrics for _, metrics in metric_names.tables(contents, "diagnosis")] == [
         ["frame_accuracy", "frame_macro_f1"],
@@ -80,7 +75,7 @@ def test_tables_of_a_diagnosis_are_of_frames_of_their_classes_and_of_clips(
     assert not any("healthy" in text for text in differences)
 
 
-def test_clips_whose_samples_are_not_frames_have_no_metrics_of_frames(tmp_path: Path) -> None:
+def test_clips_whose_samples_are_not_frames_have_no_metrics_of_frames(tmp_path):
     write_diagnosis(write_run(tmp_path, [NONE], metrics=METRICS), NONE, inherited=False)
     contents = compute(tmp_path).contents
     assert not any("frame" in metric for metric in contents.arms[0].mean)
