@@ -1,6 +1,6 @@
 """The row of one arm in report.json."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -9,21 +9,14 @@ import numpy as np
 from lus_ray.evaluation import comparisons, mask_arms, scored_arms
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import ArmResult, FoldScores, ImageSpread
-from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.metrics import segmentation
 from lus_ray.runs.leakage import PEOPLE
 
-COSTS: Mapping[str, Callable[[Iterable[float]], float]] = {
-    "wall_s": sum,
-    "cpu_s": sum,
-    "gpu_s": sum,
-    "epochs": sum,
-    "peak_mb": max,
-}
-"""How the costs of an arm follow from those of its cells."""
+COSTS = ("wall_s", "cpu_s", "gpu_s", "epochs", "peak_mb")
 
 
-def build_row(arm: ScoredArm, arms: Mapping[str, ScoredArm], run: RunResults) -> ArmResult:
+def build_row(arm: ScoredArm, arms: Arms, run: RunResults) -> ArmResult:
     entry = run.record.arm(arm.name)
     metrics = list(dict.fromkeys(m for scores in arm.scores.values() for m in scores.values))
     if arm.label and not metrics:
@@ -83,9 +76,7 @@ def _fold_scores(arm: ScoredArm, fold: int) -> FoldScores:
     )
 
 
-def _baselines(
-    arm: ScoredArm, arms: Mapping[str, ScoredArm], leaks: Mapping[str, tuple[str, ...]]
-) -> list[ScoredArm]:
+def _baselines(arm: ScoredArm, arms: Arms, leaks: Mapping[str, tuple[str, ...]]) -> list[ScoredArm]:
     if arm.baseline or arm.label is None:
         return []
     people = PEOPLE & set(leaks.get(arm.name, ()))
@@ -109,9 +100,5 @@ def _spread_over_images(arm: ScoredArm) -> dict[str, ImageSpread]:
 
 
 def _total_cost(costs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    total: dict[str, float] = {}
-    for name, combine in COSTS.items():
-        known = [cost[name] for cost in costs if cost.get(name) is not None]
-        if known:
-            total[name] = combine(known)
-    return total
+    known = {name: [c[name] for c in costs if c.get(name) is not None] for name in COSTS}
+    return {n: max(v) if n == "peak_mb" else sum(v) for n, v in known.items() if v}

@@ -3,15 +3,14 @@
 All differences are paired over the same draws of patients.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
 
 from lus_ray.evaluation import mask_arms, scored_arms, scoring
-from lus_ray.evaluation.results import CellResult
 from lus_ray.evaluation.schema import ClaimResult, Difference, GapResult
-from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.experiment import Claim, Gap
 from lus_ray.folds import Fold
 from lus_ray.metrics import bootstrap
@@ -37,7 +36,8 @@ def compare(arm: ScoredArm, reference: ScoredArm, metric: str) -> Difference:
         return Difference(reason=f"{undefined.name}: {why}")
     for fold in folds:
         if arm.cells[fold].clips != reference.cells[fold].clips:
-            unit = _unit(arm.cells[fold])
+            cell = arm.cells[fold]
+            unit = "images" if cell.scheme else "frames" if cell.has_frames else "clips"
             names = f"{arm.name} and {reference.name}"
             return Difference(reason=f"{names} were tested on different {unit} in fold {fold}")
     tested = {p for fold in folds for p in scoring.patients_of(arm.cells[fold], metric)}
@@ -76,7 +76,7 @@ def compare_to_best(
     return differences
 
 
-def check_claim(claim: Claim, arms: Mapping[str, ScoredArm]) -> ClaimResult:
+def check_claim(claim: Claim, arms: Arms) -> ClaimResult:
     """The claim with its verdict, and the difference or the reason behind it.
 
     A claim is reproduced where its difference is above 0 and the paired interval excludes 0. It
@@ -105,7 +105,7 @@ def check_claim(claim: Claim, arms: Mapping[str, ScoredArm]) -> ClaimResult:
 
 def measure_gap(
     gap: Gap,
-    arms: Mapping[str, ScoredArm],
+    arms: Arms,
     metrics: Sequence[str],
     *,
     folds: Collection[Fold],
@@ -164,7 +164,3 @@ def _note(label: str | None, folds: Collection[Fold]) -> str:
         clean=100 * np.mean(shares),
         more=COPIES if has_masks else "",
     )
-
-
-def _unit(cell: CellResult) -> str:
-    return "images" if cell.scheme else "frames" if cell.has_frames else "clips"

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from lus_ray.evaluation import mask_arms, scoring
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import DomainArm, DomainResult, DomainSpread, PValues, UntestedPair
-from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.evaluation.scoring import MaskCounts
 from lus_ray.metrics import segmentation, significance
 
@@ -44,7 +44,7 @@ class DomainImages:
         return np.concatenate([np.zeros(0), *(self.values[fold][name] for fold in folds)])
 
 
-def compare_all(run: RunResults, arms: Mapping[str, ScoredArm]) -> tuple[DomainResult, ...]:
+def compare_all(run: RunResults, arms: Arms) -> tuple[DomainResult, ...]:
     """One result per mask label and domain.
 
     Arms that leak and counterparts of published arms come last and are excluded from the

@@ -3,7 +3,7 @@
 No prediction enters the choice, so that the clips are representative.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from zlib import crc32
 
 import pyarrow.compute as pc
@@ -12,7 +12,7 @@ from lus_ray.clip import Row
 from lus_ray.evaluation import frame_arms, scored_arms
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import ExampleClip
-from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.runs import predictions
 
 NUM_CLIPS = 8
@@ -22,9 +22,7 @@ LETTERS = "abcdefghi"
 """Letters of the aggregators in a timeline; one shows at most so many."""
 
 
-def choose_clips(
-    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str]
-) -> tuple[ExampleClip, ...]:
+def choose_clips(run: RunResults, arms: Arms, metrics: Sequence[str]) -> tuple[ExampleClip, ...]:
     """Up to eight test clips, two of each true score where they exist, with predicted scores.
 
     They are of the first fold that the best frame arm has finished; `scores` are those of the
@@ -57,9 +55,7 @@ def choose_clips(
     )
 
 
-def _frame_arm(
-    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str]
-) -> ScoredArm | None:
+def _frame_arm(run: RunResults, arms: Arms, metrics: Sequence[str]) -> ScoredArm | None:
     """The arm that the best aggregator reads, else the best frame arm, else any finished one."""
     finished = [arm for arm in arms.values() if arm.label == frame_arms.SEVERITY and arm.cells]
     kept = [arm for arm in finished if arm.name not in run.leaks] or finished

@@ -13,8 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float32, Int
 
-from lus_ray.metrics import frames
-from lus_ray.metrics.frames import FrameSelection
 from lus_ray.runs.manifest import RunRecord
 
 SEVERITY = "frame_severity"
@@ -77,10 +75,6 @@ def count_frames(rows: pa.Table, num_classes: int) -> Int[np.ndarray, "C K"]:
     clip = np.repeat(np.arange(len(num_frames)), num_frames)
     np.add.at(counts, (clip, probability.argmax(axis=1)), 1)
     return counts
-
-
-def read_members(rows: pa.Table) -> FrameSelection:
-    return frames.select_frames(rows["target"].to_pylist(), rows["raters"].to_pylist())
 
 
 def repeat_names(names: Sequence[str], num_frames: Int[np.ndarray, "C"]) -> tuple[str, ...]:

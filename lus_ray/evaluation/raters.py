@@ -5,7 +5,7 @@ Why an arm takes the place of each rater in turn: a rater is compared with the o
 of all R raters is steadier, so an arm compared with it would look better than any rater can.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -13,16 +13,13 @@ from jaxtyping import Int
 from lus_ray.evaluation import frame_arms, scored_arms
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import ArmAmongRaters, RaterComparison, RaterScores
-from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.metrics import rater_agreement
 
 SCORES = ("accuracy", "difference", "weighted_kappa")
-"""Of one rater, or of an arm in its place, against the mean of the other raters."""
 
 
-def compare(
-    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str]
-) -> RaterComparison | None:
+def compare(run: RunResults, arms: Arms, metrics: Sequence[str]) -> RaterComparison | None:
     """Agreement over the test clips that have raters; None where there are none.
 
     Beside the raters stand the best aggregator and the best frame arm (its mean over frames), not
@@ -83,9 +80,7 @@ def _scores_of(agreement: rater_agreement.Agreement, rater: int) -> dict[str, fl
     return {name: float(getattr(scores, name)[rater]) for name in SCORES}
 
 
-def _best_arms(
-    run: RunResults, arms: Mapping[str, ScoredArm], metrics: Sequence[str]
-) -> dict[str, ScoredArm]:
+def _best_arms(run: RunResults, arms: Arms, metrics: Sequence[str]) -> dict[str, ScoredArm]:
     aggregators = frame_arms.aggregators(run.record)
     clean = [arm for arm in arms.values() if arm.name not in run.leaks]
     kinds = {

@@ -4,7 +4,7 @@ Means are over the finished folds in which a metric is defined; what is missing 
 named beside them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 from zlib import crc32
 
@@ -23,7 +23,7 @@ from lus_ray.evaluation import (
 )
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import CellNote, MissingCell, ReportContents
-from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.runs import leakage
 from lus_ray.runs.manifest import RunRecord
 
@@ -178,7 +178,7 @@ def _score_all(run: RunResults, *, num_draws: int) -> dict[str, ScoredArm]:
     return arms
 
 
-def _labels(arms: Mapping[str, ScoredArm]) -> list[str]:
+def _labels(arms: Arms) -> list[str]:
     return list(dict.fromkeys(arm.label for arm in arms.values() if arm.label))
 
 

@@ -6,6 +6,7 @@ A cell is identified by the metadata of its prediction file, never by its path: 
 folder names.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from lus_ray import folds
 from lus_ray.errors import FoldError, StoreError
 from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.folds import Fold
+from lus_ray.metrics import frames
 from lus_ray.metrics.frames import FrameSelection
 from lus_ray.runs import layout, leakage, manifest, predictions
 from lus_ray.runs.layout import CellFolder, RunFolder
@@ -157,7 +159,8 @@ def _examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
         frame_counts = frame_arms.count_frames(annotated, len(about.classes))
     if about.by_frame:
         target, probability, num_frames = frame_arms.read_targets(annotated)
-        members = frame_arms.read_members(annotated)
+        columns = (annotated[name].to_pylist() for name in ("target", "raters"))
+        members = frames.select_frames(*columns)
         clips, patients = (
             frame_arms.repeat_names(names, num_frames) for names in (clips, patients)
         )
@@ -172,8 +175,11 @@ def _examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
         "probability": probability,
         "members": members,
         "frame_counts": frame_counts,
-        "raters": _raters(rows),
-        "predicted": _predicted(rows),
+        "raters": {clip: tuple(scores) for clip, scores in _by_clip(rows, "raters") if scores},
+        "predicted": {
+            clip: int(np.argmax(np.array(probability, np.float64)))
+            for clip, probability in _by_clip(rows, "probability")
+        },
     }
 
 
@@ -198,15 +204,8 @@ def _test_rows(table: pa.Table, column: str) -> pa.Table:
     return table.filter(tested).sort_by("clip")
 
 
-def _raters(rows: pa.Table) -> dict[str, tuple[int, ...]]:
-    pairs = zip(rows["clip"].to_pylist(), rows["raters"].to_pylist(), strict=True)
-    return {clip: tuple(scores) for clip, scores in pairs if scores}
-
-
-def _predicted(rows: pa.Table) -> dict[str, int]:
-    """The most probable class of each clip, the first of ties."""
-    pairs = zip(rows["clip"].to_pylist(), rows["probability"].to_pylist(), strict=True)
-    return {clip: int(np.argmax(np.array(probability, np.float64))) for clip, probability in pairs}
+def _by_clip(rows: pa.Table, column: str) -> Iterator[tuple[str, Any]]:
+    return zip(rows["clip"].to_pylist(), rows[column].to_pylist(), strict=True)
 
 
 def _clip_arrays(

@@ -94,8 +94,6 @@ class ImageSpread:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
-    """One row of the result table: scores by fold, means, intervals, differences, cost."""
-
     name: str
     label: str | None
     baseline: bool
@@ -193,8 +191,6 @@ class NeutralElements:
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleClip:
-    """A test clip that the report shows, with the predicted score of each aggregator."""
-
     clip: str
     patient: str
     fold: int
@@ -215,8 +211,6 @@ class DomainSpread:
 
 @dataclass(frozen=True, kw_only=True)
 class DomainArm:
-    """An arm on one domain: each metric over images and over patient means."""
-
     name: str
     num_images: int
     num_patients: int

@@ -5,7 +5,7 @@ All arms of a label are scored on the same draws of patients, so that the differ
 arms is paired.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -86,6 +86,10 @@ class ScoredArm:
             elif metric not in scores.values:
                 reasons.append(f"fold {fold}: {metric} is not a metric of {self.label}")
         return "; ".join(reasons)
+
+
+Arms = Mapping[str, ScoredArm]
+"""Arms by name."""
 
 
 def score_arms(

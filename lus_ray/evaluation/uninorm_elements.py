@@ -27,14 +27,9 @@ def read_all(run: RunResults) -> tuple[NeutralElements, ...]:
         known = {fold: values for fold, values in by_fold.items() if values is not None}
         if known:
             table = np.stack(list(known.values()))
-            arms.append(
-                NeutralElements(
-                    arm=name,
-                    folds={fold: tuple(values.tolist()) for fold, values in known.items()},
-                    mean=tuple(table.mean(axis=0).tolist()),
-                    std=tuple(table.std(axis=0).tolist()),
-                )
-            )
+            mean, std = (tuple(row.tolist()) for row in (table.mean(axis=0), table.std(axis=0)))
+            folds = {fold: tuple(values.tolist()) for fold, values in known.items()}
+            arms.append(NeutralElements(arm=name, folds=folds, mean=mean, std=std))
     return tuple(arms)
 
 

@@ -40,10 +40,9 @@ def request_prediction(
         raise InputError(f"{url}: write http://HOST:PORT, as 'lus serve' prints it")
     query = urlencode({name: 1 for name, wanted in options.items() if wanted})
     address = f"{url.rstrip('/')}/v1/clips" + (f"?{query}" if query else "")
-    headers = {
-        "Content-Type": "application/octet-stream",
-        "Content-Length": str(file.stat().st_size),
-    } | ({"Authorization": f"Bearer {token}"} if token else {})
+    size = str(file.stat().st_size)
+    headers = {"Content-Type": "application/octet-stream", "Content-Length": size}
+    headers |= {"Authorization": f"Bearer {token}"} if token else {}
     for attempt in range(1, NUM_ATTEMPTS + 1):
         with file.open("rb") as body:
             request = urllib.request.Request(address, data=body, headers=headers, method="POST")
@@ -66,8 +65,7 @@ def request_prediction(
 
 def format_response(response: ClipResponse) -> str:
     """The most probable class of every prediction, as lines for a terminal."""
-    lines = [*_clip_lines(response), *_biomarker_lines(response), *_score_lines(response)]
-    return "\n".join([*lines, response.notice])
+    return "\n".join(_lines(response))
 
 
 def _parse(url: str, body: bytes) -> ClipResponse:
@@ -95,15 +93,12 @@ def _to_error(url: str, error: urllib.error.HTTPError) -> LusError:
     return (InputError if is_input else LusError)(f"{url}: {text}")
 
 
-def _clip_lines(response: ClipResponse) -> Iterator[str]:
+def _lines(response: ClipResponse) -> Iterator[str]:
     clip, check = response.clip, response.lung_ultrasound
     yield f"{clip.format}: {clip.num_frames} frames of {clip.height} x {clip.width}"
     if not check.likely:
         yield f"does not look like lung ultrasound: {'; '.join(check.reasons)}"
     yield from (f"note: {note}" for note in clip.notes)
-
-
-def _biomarker_lines(response: ClipResponse) -> Iterator[str]:
     if response.biomarkers is not None:
         pairs = zip(response.biomarkers.names, response.biomarkers.probability, strict=True)
         present = [f"{name} {p:.2f}" for name, p in pairs if p >= PRESENT]
@@ -112,9 +107,6 @@ def _biomarker_lines(response: ClipResponse) -> Iterator[str]:
         yield f"{group.title}:"
         for expert in group.answers:
             yield f"  {_most_probable(group.classes, expert.probability)}  {expert.name}"
-
-
-def _score_lines(response: ClipResponse) -> Iterator[str]:
     if response.frames is not None:
         yield f"frame scores: {''.join(map(str, response.frames.score))}"
     for score in response.clip_scores:
@@ -122,6 +114,7 @@ def _score_lines(response: ClipResponse) -> Iterator[str]:
     if response.masks is not None:
         shares = zip(response.masks.classes, response.masks.share, strict=True)
         yield "pixels: " + ", ".join(f"{name} {share:.1%}" for name, share in shares)
+    yield response.notice
 
 
 def _most_probable(classes: Sequence[str], probability: Sequence[float]) -> str:

@@ -38,10 +38,6 @@ def encode_png(frames: UInt8[np.ndarray, "M h w"]) -> str:
     return _data_url(frames, "png", optimize=False, compress_level=6)
 
 
-def encode_jpeg(frames: UInt8[np.ndarray, "M h w"]) -> str:
-    return _data_url(frames, "jpeg", quality=JPEG_QUALITY)
-
-
 def decode_sheet(url: str, num_frames: int) -> UInt8[np.ndarray, "M h w"]:
     with Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))) as picture:
         pixels = np.asarray(picture)
@@ -53,7 +49,8 @@ def make_preview(frames: UInt8[np.ndarray, "N H W"]) -> PreviewSheet:
     scale = min(1.0, PREVIEW_SIDE / max(frames.shape[1:]))
     height, width = (max(1, round(side * scale)) for side in frames.shape[1:])
     small = View(height=height, width=width).resize(frames[frame_slice(len(frames))])
-    return PreviewSheet(height, width, len(small), frame_step(len(frames)), encode_jpeg(small))
+    sheet = _data_url(small, "jpeg", quality=JPEG_QUALITY)
+    return PreviewSheet(height, width, len(small), frame_step(len(frames)), sheet)
 
 
 class FrameWindow:

@@ -34,7 +34,6 @@ GPU_TOLERANCE = 1e-2
 after the point (TF32), which moves the logits of a deep network by some thousandths."""
 
 NUM_CLIPS = 2
-"""Test clips that are replayed for each model."""
 
 PredictFrames = Callable[[UInt8[np.ndarray, "N H W"]], ClipResponse]
 

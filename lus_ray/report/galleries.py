@@ -21,7 +21,6 @@ the expert with that of the arm; the frame translated to another domain and back
 
 NUM_EXAMPLES = 12
 MAX_BYTES = 4 << 20
-"""Larger pictures are refused."""
 
 
 @dataclass(frozen=True)

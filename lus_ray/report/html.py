@@ -13,7 +13,7 @@ from lus_ray import figures
 from lus_ray.evaluation import mask_arms, scored_arms
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import ReportContents
-from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.metrics import calibration, classification
 from lus_ray.report import clip_timeline, domain_tables, formatting, galleries, metric_names
 from lus_ray.runs import leakage
@@ -60,7 +60,7 @@ class PictureGrid:
     rows: list[tuple[str, list[Picture | None]]]
 
 
-def render(contents: ReportContents, arms: Mapping[str, ScoredArm], run: RunResults) -> str:
+def render(contents: ReportContents, arms: Arms, run: RunResults) -> str:
     """The whole page; arm names and all other texts are escaped."""
     environment = Environment(
         loader=PackageLoader("lus_ray.report", "."),
@@ -85,7 +85,7 @@ def render(contents: ReportContents, arms: Mapping[str, ScoredArm], run: RunResu
     )
 
 
-def _section(contents: ReportContents, arms: Mapping[str, ScoredArm], label: str) -> dict[str, Any]:
+def _section(contents: ReportContents, arms: Arms, label: str) -> dict[str, Any]:
     """The tables and pictures of one label, as the template names them."""
     highlights = contents.highlights[label]
     chosen = [arms[name] for name in highlights]
@@ -165,7 +165,7 @@ def _reliability_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
     return [_picture(svg, "Reliability: share of correct predictions against confidence")]
 
 
-def _training_curves(arms: Mapping[str, ScoredArm]) -> list[Picture]:
+def _training_curves(arms: Arms) -> list[Picture]:
     """Loss and validation score by epoch, then the losses of adversarial networks in pairs."""
     trained = [a for a in arms.values() if any("train_loss" in row for row in _epochs(a))]
     pictures = [_curves_by_epoch(arm, "train_loss", "val_score") for arm in trained[:NUM_TRAINING]]

@@ -21,10 +21,10 @@ def texts(svg):
 def draw_first(out, *, target="as it is", supervision="frames"):
     write_run(out, [FRAMES], supervision=supervision)
     write_frame_cell(out, FRAMES, 0, target=target)
-    found = compute(out, num_draws=10)
-    assert len(found.contents.clips) == 8
-    clips = found.contents.clips[:1]
-    [timeline] = clip_timeline.draw_timelines(found.run, clips, found.contents.neutral)
+    computed = compute(out, num_draws=10)
+    clips = computed.contents.clips
+    assert len(clips) == 8
+    [timeline] = clip_timeline.draw_timelines(computed.run, clips[:1], computed.contents.neutral)
     return timeline
 
 
@@ -36,18 +36,16 @@ def test_true_frame_scores_are_drawn_where_they_exist(tmp_path):
 
 
 def test_a_caption_names_clip_truth_raters_and_arms():
-    clip = ExampleClip(
-        clip="a/b", patient="a", severity=2, raters=(2, 1), arm="cnn", fold=3,
-        scores={"max-argmax": 3, "uninorm": None},
-    )  # fmt: skip
-    assert clip_timeline.caption(clip) == (
+    known = {"clip": "a/b", "patient": "a", "arm": "cnn", "fold": 3}
+    scores = {"max-argmax": 3, "uninorm": None}
+    assert clip_timeline.caption(
+        ExampleClip(**known, severity=2, raters=(2, 1), scores=scores)
+    ) == (
         "a/b (true score 2; raters 2, 1). Frame model cnn, fold 3. "
         "Clip scores: a max-argmax 3, b uninorm –."
     )
-    clip = ExampleClip(
-        clip="a/b", patient="a", severity=None, raters=(), arm="cnn", fold=3, scores={}
-    )
-    assert clip_timeline.caption(clip) == "a/b (not annotated). Frame model cnn, fold 3."
+    bare = ExampleClip(**known, severity=None, raters=(), scores={})
+    assert clip_timeline.caption(bare) == "a/b (not annotated). Frame model cnn, fold 3."
 
 
 def test_only_known_scores_have_a_column():
