@@ -1,8 +1,8 @@
 """Thumbnails of segmentations and of translated frames, many side by side on one page.
 
 Shapes: H rows, W columns, V vertices.
-Why not matplotlib: fifteen arms and four frames make sixty panels on one page. Such an SVG is just
-a small PNG and two paths, and a frame that several panels show is embedded once.
+Not matplotlib: one page has sixty panels, each just a small PNG and two paths, and a frame that
+several panels show is embedded once.
 """
 
 import base64

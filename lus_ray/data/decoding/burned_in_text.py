@@ -29,9 +29,8 @@ MIN_BLOCKS = 12
 class Extremes:
     """Brightest and darkest value of every pixel over the frames of a clip."""
 
-    def __init__(self) -> None:
-        self.brightest: np.ndarray | None = None
-        self.darkest: np.ndarray | None = None
+    brightest: np.ndarray | None = None
+    darkest: np.ndarray | None = None
 
     def add(self, frame: UInt8[np.ndarray, "H W"]) -> None:
         if self.brightest is None or self.darkest is None:
@@ -73,7 +72,6 @@ def count_bright_blocks(
 
 
 def _pool_max(pixels: UInt8[np.ndarray, "H W"], block: int) -> UInt8[np.ndarray, "h w"]:
-    """Maximum of every square of `block` pixels; the last ones may be cut."""
     height, width = pixels.shape
     rows = np.maximum.reduceat(pixels, np.arange(0, height, block), axis=0)
     return np.maximum.reduceat(rows, np.arange(0, width, block), axis=1)

@@ -4,13 +4,11 @@
         decoded = decoder.decode(Path("clip.mp4"))
 
 A crash of the decoder, a truncated file, a decompression bomb or an HTML page fails that file
-alone: the caller gets a one-line `DecodeError`.
-
-Shapes: T frames, H rows, W columns.
+alone: the caller gets a one-line `DecodeError`. Shapes: T frames, H rows, W columns.
 The content determines the format, not the file name. Grey is luma in full range; transparent is
-black. A rotation in the container is applied. Non-square pixels and varying frame times are kept
-as stored. A frame count more than one frame and 2 % below the container's is refused as truncated;
-a smaller loss is `repaired`.
+black. A rotation in the container is applied. Non-square pixels and varying frame times are kept.
+A frame count more than one frame and 2 % below the container's is refused as truncated; a smaller
+loss is `repaired`.
 """
 
 import os

@@ -1,9 +1,9 @@
 """The DICOM header elements that describe pixels, and none that describe the patient.
 
 Source    DICOM PS3.3: C.7.6.3 image pixel, C.7.6.5 cine, C.8.5.5 ultrasound regions.
-Only the elements in `READ` are read. No name, number, date, place or UID of a person or study is
-among them, so none can reach a note, a log or an error; `hash_patient_id` alone reads an identifier
-and returns its digest. Errors quote numbers and known words, never other text.
+Only the elements in `READ` are read: nothing that names a person or study can reach a note, a log
+or an error. `hash_patient_id` alone reads an identifier and returns its digest. Errors quote
+numbers and known words, never other text.
 """
 
 import hashlib

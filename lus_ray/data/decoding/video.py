@@ -136,8 +136,7 @@ class VideoFrames:
 def to_grey(frame: Any) -> UInt8[np.ndarray, "H W"]:
     """Luma in full range 0-255 at 8 bits; transparent is black.
 
-    The first plane of 8-bit YUV is the luma already; a table of 256 entries gives the same bits as
-    FFmpeg's converter in a fifth of the time.
+    The table for 8-bit YUV gives the bits of FFmpeg's converter in a fifth of the time.
     """
     if frame.format.name in LUMA_FIRST:
         plane = frame.planes[0]
@@ -167,8 +166,7 @@ def shrink_frame(pixels: UInt8[np.ndarray, "H W"], max_side: int) -> UInt8[np.nd
 def check_declared(height: int, width: int, num_frames: int, request: dict[str, Any]) -> None:
     """Refuse a file whose header exceeds the limits, before any pixel is decoded."""
     check_size(height, width, request)
-    if num_frames > request["num_frames"]:
-        most = request["num_frames"]
+    if num_frames > (most := request["num_frames"]):
         raise DecodeError(f"declares {num_frames} frames; at most {most}", "refused")
 
 

@@ -1,13 +1,9 @@
 """Phantom clips: simulated lung ultrasound with ground truth at every level.
 
-Masks, biomarkers, `frame_severity` and `severity` follow from the findings without error (the
-severity of a clip is that of its worst frame). `raters` err as `raters.rater_confusion` states;
-disease and S/F ratio are only partly visible in a lung. In domain B the masks of B-lines have
-jitter as well.
-
-Why two domains: a method that adapts needs a difference to adapt to. In A, B-lines are alike,
-reach the bottom and are segmented with care; in B their position, size and background vary, and
-gain, speckle, depth and fan differ (Mason 2021, section 2).
+Masks, biomarkers and severity (of a clip, that of its worst frame) follow from the findings without
+error; `raters` err as in `raters.rater_confusion`; disease and S/F ratio are only partly visible.
+In domain A, B-lines are alike and reach the bottom; in B their position, size, background and masks
+vary, and gain, speckle, depth and fan differ (Mason 2021, section 2).
 """
 
 from collections.abc import Iterator

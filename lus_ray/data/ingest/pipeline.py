@@ -2,9 +2,8 @@
 
 A reader is a module of this package with `clips(root, ledger, **options)`: a generator of dicts,
 sorted by patient, with schema columns and either `file` (decoded here) or `frames` (uint8, axes
-T H W). Beside `file`, `masks` may be a function of the `DecodedVideo`, called once the size of the
-frames is known. Patients with the same `group` stay in one group. The module name is the source:
-`ingest("covid_blues", ...)` uses `covid_blues.py`.
+T H W). Beside `file`, `masks` may be a function of the `DecodedVideo`. Patients with the same
+`group` stay in one group. The module name is the source: "covid_blues" is read by `covid_blues.py`.
 """
 
 import importlib

@@ -1,10 +1,8 @@
 """The anatomy of the phantom: what the beams of a probe meet in one chest, and where.
 
 From the skin down: wall (fat and muscle between fasciae), two ribs with their shadows, the
-pleural line. Echoes and masks take positions from the same `SceneState`, so that they agree.
-
-Arrays are D depth samples by B beams. Depths are along the beam; `x` is the position on the pleura
-relative to the middle of the window between the ribs. Lung findings glide along it with the breath.
+pleural line. Arrays are D depth samples by B beams. Depths are along the beam; `x` is the position
+on the pleura relative to the middle of the window between the ribs. Findings glide with the breath.
 """
 
 from dataclasses import dataclass

@@ -92,10 +92,11 @@ def label_biomarkers(findings: LungFindings, patient: Patient) -> list[int]:
 
     One level per group is 1; A-lines may be "stacked" and "wide" as well.
     """
+    num_lines = _level(len(findings.b_lines), (1, 4, 7), "B-lines")
     depth = patient.pleura_mm / patient.height_mm
     ticked = {
         "A-lines": {("none", "weak", "strong")[findings.a_level]},
-        "B-lines": {"white" if findings.white > 0 else _count(len(findings.b_lines))},
+        "B-lines": {"white" if findings.white > 0 else num_lines},
         "B-line origin": {"not applicable"},
         "pleural thickness": {_level(findings.thickness_mm, (1.5, 3.5, 5.0), "pleural thickness")},
         "pleural location": {_level(depth, (1 / 3, 2 / 3), "pleural location")},
@@ -112,10 +113,6 @@ def label_biomarkers(findings: LungFindings, patient: Patient) -> list[int]:
         ticked["A-lines"].add("wide")
     groups = BIOMARKER_GROUPS.items()
     return [int(level in ticked[group]) for group, levels in groups for level in levels]
-
-
-def _count(num_lines: int) -> str:
-    return ("none", "few", "some", "many")[int(np.digitize(num_lines, (1, 4, 7)))]
 
 
 def _level(value: float, edges: Sequence[float], group: str) -> str:

@@ -22,13 +22,17 @@ def label_samples(state: SceneState, findings: LungFindings, scheme: str) -> Cla
     """Class ids of `MASK_SCHEMES[scheme]`; beams in the shadow of a rib are background."""
     below = state.scene.depth - state.lung_surface(findings)
     if scheme == "markers":
-        return _markers(state, findings, below)
+        grades = _beam_grades(state, findings)
+        inside = (below > -1.5) & (below < MARKER_MM.take(grades)) & _open_beams(state)
+        return np.where(inside, grades + 1, 0).astype(np.uint8)
     b_line = _b_line_pixels(state, findings, below)
     if scheme == "bline":
         return b_line.astype(np.uint8)
     sick = _beam_grades(state, findings) > 0
     open_ = _open_beams(state)
-    pleura = (np.abs(below) <= _half_thickness(state, findings)) & open_
+    # At least most of a pixel, so that the line has no holes.
+    half = max(findings.thickness_mm / 2 + 0.3, 0.9 * state.scene.probe.mm_per_pixel)
+    pleura = (np.abs(below) <= half) & open_
     region = (below > 0) & (below < REGION_MM) & open_
     a_line = _a_line_pixels(state, findings) & ~b_line
     classes = np.zeros(below.shape, np.uint8)
@@ -40,12 +44,6 @@ def label_samples(state: SceneState, findings: LungFindings, scheme: str) -> Cla
     classes[pleura & ~thick] = 3
     classes[pleura & thick] = 4
     return classes if scheme == "dense" else to_sparse(classes)
-
-
-def _markers(state: SceneState, findings: LungFindings, below: Samples) -> Classes:
-    grades = _beam_grades(state, findings)
-    inside = (below > -1.5) & (below < MARKER_MM.take(grades)) & _open_beams(state)
-    return np.where(inside, grades + 1, 0).astype(np.uint8)
 
 
 def _beam_grades(state: SceneState, findings: LungFindings) -> UInt8[np.ndarray, "B"]:
@@ -90,11 +88,6 @@ def _hit_beams(state: SceneState, x_mm: float, width_mm: float) -> Bool[np.ndarr
     """Beams that meet a finding; none is too narrow to leave a pixel in a mask."""
     least = 1.5 * max(state.scene.beam_mm, state.scene.probe.mm_per_pixel)
     return np.abs(state.x - x_mm) <= max(width_mm, least) / 2
-
-
-def _half_thickness(state: SceneState, findings: LungFindings) -> float:
-    # At least most of a pixel, so that the line has no holes.
-    return max(findings.thickness_mm / 2 + 0.3, 0.9 * state.scene.probe.mm_per_pixel)
 
 
 def _open_beams(state: SceneState) -> Bool[np.ndarray, "B"]:

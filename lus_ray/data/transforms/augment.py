@@ -1,13 +1,9 @@
 """Augmentation: one random affine map and one random change of grey per clip.
 
 Letters: B clips, T frames, H rows, W columns; b clips of a part.
-Sources: the defaults are Gare et al. 2022, section 3.4: horizontal flip, intensity x 0.8-1.1,
-scale +-20 %, rotation +-15 degrees, translation +-5 %; `ROY_2020` is the other published set.
-One draw per clip, alike for all of its frames.
-Why one pass: crop, flip, scale, rotation and translation are one 2 x 3 matrix, so that each pixel
-is interpolated once, and the interpolation weights are shared by the frames of a clip.
-Why numbers come from a CPU generator: the same seed then gives the same picture on any device.
-Why no hue and no saturation: frames are grey, and both leave a grey picture as it is.
+Sources: the defaults are Gare et al. 2022, section 3.4; `ROY_2020` is the other published set.
+Crop, flip, scale, rotation and translation are one 2 x 3 matrix: each pixel is interpolated once.
+Numbers come from a CPU generator: the same seed gives the same image on any device.
 """
 
 from collections.abc import Iterator
@@ -36,21 +32,19 @@ Drawn = dict[str, Float[Tensor, "B"]]
 
 @settings
 class Augment:
-    """The ranges that are drawn from, uniformly; the defaults are those of the paper.
+    """Ranges that are sampled uniformly, in the order in which they act; defaults of the paper.
 
-    In the order in which they act:
-    `crop` is the range of the area that is kept, as a share of the picture, and enlarged to all of
-    it; `aspect` of its width over its height, where 1 keeps the picture's own (drawn uniformly in
-    the logarithm). A side longer than the picture is cut to it, and places and sides are not
-    rounded to pixels; torchvision's RandomResizedCrop draws again, up to ten times, and rounds.
+    `crop` is the range of the area that is kept, as a share of the image, and enlarged to all of
+    it; `aspect` of its width over its height, where 1 keeps the image's own (sampled uniformly in
+    the logarithm). A side longer than the image is cut to it, and nothing is rounded to pixels;
+    torchvision's RandomResizedCrop samples again, up to ten times, and rounds.
     `flip` is the probability of a mirrored clip (left and right exchanged).
     `scale` 0.2 enlarges by 0.8-1.2; `rotate_deg` turns by up to so many degrees either way, with
-    probability `rotate_share`.
-    `translate` moves by up to this fraction of the height and of the width.
+    probability `rotate_share`. `translate` moves by up to this fraction of height and width.
     `gamma` is the range of the exponent on grey values, `intensity` of the factor after it, and
     `contrast` of the factor about the mean grey of the clip after that; the three together happen
-    with probability `shade_share`.
-    `noise_std` adds Gaussian noise to each pixel of each frame, in units of the full grey range.
+    with probability `shade_share`. `noise_std` of Gaussian noise on each pixel of each frame, in
+    units of the full grey range.
 
     Raises:
         ArmError: a value violates a constraint.
@@ -170,10 +164,8 @@ def _grids(drawn: Drawn, frames: Tensor) -> Iterator[tuple[slice, Float[Tensor, 
 def _grid(drawn: Drawn, frames: Tensor) -> Float[Tensor, "b H W 2"]:
     """Where each output pixel is read, in the units of `grid_sample` (-1 to 1 over each axis).
 
-    In pixels from the centre, out = rotate(scale * mirror(enlarged crop(in))) + shift. What is
-    needed is the inverse; the factor H / W of the off-diagonal entries keeps a rotation rigid on a
-    picture that is not square, because a unit of the grid is half a width in x and half a height
-    in y.
+    The inverse of out = rotate(scale * mirror(enlarged crop(in))) + shift, in pixels from the
+    centre. The factor H / W keeps a rotation rigid where the image is not square.
     """
     height, width = frames.shape[2:]
     x = (2 * torch.arange(width) + 1) / width - 1 - 2 * drawn["right"][:, None]

@@ -1,8 +1,8 @@
 """Six copies of every image, made before training: as it is or mirrored, at three intensities.
 
 Letters: B clips, T frames, H rows, W columns.
-Source: Gare 2021, where 152 labelled images become 912. A copy has a number, so that a split over
-copies, as published, and one over patients draw from the same list.
+Source: Gare 2021, where 152 labelled images become 912. Copies are numbered, so that splits over
+copies (as published) and over patients use one list.
 """
 
 from itertools import product

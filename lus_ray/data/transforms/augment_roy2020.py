@@ -1,15 +1,11 @@
 """Augmentation in six steps, each of which happens to a clip with a probability of its own.
 
-Letters: B clips, T frames, H rows, W columns; b clips that drew a step.
-Source: Roy et al. 2020, segmentation, as their released training code sets it: mirror, affine map,
-contrast, factor, blur, noise, each for a third of the images. What differs: noise is added to greys
-in [0, 1], where the released code adds it to 0-255 and so none that shows; greys then stay in
-[0, 1]; places are not rounded to pixels.
-Why fused: mirror and affine map are one matrix, so that each pixel is looked up once; contrast,
-factor and their two clippings are one line and one clipping; a step touches only clips that drew
-it, on the device where they are.
-Why numbers come from a CPU generator: the same seed then draws the same on any device; the two
-sums that say where each pixel is read are made there too.
+Letters: B clips, T frames, H rows, W columns; b clips that a step changes.
+Source: Roy et al. 2020, segmentation, as their released training code sets it, with two
+differences: noise is added to greys in [0, 1] and clipped (the released code adds it to 0-255,
+where it cannot show), and nothing is rounded to pixels.
+Mirror and affine map are one lookup, contrast and intensity one line and one clipping. Numbers and
+both terms of the lookup come from the CPU: the same seed gives the same image on any device.
 """
 
 from math import pi
@@ -140,10 +136,8 @@ def _changed(drawn: Drawn, names: tuple[str, ...]) -> Int64[Tensor, "b"]:
 def _grid(drawn: Drawn, chosen: Int64[Tensor, "b"], frames: Tensor) -> Float[Tensor, "b H W 2"]:
     """Where each output pixel is read, in the units of `grid_sample` (-1 to 1 over each axis).
 
-    In pixels from the centre, columns to the right and rows down, and with s, a, h for scale, angle
-    and shear, out = s [[cos a, sin(a + h)], [-sin a, cos(a + h)]] mirror(in) + shift, as skimage's
-    AffineTransform of its time has it. What is needed is the inverse, whose determinant has cos h.
-    A place is the sum of a term of its column and a term of its row.
+    The inverse of out = s [[cos a, sin(a + h)], [-sin a, cos(a + h)]] mirror(in) + shift with scale
+    s, angle a and shear h, in pixels from the centre, as in skimage's AffineTransform of its time.
     """
     height, width = frames.shape[2:]
     mirror, scale, angle, shear, right, down = (drawn[name][chosen, None] for name in PLACES)
@@ -157,9 +151,7 @@ def _grid(drawn: Drawn, chosen: Int64[Tensor, "b"], frames: Tensor) -> Float[Ten
 
 
 def _along_line(clips: Tensor, contrast: Tensor, intensity: Tensor) -> Tensor:
-    """Steps 3 and 4: both are rising lines clipped to the range of their input, and so are both
-    together; the range of step 4 is that of what step 3 gives.
-    """
+    """Steps 3 and 4: two rising lines, each clipped to the range of its input, as one."""
     low, high = clips.amin(dim=(1, 2, 3), keepdim=True), clips.amax(dim=(1, 2, 3), keepdim=True)
     middle = (low + high) / 2
     low = torch.maximum(low, middle + contrast * (low - middle))
@@ -170,9 +162,9 @@ def _along_line(clips: Tensor, contrast: Tensor, intensity: Tensor) -> Tensor:
 
 
 def _blur(clips: Tensor, sigma: Float[Tensor, "b"]) -> Tensor:
-    """A Gaussian along rows and then along columns, with the picture mirrored at its edges.
+    """A Gaussian along rows, then columns, the image mirrored at its edges.
 
-    Sums of shifted pictures, and no convolution, which a GPU may round to fewer digits.
+    Sums of shifted images, not a convolution, which a GPU may round to fewer digits.
     """
     reach = (TRUNCATE * sigma[:, None] + 0.5).floor()
     radius = max(1, int(reach.max()))

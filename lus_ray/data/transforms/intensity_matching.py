@@ -1,14 +1,13 @@
 """Intensity matching: images of one scanner get the greys of images of another, without training.
 
-    histogram   the grey histogram of an image of the other kind
+    histogram   the grey histogram of an image of the other scanner
     fourier     the amplitudes of its lowest frequencies
 
-Letters: B, M clips, T frames, H rows, W columns, N = B T images, P = H W pixels.
+Letters: B, M clips, T frames, H rows, W columns, N = B T images.
 Sources: histogram specification as in Gonzalez and Woods; Yang and Soatto 2020, "FDA: Fourier
 domain adaptation for semantic segmentation", equations 2 and 3.
-Each image is matched to one that is drawn for it, not to a mean over all: a training set then
-shows the whole range of the other scanner. The draw comes from a CPU generator, so that the same
-seed gives the same partners on any device. No labels of the other kind are needed or read.
+Each image has a partner of its own, not a mean over all: a training set then shows the whole range
+of the other scanner. Partners come from a CPU generator: the same on any device.
 Every function raises `ArmError` where the images differ in size or there is none to match to.
 """
 

@@ -1,9 +1,7 @@
-"""A view: how a clip becomes samples of equal size.
+"""A view: how a clip becomes samples of equal size, in training and in serving alike.
 
 Letters: N frames of the clip, T frames of a sample, S samples a clip, H rows, W columns;
 M frames of a track, K classes.
-Why here: the decode-and-resize of training is part of the checkpoint, so that serving cannot
-see other pixels than training saw.
 """
 
 import warnings
@@ -22,15 +20,14 @@ from lus_ray.errors import ArmError
 class View:
     """Equally spaced frames of a clip, resized without keeping the aspect ratio.
 
-    With `aspect` (width / height) they are first padded to it with black, the picture in the
-    middle, so that pictures of any shape keep their proportions (Roy 2020, segmentation: 1.3).
-    Pixels between those that are there are linear in them, or `bicubic` (Roy 2020, segmentation).
-    `num_frames` frames per sample (T); `height` and `width` in pixels; `num_samples` samples per
-    clip at evaluation (S), with starts spread over the first interval (Gare 2022: 4 clips). With
-    `num_samples=0` every frame is a sample of its own (T = 1, S = N).
+    `num_frames` per sample (T); `height` and `width` in pixels; `num_samples` per clip at
+    evaluation (S), with starts spread over the first interval (Gare 2022: 4 clips); 0 makes every
+    frame a sample of its own (T = 1, S = N). `aspect` (width / height) pads with black on all sides
+    first, so that images of any shape keep their proportions (Roy 2020, segmentation: 1.3).
+    Interpolation is linear, or `bicubic` (Roy 2020, segmentation).
 
     Raises:
-        ArmError: the aspect is no shape of a picture.
+        ArmError: `aspect` is out of range.
     """
 
     num_frames: int = 15
