@@ -1,4 +1,4 @@
-"""Segmentation: loss and counts by hand, in chunks and at once, in its own scheme and others."""
+"""Segmentation: what holds of every task that predicts masks, and the task of any scheme."""
 
 from functools import partial
 
@@ -14,16 +14,24 @@ from lus_ray.data import masks
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, CellError
 from lus_ray.metrics import calibration
-from lus_ray.metrics import segmentation as overlap
-from lus_ray.nets import PositionPrior, UNet
-from lus_ray.predictor import predict
-from lus_ray.tasks import Segmentation, segmentation
+from lus_ray.metrics import segmentation as metrics
+from lus_ray.nets import PositionPrior, SifaSegmenter, UNet
+from lus_ray.tasks import (
+    BinarySegmentation,
+    Ensemble,
+    MatchedSegmentation,
+    Segmentation,
+    Sifa,
+    TranslatedSegmentation,
+    segmentation,
+)
 
-VIEW = View(num_frames=1, height=8, width=12, num_samples=0)
+VIEW = View(num_frames=1, height=16, width=24, num_samples=0)
+SIZE = (16, 24)
 
 
 class Bands(nn.Module):
-    """Logits that are the grey of a pixel times a number for each class, plus another."""
+    """Logits that are linear in the grey of a pixel, with a slope and a shift for each class."""
 
     def __init__(self, num_outputs):
         super().__init__()
@@ -35,163 +43,204 @@ class Bands(nn.Module):
         return grey * self.slope[:, None, None] + self.shift[:, None, None]
 
 
-def task(scheme="dense", net=Bands, **arguments):
+bands = partial(Segmentation, Bands, view=VIEW)
+dense, sparse = partial(bands, "dense"), partial(bands, "sparse")
+markers = partial(bands, "markers", monitor="union_dice")
+unet = partial(UNet, widths=(4, 8))
+binary = partial(BinarySegmentation, unet, view=VIEW)
+matched = partial(MatchedSegmentation, unet, view=VIEW)
+sifa = partial(Sifa, partial(SifaSegmenter, width=1), view=VIEW, num_units=1, pool=2)
+TRAINED = {
+    "unet": partial(Segmentation, unet, "dense", view=VIEW),
+    "one output": binary,
+    "two outputs": partial(binary, num_outputs=2),
+    "histogram": matched,
+    "fourier": partial(matched, how="fourier", num_outputs=2),
+}
+TASKS = TRAINED | {
+    "bands": dense,
+    "ensemble": partial(Ensemble, (markers, partial(markers, channels=3, centred=True))),
+    "sifa": sifa,
+    "translated": partial(TranslatedSegmentation, (sifa,)),
+}
+
+
+def make(factory, **arguments):
     torch.manual_seed(0)
-    return Segmentation(net, scheme, view=VIEW, **arguments).eval()
+    return factory(**arguments).eval()
 
 
 def greys(num_frames=5, seed=0):
-    return torch.rand(num_frames, 1, 8, 12, generator=torch.Generator().manual_seed(seed))
+    return torch.rand(num_frames, 1, *SIZE, generator=torch.Generator().manual_seed(seed))
 
 
-def truth(num_frames=5, num_classes=7, seed=1):
-    return np.random.default_rng(seed).integers(0, num_classes, (num_frames, 8, 12), np.uint8)
+def make_truth(num_frames=5, num_classes=7, seed=1):
+    return np.random.default_rng(seed).integers(0, num_classes, (num_frames, *SIZE), np.uint8)
 
 
-def test_the_loss_is_the_mean_of_minus_the_log_of_what_the_true_class_got():
-    made, frames, true = task(), greys(), truth()
-    loss = made({"frames": frames, "masks": torch.from_numpy(true)[:, None]}, "net")["loss"]
-    grey = frames[:, 0].double().numpy()[:, None]
-    slope, shift = (p.detach().double().numpy()[:, None, None] for p in made.net.parameters())
-    powers = np.exp(grey * slope + shift)
-    chance = np.take_along_axis(powers, true[:, None].astype(int), 1)[:, 0] / powers.sum(axis=1)
-    assert loss.item() == pytest.approx(-np.log(chance).mean(), rel=1e-6)
+def make_batch(num_classes=2):
+    truth = torch.from_numpy(make_truth(num_classes=num_classes))[:, None]
+    return {"frames": greys(), "masks": truth, "target_frames": greys(4, seed=1) * 0.3}
 
 
-def test_the_loss_reaches_every_parameter():
-    made = task(net=partial(UNet, widths=(4, 8)))
-    made.train()({"frames": greys(), "masks": torch.from_numpy(truth())[:, None]}, "net")[
-        "loss"
-    ].backward()
-    for name, parameter in made.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().max() > 0, name
-
-
-def test_images_are_repeated_and_centred_where_the_network_wants_them_so():
-    frames = torch.tensor([0.0, 0.5, 1.0]).reshape(1, 1, 1, 3)
-    assert torch.equal(task().to_images(frames), frames)
-    three = task(channels=3, centred=True).to_images(frames)
-    assert three.shape == (1, 3, 1, 3)
-    assert three[0, :, 0].tolist() == [[-1.0, 0.0, 1.0]] * 3
-
-
-def test_every_pixel_gets_its_most_probable_class():
-    made, frames = task(), greys()
-    (probability,) = made.predict_probabilities(frames)
-    assert probability.sum(dim=1) == pytest.approx(torch.ones(5, 8, 12).numpy(), abs=1e-6)
+@pytest.mark.parametrize("name", TASKS)
+def test_pixels_get_the_most_probable_class_and_are_counted_so(name):
+    task, frames = make(TASKS[name]), greys()
+    num_classes = len(task.classes)
+    truth = make_truth(num_classes=num_classes)
+    probability = torch.cat(list(task.predict_probabilities(frames)))
+    assert probability.shape == (5, num_classes, *SIZE)
     assert not probability.requires_grad
-    said = made.predict(frames)["masks"]
-    assert said.dtype == np.uint8
-    assert (said == probability.argmax(dim=1).numpy()).all()
-    assert len(np.unique(said)) > 2
+    assert probability.sum(dim=1).numpy() == pytest.approx(np.ones((5, *SIZE)), abs=1e-5)
+    predicted = task.predict(frames)["masks"]
+    assert predicted.dtype == np.uint8
+    assert (predicted == probability.argmax(dim=1).numpy()).all()
+    counted = task.count_pixels(frames, truth)
+    expected = metrics.count_pixels(truth, predicted, num_classes=num_classes)
+    assert counted["counts"].dtype == np.int32
+    assert (counted["counts"] == expected.reshape(5, -1)).all()
+    bins = calibration.pixel_histograms(probability.numpy(), truth).sum(axis=0)
+    assert counted["bins"] == pytest.approx(bins)
+    assert task.score([{"counts": counted["counts"]}])["score"] == pytest.approx(
+        metrics.score(expected, task.scheme)[task.monitor], nan_ok=True
+    )
 
 
-def test_what_is_measured_is_what_is_predicted():
-    made, frames, true = task(), greys(), truth()
-    found = made.count_pixels(frames, true)
-    counted = overlap.count_pixels(true, made.predict(frames)["masks"], num_classes=7)
-    assert found["counts"].dtype == np.int32
-    assert (found["counts"] == counted.reshape(5, 49)).all()
-    (probability,) = made.predict_probabilities(frames)
-    by_frame = calibration.pixel_histograms(probability.numpy(), true)
-    assert found["bins"] == pytest.approx(by_frame.sum(axis=0))
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("frames_per_chunk", [0, 2])
+def test_chunks_change_nothing(monkeypatch, name, frames_per_chunk):
+    task, frames = make(TASKS[name]), greys()
+    truth = make_truth(num_classes=len(task.classes))
+    whole, predicted = task.count_pixels(frames, truth), task.predict(frames)["masks"]
+    monkeypatch.setattr(segmentation, "CHUNK_PIXELS", frames_per_chunk * 16 * 24)
+    sizes = [len(part) for part in task.predict_probabilities(frames)]
+    assert sizes == ([2, 2, 1] if frames_per_chunk else [1] * 5)
+    assert (task.predict(frames)["masks"] == predicted).mean() > 0.999
+    chunked = task.count_pixels(frames, truth)
+    assert np.abs(chunked["counts"] - whole["counts"]).max() <= 1
+    assert chunked["bins"] == pytest.approx(whole["bins"], rel=1e-3, abs=1)
 
 
-@pytest.mark.parametrize("pixels", [1, 96, 2 * 96, 4 * 96 - 1, 5 * 96, 1000 * 96])
-def test_a_clip_in_chunks_is_a_clip_at_once(monkeypatch, pixels):
-    made, frames, true = task(), greys(), truth()
-    whole, masks_of_all = made.count_pixels(frames, true), made.predict(frames)["masks"]
-    monkeypatch.setattr(segmentation, "CHUNK_PIXELS", pixels)
-    parts = list(made.predict_probabilities(frames))
-    assert max(len(part) for part in parts) == min(5, max(1, pixels // 96))
-    assert (made.predict(frames)["masks"] == masks_of_all).all()
-    again = made.count_pixels(frames, true)
-    assert (again["counts"] == whole["counts"]).all()
-    assert again["bins"] == pytest.approx(whole["bins"])
-
-
-def pixel(*chances):
-    return torch.tensor(chances).reshape(1, -1, 1, 1)
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_loss_reaches_every_parameter_and_is_precise(name):
+    task = make(TRAINED[name])
+    batch, state = make_batch(len(task.classes)), torch.get_rng_state()
+    losses = task.train()(batch, "net")
+    losses["loss"].backward()
+    for parameter_name, parameter in task.named_parameters():
+        assert parameter.grad.abs().max() > 0, parameter_name
+    torch.set_rng_state(state)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = task(batch, "net")
+    assert {loss.dtype for loss in mixed.values()} == {torch.float32}
+    assert mixed["loss"].item() == pytest.approx(losses["loss"].item(), rel=0.03)
 
 
 @pytest.mark.parametrize(
-    ("chances", "plain", "boosted"),
+    "factory",
+    [
+        partial(Segmentation, PositionPrior, "bline", view=VIEW, monitor="dice"),
+        partial(BinarySegmentation, PositionPrior, view=VIEW),
+        partial(BinarySegmentation, PositionPrior, view=VIEW, num_outputs=2),
+    ],
+    ids=["plain", "one output", "two outputs"],
+)
+def test_a_few_steps_train_a_position_prior(factory):
+    task = make(factory)
+    truth = np.zeros((4, *SIZE), np.uint8)
+    truth[:, :, 18:] = 1
+    batch = {"frames": greys(4), "masks": torch.from_numpy(truth)[:, None]}
+    optimizer = torch.optim.Adam(task.parameters(), lr=0.3)
+    for _ in range(30):
+        optimizer.zero_grad()
+        task(batch, "net")["loss"].backward()
+        optimizer.step()
+    counts = task.count_pixels(batch["frames"], truth)["counts"]
+    assert task.score([{"counts": counts}])["score"] > 0.9
+
+
+def test_the_loss_is_the_mean_cross_entropy_of_pixels():
+    task, batch = make(dense), make_batch(7)
+    loss = task(batch, "net")["loss"]
+    grey = batch["frames"].double().numpy()
+    slope, shift = (p.detach().double().numpy()[:, None, None] for p in task.net.parameters())
+    powers = np.exp(grey * slope + shift)
+    true = batch["masks"].numpy().astype(int)
+    probability = np.take_along_axis(powers, true, 1)[:, 0] / powers.sum(axis=1)
+    assert loss.item() == pytest.approx(-np.log(probability).mean(), rel=1e-6)
+
+
+def test_images_are_repeated_and_centred():
+    frames = torch.tensor([0.0, 0.5, 1.0]).reshape(1, 1, 1, 3)
+    assert torch.equal(make(dense).to_images(frames), frames)
+    images = make(dense, channels=3, centred=True).to_images(frames)
+    assert images.shape == (1, 3, 1, 3)
+    assert images[0, :, 0].tolist() == [[-1.0, 0.0, 1.0]] * 3
+
+
+@pytest.mark.parametrize(
+    ("probability", "plain", "boosted"),
     [
         ((0.5, 0.1, 0.3, 0.05, 0.05), 0, 2),  # 0.5 against 0.6
         ((0.7, 0.1, 0.1, 0.05, 0.05), 0, 0),
         ((0.1, 0.2, 0.3, 0.0, 0.4), 4, 4),  # 2 x 0.3 is more, but the last class keeps its pixels
-        ((0.4, 0.0, 0.0, 0.3, 0.3), 0, 3),  # and wins none that it did not have
+        ((0.4, 0.0, 0.0, 0.3, 0.3), 0, 3),  # and gains none
         ((0.1, 0.45, 0.1, 0.1, 0.25), 1, 4),
     ],
 )
-def test_boosts_by_hand(chances, plain, boosted):
-    probability = pixel(*chances)
-    assert task("markers", monitor="union_dice").classify_pixels(probability).item() == plain
-    boosting = task("markers", monitor="union_dice", boost=(1, 1, 2, 2, 2))
-    assert boosting.classify_pixels(probability).item() == boosted
+def test_boosts_by_hand(probability, plain, boosted):
+    pixel = torch.tensor(probability).reshape(1, -1, 1, 1)
+    assert make(markers).classify_pixels(pixel).item() == plain
+    assert make(markers, boost=(1, 1, 2, 2, 2)).classify_pixels(pixel).item() == boosted
 
 
-@given(st.integers(0, 2**31))
-def test_pixels_of_the_last_class_keep_it_whatever_the_boosts(seed):
+@given(st.integers(0, 2**31), st.sampled_from([(1, 1, 5, 3.5, 1), (1.0,) * 5]))
+def test_boosts_change_all_but_the_pixels_of_the_last_class(seed, boost):
     generator = torch.Generator().manual_seed(seed)
     probability = torch.softmax(3 * torch.randn(2, 5, 3, 3, generator=generator), dim=1)
-    made = task("markers", monitor="union_dice", boost=(1, 1, 5, 3.5, 1))
-    plain, boosted = probability.argmax(dim=1), made.classify_pixels(probability)
-    assert (boosted[plain == 4] == 4).all()
-    times = probability * torch.tensor([1, 1, 5, 3.5, 1])[:, None, None]
-    assert (boosted[plain != 4] == times.argmax(dim=1)[plain != 4]).all()
+    plain = probability.argmax(dim=1)
+    boosted = (probability * torch.tensor(boost)[:, None, None]).argmax(dim=1)
+    expected = torch.where(plain == 4, plain, boosted)
+    assert torch.equal(make(markers, boost=boost).classify_pixels(probability).long(), expected)
 
 
-def test_boosts_of_one_change_nothing_and_boosts_are_counted_as_they_are_said():
-    frames, true = greys(), truth(num_classes=5)
-    plain = task("markers", monitor="union_dice")
-    ones = task("markers", monitor="union_dice", boost=(1.0,) * 5)
-    assert (plain.predict(frames)["masks"] == ones.predict(frames)["masks"]).all()
-    high = task("markers", monitor="union_dice", boost=(1, 9, 1, 1, 1))
-    said = high.predict(frames)["masks"]
-    assert (said != plain.predict(frames)["masks"]).any()
-    counted = overlap.count_pixels(true, said, num_classes=5).reshape(5, 25)
-    assert (high.count_pixels(frames, true)["counts"] == counted).all()
+def test_boosted_masks_are_counted():
+    task, truth = make(markers, boost=(1, 9, 1, 1, 1)), make_truth(num_classes=5)
+    predicted = task.predict(greys())["masks"]
+    assert (predicted != make(markers).predict(greys())["masks"]).any()
+    counts = metrics.count_pixels(truth, predicted, num_classes=5).reshape(5, 25)
+    assert (task.count_pixels(greys(), truth)["counts"] == counts).all()
 
 
-def test_a_probability_that_is_no_number_ends_the_cell_in_one_line():
-    made = task()
+@pytest.mark.parametrize("factory", [dense, partial(Ensemble, (dense, dense))])
+def test_a_probability_that_is_not_finite_fails_the_cell(factory):
+    task = make(factory)
     with torch.no_grad():
-        made.net.shift[3] = torch.nan
-    with pytest.raises(CellError, match="not a number") as caught:
-        made.predict(greys())
-    assert "\n" not in str(caught.value)
+        next(task.parameters())[3] = torch.nan
+    with pytest.raises(CellError, match="not a number"):
+        task.predict(greys())
 
 
-def test_masks_of_a_finer_scheme_are_read_as_those_of_the_task():
-    dense = truth()
+def test_truth_is_converted_and_smoothed_for_evaluation_but_not_for_training():
+    truth = make_truth()
     row = {"mask_scheme": "dense"}
-    assert task("sparse").target(row) == "dense"
-    assert (task("sparse").prepare_truth(dense, row) == masks.to_sparse(dense)).all()
-    assert (task("dense").prepare_truth(dense, row) == dense).all()
-
-
-def test_truth_is_smoothed_where_something_is_held_against_it_and_learned_from_as_drawn():
-    drawn = truth(num_classes=5)
-    row = {"mask_scheme": "markers"}
-    made = task("markers", monitor="union_dice", smooth=3)
-    true = made.prepare_truth(drawn, row)
-    assert (true == masks.smooth_masks(drawn, 3)).all()
-    assert (true != drawn).any()
-    frames = greys()
-    plain = task("markers", monitor="union_dice")
-    assert (
-        made.count_pixels(frames, true)["counts"] == plain.count_pixels(frames, true)["counts"]
-    ).all()
-    batch = {"frames": frames, "masks": torch.from_numpy(drawn)[:, None]}
-    assert torch.equal(made(batch, "net")["loss"], plain(batch, "net")["loss"])
+    assert (make(sparse).prepare_truth(truth, row) == masks.to_sparse(truth)).all()
+    assert (make(dense).prepare_truth(truth, row) == truth).all()
+    truth, row = make_truth(num_classes=5), {"mask_scheme": "markers"}
+    task, plain = make(markers, smooth=3), make(markers)
+    smoothed = task.prepare_truth(truth, row)
+    assert (smoothed == masks.smooth_masks(truth, 3)).all()
+    assert (smoothed != truth).any()
+    counts = (t.count_pixels(greys(), smoothed)["counts"] for t in (task, plain))
+    assert np.array_equal(*counts)
+    assert torch.equal(*(t(make_batch(5), "net")["loss"] for t in (task, plain)))
 
 
 @pytest.mark.parametrize(
-    ("scheme", "given", "target"),
+    ("scheme", "annotated", "target"),
     [
         ("dense", "dense", "dense"),
+        ("sparse", "dense", "dense"),
         ("bline", "sparse", "sparse"),
         ("dense", "sparse", None),
         ("bline", "markers", None),
@@ -199,79 +248,75 @@ def test_truth_is_smoothed_where_something_is_held_against_it_and_learned_from_a
         ("sparse", None, None),
     ],
 )
-def test_masks_that_cannot_be_read_are_no_target(scheme, given, target):
-    monitor = overlap.METRICS[scheme][0]
-    assert task(scheme, monitor=monitor).target({"mask_scheme": given}) == target
+def test_masks_that_cannot_be_converted_are_no_target(scheme, annotated, target):
+    task = make(bands, scheme=scheme, monitor=metrics.METRICS[scheme][0])
+    assert task.target({"mask_scheme": annotated}) == target
+    assert len(task.net.slope) == len(task.classes) == len(MASK_SCHEMES[scheme])
+    assert task.label == f"{scheme} masks"
 
 
-def test_the_score_is_the_monitored_metric_over_all_frames_that_were_counted():
-    made = task("sparse", monitor="iou B-line")
-    true, said = truth(6, 4), truth(6, 4, seed=2)
-    counts = overlap.count_pixels(true, said, num_classes=4).reshape(6, 16)
+def test_the_score_is_the_monitored_metric_over_all_counted_frames():
+    task = make(sparse, monitor="iou B-line")
+    true, predicted = make_truth(6, 4), make_truth(6, 4, seed=2)
+    counts = metrics.count_pixels(true, predicted, num_classes=4).reshape(6, 16)
     rows = [{"counts": counts[:4]}, {"counts": None}, {}, {"counts": counts[4:].tolist()}]
-    found = made.score(rows)
-    both = ((true == 2) & (said == 2)).sum()
-    assert found["score"] == found["iou B-line"]
-    assert found["score"] == pytest.approx(both / ((true == 2) | (said == 2)).sum())
+    scores = task.score(rows)
+    overlap = ((true == 2) & (predicted == 2)).sum() / ((true == 2) | (predicted == 2)).sum()
+    assert scores["score"] == scores["iou B-line"] == pytest.approx(overlap)
+    assert np.isnan(task.score(rows[1:3])["score"])
+    assert np.isnan(task.score([])["score"])
 
 
-def test_without_a_counted_frame_there_is_no_score():
-    assert np.isnan(task().score([])["score"])
-    assert np.isnan(task().score([{"target": None}])["score"])
+@pytest.mark.parametrize(
+    ("factory", "num_classes"),
+    [
+        (partial(Segmentation, scheme="dense"), 7),
+        (BinarySegmentation, 2),
+        (partial(BinarySegmentation, num_outputs=2), 2),
+    ],
+)
+def test_uncertainty_needs_dropout_and_repeats_with_its_seed(factory, num_classes):
+    for net in (unet, PositionPrior):
+        assert make(factory, net=net, view=VIEW).estimate_uncertainty(greys()) is None
+    task = make(factory, net=partial(unet, dropout=0.5), view=VIEW)
+    deviation = task.estimate_uncertainty(greys(), num_samples=4)
+    assert deviation.shape == (5, num_classes, *SIZE)
+    assert deviation.min() >= 0
+    assert deviation.max() > 0
+    if num_classes == 2:
+        assert deviation[:, 0] == pytest.approx(deviation[:, 1], abs=1e-6)
+    assert np.array_equal(deviation, task.estimate_uncertainty(greys(), num_samples=4))
+    assert not np.array_equal(deviation, task.estimate_uncertainty(greys(), num_samples=4, seed=1))
+    assert not any(module.training for module in task.modules())
 
 
-def test_a_clip_is_predicted_as_masks_of_its_frames():
-    made = task()
-    clip = np.random.default_rng(0).integers(0, 255, (3, 8, 12), np.uint8)
-    said = predict(made, clip)
-    given = torch.from_numpy(clip)[:, None].float() / 255
-    assert said.keys() == {"masks"}
-    assert (said["masks"] == made.predict(given)["masks"]).all()
-
-
-def test_uncertainty_is_there_where_dropout_is_and_repeats_with_its_seed():
-    assert task(net=partial(UNet, widths=(4, 8))).estimate_uncertainty(greys()) is None
-    assert task(net=PositionPrior).estimate_uncertainty(greys()) is None
-    made = task(net=partial(UNet, widths=(4, 8), dropout=0.5))
-    one = made.estimate_uncertainty(greys(), num_samples=4)
-    assert one.shape == (5, 7, 8, 12)
-    assert one.min() >= 0
-    assert one.max() > 0
-    assert np.array_equal(one, made.estimate_uncertainty(greys(), num_samples=4))
-    assert not np.array_equal(one, made.estimate_uncertainty(greys(), num_samples=4, seed=1))
-    assert not any(module.training for module in made.modules())
-
-
-def test_the_network_has_an_output_for_each_class_of_its_scheme():
-    for scheme, classes in MASK_SCHEMES.items():
-        made = task(scheme, monitor=overlap.METRICS[scheme][0])
-        assert len(made.net.slope) == len(made.classes) == len(classes)
-        assert made.label == f"{scheme} masks"
-
-
-def test_what_cannot_be_a_segmentation_is_refused_in_one_line():
-    for wrong in (
-        partial(Segmentation, Bands, "dense", view=View(num_frames=4)),
-        partial(Segmentation, Bands, "hazy", view=VIEW),
-        partial(Segmentation, Bands, "dense", view=VIEW, monitor="union_dice"),
-        partial(Segmentation, Bands, "dense", view=VIEW, boost=(1, 2)),
-        partial(Segmentation, Bands, "dense", view=VIEW, smooth=4),
-        partial(Segmentation, Bands, "dense", view=VIEW, smooth=-1),
-    ):
-        with pytest.raises(ArmError) as caught:
-            wrong()
-        assert "\n" not in str(caught.value)
-
-
-def test_a_few_steps_learn_where_things_are():
-    made = task("bline", PositionPrior, monitor="dice")
-    true = np.zeros((4, 8, 12), np.uint8)
-    true[:, :, 6:] = 1
-    batch = {"frames": greys(4), "masks": torch.from_numpy(true)[:, None]}
-    optimizer = torch.optim.Adam(made.parameters(), lr=0.3)
-    for _ in range(30):
-        optimizer.zero_grad()
-        made(batch, "net")["loss"].backward()
-        optimizer.step()
-    counts = made.count_pixels(batch["frames"], true)["counts"]
-    assert made.score([{"counts": counts}])["score"] > 0.9
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (partial(Segmentation, Bands, "dense", view=View(num_frames=4)), "num_frames=1"),
+        (partial(bands, "hazy"), "no scheme 'hazy'"),
+        (partial(dense, monitor="union_dice"), "metric 'union_dice'"),
+        (partial(dense, boost=(1, 2)), "2 boosts for 7 classes"),
+        (partial(dense, smooth=4), "odd number"),
+        (partial(dense, smooth=-1), "odd number"),
+        (partial(binary, num_outputs=3), "one or two outputs"),
+        (partial(binary, scheme="dense", monitor="mean_iou"), "two classes"),
+        (partial(binary, scheme="hazy"), "no scheme 'hazy'"),
+        (partial(binary, monitor="mean_iou"), "metric 'mean_iou'"),
+        (partial(matched, how="gamma"), "no matching 'gamma'; use one of"),
+        (partial(Ensemble, ()), "same scheme, view and smoothing"),
+        (partial(Ensemble, (dense, sparse)), "same scheme, view and smoothing"),
+        (partial(Ensemble, (dense, partial(dense, smooth=3))), "same scheme, view and smoothing"),
+        (
+            partial(Ensemble, (dense, partial(Segmentation, Bands, "dense"))),
+            "same scheme, view and smoothing",
+        ),
+        (partial(TranslatedSegmentation, ()), "0 members; give one SIFA"),
+        (partial(TranslatedSegmentation, (sifa, sifa)), "2 members; give one SIFA"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_in_one_line(factory, message):
+    with pytest.raises(ArmError, match=message) as caught:
+        factory()
+    assert "\n" not in str(caught.value)
