@@ -1,4 +1,4 @@
-"""A long clip is predicted in parts: never all of it as float, and with the same bits."""
+"""A long clip is predicted in chunks: never all of it as float, and with the same bits."""
 
 from functools import partial
 
@@ -16,70 +16,63 @@ from lus_ray.tasks.frame_score import CHUNK
 from lus_ray.tasks.task import to_unit_range
 
 VIEW = View(num_frames=1, height=32, width=40, num_samples=0)
-UNET = partial(UNet, widths=(4, 8))
 TASKS = {
     "scores": lambda: FrameScore(partial(FrameCNN, width=8), view=VIEW),
     "diagnosis": lambda: FrameDiagnosis(partial(ReverseTransfer, widths=(4, 8)), view=VIEW),
-    "masks": lambda: Segmentation(UNET, "sparse", view=VIEW),
+    "masks": lambda: Segmentation(partial(UNet, widths=(4, 8)), "sparse", view=VIEW),
 }
 NUM_FRAMES = 2 * CHUNK + 7
+FRAMES = np.random.default_rng(0).integers(0, 256, (NUM_FRAMES, 32, 40), np.uint8)
 
 
-@pytest.fixture(params=TASKS)
-def task(request, monkeypatch):
-    """A task of each kind, for which 64 frames are a part."""
-    monkeypatch.setattr(segmentation, "CHUNK_PIXELS", CHUNK * 32 * 40)
-    monkeypatch.setattr(frame_diagnosis, "CHUNK_PIXELS", CHUNK * 32 * 40)
+def make(name):
     torch.manual_seed(0)
-    return TASKS[request.param]().eval()
+    return TASKS[name]().eval()
 
 
-def clip(num_frames=NUM_FRAMES):
-    return np.random.default_rng(0).integers(0, 256, (num_frames, 32, 40), np.uint8)
+def record_lengths(task):
+    """The number of frames of every float tensor that the task receives from now on."""
+    lengths = []
 
+    def recording(action):
+        def record(frames, *arguments):
+            lengths.append(len(frames))
+            return action(frames, *arguments)
 
-def floats(task):
-    """The number of frames of every float tensor that the task is given from now on."""
-    given = []
+        return record
+
     for name in ("predict", "count_pixels"):
         if hasattr(task, name):
-            setattr(task, name, noting(getattr(task, name), given))
-    return given
+            setattr(task, name, recording(getattr(task, name)))
+    return lengths
 
 
-def noting(action, given):
-    def noted(frames, *others):
-        given.append(len(frames))
-        return action(frames, *others)
-
-    return noted
-
-
-def test_a_clip_in_parts_has_the_bits_of_the_clip_at_once(task):
+@pytest.mark.parametrize("name", TASKS)
+def test_a_clip_in_chunks_has_the_bits_of_one_pass(monkeypatch, name):
+    for module in (segmentation, frame_diagnosis):
+        monkeypatch.setattr(module, "CHUNK_PIXELS", CHUNK * 32 * 40)
+    task = make(name)
     with torch.inference_mode():
-        whole = task.predict(to_unit_range(torch.from_numpy(clip())[:, None]))
-    given = floats(task)
-    said = predict(task, clip())
-    assert given == [CHUNK, CHUNK, 7]
-    for name, values in whole.items():
-        assert said[name].tobytes() == values.tobytes()
-        assert said[name].dtype == values.dtype
+        whole = task.predict(to_unit_range(torch.from_numpy(FRAMES)[:, None]))
+    lengths = record_lengths(task)
+    prediction = predict(task, FRAMES)
+    assert lengths == [CHUNK, CHUNK, 7]
+    for column, values in whole.items():
+        assert prediction[column].dtype == values.dtype
+        assert prediction[column].tobytes() == values.tobytes()
 
 
 @pytest.mark.parametrize("listed", [None, [(n, n % 6) for n in range(0, NUM_FRAMES, 2)]])
-def test_a_clip_measured_in_parts_has_the_bits_of_the_clip_at_once(monkeypatch, listed):
-    torch.manual_seed(0)
-    task = TASKS["masks"]().eval()
+def test_pixel_counts_in_chunks_are_those_of_one_pass(monkeypatch, listed):
+    task = make("masks")
     ids = np.random.default_rng(1).integers(0, 4, (NUM_FRAMES, 32, 40), np.uint8)
-    pixels = InMemory({size_of(VIEW): {"a": clip()}}, {size_of(VIEW): {"a": ids}})
+    pixels = InMemory({size_of(VIEW): {"a": FRAMES}}, {size_of(VIEW): {"a": ids}})
     row = {"clip": "a", "mask_scheme": "sparse", "images": listed}
-    given = floats(task)
-    monkeypatch.setattr(segmentation, "CHUNK_PIXELS", CHUNK * 32 * 40)
-    (said,) = cell_predictions.predict_clips(task, [row], pixels, "cpu")
-    num_seen = len(listed or clip())
-    assert given == [CHUNK] * (num_seen // CHUNK) + [num_seen % CHUNK]
-    monkeypatch.setattr(segmentation, "CHUNK_PIXELS", 32 * 40 * 10**6)
-    (whole,) = cell_predictions.predict_clips(task, [row], pixels, "cpu")
-    assert given[-1] == num_seen
-    assert (said["counts"] == whole["counts"]).all()
-    assert said["bins"] == pytest.approx(whole["bins"])
+    lengths, results = record_lengths(task), []
+    for num_pixels in (CHUNK * 32 * 40, 32 * 40 * 10**6):
+        monkeypatch.setattr(segmentation, "CHUNK_PIXELS", num_pixels)
+        results += cell_predictions.predict_clips(task, [row], pixels, "cpu")
+    num_frames = len(listed or FRAMES)
+    assert lengths == [CHUNK] * (num_frames // CHUNK) + [num_frames % CHUNK, num_frames]
+    assert (results[0]["counts"] == results[1]["counts"]).all()
+    assert results[0]["bins"] == pytest.approx(results[1]["bins"])

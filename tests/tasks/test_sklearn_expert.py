@@ -39,7 +39,7 @@ def test_every_frame_is_an_example_with_its_own_score():
 
 
 @pytest.mark.parametrize("kind", ["prior", "DT", "SVM"])
-def test_a_clip_has_a_line_of_probabilities_for_each_frame(kind):
+def test_a_clip_has_a_row_of_probabilities_for_each_frame(kind):
     expert, _ = fitted(kind)
     (row,) = frame_rows(1, num_frames=7)
     prediction = expert.predict(row)
@@ -66,12 +66,9 @@ def test_frame_scores_have_the_classes_of_the_severity():
     assert not Expert("prior", "severity").by_frame
 
 
-def test_without_annotated_training_rows_an_expert_is_refused():
+def test_an_unknown_label_and_rows_without_labels_are_refused():
     with pytest.raises(CellError, match="no training clip has a frame_severity"):
         fitted("logistic", rows=[{"frame_severity": None, "features": [[0.0]]}])
-
-
-def test_an_unknown_label_is_refused():
     with pytest.raises(ArmError, match="frame_severity"):
         Expert("prior", "frame_grade")
 
@@ -80,10 +77,9 @@ def test_an_unknown_label_is_refused():
 def test_predictions_of_all_clips_equal_those_of_each_bit_for_bit(kind):
     expert, _ = fitted(kind, "severity")
     clips = clip_rows(11)
-    batched = expert.predict_rows(clips)
-    for one, other in zip(batched, map(expert.predict, clips), strict=True):
-        assert np.array_equal(one["outputs"], other["outputs"])
-        assert np.array_equal(one["probability"], other["probability"])
+    for batched, single in zip(expert.predict_rows(clips), map(expert.predict, clips), strict=True):
+        assert np.array_equal(batched["outputs"], single["outputs"])
+        assert np.array_equal(batched["probability"], single["probability"])
 
 
 def test_clips_keep_their_numbers_of_samples():
