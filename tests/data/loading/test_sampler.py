@@ -1,9 +1,7 @@
-"""Which frame and which copy comes when: copies each once, markers in their shares, clips in turn.
-
-What holds of every order, such as shares of workers, is in `test_batches.py`.
-"""
+"""The order of an epoch: every clip, frame and copy in its share, equal shares of workers."""
 
 from collections import Counter
+from functools import partial
 from itertools import product
 
 import pytest
@@ -15,215 +13,165 @@ from lus_ray.errors import ArmError
 
 MARKED = {"by_frame": True, "balance": "markers", "seed": 0, "epoch": 0}
 
+scores = st.lists(st.integers(0, 3), min_size=1, max_size=30)
+scores_of_clips = st.lists(
+    st.lists(st.integers(0, 3), min_size=1, max_size=9), min_size=1, max_size=6
+)
 lengths = st.lists(st.integers(1, 9), min_size=1, max_size=5)
 
 
-def rows(*scores):
+def make_rows(*scores):
     """Clips with a score for each frame."""
-    return [{"clip": f"t/{n}", "frame_severity": list(one)} for n, one in enumerate(scores)]
+    return [{"clip": f"t/{n}", "frame_severity": list(own)} for n, own in enumerate(scores)]
 
 
-def flat(batches):
-    return [draw for part in batches for draw in part]
+def unscored_rows(lengths):
+    return [{"clip": f"t/{n}", "num_frames": length} for n, length in enumerate(lengths)]
 
 
-def score_of(clips, draw):
-    return clips[draw.row]["frame_severity"][draw.frame]
+def severity_rows(scores):
+    return [{"clip": f"t/{n}", "severity": score} for n, score in enumerate(scores)]
+
+
+def flatten(batches):
+    return [spec for batch in batches for spec in batch]
+
+
+def score_of(clips, spec):
+    return clips[spec.row]["frame_severity"][spec.frame]
+
+
+@given(scores, st.integers(1, 8), st.integers(0, 9))
+def test_every_clip_comes_once_an_epoch(labels, batch, epoch):
+    batches = sample_epoch(severity_rows(labels), batch=batch, seed=0, epoch=epoch)
+    assert sorted(spec.row for spec in flatten(batches)) == list(range(len(labels)))
+    assert all(len(part) == batch for part in batches[:-1])
+
+
+@given(scores)
+def test_with_balance_every_class_comes_as_often_as_the_largest(labels):
+    rows = severity_rows(labels)
+    sampled = [
+        s.row for s in flatten(sample_epoch(rows, batch=4, seed=1, epoch=0, balance="severity"))
+    ]
+    counts = Counter(labels[row] for row in sampled)
+    assert set(counts.values()) == {max(Counter(labels).values())}
+    assert set(sampled) == set(range(len(labels)))
+
+
+@given(scores, st.integers(1, 4))
+def test_workers_have_equal_disjoint_shares_of_every_batch(labels, workers):
+    sample = partial(sample_epoch, severity_rows(labels), batch=4, seed=0, epoch=2)
+    shares = [sample(rank=rank, workers=workers) for rank in range(workers)]
+    assert len({len(share) for share in shares}) == 1
+    for parts in zip(*shares, strict=True):
+        assert len({len(part) for part in parts}) == 1
+        sampled = [spec.row for spec in flatten(parts)]
+        assert len(set(sampled)) == len(sampled)
+
+
+@pytest.mark.parametrize("balance", [None, "frame_severity", "markers"])
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_share_the_frames_of_a_batch(balance, workers):
+    sample = partial(
+        sample_epoch, make_rows([0] * 21, [1, 2, 3]), batch=6, **MARKED | {"balance": balance}
+    )
+    shares = [sample(rank=rank, workers=workers) for rank in range(workers)]
+    for whole, *parts in zip(sample(), *shares, strict=True):
+        assert parts == [whole[rank::workers] for rank in range(workers)]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"by_frame": True}, {"by_frame": True, "balance": "frame_severity"}, MARKED]
+)
+def test_an_order_follows_its_seed_and_changes_with_the_epoch(settings):
+    rows = [row | {"num_frames": 20} for row in make_rows([0, 1, 2, 3] * 5, *[[0, 0, 1, 1]] * 19)]
+
+    def sample(**changes):
+        return sample_epoch(rows, batch=4, **{"seed": 0, "epoch": 0, **settings, **changes})
+
+    assert sample() == sample()
+    assert sample() != sample(epoch=1)
+    assert sample() != sample(seed=1)
+
+
+@given(scores_of_clips, st.integers(1, 8), st.integers(0, 9))
+def test_every_frame_comes_once_in_full_batches(scores, batch, epoch):
+    batches = sample_epoch(make_rows(*scores), batch=batch, seed=0, epoch=epoch, by_frame=True)
+    frames = {(row, frame) for row, clip in enumerate(scores) for frame in range(len(clip))}
+    sampled = [(spec.row, spec.frame) for spec in flatten(batches)]
+    assert len(set(sampled)) == len(sampled)
+    assert set(sampled) <= frames
+    assert len(frames) - len(sampled) < batch
+    if len(frames) >= batch:
+        assert {len(part) for part in batches} == {batch}
+    else:
+        assert set(sampled) == frames
+
+
+@given(lengths, st.integers(1, 60), st.integers(0, 99))
+def test_frames_are_repeated_only_after_all_have_come(lengths, number, epoch):
+    settings = {"batch": 1, "seed": 0, "epoch": epoch, "by_frame": True}
+    specs = flatten(sample_epoch(unscored_rows(lengths), num_samples=number, **settings))
+    sampled, total = [(spec.row, spec.frame) for spec in specs], sum(lengths)
+    assert len(sampled) == number
+    for start in range(0, number, total):
+        rounds = sampled[start : start + total]
+        assert len(set(rounds)) == len(rounds)
+
+
+def test_every_round_of_frames_has_its_own_order():
+    settings = {"batch": 1, "seed": 0, "epoch": 0, "by_frame": True}
+    sampled = flatten(sample_epoch(unscored_rows([8, 8]), num_samples=48, **settings))
+    rounds = [sampled[start : start + 16] for start in (0, 16, 32)]
+    assert rounds[0] != rounds[1] != rounds[2] != rounds[0]
+
+
+def test_balance_samples_every_score_and_every_frame_of_it_equally_often():
+    scores = [[0] * 60 + [1] * 30, [2] * 9, [3], [1] * 10]
+    settings = MARKED | {"balance": "frame_severity", "num_samples": 40_000}
+    sampled = flatten(sample_epoch(make_rows(*scores), batch=64, **settings))
+    assert len(sampled) == 40_000
+    for count in Counter(scores[spec.row][spec.frame] for spec in sampled).values():
+        assert count / 40_000 == pytest.approx(1 / 4, abs=0.01)  # four standard deviations
+    counts = Counter((spec.row, spec.frame) for spec in sampled)
+    for frame in [(0, 60), (3, 9)]:  # both of score 1, in clips of different length
+        assert counts[frame] / 10_000 == pytest.approx(1 / 40, abs=0.007)
+
+
+@pytest.mark.parametrize("balance", ["frame_severity", "markers"])
+@pytest.mark.parametrize(
+    ("batch", "num_samples", "expected"), [(4, 0, 52), (4, 12, 12), (4, 400, 400), (5, 12, 10)]
+)
+def test_balanced_samples_are_as_many_as_requested_or_as_frames(
+    balance, batch, num_samples, expected
+):
+    settings = MARKED | {"balance": balance, "num_samples": num_samples}
+    sampled = sample_epoch(make_rows([0] * 50, [3] * 2), batch=batch, **settings)
+    assert len(flatten(sampled)) == expected
 
 
 @given(lengths, st.integers(1, 6))
-def test_copies_make_an_epoch_so_many_times_longer_and_each_comes_once(lengths, copies):
-    clips = [{"num_frames": length} for length in lengths]
-    drawn = flat(sample_epoch(clips, batch=1, seed=0, epoch=0, by_frame=True, copies=copies))
+def test_every_copy_of_every_frame_comes_once(lengths, copies):
+    rows = unscored_rows(lengths)
+    specs = flatten(sample_epoch(rows, batch=1, seed=0, epoch=0, by_frame=True, copies=copies))
     expected = {
         (row, frame, copy)
         for row, length in enumerate(lengths)
         for frame, copy in product(range(length), range(copies))
     }
-    assert len(drawn) == len(expected) == copies * sum(lengths)
-    assert {(d.row, d.frame, d.copy) for d in drawn} == expected
+    assert len(specs) == len(expected) == count_images(rows, copies)
+    assert {(spec.row, spec.frame, spec.copy) for spec in specs} == expected
 
 
-@pytest.mark.parametrize("copies", [0, 7])
-def test_there_are_one_to_six_copies(copies):
-    with pytest.raises(ArmError, match=r"arm\.recipe\.copies from 1 to 6"):
-        sample_epoch(rows([0, 1]), batch=1, seed=0, epoch=0, by_frame=True, copies=copies)
-
-
-def test_without_copies_every_image_is_number_0():
-    drawn = flat(sample_epoch(rows([0, 1]), batch=1, seed=0, epoch=0, by_frame=True))
-    assert {draw.copy for draw in drawn} == {0}
-
-
-def test_a_row_that_lists_its_images_gives_these_and_no_others():
-    clips = [{"num_frames": 4, "images": [(3, 5), (0, 0)]}, {"num_frames": 4, "images": [(1, 2)]}]
-    drawn = flat(sample_epoch(clips, batch=1, seed=0, epoch=0, by_frame=True, copies=6))
-    assert sorted((d.row, d.frame, d.copy) for d in drawn) == [(0, 0, 0), (0, 3, 5), (1, 1, 2)]
-
-
-def test_scores_of_a_row_that_lists_its_images_are_those_of_its_frames():
-    clips = [row | {"images": [(1, 4), (2, 0)]} for row in rows([0, 1, 3, 2])]
-    drawn = flat(sample_epoch(clips, batch=32, num_samples=320, copies=6, **MARKED))
-    assert {(d.frame, d.copy) for d in drawn} == {(1, 4), (2, 0)}
-
-
-def test_half_of_the_marker_draws_have_score_0_and_a_sixth_each_of_the_others():
-    clips = rows([0] * 3 + [3] * 40, [1, 1, 2], [2] * 30 + [0])
-    drawn = flat(sample_epoch(clips, batch=32, num_samples=24_000, **MARKED))
-    shares = Counter(score_of(clips, draw) for draw in drawn)
-    assert len(drawn) == 24_000
-    for score, share in [(0, 1 / 2), (1, 1 / 6), (2, 1 / 6), (3, 1 / 6)]:
-        assert shares[score] / 24_000 == pytest.approx(share, abs=0.004)
-
-
-def test_every_full_batch_is_dealt_from_thirty_six_scores():
-    clips = rows([0, 1, 2, 3] * 10)
-    limits = Counter(MARKERS)
-    for part in sample_epoch(clips, batch=32, num_samples=320, **MARKED):
-        assert not Counter(score_of(clips, draw) for draw in part) - limits
-    (part,) = sample_epoch(clips, batch=36, num_samples=36, **MARKED)
-    assert Counter(score_of(clips, draw) for draw in part) == limits
-
-
-def test_a_score_that_no_frame_has_leaves_its_place_to_the_others():
-    clips = rows([0] * 8 + [2] * 8)
-    batches = sample_epoch(clips, batch=32, num_samples=3200, **MARKED)
-    shares = Counter(score_of(clips, draw) for draw in flat(batches))
-    assert {len(part) for part in batches} == {32}
-    assert shares[0] / 3200 == pytest.approx(3 / 4, abs=0.03)
-    assert shares[2] / 3200 == pytest.approx(1 / 4, abs=0.03)
-
-
-@given(st.integers(0, 99), st.integers(1, 6))
-def test_frames_of_a_clip_are_not_repeated_until_all_of_them_came(epoch, num_rounds):
-    clips = rows([0] * 7, [1] * 5)
-    settings = MARKED | {"epoch": epoch}
-    drawn = flat(sample_epoch(clips, batch=1, num_samples=12 * num_rounds, **settings))
-    for row, length in [(0, 7), (1, 5)]:
-        frames = [draw.frame for draw in drawn if draw.row == row]
-        for start in range(0, len(frames), length):
-            part = frames[start : start + length]
-            assert len(set(part)) == len(part)
-
-
-def test_clips_of_a_score_are_drawn_by_how_many_frames_they_have_left():
-    """Weights 1 + 0.2 (min(n, 50) - 1): of 5 frames 1.8, of 50 and of 500 alike 10.8."""
-    clips = rows([0] * 5, [0] * 50, [0] * 500)
-    firsts = Counter(
-        sample_epoch(clips, batch=1, num_samples=1, **MARKED | {"epoch": epoch})[0][0].row
-        for epoch in range(3000)
-    )
-    for row, weight in enumerate([1.8, 10.8, 10.8]):
-        assert firsts[row] / 3000 == pytest.approx(weight / 23.4, abs=0.035)
-
-
-def test_a_clip_without_frames_left_is_begun_again_in_proportion_to_four_fifths():
-    """After the only frame of a clip it weighs 0.8 against 1.2 of a clip with two left."""
-    clips = rows([0], [0, 0])
-    pairs = [
-        [
-            draw.row
-            for draw in flat(sample_epoch(clips, batch=2, num_samples=2, **MARKED | {"epoch": e}))
-        ]
-        for e in range(4000)
-    ]
-    seconds = [second for first, second in pairs if first == 0]
-    assert seconds.count(0) / len(seconds) == pytest.approx(0.8 / 2.0, abs=0.04)
-
-
-def test_a_short_clip_comes_far_more_often_than_its_share_of_frames():
-    clips = rows([0] * 10, *([0] * 500 for _ in range(9)))
-    drawn = flat(sample_epoch(clips, batch=32, num_samples=3200, **MARKED))
-    by_clip = Counter(draw.row for draw in drawn)
-    # Exhausted it keeps 0.8 of about 98; its frames are 10 of 4510.
-    assert by_clip[0] / 3200 > 3 * 10 / 4510
-    assert max(by_clip[row] for row in range(1, 10)) < 1.4 * min(by_clip[r] for r in range(1, 10))
-
-
-def test_marker_draws_follow_the_seed_and_change_with_the_epoch():
-    clips = rows([0, 1, 2, 3] * 5, [0, 0, 1, 1])
-
-    def drawn(**changes):
-        return sample_epoch(clips, batch=8, num_samples=64, **MARKED | changes)
-
-    assert drawn() == drawn()
-    assert drawn() != drawn(epoch=1)
-    assert drawn() != drawn(seed=1)
-
-
-def test_marker_draws_are_as_many_as_asked_for_or_as_there_are_in_full_batches():
-    clips = rows([0] * 50, [3] * 2)
-    assert len(flat(sample_epoch(clips, batch=4, **MARKED))) == 52
-    assert len(flat(sample_epoch(clips, batch=4, num_samples=400, **MARKED))) == 400
-    assert len(flat(sample_epoch(clips, batch=5, num_samples=12, **MARKED))) == 10
-
-
-def test_workers_share_a_batch_of_markers():
-    clips = rows([0] * 21, [1, 2, 3])
-    whole = sample_epoch(clips, batch=6, **MARKED)
-    shares = [sample_epoch(clips, batch=6, rank=rank, workers=2, **MARKED) for rank in range(2)]
-    for part, one, two in zip(whole, *shares, strict=True):
-        assert (part[::2], part[1::2]) == (one, two)
-
-
-@pytest.mark.parametrize("balance", ["markers", "frame_severity"])
-def test_frames_without_a_score_cannot_be_balanced_by_it(balance):
-    clips = [*rows([0, 1]), {"clip": "t/plain", "frame_severity": None, "num_frames": 3}]
-    with pytest.raises(ArmError, match="t/plain: no frame_severity to balance by") as caught:
-        sample_epoch(clips, batch=2, **MARKED | {"balance": balance})
-    assert "\n" not in str(caught.value)
-    assert len(flat(sample_epoch(clips, batch=1, **MARKED | {"balance": None}))) == 5
-
-
-def test_frames_are_balanced_by_scores_only():
-    with pytest.raises(ArmError, match="frames cannot be balanced by 'disease'"):
-        sample_epoch(rows([0, 1]), batch=2, **MARKED | {"balance": "disease"})
-
-
-def test_a_batch_of_nothing_is_refused():
-    with pytest.raises(ArmError, match=r"arm\.recipe\.batch"):
-        sample_epoch(rows([0]), batch=0, seed=0, epoch=0)
-
-
-def test_a_draw_is_a_plain_value():
-    assert SampleSpec(1, 2) == SampleSpec(1, 2, None, 0)
-    specs = flat(sample_epoch(rows([0, 1, 2, 3]), batch=2, copies=2, **MARKED))
-    assert {type(value) for s in specs for value in (s.row, s.frame, s.copy)} == {int}
-
-
-def frames_of(lengths):
-    """Clips of so many frames, without scores."""
-    return [{"clip": f"t/{n}", "num_frames": length} for n, length in enumerate(lengths)]
-
-
-@given(lengths, st.integers(1, 60), st.integers(0, 99))
-def test_frames_come_again_only_when_all_have_come(lengths, number, epoch):
-    clips = frames_of(lengths)
-    settings = {"batch": 1, "seed": 0, "epoch": epoch, "by_frame": True}
-    drawn = [(d.row, d.frame) for d in flat(sample_epoch(clips, num_samples=number, **settings))]
-    assert len(drawn) == number
-    total = sum(lengths)
-    for start in range(0, number, total):
-        rounds = drawn[start : start + total]
-        assert len(set(rounds)) == len(rounds)
-    counts = Counter(drawn)
-    assert max(counts.values()) <= -(-number // total)
-
-
-def test_every_round_of_frames_has_an_order_of_its_own():
-    settings = {"batch": 1, "seed": 0, "epoch": 0, "by_frame": True}
-    drawn = flat(sample_epoch(frames_of([8, 8]), num_samples=48, **settings))
-    rounds = [drawn[start : start + 16] for start in (0, 16, 32)]
-    assert rounds[0] != rounds[1] != rounds[2] != rounds[0]
-
-
-@given(lengths, st.integers(1, 6))
-def test_images_are_counted_as_they_are_drawn(lengths, copies):
-    clips = frames_of(lengths)
-    clips[0]["images"] = [[0, 0]]
-    assert count_images(clips, copies) == 1 + copies * sum(lengths[1:])
-    drawn = flat(sample_epoch(clips, batch=1, seed=0, epoch=0, by_frame=True, copies=copies))
-    assert len(drawn) == count_images(clips, copies)
+def test_only_listed_images_of_a_row_are_sampled():
+    rows = [{"num_frames": 4, "images": [(3, 5), (0, 0)]}, {"num_frames": 4, "images": [(1, 2)]}]
+    specs = flatten(sample_epoch(rows, batch=1, seed=0, epoch=0, by_frame=True, copies=6))
+    assert sorted((s.row, s.frame, s.copy) for s in specs) == [(0, 0, 0), (0, 3, 5), (1, 1, 2)]
+    assert count_images(rows, 6) == 3
+    rows = [row | {"images": [(1, 4), (2, 0)]} for row in make_rows([0, 1, 3, 2])]
+    specs = flatten(sample_epoch(rows, batch=32, num_samples=320, copies=6, **MARKED))
+    assert {(spec.frame, spec.copy) for spec in specs} == {(1, 4), (2, 0)}
 
 
 def test_images_of_a_row_are_those_listed_or_every_copy_of_every_frame():
@@ -231,3 +179,103 @@ def test_images_of_a_row_are_those_listed_or_every_copy_of_every_frame():
     assert images_of({"num_frames": 2, "images": [[1, 5]]}, 2).tolist() == [[1, 5]]
     assert images_of({"num_frames": 2, "images": []}, 2).shape == (0, 2)
     assert images_of({"num_frames": 9, "frame_severity": [3]}, 1).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("scores", "num_samples", "tolerance", "shares"),
+    [
+        (
+            ([0] * 3 + [3] * 40, [1, 1, 2], [2] * 30 + [0]),
+            24_000,
+            0.004,
+            {0: 1 / 2, 1: 1 / 6, 2: 1 / 6, 3: 1 / 6},
+        ),
+        (([0] * 8 + [2] * 8,), 3200, 0.03, {0: 3 / 4, 2: 1 / 4}),
+    ],
+    ids=["all scores", "two scores"],
+)
+def test_half_of_the_markers_have_score_0_and_the_others_share_the_rest(
+    scores, num_samples, tolerance, shares
+):
+    rows = make_rows(*scores)
+    batches = sample_epoch(rows, batch=32, num_samples=num_samples, **MARKED)
+    counts = Counter(score_of(rows, spec) for spec in flatten(batches))
+    assert {len(part) for part in batches} == {32}
+    assert counts.total() == num_samples
+    for score, share in shares.items():
+        assert counts[score] / num_samples == pytest.approx(share, abs=tolerance)
+
+
+def test_a_batch_of_markers_is_taken_from_thirty_six_scores():
+    rows, limits = make_rows([0, 1, 2, 3] * 10), Counter(MARKERS)
+    for part in sample_epoch(rows, batch=32, num_samples=320, **MARKED):
+        assert not Counter(score_of(rows, spec) for spec in part) - limits
+    (part,) = sample_epoch(rows, batch=36, num_samples=36, **MARKED)
+    assert Counter(score_of(rows, spec) for spec in part) == limits
+
+
+@given(st.integers(0, 99), st.integers(1, 6))
+def test_marker_frames_of_a_clip_are_not_repeated_until_all_have_come(epoch, num_rounds):
+    settings = MARKED | {"epoch": epoch, "num_samples": 12 * num_rounds}
+    specs = flatten(sample_epoch(make_rows([0] * 7, [1] * 5), batch=1, **settings))
+    for row, length in [(0, 7), (1, 5)]:
+        frames = [spec.frame for spec in specs if spec.row == row]
+        for start in range(0, len(frames), length):
+            part = frames[start : start + length]
+            assert len(set(part)) == len(part)
+
+
+def test_clips_of_a_score_are_sampled_by_their_unused_frames():
+    """Weights 1 + 0.2 (min(n, 50) - 1): 1.8 for 5 frames, 10.8 for 50 and for 500."""
+    rows = make_rows([0] * 5, [0] * 50, [0] * 500)
+    counts = Counter(
+        sample_epoch(rows, batch=1, num_samples=1, **MARKED | {"epoch": epoch})[0][0].row
+        for epoch in range(1500)
+    )
+    for row, weight in enumerate([1.8, 10.8, 10.8]):
+        assert counts[row] / 1500 == pytest.approx(weight / 23.4, abs=0.05)
+
+
+def test_an_exhausted_clip_has_weight_four_fifths():
+    """After its only frame a clip weighs 0.8, another one with two frames left 1.2."""
+    seconds = []
+    for epoch in range(4000):
+        settings = MARKED | {"epoch": epoch, "num_samples": 2}
+        first, second = flatten(sample_epoch(make_rows([0], [0, 0]), batch=2, **settings))
+        if first.row == 0:
+            seconds.append(second.row)
+    assert seconds.count(0) / len(seconds) == pytest.approx(0.8 / 2.0, abs=0.04)
+
+
+def test_a_short_clip_comes_far_more_often_than_its_share_of_frames():
+    rows = make_rows([0] * 10, *([0] * 500 for _ in range(9)))
+    specs = flatten(sample_epoch(rows, batch=32, num_samples=3200, **MARKED))
+    short, *long = (count for _, count in sorted(Counter(spec.row for spec in specs).items()))
+    assert short / 3200 > 3 * 10 / 4510  # exhausted it keeps 0.8 of about 98
+    assert max(long) < 1.4 * min(long)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch": 0}, r"arm\.recipe\.batch"),
+        ({"copies": 0}, r"arm\.recipe\.copies from 1 to 6"),
+        ({"copies": 7}, r"arm\.recipe\.copies from 1 to 6"),
+        ({"balance": "disease"}, "frames cannot be balanced by 'disease'"),
+        ({"balance": "markers"}, "t/plain: no frame_severity to balance by"),
+        ({"balance": "frame_severity"}, "t/plain: no frame_severity to balance by"),
+    ],
+)
+def test_settings_that_do_not_fit_the_rows_are_refused_in_one_line(changes, message):
+    rows = [*make_rows([0, 1]), {"clip": "t/plain", "frame_severity": None, "num_frames": 3}]
+    settings = {"batch": 1, "seed": 0, "epoch": 0, "by_frame": True}
+    assert len(flatten(sample_epoch(rows, **settings))) == 5
+    with pytest.raises(ArmError, match=message) as caught:
+        sample_epoch(rows, **settings | changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_spec_has_plain_values():
+    specs = flatten(sample_epoch(make_rows([0, 1, 2, 3]), batch=2, copies=2, **MARKED))
+    assert {type(value) for s in specs for value in (s.row, s.frame, s.copy)} == {int}
+    assert SampleSpec(1, 2) == SampleSpec(1, 2, None, 0)

@@ -1,4 +1,4 @@
-"""What is read of a store while it streams: where clips lie once, and no more than that."""
+"""What streaming reads of a store: the locations of clips once, and shards that stay open."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import StoreError
 
 VIEW = View(num_frames=2, height=8, width=8)
-SIGNATURE = b"what the leak gate compares" * 100
+SIGNATURE = b"bytes that the leak gate compares" * 100
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def clips(tmp_path):
     return tmp_path
 
 
-def test_where_clips_lie_is_read_once_for_frames_and_masks_of_every_epoch(clips):
+def test_locations_are_read_once_for_frames_and_masks(clips):
     rows = [{"clip": f"t/{number}"} for number in (2, 0)]
     pixels = streaming.StreamedFrames(str(clips))
     first = list(pixels.clips(rows, VIEW))
@@ -39,11 +39,11 @@ def test_where_clips_lie_is_read_once_for_frames_and_masks_of_every_epoch(clips)
         list(streaming.StreamedFrames(str(clips)).clips(rows, VIEW))
 
 
-def test_where_clips_lie_is_told_without_reading_their_signatures(clips):
+def test_locations_are_read_without_signatures(clips):
     (shard,) = store.list_shards(clips)
     whole = shard.read_bytes()
-    assert SIGNATURE[:27] in whole
-    shard.write_bytes(whole.replace(SIGNATURE[:27], bytes(27)))
+    assert SIGNATURE[:33] in whole
+    shard.write_bytes(whole.replace(SIGNATURE[:33], bytes(33)))
     with pytest.raises(StoreError, match="damaged"):
         store.read_index(clips)
     assert list(store.locate_clips(clips)) == ["t/0", "t/1", "t/2"]
@@ -51,9 +51,9 @@ def test_where_clips_lie_is_told_without_reading_their_signatures(clips):
 
 
 def test_a_shard_stays_open_from_batch_to_batch(clips):
-    place = list(map(str, store.locate_clips(clips)["t/1"]))
-    item = {"places": [place], "seeds": [0], "chosen": [-1]}
-    one = streaming.sample_batch(item, store_path=str(clips), view=VIEW)
+    location = list(map(str, store.locate_clips(clips)["t/1"]))
+    item = {"places": [location], "seeds": [0], "chosen": [-1]}
+    batch = streaming.sample_batch(item, store_path=str(clips), view=VIEW)
     (shard,) = store.list_shards(clips)
     shard.rename(shard.with_suffix(".elsewhere"))
-    assert streaming.sample_batch(item, store_path=str(clips), view=VIEW) == one
+    assert streaming.sample_batch(item, store_path=str(clips), view=VIEW) == batch
