@@ -1,4 +1,4 @@
-"""A store on object storage is its twin in a folder: in what it holds, and in what it refuses."""
+"""A store on object storage equals its copy in a folder, in content and in refusals."""
 
 import hashlib
 import signal
@@ -20,11 +20,11 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import SchemaError, StoreError
 from lus_ray.storage import paths
 
-PHANTOM = {"patients": 3, "clips": 2, "frames": 4, "size": 64, "masks": "none", "workers": 1}
+OPTIONS = {"patients": 3, "clips": 2, "frames": 4, "size": 64, "masks": "none"}
 
 
-def write(place, rows, source="test"):
-    with store.stage_source(place, source) as work:
+def write(path, rows, source="test"):
+    with store.stage_source(path, source) as work:
         with store.Writer(work.folder, source) as writer:
             for row in rows:
                 writer.add(row)
@@ -38,170 +38,160 @@ def row(source, number, value, **columns):
     return make_row(frames, **who, **columns)
 
 
-def objects(place):
-    return [paths.basename(file) for file in paths.list_files(paths.join(place, "clips"))]
+def shards(path):
+    return [paths.basename(file) for file in paths.list_files(paths.join(path, "clips"))]
+
+
+def clips(path):
+    return store.read_index(path)["clip"].to_pylist()
 
 
 @pytest.fixture(scope="module")
-def twin(bucket, phantom_store):
+def copy(bucket, phantom_store):
     return bucket.copied(phantom_store)
 
 
-def test_a_twin_has_the_same_index_fingerprint_counts_and_notes(phantom_store, twin):
-    here, there = store.read_index(phantom_store), store.read_index(twin)
-    assert there.num_rows == 48
-    assert there.equals(here)
-    assert store.fingerprint(there) == store.fingerprint(here)
-    assert store.count_frames(twin) == store.count_frames(phantom_store) == 48 * 8
-    assert store.count_frames_by_clip(twin) == store.count_frames_by_clip(phantom_store)
-    assert store.read_sources(twin) == store.read_sources(phantom_store)
-
-
-def test_a_twin_has_the_same_rows_in_any_order(phantom_store, twin):
-    names = store.read_index(phantom_store)["clip"].to_pylist()[::-7]
-    for here, there in zip(store.read(phantom_store, names), store.read(twin, names), strict=True):
-        assert np.array_equal(frames_of(here), frames_of(there))
-        del here["frames"], there["frames"]
-        assert here == there
-
-
-def test_a_twin_streams_the_same_batches(phantom_store, twin):
-    view = View(num_frames=2, height=24, width=24)
-    located = list(store.locate_clips(twin).values())[::9]
-    item = {
-        "places": [list(map(str, place)) for place in located],
-        "seeds": list(range(len(located))),
-        "chosen": [-1] * len(located),
-    }
-    here = streaming.sample_batch(item, store_path=str(phantom_store), view=view)
-    there = streaming.sample_batch(item, store_path=twin, view=view)
-    assert len(there["frames"]) == len(located) * 2 * 24 * 24
-    assert there == here
-
-
-def test_a_twin_has_the_same_findings(phantom_store, twin, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    here, there = check.check_store(phantom_store), check.check_store(twin)
-    assert there == here
-    assert (
-        check.write_page(there, twin).resolve() == tmp_path / f"check-{paths.basename(twin)}.html"
-    )
-
-
-def test_a_source_read_into_a_bucket_is_the_one_read_into_a_folder(bucket, tmp_path):
+@pytest.fixture
+def uri(bucket):
+    """The URI of a store with one clip in each of two sources."""
     uri = bucket.uri("clips")
-    for place in (tmp_path / "clips", uri):
-        ingest("phantom", None, place, **PHANTOM)
-    here, there = store.read_index(tmp_path / "clips"), store.read_index(uri)
-    assert store.fingerprint(there) == store.fingerprint(here)
-    assert store.read_sources(uri)["phantom"]["options"] == {
-        name: str(PHANTOM[name]) for name in ("patients", "clips", "frames", "size", "masks")
+    write(uri, [row("one", 0, 0)], "one")
+    write(uri, [row("two", 0, 2)], "two")
+    return uri
+
+
+def test_a_copy_has_the_same_index_counts_sources_and_findings(
+    phantom_store, copy, tmp_path, monkeypatch
+):
+    assert store.read_index(copy).equals(store.read_index(phantom_store))
+    assert store.count_frames(copy) == store.count_frames(phantom_store) == 48 * 8
+    assert store.count_frames_by_clip(copy) == store.count_frames_by_clip(phantom_store)
+    assert store.read_sources(copy) == store.read_sources(phantom_store)
+    monkeypatch.chdir(tmp_path)
+    findings = check.check_store(copy)
+    assert findings == check.check_store(phantom_store)
+    page = tmp_path / f"check-{paths.basename(copy)}.html"
+    assert check.write_page(findings, copy).resolve() == page
+
+
+def test_a_copy_has_the_same_rows_in_any_order(phantom_store, copy):
+    names = clips(phantom_store)[::-7]
+    pairs = zip(store.read(phantom_store, names), store.read(copy, names), strict=True)
+    for local, remote in pairs:
+        assert np.array_equal(frames_of(local), frames_of(remote))
+        assert local | {"frames": None} == remote | {"frames": None}
+
+
+def test_a_copy_streams_the_same_batches(phantom_store, copy):
+    view = View(num_frames=2, height=24, width=24)
+    locations = list(store.locate_clips(copy).values())[::9]
+    item = {
+        "places": [list(map(str, location)) for location in locations],
+        "seeds": list(range(len(locations))),
+        "chosen": [-1] * len(locations),
     }
+    batch = streaming.sample_batch(item, store_path=copy, view=view)
+    assert len(batch["frames"]) == len(locations) * 2 * 24 * 24
+    assert batch == streaming.sample_batch(item, store_path=str(phantom_store), view=view)
+
+
+def test_a_source_read_into_a_bucket_equals_one_read_into_a_folder(bucket, tmp_path):
+    for path in (tmp_path / "clips", uri := bucket.uri("clips")):
+        ingest("phantom", None, path, **OPTIONS, workers=1)
+    local, remote = (
+        store.fingerprint(store.read_index(path)) for path in (tmp_path / "clips", uri)
+    )
+    assert remote == local
+    recorded = store.read_sources(uri)["phantom"]["options"]
+    assert recorded == {name: str(value) for name, value in OPTIONS.items()}
     entries = ledger.read(tmp_path / "clips" / "ledger.jsonl")
     assert ledger.read(paths.join(uri, "ledger.jsonl")) == entries
     assert [entry.source for entry in entries] == ["phantom"]
 
 
-def test_a_source_read_again_replaces_it_in_a_bucket_and_keeps_the_others(bucket):
-    uri = bucket.uri("clips")
-    write(uri, [row("one", 0, 0), row("one", 1, 1)], "one")
-    write(uri, [row("two", 0, 2)], "two")
+def test_a_source_read_again_replaces_it_in_a_bucket_and_keeps_the_others(uri):
     write(uri, [row("one", 5, 5)], "one")
-    assert store.read_index(uri)["clip"].to_pylist() == ["one/c5", "two/c0"]
+    assert clips(uri) == ["one/c5", "two/c0"]
     assert sorted(store.read_sources(uri)) == ["one", "two"]
-    assert len(objects(uri)) == 2
+    assert len(shards(uri)) == 2
 
 
 def test_copies_in_two_sources_share_a_group_in_a_bucket_as_in_a_folder(bucket, tmp_path):
-    for place in (tmp_path, bucket.uri("clips")):
-        write(place, [row("one", 0, 0), row("one", 1, 1)], "one")
-        write(place, [row("aaa", 0, 0)], "aaa")
-        index = store.read_index(place)
-        assert dict(zip(index["clip"].to_pylist(), index["group"].to_pylist(), strict=True)) == {
-            "aaa/c0": "aaa/p0",
-            "one/c0": "aaa/p0",
-            "one/c1": "one/p1",
-        }
-        assert len(objects(place)) == 2
+    for path in (tmp_path, bucket.uri("clips")):
+        write(path, [row("one", 0, 0), row("one", 1, 1)], "one")
+        write(path, [row("aaa", 0, 0)], "aaa")
+        assert clips(path) == ["aaa/c0", "one/c0", "one/c1"]
+        assert store.read_index(path)["group"].to_pylist() == ["aaa/p0", "aaa/p0", "one/p1"]
+        assert len(shards(path)) == 2
 
 
-def test_a_failed_write_leaves_a_bucket_as_it_was(bucket):
-    uri = bucket.uri("clips")
-    write(uri, [row("test", 0, 0)])
-    before = objects(uri), store.read_index(uri)
+def test_a_failed_write_leaves_a_bucket_as_it_was(uri):
+    before = shards(uri), store.read_index(uri)
     with pytest.raises(SchemaError):
-        write(uri, [row("test", 1, 1), {**row("test", 2, 2), "severity": 9}])
-    assert (objects(uri), store.read_index(uri)) == before
+        write(uri, [row("one", 1, 1), {**row("one", 2, 2), "severity": 9}], "one")
+    assert (shards(uri), store.read_index(uri)) == before
 
 
-def test_a_shard_that_a_bucket_does_not_name_is_not_of_the_store_and_goes_with_the_next(bucket):
-    uri = bucket.uri("clips")
-    write(uri, [row("test", 0, 0)])
+def test_a_shard_that_the_manifest_does_not_name_is_ignored_and_removed_by_the_next_write(uri):
     filesystem, path = paths.open_filesystem(uri)
-    filesystem.copy_file(f"{path}/clips/test-00000.parquet", f"{path}/clips/test-00001.parquet")
-    assert store.read_index(uri)["clip"].to_pylist() == ["test/c0"]
-    write(uri, [row("test", 3, 3)])
-    assert store.read_index(uri)["clip"].to_pylist() == ["test/c3"]
-    assert objects(uri) == ["test-00002.parquet"]
+    filesystem.copy_file(f"{path}/clips/one-00000.parquet", f"{path}/clips/one-00002.parquet")
+    assert clips(uri) == ["one/c0", "two/c0"]
+    write(uri, [row("one", 3, 3)], "one")
+    assert clips(uri) == ["one/c3", "two/c0"]
+    assert shards(uri) == ["one-00003.parquet", "two-00001.parquet"]
 
 
-def test_a_shard_that_is_named_and_gone_is_told(bucket):
-    uri = bucket.uri("clips")
-    write(uri, [row("one", 0, 0)], "one")
-    write(uri, [row("two", 0, 1)], "two")
+def test_a_missing_shard_is_reported_by_name(uri):
     filesystem, path = paths.open_filesystem(uri)
     filesystem.delete_file(f"{path}/clips/one-00000.parquet")
     with pytest.raises(StoreError, match=r"shard one-00000\.parquet is not there"):
         store.read_index(uri)
 
 
-def test_the_second_of_two_writers_at_once_is_refused_and_nothing_is_lost(bucket):
-    uri = bucket.uri("clips")
-    write(uri, [row("one", 0, 0)], "one")
+def test_the_second_of_two_writers_at_once_is_refused_and_nothing_is_lost(uri):
     with (  # noqa: PT012
         pytest.raises(StoreError, match="another ingest has written here meanwhile"),
         store.stage_source(uri, "three") as work,
         store.Writer(work.folder, "three") as writer,
     ):
-        write(uri, [row("two", 0, 1)], "two")
+        write(uri, [row("two", 1, 1)], "two")
         writer.add(row("three", 0, 2))
-    assert store.read_index(uri)["clip"].to_pylist() == ["one/c0", "two/c0"]
+    assert clips(uri) == ["one/c0", "two/c1"]
 
 
 UPLOAD = """
 import sys
-from lus_ray.store import writing
+from lus_ray.data.store import writing
 from tests.data.store.test_remote_store import row, write
 writing.SHARD_BYTES = writing.GROUP_CLIPS = 0
 write(sys.argv[1], [row("test", number, 100 + number) for number in range(60)])
 """
 
 
+def kill_while_uploading(uri):
+    writer = subprocess.Popen([sys.executable, "-c", UPLOAD, uri])
+    while writer.poll() is None and len(shards(uri)) < 10:
+        time.sleep(0.005)
+    writer.send_signal(signal.SIGKILL)
+    assert writer.wait() == -signal.SIGKILL
+    assert 10 <= len(shards(uri)) < 60
+
+
 @pytest.mark.full
-def test_a_writer_that_is_killed_as_it_uploads_leaves_the_earlier_store(bucket):
+def test_a_writer_killed_while_uploading_leaves_the_earlier_store(bucket):
     uri = bucket.uri("clips")
     write(uri, [row("test", 0, 0), row("test", 1, 1)])
     before = store.fingerprint(store.read_index(uri))
-    writer = subprocess.Popen([sys.executable, "-c", UPLOAD, uri])
-    while writer.poll() is None and len(objects(uri)) < 10:
-        time.sleep(0.005)
-    writer.send_signal(signal.SIGKILL)
-    assert writer.wait() == -signal.SIGKILL
-    assert 10 <= len(objects(uri)) < 60
+    kill_while_uploading(uri)
     assert store.fingerprint(store.read_index(uri)) == before
     subprocess.run([sys.executable, "-c", UPLOAD, uri], check=True)
-    assert store.read_index(uri).num_rows == len(objects(uri)) == 60
+    assert store.read_index(uri).num_rows == len(shards(uri)) == 60
 
 
 @pytest.mark.full
-def test_a_first_upload_that_is_killed_is_no_store(bucket):
+def test_a_first_upload_that_is_killed_leaves_no_store(bucket):
     uri = bucket.uri("clips")
-    writer = subprocess.Popen([sys.executable, "-c", UPLOAD, uri])
-    while writer.poll() is None and len(objects(uri)) < 10:
-        time.sleep(0.005)
-    writer.send_signal(signal.SIGKILL)
-    assert writer.wait() == -signal.SIGKILL
-    assert len(objects(uri)) >= 10
+    kill_while_uploading(uri)
     with pytest.raises(StoreError, match="no clips here"):
         store.read_index(uri)
 
@@ -213,12 +203,10 @@ def shard(tmp_path_factory):
     return store.list_shards(folder)[0].read_bytes()
 
 
-def outcome(place):
-    """What reading all of a store comes to: the hash of its clips, or that it is refused."""
+def outcome(path):
+    """The hash of all clips of a store, or a refusal with its number of lines."""
     try:
-        rows = [
-            (row["clip"], row["severity"], frames_of(row).tobytes()) for row in store.read(place)
-        ]
+        rows = [(r["clip"], r["severity"], frames_of(r).tobytes()) for r in store.read(path)]
     except StoreError as error:
         return f"refused in {len(str(error).splitlines())} line"
     return hashlib.sha256(repr(rows).encode()).hexdigest()
@@ -236,6 +224,6 @@ def test_a_damaged_or_hostile_shard_is_refused_in_a_bucket_as_in_a_folder(
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "clips").mkdir()
     (folder / "clips" / "test-00000.parquet").write_bytes(shard[:start] + with_bytes + rest[kind])
-    here, there = outcome(folder), outcome(bucket.copied(folder))
-    assert here == there
-    assert here == "refused in 1 line" or not here.startswith("refused")
+    local = outcome(folder)
+    assert outcome(bucket.copied(folder)) == local
+    assert local == "refused in 1 line" or not local.startswith("refused")
