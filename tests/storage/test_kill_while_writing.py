@@ -1,4 +1,4 @@
-"""A process killed while it writes: the earlier file or the new one is there, and it is whole."""
+"""A process killed while it writes leaves the earlier file or the new one, whole."""
 
 import json
 import multiprocessing
@@ -34,9 +34,8 @@ def write_checkpoint(path: Path, number: int) -> None:
 
 
 def read_checkpoint(path: Path) -> int:
-    number = only(checkpoint.load(path))
-    seed = json.loads((checkpoint.locate(path) / "task.json").read_text())["seed"]
-    assert seed == number
+    number = value(checkpoint.load(path))
+    assert json.loads((checkpoint.locate(path) / "task.json").read_text())["seed"] == number
     return number
 
 
@@ -52,12 +51,13 @@ def read_state(path: Path) -> int:
     task = TASK()
     done = state.TrainingState(path).load(task, {"net": torch.optim.Adam(task.parameters())})
     assert done.notes == []
-    assert [one.score for one in done.past] == [only(task)]
-    return only(task)
+    assert [epoch.score for epoch in done.past] == [value(task)]
+    return value(task)
 
 
 def write_predictions(path: Path, number: int) -> None:
-    predictions.write(path, [], about(number))
+    info = predictions.PredictionInfo("cnn", number, "severity", ("0", "1"), False, "f")
+    predictions.write(path, [], info)
 
 
 def read_predictions(path: Path) -> int:
@@ -69,9 +69,8 @@ def write_text(path: Path, number: int) -> None:
 
 
 def read_text(path: Path) -> int:
-    numbers = set(path.read_text().split())
-    assert len(numbers) == 1
-    return int(numbers.pop())
+    (number,) = set(path.read_text().split())
+    return int(number)
 
 
 KINDS = {
@@ -84,9 +83,7 @@ KINDS = {
 
 @pytest.mark.full
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_read_after_a_kill_is_the_last_that_was_written_or_the_one_under_way(
-    tmp_path, kind
-):
+def test_a_kill_leaves_the_last_file_or_the_one_being_written(tmp_path, kind):
     write, read = KINDS[kind]
     path, rng = tmp_path / kind, random.Random(0)
     write(path, 1)
@@ -105,7 +102,7 @@ def test_what_is_read_after_a_kill_is_the_last_that_was_written_or_the_one_under
 
 
 @pytest.mark.parametrize("step", range(12))
-def test_a_checkpoint_is_whole_whichever_step_of_its_writing_is_the_last(tmp_path, step):
+def test_a_checkpoint_is_whole_after_a_kill_at_any_step(tmp_path, step):
     path = tmp_path / "checkpoint"
     write_checkpoint(path, 1)
     writer = SERVER.Process(target=write_and_die, args=(path, step))
@@ -163,12 +160,7 @@ def filled(number: int):
     return task
 
 
-def only(task) -> int:
+def value(task) -> int:
     """The number with which every parameter is filled."""
-    numbers = {float(v) for p in task.parameters() for v in np.unique(p.detach().numpy())}
-    assert len(numbers) == 1
-    return int(numbers.pop())
-
-
-def about(number: int) -> predictions.PredictionInfo:
-    return predictions.PredictionInfo("cnn", number, "severity", ("0", "1"), False, "f")
+    (number,) = {float(v) for p in task.parameters() for v in np.unique(p.detach().numpy())}
+    return int(number)

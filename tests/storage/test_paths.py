@@ -1,4 +1,4 @@
-"""Places: a path or a URI, and every trouble of a storage in one line that says what to do."""
+"""Paths and URIs; storage failures as one line with a remedy."""
 
 import time
 
@@ -11,26 +11,23 @@ from tests.object_storage import free_port, serving
 from tests.rights import as_anybody
 
 
-def test_a_uri_is_a_text_and_a_path_a_path(bucket, tmp_path):
+def test_a_uri_is_parsed_as_text_and_a_path_as_a_path(bucket, tmp_path):
     uri = bucket.uri("a")
     assert paths.parse(f"{uri}/") == uri
     assert paths.parse(str(tmp_path)) == tmp_path
-    assert paths.join(uri, "b", "c") == f"{uri}/b/c"
-    assert paths.basename(f"{uri}/b/c.txt") == paths.basename(tmp_path / "c.txt") == "c.txt"
 
 
-def test_the_server_of_a_uri_stays_behind_what_is_below_it(bucket):
+def test_names_are_joined_before_the_query_of_a_uri(bucket, tmp_path):
     uri = bucket.explicit(bucket.uri("a"))
-    below = paths.join(uri, "clips", "x-0.parquet")
-    path, _, server = below.partition("?")
-    assert path.endswith("/a/clips/x-0.parquet")
-    assert server.startswith("scheme=http&endpoint_override=127.0.0.1:")
-    assert paths.basename(below) == "x-0.parquet"
+    path, _, query = uri.partition("?")
+    file = paths.join(uri, "b", "c.txt")
+    assert file == f"{path}/b/c.txt?{query}"
+    assert paths.basename(file) == paths.basename(tmp_path / "c.txt") == "c.txt"
 
 
-def test_a_name_with_spaces_is_written_with_percent_signs(bucket, tmp_path):
-    for place in (bucket.uri("two%20words"), tmp_path / "two words"):
-        assert paths.open_filesystem(place)[1].endswith("/two words")
+def test_a_name_with_spaces_is_percent_encoded_in_a_uri(bucket, tmp_path):
+    for path in (bucket.uri("two%20words"), tmp_path / "two words"):
+        assert paths.open_filesystem(path)[1].endswith("/two words")
 
 
 def test_a_bucket_is_opened_once_a_process_and_anew_with_other_settings(bucket, monkeypatch):
@@ -41,54 +38,51 @@ def test_a_bucket_is_opened_once_a_process_and_anew_with_other_settings(bucket, 
 
 
 def test_files_are_listed_by_name_and_folders_are_left_out(bucket, tmp_path):
-    for place in (bucket.uri("a"), tmp_path):
-        filesystem, path = paths.open_filesystem(place)
+    for location in (bucket.uri("a"), tmp_path):
+        filesystem, path = paths.open_filesystem(location)
         filesystem.create_dir(f"{path}/folder.txt")
         for name in ("b.txt", "a.txt", "c.csv", "folder.txt/d.txt"):
             with filesystem.open_output_stream(f"{path}/{name}") as file:
                 file.write(name.encode())
-        assert paths.list_files(place, ".txt") == [
-            paths.join(place, "a.txt"),
-            paths.join(place, "b.txt"),
-        ]
-        assert paths.file_size(paths.join(place, "c.csv")) == 5
+        listed = [paths.join(location, name) for name in ("a.txt", "b.txt")]
+        assert paths.list_files(location, ".txt") == listed
+        assert paths.file_size(paths.join(location, "c.csv")) == 5
 
 
-def test_a_folder_that_may_not_be_read_is_no_empty_one(tmp_path):
-    (tmp_path / "clips").mkdir(mode=0)
-    with as_anybody(), pytest.raises(StoreError) as caught:
+def test_an_unreadable_folder_is_refused_and_not_empty(tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir(mode=0)
+    message = f"^{clips}: not readable: Permission denied; check permissions$"
+    with as_anybody(), pytest.raises(StoreError, match=message):
         store.read_index(tmp_path)
-    assert str(caught.value) == (
-        f"{tmp_path / 'clips'}: not readable: Permission denied; check permissions"
-    )
 
 
 @pytest.mark.parametrize("uri", ["s3://{}/nothing/here", "s3://no-such-bucket/store"])
-def test_a_bucket_or_folder_that_is_not_there_holds_no_clips(bucket, uri):
+def test_a_missing_bucket_or_folder_holds_no_clips(bucket, uri):
     with pytest.raises(StoreError, match="no clips here; make a store with 'lus ingest"):
         store.read_index(uri.format(bucket.name))
 
 
 @pytest.mark.slow
-def test_a_storage_that_does_not_answer_is_given_up_in_seconds_in_one_line(bucket):
+def test_a_storage_that_does_not_answer_fails_within_seconds_in_one_line(bucket):
     uri = f"s3://lung/store?scheme=http&endpoint_override=127.0.0.1:{free_port()}"
     began = time.monotonic()
-    with pytest.raises(InputError, match="does not answer; check AWS_ENDPOINT_URL") as caught:
+    message = r"^[^\n]*does not answer; check AWS_ENDPOINT_URL[^\n]*$"
+    with pytest.raises(InputError, match=message):
         store.read_index(uri)
     assert time.monotonic() - began < 20
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow
 def test_a_wrong_key_is_not_allowed_to_read_or_to_write(bucket):
     with serving(INITIAL_NO_AUTH_ACTION_COUNT="1") as closed:
-        place = closed.explicit(closed.uri("store"))
+        uri = closed.explicit(closed.uri("store"))
         with pytest.raises(StoreError, match="not allowed; check AWS_ACCESS_KEY_ID"):
-            store.read_index(place)
+            store.read_index(uri)
         with pytest.raises(StoreError, match="not written: not allowed; check AWS_ACCESS"):
-            files.write_text(paths.join(place, "store.json"), "{}")
+            files.write_text(paths.join(uri, "store.json"), "{}")
         with pytest.raises(StoreError, match="not readable: not allowed; check AWS_ACCESS"):
-            files.open_parquet(paths.join(place, "clips", "test-00000.parquet"))
+            files.open_parquet(paths.join(uri, "clips", "test-00000.parquet"))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +103,7 @@ def test_a_uri_of_no_storage_is_refused_by_name(bucket, uri):
 
 
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("error", "message"),
     [
         ("AWS Error ACCESS_DENIED during GetObject operation: Access Denied", "not allowed"),
         ("AWS Error UNKNOWN (HTTP status 403)\nduring HeadObject", "not allowed"),
@@ -118,6 +112,7 @@ def test_a_uri_of_no_storage_is_refused_by_name(bucket, uri):
         ("AWS Error NETWORK_CONNECTION during X: curlCode: 7", "does not answer"),
     ],
 )
-def test_what_a_storage_says_becomes_what_to_do(said, told):
-    assert told in paths.describe_error(OSError(said))
-    assert "AWS Error" not in paths.describe_error(OSError(said))
+def test_storage_errors_become_remedies(error, message):
+    described = paths.describe_error(OSError(error))
+    assert message in described
+    assert "AWS Error" not in described
