@@ -1,4 +1,4 @@
-"""The command: help at once, one line and exit code 2 for what cannot be, JSON where it answers."""
+"""The command: quick help, one line and exit code 2 for bad input, JSON on request."""
 
 import errno
 import json
@@ -17,16 +17,20 @@ from lus_ray import cli
 from tests.evaluation.run_folders import arm, write_cell, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
+PHANTOM = ("--patients", 3, "--clips", 1, "--frames", 4, "--size", 64)
 
 
-def lus(*words, timeout=120):
-    return subprocess.run(
-        [sys.executable, "-m", "lus_ray.cli", *map(str, words)],
-        capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False,
-    )  # fmt: skip
+def invoke(*words):
+    return CliRunner().invoke(cli.main, [str(word) for word in words], prog_name="lus")
 
 
-def test_help_names_every_command_without_loading_torch_or_ray():
+def assert_one_line(done, exit_code):
+    assert done.exit_code == exit_code, done.output
+    assert done.stderr.startswith("lus: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_help_names_every_command_without_loading_torch_or_ray(lus):
     began = time.process_time()
     text = lus("--help").stdout
     assert time.process_time() - began < 5
@@ -63,20 +67,6 @@ def test_help_names_every_command_without_loading_torch_or_ray():
         (["check", "nowhere"], "nowhere"),
         (["report", "nowhere"], "nowhere"),
         (["weights", "vgg"], "vgg"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(words, message):
-    done = lus(*words)
-    assert done.returncode == 2, done.stderr
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stdout == ""
-    assert not Path("b").exists(), "a store that will not be"
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
         (["ingest", "phantom", "s", "--workers", "-1"], "-1 is not in the range x>=1"),
         (["ingest", "folder", "a", "s", "--max-side", "0"], "0 is not in the range x>=1"),
         (["run", "biomarkers", "--samples", "-1"], "-1 is not in the range x>=1"),
@@ -98,13 +88,15 @@ def test_bad_input_is_one_line_and_exit_code_2(words, message):
         (["bench", "uninorm", "--out", f"{ROOT}/tests"], "name a file in an existing folder"),
     ],
 )
-def test_a_bad_option_value_is_one_line_before_any_work(words, message):
-    done = CliRunner().invoke(cli.main, words, prog_name="lus")
-    assert done.exit_code == 2
+def test_bad_input_is_one_line_and_exit_code_2_before_any_work(
+    words, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    done = invoke(*words)
+    assert_one_line(done, 2)
     assert message in done.stderr
-    assert done.stderr.startswith("lus: ")
-    assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -127,22 +119,20 @@ def test_a_bad_path_is_bad_input_and_a_full_disk_is_not(number, exit_code, messa
         raise OSError(number, os.strerror(number), "clips")
 
     done = CliRunner().invoke(group, ["write"])
-    assert done.exit_code == exit_code
+    assert_one_line(done, exit_code)
     assert done.stderr.startswith(message)
-    assert done.stderr.count("\n") == 1
 
 
 def test_a_report_is_printed_also_where_it_cannot_be_written(tmp_path):
-    one = arm("e2e")
-    write_cell(write_run(tmp_path, [one]), one, 0)
+    e2e = arm("e2e")
+    write_cell(write_run(tmp_path, [e2e]), e2e, 0)
     (tmp_path / "report.json").mkdir()
-    done = CliRunner().invoke(cli.main, ["report", str(tmp_path)])
+    done = invoke("report", tmp_path)
+    assert_one_line(done, 2)
     assert "e2e" in done.stdout
     assert "report: " not in done.stdout
-    assert done.exit_code == 2
-    assert done.stderr.count("\n") == 1
     (tmp_path / "report.json").rmdir()
-    done = CliRunner().invoke(cli.main, ["report", str(tmp_path)])
+    done = invoke("report", tmp_path)
     assert done.stdout.endswith(f"report: {tmp_path / 'report.html'}\n")
     assert done.exit_code == 0
 
@@ -150,52 +140,43 @@ def test_a_report_is_printed_also_where_it_cannot_be_written(tmp_path):
 def test_findings_are_printed_also_where_their_page_cannot_be_written(phantom_store, tmp_path):
     shutil.copytree(phantom_store, tmp_path / "s")
     (tmp_path / "s" / "check.html").mkdir()
-    done = CliRunner().invoke(cli.main, ["check", str(tmp_path / "s")])
+    done = invoke("check", tmp_path / "s")
+    assert_one_line(done, 2)
     assert "24 patients" in done.stdout
     assert "contact sheet" not in done.stdout
-    assert done.exit_code == 2
-    assert done.stderr.count("\n") == 1
 
 
-def test_clips_to_draw_over_are_asked_for_before_anything_is_trained(phantom_store, tmp_path):
-    words = ["run", "dense_labels", "--smoke", "--data", str(phantom_store), "--out",
-             str(tmp_path / "o"), "--over", str(tmp_path / "nowhere")]  # fmt: skip
-    done = CliRunner().invoke(cli.main, words)
-    assert done.exit_code == 2
+def test_external_clips_are_read_before_any_training(phantom_store, tmp_path):
+    done = invoke("run", "dense_labels", "--smoke", "--data", phantom_store, "--out",
+                  tmp_path / "o", "--over", tmp_path / "nowhere")  # fmt: skip
+    assert_one_line(done, 2)
     assert "nowhere: no clips here" in done.stderr
     assert not (tmp_path / "o").exists()
 
 
 def test_the_published_weights_are_listed():
-    assert "resnet18-imagenet" in json.loads(lus("weights", "--json").stdout)
+    assert "resnet18-imagenet" in json.loads(invoke("weights", "--json").stdout)
 
 
-def test_ingest_check_and_report_answer_in_json(tmp_path):
-    made = lus("ingest", "phantom", tmp_path / "s", "--patients", 3, "--clips", 1, "--frames", 4,
-               "--size", 64, "--json")  # fmt: skip
-    assert json.loads(made.stdout)["num_clips"] == 3, made.stderr
-    found = lus("check", tmp_path / "s", "--json")
-    assert found.returncode == 0, found.stderr
-    assert json.loads(found.stdout)
+def test_ingest_and_check_answer_in_json_and_a_damaged_shard_fails_by_name(lus, tmp_path):
+    ingested = lus("ingest", "phantom", tmp_path / "s", *PHANTOM, "--json")
+    assert json.loads(ingested.stdout)["num_clips"] == 3, ingested.stderr
+    checked = lus("check", tmp_path / "s", "--json")
+    assert json.loads(checked.stdout)["num_clips"] == 3, checked.stderr
     assert (tmp_path / "s" / "check.html").exists()
-
-
-def test_a_damaged_shard_makes_check_fail_by_name(tmp_path):
-    lus("ingest", "phantom", tmp_path / "s", "--patients", 2, "--clips", 1, "--frames", 2,
-        "--size", 64)  # fmt: skip
     (shard,) = (tmp_path / "s" / "clips").glob("*.parquet")
     cut = shard.with_name("phantom-00001.parquet")
     cut.write_bytes(shard.read_bytes()[:-20])
-    told = tmp_path / "s" / "store.json"
-    named = {**json.loads(told.read_text()), "shards": [shard.name, cut.name]}
-    told.write_text(json.dumps(named))
-    done = lus("check", tmp_path / "s")
-    assert done.returncode == 1
-    assert cut.name in done.stdout + done.stderr
+    manifest = tmp_path / "s" / "store.json"
+    named = {**json.loads(manifest.read_text()), "shards": [shard.name, cut.name]}
+    manifest.write_text(json.dumps(named))
+    done = invoke("check", tmp_path / "s")
+    assert done.exit_code == 1
+    assert cut.name in done.output
 
 
 @pytest.mark.ray
-def test_the_doctor_finds_this_machine_sound():
+def test_the_doctor_reports_no_problem_on_this_machine(lus):
     done = lus("doctor", "--json")
     assert done.returncode == 0, done.stdout
     names = {finding["what"] for finding in json.loads(done.stdout)["findings"]}
