@@ -1,4 +1,4 @@
-"""What tests share: the public clips where they are at hand, and a small store of phantoms."""
+"""Shared fixtures: public clips where available, a small phantom store, a Ray cluster, `lus`."""
 
 import os
 import signal
@@ -25,13 +25,12 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for a CPU of anothe
     torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Folder of public clips beside the checkout; a test that needs it is skipped without it."""
-    folder = SHARED / "data"
+    """Folder of public clips beside the checkout; skips without it."""
+    folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the public clips are not here: no ../shared/data beside the checkout")
     return folder
@@ -39,7 +38,7 @@ def shared_data() -> Path:
 
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Annotations are not checked, as for users: the test gives what they forbid."""
+    """Turn off the checks of annotations, as for users."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 

@@ -1,7 +1,8 @@
-"""Disks of the kind that end a run: one of 2 MB, and one that can be made read-only."""
+"""A disk of 2 MB that can be filled or made read-only."""
 
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +16,15 @@ class Disk:
     path: Path
 
     def fill(self) -> Path:
-        """Leave no byte free; the file that takes them."""
+        """Write zeros to the returned file until no byte is free."""
         waste = self.path / "waste"
-        with waste.open("wb", buffering=0) as file:
-            try:
-                while file.write(bytes(65536)):
-                    pass
-            except OSError:
-                return waste
-        raise AssertionError("a disk without an end")
+        with suppress(OSError), waste.open("wb", buffering=0) as file:
+            while file.write(bytes(65536)):
+                pass
+        return waste
 
     def read_only(self, now: bool = True) -> None:
-        """Let nobody write, or let them again."""
+        """Make the disk read-only, or writable again."""
         _run("mount", "-o", f"remount,{'ro' if now else 'rw'}", str(self.path))
 
 

@@ -1,7 +1,7 @@
-"""Object storage for tests: a real server of the S3 protocol, in a process of its own.
+"""Object storage for tests: a real server of the S3 protocol in another process.
 
-The fixture `bucket` is one server and one bucket for all tests of a session; each asks it for a
-place of its own. A test that stops its storage takes a server of its own from `serving`.
+The fixture `bucket` is shared by a session; each test takes a fresh URI from it. A test that stops
+its storage starts another server with `serving`.
 """
 
 import contextlib
@@ -30,7 +30,6 @@ SETTINGS = {
     "AWS_REGION": "us-east-1",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-"""What every tool of this storage reads; nothing here is a secret, and nothing asks the network."""
 UNSET = ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ENDPOINT_URL_S3")
 
 
@@ -43,27 +42,28 @@ class Bucket:
     process: subprocess.Popen = field(repr=False)
 
     def uri(self, *names: str) -> str:
-        """The URI of a place that nobody used yet, below a fresh folder."""
+        """A fresh URI."""
         return "/".join((f"s3://{self.name}", uuid.uuid4().hex[:12], *names))
 
     def copied(self, folder: Path) -> str:
-        """The URI of a fresh place with a copy of every file below a folder."""
+        """The URI of a copy of all files below a folder."""
         uri = self.uri(folder.name)
-        filesystem, place = open_filesystem(uri)
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with filesystem.open_output_stream(f"{place}/{path.relative_to(folder)}") as file:
-                file.write(path.read_bytes())
+        filesystem, root = open_filesystem(uri)
+        for path in folder.rglob("*"):
+            if path.is_file():
+                with filesystem.open_output_stream(f"{root}/{path.relative_to(folder)}") as file:
+                    file.write(path.read_bytes())
         return uri
 
     def explicit(self, uri: str) -> str:
-        """The same place with the server in the URI, for a process without the environment."""
+        """The URI with its server, for a process without the environment variables."""
         scheme, address = self.endpoint.split("://")
         return f"{uri}?scheme={scheme}&endpoint_override={address}"
 
 
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[Bucket]:
-    """A bucket on a server of this session; the environment names the server and its keys."""
+    """A bucket whose server and keys are in the environment."""
     if importlib.util.find_spec("moto") is None:
         pytest.skip("moto is not installed: pip install 'lus_ray[dev]'")
     with pytest.MonkeyPatch.context() as environment, serving() as served:
@@ -76,10 +76,9 @@ def bucket() -> Iterator[Bucket]:
 
 @contextlib.contextmanager
 def serving(name: str = "lung", **settings: str) -> Iterator[Bucket]:
-    """A server of its own with one bucket; it ends with the context, if not before.
+    """Start a server with one bucket; `settings` are environment variables of moto.
 
-    `settings` are environment variables of moto: INITIAL_NO_AUTH_ACTION_COUNT="1" makes the bucket
-    and allows nobody anything more.
+    INITIAL_NO_AUTH_ACTION_COUNT="1" allows to make the bucket and nothing more.
     """
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
@@ -103,16 +102,14 @@ def serving(name: str = "lung", **settings: str) -> Iterator[Bucket]:
 
 
 def free_port() -> int:
-    """A port of this machine on which nothing listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def _make_bucket(url: str, process: subprocess.Popen) -> None:
-    """Make a bucket as soon as the server answers; it does not ask who wants it."""
-    patience = time.monotonic() + START_SECONDS
-    while time.monotonic() < patience:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
         if process.poll() is not None:
             raise RuntimeError(f"the S3 server ended with {process.returncode} as it began")
         with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):

@@ -1,4 +1,4 @@
-"""Copies made on purpose: what happens to a clip between two data sets."""
+"""Synthetic clips, and copies altered as between two data sets."""
 
 import io
 from collections.abc import Callable
@@ -14,7 +14,7 @@ Frames = UInt8[np.ndarray, "T H W"]
 
 
 def tissue(seed: int, num_frames: int = 40, side: int = 160) -> Frames:
-    """A made clip: texture that rises and falls in a fan, noise, and a label that never moves."""
+    """A fan of texture that rises and falls, with noise and a label that never moves."""
     rng = np.random.default_rng(seed)
     texture = np.zeros((side + 16, side + 16))
     for sigma in (1.5, 3, 8):
@@ -50,12 +50,10 @@ def encoded(frames: Frames, codec: str, **options: str) -> Frames:
 
 
 def h264(frames: Frames, rng: np.random.Generator) -> Frames:
-    """Encoded again with H.264, from good to poor."""
     return encoded(frames, "libx264", crf=str(rng.integers(24, 36)))
 
 
 def mpeg4(frames: Frames, rng: np.random.Generator) -> Frames:
-    """Encoded again with MPEG-4 part 2 at 300 to 900 kbit/s."""
     return encoded(frames, "mpeg4", b=str(rng.integers(300, 900) * 1000))
 
 
@@ -70,17 +68,14 @@ def cropped(frames: Frames, rng: np.random.Generator, share: float | None = None
 
 
 def cropped_by_a_fifth(frames: Frames, rng: np.random.Generator) -> Frames:
-    """Without a fifth of the height and of the width."""
     return cropped(frames, rng, share=0.2)
 
 
 def mirrored(frames: Frames, rng: np.random.Generator) -> Frames:
-    """Left to right."""
     return frames[:, :, ::-1]
 
 
 def rescaled(frames: Frames, rng: np.random.Generator) -> Frames:
-    """Half to one and a half times the size."""
     scale = rng.uniform(0.5, 1.5)
     size = [round(length * scale) for length in frames.shape[1:]]
     pixels = torch.from_numpy(np.ascontiguousarray(frames))[:, None]
@@ -88,31 +83,21 @@ def rescaled(frames: Frames, rng: np.random.Generator) -> Frames:
 
 
 def brightened(frames: Frames, rng: np.random.Generator) -> Frames:
-    """Another gamma (0.6 to 1.6), gain (0.7 to 1.3) and offset (20 grey values either way)."""
     gamma, gain, offset = rng.uniform(0.6, 1.6), rng.uniform(0.7, 1.3), rng.uniform(-20, 20)
     return np.clip(255 * (frames / 255) ** gamma * gain + offset, 0, 255).astype(np.uint8)
 
 
 def retimed(frames: Frames, rng: np.random.Generator) -> Frames:
-    """At another rate: every 0.6th to 2nd frame."""
     return frames[np.arange(0, len(frames), rng.uniform(0.6, 2.0)).astype(int)]
 
 
 def trimmed(frames: Frames, rng: np.random.Generator) -> Frames:
-    """A stretch of half to four fifths of the time."""
     kept = max(1, int(len(frames) * rng.uniform(0.5, 0.8)))
     first = int(rng.integers(0, len(frames) - kept + 1))
     return frames[first : first + kept]
 
 
 CHANGES: tuple[Callable[[Frames, np.random.Generator], Frames], ...] = (
-    h264,
-    mpeg4,
-    cropped,
-    cropped_by_a_fifth,
-    mirrored,
-    rescaled,
-    brightened,
-    retimed,
-    trimmed,
+    *(h264, mpeg4, cropped, cropped_by_a_fifth),
+    *(mirrored, rescaled, brightened, retimed, trimmed),
 )

@@ -1,4 +1,4 @@
-"""What the system forbids to everybody but root, forbidden to root as well."""
+"""Permissions that hold for root as well."""
 
 import contextlib
 import ctypes
@@ -11,7 +11,7 @@ OVERRIDES = 0b110
 
 @contextlib.contextmanager
 def as_anybody() -> Iterator[None]:
-    """Files and folders are closed to this thread where their mode says so, whoever we are."""
+    """Apply the modes of files and folders to this thread, even for root."""
     libc = ctypes.CDLL(None)
     header = (ctypes.c_uint32 * 2)(VERSION_3, 0)
     before, now = (ctypes.c_uint32 * 6)(), (ctypes.c_uint32 * 6)()

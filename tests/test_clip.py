@@ -1,4 +1,4 @@
-"""The clip schema: what fits, what is refused, and that pixels come back as they were."""
+"""The clip schema: accepted and refused rows, and lossless pixels."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_there_are_38_biomarkers_in_groups_of_the_published_sizes():
     assert [len(levels) for levels in BIOMARKER_GROUPS.values()] == [5, 5, 3, 4, 3, 5, 5, 5, 3]
 
 
-def test_a_row_has_every_column_and_null_where_nothing_was_annotated():
+def test_a_row_has_every_column_and_null_without_an_annotation():
     row = make_row(FRAMES, **WHO)
     assert list(row) == SCHEMA.names
     assert row["severity"] is None
@@ -41,7 +41,7 @@ def test_pixels_come_back_as_they_were(frames):
     assert np.array_equal(masks_of(row), frames % 2)
 
 
-def test_the_hash_sees_the_shape_as_well_as_the_bytes():
+def test_the_hash_depends_on_the_shape_and_on_the_bytes():
     assert hash_pixels(FRAMES) != hash_pixels(FRAMES.reshape(2, 4, 3))
 
 
@@ -57,7 +57,7 @@ def test_the_hash_sees_the_shape_as_well_as_the_bytes():
         ("clip", "other/a"), ("patient", " "), ("mask_scheme", "dense"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_refused_and_never_coerced(column, value):
+def test_values_that_do_not_fit_are_refused_and_never_coerced(column, value):
     with pytest.raises(SchemaError, match=r"test|clip"):
         make_row(FRAMES, **{**WHO, column: value})
 

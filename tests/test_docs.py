@@ -1,4 +1,4 @@
-"""What the documents say holds: commands parse, links lead somewhere, examples run."""
+"""Commands in the documents parse, links exist, examples run."""
 
 import re
 import shlex
@@ -18,17 +18,9 @@ TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MUL
 
 
 def commands() -> list[tuple[str, str]]:
-    """Each `lus` and `make` command of the documents, continued lines joined, without comments."""
-    found = []
-    for document in DOCUMENTS:
-        text = document.read_text().replace("\\\n", " ")
-        found += [(document.name, line) for line in COMMAND.findall(text)]
-    return found
-
-
-def python_blocks() -> list[str]:
-    text = (ROOT / "lus_ray" / "README.md").read_text()
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    """Each `lus` and `make` command of the documents, with continued lines joined."""
+    texts = ((path.name, path.read_text().replace("\\\n", " ")) for path in DOCUMENTS)
+    return [(name, line) for name, text in texts for line in COMMAND.findall(text)]
 
 
 def test_the_documents_name_commands():
@@ -71,15 +63,13 @@ def test_the_code_map_names_every_package():
 
 
 def test_the_worked_examples_run(tmp_path):
-    network, source, study = (_executed(block) for block in python_blocks())
+    text = (ROOT / "lus_ray" / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    network, source, study = ({"__name__": "example"} for _ in range(3))
+    for block, names in zip(blocks, (network, source, study), strict=True):
+        exec(compile(block, "README.md", "exec"), names)  # noqa: S102  (our own document)
     net = network["SmallCNN"](5)
     assert net(torch.rand(2, 3, 32, 40)).shape == (2, 5)
     assert isinstance(study["EXPERIMENT"].at("smoke"), Experiment)
     (tmp_path / "p1_L1.mp4").touch()
     assert [row["zone"] for row in source["clips"](tmp_path, None)] == ["L1"]
-
-
-def _executed(block: str) -> dict:
-    names: dict = {"__name__": "example"}
-    exec(compile(block, "README.md", "exec"), names)  # noqa: S102  (our own document)
-    return names

@@ -51,11 +51,11 @@ def ingest(
         "allow_text": allow_text or None,
     }  # fmt: skip
     own, others, kind = files, phantom, "phantom clips"
+    origin: Path | str | None = root
     if source == "phantom":
         own, others, kind = phantom, files, "sources of files"
     if misplaced := [name for name, value in others.items() if value is not None]:
         raise InputError(f"--{misplaced[0].replace('_', '-')} is for {kind} only; remove it")
-    origin: Path | str | None = root
     if source == "phantom":
         if store is not None:
             raise InputError("phantom has no ROOT; write 'lus ingest phantom STORE'")

@@ -11,11 +11,12 @@ from lus_ray.storage.files import read_text, write_text
 from lus_ray.storage.paths import PathOrUri
 
 Action = Literal["skipped", "repaired", "noted"]
+"""Not in the store; in the store, changed as the reason says; in the store as it was."""
 
 
 @dataclass(frozen=True)
 class LedgerEntry:
-    """One event: what was done to an item (a file or a row) of a source, and why."""
+    """What was done to an item (a file or a row) of a source, and why."""
 
     source: str
     item: str
@@ -30,15 +31,12 @@ class Ledger:
     entries: list[LedgerEntry] = field(default_factory=list)
 
     def skip(self, source: str, item: str, reason: str) -> None:
-        """Record that the item is not in the store."""
         self._add(source, item, "skipped", reason)
 
     def repair(self, source: str, item: str, reason: str) -> None:
-        """Record that the item is in the store, changed as the reason says."""
         self._add(source, item, "repaired", reason)
 
     def note(self, source: str, item: str, reason: str) -> None:
-        """Record a remark on an item that is in the store as it was."""
         self._add(source, item, "noted", reason)
 
     def _add(self, source: str, item: str, action: Action, reason: str) -> None:

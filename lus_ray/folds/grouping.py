@@ -43,14 +43,8 @@ def split_groups(
     for groups in _strata(index, stratify):
         inside: Counter[int] = Counter()
         for group in sorted(groups, key=lambda g: _hash(seed, g)):
-            part = min(
-                wanted,
-                key=lambda p: (
-                    (inside[p] + 1) / shares[p],
-                    (total[p] + 1) / shares[p],
-                    clips[p] / shares[p],
-                ),
-            )
+            loads = {p: (inside[p] + 1, total[p] + 1, clips[p]) for p in wanted}
+            part = min(wanted, key=lambda p: tuple(load / shares[p] for load in loads[p]))
             inside[part] += 1
             total[part] += 1
             clips[part] += num_clips[group]

@@ -1,16 +1,15 @@
 """Metrics of one label with K classes: confusion, accuracy, precision, F1, AUC.
 
 Letters: N clips, K classes, D leading axes such as draws of a resampling (none for one score).
-Why from counts: every metric is a formula on two small tables, the confusion matrix and the number
-of won pairs, so that resampling patients reweights tables instead of clips. An undefined metric is
-NaN with a reason, never 0 or 1.
+Every metric is a formula on the confusion matrix and the number of won pairs, so that resampling
+patients reweights tables instead of clips. An undefined metric is NaN with a reason.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Real
 
 METRICS = ("auc", "accuracy", "precision", "recall", "f1", "macro_f1", "weighted_kappa")
 """Names of the metrics of `score`, as fractions of 1. `weighted_kappa` is meaningful for ordered
@@ -60,7 +59,6 @@ def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -
 def compute_metrics(
     counts: Float[np.ndarray, "*D K K"], won: Float[np.ndarray, "*D K K"]
 ) -> dict[str, Float[np.ndarray, "*D"]]:
-    """Every metric of `METRICS` from a confusion matrix and the won pairs."""
     return {
         "auc": pairwise_auc(won, counts.sum(axis=-1)),
         "accuracy": accuracy(counts),
@@ -103,7 +101,7 @@ def compare_ranks(
     return 0.5 * (1.0 + np.sign(high[:, None] - low[None, :]))
 
 
-def accuracy(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+def accuracy(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
@@ -123,7 +121,7 @@ def macro_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     return ratio(np.nansum(by_class, axis=-1), np.isfinite(by_class).sum(axis=-1))
 
 
-def class_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
+def class_f1(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     """F1 of each class; NaN for a class that is neither a target nor predicted."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     return ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))

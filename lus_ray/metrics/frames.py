@@ -2,10 +2,10 @@
 
 Letters: N frames of all test clips one after another, C clips, K scores, S settings,
 T frames of one clip, D leading axes such as draws of a resampling (none for one score).
-Why settings: a frame close to a change of score is hard to label at all, and a clip on which
-raters disagree has no one truth. Each setting scores the same predictions on fewer frames
-(Roy 2020, Table I). Labels and raters alone decide which frames these are, so that every frame
-model is scored on the same ones. Gare 2021 (Table 2) counts frames with the class of their clip.
+Why settings: a frame close to a change of score is hard to label, and a clip on which raters
+disagree has no one truth. Each setting scores the same predictions on fewer frames, which labels
+and raters alone decide (Roy 2020, Table I). Gare 2021 (Table 2) counts frames by the class of
+their clip.
 """
 
 from collections.abc import Sequence
@@ -153,7 +153,6 @@ def find_steady(severity: Int[np.ndarray, "T"], reach: int) -> Bool[np.ndarray, 
 
 
 def explain_unusable(probability: Float[np.ndarray, "N K"]) -> str:
-    """Why these probabilities cannot be scored; empty if they can."""
     if reason := classification.explain_unusable(probability, "frame"):
         return reason
     outside = ((probability < -ROUNDING) | (probability > 1 + ROUNDING)).any(axis=1).sum()
@@ -178,8 +177,7 @@ def score_inherited(
 
     `frame_counts` counts the frames of each clip by their most probable class. A class that no
     frame has leaves its recall undefined, one that none was predicted its precision, and both
-    together its F1; `frame_macro_f1` is the plain mean of F1 over the others. Frames of a clip are
-    far from independent: intervals resample patients.
+    together its F1; `frame_macro_f1` is the plain mean of F1 over the others.
     """
     clips = classification.score(target, probability)
     if reason := classification.explain_unusable(probability):
@@ -199,7 +197,6 @@ def score_inherited(
 def compute_inherited_metrics(
     counts: Float[np.ndarray, "*D K K"], classes: Sequence[str]
 ) -> dict[str, Float[np.ndarray, "*D"]]:
-    """Every metric of `inherited_metrics` from confusion matrices (true classes as rows)."""
     by_class = classification.scores_by_class(counts)
     return {
         "frame_accuracy": classification.accuracy(counts),

@@ -33,8 +33,6 @@ THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class MultilabelScores(Scores):
-    """Adds the metrics by label and the number of judged entries by label."""
-
     by_label: Mapping[str, Scores] | None = None
     num_judged: Mapping[str, int] | None = None
 
@@ -119,7 +117,6 @@ def count_positives(
 
 
 def micro_f1(target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"]) -> float:
-    """F1 of all labels pooled; NaN where nothing is present and nothing predicted."""
     return float(ratio(*count_positives(target, probability).sum(axis=0)))
 
 

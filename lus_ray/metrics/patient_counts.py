@@ -118,9 +118,7 @@ class FrameCounts:
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """Masks of one scheme: pixels by patient, and for each metric of `segmentation.PER_IMAGE` its
-    sum over the images that define it, and their number.
-    """
+    """Masks of one scheme; `image_sums` of `segmentation.PER_IMAGE`: sum and number of images."""
 
     patients: tuple[str, ...]
     scheme: str

@@ -76,9 +76,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 
 def refuse_if_locked(location: paths.PathOrUri) -> None:
-    """Refuse a folder that another command holds, without holding it.
-
-    A command calls this before its slow imports; `hold_folder` decides.
+    """Refuse a folder that another command holds; quick, for use before slow imports.
 
     Raises:
         InputError: another command holds it.
@@ -92,8 +90,7 @@ def refuse_if_locked(location: paths.PathOrUri) -> None:
 def hold_lease(location: paths.PathOrUri, shown: str) -> Iterator[None]:
     """Hold a lease on a folder for the length of a block; `shown` is its name in messages.
 
-    A holder whose heartbeat failed for long, and which finds another one in its place, is
-    interrupted.
+    A holder whose lease was taken over is interrupted.
 
     Raises:
         InputError: another command holds it, or the storage cannot be written.

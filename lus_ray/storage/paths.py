@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pyarrow import ArrowException
-from pyarrow.fs import FileInfo, FileSelector, FileSystem, FileType
+from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from lus_ray.errors import InputError, StoreError
 
@@ -117,10 +117,9 @@ def list_files(location: PathOrUri, suffix: str = "") -> list[PathOrUri]:
 
 
 def file_size(location: PathOrUri) -> int:
-    """The size of a file; 0 without a file."""
+    """The size of a file in bytes; 0 without a file."""
     filesystem, path = open_filesystem(location)
-    info: FileInfo = filesystem.get_file_info(path)
-    return info.size or 0
+    return filesystem.get_file_info(path).size or 0
 
 
 def describe_error(error: BaseException) -> str:
@@ -131,6 +130,5 @@ def describe_error(error: BaseException) -> str:
 def explain_storage_error(error: BaseException) -> str | None:
     """The problem of a storage and its remedy; None for errors of other kinds."""
     text = " ".join(str(error).split())
-    return next(
-        (message for pattern, message in STORAGE_ERRORS.items() if re.search(pattern, text)), None
-    )
+    messages = (message for pattern, message in STORAGE_ERRORS.items() if re.search(pattern, text))
+    return next(messages, None)

@@ -175,25 +175,20 @@ def compare_clips(signatures: Sequence[bytes | None], candidate: Candidate) -> M
     """Register one clip to the other by the candidate, and correlate."""
     one, other = (extract_features(signatures[n] or b"") for n in (candidate.one, candidate.other))
     scale, mirrored = candidate.scale, candidate.mirrored
-    alike = (describe_patches(one, scale) * (MIRRORED if mirrored else 1)) @ describe_patches(
-        other, 1.0
-    ).T
+    patches = describe_patches(one, scale) * (MIRRORED if mirrored else 1)
+    alike = patches @ describe_patches(other, 1.0).T
     mine, theirs = np.nonzero(alike > ALIKE)
     moved = one.corners[mine, 1:] * np.array([scale, -scale if mirrored else scale])
     off = np.abs(other.corners[theirs, 1:] - moved - candidate.shift).max(1)
     mine, theirs = mine[off < SHIFT_BIN], theirs[off < SHIFT_BIN]
-    pairs, counts = np.unique(
-        np.column_stack([one.corners[mine, 0], other.corners[theirs, 0]]),
-        axis=0,
-        return_counts=True,
-    )
+    frames = np.column_stack([one.corners[mine, 0], other.corners[theirs, 0]])
+    pairs, counts = np.unique(frames, axis=0, return_counts=True)
     anchor = one.corners[mine, 1:].mean(0), other.corners[theirs, 1:].mean(0)
     first, *others = pairs[np.argsort(-counts, kind="stable")[:MOST_TRIED]].tolist()
 
     def correlate(fine: float, k: int, m: int) -> float:
-        return _correlation(
-            *_register(one, k, anchor, fine, mirrored), other.contrast[m], other.valid
-        )
+        registered = _register(one, k, anchor, fine, mirrored)
+        return _correlation(*registered, other.contrast[m], other.valid)
 
     best, fine = max((correlate(scale * f, *first), scale * f) for f in FINE)
     best = max([best, *(correlate(fine, *pair) for pair in others)])

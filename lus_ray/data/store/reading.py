@@ -67,7 +67,7 @@ def open_shard(path: PathOrUri) -> pq.ParquetFile:
 
 
 def read_index(store: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:
-    """All columns but the pixels, or some of them, one row per clip, sorted by clip name.
+    """The light columns, or some of them, one row per clip, sorted by clip name.
 
     Three more columns locate the pixels: `shard` (file name), `row_group`, `row`.
 
@@ -192,7 +192,7 @@ def read_located(
     wanted = list(columns or SCHEMA.names)
     files: dict[str, pq.ParquetFile] = {}
     group: tuple[str, int] | None = None
-    table = None
+    table = pa.table({})
     for clip, shard, number, row in located:
         if shard not in files:
             files[shard] = opened(join(store, "clips", shard))
@@ -203,13 +203,8 @@ def read_located(
                 where = join(store, "clips", shard)
                 raise _damaged(where, error, f" at clip {clip!r}") from error
             group = (shard, number)
-        assert table is not None
-        yield {
-            column: table[column][row].values
-            if column in PIXEL_COLUMNS
-            else table[column][row].as_py()
-            for column in wanted
-        }
+        values = {column: table[column][row] for column in wanted}
+        yield {c: v.values if c in PIXEL_COLUMNS else v.as_py() for c, v in values.items()}
 
 
 def fingerprint(table: pa.Table) -> str:

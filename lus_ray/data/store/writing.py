@@ -23,8 +23,6 @@ in a small one."""
 class Writer:
     """Writes the clips of one source into a folder, patient by patient.
 
-    `with Writer(staging.folder, "phantom") as writer: writer.add(row)`
-
     Raises:
         SchemaError: a row does not fit.
         StoreError: a patient returns after another one, or a clip name repeats.
@@ -70,9 +68,9 @@ class Writer:
         if not self.rows:
             return
         full = self.shard_bytes > SHARD_BYTES or self.num_groups >= SHARD_GROUPS
+        if self.shard is not None and full:
+            self.shard.close()
         if self.shard is None or full:
-            if self.shard is not None:
-                self.shard.close()
             self.shard = create_shard(self.folder / f"{self.source}-{self.num_shards:05d}.parquet")
             self.num_shards += 1
             self.shard_bytes, self.num_groups = 0, 0
