@@ -1,13 +1,8 @@
-"""Run folders for tests: handwritten cells, and tiny runs trained in this process.
-
-A handwritten cell has a checkpoint with fresh weights, a validation score and an empty prediction
-table; a trained run is what `lus run` writes.
-"""
+"""Run folders for tests: cells with fresh weights, and tiny runs trained in this process."""
 
 import json
 from dataclasses import asdict
 from functools import partial
-from typing import Any
 
 from lus_ray.clip import frames_of, masks_of
 from lus_ray.data import store
@@ -73,60 +68,48 @@ def train_run(experiment, data, out, *, folds=(0,)):
 
 
 def load_pixels(experiment, data):
-    views = [arm.task.keywords.get("view") for arm in experiment.arms]  # type: ignore[attr-defined]
-    views += [PADDED]
+    """All frames and masks of a store at the sizes of the views of an experiment."""
     rows = list(store.read(data))
-    frames_by_size: dict[Any, dict[str, Any]] = {}
-    masks_by_size: dict[Any, dict[str, Any]] = {}
+    ids = {row["clip"]: mask for row in rows if (mask := masks_of(row)) is not None}
+    views = [arm.task.keywords.get("view") for arm in experiment.arms] + [PADDED]
+    frames_by_size, masks_by_size = {}, {}
     for view in filter(None, views):
         frames_by_size[size_of(view)] = {row["clip"]: view.resize(frames_of(row)) for row in rows}
-        ids = ((row["clip"], masks_of(row)) for row in rows)
-        masks_by_size[size_of(view)] = {
-            name: view.resize_masks(mask) for name, mask in ids if mask is not None
-        }
+        masks_by_size[size_of(view)] = {clip: view.resize_masks(m) for clip, m in ids.items()}
     return InMemory(frames_by_size, masks_by_size)
 
 
-LABELS = Experiment(
-    name="labels",
-    title="Labels",
-    folds=fixed_test(parts=4, cv=CV),
-    arms=(
-        Arm("intensity", partial(IntensityFeatures, view=CLIPS)),
-        Arm("prior", partial(Expert, kind="prior", label="severity", inputs="features"),
-            label="severity", reads="intensity", baseline=True),
-        Arm("biomarkers", biomarkers, Recipe(**LAST), label="biomarkers"),
-        Arm("cross-fitted", biomarkers, Recipe(**LAST), label="biomarkers", reads="biomarkers",
-            crossfit=2),
-        Arm("tree", tree, label="severity", reads="biomarkers"),
-        Arm("tree, cross-fitted", tree, label="severity", reads="cross-fitted"),
-        Arm("neighbours, sf_ratio", partial(Expert, kind="NN", label="sf_ratio"),
-            label="sf_ratio", reads="biomarkers"),
-    ),
-    metrics=("auc",),
+def study(name, metric, *arms):
+    folds = fixed_test(parts=4, cv=CV)
+    return Experiment(name=name, title=name.title(), folds=folds, arms=arms, metrics=(metric,))
+
+
+LABELS = study(
+    "labels", "auc",
+    Arm("intensity", partial(IntensityFeatures, view=CLIPS)),
+    Arm("prior", partial(Expert, kind="prior", label="severity", inputs="features"),
+        label="severity", reads="intensity", baseline=True),
+    Arm("biomarkers", biomarkers, Recipe(**LAST), label="biomarkers"),
+    Arm("cross-fitted", biomarkers, Recipe(**LAST), label="biomarkers", reads="biomarkers",
+        crossfit=2),
+    Arm("tree", tree, label="severity", reads="biomarkers"),
+    Arm("tree, cross-fitted", tree, label="severity", reads="cross-fitted"),
+    Arm("neighbours, sf_ratio", partial(Expert, kind="NN", label="sf_ratio"),
+        label="sf_ratio", reads="biomarkers"),
 )  # fmt: skip
 
-SCORES = Experiment(
-    name="scores",
-    title="Scores",
-    folds=fixed_test(parts=4, cv=CV),
-    arms=(
-        Arm("frames", frames, Recipe(**LAST, draws=8), label="frame_severity"),
-        Arm("argmax-mean", partial(VideoScore, aggregator=ArgmaxMean), label="severity",
-            reads="frames", baseline=True),
-        Arm("uninorm", uninorm, Recipe(**{**LAST, "batch": 0}), label="severity", reads="frames"),
-    ),
-    metrics=("f1",),
+SCORES = study(
+    "scores", "f1",
+    Arm("frames", frames, Recipe(**LAST, draws=8), label="frame_severity"),
+    Arm("argmax-mean", partial(VideoScore, aggregator=ArgmaxMean), label="severity",
+        reads="frames", baseline=True),
+    Arm("uninorm", uninorm, Recipe(**{**LAST, "batch": 0}), label="severity", reads="frames"),
 )  # fmt: skip
 
-MASKS = Experiment(
-    name="masks",
-    title="Masks",
-    folds=fixed_test(parts=4, cv=CV),
-    arms=(
-        Arm("unet", markers, Recipe(**LAST, draws=8), label="markers masks"),
-        Arm("unet again", markers, Recipe(**LAST, draws=8), label="markers masks"),
-        Arm("ensemble", both, label="markers masks", members=("unet", "unet again")),
-    ),
-    metrics=("union_dice",),
+MASKS = study(
+    "masks",
+    "union_dice",
+    Arm("unet", markers, Recipe(**LAST, draws=8), label="markers masks"),
+    Arm("unet again", markers, Recipe(**LAST, draws=8), label="markers masks"),
+    Arm("ensemble", both, label="markers masks", members=("unet", "unet again")),
 )

@@ -75,9 +75,10 @@ def test_a_busy_server_is_asked_again_whatever_its_retry_after(
 @pytest.mark.parametrize(
     ("reply", "error", "words"),
     [
-        ((200, {}, b'{"status": "ok"}'), LusError, "is not an 'lus serve' of this version"),
-        ((200, {}, b"[]"), LusError, "is not an 'lus serve' of this version"),
-        ((200, {}, b"<html>"), LusError, "is not an 'lus serve' of this version"),
+        *(
+            ((200, {}, body), LusError, "is not an 'lus serve' of this version")
+            for body in (b'{"status": "ok"}', b"[]", b"<html>")
+        ),
         ((400, {}, b'{"error": "not a clip"}'), InputError, "not a clip"),
         ((500, {}, b"<html>"), LusError, "status 500"),
     ],

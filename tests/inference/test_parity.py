@@ -73,16 +73,11 @@ def test_changed_weights_are_noticed_in_their_model(copied, arm, tensor, change,
         parity.check_parity(differences)
 
 
-@pytest.mark.parametrize(
-    ("differences", "words"),
-    [
-        ({"a/x": 0.1, "b/x": 0.2, "c/x": 1e-6}, r"^b/x: .* by 0\.2, more than 1e-05"),
-        ({"a/x": float("nan"), "b/x": 0.2}, r"^a/x: .* by nan"),
-    ],
-)
-def test_the_worst_model_is_named_and_nan_is_worst(differences, words):
-    with pytest.raises(ServeError, match=words):
-        parity.check_parity(differences)
+def test_the_worst_model_is_named_and_nan_is_worst():
+    with pytest.raises(ServeError, match=r"^b/x: .* by 0\.2, more than 1e-05"):
+        parity.check_parity({"a/x": 0.1, "b/x": 0.2, "c/x": 1e-6})
+    with pytest.raises(ServeError, match=r"^a/x: .* by nan"):
+        parity.check_parity({"a/x": float("nan"), "b/x": 0.2})
 
 
 def test_a_response_without_the_model_is_rejected(models, local):
