@@ -57,7 +57,7 @@ def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -
 
 
 def compute_metrics(
-    counts: Float[np.ndarray, "*D K K"], won: Float[np.ndarray, "*D K K"]
+    counts: Real[np.ndarray, "*D K K"], won: Float[np.ndarray, "*D K K"]
 ) -> dict[str, Float[np.ndarray, "*D"]]:
     return {
         "auc": pairwise_auc(won, counts.sum(axis=-1)),
@@ -105,17 +105,17 @@ def accuracy(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
-def weighted_precision(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+def weighted_precision(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     """Precision by class, weighted by support; a class that is never predicted has precision 0."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     return _weighted(np.nan_to_num(ratio(hits, counts.sum(axis=-2))), counts)
 
 
-def weighted_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+def weighted_f1(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     return _weighted(np.nan_to_num(class_f1(counts)), counts)
 
 
-def macro_f1(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+def macro_f1(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     """Plain mean of F1 over the classes that occur among targets or predictions."""
     by_class = class_f1(counts)
     return ratio(np.nansum(by_class, axis=-1), np.isfinite(by_class).sum(axis=-1))
@@ -127,7 +127,7 @@ def class_f1(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     return ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
-def scores_by_class(counts: Float[np.ndarray, "*D K K"]) -> dict[str, Float[np.ndarray, "*D K"]]:
+def scores_by_class(counts: Real[np.ndarray, "*D K K"]) -> dict[str, Float[np.ndarray, "*D K"]]:
     """Precision, recall and F1 of each class; NaN where a class is not predicted, or not true."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
     return {
@@ -137,7 +137,7 @@ def scores_by_class(counts: Float[np.ndarray, "*D K K"]) -> dict[str, Float[np.n
     }
 
 
-def weighted_kappa(counts: Float[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+def weighted_kappa(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     """Agreement beyond chance of ordered classes, at most 1 (Cohen 1968).
 
     A disagreement of d classes has weight d squared, whether classes between occur or not. NaN for
@@ -198,7 +198,7 @@ def ratio(above: np.ndarray | np.number, below: np.ndarray | np.number) -> np.nd
 
 
 def _weighted(
-    by_class: Float[np.ndarray, "*D K"], counts: Float[np.ndarray, "*D K K"]
+    by_class: Float[np.ndarray, "*D K"], counts: Real[np.ndarray, "*D K K"]
 ) -> Float[np.ndarray, "*D"]:
     support = counts.sum(axis=-1)
     return ratio((by_class * support).sum(axis=-1), support.sum(axis=-1))
