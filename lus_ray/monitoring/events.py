@@ -31,21 +31,20 @@ class Observers(Observer):
         self.observers = observers
 
     def on_start(self, cell: Cell) -> None:
-        for observer in self.observers:
-            observer.on_start(cell)
+        self._pass_on("on_start", cell)
 
     def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
-        for observer in self.observers:
-            observer.on_report(cell, values)
+        self._pass_on("on_report", cell, values)
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:
-        for observer in self.observers:
-            observer.on_end(cell, error=error)
+        self._pass_on("on_end", cell, error=error)
 
     def on_blocked(self, cell: Cell) -> None:
-        for observer in self.observers:
-            observer.on_blocked(cell)
+        self._pass_on("on_blocked", cell)
 
     def notify(self, text: str) -> None:
+        self._pass_on("notify", text)
+
+    def _pass_on(self, event: str, *values: Any, **options: Any) -> None:
         for observer in self.observers:
-            observer.notify(text)
+            getattr(observer, event)(*values, **options)

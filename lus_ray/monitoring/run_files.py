@@ -1,10 +1,9 @@
-"""The files of a run that the watch reads: what it planned, and the files of each cell.
+"""The files of a run that `lus watch` reads: the plan, and the files of each cell.
 
     metrics.jsonl   one line per epoch      cost.json    after training
     starts.json     one entry per start     error.txt    after a failure
 
-Why reading a cell never raises: beside a live writer, lines are cut short and files disappear
-while they are opened; whatever is readable is shown.
+Why reading a cell never raises: beside a live writer, lines are cut short and files disappear.
 """
 
 import json
@@ -23,7 +22,7 @@ from lus_ray.runs.manifest import ArmRecord
 FILES = (METRICS, COST, STARTS, ERROR)
 NUM_POINTS = 200
 CURVES = {"val_score": "validation score", "train_loss": "training loss"}
-"""Columns of an epoch that make a curve; the first that the cell has is shown."""
+"""Columns of an epoch that make a curve; the first one with values is shown."""
 
 FileVersions = tuple[tuple[str, int, int], ...]
 """Name, modification time (ns) and size of files; equal as long as they are unchanged."""
@@ -31,10 +30,7 @@ FileVersions = tuple[tuple[str, int, int], ...]
 
 @dataclass(frozen=True)
 class PlannedArm:
-    """An arm of the manifest; `planned` epochs, None if it does not train in epochs.
-
-    `kind` is the name of its task, `inputs` are the arms that must finish before it.
-    """
+    """An arm of the manifest; `planned` epochs, `kind` of task, `inputs` that finish before it."""
 
     name: str
     label: str | None
@@ -46,13 +42,12 @@ class PlannedArm:
 
     @property
     def folder(self) -> str:
-        """Its folder name below `cells` and `predictions`."""
         return slug(self.name)
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """The run's name and title, its folds and its arms in the order of the table."""
+    """Name and title of a run, its folds, and its arms in the order of the table."""
 
     experiment: str
     title: str
@@ -77,18 +72,16 @@ class CellFiles:
 
     @property
     def has_begun(self) -> bool:
-        """Whether any start of it left a file."""
         return bool(self.starts or self.touched)
 
     @property
     def node(self) -> str | None:
-        """The machine of its last start."""
         name = (self.starts[-1].get("node") if self.starts else None) or self.cost.get("node")
         return str(name) if name else None
 
     @property
     def since(self) -> float | None:
-        """When its last start began."""
+        """When its last start began (unix seconds)."""
         return finite_number(self.starts[-1].get("began")) if self.starts else None
 
 
@@ -132,20 +125,19 @@ def stat_cell_files(folder: Path) -> tuple[FileVersions, tuple[str, ...]]:
 
 
 def read_cell_files(folder: Path, versions: FileVersions) -> CellFiles:
-    """The files of a cell that exist by their `versions`."""
     times = {name: ns / 1e9 for name, ns, _ in versions}
     lines = layout.parse_json_lines(_text(folder / METRICS)) if METRICS in times else []
     column, points = _points(lines)
     error = _text(folder / ERROR).strip() if ERROR in times else ""
-    starts = _json(folder / STARTS) if STARTS in times else []
-    cost = _json(folder / COST) if COST in times else {}
+    starts = _json(folder / STARTS, list) if STARTS in times else []
+    cost = _json(folder / COST, dict) if COST in times else {}
     return CellFiles(
         num_epochs=len(lines),
         curve=thin_points(points),
         curve_of=CURVES[column],
         last_score=points[-1][1] if points and column == "val_score" else None,
-        cost=cost if isinstance(cost, dict) else {},
-        starts=tuple(s for s in starts if isinstance(s, dict)) if isinstance(starts, list) else (),
+        cost=cost,
+        starts=tuple(start for start in starts if isinstance(start, dict)),
         error=error.splitlines()[-1] if error else None,
         failed_at=times.get(ERROR, 0.0),
         touched=max(times.values(), default=0.0),
@@ -161,7 +153,7 @@ def thin_points(points: list[Point], most: int = NUM_POINTS) -> tuple[Point, ...
 
 
 def finite_number(value: Any) -> float | None:
-    """A finite number as a float, None for anything else."""
+    """The value as a float if it is a finite number, else None."""
     if isinstance(value, (int, float)) and math.isfinite(value):
         return float(value)
     return None
@@ -188,11 +180,13 @@ def _points(lines: list[dict[str, Any]]) -> tuple[str, list[Point]]:
     return next(iter(CURVES)), []
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, kind: type) -> Any:
+    """The contents of a file, empty if they are not of this kind."""
     try:
-        return json.loads(_text(path))
+        contents = json.loads(_text(path))
     except ValueError:
-        return None
+        return kind()
+    return contents if isinstance(contents, kind) else kind()
 
 
 def _text(path: Path) -> str:

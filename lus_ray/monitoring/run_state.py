@@ -1,12 +1,13 @@
 """A run folder as a grid of arms x folds, fast to read again while it is written.
 
-Each reading lists one folder per arm and one per unfinished cell, and opens files only if their
-time or size changed. In this order, a cell is finished (prediction file), running (named by a live
-driver), failed (`error.txt`) or interrupted (started, but no driver).
+Each reading lists one folder per arm and one per unfinished cell, and opens only changed files. In
+this order, a cell is finished (prediction file), running (named by a live driver), failed
+(`error.txt`) or interrupted (started, but no driver).
 """
 
 import math
 import os
+import re
 import threading
 import time
 from collections import defaultdict
@@ -32,17 +33,14 @@ from lus_ray.runs.layout import FOLDS, MANIFEST, REPORTS, STATUS, RunFolder
 
 REFRESH_SECONDS = 10
 RECENT_SECONDS = 120
-"""Without campaign.json (older runs), a cell that wrote within so long is running."""
+"""Without campaign.json (older runs), a cell with more recent files is running."""
 
 
 class RunReader:
     """Reads a run folder repeatedly; safe to share between threads.
 
-    `refresh` renews a folder that is a copy, at most every ten seconds; `name` is then the
-    original. A grid younger than `max_age_s` is returned again.
-
-    Raises:
-        StoreError: the folder holds no run.
+    `refresh` renews a folder that is a copy of `name`, at most every 10 s. A grid younger than
+    `max_age_s` is returned again. Raises StoreError where the folder holds no run.
     """
 
     def __init__(
@@ -54,9 +52,9 @@ class RunReader:
         name: str | None = None,
         max_age_s: float = 0.0,
     ) -> None:
-        self.out, self.clock, self.name = out, clock, name or str(out)
+        self.out, self.run, self.name = out, RunFolder(out), name or str(out)
+        self.clock, self.max_age_s = clock, max_age_s
         self.refresh, self.last_refresh = refresh, -math.inf
-        self.max_age_s = max_age_s
         self.last: RunGrid | None = None
         self.lock = threading.Lock()
         self.files: dict[Path, tuple[FileVersions, CellFiles]] = {}
@@ -86,7 +84,7 @@ class RunReader:
         states: dict[tuple[str, int], State] = {}
         rows = []
         for arm in plan.arms:
-            finished, samples = _list_finished(RunFolder(self.out).predictions_of(arm.name))
+            finished, samples = _list_finished(self.run.predictions_of(arm.name))
             cells = []
             for fold in plan.folds:
                 if fold in finished:
@@ -118,7 +116,6 @@ class RunReader:
         )
 
     def _read_plan(self) -> PlannedRun:
-        """The plan, read again if its files changed."""
         versions = []
         for name in (MANIFEST, FOLDS):
             try:
@@ -135,11 +132,11 @@ class RunReader:
     def _finished_cell(
         self, arm: PlannedArm, fold: int, mtime_ns: int, num_samples: int
     ) -> CellState:
-        """A finished cell, read once: it only changes with its prediction file."""
+        """Read once: a finished cell changes only with its prediction file."""
         known = self.finished.get((arm.name, fold))
         if known is not None and known[0] == mtime_ns:
             return known[1]
-        folder = RunFolder(self.out).cell(Cell(arm.name, fold)).path
+        folder = self.run.cell(Cell(arm.name, fold)).path
         files = read_cell_files(folder, stat_cell_files(folder)[0])
         scores = files.cost.get("val_scores")
         score = finite_number(scores.get("score")) if isinstance(scores, dict) else None
@@ -151,9 +148,8 @@ class RunReader:
     def _unfinished_cell(
         self, arm: PlannedArm, fold: int, now: float, is_blocked: bool, num_samples: int
     ) -> CellState:
-        """A cell without predictions, from its files and the driver's status."""
         cell = Cell(arm.name, fold)
-        name, folder = cell.name, RunFolder(self.out).cell(cell).path
+        name, folder = cell.name, self.run.cell(cell).path
         running = self.status.running if self.status.campaign.is_live else {}
         versions, samples = stat_cell_files(folder)
         files = self._read_files(folder, versions)
@@ -268,19 +264,17 @@ def _cell_state(
 
 
 def _list_finished(folder: Path) -> tuple[dict[int, int], dict[int, int]]:
-    """Finished folds of an arm with their file's mtime, and finished samples of each fold."""
+    """Finished folds of an arm with their file's mtime; finished samples by fold."""
     folds: dict[int, int] = {}
     samples: dict[int, int] = defaultdict(int)
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                name, _, kind = entry.name.partition(".")
-                if name.startswith("fold") and kind == "parquet" and name[4:].isdecimal():
-                    folds[int(name[4:])] = entry.stat().st_mtime_ns
+                if match := re.fullmatch(r"fold(\d+)\.parquet", entry.name):
+                    folds[int(match[1])] = entry.stat().st_mtime_ns
         for path in (folder / "samples").glob("fold*-*.parquet"):
-            fold = path.stem.removeprefix("fold").partition("-")[0]
-            if fold.isdecimal():
-                samples[int(fold)] += 1
+            if match := re.match(r"fold(\d+)-", path.name):
+                samples[int(match[1])] += 1
     except OSError:
         pass
     return folds, samples

@@ -23,11 +23,10 @@ CLOCK_FIELDS = ("now", "left_s", "elapsed_s")
 class CellState:
     """One arm on one fold.
 
-    `num_epochs` of `planned` are finished (None if it does not train in epochs). `curve` has pairs
-    of epoch, from 1, and validation score, or training loss if nothing is validated (`curve_of`).
-    `score` is the validation score of the checkpoint, before that of the last epoch. `since` is
-    the unix time of the last start, `seconds` the duration of a finished cell. `samples` counts
-    finished samples of its search, and all of them.
+    `num_epochs` of `planned` are finished (None without epochs). `curve` has pairs of epoch, from
+    1, and validation score, or training loss if nothing is validated (`curve_of`). `score` is the
+    validation score of the checkpoint, before of the last epoch. `since` is the unix time of the
+    last start, `seconds` the duration of a finished cell, `samples` finished and planned ones.
     """
 
     fold: int
@@ -48,8 +47,6 @@ class CellState:
 
 @dataclass(frozen=True)
 class ArmRow:
-    """The cells of one arm, in the order of the folds."""
-
     name: str
     label: str | None
     baseline: bool
@@ -58,10 +55,9 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class Campaign:
-    """The driver of a run by its last status; `gone` if it stopped without one.
+    """The driver of a run; `gone` if it stopped without a last status.
 
-    Times are unix seconds; `ended` is when it ended or last wrote. `dashboard` is the address of
-    Ray's dashboard. `messages` are its last ones, each with its time.
+    Times are unix seconds; `ended` is when it ended or last wrote. `messages` have their times.
     """
 
     state: CampaignPhase = "unknown"
@@ -74,7 +70,6 @@ class Campaign:
 
     @property
     def is_live(self) -> bool:
-        """Whether cells may start."""
         return self.state == "running"
 
 
@@ -96,7 +91,6 @@ class RunGrid:
 
     @property
     def num_cells(self) -> int:
-        """Cells of the table."""
         return sum(self.counts.values())
 
     @property
@@ -108,13 +102,8 @@ class RunGrid:
 
     def contents(self) -> dict[str, Any]:
         """JSON values; `CLOCK_FIELDS` come last."""
-        rows = [{**vars(row), "cells": [vars(cell) for cell in row.cells]} for row in self.arms]
-        campaign = dict(vars(self.campaign))
-        campaign["said"] = campaign.pop("messages")
-        return {
-            **{name: value for name, value in vars(self).items() if name not in CLOCK_FIELDS},
-            "arms": rows,
-            "campaign": campaign,
-            "num_cells": self.num_cells,
-            **{name: getattr(self, name) for name in CLOCK_FIELDS},
-        }
+        values = vars(self) | {"num_cells": self.num_cells, "elapsed_s": self.elapsed_s}
+        values["arms"] = [vars(row) | {"cells": list(map(vars, row.cells))} for row in self.arms]
+        values["campaign"] = vars(self.campaign) | {"said": self.campaign.messages}
+        del values["campaign"]["messages"]
+        return values | {name: values.pop(name) for name in CLOCK_FIELDS}

@@ -1,19 +1,20 @@
 """Reads `campaign.json`, the last status of a campaign's driver."""
 
 import json
-import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from lus_ray.monitoring.run_files import finite_number
 from lus_ray.monitoring.states import Campaign, CampaignPhase
 
 OUTCOMES: tuple[CampaignPhase, ...] = ("finished", "failed", "interrupted")
 SILENT_SECONDS = 60
-"""A driver without a heartbeat for so long is gone; it writes one every ten seconds."""
+"""A driver without a heartbeat for so long is gone; it writes one every 10 s."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,27 @@ def _parse(contents: dict[str, Any], now: float) -> CampaignStatus:
     phase = _phase(contents, now)
     ended = finite_number(contents.get("ended")) or finite_number(contents.get("beat"))
     process, messages = contents.get("process"), contents.get("said")
-    running, failed = contents.get("running"), contents.get("failed")
-    return CampaignStatus(
-        Campaign(
-            state=phase,
-            process=process if isinstance(process, int) else None,
-            host=_text(contents.get("host")),
-            dashboard=_url(contents.get("dashboard")),
-            began=finite_number(contents.get("began")),
-            ended=None if phase == "running" else ended,
-            messages=tuple(filter(None, map(_message, messages)))
-            if isinstance(messages, list)
-            else (),
+    running, failed = (
+        values if isinstance(values := contents.get(name), dict) else {}
+        for name in ("running", "failed")
+    )
+    campaign = Campaign(
+        state=phase,
+        process=process if isinstance(process, int) else None,
+        host=_text(contents.get("host")),
+        dashboard=_url(contents.get("dashboard")),
+        began=finite_number(contents.get("began")),
+        ended=None if phase == "running" else ended,
+        messages=tuple(
+            (float(entry[0]), str(entry[1]))
+            for entry in (messages if isinstance(messages, list) else ())
+            if isinstance(entry, list) and len(entry) == 2 and finite_number(entry[0]) is not None
         ),
-        running={
-            str(name): _running_cell(values, now)
-            for name, values in (running.items() if isinstance(running, dict) else ())
-            if isinstance(values, dict)
-        },
-        failed={str(n): str(e) for n, e in failed.items()} if isinstance(failed, dict) else {},
+    )
+    return CampaignStatus(
+        campaign,
+        running={n: _running_cell(v, now) for n, v in running.items() if isinstance(v, dict)},
+        failed={name: str(error) for name, error in failed.items()},
     )
 
 
@@ -80,17 +83,14 @@ def _phase(contents: dict[str, Any], now: float) -> CampaignPhase:
 
 
 def _is_dead(contents: dict[str, Any]) -> bool:
-    """Whether its process ran on this machine and has ended: known before its heartbeat is old."""
+    """Whether its process ran on this machine and has ended."""
     process = contents.get("process")
     if contents.get("host") != socket.gethostname() or not isinstance(process, int) or process < 1:
         return False
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
+        return not psutil.pid_exists(process)
+    except OverflowError:
         return False
-    return False
 
 
 def _running_cell(values: dict[str, Any], now: float) -> RunningCell:
@@ -112,9 +112,3 @@ def _url(value: Any) -> str | None:
     if url is not None and "://" not in url:
         url = f"http://{url}"
     return url if url is not None and url.startswith(("http://", "https://")) else None
-
-
-def _message(entry: Any) -> tuple[float, str] | None:
-    if isinstance(entry, list) and len(entry) == 2 and finite_number(entry[0]) is not None:
-        return float(entry[0]), str(entry[1])
-    return None

@@ -1,7 +1,6 @@
-"""The status of a campaign, kept by its driver in `campaign.json` of the run folder.
+"""The status of a campaign, which its driver keeps in `campaign.json` of the run folder.
 
-Why a file: reading it needs neither Ray nor the cluster, and a heartbeat that stops shows that the
-driver is gone, however it ended.
+Why a file: reading it needs no cluster, and a heartbeat that stops shows that the driver is gone.
 """
 
 import contextlib
@@ -29,9 +28,8 @@ NUM_MESSAGES = 50
 class StatusWriter(Observer):
     """Writes `campaign.json` while a campaign runs; a context manager.
 
-    `cells` are those of the table, `address` and `dashboard` belong to the Ray cluster. A thread
-    writes the file after events, at most every two seconds, and as a heartbeat every ten. A failed
-    write is tried again and never stops the campaign.
+    `cells` are those of the table. A thread writes the file after events, at most every 2 s, and
+    as a heartbeat every 10 s. A failed write is tried again and never stops the campaign.
     """
 
     def __init__(
@@ -53,9 +51,8 @@ class StatusWriter(Observer):
             "began": time.time(),
         }
         self.outcome: dict[str, Any] = {"ended": None, "outcome": None}
-        self.lock, self.changed, self.stopped = (
-            threading.Lock(), threading.Event(), threading.Event(),
-        )  # fmt: skip
+        self.lock = threading.Lock()
+        self.changed, self.stopped = threading.Event(), threading.Event()
         self.thread = threading.Thread(
             target=self._write_repeatedly, name="lus-status", daemon=True
         )
@@ -69,9 +66,9 @@ class StatusWriter(Observer):
         self.stopped.set()
         self.changed.set()
         self.thread.join(JOIN_TIMEOUT_S)
-        outcome = "finished" if kind is None else "failed"
-        if kind is not None and not issubclass(kind, Exception):
-            outcome = "interrupted"
+        outcome = "finished"
+        if kind is not None:
+            outcome = "failed" if issubclass(kind, Exception) else "interrupted"
         self.outcome = {"ended": time.time(), "outcome": outcome}
         self._write()
 
@@ -107,7 +104,6 @@ class StatusWriter(Observer):
             self.messages.append((time.time(), text))
 
     def contents(self) -> dict[str, Any]:
-        """JSON values of the file."""
         with self.lock:
             failed = {_key(cell) for cell in self.failed if cell.sample is None}
             started = self.finished | self.blocked | failed | {_key(cell) for cell in self.running}

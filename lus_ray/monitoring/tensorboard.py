@@ -48,7 +48,6 @@ class TensorBoardWriter(Observer):
         self._close(cell)
 
     def folder(self, cell: Cell) -> Path:
-        """The folder with the event files of a cell."""
         folder = self.run.path / TENSORBOARD / slug(cell.arm) / f"fold{cell.fold}"
         return folder if cell.sample is None else folder / f"sample{cell.sample}"
 

@@ -110,8 +110,6 @@ def _tolerant_read(reader: RunReader) -> Callable[[], RunGrid]:
 
 
 def _show_live(read: Callable[[], RunGrid], console: Console) -> None:
-    """Show the grid until it is interrupted."""
-
     def screen() -> Group:
         return _screen(read(), console.size.height)
 
@@ -148,7 +146,6 @@ def _progress(grid: RunGrid) -> Iterator[str]:
 
 
 def _format_cell(cell: CellState, now: float) -> str:
-    """A cell in one line: mark, epoch or score, time."""
     parts = [MARKS[cell.state]]
     if cell.state == "failed":
         return f"{MARKS[cell.state]} failed"

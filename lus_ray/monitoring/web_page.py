@@ -1,10 +1,5 @@
 """The web page of `lus watch`, with its data as JSON and for Prometheus.
 
-    /            the page, which needs no other file
-    /grid.json   the grid, with an ETag
-    /metrics     Prometheus metrics
-    /report.html the report of the run, once it exists
-
 Why the Host header is checked: a foreign page can point its own name at this machine and then
 read what the browser fetches from that name; it cannot do so with an IP address.
 """
@@ -78,11 +73,9 @@ class PageServer:
 
     @property
     def url(self) -> str:
-        """The address for a browser."""
         return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
 
     def close(self) -> None:
-        """Stop serving."""
         self.server.should_exit = True
         self.thread.join(2 * SHUTDOWN_TIMEOUT_S)
         self.socket.close()
@@ -158,7 +151,7 @@ def create_app(reader: RunReader, names: set[str]) -> Starlette:
 
 @lru_cache(maxsize=1)
 def load_page() -> tuple[bytes, str]:
-    """The page, and the content security policy that allows its own style and script alone."""
+    """The page, and the content security policy that allows only its own style and script."""
     text = files("lus_ray.monitoring").joinpath("page.html").read_text(encoding="utf-8")
     style, script = (_hash(text, tag) for tag in ("style", "script"))
     policy = (
@@ -171,13 +164,10 @@ def load_page() -> tuple[bytes, str]:
 def is_known_host(header: str, names: set[str]) -> bool:
     """Whether a Host header has an IP address or one of these names."""
     name = re.sub(r":\d+$", "", header.strip()).strip("[]").lower()
-    if name in names:
-        return True
     try:
-        ipaddress.ip_address(name)
+        return name in names or bool(ipaddress.ip_address(name))
     except ValueError:
         return False
-    return True
 
 
 def _hash(text: str, tag: str) -> str:

@@ -7,14 +7,7 @@ from playwright.sync_api import Page, expect
 
 from lus_ray.monitoring.run_state import RunReader
 from lus_ray.monitoring.web_page import PageServer
-from tests.monitoring.unfinished_runs import (
-    NOW,
-    arm,
-    running_cells,
-    write_cell,
-    write_run,
-    write_status,
-)
+from tests.monitoring.unfinished_runs import NOW, write_cell, write_mixed_run, write_status
 from tests.serve.page.conftest import browser as browser
 
 pytestmark = pytest.mark.slow
@@ -22,18 +15,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def out(tmp_path):
-    """Three arms on two folds: a cell in every state but interrupted."""
-    out = write_run(tmp_path, arm("first"), arm("second", reads="first"), arm("<b>third</b>"))
-    write_cell(out, "first", 0, scores=[0.5, 0.75], finished=True)
-    write_cell(out, "first", 1, error="the loss is nan")
-    write_cell(out, "second", 0, scores=[0.25, 0.5, 0.375], num_starts=2)
-    write_status(
-        out,
-        running=running_cells("second/fold0"),
-        dashboard="127.0.0.1:8265",
-        said=[[NOW, "a word"]],
-    )
-    return out
+    return write_mixed_run(tmp_path)
 
 
 @pytest.fixture
@@ -44,16 +26,16 @@ def server(out):
 
 @pytest.fixture
 def page(browser, server) -> Iterator[Page]:
-    """The page, opened; any complaint of the browser fails the test."""
+    """The open page; any error in the browser fails the test."""
     with browser.new_context(viewport={"width": 1200, "height": 800}) as context:
         opened = context.new_page()
-        complaints: list[str] = []
-        opened.on("pageerror", lambda error: complaints.append(str(error)))
-        opened.on("console", lambda message: complaints.append(message.text))
+        errors: list[str] = []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
+        opened.on("console", lambda message: errors.append(message.text))
         opened.goto(server.url)
         expect(opened.locator(".cell")).to_have_count(6)
         yield opened
-        assert [text for text in complaints if "Failed to load resource" not in text] == []
+        assert [text for text in errors if "Failed to load resource" not in text] == []
 
 
 def card(page: Page, row: int, column: int):
@@ -61,9 +43,8 @@ def card(page: Page, row: int, column: int):
 
 
 def test_every_cell_shows_its_state_in_words_and_marks(page):
-    names = [card(page, row, column).get_attribute("aria-label")
-             for row in range(3) for column in range(2)]  # fmt: skip
-    assert names == [
+    cards = [card(page, row, column) for row in range(3) for column in range(2)]
+    assert [shown.get_attribute("aria-label") for shown in cards] == [
         "first, fold 0: finished, epoch 2 of 10, score 0.750",
         "first, fold 1: failed, epoch 0 of 10, the loss is nan",
         "second, fold 0: running, epoch 3 of 10, score 0.375",
@@ -75,9 +56,8 @@ def test_every_cell_shows_its_state_in_words_and_marks(page):
     expect(page.locator("#total")).to_have_text("1 of 6 cells")
     expect(page.locator("#driver")).to_have_text("running on head")
     expect(page.locator("#dashboard")).to_have_attribute("href", "http://127.0.0.1:8265")
-    assert card(page, 2, 0).evaluate("e => e.closest('tr').cells[0].firstChild.data") == (
-        "<b>third</b>"
-    )
+    arm = card(page, 2, 0).evaluate("e => e.closest('tr').cells[0].firstChild.data")
+    assert arm == "<b>third</b>"
 
 
 def test_the_grid_follows_the_folder(page, out):
@@ -95,8 +75,8 @@ def test_a_cell_opens_its_details_and_escape_closes_them(page):
     card(page, 1, 0).click()
     details = page.locator("#details")
     expect(details.locator("h2")).to_have_text("second, fold 0")
-    facts = dict(zip(details.locator("dt").all_inner_texts(),
-                     details.locator("dd").all_inner_texts(), strict=True))  # fmt: skip
+    terms, values = (details.locator(tag).all_inner_texts() for tag in ("dt", "dd"))
+    facts = dict(zip(terms, values, strict=True))
     assert facts["starts"].startswith("2 (")
     assert (facts["node"], facts["folder"]) == ("node-a", "cells/second/fold0")
     expect(details.locator("polyline")).to_have_count(1)
@@ -130,8 +110,7 @@ def test_a_phone_scrolls_in_one_direction(page):
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     expect(card(page, 0, 1)).to_be_visible()
-    left = card(page, 0, 0).bounding_box()["x"]
-    assert left >= 0
+    assert card(page, 0, 0).bounding_box()["x"] >= 0
     expect(card(page, 0, 1).locator(".fold")).to_have_text("fold 1")
 
 

@@ -30,7 +30,7 @@ def test_a_run_at_a_uri_is_watched_without_its_weights(tmp_path: Path, bucket: B
     (folder / "checkpoint" / "weights.safetensors").write_bytes(bytes(1000))
     uri = bucket.copied(out)
     grid = json.loads(watched(uri).output)
-    assert [found["state"] for found in grid["arms"][0]["cells"]] == ["finished", "waiting"]
+    assert [cell["state"] for cell in grid["arms"][0]["cells"]] == ["finished", "waiting"]
     assert grid["arms"][0]["cells"][0]["curve"] == [[1, 0.5], [2, 0.75]]
     assert grid["out"] == uri
     copy = RunFolder(uri, reading=True).path

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -24,7 +25,7 @@ from tests.monitoring.unfinished_runs import (
 )
 
 IN_A = running_cells("a/fold0")
-DEAD_BEAT = NOW - 61
+LAST_BEAT = NOW - 61
 
 
 def read(out: Path, now: float = NOW) -> RunGrid:
@@ -46,39 +47,54 @@ def out(tmp_path: Path) -> Path:
     return write_run(tmp_path / "run", arm("a"), num_folds=1)
 
 
+SEARCH = {"search": {"samples": 3}}
+OF_SAMPLE = running_cells("a/fold0/1")
+
+
 @pytest.mark.parametrize(
-    ("cell", "status", "expected"),
+    ("settings", "cells", "status", "expected"),
     [
-        ({"scores": [0.5], "finished": True, "error": "of an earlier start"}, {"running": IN_A},
+        ({}, [{"scores": [0.5], "finished": True, "error": "of an earlier start"}],
+         {"running": IN_A},
          {"state": "finished", "score": 0.75, "seconds": 20.0, "curve": ((1, 0.5),),
           "node": "node-a", "num_starts": 1, "num_epochs": 1, "planned": 10}),
-        ({"scores": [0.5, None, 0.7], "num_starts": 2}, {"running": IN_A},
+        ({}, [{"scores": [0.5, None, 0.7], "num_starts": 2}], {"running": IN_A},
          {"state": "running", "num_epochs": 3, "score": 0.7, "curve": ((1, 0.5), (3, 0.7)),
           "since": NOW - 50, "num_starts": 2}),
-        ({"scores": [0.5]}, {"beat": DEAD_BEAT, "running": IN_A}, {"state": "interrupted"}),
-        (None, {"beat": DEAD_BEAT, "running": IN_A}, {"state": "interrupted"}),
-        ({"scores": [0.5]}, {}, {"state": "waiting"}),
-        ({"error": "the loss is nan; lower the learning rate"},
-         {"outcome": "failed", "ended": NOW - 1},
-         {"state": "failed", "error": "the loss is nan; lower the learning rate"}),
-        ({"scores": [0.5], "num_starts": 4}, {"failed": {"a/fold0": "killed 3 times"}},
+        ({}, [{"scores": [0.5]}], {"beat": LAST_BEAT, "running": IN_A}, {"state": "interrupted"}),
+        ({}, [], {"beat": LAST_BEAT, "running": IN_A}, {"state": "interrupted"}),
+        ({}, [{"scores": [0.5]}], {}, {"state": "waiting"}),
+        ({}, [{"error": "the loss is nan; lower it"}], {"outcome": "failed", "ended": NOW - 1},
+         {"state": "failed", "error": "the loss is nan; lower it"}),
+        ({}, [{"scores": [0.5], "num_starts": 4}], {"failed": {"a/fold0": "killed 3 times"}},
          {"state": "failed", "error": "killed 3 times"}),
-        ({"error": "the disk was full"}, {"began": time.time() + 100, "beat": NOW * 1e6},
+        ({}, [{"error": "the disk was full"}], {"began": time.time() + 100, "beat": NOW * 1e6},
          {"state": "waiting", "error": "the disk was full"}),  # retried by a later campaign
+        ({"crossfit": 3}, [], {}, {"planned": 30}),
+        (SEARCH, [{"sample": 0, "scores": [0.1], "finished": True},
+                  {"sample": 1, "scores": [0.2, 0.3]}], {"running": OF_SAMPLE},
+         {"state": "running", "samples": (1, 3), "curve": ((1, 0.2), (2, 0.3))}),
+        (SEARCH, [{"sample": 0, "error": "the loss is nan"}],
+         {"running": OF_SAMPLE, "failed": {"a/fold0/0": "the loss is nan"}}, {"state": "waiting"}),
+        (SEARCH, [{"sample": 0, "error": "the loss is nan"}, {"sample": 1}],
+         {"running": OF_SAMPLE}, {"state": "running"}),
     ],
 )  # fmt: skip
-def test_the_state_of_a_cell_follows_from_its_files_and_its_driver(out, cell, status, expected):
-    if cell is not None:
-        write_cell(out, "a", 0, **cell)
+def test_the_state_of_a_cell_follows_from_its_files_and_its_driver(
+    tmp_path, settings, cells, status, expected
+):
+    out = write_run(tmp_path, arm("a", **settings), num_folds=1)
+    for files in cells:
+        write_cell(out, "a", 0, **files)
     write_status(out, **status)
-    found = only_cell(read(out))
-    assert {name: getattr(found, name) for name in expected} == expected
+    cell = only_cell(read(out))
+    assert {name: getattr(cell, name) for name in expected} == expected
 
 
 def test_a_campaign_without_a_heartbeat_ended_with_its_last_one(out):
-    write_status(out, beat=DEAD_BEAT)
+    write_status(out, beat=LAST_BEAT)
     grid = read(out)
-    assert (grid.campaign.state, grid.campaign.ended) == ("gone", DEAD_BEAT)
+    assert (grid.campaign.state, grid.campaign.ended) == ("gone", LAST_BEAT)
     assert grid.elapsed_s == 39
 
 
@@ -107,25 +123,6 @@ def test_without_a_status_recent_files_mean_running(tmp_path):
     assert states(read(out, now=time.time() + 500)) == ["finished", "interrupted", "waiting"]
 
 
-def test_samples_of_a_search_belong_to_their_cell(tmp_path):
-    out = write_run(tmp_path, arm("a", search={"samples": 3}), num_folds=1)
-    write_cell(out, "a", 0, sample=0, scores=[0.1], finished=True)
-    write_cell(out, "a", 0, sample=1, scores=[0.2, 0.3])
-    write_status(out, running=running_cells("a/fold0/1"))
-    cell = only_cell(read(out))
-    assert (cell.state, cell.samples) == ("running", (1, 3))
-    assert cell.curve == ((1, 0.2), (2, 0.3))
-
-
-def test_a_failed_sample_does_not_fail_its_cell(tmp_path):
-    out = write_run(tmp_path, arm("a", search={"samples": 2}), num_folds=1)
-    write_cell(out, "a", 0, sample=0, error="the loss is nan")
-    write_status(out, running=running_cells("a/fold0/1"), failed={"a/fold0/0": "the loss is nan"})
-    assert states(read(out)) == ["waiting"]
-    write_cell(out, "a", 0, sample=1)
-    assert states(read(out)) == ["running"]
-
-
 def test_without_validation_the_curve_is_the_training_loss(out):
     folder = write_cell(out, "a", 0)
     (folder / "metrics.jsonl").write_text('{"epoch": 0, "train_loss": 0.5, "val_score": NaN}\n')
@@ -133,28 +130,17 @@ def test_without_validation_the_curve_is_the_training_loss(out):
     assert (cell.curve, cell.curve_of, cell.score) == (((1, 0.5),), "training loss", None)
 
 
-def test_crossfit_multiplies_the_planned_epochs(tmp_path):
-    assert only_cell(read(write_run(tmp_path, arm("a", crossfit=3), num_folds=1))).planned == 30
-
-
-def test_only_changed_files_are_opened_again(out, monkeypatch):
+def test_only_changed_files_are_opened_again(out):
     folder = write_cell(out, "a", 0, scores=[0.5])
     write_status(out, running=IN_A)
     reader = RunReader(out, clock=lambda: NOW)
-    opened: list[str] = []
-    read_text = Path.read_text
-
-    def record(path: Path, *args: object, **more: object) -> str:
-        opened.append(path.name)
-        return read_text(path, *args, **more)
-
-    monkeypatch.setattr(Path, "read_text", record)
-    reader.read()
-    assert opened == ["campaign.json"]
-    with (folder / "metrics.jsonl").open("a") as file:
-        file.write('{"epoch": 1, "val_score": 0.75}\n')
-    assert only_cell(reader.read()).score == 0.75
-    assert "experiment.json" not in opened
+    with mock.patch.object(Path, "read_text", autospec=True, side_effect=Path.read_text) as opened:
+        reader.read()
+        assert [call.args[0].name for call in opened.call_args_list] == ["campaign.json"]
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write('{"epoch": 1, "val_score": 0.75}\n')
+        assert only_cell(reader.read()).score == 0.75
+        assert "experiment.json" not in [call.args[0].name for call in opened.call_args_list]
 
 
 def test_a_truncated_status_keeps_the_last_one(out):
@@ -226,6 +212,8 @@ DONE, WAITS = CellState(0, "finished", seconds=30.0), CellState(1, "waiting")
 STARTED = CellState(0, "running", planned=10, since=100.0)
 HALF = CellState(0, "running", num_epochs=5, planned=10, since=100.0)
 ENDING = CellState(0, "running", num_epochs=10, planned=10, since=0.0)
+SLOW = CellState(0, "finished", seconds=300.0)
+FOUR_ARMS = {"a": [DONE], "b": [SLOW], "c": [WAITS], "d": [ENDING]}
 
 
 @pytest.mark.parametrize(
@@ -234,10 +222,8 @@ ENDING = CellState(0, "running", num_epochs=10, planned=10, since=0.0)
         ({"a": [HALF]}, {}, 160.0, 60.0),
         ({"a": [DONE, STARTED]}, {}, 110.0, 20.0),
         ({"a": [DONE, STARTED]}, {}, 500.0, 0.0),
-        ({"a": [DONE], "b": [CellState(0, "finished", seconds=300.0)], "c": [WAITS],
-          "d": [ENDING]}, {"a": "Expert", "b": "Network", "c": "Network"}, 9.0, 300.0),
-        ({"a": [DONE], "b": [CellState(0, "finished", seconds=300.0)], "c": [WAITS],
-          "d": [ENDING]}, {}, 9.0, 165.0),
+        (FOUR_ARMS, {"a": "Expert", "b": "Network", "c": "Network"}, 9.0, 300.0),
+        (FOUR_ARMS, {}, 9.0, 165.0),
         ({"a": [DONE, WAITS]}, {}, 9.0, None),
         ({"a": [STARTED]}, {}, 9.0, None),
     ],

@@ -29,8 +29,8 @@ def test_every_finite_value_of_an_epoch_is_a_point(tmp_path):
     with TensorBoardWriter(RunFolder(tmp_path)) as writer:
         writer.on_start(cell)
         for epoch in range(2):
-            values = {"epoch": epoch, "train_loss": 0.5, "val_score": 0.25 * epoch, "pid": 7}
-            writer.on_report(cell, values)
+            values = {"train_loss": 0.5, "val_score": 0.25 * epoch, "pid": 7}
+            writer.on_report(cell, {"epoch": epoch, **values})
         writer.on_report(cell, {"epoch": 2, "train_loss": 0.5, "val_score": float("nan")})
         writer.on_report(cell, {"finished": 1, "val_score": 0.9})
         writer.on_end(cell, error=None)

@@ -8,11 +8,9 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 
 from lus_ray.cli import main
@@ -21,50 +19,40 @@ from lus_ray.monitoring.run_state import RunReader
 from tests.monitoring.unfinished_runs import (
     NOW,
     arm,
+    parse_metrics,
     running_cells,
     write_cell,
+    write_mixed_run,
     write_run,
     write_status,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+WATCH = (sys.executable, "-m", "lus_ray.cli", "watch")
 
 
 @pytest.fixture
 def out(tmp_path):
-    """A finished, a running, a failed and a blocked cell."""
-    out = write_run(tmp_path / "run", arm("first"), arm("second", reads="first"))
-    write_cell(out, "first", 0, scores=[0.5, 0.75], finished=True, seconds=200)
-    write_cell(out, "first", 1, error="the loss is nan")
-    write_cell(out, "second", 0, scores=[0.5] * 3)
-    write_status(out, running=running_cells("second/fold0"), said=[[NOW, "a line"]])
-    return out
+    return write_mixed_run(tmp_path / "run")
 
 
 def read(out):
     return RunReader(out, clock=lambda: NOW).read()
 
 
-def samples(out):
-    """Value by metric name and labels, as Prometheus reads them."""
-    text = prometheus.format_metrics(read(out)).decode()
-    return {
-        (sample.name, *(sample.labels[k] for k in ("state", "arm", "fold") if k in sample.labels)):
-            sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }  # fmt: skip
+def metrics(out):
+    return parse_metrics(prometheus.format_metrics(read(out)).decode())
 
 
 def test_the_table_has_one_line_per_arm_and_the_errors(out):
     assert terminal.format_grid(read(out)).splitlines() == [
         "A study (smoke)",
-        "1 of 4 cells:  ▶ 1 running   ✗ 1 failed   ⊘ 1 blocked   ✓ 1 finished",
-        "running on head   1:40 so far   about 1:57 left",
+        "1 of 6 cells:  ▶ 1 running   ✗ 1 failed   ⊘ 1 blocked   · 2 waiting   ✓ 1 finished",
+        "running on head   1:40 so far   about 8:37 left   Ray dashboard: http://127.0.0.1:8265",
         "",
-        "        fold 0             fold 1",
-        "first   ✓ 0.750 3:20       ✗ failed",
-        "second  ▶ 3/10 0.500 50 s  ⊘",
+        "              fold 0             fold 1",
+        "first         ✓ 0.750 3:20       ✗ failed",
+        "second        ▶ 3/10 0.375 50 s  ⊘",
+        "<b>third</b>  ·                  ·",
         "",
         "✗ first/fold1: the loss is nan",
     ]
@@ -97,25 +85,25 @@ def test_prometheus_reads_the_metrics(out):
         ("lus_cells", "finished"): 1, ("lus_cells", "blocked"): 1, ("lus_campaign_running",): 1,
         ("lus_campaign_seconds",): 100, ("lus_cell_epoch", "second", "0"): 3,
         ("lus_cell_score", "first", "0"): 0.75, ("lus_cell_seconds", "first", "0"): 200,
-        ("lus_cell_starts", "second", "0"): 1,
+        ("lus_cell_starts", "second", "0"): 2,
     }  # fmt: skip
-    assert expected.items() <= samples(out).items()
+    assert expected.items() <= metrics(out).items()
 
 
 def test_arm_names_are_escaped_for_prometheus(tmp_path):
     name = 'a "b" \\ c'
     out = write_run(tmp_path, arm(name), num_folds=1)
     write_cell(out, name, 0, scores=[0.5])
-    assert samples(out)["lus_cell_epoch", name, "0"] == 1
+    assert metrics(out)["lus_cell_epoch", name, "0"] == 1
 
 
 def test_the_command_prints_the_grid_once_as_text_or_json(out):
     for option in ("--once", "--terminal"):
         assert "first" in CliRunner().invoke(main, ["watch", str(out), option]).output
     grid = json.loads(CliRunner().invoke(main, ["watch", str(out), "--json"]).output)
-    assert grid["num_cells"] == 4
+    assert grid["num_cells"] == 6
     assert grid["campaign"]["said"] == [[NOW, "a line"]]
-    assert grid["arms"][1]["cells"][0]["curve"] == [[1, 0.5], [2, 0.5], [3, 0.5]]
+    assert grid["arms"][1]["cells"][0]["curve"] == [[1, 0.25], [2, 0.5], [3, 0.375]]
 
 
 def test_a_folder_without_a_run_ends_with_one_line(tmp_path):
@@ -128,8 +116,8 @@ def test_a_folder_without_a_run_ends_with_one_line(tmp_path):
 def test_a_terminal_shows_the_live_grid_beside_the_page(out):
     head, tail = pty.openpty()
     command = subprocess.Popen(
-        [sys.executable, "-m", "lus_ray.cli", "watch", str(out), "--port", "0"],
-        stdin=tail, stdout=tail, stderr=tail, cwd=ROOT, env={**os.environ, "COLUMNS": "100"},
+        [*WATCH, str(out), "--port", "0"],
+        stdin=tail, stdout=tail, stderr=tail, env={**os.environ, "COLUMNS": "100"},
     )  # fmt: skip
     os.close(tail)
     text = b""
@@ -144,12 +132,12 @@ def test_a_terminal_shows_the_live_grid_beside_the_page(out):
 @pytest.mark.slow
 def test_ctrl_c_ends_the_page_and_a_port_in_use_is_refused(out):
     command = subprocess.Popen(
-        [sys.executable, "-m", "lus_ray.cli", "watch", str(out), "--port", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        [*WATCH, str(out), "--port", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     url = command.stdout.readline().removeprefix("page: ").strip()
     with urllib.request.urlopen(f"{url}grid.json", timeout=10) as response:
-        assert json.load(response)["num_cells"] == 4
+        assert json.load(response)["num_cells"] == 6
     port = url.rstrip("/").rpartition(":")[2]
     refused = CliRunner().invoke(main, ["watch", str(out), "--port", port])
     assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)

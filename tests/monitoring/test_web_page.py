@@ -22,7 +22,6 @@ from tests.monitoring.unfinished_runs import (
 
 @pytest.fixture
 def out(tmp_path):
-    """A run with one running cell."""
     out = write_run(tmp_path, arm("a"), num_folds=1)
     write_cell(out, "a", 0, scores=[0.5])
     write_status(out, running=running_cells("a/fold0"))

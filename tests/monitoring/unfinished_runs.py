@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from lus_ray.runs.layout import slug
 
 NOW = 1_000_000.0
@@ -67,6 +69,28 @@ def write_status(out: Path, *, beat: float = NOW, **settings: Any) -> None:
     (out / "campaign.json").write_text(json.dumps(status))
 
 
+def write_mixed_run(out: Path) -> Path:
+    """Three arms on two folds: a cell in every state but interrupted."""
+    write_run(out, arm("first"), arm("second", reads="first"), arm("<b>third</b>"))
+    write_cell(out, "first", 0, scores=[0.5, 0.75], finished=True, seconds=200)
+    write_cell(out, "first", 1, error="the loss is nan")
+    write_cell(out, "second", 0, scores=[0.25, 0.5, 0.375], num_starts=2)
+    running = running_cells("second/fold0")
+    write_status(out, running=running, dashboard="127.0.0.1:8265", said=[[NOW, "a line"]])
+    return out
+
+
 def running_cells(*names: str, since: float = NOW - 50) -> dict[str, Any]:
     """The entry `running` of campaign.json."""
     return {name: {"since": since, "epoch": None, "score": None} for name in names}
+
+
+def parse_metrics(text: str, prefix: str = "lus_") -> dict[tuple[str, ...], float]:
+    """Values by metric name and labels, as Prometheus reads them."""
+    return {
+        (sample.name, *(sample.labels[k] for k in ("state", "arm", "fold") if k in sample.labels)):
+            sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name.startswith(prefix)
+    }  # fmt: skip
