@@ -25,12 +25,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for a CPU of anothe
     torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of public clips beside the checkout; skips without it."""
-    folder = ROOT.parent / "shared" / "data"
+    folder = SHARED / "data"
     if not folder.is_dir():
         pytest.skip("the public clips are not here: no ../shared/data beside the checkout")
     return folder

@@ -103,8 +103,6 @@ def _strata(index: pa.Table, stratify: str | None) -> list[list[str]]:
     for group, label in _pairs(index, "group", stratify):
         labels[group] += [] if label is None else [label]
     strata: dict[Hashable, list[str]] = defaultdict(list)
-    for group, _ in _pairs(index, "group", "clip"):
-        labels.setdefault(group, [])
     for group in sorted(labels):
         strata[_stratum(labels[group])].append(group)
     return [strata[key] for key in sorted(strata, key=lambda k: (k is None, str(k)))]

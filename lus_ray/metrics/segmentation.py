@@ -32,26 +32,6 @@ PER_IMAGE = {
 }
 """Metrics that `score` also averages over images, with the suffix `_per_image`."""
 
-_POOLED = {
-    **{
-        scheme: ("pixel_accuracy", "mean_iou", *(f"iou {name}" for name in MASK_SCHEMES[scheme]))
-        for scheme in ("dense", "sparse")
-    },
-    "markers": (
-        "pixel_accuracy",
-        "union_dice",
-        "categorical_dice",
-        *(f"dice {m}" for m in MARKERS),
-    ),
-    "bline": ("dice", "sensitivity", "specificity"),
-}
-
-METRICS = {
-    scheme: (*_POOLED[scheme], *(f"{name}_per_image" for name in PER_IMAGE[scheme]))
-    for scheme in MASK_SCHEMES
-}
-"""Names of the metrics of `score` by mask scheme, all as fractions of 1."""
-
 
 @dataclass(frozen=True)
 class Spread:
@@ -221,3 +201,10 @@ def _check_masks(target: np.ndarray, predicted: np.ndarray, num_classes: int) ->
             raise ValueError(f"{which} masks are {masks.dtype}; class ids are uint8")
         if masks.size and masks.max() >= num_classes:
             raise ValueError(f"{which} masks hold class {masks.max()} of {num_classes} classes")
+
+
+METRICS = {
+    scheme: tuple(score(np.zeros((0, len(classes), len(classes))), scheme).values)
+    for scheme, classes in MASK_SCHEMES.items()
+}
+"""Names of the metrics of `score` by mask scheme, all as fractions of 1."""

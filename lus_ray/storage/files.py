@@ -36,7 +36,11 @@ def open_parquet(path: PathOrUri) -> pq.ParquetFile:
         StoreError: the file is not Parquet, is damaged, or has extension types.
     """
     try:
-        source = _source(path)
+        if is_remote(path):
+            filesystem, name = open_filesystem(path)
+            source = filesystem.open_input_file(name)
+        else:
+            source = pa.memory_map(str(path))
         footer = _footer(source)
         if _has_extension_types(footer):
             raise StoreError(f"{path}: holds extension types, which can run code; do not use it")
@@ -120,13 +124,6 @@ def _put(uri: PathOrUri, data: bytes) -> None:
             file.write(data)
     except (pa.ArrowException, OSError) as error:
         raise StoreError(f"{uri}: not written: {describe_error(error)}") from error
-
-
-def _source(path: PathOrUri) -> pa.NativeFile:
-    if not is_remote(path):
-        return pa.memory_map(str(path))
-    filesystem, name = open_filesystem(path)
-    return filesystem.open_input_file(name)
 
 
 def _footer(source: pa.NativeFile) -> bytes:

@@ -61,11 +61,6 @@ class Sandbox:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def start(self) -> None:
-        """Start the process before the first file comes."""
-        if self.connection is None:
-            self._start()
-
     def stop(self) -> None:
         """Make a `run` that another thread waits in fail at once."""
         if self.connection is not None:
@@ -85,7 +80,7 @@ class Sandbox:
 
         `request` holds `seconds` of wall time, `memory_bytes`, and what the work needs.
         """
-        connection = self.connection or self._start()
+        connection = self.start()
         try:
             socket.send_fds(connection, [json.dumps(request).encode()], [source, result])
             reply = connection.recv(REQUEST_BYTES)
@@ -96,7 +91,10 @@ class Sandbox:
             return None
         return ForkExit(**json.loads(reply))
 
-    def _start(self) -> socket.socket:
+    def start(self) -> socket.socket:
+        """Start the child process unless it runs."""
+        if self.connection is not None:
+            return self.connection
         ours, theirs = socket.socketpair()
         # One thread each: the parent's workers keep every core busy, and threads do not survive
         # a fork. A session of its own, because the parent handles Ctrl-C.
