@@ -23,8 +23,7 @@ class Search:
     """A hyperparameter search: distributions by name, and the number of samples.
 
     A name is a field of the arm's recipe, or `task.<argument>`. `over="fold"` searches in each
-    fold separately. `over="mean"` scores a sample by its mean over folds that share a test set,
-    and equals "fold" for other folds, where a patient who validates one fold tests another.
+    fold separately; "mean" scores a sample by its mean over folds that share a test set.
     """
 
     space: Mapping[str, Any]

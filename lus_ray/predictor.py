@@ -24,10 +24,7 @@ Prediction = dict[str, np.ndarray]
 
 
 class Predictor:
-    """`Predictor(checkpoint)(clip)` predicts one clip.
-
-    A network reads the frames of a clip row; experts and aggregators read the `outputs` or
-    `features` of an earlier predictor, as a row of its prediction table.
+    """`Predictor(checkpoint)(row)` predicts a clip row, or a row of an earlier arm's predictions.
 
     Raises:
         CheckpointError: the folder is no checkpoint, or not a trusted one.
@@ -38,7 +35,6 @@ class Predictor:
         self.device = device
 
     def __call__(self, clip: Mapping[str, Any]) -> Prediction:
-        """The prediction for one clip row."""
         if self.task.reads_rows:
             return self.task.predict(clip)
         if isinstance(self.task.view, Track):
@@ -56,8 +52,7 @@ def predict(
 ) -> Prediction:
     """The prediction for frames at the view's size, or for a track.
 
-    `probability` is the mean over samples. `num_samples` above 0 replaces the view's number. Grey
-    becomes float in parts, as float frames of a long clip fill four times the memory.
+    `num_samples` above 0 replaces the view's number. Frames become float in parts, to save memory.
     """
     with torch.inference_mode():
         if isinstance(task.view, View):
@@ -85,21 +80,14 @@ def split_samples(
 
 
 def predict_batch(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
-    """Predictions for the frames of each clip, from one pass over all their samples.
-
-    Equal to those of `predict` but for rounding: networks do not mix samples.
-    """
+    """Predictions for the frames of each clip, equal to `predict` but for rounding, in one pass."""
     assert isinstance(task.view, View)
     samples = [task.view.resize_samples(frames) for frames in clips]
     ends = np.cumsum([len(part) for part in samples])
     device = next(task.parameters(), torch.empty(0)).device
     with torch.inference_mode():
         outputs = task.predict(to_unit_range(torch.from_numpy(np.concatenate(samples)).to(device)))
-    of_clip = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
-    results = [
-        dict(zip(of_clip, values, strict=True)) for values in zip(*of_clip.values(), strict=True)
-    ]
-    for result in results:
-        if "outputs" in result:
-            result["probability"] = result["outputs"].mean(axis=0)
-    return results
+    parts = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
+    if "outputs" in parts:
+        parts["probability"] = [part.mean(axis=0) for part in parts["outputs"]]
+    return [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]

@@ -63,10 +63,9 @@ def pattern_of(arm: Arm, experiment: Experiment) -> tuple[Any, ...]:
     """Task classes of the arm and of the arm it reads, and what is special about its rows."""
     read = experiment.arm(arm.reads) if arm.reads else None
     version = getattr(arm.task, "keywords", {}).get("version")
-    rows, is_trained = arm.rows, arm.recipe is not None
-    leaks = (rows.overlap, rows.images, rows.clips)
-    return (class_of(arm.task), version, read and class_of(read.task), is_trained, *leaks,
-            arm.crossfit > 0)  # fmt: skip
+    classes = (class_of(arm.task), version, read and class_of(read.task))
+    leaks = (arm.rows.overlap, arm.rows.images, arm.rows.clips)
+    return (*classes, *leaks, arm.recipe is not None, arm.crossfit > 0)
 
 
 def class_of(factory: Any) -> str:
@@ -283,8 +282,8 @@ def test_every_arm_leaves_a_finished_cell_with_its_cost(finished):
 
 
 def test_every_arm_predicts_its_clips_in_the_right_split(finished):
-    allowed = {*SCHEMA.names, "fold", "split", "target", "probability", "outputs", "features",
-               "counts", "bins"} - {"frames", "masks"}  # fmt: skip
+    predicted = ("target", "probability", "outputs", "features", "counts", "bins")
+    allowed = {*SCHEMA.names, "fold", "split", *predicted} - {"frames", "masks"}
     for arm in finished.arms:
         info, rows = finished.table(arm.name)
         assert (info.arm, info.label, info.fold) == (arm.name, arm.label, 0)

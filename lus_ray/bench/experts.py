@@ -27,8 +27,8 @@ from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell, cell_seed
 from lus_ray.runs.layout import RunFolder
 from lus_ray.tasks import Expert, IntensityFeatures
-from lus_ray.tasks.clip_classification import class_scores
 from lus_ray.tasks.sklearn_expert import DETERMINISTIC, EXPERTS, fit_classifier
+from lus_ray.tasks.task import class_scores
 
 NUM_PATIENTS, NUM_CLIPS, NUM_REPEATS, NUM_FITS = 32, 4, 2, 3
 LABELS = ("severity", "sf_ratio", "disease")

@@ -15,18 +15,7 @@ from lus_ray.tasks.translated_segmentation import TranslatedSegmentation
 from lus_ray.tasks.video_score import VideoScore
 
 __all__ = [
-    "BinarySegmentation",
-    "Biomarkers",
-    "ClipLabel",
-    "Ensemble",
-    "Expert",
-    "FrameDiagnosis",
-    "FrameScore",
-    "IntensityFeatures",
-    "MatchedSegmentation",
-    "MergedClasses",
-    "Segmentation",
-    "Sifa",
-    "TranslatedSegmentation",
-    "VideoScore",
-]
+    "BinarySegmentation", "Biomarkers", "ClipLabel", "Ensemble", "Expert", "FrameDiagnosis",
+    "FrameScore", "IntensityFeatures", "MatchedSegmentation", "MergedClasses", "Segmentation",
+    "Sifa", "TranslatedSegmentation", "VideoScore",
+]  # fmt: skip

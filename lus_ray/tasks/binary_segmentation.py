@@ -1,6 +1,6 @@
 """Segmentation of one thing in a frame against everything else, such as B-lines.
 
-Shapes: N frames, H rows, W columns, J outputs of the network, K = 2 classes.
+Shapes: N frames, H rows, W columns, J outputs of the network.
 Sources: Mason et al. 2021 (one output; cross-entropy and Dice with equal weights); Chen et al.
 2019, "Synergistic image and feature adaptation" (two outputs; both losses balanced).
 Why not `Segmentation`: B-lines cover few pixels, and plain cross-entropy over all pixels is small

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from lus_ray.clip import BIOMARKERS
-from lus_ray.data.labels import CLASSES, class_index
+from lus_ray.data.labels import CLASSES
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
-from lus_ray.metrics import classification, multilabel
-from lus_ray.tasks.task import Batch, Task, with_arguments
+from lus_ray.metrics import multilabel
+from lus_ray.tasks.task import Batch, Task, class_scores, with_arguments
 
 
 class ClipNetwork(Task):
@@ -65,12 +65,6 @@ class ClipLabel(ClipNetwork):
         logits = self.net(batch["frames"])
         return {"loss": cross_entropy(logits, batch[self.label], label_smoothing=self.smoothing)}
 
-    def target(self, row: Mapping[str, Any]) -> int | None:
-        return class_index(self.label, row)
-
-    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        return class_scores(rows, self.monitor)
-
 
 class Biomarkers(ClipNetwork):
     """38 check boxes per clip (binary cross-entropy over the annotated entries)."""
@@ -106,17 +100,3 @@ class Biomarkers(ClipNetwork):
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         metric = partial(multilabel.score, classes=BIOMARKERS)
         return class_scores(rows, self.monitor, metric)
-
-
-def class_scores(
-    rows: Sequence[Mapping[str, Any]],
-    monitor: str = "accuracy",
-    metric: Callable[..., Any] = classification.score,
-) -> dict[str, float]:
-    """Accuracy and AUC of the annotated prediction rows; `score` is the monitored one."""
-    rows = [row for row in rows if row["target"] is not None]
-    if not rows:
-        return {"score": float("nan")}
-    values = metric(*(np.array([row[name] for row in rows]) for name in ("target", "probability")))
-    scores = {name: float(values[name]) for name in ("accuracy", "auc")}
-    return {**scores, "score": scores[monitor]}

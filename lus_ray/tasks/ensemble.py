@@ -1,8 +1,6 @@
 """An ensemble: the mean of the probabilities of separately trained networks.
 
-Shapes: N frames, H rows, W columns, K classes.
 Source: Roy et al. 2020, section IV-C: the unweighted mean of the softmax outputs of three networks.
-The checkpoint contains the members, so that it needs no other file.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,9 +16,7 @@ from lus_ray.tasks.segmentation import Segmentation
 
 
 class Ensemble(Segmentation):
-    """The mean of the class probabilities of `members`: tasks of one scheme, view and smoothing.
-
-    `boost` is that of `Segmentation`; the members' own are not used.
+    """The mean of the class probabilities of `members`, whose own boosts are not used.
 
     Raises:
         ArmError: there are no members, or they differ in scheme, view or smoothing.
@@ -53,10 +49,7 @@ class Ensemble(Segmentation):
     def estimate_uncertainty(
         self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N K H W"] | None:
-        """Standard deviation over the dropout samples of all members.
-
-        A member without dropout counts as equal samples.
-        """
+        """Standard deviation over the samples of all members, equal ones without dropout."""
         means, squares = [], []
         for number, member in enumerate(self.net):
             if any(getattr(part, "p", 0) for part in member.net.modules()):

@@ -1,7 +1,6 @@
 """Diagnosis of frames by a network on top of a segmenter; a clip is the mean over its frames.
 
-Source: Gare et al. 2021, section 3.2: frames inherit the diagnosis of their clip, and Table 2
-counts frames. The mean over the frames of a clip is not in the paper.
+Source: Gare et al. 2021, section 3.2. The mean over the frames of a clip is not in the paper.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,13 +12,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lus_ray.data.labels import CLASSES, class_index
+from lus_ray.data.labels import CLASSES
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
-from lus_ray.tasks.clip_classification import class_scores
 from lus_ray.tasks.frame_score import FrameAttention
 from lus_ray.tasks.segmentation import CHUNK_PIXELS
-from lus_ray.tasks.task import Batch, Task
+from lus_ray.tasks.task import Batch, Task, class_scores
 
 
 class FrameDiagnosis(Task):
@@ -64,9 +62,6 @@ class FrameDiagnosis(Task):
         predicted = torch.from_numpy(probability.argmax(axis=1)).to(frames.device)
         heat = self.net.activation_map(frames, predicted).float().cpu().numpy()
         return [FrameAttention(p, heat=h) for p, h in zip(probability, heat, strict=True)]
-
-    def target(self, row: Mapping[str, Any]) -> int | None:
-        return class_index("diagnosis", row)
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Accuracy of frames, and accuracy and weighted one-vs-one AUC of annotated clips."""

@@ -164,8 +164,5 @@ def frame_scores(rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy") -
 
 
 def to_rgb(frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 3 H W"]:
-    """Grey frames as three equal channels, not normalised, as published.
-
-    In channels-last format, in which convolutions are fastest.
-    """
+    """Grey frames as three equal channels, channels last; not normalised, as published."""
     return frames.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -6,11 +6,9 @@ from torch import Tensor
 
 
 class ImagePool:
-    """Up to `size` batches in `images`.
+    """Up to `size` batches; when full, half of the calls swap the batch for an earlier one.
 
-    Until it is full, every batch is kept and returned. Then, in half of the cases, an earlier
-    batch is returned and replaced by the new one. Random numbers come from torch's CPU generator,
-    so that a seed gives the same choice on any device.
+    Random numbers come from torch's CPU generator, so that a seed works alike on any device.
     """
 
     def __init__(self, size: int = 50) -> None:

@@ -24,11 +24,8 @@ MATCHING = {
 class MatchedSegmentation(BinarySegmentation):
     """Binary segmentation that trains on frames matched to the batch's unlabelled `target_frames`.
 
-    Frames are matched by `how`, with partners from torch's CPU generator, so that a resumed run
-    repeats them. Frames are predicted as they are.
-
-    Raises:
-        ArmError: `how` is unknown, or `BinarySegmentation` refuses the other arguments.
+    Partners are drawn from torch's CPU generator, so that a resumed run repeats them. Frames are
+    predicted without matching.
     """
 
     def __init__(
@@ -48,11 +45,6 @@ class MatchedSegmentation(BinarySegmentation):
         self.how = how
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """The losses of `BinarySegmentation` on matched frames.
-
-        Raises:
-            ArmError: the batch has no `target_frames`, or they are of another size.
-        """
         if "target_frames" not in batch:
             raise ArmError("no target_frames in a batch; give the arm Rows(unlabelled=...)")
         generator = torch.Generator().manual_seed(int(torch.randint(1 << 31, ())))

@@ -1,8 +1,6 @@
 """Masks of a finer scheme read in a coarser one, without training or new predictions.
 
-Shapes: N frames, K and J classes of the finer and of the coarser scheme.
-Source: Gare et al. 2021, section 3.1: dense predictions are mapped to the sparse classes, so that
-one table can compare both.
+Source: Gare et al. 2021, section 3.1: dense predictions are compared in the sparse classes.
 """
 
 from collections.abc import Mapping
@@ -20,7 +18,7 @@ class MergedClasses(Task):
     """The pixel counts of an earlier arm with its classes of `source` merged to those of `scheme`.
 
     Raises:
-        ArmError: the one scheme cannot be read as the other.
+        ArmError: `source` cannot be converted to `scheme`.
     """
 
     reads_rows: ClassVar[bool] = True
@@ -32,10 +30,7 @@ class MergedClasses(Task):
         self.label, self.classes = f"{scheme} masks", MASK_SCHEMES[scheme]
 
     def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:  # type: ignore[override]
-        """`counts` (N, J J) of a row of the earlier arm; nothing where it has no masks.
-
-        There are no `bins`: the confidences of merged classes are unknown.
-        """
+        """`counts` (N, K K) of a row of the earlier arm; empty where it has no masks."""
         if row["counts"] is None:
             return {}
         side = len(MASK_SCHEMES[self.source])

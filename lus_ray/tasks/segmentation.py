@@ -2,8 +2,8 @@
 
 Shapes: N frames, C channels, H rows, W columns, K classes, B bins of confidence.
 Source: Gare et al. 2021 (dense and sparse labels); Roy et al. 2020, section IV-C (markers).
-Why predictions are counted at once: pixel probabilities would fill the disk, while every metric
-of the papers is a formula on pixel counts, which add up over frames, clips and patients.
+Why pixels are counted at once: probabilities would fill the disk, and every metric is a formula on
+counts, which add up over frames, clips and patients.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -39,7 +39,7 @@ CYCLE = 10.0
 SHARE = 0.1
 """Weight of the cycle and adversarial losses of images in the loss of the segmenter."""
 DEEP_MASK, DEEP_ADVERSARIAL = 0.1, 0.01
-WARM = (0.25, 0.35)
+WARM_UP = (0.25, 0.35)
 """The adversarial loss of masks starts at the first share of training, in full from the second."""
 COLLAPSED = 1e-4
 """A discriminator with a smaller loss is never wrong and gives its opponent no gradient."""
@@ -115,11 +115,7 @@ class Sifa(Segmentation):
         self.pools = {"as_target": ImagePool(pool), "as_source": ImagePool(pool)}
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """The loss of one network, and its parts by name.
-
-        Raises:
-            ArmError: the batch has no `target_frames`, or they are of another size.
-        """
+        """The loss of one network, and its parts by name."""
         if "target_frames" not in batch:
             raise ArmError("no target_frames in a batch; give the arm Rows(unlabelled=...)")
         source, target = batch["frames"], batch["target_frames"]
@@ -138,10 +134,8 @@ class Sifa(Segmentation):
             translated = self._translated()
             codes = self._codes() if network != "target_judge" else ()
         if network == "target_judge":
-            fake = self.pools["as_target"](translated)
-            return _discriminator_loss(
-                network, self.target_judge(self.cache.target), self.target_judge(fake)
-            )
+            fake, real = self.pools["as_target"](translated), self.cache.target
+            return _discriminator_loss(network, self.target_judge(real), self.target_judge(fake))
         if network == "decoder":
             return self._decoder_loss(codes)
         if network == "source_judge":
@@ -178,7 +172,7 @@ class Sifa(Segmentation):
         """Weight of the adversarial loss of masks: rises during training, constant in version 2."""
         if self.version == 2:
             return SHARE
-        first, full = WARM
+        first, full = WARM_UP
         return SHARE * min(1.0, max(0.0, (self.progress - first) / (full - first)))
 
     @torch.no_grad()

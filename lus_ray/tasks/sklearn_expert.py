@@ -14,9 +14,8 @@ from jaxtyping import Float, Int
 
 from lus_ray.data.labels import CLASSES, class_index, oversample
 from lus_ray.errors import ArmError, CellError
-from lus_ray.tasks.clip_classification import class_scores
 from lus_ray.tasks.frame_score import frame_scores
-from lus_ray.tasks.task import Task
+from lus_ray.tasks.task import Task, class_scores
 
 EXPERTS = ("DT", "SVM", "RF", "AB", "NN", "MLP", "MLP-L")
 PLAIN = ("prior", "logistic")
@@ -24,8 +23,8 @@ PLAIN = ("prior", "logistic")
 DETERMINISTIC = ("SVM", "NN", "prior", "logistic")
 """Classifiers that no seed changes; one fit is enough."""
 BATCHED = ("DT", "SVM", "RF", "AB", "NN", "prior")
-"""Classifiers whose prediction for an example has the same bits alone and among others. (A matrix
-product of many rows rounds differently.) A forest takes as long for one example as for hundreds."""
+"""Classifiers that predict the same bits for an example alone and in a batch; a matrix product of
+many rows rounds differently."""
 
 
 class Expert(Task):
@@ -131,9 +130,8 @@ def fit_classifier(
 ) -> Any:
     """A scikit-learn classifier of this kind, fitted to the class of each example.
 
-    The seven of Gare 2022 have their defaults. SVM has Platt scaling over five folds, which an AUC
-    needs. AB is SAMME: scikit-learn has removed the SAMME.R of 2022. The "adaptive" rate has no
-    effect with the default solver, as in the paper.
+    Parameters are the defaults, as in Gare 2022. SVM has Platt scaling over five folds, which an
+    AUC needs. AB is SAMME: scikit-learn has removed the SAMME.R of 2022.
     """
     # Imported here: scikit-learn takes a second, which other tasks do not need.
     from sklearn.calibration import CalibratedClassifierCV

@@ -1,8 +1,5 @@
 """The contract of a learning problem.
 
-A `Task` holds its network, its losses and its predictions; the training loop trains any of them,
-and `Predictor` applies any of them.
-
 Shapes: B clips in a batch, S samples of a clip, T frames, H rows, W columns, M frames of a track,
 K outputs, D features.
 """
@@ -18,7 +15,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from lus_ray.data.labels import class_index
 from lus_ray.data.transforms.view import Track, View
+from lus_ray.metrics import classification
 
 Batch = Mapping[str, Tensor]
 """`frames` (B, T, H, W) float in [0, 1] on the training device, and one tensor per label column."""
@@ -39,6 +38,7 @@ class Task(nn.Module):
         reads_rows: predicts from rows of an earlier arm's predictions.
         fits_in_one_call: learns by `fit_rows` instead of the training loop, and keeps what it
             learned in `estimator`.
+        monitor: the validation score that selects the epoch.
         progress: completed share of training, set before each epoch.
     """
 
@@ -53,6 +53,7 @@ class Task(nn.Module):
     fits_in_one_call: ClassVar[bool] = False
     estimator: Any = None
     scheme: str | None = None
+    monitor: str = "accuracy"
     view: View | Track
     progress: float = 0.0
 
@@ -104,11 +105,25 @@ class Task(nn.Module):
 
     def target(self, row: Mapping[str, Any]) -> Any:
         """The target of a clip row: a class index, a list of 0 / 1 / -1, or None."""
-        raise TypeError(f"{type(self).__name__} does not define target")
+        return class_index(self.label, row)
 
     def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Validation scores of prediction rows by name; `score` is maximised."""
-        raise TypeError(f"{type(self).__name__} does not define score")
+        return class_scores(rows, self.monitor)
+
+
+def class_scores(
+    rows: Sequence[Mapping[str, Any]],
+    monitor: str = "accuracy",
+    metric: Callable[..., Any] = classification.score,
+) -> dict[str, float]:
+    """Accuracy and AUC of the annotated prediction rows; `score` is the monitored one."""
+    rows = [row for row in rows if row["target"] is not None]
+    if not rows:
+        return {"score": float("nan")}
+    values = metric(*(np.array([row[name] for row in rows]) for name in ("target", "probability")))
+    scores = {name: float(values[name]) for name in ("accuracy", "auc")}
+    return {**scores, "score": scores[monitor]}
 
 
 def to_unit_range(frames: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -1,7 +1,6 @@
 """Segmentation of SIFA's source frames after translation to the target domain.
 
-Why: the segmenter learned on translated images, but the released code tests on images as they are.
-Mason et al. 2021 do not state how their scores on the source were computed.
+Why: the segmenter was trained on translated images, but the released code tests on originals.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +14,7 @@ from lus_ray.tasks.sifa import Sifa
 
 
 class TranslatedSegmentation(Segmentation):
-    """Predictions of a trained SIFA's segmenter for translated frames.
-
-    `members` is that one SIFA, so that an arm can join it. The frames must be of its source.
-
-    Raises:
-        ArmError: there is not exactly one member.
-    """
+    """Predictions of a trained SIFA, the only member, for translated frames of its source."""
 
     def __init__(self, members: Sequence[Callable[[], Sifa]]) -> None:
         if len(members) != 1:

@@ -5,7 +5,7 @@ Source: Roy et al. 2020, section IV-B. The aggregated value of each score is a l
 against SORD targets with a wide gap at score 0.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lus_ray.clip import NUM_SEVERITIES
-from lus_ray.data.labels import CLASSES, class_index
+from lus_ray.data.labels import CLASSES
 from lus_ray.data.transforms.view import Track
-from lus_ray.tasks.clip_classification import class_scores
 from lus_ray.tasks.losses import WIDE_GAP, soft_cross_entropy, sord_targets
 from lus_ray.tasks.task import Batch, Task
 
@@ -59,16 +58,6 @@ class VideoScore(Task):
 
     @torch.no_grad()
     def predict(self, track: Float[Tensor, "M K"]) -> dict[str, np.ndarray]:
-        """`outputs` (1, K): the softmax of the aggregator's scores.
-
-        For a uninorm these are the normalised odds U / (1 - U), which keep their order where U
-        is too near 0 or 1 for a float.
-        """
+        """`outputs` (1, K): the softmax of the scores; normalised odds U / (1 - U) of a uninorm."""
         score = self.net.decide(track.mT)
         return {"outputs": torch.softmax(score, dim=0)[None].float().cpu().numpy()}
-
-    def target(self, row: Mapping[str, Any]) -> int | None:
-        return class_index("severity", row)
-
-    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        return class_scores(rows, self.monitor)

@@ -4,8 +4,7 @@
     weights.safetensors   tensors of a network
     expert.skops          a scikit-learn estimator
 
-Names in `task.json` are looked up only among the tasks and networks of this package, and an
-estimator may only hold the types listed here.
+Only tasks and networks of this package and the estimator types listed here are loaded.
 """
 
 import inspect
@@ -84,10 +83,7 @@ def build(description: Mapping[str, Any]) -> Any:
 
 
 def save(folder: Path, task: Any, description: Mapping[str, Any], *, seed: int) -> None:
-    """Write a checkpoint folder, replacing an earlier one.
-
-    The new folder is written aside, and the earlier one is renamed until the new one is in place,
-    so that `load` finds a complete checkpoint at every moment.
+    """Write a checkpoint folder; `load` finds the earlier or the new one complete at any moment.
 
     Raises:
         CellError: the disk is full; an earlier checkpoint stays.

@@ -211,9 +211,8 @@ def _step(
 ) -> dict[str, float] | None:
     """Update every network once; losses by name, or None if one was not finite.
 
-    With several networks, each loss is differentiated for the parameters of its network only; a
-    model wrapped for several workers needs all of them. `<network>_loss` is then the loss of each
-    network, and `loss` the sum.
+    With several networks `<network>_loss` is the loss of each, and `loss` the sum. A loss is
+    differentiated for its own network only, unless the model is wrapped for several workers.
     """
     values: dict[str, Tensor] = {}
     total = torch.zeros((), dtype=torch.float64, device=device)

@@ -13,12 +13,10 @@ from lus_ray.training.recipe import Recipe
 
 
 class Adam(torch.optim.Adam):
-    """Torch's Adam without the import of torch's compiler.
+    """Torch's Adam without the import of torch's compiler, with the same bits.
 
-    Why: torch wraps these methods so that its compiler skips them, and the first call imports the
-    compiler: 700 modules and more than a second of CPU in every process that trains, where a small
-    cell takes a few seconds. Nothing here is compiled. There is no setting to turn this off, so
-    the unwrapped methods are called; the numbers are the same to the bit.
+    Why: torch wraps these methods for its compiler, and the first call imports 700 modules, more
+    than a second of CPU in every process that trains. No setting turns this off.
     """
 
     add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__  # type: ignore[attr-defined]

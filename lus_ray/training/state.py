@@ -1,8 +1,7 @@
 """The state of an unfinished training, from which an interrupted one resumes.
 
-One file, `state.safetensors`, renamed into place: tensors of the task, of every Adam, of the best
-epoch, of the random generators and of the task's buffers; numbers and texts as JSON in the
-metadata. Training starts over if the file cannot be read.
+One file, `state.safetensors`: tensors of the task, its buffers, every Adam, the best epoch and the
+random generators; the rest is JSON metadata. Training starts over if it cannot be read.
 """
 
 import json

@@ -42,9 +42,8 @@ def stack_batch(
 ) -> dict[str, Tensor]:
     """One batch: `frames` (B, T, H, W) uint8 and a tensor per label column.
 
-    `severity`, `sf_ratio` and `disease` become class indices (B,), `biomarkers` (B, 38). With a
-    `scheme`, `masks` (B, T, H, W) uint8 are its class ids; `clip_masks` gives them in the scheme
-    of each clip.
+    Labels are class indices (B,), `biomarkers` (B, 38). With a `scheme`, `masks` (B, T, H, W) uint8
+    are its class ids; `clip_masks` gives them in the scheme of each clip.
     """
     samples = [take_frames(frames(rows[spec.row]["clip"]), view, spec) for spec in specs]
     batch = {"frames": torch.from_numpy(np.stack(samples)), **stack_labels(specs, rows, columns)}

@@ -3,9 +3,8 @@
     $LUS_CACHE/frames/<key>/<frames or masks>-<size>.raw     uint8, frame after frame
     $LUS_CACHE/frames/<key>/<frames or masks>-<size>.json    clip, first frame, frames
 
-Why: Parquet reads at least a whole clip, so that one frame of a clip costs all of it in every
-epoch. A frame of a mapped file costs its own pages, which the system caches while it has memory.
-Cells on one machine share the files; the folder may be deleted when nothing runs.
+Why: Parquet reads at least a whole clip for one frame; a mapped file reads its own pages. Cells on
+one machine share the files; the folder may be deleted when nothing runs.
 """
 
 import hashlib
@@ -37,10 +36,7 @@ NOTIFY_SECONDS, POLL_SECONDS = 30.0, 0.5
 
 @dataclass(frozen=True)
 class MappedFrames:
-    """The frames and masks of a store, in files that each machine writes for itself.
-
-    `key` changes with the shards of the store.
-    """
+    """Files that each machine writes for itself; `key` changes with the shards of the store."""
 
     store: str
     key: str

@@ -1,7 +1,6 @@
 """Sample the order of an epoch: which clip or frame comes when, before any pixel is read.
 
-Why apart from the pixels: the same order gives the same batches whether clips lie in memory or
-stream from Parquet, on one worker or on several.
+Why: the same order gives the same batches from memory or Parquet, on one worker or on several.
 """
 
 from collections.abc import Sequence

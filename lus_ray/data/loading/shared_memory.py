@@ -1,7 +1,6 @@
 """Resized frames and masks in Ray's object store, decoded once and shared by every cell.
 
-Why: all cells of a campaign read the same clips at one or two sizes. Parquet is read and resized
-once, on all CPUs, and each trial maps the same memory without a copy.
+Why: all cells of a campaign read the same clips at one or two sizes.
 """
 
 from collections import deque
@@ -40,14 +39,8 @@ class SharedFrames:
     frames: Chunks
     masks: Chunks
 
-    @property
-    def names(self) -> tuple[Any, ...]:
-        """Equal for equal references."""
-        return tuple(
-            (kind, size, tuple(reference.hex() for reference in references))
-            for kind, chunks in (("frames", self.frames), ("masks", self.masks))
-            for size, references in chunks.items()
-        )
+    def __hash__(self) -> int:
+        return hash(tuple(map(tuple, (*self.frames.values(), *self.masks.values()))))
 
 
 def share_frames(
@@ -55,8 +48,8 @@ def share_frames(
 ) -> SharedFrames:
     """Put every clip of the index into the object store in each size, and its masks.
 
-    On one machine threads of this process resize them: a task is a process that takes seconds to
-    start. On several, tasks resize them, and this returns at once.
+    Threads of this process resize them on one machine, as a task takes seconds to start; on several
+    machines tasks do, and this returns at once.
     """
     put = _put_by_tasks if sum(node["Alive"] for node in ray.nodes()) > 1 else _put_here
     return SharedFrames(
@@ -82,10 +75,7 @@ def resize_clips(
     *,
     num_threads: int,
 ) -> Iterator[dict[str, UInt8[np.ndarray, "N H W"]]]:
-    """Frames or masks of the clips in order, a chunk at a time, by threads of this process.
-
-    At most about twice as many chunks as threads are in memory.
-    """
+    """Frames or masks of the clips in order; about two chunks per thread are in memory."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # each thread resizes on a CPU of its own
     pool = ThreadPoolExecutor(num_threads)

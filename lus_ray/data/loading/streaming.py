@@ -1,7 +1,6 @@
 """Batches streamed from Parquet by Ray Data, for clips that do not fit in memory.
 
-The order of an epoch is sampled first; Ray Data then reads, resizes and samples the clips of each
-batch in tasks of its own, in that order. So a streamed epoch has the batches of one from memory.
+The order of an epoch is sampled first, so that a streamed epoch has the batches of one from memory.
 Why rows of plain binary: Ray Data accounts for bytes.
 """
 
@@ -52,7 +51,7 @@ class StreamedFrames:
             sampled = sample_epoch(rows, epoch=epoch, **settings)
             items = [
                 {
-                    "places": [list(map(str, locations[rows[s.row]["clip"]])) for s in specs],
+                    "locations": [list(map(str, locations[rows[s.row]["clip"]])) for s in specs],
                     "seeds": [s.seed for s in specs],
                     "chosen": [-1 if s.frame is None else s.frame for s in specs],
                 }
@@ -90,17 +89,16 @@ def sample_batch(
 ) -> dict[str, Any]:
     """One batch of samples as bytes: uint8 (B, T, H, W) in row-major order, and its masks."""
     mask_columns = MASK_COLUMNS[-2:] if with_masks else ()
-    places = [(clip, shard, int(group), int(row)) for clip, shard, group, row in item["places"]]
+    stored = [(clip, shard, int(group), int(row)) for clip, shard, group, row in item["locations"]]
     specs = [
         SampleSpec(0, int(seed), None if frame < 0 else int(frame))
         for seed, frame in zip(item["seeds"], item["chosen"], strict=True)
     ]
     # In storage order, so that a row group is read once for all samples from it.
-    numbers = sorted(range(len(specs)), key=lambda number: places[number][1:])
-    ordered = [places[number] for number in numbers]
-    rows = store.read_located(
-        store_path, ordered, (*FRAME_COLUMNS, *mask_columns), opened=_open_shard
-    )
+    numbers = sorted(range(len(specs)), key=lambda number: stored[number][1:])
+    ordered = [stored[number] for number in numbers]
+    columns = (*FRAME_COLUMNS, *mask_columns)
+    rows = store.read_located(store_path, ordered, columns, opened=_open_shard)
     # Copied: a view of a row group would keep all of it in memory until the batch is complete.
     frames = np.empty((len(specs), view.num_frames, view.height, view.width), np.uint8)
     masks = np.empty_like(frames) if with_masks else None

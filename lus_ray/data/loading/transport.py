@@ -17,22 +17,9 @@ def pixels_of(shared: Transport, store: str) -> Pixels:
         from lus_ray.data.loading.streaming import StreamedFrames
 
         return StreamedFrames(store)
-    return _attached(_Key(shared) if isinstance(shared, SharedFrames) else shared)
-
-
-class _Key:
-    """Equal for equal references, so that a reused process maps the frames once."""
-
-    def __init__(self, shared: SharedFrames) -> None:
-        self.shared, self.names = shared, shared.names
-
-    def __hash__(self) -> int:
-        return hash(self.names)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.names == other.names
+    return _attach(shared)
 
 
 @lru_cache(maxsize=1)
-def _attached(key: _Key | MappedFrames) -> Pixels:
-    return memmap.attach(key) if isinstance(key, MappedFrames) else attach(key.shared)
+def _attach(shared: SharedFrames | MappedFrames) -> Pixels:
+    return memmap.attach(shared) if isinstance(shared, MappedFrames) else attach(shared)

@@ -52,7 +52,7 @@ def test_locations_are_read_without_signatures(clips):
 
 def test_a_shard_stays_open_from_batch_to_batch(clips):
     location = list(map(str, store.locate_clips(clips)["t/1"]))
-    item = {"places": [location], "seeds": [0], "chosen": [-1]}
+    item = {"locations": [location], "seeds": [0], "chosen": [-1]}
     batch = streaming.sample_batch(item, store_path=str(clips), view=VIEW)
     (shard,) = store.list_shards(clips)
     shard.rename(shard.with_suffix(".elsewhere"))

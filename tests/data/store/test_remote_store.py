@@ -86,7 +86,7 @@ def test_a_copy_streams_the_same_batches(phantom_store, copy):
     view = View(num_frames=2, height=24, width=24)
     locations = list(store.locate_clips(copy).values())[::9]
     item = {
-        "places": [list(map(str, location)) for location in locations],
+        "locations": [list(map(str, location)) for location in locations],
         "seeds": list(range(len(locations))),
         "chosen": [-1] * len(locations),
     }
