@@ -18,6 +18,7 @@ def runs(folders, num_draws=8):
     return Runs(cells.experiment(("cnn",), num_draws), data, root)
 
 
+@pytest.mark.full
 @pytest.mark.slow
 def test_a_loop_and_two_processes_make_equal_tables(folders):
     same = runs(folders)

@@ -26,7 +26,7 @@ from torchmetrics.functional.segmentation import dice_score, mean_iou
 from lus_ray.metrics import segmentation
 from lus_ray.metrics.classification import accuracy
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.full]
 
 NUM_MASKS = 10_000
 FLOAT32 = 1e-6

@@ -364,6 +364,7 @@ def start(data, out):
 
 @pytest.mark.full
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_cell_continues_where_it_was(tmp_path):
     data, whole, killed = (tmp_path / name for name in ("store", "whole", "killed"))
     ingest("phantom", None, data, **SMOKE.phantom)

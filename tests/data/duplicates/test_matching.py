@@ -96,6 +96,7 @@ def test_phantom_clips_of_different_patients_are_not_joined():
     assert find_matches(signatures, range(24)) == []
 
 
+@pytest.mark.full
 @pytest.mark.data
 @pytest.mark.slow
 def test_planted_copies_of_real_clips_are_found(shared_data):
@@ -114,6 +115,7 @@ def test_planted_copies_of_real_clips_are_found(shared_data):
     assert matched <= planted
 
 
+@pytest.mark.full
 @pytest.mark.data
 @pytest.mark.slow
 def test_clips_of_different_patients_on_one_scanner_are_not_joined(shared_data):

@@ -137,6 +137,7 @@ def test_an_unknown_source_option_or_folder_is_refused(source, options, reason, 
     assert list_sources() == ["covid_blues", "dicom", "folder", "phantom", "pocovid"]
 
 
+@pytest.mark.full
 @pytest.mark.data
 @pytest.mark.slow
 def test_covid_blues_is_ingested_whole(shared_data, tmp_path):
