@@ -116,17 +116,12 @@ class DeepLabV3Plus(Segmenter):
 
 
 def _unit(num_inputs: int, num_outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(num_inputs, num_outputs, 1, bias=False),
-        nn.BatchNorm2d(num_outputs),
-        nn.ReLU(inplace=True),
-    )
+    conv = nn.Conv2d(num_inputs, num_outputs, 1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(num_outputs), nn.ReLU(inplace=True))
 
 
 def _separable(num_inputs: int, num_outputs: int, rate: int = 1) -> nn.Sequential:
-    filters = nn.Conv2d(
-        num_inputs, num_inputs, 3, padding=rate, dilation=rate, groups=num_inputs, bias=False
-    )
+    filters = nn.Conv2d(num_inputs, num_inputs, 3, 1, rate, rate, groups=num_inputs, bias=False)
     return nn.Sequential(filters, *_unit(num_inputs, num_outputs))
 
 

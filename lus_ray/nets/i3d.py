@@ -39,20 +39,19 @@ class I3D(nn.Module):
     ) -> None:
         super().__init__()
         widths = [width << stage for stage in range(4)]
-        ends = [4 * inner for inner in widths]
-        starts = [width, *ends[:-1]]
+        channels = [width, *(4 * inner for inner in widths)]
         stages = [
             ResStage(start, inner, num_blocks, temporal_kernels=kernels, stride=stride)
             for start, inner, num_blocks, kernels, stride in zip(
-                starts, widths, layers, TEMPORAL_KERNELS, (1, 2, 2, 2), strict=True
+                channels[:-1], widths, layers, TEMPORAL_KERNELS, (1, 2, 2, 2), strict=True
             )
         ]
         # Entry 2 has no weights; it keeps the numbers of the later blocks as published.
         halve_time = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1))
-        head = nn.Sequential(OrderedDict(proj=nn.Linear(ends[-1], num_outputs)))
+        head = nn.Sequential(OrderedDict(proj=nn.Linear(channels[-1], num_outputs)))
         self.blocks = nn.ModuleList([_stem(width), stages[0], halve_time, *stages[1:], head])
         self.dropout = nn.Dropout(dropout)
-        self.num_features = ends[-1]
+        self.num_features = channels[-1]
         _initialise(self)
 
     def forward(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B K"]:
@@ -139,9 +138,7 @@ def _bottleneck(
             conv_a=nn.Conv3d(num_inputs, inner, time, padding=reach, bias=False),
             norm_a=nn.BatchNorm3d(inner),
             act_a=nn.ReLU(inplace=True),
-            conv_b=nn.Conv3d(
-                inner, inner, (1, 3, 3), spatial_stride, padding=(0, 1, 1), bias=False
-            ),
+            conv_b=nn.Conv3d(inner, inner, (1, 3, 3), spatial_stride, (0, 1, 1), bias=False),
             norm_b=nn.BatchNorm3d(inner),
             act_b=nn.ReLU(inplace=True),
             conv_c=nn.Conv3d(inner, 4 * inner, 1, bias=False),

@@ -43,7 +43,7 @@ class MobileNetV2(nn.Module):
         if output_stride not in (8, 16, 32):
             raise ArmError(f"MobileNetV2: output stride {output_stride}; give 8, 16 or 32")
         num_channels = _rounded(width)
-        blocks: list[nn.Module] = [_unit(3, num_channels, 3, stride=2)]
+        blocks: list[nn.Module] = [_unit(3, num_channels, 3, 2)]
         reached, dilation = 2, 1
         for expansion, base, num_blocks, first_stride in STAGES:
             num_outputs = _rounded(base * width / 32)
@@ -52,11 +52,8 @@ class MobileNetV2(nn.Module):
                 if reached * stride > output_stride:
                     stride, after = 1, dilation * stride
                 reached *= stride
-                blocks.append(
-                    InvertedResidual(
-                        num_channels, num_outputs, expansion, stride=stride, dilation=dilation
-                    )
-                )
+                block = InvertedResidual(num_channels, num_outputs, expansion, stride, dilation)
+                blocks.append(block)
                 num_channels, dilation = num_outputs, after
         self.features = nn.Sequential(*blocks)
         self.num_channels = num_channels
@@ -74,14 +71,14 @@ class InvertedResidual(nn.Module):
     """Widen, filter each channel, narrow without ReLU; a shortcut where size and channels stay."""
 
     def __init__(
-        self, num_inputs: int, num_outputs: int, expansion: int, *, stride: int, dilation: int
+        self, num_inputs: int, num_outputs: int, expansion: int, stride: int, dilation: int
     ) -> None:
         super().__init__()
         wide = num_inputs * expansion
         widen = [_unit(num_inputs, wide, 1)] if expansion > 1 else []
         self.conv = nn.Sequential(
             *widen,
-            _unit(wide, wide, 3, stride=stride, dilation=dilation, groups=wide),
+            _unit(wide, wide, 3, stride, dilation=dilation, groups=wide),
             nn.Conv2d(wide, num_outputs, 1, bias=False),
             nn.BatchNorm2d(num_outputs),
         )
@@ -92,28 +89,11 @@ class InvertedResidual(nn.Module):
 
 
 def _unit(
-    num_inputs: int,
-    num_outputs: int,
-    kernel: int,
-    *,
-    stride: int = 1,
-    dilation: int = 1,
-    groups: int = 1,
+    num_inputs: int, width: int, kernel: int, stride: int = 1, *, dilation: int = 1, groups: int = 1
 ) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(
-            num_inputs,
-            num_outputs,
-            kernel,
-            stride,
-            padding=dilation * (kernel // 2),
-            dilation=dilation,
-            groups=groups,
-            bias=False,
-        ),
-        nn.BatchNorm2d(num_outputs),
-        nn.ReLU6(inplace=True),
-    )
+    padding = dilation * (kernel // 2)
+    conv = nn.Conv2d(num_inputs, width, kernel, stride, padding, dilation, groups, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(width), nn.ReLU6(inplace=True))
 
 
 def _rounded(num_channels: float) -> int:

@@ -153,12 +153,8 @@ class LeakyResidual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(
-            LeakyReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-            LeakyReLU(),
-            nn.Conv2d(width, width, 3, padding=1),
-        )
+        first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.branch = nn.Sequential(LeakyReLU(), first, LeakyReLU(), second)
 
     def forward(self, x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N C H W"]:
         return x + self.branch(x)
@@ -166,20 +162,14 @@ class LeakyResidual(nn.Module):
 
 def _rise(num_inputs: int, width: int, num_steps: int) -> nn.ModuleList:
     starts = (num_inputs, *[width] * (num_steps - 1))
-    return nn.ModuleList(
-        nn.ConvTranspose2d(start, width, 3, stride=2, padding=1, output_padding=1)
-        for start in starts
-    )
+    return nn.ModuleList(nn.ConvTranspose2d(start, width, 3, 2, 1, 1) for start in starts)
 
 
 def _node(num_inputs: int, width: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for start in (num_inputs, width):
-        layers += [
-            nn.Conv2d(start, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        ]
+        conv = nn.Conv2d(start, width, 3, padding=1, bias=False)
+        layers += [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
