@@ -1,4 +1,4 @@
-"""FrameCNN: the published sizes, and what its pieces promise."""
+"""FrameCNN: the published sizes, and its parts."""
 
 import pytest
 import torch
@@ -28,10 +28,10 @@ def test_all_channels_grow_with_the_width():
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 3)
 
 
-@pytest.mark.parametrize(("side", "left"), [(224, 7), (112, 3), (32, 1)])
-def test_five_of_six_blocks_halve_the_picture(side: int, left: int):
+@pytest.mark.parametrize(("side", "maps_side"), [(224, 7), (112, 3), (32, 1)])
+def test_five_of_six_blocks_halve_images(side: int, maps_side: int):
     maps = FrameCNN(width=4).maps(torch.rand(2, 3, side, side + 32))
-    assert maps.shape == (2, 16, left, left + 1)
+    assert maps.shape == (2, 16, maps_side, maps_side + 1)
 
 
 def test_only_the_fifth_block_drops_values_and_after_its_pool():
@@ -42,31 +42,19 @@ def test_only_the_fifth_block_drops_values_and_after_its_pool():
     assert drops == [0.3, 0.5]
 
 
-def test_the_pieces_in_a_row_are_the_network():
+def test_the_network_is_maps_pooling_and_head():
     torch.manual_seed(0)
-    net = FrameCNN(width=4).eval()
-    images = torch.rand(2, 3, 64, 64)
+    net, images = FrameCNN(width=4).eval(), torch.rand(2, 3, 96, 96)
+    inputs = []
+    net.trunk.block1.conv1.register_forward_pre_hook(lambda _, x: inputs.append(x[0]))
     with torch.no_grad():
-        torch.testing.assert_close(net.head(net.pooled(net.maps(images))), net(images))
-
-
-def test_pooling_takes_the_mean_over_the_picture():
-    net = FrameCNN(width=4).eval()
-    maps = torch.rand(1, 16, 3, 3)
-    mean = maps.mean(dim=(2, 3), keepdim=True)
-    with torch.no_grad():
+        maps = net.maps(images)
+        mean = maps.mean(dim=(2, 3), keepdim=True)
+        torch.testing.assert_close(net.head(net.pooled(maps)), net(images))
         torch.testing.assert_close(net.pooled(maps), net.pooled(mean))
+    assert torch.equal(inputs[0], images)  # without normalisation
 
 
-def test_images_enter_as_they_are():
-    net = FrameCNN(width=4).eval()
-    seen = []
-    net.trunk.block1.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    images = torch.rand(1, 3, 32, 32)
-    net(images)
-    assert torch.equal(seen[0], images)
-
-
-def test_a_picture_too_small_for_five_halvings_is_refused():
+def test_an_image_too_small_for_five_halvings_is_refused():
     with pytest.raises(ArmError, match=r"images of 31 x 64; give 32 or more"):
         FrameCNN(width=4)(torch.rand(1, 3, 31, 64))

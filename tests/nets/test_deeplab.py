@@ -18,13 +18,16 @@ def test_released_normalisations_are_those_of_the_file():
     assert settings == {(True, 1e-3, 0.001), (False, 1e-5, 0.01)}
 
 
-def test_the_released_stem_is_eight_times_smaller_and_rounds_up():
+def test_shapes_of_the_stems():
     with torch.device("meta"):
         (stem,) = ReleasedDeepLab().stem(torch.zeros(2, 3, 200, 260))
+        pyramid, low = DeepLabV3Plus(5).stem(torch.zeros(2, 3, 64, 96))
     assert stem.shape == (2, 256, 25, 33)
+    assert pyramid.shape == (2, 256, 4, 6)
+    assert low.shape == (2, 48, 16, 24)
 
 
-def test_corners_stay_where_they_are():
+def test_logits_are_resized_with_aligned_corners():
     net = ReleasedDeepLab(1, width=8).eval()
     nn.init.ones_(net.out.weight)
     stem = torch.zeros(1, 64, 2, 2)
@@ -34,12 +37,12 @@ def test_corners_stay_where_they_are():
     assert torch.allclose(logits[0, 0], torch.arange(4.0) + 2 * torch.arange(4.0)[:, None])
 
 
-def test_the_pyramid_sees_12_and_24_and_36_pixels_apart():
+def test_the_pyramid_has_dilations_of_12_24_and_36():
     net = DeepLabV3Plus(2, encoder="resnet18", width=8)
     assert [level[0].dilation[0] for level in net.pyramid] == [1, 12, 24, 36]  # type: ignore[index]
 
 
-def test_the_mean_of_the_picture_reaches_pixels_that_no_filter_joins():
+def test_the_mean_of_the_image_connects_distant_pixels():
     torch.manual_seed(0)
     net = ReleasedDeepLab(2, width=8).eval()
     maps: list[torch.Tensor] = []
@@ -49,15 +52,10 @@ def test_the_mean_of_the_picture_reaches_pixels_that_no_filter_joins():
     assert (gradient[0].abs().amax(dim=0) > 0).all()
 
 
-def test_low_level_maps_are_a_quarter_of_the_image_and_48_channels():
-    with torch.device("meta"):
-        pyramid, low = DeepLabV3Plus(5).stem(torch.zeros(2, 3, 64, 96))
-    assert pyramid.shape == (2, 256, 4, 6)
-    assert low.shape == (2, 48, 16, 24)
-
-
 @pytest.mark.parametrize("make", [ReleasedDeepLab, DeepLabV3Plus])
-def test_one_image_alone_cannot_be_trained_on(make: type[ReleasedDeepLab] | type[DeepLabV3Plus]):
+def test_a_training_batch_of_one_image_is_refused(
+    make: type[ReleasedDeepLab] | type[DeepLabV3Plus],
+):
     net = make(2, width=8)
     with pytest.raises(ArmError, match="one image in a training batch"):
         net(torch.zeros(1, 3, 32, 32))

@@ -1,4 +1,4 @@
-"""Encoders: torchvision's names, and its weights without the layers that are left out."""
+"""Encoders: torchvision's names, and its weights without the dropped layers."""
 
 import pytest
 import torch
@@ -11,16 +11,8 @@ from lus_ray.nets.resnet import resnet18
 
 def test_maps_halve_from_one_to_the_next():
     maps = ResNetEncoder("resnet50", width=4)(torch.zeros(1, 3, 64, 96))
-    assert [tuple(m.shape[1:]) for m in maps] == [
-        (4, 32, 48),
-        (16, 16, 24),
-        (32, 8, 12),
-        (64, 4, 6),
-        (128, 2, 3),
-    ]
-
-
-def test_the_number_of_channels_is_that_of_the_maps():
+    sizes = [(4, 32, 48), (16, 16, 24), (32, 8, 12), (64, 4, 6), (128, 2, 3)]
+    assert [m.shape[1:] for m in maps] == sizes
     encoder = ResNetEncoder("resnet18", width=4, num_stages=3)
     maps = encoder(torch.zeros(1, 3, 32, 32))
     assert encoder.num_channels == tuple(m.shape[1] for m in maps) == (4, 4, 8, 16)
@@ -35,7 +27,7 @@ def test_the_last_map_is_that_of_the_classifier():
         assert torch.equal(encoder(images)[-1], classifier.maps(images))
 
 
-def test_stages_that_an_encoder_has_not_are_left_out_of_its_weights():
+def test_weights_of_dropped_stages_are_skipped():
     state = resnet18(width=4).state_dict()
     encoder = ResNetEncoder("resnet18", width=4, num_stages=3)
     copied = load_encoder(encoder, state)
@@ -51,25 +43,19 @@ def test_weights_of_another_network_are_refused():
     assert torch.equal(encoder.get_parameter("conv1.weight"), before)
 
 
-def test_stride_16_keeps_the_size_of_the_last_stage_and_sees_as_far():
+def test_stride_16_keeps_the_size_of_the_last_stage_and_its_field_of_view():
     encoder = ResNetEncoder("resnet18", width=4, output_stride=16)
     maps = encoder(torch.zeros(1, 3, 64, 64))
     assert maps[-1].shape[2:] == maps[-2].shape[2:] == (4, 4)
     strided = ResNetEncoder("resnet18", width=4)
     assert encoder.state_dict().keys() == strided.state_dict().keys()
-    convolutions = [m for m in encoder.get_submodule("layer4").modules() if _is_3x3(m)]
-    assert {(m.stride, m.dilation) for m in convolutions} == {((1, 1), (2, 2))}
+    for module in encoder.get_submodule("layer4").modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            assert (module.stride, module.dilation) == ((1, 1), (2, 2))
 
 
-def _is_3x3(module: nn.Module) -> bool:
-    return isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3)
-
-
-def test_an_unknown_encoder_is_refused():
+def test_an_unknown_encoder_or_output_stride_is_refused():
     with pytest.raises(ArmError, match="no encoder 'vgg16'; use one of resnet18"):
         ResNetEncoder("vgg16")
-
-
-def test_an_unknown_output_stride_is_refused():
     with pytest.raises(ArmError, match="resnet18: output stride 4; give 16 or 32"):
         ResNetEncoder("resnet18", output_stride=4)

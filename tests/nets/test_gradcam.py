@@ -1,4 +1,4 @@
-"""Grad-CAM: a network small enough for the head, and the real ones."""
+"""Grad-CAM of a network that can be computed by hand, and of the real ones."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from lus_ray.errors import InputError
 from lus_ray.nets import resnet18
@@ -15,7 +16,7 @@ from lus_ray.nets.stn import RegSTN
 
 
 class Colours(nn.Module):
-    """Its maps are the colours; class 0 speaks for red, class 1 for green and against red."""
+    """Its maps are the colours; red supports class 0, green class 1, and red opposes class 1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,27 +56,22 @@ def colours(*pixels: tuple[float, float]) -> Tensor:
     return torch.tensor([[*pixel, 0.0] for pixel in pixels]).T[None, :, None]
 
 
-def test_heat_is_what_speaks_for_the_class_over_the_most_that_does():
-    image = colours((0.0, 0.0), (0.2, 0.4), (0.0, 0.8), (0.4, 0.0))
-    red = grad_cam(Colours(), image, torch.tensor([0]))
-    green = grad_cam(Colours(), image, torch.tensor([1]))
-    torch.testing.assert_close(red, torch.tensor([[[0, 0.5, 0, 1]]]))
-    torch.testing.assert_close(green, torch.tensor([[[0, 0.25, 1, 0]]]))
+@pytest.mark.parametrize(
+    ("pixels", "label", "heat"),
+    [
+        ([(0.0, 0.0), (0.2, 0.4), (0.0, 0.8), (0.4, 0.0)], 0, [0, 0.5, 0, 1]),
+        ([(0.0, 0.0), (0.2, 0.4), (0.0, 0.8), (0.4, 0.0)], 1, [0, 0.25, 1, 0]),
+        ([(0.5, 0.0), (1.0, 0.0)], 1, [0, 0]),
+        ([(1.0, 0.0), (0.5, 0.0)], None, [1, 0.5]),
+        ([(0.0, 1.0), (0.25, 0.5)], None, [1, 0.25]),
+    ],
+)
+def test_heat_is_the_evidence_for_a_class_or_the_predicted_one(pixels, label, heat):
+    classes = None if label is None else torch.tensor([label])
+    assert_close(grad_cam(Colours(), colours(*pixels), classes), torch.tensor([[heat]]).float())
 
 
-def test_without_classes_it_asks_about_the_predicted_one():
-    images = torch.cat([colours((1.0, 0.0), (0.5, 0.0)), colours((0.0, 1.0), (0.25, 0.5))])
-    torch.testing.assert_close(
-        grad_cam(Colours(), images), grad_cam(Colours(), images, torch.tensor([0, 1]))
-    )
-
-
-def test_where_nothing_speaks_for_the_class_the_heat_is_zero():
-    heat = grad_cam(Colours(), colours((0.5, 0.0), (1.0, 0.0)), torch.tensor([1]))
-    assert (heat == 0).all()
-
-
-def test_heat_has_the_size_of_the_picture_and_its_maximum_is_one(net: nn.Module, images: Tensor):
+def test_heat_has_the_size_of_the_images_and_a_maximum_of_one(net: nn.Module, images: Tensor):
     heat = grad_cam(net, images)
     assert heat.shape == (4, 64, 96)
     assert not heat.requires_grad
@@ -83,11 +79,8 @@ def test_heat_has_the_size_of_the_picture_and_its_maximum_is_one(net: nn.Module,
     highest = heat.amax(dim=(1, 2))
     assert ((highest == 0) | (highest == 1)).all()
     assert (highest == 1).any()
-
-
-def test_images_of_a_batch_do_not_mix(net: nn.Module, images: Tensor):
-    alone = torch.cat([grad_cam(net, images[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(grad_cam(net, images), alone, atol=1e-4, rtol=1e-4)
+    single = torch.cat([grad_cam(net, images[i : i + 1]) for i in range(4)])
+    assert_close(heat, single, atol=1e-4, rtol=1e-4)
 
 
 def test_the_network_is_left_as_it_was(net: nn.Module, images: Tensor):
@@ -103,72 +96,56 @@ def test_the_network_is_left_as_it_was(net: nn.Module, images: Tensor):
     assert all((parameter.grad == 1).all() for parameter in net.parameters())
 
 
-def test_the_mode_comes_back_after_an_error():
+def test_the_mode_is_restored_after_an_error():
     net = FrameCNN(width=4).train()
     with pytest.raises(InputError):
         grad_cam(net, torch.rand(1, 3, 32, 32), torch.tensor([4]))
     assert all(part.training for part in net.modules())
 
 
-def test_a_caller_may_be_in_inference_mode(net: nn.Module, images: Tensor):
+def test_callers_without_gradients_and_frozen_networks_get_the_same(net: nn.Module, images: Tensor):
     expected = grad_cam(net, images)
     with torch.inference_mode():
-        torch.testing.assert_close(grad_cam(net, images.clone()), expected)
+        assert_close(grad_cam(net, images.clone()), expected)
     with torch.no_grad():
-        torch.testing.assert_close(grad_cam(net, images), expected)
+        assert_close(grad_cam(net, images), expected)
+    assert_close(grad_cam(net.requires_grad_(False), images), expected)
 
 
-def test_a_frozen_network_can_be_asked(net: nn.Module, images: Tensor):
-    expected = grad_cam(net, images)
-    torch.testing.assert_close(grad_cam(net.requires_grad_(False), images), expected)
+@pytest.mark.parametrize("label", [-1, 2])
+def test_a_class_that_is_no_output_is_refused(label: int):
+    with pytest.raises(InputError, match=f"class {label} of a network with 2 outputs; use 0 to 1"):
+        grad_cam(Colours(), colours((1.0, 0.0)), torch.tensor([label]))
 
 
-@pytest.mark.parametrize("wrong", [-1, 2])
-def test_a_class_that_is_no_output_is_refused(wrong: int):
-    with pytest.raises(InputError, match=f"class {wrong} of a network with 2 outputs; use 0 to 1"):
-        grad_cam(Colours(), colours((1.0, 0.0)), torch.tensor([wrong]))
-
-
-def test_of_a_linear_head_on_the_mean_it_is_the_class_activation_map(images: Tensor):
+def test_for_a_linear_head_on_the_mean_it_is_the_class_activation_map(images: Tensor):
     torch.manual_seed(0)
     net = resnet18(5, width=4).eval()
     with torch.no_grad():
-        maps = net.maps(images)
-        activation = torch.einsum("c,nchw->nhw", net.fc.weight[3], maps).relu()
+        activation = torch.einsum("c,nchw->nhw", net.fc.weight[3], net.maps(images)).relu()
     expected = nn.functional.interpolate(activation[:, None], (64, 96), mode="bilinear")[:, 0]
-    assert (expected.amax(dim=(1, 2)) > 0).all()
-    torch.testing.assert_close(
-        grad_cam(net, images, torch.full((4,), 3)), expected / expected.amax((1, 2), keepdim=True)
-    )
+    highest = expected.amax(dim=(1, 2), keepdim=True)
+    assert (highest > 0).all()
+    assert_close(grad_cam(net, images, torch.full((4,), 3)), expected / highest)
 
 
-def test_the_box_is_around_the_largest_region_that_is_hot():
+def test_the_box_is_around_the_largest_hot_region():
     heat = np.zeros((4, 10), np.float32)
     heat[0, 0] = 1.0
     heat[1:3, 5:9] = 0.5
     heat[3, 9] = 0.9  # touches the region by a corner only
     heat[1, 4] = 0.4
-    assert bounding_box(heat) == (0.5, 0.25, 0.9, 0.75)
+    assert bounding_box(heat) == bounding_box(5 * heat) == (0.5, 0.25, 0.9, 0.75)
     assert bounding_box(torch.from_numpy(heat)) == (0.5, 0.25, 0.9, 0.75)
     assert bounding_box(heat, threshold=0.95) == (0, 0, 0.1, 0.25)
-
-
-def test_the_threshold_is_a_part_of_the_maximum():
-    heat = np.array([[0.1, 0.2, 0.15, 0.05]])
-    assert bounding_box(heat) == bounding_box(5 * heat) == (0, 0, 0.75, 1)
-
-
-def test_no_heat_has_no_box():
     assert bounding_box(np.zeros((2, 3))) is None
 
 
-@pytest.mark.parametrize("wrong", [np.nan, np.inf, -1.0])
-def test_a_box_of_broken_heat_is_refused(wrong: float):
-    with pytest.raises(InputError, match="negative or infinite"):
-        bounding_box(np.array([[0.5, wrong]]))
-
-
-@pytest.mark.parametrize("threshold", [0.0, 1.5])
-def test_a_threshold_outside_its_range_is_refused(threshold: float):
-    with pytest.raises(InputError, match="above 0, at most 1"):
-        bounding_box(np.ones((2, 2)), threshold)
+@pytest.mark.parametrize(
+    ("hottest", "threshold", "message"),
+    [(value, 0.5, "negative or infinite") for value in (np.nan, np.inf, -1.0)]
+    + [(1.0, threshold, "above 0, at most 1") for threshold in (0.0, 1.5)],
+)
+def test_a_box_of_invalid_heat_or_threshold_is_refused(hottest, threshold, message: str):
+    with pytest.raises(InputError, match=message):
+        bounding_box(np.array([[0.5, hottest]]), threshold)

@@ -10,12 +10,12 @@ from lus_ray.nets.mobilenet import InvertedResidual, MobileNetV2
 
 
 def dilations(net: MobileNetV2) -> list[int]:
-    """Of the 17 blocks; each has one convolution that can be dilated."""
+    """Of the 17 blocks, each with one dilated convolution."""
     blocks = [block for block in net.features if isinstance(block, InvertedResidual)]
     return [max(m.dilation[0] for m in b.modules() if isinstance(m, nn.Conv2d)) for b in blocks]
 
 
-def test_there_are_as_many_parameters_as_without_the_last_convolution_and_the_classifier():
+def test_the_number_of_parameters_is_that_of_torchvision_without_the_dropped_layers():
     whole, last, classifier = 3_504_872, 320 * 1280 + 2 * 1280, 1280 * 1000 + 1000
     with torch.device("meta"):
         num_parameters = sum(p.numel() for p in MobileNetV2().parameters())
@@ -37,20 +37,17 @@ def test_names_are_those_of_torchvision():
     assert max(int(name.split(".")[1]) for name in shapes) == 17
 
 
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
-def test_maps_are_smaller_by_the_output_stride(output_stride: int):
-    maps = MobileNetV2(width=8, output_stride=output_stride)(torch.zeros(1, 3, 64, 96))
-    assert maps.shape[2:] == (64 // output_stride, 96 // output_stride)
+@pytest.mark.parametrize(
+    ("output_stride", "expected"),
+    [(32, [1] * 17), (16, [1] * 14 + [2] * 3), (8, [1] * 7 + [2] * 7 + [4] * 3)],
+)
+def test_dilation_replaces_strides(output_stride: int, expected: list[int]):
+    net = MobileNetV2(width=8, output_stride=output_stride)
+    assert net(torch.zeros(1, 3, 64, 96)).shape[2:] == (64 // output_stride, 96 // output_stride)
+    assert dilations(net) == expected
 
 
-def test_dilation_takes_the_place_of_strides():
-    assert dilations(MobileNetV2(width=8)) == [1] * 17
-    assert dilations(MobileNetV2(width=8, output_stride=16)) == [1] * 14 + [2] * 3
-    assert dilations(MobileNetV2(width=8, output_stride=8)) == [1] * 7 + [2] * 7 + [4] * 3
-
-
-def test_what_was_learned_at_stride_32_is_kept_at_stride_8():
-    """Each eighth row and column of the picture sees the same pixels through the same filters."""
+def test_weights_of_stride_32_give_the_same_maps_at_stride_8():
     torch.manual_seed(0)
     strided = MobileNetV2(width=8).eval()
     dilated = MobileNetV2(width=8, output_stride=8).eval()
@@ -60,7 +57,7 @@ def test_what_was_learned_at_stride_32_is_kept_at_stride_8():
         torch.testing.assert_close(dilated(images)[:, :, ::4, ::4], strided(images))
 
 
-def test_the_last_convolution_and_the_classifier_are_left_out_of_the_weights():
+def test_weights_of_the_last_convolution_and_the_classifier_are_skipped():
     encoder = MobileNetV2(width=8)
     state = {name: torch.full_like(t, 2) for name, t in encoder.state_dict().items()}
     more = {"features.18.0.weight": torch.ones(1), "classifier.1.weight": torch.ones(1)}

@@ -1,4 +1,4 @@
-"""The poolings, and the contract that every aggregator keeps."""
+"""The poolings, and the contract of every aggregator."""
 
 import math
 from collections.abc import Callable
@@ -32,30 +32,28 @@ def net(request: pytest.FixtureRequest) -> Aggregator:
     return AGGREGATORS[request.param]()
 
 
+def random_clips(num_clips: int, num_frames: int) -> Tensor:
+    """Softmax of normal logits, (B, 4, M) float64."""
+    generator = torch.Generator().manual_seed(num_clips + num_frames)
+    logits = torch.randn(num_clips, 4, num_frames, generator=generator, dtype=torch.float64)
+    return logits.softmax(dim=1)
+
+
 def test_the_highest_frame_decides_max_argmax():
-    decided = MaxArgmax().decide(FRAMES)
-    assert decided.argmax() == 2
-    assert decided.softmax(0).tolist() == pytest.approx(FRAMES[:, 1].tolist())
-
-
-def test_max_argmax_is_that_of_the_paper_on_random_clips():
+    assert MaxArgmax().decide(FRAMES).softmax(0).tolist() == pytest.approx(FRAMES[:, 1].tolist())
     clips = random_clips(200, 30)
     expected = clips.argmax(dim=1).amax(dim=1)
     assert torch.equal(MaxArgmax().decide(clips).argmax(dim=1), expected)
 
 
 def test_the_mean_probability_decides_argmax_mean():
-    assert ArgmaxMean().decide(FRAMES).softmax(0).tolist() == pytest.approx(
-        FRAMES.mean(dim=1).tolist()
-    )
+    mean = ArgmaxMean().decide(FRAMES).softmax(0)
+    assert mean.tolist() == pytest.approx(FRAMES.mean(dim=1).tolist())
 
 
-def test_mean_logit_is_the_geometric_mean():
+def test_mean_logit_is_the_geometric_mean_and_survives_zeros():
     frames = torch.tensor([[0.9, 0.1], [0.04, 0.25]])
     assert MeanLogit(2)(frames).exp().tolist() == pytest.approx([0.3, 0.1])
-
-
-def test_mean_logit_survives_a_probability_of_zero():
     assert torch.isfinite(MeanLogit()(FRAMES)).all()
 
 
@@ -65,7 +63,7 @@ def test_attention_with_equal_energies_is_the_mean():
     torch.testing.assert_close(net(FRAMES), ArgmaxMean()(FRAMES))
 
 
-def test_attention_can_learn_to_look_at_one_frame():
+def test_attention_can_select_a_frame():
     # V reads the log probability of score 0, w prefers it low: the second frame of three.
     net = AttentionPool(num_hidden=1)
     with torch.no_grad():
@@ -74,9 +72,8 @@ def test_attention_can_learn_to_look_at_one_frame():
     assert net(FRAMES).softmax(0).tolist() == pytest.approx(FRAMES[:, 1].tolist())
 
 
-def test_attention_weights_sum_to_one_and_vanish_beyond_a_clip():
-    present = torch.tensor([[[True, True, False]]])
-    weights = AttentionPool().weights(FRAMES[None], present)
+def test_attention_weights_sum_to_one_and_vanish_in_the_padding():
+    weights = AttentionPool().weights(FRAMES[None], torch.tensor([[[True, True, False]]]))
     assert weights.sum().item() == pytest.approx(1)
     assert weights[0, 0, 2] == 0
 
@@ -85,36 +82,30 @@ def test_attention_has_a_gradient_in_every_parameter():
     torch.manual_seed(0)
     net = AttentionPool()
     net(random_clips(5, 7)).sum().backward()
-    assert all(p.grad is not None and (p.grad != 0).any() for p in net.parameters())
+    assert all((parameter.grad != 0).any() for parameter in net.parameters())
 
 
-def test_hidden_units_are_needed():
-    with pytest.raises(InputError, match="0 hidden units"):
-        AttentionPool(num_hidden=0)
-
-
-def test_one_frame_decides_as_itself(net: Aggregator):
+def test_a_single_frame_decides_alone(net: Aggregator):
     clips = random_clips(20, 1)
     assert torch.equal(net.decide(clips).argmax(dim=1), clips[:, :, 0].argmax(dim=1))
 
 
 def test_ten_thousand_frames_stay_finite_with_their_gradients(net: Aggregator):
     clips = random_clips(2, 10_000).float().requires_grad_()
-    (net(clips) + net.decide(clips)).sum().backward()
-    assert torch.isfinite(net.decide(clips)).all()
-    assert clips.grad is not None
-    assert torch.isfinite(clips.grad).all()
-    assert all(torch.isfinite(p.grad).all() for p in net.parameters() if p.grad is not None)
+    decided = net.decide(clips)
+    (net(clips) + decided).sum().backward()
+    gradients = [clips.grad, *(p.grad for p in net.parameters() if p.grad is not None)]
+    assert all(torch.isfinite(values).all() for values in (decided, *gradients))
 
 
-@pytest.mark.parametrize("garbage", [math.nan, math.inf, -3.0, 1.0])
-def test_padding_has_no_influence(net: Aggregator, garbage: float):
+@pytest.mark.parametrize("padding", [math.nan, math.inf, -3.0, 1.0])
+def test_padding_has_no_influence(net: Aggregator, padding: float):
     clips, lengths = random_clips(3, 8), torch.tensor([8, 5, 1])
-    alone = [clips[i, :, :length] for i, length in enumerate(lengths.tolist())]
-    for i, length in enumerate(lengths.tolist()):
-        clips[i, :, length:] = garbage
+    single = [clip[:, :length].clone() for clip, length in zip(clips, lengths, strict=True)]
+    for clip, length in zip(clips, lengths, strict=True):
+        clip[:, length:] = padding
     for score in (net, net.decide):
-        expected = torch.stack([score(clip) for clip in alone])
+        expected = torch.stack([score(clip) for clip in single])
         torch.testing.assert_close(score(clips, lengths), expected, rtol=1e-12, atol=1e-14)
 
 
@@ -135,52 +126,47 @@ def test_an_empty_batch_has_no_scores(net: Aggregator):
     assert net(torch.zeros(0, 4, 5)).shape == (0, 4)
 
 
-def test_rounding_beyond_one_is_forgiven(net: Aggregator):
+def test_rounding_errors_are_clamped(net: Aggregator):
     clips = random_clips(1, 3)
     clips[0, 0], clips[0, 1] = 1 + 1e-7, -1e-7
     assert torch.isfinite(net(clips)).all()
     assert torch.equal(net(clips), net(clips.clamp(0, 1)))
 
 
-@pytest.mark.parametrize("found", [math.nan, -0.01, 1.01, math.inf])
-def test_what_is_no_probability_is_refused_where_it_lies(net: Aggregator, found: float):
+@pytest.mark.parametrize("value", [math.nan, -0.01, 1.01, math.inf])
+def test_an_invalid_probability_is_refused_with_its_position(net: Aggregator, value: float):
     clips = random_clips(3, 5)
-    clips[1, 2, 4] = found
+    clips[1, 2, 4] = value
     for score in (net, net.decide):
-        with pytest.raises(InputError, match=f"clip 1, score 2, frame 4: probability {found:g}"):
+        with pytest.raises(InputError, match=f"clip 1, score 2, frame 4: probability {value:g}"):
             score(clips)
 
 
-@pytest.mark.parametrize("length", [0, -1, 6])
-def test_a_length_without_frames_is_refused(net: Aggregator, length: int):
-    with pytest.raises(InputError, match=f"clip 1 has {length} frames in a batch of 5"):
-        net(random_clips(2, 5), torch.tensor([5, length]))
-
-
-def test_a_clip_without_frames_is_refused(net: Aggregator):
-    with pytest.raises(InputError, match="clip 0 has no frames"):
-        net(torch.zeros(4, 0))
-
-
-@pytest.mark.parametrize("lengths", [torch.tensor([5]), torch.tensor([5.0, 5.0])])
-def test_lengths_are_one_whole_number_a_clip(unchecked, net: Aggregator, lengths: Tensor):
-    with pytest.raises(InputError, match="one whole number for each of the 2 clips"):
-        net(random_clips(2, 5), lengths)
-
-
-@pytest.mark.parametrize("shape", [(3, 5), (2, 5, 4), (1, 2, 4, 5), (4,)])
-def test_another_shape_is_refused(unchecked, net: Aggregator, shape: tuple[int, ...]):
-    with pytest.raises(InputError, match=r"give \(4, frames\) or \(clips, 4, frames\)"):
-        net(torch.zeros(shape))
+@pytest.mark.parametrize(
+    ("shape", "lengths", "message"),
+    [
+        *(
+            ((2, 4, 5), [5, length], f"clip 1 has {length} frames in a batch of 5")
+            for length in (0, -1, 6)
+        ),
+        ((4, 0), None, "clip 0 has no frames"),
+        ((2, 4, 5), [5], "one whole number for each of the 2 clips"),
+        ((2, 4, 5), [5.0, 5.0], "one whole number for each of the 2 clips"),
+        *(
+            (shape, None, r"give \(4, frames\) or \(clips, 4, frames\)")
+            for shape in ((3, 5), (2, 5, 4), (1, 2, 4, 5), (4,))
+        ),
+    ],
+)
+def test_shapes_and_lengths_that_do_not_fit_are_refused(
+    unchecked, net: Aggregator, shape: tuple[int, ...], lengths: list | None, message: str
+):
+    with pytest.raises(InputError, match=message):
+        net(torch.zeros(shape), None if lengths is None else torch.tensor(lengths))
 
 
 def test_an_aggregator_of_nothing_is_refused():
     with pytest.raises(InputError, match="0 scores"):
         MeanLogit(0)
-
-
-def random_clips(num_clips: int, num_frames: int) -> Tensor:
-    """Softmax of normal logits, (B, 4, M) float64."""
-    generator = torch.Generator().manual_seed(num_clips + num_frames)
-    logits = torch.randn(num_clips, 4, num_frames, generator=generator, dtype=torch.float64)
-    return logits.softmax(dim=1)
+    with pytest.raises(InputError, match="0 hidden units"):
+        AttentionPool(num_hidden=0)

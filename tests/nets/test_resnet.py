@@ -10,12 +10,9 @@ def num_parameters(net: torch.nn.Module, *, but: str = " ") -> int:
     return sum(p.numel() for name, p in net.named_parameters() if not name.startswith(but))
 
 
-def test_resnet18_has_the_published_number_of_parameters():
+def test_numbers_of_parameters_are_the_published_ones():
     assert num_parameters(resnet18(), but="fc.") == 11_176_512
     assert num_parameters(resnet18()) == 11_689_512
-
-
-def test_resnet50_has_the_published_number_of_parameters():
     assert num_parameters(resnet50()) == 25_557_032
 
 
@@ -34,7 +31,7 @@ def test_names_are_those_of_torchvision():
     assert "layer1.0.downsample.0.weight" in resnet50().state_dict()
 
 
-def test_the_picture_shrinks_by_32():
+def test_images_shrink_by_32():
     net = resnet18(width=8)
     sizes = []
     net.layer4.register_forward_hook(lambda _, __, out: sizes.append(out.shape))

@@ -10,25 +10,21 @@ from lus_ray.nets import MarkerUNet, UNet
 
 
 def shapes_of(net: nn.Module, images: torch.Tensor, kind: type[nn.Module]) -> list[tuple[int, ...]]:
-    """What every module of a kind gives, channels and sides, in the order of the pass."""
-    seen: list[tuple[int, ...]] = []
+    """Channels, rows and columns of the outputs of every module of a kind, in order."""
+    shapes: list[tuple[int, ...]] = []
     for module in net.modules():
         if isinstance(module, kind):
-            module.register_forward_hook(lambda _, __, out: seen.append(tuple(out.shape[1:])))
+            module.register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape[1:])))
     with torch.no_grad():
         net(images)
-    return seen
+    return shapes
 
 
 def test_a_unet_goes_down_and_up_again():
     net = UNet(2, widths=(4, 8, 16), batch_norm=False)
-    assert shapes_of(net, torch.zeros(1, 1, 8, 12), nn.ReLU) == [
-        *[(4, 8, 12)] * 2,
-        *[(8, 4, 6)] * 2,
-        *[(16, 2, 3)] * 2,
-        *[(8, 4, 6)] * 2,
-        *[(4, 8, 12)] * 2,
-    ]
+    fine, middle, coarse = ([shape] * 2 for shape in ((4, 8, 12), (8, 4, 6), (16, 2, 3)))
+    shapes = shapes_of(net, torch.zeros(1, 1, 8, 12), nn.ReLU)
+    assert shapes == fine + middle + coarse + middle + fine
 
 
 def test_dropout_follows_every_normalisation():
@@ -45,11 +41,9 @@ def test_a_marker_unet_pools_by_2_and_2_and_5():
     assert sides == [(40, 60), (20, 30), (10, 15), (2, 3)]
 
 
-def test_two_paths_side_by_side_are_convolved_as_one_by_two_convolutions():
+def test_two_convolutions_of_two_paths_equal_a_convolution_of_both():
     net = MarkerUNet(width=4)
     across, below = net.across[0], net.below[0]
-    assert isinstance(across, nn.Conv2d)
-    assert isinstance(below, nn.Conv2d)
     paths = torch.rand(2, 1, 16, 10, 15)
     weight = torch.cat([across.weight, below.weight], dim=1)
     whole = functional.conv2d(torch.cat([*paths], dim=1), weight, across.bias, padding=2)
@@ -72,11 +66,8 @@ def test_a_unet_begins_he_normal():
     assert weight.std().item() == pytest.approx((2 / (32 * 9)) ** 0.5, rel=0.05)
 
 
-def test_a_unet_of_one_level_is_refused():
+def test_a_unet_of_one_level_or_with_a_dropout_of_one_is_refused():
     with pytest.raises(ArmError, match=r"widths \(16,\); give two levels or more"):
         UNet(2, widths=(16,))
-
-
-def test_a_certain_dropout_is_refused():
     with pytest.raises(ArmError, match=r"dropout 1\.0; give 0 or more, and less than 1"):
         UNet(2, dropout=1.0)

@@ -1,4 +1,4 @@
-"""U-Net++, released and canonical: who sees whom, and the zeros around an image."""
+"""U-Net++, released and canonical: connections, dropout and padding."""
 
 import pytest
 import torch
@@ -10,21 +10,21 @@ from lus_ray.nets.segmenter import crop_to_size, pad_to_multiple
 from lus_ray.nets.unetpp import LeakyResidual
 
 
-def test_200_x_260_gets_12_rows_and_14_columns_on_each_side():
-    images = torch.ones(1, 1, 200, 260)
-    around = pad_to_multiple(images, 32)
-    assert around.shape == (1, 1, 224, 288)
-    assert around.sum() == 200 * 260
-    assert around[0, 0, 12, 14] == around[0, 0, 211, 273] == 1
-    assert torch.equal(crop_to_size(around, (200, 260), 32), images)
-
-
-@pytest.mark.parametrize("size", [(32, 64), (1, 33), (31, 45)])
-def test_what_is_padded_is_cropped_again(size: tuple[int, int]):
-    images = torch.rand(1, 2, *size)
-    around = pad_to_multiple(images, 32)
-    assert around.shape[2] % 32 == around.shape[3] % 32 == 0
-    assert torch.equal(crop_to_size(around, size, 32), images)
+@pytest.mark.parametrize(
+    ("size", "padded_size", "top_left"),
+    [
+        ((200, 260), (224, 288), (12, 14)),
+        ((32, 64), (32, 64), (0, 0)),
+        ((1, 33), (32, 64), (15, 15)),
+        ((31, 45), (32, 64), (0, 9)),
+    ],
+)
+def test_padding_is_centred_and_can_be_cropped(size: tuple, padded_size: tuple, top_left: tuple):
+    images = 1 + torch.rand(1, 2, *size)
+    padded = pad_to_multiple(images, 32)
+    assert padded.shape[2:] == padded_size
+    assert padded[0, 0].nonzero()[0].tolist() == list(top_left)
+    assert torch.equal(crop_to_size(padded, size, 32), images)
 
 
 def test_every_released_level_rises_to_all_finer_ones():
@@ -46,13 +46,13 @@ def test_a_residual_adds_its_branch_to_the_raw_input():
     block = LeakyResidual(1)
     for parameter in block.parameters():
         nn.init.zeros_(parameter)
-    block.get_parameter("branch.1.weight").data[0, 0, 1, 1] = 1
-    block.get_parameter("branch.3.weight").data[0, 0, 1, 1] = 1
+    for layer in (1, 3):
+        block.get_parameter(f"branch.{layer}.weight").data[0, 0, 1, 1] = 1
     x = torch.tensor([[[[2.0, -100.0]]]])
     assert torch.allclose(block(x), torch.tensor([[[[2 + 2, -100 - 1.0]]]]))
 
 
-def test_a_nested_node_sees_all_earlier_ones_of_its_size():
+def test_a_nested_node_takes_all_earlier_ones_of_its_size():
     net = UNetPlusPlus(2, encoder="resnet18", width=8)  # maps of 64, 32, 16, 8, 8 channels
     inputs = {name: node[0].in_channels for name, node in net.nodes.items()}  # type: ignore[index]
     assert inputs == {
