@@ -29,7 +29,7 @@ SIZES = ("smoke", "laptop", "full")
 AT_LEAST_ONE = click.IntRange(min=1)
 
 
-def refuse_unwritable(folder: Path | str, what: str) -> None:
+def refuse_unwritable(folder: Path | str, name: str) -> None:
     """Refuse a folder that cannot be created or written, before any work.
 
     Raises:
@@ -40,8 +40,8 @@ def refuse_unwritable(folder: Path | str, what: str) -> None:
     if is_remote(folder):
         return
     path = Path(folder).absolute()
-    there = next(p for p in (path, *path.parents) if p.exists())
-    if not there.is_dir():
-        raise InputError(f"{there}: is a file; give {what} a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"{there}: cannot be written to; give {what} another folder")
+    existing = next(p for p in (path, *path.parents) if p.exists())
+    if not existing.is_dir():
+        raise InputError(f"{existing}: is a file; give {name} a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(f"{existing}: cannot be written to; give {name} another folder")

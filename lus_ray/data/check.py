@@ -159,14 +159,14 @@ def _count(
     values: list[Any], patients: list[str], order: Iterable[str] = ()
 ) -> dict[str, tuple[int, int]]:
     num_clips: Counter[str] = Counter()
-    who: dict[str, set[str]] = defaultdict(set)
+    patients_with: dict[str, set[str]] = defaultdict(set)
     for value, patient in zip(values, patients, strict=True):
         name = NOT_ANNOTATED if value is None else value
         num_clips[name] += 1
-        who[name].add(patient)
+        patients_with[name].add(patient)
     known = [name for name in order if name in num_clips]
     others = sorted(set(num_clips) - set(known), key=lambda name: (name == NOT_ANNOTATED, name))
-    return {name: (num_clips[name], len(who[name])) for name in [*known, *others]}
+    return {name: (num_clips[name], len(patients_with[name])) for name in [*known, *others]}
 
 
 def _sizes(index: pa.Table) -> dict[str, tuple[int, int]]:
@@ -186,7 +186,7 @@ def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
         (name, (values[:, k] == 1).sum(), (values[:, k] == 0).sum(), patients[values[:, k] >= 0])
         for k, name in enumerate(BIOMARKERS)
     )
-    return {n: (int(yes), int(no), len(set(who))) for n, yes, no, who in rows if yes + no}
+    return {n: (int(yes), int(no), len(set(ids))) for n, yes, no, ids in rows if yes + no}
 
 
 def _loose(clips: list[str], groups: list[str], group_of: Mapping[str, str]) -> tuple[str, ...]:
@@ -229,11 +229,11 @@ def _lines(f: Findings) -> Iterable[str]:
     for title, counts in {**f.counts, "frame size (pixels)": f.sizes}.items():
         if set(counts) != {NOT_ANNOTATED}:
             yield from ("", f"{title:32} clips  patients")
-            yield from (f"  {v:30} {clips:5} {who:9}" for v, (clips, who) in counts.items())
+            yield from (f"  {v:30} {num_clips:5} {n:9}" for v, (num_clips, n) in counts.items())
     if f.biomarkers:
         yield from ("", f"{'biomarker':32} present  absent  patients judged")
-        for name, (yes, no, who) in f.biomarkers.items():
-            yield f"  {name:30} {yes:7} {no:7} {who:16}"
+        for name, (yes, no, num_patients) in f.biomarkers.items():
+            yield f"  {name:30} {yes:7} {no:7} {num_patients:16}"
     yield from ("", f"copies across patients: {len(f.pairs)}")
     for pair in f.pairs:
         note = f"; labels differ: {', '.join(pair.conflicts)}" if pair.conflicts else ""

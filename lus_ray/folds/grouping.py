@@ -125,9 +125,9 @@ def _fill_empty(parts: list[list[str]], wanted: list[int], index: pa.Table) -> N
     for part in wanted:
         if not parts[part]:
             richest = max(wanted, key=lambda p: len({group_of[x] for x in parts[p]}))
-            given = min(group_of[patient] for patient in parts[richest])
-            parts[part] = [x for x in parts[richest] if group_of[x] == given]
-            parts[richest] = [x for x in parts[richest] if group_of[x] != given]
+            moved = min(group_of[patient] for patient in parts[richest])
+            parts[part] = [x for x in parts[richest] if group_of[x] == moved]
+            parts[richest] = [x for x in parts[richest] if group_of[x] != moved]
 
 
 def _images_by_domain(index: pa.Table) -> dict[str, Counter[str]]:
@@ -161,18 +161,18 @@ def _spread(images: Mapping[str, Counter[str]], k: int, seed: int) -> list[set[s
                 "use fewer folds or more patients of this domain"
             )
 
-    def share(held: Counter[str], domains: Iterable[str]) -> Fraction:
-        return sum((Fraction(held[d], total[d]) for d in domains), Fraction(0))
+    def share(images_in: Counter[str], domains: Iterable[str]) -> Fraction:
+        return sum((Fraction(images_in[d], total[d]) for d in domains), Fraction(0))
 
     parts: list[set[str]] = [set() for _ in range(k)]
-    held: list[Counter[str]] = [Counter() for _ in range(k)]
+    images_in: list[Counter[str]] = [Counter() for _ in range(k)]
     order = sorted(
         images, key=lambda g: (-len(images[g]), -share(images[g], images[g]), _hash(seed, g))
     )
     for group in order:
-        part = min(range(k), key=lambda p: share(held[p], images[group]))
+        part = min(range(k), key=lambda p: share(images_in[p], images[group]))
         parts[part].add(group)
-        held[part].update(images[group])
+        images_in[part].update(images[group])
     return parts
 
 

@@ -15,31 +15,31 @@ from scipy.special import stdtr
 from lus_ray.metrics.bootstrap import resample_patients
 
 
-def t_test(one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"]) -> float:
+def t_test(first: Float[np.ndarray, "N"], second: Float[np.ndarray, "N"]) -> float:
     """Two-sided p of the paired t-test over images, as in Mason 2021.
 
     The paper does not say so, but only a paired test over images explains both of its p-values.
     Equal values give 1, fewer than two images NaN.
     """
-    difference = one - other
+    difference = first - second
     return _t_test(difference[np.isfinite(difference)])
 
 
 def t_test_patients(
-    one: Float[np.ndarray, "N"], other: Float[np.ndarray, "N"], patient: Sequence[str]
+    first: Float[np.ndarray, "N"], second: Float[np.ndarray, "N"], patient: Sequence[str]
 ) -> float:
     """The same over patients; an observation is the mean over the images of a patient.
 
     Raises:
         ValueError: there are not as many patients as images.
     """
-    sums, num_images = _by_patient(one - other, patient)
+    sums, num_images = _by_patient(first - second, patient)
     return _t_test(sums / num_images)
 
 
 def bootstrap_test(
-    one: Float[np.ndarray, "N"],
-    other: Float[np.ndarray, "N"],
+    first: Float[np.ndarray, "N"],
+    second: Float[np.ndarray, "N"],
     patient: Sequence[str],
     *,
     num_draws: int,
@@ -53,7 +53,7 @@ def bootstrap_test(
     Raises:
         ValueError: there are not as many patients as images.
     """
-    sums, num_images = _by_patient(one - other, patient)
+    sums, num_images = _by_patient(first - second, patient)
     if len(sums) < 2:
         return float("nan")
     weights = resample_patients(len(sums), num_draws=num_draws, rng=rng)

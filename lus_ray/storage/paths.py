@@ -36,7 +36,7 @@ def is_remote(path: PathOrUri) -> bool:
 
 
 def parse(text: str) -> PathOrUri:
-    """A path, or a URI without its last slash, from what a user wrote.
+    """A path, or a URI without its last slash, from the text of a user.
 
     Raises:
         InputError: Arrow knows no such storage, or the URI contains a password.

@@ -11,7 +11,7 @@ the copies in one split is right in either case.
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +65,7 @@ def assign_groups(path: Path | str, beside: Sequence[PathOrUri] = ()) -> Groupin
         members[group_of[clip]].add(patient)
     return Grouping(
         pairs=pairs,
-        groups={name: tuple(sorted(who)) for name, who in sorted(members.items()) if len(who) > 1},
+        groups={name: tuple(sorted(m)) for name, m in sorted(members.items()) if len(m) > 1},
         num_groups=len(members),
         num_shards_rewritten=store.replace_groups(path, group_of, beside),
     )
@@ -95,10 +95,8 @@ def find_pairs(index: pa.Table) -> tuple[DuplicatePair, ...]:
     chains = _chains(hashes)
     known_groups = _union(len(clips), [*_chains(patients), *chains])
 
-    def pair(one: int, other: int, kind: Any, similarity: float) -> DuplicatePair:
-        return DuplicatePair(
-            clips[one], clips[other], kind, similarity, _conflicts(rows[one], rows[other])
-        )
+    def pair(a: int, b: int, kind: Any, similarity: float) -> DuplicatePair:
+        return DuplicatePair(clips[a], clips[b], kind, similarity, _conflicts(rows[a], rows[b]))
 
     equal = [pair(a, b, "equal pixels", 1.0) for a, b in chains if patients[a] != patients[b]]
     near = [
@@ -115,15 +113,15 @@ def read_given_groups(path: PathOrUri) -> list[tuple[str, str]]:
 
 
 def join_groups(
-    index: pa.Table, pairs: Iterable[DuplicatePair], given: Sequence[tuple[str, str]] = ()
+    index: pa.Table, pairs: Iterable[DuplicatePair], given_groups: Sequence[tuple[str, str]] = ()
 ) -> dict[str, str]:
     """The group of every clip, from pairs of copies and from groups that readers gave."""
     clips, patients = _columns(index, "clip", "patient")
     number_of = {clip: number for number, clip in enumerate(clips)}
-    names = dict.fromkeys([*patients, *(name for pair in given for name in pair)])
+    names = dict.fromkeys([*patients, *chain.from_iterable(given_groups)])
     of_name = {name: len(clips) + number for number, name in enumerate(names)}
     edges = [(number, of_name[patient]) for number, patient in enumerate(patients)]
-    edges += [(of_name[one], of_name[other]) for one, other in given]
+    edges += [(of_name[patient], of_name[group]) for patient, group in given_groups]
     edges += [(number_of[pair.one], number_of[pair.other]) for pair in pairs]
     roots = _union(len(clips) + len(names), edges)[: len(clips)]
     smallest: dict[int, str] = {}
@@ -165,9 +163,9 @@ def _union(num: int, edges: Iterable[tuple[int, int]]) -> list[int]:
             number = parent[number]
         return number
 
-    for one, other in edges:
-        a, b = sorted((root(one), root(other)))
-        parent[b] = a
+    for edge in edges:
+        low, high = sorted(map(root, edge))
+        parent[high] = low
     return [root(number) for number in range(num)]
 
 

@@ -145,11 +145,11 @@ class PatchTables:
         """Numbers of query patches and of table patches that share a hash, once per hash."""
         wanted = self._hash(query).ravel()
         order = np.argsort(wanted, kind="stable")  # an ordered search stays in the cache
-        found = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
-        length = np.where(self.keys[found] == wanted[order], self.length[found], 0)
+        key = np.minimum(np.searchsorted(self.keys, wanted[order]), len(self.keys) - 1)
+        length = np.where(self.keys[key] == wanted[order], self.length[key], 0)
         offset = np.arange(length.sum()) - np.repeat(np.cumsum(length) - length, length)
         mine = np.repeat(order // NUM_TABLES, length)
-        return mine, self.patches[np.repeat(self.first[found], length) + offset]
+        return mine, self.patches[np.repeat(self.first[key], length) + offset]
 
     def _hash(self, vectors: Float32[np.ndarray, "N D"]) -> Int32[np.ndarray, "N tables"]:
         """One number per table, of which the high bits are the table."""
