@@ -1,4 +1,4 @@
-"""An ingest killed at whichever step: the store is as it was or as it is to be, and joined."""
+"""An ingest killed at any step leaves the earlier store or the new one, with joined groups."""
 
 import multiprocessing
 import os
@@ -19,9 +19,9 @@ PHANTOM = {"patients": 2, "clips": 2, "frames": 4, "size": 64, "masks": "none", 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload([__name__])
 MOST_STEPS = 99
-PAIR = ("clip", "patient")
-MADE = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
-"""What Python tells of changes to a folder before they are made, beside files it opens to write."""
+NAMES = ("clip", "patient", "source")
+CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir")
+"""Audit events that Python raises before it changes a folder."""
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +34,8 @@ def earlier(tmp_path_factory):
     with store.stage_source(folder, "zzz") as work:
         with store.Writer(work.folder, "zzz") as writer:
             for row in rows:
-                clip, patient = (row[name].replace("phantom/", "zzz/") for name in PAIR)
-                writer.add(make_row(frames_of(row), clip=clip, patient=patient, source="zzz"))
+                names = {key: row[key].replace("phantom", "zzz") for key in NAMES}
+                writer.add(make_row(frames_of(row), **names))
         assign_groups(work.folder, work.beside)
         store.record_source(work.folder, "zzz", {})
     return folder
@@ -44,62 +44,57 @@ def earlier(tmp_path_factory):
 @pytest.mark.full
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", ["folder", "bucket"])
-def test_a_store_is_whole_and_joined_whichever_step_of_an_ingest_is_the_last(
-    kind, earlier, tmp_path, request
-):
-    def lain(number):
+def test_a_store_is_whole_and_joined_after_a_kill_at_any_step(kind, earlier, tmp_path, request):
+    def copy(number):
         if kind == "bucket":
             return request.getfixturevalue("bucket").copied(earlier)
         return Path(shutil.copytree(earlier, tmp_path / str(number)))
 
-    before, whole = facts(earlier), lain("whole")
+    before, whole = content(earlier), copy("whole")
     ingest("phantom", None, whole, **PHANTOM)
-    after, seen = facts(whole), []
+    after, history = content(whole), []
     for step in range(MOST_STEPS):
-        place = lain(step)
-        writer = SERVER.Process(target=ingest_and_die, args=(place, step, dict(os.environ)))
+        path = copy(step)
+        writer = SERVER.Process(target=ingest_and_die, args=(path, step, dict(os.environ)))
         writer.start()
         writer.join()
-        found = facts(place)
-        seen.append(found["clips"])
-        assert found["clips"] in (before["clips"], after["clips"])
-        assert found["ledger"] in (before["ledger"], after["ledger"])
-        assert check.check_store(place).loose == ()
+        clips, entries = content(path)
+        history.append(clips)
+        assert clips in (before[0], after[0])
+        assert entries in (before[1], after[1])
+        assert check.check_store(path).loose == ()
         if writer.exitcode == 0:
             break
         assert writer.exitcode == 9
-        if len(phantoms(place)) > 1 or step % 8 == 0:
-            ingest("phantom", None, place, **PHANTOM)
-            assert facts(place) == after
-            assert len(phantoms(place)) == 1
-            assert kind == "bucket" or not list(place.glob(".writing-*"))
+        if len(phantom_shards(path)) > 1 or step % 8 == 0:
+            ingest("phantom", None, path, **PHANTOM)
+            assert content(path) == after
+            assert len(phantom_shards(path)) == 1
+            assert kind == "bucket" or not list(path.glob(".writing-*"))
     assert writer.exitcode == 0
     # The earlier store until one step, and from there on the new one.
-    switch = seen.index(after["clips"])
-    assert 4 <= switch < len(seen) - 1
-    assert seen == [before["clips"]] * switch + [after["clips"]] * (len(seen) - switch)
+    switch = history.index(after[0])
+    assert 4 <= switch < len(history) - 1
+    assert history == [before[0]] * switch + [after[0]] * (len(history) - switch)
 
 
-def facts(place):
-    """What a reader of a store can tell of it; the time that an ingest took is left out."""
-    notes = {
-        source: {**told, "summary": None} for source, told in store.read_sources(place).items()
-    }
-    return {
-        "clips": (store.fingerprint(store.read_index(place)), notes),
-        "ledger": ledger.read(paths.join(place, "ledger.jsonl")),
-    }
+def content(path):
+    """Clips with records of sources, without the time that an ingest took; and the ledger."""
+    sources = store.read_sources(path).items()
+    records = {source: {**facts, "summary": None} for source, facts in sources}
+    entries = ledger.read(paths.join(path, "ledger.jsonl"))
+    return (store.fingerprint(store.read_index(path)), records), entries
 
 
-def phantoms(place):
-    """The shards of the source that lie there, of the store or not."""
-    found = map(paths.basename, paths.list_files(paths.join(place, "clips")))
-    return [name for name in found if name.startswith("phantom-")]
+def phantom_shards(path):
+    """The shards of the source, also those that are not part of the store."""
+    names = map(paths.basename, paths.list_files(paths.join(path, "clips")))
+    return [name for name in names if name.startswith("phantom-")]
 
 
-def ingest_and_die(place, step, environment):
+def ingest_and_die(path, step, environment):
     """Ingest and die just before the change of this number to the folder or to the storage."""
-    os.environ.update(environment)  # that of the storage; the server of processes began earlier
+    os.environ.update(environment)  # the server of processes started before the storage
     left = step
 
     def dies():
@@ -110,7 +105,7 @@ def ingest_and_die(place, step, environment):
 
     def hook(event, args):
         opened = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR)
-        if event in MADE or (opened and str(place) in str(args[0])):
+        if event in CHANGES or (opened and str(path) in str(args[0])):
             dies()
 
     def dying(action):
@@ -120,11 +115,11 @@ def ingest_and_die(place, step, environment):
 
         return instead
 
-    if paths.is_remote(place):
+    if paths.is_remote(path):
         files._put = dying(files._put)  # in a process that ends with this function
         publishing._upload = dying(publishing._upload)
         publishing._delete = dying(publishing._delete)
     else:
         sys.addaudithook(hook)
         files.fsync = publishing.fsync = dying(files.fsync)
-    ingest("phantom", None, place, **PHANTOM)
+    ingest("phantom", None, path, **PHANTOM)
