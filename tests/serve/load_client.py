@@ -27,6 +27,7 @@ PATIENCE_SECONDS = 60.0
 CONNECTION_LOST = "0.5"
 """Seconds after which a patient client retries a request that got no response."""
 CONNECTIONS = threading.local()
+NO_RESPONSE = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,11 @@ def send(url: str, body: bytes, *, patient: bool = False) -> SentRequest:
     start, retry_after = time.time(), []
     while True:
         began = time.monotonic()
-        status, after, text = _post(url, body)
-        seconds = time.monotonic() - began
+        try:
+            status, headers, text = post(url, body, {"Content-Type": "application/octet-stream"})
+        except NO_RESPONSE:
+            status, headers, text = 0, {"retry-after": CONNECTION_LOST}, b""
+        seconds, after = time.monotonic() - began, headers.get("retry-after", "")
         if status != 200:
             retry_after.append(after)
         late = time.time() - start > PATIENCE_SECONDS
@@ -117,23 +121,24 @@ def _read(text: str) -> list[SentRequest]:
     return [SentRequest(**{**r, "retry_after": tuple(r["retry_after"])}) for r in json.loads(text)]
 
 
-def _post(url: str, body: bytes) -> tuple[int, str, str]:
-    connection = getattr(CONNECTIONS, "connection", None)
-    is_new = connection is None
-    if connection is None:
-        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_SECONDS)
-        CONNECTIONS.connection = connection
+def post(
+    url: str, body: bytes, headers: dict[str, str], query: str = ""
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body of the reply over this thread's connection."""
+    netloc = urlsplit(url).netloc
+    kept = getattr(CONNECTIONS, netloc, None)
+    connection = kept or http.client.HTTPConnection(netloc, timeout=PATIENCE_SECONDS)
+    setattr(CONNECTIONS, netloc, connection)
     try:
-        headers = {"Content-Type": "application/octet-stream"}
-        connection.request("POST", "/v1/clips", body, headers)
+        connection.request("POST", f"/v1/clips{query}", body, headers)
         response = connection.getresponse()
-        text = response.read().decode()
-        return response.status, response.headers.get("Retry-After", ""), text
-    except (OSError, http.client.HTTPException) as error:
-        CONNECTIONS.connection = None
-        if is_new:
-            return 0, CONNECTION_LOST, repr(error)
-        return _post(url, body)  # the server had closed an idle connection
+        named = {name.lower(): value for name, value in response.headers.items()}
+        return response.status, named, response.read()
+    except NO_RESPONSE:
+        delattr(CONNECTIONS, netloc)
+        if kept is None:
+            raise
+        return post(url, body, headers, query)  # the server had closed an idle connection
 
 
 if __name__ == "__main__":

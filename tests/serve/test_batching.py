@@ -27,37 +27,28 @@ def process_all(items: list[int], *, limit: int) -> tuple[list[Any], list[Any]]:
     return asyncio.run(gather()), events
 
 
-def groups(events: list[Any]) -> list[Any]:
-    return [event for event in events if isinstance(event, list)]
-
-
 @pytest.mark.parametrize(
-    ("items", "expected"),
+    ("items", "groups"),
     [
         pytest.param([5], [[5]], id="a single item does not wait"),
         pytest.param([0, 1, 2, 3, 4, 5], [[0], [1, 2, 3, 4, 5]], id="waiting items share a call"),
+        pytest.param(
+            [0, 1, 7, 3], [[0], [1, 7, 3], [1], [7], [3]], id="a failing item fails alone"
+        ),
+        pytest.param([7], [[7]], id="a single failing item is not repeated"),
     ],
 )
-def test_items_that_arrive_during_a_call_form_the_next_group(items, expected):
+def test_items_that_arrive_during_a_call_form_the_next_group(items, groups):
     results, events = process_all(items, limit=8)
-    assert results == [2 * item for item in items]
-    assert groups(events) == expected
+    for item, result in zip(items, results, strict=True):
+        assert str(result) == "7" if item == 7 else result == 2 * item
+    assert [event for event in events if isinstance(event, list)] == groups
 
 
 def test_a_full_group_does_not_wait_for_the_call_under_way():
     results, events = process_all([0, 1, 2, 3], limit=2)
     assert results == [0, 2, 4, 6]
     assert events == [[0], [1, 2], "end of [1, 2]", "end of [0]", [3], "end of [3]"]
-
-
-@pytest.mark.parametrize(
-    ("items", "expected"), [([0, 1, 7, 3], [[0], [1, 7, 3], [1], [7], [3]]), ([7], [[7]])]
-)
-def test_a_failing_item_fails_alone_and_is_not_repeated_alone(items, expected):
-    results, events = process_all(items, limit=8)
-    for item, result in zip(items, results, strict=True):
-        assert str(result) == "7" if item == 7 else result == 2 * item
-    assert groups(events) == expected
 
 
 def test_a_cancelled_item_is_not_processed():

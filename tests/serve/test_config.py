@@ -31,13 +31,10 @@ def test_every_slot_has_an_application():
     assert {application["name"] for application in APPLICATIONS} == {"ingress", *slots}
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", "", "[::1]"])
-def test_a_host_that_others_reach_requires_a_token(host):
-    with pytest.raises(InputError, match="set a token with --token or LUS_TOKEN"):
+def test_only_a_host_that_others_reach_requires_a_token():
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org", "", "[::1]"):
+        with pytest.raises(InputError, match="set a token with --token or LUS_TOKEN"):
+            require_token(host, None)
+        require_token(host, "token")
+    for host in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
         require_token(host, None)
-    require_token(host, "token")
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_a_loopback_host_requires_no_token(host):
-    require_token(host, None)

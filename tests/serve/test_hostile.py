@@ -1,18 +1,16 @@
 """The service under attack: every response is a 4xx or a correct 200, and nothing dies or leaks."""
 
-import http.client
+import contextlib
 import json
 import re
 import signal
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -24,7 +22,7 @@ from lus_ray.inference.model_selection import neighbouring_runs, select_models
 from lus_ray.inference.response import LocalPipeline
 from lus_ray.inference.schema import CLIP_RESPONSE, to_dict
 from tests.data.decoding.dicom_files import SECRETS
-from tests.serve import bad_clients, hostile_bodies
+from tests.serve import bad_clients, hostile_bodies, load_client
 from tests.serve.bad_clients import CLOSED
 from tests.serve.hostile_bodies import CANARY, RAW, Attack
 from tests.serve.service import Reply, Service, eventually, request, serving
@@ -45,7 +43,6 @@ SECRET = [CANARY, TOKEN, *SECRETS]
 LEAKS = re.compile("|".join(map(re.escape, [*SECRET, "Traceback", 'File \\"', "site-packages"])))
 NUM_DECODERS = 4
 """Two in each of the two replicas of the ingress."""
-CONNECTIONS = threading.local()
 
 
 @pytest.fixture(scope="module")
@@ -226,19 +223,10 @@ def post_and_check(service: Service, attack: Attack, *, num_groups: int) -> Repl
 
 
 def post(service: Service, attack: Attack) -> Reply:
-    """The reply to an upload over this thread's connection, or a new one where it was closed."""
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": attack.kind}
-    for attempt in range(3):
-        connection = getattr(CONNECTIONS, "connection", None)
-        if connection is None or attempt:
-            netloc = urlsplit(service.url).netloc
-            connection = CONNECTIONS.connection = http.client.HTTPConnection(netloc, timeout=60)
-        try:
-            connection.request("POST", f"/v1/clips{attack.query}", attack.body, headers)
-            response = connection.getresponse()
-            return Reply(response.status, dict(response.headers), response.read())
-        except (ConnectionError, http.client.RemoteDisconnected, http.client.CannotSendRequest):
-            continue
+    for _ in range(3):
+        with contextlib.suppress(*load_client.NO_RESPONSE):
+            return Reply(*load_client.post(service.url, attack.body, headers, attack.query))
     raise AssertionError(f"{attack.name}: no reply")
 
 
