@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from fastapi.responses import JSONResponse
+
 
 @dataclass
 class RequestError(Exception):
@@ -15,7 +17,7 @@ class RequestError(Exception):
     retry_after_seconds: int | None = None
     close: bool = False
 
-    def headers(self) -> dict[str, str]:
+    def response(self) -> JSONResponse:
         headers = {}
         if self.retry_after_seconds is not None:
             headers["Retry-After"] = str(self.retry_after_seconds)
@@ -23,4 +25,4 @@ class RequestError(Exception):
             headers["WWW-Authenticate"] = "Bearer"
         if self.close:
             headers["Connection"] = "close"
-        return headers
+        return JSONResponse({"error": self.text}, self.status, headers=headers)

@@ -13,7 +13,6 @@ from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_selection import ServedModel
 from lus_ray.inference.response import Stopwatch, build_response, inspect_clip
 from lus_ray.inference.schema import CLIP_RESPONSE, ClipResponse
-from serve import http
 from serve.application import Route
 from serve.errors import RequestError
 from serve.metrics import IngressMetrics
@@ -39,11 +38,14 @@ class ClipHandler:
             async with asyncio.timeout(self.limits.request_seconds):
                 response = await self._respond(request, watch)
         except TimeoutError:
-            return self._reject(RequestError(504, "the clip took too long; send a shorter one"))
-        except RequestError as error:
-            return self._reject(error)
-        self.metrics.count_response(200, watch.spent_ms)
-        return Response(CLIP_RESPONSE.dump_json(response), media_type="application/json")
+            error = RequestError(504, "the clip took too long; send a shorter one")
+        except RequestError as rejection:
+            error = rejection
+        else:
+            self.metrics.count_response(200, watch.spent_ms)
+            return Response(CLIP_RESPONSE.dump_json(response), media_type="application/json")
+        self.metrics.count_response(error.status)
+        return error.response()
 
     async def predict(
         self,
@@ -115,10 +117,6 @@ class ClipHandler:
     def _too_many(self, *, close: bool = False) -> RequestError:
         retry_after = self.limits.retry_after_seconds
         return RequestError(429, "too many clips at once", retry_after, close=close)
-
-    def _reject(self, error: RequestError) -> Response:
-        self.metrics.count_response(error.status)
-        return http.error_response(error)
 
 
 def models_of(route: Route) -> list[ServedModel]:

@@ -122,7 +122,7 @@ class SecurityMiddleware:
             self._authorize(Request(scope))
             await self.app(scope, receive, send)
         except RequestError as error:
-            await error_response(error)(scope, receive, send)
+            await error.response()(scope, receive, send)
         except Exception as error:  # already answered; its text may name a file or a patient
             LOG.error("a request failed: %s at %s", type(error).__name__, _locate(error))
             self.count_failure()
@@ -139,10 +139,6 @@ class SecurityMiddleware:
                 raise RequestError(401, "send the token: Authorization: Bearer ...", close=True)
 
 
-def error_response(error: RequestError) -> Response:
-    return JSONResponse({"error": error.text}, error.status, headers=error.headers())
-
-
 async def _on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     text = {404: "not found", 405: "method not allowed"}.get(status, "bad request")
@@ -150,7 +146,7 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
-    return error_response(RequestError(500, "the service failed on this request"))
+    return RequestError(500, "the service failed on this request").response()
 
 
 def _locate(error: Exception) -> str:

@@ -63,7 +63,7 @@ class Ingress:
         """200 when every application has passed its parity check or been rejected."""
         if self.router.is_ready:
             return PlainTextResponse("ready\n")
-        return http.error_response(RequestError(503, "some parts are not ready yet", 1))
+        return RequestError(503, "some parts are not ready yet", 1).response()
 
     async def metrics(self, request: Request) -> Response:
         parities = {

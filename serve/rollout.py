@@ -25,9 +25,7 @@ from serve import app as builders
 from serve.app import ModelsBySlot
 from serve.routing import RoutingStatus
 
-READY_SECONDS = 180.0
-POLL_SECONDS = 1.0
-REPLY_SECONDS = 30.0
+READY_SECONDS, POLL_SECONDS, REPLY_SECONDS = 180.0, 1.0, 30.0
 PARTIAL = "copying"
 
 
@@ -55,12 +53,8 @@ class Rollout:
         self.settings = {app["name"]: app["deployments"][0] for app in config["applications"]}
         self.logging = config["logging_config"]
         self.deployed: dict[str, DeployedApplication] = {}
-        self.wanted: set[str] = set()
-        self.routed: set[str] = set()
-        self.waiting: set[str] = set()
-        self.rejected: set[str] = set()
-        self.rejected_models: set[str] = set()
-        self.sent_messages: set[str] = set()
+        self.wanted, self.routed, self.waiting = set[str](), set[str](), set[str]()
+        self.rejected, self.rejected_models, self.sent_messages = set[str](), set[str](), set[str]()
         self.snapshot: Snapshot | None = None
 
     def start(self, args: dict[str, Any]) -> None:

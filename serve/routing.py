@@ -128,11 +128,9 @@ class Router:
             if reader.reads in rejected and reader not in self.accepted:
                 self.rejected.setdefault(reader, f"{reader.slot}: the model it reads is rejected")
         decided = {application.slot for application in (*self.accepted, *self.rejected)}
-        self.is_ready = (
-            bool(self.route)
-            and all(application.name in responding for application in self.route.values())
-            and all(slot_of(name) in decided for name in running)
-        )
+        routed = {application.name for application in self.route.values()}
+        is_decided = decided.issuperset(map(slot_of, running))
+        self.is_ready = bool(routed) and routed <= responding and is_decided
 
     async def _query(self, name: str) -> ModelApplication | None:
         try:

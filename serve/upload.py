@@ -36,7 +36,8 @@ async def receive_clip(request: Request, limits: ServiceLimits) -> BinaryIO:
     """
     boundary = _multipart_boundary(request.headers.get("content-type", ""))
     allowed = limits.body_bytes + (FORM_OVERHEAD if boundary else 0)
-    if _declared_bytes(request) > allowed:
+    length = request.headers.get("content-length", "0")
+    if length.isascii() and length.isdigit() and len(length) < 20 and int(length) > allowed:
         raise _too_large(limits)
     file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - the caller closes it
     try:
@@ -127,11 +128,6 @@ async def _copy(
         if piece:
             write(piece)
         more = message.get("more_body", False)
-
-
-def _declared_bytes(request: Request) -> int:
-    text = request.headers.get("content-length", "0")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else 0
 
 
 def _too_large(limits: ServiceLimits) -> RequestError:
