@@ -14,7 +14,8 @@ from serve.http_server import HttpServer
 pytestmark = pytest.mark.slow
 SECONDS = 1.0
 LIMITS = ServiceLimits(idle_seconds=SECONDS, request_seconds=SECONDS / 2)
-PATIENCE = 4 * SECONDS
+PATIENCE = 10 * SECONDS
+"""Of the client, on a busy machine; the server's limits are far below."""
 LARGE = 32 * 2**20
 """Bytes of a response that no system buffer holds completely."""
 ESTABLISHED = 1
@@ -68,7 +69,7 @@ def _measure(address: Any, talk: Callable[[socket.socket], None]) -> float:
     ],
 )
 def test_a_stalled_connection_is_closed(request_bytes):
-    assert connection_seconds(lambda client: client.sendall(request_bytes)) < 3 * SECONDS
+    assert connection_seconds(lambda client: client.sendall(request_bytes)) < PATIENCE
 
 
 def test_pipelined_requests_are_answered_in_order():
