@@ -4,7 +4,7 @@ Why one small panel per figure: panels flow side by side on a wide screen and st
 Why no legend inside: several panels share the colours of `LINES`, so the page shows one key.
 """
 
-from lus_ray.figures.attention_maps import MAX_SIDE, draw_attention
+from lus_ray.figures.attention_maps import draw_attention
 from lus_ray.figures.charts import (
     Curve,
     draw_bars,
@@ -23,7 +23,6 @@ __all__ = [
     "EXPERT",
     "HALO",
     "LINES",
-    "MAX_SIDE",
     "Curve",
     "draw_attention",
     "draw_bars",

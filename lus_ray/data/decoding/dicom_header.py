@@ -18,23 +18,12 @@ from pydicom.filereader import read_dataset
 
 from lus_ray.errors import DecodeError
 
-READ = [
-    "Modality",
-    "SamplesPerPixel",
-    "PhotometricInterpretation",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-    "BitsAllocated",
-    "BitsStored",
-    "PixelRepresentation",
-    "BurnedInAnnotation",
-    "FrameTime",
-    "FrameTimeVector",
-    "CineRate",
-    "RecommendedDisplayFrameRate",
-    "SequenceOfUltrasoundRegions",
-]
+ELEMENTS = """
+    Modality SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns BitsAllocated
+    BitsStored PixelRepresentation BurnedInAnnotation FrameTime FrameTimeVector CineRate
+    RecommendedDisplayFrameRate SequenceOfUltrasoundRegions
+"""
+READ = ELEMENTS.split()
 NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
 JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
 OTHERS = (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEG2000)

@@ -85,12 +85,12 @@ def test_draws_fill_the_published_ranges_and_half_of_the_clips_are_flipped(augme
 def test_crops_fill_the_published_ranges_and_lie_in_the_image():
     drawn = ROY_2020.draw(10_000, seeded())
     width, height = drawn["crop_width"], drawn["crop_height"]
-    whole = (width < 1) & (height < 1)  # crops of which no side was cut to the picture
+    whole = (width < 1) & (height < 1)  # crops of which no side was cut to the image
     for value, low, high in [
         (width * height, 0.9, 1.0),
         ((width / height).log(), log(9 / 10), log(10 / 9)),
     ]:
-        margin = 0.05 * (high - low)  # near the ends, few crops fit into the picture
+        margin = 0.05 * (high - low)  # near the ends, few crops fit into the image
         assert low - 1e-6 <= value[whole].min() < low + margin
         assert high - margin < value[whole].max() <= high + 1e-6
     assert 0.4 < whole.float().mean() < 0.6
@@ -146,9 +146,10 @@ def test_contrast_and_intensity_by_hand(greys, changes, expected):
     torch.testing.assert_close(changed.flatten(), torch.tensor(expected))
 
 
-def test_all_frames_of_a_clip_move_alike_and_clips_differ():
-    augmented = Augment()(blob(40, 50, 15, 30).expand(2, 5, -1, -1), seeded())
-    assert torch.equal(augmented, augmented[:, :1].expand(2, 5, -1, -1))
+@pytest.mark.parametrize("augment", [Augment(), SixSteps(share=1.0, noise_std=0)])
+def test_all_frames_of_a_clip_change_alike_and_clips_differ(augment):
+    augmented = augment(blob(40, 50, 15, 30).expand(2, 5, -1, -1), seeded())
+    assert (augmented - augmented[:, :1]).abs().max() < 1e-6
     assert not torch.allclose(augmented[0], augmented[1], atol=0.05)
 
 
@@ -164,30 +165,39 @@ def test_off_its_edges_a_bright_image_equals_the_operations_one_by_one(augment: 
     frames = 0.3 + 0.5 * torch.cat([blob(90, 120, 40, 70, 20) for _ in range(6)])
     chained = one_by_one(frames, augment.draw(6, seeded(3)))
     apart = (augment(frames, seeded(3)) - chained).abs() > 0.02
-    # Along the edge of a rotated picture, one pass cuts where two passes fade.
+    # Along the edge of a rotated image, one pass cuts where two passes fade.
     assert 0 < apart.float().mean() < 0.03
     assert not apart[:, :, 30:60, 40:80].any()
 
 
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31), height=st.integers(1, 24), width=st.integers(1, 24))
-def test_values_stay_in_the_unit_range_and_sizes_stay(seed: int, height: int, width: int):
+@settings(max_examples=40, deadline=None)
+@given(
+    augment=st.sampled_from(
+        [
+            Augment(
+                1, (0.5, 3), 0.2, 180, 0.5, (0.5, 2), 0.3, (0.01, 1), (0.1, 10), (0, 3), 0.5, 0.5
+            ),
+            SixSteps(0.7, 0.5, 1.0, 180, 80, (0.1, 9), (0, 9), (0, 9), 4, 0.5),
+        ]
+    ),
+    seed=st.integers(0, 2**31),
+    height=st.integers(1, 24),
+    width=st.integers(1, 24),
+)
+def test_values_stay_in_the_unit_range_and_sizes_stay(augment, seed: int, height: int, width: int):
     frames = torch.rand(2, 3, height, width, generator=seeded(seed))
-    kept = frames.clone()
-    noisy = Augment(
-        gamma=(0.5, 2), noise_std=0.3, intensity=(0.5, 3), rotate_deg=180,
-        crop=(0.01, 1), aspect=(0.1, 10), contrast=(0, 3), rotate_share=0.5, shade_share=0.5,
-    )  # fmt: skip
-    augmented = noisy(frames, seeded(seed))
-    assert augmented.shape == frames.shape
+    kept, masks = frames.clone(), (1 + frames * 4).byte()
+    augmented, ids = augment.with_masks(frames, masks, seeded(seed))
+    assert augmented.shape == ids.shape == frames.shape
     assert torch.isfinite(augmented).all()
     assert 0 <= augmented.min() <= augmented.max() <= 1
+    assert set(ids.unique().tolist()) <= {0, *masks.unique().tolist()}
     assert torch.equal(frames, kept)
 
 
-@pytest.mark.parametrize("augment", [Augment(), ROY_2020])
-def test_the_same_seed_gives_the_same_image_and_the_next_draw_another(augment: Augment):
-    frames = torch.rand(2, 3, 20, 30)
+@pytest.mark.parametrize("augment", [Augment(), ROY_2020, SixSteps()])
+def test_the_same_seed_gives_the_same_image_and_the_next_draw_another(augment):
+    frames = torch.rand(6, 3, 20, 30)
     generator = seeded(5)
     first, second = augment(frames, generator), augment(frames, generator)
     assert torch.equal(first, augment(frames, seeded(5)))

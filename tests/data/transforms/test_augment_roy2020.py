@@ -4,8 +4,6 @@ from math import cos, pi, sin
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -22,7 +20,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(num_clips: int = 6, num_frames: int = 2, height: int = 40, width: int = 52) -> Tensor:
+def noise(num_clips: int = 6, num_frames: int = 2, height: int = 40, width: int = 52) -> Tensor:
     """Noise between 0.1 and 0.9, so that a wrong pixel shows."""
     return 0.1 + 0.8 * torch.rand(num_clips, num_frames, height, width, generator=seeded(99))
 
@@ -37,7 +35,7 @@ def regions(frames: Tensor) -> Tensor:
     [(STILL, False), (SixSteps(share=0.0), False), (replace(STILL, flip=1.0), True)],
 )
 def test_at_rest_every_bit_stays_and_a_mirror_only_moves_it(steps: SixSteps, is_mirrored: bool):
-    frames = pictures(width=51)
+    frames = noise(width=51)
     for before, after in zip(
         (frames, regions(frames)), steps.with_masks(frames, regions(frames), seeded()), strict=True
     ):
@@ -74,7 +72,7 @@ def test_draws_fill_the_published_ranges_independently_of_each_other():
 
 
 def test_half_the_size_leaves_three_quarters_of_the_darkest_grey_and_background():
-    frames = pictures(1, 1, 40, 40)
+    frames = noise(1, 1, 40, 40)
     small, ids = replace(STILL, scale=(0.5, 0.5)).with_masks(frames, regions(frames), seeded())
     outside = torch.ones(40, 40, dtype=torch.bool)
     outside[10:30, 10:30] = False
@@ -84,7 +82,7 @@ def test_half_the_size_leaves_three_quarters_of_the_darkest_grey_and_background(
 
 @pytest.mark.parametrize("seed", range(4))
 def test_one_lookup_equals_mirror_scale_shear_turn_and_shift_one_after_another(seed: int):
-    frames = pictures()
+    frames = noise()
     moved, ids = UNSHADED.with_masks(frames, regions(frames), seeded(seed))
     drawn = UNSHADED.draw(len(frames), seeded(seed))
     for clip in range(len(frames)):
@@ -92,7 +90,7 @@ def test_one_lookup_equals_mirror_scale_shear_turn_and_shift_one_after_another(s
         lowest = frames[clip].min().item()
         expected = moved_alone(frames[clip].numpy(), values, lowest)
         expected_ids = moved_alone(regions(frames)[clip].numpy(), values, 0)
-        # A place that falls between two pixels may go either way.
+        # A point between two pixels may go either way.
         assert (moved[clip].numpy() != expected).mean() < 0.002
         assert (ids[clip].numpy() != expected_ids).mean() < 0.002
 
@@ -103,7 +101,7 @@ def test_one_lookup_equals_mirror_scale_shear_turn_and_shift_one_after_another(s
 )
 def test_contrast_and_intensity_in_one_line_equal_both_with_their_clippings(steps: SixSteps):
     steps = replace(steps, **UNMOVED, blur=0, noise_std=0)
-    frames = pictures(32, 1, 8, 8) * torch.linspace(0.3, 1, 32)[:, None, None, None]
+    frames = noise(32, 1, 8, 8) * torch.linspace(0.3, 1, 32)[:, None, None, None]
     drawn = steps.draw(32, seeded(1))
     factors = zip(drawn["contrast"].tolist(), drawn["intensity"].tolist(), strict=True)
     expected = [shaded_alone(f.numpy(), *pair) for f, pair in zip(frames, factors, strict=True)]
@@ -113,7 +111,7 @@ def test_contrast_and_intensity_in_one_line_equal_both_with_their_clippings(step
 @pytest.mark.parametrize("size", [(9, 14), (1, 1), (2, 1)])
 @pytest.mark.parametrize("largest", [0.1, 0.75, 2.5])
 def test_a_blur_is_that_of_scipy(size: tuple[int, int], largest: float):
-    frames, steps = pictures(8, 3, *size), replace(STILL, blur=largest)
+    frames, steps = noise(8, 3, *size), replace(STILL, blur=largest)
     sigmas = steps.draw(8, seeded(2))["sigma"].tolist()
     for blurred, clip, sigma in zip(steps(frames, seeded(2)), frames, sigmas, strict=True):
         expected = gaussian_filter(clip.double().numpy(), (0, sigma, sigma))
@@ -130,7 +128,7 @@ def test_noise_has_the_published_size_and_differs_between_pixels_and_frames():
 
 @pytest.mark.parametrize("lookup", ["nearest", "bilinear"])
 def test_all_six_steps_equal_the_steps_one_by_one(lookup: str):
-    smooth = gaussian_filter(pictures(12, 1, 60, 78).numpy(), (0, 0, 4, 4))
+    smooth = gaussian_filter(noise(12, 1, 60, 78).numpy(), (0, 0, 4, 4))
     frames = torch.from_numpy(smooth)
     steps = replace(ALWAYS, noise_std=0, lookup=lookup)
     fused, drawn = steps(frames, seeded(4)), steps.draw(12, seeded(4))
@@ -146,7 +144,7 @@ def test_all_six_steps_equal_the_steps_one_by_one(lookup: str):
 
 
 def test_nearest_makes_no_new_grey_and_bilinear_does():
-    frames = (pictures() > 0.5).float() * 0.5 + 0.25
+    frames = (noise() > 0.5).float() * 0.5 + 0.25
     assert UNSHADED(frames, seeded()).unique().tolist() == [0.25, 0.75]
     bilinear = replace(UNSHADED, lookup="bilinear")
     assert len(bilinear(frames, seeded()).unique()) > 100
@@ -155,7 +153,7 @@ def test_nearest_makes_no_new_grey_and_bilinear_does():
 
 
 def test_masks_do_not_change_what_happens_to_frames_and_nothing_given_is_written_to():
-    frames = pictures()
+    frames = noise()
     kept, masks = frames.clone(), regions(frames)
     for steps in (PUBLISHED, ALWAYS):
         augmented, ids = steps.with_masks(frames, masks, seeded(3))
@@ -163,35 +161,6 @@ def test_masks_do_not_change_what_happens_to_frames_and_nothing_given_is_written
         assert ids.dtype == torch.uint8
     assert torch.equal(frames, kept)
     assert torch.equal(masks, regions(kept))
-
-
-def test_all_frames_of_a_clip_change_alike_and_clips_differ():
-    frames = pictures(1, 1).expand(3, 4, -1, -1)
-    augmented = replace(ALWAYS, noise_std=0)(frames, seeded())
-    assert (augmented - augmented[:, :1]).abs().max() < 1e-6
-    assert (augmented[0] - augmented[1]).abs().max() > 0.05
-
-
-def test_the_same_seed_gives_the_same_image_and_the_next_draw_another():
-    frames, generator = pictures(), seeded(5)
-    first, second = PUBLISHED(frames, generator), PUBLISHED(frames, generator)
-    assert torch.equal(first, PUBLISHED(frames, seeded(5)))
-    assert not torch.equal(first, second)
-
-
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 2**31), height=st.integers(1, 24), width=st.integers(1, 24))
-def test_values_stay_in_the_unit_range_and_sizes_stay(seed: int, height: int, width: int):
-    frames = torch.rand(3, 2, height, width, generator=seeded(seed))
-    wild = SixSteps(
-        share=0.7, translate=1.0, rotate_deg=180, shear_deg=80, scale=(0.1, 9),
-        contrast=(0, 9), intensity=(0, 9), blur=4, noise_std=0.5,
-    )  # fmt: skip
-    augmented, ids = wild.with_masks(frames, regions(frames), seeded(seed))
-    assert augmented.shape == ids.shape == frames.shape
-    assert torch.isfinite(augmented).all()
-    assert 0 <= augmented.min() <= augmented.max() <= 1
-    assert set(ids.unique().tolist()) <= {0, *regions(frames).unique().tolist()}
 
 
 def moved_alone(clip: np.ndarray, values: list[float], fill: float) -> np.ndarray:
