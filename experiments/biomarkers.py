@@ -51,7 +51,7 @@ def experts(of: str, reads: str, inputs: str, labels: tuple[str, ...] = LABELS) 
 
 
 ARMS = (
-    # What every arm is held against.
+    # The baselines of every arm.
     Arm("intensity", partial(IntensityFeatures, view=clips)),
     *(
         Arm(
@@ -64,7 +64,7 @@ ARMS = (
         for label in LABELS
         for kind in ("prior", "logistic")
     ),
-    # The backbone on lung signs, and networks trained end to end.
+    # The backbone of biomarkers, and networks trained end to end.
     Arm("biomarkers", biomarkers, video, label="biomarkers", search=rates),
     *(
         Arm(f"e2e {label}", end_to_end[label], balanced[label], label=label, search=rates)

@@ -5,8 +5,8 @@ Question  Does SIFA carry a B-line segmenter from COVID-19 to pneumonia (CAP), a
 Data      two domains of clips with masks of B-lines, of any size, as the view makes them equal;
           only frames that show a B-line. Unit: patient.
 Splits    three patient folds of each domain, of the same number; the published arms have no
-          validation and keep the last step; the twins keep one patient of each domain apart and
-          choose the epoch by those of the domain that they have labels of.
+          validation and keep the last step; the validated arms set one patient of each domain
+          aside and choose the epoch by those of the labelled domain.
 Run       lus run bline_adaptation --data clips/blines
 Try       lus run bline_adaptation --smoke          2 CPUs, about two minutes, phantom clips
 """
@@ -83,7 +83,7 @@ def translated_arm(arm: Arm) -> Arm:
     )
 
 
-# What every arm is held against: how often there is a B-line at a place.
+# The baseline of every arm: how often a B-line is at a position.
 BASELINE = Arm("place", place, quick, "bline masks", Rows(with_val=True), baseline=True)
 
 PUBLISHED = (

@@ -5,8 +5,8 @@ Question  Does a U-Net of seven dense classes find A-lines, B-lines and the pleu
           of four sparse classes?
 Data      one clip table with masks of the dense scheme. Unit: patient.
 Splits    three patient folds, a quarter of the training side set aside to validate. The paper
-          deals augmented images to three folds at random and selects on test; that protocol has
-          arms of its own, with the table's comparison among them.
+          assigns augmented images to three folds at random and selects on test; that protocol
+          has arms of its own, with the table's comparison among them.
 Run       lus run dense_labels --data clips/phantom
 Try       lus run dense_labels --smoke          2 CPUs, about a minute, phantom clips
 """
@@ -38,7 +38,7 @@ def collapsed(suffix: str = "") -> Arm:
 
 
 ARMS = (
-    # What every arm is held against: the class that a pixel mostly has at its place.
+    # The baseline of every arm: the class that a pixel mostly has at its place.
     Arm("place, dense", partial(dense, net=PositionPrior), quick, "dense masks", baseline=True),
     Arm("place, sparse", partial(sparse, net=PositionPrior), quick, "sparse masks", baseline=True),
     # The table, and the original network without normalisation.
@@ -100,7 +100,7 @@ TABLE_1 = {
     },
 }
 
-# The paper's numbers are those of its own protocol; the leak-free twins have them beside them too.
+# The paper's numbers are those of its own protocol; the report shows them for leak-free arms too.
 PUBLISHED = {f"{name}{suffix}": row for suffix in ("", AT_RANDOM) for name, row in TABLE_1.items()}
 
 GAPS = tuple(

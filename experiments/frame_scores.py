@@ -38,7 +38,7 @@ def network(name: str, task: partial[FrameScore], recipe: Recipe = balanced) -> 
 
 
 ARMS = (
-    # What every arm is held against.
+    # The baselines of every arm.
     Arm("intensity", partial(IntensityFeatures, view=frames)),
     *(
         Arm(

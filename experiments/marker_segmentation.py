@@ -4,7 +4,7 @@ Table     Roy et al. 2020 (IEEE TMI), Table IV and Figure 6.
 Question  Does an ensemble of networks segment the markers of severity better than its members?
 Data      one clip table with masks of the markers scheme and frame_severity. Unit: patient.
 Splits    one patient split, as published: 70 % train, 30 % test, and the last epoch is kept. The
-          validated twins train on 55 % and choose the epoch by the other 15 %.
+          validated arms train on 55 % and choose the epoch by the other 15 %.
 Run       lus run marker_segmentation --data clips/phantom
 Try       lus run marker_segmentation --smoke          2 CPUs, about a minute, phantom clips
 """
@@ -27,7 +27,7 @@ plain = Recipe(
 augmented = replace(plain, augment=SixSteps())
 quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
 
-# The released evaluation holds predictions against masks smoothed by a median filter of 7 x 7.
+# The released evaluation compares predictions with masks smoothed by a median filter of 7 x 7.
 markers = partial(Segmentation, scheme="markers", view=frames, monitor="union_dice", smooth=7)
 network = partial(markers, channels=3, centred=True)
 MEMBERS = {
@@ -52,7 +52,7 @@ def segmentation_arm(name: str, task: partial, recipe: Recipe, *, baseline: bool
 
 
 def together(name: str, *members: Arm, boost: tuple[float, ...] = ()) -> Arm:
-    """An arm that answers with the mean of trained members and trains nothing."""
+    """An arm that predicts the mean of trained members and trains nothing."""
     return Arm(
         name,
         partial(Ensemble, members=tuple(member.task for member in members), boost=boost),
@@ -63,7 +63,7 @@ def together(name: str, *members: Arm, boost: tuple[float, ...] = ()) -> Arm:
 
 
 def validated(arm: Arm) -> Arm:
-    """The twin that keeps the validation side apart and the epoch that is best on it."""
+    """The arm with a validation set, keeping the best epoch."""
     assert arm.recipe is not None
     recipe = replace(arm.recipe, select="best")
     return replace(arm, name=f"{arm.name}, validated", recipe=recipe, rows=Rows())
@@ -74,7 +74,7 @@ AUGMENTED = tuple(segmentation_arm(name, task, augmented) for name, task in MEMB
 VALIDATED = tuple(validated(arm) for arm in AUGMENTED)
 
 ARMS = (
-    # What every arm is held against: the class that a pixel mostly has at its place.
+    # The baseline of every arm: the class that a pixel mostly has at its place.
     segmentation_arm("place", partial(markers, net=PositionPrior), quick, baseline=True),
     UNET,
     *AUGMENTED,

@@ -5,11 +5,10 @@ Question  Does a U-Net that learned dense or sparse labels diagnose better than 
 Data      one clip table with masks of the dense scheme and diseases; clips without masks take part
           in the diagnosis alone. Unit: patient.
 Splits    three patient folds, balanced in disease, a quarter of the training side set aside to
-          validate. The paper deals clips, whole and balanced in class, to three folds whatever
-          their patient, and selects on test; that protocol has arms of its own. They start from
-          the segmenters of images assigned at random, of the same fold, so that all of an arm is as
-          published; one of patient folds was kept from patients whom a fold of clips does not
-          test. The gap is thus that of both stages, and of "none" that of the diagnosis alone.
+          validate. The paper assigns clips, balanced in class, to three folds whatever their
+          patient, and selects on test; that protocol has arms of its own. They start from the
+          segmenters of images assigned at random, of the same fold, so that both stages are as
+          published. The gap is that of both stages, and of "none" that of the diagnosis alone.
 Run       lus run reverse_transfer --data clips/phantom
 Try       lus run reverse_transfer --smoke          2 CPUs, about a minute, phantom clips
 """
@@ -62,7 +61,7 @@ SEGMENTERS = tuple(
 )
 
 ARMS = (
-    # What every arm is held against; it learns from single frames, as the networks do.
+    # The baselines of every arm; they are trained on single frames, as the networks are.
     Arm("intensity", partial(IntensityFeatures, view=frames)),
     *(
         Arm(
@@ -74,7 +73,7 @@ ARMS = (
         )
         for kind in ("prior", "logistic")
     ),
-    # The segmenters, and what becomes of them.
+    # The segmenters, and the networks that start from them.
     *SEGMENTERS,
     *networks(diagnosing),
     *networks(as_published, Rows(clips=True), suffix=AT_RANDOM, segmenter=dense_labels.AT_RANDOM),

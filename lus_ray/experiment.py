@@ -39,7 +39,7 @@ class Rows:
         needs: columns that a clip must have.
         where: values that a clip must have.
         train_without: a label that training clips must lack, so that a later arm learns it from
-            clips that this arm has not seen; if every training clip has it, all train.
+            clips that are new to this arm; if every training clip has it, all train.
         overlap: takes clips without that label from every patient, test patients included.
         images: assigns the six copies of every frame to folds at random, whatever the patient.
         clips: assigns clips to folds at random, balanced in the class of the arm's label.

@@ -71,17 +71,15 @@ class Expert(Task):
             chosen = oversample(target, np.random.default_rng(seed))
             examples, target = examples[chosen], target[chosen]
         kind = self.kind if len(np.unique(target)) > 1 else "prior"
-        best: tuple[float, Any, dict[str, float]] | None = None
+        candidates = []
         for repeat in range(self.fits):
             self.estimator = fit_classifier(kind, examples, target, seed=seed + repeat)
             predictions = zip(val, self.predict_rows(val), strict=True)
             scores = self.score([{"target": self.target(row), **p} for row, p in predictions])
             rank = scores["score"] if np.isfinite(scores["score"]) else -1.0
-            if best is None or rank > best[0]:
-                best = (rank, self.estimator, scores)
-        assert best is not None
-        self.estimator = best[1]
-        return best[2]
+            candidates.append((rank, scores, self.estimator))
+        _, scores, self.estimator = max(candidates, key=lambda candidate: candidate[0])
+        return scores
 
     def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:  # type: ignore[override]
         """`outputs` (S, K) and their mean `probability` (K,) for one row of the earlier arm."""
