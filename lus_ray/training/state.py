@@ -120,7 +120,10 @@ class TrainingState:
                 state.setdefault(int(number), {})[key] = value
             optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
             _match_layout(optimizer)
-        _set_rng_states(_select(tensors, "generator"))
+        rng = _select(tensors, "generator")
+        torch.set_rng_state(rng["cpu"])
+        if "cuda" in rng and torch.cuda.is_available():
+            torch.cuda.set_rng_state(rng["cuda"])
         return progress
 
     def remove(self) -> None:
@@ -139,9 +142,11 @@ def _gather(task: Task, optimizers: Optimizers, best: BestEpoch | None) -> dict[
     groups = {  # the prefixes are those of the first version
         "task": task.state_dict(),
         "memory": task.buffer_state(),
-        "generator": _rng_states(),
+        "generator": {"cpu": torch.get_rng_state()},
         "best": best.parameters if best else {},
     }
+    if torch.cuda.is_available():
+        groups["generator"]["cuda"] = torch.cuda.get_rng_state()
     for network, optimizer in optimizers.items():
         for number, values in optimizer.state_dict()["state"].items():
             groups[f"adam.{network}.{number}"] = values
@@ -171,16 +176,3 @@ def _one_line(error: Exception) -> str:
 def _select(tensors: Mapping[str, Tensor], group: str) -> dict[str, Tensor]:
     start = f"{group}."
     return {n.removeprefix(start): v for n, v in tensors.items() if n.startswith(start)}
-
-
-def _rng_states() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return states
-
-
-def _set_rng_states(states: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state(states["cuda"])
