@@ -40,12 +40,8 @@ class I3D(nn.Module):
         super().__init__()
         widths = [width << stage for stage in range(4)]
         channels = [width, *(4 * inner for inner in widths)]
-        stages = [
-            ResStage(start, inner, num_blocks, temporal_kernels=kernels, stride=stride)
-            for start, inner, num_blocks, kernels, stride in zip(
-                channels[:-1], widths, layers, TEMPORAL_KERNELS, (1, 2, 2, 2), strict=True
-            )
-        ]
+        parts = zip(channels[:-1], widths, layers, TEMPORAL_KERNELS, (1, 2, 2, 2), strict=True)
+        stages = [_stage(*stage) for stage in parts]
         # Entry 2 has no weights; it keeps the numbers of the later blocks as published.
         halve_time = nn.MaxPool3d((2, 1, 1), stride=(2, 1, 1))
         head = nn.Sequential(OrderedDict(proj=nn.Linear(channels[-1], num_outputs)))
@@ -69,35 +65,6 @@ class I3D(nn.Module):
         return self.blocks[-1](features)
 
 
-class ResStage(nn.Module):
-    """Blocks in sequence; the first one changes the number of channels and the size."""
-
-    def __init__(
-        self,
-        num_inputs: int,
-        inner: int,
-        num_blocks: int,
-        *,
-        temporal_kernels: tuple[int, ...],
-        stride: int,
-    ) -> None:
-        super().__init__()
-        self.res_blocks = nn.ModuleList(
-            ResBlock(
-                4 * inner if position else num_inputs,
-                inner,
-                temporal_kernel=temporal_kernels[position % len(temporal_kernels)],
-                stride=1 if position else stride,
-            )
-            for position in range(num_blocks)
-        )
-
-    def forward(self, x: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B c T h w"]:
-        for block in self.res_blocks:
-            x = block(x)
-        return x
-
-
 class ResBlock(nn.Module):
     """A bottleneck (`branch2`) beside a shortcut (`branch1`, with weights where sizes change)."""
 
@@ -115,6 +82,16 @@ class ResBlock(nn.Module):
     def forward(self, x: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B c T h w"]:
         shortcut = self.branch1_norm(self.branch1_conv(x)) if self.projects else x
         return self.activation(self.branch2(x).add_(shortcut))
+
+
+def _stage(
+    num_inputs: int, inner: int, num_blocks: int, kernels: tuple[int, ...], stride: int
+) -> nn.Sequential:
+    blocks = [ResBlock(num_inputs, inner, temporal_kernel=kernels[0], stride=stride)]
+    for n in range(1, num_blocks):
+        kernel = kernels[n % len(kernels)]
+        blocks.append(ResBlock(4 * inner, inner, temporal_kernel=kernel, stride=1))
+    return nn.Sequential(OrderedDict(res_blocks=nn.Sequential(*blocks)))
 
 
 def _stem(width: int) -> nn.Sequential:

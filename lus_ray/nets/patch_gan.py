@@ -71,11 +71,7 @@ class SifaDecoder(nn.Module):
     def forward(
         self, latent: Float[Tensor, "N L h w"], images: Float[Tensor, "N 1 H W"]
     ) -> Float[Tensor, "N 1 H W"]:
-        """Images in [-1, 1], as a change of the images in [-1, 1].
-
-        Raises:
-            ArmError: the sides of the images are not 8 times those of the latent maps.
-        """
+        """Images in [-1, 1], as a change of images with 8 times the sides of the latent maps."""
         check_size(self, images, STRIDE)
         (h, w), (height, width) = latent.shape[-2:], images.shape[-2:]
         if (STRIDE * h, STRIDE * w) != (height, width):
@@ -119,12 +115,9 @@ def _widths(net: nn.Module, width: int) -> tuple[int, int, int]:
     return width, 2 * width, 4 * width
 
 
-def _normalised(
-    convolution: nn.Conv2d | nn.ConvTranspose2d, *, slope: float = 0.0
-) -> list[nn.Module]:
-    """A convolution, instance normalisation, and ReLU, leaky with a slope."""
-    rectified = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
-    return [convolution, _normalisation(convolution.out_channels), rectified]
+def _normalised(conv: nn.Conv2d | nn.ConvTranspose2d, *, slope: float = 0.0) -> list[nn.Module]:
+    relu = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+    return [conv, _normalisation(conv.out_channels), relu]
 
 
 def _residual(width: int, *, bias: bool) -> ResidualUnit:

@@ -75,7 +75,7 @@ class ReleasedUNetPlusPlus(Segmenter):
         self.dropout = Dropout(dropout / 2, inplace=True)
         self.out = nn.Conv2d(widths[0], num_outputs, 1)
         for part in (self.middle, self.rises, self.decoder, self.out):
-            part.apply(_as_keras_begins)
+            part.apply(_initialise_as_keras)
 
     def stem(self, images: Images) -> Stem:
         maps = self.encoder(pad_to_multiple(images, MULTIPLE))
@@ -83,14 +83,13 @@ class ReleasedUNetPlusPlus(Segmenter):
 
     def rest(self, stem: Stem, size: Size) -> PixelLogits:
         *maps, pooled = stem
-        arrived: list[list[Tensor]] = [[], *([skip] for skip in maps)]  # by level
+        inputs: list[list[Tensor]] = [[], *([skip] for skip in maps)]  # by level
         x = self.middle(pooled)
         for n in reversed(range(5)):
-            rising = x
-            for steps, up in enumerate(self.rises[n].children()):
-                rising = up(rising)
-                arrived[n - steps].append(rising)
-            x = self.decoder[n](torch.cat(arrived[n], dim=1))
+            for steps, enlarge in enumerate(self.rises[n].children()):
+                x = enlarge(x)
+                inputs[n - steps].append(x)
+            x = self.decoder[n](torch.cat(inputs[n], dim=1))
         return crop_to_size(self.out(self.dropout(x)), size, MULTIPLE)
 
 
@@ -129,20 +128,20 @@ class UNetPlusPlus(Segmenter):
         for module in self.nodes.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
-        _as_keras_begins(self.out)
+        _initialise_as_keras(self.out)
 
     def stem(self, images: Images) -> Stem:
         """Node "i_j" begins at map i and has risen to the size of map j + 1."""
         maps = self.encoder(pad_to_multiple(images, MULTIPLE))[::-1]
-        done: dict[tuple[int, int], Tensor] = {}
+        outputs: dict[tuple[int, int], Tensor] = {}
         for column in range(4):
-            known = [maps[column + 1]]
+            same_size = [maps[column + 1]]
             for start in range(column, -1, -1):
-                below = maps[column] if start == column else done[start, column - 1]
-                x = self.nodes[f"{start}_{column}"](torch.cat([_doubled(below), *known], dim=1))
-                done[start, column] = x
-                known.append(x)
-        return (self.nodes["0_4"](_doubled(done[0, 3])),)
+                below = maps[column] if start == column else outputs[start, column - 1]
+                x = self.nodes[f"{start}_{column}"](torch.cat([_doubled(below), *same_size], dim=1))
+                outputs[start, column] = x
+                same_size.append(x)
+        return (self.nodes["0_4"](_doubled(outputs[0, 3])),)
 
     def rest(self, stem: Stem, size: Size) -> PixelLogits:
         return crop_to_size(self.out(self.dropout(stem[0])), size, MULTIPLE)
@@ -177,7 +176,7 @@ def _doubled(maps: Tensor) -> Tensor:
     return functional.interpolate(maps, scale_factor=2, mode="nearest")
 
 
-def _as_keras_begins(module: nn.Module) -> None:
+def _initialise_as_keras(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:

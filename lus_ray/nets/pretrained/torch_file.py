@@ -44,12 +44,9 @@ class TorchFileReader(Sandbox):
 
     def _convert(self, source: int, result: int, num_bytes: int) -> None:
         seconds = BASE_SECONDS + num_bytes / BYTES_PER_SECOND
-        request = {
-            "seconds": seconds,
-            "memory_bytes": BASE_BYTES + 8 * num_bytes,
-            "result_bytes": (1 << 20) + 5 * num_bytes,
-            "num_bytes": num_bytes,
-        }
+        request = {"seconds": seconds, "num_bytes": num_bytes}
+        request["memory_bytes"] = BASE_BYTES + 8 * num_bytes
+        request["result_bytes"] = (1 << 20) + 5 * num_bytes
         end = self.run(source, result, request)
         if end is None:
             raise ValueError("the process that read it ended; run again, with more memory free")
