@@ -26,18 +26,18 @@ CLEAN_EXIT = b"."
 @contextlib.contextmanager
 def clean_up_if_killed(folder: Path) -> Iterator[None]:
     """Start a cleanup process for this process; it does nothing when the block ends normally."""
-    theirs, ours = os.pipe()
-    command = [sys.executable, "-m", "serve.cleanup", str(theirs), str(os.getpid()), str(folder)]
+    read_end, write_end = os.pipe()
+    command = [sys.executable, "-m", "serve.cleanup", str(read_end), str(os.getpid()), str(folder)]
     cleanup = subprocess.Popen(
-        command, pass_fds=[theirs], start_new_session=True, stdin=subprocess.DEVNULL,
+        command, pass_fds=[read_end], start_new_session=True, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, cwd=Path(__file__).resolve().parents[1],
     )  # fmt: skip
-    os.close(theirs)
+    os.close(read_end)
     try:
         yield
     finally:
-        os.write(ours, CLEAN_EXIT)
-        os.close(ours)
+        os.write(write_end, CLEAN_EXIT)
+        os.close(write_end)
         cleanup.wait()
 
 

@@ -134,8 +134,8 @@ class SecurityMiddleware:
         if self.token is None and not is_loopback(_split(f"//{host}").hostname or ""):
             raise RequestError(403, "without a token, use a loopback name of this machine")
         if self.token is not None and request.scope["path"] not in PUBLIC_PATHS:
-            given = request.headers.get("authorization", "").encode()
-            if not hmac.compare_digest(given, b"Bearer " + self.token.encode()):
+            authorization = request.headers.get("authorization", "").encode()
+            if not hmac.compare_digest(authorization, b"Bearer " + self.token.encode()):
                 raise RequestError(401, "send the token: Authorization: Bearer ...", close=True)
 
 

@@ -41,12 +41,11 @@ class DoctorReport:
 
     def text(self) -> str:
         """One line per check, and its remedy below it."""
-        lines = []
-        for check in self.checks:
-            lines.append(f"{check.level:<5} {check.name:<16} {check.result}")
-            if check.remedy:
-                lines.append(f"{'':<22} -> {check.remedy}")
-        return "\n".join(lines)
+        return "\n".join(
+            f"{check.level:<5} {check.name:<16} {check.result}"
+            + (f"\n{'':<22} -> {check.remedy}" if check.remedy else "")
+            for check in self.checks
+        )
 
     def contents(self) -> dict[str, Any]:
         findings = [
@@ -63,6 +62,10 @@ def run_checks(address: str | None = None) -> DoctorReport:
     memory_text = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
     memory_remedy = "close other programs; smoke needs 2 GiB"
     disk_remedy = "free some space here, or give an --out elsewhere"
+    environment = DoctorCheck("ok", "environment", "nothing unsafe is set")
+    if os.environ.get(UNSAFE) not in (None, "", "0"):
+        remedy = f"unset {UNSAFE}: it lets a Parquet file run code"
+        environment = DoctorCheck("fail", "environment", f"{UNSAFE} is set", remedy)
     cluster, cluster_checks = _check_cluster(address)
     checks = [
         DoctorCheck("ok", "Python", python),
@@ -70,7 +73,7 @@ def run_checks(address: str | None = None) -> DoctorReport:
         _check_size("memory", memory.available, memory_text, memory_remedy),
         _check_shared_memory(),
         _check_size("disk", free, f"{free / GIB:.1f} GiB free here", disk_remedy),
-        _check_environment(),
+        environment,
         _check_upload(),
         *cluster_checks,
         *([] if cluster is None else _check_plans(cluster, free)),
@@ -102,13 +105,6 @@ def _check_size(name: str, num_bytes: int, result: str, remedy: str) -> DoctorCh
     if num_bytes < 2 * GIB:
         return DoctorCheck("note", name, result, remedy)
     return DoctorCheck("ok", name, result)
-
-
-def _check_environment() -> DoctorCheck:
-    if os.environ.get(UNSAFE) not in (None, "", "0"):
-        remedy = f"unset {UNSAFE}: it lets a Parquet file run code"
-        return DoctorCheck("fail", "environment", f"{UNSAFE} is set", remedy)
-    return DoctorCheck("ok", "environment", "nothing unsafe is set")
 
 
 def _check_upload() -> DoctorCheck:

@@ -102,10 +102,10 @@ def explain_wait(
         held = up.gpus - sum(node.gpus for node in free)
         return f"{_gpus(workers * share)}: {held:g} of {up.gpus:g} are in use{suffix}"
     if sum(node.slots for node in free) < resources.cpus:
-        left = sum(node.cpus for node in free)
-        if left >= resources.cpus:
-            return f"{_cpus(resources.cpus)}: {left:g} are free, but on no single node"
-        return f"{_cpus(resources.cpus)}: {up.cpus - left:g} of {up.cpus:g} are in use{suffix}"
+        free_cpus = sum(node.cpus for node in free)
+        if free_cpus >= resources.cpus:
+            return f"{_cpus(resources.cpus)}: {free_cpus:g} are free, but on no single node"
+        return f"{_cpus(resources.cpus)}: {up.cpus - free_cpus:g} of {up.cpus:g} are in use{suffix}"
     if sum(node.count_workers(share) for node in free) < workers:
         return f"{_bundle(share)} on one node: what is free is on different nodes"
     return "its process to start: resources are free"
@@ -121,10 +121,10 @@ def _describe_scaling(cluster: Cluster, share: float) -> str:
 
 def _describe(resources: CellResources) -> str:
     data = f" and {resources.data_cpus} for its data" if resources.data_cpus else ""
-    cpus = f"{_cpus(resources.workers)} for its workers{data}"
-    if not resources.gpus_per_worker:
-        return cpus
-    return f"{_gpus(resources.workers * resources.gpus_per_worker)} and {cpus}"
+    gpus = resources.workers * resources.gpus_per_worker
+    return (
+        f"{f'{_gpus(gpus)} and ' if gpus else ''}{_cpus(resources.workers)} for its workers{data}"
+    )
 
 
 def _suggest_change(resources: CellResources, cluster: Cluster) -> str:

@@ -34,12 +34,12 @@ def send(
         clips=clips, models=succeed, ready=succeed, metrics=succeed, count_failure=count_failure,
         token=token,
     )  # fmt: skip
-    given = {"host": HERE} | {name.lower(): value for name, value in headers.items()}
+    fields = {"host": HERE} | {name.lower(): value for name, value in headers.items()}
     scope = {
         "type": "http", "http_version": "1.1", "method": method, "scheme": "http", "path": path,
         "raw_path": path.encode(), "query_string": b"", "root_path": "",
         "server": ("127.0.0.1", 8000), "client": ("127.0.0.1", 1),
-        "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in fields.items()],
     }  # fmt: skip
     messages: list[Any] = []
 

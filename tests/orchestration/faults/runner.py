@@ -128,8 +128,8 @@ def _kill(command: Command, fault: Fault, target: targets.Target) -> tuple[int |
     """Kill the processes and wait for the end: the exit code, and broken promises."""
     pids, cells = target
     metrics = {cell: _metrics(cell) for cell in cells}
-    others = set(targets.running_cells(command.out).values()) - set(cells)
-    num_starts = {cell: _num_starts(cell) for cell in others}
+    untouched = set(targets.running_cells(command.out).values()) - set(cells)
+    num_starts = {cell: _num_starts(cell) for cell in untouched}
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

@@ -25,15 +25,15 @@ CONTRASTS = """() => {
       layers.unshift(getComputedStyle(e).backgroundColor);
     return rgb("#fff", ...layers);
   };
-  const found = [];
+  const contrasts = [];
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const [element, text] = [texts.currentNode.parentElement, texts.currentNode.data.trim()];
     if (!text || !element.checkVisibility({ visibilityProperty: true })) continue;
     const [a, b] = [light(behind(element)), light(rgb(getComputedStyle(element).color))];
-    found.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), text]);
+    contrasts.push([(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), text]);
   }
-  return found.sort((a, b) => a[0] - b[0]);
+  return contrasts.sort((a, b) => a[0] - b[0]);
 }"""
 """Contrast of every visible text with its background (WCAG 2.2, 1.4.3), the lowest first."""
 
