@@ -157,14 +157,6 @@ def test_a_segmenter_of_other_classes_is_refused_and_changes_nothing(tmp_path):
     assert_equal(task.state_dict(), before)
 
 
-def test_a_diagnosis_starts_with_all_weights_of_a_diagnosis(tmp_path):
-    factory = partial(FrameDiagnosis, net=NET, view=VIEW)
-    earlier, task = factory(), factory()
-    checkpoint.save(tmp_path / "c", earlier, checkpoint.describe(factory), seed=0)
-    checkpoint.initialize_from_checkpoint(task, tmp_path / "c")
-    assert_equal(task.state_dict(), earlier.state_dict())
-
-
 def test_a_view_of_several_frames_is_refused():
     with pytest.raises(ArmError, match="num_frames=1 and num_samples=0"):
         FrameDiagnosis(NET, view=View(num_frames=4))

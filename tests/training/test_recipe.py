@@ -6,7 +6,6 @@ import pytest
 from click.testing import CliRunner
 
 from experiments.bline_adaptation import EXPERIMENT
-from experiments.frame_scores import balanced
 from lus_ray.cli import main
 from lus_ray.errors import ArmError
 from lus_ray.orchestration import run_options
@@ -84,9 +83,3 @@ def test_valid_settings_reach_the_recipe_in_their_order():
         EXPERIMENT.at("smoke").arm("unet covid").recipe, epochs=1, batch=0, lr=1, gpus=2,
         select="loss", oversample="markers", plateau=0.5, milestones=[],
     )  # fmt: skip
-
-
-def test_a_published_schedule_is_replaced_only_as_a_whole():
-    with pytest.raises(ArmError, match=r"milestones is \(70,\); leave it empty"):
-        replace(balanced, cosine=True)
-    assert replace(balanced, cosine=True, milestones=()).cosine

@@ -289,20 +289,6 @@ def test_training_continues_if_a_state_cannot_be_written(tmp_path, monkeypatch, 
     assert_equal(weights, undisturbed)
 
 
-def test_a_state_is_written_aside_and_then_renamed(tmp_path, monkeypatch):
-    path, calls = tmp_path / "state", []
-
-    def record(tensors, aside, metadata):
-        calls.append((aside, path.exists()))
-        save_file(tensors, aside, metadata)
-
-    monkeypatch.setattr(state_module, "save_file", record)
-    train(seeded(Grey), PLAIN, path)
-    assert [exists for _, exists in calls] == [False, True, True, True]
-    assert all(aside != path and aside.parent == path.parent for aside, _ in calls)
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_a_state_is_written_once_an_interval_and_less_often_where_writing_is_slow(tmp_path):
     task, state = seeded(Grey), TrainingState(tmp_path / "state", every_s=3600)
     state.save(task, {}, TrainingProgress([RECORD]))
