@@ -10,8 +10,6 @@ from lus_ray.errors import InputError
 
 
 class PathOrUriType(click.ParamType):
-    """A local folder, or the URI of one on object storage."""
-
     name = "path or URI"
 
     def convert(

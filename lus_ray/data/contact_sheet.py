@@ -73,8 +73,6 @@ figcaption { font-size: 12px; max-width: 220px; overflow-wrap: anywhere }
 
 @dataclass(frozen=True)
 class Example:
-    """The middle frame of one clip as base64 PNG."""
-
     clip: str
     source: str
     severity: str

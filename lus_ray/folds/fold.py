@@ -99,7 +99,6 @@ def read(path: Path | str) -> tuple[Fold, ...]:
 
 
 def fingerprint(folds: Iterable[Fold]) -> str:
-    """SHA-256 over the patients of every split of every fold."""
     text = json.dumps([asdict(fold) for fold in folds], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -196,7 +196,6 @@ def official(path: Path | str) -> Official:
 
 
 def write(folds: Sequence[Fold], path: Path | str, *, protocol: Protocol, seed: int) -> None:
-    """Write folds with the protocol and seed they came from."""
     plan = {
         "protocol": protocol.describe(),
         "seed": seed,

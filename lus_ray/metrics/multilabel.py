@@ -132,7 +132,6 @@ def label_tables(
 
 
 def mean(values: Sequence[float]) -> float:
-    """Mean of the defined values; NaN where none is."""
     defined = [value for value in values if not np.isnan(value)]
     return float(np.mean(defined)) if defined else float("nan")
 

@@ -66,8 +66,6 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class InheritedCounts:
-    """One label with K classes, and the frames of the clips, which inherit it."""
-
     clips: ClassCounts
     confusion: Float[np.ndarray, "P K K"]
     classes: tuple[str, ...]
@@ -84,8 +82,6 @@ class InheritedCounts:
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """K yes/no labels with entries not judged."""
-
     patients: tuple[str, ...]
     confusion: Float[np.ndarray, "P K 2 2"]
     pairs: dict[int, PairWins]

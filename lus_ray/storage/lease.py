@@ -149,7 +149,6 @@ class _Lease:
             raise self._refusal(holder or {}, 0.0)
 
     def keep_alive(self) -> None:
-        """Write a heartbeat until finished; failures of the storage are ignored."""
         while not self.finished.wait(HEARTBEAT_S):
             with contextlib.suppress(OSError, pa.ArrowException):
                 holder = self._read()

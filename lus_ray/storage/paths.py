@@ -31,7 +31,6 @@ STORAGE_ERRORS = {
 
 
 def is_remote(path: PathOrUri) -> bool:
-    """Whether a path is a URI."""
     return isinstance(path, str) and "://" in path
 
 
@@ -49,7 +48,6 @@ def parse(text: str) -> PathOrUri:
 
 
 def join(location: PathOrUri, *names: str) -> PathOrUri:
-    """The path of a file or folder below another."""
     if not is_remote(location):
         return Path(location).joinpath(*names)
     scheme, host, path, query, _ = urlsplit(str(location))
@@ -57,7 +55,6 @@ def join(location: PathOrUri, *names: str) -> PathOrUri:
 
 
 def basename(location: PathOrUri) -> str:
-    """The last part of a path, as `Path.name`."""
     return PurePosixPath(urlsplit(str(location)).path if is_remote(location) else location).name
 
 
@@ -123,7 +120,6 @@ def file_size(location: PathOrUri) -> int:
 
 
 def describe_error(error: BaseException) -> str:
-    """The message of an error in one line."""
     return explain_storage_error(error) or " ".join(str(error).split())[:200]
 
 

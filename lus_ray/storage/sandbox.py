@@ -68,7 +68,6 @@ class Sandbox:
                 self.connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End the child process, and with it a fork that is still at work."""
         if self.connection is not None:
             self.connection.close()
         if self.process is not None:

@@ -146,7 +146,6 @@ def _differ(one: Any, other: Any) -> bool:
 
 
 def _chains(keys: Iterable[Hashable]) -> list[tuple[int, int]]:
-    """Each row with the previous row of the same key."""
     rows: dict[Hashable, list[int]] = defaultdict(list)
     for number, key in enumerate(keys):
         rows[key].append(number)

@@ -64,8 +64,6 @@ class Match:
 
 @dataclass(frozen=True)
 class Candidate:
-    """Clips that may match: number of votes, mean shift in pixels, enlargement, mirroring."""
-
     one: int
     other: int
     votes: int
@@ -110,8 +108,6 @@ def _patches(text: bytes | None) -> tuple[Int64[np.ndarray, "N 3"], Float32[np.n
 
 
 class _PatchIndex:
-    """The patches of all clips and their owners."""
-
     def __init__(
         self, known: Sequence[int], patches: Sequence[tuple], known_groups: Int64[np.ndarray, "C"]
     ) -> None:
@@ -172,7 +168,6 @@ def _votes(
 
 
 def compare_clips(signatures: Sequence[bytes | None], candidate: Candidate) -> Match:
-    """Register one clip to the other by the candidate, and correlate."""
     one, other = (extract_features(signatures[n] or b"") for n in (candidate.one, candidate.other))
     scale, mirrored = candidate.scale, candidate.mirrored
     patches = describe_patches(one, scale) * (MIRRORED if mirrored else 1)

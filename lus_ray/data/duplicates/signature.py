@@ -196,6 +196,5 @@ def _corners(
 
 
 def _spread(num_available: int, num_wanted: int) -> Int64[np.ndarray, "K"]:
-    """Middles of equal shares of the time."""
     num = min(num_available, num_wanted)
     return ((np.arange(num) + 0.5) * num_available / num).astype(np.int64)

@@ -15,7 +15,6 @@ from lus_ray.storage.paths import PathOrUri, join
 
 
 def record_source(store: Path | str, source: str, facts: dict[str, Any]) -> None:
-    """Record how a source was read: options, policies, counts."""
     manifest = _read(store)
     sources = {**manifest.get("sources", {}), source: facts}
     _write(store, {"schema": 1, **manifest, "sources": sources})
