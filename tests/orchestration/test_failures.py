@@ -1,4 +1,4 @@
-"""Lost processes are told from errors of the cell; a killed process resumes to the same metrics."""
+"""Lost processes and errors of a cell; a killed process resumes to the same metrics."""
 
 import contextlib
 import json
@@ -66,7 +66,7 @@ def cluster():
 
 
 def run(data: Path, out: Path, *settings: str) -> list[str]:
-    """Run one cell to its end; the lines of its metrics."""
+    """Run one cell; the lines of its metrics."""
     settings = (f"arm.recipe.epochs={NUM_EPOCHS}", *settings)
     chosen = run_options.apply_options(EXPERIMENT, "smoke", arms=CELL.arm, settings=settings)
     campaign.run(RunRequest(chosen, data=data, out=out, size="smoke", folds=(CELL.fold,)))
@@ -93,10 +93,10 @@ class Killer(threading.Thread):
             time.sleep(0.02)
         self.title = " ".join(psutil.Process(pid).cmdline())
         os.kill(pid, signal.SIGKILL)
-        began, known = time.monotonic(), read_metrics(self.out)
+        start, known = time.monotonic(), read_metrics(self.out)
         while read_metrics(self.out)[: len(known) + 1] == known:
             time.sleep(0.05)
-        self.retry_s = time.monotonic() - began
+        self.retry_s = time.monotonic() - start
 
 
 def find_trial(out: Path) -> int:
@@ -126,9 +126,9 @@ def test_a_killed_process_is_replaced_and_the_metrics_are_the_same(
     errors = capfd.readouterr().err
     assert "its process was killed" in errors
     assert "retry 1 of 3" in errors
-    folder = RunFolder(tmp_path / "killed").cell(CELL).path
-    assert len(json.loads((folder / "starts.json").read_text())) == 2
-    assert "after" in " ".join(json.loads((folder / "cost.json").read_text())["notes"])
+    folder = RunFolder(tmp_path / "killed").cell(CELL)
+    assert len(json.loads(folder.starts.read_text())) == 2
+    assert "after" in " ".join(json.loads(folder.cost.read_text())["notes"])
     killer.join(5)
     assert killer.retry_s is not None
     assert killer.retry_s < RETRY_S

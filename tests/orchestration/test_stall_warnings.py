@@ -14,7 +14,7 @@ from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
 from tests.orchestration.cheap_cells import experiment
-from tests.orchestration.test_scheduler import Heard
+from tests.orchestration.test_scheduler import RecordingObserver
 
 RESOURCES = {"intensity": CellResources(1, 0.0, 0)}
 
@@ -27,27 +27,15 @@ class Trial:
     status: str = "PENDING"
 
 
-class Messages(Heard):
-    """An observer that keeps the messages."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.messages: list[str] = []
-
-    def notify(self, text: str) -> None:
-        self.messages.append(text)
-
-
 @pytest.fixture
 def scheduler(tmp_path, monkeypatch):
     """A scheduler with the trials "a" and "b" on a cluster of one CPU, which is in use."""
-    monkeypatch.setattr(
-        stall_warnings.Cluster, "current", staticmethod(lambda: Cluster((Node(1.0),)))
-    )
+    cluster = staticmethod(lambda: Cluster((Node(1.0),)))
+    monkeypatch.setattr(stall_warnings.Cluster, "current", cluster)
     monkeypatch.setattr(stall_warnings, "read_free_resources", lambda: [Node(0.0)])
     cells = (Cell("intensity", 0), Cell("intensity", 1))
     plan = RunPlan(experiment(6), "smoke", (), (), "", RunFolder(tmp_path), cells)
-    scheduler = CellScheduler(plan, Messages(), lambda cell: 0.0)
+    scheduler = CellScheduler(plan, RecordingObserver(), lambda cell: 0.0)
     for trial_id in ("a", "b"):
         scheduler.suggest(trial_id)
     return scheduler
@@ -60,8 +48,7 @@ def poll(scheduler, monkeypatch):
     monkeypatch.setattr(stall_warnings.time, "monotonic", lambda: 1000.0 + clock.seconds)
 
     def run(trials, until):
-        start = clock.seconds
-        for second in range(start, until + 1):
+        for second in range(clock.seconds, until + 1):
             clock.seconds = second
             warnings.on_step_begin(0, trials)
         return scheduler.observer.messages

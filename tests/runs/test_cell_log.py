@@ -1,4 +1,4 @@
-"""What a cell writes as it learns: a line for each epoch, whatever came before a kill."""
+"""The log of a cell: a line of metrics per epoch, also after a kill, and the cost."""
 
 import json
 
@@ -30,52 +30,45 @@ def cost(log):
     return json.loads(log.folder.cost.read_text())
 
 
-def nothing(values):
-    """Nobody watches."""
+def ignore(values):
+    """An epoch callback that does nothing."""
 
 
-def test_every_epoch_is_a_line_and_is_told_to_whoever_watches(folder):
-    seen = []
-    log = CellLog(folder, seen.append)
-    assert lines(log.folder) == []
+def test_every_epoch_is_logged_and_passed_to_the_callback(folder):
+    folder.error.write_text("out of memory\n")  # of an earlier start
+    reports = []
+    log = CellLog(folder, reports.append)
+    assert not folder.error.exists()
+    assert lines(folder) == []
     epochs(log, 0, 1, 2)
-    assert lines(log.folder) == [0, 1, 2]
-    assert [values["epoch"] for values in seen] == [0, 1, 2]
+    assert lines(folder) == [values["epoch"] for values in reports] == [0, 1, 2]
     assert cost(log) == {"wall_s": 1.0, "epochs": 3, "val_scores": {"dice": 0.5}, "notes": []}
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
-def test_lines_before_the_epoch_where_a_cell_goes_on_are_kept_and_later_ones_dropped(folder, first):
-    epochs(CellLog(folder, nothing), 0, 1, 2)
+def test_metrics_are_kept_up_to_the_epoch_where_a_cell_resumes(folder, first):
+    epochs(CellLog(folder, ignore), 0, 1, 2)
     with folder.metrics.open("a") as file:
-        file.write('{"epoch": 3, "trai')  # it was killed as it wrote
-    log = CellLog(folder, nothing)
+        file.write('{"epoch": 3, "trai')
+    log = CellLog(folder, ignore)
     epochs(log, *range(first, 5))
     assert lines(folder) == [0, 1, 2, 3, 4]
-    written = cost(log)
-    assert written["epochs"] == 5
-    assert written["notes"] == [f"went on after {first} epochs of an earlier start"]
+    notes = [f"went on after {first} epochs of an earlier start"]
+    assert cost(log).items() >= {"epochs": 5, "notes": notes}.items()
 
 
-def test_a_cell_that_begins_again_keeps_nothing_of_an_earlier_start(folder):
-    epochs(CellLog(folder, nothing), 0, 1, 2)
-    log = CellLog(folder, nothing)
+def test_a_cell_that_restarts_drops_earlier_metrics(folder):
+    epochs(CellLog(folder, ignore), 0, 1, 2)
+    log = CellLog(folder, ignore)
     epochs(log, 0, 1, 0, 1)  # two inner models, one after the other
     assert lines(folder) == [0, 1, 0, 1]
     assert (cost(log)["epochs"], cost(log)["notes"]) == (4, [])
 
 
 def test_a_cell_killed_after_its_last_epoch_keeps_every_line(folder):
-    epochs(CellLog(folder, nothing), 0, 1, 2)
-    log = CellLog(folder, nothing)
+    epochs(CellLog(folder, ignore), 0, 1, 2)
+    log = CellLog(folder, ignore)
     log.notes += ("something else",)
-    written = cost(log)
+    notes = ["went on after 3 epochs of an earlier start", "something else"]
+    assert cost(log).items() >= {"epochs": 3, "notes": notes}.items()
     assert lines(folder) == [0, 1, 2]
-    assert written["epochs"] == 3
-    assert written["notes"] == ["went on after 3 epochs of an earlier start", "something else"]
-
-
-def test_an_error_of_an_earlier_start_is_gone(folder):
-    folder.error.write_text("out of memory\n")
-    CellLog(folder, nothing)
-    assert not folder.error.exists()

@@ -1,4 +1,4 @@
-"""Which clips an arm learns from, validates on, and sees without their labels; and how few."""
+"""Clips that an arm trains on, validates on, tests on or uses without labels; random splits."""
 
 from collections import Counter
 
@@ -7,118 +7,86 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
 from lus_ray.experiment import Arm, Experiment, Rows
 from lus_ray.folds import Fold, rotating
 from lus_ray.runs import cell_rows, predictions
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.cell_rows import split_clips, split_images
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
 from lus_ray.tasks import Segmentation
 
 COVID, CAP = {"domain": "covid"}, {"domain": "cap"}
 FOLD = Fold(0, train=("a", "A"), val=("b", "B"), test=("c", "C"))
+TABLE = [
+    {"clip": f"t/{p}", "patient": p, "group": p, "source": "t", "mask_scheme": "bline",
+     "domain": "cap" if p.isupper() else "covid", "height": 8, "width": 8, "num_frames": 2,
+     "severity": 1, "disease": "healthy"}
+    for p in "abcABC"
+]  # fmt: skip
+"""A clip of each patient; names of the other domain's patients are capital letters."""
 
 
-def table():
-    """A clip of each patient; names of the other domain's patients are capital letters."""
-    return [
-        {"clip": f"t/{p}", "patient": p, "group": p, "source": "t", "mask_scheme": "bline",
-         "domain": "cap" if p.isupper() else "covid", "height": 8, "width": 8, "num_frames": 2,
-         "severity": 1}
-        for p in "abcABC"
-    ]  # fmt: skip
+def plan_of(folder, *arms, folds=(FOLD,)):
+    experiment = Experiment("t", "t", rotating(3), arms, ("dice",))
+    return RunPlan(experiment, "smoke", folds, TABLE, "0", RunFolder(folder))
 
 
-def given_to(rows, tmp_path):
-    """Patients of each side, and those of the second stream."""
+@pytest.mark.parametrize(
+    ("rows", "splits", "unlabelled"),
+    [
+        (Rows(), {"train": "aA", "val": "bB", "test": "cC"}, ""),
+        (Rows(learns=COVID), {"train": "a", "val": "b", "test": "cC"}, ""),
+        (Rows(learns=COVID | {"severity": 2}), {"test": "cC"}, ""),
+        (Rows(learns=CAP, unlabelled=COVID), {"train": "A", "val": "B", "test": "cC"}, "a"),
+        (Rows(learns=CAP, unlabelled=COVID, with_val=True), {"train": "AB", "test": "cC"}, "ab"),
+    ],
+)
+def test_arms_train_on_their_own_domain_and_are_tested_on_both(tmp_path, rows, splits, unlabelled):
     arm = Arm("t", Segmentation, rows=rows)
-    experiment = Experiment("t", "t", rotating(3), (arm,), ("dice",))
-    work = RunPlan(experiment, "smoke", (FOLD,), table(), "0", RunFolder(tmp_path))
-    found = {}
-    for row in cell_rows.rows_of(arm, FOLD, Cell("t", 0), work):
-        found[row["split"]] = found.get(row["split"], "") + row["patient"]
-    second = cell_rows.unlabelled_rows(arm, FOLD, work)
-    return found, "".join(row["patient"] for row in second)
+    plan = plan_of(tmp_path, arm)
+    patients = {}
+    for row in cell_rows.rows_of(arm, FOLD, Cell("t", 0), plan):
+        patients[row["split"]] = patients.get(row["split"], "") + row["patient"]
+    assert patients == splits
+    second = cell_rows.unlabelled_rows(arm, FOLD, plan)
+    assert "".join(row["patient"] for row in second) == unlabelled
 
 
-def test_an_arm_learns_from_one_domain_and_is_tested_on_both(tmp_path):
-    found, second = given_to(Rows(learns=COVID), tmp_path)
-    assert found == {"train": "a", "val": "b", "test": "cC"}
-    assert second == ""
-
-
-def test_without_a_domain_to_learn_it_learns_from_all(tmp_path):
-    assert given_to(Rows(), tmp_path)[0] == {"train": "aA", "val": "bB", "test": "cC"}
-
-
-def test_the_second_stream_is_the_training_side_of_the_other_domain(tmp_path):
-    rows = Rows(learns=CAP, unlabelled=COVID)
-    assert given_to(rows, tmp_path) == ({"train": "A", "val": "B", "test": "cC"}, "a")
-
-
-def test_where_clips_are_dealt_at_random_patients_of_the_fold_are_on_either_side(tmp_path):
-    rows = [{**row, "disease": "healthy"} for row in table()]
-    diagnosed = Arm("t", Segmentation, label="diagnosis", rows=Rows(clips=True, where=COVID))
-    experiment = Experiment("t", "t", rotating(3), (diagnosed,), ("accuracy",))
-    folds = rotating(3).assign(index_of(rows), seed=0)
-    work = RunPlan(experiment, "smoke", folds, rows, "0", RunFolder(tmp_path))
-    found = []
+def test_clips_split_at_random_ignore_the_patients_of_the_fold(tmp_path):
+    arm = Arm("t", Segmentation, label="diagnosis", rows=Rows(clips=True, where=COVID))
+    columns = ("clip", "patient", "group", "severity")
+    index = pa.table({name: [row[name] for row in TABLE] for name in columns})
+    folds = rotating(3).assign(index, seed=0)
+    plan = plan_of(tmp_path, arm, folds=folds)
     for fold in folds:
-        dealt = cell_rows.rows_of(diagnosed, fold, Cell("t", fold.number), work)
-        found.append({row["clip"]: row["split"] for row in dealt})
-    assert [sorted(dealt.values()) for dealt in found] == [["test", "train", "train"]] * 3
-    assert all(sorted(dealt) == ["t/a", "t/b", "t/c"] for dealt in found)
+        rows = cell_rows.rows_of(arm, fold, Cell("t", fold.number), plan)
+        assert sorted(row["split"] for row in rows) == ["test", "train", "train"]
+        assert sorted(row["clip"] for row in rows) == ["t/a", "t/b", "t/c"]
 
 
-def test_what_reads_images_dealt_at_random_has_the_sides_of_that_arm(tmp_path):
+def test_an_arm_that_reads_images_split_at_random_takes_over_their_splits(tmp_path):
     images = Arm("images", Segmentation, label="dense masks", rows=Rows(images=True))
     reader = Arm("reader", Segmentation, label="sparse masks", reads="images")
-    again = Arm("again", Segmentation, label="sparse masks", reads="reader")
-    experiment = Experiment("t", "t", rotating(3), (images, reader, again), ("mean_iou",))
-    work = RunPlan(experiment, "smoke", (FOLD,), table(), "0", RunFolder(tmp_path))
-    about = predictions.PredictionInfo("images", 0, "dense masks", (), False, "0", scheme="dense")
-    said = [prediction(row) for row in table()]
+    second = Arm("second", Segmentation, label="sparse masks", reads="reader")
+    plan = plan_of(tmp_path, images, reader, second)
+    info = predictions.PredictionInfo("images", 0, "dense masks", (), False, "0", scheme="dense")
+    known = {**dict.fromkeys(predictions.KEPT), "sha256": "0"}
+    values = {"fold": 0, "split": "test", "target": None, "prediction": {}}
+    rows = [predictions.make_row(known | row, **values) for row in TABLE]
     for name in ("images", "reader"):
-        predictions.write(RunFolder(tmp_path).cell(Cell(name, 0)).predictions, said, about)
-    for arm in (reader, again):
-        rows = cell_rows.rows_of(arm, FOLD, Cell(arm.name, 0), work)
+        predictions.write(plan.folder_of(Cell(name, 0)).predictions, rows, info)
+    for arm in (reader, second):
+        rows = cell_rows.rows_of(arm, FOLD, Cell(arm.name, 0), plan)
         assert {row["clip"]: row["split"] for row in rows} == {f"t/{p}": "test" for p in "abcABC"}
 
 
-def prediction(row):
-    """A row of a prediction table, on the test side."""
-    known = {**dict.fromkeys(predictions.KEPT), **row, "sha256": "0"}
-    return predictions.make_row(known, fold=0, split="test", target=None, prediction={})
+frames_per_clip = st.lists(st.integers(1, 9), min_size=1, max_size=3)
 
 
-def index_of(rows):
-    """What a protocol deals folds from."""
-    return pa.table(
-        {name: [row[name] for row in rows] for name in ("clip", "patient", "group", "severity")}
-    )
-
-
-def test_where_validation_trains_too_so_does_that_of_the_second_stream(tmp_path):
-    rows = Rows(learns=CAP, unlabelled=COVID, with_val=True)
-    assert given_to(rows, tmp_path) == ({"train": "AB", "test": "cC"}, "ab")
-
-
-def test_what_equals_is_asked_of_every_column(tmp_path):
-    assert cell_rows.has_values({"domain": "cap", "severity": 1}, {"domain": "cap"})
-    assert cell_rows.has_values({"domain": "cap"}, {})
-    assert not cell_rows.has_values(
-        {"domain": "cap", "severity": 1}, {"domain": "cap", "severity": 2}
-    )
-    found, _ = given_to(Rows(learns={"domain": "covid", "severity": 2}), tmp_path)
-    assert found == {"test": "cC"}
-
-
-patients = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=3), min_size=1, max_size=6)
-"""Of each patient the number of frames of each clip."""
-
-
-def clips(lengths):
-    """Every second frame of a clip is one that counts."""
+def clips_with_images(lengths):
+    """Clips by patient; every second frame of a clip counts."""
     return [
         {"clip": f"t/{p}-{c}", "patient": f"t/{p}", "num_frames": 2 * length,
          "images": [[2 * n, 0] for n in range(length)]}
@@ -126,55 +94,147 @@ def clips(lengths):
     ]  # fmt: skip
 
 
-def per_patient(rows):
+def images_per_patient(rows):
     counts = Counter()
     for row in rows:
         counts[row["patient"]] += len(row["images"])
     return counts
 
 
-@given(patients, st.data(), st.integers(0, 99))
-def test_frames_are_reduced_to_the_number_and_each_patient_in_proportion(lengths, data, seed):
-    train = clips(lengths)
+@given(st.lists(frames_per_clip, min_size=1, max_size=6), st.data(), st.integers(0, 99))
+def test_frames_are_reduced_to_a_number_and_each_patient_in_proportion(lengths, data, seed):
+    train = clips_with_images(lengths)
     total = sum(map(sum, lengths))
     number = data.draw(st.integers(1, total))
     kept = cell_rows.reduce_images(train, number, seed=seed)
-    had, has = per_patient(train), per_patient(kept)
-    assert sum(has.values()) == number
-    for patient, own in had.items():
-        assert abs(has[patient] - number * own / total) < 1
+    assert train == clips_with_images(lengths), "the rows themselves do not change"
+    counts = images_per_patient(kept)
+    assert sum(counts.values()) == number
+    for patient, before in images_per_patient(train).items():
+        assert abs(counts[patient] - number * before / total) < 1
     images = {row["clip"]: row["images"] for row in train}
     for row in kept:
         assert row["images"]
+        assert row["images"] == sorted(row["images"])
         assert len({tuple(image) for image in row["images"]}) == len(row["images"])
         assert all(image in images[row["clip"]] for image in row["images"])
-        assert row["images"] == sorted(row["images"])
     assert kept == cell_rows.reduce_images(train, number, seed=seed)
 
 
-def test_another_seed_keeps_other_frames():
-    train = clips([[9, 9], [9, 9]])
-    kept = [cell_rows.reduce_images(train, 12, seed=seed) for seed in range(5)]
-    assert len({str(rows) for rows in kept}) == 5
-
-
 @pytest.mark.parametrize("number", [6, 7, 100])
-def test_where_there_are_not_more_all_frames_stay(number):
-    train = clips([[2, 1], [3]])
+def test_all_frames_are_kept_where_there_are_not_more(number):
+    train = clips_with_images([[2, 1], [3]])
     assert cell_rows.reduce_images(train, number, seed=0) == train
 
 
-def test_frames_of_a_patient_are_alike_likely_to_be_kept():
-    train = clips([[4], [4]])
-    seen = Counter()
+def test_frames_of_a_patient_are_kept_with_equal_probability():
+    train = clips_with_images([[4], [4]])
+    counts = Counter()
     for seed in range(800):
         for row in cell_rows.reduce_images(train, 4, seed=seed):
-            seen.update((row["clip"], frame) for frame, _ in row["images"])
-    assert len(seen) == 8
-    assert all(count / 800 == pytest.approx(0.5, abs=0.07) for count in seen.values())
+            counts.update((row["clip"], frame) for frame, _ in row["images"])
+    assert len(counts) == 8
+    assert all(count / 800 == pytest.approx(0.5, abs=0.07) for count in counts.values())
 
 
-def test_what_is_given_stays_as_it_is():
-    train = clips([[4], [4]])
-    cell_rows.reduce_images(train, 3, seed=0)
-    assert train == clips([[4], [4]])
+DISEASES = ("healthy", "COVID-19 pneumonia", "other lung disease")
+diseases = st.lists(
+    st.sampled_from((*DISEASES, "other non-lung disease", None)), min_size=1, max_size=40
+)
+fold_counts, seeds = st.integers(2, 5), st.integers(0, 99)
+
+
+def clips_of(lengths):
+    return [
+        {"clip": f"t/{n}", "patient": f"t/p{n // 2}", "num_frames": length}
+        for n, length in enumerate(lengths)
+    ]
+
+
+def images_in(rows, split):
+    return [
+        (r["clip"], frame, copy) for r in rows if r["split"] == split for frame, copy in r["images"]
+    ]
+
+
+def diagnosed(diseases):
+    """Two clips per patient; only the first three diseases are diagnoses."""
+    return [
+        {"clip": f"t/{n:02}", "patient": f"t/p{n // 2}", "disease": disease}
+        for n, disease in enumerate(diseases)
+    ]
+
+
+def clip_folds(rows, num_folds=3, seed=0):
+    settings = {"num_folds": num_folds, "seed": seed}
+    return [split_clips(rows, "diagnosis", fold=fold, **settings) for fold in range(num_folds)]
+
+
+def in_test(rows):
+    return [row for row in rows if row["split"] == "test"]
+
+
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=6), fold_counts, seeds)
+def test_every_image_is_tested_once_and_trained_on_in_the_other_folds(lengths, num_folds, seed):
+    rows = clips_of(lengths)
+    images = sorted(
+        (row["clip"], frame, copy)
+        for row in rows
+        for frame in range(row["num_frames"])
+        for copy in range(len(SIX_COPIES))
+    )
+    tests = []
+    for fold in range(num_folds):
+        assigned = split_images(rows, fold=fold, num_folds=num_folds, seed=seed)
+        names = [(row["clip"], row["split"]) for row in assigned]
+        assert names == sorted(set(names)), "a clip has one row per split"
+        assert all(row["num_frames"] == lengths[int(row["clip"][2:])] for row in assigned)
+        assert all(row["images"] == sorted(row["images"]) for row in assigned)
+        tests.append(images_in(assigned, "test"))
+        assert sorted(images_in(assigned, "train") + tests[-1]) == images
+    assert sorted(image for test in tests for image in test) == images
+    assert max(map(len, tests)) - min(map(len, tests)) <= 1
+
+
+@given(diseases, fold_counts, seeds)
+def test_every_clip_with_a_diagnosis_is_tested_in_one_fold_and_trained_on_in_the_others(
+    diseases, num_folds, seed
+):
+    rows = diagnosed(diseases)
+    known = {row["clip"] for row in rows if row["disease"] in DISEASES}
+    assigned = clip_folds(rows, num_folds, seed)
+    for fold in assigned:
+        assert [row["clip"] for row in fold] == sorted(known)
+        assert {row["split"] for row in fold} <= {"train", "test"}
+    assert Counter(row["clip"] for fold in assigned for row in in_test(fold)) == Counter(known)
+    for name in (*DISEASES, None):  # every class, and the whole, is balanced
+        sizes = [sum(name in (None, r["disease"]) for r in in_test(fold)) for fold in assigned]
+        assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "split"),
+    [
+        (
+            clips_of([3, 2, 4]),
+            lambda rows, seed: split_images(rows, fold=0, num_folds=3, seed=seed),
+        ),
+        (diagnosed(DISEASES * 6), lambda rows, seed: clip_folds(rows, seed=seed)),
+        (
+            clips_with_images([[9, 9], [9, 9]]),
+            lambda rows, seed: cell_rows.reduce_images(sorted(rows, key=str), 12, seed=seed),
+        ),
+    ],
+)
+def test_the_seed_alone_decides_and_not_the_order_of_clips(rows, split):
+    assert split(rows, 7) == split(rows[::-1], 7)
+    assert len({str(split(rows, seed)) for seed in range(5)}) == 5
+
+
+def test_random_splits_leak_frames_and_clips_of_patients():
+    rows = split_images(clips_of([8] * 4), fold=0, num_folds=3, seed=0)
+    train, test = ({image[:2] for image in images_in(rows, s)} for s in ("train", "test"))
+    assert train & test
+    rows = clip_folds(diagnosed(DISEASES * 6))[0]
+    train, test = ({r["patient"] for r in rows if r["split"] == s} for s in ("train", "test"))
+    assert train & test

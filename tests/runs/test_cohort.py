@@ -1,4 +1,4 @@
-"""Which clips are compared: roles of domains, frames that show the class, folds with both."""
+"""Selected clips: domains by role, frames that show a class, folds with both domains."""
 
 import json
 from dataclasses import replace
@@ -29,8 +29,6 @@ EXPERIMENT = Experiment(
     domains={"covid": ("covid", "A"), "cap": ("cap", "pneumonia", "B")},
     frames_with="B-line",
 )
-"""Two roles, each with the names that it goes by."""
-
 ROLES = replace(EXPERIMENT, frames_with="")
 
 
@@ -44,78 +42,60 @@ def both(tmp_path_factory):
     return folder
 
 
-def clips(folder, *rows, scheme="bline"):
-    """A store of clips given as (domain, class id of each frame's one outlined pixel)."""
-    with store.Writer(folder, "t") as writer:
-        for number, (domain, ids) in enumerate(rows):
-            masks = np.zeros((len(ids), 4, 4), np.uint8)
-            masks[:, 2, 1] = ids
-            writer.add(
-                make_row(
-                    np.full((len(ids), 4, 4), number, np.uint8), clip=f"t/{number}",
-                    patient=f"t/p{number}", source="t", domain=domain, masks=masks,
-                    mask_scheme=scheme,
-                )
-            )  # fmt: skip
-    return folder
-
-
-def of(folder, experiment=EXPERIMENT, names=()):
+def select_of(folder, *clips, scheme="bline", names=(), experiment=EXPERIMENT):
+    """The selection from clips given as (domain, class id of each frame's one masked pixel)."""
+    if clips:
+        with store.Writer(folder, "t") as writer:
+            for number, (domain, ids) in enumerate(clips):
+                masks = np.zeros((len(ids), 4, 4), np.uint8)
+                masks[:, 2, 1] = ids
+                names_of = {"clip": f"t/{number}", "patient": f"t/p{number}", "source": "t"}
+                columns = {"domain": domain, "masks": masks, "mask_scheme": scheme}
+                writer.add(make_row(np.full_like(masks, number), **names_of, **columns))
     return select(experiment, store.read_index(folder), folder, names=names)
 
 
-def test_a_domain_goes_by_its_role_and_the_rest_of_the_table_is_as_it_was(both):
+def test_domains_are_renamed_to_their_roles_and_no_other_column_changes(both):
     index = store.read_index(both)
-    named, table, notes = of(both, ROLES)
+    named, table, notes = select_of(both, experiment=ROLES)
     assert named.domains == {"covid": ("A",), "cap": ("B",)}
-    assert table["domain"].to_pylist() == [
-        {"A": "covid", "B": "cap"}[name] for name in index["domain"].to_pylist()
-    ]
+    role_of = {"A": "covid", "B": "cap"}
+    assert table["domain"].to_pylist() == [role_of[name] for name in index["domain"].to_pylist()]
     assert table.schema.equals(index.schema)
     assert table.drop_columns("domain").equals(index.drop_columns("domain"))
     assert notes == ()
 
 
 def test_images_are_the_frames_whose_mask_shows_the_class(both):
-    _, table, _ = of(both)
+    table = select_of(both)[1]
     listed = dict(zip(table["clip"].to_pylist(), table["images"].to_pylist(), strict=True))
-    seen = {
+    shown = {
         row["clip"]: [[t, 0] for t, ids in enumerate(masks_of(row)) if (ids == 1).any()]
         for row in store.read(both)
     }
-    assert listed == {clip: images for clip, images in seen.items() if images}
-    assert {len(images) for images in seen.values()} > {0}
+    assert listed == {clip: images for clip, images in shown.items() if images}
+    assert {len(images) for images in shown.values()} > {0}
 
 
-def test_only_some_frames_of_a_clip_count_and_clips_without_any_are_left_out(tmp_path):
-    folder = clips(
-        tmp_path, ("covid", [0, 1, 0, 1]), ("cap", [1]), ("cap", [0, 0]), ("covid", [1, 0])
-    )
-    _, table, notes = of(folder)
+def test_clips_without_a_frame_that_shows_the_class_are_skipped_with_a_note(tmp_path):
+    clips = [("covid", [0, 1, 0, 1]), ("cap", [1]), ("cap", [0, 0]), ("covid", [1, 0])]
+    _, table, notes = select_of(tmp_path, *clips)
     assert table["clip"].to_pylist() == ["t/0", "t/1", "t/3"]
     assert table["images"].to_pylist() == [[[1, 0], [3, 0]], [[0, 0]], [[0, 0]]]
-    assert table.column_names == [*store.read_index(folder).column_names, "images"]
+    assert table.column_names == [*store.read_index(tmp_path).column_names, "images"]
     assert notes == ("1 of 4 clips skipped: no frame shows B-line",)
 
 
 @pytest.mark.parametrize("scheme", ["dense", "sparse"])
 def test_the_class_is_found_by_name_in_the_scheme_of_a_clip(tmp_path, scheme):
-    lines = MASK_SCHEMES[scheme].index("B-line")
-    folder = clips(tmp_path, ("A", [1, lines]), ("B", [lines, 3]), scheme=scheme)
-    assert of(folder)[1]["images"].to_pylist() == [[[1, 0]], [[0, 0]]]
+    line = MASK_SCHEMES[scheme].index("B-line")
+    table = select_of(tmp_path, ("A", [1, line]), ("B", [line, 3]), scheme=scheme)[1]
+    assert table["images"].to_pylist() == [[[1, 0]], [[0, 0]]]
 
 
-def test_a_scheme_that_does_not_know_the_class_shows_none(tmp_path):
-    folder = clips(tmp_path, ("A", [1]), ("B", [2]), scheme="markers")
-    with pytest.raises(SchemaError, match="domain 'covid': no frame shows B-line"):
-        of(folder)
-
-
-def test_clips_of_other_domains_are_left_out_and_counted(tmp_path):
-    folder = clips(
-        tmp_path, ("A", [1]), ("B", [1]), ("C", [1]), ("C", [1]), (None, [1]), ("pneumonia", [1])
-    )
-    named, table, notes = of(folder)
+def test_clips_of_other_domains_are_skipped_and_counted(tmp_path):
+    names = ("A", "B", "C", "C", None, "pneumonia")
+    named, table, notes = select_of(tmp_path, *((name, [1]) for name in names))
     assert named.domains["cap"] == ("pneumonia",), "the first known name wins"
     assert table["clip"].to_pylist() == ["t/0", "t/5"]
     assert notes == (
@@ -124,75 +104,71 @@ def test_clips_of_other_domains_are_left_out_and_counted(tmp_path):
     )
 
 
-def test_the_store_may_name_its_domains_as_it_likes(tmp_path):
-    folder = clips(tmp_path, ("east", [1]), ("west", [1]))
-    named, table, _ = of(folder, names=("west", "east"))
+def test_a_store_may_name_its_domains_freely(tmp_path):
+    clips = [("east", [1]), ("west", [1])]
+    named, table, _ = select_of(tmp_path, *clips, names=("west", "east"))
     assert named.domains == {"covid": ("west",), "cap": ("east",)}
     assert table["domain"].to_pylist() == ["cap", "covid"]
 
 
-def test_swapped_domains_are_another_fingerprint(both):
-    one = of(both, names=("A", "B"))[1]
-    other = of(both, names=("B", "A"))[1]
-    assert store.fingerprint(one) == store.fingerprint(of(both)[1])
-    assert store.fingerprint(one) != store.fingerprint(other)
-
-
-def test_other_outlines_of_the_same_frames_are_other_data(tmp_path):
-    one, other = (
-        of(clips(tmp_path / name, ("A", ids), ("B", [1])))[1]
-        for name, ids in (("one", [1, 0]), ("other", [1, 1]))
+def test_swapped_domains_and_other_masks_change_the_fingerprint(both, tmp_path):
+    known, swapped = (select_of(both, names=names)[1] for names in (("A", "B"), ("B", "A")))
+    assert store.fingerprint(known) == store.fingerprint(select_of(both)[1])
+    assert store.fingerprint(known) != store.fingerprint(swapped)
+    first, second = (
+        select_of(tmp_path / name, ("A", ids), ("B", [1]))[1]
+        for name, ids in (("first", [1, 0]), ("second", [1, 1]))
     )
-    assert store.fingerprint(one) == store.fingerprint(other)
-    assert fingerprint(one) != fingerprint(other)
-    whole = one.drop_columns("images")
+    assert store.fingerprint(first) == store.fingerprint(second)
+    assert fingerprint(first) != fingerprint(second)
+    whole = first.drop_columns("images")
     assert fingerprint(whole) == store.fingerprint(whole)
 
 
-def test_an_experiment_that_compares_nothing_keeps_every_clip(both):
+def test_an_experiment_without_domains_keeps_every_clip(both):
     index = store.read_index(both)
     assert select(dense_labels.EXPERIMENT, index, both) == (dense_labels.EXPERIMENT, index, ())
 
 
+A, B = ("A", [1]), ("B", [1])
+
+
 @pytest.mark.parametrize(
-    ("rows", "names", "said"),
+    ("clips", "names", "message"),
     [
         ([("east", [1]), ("west", [1])], (), "this store has 'east', 'west'; .* with --domains"),
-        (
-            [("A", [1])],
-            (),
-            r"domain 'cap' \(known as 'cap', 'pneumonia', 'B'\); this store has 'A'",
-        ),
+        ([A], (), r"domain 'cap' \(known as 'cap', 'pneumonia', 'B'\); this store has 'A'"),
         ([(None, [1])], (), "no clip of this store names its domain"),
-        ([("A", [1]), ("B", [0, 0])], (), "lines: domain 'cap': no frame shows B-line"),
-        ([("A", [1]), ("B", [1])], ("A", "C"), "no clip of domain 'C'; this store has 'A', 'B'"),
-        ([("A", [1]), ("B", [1])], ("A",), "--domains A: lines compares 2 domains"),
-        ([("A", [1]), ("B", [1])], ("A", "A"), "store's names of 'covid', 'cap', in this order"),
-        ([("A", [1]), ("B", [1])], ("A", "B", "C"), "--domains A,B,C: lines compares 2 domains"),
+        ([A, ("B", [0, 0])], (), "lines: domain 'cap': no frame shows B-line"),
+        ([A, B], ("A", "C"), "no clip of domain 'C'; this store has 'A', 'B'"),
+        ([A, B], ("A",), "--domains A: lines compares 2 domains"),
+        ([A, B], ("A", "A"), "store's names of 'covid', 'cap', in this order"),
+        ([A, B], ("A", "B", "C"), "--domains A,B,C: lines compares 2 domains"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line_of_bad_input(tmp_path, rows, names, said):
-    folder = clips(tmp_path, *rows)
-    with pytest.raises(InputError, match=said) as caught:
-        of(folder, names=names)
+def test_domains_that_cannot_be_compared_are_refused_in_one_line(tmp_path, clips, names, message):
+    with pytest.raises(InputError, match=message) as caught:
+        select_of(tmp_path, *clips, names=names)
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
 
 
-def test_domains_are_refused_where_none_are_compared(both):
+def test_a_mask_scheme_without_the_class_shows_no_frame(tmp_path):
+    with pytest.raises(SchemaError, match="domain 'covid': no frame shows B-line"):
+        select_of(tmp_path, A, ("B", [2]), scheme="markers")
+
+
+def test_domains_are_parsed_and_kept_in_the_command(both):
     with pytest.raises(InputError, match="--domains: dense_labels compares no domains"):
         run_options.parse_domains(dense_labels.EXPERIMENT, "A,B")
     assert run_options.parse_domains(dense_labels.EXPERIMENT, None) == ()
     assert run_options.parse_domains(EXPERIMENT, " A, B") == ("A", "B")
-
-
-def test_the_command_keeps_the_names_of_the_domains():
     command = run_options.format_command("lines", "smoke", {"domains": "A,B"})
     assert command == "lus run lines --size smoke --domains A,B"
 
 
 @pytest.mark.parametrize(
-    ("train", "test", "said"),
+    ("train", "test", "message"),
     [
         ("ab", "c", "fold 3 tests no patient of domain 'cap'"),
         ("a", "cd", "fold 3 trains on no patient of domain 'cap'"),
@@ -200,18 +176,17 @@ def test_the_command_keeps_the_names_of_the_domains():
         ("b", "ad", "fold 3 trains on no patient of domain 'covid'"),
     ],
 )
-def test_folds_without_a_domain_on_a_side_are_refused(tmp_path, train, test, said):
-    folder = clips(tmp_path, *[(name, [1]) for name in ("A", "B", "A", "B")])
-    _, table, _ = of(folder)
+def test_folds_that_lack_a_domain_are_refused(tmp_path, train, test, message):
+    table = select_of(tmp_path, A, B, A, B)[1]
     patient = dict(zip("abcd", sorted(table["patient"].to_pylist()), strict=True))
-    folds = [
-        Fold(0, train=(patient["a"], patient["b"]), test=(patient["c"], patient["d"])),
-        Fold(3, train=tuple(patient[p] for p in train), test=tuple(patient[p] for p in test)),
-    ]
-    with pytest.raises(FoldError, match=said) as caught:
-        check_folds(EXPERIMENT, folds, table)
+    first, bad = (
+        Fold(number, *(tuple(patient[name] for name in names) for names in (train, "", test)))
+        for number, train, test in ((0, "ab", "cd"), (3, train, test))
+    )
+    with pytest.raises(FoldError, match=message) as caught:
+        check_folds(EXPERIMENT, [first, bad], table)
     assert "\n" not in str(caught.value)
-    check_folds(EXPERIMENT, folds[:1], table)
+    check_folds(EXPERIMENT, [first], table)
 
 
 def plan_of(experiment, data, out, names=()):
@@ -220,7 +195,7 @@ def plan_of(experiment, data, out, names=()):
 
 def test_a_run_records_its_domains_and_its_clips_list_their_images(both, tmp_path):
     experiment = replace(EXPERIMENT, folds=across_domains(2, val=False))
-    _, table, _ = of(both, experiment)
+    table = select_of(both, experiment=experiment)[1]
     plan = plan_of(experiment, both, tmp_path)
     written = json.loads((tmp_path / "experiment.json").read_text())
     assert written["domains"] == {"covid": ["A"], "cap": ["B"]}
@@ -240,19 +215,20 @@ def test_a_run_with_other_domains_is_refused(both, tmp_path):
         plan_of(ROLES, both, tmp_path, names=("B", "A"))
 
 
-def test_patients_that_splits_leave_out_are_noted(both, tmp_path):
+def test_patients_without_a_split_are_noted(both, tmp_path):
     first, second, *others = sorted(set(store.read_index(both)["patient"].to_pylist()))
     path = tmp_path / "splits.json"
     fold = {"number": 0, "train": [first], "test": [second, "t/misspelt"]}
     path.write_text(json.dumps({"folds": [fold]}))
-    _, _, notes = of(both, run_options.apply_options(ROLES, "full", splits=path))
+    chosen = run_options.apply_options(ROLES, "full", splits=path)
+    notes = select_of(both, experiment=chosen)[2]
     assert notes[-2] == "1 of 3 patients of splits.json are not in the store: t/misspelt"
     assert notes[-1].startswith(
         f"{len(others)} of {len(others) + 2} patients of the store are in no fold of splits.json"
     )
 
 
-def test_splits_that_deal_one_domain_only_are_refused_before_anything_is_written(both, tmp_path):
+def test_splits_of_one_domain_are_refused_before_anything_is_written(both, tmp_path):
     patients = sorted(set(store.read_index(both)["patient"].to_pylist()))
     fold = {"number": 0, "train": patients[:3], "test": patients[3:6]}
     path = tmp_path / "splits.json"

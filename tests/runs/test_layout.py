@@ -31,17 +31,14 @@ def test_a_cell_is_finished_once_its_prediction_file_exists(tmp_path):
     assert [cell.fold for cell in run.finished_cells("a")] == ["fold1"]
 
 
-def test_folders_of_arms_are_named_in_small_letters_and_digits():
+def test_folders_of_arms_have_names_of_lower_case_letters_and_digits():
     assert layout.slug("SIFA covid→cap, validated (2)") == "sifa-covid-cap-validated-2"
 
 
 @given(st.lists(st.dictionaries(st.sampled_from("ab"), st.integers())), st.integers(0, 60))
-def test_lines_are_read_up_to_where_a_kill_cut_them(rows, num_left):
+def test_lines_are_read_up_to_the_first_incomplete_or_wrong_one(rows, num_left):
     text = "".join(json.dumps(row) + "\n" for row in rows)
-    found = layout.parse_json_lines(text[:num_left])
-    assert found == rows[: len(found)]
-    assert len(found) >= text[:num_left].count("\n")
-
-
-def test_lines_end_at_what_is_no_row():
+    parsed = layout.parse_json_lines(text[:num_left])
+    assert parsed == rows[: len(parsed)]
+    assert len(parsed) >= text[:num_left].count("\n")
     assert layout.parse_json_lines('{"a": 1}\n[2]\n{"a": 3}\n') == [{"a": 1}]

@@ -1,4 +1,4 @@
-"""What a store can teach: weak supervision by choice, and arms left out with the reason."""
+"""Arms that the labels of a store can train, weak labels, and the arms of published studies."""
 
 import json
 from dataclasses import replace
@@ -8,16 +8,13 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from experiments import (
-    dense_labels,
-    frame_scores,
-    marker_segmentation,
-    reverse_transfer,
-    video_scores,
-)
+from experiments import dense_labels, frame_scores, reverse_transfer, video_scores
+from experiments.marker_segmentation import EXPERIMENT as MARKERS
+from experiments.marker_segmentation import LAPTOP
 from lus_ray import cli
 from lus_ray.clip import make_row
 from lus_ray.data import store
+from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.errors import ArmError, SchemaError
 from lus_ray.experiment import Recipe, Rows, Size
 from lus_ray.nets import FrameCNN, PositionPrior, ReleasedDeepLab
@@ -28,104 +25,123 @@ FRAMES, VIDEOS = frame_scores.EXPERIMENT, video_scores.EXPERIMENT
 DENSE, REVERSE = dense_labels.EXPERIMENT, reverse_transfer.EXPERIMENT
 
 
-def clips(folder, *rows):
-    """A store of clips given as (number of frames, score of the clip, scores of its frames)."""
+def write_store(folder, *clips):
+    """A store of clips given as columns, with one black frame where they have no frame scores."""
     with store.Writer(folder, "t") as writer:
-        for number, (num_frames, severity, frame_severity) in enumerate(rows):
-            writer.add(
-                make_row(
-                    np.zeros((num_frames, 4, 4), np.uint8), clip=f"t/{number}",
-                    patient=f"t/p{number}", source="t",
-                    severity=severity, frame_severity=frame_severity,
-                )
-            )  # fmt: skip
-    return folder
+        for number, columns in enumerate(clips):
+            pixels = np.zeros((columns.pop("num_frames", 1), 4, 4), np.uint8)
+            masks = None if columns.get("mask_scheme") is None else pixels
+            names = {"clip": f"t/{number}", "patient": f"t/p{number}", "source": "t"}
+            writer.add(make_row(pixels, **names, masks=masks, **columns))
+    return store.read_index(folder)
+
+
+def scored(folder, *clips):
+    """The index of clips given as (number of frames, score of the clip, scores of its frames)."""
+    keys = ("num_frames", "severity", "frame_severity")
+    return write_store(folder, *(dict(zip(keys, clip, strict=True)) for clip in clips))
+
+
+def masked(folder, *schemes, disease=None):
+    return write_store(folder, *({"mask_scheme": s, "disease": disease} for s in schemes))
 
 
 def names(experiment):
     return [arm.name for arm in experiment.arms]
 
 
-def test_frames_without_a_score_carry_that_of_their_clip_and_others_keep_their_own(tmp_path):
-    folder = clips(tmp_path, (3, 2, None), (2, 1, [0, 1]), (4, None, None), (5, 0, None))
-    index = store.read_index(folder)
-    weak = supervision.apply_weak_labels(index, folder)
+def test_frames_without_a_score_get_that_of_their_clip_and_the_data_count_as_other(tmp_path):
+    index = scored(tmp_path, (3, 2, None), (2, 1, [0, 1]), (4, None, None), (5, 0, None))
+    weak = supervision.apply_weak_labels(index, tmp_path)
     assert weak["frame_severity"].to_pylist() == [[2] * 3, [0, 1], None, [0] * 5]
     assert weak.schema.equals(index.schema)
     assert weak.drop_columns("frame_severity").equals(index.drop_columns("frame_severity"))
-
-
-def test_weak_scores_are_another_fingerprint(tmp_path):
-    folder = clips(tmp_path, (3, 2, None))
-    index = store.read_index(folder)
-    weak = supervision.apply_weak_labels(index, folder)
     assert store.fingerprint(weak) != store.fingerprint(index)
 
 
-@pytest.mark.parametrize("row", [(3, None, None), (2, 1, [0, 1]), (2, None, [0, 1])])
-def test_weak_scores_are_refused_where_no_clip_has_one_to_give(tmp_path, row):
-    folder = clips(tmp_path, row)
+@pytest.mark.parametrize("clip", [(3, None, None), (2, 1, [0, 1]), (2, None, [0, 1])])
+def test_weak_labels_need_a_clip_score_and_frames_without_one(tmp_path, clip):
+    index = scored(tmp_path, clip)
     with pytest.raises(SchemaError, match="--weak gives frames the score of their clip") as caught:
-        supervision.apply_weak_labels(store.read_index(folder), folder)
+        supervision.apply_weak_labels(index, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_an_experiment_of_frames_on_clips_with_clip_scores_only_names_the_way_out(tmp_path):
-    folder = clips(tmp_path, (3, 2, None), (3, 1, None))
-    index = store.read_index(folder)
+def test_an_experiment_on_frames_suggests_weak_labels_where_they_help(tmp_path):
+    index = scored(tmp_path / "a", (3, 2, None), (3, 1, None))
     with pytest.raises(SchemaError, match="no clip has frame_severity; --weak gives") as caught:
         supervision.select_arms(FRAMES, index)
     assert "\n" not in str(caught.value)
-    weak = supervision.apply_weak_labels(index, folder)
+    weak = supervision.apply_weak_labels(index, tmp_path / "a")
     assert supervision.select_arms(FRAMES, weak) == (FRAMES, {})
-
-
-def test_where_nothing_has_any_score_there_is_no_way_out_to_name(tmp_path):
-    folder = clips(tmp_path, (3, None, None))
     with pytest.raises(SchemaError, match="nothing to learn from") as caught:
-        supervision.select_arms(VIDEOS, store.read_index(folder))
+        supervision.select_arms(VIDEOS, scored(tmp_path / "b", (3, None, None)))
     assert "--weak" not in str(caught.value)
 
 
-def test_where_patients_cannot_overlap_the_arms_that_ask_for_it_are_left_out(tmp_path):
-    folder = clips(tmp_path, (2, 1, [0, 1]), (2, 2, [2, 2]))
-    kept, skipped = supervision.select_arms(VIDEOS, store.read_index(folder))
-    (reason,) = skipped
+def test_arms_with_overlapping_patients_need_clips_that_have_frame_scores_alone(tmp_path):
+    kept, skipped = supervision.select_arms(
+        VIDEOS, scored(tmp_path / "a", (2, 1, [0, 1]), (2, 2, [2, 2]))
+    )
+    ((reason, arms),) = skipped.items()
     assert "severity" in reason
-    assert set(skipped[reason]) == {n for n in names(VIDEOS) if n.endswith("patients overlap")}
+    assert set(arms) == {n for n in names(VIDEOS) if n.endswith("patients overlap")}
+    assert set(names(kept)) | set(arms) == set(names(VIDEOS))
     assert not kept.gaps
-    assert set(names(kept)) | set(skipped[reason]) == set(names(VIDEOS))
-
-
-def test_clips_that_have_no_score_at_all_let_no_patients_overlap(tmp_path):
-    folder = clips(tmp_path, (2, 1, None), (2, 2, None), (2, None, None))
-    weak = supervision.apply_weak_labels(store.read_index(folder), folder)
+    index = scored(tmp_path / "b", (2, 1, None), (2, 2, None), (2, None, None))
+    weak = supervision.apply_weak_labels(index, tmp_path / "b")
     kept, skipped = supervision.select_arms(VIDEOS, weak)
     assert not any(arm.rows.overlap for arm in kept.arms)
-    assert "frames, patients overlap" in {name for few in skipped.values() for name in few}
+    assert "frames, patients overlap" in {name for arms in skipped.values() for name in arms}
+    index = scored(tmp_path / "c", (2, 1, [0, 1]), (2, None, [2, 2]))
+    assert supervision.select_arms(VIDEOS, index) == (VIDEOS, {})
 
 
-def test_where_some_clips_have_frame_scores_alone_every_arm_is_kept(tmp_path):
-    folder = clips(tmp_path, (2, 1, [0, 1]), (2, None, [2, 2]))
-    kept, skipped = supervision.select_arms(VIDEOS, store.read_index(folder))
-    assert kept == VIDEOS
-    assert skipped == {}
+def test_an_arm_is_skipped_with_the_arm_that_it_needs(tmp_path):
+    index = scored(tmp_path, (2, 1, [0, 1]))
+    field = index.schema.field("frame_severity")
+    position = index.column_names.index(field.name)
+    with pytest.raises(SchemaError):  # the arms on clips need one on frames
+        supervision.select_arms(VIDEOS, index.set_column(position, field, pa.nulls(1, field.type)))
 
 
-def test_an_arm_that_needs_one_that_is_left_out_goes_with_it_for_its_reason(tmp_path):
-    folder = clips(tmp_path, (2, 1, [0, 1]))
-    index = store.read_index(folder)
-    place = index.schema.get_field_index("frame_severity")
-    nothing = pa.nulls(1, index.schema.field("frame_severity").type)
-    index = index.set_column(place, "frame_severity", nothing)
-    with pytest.raises(SchemaError):  # all that is left has an earlier arm that is not
-        supervision.select_arms(VIDEOS, index)
+def test_dense_masks_train_every_arm_and_sparse_ones_the_sparse_arms(tmp_path):
+    index = masked(tmp_path / "dense", None, "dense")
+    assert supervision.select_arms(DENSE, index) == (DENSE, {})
+    kept, skipped = supervision.select_arms(DENSE, masked(tmp_path / "sparse", "sparse"))
+    assert names(kept) == ["place, sparse", "sparse", "sparse, random images"]
+    assert [*skipped] == ["no clip has dense masks"]
+    assert "dense, collapsed" in skipped["no clip has dense masks"]
+    assert [gap.clean for gap in kept.gaps] == ["sparse"]
 
 
-def test_a_size_changes_the_network_inside_a_task_and_only_what_it_takes():
+@pytest.mark.parametrize("schemes", [("markers",), ("bline",), (None, None)])
+def test_masks_without_a_known_class_are_refused_in_one_line(tmp_path, schemes):
+    with pytest.raises(SchemaError, match="no clip has dense masks") as caught:
+        supervision.select_arms(DENSE, masked(tmp_path, *schemes))
+    assert "\n" not in str(caught.value)
+
+
+def test_diseases_train_diagnoses_and_masks_train_segmenters(tmp_path):
+    kept, skipped = supervision.select_arms(
+        REVERSE, masked(tmp_path / "diseases", None, disease="healthy")
+    )
+    assert {"none", "none, random clips"} < set(names(kept))
+    assert {gap.clean for gap in kept.gaps} == {"none"}
+    for scheme in ("dense", "sparse"):
+        assert set(skipped[f"no clip has {scheme} masks"]) == {
+            scheme, f"{scheme}, random images", f"from {scheme}", f"from {scheme}, random clips",
+        }  # fmt: skip
+    kept, skipped = supervision.select_arms(REVERSE, masked(tmp_path / "masks", "dense"))
+    assert [arm.name for arm in kept.arms if arm.label] == [
+        "dense", "sparse", "dense, random images", "sparse, random images",
+    ]  # fmt: skip
+    assert set(skipped) == {"no clip has diagnosis"}
+
+
+def test_a_size_changes_the_network_inside_a_task_and_only_arguments_that_it_has():
     small = FRAMES.at("smoke")
-    widths = {arm.task.keywords["net"].keywords["width"] for arm in small.arms if arm.recipe}
-    assert widths == {8}
+    assert {a.task.keywords["net"].keywords["width"] for a in small.arms if a.recipe} == {8}
     net = small.arm("reg-stn-sord, fixed scale").task.keywords["net"]
     assert net.keywords == {"transform": "fixed scale", "width": 8}
     assert FRAMES.arm("cnn-sord").task.keywords["net"] is FrameCNN
@@ -133,66 +149,33 @@ def test_a_size_changes_the_network_inside_a_task_and_only_what_it_takes():
     assert odd.at("odd").arm("cnn-sord").task.keywords["net"].keywords == {"width": 16}
 
 
-def test_arms_named_as_published_keep_their_recipe_and_others_shrink():
-    for size in ("smoke", "laptop"):
-        small = VIDEOS.at(size)
-        for arm, before in zip(small.arms, VIDEOS.arms, strict=True):
-            if arm.label == "severity":
-                assert arm.recipe == before.recipe
-            else:
-                assert arm.recipe != before.recipe
-                assert arm.recipe.epochs == small.arm("frames").recipe.epochs
-    assert VIDEOS.at("smoke").arm("uninorm").recipe == Recipe(30, 0, 1e-2, select="loss")
+@pytest.mark.parametrize("size", ["smoke", "laptop"])
+def test_a_size_keeps_published_recipes_of_videos_and_shrinks_the_others(size):
+    small = VIDEOS.at(size)
+    for arm, before in zip(small.arms, VIDEOS.arms, strict=True):
+        assert (arm.recipe == before.recipe) == (arm.label == "severity"), arm.name
+        if arm.label != "severity":
+            assert arm.recipe.epochs == small.arm("frames").recipe.epochs
+    assert small.arm("uninorm").recipe == Recipe(30, 0, 1e-2, select="loss")
 
 
 def test_a_size_that_leaves_an_arm_out_leaves_its_gap_out():
-    chosen = replace(
-        VIDEOS, sizes={"few": Size(leave_out=("uninorm, patients overlap",), task={"fits": 1})}
-    )
-    few = chosen.at("few")
-    assert "uninorm, patients overlap" not in names(few)
+    excluded = "uninorm, patients overlap"
+    size = Size(leave_out=(excluded,), task={"fits": 1})
+    few = replace(VIDEOS, sizes={"few": size}).at("few")
+    assert excluded not in names(few)
     assert {gap.clean for gap in few.gaps} == {"max-argmax", "argmax-mean"}
-    with pytest.raises(ArmError, match="no arm 'uninorm, patients overlap'"):
-        few.arm("uninorm, patients overlap")
+    with pytest.raises(ArmError, match=f"no arm '{excluded}'"):
+        few.arm(excluded)
 
 
-def command(*words):
-    """A command in this process; what it wrote, and how it ended."""
-    return CliRunner().invoke(cli.main, [str(word) for word in words])
-
-
-def phantom(folder, share, *more):
-    done = command("ingest", "phantom", folder, "--patients", 6, "--clips", 2, "--frames", 3,
-               "--size", 64, "--masks", "none", "--video-labels", share, *more)  # fmt: skip
-    assert done.exit_code == 0, done.output
+def phantom(folder, share):
+    ingest("phantom", None, folder, patients=6, clips=2, frames=3, size=64, masks="none",
+           video_labels=share)  # fmt: skip
     return folder
 
 
-@pytest.mark.parametrize(("share", "scored"), [(0, 0), (0.5, 6), (1, 12)])
-def test_a_share_of_phantom_clips_has_a_score_of_the_clip(tmp_path, share, scored):
-    index = store.read_index(phantom(tmp_path / "s", share))
-    assert index.num_rows - index["severity"].null_count == scored
-    assert index["frame_severity"].null_count == 0
-
-
-def test_a_share_above_one_is_refused(tmp_path):
-    done = command("ingest", "phantom", tmp_path / "s", "--video-labels", 1.5)
-    assert done.exit_code == 2
-    assert "video_labels is 1.5" in done.stderr
-
-
-def test_weak_labels_of_a_store_that_has_better_ones_are_refused(tmp_path):
-    data = phantom(tmp_path / "s", 1)
-    done = command(
-        "run", "frame_scores", "--smoke", "--weak", "--data", data, "--out", tmp_path / "o"
-    )
-    assert done.exit_code == 2
-    assert done.stderr.count("\n") == 1
-    assert "--weak" in done.stderr
-
-
 def without_frame_scores(folder):
-    """The phantom store as real sources are: scores of clips, none of frames."""
     rows = [{**row, "frames": [f.as_py() for f in row["frames"]]} for row in store.read(folder)]
     with (
         store.stage_source(folder, "phantom") as work,
@@ -203,118 +186,86 @@ def without_frame_scores(folder):
     return folder
 
 
-def test_a_run_on_clip_scores_says_that_weak_is_the_way(tmp_path):
-    data = without_frame_scores(phantom(tmp_path / "s", 1))
-    done = command("run", "frame_scores", "--smoke", "--data", data, "--out", tmp_path / "o")
-    assert done.exit_code == 2
-    assert done.stderr.count("\n") == 1
-    assert "--weak gives every frame the score of its clip" in done.stderr
+@pytest.mark.parametrize(("share", "num_scored"), [(0, 0), (0.5, 6), (1, 12)])
+def test_a_share_of_phantom_clips_has_a_score_of_the_clip(tmp_path, share, num_scored):
+    index = store.read_index(phantom(tmp_path, share))
+    assert index.num_rows - index["severity"].null_count == num_scored
+    assert index["frame_severity"].null_count == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("ingest phantom {store} --video-labels 1.5", "video_labels is 1.5"),
+        ("run frame_scores --smoke --weak --data {store} --out {out}", "--weak"),
+        (
+            "run frame_scores --smoke --data {weak_store} --out {out}",
+            "--weak gives every frame the score of its clip",
+        ),
+    ],
+)
+def test_commands_refuse_labels_that_do_not_fit_in_one_line(tmp_path, words, reason):
+    paths = {name: tmp_path / name for name in ("store", "weak_store", "out")}
+    if "{weak_store}" in words:
+        without_frame_scores(phantom(paths["weak_store"], 1))
+    elif words.startswith("run"):
+        phantom(paths["store"], 1)
+    ended = CliRunner().invoke(cli.main, words.format(**paths).split())
+    assert ended.exit_code == 2
+    assert ended.stderr.count("\n") == 1
+    assert reason in ended.stderr
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_weak_run_is_recorded_as_one_and_goes_on_as_one_only(tmp_path, lus):
+def test_a_weak_run_is_recorded_and_resumes_as_a_weak_run_only(tmp_path, lus):
     data = without_frame_scores(phantom(tmp_path / "s", 1))
     words = ["run", "frame_scores", "--smoke", "--data", data, "--out", tmp_path / "o",
              "--arms", "prior on intensity", "--folds", "0"]  # fmt: skip
-    done = lus(*words, "--weak")
-    assert done.returncode == 0, done.stderr
-    about = json.loads((tmp_path / "o" / "experiment.json").read_text())
-    assert about["supervision"] == "weak"
-    assert about["commands"][0].endswith(" --weak")
-    again = lus(*words)
-    assert again.returncode == 2
-    assert len(again.stderr.strip().splitlines()) == 1
+    ended = lus(*words, "--weak")
+    assert ended.returncode == 0, ended.stderr
+    record = json.loads((tmp_path / "o" / "experiment.json").read_text())
+    assert record["supervision"] == "weak"
+    assert record["commands"][0].endswith(" --weak")
+    refused = lus(*words)
+    assert refused.returncode == 2
+    assert len(refused.stderr.strip().splitlines()) == 1
 
 
-def with_masks(folder, *schemes, disease=None):
-    """A store of clips with masks of these schemes, or none where it is None."""
-    with store.Writer(folder, "t") as writer:
-        for number, scheme in enumerate(schemes):
-            pixels = np.zeros((1, 4, 4), np.uint8)
-            writer.add(
-                make_row(
-                    pixels, clip=f"t/{number}", patient=f"t/p{number}", source="t",
-                    masks=None if scheme is None else pixels, mask_scheme=scheme, disease=disease,
-                )
-            )  # fmt: skip
-    return store.read_index(folder)
+@pytest.mark.parametrize("size", ["smoke", "laptop"])
+def test_a_size_changes_the_networks_of_members_as_those_of_their_arms(size):
+    small = MARKERS.at(size)
+    ensemble = small.arm("ensemble")
+    members = ensemble.task.keywords["members"]
+    for name, member in zip(ensemble.members, members, strict=True):
+        assert checkpoint.describe(member) == checkpoint.describe(small.arm(name).task)
+    prior = small.arm("place").task.keywords["net"]
+    assert prior is not PositionPrior
+    assert "width" not in prior.keywords
+    (deep,) = (m.keywords["net"] for m in members if m.keywords["net"].func is ReleasedDeepLab)
+    assert size == "smoke" or deep.keywords["width"] == LAPTOP.net["width"]
 
 
-def test_dense_masks_teach_every_arm_of_masks(tmp_path):
-    index = with_masks(tmp_path, None, "dense")
-    assert supervision.select_arms(DENSE, index) == (DENSE, {})
-
-
-def test_sparse_masks_teach_the_sparse_arms_and_leave_the_dense_ones_out(tmp_path):
-    kept, skipped = supervision.select_arms(DENSE, with_masks(tmp_path, "sparse"))
-    assert names(kept) == ["place, sparse", "sparse", "sparse, random images"]
-    (reason,) = skipped
-    assert reason == "no clip has dense masks"
-    assert "dense, collapsed" in skipped[reason]
-    assert [gap.clean for gap in kept.gaps] == ["sparse"]
-
-
-@pytest.mark.parametrize("schemes", [("markers",), ("bline",), (None, None)])
-def test_masks_of_which_no_class_can_be_read_teach_nothing_in_one_line(tmp_path, schemes):
-    with pytest.raises(SchemaError, match="no clip has dense masks") as caught:
-        supervision.select_arms(DENSE, with_masks(tmp_path, *schemes))
-    assert "\n" not in str(caught.value)
-
-
-def test_diagnoses_are_taught_by_diseases_and_do_without_masks(tmp_path):
-    kept, skipped = supervision.select_arms(REVERSE, with_masks(tmp_path, None, disease="healthy"))
-    assert {"none", "none, random clips"} < set(names(kept))
-    assert {gap.clean for gap in kept.gaps} == {"none"}
-    for scheme in ("dense", "sparse"):
-        assert set(skipped[f"no clip has {scheme} masks"]) == {
-            scheme, f"{scheme}, random images", f"from {scheme}", f"from {scheme}, random clips",
-        }  # fmt: skip
-
-
-def test_masks_without_a_disease_teach_the_segmenters_alone(tmp_path):
-    kept, skipped = supervision.select_arms(REVERSE, with_masks(tmp_path, "dense"))
-    assert [arm.name for arm in kept.arms if arm.label] == [
-        "dense", "sparse", "dense, random images", "sparse, random images",
-    ]  # fmt: skip
-    assert set(skipped) == {"no clip has diagnosis"}
-
-
-def test_a_size_changes_the_networks_of_members_as_those_of_their_arms():
-    for size in ("smoke", "laptop"):
-        small = marker_segmentation.EXPERIMENT.at(size)
-        ensemble = small.arm("ensemble")
-        joined = ensemble.task.keywords["members"]
-        for name, member in zip(ensemble.members, joined, strict=True):
-            assert checkpoint.describe(member) == checkpoint.describe(small.arm(name).task)
-    place = small.arm("place").task.keywords["net"]
-    assert place is not PositionPrior
-    assert "width" not in place.keywords
-    (deep,) = (m.keywords["net"] for m in joined if m.keywords["net"].func is ReleasedDeepLab)
-    assert deep.keywords["width"] == marker_segmentation.LAPTOP.net["width"]
-
-
-def test_published_marker_arms_learn_from_all_that_is_not_tested_and_their_twins_choose_apart():
-    markers = marker_segmentation.EXPERIMENT
-    assert markers.folds.shares == (0.55, 0.15, 0.3)
-    learning = [arm for arm in markers.arms if arm.recipe is not None]
-    for arm in learning:
-        apart = arm.name.endswith("validated")
-        expected = ("best", Rows()) if apart else ("last", Rows(with_val=True))
+def test_published_marker_arms_also_train_on_validation_and_their_twins_do_not():
+    assert MARKERS.folds.shares == (0.55, 0.15, 0.3)
+    trained = [arm for arm in MARKERS.arms if arm.recipe is not None]
+    for arm in trained:
+        is_twin = arm.name.endswith("validated")
+        expected = ("best", Rows()) if is_twin else ("last", Rows(with_val=True))
         assert (arm.recipe.select, arm.rows) == expected, arm.name
-        if apart:
-            twin = markers.arm(arm.name.removesuffix(", validated"))
-            assert replace(twin, name=arm.name, rows=arm.rows, recipe=arm.recipe) == arm
-            assert replace(arm.recipe, select="last") == twin.recipe
-    for arm in markers.arms:
-        assert all(markers.arm(name).rows == arm.rows for name in arm.members), arm.name
-    ensembles = (markers.arm("ensemble"), markers.arm("ensemble, validated"))
+        if is_twin:
+            published = MARKERS.arm(arm.name.removesuffix(", validated"))
+            assert replace(published, name=arm.name, rows=arm.rows, recipe=arm.recipe) == arm
+            assert replace(arm.recipe, select="last") == published.recipe
+    for arm in MARKERS.arms:
+        assert all(MARKERS.arm(name).rows == arm.rows for name in arm.members), arm.name
+    ensembles = (MARKERS.arm("ensemble"), MARKERS.arm("ensemble, validated"))
     networks = [name for ensemble in ensembles for name in ensemble.members]
-    assert {arm.name for arm in learning} == {"place", "unet", *networks}
+    assert {arm.name for arm in trained} == {"place", "unet", *networks}
 
 
 def test_boosts_are_those_of_the_released_code_and_plain_arms_have_none():
-    boosts = {arm.name: arm.task().boost for arm in marker_segmentation.EXPERIMENT.arms}
+    boosts = {arm.name: arm.task().boost for arm in MARKERS.arms}
     assert {name: boost for name, boost in boosts.items() if boost} == {
         "unet, boosted": (1, 1, 5, 3.5, 1),
         "unet, augmented, boosted": (1, 1, 5, 3.5, 1),
@@ -323,11 +274,10 @@ def test_boosts_are_those_of_the_released_code_and_plain_arms_have_none():
     }
 
 
-def test_members_are_finished_first_and_left_out_together():
-    markers = marker_segmentation.EXPERIMENT
-    ensemble = markers.arm("ensemble")
+def test_members_come_before_their_ensemble_and_are_skipped_with_it():
+    ensemble = MARKERS.arm("ensemble")
     assert ensemble.inputs == ensemble.members
-    assert names(markers.only(("ensemble",))) == [*ensemble.members, "ensemble"]
-    assert "ensemble" not in names(markers.without({"deeplab, augmented"}))
+    assert names(MARKERS.only(("ensemble",))) == [*ensemble.members, "ensemble"]
+    assert "ensemble" not in names(MARKERS.without({"deeplab, augmented"}))
     with pytest.raises(ArmError, match="list them before it"):
-        markers.with_arms((ensemble, *(markers.arm(name) for name in ensemble.members)))
+        MARKERS.with_arms((ensemble, *(MARKERS.arm(name) for name in ensemble.members)))

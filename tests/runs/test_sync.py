@@ -1,4 +1,4 @@
-"""Cells of a run on object storage: what is downloaded before them, and uploaded after them."""
+"""Cells of a run on object storage: downloads before a cell, uploads while and after it runs."""
 
 import json
 import signal
@@ -16,18 +16,17 @@ from lus_ray.storage import mirror as mirrors
 from tests.object_storage import Bucket, serving
 
 CELL, SAMPLE, EARLIER = Cell("second", 0), Cell("second", 0, 3), Cell("first", 0)
-FOLDER = "cells/second/fold0"
+FOLDER, PREDICTIONS = "cells/second/fold0", "predictions/second/fold0.parquet"
 
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch) -> Callable[[str], None]:
-    """Go to the machine of a name, with a cache of its own."""
     return lambda name: monkeypatch.setenv("LUS_CACHE", str(tmp_path / name))
 
 
 @pytest.fixture
 def run(bucket, machine) -> RunFolder:
-    """A run whose first arm is finished, seen from a node that has nothing of it yet."""
+    """A run whose first arm is finished, on a node with an empty cache."""
     run = RunFolder(bucket.uri("run"))
     machine("driver")
     write(run.manifest, "{}")
@@ -49,11 +48,8 @@ def test_a_cell_finds_its_inputs_and_uploads_all_of_its_results(run):
         write(cell.checkpoint / "task.json", "{}")
         write(cell.predictions, "outputs")
     assert reports == [{"epoch": 0}]
-    assert objects(run) >= {
-        f"{FOLDER}/metrics.jsonl",
-        f"{FOLDER}/checkpoint/task.json",
-        "predictions/second/fold0.parquet",
-    }
+    names = (f"{FOLDER}/metrics.jsonl", f"{FOLDER}/checkpoint/task.json", PREDICTIONS)
+    assert objects(run) >= set(names)
 
 
 def test_a_driver_downloads_a_finished_cell_without_its_weights(run, machine):
@@ -81,21 +77,15 @@ def test_a_killed_cell_resumes_elsewhere_from_the_state_that_it_uploaded(run, ma
     assert f"{FOLDER}/state.safetensors" not in objects(run)
 
 
-def test_an_error_of_an_earlier_start_is_gone_as_the_cell_starts(run):
-    cell = run.cell(CELL)
-    write(cell.error, "once")
-    cell.upload("error.txt")
-    with cell.synced(print):
+def test_the_error_of_a_failed_cell_is_uploaded_and_removed_as_the_cell_starts_again(run):
+    fail(run.cell(CELL))
+    assert f"{FOLDER}/error.txt" in objects(run)
+    assert PREDICTIONS not in objects(run)
+    with run.cell(CELL).synced(print):
         assert f"{FOLDER}/error.txt" not in objects(run)
 
 
-def test_the_error_of_a_failed_cell_is_uploaded_and_the_cell_is_not_finished(run):
-    fail(run.cell(CELL))
-    assert f"{FOLDER}/error.txt" in objects(run)
-    assert "predictions/second/fold0.parquet" not in objects(run)
-
-
-def test_the_state_that_a_worker_uploaded_outlives_the_cell_that_lost_the_worker(run, machine):
+def test_the_state_that_a_worker_uploaded_survives_the_loss_of_the_worker(run, machine):
     cell = run.cell(CELL)
     write(cell.state, "earlier")
     cell.upload("state.safetensors")
@@ -111,7 +101,7 @@ def test_the_state_that_a_worker_uploaded_outlives_the_cell_that_lost_the_worker
     assert cell.state.read_text() == "after epoch 3"
 
 
-def test_where_and_when_a_cell_started_is_uploaded_before_its_first_epoch(run):
+def test_the_start_of_a_cell_is_uploaded_before_its_first_epoch(run):
     cell = run.cell(CELL)
     with cell.synced(print):
         write(cell.starts, json.dumps([{"pid": 1}]))
@@ -134,13 +124,13 @@ def test_a_sample_of_a_search_uploads_its_own_folder_alone(run):
     assert objects(run) >= {
         f"{FOLDER}/cost.json",
         f"{FOLDER}/sample3/cost.json",
-        "predictions/second/fold0.parquet",
+        PREDICTIONS,
         "predictions/second/samples/fold0-3.parquet",
     }
 
 
 @pytest.mark.slow
-def test_storage_that_goes_away_fails_the_cell_and_leaves_no_finished_one(machine, monkeypatch):
+def test_lost_storage_fails_the_cell_and_keeps_its_results_here(machine, monkeypatch):
     monkeypatch.setattr(mirrors, "RETRY_S", 3.0)
     machine("node")
     with serving() as storage:
@@ -154,7 +144,7 @@ def test_storage_that_goes_away_fails_the_cell_and_leaves_no_finished_one(machin
         assert run.cell(EARLIER).is_finished
 
 
-def test_a_run_in_a_folder_is_used_where_it_lies(tmp_path):
+def test_a_run_in_a_folder_has_no_mirror(tmp_path):
     run = RunFolder(tmp_path)
     assert (run.path, run.mirror) == (tmp_path, None)
     with run.cell(CELL).synced(print, inputs=[run.cell(EARLIER)]) as callback:
@@ -167,14 +157,11 @@ def test_a_run_in_a_folder_is_used_where_it_lies(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_run_is_read_from_a_copy_that_no_campaign_works_in(run):
+def test_a_run_is_read_from_a_separate_copy_and_a_uri_without_one_is_refused(run, bucket):
     copy = open_for_reading(run.location)
     assert copy.manifest.read_text() == "{}"
     assert copy.path != run.path
     assert copy.path.name == run.path.name
-
-
-def test_a_uri_without_a_run_is_refused_in_one_line(bucket):
     with pytest.raises(InputError, match="no run lies there"):
         open_for_reading(bucket.uri("nothing"))
 
@@ -193,7 +180,6 @@ def fail(
 
 
 def finish_without(storage: Bucket, cell: CellFolder) -> None:
-    """Run a cell whose storage ends before it does."""
     with cell.synced(print):
         write(cell.checkpoint / "task.json", "{}")
         write(cell.predictions, "outputs")
@@ -207,6 +193,5 @@ def write(path: Path, text: str) -> None:
 
 
 def objects(run: RunFolder) -> set[str]:
-    """What lies at the URI."""
     assert run.mirror is not None
     return set(run.mirror._store().list(""))

@@ -1,6 +1,6 @@
-"""Unlabelled means unlabelled: no mask of the target can reach the training of an arm."""
+"""No mask of the target domain reaches the training of an arm."""
 
-from collections.abc import Mapping
+from collections import UserDict
 from dataclasses import replace
 from functools import partial
 
@@ -23,9 +23,8 @@ from lus_ray.tasks import MatchedSegmentation, Sifa
 from lus_ray.training import checkpoint
 
 VIEW = View(num_frames=1, height=16, width=16, num_samples=0)
-SIDES = {"train": "ab", "val": "c", "test": "d"}
-FOLD = Fold(0, **{side: tuple(f"t/{d}-{p}" for d in ("covid", "cap") for p in names)
-                  for side, names in SIDES.items()})  # fmt: skip
+DOMAINS = ("covid", "cap")
+FOLD = Fold(0, *(tuple(f"t/{d}-{p}" for d in DOMAINS for p in names) for names in ("ab", "c", "d")))
 LABELS = ("severity", "frame_severity", "disease", "sf_ratio", "biomarkers", "raters",
           "masks", "mask_scheme")  # fmt: skip
 TASKS = {
@@ -42,90 +41,86 @@ every_protocol = pytest.mark.parametrize(
 )  # fmt: skip
 
 
-class Asked(Mapping):
-    """Masks by clip, and the clips whose masks anybody asked for so far."""
+class RecordingMasks(UserDict):
+    """Masks by clip, and the clips whose masks were read."""
 
     def __init__(self, masks):
-        self.masks, self.clips = masks, set()
+        super().__init__(masks)
+        self.clips = set()
 
     def __getitem__(self, clip):
         self.clips.add(clip)
-        return self.masks[clip]
-
-    def __iter__(self):
-        return iter(self.masks)
-
-    def __len__(self):
-        return len(self.masks)
+        return super().__getitem__(clip)
 
 
-def outlined(scrambled=""):
-    """Four patients of each domain with a clip of four frames; another seed for one's labels."""
+def make_clips(relabelled=""):
+    """Four patients of each domain with a clip of four frames; other labels for one domain."""
     rows, frames, ids = [], {}, {}
-    for number, (domain, patient) in enumerate((d, p) for d in ("covid", "cap") for p in "abcd"):
-        rng = np.random.default_rng(number)
-        pixels = rng.integers(0, 256, (4, 16, 16), np.uint8)
-        again = np.random.default_rng(number + 99 * (domain == scrambled))
-        masks = again.integers(0, 2, (4, 16, 16), np.uint8)
+    for number, (domain, patient) in enumerate((d, p) for d in DOMAINS for p in "abcd"):
+        pixels = np.random.default_rng(number).integers(0, 256, (4, 16, 16), np.uint8)
+        rng = np.random.default_rng(number + 99 * (domain == relabelled))
+        masks = rng.integers(0, 2, (4, 16, 16), np.uint8)
+        name = f"t/{domain}-{patient}"
         row = make_row(
-            pixels, clip=f"t/{domain}-{patient}", patient=f"t/{domain}-{patient}", source="t",
-            domain=domain, masks=masks, mask_scheme="bline", severity=int(again.integers(4)),
+            pixels, clip=name, patient=name, source="t", domain=domain, masks=masks,
+            mask_scheme="bline", severity=int(rng.integers(4)),
         )  # fmt: skip
         images = [[frame, 0] for frame in range(4 if domain == "covid" else 3)]
         rows.append({**row, "num_frames": 4, "images": images})
-        frames[row["clip"]], ids[row["clip"]] = pixels, masks
-    pixels = InMemory({(16, 16): frames}, {(16, 16): Asked(ids)})
-    pixels.class_ids[16, 16].clips.clear()  # a check of types may have looked at one
+        frames[name], ids[name] = pixels, masks
+    pixels = InMemory({(16, 16): frames}, {(16, 16): RecordingMasks(ids)})
+    pixels.class_ids[16, 16].clips.clear()  # type checks may read one
     return rows, pixels
 
 
-def work(folder, rows, name, wanted):
+def plan_of(folder, rows, name, wanted):
     arm = Arm(name, TASKS[name], RECIPE, "bline masks", wanted)
     experiment = Experiment("t", "t", rotating(3), (arm,), ("dice",))
     return RunPlan(experiment, "smoke", (FOLD,), rows, "0", RunFolder(folder))
 
 
-def train(folder, name, wanted, scrambled=""):
-    """The rows and the masks that training asked for, and the trained weights."""
-    rows, pixels = outlined(scrambled)
-    seen = {}
+def train(folder, name, wanted, relabelled=""):
+    """The rows and masks that training reads, and the trained weights."""
+    rows, pixels = make_clips(relabelled)
+    inputs = {}
 
     def fit(task, train, val, *, second, **settings):
         fitted = run_cell.fit_task(task, train, val, second=second, **settings)
-        asked = set(pixels.class_ids[16, 16].clips)
-        seen.update(train=train, val=val, second=second, asked=asked)
+        masks = set(pixels.class_ids[16, 16].clips)
+        inputs.update(train=train, val=val, second=second, masks=masks)
         return fitted
 
-    run_cell.run(Cell(name, 0), work(folder, rows, name, wanted), pixels, lambda v: None, fit=fit)
-    return seen, checkpoint.load_weights(RunFolder(folder).cell(Cell(name, 0)).checkpoint)
+    plan, cell = plan_of(folder, rows, name, wanted), Cell(name, 0)
+    run_cell.run(cell, plan, pixels, lambda v: None, fit=fit)
+    return inputs, checkpoint.load_weights(plan.folder_of(cell).checkpoint)
 
 
 @pytest.mark.slow
 @every_task
 @every_protocol
-def test_until_training_has_ended_only_masks_of_the_source_are_asked_for(tmp_path, name, rows):
-    seen, _ = train(tmp_path, name, rows)
-    taught = "abc" if rows.with_val else "ab"
-    assert {row["clip"] for row in seen["train"]} == {f"t/covid-{p}" for p in taught}
-    assert {row["clip"] for row in seen["val"]} == (set() if rows.with_val else {"t/covid-c"})
-    assert {row["clip"] for row in seen["second"]} == {f"t/cap-{p}" for p in taught}
-    assert seen["asked"] == {f"t/covid-{p}" for p in "abc"}
+def test_training_reads_only_masks_of_the_source_and_both_domains_are_tested(tmp_path, name, rows):
+    inputs, _ = train(tmp_path, name, rows)
+    trained = "abc" if rows.with_val else "ab"
+    assert {row["clip"] for row in inputs["train"]} == {f"t/covid-{p}" for p in trained}
+    assert {row["clip"] for row in inputs["val"]} == (set() if rows.with_val else {"t/covid-c"})
+    assert {row["clip"] for row in inputs["second"]} == {f"t/cap-{p}" for p in trained}
+    assert inputs["masks"] == {f"t/covid-{p}" for p in "abc"}
     _, table = predictions.read(RunFolder(tmp_path).cell(Cell(name, 0)).predictions)
     tested = {row["clip"] for row in table.to_pylist() if row["split"] == "test"}
-    assert tested == {"t/covid-d", "t/cap-d"}, "and then both domains are tested"
+    assert tested == {"t/covid-d", "t/cap-d"}
 
 
 @pytest.mark.slow
 @every_task
 def test_rows_and_batches_of_the_unlabelled_stream_hold_no_label(tmp_path, name):
-    seen, _ = train(tmp_path, name, ROWS)
-    _, pixels = outlined()
-    for row in seen["second"]:
+    second = train(tmp_path, name, ROWS)[0]["second"]
+    _, pixels = make_clips()
+    for row in second:
         assert not set(row) & set(LABELS)
         assert set(row) == {*cell_rows.UNLABELLED_COLUMNS, "split"}
         assert row["images"] == [[0, 0], [1, 0], [2, 0]]
     batches = pixels.epochs(
-        seen["second"], view=VIEW, columns=(), batch=2, seed=0, by_frame=True, num_samples=4
+        second, view=VIEW, columns=(), batch=2, seed=0, by_frame=True, num_samples=4
     )
     assert [set(batch) for batch in batches(0)] == [{"frames"}] * 2
     assert not pixels.class_ids[16, 16].clips
@@ -134,18 +129,20 @@ def test_rows_and_batches_of_the_unlabelled_stream_hold_no_label(tmp_path, name)
 @pytest.mark.slow
 @every_task
 @every_protocol
-def test_with_other_masks_of_the_target_the_trained_weights_are_the_same_bits(tmp_path, name, rows):
-    weights = [train(tmp_path / s, name, rows, s)[1] for s in ("", "cap", "covid")]
-    as_it_is, other_target, other_source = weights
-    assert all(torch.equal(value, other_target[key]) for key, value in as_it_is.items())
-    changed = [not torch.equal(value, other_source[key]) for key, value in as_it_is.items()]
-    assert any(changed), "masks of the source teach"
+def test_masks_of_the_source_change_the_weights_and_those_of_the_target_no_bit(
+    tmp_path, name, rows
+):
+    first, new_target, new_source = (
+        train(tmp_path / domain, name, rows, domain)[1] for domain in ("", "cap", "covid")
+    )
+    assert all(torch.equal(value, new_target[key]) for key, value in first.items())
+    assert not all(torch.equal(value, new_source[key]) for key, value in first.items())
 
 
 @every_task
-def test_without_a_clip_of_the_target_to_train_on_a_cell_ends_in_one_line(tmp_path, name):
-    rows, pixels = outlined()
+def test_without_a_training_clip_of_the_target_a_cell_fails_in_one_line(tmp_path, name):
+    rows, pixels = make_clips()
     kept = [row for row in rows if row["domain"] == "covid" or row["patient"] == "t/cap-d"]
     with pytest.raises(CellError, match=r"no training clip equals .*'cap'") as caught:
-        run_cell.run(Cell(name, 0), work(tmp_path, kept, name, ROWS), pixels, lambda values: None)
+        run_cell.run(Cell(name, 0), plan_of(tmp_path, kept, name, ROWS), pixels, lambda v: None)
     assert "\n" not in str(caught.value)
