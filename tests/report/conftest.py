@@ -1,9 +1,11 @@
-"""Written reports that tests only read. Drawing is slow, so only two of them have real pictures."""
+"""Written reports that tests only read. Drawing is slow, so their charts are empty."""
 
 import pytest
 
 from lus_ray import report
+from lus_ray.evaluation import domains
 from lus_ray.figures import charts
+from lus_ray.report import clip_timeline
 from tests.evaluation.diagnosis_run import write_diagnosis_run
 from tests.evaluation.domain_run import ARMS, OTHERS, write_domain_run
 from tests.evaluation.frame_run import FRAMES, LEAKY, write_frame_run
@@ -15,11 +17,13 @@ CLAIM = {"text": "a < b", "metric": "auc", "better": HOSTILE, "than": "class pri
 EXAMPLES = ("phantom/p00-0#0", "phantom/p01-0#1")
 
 
-def write_undrawn(out, num_draws=20):
-    """A report with empty pictures."""
+def write_undrawn(out):
+    """A report with empty charts and few draws."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charts, "render_svg", lambda draw, **settings: "<svg></svg>")
-        return report.write(out, num_draws=num_draws)
+        for module in (charts, clip_timeline):
+            patch.setattr(module, "render_svg", lambda draw, **settings: "<svg></svg>")
+        patch.setattr(domains, "NUM_DRAWS", 1000)
+        return report.write(out, num_draws=20)
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +49,7 @@ def frame_report(tmp_path_factory):
     for entry in (FRAMES, LEAKY):
         captions = [{"example": name, "caption": "score 0, predicted 2"} for name in EXAMPLES]
         write_pictures(out, entry, 0, captions)
-    return report.write(out, num_draws=50)
+    return write_undrawn(out)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +59,7 @@ def mask_report(tmp_path_factory):
     for entry in (UNET, DENSE):
         masks = [{"example": name, "caption": "IoU 0.6", "kind": "masks"} for name in EXAMPLES]
         write_pictures(out, entry, 0, [*masks, {"example": "a#0", "caption": "attention"}])
-    return report.write(out, num_draws=50)
+    return write_undrawn(out)
 
 
 @pytest.fixture(scope="session")

@@ -62,7 +62,7 @@ def test_time_is_in_seconds_where_the_rate_is_known():
     assert "time, s" in texts(draw_timeline(np.repeat(STILL, 30, axis=0), fps=25.0))
 
 
-@pytest.mark.parametrize("num_frames", [1, 2, 599, 10_000])
+@pytest.mark.parametrize("num_frames", [1, 2, 2_000])
 def test_timelines_of_any_length_are_reproducible_and_small(num_frames):
     probability = np.random.default_rng(0).dirichlet(np.ones(4), num_frames)
     severity = probability.argmax(axis=1)[:1].repeat(num_frames)

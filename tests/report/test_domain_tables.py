@@ -50,7 +50,7 @@ def test_a_matrix_shows_twelve_arms_and_counts_them_all(domain_report):
             assert not any(text for text, _ in cells[row:])
     assert matrices[0].rows[1][0] == ("<0.001", True)
     assert "with 6 of them" in matrices[1].meaning
-    assert "10,000 draws" in matrices[2].meaning
+    assert "1,000 draws" in matrices[2].meaning
 
 
 def test_the_json_has_the_raw_p_values_of_all_arms(domain_report):
