@@ -39,7 +39,6 @@ def test_random_campaigns_end_or_are_refused(number, small_store, tmp_path):
 
 @contextlib.contextmanager
 def random_cluster(rng):
-    """Nodes with random numbers of simulated CPUs and GPUs."""
     nodes = range(rng.randint(1, 3))
     shape = [(rng.choice((0, 1, 2, 2, 3)), rng.choice((0, 0, 1))) for _ in nodes]
     cluster = Cluster(shutdown_at_exit=False)

@@ -31,7 +31,6 @@ def test_a_plan_is_accepted_exactly_if_its_cells_can_be_placed():
 
 
 def is_accepted(arms, cluster, *, streamed):
-    """Whether the planner accepts the arms; a refusal must have a remedy."""
     experiment = Experiment("random", "Random", rotating(3), tuple(arms), ("auc",))
     settings = {"size": "laptop", "free_bytes": 1 << 40, "out": Path("out")}
     try:
@@ -70,7 +69,6 @@ def gpu_shares(arm, cluster, *, streamed):
 
 
 def shapes(cluster) -> Iterator[list[Node]]:
-    """Every set of nodes that the cluster may have."""
     types = cluster.node_types
     for counts in itertools.product(*(range(t.num_addable + 1) for t in types)):
         if cluster.max_added is None or sum(counts) <= cluster.max_added:

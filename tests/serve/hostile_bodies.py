@@ -115,7 +115,6 @@ def bombs() -> Iterator[Attack]:
 
 
 def png_with_size(width: int, height: int) -> bytes:
-    """A PNG whose header announces more than its data."""
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(

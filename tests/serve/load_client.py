@@ -50,7 +50,6 @@ class SentRequest:
 def load(
     url: str, clip: Path, *, clients: int = 1, rate: float = 0.0, patient: bool = False
 ) -> Iterator[list[SentRequest]]:
-    """Requests during a block; the list is filled at its end."""
     process = _start(url, clip, clients, rate, math.inf, patient)
     requests: list[SentRequest] = []
     try:

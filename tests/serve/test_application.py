@@ -20,8 +20,6 @@ MODEL = ServedModel("r/a", "r", "a", 0, "backbone", "", Path(), "f")
 
 @dataclass
 class FakeHandle:
-    """In place of Ray's handle: records whether calls were by reference."""
-
     calls: list[bool] = field(default_factory=list)
     by_reference: bool = True
 

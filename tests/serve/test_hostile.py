@@ -238,7 +238,6 @@ def has_all_decoders(service: Service, clip: bytes) -> bool:
 
 
 def own_bytes(service: Service) -> int:
-    """Unshared memory of the permanent processes."""
     return sum(int(process.memory_full_info().uss) for process in service.permanent())
 
 

@@ -44,7 +44,6 @@ def test_a_supervisors_signal_after_all_this_leaves_no_process(service):
 def seconds_to_recover(
     service: Service, killed: dict[str, psutil.Process], *, since: float
 ) -> float:
-    """When every part responds again, with a new replica in place of each killed one."""
     while time.time() - since < 60:
         renewed = all(
             any(replica.pid != process.pid for replica in service.replicas(slot))

@@ -23,7 +23,6 @@ def predict(service: Service, video_file: Path) -> dict:
 
 
 def replicas(service: Service) -> dict[str, set[tuple[int, float]]]:
-    """Process ids and start times of the replicas, by slot."""
     running = {slot: {(p.pid, p.create_time()) for p in service.replicas(slot)} for slot in SLOTS}
     return {slot: processes for slot, processes in running.items() if processes}
 

@@ -46,7 +46,6 @@ def picture(height: int, width: int) -> bytes:
 
 
 def decoders() -> list[psutil.Process]:
-    """The decoder processes of this process, running or starting."""
     processes = []
     for child in psutil.Process().children():
         with contextlib.suppress(psutil.Error):

@@ -25,8 +25,6 @@ BIN = Path(sys.executable).parent
 
 @dataclass(frozen=True)
 class Head:
-    """A running cluster, and the environment of its users."""
-
     folder: Path
     port: int
     dashboard_port: int
@@ -47,7 +45,6 @@ class Head:
             return json.load(reply)
 
     def run(self, *words: object, timeout: float = 180, **options: object) -> str:
-        """The output of a command of a user of the cluster, errors included."""
         completed = subprocess.run(
             [str(BIN / str(words[0])), *map(str, words[1:])],
             env=self.environment, timeout=timeout, text=True,

@@ -138,7 +138,6 @@ def private_folders() -> None:
 
 
 def accounts(home: Path) -> None:
-    """A root account without a password."""
     users = f"root:x:0:0:root:{home}:/bin/bash\nsshd:x:100:65534::/run/sshd:/bin/false"
     passwords = "root:*:19000:0:99999:7:::"
     for path, line in (("/etc/passwd", users), ("/etc/shadow", passwords)):
@@ -148,7 +147,6 @@ def accounts(home: Path) -> None:
 
 
 def configuration(folder: Path) -> dict[str, Any]:
-    """cluster.yaml for own hosts, which have this environment already."""
     head, *workers = HOSTS.values()
     config = on_premises()
     return config | {

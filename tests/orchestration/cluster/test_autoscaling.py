@@ -82,7 +82,6 @@ def poll_workers(cluster: Head, polls: list[list[dict[str, float]]], stop: threa
 
 
 def list_workers(cluster: Head) -> list[dict[str, float]]:
-    """Resources of the living nodes that are not the head."""
     nodes = cluster.get("/api/v0/nodes?limit=100")["data"]["result"]["result"]
     return [
         node["resources_total"]

@@ -17,7 +17,6 @@ PROFILES = ("lus-ray-head", "lus-ray-worker")
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory):
-    """An account where Ray has started one node of each type."""
     with pytest.MonkeyPatch.context() as patch, moto.mock_aws():
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray leaves a key there
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -61,8 +61,6 @@ FAULTS = {
 
 
 class FaultRunner:
-    """A store, and the results and number of steps of undisturbed campaigns."""
-
     def __init__(self, folder: Path) -> None:
         self.folder, self.data = folder, folder / "store"
         self.undisturbed: dict[tuple[str, ...], tuple[Any, int]] = {}

@@ -61,7 +61,6 @@ def choose(page: Page, content: bytes, name: str = NAME) -> None:
 
 
 def predict(page: Page, content: bytes) -> None:
-    """Give the page a clip, wait for the predictions, and pause the player."""
     choose(page, content)
     page.wait_for_selector(PREDICTED, timeout=TIMEOUT_MS)
     if page.locator("#play").inner_text() == "Pause":
