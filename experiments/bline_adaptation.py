@@ -1,7 +1,7 @@
 """B-line adaptation: a segmenter of one disease learns another, whose frames have no masks.
 
 Table     Mason et al. 2021 (ASMUS), Tables 1 and 2, Figures 2 and 3.
-Question  Does SIFA carry a B-line segmenter from COVID-19 to pneumonia (CAP), and back?
+Question  Does SIFA transfer a B-line segmenter from COVID-19 to pneumonia (CAP), and back?
 Data      two domains of clips with masks of B-lines, of any size, as the view makes them equal;
           only frames that show a B-line. Unit: patient.
 Splits    three patient folds of each domain, of the same number; the published arms have no
@@ -184,7 +184,7 @@ SMOKE = Size(
     },
 )  # fmt: skip
 
-# No dropout: in front of a batch norm of few channels it makes its running statistics wrong.
+# No dropout: before a batch norm of few channels it biases the running statistics.
 LAPTOP = Size(
     recipe={"epochs": 40, "batch": 4, "draws": 80},
     as_published=("place",),

@@ -37,7 +37,7 @@ MEMBERS = {
 }
 
 # Factors on the probabilities of background and scores 0 to 3, as the released code has them. The
-# paper does not name them, and nobody tuned them here. For the nested U-Net all of them are 1.
+# paper does not name them, and they are not tuned here. For the nested U-Net all of them are 1.
 BOOSTS = {
     "unet": (1, 1, 5, 3.5, 1),
     "unet, augmented": (1, 1, 5, 3.5, 1),

@@ -1,7 +1,7 @@
 """Video scores: from the scores of all frames to the score of the clip.
 
 Table     Roy et al. 2020 (IEEE TMI), Tables II and III.
-Question  Does a uninorm with learned neutral elements beat fixed rules, and a few rivals of today?
+Question  Does a uninorm with learned neutral elements beat fixed rules and recent aggregators?
 Data      one clip table with severity, and frame_severity for the frame model. Unit: patient.
 Splits    five patient folds with a validation part. The frame model never saw a patient that its
           fold tests; the published protocol, in which it did, has arms of its own.
@@ -65,15 +65,15 @@ lukasiewicz = partial(Uninorm, t_norm="lukasiewicz")
 ARMS = (
     frames("frames", overlap=False),
     *published_arms("frames"),
-    # What the field would ask for next.
+    # Variants and recent aggregators.
     aggregated("uninorm, 32 frames", Uninorm, full_batch, track=Track(max_frames=32)),
     aggregated("uninorm, small gradients too", Uninorm, replace(full_batch, eps=1e-15)),
     aggregated("uninorm, max off the diagonal", partial(Uninorm, off_diagonal="max"), full_batch),
     aggregated("uninorm, Łukasiewicz", lukasiewicz, full_batch),
     aggregated("mean-logit", MeanLogit),
     aggregated("attention", AttentionPool, attentive),
-    # Where every clip has a score, the frame model learned from the clips that aggregators learn
-    # from, and is too sure of them. Here it did not see the clip that it is read for.
+    # Where every clip has a score, the frame model is overconfident on the clips that aggregators
+    # are trained on. Here it was trained without the clip that it predicts.
     Arm(
         "frames, cross-fitted",
         frame_model,

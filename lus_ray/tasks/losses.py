@@ -54,7 +54,7 @@ def balanced_cross_entropy(
 ) -> Float[Tensor, ""]:
     """Mean over pixels of -(1 - share of the true class in the batch) log p of the true class.
 
-    p is held within [0.005, 1]. A batch of one class has loss 0.
+    p is clamped to [0.005, 1]. A batch of one class has loss 0.
     """
     probability = logits.float().softmax(dim=1)
     truth = one_hot(ids, num_classes=logits.shape[1])

@@ -6,8 +6,8 @@ Source: Chen et al. 2019 (AAAI), "Synergistic image and feature adaptation", and
 
 A generator (`translator`) makes A look like B; the translated images are segmented with the labels
 of A. One encoder feeds the segmenter and a decoder, which translates B to A. Patch discriminators
-(`..._judge`) tell real B from translated A (`target_judge`), real A from translated B
-(`source_judge`, whose second channel tells reconstructed from translated), and masks of A from
+(`..._judge`) separate real B from translated A (`target_judge`), real A from translated B
+(`source_judge`; its second channel reconstructed from translated images), and masks of A from
 masks of B (`mask_judge`). Version 2 has a second, deeper supervised mask with a discriminator.
 
 Submodules and losses have the names of checkpoints and metrics.jsonl files since the first version.

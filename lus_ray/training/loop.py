@@ -1,7 +1,7 @@
 """The training loop for every task, without Ray.
 
 The networks of a task are updated in turn. All gradients are cleared before each network, so that
-one wrapped module is correct for supervised and adversarial tasks alike.
+one wrapped module is correct for supervised and adversarial tasks.
 """
 
 import math
@@ -55,7 +55,7 @@ def fit(
     """Train `task` in place and leave it at the epoch that the recipe selects.
 
     An epoch in which the task finds a problem is kept only if every epoch has one, and several in
-    a row end the training. A note tells where another epoch is kept than the recipe selects.
+    a row end the training. A note names a kept epoch that the recipe does not select.
 
     Args:
         batches: uint8 frames and labels of an epoch.
