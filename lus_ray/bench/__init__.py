@@ -1,7 +1,8 @@
 """`lus bench`: speed as ratios against reference implementations, measured in turn.
 
-A benchmark is a module here with `measure() -> {what is compared: Comparison}`; it first checks
-that ours and each baseline compute the same.
+A benchmark is a module here with `measure(repeats) -> {row: Comparison}`; its other parameters are
+sizes. It first checks that ours and each baseline compute the same, and else raises LusError. Most
+run on one thread: what one process of several has.
 """
 
 import importlib

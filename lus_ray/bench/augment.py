@@ -50,9 +50,6 @@ def measure(repeats: int = 7, *, shapes: Mapping[str, Shape] = SHAPES) -> dict[s
     """Each kind of batch against its steps one by one; clips and frames against one map a clip.
 
     On one thread. Kornia is measured where it is installed.
-
-    Raises:
-        LusError: a baseline gives other images than ours.
     """
     gare, six, one_by_one = Augment(), SixSteps(), augment_baselines.one_by_one
     ours: dict[str, Run] = {"clips": gare, "frames": ROY_2020, "six steps": six.with_masks}

@@ -39,11 +39,7 @@ def measure(
     num_draws: int = NUM_DRAWS,
     networks: tuple[str, ...] = tuple(NETWORKS),
 ) -> dict[str, Comparison]:
-    """A campaign of small cells on two CPUs; few repeats, as one takes many seconds.
-
-    Raises:
-        LusError: a baseline's cells are not ours.
-    """
+    """A campaign of small cells on two CPUs; few repeats, as one takes many seconds."""
     clips = {"patients": num_patients, "clips": 2, "frames": 12, "size": 64}
     with phantom_store(**clips, masks="none") as (root, data), two_processes() as pool:
         runs = Runs(experiment(networks, num_draws), data, root)

@@ -56,11 +56,7 @@ def measure(
     num_many: int = NUM_MANY,
     num_shares: int = NUM_SHARES,
 ) -> dict[str, Comparison]:
-    """Epochs of windows, clips of a large store, and a stream from `num_shares` times the clips.
-
-    Raises:
-        LusError: a baseline gives other batches than ours.
-    """
+    """Epochs of windows, clips of a large store, and a stream from `num_shares` times the clips."""
     view, few = View(num_frames=15, height=size, width=size), max(1, repeats // 2)
     with make_videos(num_clips=num_clips, num_frames=num_frames, size=size) as video_set:
         video_set.rows.extend(video_set.rows * (NUM_TIMES - 1))

@@ -46,11 +46,7 @@ def commands(folder: Path) -> dict[str, Command]:
 def measure(
     repeats: int = NUM_STARTS, *, of: Callable[[Path], Mapping[str, Command]] = commands
 ) -> dict[str, Comparison]:
-    """The time of each command, after an untimed start where there are repeats.
-
-    Raises:
-        LusError: a command fails or prints something else.
-    """
+    """The time of each command, after an untimed start where there are repeats."""
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
         return {
             name: compare_in_turn(

@@ -47,11 +47,7 @@ def measure(
     kinds: tuple[str, ...] = EXPERTS,
     labels: tuple[str, ...] = LABELS,
 ) -> dict[str, Comparison]:
-    """All experts of a study on two cores; few repeats, as one takes many seconds.
-
-    Raises:
-        LusError: a baseline has other predictions than ours.
-    """
+    """All experts of a study on two cores; few repeats, as one takes many seconds."""
     clips = {"patients": num_patients, "clips": NUM_CLIPS, "frames": 8, "size": 64}
     with phantom_store(**clips, masks="none") as (root, data), connect(None, imports=CELL_MODULE):
         runs = Runs(experiment(kinds, labels), data, root)

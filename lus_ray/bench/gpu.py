@@ -68,11 +68,7 @@ def gpu_cases() -> Mapping[str, GpuCase]:
 
 
 def measure(repeats: int = 5, *, num_steps: int = NUM_STEPS) -> dict[str, Comparison]:
-    """An epoch of each network; nothing where there is no GPU.
-
-    Raises:
-        LusError: in float32 the first step has another loss than ours.
-    """
+    """An epoch of each network; nothing where there is no GPU."""
     if not torch.cuda.is_available():
         return {}
     return {name: measure_case(case, repeats, num_steps) for name, case in gpu_cases().items()}

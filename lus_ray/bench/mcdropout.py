@@ -44,11 +44,7 @@ def measure(
     view: View = VIEW,
     num_samples: int = NUM_SAMPLES,
 ) -> dict[str, Comparison]:
-    """The ensemble, and each of its members, on one thread.
-
-    Raises:
-        LusError: whole passes give another mean or deviation than ours.
-    """
+    """The ensemble, and each of its members, on one thread."""
     greys, _ = phantom_frames(view, num_clips=2, num_frames=1, scheme="markers")
     images = torch.from_numpy(greys)[:, None].float() / 255
     ensemble, frames = build_ensemble(nets, view, images), images[:1]

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ TARGET_FIRST = 1.0
 Batches = Iterable[Tensor]
 """The frames of the batches of one epoch."""
 
+Reader = Callable[[], Batches]
 MakeLoader = Callable[[], DataLoader]
 EPOCHS = ("epoch", "epoch, mapped", "first epoch, decoding included", "epoch, streamed")
 
@@ -52,11 +54,7 @@ EPOCHS = ("epoch", "epoch, mapped", "first epoch, decoding included", "epoch, st
 def measure(
     repeats: int = 7, *, num_clips: int = NUM_CLIPS, num_frames: int = NUM_FRAMES, size: int = SIZE
 ) -> dict[str, Comparison]:
-    """Epochs from shared memory, mapped and streamed, the first with all decoding, first batches.
-
-    Raises:
-        LusError: a baseline gives other batches than ours.
-    """
+    """Epochs from memory, mapped and streamed, the first with all decoding, and first batches."""
     view = View(num_frames=1, height=size, width=size, num_samples=0)
     options = {"num_clips": num_clips, "num_frames": num_frames, "size": size}
     with make_videos(**options, images=True) as video_set:
@@ -108,21 +106,17 @@ class Transports:
     def compare(
         self,
         loaders: Mapping[str, MakeLoader],
-        started: Mapping[str, Callable[[], Batches]],
+        started: Mapping[str, Reader],
         repeats: int,
         names: Sequence[str],
     ) -> dict[str, Comparison]:
-        """Epochs from memory, mapped, the first one and streamed, under these names.
-
-        Raises:
-            LusError: a baseline gives other batches than ours.
-        """
+        """Epochs from memory, mapped, the first one and streamed, under these names."""
         for name, make in loaders.items():
             for epochs in (self.first_epoch, *map(self._by_epoch, self.on_disk)):
                 check_equal(epochs(), make(), name)
         in_memory, mapped, streamed = map(self._by_epoch, (attach(self.shared), *self.on_disk))
         few = max(1, repeats // 2)
-        runs: list[tuple[Callable[[], Batches], Mapping[str, Callable[[], Batches]], int]] = [
+        runs: list[tuple[Reader, Mapping[str, Reader], int]] = [
             (in_memory, started, repeats),
             (mapped, started, repeats),
             (self.first_epoch, loaders, few),
@@ -147,19 +141,12 @@ class Transports:
 
 def map_frames(video_set: VideoSet, view: View) -> InMemory:
     """The frames as files beside the store, mapped into this process."""
-    before = os.environ.get("LUS_CACHE")
-    os.environ["LUS_CACHE"] = str(video_set.store.parent / "cache")
-    try:
+    with mock.patch.dict(os.environ, LUS_CACHE=str(video_set.store.parent / "cache")):
         return attach_mapped(mapped_files(video_set.store, {size_of(view)}, set()))
-    finally:
-        os.environ.pop("LUS_CACHE")
-        os.environ |= {} if before is None else {"LUS_CACHE": before}
 
 
 @contextmanager
-def started_readers(
-    loaders: Mapping[str, MakeLoader],
-) -> Iterator[dict[str, Callable[[], Batches]]]:
+def started_readers(loaders: Mapping[str, MakeLoader]) -> Iterator[dict[str, Reader]]:
     """Readers with running workers, beside a Ray cluster whose Ray Data logs only errors."""
     started = {name: make() for name, make in loaders.items()}
     for loader in started.values():

@@ -60,11 +60,7 @@ def measure(
     num_samples: int = NUM_SAMPLES,
     num_epochs: int = NUM_EPOCHS,
 ) -> dict[str, Comparison]:
-    """As many seeds as repeats, on a cluster that runs.
-
-    Raises:
-        LusError: the baseline tries other samples than ours.
-    """
+    """As many seeds as repeats, on a cluster that runs."""
     clips = phantom_store(patients=num_patients, clips=2, frames=6, size=64)
     with clips as (root, data), two_processes() as pool, connect(None, imports=CELL_MODULE):
         few = Runs(experiment(2, 1), data, root)

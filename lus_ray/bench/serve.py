@@ -17,8 +17,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -61,11 +61,7 @@ def measure(
     repeats: int = 7, *, clients: Sequence[int] = CLIENTS, seconds: float = LOAD_S,
     num_alone: int = NUM_ALONE,
 ) -> dict[str, Comparison]:  # fmt: skip
-    """Clips a second at equal p99, and the path of a request.
-
-    Raises:
-        LusError: a service does not start, or two responses differ.
-    """
+    """Clips a second at equal p99, and the path of a request."""
     with phantom_store(**PHANTOM) as (root, data), ExitStack() as stack:
         run = Runs(experiment(), data, root).run_in_loop("served", 1, folds=(0,))
         file = write_clip(root)
@@ -73,7 +69,7 @@ def measure(
             stack.enter_context(run_server([sys.executable, "-m", *command, str(port)], port=port))
             for command, port in zip(commands(run), (free_port(), free_port()), strict=True)
         )
-        with torch_threads(1), InProcess(run) as local:
+        with torch_threads(1), in_process(run) as local:
             check_equal(request_clip(ours, file), local(file), "one process")
             check_equal(request_clip(ours, file), request_clip(theirs, file), BASELINE)
             path = measure_path(ours, local, file, num_alone, limit_ms=PATH_MS)
@@ -183,28 +179,17 @@ def p99_s(loaded: Sequence[Turn], name: str, number: int) -> float:
     return float(np.percentile([s for turn in loaded for s in turn[name][number].seconds], 99))
 
 
-class InProcess:
+@contextmanager
+def in_process(run: Path) -> Iterator[Callable[[Path], dict[str, Any]]]:
     """Decoder and models one after the other in this process: what `lus predict FILE` does."""
-
-    def __init__(self, run: Path) -> None:
-        limits = ServiceLimits()
-        self.local = LocalPipeline(model_selection.select_models([run]))
-        self.decoder = FileDecoder(limits.clip, max_side=limits.max_side)
-
-    def __enter__(self) -> "InProcess":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.decoder.close()
-
-    def __call__(self, file: Path) -> dict[str, Any]:
-        """The response to a file."""
-        return to_dict(self.local.predict(self.decoder.decode(file)))
+    limits, local = ServiceLimits(), LocalPipeline(model_selection.select_models([run]))
+    with closing(FileDecoder(limits.clip, max_side=limits.max_side)) as decoder:
+        yield lambda file: to_dict(local.predict(decoder.decode(file)))
 
 
 def measure_path(
     service: ServerProcess,
-    local: InProcess,
+    local: Callable[[Path], object],
     file: Path,
     num_clips: int,
     *,

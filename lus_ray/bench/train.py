@@ -55,11 +55,7 @@ class LoopCase:
 def measure(
     repeats: int = 7, *, num_steps: int = NUM_STEPS, side: int = SIDE
 ) -> dict[str, Comparison]:
-    """An epoch of each network on one thread.
-
-    Raises:
-        LusError: the bare loop comes to another loss or other weights than ours.
-    """
+    """An epoch of each network on one thread."""
     results = {}
     with torch_threads(1):
         for name, case in loop_cases(side).items():

@@ -30,9 +30,6 @@ def measure(
     """Forward and backward on one thread, with the gradient of the sum to the neutral elements.
 
     Then the same with the gradient to the frames as well.
-
-    Raises:
-        LusError: a baseline gives other values or gradients than ours.
     """
     clips, neutral = example(num_clips, num_frames)
     net = Uninorm(NUM_SCORES, initial=neutral.tolist())
