@@ -47,10 +47,7 @@ Run = Callable[..., Tensor | tuple[Tensor, Tensor]]
 
 
 def measure(repeats: int = 7, *, shapes: Mapping[str, Shape] = SHAPES) -> dict[str, Comparison]:
-    """Each kind of batch against its steps one by one; clips and frames against one map a clip.
-
-    On one thread. Kornia is measured where it is installed.
-    """
+    """Each kind of batch on one thread; Kornia where it is installed."""
     gare, six, one_by_one = Augment(), SixSteps(), augment_baselines.one_by_one
     ours: dict[str, Run] = {"clips": gare, "frames": ROY_2020, "six steps": six.with_masks}
     baselines: dict[str, dict[str, Run]] = {

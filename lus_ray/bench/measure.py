@@ -31,10 +31,7 @@ SAMPLE_S = 0.02
 
 @dataclass(frozen=True)
 class Baseline:
-    """A baseline's median time and the median of its paired ratios: above 1, ours is faster.
-
-    `low` and `high` are the 95 % bootstrap interval of the ratio.
-    """
+    """Median time of a baseline; median and 95 % bootstrap interval of its ratios to ours."""
 
     name: str
     wall_ms: float
@@ -188,10 +185,7 @@ def sum_cpu_s(processes: Iterable[psutil.Process]) -> float:
 
 
 def _timed(run: Callable[[], object], times: int, children: bool) -> tuple[float, float]:
-    """Wall and CPU seconds of one of several runs in a row.
-
-    What a run returns is released after the clock has stopped: closing it is not measured.
-    """
+    """Wall and CPU seconds of a run, without the release of what it returns."""
     returned = None
     cpu, wall = _cpu_s(children), time.perf_counter()
     for _ in range(times):

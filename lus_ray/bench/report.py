@@ -23,10 +23,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class BenchReport:
-    """Comparisons by benchmark and by what was compared; `date` in ISO form, UTC.
-
-    `refused` holds the reasons of benchmarks without a result.
-    """
+    """Comparisons by benchmark and row, reasons of refused benchmarks; `date` in ISO form, UTC."""
 
     date: str
     measures: Mapping[str, Mapping[str, Comparison]]

@@ -163,10 +163,7 @@ def at_equal_p99(loaded: Sequence[Turn], memory_mb: Mapping[str, float]) -> Comp
 
 
 def best_clients(loaded: Sequence[Turn], name: str, *, within_s: float) -> int:
-    """The number of clients with the highest throughput at a p99 within some seconds.
-
-    Where none has, the one with the lowest p99.
-    """
+    """The number of clients with the highest throughput within a p99, else with the lowest p99."""
     clients = list(loaded[0][name])
     fit = [number for number in clients if p99_s(loaded, name, number) <= within_s]
     if not fit:
@@ -195,10 +192,7 @@ def measure_path(
     *,
     limit_ms: float | None = None,
 ) -> Comparison:
-    """The latency of the service beyond that of this process, in turn.
-
-    CPU seconds are those of the service over all of that time, as it is never quite idle.
-    """
+    """The latency of the service beyond that of this process; CPU seconds over all of that time."""
     extra_s, before = np.empty(num_clips), 0.0
     for number in range(-num_clips // 4, num_clips):
         if number == 0:

@@ -27,10 +27,7 @@ Aggregate = Callable[[Tensor, Tensor], Tensor]
 def measure(
     repeats: int = 7, *, num_clips: int = NUM_CLIPS, num_frames: int = NUM_FRAMES
 ) -> dict[str, Comparison]:
-    """Forward and backward on one thread, with the gradient of the sum to the neutral elements.
-
-    Then the same with the gradient to the frames as well.
-    """
+    """Forward and backward with the gradient to the neutral elements; then to frames as well."""
     clips, neutral = example(num_clips, num_frames)
     net = Uninorm(NUM_SCORES, initial=neutral.tolist())
 

@@ -64,11 +64,7 @@ class RunReader:
         self.read()
 
     def read(self) -> RunGrid:
-        """The grid as it is now.
-
-        Raises:
-            StoreError: the folder holds no run, or no longer does.
-        """
+        """The grid as it is now; raises StoreError if the folder no longer holds a run."""
         with self.lock:
             now = self.clock()
             if self.refresh is not None and now - self.last_refresh >= REFRESH_SECONDS:

@@ -55,10 +55,7 @@ class ArmRow:
 
 @dataclass(frozen=True)
 class Campaign:
-    """The driver of a run; `gone` if it stopped without a last status.
-
-    Times are unix seconds; `ended` is when it ended or last wrote. `messages` have their times.
-    """
+    """The driver of a run; times are unix seconds, `ended` is when it ended or last wrote."""
 
     state: CampaignPhase = "unknown"
     process: int | None = None

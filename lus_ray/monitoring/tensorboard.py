@@ -12,10 +12,7 @@ from lus_ray.runs.layout import TENSORBOARD, RunFolder, slug
 
 
 class TensorBoardWriter(Observer):
-    """Writes event files to `<out>/tensorboard/<arm>/fold<k>[/<sample>]`; a context manager.
-
-    TensorBoard hides what an earlier start wrote of repeated epochs.
-    """
+    """Writes event files to `<out>/tensorboard/<arm>/fold<k>[/<sample>]`; a context manager."""
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run

@@ -78,10 +78,10 @@ def test_the_grid_is_sent_again_only_after_a_change(server, out, clock):
 
 
 def test_only_ip_addresses_and_own_names_are_served(server):
-    known = ("localhost:8100", "127.0.0.1", "[::1]:8100", "10.0.0.7:8100", "LUNG")
-    assert all(is_known_host(host, {"localhost", "lung"}) for host in known)
-    foreign = ("evil.example:8100", "127.0.0.1.evil.example", "")
-    assert not any(is_known_host(host, {"localhost"}) for host in foreign)
+    for host in ("localhost:8100", "127.0.0.1", "[::1]:8100", "10.0.0.7:8100", "LUNG"):
+        assert is_known_host(host, {"localhost", "lung"})
+    for host in ("evil.example:8100", "127.0.0.1.evil.example", ""):
+        assert not is_known_host(host, {"localhost"})
     response, _ = request(server, "/grid.json", Host="evil.example")
     assert response.status == 421
     assert "default-src 'none'" in response.headers["Content-Security-Policy"]

@@ -81,7 +81,6 @@ def write_mixed_run(out: Path) -> Path:
 
 
 def running_cells(*names: str, since: float = NOW - 50) -> dict[str, Any]:
-    """The entry `running` of campaign.json."""
     return {name: {"since": since, "epoch": None, "score": None} for name in names}
 
 
