@@ -8,17 +8,6 @@ from lus_ray.errors import ArmError
 from lus_ray.nets.cnn import ConvTrunk, FrameCNN
 
 
-def num_parameters(net: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in net.parameters())
-
-
-def test_it_has_the_published_number_of_parameters():
-    net = FrameCNN()
-    assert num_parameters(net.trunk) == 731_808
-    assert num_parameters(net) - num_parameters(net.trunk) == 34_564
-    assert num_parameters(net) == 766_372
-
-
 def test_all_channels_grow_with_the_width():
     net = FrameCNN(3, width=8)
     convolutions = [part for part in net.modules() if isinstance(part, nn.Conv2d)]

@@ -11,10 +11,6 @@ def published() -> I3D:
     return I3D(400)
 
 
-def test_it_has_the_published_28_04_million_parameters(published: I3D):
-    assert sum(p.numel() for p in published.parameters()) == 28_043_472
-
-
 def test_names_are_those_of_pytorchvideo(published: I3D):
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     expected = {"blocks.0.conv.weight", "blocks.6.proj.weight", "blocks.6.proj.bias"}

@@ -15,13 +15,6 @@ def dilations(net: MobileNetV2) -> list[int]:
     return [max(m.dilation[0] for m in b.modules() if isinstance(m, nn.Conv2d)) for b in blocks]
 
 
-def test_the_number_of_parameters_is_that_of_torchvision_without_the_dropped_layers():
-    whole, last, classifier = 3_504_872, 320 * 1280 + 2 * 1280, 1280 * 1000 + 1000
-    with torch.device("meta"):
-        num_parameters = sum(p.numel() for p in MobileNetV2().parameters())
-    assert num_parameters == whole - last - classifier == 1_811_712
-
-
 def test_names_are_those_of_torchvision():
     with torch.device("meta"):
         shapes = {name: tuple(t.shape) for name, t in MobileNetV2().state_dict().items()}

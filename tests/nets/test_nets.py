@@ -4,6 +4,7 @@ Aggregators are in `test_pooling.py`; what segmenters add is in `test_segmenters
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from lus_ray import nets
+from lus_ray.nets.cnn import ConvTrunk
+from lus_ray.nets.mobilenet import MobileNetV2
 from lus_ray.nets.patch_gan import PatchDiscriminator, SifaDecoder, SifaGenerator
 from lus_ray.nets.segmenter import Segmenter
 from lus_ray.nets.stn import Localiser
@@ -49,6 +52,42 @@ NETS = CLASSIFIERS | SEGMENTERS | PARTS
 
 def test_every_network_is_tested():
     assert sorted([*CLASSIFIERS, *AGGREGATORS, *SEGMENTERS]) == sorted(nets.__all__)
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        (ConvTrunk, 731_808),
+        (nets.FrameCNN, 766_372),
+        (nets.resnet18, 11_689_512),
+        (nets.resnet50, 25_557_032),
+        (partial(nets.I3D, 400), 28_043_472),
+        (partial(nets.UNet, 7), 31_036_871),
+        (partial(nets.UNet, 7, batch_norm=False), 31_030_983),
+        (partial(nets.UNet, 1, widths=(16, 32, 64, 128), dropout=0.5, bias=True), 483_153),
+        (nets.MarkerUNet, 590_757),
+        (nets.ReleasedUNetPlusPlus, 16_490_925),
+        (nets.ReleasedDeepLab, 2_109_445),
+        # As segmentation_models.pytorch with one output.
+        (partial(nets.UNetPlusPlus, 1, encoder="resnet34"), 26_078_609),
+        (partial(nets.DeepLabV3Plus, 1, encoder="resnet34"), 22_437_457),
+        (MobileNetV2, 3_504_872 - (320 * 1280 + 2 * 1280) - (1280 * 1000 + 1000)),
+        (partial(nets.SifaSegmenter, 2), 27_518_992 + 512 * 2),
+        (
+            partial(nets.SifaSegmenter, 2, num_channels=1, dropout=0, deep=True),
+            27_517_424 + 2 * 512 * 2,
+        ),
+        (SifaGenerator, 2_852_673),
+        (partial(SifaGenerator, 1), 2_849_537),
+        (SifaDecoder, 1_902_848),
+        (PatchDiscriminator, 2_763_520),
+        (partial(PatchDiscriminator, num_outputs=2), 2_771_712),
+        (partial(PatchDiscriminator, 2), 2_764_544),
+    ],
+)
+def test_numbers_of_parameters_are_the_published_ones(make: Callable[[], nn.Module], count: int):
+    with torch.device("meta"):
+        assert sum(parameter.numel() for parameter in make().parameters()) == count
 
 
 @pytest.fixture(params=sorted(NETS))

@@ -19,18 +19,6 @@ def images() -> Tensor:
     return torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-@pytest.mark.parametrize(
-    ("settings", "of_encoder", "num_heads"),
-    [({}, 27_518_992, 1), ({"num_channels": 1, "dropout": 0, "deep": True}, 27_517_424, 2)],
-)
-def test_numbers_of_parameters_are_the_published_ones(
-    settings: dict, of_encoder: int, num_heads: int
-):
-    with torch.device("meta"):
-        net = SifaSegmenter(2, **settings)
-    assert sum(p.numel() for p in net.parameters()) == of_encoder + num_heads * 512 * 2
-
-
 def test_an_image_of_256_x_256_has_512_latent_maps_of_32_x_32():
     with torch.device("meta"):
         net, images = SifaSegmenter(2), torch.zeros(2, 3, 256, 256)
