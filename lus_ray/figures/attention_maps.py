@@ -67,7 +67,7 @@ def blend_heat(
     *,
     longest: int = MAX_SIDE,
 ) -> Float[np.ndarray, "h w 3"]:
-    """The grey frame under the heat in one colour, its longer side at most `longest`."""
+    """The grey frame under the heat in one colour, its longer side at most `longest` pixels."""
     stride = -(-max(frame.shape) // longest)
     grey = np.repeat(frame[::stride, ::stride, None] / 255.0, 3, axis=2)
     if heat is None:

@@ -1,4 +1,5 @@
 import re
+from functools import partial
 from itertools import combinations
 from xml.etree import ElementTree
 
@@ -21,22 +22,16 @@ CLASSES = ("background", "A-line", "B-line", "pleura")
 EPOCHS = {0: {"loss": [1.0, 0.5], "score": [0.1, 0.2]}, 1: {"loss": [2.0]}}
 
 
-def draw_masks(**changes):
-    known = {"frame": FRAME, "masks": [("expert", MASK)], "classes": CLASSES}
-    return figures.draw_masks(**(known | changes))
+COUNTS = np.array([[3.0, 1.0], [0.0, 0.0]])
+draw_attention = partial(figures.draw_attention, FRAME, title="x")
+draw_percentages = partial(
+    figures.draw_confusion, COUNTS, ("background", "B-line"), title="x", percent=True
+)
+draw_counts = partial(figures.draw_confusion, np.eye(3), ("a", "b<c>", "$d"), title="A & <b> $x$")
 
 
-def draw_attention(frame=FRAME, **settings):
-    return figures.draw_attention(frame, title="x", **settings)
-
-
-def draw_percentages():
-    counts = np.array([[3.0, 1.0], [0.0, 0.0]])
-    return figures.draw_confusion(counts, ("background", "B-line"), title="x", percent=True)
-
-
-def draw_counts():
-    return figures.draw_confusion(np.eye(3), ("a", "b<c>", "$d"), title="A & <b> $x$")
+def draw_masks(frame=FRAME, masks=(("expert", MASK),), classes=CLASSES, **settings):
+    return figures.draw_masks(frame, masks=masks, classes=classes, **settings)
 
 
 FIGURES = {
@@ -142,7 +137,7 @@ def test_a_large_frame_and_its_mask_are_thinned_out_alike():
     image, overlay = images(draw_masks(masks=[("expert", mask)], frame=frame))
     assert image.shape == overlay.shape == (234, 117, 4)
     assert (overlay[:, :, 2] > 100).sum() == (mask[::3, ::3] == 1).sum()
-    [image] = images(draw_attention(np.zeros((600, 800), np.uint8)))
+    [image] = images(figures.draw_attention(np.zeros((600, 800), np.uint8), title="x"))
     assert image.shape[:2] == (150, 200)
 
 

@@ -85,6 +85,8 @@ class DicomFrames:
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "_ _"]]:
         top, left, bottom, right = self.region
         for image in self._images():
+            if self.header.photometric == "MONOCHROME1":
+                image = 255 - image
             self.extremes.add(image)
             pixels = shrink_frame(image[top:bottom, left:right], self.max_side)
             self.shape = pixels.shape
@@ -115,7 +117,7 @@ def _decode_jpegs(file: BinaryIO, header: DicomHeader) -> Iterator[UInt8[np.ndar
         if image.size != (header.columns, header.rows):
             raise DecodeError("an image is not of the size in the header")
         image.draft("L", image.size)  # the luma is in the file: no colour is computed
-        yield _invert_monochrome1(np.asarray(image.convert("L")), header)
+        yield np.asarray(image.convert("L"))
 
 
 def _decode_others(file: BinaryIO, header: DicomHeader) -> Iterator[UInt8[np.ndarray, "H W"]]:
@@ -126,13 +128,7 @@ def _decode_others(file: BinaryIO, header: DicomHeader) -> Iterator[UInt8[np.nda
         pixels = np.minimum(pixels, 255).astype(np.uint8)
         if pixels.ndim == 3:
             pixels = np.rint(pixels @ LUMA).astype(np.uint8)
-        yield _invert_monochrome1(pixels, header)
-
-
-def _invert_monochrome1(
-    grey: UInt8[np.ndarray, "H W"], header: DicomHeader
-) -> UInt8[np.ndarray, "H W"]:
-    return 255 - grey if header.photometric == "MONOCHROME1" else grey
+        yield pixels
 
 
 def _check_text(

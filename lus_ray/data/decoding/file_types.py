@@ -23,9 +23,9 @@ PADDING = b"\0\r\n "
 class FileFormat:
     """A container: FFmpeg's demuxer, the usual extensions, and the end mark of a file.
 
-    `still` formats hold one image. Without an `end` mark a truncated file shows in its frame
-    count. The mark is searched in the last `end_within` bytes: some cameras append to an image,
-    while the two bytes of the GIF mark occur by chance.
+    `still` formats hold one image. The end mark is searched in the last `end_within` bytes: some
+    cameras append to an image, while the two bytes of the GIF mark occur by chance. Without one, a
+    truncated file shows in its frame count.
     """
 
     name: str

@@ -13,8 +13,7 @@ from lus_ray.storage.sandbox import serve
 
 
 def _import_reader(source: int) -> None:
-    """Import the reader of DICOM files once instead of in every fork, and only for DICOM."""
-    if file_types.is_dicom(source):
+    if file_types.is_dicom(source):  # once instead of in every fork
         _dicom_pixels()
 
 

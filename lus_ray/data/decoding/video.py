@@ -114,7 +114,9 @@ class VideoFrames:
         turns, odd = divmod(round(frame.rotation) % 360, 90)
         pixels = shrink_frame(to_grey(frame), self.request["max_side"])
         pixels = np.rot90(pixels, 0 if odd else turns)
-        native = (frame.height, frame.width)[:: -1 if turns % 2 and not odd else 1]
+        native = (frame.height, frame.width)
+        if turns % 2 and not odd:
+            native = native[::-1]
         if not first and native != self.native:
             raise DecodeError(f"the frame size changes from {self.native} to {native} within it")
         if first:

@@ -24,8 +24,7 @@ def read(
     """Class ids of `scheme` from one file; `where` names it in errors.
 
     Raises:
-        SourceError: not a LabelMe file, drawn on another size, without a shape, or a shape of
-            another kind, with another label, or outside of the image.
+        SourceError: with the file, the shape and what does not fit.
     """
     content = read_json(path, where)
     check_size((content.get("imageHeight"), content.get("imageWidth")), height, width, where)

@@ -88,10 +88,7 @@ def reduce_grade(findings: LungFindings) -> LungFindings:
 
 
 def label_biomarkers(findings: LungFindings, patient: Patient) -> list[int]:
-    """The 38 biomarkers, 0 or 1, in the order of `BIOMARKERS`.
-
-    One level per group is 1; A-lines may be "stacked" and "wide" as well.
-    """
+    """The 38 biomarkers, 0 or 1: one level per group; A-lines may be "stacked" and "wide" too."""
     num_lines = _level(len(findings.b_lines), (1, 4, 7), "B-lines")
     depth = patient.pleura_mm / patient.height_mm
     ticked = {

@@ -34,7 +34,6 @@ class Lung:
 def sample_lung(
     patient: Patient, domain: Domain, *, num_frames: int, rng: np.random.Generator
 ) -> Lung:
-    """The lung under one zone of a patient during a clip."""
     worst = sample_findings(patient, domain, rng)
     return Lung(
         findings.reduce_grade(worst),
@@ -138,10 +137,7 @@ def spread_positions(
 def sample_presence(
     num_frames: int, grade: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "T"]:
-    """How far the worst findings are in view, 0-1 per frame.
-
-    In six of ten clips above grade 0 the probe or the breath brings them in, out, or both.
-    """
+    """How far the worst findings are in view, 0-1 per frame; changing in six of ten sick clips."""
     always, visible, start = rng.random(3)
     if grade == 0 or num_frames < 4 or always < 0.4:
         return np.ones(num_frames)

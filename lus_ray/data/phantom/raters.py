@@ -30,7 +30,6 @@ def rater_confusion(domain: Domain, difficulty: float) -> Float[np.ndarray, "K K
 def sample_ratings(
     grade: int, domain: Domain, difficulty: float, *, rng: np.random.Generator
 ) -> list[int]:
-    """Independent ratings of one clip, sampled from `rater_confusion`."""
     row = rater_confusion(domain, difficulty)[grade]
     return rng.choice(NUM_SEVERITIES, size=NUM_RATERS, p=row).tolist()
 

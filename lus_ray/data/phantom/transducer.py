@@ -113,11 +113,10 @@ def make_linear_probe(size: int, *, height_mm: float, aperture_mm: float) -> Pro
 
 @dataclass
 class Speckle:
-    """Fully developed speckle, softened as by compounding.
+    """Fully developed speckle, softened as by compounding; `grain` in samples along and across.
 
     A share `steady` of its power stays with the tissue, the rest is new in every frame. Below the
     pleura the steady part glides with the lung, above it stays: this shows lung sliding.
-    `grain` is the size of a speckle in samples along and across the beams.
     """
 
     shape: tuple[int, int]

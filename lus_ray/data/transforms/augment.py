@@ -88,7 +88,8 @@ class Augment:
         """
         unit = torch.rand(num_clips, 7, generator=generator, dtype=torch.float32).unbind(1)
         more = self._more(num_clips, generator).unbind(1)
-        area, aspect = between(*self.crop, more[0]), between(*map(log, self.aspect), more[1]).exp()
+        low, high = self.aspect
+        area, aspect = between(*self.crop, more[0]), between(log(low), log(high), more[1]).exp()
         width, height = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
         turned, shaded = more[4] < self.rotate_share, more[5] < self.shade_share
         angle = between(-self.rotate_deg, self.rotate_deg, unit[2]) * (pi / 180)

@@ -40,17 +40,14 @@ def test_ribs_lie_beside_the_window():
     assert all(abs(middle) - half > WINDOW_MM / 2 for middle, half, _ in ribs)
 
 
-def test_an_indent_beside_the_middle_of_a_consolidation_does_not_notch_it():
+def test_a_consolidation_is_neither_notched_nor_hidden_by_an_indent():
     state, spot = make_state(), Spot(0, 10)
-    beside = replace(HEALTHY, consolidations=(spot,), indents=(Spot(3, 4),))
-    whole = replace(beside, indents=())
-    notched, smooth = (state.consolidation_distance(case, spot) for case in (beside, whole))
+    notched, smooth = (
+        state.consolidation_distance(replace(HEALTHY, indents=indents), spot)
+        for indents in ((Spot(3, 4),), ())
+    )
     assert notched == pytest.approx(smooth, abs=1e-4)
-
-
-def test_a_small_consolidation_is_visible_below_a_deep_indent():
-    state, spot = make_state(), Spot(0, 2)
-    findings = replace(HEALTHY, consolidations=(spot,), indents=(Spot(0, 9),))
-    below = state.scene.depth - state.lung_surface(findings)
-    solid = (state.consolidation_distance(findings, spot) < 1) & (below > 0)
+    deep, small = replace(HEALTHY, indents=(Spot(0, 9),)), Spot(0, 2)
+    below = state.scene.depth - state.lung_surface(deep)
+    solid = (state.consolidation_distance(deep, small) < 1) & (below > 0)
     assert solid[:, np.abs(state.x).argmin()].sum() * state.scene.probe.mm_per_pixel > 0.8

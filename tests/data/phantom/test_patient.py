@@ -11,10 +11,10 @@ def test_each_round_of_seven_patients_has_all_seven_diseases():
 
 
 def test_saturation_follows_the_burden_but_not_alone():
-    people = [make_patient(index) for index in range(300)]
-    link = np.corrcoef([p.burden for p in people], [p.sf_ratio for p in people])[0, 1]
+    patients = [make_patient(index) for index in range(300)]
+    link = np.corrcoef([p.burden for p in patients], [p.sf_ratio for p in patients])[0, 1]
     assert -0.92 < link < -0.6
-    assert {sf_class(p.sf_ratio) for p in people} == {0, 1, 2, 3}
+    assert {sf_class(p.sf_ratio) for p in patients} == {0, 1, 2, 3}
 
 
 @pytest.mark.parametrize(
@@ -23,10 +23,10 @@ def test_saturation_follows_the_burden_but_not_alone():
 )
 def test_a_planted_confounder_follows_the_burden(confounder, trait):
     def link(planted):
-        people = [make_patient(index, confounder=planted) for index in range(300)]
-        values = [getattr(p, trait) for p in people]
+        patients = [make_patient(index, confounder=planted) for index in range(300)]
+        values = [getattr(p, trait) for p in patients]
         numbers = [float(v == "linear") if trait == "probe" else v for v in values]
-        return np.corrcoef(np.argsort(np.argsort(numbers)), [p.burden for p in people])[0, 1]
+        return np.corrcoef(np.argsort(np.argsort(numbers)), [p.burden for p in patients])[0, 1]
 
     assert abs(link(None)) < 0.15
     assert link(confounder) > 0.4
