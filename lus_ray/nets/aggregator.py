@@ -34,7 +34,7 @@ class Aggregator(nn.Module):
     def forward(
         self, frame_scores: Float[Tensor, "*batch K M"], lengths: Int[Tensor, "B"] | None = None
     ) -> Float[Tensor, "*batch K"]:
-        """Float64 logits for training, of one clip (K, M) or of a padded batch (B, K, M).
+        """Float64 logits for training, of a clip (K, M) or of a padded batch (B, K, M).
 
         `lengths` are the numbers of frames of the clips, 1 to M (None: all M). Padding has no
         influence, whatever it holds.

@@ -45,10 +45,8 @@ class Branches:
 class CropNet(nn.Module, ABC):
     """A `FrameCNN` on crops that a subclass locates.
 
-    `size` is the side of square images, or their (height, width).
-
-    Raises:
-        ArmError: `size` is below 32, or an image is not of this size.
+    `size` is the side of square images, or their (height, width), at least 32. ArmError for smaller
+    ones, and for images of another size.
     """
 
     head_name = "classifier.out"
@@ -120,10 +118,7 @@ class RandomCrops(CropNet):
     """The plain CNN on two random crops; the large one contains the small one.
 
     In training torch's global generator draws crops for each image; in evaluation both are in the
-    middle. `sides` are fractions of the image, the small one first.
-
-    Raises:
-        ArmError: the sides do not rise within (0, 1].
+    middle. `sides` are fractions of the image that rise within (0, 1]; others raise ArmError.
     """
 
     def __init__(

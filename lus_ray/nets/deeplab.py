@@ -24,7 +24,7 @@ RATES = (12, 24, 36)
 
 
 class ReleasedDeepLab(Segmenter):
-    """Colour images in [-1, 1] to logits: MobileNetV2 at stride 8 and the mean of the picture.
+    """Colour images in [-1, 1] to logits: MobileNetV2 at stride 8 and the mean of the image.
 
     `width` is the channels of the first convolution; the head has 8 times as many. 2,109,445
     parameters for 5 outputs. `momenta` are those of the normalisations of encoder and head; the

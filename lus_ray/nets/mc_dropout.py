@@ -64,7 +64,7 @@ def _probabilities(logits: Tensor) -> Tensor:
 
 @contextmanager
 def train_only(kinds: tuple[type[nn.Module], ...], modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Put modules of some kinds in training mode and the others in evaluation mode, for a while."""
+    """Set only modules of some kinds to training mode; restore all modes at the end."""
     before = [(module, module.training) for module in modules]
     for module, _ in before:
         module.training = isinstance(module, kinds)

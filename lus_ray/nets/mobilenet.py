@@ -26,11 +26,9 @@ class MobileNetV2(nn.Module):
     """Colour images to maps of `num_channels` channels, `output_stride` times smaller.
 
     `width` is the channels of the first convolution (32 in the paper); the others scale with it,
-    rounded to multiples of 8. Dilation replaces strides beyond `output_stride`. 1,811,712
-    parameters for a width of 32. `eps` and `momentum` are those of the normalisations.
-
-    Raises:
-        ArmError: the output stride is none of 8, 16, 32.
+    rounded to multiples of 8. Dilation replaces strides beyond `output_stride`, which is 8, 16 or
+    32; others raise ArmError. 1,811,712 parameters for a width of 32. `eps` and `momentum` are
+    those of the normalisations.
     """
 
     dropped_prefixes = ("features.18.", "classifier.")

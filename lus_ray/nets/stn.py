@@ -46,10 +46,8 @@ class RegSTN(CropNet):
     `transform="full"` learns translation, scale and rotation (1,699,246 parameters), and
     `"fixed scale"` the translation alone (1,699,048); its sides are 0.5 and 0.75.
     As released, both crops take the first pair of translations, and the second pair gets no
-    gradient; with `own_translation` the large crop takes it, as the paper's text describes.
-
-    Raises:
-        ArmError: unknown transform.
+    gradient; with `own_translation` the large crop takes it, as the paper's text describes. An
+    unknown transform raises ArmError.
     """
 
     def __init__(

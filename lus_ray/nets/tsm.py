@@ -47,10 +47,7 @@ class TSM(ResNet):
 
     `width` is the channels of the first stage, `layers` the blocks per stage; `dropout` acts on the
     pooled vector of each frame. As in the reference, the last layer begins at N(0, 0.001) with
-    bias 0.
-
-    Raises:
-        ArmError: `width` is below `parts`, or a clip does not have `num_frames` frames.
+    bias 0. A `width` below `parts` and clips of another length raise ArmError.
     """
 
     mean: Tensor
@@ -82,11 +79,7 @@ class TSM(ResNet):
         return self.head(self.features(frames))
 
     def features(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B D"]:
-        """The mean over the frames of the pooled vector before the last layer.
-
-        The last layer is linear: its output for this mean is the mean of the frames' logits, the
-        consensus of the paper.
-        """
+        """The mean over the frames; its logits are the mean of theirs, the paper's consensus."""
         if frames.shape[1] != self.num_frames:
             raise ArmError(
                 f"TSM: a clip has {frames.shape[1]} frames where {self.num_frames} are expected; "

@@ -23,10 +23,8 @@ class UNet(Segmenter):
     halvings (16 for five levels). Batch normalisation (if `batch_norm`), ReLU and `dropout` follow
     each convolution. `bias` is redundant beside the normalisation; the published count of Mason
     et al. includes it. Parameters: 31,036,871 for 7 classes, 31,030,983 without normalisation;
-    483,153 for the one output of Mason et al.
-
-    Raises:
-        ArmError: fewer than two levels, or a dropout outside [0, 1).
+    483,153 for the single output of Mason et al. Fewer than two levels or a dropout outside [0, 1)
+    raise ArmError.
     """
 
     def __init__(

@@ -34,14 +34,11 @@ LeakyReLU = partial(nn.LeakyReLU, 0.1)
 class ReleasedUNetPlusPlus(Segmenter):
     """Colour images in [-1, 1] to logits: a ResNet-50 of three stages under a dense-skip decoder.
 
-    `width` is the channels of the encoder's first stage; the decoder's finest level has an eighth
-    of them. `dropout` acts in the middle and on the two coarse levels, half of it on the finer
-    ones and before the output. 16,490,925 parameters for 5 outputs; the released file has 15,296
-    more, biases that the normalisations of its encoder cancel. Its encoder expects BGR without
-    the mean but got images in [-1, 1]; so does this one.
-
-    Raises:
-        ArmError: `width` is no multiple of 8.
+    `width` is the channels of the encoder's first stage, a multiple of 8 (others raise ArmError);
+    the decoder's finest level has an eighth of them. `dropout` acts in the middle and on the two
+    coarse levels, half of it on the finer ones and before the output. 16,490,925 parameters for 5
+    outputs; the released file has 15,296 more, biases that normalisations cancel. Its encoder
+    expects BGR without the mean but got images in [-1, 1]; so does this one.
     """
 
     def __init__(self, num_outputs: int = 5, *, width: int = 64, dropout: float = 0.2) -> None:

@@ -94,10 +94,7 @@ class Uninorm(Aggregator):
         return torch.where(is_log_u, logit, -logit)
 
     def _log(self, clips: Tensor, present: Present) -> tuple[Tensor, Tensor]:
-        """The product uninorm as log U or log(1 - U), and where it is log U.
-
-        The closed form gives one of them directly; it keeps its digits however small U or 1 - U is.
-        """
+        """The product uninorm as log U or log(1 - U), whichever keeps its digits; whether log U."""
         e = _snapped(self.neutral)
         decisive, num_decisive = self._decisive(clips, present, e)
         num_frames = clips.shape[-1] if present is None else present.count_nonzero(-1)

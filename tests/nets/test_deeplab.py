@@ -6,6 +6,7 @@ from torch import nn
 
 from lus_ray.errors import ArmError
 from lus_ray.nets import DeepLabV3Plus, ReleasedDeepLab
+from lus_ray.nets.segmenter import Segmenter
 
 
 def test_released_normalisations_are_those_of_the_file():
@@ -53,9 +54,7 @@ def test_the_mean_of_the_image_connects_distant_pixels():
 
 
 @pytest.mark.parametrize("make", [ReleasedDeepLab, DeepLabV3Plus])
-def test_a_training_batch_of_one_image_is_refused(
-    make: type[ReleasedDeepLab] | type[DeepLabV3Plus],
-):
+def test_a_training_batch_of_one_image_is_refused(make: type[Segmenter]):
     net = make(2, width=8)
     with pytest.raises(ArmError, match="one image in a training batch"):
         net(torch.zeros(1, 3, 32, 32))

@@ -55,19 +55,13 @@ def test_a_residual_adds_its_branch_to_the_raw_input():
 def test_a_nested_node_takes_all_earlier_ones_of_its_size():
     net = UNetPlusPlus(2, encoder="resnet18", width=8)  # maps of 64, 32, 16, 8, 8 channels
     inputs = {name: node[0].in_channels for name, node in net.nodes.items()}  # type: ignore[index]
-    assert inputs == {
-        "0_0": 64 + 32,
-        "1_1": 32 + 16,
-        "0_1": 32 + 2 * 16,
-        "2_2": 16 + 8,
-        "1_2": 16 + 2 * 8,
-        "0_2": 16 + 3 * 8,
-        "3_3": 8 + 8,
-        "2_3": 8 + 2 * 8,
-        "1_3": 8 + 3 * 8,
-        "0_3": 8 + 4 * 8,
-        "0_4": 4,
-    }
+    maps = (64, 32, 16, 8, 8)
+    expected = {"0_4": 4}
+    for column in range(4):
+        for start in range(column + 1):
+            num_skips = column + 1 - start
+            expected[f"{start}_{column}"] = maps[column] + num_skips * maps[column + 1]
+    assert inputs == expected
 
 
 def test_widths_that_cannot_be_divided_are_refused():

@@ -61,12 +61,7 @@ def cache_folder() -> Path:
 
 
 def fetch(name: str) -> Path:
-    """The official file of this name, from the cache or from its publisher.
-
-    Raises:
-        InputError: unknown name.
-        FetchError: as `download`.
-    """
+    """The official file of a name in `PUBLISHED` (else InputError); otherwise as `download`."""
     if name not in PUBLISHED:
         raise InputError(f"no official weights {name!r}; there are {', '.join(PUBLISHED)}")
     return download(PUBLISHED[name], cache_folder())

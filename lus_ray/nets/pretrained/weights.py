@@ -11,8 +11,6 @@ from torch import Tensor, nn
 from lus_ray.errors import CheckpointError
 from lus_ray.nets.pretrained import torch_file
 
-__all__ = ["load", "read"]
-
 MAX_HEADER_BYTES = 8 << 20
 
 
