@@ -97,10 +97,7 @@ class CropNet(nn.Module, ABC):
     def crops(
         self, images: Float[Tensor, "N 3 H W"], theta: Float[Tensor, "N C 2 3"]
     ) -> Float[Tensor, "M 3 h w"]:
-        """All crops of image 0, then those of image 1: bilinear, black outside the image.
-
-        A crop has half the rows and columns of the image, at least 32.
-        """
+        """All crops of image 0, then of image 1: half its sides, at least 32; black outside."""
         num_images, num_crops = theta.shape[:2]
         height, width = (max(side // 2, STRIDE) for side in images.shape[2:])
         # bfloat16 could not tell neighbouring pixels apart.
@@ -157,10 +154,7 @@ def affine_matrices(
 
 
 def crop_corners(theta: Float[Tensor, "*crops 2 3"]) -> Float[Tensor, "*crops 4 2"]:
-    """Corners (x, y) of crops in fractions of the image, (0, 0) at its top left.
-
-    In drawing order: top left, top right, bottom right, bottom left of the crop.
-    """
+    """Corners (x, y) of crops, clockwise from the top left, in fractions of the image."""
     ends = theta.new_tensor([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]])
     return (ends @ theta.mT + 1) / 2
 

@@ -30,10 +30,8 @@ class SifaSegmenter(Segmenter):
     Images lie in [-1, 1]. Channels grow from `width` to 32 times as many. `dropout`, batch
     normalisation and ReLU follow a convolution, `dropout` follows the head. With `deep` a second
     head takes the maps before the dilated units; `forward` does not use it. Parameters of the
-    encoder: 27,518,992 with three channels, 27,517,424 with one; of a head: 512 for each output.
-
-    Raises:
-        ArmError: width below 1, or a dropout outside [0, 1).
+    encoder: 27,518,992 with three channels, 27,517,424 with one; of a head: 512 for each output. A
+    width below 1 or a dropout outside [0, 1) raises ArmError.
     """
 
     def __init__(
