@@ -28,12 +28,12 @@ def test_frames_are_scored_as_scikit_learn_scores_them(frame_run):
 
 
 def test_without_raters_only_their_settings_are_undefined(tmp_path):
-    found = compute(write_frame_run(tmp_path, num_raters=0, folds=[0]))
-    scores = found.arms["frames"].scores[0]
+    computed = compute(write_frame_run(tmp_path, num_raters=0, folds=[0]))
+    scores = computed.arms["frames"].scores[0]
     assert np.isnan(scores["a3"])
     assert np.isfinite(scores["k7"])
     assert "no clip has raters" in scores.undefined["video_annotated"]
-    assert found.contents.raters is None
+    assert computed.contents.raters is None
 
 
 def test_outputs_are_read_clip_by_clip_and_have_equal_classes():

@@ -22,38 +22,34 @@ def predicting(predicted):
 
 
 def test_each_clip_counts_once_however_many_arms_and_folds_test_it(frame_run):
-    found = frame_run.contents.raters
+    result = frame_run.contents.raters
     scores = [
         raters_of(truth(patient, number, 4)[1], patient, 5) for patient in TEST for number in (0, 1)
     ]
     expected = measure_agreement(np.array([own for own in scores if own]))
-    assert (found.num_clips, found.num_raters, found.pairwise) == (16, 5, expected.pairwise)
-    assert found.one_against_others[2].accuracy == expected.one_against_others.accuracy[2]
-    assert [(row.kind, row.name) for row in found.arms] == [
+    assert (result.num_clips, result.num_raters, result.pairwise) == (16, 5, expected.pairwise)
+    assert result.one_against_others[2].accuracy == expected.one_against_others.accuracy[2]
+    assert [(row.kind, row.name) for row in result.arms] == [
         ("clip score", "uninorm"),
         ("mean of frame scores", "frames"),
     ]
-    assert all(0 < row.accuracy <= 1 and row.num_clips == 16 for row in found.arms)
+    assert all(0 < row.accuracy <= 1 and row.num_clips == 16 for row in result.arms)
 
 
 # In place of the third rater of [0, 0, 3] the others mean 0; in place of the others 1.5.
 @pytest.mark.parametrize(
-    ("table", "predicted", "num_clips", "accuracy", "difference"),
+    ("table", "predicted", "expected"),
     [
-        ([[0, 0, 0], [3, 3, 3]], {"a": 0, "b": 3}, 2, 1.0, 0.0),
-        ([[0, 0, 3], [1, 1, 1]], {"a": 0, "b": 1}, 2, 4 / 6, (1.5 + 1.5 + 0) / 6),
-        ([[0, 0], [3, 3]], {"b": 3, "c": 1}, 1, 1.0, 0.0),
-        ([[0, 0], [3, 3]], {}, 0, None, None),
+        ([[0, 0, 0], [3, 3, 3]], {"a": 0, "b": 3}, (2, 1.0, 0.0)),
+        ([[0, 0, 3], [1, 1, 1]], {"a": 0, "b": 1}, (2, 4 / 6, (1.5 + 1.5 + 0) / 6)),
+        ([[0, 0], [3, 3]], {"b": 3, "c": 1}, (1, 1.0, 0.0)),
+        ([[0, 0], [3, 3]], {}, (0, None, None)),
     ],
 )
-def test_an_arm_is_compared_with_the_mean_of_the_other_raters(
-    table, predicted, num_clips, accuracy, difference
-):
+def test_an_arm_is_compared_with_the_mean_of_the_other_raters(table, predicted, expected):
     arm = predicting(predicted)
-    found = raters.score_among_raters(np.array(table), ["a", "b"], arm, kind="")
-    assert found.num_clips == num_clips
-    assert found.accuracy == pytest.approx(accuracy)
-    assert found.difference == pytest.approx(difference)
+    scores = raters.score_among_raters(np.array(table), ["a", "b"], arm, kind="")
+    assert (scores.num_clips, scores.accuracy, scores.difference) == pytest.approx(expected)
 
 
 def test_raters_of_unequal_number_are_not_compared_and_the_reason_is_given(tmp_path):

@@ -8,11 +8,11 @@ from tests.evaluation.frame_run import UNINORM, write_frame_run, write_neutral
 
 
 def test_elements_are_averaged_over_the_folds_that_have_them(frame_run):
-    found = frame_run.contents.neutral
-    assert [row.arm for row in found] == ["uninorm", "uninorm on all patients"]
-    assert found[0].mean == pytest.approx([0.0, 0.1, 0.2, 0.4])
-    assert found[0].std == pytest.approx([0, 0, 0, (2 / 3) ** 0.5 / 10])
-    assert found[0].folds[2] == pytest.approx([0.0, 0.1, 0.2, 0.5])
+    elements = frame_run.contents.neutral
+    assert [row.arm for row in elements] == ["uninorm", "uninorm on all patients"]
+    assert elements[0].mean == pytest.approx([0.0, 0.1, 0.2, 0.4])
+    assert elements[0].std == pytest.approx([0, 0, 0, (2 / 3) ** 0.5 / 10])
+    assert elements[0].folds[2] == pytest.approx([0.0, 0.1, 0.2, 0.5])
 
 
 def test_impossible_elements_and_damaged_checkpoints_are_refused_by_file(tmp_path):
