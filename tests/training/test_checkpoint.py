@@ -120,7 +120,7 @@ def make(factory, seed=0):
     task = factory()
     with torch.no_grad():
         for parameter in task.parameters():
-            parameter.add_(0.1 * torch.rand_like(parameter))
+            parameter.add_(0.01 * torch.rand_like(parameter))
     return task.eval()
 
 
