@@ -37,7 +37,7 @@ from lus_ray.tasks.sklearn_expert import EXPERTS, PLAIN
 from lus_ray.training import checkpoint
 
 CLIP = View(num_frames=4, height=16, width=16, num_samples=2)
-FRAME = View(num_frames=1, height=40, width=48, num_samples=0, bicubic=True)
+FRAME = View(num_frames=1, height=40, width=60, num_samples=0, bicubic=True)
 
 tsm = partial(TSM, width=8)
 severity = partial(ClipLabel, backbone=tsm, label="severity", view=CLIP)
