@@ -41,7 +41,7 @@ def build_row(arm: ScoredArm, arms: Arms, run: RunResults) -> ArmResult:
         num_folds={metric: len(arm.defined_folds(metric)) for metric in metrics},
         undefined={m: arm.why_undefined(m) for m in metrics if arm.why_undefined(m)}
         | {m: own.reason for m, own in limits.items() if own.reason and arm.defined_folds(m)},
-        published=run.record.published.get(arm.name, {}),
+        published={**run.record.published.get(arm.name, {})},
         difference=comparisons.compare_to_best(arm, _baselines(arm, arms, run.leaks), metrics),
         calibration_error=curve.expected_error() if curve else None,
         confusion=None if confusion is None else confusion.tolist(),

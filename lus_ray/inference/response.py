@@ -50,9 +50,12 @@ class ClipInspection:
 def inspect_clip(decoded: DecodedVideo, *, preview: bool) -> ClipInspection:
     """Hash the pixels, check for ultrasound, and make a preview on request."""
     frames = decoded.frames
+    num_frames, height, width = frames.shape
     detection = detect_ultrasound(frames)
     clip = schema.ClipInfo(
-        *frames.shape,
+        num_frames,
+        height,
+        width,
         fps=decoded.fps,
         mm_per_pixel=decoded.mm_per_pixel,
         format=decoded.format,
