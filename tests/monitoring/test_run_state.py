@@ -68,7 +68,7 @@ OF_SAMPLE = running_cells("a/fold0/1")
          {"state": "failed", "error": "the loss is nan; lower it"}),
         ({}, [{"scores": [0.5], "num_starts": 4}], {"failed": {"a/fold0": "killed 3 times"}},
          {"state": "failed", "error": "killed 3 times"}),
-        ({}, [{"error": "the disk was full"}], {"began": time.time() + 100, "beat": NOW * 1e6},
+        ({}, [{"error": "the disk was full"}], {"began": time.time() + 1e5, "beat": NOW * 1e6},
          {"state": "waiting", "error": "the disk was full"}),  # retried by a later campaign
         ({"crossfit": 3}, [], {}, {"planned": 30}),
         (SEARCH, [{"sample": 0, "scores": [0.1], "finished": True},
