@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lus_ray.data.ingest.pipeline import ingest
+from tests.object_storage import Bucket
 from tests.object_storage import bucket as bucket
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so does a shell in the background
@@ -57,10 +58,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[str]:
+def ray_cluster(bucket: Bucket) -> Iterator[str]:
     """The address of one local cluster with three CPUs, whatever the machine has.
 
     Campaigns, searches and workers share it: in this process Ray is connected to it.
+    Its processes know the bucket, as they take their environment when they start.
     """
     import ray
 

@@ -19,8 +19,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import InputError, LusError
 from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
 
-RAY = (pytest.mark.ray, pytest.mark.slow)
-FULL = (*RAY, pytest.mark.full)
+FULL = (pytest.mark.ray, pytest.mark.slow, pytest.mark.full)
 ONE_BY_ONE, ONE_MAP, LEVELS = ["one by one"], ["one map a clip"], list(uninorm.LEVELS)
 NETS = {
     "U-Net": partial(MarkerUNet, width=4),
@@ -45,7 +44,7 @@ BENCHMARKS = [
      {name: (1 / 1.03, ["bare loop"]) for name in ("FrameCNN", "TSM", "U-Net")},
      pytest.mark.slow),
     ("experts", {"num_patients": 16, "kinds": ("NN",), "labels": ("severity",)},
-     {"1 experts, 3 folds": (1.7, ["a loop of scikit-learn", "the same cells in a loop"])}, RAY),
+     {"1 experts, 3 folds": (1.7, ["a loop of scikit-learn", "the same cells in a loop"])}, FULL),
     ("cells", {"num_patients": 16, "num_draws": 8, "networks": ("cnn",)},
      {"4 cells, cluster running": (1.6, LOOPS),
       "against processes": (None, ["two processes that stay"]),

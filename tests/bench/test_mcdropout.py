@@ -15,7 +15,9 @@ FRAMES = torch.rand(2, 1, 40, 60, generator=torch.Generator().manual_seed(0))
 
 @pytest.fixture(scope="module")
 def ensemble() -> Ensemble:
-    return mcdropout.build_ensemble(NETS, View(num_frames=1, height=40, width=60, num_samples=0), FRAMES)
+    return mcdropout.build_ensemble(
+        NETS, View(num_frames=1, height=40, width=60, num_samples=0), FRAMES
+    )
 
 
 @pytest.mark.parametrize("number", range(len(NETS)))

@@ -218,6 +218,7 @@ def test_commands_refuse_labels_that_do_not_fit_in_one_line(tmp_path, words, rea
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_weak_run_is_recorded_and_resumes_as_a_weak_run_only(tmp_path, lus):
     data = without_frame_scores(phantom(tmp_path / "s", 1))
     words = ["run", "frame_scores", "--smoke", "--data", data, "--out", tmp_path / "o",
