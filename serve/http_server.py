@@ -24,12 +24,12 @@ class HttpServer:
     """HTTP at one address, which several replicas on one machine share."""
 
     def __init__(self, app: ASGIApp, limits: ServiceLimits) -> None:
-        class Protocol(TimedProtocol):
+        class LimitedProtocol(TimedProtocol):
             header_seconds = limits.idle_seconds
             response_seconds = limits.request_seconds + limits.idle_seconds
 
         config = uvicorn.Config(
-            app, http=Protocol, ws="none", lifespan="off", log_config=None, access_log=False,
+            app, http=LimitedProtocol, ws="none", lifespan="off", log_config=None, access_log=False,
             server_header=False, date_header=False, timeout_keep_alive=int(limits.idle_seconds),
         )  # fmt: skip
         self.server = uvicorn.Server(config)

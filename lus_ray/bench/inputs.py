@@ -135,7 +135,7 @@ class ImageFrames(Dataset):
 
 
 @dataclass
-class VideoFrames(Dataset):
+class VideoFileFrames(Dataset):
     """Single frames (1, H, W), grey 0-255, of videos that a worker decodes once per epoch."""
 
     files: Mapping[str, Path]

@@ -24,7 +24,7 @@ from lus_ray.bench.inputs import (
     NUM_FRAMES,
     SIZE,
     ImageFrames,
-    VideoFrames,
+    VideoFileFrames,
     VideoSet,
     make_videos,
     new_loader,
@@ -63,7 +63,7 @@ def measure(
                 new_loader, video_set, ImageFrames(video_set.images), SETTINGS
             ),
             "DataLoader, mp4": partial(
-                new_loader, video_set, VideoFrames(video_set.videos), SETTINGS
+                new_loader, video_set, VideoFileFrames(video_set.videos), SETTINGS
             ),
         }
         with started_readers(loaders) as started:

@@ -61,7 +61,7 @@ def test_both_baselines_give_the_batches_of_an_epoch_and_their_workers_end(video
     epoch = inputs.sample_epoch(video_set.rows, epoch=0, **reads.SETTINGS)
     frames = [[stored[video_set.rows[d.row]["clip"]][d.frame] for d in batch] for batch in epoch]
     expected = [torch.from_numpy(np.stack(batch)[:, None]) for batch in frames]
-    for data in (inputs.ImageFrames(video_set.images), inputs.VideoFrames(video_set.videos)):
+    for data in (inputs.ImageFrames(video_set.images), inputs.VideoFileFrames(video_set.videos)):
         loader = inputs.new_loader(video_set, data, reads.SETTINGS)
         reads.check_equal(expected, loader, "baseline")
         before = {child.pid for child in psutil.Process().children()}
