@@ -35,7 +35,7 @@ format: $(READY)  ## rewrite the files as the formatter likes them
 	$(BIN)/ruff check --fix .
 
 clean:  ## throw the environment and the caches away
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 
 # torch comes first and pinned: a range would draw the GPU packages of a newer release.
 $(READY): pyproject.toml constraints.txt
