@@ -1,1 +1,26 @@
 """One file per published table; each defines `EXPERIMENT`."""
+
+from functools import partial
+
+from lus_ray.data.transforms.view import View
+from lus_ray.experiment import Arm
+from lus_ray.tasks import Expert, IntensityFeatures
+from lus_ray.tasks.sklearn_expert import PLAIN
+
+
+def intensity_baselines(
+    view: View, *labels: str, name: str = "{kind} on intensity"
+) -> tuple[Arm, ...]:
+    """Intensity statistics and the plain classifiers on them: the baselines of every arm."""
+    classifiers = (
+        Arm(
+            name.format(kind=kind, label=label),
+            partial(Expert, kind=kind, label=label, inputs="features"),
+            label=label,
+            reads="intensity",
+            baseline=True,
+        )
+        for label in labels
+        for kind in PLAIN
+    )
+    return (Arm("intensity", partial(IntensityFeatures, view=view)), *classifiers)

@@ -14,12 +14,13 @@ from typing import Literal
 
 import optuna
 
+from experiments import intensity_baselines
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Search, Size
 from lus_ray.folds import fixed_test
 from lus_ray.nets import TSM
-from lus_ray.tasks import Biomarkers, ClipLabel, Expert, IntensityFeatures
+from lus_ray.tasks import Biomarkers, ClipLabel, Expert
 from lus_ray.tasks.sklearn_expert import EXPERTS
 
 LABELS: tuple[Literal["severity", "sf_ratio", "disease"], ...] = ("severity", "sf_ratio", "disease")
@@ -51,19 +52,7 @@ def experts(of: str, reads: str, inputs: str, labels: tuple[str, ...] = LABELS) 
 
 
 ARMS = (
-    # The baselines of every arm.
-    Arm("intensity", partial(IntensityFeatures, view=clips)),
-    *(
-        Arm(
-            f"{kind}, {label}",
-            partial(Expert, kind=kind, label=label, inputs="features"),
-            label=label,
-            reads="intensity",
-            baseline=True,
-        )
-        for label in LABELS
-        for kind in ("prior", "logistic")
-    ),
+    *intensity_baselines(clips, *LABELS, name="{kind}, {label}"),
     # The backbone of biomarkers, and networks trained end to end.
     Arm("biomarkers", biomarkers, video, label="biomarkers", search=rates),
     *(

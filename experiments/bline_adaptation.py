@@ -13,6 +13,7 @@ Try       lus run bline_adaptation --smoke          2 CPUs, about two minutes, p
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.view import View
@@ -46,18 +47,15 @@ segmenter = partial(
 )
 matched = partial(MatchedSegmentation, net=mason, view=frames)
 fourier = partial(matched, how="fourier")
-place = partial(Segmentation, net=PositionPrior, scheme="bline", view=frames, monitor="dice")
+prior = partial(Segmentation, net=PositionPrior, scheme="bline", view=frames, monitor="dice")
 
 COVID, CAP = {"domain": "covid"}, {"domain": "cap"}
 covid, cap = Rows(learns=COVID, with_val=True), Rows(learns=CAP, with_val=True)
 to_cap, to_covid = replace(covid, unlabelled=CAP), replace(cap, unlabelled=COVID)
 
 
-def segmentation_arm(
-    name: str, task: partial, recipe: Recipe, rows: Rows, start: str | None = None
-) -> Arm:
-    """An arm that segments B-lines."""
-    return Arm(name, task, recipe, "bline masks", rows, start)
+def segmentation_arm(name: str, task: partial, recipe: Recipe, rows: Rows, **more: Any) -> Arm:
+    return Arm(name, task, recipe, "bline masks", rows, **more)
 
 
 def validated(arm: Arm) -> Arm:
@@ -82,9 +80,6 @@ def translated_arm(arm: Arm) -> Arm:
         members=(arm.name,),
     )
 
-
-# The baseline of every arm: how often a B-line is at a position.
-BASELINE = Arm("place", place, quick, "bline masks", Rows(with_val=True), baseline=True)
 
 PUBLISHED = (
     segmentation_arm("unet covid", unet, from_scratch, covid),
@@ -116,7 +111,8 @@ LATER = (
 )
 
 ARMS = (
-    BASELINE,
+    # The baseline of every arm: how often a B-line is at a position.
+    segmentation_arm("place", prior, quick, Rows(with_val=True), baseline=True),
     *PUBLISHED,
     *BOUNDS,
     *LATER,
@@ -133,7 +129,6 @@ TABLES = {  # COVID-19, then CAP: Dice and its deviation over images, sensitivit
     "sifa reduced covid→cap": ((0.83, 0.15, 0.84, 0.95), (0.72, 0.21, 0.75, 0.95)),
     "sifa cap→covid": ((0.32, 0.21, 0.30, 0.95), (0.33, 0.17, 0.31, 0.94)),
 }
-DOMAINS = ("covid", "cap")
 
 
 def printed(row: tuple[tuple[float, ...], ...]) -> dict[str, tuple[float, float | None]]:
@@ -143,7 +138,7 @@ def printed(row: tuple[tuple[float, ...], ...]) -> dict[str, tuple[float, float 
     return {
         f"{metric}, {domain}": pair[number]
         for number, metric in enumerate(metrics)
-        for domain, pair in zip(DOMAINS, pairs, strict=True)
+        for domain, pair in zip(("covid", "cap"), pairs, strict=True)
     }
 
 

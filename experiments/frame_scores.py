@@ -12,12 +12,13 @@ Try       lus run frame_scores --smoke          2 CPUs, about 2 minutes, phantom
 from dataclasses import replace
 from functools import partial
 
+from experiments import intensity_baselines
 from lus_ray.data.transforms.augment import ROY_2020
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Size
 from lus_ray.folds import rotating
 from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
-from lus_ray.tasks import Expert, FrameScore, IntensityFeatures
+from lus_ray.tasks import FrameScore
 from lus_ray.tasks.losses import WIDE_GAP
 
 frames = View(num_frames=1, height=224, width=224, num_samples=0)
@@ -26,7 +27,8 @@ balanced = Recipe(
     augment=ROY_2020, gpus=1 / 3,
 )  # fmt: skip
 
-plain = partial(Expert, label="frame_severity", inputs="features")
+selected_on_test = replace(balanced, select="test")
+
 score = partial(FrameScore, view=frames)
 fixed_scale = partial(RegSTN, transform="fixed scale")
 own_translation = partial(RegSTN, own_translation=True)
@@ -38,18 +40,7 @@ def network(name: str, task: partial[FrameScore], recipe: Recipe = balanced) -> 
 
 
 ARMS = (
-    # The baselines of every arm.
-    Arm("intensity", partial(IntensityFeatures, view=frames)),
-    *(
-        Arm(
-            f"{kind} on intensity",
-            partial(plain, kind=kind),
-            label="frame_severity",
-            reads="intensity",
-            baseline=True,
-        )
-        for kind in ("prior", "logistic")
-    ),
+    *intensity_baselines(frames, "frame_severity"),
     # The six rows of the table.
     network("cnn-ce", partial(score, net=FrameCNN, loss="cross-entropy")),
     network("cnn-sord", partial(score, net=FrameCNN)),
@@ -62,11 +53,7 @@ ARMS = (
     network("reg-stn-sord, own translation", partial(score, net=own_translation)),
     network("reg-stn-sord, wide gap", partial(score, net=RegSTN, positions=WIDE_GAP)),
     # As published: the epoch with the best F1 on the test side.
-    network(
-        "reg-stn-sord, selected on test",
-        partial(score, net=RegSTN),
-        replace(balanced, select="test"),
-    ),
+    network("reg-stn-sord, selected on test", partial(score, net=RegSTN), selected_on_test),
 )
 
 # F1 in percent: setting 1; setting 2 with K = 1, 3, 5, 7; setting 3 (video annotated; at least 3
@@ -112,19 +99,11 @@ SMOKE = Size(
 )  # fmt: skip
 
 # Two cores: half the width, 96 pixels, and a rate that falls to nothing within the run. At ten
-# times the published rate the free translations of a transformer would leave the picture, so they
+# times the published rate the free translations of a transformer would leave the frame, so they
 # learn at a third of it.
 LAPTOP = Size(
-    recipe={
-        "epochs": 10,
-        "batch": 16,
-        "lr": 1e-3,
-        "milestones": (),
-        "warmup": 0.1,
-        "cosine": True,
-        "draws": 800,
-        "val_samples": 8,
-    },
+    recipe={"epochs": 10, "batch": 16, "lr": 1e-3, "milestones": (), "warmup": 0.1,
+            "cosine": True, "draws": 800, "val_samples": 8},
     net={"width": 16},
     task={"view": View(num_frames=1, height=96, width=96, num_samples=0), "localiser": 0.3},
     phantom={"patients": 40, "clips": 4, "frames": 24, "size": 128, "masks": "none",

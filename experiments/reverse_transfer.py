@@ -16,14 +16,14 @@ Try       lus run reverse_transfer --smoke          2 CPUs, about a minute, phan
 from dataclasses import replace
 from functools import partial
 
-from experiments import dense_labels
+from experiments import dense_labels, intensity_baselines
 from lus_ray.data.labels import CLASSES
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
 from lus_ray.folds import k_fold
 from lus_ray.metrics.frames import inherited_metrics
 from lus_ray.nets import ReverseTransfer
-from lus_ray.tasks import Expert, FrameDiagnosis, IntensityFeatures
+from lus_ray.tasks import FrameDiagnosis
 
 diagnosing = Recipe(epochs=12, batch=4, lr=1e-3, plateau=0.5, gpus=0.5)
 as_published = replace(diagnosing, select="test")
@@ -38,10 +38,7 @@ def networks(
     suffix: str = "",
     segmenter: str = "",
 ) -> tuple[Arm, ...]:
-    """The rows of the table: softmax maps, their averages, a linear layer, trained as one network.
-
-    `suffix` ends the name of each, `segmenter` that of the segmenter that it starts from.
-    """
+    """The rows of the table; `segmenter` ends the name of the arm that each starts from."""
     arms = []
     for name, num_maps, start in (
         ("none", 7, None),
@@ -61,18 +58,8 @@ SEGMENTERS = tuple(
 )
 
 ARMS = (
-    # The baselines of every arm; they are trained on single frames, as the networks are.
-    Arm("intensity", partial(IntensityFeatures, view=frames)),
-    *(
-        Arm(
-            f"{kind} on intensity",
-            partial(Expert, kind=kind, label="diagnosis", inputs="features"),
-            label="diagnosis",
-            reads="intensity",
-            baseline=True,
-        )
-        for kind in ("prior", "logistic")
-    ),
+    # The baselines are trained on single frames, as the networks are.
+    *intensity_baselines(frames, "diagnosis"),
     # The segmenters, and the networks that start from them.
     *SEGMENTERS,
     *networks(diagnosing),
@@ -87,6 +74,7 @@ TABLE_2 = {
     "none": (0.824, 0.784, 0.812, 0.778, 0.795, 0.649, 0.710, 0.678, 0.878, 0.879, 0.878),
 }
 FRAMES = inherited_metrics(CLASSES["diagnosis"])
+CLIPS = ("accuracy", "macro_f1", "f1", "precision", "recall", "auc")
 PUBLISHED = {
     f"{name}{suffix}": {metric: (value, None) for metric, value in zip(FRAMES, row, strict=True)}
     for suffix in ("", AT_RANDOM)
@@ -134,16 +122,7 @@ EXPERIMENT = Experiment(
     title="Reverse transfer: from segmentation to diagnosis",
     folds=k_fold(3, stratify="disease"),
     arms=ARMS,
-    metrics=(
-        *FRAMES,
-        "accuracy",
-        "macro_f1",
-        "f1",
-        "precision",
-        "recall",
-        "auc",
-        *dense_labels.METRICS[:5],
-    ),
+    metrics=(*FRAMES, *CLIPS, *dense_labels.METRICS[:5]),
     published=PUBLISHED | {arm.name: dense_labels.PUBLISHED[arm.name] for arm in SEGMENTERS},
     claims=CLAIMS,
     gaps=GAPS,

@@ -17,7 +17,7 @@ from torch import nn
 
 from experiments import frame_scores
 from lus_ray.data.transforms.view import Track
-from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
+from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows
 from lus_ray.folds import rotating
 from lus_ray.nets import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit, RegSTN, Uninorm
 from lus_ray.tasks import FrameScore, VideoScore
@@ -27,12 +27,6 @@ frame_model = partial(FrameScore, net=RegSTN, view=frame_scores.frames)
 # One step an epoch on the gradients of all clips, summed.
 full_batch = Recipe(epochs=30, batch=0, lr=1e-2, select="loss")
 attentive = Recipe(epochs=200, batch=0, lr=1e-2, select="best")
-
-
-def frames(name: str, *, overlap: bool) -> Arm:
-    """The frame model, trained on clips without a score of their own."""
-    rows = Rows(train_without="severity", overlap=overlap)
-    return Arm(name, frame_model, frame_scores.balanced, label="frame_severity", rows=rows)
 
 
 def aggregated(
@@ -49,13 +43,18 @@ def aggregated(
     return Arm(name, task, recipe, label="severity", reads=reads, baseline=baseline)
 
 
-def published_arms(of: str, suffix: str = "") -> tuple[Arm, ...]:
-    """The three rows of Table II on one frame model."""
-    fixed = not suffix
+def published_arms(suffix: str = "") -> tuple[Arm, ...]:
+    """A frame model, trained on clips without a score of their own, and Table II on it.
+
+    With a suffix as published: the model saw other clips of the patients that are tested.
+    """
+    reads = f"frames{suffix}"
+    rows = Rows(train_without="severity", overlap=bool(suffix))
     return (
-        aggregated(f"max-argmax{suffix}", MaxArgmax, reads=of, baseline=fixed),
-        aggregated(f"argmax-mean{suffix}", ArgmaxMean, reads=of, baseline=fixed),
-        aggregated(f"uninorm{suffix}", Uninorm, full_batch, reads=of),
+        Arm(reads, frame_model, frame_scores.balanced, label="frame_severity", rows=rows),
+        aggregated(f"max-argmax{suffix}", MaxArgmax, reads=reads, baseline=not suffix),
+        aggregated(f"argmax-mean{suffix}", ArgmaxMean, reads=reads, baseline=not suffix),
+        aggregated(f"uninorm{suffix}", Uninorm, full_batch, reads=reads),
     )
 
 
@@ -63,8 +62,7 @@ OVERLAP = ", patients overlap"
 lukasiewicz = partial(Uninorm, t_norm="lukasiewicz")
 
 ARMS = (
-    frames("frames", overlap=False),
-    *published_arms("frames"),
+    *published_arms(),
     # Variants and recent aggregators.
     aggregated("uninorm, 32 frames", Uninorm, full_batch, track=Track(max_frames=32)),
     aggregated("uninorm, small gradients too", Uninorm, replace(full_batch, eps=1e-15)),
@@ -91,9 +89,7 @@ ARMS = (
             ("attention", AttentionPool, attentive),
         )
     ),
-    # As published: the frame model saw other clips of the patients that are tested.
-    frames(f"frames{OVERLAP}", overlap=True),
-    *published_arms(f"frames{OVERLAP}", OVERLAP),
+    *published_arms(OVERLAP),
 )
 
 # F1, precision and recall in percent with their standard deviation over folds.
@@ -123,13 +119,9 @@ GAPS = tuple(
     for name in TABLE_2
 )  # fmt: skip
 
+# Aggregators are small enough for their published recipe at every size.
 AGGREGATORS = tuple(arm.name for arm in ARMS if arm.label == "severity")
-
-
-def sized(size: Size) -> Size:
-    """The size of frame_scores; aggregators are small enough for their published recipe."""
-    return replace(size, as_published=AGGREGATORS)
-
+SIZES = frame_scores.EXPERIMENT.sizes.items()
 
 EXPERIMENT = Experiment(
     name="video_scores",
@@ -140,5 +132,5 @@ EXPERIMENT = Experiment(
     published=PUBLISHED,
     claims=CLAIMS,
     gaps=GAPS,
-    sizes={name: sized(size) for name, size in frame_scores.EXPERIMENT.sizes.items()},
+    sizes={name: replace(size, as_published=AGGREGATORS) for name, size in SIZES},
 )
