@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -27,13 +27,11 @@ from lus_ray.monitoring.status_writer import StatusWriter
 from lus_ray.monitoring.tensorboard import TensorBoardWriter
 from lus_ray.orchestration import planner
 from lus_ray.orchestration.cluster.admission import admit_campaign
-from lus_ray.orchestration.cluster.connection import (
-    CELL_MODULE,
-    connect,
-    gcs_address,
-    reuse_idle_workers,
-)
+from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect, gcs_address
+from lus_ray.orchestration.cluster.ray_private import inherited_environment
 from lus_ray.orchestration.cluster.resources import Cluster
+from lus_ray.orchestration.cluster.watchdog import find_own_processes
+from lus_ray.orchestration.planner import ResourcesByArm
 from lus_ray.orchestration.scheduler import CellScheduler, PruningScheduler
 from lus_ray.orchestration.stall_warnings import StallWarnings
 from lus_ray.orchestration.trial import trial
@@ -71,10 +69,12 @@ def _observed(plan: RunPlan, dashboard: str | None, *, tensorboard: bool) -> Ite
     folder, cells = plan.folder, plan.cells
     with contextlib.ExitStack() as stack:
         num_finished = len(cells) - len(plan.unfinished_cells())
-        progress_bar = stack.enter_context(ProgressBar(len(cells), num_finished))
         status = StatusWriter(folder, cells, address=gcs_address(), dashboard=dashboard)
-        observers: list[Observer] = [progress_bar, stack.enter_context(status)]
-        observers.append(CellGauges(plan.experiment.name, folder, cells))
+        observers: list[Observer] = [
+            stack.enter_context(ProgressBar(len(cells), num_finished)),
+            stack.enter_context(status),
+            CellGauges(plan.experiment.name, folder, cells),
+        ]
         if tensorboard:
             observers.append(stack.enter_context(TensorBoardWriter(folder)))
         yield Observers(*observers)
@@ -109,7 +109,7 @@ def _run_cells(plan: RunPlan, observers: Observers) -> None:
     max_running = planner.max_concurrent_trials(plan.experiment, cluster, streamed=streamed)
     num_cells = len(plan.unfinished_cells())
     observers.notify(f"{num_cells} cells to run, up to {max_running} at a time")
-    _tune(scheduler, resources, max_running, plan=plan, shared=shared)
+    _tune(scheduler, resources, max_running, shared)
     if scheduler.failed:
         names = ", ".join(cell.name for cell in [*scheduler.failed][:5])
         first = next(iter(scheduler.failed.values()))
@@ -119,9 +119,7 @@ def _run_cells(plan: RunPlan, observers: Observers) -> None:
         )
 
 
-def _bundles(
-    resources: Mapping[str, planner.CellResources], config: dict[str, Any]
-) -> tune.PlacementGroupFactory:
+def _bundles(resources: ResourcesByArm, config: dict[str, Any]) -> tune.PlacementGroupFactory:
     """What a trial reserves; the workers of Ray Train request theirs themselves."""
     wanted = resources[config["cell"]["arm"]]
     bundle: dict[str, float] = {"CPU": 0, "memory": 1} if wanted.workers > 1 else {"CPU": 1.0}
@@ -131,17 +129,16 @@ def _bundles(
 
 
 def _tune(
-    scheduler: CellScheduler,
-    resources: Mapping[str, planner.CellResources],
-    max_running: int,
-    **shared: Any,
+    scheduler: CellScheduler, resources: ResourcesByArm, max_running: int, shared: Transport
 ) -> None:
     """Run all cells in one Tune run; Tune's own files go to a temporary folder."""
     scratch = tempfile.mkdtemp(prefix="lus-tune-")
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    run_trial = tune.with_parameters(trial, **shared)
+    run_trial = tune.with_parameters(trial, plan=scheduler.plan, shared=shared)
+    # Processes of a joined cluster need the environment that Tune passes to each trial.
+    reuse = inherited_environment() if find_own_processes() else contextlib.nullcontext()
     try:
-        with _Interrupts() as interrupts, reuse_idle_workers():
+        with _Interrupts() as interrupts, reuse:
             tune.Tuner(
                 tune.with_resources(run_trial, partial(_bundles, resources)),
                 tune_config=tune.TuneConfig(
@@ -168,19 +165,16 @@ def _tune(
 class _Interrupts(tune.Callback):
     """Remembers Ctrl-C and SIGTERM, as Python swallows exceptions raised in a destructor."""
 
-    def __init__(self) -> None:
-        self.is_interrupted = False
+    is_interrupted = False
 
     def __enter__(self) -> "_Interrupts":
-        self.main = threading.current_thread() is threading.main_thread()
-        if self.main:
-            self.before = {s: signal.signal(s, self._remember) for s in STOPS}
+        is_main = threading.current_thread() is threading.main_thread()
+        self.before = {stop: signal.signal(stop, self._remember) for stop in STOPS if is_main}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
-        if self.main:
-            for number, before in self.before.items():
-                signal.signal(number, before)
+        for number, before in self.before.items():
+            signal.signal(number, before)
         if self.is_interrupted and kind is None:
             raise KeyboardInterrupt
 

@@ -3,7 +3,7 @@
 import os
 import platform
 import shutil
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +13,11 @@ import torch
 
 from lus_ray.errors import LusError
 from lus_ray.orchestration import planner, run_options
-from lus_ray.orchestration.cluster import job_package
+from lus_ray.orchestration.cluster import ray_private
 from lus_ray.orchestration.cluster.connection import UNSAFE, connect
 
 GIB = 2**30
+MAX_UPLOAD_BYTES = 100 << 20
 Level = Literal["ok", "note", "fail"]
 PACKAGES = ("ray", "torch", "pyarrow", "av", "scikit-learn", "optuna", "skops", "safetensors")
 
@@ -40,7 +41,6 @@ class DoctorReport:
         return any(check.level == "fail" for check in self.checks)
 
     def text(self) -> str:
-        """One line per check, and its remedy below it."""
         return "\n".join(
             f"{check.level:<5} {check.name:<16} {check.result}"
             + (f"\n{'':<22} -> {check.remedy}" if check.remedy else "")
@@ -48,10 +48,8 @@ class DoctorReport:
         )
 
     def contents(self) -> dict[str, Any]:
-        findings = [
-            {"level": c.level, "what": c.name, "found": c.result, "remedy": c.remedy}
-            for c in self.checks
-        ]
+        keys = ("level", "what", "found", "remedy")
+        findings = [dict(zip(keys, astuple(check), strict=True)) for check in self.checks]
         return {"failed": self.failed, "findings": findings}
 
 
@@ -69,7 +67,7 @@ def run_checks(address: str | None = None) -> DoctorReport:
     cluster, cluster_checks = _check_cluster(address)
     checks = [
         DoctorCheck("ok", "Python", python),
-        *_check_packages(),
+        *map(_check_package, PACKAGES),
         _check_size("memory", memory.available, memory_text, memory_remedy),
         _check_shared_memory(),
         _check_size("disk", free, f"{free / GIB:.1f} GiB free here", disk_remedy),
@@ -81,15 +79,12 @@ def run_checks(address: str | None = None) -> DoctorReport:
     return DoctorReport(tuple(checks))
 
 
-def _check_packages() -> list[DoctorCheck]:
-    checks = []
-    for name in PACKAGES:
-        try:
-            checks.append(DoctorCheck("ok", name, version(name)))
-        except PackageNotFoundError:
-            remedy = f"pip install -c constraints.txt {name}"
-            checks.append(DoctorCheck("fail", name, "not installed", remedy))
-    return checks
+def _check_package(name: str) -> DoctorCheck:
+    try:
+        return DoctorCheck("ok", name, version(name))
+    except PackageNotFoundError:
+        remedy = f"pip install -c constraints.txt {name}"
+        return DoctorCheck("fail", name, "not installed", remedy)
 
 
 def _check_shared_memory() -> DoctorCheck:
@@ -102,19 +97,18 @@ def _check_shared_memory() -> DoctorCheck:
 
 
 def _check_size(name: str, num_bytes: int, result: str, remedy: str) -> DoctorCheck:
-    if num_bytes < 2 * GIB:
-        return DoctorCheck("note", name, result, remedy)
-    return DoctorCheck("ok", name, result)
+    is_low = num_bytes < 2 * GIB
+    return DoctorCheck("note" if is_low else "ok", name, result, remedy if is_low else "")
 
 
 def _check_upload() -> DoctorCheck:
     try:
-        num_bytes, is_complete = job_package.measure_package(Path.cwd())
+        num_bytes, is_complete = ray_private.measure_job_upload(Path.cwd())
     except OSError as error:
         return DoctorCheck("note", "upload", f"cannot be measured: {error}", "run it in a clone")
     size = f"a job submitted here would upload {num_bytes.total() / 2**20:.1f} MiB"
-    size += "" if is_complete else f", of more than {job_package.MAX_FILES} files"
-    if is_complete and num_bytes.total() <= job_package.MAX_BYTES:
+    size += "" if is_complete else f", of more than {ray_private.MAX_UPLOAD_FILES} files"
+    if is_complete and num_bytes.total() <= MAX_UPLOAD_BYTES:
         return DoctorCheck("ok", "upload", size)
     sizes = (f"{name} ({size / 2**20:.0f} MiB)" for name, size in num_bytes.most_common(3))
     remedy = f"list everything but code in .rayignore; the largest: {', '.join(sizes)}"
@@ -137,7 +131,6 @@ def _check_cluster(address: str | None) -> tuple[planner.Cluster | None, list[Do
 
 
 def _check_dashboard(dashboard: str | None) -> DoctorCheck:
-    """Whether other machines reach the cluster's dashboard, which accepts jobs."""
     host = (dashboard or "").rpartition(":")[0].strip("[]")
     if host in ("", "localhost") or host.startswith("127.") or host == "::1":
         result = f"at {dashboard or 'none'}, open to this machine only"
@@ -153,14 +146,13 @@ def _check_plans(cluster: planner.Cluster, free_bytes: int) -> list[DoctorCheck]
     experiment = run_options.find_experiment("biomarkers")
     for size in (*experiment.sizes, "full"):
         sized = experiment.at(size)
+        result = f"can run: {len(sized.arms)} arms"
         try:
             notes = planner.check_plan(
                 sized, cluster, size=size, streamed=False, free_bytes=free_bytes, out=Path.cwd()
             )
         except LusError as error:
-            checks.append(DoctorCheck("note", f"plan {size}", "cannot run", str(error)))
-        else:
-            result = f"can run: {len(sized.arms)} arms"
-            level: Level = "note" if notes else "ok"
-            checks.append(DoctorCheck(level, f"plan {size}", result, "; ".join(notes)))
+            notes, result = [str(error)], "cannot run"
+        level: Level = "note" if notes else "ok"
+        checks.append(DoctorCheck(level, f"plan {size}", result, "; ".join(notes)))
     return checks

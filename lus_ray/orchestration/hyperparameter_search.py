@@ -105,13 +105,13 @@ class ArmSearch:
         if key is None and len(scores) < len(self.folds) and not pruned:
             return
         value = sum(scores.values()) / len(scores) if key is None else score
-        study, trial = self.studies[key], self._trial(cell.fold, cell.sample)
-        if trial.storage.get_trial(trial._trial_id).state.is_finished():
-            return
-        if pruned or not math.isfinite(value):
-            study.tell(trial, state=TrialState.PRUNED)
-        else:
-            study.tell(trial, value)
+        is_pruned = pruned or not math.isfinite(value)
+        self.studies[key].tell(
+            self._trial(cell.fold, cell.sample),
+            values=None if is_pruned else value,
+            state=TrialState.PRUNED if is_pruned else None,
+            skip_if_finished=True,
+        )
 
     def best_sample(self, fold: int) -> int:
         """The sample with the best validation score; the first of equals."""

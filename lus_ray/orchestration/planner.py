@@ -4,7 +4,7 @@ Why check first: Ray keeps a trial that asks for more than the cluster has waiti
 an error, and a Data task that finds no free CPU starves the training that reads from it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lus_ray.errors import PlanError
@@ -32,6 +32,9 @@ class CellResources:
     def can_fit(self, cluster: Cluster) -> bool:
         """Whether the cell can run alone on the cluster at full size."""
         return cluster.can_fit(self.workers, self.gpus_per_worker, self.data_cpus)
+
+
+ResourcesByArm = Mapping[str, CellResources]
 
 
 def required_resources(arm: Arm, cluster: Cluster, *, streamed: bool) -> CellResources:
@@ -128,7 +131,6 @@ def _describe(resources: CellResources) -> str:
 
 
 def _suggest_change(resources: CellResources, cluster: Cluster) -> str:
-    """The smallest change of the recipe or the cluster that lets the cell run."""
     for workers in range(resources.workers - 1, 0, -1):
         if replace(resources, workers=workers).can_fit(cluster):
             return f"use --set arm.recipe.workers={workers}"

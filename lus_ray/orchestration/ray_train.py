@@ -8,7 +8,7 @@ predicts with it.
 import contextlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray.train
@@ -53,27 +53,31 @@ def fit_with_workers(
             "arm": arm, "train": list(train), "val": list(val), "seed": seed, "folder": folder,
             "shared": shared, "store": str(plan.data), "second": list(second),
         }  # fmt: skip
+        own_files, path = paths.open_filesystem(folder.ray_train_storage)
         try:
-            with _storage(folder) as storage:
-                TorchTrainer(
-                    train_on_worker,
-                    train_loop_config=config,
-                    scaling_config=ScalingConfig(
-                        num_workers=arm.recipe.workers,
-                        use_gpu=gpus > 0,
-                        resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})},
-                    ),
-                    run_config=RunConfig(
-                        name=cell.name.replace("/", "-"),
-                        callbacks=[TuneReportCallback()],
-                        **storage,
-                    ),
-                ).fit()
+            TorchTrainer(
+                train_on_worker,
+                train_loop_config=config,
+                scaling_config=ScalingConfig(
+                    num_workers=arm.recipe.workers,
+                    use_gpu=gpus > 0,
+                    resources_per_worker={"CPU": 1, **({"GPU": gpus} if gpus else {})},
+                ),
+                run_config=RunConfig(
+                    name=cell.name.replace("/", "-"),
+                    callbacks=[TuneReportCallback()],
+                    storage_filesystem=own_files,
+                    storage_path=path,
+                ),
+            ).fit()
         except ray.train.TrainingFailedError as failure:
             if is_loss(failure):
                 raise WorkerLostError(str(failure)) from failure
             last_line = str(failure).strip().splitlines()[-1]
             raise CellError(f"{cell.name}: a worker failed: {last_line}") from failure
+        finally:
+            with contextlib.suppress(OSError):
+                own_files.delete_dir(path)
         costs = [folder.worker_cost(rank) for rank in range(arm.recipe.workers)]
         folder.download(TRAINED, FITTED, METRICS, *costs)
         task.load_state_dict(checkpoint.load_weights(folder.path / TRAINED))
@@ -121,14 +125,3 @@ def train_on_worker(config: dict[str, Any]) -> None:
         about = {"epoch": fitted.epoch, "scores": fitted.scores, "notes": notes}
         (folder.path / FITTED).write_text(json.dumps(about))
         folder.upload(TRAINED, METRICS, FITTED)
-
-
-@contextlib.contextmanager
-def _storage(folder: CellFolder) -> Iterator[dict[str, Any]]:
-    """Where Ray Train keeps its own files, removed afterwards."""
-    system, path = paths.open_filesystem(folder.ray_train_storage)
-    try:
-        yield {"storage_filesystem": system, "storage_path": path}
-    finally:
-        with contextlib.suppress(OSError):
-            system.delete_dir(path)

@@ -41,7 +41,9 @@ def build_request(
         notify(f"note: these start from --weights: {', '.join(initialised)}")
     more = {"data": data, "weak": weak, "domains": domains}
     command = format_command(name, size, options | more)
-    numbers, names = parse_folds(folds), parse_domains(experiment, domains)
+    numbers = parse_folds(folds)
+    names = tuple(part.strip() for part in domains.split(",")) if domains else ()
+    check_names(experiment, names)
     if data is None:
         data = make_phantom_store(experiment, size, out, notify)
     return RunRequest(
@@ -94,13 +96,6 @@ def parse_folds(text: str | None) -> tuple[int, ...]:
         raise InputError(f"--folds {text}: write numbers with commas, such as 0,2") from None
 
 
-def parse_domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
-    """The store's names of the domains of an experiment from "A,B", in the order of their roles."""
-    names = tuple(part.strip() for part in text.split(",")) if text else ()
-    check_names(experiment, names)
-    return names
-
-
 def format_command(name: str, size: str, options: dict[str, Any]) -> str:
     """The command that makes these results again, for a shell in any folder."""
     words = ["lus", "run", name, "--size", size]
@@ -150,7 +145,6 @@ def _matching_arms(experiment: Experiment, arms: str) -> tuple[str, ...]:
 
 
 def _initialise(experiment: Experiment, path: Path) -> Experiment:
-    """The experiment whose arms start from these weights where they fit the network."""
     fitting, refused = [], []
     for arm in experiment.arms:
         if arm.recipe is not None and arm.start is None and not arm.baseline:

@@ -69,7 +69,8 @@ class CellScheduler(Searcher):
         position = 0
         while position < len(self.waiting):
             cell = self.waiting[position]
-            failed = [c for c in self._inputs_of(cell) if c in self.failed]
+            inputs = [Cell(name, cell.fold) for name in self.inputs[cell.arm]]
+            failed = [earlier for earlier in inputs if earlier in self.failed]
             if cell.sample is not None and self.searches[cell.arm].is_pruned(cell):
                 self.waiting.pop(position)
                 self._promote(cell.arm)
@@ -80,7 +81,7 @@ class CellScheduler(Searcher):
                 if blocked not in self.failed:  # once for all of its samples
                     self.failed[blocked] = f"its input {failed[0].name} failed"
                     self.observer.on_blocked(blocked)
-            elif self.finished.issuperset(self._inputs_of(cell)):
+            elif self.finished.issuperset(inputs):
                 self.waiting.pop(position)
                 return self._start(trial_id, cell)
             else:
@@ -95,7 +96,6 @@ class CellScheduler(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Record the end of a cell; cells that wait for it become ready."""
         cell = self.running.pop(trial_id)
         self.last_report.pop(trial_id, None)
         folder = self.plan.folder_of(cell)
@@ -111,9 +111,8 @@ class CellScheduler(Searcher):
         elif is_finished:
             self.finished.add(cell)
         if not is_finished and cell not in self.pruned:
-            self._fail(cell, self._error_of(cell, ray_error))
-        else:
-            self.observer.on_end(cell, error=None)
+            self.failed[cell] = self._error_of(cell, ray_error)
+        self.observer.on_end(cell, error=self.failed.get(cell))
 
     def should_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
         cell = self.running.get(trial_id)
@@ -158,9 +157,6 @@ class CellScheduler(Searcher):
                 unfinished.append(sample)
         return unfinished
 
-    def _inputs_of(self, cell: Cell) -> list[Cell]:
-        return [Cell(name, cell.fold) for name in self.inputs[cell.arm]]
-
     def _retry(self, cell: Cell, ray_error: str) -> bool:
         """Queue a lost cell again, at most `MAX_RETRIES` times.
 
@@ -182,10 +178,6 @@ class CellScheduler(Searcher):
         )
         self.waiting.insert(0, again)
         return True
-
-    def _fail(self, cell: Cell, error: str) -> None:
-        self.failed[cell] = error
-        self.observer.on_end(cell, error=error)
 
     def _error_of(self, cell: Cell, ray_error: str) -> str:
         path = self.plan.folder_of(cell).error
@@ -213,9 +205,9 @@ class CellScheduler(Searcher):
                 _copy_cell(best, self.plan.folder_of(target))
                 self.plan.folder_of(target).upload()
                 self.finished.add(target)
-                self.observer.on_end(target, error=None)
             else:
-                self._fail(target, "no search sample of it finished")
+                self.failed[target] = "no search sample of it finished"
+            self.observer.on_end(target, error=self.failed.get(target))
 
 
 class PruningScheduler(FIFOScheduler):

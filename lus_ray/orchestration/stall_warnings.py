@@ -1,7 +1,7 @@
 """Warnings of cells that wait for resources and of running cells that report nothing."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ from ray import tune
 
 from lus_ray.orchestration import planner
 from lus_ray.orchestration.cluster.resources import Cluster, read_free_resources
+from lus_ray.orchestration.planner import ResourcesByArm
 from lus_ray.orchestration.scheduler import CellScheduler
 from lus_ray.runs.cell import Cell
 
@@ -20,9 +21,7 @@ POLL_S = 1
 class StallWarnings(tune.Callback):
     """Warns after one minute, and again after two, four and so on."""
 
-    def __init__(
-        self, scheduler: CellScheduler, resources: Mapping[str, planner.CellResources]
-    ) -> None:
+    def __init__(self, scheduler: CellScheduler, resources: ResourcesByArm) -> None:
         self.scheduler, self.resources = scheduler, resources
         self.pending_since: dict[str, float] = {}
         self.next_warning_s: dict[str, float] = {}

@@ -28,7 +28,7 @@ from lus_ray.runs.plan import RunPlan
 def trial(config: dict[str, Any], plan: RunPlan, shared: Transport) -> None:
     """Run the cell that the scheduler suggested and report its validation scores."""
     cell = Cell(**config["cell"])
-    _set_process_title(cell)
+    set_process_title(f"ray::{cell.name}")  # for `ps`, and for Ray's dashboard
     recipe = plan.experiment.arm(cell.arm).recipe
     has_workers = recipe is not None and recipe.workers > 1
     device = "cuda" if torch.cuda.is_available() and config["gpu"] else "cpu"
@@ -65,20 +65,10 @@ def _run(cell: Cell, plan: RunPlan, *args: Any, **options: Any) -> dict[str, flo
         return run_cell.run(cell, plan, *args, **options)
     except (*LOST, WorkerLostError):
         raise
-    except LusError as error:
-        _write_error(plan.folder_of(cell), str(error))
+    except Exception as error:
+        text = str(error) if isinstance(error, LusError) else traceback.format_exc()
+        _write_error(plan.folder_of(cell), text)
         raise
-    except Exception:
-        _write_error(plan.folder_of(cell), traceback.format_exc())
-        raise
-
-
-def _set_process_title(cell: Cell) -> None:
-    """Show the cell in `ps` and in Ray's dashboard, whose names of reused actors are outdated.
-
-    Ray resets the title with every call, hence after each report.
-    """
-    set_process_title(f"ray::{cell.name}")
 
 
 @lru_cache(maxsize=1)
@@ -97,7 +87,7 @@ def _trim_memory() -> None:
 
 def _report(cell: Cell, values: dict[str, float]) -> None:
     tune.report({"finished": 0, **values})
-    _set_process_title(cell)
+    set_process_title(f"ray::{cell.name}")  # which Ray resets with every call
 
 
 def _write_error(folder: CellFolder, text: str) -> None:

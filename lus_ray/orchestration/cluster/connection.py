@@ -14,7 +14,7 @@ from ray.exceptions import AuthenticationError, RayError
 
 from lus_ray.errors import InputError
 from lus_ray.orchestration.cluster import ray_private
-from lus_ray.orchestration.cluster.watchdog import ClusterWatchdog, find_own_processes
+from lus_ray.orchestration.cluster.watchdog import ClusterWatchdog
 from lus_ray.storage.paths import PathOrUri
 
 QUIET = {
@@ -95,16 +95,6 @@ def gcs_address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-@contextlib.contextmanager
-def reuse_idle_workers() -> Iterator[None]:
-    """Run trials in processes that are idle already, if this process started the cluster.
-
-    Processes of a joined cluster need the environment that Tune passes to each trial.
-    """
-    with ray_private.inherited_environment() if find_own_processes() else contextlib.nullcontext():
-        yield
-
-
 def _join(address: str) -> str | None:
     if address.startswith(("http://", "https://")):
         raise ValueError(f"that address accepts jobs: {SUBMIT}, or unset RAY_ADDRESS")
@@ -157,7 +147,6 @@ def _without_job_variables(variables: dict[str, str]) -> dict[str, str]:
 
 
 def _reason(error: BaseException) -> str:
-    """One line for an error of Ray, with the remedy if it is known."""
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:

@@ -5,7 +5,8 @@ A new release of Ray may break this file and no other.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = ["JOB_CONFIG", "set_process_title"]
 setproctitle, which overwrites titles that others set."""
 
 CHECK_TIMEOUT_S = 5
+MAX_UPLOAD_FILES = 100_000
 
 
 def available_resources_per_node() -> dict[str, dict[str, float]]:
@@ -94,18 +96,26 @@ def accepts_token(address: str, *, is_client: bool) -> bool:
     return True
 
 
-def walk_job_files(
-    folder: Path, visit: Callable[[Path], None], is_enough: Callable[[], bool]
-) -> None:
-    """Visit every path of a folder that a job would upload, until it is enough.
+def measure_job_upload(folder: Path) -> tuple[Counter[str], bool]:
+    """Bytes that a job submitted in a folder uploads, by entry of the folder, before compression.
 
-    Why private: only Ray's packaging knows which files its ignore rules leave out.
+    Also whether these are all: counting ends at `MAX_UPLOAD_FILES` files. Ray keeps an upload in
+    the memory of the head. Why private: only its packaging knows what its ignore rules leave out.
+    Raises OSError if a folder below it cannot be read; Ray could not pack it either.
     """
     from ray._private import ray_constants
     from ray._private.runtime_env import packaging
 
+    folder, files = folder.resolve(), list[Path]()
     excludes = packaging._get_excludes(folder, ray_constants.get_runtime_env_default_excludes())
     with_git = os.environ.get(ray_constants.RAY_RUNTIME_ENV_IGNORE_GITIGNORE, "0") != "1"
     packaging._dir_travel(
-        folder, [excludes, lambda path: is_enough()], visit, include_gitignore=with_git
+        folder,
+        [excludes, lambda path: len(files) >= MAX_UPLOAD_FILES],
+        lambda path: files.append(path) if path.is_file() else None,
+        include_gitignore=with_git,
     )
+    num_bytes: Counter[str] = Counter()
+    for path in files:
+        num_bytes[path.relative_to(folder).parts[0]] += path.stat().st_size
+    return num_bytes, len(files) < MAX_UPLOAD_FILES

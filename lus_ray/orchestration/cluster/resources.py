@@ -151,10 +151,7 @@ def build_cluster(
     alive: Sequence[Mapping[str, Any]], limits: autoscaler.AutoscalingLimits
 ) -> Cluster:
     kinds = [_node_type(node, limits) for node in alive]
-    nodes = tuple(
-        Node.from_resources(node["Resources"], kind)
-        for node, kind in zip(alive, kinds, strict=True)
-    )
+    nodes = tuple(map(Node.from_resources, [node["Resources"] for node in alive], kinds))
     node_types = tuple(
         NodeType(
             Node.from_resources(limit.resources, name, memory=2.0**30),

@@ -9,7 +9,7 @@ from ray._private import ray_constants
 from ray._private.runtime_env.packaging import create_package
 
 from lus_ray.orchestration import doctor
-from lus_ray.orchestration.cluster.job_package import MAX_BYTES, measure_package
+from lus_ray.orchestration.cluster.ray_private import measure_job_upload
 from tests.orchestration.cluster.project import ROOT, clone
 
 NOT_UPLOADED = (
@@ -41,10 +41,10 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_ignored_files_are_not_counted(folder):
-    assert measure_package(folder)[0] == {"code.py": 1000, "clips": 5000, "runs": 4000}
+    assert measure_job_upload(folder)[0] == {"code.py": 1000, "clips": 5000, "runs": 4000}
     (folder / ".rayignore").write_text("/clips/\n")
     (folder / ".gitignore").write_text("/runs/\n")
-    num_bytes, is_complete = measure_package(folder)
+    num_bytes, is_complete = measure_job_upload(folder)
     assert is_complete
     assert set(num_bytes) == {"code.py", ".rayignore", ".gitignore"}
     assert num_bytes["code.py"] == 1000
@@ -57,17 +57,17 @@ def test_the_sum_is_what_ray_packs(folder, tmp_path_factory):
     create_package(str(folder), package, include_gitignore=True, excludes=excludes)
     with zipfile.ZipFile(package) as archive:
         packed = sum(entry.file_size for entry in archive.infolist())
-    assert measure_package(folder)[0].total() == packed > 5000
+    assert measure_job_upload(folder)[0].total() == packed > 5000
 
 
 def test_the_doctor_reports_uploads_that_are_too_large(folder, monkeypatch):
     assert doctor._check_upload().level == "ok"
     with (folder / "clips/a.parquet").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate(doctor.MAX_UPLOAD_BYTES + 1)
     check = doctor._check_upload()
     assert check.level == "fail"
     assert "clips (100 MiB)" in check.remedy
-    monkeypatch.setattr("lus_ray.orchestration.cluster.job_package.MAX_FILES", 2)
+    monkeypatch.setattr("lus_ray.orchestration.cluster.ray_private.MAX_UPLOAD_FILES", 2)
     check = doctor._check_upload()
     assert check.level == "fail"
     assert "more than 2 files" in check.result
