@@ -41,9 +41,7 @@ def build_request(
         notify(f"note: these start from --weights: {', '.join(initialised)}")
     more = {"data": data, "weak": weak, "domains": domains}
     command = format_command(name, size, options | more)
-    numbers = parse_folds(folds)
-    names = tuple(part.strip() for part in domains.split(",")) if domains else ()
-    check_names(experiment, names)
+    numbers, names = parse_folds(folds), parse_domains(experiment, domains)
     if data is None:
         data = make_phantom_store(experiment, size, out, notify)
     return RunRequest(
@@ -94,6 +92,13 @@ def parse_folds(text: str | None) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise InputError(f"--folds {text}: write numbers with commas, such as 0,2") from None
+
+
+def parse_domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
+    """The store's names of the domains of an experiment from "A,B", in the order of their roles."""
+    names = tuple(part.strip() for part in text.split(",")) if text else ()
+    check_names(experiment, names)
+    return names
 
 
 def format_command(name: str, size: str, options: dict[str, Any]) -> str:
