@@ -4,7 +4,7 @@ All differences are paired over the same draws of patients.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import numpy as np
 
@@ -68,12 +68,12 @@ def compare_means(arm: ScoredArm, reference: ScoredArm, metric: str) -> Differen
 def compare_to_best(
     arm: ScoredArm, baselines: Sequence[ScoredArm], metrics: Sequence[str]
 ) -> dict[str, Difference]:
-    differences = {}
-    for metric in metrics:
-        best = scored_arms.best_arm(baselines, metric)
-        if best is not None:
-            differences[metric] = replace(compare(arm, best, metric), to=best.name)
-    return differences
+    best = {metric: scored_arms.best_arm(baselines, metric) for metric in metrics}
+    return {
+        metric: compare(arm, baseline, metric).model_copy(update={"to": baseline.name})
+        for metric, baseline in best.items()
+        if baseline is not None
+    }
 
 
 def check_claim(claim: Claim, arms: Arms) -> ClaimResult:

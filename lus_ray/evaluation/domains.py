@@ -109,7 +109,9 @@ def _domain_arm(
         num_images=len(patients),
         num_patients=len(set(patients)),
         over_images={m: _spread(own) for m, own in values.items()},
-        over_patients={m: _spread(_patient_means(own, patients)) for m, own in values.items()},
+        over_patients={
+            m: _spread(significance.patient_means(own, patients)) for m, own in values.items()
+        },
         published={m: published[full] for m, full in known.items() if full in published},
     )
 
@@ -118,14 +120,6 @@ def _spread(values: Float[np.ndarray, "M"]) -> DomainSpread:
     defined = values[np.isfinite(values)]
     mean, std = (defined.mean(), defined.std()) if len(defined) else (None, None)
     return DomainSpread(mean=mean, std=std, number=len(defined))
-
-
-def _patient_means(
-    values: Float[np.ndarray, "M"], patients: Sequence[str]
-) -> Float[np.ndarray, "P"]:
-    defined = np.isfinite(values)
-    _, index = np.unique(np.array(patients, str)[defined], return_inverse=True)
-    return np.bincount(index, weights=values[defined]) / np.bincount(index)
 
 
 def _test_pairs(

@@ -6,7 +6,6 @@ numbers they take twenty times the memory of float32.
 """
 
 from collections.abc import Sequence
-from itertools import chain, repeat
 
 import numpy as np
 import pyarrow as pa
@@ -78,8 +77,7 @@ def count_frames(rows: pa.Table, num_classes: int) -> Int[np.ndarray, "C K"]:
 
 
 def repeat_names(names: Sequence[str], num_frames: Int[np.ndarray, "C"]) -> tuple[str, ...]:
-    pairs = zip(names, num_frames.tolist(), strict=True)
-    return tuple(chain.from_iterable(repeat(name, number) for name, number in pairs))
+    return tuple(np.repeat(np.array(names, object), num_frames).tolist())
 
 
 def aggregators(record: RunRecord) -> dict[str, str]:

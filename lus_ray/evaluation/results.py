@@ -20,7 +20,7 @@ from lus_ray import folds
 from lus_ray.errors import FoldError, StoreError
 from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.folds import Fold
-from lus_ray.metrics import frames
+from lus_ray.metrics import classification, frames
 from lus_ray.metrics.frames import FrameSelection
 from lus_ray.runs import layout, leakage, manifest, predictions
 from lus_ray.runs.layout import CellFolder, RunFolder
@@ -108,18 +108,18 @@ def read(out: Path) -> RunResults:
     at_random = leakage.arms_split_at_random(record)
     cells: dict[tuple[str, int], CellResult] = {}
     for files in RunFolder(out).finished_cells():
-        path, cell = files.predictions, _read_cell(files)
+        cell = _read_cell(files)
         if (cell.arm, cell.fold) in cells:
             raise StoreError(
-                f"{path}: a second file for arm {cell.arm!r}, fold {cell.fold}; remove one"
+                f"{cell.path}: a second file for arm {cell.arm!r}, fold {cell.fold}; remove one"
             )
-        _check_patients(cell, fold_by_number, path, any_patient=cell.arm in at_random)
+        _check_patients(cell, fold_by_number, any_patient=cell.arm in at_random)
         cells[cell.arm, cell.fold] = cell
     return RunResults(out, record, fold_by_number, cells, leakage.leaks(record), at_random)
 
 
 def _read_cell(files: CellFolder) -> CellResult:
-    path, folder = files.predictions, files.path
+    path = files.predictions
     about, table = predictions.read(path, _columns)
     try:
         if about.scheme is not None:
@@ -128,7 +128,7 @@ def _read_cell(files: CellFolder) -> CellResult:
             examples = _examples(_test_rows(table, "probability"), about)
         return CellResult(
             path=path,
-            folder=folder,
+            folder=files.path,
             arm=about.arm,
             fold=about.fold,
             classes=about.classes,
@@ -164,7 +164,7 @@ def _examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
         clips, patients = (
             frame_arms.repeat_names(names, num_frames) for names in (clips, patients)
         )
-        _check_classes(target, probability)
+        classification.check_arrays(target, probability)
     else:
         target, probability = _clip_arrays(annotated, multilabel=about.multilabel)
     return {
@@ -184,7 +184,6 @@ def _examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
 
 
 def _mask_examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
-    counts = mask_arms.read_counts(rows, about.scheme or "")
     num_frames = mask_arms.num_frames(rows)
     clips, patients, domains = (
         frame_arms.repeat_names([name or "" for name in rows[column].to_pylist()], num_frames)
@@ -193,7 +192,7 @@ def _mask_examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
     return {
         "clips": clips,
         "patients": patients,
-        "counts": counts,
+        "counts": mask_arms.read_counts(rows, about.scheme or ""),
         "bins": mask_arms.sum_bins(rows),
         "domains": domains,
     }
@@ -215,29 +214,22 @@ def _clip_arrays(
     probability = np.array(rows["probability"].to_pylist(), np.float64)
     if not len(rows):
         return target, probability.reshape(0, 0)
-    if multilabel and target.shape != probability.shape:
-        raise ValueError(f"targets {target.shape} for probabilities {probability.shape}")
     if not multilabel:
-        _check_classes(target, probability)
+        classification.check_arrays(target, probability)
+    elif target.shape != probability.shape:
+        raise ValueError(f"targets {target.shape} for probabilities {probability.shape}")
     return target, probability
 
 
-def _check_classes(target: np.ndarray, probability: np.ndarray) -> None:
-    num_classes = probability.shape[1]
-    if len(target) and not 0 <= target.min() <= target.max() < num_classes:
-        raise ValueError(f"targets {target.min()}..{target.max()} for {num_classes} classes")
-
-
 def _check_patients(
-    cell: CellResult, fold_by_number: dict[int, Fold], path: Path, *, any_patient: bool
+    cell: CellResult, fold_by_number: dict[int, Fold], *, any_patient: bool
 ) -> None:
     if cell.fold not in fold_by_number:
-        raise FoldError(f"{path}: fold {cell.fold} is not in folds.json; remove the file")
-    if any_patient:
-        return
-    if unexpected := sorted(set(cell.patients) - set(fold_by_number[cell.fold].test)):
+        raise FoldError(f"{cell.path}: fold {cell.fold} is not in folds.json; remove the file")
+    unexpected = sorted(set(cell.patients) - set(fold_by_number[cell.fold].test))
+    if unexpected and not any_patient:
         raise FoldError(
-            f"{path}: tests patient {unexpected[0]!r}, who is not a test patient of fold "
+            f"{cell.path}: tests patient {unexpected[0]!r}, who is not a test patient of fold "
             f"{cell.fold} in folds.json; the file belongs to other folds, remove it and run again"
         )
 

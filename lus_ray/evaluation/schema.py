@@ -1,15 +1,14 @@
-"""The contents of report.json as frozen dataclasses, checked and written by pydantic.
+"""The contents of report.json as frozen pydantic models.
 
-Scores are fractions of 1. An undefined number is None, null in JSON. Fields that are None or empty
-because they do not apply are left out of the JSON where their type is marked `optional`.
+Scores are fractions of 1. An undefined number is None, null in JSON. Fields marked `optional` are
+left out of the JSON where they do not apply.
 """
 
 import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, TypeAdapter
-from pydantic.dataclasses import dataclass
+from pydantic import BaseModel, BeforeValidator, Field
 
 
 def _to_number(value: Any) -> Any:
@@ -25,12 +24,10 @@ Numbers = Mapping[str, Number]
 
 
 def optional(default: Any = None) -> Any:
-    """A field that is left out of the JSON where it has its default."""
     return Field(default, exclude_if=lambda value: value == default)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Difference:
+class Difference(BaseModel, frozen=True):
     """A metric of one arm minus that of another over `folds`, with its paired 95 % interval.
 
     `to` names the other arm where it is not implied; `reason` says why numbers are None.
@@ -48,8 +45,7 @@ class Difference:
         return low is not None and high is not None and (low > 0 or high < 0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class FoldScores:
+class FoldScores(BaseModel, frozen=True):
     """The scores of one arm on one fold; `num_frames` and `num_images` where it counts those."""
 
     fold: int
@@ -62,16 +58,14 @@ class FoldScores:
     cost: dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassScores:
+class ClassScores(BaseModel, frozen=True):
     num_true: float
     precision: Number
     recall: Number
     f1: Number
 
 
-@dataclass(frozen=True, kw_only=True)
-class BiomarkerScores:
+class BiomarkerScores(BaseModel, frozen=True):
     """One biomarker averaged over folds; the numbers of clips are sums over folds."""
 
     num_judged: Count
@@ -83,8 +77,7 @@ class BiomarkerScores:
     f1: Number
 
 
-@dataclass(frozen=True, kw_only=True)
-class ImageSpread:
+class ImageSpread(BaseModel, frozen=True):
     """Mean and population standard deviation (ddof 0) over the images that define a metric."""
 
     mean: Number
@@ -92,8 +85,7 @@ class ImageSpread:
     num_images: Count
 
 
-@dataclass(frozen=True, kw_only=True)
-class ArmResult:
+class ArmResult(BaseModel, frozen=True):
     name: str
     label: str | None
     baseline: bool
@@ -119,8 +111,7 @@ class ArmResult:
     per_image: dict[str, ImageSpread] = optional({})
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClaimResult:
+class ClaimResult(BaseModel, frozen=True):
     """A claim of the paper with its verdict; the difference only where it could be tested."""
 
     text: str
@@ -134,8 +125,7 @@ class ClaimResult:
     num_patients: int | None = optional()
 
 
-@dataclass(frozen=True, kw_only=True)
-class GapResult:
+class GapResult(BaseModel, frozen=True):
     """A leaky published protocol minus its leak-free counterpart, by metric.
 
     `note` says how the two differ besides the leak; `reason` why there is no difference.
@@ -146,27 +136,24 @@ class GapResult:
     clean: str
     label: str | None = None
     num_patients: int = 0
-    differences: dict[str, Difference] = Field(default_factory=dict)
+    differences: dict[str, Difference] = {}
     reason: str = ""
     note: str = optional("")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RaterScores:
+class RaterScores(BaseModel, frozen=True):
     accuracy: Number
     difference: Number
     weighted_kappa: Number
 
 
-@dataclass(frozen=True, kw_only=True)
 class ArmAmongRaters(RaterScores):
     name: str
     kind: str
     num_clips: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class RaterComparison:
+class RaterComparison(BaseModel, frozen=True):
     """Agreement of the raters; only `num_clips` and `reason` where they cannot be compared."""
 
     num_clips: int
@@ -179,8 +166,7 @@ class RaterComparison:
     reason: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class NeutralElements:
+class NeutralElements(BaseModel, frozen=True):
     """Neutral elements of a uninorm arm by fold and score, all in [0, 1]."""
 
     arm: str
@@ -189,8 +175,7 @@ class NeutralElements:
     std: tuple[float, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExampleClip:
+class ExampleClip(BaseModel, frozen=True):
     clip: str
     patient: str
     fold: int
@@ -200,8 +185,7 @@ class ExampleClip:
     scores: dict[str, int | None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DomainSpread:
+class DomainSpread(BaseModel, frozen=True):
     """Mean, population standard deviation (ddof 0) and number of defined values."""
 
     mean: Number
@@ -209,8 +193,7 @@ class DomainSpread:
     number: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class DomainArm:
+class DomainArm(BaseModel, frozen=True):
     name: str
     num_images: int
     num_patients: int
@@ -219,23 +202,20 @@ class DomainArm:
     published: dict[str, Limits]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PValues:
+class PValues(BaseModel, frozen=True):
     """Symmetric matrices over the arms of `DomainResult.order`."""
 
     raw: tuple[tuple[Number, ...], ...]
     adjusted: tuple[tuple[Number, ...], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class UntestedPair:
+class UntestedPair(BaseModel, frozen=True):
     one: str
     other: str
     reason: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class DomainResult:
+class DomainResult(BaseModel, frozen=True):
     """The arms of one mask label on one domain, and a matrix of p-values per test.
 
     `corrected` are the first arms of `order`: Holm corrects over their pairs alone.
@@ -254,19 +234,16 @@ class DomainResult:
     undefined: tuple[UntestedPair, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class MissingCell:
+class MissingCell(BaseModel, frozen=True):
     arm: str
     fold: int
 
 
-@dataclass(frozen=True, kw_only=True)
 class CellNote(MissingCell):
     note: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class ReportContents:
+class ReportContents(BaseModel, frozen=True):
     """Everything that the report says; `data` and `folds` are as the run recorded them."""
 
     version: str | None
@@ -307,9 +284,6 @@ class ReportContents:
         return next((row.label for row in self.arms if row.name == arm), None)
 
 
-CONTENTS = TypeAdapter(ReportContents)
-
-
 def to_json(contents: ReportContents, *, ascii_only: bool = False) -> str:
     """The contents as the text of report.json, without a line break at the end."""
-    return CONTENTS.dump_json(contents, indent=1, ensure_ascii=ascii_only).decode()
+    return contents.model_dump_json(indent=1, ensure_ascii=ascii_only)

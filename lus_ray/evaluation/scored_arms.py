@@ -18,8 +18,6 @@ from lus_ray.metrics import bootstrap, calibration, classification, multilabel
 from lus_ray.metrics.bootstrap import Interval
 from lus_ray.metrics.classification import Scores
 
-Draws = dict[str, Float[np.ndarray, "D"]]
-
 
 @dataclass(frozen=True)
 class ScoredArm:
@@ -36,7 +34,7 @@ class ScoredArm:
     planned: tuple[int, ...]
     cells: dict[int, CellResult]
     scores: dict[int, Scores] = field(default_factory=dict)
-    draws: dict[int, Draws] = field(default_factory=dict)
+    draws: dict[int, dict[str, Float[np.ndarray, "D"]]] = field(default_factory=dict)
 
     @property
     def missing(self) -> list[int]:

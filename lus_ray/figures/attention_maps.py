@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Real, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -68,12 +68,17 @@ def blend_heat(
     longest: int = MAX_SIDE,
 ) -> Float[np.ndarray, "h w 3"]:
     """The grey frame under the heat in one colour, its longer side at most `longest` pixels."""
-    stride = -(-max(frame.shape) // longest)
-    grey = np.repeat(frame[::stride, ::stride, None] / 255.0, 3, axis=2)
+    grey = np.repeat(thin_out(frame, longest)[..., None] / 255.0, 3, axis=2)
     if heat is None:
         return grey
-    opacity = 0.65 * np.clip(heat[::stride, ::stride, None], 0, 1)
+    opacity = 0.65 * np.clip(thin_out(heat, longest)[..., None], 0, 1)
     return (1 - opacity) * grey + opacity * np.array(to_rgb(LINES[1][0]))
+
+
+def thin_out(layer: Real[np.ndarray, "H W"], longest: int) -> Real[np.ndarray, "h w"]:
+    """Every n-th row and column, so that the longer side is at most `longest` pixels."""
+    stride = -(-max(layer.shape) // longest)
+    return layer[::stride, ::stride]
 
 
 def hide_ticks(axes: Axes, **frame: Any) -> None:

@@ -33,6 +33,7 @@ def draw_confusion(
     short = percent or max(map(len, classes), default=0) <= 8
     rows = list(classes) if short else [f"{shorten(n, 22)}  {k}" for k, n in enumerate(classes, 1)]
     columns = list(classes) if short else [str(k) for k in range(1, num_classes + 1)]
+    size = 7 if percent else 8
 
     def draw(axes: Axes) -> None:
         axes.pcolormesh(share, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
@@ -41,12 +42,8 @@ def draw_confusion(
             text = f"{counts[row, column]:.0f}"
             if percent:
                 text = f"{100 * share[row, column]:.1f}" if total[row, 0] else ""
-            style: dict[str, Any] = {
-                "ha": "center",
-                "va": "center",
-                "fontsize": 7 if percent else 8,
-            }
-            axes.text(column + 0.5, row + 0.5, text, color=colour, **style)
+            centre = (column + 0.5, row + 0.5)
+            axes.text(*centre, text, ha="center", va="center", color=colour, fontsize=size)
         turned: dict[str, Any] = {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(np.arange(num_classes) + 0.5, columns, **(turned if percent else {}))
         axes.set_yticks(np.arange(num_classes) + 0.5, rows)

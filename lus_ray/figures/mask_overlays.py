@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
-from lus_ray.figures.attention_maps import blend_heat, hide_ticks
+from lus_ray.figures.attention_maps import blend_heat, hide_ticks, thin_out
 from lus_ray.figures.style import render_svg, shorten
 
 CLASS_COLOURS = ("#2f7ff0", "#f5a623", "#fff3a6", "#b5366f", "#7fe0d0", "#8a5a2b")
@@ -73,7 +73,7 @@ def draw_masks(
         # In steps of a hundredth, so that the scale stays a small file.
         colours = colormaps["magma"].resampled(round(100 * HIGHEST))
         for axes, (name, values) in zip(lower, uncertainty, strict=False):
-            thinned = values[:: _stride(values), :: _stride(values)]
+            thinned = thin_out(values, LONGEST)
             _draw_image(axes, name, thinned, cmap=colours, vmin=0, vmax=HIGHEST)
         for spare in (*upper[1 + len(masks) :], *lower[len(uncertainty) :]):
             spare.set_axis_off()
@@ -109,8 +109,7 @@ def _add_scale(figure: Figure, image: AxesImage, beside: list[Axes]) -> None:
 def _overlay(
     frame: UInt8[np.ndarray, "H W"], mask: UInt8[np.ndarray, "H W"]
 ) -> Float[np.ndarray, "h w 3"]:
-    stride = _stride(mask)
-    thinned = mask[::stride, ::stride]
+    thinned = thin_out(mask, LONGEST)
     image = DARKENED * blend_heat(frame, longest=LONGEST)
     for k in set(np.unique(thinned).tolist()) - {0}:
         inside = thinned == k
@@ -124,7 +123,3 @@ def _colour(k: int) -> str:
 
 def _num_rows(num_panels: int) -> int:
     return -(-num_panels // COLUMNS)
-
-
-def _stride(layer: np.ndarray) -> int:
-    return -(-max(layer.shape) // LONGEST)  # as in `blend_heat`

@@ -1,6 +1,6 @@
 """Thumbnails of segmentations and of translated frames, many side by side on one page.
 
-Shapes: H rows, W columns, V vertices.
+Shapes: H rows, W columns.
 Not matplotlib: one page has sixty panels, each just a small PNG and two paths, and a frame that
 several panels show is embedded once.
 """
@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 from contourpy import LineType, contour_generator
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 from PIL import Image
 
 from lus_ray.figures.style import shorten
@@ -122,7 +122,7 @@ def _small_size(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _contour(mask: Bool[np.ndarray, "H W"], style: tuple[str, str], *, name: str) -> str:
-    lines = "".join(_path(line) for line in _edges(mask))
+    lines = "".join(_edge_paths(mask))
     if not lines:
         return ""
     (height, width), (rows, columns) = _small_size(mask.shape), mask.shape
@@ -137,8 +137,8 @@ def _contour(mask: Bool[np.ndarray, "H W"], style: tuple[str, str], *, name: str
     )
 
 
-def _edges(mask: Bool[np.ndarray, "H W"]) -> Iterator[Float[np.ndarray, "V 2"]]:
-    """Closed lines (x, y) halfway between pixels inside and outside, corners only.
+def _edge_paths(mask: Bool[np.ndarray, "H W"]) -> Iterator[str]:
+    """Closed lines halfway between pixels inside and outside, corners only, as SVG paths.
 
     In units of half a pixel: the image corner is (0, 0), the centre of the first pixel (1, 1).
     """
@@ -147,9 +147,6 @@ def _edges(mask: Bool[np.ndarray, "H W"]) -> Iterator[Float[np.ndarray, "V 2"]]:
         points = np.asarray(line)[:-1] * 2 - 1
         after = np.diff(points, axis=0, append=points[:1])
         before = np.diff(points, axis=0, prepend=points[-1:])
-        yield points[np.any(after != before, axis=1)]
-
-
-def _path(points: Float[np.ndarray, "V 2"]) -> str:
-    start, *steps = np.diff(points, axis=0, prepend=0).round().astype(int).tolist()
-    return f"M{start[0]} {start[1]}l" + " ".join(f"{x} {y}" for x, y in steps) + "z"
+        corners = points[np.any(after != before, axis=1)]
+        start, *steps = np.diff(corners, axis=0, prepend=0).round().astype(int).tolist()
+        yield f"M{start[0]} {start[1]}l" + " ".join(f"{x} {y}" for x, y in steps) + "z"

@@ -1,11 +1,9 @@
 """Intervals by resampling patients, and paired differences over the same draws.
 
-Letters: D draws, P patients, F folds.
+Letters: D draws, P patients.
 Clips of one patient are not independent, so a draw takes as many patients as there are, with
 replacement and with all their clips. Each fold is scored on its own patients of the draw, and folds
-are averaged, whether they share a test set or rotate.
-
-Intervals are percentile intervals; with fewer than about 20 patients they are too narrow.
+are averaged. With fewer than about 20 patients the intervals are too narrow.
 """
 
 from collections.abc import Mapping, Sequence

@@ -32,14 +32,13 @@ raters agree."""
 METRICS = (*SETTINGS, "average", "accuracy", "f1", "macro_f1", "weighted_kappa")
 """Names of the metrics of `score`, all as fractions of 1."""
 
-INHERITED_CLASS_METRICS = ("frame_precision", "frame_recall", "frame_f1")
-"""Metrics of each class, with its name behind them: "frame_f1 healthy"."""
-
 _INHERITED_REASONS = {
     "frame_precision": "no frame was predicted as {name}",
     "frame_recall": "no frame is {name}",
     "frame_f1": "no frame is {name} or was predicted as such",
 }
+INHERITED_CLASS_METRICS = tuple(_INHERITED_REASONS)
+"""Metrics of each class, with its name behind them: "frame_f1 healthy"."""
 
 ROUNDING = 1e-6
 """Averages of float32 may be outside [0, 1] by this much."""
@@ -104,11 +103,9 @@ def score(
 
     The predicted score is the most probable one, the first of equals. Each of `SETTINGS` is the
     micro F1 over the frames it keeps, which for one label a frame is the accuracy; the paper
-    prints it as "F1". `average` is the plain mean of the eight. The others are over all frames:
-    `accuracy` (setting 1 again), `f1` weighted by support, `macro_f1` over the scores that occur,
-    `weighted_kappa` with quadratic weights. Undefined are a setting without frames, `average`
-    unless all eight are defined, a kappa of a single score, and all where `explain_unusable` has a
-    reason.
+    prints it as "F1". `average` is the plain mean of the eight, undefined unless all are defined.
+    The others are over all frames: `accuracy` (setting 1 again), `f1` weighted by support,
+    `macro_f1` over the scores that occur, `weighted_kappa` with quadratic weights.
 
     Raises:
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
@@ -188,9 +185,12 @@ def score_inherited(
         np.add.at(counts, target, frame_counts)
         metrics = compute_inherited_metrics(counts, classes)
         values = {name: float(value) for name, value in metrics.items()}
-        own = Scores(
-            values, {name: _inherited_reason(name) for name in values if np.isnan(values[name])}
-        )
+        reasons = {
+            f"{metric} {name}": reason.format(name=name)
+            for name in classes
+            for metric, reason in _INHERITED_REASONS.items()
+        }
+        own = Scores(values, {name: reasons[name] for name in values if np.isnan(values[name])})
     return Scores(clips.values | own.values, clips.undefined | own.undefined)
 
 
@@ -222,8 +222,3 @@ def _chosen_clips(
     for name, least in VOTES.items():
         chosen[name] = (votes >= least, reason or f"no clip has {least} raters who agree")
     return chosen
-
-
-def _inherited_reason(metric: str) -> str:
-    kind, _, name = metric.partition(" ")
-    return _INHERITED_REASONS[kind].format(name=name)

@@ -27,11 +27,9 @@ class PatientCounts(Protocol):
     @property
     def patients(self) -> tuple[str, ...]:
         """Patients in the order of the columns of `weights`."""
-        ...
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         """Metrics by name and draw; NaN where a draw leaves a metric undefined."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -66,13 +64,10 @@ class ClassCounts:
 
 @dataclass(frozen=True)
 class InheritedCounts:
+    patients: tuple[str, ...]
     clips: ClassCounts
     confusion: Float[np.ndarray, "P K K"]
     classes: tuple[str, ...]
-
-    @property
-    def patients(self) -> tuple[str, ...]:
-        return self.clips.patients
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         counts = np.tensordot(weights, self.confusion, axes=1)
@@ -154,7 +149,8 @@ def count_inherited(
     patients, index = _index(patient)
     confusion = np.zeros((len(patients), *frame_counts.shape[1:] * 2))
     np.add.at(confusion, (index, target), frame_counts)
-    return InheritedCounts(count_classes(patient, target, probability), confusion, tuple(names))
+    clips = count_classes(patient, target, probability)
+    return InheritedCounts(patients, clips, confusion, tuple(names))
 
 
 def count_labels(
@@ -163,7 +159,7 @@ def count_labels(
     probability: Float[np.ndarray, "N K"],
     names: Sequence[str],
 ) -> LabelCounts:
-    """Count clips with targets 0, 1 or -1 (not judged) and probabilities by patient."""
+    """Count clips by patient; targets are 0, 1 or -1 (not judged)."""
     patients, index = _index(patient)
     num_labels = target.shape[1]
     confusion = np.zeros((len(patients), num_labels, 2, 2))

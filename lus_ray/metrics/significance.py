@@ -33,8 +33,13 @@ def t_test_patients(
     Raises:
         ValueError: there are not as many patients as images.
     """
-    sums, num_images = _by_patient(first - second, patient)
-    return _t_test(sums / num_images)
+    return _t_test(patient_means(first - second, patient))
+
+
+def patient_means(values: Float[np.ndarray, "N"], patient: Sequence[str]) -> Float[np.ndarray, "P"]:
+    """Mean over the defined images of each patient that has any, in the order of their names."""
+    sums, num_images = _by_patient(values, patient)
+    return sums / num_images
 
 
 def bootstrap_test(

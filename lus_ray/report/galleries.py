@@ -4,6 +4,7 @@ cells/<arm>/fold<k>/pictures/captions.json    [{"file", "example", "caption", "k
 cells/<arm>/fold<k>/pictures/*.svg
 """
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,14 @@ MAX_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
-class GalleryPicture:
+class Picture:
     svg: str
     caption: str
+
+    @property
+    def source(self) -> str:
+        packed = base64.b64encode(self.svg.encode()).decode()
+        return f"data:image/svg+xml;base64,{packed}"
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Gallery:
 
     fold: int
     arms: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[GalleryPicture | None, ...]], ...]
+    rows: tuple[tuple[str, tuple[Picture | None, ...]], ...]
 
 
 def read_gallery(run: RunResults, kind: str = ATTENTION) -> Gallery | None:
@@ -44,7 +50,7 @@ def read_gallery(run: RunResults, kind: str = ATTENTION) -> Gallery | None:
     Raises:
         StoreError: captions are damaged, or name an unknown kind or a file outside their folder.
     """
-    by_fold: dict[int, dict[str, dict[str, GalleryPicture]]] = {}
+    by_fold: dict[int, dict[str, dict[str, Picture]]] = {}
     for fold in sorted(run.folds):
         for arm in run.record.arms:
             cell = run.cells.get((arm.name, fold))
@@ -72,7 +78,7 @@ def read_segmentations(run: RunResults) -> Gallery | None:
     return Gallery(arms.fold, ("expert", *arms.arms), rows)
 
 
-def _read(cell: CellResult, kind: str) -> dict[str, GalleryPicture]:
+def _read(cell: CellResult, kind: str) -> dict[str, Picture]:
     folder = cell.folder / IMAGES
     path = folder / CAPTIONS
     if not path.is_file():
@@ -80,7 +86,7 @@ def _read(cell: CellResult, kind: str) -> dict[str, GalleryPicture]:
     try:
         entries: Sequence[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
         return {
-            e["example"]: GalleryPicture(_svg(folder, e["file"]), e["caption"])
+            e["example"]: Picture(_svg(folder, e["file"]), e["caption"])
             for e in entries
             if _kind(e) == kind
         }

@@ -1,6 +1,5 @@
 """The page: one HTML file with its style and pictures inside, for a screen or a phone."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -16,6 +15,7 @@ from lus_ray.evaluation.schema import ReportContents
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.metrics import calibration, classification
 from lus_ray.report import clip_timeline, domain_tables, formatting, galleries, metric_names
+from lus_ray.report.galleries import Picture
 from lus_ray.runs import leakage
 
 ROC_GRID = np.linspace(0, 1, 101)
@@ -43,12 +43,6 @@ TRANSLATIONS = (
 
 
 @dataclass(frozen=True)
-class Picture:
-    source: str
-    alt: str
-
-
-@dataclass(frozen=True)
 class PictureGrid:
     """Pictures of a kind by example and arm, with the meaning of their lines."""
 
@@ -57,7 +51,7 @@ class PictureGrid:
     text: str
     key: Sequence[tuple[str, tuple[str, str]]]
     arms: tuple[str, ...]
-    rows: list[tuple[str, list[Picture | None]]]
+    rows: tuple[tuple[str, tuple[Picture | None, ...]], ...]
 
 
 def render(contents: ReportContents, arms: Arms, run: RunResults) -> str:
@@ -118,7 +112,7 @@ def _confusion_matrices(chosen: Sequence[ScoredArm]) -> list[Picture]:
             unit = "pixels" if has_masks else metric_names.unit(arm.label)
             alt = f"Confusion matrix of {arm.name}, {counts.sum():.0f} test {unit} over all folds"
             svg = figures.draw_confusion(counts, names, title=arm.name, percent=has_masks)
-            pictures.append(_picture(svg, alt))
+            pictures.append(Picture(svg, alt))
     return pictures
 
 
@@ -133,7 +127,7 @@ def _roc_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
         titles = [f"{name} against the rest" for name in cells[0].classes]
     panels = {title: [_mean_roc(arm, k) for arm in chosen] for k, title in enumerate(titles)}
     return [
-        _picture(figures.draw_roc(curves, title=title), f"ROC curves, {title}")
+        Picture(figures.draw_roc(curves, title=title), f"ROC curves, {title}")
         for title, curves in panels.items()
         if any(len(false_rate) for false_rate, _ in curves)
     ]
@@ -162,7 +156,7 @@ def _reliability_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
     if all(curve is None for curve in curves):
         return []
     svg = figures.draw_reliability(curves, title="reliability")
-    return [_picture(svg, "Reliability: share of correct predictions against confidence")]
+    return [Picture(svg, "Reliability: share of correct predictions against confidence")]
 
 
 def _training_curves(arms: Arms) -> list[Picture]:
@@ -199,7 +193,7 @@ def _curves_by_epoch(arm: ScoredArm, left: str, right: str) -> Picture:
     }
     svg = figures.draw_training(folds, left=left, right=right, title=arm.name)
     names = " and ".join(column.replace("_", " ") for column in (left, right))
-    return _picture(svg, f"Training of {arm.name}: {names}")
+    return Picture(svg, f"Training of {arm.name}: {names}")
 
 
 def _cost_bars(contents: ReportContents) -> Picture | None:
@@ -208,13 +202,13 @@ def _cost_bars(contents: ReportContents) -> Picture | None:
     if not top:
         return None
     svg = figures.draw_bars(dict(top), label="CPU minutes over all folds")
-    return _picture(svg, "CPU minutes by arm")
+    return Picture(svg, "CPU minutes by arm")
 
 
 def _clip_timelines(run: RunResults, contents: ReportContents) -> list[Picture]:
     timelines = clip_timeline.draw_timelines(run, contents.clips, contents.neutral)
     pairs = zip(timelines, contents.clips, strict=True)
-    return [_picture(svg, clip_timeline.caption(clip)) for svg, clip in pairs]
+    return [Picture(svg, clip_timeline.caption(clip)) for svg, clip in pairs]
 
 
 def _picture_tables(run: RunResults) -> list[PictureGrid]:
@@ -250,13 +244,5 @@ def _grid(
     *,
     key: Sequence[tuple[str, tuple[str, str]]] = (),
 ) -> PictureGrid:
-    rows = [
-        (name, [_picture(own.svg, own.caption) if own else None for own in pictures])
-        for name, pictures in gallery.rows
-    ]
-    return PictureGrid(anchor, title, text.format(fold=gallery.fold), key, gallery.arms, rows)
-
-
-def _picture(svg: str, alt: str) -> Picture:
-    packed = base64.b64encode(svg.encode()).decode()
-    return Picture(f"data:image/svg+xml;base64,{packed}", alt)
+    text = text.format(fold=gallery.fold)
+    return PictureGrid(anchor, title, text, key, gallery.arms, gallery.rows)

@@ -30,7 +30,7 @@ def test_pictures_are_of_the_fold_in_which_most_arms_have_some(run):
     assert galleries.read_gallery(run) is None
     for entry, fold, pictures in ((ONE, 0, EXAMPLES), (ONE, 1, EXAMPLES), (TWO, 1, EXAMPLES[1:])):
         write_pictures(run.out, entry, fold, pictures)
-    first, second = (galleries.GalleryPicture("<svg></svg>", f"score {k}") for k in (0, 1))
+    first, second = (galleries.Picture("<svg></svg>", f"score {k}") for k in (0, 1))
     rows = (("p0#0", (first, None)), ("p1#1", (second, second)))
     assert galleries.read_gallery(run) == galleries.Gallery(1, ("one", "two"), rows)
 
