@@ -39,14 +39,10 @@ end_to_end = {label: partial(ClipLabel, backbone=tsm, view=clips, label=label) f
 
 def experts(of: str, reads: str, inputs: str, labels: tuple[str, ...] = LABELS) -> tuple[Arm, ...]:
     """The seven experts of each label on the predictions of an earlier arm."""
+    expert = partial(Expert, inputs=inputs)
     return tuple(
-        Arm(
-            f"{kind} on {of}, {label}",
-            partial(Expert, kind=kind, label=label, inputs=inputs),
-            label=label,
-            reads=reads,
-        )
-        for label in labels
+        Arm(f"{kind} on {of}, {lbl}", partial(expert, kind=kind, label=lbl), label=lbl, reads=reads)
+        for lbl in labels
         for kind in EXPERTS
     )
 

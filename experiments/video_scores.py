@@ -59,6 +59,7 @@ def published_arms(suffix: str = "") -> tuple[Arm, ...]:
 
 
 OVERLAP = ", patients overlap"
+CROSSFITTED = "frames, cross-fitted"
 lukasiewicz = partial(Uninorm, t_norm="lukasiewicz")
 
 ARMS = (
@@ -73,22 +74,15 @@ ARMS = (
     # Where every clip has a score, the frame model is overconfident on the clips that aggregators
     # are trained on. Here it was trained without the clip that it predicts.
     Arm(
-        "frames, cross-fitted",
+        CROSSFITTED,
         frame_model,
         frame_scores.balanced,
         label="frame_severity",
         reads="frames",
         crossfit=2,
     ),
-    *(
-        aggregated(
-            f"{name} on cross-fitted frames", aggregator, recipe, reads="frames, cross-fitted"
-        )
-        for name, aggregator, recipe in (
-            ("uninorm", Uninorm, full_batch),
-            ("attention", AttentionPool, attentive),
-        )
-    ),
+    aggregated("uninorm on cross-fitted frames", Uninorm, full_batch, reads=CROSSFITTED),
+    aggregated("attention on cross-fitted frames", AttentionPool, attentive, reads=CROSSFITTED),
     *published_arms(OVERLAP),
 )
 

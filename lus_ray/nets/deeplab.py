@@ -60,7 +60,7 @@ class ReleasedDeepLab(Segmenter):
     def stem(self, images: Images) -> Stem:
         _check_batch(self, images)
         maps = self.encoder(images)
-        return (self.project(torch.cat([_of_picture(self.picture, maps), self.pixel(maps)], 1)),)
+        return (self.project(torch.cat([_average(self.picture, maps), self.pixel(maps)], 1)),)
 
     def rest(self, stem: Stem, size: Size) -> PixelLogits:
         return _resized(self.out(self.dropout(stem[0])), size)
@@ -106,7 +106,7 @@ class DeepLabV3Plus(Segmenter):
         _check_batch(self, images)
         _, low, *_, high = self.encoder(images)
         levels = [level(high) for level in self.pyramid]
-        pyramid = self.project(torch.cat([*levels, _of_picture(self.picture, high)], dim=1))
+        pyramid = self.project(torch.cat([*levels, _average(self.picture, high)], dim=1))
         return pyramid, self.low(low)
 
     def rest(self, stem: Stem, size: Size) -> PixelLogits:
@@ -125,7 +125,7 @@ def _separable(num_inputs: int, num_outputs: int, rate: int = 1) -> nn.Sequentia
     return nn.Sequential(filters, *_unit(num_inputs, num_outputs))
 
 
-def _of_picture(unit: nn.Module, maps: Tensor) -> Tensor:
+def _average(unit: nn.Module, maps: Tensor) -> Tensor:
     return unit(maps.mean(dim=(2, 3), keepdim=True)).expand(-1, -1, *maps.shape[2:])
 
 
@@ -136,6 +136,6 @@ def _resized(maps: Tensor, size: Size) -> Tensor:
 def _check_batch(net: nn.Module, images: Tensor) -> None:
     if net.training and len(images) < 2:
         raise ArmError(
-            f"{type(net).__name__}: one image in a training batch, whose mean over the picture "
+            f"{type(net).__name__}: one image in a training batch, whose mean over the image "
             "cannot be normalised; give batches of two or more and drop a last one of one"
         )

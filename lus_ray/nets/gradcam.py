@@ -4,39 +4,26 @@ Source: Selvaraju et al. 2017, "Grad-CAM: visual explanations from deep networks
 and 2; Roy et al. 2020, figure 4, draws the box of what exceeds a threshold.
 """
 
-from collections.abc import Iterator
-from typing import Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from lus_ray.errors import InputError
 from lus_ray.nets.mc_dropout import train_only
 
 
-@runtime_checkable
-class HasMaps(Protocol):
-    """A network of images in three steps: `FrameCNN`, `ResNet`, or the classifier of an STN.
-
-    Images (N, 3, H, W) to maps (N, C, h, w), to features (N, D), to logits (N, K).
-    """
-
-    def maps(self, images: Tensor) -> Tensor: ...
-    def pooled(self, maps: Tensor) -> Tensor: ...
-    def head(self, features: Tensor) -> Tensor: ...
-    def modules(self) -> Iterator[nn.Module]: ...
-
-
 def grad_cam(
-    net: HasMaps, images: Float[Tensor, "N 3 H W"], classes: Int[Tensor, "N"] | None = None
+    net: Any, images: Float[Tensor, "N 3 H W"], classes: Int[Tensor, "N"] | None = None
 ) -> Float[Tensor, "N H W"]:
     """Heat of a class at each pixel, from 0 to 1 at the hottest pixel of each image.
 
-    `classes` are the predicted ones by default. Without any evidence the heat is 0 everywhere. The
-    network runs in evaluation mode; its modes and gradients stay as before.
+    `net` has the steps `maps`, `pooled` and `head`, as `FrameCNN` and `ResNet` do; it runs in
+    evaluation mode, and its modes and gradients stay as before. `classes` are the predicted ones by
+    default. Without any evidence the heat is 0 everywhere.
 
     Raises:
         InputError: a class is none of the outputs.

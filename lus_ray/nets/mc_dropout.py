@@ -38,7 +38,9 @@ def mc_dropout(
             f"Monte Carlo dropout: {type(net).__name__} has no dropout; build it with some"
         )
     size = (images.shape[2], images.shape[3])
-    with train_only(DROPOUTS, net.modules()), _generator(images.device) as generator:
+    gpus = [images.get_device()] if images.is_cuda else []
+    generator = torch.cuda.default_generators[gpus[0]] if gpus else torch.default_generator
+    with train_only(DROPOUTS, net.modules()), torch.random.fork_rng(gpus):
         stem = net.stem(images)
         mean = squares = torch.zeros((), device=images.device)
         for number, seed in enumerate(sample_seeds(generator_seed, num_samples), start=1):
@@ -73,17 +75,3 @@ def train_only(kinds: tuple[type[nn.Module], ...], modules: Iterable[nn.Module])
     finally:
         for module, training in before:
             module.training = training
-
-
-@contextmanager
-def _generator(device: torch.device) -> Iterator[torch.Generator]:
-    if device.type == "cuda":
-        index = torch.cuda.current_device() if device.index is None else device.index
-        generator = torch.cuda.default_generators[index]
-    else:
-        generator = torch.default_generator
-    state = generator.get_state()
-    try:
-        yield generator
-    finally:
-        generator.set_state(state)

@@ -19,7 +19,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.tasks.losses import balanced_cross_entropy, foreground_dice, one_hot, soft_dice
 from lus_ray.tasks.segmentation import Segmentation
-from lus_ray.tasks.task import Batch
+from lus_ray.tasks.task import Batch, GreyFrames
 
 
 class BinarySegmentation(Segmentation):
@@ -73,7 +73,7 @@ class BinarySegmentation(Segmentation):
         return torch.cat([-logits, logits], dim=1).float().sigmoid()
 
     def estimate_uncertainty(
-        self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
+        self, frames: GreyFrames, *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N 2 H W"] | None:
         deviation = super().estimate_uncertainty(frames, num_samples=num_samples, seed=seed)
         if deviation is None or self.num_outputs == 2:

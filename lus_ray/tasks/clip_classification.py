@@ -3,7 +3,7 @@
 Shapes: B clips in a batch, S samples of a clip, T frames, H rows, W columns, K outputs, D features.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,17 +18,20 @@ from lus_ray.data.labels import CLASSES
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.metrics import multilabel
-from lus_ray.tasks.task import Batch, Task, class_scores, with_arguments
+from lus_ray.tasks.task import Batch, PredictionRow, Task, class_scores, with_arguments
 
 
 class ClipNetwork(Task):
     """A backbone over sampled frames, with outputs per sample."""
 
-    def __init__(self, backbone: Callable[..., nn.Module], view: View, num_outputs: int) -> None:
+    def __init__(
+        self, backbone: Callable[..., nn.Module], view: View, label: str, classes: tuple[str, ...]
+    ) -> None:
         super().__init__()
         self.view = view
+        self.label, self.columns, self.classes = label, (label,), classes
         sized = with_arguments(backbone, {"num_frames": view.num_frames})
-        self.net: Any = sized(num_outputs=num_outputs)
+        self.net: Any = sized(num_outputs=len(classes))
 
     @torch.no_grad()
     def predict(self, frames: Float[Tensor, "S T H W"]) -> dict[str, np.ndarray]:
@@ -57,8 +60,7 @@ class ClipLabel(ClipNetwork):
     ) -> None:
         if label not in CLASSES:
             raise ArmError(f"no clip label {label!r}; use one of {tuple(CLASSES)}")
-        super().__init__(backbone, view, num_outputs=len(CLASSES[label]))
-        self.label, self.columns, self.classes = label, (label,), CLASSES[label]
+        super().__init__(backbone, view, label, CLASSES[label])
         self.monitor, self.smoothing = monitor, smoothing
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
@@ -78,8 +80,7 @@ class Biomarkers(ClipNetwork):
         monitor: str = "accuracy",
         smoothing: float = 0.0,
     ) -> None:
-        super().__init__(backbone, view, num_outputs=len(BIOMARKERS))
-        self.label, self.columns, self.classes = "biomarkers", ("biomarkers",), BIOMARKERS
+        super().__init__(backbone, view, "biomarkers", BIOMARKERS)
         self.monitor, self.smoothing = monitor, smoothing
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
@@ -94,9 +95,8 @@ class Biomarkers(ClipNetwork):
     def activate(self, logits: Float[Tensor, "S K"]) -> Float[Tensor, "S K"]:
         return torch.sigmoid(logits.float())
 
-    def target(self, row: Mapping[str, Any]) -> list[int] | None:
+    def target(self, row: PredictionRow) -> list[int] | None:
         return row["biomarkers"]
 
-    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-        metric = partial(multilabel.score, classes=BIOMARKERS)
-        return class_scores(rows, self.monitor, metric)
+    def score(self, rows: Sequence[PredictionRow]) -> dict[str, float]:
+        return class_scores(rows, self.monitor, partial(multilabel.score, classes=BIOMARKERS))

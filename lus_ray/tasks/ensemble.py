@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lus_ray.errors import ArmError
 from lus_ray.nets.mc_dropout import mc_dropout
 from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.tasks.task import GreyFrames
 
 
 class Ensemble(Segmentation):
@@ -38,16 +39,14 @@ class Ensemble(Segmentation):
             smooth=first.smooth,
         )
 
-    def predict_probabilities(
-        self, frames: Float[Tensor, "N 1 H W"]
-    ) -> Iterator[Float[Tensor, "n K H W"]]:
+    def predict_probabilities(self, frames: GreyFrames) -> Iterator[Float[Tensor, "n K H W"]]:
         members = (member.predict_probabilities(frames) for member in self.net)
         for parts in zip(*members, strict=True):
             yield torch.stack(parts).mean(dim=0)
 
     @torch.no_grad()
     def estimate_uncertainty(
-        self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
+        self, frames: GreyFrames, *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N K H W"] | None:
         """Standard deviation over the samples of all members, equal ones without dropout."""
         means, squares = [], []

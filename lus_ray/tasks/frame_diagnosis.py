@@ -3,12 +3,11 @@
 Source: Gare et al. 2021, section 3.2. The mean over the frames of a clip is not in the paper.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -17,7 +16,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.tasks.frame_score import FrameAttention
 from lus_ray.tasks.segmentation import CHUNK_PIXELS
-from lus_ray.tasks.task import Batch, Task, class_scores
+from lus_ray.tasks.task import Batch, GreyFrames, PredictionRow, Task, class_scores
 
 
 class FrameDiagnosis(Task):
@@ -47,7 +46,7 @@ class FrameDiagnosis(Task):
         return {"loss": cross_entropy(self.net(batch["frames"]).float(), batch["diagnosis"])}
 
     @torch.no_grad()
-    def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
+    def predict(self, frames: GreyFrames) -> dict[str, np.ndarray]:
         parts = frames.split(self.samples_per_pass(frames[0].numel()))
         outputs = [torch.softmax(self.net(part).float(), dim=1) for part in parts]
         return {"outputs": torch.cat(outputs).cpu().numpy()}
@@ -56,14 +55,14 @@ class FrameDiagnosis(Task):
         return max(1, CHUNK_PIXELS // num_pixels)
 
     @torch.no_grad()
-    def find_attention(self, frames: Float[Tensor, "N 1 H W"]) -> list[FrameAttention]:
+    def find_attention(self, frames: GreyFrames) -> list[FrameAttention]:
         """Where each frame shows the predicted class, from the maps of the segmenter."""
         probability = self.predict(frames)["outputs"]
         predicted = torch.from_numpy(probability.argmax(axis=1)).to(frames.device)
         heat = self.net.activation_map(frames, predicted).float().cpu().numpy()
         return [FrameAttention(p, heat=h) for p, h in zip(probability, heat, strict=True)]
 
-    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def score(self, rows: Sequence[PredictionRow]) -> dict[str, float]:
         """Accuracy of frames, and accuracy and weighted one-vs-one AUC of annotated clips."""
         rows = [row for row in rows if row["target"] is not None]
         if not rows:

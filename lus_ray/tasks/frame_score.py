@@ -5,7 +5,7 @@ Source: Roy et al. 2020, section IV-A: SORD on the branch of the small crop, con
 two branches (equation 5) and a prior on their scales (equation 6).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +23,7 @@ from lus_ray.metrics import classification
 from lus_ray.nets.crops import PRIOR_SCALES, crop_corners
 from lus_ray.nets.gradcam import bounding_box, grad_cam
 from lus_ray.tasks.losses import POSITIONS, soft_cross_entropy, sord_targets
-from lus_ray.tasks.task import Batch, Task, with_arguments
+from lus_ray.tasks.task import Batch, GreyFrames, PredictionRow, Task, with_arguments
 
 CHUNK = 64
 """Frames predicted in one pass."""
@@ -34,7 +34,7 @@ class FrameAttention:
     """What a network attended to in one frame: its crops, or a map of the whole frame.
 
     Attributes:
-        quads: corners of the crops in fractions of the picture, x before y.
+        quads: corners of the crops in fractions of the frame, x before y.
         crops: grey in [0, 1].
         heat: Grad-CAM in [0, 1].
         box: left, top, right, bottom of the hottest part, in fractions.
@@ -106,7 +106,7 @@ class FrameScore(Task):
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     @torch.no_grad()
-    def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
+    def predict(self, frames: GreyFrames) -> dict[str, np.ndarray]:
         parts = frames.split(self.samples_per_pass(frames[0].numel()))
         outputs = [torch.softmax(self.net(to_rgb(part)).float(), 1) for part in parts]
         return {"outputs": torch.cat(outputs).cpu().numpy()}
@@ -117,7 +117,7 @@ class FrameScore(Task):
     def lr_factor(self, parameter: str) -> float:
         return self.localiser if parameter.startswith("net.localiser.") else 1.0
 
-    def find_attention(self, frames: Float[Tensor, "N 1 H W"]) -> list[FrameAttention]:
+    def find_attention(self, frames: GreyFrames) -> list[FrameAttention]:
         """The crops of each frame, or its Grad-CAM."""
         images = to_rgb(frames)
         if hasattr(self.net, "branches"):
@@ -141,14 +141,14 @@ class FrameScore(Task):
             for p, q, c in zip(probability, quads, crops, strict=True)
         ]
 
-    def target(self, row: Mapping[str, Any]) -> list[int] | None:
+    def target(self, row: PredictionRow) -> list[int] | None:
         return row["frame_severity"]
 
-    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def score(self, rows: Sequence[PredictionRow]) -> dict[str, float]:
         return frame_scores(rows, self.monitor)
 
 
-def frame_scores(rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy") -> dict[str, float]:
+def frame_scores(rows: Sequence[PredictionRow], monitor: str = "accuracy") -> dict[str, float]:
     """Scores of prediction rows with a target per frame; `score` is the monitored one."""
     rows = [row for row in rows if row["target"] is not None]
     if not rows:
@@ -163,6 +163,6 @@ def frame_scores(rows: Sequence[Mapping[str, Any]], monitor: str = "accuracy") -
     return {**scores, "score": scores[monitor]}
 
 
-def to_rgb(frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 3 H W"]:
+def to_rgb(frames: GreyFrames) -> Float[Tensor, "N 3 H W"]:
     """Grey frames as three equal channels, channels last; not normalised, as published."""
     return frames.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)

@@ -13,7 +13,7 @@ PERCENTILES = (5, 25, 50, 75, 95, 99)
 class IntensityFeatures(Task):
     """42 statistics per sample, without training.
 
-    Over the whole picture and over its upper, middle and lower third: mean, standard deviation
+    Over the whole frame and over its upper, middle and lower third: mean, standard deviation
     and six percentiles of grey (32); mean and standard deviation of the change between frames,
     of the horizontal and of the vertical gradient (6); mean and maximum over columns of the
     column mean's deviation, and the same over rows (4).
@@ -36,8 +36,8 @@ def statistics(frames: Float[np.ndarray, "T H W"]) -> Float[np.ndarray, "42"]:
     change = np.zeros(1) if len(frames) < 2 else np.diff(frames, axis=0)
     for difference in (change, np.diff(frames, axis=2), np.diff(frames, axis=1)):
         values += [np.abs(difference).mean(), difference.std()]
-    picture = frames.mean(axis=0)
+    mean = frames.mean(axis=0)
     for axis in (0, 1):
-        profile = np.abs(picture.mean(axis=axis) - picture.mean())
+        profile = np.abs(mean.mean(axis=axis) - mean.mean())
         values += [profile.mean(), profile.max()]
     return np.array(values, np.float32)

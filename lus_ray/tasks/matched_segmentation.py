@@ -24,7 +24,7 @@ MATCHING = {
 class MatchedSegmentation(BinarySegmentation):
     """Binary segmentation that trains on frames matched to the batch's unlabelled `target_frames`.
 
-    Partners are drawn from torch's CPU generator, so that a resumed run repeats them. Frames are
+    Partners are sampled with torch's CPU generator, so that a resumed run repeats them. Frames are
     predicted without matching.
     """
 

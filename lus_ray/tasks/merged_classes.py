@@ -3,15 +3,14 @@
 Source: Gare et al. 2021, section 3.1: dense predictions are compared in the sparse classes.
 """
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.data import masks
 from lus_ray.metrics import segmentation
-from lus_ray.tasks.task import Task
+from lus_ray.tasks.task import PredictionRow, Task
 
 
 class MergedClasses(Task):
@@ -29,7 +28,7 @@ class MergedClasses(Task):
         self.mapping = masks.class_map(source, scheme)
         self.label, self.classes = f"{scheme} masks", MASK_SCHEMES[scheme]
 
-    def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:  # type: ignore[override]
+    def predict(self, row: PredictionRow) -> dict[str, np.ndarray]:  # type: ignore[override]
         """`counts` (N, K K) of a row of the earlier arm; empty where it has no masks."""
         if row["counts"] is None:
             return {}
@@ -38,5 +37,5 @@ class MergedClasses(Task):
         merged = segmentation.merge_classes(counts, self.mapping)
         return {"counts": merged.reshape(len(counts), -1).astype(np.int32)}
 
-    def target(self, row: Mapping[str, Any]) -> str | None:
+    def target(self, row: PredictionRow) -> str | None:
         return row["mask_scheme"]

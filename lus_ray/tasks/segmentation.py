@@ -6,7 +6,7 @@ Why pixels are counted at once: probabilities would fill the disk, and every met
 counts, which add up over frames, clips and patients.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, CellError
 from lus_ray.metrics import calibration, segmentation
 from lus_ray.nets.mc_dropout import mc_dropout
-from lus_ray.tasks.task import Batch, Task
+from lus_ray.tasks.task import Batch, GreyFrames, PredictionRow, Task
 
 CHUNK_PIXELS = 1 << 21
 """Frames are predicted in chunks of about this many pixels."""
@@ -77,7 +77,7 @@ class Segmentation(Task):
         logits = self.net(self.to_images(batch["frames"]))
         return {"loss": cross_entropy(logits.float(), batch["masks"][:, 0].long())}
 
-    def to_images(self, frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N C H W"]:
+    def to_images(self, frames: GreyFrames) -> Float[Tensor, "N C H W"]:
         """Frames in [0, 1] as the input of the network."""
         images = frames.expand(-1, self.channels, -1, -1)
         images = images.contiguous(memory_format=torch.channels_last)
@@ -87,9 +87,7 @@ class Segmentation(Task):
         """Logits as class probabilities, float32."""
         return torch.softmax(logits.float(), dim=1)
 
-    def predict_probabilities(
-        self, frames: Float[Tensor, "N 1 H W"]
-    ) -> Iterator[Float[Tensor, "n K H W"]]:
+    def predict_probabilities(self, frames: GreyFrames) -> Iterator[Float[Tensor, "n K H W"]]:
         """Class probabilities, a few frames at a time.
 
         Raises:
@@ -105,7 +103,7 @@ class Segmentation(Task):
     def samples_per_pass(self, num_pixels: int) -> int:
         return max(1, CHUNK_PIXELS // num_pixels)
 
-    def predict(self, frames: Float[Tensor, "N 1 H W"]) -> dict[str, np.ndarray]:
+    def predict(self, frames: GreyFrames) -> dict[str, np.ndarray]:
         """`masks` (N, H, W) uint8: the most probable class of every pixel."""
         masks = [self.classify_pixels(part) for part in self.predict_probabilities(frames)]
         return {"masks": torch.cat(masks).cpu().numpy()}
@@ -120,7 +118,7 @@ class Segmentation(Task):
         return classes.to(torch.uint8)
 
     def count_pixels(
-        self, frames: Float[Tensor, "N 1 H W"], truth: UInt8[np.ndarray, "N H W"]
+        self, frames: GreyFrames, truth: UInt8[np.ndarray, "N H W"]
     ) -> dict[str, np.ndarray]:
         """`counts` (N, K K) of each frame, truth by row, and `bins` (B, 3) of confidence."""
         counts, bins, done = [], [], 0
@@ -135,7 +133,7 @@ class Segmentation(Task):
         return {"counts": flat.astype(np.int32), "bins": np.sum(bins, axis=0)}
 
     def estimate_uncertainty(
-        self, frames: Float[Tensor, "N 1 H W"], *, num_samples: int = 40, seed: int = 0
+        self, frames: GreyFrames, *, num_samples: int = 40, seed: int = 0
     ) -> Float[np.ndarray, "N K H W"] | None:
         """Standard deviation by class and pixel over dropout samples; None without dropout."""
         if not any(getattr(part, "p", 0) for part in self.net.modules()):
@@ -146,19 +144,19 @@ class Segmentation(Task):
         return deviation.cpu().numpy()
 
     def prepare_truth(
-        self, ids: UInt8[np.ndarray, "N H W"], row: Mapping[str, Any]
+        self, ids: UInt8[np.ndarray, "N H W"], row: PredictionRow
     ) -> UInt8[np.ndarray, "N H W"]:
         """The masks of a clip in the scheme of this task, smoothed for evaluation."""
         converted = masks.convert_masks(ids, row["mask_scheme"], self.scheme)
         return masks.smooth_masks(converted, self.smooth) if self.smooth else converted
 
-    def target(self, row: Mapping[str, Any]) -> str | None:
+    def target(self, row: PredictionRow) -> str | None:
         """The scheme of the clip's masks if it converts to this task's, or None."""
         scheme = row["mask_scheme"]
         converts = scheme == self.scheme or (scheme, self.scheme) in masks.DERIVED
         return scheme if converts else None
 
-    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def score(self, rows: Sequence[PredictionRow]) -> dict[str, float]:
         counts = [np.asarray(row["counts"]) for row in rows if row.get("counts") is not None]
         if not counts:
             return {"score": float("nan")}

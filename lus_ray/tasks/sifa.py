@@ -32,7 +32,7 @@ from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.tasks.image_pool import ImagePool
 from lus_ray.tasks.losses import balanced_cross_entropy, one_hot, soft_dice
 from lus_ray.tasks.segmentation import Segmentation
-from lus_ray.tasks.task import Batch, with_arguments
+from lus_ray.tasks.task import Batch, GreyFrames, with_arguments
 
 CYCLE = 10.0
 """Weight of the cycle loss in the loss of generator and decoder."""
@@ -176,14 +176,14 @@ class Sifa(Segmentation):
         return SHARE * min(1.0, max(0.0, (self.progress - first) / (full - first)))
 
     @torch.no_grad()
-    def translate_to_target(self, frames: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+    def translate_to_target(self, frames: GreyFrames) -> GreyFrames:
         """Frames of the source in [0, 1] translated to the target."""
         return (self._to_target(frames * 2 - 1).float() + 1) / 2
 
     @torch.no_grad()
     def translate_and_reconstruct(
-        self, frames: Float[Tensor, "N 1 H W"], *, source: bool
-    ) -> tuple[Float[Tensor, "N 1 H W"], Float[Tensor, "N 1 H W"]]:
+        self, frames: GreyFrames, *, source: bool
+    ) -> tuple[GreyFrames, GreyFrames]:
         """Frames in [0, 1] translated to the other domain, and reconstructed."""
         directions = [self._to_target, self._to_source]
         translate, reconstruct = directions if source else reversed(directions)
@@ -277,17 +277,17 @@ class Sifa(Segmentation):
             self.cache.codes = [self._encode(domain) for domain in images]
         return self.cache.codes
 
-    def _to_target(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+    def _to_target(self, images: GreyFrames) -> GreyFrames:
         return self.translator(self._input(images))
 
-    def _to_source(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
+    def _to_source(self, images: GreyFrames) -> GreyFrames:
         return self.decoder(self._encode(images)[0], images)
 
-    def _encode(self, images: Float[Tensor, "N 1 H W"]) -> Codes:
+    def _encode(self, images: GreyFrames) -> Codes:
         code = self.net.encode(self._input(images))
         return code if isinstance(code, tuple) else (code,)
 
-    def _input(self, images: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N C H W"]:
+    def _input(self, images: GreyFrames) -> Float[Tensor, "N C H W"]:
         repeated = images.expand(-1, self.channels, -1, -1)
         return repeated.contiguous(memory_format=torch.channels_last)
 

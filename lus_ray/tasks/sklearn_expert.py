@@ -6,7 +6,7 @@ each sample of a training clip is one example, and a clip's probability is the m
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from lus_ray.data.labels import CLASSES, class_index, oversample
 from lus_ray.errors import ArmError, CellError
 from lus_ray.tasks.frame_score import frame_scores
-from lus_ray.tasks.task import Task, class_scores
+from lus_ray.tasks.task import PredictionRow, Task, class_scores
 
 EXPERTS = ("DT", "SVM", "RF", "AB", "NN", "MLP", "MLP-L")
 PLAIN = ("prior", "logistic")
@@ -57,7 +57,7 @@ class Expert(Task):
         self.columns, self.classes = (label,), CLASSES["severity" if self.by_frame else label]
 
     def fit_rows(
-        self, train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]], *, seed: int
+        self, train: Sequence[PredictionRow], val: Sequence[PredictionRow], *, seed: int
     ) -> dict[str, float]:
         """Fit to annotated rows of an earlier arm's predictions; the validation scores.
 
@@ -81,12 +81,12 @@ class Expert(Task):
         _, scores, self.estimator = max(candidates, key=lambda candidate: candidate[0])
         return scores
 
-    def predict(self, row: Mapping[str, Any]) -> dict[str, np.ndarray]:  # type: ignore[override]
+    def predict(self, row: PredictionRow) -> dict[str, np.ndarray]:  # type: ignore[override]
         """`outputs` (S, K) and their mean `probability` (K,) for one row of the earlier arm."""
         outputs = self._probabilities(self._inputs(row))
         return {"outputs": outputs, "probability": outputs.mean(axis=0)}
 
-    def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
+    def predict_rows(self, rows: Sequence[PredictionRow]) -> list[dict[str, np.ndarray]]:
         """`predict` of each row, bit for bit, in one call where the classifier allows it."""
         if self.kind not in BATCHED or not rows:
             return super().predict_rows(rows)
@@ -95,10 +95,10 @@ class Expert(Task):
         parts = np.split(self._probabilities(np.concatenate(inputs)), ends)
         return [{"outputs": part, "probability": part.mean(axis=0)} for part in parts]
 
-    def target(self, row: Mapping[str, Any]) -> int | list[int] | None:
+    def target(self, row: PredictionRow) -> int | list[int] | None:
         return row["frame_severity"] if self.by_frame else class_index(self.label, row)
 
-    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def score(self, rows: Sequence[PredictionRow]) -> dict[str, float]:
         return frame_scores(rows) if self.by_frame else class_scores(rows)
 
     def _probabilities(self, examples: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]:
@@ -108,11 +108,11 @@ class Expert(Task):
         outputs[:, np.asarray(self.estimator.classes_, int)] = known
         return outputs
 
-    def _inputs(self, row: Mapping[str, Any]) -> Float[np.ndarray, "S D"]:
+    def _inputs(self, row: PredictionRow) -> Float[np.ndarray, "S D"]:
         return np.asarray(row[self.inputs], np.float32)
 
     def _examples(
-        self, rows: Sequence[Mapping[str, Any]]
+        self, rows: Sequence[PredictionRow]
     ) -> tuple[Float[np.ndarray, "N D"], Int[np.ndarray, "N"]]:
         rows = [row for row in rows if self.target(row) is not None]
         if not rows:

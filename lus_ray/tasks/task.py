@@ -21,6 +21,10 @@ from lus_ray.metrics import classification
 
 Batch = Mapping[str, Tensor]
 """`frames` (B, T, H, W) float in [0, 1] on the training device, and one tensor per label column."""
+PredictionRow = Mapping[str, Any]
+"""A clip with its label columns and the predictions of an arm."""
+GreyFrames = Float[Tensor, "N 1 H W"]
+"""Grey frames, in [0, 1] unless stated otherwise."""
 
 
 class Task(nn.Module):
@@ -62,7 +66,7 @@ class Task(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define forward")
 
     def fit_rows(
-        self, train: Sequence[Mapping[str, Any]], val: Sequence[Mapping[str, Any]], *, seed: int
+        self, train: Sequence[PredictionRow], val: Sequence[PredictionRow], *, seed: int
     ) -> dict[str, float]:
         """Fit to prediction rows in one call; the validation scores."""
         raise TypeError(f"{type(self).__name__} does not define fit_rows")
@@ -73,7 +77,7 @@ class Task(nn.Module):
         """Per sample of one clip: `outputs` (S, K) probabilities and `features` (S, D)."""
         raise TypeError(f"{type(self).__name__} does not define predict")
 
-    def predict_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, np.ndarray]]:
+    def predict_rows(self, rows: Sequence[PredictionRow]) -> list[dict[str, np.ndarray]]:
         """Predictions for rows of an earlier arm."""
         return [self.predict(row) for row in rows]  # type: ignore[arg-type]
 
@@ -103,17 +107,17 @@ class Task(nn.Module):
     def constrain(self) -> None:
         """Project parameters to their valid range; called after every step."""
 
-    def target(self, row: Mapping[str, Any]) -> Any:
+    def target(self, row: PredictionRow) -> Any:
         """The target of a clip row: a class index, a list of 0 / 1 / -1, or None."""
         return class_index(self.label, row)
 
-    def score(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    def score(self, rows: Sequence[PredictionRow]) -> dict[str, float]:
         """Validation scores of prediction rows by name; `score` is maximised."""
         return class_scores(rows, self.monitor)
 
 
 def class_scores(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[PredictionRow],
     monitor: str = "accuracy",
     metric: Callable[..., Any] = classification.score,
 ) -> dict[str, float]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lus_ray.errors import ArmError
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.sifa import Sifa
+from lus_ray.tasks.task import GreyFrames
 
 
 class TranslatedSegmentation(Segmentation):
@@ -27,8 +28,6 @@ class TranslatedSegmentation(Segmentation):
             monitor=sifa.monitor,
         )
 
-    def predict_probabilities(
-        self, frames: Float[Tensor, "N 1 H W"]
-    ) -> Iterator[Float[Tensor, "n K H W"]]:
+    def predict_probabilities(self, frames: GreyFrames) -> Iterator[Float[Tensor, "n K H W"]]:
         for part in frames.split(self.samples_per_pass(frames[0].numel())):
             yield from self.net[0].predict_probabilities(self.net[0].translate_to_target(part))

@@ -171,7 +171,6 @@ def with_current_names(value: Any) -> Any:
 
 
 def load_weights(folder: Path) -> dict[str, Any]:
-    """The tensors of a checkpoint folder by name."""
     return weights.read(locate(folder) / "weights.safetensors")
 
 

@@ -85,9 +85,8 @@ def fit(
         if losses is None or failure:
             progress.notes.append(f"{failure} in epoch {epoch}")
             break
-        if count := losses.pop("skipped", 0.0):
-            note = f"epoch {epoch}: {count:g} steps without a finite loss were skipped"
-            progress.notes.append(note)
+        if num := losses.pop("skipped", 0.0):
+            progress.notes.append(f"epoch {epoch}: {num:g} steps without a finite loss were skipped")
         problem = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
         scores = validate(task)
@@ -117,10 +116,7 @@ def fit(
 def _select_epoch(
     past: Sequence[EpochRecord], recipe: Recipe, *, avoid_problems: bool = True
 ) -> int:
-    """The epoch that the recipe selects, if possible one without a problem.
-
-    The first of equals. Any later epoch replaces one whose worth is NaN.
-    """
+    """The first best epoch, if possible without a problem; any later one replaces a worth of NaN."""
     epochs = [n for n, record in enumerate(past) if not (avoid_problems and record.problem)]
     chosen, *later = epochs or range(len(past))
     for epoch in later:
@@ -131,7 +127,6 @@ def _select_epoch(
 
 
 def _note_selection(kept: int, progress: TrainingProgress, recipe: Recipe) -> list[str]:
-    """A note if the kept epoch is not the one that the recipe selects, or had a problem."""
     past = progress.past
     last = recipe.select == "last"
     expected = recipe.epochs - 1 if last else _select_epoch(past, recipe, avoid_problems=False)
@@ -145,23 +140,20 @@ def _note_selection(kept: int, progress: TrainingProgress, recipe: Recipe) -> li
 def _find_failure(
     task: Task, losses: Mapping[str, float] | None, progress: TrainingProgress
 ) -> str:
-    """Why training cannot continue after an epoch, or an empty string.
-
-    Even a skipped step can leave a non-finite value in the running statistics of a normalisation.
-    """
+    """Why training cannot continue after an epoch, or an empty string."""
     if losses is None:
         if progress.bad_steps < MAX_BAD_STEPS:
             return "no step had a finite loss"
         return f"the loss was not finite {MAX_BAD_STEPS} times in a row"
     for name, value in task.state_dict().items():
-        if not torch.isfinite(value).all():
+        if not torch.isfinite(value).all():  # a skipped step changes running statistics, too
             return f"{name} was not finite"
     return ""
 
 
 def _step_schedules(schedules: Iterable[Callable[[float], None]], score: float) -> None:
-    """Advance schedules by an epoch; on resuming, no optimizer has made a step before."""
     with warnings.catch_warnings():
+        # On resuming, no optimizer has made a step before.
         warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
         for schedule in schedules:
             schedule(score)

@@ -65,7 +65,7 @@ class TrainingProgress:
 
     @property
     def problem_epochs(self) -> int:
-        """How many of the last epochs in a row had a problem."""
+        """The last epochs in a row with a problem."""
         return sum(1 for _ in takewhile(lambda record: record.problem, reversed(self.past)))
 
 
@@ -131,7 +131,7 @@ class TrainingState:
 
 
 def _match_layout(optimizer: torch.optim.Optimizer) -> None:
-    """Give moments the memory layout of their parameters, as the fused kernel requires."""
+    """Give moments the memory layout of their parameters: the fused kernel requires it."""
     for parameter, state in optimizer.state.items():
         for name, value in state.items():
             if value.shape == parameter.shape:
