@@ -86,7 +86,9 @@ def fit(
             progress.notes.append(f"{failure} in epoch {epoch}")
             break
         if num := losses.pop("skipped", 0.0):
-            progress.notes.append(f"epoch {epoch}: {num:g} steps without a finite loss were skipped")
+            progress.notes.append(
+                f"epoch {epoch}: {num:g} steps without a finite loss were skipped"
+            )
         problem = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
         scores = validate(task)
