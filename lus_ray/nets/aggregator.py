@@ -4,6 +4,8 @@ Letters: K scores, M frames.
 Computation is float64: over hundreds of frames float32 runs out of digits (see `uninorm.py`).
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor, nn
@@ -17,12 +19,11 @@ Present = Bool[Tensor, "B 1 M"] | None
 
 TINY = 1e-12
 """Distance from 0 and 1 at which logarithms clamp: a float32 softmax gives exact 0 and 1."""
-
 ROUNDING = 1e-6
 """A float32 probability may lie this far outside of [0, 1]; it is moved to the edge."""
 
 
-class Aggregator(nn.Module):
+class Aggregator(nn.Module, ABC):
     """Frame probabilities to clip logits; a subclass defines `logits` and may define `scores`."""
 
     def __init__(self, num_scores: int = 4) -> None:
@@ -53,12 +54,10 @@ class Aggregator(nn.Module):
         clips, present = self._checked(frame_scores, lengths)
         return self.scores(clips, present).reshape(frame_scores.shape[:-1])
 
-    def logits(self, clips: Clips, present: Present) -> ClipScores:
-        """Logits for training, from checked clips."""
-        raise TypeError(f"{type(self).__name__} does not define logits")
+    @abstractmethod
+    def logits(self, clips: Clips, present: Present) -> ClipScores: ...
 
     def scores(self, clips: Clips, present: Present) -> ClipScores:
-        """Scores of the decision, by default the logits."""
         return self.logits(clips, present)
 
     def _checked(self, frame_scores: Tensor, lengths: Tensor | None) -> tuple[Tensor, Present]:

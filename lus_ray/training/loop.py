@@ -85,10 +85,9 @@ def fit(
         if losses is None or failure:
             progress.notes.append(f"{failure} in epoch {epoch}")
             break
-        if num := losses.pop("skipped", 0.0):
-            progress.notes.append(
-                f"epoch {epoch}: {num:g} steps without a finite loss were skipped"
-            )
+        if count := losses.pop("skipped", 0.0):
+            note = f"epoch {epoch}: {count:g} steps without a finite loss were skipped"
+            progress.notes.append(note)
         problem = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
         scores = validate(task)
@@ -118,7 +117,7 @@ def fit(
 def _select_epoch(
     past: Sequence[EpochRecord], recipe: Recipe, *, avoid_problems: bool = True
 ) -> int:
-    """The first best epoch, if possible without a problem; any later one replaces a worth of NaN."""
+    """The first best epoch, if possible without a problem; any later one replaces a NaN worth."""
     epochs = [n for n, record in enumerate(past) if not (avoid_problems and record.problem)]
     chosen, *later = epochs or range(len(past))
     for epoch in later:
