@@ -23,7 +23,7 @@ import av
 import numpy as np
 import psutil
 
-from serve.cleanup import POLL_SECONDS
+from serve.cleanup import SECONDS as CLEANUP_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240
@@ -74,7 +74,7 @@ class Service:
     def end(self, how: signal.Signals) -> list[str]:
         """End the service with a signal; returns the titles of processes that outlive it."""
         if how is signal.SIGKILL:
-            time.sleep(POLL_SECONDS)  # until the cleanup process has seen all of them
+            time.sleep(CLEANUP_SECONDS)  # until the cleanup process has seen all of them
         started = self.processes()
         assert len(started) > 10
         self.process.send_signal(how)

@@ -11,15 +11,22 @@ import pytest
 from lus_ray.inference.limits import ServiceLimits
 from serve.http_server import HttpServer
 
-pytestmark = pytest.mark.slow
-SECONDS = 1.0
-LIMITS = ServiceLimits(idle_seconds=SECONDS, request_seconds=SECONDS / 2)
-PATIENCE = 10 * SECONDS
-"""Of the client, on a busy machine; the server's limits are far below."""
+LIMITS = ServiceLimits(idle_seconds=2, request_seconds=10)
+HEAD, RESPONSE = 2, 12
+"""Seconds for a head, and for a response together with reading it."""
 LARGE = 32 * 2**20
 """Bytes of a response that no system buffer holds completely."""
 ESTABLISHED = 1
 GET = b"GET /%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class ManualClockLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock moves only when it is set, however slow the machine is."""
+
+    now = 0.0
+
+    def time(self) -> float:
+        return self.now
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -32,54 +39,64 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def connection_seconds(talk: Callable[[socket.socket], None]) -> float:
-    async def listening() -> float:
+def use_server(talk: Callable[[Any, ManualClockLoop], Any]) -> Any:
+    """The result of `talk` with the address of a server and the loop that it runs in."""
+
+    async def use() -> Any:
+        loop: Any = asyncio.get_running_loop()
         server = HttpServer(application, LIMITS)
         serving = server.start("127.0.0.1", 0)
-        address = server.socket.getsockname()
-        seconds = await asyncio.to_thread(_measure, address, talk)
+        result = await talk(server.socket.getsockname(), loop)
         server.close()
-        await serving
-        return seconds
+        while not serving.done():
+            await asyncio.sleep(0)
+            loop.now += 0.1
+        return result
 
-    return asyncio.run(listening())
-
-
-def _measure(address: Any, talk: Callable[[socket.socket], None]) -> float:
-    with socket.create_connection(address, timeout=PATIENCE) as client:
-        talk(client)
-        began = time.monotonic()
-        while time.monotonic() - began < PATIENCE:
-            # A client that does not read notices a reset only by its state.
-            if client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != ESTABLISHED:
-                return time.monotonic() - began
-            time.sleep(0.05)
-    return float("inf")
+    with asyncio.Runner(loop_factory=ManualClockLoop) as runner:
+        return runner.run(use())
 
 
 @pytest.mark.parametrize(
-    "request_bytes",
+    ("request_bytes", "limit"),
     [
-        pytest.param(GET % b"never", id="no response"),
-        pytest.param(GET % b"large", id="response not read"),
-        pytest.param(GET % b"" + GET % b"never", id="no second response"),
-        pytest.param(GET % b"" + GET % b"large", id="second response not read"),
-        pytest.param(GET % b"large" + GET % b"", id="pipelined behind an unread one"),
-        pytest.param(GET % b"" + b"GET /", id="second head incomplete"),
+        pytest.param(b"", HEAD, id="silent"),
+        pytest.param(b"POST /v1/cl", HEAD, id="head incomplete"),
+        pytest.param(GET % b"never", RESPONSE, id="no response"),
+        pytest.param(GET % b"large", RESPONSE, id="response not read"),
+        pytest.param(GET % b"" + GET % b"never", RESPONSE, id="no second response"),
+        pytest.param(GET % b"" + GET % b"large", RESPONSE, id="second response not read"),
+        pytest.param(GET % b"large" + GET % b"", RESPONSE, id="pipelined behind an unread one"),
+        pytest.param(GET % b"" + b"GET /", HEAD, id="second head incomplete"),
     ],
 )
-def test_a_stalled_connection_is_closed(request_bytes):
-    assert connection_seconds(lambda client: client.sendall(request_bytes)) < PATIENCE
+def test_a_stalled_connection_is_closed_exactly_at_its_limit(request_bytes, limit):
+    async def is_open(client: socket.socket) -> bool:
+        for _ in range(50):  # the server works on what it received
+            await asyncio.sleep(0)
+            time.sleep(0.001)
+        # A client that does not read notices a reset only by its state.
+        return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED
+
+    async def talk(address: Any, loop: ManualClockLoop) -> list[bool]:
+        with socket.create_connection(address) as client:
+            client.sendall(request_bytes)
+            states = [await is_open(client)]
+            for loop.now in (limit - 0.01, limit + 0.01):
+                states.append(await is_open(client))
+        return states
+
+    assert use_server(talk) == [True, True, False]
 
 
 def test_pipelined_requests_are_answered_in_order():
-    def talk(client: socket.socket) -> None:
-        client.sendall(GET % b"large" + GET % b"" + GET % b"")
-        with client.makefile("rb") as stream:
-            lengths = [_length(stream) for _ in range(3)]
-        assert lengths == [LARGE, 2, 2]
+    def read(address: Any) -> list[int]:
+        with socket.create_connection(address) as client, client.makefile("rb") as stream:
+            client.sendall(GET % b"large" + GET % b"" + GET % b"")
+            return [_length(stream) for _ in range(3)]
 
-    connection_seconds(talk)
+    lengths = use_server(lambda address, loop: asyncio.to_thread(read, address))
+    assert lengths == [LARGE, 2, 2]
 
 
 def _length(stream: Any) -> int:
