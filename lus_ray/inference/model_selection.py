@@ -171,11 +171,11 @@ def _best(
     candidates: Sequence[ModelCandidate], rank: Callable[[ModelCandidate], Any] = lambda c: ()
 ) -> ModelCandidate | None:
     """The candidate with the lowest rank, then from the first run, then with the best score."""
-
-    def key(c: ModelCandidate) -> tuple[Any, ...]:
-        return rank(c), c.run_index, -c.score, c.arm_index, c.model.fold
-
-    return min(candidates, key=key, default=None)
+    return min(
+        candidates,
+        key=lambda c: (rank(c), c.run_index, -c.score, c.arm_index, c.model.fold),
+        default=None,
+    )
 
 
 def _is_from_gpu(model: ServedModel) -> bool:
@@ -199,9 +199,8 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
             continue
         about, _ = predictions.read(cell.predictions, columns=())
         arm = arms.get(about.arm)
-        if arm is None or arm.name in leaky:
-            continue
-        if kind == "expert" and about.label not in LABELS:
+        is_hidden = kind == "expert" and about.label not in LABELS
+        if arm is None or arm.name in leaky or is_hidden:
             continue
         name, source = run.resolve().name, _source_arm(run, arm, arms)
         model = ServedModel(
@@ -236,22 +235,12 @@ def _source_arm(run: Path, arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str
 
 def _read_score(cell: CellFolder, arm: ArmRecord) -> float:
     """The validation score of a cell or the mean over its members; -inf where unknown."""
-    score = _validation_score(cell)
-    if score is not None:
-        return score
-    members = set(arm.members)
-    scores = [
-        _validation_score(other)
-        for other in (cell.run.finished_cells() if members else ())
-        if other.fold == cell.fold
-        and predictions.read(other.predictions, columns=())[0].arm in members
-    ]
-    known = [score for score in scores if score is not None]
-    return sum(known) / len(known) if known else float("-inf")
-
-
-def _validation_score(cell: CellFolder) -> float | None:
-    return _read_cost(cell, lambda cost: cost["val_scores"].get("score"))
+    folders = (other for name in arm.members for other in cell.run.finished_cells(name))
+    for cells in ([cell], [other for other in folders if other.fold == cell.fold]):
+        scores = [_read_cost(c, lambda cost: cost["val_scores"].get("score")) for c in cells]
+        if known := [score for score in scores if score is not None]:
+            return sum(known) / len(known)
+    return float("-inf")
 
 
 def _read_cost(cell: CellFolder, value: Callable[[dict[str, Any]], Any]) -> float | None:
