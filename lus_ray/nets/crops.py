@@ -64,7 +64,6 @@ class CropNet(nn.Module, ABC):
         return self.head(self.features(images))
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D"]:
-        """The vector of the small crop before the last layer."""
         theta = self.theta(images)
         used = theta if self.training else theta[:, :1]  # in training the large one counts as well
         features = self.classifier.features(self.crops(images, used))

@@ -38,7 +38,6 @@ class Dropout(nn.Dropout):
 
 
 def _fill_factors(factors: Tensor, num_dropped: int) -> Tensor:
-    """Fill with 0 for dropped elements and the scale of the others."""
     numbers = torch.empty(-(-len(factors) // 4), dtype=torch.int64).random_(-(1 << 63), None)
     bits = numbers.view(torch.int16)[: len(factors)]  # from -LEVELS / 2 on
     torch.ge(bits, num_dropped - LEVELS // 2, out=factors)

@@ -95,6 +95,5 @@ def _unit(
 
 
 def _rounded(num_channels: float) -> int:
-    """The nearest multiple of 8 that loses less than a tenth of the channels."""
     rounded = max(8, int(num_channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * num_channels else rounded

@@ -15,8 +15,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions beside a shortcut."""
-
     expansion = 1
 
     def __init__(self, num_inputs: int, width: int, stride: int = 1) -> None:
@@ -38,8 +36,6 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A 3 x 3 convolution between two 1 x 1 convolutions, beside a shortcut."""
-
     expansion = 4
 
     def __init__(self, num_inputs: int, width: int, stride: int = 1) -> None:
@@ -107,7 +103,6 @@ class ResNet(nn.Module):
         return self.pooled(self.maps(images))
 
     def maps(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N D h w"]:
-        """Maps of the last stage."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for stage in range(1, self.num_stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)

@@ -43,7 +43,6 @@ class ReverseTransfer(nn.Module):
         return torch.softmax(self.segmenter(images), dim=1)
 
     def features(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N M"]:
-        """The share of each class of the segmenter in the image."""
         return self.maps(images).mean(dim=(2, 3))
 
     def head(self, features: Float[Tensor, "N M"]) -> Float[Tensor, "N K"]:

@@ -145,8 +145,6 @@ class UNetPlusPlus(Segmenter):
 
 
 class LeakyResidual(nn.Module):
-    """Two 3 x 3 convolutions, each behind a leaky ReLU, beside a shortcut."""
-
     def __init__(self, width: int) -> None:
         super().__init__()
         first, second = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))

@@ -111,7 +111,6 @@ class Uninorm(Aggregator):
         return torch.where(num_decisive > 0, t_conorm, t_norm), num_decisive == 0
 
     def _unclipped(self, clips: Tensor, present: Tensor | None) -> Tensor:
-        """The Łukasiewicz uninorm before it is clipped to [0, 1]."""
         decisive, num_decisive = self._decisive(clips, present, self.neutral)
         all_frames = num_decisive[..., None] == 0
         summed = decisive | (all_frames if present is None else all_frames & present)

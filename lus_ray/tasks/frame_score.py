@@ -90,7 +90,6 @@ class FrameScore(Task):
         self.register_buffer("targets", targets.float(), persistent=False)
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """`loss` and its parts, means over the batch."""
         images = to_rgb(batch["frames"])
         target = self.get_buffer("targets")[batch["frame_severity"]]
         if not hasattr(self.net, "branches"):
@@ -118,7 +117,6 @@ class FrameScore(Task):
         return self.localiser if parameter.startswith("net.localiser.") else 1.0
 
     def find_attention(self, frames: GreyFrames) -> list[FrameAttention]:
-        """The crops of each frame, or its Grad-CAM."""
         images = to_rgb(frames)
         if hasattr(self.net, "branches"):
             return self._crops(images)

@@ -16,7 +16,6 @@ class ImagePool:
         self.images: list[Tensor] = []
 
     def __call__(self, batch: Float[Tensor, "N 1 H W"]) -> Float[Tensor, "N 1 H W"]:
-        """This batch or an earlier one."""
         if len(self.images) < self.size:
             self.images.append(batch)
             return batch

@@ -64,7 +64,6 @@ def balanced_cross_entropy(
 
 
 def one_hot(ids: Integer[Tensor, "N H W"], *, num_classes: int) -> Float[Tensor, "N K H W"]:
-    """1 where a pixel has the class of a channel, else 0."""
     classes = torch.arange(num_classes, device=ids.device)[:, None, None]
     return (ids[:, None] == classes).float()
 

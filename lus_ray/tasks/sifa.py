@@ -115,7 +115,6 @@ class Sifa(Segmentation):
         self.pools = {"as_target": ImagePool(pool), "as_source": ImagePool(pool)}
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        """The loss of one network, and its parts by name."""
         if "target_frames" not in batch:
             raise ArmError("no target_frames in a batch; give the arm Rows(unlabelled=...)")
         source, target = batch["frames"], batch["target_frames"]
@@ -264,14 +263,12 @@ class Sifa(Segmentation):
         return cycle + l1_loss(self._to_target(as_source).float(), self.cache.target), as_source
 
     def _translated(self) -> Tensor:
-        """The source translated to the target, once until the generator changes."""
         if self.cache.translated is None:
             with torch.no_grad():
                 self.cache.translated = self._to_target(self.cache.source)
         return self.cache.translated
 
     def _codes(self) -> Sequence[Codes]:
-        """Codes of both domains, once until the segmenter changes."""
         if self.cache.codes is None:
             images = (self._translated(), self.cache.target)
             self.cache.codes = [self._encode(domain) for domain in images]

@@ -78,7 +78,6 @@ class Task(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define predict")
 
     def predict_rows(self, rows: Sequence[PredictionRow]) -> list[dict[str, np.ndarray]]:
-        """Predictions for rows of an earlier arm."""
         return [self.predict(row) for row in rows]  # type: ignore[arg-type]
 
     def samples_per_pass(self, num_pixels: int) -> int:

@@ -261,7 +261,7 @@ def _to_json(name: str, value: Any) -> Any:
     target = value.func if isinstance(value, partial) else value
     if inspect.isclass(target) and target.__name__ in tasks.__all__:
         return {"task": describe(value)}
-    if isinstance(value, partial) or (inspect.isclass(value) and value.__name__ in nets.__all__):
+    if isinstance(value, partial) or getattr(value, "__name__", None) in nets.__all__:
         return {"net": describe(value)}
     if value is None or isinstance(value, str | int | float | bool):
         return value

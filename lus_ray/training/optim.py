@@ -25,7 +25,6 @@ class Adam(torch.optim.Adam):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """Update every parameter that has a gradient."""
         return torch.optim.Adam.step.__wrapped__(self, closure)  # type: ignore[attr-defined]
 
 

@@ -65,7 +65,6 @@ class TrainingProgress:
 
     @property
     def problem_epochs(self) -> int:
-        """The last epochs in a row with a problem."""
         return sum(1 for _ in takewhile(lambda record: record.problem, reversed(self.past)))
 
 

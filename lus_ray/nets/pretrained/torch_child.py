@@ -23,7 +23,6 @@ UNSUPPORTED = re.compile(r"GLOBAL ([\w.]+)")
 
 
 def convert(file: BinaryIO, out: BinaryIO, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the tensors of a torch file as safetensors."""
     try:
         loaded = torch.load(file, weights_only=True, map_location="cpu")  # noqa: TID251
         out.write(save(_state_dict(loaded, 4 * request["num_bytes"])))

@@ -60,6 +60,5 @@ class TorchFileReader(Sandbox):
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """`TorchFileReader.read` for a single file."""
     with TorchFileReader() as reader:
         return reader.read(path)
