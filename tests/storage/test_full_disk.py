@@ -52,7 +52,7 @@ def test_predictions_that_cannot_be_written_leave_the_earlier_ones(disk, spoil):
     path = disk.path / "fold0.parquet"
     predictions.write(path, [], ABOUT)
     spoil()
-    with pytest.raises(CellError, match=r"fold0.parquet: not written: .*; make room"):
+    with pytest.raises(CellError, match=r"fold0.parquet: not written: .*; free some space"):
         predictions.write(path, [], ABOUT)
     assert predictions.read(path)[0] == ABOUT
     assert not list(disk.path.glob(".*"))
