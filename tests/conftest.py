@@ -1,11 +1,12 @@
 """Shared fixtures: public clips where available, a small phantom store, a Ray cluster, `lus`."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jaxtyping
@@ -59,22 +60,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def ray_cluster(bucket: Bucket) -> Iterator[str]:
-    """The address of one local cluster with three CPUs, whatever the machine has.
+    """The address of the cluster that campaigns, searches and workers share.
 
-    Campaigns, searches and workers share it: in this process Ray is connected to it.
     Its processes know the bucket, as they take their environment when they start.
     """
+    # Ray Train looks every two seconds otherwise.
+    with local_cluster(
+        num_cpus=2, variables={"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    ) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def local_cluster(*, variables: Mapping[str, str] | None = None, **resources: int) -> Iterator[str]:
+    """Connect this process to a cluster of its own on loopback, started with these variables."""
     import ray
 
     from lus_ray.orchestration.cluster import connection
 
-    os.environ.update(connection.QUIET)
-    context = ray.init(
-        address="local", num_cpus=3, include_dashboard=False, log_to_driver=False,
-        logging_level="ERROR", _node_ip_address="127.0.0.1",
-    )  # fmt: skip
-    yield context.address_info["gcs_address"]
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (connection.QUIET | dict(variables or {})).items():
+            patch.setenv(name, value)
+        context = ray.init(
+            address="local", include_dashboard=False, log_to_driver=False, logging_level="ERROR",
+            _node_ip_address="127.0.0.1", **resources,
+        )  # fmt: skip
+        yield context.address_info["gcs_address"]
+        ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,7 @@ def test_the_module_is_the_command():
         ([*SMOKE, "--arms", "e2e cats"], "no arm 'e2e cats'"),
         ([*SMOKE, "--folds", "a"], "--folds a: write numbers"),
         ([*SMOKE, "--set", "epochs=3"], "write arm.recipe.epochs=3"),
+        ([*SMOKE, "--set", "arm.recipe.epochs"], "write arm.recipe.epochs=3"),
         ([*SMOKE, "--set", "arm.recipe.eppochs=3"], "a recipe has"),
         ([*SMOKE, "--set", "arm.recipe.epochs=x"], "epochs is 'x'"),
         ([*SMOKE, "--set", "arm.task.nothing=1"], "no arm takes it"),
@@ -205,9 +206,9 @@ def test_a_bad_uri_is_one_line_without_its_keys(bucket, words, message):
 
 
 @pytest.mark.ray
-def test_the_doctor_finds_this_machine_sound():
-    words = [sys.executable, "-m", "lus_ray.cli", "doctor", "--json"]
-    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode == 0, done.stdout
+def test_the_doctor_finds_this_machine_sound(ray_cluster, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    done = lus("doctor", "--json")
+    assert done.exit_code == 0, done.output
     names = {finding["what"] for finding in json.loads(done.stdout)["findings"]}
     assert {"Python", "memory", "disk", "Ray cluster", "plan smoke"} <= names

@@ -2,28 +2,17 @@
 
 import json
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
+import ray
 from ray.exceptions import AuthenticationError
 
 from lus_ray.errors import InputError
 from lus_ray.orchestration.cluster import connection, ray_private
 from lus_ray.orchestration.cluster.connection import UNSAFE, connect
-
-LISTENING = """
-import psutil, ray
-from lus_ray.orchestration.cluster.connection import connect
-with connect(None):
-    ray.get(ray.remote(lambda: None).remote())  # until a worker is there
-    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
-        for port in process.net_connections(kind="inet"):
-            if port.status == "LISTEN":
-                print(process.name(), port.laddr.ip)
-"""
 
 
 @pytest.mark.parametrize(
@@ -57,10 +46,19 @@ def test_a_job_may_not_write_into_its_own_folder(tmp_path, monkeypatch):
 @pytest.mark.ray
 @pytest.mark.slow
 def test_an_own_cluster_listens_on_loopback_alone():
-    script = [sys.executable, "-c", LISTENING]
-    lines = subprocess.run(script, capture_output=True, text=True, check=True).stdout.splitlines()
-    assert {"gcs_server", "raylet"} < {line.rpartition(" ")[0] for line in lines}
-    assert {line.rpartition(" ")[2].removeprefix("::ffff:") for line in lines} == {"127.0.0.1"}
+    driver = psutil.Process()
+    before = driver.children(recursive=True)
+    with connect(None):
+        ray.get(ray.remote(lambda: None).remote())  # until a worker is there
+        started = [process for process in driver.children(recursive=True) if process not in before]
+        listening = {
+            (process.name(), port.laddr.ip.removeprefix("::ffff:"))
+            for process in (driver, *started)
+            for port in process.net_connections(kind="inet")
+            if port.status == "LISTEN"
+        }
+    assert {"gcs_server", "raylet"} < {name for name, _ in listening}
+    assert {address for _, address in listening} == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(

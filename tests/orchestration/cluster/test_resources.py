@@ -1,10 +1,10 @@
 """Shares of GPUs: Ray places as many workers on a node as the planner counts, and no more."""
 
 import pytest
-import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from lus_ray.orchestration.cluster.resources import Cluster, Node
+from tests.conftest import local_cluster
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,8 @@ def test_a_share_of_a_gpu_never_spans_two(gpus, num_workers):
 
 @pytest.fixture(scope="module")
 def two_gpus():
-    ray.init(
-        address="local", num_cpus=16, num_gpus=2, include_dashboard=False, log_to_driver=False,
-        logging_level="ERROR", _node_ip_address="127.0.0.1",
-    )  # fmt: skip
-    yield Cluster.current().nodes[0]
-    ray.shutdown()
+    with local_cluster(num_cpus=16, num_gpus=2):
+        yield Cluster.current().nodes[0]
 
 
 @pytest.mark.ray
