@@ -3,7 +3,7 @@
 import itertools
 import random
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from lus_ray.errors import PlanError
@@ -77,36 +77,28 @@ def shapes(cluster) -> Iterator[list[Node]]:
 
 
 def can_place(nodes: list[Node], shares: list[float]) -> bool:
-    cpus = [int(node.cpus) for node in nodes]
-    return _place(cpus, [[1.0] * int(node.gpus) for node in nodes], shares)
+    free = ((int(node.cpus), (1.0,) * int(node.gpus)) for node in nodes)
+    return _place(tuple(sorted(free)), tuple(shares))
 
 
-def _place(cpus: list[int], gpus: list[list[float]], shares: list[float]) -> bool:
-    if not shares:
-        return True
-    share, *rest = shares
-    tried = set()
-    for n in range(len(cpus)):
-        state = (cpus[n], tuple(sorted(gpus[n])))
-        if not cpus[n] or state in tried:
-            continue
-        tried.add(state)
-        for left in _take_share(gpus[n], share):
-            fewer_cpus = [*cpus[:n], cpus[n] - 1, *cpus[n + 1 :]]
-            if _place(fewer_cpus, [*gpus[:n], left, *gpus[n + 1 :]], rest):
-                return True
-    return False
+@cache
+def _place(free: tuple[tuple[int, tuple[float, ...]], ...], shares: tuple[float, ...]) -> bool:
+    """Whether every process gets a CPU and its share of a GPU on one of the nodes."""
+    return not shares or any(
+        _place(tuple(sorted((*free[:n], (cpus - 1, left), *free[n + 1 :]))), shares[1:])
+        for n, (cpus, gpus) in enumerate(free)
+        if cpus
+        for left in _take_share(gpus, shares[0])
+    )
 
 
-def _take_share(gpus: list[float], share: float) -> Iterator[list[float]]:
-    """What is left of a node's GPUs for every way to take a share."""
-    if share > 1:
-        whole = [i for i, left in enumerate(gpus) if left == 1]
-        if len(whole) >= share:
-            yield [0.0 if i in whole[: int(share)] else left for i, left in enumerate(gpus)]
-    elif share == 0:
-        yield gpus
-    else:
-        for i, left in enumerate(gpus):
-            if left + 1e-9 >= share:
-                yield [*gpus[:i], left - share, *gpus[i + 1 :]]
+def _take_share(gpus: tuple[float, ...], share: float) -> list[tuple[float, ...]]:
+    """What is left of a node's GPUs for every way to take a share; one above 1 takes whole GPUs."""
+    if share == 0:
+        return [gpus]
+    count = max(1, int(share))
+    return [
+        tuple(left - share / count if i in taken else left for i, left in enumerate(gpus))
+        for taken in itertools.combinations(range(len(gpus)), count)
+        if all(gpus[i] + 1e-9 >= share / count for i in taken)
+    ]

@@ -73,12 +73,6 @@ def test_a_setting_of_an_ensemble_does_not_change_its_members():
     assert not any(member.boost for member in chosen.arm("ensemble").task().net)
 
 
-@pytest.mark.parametrize("setting", ["epochs=3", "arm.recipe.epochs", "arm.recipe.colour=blue"])
-def test_a_wrong_setting_is_refused(setting):
-    with pytest.raises(InputError, match="--set"):
-        apply(settings=[setting])
-
-
 def test_samples_enable_searches():
     assert apply(samples=4).arm("e2e severity").search.samples == 4
     assert EXPERIMENT.arm("e2e severity").search.samples == 0

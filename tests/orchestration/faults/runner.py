@@ -104,6 +104,7 @@ class FaultRunner:
             violations.append(f"{silent_s:.0f} s of silence")
         if not kept.items() <= finished_cells(out).items():
             violations.append("finished cells were written again")
+        violations += [f"left over: {path}" for path in out.glob("predictions/*/.fold*")]
         if not (out / "report.json").exists() or results(out) != expected:
             violations.append(f"other results: {out}")
         return violations

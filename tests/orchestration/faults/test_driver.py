@@ -1,5 +1,6 @@
-"""Two commands on one run folder: the second is refused until the first has ended."""
+"""A second command on a run folder is refused while the first runs; an interrupt ends all of it."""
 
+import signal
 import time
 
 import pytest
@@ -23,3 +24,12 @@ def test_a_second_driver_is_refused_and_a_third_resumes_after_a_kill(phantom_sto
     first.process.kill()
     first.wait(10)
     assert Command(phantom_store, tmp_path).wait(TIMEOUT_S) == 0
+
+
+def test_an_interrupt_ends_the_command_with_its_own_code_and_every_process(phantom_store, tmp_path):
+    command = Command(phantom_store, tmp_path)
+    command.wait_for_a_cell()
+    assert len(command.processes()) > 4
+    command.process.send_signal(signal.SIGINT)
+    assert command.wait(60) == 130
+    assert command.left_over(30) == []
