@@ -1,5 +1,3 @@
-"""Reweighting patients gives what scoring the repeated clips gives."""
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,11 +27,11 @@ def inherited(rng):
     probability = np.round(rng.dirichlet(np.ones(3), 20), 1)
     arrays = (target, probability, num_frames)
     counted = patient_counts.count_inherited(patients, *arrays, CLASSES)
-    return (
-        patients,
-        counted,
-        lambda rows: frames.score_inherited(*(array[rows] for array in arrays), CLASSES),
-    )
+
+    def score(rows):
+        return frames.score_inherited(*(array[rows] for array in arrays), CLASSES)
+
+    return patients, counted, score
 
 
 def labels(rng):
@@ -72,44 +70,26 @@ def pixels(rng):
 
 @pytest.mark.parametrize("kind", [classes, inherited, labels, scored_frames, pixels])
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(deadline=None, max_examples=40)
-def test_weights_equal_repeated_clips(kind, seed: int) -> None:
+@settings(deadline=None, max_examples=15)
+def test_weights_equal_repeated_clips(kind, seed):
     rng = np.random.default_rng(seed)
     patients, counted, score = kind(rng)
     assert isinstance(counted, patient_counts.PatientCounts)
-    weights = rng.integers(0, 3, (4, len(counted.patients))).astype(float)
+    weights = rng.integers(0, 3, (3, len(counted.patients))).astype(float)
     found = counted.metrics(weights)
-    for draw in range(4):
+    for draw in range(3):
         times = dict(zip(counted.patients, weights[draw].astype(int), strict=True))
         rows = np.repeat(np.arange(len(patients)), [times[name] for name in patients])
         expected = score(rows).values
         assert {m: found[m][draw] for m in expected} == pytest.approx(expected, nan_ok=True)
 
 
-def test_an_image_counts_as_often_as_its_patient_is_drawn() -> None:
-    hit, miss = np.diag([0, 4]), np.array([[0, 0], [4, 0]])
-    counted = patient_counts.count_pixels(["a", "b"], np.stack([hit, miss]), "bline")
-    found = counted.metrics(np.array([[1.0, 1.0], [3.0, 1.0], [2.0, 0.0]]))
-    assert found["sensitivity_per_image"].tolist() == [0.5, 0.75, 1.0]
-    assert np.isnan(found["specificity"]).all()
-
-
-def test_a_patient_for_every_image_is_needed() -> None:
+def test_a_patient_for_every_image_is_needed():
     with pytest.raises(ValueError, match="patients of 1 images and counts of 2"):
         patient_counts.count_pixels(["a"], np.zeros((2, 2, 2)), "bline")
 
 
-def test_a_setting_without_frames_is_undefined_in_every_draw() -> None:
-    kept = frames.select_frames([[0, 0], [1, 1]], [[0, 0], [1, 1, 1]])
-    counted = patient_counts.count_frames(
-        ["a", "a", "b", "b"], np.array([0, 0, 1, 1]), np.eye(2)[[0, 1, 0, 1]], kept
-    )
-    found = counted.metrics(np.ones((3, 2)))
-    assert np.isnan([found[name] for name in ("a3", "a4", "average")]).all()
-    assert found["video_annotated"].tolist() == [0.5] * 3
-
-
-def test_frames_that_cannot_be_scored_are_undefined_in_every_draw() -> None:
+def test_frames_that_cannot_be_scored_are_undefined_in_every_draw():
     kept = frames.select_frames([[0, 1]], [None])
     probability = np.array([[2.0, 0.0], [0.0, 1.0]])
     counted = patient_counts.count_frames(["a", "a"], np.array([0, 1]), probability, kept)

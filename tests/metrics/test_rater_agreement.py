@@ -1,5 +1,3 @@
-"""Agreement of raters: equal to counting by hand and to scikit-learn."""
-
 from collections import Counter
 from itertools import combinations
 
@@ -13,7 +11,7 @@ from lus_ray.metrics import rater_agreement
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> np.ndarray:
+def tables(draw):
     """Scores 0-3 of one to fifteen clips by two to six raters, often in agreement."""
     num_clips, num_raters = draw(st.integers(1, 15)), draw(st.integers(2, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -21,7 +19,7 @@ def tables(draw: st.DrawFn) -> np.ndarray:
     return np.where(rng.random(own.shape) < draw(st.sampled_from([0, 0.7, 1])), shared, own)
 
 
-def test_three_raters_of_two_clips_by_hand() -> None:
+def test_three_raters_of_two_clips_by_hand():
     found = rater_agreement.measure_agreement(np.array([[0, 0, 1], [2, 2, 2]]))
     assert (found.num_clips, found.num_raters) == (2, 3)
     # the mean of 0 and 1 rounds up to 1: raters one and two miss it, and so does rater three
@@ -32,20 +30,9 @@ def test_three_raters_of_two_clips_by_hand() -> None:
     assert found.mode_ties == 0
 
 
-def test_one_score_alone_has_no_kappa() -> None:
-    found = rater_agreement.measure_agreement(np.full((3, 2), 2))
-    assert np.isnan(found.one_against_others.weighted_kappa).all()
-
-
-def test_votes_of_a_mode_and_ties_are_counted() -> None:
-    table = np.array([[0, 0, 3, 3, 1], [2, 1, 0, 0, 0], [0, 1, 2, 3, 3]])
-    assert rater_agreement.count_mode_votes(table).tolist() == [2, 3, 2]
-    assert rater_agreement.measure_agreement(table).mode_ties == pytest.approx(1 / 3)
-
-
 @given(tables())
-@settings(deadline=None)
-def test_pairs_and_modes_equal_counting(table: np.ndarray) -> None:
+@settings(deadline=None, max_examples=40)
+def test_pairs_and_modes_equal_counting(table):
     found = rater_agreement.measure_agreement(table)
     pairs = [np.mean(table[:, a] == table[:, b]) for a, b in combinations(range(table.shape[1]), 2)]
     assert found.pairwise == pytest.approx(np.mean(pairs))
@@ -58,8 +45,8 @@ def test_pairs_and_modes_equal_counting(table: np.ndarray) -> None:
 
 
 @given(tables())
-@settings(deadline=None)
-def test_one_against_others_equals_scikit_learn(table: np.ndarray) -> None:
+@settings(deadline=None, max_examples=20)
+def test_one_against_others_equals_scikit_learn(table):
     found = rater_agreement.measure_agreement(table).one_against_others
     for rater in range(table.shape[1]):
         own, others = table[:, rater], np.delete(table, rater, axis=1)
@@ -74,12 +61,14 @@ def test_one_against_others_equals_scikit_learn(table: np.ndarray) -> None:
         assert found.weighted_kappa[rater] == pytest.approx(kappa, nan_ok=True)
 
 
-def test_small_integers_of_a_clip_table_do_not_overflow() -> None:
+def test_small_integers_do_not_overflow_and_one_score_alone_has_no_kappa():
     table = np.full((1, 50), 3, np.int8)
-    assert rater_agreement.measure_agreement(table).one_against_others.accuracy.tolist() == [1] * 50
+    scores = rater_agreement.measure_agreement(table).one_against_others
+    assert scores.accuracy.tolist() == [1] * 50
+    assert np.isnan(scores.weighted_kappa).all()
 
 
-def test_a_table_holds_the_clips_that_have_raters() -> None:
+def test_a_table_holds_the_clips_that_have_raters():
     assert rater_agreement.rater_table([None, [0, 1], [], [2, 3]]).tolist() == [[0, 1], [2, 3]]
 
 
@@ -95,6 +84,6 @@ def test_a_table_holds_the_clips_that_have_raters() -> None:
         ("rater_table", [None, []], "no clip has raters"),
     ],
 )
-def test_raters_that_cannot_be_compared_are_refused(function, raters, message) -> None:
+def test_raters_that_cannot_be_compared_are_refused(function, raters, message):
     with pytest.raises(ValueError, match=message):
         getattr(rater_agreement, function)(raters)
