@@ -14,13 +14,9 @@ from lus_ray.data.decoding.decoder import DecodeLimits, FileDecoder
 from lus_ray.errors import DecodeError
 
 VIDEO = {"codec": "libx264", "pix_fmt": "yuv420p", "fps": 25}
-FORMATS = {
-    "clip.mp4": {},
-    "clip.MP4": {},
-    "clip.mov": {},
+FORMATS = dict.fromkeys(("clip.mp4", "clip.MP4", "clip.mov", "clip.mkv"), {}) | {
     "clip.avi": {"codec": "mpeg4"},
     "clip.mpeg": {"codec": "mpeg1video", "format": "mpeg"},
-    "clip.mkv": {},
     "clip.gif": {"codec": "gif", "pix_fmt": "gray", "fps": 10},
     "ten bit [1].mp4": {"pix_fmt": "yuv420p10le"},
     "full.mp4": {"pix_fmt": "yuvj420p"},
@@ -78,17 +74,12 @@ def test_odd_sizes_keep_every_row_and_column(write_video, decoder):
     assert decoder.decode(path).frames.shape == (3, 35, 47)
 
 
-@pytest.mark.parametrize(
-    ("colours", "greys"),
-    [
-        (200 * np.eye(3), [60, 117, 23]),  # ITU-R BT.601
-        ([(200, 200, 200, alpha) for alpha in (0, 128, 255)], [0, 100, 200]),
-    ],
-)
-def test_colour_becomes_luma_and_transparent_black(colours, greys, tmp_path, decoder):
-    pixels = np.asarray(colours, np.uint8)[None].repeat(16, axis=0).repeat(16, axis=1)
-    frame = decoder.decode(save_image(tmp_path / "a.png", pixels)).frames[0]
-    assert np.abs(frame[8, [8, 24, 40]].astype(int) - greys).max() <= 1
+def test_colour_becomes_luma_and_transparent_black(tmp_path, decoder):
+    shades = [(200, 200, 200, alpha) for alpha in (0, 128, 255)]
+    for colours, greys in ((200 * np.eye(3), [60, 117, 23]), (shades, [0, 100, 200])):  # BT.601
+        pixels = np.asarray(colours, np.uint8)[None].repeat(16, axis=0).repeat(16, axis=1)
+        frame = decoder.decode(save_image(tmp_path / "a.png", pixels)).frames[0]
+        assert np.abs(frame[8, [8, 24, 40]].astype(int) - greys).max() <= 1
 
 
 def test_a_rotation_in_the_container_is_applied_and_noted(write_video, decoder):
@@ -134,23 +125,17 @@ def test_content_decides_and_its_luma_equals_the_converter_of_ffmpeg(write_video
         ("noise.avi", bytes(range(1, 200)) * 9, "neither a video nor an image"),
         ("list.m3u8", b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n", "neither a video"),
         ("only a head.mp4", b"\x00\x00\x00\x18ftypisom\x00\x00\x02\x00isommp42", "cannot be dec"),
+        ("absent.mp4", None, "No such file"),
+        ("", None, "not a file"),
     ],
 )
-def test_a_file_that_is_no_video_is_refused_in_one_line(name, content, cause, tmp_path, decoder):
-    (tmp_path / name).write_bytes(content)
+def test_a_path_that_is_no_video_is_refused_in_one_line(name, content, cause, tmp_path, decoder):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(DecodeError, match=cause) as caught:
         decoder.decode(tmp_path / name)
     assert str(caught.value).startswith(name)
     assert "\n" not in str(caught.value)
-
-
-def test_a_missing_file_a_folder_and_a_video_without_frames_are_refused(
-    write_video, ramp, tmp_path, decoder
-):
-    write_video("none.avi", ramp[:0], codec="mpeg4")
-    for name, cause in {"absent.mp4": "No such file", "": "not a file", "none.avi": "none"}.items():
-        with pytest.raises(DecodeError, match=cause):
-            decoder.decode(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -178,6 +163,8 @@ def test_a_file_cut_at_every_five_percent_is_refused_or_repaired(
 def test_frames_lost_beyond_the_tolerance_are_refused_and_one_is_repaired(
     write_video, ramp, decoder
 ):
+    with pytest.raises(DecodeError, match="none"):
+        decoder.decode(write_video("none.avi", ramp[:0], codec="mpeg4"))
     path = write_video("short.avi", ramp, codec="rawvideo", pix_fmt="gray")
     whole = path.read_bytes()
     end = whole.rindex(b"idx1")
@@ -185,13 +172,6 @@ def test_frames_lost_beyond_the_tolerance_are_refused_and_one_is_repaired(
     assert decoder.decode(path).notes == ("repaired: 29 of 30 frames decode",)
     path.write_bytes(whole[: end - 3 * 48 * 64])
     with pytest.raises(DecodeError, match=r"truncated: 2\d of 30 frames decode"):
-        decoder.decode(path)
-
-
-def test_a_decompression_bomb_is_refused_before_it_is_decompressed(tmp_path, decoder):
-    path = save_image(tmp_path / "bomb.png", np.zeros((6000, 6000), np.uint8))
-    assert path.stat().st_size < 400_000
-    with pytest.raises(DecodeError, match=r"6000 x 6000 pixels; at most"):
         decoder.decode(path)
 
 
@@ -224,12 +204,12 @@ def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
     path = write_video(name, ramp, **FORMATS[name])
     whole, rng = path.read_bytes(), np.random.default_rng(3)
     with FileDecoder(DecodeLimits(seconds=10)) as decoder:
-        decoder.decode(path)
+        decoder.start()
         process = decoder.process
-        for _ in range(20):
+        for _ in range(10):
             content = np.frombuffer(whole, np.uint8).copy()
-            places = rng.integers(0, len(content), rng.integers(1, 20))
-            content[places] = rng.integers(0, 256, len(places))
+            changed = rng.integers(0, len(content), rng.integers(1, 20))
+            content[changed] = rng.integers(0, 256, len(changed))
             path.write_bytes(content.tobytes())
             decode_or_refuse(decoder, path)
         assert decoder.process is process
