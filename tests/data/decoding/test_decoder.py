@@ -14,7 +14,7 @@ from lus_ray.data.decoding.decoder import DecodeLimits, FileDecoder
 from lus_ray.errors import DecodeError
 
 VIDEO = {"codec": "libx264", "pix_fmt": "yuv420p", "fps": 25}
-FORMATS = dict.fromkeys(("clip.mp4", "clip.MP4", "clip.mov", "clip.mkv"), {}) | {
+FORMATS = {name: {} for name in ("clip.mp4", "clip.MP4", "clip.mov", "clip.mkv")} | {
     "clip.avi": {"codec": "mpeg4"},
     "clip.mpeg": {"codec": "mpeg1video", "format": "mpeg"},
     "clip.gif": {"codec": "gif", "pix_fmt": "gray", "fps": 10},

@@ -1,5 +1,3 @@
-"""The order of an epoch: every clip, frame and copy in its share, equal shares of workers."""
-
 from collections import Counter
 from functools import partial
 from itertools import product
@@ -11,7 +9,8 @@ from hypothesis import strategies as st
 from lus_ray.data.loading.sampler import MARKERS, SampleSpec, count_images, images_of, sample_epoch
 from lus_ray.errors import ArmError
 
-MARKED = {"by_frame": True, "balance": "markers", "seed": 0, "epoch": 0}
+FRAMES = {"batch": 1, "seed": 0, "epoch": 0, "by_frame": True}
+MARKED = FRAMES | {"balance": "markers"}
 
 scores = st.lists(st.integers(0, 3), min_size=1, max_size=30)
 scores_of_clips = st.lists(
@@ -37,8 +36,12 @@ def flatten(batches):
     return [spec for batch in batches for spec in batch]
 
 
-def score_of(clips, spec):
-    return clips[spec.row]["frame_severity"][spec.frame]
+def sample_frames(rows, **settings):
+    return flatten(sample_epoch(rows, **FRAMES | settings))
+
+
+def count_scores(rows, specs):
+    return Counter(rows[spec.row]["frame_severity"][spec.frame] for spec in specs)
 
 
 @given(scores, st.integers(1, 8), st.integers(0, 9))
@@ -50,10 +53,8 @@ def test_every_clip_comes_once_an_epoch(labels, batch, epoch):
 
 @given(scores)
 def test_with_balance_every_class_comes_as_often_as_the_largest(labels):
-    rows = severity_rows(labels)
-    sampled = [
-        s.row for s in flatten(sample_epoch(rows, batch=4, seed=1, epoch=0, balance="severity"))
-    ]
+    settings = {"batch": 4, "seed": 1, "epoch": 0, "balance": "severity"}
+    sampled = [spec.row for spec in flatten(sample_epoch(severity_rows(labels), **settings))]
     counts = Counter(labels[row] for row in sampled)
     assert set(counts.values()) == {max(Counter(labels).values())}
     assert set(sampled) == set(range(len(labels)))
@@ -73,9 +74,8 @@ def test_workers_have_equal_disjoint_shares_of_every_batch(labels, workers):
 @pytest.mark.parametrize("balance", [None, "frame_severity", "markers"])
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_share_the_frames_of_a_batch(balance, workers):
-    sample = partial(
-        sample_epoch, make_rows([0] * 21, [1, 2, 3]), batch=6, **MARKED | {"balance": balance}
-    )
+    settings = FRAMES | {"batch": 6, "balance": balance}
+    sample = partial(sample_epoch, make_rows([0] * 21, [1, 2, 3]), **settings)
     shares = [sample(rank=rank, workers=workers) for rank in range(workers)]
     for whole, *parts in zip(sample(), *shares, strict=True):
         assert parts == [whole[rank::workers] for rank in range(workers)]
@@ -88,7 +88,7 @@ def test_an_order_follows_its_seed_and_changes_with_the_epoch(settings):
     rows = [row | {"num_frames": 20} for row in make_rows([0, 1, 2, 3] * 5, *[[0, 0, 1, 1]] * 19)]
 
     def sample(**changes):
-        return sample_epoch(rows, batch=4, **{"seed": 0, "epoch": 0, **settings, **changes})
+        return sample_epoch(rows, **{"seed": 0, "epoch": 0, **settings, "batch": 4, **changes})
 
     assert sample() == sample()
     assert sample() != sample(epoch=1)
@@ -111,8 +111,7 @@ def test_every_frame_comes_once_in_full_batches(scores, batch, epoch):
 
 @given(lengths, st.integers(1, 60), st.integers(0, 99))
 def test_frames_are_repeated_only_after_all_have_come(lengths, number, epoch):
-    settings = {"batch": 1, "seed": 0, "epoch": epoch, "by_frame": True}
-    specs = flatten(sample_epoch(unscored_rows(lengths), num_samples=number, **settings))
+    specs = sample_frames(unscored_rows(lengths), num_samples=number, epoch=epoch)
     sampled, total = [(spec.row, spec.frame) for spec in specs], sum(lengths)
     assert len(sampled) == number
     for start in range(0, number, total):
@@ -121,18 +120,17 @@ def test_frames_are_repeated_only_after_all_have_come(lengths, number, epoch):
 
 
 def test_every_round_of_frames_has_its_own_order():
-    settings = {"batch": 1, "seed": 0, "epoch": 0, "by_frame": True}
-    sampled = flatten(sample_epoch(unscored_rows([8, 8]), num_samples=48, **settings))
+    sampled = sample_frames(unscored_rows([8, 8]), num_samples=48)
     rounds = [sampled[start : start + 16] for start in (0, 16, 32)]
     assert rounds[0] != rounds[1] != rounds[2] != rounds[0]
 
 
 def test_balance_samples_every_score_and_every_frame_of_it_equally_often():
     scores = [[0] * 60 + [1] * 30, [2] * 9, [3], [1] * 10]
-    settings = MARKED | {"balance": "frame_severity", "num_samples": 40_000}
-    sampled = flatten(sample_epoch(make_rows(*scores), batch=64, **settings))
+    rows, settings = make_rows(*scores), {"balance": "frame_severity", "num_samples": 40_000}
+    sampled = sample_frames(rows, batch=64, **settings)
     assert len(sampled) == 40_000
-    for count in Counter(scores[spec.row][spec.frame] for spec in sampled).values():
+    for count in count_scores(rows, sampled).values():
         assert count / 40_000 == pytest.approx(1 / 4, abs=0.01)  # four standard deviations
     counts = Counter((spec.row, spec.frame) for spec in sampled)
     for frame in [(0, 60), (3, 9)]:  # both of score 1, in clips of different length
@@ -146,31 +144,27 @@ def test_balance_samples_every_score_and_every_frame_of_it_equally_often():
 def test_balanced_samples_are_as_many_as_requested_or_as_frames(
     balance, batch, num_samples, expected
 ):
-    settings = MARKED | {"balance": balance, "num_samples": num_samples}
-    sampled = sample_epoch(make_rows([0] * 50, [3] * 2), batch=batch, **settings)
-    assert len(flatten(sampled)) == expected
+    settings = {"balance": balance, "batch": batch, "num_samples": num_samples}
+    assert len(sample_frames(make_rows([0] * 50, [3] * 2), **settings)) == expected
 
 
 @given(lengths, st.integers(1, 6))
 def test_every_copy_of_every_frame_comes_once(lengths, copies):
     rows = unscored_rows(lengths)
-    specs = flatten(sample_epoch(rows, batch=1, seed=0, epoch=0, by_frame=True, copies=copies))
-    expected = {
-        (row, frame, copy)
-        for row, length in enumerate(lengths)
-        for frame, copy in product(range(length), range(copies))
-    }
+    specs = sample_frames(rows, copies=copies)
+    frames = [(row, frame) for row, length in enumerate(lengths) for frame in range(length)]
+    expected = {(row, frame, copy) for (row, frame), copy in product(frames, range(copies))}
     assert len(specs) == len(expected) == count_images(rows, copies)
     assert {(spec.row, spec.frame, spec.copy) for spec in specs} == expected
 
 
 def test_only_listed_images_of_a_row_are_sampled():
     rows = [{"num_frames": 4, "images": [(3, 5), (0, 0)]}, {"num_frames": 4, "images": [(1, 2)]}]
-    specs = flatten(sample_epoch(rows, batch=1, seed=0, epoch=0, by_frame=True, copies=6))
+    specs = sample_frames(rows, copies=6)
     assert sorted((s.row, s.frame, s.copy) for s in specs) == [(0, 0, 0), (0, 3, 5), (1, 1, 2)]
     assert count_images(rows, 6) == 3
     rows = [row | {"images": [(1, 4), (2, 0)]} for row in make_rows([0, 1, 3, 2])]
-    specs = flatten(sample_epoch(rows, batch=32, num_samples=320, copies=6, **MARKED))
+    specs = sample_frames(rows, batch=32, num_samples=320, copies=6, balance="markers")
     assert {(spec.frame, spec.copy) for spec in specs} == {(1, 4), (2, 0)}
 
 
@@ -181,25 +175,22 @@ def test_images_of_a_row_are_those_listed_or_every_copy_of_every_frame():
     assert images_of({"num_frames": 9, "frame_severity": [3]}, 1).tolist() == [[0, 0]]
 
 
+MANY = ([0] * 3 + [3] * 40, [1, 1, 2], [2] * 30 + [0])
+
+
 @pytest.mark.parametrize(
     ("scores", "num_samples", "tolerance", "shares"),
     [
-        (
-            ([0] * 3 + [3] * 40, [1, 1, 2], [2] * 30 + [0]),
-            24_000,
-            0.004,
-            {0: 1 / 2, 1: 1 / 6, 2: 1 / 6, 3: 1 / 6},
-        ),
+        (MANY, 24_000, 0.004, {0: 1 / 2, 1: 1 / 6, 2: 1 / 6, 3: 1 / 6}),
         (([0] * 8 + [2] * 8,), 3200, 0.03, {0: 3 / 4, 2: 1 / 4}),
     ],
-    ids=["all scores", "two scores"],
 )
 def test_half_of_the_markers_have_score_0_and_the_others_share_the_rest(
     scores, num_samples, tolerance, shares
 ):
     rows = make_rows(*scores)
-    batches = sample_epoch(rows, batch=32, num_samples=num_samples, **MARKED)
-    counts = Counter(score_of(rows, spec) for spec in flatten(batches))
+    batches = sample_epoch(rows, **MARKED | {"batch": 32, "num_samples": num_samples})
+    counts = count_scores(rows, flatten(batches))
     assert {len(part) for part in batches} == {32}
     assert counts.total() == num_samples
     for score, share in shares.items():
@@ -208,16 +199,16 @@ def test_half_of_the_markers_have_score_0_and_the_others_share_the_rest(
 
 def test_a_batch_of_markers_is_taken_from_thirty_six_scores():
     rows, limits = make_rows([0, 1, 2, 3] * 10), Counter(MARKERS)
-    for part in sample_epoch(rows, batch=32, num_samples=320, **MARKED):
-        assert not Counter(score_of(rows, spec) for spec in part) - limits
-    (part,) = sample_epoch(rows, batch=36, num_samples=36, **MARKED)
-    assert Counter(score_of(rows, spec) for spec in part) == limits
+    for part in sample_epoch(rows, **MARKED | {"batch": 32, "num_samples": 320}):
+        assert not count_scores(rows, part) - limits
+    (part,) = sample_epoch(rows, **MARKED | {"batch": 36, "num_samples": 36})
+    assert count_scores(rows, part) == limits
 
 
 @given(st.integers(0, 99), st.integers(1, 6))
 def test_marker_frames_of_a_clip_are_not_repeated_until_all_have_come(epoch, num_rounds):
-    settings = MARKED | {"epoch": epoch, "num_samples": 12 * num_rounds}
-    specs = flatten(sample_epoch(make_rows([0] * 7, [1] * 5), batch=1, **settings))
+    settings = {"balance": "markers", "epoch": epoch, "num_samples": 12 * num_rounds}
+    specs = sample_frames(make_rows([0] * 7, [1] * 5), **settings)
     for row, length in [(0, 7), (1, 5)]:
         frames = [spec.frame for spec in specs if spec.row == row]
         for start in range(0, len(frames), length):
@@ -229,7 +220,7 @@ def test_clips_of_a_score_are_sampled_by_their_unused_frames():
     """Weights 1 + 0.2 (min(n, 50) - 1): 1.8 for 5 frames, 10.8 for 50 and for 500."""
     rows = make_rows([0] * 5, [0] * 50, [0] * 500)
     counts = Counter(
-        sample_epoch(rows, batch=1, num_samples=1, **MARKED | {"epoch": epoch})[0][0].row
+        sample_frames(rows, num_samples=1, balance="markers", epoch=epoch)[0].row
         for epoch in range(1500)
     )
     for row, weight in enumerate([1.8, 10.8, 10.8]):
@@ -240,8 +231,8 @@ def test_an_exhausted_clip_has_weight_four_fifths():
     """After its only frame a clip weighs 0.8, another one with two frames left 1.2."""
     seconds = []
     for epoch in range(4000):
-        settings = MARKED | {"epoch": epoch, "num_samples": 2}
-        first, second = flatten(sample_epoch(make_rows([0], [0, 0]), batch=2, **settings))
+        settings = MARKED | {"batch": 2, "epoch": epoch, "num_samples": 2}
+        first, second = sample_frames(make_rows([0], [0, 0]), **settings)
         if first.row == 0:
             seconds.append(second.row)
     assert seconds.count(0) / len(seconds) == pytest.approx(0.8 / 2.0, abs=0.04)
@@ -260,14 +251,13 @@ def test_an_exhausted_clip_has_weight_four_fifths():
 )
 def test_settings_that_do_not_fit_the_rows_are_refused_in_one_line(changes, message):
     rows = [*make_rows([0, 1]), {"clip": "t/plain", "frame_severity": None, "num_frames": 3}]
-    settings = {"batch": 1, "seed": 0, "epoch": 0, "by_frame": True}
-    assert len(flatten(sample_epoch(rows, **settings))) == 5
+    assert len(sample_frames(rows)) == 5
     with pytest.raises(ArmError, match=message) as caught:
-        sample_epoch(rows, **settings | changes)
+        sample_frames(rows, **changes)
     assert "\n" not in str(caught.value)
 
 
 def test_a_spec_has_plain_values():
-    specs = flatten(sample_epoch(make_rows([0, 1, 2, 3]), batch=2, copies=2, **MARKED))
+    specs = sample_frames(make_rows([0, 1, 2, 3]), batch=2, copies=2, balance="markers")
     assert {type(value) for s in specs for value in (s.row, s.frame, s.copy)} == {int}
     assert SampleSpec(1, 2) == SampleSpec(1, 2, None, 0)

@@ -1,5 +1,3 @@
-"""An ingest killed at any step leaves the earlier store or the new one, with joined groups."""
-
 import multiprocessing
 import os
 import shutil

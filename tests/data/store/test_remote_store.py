@@ -1,5 +1,3 @@
-"""A store on object storage equals its copy in a folder, in content and in refusals."""
-
 import hashlib
 import signal
 import subprocess
@@ -60,9 +58,14 @@ def uri(bucket):
     return uri
 
 
-def test_a_copy_has_the_same_index_counts_sources_and_findings(
+def test_a_copy_has_the_same_index_rows_counts_sources_and_findings(
     phantom_store, copy, tmp_path, monkeypatch
 ):
+    names = clips(phantom_store)[::-7]
+    pairs = zip(store.read(phantom_store, names), store.read(copy, names), strict=True)
+    for local, remote in pairs:
+        assert np.array_equal(frames_of(local), frames_of(remote))
+        assert local | {"frames": None} == remote | {"frames": None}
     assert store.read_index(copy).equals(store.read_index(phantom_store))
     assert store.count_frames(copy) == store.count_frames(phantom_store) == 48 * 8
     assert store.count_frames_by_clip(copy) == store.count_frames_by_clip(phantom_store)
@@ -74,46 +77,26 @@ def test_a_copy_has_the_same_index_counts_sources_and_findings(
     assert check.write_page(findings, copy).resolve() == page
 
 
-def test_a_copy_has_the_same_rows_in_any_order(phantom_store, copy):
-    names = clips(phantom_store)[::-7]
-    pairs = zip(store.read(phantom_store, names), store.read(copy, names), strict=True)
-    for local, remote in pairs:
-        assert np.array_equal(frames_of(local), frames_of(remote))
-        assert local | {"frames": None} == remote | {"frames": None}
-
-
 def test_a_copy_streams_the_same_batches(phantom_store, copy):
     view = View(num_frames=2, height=24, width=24)
     locations = list(store.locate_clips(copy).values())[::9]
-    item = {
-        "locations": [list(map(str, location)) for location in locations],
-        "seeds": list(range(len(locations))),
-        "chosen": [-1] * len(locations),
-    }
+    item = {"seeds": list(range(len(locations))), "chosen": [-1] * len(locations)}
+    item["locations"] = [list(map(str, location)) for location in locations]
     batch = streaming.sample_batch(item, store_path=copy, view=view)
     assert len(batch["frames"]) == len(locations) * 2 * 24 * 24
     assert batch == streaming.sample_batch(item, store_path=str(phantom_store), view=view)
 
 
 def test_a_source_read_into_a_bucket_equals_one_read_into_a_folder(bucket, tmp_path):
-    for path in (tmp_path / "clips", uri := bucket.uri("clips")):
+    folder, uri = tmp_path / "clips", bucket.uri("clips")
+    for path in (folder, uri):
         ingest("phantom", None, path, **OPTIONS, workers=1)
-    local, remote = (
-        store.fingerprint(store.read_index(path)) for path in (tmp_path / "clips", uri)
-    )
-    assert remote == local
+    assert store.read_index(uri).equals(store.read_index(folder))
     recorded = store.read_sources(uri)["phantom"]["options"]
     assert recorded == {name: str(value) for name, value in OPTIONS.items()}
-    entries = ledger.read(tmp_path / "clips" / "ledger.jsonl")
+    entries = ledger.read(folder / "ledger.jsonl")
     assert ledger.read(paths.join(uri, "ledger.jsonl")) == entries
     assert [entry.source for entry in entries] == ["phantom"]
-
-
-def test_a_source_read_again_replaces_it_in_a_bucket_and_keeps_the_others(uri):
-    write(uri, [row("one", 5, 5)], "one")
-    assert clips(uri) == ["one/c5", "two/c0"]
-    assert sorted(store.read_sources(uri)) == ["one", "two"]
-    assert len(shards(uri)) == 2
 
 
 def test_copies_in_two_sources_share_a_group_in_a_bucket_as_in_a_folder(bucket, tmp_path):
@@ -138,6 +121,7 @@ def test_a_shard_that_the_manifest_does_not_name_is_ignored_and_removed_by_the_n
     assert clips(uri) == ["one/c0", "two/c0"]
     write(uri, [row("one", 3, 3)], "one")
     assert clips(uri) == ["one/c3", "two/c0"]
+    assert sorted(store.read_sources(uri)) == ["one", "two"]
     assert shards(uri) == ["one-00003.parquet", "two-00001.parquet"]
 
 
@@ -212,7 +196,7 @@ def outcome(path):
     return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_damaged_or_hostile_shard_is_refused_in_a_bucket_as_in_a_folder(
     bucket, tmp_path_factory, shard, data
