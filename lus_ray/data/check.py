@@ -72,9 +72,14 @@ def check_store(path: PathOrUri) -> Findings:
     index, damaged = _read(path)
     pairs = duplicates.find_pairs(index)
     group_of = duplicates.join_groups(index, pairs, duplicates.read_given_groups(path))
-    clips, groups = index["clip"].to_pylist(), index["group"].to_pylist()
+    columns = ("clip", "group", "patient", "height", "width")
+    clips, groups, patients, *sides = (index[name].to_pylist() for name in columns)
+    stored_groups: dict[str, set[str]] = defaultdict(set)
+    for clip, group in zip(clips, groups, strict=True):
+        stored_groups[group_of[clip]].add(group)
+    loose = tuple(clip for clip in clips if len(stored_groups[group_of[clip]]) > 1)
+    sizes = [f"{height} x {width}" for height, width in zip(*sides, strict=True)]
     counts = _counts(index)
-    loose = _loose(clips, groups, group_of)
     sources = store.read_sources(path).items()
     policies = {source: str(facts.get("missing_patient", "")) for source, facts in sources}
     events = Counter(
@@ -84,13 +89,13 @@ def check_store(path: PathOrUri) -> Findings:
     counted_events = tuple((*event, number) for event, number in events.most_common())
     return Findings(
         num_clips=index.num_rows,
-        num_patients=len(set(index["patient"].to_pylist())),
+        num_patients=len(set(patients)),
         num_groups=len(set(group_of.values())),
         num_frames=int(pc.sum(index["num_frames"]).as_py()),
         num_bytes=sum(map(paths.file_size, store.list_shards(path))),
         counts=counts,
         biomarkers=_biomarkers(index),
-        sizes=_sizes(index),
+        sizes=dict(sorted(_count(sizes, patients).items(), key=lambda item: -item[1][0])),
         pairs=pairs,
         loose=loose,
         ledger=counted_events,
@@ -109,9 +114,8 @@ def write_page(findings: Findings, path: PathOrUri) -> Path:
     """
     remote = paths.is_remote(path)
     page = Path(f"check-{paths.basename(path)}.html") if remote else Path(path) / "check.html"
-    files.write_text(
-        page, contact_sheet.render_page(findings.text(), findings.pairs, findings.examples)
-    )
+    html = contact_sheet.render_page(findings.text(), findings.pairs, findings.examples)
+    files.write_text(page, html)
     return page
 
 
@@ -144,9 +148,7 @@ def _counts(index: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
     ratios = [None if r is None else SF_BINS[sf_class(r)] for r in index["sf_ratio"].to_pylist()]
     grades = [None if g is None else str(g) for g in index["severity"].to_pylist()]
     columns: dict[str, tuple[list[Any], Iterable[str]]] = {
-        "source": (index["source"].to_pylist(), ()),
-        "probe": (index["probe"].to_pylist(), ()),
-        "domain": (index["domain"].to_pylist(), ()),
+        **{name: (index[name].to_pylist(), ()) for name in ("source", "probe", "domain")},
         "severity": (grades, map(str, range(NUM_SEVERITIES))),
         "S/F class": (ratios, SF_BINS),
         "disease": (index["disease"].to_pylist(), DISEASES),
@@ -169,13 +171,6 @@ def _count(
     return {name: (num_clips[name], len(patients_with[name])) for name in [*known, *others]}
 
 
-def _sizes(index: pa.Table) -> dict[str, tuple[int, int]]:
-    heights, widths = index["height"].to_pylist(), index["width"].to_pylist()
-    names = [f"{height} x {width}" for height, width in zip(heights, widths, strict=True)]
-    counts = _count(names, index["patient"].to_pylist())
-    return dict(sorted(counts.items(), key=lambda item: -item[1][0]))
-
-
 def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
     annotated = index.filter(pc.is_valid(index["biomarkers"]))
     if not annotated.num_rows:
@@ -187,13 +182,6 @@ def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
         for k, name in enumerate(BIOMARKERS)
     )
     return {n: (int(yes), int(no), len(set(ids))) for n, yes, no, ids in rows if yes + no}
-
-
-def _loose(clips: list[str], groups: list[str], group_of: Mapping[str, str]) -> tuple[str, ...]:
-    stored: dict[str, set[str]] = defaultdict(set)
-    for clip, group in zip(clips, groups, strict=True):
-        stored[group_of[clip]].add(group)
-    return tuple(clip for clip in clips if len(stored[group_of[clip]]) > 1)
 
 
 def _suggestions(

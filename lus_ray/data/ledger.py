@@ -26,8 +26,6 @@ class LedgerEntry:
 
 @dataclass
 class Ledger:
-    """Entries in the order they happened."""
-
     entries: list[LedgerEntry] = field(default_factory=list)
 
     def skip(self, source: str, item: str, reason: str) -> None:

@@ -21,8 +21,7 @@ DERIVED: dict[tuple[str, str], tuple[str, ...]] = {
         "B-line",
         "pleura",
         "pleura",
-        "background",
-        "background",
+        *["background"] * 2,
     ),
     ("dense", "bline"): ("background", "background", "B-line", *["background"] * 4),
     ("sparse", "bline"): ("background", "background", "B-line", "background"),
@@ -46,11 +45,6 @@ def class_map(source: str, target: str) -> tuple[int, ...]:
             f"masks cannot be converted from {source!r} to {target!r}; possible: {pairs}"
         )
     return tuple(map(MASK_SCHEMES[target].index, DERIVED[source, target]))
-
-
-def to_sparse(dense: UInt8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
-    """Sparse class ids of dense ones."""
-    return convert_masks(dense, "dense", "sparse")
 
 
 def convert_masks(

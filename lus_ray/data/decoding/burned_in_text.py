@@ -78,7 +78,6 @@ def _pool_max(pixels: UInt8[np.ndarray, "H W"], block: int) -> UInt8[np.ndarray,
 
 
 def _fan_hull(echoes: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The convex hull, with a margin, of the largest connected part."""
     labels, num_parts = ndimage.label(echoes)
     if not num_parts:
         return echoes

@@ -53,7 +53,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     num_frames = write_raw(frames, out, request)
     notes = list(header.notes)
     check_count(num_frames, header.num_frames, frames.damage, notes)
-    _check_text(frames.extremes, header, notes, allowed=allow_text)
+    _check_text(frames.extremes, header, notes, allow_text)
     scale = max(frames.shape) / max(frames.native)
     return {
         "num_frames": num_frames,
@@ -131,9 +131,7 @@ def _decode_others(file: BinaryIO, header: DicomHeader) -> Iterator[UInt8[np.nda
         yield pixels
 
 
-def _check_text(
-    extremes: Extremes, header: DicomHeader, notes: list[str], *, allowed: bool
-) -> None:
+def _check_text(extremes: Extremes, header: DicomHeader, notes: list[str], allowed: bool) -> None:
     if extremes.brightest is None or extremes.darkest is None:
         return
     if not count_bright_blocks(extremes.brightest, extremes.darkest, region=header.region):

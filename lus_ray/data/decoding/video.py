@@ -100,11 +100,11 @@ class VideoFrames:
         decoded = self.container.decode(self.stream)
         while True:
             try:
-                frame = next(decoded, None)
+                frame = next(decoded)
+            except StopIteration:
+                return
             except FFmpegError as error:
                 self.damage = error.strerror or type(error).__name__
-                return
-            if frame is None:
                 return
             yield self._upright(frame)
 
@@ -173,8 +173,7 @@ def check_declared(height: int, width: int, num_frames: int, request: dict[str, 
 
 
 def check_size(height: int, width: int, request: dict[str, Any]) -> None:
-    if height * width > request["frame_pixels"]:
-        most = request["frame_pixels"]
+    if height * width > (most := request["frame_pixels"]):
         reason = f"frames of {height} x {width} pixels; at most {most} are decoded"
         raise DecodeError(reason, "refused")
 

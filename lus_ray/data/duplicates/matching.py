@@ -149,7 +149,6 @@ def _votes(
     shift: Float[np.ndarray, "P 2"],
     variant: Int64[np.ndarray, "P"],
 ) -> list[Candidate]:
-    """Clips with enough distinct patches that agree; the most votes first."""
     candidates = []
     bins = np.rint(shift / SHIFT_BIN).astype(np.int64) + 64
     key = ((others * 16 + variant) * 256 + bins[:, 0]) * 256 + bins[:, 1]
@@ -160,10 +159,8 @@ def _votes(
     for agreed, num_votes in zip(keys[votes >= MIN_VOTES], votes[votes >= MIN_VOTES], strict=True):
         centre = shift[key == agreed].mean(0)
         other, which = divmod(int(agreed) >> 16, 16)
-        scale, mirrored = SCALES[which // 2], which % 2 == 1
-        candidates.append(
-            Candidate(one, other, int(num_votes), (centre[0], centre[1]), scale, mirrored)
-        )
+        alignment = (centre[0], centre[1]), SCALES[which // 2], which % 2 == 1
+        candidates.append(Candidate(one, other, int(num_votes), *alignment))
     return sorted(candidates, key=lambda candidate: -candidate.votes)
 
 
@@ -197,7 +194,6 @@ def _register(
     scale: float,
     mirrored: bool,
 ) -> tuple[Float32[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
-    """A frame of one clip, scaled about the anchor, in pixels of the other."""
     step = np.array([1 / scale, (-1 if mirrored else 1) / scale])
     offset = anchor[0] - step * anchor[1]
     contrast = ndimage.affine_transform(one.contrast[frame], step, offset, order=1)
@@ -211,7 +207,6 @@ def _correlation(
     other: Float32[np.ndarray, "H W"],
     other_valid: Bool[np.ndarray, "H W"],
 ) -> float:
-    """The highest correlation over shifts of a few pixels, where both are valid."""
     surface = irfft2(rfft2(other) * np.conj(rfft2(one)), s=other.shape)
     reach = np.arange(-SHIFT_BIN, SHIFT_BIN + 1)
     near = surface[np.ix_(reach, reach)]

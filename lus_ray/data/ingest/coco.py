@@ -41,7 +41,6 @@ class CocoFile:
     def draw_mask(
         self, name: str, *, scheme: str, height: int, width: int
     ) -> UInt8[np.ndarray, "H W"]:
-        """Class ids of `scheme` of the image `name`."""
         where = f"{self.where} ({name})"
         images = self.images.get(name, [])
         if len(images) != 1:

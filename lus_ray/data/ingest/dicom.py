@@ -88,7 +88,6 @@ def _read_patient(path: Path, root: Path) -> tuple[str | None, str | None]:
 def _group_by_id(
     files: list[tuple[Path, str | None, str | None]], ledger: Ledger
 ) -> dict[str | None, str]:
-    """The first of the folders that share a PatientID, by its digest."""
     folders: dict[str, set[str]] = {}
     for _, patient, digest in files:
         if patient and digest:

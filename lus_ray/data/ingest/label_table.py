@@ -41,9 +41,8 @@ class TableRow:
         """A whole number within bounds, also written 2.0."""
         value = self.number(column, low=low, high=high)
         if value is not None and value != int(value):
-            raise SourceError(
-                f"{self._at(column)}; write a whole number {low} to {high}, or nothing"
-            )
+            allowed = f"a whole number {low} to {high}, or nothing"
+            raise SourceError(f"{self._at(column)}; write {allowed}")
         return None if value is None else int(value)
 
     def number(self, column: str, *, low: float, high: float, codes: bool = False) -> float | None:
@@ -68,9 +67,8 @@ class TableRow:
             raise SourceError(f"{self._at(column)}; write a path below the folder")
         path = (root / text).resolve()
         if not path.is_relative_to(root.resolve()):
-            raise SourceError(
-                f"{self.where}: {text!r} leads out of the folder; move the file into it"
-            )
+            reason = "leads out of the folder; move the file into it"
+            raise SourceError(f"{self.where}: {text!r} {reason}")
         if not path.exists():
             raise SourceError(f"{self.where}: no file {text!r} in the folder")
         return path
@@ -90,9 +88,8 @@ def read(path: Path, required: Collection[str]) -> tuple[list[str], list[TableRo
             reader = csv.reader(file)
             header = [name.strip() for name in next(reader, [])]
             if lacking := [name for name in required if name not in header]:
-                raise SourceError(
-                    f"{path}: column {lacking[0]!r} is missing; found {_short(header)}"
-                )
+                reason = f"column {lacking[0]!r} is missing; found {_short(header)}"
+                raise SourceError(f"{path}: {reason}")
             return header, list(_rows(path, header, reader))
     except FileNotFoundError as error:
         raise SourceError(f"{path}: no such file; the labels are read from it") from error

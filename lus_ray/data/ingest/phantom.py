@@ -41,9 +41,6 @@ RANGES: dict[str, tuple[float, float]] = {
     "video_labels": (0.0, 1.0),
 }
 
-UNSCORED: dict[str, Any] = {"severity": None, "raters": None}
-"""Columns of a clip without a clip-level score; its frames are scored all the same."""
-
 
 @dataclass(frozen=True)
 class Acquisition:
@@ -113,7 +110,7 @@ def clips(
     traits: dict[str, Any] = {"probe": probe, "confounder": confounder, "difficulty": difficulty}
     return (
         _make_clip(patient, number, ClipSettings(name, seed, difficulty, frames, size, scheme))
-        | ({} if number in scored else UNSCORED)
+        | ({} if number in scored else {"severity": None, "raters": None})
         for name in domains
         for index in range(patients)
         for patient in [sample_patient(seed=seed, domain=name, index=index, **traits)]
@@ -210,13 +207,9 @@ def _sample_probe(
     height_mm = patient.height_mm
     if patient.probe == "linear":
         return make_linear_probe(size, height_mm=height_mm, aperture_mm=rng.uniform(38, 50))
-    return make_convex_probe(
-        size,
-        height_mm=height_mm,
-        radius_mm=acquisition.radius_mm,
-        half_angle=np.deg2rad(rng.uniform(*acquisition.fan)),
-        cap_mm=rng.uniform(0.005, 0.03) * height_mm,
-    )
+    half_angle = np.deg2rad(rng.uniform(*acquisition.fan))
+    sizes = {"height_mm": height_mm, "cap_mm": rng.uniform(0.005, 0.03) * height_mm}
+    return make_convex_probe(size, radius_mm=acquisition.radius_mm, half_angle=half_angle, **sizes)
 
 
 def _parse_domains(domain: str) -> list[Domain]:

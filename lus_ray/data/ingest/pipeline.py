@@ -53,7 +53,6 @@ class IngestSummary:
 
     @property
     def frames_per_second(self) -> float:
-        """Decoded, hashed and written frames per second of wall time."""
         return self.num_frames / self.seconds if self.seconds else 0.0
 
     def text(self) -> str:

@@ -59,7 +59,6 @@ def short_repr(value: Any) -> str:
 
 
 def get_objects(parent: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
-    """The list of objects under a key."""
     values = parent.get(key)
     if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
         raise SourceError(f"{where}: {key!r} is not a list of objects; export the file again")
@@ -91,14 +90,12 @@ class Canvas:
         self.num_shapes = self.num_points = 0
 
     def draw_polygon(self, label: Any, points: Any) -> None:
-        """Fill a polygon of three corners or more."""
         corners = self._to_pixels(label, points)
         if len(corners) < 3:
             raise self._error(label, f"has {len(corners)} points; a polygon has three or more")
         self.pen.polygon(corners, fill=self._class_id(label))
 
     def draw_rectangle(self, label: Any, points: Any) -> None:
-        """Fill a rectangle between two opposite corners."""
         corners = self._to_pixels(label, points)
         if len(corners) != 2:
             raise self._error(label, f"has {len(corners)} points; a rectangle has two corners")
@@ -117,7 +114,6 @@ class Canvas:
         self.pen.ellipse([(int(x), int(y)) for x, y in box], fill=self._class_id(label))
 
     def fill_pixels(self, label: Any, inside: Bool[np.ndarray, "H W"]) -> None:
-        """Fill the pixels that are true."""
         self._count(num_points=0)
         self.image.paste(self._class_id(label), mask=Image.fromarray(inside))
 

@@ -5,6 +5,7 @@ Shapes: B clips in a batch, T frames, H rows, W columns, M frames of a track, K 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -117,7 +118,6 @@ def size_of(view: View) -> FrameSize:
 
 
 def view_of(size: FrameSize) -> View:
-    """A view that resizes frames to this size."""
     aspect = size[2] if len(size) > 2 else None
     return View(height=size[0], width=size[1], aspect=aspect, bicubic=len(size) > 3)
 
@@ -153,13 +153,11 @@ class InMemory:
     ) -> Epochs:  # fmt: skip
         size = size_of(view)
         frames, class_ids = self.frames[size], self.class_ids.get(size, {})
+        stack = partial(stack_batch, view=view, columns=columns, scheme=scheme)
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
             for specs in sample_epoch(rows, epoch=epoch, **settings):
-                yield stack_batch(
-                    specs, rows, frames.__getitem__, view=view, columns=columns,
-                    clip_masks=class_ids.__getitem__, scheme=scheme,
-                )  # fmt: skip
+                yield stack(specs, rows, frames.__getitem__, clip_masks=class_ids.__getitem__)
 
         return batches
 

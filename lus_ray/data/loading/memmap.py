@@ -32,6 +32,7 @@ from lus_ray.storage.paths import PathOrUri, open_filesystem
 SPARE_BYTES = 2 << 30
 """Free space that the cache leaves on the disk."""
 NOTIFY_SECONDS, POLL_SECONDS = 30.0, 0.5
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,6 @@ def plan_files(store: PathOrUri, frames: set[FrameSize], masks: set[FrameSize]) 
 
 
 def cache_folder(mapped: MappedFrames) -> Path:
-    """The folder of the files on this machine."""
     cache = os.environ.get("LUS_CACHE") or Path.home() / ".cache" / "lus_ray"
     return Path(cache) / "frames" / mapped.key
 
@@ -70,7 +70,7 @@ def has_room(mapped: MappedFrames, num_bytes: int) -> bool:
     return shutil.disk_usage(existing).free > num_bytes + SPARE_BYTES
 
 
-def write_missing(mapped: MappedFrames, notify: Callable[[str], None] = lambda line: None) -> None:
+def write_missing(mapped: MappedFrames, notify: Notify = lambda line: None) -> None:
     """Write the files that this machine lacks; processes take turns.
 
     Raises:
@@ -114,11 +114,7 @@ def _file(mapped: MappedFrames, column: str, size: FrameSize, kind: str) -> Path
 
 
 def _write(
-    mapped: MappedFrames,
-    index: pa.Table,
-    column: str,
-    size: FrameSize,
-    notify: Callable[[str], None],
+    mapped: MappedFrames, index: pa.Table, column: str, size: FrameSize, notify: Notify
 ) -> None:
     locations = locate(index, masked=column == "masks")
     clips: list[tuple[str, int, int]] = []
@@ -126,8 +122,10 @@ def _write(
     num_cpus = len(os.sched_getaffinity(0))
     chunks = resize_clips(mapped.store, locations, size, column, num_threads=num_cpus)
     try:
-        path = _file(mapped, column, size, "raw")
-        with write_atomically(path) as aside, aside.open("wb") as file:
+        with (
+            write_atomically(_file(mapped, column, size, "raw")) as aside,
+            aside.open("wb") as file,
+        ):
             for chunk in chunks:
                 for clip, pixels in chunk.items():
                     file.write(np.ascontiguousarray(pixels).data)

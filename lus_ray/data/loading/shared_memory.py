@@ -127,7 +127,6 @@ def _chunks(locations: Sequence[ClipLocation]) -> list[Sequence[ClipLocation]]:
 
 
 def _memory_per_task() -> int:
-    """Bytes of which the smallest node has room for about one task a CPU."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     per_cpu = [node.get("memory", 0) / max(1, node.get("CPU", 0)) for node in nodes]
     return int(0.9 * min((memory for memory in per_cpu if memory), default=0))

@@ -73,7 +73,6 @@ class StreamedFrames:
         return (view.resize(frames_of(row)) for row in self._read(rows, FRAME_COLUMNS))
 
     def masks(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
-        """All masks of each clip, read in this process a row group at a time."""
         for row in self._read(rows, MASK_COLUMNS):
             ids = masks_of(row)
             assert ids is not None

@@ -33,8 +33,6 @@ class Appearance:
 
 
 class Scene:
-    """One chest under one probe."""
-
     def __init__(
         self, patient: Patient, probe: Probe, appearance: Appearance, rng: np.random.Generator
     ) -> None:

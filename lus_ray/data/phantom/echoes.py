@@ -60,7 +60,6 @@ def _wall_and_mirrors(state: SceneState, findings: LungFindings) -> Samples:
 
 
 def _a_lines(state: SceneState, findings: LungFindings, open_: Samples) -> Samples:
-    """Mirror images of the pleura at the multiples of its depth, each shorter and fainter."""
     scene = state.scene
     strength = (0.0, 0.013, 0.032)[findings.a_level] * scene.appearance.contrast
     echo = np.zeros(scene.probe.shape, np.float32)
@@ -96,7 +95,6 @@ def _vertical_artefacts(
 
 
 def _consolidation(state: SceneState, echo: Samples, findings: LungFindings, spot: Spot) -> Samples:
-    """A dark body under the surface with a torn bright far border and a bright tail."""
     away, appearance = state.consolidation_distance(findings, spot), state.scene.appearance
     below = state.scene.depth - state.lung_surface(findings)
     body = smoothstep((1 - away) * 2.5 + 0.5) * (below > 0)
@@ -109,7 +107,6 @@ def _consolidation(state: SceneState, echo: Samples, findings: LungFindings, spo
 
 
 def _pleural_line(state: SceneState, findings: LungFindings, below: Samples) -> Samples:
-    """Bright where it faces the probe, nearly gone where it is broken."""
     scene = state.scene
     whole = np.ones_like(state.x)
     for spot in findings.breaks:
@@ -121,7 +118,6 @@ def _pleural_line(state: SceneState, findings: LungFindings, below: Samples) -> 
 
 
 def _shadows(state: SceneState, echo: Samples) -> Samples:
-    """Poor contact dims whole beams; a rib shines at its face and darkens what lies below."""
     scene = state.scene
     echo = echo * scene.contact
     for centre, half, darkness in scene.ribs:
@@ -135,7 +131,6 @@ def _shadows(state: SceneState, echo: Samples) -> Samples:
 
 
 def _sum_b_lines(x: Beams, b_lines: Iterable[BLine]) -> tuple[Beams, Beams]:
-    """Strength of all B-lines at each beam, and their mean reach there."""
     total, reach = np.full(x.shape, 1e-6), np.full(x.shape, 1e-6)
     for b_line in b_lines:
         beam = b_line.strength * np.exp(-0.5 * ((x - b_line.x_mm) / (0.5 * b_line.width_mm)) ** 2)

@@ -35,11 +35,8 @@ def sample_lung(
     patient: Patient, domain: Domain, *, num_frames: int, rng: np.random.Generator
 ) -> Lung:
     worst = sample_findings(patient, domain, rng)
-    return Lung(
-        findings.reduce_grade(worst),
-        worst,
-        sample_presence(num_frames, findings.grade_severity(worst), rng),
-    )
+    presence = sample_presence(num_frames, findings.grade_severity(worst), rng)
+    return Lung(findings.reduce_grade(worst), worst, presence)
 
 
 def sample_findings(patient: Patient, domain: Domain, rng: np.random.Generator) -> LungFindings:

@@ -6,7 +6,7 @@ Classes follow from the findings and the geometry alone, never from the image.
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from lus_ray.data.masks import to_sparse
+from lus_ray.data.masks import convert_masks
 from lus_ray.data.phantom.anatomy import SceneState
 from lus_ray.data.phantom.findings import SMALL_MM, WINDOW_MM, LungFindings
 from lus_ray.data.phantom.transducer import Classes, Hits, Samples
@@ -43,7 +43,7 @@ def label_samples(state: SceneState, findings: LungFindings, scheme: str) -> Cla
     thick = sick | (findings.thickness_mm > 3.5)
     classes[pleura & ~thick] = 3
     classes[pleura & thick] = 4
-    return classes if scheme == "dense" else to_sparse(classes)
+    return classes if scheme == "dense" else convert_masks(classes, "dense", "sparse")
 
 
 def _beam_grades(state: SceneState, findings: LungFindings) -> UInt8[np.ndarray, "B"]:

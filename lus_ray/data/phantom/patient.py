@@ -121,5 +121,4 @@ def sample_patient(
 
 
 def seeded_rng(seed: int, domain: Domain, *key: int) -> np.random.Generator:
-    """A generator that depends on nothing but its arguments."""
     return np.random.default_rng([seed, ord(domain), *key])

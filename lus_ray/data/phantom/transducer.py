@@ -169,7 +169,6 @@ def _probe(
     radius_mm: float,
     mm_per_pixel: float,
 ) -> Probe:
-    """A probe from depth (mm) and position across the beams (-1 to 1) of every pixel."""
     num_beams = len(angle)
     num_depths = max(48, round(far_mm / mm_per_pixel))
     depth, across = np.broadcast_arrays(depth, across)

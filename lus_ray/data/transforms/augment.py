@@ -20,14 +20,14 @@ from lus_ray import settings as bounds
 from lus_ray.settings import NonNegativeRange, PositiveRange, Share, settings
 
 FAR_OUTSIDE = 4.0
-"""So many half sides further no interpolation reaches the picture."""
+"""In half sides of the image; no interpolation from there reaches it."""
 
-PLACES_IN_CACHE = 1 << 17
+POINTS_IN_CACHE = 1 << 17
 """Of 8 bytes each."""
 
 Clips = Float[Tensor, "B T H W"]
 """Grey values in [0, 1]."""
-Drawn = dict[str, Float[Tensor, "B"]]
+Sampled = dict[str, Float[Tensor, "B"]]
 
 
 @settings
@@ -64,27 +64,26 @@ class Augment:
     shade_share: Share = 1.0
 
     def __call__(self, frames: Clips, generator: torch.Generator) -> Clips:
-        """Changed frames, on their device; 0 outside of the picture."""
         return self.with_masks(frames, frames[:, :0].byte(), generator)[0]
 
     def with_masks(
         self, frames: Clips, masks: Integer[Tensor, "B M H W"], generator: torch.Generator
     ) -> tuple[Clips, Integer[Tensor, "B M H W"]]:
         """Frames as in a plain call, and class ids moved with them: nearest, 0 outside."""
-        drawn = self.draw(len(frames), generator)
+        sampled = self.draw(len(frames), generator)
         moved, ids = torch.empty_like(frames), torch.empty_like(masks)
-        for part, grid in _grids(drawn, frames):
+        for part, grid in _grids(sampled, frames):
             moved[part] = grid_sample(frames[part], grid, align_corners=False)
             if masks.numel():
                 read = grid_sample(masks[part].to(grid), grid, mode="nearest", align_corners=False)
                 ids[part] = read.to(ids.dtype)
-        return self._shade(moved, drawn, generator), ids
+        return self._shade(moved, sampled, generator), ids
 
-    def draw(self, num_clips: int, generator: torch.Generator) -> Drawn:
-        """One draw per clip, on the CPU: `mirror` (+1 or -1), `scale` (factor), `angle` (radians,
+    def draw(self, num_clips: int, generator: torch.Generator) -> Sampled:
+        """Parameters per clip, on the CPU: `mirror` (+1 or -1), `scale` (factor), `angle` (radians,
         counter-clockwise as seen), `right`, `down` (fractions of the size), `intensity`, `gamma`,
         `contrast`, and of the crop `crop_width`, `crop_height` (shares of the sides), `crop_right`,
-        `crop_down` (from the middle of the picture to that of the crop, fractions of the size).
+        `crop_down` (from the middle of the image to that of the crop, fractions of the size).
         """
         unit = torch.rand(num_clips, 7, generator=generator, dtype=torch.float32).unbind(1)
         more = self._more(num_clips, generator).unbind(1)
@@ -109,22 +108,22 @@ class Augment:
         }
 
     def _more(self, num_clips: int, generator: torch.Generator) -> Float[Tensor, "B 7"]:
-        """Random numbers for crop, contrast and shares.
+        """Random numbers for crop, contrast and shares; zeros where all of these are fixed.
 
-        Where all of these are fixed, none is drawn: seeds of runs without them keep their meaning.
+        The generator is untouched then, so that seeds of runs without them keep their meaning.
         """
         fixed = self.crop == self.aspect == self.contrast == (1.0, 1.0)
         if fixed and self.rotate_share == self.shade_share == 1:
             return torch.zeros(num_clips, 7)
         return torch.rand(num_clips, 7, generator=generator, dtype=torch.float32)
 
-    def _shade(self, frames: Tensor, drawn: Drawn, generator: torch.Generator) -> Clips:
+    def _shade(self, frames: Tensor, sampled: Sampled, generator: torch.Generator) -> Clips:
         if self.gamma != (1.0, 1.0):
-            frames = frames.clamp_(min=0).pow_(per_clip(drawn["gamma"], frames))
-        frames = frames.mul_(per_clip(drawn["intensity"], frames))
+            frames = frames.clamp_(min=0).pow_(per_clip(sampled["gamma"], frames))
+        frames = frames.mul_(per_clip(sampled["intensity"], frames))
         if self.contrast != (1.0, 1.0):
             mean = frames.clamp_(0, 1).mean(dim=(1, 2, 3), keepdim=True)
-            frames = torch.lerp(mean, frames, per_clip(drawn["contrast"], frames))
+            frames = torch.lerp(mean, frames, per_clip(sampled["contrast"], frames))
         if self.noise_std > 0:
             noise = torch.randn(frames.shape, generator=generator, dtype=torch.float32)
             frames = frames.add_(noise.to(frames), alpha=self.noise_std)
@@ -145,49 +144,46 @@ ROY_2020 = Augment(
 )
 """Roy et al. 2020, frame scores, as their released training code sets it. Two things differ: its
 ColorJitter shuffles brightness and contrast, here brightness comes first; and it measures the
-aspect in pixels before the resize, which cuts the sides of every picture much wider than high."""
+aspect in pixels before the resize, which cuts the sides of every image much wider than high."""
 
 
-def _grids(drawn: Drawn, frames: Tensor) -> Iterator[tuple[slice, Float[Tensor, "b H W 2"]]]:
-    """Parts of the batch and where each is read.
-
-    All at once; on a CPU a few clips for each thread, so that the grid stays in its cache.
-    """
+def _grids(sampled: Sampled, frames: Tensor) -> Iterator[tuple[slice, Float[Tensor, "b H W 2"]]]:
+    """Parts of the batch and where each is read: on a CPU, as many clips as fit in its cache."""
     num_clips, _, height, width = frames.shape
-    a_thread = max(1, PLACES_IN_CACHE // max(1, height * width))
+    a_thread = max(1, POINTS_IN_CACHE // max(1, height * width))
     step = a_thread * torch.get_num_threads() if frames.device.type == "cpu" else num_clips
     for start in range(0, num_clips, max(1, step)):
         part = slice(start, start + step)
-        own = {name: values[part] for name, values in drawn.items()}
+        own = {name: values[part] for name, values in sampled.items()}
         yield part, _grid(own, frames[part])
 
 
-def _grid(drawn: Drawn, frames: Tensor) -> Float[Tensor, "b H W 2"]:
+def _grid(sampled: Sampled, frames: Tensor) -> Float[Tensor, "b H W 2"]:
     """Where each output pixel is read, in the units of `grid_sample` (-1 to 1 over each axis).
 
     The inverse of out = rotate(scale * mirror(enlarged crop(in))) + shift, in pixels from the
     centre. The factor H / W keeps a rotation rigid where the image is not square.
     """
     height, width = frames.shape[2:]
-    x = (2 * torch.arange(width) + 1) / width - 1 - 2 * drawn["right"][:, None]
-    y = (2 * torch.arange(height) + 1) / height - 1 - 2 * drawn["down"][:, None]
-    mirror, angle, scale = (drawn[name][:, None] for name in ("mirror", "angle", "scale"))
+    x = (2 * torch.arange(width) + 1) / width - 1 - 2 * sampled["right"][:, None]
+    y = (2 * torch.arange(height) + 1) / height - 1 - 2 * sampled["down"][:, None]
+    mirror, angle, scale = (sampled[name][:, None] for name in ("mirror", "angle", "scale"))
     cos, sin = angle.cos() / scale, angle.sin() / scale
     columns = torch.stack([mirror * cos * x, sin * (width / height) * x], dim=1)
     rows = torch.stack([-mirror * sin * (height / width) * y, cos * y], dim=1)
-    places = columns.to(frames)[:, :, None] + rows.to(frames)[..., None]
-    return _into_crop(places, drawn).permute(0, 2, 3, 1)
+    points = columns.to(frames)[:, :, None] + rows.to(frames)[..., None]
+    return _into_crop(points, sampled).permute(0, 2, 3, 1)
 
 
-def _into_crop(places: Tensor, drawn: Drawn) -> Float[Tensor, "b 2 H W"]:
-    """Places in the picture of those in the enlarged crop; the rest is read as outside."""
-    sides = torch.stack([drawn["crop_width"], drawn["crop_height"]], dim=-1)
+def _into_crop(points: Tensor, sampled: Sampled) -> Float[Tensor, "b 2 H W"]:
+    """Points of the enlarged crop as points of the image; the rest is read as outside."""
+    sides = torch.stack([sampled["crop_width"], sampled["crop_height"]], dim=-1)
     if (sides == 1).all():
-        return places
-    middle = 2 * torch.stack([drawn["crop_right"], drawn["crop_down"]], dim=-1)
-    sides, middle = (pair.to(places)[..., None, None] for pair in (sides, middle))
-    beyond = hardshrink(places, 1.0)  # zero in the crop, on each axis, and as it was outside
-    return places.mul_(sides).add_(middle).add_(beyond, alpha=FAR_OUTSIDE)
+        return points
+    middle = 2 * torch.stack([sampled["crop_right"], sampled["crop_down"]], dim=-1)
+    sides, middle = (pair.to(points)[..., None, None] for pair in (sides, middle))
+    beyond = hardshrink(points, 1.0)  # zero in the crop, on each axis, and as it was outside
+    return points.mul_(sides).add_(middle).add_(beyond, alpha=FAR_OUTSIDE)
 
 
 def between(low: float, high: float, unit: Float[Tensor, "B"]) -> Float[Tensor, "B"]:

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from lus_ray.data.transforms.augment import Clips, Drawn, between, per_clip
+from lus_ray.data.transforms.augment import Clips, Sampled, between, per_clip
 from lus_ray.settings import NonNegative, NonNegativeRange, PositiveRange, Share, settings
 
 PLACES = ("mirror", "scale", "angle", "shear", "right", "down")
@@ -26,21 +26,21 @@ REST = {
     name: float(name in FACTORS)
     for name in (*PLACES, "contrast", "intensity", "sigma", "noise_std")
 }
-"""Value of each drawn number where its step does not happen."""
+"""Value of each parameter where its step does not happen."""
 TRUNCATE = 4.0
 """A blur ends after so many sigmas, as in scipy.ndimage."""
 
 
 @settings
 class SixSteps:
-    """The ranges that are drawn from, uniformly; the defaults are the published ones.
+    """Ranges that are sampled uniformly; the defaults are the published ones.
 
     Each step happens to a clip with probability `share`, alike for all of its frames, in this
     order:
     1. `flip`: the probability of a mirrored clip (left and right exchanged), given the step.
     2. `scale`, the range of the factor of size, `rotate_deg` and `shear_deg` either way, and
        `translate`, a fraction of the height and of the width. What comes from outside of the
-       picture has the lowest grey of the clip, and class 0.
+       image has the lowest grey of the clip, and class 0.
     3. `contrast`, the range of the factor about the middle between the lowest and highest grey.
     4. `intensity`, the range of the factor on grey. Both are clipped to the greys of the clip.
     5. `blur`, the largest sigma of a Gaussian, in pixels.
@@ -65,25 +65,27 @@ class SixSteps:
     lookup: Literal["nearest", "bilinear"] = "nearest"
 
     def __call__(self, frames: Clips, generator: torch.Generator) -> Clips:
-        """Changed frames, on their device."""
         return self.with_masks(frames, frames[:, :0].byte(), generator)[0]
 
     def with_masks(
         self, frames: Clips, masks: Integer[Tensor, "B M H W"], generator: torch.Generator
     ) -> tuple[Clips, Integer[Tensor, "B M H W"]]:
         """Frames as in a plain call, and class ids moved with them: nearest, 0 outside."""
-        drawn = self.draw(len(frames), generator)
+        sampled = self.draw(len(frames), generator)
         moved, ids = frames.clone(), masks.clone()
-        if len(chosen := _changed(drawn, PLACES)):
-            here, grid = chosen.to(frames.device), _grid(drawn, chosen, frames)
-            self._move(moved, here, grid)
+        if len(chosen := _changed(sampled, PLACES)):
+            here, grid = chosen.to(frames.device), _grid(sampled, chosen, frames)
+            clips = moved[here]
+            lowest = clips.amin(dim=(1, 2, 3), keepdim=True)  # comes from outside of the image
+            read = grid_sample(clips.sub_(lowest), grid, mode=self.lookup, align_corners=False)
+            moved[here] = read.add_(lowest)
             if masks.numel():
                 read = grid_sample(ids[here].to(grid), grid, mode="nearest", align_corners=False)
                 ids[here] = read.to(ids.dtype)
-        return self._shade(moved, drawn, generator), ids
+        return self._shade(moved, sampled, generator), ids
 
-    def draw(self, num_clips: int, generator: torch.Generator) -> Drawn:
-        """One draw per clip, on the CPU: `mirror` (+1 or -1), `scale` (factor), `angle` (radians,
+    def draw(self, num_clips: int, generator: torch.Generator) -> Sampled:
+        """Parameters per clip, on the CPU: `mirror` (+1 or -1), `scale` (factor), `angle` (radians,
         counter-clockwise as seen), `shear` (radians, by which the vertical turns further),
         `right`, `down` (fractions of the size), `contrast`, `intensity` (factors), `sigma`
         (pixels), `noise_std`. A step that does not happen has the values of `REST`.
@@ -106,22 +108,15 @@ class SixSteps:
         }
         return {n: torch.where(happens, value, REST[n]) for n, (happens, value) in steps.items()}
 
-    def _move(self, frames: Tensor, here: Tensor, grid: Tensor) -> None:
-        """Steps 1 and 2, in place; what comes from outside is 0 above the lowest grey."""
-        clips = frames[here]
-        lowest = clips.amin(dim=(1, 2, 3), keepdim=True)
-        read = grid_sample(clips.sub_(lowest), grid, mode=self.lookup, align_corners=False)
-        frames[here] = read.add_(lowest)
-
-    def _shade(self, frames: Tensor, drawn: Drawn, generator: torch.Generator) -> Clips:
-        if len(chosen := _changed(drawn, ("contrast", "intensity"))):
+    def _shade(self, frames: Tensor, sampled: Sampled, generator: torch.Generator) -> Clips:
+        if len(chosen := _changed(sampled, ("contrast", "intensity"))):
             here = chosen.to(frames.device)
-            factors = (per_clip(drawn[n][chosen], frames) for n in ("contrast", "intensity"))
+            factors = (per_clip(sampled[n][chosen], frames) for n in ("contrast", "intensity"))
             frames[here] = _along_line(frames[here], *factors)
-        if len(chosen := _changed(drawn, ("sigma",))):
+        if len(chosen := _changed(sampled, ("sigma",))):
             here = chosen.to(frames.device)
-            frames[here] = _blur(frames[here], drawn["sigma"][chosen])
-        if len(chosen := _changed(drawn, ("noise_std",))):
+            frames[here] = _blur(frames[here], sampled["sigma"][chosen])
+        if len(chosen := _changed(sampled, ("noise_std",))):
             here = chosen.to(frames.device)
             size = (len(chosen), *frames.shape[1:])
             noise = torch.randn(size, generator=generator, dtype=torch.float32).to(frames)
@@ -129,18 +124,18 @@ class SixSteps:
         return frames.clamp_(0, 1)
 
 
-def _changed(drawn: Drawn, names: tuple[str, ...]) -> Int64[Tensor, "b"]:
-    return torch.stack([drawn[name] != REST[name] for name in names]).any(dim=0).nonzero()[:, 0]
+def _changed(sampled: Sampled, names: tuple[str, ...]) -> Int64[Tensor, "b"]:
+    return torch.stack([sampled[name] != REST[name] for name in names]).any(dim=0).nonzero()[:, 0]
 
 
-def _grid(drawn: Drawn, chosen: Int64[Tensor, "b"], frames: Tensor) -> Float[Tensor, "b H W 2"]:
+def _grid(sampled: Sampled, chosen: Int64[Tensor, "b"], frames: Tensor) -> Float[Tensor, "b H W 2"]:
     """Where each output pixel is read, in the units of `grid_sample` (-1 to 1 over each axis).
 
     The inverse of out = s [[cos a, sin(a + h)], [-sin a, cos(a + h)]] mirror(in) + shift with scale
     s, angle a and shear h, in pixels from the centre, as in skimage's AffineTransform of its time.
     """
     height, width = frames.shape[2:]
-    mirror, scale, angle, shear, right, down = (drawn[name][chosen, None] for name in PLACES)
+    mirror, scale, angle, shear, right, down = (sampled[name][chosen, None] for name in PLACES)
     x = (2 * torch.arange(width) + 1) / width - 1 - 2 * right
     y = (2 * torch.arange(height) + 1) / height - 1 - 2 * down
     over, up = mirror / (scale * shear.cos()), 1 / (scale * shear.cos())

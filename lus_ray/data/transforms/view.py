@@ -72,10 +72,10 @@ class View:
         columns = max(0, int(height * self.aspect) - width)
         return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
 
-    def pad(self, pictures: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N p q"]:
-        """Pictures with their `padding`; as they are where there is none."""
-        around = self.padding(*pictures.shape[1:])
-        return np.pad(pictures, ((0, 0), *around)) if any(map(any, around)) else pictures
+    def pad(self, images: UInt8[np.ndarray, "N H W"]) -> UInt8[np.ndarray, "N p q"]:
+        """Images with their `padding`; the same array where there is none."""
+        around = self.padding(*images.shape[1:])
+        return np.pad(images, ((0, 0), *around)) if any(map(any, around)) else images
 
     def frame_indices(self, num_available: int, start: float) -> Int64[np.ndarray, "T"]:
         """Frame numbers floor((start + j) N / T), 0 <= start < 1 (Gare 2022, section 3.2)."""
