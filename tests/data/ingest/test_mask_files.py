@@ -98,8 +98,8 @@ def write_labelme(path, label="pleura"):
 def test_an_image_takes_a_labelme_file_and_a_video_a_folder_of_them(root, read):
     write_labelme(root / "a.json")
     (root / "v").mkdir()
-    for number, label in enumerate(("A-line", "B-line")):
-        write_labelme(root / "v" / f"{number}.json", label)
+    write_labelme(root / "v" / "0.json", "A-line")
+    write_labelme(root / "v" / "1.json", "B-line")
     rows, _ = read(HEADER + "polygons", "a.png,1,sparse,a.json", "v.mp4,1,sparse,v")
     (mask,) = clip.masks_of(rows["folder/a"])
     assert (mask[5:10, 10:20] == 3).all()
@@ -130,7 +130,7 @@ def test_one_coco_file_serves_a_folder_and_the_summary_counts_schemes(root, read
 def test_a_mask_of_another_scheme_size_or_pixel_type_is_refused(root, read):
     exif = Image.Exif()
     exif[0x0112] = 3
-    flipped = Image.fromarray(IDS[::-1].copy())
+    moving = {"save_all": True, "append_images": [Image.fromarray(IDS[::-1].copy())]}
     unfit = {
         "large": (IDS + 4, {}, "pixel value 7 is no class of scheme 'sparse', which has 0 to 3"),
         "small": (IDS[:39], {}, "drawn on 39 x 60 pixels, but the image has 40 x 60"),
@@ -142,7 +142,7 @@ def test_a_mask_of_another_scheme_size_or_pixel_type_is_refused(root, read):
         "jpeg": (IDS, {"format": "JPEG"}, "not a readable PNG"),
         "cut": (IDS, {}, "not a readable PNG"),
         "exif": (IDS, {"exif": exif}, "animated or rotated"),
-        "moving": (IDS, {"save_all": True, "append_images": [flipped]}, "animated or rotated"),
+        "moving": (IDS, moving, "animated or rotated"),
     }
     for name, (pixels, settings, _) in unfit.items():
         save(pixels, root / f"m {name}.png", palette=None, **settings)

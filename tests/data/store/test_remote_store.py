@@ -44,11 +44,6 @@ def clips(path):
     return store.read_index(path)["clip"].to_pylist()
 
 
-@pytest.fixture(scope="module")
-def copy(bucket, phantom_store):
-    return bucket.copied(phantom_store)
-
-
 @pytest.fixture
 def uri(bucket):
     """The URI of a store with one clip in each of two sources."""
@@ -58,9 +53,10 @@ def uri(bucket):
     return uri
 
 
-def test_a_copy_has_the_same_index_rows_counts_sources_and_findings(
-    phantom_store, copy, tmp_path, monkeypatch
+def test_a_copy_has_the_same_index_rows_counts_sources_findings_and_streamed_batches(
+    phantom_store, bucket, tmp_path, monkeypatch
 ):
+    copy = bucket.copied(phantom_store)
     names = clips(phantom_store)[::-7]
     pairs = zip(store.read(phantom_store, names), store.read(copy, names), strict=True)
     for local, remote in pairs:
@@ -75,9 +71,6 @@ def test_a_copy_has_the_same_index_rows_counts_sources_and_findings(
     assert findings == check.check_store(phantom_store)
     page = tmp_path / f"check-{paths.basename(copy)}.html"
     assert check.write_page(findings, copy).resolve() == page
-
-
-def test_a_copy_streams_the_same_batches(phantom_store, copy):
     view = View(num_frames=2, height=24, width=24)
     locations = list(store.locate_clips(copy).values())[::9]
     item = {"seeds": list(range(len(locations))), "chosen": [-1] * len(locations)}

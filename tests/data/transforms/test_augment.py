@@ -194,17 +194,6 @@ def test_the_same_seed_gives_the_same_image_and_the_next_draw_another(augment):
     assert not torch.equal(first, second)
 
 
-def test_what_comes_from_outside_of_the_image_is_black():
-    augmented = Augment(0, (1, 1), 0, 0, 1.0)(torch.ones(8, 1, 20, 20), seeded())
-    assert (augmented == 0).any(dim=(2, 3)).any()
-
-
-def test_intensity_is_the_sampled_factor():
-    augment = replace(STILL, intensity=(0.8, 1.1))
-    shaded = augment(torch.full((100, 1, 1, 1), 0.5), seeded())
-    torch.testing.assert_close(shaded.flatten(), 0.5 * augment.draw(100, seeded())["intensity"])
-
-
 @pytest.mark.parametrize(
     "augment", [Augment(intensity=(1, 1)), replace(ROY_2020, crop=(0.3, 0.9), shade_share=0)]
 )
