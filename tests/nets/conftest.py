@@ -4,6 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from torch import Tensor
+
+SIZE = (40, 80)
+"""Multiples of the strides of all networks: 4, 8 and 20."""
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +16,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Three frames or, for a network of images, three colours: (3, 3, H, W) in [0, 1]."""
+    return torch.rand(3, 3, *SIZE, generator=torch.Generator().manual_seed(0))

@@ -1,12 +1,9 @@
 """DeepLabv3+, released and canonical: pyramid, normalisation, resizing."""
 
-import pytest
 import torch
 from torch import nn
 
-from lus_ray.errors import ArmError
 from lus_ray.nets import DeepLabV3Plus, ReleasedDeepLab
-from lus_ray.nets.segmenter import Segmenter
 
 
 def test_released_normalisations_are_those_of_the_file():
@@ -51,16 +48,3 @@ def test_the_mean_of_the_image_connects_distant_pixels():
     (stem,) = net.stem(torch.rand(1, 3, 32, 32))
     (gradient,) = torch.autograd.grad(stem[0, :, 0, 0].sum(), maps)
     assert (gradient[0].abs().amax(dim=0) > 0).all()
-
-
-@pytest.mark.parametrize("make", [ReleasedDeepLab, DeepLabV3Plus])
-def test_a_training_batch_of_one_image_is_refused(make: type[Segmenter]):
-    net = make(2, width=8)
-    with pytest.raises(ArmError, match="one image in a training batch"):
-        net(torch.zeros(1, 3, 32, 32))
-    assert net.eval()(torch.zeros(1, 3, 32, 32)).shape == (1, 2, 32, 32)
-
-
-def test_a_width_that_cannot_be_divided_is_refused():
-    with pytest.raises(ArmError, match="width 6; give a multiple of 4"):
-        DeepLabV3Plus(2, width=6)

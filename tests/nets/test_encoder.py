@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lus_ray.errors import ArmError, CheckpointError
+from lus_ray.errors import CheckpointError
 from lus_ray.nets.encoder import ResNetEncoder, load_encoder
 from lus_ray.nets.resnet import resnet18
 
@@ -52,10 +52,3 @@ def test_stride_16_keeps_the_size_of_the_last_stage_and_its_field_of_view():
     for module in encoder.get_submodule("layer4").modules():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
             assert (module.stride, module.dilation) == ((1, 1), (2, 2))
-
-
-def test_an_unknown_encoder_or_output_stride_is_refused():
-    with pytest.raises(ArmError, match="no encoder 'vgg16'; use one of resnet18"):
-        ResNetEncoder("vgg16")
-    with pytest.raises(ArmError, match="resnet18: output stride 4; give 16 or 32"):
-        ResNetEncoder("resnet18", output_stride=4)

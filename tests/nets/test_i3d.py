@@ -1,35 +1,15 @@
-"""I3D: the published size, names, strides and temporal reach."""
+"""I3D: strides, temporal reach, the start of its blocks, and normalisation."""
 
-import pytest
 import torch
 
 from lus_ray.nets import I3D
 
 
-@pytest.fixture(scope="module")
-def published() -> I3D:
-    return I3D(400)
-
-
-def test_names_are_those_of_pytorchvideo(published: I3D):
-    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-    expected = {"blocks.0.conv.weight", "blocks.6.proj.weight", "blocks.6.proj.bias"}
-    expected.update(f"blocks.0.norm.{part}" for part in norm)
-    for number, num_blocks in ((1, 3), (3, 4), (4, 6), (5, 3)):
-        for position in range(num_blocks):
-            block = f"blocks.{number}.res_blocks.{position}"
-            for letter in "abc":
-                expected.add(f"{block}.branch2.conv_{letter}.weight")
-                expected.update(f"{block}.branch2.norm_{letter}.{part}" for part in norm)
-        first = f"blocks.{number}.res_blocks.0"
-        expected.add(f"{first}.branch1_conv.weight")
-        expected.update(f"{first}.branch1_norm.{part}" for part in norm)
-    assert set(published.state_dict()) == expected
-
-
-def test_the_temporal_reach_alternates(published: I3D):
+def test_the_temporal_reach_alternates():
+    with torch.device("meta"):
+        net = I3D(400)
     reach = [
-        [block.branch2.conv_a.kernel_size[0] for block in published.blocks[number].res_blocks]
+        [block.branch2.conv_a.kernel_size[0] for block in net.blocks[number].res_blocks]
         for number in (1, 3, 4, 5)
     ]
     assert reach == [[3, 3, 3], [3, 1, 3, 1], [3, 1, 3, 1, 3, 1], [1, 3, 1]]

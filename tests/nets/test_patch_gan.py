@@ -1,10 +1,8 @@
-"""Parts of SIFA: published layers and sizes, and ranges; their contract is in `test_nets.py`."""
+"""Parts of SIFA: published layers and sizes, and ranges of images."""
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from lus_ray.errors import ArmError
 from lus_ray.nets import SifaSegmenter
@@ -15,7 +13,9 @@ def test_images_of_256_x_256_have_35_x_35_patches():
     with torch.device("meta"):
         generated = SifaGenerator()(torch.zeros(2, 3, 256, 256))
         assert generated.shape == (2, 1, 256, 256)
-        reconstructed = SifaDecoder()(torch.zeros(2, 512, 32, 32), generated)
+        latent = SifaSegmenter(2, num_channels=1).encode(generated)
+        assert latent.shape == (2, 512, 32, 32)
+        reconstructed = SifaDecoder()(latent, generated)
         assert reconstructed.shape == (2, 1, 256, 256)
         assert PatchDiscriminator(num_outputs=2)(reconstructed).shape == (2, 2, 35, 35)
 
@@ -66,50 +66,16 @@ def test_without_layers_the_output_is_the_image():
     assert torch.equal(decoder(torch.rand(2, 8, 2, 3), images[:, :1]), images[:, :1].tanh())
 
 
-@settings(max_examples=6, deadline=None)
-@given(
-    width=st.integers(1, 3),
-    rows=st.integers(2, 4),
-    columns=st.integers(1, 4),
-    gain=st.sampled_from([0.0, 1.0, 100.0]),
-)
-def test_generated_images_are_finite_and_between_minus_one_and_one(
-    width: int, rows: int, columns: int, gain: float
-):
+@pytest.mark.parametrize("gain", [0.0, 1.0, 100.0])
+def test_generated_images_are_finite_and_between_minus_one_and_one(gain: float):
     torch.manual_seed(0)
-    images = (torch.rand(2, 3, 8 * rows, 8 * columns) * 2 - 1) * gain
-    generated = SifaGenerator(width=width, num_units=1)(images)
-    latent = SifaSegmenter(2, width=width).encode(images)
-    assert isinstance(latent, Tensor)
-    reconstructed = SifaDecoder(32 * width, width=width, num_units=1)(latent, generated)
+    images = (torch.rand(2, 3, 16, 24) * 2 - 1) * gain
+    generated = SifaGenerator(width=2, num_units=1)(images)
+    latent = SifaSegmenter(2, width=2).encode(images)
+    reconstructed = SifaDecoder(64, width=2, num_units=1)(latent, generated)
     for result in (generated, reconstructed):
-        assert result.shape == (2, 1, 8 * rows, 8 * columns)
-        assert torch.isfinite(result).all()
-        assert result.abs().max() <= 1
-
-
-@pytest.mark.parametrize("kind", [SifaGenerator, SifaDecoder, PatchDiscriminator])
-def test_training_is_deterministic_and_keeps_its_direction_in_bfloat16(kind: type[nn.Module]):
-    torch.manual_seed(0)
-    net = PatchDiscriminator(width=2) if kind is PatchDiscriminator else kind(8, 2, num_units=2)
-    grey = torch.rand(2, 1, 16, 24) * 2 - 1
-    inputs = {
-        SifaGenerator: (grey.repeat(1, 8, 1, 1),),
-        SifaDecoder: (torch.rand(2, 8, 2, 3), grey),
-    }
-
-    def compute() -> tuple[Tensor, Tensor]:
-        net.zero_grad()
-        values = net(*inputs.get(kind, (grey,))).float()
-        values.square().mean().backward()
-        return values.detach(), torch.cat([p.grad.flatten() for p in net.parameters()])
-
-    values, gradients = compute()
-    assert torch.equal(compute()[0], values)
-    with torch.autocast("cpu", torch.bfloat16):
-        mixed_values, mixed_gradients = compute()
-    assert (mixed_values - values).norm() < 0.05 * values.norm()
-    assert torch.cosine_similarity(mixed_gradients, gradients, dim=0) > 0.9
+        assert result.shape == (2, 1, 16, 24)
+        assert result.abs().max() <= 1  # also false for NaN
 
 
 @pytest.mark.parametrize(
@@ -122,14 +88,3 @@ def test_training_is_deterministic_and_keeps_its_direction_in_bfloat16(kind: typ
 def test_a_decoder_refuses_other_sizes(latent_size: tuple, size: tuple, message: str):
     with pytest.raises(ArmError, match=f"SifaDecoder: {message}"):
         SifaDecoder(8, width=1)(torch.zeros(1, 8, *latent_size), torch.zeros(1, 1, *size))
-
-
-def test_a_generator_refuses_sides_that_are_no_multiples_of_eight():
-    with pytest.raises(ArmError, match="SifaGenerator: images of 12 x 16; give sides that"):
-        SifaGenerator(width=1)(torch.zeros(1, 3, 12, 16))
-
-
-@pytest.mark.parametrize("kind", [SifaGenerator, SifaDecoder, PatchDiscriminator])
-def test_a_width_of_zero_is_refused(kind: type[nn.Module]):
-    with pytest.raises(ArmError, match=f"{kind.__name__}: width 0; give 1 or more"):
-        kind(width=0)

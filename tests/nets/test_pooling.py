@@ -1,7 +1,9 @@
 """The poolings, and the contract of every aggregator."""
 
+import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,11 +15,12 @@ from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
 from lus_ray.nets.uninorm import Uninorm
 
 AGGREGATORS: dict[str, Callable[[], Aggregator]] = {
-    "MaxArgmax": MaxArgmax,
-    "ArgmaxMean": ArgmaxMean,
-    "MeanLogit": MeanLogit,
-    "AttentionPool": AttentionPool,
-    "Uninorm": lambda: Uninorm(initial=[0.0, 0.1, 0.3, 1.0]),
+    kind.__name__: kind for kind in (MaxArgmax, ArgmaxMean, MeanLogit, AttentionPool)
+} | {
+    f"Uninorm {t_norm} {off}": partial(
+        Uninorm, t_norm=t_norm, off_diagonal=off, initial=[0.0, 1e-7, 0.3, 1.0]
+    )
+    for t_norm, off in itertools.product(("product", "lukasiewicz"), ("min", "max"))
 }
 
 FRAMES = torch.tensor(
@@ -91,7 +94,8 @@ def test_a_single_frame_decides_alone(net: Aggregator):
 
 
 def test_ten_thousand_frames_stay_finite_with_their_gradients(net: Aggregator):
-    clips = random_clips(2, 10_000).float().requires_grad_()
+    levels = torch.tensor([0.0, 1e-9, 0.2, 0.5, 0.9, 1.0])[:, None, None].expand(-1, 4, 10_000)
+    clips = torch.cat([random_clips(2, 10_000).float(), levels]).requires_grad_()
     decided = net.decide(clips)
     (net(clips) + decided).sum().backward()
     gradients = [clips.grad, *(p.grad for p in net.parameters() if p.grad is not None)]
@@ -99,14 +103,16 @@ def test_ten_thousand_frames_stay_finite_with_their_gradients(net: Aggregator):
 
 
 @pytest.mark.parametrize("padding", [math.nan, math.inf, -3.0, 1.0])
-def test_padding_has_no_influence(net: Aggregator, padding: float):
+def test_padding_has_no_influence_and_no_gradient(net: Aggregator, padding: float):
     clips, lengths = random_clips(3, 8), torch.tensor([8, 5, 1])
     single = [clip[:, :length].clone() for clip, length in zip(clips, lengths, strict=True)]
-    for clip, length in zip(clips, lengths, strict=True):
-        clip[:, length:] = padding
+    is_padding = (torch.arange(8) >= lengths[:, None])[:, None].expand_as(clips)
+    clips = clips.masked_fill(is_padding, padding).requires_grad_()
     for score in (net, net.decide):
         expected = torch.stack([score(clip) for clip in single])
         torch.testing.assert_close(score(clips, lengths), expected, rtol=1e-12, atol=1e-14)
+    net(clips, lengths).sum().backward()
+    assert (clips.grad[is_padding] == 0).all()
 
 
 def test_the_order_of_frames_has_no_influence(net: Aggregator):
@@ -158,9 +164,7 @@ def test_an_invalid_probability_is_refused_with_its_position(net: Aggregator, va
         ),
     ],
 )
-def test_shapes_and_lengths_that_do_not_fit_are_refused(
-    unchecked, net: Aggregator, shape: tuple[int, ...], lengths: list | None, message: str
-):
+def test_shapes_and_lengths_that_do_not_fit_are_refused(unchecked, net, shape, lengths, message):
     with pytest.raises(InputError, match=message):
         net(torch.zeros(shape), None if lengths is None else torch.tensor(lengths))
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch import nn
 
-from lus_ray.errors import ArmError
 from lus_ray.nets import ReleasedUNetPlusPlus, UNetPlusPlus
 from lus_ray.nets.segmenter import crop_to_size, pad_to_multiple
 from lus_ray.nets.unetpp import LeakyResidual
@@ -62,10 +61,3 @@ def test_a_nested_node_takes_all_earlier_ones_of_its_size():
             num_skips = column + 1 - start
             expected[f"{start}_{column}"] = maps[column] + num_skips * maps[column + 1]
     assert inputs == expected
-
-
-def test_widths_that_cannot_be_divided_are_refused():
-    with pytest.raises(ArmError, match="width 12; give a multiple of 8"):
-        ReleasedUNetPlusPlus(width=12)
-    with pytest.raises(ArmError, match="width 6; give a multiple of 4"):
-        UNetPlusPlus(2, width=6)

@@ -75,9 +75,7 @@ def test_a_file_is_downloaded_once(server: Server, tmp_path: Path):
         ("absent.pth", None, "{url} .*Not Found.*put the file at {folder}/absent.pth by hand"),
     ],
 )
-def test_a_failed_download_leaves_nothing(
-    server: Server, tmp_path: Path, name: str, sha256: str | None, message: str
-):
+def test_a_failed_download_leaves_nothing(server, tmp_path, name, sha256, message):
     published = server.publish(name, sha256)
     with pytest.raises(FetchError, match=message.format(url=published.url, folder=tmp_path)):
         download(published, tmp_path)

@@ -4,20 +4,23 @@ import random
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from os import system
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing import assert_close
 
 from lus_ray.errors import CheckpointError
 from lus_ray.nets import TSM
 from lus_ray.nets.pretrained import torch_file
 from lus_ray.nets.pretrained.torch_file import TorchFileReader
 
+assert_same = partial(assert_close, rtol=0, atol=0)
 LAYOUTS = pytest.mark.parametrize("is_zip", [True, False])
 
 
@@ -43,13 +46,6 @@ def save(state: object, path: Path, *, is_zip: bool = True) -> Path:
     return path
 
 
-def check_same(state: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    assert state.keys() == expected.keys()
-    for name, tensor in expected.items():
-        assert state[name].dtype == tensor.dtype
-        assert torch.equal(state[name], tensor)
-
-
 def refuse(reader: TorchFileReader, path: Path, match: str = ".") -> None:
     with pytest.raises(CheckpointError, match=match) as refusal:
         reader.read(path)
@@ -60,39 +56,35 @@ def refuse(reader: TorchFileReader, path: Path, match: str = ".") -> None:
 @LAYOUTS
 @pytest.mark.parametrize("state", [small_state(), TSM(3, width=8).state_dict()])
 def test_files_of_both_layouts_are_read(reader, state: dict, is_zip: bool, path: Path):
-    check_same(reader.read(save(state, path, is_zip=is_zip)), state)
+    assert_same(reader.read(save(state, path, is_zip=is_zip)), state)
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model_state", "model"])
 def test_weights_within_a_training_checkpoint_are_found(reader, key: str, path: Path):
     script = {"epoch": 3, "arch": "tsm", "best": 0.5, key: small_state(), "other": [1, (2, None)]}
-    check_same(reader.read(save(script, path)), small_state())
+    assert_same(reader.read(save(script, path)), small_state())
 
 
-class MakeFolder:
-    """Pickles to a call that makes a folder."""
+class Bomb:
+    """Pickles to a call of a function."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, *call: object) -> None:
+        self.call = call
 
     def __reduce__(self) -> tuple:
-        return Path.mkdir, (self.folder,)
-
-
-class RunShell(MakeFolder):
-    def __reduce__(self) -> tuple:
-        return system, (f"mkdir {self.folder}",)
+        return self.call
 
 
 @LAYOUTS
-@pytest.mark.parametrize(("bomb", "called"), [(MakeFolder, "getattr"), (RunShell, "posix.system")])
-def test_code_in_a_file_is_named_and_never_runs(
-    reader, is_zip: bool, bomb: Callable, called: str, path: Path
-):
-    state = {"weight": torch.ones(2), "bias": bomb(path.with_name("canary"))}
-    save(state, path, is_zip=is_zip)
-    refuse(reader, path, f"asks for '{called}', .* save the plain state_dict")
-    assert not path.with_name("canary").exists()
+@pytest.mark.parametrize(
+    ("function", "argument", "name"),
+    [(Path.mkdir, Path, "getattr"), (system, "mkdir {}".format, "posix.system")],
+)
+def test_code_in_a_file_is_named_and_never_runs(reader, is_zip, function, argument, name, path):
+    canary = path.with_name("canary")
+    save({"a": torch.ones(2), "b": Bomb(function, (argument(canary),))}, path, is_zip=is_zip)
+    refuse(reader, path, f"asks for '{name}', .* save the plain state_dict")
+    assert not canary.exists()
 
 
 @pytest.mark.parametrize(
@@ -169,18 +161,14 @@ def test_hostile_programs_are_refused(reader, path: Path):
     ],
     ids=["many instructions", "nested keys", "a compressed bomb"],
 )
-def test_files_that_keep_the_reader_busy_are_refused(
-    reader, program: bytes, path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_files_that_keep_the_reader_busy_are_refused(reader, program, path, monkeypatch):
     monkeypatch.setattr(torch_file, "BASE_SECONDS", 0.5)
     write_archive(path, program, compression=zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 1 << 20
     refuse(reader, path, "takes longer than|damaged|not a readable")
 
 
-def test_a_reader_short_of_memory_refuses_the_file_and_lives(
-    reader, path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_reader_short_of_memory_refuses_the_file_and_lives(reader, path, monkeypatch):
     save({"a": torch.zeros(4 << 20)}, path)
     monkeypatch.setattr(torch_file, "BASE_BYTES", -8 * path.stat().st_size)
     refuse(reader, path, "memory")
@@ -198,9 +186,7 @@ def test_other_files_and_an_archive_of_countless_entries_are_refused(reader, pat
 
 
 @pytest.mark.parametrize("listed", [b"]K\0a.", b"])" + NESTED_KEYS + b"a.", b"X\1\0\0\0" + b"0."])
-def test_a_hostile_list_of_storages_is_refused(
-    reader, listed: bytes, path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_hostile_list_of_storages_is_refused(reader, listed, path, monkeypatch):
     monkeypatch.setattr(torch_file, "BASE_SECONDS", 0.5)
     save({"a": torch.ones(2)}, path, is_zip=False)
     content = path.read_bytes()
@@ -234,4 +220,4 @@ def test_a_lost_process_is_reported_and_started_again(reader, path: Path):
     reader.start()
     reader.process.kill()
     refuse(reader, path, "run again")
-    check_same(reader.read(path), small_state())
+    assert_same(reader.read(path), small_state())

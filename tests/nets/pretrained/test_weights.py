@@ -4,31 +4,28 @@ import json
 import re
 import struct
 from collections.abc import Callable
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch.testing import assert_close
 
 from lus_ray.errors import CheckpointError
 from lus_ray.nets import I3D, TSM, resnet18
 from lus_ray.nets.pretrained import weights
 
-
-def is_same(state: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
-    return state.keys() == expected.keys() and all(
-        state[name].dtype == tensor.dtype and torch.equal(state[name], tensor)
-        for name, tensor in expected.items()
-    )
+assert_same = partial(assert_close, rtol=0, atol=0)
 
 
 def test_files_are_read_by_their_suffix(tmp_path: Path):
     state = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7)}
     save_file(state, tmp_path / "w.safetensors")
     torch.save(state, tmp_path / "w.pth")
-    assert is_same(weights.read(tmp_path / "w.safetensors"), state)
-    assert is_same(weights.read(str(tmp_path / "w.pth")), state)
+    assert_same(weights.read(tmp_path / "w.safetensors"), state)
+    assert_same(weights.read(str(tmp_path / "w.pth")), state)
     with pytest.raises(CheckpointError, match="no such file"):
         weights.read(tmp_path / "nowhere.pth")
 
@@ -44,39 +41,36 @@ def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict:
 
 
 PAIR = entry([2], 0, 8)
-PADDING = {"padding": "x" * (9 << 20)}
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        pytest.param(b"", ".", id="empty"),
-        pytest.param(b"<html>404</html>", ".", id="html"),
-        pytest.param(b"PK\3\4", ".", id="zip"),
-        pytest.param(bytes(2000), ".", id="zeros"),
-        pytest.param(encode({"a": PAIR}, length=1 << 62), ".", id="endless header"),
-        pytest.param(encode({"a": PAIR}, length=200 << 20), ".", id="header beyond the file"),
-        pytest.param(
-            encode({"a": PAIR, "__metadata__": PADDING}), "a header of 94", id="huge header"
-        ),
-        pytest.param(encode({"a": PAIR, "b": entry([2], 4, 12)}, 12), ".", id="overlap"),
-        pytest.param(encode({"a": PAIR, "b": PAIR}), ".", id="same bytes twice"),
-        pytest.param(encode({"a": entry([3], 0, 8)}), ".", id="wrong shape"),
-        pytest.param(encode({"a": entry([1 << 62, 4], 0, 8)}), ".", id="overflowing shape"),
-        pytest.param(encode({"a": PAIR}, 4), ".", id="cut short"),
-        pytest.param(encode({"a": entry([2], 8, 0)}), ".", id="backwards"),
-        pytest.param(encode({"a": entry([-2], 0, 8)}), ".", id="negative shape"),
-        pytest.param(encode({"a": entry([2], 0, 8, "EVIL")}), ".", id="unknown type"),
-        pytest.param(encode(["not", "a", "table"], 0), ".", id="a list"),
-    ],
-)
-def test_hostile_safetensors_are_refused_in_one_line(content: bytes, message: str, tmp_path: Path):
+HOSTILE = {
+    "empty": b"",
+    "html": b"<html>404</html>",
+    "zip": b"PK\3\4",
+    "zeros": bytes(2000),
+    "endless header": encode({"a": PAIR}, length=1 << 62),
+    "header beyond the file": encode({"a": PAIR}, length=200 << 20),
+    "huge header": encode({"a": PAIR, "__metadata__": {"padding": "x" * (9 << 20)}}),
+    "overlap": encode({"a": PAIR, "b": entry([2], 4, 12)}, 12),
+    "same bytes twice": encode({"a": PAIR, "b": PAIR}),
+    "wrong shape": encode({"a": entry([3], 0, 8)}),
+    "overflowing shape": encode({"a": entry([1 << 62, 4], 0, 8)}),
+    "cut short": encode({"a": PAIR}, 4),
+    "backwards": encode({"a": entry([2], 8, 0)}),
+    "negative shape": encode({"a": entry([-2], 0, 8)}),
+    "unknown type": encode({"a": entry([2], 0, 8, "EVIL")}),
+    "a list": encode(["not", "a", "table"], 0),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_safetensors_are_refused_in_one_line(name: str, tmp_path: Path):
     path = tmp_path / "w.safetensors"
-    path.write_bytes(content)
+    path.write_bytes(HOSTILE[name])
+    message = "a header of 94" if name == "huge header" else str(path)
     with pytest.raises(CheckpointError, match=message) as refusal:
         weights.read(path)
     assert "\n" not in str(refusal.value)
-    assert str(path) in str(refusal.value)
 
 
 def test_imagenet_weights_fill_everything_but_the_head():
@@ -92,7 +86,7 @@ def test_with_its_head_a_state_is_copied_whole():
     torch.manual_seed(0)
     first, second = TSM(3, width=8, num_frames=2), TSM(3, width=8, num_frames=2)
     weights.load(second, first.state_dict(), head=True)
-    assert is_same(dict(second.state_dict()), dict(first.state_dict()))
+    assert_same(second.state_dict(), first.state_dict())
 
 
 def test_kinetics_weights_fill_everything_but_the_projection():
@@ -131,9 +125,9 @@ def test_files_that_count_no_batches_fit():
 )
 def test_a_state_that_does_not_fit_changes_nothing(change: Callable, message: str):
     net = TSM(3, width=8)
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    before = deepcopy(net.state_dict())
     state = resnet18(width=8).state_dict()
     change(state)
     with pytest.raises(CheckpointError, match=f"^ours: .*{message}"):
         weights.load(net, state, origin="ours")
-    assert is_same(dict(net.state_dict()), before)
+    assert_same(net.state_dict(), before)
