@@ -107,8 +107,7 @@ def _run_cells(plan: RunPlan, observers: Observers) -> None:
     }
     scheduler = CellScheduler(plan, observers, lambda cell: resources[cell.arm].gpus_per_worker)
     max_running = planner.max_concurrent_trials(plan.experiment, cluster, streamed=streamed)
-    num_cells = len(plan.unfinished_cells())
-    observers.notify(f"{num_cells} cells to run, up to {max_running} at a time")
+    observers.notify(f"{len(plan.unfinished_cells())} cells to run, up to {max_running} at a time")
     _tune(scheduler, resources, max_running, shared)
     if scheduler.failed:
         names = ", ".join(cell.name for cell in [*scheduler.failed][:5])

@@ -125,9 +125,8 @@ def _describe_scaling(cluster: Cluster, share: float) -> str:
 def _describe(resources: CellResources) -> str:
     data = f" and {resources.data_cpus} for its data" if resources.data_cpus else ""
     gpus = resources.workers * resources.gpus_per_worker
-    return (
-        f"{f'{_gpus(gpus)} and ' if gpus else ''}{_cpus(resources.workers)} for its workers{data}"
-    )
+    share = f"{_gpus(gpus)} and " if gpus else ""
+    return f"{share}{_cpus(resources.workers)} for its workers{data}"
 
 
 def _suggest_change(resources: CellResources, cluster: Cluster) -> str:

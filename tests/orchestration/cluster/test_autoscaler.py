@@ -17,15 +17,14 @@ CONFIG = {
         "worker_cpu": {"resources": {"CPU": 8}, "max_workers": None},
     },
 }
-HEAD = {
-    "NodeID": "0", "Labels": {},
-    "Resources": {autoscaler.HEAD: 1.0, "driver": 4.0, "memory": 9.0},
-}  # fmt: skip
 
 
 def node(resources, label=None):
     labels = {"ray.io/node-group": label} if label else {}
     return {"NodeID": "1", "Labels": labels, "Resources": {"memory": 9.0, **resources}}
+
+
+HEAD = node({autoscaler.HEAD: 1.0, "driver": 4.0})
 
 
 def test_node_types_have_their_own_limit_or_that_of_all_workers():
@@ -45,12 +44,8 @@ def test_running_nodes_count_against_the_limits():
     ]  # fmt: skip
     assert cluster.max_added == 4
     assert (cluster.cpus, cluster.gpus, cluster.slots) == (48, 4, 48)
-
-
-def test_a_cluster_without_an_autoscaler_does_not_grow():
-    cluster = build_cluster([HEAD, node({"CPU": 2.0})], AutoscalingLimits())
-    assert cluster.node_types == ()
-    assert cluster.cpus == 2
+    cluster = build_cluster(alive, AutoscalingLimits())
+    assert (cluster.node_types, cluster.cpus) == ((), 16)
 
 
 def test_the_limits_are_unknown_until_all_own_hosts_have_joined():
