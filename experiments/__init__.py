@@ -3,7 +3,8 @@
 from functools import partial
 
 from lus_ray.data.transforms.view import View
-from lus_ray.experiment import Arm
+from lus_ray.experiment import Arm, Recipe, Rows
+from lus_ray.nets import PositionPrior
 from lus_ray.tasks import Expert, IntensityFeatures
 from lus_ray.tasks.sklearn_expert import PLAIN
 
@@ -24,3 +25,15 @@ def intensity_baselines(
         for kind in PLAIN
     )
     return (Arm("intensity", partial(IntensityFeatures, view=view)), *classifiers)
+
+
+def position_baseline(task: partial, name: str = "place", *, with_val: bool = False) -> Arm:
+    """The most frequent class at each position: the baseline of segmenters of a scheme."""
+    return Arm(
+        name,
+        partial(task, net=PositionPrior),
+        Recipe(epochs=20, batch=16, lr=0.1, select="last"),
+        f"{task.keywords['scheme']} masks",
+        Rows(with_val=with_val),
+        baseline=True,
+    )

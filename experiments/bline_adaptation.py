@@ -13,13 +13,13 @@ Try       lus run bline_adaptation --smoke          2 CPUs, about two minutes, p
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
+from experiments import position_baseline
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
 from lus_ray.folds import across_domains
-from lus_ray.nets import PositionPrior, SifaSegmenter, UNet
+from lus_ray.nets import SifaSegmenter, UNet
 from lus_ray.tasks import (
     BinarySegmentation,
     MatchedSegmentation,
@@ -37,7 +37,6 @@ fine_tuning = replace(from_scratch, epochs=50, lr=5e-4)
 adversarial = Recipe(  # 10,000 steps of all networks
     epochs=100, batch=12, draws=1200, lr=1e-3, l2=1e-4, augment=turned, select="last", gpus=1.0
 )
-quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
 
 unet = partial(BinarySegmentation, net=mason, view=frames)
 sifa = partial(Sifa, net=SifaSegmenter, view=frames)
@@ -47,15 +46,17 @@ segmenter = partial(
 )
 matched = partial(MatchedSegmentation, net=mason, view=frames)
 fourier = partial(matched, how="fourier")
-prior = partial(Segmentation, net=PositionPrior, scheme="bline", view=frames, monitor="dice")
+prior = partial(Segmentation, scheme="bline", view=frames, monitor="dice")
 
 COVID, CAP = {"domain": "covid"}, {"domain": "cap"}
 covid, cap = Rows(learns=COVID, with_val=True), Rows(learns=CAP, with_val=True)
 to_cap, to_covid = replace(covid, unlabelled=CAP), replace(cap, unlabelled=COVID)
 
 
-def segmentation_arm(name: str, task: partial, recipe: Recipe, rows: Rows, **more: Any) -> Arm:
-    return Arm(name, task, recipe, "bline masks", rows, **more)
+def segmentation_arm(
+    name: str, task: partial, recipe: Recipe, rows: Rows, start: str | None = None
+) -> Arm:
+    return Arm(name, task, recipe, "bline masks", rows, start)
 
 
 def validated(arm: Arm) -> Arm:
@@ -111,8 +112,7 @@ LATER = (
 )
 
 ARMS = (
-    # The baseline of every arm: how often a B-line is at a position.
-    segmentation_arm("place", prior, quick, Rows(with_val=True), baseline=True),
+    position_baseline(prior, with_val=True),
     *PUBLISHED,
     *BOUNDS,
     *LATER,

@@ -14,10 +14,11 @@ Try       lus run dense_labels --smoke          2 CPUs, about a minute, phantom 
 from dataclasses import replace
 from functools import partial
 
+from experiments import position_baseline
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows, Size
 from lus_ray.folds import k_fold
-from lus_ray.nets import PositionPrior, UNet
+from lus_ray.nets import UNet
 from lus_ray.tasks import MergedClasses, Segmentation
 
 frames = View(num_frames=1, height=464, width=624, num_samples=0)
@@ -25,7 +26,6 @@ published_recipe = Recipe(epochs=50, batch=4, lr=1e-3, plateau=0.5, copies=6, gp
 as_published = replace(published_recipe, select="test")
 IMAGES = Rows(images=True)
 AT_RANDOM = ", random images"
-quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
 
 dense = partial(Segmentation, scheme="dense", view=frames)
 sparse = partial(Segmentation, scheme="sparse", view=frames)
@@ -39,9 +39,8 @@ def collapsed(suffix: str = "") -> Arm:
 
 
 ARMS = (
-    # The baseline of every arm: the most frequent class at each position.
-    Arm("place, dense", partial(dense, net=PositionPrior), quick, "dense masks", baseline=True),
-    Arm("place, sparse", partial(sparse, net=PositionPrior), quick, "sparse masks", baseline=True),
+    position_baseline(dense, "place, dense"),
+    position_baseline(sparse, "place, sparse"),
     # The table, and the original network without normalisation.
     Arm("dense", partial(dense, net=UNet), published_recipe, "dense masks"),
     Arm("sparse", partial(sparse, net=UNet), published_recipe, "sparse masks"),

@@ -12,11 +12,12 @@ Try       lus run marker_segmentation --smoke          2 CPUs, about a minute, p
 from dataclasses import replace
 from functools import partial
 
+from experiments import position_baseline
 from lus_ray.data.transforms.augment_roy2020 import SixSteps
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
 from lus_ray.folds import one_split
-from lus_ray.nets import MarkerUNet, PositionPrior, ReleasedDeepLab, ReleasedUNetPlusPlus
+from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
 from lus_ray.tasks import Ensemble, Segmentation
 
 # Black is added to an aspect of 1.3 before the frame is resized.
@@ -25,7 +26,6 @@ plain = Recipe(
     epochs=200, batch=32, lr=1e-5, draws=3200, oversample="markers", select="last", gpus=0.5
 )
 augmented = replace(plain, augment=SixSteps())
-quick = Recipe(epochs=20, batch=16, lr=0.1, select="last")
 
 # The released evaluation compares predictions with masks smoothed by a median filter of 7 x 7.
 markers = partial(Segmentation, scheme="markers", view=frames, monitor="union_dice", smooth=7)
@@ -46,9 +46,9 @@ BOOSTS = {
 }
 
 
-def segmentation_arm(name: str, task: partial, recipe: Recipe, *, baseline: bool = False) -> Arm:
+def segmentation_arm(name: str, task: partial, recipe: Recipe) -> Arm:
     """An arm that segments markers; as published, it trains on all patients that are not tested."""
-    return Arm(name, task, recipe, "markers masks", Rows(with_val=True), baseline=baseline)
+    return Arm(name, task, recipe, "markers masks", Rows(with_val=True))
 
 
 def together(name: str, *members: Arm, boost: tuple[float, ...] = ()) -> Arm:
@@ -74,8 +74,7 @@ AUGMENTED = tuple(segmentation_arm(name, task, augmented) for name, task in MEMB
 VALIDATED = tuple(validated(arm) for arm in AUGMENTED)
 
 ARMS = (
-    # The baseline of every arm: the most frequent class at each position.
-    segmentation_arm("place", partial(markers, net=PositionPrior), quick, baseline=True),
+    position_baseline(markers, with_val=True),
     UNET,
     *AUGMENTED,
     together("ensemble", *AUGMENTED),

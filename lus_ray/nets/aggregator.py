@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from lus_ray.errors import InputError
 
+FrameScores = Float[Tensor, "*batch K M"]
+Logits = Float[Tensor, "*batch K"]
+Lengths = Int[Tensor, "B"] | None
 Clips = Float64[Tensor, "B K M"]
 ClipScores = Float64[Tensor, "B K"]
 Present = Bool[Tensor, "B 1 M"] | None
@@ -32,9 +35,7 @@ class Aggregator(nn.Module, ABC):
             raise InputError(f"an aggregator of {num_scores} scores; give 1 or more")
         self.num_scores = num_scores
 
-    def forward(
-        self, frame_scores: Float[Tensor, "*batch K M"], lengths: Int[Tensor, "B"] | None = None
-    ) -> Float[Tensor, "*batch K"]:
+    def forward(self, frame_scores: FrameScores, lengths: Lengths = None) -> Logits:
         """Float64 logits for training, of a clip (K, M) or of a padded batch (B, K, M).
 
         `lengths` are the numbers of frames of the clips, 1 to M (None: all M). Padding has no
@@ -47,9 +48,7 @@ class Aggregator(nn.Module, ABC):
         clips, present = self._checked(frame_scores, lengths)
         return self.logits(clips, present).reshape(frame_scores.shape[:-1])
 
-    def decide(
-        self, frame_scores: Float[Tensor, "*batch K M"], lengths: Int[Tensor, "B"] | None = None
-    ) -> Float[Tensor, "*batch K"]:
+    def decide(self, frame_scores: FrameScores, lengths: Lengths = None) -> Logits:
         """Float64 scores: their softmax is the reported probability, their argmax the decision."""
         clips, present = self._checked(frame_scores, lengths)
         return self.scores(clips, present).reshape(frame_scores.shape[:-1])

@@ -32,22 +32,16 @@ class MarkerUNet(Segmenter):
     def __init__(self, num_outputs: int = 5, *, width: int = 16) -> None:
         super().__init__()
         w1, w2, w3 = width, 2 * width, 4 * width
-        self.descent = nn.ModuleList(
-            [
-                _convolutions((3, w1, w1), 3),
-                _convolutions((w1, w2, w2), 5),
-                _convolutions((w2, w3, w3), 5),
-            ]
-        )
+        descent = (((3, w1, w1), 3), ((w1, w2, w2), 5), ((w2, w3, w3), 5))
+        ascent = (((w3, w2), 5), ((w2, w1), 3), ((w1, w1, w1), 3))
+        self.descent = nn.ModuleList(_convolutions(*level) for level in descent)
         self.latent1 = _convolutions((w3, w3), 3)
         self.dropout = Dropout(0.5)
         self.latent2 = _convolutions((w3, w3), 3)
         joins = ((w3, 5), (w2, 5), (w1, 3))  # width and kernel of the convolution of two paths
         self.across = nn.ModuleList(_convolution(w, w, kernel) for w, kernel in joins)
         self.below = nn.ModuleList(_convolution(w, w, kernel, bias=False) for w, kernel in joins)
-        self.ascent = nn.ModuleList(
-            [_convolutions((w3, w2), 5), _convolutions((w2, w1), 3), _convolutions((w1, w1, w1), 3)]
-        )
+        self.ascent = nn.ModuleList(_convolutions(*level) for level in ascent)
         self.out = nn.Conv2d(w1, num_outputs, 3, padding=1)
         _initialise(self)
 

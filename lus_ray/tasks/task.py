@@ -22,9 +22,8 @@ from lus_ray.metrics import classification
 Batch = Mapping[str, Tensor]
 """`frames` (B, T, H, W) float in [0, 1] on the training device, and one tensor per label column."""
 PredictionRow = Mapping[str, Any]
-"""A clip with its label columns and the predictions of an arm."""
 GreyFrames = Float[Tensor, "N 1 H W"]
-"""Grey frames, in [0, 1] unless stated otherwise."""
+"""In [0, 1] unless stated otherwise."""
 
 
 class Task(nn.Module):

@@ -56,8 +56,7 @@ Kinetics-400 for I3D."""
 
 def cache_folder() -> Path:
     """The folder of fetched files: `$LUS_CACHE`, or `.cache/lus_ray` in the home folder."""
-    chosen = os.environ.get("LUS_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "lus_ray"
+    return Path(os.environ.get("LUS_CACHE") or Path.home() / ".cache" / "lus_ray")
 
 
 def fetch(name: str) -> Path:
