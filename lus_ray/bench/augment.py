@@ -18,7 +18,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from lus_ray.bench import augment_baselines
+from lus_ray.bench.augment_baselines import kornia_steps, one_by_one, one_map_a_clip, six_in_turn
 from lus_ray.bench.inputs import phantom_frames
 from lus_ray.bench.measure import Comparison, compare_in_turn, refuse, torch_threads
 from lus_ray.data.transforms.augment import ROY_2020, Augment
@@ -29,37 +29,33 @@ Shape = tuple[int, int, int, int]
 Images = tuple[Tensor, ...]
 """Frames (B, T, H, W) in [0, 1], and class ids of the same shape where there are any."""
 
+Run = Callable[..., Tensor | tuple[Tensor, Tensor]]
+"""(frames, generator) or (frames, masks, generator), as a recipe itself is called."""
+
 SHAPES: Mapping[str, Shape] = {
     "clips": (4, 15, 224, 224),
     "frames": (64, 1, 224, 224),
     "six steps": (32, 1, 200, 260),
 }
-"""Of a training batch, B x T x H x W."""
-
 TOLERANCE = 0.01
 SHARE_BETWEEN = 0.001
 TARGET = 2.0
-NUM_DRAWS = 4
-"""A run augments a batch with so many seeds."""
-
-Run = Callable[..., Tensor | tuple[Tensor, Tensor]]
-"""(frames, a generator) or (frames, masks, a generator), as a recipe itself is called."""
+NUM_DRAWS = 4  # seeds with which a run augments its batch
 
 
 def measure(repeats: int = 7, *, shapes: Mapping[str, Shape] = SHAPES) -> dict[str, Comparison]:
     """Each kind of batch on one thread; Kornia where it is installed."""
-    gare, six, one_by_one = Augment(), SixSteps(), augment_baselines.one_by_one
+    gare, six = Augment(), SixSteps()
     ours: dict[str, Run] = {"clips": gare, "frames": ROY_2020, "six steps": six.with_masks}
     baselines: dict[str, dict[str, Run]] = {
         "clips": {"one by one": partial(one_by_one, gare)},
         "frames": {"one by one": partial(one_by_one, ROY_2020)},
-        "six steps": {"one by one": partial(augment_baselines.six_in_turn, six)},
+        "six steps": {"one by one": partial(six_in_turn, six)},
+        "clips, joined": {"one map a clip": partial(one_map_a_clip, gare)},
+        "frames, joined": {"one map a clip": partial(one_map_a_clip, ROY_2020)},
     }
     if find_spec("kornia"):
-        baselines["clips"]["Kornia"] = partial(augment_baselines.kornia_steps, gare)
-    for kind, recipe in (("clips", gare), ("frames", ROY_2020)):
-        one_map = partial(augment_baselines.one_map_a_clip, recipe)
-        baselines[f"{kind}, joined"] = {"one map a clip": one_map}
+        baselines["clips"]["Kornia"] = partial(kornia_steps, gare)
     results = {}
     with torch_threads(1):
         for name, runs in baselines.items():
@@ -70,16 +66,11 @@ def measure(repeats: int = 7, *, shapes: Mapping[str, Shape] = SHAPES) -> dict[s
 
 
 def phantom_images(shape: Shape) -> Images:
-    """A batch of phantom frames, with class ids."""
     num_clips, num_frames, height, width = shape
     view = View(num_frames=1, height=height, width=width, num_samples=0)
-    arrays = phantom_frames(view, num_clips=2, num_frames=num_frames, scheme="markers")
-    copies = [-(-num_clips // 2), 1, 1, 1]
-    frames, ids = (
-        torch.from_numpy(array).unflatten(0, (2, num_frames)).repeat(copies)[:num_clips]
-        for array in arrays
-    )
-    return frames.float() / 255, ids
+    frames, ids = phantom_frames(view, num_clips=2, num_frames=num_frames, scheme="markers")
+    numbers = torch.arange(num_clips) % 2
+    return frames[numbers].float() / 255, ids[numbers]
 
 
 def spots(shape: Shape) -> Images:
@@ -95,8 +86,8 @@ def spots(shape: Shape) -> Images:
 def check_equal(ours: Images, theirs: Images, name: str) -> None:
     """Raise LusError if more than one value of a thousand differs."""
     for kind, values, others in zip(("greys", "class ids"), ours, theirs, strict=False):
-        is_other = ((values.float() - others.float()).abs() <= TOLERANCE).logical_not()
-        share = is_other.float().mean().item()
+        is_close = torch.isclose(values.float(), others.float(), rtol=0, atol=TOLERANCE)
+        share = 1 - is_close.float().mean().item()
         if share > SHARE_BETWEEN:
             refuse(f"augment: {share:.1%} of the {kind} of {name!r} differ from ours")
 
@@ -118,7 +109,6 @@ def _compare(
         partial(_often, ours, real),
         {name: partial(_often, baseline, real) for name, baseline in baselines.items()},
         repeats=repeats,
-        warmup=1,
         target=target,
     )
 

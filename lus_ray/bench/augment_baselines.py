@@ -45,7 +45,8 @@ def one_map_a_clip(recipe: Augment, frames: Tensor, generator: torch.Generator) 
     for number, clip in enumerate(frames.split(1)):
         own = {name: values[number : number + 1] for name, values in drawn.items()}
         clip = _flip(_crop(recipe, clip, own), own)
-        warped.append(_warp(clip, _affine_rows(own, *clip.shape[2:])))
+        grid = _affine_grid(own, clip.shape)
+        warped.append(grid_sample(clip, grid, align_corners=False))
     return _change_greys(recipe, torch.cat(warped), drawn)
 
 
@@ -76,7 +77,8 @@ def six_in_turn(
     if len(here := _changed_clips(drawn, "mirror")):
         frames[here], masks[here] = frames[here].flip(-1), masks[here].flip(-1)
     if len(here := _changed_clips(drawn, "scale", "angle", "shear", "right", "down")):
-        clips, grid = frames[here], _affine_grid(drawn, here, frames)
+        clips, changed = frames[here], {name: values[here] for name, values in drawn.items()}
+        grid = _affine_grid(changed, clips.shape)
         lowest = clips.amin(dim=(1, 2, 3), keepdim=True)
         read = grid_sample(clips - lowest, grid, mode=recipe.lookup, align_corners=False)
         frames[here] = read.add_(lowest)
@@ -110,14 +112,6 @@ def _flip(frames: Tensor, drawn: Parameters) -> Tensor:
     return _change(mirrored, frames, lambda some: some.flip(-1))
 
 
-def _affine_rows(drawn: Parameters, height: int, width: int) -> list[Tensor]:
-    """Scale, rotation and shift as one inverse map."""
-    cos, sin = (f(drawn["angle"]) / drawn["scale"] for f in (torch.cos, torch.sin))
-    over, up = sin * (height / width), sin * (width / height)
-    right, down = 2 * drawn["right"], 2 * drawn["down"]
-    return [cos, -over, over * down - cos * right, up, cos, -up * right - cos * down]
-
-
 def _change_greys(recipe: Augment, frames: Tensor, drawn: Parameters) -> Tensor:
     frames = (frames * drawn["intensity"][:, None, None, None]).clamp_(0, 1)
     if recipe.contrast != (1.0, 1.0):
@@ -146,25 +140,17 @@ def _changed_clips(drawn: Parameters, *names: str) -> Int64[Tensor, "b"]:
     return torch.stack([drawn[name] != REST[name] for name in names]).any(dim=0).nonzero()[:, 0]
 
 
-def _affine_grid(drawn: Parameters, here: Tensor, frames: Tensor) -> Float[Tensor, "b H W 2"]:
+def _affine_grid(drawn: Parameters, shape: torch.Size) -> Float[Tensor, "b H W 2"]:
     """The inverse of scale, rotation, shear and shift, as skimage's AffineTransform has them."""
-    names = ("scale", "angle", "shear", "right", "down")
-    scale, angle, shear, right, down = (drawn[name][here] for name in names)
-    height, width = frames.shape[2:]
-    over = 1 / (scale * shear.cos())
-    rows = torch.stack(
-        [
-            over * (angle + shear).cos(),
-            -over * (angle + shear).sin() * (height / width),
-            over * angle.sin() * (width / height),
-            over * angle.cos(),
-        ],
-        dim=-1,
-    ).unflatten(-1, (2, 2))
-    shift = 2 * torch.stack([right, down], dim=-1)[..., None]
+    scale, angle = drawn["scale"], drawn["angle"]
+    shear = drawn.get("shear", torch.zeros_like(angle))
+    aspect = shape[2] / shape[3]
+    first = [(angle + shear).cos(), -(angle + shear).sin() * aspect]
+    rows = torch.stack([*first, angle.sin() / aspect, angle.cos()], dim=-1).unflatten(-1, (2, 2))
+    rows /= (scale * shear.cos())[:, None, None]
+    shift = 2 * torch.stack([drawn["right"], drawn["down"]], dim=-1)[..., None]
     theta = torch.cat([rows, -rows @ shift], dim=-1)
-    size = [len(here), *frames.shape[1:]]
-    return affine_grid(theta, size, align_corners=False)
+    return affine_grid(theta, list(shape), align_corners=False)
 
 
 def _blurred(clip: Float[Tensor, "T H W"], sigma: float) -> Float[Tensor, "T H W"]:
@@ -179,6 +165,6 @@ def _blurred(clip: Float[Tensor, "T H W"], sigma: float) -> Float[Tensor, "T H W
 
 
 def _symmetric(frames: Tensor, reach: int, *, axis: int) -> Tensor:
-    """With as many more pixels at both ends of an axis, the edge repeated: b a | a b c."""
+    """More pixels at both ends of an axis, the edge repeated: b a | a b c."""
     first, last = frames.narrow(axis, 0, reach), frames.narrow(axis, -reach, reach)
     return torch.cat([first.flip(axis), frames, last.flip(axis)], dim=axis)

@@ -25,7 +25,6 @@ from lus_ray.nets import STN, FrameCNN, resnet18
 from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 from lus_ray.tasks import FrameScore
 
-NUM_PATIENTS, NUM_DRAWS, NUM_REPEATS = 24, 320, 2
 TARGET, LIMIT_MS = 1.6, 3000.0
 NETWORKS = {"cnn": FrameCNN, "resnet18": resnet18, "stn": STN}
 VIEW = View(num_frames=1, height=64, width=64, num_samples=0)
@@ -33,10 +32,10 @@ PREDICTIONS = ("probability", "outputs")
 
 
 def measure(
-    repeats: int = NUM_REPEATS,
+    repeats: int = 2,
     *,
-    num_patients: int = NUM_PATIENTS,
-    num_draws: int = NUM_DRAWS,
+    num_patients: int = 24,
+    num_draws: int = 320,
     networks: tuple[str, ...] = tuple(NETWORKS),
 ) -> dict[str, Comparison]:
     """A campaign of small cells on two CPUs; few repeats, as one takes many seconds."""
@@ -48,16 +47,16 @@ def measure(
             ours = runs.campaign(folds=(0,))
             loop = runs.run_in_loop("loop", 1, (0,))
             check_equal(ours, loop, "one after another")
-            check_equal(ours, runs.run_in_pool("pool", pool, (0,)), "two processes")
+            check_equal(ours, runs.run_in_pool(pool, (0,)), "two processes")
             two = runs.run_in_loop("loop on 2 threads", 2, (0,))
             check_equal(ours, two, "one after another, 2 threads", without=PREDICTIONS)
             outside: list[float] = []
             measured = compare_in_turn(
-                partial(_campaign, runs, outside),
+                partial(_run_campaign, runs, outside),
                 {
                     "one after another, 1 thread": lambda: runs.run_in_loop("loop", 1),
                     "one after another, 2 threads": lambda: runs.run_in_loop("two", 2),
-                    "two processes that stay": lambda: runs.run_in_pool("pool", pool),
+                    "two processes that stay": lambda: runs.run_in_pool(pool),
                 },
                 repeats=repeats,
                 warmup=0,
@@ -92,8 +91,7 @@ def experiment(networks: tuple[str, ...], num_draws: int) -> Experiment:
     )
 
 
-def _campaign(runs: Runs, outside: list[float]) -> Path:
-    """One campaign; appends the seconds of CPUs per cell that it spent outside of cells."""
+def _run_campaign(runs: Runs, outside: list[float]) -> Path:
     began = time.perf_counter()
     out = runs.campaign()
     cpus_s = ray.cluster_resources()["CPU"] * (time.perf_counter() - began)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lus_ray.bench.inputs import NUM_FRAMES, SIZE, VideoSet, VideoWindows, make_videos, new_loader
+from lus_ray.bench.inputs import VideoSet, VideoWindows, make_videos, new_loader
 from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
 from lus_ray.bench.reads import Transports, started_readers
 from lus_ray.clip import frames_of, make_row
@@ -28,17 +28,11 @@ from lus_ray.data.loading.streaming import StreamedFrames
 from lus_ray.data.transforms.view import View
 from lus_ray.folds import rotating
 
-NUM_CLIPS = 8
-NUM_TIMES = 5
-"""An epoch draws so many windows of every clip; with one, its start-up would be most of it."""
-
-NUM_MANY, NUM_FEWER = 10_000, 100
-NUM_SHARES = 10
+NUM_TIMES = 5  # windows of every clip in an epoch; with one, its start-up would be most of it
+NUM_FEWER = 100
 SETTINGS: dict[str, Any] = {"batch": 4, "seed": 0}
 COLUMNS = ("clip", "height", "width", "frames")
-TARGET_FLAT = 0.8
-"""1 is flat; below this, a clip of the large store costs a quarter more."""
-
+TARGET_FLAT = 0.8  # 1 is flat; below this, a clip of the large store costs a quarter more
 WINDOWS = (
     "windows",
     "windows, mapped",
@@ -50,15 +44,15 @@ WINDOWS = (
 def measure(
     repeats: int = 7,
     *,
-    num_clips: int = NUM_CLIPS,
-    num_frames: int = NUM_FRAMES,
-    size: int = SIZE,
-    num_many: int = NUM_MANY,
-    num_shares: int = NUM_SHARES,
+    num_clips: int = 8,
+    num_frames: int = 90,
+    size: int = 350,
+    num_many: int = 10_000,
+    num_shares: int = 10,
 ) -> dict[str, Comparison]:
     """Epochs of windows, clips of a large store, and a stream from `num_shares` times the clips."""
     view, few = View(num_frames=15, height=size, width=size), max(1, repeats // 2)
-    with make_videos(num_clips=num_clips, num_frames=num_frames, size=size) as video_set:
+    with make_videos(num_clips, num_frames, size) as video_set:
         video_set.rows.extend(video_set.rows * (NUM_TIMES - 1))
         windows = VideoWindows(video_set.videos, view)
         loaders = {"DataLoader, mp4": partial(new_loader, video_set, windows, SETTINGS)}
@@ -84,7 +78,6 @@ def _compare_stores(repeats: int, num_many: int) -> dict[str, Comparison]:
             partial(read_store, large, 1),
             {f"a store of {num_small}": partial(read_store, small, NUM_FEWER)},
             repeats=repeats,
-            warmup=1,
             target=TARGET_FLAT,
         )
     return {f"{num_many} clips": flat}
@@ -104,7 +97,6 @@ def _compare_streams(
             partial(stream, copied, epochs=count()),
             {"a store of one share": partial(stream, video_set.store, epochs=count())},
             repeats=repeats,
-            warmup=1,
             target=TARGET_FLAT,
             children=True,
         )
@@ -112,7 +104,7 @@ def _compare_streams(
 
 
 def read_store(store: Path, times: int) -> int:
-    """Index, folds, an epoch's order, and all frames in chunks; returns the frames read."""
+    """Index, folds, an epoch's order, and all frames in chunks; the number of frames."""
     num_read = 0
     for number in range(times):
         index = stores.read_index(store)
@@ -129,13 +121,12 @@ def read_store(store: Path, times: int) -> int:
 
 
 def check_count(num_read: int, expected: int, kind: str) -> None:
-    """Raise LusError if a run does not read everything."""
     if num_read != expected:
         refuse(f"clips: {num_read} {kind} were read of {expected}")
 
 
 def stream_windows(store: Path, *, view: View, num_windows: int, epochs: "count[int]") -> int:
-    """So many windows from a store by Ray Data, every clip equally often."""
+    """Windows by Ray Data, of every clip equally many; their number."""
     rows = stores.read_index(store).to_pylist()
     rows = rows * (num_windows // len(rows))
     batches = StreamedFrames(str(store)).epochs(rows, view=view, columns=(), **SETTINGS)
@@ -143,7 +134,6 @@ def stream_windows(store: Path, *, view: View, num_windows: int, epochs: "count[
 
 
 def write_tiny_clips(store: Path, num_clips: int) -> None:
-    """Clips of 4 frames of 32 x 32, each of its own patient."""
     frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32), np.uint8)
     with stores.Writer(store, "tiny") as writer:
         for number in range(num_clips):
@@ -152,7 +142,6 @@ def write_tiny_clips(store: Path, num_clips: int) -> None:
 
 
 def write_copies(store: Path, video_set: VideoSet, times: int) -> None:
-    """The clips of a store so many times over, each copy under its own name."""
     with stores.Writer(store, "folder") as writer:
         for row in stores.read(video_set.store):
             frames = frames_of(row)

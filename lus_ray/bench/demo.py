@@ -15,7 +15,6 @@ from pathlib import Path
 from lus_ray.bench.measure import Comparison, compare_in_turn
 from lus_ray.errors import LusError
 
-NUM_STARTS = 9
 LUS = ("-m", "lus_ray.cli")
 
 
@@ -31,7 +30,6 @@ class Command:
 
 
 def commands(folder: Path) -> dict[str, Command]:
-    """The measured commands; the demo writes below the folder."""
     return {
         "lus --help": Command((*LUS, "--help"), "doctor", limit_ms=300),
         "import lus_ray": Command(("-c", "import lus_ray; print(lus_ray.__name__)"), "lus_ray"),
@@ -44,7 +42,7 @@ def commands(folder: Path) -> dict[str, Command]:
 
 
 def measure(
-    repeats: int = NUM_STARTS, *, of: Callable[[Path], Mapping[str, Command]] = commands
+    repeats: int = 9, *, of: Callable[[Path], Mapping[str, Command]] = commands
 ) -> dict[str, Comparison]:
     """The time of each command, after an untimed start where there are repeats."""
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:

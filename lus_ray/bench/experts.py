@@ -30,7 +30,7 @@ from lus_ray.tasks import Expert, IntensityFeatures
 from lus_ray.tasks.sklearn_expert import DETERMINISTIC, EXPERTS, fit_classifier
 from lus_ray.tasks.task import class_scores
 
-NUM_PATIENTS, NUM_CLIPS, NUM_REPEATS, NUM_FITS = 32, 4, 2, 3
+NUM_FITS = 3
 LABELS = ("severity", "sf_ratio", "disease")
 TOLERANCE = 1e-5
 TARGET = 1.7
@@ -41,14 +41,14 @@ Probabilities = dict[tuple[str, int], np.ndarray]
 
 
 def measure(
-    repeats: int = NUM_REPEATS,
+    repeats: int = 2,
     *,
-    num_patients: int = NUM_PATIENTS,
+    num_patients: int = 32,
     kinds: tuple[str, ...] = EXPERTS,
     labels: tuple[str, ...] = LABELS,
 ) -> dict[str, Comparison]:
     """All experts of a study on two cores; few repeats, as one takes many seconds."""
-    clips = {"patients": num_patients, "clips": NUM_CLIPS, "frames": 8, "size": 64}
+    clips = {"patients": num_patients, "clips": 4, "frames": 8, "size": 64}
     with phantom_store(**clips, masks="none") as (root, data), connect(None, imports=CELL_MODULE):
         runs = Runs(experiment(kinds, labels), data, root)
         runs.given = runs.run_in_loop("features", 1, arm="intensity")
@@ -70,7 +70,6 @@ def measure(
 
 
 def experiment(kinds: tuple[str, ...], labels: tuple[str, ...]) -> Experiment:
-    """Intensity features, and the experts that read them."""
     arms = tuple(
         Arm(
             f"{kind}, {label}",
@@ -141,7 +140,5 @@ def check_predictions(out: Path, results: Probabilities) -> None:
         table = predictions.read(path, ["probability"])[1]
         off = np.abs(np.array(table["probability"].to_pylist()) - probabilities).max()
         if not off <= TOLERANCE:
-            refuse(
-                f"experts: the probabilities of {arm!r} on fold {fold} differ from the script's by "
-                f"{off:.1e}"
-            )
+            where = f"{arm!r} on fold {fold}"
+            refuse(f"experts: the probabilities of {where} differ from the script's by {off:.1e}")

@@ -4,8 +4,7 @@ Letters: B clips in a batch, T frames, H rows, W columns.
 Measured: one epoch of the loop at published sizes, with uint8 batches from the host, in half
 precision and channels last. The baselines: the same networks, losses and updates in float32; and
 bfloat16 products of square matrices with as many operations, whose ratio is the share of the GPU's
-arithmetic that a step uses. Dropout is off, as both sides would draw it in another order. The loss
-of the first step is equal to 10 %.
+arithmetic that a step uses. Dropout is off, as both sides would draw it in another order.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,10 +24,7 @@ from lus_ray.tasks import BinarySegmentation, ClipLabel, FrameScore, Sifa
 from lus_ray.tasks.task import Task, to_unit_range
 
 DEVICE = "cuda"
-NUM_STEPS = 20
-SIDE = 4096
-"""Of the square matrices: large enough for the GPU's best, few of them make up a step."""
-
+SIDE = 4096  # of matrices: large enough for the GPU's best, few of them make up a step
 TOLERANCE = 0.1
 RECIPE = Recipe(epochs=1, batch=0, lr=1e-4, weight_decay=0.0, select="last")
 
@@ -44,30 +40,23 @@ class GpuCase:
 
 
 def gpu_cases() -> Mapping[str, GpuCase]:
-    """Networks of four studies in their published sizes."""
-    score, mason, multiclass = (View(1, side, side, 0) for side in (224, 256, 256))
-    clips = View(num_frames=15, height=224, width=224, num_samples=1)
+    frame, image = View(1, 224, 224, 0), View(1, 256, 256, 0)
+    clip = View(num_frames=15, height=224, width=224, num_samples=1)
     bline = partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True)
+    cnn = partial(FrameScore, FrameCNN, view=frame)
+    tsm = partial(ClipLabel, TSM, label="severity", view=clip)
+    unet = partial(BinarySegmentation, bline, view=image)
+    sifa = partial(Sifa, net=SifaSegmenter, view=image)
+    both = ("frames", "target_frames")
     return {
-        "FrameCNN, 64 of 224 x 224": GpuCase(
-            partial(FrameScore, FrameCNN, view=score), (64, 1, 224, 224), "frame_severity"
-        ),
-        "TSM, 4 of 15 x 224 x 224": GpuCase(
-            partial(ClipLabel, TSM, label="severity", view=clips), (4, 15, 224, 224), "severity"
-        ),
-        "U-Net, 16 of 256 x 256": GpuCase(
-            partial(BinarySegmentation, bline, view=mason), (16, 1, 256, 256), "masks"
-        ),
-        "SIFA, 12 of 256 x 256": GpuCase(
-            partial(Sifa, net=SifaSegmenter, view=multiclass),
-            (12, 1, 256, 256),
-            "masks",
-            ("frames", "target_frames"),
-        ),
+        "FrameCNN, 64 of 224 x 224": GpuCase(cnn, (64, 1, 224, 224), "frame_severity"),
+        "TSM, 4 of 15 x 224 x 224": GpuCase(tsm, (4, 15, 224, 224), "severity"),
+        "U-Net, 16 of 256 x 256": GpuCase(unet, (16, 1, 256, 256), "masks"),
+        "SIFA, 12 of 256 x 256": GpuCase(sifa, (12, 1, 256, 256), "masks", both),
     }
 
 
-def measure(repeats: int = 5, *, num_steps: int = NUM_STEPS) -> dict[str, Comparison]:
+def measure(repeats: int = 5, *, num_steps: int = 20) -> dict[str, Comparison]:
     """An epoch of each network; nothing where there is no GPU."""
     if not torch.cuda.is_available():
         return {}
@@ -75,7 +64,6 @@ def measure(repeats: int = 5, *, num_steps: int = NUM_STEPS) -> dict[str, Compar
 
 
 def measure_case(case: GpuCase, repeats: int, num_steps: int) -> Comparison:
-    """An epoch of one network."""
     ours, plain = (disable_dropout(case.task()).to(DEVICE) for _ in range(2))
     plain.load_state_dict(ours.state_dict())
     data = batches(case, num_steps)
@@ -85,11 +73,10 @@ def measure_case(case: GpuCase, repeats: int, num_steps: int) -> Comparison:
         "float32": partial(with_float32, plain, data),
         "its arithmetic": partial(multiply, operations),
     }
-    return compare_in_turn(partial(with_loop, ours, data), baselines, repeats=repeats, warmup=1)
+    return compare_in_turn(partial(with_loop, ours, data), baselines, repeats=repeats)
 
 
 def disable_dropout(task: Task) -> Task:
-    """Set every dropout of the task to 0."""
     for module in task.modules():
         if isinstance(module, Dropout):
             module.p = 0.0
@@ -97,7 +84,7 @@ def disable_dropout(task: Task) -> Task:
 
 
 def batches(case: GpuCase, num_steps: int) -> list[Batch]:
-    """Batches on the host: uint8 images and labels."""
+    """uint8 images and labels on the host."""
     generator = torch.Generator().manual_seed(0)
     draw = partial(torch.randint, size=case.shape, generator=generator, dtype=torch.uint8)
     data: list[Batch] = []
@@ -109,7 +96,6 @@ def batches(case: GpuCase, num_steps: int) -> list[Batch]:
 
 
 def with_loop(task: Task, data: list[Batch]) -> float:
-    """The mean loss of an epoch of ours."""
     loss = fit_epoch(task, data, RECIPE, DEVICE)
     torch.cuda.synchronize()
     return loss

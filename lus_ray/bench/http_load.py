@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ def load(url: str, body: bytes, *, clients: int, seconds: float) -> dict[str, An
     start = threading.Barrier(clients)
 
     def run_client(number: int) -> list[float]:
+        """The start and the time of every response."""
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=TIMEOUT_S)
         try:
             post_clip(connection, body)
@@ -35,22 +37,21 @@ def load(url: str, body: bytes, *, clients: int, seconds: float) -> dict[str, An
             start.abort()
             raise
         start.wait()
-        begins[number], spent = time.monotonic(), []
-        while (began := time.monotonic()) < begins[number] + seconds:
+        times = [time.monotonic()]
+        while times[-1] < times[0] + seconds:
             post_clip(connection, body)
-            spent.append(time.monotonic() - began)
-        ends[number] = time.monotonic()
+            times.append(time.monotonic())
         connection.close()
-        return spent
+        return times
 
-    begins, ends = [0.0] * clients, [0.0] * clients
     with ThreadPoolExecutor(clients) as threads:
-        every = [second for spent in threads.map(run_client, range(clients)) for second in spent]
-    return {"seconds": every, "elapsed": max(ends) - min(begins)}
+        runs = list(threads.map(run_client, range(clients)))
+    elapsed = max(times[-1] for times in runs) - min(times[0] for times in runs)
+    spent = [after - before for times in runs for before, after in pairwise(times)]
+    return {"seconds": spent, "elapsed": elapsed}
 
 
 def post_clip(connection: http.client.HTTPConnection, body: bytes) -> None:
-    """Send one clip over a connection that is kept, and read the response."""
     connection.request("POST", "/v1/clips", body, {"Content-Type": "application/octet-stream"})
     response = connection.getresponse()
     content = response.read()

@@ -1,13 +1,12 @@
 """Inputs of benchmarks: phantom clips as videos, images and a store, and data sets that read them.
 
-Letters: B samples of a batch, T frames, N frames of several clips, H rows, W columns.
+Letters: B clips, T frames, H rows, W columns.
 The store is ingested from the videos and the images are written from the store, so that all three
 have equal pixels although video is lossy. Clips are phantoms of 30 frames played forth and back. A
 video has one keyframe, so any frame costs the clip up to it, and about 2 kB per frame, an image
 about 45 kB, as the published clips have at this size.
 """
 
-import csv
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,8 +31,6 @@ from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.loading.sampler import SampleSpec, sample_epoch
 from lus_ray.data.transforms.view import View
 
-SIZE = 350
-NUM_FRAMES = 90
 NUM_DISTINCT = 30
 NUM_WORKERS = 2
 X264 = {"crf": "24", "preset": "veryfast", "g": "100000", "sc_threshold": "0"}
@@ -43,13 +40,13 @@ Sample = tuple[int, Row, SampleSpec]
 
 
 def phantom_frames(
-    view: View, *, num_clips: int, num_frames: int, scheme: str = "dense"
-) -> tuple[UInt8[np.ndarray, "N H W"], UInt8[np.ndarray, "N H W"]]:
-    """Grey 0-255 and class ids of clips of as many patients, resized by a view, clip after clip."""
+    view: View, *, num_clips: int, num_frames: int, scheme: str
+) -> tuple[UInt8[Tensor, "B T H W"], UInt8[Tensor, "B T H W"]]:
+    """Grey 0-255 and class ids of clips of as many patients, resized by a view."""
     size = max(64, view.height, view.width)  # no phantom is smaller
     rows = phantom.clips(patients=num_clips, clips=1, frames=num_frames, size=size, masks=scheme)
     pairs = [(view.resize(row["frames"]), view.resize_masks(row["masks"])) for row in rows]
-    frames, ids = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    frames, ids = (torch.from_numpy(np.stack(parts)) for parts in zip(*pairs, strict=True))
     return frames, ids
 
 
@@ -66,7 +63,7 @@ class VideoSet:
 
 @contextmanager
 def make_videos(
-    *, num_clips: int, num_frames: int = NUM_FRAMES, size: int = SIZE, images: bool = False
+    num_clips: int, num_frames: int, size: int, *, images: bool = False
 ) -> Iterator[VideoSet]:
     """Square clips of as many patients in a temporary folder, which is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="lus-bench-") as folder:
@@ -90,16 +87,14 @@ def _write_videos(root: Path, num_clips: int, num_frames: int, size: int) -> Non
     clips = phantom.clips(patients=num_clips, clips=1, frames=distinct, size=size, masks="none")
     forth_and_back = [*range(distinct), *range(distinct - 2, 0, -1)] or [0]
     order = np.resize(forth_and_back, num_frames)
-    with (root / "labels.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["file", "patient"])
-        for number, row in enumerate(clips):
-            write_video(root / f"{number:03d}.mp4", row["frames"][order])
-            table.writerow([f"{number:03d}.mp4", f"p{number:03d}"])
+    lines = ["file,patient"]
+    for number, row in enumerate(clips):
+        write_video(root / f"{number:03d}.mp4", row["frames"][order])
+        lines.append(f"{number:03d}.mp4,p{number:03d}")
+    (root / "labels.csv").write_text("\n".join(lines))
 
 
 def write_video(path: Path, frames: UInt8[np.ndarray, "T H W"]) -> None:
-    """H.264 with the settings of `X264`, 25 frames a second."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=25, options=X264)
         stream.height, stream.width = frames.shape[1:]
@@ -110,22 +105,18 @@ def write_video(path: Path, frames: UInt8[np.ndarray, "T H W"]) -> None:
 
 
 def _write_images(store: Path, folder: Path) -> dict[str, tuple[Path, ...]]:
-    """One PNG file a frame, with the default compression."""
     folder.mkdir()
-    images = {}
+    images: dict[str, tuple[Path, ...]] = {}
     for row in stores.read(store):
-        paths = []
         for number, frame in enumerate(frames_of(row)):
-            paths.append(folder / f"{Path(row['clip']).name}-{number:04d}.png")
-            Image.fromarray(frame).save(paths[-1])
-        images[row["clip"]] = tuple(paths)
+            path = folder / f"{Path(row['clip']).name}-{number:04d}.png"
+            Image.fromarray(frame).save(path)
+            images[row["clip"]] = (*images.get(row["clip"], ()), path)
     return images
 
 
 @dataclass
 class ImageFrames(Dataset):
-    """Single frames (1, H, W), grey 0-255, from one PNG file each."""
-
     files: Mapping[str, Sequence[Path]]
 
     def __getitem__(self, sample: Sample) -> UInt8[Tensor, "1 H W"]:
@@ -136,7 +127,7 @@ class ImageFrames(Dataset):
 
 @dataclass
 class VideoFileFrames(Dataset):
-    """Single frames (1, H, W), grey 0-255, of videos that a worker decodes once per epoch."""
+    """Single frames of videos that a worker decodes once per epoch."""
 
     files: Mapping[str, Path]
     epoch: int = -1
@@ -154,7 +145,7 @@ class VideoFileFrames(Dataset):
 
 @dataclass
 class VideoWindows(Dataset):
-    """Windows (T, H, W), grey 0-255, of videos, decoded up to the last frame of the window."""
+    """Windows of videos, each decoded up to its last frame."""
 
     files: Mapping[str, Path]
     view: View
@@ -167,7 +158,7 @@ class VideoWindows(Dataset):
 
 
 def decode_frames(path: Path, numbers: Sequence[int]) -> UInt8[np.ndarray, "T H W"]:
-    """These frames of a video, in order; frames after the last of them are not decoded."""
+    """These frames of a video, in order; later frames are not decoded."""
     needed, last = set(numbers), max(numbers)
     frames: dict[int, UInt8[np.ndarray, "H W"]] = {}
     with av.open(str(path)) as container:
@@ -183,8 +174,6 @@ def decode_frames(path: Path, numbers: Sequence[int]) -> UInt8[np.ndarray, "T H 
 
 @dataclass
 class EpochBatches(Sampler):
-    """Batches of epoch after epoch, from epoch 0, as training samples them with these settings."""
-
     rows: Sequence[Row]
     settings: Mapping[str, Any]
     epoch: int = -1
@@ -196,12 +185,11 @@ class EpochBatches(Sampler):
 
 
 def new_loader(video_set: VideoSet, data: Dataset, settings: Mapping[str, Any]) -> DataLoader:
-    """A loader of two workers, which start with the first epoch and end with the loader."""
+    """A loader whose workers start with the first epoch and end with the loader."""
     return DataLoader(
         data,
         batch_sampler=EpochBatches(video_set.rows, settings),
         num_workers=NUM_WORKERS,
         persistent_workers=True,
-        prefetch_factor=2,
         multiprocessing_context="fork",
     )

@@ -22,66 +22,45 @@ from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
 from lus_ray.nets.mc_dropout import DROPOUTS, mc_dropout, sample_seeds
 from lus_ray.tasks import Ensemble, Segmentation
 
-NETS: Mapping[str, Callable[..., nn.Module]] = {
-    "U-Net": MarkerUNet,
-    "U-Net++": ReleasedUNetPlusPlus,
-    "DeepLab": ReleasedDeepLab,
-}
+Nets = Mapping[str, Callable[..., nn.Module]]
+NETS: Nets = {"U-Net": MarkerUNet, "U-Net++": ReleasedUNetPlusPlus, "DeepLab": ReleasedDeepLab}
 VIEW = View(num_frames=1, height=100, width=140, num_samples=0, aspect=1.3)
-NUM_SAMPLES, NUM_CHECKED = 40, 4
+NUM_CHECKED = 4
 TOLERANCE = 1e-5
 TARGET = 2.0
-BASELINE = "whole passes"
 
 Moments = tuple[Float[Tensor, "N K H W"], ...]
 """Mean and standard deviation of probabilities, or the deviation alone."""
 
 
 def measure(
-    repeats: int = 7,
-    *,
-    nets: Mapping[str, Callable[..., nn.Module]] = NETS,
-    view: View = VIEW,
-    num_samples: int = NUM_SAMPLES,
+    repeats: int = 7, *, nets: Nets = NETS, view: View = VIEW, num_samples: int = 40
 ) -> dict[str, Comparison]:
     """The ensemble, and each of its members, on one thread."""
     greys, _ = phantom_frames(view, num_clips=2, num_frames=1, scheme="markers")
-    images = torch.from_numpy(greys)[:, None].float() / 255
+    images = greys.float() / 255
     ensemble, frames = build_ensemble(nets, view, images), images[:1]
 
     def compare(
         name: str, ours: Callable[..., Moments], theirs: Callable[..., Moments], repeats: int
     ) -> Comparison:
         check_equal(ours(num_samples=NUM_CHECKED), theirs(num_samples=NUM_CHECKED), name)
-        return compare_in_turn(
-            partial(ours, num_samples=num_samples),
-            {BASELINE: partial(theirs, num_samples=num_samples)},
-            repeats=repeats,
-            warmup=1,
-            target=TARGET,
-        )
+        run, whole = (partial(side, num_samples=num_samples) for side in (ours, theirs))
+        return compare_in_turn(run, {"whole passes": whole}, repeats=repeats, target=TARGET)
 
     with torch_threads(1):
-        # As long as all members together, so it has fewer runs.
-        sides = (
-            partial(task_deviation, ensemble, frames),
-            partial(whole_passes_deviation, ensemble, frames),
-        )
-        results = {f"ensemble of {len(nets)}": compare("ensemble", *sides, max(1, repeats // 2))}
+        run = partial(task_deviation, ensemble, frames)
+        whole = partial(whole_passes_deviation, ensemble, frames)
+        few = max(1, repeats // 2)  # a run takes as long as those of all members together
+        results = {f"ensemble of {len(nets)}": compare("ensemble", run, whole, few)}
         for name, member in zip(nets, ensemble.net, strict=True):
             inputs = (member.net, member.to_images(frames))
-            results[name] = compare(
-                name,
-                partial(mc_dropout, *inputs, generator_seed=0),
-                partial(whole_passes, *inputs),
-                repeats,
-            )
+            ours = partial(mc_dropout, *inputs, generator_seed=0)
+            results[name] = compare(name, ours, partial(whole_passes, *inputs), repeats)
     return results
 
 
-def build_ensemble(
-    nets: Mapping[str, Callable[..., nn.Module]], view: View, frames: Float[Tensor, "N 1 H W"]
-) -> Ensemble:
+def build_ensemble(nets: Nets, view: View, frames: Float[Tensor, "N 1 H W"]) -> Ensemble:
     """Reproducible networks after one training pass, without which normalisation hides dropout."""
     member = partial(
         Segmentation, scheme="markers", view=view, channels=3, centred=True, monitor="union_dice"

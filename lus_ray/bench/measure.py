@@ -22,11 +22,8 @@ from torch import Tensor
 
 from lus_ray.errors import InputError, LusError
 
-NUM_DRAWS = 2000
-LEVEL = 0.95
 POLL_S = 0.01
-SAMPLE_S = 0.02
-"""After a warm-up a sample lasts at least about this long."""
+SAMPLE_S = 0.02  # the least that a sample lasts after a warm-up, about
 
 
 @dataclass(frozen=True)
@@ -60,12 +57,48 @@ class Comparison:
     target: float | None = None
 
 
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of each repeat; the median CPU seconds and the highest memory of a run in MiB."""
+
+    wall_s: Float[np.ndarray, "R"]
+    cpu_s: float
+    peak_mb: float = 0.0
+
+    @property
+    def wall_ms(self) -> float:
+        return 1000 * float(np.median(self.wall_s))
+
+
+def compare_timings(
+    ours: Timings, baselines: Mapping[str, Timings], *, threads: int, target: float | None = None
+) -> Comparison:
+    rows = []
+    for name, theirs in baselines.items():
+        ratios = theirs.wall_s / ours.wall_s
+        low, high = median_interval(ratios, rng=np.random.default_rng(0))
+        median = float(np.median(ratios))
+        rows.append(Baseline(name, theirs.wall_ms, theirs.cpu_s, theirs.peak_mb, median, low, high))
+    return Comparison(
+        len(ours.wall_s), threads, ours.wall_ms, ours.cpu_s, ours.peak_mb, tuple(rows), target
+    )
+
+
+def median_interval(
+    values: Float[np.ndarray, "R"], *, rng: np.random.Generator
+) -> tuple[float, float]:
+    """95 % percentile bootstrap interval of the median; too narrow for very few values."""
+    medians = np.median(rng.choice(values, size=(2000, len(values))), axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def compare_in_turn(
     ours: Callable[[], object],
     baselines: Mapping[str, Callable[[], object]],
     *,
     repeats: int,
-    warmup: int,
+    warmup: int = 1,
     target: float | None = None,
     children: bool = False,
 ) -> Comparison:
@@ -91,18 +124,8 @@ def compare_in_turn(
                 in_a_row[name] = max(1, round(SAMPLE_S / wall_s))
             else:
                 wall[name][number], cpu[name][number] = wall_s, cpu_s
-    return Comparison(
-        repeats=repeats,
-        threads=torch.get_num_threads(),
-        wall_ms=1000 * float(np.median(wall[""])),
-        cpu_s=float(np.median(cpu[""])),
-        peak_mb=peak[""],
-        baselines=tuple(
-            pair(name, wall[name], wall[""], cpu_s=float(np.median(cpu[name])), peak_mb=peak[name])
-            for name in baselines
-        ),
-        target=target,
-    )
+    timings = {name: Timings(wall[name], float(np.median(cpu[name])), peak[name]) for name in runs}
+    return compare_timings(timings.pop(""), timings, threads=torch.get_num_threads(), target=target)
 
 
 def refuse(reason: str) -> NoReturn:
@@ -127,7 +150,6 @@ def check_close(
 
 @contextmanager
 def torch_threads(number: int) -> Iterator[None]:
-    """Limit torch to so many threads inside."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
@@ -166,7 +188,6 @@ def _used_bytes(process: psutil.Process, children: bool) -> int:
 
 
 def _cpu_s(children: bool) -> float:
-    """CPU seconds of this process so far; with children, of ended and running ones."""
     total = time.process_time()
     if children:
         ended = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -194,34 +215,3 @@ def _timed(run: Callable[[], object], times: int, children: bool) -> tuple[float
     cpu = max(0.0, _cpu_s(children) - cpu)
     del returned
     return wall / times, cpu / times
-
-
-def pair(
-    name: str,
-    wall_s: Float[np.ndarray, "R"],
-    ours_s: Float[np.ndarray, "R"],
-    *,
-    cpu_s: float,
-    peak_mb: float,
-) -> Baseline:
-    """A baseline by the ratios of its wall times to ours, repeat by repeat."""
-    ratios = wall_s / ours_s
-    low, high = median_interval(ratios, rng=np.random.default_rng(0))
-    return Baseline(
-        name=name,
-        wall_ms=1000 * float(np.median(wall_s)),
-        cpu_s=cpu_s,
-        peak_mb=peak_mb,
-        ratio=float(np.median(ratios)),
-        low=low,
-        high=high,
-    )
-
-
-def median_interval(
-    values: Float[np.ndarray, "R"], *, rng: np.random.Generator
-) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the median; too narrow for very few values."""
-    draws = np.median(rng.choice(values, size=(NUM_DRAWS, len(values))), axis=1)
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)

@@ -9,7 +9,7 @@ Data. Ray runs before the clock starts; files are in the page cache on both side
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import count
@@ -18,19 +18,10 @@ from unittest import mock
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from lus_ray.bench.inputs import (
-    NUM_FRAMES,
-    SIZE,
-    ImageFrames,
-    VideoFileFrames,
-    VideoSet,
-    make_videos,
-    new_loader,
-)
+from lus_ray.bench.inputs import ImageFrames, VideoFileFrames, VideoSet, make_videos, new_loader
 from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
-from lus_ray.data.loading.batches import InMemory, size_of
+from lus_ray.data.loading.batches import size_of
 from lus_ray.data.loading.memmap import attach as attach_mapped
 from lus_ray.data.loading.memmap import plan_files as mapped_files
 from lus_ray.data.loading.shared_memory import attach, share_frames
@@ -38,50 +29,32 @@ from lus_ray.data.loading.streaming import StreamedFrames
 from lus_ray.data.transforms.view import View
 from lus_ray.orchestration.cluster.connection import CELL_MODULE, connect
 
-NUM_CLIPS = 8
 SETTINGS: dict[str, Any] = {"batch": 32, "seed": 0, "by_frame": True}
-TARGET = 5.0
-TARGET_FIRST = 1.0
-
-Batches = Iterable[Tensor]
-"""The frames of the batches of one epoch."""
-
+TARGET, TARGET_FIRST = 5.0, 1.0
+Batches = Iterable[Tensor]  # of one epoch
 Reader = Callable[[], Batches]
-MakeLoader = Callable[[], DataLoader]
 EPOCHS = ("epoch", "epoch, mapped", "first epoch, decoding included", "epoch, streamed")
 
 
 def measure(
-    repeats: int = 7, *, num_clips: int = NUM_CLIPS, num_frames: int = NUM_FRAMES, size: int = SIZE
+    repeats: int = 7, *, num_clips: int = 8, num_frames: int = 90, size: int = 350
 ) -> dict[str, Comparison]:
     """Epochs from memory, mapped and streamed, the first with all decoding, and first batches."""
     view = View(num_frames=1, height=size, width=size, num_samples=0)
-    options = {"num_clips": num_clips, "num_frames": num_frames, "size": size}
-    with make_videos(**options, images=True) as video_set:
-        loaders: dict[str, MakeLoader] = {
-            "DataLoader, PNG": partial(
-                new_loader, video_set, ImageFrames(video_set.images), SETTINGS
-            ),
-            "DataLoader, mp4": partial(
-                new_loader, video_set, VideoFileFrames(video_set.videos), SETTINGS
-            ),
+    with make_videos(num_clips, num_frames, size, images=True) as video_set:
+        png, mp4 = ImageFrames(video_set.images), VideoFileFrames(video_set.videos)
+        loaders: dict[str, Reader] = {
+            "DataLoader, PNG": partial(new_loader, video_set, png, SETTINGS),
+            "DataLoader, mp4": partial(new_loader, video_set, mp4, SETTINGS),
         }
         with started_readers(loaders) as started:
             transports = Transports(video_set, view, SETTINGS)
             results = transports.compare(loaders, started, repeats, EPOCHS)
-            first_batches = {name: partial(read_first, make) for name, make in loaders.items()}
             for name, epoch in (
                 ("first batch of a cell", transports.first_of_cell),
                 ("first batch, decoding included", transports.first_epoch),
             ):
-                results[name] = compare_in_turn(
-                    partial(read_first, epoch),
-                    first_batches,
-                    repeats=repeats,
-                    warmup=1,
-                    target=TARGET_FIRST,
-                    children=True,
-                )
+                results[name] = _compare(read_first, epoch, loaders, repeats, TARGET_FIRST)
             return results
 
 
@@ -93,7 +66,9 @@ class Transports:
         self.options: dict[str, Any] = {"view": view, "columns": (), **settings}
         self.share = partial(share_frames, video_set.store, video_set.index, [size_of(view)])
         self.shared = self.share()
-        self.on_disk = map_frames(video_set, view), StreamedFrames(str(video_set.store))
+        with mock.patch.dict(os.environ, LUS_CACHE=str(video_set.store.parent / "cache")):
+            mapped = attach_mapped(mapped_files(video_set.store, {size_of(view)}, set()))
+        self.on_disk = mapped, StreamedFrames(str(video_set.store))
 
     def first_epoch(self) -> Iterator[Tensor]:
         """Epoch 0 after all clips are decoded into shared memory."""
@@ -105,33 +80,24 @@ class Transports:
 
     def compare(
         self,
-        loaders: Mapping[str, MakeLoader],
+        loaders: Mapping[str, Reader],
         started: Mapping[str, Reader],
         repeats: int,
-        names: Sequence[str],
+        names: tuple[str, ...],
     ) -> dict[str, Comparison]:
-        """Epochs from memory, mapped, the first one and streamed, under these names."""
         for name, make in loaders.items():
             for epochs in (self.first_epoch, *map(self._by_epoch, self.on_disk)):
                 check_equal(epochs(), make(), name)
         in_memory, mapped, streamed = map(self._by_epoch, (attach(self.shared), *self.on_disk))
         few = max(1, repeats // 2)
-        runs: list[tuple[Reader, Mapping[str, Reader], int]] = [
+        runs = [
             (in_memory, started, repeats),
             (mapped, started, repeats),
             (self.first_epoch, loaders, few),
             (streamed, started, few),
         ]
         return {
-            name: compare_in_turn(
-                partial(read_all, ours),
-                {baseline: partial(read_all, make) for baseline, make in baselines.items()},
-                repeats=number,
-                warmup=1,
-                target=TARGET,
-                children=True,
-            )
-            for name, (ours, baselines, number) in zip(names, runs, strict=True)
+            name: _compare(read_all, *run, TARGET) for name, run in zip(names, runs, strict=True)
         }
 
     def _by_epoch(self, reader: Any) -> Callable[[], Iterator[Tensor]]:
@@ -139,14 +105,19 @@ class Transports:
         return lambda: (batch["frames"] for batch in epochs(next(numbers)))
 
 
-def map_frames(video_set: VideoSet, view: View) -> InMemory:
-    """The frames as files beside the store, mapped into this process."""
-    with mock.patch.dict(os.environ, LUS_CACHE=str(video_set.store.parent / "cache")):
-        return attach_mapped(mapped_files(video_set.store, {size_of(view)}, set()))
+def _compare(
+    read: Callable[[Reader], Batches],
+    ours: Reader,
+    baselines: Mapping[str, Reader],
+    repeats: int,
+    target: float,
+) -> Comparison:
+    runs = {name: partial(read, reader) for name, reader in baselines.items()}
+    return compare_in_turn(partial(read, ours), runs, repeats=repeats, target=target, children=True)
 
 
 @contextmanager
-def started_readers(loaders: Mapping[str, MakeLoader]) -> Iterator[dict[str, Reader]]:
+def started_readers(loaders: Mapping[str, Reader]) -> Iterator[dict[str, Reader]]:
     """Readers with running workers, beside a Ray cluster whose Ray Data logs only errors."""
     started = {name: make() for name, make in loaders.items()}
     for loader in started.values():
@@ -161,7 +132,7 @@ def started_readers(loaders: Mapping[str, MakeLoader]) -> Iterator[dict[str, Rea
         logger.setLevel(before)
 
 
-def read_all(batches: Callable[[], Batches]) -> Batches:
+def read_all(batches: Reader) -> Batches:
     """Read an epoch; the caller closes the reader by releasing it."""
     reader = batches()
     for _ in reader:
@@ -169,7 +140,7 @@ def read_all(batches: Callable[[], Batches]) -> Batches:
     return reader
 
 
-def read_first(batches: Callable[[], Batches]) -> Iterator[Tensor]:
+def read_first(batches: Reader) -> Iterator[Tensor]:
     """Read the first batch; the caller stops prefetching by releasing the reader."""
     reader = iter(batches())
     next(reader)

@@ -67,22 +67,17 @@ def _row(what: str, ours: Comparison, baseline: Baseline | None) -> tuple[str, .
     if ours.target is not None:
         is_reached = baseline.ratio >= ours.target if baseline else ours.wall_ms <= ours.target
         verdict = "won" if is_reached else "lost"
-    wall, end = _digits(ours.wall_ms), (str(ours.threads), str(ours.repeats))
     if baseline is None:
-        cost = (f"{ours.cpu_s:.4f}", f"{ours.peak_mb:.0f}")
-        return (what, "", wall, "", "", target and f"{target} ms", verdict, *cost, *end)
-    return (
-        what,
-        baseline.name,
-        wall,
-        _digits(baseline.wall_ms),
-        f"{_digits(baseline.ratio)} [{_digits(baseline.low)}, {_digits(baseline.high)}]",
-        target,
-        verdict,
-        f"{ours.cpu_s:.4f} / {baseline.cpu_s:.4f}",
-        f"{ours.peak_mb:.0f} / {baseline.peak_mb:.0f}",
-        *end,
-    )
+        name, ratio, target = "", "", target and f"{target} ms"
+    else:
+        low, high = _digits(baseline.low), _digits(baseline.high)
+        name, ratio = baseline.name, f"{_digits(baseline.ratio)} [{low}, {high}]"
+    runs: tuple[Comparison | Baseline, ...] = (ours, baseline) if baseline else (ours,)
+    cpu_s = " / ".join(f"{run.cpu_s:.4f}" for run in runs)
+    peak_mb = " / ".join(f"{run.peak_mb:.0f}" for run in runs)
+    wall = (_digits(ours.wall_ms), _digits(baseline.wall_ms) if baseline else "")
+    end = (str(ours.threads), str(ours.repeats))
+    return (what, name, *wall, ratio, target, verdict, cpu_s, peak_mb, *end)
 
 
 def _digits(value: float) -> str:

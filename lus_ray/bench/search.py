@@ -7,13 +7,14 @@ of a sample in turn, with the sampler, seed, samples and cells of ours, and no p
 What is timed: until a finished sample's mean validation score is as good as the baseline's best at
 its end, and until all samples are finished; the median over seeds. Where ours never gets there,
 its ratio is 0.
-What is equal: settings and validation scores of samples drawn before the sampler learns from any.
+Equal are the samples that are drawn before the sampler learns from any.
 """
 
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from math import inf
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import numpy as np
 import optuna
 
 from lus_ray.bench.cell_runs import Runs, phantom_store, run_on_threads, two_processes
-from lus_ray.bench.measure import Comparison, compare_in_turn, pair, refuse
+from lus_ray.bench.measure import Comparison, Timings, compare_in_turn, compare_timings, refuse
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment, Recipe, Search
 from lus_ray.folds import fixed_test
@@ -34,7 +35,7 @@ from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
 from lus_ray.tasks import Segmentation
 
-NUM_PATIENTS, NUM_SAMPLES, NUM_EPOCHS, NUM_SEEDS, NUM_FOLDS = 24, 16, 8, 3, 2
+NUM_FOLDS = 2
 TARGET = 1.3
 BASELINE = "Optuna without pruning, two processes"
 RATES = optuna.distributions.FloatDistribution(1e-5, 1.0, log=True)
@@ -54,11 +55,7 @@ Trials = dict[int, TrialResult]
 
 
 def measure(
-    repeats: int = NUM_SEEDS,
-    *,
-    num_patients: int = NUM_PATIENTS,
-    num_samples: int = NUM_SAMPLES,
-    num_epochs: int = NUM_EPOCHS,
+    repeats: int = 3, *, num_patients: int = 24, num_samples: int = 16, num_epochs: int = 8
 ) -> dict[str, Comparison]:
     """As many seeds as repeats, on a cluster that runs."""
     clips = phantom_store(patients=num_patients, clips=2, frames=6, size=64)
@@ -82,7 +79,6 @@ def measure(
 
 
 def experiment(num_samples: int, num_epochs: int) -> Experiment:
-    """One arm that searches its learning rate by the mean of two folds."""
     recipe = Recipe(epochs=num_epochs, batch=8, lr=1e-3, draws=160, val_samples=2)
     arm = Arm(
         "unet",
@@ -101,7 +97,6 @@ def experiment(num_samples: int, num_epochs: int) -> Experiment:
 
 
 def seeded(runs: Runs, seed: int) -> Runs:
-    """The same runs with another seed of folds, cells and sampler."""
     return replace(runs, experiment=replace(runs.experiment, seed=seed))
 
 
@@ -150,33 +145,30 @@ def check_samples(ours: Trials, theirs: Trials, *, at_least: int) -> None:
     """Raise LusError if one of the first samples has other settings or another score."""
     if min(len(ours), len(theirs)) < at_least:
         refuse(f"search: fewer than {at_least} samples to compare")
-    for number in range(at_least):
-        for field in ("settings", "score"):
-            values = [getattr(trials[number], field) for trials in (ours, theirs)]
-            if values[0] != values[1]:
-                refuse(
-                    f"search: the {field} of sample {number} are {values[0]} in ours and "
-                    f"{values[1]} in the baseline"
-                )
+    for number, field in product(range(at_least), ("settings", "score")):
+        value, other = (getattr(trials[number], field) for trials in (ours, theirs))
+        if value != other:
+            values = f"{value} in ours and {other} in the baseline"
+            refuse(f"search: the {field} of sample {number} are {values}")
 
 
 def until_as_good(ours: Trials, theirs: Trials) -> tuple[float, float]:
     """Seconds until ours and the baseline reach the baseline's best score; inf if never."""
     best = max(trial.score for trial in theirs.values())
-    first, other_first = (
-        min((trial.ended_s for trial in trials.values() if trial.score >= best), default=inf)
-        for trials in (ours, theirs)
-    )
-    return first, other_first
+
+    def first_s(trials: Trials) -> float:
+        return min((t.ended_s for t in trials.values() if t.score >= best), default=inf)
+
+    return first_s(ours), first_s(theirs)
 
 
 def to_score(whole: Comparison, reached: list[tuple[float, float]]) -> Comparison:
     """The row of the time to an equal score; CPU seconds and memory are those of whole runs."""
-    ours_s, theirs_s = np.array(reached).T
     (base,) = whole.baselines
-    compared = pair(base.name, theirs_s, ours_s, cpu_s=base.cpu_s, peak_mb=base.peak_mb)
-    wall_ms = 1000 * float(np.median(ours_s))
-    return replace(whole, wall_ms=wall_ms, baselines=(compared,), target=TARGET)
+    ours_s, theirs_s = np.array(reached).T
+    ours = Timings(ours_s, whole.cpu_s, whole.peak_mb)
+    theirs = Timings(theirs_s, base.cpu_s, base.peak_mb)
+    return compare_timings(ours, {base.name: theirs}, threads=whole.threads, target=TARGET)
 
 
 def _mean_score(cells: list[Cell], plan: RunPlan, data: Path) -> float:

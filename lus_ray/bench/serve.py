@@ -6,10 +6,9 @@ frames of 96 x 96 pixels: small models show the cost of the service.
 Clips a second at equal p99: more and more closed-loop clients load both services in turn. The
 baseline's p99 at its highest throughput bounds ours; each side counts with its best number of
 clients within that. A time is the wall time for one clip. CPU seconds and memory are those of all
-processes of a service, in MiB that no other process shares, with all that Ray needs.
+processes of a service.
 Path: the latency for a single client beyond decoder and models one after the other in one process.
 The baseline's path is the floor: HTTP on loopback, a queue, and three threads.
-Every number of the responses of ours, the baseline and one process is equal to 1e-6.
 """
 
 import json
@@ -17,8 +16,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -26,30 +25,23 @@ from typing import Any
 
 import numpy as np
 
+from lus_ray.bench import http_load
 from lus_ray.bench.cell_runs import Runs, phantom_store
 from lus_ray.bench.inputs import write_video
-from lus_ray.bench.measure import Comparison, pair, refuse, torch_threads
-from lus_ray.bench.server_process import ServerProcess, free_port, module_path, run_server
+from lus_ray.bench.measure import Comparison, Timings, compare_timings, refuse, torch_threads
+from lus_ray.bench.server_process import ServerProcess, run_server
 from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.data.ingest import phantom
 from lus_ray.errors import LusError
-from lus_ray.experiment import Experiment
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import LocalPipeline
 from lus_ray.inference.schema import to_dict
 from lus_ray.orchestration import run_options
 
-CLIENTS = (2, 4, 8, 16)
-LOAD_S = 0.5
-NUM_ALONE = 40
-"""Clips of one client for the path, each beside one in this process."""
-
 TOLERANCE = 1e-6
 TARGET = 1.0
 PATH_MS = 6.0
-"""Of the composition, whose stages are processes of their own."""
-
 BASELINE = "FastAPI, one process, batching"
 BACKBONE = "biomarkers"
 ARMS = (BACKBONE, *(f"MLP on {BACKBONE}, {label}" for label in ("severity", "sf_ratio", "disease")))
@@ -58,18 +50,32 @@ COMPARED = ("lung_ultrasound", "biomarkers", "experts", "frames", "clip_scores",
 
 
 def measure(
-    repeats: int = 7, *, clients: Sequence[int] = CLIENTS, seconds: float = LOAD_S,
-    num_alone: int = NUM_ALONE,
-) -> dict[str, Comparison]:  # fmt: skip
-    """Clips a second at equal p99, and the path of a request."""
+    repeats: int = 7,
+    *,
+    clients: Sequence[int] = (2, 4, 8, 16),
+    seconds: float = 0.5,
+    num_alone: int = 40,
+) -> dict[str, Comparison]:
+    """Clips a second at equal p99; the path of `num_alone` clips, each beside one in this process.
+
+    Each number of clients loads a service for so many seconds.
+    """
+    study = run_options.apply_options(run_options.find_experiment(BACKBONE), "smoke")
+    study = replace(study.only(ARMS), claims=(), published={})
     with phantom_store(**PHANTOM) as (root, data), ExitStack() as stack:
-        run = Runs(experiment(), data, root).run_in_loop("served", 1, folds=(0,))
-        file = write_clip(root)
-        ours, theirs = (
-            stack.enter_context(run_server([sys.executable, "-m", *command, str(port)], port=port))
-            for command, port in zip(commands(run), (free_port(), free_port()), strict=True)
-        )
-        with torch_threads(1), in_process(run) as local:
+        run = Runs(study, data, root).run_in_loop("served", 1, folds=(0,))
+        (row,) = phantom.clips(**{**PHANTOM, "patients": 1, "clips": 1})
+        file = root / "clip.mp4"
+        write_video(file, row["frames"])
+        ours = stack.enter_context(run_server("lus_ray.cli", "serve", str(run), "--port"))
+        theirs = stack.enter_context(run_server("lus_ray.bench.serve_baseline", str(run)))
+        limits, models = ServiceLimits(), LocalPipeline(model_selection.select_models([run]))
+        decoder = stack.enter_context(FileDecoder(limits.clip, max_side=limits.max_side))
+
+        def local(file: Path) -> dict[str, Any]:
+            return to_dict(models.predict(decoder.decode(file)))
+
+        with torch_threads(1):
             check_equal(request_clip(ours, file), local(file), "one process")
             check_equal(request_clip(ours, file), request_clip(theirs, file), BASELINE)
             path = measure_path(ours, local, file, num_alone, limit_ms=PATH_MS)
@@ -77,37 +83,13 @@ def measure(
         order, loaded = [("", ours), (BASELINE, theirs)], []
         for _ in range(repeats):
             order.reverse()
-            loaded.append(
-                {name: put_load(server, file, clients, seconds) for name, server in order}
-            )
+            loaded.append({name: put_load(s, file, clients, seconds) for name, s in order})
         memory_mb = {"": ours.memory_mb(), BASELINE: theirs.memory_mb()}
     return {
         "clips at equal p99": at_equal_p99(loaded, memory_mb),
         "path": path,
         f"path of {BASELINE}": floor,
     }
-
-
-def experiment() -> Experiment:
-    """The biomarkers study in smoke size with the served arms and no published numbers."""
-    study = run_options.apply_options(run_options.find_experiment(BACKBONE), "smoke")
-    return replace(study.only(ARMS), claims=(), published={})
-
-
-def write_clip(folder: Path) -> Path:
-    """A phantom clip as a video that a client sends."""
-    (row,) = phantom.clips(**{**PHANTOM, "patients": 1, "clips": 1})
-    path = folder / "clip.mp4"
-    write_video(path, row["frames"])
-    return path
-
-
-def commands(run: Path) -> tuple[list[str], list[str]]:
-    """The modules that serve a run, with all arguments but the port: ours and the baseline's."""
-    return (
-        ["lus_ray.cli", "serve", str(run), "--port"],
-        ["lus_ray.bench.serve_baseline", str(run)],
-    )
 
 
 @dataclass(frozen=True)
@@ -126,13 +108,13 @@ Turn = Mapping[str, Mapping[int, Loaded]]
 def put_load(
     service: ServerProcess, file: Path, clients: Sequence[int], seconds: float
 ) -> dict[int, Loaded]:
-    """Load by the number of clients, each for so many seconds."""
     results = {}
     for number in clients:
-        command = [sys.executable, "-P", module_path("http_load"), service.url, str(file),
-                   str(number), str(seconds)]  # fmt: skip
+        arguments = map(str, (http_load.__file__, service.url, file, number, seconds))
         before = service.cpu_s()
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        ended = subprocess.run(
+            [sys.executable, "-P", *arguments], capture_output=True, text=True, check=False
+        )
         if ended.returncode:
             last = ended.stderr.strip().rpartition("\n")[-1]
             raise LusError(f"serve: {number} clients at once: {last}")
@@ -147,41 +129,26 @@ def at_equal_p99(loaded: Sequence[Turn], memory_mb: Mapping[str, float]) -> Comp
     """Ours within the p99 of the baseline at its highest throughput."""
     theirs = best_clients(loaded, BASELINE, within_s=np.inf)
     ours = best_clients(loaded, "", within_s=p99_s(loaded, BASELINE, theirs))
-    wall_s, cpu_s = {}, {}
-    for name, number in (("", ours), (BASELINE, theirs)):
+
+    def timings(name: str, number: int) -> Timings:
         loads = [turn[name][number] for turn in loaded]
-        wall_s[name] = np.array([load.wall_s for load in loads])
-        cpu_s[name] = float(np.median([load.cpu_s for load in loads]))
-    baseline = pair(
-        BASELINE, wall_s[BASELINE], wall_s[""],
-        cpu_s=cpu_s[BASELINE], peak_mb=memory_mb[BASELINE],
-    )  # fmt: skip
-    return Comparison(
-        repeats=len(loaded), threads=1, wall_ms=1000 * float(np.median(wall_s[""])),
-        cpu_s=cpu_s[""], peak_mb=memory_mb[""], baselines=(baseline,), target=TARGET,
-    )  # fmt: skip
+        cpu_s = float(np.median([load.cpu_s for load in loads]))
+        return Timings(np.array([load.wall_s for load in loads]), cpu_s, memory_mb[name])
+
+    baselines = {BASELINE: timings(BASELINE, theirs)}
+    return compare_timings(timings("", ours), baselines, threads=1, target=TARGET)
 
 
 def best_clients(loaded: Sequence[Turn], name: str, *, within_s: float) -> int:
     """The number of clients with the highest throughput within a p99, else with the lowest p99."""
-    clients = list(loaded[0][name])
-    fit = [number for number in clients if p99_s(loaded, name, number) <= within_s]
-    if not fit:
-        return min(clients, key=lambda number: p99_s(loaded, name, number))
-    return min(fit, key=lambda number: np.median([turn[name][number].wall_s for turn in loaded]))
+    p99 = {number: p99_s(loaded, name, number) for number in loaded[0][name]}
+    if fit := [number for number in p99 if p99[number] <= within_s]:
+        return min(fit, key=lambda n: np.median([turn[name][n].wall_s for turn in loaded]))
+    return min(p99, key=lambda number: p99[number])
 
 
 def p99_s(loaded: Sequence[Turn], name: str, number: int) -> float:
-    """The p99 of all responses of all repeats to so many clients."""
     return float(np.percentile([s for turn in loaded for s in turn[name][number].seconds], 99))
-
-
-@contextmanager
-def in_process(run: Path) -> Iterator[Callable[[Path], dict[str, Any]]]:
-    """Decoder and models one after the other in this process: what `lus predict FILE` does."""
-    limits, local = ServiceLimits(), LocalPipeline(model_selection.select_models([run]))
-    with closing(FileDecoder(limits.clip, max_side=limits.max_side)) as decoder:
-        yield lambda file: to_dict(local.predict(decoder.decode(file)))
 
 
 def measure_path(
@@ -203,14 +170,11 @@ def measure_path(
         local(file)
         if number >= 0:
             extra_s[number] = (middle - began) - (time.perf_counter() - middle)
-    return Comparison(
-        repeats=num_clips, threads=1, wall_ms=1000 * float(np.median(extra_s)),
-        cpu_s=(service.cpu_s() - before) / num_clips, peak_mb=0.0, baselines=(), target=limit_ms,
-    )  # fmt: skip
+    cpu_s = (service.cpu_s() - before) / num_clips
+    return compare_timings(Timings(extra_s, cpu_s), {}, threads=1, target=limit_ms)
 
 
 def request_clip(service: ServerProcess, file: Path) -> dict[str, Any]:
-    """The response of a service to a file."""
     request = urllib.request.Request(
         f"{service.url}/v1/clips", file.read_bytes(), {"Content-Type": "application/octet-stream"}
     )
@@ -226,16 +190,12 @@ def check_equal(ours: Mapping[str, Any], theirs: Mapping[str, Any], name: str) -
     )
     pairs = zip_longest(fields, other_fields, fillvalue=("the end", None))
     for (field, value), (other_field, other_value) in pairs:
-        is_equal = field == other_field and (
-            np.isclose(value, other_value, rtol=0, atol=TOLERANCE)
-            if isinstance(value, float) and isinstance(other_value, float)
-            else value == other_value
-        )
-        if not is_equal:
-            refuse(
-                f"serve: {name} returns {other_value} at {other_field} where ours returns {value} "
-                f"at {field}"
-            )
+        is_equal = value == other_value
+        if isinstance(value, float) and isinstance(other_value, float):
+            is_equal |= abs(value - other_value) <= TOLERANCE
+        if field != other_field or not is_equal:
+            where = f"{other_value} at {other_field} where ours returns {value} at {field}"
+            refuse(f"serve: {name} returns {where}")
 
 
 def flatten_json(value: Any, field: str = "") -> list[tuple[str, Any]]:

@@ -43,8 +43,6 @@ def main(run: str, port: str) -> None:
 
 
 class BaselineHandler:
-    """Responses to clips that arrive at the same time."""
-
     def __init__(self, local: LocalPipeline) -> None:
         assert local.backbone is not None
         self.local = local
@@ -55,7 +53,6 @@ class BaselineHandler:
         self.decoders: list[FileDecoder] = []
 
     async def __call__(self, body: bytes) -> ClipResponse:
-        """Decode, then the backbone in a batch, then the experts."""
         start_s, loop = time.perf_counter(), asyncio.get_running_loop()
         decoded = await loop.run_in_executor(self.decode_threads, self.decode, body)
         biomarkers = await self.backbone(decoded.frames)
@@ -77,7 +74,6 @@ class BaselineHandler:
     def respond(
         self, decoded: DecodedVideo, biomarkers: Prediction, start_s: float
     ) -> ClipResponse:
-        """The response from the biomarkers on."""
         outputs = StageOutputs(biomarkers=biomarkers, experts=self.local.experts(biomarkers))
         inspected = inspect_clip(decoded, preview=False)
         timings_ms = {"total": 1e3 * (time.perf_counter() - start_s)}
@@ -86,7 +82,6 @@ class BaselineHandler:
         )
 
     def close(self) -> None:
-        """End the decoder processes."""
         for decoder in self.decoders:
             decoder.close()
 
@@ -102,13 +97,11 @@ class QueueBatcher:
         self.waiting: asyncio.Queue[tuple[np.ndarray, asyncio.Future[Prediction]]] = asyncio.Queue()
 
     async def __call__(self, frames: np.ndarray) -> Prediction:
-        """The prediction for these frames."""
         future: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         self.waiting.put_nowait((frames, future))
         return await future
 
     async def work(self) -> None:
-        """Work on the queue until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             batch = [await self.waiting.get()]
@@ -126,8 +119,6 @@ class QueueBatcher:
 
 
 def build_app(handler: BaselineHandler) -> FastAPI:
-    """The routes that the benchmark requests."""
-
     @asynccontextmanager
     async def at_work(app: FastAPI) -> AsyncIterator[None]:
         working = asyncio.create_task(handler.backbone.work())

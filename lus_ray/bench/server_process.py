@@ -1,15 +1,14 @@
 """A service as a process of its own for the length of a block: its address, CPU time, memory."""
 
-import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -24,8 +23,6 @@ NUM_READY = 20  # times in a row: several processes may share its port
 
 @dataclass(frozen=True)
 class ServerProcess:
-    """A service that answers at `url`."""
-
     url: str
     process: psutil.Process
 
@@ -46,18 +43,22 @@ class ServerProcess:
 
 
 @contextmanager
-def run_server(command: Sequence[str], *, port: int) -> Iterator[ServerProcess]:
-    """Start a command, wait until it is ready at the port, and end it after the block.
+def run_server(module: str, *arguments: str) -> Iterator[ServerProcess]:
+    """Start `python -m MODULE ARGUMENTS PORT`, wait until it is ready, end it after the block.
 
     Raises:
         LusError: it ends before it is ready, or is not ready in time; with its last line.
     """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    url, command = f"http://127.0.0.1:{port}", [sys.executable, "-m", module, *arguments, str(port)]
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
+        process = psutil.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            url, deadline, num_ready = f"http://127.0.0.1:{port}", time.monotonic() + START_S, 0
+            deadline, num_ready = time.monotonic() + START_S, 0
             while num_ready < NUM_READY:
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
@@ -65,21 +66,9 @@ def run_server(command: Sequence[str], *, port: int) -> Iterator[ServerProcess]:
                     raise LusError(f"{' '.join(command[:4])} ... does not serve: {last}")
                 num_ready = num_ready + 1 if _is_ready(url) else 0
                 time.sleep(0.0 if num_ready else PAUSE_S)
-            yield ServerProcess(url, psutil.Process(process.pid))
+            yield ServerProcess(url, process)
         finally:
             _end(process)
-
-
-def free_port() -> int:
-    """A port of this machine where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def module_path(name: str) -> str:
-    """The file of a module beside this one, to start it without the package around it."""
-    return str(Path(__file__).with_name(f"{name}.py"))
 
 
 def _is_ready(url: str) -> bool:
@@ -90,16 +79,16 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
+def _end(process: psutil.Popen) -> None:
     """Terminate a process as a service manager does, and kill what it leaves behind."""
-    started = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-    process.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
+    if process.poll() is not None:
+        return
+    started = process.children(recursive=True)
+    with suppress(psutil.Error):
+        process.terminate()
         process.wait(END_S)
-    _, left = psutil.wait_procs(started, timeout=5)
+    _, left = psutil.wait_procs([*started, process], timeout=5)
     for child in left:
         with suppress(psutil.Error):
             child.kill()
-    if process.poll() is None:
-        process.kill()
-        process.wait()
+    process.wait()

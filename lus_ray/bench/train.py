@@ -28,14 +28,8 @@ from lus_ray.tasks import BinarySegmentation, ClipLabel, FrameScore
 from lus_ray.tasks.task import Task
 from lus_ray.training import loop
 
-NUM_STEPS = 16
-SIDE = 64
 RECIPE = Recipe(epochs=1, batch=0, lr=1e-3, weight_decay=0.0, select="last")
-"""The size of a batch is that of the batches themselves."""
-
-TARGET = 1 / 1.03
-"""A step may take 1.03 times the bare loop's."""
-
+TARGET = 1 / 1.03  # a step may take 1.03 times the bare loop's
 Batch = dict[str, Tensor]
 Loss = Callable[[torch.nn.Module, Float[Tensor, "B T H W"], Batch], Float[Tensor, ""]]
 """Of a network, on frames in [0, 1] and a batch of labels."""
@@ -52,9 +46,7 @@ class LoopCase:
     label: str
 
 
-def measure(
-    repeats: int = 7, *, num_steps: int = NUM_STEPS, side: int = SIDE
-) -> dict[str, Comparison]:
+def measure(repeats: int = 7, *, num_steps: int = 16, side: int = 64) -> dict[str, Comparison]:
     """An epoch of each network on one thread."""
     results = {}
     with torch_threads(1):
@@ -64,14 +56,12 @@ def measure(
             ours = partial(with_fit, task, data, start)
             theirs = partial(with_bare_loop, task, data, start, case.loss)
             check_equal(ours, theirs, task, name)
-            results[name] = compare_in_turn(
-                ours, {"bare loop": theirs}, repeats=repeats, warmup=1, target=TARGET
-            )
+            runs = {"bare loop": theirs}
+            results[name] = compare_in_turn(ours, runs, repeats=repeats, target=TARGET)
     return results
 
 
 def loop_cases(side: int) -> Mapping[str, LoopCase]:
-    """The cases by network, for square images."""
     frames = View(num_frames=1, height=side, width=side, num_samples=0)
     clips = View(num_frames=8, height=side, width=side, num_samples=1)
     cnn = partial(FrameScore, FrameCNN, view=frames)
@@ -94,29 +84,25 @@ def build_task(case: LoopCase) -> tuple[Task, dict[str, Tensor]]:
 
 
 def copy_weights(task: Task) -> dict[str, Tensor]:
-    """A copy of the weights, which training does not change."""
     return {key: value.clone() for key, value in task.state_dict().items()}
 
 
 def batches(case: LoopCase, num_steps: int, side: int) -> list[Batch]:
-    """Batches of phantom clips: uint8 frames and labels."""
-    view, num_frames = View(num_frames=1, height=side, width=side, num_samples=0), case.num_frames
-    arrays = phantom_frames(view, num_clips=case.num_clips, num_frames=num_frames, scheme="bline")
-    frames, ids = (torch.from_numpy(array).unflatten(0, (-1, num_frames)) for array in arrays)
+    """uint8 frames and labels of phantom clips, brighter from step to step: no two are equal."""
+    view = View(num_frames=1, height=side, width=side, num_samples=0)
+    shape = {"num_clips": case.num_clips, "num_frames": case.num_frames}
+    frames, ids = phantom_frames(view, **shape, scheme="bline")
     labels = ids if case.label == "masks" else torch.arange(case.num_clips) % 4
-    # Brighter from step to step, so that no two batches are equal.
     return [{"frames": frames + step % 16, case.label: labels.clone()} for step in range(num_steps)]
 
 
 def with_fit(task: Task, data: list[Batch], start: Mapping[str, Tensor]) -> float:
-    """The mean loss of an epoch of ours, from these weights on."""
     task.load_state_dict(start)
     torch.manual_seed(0)
     return fit_epoch(task, data, RECIPE)
 
 
 def fit_epoch(task: Task, data: list[Batch], recipe: Recipe, device: str = "cpu") -> float:
-    """The mean loss of an epoch of the training loop."""
     metrics: dict[str, float] = {}
     loop.fit(
         task,
@@ -154,14 +140,10 @@ def check_equal(
     ours: Callable[[], float], theirs: Callable[[], float], task: Task, name: str
 ) -> None:
     """Raise LusError if both loops come to another mean loss or to other weights."""
-    loss = ours()
-    weights = copy_weights(task)
-    other_loss = theirs()
+    loss, weights, other_loss = ours(), copy_weights(task), theirs()
     if loss != other_loss:
-        refuse(
-            f"train: the bare loop of {name} has a mean loss of {other_loss!r} where ours has "
-            f"{loss!r}"
-        )
+        has = f"has a mean loss of {other_loss!r} where ours has {loss!r}"
+        refuse(f"train: the bare loop of {name} {has}")
     for key, value in task.state_dict().items():
         if not torch.equal(value, weights[key]):
             refuse(f"train: after an epoch of {name} the bare loop has another {key} than ours")

@@ -16,7 +16,7 @@ from torch import Tensor
 from lus_ray.bench.measure import Comparison, check_close, compare_in_turn, torch_threads
 from lus_ray.nets.uninorm import Uninorm
 
-NUM_CLIPS, NUM_SCORES, NUM_FRAMES = 64, 4, 300
+NUM_SCORES = 4
 TOLERANCE = 1e-9
 TARGET = 50.0
 
@@ -25,7 +25,7 @@ Aggregate = Callable[[Tensor, Tensor], Tensor]
 
 
 def measure(
-    repeats: int = 7, *, num_clips: int = NUM_CLIPS, num_frames: int = NUM_FRAMES
+    repeats: int = 7, *, num_clips: int = 64, num_frames: int = 300
 ) -> dict[str, Comparison]:
     """Forward and backward with the gradient to the neutral elements; then to frames as well."""
     clips, neutral = example(num_clips, num_frames)
@@ -42,7 +42,7 @@ def measure(
         steps = {name: _step(baseline, clips, inputs) for name, baseline in baselines.items()}
         for name, step in steps.items():
             check_equal(ours(), step(), name)
-        return compare_in_turn(ours, steps, repeats=number, warmup=1, target=target)
+        return compare_in_turn(ours, steps, repeats=number, target=target)
 
     few = max(1, repeats // 2)  # a run of the published tree takes seconds
     with torch_threads(1):
@@ -105,23 +105,20 @@ def levels(
     return frames[..., 0]
 
 
-def _pair_by_pair(clips: Tensor, neutral: Tensor) -> Tensor:
-    return torch.stack([halves(clip, neutral) for clip in clips])
+def by_clip(aggregate: Aggregate) -> Aggregate:
+    """The same clip after clip."""
+    return lambda clips, neutral: torch.stack([aggregate(clip, neutral) for clip in clips])
 
 
-def _score_by_score(clips: Tensor, neutral: Tensor) -> Tensor:
-    rows = [[levels(x, e) for x, e in zip(clip, neutral, strict=True)] for clip in clips]
-    return torch.stack([torch.stack(row) for row in rows])
+def by_score(aggregate: Aggregate) -> Aggregate:
+    """The same score after score of one clip."""
+    return lambda clip, neutral: torch.stack(list(map(aggregate, clip, neutral)))
 
 
-def _clip_by_clip(clips: Tensor, neutral: Tensor) -> Tensor:
-    return torch.stack([levels(clip, neutral) for clip in clips])
-
-
-PUBLISHED: dict[str, Aggregate] = {"tree pair by pair, as published": _pair_by_pair}
+PUBLISHED: dict[str, Aggregate] = {"tree pair by pair, as published": by_clip(halves)}
 LEVELS: dict[str, Aggregate] = {
-    "tree by levels, each score of each clip": _score_by_score,
-    "tree by levels, each clip": _clip_by_clip,
+    "tree by levels, each score of each clip": by_clip(by_score(levels)),
+    "tree by levels, each clip": by_clip(levels),
     "tree by levels, all clips at once": levels,
 }
 

@@ -5,19 +5,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from typing import Any
 
 import pytest
 import torch
 
 from lus_ray import bench
 from lus_ray.bench import augment, clips, gpu, mcdropout, reads, search, serve, uninorm
-from lus_ray.bench.measure import Comparison
+from lus_ray.bench.measure import Comparison, refuse
 from lus_ray.bench.report import BenchReport
-from lus_ray.bench.search import TrialResult
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import InputError, LusError
 from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
+from tests.bench.test_search import TRIALS
 
 FULL = (pytest.mark.ray, pytest.mark.slow, pytest.mark.full)
 ONE_BY_ONE, ONE_MAP, LEVELS = ["one by one"], ["one map a clip"], list(uninorm.LEVELS)
@@ -40,7 +39,7 @@ BENCHMARKS = [
       "gradient to neutral and frames": (None, LEVELS)}, ()),
     ("mcdropout", {"nets": NETS, "view": View(1, 40, 60, 0), "num_samples": 2},
      {name: (2, ["whole passes"]) for name in ("ensemble of 3", *NETS)}, ()),
-    ("train", {"num_steps": 2, "side": 32},
+    ("train", {"num_steps": 1, "side": 32},
      {name: (1 / 1.03, ["bare loop"]) for name in ("FrameCNN", "TSM", "U-Net")},
      pytest.mark.slow),
     ("experts", {"num_patients": 16, "kinds": ("NN",), "labels": ("severity",)},
@@ -74,66 +73,53 @@ def test_a_benchmark_has_its_rows_targets_and_baselines(name: str, sizes: dict, 
     assert list(results) == list(expected)
     for row, measured in results.items():
         assert (measured.target, [b.name for b in measured.baselines]) == expected[row]
-        for baseline in measured.baselines:
-            assert measured.wall_ms > 0
-            assert baseline.low <= baseline.ratio <= baseline.high
+        assert all(b.low <= b.ratio <= b.high for b in measured.baselines)
     if name == "serve":  # memory of Ray's own processes counts
         measured = results["clips at equal p99"]
         assert measured.peak_mb > measured.baselines[0].peak_mb > 0
 
 
-TRIALS = {0: TrialResult({"lr": 0.1}, 0.5, 2.0), 1: TrialResult({"lr": 0.01}, 0.75, 4.0)}
 SECOND = TRIALS[1]
 HALF, NAN = torch.tensor([0.5]), torch.tensor([torch.nan])
 GREY = torch.zeros(1, 1, 4, 4)
-BATCHES = [torch.zeros(2, 1, 4, 4)]
-REFUSALS: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any], str]] = [
-    (augment.check_equal, ((GREY,), (GREY * torch.nan,), "b"), {}, r"100\.0% of the greys of 'b'"),
-    (uninorm.check_equal, ((HALF, HALF), (HALF, HALF + 1e-3), "b"), {},
+check_samples = partial(search.check_samples, TRIALS, at_least=2)
+UNEQUAL = [
+    (augment.check_equal, ((GREY,), (GREY * torch.nan,), "b"), r"100\.0% of the greys of 'b'"),
+    (uninorm.check_equal, ((HALF, HALF), (HALF, HALF + 1e-3), "b"),
      "gradients to the neutral elements of 'b' differ from ours by 1"),
-    (uninorm.check_equal, ((HALF,), (NAN,), "b"), {}, "values of 'b' differ"),
-    (mcdropout.check_equal, ((GREY, GREY), (GREY, GREY), "U-Net"), {},
-     "samples of the U-Net are alike"),
-    (gpu.check_close, (1.0, 1.2), {}, "the first step has a loss of 1.2 where ours has 1.0"),
-    (gpu.check_close, (1.0, float("nan")), {}, "the first step has a loss of nan"),
-    (reads.check_equal, (BATCHES, [BATCHES[0] + 1], "b"), {},
-     "batch 0 of 'b' holds other pixels than ours"),
-    (reads.check_equal, (BATCHES, [], "b"), {}, "'b' gives 0 batches, ours 1"),
-    (clips.check_count, (148, 152, "frames"), {}, "148 frames were read of 152"),
-    (search.check_samples, (TRIALS, {**TRIALS, 1: replace(SECOND, settings={"lr": 0.2})}),
-     {"at_least": 2}, "the settings of sample 1 are"),
-    (search.check_samples, (TRIALS, {**TRIALS, 1: replace(SECOND, score=0.7)}), {"at_least": 2},
-     "the score of sample 1 are"),
-    (search.check_samples, (TRIALS, {0: TRIALS[0]}), {"at_least": 2}, "fewer than 2 samples"),
+    (uninorm.check_equal, ((HALF,), (NAN,), "b"), "values of 'b' differ"),
+    (mcdropout.check_equal, ((GREY, GREY), (GREY, GREY), "U-Net"), "of the U-Net are alike"),
+    (gpu.check_close, (1.0, 1.2), "the first step has a loss of 1.2 where ours has 1.0"),
+    (gpu.check_close, (1.0, float("nan")), "the first step has a loss of nan"),
+    (reads.check_equal, ([GREY], [GREY + 1], "b"), "batch 0 of 'b' holds other pixels than ours"),
+    (reads.check_equal, ([GREY], [], "b"), "'b' gives 0 batches, ours 1"),
+    (clips.check_count, (148, 152, "frames"), "148 frames were read of 152"),
+    (check_samples, ({**TRIALS, 1: replace(SECOND, settings={"lr": 0.2})},),
+     "the settings of sample 1 are"),
+    (check_samples, ({**TRIALS, 1: replace(SECOND, score=0.7)},), "the score of sample 1 are"),
+    (check_samples, ({0: TRIALS[0]},), "fewer than 2 samples"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("check", "values", "options", "reason"), REFUSALS)
-def test_unequal_work_gets_no_ratio(check, values, options, reason):
+@pytest.mark.parametrize(("check", "values", "reason"), UNEQUAL)
+def test_unequal_work_gets_no_ratio(check: Callable[..., None], values: tuple, reason: str):
     with pytest.raises(LusError, match=reason):
-        check(*values, **options)
+        check(*values)
 
 
-def test_equal_work_is_accepted():
-    gpu.check_close(1.0, 1.05)
-    reads.check_equal(BATCHES, BATCHES, "b")
-    uninorm.check_equal((HALF, HALF), (HALF, HALF), "b")
-    later = {number: replace(trial, ended_s=9.0) for number, trial in TRIALS.items()}
-    search.check_samples(TRIALS, later, at_least=2)
+def test_samples_that_end_at_another_time_are_equal():
+    check_samples({number: replace(trial, ended_s=9.0) for number, trial in TRIALS.items()})
 
 
 MEASURED = Comparison(repeats=1, threads=1, wall_ms=1.0, cpu_s=0.0, peak_mb=0.0, baselines=())
 
 
 def test_a_refused_benchmark_leaves_the_others(monkeypatch: pytest.MonkeyPatch):
-    def refuse() -> None:
-        raise LusError("gpu: unequal work")
-
-    monkeypatch.setattr(gpu, "measure", refuse)
+    monkeypatch.setattr(gpu, "measure", partial(refuse, "gpu"))
     monkeypatch.setattr(uninorm, "measure", lambda: {"a clip": MEASURED})
     report = bench.run(["gpu", "uninorm"])
     assert report.measures == {"uninorm": {"a clip": MEASURED}}
-    assert report.refused == {"gpu": "gpu: unequal work"}
+    assert report.refused == {"gpu": "gpu; no ratio is given for unequal work"}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so that it is measured")
@@ -148,22 +134,17 @@ def test_an_unknown_benchmark_is_refused():
         bench.run(["speed"])
 
 
-def test_a_report_is_a_table_and_plain_json():
-    rows = {"a clip": MEASURED, "a frame": replace(MEASURED, target=0.5)}
+def test_a_report_is_a_table_and_plain_json_where_a_time_never_reached_is_null():
+    never = replace(MEASURED, wall_ms=float("inf"), target=1.0)
+    rows = {"a clip": MEASURED, "a frame": replace(MEASURED, target=0.5), "a score": never}
     report = BenchReport("2026-01-02T03:04:05+00:00", {"uninorm": rows})
     head, blank, *table = report.text().splitlines()
     assert head.startswith("2026-01-02T03:04:05+00:00, ")
-    assert (blank, len(table)) == ("", 3)
+    assert (blank, len(table)) == ("", 4)
     assert table[2].split()[-6:] == ["ms", "lost", "0.0000", "0", "1", "1"]
-    contents = json.loads(json.dumps(report.contents()))
-    assert contents["measures"]["uninorm"]["a clip"]["repeats"] == 1
+    assert "never" in table[3]
+    contents = json.loads(json.dumps(report.contents(), allow_nan=False))
+    measured = contents["measures"]["uninorm"]
+    assert (measured["a clip"]["repeats"], measured["a score"]["wall_ms"]) == (1, None)
     assert set(contents["machine"]) == {"cpus", "architecture"}
     assert set(contents["versions"]) == {"lus_ray", "python", "torch", "numpy"}
-
-
-def test_a_time_that_was_never_reached_is_null_in_json():
-    never = {"to a score": replace(MEASURED, wall_ms=float("inf"), target=1.0)}
-    report = BenchReport("today", {"search": never})
-    assert "never" in report.text()
-    text = json.dumps(report.contents(), allow_nan=False)
-    assert json.loads(text)["measures"]["search"]["to a score"]["wall_ms"] is None

@@ -21,7 +21,6 @@ VIEW = View(num_frames=5, height=64, width=64)
 
 @pytest.fixture(scope="module")
 def video_set() -> Iterator[VideoSet]:
-    """Two clips of 12 frames of 64 x 64, of which 6 differ."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inputs, "NUM_DISTINCT", 6)
         with inputs.make_videos(num_clips=2, num_frames=12, size=64, images=True) as video_set:

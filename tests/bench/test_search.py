@@ -19,6 +19,6 @@ def test_the_row_has_the_median_ratio_and_0_where_ours_never_reaches_the_score()
     baseline = Baseline("baseline", 1.0, 2.0, 3.0, 1.0, 1.0, 1.0)
     whole = Comparison(3, 1, 1.0, 2.0, 3.0, (baseline,))
     row = search.to_score(whole, [(1.0, 2.0), (2.0, 3.0), (np.inf, 4.0)])
-    assert (row.wall_ms, row.target) == (2000, 1.3)
+    assert (row.wall_ms, row.target, row.cpu_s, row.peak_mb) == (2000, 1.3, 2, 3)
     (ours,) = row.baselines
     assert (ours.wall_ms, ours.ratio, ours.low) == (3000, 1.5, 0)

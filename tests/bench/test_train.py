@@ -1,4 +1,4 @@
-"""A bare loop trains what ours trains."""
+"""A bare loop that trains something else is refused."""
 
 from functools import partial
 
@@ -9,35 +9,32 @@ from torch import Tensor, nn
 from lus_ray.bench import train
 from lus_ray.errors import LusError
 
-CASES = train.loop_cases(32)
+CASE = train.loop_cases(32)["U-Net"]
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_loop_that_does_other_work_gets_no_ratio(name: str):
-    case = CASES[name]
-    task, start = train.build_task(case)
-    data = train.batches(case, 2, 32)
-    ours = partial(train.with_fit, task, data, start)
+def test_a_loop_that_does_other_work_gets_no_ratio():
+    task, start = train.build_task(CASE)
+    data = train.batches(CASE, 1, 32)
 
     def double_loss(net: nn.Module, frames: Tensor, batch: train.Batch) -> Tensor:
-        return 2 * case.loss(net, frames, batch)
+        return 2 * CASE.loss(net, frames, batch)
 
-    train.check_equal(ours, partial(train.with_bare_loop, task, data, start, case.loss), task, name)
+    ours = partial(train.with_fit, task, data, start)
     doubled = partial(train.with_bare_loop, task, data, start, double_loss)
-    with pytest.raises(LusError, match=f"the bare loop of {name} has a mean loss of"):
-        train.check_equal(ours, doubled, task, name)
+    with pytest.raises(LusError, match="the bare loop of U-Net has a mean loss of"):
+        train.check_equal(ours, doubled, task, "U-Net")
 
 
 def test_an_epoch_changes_the_weights_and_the_next_one_starts_from_the_same():
-    task, start = train.build_task(CASES["U-Net"])
-    data = train.batches(CASES["U-Net"], 2, 32)
+    task, start = train.build_task(CASE)
+    data = train.batches(CASE, 2, 32)
     first = train.with_fit(task, data, start)
     assert not torch.equal(task.state_dict()["net.out.weight"], start["net.out.weight"])
     assert train.with_fit(task, data, start) == first
 
 
 def test_weights_that_differ_get_no_ratio():
-    task, _ = train.build_task(CASES["U-Net"])
+    task, _ = train.build_task(CASE)
 
     def change_weights() -> float:
         with torch.no_grad():
