@@ -1,6 +1,8 @@
 """`lus ingest` and `lus check`: clips into a store, and what a store holds."""
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ def ingest(
         raise InputError("no STORE given; write 'lus ingest SOURCE ROOT STORE'")
     refuse_unwritable(store, "STORE")
     options = {name: value for name, value in own.items() if value is not None}
-    with ClipProgress("clips") as progress:
+    with show_clip_progress() as progress:
         summary = read_source(source, origin, store, workers=workers, progress=progress, **options)
     click.echo(json.dumps(summary.contents(), indent=1) if as_json else summary.text())
 
@@ -88,24 +90,18 @@ def check(store: Path | str, as_json: bool) -> None:
         raise LusError(f"{store}: {len(findings.damaged)} damaged files; ingest their source again")
 
 
-class ClipProgress:
-    """A progress bar on stderr; entering it returns the function that advances it."""
+@contextmanager
+def show_clip_progress() -> Iterator[Callable[[int, int | None, int], None]]:
+    """A progress bar on stderr; the block gets the function that advances it."""
+    from rich.console import Console
+    from rich.progress import Progress
 
-    def __init__(self, unit: str) -> None:
-        from rich.console import Console
-        from rich.progress import Progress
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("clips", total=None)
 
-        self.console = Console(stderr=True)
-        self.bar = Progress(console=self.console, disable=not self.console.is_terminal)
-        self.task = self.bar.add_task(unit, total=None)
+        def show(done: int, total: int | None, num_frames: int) -> None:
+            text = f"{done} clips, {num_frames} frames"
+            bar.update(task, completed=done, total=total, description=text)
 
-    def __enter__(self) -> Any:
-        self.bar.__enter__()
-        return self.show
-
-    def show(self, done: int, total: int | None, num_frames: int) -> None:
-        text = f"{done} clips, {num_frames} frames"
-        self.bar.update(self.task, completed=done, total=total, description=text)
-
-    def __exit__(self, *error: Any) -> None:
-        self.bar.__exit__(*error)
+        yield show

@@ -63,9 +63,7 @@ def demo(out: Path, as_json: bool) -> None:
     help="A running Ray cluster: auto, host:6379 or ray://host:10001 (default RAY_ADDRESS).",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def run(
-    experiment: str, out: Path | str | None, size: str, smoke: bool, **options: Any
-) -> None:  # fmt: skip
+def run(experiment: str, out: Path | str | None, size: str, smoke: bool, **options: Any) -> None:
     """Run the unfinished cells of EXPERIMENT and print its table; repeat it to resume."""
     size = "smoke" if smoke else size
     _run(experiment, out or Path("runs") / f"{experiment}-{size}", size, **options)

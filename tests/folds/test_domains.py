@@ -4,11 +4,13 @@ from collections import Counter
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lus_ray.errors import FoldError
-from lus_ray.folds import Protocol, across_domains, gate
+from lus_ray.folds import across_domains, gate
+from tests.folds import test_protocols as protocols
+from tests.folds.test_protocols import assert_tested_once, few
 
 DOMAINS = ("cap", "covid")
 
@@ -16,18 +18,10 @@ DOMAINS = ("cap", "covid")
 def table(rows: list[tuple[str, str, str, int]]) -> pa.Table:
     """An index with one clip for each (patient, group, domain, number of images)."""
     patients, groups, domains, num_images = zip(*rows, strict=True)
-    names = [f"clip {number}" for number in range(len(rows))]
     images = [[[frame, 0] for frame in range(number)] for number in num_images]
-    return pa.table(
-        {
-            "clip": names,
-            "patient": patients,
-            "group": groups,
-            "domain": pa.array(domains, pa.string()),
-            "sha256": names,
-            "images": pa.array(images, pa.list_(pa.list_(pa.int32()))),
-        }
-    )
+    index = protocols.table([(*names, None) for names in zip(patients, groups, strict=True)])
+    index = index.append_column("domain", pa.array(domains, pa.string()))
+    return index.append_column("images", pa.array(images, pa.list_(pa.list_(pa.int32()))))
 
 
 def rows_of(domain: str) -> st.SearchStrategy[list[tuple[str, str, str, int]]]:
@@ -44,22 +38,19 @@ def rows_of(domain: str) -> st.SearchStrategy[list[tuple[str, str, str, int]]]:
     )
 
 
-apart = st.tuples(*map(rows_of, DOMAINS)).map(lambda both: table(both[0] + both[1]))
-"""Groups of one domain each."""
-
-shared = st.tuples(*map(rows_of, DOMAINS), st.integers(1, 6)).map(
-    lambda given: table(
+def index_of(cap: list[tuple], covid: list[tuple], num_shared: int = 0) -> pa.Table:
+    """The first groups of both domains become groups with patients of both."""
+    return table(
         [
-            (patient, f"both-{group[-1]}" if int(group[-1]) < given[2] else group, domain, number)
-            for patient, group, domain, number in given[0] + given[1]
+            (patient, f"both-{group[-1]}" if int(group[-1]) < num_shared else group, domain, number)
+            for patient, group, domain, number in cap + covid
         ]
     )
-)
-"""Some groups, or all of some domain's, hold patients of both domains."""
 
-indexes, seeds = apart | shared, st.integers(0, 99)
+
+apart = st.builds(index_of, *map(rows_of, DOMAINS))
+indexes, seeds = st.builds(index_of, *map(rows_of, DOMAINS), st.integers(0, 6)), st.integers(0, 99)
 SINGLES = table([(f"{d}{n}", f"{d}{n}", d, 1) for d in DOMAINS for n in range(6)])
-few = settings(deadline=None, max_examples=40)
 
 
 def per_domain(index: pa.Table, patients: tuple[str, ...]) -> Counter[str]:
@@ -72,15 +63,15 @@ def per_domain(index: pa.Table, patients: tuple[str, ...]) -> Counter[str]:
 
 
 @few
-@given(indexes, st.integers(3, 6), st.booleans(), seeds)
-def test_every_patient_is_tested_once_and_every_split_has_every_domain(index, k, val, seed):
+@given(indexes, st.integers(3, 6), st.booleans(), seeds, st.randoms(use_true_random=False))
+def test_every_patient_is_tested_once_with_every_domain_in_any_order(index, k, val, seed, random):
     folds = across_domains(k, val).assign(index, seed=seed)
+    order = random.sample(range(index.num_rows), index.num_rows)
+    assert folds == across_domains(k, val).assign(index.take(order), seed=seed)
     gate(folds, index)
     assert [fold.number for fold in folds] == list(range(k))
-    patients = set(index["patient"].to_pylist())
-    assert Counter(patient for fold in folds for patient in fold.test) == Counter(patients)
+    assert_tested_once(folds, index)
     for fold in folds:
-        assert {*fold.train, *fold.val, *fold.test} == patients
         for split in ("train", "test", *(["val"] if val else [])):
             assert set(per_domain(index, getattr(fold, split))) == set(DOMAINS)
         assert val or fold.val == ()
@@ -88,32 +79,19 @@ def test_every_patient_is_tested_once_and_every_split_has_every_domain(index, k,
 
 @few
 @given(apart, st.integers(3, 6), seeds)
-def test_test_parts_of_a_domain_differ_by_no_more_than_its_largest_group(index, k, seed):
-    folds = across_domains(k, val=False).assign(index, seed=seed)
+def test_a_group_of_each_domain_validates_and_test_parts_differ_by_one_group(index, k, seed):
+    folds = across_domains(k).assign(index, seed=seed)
+    for fold in folds:
+        groups = {patient.rpartition("-")[0] for patient in fold.val}
+        assert sorted(group.partition("-")[0] for group in groups) == list(DOMAINS)
     parts = [per_domain(index, fold.test) for fold in folds]
+    members = index.group_by("group").aggregate([("patient", "list")])["patient_list"]
     largest: Counter[str] = Counter()
-    for group in set(index["group"].to_pylist()):
-        members = index.filter(pa.compute.equal(index["group"], group))["patient"].to_pylist()
-        largest |= per_domain(index, tuple(members))
+    for patients in members.to_pylist():
+        largest |= per_domain(index, tuple(patients))
     for domain in DOMAINS:
         numbers = [part[domain] for part in parts]
         assert max(numbers) - min(numbers) <= largest[domain]
-
-
-@few
-@given(indexes, st.randoms(use_true_random=False), seeds)
-def test_the_order_of_rows_changes_nothing(index, random, seed):
-    order = random.sample(range(index.num_rows), index.num_rows)
-    protocol = across_domains()
-    assert protocol.assign(index.take(order), seed=seed) == protocol.assign(index, seed=seed)
-
-
-@few
-@given(apart, seeds)
-def test_one_group_of_each_domain_validates(index, seed):
-    for fold in across_domains().assign(index, seed=seed):
-        groups = {patient.rpartition("-")[0] for patient in fold.val}
-        assert sorted(group.partition("-")[0] for group in groups) == list(DOMAINS)
 
 
 def test_patients_of_the_published_numbers_fall_into_parts_as_published():
@@ -169,13 +147,6 @@ def test_an_index_that_cannot_be_split_by_domain_is_refused(rows, message):
         across_domains(3).assign(table(rows), seed=0)
 
 
-@pytest.mark.parametrize(("k", "val"), [(2, True), (1, False), (0, True)])
-def test_too_few_folds_are_refused(k, val):
-    with pytest.raises(FoldError, match=f"across_domains: k is {k}; use at least"):
-        across_domains(k, val)
-
-
 def test_the_protocol_describes_itself():
-    protocol = across_domains(3, val=False)
-    assert isinstance(protocol, Protocol)
-    assert protocol.describe() == {"name": "across_domains", "k": 3, "val": False}
+    description = {"name": "across_domains", "k": 3, "val": False}
+    assert across_domains(3, val=False).describe() == description

@@ -22,19 +22,15 @@ def test_a_patient_in_two_splits_is_refused_by_name():
         Fold(1, train=("a", "b"), test=("b", "c"))
 
 
+ONE_GROUP = table([("a", "g", 0), ("b", "g", 0)])
+EQUAL_PIXELS = singles(2).set_column(4, "sha256", pa.array(["same", "same"]))
+
+
 @pytest.mark.parametrize(
     ("fold", "index", "message"),
     [
-        (
-            Fold(0, train=("a", "c"), test=("b",)),
-            table([("a", "a", 0), ("b", "a", 0), ("c", "c", 0)]),
-            "leak group 'a' is in two splits: 'a' in train, 'b' in te",
-        ),
-        (
-            Fold(0, train=("p00",), test=("p01",)),
-            singles(2).set_column(4, "sha256", pa.array(["same", "same"])),
-            "equal pixels 'same'",
-        ),
+        (Fold(0, train=("a",), test=("b",)), ONE_GROUP, "leak group 'g' is in two splits: 'a' in"),
+        (Fold(0, train=("p00",), test=("p01",)), EQUAL_PIXELS, "equal pixels 'same'"),
         (Fold(0, train=("p00",), test=("q",)), singles(1), "patient 'q' is not in this store"),
         (Fold(3, train=(), test=("p00",)), singles(1), "fold 3: no patient to train on"),
     ],
