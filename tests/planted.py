@@ -41,8 +41,8 @@ def encoded(frames: Frames, codec: str, **options: str) -> Frames:
         stream.height, stream.width = frames.shape[1:]
         stream.pix_fmt = "yuv420p"
         for frame in frames:
-            picture = av.VideoFrame.from_ndarray(frame, format="gray")
-            container.mux(stream.encode(picture.reformat(format="yuv420p")))
+            grey = av.VideoFrame.from_ndarray(frame, format="gray")
+            container.mux(stream.encode(grey.reformat(format="yuv420p")))
         container.mux(stream.encode())
     file.seek(0)
     with av.open(file) as container:
@@ -64,7 +64,7 @@ def cropped(frames: Frames, rng: np.random.Generator, share: float | None = None
         lost = int(length * (share or rng.uniform(0.05, 0.2)))
         first = int(rng.integers(0, lost + 1))
         cut.append(slice(first, first + length - lost))
-    return frames[:, cut[0], cut[1]]
+    return frames[:, *cut]
 
 
 def cropped_by_a_fifth(frames: Frames, rng: np.random.Generator) -> Frames:

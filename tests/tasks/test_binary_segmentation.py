@@ -7,24 +7,21 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy
 
-from lus_ray.data.transforms.view import View
 from lus_ray.nets import UNet
 from lus_ray.tasks import BinarySegmentation
 from lus_ray.tasks.losses import balanced_cross_entropy, foreground_dice, one_hot, soft_dice
-
-VIEW = View(num_frames=1, height=8, width=12, num_samples=0)
-UNET = partial(UNet, widths=(4, 8))
+from tests.tasks.conftest import SIZE, VIEW, greys
 
 
-def make(net=UNET, **arguments):
+def make(**arguments):
     torch.manual_seed(0)
-    return BinarySegmentation(net, view=VIEW, **arguments).eval()
+    return BinarySegmentation(partial(UNet, widths=(4, 8)), view=VIEW, **arguments).eval()
 
 
 @pytest.mark.parametrize(("num_outputs", "name"), [(1, "bce"), (2, "cross_entropy")])
 def test_the_loss_is_the_sum_of_cross_entropy_and_dice(num_outputs, name):
-    task, frames = make(num_outputs=num_outputs), torch.rand(3, 1, 8, 12)
-    ids = torch.from_numpy(np.random.default_rng(1).integers(0, 2, (3, 8, 12), np.uint8))
+    task, frames = make(num_outputs=num_outputs), greys(3)
+    ids = torch.from_numpy(np.random.default_rng(1).integers(0, 2, (3, *SIZE), np.uint8))
     losses, logits = task({"frames": frames, "masks": ids[:, None]}, "net"), task.net(frames)
     if num_outputs == 1:
         probability, true = logits[:, 0].sigmoid(), ids.float()
@@ -42,15 +39,10 @@ def test_the_loss_is_the_sum_of_cross_entropy_and_dice(num_outputs, name):
         assert losses[key].item() == pytest.approx(value.item())
 
 
-def test_the_u_net_of_mason_2021_has_its_published_number_of_parameters():
-    task = make(partial(UNet, widths=(16, 32, 64, 128), dropout=0.5, bias=True))
-    assert sum(p.numel() for p in task.parameters()) == 483_153
-    assert (task.label, task.classes) == ("bline masks", ("background", "B-line"))
-
-
 @pytest.mark.parametrize(("logit", "expected"), [(-9.0, 0), (0.0, 0), (1e-3, 1), (9.0, 1)])
 def test_a_pixel_is_a_b_line_above_one_half(logit, expected):
     task = make()
+    assert (task.label, task.classes) == ("bline masks", ("background", "B-line"))
     probability = task.activate(torch.full((1, 1, 1, 1), logit))
     assert probability[0, 1].item() == pytest.approx(1 / (1 + np.exp(-logit)))
     assert task.classify_pixels(probability).item() == expected

@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from lus_ray.data.transforms import intensity_matching
-from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
-from lus_ray.nets import UNet
-from lus_ray.tasks import BinarySegmentation, MatchedSegmentation
+from lus_ray.nets import SifaSegmenter, UNet
+from lus_ray.tasks import BinarySegmentation, MatchedSegmentation, Sifa
+from tests.tasks.conftest import SIZE, VIEW, greys
 
-VIEW = View(num_frames=1, height=8, width=12, num_samples=0)
 HOW = {"histogram": intensity_matching.match_histogram, "fourier": intensity_matching.match_fourier}
 every_way = pytest.mark.parametrize("how", HOW)
+SMALL = partial(SifaSegmenter, width=1)
 
 
 def make(kind=MatchedSegmentation, **arguments):
@@ -23,10 +23,9 @@ def make(kind=MatchedSegmentation, **arguments):
 
 
 def make_batch():
-    generator = torch.Generator().manual_seed(0)
-    frames, target = (torch.rand(n, 1, 8, 12, generator=generator) for n in (3, 4))
-    masks = np.random.default_rng(0).integers(0, 2, (3, 1, 8, 12), np.uint8)
-    return {"frames": frames, "masks": torch.from_numpy(masks), "target_frames": target * 0.2}
+    masks = np.random.default_rng(0).integers(0, 2, (3, 1, *SIZE), np.uint8)
+    targets = greys(4, seed=1) * 0.2
+    return {"frames": greys(3), "masks": torch.from_numpy(masks), "target_frames": targets}
 
 
 @pytest.mark.parametrize("num_outputs", [1, 2])
@@ -66,13 +65,22 @@ def test_frames_are_predicted_without_matching():
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    ("target", "message"),
+    ("task", "network", "sizes"),
     [
-        (None, "no target_frames in a batch; give the arm Rows"),
-        (torch.zeros(2, 1, 16, 12), "frames of 8x12 cannot be matched to frames of 16x12"),
+        (make, "net", "frames of 16x24 cannot be matched to frames of 16x12"),
+        (
+            partial(Sifa, SMALL, view=VIEW),
+            "translator",
+            "frames of 16x24 and 16x12 pixels; give one view",
+        ),
     ],
 )
-def test_a_batch_that_does_not_fit_is_refused(target, message):
-    batch = {n: v for n, v in (make_batch() | {"target_frames": target}).items() if v is not None}
-    with pytest.raises(ArmError, match=message):
-        make()(batch, "net")
+def test_a_batch_without_target_frames_of_this_size_is_refused(task, network, sizes):
+    batch = make_batch()
+    with pytest.raises(ArmError, match=sizes):
+        task()(batch | {"target_frames": torch.zeros(2, 1, 16, 12)}, network)
+    del batch["target_frames"]
+    with pytest.raises(
+        ArmError, match=r"no target_frames in a batch; give the arm Rows\(unlabelled"
+    ):
+        task()(batch, network)

@@ -32,17 +32,6 @@ def test_merged_counts_are_counts_of_merged_masks(seed, pair):
     assert prediction["counts"].sum(axis=1).tolist() == [24] * 3
 
 
-def test_both_pleurae_are_one_class_and_regions_are_background():
-    counts = np.zeros((1, 7, 7), int)
-    counts[0, 3, 4] = 5  # healthy pleura, predicted as unhealthy pleura
-    counts[0, 5, 2] = 7  # healthy region, predicted as B-line
-    prediction = MergedClasses("dense", "sparse").predict(
-        {"counts": counts.reshape(1, 49).tolist()}
-    )
-    merged = prediction["counts"].reshape(4, 4)
-    assert (merged[3, 3], merged[0, 2], merged.sum()) == (5, 7, 12)
-
-
 def test_it_reads_rows_and_has_the_coarser_classes():
     task = MergedClasses("dense", "sparse")
     assert (task.label, task.classes) == ("sparse masks", MASK_SCHEMES["sparse"])

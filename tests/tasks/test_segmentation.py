@@ -23,9 +23,7 @@ from lus_ray.tasks import (
     TranslatedSegmentation,
     segmentation,
 )
-
-VIEW = View(num_frames=1, height=16, width=24, num_samples=0)
-SIZE = (16, 24)
+from tests.tasks.conftest import SIZE, VIEW, greys
 
 
 class Bands(nn.Module):
@@ -66,10 +64,6 @@ TASKS = TRAINED | {
 def make(factory, **arguments):
     torch.manual_seed(0)
     return factory(**arguments).eval()
-
-
-def greys(num_frames=5, seed=0):
-    return torch.rand(num_frames, 1, *SIZE, generator=torch.Generator().manual_seed(seed))
 
 
 def make_truth(num_frames=5, num_classes=7, seed=1):
@@ -135,16 +129,14 @@ def test_the_loss_reaches_every_parameter_and_is_precise(name):
 
 
 @pytest.mark.parametrize(
-    "factory",
+    ("kind", "arguments"),
     [
-        partial(Segmentation, PositionPrior, "bline", view=VIEW, monitor="dice"),
-        partial(BinarySegmentation, PositionPrior, view=VIEW),
-        partial(BinarySegmentation, PositionPrior, view=VIEW, num_outputs=2),
+        (Segmentation, {"scheme": "bline", "monitor": "dice"}),
+        *((BinarySegmentation, {"num_outputs": n}) for n in (1, 2)),
     ],
-    ids=["plain", "one output", "two outputs"],
 )
-def test_a_few_steps_train_a_position_prior(factory):
-    task = make(factory)
+def test_a_few_steps_train_a_position_prior(kind, arguments):
+    task = make(kind, net=PositionPrior, view=VIEW, **arguments)
     truth = np.zeros((4, *SIZE), np.uint8)
     truth[:, :, 18:] = 1
     batch = {"frames": greys(4), "masks": torch.from_numpy(truth)[:, None]}
@@ -160,12 +152,9 @@ def test_a_few_steps_train_a_position_prior(factory):
 def test_the_loss_is_the_mean_cross_entropy_of_pixels():
     task, batch = make(dense), make_batch(7)
     loss = task(batch, "net")["loss"]
-    grey = batch["frames"].double().numpy()
-    slope, shift = (p.detach().double().numpy()[:, None, None] for p in task.net.parameters())
-    powers = np.exp(grey * slope + shift)
-    true = batch["masks"].numpy().astype(int)
-    probability = np.take_along_axis(powers, true, 1)[:, 0] / powers.sum(axis=1)
-    assert loss.item() == pytest.approx(-np.log(probability).mean(), rel=1e-6)
+    probability = torch.cat(list(task.predict_probabilities(batch["frames"])))
+    expected = -probability.gather(1, batch["masks"].long()).log().mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_images_are_repeated_and_centred():
@@ -294,15 +283,18 @@ def test_uncertainty_needs_dropout_and_repeats_with_its_seed(factory, num_classe
         (partial(binary, scheme="hazy"), "no scheme 'hazy'"),
         (partial(binary, monitor="mean_iou"), "metric 'mean_iou'"),
         (partial(matched, how="gamma"), "no matching 'gamma'; use one of"),
-        (partial(Ensemble, ()), "same scheme, view and smoothing"),
-        (partial(Ensemble, (dense, sparse)), "same scheme, view and smoothing"),
-        (partial(Ensemble, (dense, partial(dense, smooth=3))), "same scheme, view and smoothing"),
-        (
-            partial(Ensemble, (dense, partial(Segmentation, Bands, "dense"))),
-            "same scheme, view and smoothing",
+        (partial(sifa, version=3), "no version 3; use 1 or 2"),
+        *(
+            (partial(Ensemble, members), "same scheme, view and smoothing")
+            for members in (
+                *((), (dense, sparse), (dense, partial(dense, smooth=3))),
+                (dense, partial(Segmentation, Bands, "dense")),
+            )
         ),
-        (partial(TranslatedSegmentation, ()), "0 members; give one SIFA"),
-        (partial(TranslatedSegmentation, (sifa, sifa)), "2 members; give one SIFA"),
+        *(
+            (partial(TranslatedSegmentation, (sifa,) * n), f"{n} members; give one SIFA")
+            for n in (0, 2)
+        ),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused_in_one_line(factory, message):

@@ -1,6 +1,7 @@
 """SIFA: published losses, order of updates, shared forward passes, and collapsed discriminators."""
 
 import math
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
@@ -8,8 +9,6 @@ import pytest
 import torch
 from torch.nn.functional import softmax
 
-from lus_ray.data.transforms.view import View
-from lus_ray.errors import ArmError
 from lus_ray.experiment import Recipe
 from lus_ray.nets import SifaSegmenter
 from lus_ray.tasks import Sifa
@@ -17,9 +16,8 @@ from lus_ray.tasks.image_pool import ImagePool
 from lus_ray.tasks.losses import balanced_cross_entropy, one_hot, soft_dice
 from lus_ray.tasks.sifa import COLLAPSED, DISCRIMINATOR_LOSSES, StepCache
 from lus_ray.training import checkpoint, loop, optim
+from tests.tasks.conftest import SIZE, VIEW, assert_equal, greys
 
-SIZE = (16, 24)
-VIEW = View(num_frames=1, height=16, width=24, num_samples=0)
 RECIPE = Recipe(epochs=2, batch=2, lr=1e-3, select="last")
 VERSIONS = pytest.mark.parametrize("version", [1, 2])
 
@@ -46,28 +44,15 @@ def make_batch(seed=0):
     return {name: value if name == "masks" else value / 255 for name, value in raw.items()}
 
 
-def greys(num_frames=3):
-    return torch.rand(num_frames, 1, *SIZE, generator=torch.Generator().manual_seed(1))
-
-
-def fit(task, recipe=RECIPE, num_steps=2, validate=None):
+def fit(task):
+    """Two steps in two epochs; the entries of the log."""
     torch.manual_seed(1)
     log = []
-    result = loop.fit(
-        task, batches=lambda epoch: (uint8_batch(9 * epoch + n) for n in range(num_steps)),
-        validate=validate or (lambda task: {"score": math.nan}), recipe=recipe, seed=0,
-        report=log.append,
+    loop.fit(
+        task, batches=lambda epoch: [uint8_batch(epoch)], validate=lambda task: {"score": 0.5},
+        recipe=RECIPE, seed=0, report=log.append,
     )  # fmt: skip
-    return log, result
-
-
-def copy_state(task):
-    return {name: value.clone() for name, value in task.state_dict().items()}
-
-
-def assert_equal(tensors, expected):
-    assert tensors.keys() == expected.keys()
-    assert all(torch.equal(tensors[name], expected[name]) for name in tensors)
+    return log
 
 
 def squared_error(output, real):
@@ -96,11 +81,9 @@ def reference_losses(task, batch):
     def discriminate(discriminator, real, fake):
         return 0.5 * (squared_error(discriminator(real), 1) + squared_error(discriminator(fake), 0))
 
-    def source_head(images):
-        return task.source_judge(images)[:, :1]
-
-    def cycle_head(images):
-        return task.source_judge(images)[:, 1:]
+    source_head, cycle_head = (
+        lambda images, k=k: task.source_judge(images)[:, k : k + 1] for k in (0, 1)
+    )
 
     def supervised(logits):
         return balanced_cross_entropy(logits, ids) + soft_dice(logits.softmax(dim=1), truth)
@@ -147,35 +130,11 @@ def test_networks_are_updated_in_the_published_order(version):
     assert make(version).networks == (*order, *("deep_judge",) * (version == 2))
 
 
-class Recording(Sifa):
-    """Records after each step which parameters had a gradient and which changed."""
-
-    def __init__(self, **arguments):
-        super().__init__(**arguments)
-        self.updates = []
-        self.before = copy_state(self)
-
-    def constrain(self):
-        graded = {name for name, value in self.named_parameters() if value.grad is not None}
-        state = copy_state(self)
-        changed = {n for n, _ in self.named_parameters() if not state[n].equal(self.before[n])}
-        self.before = state
-        self.updates.append((graded, changed))
-
-
-@VERSIONS
-def test_only_the_updated_network_has_gradients_and_changes(version):
-    task = make(version, Recording, dropout=0.25 if version == 1 else 0.0)
-    log, _ = fit(task)
-    assert len(task.updates) == 4 * len(task.networks)
-    for network, (graded, changed) in zip(task.networks * 4, task.updates, strict=True):
-        own = {n for n, _ in task.named_parameters() if n.startswith(f"{network}.")}
-        assert graded == own >= changed
-        assert changed
-    for entry in log:
-        losses = [entry[f"train_{network}_loss"] for network in task.networks]
-        assert all(map(math.isfinite, losses))
-        assert entry["train_loss"] == pytest.approx(sum(losses), rel=1e-5)
+@pytest.fixture(scope="module", params=[1, 2])
+def trained(request):
+    """A task of each version after two steps, and its log."""
+    task = make(request.param, dropout=0.25)
+    return task, fit(task)
 
 
 @VERSIONS
@@ -227,8 +186,7 @@ class Uncached(Sifa):
 @VERSIONS
 def test_shared_forward_passes_change_nothing(version):
     shared, uncached = (make(version, kind) for kind in (Sifa, Uncached))
-    logs = [fit(task, validate=lambda task: {"score": 0.5})[0] for task in (shared, uncached)]
-    assert logs[0] == logs[1]
+    assert fit(shared) == fit(uncached)
     assert_equal(*(dict(task.named_parameters()) for task in (shared, uncached)))
 
 
@@ -237,11 +195,9 @@ def test_shared_forward_passes_change_nothing(version):
     [
         (1, 0.0, {"target_judge": 0.2, "source_judge": 0.3, "mask_judge": 0.1}, ""),
         (1, 0.0, {"target_judge": COLLAPSED / 10}, "target_judge collapsed (loss 1.0e-05)"),
-        (1, 0.0, {"source_judge": 0.0}, "source_judge collapsed (loss 0.0e+00)"),
-        (1, 0.0, {"source_judge": 0.3, "source_twin": 0.0}, "source_twin collapsed (loss 0.0e+00)"),
         (1, 0.2, {"mask_judge": 0.0}, ""),  # its loss has no weight yet
         (1, 0.5, {"mask_judge": 0.0}, "mask_judge collapsed (loss 0.0e+00)"),
-        (2, 0.0, {"deep_judge": 0.0}, "deep_judge collapsed (loss 0.0e+00)"),
+        (2, 0.0, {"mask_judge": 0.0}, "mask_judge collapsed (loss 0.0e+00)"),
     ],
 )
 def test_a_discriminator_that_is_never_wrong_is_a_problem(version, progress, losses, problem):
@@ -250,14 +206,12 @@ def test_a_discriminator_that_is_never_wrong_is_a_problem(version, progress, los
     assert task.find_problem(losses) == problem
 
 
-@VERSIONS
-def test_every_loss_of_a_discriminator_is_checked(version):
-    task = make(version)
-    (entry, *_), _ = fit(task)
+def test_every_loss_of_a_discriminator_is_checked(trained):
+    task, (entry, *_) = trained
     task.progress = 0.5
     losses = {name.removeprefix("train_") for name in entry}
     checked = {name for name in losses if name.endswith(("_judge", "_twin"))}
-    assert checked == set(DISCRIMINATOR_LOSSES) - ({"deep_judge"} if version == 1 else set())
+    assert checked == set(DISCRIMINATOR_LOSSES) - ({"deep_judge"} if task.version == 1 else set())
     assert all(task.find_problem({name: 0.0}).startswith(name) for name in checked)
 
 
@@ -277,7 +231,7 @@ def test_a_pool_returns_its_input_until_it_is_full(size):
 def test_a_full_pool_swaps_in_half_of_the_cases():
     torch.manual_seed(0)
     pool, num_swaps = ImagePool(5), 0
-    for number in range(2000):
+    for number in range(400):
         before = [int(image[0, 0, 0, 0]) for image in pool.images]
         returned = int(pool(numbered(number))[0, 0, 0, 0])
         after = [int(image[0, 0, 0, 0]) for image in pool.images]
@@ -285,12 +239,11 @@ def test_a_full_pool_swaps_in_half_of_the_cases():
             continue
         num_swaps += returned != number
         assert after == [number if image == returned else image for image in before]
-    assert num_swaps / 1995 == pytest.approx(0.5, abs=0.04)
+    assert num_swaps / 395 == pytest.approx(0.5, abs=0.06)
 
 
-def test_restored_pools_return_the_same_images():
-    task, restored = make(), make()
-    fit(task, num_steps=3)
+def test_restored_pools_return_the_same_images(trained):
+    (task, _), restored = trained, make()
     state = task.buffer_state()
     assert set(state) == {f"{name}.{k}" for name in ("as_target", "as_source") for k in (0, 1)}
     assert not torch.equal(state["as_target.0"], state["as_target.1"])
@@ -298,7 +251,7 @@ def test_restored_pools_return_the_same_images():
     restored.load_buffer_state(state)
     for name in task.pools:
         returned = []
-        for pool in (task.pools[name], restored.pools[name]):
+        for pool in (deepcopy(task.pools[name]), restored.pools[name]):
             torch.manual_seed(4)
             returned.append(torch.stack([pool(numbered(n, (2, 1, *SIZE))) for n in range(10)]))
         assert torch.equal(*returned)
@@ -315,7 +268,6 @@ def test_segmentation_depends_on_the_segmenter_alone(version):
         code = code[0] if version == 2 else code
         expected = softmax(task.net.decide(code, SIZE), dim=1)
     assert torch.equal(torch.cat(list(task.predict_probabilities(greys()))), expected)
-    assert (task.predict(greys())["masks"] == expected.argmax(dim=1).numpy()).all()
 
 
 @VERSIONS
@@ -325,29 +277,11 @@ def test_frames_are_translated_and_reconstructed_in_unit_range(version):
     for source in (True, False):
         translated[source], back = task.translate_and_reconstruct(greys(), source=source)
         for images in (translated[source], back):
-            assert images.shape == (3, 1, *SIZE)
+            assert images.shape == (5, 1, *SIZE)
             assert 0 <= images.min() <= images.max() <= 1
         returned, _ = task.translate_and_reconstruct(translated[source], source=not source)
         assert torch.allclose(returned, back, atol=1e-6)
     assert not torch.equal(translated[True], translated[False])
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"target_frames": torch.zeros(2, 1, 24, 16)}, "frames of 16x24 and 24x16 pixels; give"),
-        ({"target_frames": None}, r"no target_frames in a batch; give the arm Rows\(unlabelled"),
-    ],
-)
-def test_a_batch_that_does_not_fit_is_refused(changes, message):
-    batch = {name: value for name, value in (make_batch() | changes).items() if value is not None}
-    with pytest.raises(ArmError, match=message):
-        make()(batch, "translator")
-
-
-def test_an_unknown_version_is_refused():
-    with pytest.raises(ArmError, match="no version 3; use 1 or 2"):
-        make(3)
 
 
 def test_the_version_overrides_arguments_of_the_segmenter():
@@ -360,30 +294,25 @@ def test_the_version_overrides_arguments_of_the_segmenter():
     assert {part.p for part in first if hasattr(part, "p")} == {0.25}
 
 
-@VERSIONS
-def test_a_restored_checkpoint_segments_and_translates_the_same(tmp_path, version):
-    task = make(version)
-    fit(task)
-    description = checkpoint.describe(partial(Sifa, **settings(version)))
+def test_a_restored_checkpoint_segments_and_translates_the_same(tmp_path, trained):
+    task, _ = trained
+    description = checkpoint.describe(partial(Sifa, **settings(task.version)))
     checkpoint.save(tmp_path / "c", task, description, seed=0)
     restored = checkpoint.load(tmp_path / "c")
+    task.eval()
     assert (restored.predict(greys())["masks"] == task.predict(greys())["masks"]).all()
     pairs = (t.translate_and_reconstruct(greys(), source=True) for t in (restored, task))
     assert all(torch.equal(*images) for images in zip(*pairs, strict=True))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("version", "counts"),
+    ("version", "count"),
     [
-        (1, {"translator": 2_852_673, "net": 27_518_992 + 1024}),
-        (2, {"translator": 2_849_537, "net": 27_517_424 + 2 * 1024, "deep_judge": 2_764_544}),
+        (1, 2_852_673 + 27_520_016 + 1_902_848 + 2_763_520 + 2_771_712 + 2_764_544),
+        (2, 2_849_537 + 27_519_472 + 1_902_848 + 2_763_520 + 2_771_712 + 2 * 2_764_544),
     ],
 )
-def test_full_size_networks_have_the_published_numbers_of_parameters(version, counts):
-    task = Sifa(version=version)
-    discriminators = {"target_judge": 2_763_520, "source_judge": 2_771_712, "mask_judge": 2_764_544}
-    assert {
-        network: sum(value.numel() for value in task.get_submodule(network).parameters())
-        for network in task.networks
-    } == {"decoder": 1_902_848, **discriminators, **counts}
+def test_full_size_networks_have_the_published_number_of_parameters(version, count):
+    with torch.device("meta"):
+        task = Sifa(version=version)
+    assert sum(value.numel() for value in task.parameters()) == count

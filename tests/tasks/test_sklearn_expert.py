@@ -38,17 +38,6 @@ def test_every_frame_is_an_example_with_its_own_score():
     assert {"accuracy", "macro_f1", "score"} == set(scores)
 
 
-@pytest.mark.parametrize("kind", ["prior", "DT", "SVM"])
-def test_a_clip_has_a_row_of_probabilities_for_each_frame(kind):
-    expert, _ = fitted(kind)
-    (row,) = frame_rows(1, num_frames=7)
-    prediction = expert.predict(row)
-    assert prediction["outputs"].shape == (7, 4)
-    assert prediction["outputs"].sum(axis=1) == pytest.approx(1, abs=1e-6)
-    assert prediction["probability"] == pytest.approx(prediction["outputs"].mean(axis=0))
-    assert expert.target(row) == row["frame_severity"]
-
-
 def test_the_prior_is_the_share_of_frames_not_of_clips():
     rows = [
         {"frame_severity": [0] * 6, "features": [[0.0]] * 6},

@@ -7,12 +7,10 @@ import pytest
 import torch
 
 from experiments.bline_adaptation import EXPERIMENT
-from lus_ray.data.transforms.view import View
 from lus_ray.nets import SifaSegmenter
 from lus_ray.orchestration import run_options
 from lus_ray.tasks import Sifa, TranslatedSegmentation
-
-VIEW = View(num_frames=1, height=16, width=24, num_samples=0)
+from tests.tasks.conftest import VIEW, greys
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -27,7 +25,7 @@ def test_translated_frames_are_segmented(version):
             torch.nn.init.kaiming_normal_(parameter)
     assert (task.scheme, task.view, task.monitor) == ("bline", VIEW, "dice")
     (sifa,) = task.net
-    frames = torch.rand(3, 1, 16, 24, generator=torch.Generator().manual_seed(1))
+    frames = greys(3, seed=1)
     translated, _ = sifa.translate_and_reconstruct(frames, source=True)
     probability, expected, plain = (
         torch.cat(list(segmenter.predict_probabilities(images)))
