@@ -1,5 +1,3 @@
-"""Differences, claims and gaps: paired over patients, and never made of what is missing."""
-
 import pytest
 
 from lus_ray.evaluation import comparisons
@@ -23,11 +21,6 @@ def write_arms(out, arms, folds=(0,), write=write_cell, **facts):
     return out
 
 
-def write_pair(out, **facts):
-    pair = [(PRIOR, {"skill": 0.0, "seed": 1}), (STRONG, {"skill": 0.4, "seed": 3})]
-    return write_arms(out, pair, range(3), **facts)
-
-
 def test_equal_arms_differ_by_exactly_zero(tmp_path, mask_run):
     arms = compute(write_arms(tmp_path, [(ONE, {"seed": 5}), (TWO, {"seed": 5})])).arms
     by_image = mask_run.arms[PUBLISHED["name"]]
@@ -44,13 +37,6 @@ def test_pairing_narrows_the_interval_where_patients_are_shared(tmp_path):
     low, high = comparisons.compare(arms["two"], arms["one"], "auc").interval
     single = arms["one"].interval("auc")
     assert 0 < high - low < (single.high - single.low) / 2
-
-
-def test_differences_are_to_the_best_baseline(tmp_path):
-    prior, strong = compute(write_pair(tmp_path)).contents.arms
-    difference = strong.difference["auc"]
-    assert (prior.difference, difference.to) == ({}, "class prior")
-    assert difference.value == pytest.approx(strong.mean["auc"] - prior.mean["auc"])
 
 
 @pytest.mark.parametrize(
@@ -71,31 +57,35 @@ def test_arms_tested_on_different_examples_are_not_compared(
     assert (difference.value, difference.reason) == (None, reason)
 
 
-def test_a_claim_is_reproduced_where_its_interval_is_above_zero(tmp_path):
+def test_differences_are_to_the_best_baseline_and_claims_need_an_interval_above_zero(tmp_path):
     reverse = {**CLAIM, "better": "class prior", "than": "e2e"}
-    right, wrong = compute(write_pair(tmp_path, claims=[CLAIM, reverse])).contents.claims
+    pair = [(PRIOR, {"skill": 0.0, "seed": 1}), (STRONG, {"skill": 0.4, "seed": 3})]
+    contents = compute(write_arms(tmp_path, pair, range(3), claims=[CLAIM, reverse])).contents
+    prior, strong = contents.arms
+    difference = strong.difference["auc"]
+    assert (prior.difference, difference.to) == ({}, "class prior")
+    assert difference.value == pytest.approx(strong.mean["auc"] - prior.mean["auc"])
+    right, wrong = contents.claims
     assert (right.verdict, wrong.verdict) == ("reproduced", "not reproduced")
     assert right.difference == pytest.approx(-wrong.difference)
     assert right.difference > right.interval[0] > 0
 
 
 @pytest.mark.parametrize(
-    ("change", "fold_of_one_class", "missing", "reason"),
+    ("change", "prior_folds", "reason"),
     [
-        ({"better": "absent"}, None, None, "there is no arm 'absent' in this run"),
-        ({"metric": "dice"}, None, None, "e2e: fold 0: dice is not a metric of severity"),
-        ({}, None, 1, "class prior: fold 1 is not finished"),
-        ({}, 2, None, "auc is undefined in fold 2"),
+        ({"better": "absent"}, 3, "there is no arm 'absent' in this run"),
+        ({"metric": "dice"}, 3, "e2e: fold 0: dice is not a metric of severity"),
+        ({}, 2, "class prior: fold 2 is not finished"),
+        ({}, 3, "auc is undefined in fold 2"),
     ],
 )
-def test_a_claim_that_cannot_be_tested_says_why(
-    tmp_path, change, fold_of_one_class, missing, reason
-):
-    write_pair(tmp_path, claims=[{**CLAIM, **change}])
-    if fold_of_one_class is not None:
-        write_cell(tmp_path, STRONG, fold_of_one_class, target=[1] * 48)
-    if missing is not None:
-        (tmp_path / "predictions" / "class-prior" / f"fold{missing}.parquet").unlink()
+def test_a_claim_that_cannot_be_tested_says_why(tmp_path, change, prior_folds, reason):
+    write_run(tmp_path, [PRIOR, STRONG], claims=[{**CLAIM, **change}])
+    for fold in range(3):
+        write_cell(tmp_path, STRONG, fold, target=[1] * 48 if fold == 2 else None)
+    for fold in range(prior_folds):
+        write_cell(tmp_path, PRIOR, fold)
     [claim] = compute(tmp_path).contents.claims
     assert claim.verdict == "cannot be tested with this data"
     assert claim.reason.startswith(reason)
@@ -110,6 +100,8 @@ def test_a_gap_is_leaky_minus_clean_over_the_same_draws(frame_run):
     assert expected.value > 0
     assert (gap.label, gap.num_patients, gap.reason) == ("severity", 12, "")
     assert set(gap.differences) == {"f1", "accuracy"}
+    shown = frame_run.contents.highlights["frame_severity"]
+    assert shown == ("frames", "frames, all patients")  # the leaky arm does not hide the other
 
 
 @pytest.mark.parametrize(
@@ -191,8 +183,3 @@ def test_an_arm_is_compared_with_baselines_that_leak_as_it_does(
     clean, leaky = computed.row("clean arm"), computed.row("leaky arm")
     assert (clean.difference[metric].to, clean.leak) == ("clean", None)
     assert (leaky.difference[metric].to, leaky.leak) == ("leaky", mark)
-
-
-def test_a_leaky_arm_never_hides_the_best_clean_arm_of_its_family(frame_run):
-    shown = frame_run.contents.highlights["frame_severity"]
-    assert shown == ("frames", "frames, all patients")

@@ -1,5 +1,3 @@
-"""Metrics, draws, tables and tests of each domain by itself."""
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -21,17 +19,7 @@ from tests.evaluation.run_folders import compute
 
 
 def dice_by_patient(**values):
-    return lambda name, patient, image: (
-        values.get(f"p{patient[-2:]}", 0.5) if name == "unet covid" else 0.5
-    )
-
-
-def test_every_image_knows_its_domain(tmp_path):
-    write_domain_run(tmp_path, arms=[UNET], numbers=[0])
-    write_domain_cell(tmp_path, UNET, 0, dice=skilled_dice, unknown=[CAP[0]])
-    arm = compute(tmp_path).arms["unet covid"]
-    assert arm.cells[0].domains == ("covid",) * 8 + ("",) * 4
-    assert "dice, cap" in arm.scores[0].undefined
+    return lambda name, patient, image: values.get(f"p{patient[-2:]}", 0.5)
 
 
 def test_a_metric_of_a_domain_is_that_of_its_images_alone(domain_run):
@@ -44,15 +32,6 @@ def test_a_metric_of_a_domain_is_that_of_its_images_alone(domain_run):
     )
     assert arm.patients_of("dice, cap") == set(CAP)
     assert arm.patients_of("dice") == {*COVID, *CAP}
-
-
-def test_intervals_of_a_domain_are_over_its_own_patients(tmp_path):
-    dice = dice_by_patient(p00=0.1, p02=0.9)
-    unet = compute(write_domain_run(tmp_path, arms=[UNET], dice=dice)).arms["unet covid"]
-    cap = unet.interval("dice_per_image, cap")
-    assert (cap.low, cap.high) == (pytest.approx(0.5), pytest.approx(0.5))
-    covid = unet.interval("dice_per_image, covid")
-    assert covid.low < unet.mean("dice_per_image, covid") < covid.high
 
 
 def test_a_draw_of_every_patient_once_gives_the_scores_themselves(domain_run):
@@ -79,21 +58,26 @@ def test_differences_and_claims_on_a_domain_are_over_its_patients(domain_run):
     assert (claim.verdict, claim.num_patients) == ("reproduced", 6)
 
 
-def test_a_fold_without_a_domain_is_undefined_and_says_why(tmp_path):
+def test_a_fold_in_which_no_image_is_of_a_domain_is_undefined_and_says_why(tmp_path):
     write_domain_run(tmp_path, arms=[UNET])
-    write_domain_cell(tmp_path, UNET, 0, dice=skilled_dice, patients=COVID[:2])
+    write_domain_cell(tmp_path, UNET, 0, dice=skilled_dice, unknown=[CAP[0]])
     computed = compute(tmp_path)
     unet, row = computed.arms["unet covid"], computed.row("unet covid")
+    assert unet.cells[0].domains == ("covid",) * 8 + ("",) * 4
     assert unet.defined_folds("dice_per_image, cap") == (1, 2)
     assert unet.why_undefined("dice_per_image, cap") == "fold 0: no image was tested"
     assert row.num_folds["dice_per_image, cap"] == 2
     assert row.num_folds["dice_per_image, covid"] == 3
 
 
-def test_a_row_of_a_domain_is_over_images_and_over_patients(tmp_path):
+def test_a_row_and_the_intervals_of_a_domain_are_over_its_own_images_and_patients(tmp_path):
     dice = dice_by_patient(p00=0.2, p01=0.8)
     write_domain_run(tmp_path, arms=[UNET], numbers=[0, 1], dice=dice)
-    results = compute(tmp_path).contents.domains
+    computed = compute(tmp_path)
+    unet, results = computed.arms["unet covid"], computed.contents.domains
+    cap, covid = (unet.interval(f"dice_per_image, {role}") for role in ("cap", "covid"))
+    assert (cap.low, cap.high) == (pytest.approx(0.5), pytest.approx(0.5))
+    assert covid.low < unet.mean("dice_per_image, covid") < covid.high
     assert [result.domain for result in results] == ["covid", "cap"]
     [row], [cap] = (result.arms for result in results)
     assert (row.num_images, row.num_patients, cap.num_images) == (16, 4, 12)
@@ -121,23 +105,18 @@ def test_patients_weigh_alike_however_many_images_they_have(tmp_path):
 def test_p_values_are_those_of_the_images_of_all_folds(domain_run):
     cap = domain_run.contents.domains[1]
     names = ("sifa covid→cap", "unet covid")
-    cells = {name: domain_run.arms[name].cells.values() for name in names}
-    sifa, unet = (
-        segmentation.compute_metrics(
-            np.concatenate([c.counts[np.array(c.domains) == "cap"] for c in cells[name]]), "bline"
-        )["dice"]
+    masks = {
+        name: [scoring.select_masks(cell, "cap") for cell in domain_run.arms[name].cells.values()]
         for name in names
-    )
-    patients = np.concatenate(
-        [np.array(c.patients)[np.array(c.domains) == "cap"] for c in cells[names[0]]]
-    )
+    }
+    counts = (np.concatenate([own.counts for own in masks[name]]) for name in names)
+    sifa, unet = (segmentation.compute_metrics(own, "bline")["dice"] for own in counts)
+    patients = [patient for own in masks["unet covid"] for patient in own.patients]
     row, column = (cap.order.index(name) for name in names)
     raw = {test: cap.tests[test].raw[row][column] for test in domains.TESTS}
     assert cap.tested == "dice"
     assert raw["images"] == pytest.approx(stats.ttest_rel(sifa, unet).pvalue)
-    assert raw["patients"] == pytest.approx(
-        significance.t_test_patients(sifa, unet, patients.tolist())
-    )
+    assert raw["patients"] == pytest.approx(significance.t_test_patients(sifa, unet, patients))
     assert raw["images"] < raw["patients"] < 0.05
     assert raw["bootstrap"] == 1 / (domains.NUM_DRAWS + 1)
     matrix = cap.tests["images"].raw
@@ -157,15 +136,10 @@ def test_variants_leaks_and_baselines_come_last_and_only_the_others_are_correcte
         assert np.isfinite(raw[np.tril_indices(5, k=-1)]).all()
 
 
-def test_networks_on_translated_frames_come_last_and_variants_alone_are_corrected(tmp_path):
-    translated = {**SIFA, "name": f"{SIFA['name']}, translated"}
-    write_domain_run(tmp_path, arms=[translated, UNET, SIFA], numbers=[0])
-    covid = compute(tmp_path).contents.domains[0]
-    assert covid.corrected == ("unet covid", "sifa covid→cap")
-    assert covid.order[-1] == translated["name"]
+def test_variants_alone_are_corrected(tmp_path):
     variants = [{**entry, "name": f"{entry['name']}, validated"} for entry in (UNET, SIFA)]
-    write_domain_run(tmp_path / "variants", arms=variants, numbers=[0], published={})
-    covid = compute(tmp_path / "variants").contents.domains[0]
+    write_domain_run(tmp_path, arms=variants, numbers=[0], published={})
+    covid = compute(tmp_path).contents.domains[0]
     assert covid.corrected == covid.order
     assert covid.tests["images"].adjusted[0][1] is not None
 
@@ -185,18 +159,16 @@ def test_arms_with_other_images_or_none_have_no_p_value(tmp_path):
     assert (prior.over_images["dice"].mean, prior.num_images) == (None, 0)
 
 
-def test_one_patient_is_tested_over_images_alone(tmp_path):
-    write_domain_run(tmp_path, arms=[UNET, SIFA], numbers=[0])
-    cap = compute(tmp_path).contents.domains[1]
+def test_one_patient_is_tested_over_images_alone_and_translated_frames_come_last(tmp_path):
+    translated = {**SIFA, "name": f"{SIFA['name']}, translated"}
+    write_domain_run(tmp_path, arms=[translated, UNET, SIFA], numbers=[0])
+    covid, cap = compute(tmp_path).contents.domains
+    assert covid.corrected == ("unet covid", "sifa covid→cap")
+    assert covid.order[-1] == translated["name"]
     p_values = {test: p.raw[0][1] for test, p in cap.tests.items()}
     assert p_values.pop("images") is not None
     assert p_values == {"patients": None, "bootstrap": None}
     assert {pair.reason for pair in cap.undefined} == {"one patient"}
-
-
-def test_an_experiment_of_one_domain_has_no_such_part(mask_run):
-    assert mask_run.contents.domains is None
-    assert not any(", " in metric for metric in mask_run.arms["B-lines"].scores[0].values)
 
 
 def test_unfinished_arms_have_the_columns_of_their_domains(tmp_path):

@@ -1,5 +1,3 @@
-"""Arms with a prediction per frame: of frame scores, and of frames that inherit a diagnosis."""
-
 import numpy as np
 import pyarrow as pa
 import pytest

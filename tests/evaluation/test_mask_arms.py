@@ -1,5 +1,3 @@
-"""Arms that predict masks are scored, calibrated and planned by their pixel counts."""
-
 import numpy as np
 import pytest
 
@@ -27,8 +25,8 @@ def test_masks_are_scored_over_pooled_pixels_and_over_single_images(mask_run):
     assert ensemble.scores[1].values == segmentation.score(counts[1], "markers").values
     assert (row.folds[0].num_clips, row.folds[0].num_images) == (12, 24)
     spreads = segmentation.spread_over_images(np.concatenate(counts), "markers")
-    assert {metric: vars(own) for metric, own in row.per_image.items()} == {
-        metric: vars(own) for metric, own in spreads.items()
+    assert {m: vars(own) for m, own in row.per_image.items()} == {
+        m: vars(own) for m, own in spreads.items()
     }
     assert {"pixel_accuracy", "union_dice", "categorical_dice", "dice score 1"} < set(spreads)
     assert spreads["union_dice"].num_images == 3 * 24

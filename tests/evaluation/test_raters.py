@@ -1,5 +1,3 @@
-"""Agreement of raters over the tested clips, and arms in the place of each rater."""
-
 from pathlib import Path
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""The numbers of the report: means, deviations, highlights, and what is missing or undefined."""
-
 from dataclasses import replace
 
 import numpy as np
@@ -74,12 +72,6 @@ def test_a_missing_cell_is_named_and_never_silently_averaged(computed):
     assert e2e.difference["auc"].folds == (0, 1)
 
 
-def test_an_arm_without_a_finished_cell_has_no_mean(tmp_path):
-    e2e = compute(write_run(tmp_path, [STRONG])).row("e2e")
-    assert e2e.mean == {"auc": None, "accuracy": None}
-    assert e2e.missing == (0, 1, 2)
-
-
 NO_CLIP = "fold 0: no test clip is annotated"
 
 
@@ -114,9 +106,13 @@ def test_yes_no_labels_are_scored_one_by_one_and_on_average(tmp_path):
     assert {"group_accuracy", "micro_f1"} <= set(row.mean)
 
 
-def test_an_arm_of_features_only_has_a_cost_and_no_scores(tmp_path):
-    row = write_one(tmp_path, arm("one", label=None)).row("one")
-    assert (row.mean, row.cost["cpu_s"]) == ({}, 100.0)
+def test_an_arm_of_features_has_a_cost_and_no_scores_and_an_unfinished_one_no_mean(tmp_path):
+    write_run(tmp_path, [arm("one", label=None), STRONG])
+    write_cell(tmp_path, arm("one", label=None), 0)
+    features, e2e = compute(tmp_path).contents.arms
+    assert (features.mean, features.cost["cpu_s"]) == ({}, 100.0)
+    assert e2e.mean == {"auc": None, "accuracy": None}
+    assert e2e.missing == (0, 1, 2)
 
 
 def test_a_warning_names_cells_computed_from_other_clips(tmp_path):

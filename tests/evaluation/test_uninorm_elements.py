@@ -1,5 +1,3 @@
-"""Neutral elements are read from checkpoints, averaged over folds, and refused where impossible."""
-
 import pytest
 
 from lus_ray.errors import CheckpointError, StoreError
