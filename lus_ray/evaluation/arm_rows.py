@@ -53,7 +53,6 @@ def build_row(arm: ScoredArm, arms: Arms, run: RunResults) -> ArmResult:
 
 
 def _planned_metrics(label: str, metrics: Sequence[str]) -> list[str]:
-    """The metrics of the experiment that an arm without a finished fold will have."""
     known = segmentation.METRICS
     if scheme := mask_arms.scheme_of(label):
         return [m for m in metrics if m.partition(", ")[0] in known[scheme]]

@@ -125,7 +125,6 @@ def _spread(values: Float[np.ndarray, "M"]) -> DomainSpread:
 def _test_pairs(
     images: Mapping[str, DomainImages], metric: str, seed: Sequence[int]
 ) -> tuple[dict[str, Float[np.ndarray, "A A"]], list[UntestedPair]]:
-    """Raw p-values of all pairs by test, NaN on the diagonal, and the pairs without any."""
     names = list(images)
     raw = {test: np.full((len(names), len(names)), np.nan) for test in TESTS}
     untested = []

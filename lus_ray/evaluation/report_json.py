@@ -147,7 +147,6 @@ def _warnings(run: RunResults) -> list[str]:
 def _highlights(
     peers: Sequence[ScoredArm], run: RunResults, metrics: Sequence[str]
 ) -> tuple[str, ...]:
-    """The arms of one label to draw, among them those of the paper, or its best one."""
     metric = scored_arms.first_metric(peers, metrics)
     rows = run.record.published
     scores = {a.name: rows[a.name][metric][0] for a in peers if metric in rows.get(a.name, {})}

@@ -28,10 +28,7 @@ def optional(default: Any = None) -> Any:
 
 
 class Difference(BaseModel, frozen=True):
-    """A metric of one arm minus that of another over `folds`, with its paired 95 % interval.
-
-    `to` names the other arm where it is not implied; `reason` says why numbers are None.
-    """
+    """A metric of one arm minus that of another (`to`), with its paired 95 % interval."""
 
     to: str = optional("")
     value: Number = None
@@ -46,8 +43,6 @@ class Difference(BaseModel, frozen=True):
 
 
 class FoldScores(BaseModel, frozen=True):
-    """The scores of one arm on one fold; `num_frames` and `num_images` where it counts those."""
-
     fold: int
     metrics: Numbers
     undefined: Mapping[str, str]
@@ -112,8 +107,6 @@ class ArmResult(BaseModel, frozen=True):
 
 
 class ClaimResult(BaseModel, frozen=True):
-    """A claim of the paper with its verdict; the difference only where it could be tested."""
-
     text: str
     metric: str
     better: str
@@ -126,10 +119,7 @@ class ClaimResult(BaseModel, frozen=True):
 
 
 class GapResult(BaseModel, frozen=True):
-    """A leaky published protocol minus its leak-free counterpart, by metric.
-
-    `note` says how the two differ besides the leak; `reason` why there is no difference.
-    """
+    """A leaky protocol minus its leak-free counterpart; `note` says how else the two differ."""
 
     text: str
     leaky: str
@@ -147,7 +137,7 @@ class RaterScores(BaseModel, frozen=True):
     weighted_kappa: Number
 
 
-class ArmAmongRaters(RaterScores):
+class ArmAmongRaters(RaterScores, frozen=True):
     name: str
     kind: str
     num_clips: int
@@ -216,10 +206,7 @@ class UntestedPair(BaseModel, frozen=True):
 
 
 class DomainResult(BaseModel, frozen=True):
-    """The arms of one mask label on one domain, and a matrix of p-values per test.
-
-    `corrected` are the first arms of `order`: Holm corrects over their pairs alone.
-    """
+    """`corrected` are the first arms of `order`: Holm corrects over their pairs alone."""
 
     label: str
     domain: str
@@ -239,7 +226,7 @@ class MissingCell(BaseModel, frozen=True):
     fold: int
 
 
-class CellNote(MissingCell):
+class CellNote(MissingCell, frozen=True):
     note: str
 
 

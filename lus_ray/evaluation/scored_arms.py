@@ -102,7 +102,16 @@ def score_arms(
     weights = np.zeros((num_draws, 0))
     if patients:
         weights = bootstrap.resample_patients(len(patients), num_draws=num_draws, rng=rng)
-    return {arm.name: _score_arm(arm, patients, weights, roles) for arm in arms}
+    scored = {}
+    for arm in arms:
+        counts = {fold: scoring.count_patients(cell, roles) for fold, cell in arm.cells.items()}
+        usable = {fold: known for fold, known in counts.items() if known is not None}
+        scored[arm.name] = replace(
+            arm,
+            scores={fold: scoring.score_cell(cell, roles) for fold, cell in arm.cells.items()},
+            draws=bootstrap.metrics_by_fold(usable, patients, weights),
+        )
+    return scored
 
 
 def best_arm(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
@@ -212,12 +221,3 @@ def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
     if not confidence:
         return None
     return calibration.reliability(np.concatenate(confidence), np.concatenate(correct))
-
-
-def _score_arm(
-    arm: ScoredArm, patients: Sequence[str], weights: Float[np.ndarray, "D P"], roles: Sequence[str]
-) -> ScoredArm:
-    counts = {fold: scoring.count_patients(cell, roles) for fold, cell in arm.cells.items()}
-    usable = {fold: known for fold, known in counts.items() if known is not None}
-    scores = {fold: scoring.score_cell(cell, roles) for fold, cell in arm.cells.items()}
-    return replace(arm, scores=scores, draws=bootstrap.metrics_by_fold(usable, patients, weights))

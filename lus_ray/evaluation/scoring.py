@@ -27,12 +27,9 @@ class MaskCounts:
 
 @dataclass(frozen=True)
 class DomainCounts:
+    patients: tuple[str, ...]
     whole: patient_counts.PixelCounts
     parts: dict[str, patient_counts.PixelCounts]
-
-    @property
-    def patients(self) -> tuple[str, ...]:
-        return self.whole.patients
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         """Metrics by name and draw; a draw without a patient of a domain leaves its metrics NaN."""
@@ -51,9 +48,8 @@ def score_cell(cell: CellResult, roles: Sequence[str] = ()) -> Scores:
     if not len(cell.clips):
         metrics = frames if cell.has_frames else multilabel if cell.multilabel else classification
         more = () if cell.frame_counts is None else frames.inherited_metrics(cell.classes)
-        return classification.undefined_scores(
-            (*metrics.METRICS, *more), "no test clip is annotated"
-        )
+        names = (*metrics.METRICS, *more)
+        return classification.undefined_scores(names, "no test clip is annotated")
     if cell.members is not None:
         return frames.score(cell.target, cell.probability, cell.members)
     if cell.multilabel:
@@ -70,8 +66,9 @@ def count_patients(cell: CellResult, roles: Sequence[str] = ()) -> PatientCounts
     if (whole := select_masks(cell)) is not None:
         if not whole.clips:
             return None
+        counts = _count_pixels(whole)
         parts = {role: _count_pixels(part) for role, part in _masks_by_role(cell, roles).items()}
-        return DomainCounts(_count_pixels(whole), parts) if parts else _count_pixels(whole)
+        return DomainCounts(counts.patients, counts, parts) if parts else counts
     if classification.explain_unusable(cell.probability):
         return None
     columns = (cell.patients, cell.target, cell.probability)

@@ -103,7 +103,6 @@ def _text(text: str, across: float, down: float, width: float) -> str:
 
 
 def _image(image: UInt8[np.ndarray, "H W"]) -> str:
-    """The image in `GREYS` levels, its longer side at most `SIDE`, as a PNG inside the text."""
     height, width = _small_size(image.shape)
     small = Image.fromarray(image)
     if (height, width) != image.shape:

@@ -14,14 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from lus_ray.metrics import classification
-from lus_ray.metrics.classification import (
-    Scores,
-    compare_ranks,
-    compute_metrics,
-    explain_unusable,
-    ratio,
-    undefined_scores,
-)
+from lus_ray.metrics.classification import Scores, ratio
 
 MEANS = ("auc", "accuracy", "precision", "recall", "f1")
 METRICS = (*MEANS, "group_accuracy", "micro_f1")
@@ -49,12 +42,10 @@ def score(
         ValueError: the shapes do not fit.
     """
     if target.shape != probability.shape or target.shape[1:] != (len(classes),):
-        raise ValueError(
-            f"targets {target.shape}, probabilities {probability.shape} and {len(classes)} names "
-            "do not fit"
-        )
-    if reason := explain_unusable(probability):
-        return MultilabelScores(**vars(undefined_scores(METRICS, reason)))
+        shapes = f"targets {target.shape}, probabilities {probability.shape}"
+        raise ValueError(f"{shapes} and {len(classes)} names do not fit")
+    if reason := classification.explain_unusable(probability):
+        return MultilabelScores(**vars(classification.undefined_scores(METRICS, reason)))
     by_label = {
         name: _score_label(target[:, k], probability[:, k]) for k, name in enumerate(classes)
     }
@@ -127,7 +118,7 @@ def label_tables(
     judged = target >= 0
     truth, chance = target[judged].astype(np.int64), probability[judged]
     counts = classification.confusion(truth, (chance >= THRESHOLD).astype(np.int64), num_classes=2)
-    won = compare_ranks(chance[truth == 1], chance[truth == 0]).sum()
+    won = classification.compare_ranks(chance[truth == 1], chance[truth == 0]).sum()
     return counts, np.array([[0.0, won], [won, 0.0]])
 
 
@@ -138,7 +129,8 @@ def mean(values: Sequence[float]) -> float:
 
 def _score_label(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N"]) -> Scores:
     counts, won = label_tables(target, probability)
-    values = {name: float(v) for name, v in compute_metrics(counts, won).items() if name in MEANS}
+    metrics = classification.compute_metrics(counts, won)
+    values = {name: float(metrics[name]) for name in MEANS}
     num_present, num_judged = int(counts[1].sum()), int(counts.sum())
     reasons = {}
     if not num_judged:

@@ -2,8 +2,8 @@
 
 Letters: N images, H rows, W columns, K classes, J classes after merging, D leading axes such as
 images or draws of a resampling (none for one score).
-Why from counts: a metric of a data set sums the matrices of all images, a metric of an image uses
-its own matrix, and resampled patients reweight the sum. No mask is kept.
+Why from counts: resampled patients reweight the sum of the matrices of their images. No mask is
+kept.
 
 A class in neither mask is undefined (NaN) and left out of means over classes and over images. A
 class that is predicted but not true scores 0.
@@ -50,7 +50,13 @@ def count_pixels(
     Raises:
         ValueError: the masks differ in shape, are not uint8, or hold a class beyond `num_classes`.
     """
-    _check_masks(target, predicted, num_classes)
+    if target.ndim != 3 or target.shape != predicted.shape:
+        raise ValueError(f"true masks {target.shape} and predicted masks {predicted.shape}")
+    for which, masks in (("true", target), ("predicted", predicted)):
+        if masks.dtype != np.uint8:
+            raise ValueError(f"{which} masks are {masks.dtype}; class ids are uint8")
+        if masks.size and masks.max() >= num_classes:
+            raise ValueError(f"{which} masks hold class {masks.max()} of {num_classes} classes")
     counts = np.empty((len(target), num_classes**2), np.int64)
     # One image at a time: bincount needs eight bytes per pixel. 16 bits hold 256 x 256 pairs.
     for image, (truth, guess) in enumerate(zip(target, predicted, strict=True)):
@@ -125,9 +131,6 @@ def merge_classes(
 ) -> Real[np.ndarray, "*D J J"]:
     """Counts of merged classes: class k becomes `mapping[k]`, in truth and prediction alike.
 
-    Equal to counting masks that were merged pixel by pixel. `lus_ray.data.masks.class_map` gives
-    the mapping between two schemes.
-
     Raises:
         ValueError: `mapping` has not one entry 0 or more for each class.
     """
@@ -191,16 +194,6 @@ def _reason(metric: str, scheme: str) -> str:
         "dice": MASK_SCHEMES[scheme][-1],
     }
     return f"no true and no predicted mask has {wanted.get(name, name.partition(' ')[2])}"
-
-
-def _check_masks(target: np.ndarray, predicted: np.ndarray, num_classes: int) -> None:
-    if target.ndim != 3 or target.shape != predicted.shape:
-        raise ValueError(f"true masks {target.shape} and predicted masks {predicted.shape}")
-    for which, masks in (("true", target), ("predicted", predicted)):
-        if masks.dtype != np.uint8:
-            raise ValueError(f"{which} masks are {masks.dtype}; class ids are uint8")
-        if masks.size and masks.max() >= num_classes:
-            raise ValueError(f"{which} masks hold class {masks.max()} of {num_classes} classes")
 
 
 METRICS = {

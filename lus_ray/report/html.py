@@ -80,7 +80,6 @@ def render(contents: ReportContents, arms: Arms, run: RunResults) -> str:
 
 
 def _section(contents: ReportContents, arms: Arms, label: str) -> dict[str, Any]:
-    """The tables and pictures of one label, as the template names them."""
     highlights = contents.highlights[label]
     chosen = [arms[name] for name in highlights]
     rows = contents.arms_of(label)
@@ -134,7 +133,6 @@ def _roc_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
 
 
 def _mean_roc(arm: ScoredArm, column: int) -> figures.Curve:
-    """True positive rate averaged over the folds that have both classes; empty without any."""
     true_rates: list[np.ndarray] = []
     for cell in arm.cells.values():
         if classification.explain_unusable(cell.probability):
@@ -212,7 +210,6 @@ def _clip_timelines(run: RunResults, contents: ReportContents) -> list[Picture]:
 
 
 def _picture_tables(run: RunResults) -> list[PictureGrid]:
-    """Grids that are tables: few arms, large pictures."""
     return [
         _grid(gallery, anchor, title, text)
         for kind, anchor, title, text in (
