@@ -1,7 +1,4 @@
-"""Test clips that the report shows, chosen by their true score and a hash of their names.
-
-No prediction enters the choice, so that the clips are representative.
-"""
+"""Test clips of the report, chosen by true score and a hash of names, not by predictions."""
 
 from collections.abc import Sequence
 from zlib import crc32

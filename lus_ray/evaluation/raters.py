@@ -1,8 +1,8 @@
 """How far the raters of the clips agree, and how well arms agree with them.
 
 Shapes: N clips with raters, R raters.
-Why an arm takes the place of each rater in turn: a rater is compared with the other R - 1. The mean
-of all R raters is steadier, so an arm compared with it would look better than any rater can.
+Why an arm takes the place of each rater in turn: the mean of all R raters is steadier than that of
+R - 1, so an arm compared with it would look better than any rater can.
 """
 
 from collections.abc import Sequence

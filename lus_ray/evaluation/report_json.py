@@ -1,8 +1,4 @@
-"""The contents of report.json, computed from a run folder; the same folder gives the same bytes.
-
-Means are over the finished folds in which a metric is defined; what is missing or undefined is
-named beside them.
-"""
+"""The contents of report.json, computed from a run folder; the same folder gives the same bytes."""
 
 from collections.abc import Sequence
 from typing import Any

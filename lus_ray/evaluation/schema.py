@@ -73,8 +73,6 @@ class BiomarkerScores(BaseModel, frozen=True):
 
 
 class ImageSpread(BaseModel, frozen=True):
-    """Mean and population standard deviation (ddof 0) over the images that define a metric."""
-
     mean: Number
     std: Number
     num_images: Count
@@ -144,7 +142,7 @@ class ArmAmongRaters(RaterScores, frozen=True):
 
 
 class RaterComparison(BaseModel, frozen=True):
-    """Agreement of the raters; only `num_clips` and `reason` where they cannot be compared."""
+    """Only `num_clips` and `reason` where raters cannot be compared."""
 
     num_clips: int
     num_raters: int = optional(0)
@@ -157,8 +155,6 @@ class RaterComparison(BaseModel, frozen=True):
 
 
 class NeutralElements(BaseModel, frozen=True):
-    """Neutral elements of a uninorm arm by fold and score, all in [0, 1]."""
-
     arm: str
     folds: dict[int, tuple[float, ...]]
     mean: tuple[float, ...]

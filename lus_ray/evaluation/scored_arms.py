@@ -129,11 +129,7 @@ def first_metric(arms: Sequence[ScoredArm], metrics: Sequence[str]) -> str:
 def choose_highlights(
     arms: Sequence[ScoredArm], metric: str, *, also: Sequence[str] = (), limit: int = 6
 ) -> list[str]:
-    """Names of at most `limit` arms to draw, in the order of `arms`.
-
-    These are the best baseline, the arms named in `also`, and the best arm of each family in the
-    order of their means.
-    """
+    """At most `limit` arms to draw: the best baseline, those in `also`, the best of each family."""
     baselines = [arm for arm in arms if arm.baseline]
     families: dict[tuple[Hashable, ...], list[ScoredArm]] = {}
     for arm in arms:
@@ -199,14 +195,13 @@ def pool_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
 
 
 def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
-    """Confidence against correctness, pooled over folds.
+    """Confidence in the predicted class against correctness, pooled over folds.
 
-    The confidence is that of the predicted class, for yes/no labels the probability of yes over
-    all judged entries, for masks that of the predicted class of every pixel.
+    For yes/no labels it is the probability of yes over all judged entries.
     """
     if any(cell.scheme for cell in arm.cells.values()):
-        bins = [cell.bins for cell in arm.cells.values() if cell.bins is not None]
-        return calibration.reliability_curve(np.sum(bins, axis=0)) if bins else None
+        by_fold = [cell.bins for cell in arm.cells.values() if cell.bins is not None]
+        return calibration.reliability_curve(np.sum(by_fold, axis=0)) if by_fold else None
     confidence, correct = [], []
     for cell in arm.cells.values():
         if classification.explain_unusable(cell.probability):
@@ -220,4 +215,5 @@ def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
             correct.append(cell.probability.argmax(axis=1) == cell.target)
     if not confidence:
         return None
-    return calibration.reliability(np.concatenate(confidence), np.concatenate(correct))
+    bins = calibration.histogram(np.concatenate(confidence), np.concatenate(correct))
+    return calibration.reliability_curve(bins)

@@ -73,8 +73,7 @@ def draw_masks(
         # In steps of a hundredth, so that the scale stays a small file.
         colours = colormaps["magma"].resampled(round(100 * HIGHEST))
         for axes, (name, values) in zip(lower, uncertainty, strict=False):
-            thinned = thin_out(values, LONGEST)
-            _draw_image(axes, name, thinned, cmap=colours, vmin=0, vmax=HIGHEST)
+            _draw_image(axes, name, thin_out(values, LONGEST), cmap=colours, vmin=0, vmax=HIGHEST)
         for spare in (*upper[1 + len(masks) :], *lower[len(uncertainty) :]):
             spare.set_axis_off()
         if uncertainty:

@@ -12,8 +12,6 @@ from jaxtyping import Bool, Float, Int, UInt8
 from lus_ray.metrics.frames import ROUNDING
 
 NUM_BINS = 10
-NUMBER, CONFIDENCE, CORRECT = 0, 1, 2
-"""Last axis of a histogram: predictions, sum of their confidences, predictions that are right."""
 
 
 @dataclass(frozen=True)
@@ -25,31 +23,25 @@ class Reliability:
     number: Int[np.ndarray, "B"]
 
     def expected_error(self) -> float:
-        """Expected calibration error: gap of confidence and correctness, weighted by number.
-
-        NaN without predictions (Guo et al. 2017, equation 3).
-        """
+        """Expected calibration error (Guo et al. 2017, equation 3); NaN without predictions."""
         total = self.number.sum()
         gap = np.abs(self.confidence - self.correct) * self.number
         return float(gap.sum() / total) if total else float("nan")
 
 
-def reliability(
-    confidence: Float[np.ndarray, "N"], correct: Bool[np.ndarray, "N"], *, num_bins: int = NUM_BINS
-) -> Reliability:
-    return reliability_curve(histogram(confidence, correct, num_bins=num_bins))
-
-
 def reliability_curve(histogram: Float[np.ndarray, "B 3"]) -> Reliability:
     """The curve of one histogram or of a sum of them; empty bins are left out."""
-    number, confidence, correct = histogram[histogram[:, NUMBER] > 0].T
+    number, confidence, correct = histogram[histogram[:, 0] > 0].T
     return Reliability(confidence / number, correct / number, number.astype(np.int64))
 
 
 def histogram(
     confidence: Float[np.ndarray, "N"], correct: Bool[np.ndarray, "N"], *, num_bins: int = NUM_BINS
 ) -> Float[np.ndarray, "B 3"]:
-    """Bins of equal width over [0, 1]; a bin holds its upper edge, not its lower."""
+    """Predictions, sum of confidences and right predictions by bin of equal width over [0, 1].
+
+    A bin holds its upper edge, not its lower.
+    """
     bin_of = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
     sums = [np.bincount(bin_of, weight, num_bins) for weight in (None, confidence, correct)]
     return np.stack(sums, axis=-1).astype(np.float64)

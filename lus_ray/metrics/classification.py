@@ -83,8 +83,7 @@ def count_wins(
 ) -> Float[np.ndarray, "K K"]:
     """Entry (a, b): pairs of a clip of class a and one of class b that column a ranks correctly.
 
-    A tie counts one half (Mann-Whitney), so entry (a, b) over the number of pairs is the AUC of
-    class a against class b.
+    A tie counts one half (Mann-Whitney).
     """
     num_classes = probability.shape[1]
     member = np.eye(num_classes)[target]

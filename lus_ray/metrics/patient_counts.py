@@ -184,10 +184,7 @@ def count_frames(
     probability: Float[np.ndarray, "N K"],
     members: FrameSelection,
 ) -> FrameCounts:
-    """Count frames by patient and setting; `patient` has one name per frame.
-
-    What is undefined for all frames is NaN in every draw.
-    """
+    """Count frames by patient and setting; `patient` has one name per frame."""
     patients, index = _index(patient)
     num_scores = probability.shape[1]
     confusion = np.zeros((len(patients), len(members.kept), num_scores, num_scores))

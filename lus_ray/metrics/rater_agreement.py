@@ -58,16 +58,16 @@ def measure_agreement(raters: Int[np.ndarray, "N R"]) -> Agreement:
         )
     if raters.min() < 0:
         raise ValueError(f"a rater gave {raters.min()}; scores start at 0")
-    votes = _votes(raters, np.unique(raters))
+    votes = _votes(raters)
     most = votes.max(axis=1)
     equal_pairs = (votes * (votes - 1)).sum() / (num_raters * (num_raters - 1))
     return Agreement(
         num_clips,
         num_raters,
         _one_against_others(raters.astype(np.int64)),
-        float(equal_pairs / num_clips),
-        (most[:, None] >= np.arange(1, num_raters + 1)).mean(axis=0),
-        float(((votes == most[:, None]).sum(axis=1) > 1).mean()),
+        pairwise=float(equal_pairs / num_clips),
+        modal=(most[:, None] >= np.arange(1, num_raters + 1)).mean(axis=0),
+        mode_ties=float(((votes == most[:, None]).sum(axis=1) > 1).mean()),
     )
 
 
@@ -79,7 +79,7 @@ def count_mode_votes(raters: Int[np.ndarray, "N R"]) -> Int[np.ndarray, "N"]:
     """
     if raters.size == 0:
         raise ValueError("no clip or no rater; a mode needs one of each")
-    return _votes(raters, np.unique(raters)).max(axis=1)
+    return _votes(raters).max(axis=1)
 
 
 def rater_table(raters: Sequence[Sequence[int] | None]) -> Int[np.ndarray, "N R"]:
@@ -117,5 +117,5 @@ def _one_against_others(raters: Int[np.ndarray, "N R"]) -> OneAgainstOthers:
     )
 
 
-def _votes(raters: Int[np.ndarray, "N R"], scores: Int[np.ndarray, "V"]) -> Int[np.ndarray, "N V"]:
-    return (raters[:, :, None] == scores).sum(axis=1)
+def _votes(raters: Int[np.ndarray, "N R"]) -> Int[np.ndarray, "N V"]:
+    return (raters[:, :, None] == np.unique(raters)).sum(axis=1)

@@ -1,8 +1,4 @@
-"""The report of a run folder: numbers, tables and a page.
-
-`report.write(out)` reads nothing but the run folder. It works wherever the folder lies and while
-cells are missing, and gives the same numbers each time.
-"""
+"""The report of a run folder, finished or not: numbers, tables and a page."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

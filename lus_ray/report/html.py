@@ -49,9 +49,8 @@ class PictureGrid:
     anchor: str
     title: str
     text: str
-    key: Sequence[tuple[str, tuple[str, str]]]
-    arms: tuple[str, ...]
-    rows: tuple[tuple[str, tuple[Picture | None, ...]], ...]
+    gallery: galleries.Gallery
+    key: Sequence[tuple[str, tuple[str, str]]] = ()
 
 
 def render(contents: ReportContents, arms: Arms, run: RunResults) -> str:
@@ -116,7 +115,6 @@ def _confusion_matrices(chosen: Sequence[ScoredArm]) -> list[Picture]:
 
 
 def _roc_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
-    """One panel per class against the rest; all yes/no labels pooled into one."""
     cells = [cell for arm in chosen for cell in arm.cells.values() if len(cell.clips)]
     if not cells or cells[0].scheme:
         return []
@@ -158,7 +156,6 @@ def _reliability_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
 
 
 def _training_curves(arms: Arms) -> list[Picture]:
-    """Loss and validation score by epoch, then the losses of adversarial networks in pairs."""
     trained = [a for a in arms.values() if any("train_loss" in row for row in _epochs(a))]
     pictures = [_curves_by_epoch(arm, "train_loss", "val_score") for arm in trained[:NUM_TRAINING]]
     adversarial = [arm for arm in trained if len(_network_losses(arm)) > 1]
@@ -211,7 +208,7 @@ def _clip_timelines(run: RunResults, contents: ReportContents) -> list[Picture]:
 
 def _picture_tables(run: RunResults) -> list[PictureGrid]:
     return [
-        _grid(gallery, anchor, title, text)
+        PictureGrid(anchor, title, text, gallery)
         for kind, anchor, title, text in (
             (galleries.ATTENTION, "attention", "Where the network looks", ATTENTION),
             (galleries.MASKS, "masks", "Predicted masks", MASKS),
@@ -226,20 +223,8 @@ def _picture_flows(run: RunResults) -> list[PictureGrid]:
     if gallery := galleries.read_segmentations(run):
         key = (("expert", figures.EXPERT), ("arm", figures.ARM))
         title = "B-lines of the expert and of every arm"
-        grids.append(_grid(gallery, "blines", title, BLINES, key=key))
+        grids.append(PictureGrid("blines", title, BLINES, gallery, key))
     if gallery := galleries.read_gallery(run, galleries.TRANSLATIONS):
         title = "Frames translated to the other domain and back"
-        grids.append(_grid(gallery, "translations", title, TRANSLATIONS))
+        grids.append(PictureGrid("translations", title, TRANSLATIONS, gallery))
     return grids
-
-
-def _grid(
-    gallery: galleries.Gallery,
-    anchor: str,
-    title: str,
-    text: str,
-    *,
-    key: Sequence[tuple[str, tuple[str, str]]] = (),
-) -> PictureGrid:
-    text = text.format(fold=gallery.fold)
-    return PictureGrid(anchor, title, text, key, gallery.arms, gallery.rows)

@@ -13,7 +13,6 @@ NUM_METRICS = 2
 
 
 def render(contents: ReportContents) -> str:
-    """The best arms and all baselines as a plain table of at most 100 columns."""
     lines = [*textwrap.wrap(f"{contents.title} ({contents.size})", WIDTH)]
     for label in contents.labels:
         lines += ["", *_scores(contents, label)]

@@ -28,13 +28,8 @@ def write_diagnosis(out, entry, fold=0, *, skill=0.5, annotated=True, classes=CL
     for number, patient in enumerate(TEST):
         target, num_frames = number % 3, 3 + number % 3
         outputs = (1 - skill) * rng.dirichlet(np.ones(3), num_frames) + skill * np.eye(3)[target]
-        rows.append(
-            {
-                **identity(f"{patient}-0", patient, fold),
-                "target": target if annotated else None,
-                "outputs": outputs.tolist(),
-                "probability": outputs.mean(axis=0).tolist(),
-            }
-        )
-    known = {"classes": list(classes), "multilabel": False, "inherited": True, **about}
+        columns = {"target": target if annotated else None, "outputs": outputs.tolist()}
+        columns["probability"] = outputs.mean(axis=0).tolist()
+        rows.append(identity(f"{patient}-0", patient, fold, **columns))
+    known = {"classes": list(classes), "inherited": True, **about}
     return write_rows(out, entry, fold, rows, about=known, target=pa.int32())

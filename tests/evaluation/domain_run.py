@@ -70,9 +70,8 @@ def write_domain_cell(out, entry, fold, *, dice, patients=None, num_images=NUM_I
         counts = [pixels_of(dice(entry["name"], patient, k)) for k in range(num_images)]
         domain = None if patient in unknown else domain_of(patient)
         flat = np.reshape(counts, (num_images, -1)).tolist()
-        who = identity(f"{patient}-0", patient, fold, domain=domain)
-        rows.append({**who, "counts": flat, "bins": None})
-    about = {"classes": list(MASK_SCHEMES["bline"]), "multilabel": False, "scheme": "bline"}
+        rows.append(identity(f"{patient}-0", patient, fold, domain=domain, counts=flat))
+    about = {"classes": list(MASK_SCHEMES["bline"]), "scheme": "bline"}
     return write_rows(out, entry, fold, rows, about=about, target=pa.int32(), more=MASK_FIELDS)
 
 

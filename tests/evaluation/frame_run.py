@@ -5,15 +5,8 @@ import pyarrow as pa
 import torch
 from safetensors.torch import save_file
 
-from tests.evaluation.run_folders import (
-    SEVERITY,
-    TEST,
-    arm,
-    identity,
-    slug_of,
-    write_rows,
-    write_run,
-)
+from tests.evaluation import run_folders
+from tests.evaluation.run_folders import SEVERITY, TEST, arm, identity, slug_of, write_rows
 
 METRICS = ("f1", "setting_1", "k1", "k7", "video_annotated", "a3", "average", "accuracy")
 FRAMES = arm("frames", label="frame_severity", recipe={"epochs": 3})
@@ -26,7 +19,9 @@ GAP = {"text": "published protocol", "leaky": LEAKY_UNINORM["name"], "clean": "u
 
 
 def write_frame_run(out, *, folds=(0, 1, 2), num_frames=12, num_raters=5, **facts):
-    write_run(out, ARMS, **{"metrics": METRICS, "gaps": [GAP], "supervision": "frames", **facts})
+    run_folders.write_run(
+        out, ARMS, **{"metrics": METRICS, "gaps": [GAP], "supervision": "frames", **facts}
+    )
     for fold in folds:
         for entry, skill in ((FRAMES, 1.0), (LEAKY, 3.0)):
             write_frame_cell(
@@ -58,10 +53,10 @@ def write_clips(out, entry, fold, num_raters, predict, target):
     rows = []
     for clip in ((patient, number) for patient in TEST for number in range(2)):
         patient, severity = clip[0], truth(*clip, 4)[1]
-        who = identity("{}-{}".format(*clip), patient, fold, severity=severity, fps=25.0)
-        raters = raters_of(severity, patient, num_raters)
-        rows.append({**who, "raters": raters, **predict(clip, severity)})
-    about = {"classes": list(SEVERITY), "multilabel": False}
+        columns = {"severity": severity, "raters": raters_of(severity, patient, num_raters)}
+        columns |= {"fps": 25.0, **predict(clip, severity)}
+        rows.append(identity("{}-{}".format(*clip), patient, fold, **columns))
+    about = {"classes": list(SEVERITY)}
     about |= {"by_frame": True} if entry["label"] == "frame_severity" else {}
     return write_rows(out, entry, fold, rows, about=about, target=target)
 
@@ -69,7 +64,6 @@ def write_clips(out, entry, fold, num_raters, predict, target):
 def write_frame_cell(
     out, entry, fold, *, skill=1.0, num_frames=12, num_raters=5, target="as it is"
 ):
-    """Outputs of each frame."""
     rng = np.random.default_rng([fold, int(10 * skill)])
 
     def predict(clip, severity):
@@ -89,7 +83,6 @@ def write_frame_cell(
 
 
 def write_clip_cell(out, entry, fold, *, skill, num_raters=5):
-    """Scores of the clips of `write_frame_cell`."""
     rng = np.random.default_rng([fold, 7])
 
     def predict(clip, severity):

@@ -34,32 +34,28 @@ def write_mask_run(out, *, folds=(0, 1, 2), **facts):
 
 
 def write_mask_cell(
-    out,
-    entry,
-    fold,
-    *,
-    num_frames=2,
-    patients=TEST,
-    annotated=True,
-    binned=True,
-    scheme=None,
-    num_pairs=None,
+    out, entry, fold, *, num_frames=2, patients=TEST, num_pairs=None, without=(), **about
 ):
-    scheme = scheme or entry["label"].removesuffix(" masks")
+    scheme = scheme_of(entry)
     by_image = (entry.get("rows") or {}).get("images")
     rows = []
     for number, patient in enumerate(patients):
         clip = f"{patient}-{(number + fold) % 3 if by_image else 0}"
         counts, bins = counted(entry, fold, number, num_frames)
         flat = counts.reshape(num_frames, -1)[:, :num_pairs].tolist()
-        masks = {"counts": flat, "bins": bins.tolist() if binned else None} if annotated else {}
-        rows.append({**identity(clip, patient, fold), **masks})
-    about = {"classes": list(MASK_SCHEMES.get(scheme, ())), "multilabel": False, "scheme": scheme}
+        masks = {"counts": flat, "bins": bins.tolist()}
+        columns = {name: own for name, own in masks.items() if name not in without}
+        rows.append(identity(clip, patient, fold, **columns))
+    about = {"classes": list(MASK_SCHEMES[scheme]), "scheme": scheme} | about
     return write_rows(out, entry, fold, rows, about=about, target=pa.int32(), more=MASK_FIELDS)
 
 
+def scheme_of(entry):
+    return entry["label"].removesuffix(" masks")
+
+
 def counted(entry, fold, number, num_frames):
-    num_classes = len(MASK_SCHEMES[entry["label"].removesuffix(" masks")])
+    num_classes = len(MASK_SCHEMES[scheme_of(entry)])
     shape = (num_frames, SIZE, SIZE)
     truth = np.random.default_rng([number]).choice(num_classes, shape).astype(np.uint8)
     rng = np.random.default_rng([fold, number])
@@ -67,6 +63,5 @@ def counted(entry, fold, number, num_frames):
     predicted = np.where(rng.random(shape) < skill, truth, rng.choice(num_classes, shape))
     confidence = rng.uniform(skill, 1, shape).ravel()
     bins = calibration.checked_histogram(confidence, (predicted == truth).ravel())
-    return segmentation.count_pixels(
-        truth, predicted.astype(np.uint8), num_classes=num_classes
-    ), bins
+    guess = predicted.astype(np.uint8)
+    return segmentation.count_pixels(truth, guess, num_classes=num_classes), bins

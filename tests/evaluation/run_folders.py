@@ -20,7 +20,6 @@ SEVERITY = ("0", "1", "2", "3")
 LIGHT_FIELDS = [SCHEMA.field(name) for name in LIGHT_COLUMNS]
 MATRIX = pa.list_(pa.list_(pa.float32()))
 
-
 PROTOCOL = folds.fixed_test(parts=4, cv=3)
 PATIENTS = [f"phantom/p{number:02d}" for number in range(24)]
 TEST = tuple(PATIENTS[:12])
@@ -75,15 +74,12 @@ def write_cell(
         labels = truth.integers(0, len(classes), len(names))
         noise = rng.dirichlet(np.ones(len(classes)), len(names))
         probability = (1 - skill) * noise + skill * np.eye(len(classes))[labels]
-    given = labels.tolist() if target is None else list(target)
+    target = labels.tolist() if target is None else target
+    if entry["label"] is None:
+        target = [None] * len(names)
     rows = [
-        {
-            **identity(clip, patient, fold),
-            "target": None if entry["label"] is None else given[i],
-            "probability": probability[i].tolist(),
-            "outputs": [probability[i].tolist()],
-        }
-        for i, (patient, clip) in enumerate(names)
+        identity(clip, patient, fold, target=own, probability=chance, outputs=[chance])
+        for (patient, clip), own, chance in zip(names, target, probability.tolist(), strict=True)
     ]
     kind = pa.list_(pa.int8()) if multilabel else pa.int32()
     about = {"classes": list(classes), "multilabel": multilabel, **metadata}
@@ -99,6 +95,7 @@ def identity(clip, patient, fold, **columns):
 def write_rows(out, entry, fold, rows, *, about, target, more=()):
     trained = {"clip": "phantom/trained", "split": "train", "patient": PATIENTS[-1]}
     known = {"arm": entry["name"], "fold": fold, "label": entry["label"], "fingerprint": "f" * 64}
+    known["multilabel"] = False
     schema = pa.schema(
         [
             *LIGHT_FIELDS,

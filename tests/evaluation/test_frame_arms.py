@@ -9,9 +9,7 @@ from lus_ray.metrics import classification, frames
 from lus_ray.runs.manifest import ArmRecord, RunRecord
 from tests.evaluation.diagnosis_run import CLASSES, METRICS, NONE, write_diagnosis
 from tests.evaluation.frame_run import write_frame_run
-from tests.evaluation.run_folders import compute, write_run
-
-MATRICES = pa.list_(pa.list_(pa.float32()))
+from tests.evaluation.run_folders import MATRIX, compute, write_run
 
 
 def test_frames_are_scored_as_scikit_learn_scores_them(frame_run):
@@ -36,10 +34,10 @@ def test_without_raters_only_their_settings_are_undefined(tmp_path):
 
 def test_outputs_are_read_clip_by_clip_and_have_equal_classes():
     clips = [[[0.0, 1.0], [0.25, 0.75]], [[1.0, 0.0]]]
-    values, num_frames = frame_arms.read_outputs(pa.table({"outputs": pa.array(clips, MATRICES)}))
+    values, num_frames = frame_arms.read_outputs(pa.table({"outputs": pa.array(clips, MATRIX)}))
     assert values.tolist() == [[0.0, 1.0], [0.25, 0.75], [1.0, 0.0]]
     assert num_frames.tolist() == [2, 1]
-    uneven = pa.array([[[0.5, 0.5], [0.2, 0.3, 0.5]]], MATRICES)
+    uneven = pa.array([[[0.5, 0.5], [0.2, 0.3, 0.5]]], MATRIX)
     with pytest.raises(ValueError, match="frames with 2 and 3 classes"):
         frame_arms.read_outputs(pa.table({"outputs": uneven}))
 

@@ -46,7 +46,7 @@ def test_calibration_is_that_of_the_histograms_of_all_folds_together(mask_run):
 
 
 def test_an_arm_without_histograms_has_no_calibration(tmp_path):
-    write_mask_cell(write_run(tmp_path, [UNET]), UNET, 0, binned=False)
+    write_mask_cell(write_run(tmp_path, [UNET]), UNET, 0, without=["bins"])
     computed = compute(tmp_path)
     assert scored_arms.pool_reliability(computed.arms["U-Net"]) is None
     assert computed.row("U-Net").calibration_error is None

@@ -73,6 +73,7 @@ def test_a_missing_cell_is_named_and_never_silently_averaged(computed):
 
 
 NO_CLIP = "fold 0: no test clip is annotated"
+NO_MASKS = {"without": ["counts", "bins"]}
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ NO_CLIP = "fold 0: no test clip is annotated"
         (write_cell, ONE, {"target": [None] * 48}, None, "auc", NO_CLIP),
         (write_frame_cell, FRAMES, {"target": None}, None, "average", NO_CLIP),
         (write_diagnosis, NONE, {"annotated": False}, None, "frame_f1 healthy", NO_CLIP),
-        (write_mask_cell, UNET, {"annotated": False}, None, "union_dice", "fold 0: no image was t"),
+        (write_mask_cell, UNET, NO_MASKS, None, "union_dice", "fold 0: no image was tested"),
     ],
 )
 def test_an_undefined_metric_has_a_reason(

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lus_ray.figures import ARM, EXPERT, draw_segmentations, draw_translations
@@ -42,6 +42,7 @@ def test_contours_of_a_pixel_of_islands_with_a_hole_and_of_an_empty_mask():
     assert ARM[0] not in draw_segmentations(FRAME, EMPTY, {"unet": EMPTY})
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 7), st.integers(0, 9), st.integers(2, 5), st.integers(2, 6))
 def test_a_rectangle_has_eight_corners_and_its_area_less_half_a_pixel(top, left, height, width):
     (points,) = corners(draw_segmentations(FRAME, rectangle(top, left, height, width), {}))

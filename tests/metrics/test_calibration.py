@@ -17,7 +17,8 @@ from lus_ray.metrics import calibration
     ],
 )
 def test_calibration_error_is_the_gap_of_confidence_and_correctness(confidence, correct, error):
-    curve = calibration.reliability(np.array(confidence, float), np.array(correct, bool))
+    bins = calibration.histogram(np.array(confidence, float), np.array(correct, bool))
+    curve = calibration.reliability_curve(bins)
     assert curve.expected_error() == pytest.approx(error, nan_ok=True)
     assert curve.number.sum() == len(correct)
 

@@ -56,17 +56,6 @@ def test_every_metric_equals_scikit_learn_or_is_undefined_with_a_reason(example)
     assert found.undefined == reasons
 
 
-def test_swapping_two_classes_has_kappa_minus_one():
-    assert classification.weighted_kappa(np.array([[0.0, 3.0], [3.0, 0.0]])) == -1
-
-
-def test_a_far_disagreement_costs_more_kappa_than_a_near_one():
-    target = np.array([0, 1, 2, 3])
-    near, far = (classification.score(target, np.eye(4)[[k, 1, 2, 3]]) for k in (1, 3))
-    assert near["accuracy"] == far["accuracy"]
-    assert near["weighted_kappa"] > far["weighted_kappa"]
-
-
 @pytest.mark.parametrize(
     ("target", "probability", "reason"),
     [

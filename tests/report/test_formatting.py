@@ -1,5 +1,3 @@
-"""Table cells mark what is partial or undefined."""
-
 from lus_ray.evaluation.schema import ImageSpread
 from lus_ray.report import formatting
 

@@ -1,5 +1,3 @@
-"""Pictures of cells: one fold, examples by arms, and nothing from outside the folder."""
-
 import json
 import re
 
@@ -9,7 +7,7 @@ from lus_ray import figures
 from lus_ray.errors import StoreError
 from lus_ray.evaluation import results
 from lus_ray.report import galleries
-from tests.evaluation.run_folders import arm, slug_of, write_cell, write_pictures, write_run
+from tests.evaluation.run_folders import arm, write_cell, write_pictures, write_run
 from tests.report.conftest import write_undrawn
 from tests.report.pages import read_links, read_section
 
@@ -99,8 +97,5 @@ def test_the_expert_stands_once_per_example_before_the_arms(run):
 
 
 def test_masks_without_an_expert_stand_alone(run):
-    write_blines(run.out, TWO)
-    path = run.out / "cells" / slug_of(TWO) / "fold0" / "pictures" / "captions.json"
-    entries = json.loads(path.read_text())
-    path.write_text(json.dumps([entry for entry in entries if entry["kind"] != "expert"]))
+    write_pictures(run.out, TWO, 0, [{**EXAMPLES[0], "kind": "outlines"}])
     assert galleries.read_segmentations(run).arms == ("two",)

@@ -1,9 +1,6 @@
-"""Every metric has a name, and a meaning where its name does not say enough."""
-
 import pytest
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.evaluation import frame_arms
 from lus_ray.metrics import frames, segmentation
 from lus_ray.report import formatting, metric_names
 from tests.evaluation.diagnosis_run import CLASSES, METRICS, NONE, write_diagnosis
@@ -34,8 +31,8 @@ def test_a_metric_is_named_by_its_label(label):
 
 
 def test_a_label_has_a_title():
-    labels = ("severity", "frame_severity", "sf_ratio", "markers masks", "bline masks")
-    titles = ["Severity", "Frame severity", "S/F ratio", "Marker masks", "B-line masks"]
+    labels = ("frame_severity", "sf_ratio", "bline masks")
+    titles = ["Frame severity", "S/F ratio", "B-line masks"]
     assert list(map(metric_names.label_title, labels)) == titles
 
 
@@ -51,16 +48,11 @@ def test_every_metric_of_masks_has_a_title_and_a_meaning(scheme):
     assert len(set(explained)) == len(explained)
 
 
-def test_metrics_of_all_domains_share_a_meaning():
+def test_metrics_of_all_domains_share_a_meaning_and_every_metric_of_frames_has_one():
     metrics = ["dice_per_image, covid", "dice, cap"]
     names = [name for name, _ in metric_names.explain(metrics, "bline masks")]
     assert names == ["Dice", "Per image", "Empty classes"]
-
-
-def test_every_metric_of_frame_scores_has_a_meaning():
-    assert set(metric_names.FRAME_MEANINGS) == set(frames.METRICS)
-    explained = metric_names.explain(frames.METRICS, frame_arms.SEVERITY)
-    assert len(explained) == len(frames.METRICS)
+    assert len(metric_names.explain(frames.METRICS, "frame_severity")) == len(frames.METRICS)
 
 
 def test_tables_of_a_diagnosis_are_of_frames_of_their_classes_and_of_clips(diagnosis_report):

@@ -1,12 +1,10 @@
-"""The written report: complete, self-contained, escaped, and the same each time."""
-
 import json
 import re
 
 import pytest
 
 from lus_ray import report
-from lus_ray.report import metric_names
+from lus_ray.report import html, metric_names
 from tests.evaluation.run_folders import arm, write_run
 from tests.report.conftest import write_undrawn
 from tests.report.pages import read_links, read_section, read_tags
@@ -36,12 +34,24 @@ def test_the_terminal_table_fits(written):
     assert max(map(len, written.text().splitlines()[:-1])) <= 100
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["frame_report", "mask_report"])
-def test_the_same_run_gives_the_same_bytes(name, request):
+def write_drawn(out):
+    report.write(out, num_draws=20)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("frame_report", write_undrawn),
+        pytest.param("diagnosis_report", write_drawn, marks=pytest.mark.slow),
+        pytest.param("mask_report", write_drawn, marks=pytest.mark.full),
+        pytest.param("frame_report", write_drawn, marks=pytest.mark.full),
+    ],
+)
+def test_the_same_run_gives_the_same_bytes(name, write, request, monkeypatch):
+    monkeypatch.setattr(html, "NUM_TRAINING", 1)
     out, written = request.getfixturevalue(name).out, []
     for _ in range(2):
-        report.write(out, num_draws=50)
+        write(out)
         written.append([(out / file).read_bytes() for file in report.FILES])
     assert written[0] == written[1]
 
@@ -78,6 +88,7 @@ PLACES = {"markdown": "report.md", "page": "report.html"}
          "- **published protocol** (uninorm on all patients − uninorm): weighted F1 +"]),
         ("frame_report", "terminal", ["\n †uninorm on all", "\npublished protocol: weighted F1 +",
          "Weak supervision"]),
+        ("frame_report", "top", ["Weak supervision"]),
         ("frame_report", "gaps", ["weighted F1 +"]),
         ("frame_report", "raters", ["uninorm (clip score)"]),
         ("frame_report", "neutral", ["0.400 ± 0.082"]),
@@ -105,6 +116,8 @@ def test_a_fact_stands_where_readers_look_for_it(fixture, place, texts, request)
     written = request.getfixturevalue(fixture)
     if place == "terminal":
         shown = written.text()
+    elif place == "top":
+        shown = (written.out / "report.html").read_text().partition("<nav")[0]
     elif place in PLACES:
         shown = (written.out / PLACES[place]).read_text()
     else:
@@ -135,11 +148,6 @@ def test_sections_have_their_pictures_and_only_what_there_is_to_show(
     assert masks <= read_links(mask_report.out)
     titles = re.findall(r"## (\w+)", (clip_report.out / "report.md").read_text())
     assert not {"Gaps", "Raters", "Clips"} & set(titles)
-
-
-def test_weak_supervision_is_a_warning_at_the_top(frame_report):
-    page = (frame_report.out / "report.html").read_text()
-    assert "Weak supervision" in page[: page.index("<nav")]
 
 
 def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_their_own(
