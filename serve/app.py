@@ -51,7 +51,11 @@ def ingress(args: Args) -> Application:
 
 def models(args: Args) -> Application:
     """The application of `args["slot"]`, with the models of the run folders."""
-    return build_slot(args["slot"], find_models(_run_folders(args)))
+    names = args.get("runs") or os.environ.get("LUS_RUNS", "").split(os.pathsep)
+    folders = [Path(name) for name in names if name]
+    if not folders:
+        raise ServeError("no run folders; set LUS_RUNS or the argument 'runs'")
+    return build_slot(args["slot"], find_models(folders))
 
 
 def build_ingress(args: Args, options: Args | None = None) -> Application:
@@ -101,22 +105,13 @@ def find_models(
 def source_fingerprint(slot: str, served: ModelsBySlot) -> str | None:
     """The fingerprint of the model whose predictions a slot reads; None where it reads frames."""
     source = served[slot][0].reads
-    models = (model for group in served.values() for model in group)
-    return next((model.fingerprint for model in models if model.id == source), None)
+    return next((m.fingerprint for group in served.values() for m in group if m.id == source), None)
 
 
 def require_token(host: str, token: str | None) -> None:
     """Raise InputError for a host that others reach, unless there is a token."""
     if not token and not is_loopback(host):
         raise InputError(f"{host} is reachable by others; set a token with --token or LUS_TOKEN")
-
-
-def _run_folders(args: Args) -> list[Path]:
-    names = args.get("runs") or os.environ.get("LUS_RUNS", "").split(os.pathsep)
-    folders = [Path(name) for name in names if name]
-    if not folders:
-        raise ServeError("no run folders; set LUS_RUNS or the argument 'runs'")
-    return folders
 
 
 def _replace_limits(values: Args) -> ServiceLimits:

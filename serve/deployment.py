@@ -39,7 +39,6 @@ class ModelDeployment:
         return self.info
 
     async def set_parity(self, parity: dict[str, float]) -> None:
-        """Store the differences from stored predictions, by model id."""
         self.info = replace(self.info, parity=parity)
 
     def select_device(self) -> str:

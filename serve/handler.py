@@ -32,7 +32,6 @@ class ClipHandler:
         self.num_admitted = self.num_receiving = 0
 
     async def handle(self, request: Request) -> Response:
-        """The response to one request, counted in the metrics."""
         watch = Stopwatch({})
         try:
             async with asyncio.timeout(self.limits.request_seconds):
@@ -124,6 +123,6 @@ def models_of(route: Route) -> list[ServedModel]:
 
 
 def parity_of(route: Route) -> dict[str, float]:
-    """Differences from stored predictions, by model id."""
-    parities = [application.parity for application in route.values()]
-    return {name: difference for parity in parities for name, difference in parity.items()}
+    return {
+        model: off for application in route.values() for model, off in application.parity.items()
+    }

@@ -31,7 +31,6 @@ class IngressMetrics:
         )  # fmt: skip
 
     def count_response(self, status: int, timings_ms: dict[str, float] | None = None) -> None:
-        """Count a response and record the times of its stages."""
         self.responses.labels(str(status), self.replica).inc()
         for stage, value in (timings_ms or {}).items():
             self.stages.labels(stage, self.replica).observe(value / 1e3)

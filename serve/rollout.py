@@ -175,7 +175,6 @@ class Rollout:
         self._end(set(ended))
 
     def _end(self, names: set[str]) -> None:
-        """End applications, and remove the copies that no replica loads any more."""
         for name in names:
             serve.delete(name)
             del self.deployed[name]

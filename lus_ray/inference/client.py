@@ -76,7 +76,6 @@ def _parse(url: str, body: bytes) -> ClipResponse:
 
 
 def _wait_s(retry_after: str | None, attempt: int) -> float:
-    """Seconds that a server requests; without a usable number, longer with every attempt."""
     try:
         seconds = float(retry_after or attempt)
     except ValueError:

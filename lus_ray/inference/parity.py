@@ -145,9 +145,8 @@ def _mask_difference(model: ServedModel, row: Row, stored: Row, predict: Predict
     true = task.prepare_truth(view.resize_masks(ids), row)[frame_sheets.frame_slice(len(ids))]
     if masks.shape != true.shape:
         return float("inf")
-    counts = segmentation.count_pixels(true, masks, num_classes=len(task.classes)).reshape(
-        len(true), -1
-    )
+    counts = segmentation.count_pixels(true, masks, num_classes=len(task.classes))
+    counts = counts.reshape(len(true), -1)
     expected = np.asarray(stored["counts"])[frame_sheets.frame_slice(len(ids))]
     return float(np.abs(counts - expected).max() / masks[0].size)
 

@@ -51,7 +51,6 @@ def inspect_clip(decoded: DecodedVideo, *, preview: bool) -> ClipInspection:
     """Hash the pixels, check for ultrasound, and make a preview on request."""
     frames = decoded.frames
     num_frames, height, width = frames.shape
-    detection = detect_ultrasound(frames)
     clip = schema.ClipInfo(
         num_frames,
         height,
@@ -62,6 +61,7 @@ def inspect_clip(decoded: DecodedVideo, *, preview: bool) -> ClipInspection:
         sha256=hash_pixels(frames),
         notes=list(decoded.notes),
     )
+    detection = detect_ultrasound(frames)
     reasons = list(detection.reasons)
     check = schema.UltrasoundCheck(detection.likely, detection.score, reasons, DESCRIPTION)
     return ClipInspection(clip, check, frame_sheets.make_preview(frames) if preview else None)

@@ -20,6 +20,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import ServeError
 from lus_ray.figures import CLASS_COLOURS
 from lus_ray.inference import frame_sheets
+from lus_ray.inference.frame_sheets import FrameWindow
 from lus_ray.inference.model_selection import LABELS, ServedModel
 from lus_ray.inference.schema import ClipScore, ExpertGroup, ExpertPrediction, MaskSheet
 from lus_ray.predictor import Prediction, Predictor, predict, predict_batch
@@ -106,7 +107,7 @@ class ScorerStage:
             for chunk in torch.from_numpy(self.view.samples(resized)).split(CHUNK):
                 looks += task.find_attention(to_unit_range(chunk.to(self.predictor.device)))
         quads = np.stack([look.quads[0] for look in looks if look.quads is not None])
-        window = frame_sheets.FrameWindow(self.view, *frames.shape[1:])
+        window = FrameWindow(self.view, *frames.shape[1:])
         return FrameOutputs(np.stack([look.probability for look in looks]), window.to_frame(quads))
 
 
@@ -115,7 +116,6 @@ class AggregatorsStage:
         self.predictors = {model: Predictor(model.folder) for model in models}
 
     def __call__(self, probability: Float[np.ndarray, "N K"]) -> list[ClipScore]:
-        """The score by each aggregator."""
         scores = []
         for model, predictor in self.predictors.items():
             by_class = predictor({"outputs": probability})["probability"].tolist()
@@ -147,7 +147,7 @@ class SegmenterStage:
     def __call__(self, frames: Frames, *, num_samples: int | None = None) -> MaskSheet:
         """The masks without the padding of the view."""
         task: Segmentation = self.predictor.task
-        window = frame_sheets.FrameWindow(self.view, *frames.shape[1:])
+        window = FrameWindow(self.view, *frames.shape[1:])
         resized = self.view.resize(frames[frame_sheets.frame_slice(len(frames))])
         num_samples = self.num_samples if num_samples is None else num_samples
         with self.lock:
@@ -169,10 +169,7 @@ class SegmenterStage:
         )
 
     def _uncertainty(
-        self,
-        resized: UInt8[np.ndarray, "M h w"],
-        window: frame_sheets.FrameWindow,
-        num_samples: int,
+        self, resized: Frames, window: FrameWindow, num_samples: int
     ) -> list[float] | None:
         few = resized[frame_sheets.frame_slice(len(resized), UNCERTAINTY_FRAMES)]
         samples = to_unit_range(torch.from_numpy(self.view.samples(few))).to(self.predictor.device)

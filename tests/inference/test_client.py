@@ -3,6 +3,7 @@
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,24 +15,14 @@ from lus_ray.inference import client
 from lus_ray.inference.response import wrap_frames
 from lus_ray.inference.schema import CLIP_RESPONSE
 
-Reply = tuple[int, dict[str, str], bytes]
-
-
-class Server(ThreadingHTTPServer):
-    replies: list[Reply]
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
 
 class Handler(BaseHTTPRequestHandler):
-    server: Server
+    replies: ClassVar[list[tuple[int, dict[str, str], bytes]]] = []
+    """Given in turn, the last one for ever."""
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        replies = self.server.replies
-        status, headers, body = replies.pop(0) if len(replies) > 1 else replies[0]
+        status, headers, body = self.replies.pop(0) if self.replies[1:] else self.replies[0]
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -43,10 +34,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def server():
-    with Server(("127.0.0.1", 0), Handler) as server:
+def url():
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
@@ -64,12 +55,12 @@ def response(local, runs):
 
 @pytest.mark.parametrize("retry_after", ["soon", "nan", "-3", "0"])
 def test_a_busy_server_is_asked_again_whatever_its_retry_after(
-    server, file, response, retry_after, monkeypatch
+    url, file, response, retry_after, monkeypatch
 ):
     monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
     busy = (503, {"Retry-After": retry_after}, b"busy")
-    server.replies = [busy, (200, {}, CLIP_RESPONSE.dump_json(response))]
-    assert client.request_prediction(server.url, file) == response
+    Handler.replies = [busy, (200, {}, CLIP_RESPONSE.dump_json(response))]
+    assert client.request_prediction(url, file) == response
 
 
 @pytest.mark.parametrize(
@@ -83,10 +74,10 @@ def test_a_busy_server_is_asked_again_whatever_its_retry_after(
         ((500, {}, b"<html>"), LusError, "status 500"),
     ],
 )
-def test_other_responses_are_errors_of_one_line(server, file, reply, error, words):
-    server.replies = [reply]
+def test_other_responses_are_errors_of_one_line(url, file, reply, error, words):
+    Handler.replies = [reply]
     with pytest.raises(LusError, match=words) as raised:
-        client.request_prediction(server.url, file)
+        client.request_prediction(url, file)
     assert type(raised.value) is error
     assert "\n" not in str(raised.value)
 

@@ -13,7 +13,6 @@ from lus_ray.inference import parity
 from lus_ray.inference.model_selection import neighbouring_runs, select_models
 from lus_ray.inference.response import LocalPipeline, wrap_frames
 from lus_ray.runs import predictions
-from tests.inference.conftest import RUNS
 
 
 def through(local):
@@ -22,9 +21,7 @@ def through(local):
 
 @pytest.fixture
 def copied(runs, tmp_path):
-    for run in RUNS:
-        shutil.copytree(runs / run.name, tmp_path / run.name)
-    return tmp_path
+    return shutil.copytree(runs, tmp_path, ignore=lambda *_: ["clips"], dirs_exist_ok=True)
 
 
 def models_in(folder):

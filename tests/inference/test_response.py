@@ -7,11 +7,9 @@ import pytest
 
 from lus_ray.clip import BIOMARKERS, frames_of
 from lus_ray.data import store
-from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.errors import ServeError
 from lus_ray.inference.response import NOTICE, LocalPipeline, wrap_frames
 from lus_ray.inference.schema import CLIP_RESPONSE, to_dict
-from lus_ray.inference.stages import BackboneStage
 
 KEYS = {
     "clip": "num_frames height width fps mm_per_pixel format sha256 notes",
@@ -106,26 +104,6 @@ def test_parts_without_a_model_are_null_or_empty(models, row):
     assert response["timings_ms"]["masks"] == 0
 
 
-def test_a_second_response_is_equal(local, response, row):
-    again = predict(local, row, preview=True, parity={"labels/tree": 1e-7})
-    assert again | {"timings_ms": 0} == response | {"timings_ms": 0}
-
-
 def test_a_pipeline_without_a_model_is_rejected():
     with pytest.raises(ServeError, match="no finished model to apply"):
         LocalPipeline([])
-
-
-@pytest.mark.data
-@pytest.mark.slow
-def test_a_real_clip_gets_every_part(local, models, shared_data):
-    path = sorted((shared_data / "covid_blues").rglob("*.mp4"))[0]
-    with FileDecoder() as decoder:
-        decoded = decoder.decode(path)
-    response = to_dict(local.predict(decoded, preview=True, uncertainty=True))
-    assert response["clip"]["format"] == "MP4 or MOV"
-    assert path.name not in json.dumps(response)
-    assert len(response["frames"]["score"]) == response["clip"]["num_frames"]
-    assert response["clip"]["num_frames"] == len(decoded.frames)
-    expected = BackboneStage(models[0])(decoded.frames)["probability"]
-    assert response["biomarkers"]["probability"] == pytest.approx(expected.tolist(), abs=1e-6)

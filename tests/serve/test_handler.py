@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,17 +25,6 @@ from tests.serve.service import to_video
 LIMITS = ServiceLimits(num_at_work=1, num_waiting=1)
 CLIP = to_video(np.full((3, 48, 64), 100, np.uint8))
 PREDICTION = {"probability": np.zeros(38)}
-
-
-@dataclass
-class FakeHandle:
-    stage: Any
-
-    def options(self, **options: Any) -> "FakeHandle":
-        return self
-
-    async def remote(self, *args: Any) -> Any:
-        return await self.stage(*args)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +53,9 @@ def run(decoders):
 
 def route(stage: Any) -> dict[str, ModelApplication]:
     model = ServedModel("r/b", "r", "b", 0, "backbone", "", Path(), "f")
-    return {"backbone": ModelApplication("backbone", (model,), None, FakeHandle(stage))}
+    method = SimpleNamespace(remote=stage)
+    handle = SimpleNamespace(options=lambda **options: method)
+    return {"backbone": ModelApplication("backbone", (model,), None, handle)}
 
 
 async def send(handler: ClipHandler, query: bytes = b"") -> tuple[int, dict[str, Any], str | None]:
@@ -118,9 +110,9 @@ def test_one_clip_is_processed_one_waits_and_a_third_is_rejected(run):
 
 
 def test_without_a_route_clips_are_rejected(run):
-    async def use(handler: ClipHandler) -> Any:
+    def use(handler: ClipHandler) -> Any:
         handler.router.route = {}
-        return await send(handler)
+        return send(handler)
 
     status, _, retry_after = run(succeed, use)
     assert (status, retry_after) == (503, "1")

@@ -68,9 +68,12 @@ def test_without_a_token_only_loopback_names_are_served(host, status):
 
 
 @pytest.mark.parametrize("host", ["[", "evil.example"])
-def test_with_a_token_every_name_is_served(host):
-    assert send(Host=host, token="t", Authorization="Bearer t")[0] == 200
-    assert send(Host=host, token="t", Authorization="Bearer x")[0] == 401
+def test_with_a_token_every_name_is_served_and_every_other_token_is_rejected(host):
+    assert send(Host=host, token=SECRET, Authorization=f"Bearer {SECRET}")[0] == 200
+    for other in ("", "Bearer", f"Bearer {SECRET}x", f"Basic {SECRET}", "Bearer \xe9\xff", SECRET):
+        status, _, body = send(Host=host, token=SECRET, Authorization=other)
+        assert status == 401
+        assert SECRET not in str(body)
 
 
 @pytest.mark.parametrize("origin", ["http://[", "http://evil.example", "null", "http://localhost"])

@@ -18,9 +18,8 @@ def model(tmp_path):
 
 
 @pytest.fixture
-def copies(tmp_path):
-    (tmp_path / "copies").mkdir()
-    return tmp_path / "copies"
+def copies(tmp_path_factory):
+    return tmp_path_factory.mktemp("copies")
 
 
 def test_a_failed_copy_leaves_nothing_and_the_next_one_is_complete(model, copies):
