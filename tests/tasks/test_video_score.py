@@ -89,14 +89,6 @@ def test_the_published_steps_are_those_of_a_plain_loop_over_clips(reference, sel
     assert task.net.neutral.tolist() == pytest.approx(values[kept].tolist(), abs=1e-9)
 
 
-def test_padding_does_not_change_the_loss():
-    batch, task = make_batch(), VideoScore(partial(Uninorm, initial=0.3))
-    padding = torch.arange(batch["tracks"].shape[2]) >= batch["lengths"][:, None, None]
-    assert padding.any()
-    padded = {**batch, "tracks": torch.where(padding, 0.9, batch["tracks"])}
-    assert task(padded, "net")["loss"] == task(batch, "net")["loss"]
-
-
 @pytest.mark.parametrize("rate", [0.5, 5.0])
 def test_neutral_elements_stay_in_their_range_at_any_rate(rate):
     task = VideoScore(partial(Uninorm, initial=0.5))
