@@ -9,8 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lus_ray.clip import DISEASES
-from lus_ray.data.transforms.view import View
-from lus_ray.errors import ArmError, CheckpointError
+from lus_ray.errors import CheckpointError
 from lus_ray.nets import ReverseTransfer, UNet
 from lus_ray.predictor import predict
 from lus_ray.tasks import FrameDiagnosis, Segmentation
@@ -141,8 +140,3 @@ def test_a_segmenter_of_other_classes_is_refused_and_changes_nothing(tmp_path):
         checkpoint.initialize_from_checkpoint(task, tmp_path / "c")
     assert "\n" not in str(caught.value)
     assert_equal(task.state_dict(), before)
-
-
-def test_a_view_of_several_frames_is_refused():
-    with pytest.raises(ArmError, match="num_frames=1 and num_samples=0"):
-        FrameDiagnosis(NET, view=View(num_frames=4))

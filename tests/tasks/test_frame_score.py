@@ -12,7 +12,7 @@ from lus_ray.errors import ArmError
 from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
 from lus_ray.nets.gradcam import bounding_box, grad_cam
 from lus_ray.predictor import predict
-from lus_ray.tasks import FrameScore
+from lus_ray.tasks import FrameDiagnosis, FrameScore
 from lus_ray.tasks.frame_score import frame_scores
 from lus_ray.tasks.losses import POSITIONS, WIDE_GAP, soft_cross_entropy, sord_targets
 
@@ -169,13 +169,14 @@ def test_the_score_counts_the_frames_of_all_annotated_clips():
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("kind", "arguments", "message"),
     [
-        ({"view": View()}, "num_samples=0"),
-        ({"view": View(num_frames=2, num_samples=0)}, "num_frames=1"),
-        ({"view": VIEW, "loss": "hinge"}, "use 'sord' or 'cross-entropy'"),
+        (FrameScore, {"view": View()}, "num_samples=0"),
+        (FrameScore, {"view": View(num_frames=2, num_samples=0)}, "num_frames=1"),
+        (FrameScore, {"loss": "hinge", "view": VIEW}, "use 'sord' or 'cross-entropy'"),
+        (FrameDiagnosis, {"view": View(num_frames=4)}, "num_frames=1 and num_samples=0"),
     ],
 )
-def test_arguments_that_do_not_fit_are_refused(arguments, message):
+def test_arguments_that_do_not_fit_are_refused(kind, arguments, message):
     with pytest.raises(ArmError, match=message):
-        FrameScore(FrameCNN, **arguments)
+        kind(FrameCNN, **arguments)
