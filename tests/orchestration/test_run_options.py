@@ -3,6 +3,7 @@
 import json
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,6 +22,8 @@ from lus_ray.runs import supervision
 from lus_ray.training import checkpoint
 
 MLP = "MLP on biomarkers, severity"
+CLIPS = {"patients": 6, "clips": 1, "frames": 2, "size": 64, "masks": "none"}
+PHANTOM = replace(EXPERIMENT, sizes={"smoke": replace(EXPERIMENT.sizes["smoke"], phantom=CLIPS)})
 
 
 def apply(experiment=EXPERIMENT, **options):
@@ -78,19 +81,24 @@ def test_samples_enable_searches():
     assert EXPERIMENT.arm("e2e severity").search.samples == 0
 
 
-def test_a_splits_file_replaces_the_folds(phantom_store, tmp_path):
-    index = store.read_index(phantom_store)
+@pytest.fixture(scope="module")
+def index(tmp_path_factory):
+    """The index of six phantom patients."""
+    out = tmp_path_factory.mktemp("phantom")
+    return store.read_index(run_options.make_phantom_store(PHANTOM, "smoke", out, print))
+
+
+def test_a_splits_file_replaces_the_folds(index, tmp_path):
     patients = sorted(set(index["patient"].to_pylist()))
-    fold = {"number": 0, "train": patients[:12], "val": patients[12:18], "test": patients[18:]}
+    fold = {"number": 0, "train": patients[:3], "val": patients[3:4], "test": patients[4:]}
     path = tmp_path / "splits.json"
     path.write_text(json.dumps({"folds": [fold]}))
     folds = apply(splits=path).folds.assign(index, seed=0)
     gate(folds, index)
-    assert folds[0].test == tuple(patients[18:])
+    assert folds[0].test == tuple(patients[4:])
 
 
-def test_arms_without_a_label_are_skipped_with_those_that_need_them(phantom_store):
-    index = store.read_index(phantom_store)
+def test_arms_without_a_label_are_skipped_with_those_that_need_them(index):
     for column in ("sf_ratio", "biomarkers"):
         empty = pa.nulls(index.num_rows, index.schema.field(column).type)
         index = index.set_column(index.column_names.index(column), column, empty)
@@ -104,15 +112,14 @@ def test_arms_without_a_label_are_skipped_with_those_that_need_them(phantom_stor
     assert kept.claims == EXPERIMENT.claims
 
 
-@pytest.mark.slow
 def test_an_interrupted_phantom_store_is_made_again(tmp_path):
     notes, data = [], tmp_path / "phantom"
     data.mkdir()
     (data / "store.json").write_text('{"schema": 1, "shards": [], "sources": {}}')
     for _ in range(2):
-        assert run_options.make_phantom_store(EXPERIMENT, "smoke", tmp_path, notes.append) == data
+        assert run_options.make_phantom_store(PHANTOM, "smoke", tmp_path, notes.append) == data
     assert len(notes) == 2
-    assert store.read_index(data).num_rows == 48
+    assert store.read_index(data).num_rows == 6
 
 
 def test_the_command_of_a_run_works_in_a_shell_in_any_folder(tmp_path, monkeypatch):
