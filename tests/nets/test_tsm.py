@@ -17,7 +17,7 @@ def test_the_first_eighth_comes_from_the_next_frame_and_the_second_from_the_prev
     assert torch.equal(shifted[4:], batch[:, 4:, 0, 0].T)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     num_clips=st.integers(1, 3),
     num_frames=st.integers(1, 5),
@@ -60,13 +60,6 @@ def test_logits_are_the_mean_over_the_frames_before_any_softmax():
         logits = net(torch.rand(2, 4, 32, 32))
         per_frame = net.fc(pooled[0]).unflatten(0, (2, 4))
     torch.testing.assert_close(logits, per_frame.mean(dim=1))
-
-
-def test_the_order_of_frames_matters_and_the_order_of_clips_does_not():
-    net, frames = TSM(3, width=8, num_frames=4).eval(), torch.rand(2, 4, 48, 48)
-    with torch.no_grad():
-        torch.testing.assert_close(net(frames.flip(0)), net(frames).flip(0))
-        assert not torch.allclose(net.features(frames.flip(1)), net.features(frames), atol=1e-4)
 
 
 def test_grey_is_normalised_as_imagenet_was_in_each_colour():

@@ -47,14 +47,6 @@ def test_the_prior_is_the_share_of_frames_not_of_clips():
     assert expert.predict(rows[0])["probability"] == pytest.approx([0.75, 0, 0, 0.25])
 
 
-def test_frame_scores_have_the_classes_of_the_severity():
-    expert = Expert("logistic", "frame_severity")
-    assert expert.by_frame
-    assert expert.classes == ("0", "1", "2", "3")
-    assert expert.columns == ("frame_severity",)
-    assert not Expert("prior", "severity").by_frame
-
-
 def test_an_unknown_label_and_rows_without_labels_are_refused():
     with pytest.raises(CellError, match="no training clip has a frame_severity"):
         fitted("logistic", rows=[{"frame_severity": None, "features": [[0.0]]}])
