@@ -1,6 +1,7 @@
 """The contents of report.json, computed from a run folder; the same folder gives the same bytes."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 from zlib import crc32
 
@@ -71,7 +72,7 @@ def compute(
         size=record.size,
         seed=record.seed,
         command=command(record),
-        data=record.data,
+        data=asdict(record.data),
         folds=_describe_folds(run),
         metrics=metrics,
         num_draws=num_draws,
@@ -108,7 +109,7 @@ def compute(
 def command(record: RunRecord) -> str:
     if record.commands:
         return " && ".join(record.commands)
-    is_phantom = set(record.data.get("sources") or {}) == {"phantom"}
+    is_phantom = set(record.data.sources) == {"phantom"}
     data = "" if is_phantom else " --data STORE"
     return f"lus run {record.experiment}{data} --size {record.size or 'full'}"
 
@@ -123,7 +124,7 @@ def _warnings(run: RunResults) -> list[str]:
     warnings = []
     if run.record.supervision == "weak":
         warnings.append(WEAK)
-    expected = run.record.data.get("fingerprint")
+    expected = run.record.data.fingerprint
     others = sorted(
         f"{c.arm}, fold {c.fold}"
         for c in run.cells.values()

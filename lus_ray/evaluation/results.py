@@ -22,7 +22,7 @@ from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.folds import Fold
 from lus_ray.metrics import classification, frames
 from lus_ray.metrics.frames import FrameSelection
-from lus_ray.runs import layout, leakage, manifest, predictions
+from lus_ray.runs import cost, layout, leakage, manifest, predictions
 from lus_ray.runs.layout import CellFolder, RunFolder
 from lus_ray.runs.manifest import RunRecord
 from lus_ray.runs.predictions import PredictionInfo
@@ -133,7 +133,7 @@ def _read_cell(files: CellFolder) -> CellResult:
             fold=about.fold,
             classes=about.classes,
             fingerprint=about.fingerprint,
-            cost=_cost(files.cost),
+            cost=cost.read(files.cost),
             epochs=tuple(layout.parse_json_lines(read_text(files.metrics) or "")),
             scheme=about.scheme,
             **examples,
@@ -232,12 +232,3 @@ def _check_patients(
             f"{cell.path}: tests patient {unexpected[0]!r}, who is not a test patient of fold "
             f"{cell.fold} in folds.json; the file belongs to other folds, remove it and run again"
         )
-
-
-def _cost(path: Path) -> dict[str, Any]:
-    cost = layout.read_json(path) if path.exists() else {}
-    if not isinstance(cost, dict):
-        raise StoreError(
-            f"{path}: not the costs of a cell; remove the predictions of the cell and run again"
-        )
-    return cost

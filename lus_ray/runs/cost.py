@@ -5,12 +5,30 @@ import json
 import resource
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
+from lus_ray.errors import StoreError
+from lus_ray.runs import layout
 from lus_ray.runs.layout import CellFolder
+
+
+@dataclass(frozen=True)
+class CellCost:
+    """The types of values in `cost.json`, all of which may be absent."""
+
+    wall_s: float | None = None
+    cpu_s: float | None = None
+    gpu_s: float | None = None
+    peak_mb: float | None = None
+    notes: list[str] | None = None
+
+
+CELL_COST = TypeAdapter(CellCost)
 
 
 class CostMeter:
@@ -41,6 +59,19 @@ class CostMeter:
             cost["gpu_s"] = round(wall_s, 3)
             cost["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
         return cost
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The cost of a cell, empty without a file; StoreError if it is damaged."""
+    contents = layout.read_json(path) if path.exists() else {}
+    try:
+        CELL_COST.validate_python(contents)
+    except ValidationError as error:
+        raise StoreError(
+            f"{path}: not the cost of a cell ({layout.explain_invalid(error)}); "
+            "remove the predictions of the cell and run again"
+        ) from error
+    return dict(contents)
 
 
 def add_workers(cost: dict[str, Any], folder: CellFolder, num_workers: int) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from lus_ray.errors import InputError, LusError, StoreError
 from lus_ray.runs.cell import Cell, EpochCallback
 from lus_ray.storage import lease
@@ -321,6 +323,14 @@ def read_json(path: Path) -> Any:
         return json.loads(text)
     except ValueError as error:
         raise StoreError(f"{path}: not readable ({error}); run the experiment again") from error
+
+
+def explain_invalid(error: ValidationError) -> str:
+    """The key and reason of the first wrong value, in the words of JSON."""
+    first = error.errors()[0]
+    key = ".".join(map(str, first["loc"])) or "the file"
+    reason = re.sub(r" or an instance of \w+", "", first["msg"]).replace("tuple", "list")
+    return f"{key}: {reason[0].lower()}{reason[1:]}"
 
 
 def parse_json_lines(text: str) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ no table mixes two settings.
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from lus_ray.data import store
 from lus_ray.errors import InputError, StoreError
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Rows
 from lus_ray.folds import Fold
-from lus_ray.runs.layout import FOLDS, MANIFEST, RunFolder, read_json
+from lus_ray.runs.layout import FOLDS, MANIFEST, RunFolder, explain_invalid, read_json
 from lus_ray.storage.files import write_text
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.training import checkpoint
@@ -67,6 +66,17 @@ class ArmRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataRecord:
+    """Numbers of clips, patients and groups, and how each source of clips was read."""
+
+    clips: int | None = None
+    patients: int | None = None
+    groups: int | None = None
+    fingerprint: str | None = None
+    sources: Annotated[dict[str, dict[str, Any]], _or_default({})] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """The contents of `experiment.json`; records of earlier versions lack some entries."""
 
@@ -75,7 +85,7 @@ class RunRecord:
     title: str | None = None
     size: str | None = None
     seed: int | None = None
-    data: dict[str, Any] = field(default_factory=dict)
+    data: DataRecord = field(default_factory=DataRecord)
     domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
     frames_with: str = ""
     folds: dict[str, Any] = field(default_factory=dict)
@@ -103,7 +113,7 @@ def read(out: Path) -> RunRecord:
         return RUN_RECORD.validate_python(contents)
     except ValidationError as error:
         raise StoreError(
-            f"{path}: no record of a run ({_explain(error)}); "
+            f"{path}: no record of a run ({explain_invalid(error)}); "
             "restore it, or run into an empty folder"
         ) from error
 
@@ -164,13 +174,6 @@ def write(
     folder.upload(FOLDS, MANIFEST)
 
 
-def _explain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"])) or "the file"
-    reason = re.sub(r" or an instance of \w+", "", first["msg"]).replace("tuple", "list")
-    return f"{key}: {reason[0].lower()}{reason[1:]}"
-
-
 def _describe_arm(arm: Arm) -> dict[str, Any]:
     search = arm.search if arm.search is not None and arm.search.samples else None
     return {
@@ -202,7 +205,7 @@ def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
             raise InputError(
                 f"{name}: holds a run with {key} {before!r}, not {now!r}; choose another --out"
             )
-    if known.data.get("fingerprint") != new.data["fingerprint"]:
+    if known.data.fingerprint != new.data.fingerprint:
         raise InputError(f"{name}: holds a run on other data; choose another --out")
     arms = {arm.name: arm for arm in new.arms}
     for arm in known.arms:

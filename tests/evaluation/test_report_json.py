@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lus_ray.evaluation import report_json, schema
-from lus_ray.runs.manifest import RunRecord
+from lus_ray.runs.manifest import DataRecord, RunRecord
 from tests.evaluation.diagnosis_run import NONE, write_diagnosis
 from tests.evaluation.frame_run import FRAMES, write_frame_cell
 from tests.evaluation.mask_run import UNET, write_mask_cell
@@ -135,8 +135,11 @@ def test_highlights_are_the_best_baseline_the_best_of_each_family_and_the_best_p
 @pytest.mark.parametrize(
     ("facts", "command"),
     [
-        ({"data": {"sources": {"phantom": {}}}}, "lus run biomarkers --size smoke"),
-        ({"data": {"sources": {"pocovid": {}}}}, "lus run biomarkers --data STORE --size smoke"),
+        ({"data": DataRecord(sources={"phantom": {}})}, "lus run biomarkers --size smoke"),
+        (
+            {"data": DataRecord(sources={"pocovid": {}})},
+            "lus run biomarkers --data STORE --size smoke",
+        ),
         ({"commands": ("lus run a", "lus run b")}, "lus run a && lus run b"),
     ],
 )

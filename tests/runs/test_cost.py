@@ -2,8 +2,11 @@
 
 import json
 
+import pytest
+
+from lus_ray.errors import StoreError
+from lus_ray.runs import cost
 from lus_ray.runs.cell import Cell
-from lus_ray.runs.cost import CostMeter, add_workers
 from lus_ray.runs.layout import RunFolder
 
 CELL = {"wall_s": 9.0, "cpu_s": 1.5, "gpu_s": 0.0, "peak_mb": 300.0, "node": "head"}
@@ -16,16 +19,37 @@ def test_seconds_of_workers_are_added_and_the_highest_peaks_count(tmp_path):
         spent = {"wall_s": 7.0, "cpu_s": 6.0, "gpu_s": 7.0 * gpu, "peak_mb": 500.0 + rank}
         spent |= {"peak_gpu_mb": 900.0} if gpu else {}
         (folder.path / folder.worker_cost(rank)).write_text(json.dumps(spent))
-    assert add_workers(CELL, folder, 2) == {
+    assert cost.add_workers(CELL, folder, 2) == {
         "wall_s": 9.0, "cpu_s": 13.5, "gpu_s": 7.0, "peak_mb": 501.0, "peak_gpu_mb": 900.0,
         "node": "head",
     }  # fmt: skip
 
 
 def test_a_meter_counts_the_cpu_of_this_process():
-    meter = CostMeter("cpu")
+    meter = cost.CostMeter("cpu")
     sum(number * number for number in range(300_000))
-    cost = meter.stop()
-    assert 0 < cost["cpu_s"] <= cost["wall_s"] + 0.1
-    assert cost["gpu_s"] == 0
-    assert "peak_gpu_mb" not in cost
+    spent = meter.stop()
+    assert 0 < spent["cpu_s"] <= spent["wall_s"] + 0.1
+    assert spent["gpu_s"] == 0
+    assert "peak_gpu_mb" not in spent
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        ([], "the file: input should be a dictionary"),
+        ({"notes": "resumed"}, "notes: input should be a valid list"),
+        ({"notes": [5]}, "notes.0: input should be a valid string"),
+        ({"wall_s": "long"}, "wall_s: input should be a valid number"),
+    ],
+)
+def test_a_wrong_cost_is_refused_in_one_line(tmp_path, contents, reason):
+    path = tmp_path / "cost.json"
+    assert cost.read(path) == {}
+    path.write_text(json.dumps(CELL))
+    assert cost.read(path) == CELL
+    path.write_text(json.dumps(contents))
+    with pytest.raises(
+        StoreError, match=rf"^{path}: not the cost of a cell \({reason}.*run again$"
+    ):
+        cost.read(path)

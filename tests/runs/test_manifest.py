@@ -52,7 +52,8 @@ NO_DICTIONARY = "input should be a dictionary"
         (RECORD | {"arms": ["a"]}, f"arms.0: {NO_DICTIONARY}"),
         (RECORD | {"arms": [{"name": 5}]}, "arms.0.name: input should be a valid string"),
         (RECORD | {"arms": [{"name": "a", "rows": []}]}, f"arms.0.rows: {NO_DICTIONARY}"),
-        (RECORD | {"data": 5}, "data: input should be a valid dictionary"),
+        (RECORD | {"data": 5}, f"data: {NO_DICTIONARY}"),
+        (RECORD | {"data": {"sources": {"a": 5}}}, "data.sources.a: input should be a valid dict"),
         (RECORD | {"published": {"a": {"auc": ["high", 0.1]}}}, "published.a.auc.0: input should"),
     ],
 )
