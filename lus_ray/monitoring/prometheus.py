@@ -1,6 +1,7 @@
 """The metrics of a run folder for Prometheus; they outlive the cluster that made them."""
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
@@ -18,20 +19,17 @@ CELL_METRICS: tuple[tuple[str, str, Callable[[CellState], float | None]], ...] =
 def format_metrics(grid: RunGrid) -> bytes:
     """Cells by state; of each cell that has started its epochs, score, duration and starts."""
     registry = CollectorRegistry()
-    gauge = Gauge("lus_cells", "Cells by state.", ["experiment", "state"], registry=registry)
+    new_gauge = partial(Gauge, registry=registry)
+    gauge = new_gauge("lus_cells", "Cells by state.", ["experiment", "state"])
     for state in STATES:
         gauge.labels(grid.experiment, state).set(grid.counts.get(state, 0))
-    gauge = Gauge(
-        "lus_campaign_running", "Whether a driver is running.", ["experiment"], registry=registry
-    )
+    gauge = new_gauge("lus_campaign_running", "Whether a driver is running.", ["experiment"])
     gauge.labels(grid.experiment).set(int(grid.campaign.is_live))
     if grid.elapsed_s is not None:
-        gauge = Gauge(
-            "lus_campaign_seconds", "Duration of the campaign.", ["experiment"], registry=registry
-        )
+        gauge = new_gauge("lus_campaign_seconds", "Duration of the campaign.", ["experiment"])
         gauge.labels(grid.experiment).set(round(grid.elapsed_s, 1))
     for name, description, value_of in CELL_METRICS:
-        gauge = Gauge(name, description, ["experiment", "arm", "fold"], registry=registry)
+        gauge = new_gauge(name, description, ["experiment", "arm", "fold"])
         for arm in grid.arms:
             for cell in arm.cells:
                 value = value_of(cell)

@@ -86,11 +86,7 @@ class CellFiles:
 
 
 def read_plan(out: Path) -> PlannedRun:
-    """The plan of the run in a folder, from `experiment.json` and `folds.json`.
-
-    Raises:
-        StoreError: the folder holds no run, or its manifest is damaged.
-    """
+    """The plan of the run in a folder; StoreError if there is none or its manifest is damaged."""
     record = manifest.read(out)
     folds = layout.read_json(out / layout.FOLDS)
     try:

@@ -128,7 +128,6 @@ class RunReader:
     def _finished_cell(
         self, arm: PlannedArm, fold: int, mtime_ns: int, num_samples: int
     ) -> CellState:
-        """Read once: a finished cell changes only with its prediction file."""
         known = self.finished.get((arm.name, fold))
         if known is not None and known[0] == mtime_ns:
             return known[1]

@@ -1,12 +1,12 @@
 """Curves for TensorBoard: `tensorboard --logdir OUT/tensorboard` shows an arm's folds together."""
 
 import contextlib
-import math
 from pathlib import Path
 from typing import Any
 
 from lus_ray.errors import LusError
 from lus_ray.monitoring.events import Observer
+from lus_ray.monitoring.run_files import finite_number
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import TENSORBOARD, RunFolder, slug
 
@@ -37,7 +37,7 @@ class TensorBoardWriter(Observer):
         epoch = int(values["epoch"])
         writer = self._writer(cell, epoch)
         for name, value in values.items():
-            if name.startswith(("train_", "val_")) and _is_finite(value):
+            if name.startswith(("train_", "val_")) and finite_number(value) is not None:
                 writer.add_scalar(name, float(value), epoch)
         writer.flush()
 
@@ -61,7 +61,3 @@ class TensorBoardWriter(Observer):
     def _close(self, cell: Cell) -> None:
         if (writer := self.writers.pop(cell.name, None)) is not None:
             writer.close()
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)

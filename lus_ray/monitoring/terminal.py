@@ -31,11 +31,7 @@ def show_run(
 ) -> None:  # fmt: skip
     """Show a run until Ctrl-C on a page and the terminal, or only `where` ("page", "terminal").
 
-    Prints the grid once with `once` or `as_json`, or if only the terminal is wanted and there is
-    none.
-
-    Raises:
-        InputError: the page cannot listen on that host and port.
+    Prints the grid once with `once` or `as_json`, or without a terminal if only that is wanted.
     """
     console = Console(highlight=False)
     if as_json or once or (where == "terminal" and not console.is_terminal):

@@ -46,11 +46,7 @@ SHUTDOWN_TIMEOUT_S = 2
 
 
 class PageServer:
-    """Serves the page of a run folder from a thread; a context manager.
-
-    Raises:
-        InputError: the port is in use, or the host is not of this machine.
-    """
+    """Serves a run folder from a thread; InputError if it cannot listen on the host and port."""
 
     def __init__(self, reader: RunReader, *, host: str, port: int) -> None:
         self.host = host

@@ -36,7 +36,9 @@ class CellLog:
 
     def log_epoch(self, values: dict[str, float]) -> None:
         if not self.num_epochs:
-            self._truncate(int(values["epoch"]))
+            lines = self.path.read_text().splitlines(keepends=True)[: int(values["epoch"])]
+            write_text(self.path, "".join(lines))
+            self.num_earlier = len(lines)
         with self.path.open("a") as file:
             file.write(json.dumps(values) + "\n")
         self.num_epochs += 1
@@ -56,11 +58,6 @@ class CellLog:
         if is_by_workers or not self.num_earlier:
             return []
         return [f"went on after {self.num_earlier} epochs of an earlier start"]
-
-    def _truncate(self, num_lines: int) -> None:
-        lines = self.path.read_text().splitlines(keepends=True)[:num_lines]
-        write_text(self.path, "".join(lines))
-        self.num_earlier = len(lines)
 
     def _append_start(self) -> None:
         path = self.folder.starts

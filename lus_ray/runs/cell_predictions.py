@@ -45,13 +45,12 @@ def _measure(
             sampled = np.asarray(row["images"])
         counted = []
         for part in split_samples(task, sampled, frames[0].size):
-            given = to_unit_range(torch.from_numpy(frames[part[:, 0]][:, None]).to(device))
+            images = to_unit_range(torch.from_numpy(frames[part[:, 0]][:, None]).to(device))
             true = torch.from_numpy(task.prepare_truth(ids[part[:, 0]], row)[:, None]).to(device)
             if part.shape[1] > 1:
-                given, true = augment_gare2021.make_copies(
-                    given, true, torch.from_numpy(part[:, 1])
-                )
-            counted.append(task.count_pixels(given, true[:, 0].cpu().numpy()))
+                copies = torch.from_numpy(part[:, 1])
+                images, true = augment_gare2021.make_copies(images, true, copies)
+            counted.append(task.count_pixels(images, true[:, 0].cpu().numpy()))
         yield {
             "counts": np.concatenate([part["counts"] for part in counted]),
             "bins": np.sum([part["bins"] for part in counted], axis=0),
@@ -61,10 +60,6 @@ def _measure(
 def pixel_source(task: Task, pixels: Pixels) -> Any:
     """The source of a task's samples: pixels, or predictions of an earlier arm per frame."""
     return Tracks() if isinstance(task.view, Track) else pixels
-
-
-def trains_on_frames(task: Task) -> bool:
-    return isinstance(task.view, View) and task.view.is_per_frame
 
 
 def target_of(task: Any, row: Row) -> Any:

@@ -26,11 +26,8 @@ def select(
     """The experiment with the store's names of its domains, its clips, and notes on skipped clips.
 
     `names` are the store's names of the domains; without them, each role takes the first of its
-    known names that the store has.
-
-    Raises:
-        InputError: `names` do not fit the experiment or the store.
-        SchemaError: a domain has no clip, or no frame that shows the class.
+    known names that the store has. Raises InputError for names that do not fit, SchemaError for a
+    domain without a clip or a frame that shows the class.
     """
     check_names(experiment, names)
     notes: list[str] = []

@@ -46,12 +46,6 @@ class DomainPair:
                 return index
         return None
 
-    def names(self) -> tuple[str, str]:
-        return (
-            str(self.source.get("domain") or "source"),
-            str(self.target.get("domain") or "target"),
-        )
-
 
 @dataclass(frozen=True)
 class ExampleImage:
@@ -68,7 +62,7 @@ def select_examples(tested: Sequence[Row]) -> list[tuple[Row, int]]:
     patients: dict[tuple[str, str], tuple[Row, int]] = {}
     for row in tested:
         images = row.get("images")
-        frames = range(row["num_frames"]) if images is None else [image[0] for image in images]
+        frames = range(row["num_frames"]) if images is None else [frame for frame, _ in images]
         if len(frames):
             domain = row.get("domain") or ""
             patients.setdefault((domain, row["patient"]), (row, int(frames[len(frames) // 2])))
@@ -81,44 +75,45 @@ def select_examples(tested: Sequence[Row]) -> list[tuple[Row, int]]:
 def draw(
     task: Segmentation,
     row: Row,
-    picture: UInt8[np.ndarray, "H W"],
+    image: UInt8[np.ndarray, "H W"],
     true: UInt8[np.ndarray, "H W"],
     *,
     domains: DomainPair,
     device: str,
 ) -> Iterator[ExampleImage]:
     """The frame with the mask of the expert, with that of the task, and translated."""
-    frames = torch.from_numpy(picture / np.float32(255))[None, None].to(device)
+    frames = torch.from_numpy(image / np.float32(255))[None, None].to(device)
     predicted = task.predict(frames)["masks"]
     counts = segmentation.count_pixels(true[None], predicted, num_classes=2)
     dice = segmentation.dice(counts)[0, 1]
     caption = "no B-line in either" if np.isnan(dice) else f"Dice {dice:.2f}"
-    svg, domain = figures.draw_segmentations(picture, true == 1, {}), row.get("domain")
+    svg, domain = figures.draw_segmentations(image, true == 1, {}), row.get("domain")
     yield ExampleImage("-expert", "expert", svg, domain or "unknown domain")
-    svg = figures.draw_segmentations(picture, true == 1, {"task": predicted[0] == 1})
+    svg = figures.draw_segmentations(image, true == 1, {"task": predicted[0] == 1})
     yield ExampleImage("", "outlines", svg, caption)
     index = domains.index_of(row)
     if index is not None and isinstance(task, Translator):
-        here, there = domains.names()[:: -1 if index else 1]
-        yield _draw_translation(task, frames, picture, here=here, there=there, source=index == 0)
+        names = domains.source.get("domain", "source"), domains.target.get("domain", "target")
+        here, there = names[:: -1 if index else 1]
+        yield _draw_translation(task, frames, image, here=here, there=there, source=index == 0)
 
 
 @torch.no_grad()
 def _draw_translation(
     task: Translator,
     frames: Float[Tensor, "1 1 H W"],
-    picture: UInt8[np.ndarray, "H W"],
+    image: UInt8[np.ndarray, "H W"],
     *,
     here: str,
     there: str,
     source: bool,
 ) -> ExampleImage:
     translated, back = (
-        (255 * image[0, 0].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
-        for image in task.translate_and_reconstruct(frames, source=source)
+        (255 * result[0, 0].clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
+        for result in task.translate_and_reconstruct(frames, source=source)
     )
-    row = [(f"{here} frame", picture), (f"as {there}", translated), ("reconstructed", back)]
-    error = np.abs(back.astype(int) - picture).mean()
+    row = [(f"{here} frame", image), (f"as {there}", translated), ("reconstructed", back)]
+    error = np.abs(back.astype(int) - image).mean()
     svg = figures.draw_translations([row])
     error_text = f"reconstructed with a mean error of {error:.1f} of 255 grey levels"
     return ExampleImage("-translated", "translations", svg, f"{here} as {there}: {error_text}")

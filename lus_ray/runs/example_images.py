@@ -32,8 +32,6 @@ from lus_ray.tasks.task import to_unit_range
 
 NUM_EXAMPLES = 4
 Drawable = FrameScore | FrameDiagnosis | Segmentation
-Picture = tuple[str, str]
-"""An SVG text and its caption."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -69,30 +67,30 @@ def _draw_example(
 ) -> Iterator[ExampleImage]:
     assert isinstance(task.view, View)
     (resized,) = pixels.clips([row], task.view)
-    picture = resized[frame]
+    image = resized[frame]
     if not isinstance(task, Segmentation):
         target = task.target(row)
         assert target is not None
         true = target[frame] if isinstance(target, list) else target
-        yield ExampleImage("", "looks", *draw_attention(task, picture, true, device=device))
+        yield ExampleImage("", "looks", *draw_attention(task, image, true, device=device))
         return
     (ids,) = pixels.masks([row], task.view)
     mask = task.prepare_truth(ids[frame : frame + 1], row)[0]
     if task.scheme == "bline":
-        yield from domain_images.draw(task, row, picture, mask, domains=domains, device=device)
+        yield from domain_images.draw(task, row, image, mask, domains=domains, device=device)
     else:
-        yield ExampleImage("", "masks", *draw_masks(task, picture, mask, device=device))
+        yield ExampleImage("", "masks", *draw_masks(task, image, mask, device=device))
 
 
 def draw_attention(
-    task: FrameScore | FrameDiagnosis, picture: UInt8[np.ndarray, "H W"], true: int, *, device: str
-) -> Picture:
-    """The attention of a network in a frame, and its prediction."""
-    (attention,) = task.find_attention(_to_tensor(picture, device))
+    task: FrameScore | FrameDiagnosis, image: UInt8[np.ndarray, "H W"], true: int, *, device: str
+) -> tuple[str, str]:
+    """An SVG of the attention of a network in a frame, and a caption with its prediction."""
+    (attention,) = task.find_attention(_to_tensor(image, device))
     predicted = int(attention.probability.argmax())
     crops = () if attention.crops is None else (attention.crops * 255).round().astype(np.uint8)
     svg = figures.draw_attention(
-        picture,
+        image,
         quads=() if attention.quads is None else tuple(attention.quads),
         heat=attention.heat,
         box=attention.box,
@@ -107,19 +105,19 @@ def draw_attention(
 
 def draw_masks(
     task: Segmentation,
-    picture: UInt8[np.ndarray, "H W"],
+    image: UInt8[np.ndarray, "H W"],
     true: UInt8[np.ndarray, "H W"] | None,
     *,
     device: str,
-) -> Picture:
-    """A frame, its mask if it has one, the prediction, and the uncertainty of each class."""
-    frames = _to_tensor(picture, device)
+) -> tuple[str, str]:
+    """An SVG of a frame, its mask if any, the prediction and its uncertainty; and a caption."""
+    frames = _to_tensor(image, device)
     predicted = task.predict(frames)["masks"][0]
     deviation = task.estimate_uncertainty(frames)
     layers = [("expert", true)] if true is not None else []
     layers.append(("prediction", predicted))
     maps = [] if deviation is None else _uncertainty_maps(task, deviation[0])
-    svg = figures.draw_masks(picture, masks=layers, classes=task.classes, uncertainty=maps)
+    svg = figures.draw_masks(image, masks=layers, classes=task.classes, uncertainty=maps)
     if true is None:
         return svg, "no expert mask"
     return svg, f"{(predicted == true).mean():.0%} of pixels agree with the expert"
@@ -174,5 +172,5 @@ def _one_per_label(
     return chosen
 
 
-def _to_tensor(picture: UInt8[np.ndarray, "H W"], device: str) -> torch.Tensor:
-    return to_unit_range(torch.from_numpy(picture.copy())[None, None].to(device))
+def _to_tensor(image: UInt8[np.ndarray, "H W"], device: str) -> torch.Tensor:
+    return to_unit_range(torch.from_numpy(image.copy())[None, None].to(device))

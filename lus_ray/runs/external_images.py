@@ -61,8 +61,8 @@ def _draw_masks(task: Segmentation, examples: Sequence[Example], folder: Path) -
     known = json.loads(path.read_text()) if path.exists() else []
     captions = [entry for entry in known if not entry["file"].startswith(PREFIX)]
     for number, (row, frame) in enumerate(examples):
-        picture = task.view.resize(frame)[0]
-        svg, caption = example_images.draw_masks(task, picture, None, device="cpu")
+        image = task.view.resize(frame)[0]
+        svg, caption = example_images.draw_masks(task, image, None, device="cpu")
         name, example = f"{PREFIX}{number}.svg", f"{row['clip']}#{len(row['frames']) // 2}"
         files.write_text(folder / name, svg)
         captions.append({"file": name, "example": example, "caption": caption, "kind": "masks"})

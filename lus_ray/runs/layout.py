@@ -77,13 +77,8 @@ class RunFolder:
     def display_name(self) -> str:
         return self.mirror.display_name if self.mirror else str(self.location)
 
-    @property
-    def manifest(self) -> Path:
-        return self.path / MANIFEST
-
-    @property
-    def folds(self) -> Path:
-        return self.path / FOLDS
+    manifest = property(lambda run: run.path / MANIFEST)
+    folds = property(lambda run: run.path / FOLDS)
 
     def cell(self, cell: Cell) -> "CellFolder":
         return CellFolder(self, slug(cell.arm), f"fold{cell.fold}", cell.sample)
@@ -102,19 +97,15 @@ class RunFolder:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Lock the run folder.
+        """Lock the run folder; InputError if another command holds it or it is not writable.
 
         The lock ends with its process. On object storage, and where a shared filesystem has no
         locks, it expires 90 s after the last heartbeat.
-
-        Raises:
-            InputError: another command holds the lock, or the run is not writable.
         """
         with lease.hold_folder(self.path) if self.mirror is None else self.mirror.hold_lease():
             yield
 
     def upload(self, *names: str) -> None:
-        """Upload files and folders of the run, one after the other."""
         if self.mirror is not None:
             self.mirror.upload(*names)
 
@@ -157,7 +148,7 @@ class CellFolder:
 
     @classmethod
     def at(cls, path: Path) -> "CellFolder":
-        """The cell whose folder lies at a path `<run>/cells/<arm>/<fold>`."""
+        """The cell with the folder `<run>/cells/<arm>/<fold>`."""
         return cls(RunFolder(path.parents[2]), path.parent.name, path.name)
 
     @property
@@ -177,41 +168,19 @@ class CellFolder:
 
     @property
     def predictions(self) -> Path:
-        """The file whose existence says that the cell is finished."""
         return self.run.path / self.predictions_name
 
     @property
     def is_finished(self) -> bool:
-        """Whether the cell never has to run again."""
         return self.predictions.exists()
 
-    @property
-    def metrics(self) -> Path:
-        return self.path / METRICS
-
-    @property
-    def cost(self) -> Path:
-        return self.path / COST
-
-    @property
-    def starts(self) -> Path:
-        return self.path / STARTS
-
-    @property
-    def error(self) -> Path:
-        return self.path / ERROR
-
-    @property
-    def state(self) -> Path:
-        return self.path / STATE
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / CHECKPOINT
-
-    @property
-    def images(self) -> Path:
-        return self.path / IMAGES
+    metrics = property(lambda cell: cell.path / METRICS)
+    cost = property(lambda cell: cell.path / COST)
+    starts = property(lambda cell: cell.path / STARTS)
+    error = property(lambda cell: cell.path / ERROR)
+    state = property(lambda cell: cell.path / STATE)
+    checkpoint = property(lambda cell: cell.path / CHECKPOINT)
+    images = property(lambda cell: cell.path / IMAGES)
 
     @property
     def ray_train_storage(self) -> PathOrUri:
@@ -271,10 +240,8 @@ class CellFolder:
         """Download the cell and its inputs before the block, and upload its results after it.
 
         Yields a callback that uploads progress as well. With `has_workers`, metrics and state stay
-        those that a worker uploaded, which may be newer than the ones here.
-
-        Raises:
-            CellError: the storage failed for a minute; the results stay on this machine.
+        those that a worker uploaded, which may be newer. Raises CellError where the storage fails
+        for a minute; the results stay on this machine.
         """
         mirror = self.run.mirror
         if mirror is None:

@@ -48,10 +48,9 @@ def leaks(experiment: Arms) -> dict[str, tuple[str, ...]]:
     kinds_of: dict[str, tuple[str, ...]] = {}
     for arm in _get(experiment, "arms"):
         rows = _get(arm, "rows")
-        marks = {SELECTED: _get(_get(arm, "recipe"), "select") == "test"}
-        marks |= {OVERLAP: _get(rows, "overlap"), IMAGES: _get(rows, "images")}
-        marks |= {CLIPS: _get(rows, "clips")}
-        kinds = [kind for kind, is_marked in marks.items() if is_marked]
+        kinds = [SELECTED] if _get(_get(arm, "recipe"), "select") == "test" else []
+        marks = {OVERLAP: "overlap", IMAGES: "images", CLIPS: "clips"}
+        kinds += [kind for kind, key in marks.items() if _get(rows, key)]
         for name in (_get(arm, "start"), *_arms_read(arm)):
             kinds += kinds_of.get(name, ())
         if kinds:
@@ -73,12 +72,7 @@ def arms_split_at_random(experiment: Arms) -> set[str]:
 def refuse_leaking_weights(
     experiment: Experiment, assigned: Sequence[Fold], index: pa.Table
 ) -> None:
-    """Refuse weights trained on a patient whom a fold tests, or on one of the same leak group.
-
-    Raises:
-        FoldError: names the weights, the patients, and folds that may use them.
-        StoreError: the weights lie in a run whose record is damaged.
-    """
+    """Raise FoldError for weights trained on a patient, or its leak group, whom a fold tests."""
     members, _ = patients_by_group(index)
     for path in sorted({arm.weights for arm in experiment.arms if arm.weights}):
         known = trained_patients(Path(path))

@@ -155,11 +155,7 @@ def describe_run(
 def write(
     record: RunRecord, experiment: Experiment, assigned: Sequence[Fold], folder: RunFolder
 ) -> None:
-    """Write record and folds; arms and commands of an earlier, partial run are kept.
-
-    Raises:
-        InputError: the folder holds another run, or other folds.
-    """
+    """Write record and folds, keeping arms of an earlier run; InputError if it is another one."""
     if folder.manifest.exists():
         record = _merge(read(folder.path), record, folder.display_name)
     if folder.folds.exists() and folds.fingerprint(folds.read(folder.folds)) != folds.fingerprint(
@@ -198,7 +194,6 @@ def _describe_weights(path: Path) -> dict[str, str]:
 
 
 def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
-    """The new record with arms, claims and commands that only the known one has."""
     for key in IDENTITY:
         before, now = getattr(known, key), getattr(new, key)
         if before != now:

@@ -34,11 +34,8 @@ def prepare(
 ) -> RunPlan:
     """Select clips and arms, assign and check the folds, and write the record of the run.
 
-    `index` stands in for that of the store. The caller holds the lock of the run folder.
-
-    Raises:
-        InputError: the data lack labels or domains, the folds leak or differ from those of the
-            folder, weights were trained on test patients, or the folder holds another run.
+    `index` stands in for that of the store. The caller holds the lock of the run folder. Raises
+    InputError where the data, folds or weights do not fit, or the folder holds another run.
     """
     data = request.data.resolve() if isinstance(request.data, Path) else request.data
     folder = RunFolder.create(request.out)
@@ -95,8 +92,7 @@ def list_cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...
 def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experiment:
     """The experiment, with one search per fold where folds test different patients.
 
-    Why: a patient who validates one fold may test another, so that a mean score over such folds
-    would let test patients choose hyperparameters.
+    A mean score over such folds would let test patients of one fold choose hyperparameters.
     """
     if len({fold.test for fold in assigned}) < 2:
         return experiment

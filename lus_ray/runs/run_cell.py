@@ -36,10 +36,7 @@ def run(
 ) -> dict[str, float]:
     """Train, predict every clip of the fold, write the results; returns the validation scores.
 
-    `fit` replaces `fit_task` where several workers train.
-
-    Raises:
-        LusError: the cell failed.
+    `fit` replaces `fit_task` where several workers train. Raises LusError if the cell fails.
     """
     meter = CostMeter(device)
     arm = apply_settings(plan.experiment.arm(cell.arm), dict(cell.settings))
@@ -85,7 +82,18 @@ def run(
     if arm.recipe is not None and arm.recipe.workers > 1:
         cost = add_workers(cost, folder, arm.recipe.workers)
     log.write_cost(cost, scores)
-    predictions.write(folder.predictions, table, _info(task, arm, cell, plan))
+    info = predictions.PredictionInfo(
+        arm=arm.name,
+        fold=cell.fold,
+        label=arm.label,
+        classes=tuple(task.classes),
+        multilabel=task.multilabel,
+        fingerprint=plan.fingerprint,
+        by_frame=task.by_frame,
+        inherited=task.inherited,
+        scheme=task.scheme,
+    )
+    predictions.write(folder.predictions, table, info)
     state.remove()
     return scores
 
@@ -178,7 +186,7 @@ def fit_task(
     longer = max(count_images(train), count_images(second)) if second else 0
     epochs = partial(
         cell_predictions.pixel_source(task, pixels).epochs, view=task.view, batch=recipe.batch,
-        by_frame=cell_predictions.trains_on_frames(task), num_samples=recipe.draws or longer,
+        by_frame=getattr(task.view, "is_per_frame", False), num_samples=recipe.draws or longer,
         rank=rank, workers=workers,
     )  # fmt: skip
     batches = epochs(
@@ -248,17 +256,3 @@ def _crossfit(
         scores.append(score)
     mean = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
     return task, [outputs[r["clip"]] for r in rows], mean
-
-
-def _info(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> predictions.PredictionInfo:
-    return predictions.PredictionInfo(
-        arm=arm.name,
-        fold=cell.fold,
-        label=arm.label,
-        classes=tuple(task.classes),
-        multilabel=task.multilabel,
-        fingerprint=plan.fingerprint,
-        by_frame=task.by_frame,
-        inherited=task.inherited,
-        scheme=task.scheme,
-    )

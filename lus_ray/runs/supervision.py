@@ -19,8 +19,7 @@ def select_arms(
 ) -> tuple[Experiment, dict[str, tuple[str, ...]]]:
     """The experiment without the arms that no clip can train, and those arms by reason.
 
-    Raises:
-        SchemaError: no arm with a label is left.
+    Raises SchemaError where no arm with a label is left.
     """
     missing: dict[str, str] = {}
     for arm in experiment.arms:
@@ -44,11 +43,7 @@ def select_arms(
 
 
 def apply_weak_labels(index: pa.Table, data: PathOrUri) -> pa.Table:
-    """The index in which frames without a score carry that of their clip.
-
-    Raises:
-        SchemaError: no clip has a score and frames without one.
-    """
+    """The index in which frames without a score carry that of their clip, SchemaError if none."""
     if not _can_be_weak(index):
         raise SchemaError(
             "--weak gives frames the score of their clip; no clip here has a score and frames "

@@ -30,11 +30,7 @@ TAIL_BYTES = 256 << 10
 
 
 def open_parquet(path: PathOrUri) -> pq.ParquetFile:
-    """A Parquet file without extension types; a remote one is read in ranges, on demand.
-
-    Raises:
-        StoreError: the file is not Parquet, is damaged, or has extension types.
-    """
+    """A Parquet file, remote ones read in ranges; StoreError if damaged or with extension types."""
     try:
         if is_remote(path):
             filesystem, name = open_filesystem(path)
@@ -58,11 +54,7 @@ def open_parquet(path: PathOrUri) -> pq.ParquetFile:
 
 
 def read_text(path: PathOrUri) -> str | None:
-    """The content of a UTF-8 file; None without a file.
-
-    Raises:
-        StoreError: a storage does not answer, or the file is not UTF-8.
-    """
+    """The content of a UTF-8 file, None without a file; StoreError if it is not readable."""
     try:
         if not is_remote(path):
             return Path(path).read_text(encoding="utf-8")
@@ -76,11 +68,7 @@ def read_text(path: PathOrUri) -> str | None:
 
 
 def write_text(path: PathOrUri, text: str) -> None:
-    """Write a whole file or nothing; an object is written in one step.
-
-    Raises:
-        StoreError: a storage does not answer or allow it.
-    """
+    """Write a whole file or nothing; StoreError if a storage does not answer or allow it."""
     if is_remote(path):
         _put(path, text.encode())
         return

@@ -60,10 +60,9 @@ def acquire_lock(path: Path, *, timeout_s: float = 0.0, poll_s: float = 0.5) -> 
 
 @contextlib.contextmanager
 def hold_folder(folder: Path) -> Iterator[None]:
-    """Lock a run folder for the length of a block, by a lease where its filesystem has no locks.
+    """Lock a run folder during a block, by a lease where its filesystem has no locks.
 
-    Raises:
-        InputError: another command holds it.
+    Raises InputError where another command holds it.
     """
     lock = _lock_or_refuse(folder)
     try:
@@ -76,11 +75,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
 
 
 def refuse_if_locked(location: paths.PathOrUri) -> None:
-    """Refuse a folder that another command holds; quick, for use before slow imports.
-
-    Raises:
-        InputError: another command holds it.
-    """
+    """Raise InputError for a folder that another command holds; quick, before slow imports."""
     if not paths.is_remote(location) and (Path(location) / LOCK_NAME).is_file():
         with contextlib.suppress(PermissionError):
             _lock_or_refuse(Path(location)).release()
@@ -88,12 +83,10 @@ def refuse_if_locked(location: paths.PathOrUri) -> None:
 
 @contextlib.contextmanager
 def hold_lease(location: paths.PathOrUri, shown: str) -> Iterator[None]:
-    """Hold a lease on a folder for the length of a block; `shown` is its name in messages.
+    """Hold a lease on a folder during a block; `shown` is its name in messages.
 
-    A holder whose lease was taken over is interrupted.
-
-    Raises:
-        InputError: another command holds it, or the storage cannot be written.
+    Raises InputError where another command holds it or the storage cannot be written. A holder
+    whose lease is taken over is interrupted.
     """
     lease = _Lease(location, shown)
     try:

@@ -58,11 +58,8 @@ class Mirror:
         """Make files and folders of the copy, or all of it, equal to those at the URI.
 
         Names that match a pattern of `without`, and weights of more than `max_weight_bytes`, are
-        skipped. With `exact`, files that are gone there are removed here.
-
-        Raises:
-            InputError: the storage fails and `retry_s` is 0.
-            CellError: it failed for `retry_s`, or this disk is full.
+        skipped. With `exact`, files that are gone there are removed here. Raises CellError where
+        the storage fails for `retry_s` (InputError if that is 0) or this disk is full.
         """
         store = self._store()
         for name in names or ("",):
@@ -88,9 +85,7 @@ class Mirror:
         """Upload what changed in these files and folders, one name after the other.
 
         Names that match a pattern of `without` stay here. With `exact`, other objects are removed.
-
-        Raises:
-            CellError: the storage failed for `retry_s`; the copy stays as it is.
+        Raises CellError where the storage fails for `retry_s`.
         """
         store = self._store()
         for name in names:

@@ -33,10 +33,7 @@ class ObjectStore:
         self.folder, self.display_name, self.retry_s = folder, display_name, retry_s
 
     def list(self, name: str) -> dict[str, fs.FileInfo]:
-        """Visible objects at or below this name, by path below the URI.
-
-        Names that begin with a dot are locks and unfinished copies.
-        """
+        """Objects at or below a name, by path below the URI; no locks, no unfinished copies."""
         path = f"{self.root}/{name}" if name else self.root
 
         def request() -> list[fs.FileInfo]:

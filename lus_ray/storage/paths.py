@@ -35,11 +35,7 @@ def is_remote(path: PathOrUri) -> bool:
 
 
 def parse(text: str) -> PathOrUri:
-    """A path, or a URI without its last slash, from the text of a user.
-
-    Raises:
-        InputError: Arrow knows no such storage, or the URI contains a password.
-    """
+    """A path or URI from the text of a user; InputError for one that Arrow cannot open."""
     if not is_remote(text):
         return Path(text)
     open_filesystem(text)
@@ -61,8 +57,7 @@ def basename(location: PathOrUri) -> str:
 def open_filesystem(location: PathOrUri) -> tuple[FileSystem, str]:
     """The filesystem of a path or URI, and the path in it.
 
-    Raises:
-        InputError: Arrow knows no such storage, the URI is malformed, or it contains a password.
+    Raises InputError where the URI is malformed, of an unknown storage or contains a password.
     """
     scheme, bucket, path, query, _ = urlsplit(str(location) if is_remote(location) else "")
     if "@" in bucket:
@@ -90,11 +85,7 @@ def _bucket(uri: str, settings: tuple[tuple[str, str], ...]) -> tuple[FileSystem
 
 
 def list_files(location: PathOrUri, suffix: str = "") -> list[PathOrUri]:
-    """Files directly in a folder whose names have this suffix, sorted; none without the folder.
-
-    Raises:
-        StoreError: the folder or the storage does not allow it, or does not answer.
-    """
+    """Files directly in a folder, sorted; none without it, StoreError if it is not readable."""
     if not is_remote(location):
         try:
             named = [path for path in Path(location).iterdir() if path.name.endswith(suffix)]

@@ -120,11 +120,7 @@ def open_scratch() -> BinaryIO:
 
 
 def read_result(result: int) -> tuple[mmap.mmap, int, dict[str, Any]]:
-    """The content of a result, the length of its payload, and its report.
-
-    Raises:
-        ValueError: the parts do not add up.
-    """
+    """The content of a result, the length of its payload, and its report; ValueError if cut."""
     size = os.fstat(result).st_size
     if size < 8:
         raise ValueError("the result is cut short")
