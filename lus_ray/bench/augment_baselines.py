@@ -19,35 +19,35 @@ Parameters = dict[str, Float[Tensor, "B"]]
 
 def one_by_one(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
     """Crop, flip, scale, rotation and shift, each in a pass of its own, then the greys."""
-    drawn = recipe.draw(len(frames), generator)
-    frames = _flip(_crop(recipe, frames, drawn), drawn)
+    sampled = recipe.draw(len(frames), generator)
+    frames = _flip(_crop(recipe, frames, sampled), sampled)
     still = torch.zeros(len(frames))
     shape = frames.shape[2] / frames.shape[3]
     if recipe.scale:
-        size = 1 / drawn["scale"]
+        size = 1 / sampled["scale"]
         frames = _warp(frames, [size, still, still, still, size, still])
     if recipe.rotate_deg:
-        cos, sin = drawn["angle"].cos(), drawn["angle"].sin()
-        rotated = (drawn["angle"] != 0).nonzero()[:, 0]
+        cos, sin = sampled["angle"].cos(), sampled["angle"].sin()
+        rotated = (sampled["angle"] != 0).nonzero()[:, 0]
         rows = [cos, -sin * shape, still, sin / shape, cos, still]
         frames = _change(rotated, frames, lambda some: _warp(some, [v[rotated] for v in rows]))
     if recipe.translate:
         unit = torch.ones(len(frames))
-        shift = [unit, still, -2 * drawn["right"], still, unit, -2 * drawn["down"]]
+        shift = [unit, still, -2 * sampled["right"], still, unit, -2 * sampled["down"]]
         frames = _warp(frames, shift)
-    return _change_greys(recipe, frames, drawn)
+    return _change_greys(recipe, frames, sampled)
 
 
 def one_map_a_clip(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
     """The same with scale, rotation and shift in one map per clip; greys of all at once."""
-    drawn = recipe.draw(len(frames), generator)
+    sampled = recipe.draw(len(frames), generator)
     warped = []
     for number, clip in enumerate(frames.split(1)):
-        own = {name: values[number : number + 1] for name, values in drawn.items()}
+        own = {name: values[number : number + 1] for name, values in sampled.items()}
         clip = _flip(_crop(recipe, clip, own), own)
         grid = _affine_grid(own, clip.shape)
         warped.append(grid_sample(clip, grid, align_corners=False))
-    return _change_greys(recipe, torch.cat(warped), drawn)
+    return _change_greys(recipe, torch.cat(warped), sampled)
 
 
 def kornia_steps(recipe: Augment, frames: Tensor, generator: torch.Generator) -> Tensor:
@@ -55,29 +55,29 @@ def kornia_steps(recipe: Augment, frames: Tensor, generator: torch.Generator) ->
     from kornia.enhance import adjust_brightness_accumulative  # type: ignore[import-not-found, unused-ignore]
     from kornia.geometry.transform import get_affine_matrix2d, hflip, warp_affine  # type: ignore[import-not-found, unused-ignore]
 
-    drawn = recipe.draw(len(frames), generator)
+    sampled = recipe.draw(len(frames), generator)
     height, width = frames.shape[2:]
-    frames = _change((drawn["mirror"] < 0).nonzero()[:, 0], frames, hflip)
+    frames = _change((sampled["mirror"] < 0).nonzero()[:, 0], frames, hflip)
     matrix = get_affine_matrix2d(
-        torch.stack([drawn["right"] * width, drawn["down"] * height], dim=1),
+        torch.stack([sampled["right"] * width, sampled["down"] * height], dim=1),
         torch.tensor([[(width - 1) / 2, (height - 1) / 2]]).expand(len(frames), 2),
-        drawn["scale"][:, None].expand(-1, 2),
-        -drawn["angle"].rad2deg(),
+        sampled["scale"][:, None].expand(-1, 2),
+        -sampled["angle"].rad2deg(),
     )
     moved = warp_affine(frames, matrix[:, :2], (height, width))
-    return adjust_brightness_accumulative(moved, drawn["intensity"])
+    return adjust_brightness_accumulative(moved, sampled["intensity"])
 
 
 def six_in_turn(
     recipe: SixSteps, frames: Tensor, masks: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Mirror, affine map, contrast, factor, blur and noise, each for the clips it changes."""
-    drawn = recipe.draw(len(frames), generator)
+    sampled = recipe.draw(len(frames), generator)
     frames, masks = frames.clone(), masks.clone()
-    if len(here := _changed_clips(drawn, "mirror")):
+    if len(here := _changed_clips(sampled, "mirror")):
         frames[here], masks[here] = frames[here].flip(-1), masks[here].flip(-1)
-    if len(here := _changed_clips(drawn, "scale", "angle", "shear", "right", "down")):
-        clips, changed = frames[here], {name: values[here] for name, values in drawn.items()}
+    if len(here := _changed_clips(sampled, "scale", "angle", "shear", "right", "down")):
+        clips, changed = frames[here], {name: values[here] for name, values in sampled.items()}
         grid = _affine_grid(changed, clips.shape)
         lowest = clips.amin(dim=(1, 2, 3), keepdim=True)
         read = grid_sample(clips - lowest, grid, mode=recipe.lookup, align_corners=False)
@@ -85,38 +85,38 @@ def six_in_turn(
         ids = grid_sample(masks[here].to(grid), grid, mode="nearest", align_corners=False)
         masks[here] = ids.to(masks.dtype)
     for name in ("contrast", "intensity"):
-        if len(here := _changed_clips(drawn, name)):
+        if len(here := _changed_clips(sampled, name)):
             clips = frames[here]
             low, high = (f(dim=(1, 2, 3), keepdim=True) for f in (clips.amin, clips.amax))
             middle = (low + high) / 2 if name == "contrast" else 0
-            factor = drawn[name][here, None, None, None]
+            factor = sampled[name][here, None, None, None]
             frames[here] = (clips - middle).mul_(factor).add_(middle).clamp_(low, high)
-    for number in _changed_clips(drawn, "sigma").tolist():
-        frames[number] = _blurred(frames[number], float(drawn["sigma"][number]))
-    if len(here := _changed_clips(drawn, "noise_std")):
+    for number in _changed_clips(sampled, "sigma").tolist():
+        frames[number] = _blurred(frames[number], float(sampled["sigma"][number]))
+    if len(here := _changed_clips(sampled, "noise_std")):
         noise = torch.randn(frames[here].shape, generator=generator)
         frames[here] += noise.mul_(recipe.noise_std)
     return frames.clamp_(0, 1), masks
 
 
-def _crop(recipe: Augment, frames: Tensor, drawn: Parameters) -> Tensor:
+def _crop(recipe: Augment, frames: Tensor, sampled: Parameters) -> Tensor:
     if recipe.crop == recipe.aspect == (1.0, 1.0):
         return frames
     still = torch.zeros(len(frames))
-    right, down = 2 * drawn["crop_right"], 2 * drawn["crop_down"]
-    return _warp(frames, [drawn["crop_width"], still, right, still, drawn["crop_height"], down])
+    right, down = 2 * sampled["crop_right"], 2 * sampled["crop_down"]
+    return _warp(frames, [sampled["crop_width"], still, right, still, sampled["crop_height"], down])
 
 
-def _flip(frames: Tensor, drawn: Parameters) -> Tensor:
-    mirrored = (drawn["mirror"] < 0).nonzero()[:, 0]
+def _flip(frames: Tensor, sampled: Parameters) -> Tensor:
+    mirrored = (sampled["mirror"] < 0).nonzero()[:, 0]
     return _change(mirrored, frames, lambda some: some.flip(-1))
 
 
-def _change_greys(recipe: Augment, frames: Tensor, drawn: Parameters) -> Tensor:
-    frames = (frames * drawn["intensity"][:, None, None, None]).clamp_(0, 1)
+def _change_greys(recipe: Augment, frames: Tensor, sampled: Parameters) -> Tensor:
+    frames = (frames * sampled["intensity"][:, None, None, None]).clamp_(0, 1)
     if recipe.contrast != (1.0, 1.0):
         mean = frames.mean(dim=(1, 2, 3), keepdim=True)
-        factor = drawn["contrast"][:, None, None, None]
+        factor = sampled["contrast"][:, None, None, None]
         frames = frames.sub_(mean).mul_(factor).add_(mean).clamp_(0, 1)
     return frames
 
@@ -136,19 +136,19 @@ def _change(here: Int64[Tensor, "b"], frames: Tensor, step: Callable[[Tensor], T
     return frames.index_copy(0, here, step(frames[here]))
 
 
-def _changed_clips(drawn: Parameters, *names: str) -> Int64[Tensor, "b"]:
-    return torch.stack([drawn[name] != REST[name] for name in names]).any(dim=0).nonzero()[:, 0]
+def _changed_clips(sampled: Parameters, *names: str) -> Int64[Tensor, "b"]:
+    return torch.stack([sampled[name] != REST[name] for name in names]).any(dim=0).nonzero()[:, 0]
 
 
-def _affine_grid(drawn: Parameters, shape: torch.Size) -> Float[Tensor, "b H W 2"]:
+def _affine_grid(sampled: Parameters, shape: torch.Size) -> Float[Tensor, "b H W 2"]:
     """The inverse of scale, rotation, shear and shift, as skimage's AffineTransform has them."""
-    scale, angle = drawn["scale"], drawn["angle"]
-    shear = drawn.get("shear", torch.zeros_like(angle))
+    scale, angle = sampled["scale"], sampled["angle"]
+    shear = sampled.get("shear", torch.zeros_like(angle))
     aspect = shape[2] / shape[3]
     first = [(angle + shear).cos(), -(angle + shear).sin() * aspect]
     rows = torch.stack([*first, angle.sin() / aspect, angle.cos()], dim=-1).unflatten(-1, (2, 2))
     rows /= (scale * shear.cos())[:, None, None]
-    shift = 2 * torch.stack([drawn["right"], drawn["down"]], dim=-1)[..., None]
+    shift = 2 * torch.stack([sampled["right"], sampled["down"]], dim=-1)[..., None]
     theta = torch.cat([rows, -rows @ shift], dim=-1)
     return affine_grid(theta, list(shape), align_corners=False)
 

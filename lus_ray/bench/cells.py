@@ -51,23 +51,20 @@ def measure(
             two = runs.run_in_loop("loop on 2 threads", 2, (0,))
             check_equal(ours, two, "one after another, 2 threads", without=PREDICTIONS)
             outside: list[float] = []
+            baselines = {
+                "one after another, 1 thread": partial(runs.run_in_loop, "loop", 1),
+                "one after another, 2 threads": partial(runs.run_in_loop, "two", 2),
+                "two processes that stay": partial(runs.run_in_pool, pool),
+            }
+            campaign = partial(_run_campaign, runs, outside)
             measured = compare_in_turn(
-                partial(_run_campaign, runs, outside),
-                {
-                    "one after another, 1 thread": lambda: runs.run_in_loop("loop", 1),
-                    "one after another, 2 threads": lambda: runs.run_in_loop("two", 2),
-                    "two processes that stay": lambda: runs.run_in_pool(pool),
-                },
-                repeats=repeats,
-                warmup=0,
-                children=True,
+                campaign, baselines, repeats=repeats, warmup=0, children=True
             )
     *loops, processes = measured.baselines
     added = replace(start, repeats=repeats, wall_ms=1000 * statistics.median(outside), cpu_s=0.0)
+    one_by_one = replace(measured, baselines=tuple(loops), target=TARGET)
     return {
-        f"{4 * len(networks)} cells, cluster running": replace(
-            measured, baselines=tuple(loops), target=TARGET
-        ),
+        f"{4 * len(networks)} cells, cluster running": one_by_one,
         "against processes": replace(measured, baselines=(processes,)),
         "start and end of Ray": start,
         "added per cell": replace(added, target=LIMIT_MS),

@@ -8,6 +8,7 @@ once and stores nothing; and the same cells in a loop of one process. The cells 
 value; the script, which multiplies matrices of all clips at once, to 1e-5.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -53,20 +54,16 @@ def measure(
         runs = Runs(experiment(kinds, labels), data, root)
         runs.given = runs.run_in_loop("features", 1, arm="intensity")
         check_equal(runs.campaign(), cells := runs.run_in_loop("loop of cells", 1), "cells")
-        check_predictions(cells, fit_in_script(cells, runs.experiment))
-        return {
-            f"{len(kinds) * len(labels)} experts, 3 folds": compare_in_turn(
-                runs.campaign,
-                {
-                    "a loop of scikit-learn": lambda: fit_in_script(cells, runs.experiment),
-                    "the same cells in a loop": lambda: runs.run_in_loop("loop", 1),
-                },
-                repeats=repeats,
-                warmup=0,
-                target=TARGET,
-                children=True,
-            )
+        script = partial(fit_in_script, cells, runs.experiment)
+        check_predictions(cells, script())
+        baselines: dict[str, Callable[[], object]] = {
+            "a loop of scikit-learn": script,
+            "the same cells in a loop": partial(runs.run_in_loop, "loop", 1),
         }
+        measured = compare_in_turn(
+            runs.campaign, baselines, repeats=repeats, warmup=0, target=TARGET, children=True
+        )
+    return {f"{len(kinds) * len(labels)} experts, 3 folds": measured}
 
 
 def experiment(kinds: tuple[str, ...], labels: tuple[str, ...]) -> Experiment:

@@ -58,7 +58,7 @@ class VideoSet:
     index: pa.Table
     rows: list[Row]
     videos: Mapping[str, Path]
-    images: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    images: Mapping[str, tuple[Path, ...]]
 
 
 @contextmanager
@@ -73,13 +73,9 @@ def make_videos(
         ingest("folder", root, store)
         index, counts = stores.read_index(store), stores.count_frames_by_clip(store)
         rows = [row | {"num_frames": counts[row["clip"]]} for row in index.to_pylist()]
-        yield VideoSet(
-            store=store,
-            index=index,
-            rows=rows,
-            videos={row["clip"]: root / f"{Path(row['clip']).name}.mp4" for row in rows},
-            images=_write_images(store, Path(folder) / "images") if images else {},
-        )
+        videos = {row["clip"]: root / f"{Path(row['clip']).name}.mp4" for row in rows}
+        pngs = _write_images(store, Path(folder) / "images") if images else {}
+        yield VideoSet(store, index, rows, videos, pngs)
 
 
 def _write_videos(root: Path, num_clips: int, num_frames: int, size: int) -> None:

@@ -62,16 +62,14 @@ class BenchReport:
 
 def _row(what: str, ours: Comparison, baseline: Baseline | None) -> tuple[str, ...]:
     """One comparison; without a baseline, our time against the milliseconds to stay below."""
-    target = "" if ours.target is None else _digits(ours.target)
-    verdict = ""
-    if ours.target is not None:
-        is_reached = baseline.ratio >= ours.target if baseline else ours.wall_ms <= ours.target
-        verdict = "won" if is_reached else "lost"
-    if baseline is None:
-        name, ratio, target = "", "", target and f"{target} ms"
-    else:
+    name, ratio, target, verdict = "", "", "", ""
+    if baseline is not None:
         low, high = _digits(baseline.low), _digits(baseline.high)
         name, ratio = baseline.name, f"{_digits(baseline.ratio)} [{low}, {high}]"
+    if ours.target is not None:
+        target = _digits(ours.target) + ("" if baseline else " ms")
+        is_reached = baseline.ratio >= ours.target if baseline else ours.wall_ms <= ours.target
+        verdict = "won" if is_reached else "lost"
     runs: tuple[Comparison | Baseline, ...] = (ours, baseline) if baseline else (ours,)
     cpu_s = " / ".join(f"{run.cpu_s:.4f}" for run in runs)
     peak_mb = " / ".join(f"{run.peak_mb:.0f}" for run in runs)

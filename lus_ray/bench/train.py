@@ -139,7 +139,7 @@ def with_bare_loop(
 def check_equal(
     ours: Callable[[], float], theirs: Callable[[], float], task: Task, name: str
 ) -> None:
-    """Raise LusError if both loops come to another mean loss or to other weights."""
+    """Raise LusError if the loops come to different mean losses or weights."""
     loss, weights, other_loss = ours(), copy_weights(task), theirs()
     if loss != other_loss:
         has = f"has a mean loss of {other_loss!r} where ours has {loss!r}"

@@ -19,9 +19,9 @@ def seeded(seed: int) -> torch.Generator:
 def test_a_baseline_that_leaves_a_step_out_gets_no_ratio(name: str):
     class Lazy(Augment):
         def draw(self, num_clips: int, generator: torch.Generator) -> dict[str, Tensor]:
-            drawn = super().draw(num_clips, generator)
+            sampled = super().draw(num_clips, generator)
             still = 0.0 if name in ("right", "down", "angle") else 1.0
-            return drawn | {name: torch.full_like(drawn[name], still)}
+            return sampled | {name: torch.full_like(sampled[name], still)}
 
     (frames, _) = augment.spots((8, 1, 64, 64))
     ours = (Augment()(frames, seeded(0)),)
