@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import hypothesis
 import jaxtyping
 import pytest
 import torch
@@ -25,6 +26,10 @@ os.environ["LUS_CACHE"] = tempfile.mkdtemp(prefix="lus-cache-")  # and not the u
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for a CPU of another worker spin on one
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
+
+# A busy machine is slower than Hypothesis allows by default.
+hypothesis.settings.register_profile("lus", deadline=None)
+hypothesis.settings.load_profile("lus")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -1,5 +1,3 @@
-"""The ledger: one line an entry, read back as it was written, and refused where it is damaged."""
-
 import json
 
 import pytest
@@ -15,6 +13,7 @@ ENTRY = {"source": "a", "item": "x.mp4", "action": "skipped", "reason": "the fil
 
 def test_entries_of_a_source_are_replaced_and_those_of_others_stay(tmp_path):
     path = tmp_path / "ledger.jsonl"
+    assert read(path) == []
     for source, item in (("a", "one"), ("b", "two"), ("a", "three")):
         ledger = Ledger()
         ledger.note(source, item, "of no\n  use")
@@ -25,10 +24,6 @@ def test_entries_of_a_source_are_replaced_and_those_of_others_stay(tmp_path):
     ]
 
 
-def test_an_absent_ledger_has_no_entries(tmp_path):
-    assert read(tmp_path / "ledger.jsonl") == []
-
-
 @pytest.mark.parametrize(
     "line",
     ["{", "", "[]", "7", '{"source": "a"}', json.dumps({**ENTRY, "more": 1}),
@@ -37,11 +32,9 @@ def test_an_absent_ledger_has_no_entries(tmp_path):
 def test_a_damaged_line_is_named_in_one_line(tmp_path, line):
     path = tmp_path / "ledger.jsonl"
     path.write_text(f"{json.dumps(ENTRY)}\n{line}\n")
-    with pytest.raises(
-        StoreError, match=r"ledger\.jsonl line 2: not a ledger entry .*; remove the line"
-    ) as told:
+    reason = r"^[^\n]*ledger\.jsonl line 2: not a ledger entry .*; remove the line$"
+    with pytest.raises(StoreError, match=reason):
         read(path)
-    assert "\n" not in str(told.value)
 
 
 @pytest.mark.parametrize("command", [["check"], ["ingest", "phantom"]])

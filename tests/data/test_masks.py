@@ -92,7 +92,7 @@ def test_the_edge_of_a_mask_stays_within_half_a_pixel_of_that_of_the_image(
     assert abs(edge_of_image - edge_of_mask) <= 0.5 + 0.03
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(17, 60), st.integers(17, 60), st.integers(1, 7), st.sampled_from([1, 3, 7, 17]))
 def test_smoothed_masks_are_those_of_scipys_median_filter(height, width, num_classes, side):
     fine, coarse = (

@@ -11,15 +11,15 @@ def to_biomarkers(presence: Mapping[str, bool | None]) -> list[int]:
     An absent group decides all its levels, a present one only excludes "none". None decides
     nothing. B-lines decide their origin only where they are absent.
     """
-    judged: dict[str, int] = {}
+    values: dict[str, int] = {}
     for group, is_present in presence.items():
         if is_present is False:
-            judged |= {f"{group}: {level}": 0 for level in BIOMARKER_GROUPS[group]}
+            values |= {f"{group}: {level}": 0 for level in BIOMARKER_GROUPS[group]}
         if is_present is not None:
-            judged[f"{group}: none"] = int(not is_present)
+            values[f"{group}: none"] = int(not is_present)
     has_b_lines = presence.get("B-lines")
     if has_b_lines is False:
-        judged |= {"B-line origin: pleura": 0, "B-line origin: sub-pleura": 0}
+        values |= {"B-line origin: pleura": 0, "B-line origin: sub-pleura": 0}
     if has_b_lines is not None:
-        judged["B-line origin: not applicable"] = int(not has_b_lines)
-    return [judged.get(name, -1) for name in BIOMARKERS]
+        values["B-line origin: not applicable"] = int(not has_b_lines)
+    return [values.get(name, -1) for name in BIOMARKERS]

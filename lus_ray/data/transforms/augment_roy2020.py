@@ -20,11 +20,11 @@ from torch.nn.functional import grid_sample
 from lus_ray.data.transforms.augment import Clips, Sampled, between, per_clip
 from lus_ray.settings import NonNegative, NonNegativeRange, PositiveRange, Share, settings
 
-PLACES = ("mirror", "scale", "angle", "shear", "right", "down")
+GEOMETRY = ("mirror", "scale", "angle", "shear", "right", "down")
 FACTORS = ("mirror", "scale", "contrast", "intensity")
 REST = {
     name: float(name in FACTORS)
-    for name in (*PLACES, "contrast", "intensity", "sigma", "noise_std")
+    for name in (*GEOMETRY, "contrast", "intensity", "sigma", "noise_std")
 }
 """Value of each parameter where its step does not happen."""
 TRUNCATE = 4.0
@@ -73,7 +73,7 @@ class SixSteps:
         """Frames as in a plain call, and class ids moved with them: nearest, 0 outside."""
         sampled = self.draw(len(frames), generator)
         moved, ids = frames.clone(), masks.clone()
-        if len(chosen := _changed(sampled, PLACES)):
+        if len(chosen := _changed(sampled, GEOMETRY)):
             here, grid = chosen.to(frames.device), _grid(sampled, chosen, frames)
             clips = moved[here]
             lowest = clips.amin(dim=(1, 2, 3), keepdim=True)  # comes from outside of the image
@@ -135,7 +135,7 @@ def _grid(sampled: Sampled, chosen: Int64[Tensor, "b"], frames: Tensor) -> Float
     s, angle a and shear h, in pixels from the centre, as in skimage's AffineTransform of its time.
     """
     height, width = frames.shape[2:]
-    mirror, scale, angle, shear, right, down = (sampled[name][chosen, None] for name in PLACES)
+    mirror, scale, angle, shear, right, down = (sampled[name][chosen, None] for name in GEOMETRY)
     x = (2 * torch.arange(width) + 1) / width - 1 - 2 * right
     y = (2 * torch.arange(height) + 1) / height - 1 - 2 * down
     over, up = mirror / (scale * shear.cos()), 1 / (scale * shear.cos())

@@ -24,9 +24,9 @@ def match_histogram(
 ) -> Float[Tensor, "B T H W"]:
     """Each image with the greys of an image of `like`: its k-th darkest pixel gets k-th darkest.
 
-    Equal greys share the middle of their places, so they stay equal, an image matched to itself is
+    Equal greys share the middle of their ranks, so they stay equal, an image matched to itself is
     unchanged, and black around the sector stays black where it is less than twice what the partner
-    has of it (with their last place, as is usual elsewhere, any excess would turn all of it grey).
+    has of it (with their last rank, as is usual elsewhere, any excess would turn all of it grey).
     """
     partners = like.flatten(0, 1)[sample_partners(frames, like, generator)]
     wanted = partners.flatten(1).sort(dim=1).values

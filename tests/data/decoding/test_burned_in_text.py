@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from lus_ray.data.decoding.burned_in_text import Extremes, count_bright_blocks
 from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.data.ingest import phantom
-from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError
 from tests.data.decoding import dicom_files as parts
 
@@ -27,7 +26,7 @@ def test_a_fan_a_dot_and_text_inside_of_the_fan_do_not_count_as_text():
     assert count_blocks(parts.fan(), parts.REGION) == 0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     text=st.text("ABCDEFGHKLMNOPRSTUVXYZ0123456789", min_size=3, max_size=12),
     x=st.integers(2, 90),
@@ -49,9 +48,8 @@ def test_a_clock_counts_and_a_page_that_is_not_black_does_not():
     assert count_blocks(parts.with_text(np.maximum(parts.fan(), 60))) > 0
 
 
-@pytest.mark.parametrize("domain", ["A", "B"])
-def test_phantoms_show_no_text(domain):
-    made = phantom.clips(None, Ledger(), patients=6, clips=1, frames=6, size=128, domain=domain)
+def test_phantoms_show_no_text():
+    made = phantom.clips(patients=4, clips=1, frames=4, size=128, domain="A,B")
     assert [row["clip"] for row in made if count_blocks(row["frames"])] == []
 
 

@@ -24,10 +24,17 @@ def assert_nameless(text):
     assert not [secret for secret in (*files.SECRETS, "DOE") if secret in text]
 
 
+@pytest.fixture
+def decode(tmp_path, decoder):
+    """`decode(frames, **elements)` writes a file and decodes it."""
+    return lambda frames, **elements: decoder.decode(
+        files.write(tmp_path / "a.dcm", frames, **elements)
+    )
+
+
 @pytest.mark.parametrize("syntax", EXACT)
-def test_lossless_syntaxes_give_the_pixels_as_they_were(syntax, tmp_path, decoder):
-    path = files.write(tmp_path / "a.dcm", files.fan(), syntax=syntax)
-    decoded = decoder.decode(path)
+def test_lossless_syntaxes_give_the_pixels_as_they_were(syntax, decode):
+    decoded = decode(files.fan(), syntax=syntax)
     assert np.array_equal(decoded.frames, files.fan())
     assert (decoded.fps, decoded.format, decoded.num_declared) == (25.0, "DICOM", 6)
 
@@ -57,10 +64,9 @@ def test_the_region_is_cut_out_and_its_spacing_follows_the_shrinking(tmp_path, d
         ("not square", [{"PhysicalDeltaX": 0.03}]),
     ],
 )
-def test_an_uncertain_spacing_is_stored_as_unknown(note, regions, tmp_path, decoder):
+def test_an_uncertain_spacing_is_stored_as_unknown(note, regions, decode):
     listed = regions and [files.region(**changes) for changes in regions]
-    path = files.write(tmp_path / "a.dcm", files.fan(), SequenceOfUltrasoundRegions=listed)
-    decoded = decoder.decode(path)
+    decoded = decode(files.fan(), SequenceOfUltrasoundRegions=listed)
     assert decoded.mm_per_pixel is None
     assert note in decoded.notes[0]
 
@@ -76,25 +82,21 @@ def test_an_uncertain_spacing_is_stored_as_unknown(note, regions, tmp_path, deco
         ({"FrameTime": 0.001}, None),
     ],
 )
-def test_the_frame_rate_comes_from_the_cine_module(elements, fps, tmp_path, decoder):
-    path = files.write(tmp_path / "a.dcm", files.fan(), **elements)
-    assert decoder.decode(path).fps == (fps and pytest.approx(fps))
+def test_the_frame_rate_comes_from_the_cine_module(elements, fps, decode):
+    assert decode(files.fan(), **elements).fps == (fps and pytest.approx(fps))
 
 
-def test_inverted_grey_is_inverted_back_and_sixteen_bits_become_eight(tmp_path, decoder):
-    inverted, deep = 255 - files.fan(), files.fan().astype(np.uint16) * 16
-    for pixels, elements in (
-        (inverted, {"PhotometricInterpretation": "MONOCHROME1"}),
-        (deep, {"BitsStored": 12, "HighBit": 11}),
-    ):
-        decoded = decoder.decode(files.write(tmp_path / "a.dcm", pixels, **elements))
-        assert np.array_equal(decoded.frames, files.fan())
+def test_inverted_grey_is_inverted_back_and_sixteen_bits_become_eight(decode):
+    inverted = decode(255 - files.fan(), PhotometricInterpretation="MONOCHROME1")
+    deep = decode(files.fan().astype(np.uint16) * 16, BitsStored=12, HighBit=11)
+    assert np.array_equal(inverted.frames, files.fan())
+    assert np.array_equal(deep.frames, files.fan())
 
 
-def test_jpeg_frames_give_the_pixels_nearly_and_notes_name_nobody(tmp_path, decoder):
+def test_jpeg_frames_give_the_pixels_nearly_and_notes_name_nobody(decode):
     smooth = np.zeros((4, 64, 64), np.uint8)
     smooth[:, 16:48, 16:48] = np.linspace(60, 180, 32, dtype=np.uint8)
-    decoded = decoder.decode(files.write(tmp_path / "a", smooth, syntax=JPEG, Modality="DOE"))
+    decoded = decode(smooth, syntax=JPEG, Modality="DOE")
     assert np.abs(decoded.frames.astype(int) - smooth).mean() < 2
     assert "not call it ultrasound" in decoded.notes[0]
     assert_nameless(repr((decoded.notes, decoded.format)))
@@ -109,15 +111,15 @@ def test_jpeg_frames_give_the_pixels_nearly_and_notes_name_nobody(tmp_path, deco
         ("YBR_FULL_422", (200, 0, 0), {"syntax": JPEG}),
     ],
 )
-def test_colours_become_luma(kind, colour, elements, tmp_path, decoder):
+def test_colours_become_luma(kind, colour, elements, decode):
     """ITU-R BT.601: 0.299 R + 0.587 G + 0.114 B; of YBR it is the first component."""
     red = np.full((2, 16, 16, 3), colour, np.uint8)
-    path = files.write(tmp_path / "a.dcm", red, PhotometricInterpretation=kind, **elements)
-    tolerance = 2 if elements else 1
-    assert np.abs(decoder.decode(path).frames.astype(int) - 60).max() <= tolerance
+    decoded = decode(red, PhotometricInterpretation=kind, **elements)
+    assert np.abs(decoded.frames.astype(int) - 60).max() <= (2 if elements else 1)
 
 
-LARGE_JPEG = files.jpeg(np.zeros((4000, 4000), np.uint8))
+LARGE_JPEG = encapsulate([files.jpeg(np.zeros((4000, 4000), np.uint8))] * 6)
+NO_JPEG, OUTSIDE = encapsulate([b"DOE JANE" * 99] * 6), files.region(RegionLocationMinX0=500)
 HOSTILE = [
     ({"NumberOfFrames": 10**9}, "declares 1000000000 frames"),
     ({"NumberOfFrames": 60}, "truncated: 6 of 60 frames"),
@@ -131,18 +133,10 @@ HOSTILE = [
     ({"BitsStored": 0}, "no usable BitsStored"),
     ({"BitsAllocated": 32, "BitsStored": 32}, "32 bits in 32"),
     ({"BurnedInAnnotation": "YES"}, "text is burned into the pixels"),
-    (
-        {"SequenceOfUltrasoundRegions": [files.region(RegionLocationMinX0=500)]},
-        "outside of its image",
-    ),
-    *(
-        ({"syntax": syntax, "PixelData": encapsulate([content] * 6)}, cause)
-        for syntax, content, cause in [
-            (JPEG, b"DOE JANE" * 99, "no frame can be decoded"),
-            (JPEG, LARGE_JPEG, "not of the size in the header"),
-            (uid.JPEGLosslessSV1, b"\xff\xd8", "holds pixels as JPEG Lossless"),
-        ]
-    ),
+    ({"SequenceOfUltrasoundRegions": [OUTSIDE]}, "outside of its image"),
+    ({"syntax": JPEG, "PixelData": NO_JPEG}, "no frame can be decoded"),
+    ({"syntax": JPEG, "PixelData": LARGE_JPEG}, "not of the size in the header"),
+    ({"syntax": uid.JPEGLosslessSV1, "PixelData": NO_JPEG}, "holds pixels as JPEG Lossless"),
 ]
 
 

@@ -79,8 +79,8 @@ def draw(tmp_path):
     """`draw(segmentation, ..., **parts of the file)` on 6 x 8 pixels in the sparse scheme."""
 
     def run(*shapes, name="a.png", **parts):
-        objects = [{"id": n, "segmentation": shape} for n, shape in enumerate(shapes)]
-        annotations = [{"image_id": 1, "category_id": 7} | drawn for drawn in objects]
+        common = {"image_id": 1, "category_id": 7}
+        annotations = [common | {"id": n, "segmentation": s} for n, s in enumerate(shapes)]
         categories = [{"id": 7, "name": "Pleura"}, {"id": 8, "name": "rib"}]
         content = {"images": [IMAGE], "categories": categories, "annotations": annotations}
         path = tmp_path / "annotations.json"
@@ -96,8 +96,8 @@ def test_one_file_may_hold_polygons_and_run_lengths_and_later_objects_lie_on_top
     for part in (ids[1:4, 1:4], ids[1:3, 5:7], ids[:, 0]):
         assert (part == 3).all()
     assert np.count_nonzero(ids) == 9 + 4 + 6  # and "rib", unknown to the scheme, is unused
-    drawn = [(7, [[0, 0, 4, 0, 4, 4, 0, 4]]), (9, [SQUARE])]
-    objects = [{"image_id": 1, "category_id": k, "segmentation": shape} for k, shape in drawn]
+    shapes = [(7, [[0, 0, 4, 0, 4, 4, 0, 4]]), (9, [SQUARE])]
+    objects = [{"image_id": 1, "category_id": k, "segmentation": shape} for k, shape in shapes]
     names = [{"id": 7, "name": "pleura"}, {"id": 9, "name": "B-line"}]
     ids = draw(annotations=objects, categories=names)
     assert (ids[1:4, 1:4] == 2).all()
@@ -132,8 +132,6 @@ def test_one_file_may_hold_polygons_and_run_lengths_and_later_objects_lie_on_top
     ],
 )
 def test_a_damaged_file_or_object_is_refused_with_file_and_image(shape, parts, reason, draw):
-    with pytest.raises(
-        SourceError, match=rf"^annotations\.json( \([ab]\.png\))?: .*{reason}"
-    ) as caught:
+    where = r"annotations\.json( \([ab]\.png\))?"
+    with pytest.raises(SourceError, match=rf"^{where}: .*{reason}[^\n]*$"):
         draw(shape, **parts)
-    assert "\n" not in str(caught.value)

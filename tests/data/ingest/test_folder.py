@@ -30,9 +30,9 @@ def test_every_column_is_stored_as_it_is(read):
         "sub/b [2].avi,P 1,linear,L1,ward,0.2,20,2.0,1;2;2,310,healthy,0,\n"
     )
     row = rows["folder/sub/b [2]"]
-    judged = row.pop("biomarkers")
-    assert judged.pop(BIOMARKERS.index("B-lines: none")) == 0
-    assert judged == [-1] * 37
+    biomarkers = row.pop("biomarkers")
+    assert biomarkers.pop(BIOMARKERS.index("B-lines: none")) == 0
+    assert biomarkers == [-1] * 37
     expected = {"patient": "folder/P 1", "probe": "linear", "zone": "L1", "domain": "ward"}
     expected |= {"mm_per_pixel": 0.2, "fps": 20.0, "severity": 2, "raters": [1, 2, 2]}
     expected |= {"sf_ratio": 310.0, "disease": "healthy"}

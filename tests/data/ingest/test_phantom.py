@@ -42,7 +42,7 @@ def test_a_seed_determines_every_byte_whatever_else_is_made(small):
 
 
 @given(frames=st.integers(1, 12), size=st.integers(64, 100))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 def test_labels_of_a_clip_do_not_depend_on_frames_and_pixels(small, frames, size):
     row = next(phantom.clips(**ONE | {"clips": 1, "frames": frames, "size": size}))
     for name in ("severity", "raters", "biomarkers", "sf_ratio", "disease", "probe"):
@@ -56,7 +56,7 @@ def test_labels_of_a_clip_do_not_depend_on_frames_and_pixels(small, frames, size
     masks=st.sampled_from([*SCHEMES, "none"]),
     difficulty=st.floats(0, 1),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_every_row_fits_the_schema(seed, domain, probe, masks, difficulty):
     options = {"seed": seed, "domain": domain, "probe": probe, "masks": masks}
     for row in phantom.clips(**ONE, **options, difficulty=difficulty):
@@ -234,6 +234,5 @@ BAD += [("probe", "phased"), ("masks", "boxes"), ("confounder", "age")]
 @pytest.mark.parametrize(("option", "value"), BAD)
 @pytest.mark.usefixtures("unchecked")
 def test_a_bad_option_is_refused_at_once_in_one_line(option, value):
-    with pytest.raises(InputError, match=option) as caught:
+    with pytest.raises(InputError, match=rf"^[^\n]*{option}[^\n]*$"):
         phantom.clips(**{option: value})
-    assert "\n" not in str(caught.value)

@@ -20,10 +20,9 @@ def decided(**cells: str) -> dict[str, int]:
     return {name: value for name, value in zip(BIOMARKERS, values, strict=True) if value >= 0}
 
 
-@pytest.mark.parametrize("cell", ["0", ""])
-def test_a_row_of_zeros_was_never_filled_in(cell):
-    cells = dict.fromkeys(FINDINGS, cell)
-    assert pocovid.label_biomarkers(row(**cells), Ledger()) is None
+def test_a_row_of_zeros_was_never_filled_in():
+    for cell in ("0", ""):
+        assert pocovid.label_biomarkers(row(**dict.fromkeys(FINDINGS, cell)), Ledger()) is None
 
 
 def test_a_finding_excludes_none_and_the_zeros_beside_it_count():
@@ -40,16 +39,15 @@ def test_irregularities_decide_neither_indents_nor_breaks():
     assert without["pleural indent: none"] == without["pleural break: none"] == 1
 
 
-def test_a_healthy_lung_without_a_tick_at_a_lines_is_not_judged_for_a_lines():
+def test_a_healthy_lung_without_a_tick_at_a_lines_has_no_a_line_labels():
     assert not any(name.startswith("A-lines") for name in decided(Healthy="1"))
     assert decided(Healthy="1", **{"A-lines": "1"})["A-lines: none"] == 0
 
 
 def test_a_link_in_a_0_1_column_is_ignored_with_a_note_and_other_text_refused():
     ledger = Ledger()
-    values = pocovid.label_biomarkers(
-        row(Effusion="https://host/x.zip?dl=0", **{"A-lines": "1"}), ledger
-    )
+    cells = {"Effusion": "https://host/x.zip?dl=0", "A-lines": "1"}
+    values = pocovid.label_biomarkers(row(**cells), ledger)
     assert values[BIOMARKERS.index("effusion: none")] == -1
     assert ledger.counts() == {"noted": 1}
     with pytest.raises(SourceError, match="'Effusion' is '2'"):
@@ -59,13 +57,14 @@ def test_a_link_in_a_0_1_column_is_ignored_with_a_note_and_other_text_refused():
 @pytest.fixture
 def source(tmp_path):
     """A row without a patient, one without a file, and a file without a row."""
-    folders = ("pocus_videos/convex", "pocus_videos/linear/label_uncertain", "pocus_images/convex")
-    for folder in folders:
+    for folder, *names in (
+        ("pocus_videos/convex", "Cov a+(4) [b].GIF", "same.mov", "stray.avi"),
+        ("pocus_videos/linear/label_uncertain", "Vir_or.mp4"),
+        ("pocus_images/convex", "same.png"),
+    ):
         (tmp_path / folder).mkdir(parents=True)
-    for name in ("pocus_videos/convex/Cov a+(4) [b].GIF", "pocus_images/convex/same.png",
-                 "pocus_videos/linear/label_uncertain/Vir_or.mp4", "pocus_videos/convex/same.mov",
-                 "pocus_videos/convex/stray.avi"):  # fmt: skip
-        (tmp_path / name).touch()
+        for name in names:
+            (tmp_path / folder / name).touch()
     header = [*pocovid.COLUMNS, ""]
     default = dict.fromkeys(header, "") | {"Type": "video", "Probe": "convex", "Label": "COVID-19"}
     lines = [

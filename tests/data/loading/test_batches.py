@@ -1,5 +1,3 @@
-"""Batches: frames, masks, labels and tracks of the sampled clips; two streams side by side."""
-
 from collections import Counter
 from dataclasses import replace
 
@@ -7,17 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from lus_ray.clip import make_row
 from lus_ray.data import masks
-from lus_ray.data.loading.batches import (
-    InMemory,
-    Tracks,
-    pair_streams,
-    size_of,
-    stack_batch,
-    take_frames,
-    view_of,
-)
+from lus_ray.data.loading import batches as loading
+from lus_ray.data.loading.batches import InMemory, Tracks, stack_batch
 from lus_ray.data.loading.sampler import SampleSpec, sample_epoch
 from lus_ray.data.transforms import augment_gare2021
 from lus_ray.data.transforms.view import Track, View
@@ -28,16 +18,11 @@ BY_FRAME = {"view": SINGLE, "columns": (), "seed": 0, "by_frame": True}
 
 
 def test_a_batch_has_frames_and_labels_as_numbers():
-    labels = [{"severity": 2, "sf_ratio": 100.0}, {"severity": 0, "sf_ratio": 450.0}]
-    rows = [
-        make_row(np.zeros((1, 2, 2), np.uint8), clip=f"t/{n}", patient="t/p", source="t", **own)
-        for n, own in enumerate(labels)
-    ]
-    frames = {row["clip"]: np.full((5, 2, 2), n, np.uint8) for n, row in enumerate(rows)}
-    batch = stack_batch(
-        [SampleSpec(1, 0), SampleSpec(0, 0)], rows, frames.__getitem__,
-        view=View(num_frames=3, height=2, width=2), columns=("severity", "sf_ratio"),
-    )  # fmt: skip
+    rows = [{"clip": 0, "severity": 2, "sf_ratio": 100.0}]
+    rows += [{"clip": 1, "severity": 0, "sf_ratio": 450.0}]
+    settings = {"view": View(3, 2, 2), "columns": ("severity", "sf_ratio")}
+    specs, frames = [SampleSpec(1, 0), SampleSpec(0, 0)], np.repeat(np.uint8([0, 1]), 20)
+    batch = stack_batch(specs, rows, frames.reshape(2, 5, 2, 2).__getitem__, **settings)
     assert batch["frames"].shape == (2, 3, 2, 2)
     assert batch["frames"].dtype == torch.uint8
     assert batch["frames"][:, 0, 0, 0].tolist() == [1, 0]
@@ -52,18 +37,15 @@ def test_frames_of_another_size_are_refused():
 
 def test_a_frame_that_the_clip_does_not_have_is_refused_in_one_line():
     frames = np.zeros((3, 2, 2), np.uint8)
-    assert take_frames(frames, View(), SampleSpec(0, 0, 2)).shape == (1, 2, 2)
-    with pytest.raises(StoreError, match="a clip has 3 frames and more labels") as caught:
-        take_frames(frames, View(), SampleSpec(0, 0, 3))
-    assert "\n" not in str(caught.value)
+    assert loading.take_frames(frames, View(), SampleSpec(0, 0, 2)).shape == (1, 2, 2)
+    with pytest.raises(StoreError, match=r"^a clip has 3 frames and more labels[^\n]*$"):
+        loading.take_frames(frames, View(), SampleSpec(0, 0, 3))
 
 
 def make_tracks(*lengths):
     """Rows of a prediction table; score 0 of frame m of clip n is n + m / 100."""
-    return [
-        {"severity": n % 4, "outputs": [[n + m / 100, 0.5, 0.25, 0.0] for m in range(length)]}
-        for n, length in enumerate(lengths)
-    ]
+    outputs = [[[n + m / 100, 0.5, 0.25, 0.0] for m in range(k)] for n, k in enumerate(lengths)]
+    return [{"severity": n % 4, "outputs": scores} for n, scores in enumerate(outputs)]
 
 
 def test_tracks_are_one_batch_of_all_clips_padded_with_zeros():
@@ -89,23 +71,20 @@ def test_tracks_have_the_frames_of_their_view():
 @pytest.fixture
 def clips():
     """Rows, frames and masks of two clips of three frames, in two mask schemes."""
-    rng = np.random.default_rng(0)
-    rows = [
-        {"clip": f"t/{n}", "frame_severity": [n, 1, 2], "mask_scheme": scheme}
-        for n, scheme in enumerate(("dense", "sparse"))
-    ]
-    frames = {row["clip"]: rng.integers(0, 256, (3, 2, 3), np.uint8) for row in rows}
-    ids = {f"t/{n}": rng.integers(0, high, (3, 2, 3), np.uint8) for n, high in enumerate((7, 4))}
+    rng, rows, frames, ids = np.random.default_rng(0), [], {}, {}
+    for name, scheme, num_classes in (("t/0", "dense", 7), ("t/1", "sparse", 4)):
+        scores = [len(rows), 1, 2]
+        rows.append({"clip": name, "frame_severity": scores, "mask_scheme": scheme})
+        frames[name] = rng.integers(0, 256, (3, 2, 3), np.uint8)
+        ids[name] = rng.integers(0, num_classes, (3, 2, 3), np.uint8)
     return rows, frames, ids
 
 
 def test_a_batch_of_frames_has_the_score_and_mask_of_each_frame_and_its_copy(clips):
     rows, frames, ids = clips
     specs = [SampleSpec(1, 0, 2, 0), SampleSpec(0, 0, 1, 5), SampleSpec(1, 0, 0, 3)]
-    batch = stack_batch(
-        specs, rows, frames.__getitem__, view=SINGLE, columns=("frame_severity",),
-        clip_masks=ids.__getitem__, scheme="sparse",
-    )  # fmt: skip
+    settings = {"view": SINGLE, "columns": ("frame_severity",), "scheme": "sparse"}
+    batch = stack_batch(specs, rows, frames.__getitem__, clip_masks=ids.__getitem__, **settings)
     assert batch["masks"].shape == batch["frames"].shape == (3, 1, 2, 3)
     assert batch["masks"].dtype == torch.uint8
     assert batch["frame_severity"].tolist() == [2, 1, 1]
@@ -125,10 +104,8 @@ def test_clips_in_memory_give_batches_of_the_sampled_epoch_and_whole_clips(clips
     pixels = InMemory({(2, 3): frames}, {(2, 3): ids})
     (batch,) = pixels.epochs(rows, scheme="sparse", batch=6, **BY_FRAME)(0)
     ((*specs,),) = sample_epoch(rows, batch=6, seed=0, epoch=0, by_frame=True)
-    expected = stack_batch(
-        specs, rows, frames.__getitem__, view=SINGLE, columns=(), clip_masks=ids.__getitem__,
-        scheme="sparse",
-    )  # fmt: skip
+    settings = {"view": SINGLE, "columns": (), "scheme": "sparse"}
+    expected = stack_batch(specs, rows, frames.__getitem__, clip_masks=ids.__getitem__, **settings)
     assert all(torch.equal(batch[name], value) for name, value in expected.items())
     assert next(pixels.epochs(rows, batch=1, **BY_FRAME)(0)).keys() == {"frames"}
     for stored, method in ((frames, pixels.clips), (ids, pixels.masks)):
@@ -143,12 +120,11 @@ def test_an_epoch_of_copies_has_every_copy_of_every_frame_with_its_mask(clips):
     pixels = InMemory({(2, 3): frames}, {(2, 3): ids})
     batches = list(pixels.epochs(rows, batch=4, copies=6, scheme="dense", **BY_FRAME)(0))
     assert len(batches) == 6 * 6 // 4
-    zeros = torch.zeros(4, dtype=int)
-    sampled = augment_gare2021.make_copies(
-        torch.cat([batch["frames"] for batch in batches]) / 255,
-        torch.cat([batch["masks"] for batch in batches]),
-        torch.cat([batch.get("copy", zeros) for batch in batches]),
-    )
+    whole = [
+        torch.cat([batch.get(name, torch.zeros(4, dtype=int)) for batch in batches])
+        for name in ("frames", "masks", "copy")
+    ]
+    sampled = augment_gare2021.make_copies(whole[0] / 255, *whole[1:])
     stored = [torch.from_numpy(np.concatenate([*part.values()]))[:, None] for part in (frames, ids)]
     copies = [augment_gare2021.make_copies(stored[0] / 255, stored[1], n) for n in range(6)]
 
@@ -164,29 +140,26 @@ def test_an_epoch_of_copies_has_every_copy_of_every_frame_with_its_mask(clips):
 
 def test_the_size_of_a_view_has_all_that_changes_its_frames():
     plain, padded = (View(height=2, width=3, aspect=aspect) for aspect in (None, 1.3))
-    assert (size_of(plain), size_of(padded)) == ((2, 3), (2, 3, 1.3))
+    assert (loading.size_of(plain), loading.size_of(padded)) == ((2, 3), (2, 3, 1.3))
     views = [plain, padded, *(replace(view, bicubic=True) for view in (plain, padded))]
-    assert len({size_of(view) for view in views}) == 4
-    assert [view_of(size_of(view)) for view in views] == views
-    assert size_of(replace(plain, num_frames=1, num_samples=0)) == size_of(plain)
+    assert len({loading.size_of(view) for view in views}) == 4
+    assert [loading.view_of(loading.size_of(view)) for view in views] == views
+    assert loading.size_of(replace(plain, num_frames=1, num_samples=0)) == loading.size_of(plain)
 
 
 def make_streams(num_labelled, num_unlabelled):
     """A labelled and an unlabelled stream of frames, each frame of a grey of its own."""
-    frames, view = {}, View(num_frames=1, height=8, width=8, num_samples=0)
+    frames, rows, view = {}, [], View(num_frames=1, height=8, width=8, num_samples=0)
     for clip, number, first in (("t/0", num_labelled, 0), ("t/1", num_unlabelled, 100)):
         greys = np.arange(first, first + number, dtype=np.uint8)
         frames[clip] = np.broadcast_to(greys[:, None, None], (number, 8, 8)).copy()
-    labelled, unlabelled = (
-        [{"clip": clip, "num_frames": len(greys), "mask_scheme": "bline"}]
-        for clip, greys in frames.items()
-    )
+        rows.append({"clip": clip, "num_frames": number, "mask_scheme": "bline"})
     pixels = InMemory({(8, 8): frames}, {(8, 8): {"t/0": np.ones_like(frames["t/0"])}})
     settings = {"view": view, "columns": (), "batch": 2, "by_frame": True,
                 "num_samples": max(num_labelled, num_unlabelled)}  # fmt: skip
-    return pair_streams(
-        pixels.epochs(labelled, scheme="bline", seed=0, **settings),
-        pixels.epochs(unlabelled, seed=1, **settings),
+    return loading.pair_streams(
+        pixels.epochs(rows[:1], scheme="bline", seed=0, **settings),
+        pixels.epochs(rows[1:], seed=1, **settings),
     )
 
 

@@ -60,25 +60,13 @@ def test_with_balance_every_class_comes_as_often_as_the_largest(labels):
     assert set(sampled) == set(range(len(labels)))
 
 
-@given(scores, st.integers(1, 4))
-def test_workers_have_equal_disjoint_shares_of_every_batch(labels, workers):
-    sample = partial(sample_epoch, severity_rows(labels), batch=4, seed=0, epoch=2)
+@given(scores, st.integers(1, 4), st.booleans())
+def test_workers_have_equal_disjoint_shares_of_every_batch(scores, workers, by_frame):
+    rows = [row | {"num_frames": 2} for row in severity_rows(scores)]
+    sample = partial(sample_epoch, rows, batch=4, seed=0, epoch=2, by_frame=by_frame)
     shares = [sample(rank=rank, workers=workers) for rank in range(workers)]
-    assert len({len(share) for share in shares}) == 1
-    for parts in zip(*shares, strict=True):
-        assert len({len(part) for part in parts}) == 1
-        sampled = [spec.row for spec in flatten(parts)]
-        assert len(set(sampled)) == len(sampled)
-
-
-@pytest.mark.parametrize("balance", [None, "frame_severity", "markers"])
-@pytest.mark.parametrize("workers", [2, 3])
-def test_workers_share_the_frames_of_a_batch(balance, workers):
-    settings = FRAMES | {"batch": 6, "balance": balance}
-    sample = partial(sample_epoch, make_rows([0] * 21, [1, 2, 3]), **settings)
-    shares = [sample(rank=rank, workers=workers) for rank in range(workers)]
-    for whole, *parts in zip(sample(), *shares, strict=True):
-        assert parts == [whole[rank::workers] for rank in range(workers)]
+    equal = [part[: len(part) // workers * workers] for part in sample()]
+    assert shares == [[p[rank::workers] for p in equal if p] for rank in range(workers)]
 
 
 @pytest.mark.parametrize(
@@ -221,16 +209,16 @@ def test_clips_of_a_score_are_sampled_by_their_unused_frames():
     rows = make_rows([0] * 5, [0] * 50, [0] * 500)
     counts = Counter(
         sample_frames(rows, num_samples=1, balance="markers", epoch=epoch)[0].row
-        for epoch in range(1500)
+        for epoch in range(800)
     )
     for row, weight in enumerate([1.8, 10.8, 10.8]):
-        assert counts[row] / 1500 == pytest.approx(weight / 23.4, abs=0.05)
+        assert counts[row] / 800 == pytest.approx(weight / 23.4, abs=0.05)
 
 
 def test_an_exhausted_clip_has_weight_four_fifths():
     """After its only frame a clip weighs 0.8, another one with two frames left 1.2."""
     seconds = []
-    for epoch in range(4000):
+    for epoch in range(2000):
         settings = MARKED | {"batch": 2, "epoch": epoch, "num_samples": 2}
         first, second = sample_frames(make_rows([0], [0, 0]), **settings)
         if first.row == 0:
@@ -252,9 +240,8 @@ def test_an_exhausted_clip_has_weight_four_fifths():
 def test_settings_that_do_not_fit_the_rows_are_refused_in_one_line(changes, message):
     rows = [*make_rows([0, 1]), {"clip": "t/plain", "frame_severity": None, "num_frames": 3}]
     assert len(sample_frames(rows)) == 5
-    with pytest.raises(ArmError, match=message) as caught:
+    with pytest.raises(ArmError, match=rf"^[^\n]*{message}[^\n]*$"):
         sample_frames(rows, **changes)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_spec_has_plain_values():

@@ -1,5 +1,3 @@
-"""What streaming reads of a store: the locations of clips once, and shards that stay open."""
-
 import numpy as np
 import pytest
 

@@ -9,19 +9,9 @@ from lus_ray.data.phantom.findings import BLine, LungFindings
 from lus_ray.data.phantom.patient import Patient, sample_patient
 from lus_ray.data.phantom.transducer import make_linear_probe
 
-HEALTHY = LungFindings(
-    a_level=0,
-    num_a_lines=0,
-    a_width_mm=12,
-    b_lines=(),
-    white=0.0,
-    sub_pleural=False,
-    thickness_mm=0.7,
-    indents=(),
-    breaks=(),
-    consolidations=(),
-    effusion_mm=0.0,
-)
+NONE = {"white": 0.0, "effusion_mm": 0.0, "a_level": 0, "num_a_lines": 0, "sub_pleural": False}
+NONE |= dict.fromkeys(("b_lines", "indents", "breaks", "consolidations"), ())
+HEALTHY = LungFindings(a_width_mm=12, thickness_mm=0.7, **NONE)
 B_LINE = BLine(x_mm=3, width_mm=2, strength=1, reach=1)
 ONE_LINE = replace(HEALTHY, b_lines=(B_LINE,))
 

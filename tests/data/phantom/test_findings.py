@@ -58,7 +58,7 @@ def test_a_finding_ticks_its_level(change, group, levels):
 
 
 @given(seed=st.integers(0, 2**31 - 1), domain=st.sampled_from("AB"), index=st.integers(0, 500))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_one_level_per_group_is_ticked_and_reducing_takes_exactly_one_grade(seed, domain, index):
     patient = make_patient(index, seed, domain)
     findings = sample_findings(patient, domain, seeded_rng(seed, domain, 2, index, 0))

@@ -11,7 +11,7 @@ from tests.data.phantom.scenes import make_patient
 
 
 @given(seed=st.integers(0, 2**31 - 1), domain=st.sampled_from("AB"), num_frames=st.integers(1, 60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_lung_is_at_its_worst_in_some_frame_and_one_grade_milder_in_the_others(
     seed, domain, num_frames
 ):
@@ -40,7 +40,7 @@ def test_no_disease_has_a_grade_to_itself():
 
 
 @given(seed=st.integers(0, 2**31 - 1), count=st.integers(0, 11), reserved=st.floats(0, 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_spread_positions_keep_their_distance_inside_the_window(seed, count, reserved):
     positions = spread_positions(count, 18, reserved=reserved, rng=np.random.default_rng(seed))
     assert len(positions) == count

@@ -12,6 +12,7 @@ import pytest
 from lus_ray.clip import SCHEMA, frames_of, make_row
 from lus_ray.data import store
 from lus_ray.errors import SchemaError, StoreError
+from lus_ray.storage import paths
 
 
 def row(name, patient="p0", value=0, source="test", num_frames=3, **columns):
@@ -31,10 +32,19 @@ def fingerprint(path):
     return store.fingerprint(store.read_index(path))
 
 
+ROWS = [row(f"c{n}", f"p{n // 2}", n, severity=n % 4) for n in range(10)]
+
+
 @pytest.fixture
 def clips(tmp_path):
-    rows = [row(f"c{n}", f"p{n // 2}", n, severity=n % 4) for n in range(10)]
-    return write(tmp_path / "clips", rows)
+    return write(tmp_path / "clips", ROWS)
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def local_or_remote(request, tmp_path):
+    """The same store in a folder or on object storage."""
+    bucket = request.param == "bucket" and request.getfixturevalue("bucket")
+    return write(bucket.uri("clips") if bucket else tmp_path / "clips", ROWS)
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -97,12 +107,12 @@ def test_frames_that_cannot_be_counted_name_the_shard_in_one_line(tmp_path, publ
         store.count_frames_by_clip(path)
 
 
-def test_a_failed_write_leaves_the_store_as_it_was(clips):
-    before = fingerprint(clips)
+def test_a_failed_write_leaves_the_store_as_it_was(local_or_remote):
+    path, folder = local_or_remote, paths.join(local_or_remote, "clips")
+    before = fingerprint(path), paths.list_files(folder)
     with pytest.raises(SchemaError):
-        write(clips, [row("new"), {**row("bad"), "severity": 9}])
-    assert fingerprint(clips) == before
-    assert sorted(p.name for p in clips.iterdir()) == [".lock", "clips", "store.json"]
+        write(path, [row("new"), {**row("bad"), "severity": 9}])
+    assert (fingerprint(path), paths.list_files(folder)) == before
 
 
 def test_reading_a_source_again_replaces_it_and_keeps_the_others(clips):
@@ -121,17 +131,17 @@ def test_a_second_ingest_into_one_store_is_refused_and_the_first_goes_on(clips):
     assert store.read_index(clips).num_rows == 11
 
 
-def test_of_two_ingests_where_nothing_locks_the_later_one_is_refused(clips, monkeypatch):
+def test_of_two_ingests_where_nothing_locks_the_later_one_is_refused(local_or_remote, monkeypatch):
     no_locks = Mock(side_effect=OSError(errno.ENOLCK, "No locks available"))
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with (  # noqa: PT012
         pytest.raises(StoreError, match="another ingest has written here meanwhile"),
-        store.stage_source(clips, "three") as work,
+        store.stage_source(local_or_remote, "three") as work,
         store.Writer(work.folder, "three") as writer,
     ):
-        write(clips, [row("x", source="two")], "two")
+        write(local_or_remote, [row("x", source="two")], "two")
         writer.add(row("x", source="three"))
-    assert store.read_index(clips)["clip"].to_pylist()[9:] == ["test/c9", "two/x"]
+    assert store.read_index(local_or_remote)["clip"].to_pylist()[9:] == ["test/c9", "two/x"]
 
 
 def test_a_store_of_an_earlier_version_that_names_no_shards_has_all_shards(clips):

@@ -167,7 +167,7 @@ EXTREMES = (
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     augment=st.sampled_from(EXTREMES),
     seed=st.integers(0, 2**31),
@@ -183,6 +183,7 @@ def test_values_stay_in_the_unit_range_and_sizes_stay(augment, seed: int, height
     assert 0 <= augmented.min() <= augmented.max() <= 1
     assert set(ids.unique().tolist()) <= {0, *masks.unique().tolist()}
     assert torch.equal(frames, kept)
+    assert torch.equal(masks, (1 + kept * 4).byte())
 
 
 @pytest.mark.parametrize("augment", [Augment(), ROY_2020, SixSteps()])
@@ -194,10 +195,18 @@ def test_the_same_seed_gives_the_same_image_and_the_next_draw_another(augment):
     assert not torch.equal(first, second)
 
 
+UNSHADED = {"contrast": (1, 1), "intensity": (1, 1)}
+
+
 @pytest.mark.parametrize(
-    "augment", [Augment(intensity=(1, 1)), replace(ROY_2020, crop=(0.3, 0.9), shade_share=0)]
+    "augment",
+    [
+        Augment(intensity=(1, 1)),
+        replace(ROY_2020, crop=(0.3, 0.9), shade_share=0),
+        SixSteps(share=1, blur=0, noise_std=0, **UNSHADED),
+    ],
 )
-def test_masks_move_with_their_frames_and_keep_their_class_ids(augment: Augment):
+def test_masks_move_with_their_frames_and_keep_their_class_ids(augment):
     masks = torch.zeros(4, 2, 60, 80, dtype=torch.uint8)
     masks[:, :, 20:35, 30:60] = 3
     frames = (masks > 0).float()
@@ -231,9 +240,8 @@ BOUNDS = {"flip": 1.1, "scale": 1.0, "gamma": (0, 1), "crop": (0.9, 1.1), "shade
 )
 @pytest.mark.usefixtures("unchecked")
 def test_an_impossible_range_is_refused_by_name_in_one_line(kind, name: str, value: object):
-    with pytest.raises(ArmError, match=name) as caught:
+    with pytest.raises(ArmError, match=rf"^[^\n]*{name}[^\n]*$"):
         kind(**{name: value})
-    assert "\n" not in str(caught.value)
 
 
 def change_step_by_step(frames: Tensor, sampled: dict[str, Tensor]) -> Tensor:
