@@ -1,6 +1,7 @@
 """The ingress: the HTTP service, and the parity check that every model passes before it serves."""
 
 import asyncio
+import contextlib
 
 import numpy as np
 from fastapi import Request
@@ -23,6 +24,8 @@ from serve.routing import Router, RoutingStatus
 from serve.upload import DecoderPool
 
 REFRESH_SECONDS = 2.0
+CATCH_UP_SECONDS = 15.0
+"""An ingress that starts while models run listens with its first route, or this much later."""
 
 
 @serve.deployment
@@ -45,8 +48,11 @@ class Ingress:
             count_failure=lambda: self.counters.count_response(500), token=token,
         )  # fmt: skip
         self.server = HttpServer(app, limits)
-        self.serving = self.server.start(host, port)
         self.refreshing = asyncio.create_task(self.router.refresh_forever(REFRESH_SECONDS))
+        # A restarted ingress without a route must not take connections from one that has it.
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.router.has_caught_up.wait(), CATCH_UP_SECONDS)
+        self.serving = self.server.start(host, port)
 
     def __del__(self) -> None:
         self.server.close()
@@ -75,7 +81,6 @@ class Ingress:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def invalidate(self) -> None:
-        """Refresh the list of applications, after one was started or ended."""
         self.router.invalidate()
 
     async def status(self) -> RoutingStatus:

@@ -48,7 +48,8 @@ class Router:
 
     `check` replays stored clips through a route and returns the parity of the candidate's models;
     it raises where a model is rejected. `is_ready` means that every running slot has an accepted
-    or a rejected application, and every routed application responds.
+    or a rejected application, and every routed application responds; `has_caught_up` that this
+    was so once, or that no application ran.
     """
 
     def __init__(self, check: ParityCheck) -> None:
@@ -58,7 +59,7 @@ class Router:
         self.accepted: list[ModelApplication] = []
         self.rejected: dict[ModelApplication, str] = {}
         self.route: Route = {}
-        self.is_ready = False
+        self.is_ready, self.has_caught_up = False, asyncio.Event()
         self.running: list[str] = []
         self.handles: dict[str, Any] = {}
         self.list_expires = 0.0
@@ -67,8 +68,11 @@ class Router:
         while True:
             try:
                 await self.refresh()
+                if self.is_ready or not self.running:
+                    self.has_caught_up.set()
             except Exception:
                 self.is_ready = False
+                self.invalidate()  # so that the next refresh lists the applications again
             await asyncio.sleep(seconds)
 
     @contextmanager

@@ -1,9 +1,10 @@
 """Which applications serve: candidates are checked one by one, and take over together."""
 
 import asyncio
-from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
@@ -14,26 +15,15 @@ from serve.application import ModelApplication
 from serve.errors import RequestError
 from serve.routing import NUM_TRIES, Router, RoutingStatus
 
+HANDLE = SimpleNamespace(set_parity=SimpleNamespace(remote=AsyncMock()))
 KINDS = {"backbone": "backbone", "scorer": "frames", "segmenter": "segmenter"}
-
-
-@dataclass
-class FakeHandle:
-    stored: list[dict[str, float]] = field(default_factory=list)
-
-    @property
-    def set_parity(self) -> "FakeHandle":
-        return self
-
-    async def remote(self, parity: dict[str, float]) -> None:
-        self.stored.append(parity)
 
 
 def application(name: str, reads: str | None = None, **parity: float) -> ModelApplication:
     """An application whose model has the application's name as fingerprint."""
     kind: Any = KINDS.get(name.partition(".")[0], "expert")
     model = ServedModel(name, "run", name, 0, kind, "severity", Path(), name, reads)
-    return ModelApplication(name, (model,), reads, FakeHandle(), parity)
+    return ModelApplication(name, (model,), reads, HANDLE, parity)
 
 
 def generation(number: int) -> tuple[ModelApplication, ...]:
@@ -86,6 +76,26 @@ def test_a_new_backbone_with_fewer_readers_waits_until_it_has_as_many():
 def test_a_new_ingress_chooses_the_newer_of_two_generations(present, running, newer):
     (status,) = statuses(present, running=running)
     assert status.routed == names(newer)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "num_rounds"),
+    [([([], False)], 1), ([None, (["scorer"], False), (["scorer"], True), ([], False)], 3)],
+)
+def test_an_ingress_has_caught_up_once_every_running_application_is_decided(rounds, num_rounds):
+    async def run() -> int:
+        router, left = Router(AsyncMock()), iter(rounds)
+
+        async def refresh() -> None:
+            router.running, router.is_ready = next(left)  # None fails like an unreachable Serve
+
+        router.refresh = refresh  # type: ignore[method-assign]
+        refreshing = asyncio.create_task(router.refresh_forever(0.01))
+        await asyncio.wait_for(router.has_caught_up.wait(), 10)
+        refreshing.cancel()
+        return len(rounds) - len(list(left))
+
+    assert asyncio.run(run()) == num_rounds
 
 
 def test_experts_of_a_new_label_wait_with_their_backbone_and_the_service_stays_ready():
