@@ -9,7 +9,6 @@ import pytest
 from lus_ray.clip import frames_of
 from lus_ray.data.store import read
 from lus_ray.inference.model_selection import select_models
-from tests.inference.conftest import RUNS
 from tests.inference.conftest import runs as runs
 from tests.serve.service import Service, serving, to_video
 
@@ -39,8 +38,7 @@ def video_file(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served_run(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the run `labels` without predictions of late experts, beside a damaged run."""
     folder = tmp_path_factory.mktemp("runs")
-    for run in RUNS:
-        shutil.copytree(runs / run.name, folder / run.name)
+    shutil.copytree(runs, folder, ignore=lambda *_: ["clips"], dirs_exist_ok=True)
     _unfinish(folder / "labels", lambda model: model.label == LATE)
     (folder / "broken").mkdir()
     (folder / "broken" / "experiment.json").write_text("{")

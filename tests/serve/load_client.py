@@ -3,7 +3,7 @@
 It ends after a number of seconds, or when its standard input closes. Clients send without a pause,
 or, with a rate, so many requests a second.
 
-    python -m tests.serve.load_client URL CLIP CLIENTS RATE SECONDS PATIENT
+    python -m tests.serve.load_client '[URL, CLIP, CLIENTS, RATE, SECONDS, PATIENT]'
 """
 
 import contextlib
@@ -111,9 +111,14 @@ def main(url: str, clip: str, clients: int, rate: float, seconds: float, patient
 
 
 def _start(url: str, clip: Path, *options: float) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tests.serve.load_client", url, clip, *map(float, options)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.serve.load_client",
+        json.dumps([url, str(clip), *options]),
+    ]
     pipe = subprocess.PIPE
-    return subprocess.Popen(list(map(str, command)), text=True, cwd=ROOT, stdin=pipe, stdout=pipe)
+    return subprocess.Popen(command, text=True, cwd=ROOT, stdin=pipe, stdout=pipe)
 
 
 def _read(text: str) -> list[SentRequest]:
@@ -141,5 +146,4 @@ def post(
 
 
 if __name__ == "__main__":
-    url, clip, clients, rate, seconds, patient = sys.argv[1:]
-    main(url, clip, int(float(clients)), float(rate), float(seconds), bool(float(patient)))
+    main(*json.loads(sys.argv[1]))

@@ -7,7 +7,6 @@ import os
 import queue
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ import numpy as np
 import psutil
 
 from serve.cleanup import SECONDS as CLEANUP_SECONDS
+from tests.object_storage import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 240
@@ -33,6 +33,16 @@ PERMANENT = re.compile(
     r"/core/src/\S+/(raylet|gcs_server) |ServeController|SERVE_CONTROLLER|SERVE_REPLICA::"
 )
 """Titles of the processes that a service cannot do without; Ray's idle workers come and go."""
+
+
+COMMAND = """
+import serve.local, serve.rollout
+from lus_ray.cli import main
+serve.local.POLL_SECONDS = serve.rollout.POLL_SECONDS = 0.3
+main()
+"""
+"""`lus` that looks for new checkpoints more often."""
+ENVIRONMENT = {"PYTHONUNBUFFERED": "1", "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1"}
 
 
 @dataclass
@@ -104,13 +114,13 @@ def is_replica(process: psutil.Process) -> bool:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, *options: str) -> Iterator[Service]:
+def serving(folder: Path) -> Iterator[Service]:
     """`lus serve FOLDER` for the length of a block, ended like by Ctrl-C."""
     port = free_port()
     process = subprocess.Popen(
-        [sys.executable, "-m", "lus_ray.cli", "serve", str(folder), "--port", str(port), *options],
+        [sys.executable, "-c", COMMAND, "serve", str(folder), "--port", str(port)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"}, start_new_session=True,
+        env=os.environ | ENVIRONMENT, start_new_session=True,
     )  # fmt: skip
     service = Service(f"http://127.0.0.1:{port}", process)
     threading.Thread(target=_read_output, args=(process, service.lines), daemon=True).start()
@@ -153,12 +163,6 @@ def to_video(frames: np.ndarray, *, lossless: bool = False) -> bytes:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
         out.mux(stream.encode())
     return file.getvalue()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _read_output(process: subprocess.Popen[str], lines: "queue.Queue[str]") -> None:

@@ -1,5 +1,6 @@
 """A browser, the page opened in it, and a phantom clip."""
 
+import contextlib
 import shutil
 from collections.abc import Iterator
 
@@ -8,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lus_ray.data.ingest import phantom
+from tests.serve.page.actions import predict
 from tests.serve.service import to_video
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -30,8 +32,8 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def page(browser: Browser, url: str) -> Iterator[Page]:
+@contextlib.contextmanager
+def opening(browser: Browser, url: str) -> Iterator[Page]:
     """The open page; errors in the browser's console fail the test."""
     with browser.new_context(viewport={"width": 1280, "height": 900}) as context:
         opened = context.new_page()
@@ -42,3 +44,17 @@ def page(browser: Browser, url: str) -> Iterator[Page]:
         expect(opened.locator("#models-summary")).to_contain_text("backbone")
         yield opened
         assert [text for text in errors if "the server responded with a status" not in text] == []
+
+
+@pytest.fixture
+def page(browser: Browser, url: str) -> Iterator[Page]:
+    with opening(browser, url) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def player(browser: Browser, url: str, clip: bytes) -> Iterator[Page]:
+    """The page with a predicted clip, which several tests use in turn."""
+    with opening(browser, url) as opened:
+        predict(opened, clip)
+        yield opened

@@ -1,7 +1,6 @@
 """The page in a real browser, against the real service: it shows what the API returns."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,14 +117,3 @@ def test_a_busy_service_is_asked_again_at_a_click(page: Page, clip: bytes):
     page.locator("#again").click()
     page.wait_for_selector(PREDICTED, timeout=TIMEOUT_MS)
     expect(page.get_by_role("alert")).to_be_empty()
-
-
-@pytest.mark.data
-@pytest.mark.full
-def test_a_real_clip_is_shown_with_the_numbers_of_the_api(page: Page, url: str, shared_data: Path):
-    clip = min((shared_data / "covid_blues" / "lus_videos").iterdir()).read_bytes()
-    response = request(f"{url}/v1/clips", clip).json
-    predict(page, clip)
-    assert texts(page, "#groups .number") == rounded(response["biomarkers"]["probability"])
-    expect(page.locator("#where")).to_contain_text(f"of {response['clip']['num_frames']}")
-    expect(page.locator("#warning")).to_be_hidden()

@@ -8,12 +8,6 @@ from tests.serve.page.actions import CONTRASTS, SHIFTS, predict
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-@pytest.fixture
-def player(page: Page, clip: bytes) -> Page:
-    predict(page, clip)
-    return page
-
-
 def test_space_plays_and_arrows_step_through_the_frames(player: Page):
     frame = expect(player.locator("#where"))
     player.locator("#stage").focus()
