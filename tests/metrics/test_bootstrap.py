@@ -32,10 +32,10 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     covered = 0
     for study in range(150):
         chance = np.clip(rng.normal(0.7, 0.15, (40, 1)), 0, 1)
-        found = bootstrap.percentile_interval(
+        interval = bootstrap.percentile_interval(
             accuracies(rng.random((40, 4)) < chance, seed=study, num_draws=200), num_patients=40
         )
-        covered += found.low <= 0.7 <= found.high
+        covered += interval.low <= 0.7 <= interval.high
     assert 0.88 <= covered / 150 <= 0.99
 
 
@@ -54,9 +54,9 @@ def test_resampling_patients_is_wider_than_resampling_their_equal_clips():
     ],
 )
 def test_an_undefined_interval_has_the_reason(values, num_patients, reason):
-    found = bootstrap.percentile_interval(np.array(values), num_patients=num_patients)
-    assert np.isnan(found.low)
-    assert found.reason == reason
+    interval = bootstrap.percentile_interval(np.array(values), num_patients=num_patients)
+    assert np.isnan(interval.low)
+    assert interval.reason == reason
 
 
 def test_folds_with_different_patients_are_averaged_in_each_draw():

@@ -24,7 +24,7 @@ def predictions(draw):
 def test_every_metric_equals_scikit_learn_or_is_undefined_with_a_reason(example):
     target, probability = example
     num_classes, predicted = probability.shape[1], probability.argmax(axis=1)
-    found = classification.score(target, probability)
+    scores = classification.score(target, probability)
     weighted = {"average": "weighted", "zero_division": 0}
     expected = {
         "accuracy": oracle.accuracy_score(target, predicted),
@@ -52,8 +52,8 @@ def test_every_metric_equals_scikit_learn_or_is_undefined_with_a_reason(example)
         expected["weighted_kappa"] = oracle.cohen_kappa_score(
             target, predicted, weights="quadratic", labels=range(num_classes)
         )
-    assert found.values == pytest.approx(expected, abs=1e-12, nan_ok=True)
-    assert found.undefined == reasons
+    assert scores.values == pytest.approx(expected, abs=1e-12, nan_ok=True)
+    assert scores.undefined == reasons
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,9 @@ def test_every_metric_equals_scikit_learn_or_is_undefined_with_a_reason(example)
     ],
 )
 def test_unusable_probabilities_leave_every_metric_undefined(target, probability, reason):
-    found = classification.score(np.array(target, int), np.array(probability, float))
-    assert np.isnan(list(found.values.values())).all()
-    assert found.undefined == dict.fromkeys(classification.METRICS, reason)
+    scores = classification.score(np.array(target, int), np.array(probability, float))
+    assert np.isnan(list(scores.values.values())).all()
+    assert scores.undefined == dict.fromkeys(classification.METRICS, reason)
 
 
 def test_a_target_outside_the_classes_is_refused():

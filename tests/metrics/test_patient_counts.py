@@ -76,12 +76,12 @@ def test_weights_equal_repeated_clips(kind, seed):
     patients, counted, score = kind(rng)
     assert isinstance(counted, patient_counts.PatientCounts)
     weights = rng.integers(0, 3, (3, len(counted.patients))).astype(float)
-    found = counted.metrics(weights)
+    metrics = counted.metrics(weights)
     for draw in range(3):
         times = dict(zip(counted.patients, weights[draw].astype(int), strict=True))
         rows = np.repeat(np.arange(len(patients)), [times[name] for name in patients])
         expected = score(rows).values
-        assert {m: found[m][draw] for m in expected} == pytest.approx(expected, nan_ok=True)
+        assert {m: metrics[m][draw] for m in expected} == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_patient_for_every_image_is_needed():

@@ -20,45 +20,45 @@ def tables(draw):
 
 
 def test_three_raters_of_two_clips_by_hand():
-    found = rater_agreement.measure_agreement(np.array([[0, 0, 1], [2, 2, 2]]))
-    assert (found.num_clips, found.num_raters) == (2, 3)
+    agreement = rater_agreement.measure_agreement(np.array([[0, 0, 1], [2, 2, 2]]))
+    assert (agreement.num_clips, agreement.num_raters) == (2, 3)
     # the mean of 0 and 1 rounds up to 1: raters one and two miss it, and so does rater three
-    assert found.one_against_others.accuracy.tolist() == [0.5, 0.5, 0.5]
-    assert found.one_against_others.difference.tolist() == [0.25, 0.25, 0.5]
-    assert found.pairwise == pytest.approx((1 / 3 + 1) / 2)
-    assert found.modal.tolist() == [1, 1, 0.5]
-    assert found.mode_ties == 0
+    assert agreement.one_against_others.accuracy.tolist() == [0.5, 0.5, 0.5]
+    assert agreement.one_against_others.difference.tolist() == [0.25, 0.25, 0.5]
+    assert agreement.pairwise == pytest.approx((1 / 3 + 1) / 2)
+    assert agreement.modal.tolist() == [1, 1, 0.5]
+    assert agreement.mode_ties == 0
 
 
 @given(tables())
 @settings(deadline=None, max_examples=40)
 def test_pairs_and_modes_equal_counting(table):
-    found = rater_agreement.measure_agreement(table)
+    agreement = rater_agreement.measure_agreement(table)
     pairs = [np.mean(table[:, a] == table[:, b]) for a, b in combinations(range(table.shape[1]), 2)]
-    assert found.pairwise == pytest.approx(np.mean(pairs))
+    assert agreement.pairwise == pytest.approx(np.mean(pairs))
     votes = [Counter(clip) for clip in table.tolist()]
     most = np.array([max(counts.values()) for counts in votes])
     assert rater_agreement.count_mode_votes(table).tolist() == most.tolist()
-    assert found.modal == pytest.approx([np.mean(most >= a + 1) for a in range(table.shape[1])])
+    assert agreement.modal == pytest.approx([np.mean(most >= a + 1) for a in range(table.shape[1])])
     ties = [list(c.values()).count(m) > 1 for c, m in zip(votes, most, strict=True)]
-    assert found.mode_ties == pytest.approx(np.mean(ties))
+    assert agreement.mode_ties == pytest.approx(np.mean(ties))
 
 
 @given(tables())
 @settings(deadline=None, max_examples=20)
 def test_one_against_others_equals_scikit_learn(table):
-    found = rater_agreement.measure_agreement(table).one_against_others
+    agreement = rater_agreement.measure_agreement(table).one_against_others
     for rater in range(table.shape[1]):
         own, others = table[:, rater], np.delete(table, rater, axis=1)
         rounded = [(2 * int(clip.sum()) + len(clip)) // (2 * len(clip)) for clip in others]
-        assert found.accuracy[rater] == pytest.approx(oracle.accuracy_score(rounded, own))
-        assert found.difference[rater] == pytest.approx(
+        assert agreement.accuracy[rater] == pytest.approx(oracle.accuracy_score(rounded, own))
+        assert agreement.difference[rater] == pytest.approx(
             oracle.mean_absolute_error(others.mean(axis=1), own)
         )
         kappa = np.nan
         if len({*own, *rounded}) > 1:
             kappa = oracle.cohen_kappa_score(own, rounded, weights="quadratic", labels=range(4))
-        assert found.weighted_kappa[rater] == pytest.approx(kappa, nan_ok=True)
+        assert agreement.weighted_kappa[rater] == pytest.approx(kappa, nan_ok=True)
 
 
 def test_small_integers_do_not_overflow_and_one_score_alone_has_no_kappa():

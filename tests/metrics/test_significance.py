@@ -37,9 +37,9 @@ def test_the_test_over_images_is_that_of_scipy(values):
 
 def test_the_test_over_patients_is_that_of_their_means():
     first, second = array(0.9, 0.7, 0.6, 0.8, 0.5), array(0.5, 0.5, 0.5, 0.5, 0.5)
-    found = significance.t_test_patients(first, second, ["a", "a", "b", "c", "c"])
+    p = significance.t_test_patients(first, second, ["a", "a", "b", "c", "c"])
     expected = stats.ttest_1samp([0.3, 0.1, 0.15], 0).pvalue
-    assert found == pytest.approx(expected)
+    assert p == pytest.approx(expected)
 
 
 def test_images_repeated_within_patients_convince_only_the_test_over_images():
