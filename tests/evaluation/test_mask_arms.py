@@ -8,15 +8,14 @@ from tests.evaluation.mask_run import DENSE, ENSEMBLE, SIZE, UNET, write_mask_ce
 from tests.evaluation.run_folders import arm, compute, write_run
 
 
-def test_notes_name_smoothed_references_and_boosts_where_an_arm_uses_them(tmp_path):
+def test_notes_name_smoothed_references_and_boosts_where_an_arm_uses_them(tmp_path, mask_run):
     plain = {"arguments": {"smooth": 7, "boost": []}}
     boosted = {"arguments": {"members": [{"task": plain}], "boost": [1, 1, 2, 2.5, 2]}}
     arms = [{**UNET, "task": plain}, {**ENSEMBLE, "task": boosted}, DENSE]
-    notes = compute(write_run(tmp_path / "one", arms)).contents.notes
+    notes = compute(write_run(tmp_path, arms)).contents.notes
     assert "a median filter of 7 × 7 pixels before" in notes["smoothed"]
     assert notes["boosted"].endswith("(ensemble: 1, 1, 2, 2.5, 2)")
-    others = compute(write_run(tmp_path / "two", [UNET, DENSE])).contents.notes
-    assert not {"smoothed", "boosted"} & set(others)
+    assert not {"smoothed", "boosted"} & set(mask_run.contents.notes)
 
 
 def test_masks_are_scored_over_pooled_pixels_and_over_single_images(mask_run):

@@ -17,7 +17,7 @@ CLAIM = {"text": "a < b", "metric": "auc", "better": HOSTILE, "than": "class pri
 EXAMPLES = ("phantom/p00-0#0", "phantom/p01-0#1")
 
 
-def write_undrawn(out):
+def write_without_charts(out):
     """A report with empty charts and few draws."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (charts, clip_timeline):
@@ -39,7 +39,7 @@ def clip_report(tmp_path_factory):
         write_cell(out, prior, fold, skill=0.0, seed=1)
         if fold < 2:
             write_cell(out, expert, fold, skill=0.6, seed=2)
-    return write_undrawn(out)
+    return write_without_charts(out)
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +49,7 @@ def frame_report(tmp_path_factory):
     for entry in (FRAMES, LEAKY):
         captions = [{"example": name, "caption": "score 0, predicted 2"} for name in EXAMPLES]
         write_pictures(out, entry, 0, captions)
-    return write_undrawn(out)
+    return write_without_charts(out)
 
 
 @pytest.fixture(scope="session")
@@ -59,16 +59,16 @@ def mask_report(tmp_path_factory):
     for entry in (UNET, DENSE):
         masks = [{"example": name, "caption": "IoU 0.6", "kind": "masks"} for name in EXAMPLES]
         write_pictures(out, entry, 0, [*masks, {"example": "a#0", "caption": "attention"}])
-    return write_undrawn(out)
+    return write_without_charts(out)
 
 
 @pytest.fixture(scope="session")
 def domain_report(tmp_path_factory):
     """Thirteen arms without a leak, a variant of one, and one that leaks, on two domains."""
     out = tmp_path_factory.mktemp("domains")
-    return write_undrawn(write_domain_run(out, arms=[*ARMS, *OTHERS]))
+    return write_without_charts(write_domain_run(out, arms=[*ARMS, *OTHERS]))
 
 
 @pytest.fixture(scope="session")
 def diagnosis_report(tmp_path_factory):
-    return write_undrawn(write_diagnosis_run(tmp_path_factory.mktemp("diagnosis")))
+    return write_without_charts(write_diagnosis_run(tmp_path_factory.mktemp("diagnosis")))

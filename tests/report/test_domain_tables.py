@@ -5,7 +5,7 @@ from lus_ray import report
 from lus_ray.report import domain_tables
 from tests.evaluation.domain_run import SIFA, UNET, write_domain_run
 from tests.evaluation.run_folders import compute, slug_of
-from tests.report.conftest import write_undrawn
+from tests.report.conftest import write_without_charts
 from tests.report.pages import read_links, read_section
 
 
@@ -32,7 +32,7 @@ def test_published_scores_stand_beside_theirs_and_losses_of_adversarial_networks
         epochs = [json.loads(line) for line in path.read_text().splitlines()]
         own = {f"train_{name}_loss": 0.5 for name in networks} | {"train_net_cycle": 0.1}
         path.write_text("".join(json.dumps(epoch | own) + "\n" for epoch in epochs))
-    domains = write_undrawn(tmp_path).contents.domains
+    domains = write_without_charts(tmp_path).contents.domains
     covid, cap = (domain_tables.arm_table(entry)[1] for entry in domains)
     assert covid[2] == cap[2] == "–"
     assert "paper" not in covid[4]
@@ -101,7 +101,7 @@ def test_pairs_that_could_not_be_tested_have_a_reason(tmp_path):
         tmp_path, arms=[UNET, SIFA], numbers=[0],
         dice=lambda name, patient, image: 0.5 if name == "unet covid" else 0.75,
     )  # fmt: skip
-    cap = write_undrawn(tmp_path).contents.domains[1]
+    cap = write_without_charts(tmp_path).contents.domains[1]
     assert [matrix.rows[1][0][0] for matrix in domain_tables.matrices(cap)] == ["<0.001", "–", "–"]
     reason = "<li>sifa covid→cap and unet covid: one patient</li>"
     assert reason in read_section(tmp_path, "domains")
@@ -113,7 +113,7 @@ def test_nothing_finished_and_one_arm_alone_have_no_matrix(tmp_path):
     assert domain_tables.arm_table(entry)[1][1:4] == ["–", "–", "–"]
     assert domain_tables.count_significant(entry, "images") == (0, 0)
     write_domain_run(tmp_path / "one", arms=[UNET], claims=[])
-    one = write_undrawn(tmp_path / "one")
+    one = write_without_charts(tmp_path / "one")
     assert domain_tables.matrices(one.contents.domains[0]) == []
     assert "p after Holm" not in (tmp_path / "one" / "report.html").read_text()
 

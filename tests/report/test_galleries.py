@@ -8,7 +8,7 @@ from lus_ray.errors import StoreError
 from lus_ray.evaluation import results
 from lus_ray.report import galleries
 from tests.evaluation.run_folders import arm, write_cell, write_pictures, write_run
-from tests.report.conftest import write_undrawn
+from tests.report.conftest import write_without_charts
 from tests.report.pages import read_links, read_section
 
 ONE, TWO = arm("one"), arm("two")
@@ -82,7 +82,7 @@ def test_the_expert_stands_once_per_example_before_the_arms(run):
     assert gallery.arms == ("expert", "one", "two")
     captions = [[own and own.caption for own in pictures] for _, pictures in gallery.rows]
     assert captions == [["covid", "Dice 0.61", "Dice 0.61"], ["covid", "Dice 0.61", None]]
-    write_undrawn(run.out)
+    write_without_charts(run.out)
     blines = read_section(run.out, "blines")
     assert re.findall(r'alt="([^"]*)"', blines) == [
         "expert: covid", "one: Dice 0.61", "two: Dice 0.61", "expert: covid", "one: Dice 0.61",
