@@ -119,7 +119,16 @@ def _select_frames(
     experiment: Experiment, index: pa.Table, data: PathOrUri
 ) -> tuple[pa.Table, list[str]]:
     name = experiment.frames_with
-    frames_of = _frames_with(name, index, data)
+    columns = ("clip", "shard", "row_group", "row", "mask_scheme")
+    located = list(zip(*(index[column].to_pylist() for column in columns), strict=True))
+    masked = [entry[:4] for entry in located if name in MASK_SCHEMES.get(entry[4], ())]
+    frames_of: dict[str, list[int]] = {}
+    for row in store.read_located(
+        data, masked, ("clip", "height", "width", "masks", "mask_scheme")
+    ):
+        if (ids := masks_of(row)) is not None:
+            number = MASK_SCHEMES[row["mask_scheme"]].index(name)
+            frames_of[row["clip"]] = (ids == number).any(axis=(1, 2)).nonzero()[0].tolist()
     frames = [frames_of.get(clip, []) for clip in index["clip"].to_pylist()]
     kept = pa.array([bool(numbers) for numbers in frames])
     domains = index["domain"].to_pylist()
@@ -137,21 +146,6 @@ def _select_frames(
     if num_skipped := sum(not numbers for numbers in frames):
         notes = [f"{num_skipped} of {len(frames)} clips skipped: no frame shows {name}"]
     return index.append_column("images", column).filter(kept), notes
-
-
-def _frames_with(name: str, index: pa.Table, data: PathOrUri) -> dict[str, list[int]]:
-    """Numbers of the frames whose mask shows a class, by clip; reads the masks alone."""
-    columns = ("clip", "shard", "row_group", "row", "mask_scheme")
-    located = list(zip(*(index[column].to_pylist() for column in columns), strict=True))
-    masked = [entry[:4] for entry in located if name in MASK_SCHEMES.get(entry[4], ())]
-    frames: dict[str, list[int]] = {}
-    read = ("clip", "height", "width", "masks", "mask_scheme")
-    for row in store.read_located(data, masked, read):
-        ids = masks_of(row)
-        if ids is not None:
-            number = MASK_SCHEMES[row["mask_scheme"]].index(name)
-            frames[row["clip"]] = (ids == number).any(axis=(1, 2)).nonzero()[0].tolist()
-    return frames
 
 
 def _quote(names: Iterable[str]) -> str:

@@ -89,10 +89,9 @@ def write(path: Path, rows: Sequence[Row], info: PredictionInfo) -> None:
         ) from error
 
 
-Columns = Sequence[str] | Callable[[PredictionInfo], Sequence[str]]
-
-
-def read(path: Path, columns: Columns | None = None) -> tuple[PredictionInfo, pa.Table]:
+def read(
+    path: Path, columns: Sequence[str] | Callable[[PredictionInfo], Sequence[str]] | None = None
+) -> tuple[PredictionInfo, pa.Table]:
     """Metadata and columns of a prediction table; StoreError if it is missing or damaged."""
     file = open_parquet(path)
     try:

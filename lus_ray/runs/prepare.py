@@ -54,7 +54,10 @@ def prepare(
     assigned = experiment.folds.assign(index, seed=experiment.seed)
     folds.gate(assigned, index)
     cohort.check_folds(experiment, assigned, index)
-    requested = _requested(assigned, request.folds)
+    known = [fold.number for fold in assigned]
+    if unknown := sorted(set(request.folds) - set(known)):
+        raise ArmError(f"no fold {unknown[0]}; there are {known}")
+    requested = [fold for fold in assigned if fold.number in (request.folds or known)]
     leakage.refuse_leaking_weights(experiment, requested, index)
     before, experiment = experiment, isolate_searches(experiment, assigned)
     if experiment.arms != before.arms:
@@ -104,13 +107,6 @@ def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experi
             for arm in experiment.arms
         )
     )
-
-
-def _requested(assigned: Sequence[Fold], numbers: Sequence[int]) -> list[Fold]:
-    known = [fold.number for fold in assigned]
-    if unknown := sorted(set(numbers) - set(known)):
-        raise ArmError(f"no fold {unknown[0]}; there are {known}")
-    return [fold for fold in assigned if not numbers or fold.number in numbers]
 
 
 def _rows(experiment: Experiment, index: pa.Table, data: PathOrUri) -> list[Row]:

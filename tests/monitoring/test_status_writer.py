@@ -100,7 +100,7 @@ def test_a_failed_write_never_stops_the_campaign(tmp_path, monkeypatch):
     (tmp_path / "campaign.json").mkdir()  # nothing can be renamed over a folder
     with StatusWriter(RunFolder(tmp_path), [A]) as writer:
         writer.on_start(A)
-        time.sleep(0.1)
+        writer._write()
         assert writer.thread.is_alive()
         (tmp_path / "campaign.json").rmdir()
     assert read(tmp_path)["outcome"] == "finished"

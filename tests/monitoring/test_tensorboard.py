@@ -35,9 +35,8 @@ def test_every_finite_value_of_an_epoch_is_a_point(tmp_path):
         writer.on_report(cell, {"finished": 1, "val_score": 0.9})
         writer.on_end(cell, error=None)
     assert points(tmp_path / "tensorboard" / "e2e-severity" / "fold1") == [
-        ("train_loss", 0, 0.5), ("val_score", 0, 0.0),
-        ("train_loss", 1, 0.5), ("val_score", 1, 0.25),
-        ("train_loss", 2, 0.5),
+        ("train_loss", 0, 0.5), ("val_score", 0, 0.0), ("train_loss", 1, 0.5),
+        ("val_score", 1, 0.25), ("train_loss", 2, 0.5),
     ]  # fmt: skip
 
 

@@ -130,7 +130,7 @@ def test_a_terminal_shows_the_live_grid_beside_the_page(out):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_the_page_and_a_port_in_use_is_refused(out):
+def test_ctrl_c_ends_the_page(out):
     command = subprocess.Popen(
         [*WATCH, str(out), "--port", "0"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -138,10 +138,6 @@ def test_ctrl_c_ends_the_page_and_a_port_in_use_is_refused(out):
     url = command.stdout.readline().removeprefix("page: ").strip()
     with urllib.request.urlopen(f"{url}grid.json", timeout=10) as response:
         assert json.load(response)["num_cells"] == 6
-    port = url.rstrip("/").rpartition(":")[2]
-    refused = CliRunner().invoke(main, ["watch", str(out), "--port", port])
-    assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
-    assert "try --port 0" in refused.stderr
     command.send_signal(signal.SIGINT)
     assert command.wait(timeout=10) == 0
     assert command.stderr.read() == ""

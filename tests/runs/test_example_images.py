@@ -137,37 +137,42 @@ def noise(rows, highest=255, num_frames=4):
     return {row["clip"]: rng.integers(0, highest, (num_frames, *SIZE), np.uint8) for row in rows}
 
 
-@pytest.fixture
-def clips():
-    rows = [scored(f"t/c{n}", f"t/p{n}", [n, n, 3]) for n in range(3)]
-    return rows, InMemory({SIZE: noise(rows, num_frames=3)})
+def prediction_of(task, image):
+    """The most likely class of an image and its probability, as captions write them."""
+    with torch.no_grad():
+        (shares,) = task.predict(torch.from_numpy(image / np.float32(255))[None, None])["outputs"]
+    best = int(shares.argmax())
+    return f"predicted {task.classes[best]} with probability {shares[best]:.2f}"
 
 
 @pytest.mark.parametrize("net", [FrameCNN, RegSTN])
-def test_captions_of_scores_give_the_true_one_and_the_prediction(tmp_path, clips, net):
+def test_captions_of_scores_give_the_true_one_and_the_prediction(tmp_path, net):
     torch.manual_seed(0)
     task = FrameScore(partial(net, width=8), view=VIEW).eval()
-    rows, pixels = clips
-    captions = draw(task, rows, pixels, tmp_path / "first")
-    assert [c["file"] for c in captions] == ["0.svg", "1.svg", "2.svg", "3.svg"]
-    assert [c["example"] for c in captions] == ["t/c0#1", "t/c1#1", "t/c2#1", "t/c0#2"]
-    for score, caption in enumerate(captions):
-        clip, _, frame = caption["example"].partition("#")
-        picture = pixels.frames[SIZE][clip][int(frame)]
-        with torch.no_grad():
-            (shares,) = task.predict(torch.from_numpy(picture / np.float32(255))[None, None])[
-                "outputs"
-            ]
-        best = int(shares.argmax())
-        expected = f"score {score}, predicted {best} with probability {shares[best]:.2f}"
-        assert caption["caption"] == expected
-    draw(task, rows, pixels, tmp_path / "second")
-    for path in (tmp_path / "first").iterdir():
-        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
+    rows = [scored(f"t/c{n}", f"t/p{n}", [n, n, 3]) for n in range(3)]
+    frames = noise(rows, num_frames=3)
+    first, second = (
+        draw(task, rows, InMemory({SIZE: frames}), tmp_path / name) for name in ("first", "second")
+    )
+    assert [c["file"] for c in first] == ["0.svg", "1.svg", "2.svg", "3.svg"]
+    examples = [("t/c0", 1), ("t/c1", 1), ("t/c2", 1), ("t/c0", 2)]
+    assert first == second
+    for score, ((clip, frame), caption) in enumerate(zip(examples, first, strict=True)):
+        expected = f"score {score}, {prediction_of(task, frames[clip][frame])}"
+        assert (caption["example"], caption["caption"]) == (f"{clip}#{frame}", expected)
+        assert len({path.read_bytes() for path in tmp_path.glob(f"*/{caption['file']}")}) == 1
 
 
-def test_without_a_test_clip_there_is_an_empty_list_of_captions(tmp_path, clips):
-    assert draw(SCORES, [], clips[1], tmp_path) == []
+def test_captions_of_diagnoses_give_names(tmp_path):
+    row = diagnosed(0, "asthma or COPD exacerbation") | {"num_frames": 3}
+    frames = noise([row], num_frames=3)
+    (caption,) = draw(DIAGNOSIS, [row], InMemory({SIZE: frames}), tmp_path)
+    expected = f"other lung disease, {prediction_of(DIAGNOSIS, frames['c0'][1])}"
+    assert (caption["caption"], caption["kind"]) == (expected, "looks")
+
+
+def test_without_a_test_clip_there_is_an_empty_list_of_captions(tmp_path):
+    assert draw(SCORES, [], InMemory({SIZE: {}}), tmp_path) == []
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
@@ -180,9 +185,9 @@ def test_captions_of_masks_give_the_agreement_with_the_expert(tmp_path, dropout)
     captions = draw(task, rows, InMemory({SIZE: frames}, {SIZE: ids}), tmp_path)
     assert [c["example"] for c in captions] == ["t/c0#2", "t/c1#2"]
     for row, caption in zip(rows, captions, strict=True):
-        picture = torch.from_numpy(frames[row["clip"]][2:3])[:, None] / 255
+        image = torch.from_numpy(frames[row["clip"]][2:3])[:, None] / 255
         true = task.prepare_truth(ids[row["clip"]][2:3], row)[0]
-        agreement = (task.predict(picture)["masks"][0] == true).mean()
+        agreement = (task.predict(image)["masks"][0] == true).mean()
         assert caption["caption"] == f"{agreement:.0%} of pixels agree with the expert"
         assert caption["kind"] == "masks"
         num_maps = 3 if dropout else 0  # of the uncertainty of each class
@@ -208,29 +213,16 @@ def test_uncertainty_is_drawn_for_every_class_also_without_a_pixel_of_it():
     svg, caption = example_images.draw_masks(markers, black, None, device="cpu")
     assert caption == "no expert mask"
     _, _, *maps = images(svg)
-    zero, one, two, three, mean = (tuple(drawn[0, 0, :3]) for drawn in maps)
+    zero, one, two, three, mean = (tuple(colours[0, 0, :3]) for colours in maps)
     assert mean == two  # of 0.025, 0.045 and 0.065
     assert len({zero, one, two, three}) == 4
     titles = [*markers.classes[1:], "mean of scores 1-3"]
     positions = [svg.index(f">{title}<") for title in titles]
     assert positions == sorted(positions)
-    svg, _ = example_images.draw_masks(
-        Uncertain(PRIOR, "sparse", view=VIEW), black, None, device="cpu"
-    )
+    sparse = Uncertain(PRIOR, "sparse", view=VIEW)
+    svg, _ = example_images.draw_masks(sparse, black, None, device="cpu")
     assert len(images(svg)) == 2 + 3
     assert "mean of" not in svg
-
-
-def test_captions_of_diagnoses_give_names(tmp_path):
-    task = DIAGNOSIS.eval()
-    row = diagnosed(0, "asthma or COPD exacerbation") | {"num_frames": 3}
-    frames = noise([row], num_frames=3)
-    (caption,) = draw(task, [row], InMemory({SIZE: frames}), tmp_path)
-    (shares,) = task.predict(torch.from_numpy(frames["c0"][1:2])[:, None] / 255)["outputs"]
-    best = int(shares.argmax())
-    predicted = f"predicted {task.classes[best]} with probability {shares[best]:.2f}"
-    assert caption["caption"] == f"other lung disease, {predicted}"
-    assert caption["kind"] == "looks"
 
 
 class Negative(Segmentation):
@@ -260,8 +252,8 @@ def test_b_lines_are_drawn_with_the_mask_of_the_expert_and_that_of_the_arm(tmp_p
         ("t/b#2", "expert"), ("t/b#2", "outlines"), ("t/a#1", "expert"), ("t/a#1", "outlines"),
     ]  # fmt: skip
     assert [c["caption"] for c in captions if c["kind"] == "expert"] == ["cap", "covid"]
-    picture = torch.from_numpy(two_domains[1].frames[SIZE]["t/a"][1:2] / np.float32(255))[:, None]
-    predicted, true = BLINES.predict(picture)["masks"][0] == 1, np.zeros(SIZE, bool)
+    image = torch.from_numpy(two_domains[1].frames[SIZE]["t/a"][1:2] / np.float32(255))[:, None]
+    predicted, true = BLINES.predict(image)["masks"][0] == 1, np.zeros(SIZE, bool)
     true[10:30, 10:30] = True
     dice = 2 * (predicted & true).sum() / (predicted.sum() + 400)
     assert captions[3]["caption"] == f"Dice {dice:.2f}"

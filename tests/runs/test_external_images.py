@@ -23,7 +23,9 @@ from tests.inference import fixture_runs
 pytestmark = pytest.mark.slow
 
 ARMS = ("place", "unet, augmented")
-WORDS = ("run", "marker_segmentation", "--smoke", "--arms", ",".join(ARMS))
+SETTINGS = ("arm.recipe.epochs=1", "arm.recipe.draws=8")
+WORDS = ("run", "marker_segmentation", "--smoke", "--arms", ",".join(ARMS),
+         *(word for setting in SETTINGS for word in ("--set", setting)))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def clips(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(clips, tmp_path_factory):
     """A finished run of two arms in the smoke size."""
-    chosen = run_options.apply_options(EXPERIMENT, "smoke", arms=",".join(ARMS))
+    chosen = run_options.apply_options(EXPERIMENT, "smoke", arms=",".join(ARMS), settings=SETTINGS)
     return fixture_runs.train_run(chosen, clips, tmp_path_factory.mktemp("trained") / "run")
 
 
@@ -65,10 +67,9 @@ def test_the_command_draws_masks_of_every_segmenter_on_external_clips_and_report
 ):
     before = {arm: captions(run, arm) for arm in ARMS}
     assert all(len(own) == example_images.NUM_EXAMPLES for own in before.values())
-    for _ in range(2):  # the second time they replace those before
-        done = lus(run, clips, "--over", phantom_store)
-        assert done.exit_code == 0, done.output
-        assert "8 images of external clips" in done.output
+    done = lus(run, clips, "--over", phantom_store)
+    assert done.exit_code == 0, done.output
+    assert "8 images of external clips" in done.output
     shown = select_examples(phantom_store)
     patients = {r["clip"]: r["patient"] for r in store.read_index(phantom_store).to_pylist()}
     assert len({patients[row["clip"]] for row, _ in shown}) == example_images.NUM_EXAMPLES
@@ -78,10 +79,8 @@ def test_the_command_draws_masks_of_every_segmenter_on_external_clips_and_report
         added = captions(run, arm)[len(before[arm]) :]
         assert [c["example"] for c in added] == [f"{row['clip']}#4" for row, _ in shown]
         assert {(c["kind"], c["caption"]) for c in added} == {("masks", "no expert mask")}
-        for caption in added:
-            svg = (folder(run, arm).images / caption["file"]).read_text()
-            assert "prediction" in svg
-            assert caption["example"].partition("#")[0] in page
+        assert all("prediction" in (folder(run, arm).images / c["file"]).read_text() for c in added)
+        assert all(c["example"].partition("#")[0] in page for c in added)
     cell = folder(run, "unet, augmented")
     task, (row, frame) = checkpoint.load(cell.checkpoint), shown[1]
     (clip,) = store.read(phantom_store, [row["clip"]])
@@ -90,19 +89,21 @@ def test_the_command_draws_masks_of_every_segmenter_on_external_clips_and_report
     assert (cell.images / "over-1.svg").read_text() == svg
 
 
-def test_clips_of_two_stores_are_drawn(run, clips, phantom_store):
+def test_images_of_two_stores_replace_those_before(run, clips, phantom_store):
     chosen = run_options.apply_options(EXPERIMENT, "smoke", arms="place")
-    examples = [*select_examples(phantom_store), *select_examples(clips)]
-    assert draw(chosen, RunFolder(run), examples) == 8
-    drawn = captions(run, "place")[-8:]
-    assert [caption["file"] for caption in drawn] == [f"over-{n}.svg" for n in range(8)]
-    assert drawn[4]["example"].partition("#")[0] in store.read_index(clips)["clip"].to_pylist()
+    for stores in ([phantom_store], [phantom_store, clips]):
+        examples = [example for path in stores for example in select_examples(path)]
+        assert draw(chosen, RunFolder(run), examples) == len(examples)
+    own, added = captions(run, "place")[:-8], captions(run, "place")[-8:]
+    assert len(own) == example_images.NUM_EXAMPLES
+    assert [caption["file"] for caption in added] == [f"over-{n}.svg" for n in range(8)]
+    assert added[4]["example"].partition("#")[0] in store.read_index(clips)["clip"].to_pylist()
 
 
-def test_arms_without_masks_or_finished_cells_are_skipped(clips, phantom_store, tmp_path):
-    scores = fixture_runs.train_run(fixture_runs.SCORES, clips, tmp_path / "scores")
+def test_arms_without_masks_or_finished_cells_are_skipped(phantom_store, tmp_path):
+    fixture_runs.write_cell(tmp_path / "scores", "frames", fixture_runs.frames)
     examples = select_examples(phantom_store)
-    assert draw(fixture_runs.SCORES, RunFolder(scores), examples) == 0
+    assert draw(fixture_runs.SCORES, RunFolder(tmp_path / "scores"), examples) == 0
     assert draw(EXPERIMENT, RunFolder(tmp_path / "empty"), examples) == 0
 
 

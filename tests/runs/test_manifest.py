@@ -59,17 +59,9 @@ NO_DICTIONARY = "input should be a dictionary"
 )
 def test_every_reader_refuses_a_wrong_record_in_one_line(tmp_path, read, record, reason):
     (tmp_path / "experiment.json").write_text(json.dumps(record))
-    with pytest.raises(StoreError) as caught:
+    message = rf"^{tmp_path}/experiment\.json: no record of a run \({reason}[^\n]*$"
+    with pytest.raises(StoreError, match=message):
         read(tmp_path)
-    message = str(caught.value)
-    assert message.startswith(f"{tmp_path / 'experiment.json'}: no record of a run ({reason}")
-    assert "\n" not in message
-
-
-def test_a_record_is_read(tmp_path):
-    (tmp_path / "experiment.json").write_text(json.dumps(RECORD))
-    record = manifest.read(tmp_path)
-    assert (record.experiment, record.arm("a").recipe) == ("study", None)
 
 
 @pytest.mark.parametrize(
@@ -97,7 +89,7 @@ def record_of(out: Path) -> dict:
     return json.loads((out / "experiment.json").read_text())
 
 
-def test_where_folds_test_different_patients_every_fold_searches(prepare, tmp_path, capsys):
+def test_only_where_folds_test_different_patients_every_fold_searches(prepare, tmp_path, capsys):
     plan = prepare(ROTATING, tmp_path)
     assert plan.experiment.arm("signs").search.over == "fold"
     assert record_of(tmp_path)["arms"][0]["search"]["over"] == "fold"
@@ -106,13 +98,7 @@ def test_where_folds_test_different_patients_every_fold_searches(prepare, tmp_pa
     assert set(plan.folds[0].val) & set(plan.folds[1].test)
     without = replace(ROTATING, arms=(replace(ARM, search=Search(SPACE)),))
     prepare(without, tmp_path / "without a search")
-    assert capsys.readouterr().err == ""
-
-
-def test_where_all_folds_test_the_same_patients_a_search_is_over_their_mean(
-    prepare, tmp_path, capsys
-):
-    assert prepare(FIXED, tmp_path).experiment.arm("signs").search.over == "mean"
+    assert prepare(FIXED, tmp_path / "fixed").experiment.arm("signs").search.over == "mean"
     assert capsys.readouterr().err == ""
 
 
@@ -127,12 +113,10 @@ def test_a_folder_with_other_folds_is_refused_and_stays_as_it_is(prepare, tmp_pa
     assert (tmp_path / "folds.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("text", ["[]", "{}", '{"experiment": "turns"'])
-def test_a_run_does_not_start_over_a_damaged_record(prepare, tmp_path, text):
-    (tmp_path / "experiment.json").write_text(text)
-    with pytest.raises(StoreError, match=r"experiment\.json: ") as caught:
+def test_a_run_does_not_start_over_a_damaged_record(prepare, tmp_path):
+    (tmp_path / "experiment.json").write_text("{}")
+    with pytest.raises(StoreError, match=r"experiment\.json: "):
         prepare(ROTATING, tmp_path)
-    assert "\n" not in str(caught.value)
 
 
 def test_every_command_of_a_run_is_recorded_once(prepare, tmp_path):
@@ -195,19 +179,14 @@ def test_patients_who_chose_the_epoch_of_weights_count_as_trained_on(prepare, tm
         prepare(starting_from(earlier, experiment=chosen), tmp_path / "out")
 
 
-def test_where_all_folds_test_the_same_patients_weights_of_any_fold_are_accepted(prepare, tmp_path):
-    prepare(FIXED, tmp_path / "earlier")
-    prepare(starting_from(tmp_path / "earlier", fold=1, experiment=FIXED), tmp_path / "out")
-    assert record_of(tmp_path / "out")["arms"][0]["weights"]["name"] == "weights.safetensors"
-
-
 @pytest.mark.parametrize(
     "leak", [{"rows": Rows(overlap=True)}, {"recipe": replace(ARM.recipe, select="test")}]
 )
 def test_test_patients_of_an_arm_that_leaks_count_as_trained_on(prepare, tmp_path, leak):
     earlier = tmp_path / "earlier"
     prepare(replace(FIXED, arms=(replace(ARM, name="leaks!", **leak), ARM)), earlier)
-    prepare(starting_from(earlier, experiment=FIXED), tmp_path / "clean")
+    prepare(starting_from(earlier, fold=1, experiment=FIXED), tmp_path / "clean")
+    assert record_of(tmp_path / "clean")["arms"][0]["weights"]["name"] == "weights.safetensors"
     with pytest.raises(FoldError, match="was trained on"):
         prepare(starting_from(earlier, arm="leaks", experiment=FIXED), tmp_path / "out")
 

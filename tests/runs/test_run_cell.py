@@ -21,22 +21,19 @@ from lus_ray.runs import cell_predictions, cell_rows, predictions, run_cell
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
-from lus_ray.tasks import Ensemble, FrameScore, MergedClasses, Segmentation
+from lus_ray.tasks import Ensemble, FrameScore, Segmentation
 from lus_ray.tasks.frame_score import frame_scores
-from lus_ray.training import checkpoint
 
 SIZE = (32, 32)
 VIEW = View(num_frames=1, height=32, width=32, num_samples=0)
 FOLD = Fold(0, train=("t/a",), val=("t/b",), test=("t/c",))
-
-
 OVERLAP = Rows(train_without="severity", overlap=True)
 UNLABELLED = Rows(train_without="severity")
 DENSE, SPARSE = (
     partial(Segmentation, net=partial(UNet, widths=(4, 8)), scheme=scheme, view=VIEW)
     for scheme in ("dense", "sparse")
 )
-RECIPE = Recipe(epochs=2, batch=4, lr=1e-2, draws=12)
+RECIPE = Recipe(epochs=1, batch=4, lr=1e-2, draws=4)
 
 
 def row(patient, severity=None):
@@ -93,16 +90,13 @@ def test_validation_compares_sampled_frames_with_their_own_scores(num_samples, f
 def masked():
     """Six clips of three frames, two in each split; all but the last one have masks."""
     rng = np.random.default_rng(0)
-    rows, frames, ids = [], {}, {}
-    for number, patient in enumerate("aabbcc"):
-        pixels = rng.integers(0, 255, (3, *SIZE), np.uint8)
-        masks, scheme = (None, None) if number == 5 else (pixels // 40, "dense")
-        names = {"clip": f"t/{number}", "patient": f"t/{patient}", "source": "t"}
-        row = make_row(pixels, **names, mask_scheme=scheme, masks=masks)
-        rows.append({**row, "num_frames": 3})
-        frames[row["clip"]] = pixels
-        if masks is not None:
-            ids[row["clip"]] = masks
+    frames = {f"t/{n}": rng.integers(0, 255, (3, *SIZE), np.uint8) for n in range(6)}
+    ids = {clip: pixels // 40 for clip, pixels in frames.items() if clip != "t/5"}
+    rows = [
+        make_row(pixels, clip=clip, patient=f"t/{patient}", source="t", masks=ids.get(clip),
+                 mask_scheme="dense" if clip in ids else None) | {"num_frames": 3}
+        for (clip, pixels), patient in zip(frames.items(), "aabbcc", strict=True)
+    ]  # fmt: skip
     return rows, InMemory({SIZE: frames}, {SIZE: ids})
 
 
@@ -170,39 +164,15 @@ def run_arms(tmp_path, masked):
     return run
 
 
-def test_an_ensemble_has_the_weights_of_its_members_and_its_masks_can_be_merged(run_arms):
-    arms = (
-        Arm("one", DENSE, RECIPE, "dense masks"),
-        Arm("two", DENSE, RECIPE, "dense masks"),
-        Arm("both", partial(Ensemble, members=(DENSE, DENSE)), label="dense masks",
-            members=("one", "two")),
-        Arm("coarse", partial(MergedClasses, source="dense", scheme="sparse"), label="sparse masks",
-            reads="both"),
-    )  # fmt: skip
-    *members, ensemble, merged = run_arms(arms, "one", "two", "both", "coarse")
-    joined = checkpoint.load_weights(ensemble.checkpoint)
-    for number, member in enumerate(members):
-        for key, value in checkpoint.load_weights(member.checkpoint).items():
-            assert torch.equal(joined[f"net.{number}.{key}"], value)
-    info, table = predictions.read(merged.predictions)
-    assert (info.scheme, info.arm) == ("sparse", "coarse")
-    source = predictions.read(ensemble.predictions)[1].to_pylist()
-    for row, before in zip(table.to_pylist(), source, strict=True):
-        assert row["clip"] == before["clip"]
-        assert (row["counts"] is None) == (before["counts"] is None) == (row["clip"] == "t/5")
-        if row["counts"] is not None:
-            assert np.sum(row["counts"]) == np.sum(before["counts"]) == 3 * 32 * 32
-
-
 def test_a_member_that_was_trained_with_other_settings_is_refused(run_arms):
     centred = partial(DENSE, centred=True)  # the same weights fit, with another meaning
     arms = (
         Arm("one", DENSE, RECIPE, "dense masks"),
         Arm("all", partial(Ensemble, members=(centred,)), label="dense masks", members=("one",)),
     )
-    with pytest.raises(ArmError, match="all: 'one' was trained with other settings") as caught:
+    message = r"^all: 'one' was trained with other settings[^\n]*$"
+    with pytest.raises(ArmError, match=message):
         run_arms(arms, "one", "all")
-    assert "\n" not in str(caught.value)
 
 
 def test_an_arm_of_images_trains_on_every_patient_and_predicts_its_own_part(run_arms):
@@ -228,6 +198,5 @@ def test_an_arm_of_images_trains_on_every_patient_and_predicts_its_own_part(run_
 
 def test_without_a_training_clip_with_masks_a_cell_fails_in_one_line(run_arms, masked):
     arm = Arm("dense", DENSE, RECIPE, "dense masks")
-    with pytest.raises(CellError, match="no training clip has dense masks") as caught:
+    with pytest.raises(CellError, match=r"^[^\n]*no training clip has dense masks[^\n]*$"):
         run_arms((arm,), "dense", rows=masked[0][2:])
-    assert "\n" not in str(caught.value)

@@ -1,24 +1,23 @@
 """Arms that the labels of a store can train, weak labels, and the arms of published studies."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from click.testing import CliRunner
 
 from experiments import dense_labels, frame_scores, reverse_transfer, video_scores
 from experiments.marker_segmentation import EXPERIMENT as MARKERS
 from experiments.marker_segmentation import LAPTOP
-from lus_ray import cli
 from lus_ray.clip import make_row
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
-from lus_ray.errors import ArmError, SchemaError
+from lus_ray.errors import ArmError, InputError, SchemaError
 from lus_ray.experiment import Recipe, Rows, Size
 from lus_ray.nets import FrameCNN, PositionPrior, ReleasedDeepLab
-from lus_ray.runs import supervision
+from lus_ray.orchestration import run_options
+from lus_ray.runs import manifest, supervision
+from lus_ray.runs.plan import RunRequest
+from lus_ray.runs.prepare import prepare
 from lus_ray.training import checkpoint
 
 FRAMES, VIDEOS = frame_scores.EXPERIMENT, video_scores.EXPERIMENT
@@ -26,11 +25,11 @@ DENSE, REVERSE = dense_labels.EXPERIMENT, reverse_transfer.EXPERIMENT
 
 
 def write_store(folder, *clips):
-    """A store of clips given as columns, with one black frame where they have no frame scores."""
+    """A store of clips given as columns, with one frame where they have no frame scores."""
     with store.Writer(folder, "t") as writer:
         for number, columns in enumerate(clips):
-            pixels = np.zeros((columns.pop("num_frames", 1), 4, 4), np.uint8)
-            masks = None if columns.get("mask_scheme") is None else pixels
+            pixels = np.full((columns.pop("num_frames", 1), 4, 4), number, np.uint8)
+            masks = None if columns.get("mask_scheme") is None else np.zeros_like(pixels)
             names = {"clip": f"t/{number}", "patient": f"t/p{number}", "source": "t"}
             writer.add(make_row(pixels, **names, masks=masks, **columns))
     return store.read_index(folder)
@@ -62,27 +61,42 @@ def test_frames_without_a_score_get_that_of_their_clip_and_the_data_count_as_oth
 @pytest.mark.parametrize("clip", [(3, None, None), (2, 1, [0, 1]), (2, None, [0, 1])])
 def test_weak_labels_need_a_clip_score_and_frames_without_one(tmp_path, clip):
     index = scored(tmp_path, clip)
-    with pytest.raises(SchemaError, match="--weak gives frames the score of their clip") as caught:
+    with pytest.raises(SchemaError, match=r"^--weak gives frames the score of their clip[^\n]*$"):
         supervision.apply_weak_labels(index, tmp_path)
-    assert "\n" not in str(caught.value)
 
 
 def test_an_experiment_on_frames_suggests_weak_labels_where_they_help(tmp_path):
-    index = scored(tmp_path / "a", (3, 2, None), (3, 1, None))
-    with pytest.raises(SchemaError, match="no clip has frame_severity; --weak gives") as caught:
+    index = scored(tmp_path, (3, 2, None), (3, 1, None))
+    with pytest.raises(
+        SchemaError, match=r"^[^\n]*no clip has frame_severity; --weak gives[^\n]*$"
+    ):
         supervision.select_arms(FRAMES, index)
-    assert "\n" not in str(caught.value)
-    weak = supervision.apply_weak_labels(index, tmp_path / "a")
+    weak = supervision.apply_weak_labels(index, tmp_path)
     assert supervision.select_arms(FRAMES, weak) == (FRAMES, {})
-    with pytest.raises(SchemaError, match="nothing to learn from") as caught:
-        supervision.select_arms(VIDEOS, scored(tmp_path / "b", (3, None, None)))
-    assert "--weak" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "clip", "reason"),
+    [
+        (VIDEOS, {"num_frames": 3}, "nothing to learn from"),
+        (VIDEOS, {"severity": 1}, "no clip has frame_severity"),  # arms on clips read those
+        (DENSE, {"mask_scheme": "markers"}, "no clip has dense masks"),
+        (DENSE, {"mask_scheme": "bline"}, "no clip has dense masks"),
+        (DENSE, {}, "no clip has dense masks"),
+    ],
+)
+def test_an_experiment_without_its_labels_is_refused_in_one_line(
+    tmp_path, experiment, clip, reason
+):
+    with pytest.raises(SchemaError, match=reason) as caught:
+        supervision.select_arms(experiment, write_store(tmp_path, dict(clip)))
+    assert "\n" not in str(caught.value)
+    assert ("--weak" in str(caught.value)) == ("severity" in clip)
 
 
 def test_arms_with_overlapping_patients_need_clips_that_have_frame_scores_alone(tmp_path):
-    kept, skipped = supervision.select_arms(
-        VIDEOS, scored(tmp_path / "a", (2, 1, [0, 1]), (2, 2, [2, 2]))
-    )
+    index = scored(tmp_path / "a", (2, 1, [0, 1]), (2, 2, [2, 2]))
+    kept, skipped = supervision.select_arms(VIDEOS, index)
     ((reason, arms),) = skipped.items()
     assert "severity" in reason
     assert set(arms) == {n for n in names(VIDEOS) if n.endswith("patients overlap")}
@@ -97,14 +111,6 @@ def test_arms_with_overlapping_patients_need_clips_that_have_frame_scores_alone(
     assert supervision.select_arms(VIDEOS, index) == (VIDEOS, {})
 
 
-def test_an_arm_is_skipped_with_the_arm_that_it_needs(tmp_path):
-    index = scored(tmp_path, (2, 1, [0, 1]))
-    field = index.schema.field("frame_severity")
-    position = index.column_names.index(field.name)
-    with pytest.raises(SchemaError):  # the arms on clips need one on frames
-        supervision.select_arms(VIDEOS, index.set_column(position, field, pa.nulls(1, field.type)))
-
-
 def test_dense_masks_train_every_arm_and_sparse_ones_the_sparse_arms(tmp_path):
     index = masked(tmp_path / "dense", None, "dense")
     assert supervision.select_arms(DENSE, index) == (DENSE, {})
@@ -115,17 +121,9 @@ def test_dense_masks_train_every_arm_and_sparse_ones_the_sparse_arms(tmp_path):
     assert [gap.clean for gap in kept.gaps] == ["sparse"]
 
 
-@pytest.mark.parametrize("schemes", [("markers",), ("bline",), (None, None)])
-def test_masks_without_a_known_class_are_refused_in_one_line(tmp_path, schemes):
-    with pytest.raises(SchemaError, match="no clip has dense masks") as caught:
-        supervision.select_arms(DENSE, masked(tmp_path, *schemes))
-    assert "\n" not in str(caught.value)
-
-
 def test_diseases_train_diagnoses_and_masks_train_segmenters(tmp_path):
-    kept, skipped = supervision.select_arms(
-        REVERSE, masked(tmp_path / "diseases", None, disease="healthy")
-    )
+    index = masked(tmp_path / "diseases", None, disease="healthy")
+    kept, skipped = supervision.select_arms(REVERSE, index)
     assert {"none", "none, random clips"} < set(names(kept))
     assert {gap.clean for gap in kept.gaps} == {"none"}
     for scheme in ("dense", "sparse"):
@@ -169,13 +167,12 @@ def test_a_size_that_leaves_an_arm_out_leaves_its_gap_out():
         few.arm(excluded)
 
 
-def phantom(folder, share):
-    ingest("phantom", None, folder, patients=6, clips=2, frames=3, size=64, masks="none",
-           video_labels=share)  # fmt: skip
-    return folder
-
-
-def without_frame_scores(folder):
+@pytest.fixture
+def weak_only(tmp_path):
+    """A store of phantom clips with a score of the clip and none of the frames."""
+    folder = tmp_path / "clips"
+    ingest("phantom", None, folder, patients=6, clips=1, frames=3, size=64, masks="none",
+           video_labels=1)  # fmt: skip
     rows = [{**row, "frames": [f.as_py() for f in row["frames"]]} for row in store.read(folder)]
     with (
         store.stage_source(folder, "phantom") as work,
@@ -186,51 +183,31 @@ def without_frame_scores(folder):
     return folder
 
 
-@pytest.mark.parametrize(("share", "num_scored"), [(0, 0), (0.5, 6), (1, 12)])
-def test_a_share_of_phantom_clips_has_a_score_of_the_clip(tmp_path, share, num_scored):
-    index = store.read_index(phantom(tmp_path, share))
-    assert index.num_rows - index["severity"].null_count == num_scored
-    assert index["frame_severity"].null_count == 0
+def test_a_weak_run_is_recorded_and_resumes_as_a_weak_run_only(weak_only, tmp_path):
+    def request(weak):
+        options = {"arms": "prior on intensity", "folds": "0", "weak": weak, "notify": print}
+        return run_options.build_request(
+            "frame_scores", size="smoke", out=tmp_path / "run", data=weak_only, **options
+        )
+
+    for _ in range(2):
+        plan = prepare(request(weak=True))
+        assert {len(row["frame_severity"]) for row in plan.rows} == {3}
+    record = manifest.read(tmp_path / "run")
+    assert record.supervision == "weak"
+    assert record.commands[0].endswith(" --weak")
+    with pytest.raises(SchemaError, match="--weak gives every frame the score of its clip"):
+        prepare(request(weak=False))
 
 
-@pytest.mark.parametrize(
-    ("words", "reason"),
-    [
-        ("ingest phantom {store} --video-labels 1.5", "video_labels is 1.5"),
-        ("run frame_scores --smoke --weak --data {store} --out {out}", "--weak"),
-        (
-            "run frame_scores --smoke --data {weak_store} --out {out}",
-            "--weak gives every frame the score of its clip",
-        ),
-    ],
-)
-def test_commands_refuse_labels_that_do_not_fit_in_one_line(tmp_path, words, reason):
-    paths = {name: tmp_path / name for name in ("store", "weak_store", "out")}
-    if "{weak_store}" in words:
-        without_frame_scores(phantom(paths["weak_store"], 1))
-    elif words.startswith("run"):
-        phantom(paths["store"], 1)
-    ended = CliRunner().invoke(cli.main, words.format(**paths).split())
-    assert ended.exit_code == 2
-    assert ended.stderr.count("\n") == 1
-    assert reason in ended.stderr
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.full
-def test_a_weak_run_is_recorded_and_resumes_as_a_weak_run_only(tmp_path, lus):
-    data = without_frame_scores(phantom(tmp_path / "s", 1))
-    words = ["run", "frame_scores", "--smoke", "--data", data, "--out", tmp_path / "o",
-             "--arms", "prior on intensity", "--folds", "0"]  # fmt: skip
-    ended = lus(*words, "--weak")
-    assert ended.returncode == 0, ended.stderr
-    record = json.loads((tmp_path / "o" / "experiment.json").read_text())
-    assert record["supervision"] == "weak"
-    assert record["commands"][0].endswith(" --weak")
-    refused = lus(*words)
-    assert refused.returncode == 2
-    assert len(refused.stderr.strip().splitlines()) == 1
+def test_a_run_on_scored_frames_never_resumes_a_weak_run(tmp_path):
+    clips = [(2, n, [0, 1] if n % 2 else None) for n in (0, 1, 2, 3, 0, 1, 2, 3)]
+    scored(tmp_path / "clips", *clips)
+    prior = FRAMES.at("smoke").only(("prior on intensity",))
+    request = RunRequest(prior, data=tmp_path / "clips", out=tmp_path / "run", size="smoke")
+    prepare(replace(request, weak=True))
+    with pytest.raises(InputError, match="holds a run with supervision 'weak', not 'frames'"):
+        prepare(request)
 
 
 @pytest.mark.parametrize("size", ["smoke", "laptop"])

@@ -1,6 +1,7 @@
 """Arms of two domains run on clips of several sizes and shapes."""
 
 import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -46,6 +47,10 @@ def unequal(tmp_path_factory):
 @pytest.mark.slow
 def test_arms_of_two_domains_train_and_test_on_clips_of_any_size(unequal, tmp_path):
     chosen = EXPERIMENT.at("smoke").only(ARMS)
+    short = {"epochs": 1, "draws": 4}
+    chosen = chosen.with_arms(
+        tuple(replace(a, recipe=a.recipe and replace(a.recipe, **short)) for a in chosen.arms)
+    )
     plan = prepare(RunRequest(chosen, data=unequal, out=tmp_path, size="smoke"))
     rows = store.read_index(unequal).to_pylist()
     assert len({(row["height"], row["width"]) for row in rows}) == 4

@@ -26,6 +26,8 @@ TASK = partial(ClipLabel, backbone=partial(TSM, width=8), label="severity", view
 SERVER = multiprocessing.get_context("forkserver")
 """Its processes fork from one that imported this module and has no threads, which a fork loses."""
 SERVER.set_forkserver_preload([__name__])
+NUM_STEPS = 9
+"""Calls to the disk while a checkpoint takes the place of another one."""
 NUM_WRITES = {"checkpoint": 200, "state": 100, "predictions": 50, "text": 50}
 
 
@@ -101,7 +103,7 @@ def test_a_kill_leaves_the_last_file_or_the_one_being_written(tmp_path, kind):
         last = done.value
 
 
-@pytest.mark.parametrize("step", range(12))
+@pytest.mark.parametrize("step", range(NUM_STEPS + 1))
 def test_a_checkpoint_is_whole_after_a_kill_at_any_step(tmp_path, step):
     path = tmp_path / "checkpoint"
     write_checkpoint(path, 1)
@@ -120,10 +122,6 @@ def test_a_checkpoint_that_a_kill_left_moved_away_is_found(tmp_path):
     write_checkpoint(path, 1)
     path.rename(tmp_path / ".checkpoint.before")
     assert read_checkpoint(path) == 1
-
-
-NUM_STEPS = 9
-"""Calls to the disk while a checkpoint takes the place of another one."""
 
 
 def write_and_die(path: Path, step: int) -> None:

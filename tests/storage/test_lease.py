@@ -36,10 +36,9 @@ def locking(request, tmp_path):
 
 def test_a_second_command_is_refused_with_the_holder(locking):
     me = rf"process {os.getpid()} on host {socket.gethostname()} since \d\d:\d\d \(0 min ago\)"
-    with locking(), pytest.raises(InputError, match=me), locking():
-        pass
-    with locking():
-        pass
+    for _ in range(2):
+        with locking(), pytest.raises(InputError, match=me), locking():
+            pass
 
 
 def test_a_holder_killed_on_this_machine_holds_nothing(locking):

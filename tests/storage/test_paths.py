@@ -1,5 +1,6 @@
 """Paths and URIs; storage failures as one line with a remedy."""
 
+import re
 import time
 
 import pytest
@@ -89,17 +90,14 @@ def test_a_wrong_key_is_not_allowed_to_read_or_to_write(bucket):
     "uri", ["s3://key:secret@lung/store", "s3://key@lung/store", "https://me:secret@host/x"]
 )
 def test_keys_in_a_uri_are_refused_and_never_printed(uri):
-    with pytest.raises(InputError, match="AWS_SECRET_ACCESS_KEY") as caught:
+    with pytest.raises(InputError, match=r"^(?!.*(secret|key@)).*AWS_SECRET_ACCESS_KEY"):
         paths.parse(uri)
-    assert "secret" not in str(caught.value)
-    assert "key@" not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["nowhere://bucket/x", "s3:///x", "s3://lung/x?colour=red"])
 def test_a_uri_of_no_storage_is_refused_by_name(bucket, uri):
-    with pytest.raises(InputError, match="no storage that can be opened") as caught:
+    with pytest.raises(InputError, match=rf"^{re.escape(uri)}: no storage that can be opened"):
         paths.parse(uri)
-    assert str(caught.value).startswith(uri)
 
 
 @pytest.mark.parametrize(
