@@ -130,6 +130,37 @@ def test_networks_are_updated_in_the_published_order(version):
     assert make(version).networks == (*order, *("deep_judge",) * (version == 2))
 
 
+class Recording(Sifa):
+    """Records after each update which parameters have a gradient and which changed."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.updates = []
+        self.before = deepcopy(self.state_dict())
+
+    def constrain(self):
+        state = deepcopy(self.state_dict())
+        graded = {name for name, value in self.named_parameters() if value.grad is not None}
+        changed = {n for n, _ in self.named_parameters() if not state[n].equal(self.before[n])}
+        self.before = state
+        self.updates.append((graded, changed))
+
+
+@VERSIONS
+def test_only_the_updated_network_has_gradients_and_changes(version):
+    task = make(version, Recording)
+    log = fit(task)
+    assert len(task.updates) == 2 * len(task.networks)
+    for network, (graded, changed) in zip(task.networks * 2, task.updates, strict=True):
+        own = {n for n, _ in task.named_parameters() if n.startswith(f"{network}.")}
+        assert graded == own >= changed
+        assert changed
+    for entry in log:
+        losses = [entry[f"train_{network}_loss"] for network in task.networks]
+        assert all(map(math.isfinite, losses))
+        assert entry["train_loss"] == pytest.approx(sum(losses), rel=1e-5)
+
+
 @pytest.fixture(scope="module", params=[1, 2])
 def trained(request):
     """A task of each version after two steps, and its log."""
