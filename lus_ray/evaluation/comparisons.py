@@ -4,7 +4,7 @@ All differences are paired over the same draws of patients.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -70,7 +70,7 @@ def compare_to_best(
 ) -> dict[str, Difference]:
     best = {metric: scored_arms.best_arm(baselines, metric) for metric in metrics}
     return {
-        metric: compare(arm, baseline, metric).model_copy(update={"to": baseline.name})
+        metric: replace(compare(arm, baseline, metric), to=baseline.name)
         for metric, baseline in best.items()
         if baseline is not None
     }

@@ -1,4 +1,4 @@
-"""The contents of report.json as frozen pydantic models.
+"""The contents of report.json as frozen dataclasses, checked and written by pydantic.
 
 Scores are fractions of 1. An undefined number is None, null in JSON. Fields marked `optional` are
 left out of the JSON where they do not apply.
@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 
 def _to_number(value: Any) -> Any:
@@ -27,7 +28,8 @@ def optional(default: Any = None) -> Any:
     return Field(default, exclude_if=lambda value: value == default)
 
 
-class Difference(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class Difference:
     """A metric of one arm minus that of another (`to`), with its paired 95 % interval."""
 
     to: str = optional("")
@@ -42,7 +44,8 @@ class Difference(BaseModel, frozen=True):
         return low is not None and high is not None and (low > 0 or high < 0)
 
 
-class FoldScores(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class FoldScores:
     fold: int
     metrics: Numbers
     undefined: Mapping[str, str]
@@ -53,14 +56,16 @@ class FoldScores(BaseModel, frozen=True):
     cost: dict[str, Any]
 
 
-class ClassScores(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class ClassScores:
     num_true: float
     precision: Number
     recall: Number
     f1: Number
 
 
-class BiomarkerScores(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class BiomarkerScores:
     """One biomarker averaged over folds; the numbers of clips are sums over folds."""
 
     num_judged: Count
@@ -72,13 +77,15 @@ class BiomarkerScores(BaseModel, frozen=True):
     f1: Number
 
 
-class ImageSpread(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class ImageSpread:
     mean: Number
     std: Number
     num_images: Count
 
 
-class ArmResult(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
     name: str
     label: str | None
     baseline: bool
@@ -104,7 +111,8 @@ class ArmResult(BaseModel, frozen=True):
     per_image: dict[str, ImageSpread] = optional({})
 
 
-class ClaimResult(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class ClaimResult:
     text: str
     metric: str
     better: str
@@ -116,7 +124,8 @@ class ClaimResult(BaseModel, frozen=True):
     num_patients: int | None = optional()
 
 
-class GapResult(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class GapResult:
     """A leaky protocol minus its leak-free counterpart; `note` says how else the two differ."""
 
     text: str
@@ -124,24 +133,27 @@ class GapResult(BaseModel, frozen=True):
     clean: str
     label: str | None = None
     num_patients: int = 0
-    differences: dict[str, Difference] = {}
+    differences: dict[str, Difference] = Field(default_factory=dict)
     reason: str = ""
     note: str = optional("")
 
 
-class RaterScores(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class RaterScores:
     accuracy: Number
     difference: Number
     weighted_kappa: Number
 
 
-class ArmAmongRaters(RaterScores, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class ArmAmongRaters(RaterScores):
     name: str
     kind: str
     num_clips: int
 
 
-class RaterComparison(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class RaterComparison:
     """Only `num_clips` and `reason` where raters cannot be compared."""
 
     num_clips: int
@@ -154,14 +166,16 @@ class RaterComparison(BaseModel, frozen=True):
     reason: str = ""
 
 
-class NeutralElements(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class NeutralElements:
     arm: str
     folds: dict[int, tuple[float, ...]]
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
 
-class ExampleClip(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class ExampleClip:
     clip: str
     patient: str
     fold: int
@@ -171,7 +185,8 @@ class ExampleClip(BaseModel, frozen=True):
     scores: dict[str, int | None]
 
 
-class DomainSpread(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class DomainSpread:
     """Mean, population standard deviation (ddof 0) and number of defined values."""
 
     mean: Number
@@ -179,7 +194,8 @@ class DomainSpread(BaseModel, frozen=True):
     number: int
 
 
-class DomainArm(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class DomainArm:
     name: str
     num_images: int
     num_patients: int
@@ -188,20 +204,23 @@ class DomainArm(BaseModel, frozen=True):
     published: dict[str, Limits]
 
 
-class PValues(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class PValues:
     """Symmetric matrices over the arms of `DomainResult.order`."""
 
     raw: tuple[tuple[Number, ...], ...]
     adjusted: tuple[tuple[Number, ...], ...]
 
 
-class UntestedPair(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class UntestedPair:
     one: str
     other: str
     reason: str
 
 
-class DomainResult(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class DomainResult:
     """`corrected` are the first arms of `order`: Holm corrects over their pairs alone."""
 
     label: str
@@ -217,16 +236,19 @@ class DomainResult(BaseModel, frozen=True):
     undefined: tuple[UntestedPair, ...]
 
 
-class MissingCell(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class MissingCell:
     arm: str
     fold: int
 
 
-class CellNote(MissingCell, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class CellNote(MissingCell):
     note: str
 
 
-class ReportContents(BaseModel, frozen=True):
+@dataclass(frozen=True, kw_only=True)
+class ReportContents:
     """Everything that the report says; `data` and `folds` are as the run recorded them."""
 
     version: str | None
@@ -267,6 +289,9 @@ class ReportContents(BaseModel, frozen=True):
         return next((row.label for row in self.arms if row.name == arm), None)
 
 
+CONTENTS = TypeAdapter(ReportContents)
+
+
 def to_json(contents: ReportContents, *, ascii_only: bool = False) -> str:
     """The contents as the text of report.json, without a line break at the end."""
-    return contents.model_dump_json(indent=1, ensure_ascii=ascii_only)
+    return CONTENTS.dump_json(contents, indent=1, ensure_ascii=ascii_only).decode()
