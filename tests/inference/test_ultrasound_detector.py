@@ -82,6 +82,7 @@ def test_any_clip_gets_a_score_and_reasons_only_if_rejected(frames):
     assert not (detection.likely and detection.reasons)
 
 
+@pytest.mark.full
 def test_a_clip_of_sixty_frames_takes_under_five_milliseconds():
     frames = RNG.integers(0, 256, (60, 350, 350), dtype=np.uint8)
     times = []
