@@ -18,7 +18,7 @@ from lus_ray.inference.limits import ServiceLimits
 from serve.errors import RequestError
 from serve.upload import DecoderPool
 from tests.data.decoding import dicom_files
-from tests.serve.service import to_video
+from tests.serve.service import eventually, to_video
 
 LIMITS = ServiceLimits()
 STRICT = replace(LIMITS, clip=replace(LIMITS.clip, num_frames=4, frame_pixels=2**16))
@@ -28,6 +28,7 @@ SMALL = to_video(np.full((3, 48, 64), 100, np.uint8))
 @pytest.fixture
 def pool() -> Iterator[DecoderPool]:
     pool = DecoderPool(STRICT, num=1)
+    assert eventually(lambda: len(decoders()) == 1)  # a process just started has no name yet
     yield pool
     pool.close()
 
