@@ -13,7 +13,7 @@ help:  ## what there is
 demo: $(READY)  ## phantom clips, the biomarkers study in its smoke size, a report
 	$(BIN)/lus demo
 
-test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: 15 minutes
+test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: ten minutes
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray and not full"
 	$(BIN)/pytest -q -m "ray and not full"
 
