@@ -15,10 +15,8 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     data = folder / "clips"
     ingest("phantom", None, data, patients=12, clips=1, frames=4, size=64, masks="markers")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lus_ray.runs.example_images.draw", lambda *args, **options: None)
-        for experiment in RUNS:
-            fixture_runs.train_run(experiment, data, folder / experiment.name)
+    for experiment in RUNS:
+        fixture_runs.train_run(experiment, data, folder / experiment.name)
     return folder
 
 
