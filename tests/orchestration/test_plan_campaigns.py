@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.full, pytest.mark.timeout(3600)]
 @pytest.fixture(scope="module")
 def small_store(tmp_path_factory):
     store = tmp_path_factory.mktemp("phantom") / "store"
-    ingest("phantom", None, store, patients=12, clips=1, frames=6, size=32, masks="none")
+    ingest("phantom", None, store, patients=12, clips=1, frames=6, size=64, masks="none")
     return store
 
 
