@@ -29,7 +29,7 @@ from lus_ray.runs.plan import RunRequest
 from lus_ray.tasks import IntensityFeatures
 
 ROOT = Path(__file__).resolve().parents[2]
-NUM_CLUSTERS, NUM_CAMPAIGNS = 6, 6
+NUM_CLUSTERS, NUM_CAMPAIGNS = 6, 2
 SILENT_SECONDS, LONGEST_SECONDS = 75, 400
 FEATURES = partial(IntensityFeatures, view=View(num_frames=2, height=24, width=32))
 
