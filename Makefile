@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 
 .PHONY: help demo test test-fast test-all check format clean
 .DEFAULT_GOAL := help
+# Tests start many processes; each would compile the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/  -/'

@@ -58,9 +58,17 @@ def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The shared cluster starts last, so that no test with a cluster of its own runs beside it."""
-    items.sort(key=lambda item: "ray_cluster" in getattr(item, "fixturenames", ()))
+    """Tests of trained runs are slow; the shared cluster starts last.
+
+    So no test with a cluster of its own runs beside it.
+    """
+    fixtures = {item: getattr(item, "fixturenames", ()) for item in items}
+    for item in items:
+        if "runs" in fixtures[item]:
+            item.add_marker("slow")
+    items.sort(key=lambda item: "ray_cluster" in fixtures[item])
 
 
 @pytest.fixture(scope="session")

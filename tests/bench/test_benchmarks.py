@@ -64,6 +64,7 @@ BENCHMARKS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "sizes", "expected"),
     [pytest.param(*case, id=case[0], marks=marks) for *case, marks in BENCHMARKS],

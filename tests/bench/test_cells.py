@@ -7,6 +7,7 @@ from lus_ray.bench.cell_runs import Runs, check_equal, phantom_store
 from lus_ray.errors import LusError
 
 
+@pytest.mark.slow
 def test_cells_trained_on_more_frames_get_no_ratio():
     with phantom_store(patients=16, clips=1, frames=4, size=64, masks="none") as (root, data):
         loop, more = (

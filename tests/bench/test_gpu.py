@@ -23,6 +23,7 @@ def on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
 
 
+@pytest.mark.slow
 def test_the_loop_is_compared_with_float32_and_with_its_arithmetic():
     measured = gpu.measure_case(SMALL, 1, 1)
     assert [baseline.name for baseline in measured.baselines] == ["float32", "its arithmetic"]

@@ -32,6 +32,7 @@ def stored(video_set: VideoSet) -> dict[str, np.ndarray]:
     return {row["clip"]: frames_of(row) for row in store.read(video_set.store)}
 
 
+@pytest.mark.slow
 def test_videos_images_and_store_hold_the_same_pixels_behind_one_keyframe(video_set, stored):
     for clip, frames in stored.items():
         assert frames.shape == (12, 64, 64)

@@ -44,6 +44,7 @@ def test_help_names_every_command_without_loading_torch_or_ray():
         assert f"\n  {name} " in text.stdout
 
 
+@pytest.mark.slow
 def test_the_module_is_the_command():
     words = [sys.executable, "-m", "lus_ray.cli", "run", "cats"]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -122,6 +123,7 @@ def test_a_bad_path_is_bad_input_and_a_full_disk_is_not(number, exit_code, messa
     assert_one_line(CliRunner().invoke(group, ["write"]), message, exit_code=exit_code)
 
 
+@pytest.mark.slow
 def test_a_report_is_printed_also_where_it_cannot_be_written(tmp_path):
     baseline = arm("e2e")
     write_cell(write_run(tmp_path, [baseline]), baseline, 0)
@@ -171,6 +173,7 @@ def test_ingest_and_check_answer_in_json_and_a_damaged_shard_is_named(tmp_path):
     assert cut.name in done.output
 
 
+@pytest.mark.slow
 def test_a_store_in_a_bucket_is_made_and_checked(bucket, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     uri = bucket.uri("clips")

@@ -37,6 +37,7 @@ def test_a_damaged_line_is_named_in_one_line(tmp_path, line):
         read(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["check"], ["ingest", "phantom"]])
 def test_a_command_on_a_store_with_a_damaged_ledger_ends_in_one_line(
     tmp_path, command, phantom_store

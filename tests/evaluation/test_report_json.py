@@ -34,6 +34,7 @@ def write_one(out, entry=ONE, **settings):
     return compute(out)
 
 
+@pytest.mark.slow
 def test_the_json_has_the_published_keys_and_reads_back_equal(
     computed, frame_run, mask_run, domain_run
 ):

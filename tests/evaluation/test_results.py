@@ -70,6 +70,7 @@ def test_a_table_that_contradicts_itself_is_refused(tmp_path, read, settings, re
         read(tmp_path, **settings)
 
 
+@pytest.mark.slow
 def test_a_table_is_opened_once_whatever_it_predicts(frame_run, mask_run, monkeypatch):
     opened: list[Path] = []
 

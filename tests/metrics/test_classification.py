@@ -18,6 +18,7 @@ def predictions(draw):
     return rng.choice(present, num_clips), raw / raw.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.slow
 @given(predictions())
 @settings(deadline=None, max_examples=50)
 @pytest.mark.filterwarnings("ignore")

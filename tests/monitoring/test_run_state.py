@@ -186,6 +186,7 @@ KEYS = ("process", "host", "dashboard", "began", "beat", "ended", "outcome", "ru
         "said")  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(KEYS), JUNK))
 def test_no_status_file_stops_the_grid(tmp_path_factory, status):

@@ -21,6 +21,7 @@ def draw_first(out, *, target="as it is", supervision="frames"):
     return timeline
 
 
+@pytest.mark.slow
 def test_true_frame_scores_are_drawn_where_they_exist(tmp_path):
     full = draw_first(tmp_path / "full")
     weak = draw_first(tmp_path / "weak", supervision="weak")

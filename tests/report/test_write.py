@@ -17,6 +17,7 @@ def written(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.slow
 def test_the_page_refers_to_nothing_outside(written):
     page = (written.out / "report.html").read_text()
     assert not re.search(r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[^\"]*", "", page))

@@ -89,6 +89,7 @@ def record_of(out: Path) -> dict:
     return json.loads((out / "experiment.json").read_text())
 
 
+@pytest.mark.slow
 def test_only_where_folds_test_different_patients_every_fold_searches(prepare, tmp_path, capsys):
     plan = prepare(ROTATING, tmp_path)
     assert plan.experiment.arm("signs").search.over == "fold"

@@ -242,6 +242,7 @@ def test_published_marker_arms_also_train_on_validation_and_their_twins_do_not()
     assert {arm.name for arm in trained} == {"place", "unet", *networks}
 
 
+@pytest.mark.slow
 def test_boosts_are_those_of_the_released_code_and_plain_arms_have_none():
     boosts = {arm.name: arm.task().boost for arm in MARKERS.arms}
     assert {name: boost for name, boost in boosts.items() if boost} == {

@@ -100,6 +100,7 @@ def test_the_state_that_a_worker_uploaded_survives_the_loss_of_the_worker(run, m
     assert cell.state.read_text() == "after epoch 3"
 
 
+@pytest.mark.slow
 def test_the_start_of_a_cell_is_uploaded_before_its_first_epoch(run):
     cell = run.cell(CELL)
     with cell.synced(print):

@@ -103,6 +103,7 @@ def test_a_clip_that_takes_too_long_is_given_up_and_blocks_no_other(run):
     assert b'lus_answers_total{replica="here",status="504"} 1.0' in metrics
 
 
+@pytest.mark.slow
 def test_one_clip_is_processed_one_waits_and_a_third_is_rejected(run):
     replies = run(hang, lambda h: asyncio.gather(*(send(h) for _ in range(3))), request_seconds=1.0)
     statuses = [(status, retry_after) for status, _, retry_after in replies]
@@ -118,6 +119,7 @@ def test_without_a_route_clips_are_rejected(run):
     assert (status, retry_after) == (503, "1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "num_errors", "status"),
     [(ActorDiedError(), 1, 200), (ActorDiedError(), 4, 503),

@@ -9,17 +9,13 @@ import pytest
 from tests.serve.load_client import CONNECTION_LOST, load
 from tests.serve.service import Service, request
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.full]
 RECOVERY_SECONDS = 15.0
 
 
 @pytest.mark.parametrize(
     "slots",
-    [
-        ("ingress", "aggregators"),
-        pytest.param(("backbone", "segmenter"), marks=pytest.mark.full),
-        pytest.param(("experts-severity", "scorer"), marks=pytest.mark.full),
-    ],
+    [("ingress", "aggregators"), ("backbone", "segmenter"), ("experts-severity", "scorer")],
     ids=" ".join,
 )
 def test_no_request_is_lost_when_replicas_are_killed_under_load(service, video_file, slots):

@@ -70,6 +70,7 @@ def test_an_unreadable_clip_and_one_over_a_limit_have_different_statuses(pool, c
     assert (raised.value.status, raised.value.retry_after_seconds) == (status, None)
 
 
+@pytest.mark.slow
 def test_burned_in_text_is_rejected_unless_allowed(pool, tmp_path):
     frames = dicom_files.with_text(dicom_files.fan(2))
     clip = dicom_files.write(tmp_path / "a.dcm", frames).read_bytes()

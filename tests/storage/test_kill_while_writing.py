@@ -103,6 +103,7 @@ def test_a_kill_leaves_the_last_file_or_the_one_being_written(tmp_path, kind):
         last = done.value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", range(NUM_STEPS + 1))
 def test_a_checkpoint_is_whole_after_a_kill_at_any_step(tmp_path, step):
     path = tmp_path / "checkpoint"

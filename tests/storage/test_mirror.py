@@ -66,6 +66,7 @@ def test_an_exact_upload_removes_there_what_is_gone_here(mirror, elsewhere):
     assert set(elsewhere(mirror)) == {f"{CELL}/metrics.jsonl"}
 
 
+@pytest.mark.slow
 def test_only_a_changed_file_is_copied_again_even_at_the_same_size(mirror, elsewhere):
     put(mirror, f"{CELL}/a", "one")
     put(mirror, f"{CELL}/b", "two")

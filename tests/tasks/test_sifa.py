@@ -146,6 +146,7 @@ class Recording(Sifa):
         self.updates.append((graded, changed))
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_only_the_updated_network_has_gradients_and_changes(version):
     task = make(version, Recording)
@@ -214,6 +215,7 @@ class Uncached(Sifa):
         return super().forward(batch, network)
 
 
+@pytest.mark.slow
 @VERSIONS
 def test_shared_forward_passes_change_nothing(version):
     shared, uncached = (make(version, kind) for kind in (Sifa, Uncached))

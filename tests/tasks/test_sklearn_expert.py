@@ -54,6 +54,7 @@ def test_an_unknown_label_and_rows_without_labels_are_refused():
         Expert("prior", "frame_grade")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EXPERTS + PLAIN)
 def test_predictions_of_all_clips_equal_those_of_each_bit_for_bit(kind):
     expert, _ = fitted(kind, "severity")

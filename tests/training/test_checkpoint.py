@@ -142,6 +142,7 @@ def rows(num=40):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [*EXPERTS, *PLAIN])
 def test_a_restored_expert_predicts_the_same(tmp_path, kind):
     factory = partial(tasks.Expert, kind=kind, label="severity", fits=2)

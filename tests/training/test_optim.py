@@ -37,6 +37,7 @@ def test_parameters_and_state_are_those_of_torch(reference, decoupled):
         assert all(torch.equal(state["state"][number][name], values[name]) for name in values)
 
 
+@pytest.mark.slow
 def test_a_training_process_never_imports_the_compiler():
     script = """
 import sys, torch

@@ -263,6 +263,7 @@ def test_a_state_is_written_once_an_interval_and_less_often_where_writing_is_slo
     assert epochs_of(state.path) == 1
 
 
+@pytest.mark.slow
 def test_a_state_has_tensors_by_group_and_can_be_removed_twice(tmp_path):
     path = write_state(tmp_path, make_sifa, killed_in=1)
     groups = [name.split(".")[:2] for name in load_file(path)]

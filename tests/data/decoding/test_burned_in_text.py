@@ -53,6 +53,7 @@ def test_phantoms_show_no_text():
     assert [row["clip"] for row in made if count_blocks(row["frames"])] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("region", [None, parts.REGION])
 def test_a_file_with_text_is_refused_unless_allowed(region, tmp_path, decoder):
     regions, text = region and [parts.region()], parts.with_text(parts.fan())

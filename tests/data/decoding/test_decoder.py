@@ -199,6 +199,7 @@ def test_a_decoder_short_of_memory_refuses_the_file_and_lives(write_video, ramp)
         assert decoder.process.poll() is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.gif", "clip.mpeg"])
 def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
     path = write_video(name, ramp, **FORMATS[name])

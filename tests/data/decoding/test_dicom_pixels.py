@@ -39,6 +39,7 @@ def test_lossless_syntaxes_give_the_pixels_as_they_were(syntax, decode):
     assert (decoded.fps, decoded.format, decoded.num_declared) == (25.0, "DICOM", 6)
 
 
+@pytest.mark.slow
 def test_the_region_is_cut_out_and_its_spacing_follows_the_shrinking(tmp_path, decoder):
     regions = [files.region()]
     path = files.write(tmp_path / "a", files.fan(), SequenceOfUltrasoundRegions=regions)
@@ -155,6 +156,7 @@ def test_an_unknown_syntax_is_not_quoted_and_a_deflated_file_not_inflated(tmp_pa
     assert_refused(decoder, path, "holds pixels as Deflated")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syntax", [*LITTLE, uid.RLELossless, JPEG])
 def test_damage_anywhere_is_refused_or_costs_pixels_only(syntax, tmp_path, decoder):
     path = files.write(tmp_path / "a.dcm", files.fan(2), syntax=syntax)

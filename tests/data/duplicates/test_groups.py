@@ -35,6 +35,7 @@ indexes = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 15)), min_size=1
 """Clips of thirteen patients with sixteen different videos."""
 
 
+@pytest.mark.slow
 @given(indexes)
 def test_groups_are_chains_of_patients_and_pixels_named_after_the_smallest_patient(rows):
     expected = {}
@@ -46,6 +47,7 @@ def test_groups_are_chains_of_patients_and_pixels_named_after_the_smallest_patie
     assert join(table(rows)) == expected
 
 
+@pytest.mark.slow
 @given(indexes, st.randoms())
 def test_groups_do_not_depend_on_the_order_of_rows(rows, random):
     shuffled = random.sample(rows, len(rows))
@@ -109,6 +111,7 @@ def leaky(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_grouping_joins_copies_across_sources_and_keeps_pixels_and_labels(leaky):
     before = list(store.read(leaky))
     joined = assign_groups(leaky)

@@ -14,6 +14,7 @@ from tests.planted import CHANGES, Frames, brightened, cropped, h264, mirrored, 
 OTHERS = [compute_signature(tissue(seed)) for seed in range(100, 106)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
 def test_a_changed_copy_is_found_among_other_clips(change):
     frames = tissue(0)
@@ -39,6 +40,7 @@ def test_all_changes_at_once_are_found():
     assert len(find_matches([compute_signature(frames), compute_signature(copy)], [0, 1])) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_frames", [40, 1])
 def test_clips_and_still_images_that_share_only_fan_and_label_do_not_match(num_frames):
     signatures = [compute_signature(tissue(seed, num_frames)) for seed in range(6)]
@@ -88,6 +90,7 @@ def test_a_signature_takes_tens_of_kilobytes():
     assert compute_signature(tissue(0)) == compute_signature(tissue(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("patients", "frames"), [(6, 6), pytest.param(24, 30, marks=pytest.mark.full)]
 )

@@ -10,6 +10,7 @@ from tests.data.decoding import dicom_files as files
 from tests.rights import as_anybody
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_a_store_with_patients_by_folder_or_digest(tmp_path):
     root = tmp_path / "root"
     (root / "anna").mkdir(parents=True)
@@ -40,6 +41,7 @@ def test_a_folder_becomes_a_store_with_patients_by_folder_or_digest(tmp_path):
     assert not [secret for secret in files.SECRETS if secret.encode() in kept]
 
 
+@pytest.mark.slow
 def test_folders_that_share_an_id_stay_in_one_group_whatever_is_read_later(tmp_path):
     people = {"anna": ["X"], "berta": ["Y", "X"], "carla": ["Y", "Z"], "dora": ["W"], "eva": [""]}
     for number, (name, ids) in enumerate(people.items()):
@@ -74,6 +76,7 @@ def test_only_unreadable_files_and_folders_are_skipped(tmp_path):
     assert reasons == dict.fromkeys(("berta/1", "carla"), "not readable: Permission denied")
 
 
+@pytest.mark.slow
 def test_text_beside_the_fan_can_be_allowed_and_the_folder_reader_takes_dicom_files(tmp_path):
     (tmp_path / "root" / "anna").mkdir(parents=True)
     files.write(tmp_path / "root" / "anna" / "text.dcm", files.with_text(files.fan()))

@@ -76,6 +76,7 @@ def test_rows_are_sorted_by_patient_and_name_the_zone():
     assert zones == ["R1", "R2", "R3", "L1", "L2", "L3", "R1_2"]
 
 
+@pytest.mark.slow
 def test_the_default_cohort_has_every_class(cohort):
     for domain in ("A", "B"):
         rows = [row for row in cohort if row["domain"] == domain]
@@ -109,6 +110,7 @@ def test_dense_masks_agree_with_biomarkers_and_grades(cohort):
             assert present[f"pleural location: {thirds[int(3 * depth)]}"] == 1, row["clip"]
 
 
+@pytest.mark.slow
 def test_the_highest_marker_in_a_mask_is_the_grade_of_its_frame():
     options = {"patients": 14, "clips": 1, "frames": 4, "size": 64, "masks": "markers"}
     for row in phantom.clips(**options, domain="A,B"):
@@ -165,6 +167,7 @@ def test_difficulty_makes_fainter_findings_in_more_and_less_even_haze():
     assert hard.streaks > easy.streaks
 
 
+@pytest.mark.slow
 def test_a_planted_gain_makes_sick_lungs_bright():
     def correlation(confounder):
         options = {"patients": 40, "clips": 1, "frames": 1, "size": 64, "confounder": confounder}
@@ -186,6 +189,7 @@ def test_the_ledger_notes_that_the_clips_are_synthetic():
     assert "clip scores on a share of 0.25" in part.reason
 
 
+@pytest.mark.slow
 def test_some_clips_have_scores_and_nothing_else_changes():
     options = SMALL | {"clips": 5, "frames": 1, "size": 64}
     whole, part, none = (

@@ -32,6 +32,7 @@ def own(tmp_path, write_video):
     return root
 
 
+@pytest.mark.slow
 def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
     store, counts = tmp_path / "store", []
     summary = ingest(
@@ -62,6 +63,7 @@ def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
     assert recorded["summary"]["num_clips"] == 4
 
 
+@pytest.mark.slow
 def test_a_clip_without_a_patient_can_be_its_own_and_that_is_recorded(own, tmp_path):
     store = tmp_path / "store"
     summary = ingest("folder", own, store, missing_patient="own")
@@ -72,6 +74,7 @@ def test_a_clip_without_a_patient_can_be_its_own_and_that_is_recorded(own, tmp_p
     assert any("its own patient" in entry.reason for entry in noted)
 
 
+@pytest.mark.slow
 def test_the_same_source_is_replaced_and_the_order_of_work_changes_nothing(own, tmp_path):
     store = tmp_path / "store"
     ingest("folder", own, store, workers=1)
@@ -86,6 +89,7 @@ def contents(store):
     return stores.fingerprint(stores.read_index(store)), (store / "ledger.jsonl").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_interrupted_or_without_a_clip_leaves_the_store_as_it_was(own, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt

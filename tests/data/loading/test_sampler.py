@@ -113,6 +113,7 @@ def test_every_round_of_frames_has_its_own_order():
     assert rounds[0] != rounds[1] != rounds[2] != rounds[0]
 
 
+@pytest.mark.slow
 def test_balance_samples_every_score_and_every_frame_of_it_equally_often():
     scores = [[0] * 60 + [1] * 30, [2] * 9, [3], [1] * 10]
     rows, settings = make_rows(*scores), {"balance": "frame_severity", "num_samples": 40_000}
@@ -166,6 +167,7 @@ def test_images_of_a_row_are_those_listed_or_every_copy_of_every_frame():
 MANY = ([0] * 3 + [3] * 40, [1, 1, 2], [2] * 30 + [0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scores", "num_samples", "tolerance", "shares"),
     [
@@ -204,6 +206,7 @@ def test_marker_frames_of_a_clip_are_not_repeated_until_all_have_come(epoch, num
             assert len(set(part)) == len(part)
 
 
+@pytest.mark.slow
 def test_clips_of_a_score_are_sampled_by_their_unused_frames():
     """Weights 1 + 0.2 (min(n, 50) - 1): 1.8 for 5 frames, 10.8 for 50 and for 500."""
     rows = make_rows([0] * 5, [0] * 50, [0] * 500)
@@ -215,6 +218,7 @@ def test_clips_of_a_score_are_sampled_by_their_unused_frames():
         assert counts[row] / 800 == pytest.approx(weight / 23.4, abs=0.05)
 
 
+@pytest.mark.slow
 def test_an_exhausted_clip_has_weight_four_fifths():
     """After its only frame a clip weighs 0.8, another one with two frames left 1.2."""
     seconds = []

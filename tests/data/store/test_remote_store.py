@@ -53,6 +53,7 @@ def uri(bucket):
     return uri
 
 
+@pytest.mark.slow
 def test_a_copy_has_the_same_index_rows_counts_sources_findings_and_streamed_batches(
     phantom_store, bucket, tmp_path, monkeypatch
 ):
@@ -101,6 +102,7 @@ def test_copies_in_two_sources_share_a_group_in_a_bucket_as_in_a_folder(bucket, 
         assert len(shards(path)) == 2
 
 
+@pytest.mark.slow
 def test_a_shard_that_the_manifest_does_not_name_is_ignored_and_removed_by_the_next_write(uri):
     filesystem, path = paths.open_filesystem(uri)
     filesystem.copy_file(f"{path}/clips/one-00000.parquet", f"{path}/clips/one-00002.parquet")
@@ -171,6 +173,7 @@ def outcome(path):
     return hashlib.sha256(repr(rows).encode()).hexdigest()
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_damaged_or_hostile_shard_is_refused_in_a_bucket_as_in_a_folder(

@@ -93,6 +93,7 @@ def test_a_shard_has_a_bounded_number_of_row_groups(tmp_path, monkeypatch):
     assert [frames_of(clip)[0, 0, 0] for clip in store.read(path)] == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_frames_that_cannot_be_counted_name_the_shard_in_one_line(tmp_path, published):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
     who = {"patient": "test/p", "source": "test"}

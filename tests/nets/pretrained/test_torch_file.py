@@ -53,6 +53,7 @@ def refuse(reader: TorchFileReader, path: Path, match: str = ".") -> None:
     assert str(refusal.value).startswith(f"{path}: ")
 
 
+@pytest.mark.slow
 @LAYOUTS
 @pytest.mark.parametrize("state", [small_state(), TSM(3, width=8).state_dict()])
 def test_files_of_both_layouts_are_read(reader, state: dict, is_zip: bool, path: Path):
@@ -215,6 +216,7 @@ def test_wrong_bytes_are_refused_or_harmless(reader, is_zip: bool, path: Path):
             assert sum(tensor.numel() for tensor in reader.read(path).values()) <= 12
 
 
+@pytest.mark.slow
 def test_a_lost_process_is_reported_and_started_again(reader, path: Path):
     save(small_state(), path)
     reader.start()

@@ -20,6 +20,7 @@ from lus_ray.nets.pretrained import weights
 assert_same = partial(assert_close, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_files_are_read_by_their_suffix(tmp_path: Path):
     state = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.tensor(7)}
     save_file(state, tmp_path / "w.safetensors")
