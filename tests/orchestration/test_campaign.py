@@ -127,6 +127,7 @@ def test_a_failed_cell_is_named_and_blocks_its_readers_while_the_rest_finishes(
     assert "lower the learning rate" in folder(tmp_path, "impossible", 0).error.read_text()
 
 
+@pytest.mark.full
 def test_clips_beyond_shared_memory_are_mapped_or_streamed_to_the_same_predictions(
     finished, phantom_store, tmp_path, monkeypatch, capfd
 ):

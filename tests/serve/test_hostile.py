@@ -74,6 +74,7 @@ def valid(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return hostile_bodies.clips(tmp_path_factory.mktemp("valid"))
 
 
+@pytest.mark.full
 def test_hostile_bodies_are_rejected_or_answered_and_nothing_dies(service, valid):
     before, rng = service.permanent(), np.random.default_rng(7)
     attacks = hostile_bodies.attacks(valid, NUM_BODIES, rng)[:NUM_BODIES_LIGHT]
