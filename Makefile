@@ -22,7 +22,7 @@ test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service
 test-fast: $(READY)  ## unit tests, under three minutes
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray and not slow and not full"
 
-test-all: $(READY)  ## everything: every arm, kills, full disks, ray up, jobs, hostile load: 90 minutes
+test-all: $(READY)  ## everything: every arm, kills, full disks, ray up, jobs, hostile load: 45 minutes
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray"
 	$(BIN)/pytest -q -m ray
 

@@ -12,7 +12,10 @@ from lus_ray.tasks.sklearn_expert import PLAIN
 def intensity_baselines(
     view: View, *labels: str, name: str = "{kind} on intensity"
 ) -> tuple[Arm, ...]:
-    """Intensity statistics and the plain classifiers on them: the baselines of every arm."""
+    """Arm `intensity` and the plain classifiers of each label on its statistics.
+
+    `name` is formatted with `kind` (of the classifier) and `label`.
+    """
     classifiers = (
         Arm(
             name.format(kind=kind, label=label),

@@ -60,9 +60,9 @@ def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of trained runs are slow; the shared cluster starts last.
+    """Mark tests of trained runs as slow, and start the shared cluster last.
 
-    So no test with a cluster of its own runs beside it.
+    No test with a cluster of its own then runs beside the shared one.
     """
     fixtures = {item: getattr(item, "fixturenames", ()) for item in items}
     for item in items:

@@ -25,6 +25,7 @@ Numbers = Mapping[str, Number]
 
 
 def optional(default: Any = None) -> Any:
+    """A field that is left out of the JSON where it has its default."""
     return Field(default, exclude_if=lambda value: value == default)
 
 
