@@ -22,7 +22,7 @@ from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.folds import Fold
 from lus_ray.metrics import classification, frames
 from lus_ray.metrics.frames import FrameSelection
-from lus_ray.runs import cost, layout, leakage, manifest, predictions
+from lus_ray.runs import cost, json_files, layout, leakage, manifest, predictions
 from lus_ray.runs.layout import CellFolder, RunFolder
 from lus_ray.runs.manifest import RunRecord
 from lus_ray.runs.predictions import PredictionInfo
@@ -134,7 +134,7 @@ def _read_cell(files: CellFolder) -> CellResult:
             classes=about.classes,
             fingerprint=about.fingerprint,
             cost=cost.read(files.cost),
-            epochs=tuple(layout.parse_json_lines(read_text(files.metrics) or "")),
+            epochs=tuple(json_files.parse_json_lines(read_text(files.metrics) or "")),
             scheme=about.scheme,
             **examples,
         )

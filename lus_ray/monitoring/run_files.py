@@ -15,7 +15,7 @@ from typing import Any
 
 from lus_ray.errors import StoreError
 from lus_ray.monitoring.states import Point
-from lus_ray.runs import layout, manifest
+from lus_ray.runs import json_files, layout, manifest
 from lus_ray.runs.layout import COST, ERROR, METRICS, SAMPLE, STARTS, slug
 from lus_ray.runs.manifest import ArmRecord
 
@@ -88,7 +88,7 @@ class CellFiles:
 def read_plan(out: Path) -> PlannedRun:
     """The plan of the run in a folder; StoreError if there is none or its manifest is damaged."""
     record = manifest.read(out)
-    folds = layout.read_json(out / layout.FOLDS)
+    folds = json_files.read_json(out / layout.FOLDS)
     try:
         return PlannedRun(
             experiment=record.experiment,
@@ -122,7 +122,7 @@ def stat_cell_files(folder: Path) -> tuple[FileVersions, tuple[str, ...]]:
 
 def read_cell_files(folder: Path, versions: FileVersions) -> CellFiles:
     times = {name: ns / 1e9 for name, ns, _ in versions}
-    lines = layout.parse_json_lines(_text(folder / METRICS)) if METRICS in times else []
+    lines = json_files.parse_json_lines(_text(folder / METRICS)) if METRICS in times else []
     column, points = _points(lines)
     error = _text(folder / ERROR).strip() if ERROR in times else ""
     starts = _json(folder / STARTS, list) if STARTS in times else []

@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 
 from lus_ray.experiment import Arm
 from lus_ray.runs.cell import Cell
-from lus_ray.runs.layout import RunFolder, parse_json_lines
+from lus_ray.runs.json_files import parse_json_lines
+from lus_ray.runs.layout import RunFolder
 
 WARMUP_SAMPLES = 4  # drawn at random
 

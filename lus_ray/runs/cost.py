@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
-from lus_ray.errors import StoreError
-from lus_ray.runs import layout
+from lus_ray.runs.json_files import check_types, read_json
 from lus_ray.runs.layout import CellFolder
 
 
@@ -63,14 +62,11 @@ class CostMeter:
 
 def read(path: Path) -> dict[str, Any]:
     """The cost of a cell, empty without a file; StoreError if it is damaged."""
-    contents = layout.read_json(path) if path.exists() else {}
-    try:
-        CELL_COST.validate_python(contents)
-    except ValidationError as error:
-        raise StoreError(
-            f"{path}: not the cost of a cell ({layout.explain_invalid(error)}); "
-            "remove the predictions of the cell and run again"
-        ) from error
+    contents = read_json(path) if path.exists() else {}
+    remedy = "remove the predictions of the cell and run again"
+    check_types(
+        CELL_COST.validate_python, contents, path, expected="not the cost of a cell", remedy=remedy
+    )
     return dict(contents)
 
 

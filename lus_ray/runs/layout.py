@@ -11,21 +11,16 @@ A cell is finished when its prediction file exists, which is written last and re
 """
 
 import contextlib
-import json
 import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from pydantic import ValidationError
-
-from lus_ray.errors import InputError, LusError, StoreError
+from lus_ray.errors import InputError, LusError
 from lus_ray.runs.cell import Cell, EpochCallback
 from lus_ray.storage import lease
-from lus_ray.storage.files import read_text
 from lus_ray.storage.mirror import Mirror
 from lus_ray.storage.paths import PathOrUri, is_remote, join
 
@@ -279,34 +274,3 @@ class CellFolder:
 
 def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; StoreError if it is missing or damaged."""
-    text = read_text(path)
-    if text is None:
-        raise StoreError(f"{path}: no such file; name a folder that 'lus run ... --out' wrote")
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise StoreError(f"{path}: not readable ({error}); run the experiment again") from error
-
-
-def explain_invalid(error: ValidationError) -> str:
-    """The key and reason of the first wrong value, in the words of JSON."""
-    first = error.errors()[0]
-    key = ".".join(map(str, first["loc"])) or "the file"
-    reason = re.sub(r" or an instance of \w+", "", first["msg"]).replace("tuple", "list")
-    return f"{key}: {reason[0].lower()}{reason[1:]}"
-
-
-def parse_json_lines(text: str) -> list[dict[str, Any]]:
-    """Rows of JSON lines up to the first incomplete one, which a kill may have left."""
-    rows: list[dict[str, Any]] = []
-    with contextlib.suppress(ValueError):
-        for line in text.splitlines():
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                break
-            rows.append(row)
-    return rows

@@ -11,16 +11,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, TypeAdapter
 
 import lus_ray
 from lus_ray import folds
 from lus_ray.clip import Row
 from lus_ray.data import store
-from lus_ray.errors import InputError, StoreError
+from lus_ray.errors import InputError
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Rows
 from lus_ray.folds import Fold
-from lus_ray.runs.layout import FOLDS, MANIFEST, RunFolder, explain_invalid, read_json
+from lus_ray.runs.json_files import check_types, read_json
+from lus_ray.runs.layout import FOLDS, MANIFEST, RunFolder
 from lus_ray.storage.files import write_text
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.training import checkpoint
@@ -109,13 +110,10 @@ def read(out: Path) -> RunRecord:
     """The record of the run in a folder; StoreError if there is none or it is damaged."""
     path = out / MANIFEST
     contents = checkpoint.with_current_names(read_json(path))
-    try:
-        return RUN_RECORD.validate_python(contents)
-    except ValidationError as error:
-        raise StoreError(
-            f"{path}: no record of a run ({explain_invalid(error)}); "
-            "restore it, or run into an empty folder"
-        ) from error
+    remedy = "restore it, or run into an empty folder"
+    return check_types(
+        RUN_RECORD.validate_python, contents, path, expected="no record of a run", remedy=remedy
+    )
 
 
 def describe_run(

@@ -1,10 +1,5 @@
 """The names in a run folder."""
 
-import json
-
-from hypothesis import given
-from hypothesis import strategies as st
-
 from lus_ray.runs import layout
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import CellFolder, RunFolder
@@ -33,12 +28,3 @@ def test_a_cell_is_finished_once_its_prediction_file_exists(tmp_path):
 
 def test_folders_of_arms_have_names_of_lower_case_letters_and_digits():
     assert layout.slug("SIFA covid→cap, validated (2)") == "sifa-covid-cap-validated-2"
-
-
-@given(st.lists(st.dictionaries(st.sampled_from("ab"), st.integers())), st.integers(0, 60))
-def test_lines_are_read_up_to_the_first_incomplete_or_wrong_one(rows, num_left):
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    parsed = layout.parse_json_lines(text[:num_left])
-    assert parsed == rows[: len(parsed)]
-    assert len(parsed) >= text[:num_left].count("\n")
-    assert layout.parse_json_lines('{"a": 1}\n[2]\n{"a": 3}\n') == [{"a": 1}]
