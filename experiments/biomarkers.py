@@ -5,7 +5,7 @@ Question  Do experts on predicted biomarkers match networks trained end to end?
 Data      one clip table with biomarkers, severity, S/F ratio and disease. Unit: patient.
 Splits    four patient parts: one fixed test, three-fold validation on the rest.
 Run       lus run biomarkers --data clips/covid_blues
-Try       lus run biomarkers --smoke          2 CPUs, about 2 minutes, phantom clips
+Try       lus run biomarkers --smoke          2 CPUs, about a minute, phantom clips
 """
 
 from dataclasses import replace

@@ -6,7 +6,7 @@ Data      one clip table with frame_severity; raters for the annotated settings.
 Splits    five patient folds with a validation part; the paper has one split and selects on test,
           which has an arm of its own.
 Run       lus run frame_scores --data clips/phantom      (--weak where only clips have a score)
-Try       lus run frame_scores --smoke          2 CPUs, about 2 minutes, phantom clips
+Try       lus run frame_scores --smoke          2 CPUs, about a minute, phantom clips
 """
 
 from dataclasses import replace

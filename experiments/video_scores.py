@@ -6,7 +6,7 @@ Data      one clip table with severity, and frame_severity for the frame model. 
 Splits    five patient folds with a validation part. The frame model never saw a patient that its
           fold tests; the published protocol, in which it did, has arms of its own.
 Run       lus run video_scores --data clips/phantom      (--weak where only clips have a score)
-Try       lus run video_scores --smoke          2 CPUs, about 1 minute, phantom clips
+Try       lus run video_scores --smoke          2 CPUs, about a minute, phantom clips
 """
 
 from collections.abc import Callable
