@@ -37,10 +37,14 @@ class FileFormat:
 
 
 GIF = FileFormat("GIF", "gif", (".gif",), end=b"\x00;", end_within=2)
-PNG = FileFormat("PNG", "png_pipe", (".png",), still=True, end=b"IEND\xaeB`\x82")
+PNG = FileFormat("PNG", "", (".png", ".apng"), still=True)
 JPEG = FileFormat("JPEG", "jpeg_pipe", (".jpg", ".jpeg", ".jpe"), still=True, end=b"\xff\xd9")
 BMP = FileFormat("BMP", "bmp_pipe", (".bmp",), still=True)
-TIFF = FileFormat("TIFF", "tiff_pipe", (".tif", ".tiff"), still=True)
+TIFF = FileFormat("TIFF", "", (".tif", ".tiff"), still=True)
+WEBP = FileFormat("WebP", "", (".webp",), still=True)
+JPEG2000 = FileFormat("JPEG 2000", "", (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"), still=True)
+PNM = FileFormat("PNM", "", (".pnm", ".pgm", ".ppm", ".pbm", ".pfm"), still=True)
+"""Decoded without FFmpeg, like every format without a demuxer."""
 MP4 = FileFormat("MP4 or MOV", "mov", (".mp4", ".mov", ".m4v", ".qt", ".3gp"))
 AVI = FileFormat("AVI", "avi", (".avi",))
 MPEG = FileFormat("MPEG program stream", "mpeg", (".mpeg", ".mpg", ".vob"))
@@ -55,8 +59,9 @@ STARTS: tuple[tuple[bytes, FileFormat], ...] = (
     (b"GIF89a", GIF),
     (b"\x89PNG\r\n\x1a\n", PNG),
     (b"\xff\xd8\xff", JPEG),
-    (b"II*\x00", TIFF),
-    (b"MM\x00*", TIFF),
+    *((start, TIFF) for start in (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", JPEG2000),
+    (b"\xff\x4f\xff\x51", JPEG2000),
     (b"BM", BMP),
     (b"\x00\x00\x01\xba", MPEG),
     (b"\x00\x00\x01\xb3", MPEG_VIDEO),
@@ -91,6 +96,13 @@ def detect_format(file: BinaryIO) -> FileFormat:
     return kind
 
 
+def check_extension(kind: FileFormat, suffix: str) -> list[str]:
+    """A note where the extension of the file name, in lower case, is not one of the format."""
+    if suffix in kind.extensions:
+        return []
+    return [f"its name ends in {suffix!r}, but it holds {kind.name}"]
+
+
 def is_dicom(descriptor: int) -> bool:
     """Whether an open file is DICOM; the file position does not move."""
     return os.pread(descriptor, 4, PREAMBLE_BYTES) == DICOM_MARK
@@ -99,8 +111,10 @@ def is_dicom(descriptor: int) -> bool:
 def _match_start(head: bytes) -> FileFormat | None:
     if head[PREAMBLE_BYTES:] == DICOM_MARK:
         return DICOM
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
-        return AVI
+    if head[:4] == b"RIFF":
+        return {b"AVI ": AVI, b"WEBP": WEBP}.get(head[8:12])
+    if head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3] in b" \t\r\n#":
+        return PNM
     if head[4:8] in BOXES:
         return MP4
     return next((kind for start, kind in STARTS if head.startswith(start)), None)

@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from av.error import FFmpegError
 
-from lus_ray.data.decoding import file_types
+from lus_ray.data.decoding import file_types, stills
 from lus_ray.data.decoding.video import write_frames
 from lus_ray.errors import DecodeError
 from lus_ray.storage.sandbox import serve
@@ -25,6 +25,8 @@ def _decode(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict[str,
     try:
         if file_types.is_dicom(file.fileno()):
             return _dicom_pixels().write_frames(file, out, request)
+        if file_types.detect_format(file) in stills.OPENERS:
+            return stills.write_frames(file, out, request)
         return write_frames(file, out, request)
     except DecodeError as error:
         return {"error": str(error), "kind": error.kind}

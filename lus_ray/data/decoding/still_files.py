@@ -1,0 +1,136 @@
+"""Open PNG, WebP, JPEG 2000 and PNM files with Pillow, and check what Pillow does not.
+
+WebP, JPEG 2000 and PNM have no checksums: overwritten bytes within their pixel data are not
+noticed. A PNG has one for each chunk.
+"""
+
+import io
+import os
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO
+
+from PIL import Image, Jpeg2KImagePlugin, PngImagePlugin, PpmImagePlugin, WebPImagePlugin
+
+from lus_ray.data.decoding.video import check_declared
+from lus_ray.errors import DecodeError
+
+ORIENTATION = 0x0112
+"""The Exif tag that rotates or mirrors an image."""
+PNG_MARK_BYTES, CHUNK_HEAD_BYTES = 8, 8
+CODESTREAM = b"\xff\x4f\xff\x51"
+"""SOC and SIZ, the first markers of a JPEG 2000 image."""
+CODESTREAM_END = b"\xff\xd9"
+DEPTH_OFFSET = 42
+"""Of the byte that holds the bits per sample less one, from the start of an image."""
+PNM_HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class StillFile:
+    """An open file: functions that decode its images, in the order of the clip.
+
+    `bits` per stored sample; `white_is_zero` where Pillow does not invert samples of more than 8
+    bits; `orientation` is Exif's, which Pillow applies itself where `is_upright`.
+    """
+
+    images: Sequence[Callable[[], Image.Image]]
+    bits: int = 8
+    white_is_zero: bool = False
+    orientation: int = 1
+    is_upright: bool = False
+
+
+def load_page(image: Any, number: int) -> Image.Image:
+    image.seek(number)
+    image.load()
+    return image
+
+
+def open_png(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> StillFile:
+    """A PNG with the images of its animation, composed; a default image beside them is skipped."""
+    depth, num_images = _check_chunks(file)
+    image = PngImagePlugin.PngImageFile(file)
+    pages = range(int(image.default_image), image.n_frames)
+    if num_images and len(pages) != num_images:
+        raise DecodeError(f"declares {len(pages)} images and holds {num_images}; export it again")
+    check_declared(image.height, image.width, len(pages), request)
+    if image.default_image:
+        notes.append("skipped the image for viewers that do not show animations")
+    orientation = image.getexif().get(ORIENTATION, 1)
+    images = [partial(load_page, image, page) for page in pages]
+    return StillFile(images, depth, orientation=orientation)
+
+
+def _check_chunks(file: BinaryIO) -> tuple[int, int]:
+    """Check every chunk of a PNG; bits per sample, and number of images of its animation."""
+    file.seek(PNG_MARK_BYTES)
+    depth, num_images, name = 8, 0, b""
+    while name != b"IEND":
+        head = file.read(CHUNK_HEAD_BYTES)
+        length, name = int.from_bytes(head[:4]), head[4:]
+        content = file.read(length + 4)
+        if len(head) < CHUNK_HEAD_BYTES or len(content) < length + 4:
+            raise DecodeError("truncated: it ends within a chunk; copy it again")
+        if zlib.crc32(content[:-4], zlib.crc32(name)) != int.from_bytes(content[-4:]):
+            raise DecodeError(f"damaged: the checksum of chunk {name!r} is wrong; copy it again")
+        depth = content[8] if name == b"IHDR" else depth
+        num_images += name == b"fcTL"
+    file.seek(0)
+    return depth, num_images
+
+
+def open_webp(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> StillFile:
+    """A WebP with the images of its animation, composed."""
+    declared = 8 + int.from_bytes(file.read(8)[4:], "little")
+    size = file.seek(0, os.SEEK_END)
+    if size < declared:
+        raise DecodeError(f"truncated: {size} of {declared} bytes; copy it again")
+    file.seek(0)
+    image = WebPImagePlugin.WebPImageFile(file)
+    check_declared(image.height, image.width, image.n_frames, request)
+    images = [partial(load_page, image, page) for page in range(image.n_frames)]
+    return StillFile(images, orientation=image.getexif().get(ORIENTATION, 1))
+
+
+def open_jpeg2000(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> StillFile:
+    """A JPEG 2000 file of one image."""
+    content = file.read()
+    start = content.find(CODESTREAM)
+    num_images = content.count(b"jp2c" + CODESTREAM)
+    if num_images > 1:
+        raise DecodeError(f"holds {num_images} images; save one per file", "refused")
+    if start < 0 or content.rfind(CODESTREAM_END) < start:
+        raise DecodeError("truncated: the end mark of JPEG 2000 is missing; copy it again")
+    file.seek(0)
+    image = Jpeg2KImagePlugin.Jpeg2KImageFile(file)
+    check_declared(image.height, image.width, 1, request)
+    depth = (content[start + DEPTH_OFFSET] & 0x7F) + 1
+    bits = 16 if depth > 8 else 8  # Pillow scales to either
+    return StillFile([partial(load_page, image, 0)], bits)
+
+
+def open_pnm(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> StillFile:
+    """A PBM, PGM, PPM or PFM file with every image in it; the plain kinds hold one."""
+    content, start, bits = file.read(), 0, 8
+    images: list[Any] = []
+    while rest := content[start : start + PNM_HEAD_BYTES].lstrip():
+        if images and not rest.startswith(b"P"):
+            raise DecodeError(f"holds {len(content) - start} bytes more than its header declares")
+        start += len(content[start : start + PNM_HEAD_BYTES]) - len(rest)
+        image = PpmImagePlugin.PpmImageFile(io.BytesIO(rest))
+        check_declared(image.height, image.width, len(images) + 1, request)
+        (tile,) = image.tile
+        is_wide = image.mode == "I" or (tile.codec_name == "ppm" and tile.args[-1] > 255)
+        row_bytes = image.width * len(image.getbands()) * (4 if image.mode == "F" else 1 + is_wide)
+        if image.mode == "1":
+            row_bytes = -(-image.width // 8)
+        end = start + tile.offset + image.height * row_bytes
+        if tile.codec_name == "ppm_plain":
+            end = len(content)
+        image = PpmImagePlugin.PpmImageFile(io.BytesIO(content[start:end]))
+        images.append(partial(load_page, image, 0))
+        start, bits = end, max(bits, 32 if image.mode == "F" else 8 + 8 * is_wide)
+    return StillFile(images, bits)
