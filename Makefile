@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-fast test-all check format clean
+.PHONY: help demo test test-fast test-all fuzz check format clean
 .DEFAULT_GOAL := help
 # Tests start many processes; each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -26,6 +26,9 @@ test-all: $(READY)  ## everything: every arm, kills, full disks, ray up, jobs, h
 	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray"
 	$(BIN)/pytest -q -m ray
 
+fuzz: $(READY)  ## damage small source folders for ten minutes and check what the ingest stores
+	$(BIN)/python -m tests.fuzz --minutes 10
+
 check: $(READY)  ## formatter, linter, type checker, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,7 +40,7 @@ format: $(READY)  ## rewrite the files as the formatter likes them
 	$(BIN)/ruff check --fix .
 
 clean:  ## throw the environment and the caches away
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz *.egg-info
 
 # torch comes first and pinned: a range would draw the GPU packages of a newer release.
 $(READY): pyproject.toml constraints.txt
