@@ -1,62 +1,69 @@
 """The DICOM header elements that describe pixels, and none that describe the patient.
 
-Source    DICOM PS3.3: C.7.6.3 image pixel, C.7.6.5 cine, C.8.5.5 ultrasound regions.
+Source    DICOM PS3.3: C.7.6.3 image pixel, C.7.6.5 cine.
 Only the elements in `READ` are read: nothing that names a person or study can reach a note, a log
 or an error. `hash_patient_id` alone reads an identifier and returns its digest. Errors quote
 numbers and known words, never other text.
 """
 
 import hashlib
-import math
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+import numpy as np
+from jaxtyping import UInt8
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
 
+from lus_ray.data.decoding import dicom_grey, dicom_syntax
+from lus_ray.data.decoding.dicom_region import read_region
+from lus_ray.data.decoding.dicom_syntax import JPEG, JPEG_2000, NATIVE
 from lus_ray.errors import DecodeError
 
 ELEMENTS = """
-    Modality SamplesPerPixel PhotometricInterpretation NumberOfFrames Rows Columns BitsAllocated
-    BitsStored PixelRepresentation BurnedInAnnotation FrameTime FrameTimeVector CineRate
-    RecommendedDisplayFrameRate SequenceOfUltrasoundRegions
+    SOPClassUID Modality SamplesPerPixel PhotometricInterpretation PlanarConfiguration
+    NumberOfFrames Rows Columns BitsAllocated BitsStored HighBit PixelRepresentation
+    BurnedInAnnotation FrameTime FrameTimeVector CineRate RecommendedDisplayFrameRate
+    SequenceOfUltrasoundRegions InConcatenationNumber InConcatenationTotalNumber
 """
-READ = ELEMENTS.split()
-NATIVE = (uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian)
-JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit)
-OTHERS = (uid.RLELossless, uid.JPEG2000Lossless, uid.JPEG2000)
-GREYS = ("MONOCHROME1", "MONOCHROME2")
+READ = ELEMENTS.split() + dicom_grey.ELEMENTS
+PALETTE = "PALETTE COLOR"
+GREYS = ("MONOCHROME1", "MONOCHROME2", PALETTE)
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+REFUSED_COLOURS = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK")
 
-TWO_DIMENSIONAL = 1
-"""Region Spatial Format of an image in depth and width."""
-TISSUE = 1
-"""Region Data Type of plain echoes."""
-CENTIMETRES = 3
-"""Physical units of a region's axes."""
 MAX_FPS = 1000.0
 ID_CHARACTERS = 16
-HEAD_BYTES = 132
-"""Preamble and magic number; the file meta information follows, never deflated."""
 
 
 @dataclass(frozen=True)
 class DicomHeader:
     """Everything needed to decode the pixels.
 
-    `region`: first row and column of the ultrasound region and those after its last, or None where
-    the file does not name exactly one; `mm_per_pixel` of the coded pixels; `burned_in`: the file
-    declares text in its pixels.
+    `pixels_at` and `pixels_length`: place of the pixel data and its bytes, None if encapsulated;
+    `swapped`: 8-bit samples lie in big-endian words; `low_bit`: the lowest stored bit of a sample;
+    `grey`: the grey of every stored code, None for colours; `windowed`: it comes from a window, a
+    VOI LUT or a palette, and not from the stored bits alone. `region`: first row and column of the
+    ultrasound region and those after its last, or None where the file does not name exactly one;
+    `mm_per_pixel` of the coded pixels; `burned_in`: the file declares text in its pixels.
     """
 
     syntax: uid.UID
+    pixels_at: int
+    pixels_length: int | None
+    swapped: bool
     photometric: str
+    planar: bool
     num_frames: int
     rows: int
     columns: int
+    bits_allocated: int
     bits_stored: int
+    low_bit: int
+    grey: UInt8[np.ndarray, "codes"] | None
+    windowed: bool
     fps: float | None
     region: tuple[int, int, int, int] | None
     mm_per_pixel: float | None
@@ -65,27 +72,40 @@ class DicomHeader:
 
 
 def read_header(file: BinaryIO) -> DicomHeader:
-    """Read the header of an open file and leave the file where its pixel data begin.
+    """Read the header of an open file, with or without the preamble.
 
     Raises:
         DecodeError: the header is damaged, or its kind of pixels is not supported.
     """
-    syntax = _read_syntax(file)
+    syntax = dicom_syntax.read_syntax(file)
     try:
-        elements = dcmread(file, stop_before_pixels=True, specific_tags=list(READ))
-        if "Rows" not in elements:
-            raise DecodeError("holds no image")
+        file.seek(0)
+        elements = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(READ))
+        syntax = syntax or dicom_syntax.guess_syntax(elements)
+        pixels_at, pixels_length, swapped = dicom_syntax.find_pixels(file, elements, syntax)
         notes: list[str] = []
         if str(elements.get("Modality", "US")) not in ("US", "IVUS"):
             notes.append("its header does not call it ultrasound")
-        region, mm_per_pixel = _read_region(elements, notes)
+        rows, columns = _positive_int(elements, "Rows"), _positive_int(elements, "Columns")
+        photometric = _read_photometric(elements, syntax, columns)
+        allocated, stored, low_bit = _read_bits(elements, syntax)
+        region, mm_per_pixel = read_region(elements, rows, columns, notes)
+        grey, windowed = _read_grey(elements, photometric, stored, syntax, notes)
         return DicomHeader(
             syntax=syntax,
-            photometric=_read_photometric(elements),
-            num_frames=_positive_int(elements, "NumberOfFrames", default=1),
-            rows=_positive_int(elements, "Rows"),
-            columns=_positive_int(elements, "Columns"),
-            bits_stored=_read_bits(elements, syntax),
+            pixels_at=pixels_at,
+            pixels_length=pixels_length,
+            swapped=swapped and allocated == 8,
+            photometric=photometric,
+            planar=bool(elements.get("PlanarConfiguration")),
+            num_frames=_read_num_frames(elements, notes),
+            rows=rows,
+            columns=columns,
+            bits_allocated=allocated,
+            bits_stored=stored,
+            low_bit=low_bit,
+            grey=grey,
+            windowed=windowed,
             fps=_read_fps(elements, notes),
             region=region,
             mm_per_pixel=mm_per_pixel,
@@ -107,47 +127,47 @@ def hash_patient_id(path: Path) -> str | None:
         DecodeError: the header is damaged or not supported.
     """
     with open(path, "rb") as file:
-        _read_syntax(file)
+        dicom_syntax.read_syntax(file)
         try:
-            elements = dcmread(file, stop_before_pixels=True, specific_tags=["PatientID"])
+            file.seek(0)
+            elements = dcmread(
+                file, stop_before_pixels=True, force=True, specific_tags=["PatientID"]
+            )
             name = str(elements.get("PatientID") or "").strip()
         except Exception:
             raise DecodeError("its DICOM header is damaged; export it again") from None
     return hashlib.sha256(name.encode()).hexdigest()[:ID_CHARACTERS] if name else None
 
 
-def _read_syntax(file: BinaryIO) -> uid.UID:
-    """Checked before the rest: a deflated file would be inflated whole, however large."""
-    try:
-        file.seek(HEAD_BYTES)
-        meta = read_dataset(file, False, True, stop_when=lambda tag, *_: tag.group != 2)
-        syntax = uid.UID(str(meta.get("TransferSyntaxUID", "")))
-    except MemoryError:
-        raise
-    except Exception:
-        raise DecodeError("its DICOM header is damaged; export it again") from None
-    if syntax not in (*NATIVE, *JPEG, *OTHERS):
-        name = syntax.name if syntax in uid.UID_dictionary else "an unknown transfer syntax"
-        raise DecodeError(
-            f"holds pixels as {name}; export it uncompressed, as JPEG Baseline or RLE"
-        )
-    file.seek(0)
-    return syntax
+def _read_num_frames(elements: Dataset, notes: list[str]) -> int:
+    """1 where the count is missing; a missing element is usual in a single image."""
+    if "NumberOfFrames" in elements and elements["NumberOfFrames"].value in (None, "", 0):
+        notes.append("its header gives no number of frames; read as one")
+        return 1
+    return _positive_int(elements, "NumberOfFrames", default=1)
 
 
-def _read_photometric(elements: Dataset) -> str:
-    photometric = str(elements.get("PhotometricInterpretation", ""))
+def _read_photometric(elements: Dataset, syntax: uid.UID, columns: int) -> str:
+    photometric = str(elements.get("PhotometricInterpretation", "")).strip()
     samples = _positive_int(elements, "SamplesPerPixel", default=1)
-    if samples == (1 if photometric in GREYS else 3) and photometric in (*GREYS, *COLOURS):
-        return photometric
-    known = (*GREYS, *COLOURS, "PALETTE COLOR")
-    name = photometric if photometric in known else "an unknown one"
-    raise DecodeError(
-        f"its colours are {name} with {samples} samples a pixel; export it grey or as RGB"
-    )
+    known = photometric in (*GREYS, *COLOURS)
+    if not known or samples != (1 if photometric in GREYS else 3):
+        name = photometric if known or photometric in REFUSED_COLOURS else "an unknown one"
+        raise DecodeError(
+            f"its colours are {name} with {samples} samples a pixel; export it grey or as RGB"
+        )
+    planar = bool(elements.get("PlanarConfiguration"))
+    if photometric == "YBR_FULL_422" and syntax in NATIVE and (columns % 2 or planar):
+        raise DecodeError(
+            f"YBR_FULL_422 of {columns} columns or in planes has no defined order; export RGB"
+        )
+    if photometric == "MONOCHROME2" and elements.get("PixelPresentation") in ("COLOR", "MIXED"):
+        raise DecodeError("has a supplemental palette for part of its greys; export it as RGB")
+    return photometric
 
 
-def _read_bits(elements: Dataset, syntax: uid.UID) -> int:
+def _read_bits(elements: Dataset, syntax: uid.UID) -> tuple[int, int, int]:
+    """Bits allocated and stored, and the lowest stored bit."""
     allocated = _positive_int(elements, "BitsAllocated")
     stored = _positive_int(elements, "BitsStored", default=allocated)
     if allocated not in (8, 16) or not 1 <= stored <= allocated:
@@ -156,18 +176,37 @@ def _read_bits(elements: Dataset, syntax: uid.UID) -> int:
         )
     if stored > 8 and syntax in JPEG:
         raise DecodeError(f"a JPEG of {stored} bits is not supported; export 8 bits")
-    if elements.get("PixelRepresentation"):
+    if elements.get("PixelRepresentation") and elements.get("SamplesPerPixel", 1) != 1:
         raise DecodeError("its pixels are signed; export it unsigned")
-    return stored
+    high_bit = elements.get("HighBit")
+    if stored == allocated or high_bit is None or syntax in (*JPEG, *JPEG_2000):
+        return allocated, 8 if syntax in JPEG else stored, 0
+    if not stored <= high_bit + 1 <= allocated:
+        raise DecodeError(f"{stored} bits cannot end at bit {high_bit}; export it again")
+    return allocated, stored, high_bit + 1 - stored
+
+
+def _read_grey(
+    elements: Dataset, photometric: str, bits: int, syntax: uid.UID, notes: list[str]
+) -> tuple[UInt8[np.ndarray, "codes"] | None, bool]:
+    signed, big_endian = bool(elements.get("PixelRepresentation")), not syntax.is_little_endian
+    if photometric in COLOURS:
+        return None, False
+    if photometric == PALETTE:
+        if signed:
+            raise DecodeError("its pixels are signed; export it unsigned")
+        return dicom_grey.build_palette_table(elements, bits, big_endian=big_endian), True
+    return dicom_grey.build_table(elements, bits, signed=signed, big_endian=big_endian, notes=notes)
 
 
 def _positive_int(elements: Dataset, name: str, *, default: int | None = None) -> int:
-    value = elements.get(name)
-    if value is None and default is not None:
-        return default
-    if value is None or int(value) < 1:
+    number = 0
+    with suppress(Exception):  # of many kinds: text, several values
+        value = elements.get(name)
+        number = default or 0 if value is None else int(value)
+    if number < 1:
         raise DecodeError(f"its header gives no usable {name}; export it again")
-    return int(value)
+    return number
 
 
 def _read_fps(elements: Dataset, notes: list[str]) -> float | None:
@@ -183,37 +222,3 @@ def _read_fps(elements: Dataset, notes: list[str]) -> float | None:
         notes.append(f"its frame rate is {rate:g}; stored as unknown")
         return None
     return rate
-
-
-def _read_region(
-    elements: Dataset, notes: list[str]
-) -> tuple[tuple[int, int, int, int] | None, float | None]:
-    tissue = [
-        region
-        for region in elements.get("SequenceOfUltrasoundRegions") or ()
-        if (region.get("RegionSpatialFormat"), region.get("RegionDataType"))
-        == (TWO_DIMENSIONAL, TISSUE)
-    ]
-    if len(tissue) != 1:
-        count = f"{len(tissue)} ultrasound regions" if tissue else "no ultrasound region"
-        notes.append(f"its header names {count}: not cropped, spacing unknown")
-        return None, None
-    corners = ("MinY0", "MinX0", "MaxY1", "MaxX1")
-    top, left, bottom, right = (int(tissue[0][f"RegionLocation{name}"].value) for name in corners)
-    rows, columns = _positive_int(elements, "Rows"), _positive_int(elements, "Columns")
-    box = (top, left, min(bottom + 1, rows), min(right + 1, columns))
-    if not (0 <= top < box[2] and 0 <= left < box[3]):
-        raise DecodeError("its ultrasound region lies outside of its image; export it again")
-    return box, _read_spacing(tissue[0], notes)
-
-
-def _read_spacing(region: Any, notes: list[str]) -> float | None:
-    units = (region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection"))
-    across, down = (abs(float(region.get(f"PhysicalDelta{axis}") or 0)) for axis in "XY")
-    if units != (CENTIMETRES, CENTIMETRES) or not (0 < down < 10 and math.isfinite(across)):
-        notes.append("its region gives no spacing in centimetres")
-        return None
-    if abs(across - down) > 0.02 * down:
-        notes.append("its pixels are not square: spacing stored as unknown")
-        return None
-    return 10 * down

@@ -1,35 +1,25 @@
 """Decode an open DICOM file to grey frames, inside the decoder's fork.
 
-Shapes: H rows, W columns, C colours.
+Shapes: H rows, W columns.
 Colour becomes luma of BT.601, as in videos. The one region of plain echoes is cropped where the
 header names it. A clip that shows or declares text outside of its fan is refused unless the request
-allows it. A JPEG's own markers determine its colours, as scanners label YBR as RGB. Exceptions of
-the DICOM reader are never quoted, as they may contain header fields.
+allows it. Exceptions of the DICOM reader are never quoted, as they may contain header fields.
 """
 
-import io
 import warnings
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
-from pydicom.encaps import generate_frames
-from pydicom.pixels import iter_pixels
 
-from lus_ray.data.decoding import dicom_header, file_types
+from lus_ray.data.decoding import dicom_frames, dicom_header, file_types
 from lus_ray.data.decoding.burned_in_text import Extremes, count_bright_blocks
+from lus_ray.data.decoding.dicom_grey import to_luma
 from lus_ray.data.decoding.dicom_header import DicomHeader
+from lus_ray.data.decoding.sample_range import MIN_GREYS, check_range
 from lus_ray.data.decoding.video import check_count, check_declared, shrink_frame, write_raw
 from lus_ray.errors import DecodeError
-
-ELEMENT_BYTES = 12
-"""Tag, VR and length that precede encapsulated pixels."""
-PLAIN_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
-"""Adobe's JPEG marker for components that are red, green and blue."""
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-"""ITU-R BT.601."""
 
 REMEDY = "blank it first, or allow it on purpose if it names nobody"
 
@@ -53,6 +43,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     num_frames = write_raw(frames, out, request)
     notes = list(header.notes)
     check_count(num_frames, header.num_frames, frames.damage, notes)
+    _check_range(frames, header)
     _check_text(frames.extremes, header, notes, allow_text)
     scale = max(frames.shape) / max(frames.native)
     return {
@@ -71,8 +62,9 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
 class DicomFrames:
     """Grey frames of a file whose header was read, cropped and at most `max_side` on a side.
 
-    After iteration `shape` is that of the frames, `extremes` are of the whole images, and `damage`
-    is the reason for an early end, if any; `native` is the (height, width) of the region.
+    After iteration `shape` is that of the frames; `extremes` are of the whole images, `smallest`
+    and `largest` of their stored values; `damage` is the reason for an early end, if any. `native`
+    is the (height, width) of the region.
     """
 
     def __init__(self, file: BinaryIO, header: DicomHeader, *, max_side: int) -> None:
@@ -81,54 +73,51 @@ class DicomFrames:
         top, left, bottom, right = self.region
         self.native, self.shape = (bottom - top, right - left), (0, 0)
         self.extremes, self.damage = Extremes(), ""
+        self.smallest, self.largest = 2**header.bits_stored, 0
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "_ _"]]:
         top, left, bottom, right = self.region
         for image in self._images():
-            if self.header.photometric == "MONOCHROME1":
-                image = 255 - image
             self.extremes.add(image)
             pixels = shrink_frame(image[top:bottom, left:right], self.max_side)
             self.shape = pixels.shape
             yield pixels
 
     def _images(self) -> Iterator[UInt8[np.ndarray, "H W"]]:
-        decode = _decode_jpegs if self.header.syntax in dicom_header.JPEG else _decode_others
         with warnings.catch_warnings(action="ignore"):  # they may quote the header
             try:
-                yield from decode(self.file, self.header)
+                for frame in dicom_frames.read_frames(self.file, self.header):
+                    self.smallest = min(self.smallest, int(frame.min()))
+                    self.largest = max(self.largest, int(frame.max()))
+                    yield self._to_grey(frame)
             except MemoryError:
                 raise
             except DecodeError as error:
+                if error.kind == "refused":
+                    raise
                 self.damage = str(error)
             except Exception:  # of many kinds, with messages that may quote the header
                 self.damage = "the pixel data are damaged or end early"
 
-
-def _decode_jpegs(file: BinaryIO, header: DicomHeader) -> Iterator[UInt8[np.ndarray, "H W"]]:
-    file.read(ELEMENT_BYTES)
-    for content in generate_frames(file, number_of_frames=header.num_frames):
-        image = Image.open(io.BytesIO(content), formats=("JPEG",))
-        declared = "jfif" in image.info or "adobe_transform" in image.info
-        subsampled = any(layer[1:3] != (1, 1) for layer in getattr(image, "layer", ()))
-        if header.photometric == "RGB" and not declared and not subsampled:
-            content = content[:2] + PLAIN_RGB + content[2:]
-            image = Image.open(io.BytesIO(content), formats=("JPEG",))
-        if image.size != (header.columns, header.rows):
-            raise DecodeError("an image is not of the size in the header")
-        image.draft("L", image.size)  # the luma is in the file: no colour is computed
-        yield np.asarray(image.convert("L"))
+    def _to_grey(self, frame: dicom_frames.Frame) -> UInt8[np.ndarray, "H W"]:
+        if self.header.grey is not None:
+            grey = self.header.grey[frame]
+            return 255 - grey if self.header.photometric == "MONOCHROME1" else grey
+        if self.header.bits_stored > 8:
+            frame = frame >> (self.header.bits_stored - 8)
+        return to_luma(frame) if frame.ndim == 3 else frame.astype(np.uint8)
 
 
-def _decode_others(file: BinaryIO, header: DicomHeader) -> Iterator[UInt8[np.ndarray, "H W"]]:
-    file.seek(0)
-    for pixels in iter_pixels(file):
-        if header.bits_stored > 8:
-            pixels = pixels >> (header.bits_stored - 8)
-        pixels = np.minimum(pixels, 255).astype(np.uint8)
-        if pixels.ndim == 3:
-            pixels = np.rint(pixels @ LUMA).astype(np.uint8)
-        yield pixels
+def _check_range(frames: DicomFrames, header: DicomHeader) -> None:
+    """Refuse a clip that its own window, or 16 bits without one, would store all but uniform."""
+    smallest, largest = frames.smallest, frames.largest
+    if not header.windowed:
+        check_range(header.bits_stored, largest, smallest)
+    elif frames.extremes.brightest is not None and frames.extremes.darkest is not None:
+        greys = int(frames.extremes.brightest.max()) - int(frames.extremes.darkest.min())
+        if greys < min(MIN_GREYS, largest - smallest):
+            reason = f"its window shows its values {smallest} to {largest} as {greys} of 256 greys"
+            raise DecodeError(f"{reason}; export it with a window that fits", "refused")
 
 
 def _check_text(extremes: Extremes, header: DicomHeader, notes: list[str], allowed: bool) -> None:

@@ -5,6 +5,7 @@ network addresses. It only gets the formats listed here, each with its demuxer f
 """
 
 import os
+import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -15,6 +16,8 @@ TAIL_BYTES = 4096
 PREAMBLE_BYTES = 128
 """May hold anything, even the head of another format, before DICOM's mark."""
 DICOM_MARK = b"DICM"
+BARE_DICOM = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)
+"""First element of DICOM without its preamble: group 2 or 8, then a type or a short length."""
 PADDING = b"\0\r\n "
 """May follow the end mark of a file."""
 
@@ -105,11 +108,11 @@ def check_extension(kind: FileFormat, suffix: str) -> list[str]:
 
 def is_dicom(descriptor: int) -> bool:
     """Whether an open file is DICOM; the file position does not move."""
-    return os.pread(descriptor, 4, PREAMBLE_BYTES) == DICOM_MARK
+    return _match_start(os.pread(descriptor, HEAD_BYTES, 0)) is DICOM
 
 
 def _match_start(head: bytes) -> FileFormat | None:
-    if head[PREAMBLE_BYTES:] == DICOM_MARK:
+    if head[PREAMBLE_BYTES:] == DICOM_MARK or BARE_DICOM.match(head):
         return DICOM
     if head[:4] == b"RIFF":
         return {b"AVI ": AVI, b"WEBP": WEBP}.get(head[8:12])

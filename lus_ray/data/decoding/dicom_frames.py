@@ -1,0 +1,211 @@
+"""Read the frames of a DICOM file as stored: native, RLE, JPEG or JPEG 2000.
+
+Shapes: H rows, W columns; a frame is (H, W) or, with red, green and blue, (H, W, 3).
+Of YBR the luma is in the file: no colour is computed. A JPEG's own markers determine its colours,
+as scanners label YBR as RGB. Overlay bits beside the stored ones are masked.
+
+Damage that decoders conceal ends the frames with a `DecodeError`: FFmpeg decodes each JPEG a second
+time, strictly, and a JPEG or an RLE segment with more data than its image needs is damaged.
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+from av.error import FFmpegError
+from jaxtyping import UInt
+from PIL import Image
+from pydicom import uid
+from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets
+from pydicom.pixels import get_decoder
+
+from lus_ray.data.decoding.dicom_header import DicomHeader
+from lus_ray.data.decoding.dicom_syntax import JPEG, NATIVE
+from lus_ray.errors import DecodeError
+
+Frame = UInt[np.ndarray, "H W *colours"]
+
+IMAGE_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff")
+"""Of a JPEG and of a JPEG 2000 codestream: the first fragment of a frame."""
+PLAIN_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+"""Adobe's JPEG marker for components that are red, green and blue."""
+SPARE_BYTES = 16
+"""Some encoders pad a JPEG's last scan."""
+MAX_SEGMENTS = 15
+CUT = "the pixel data end early"
+
+
+def read_frames(file: BinaryIO, header: DicomHeader) -> Iterator[Frame]:
+    """The frames, at most as many as the file holds.
+
+    Raises:
+        DecodeError: the frames end early, or more follow than the header declares.
+    """
+    file.seek(header.pixels_at)
+    if header.syntax in NATIVE:
+        yield from _read_native(file, header)
+        return
+    frames = _read_encapsulated(file, is_rle=header.syntax == uid.RLELossless)
+    for number, content in enumerate(frames, 1):
+        if number > header.num_frames:
+            raise _too_many("more", header)
+        if header.syntax in JPEG:
+            yield _decode_jpeg(content, header)
+        elif header.syntax == uid.RLELossless:
+            yield _mask(_decode_rle(content, header), header)
+        else:
+            yield _mask(_decode_jpeg_2000(content, header), header)
+
+
+def _too_many(found: int | str, header: DicomHeader) -> DecodeError:
+    reason = f"holds {found} frames than its header declares ({header.num_frames}); "
+    return DecodeError(f"{reason}correct its NumberOfFrames or export it again", "refused")
+
+
+def _read_native(file: BinaryIO, header: DicomHeader) -> Iterator[Frame]:
+    width, num_pixels = header.bits_allocated // 8, header.rows * header.columns
+    length, samples = header.pixels_length or 0, 1 if header.grey is not None else 3
+    subsampled = (
+        header.photometric == "YBR_FULL_422" and length < header.num_frames * num_pixels * 3
+    )
+    size = num_pixels * (2 if subsampled else samples) * width
+    if length // size > header.num_frames:
+        raise _too_many(f"{length // size - header.num_frames} more", header)
+    order = ">" if header.syntax == uid.ExplicitVRBigEndian else "<"
+    for number in range(header.num_frames):
+        content = _read_bytes(file, header, number * size, size)
+        if len(content) < size or (number + 1) * size > length:
+            raise DecodeError(CUT)
+        frame = np.frombuffer(content, f"{order}u{width}").astype(f"u{width}")
+        if subsampled:  # Y Y Cb Cr for each two pixels
+            frame = frame.reshape(-1, 4)[:, :2].reshape(header.rows, header.columns)
+        elif samples == 1:
+            frame = frame.reshape(header.rows, header.columns)
+        elif header.planar:
+            frame = frame.reshape(3, header.rows, header.columns).transpose(1, 2, 0)
+        else:
+            frame = frame.reshape(header.rows, header.columns, 3)
+        yield _mask(frame, header)
+
+
+def _read_bytes(file: BinaryIO, header: DicomHeader, start: int, size: int) -> bytes:
+    """Bytes of the pixel data in their order; 8-bit samples in big-endian words are swapped."""
+    if not header.swapped:
+        file.seek(header.pixels_at + start)
+        return file.read(size)
+    odd = start % 2
+    file.seek(header.pixels_at + start - odd)
+    words = file.read(odd + size + (odd + size) % 2)
+    return np.frombuffer(words[: len(words) // 2 * 2], ">u2").astype("<u2").tobytes()[odd:][:size]
+
+
+def _mask(frame: Frame, header: DicomHeader) -> Frame:
+    """The stored bits alone, and of YBR the luma alone."""
+    if frame.ndim == 3 and header.photometric.startswith("YBR_FULL"):
+        frame = frame[..., 0]
+    return (frame >> header.low_bit) & (2**header.bits_stored - 1)
+
+
+def _read_encapsulated(file: BinaryIO, *, is_rle: bool) -> Iterator[bytes]:
+    """The content of one frame after another.
+
+    A frame begins where a fragment begins with an image, so that no offset table is needed, which
+    may be missing or wrong. A frame of RLE is one fragment.
+    """
+    parse_basic_offsets(file)
+    parts: list[bytes] = []
+    for fragment in generate_fragments(file):
+        if parts and (is_rle or fragment.startswith(IMAGE_STARTS)):
+            yield b"".join(parts)
+            parts = []
+        parts.append(fragment)
+    if parts:
+        yield b"".join(parts)
+
+
+def _decode_jpeg(content: bytes, header: DicomHeader) -> Frame:
+    image = Image.open(io.BytesIO(content), formats=("JPEG",))
+    if image.size != (header.columns, header.rows):
+        raise DecodeError("an image is not of the size in the header")
+    check_jpeg(content)
+    declared = "jfif" in image.info or "adobe_transform" in image.info
+    subsampled = any(layer[1:3] != (1, 1) for layer in getattr(image, "layer", ()))
+    if header.photometric == "RGB" and not declared and not subsampled:
+        content = content[:2] + PLAIN_RGB + content[2:]
+        image = Image.open(io.BytesIO(content), formats=("JPEG",))
+    image.draft("L", image.size)  # the luma is in the file: no colour is computed
+    return np.asarray(image.convert("L"))
+
+
+def check_jpeg(content: bytes) -> None:
+    """Refuse a JPEG whose damage libjpeg conceals; a changed value that fits is not detectable.
+
+    Raises:
+        DecodeError: the scan ends early, holds invalid codes, or more data than the image needs.
+    """
+    end = content.rfind(b"\xff\xd9")
+    start = content.rfind(b"\xff\xda", 0, max(end, 0))
+    if end < 0 or not _is_sound(content):
+        raise DecodeError("a JPEG frame is damaged")
+    scan = content[start:end].rstrip(b"\xff")
+    rest = content[:start] + scan[:-SPARE_BYTES] + content[end:]
+    if len(scan) > 4 * SPARE_BYTES and _is_sound(rest):
+        raise DecodeError("a JPEG frame is damaged: data remain after its image")
+
+
+def _is_sound(content: bytes) -> bool:
+    context: Any = av.CodecContext.create("mjpeg", "r")
+    context.thread_count = 1
+    context.options = {"err_detect": "explode+bitstream+buffer"}
+    try:
+        return bool(context.decode(av.Packet(content)) + context.decode(None))
+    except FFmpegError:
+        return False
+
+
+def _decode_rle(content: bytes, header: DicomHeader) -> Frame:
+    """Planes of bytes, the highest byte of each sample first, each in runs."""
+    width, samples = header.bits_allocated // 8, 1 if header.grey is not None else 3
+    count, *starts = struct.unpack(f"<{1 + MAX_SEGMENTS}L", content[:64])
+    if count != width * samples:
+        raise DecodeError(f"an RLE frame has {count} segments, not {width * samples}")
+    ends = [*starts[1:count], len(content)]
+    planes = [
+        _unpack_runs(content[start:end], header.rows * header.columns)
+        for start, end in zip(starts, ends, strict=False)
+    ]
+    joined = np.stack(planes).reshape(samples, width, header.rows, header.columns)
+    frame = np.ascontiguousarray(np.moveaxis(joined, (0, 1), (2, 3))).view(f">u{width}")[..., 0]
+    frame = frame.astype(f"u{width}")
+    return frame if samples == 3 else frame[..., 0]
+
+
+def _unpack_runs(segment: bytes, size: int) -> UInt[np.ndarray, "bytes"]:
+    plane = Image.frombytes("L", (size, 1), segment, "packbits", "L")
+    try:
+        Image.frombytes("L", (size + 2, 1), segment, "packbits", "L")
+    except ValueError:  # it holds no more than one byte of padding
+        return np.asarray(plane)[0]
+    raise DecodeError("an RLE frame is damaged: data remain after its image")
+
+
+def _decode_jpeg_2000(content: bytes, header: DicomHeader) -> Frame:
+    samples = 1 if header.grey is not None else 3
+    frames = get_decoder(header.syntax).iter_array(
+        encapsulate([content]),
+        raw=True,
+        number_of_frames=1,
+        rows=header.rows,
+        columns=header.columns,
+        samples_per_pixel=samples,
+        planar_configuration=0,
+        photometric_interpretation="MONOCHROME2" if samples == 1 else header.photometric,
+        pixel_representation=0,
+        bits_allocated=header.bits_allocated,
+        bits_stored=header.bits_stored,
+        pixel_keyword="PixelData",
+    )
+    return next(frames)[0]
