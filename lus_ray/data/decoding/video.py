@@ -10,15 +10,16 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 import av
+import av.logging
 import numpy as np
-from av.error import FFmpegError
 from jaxtyping import UInt8
 
 from lus_ray.data.decoding import file_types
+from lus_ray.data.decoding.damage import MAX_SHORTFALL, StrictDecoder, drop_damaged
+from lus_ray.data.decoding.orientation import Orientation, matrix_of, parse_matrix
+from lus_ray.data.decoding.streams import choose_stream, count_cut_off, count_shown
 from lus_ray.errors import DecodeError
 
-MAX_SHORTFALL = 0.02
-"""Tolerated share of frames that a container declares and do not decode (at least one frame)."""
 MAX_FPS = 1000.0
 
 _SAMPLINGS = ("420p", "422p", "444p", "440p")
@@ -42,17 +43,24 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     notes = []
     if request["suffix"] not in kind.extensions:
         notes.append(f"its name ends in {request['suffix']!r}, but it holds {kind.name}")
-    with av.open(file, format=kind.demuxer, metadata_errors="replace") as container:
-        if not container.streams.video:
-            raise DecodeError("holds no video stream")
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
-        num_declared = 1 if kind.still else int(stream.frames)
+    av.logging.set_level(av.logging.ERROR)
+    av.logging.set_skip_repeated(False)
+    with (
+        av.logging.Capture() as log,
+        av.open(file, format=kind.demuxer, metadata_errors="replace") as container,
+    ):
+        stream = choose_stream(container, notes)
+        num_declared = count_shown(stream, kind)
         context = stream.codec_context
         check_declared(context.height, context.width, num_declared, request)
-        frames = VideoFrames(container, stream, request, notes)
-        num_frames = write_raw(frames, out, request)
-        check_count(num_frames, num_declared, frames.damage, notes)
+        decoder = StrictDecoder(container, stream, log)
+        frames = VideoFrames(decoder, stream, request, notes)
+        write_raw(frames, out, request)
+        num_frames, num_expected = drop_damaged(decoder, out, num_declared, notes)
+        if not num_declared:
+            num_cut_off = count_cut_off(container, stream, kind, decoder.end)
+            num_expected = 0 if num_cut_off is None else num_frames + num_cut_off
+        check_count(num_frames, num_expected, decoder.container_cause or decoder.cause, notes)
         fps = None if kind.still or num_frames < 2 else _fps(stream.average_rate, notes)
     return {
         "num_frames": num_frames,
@@ -86,50 +94,53 @@ class VideoFrames:
     """Grey frames of a stream, upright, at most `max_side` pixels on a side.
 
     After iteration `native` is (height, width) of the upright image as coded, `shape` that of the
-    frames, `scale` the ratio of their long sides, and `damage` FFmpeg's error, if any.
+    frames, `scale` the ratio of their long sides.
     """
 
-    def __init__(self, container: Any, stream: Any, request: dict[str, Any], notes: list) -> None:
-        self.container, self.stream, self.request, self.notes = container, stream, request, notes
+    def __init__(
+        self, decoded: Iterable[Any], stream: Any, request: dict[str, Any], notes: list[str]
+    ) -> None:
+        self.decoded, self.stream, self.request, self.notes = decoded, stream, request, notes
         self.native: tuple[int, int] | None = None
         self.shape: tuple[int, int] | None = None
         self.scale = 1.0
-        self.damage = ""
+        self.matrix: bytes | None = None
+        self.orientation = Orientation()
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W"]]:
-        decoded = self.container.decode(self.stream)
-        while True:
-            try:
-                frame = next(decoded)
-            except StopIteration:
-                return
-            except FFmpegError as error:
-                self.damage = error.strerror or type(error).__name__
-                return
+        for frame in self.decoded:
             yield self._upright(frame)
 
     def _upright(self, frame: Any) -> UInt8[np.ndarray, "H W"]:
         check_size(frame.height, frame.width, self.request)
-        first = self.native is None
-        turns, odd = divmod(round(frame.rotation) % 360, 90)
+        is_first = self.native is None
+        self._check_matrix(matrix_of(frame), is_first)
         pixels = shrink_frame(to_grey(frame), self.request["max_side"])
-        pixels = np.rot90(pixels, 0 if odd else turns)
+        pixels = self.orientation.apply(pixels)
         native = (frame.height, frame.width)
-        if turns % 2 and not odd:
+        if self.orientation.is_transposed:
             native = native[::-1]
-        if not first and native != self.native:
+        if not is_first and native != self.native:
             raise DecodeError(f"the frame size changes from {self.native} to {native} within it")
-        if first:
+        if is_first:
             self.native, self.shape = native, pixels.shape
             self.scale = max(pixels.shape) / max(native)
-            self._note_geometry(frame, turns, odd)
+            self._note_geometry()
         return pixels
 
-    def _note_geometry(self, frame: Any, turns: int, odd: int) -> None:
-        if odd:
-            self.notes.append(f"its container asks to rotate by {frame.rotation} degrees; ignored")
-        elif turns:
-            self.notes.append(f"rotated by {90 * turns} degrees, as its container asks")
+    def _check_matrix(self, matrix: bytes | None, is_first: bool) -> None:
+        """Take the matrix of the first frame; that of an SEI message holds until the next one."""
+        if matrix is None or matrix == self.matrix:
+            return
+        orientation = parse_matrix(matrix)
+        if not is_first and orientation != self.orientation:
+            reason = "its display matrix changes within it; cut it there or export it upright"
+            raise DecodeError(reason, "refused")
+        self.matrix, self.orientation = matrix, orientation
+
+    def _note_geometry(self) -> None:
+        if description := self.orientation.description:
+            self.notes.append(f"{description}, as its container asks")
         aspect = self.stream.sample_aspect_ratio
         if aspect and aspect != 1:
             self.notes.append(f"its pixels have an aspect ratio of {aspect}; kept as stored")

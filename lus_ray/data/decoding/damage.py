@@ -1,0 +1,209 @@
+"""Find the frames of a clip that FFmpeg shows although their data are damaged.
+
+By default FFmpeg conceals damage: it fills blocks from their surroundings. Here its error detection
+is strict, and a frame counts as damaged where the decoder reports an error or marks it corrupt, and
+so do the frames predicted from it, up to the next key frame.
+
+Limits: damage that leaves a valid stream cannot be noticed. That is any change of uncompressed,
+Huffyuv, Ut Video, QuickTime Animation and FFV1 version 1 frames, nearly any of VP8, VP9 and HEVC,
+whose arithmetic codes have no redundancy (HEVC with a picture hash is checked), most of GIF, and
+single bits of other codecs.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from av.error import FFmpegError
+
+from lus_ray.errors import DecodeError
+
+MAX_SHORTFALL = 0.02
+"""Tolerated share of frames that are damaged, or declared and absent (at least one frame)."""
+STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
+"""Decoder options."""
+LOGGED_BY_DECODER = (("ffv1", "CRC mismatch"), ("gif", "LZW decode failed"), ("qtrle", "Problem"))
+"""(source, text) of FFmpeg's log lines for damage that these decoders report in no other way."""
+LOGGED_BY_DEMUXER = (
+    ("matroska,webm", "EBML number"),
+    ("matroska,webm", "exceeds containing"),
+    ("matroska,webm", "prematurely"),
+    ("asf", "invalid"),
+)
+"""The same for lost packets."""
+
+
+@dataclass
+class PacketInfo:
+    """A packet in decoding order: its time stamp, and whether it is a key frame or shown at all."""
+
+    pts: int | None
+    is_key: bool
+    is_shown: bool
+
+
+class StrictDecoder:
+    """Decodes the packets of a stream and records what is damaged.
+
+    `log` is FFmpeg's log as (level, source, text), which grows meanwhile. After iteration: `cause`
+    of a damaged container or packet, or "", `num_empty` packets without data, as of frames that a
+    recorder dropped, `end` of the last packet in seconds.
+    """
+
+    def __init__(self, container: Any, stream: Any, log: Sequence[tuple[int, str, str]]) -> None:
+        self.container, self.stream, self.log = container, stream, log
+        self.codec = stream.codec_context
+        self.codec.thread_count = 1
+        self.codec.options = STRICT
+        self.codec.copy_opaque = True
+        self.packets: list[PacketInfo] = []
+        self.hurt: set[int] = set()
+        self.outputs: list[int] = []
+        self.cause, self.container_cause = "", ""
+        self.num_empty, self.num_logged, self.end = 0, 0, 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        for packet in self._demux():
+            for frame in self._decode(packet):
+                number = len(self.packets) - 1 if frame.opaque is None else frame.opaque
+                if frame.is_corrupt:
+                    self.hurt.add(number)
+                self.outputs.append(number)
+                yield frame
+        self._check_log(None)
+
+    def _demux(self) -> Iterator[Any]:
+        """Packets with data, then None, which flushes the decoder."""
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size:
+                    yield packet
+                elif packet.dts is not None or packet.pts is not None:  # not the end
+                    self.num_empty += 1
+        except MemoryError:
+            raise
+        except FFmpegError as error:
+            self.container_cause = error.strerror or type(error).__name__
+        yield None
+
+    def _decode(self, packet: Any) -> list[Any]:
+        number = len(self.packets)
+        if packet is not None:
+            packet.opaque = number
+            info = PacketInfo(packet.pts, packet.is_keyframe, not packet.is_discard)
+            self.packets.append(info)
+            if packet.is_corrupt:
+                self.hurt.add(number)
+            if packet.pts is not None:
+                end = (packet.pts + (packet.duration or 0)) * (packet.time_base or 0)
+                self.end = max(self.end, float(end))
+        try:
+            return self.codec.decode(packet)
+        except MemoryError:
+            raise
+        except FFmpegError as error:
+            self.hurt.add(min(number, len(self.packets) - 1))
+            self.cause = self.cause or error.strerror or type(error).__name__
+            return []
+        finally:
+            self._check_log(number)
+
+    def _check_log(self, number: int | None) -> None:
+        for _, source, text in self.log[self.num_logged :]:
+            if number is not None and _matches(source, text, LOGGED_BY_DECODER):
+                self.hurt.add(number)
+                self.cause = self.cause or text.strip()
+            if _matches(source, text, LOGGED_BY_DEMUXER):
+                self.container_cause = self.container_cause or text.strip()
+        self.num_logged = len(self.log)
+
+    def find_cut_off(self) -> set[int]:
+        """Packets that do not decode because a cut removed the key frame before them."""
+        first = next((number for number, packet in enumerate(self.packets) if packet.is_key), 0)
+        undecoded = set(range(len(self.packets))) - set(self.outputs)
+        return {
+            number
+            for number in self.hurt | undecoded
+            if number < first or self._precedes(number, self.packets[first].pts)
+        }
+
+    def find_damaged(self) -> set[int]:
+        """Packets that are damaged or predicted from damaged ones; without those cut off."""
+        hurt, intra_only = self.hurt - self.find_cut_off(), self.codec.codec.intra_only
+        damaged = set()
+        is_broken, broken_key_pts = False, None
+        for number, packet in enumerate(self.packets):
+            if packet.is_key or intra_only:
+                broken_key_pts = packet.pts if is_broken else None
+                is_broken = False
+            is_broken |= number in hurt
+            if is_broken or self._precedes(number, broken_key_pts):
+                damaged.add(number)
+        return damaged
+
+    def _precedes(self, number: int, key_pts: int | None) -> bool:
+        """Whether a packet is shown before a key frame, and so refers to the frames before it."""
+        pts = self.packets[number].pts
+        return key_pts is not None and pts is not None and pts < key_pts
+
+    def shown_order(self) -> list[int]:
+        """Packets whose frames a player shows, in its order."""
+        shown = [number for number, packet in enumerate(self.packets) if packet.is_shown]
+        if all(self.packets[number].pts is not None for number in shown):
+            shown.sort(key=lambda number: self.packets[number].pts or 0)
+        return shown
+
+
+def drop_damaged(
+    decoder: StrictDecoder, out: BinaryIO, num_declared: int, notes: list[str]
+) -> tuple[int, int]:
+    """Remove damaged frames from `out`; the number of frames left, and of those declared to show.
+
+    Raises:
+        DecodeError: more are damaged than tolerated.
+    """
+    shown = decoder.shown_order()
+    damaged, cut_off = decoder.find_damaged(), decoder.find_cut_off()
+    numbers = [rank for rank, number in enumerate(shown) if number in damaged]
+    total = max(num_declared - decoder.num_empty, len(shown))
+    cause = f" ({decoder.cause})" if decoder.cause else ""
+    frames = f"frame{'s' * (len(numbers) > 1)} {list_ranges(numbers)} of {total}"
+    if len(numbers) > max(1, MAX_SHORTFALL * total) or len(numbers) == total:
+        raise DecodeError(f"damaged: {frames}, counted from 0{cause}; copy it again")
+    if numbers:
+        notes.append(f"repaired: removed {frames}, counted from 0, as damaged{cause}")
+    if num_cut_off := len(cut_off & set(shown)):
+        notes.append(
+            f"repaired: skipped {num_cut_off} frames whose key frame was cut off before its start"
+        )
+    if decoder.num_empty:
+        notes.append(f"{decoder.num_empty} frames of its container are empty; not filled in")
+    kept = [i for i, number in enumerate(decoder.outputs) if number not in damaged | cut_off]
+    if len(kept) < len(decoder.outputs):
+        remove_frames(out, kept, out.tell() // len(decoder.outputs))
+    return len(kept), max(0, num_declared - decoder.num_empty - num_cut_off)
+
+
+def remove_frames(out: BinaryIO, kept: Sequence[int], num_bytes: int) -> None:
+    """Keep the frames of these ascending numbers, of `num_bytes` each, in a file of raw frames."""
+    for target, source in enumerate(kept):
+        if target != source:
+            pixels = os.pread(out.fileno(), num_bytes, source * num_bytes)
+            os.pwrite(out.fileno(), pixels, target * num_bytes)
+    os.ftruncate(out.fileno(), len(kept) * num_bytes)
+    out.seek(0, os.SEEK_END)
+
+
+def list_ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in words: "3, 8-12"."""
+    starts = [n for i, n in enumerate(numbers) if not i or n != numbers[i - 1] + 1]
+    ends = [n for i, n in enumerate(numbers) if i + 1 == len(numbers) or n + 1 != numbers[i + 1]]
+    return ", ".join(
+        str(start) if start == end else f"{start}-{end}"
+        for start, end in zip(starts, ends, strict=True)
+    )
+
+
+def _matches(source: str, text: str, lines: Sequence[tuple[str, str]]) -> bool:
+    return any(source == name and phrase in text for name, phrase in lines)

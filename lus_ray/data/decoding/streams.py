@@ -1,0 +1,80 @@
+"""Choose the one video stream of an open container, and read what it declares of its length."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from av.stream import Disposition
+
+from lus_ray.data.decoding.file_types import ASF, MATROSKA, MP4, FileFormat
+from lus_ray.errors import DecodeError
+
+PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
+"""Cover art and chapter pictures."""
+HAS_DURATION = (MATROSKA.demuxer, ASF.demuxer)
+"""Containers that count no frames and whose header states the duration."""
+
+
+def choose_stream(container: Any, notes: list[str]) -> Any:
+    """The only video stream beside cover art and preview pictures, which are noted.
+
+    Raises:
+        DecodeError: there is none, or more than one.
+    """
+    streams = container.streams.video
+    videos = [stream for stream in streams if not stream.disposition & PICTURES]
+    if len(videos) > 1:
+        videos = _skip_previews(videos)
+    if not videos and streams:
+        raise DecodeError("holds cover art but no video; give the video itself")
+    if not videos:
+        raise DecodeError("holds no video stream")
+    if len(videos) > 1:
+        raise DecodeError(f"holds {len(videos)} video tracks or image tiles; export one of them")
+    if num_skipped := len(streams) - 1:
+        notes.append(f"skipped {num_skipped} cover or preview picture{'s' * (num_skipped > 1)}")
+    return videos[0]
+
+
+def _skip_previews(streams: Sequence[Any]) -> list[Any]:
+    """Without the tracks of one still image that cameras store beside a clip."""
+    clips = [stream for stream in streams if not _is_single_image(stream)]
+    return clips or list(streams)
+
+
+def _is_single_image(stream: Any) -> bool:
+    return stream.frames == 1 and stream.codec_context.codec.intra_only
+
+
+def count_shown(stream: Any, kind: FileFormat) -> int:
+    """Frames that the container says a player shows; 0 where it counts none.
+
+    In MP4 and MOV the index follows the edit list, unlike the count of the track.
+    """
+    if kind.still:
+        return 1
+    if kind is MP4 and stream.frames:
+        entries = stream.index_entries
+        return sum(1 for entry in entries if entry.size and not entry.is_discard)
+    return int(stream.frames)
+
+
+def count_cut_off(container: Any, stream: Any, kind: FileFormat, end: float) -> int | None:
+    """Frames between `end`, that of the last packet in seconds, and the end by the header.
+
+    None where the container declares no duration. Up to 2 frames or 2 % are rounding.
+    """
+    seconds = _declared_seconds(container, stream, kind)
+    if seconds is None or not stream.average_rate:
+        return None
+    missing = float((seconds - end) * stream.average_rate)
+    return int(missing) if missing > max(2.0, 0.02 * seconds * stream.average_rate) else 0
+
+
+def _declared_seconds(container: Any, stream: Any, kind: FileFormat) -> float | None:
+    if kind.demuxer not in HAS_DURATION:
+        return None
+    if text := stream.metadata.get("DURATION"):
+        hours, minutes, seconds = map(float, text.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+    is_alone = len(container.streams) == 1
+    return container.duration / 1e6 if is_alone and container.duration else None
