@@ -1,8 +1,9 @@
 """The leak gate: clips that belong together share a group, and folds split groups.
 
 Clips belong together if they are of one patient, have equal pixels, or show the same acquisition
-(`matching`), within and across sources; so do patients to whom a reader gave one group. A group is
-named after the smallest of its patients, whatever the order of rows and of ingests.
+(`matching`), within and across sources; so do patients whose names differ only in case, and those
+to whom a reader gave one group. A group is named after the smallest of its patients, whatever the
+order of rows and of ingests.
 
 Why joined and not dropped: people have to decide which copy has the right label; a fold that keeps
 the copies in one split is right in either case.
@@ -23,6 +24,7 @@ from lus_ray.data.duplicates.signature import (
     compute_signature as compute_signature,  # what ingest stores per clip
 )
 from lus_ray.data.duplicates.signature import unpack_signature
+from lus_ray.data.patient_names import find_same
 from lus_ray.errors import StoreError
 from lus_ray.storage.paths import PathOrUri
 
@@ -115,13 +117,14 @@ def read_given_groups(path: PathOrUri) -> list[tuple[str, str]]:
 def join_groups(
     index: pa.Table, pairs: Iterable[DuplicatePair], given_groups: Sequence[tuple[str, str]] = ()
 ) -> dict[str, str]:
-    """The group of every clip, from pairs of copies and from groups that readers gave."""
+    """The group of every clip, from pairs of copies, spellings, and groups that readers gave."""
     clips, patients = _columns(index, "clip", "patient")
     number_of = {clip: number for number, clip in enumerate(clips)}
     names = dict.fromkeys([*patients, *chain.from_iterable(given_groups)])
     of_name = {name: len(clips) + number for number, name in enumerate(names)}
     edges = [(number, of_name[patient]) for number, patient in enumerate(patients)]
     edges += [(of_name[patient], of_name[group]) for patient, group in given_groups]
+    edges += [(of_name[a], of_name[b]) for same in find_same(names) for a, b in pairwise(same)]
     edges += [(number_of[pair.one], number_of[pair.other]) for pair in pairs]
     roots = _union(len(clips) + len(names), edges)[: len(clips)]
     smallest: dict[int, str] = {}

@@ -19,84 +19,101 @@ mask              a PNG of class ids, or a folder of them, 0.png, 1.png, ... for
 polygons          a LabelMe JSON file, or a folder of them, 0.json, 1.json, ...
 coco              `file_name` of the image in ROOT/annotations.json, a COCO file
 
-Labels are stored as they are. A label that is not a number or out of range refuses its row, and so
-does a mask that does not fit its image. A file that is listed twice is refused with all its rows,
-as none of them is certain. A column close to a known name is refused as a misspelling; any other is
+Labels are stored as they are. A grade, a biomarker or a class that its column does not allow refuses
+the table, as other values of it may be wrong as well. A measurement out of range refuses its row,
+and so does a mask that does not fit its image. A file that is listed twice is refused with all its
+rows, as none of them is certain. A column close to a known name refuses the table; any other is
 skipped with a note.
 """
 
-import difflib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lus_ray.clip import BIOMARKERS, DISEASES, PROBES
+from lus_ray.clip import BIOMARKERS, DISEASES, MASK_SCHEMES, PROBES
 from lus_ray.data.ingest import label_table, mask_files
+from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_columns
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
 SOURCE = "folder"
-TEXTS = ("probe", "zone", "domain", "disease")
+TEXTS = ("zone", "domain")
+CLASSES = {"probe": PROBES, "disease": DISEASES, "mask_scheme": tuple(MASK_SCHEMES)}
 NUMBERS = {"mm_per_pixel": (1e-6, 100.0), "fps": (1e-6, 10_000.0), "sf_ratio": (1e-6, 500.0)}
 GRADES = ("severity", "frame_severity", "raters")
-KNOWN = ("file", "patient", *GRADES, *TEXTS, *NUMBERS, *mask_files.COLUMNS, *BIOMARKERS)
+KNOWN = ("file", "patient", *GRADES, *TEXTS, *CLASSES, *NUMBERS, *mask_files.KINDS, *BIOMARKERS)
 
 
 def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator[dict[str, Any]]:
     """One dict per row of the CSV file `labels` (by default ROOT/labels.csv), sorted by patient.
 
     Raises:
-        SourceError: the CSV file or a required column is missing, or a column is misspelt.
+        SourceError: the CSV file or a required column is missing, or a column name or a class is
+            unknown.
     """
     path = Path(labels) if labels else root / "labels.csv"
-    header, rows = label_table.read(path, ("file", "patient"))
-    _check_header(path, header, ledger)
+    header, rows = label_table.read(path, ("file", "patient"), KNOWN)
+    _check_header(path, header, rows, ledger)
+    classes = label_table.parse_all(rows, partial(_parse_classes, header=header))
     annotations = mask_files.load_annotations(rows, root)
-    listed = Counter((root / row.cells["file"]).resolve() for row in rows)
+    found = [_find_file(row, root) for row in rows]
+    listed = Counter(found)
     stems = Counter(_stem(PurePosixPath(row.cells["file"])) for row in rows)
-    for row in sorted(rows, key=lambda row: (row.cells["patient"], row.cells["file"])):
+    table = zip(rows, classes, found, strict=True)
+    for row, labelled, file in sorted(table, key=lambda line: _patient_then_file(line[0])):
         relative = PurePosixPath(row.cells["file"])
         try:
-            file = row.path("file", root)
-            if not file.is_file():
-                raise SourceError(f"{row.where}: no file {str(relative)!r} in the folder")
+            if isinstance(file, SourceError):
+                raise file
             if listed[file] > 1:
                 raise SourceError(f"{row.where}: file {str(relative)!r} is listed more than once")
             name = relative if stems[_stem(relative)] > 1 else _stem(relative)
-            columns = _parse_labels(row, header) | mask_files.mask_columns(row, root, annotations)
+            columns = _parse_measurements(row, header) | labelled
+            columns |= mask_files.mask_columns(row, root, annotations)
             yield {"file": file, "clip": f"{SOURCE}/{name}", **columns}
         except SourceError as error:
             ledger.skip(SOURCE, row.cells["file"] or row.where, str(error))
+
+
+def _patient_then_file(row: label_table.TableRow) -> tuple[str, str]:
+    return row.cells["patient"], row.cells["file"]
+
+
+def _find_file(row: label_table.TableRow, root: Path) -> Path | SourceError:
+    try:
+        file = row.path("file", root)
+    except SourceError as error:
+        return error
+    if file.is_file():
+        return file
+    return SourceError(f"{row.where}: no file {row.cells['file']!r} in the folder")
 
 
 def _stem(file: PurePosixPath) -> PurePosixPath:
     return file.with_suffix("") if file.name else file  # an empty cell, or a dot, names no file
 
 
-def _check_header(path: Path, header: list[str], ledger: Ledger) -> None:
+def _check_header(
+    path: Path, header: list[str], rows: Sequence[label_table.TableRow], ledger: Ledger
+) -> None:
+    unknown = [name for name in header if name not in KNOWN]
+    for name in unknown:
+        if close := find_close_columns(name, KNOWN, header):
+            remedy = f"{did_you_mean(close)} Rename it, also where it is something else"
+            raise SourceError(f"{path}: column {name!r} is unknown{remedy}")
     mask_files.check_header(path, header)
-    for name, times in Counter(header).items():
-        if times > 1 and name:
-            raise SourceError(f"{path}: {times} columns are named {name!r}; keep one")
-        if name in KNOWN or not name:
-            continue
-        if close := difflib.get_close_matches(name.lower(), KNOWN, n=1, cutoff=0.8):
-            raise SourceError(f"{path}: column {name!r} is unknown; did you mean {close[0]!r}?")
-        ledger.note(SOURCE, path.name, f"skipped unknown column {name!r}")
+    for name in unknown:
+        if any(row.cells[name] for row in rows):
+            ledger.note(SOURCE, path.name, f"skipped unknown column {name!r}")
 
 
-def _parse_labels(row: label_table.TableRow, header: list[str]) -> dict[str, Any]:
-    patient = row.text("patient")
-    columns: dict[str, Any] = {"patient": patient and f"{SOURCE}/{patient}"}
-    columns |= {name: row.text(name) for name in TEXTS if name in header}
-    for name, allowed in (("probe", PROBES), ("disease", DISEASES)):
-        if columns.get(name) not in (None, *allowed):
-            raise SourceError(f"{row.where}: {name!r} is {columns[name]!r}; one of {allowed}")
-    for name, (low, high) in NUMBERS.items():
-        if name in header:
-            columns[name] = row.number(name, low=low, high=high)
+def _parse_classes(row: label_table.TableRow, header: list[str]) -> dict[str, Any]:
+    columns: dict[str, Any] = {
+        name: row.one_of(name, allowed) for name, allowed in CLASSES.items() if name in header
+    }
     if "severity" in header:
         columns["severity"] = row.whole("severity", low=0, high=3)
     for name in ("frame_severity", "raters"):
@@ -107,6 +124,16 @@ def _parse_labels(row: label_table.TableRow, header: list[str]) -> dict[str, Any
     if any(value is not None for value in biomarkers.values()):
         values = (biomarkers.get(name) for name in BIOMARKERS)
         columns["biomarkers"] = [-1 if value is None else int(value) for value in values]
+    return columns
+
+
+def _parse_measurements(row: label_table.TableRow, header: list[str]) -> dict[str, Any]:
+    patient = row.text("patient")
+    columns: dict[str, Any] = {"patient": patient and f"{SOURCE}/{patient}"}
+    columns |= {name: row.text(name) for name in TEXTS if name in header}
+    for name, (low, high) in NUMBERS.items():
+        if name in header:
+            columns[name] = row.number(name, low=low, high=high)
     return columns
 
 

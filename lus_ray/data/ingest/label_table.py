@@ -4,13 +4,20 @@ A parser returns a value, None for an empty cell ("not annotated"), or raises a 
 the row, the column and the text found. Nothing is coerced.
 """
 
-import csv
 import math
-from collections.abc import Collection, Iterator
+import re
+import unicodedata
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
+from lus_ray.data.ingest import csv_file
+from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.errors import SourceError
+
+T = TypeVar("T")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 MISSING_CODES = frozenset((-99.0, -96.0))
 """Codes of clinical tables for "not known" and "does not apply"."""
@@ -25,6 +32,17 @@ class TableRow:
 
     def text(self, column: str) -> str | None:
         return self.cells[column] or None
+
+    def one_of(
+        self, column: str, allowed: Collection[str], *, any_case: bool = False
+    ) -> str | None:
+        """One of the allowed values."""
+        text = self.cells[column].lower() if any_case else self.cells[column]
+        if not text or text in allowed:
+            return text or None
+        close = find_close_values(text, allowed)
+        remedy = did_you_mean(close) or f"; write one of {', '.join(allowed)}, or nothing"
+        raise SourceError(f"{self._at(column)}{remedy}")
 
     def yes_no(self, column: str) -> bool | None:
         """yes, no, 1, 0, true, false in any case."""
@@ -50,14 +68,13 @@ class TableRow:
         text = self.cells[column]
         if not text:
             return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
+        value = float(text) if NUMBER.fullmatch(text) else math.nan
         if codes and value in MISSING_CODES:
             return None
         if not low <= value <= high:  # false for NaN as well
-            raise SourceError(f"{self._at(column)}; write a number {low:g} to {high:g}, or nothing")
+            point = ", with a decimal point" if "," in text else ""
+            allowed = f"a number {low:g} to {high:g}{point}, or nothing"
+            raise SourceError(f"{self._at(column)}; write {allowed}")
         return value
 
     def path(self, column: str, root: Path) -> Path:
@@ -65,11 +82,15 @@ class TableRow:
         text = self.cells[column]
         if not text:
             raise SourceError(f"{self._at(column)}; write a path below the folder")
-        path = (root / text).resolve()
+        try:
+            path = _find_path(root, text).resolve()
+            exists = path.exists()
+        except OSError as error:
+            raise SourceError(f"{self.where}: {text!r}: {error.strerror}") from error
         if not path.is_relative_to(root.resolve()):
             reason = "leads out of the folder; move the file into it"
             raise SourceError(f"{self.where}: {text!r} {reason}")
-        if not path.exists():
+        if not exists:
             raise SourceError(f"{self.where}: no file {text!r} in the folder")
         return path
 
@@ -77,35 +98,46 @@ class TableRow:
         return f"{self.where}: {column!r} is {self.cells[column]!r}"
 
 
-def read(path: Path, required: Collection[str]) -> tuple[list[str], list[TableRow]]:
-    """Column names and rows of a CSV file with a header line.
+def _find_path(root: Path, text: str) -> Path:
+    """The path, or the only one whose name has the same letters in another Unicode form."""
+    path = root
+    for part in PurePosixPath(text).parts:
+        same = []
+        if not (path / part).exists() and path.is_dir() and path.is_relative_to(root):
+            same = [entry for entry in path.iterdir() if _compose(entry.name) == _compose(part)]
+        path = same[0] if len(same) == 1 else path / part
+    return path
+
+
+def _compose(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def read(
+    path: Path, required: Collection[str], known: Collection[str] = ()
+) -> tuple[list[str], list[TableRow]]:
+    """Column names and rows of a CSV file; the cells of `required` and `known` columns are used.
 
     Raises:
-        SourceError: the file is missing or not text, or lacks a required column.
+        SourceError: see `csv_file.read`.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            if lacking := [name for name in required if name not in header]:
-                reason = f"column {lacking[0]!r} is missing; found {_short(header)}"
-                raise SourceError(f"{path}: {reason}")
-            return header, list(_rows(path, header, reader))
-    except FileNotFoundError as error:
-        raise SourceError(f"{path}: no such file; the labels are read from it") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SourceError(f"{path}: not a readable CSV file ({error}); save it as UTF-8") from error
+    header, rows = csv_file.read(path, required, known)
+    return header, [TableRow(f"{path.name} row {number}", cells) for number, cells in rows]
 
 
-def _rows(path: Path, header: list[str], reader: Iterator[list[str]]) -> Iterator[TableRow]:
-    for number, cells in enumerate(reader, start=2):
-        if any("\0" in cell for cell in cells):
-            raise SourceError(f"{path} row {number}: holds a NUL character; save it as plain text")
-        if any(cell.strip() for cell in cells):
-            padded = [cell.strip() for cell in cells] + [""] * (len(header) - len(cells))
-            yield TableRow(f"{path.name} row {number}", dict(zip(header, padded, strict=False)))
+def parse_all(rows: Sequence[TableRow], parse: Callable[[TableRow], T]) -> list[T]:
+    """`parse` of every row, before anything is decoded.
 
-
-def _short(header: list[str]) -> str:
-    more = f" and {len(header) - 8} more" if len(header) > 8 else ""
-    return ", ".join(map(repr, header[:8])) + more or "an empty file"
+    Raises:
+        SourceError: the first failure, with the number of rows that fail.
+    """
+    parsed, failures = [], []
+    for row in rows:
+        try:
+            parsed.append(parse(row))
+        except SourceError as error:
+            failures.append(str(error))
+    if failures:
+        more = f" ({len(failures)} such rows)" if len(failures) > 1 else ""
+        raise SourceError(failures[0] + more)
+    return parsed

@@ -28,7 +28,6 @@ from lus_ray.data.masks import resize_masks
 from lus_ray.errors import SourceError
 
 KINDS = ("mask", "polygons", "coco")
-COLUMNS = ("mask_scheme", *KINDS)
 ANNOTATIONS = "annotations.json"
 
 PALETTE, GREY = 3, 0
@@ -73,8 +72,6 @@ def mask_columns(
             f"{row.where}: found {kinds or 'no mask'} with 'mask_scheme' {scheme!r}; write the "
             f"scheme and exactly one of {KINDS}, or leave all of them empty"
         )
-    if scheme not in MASK_SCHEMES:
-        raise SourceError(f"{row.where}: 'mask_scheme' is {scheme!r}; one of {tuple(MASK_SCHEMES)}")
     if kinds == ["coco"]:
         assert annotations is not None
         draw = partial(annotations.draw_mask, row.cells["coco"])

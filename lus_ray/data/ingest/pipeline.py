@@ -25,6 +25,7 @@ from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.ingest.workers import IngestPool
 from lus_ray.data.ledger import Ledger
+from lus_ray.data.patient_names import unify_patients
 from lus_ray.errors import SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join
 
@@ -113,7 +114,7 @@ def ingest(
     ledgers.read(join(store, "ledger.jsonl"))  # refuses a damaged one before all the work
     with stores.stage_source(store, source) as draft:
         with stores.Writer(draft.folder, source) as writer, pool:
-            items, total = _count_items(reader.clips(folder, ledger, **options))
+            items, total = _list_items(reader.clips(folder, ledger, **options), source, ledger)
             for row in pool.make_rows(items):
                 writer.add(row)
                 _count_labels(summary, row)
@@ -171,12 +172,14 @@ def _check_root(root: PathOrUri | None) -> Path | None:
     return None if root is None else Path(root)
 
 
-def _count_items(items: Iterator[dict[str, Any]]) -> tuple[Iterable[dict[str, Any]], int | None]:
-    """Count the items of a reader of files, which is cheap, but not those of a simulator."""
+def _list_items(
+    items: Iterator[dict[str, Any]], source: str, ledger: Ledger
+) -> tuple[Iterable[dict[str, Any]], int | None]:
+    """List the items of a reader of files, which is cheap, but not those of a simulator."""
     first = next(items, None)
     if first is not None and "frames" in first:
         return itertools.chain([first], items), None
-    listed = [] if first is None else [first, *items]
+    listed = unify_patients([] if first is None else [first, *items], source, ledger)
     return listed, len(listed)
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from lus_ray.clip import BIOMARKERS
+from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS
 from lus_ray.data.ingest import folder
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
@@ -62,19 +62,42 @@ def test_a_row_without_a_file_is_refused_alone(file, read):
     assert "row 2" in entry.reason
 
 
-BAD = [("fps", "0"), ("mm_per_pixel", "inf"), ("probe", "round"), ("disease", "flu")]
-BAD += [("severity", text) for text in ("nan", "4", "-99")] + [("B-lines: none", "2")]
-BAD += [("raters", text) for text in ("1;x", "1;;2", "1x2")]
-BAD += [("frame_severity", text) for text in ("0x", "4x3", "0x1.5", "0 1")]
-
-
-@pytest.mark.parametrize(("column", "value"), BAD)
-def test_a_label_out_of_range_refuses_its_row_and_names_it(column, value, read):
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("fps", "0"), ("mm_per_pixel", "inf"), ("mm_per_pixel", "1_0"), ("sf_ratio", "\uff11")],
+)
+def test_a_measurement_out_of_range_refuses_its_row_and_names_it(column, value, read):
     rows, ledger = read(f"file,patient,{column}\na.mp4,1,{value}\na.png,1,\n")
     assert list(rows) == ["folder/a.png"]
     (entry,) = ledger.entries
     assert entry.action == "skipped"
     assert f"labels.csv row 2: {column!r} is" in entry.reason
+
+
+def test_a_decimal_comma_is_refused_with_the_remedy(read):
+    _, ledger = read('file,patient,mm_per_pixel\na.mp4,1,"1,5"\n')
+    assert "'mm_per_pixel' is '1,5'; write" in ledger.entries[0].reason
+    assert "decimal point" in ledger.entries[0].reason
+
+
+CLASSES = [("probe", "Convex", "; did you mean 'convex'"), ("probe", "round", "; write one of")]
+CLASSES += [("disease", "COVID-19", "; did you mean 'COVID-19 pneumonia'")]
+CLASSES += [("disease", "COPD", "; did you mean 'asthma or COPD exacerbation'")]
+CLASSES += [("severity", text, "; write a") for text in ("nan", "4", "-99", "severe", "0x1")]
+CLASSES += [("B-lines: none", text, "; write yes, no") for text in ("2", "maybe")]
+CLASSES += [("raters", text, "; write 1;2;1") for text in ("1;;2", "1x2")]
+CLASSES += [("frame_severity", text, "; write 0;0;1") for text in ("0x", "0x1.5")]
+CLASSES += [("frame_severity", "4x3", "; write a number 0 to 3")]
+
+
+@pytest.mark.parametrize(("column", "value", "remedy"), CLASSES)
+def test_a_class_that_its_column_does_not_allow_refuses_the_table(column, value, remedy, read):
+    with pytest.raises(SourceError) as caught:
+        read(f"file,patient,{column}\na.png,1,\na.mp4,1,{value}\na.mp4,2,{value}\n")
+    (message,) = str(caught.value).splitlines()
+    assert message.startswith(f"labels.csv row 3: {column!r} is '")
+    assert remedy in message
+    assert message.endswith("(2 such rows)")
 
 
 @pytest.mark.parametrize(
@@ -93,12 +116,46 @@ def test_a_file_listed_twice_under_two_patients_is_refused(read):
     assert ["listed more than once" in entry.reason for entry in ledger.entries] == [True, True]
 
 
-def test_a_misspelt_column_is_refused_and_an_unknown_one_skipped_with_a_note(read):
-    with pytest.raises(SourceError, match="'severty' is unknown; did you mean 'severity'"):
-        read("file,patient,severty\na.mp4,1,2\n")
-    rows, ledger = read("file,patient,height of the bed\na.mp4,1,2\n")
-    assert len(rows) == 1
-    assert ledger.counts() == {"noted": 1}
+MISSPELT = {"severty": "severity", "Severity": "severity", "severity score": "severity"}
+MISSPELT |= {"Disease": "disease", "FPS": "fps", "mm per pixel": "mm_per_pixel", "SF": None}
+MISSPELT |= {"b-lines: none": "B-lines: none", "B-lines none": "B-lines: none"}
+MISSPELT |= {"B-lines": " or ".join(f"'B-lines: {n}'" for n in BIOMARKER_GROUPS["B-lines"])[1:-1]}
+MISSPELT |= {"B lines: lots": MISSPELT["B-lines"], "Effusions: < 5 mm": "effusion: < 5 mm"}
+MISSPELT |= dict.fromkeys(("comment", "date", "operator", "patient age", "frame"))
+
+
+@pytest.mark.parametrize(("name", "meant"), MISSPELT.items())
+def test_a_misspelt_column_is_refused_and_an_unknown_one_skipped_with_a_note(name, meant, read):
+    table = f"file,patient,{name}\na.mp4,1,1\n"
+    if meant:
+        with pytest.raises(SourceError) as caught:
+            read(table)
+        assert f"column {name!r} is unknown; did you mean '{meant}'?" in str(caught.value)
+    else:
+        rows, ledger = read(table)
+        assert list(rows) == ["folder/a"]
+        (entry,) = ledger.entries
+        assert (entry.action, entry.reason) == ("noted", f"skipped unknown column {name!r}")
+
+
+def test_a_required_column_in_another_spelling_is_named(read):
+    with pytest.raises(SourceError, match="'patient' is missing; .*did you mean 'Patient ID'"):
+        read("file,Patient ID\na.mp4,1\n")
+
+
+def test_a_file_is_found_by_its_name_in_another_unicode_form(read, tmp_path):
+    (tmp_path / "own" / "e\u0301.png").touch()  # as macOS writes it
+    rows, ledger = read("file,patient\n\u00e9.png,1\n")
+    assert [row["file"].name for row in rows.values()] == ["e\u0301.png"]
+    rows, ledger = read("file,patient\n\u00e9.png,1\ne\u0301.png,2\n")
+    assert not rows
+    assert ["listed more than once" in entry.reason for entry in ledger.entries] == [True, True]
+    (tmp_path / "own" / "\u00e9.png").touch()
+    rows, ledger = read("file,patient\n\u00e9.png,1\ne\u0301.png,2\n")
+    assert {row["file"].name: row["patient"][-1] for row in rows.values()} == {
+        "\u00e9.png": "1",
+        "e\u0301.png": "2",
+    }
 
 
 def test_labels_may_lie_elsewhere(read, tmp_path):

@@ -34,7 +34,9 @@ def read(root, tmp_path):
     """`read(header, row, ...)` ingests the folder beside an unlabelled image: rows, reasons."""
 
     def run(header, *lines, **options):
-        (root / "labels.csv").write_text("\n".join([header, *lines, "plain.png,9,"]) + "\n")
+        num_commas = header.count(",")
+        rows = [line + "," * (num_commas - line.count(",")) for line in (*lines, "plain.png,9")]
+        (root / "labels.csv").write_text("\n".join([header, *rows]) + "\n")
         ingest("folder", root, tmp_path / "store", workers=1, **options)
         rows = {row["clip"]: row for row in store.read(tmp_path / "store")}
         assert clip.masks_of(rows.pop("folder/plain")) is None
@@ -222,10 +224,10 @@ def test_a_row_without_a_clear_mask_is_refused(root, read, tmp_path):
     [
         ("file,patient,mask\na.png,1,m.png\n", "column 'mask' needs a column 'mask_scheme' with"),
         ("file,patient,mask_scheme\na.png,1,sparse\n", "'mask_scheme' needs one of the columns"),
-        ("file,patient,mask_scheme,masks\na.png,1,,\n", "needs one of the columns"),
+        ("file,patient,mask_scheme,masks\na.png,1,,\n", "'masks' is unknown; did you mean 'mask'"),
         ("file,patient,mask_scheme,mask,polygon\na.png,1,,,\n", "did you mean 'polygons'"),
         ("file,patient,mask_scheme,coco\nplain.png,1,sparse,a\n", "no file 'annotations.json'"),
-        (HEADER + "coco,damaged\na.png,1,bline,a.png\n", "json: not a readable JSON file"),
+        (HEADER + "coco,damaged\na.png,1,bline,a.png,\n", "json: not a readable JSON file"),
     ],
 )
 def test_a_table_with_impossible_masks_is_refused_as_a_whole(text, reason, root, tmp_path):
