@@ -61,13 +61,11 @@ def unify_patients(
         written = item["patient"] or ""
         name = normalize_name(written)
         if bad := [c for c in name if unicodedata.category(c) == "Cc" or c == "\ufffd"]:
-            reason = f"patient {ascii(written)} holds the character {ascii(bad[0])}; write the name"
+            reason = f"patient {written!a} holds the character {bad[0]!a}; write the name"
             ledger.skip(source, item["clip"], f"{reason} again")
             continue
         if name != written:
-            reason = (
-                f"patient {ascii(written)} counts as {name!r}: unified blanks, dashes and letters"
-            )
+            reason = f"patient {written!a} counts as {name!r}: unified blanks, dashes and letters"
             ledger.note(source, item["clip"], reason)
         item["patient"] = None if name in ("", f"{source}/") else name
         if item.get("group"):

@@ -7,7 +7,8 @@ from lus_ray.data.patient_names import find_same, find_similar, normalize_name, 
 @pytest.mark.parametrize(
     "written",
     [
-        " P-007 ", "P-007\u00a0", "P\u2011007", "P\u2013007", "P\u2212007", "\uff30-\uff10\uff10\uff17",
+        " P-007 ", "P-007\u00a0", "P\u2011007", "P\u2013007", "P\u2212007",
+        "\uff30-\uff10\uff10\uff17",
         "P-\u200b007", "\ufeffP-007", "P-007\u200e", "P\ufe0f-007", "P-\u00ad007",
     ],
 )  # fmt: skip

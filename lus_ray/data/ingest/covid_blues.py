@@ -15,9 +15,9 @@ sf_ratio    an *estimate* of `estimate_sf_ratio`. Lost: the time; one value per 
 disease     `clin_diagn#...`. Lost: bacterial and other viral pneumonia join "other lung disease",
             which does not distinguish interstitial disease, COPD and oedema.
 
-A label that is not a number, or is out of range, refuses its clip; a clinical value does so for
-all clips of the patient. An empty cell and the codes -99 and -96 mean "not known". A range such as
-"90-92" becomes its mean, with a note.
+A grade or a finding that its column does not allow refuses the table; a clinical value out of
+range refuses all clips of the patient. An empty cell and the codes -99 and -96 mean "not known". A
+range such as "90-92" becomes its mean, with a note.
 """
 
 import re
@@ -33,7 +33,7 @@ from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
 SOURCE = "covid_blues"
-NAME = re.compile(r"patient_(?P<patient>\d+)_(?P<zone>[LR][1-3])(?:_\d+)?")
+NAME = re.compile(r"patient_(?P<patient>\d+)_(?P<zone>[LR][1-3])(?:_\d+)?", re.ASCII)
 CLIP_COLUMNS = ("video_file", "Severity Score", "A-lines", "B-lines")
 AIR, OXYGEN, FLOW = "oxygen_saturation_without_ox", "oxygen_saturation_with_ox", "oxygen_liter"
 DIAGNOSES = {
@@ -53,11 +53,12 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     """One dict per clip, sorted by patient, with `file` to be decoded.
 
     Raises:
-        SourceError: a CSV file or a column of it is missing.
+        SourceError: a CSV file or a column of it is missing, or a class is unknown.
     """
     _, rows = label_table.read(root / "severity.csv", CLIP_COLUMNS)
     columns = ("patient_id", AIR, OXYGEN, FLOW, *DIAGNOSES)
     _, patients = label_table.read(root / "clinical_variables.csv", columns)
+    label_table.parse_all(rows, _check_classes)
     clinical = {row.text("patient_id"): row for row in patients}
     files: dict[str, list[Path]] = {}
     for path in sorted((root / "lus_videos").glob("*.*")):
@@ -75,6 +76,11 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
             ledger.skip(SOURCE, name, str(error))
     for path in (path for paths in files.values() for path in paths):
         ledger.skip(SOURCE, path.name, "severity.csv has no row for this file")
+
+
+def _check_classes(row: TableRow) -> None:
+    row.whole("Severity Score", low=0, high=3)
+    label_biomarkers(row)
 
 
 def _check_candidates(candidates: list[Path], *, times: int) -> str | None:

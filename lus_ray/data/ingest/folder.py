@@ -19,11 +19,11 @@ mask              a PNG of class ids, or a folder of them, 0.png, 1.png, ... for
 polygons          a LabelMe JSON file, or a folder of them, 0.json, 1.json, ...
 coco              `file_name` of the image in ROOT/annotations.json, a COCO file
 
-Labels are stored as they are. A grade, a biomarker or a class that its column does not allow refuses
-the table, as other values of it may be wrong as well. A measurement out of range refuses its row,
-and so does a mask that does not fit its image. A file that is listed twice is refused with all its
-rows, as none of them is certain. A column close to a known name refuses the table; any other is
-skipped with a note.
+Labels are stored as they are. A class, a grade or a biomarker that its column does not allow
+refuses the table: the others may be of another scale as well. A measurement out of range refuses
+its row, and so does a mask that does not fit its image. A file that is listed twice is refused with
+all its rows, as none of them is certain. A column close to a known name refuses the table; any
+other is skipped with a note.
 """
 
 from collections import Counter

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lus_ray.clip import PROBES
 from lus_ray.data.ingest import label_table
 from lus_ray.data.ingest.group_presence import to_biomarkers
 from lus_ray.data.ledger import Ledger
@@ -54,9 +55,10 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     """One dict per file, sorted by patient; `patient` is None where the table names none.
 
     Raises:
-        SourceError: the table or a column of it is missing.
+        SourceError: the table or a column of it is missing, or a class is unknown.
     """
     _, rows = label_table.read(root / METADATA, COLUMNS)
+    label_table.parse_all(rows, _check_classes)
     files = _find_files(root)
     for row in sorted(
         rows, key=lambda row: (row.cells["Patient ID / Name"], row.cells["Filename"])
@@ -76,6 +78,12 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
         ledger.skip(SOURCE, path.name, f"{METADATA} has no row for this file")
 
 
+def _check_classes(row: label_table.TableRow) -> None:
+    for column, allowed in (("Label", DISEASES), ("Type", FOLDERS), ("Probe", PROBES)):
+        row.one_of(column, allowed, any_case=True)
+    row.whole("Lung Severity Score", low=0, high=3)
+
+
 def _find_files(root: Path) -> dict[tuple[str, str], list[Path]]:
     files: dict[tuple[str, str], list[Path]] = defaultdict(list)
     for kind, folder in FOLDERS.items():
@@ -86,9 +94,7 @@ def _find_files(root: Path) -> dict[tuple[str, str], list[Path]]:
 
 def _parse_clip(path: Path, row: label_table.TableRow, ledger: Ledger) -> dict[str, Any]:
     name, label = row.cells["Filename"], row.cells["Label"]
-    if label.lower() not in DISEASES:
-        raise SourceError(f"{row.where}: 'Label' is {label!r}; one of {', '.join(DISEASES)}")
-    disease: str | None = DISEASES[label.lower()]
+    disease = DISEASES.get(label.lower())
     if "label_uncertain" in path.parts:
         ledger.note(SOURCE, name, f"in label_uncertain: ignored its label {label!r}")
         disease = None
@@ -97,7 +103,7 @@ def _parse_clip(path: Path, row: label_table.TableRow, ledger: Ledger) -> dict[s
     return {
         "clip": f"{SOURCE}/{name}",
         "patient": patient and f"{SOURCE}/{patient}",
-        "probe": (row.text("Probe") or "").lower() or None,
+        "probe": row.one_of("Probe", PROBES, any_case=True),
         "zone": zone and f"DEGUM {zone}",
         "domain": SOURCE,
         "severity": row.whole("Lung Severity Score", low=0, high=3),

@@ -100,15 +100,20 @@ def test_clips_come_patient_by_patient_with_zone_and_labels(source):
     assert actions == {"patient_10_L1": "noted", **dict.fromkeys(skipped, "skipped")}
 
 
-@pytest.mark.parametrize("grade", ["nan", "7", "1.5", "mild"])
-def test_an_invalid_grade_refuses_only_its_clip(grade, source):
+@pytest.mark.parametrize(
+    ("column", "old", "new"),
+    [
+        *(("Severity Score", "1.0", grade) for grade in ("nan", "7", "1.5", "mild")),
+        ("B-lines", "yes", "maybe"),
+    ],
+)
+def test_an_invalid_grade_or_finding_refuses_the_table(column, old, new, source):
     text = (source / "severity.csv").read_text()
-    (source / "severity.csv").write_text(text.replace("patient_2_R1,1.0", f"patient_2_R1,{grade}"))
-    ledger = Ledger()
-    names = [row["clip"] for row in covid_blues.clips(source, ledger)]
-    assert names == ["covid_blues/patient_2_R3_2", "covid_blues/patient_10_L1"]
-    (reason,) = [entry.reason for entry in ledger.entries if entry.item == "patient_2_R1"]
-    assert "severity.csv row 4: 'Severity Score' is" in reason
+    row = "patient_2_R1,1.0,yes,yes,"
+    before, _, after = row.rpartition(old)
+    (source / "severity.csv").write_text(text.replace(row, before + new + after))
+    with pytest.raises(SourceError, match=f"severity.csv row 4: {column!r} is {new!r}; write"):
+        list(covid_blues.clips(source, Ledger()))
 
 
 def test_a_clip_listed_twice_or_with_two_files_is_refused(source):

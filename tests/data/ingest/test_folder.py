@@ -139,7 +139,7 @@ def test_a_misspelt_column_is_refused_and_an_unknown_one_skipped_with_a_note(nam
 
 
 def test_a_required_column_in_another_spelling_is_named(read):
-    with pytest.raises(SourceError, match="'patient' is missing; .*did you mean 'Patient ID'"):
+    with pytest.raises(SourceError, match=r"'patient' is missing; .*did you mean 'Patient ID'"):
         read("file,Patient ID\na.mp4,1\n")
 
 

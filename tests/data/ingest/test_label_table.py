@@ -58,10 +58,12 @@ SHAPES = {
     "\n,,\nfile,patient,\r\n\r\na,7,,,\r\nb,8\r\n": [(5, ["a", "7"]), (6, ["b", "8"])],
     "file,patient\ra,7\rb,8\r": [(2, ["a", "7"]), (3, ["b", "8"])],
     'sep=,\nfile,patient\na, "7, 8"\n': [(3, ["a", "7, 8"])],
-    'file,patient,x\na,7,"two\nlines"\nb,8,5"\n': [(2, ["a", "7", "two\nlines"]), (4, ["b", "8", '5"'])],
+    'file,patient,x\na,7,"e\nf"\nb,8,5"\n': [(2, ["a", "7", "e\nf"]), (4, ["b", "8", '5"'])],
     EXCEL: [
-        *((n, ["a", "1", "x"]) for n in range(2, 17)), *((n, ["b", "2", ""]) for n in range(17, 33)),
-        *((n, ["c", "3", "y"]) for n in range(33, 49)), *((n, ["d", "4", ""]) for n in (49, 50)),
+        *((n, ["a", "1", "x"]) for n in range(2, 17)),
+        *((n, ["b", "2", ""]) for n in range(17, 33)),
+        *((n, ["c", "3", "y"]) for n in range(33, 49)),
+        *((n, ["d", "4", ""]) for n in (49, 50)),
     ],
 }  # fmt: skip
 
@@ -94,7 +96,7 @@ REFUSED = {
     HEADER + 15 * "a,1,x\n" + "b,2\nb,2,x\n": "row 17: 2 cells, but the header has 3",
     HEADER + "a,1,x\nPatient,file,other\n": "row 3: repeats the column names",
     "file,patient,Zone,zone\u00a0\n": "row 1: 2 columns are named 'Zone' and 'zone'; keep one",
-    "file,Patient \n": "column 'patient' is missing; found 'file', 'Patient'; did you mean 'Patient'",
+    "file,Patient \n": "'patient' is missing; found 'file', 'Patient'; did you mean 'Patient'",
     "# of today\nfile,patient\n": "column 'file' is missing; found '# of today'",
     "a.png,p1\nb.png,p2\n": "column 'file' is missing; found 'a.png', 'p1'",
     "file;patient;mm\na;1;0,5\n": "separated by semicolons; save it as 'CSV UTF-8'",
@@ -104,7 +106,7 @@ REFUSED = {
     "file\tpatient\n".encode("utf-16"): "UTF-16 text separated by tabs; save it as 'CSV UTF-8'",
     HEADER.encode("utf-16-be"): "row 1: holds a NUL character",
     HEADER + "a,1,x\0\n": "row 2: holds a NUL character",
-    (HEADER + "a,1,Cl\u00e9").encode("cp1252"): "row 2: byte 0xe9 is not UTF-8, but perhaps Latin-1",
+    (HEADER + "a,1,Cl\u00e9").encode("cp1252"): "row 2: byte 0xe9 is not UTF-8",
     b"PK\x03\x04...": "an Excel workbook",
     "\ufeff <!DOCTYPE html>": "a web page",
     b"\xff\xfe\x00binary": "UTF-16 text",

@@ -91,12 +91,20 @@ def test_rows_find_their_files_by_name_and_kind(source):
     assert skipped == ["dataset_metadata.csv row 5 (never public)", "same.png", "stray.avi"]
 
 
-def test_an_unknown_label_refuses_its_row(source):
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("Regular", "Covid", "row 3: 'Label' is 'Covid'; did you mean 'covid-19'"),
+        ("Linear", "Lineal", "row 4: 'Probe' is 'Lineal'; did you mean 'linear'"),
+        (",video,", ",Vidoe,", "row 2: 'Type' is 'Vidoe'; did you mean 'video'? (4 such rows)"),
+    ],
+)
+def test_a_class_in_another_spelling_refuses_the_table(old, new, reason, source):
     path = source / pocovid.METADATA
-    path.write_text(path.read_text().replace("Regular", "Unsure"))
-    ledger = Ledger()
-    assert len(list(pocovid.clips(source, ledger))) == 2
-    assert any("'Label' is 'Unsure'" in entry.reason for entry in ledger.entries)
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(SourceError) as caught:
+        list(pocovid.clips(source, Ledger()))
+    assert reason in str(caught.value)
 
 
 @pytest.mark.data
