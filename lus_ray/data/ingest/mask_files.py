@@ -91,6 +91,8 @@ def read_png(
     """Class ids of `scheme` from the pixel values of a PNG."""
     try:
         with Image.open(path, formats=("PNG",)) as image:
+            image.verify()  # the checksums, which decoding ignores
+        with Image.open(path, formats=("PNG",)) as image:
             check_size((image.height, image.width), height, width, where)
             _check_pixel_type(image, path, where)
             ids = np.array(image)

@@ -143,6 +143,7 @@ def test_a_mask_of_another_scheme_size_or_pixel_type_is_refused(root, read):
         "bit": (IDS > 1, {}, "with 1 bits"),
         "jpeg": (IDS, {"format": "JPEG"}, "not a readable PNG"),
         "cut": (IDS, {}, "not a readable PNG"),
+        "worn": (IDS, {}, "not a readable PNG"),
         "exif": (IDS, {"exif": exif}, "animated or rotated"),
         "moving": (IDS, moving, "animated or rotated"),
     }
@@ -150,6 +151,9 @@ def test_a_mask_of_another_scheme_size_or_pixel_type_is_refused(root, read):
         save(pixels, root / f"m {name}.png", palette=None, **settings)
         shutil.copy(root / "a.png", root / f"{name}.png")
     (root / "m cut.png").write_bytes((root / "m large.png").read_bytes()[:300])
+    worn = bytearray((root / "m worn.png").read_bytes())
+    worn[-20:-16] = bytes(4)  # the checksum of the pixels
+    (root / "m worn.png").write_bytes(worn)
     table = [f"{name}.png,1,sparse,m {name}.png" for name in unfit]
     rows, skipped = read(HEADER + "mask", *table, "v.mp4,1,sparse,m large.png")
     assert not rows
