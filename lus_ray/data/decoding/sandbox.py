@@ -6,7 +6,7 @@ from typing import Any, BinaryIO
 
 from av.error import FFmpegError
 
-from lus_ray.data.decoding import file_types, stills
+from lus_ray.data.decoding import file_types, jpeg_images, stills
 from lus_ray.data.decoding.video import write_frames
 from lus_ray.errors import DecodeError
 from lus_ray.storage.sandbox import serve
@@ -25,9 +25,14 @@ def _decode(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict[str,
     try:
         if file_types.is_dicom(file.fileno()):
             return _dicom_pixels().write_frames(file, out, request)
-        if file_types.detect_format(file) in stills.OPENERS:
+        kind = file_types.detect_format(file)
+        if kind in stills.OPENERS:
             return stills.write_frames(file, out, request)
-        return write_frames(file, out, request)
+        notes: list[str] = []
+        if kind is file_types.JPEG:
+            file = jpeg_images.read_first(file, notes)
+        report = write_frames(file, out, request)
+        return report | {"notes": report["notes"] + notes}
     except DecodeError as error:
         return {"error": str(error), "kind": error.kind}
     except MemoryError:

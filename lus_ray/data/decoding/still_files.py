@@ -6,12 +6,14 @@ noticed. A PNG has one for each chunk.
 
 import io
 import os
+import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
 
+import av
 from PIL import Image, Jpeg2KImagePlugin, PngImagePlugin, PpmImagePlugin, WebPImagePlugin
 
 from lus_ray.data.decoding.video import check_declared
@@ -50,24 +52,28 @@ def load_page(image: Any, number: int) -> Image.Image:
 
 
 def open_png(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> StillFile:
-    """A PNG with the images of its animation, composed; a default image beside them is skipped."""
-    depth, num_images = _check_chunks(file)
+    """A PNG with the images of its animation; a default image beside them is skipped."""
+    depth, durations = _check_chunks(file)
     image = PngImagePlugin.PngImageFile(file)
-    pages = range(int(image.default_image), image.n_frames)
-    if num_images and len(pages) != num_images:
-        raise DecodeError(f"declares {len(pages)} images and holds {num_images}; export it again")
-    check_declared(image.height, image.width, len(pages), request)
+    num_images = image.n_frames - bool(image.default_image)
+    if num_images != max(1, len(durations)):
+        reason = f"declares {num_images} images and holds {len(durations)}; export it again"
+        raise DecodeError(reason)
+    check_declared(image.height, image.width, num_images, request)
     if image.default_image:
         notes.append("skipped the image for viewers that do not show animations")
     orientation = image.getexif().get(ORIENTATION, 1)
-    images = [partial(load_page, image, page) for page in pages]
+    images = [partial(load_page, image, 0)]
+    if image.is_animated:
+        composed = _compose_png(file)
+        images = [partial(_take, composed, duration) for duration in durations]
     return StillFile(images, depth, orientation=orientation)
 
 
-def _check_chunks(file: BinaryIO) -> tuple[int, int]:
-    """Check every chunk of a PNG; bits per sample, and number of images of its animation."""
+def _check_chunks(file: BinaryIO) -> tuple[int, list[float]]:
+    """Check every chunk of a PNG; bits per sample, and durations in ms of its animation."""
     file.seek(PNG_MARK_BYTES)
-    depth, num_images, name = 8, 0, b""
+    depth, durations, name = 8, [], b""
     while name != b"IEND":
         head = file.read(CHUNK_HEAD_BYTES)
         length, name = int.from_bytes(head[:4]), head[4:]
@@ -76,10 +82,28 @@ def _check_chunks(file: BinaryIO) -> tuple[int, int]:
             raise DecodeError("truncated: it ends within a chunk; copy it again")
         if zlib.crc32(content[:-4], zlib.crc32(name)) != int.from_bytes(content[-4:]):
             raise DecodeError(f"damaged: the checksum of chunk {name!r} is wrong; copy it again")
-        depth = content[8] if name == b"IHDR" else depth
-        num_images += name == b"fcTL"
+        if name == b"IHDR":
+            depth = content[8]
+        elif name == b"fcTL":
+            numerator, denominator = struct.unpack_from(">HH", content, 20)
+            durations.append(1000 * numerator / (denominator or 100))
     file.seek(0)
-    return depth, num_images
+    return depth, durations
+
+
+def _compose_png(file: BinaryIO) -> Iterator[Image.Image]:
+    """The images of an animation, by FFmpeg: Pillow blends half-transparent images wrongly."""
+    file.seek(0)
+    with av.open(file, format="apng") as container:
+        for frame in container.decode(video=0):
+            yield Image.fromarray(frame.to_ndarray(format="rgba"))
+
+
+def _take(images: Iterator[Image.Image], duration: float) -> Image.Image:
+    if (image := next(images, None)) is None:
+        raise DecodeError("damaged: an image of its animation is missing; copy it again")
+    image.info["duration"] = duration
+    return image
 
 
 def open_webp(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> StillFile:

@@ -54,8 +54,8 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     except (DecodeError, MemoryError):
         raise
     except Exception as error:  # of many kinds, from decoders of damaged files
-        cause = f"{type(error).__name__}: {error}"
-        raise DecodeError(f"damaged, or of a kind that is not supported ({cause})") from error
+        reason = f"damaged, or of a kind that is not supported ({type(error).__name__}: {error})"
+        raise DecodeError(f"{reason}; copy it again, or save it as a PNG of 8 bits") from error
     if not num_frames:
         raise DecodeError("holds no image")
     return {
@@ -82,6 +82,7 @@ class StillFrames:
         self.native, self.shape = (0, 0), (0, 0)
         self.smallest, self.largest = 2**still.bits, 0
         self.factor = 1.0
+        self.hides = self.shows = False  # colours behind full transparency; any grey
         self.durations: list[float | None] = []
         self.notes: list[str] = []
 
@@ -106,6 +107,9 @@ class StillFrames:
             self.native, self.shape = native, (pixels.shape[0], pixels.shape[1])
             self.durations.append(image.info.get("duration"))
             yield pixels
+        if self.hides and not self.shows:
+            reason = "it is transparent throughout; save it without transparency"
+            raise DecodeError(reason, "refused")
         if 8 < self.still.bits < 32 and self.durations:
             check_range(self.still.bits, self.largest, self.smallest)
 
@@ -121,13 +125,10 @@ class StillFrames:
 
     def _find_factor(self) -> None:
         """Decide from the values of all images how 32-bit samples become grey."""
-        smallest, largest, is_whole = np.inf, -np.inf, True
+        low, high, is_whole = np.inf, -np.inf, True
         for load in self.still.images:
             values = np.asarray(load())
-            smallest, largest = (
-                np.minimum(smallest, values.min()),
-                np.maximum(largest, values.max()),
-            )
+            low, high = np.minimum(low, values.min()), np.maximum(high, values.max())
             is_whole &= bool((values == np.rint(values)).all())
         if low >= 0 and MIN_GREYS / 255 <= high <= 1:
             self.factor = 255.0
@@ -148,7 +149,10 @@ class StillFrames:
                 extremes: Any = image.getextrema()
                 for low, high in extremes[: COLOURS[image.mode]]:
                     self._extend(low << (bits - 8), (high + 1 << (bits - 8)) - 1)
-            return convert_to_grey(image, bits)
+            colours, grey = convert_to_grey(image, bits)
+            self.hides |= bool(colours.any()) and not grey.any()
+            self.shows |= bool(grey.any())
+            return grey
         values = np.asarray(image)
         if bits == 32:
             grey = np.rint(values * self.factor).astype(np.uint8)
@@ -164,8 +168,10 @@ class StillFrames:
         self.smallest, self.largest = min(self.smallest, smallest), max(self.largest, largest)
 
 
-def convert_to_grey(image: Image.Image, bits: int) -> UInt8[np.ndarray, "H W"]:
-    """Luma of an image whose samples have at most 8 bits in Pillow; `bits` in the file."""
+def convert_to_grey(
+    image: Image.Image, bits: int
+) -> tuple[UInt8[np.ndarray, "H W *C"], UInt8[np.ndarray, "H W"]]:
+    """Colours and grey of an image of at most 8 bits per sample in Pillow; `bits` in the file."""
     transparent = image.info.get("transparency")
     if image.mode in ("1", "L") and isinstance(transparent, int) and bits < 8:
         image.info["transparency"] = transparent * 255 // (2**bits - 1)  # Pillow scales the pixels
@@ -175,12 +181,13 @@ def convert_to_grey(image: Image.Image, bits: int) -> UInt8[np.ndarray, "H W"]:
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("1", "L") and transparent is None:
-        return np.array(image.convert("L"))
+        grey = np.array(image.convert("L"))
+        return grey, grey
     if bits == 16 and isinstance(transparent, tuple):
         raise DecodeError("16-bit colour with a transparent one; save it with 8 bits", "refused")
     layout = "rgb24" if transparent is None and "A" not in image.getbands() else "rgba"
     pixels = np.array(image.convert("RGB" if layout == "rgb24" else "RGBA"))
-    return to_grey(av.VideoFrame.from_ndarray(pixels, format=layout))
+    return pixels[..., :3], to_grey(av.VideoFrame.from_ndarray(pixels, format=layout))
 
 
 def describe_turn(mirrored: bool, turns: int) -> str:

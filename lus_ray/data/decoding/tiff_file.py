@@ -9,26 +9,34 @@ import math
 import os
 import re
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImagePalette, TiffImagePlugin
 
-from lus_ray.data.decoding.still_files import ORIENTATION, StillFile, load_page
+from lus_ray.data.decoding.still_files import ORIENTATION, StillFile
 from lus_ray.data.decoding.video import check_declared
 from lus_ray.errors import DecodeError
 
 SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
-DESCRIPTION, SAMPLES, SUBIFDS, SAMPLE_FORMAT = 270, 277, 330, 339
+FILL_ORDER = 266
+DESCRIPTION, SAMPLES, COLOR_MAP, SUBIFDS, SAMPLE_FORMAT = 270, 277, 320, 330, 339
 STRIPS, TILES = (273, 279), (324, 325)
 """Tags of the offsets and of the byte counts of the pixel data."""
 TAGS = (SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, *STRIPS, *TILES)
-TAGS += (DESCRIPTION, SAMPLES, SUBIFDS, SAMPLE_FORMAT)
+TAGS += (DESCRIPTION, SAMPLES, FILL_ORDER, SUBIFDS, SAMPLE_FORMAT)
 REDUCED, MASK = 1, 4
 """Bits of SUBFILE."""
+DEFLATE = (8, 32946)
 UNCOMPRESSED, OLD_JPEG, WHITE_IS_ZERO, SIGNED, FLOAT = 1, 6, 0, 2, 3
+
+TiffImagePlugin.OPEN_INFO |= {
+    (b"MM", 0, (1,), 1, (16,), ()): ("I;16B", "I;16B"),
+    (b"MM", 1, (1,), 1, (32,), ()): ("I", "I;32N"),
+}  # in big-endian order Pillow lacks two kinds
 
 Tags = dict[int, Any]
 
@@ -42,7 +50,7 @@ def open_tiff(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Stil
     """
     TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own reader ignores byte counts and planes
     image = TiffImagePlugin.TiffImageFile(file)
-    pages = _read_pages(image, os.fstat(file.fileno()).st_size, request["num_frames"])
+    pages = _read_pages(file, image, request["num_frames"])
     main = _select_pages(pages, notes)
     first = pages[main[0]]
     _check_subdirectories(file, pages, notes)
@@ -50,7 +58,7 @@ def open_tiff(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Stil
     bits, white_is_zero = max(layouts)
     if bits > 8 and len(layouts) > 1:
         raise DecodeError("its pages differ in bits per sample; save one kind per file", "refused")
-    images: Sequence[Callable[[], Image.Image]] = [partial(load_page, image, n) for n in main]
+    images: Sequence[Callable[[], Image.Image]] = [partial(_load_page, image, n) for n in main]
     num_declared = _declared_images(first)
     if num_declared > len(pages) == 1:
         images = _imagej_stack(file, first, num_declared) or images
@@ -67,7 +75,21 @@ def open_tiff(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Stil
     return StillFile(images, bits, white_is_zero, orientation, is_upright=True)
 
 
-def _read_pages(image: Any, file_size: int, most: int) -> list[Tags]:
+def _load_page(image: Any, number: int) -> Image.Image:
+    image.seek(number)
+    colors = image.tag_v2.get(COLOR_MAP, ())
+    if image.mode in ("P", "PA") and max(colors) < 256:  # some programs write 8 of the 16 bits
+        image.palette = ImagePalette.raw("RGB;L", bytes(colors))
+    if image.tile:  # libtiff has swapped the bytes
+        mode, *others = image.tile[0].args
+        args = (re.sub(r"(?<=;32)B?(?=[FS])", "N", mode), *others)
+        image.tile = [image.tile[0]._replace(args=args)]
+    image.load()
+    return image
+
+
+def _read_pages(file: BinaryIO, image: Any, most: int) -> list[Tags]:
+    file_size = os.fstat(file.fileno()).st_size
     pages: list[Tags] = []
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Corrupt EXIF data")  # a directory is cut
@@ -80,11 +102,11 @@ def _read_pages(image: Any, file_size: int, most: int) -> list[Tags]:
                 raise DecodeError(f"holds more than {most} pages", "refused")
             tags = image.tag_v2
             pages.append({tag: tags[tag] for tag in TAGS if tag in tags})
-            _check_page(pages[-1], number, file_size)
+            _check_page(file, pages[-1], number, file_size)
     raise AssertionError
 
 
-def _check_page(tags: Tags, number: int, file_size: int) -> None:
+def _check_page(file: BinaryIO, tags: Tags, number: int, file_size: int) -> None:
     if PHOTOMETRIC not in tags:
         reason = f"page {number} does not say whether 0 is black or white; save it again"
         raise DecodeError(reason, "refused")
@@ -101,6 +123,9 @@ def _check_page(tags: Tags, number: int, file_size: int) -> None:
         raise DecodeError(reason)
     if not all(count for _, count in extents):
         raise DecodeError(f"page {number} lacks a part of its pixel data; export it again")
+    if tags.get(COMPRESSION) in DEFLATE and tags.get(FILL_ORDER, 1) == 1:
+        for start, count in extents:  # libtiff does not compare the checksum
+            zlib.decompress(os.pread(file.fileno(), count, start))
 
 
 def _select_pages(pages: list[Tags], notes: list[str]) -> list[int]:
@@ -185,10 +210,12 @@ def _imagej_stack(
     is_plain = tags.get(COMPRESSION, 1) == UNCOMPRESSED and tags.get(ORIENTATION, 1) == 1
     if not (offset and is_plain and layout in layouts):
         return None
-    if os.fstat(file.fileno()).st_size < offset + num_images * size:
-        return None
     file.seek(0)
-    dtype = np.dtype(layouts[layout]).newbyteorder("<" if file.read(2) == b"II" else ">")
+    order: Any = "little" if (head := file.read(8))[:2] == b"II" else "big"
+    end = offset + num_images * size
+    if os.fstat(file.fileno()).st_size < end or offset < int.from_bytes(head[4:], order) < end:
+        return None
+    dtype = np.dtype(layouts[layout]).newbyteorder(order)
     shape = (tags[HEIGHT], tags[WIDTH], *([3] if samples == 3 else []))
 
     def read(number: int) -> Image.Image:

@@ -1,0 +1,434 @@
+import io
+import struct
+import zlib
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from lus_ray.data.decoding.decoder import DecodeLimits
+from lus_ray.errors import DecodeError
+from tests.data.decoding.tiff_files import RAMP, page, tiff
+
+WIDE = RAMP.astype(np.uint16) * 257
+HALF = RAMP[::2, ::2]
+UNIT = RAMP / np.float32(255)
+CLEAR = np.where(RAMP == 85, 0, RAMP)
+"""The ramp where the grey 85 is transparent."""
+SHIFTED = [np.roll(RAMP, 4 * number, axis=1) for number in range(12)]
+CORNER = RAMP.copy()
+CORNER[:8, :16] = 255
+UPRIGHT = {
+    1: CORNER,
+    2: CORNER[:, ::-1],
+    3: CORNER[::-1, ::-1],
+    4: CORNER[::-1],
+    5: CORNER.T,
+    6: np.rot90(CORNER, 3),
+    7: CORNER[::-1, ::-1].T,
+    8: np.rot90(CORNER),
+}
+
+
+def save(pixels, kind, **settings):
+    """The bytes of a file; several arrays become the images of one file."""
+    images = [Image.fromarray(one) for one in (pixels if isinstance(pixels, list) else [pixels])]
+    if kind == "WEBP":
+        images = [image.convert("RGB") for image in images]
+        settings = {"lossless": True} | settings
+    if len(images) > 1:
+        settings |= {"save_all": True, "append_images": images[1:]}
+    file = io.BytesIO()
+    images[0].save(file, kind, **settings)
+    return file.getvalue()
+
+
+def chunk(name, content):
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
+
+
+def png(depth, colour, pixels, transparent=b""):
+    """A PNG of any depth and colour type, which Pillow does not write."""
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    head = struct.pack(">IIBBBBB", 64, 32, depth, colour, 0, 0, 0)
+    extra = chunk(b"tRNS", transparent) if transparent else b""
+    chunks = (chunk(b"IHDR", head), extra, chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def colour(pixels, count=3, alpha=None):
+    planes = [pixels] * count + ([] if alpha is None else [np.full_like(pixels, alpha)])
+    return np.stack(planes, axis=-1)
+
+
+@pytest.fixture
+def decode(decoder, tmp_path):
+    def decode(content, name="still"):
+        (tmp_path / name).write_bytes(content)
+        return decoder.decode(tmp_path / name)
+
+    return decode
+
+
+FOUR_BITS = (RAMP // 17)[:, ::2] << 4 | (RAMP // 17)[:, 1::2]
+RAMPS = {
+    "palette.tif": lambda: tiff([page(RAMP, t262=3, t320=[257 * v for v in range(256)] * 3)]),
+    "inverse palette.tif": lambda: tiff(
+        [page(255 - RAMP, t262=3, t320=[257 * v for v in range(255, -1, -1)] * 3)]
+    ),
+    "8-bit palette.tif": lambda: tiff([page(RAMP, t262=3, t320=[*range(256)] * 3)]),
+    "4 bits.tif": lambda: tiff([page(RAMP, t258=4, strips=[FOUR_BITS.tobytes()])]),
+    "alpha.tif": lambda: tiff([page(colour(RAMP, 1, 255), t338=2)]),
+    "unused.tif": lambda: tiff([page(colour(RAMP, 3, 0), t262=2, t338=0)]),
+    "cmyk.tif": lambda: tiff([page(np.dstack([*[np.zeros_like(RAMP)] * 3, 255 - RAMP]), t262=5)]),
+    "ycbcr.tif": lambda: tiff(
+        [page(np.dstack([RAMP, *[np.full_like(RAMP, 128)] * 2]), t262=6, t530=[1, 1])]
+    ),
+    "jpeg.tif": lambda: save(colour(RAMP), "TIFF", compression="jpeg", quality=100),
+    "lzw.tif": lambda: save(RAMP, "TIFF", compression="tiff_lzw"),
+    "big.tif": lambda: save(RAMP, "TIFF", big_tiff=True),
+    "4 bits.png": lambda: png(4, 0, FOUR_BITS),
+    "16 bits.png": lambda: png(16, 0, WIDE.astype(">u2")),
+    "16-bit colour.png": lambda: png(16, 2, colour(WIDE).astype(">u2")),
+    "16-bit alpha.png": lambda: png(16, 4, colour(WIDE, 1, 65535).astype(">u2")),
+    "lossless.webp": lambda: save(RAMP, "WEBP"),
+    "lossy.webp": lambda: save(RAMP, "WEBP", lossless=False, quality=95),
+    "grey.jp2": lambda: save(RAMP, "JPEG2000"),
+    "colour.jp2": lambda: save(colour(RAMP), "JPEG2000"),
+    "16 bits.jp2": lambda: save(WIDE, "JPEG2000"),
+    "stream.j2k": lambda: save(RAMP, "JPEG2000", no_jp2=True),
+    "grey.pgm": lambda: b"P5 64 32 255\n" + RAMP.tobytes(),
+    "comment.ppm": lambda: b"P6\n# by hand\n64 32\n255\n" + colour(RAMP).tobytes(),
+    "4 bits.pgm": lambda: b"P5 64 32 15\n" + (RAMP // 17).tobytes(),
+    "16 bits.pgm": lambda: b"P5 64 32 65535\n" + WIDE.astype(">u2").tobytes(),
+    "text.pgm": lambda: b"P2 64 32 255\n" + b" ".join(b"%d" % value for value in RAMP.flat),
+    "float.pfm": lambda: b"Pf 64 32 -1.0\n" + UNIT[::-1].astype("<f4").tobytes(),
+}
+
+
+@pytest.mark.parametrize("name", RAMPS)
+def test_every_kind_of_samples_gives_the_same_greys(name, decode):
+    decoded = decode(RAMPS[name](), name)
+    assert decoded.frames.shape == (1, 32, 64)
+    assert np.abs(decoded.frames[0].astype(int) - RAMP).max() <= 1
+    assert decoded.fps is None
+    assert not any("its name ends" in note for note in decoded.notes)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_layout_of_a_tiff_gives_the_same_greys_in_either_byte_order(order, decode):
+    def write(samples, **tags):
+        return tiff([page(samples, order=order, **tags)], order=order)
+
+    wide = WIDE.astype(WIDE.dtype.newbyteorder(order)).tobytes()
+    floats = UNIT.astype(UNIT.dtype.newbyteorder(order)).tobytes()
+    rows = [RAMP[start : start + 8].tobytes() for start in range(0, 32, 8)]
+    tiles = b"".join(
+        RAMP[top : top + 16, left : left + 16].tobytes()
+        for top in (0, 16)
+        for left in range(0, 64, 16)
+    )
+    offsets = {"t324": list(range(8, 8 + 2048, 256)), "t325": [256] * 8, "t273": None, "t279": None}
+    layouts = {
+        "white is zero": write(255 - RAMP, t262=0),
+        "16 bits": write(WIDE),
+        "16 bits, white is zero": write(65535 - WIDE, t262=0),
+        "16-bit colour": write(colour(WIDE)),
+        "planes": write(colour(RAMP), t284=2, strips=[RAMP.tobytes()] * 3),
+        "16-bit planes": write(colour(WIDE), t284=2, strips=[wide] * 3),
+        "strips": write(RAMP, t278=8, strips=rows),
+        "tiles": write(RAMP, t278=None, t322=16, t323=16, strips=[tiles], **offsets),
+        "deflate": write(WIDE, t259=8, strips=[zlib.compress(wide)]),
+        "0-1": write(UNIT),
+        "0-1, white is zero": write(1 - UNIT, t262=0),
+        "0-1, deflate": write(UNIT, t259=8, strips=[zlib.compress(floats)]),
+        "0-255": write(RAMP.astype(np.float32)),
+        "32 bits": write(RAMP.astype(np.uint32)),
+        "32 bits, signed": write(RAMP.astype(np.int32)),
+    }
+    for name, content in layouts.items():
+        grey = decode(content, "a.tif").frames[0].astype(int)
+        assert np.abs(grey - RAMP).max() <= 1, name
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(4, 0, FOUR_BITS, struct.pack(">H", 5)),
+        png(8, 0, RAMP, struct.pack(">H", 85)),
+        png(16, 0, WIDE.astype(">u2"), struct.pack(">H", 85 * 257)),
+        png(8, 2, colour(RAMP), struct.pack(">HHH", 85, 85, 85)),
+        png(8, 6, np.dstack([RAMP] * 3 + [np.where(RAMP == 85, 0, 255).astype(np.uint8)])),
+    ],
+)
+def test_transparent_is_black_at_every_depth(content, decode):
+    assert np.array_equal(decode(content).frames[0], CLEAR)
+
+
+def test_colour_has_the_luma_of_ffmpeg(decode):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    expected = av.VideoFrame.from_ndarray(pixels, format="rgb24").to_ndarray(format="gray")
+    for kind in ("PNG", "TIFF", "WEBP", "PPM"):
+        assert np.array_equal(decode(save(pixels, kind)).frames[0], expected), kind
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_every_orientation_is_applied_and_noted(kind, orientation, decode):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    settings = {"tiffinfo": {274: orientation}} if kind == "TIFF" else {"exif": exif}
+    decoded = decode(save(CORNER, kind, **settings))
+    assert np.array_equal(decoded.frames[0], UPRIGHT[orientation])
+    assert (decoded.height, decoded.width) == UPRIGHT[orientation].shape
+    text = " ".join(decoded.notes)
+    assert ("mirrored" in text) == (orientation in (2, 4, 5, 7))
+    assert ("rotated" in text) == (orientation > 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "fps"),
+    [
+        (save(SHIFTED, "TIFF"), None),
+        (save(SHIFTED, "TIFF", compression="tiff_lzw", big_tiff=True), None),
+        (save(SHIFTED, "PNG", duration=40), 25.0),
+        (save(SHIFTED, "WEBP", duration=40), 25.0),
+        (save(SHIFTED, "WEBP", duration=[40, 80] * 6), None),
+        (b"".join(b"P5 64 32 255\n" + one.tobytes() for one in SHIFTED), None),
+    ],
+    ids=["stack", "big stack", "png", "webp", "varying webp", "pgm"],
+)
+def test_every_page_and_every_image_of_an_animation_is_a_frame(content, fps, decode):
+    decoded = decode(content)
+    assert np.array_equal(decoded.frames, SHIFTED)
+    assert (decoded.num_declared, decoded.fps) == (12, fps)
+
+
+def write_animation(images):
+    """An animated PNG of 6 x 8 pixels; each image is (RGBA, left, top, disposal, blend)."""
+    chunks, order = [], 0
+    for number, (pixels, left, top, disposal, blend) in enumerate(images):
+        height, width = pixels.shape[:2]
+        fields = (order, width, height, left, top, 40, 1000, disposal, blend)
+        chunks.append(chunk(b"fcTL", struct.pack(">IIIIIHHBB", *fields)))
+        content = zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels))
+        if number:
+            chunks.append(chunk(b"fdAT", struct.pack(">I", order + 1) + content))
+        else:
+            chunks.append(chunk(b"IDAT", content))
+        order += 1 + bool(number)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 6, 8, 6, 0, 0, 0))
+    head += chunk(b"acTL", struct.pack(">II", len(images), 0))
+    return b"\x89PNG\r\n\x1a\n" + head + b"".join(chunks) + chunk(b"IEND", b"")
+
+
+def compose(images):
+    """What a viewer shows where alpha is 0 or 255, by the specification of animated PNGs."""
+    canvas = np.zeros((6, 8, 4), np.uint8)
+    for pixels, left, top, disposal, blend in images:
+        before = canvas.copy()
+        region = canvas[top : top + len(pixels), left : left + pixels.shape[1]]
+        region[:] = np.where((pixels[..., 3:] == 0) & (blend == 1), region, pixels)
+        luma = canvas[..., :3] @ np.array([0.299, 0.587, 0.114])
+        yield np.where(canvas[..., 3] > 0, luma, 0)
+        if disposal == 1:
+            region[:] = 0
+        elif disposal == 2:
+            canvas = before
+
+
+@pytest.mark.parametrize("disposal", [0, 1, 2])
+@pytest.mark.parametrize("blend", [0, 1])
+def test_an_animation_is_composed_as_a_viewer_shows_it(disposal, blend, decode):
+    rng = np.random.default_rng(disposal)
+    images = [
+        (rng.integers(0, 256, (*size, 4), dtype=np.uint8), left, top, kind, blend if left else 0)
+        for size, left, top, kind in (
+            ((6, 8), 0, 0, 0),
+            ((4, 5), 1, 1, disposal),
+            ((3, 4), 2, 2, 2 - disposal),
+            ((5, 7), 1, 0, 0),
+        )
+    ]
+    for pixels, *_ in images:
+        pixels[..., 3] = np.where(pixels[..., 3] < 128, 0, 255)
+    decoded = decode(write_animation(images))
+    for frame, expected in zip(decoded.frames, compose(images), strict=True):
+        assert np.abs(frame - expected).max() <= 1
+
+
+def test_the_image_for_viewers_without_animation_is_no_frame(decode):
+    content = save([HALF.repeat(2, 0).repeat(2, 1), *SHIFTED[:3]], "PNG", default_image=True)
+    decoded = decode(content)
+    assert np.array_equal(decoded.frames, SHIFTED[:3])
+    assert any("skipped the image" in note for note in decoded.notes)
+
+
+SMALL = page(HALF, t254=1)
+DESCRIBED = {
+    "ImageJ": "ImageJ=1.53\nimages=4\nslices=4\n",
+    "tifffile": '{"shape": [4, 32, 64], "truncated": true}',
+    "OME": '<OME><Pixels SizeX="64" SizeY="32" SizeC="1" SizeZ="1" SizeT="4"/></OME>',
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "note"),
+    [
+        (tiff([page(RAMP), SMALL, SMALL]), "skipped 2 of its 3 pages"),
+        (tiff([SMALL, page(RAMP)]), "skipped 1 of its 2 pages"),
+        (tiff([page(RAMP), page(RAMP, t254=4)]), "skipped 1 of its 2 pages"),
+        (tiff([page(RAMP)], below=[SMALL]), "skipped 1 reduced copies below"),
+    ],
+)
+def test_reduced_copies_and_masks_are_skipped_with_their_number(content, note, decode):
+    decoded = decode(content)
+    assert np.array_equal(decoded.frames, [RAMP])
+    assert any(note in text for text in decoded.notes)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_images_that_imagej_writes_without_directories_are_frames(order, decode):
+    for samples in (RAMP, WIDE):
+        data = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
+        tags = {"t270": DESCRIBED["ImageJ"], "t279": len(data), "strips": [data * 4]}
+        content = tiff([page(samples, order=order, **tags)], order=order)
+        assert np.array_equal(decode(content).frames, [RAMP] * 4)
+
+
+STRIPS = [RAMP[start : start + 8].tobytes() for start in range(0, 24, 8)]
+REFUSED = {
+    "two sizes": (tiff([page(RAMP), page(HALF)]), "2 pages have 2 sizes .16 x 32, 32 x 64."),
+    "a larger image below": (tiff([SMALL], below=[page(RAMP)]), "32 x 64 below a page"),
+    "channels": (tiff([page(RAMP, t270="ImageJ=1\nimages=2\nchannels=2\n")] * 2), "2 channels"),
+    **{
+        name: (tiff([page(RAMP, t270=text)]), "declares 4 images, but it holds 1")
+        for name, text in DESCRIBED.items()
+    },
+    "no white": (tiff([page(RAMP, t262=None)]), "whether 0 is black or white"),
+    "signed": (tiff([page(RAMP.astype(np.int16))]), "signed samples"),
+    "a lost strip": (tiff([page(RAMP, t278=8, strips=STRIPS)]), "damaged"),
+    "a short strip": (tiff([page(RAMP, strips=STRIPS[:1])]), "damaged"),
+    "an empty strip": (
+        tiff([page(RAMP, t278=8, t273=[8] * 4, t279=[512, 0, 512, 512])]),
+        "lacks a part",
+    ),
+    "16 bits, 8 used": (tiff([page(RAMP.astype(np.uint16))]), "span 0 to 255 of 0 to 65535"),
+    "12 bits": (tiff([page(RAMP.astype(np.uint16) * 16)]), "span 0 to 4080"),
+    "16-bit colour": (tiff([page(colour(RAMP.astype(np.uint16)))]), "span 0 to 255"),
+    "16-bit png": (save(RAMP.astype(np.uint16), "PNG"), "span 0 to 255"),
+    "16-bit alpha png": (png(16, 4, colour(WIDE // 257, 1, 65535).astype(">u2")), "span 0 to 255"),
+    "16-bit jp2": (save(RAMP.astype(np.uint16), "JPEG2000"), "span 0 to 255"),
+    "16-bit pgm": (b"P5 64 32 65535\n" + (WIDE // 257).astype(">u2").tobytes(), "span 0 to 255"),
+    "float of any range": (tiff([page(UNIT * 4095)]), "span 0 to 4095, and nothing says"),
+    "float with gaps": (tiff([page(np.where(RAMP > 0, UNIT, np.nan))]), "nothing says"),
+    "classes": (tiff([page(RAMP.astype(np.int32) // 85)]), "span 0 to 3, and nothing says"),
+    "float64": (tiff([page(RAMP / 255)]), "save it as a PNG of 8 bits"),
+    "hidden": (png(8, 6, colour(RAMP, 3, 0)), "transparent throughout"),
+    "two sizes of pgm": (b"P5 64 32 255\n" + RAMP.tobytes() + b"P5 1 1 255\n0", "size changes"),
+    "a wrong pgm": (b"P5 64 32 255\n" + RAMP.tobytes() + b"\x07\x08", "2 bytes more"),
+    "a list of a wrong length": (
+        save(SHIFTED, "PNG").replace(
+            chunk(b"acTL", struct.pack(">II", 12, 0)), chunk(b"acTL", struct.pack(">II", 6, 0))
+        ),
+        "declares 6 images and holds 12",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_would_be_stored_wrongly_is_refused_with_its_numbers(name, decode):
+    content, cause = REFUSED[name]
+    with pytest.raises(DecodeError, match=cause):
+        decode(content)
+
+
+@pytest.mark.parametrize(
+    ("after", "note"),
+    [
+        (b"SEFT" * 9, None),
+        (save(HALF, "JPEG"), "skipped 1 previews or gain maps after the image"),
+        (
+            save(RAMP, "JPEG", comment=b"hdrgm:GainMapMax"),
+            "skipped 1 previews or gain maps after the image",
+        ),
+        (b"\0\0\0\x18ftypmp42" + bytes(88), "skipped a video of 100 bytes after the image"),
+    ],
+)
+def test_what_follows_a_jpeg_is_noted_and_no_frame(after, note, decode):
+    decoded = decode(save(RAMP, "JPEG", quality=95) + after, "a.jpg")
+    assert decoded.frames.shape == (1, 32, 64)
+    assert np.abs(decoded.frames[0].astype(int) - RAMP).max() <= 4
+    assert [text for text in decoded.notes if "skipped" in text] == [note] * bool(note)
+
+
+@pytest.mark.parametrize("gap", [b"", bytes(100)])
+def test_a_jpeg_of_several_images_is_refused_with_their_number(gap, decode):
+    one = save(RAMP, "JPEG")
+    for content in ((one + gap) * 3, save([RAMP] * 3, "MPO")):
+        with pytest.raises(DecodeError, match="holds 3 images; save one per file"):
+            decode(content, "a.jpg")
+
+
+NOISE = np.random.default_rng(2).integers(0, 256, (64, 64), dtype=np.uint8)
+CUT = {
+    "png": lambda: save(NOISE, "PNG"),
+    "apng": lambda: save([NOISE, NOISE.T, NOISE[::-1]], "PNG"),
+    "webp": lambda: save(NOISE, "WEBP"),
+    "jp2": lambda: save(NOISE, "JPEG2000"),
+    "pgm": lambda: save(NOISE, "PPM"),
+    "bmp": lambda: save(NOISE, "BMP"),
+    "raw tiff": lambda: save(NOISE, "TIFF"),
+    "deflate tiff": lambda: save([NOISE, NOISE.T], "TIFF", compression="tiff_adobe_deflate"),
+    "jpeg tiff": lambda: save(colour(NOISE), "TIFF", compression="jpeg"),
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_a_cut_still_is_never_stored(name, decode):
+    whole = CUT[name]()
+    decode(whole)
+    for percent in range(10, 100, 10):
+        with pytest.raises(DecodeError):
+            decode(whole[: len(whole) * percent // 100])
+
+
+@pytest.mark.parametrize("name", ["png", "apng", "deflate tiff"])
+def test_overwritten_bytes_are_refused_where_a_checksum_exists(name, decode):
+    whole = CUT[name]()
+    for position in range(len(whole) // 8, len(whole) - 20, len(whole) // 9):
+        content = bytearray(whole)
+        content[position] ^= 0x55
+        with pytest.raises(DecodeError):
+            decode(bytes(content))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize(
+    ("limits", "cause"),
+    [
+        (DecodeLimits(num_frames=8), "12 frames; at most 8|more than 8 pages"),
+        (DecodeLimits(frame_pixels=1000), "32 x 64 pixels; at most 1000"),
+        (DecodeLimits(stored_bytes=9000), "MiB as grey frames"),
+    ],
+)
+def test_limits_hold_for_pages(kind, limits, cause, decode, decoder, monkeypatch):
+    monkeypatch.setattr(decoder, "limits", limits)
+    with pytest.raises(DecodeError, match=cause) as caught:
+        decode(save(SHIFTED, kind))
+    assert caught.value.kind == "refused"
+
+
+def test_a_header_of_a_huge_image_is_refused_at_once(decode):
+    for content in (
+        tiff([page(RAMP, t256=60000, t257=60000, t278=60000)]),
+        b"P5 60000 60000 255\n" + RAMP.tobytes(),
+    ):
+        with pytest.raises(DecodeError, match="60000 x 60000 pixels; at most"):
+            decode(content)
