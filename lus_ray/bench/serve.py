@@ -37,6 +37,7 @@ from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import LocalPipeline
 from lus_ray.inference.schema import to_dict
+from lus_ray.loopback import open_url
 from lus_ray.orchestration import run_options
 
 TOLERANCE = 1e-6
@@ -178,7 +179,7 @@ def request_clip(service: ServerProcess, file: Path) -> dict[str, Any]:
     request = urllib.request.Request(
         f"{service.url}/v1/clips", file.read_bytes(), {"Content-Type": "application/octet-stream"}
     )
-    with urllib.request.urlopen(request, timeout=60) as response:
+    with open_url(request, 60) as response:
         return dict(json.load(response))
 
 

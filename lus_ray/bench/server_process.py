@@ -14,6 +14,7 @@ import psutil
 
 from lus_ray.bench.measure import sum_cpu_s
 from lus_ray.errors import LusError
+from lus_ray.loopback import open_url
 
 START_S = 180.0
 END_S = 60.0
@@ -73,7 +74,7 @@ def run_server(module: str, *arguments: str) -> Iterator[ServerProcess]:
 
 def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=PAUSE_S * 10):
+        with open_url(urllib.request.Request(f"{url}/readyz"), PAUSE_S * 10):
             return True
     except OSError:
         return False

@@ -15,6 +15,7 @@ from lus_ray.cli.run import demo, report, run
 from lus_ray.cli.serve import predict, serve, watch
 from lus_ray.cli.tools import bench, doctor, weights
 from lus_ray.errors import LusError
+from lus_ray.loopback import exempt_from_proxies
 
 BAD_PATH = (
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST,
@@ -56,6 +57,7 @@ def main() -> None:
 
     For research use only; not a medical device.
     """
+    exempt_from_proxies()
 
 
 for command in (demo, ingest, check, run, report, watch, serve, predict, weights, bench, doctor):

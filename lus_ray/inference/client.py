@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from lus_ray.errors import InputError, LusError
 from lus_ray.inference.schema import CLIP_RESPONSE, ClipResponse
+from lus_ray.loopback import open_url, proxy_of
 
 RETRY_STATUSES = (429, 503)
 CONNECTION_LOST = (ConnectionResetError, BrokenPipeError)
@@ -36,8 +37,7 @@ def request_prediction(
         InputError: the URL is malformed, or the server rejects the clip.
         LusError: the server does not respond, fails, or is not `lus serve`.
     """
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise InputError(f"{url}: write http://HOST:PORT, as 'lus serve' prints it")
+    _check_url(url)
     query = urlencode({name: 1 for name, wanted in options.items() if wanted})
     address = f"{url.rstrip('/')}/v1/clips" + (f"?{query}" if query else "")
     size = str(file.stat().st_size)
@@ -47,7 +47,7 @@ def request_prediction(
         with file.open("rb") as body:
             request = urllib.request.Request(address, data=body, headers=headers, method="POST")
             try:
-                with urllib.request.urlopen(request, timeout=TIMEOUT_S) as reply:
+                with open_url(request, TIMEOUT_S) as reply:
                     return _parse(url, reply.read())
             except urllib.error.HTTPError as error:
                 if error.code not in RETRY_STATUSES or attempt == NUM_ATTEMPTS:
@@ -59,7 +59,8 @@ def request_prediction(
                     time.sleep(attempt)
                     continue
                 reason = getattr(error, "reason", None) or error
-                raise LusError(f"{url}: no response ({reason}); is 'lus serve' running?") from error
+                remedy = _proxy_remedy(url) or "; is 'lus serve' running?"
+                raise LusError(f"{url}: no response ({reason}){remedy}") from error
     raise AssertionError
 
 
@@ -68,11 +69,30 @@ def format_response(response: ClipResponse) -> str:
     return "\n".join(_lines(response))
 
 
+def _check_url(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number, or a bracket is missing
+        is_valid = False
+    if not is_valid:
+        raise InputError(f"{url}: write http://HOST:PORT, as 'lus serve' prints it")
+
+
+def _proxy_remedy(url: str) -> str:
+    """What to do where a proxy stands between; empty if the connection is direct."""
+    if (proxy := proxy_of(url)) is None:
+        return ""
+    host = urlsplit(url).hostname
+    return f" through the proxy {proxy}; if the server is in your network, set no_proxy={host}"
+
+
 def _parse(url: str, body: bytes) -> ClipResponse:
     try:
         return CLIP_RESPONSE.validate_json(body)
     except ValidationError:
-        raise LusError(f"{url}: is not an 'lus serve' of this version; check --url") from None
+        remedy = _proxy_remedy(url) or "; check --url"
+        raise LusError(f"{url}: is not an 'lus serve' of this version{remedy}") from None
 
 
 def _wait_s(retry_after: str | None, attempt: int) -> float:
@@ -86,8 +106,9 @@ def _wait_s(retry_after: str | None, attempt: int) -> float:
 def _to_error(url: str, error: urllib.error.HTTPError) -> LusError:
     try:
         text = str(json.loads(error.read(10_000))["error"])
-    except (ValueError, KeyError, TypeError, OSError):
-        text = f"status {error.code}"
+    except (ValueError, KeyError, TypeError, OSError, HTTPException):
+        text = f"status {error.code}, which 'lus serve' does not send"
+        text += _proxy_remedy(url) or "; check --url"
     is_input = 400 <= error.code < 500 and error.code not in RETRY_STATUSES
     return (InputError if is_input else LusError)(f"{url}: {text}")
 

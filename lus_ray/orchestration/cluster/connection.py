@@ -13,6 +13,7 @@ import ray
 from ray.exceptions import AuthenticationError, RayError
 
 from lus_ray.errors import InputError
+from lus_ray.loopback import exempt_from_proxies
 from lus_ray.orchestration.cluster import ray_private
 from lus_ray.orchestration.cluster.watchdog import ClusterWatchdog
 from lus_ray.storage.paths import PathOrUri
@@ -61,6 +62,7 @@ def connect(address: str | None, *, imports: str = "") -> Iterator[str | None]:
     if os.environ.get(UNSAFE) not in (None, "", "0"):
         raise InputError(f"{UNSAFE} is set, which lets a Parquet file run code; unset it")
     os.environ.update({name: os.environ.get(name, value) for name, value in QUIET.items()})
+    exempt_from_proxies()
     if ray.is_initialized():
         yield None
         return

@@ -78,11 +78,12 @@ def accepts_token(address: str, *, is_client: bool) -> bool:
     Why private: `ray.init` retries for a minute, and only Ray's own channel carries the token.
     """
     from ray._private.grpc_utils import init_grpc_channel
+    from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS  # no proxy, like Ray's own
     from ray.core.generated import gcs_service_pb2, ray_client_pb2
     from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
     from ray.core.generated.ray_client_pb2_grpc import RayletDriverStub
 
-    with contextlib.closing(init_grpc_channel(address)) as channel:
+    with contextlib.closing(init_grpc_channel(address, GLOBAL_GRPC_OPTIONS)) as channel:
         try:
             if is_client:
                 ping = ray_client_pb2.ClusterInfoType.PING
