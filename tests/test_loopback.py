@@ -128,6 +128,6 @@ def test_other_machines_are_reached_as_the_environment_says(portal, proxy, monke
 def test_plain_requests_to_loopback_stay_here_after_the_exemption(proxy):
     exempt_from_proxies()
     for host in ("127.0.0.1", "localhost", "[::1]"):
-        with pytest.raises(OSError, match="refused|assign"):
+        with pytest.raises(OSError, match=r"refused|assign"):
             urllib.request.urlopen(f"http://{host}:9/", timeout=5)
     assert proxy == []
