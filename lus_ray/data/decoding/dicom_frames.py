@@ -5,7 +5,7 @@ Of YBR the luma is in the file: no colour is computed. A JPEG's own markers dete
 as scanners label YBR as RGB. Overlay bits beside the stored ones are masked.
 
 Damage that decoders conceal ends the frames with a `DecodeError`: FFmpeg decodes each JPEG a second
-time, strictly, and a JPEG or an RLE segment with more data than its image needs is damaged.
+time, strictly, and an RLE segment with more data than its image needs is damaged.
 """
 
 import io
@@ -28,12 +28,10 @@ from lus_ray.errors import DecodeError
 
 Frame = UInt[np.ndarray, "H W *colours"]
 
-IMAGE_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff")
-"""Of a JPEG and of a JPEG 2000 codestream: the first fragment of a frame."""
+IMAGE_STARTS = (b"\xff\xd8\xff", b"\xff\x4f\xff", b"\0\0\0\x0cjP  ")
+"""Of a JPEG, a JPEG 2000 codestream and a JP2 file: the first fragment of a frame."""
 PLAIN_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 """Adobe's JPEG marker for components that are red, green and blue."""
-SPARE_BYTES = 16
-"""Some encoders pad a JPEG's last scan."""
 MAX_SEGMENTS = 15
 CUT = "the pixel data end early"
 
@@ -144,26 +142,17 @@ def check_jpeg(content: bytes) -> None:
     """Refuse a JPEG whose damage libjpeg conceals; a changed value that fits is not detectable.
 
     Raises:
-        DecodeError: the scan ends early, holds invalid codes, or more data than the image needs.
+        DecodeError: the scan ends early or holds invalid codes.
     """
-    end = content.rfind(b"\xff\xd9")
-    start = content.rfind(b"\xff\xda", 0, max(end, 0))
-    if end < 0 or not _is_sound(content):
-        raise DecodeError("a JPEG frame is damaged")
-    scan = content[start:end].rstrip(b"\xff")
-    rest = content[:start] + scan[:-SPARE_BYTES] + content[end:]
-    if len(scan) > 4 * SPARE_BYTES and _is_sound(rest):
-        raise DecodeError("a JPEG frame is damaged: data remain after its image")
-
-
-def _is_sound(content: bytes) -> bool:
     context: Any = av.CodecContext.create("mjpeg", "r")
     context.thread_count = 1
     context.options = {"err_detect": "explode+bitstream+buffer"}
     try:
-        return bool(context.decode(av.Packet(content)) + context.decode(None))
+        complete = context.decode(av.Packet(content)) + context.decode(None)
     except FFmpegError:
-        return False
+        complete = []
+    if not complete:
+        raise DecodeError("a JPEG frame is damaged")
 
 
 def _decode_rle(content: bytes, header: DicomHeader) -> Frame:

@@ -89,8 +89,9 @@ def read_header(file: BinaryIO) -> DicomHeader:
         rows, columns = _positive_int(elements, "Rows"), _positive_int(elements, "Columns")
         photometric = _read_photometric(elements, syntax, columns)
         allocated, stored, low_bit = _read_bits(elements, syntax)
-        region, mm_per_pixel = read_region(elements, rows, columns, notes)
         grey, windowed = _read_grey(elements, photometric, stored, syntax, notes)
+        num_frames = _read_num_frames(elements, notes)
+        region, mm_per_pixel = read_region(elements, rows, columns, notes)
         return DicomHeader(
             syntax=syntax,
             pixels_at=pixels_at,
@@ -98,7 +99,7 @@ def read_header(file: BinaryIO) -> DicomHeader:
             swapped=swapped and allocated == 8,
             photometric=photometric,
             planar=bool(elements.get("PlanarConfiguration")),
-            num_frames=_read_num_frames(elements, notes),
+            num_frames=num_frames,
             rows=rows,
             columns=columns,
             bits_allocated=allocated,
