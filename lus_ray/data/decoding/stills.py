@@ -17,6 +17,7 @@ from PIL import Image, ImageCms
 
 from lus_ray.data.decoding import file_types, still_files
 from lus_ray.data.decoding.file_types import FileFormat
+from lus_ray.data.decoding.orientation import Orientation
 from lus_ray.data.decoding.sample_range import MIN_GREYS, check_range
 from lus_ray.data.decoding.still_files import StillFile
 from lus_ray.data.decoding.tiff_file import open_tiff
@@ -34,8 +35,16 @@ WIDE = ("I;16", "I;16B", "I", "F")
 """Pillow's modes of more than 8 bits."""
 COLOURS = {"LA": 1, "RGB": 3, "RGBA": 3}
 """Bands beside alpha of the modes to which Pillow reduces samples of 16 bits."""
-TURNS = {2: (1, 0), 3: (0, 2), 4: (1, 2), 5: (1, 1), 6: (0, 3), 7: (1, 3), 8: (0, 1)}
-"""Exif's orientations: whether to mirror left to right, then quarter turns anticlockwise."""
+EXIF = {
+    2: Orientation(False, -1, 1),
+    3: Orientation(False, -1, -1),
+    4: Orientation(False, 1, -1),
+    5: Orientation(True, 1, 1),
+    6: Orientation(True, -1, 1),
+    7: Orientation(True, -1, -1),
+    8: Orientation(True, 1, -1),
+}
+"""Orientations by Exif's numbers; viewers take any other for 1, upright."""
 
 
 def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict[str, Any]:
@@ -87,9 +96,9 @@ class StillFrames:
         self.notes: list[str] = []
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "_ _"]]:
-        mirrored, turns = TURNS.get(self.still.orientation, (0, 0))
-        if mirrored or turns:
-            self.notes.append(describe_turn(bool(mirrored), turns))
+        orientation = EXIF.get(self.still.orientation, Orientation())
+        if orientation.description:
+            self.notes.append(f"{orientation.description}, as its container asks")
         if self.still.bits == 32:
             self._find_factor()
         for load in self.still.images:
@@ -97,7 +106,7 @@ class StillFrames:
             check_size(image.height, image.width, self.request)
             pixels = self._grey(image)
             if not self.still.is_upright:
-                pixels = np.rot90(pixels[:, ::-1] if mirrored else pixels, turns)
+                pixels = orientation.apply(pixels)
             native = (pixels.shape[0], pixels.shape[1])
             if self.native not in ((0, 0), native):
                 raise DecodeError(
@@ -188,11 +197,3 @@ def convert_to_grey(
     layout = "rgb24" if transparent is None and "A" not in image.getbands() else "rgba"
     pixels = np.array(image.convert("RGB" if layout == "rgb24" else "RGBA"))
     return pixels[..., :3], to_grey(av.VideoFrame.from_ndarray(pixels, format=layout))
-
-
-def describe_turn(mirrored: bool, turns: int) -> str:
-    """The note of an orientation that was applied."""
-    steps = ["mirrored left to right"] if mirrored else []
-    if turns:
-        steps.append(f"rotated by {90 * turns} degrees")
-    return f"{' and '.join(steps)}, as its container asks"

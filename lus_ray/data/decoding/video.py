@@ -40,9 +40,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         FFmpegError: the container cannot be opened.
     """
     kind = file_types.detect_format(file)
-    notes = []
-    if request["suffix"] not in kind.extensions:
-        notes.append(f"its name ends in {request['suffix']!r}, but it holds {kind.name}")
+    notes = file_types.check_extension(kind, request["suffix"])
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)
     with (

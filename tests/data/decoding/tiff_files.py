@@ -7,8 +7,6 @@ import numpy as np
 
 SHORT, LONG, ASCII = 3, 4, 2
 SIZES = {SHORT: "H", LONG: "I"}
-RAMP = np.tile(np.repeat(np.arange(16, dtype=np.uint8) * 17, 4), (32, 1))
-"""32 x 64, 16 greys from 0 to 255."""
 
 
 def page(samples: np.ndarray, *, order: str = "<", **tags: object) -> dict:
