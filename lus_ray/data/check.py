@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, SF_BINS, sf_class
-from lus_ray.data import contact_sheet, ledger, store
+from lus_ray.data import contact_sheet, ledger, patient_names, store
 from lus_ray.data.duplicates import groups as duplicates
 from lus_ray.errors import StoreError
 from lus_ray.storage import files, paths
@@ -37,6 +37,8 @@ class Findings:
     `counts` are by title ("source", "probe", "domain", "severity", "S/F class", "disease") and
     value; `biomarkers` are clips with and without it and annotated patients, by name. `pairs` are
     copies across patients; `loose` are clips whose stored group differs from that of their copies.
+    `same_patients` differ only in case, blanks, dashes or Unicode form, and share a group;
+    `similar_patients` may be one person as well and do not.
     `ledger` counts events by source, action and reason. `damaged` are shards with the reason.
     """
 
@@ -50,6 +52,8 @@ class Findings:
     sizes: Counts
     pairs: tuple[duplicates.DuplicatePair, ...]
     loose: tuple[str, ...]
+    same_patients: tuple[tuple[str, ...], ...]
+    similar_patients: tuple[tuple[str, ...], ...]
     ledger: tuple[tuple[str, str, str, int], ...]
     damaged: Mapping[str, str]
     policies: Mapping[str, str]
@@ -98,6 +102,8 @@ def check_store(path: PathOrUri) -> Findings:
         sizes=dict(sorted(_count(sizes, patients).items(), key=lambda item: -item[1][0])),
         pairs=pairs,
         loose=loose,
+        same_patients=patient_names.find_same(patients),
+        similar_patients=patient_names.find_similar(patients),
         ledger=counted_events,
         damaged=damaged,
         policies=policies,
@@ -195,7 +201,7 @@ def _suggestions(
     for name in damaged:
         yield f"{name} cannot be read: ingest source {name.rpartition('-')[0]!r} again"
     if loose:
-        yield f"{len(loose)} clips are copies in different groups: ingest one source again"
+        yield f"{len(loose)} clips belong to another group: ingest their source again"
     if conflicts := sum(bool(pair.conflicts) for pair in pairs):
         yield f"{conflicts} pairs of copies carry different labels: decide which one is right"
     if skipped := sum(number for _, action, _, number in events if action == "skipped"):
@@ -222,6 +228,13 @@ def _lines(f: Findings) -> Iterable[str]:
         yield from ("", f"{'biomarker':32} present  absent  patients judged")
         for name, (yes, no, num_patients) in f.biomarkers.items():
             yield f"  {name:30} {yes:7} {no:7} {num_patients:16}"
+    for title, sets in (
+        ("patients joined by spelling", f.same_patients),
+        ("patients that may be one person", f.similar_patients),
+    ):
+        if sets:
+            yield from ("", f"{title}: {len(sets)}")
+            yield from (f"  {' = '.join(names)}" for names in sets)
     yield from ("", f"copies across patients: {len(f.pairs)}")
     for pair in f.pairs:
         note = f"; labels differ: {', '.join(pair.conflicts)}" if pair.conflicts else ""

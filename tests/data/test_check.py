@@ -74,6 +74,20 @@ def test_copies_in_different_groups_are_loose_until_they_are_joined(tmp_path):
     assert check_store(tmp_path).loose == ()
 
 
+def test_patients_in_several_spellings_are_listed_and_loose_until_they_are_joined(tmp_path):
+    names = ("P-007", "P-07", "p-007", "P\u2011007", "Q")
+    add(tmp_path, "a", *({"patient": name} for name in names))
+    check = check_store(tmp_path)
+    assert check.same_patients == (("a/P-007", "a/P\u2011007", "a/p-007"),)
+    assert check.similar_patients == (("a/P-007", "a/P-07"),)
+    assert check.loose == ("a/0", "a/2", "a/3")
+    assign_groups(tmp_path)
+    check = check_store(tmp_path)
+    assert (check.loose, check.num_patients, check.num_groups) == ((), 5, 3)
+    assert "patients joined by spelling: 1\n  a/P-007 = a/P\u2011007 = a/p-007" in check.text()
+    assert "patients that may be one person: 1\n  a/P-007 = a/P-07" in check.text()
+
+
 @pytest.mark.parametrize("where", [0.02, 0.3, 0.6, 0.95, 1.0])
 def test_a_damaged_shard_is_named_and_the_others_are_counted(small, where):
     add(small, "b", {"patient": "9", "severity": 1})

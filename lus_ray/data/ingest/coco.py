@@ -11,6 +11,7 @@ names are class names of the scheme in any case; supercategories, boxes and area
 Every function raises `SourceError` with file, object and reason.
 """
 
+import unicodedata
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +32,7 @@ MAX_CODES = 7
 
 @dataclass(frozen=True)
 class CocoFile:
-    """A COCO file: images by file name, annotations by image id, category names by id."""
+    """A COCO file: images by file name in NFC, annotations by image id, category names by id."""
 
     where: str
     images: dict[str, list[dict[str, Any]]]
@@ -42,7 +43,7 @@ class CocoFile:
         self, name: str, *, scheme: str, height: int, width: int
     ) -> UInt8[np.ndarray, "H W"]:
         where = f"{self.where} ({name})"
-        images = self.images.get(name, [])
+        images = self.images.get(unicodedata.normalize("NFC", name), [])
         if len(images) != 1:
             raise SourceError(
                 f"{where}: {len(images)} images have this 'file_name'; write in 'coco' one that is "
@@ -87,7 +88,7 @@ def load(path: Path, where: str) -> CocoFile:
             raise SourceError(
                 f"{where}: image {number} has no 'file_name', or is a duplicate; export it again"
             )
-        images[name].append(image)
+        images[unicodedata.normalize("NFC", name)].append(image)
         annotations[number] = []
     for annotation in get_objects(content, "annotations", where):
         number = _get_id(annotation, "image_id", where)

@@ -128,10 +128,8 @@ def _check_cells(where: str, cells: dict[str, str], used: Collection[str]) -> No
         if breaks and (name in used or cell.count(",") >= len(cells) - 1):
             reason = "holds a line break; close the quote that opens in it, or write it in one line"
             raise SourceError(f"{where}: cell {name.partition(chr(10))[0]!r} {reason}")
-        if name in used and '"' in cell:
-            raise SourceError(
-                f"{where}: {name!r} is {cell!r}; remove the quotes inside of the cell"
-            )
+        if name in used and cell.count('"') % 2:
+            raise SourceError(f"{where}: {name!r} is {cell!r}; close the quote, or remove it")
 
 
 def _list_cut_rows(rows: list[Line]) -> set[int]:

@@ -90,6 +90,11 @@ def draw(tmp_path):
     return run
 
 
+def test_an_image_is_found_by_its_name_in_another_unicode_form(draw):
+    images = [IMAGE | {"file_name": "e\u0301.png"}]
+    assert draw(SQUARE, name="\u00e9.png", images=images).any()
+
+
 def test_one_file_may_hold_polygons_and_run_lengths_and_later_objects_lie_on_top(draw):
     column = {"size": [6, 8], "counts": [0, 6, 42]}
     ids = draw([SQUARE, [5, 1, 6, 1, 6, 2, 5, 2]], column)

@@ -52,10 +52,12 @@ def read(folder, content, **options):
     return header, [(int(row.where.split()[-1]), list(row.cells.values())) for row in rows]
 
 
-EXCEL = "file,patient,zone\n" + 15 * "a,1,x\n" + 16 * "b,2\n" + 16 * "c,3,y\n" + 2 * "d,4\n"
+HEADER = "file,patient,zone\n"
+EXCEL = HEADER + 15 * "a,1,x\n" + 16 * "b,2\n" + 16 * "c,3,y\n" + 2 * "d,4\n"
 SHAPES = {
     "\ufefffile , patient,zone\n a b.mp4,7 ,\n\n,,\n": [(2, ["a b.mp4", "7", ""])],
     "\n,,\nfile,patient,\r\n\r\na,7,,,\r\nb,8\r\n": [(5, ["a", "7"]), (6, ["b", "8"])],
+    HEADER + 'a,7,"the ""upper"" zone"\n': [(2, ["a", "7", 'the "upper" zone'])],
     "file,patient\ra,7\rb,8\r": [(2, ["a", "7"]), (3, ["b", "8"])],
     'sep=,\nfile,patient\na, "7, 8"\n': [(3, ["a", "7, 8"])],
     'file,patient,x\na,7,"e\nf"\nb,8,5"\n': [(2, ["a", "7", "e\nf"]), (4, ["b", "8", '5"'])],
@@ -78,7 +80,6 @@ def test_column_names_are_unified_and_one_without_a_name_has_its_number(tmp_path
     assert header == ["file", "patient", "(column 3)", "mm per pixel"]
 
 
-HEADER = "file,patient,zone\n"
 REFUSED = {
     HEADER + 'a,1,x\nb,2,"x\nc,3,x\n': "row 3: a quote opens",
     HEADER + 'b,2,"x\nc,3,"x"\n': "row 2: a quote opens",
@@ -88,7 +89,7 @@ REFUSED = {
     'file,patient,"x\na,1,"\nb,2,y\n': "row 1: cell 'x' holds a line break",
     'file,patient,other\nb,2,"x\nc,3,"\n': "row 2: cell 'other' holds a line break",
     'file,patient,x\na,1,"i\nj"\nb,2,"x\n': "row 4: a quote opens",
-    HEADER + 'a,1",x\n': "row 2: 'patient' is '1\"'; remove the quotes",
+    HEADER + 'a,1",x\n': "row 2: 'patient' is '1\"'; close the quote",
     HEADER + "a,1,x\nb,2,1,5\n": "row 3: 4 cells, but the header has 3",
     HEADER + "a,1,x\nb,2\n": "row 3: 2 cells, but the header has 3",
     "file,patient,,\na,1,5,\n": "row 2: 4 cells, but the header has 2",

@@ -199,7 +199,6 @@ def test_annotations_that_do_not_fit_are_refused_with_their_file(root, read):
 
 
 CELLS = {
-    "Sparse,m.png,": "'mask_scheme' is 'Sparse'; one of ('dense', 'sparse',",
     "sparse,,": "no mask with 'mask_scheme' 'sparse'; write the scheme and exactly one",
     ",m.png,": "['mask'] with 'mask_scheme' ''",
     "sparse,m.png,m.png": "['mask', 'polygons'] with",
@@ -231,6 +230,7 @@ def test_a_row_without_a_clear_mask_is_refused(root, read, tmp_path):
         ("file,patient,mask_scheme,masks\na.png,1,,\n", "'masks' is unknown; did you mean 'mask'"),
         ("file,patient,mask_scheme,mask,polygon\na.png,1,,,\n", "did you mean 'polygons'"),
         ("file,patient,mask_scheme,coco\nplain.png,1,sparse,a\n", "no file 'annotations.json'"),
+        (HEADER + "mask\na.png,1,Sparse,m.png\n", "'Sparse'; did you mean 'sparse'"),
         (HEADER + "coco,damaged\na.png,1,bline,a.png,\n", "json: not a readable JSON file"),
     ],
 )

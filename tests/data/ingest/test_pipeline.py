@@ -117,6 +117,25 @@ def test_one_clip_under_two_patients_ends_in_one_group(own, tmp_path):
     assert group["folder/one"] == group["folder/copy"] != group["folder/three"]
 
 
+def test_one_patient_in_several_spellings_ends_in_one_group(own, tmp_path):
+    names = {"one.mp4": "P-007", "two [b] +.mp4": "P\u2011007", "three.MP4": "p-007"}
+    names |= {"still.png": "P-07"}
+    rows = "".join(f"{file},{patient}\n" for file, patient in names.items())
+    (own / "labels.csv").write_text(f"file,patient\n{rows}", "utf-8")
+    assert ingest("folder", own, tmp_path / "store").num_groups == 2
+    index = stores.read_index(tmp_path / "store").to_pylist()
+    assert {row["clip"][7:]: (row["patient"][7:], row["group"][7:]) for row in index} == {
+        "one": ("P-007", "P-007"),
+        "two [b] +": ("P-007", "P-007"),
+        "three": ("p-007", "P-007"),
+        "still": ("P-07", "P-07"),
+    }
+    notes = {e.item[7:]: e.reason for e in ledger.read(tmp_path / "store" / "ledger.jsonl")}
+    assert "counts as 'folder/P-007'" in notes["two [b] +"]
+    assert "only in case: kept in one group" in notes["p-007"]
+    assert "may be the same patient as 'folder/P-007'" in notes["P-07"]
+
+
 @pytest.mark.parametrize(
     ("source", "options", "reason"),
     [
