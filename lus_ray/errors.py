@@ -30,6 +30,14 @@ class SourceError(InputError):
     """A data source lacks a file, a column or a value that its reader needs."""
 
 
+class SkippedError(SourceError):
+    """Items of a source were skipped where none may be; `items` has a line for each."""
+
+    def __init__(self, text: str, items: list[str]) -> None:
+        super().__init__(text)
+        self.items = items
+
+
 class DecodeError(InputError):
     """One video or image cannot be decoded within the limits.
 

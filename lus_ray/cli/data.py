@@ -9,7 +9,10 @@ from typing import Any
 import click
 
 from lus_ray.cli.options import AT_LEAST_ONE, FOLDER, PATH_OR_URI, refuse_unwritable
-from lus_ray.errors import InputError, LusError
+from lus_ray.errors import InputError, LusError, SkippedError
+
+SHOWN_ITEMS = 20
+"""Skipped items that `--strict` prints."""
 
 
 @click.command()
@@ -26,6 +29,7 @@ from lus_ray.errors import InputError, LusError
     "--labels", type=FOLDER, help="folder: the table of labels (default ROOT/labels.csv)."
 )
 @click.option("--allow-text", is_flag=True, help="dicom: accept text burned in beside the fan.")
+@click.option("--strict", is_flag=True, help="Store nothing and exit with 2 if a file is skipped.")
 @click.option("--patients", type=int, help="phantom: how many patients.")
 @click.option("--clips", type=int, help="phantom: clips per patient.")
 @click.option("--frames", type=int, help="phantom: frames per clip.")
@@ -39,7 +43,7 @@ from lus_ray.errors import InputError, LusError
 def ingest(
     source: str, root: Path | str, store: Path | str | None, max_side: int | None,
     workers: int | None, missing_patient: str | None, labels: Path | None, allow_text: bool,
-    as_json: bool, **phantom: Any,
+    strict: bool, as_json: bool, **phantom: Any,
 ) -> None:  # fmt: skip
     """Read the clips of SOURCE below ROOT into STORE (phantom needs no ROOT).
 
@@ -66,8 +70,17 @@ def ingest(
         raise InputError("no STORE given; write 'lus ingest SOURCE ROOT STORE'")
     refuse_unwritable(store, "STORE")
     options = {name: value for name, value in own.items() if value is not None}
-    with show_clip_progress() as progress:
-        summary = read_source(source, origin, store, workers=workers, progress=progress, **options)
+    try:
+        with show_clip_progress() as progress:
+            summary = read_source(
+                source, origin, store, workers=workers, strict=strict, progress=progress, **options
+            )
+    except SkippedError as error:
+        for line in error.items[:SHOWN_ITEMS]:
+            click.echo(f"  {line}", err=True)
+        if (more := len(error.items) - SHOWN_ITEMS) > 0:
+            click.echo(f"  and {more} more; without --strict the ledger lists all", err=True)
+        raise
     click.echo(json.dumps(summary.contents(), indent=1) if as_json else summary.text())
 
 

@@ -1,9 +1,15 @@
-"""The ledger of a store: items that an ingest skipped, repaired or noted, with the reason."""
+"""The ledger of a store: items that an ingest skipped, repaired or noted, with the reason.
+
+An item is a clip by its name where it is in the store, else a file by its path below ROOT, or the
+row of a table that has no file.
+"""
 
 import json
+import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, get_args
 
 from lus_ray.errors import StoreError
@@ -11,7 +17,12 @@ from lus_ray.storage.files import read_text, write_text
 from lus_ray.storage.paths import PathOrUri
 
 Action = Literal["skipped", "repaired", "noted"]
-"""Not in the store; in the store, changed as the reason says; in the store as it was."""
+"""Not in the store; in the store, changed as the reason says; a fact that lost no clip."""
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+WHERE = re.compile(r"^(?:[^:]* row \d+|clip '[^:]*'|[^:]*\.\w+): ")
+"""The file, row or clip before a reason."""
+VALUE = re.compile(r"\b(is|file|as|of|at) '[^']*'")
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -26,7 +37,17 @@ class LedgerEntry:
 
 @dataclass
 class Ledger:
+    """What became of the files and rows of one source.
+
+    `used` are files and folders that were read beside the clips: tables, masks; they need no entry.
+    `unlisted` is the reason for an image or video that the reader did not ask for, `other_columns`
+    are columns of its tables that it does not know.
+    """
+
     entries: list[LedgerEntry] = field(default_factory=list)
+    used: set[Path] = field(default_factory=set)
+    unlisted: str = "not a file of this source"
+    other_columns: list[str] = field(default_factory=list)
 
     def skip(self, source: str, item: str, reason: str) -> None:
         self._add(source, item, "skipped", reason)
@@ -38,7 +59,15 @@ class Ledger:
         self._add(source, item, "noted", reason)
 
     def _add(self, source: str, item: str, action: Action, reason: str) -> None:
-        self.entries.append(LedgerEntry(source, item, action, " ".join(reason.split())))
+        reason = escape_name(" ".join(reason.split()))
+        self.entries.append(LedgerEntry(source, escape_name(item), action, reason))
+
+    def use(self, *paths: Path) -> None:
+        self.used.update(paths)
+
+    def skipped(self) -> list[str]:
+        """One line for each skipped item."""
+        return [f"{e.item}: {_short(e)}" for e in self.entries if e.action == "skipped"]
 
     def counts(self) -> Counter[str]:
         return Counter(entry.action for entry in self.entries)
@@ -48,6 +77,41 @@ class Ledger:
         kept = [entry for entry in read(path) if entry.source != source]
         lines = [json.dumps(asdict(entry)) for entry in [*kept, *self.entries]]
         write_text(path, "".join(line + "\n" for line in lines))
+
+
+def escape_name(name: str) -> str:
+    r"""A file name on one line: bytes that are not UTF-8 as `\xe4`, control characters as `\n`."""
+    return UNPRINTABLE.sub(lambda match: _escape(match[0]), name)
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python decodes such a byte (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def _short(entry: LedgerEntry) -> str:
+    return entry.reason.removeprefix(f"{PurePath(entry.item).name}: ")
+
+
+def count_reasons(
+    entries: Iterable[LedgerEntry], action: Action = "skipped"
+) -> list[tuple[str, int]]:
+    """Reasons of an action with their counts, the most frequent first.
+
+    Reasons that differ in the file, the row, quoted values or numbers count as one.
+    """
+    texts: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.action == action:
+            reason = WHERE.sub("", _short(entry))
+            texts.setdefault(NUMBER.sub("N", VALUE.sub(r"\1...", reason)), []).append(reason)
+    counts = [
+        (found[0] if len(set(found)) == 1 else reason, len(found))
+        for reason, found in texts.items()
+    ]
+    return sorted(counts, key=lambda count: -count[1])
 
 
 def read(path: PathOrUri) -> list[LedgerEntry]:

@@ -9,8 +9,10 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from lus_ray.data.ingest.conflicts import name_item
 from lus_ray.data.ledger import Ledger
 
 MINUS = "\u2212"
@@ -49,7 +51,7 @@ def find_similar(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
 
 
 def unify_patients(
-    items: Iterable[dict[str, Any]], source: str, ledger: Ledger
+    items: Iterable[dict[str, Any]], source: str, ledger: Ledger, root: Path | None = None
 ) -> list[dict[str, Any]]:
     """Give each patient of the items one spelling, and keep the clips of a patient together.
 
@@ -62,7 +64,7 @@ def unify_patients(
         name = normalize_name(written)
         if bad := [c for c in name if unicodedata.category(c) == "Cc" or c == "\ufffd"]:
             reason = f"patient {written!a} holds the character {bad[0]!a}; write the name"
-            ledger.skip(source, item["clip"], f"{reason} again")
+            ledger.skip(source, name_item(item, root), f"{reason} again")
             continue
         if name != written:
             reason = f"patient {written!a} counts as {name!r}: unified blanks, dashes and letters"

@@ -21,7 +21,7 @@ range such as "90-92" becomes its mean, with a note.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from typing import Any
 from lus_ray.data.ingest import label_table
 from lus_ray.data.ingest.group_presence import to_biomarkers
 from lus_ray.data.ingest.label_table import TableRow
+from lus_ray.data.ingest.source_files import list_files, relative_name
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
@@ -60,22 +61,25 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     _, patients = label_table.read(root / "clinical_variables.csv", columns)
     label_table.parse_all(rows, _check_classes)
     clinical = {row.text("patient_id"): row for row in patients}
-    files: dict[str, list[Path]] = {}
-    for path in sorted((root / "lus_videos").glob("*.*")):
-        files.setdefault(path.stem, []).append(path)
+    ledger.use(root / "severity.csv", root / "clinical_variables.csv")
+    ledger.unlisted = "severity.csv has no row for this file of lus_videos"
+    files: dict[str, list[Path]] = defaultdict(list)
+    for path in list_files(root / "lus_videos"):
+        if path.parent == root / "lus_videos":
+            files[path.stem].append(path)
     listed = Counter(row.cells["video_file"] for row in rows)
     for row in sorted(rows, key=_patient_then_name):
         name = row.cells["video_file"]
-        candidates = files.pop(name, [])
+        candidates = files.get(name, [])
         if reason := _check_candidates(candidates, times=listed[name]):
             ledger.skip(SOURCE, f"{row.where} ({name})", reason)
+            for path in candidates:
+                ledger.skip(SOURCE, relative_name(path, root), f"{row.where}: {reason}")
             continue
         try:
             yield {"file": candidates[0], **_parse_clip(name, row, clinical, ledger)}
         except SourceError as error:
-            ledger.skip(SOURCE, name, str(error))
-    for path in (path for paths in files.values() for path in paths):
-        ledger.skip(SOURCE, path.name, "severity.csv has no row for this file")
+            ledger.skip(SOURCE, relative_name(candidates[0], root), str(error))
 
 
 def _check_classes(row: TableRow) -> None:

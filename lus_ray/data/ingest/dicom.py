@@ -15,14 +15,13 @@ Only `dicom_header.READ` is read of the header. A file with text beside its fan 
 skipped.
 """
 
-import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lus_ray.data.decoding import dicom_header, file_types
-from lus_ray.data.ledger import Ledger
+from lus_ray.data.ingest.source_files import list_files, name_clips, relative_name
+from lus_ray.data.ledger import Ledger, escape_name
 from lus_ray.errors import DecodeError
 
 SOURCE = "dicom"
@@ -33,24 +32,28 @@ DIRECTORY = "DICOMDIR"
 def clips(root: Path, ledger: Ledger, *, allow_text: bool = False) -> Iterator[dict[str, Any]]:
     """One dict per file, sorted by patient, with `file` to be decoded."""
     files = []
-    for path in _files(root, ledger):
+    for path in list_files(root):
+        if path.name == DIRECTORY:
+            ledger.note(SOURCE, relative_name(path, root), "a table of contents: not read")
+            continue
         try:
             with open(path, "rb") as file:
                 if not file_types.is_dicom(file.fileno()):
                     reason = "not a DICOM file; use 'lus ingest folder' for other videos"
-                    ledger.skip(SOURCE, _name(path, root), reason)
+                    ledger.skip(SOURCE, relative_name(path, root), reason)
                     continue
             files.append((path, *_read_patient(path, root)))
         except OSError as error:
-            ledger.skip(SOURCE, _name(path, root), f"not readable: {error.strerror}")
+            ledger.skip(SOURCE, relative_name(path, root), f"not readable: {error.strerror}")
     groups = _group_by_id(files, ledger)
-    names = Counter(_name(path, root) for path, _, _ in files)
-    for path, patient, digest in sorted(files, key=lambda file: (file[1] or "", file[0])):
-        name = _name(path, root)
+    files.sort(key=lambda file: (file[1] or "", file[0]))
+    relative = [PurePosixPath(relative_name(path, root)) for path, _, _ in files]
+    names = name_clips(relative, [_stem(path) for path in relative])
+    for (path, patient, digest), name in zip(files, names, strict=True):
         group = groups.get(digest, patient)
         yield {
             "file": path,
-            "clip": f"{SOURCE}/{name}" if names[name] == 1 else f"{SOURCE}/{name}{path.suffix}",
+            "clip": f"{SOURCE}/{name}",
             "patient": patient and f"{SOURCE}/{patient}",
             "group": group and f"{SOURCE}/{group}",
             "domain": SOURCE,
@@ -58,22 +61,10 @@ def clips(root: Path, ledger: Ledger, *, allow_text: bool = False) -> Iterator[d
         }
 
 
-def _files(root: Path, ledger: Ledger) -> list[Path]:
-    """All files below ROOT in order; unreadable folders go to the ledger."""
-
-    def skip(error: OSError) -> None:
-        ledger.skip(SOURCE, _name(Path(error.filename), root), f"not readable: {error.strerror}")
-
-    walk = os.walk(root, onerror=skip)
-    paths = (Path(folder, name) for folder, _, names in walk for name in names)
-    return sorted(path for path in paths if path.is_file() and path.name != DIRECTORY)
-
-
-def _name(path: Path, root: Path) -> str:
-    """The path below ROOT without its extension; a number after a dot, as in a UID, is none."""
-    relative = PurePosixPath(path.relative_to(root).as_posix())
-    known = relative.suffix.lower() in file_types.DICOM.extensions
-    return str(relative.with_suffix("") if known else relative)
+def _stem(path: PurePosixPath) -> str:
+    """The path without its extension; a number after a dot, as in a UID, is none."""
+    known = path.suffix.lower() in file_types.DICOM.extensions
+    return str(path.with_suffix("") if known else path)
 
 
 def _read_patient(path: Path, root: Path) -> tuple[str | None, str | None]:
@@ -82,7 +73,7 @@ def _read_patient(path: Path, root: Path) -> tuple[str | None, str | None]:
     except DecodeError:
         digest = None  # the decoder reports the same damage
     folder, *rest = path.relative_to(root).parts
-    return (folder if rest else digest), digest
+    return (escape_name(folder) if rest else digest), digest
 
 
 def _group_by_id(

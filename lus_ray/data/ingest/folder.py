@@ -36,6 +36,7 @@ from typing import Any
 from lus_ray.clip import BIOMARKERS, DISEASES, MASK_SCHEMES, PROBES
 from lus_ray.data.ingest import label_table, mask_files
 from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_columns
+from lus_ray.data.ingest.source_files import name_clips, relative_name
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
@@ -60,22 +61,26 @@ def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator
     classes = label_table.parse_all(rows, partial(_parse_classes, header=header))
     annotations = mask_files.load_annotations(rows, root)
     found = [_find_file(row, root) for row in rows]
-    listed = Counter(found)
-    stems = Counter(_stem(PurePosixPath(row.cells["file"])) for row in rows)
-    table = zip(rows, classes, found, strict=True)
-    for row, labelled, file in sorted(table, key=lambda line: _patient_then_file(line[0])):
-        relative = PurePosixPath(row.cells["file"])
+    ledger.use(path, *mask_files.list_used(rows, root))
+    ledger.unlisted = f"{path.name} has no row for this file"
+    listed = Counter(file.resolve() for file in found if isinstance(file, Path))
+    cells = [PurePosixPath(row.cells["file"]) for row in rows]
+    names = name_clips(cells, [_stem(cell) for cell in cells])
+    table = zip(rows, classes, found, names, strict=True)
+    for row, labelled, file, name in sorted(table, key=lambda line: _patient_then_file(line[0])):
         try:
             if isinstance(file, SourceError):
                 raise file
-            if listed[file] > 1:
-                raise SourceError(f"{row.where}: file {str(relative)!r} is listed more than once")
-            name = relative if stems[_stem(relative)] > 1 else _stem(relative)
+            if listed[file.resolve()] > 1:
+                reason = f"file {row.cells['file']!r} is listed more than once"
+                raise SourceError(f"{row.where}: {reason}")
             columns = _parse_measurements(row, header) | labelled
             columns |= mask_files.mask_columns(row, root, annotations)
             yield {"file": file, "clip": f"{SOURCE}/{name}", **columns}
         except SourceError as error:
-            ledger.skip(SOURCE, row.cells["file"] or row.where, str(error))
+            known = file if isinstance(file, Path) else root / row.cells["file"]
+            item = relative_name(known, root) if row.cells["file"] else row.where
+            ledger.skip(SOURCE, item, str(error))
 
 
 def _patient_then_file(row: label_table.TableRow) -> tuple[str, str]:
@@ -92,8 +97,8 @@ def _find_file(row: label_table.TableRow, root: Path) -> Path | SourceError:
     return SourceError(f"{row.where}: no file {row.cells['file']!r} in the folder")
 
 
-def _stem(file: PurePosixPath) -> PurePosixPath:
-    return file.with_suffix("") if file.name else file  # an empty cell, or a dot, names no file
+def _stem(file: PurePosixPath) -> str:
+    return str(file.with_suffix("") if file.name else file)  # an empty cell, or a dot
 
 
 def _check_header(
@@ -108,6 +113,7 @@ def _check_header(
     for name in unknown:
         if any(row.cells[name] for row in rows):
             ledger.note(SOURCE, path.name, f"skipped unknown column {name!r}")
+            ledger.other_columns.append(name)
 
 
 def _parse_classes(row: label_table.TableRow, header: list[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ the row, the column and the text found. Nothing is coerced.
 """
 
 import math
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
@@ -78,16 +79,17 @@ class TableRow:
         return value
 
     def path(self, column: str, root: Path) -> Path:
-        """An existing path below `root`, links resolved; an empty cell is refused."""
+        """An existing path below `root`, which may be a link; an empty cell is refused."""
         text = self.cells[column]
         if not text:
             raise SourceError(f"{self._at(column)}; write a path below the folder")
         try:
-            path = _find_path(root, text).resolve()
+            # Dots are resolved before links, so that a link to a folder has no parent.
+            path = Path(os.path.abspath(_find_path(root, text)))
             exists = path.exists()
         except OSError as error:
             raise SourceError(f"{self.where}: {text!r}: {error.strerror}") from error
-        if not path.is_relative_to(root.resolve()):
+        if not path.is_relative_to(os.path.abspath(root)):
             reason = "leads out of the folder; move the file into it"
             raise SourceError(f"{self.where}: {text!r} {reason}")
         if not exists:

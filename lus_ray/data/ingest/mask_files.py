@@ -11,6 +11,8 @@ takes the class at the centre of each pixel. Nothing is coerced: other sizes, un
 missing frames refuse the clip: every function raises `SourceError` with file, reason and remedy.
 """
 
+import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -59,6 +61,17 @@ def load_annotations(rows: Sequence[label_table.TableRow], root: Path) -> coco.C
     return coco.load(cell.path("coco", root), ANNOTATIONS)
 
 
+def list_used(rows: Sequence[label_table.TableRow], root: Path) -> Iterator[Path]:
+    """The files and folders of masks that rows name."""
+    for row in rows:
+        for kind in ("mask", "polygons"):
+            if row.cells.get(kind):
+                with contextlib.suppress(SourceError):  # reported with the masks of the row
+                    yield row.path(kind, root)
+    if any(row.cells.get("coco") for row in rows):
+        yield root / ANNOTATIONS
+
+
 def mask_columns(
     row: label_table.TableRow, root: Path, annotations: coco.CocoFile | None
 ) -> dict[str, Any]:
@@ -81,7 +94,7 @@ def mask_columns(
         if not path.is_file() and not path.is_dir():
             name = row.cells[kinds[0]]
             raise SourceError(f"{row.where}: {name!r} is neither a file nor a folder")
-        read = partial(_read_files, path, root.resolve(), kinds[0], scheme=scheme)
+        read = partial(_read_files, path, Path(os.path.abspath(root)), kinds[0], scheme=scheme)
     return {"mask_scheme": scheme, "masks": read}
 
 
@@ -155,7 +168,7 @@ def _fit_to_frames(
 
 
 def _list_numbered(folder: Path, root: Path, suffix: str) -> Iterator[Path]:
-    """The files 0, 1, 2, ... of a folder, hidden ones ignored; no link may leave the root."""
+    """The files 0, 1, 2, ... of a folder, hidden ones ignored."""
     where = folder.relative_to(root)
     by_number: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -172,8 +185,6 @@ def _list_numbered(folder: Path, root: Path, suffix: str) -> Iterator[Path]:
     for number in range(len(by_number)):
         if number not in by_number:
             raise SourceError(f"{where}: no {number}{suffix}; frames are counted from 0")
-        path = by_number[number].resolve()
-        if not path.is_relative_to(root) or not path.is_file():
-            name = where / by_number[number].name
-            raise SourceError(f"{name}: leads out of the folder, or is not a file")
-        yield path
+        if not by_number[number].is_file():
+            raise SourceError(f"{where / by_number[number].name}: is not a file; remove it")
+        yield by_number[number]

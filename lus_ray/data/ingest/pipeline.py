@@ -16,17 +16,25 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from lus_ray import clip
 from lus_ray.data import ledger as ledgers
 from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
+from lus_ray.data.ingest.conflicts import drop_conflicts
+from lus_ray.data.ingest.source_files import (
+    SourceFiles,
+    relative_name,
+    walk,
+    write_rest,
+    write_unreadable,
+)
 from lus_ray.data.ingest.workers import IngestPool
-from lus_ray.data.ledger import Ledger
+from lus_ray.data.ledger import Action, Ledger, count_reasons
 from lus_ray.data.patient_names import unify_patients
-from lus_ray.errors import SourceError
+from lus_ray.errors import SkippedError, SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join
 
 Progress = Callable[[int, int | None, int], None]
@@ -40,7 +48,8 @@ class IngestSummary:
     """Counts of an ingest; `labels` counts clips by column and value, without null.
 
     `labels["biomarkers"]` counts clips with any biomarker judged, `labels["sf_ratio"]` clips by
-    class. `actions` counts ledger entries; `num_groups` is that of the whole store.
+    class. `actions` counts ledger entries; `num_groups` is that of the whole store. `num_files` are
+    all files below ROOT, `reasons` the three most frequent ones of what was skipped, with counts.
     """
 
     source: str
@@ -49,7 +58,13 @@ class IngestSummary:
     num_patients: int = 0
     num_groups: int = 0
     seconds: float = 0.0
+    num_files: int = 0
+    num_skipped_files: int = 0
+    num_skipped_rows: int = 0
     actions: dict[str, int] = field(default_factory=dict)
+    reasons: list[tuple[str, int]] = field(default_factory=list)
+    other_columns: list[str] = field(default_factory=list)
+    ledger: str = ""
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
@@ -62,16 +77,40 @@ class IngestSummary:
             for column, counts in self.labels.items()
             if counts
         )
-        actions = ", ".join(f"{num} {name}" for name, num in self.actions.items())
+        actions = ", ".join(f"{num} {name}" for name, num in self.actions.items() if num)
+        reasons = [f"{count} x {reason}" for reason, count in self.reasons]
+        columns = ", ".join(map(repr, self.other_columns))
         lines = [
-            f"{self.source}: {self.num_clips} clips of {self.num_patients} patients, "
+            f"{self.source}: stored {self.num_clips} clips of {self.num_patients} patients, "
             f"{self.num_frames} frames in {self.seconds:.1f} s "
             f"({self.frames_per_second:.0f} frames/s)",
             *labels,
-            f"ledger      {actions or 'nothing skipped or repaired'}",
             f"groups      {self.num_groups} in the whole store",
+            f"ledger      {actions or 'nothing skipped or repaired'}: {self.ledger}",
+            *(["columns     not read: " + columns] if columns else []),
+            *("skipped     " + reason for reason in reasons),
         ]
-        return "\n".join(lines)
+        return "\n".join(
+            [*lines, f"{line}: see {self.ledger}"] if (line := self.last_line()) else lines
+        )
+
+    def last_line(self) -> str:
+        """How many files and rows were skipped; empty where nothing was."""
+        parts = [f"{self.num_skipped_files} of {self.num_files} files"] * bool(
+            self.num_skipped_files
+        )
+        if number := self.num_skipped_rows:
+            parts.append(f"{number} table row{'s' if number > 1 else ''}")
+        return "skipped " + " and ".join(parts) if parts else ""
+
+    def add_ledger(self, ledger: Ledger, found: SourceFiles | None, path: PathOrUri) -> None:
+        self.actions = {name: ledger.counts()[name] for name in get_args(Action)}
+        self.reasons = count_reasons(ledger.entries)[:3]
+        self.other_columns, self.ledger = ledger.other_columns, str(path)
+        names = {relative_name(path, found.root) for path in found} if found else set()
+        items = {entry.item for entry in ledger.entries if entry.action == "skipped"}
+        self.num_files, self.num_skipped_files = len(names), len(items & names)
+        self.num_skipped_rows = len(items - names)
 
     def contents(self) -> dict[str, Any]:
         return {**asdict(self), "frames_per_second": round(self.frames_per_second, 1)}
@@ -86,6 +125,7 @@ def ingest(
     limits: DecodeLimits | None = None,
     workers: int | None = None,
     missing_patient: Literal["refuse", "own"] = "refuse",
+    strict: bool = False,
     progress: Progress | None = None,
     **options: Any,
 ) -> IngestSummary:
@@ -95,9 +135,13 @@ def ingest(
     decoded at once, one per core by default. A clip without a patient is refused, or with
     `missing_patient="own"` becomes its own patient; `store.json` keeps the policy. `options` go to
     the reader. A run that fails, is interrupted or killed leaves the store as it was: nothing is
-    published before copies of one acquisition are joined.
+    published before copies of one acquisition are joined. With `strict`, so does a run that skips
+    anything.
+
+    Every file below `root` ends as a clip, as a table or mask that was read, or in the ledger.
 
     Raises:
+        SkippedError: with `strict`, if anything was skipped.
         SourceError: no such source or option, nothing to read, or no clip that can be used.
         StoreError: another ingest writes there, the ledger there is damaged, or the storage is
             unreachable or not writable.
@@ -107,14 +151,19 @@ def ingest(
     if missing_patient not in ("refuse", "own"):
         raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
     folder = _check_root(root)  # before anything is created where the store will be
+    found = None if folder is None else walk(folder)
     ledger, summary = Ledger(), IngestSummary(source)
+    if found is not None:
+        write_unreadable(found, source, ledger)
     joined: set[tuple[str, str]] = set()
     limits = limits or DecodeLimits()
-    pool = IngestPool(source, ledger, limits, max_side, missing_patient, workers)
+    pool = IngestPool(source, ledger, limits, max_side, missing_patient, workers, folder)
     ledgers.read(join(store, "ledger.jsonl"))  # refuses a damaged one before all the work
     with stores.stage_source(store, source) as draft:
         with stores.Writer(draft.folder, source) as writer, pool:
-            items, total = _list_items(reader.clips(folder, ledger, **options), source, ledger)
+            items, total = _list_items(
+                reader.clips(folder, ledger, **options), folder, source, ledger
+            )
             for row in pool.make_rows(items):
                 writer.add(row)
                 _count_labels(summary, row)
@@ -122,9 +171,14 @@ def ingest(
                     joined.add((row["patient"], row["group"]))
                 if progress is not None:
                     progress(summary.num_clips, total, summary.num_frames)
+            if found is not None:
+                write_rest(found, pool.stored, source, ledger)
             if not summary.num_clips:
                 raise SourceError(_describe_failures(source, root, ledger))
             summary.num_patients = len(writer.patients)
+        summary.add_ledger(ledger, found, join(store, "ledger.jsonl"))
+        if strict and (line := summary.last_line()):
+            raise SkippedError(f"{line}; nothing is stored, as --strict is given", ledger.skipped())
         ledger.write(draft.folder / "ledger.jsonl", source=source)
         facts = {
             "max_side": max_side,
@@ -134,7 +188,6 @@ def ingest(
         }
         stores.record_source(draft.folder, source, facts)  # read by `assign_groups`
         summary.num_groups = assign_groups(draft.folder, draft.beside).num_groups
-        summary.actions = dict(ledger.counts())
         summary.seconds = time.perf_counter() - start
         stores.record_source(draft.folder, source, {**facts, "summary": asdict(summary)})
     return summary
@@ -173,13 +226,15 @@ def _check_root(root: PathOrUri | None) -> Path | None:
 
 
 def _list_items(
-    items: Iterator[dict[str, Any]], source: str, ledger: Ledger
+    items: Iterator[dict[str, Any]], root: Path | None, source: str, ledger: Ledger
 ) -> tuple[Iterable[dict[str, Any]], int | None]:
     """List the items of a reader of files, which is cheap, but not those of a simulator."""
     first = next(items, None)
     if first is not None and "frames" in first:
         return itertools.chain([first], items), None
-    listed = unify_patients([] if first is None else [first, *items], source, ledger)
+    listed = unify_patients([] if first is None else [first, *items], source, ledger, root)
+    if root is not None:
+        listed = drop_conflicts(listed, root, source, ledger)
     return listed, len(listed)
 
 
@@ -198,7 +253,7 @@ def _count_labels(summary: IngestSummary, row: clip.Row) -> None:
 
 
 def _describe_failures(source: str, root: PathOrUri | None, ledger: Ledger) -> str:
-    reasons = [f"{entry.item}: {entry.reason}" for entry in ledger.entries]
+    reasons = ledger.skipped()
     if len(reasons) > 3:
         reasons[3:] = [f"and {len(reasons) - 3} more"]
     return f"{source}: no clip in {root} can be used: {'; '.join(reasons) or 'it lists no clip'}"

@@ -16,17 +16,21 @@ biomarkers  effusion, consolidations, B-lines, A-lines, pleural line irregularit
             size, number and position; air bronchogram and symptoms.
 fps         of the container; the column `Framerate` is rounded and not read.
 
-Rows without a file (most were never public) and files without a row are skipped.
+Rows without a file (most were never public) and files without a row are skipped. A row takes the
+file of its kind and name whose folder is its probe. Where rows and files do not fit one to one, all
+of them are skipped. Clips of one name are named after their folders, too.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lus_ray.clip import PROBES
 from lus_ray.data.ingest import label_table
 from lus_ray.data.ingest.group_presence import to_biomarkers
+from lus_ray.data.ingest.label_table import TableRow
+from lus_ray.data.ingest.source_files import list_files, name_clips, relative_name
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
@@ -50,6 +54,10 @@ GROUPS = {
 COLUMNS = ("Filename", "Label", "Lung Severity Score", "Type", "Probe", "Patient ID / Name",
            "Area according to DEGUM", "Air bronchogram", "Healthy", *GROUPS)  # fmt: skip
 
+REMEDY = f"mend {METADATA}, or rename the file and its row"
+Key = tuple[str, str]
+"""Type and file name without extension."""
+
 
 def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     """One dict per file, sorted by patient; `patient` is None where the table names none.
@@ -59,40 +67,76 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     """
     _, rows = label_table.read(root / METADATA, COLUMNS)
     label_table.parse_all(rows, _check_classes)
+    ledger.use(root / METADATA)
+    ledger.unlisted = f"{METADATA} has no row for this file"
+    rows = sorted(rows, key=lambda row: (row.cells["Patient ID / Name"], row.cells["Filename"]))
     files = _find_files(root)
-    for row in sorted(
-        rows, key=lambda row: (row.cells["Patient ID / Name"], row.cells["Filename"])
-    ):
-        name = row.cells["Filename"]
-        item = f"{row.where} ({name})"
-        candidates = files.get((row.cells["Type"].lower(), name), [])
-        if not candidates:
-            ledger.skip(SOURCE, item, "no such file; it may never have been public")
-            continue
-        path = candidates.pop(0)
+    matches = _match_files(rows, files, root, ledger)
+    matched = {path for _, path in matches}
+    named = {_key(row) for row in rows}
+    for path in (path for key in named for path in files.get(key, ()) if path not in matched):
+        reason = f"several rows or files have its name, or its row another 'Probe'; {REMEDY}"
+        ledger.skip(SOURCE, relative_name(path, root), reason)
+    paths = [PurePosixPath(relative_name(path, root)) for _, path in matches]
+    names = name_clips([path.with_suffix("") for path in paths], [path.stem for path in paths])
+    for (row, path), name in zip(matches, names, strict=True):
         try:
-            yield {"file": path, **_parse_clip(path, row, ledger)}
+            yield {"file": path, "clip": f"{SOURCE}/{name}", **_parse_labels(path, row, ledger)}
         except SourceError as error:
-            ledger.skip(SOURCE, item, str(error))
-    for path in sorted(path for paths in files.values() for path in paths):
-        ledger.skip(SOURCE, path.name, f"{METADATA} has no row for this file")
+            ledger.skip(SOURCE, relative_name(path, root), str(error))
 
 
-def _check_classes(row: label_table.TableRow) -> None:
+def _check_classes(row: TableRow) -> None:
     for column, allowed in (("Label", DISEASES), ("Type", FOLDERS), ("Probe", PROBES)):
         row.one_of(column, allowed, any_case=True)
     row.whole("Lung Severity Score", low=0, high=3)
 
 
-def _find_files(root: Path) -> dict[tuple[str, str], list[Path]]:
-    files: dict[tuple[str, str], list[Path]] = defaultdict(list)
+def _find_files(root: Path) -> dict[Key, list[Path]]:
+    files: dict[Key, list[Path]] = defaultdict(list)
     for kind, folder in FOLDERS.items():
-        for path in sorted(filter(Path.is_file, (root / folder).rglob("*"))):
-            files[kind, path.stem].append(path)
+        if (root / folder).is_dir():
+            for path in list_files(root / folder):
+                files[kind, path.stem].append(path)
     return files
 
 
-def _parse_clip(path: Path, row: label_table.TableRow, ledger: Ledger) -> dict[str, Any]:
+def _match_files(
+    rows: Sequence[TableRow], files: Mapping[Key, Sequence[Path]], root: Path, ledger: Ledger
+) -> list[tuple[TableRow, Path]]:
+    """Rows and files that fit each other and nothing else; the other rows go to the ledger."""
+    of_file: dict[Path, list[TableRow]] = defaultdict(list)
+    of_row: list[list[Path]] = []
+    for row in rows:
+        same = files.get(_key(row), ())
+        of_row.append([path for path in same if _has_probe(path.relative_to(root), row)])
+        for path in of_row[-1]:
+            of_file[path].append(row)
+    matches = []
+    for row, paths in zip(rows, of_row, strict=True):
+        if len(paths) == 1 and len(of_file[paths[0]]) == 1:
+            matches.append((row, paths[0]))
+        else:
+            reason = "no such file; it may never have been public"
+            if paths:
+                reason = f"several rows or files have this name and probe; {REMEDY}"
+            elif files.get(_key(row)):
+                reason = f"'Probe' is {row.cells['Probe']!r}, but no such file lies there; {REMEDY}"
+            ledger.skip(SOURCE, f"{row.where} ({row.cells['Filename']})", reason)
+    return matches
+
+
+def _key(row: TableRow) -> Key:
+    return row.cells["Type"].lower(), row.cells["Filename"]
+
+
+def _has_probe(path: Path, row: TableRow) -> bool:
+    """Whether the folder of a file is that of the row's probe, where both are known."""
+    folders = {part.lower() for part in path.parts[:-1]} & set(PROBES)
+    return not folders or row.cells["Probe"].lower() in ("", *folders)
+
+
+def _parse_labels(path: Path, row: TableRow, ledger: Ledger) -> dict[str, Any]:
     name, label = row.cells["Filename"], row.cells["Label"]
     disease = DISEASES.get(label.lower())
     if "label_uncertain" in path.parts:
@@ -101,7 +145,6 @@ def _parse_clip(path: Path, row: label_table.TableRow, ledger: Ledger) -> dict[s
     patient = row.text("Patient ID / Name")
     zone = row.text("Area according to DEGUM")
     return {
-        "clip": f"{SOURCE}/{name}",
         "patient": patient and f"{SOURCE}/{patient}",
         "probe": row.one_of("Probe", PROBES, any_case=True),
         "zone": zone and f"DEGUM {zone}",
@@ -112,7 +155,7 @@ def _parse_clip(path: Path, row: label_table.TableRow, ledger: Ledger) -> dict[s
     }
 
 
-def label_biomarkers(row: label_table.TableRow, ledger: Ledger) -> list[int] | None:
+def label_biomarkers(row: TableRow, ledger: Ledger) -> list[int] | None:
     """The 38 biomarkers as far as the 0/1 columns decide them; the others are -1.
 
     1 excludes "none" of its group. 0 decides "none" and every level of the group, but only in rows
@@ -136,7 +179,7 @@ def label_biomarkers(row: label_table.TableRow, ledger: Ledger) -> list[int] | N
     )
 
 
-def _tick(row: label_table.TableRow, column: str, ledger: Ledger) -> bool | None:
+def _tick(row: TableRow, column: str, ledger: Ledger) -> bool | None:
     if row.cells[column].startswith("http"):
         reason = f"{row.where}: {column!r} holds a link: not judged"
         ledger.note(SOURCE, row.cells["Filename"], reason)

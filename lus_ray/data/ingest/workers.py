@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from lus_ray import clip
 from lus_ray.data.decoding.decoder import DecodedVideo, DecodeLimits, FileDecoder
 from lus_ray.data.duplicates.groups import compute_signature
+from lus_ray.data.ingest.conflicts import name_item
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError, SchemaError, SourceError
 
@@ -25,7 +27,7 @@ class IngestPool:
     """Make rows from the items of a reader, several at once, in the reader's order.
 
     `workers` files are decoded at once, one per core where None. Only the calling thread writes the
-    ledger, so that it has the reader's order too.
+    ledger, so that it has the reader's order too. `stored` are the files of the rows so far.
     """
 
     source: str
@@ -34,6 +36,7 @@ class IngestPool:
     max_side: int
     missing_patient: str
     workers: int | None
+    root: Path | None = None
 
     def __post_init__(self) -> None:
         self.num_workers = self.workers or _num_cores()
@@ -43,7 +46,7 @@ class IngestPool:
         self.free: SimpleQueue[FileDecoder] = SimpleQueue()
         for decoder in self.decoders:
             self.free.put(decoder)
-        self.names: set[str] = set()
+        self.stored: list[Path] = []
 
     def __enter__(self) -> "IngestPool":
         self.threads = ThreadPoolExecutor(self.num_workers, thread_name_prefix="ingest")
@@ -70,18 +73,13 @@ class IngestPool:
 
     def _accept(self, item: dict[str, Any]) -> bool:
         name = item["clip"]
-        if name in self.names:
-            self.ledger.skip(self.source, name, "duplicate clip name; names must be unique")
-            return False
         if item["patient"] is None and self.missing_patient == "refuse":
-            self.ledger.skip(
-                self.source, name, "no patient id; missing_patient='own' makes it its own patient"
-            )
+            reason = "no patient id; missing_patient='own' makes it its own patient"
+            self.ledger.skip(self.source, name_item(item, self.root), reason)
             return False
         if item["patient"] is None:
             item["patient"] = name
             self.ledger.note(self.source, name, "no patient id: counts as its own patient")
-        self.names.add(name)
         return True
 
     def _make(self, item: dict[str, Any]) -> tuple[clip.Row, DecodedVideo | None]:
@@ -111,8 +109,10 @@ class IngestPool:
         try:
             row, decoded = future.result()
         except (DecodeError, SchemaError, SourceError) as error:
-            self.ledger.skip(self.source, item["clip"], str(error))
+            self.ledger.skip(self.source, name_item(item, self.root), str(error))
             return
+        if "file" in item:
+            self.stored.append(item["file"])
         for note in decoded.notes if decoded else ():
             write = self.ledger.repair if note.startswith("repaired") else self.ledger.note
             write(self.source, row["clip"], note)

@@ -13,6 +13,8 @@ from lus_ray.errors import StoreError
 from lus_ray.storage.files import read_text, write_text
 from lus_ray.storage.paths import PathOrUri, join
 
+MANIFEST = "store.json"
+
 
 def record_source(store: Path | str, source: str, facts: dict[str, Any]) -> None:
     manifest = _read(store)
@@ -36,7 +38,7 @@ def read_published_shards(store: PathOrUri) -> set[str] | None:
 
 
 def _read(store: PathOrUri) -> dict[str, Any]:
-    path = join(store, "store.json")
+    path = join(store, MANIFEST)
     text = read_text(path)
     if text is None:
         return {}
@@ -51,4 +53,4 @@ def _read(store: PathOrUri) -> dict[str, Any]:
 
 
 def _write(store: PathOrUri, manifest: dict[str, Any]) -> None:
-    write_text(join(store, "store.json"), json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+    write_text(join(store, MANIFEST), json.dumps(manifest, indent=1, sort_keys=True) + "\n")

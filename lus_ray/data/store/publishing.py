@@ -19,6 +19,7 @@ import pyarrow as pa
 from filelock import Timeout
 
 from lus_ray.data.store.manifest import (
+    MANIFEST,
     publish_shards,
     read_published_shards,
     read_sources,
@@ -90,6 +91,7 @@ def _lock(store: PathOrUri) -> Iterator[Path | None]:
         yield None
         return
     folder = Path(store)
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         lock = acquire_lock(folder / LOCK_NAME)
@@ -102,6 +104,11 @@ def _lock(store: PathOrUri) -> Iterator[Path | None]:
             shutil.rmtree(abandoned, ignore_errors=True)
         yield folder
     finally:
+        if created and not (folder / MANIFEST).exists():  # leave nothing of a store that is none
+            (folder / LOCK_NAME).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                for path in created:
+                    path.rmdir()
         lock.release()
 
 

@@ -32,8 +32,8 @@ def test_a_folder_becomes_a_store_with_patients_by_folder_or_digest(tmp_path):
     assert len(digest) == len("dicom/") + 16
     assert table[0]["mm_per_pixel"] == pytest.approx(0.2)
     reasons = {entry.item: entry.reason for entry in ledger.read(store / "ledger.jsonl")}
-    assert "text" in reasons["dicom/berta/text"]
-    assert "no patient id" in reasons["dicom/nobody"]
+    assert "text" in reasons["berta/text.dcm"]
+    assert "no patient id" in reasons["nobody.dcm"]
     assert "not a DICOM file" in reasons["notes.txt"]
     assert "anna, berta has the same PatientID" in reasons[digest.removeprefix("dicom/")]
     assert {row["group"] for row in table} == {min(digest, "dicom/anna")}
@@ -61,7 +61,7 @@ def test_folders_that_share_an_id_stay_in_one_group_whatever_is_read_later(tmp_p
     assert (findings.num_groups, findings.loose) == (4, ())
 
 
-def test_only_unreadable_files_and_folders_are_skipped(tmp_path):
+def test_only_an_unreadable_file_is_skipped(tmp_path):
     root = tmp_path / "root"
     for name in ("anna", "berta", "carla"):
         (root / name).mkdir(parents=True)
@@ -73,7 +73,7 @@ def test_only_unreadable_files_and_folders_are_skipped(tmp_path):
         items = list(dicom.clips(root, notes))
     assert [item["clip"] for item in items] == ["dicom/anna/1"]
     reasons = {entry.item: entry.reason for entry in notes.entries}
-    assert reasons == dict.fromkeys(("berta/1", "carla"), "not readable: Permission denied")
+    assert reasons == {"berta/1.dcm": "not readable: Permission denied"}
 
 
 @pytest.mark.slow

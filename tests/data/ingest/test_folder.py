@@ -101,13 +101,20 @@ def test_a_class_that_its_column_does_not_allow_refuses_the_table(column, value,
 
 
 @pytest.mark.parametrize(
-    "file", ["../outside.mp4", "sub/../../outside.mp4", "/etc/hostname", "link.mp4"]
+    "file", ["../outside.mp4", "sub/../../outside.mp4", "/etc/hostname", "link/../../outside.mp4"]
 )
-def test_a_path_or_link_out_of_the_folder_is_refused(file, read, tmp_path):
-    (tmp_path / "own" / "link.mp4").symlink_to(tmp_path / "outside.mp4")
+def test_a_path_out_of_the_folder_is_refused(file, read, tmp_path):
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "own" / "sub")
     rows, ledger = read(f"file,patient\n{file},1\n")
     assert not rows
     assert "leads out of the folder" in ledger.entries[0].reason
+
+
+def test_a_link_in_the_folder_is_followed(read, tmp_path):
+    (tmp_path / "own" / "link.mp4").symlink_to(tmp_path / "outside.mp4")
+    rows, ledger = read("file,patient\nlink.mp4,1\n")
+    assert rows["folder/link"]["file"] == tmp_path / "own" / "link.mp4"
+    assert not ledger.entries
 
 
 def test_a_file_listed_twice_under_two_patients_is_refused(read):

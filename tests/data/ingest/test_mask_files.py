@@ -41,7 +41,8 @@ def read(root, tmp_path):
         rows = {row["clip"]: row for row in store.read(tmp_path / "store")}
         assert clip.masks_of(rows.pop("folder/plain")) is None
         entries = ledger.read(tmp_path / "store" / "ledger.jsonl")
-        return rows, {entry.item: entry.reason for entry in entries if entry.action == "skipped"}
+        skipped = {entry.item: entry.reason for entry in entries if entry.action == "skipped"}
+        return rows, {k: why for k, why in skipped.items() if "no row for this file" not in why}
 
     return run
 
@@ -158,8 +159,8 @@ def test_a_mask_of_another_scheme_size_or_pixel_type_is_refused(root, read):
     rows, skipped = read(HEADER + "mask", *table, "v.mp4,1,sparse,m large.png")
     assert not rows
     for name, (_, _, reason) in unfit.items():
-        assert re.match(rf"m {name}\.png: .*{reason}", skipped[f"folder/{name}"])
-    assert "m large.png: 1 masks for 2 frames" in skipped["folder/v"]
+        assert re.match(rf"m {name}\.png: .*{reason}", skipped[f"{name}.png"])
+    assert "m large.png: 1 masks for 2 frames" in skipped["v.mp4"]
 
 
 def test_a_folder_without_one_mask_per_frame_is_refused(root, read, tmp_path):
@@ -172,18 +173,18 @@ def test_a_folder_without_one_mask_per_frame_is_refused(root, read, tmp_path):
         "named": ("0.png b.png", "named/b.png: masks are named by the number"),
         "mixed": ("0.png 1.txt", "mixed/1.txt: masks are named by the number"),
         "empty": ("", "empty: 0 masks for 2 frames"),
-        "link": ("0.png", "link/1.png: leads out of the folder"),
+        "link": ("0.png", "link/1.png: is not a file; remove it"),
     }
     for name, (masks, _) in folders.items():
         (root / name).mkdir()
         for mask in masks.split():
             shutil.copy(tmp_path / "outside.png", root / name / mask)
         shutil.copy(root / "v.mp4", root / f"{name}.mp4")
-    (root / "link" / "1.png").symlink_to(tmp_path / "outside.png")
+    (root / "link" / "1.png").symlink_to(tmp_path / "absent.png")
     rows, skipped = read(HEADER + "mask", *(f"{name}.mp4,1,sparse,{name}" for name in folders))
     assert not rows
     for name, (_, reason) in folders.items():
-        assert skipped[f"folder/{name}"].startswith(reason)
+        assert skipped[f"{name}.mp4"].startswith(reason)
 
 
 def test_annotations_that_do_not_fit_are_refused_with_their_file(root, read):
@@ -193,9 +194,9 @@ def test_annotations_that_do_not_fit_are_refused_with_their_file(root, read):
     table = ["a.png,1,sparse,rib.json,", "b.png,1,bline,,x/a.png", "v.mp4,1,bline,,x/a.png"]
     rows, skipped = read(HEADER + "polygons,coco", *table)
     assert not rows
-    assert skipped["folder/a"].startswith("rib.json: shape 1 'rib' is no class")
-    assert "annotations.json (x/a.png): drawn on 41 x 60 pixels" in skipped["folder/b"]
-    assert "2 frames, but 'coco' is for still images" in skipped["folder/v"]
+    assert skipped["a.png"].startswith("rib.json: shape 1 'rib' is no class")
+    assert "annotations.json (x/a.png): drawn on 41 x 60 pixels" in skipped["b.png"]
+    assert "2 frames, but 'coco' is for still images" in skipped["v.mp4"]
 
 
 CELLS = {

@@ -47,9 +47,9 @@ def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
     assert names == ["folder/one", "folder/still", "folder/three", "folder/two [b] +"]
     entries = ledger.read(store / "ledger.jsonl")
     skipped = {entry.item: entry.reason for entry in entries if entry.action == "skipped"}
-    causes = {"page": "HTML", "cut": "cut.mp4", "empty": "empty", "bomb": "6000 x 6000"}
-    causes |= {"nobody": "no patient id"}
-    assert all(cause in skipped.pop(f"folder/{name}") for name, cause in causes.items())
+    causes = {"page.mp4": "HTML", "cut.mp4": "cut.mp4", "empty.avi": "empty"}
+    causes |= {"bomb.png": "6000 x 6000", "nobody.mp4": "no patient id"}
+    assert all(cause in skipped.pop(name) for name, cause in causes.items())
     assert list(skipped) == ["absent.mp4"]
     assert "no file 'absent.mp4'" in skipped["absent.mp4"]
     assert summary.actions["skipped"] == 6
@@ -102,7 +102,7 @@ def test_a_run_that_is_interrupted_or_without_a_clip_leaves_the_store_as_it_was(
     with pytest.raises(SourceError, match="at most 10"):
         ingest("folder", own, store, limits=DecodeLimits(frame_pixels=10))
     (own / "labels.csv").write_text("file,patient\npage.mp4,1\nempty.avi,1\n")
-    with pytest.raises(SourceError, match=r"no clip in .* can be used: folder/empty: .*empty"):
+    with pytest.raises(SourceError, match=r"no clip in .* can be used: empty.avi: .*empty"):
         ingest("folder", own, store)
     assert contents(store) == before
     assert not list(store.glob(".writing-*"))
