@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import sys
 from dataclasses import astuple, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import Any, Literal
 import psutil
 import torch
 
-from lus_ray.errors import LusError
+from lus_ray.errors import InputError, LusError
 from lus_ray.orchestration import planner, run_options
 from lus_ray.orchestration.cluster import ray_private
 from lus_ray.orchestration.cluster.connection import UNSAFE, connect
+from lus_ray.orchestration.cluster.session_folder import choose_session_folder, find_home_problem
+from lus_ray.storage.paths import cache_root
 
 GIB = 2**30
 MAX_UPLOAD_BYTES = 100 << 20
@@ -60,10 +63,6 @@ def run_checks(address: str | None = None) -> DoctorReport:
     memory_text = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
     memory_remedy = "close other programs; smoke needs 2 GiB"
     disk_remedy = "free some space here, or give an --out elsewhere"
-    environment = DoctorCheck("ok", "environment", "nothing unsafe is set")
-    if os.environ.get(UNSAFE) not in (None, "", "0"):
-        remedy = f"unset {UNSAFE}: it lets a Parquet file run code"
-        environment = DoctorCheck("fail", "environment", f"{UNSAFE} is set", remedy)
     cluster, cluster_checks = _check_cluster(address)
     checks = [
         DoctorCheck("ok", "Python", python),
@@ -71,12 +70,40 @@ def run_checks(address: str | None = None) -> DoctorReport:
         _check_size("memory", memory.available, memory_text, memory_remedy),
         _check_shared_memory(),
         _check_size("disk", free, f"{free / GIB:.1f} GiB free here", disk_remedy),
-        environment,
+        *_check_environment(),
         _check_upload(),
         *cluster_checks,
         *([] if cluster is None else _check_plans(cluster, free)),
     ]
     return DoctorReport(tuple(checks))
+
+
+def _check_environment() -> list[DoctorCheck]:
+    """Variables that keep other commands from working, each with its value and a remedy."""
+    problems: list[tuple[Level, str, str]] = []
+    if os.environ.get(UNSAFE) not in (None, "", "0"):
+        remedy = f"unset {UNSAFE}: it lets a Parquet file run code"
+        problems.append(("fail", f"{UNSAFE} is set", remedy))
+    try:
+        _, note = choose_session_folder()
+        if note:
+            problems.append(("note", note, "set RAY_TMPDIR to choose another"))
+    except InputError as error:
+        result, _, remedy = str(error).rpartition("; ")
+        problems.append(("fail", result, remedy))
+    if home_problem := find_home_problem():
+        remedy = "set HOME to a folder that you can write to; Ray's token is passed without it"
+        problems.append(("note", home_problem, remedy))
+    try:
+        cache_root()
+    except InputError as error:
+        result, _, remedy = str(error).rpartition("; ")
+        problems.append(("note", result, remedy))
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        problems.append(("fail", f"file names are read as {encoding}", "set PYTHONUTF8=1"))
+    if not problems:
+        return [DoctorCheck("ok", "environment", "nothing unsafe or unusable is set")]
+    return [DoctorCheck(level, "environment", *problem) for level, *problem in problems]
 
 
 def _check_package(name: str) -> DoctorCheck:
@@ -120,7 +147,9 @@ def _check_cluster(address: str | None) -> tuple[planner.Cluster | None, list[Do
         with connect(address) as dashboard:
             cluster = planner.Cluster.current()
     except LusError as error:
-        remedy = "see 'ray status'; without --address a cluster is started here"
+        remedy = "see the lines 'environment' and 'memory' above"
+        if address:
+            remedy = "start it, or omit --address and unset RAY_ADDRESS to start one here"
         return None, [DoctorCheck("fail", "Ray cluster", str(error), remedy)]
     result = f"{cluster.describe()}, {cluster.object_store / GIB:.1f} GiB object store per node"
     check = DoctorCheck("ok", "Ray cluster", result)

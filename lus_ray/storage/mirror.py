@@ -9,7 +9,6 @@ its object are equal where size and time agree, as the copy takes over the objec
 import contextlib
 import fnmatch
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -39,10 +38,9 @@ class Mirror:
     @property
     def local(self) -> Path:
         """The copy on this machine, below `$LUS_CACHE` or `~/.cache/lus_ray`."""
-        cache = Path(os.environ.get("LUS_CACHE") or Path.home() / ".cache" / "lus_ray")
         digest = hashlib.sha256(self.uri.encode()).hexdigest()[:16]
         kind = "read" if self.reading else "runs"
-        return cache / kind / digest / paths.basename(self.uri)
+        return paths.cache_root() / kind / digest / paths.basename(self.uri)
 
     @property
     def display_name(self) -> str:

@@ -110,6 +110,26 @@ def file_size(location: PathOrUri) -> int:
     return filesystem.get_file_info(path).size or 0
 
 
+def cache_root() -> Path:
+    """`$LUS_CACHE`, or `.cache/lus_ray` in the home folder; created if it is absent.
+
+    Raises:
+        InputError: it can be neither found nor created.
+    """
+    named = os.environ.get("LUS_CACHE")
+    try:
+        folder = Path(named) if named else Path.home() / ".cache" / "lus_ray"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # no home folder at all is a RuntimeError
+        where = f"LUS_CACHE={named}" if named else f"HOME={os.environ.get('HOME', '')}"
+        detail = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{where} cannot hold downloaded files ({detail}); set LUS_CACHE to a folder that you "
+            "can write to"
+        ) from None
+    return folder
+
+
 def describe_error(error: BaseException) -> str:
     return explain_storage_error(error) or " ".join(str(error).split())[:200]
 

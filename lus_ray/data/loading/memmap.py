@@ -27,7 +27,7 @@ from lus_ray.data.loading.shared_memory import locate, resize_clips
 from lus_ray.errors import CellError
 from lus_ray.storage.files import write_atomically, write_text
 from lus_ray.storage.lease import acquire_lock
-from lus_ray.storage.paths import PathOrUri, open_filesystem
+from lus_ray.storage.paths import PathOrUri, cache_root, open_filesystem
 
 SPARE_BYTES = 2 << 30
 """Free space that the cache leaves on the disk."""
@@ -57,8 +57,7 @@ def plan_files(store: PathOrUri, frames: set[FrameSize], masks: set[FrameSize]) 
 
 
 def cache_folder(mapped: MappedFrames) -> Path:
-    cache = os.environ.get("LUS_CACHE") or Path.home() / ".cache" / "lus_ray"
-    return Path(cache) / "frames" / mapped.key
+    return cache_root() / "frames" / mapped.key
 
 
 def has_room(mapped: MappedFrames, num_bytes: int) -> bool:

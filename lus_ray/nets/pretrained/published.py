@@ -6,13 +6,13 @@ damage, not malice; PyTorchVideo publishes no checksum. The reader of the files 
 
 import hashlib
 import http.client
-import os
 import tempfile
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
 from lus_ray.errors import FetchError, InputError
+from lus_ray.storage.paths import cache_root
 
 MAX_BYTES = 1 << 30
 TIMEOUT_S = 30.0
@@ -54,16 +54,11 @@ PUBLISHED = {
 Kinetics-400 for I3D."""
 
 
-def cache_folder() -> Path:
-    """The folder of fetched files: `$LUS_CACHE`, or `.cache/lus_ray` in the home folder."""
-    return Path(os.environ.get("LUS_CACHE") or Path.home() / ".cache" / "lus_ray")
-
-
 def fetch(name: str) -> Path:
     """The official file of a name in `PUBLISHED` (else InputError); otherwise as `download`."""
     if name not in PUBLISHED:
         raise InputError(f"no official weights {name!r}; there are {', '.join(PUBLISHED)}")
-    return download(PUBLISHED[name], cache_folder())
+    return download(PUBLISHED[name], cache_root())
 
 
 def download(published: PublishedFile, folder: Path) -> Path:

@@ -4,7 +4,9 @@ import contextlib
 import json
 import logging
 import os
+import secrets
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from ray.exceptions import AuthenticationError, RayError
 from lus_ray.errors import InputError
 from lus_ray.loopback import exempt_from_proxies
 from lus_ray.orchestration.cluster import ray_private
+from lus_ray.orchestration.cluster.session_folder import choose_session_folder, find_home_problem
 from lus_ray.orchestration.cluster.watchdog import ClusterWatchdog
 from lus_ray.storage.paths import PathOrUri
 
@@ -38,6 +41,7 @@ PRELOAD = "RAY_preload_python_modules"
 UNSAFE = "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE"
 SETTINGS = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
 REACH_TIMEOUT_S = 5
+TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 WRONG_TOKEN = (
     "it requires a token, and this process has another or none; set RAY_AUTH_MODE=token and put "
     "the cluster's in ~/.ray/auth_token (or RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH)"
@@ -81,16 +85,26 @@ def connect(address: str | None, *, imports: str = "") -> Iterator[str | None]:
 
 def _start(imports: str) -> str | None:
     """Start a cluster on this machine, on loopback, even where another one runs here."""
+    folder, note = choose_session_folder()
+    if note:
+        print(f"note: {note}", file=sys.stderr, flush=True)
+    _ensure_token()
     os.environ[PRELOAD] = imports
     try:
         with ray_private.loopback_only():
             context = ray.init(
                 address="local", include_dashboard=False, dashboard_host="127.0.0.1",
-                _node_ip_address="127.0.0.1", **SETTINGS,
+                _node_ip_address="127.0.0.1", _temp_dir=str(folder), **SETTINGS,
             )  # fmt: skip
     finally:
         del os.environ[PRELOAD]  # later clusters must not import it
     return context.dashboard_url or None
+
+
+def _ensure_token() -> None:
+    """Pass the token of an own cluster by the environment where the home folder cannot hold it."""
+    if not any(os.environ.get(name) for name in TOKEN_VARIABLES) and find_home_problem():
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def gcs_address() -> str:

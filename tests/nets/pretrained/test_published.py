@@ -10,13 +10,7 @@ import pytest
 
 from lus_ray.errors import FetchError, InputError
 from lus_ray.nets.encoder import KINDS
-from lus_ray.nets.pretrained.published import (
-    PUBLISHED,
-    PublishedFile,
-    cache_folder,
-    download,
-    fetch,
-)
+from lus_ray.nets.pretrained.published import PUBLISHED, PublishedFile, download, fetch
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -100,13 +94,6 @@ def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(InputError, match="no official weights 'resnet19'") as refusal:
         fetch("resnet19")
     assert str(refusal.value).endswith(", ".join(PUBLISHED))
-
-
-def test_the_environment_sets_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("LUS_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-    monkeypatch.delenv("LUS_CACHE")
-    assert cache_folder() == Path.home() / ".cache" / "lus_ray"
 
 
 def test_checksums_begin_with_the_digits_in_the_file_names():
