@@ -84,7 +84,9 @@ def _describe(totals: Counter[str]) -> str:
 def _report(seed: int, outcome: Outcome, steps: list[str], *, every: bool = False) -> bool:
     if outcome.failures or every:
         print(f"seed {seed}: {'; '.join(steps)}")
-        for line in [*outcome.failures, *([f"refused: {outcome.refused}"] if every else [])]:
+        notes = [f"unnoticed: {text}" for text in outcome.unnoticed.values()]
+        notes += [f"refused: {outcome.refused}"] if outcome.refused else []
+        for line in [*outcome.failures, *(notes if every else [])]:
             print(f"  {line}")
         sys.stdout.flush()
     if outcome.failures:

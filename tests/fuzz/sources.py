@@ -15,7 +15,8 @@ from tests.fuzz.pictures import STILLS, SYNTAXES, VIDEOS, Picture, paint, to_png
 
 CELLS: dict[str, tuple[str, ...]] = {
     "probe": ("", "convex", "linear", "phased"),
-    "zone": ("", "L1", "rücken, links", 'the "upper" zone'),
+    "zone": ("", "L1", "rücken, links"),
+    "comment": ("", 'the "upper" zone', "two\nlines"),
     "domain": ("", "Ulm"),
     "mm_per_pixel": ("", "0.25", "1e-1"),
     "fps": ("", "25", "12.5"),
