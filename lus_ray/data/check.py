@@ -82,6 +82,7 @@ def check_store(path: PathOrUri) -> Findings:
     for clip, group in zip(clips, groups, strict=True):
         stored_groups[group_of[clip]].add(group)
     loose = tuple(clip for clip in clips if len(stored_groups[group_of[clip]]) > 1)
+    named = set(patients) - set(clips)  # not clips that count as their own patient
     sizes = [f"{height} x {width}" for height, width in zip(*sides, strict=True)]
     counts = _counts(index)
     sources = store.read_sources(path).items()
@@ -102,8 +103,8 @@ def check_store(path: PathOrUri) -> Findings:
         sizes=dict(sorted(_count(sizes, patients).items(), key=lambda item: -item[1][0])),
         pairs=pairs,
         loose=loose,
-        same_patients=patient_names.find_same(patients),
-        similar_patients=patient_names.find_similar(patients),
+        same_patients=patient_names.find_same(named),
+        similar_patients=patient_names.find_similar(named),
         ledger=counted_events,
         damaged=damaged,
         policies=policies,

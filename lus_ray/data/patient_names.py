@@ -66,17 +66,18 @@ def unify_patients(
             reason = f"patient {written!a} holds the character {bad[0]!a}; write the name"
             ledger.skip(source, name_item(item, root), f"{reason} again")
             continue
-        if name != written:
+        item["patient"] = None if name in ("", f"{source}/") else name
+        if item["patient"] and name != written:
             reason = f"patient {written!a} counts as {name!r}: unified blanks, dashes and letters"
             ledger.note(source, item["clip"], reason)
-        item["patient"] = None if name in ("", f"{source}/") else name
         if item.get("group"):
             item["group"] = normalize_name(item["group"])
         by_patient[item["patient"] or item["clip"]].append(item)
-    for first, *others in find_same(by_patient):
+    names = [name for name, group in by_patient.items() if group[0]["patient"]]
+    for first, *others in find_same(names):
         for other in others:
             ledger.note(source, other, f"differs from {first!r} only in case: kept in one group")
-    for first, *others in find_similar(by_patient):
+    for first, *others in find_similar(names):
         for other in others:
             reason = f"may be the same patient as {first!r}: kept apart; write one name if it is"
             ledger.note(source, other, reason)

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_columns
+from lus_ray.data.ingest.did_you_mean import find_close_columns
 from lus_ray.data.patient_names import fold_name, normalize_name
 from lus_ray.errors import SourceError
 
@@ -103,6 +103,8 @@ def _split_rows(path: Path, text: str) -> Iterator[Line]:
                 yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:
+        if separator := _find_separator(text):
+            raise SourceError(f"{path}: {separator}; {SAVE}") from error
         raise SourceError(
             f"{path} row {start}: a quote opens in this row and does not close at the end of its "
             f"cell ({error}); close it, or write a quote inside of a cell twice"
@@ -116,7 +118,8 @@ def _name_columns(where: str, names: list[str]) -> list[str]:
         header.pop()
     for name, times in Counter(map(fold_name, filter(None, header))).items():
         if times > 1:
-            found = " and ".join(repr(column) for column in header if fold_name(column) == name)
+            same = dict.fromkeys(column for column in header if fold_name(column) == name)
+            found = " and ".join(map(repr, same))
             raise SourceError(f"{where}: {times} columns are named {found}; keep one")
     return [name or f"(column {number})" for number, name in enumerate(header, start=1)]
 
@@ -145,10 +148,12 @@ def _list_cut_rows(rows: list[Line]) -> set[int]:
 def _describe_header(text: str, header: list[str], lacking: str) -> str:
     if separator := _find_separator(text):
         return f"{separator}; {SAVE}"
+    for name in header:
+        if find_close_columns(name, (lacking,), ()):
+            return f"column {name!r} is unknown; did you mean {lacking!r}?"
     more = f" and {len(header) - 8} more" if len(header) > 8 else ""
     found = (", ".join(map(repr, header[:8])) + more) or "an empty file"
-    close = [name for name in header if find_close_columns(name, (lacking,), ())]
-    return f"column {lacking!r} is missing; found {found}{did_you_mean(close)}"
+    return f"column {lacking!r} is missing; found {found}"
 
 
 def _find_separator(text: str) -> str:

@@ -9,14 +9,14 @@ from lus_ray.data.patient_names import fold_name
 CUTOFF = 0.8
 """Least ratio of equal letters; see `difflib.SequenceMatcher.ratio`."""
 GENERIC = frozenset(("id", "name", "number", "score", "grade", "type", "class", "label", "value"))
-"""Words that a column may have beside its known name, as in "severity score"."""
+"""Words that people put behind a known name, as in "severity score"."""
 
 
 def find_close_columns(name: str, known: Collection[str], header: Collection[str]) -> list[str]:
     """Known columns that `name` may stand for; all levels where it names a group of biomarkers.
 
     Case, blanks and punctuation do not count. Columns that the header lacks are close to their name
-    with a generic word, too.
+    with a generic word behind it, too.
     """
     letters = _letters(name)
     groups = {k: fold_name(k.partition(":")[0]) for k in known if ":" in k}
@@ -24,13 +24,12 @@ def find_close_columns(name: str, known: Collection[str], header: Collection[str
         return close
     if close := [k for k, group in groups.items() if _letters(group) == letters]:
         return close
-    specific = [word for word in re.split(r"[\W_]+", fold_name(name)) if word not in GENERIC]
-    if close := [k for k in known if k not in header and _letters(k) == "".join(specific)]:
-        return close
-    if close := _find_closest(name, known):
+    absent = [k for k in known if k not in header]
+    if close := [k for k in absent if letters in {_letters(k) + word for word in GENERIC}]:
         return close
     nearest = _find_closest(name.partition(":")[0], groups.values())
-    return [k for k, group in groups.items() if group in nearest]
+    levels = [k for k, group in groups.items() if group in nearest]
+    return (":" not in name and levels) or _find_closest(name, known) or levels
 
 
 def find_close_values(text: str, allowed: Collection[str]) -> list[str]:

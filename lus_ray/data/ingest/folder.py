@@ -107,7 +107,7 @@ def _check_header(
     unknown = [name for name in header if name not in KNOWN]
     for name in unknown:
         if close := find_close_columns(name, KNOWN, header):
-            remedy = f"{did_you_mean(close)} Rename it, also where it is something else"
+            remedy = f"{did_you_mean(close)} Give it another name if it is something else"
             raise SourceError(f"{path}: column {name!r} is unknown{remedy}")
     mask_files.check_header(path, header)
     for name in unknown:
@@ -147,7 +147,8 @@ def _parse_run(row: label_table.TableRow, name: str, part: str) -> list[int]:
     """Grades from `2`, or from `2x12` for twelve frames."""
     text, cross, times = (text.strip() for text in part.partition("x"))
     grade = label_table.TableRow(row.where, {name: text}).whole(name, low=0, high=3)
-    is_valid = times.isdecimal() and len(times) < 7 and name != "raters" if cross else True
+    is_number = times.isascii() and times.isdecimal() and len(times) < 7
+    is_valid = is_number and name != "raters" if cross else True
     if grade is None or not is_valid:
         example = "1;2;1" if name == "raters" else "0;0;1, or 0x30;1x12"
         raise SourceError(f"{row.where}: {name!r} is {row.cells[name]!r}; write {example}")

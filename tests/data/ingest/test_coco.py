@@ -92,7 +92,7 @@ def draw(tmp_path):
 
 def test_an_image_is_found_by_its_name_in_another_unicode_form(draw):
     images = [IMAGE | {"file_name": "e\u0301.png"}]
-    assert draw(SQUARE, name="\u00e9.png", images=images).any()
+    assert draw([SQUARE], name="\u00e9.png", images=images).any()
 
 
 def test_one_file_may_hold_polygons_and_run_lengths_and_later_objects_lie_on_top(draw):

@@ -128,6 +128,7 @@ MISSPELT |= {"Disease": "disease", "FPS": "fps", "mm per pixel": "mm_per_pixel",
 MISSPELT |= {"b-lines: none": "B-lines: none", "B-lines none": "B-lines: none"}
 MISSPELT |= {"B-lines": " or ".join(f"'B-lines: {n}'" for n in BIOMARKER_GROUPS["B-lines"])[1:-1]}
 MISSPELT |= {"B lines: lots": MISSPELT["B-lines"], "Effusions: < 5 mm": "effusion: < 5 mm"}
+MISSPELT |= {"B-line": MISSPELT["B-lines"], "A-lines: week": "A-lines: weak"}
 MISSPELT |= dict.fromkeys(("comment", "date", "operator", "patient age", "frame"))
 
 
@@ -146,7 +147,7 @@ def test_a_misspelt_column_is_refused_and_an_unknown_one_skipped_with_a_note(nam
 
 
 def test_a_required_column_in_another_spelling_is_named(read):
-    with pytest.raises(SourceError, match=r"'patient' is missing; .*did you mean 'Patient ID'"):
+    with pytest.raises(SourceError, match=r"'Patient ID' is unknown; did you mean 'patient'"):
         read("file,Patient ID\na.mp4,1\n")
 
 
