@@ -167,12 +167,7 @@ def drop_damaged(
     damaged, cut_off = decoder.find_damaged(), decoder.find_cut_off()
     numbers = [rank for rank, number in enumerate(shown) if number in damaged]
     total = max(num_declared - decoder.num_empty, len(shown))
-    cause = f" ({decoder.cause})" if decoder.cause else ""
-    frames = f"frame{'s' * (len(numbers) > 1)} {list_ranges(numbers)} of {total}"
-    if len(numbers) > max(1, MAX_SHORTFALL * total) or len(numbers) == total:
-        raise DecodeError(f"damaged: {frames}, counted from 0{cause}; copy it again")
-    if numbers:
-        notes.append(f"repaired: removed {frames}, counted from 0, as damaged{cause}")
+    check_damaged(numbers, total, decoder.cause, notes)
     if num_cut_off := len(cut_off & set(shown)):
         notes.append(
             f"repaired: skipped {num_cut_off} frames whose key frame was cut off before its start"
@@ -183,6 +178,20 @@ def drop_damaged(
     if len(kept) < len(decoder.outputs):
         remove_frames(out, kept, out.tell() // len(decoder.outputs))
     return len(kept), max(0, num_declared - decoder.num_empty - num_cut_off)
+
+
+def check_damaged(numbers: Sequence[int], total: int, cause: str, notes: list[str]) -> None:
+    """Note the ascending numbers of damaged frames.
+
+    Raises:
+        DecodeError: more are damaged than tolerated.
+    """
+    cause = f" ({cause})" if cause else ""
+    frames = f"frame{'s' * (len(numbers) > 1)} {list_ranges(numbers)} of {total}"
+    if len(numbers) > max(1, MAX_SHORTFALL * total) or len(numbers) == total:
+        raise DecodeError(f"damaged: {frames}, counted from 0{cause}; copy it again")
+    if numbers:
+        notes.append(f"repaired: removed {frames}, counted from 0, as damaged{cause}")
 
 
 def remove_frames(out: BinaryIO, kept: Sequence[int], num_bytes: int) -> None:

@@ -4,26 +4,26 @@ Shapes: H rows, W columns; a frame is (H, W) or, with red, green and blue, (H, W
 Of YBR the luma is in the file: no colour is computed. A JPEG's own markers determine its colours,
 as scanners label YBR as RGB. Overlay bits beside the stored ones are masked.
 
-Damage that decoders conceal ends the frames with a `DecodeError`: FFmpeg decodes each JPEG a second
-time, strictly, and an RLE segment with more data than its image needs is damaged.
+Damage that decoders conceal counts, too: `jpeg_damage` checks each JPEG, and an RLE segment with
+more data than its image needs is damaged.
 """
 
 import io
 import struct
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from contextlib import suppress
+from typing import BinaryIO
 
-import av
 import numpy as np
-from av.error import FFmpegError
 from jaxtyping import UInt
 from PIL import Image
 from pydicom import uid
-from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets
+from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets, parse_fragments
 from pydicom.pixels import get_decoder
 
 from lus_ray.data.decoding.dicom_header import DicomHeader
 from lus_ray.data.decoding.dicom_syntax import JPEG, NATIVE
+from lus_ray.data.decoding.jpeg_damage import check_jpeg
 from lus_ray.errors import DecodeError
 
 Frame = UInt[np.ndarray, "H W *colours"]
@@ -36,8 +36,8 @@ MAX_SEGMENTS = 15
 CUT = "the pixel data end early"
 
 
-def read_frames(file: BinaryIO, header: DicomHeader) -> Iterator[Frame]:
-    """The frames, at most as many as the file holds.
+def read_frames(file: BinaryIO, header: DicomHeader) -> Iterator[Frame | DecodeError]:
+    """The frames in order, or the error of a damaged one; at most as many as the file holds.
 
     Raises:
         DecodeError: the frames end early, or more follow than the header declares.
@@ -46,16 +46,26 @@ def read_frames(file: BinaryIO, header: DicomHeader) -> Iterator[Frame]:
     if header.syntax in NATIVE:
         yield from _read_native(file, header)
         return
-    frames = _read_encapsulated(file, is_rle=header.syntax == uid.RLELossless)
+    frames = _read_encapsulated(file, header)
     for number, content in enumerate(frames, 1):
         if number > header.num_frames:
             raise _too_many("more", header)
-        if header.syntax in JPEG:
-            yield _decode_jpeg(content, header)
-        elif header.syntax == uid.RLELossless:
-            yield _mask(_decode_rle(content, header), header)
-        else:
-            yield _mask(_decode_jpeg_2000(content, header), header)
+        try:
+            yield _decode(content, header)
+        except MemoryError:
+            raise
+        except DecodeError as error:
+            yield error
+        except Exception:  # of many kinds
+            yield DecodeError("the pixel data are damaged")
+
+
+def _decode(content: bytes, header: DicomHeader) -> Frame:
+    if header.syntax in JPEG:
+        return _decode_jpeg(content, header)
+    if header.syntax == uid.RLELossless:
+        return _mask(_decode_rle(content, header), header)
+    return _mask(_decode_jpeg_2000(content, header), header)
 
 
 def _too_many(found: int | str, header: DicomHeader) -> DecodeError:
@@ -107,16 +117,21 @@ def _mask(frame: Frame, header: DicomHeader) -> Frame:
     return (frame >> header.low_bit) & (2**header.bits_stored - 1)
 
 
-def _read_encapsulated(file: BinaryIO, *, is_rle: bool) -> Iterator[bytes]:
+def _read_encapsulated(file: BinaryIO, header: DicomHeader) -> Iterator[bytes]:
     """The content of one frame after another.
 
-    A frame begins where a fragment begins with an image, so that no offset table is needed, which
-    may be missing or wrong. A frame of RLE is one fragment.
+    As many fragments as frames are one each, as always in RLE. Otherwise a frame begins where a
+    fragment begins with an image: no offset table is needed, which may be missing or wrong.
     """
     parse_basic_offsets(file)
+    start, num_fragments = file.tell(), 0
+    with suppress(ValueError):  # damaged: the frames before are read
+        num_fragments, _ = parse_fragments(file)
+    file.seek(start)
+    is_whole = header.syntax == uid.RLELossless or num_fragments == header.num_frames
     parts: list[bytes] = []
     for fragment in generate_fragments(file):
-        if parts and (is_rle or fragment.startswith(IMAGE_STARTS)):
+        if parts and (is_whole or fragment.startswith(IMAGE_STARTS)):
             yield b"".join(parts)
             parts = []
         parts.append(fragment)
@@ -136,23 +151,6 @@ def _decode_jpeg(content: bytes, header: DicomHeader) -> Frame:
         image = Image.open(io.BytesIO(content), formats=("JPEG",))
     image.draft("L", image.size)  # the luma is in the file: no colour is computed
     return np.asarray(image.convert("L"))
-
-
-def check_jpeg(content: bytes) -> None:
-    """Refuse a JPEG whose damage libjpeg conceals; a changed value that fits is not detectable.
-
-    Raises:
-        DecodeError: the scan ends early or holds invalid codes.
-    """
-    context: Any = av.CodecContext.create("mjpeg", "r")
-    context.thread_count = 1
-    context.options = {"err_detect": "explode+bitstream+buffer"}
-    try:
-        complete = context.decode(av.Packet(content)) + context.decode(None)
-    except FFmpegError:
-        complete = []
-    if not complete:
-        raise DecodeError("a JPEG frame is damaged")
 
 
 def _decode_rle(content: bytes, header: DicomHeader) -> Frame:

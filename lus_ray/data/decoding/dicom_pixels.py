@@ -15,6 +15,7 @@ from jaxtyping import UInt8
 
 from lus_ray.data.decoding import dicom_frames, dicom_header, file_types
 from lus_ray.data.decoding.burned_in_text import Extremes, count_bright_blocks
+from lus_ray.data.decoding.damage import check_damaged
 from lus_ray.data.decoding.dicom_grey import to_luma
 from lus_ray.data.decoding.dicom_header import DicomHeader
 from lus_ray.data.decoding.sample_range import MIN_GREYS, check_range
@@ -42,7 +43,9 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     frames = DicomFrames(file, header, max_side=request["max_side"])
     num_frames = write_raw(frames, out, request)
     notes = list(header.notes)
-    check_count(num_frames, header.num_frames, frames.damage, notes)
+    num_damaged = len(frames.damaged)
+    check_damaged(frames.damaged, header.num_frames, frames.damage, notes)
+    check_count(num_frames + num_damaged, header.num_frames, frames.end, notes)
     _check_range(frames, header)
     _check_text(frames.extremes, header, notes, allow_text)
     scale = max(frames.shape) / max(frames.native)
@@ -63,8 +66,8 @@ class DicomFrames:
     """Grey frames of a file whose header was read, cropped and at most `max_side` on a side.
 
     After iteration `shape` is that of the frames; `extremes` are of the whole images, `smallest`
-    and `largest` of their stored values; `damage` is the reason for an early end, if any. `native`
-    is the (height, width) of the region.
+    and `largest` of their stored values; `damaged` are the numbers of skipped frames, `damage` the
+    cause of the first, `end` that of an early end. `native` is the (height, width) of the region.
     """
 
     def __init__(self, file: BinaryIO, header: DicomHeader, *, max_side: int) -> None:
@@ -72,7 +75,8 @@ class DicomFrames:
         self.region = header.region or (0, 0, header.rows, header.columns)
         top, left, bottom, right = self.region
         self.native, self.shape = (bottom - top, right - left), (0, 0)
-        self.extremes, self.damage = Extremes(), ""
+        self.extremes, self.damage, self.end = Extremes(), "", ""
+        self.damaged: list[int] = []
         self.smallest, self.largest = 2**header.bits_stored, 0
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "_ _"]]:
@@ -86,7 +90,12 @@ class DicomFrames:
     def _images(self) -> Iterator[UInt8[np.ndarray, "H W"]]:
         with warnings.catch_warnings(action="ignore"):  # they may quote the header
             try:
-                for frame in dicom_frames.read_frames(self.file, self.header):
+                frames = dicom_frames.read_frames(self.file, self.header)
+                for number, frame in enumerate(frames):
+                    if isinstance(frame, DecodeError):
+                        self.damaged.append(number)
+                        self.damage = self.damage or str(frame)
+                        continue
                     self.smallest = min(self.smallest, int(frame.min()))
                     self.largest = max(self.largest, int(frame.max()))
                     yield self._to_grey(frame)
@@ -95,9 +104,9 @@ class DicomFrames:
             except DecodeError as error:
                 if error.kind == "refused":
                     raise
-                self.damage = str(error)
+                self.end = str(error)
             except Exception:  # of many kinds, with messages that may quote the header
-                self.damage = "the pixel data are damaged or end early"
+                self.end = "the pixel data are damaged or end early"
 
     def _to_grey(self, frame: dicom_frames.Frame) -> UInt8[np.ndarray, "H W"]:
         if self.header.grey is not None:

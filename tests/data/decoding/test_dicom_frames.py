@@ -8,6 +8,7 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, encapsulate_extended
 
+from lus_ray.data.decoding.jpeg_damage import check_jpeg
 from lus_ray.errors import DecodeError
 from tests.data.decoding import dicom_files as files
 from tests.data.decoding.dicom_files import jpeg
@@ -80,12 +81,12 @@ def test_frames_begin_where_an_image_begins(elements, tmp_path, decoder):
     assert np.abs(decoder.decode(path).frames.astype(int) - SMOOTH).max() < 12
 
 
-def damaged(content, at, length=40):
+def damage(content, at=0.7, length=40):
     start = int(at * len(content))
     return content[:start] + b"\x55" * length + content[start + length :]
 
 
-MIDDLE = [JPEGS[0], damaged(JPEGS[1], 0.7), JPEGS[2]]
+BROKEN = damage(JPEGS[1])
 COUNTS = [
     ({"NumberOfFrames": 2}, r"holds 1 more frames than its header declares \(2\)"),
     ({"NumberOfFrames": 0}, r"2 more frames than its header declares \(1\)"),
@@ -93,15 +94,14 @@ COUNTS = [
     ({"syntax": JPEG, "NumberOfFrames": 1, "PixelData": encapsulate(JPEGS, has_bot=False)},
      r"more frames than its header declares \(1\)"),
     ({"syntax": JPEG, "PixelData": encapsulate(JPEGS[:1])}, "1 of 3 frames decode"),
-    ({"syntax": JPEG, "PixelData": encapsulate(MIDDLE)}, r"1 of 3 .*JPEG frame is damaged"),
-    ({"syntax": JPEG, "PixelData": encapsulate([JPEGS[0], jpeg(SMOOTH[0, :32]), JPEGS[2]])},
-     "1 of 3 .*not of the size"),
+    ({"syntax": JPEG, "PixelData": encapsulate([BROKEN, BROKEN, JPEGS[2]])},
+     "damaged: frames 0-1 of 3"),
     ({"PixelData": encapsulate(JPEGS)}, "1 of 3|no frame"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("elements", "cause"), COUNTS, ids=range(len(COUNTS)))
-def test_a_wrong_count_or_a_damaged_frame_is_refused(elements, cause, tmp_path, decoder):
+def test_a_wrong_count_or_many_damaged_frames_are_refused(elements, cause, tmp_path, decoder):
     path = files.write(tmp_path / "a.dcm", SMOOTH, **elements)
     with pytest.raises(DecodeError, match=cause):
         decoder.decode(path)
@@ -114,7 +114,41 @@ def test_no_number_of_frames_is_one(count, tmp_path, decoder):
     assert "no number of frames" in decoded.notes[0]
 
 
-def test_a_damaged_run_length_is_refused(tmp_path, decoder):
+@pytest.mark.parametrize(
+    ("content", "cause"),
+    [
+        (BROKEN, "a JPEG is damaged"),
+        (JPEGS[1][:-400], "damaged"),
+        (jpeg(SMOOTH[0, :32]), "not of the size"),
+    ],
+    ids=["codes", "cut", "size"],
+)
+def test_a_damaged_frame_is_removed_by_its_number(content, cause, tmp_path, decoder):
+    contents = encapsulate([JPEGS[0], content, JPEGS[2]])
+    path = files.write(tmp_path / "a.dcm", SMOOTH, syntax=JPEG, PixelData=contents)
+    decoded = decoder.decode(path)
+    assert np.abs(decoded.frames.astype(int) - SMOOTH[[0, 2]]).max() < 12
+    assert decoded.notes[-1].startswith(
+        "repaired: removed frame 1 of 3, counted from 0, as damaged"
+    )
+    assert cause in decoded.notes[-1]
+
+
+def test_data_that_remain_after_a_jpeg_are_damage():
+    content = jpeg(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8))
+    with pytest.raises(DecodeError, match="data remain"):
+        check_jpeg(content[:-2] + bytes(400) + content[-2:])
+
+
+def test_sound_jpegs_of_any_content_are_not_taken_for_damaged():
+    rng = np.random.default_rng(0)
+    for side in (1, 7, 8, 40, 129):
+        noise = rng.integers(0, 256, (side, 3 * side, 3), dtype=np.uint8)
+        for frame in (noise, noise[..., 0], np.zeros_like(noise), np.zeros_like(noise[..., 0])):
+            check_jpeg(jpeg(frame))
+
+
+def test_a_damaged_run_length_is_noticed(tmp_path, decoder):
     """A run that is too long leaves data behind the image, one that is too short lacks some."""
     path = files.write(
         tmp_path / "a.dcm", np.full((3, 64, 64), 9, np.uint8), syntax=uid.RLELossless
@@ -124,8 +158,7 @@ def test_a_damaged_run_length_is_refused(tmp_path, decoder):
     at = content.index(b"\xc1\x09", second)
     for length in (0xA0, 0xE0):
         path.write_bytes(content[:at] + bytes([length]) + content[at + 1 :])
-        with pytest.raises(DecodeError, match="1 of 3 frames decode"):
-            decoder.decode(path)
+        assert "removed frame 1 of 3" in decoder.decode(path).notes[-1]
 
 
 def without_meta(content):
