@@ -15,12 +15,13 @@ Only `dicom_header.READ` is read of the header. A file with text beside its fan 
 skipped.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lus_ray.data.decoding import dicom_header, file_types
-from lus_ray.data.ingest.source_files import list_files, name_clips, relative_name
+from lus_ray.data.ingest.source_files import is_system_file, list_files, name_clips, relative_name
 from lus_ray.data.ledger import Ledger, escape_name
 from lus_ray.errors import DecodeError
 
@@ -40,7 +41,10 @@ def clips(root: Path, ledger: Ledger, *, allow_text: bool = False) -> Iterator[d
             with open(path, "rb") as file:
                 if not file_types.is_dicom(file.fileno()):
                     reason = "not a DICOM file; use 'lus ingest folder' for other videos"
-                    ledger.skip(SOURCE, relative_name(path, root), reason)
+                    if not os.fstat(file.fileno()).st_size:
+                        reason = "the file is empty; copy it again"
+                    if not is_system_file(path):  # else noted with the rest
+                        ledger.skip(SOURCE, relative_name(path, root), reason)
                     continue
             files.append((path, *_read_patient(path, root)))
         except OSError as error:

@@ -122,11 +122,14 @@ def write_rest(found: SourceFiles, stored: Collection[Path], source: str, ledger
             continue
         if same := real.get(os.path.realpath(path)):
             ledger.note(source, name, f"the same file as {same!r}, which is stored")
-        elif _is_media(path):
-            hidden = _is_hidden(path.relative_to(root))
-            ledger.skip(source, name, "hidden: rename it" if hidden else ledger.unlisted)
+        elif reason := _find_loss(path, root, ledger.unlisted):
+            ledger.skip(source, name, reason)
         else:
             ledger.note(source, name, "neither a video nor an image: not read")
+
+
+def is_system_file(path: Path) -> bool:
+    return path.name.lower() in SYSTEM_FILES or path.name.startswith(SYSTEM_PREFIX)
 
 
 def _check_folder(is_above: bool, times: int) -> str | None:
@@ -147,16 +150,16 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _is_media(path: Path) -> bool:
-    """Whether the content is an image or a video, or the name or a failure may hide one."""
+def _find_loss(path: Path, root: Path, unlisted: str) -> str | None:
+    """Why a file is skipped that is an image or a video by content or name; None for others."""
     try:
         with path.open("rb") as file:
             file_types.detect_format(file)
-            return True
-    except OSError:
-        return True
+    except OSError as error:
+        return f"not readable: {error.strerror}"
     except DecodeError:  # of no known format, empty or truncated
-        if path.name.lower() in SYSTEM_FILES or path.name.startswith(SYSTEM_PREFIX):
-            return False
-        kind, _ = MIME_TYPES.guess_type(path.name)
-        return path.suffix.lower() in EXTENSIONS or (kind or "").startswith(("image/", "video/"))
+        kind = MIME_TYPES.guess_type(path.name)[0] or ""
+        is_named = path.suffix.lower() in EXTENSIONS or kind.startswith(("image/", "video/"))
+        if is_system_file(path) or not is_named:
+            return None
+    return "hidden: rename it" if _is_hidden(path.relative_to(root)) else unlisted
