@@ -46,9 +46,10 @@ class PacketInfo:
 class StrictDecoder:
     """Decodes the packets of a stream and records what is damaged.
 
-    `log` is FFmpeg's log as (level, source, text), which grows meanwhile. After iteration: `cause`
-    of a damaged container or packet, or "", `num_empty` packets without data, as of frames that a
-    recorder dropped, `end` of the last packet in seconds.
+    `log` is FFmpeg's log as (level, source, text), which grows meanwhile. After iteration: `hurt`
+    has the cause by packet, "" where unknown, `outputs` the packet of each decoded frame,
+    `container_cause` what stopped or disturbed the reading of packets, or "", and `end` that of the
+    last packet in the time base of the stream.
     """
 
     def __init__(self, container: Any, stream: Any, log: Sequence[tuple[int, str, str]]) -> None:
@@ -58,20 +59,19 @@ class StrictDecoder:
         self.codec.options = STRICT
         self.codec.copy_opaque = True
         self.packets: list[PacketInfo] = []
-        self.hurt: set[int] = set()
+        self.hurt: dict[int, str] = {}
         self.outputs: list[int] = []
-        self.cause, self.container_cause = "", ""
-        self.num_empty, self.num_logged, self.end = 0, 0, 0.0
+        self.container_cause = ""
+        self.num_logged, self.end = 0, 0
 
     def __iter__(self) -> Iterator[Any]:
         for packet in self._demux():
             for frame in self._decode(packet):
                 number = len(self.packets) - 1 if frame.opaque is None else frame.opaque
                 if frame.is_corrupt:
-                    self.hurt.add(number)
+                    self.hurt.setdefault(number, "")
                 self.outputs.append(number)
                 yield frame
-        self._check_log(None)
 
     def _demux(self) -> Iterator[Any]:
         """Packets with data, then None, which flushes the decoder."""
@@ -79,8 +79,6 @@ class StrictDecoder:
             for packet in self.container.demux(self.stream):
                 if packet.size:
                     yield packet
-                elif packet.dts is not None or packet.pts is not None:  # not the end
-                    self.num_empty += 1
         except MemoryError:
             raise
         except FFmpegError as error:
@@ -94,26 +92,25 @@ class StrictDecoder:
             info = PacketInfo(packet.pts, packet.is_keyframe, not packet.is_discard)
             self.packets.append(info)
             if packet.is_corrupt:
-                self.hurt.add(number)
-            if packet.pts is not None:
-                end = (packet.pts + (packet.duration or 0)) * (packet.time_base or 0)
-                self.end = max(self.end, float(end))
+                self.hurt[number] = "it is incomplete"
+            self.end = max(self.end, (info.pts or 0) + (packet.duration or 0))
         try:
             return self.codec.decode(packet)
         except MemoryError:
             raise
         except FFmpegError as error:
-            self.hurt.add(min(number, len(self.packets) - 1))
-            self.cause = self.cause or error.strerror or type(error).__name__
+            number = min(number, len(self.packets) - 1)
+            self.hurt[number] = error.strerror or type(error).__name__
             return []
         finally:
             self._check_log(number)
 
-    def _check_log(self, number: int | None) -> None:
+    def _check_log(self, number: int) -> None:
+        if len(self.log) == self.num_logged:
+            return
         for _, source, text in self.log[self.num_logged :]:
-            if number is not None and _matches(source, text, LOGGED_BY_DECODER):
-                self.hurt.add(number)
-                self.cause = self.cause or text.strip()
+            if _matches(source, text, LOGGED_BY_DECODER):
+                self.hurt.setdefault(number, text.strip())
             if _matches(source, text, LOGGED_BY_DEMUXER):
                 self.container_cause = self.container_cause or text.strip()
         self.num_logged = len(self.log)
@@ -124,13 +121,13 @@ class StrictDecoder:
         undecoded = set(range(len(self.packets))) - set(self.outputs)
         return {
             number
-            for number in self.hurt | undecoded
+            for number in self.hurt.keys() | undecoded
             if number < first or self._precedes(number, self.packets[first].pts)
         }
 
     def find_damaged(self) -> set[int]:
         """Packets that are damaged or predicted from damaged ones; without those cut off."""
-        hurt, intra_only = self.hurt - self.find_cut_off(), self.codec.codec.intra_only
+        hurt, intra_only = self.hurt.keys() - self.find_cut_off(), self.codec.codec.intra_only
         damaged = set()
         is_broken, broken_key_pts = False, None
         for number, packet in enumerate(self.packets):
@@ -166,18 +163,15 @@ def drop_damaged(
     shown = decoder.shown_order()
     damaged, cut_off = decoder.find_damaged(), decoder.find_cut_off()
     numbers = [rank for rank, number in enumerate(shown) if number in damaged]
-    total = max(num_declared - decoder.num_empty, len(shown))
-    check_damaged(numbers, total, decoder.cause, notes)
+    total = max(num_declared, len(shown))
+    cause = next((decoder.hurt[n] for n in sorted(damaged) if decoder.hurt.get(n)), "")
+    check_damaged(numbers, total, cause, notes)
     if num_cut_off := len(cut_off & set(shown)):
-        notes.append(
-            f"repaired: skipped {num_cut_off} frames whose key frame was cut off before its start"
-        )
-    if decoder.num_empty:
-        notes.append(f"{decoder.num_empty} frames of its container are empty; not filled in")
+        notes.append(f"repaired: skipped {num_cut_off} frames at its start without a key frame")
     kept = [i for i, number in enumerate(decoder.outputs) if number not in damaged | cut_off]
     if len(kept) < len(decoder.outputs):
         remove_frames(out, kept, out.tell() // len(decoder.outputs))
-    return len(kept), max(0, num_declared - decoder.num_empty - num_cut_off)
+    return len(kept), max(0, num_declared - num_cut_off)
 
 
 def check_damaged(numbers: Sequence[int], total: int, cause: str, notes: list[str]) -> None:

@@ -85,7 +85,7 @@ def parse_matrix(matrix: bytes) -> Orientation:
     step_x, step_y = signs[0] + signs[2], signs[1] + signs[3]
     is_permuted = (signs[3] == 0) == is_transposed and abs(step_x) == abs(step_y) == 1
     if u or v or w < 0 or not is_rounded or not is_permuted:
-        entries = ", ".join(f"{entry / 2**16:g}" for entry in (a, b, c, d))
+        entries = ", ".join(f"{entry / 2**16:g}" for entry in (a, b, u, c, d, v))
         raise DecodeError(
             f"its display matrix ({entries}) is neither a quarter turn nor a mirror; export it "
             "upright",

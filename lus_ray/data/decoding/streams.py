@@ -1,11 +1,13 @@
 """Choose the one video stream of an open container, and read what it declares of its length."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 from av.stream import Disposition
 
-from lus_ray.data.decoding.file_types import ASF, MATROSKA, MP4, FileFormat
+from lus_ray.data.decoding.file_types import ASF, AVI, MATROSKA, MP4, FileFormat
 from lus_ray.errors import DecodeError
 
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -45,36 +47,51 @@ def _is_single_image(stream: Any) -> bool:
     return stream.frames == 1 and stream.codec_context.codec.intra_only
 
 
-def count_shown(stream: Any, kind: FileFormat) -> int:
+def count_shown(stream: Any, kind: FileFormat, notes: list[str]) -> int:
     """Frames that the container says a player shows; 0 where it counts none.
 
     In MP4 and MOV the index follows the edit list, unlike the count of the track.
     """
     if kind.still:
         return 1
-    if kind is MP4 and stream.frames:
-        entries = stream.index_entries
+    entries = stream.index_entries if kind in (MP4, AVI) and stream.frames else ()
+    if kind is MP4 and entries:
         return sum(1 for entry in entries if entry.size and not entry.is_discard)
+    if kind is AVI and entries:
+        num_stored = _count_stored(stream.frames, [entry.timestamp for entry in entries])
+        if num_empty := stream.frames - num_stored:
+            notes.append(f"{num_empty} frames were dropped when it was recorded; not filled in")
+        return num_stored
     return int(stream.frames)
 
 
-def count_cut_off(container: Any, stream: Any, kind: FileFormat, end: float) -> int | None:
-    """Frames between `end`, that of the last packet in seconds, and the end by the header.
+def _count_stored(num_frames: int, times: Sequence[int]) -> int:
+    """Frames with data of an AVI, whose index skips the empty ones: their time stamps are missing.
+
+    Missing entries at the end count as empty where an earlier gap is as long, else as lost.
+    """
+    longest = max((after - before for before, after in pairwise(times)), default=1)
+    num_last = num_frames - 1 - times[-1]
+    return min(num_frames, len(times) + (num_last if num_last >= longest else 0))
+
+
+def count_cut_off(container: Any, stream: Any, kind: FileFormat, end: int) -> int | None:
+    """Frames between `end`, of the last packet in its time base, and the end by the header.
 
     None where the container declares no duration. Up to 2 frames or 2 % are rounding.
     """
     seconds = _declared_seconds(container, stream, kind)
     if seconds is None or not stream.average_rate:
         return None
-    missing = float((seconds - end) * stream.average_rate)
-    return int(missing) if missing > max(2.0, 0.02 * seconds * stream.average_rate) else 0
+    missing = (seconds - float(end * stream.time_base)) * float(stream.average_rate)
+    return int(missing) if missing > max(2.0, 0.02 * seconds * float(stream.average_rate)) else 0
 
 
 def _declared_seconds(container: Any, stream: Any, kind: FileFormat) -> float | None:
     if kind.demuxer not in HAS_DURATION:
         return None
-    if text := stream.metadata.get("DURATION"):
-        hours, minutes, seconds = map(float, text.split(":"))
+    with suppress(KeyError, ValueError):
+        hours, minutes, seconds = map(float, stream.metadata["DURATION"].split(":"))
         return 3600 * hours + 60 * minutes + seconds
     is_alone = len(container.streams) == 1
     return container.duration / 1e6 if is_alone and container.duration else None

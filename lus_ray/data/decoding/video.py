@@ -48,7 +48,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         av.open(file, format=kind.demuxer, metadata_errors="replace") as container,
     ):
         stream = choose_stream(container, notes)
-        num_declared = count_shown(stream, kind)
+        num_declared = count_shown(stream, kind, notes)
         context = stream.codec_context
         check_declared(context.height, context.width, num_declared, request)
         decoder = StrictDecoder(container, stream, log)
@@ -58,7 +58,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         if not num_declared:
             num_cut_off = count_cut_off(container, stream, kind, decoder.end)
             num_expected = 0 if num_cut_off is None else num_frames + num_cut_off
-        check_count(num_frames, num_expected, decoder.container_cause or decoder.cause, notes)
+        check_count(num_frames, num_expected, decoder.container_cause, notes)
         fps = None if kind.still or num_frames < 2 else _fps(stream.average_rate, notes)
     return {
         "num_frames": num_frames,
