@@ -5,8 +5,8 @@ is strict, and a frame counts as damaged where the decoder reports an error or m
 so do the frames predicted from it, up to the next key frame.
 
 Limits: damage that leaves a valid stream cannot be noticed. That is any change of uncompressed,
-Huffyuv, Ut Video, QuickTime Animation and FFV1 version 1 frames, nearly any of VP8, VP9 and HEVC,
-whose arithmetic codes have no redundancy (HEVC with a picture hash is checked), most of GIF, and
+Huffyuv, Ut Video, QuickTime Animation and FFV1 version 1 frames; in VP8, VP9 and HEVC, whose
+arithmetic codes have no redundancy, all but blank blocks (HEVC with a picture hash is checked); and
 single bits of other codecs.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from av.error import FFmpegError
+from av.video.frame import PictureType
 
 from lus_ray.errors import DecodeError
 
@@ -32,6 +33,10 @@ LOGGED_BY_DEMUXER = (
     ("asf", "invalid"),
 )
 """The same for lost packets."""
+
+BLANK = bytes(64)
+"""A run of zero bytes, as of a lost block, that these codecs do not write within a packet."""
+NEVER_BLANK = ("h264", "hevc", "vp8", "vp9")
 
 
 @dataclass
@@ -62,6 +67,7 @@ class StrictDecoder:
         self.hurt: dict[int, str] = {}
         self.outputs: list[int] = []
         self.container_cause = ""
+        self.first_intra: int | None = None
         self.num_logged, self.end = 0, 0
 
     def __iter__(self) -> Iterator[Any]:
@@ -70,6 +76,10 @@ class StrictDecoder:
                 number = len(self.packets) - 1 if frame.opaque is None else frame.opaque
                 if frame.is_corrupt:
                     self.hurt.setdefault(number, "")
+                # An AVI that lost its index marks every packet as a key frame.
+                self.packets[number].is_key &= frame.key_frame
+                if self.first_intra is None and frame.pict_type == PictureType.I:
+                    self.first_intra = number
                 self.outputs.append(number)
                 yield frame
 
@@ -92,7 +102,9 @@ class StrictDecoder:
             info = PacketInfo(packet.pts, packet.is_keyframe, not packet.is_discard)
             self.packets.append(info)
             if packet.is_corrupt:
-                self.hurt[number] = "it is incomplete"
+                self.hurt[number] = "incomplete"
+            if self.codec.name in NEVER_BLANK and BLANK in bytes(packet).rstrip(b"\0"):
+                self.hurt[number] = f"{len(BLANK)} zero bytes within it"
             self.end = max(self.end, (info.pts or 0) + (packet.duration or 0))
         try:
             return self.codec.decode(packet)
@@ -116,14 +128,12 @@ class StrictDecoder:
         self.num_logged = len(self.log)
 
     def find_cut_off(self) -> set[int]:
-        """Packets that do not decode because a cut removed the key frame before them."""
-        first = next((number for number, packet in enumerate(self.packets) if packet.is_key), 0)
-        undecoded = set(range(len(self.packets))) - set(self.outputs)
-        return {
-            number
-            for number in self.hurt.keys() | undecoded
-            if number < first or self._precedes(number, self.packets[first].pts)
-        }
+        """Packets whose key frame a cut removed: some decoders show grey, some nothing."""
+        packets = enumerate(self.packets)
+        first = next((n for n, packet in packets if packet.is_key or n == self.first_intra), 0)
+        wrong = self.hurt.keys() | set(range(len(self.packets))) - set(self.outputs)
+        leading = {n for n in wrong if self._precedes(n, self.packets[first].pts)}
+        return leading | set(range(first))
 
     def find_damaged(self) -> set[int]:
         """Packets that are damaged or predicted from damaged ones; without those cut off."""

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from av.stream import Disposition
 
+from lus_ray.data.decoding.damage import list_ranges
 from lus_ray.data.decoding.file_types import ASF, AVI, MATROSKA, MP4, FileFormat
 from lus_ray.errors import DecodeError
 
@@ -14,6 +16,9 @@ PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 """Cover art and chapter pictures."""
 HAS_DURATION = (MATROSKA.demuxer, ASF.demuxer)
 """Containers that count no frames and whose header states the duration."""
+
+GAP_TOLERANCE, MAX_GAPS = 0.1, 0.1
+"""A clip is steady where all but this share of its frames come after the usual time."""
 
 
 def choose_stream(container: Any, notes: list[str]) -> Any:
@@ -24,8 +29,8 @@ def choose_stream(container: Any, notes: list[str]) -> Any:
     """
     streams = container.streams.video
     videos = [stream for stream in streams if not stream.disposition & PICTURES]
-    if len(videos) > 1:
-        videos = _skip_previews(videos)
+    clips = [stream for stream in videos if stream.frames != 1]
+    videos = clips if len(clips) == 1 else videos  # cameras store a preview picture beside a clip
     if not videos and streams:
         raise DecodeError("holds cover art but no video; give the video itself")
     if not videos:
@@ -35,16 +40,6 @@ def choose_stream(container: Any, notes: list[str]) -> Any:
     if num_skipped := len(streams) - 1:
         notes.append(f"skipped {num_skipped} cover or preview picture{'s' * (num_skipped > 1)}")
     return videos[0]
-
-
-def _skip_previews(streams: Sequence[Any]) -> list[Any]:
-    """Without the tracks of one still image that cameras store beside a clip."""
-    clips = [stream for stream in streams if not _is_single_image(stream)]
-    return clips or list(streams)
-
-
-def _is_single_image(stream: Any) -> bool:
-    return stream.frames == 1 and stream.codec_context.codec.intra_only
 
 
 def count_shown(stream: Any, kind: FileFormat, notes: list[str]) -> int:
@@ -93,5 +88,26 @@ def _declared_seconds(container: Any, stream: Any, kind: FileFormat) -> float | 
     with suppress(KeyError, ValueError):
         hours, minutes, seconds = map(float, stream.metadata["DURATION"].split(":"))
         return 3600 * hours + 60 * minutes + seconds
-    is_alone = len(container.streams) == 1
-    return container.duration / 1e6 if is_alone and container.duration else None
+    others = [other for other in container.streams if not other.disposition & PICTURES]
+    return container.duration / 1e6 if len(others) == 1 and container.duration else None
+
+
+def note_gaps(times: Sequence[int | None], notes: list[str]) -> None:
+    """Note where the time stamps of a steady clip, in the order of its frames, skip frames."""
+    known = [time for time in times if time is not None]
+    steps = [after - before for before, after in pairwise(known)]
+    if len(known) < len(times) or not steps:
+        return
+    usual = median(steps)
+    num_usual = sum(abs(step - usual) <= GAP_TOLERANCE * usual for step in steps)
+    gaps = {
+        frame: round(step / usual) - 1
+        for frame, step in enumerate(steps)
+        if step >= 1.8 * usual > 0
+    }
+    if gaps and num_usual >= len(steps) - max(1, MAX_GAPS * len(steps)):
+        where = f"after frame {list_ranges(sorted(gaps))}, counted from 0"
+        notes.append(
+            f"its time stamps leave room for {sum(gaps.values())} more {where}: dropped when it "
+            "was recorded, or lost"
+        )

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from lus_ray.data.decoding import file_types
 from lus_ray.data.decoding.damage import MAX_SHORTFALL, StrictDecoder, drop_damaged
 from lus_ray.data.decoding.orientation import Orientation, matrix_of, parse_matrix
-from lus_ray.data.decoding.streams import choose_stream, count_cut_off, count_shown
+from lus_ray.data.decoding.streams import choose_stream, count_cut_off, count_shown, note_gaps
 from lus_ray.errors import DecodeError
 
 MAX_FPS = 1000.0
@@ -57,7 +57,10 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         num_frames, num_expected = drop_damaged(decoder, out, num_declared, notes)
         if not num_declared:
             num_cut_off = count_cut_off(container, stream, kind, decoder.end)
-            num_expected = 0 if num_cut_off is None else num_frames + num_cut_off
+            if num_cut_off or (num_cut_off is not None and not decoder.container_cause):
+                num_expected = num_frames + num_cut_off
+            whole = [n for n in decoder.shown_order() if n not in decoder.find_cut_off()]
+            note_gaps([decoder.packets[number].pts for number in whole], notes)
         check_count(num_frames, num_expected, decoder.container_cause, notes)
         fps = None if kind.still or num_frames < 2 else _fps(stream.average_rate, notes)
     return {
@@ -196,9 +199,11 @@ def check_count(num_frames: int, num_declared: int, damage: str, notes: list[str
         notes.append("its container does not count frames: a truncated copy would not be noticed")
     missing = num_declared - num_frames
     if missing > max(1, MAX_SHORTFALL * num_declared):
-        raise DecodeError(f"truncated: {num_frames} of {num_declared} frames decode{cause}")
+        raise DecodeError(
+            f"truncated: {num_frames} of {num_declared} frames decode{cause}; copy it again"
+        )
     if damage and not num_declared:
-        raise DecodeError(f"damaged after {num_frames} frames{cause}")
+        raise DecodeError(f"damaged: only {num_frames} frames decode{cause}; copy it again")
     if missing > 0 or damage:
         notes.append(f"repaired: {num_frames} of {num_declared} frames decode{cause}")
 
