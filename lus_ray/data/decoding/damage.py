@@ -192,7 +192,7 @@ def check_damaged(numbers: Sequence[int], total: int, cause: str, notes: list[st
     """
     cause = f" ({cause})" if cause else ""
     frames = f"frame{'s' * (len(numbers) > 1)} {list_ranges(numbers)} of {total}"
-    if len(numbers) > max(1, MAX_SHORTFALL * total) or len(numbers) == total:
+    if len(numbers) > max(1, MAX_SHORTFALL * total) or len(numbers) == total > 0:
         raise DecodeError(f"damaged: {frames}, counted from 0{cause}; copy it again")
     if numbers:
         notes.append(f"repaired: removed {frames}, counted from 0, as damaged{cause}")
