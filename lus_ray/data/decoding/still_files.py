@@ -147,7 +147,8 @@ def open_pnm(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Still
         image = PpmImagePlugin.PpmImageFile(io.BytesIO(rest))
         check_declared(image.height, image.width, len(images) + 1, request)
         (tile,) = image.tile
-        is_wide = image.mode == "I" or (tile.codec_name == "ppm" and tile.args[-1] > 255)
+        options: Any = tile.args
+        is_wide = image.mode == "I" or (tile.codec_name == "ppm" and options[-1] > 255)
         row_bytes = image.width * len(image.getbands()) * (4 if image.mode == "F" else 1 + is_wide)
         if image.mode == "1":
             row_bytes = -(-image.width // 8)

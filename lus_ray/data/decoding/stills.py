@@ -185,8 +185,8 @@ def convert_to_grey(
     if image.mode in ("1", "L") and isinstance(transparent, int) and bits < 8:
         image.info["transparency"] = transparent * 255 // (2**bits - 1)  # Pillow scales the pixels
     if image.mode == "LAB":
-        profiles = [ImageCms.createProfile(name) for name in ("LAB", "sRGB")]
-        image = ImageCms.profileToProfile(image, *profiles, outputMode="RGB")
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.buildTransform(lab, rgb, "LAB", "RGB").apply(image)
     if image.mode == "La":
         image = image.convert("LA")
     if image.mode in ("1", "L") and transparent is None:

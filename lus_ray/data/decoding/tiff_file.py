@@ -4,7 +4,6 @@ Pages of one size are the frames of a stack. A TIFF has no checksums: overwritte
 noticed only where a compressed stream cannot be decoded.
 """
 
-import itertools
 import math
 import os
 import re
@@ -18,20 +17,24 @@ import numpy as np
 from PIL import Image, ImagePalette, TiffImagePlugin
 
 from lus_ray.data.decoding.still_files import ORIENTATION, StillFile
+from lus_ray.data.decoding.tiff_description import count_images
 from lus_ray.data.decoding.video import check_declared
 from lus_ray.errors import DecodeError
 
-SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
-FILL_ORDER = 266
+SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION = 254, 255, 256, 257, 258, 259
+PHOTOMETRIC, FILL_ORDER = 262, 266
 DESCRIPTION, SAMPLES, COLOR_MAP, SUBIFDS, SAMPLE_FORMAT = 270, 277, 320, 330, 339
+PLANES = 284
 STRIPS, TILES = (273, 279), (324, 325)
 """Tags of the offsets and of the byte counts of the pixel data."""
-TAGS = (SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, ORIENTATION, *STRIPS, *TILES)
-TAGS += (DESCRIPTION, SAMPLES, FILL_ORDER, SUBIFDS, SAMPLE_FORMAT)
+TAGS = frozenset(
+    {SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, DESCRIPTION}
+    | {ORIENTATION, PLANES, *STRIPS, SAMPLES, *TILES, SUBIFDS, SAMPLE_FORMAT}
+)
 REDUCED, MASK = 1, 4
 """Bits of SUBFILE."""
 DEFLATE = (8, 32946)
-UNCOMPRESSED, OLD_JPEG, WHITE_IS_ZERO, SIGNED, FLOAT = 1, 6, 0, 2, 3
+UNCOMPRESSED, OLD_JPEG, WHITE_IS_ZERO, YCBCR, SIGNED, FLOAT = 1, 6, 0, 6, 2, 3
 
 TiffImagePlugin.OPEN_INFO |= {
     (b"MM", 0, (1,), 1, (16,), ()): ("I;16B", "I;16B"),
@@ -48,8 +51,13 @@ def open_tiff(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Stil
         DecodeError: pages differ in size or samples, the description declares other pages, samples
             are signed, or pixel data are missing.
     """
-    TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own reader ignores byte counts and planes
-    image = TiffImagePlugin.TiffImageFile(file)
+    TiffImagePlugin.READ_LIBTIFF = True  # Pillow's own ignores byte counts and planes
+    try:
+        image = TiffImagePlugin.TiffImageFile(file)
+    except SyntaxError as error:
+        if str(error).isdigit():
+            error.msg = f"TIFF compression {error} is not supported"
+        raise
     pages = _read_pages(file, image, request["num_frames"])
     main = _select_pages(pages, notes)
     first = pages[main[0]]
@@ -57,9 +65,15 @@ def open_tiff(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Stil
     layouts = {(_bits(pages[n]), pages[n][PHOTOMETRIC] == WHITE_IS_ZERO) for n in main}
     bits, white_is_zero = max(layouts)
     if bits > 8 and len(layouts) > 1:
-        raise DecodeError("its pages differ in bits per sample; save one kind per file", "refused")
-    images: Sequence[Callable[[], Image.Image]] = [partial(_load_page, image, n) for n in main]
-    num_declared = _declared_images(first)
+        raise DecodeError(
+            "its pages differ in bits per sample or in which is white; save one kind per file",
+            "refused",
+        )
+    images: Sequence[Callable[[], Image.Image]] = [
+        partial(_load_page, image, n, _is_plain(pages[n])) for n in main
+    ]
+    text, samples = str(first.get(DESCRIPTION, "")), first.get(SAMPLES, 1)
+    num_declared = count_images(text, first[HEIGHT], first[WIDTH], samples)
     if num_declared > len(pages) == 1:
         images = _imagej_stack(file, first, num_declared) or images
     if num_declared and num_declared not in (len(images), len(pages)):
@@ -75,7 +89,20 @@ def open_tiff(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Stil
     return StillFile(images, bits, white_is_zero, orientation, is_upright=True)
 
 
-def _load_page(image: Any, number: int) -> Image.Image:
+def _is_plain(tags: Tags) -> bool:
+    """Whether Pillow's own reader is right; libtiff needs quadratic time for many pages."""
+    size = tags[HEIGHT] * tags[WIDTH] * tags.get(SAMPLES, 1) * _bits(tags) // 8
+    return (
+        tags.get(COMPRESSION, 1) == tags.get(PLANES, 1) == tags.get(FILL_ORDER, 1) == 1
+        and tags[PHOTOMETRIC] != YCBCR
+        and _bits(tags) in (8, 16)
+        and len(tags.get(STRIPS[0], ())) == 1
+        and tags.get(STRIPS[1], (0,))[0] >= size
+    )
+
+
+def _load_page(image: Any, number: int, is_plain: bool) -> Image.Image:
+    TiffImagePlugin.READ_LIBTIFF = not is_plain
     image.seek(number)
     colors = image.tag_v2.get(COLOR_MAP, ())
     if image.mode in ("P", "PA") and max(colors) < 256:  # some programs write 8 of the 16 bits
@@ -93,17 +120,20 @@ def _read_pages(file: BinaryIO, image: Any, most: int) -> list[Tags]:
     pages: list[Tags] = []
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Corrupt EXIF data")  # a directory is cut
-        for number in itertools.count():
+        while True:
+            number = len(pages)
             try:
                 image.seek(number)
             except EOFError:
                 return pages
+            except UserWarning:
+                reason = f"truncated: the directory of page {number} is cut; copy it again"
+                raise DecodeError(reason) from None
             if number >= most:
                 raise DecodeError(f"holds more than {most} pages", "refused")
             tags = image.tag_v2
             pages.append({tag: tags[tag] for tag in TAGS if tag in tags})
             _check_page(file, pages[-1], number, file_size)
-    raise AssertionError
 
 
 def _check_page(file: BinaryIO, tags: Tags, number: int, file_size: int) -> None:
@@ -115,10 +145,9 @@ def _check_page(file: BinaryIO, tags: Tags, number: int, file_size: int) -> None
         raise DecodeError(reason, "refused")
     offsets, counts = STRIPS if STRIPS[0] in tags else TILES
     extents = list(zip(tags.get(offsets, ()), tags.get(counts, ()), strict=False))
-    end = max((sum(extent) for extent in extents), default=0)
     if tags.get(COMPRESSION) == OLD_JPEG or not extents:
         return
-    if end > file_size:
+    if (end := max(map(sum, extents))) > file_size:
         reason = f"truncated: page {number} needs {end} bytes of {file_size}; copy it again"
         raise DecodeError(reason)
     if not all(count for _, count in extents):
@@ -131,7 +160,7 @@ def _check_page(file: BinaryIO, tags: Tags, number: int, file_size: int) -> None
 def _select_pages(pages: list[Tags], notes: list[str]) -> list[int]:
     """Numbers of the pages of the main size; reduced copies and masks are noted."""
     sizes = [(tags[HEIGHT], tags[WIDTH]) for tags in pages]
-    flags = [tags.get(SUBFILE, 0) for tags in pages]
+    flags = [tags.get(SUBFILE, REDUCED * (tags.get(OLD_SUBFILE) == 2)) for tags in pages]
     full = {size for size, flag in zip(sizes, flags, strict=True) if not flag & (REDUCED | MASK)}
     main = [
         number
@@ -170,32 +199,6 @@ def _check_subdirectories(file: BinaryIO, pages: list[Tags], notes: list[str]) -
 
 def _bits(tags: Tags) -> int:
     return max(tags.get(BITS, (1,)))
-
-
-def _declared_images(tags: Tags) -> int:
-    """Number of images by the description of ImageJ, tifffile or OME; 0 where it is silent.
-
-    Raises:
-        DecodeError: they are channels of one image.
-    """
-    text, samples = str(tags.get(DESCRIPTION, "")), tags.get(SAMPLES, 1)
-    num_images, num_channels = 0, 1
-    if text.startswith("ImageJ="):
-        fields = dict(re.findall(r"^(images|channels)=(\d{1,9})\s*$", text, re.MULTILINE))
-        num_images, num_channels = int(fields.get("images", 0)), int(fields.get("channels", 1))
-    elif found := re.match(r'\{"shape": \[([\d, ]{1,99})\]', text):
-        num_values = math.prod(int(side) for side in found[1].split(",") if side.strip())
-        num_images = num_values // (tags[HEIGHT] * tags[WIDTH] * samples)
-    elif "<OME" in text:
-        for element in re.findall(r"<Pixels\b[^>]*>", text):
-            sides = dict(re.findall(r'\bSize([CTZ])="(\d{1,9})"', element))
-            channels = max(1, int(sides.get("C", 1)) // samples)
-            num_images += channels * int(sides.get("T", 1)) * int(sides.get("Z", 1))
-            num_channels = max(num_channels, channels)
-    if num_channels > 1:
-        reason = f"holds {num_channels} channels; save one of them, or all merged to RGB"
-        raise DecodeError(reason, "refused")
-    return num_images
 
 
 def _imagej_stack(
