@@ -20,6 +20,7 @@ from PIL import Image
 from pydicom import uid
 from pydicom.encaps import encapsulate, generate_fragments, parse_basic_offsets, parse_fragments
 from pydicom.pixels import get_decoder
+from pydicom.pixels.utils import get_j2k_parameters
 
 from lus_ray.data.decoding.dicom_header import DicomHeader
 from lus_ray.data.decoding.dicom_syntax import JPEG, NATIVE
@@ -80,8 +81,12 @@ def _read_native(file: BinaryIO, header: DicomHeader) -> Iterator[Frame]:
         header.photometric == "YBR_FULL_422" and length < header.num_frames * num_pixels * 3
     )
     size = num_pixels * (2 if subsampled else samples) * width
-    if length // size > header.num_frames:
-        raise _too_many(f"{length // size - header.num_frames} more", header)
+    surplus = length - header.num_frames * size
+    if surplus >= size:
+        raise _too_many(f"{surplus // size} more", header)
+    if surplus > 1:  # of frames of another size, all but the first would be sheared
+        reason = f"its pixel data are {surplus} bytes longer than its frames; export it again"
+        raise DecodeError(reason, "refused")
     order = ">" if header.syntax == uid.ExplicitVRBigEndian else "<"
     for number in range(header.num_frames):
         content = _read_bytes(file, header, number * size, size)
@@ -181,6 +186,9 @@ def _unpack_runs(segment: bytes, size: int) -> UInt[np.ndarray, "bytes"]:
 
 def _decode_jpeg_2000(content: bytes, header: DicomHeader) -> Frame:
     samples = 1 if header.grey is not None else 3
+    found = get_j2k_parameters(content)
+    if found.get("precision", 0) > header.bits_stored or found.get("is_signed"):
+        raise DecodeError("a JPEG 2000 image is signed or of more bits than in the header")
     frames = get_decoder(header.syntax).iter_array(
         encapsulate([content]),
         raw=True,

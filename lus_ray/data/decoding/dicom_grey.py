@@ -34,7 +34,7 @@ MAX_BITS = 16
 def build_table(
     elements: Dataset, bits: int, *, signed: bool, big_endian: bool, notes: list[str]
 ) -> tuple[UInt8[np.ndarray, "C"], bool]:
-    """The grey of every stored code, before any inversion, and whether a window or VOI LUT applies.
+    """The grey of every stored code, before any inversion, and whether a window or a LUT applies.
 
     Raises:
         DecodeError: nothing in the header tells what is black and what is white.
@@ -63,7 +63,7 @@ def build_table(
     elif slope is None or slope <= 0:
         raise DecodeError(f"its rescale slope is {slope}; export it without one")
     else:
-        return plain, False
+        return plain, bool(modality)
     if not np.array_equal(table, plain):
         notes.append(f"{cause} was applied")
     return table, True

@@ -32,6 +32,10 @@ READ = ELEMENTS.split() + dicom_grey.ELEMENTS
 PALETTE = "PALETTE COLOR"
 GREYS = ("MONOCHROME1", "MONOCHROME2", PALETTE)
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+ALLOWED = {PALETTE: (*NATIVE, uid.RLELossless, uid.JPEG2000Lossless)} | dict.fromkeys(
+    ("YBR_ICT", "YBR_RCT"), (*JPEG, *JPEG_2000)
+)
+"""Transfer syntaxes: lossy codes of a palette are no colours. JPEGs determine their own colours."""
 REFUSED_COLOURS = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK")
 
 MAX_FPS = 1000.0
@@ -157,6 +161,8 @@ def _read_photometric(elements: Dataset, syntax: uid.UID, columns: int) -> str:
         raise DecodeError(
             f"its colours are {name} with {samples} samples a pixel; export it grey or as RGB"
         )
+    if photometric in ("YBR_ICT", "YBR_RCT", PALETTE) and syntax not in ALLOWED[photometric]:
+        raise DecodeError(f"{photometric} cannot be stored as {syntax.name}; export it as RGB")
     planar = bool(elements.get("PlanarConfiguration"))
     if photometric == "YBR_FULL_422" and syntax in NATIVE and (columns % 2 or planar):
         raise DecodeError(
@@ -177,7 +183,8 @@ def _read_bits(elements: Dataset, syntax: uid.UID) -> tuple[int, int, int]:
         )
     if stored > 8 and syntax in JPEG:
         raise DecodeError(f"a JPEG of {stored} bits is not supported; export 8 bits")
-    if elements.get("PixelRepresentation") and elements.get("SamplesPerPixel", 1) != 1:
+    is_exact = syntax in (*NATIVE, uid.RLELossless) and elements.get("SamplesPerPixel", 1) == 1
+    if elements.get("PixelRepresentation") and not is_exact:
         raise DecodeError("its pixels are signed; export it unsigned")
     high_bit = elements.get("HighBit")
     if stored == allocated or high_bit is None or syntax in (*JPEG, *JPEG_2000):

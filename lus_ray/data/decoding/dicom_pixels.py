@@ -125,8 +125,11 @@ def _check_range(frames: DicomFrames, header: DicomHeader) -> None:
     elif frames.extremes.brightest is not None and frames.extremes.darkest is not None:
         greys = int(frames.extremes.brightest.max()) - int(frames.extremes.darkest.min())
         if greys < min(MIN_GREYS, largest - smallest):
-            reason = f"its window shows its values {smallest} to {largest} as {greys} of 256 greys"
-            raise DecodeError(f"{reason}; export it with a window that fits", "refused")
+            reason = (
+                f"its window or palette gives its values {smallest} to {largest} only {greys} of "
+                "256 greys; export it with a window that fits"
+            )
+            raise DecodeError(reason, "refused")
 
 
 def _check_text(extremes: Extremes, header: DicomHeader, notes: list[str], allowed: bool) -> None:

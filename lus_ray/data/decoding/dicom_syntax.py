@@ -65,8 +65,10 @@ def find_pixels(file: BinaryIO, elements: Dataset, syntax: uid.UID) -> tuple[int
         raise DecodeError(f"holds no image{name}; export the clip itself")
     if sop_class == uid.EnhancedUSVolumeStorage:
         raise DecodeError("holds slices of a volume, not a clip; export the clip itself")
-    if (parts := elements.get("InConcatenationTotalNumber") or 1) > 1:
-        number = elements.get("InConcatenationNumber")
+    number, parts = (
+        int(elements.get(f"InConcatenation{name}Number") or 1) for name in ("", "Total")
+    )
+    if max(number, parts) > 1:
         raise DecodeError(f"is part {number} of {parts} of a clip; export the clip in one file")
     swapped = not syntax.is_little_endian and head[4:6] == b"OW"
     length = int.from_bytes(head[4:] if syntax.is_implicit_VR else file.read(4), order)

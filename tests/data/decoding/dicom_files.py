@@ -74,10 +74,10 @@ def write(
     return path
 
 
-def jpeg(frame: np.ndarray) -> bytes:
-    """One frame as a JPEG file, grey or YBR."""
+def jpeg(frame: np.ndarray, kind: str = "JPEG", **options: Any) -> bytes:
+    """One frame as a JPEG or JPEG 2000, grey or YBR."""
     content = io.BytesIO()
-    Image.fromarray(frame).save(content, "JPEG", quality=95)
+    Image.fromarray(frame).save(content, kind, **({"quality": 95} if kind == "JPEG" else options))
     return content.getvalue()
 
 

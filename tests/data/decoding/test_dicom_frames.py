@@ -23,6 +23,7 @@ SMOOTH = np.zeros((3, 64, 64), np.uint8)
 SMOOTH[:, 16:48, 16:48] = np.linspace(60, 180, 32, dtype=np.uint8)
 SMOOTH[1] = SMOOTH[1, ::-1, ::-1]
 JPEGS = [jpeg(frame) for frame in SMOOTH]
+JPEG_2000 = jpeg((SMOOTH[0].astype(np.uint16) << 8), kind="JPEG2000", no_jp2=True)
 PIECES = [content[at : at + 300] for content in JPEGS for at in range(0, len(content), 300)]
 EXTENDED = dict(
     zip(("PixelData", "ExtendedOffsetTable", "ExtendedOffsetTableLengths"),
@@ -243,7 +244,13 @@ def test_the_pixels_of_an_icon_are_not_those_of_the_clip(tmp_path, decoder):
         ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, "YBR_PARTIAL_420"),
         ({"syntax": uid.MPEG4HP41, "PixelData": encapsulate(JPEGS)}, "MPEG-4 AVC"),
         ({"syntax": uid.JPEGLSLossless, "PixelData": encapsulate(JPEGS)}, "JPEG-LS"),
-        ({"Rows": 60, "NumberOfFrames": None}, "more frames"),
+        ({"Rows": 119}, "1440 bytes longer than its frames"),
+        ({"PhotometricInterpretation": "YBR_RCT"}, "YBR_RCT cannot be stored as Explicit"),
+        (
+            {"syntax": uid.JPEG2000Lossless, "PixelData": encapsulate([JPEG_2000] * 3)}
+            | {"SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2"},
+            "of more bits than in the header",
+        ),
     ],
 )
 def test_other_kinds_are_refused_by_name(elements, cause, tmp_path, decoder):
