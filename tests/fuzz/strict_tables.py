@@ -1,7 +1,8 @@
 """What a strict reader makes of a table and its cells, written without the reader under test.
 
 A table that is not UTF-8 or has an unclosed quote has no rows; a row with another number of cells
-than the header, or with a line break in a cell other than a comment, is none.
+than the header, or with a line break in a cell other than a comment or one without a column name,
+is none.
 """
 
 import csv
@@ -33,7 +34,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         for row in rows
         if len(row) == len(names)
         and not any(
-            ("\n" in cell or "\r" in cell) and name != "comment"
+            ("\n" in cell or "\r" in cell) and name not in ("comment", "")
             for name, cell in zip(names, row, strict=True)
         )
     ]
