@@ -90,11 +90,15 @@ def _baselines(arm: ScoredArm, arms: Arms, leaks: Mapping[str, tuple[str, ...]])
 
 def _spread_over_images(arm: ScoredArm) -> dict[str, ImageSpread]:
     """Every metric of single images; where folds share a test set an image counts once a fold."""
-    counts = [cell.counts for cell in arm.cells.values() if cell.counts is not None]
+    known = [(cell.counts, cell.trained) for cell in arm.cells.values() if cell.counts is not None]
     scheme = mask_arms.scheme_of(arm.label)
-    if not counts or scheme is None:
+    if not known or scheme is None:
         return {}
-    spreads = segmentation.spread_over_images(np.concatenate(counts), scheme)
+    counts = np.concatenate([own for own, _ in known])
+    trained = np.concatenate(
+        [np.broadcast_to(True if mark is None else mark, own.shape[:2]) for own, mark in known]
+    )
+    spreads = segmentation.spread_over_images(counts, scheme, trained)
     return {metric: ImageSpread(**asdict(spread)) for metric, spread in spreads.items()}
 
 

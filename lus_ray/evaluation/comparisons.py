@@ -13,7 +13,7 @@ from lus_ray.evaluation.schema import ClaimResult, Difference, GapResult
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.experiment import Claim, Gap
 from lus_ray.folds import Fold
-from lus_ray.metrics import bootstrap
+from lus_ray.metrics import bootstrap, frames
 
 REPRODUCED = "reproduced"
 NOT_REPRODUCED = "not reproduced"
@@ -24,6 +24,15 @@ OWN_FOLDS = (
     "is that the first trains on {leaky:.0f} % of the {unit} and the second on those of "
     "{clean:.0f} % of the patients{more}"
 )
+OF_EVERY_EXAMPLE = (
+    "accuracy",
+    "frame_accuracy",
+    "pixel_accuracy",
+    "weighted_kappa",
+    *frames.SETTINGS,
+)
+"""Metrics that count every test example, whether its class was trained or not."""
+
 COPIES = "; the first is also tested on mirrored, darkened and brightened copies"
 
 
@@ -40,6 +49,8 @@ def compare(arm: ScoredArm, reference: ScoredArm, metric: str) -> Difference:
             unit = "images" if cell.scheme else "frames" if cell.has_frames else "clips"
             names = f"{arm.name} and {reference.name}"
             return Difference(reason=f"{names} were tested on different {unit} in fold {fold}")
+        if reason := _explain_classes(arm, reference, metric, [fold], [fold]):
+            return Difference(reason=reason)
     tested = {p for fold in folds for p in scoring.patients_of(arm.cells[fold], metric)}
     value = float(np.mean(arm.values(metric, folds)) - np.mean(reference.values(metric, folds)))
     draws = [bootstrap.mean_over_folds(a.draws, metric, folds) for a in (arm, reference)]
@@ -61,8 +72,11 @@ def compare_means(arm: ScoredArm, reference: ScoredArm, metric: str) -> Differen
     if arm.patients != reference.patients:
         names = f"{arm.name} and {reference.name}"
         return Difference(reason=f"{names} were tested on different patients")
+    own, others = arm.defined_folds(metric), reference.defined_folds(metric)
+    if reason := _explain_classes(arm, reference, metric, own, others):
+        return Difference(reason=reason)
     value, num_patients = arm.mean(metric) - reference.mean(metric), len(arm.patients_of(metric))
-    return _difference(value, draws, arm.defined_folds(metric), num_patients=num_patients)
+    return _difference(value, draws, own, num_patients=num_patients)
 
 
 def compare_to_best(
@@ -148,6 +162,22 @@ def _difference(
     interval = bootstrap.percentile_interval(draws[0] - draws[1], num_patients=num_patients)
     limits = (interval.low, interval.high)
     return Difference(value=value, interval=limits, folds=folds, reason=interval.reason)
+
+
+def _explain_classes(
+    arm: ScoredArm, reference: ScoredArm, metric: str, folds: Sequence[int], others: Sequence[int]
+) -> str:
+    """Why two averages over classes cannot be compared: one arm did not train a tested class."""
+    cells = [arm.cells[fold] for fold in folds]
+    other_cells = [reference.cells[fold] for fold in others]
+    if metric.partition(", ")[0] in OF_EVERY_EXAMPLE:
+        return ""
+    for k, name in enumerate(cells[0].classes):
+        lacks = [any(not c.knows(k) and c.tested[k] for c in own) for own in (cells, other_cells)]
+        if lacks[0] != lacks[1]:
+            lacking = arm.name if lacks[0] else reference.name
+            return f"{lacking} was not trained on {arm.label} {name} in every fold"
+    return ""
 
 
 def _untested(claim: Claim, reason: str) -> ClaimResult:

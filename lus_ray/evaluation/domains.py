@@ -92,7 +92,8 @@ def _images(arm: ScoredArm, role: str) -> DomainImages:
     selected = {fold: scoring.select_masks(cell, role) for fold, cell in sorted(arm.cells.items())}
     masks = {fold: own for fold, own in selected.items() if own is not None and own.clips}
     values = {
-        fold: segmentation.compute_metrics(own.counts, own.scheme) for fold, own in masks.items()
+        fold: segmentation.compute_metrics(own.counts, own.scheme, own.trained)
+        for fold, own in masks.items()
     }
     return DomainImages(masks, values)
 

@@ -17,6 +17,7 @@ from lus_ray.evaluation import (
     raters,
     scored_arms,
     uninorm_elements,
+    untrained,
 )
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import CellNote, MissingCell, ReportContents
@@ -65,6 +66,7 @@ def compute(
     record = run.record
     arms = _score_all(run, num_draws=num_draws)
     metrics = record.metrics or ("auc", "accuracy")
+    lacking = untrained.find(arms)
     contents = ReportContents(
         version=record.version,
         experiment=record.experiment,
@@ -76,8 +78,8 @@ def compute(
         folds=_describe_folds(run),
         metrics=metrics,
         num_draws=num_draws,
-        notes=_notes(run),
-        warnings=tuple(_warnings(run)),
+        notes=_notes(run) | ({"untrained": untrained.NOTE} if lacking else {}),
+        warnings=(*_warnings(run), *untrained.describe(lacking)),
         cell_notes=tuple(
             CellNote(arm=cell.arm, fold=cell.fold, note=note)
             for cell in run.cells.values()
@@ -102,6 +104,7 @@ def compute(
         neutral=uninorm_elements.read_all(run),
         clips=example_clips.choose_clips(run, arms, metrics),
         domains=domains.compare_all(run, arms) if record.domains else None,
+        untrained=lacking,
     )
     return contents, arms
 

@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lus_ray import folds
 from lus_ray.errors import FoldError, StoreError
 from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.folds import Fold
-from lus_ray.metrics import classification, frames
+from lus_ray.metrics import classification, frames, multilabel
 from lus_ray.metrics.frames import FrameSelection
-from lus_ray.runs import cost, json_files, layout, leakage, manifest, predictions
+from lus_ray.runs import cost, json_files, layout, leakage, manifest, predictions, trained_classes
 from lus_ray.runs.layout import CellFolder, RunFolder
 from lus_ray.runs.manifest import RunRecord
 from lus_ray.runs.predictions import PredictionInfo
@@ -44,6 +44,8 @@ class CellResult:
     For masks of a `scheme` an example is a frame: `counts` are its pixels by true and predicted
     class, `bins` is the histogram of confidences over all examples, `domains` are the domains of
     the frames ("" where unknown), and there are no targets and no probabilities.
+
+    `trained` marks the classes that the model was trained on; None for all, or where unknown.
     """
 
     path: Path
@@ -69,10 +71,29 @@ class CellResult:
     bins: Float[np.ndarray, "B 3"] | None = None
     domains: tuple[str, ...] = ()
     frame_counts: Int[np.ndarray, "N K"] | None = None
+    trained: Bool[np.ndarray, "K"] | None = None
 
     @property
     def has_frames(self) -> bool:
         return self.members is not None
+
+    @property
+    def judged(self) -> Bool[np.ndarray, "N K"]:
+        """Entries of labels that are judged in the example and were trained."""
+        return np.asarray(multilabel.keep_trained(self.target, self.trained) >= 0)
+
+    @property
+    def tested(self) -> Bool[np.ndarray, "K"]:
+        """Classes that a test example has; of labels, those with a judged entry."""
+        if self.counts is not None:
+            return self.counts.sum(axis=(0, 2)) > 0
+        if self.multilabel:
+            return (self.target >= 0).any(axis=0)
+        return np.isin(np.arange(len(self.classes)), self.target)
+
+    def knows(self, k: int) -> bool:
+        """Whether class `k` was trained, as far as is known."""
+        return self.trained is None or bool(self.trained[k])
 
     @property
     def num_clips(self) -> int:
@@ -108,7 +129,7 @@ def read(out: Path) -> RunResults:
     at_random = leakage.arms_split_at_random(record)
     cells: dict[tuple[str, int], CellResult] = {}
     for files in RunFolder(out).finished_cells():
-        cell = _read_cell(files)
+        cell = _read_cell(files, record)
         if (cell.arm, cell.fold) in cells:
             raise StoreError(
                 f"{cell.path}: a second file for arm {cell.arm!r}, fold {cell.fold}; remove one"
@@ -118,7 +139,7 @@ def read(out: Path) -> RunResults:
     return RunResults(out, record, fold_by_number, cells, leakage.leaks(record), at_random)
 
 
-def _read_cell(files: CellFolder) -> CellResult:
+def _read_cell(files: CellFolder, record: RunRecord) -> CellResult:
     path = files.predictions
     about, table = predictions.read(path, _columns)
     try:
@@ -136,6 +157,7 @@ def _read_cell(files: CellFolder) -> CellResult:
             cost=cost.read(files.cost),
             epochs=tuple(json_files.parse_json_lines(read_text(files.metrics) or "")),
             scheme=about.scheme,
+            trained=_find_trained(table, about, record),
             **examples,
         )
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -143,6 +165,26 @@ def _read_cell(files: CellFolder) -> CellResult:
         raise StoreError(
             f"{path}: not a prediction table ({reason}); remove it and run again"
         ) from error
+
+
+def _find_trained(
+    table: pa.Table, about: PredictionInfo, record: RunRecord
+) -> Bool[np.ndarray, "K"] | None:
+    """The classes of the training rows, recorded or, in a table of an earlier version, counted."""
+    names = about.trained
+    if names is None:
+        arm = next((arm for arm in record.arms if arm.name == about.arm), None)
+        rows = table.filter(pc.equal(table["split"], "train"))
+        rows = rows.filter(rows["target" if about.scheme is None else "counts"].is_valid())
+        if arm is None or arm.rows.train_without or arm.weights or not len(rows):
+            return None
+        if about.scheme is not None:
+            held = mask_arms.read_counts(rows, about.scheme).sum(axis=(0, 2)) > 0
+            return None if held.all() else held
+        targets = rows["target"].to_pylist()
+        names = trained_classes.of_targets(targets, about.classes, multilabel=about.multilabel)
+    trained = np.isin(about.classes, names)
+    return None if trained.all() else trained
 
 
 def _columns(about: PredictionInfo) -> tuple[str, ...]:

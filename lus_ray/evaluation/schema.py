@@ -59,15 +59,22 @@ class FoldScores:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
+    """One class pooled over the folds that trained it: all, unless `num_folds` counts them."""
+
     num_true: float
     precision: Number
     recall: Number
     f1: Number
+    num_folds: int | None = optional()
+    reason: str = optional("")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BiomarkerScores:
-    """One biomarker averaged over folds; the numbers of clips are sums over folds."""
+    """One biomarker averaged over the folds that trained it: all, unless `num_folds` counts them.
+
+    The numbers of clips are sums over all folds.
+    """
 
     num_judged: Count
     num_seen: Count
@@ -76,6 +83,8 @@ class BiomarkerScores:
     precision: Number
     recall: Number
     f1: Number
+    num_folds: int | None = optional()
+    reason: str = optional("")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +258,23 @@ class CellNote(MissingCell):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UntrainedClass:
+    """A class of a label that the training side of some `folds` lacks, of `num_folds` finished.
+
+    `arms` are those that lack it, where others of the label do not. `num_tested` folds test it,
+    and `num_scored` of them trained it.
+    """
+
+    label: str
+    name: str
+    folds: tuple[int, ...]
+    num_folds: int
+    num_tested: int
+    num_scored: int
+    arms: tuple[str, ...] = optional(())
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportContents:
     """Everything that the report says; `data` and `folds` are as the run recorded them."""
 
@@ -274,6 +300,7 @@ class ReportContents:
     neutral: tuple[NeutralElements, ...]
     clips: tuple[ExampleClip, ...]
     domains: tuple[DomainResult, ...] | None = optional()
+    untrained: tuple[UntrainedClass, ...] = optional(())
 
     @property
     def labels(self) -> list[str]:

@@ -121,8 +121,9 @@ def best_arm(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
 
 
 def first_metric(arms: Sequence[ScoredArm], metrics: Sequence[str]) -> str:
-    """The first metric that these arms are scored by; it decides which arm is the best."""
-    known = {name for arm in arms for scores in arm.scores.values() for name in scores.values}
+    """The first metric with a score of these arms; it decides which arm is the best."""
+    scored = [scores.values for arm in arms for scores in arm.scores.values()]
+    known = {name for values in scored for name, value in values.items() if np.isfinite(value)}
     return next((metric for metric in metrics if metric in known), metrics[0])
 
 
@@ -150,45 +151,73 @@ def score_biomarkers(arm: ScoredArm) -> dict[str, BiomarkerScores]:
         for fold, scores in sorted(arm.scores.items())
         if isinstance(scores, multilabel.MultilabelScores) and scores.by_label
     ]
-    return {
-        name: BiomarkerScores(
+    biomarkers = {}
+    for k, name in enumerate(scored[0][0] if scored else ()):
+        num_folds, reason = _explain_folds(arm, k)
+        biomarkers[name] = BiomarkerScores(
             num_judged=sum(int((target[:, k] >= 0).sum()) for _, target in scored),
             num_seen=sum(int((target[:, k] == 1).sum()) for _, target in scored),
+            num_folds=num_folds,
+            reason=reason,
             **{
                 metric: multilabel.mean([by_label[name][metric] for by_label, _ in scored])
                 for metric in multilabel.MEANS
             },
         )
-        for k, name in enumerate(scored[0][0] if scored else ())
-    }
+    return biomarkers
 
 
 def score_classes(arm: ScoredArm) -> dict[str, ClassScores]:
-    """Precision, recall and F1 of each class over the test clips or frames of all folds."""
+    """Precision, recall and F1 of each class, pooled over the folds that trained it."""
     cells = [cell for cell in arm.cells.values() if cell.classes and cell.counts is None]
-    counts = pool_confusion(arm) if cells else None
-    if counts is None or counts.ndim != 2:
+    pooled = pool_confusion(arm) if cells else None
+    if pooled is None:
         return {}
-    columns = classification.scores_by_class(counts)
-    return {
-        name: ClassScores(
-            num_true=float(counts[k].sum()), **{m: float(v[k]) for m, v in columns.items()}
+    scores = {}
+    for k, name in enumerate(cells[0].classes):
+        counts = pool_confusion(arm, trained=k)
+        is_scored = counts is not None and counts[k].any()
+        columns = classification.scores_by_class(counts if is_scored else np.zeros_like(pooled))
+        num_folds, reason = _explain_folds(arm, k)
+        scores[name] = ClassScores(
+            num_true=float(pooled[k].sum()),
+            precision=float(columns["precision"][k]),
+            recall=float(columns["recall"][k]),
+            f1=float(columns["f1"][k]),
+            num_folds=num_folds,
+            reason=reason,
         )
-        for k, name in enumerate(cells[0].classes)
-    }
+    return scores
 
 
-def pool_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
+def _explain_folds(arm: ScoredArm, k: int) -> tuple[int | None, str]:
+    """How many folds score class `k`, or why none; None where every fold trained it."""
+    cells = arm.cells.values()
+    trained = [cell for cell in cells if cell.knows(k)]
+    if len(trained) == len(cells):
+        return None, ""
+    num_folds = sum(bool(cell.tested[k]) for cell in trained)
+    values = " both present and absent" if any(cell.multilabel for cell in cells) else ""
+    if not trained:
+        return 0, f"in no training side{values}"
+    return num_folds, "" if num_folds else "no fold trains on it and tests it"
+
+
+def pool_confusion(
+    arm: ScoredArm, *, trained: int | None = None
+) -> Float[np.ndarray, "K K"] | None:
     """Test examples, or pixels, by true and predicted class, summed over folds.
 
-    None for yes/no labels and where nothing was tested.
+    With `trained`, over the folds that trained this class. None for yes/no labels and where
+    nothing was tested.
     """
-    tables = [cell.counts.sum(axis=0) for cell in arm.cells.values() if cell.counts is not None]
+    cells = [c for c in arm.cells.values() if trained is None or c.knows(trained)]
+    tables = [cell.counts.sum(axis=0) for cell in cells if cell.counts is not None]
     tables += [
         classification.confusion(
             c.target, c.probability.argmax(axis=1), num_classes=c.probability.shape[1]
         )
-        for c in arm.cells.values()
+        for c in cells
         if len(c.clips) and not c.multilabel and not classification.explain_unusable(c.probability)
     ]
     return np.stack(tables).sum(axis=0).astype(np.float64) if tables else None
@@ -197,7 +226,7 @@ def pool_confusion(arm: ScoredArm) -> Float[np.ndarray, "K K"] | None:
 def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
     """Confidence in the predicted class against correctness, pooled over folds.
 
-    For yes/no labels it is the probability of yes over all judged entries.
+    For yes/no labels it is the probability of yes over all judged entries of trained labels.
     """
     if any(cell.scheme for cell in arm.cells.values()):
         by_fold = [cell.bins for cell in arm.cells.values() if cell.bins is not None]
@@ -207,7 +236,7 @@ def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
         if classification.explain_unusable(cell.probability):
             continue
         if cell.multilabel:
-            judged = cell.target >= 0
+            judged = cell.judged
             confidence.append(cell.probability[judged])
             correct.append(cell.target[judged] == 1)
         else:

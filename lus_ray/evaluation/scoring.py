@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lus_ray.evaluation.results import CellResult
 from lus_ray.metrics import classification, frames, multilabel, patient_counts, segmentation
@@ -23,6 +23,7 @@ class MaskCounts:
     counts: Int[np.ndarray, "M K K"]
     clips: tuple[str, ...]
     patients: tuple[str, ...]
+    trained: Bool[np.ndarray, "K"] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,14 @@ def score_cell(cell: CellResult, roles: Sequence[str] = ()) -> Scores:
         names = (*metrics.METRICS, *more)
         return classification.undefined_scores(names, "no test clip is annotated")
     if cell.members is not None:
-        return frames.score(cell.target, cell.probability, cell.members)
+        return frames.score(cell.target, cell.probability, cell.members, cell.trained)
     if cell.multilabel:
-        return multilabel.score(cell.target, cell.probability, cell.classes)
+        return multilabel.score(cell.target, cell.probability, cell.classes, cell.trained)
     if cell.frame_counts is not None:
         return frames.score_inherited(
-            cell.target, cell.probability, cell.frame_counts, cell.classes
+            cell.target, cell.probability, cell.frame_counts, cell.classes, cell.trained
         )
-    return classification.score(cell.target, cell.probability)
+    return classification.score(cell.target, cell.probability, cell.trained)
 
 
 def count_patients(cell: CellResult, roles: Sequence[str] = ()) -> PatientCounts | None:
@@ -73,12 +74,14 @@ def count_patients(cell: CellResult, roles: Sequence[str] = ()) -> PatientCounts
         return None
     columns = (cell.patients, cell.target, cell.probability)
     if cell.members is not None:
-        return patient_counts.count_frames(*columns, cell.members)
+        return patient_counts.count_frames(*columns, cell.members, cell.trained)
     if cell.multilabel:
-        return patient_counts.count_labels(*columns, cell.classes)
+        return patient_counts.count_labels(*columns, cell.classes, cell.trained)
     if cell.frame_counts is not None:
-        return patient_counts.count_inherited(*columns, cell.frame_counts, cell.classes)
-    return patient_counts.count_classes(*columns)
+        return patient_counts.count_inherited(
+            *columns, cell.frame_counts, cell.classes, cell.trained
+        )
+    return patient_counts.count_classes(*columns, cell.trained)
 
 
 def select_masks(cell: CellResult, role: str | None = None) -> MaskCounts | None:
@@ -86,12 +89,12 @@ def select_masks(cell: CellResult, role: str | None = None) -> MaskCounts | None
     if cell.counts is None or cell.scheme is None:
         return None
     if role is None:
-        return MaskCounts(cell.scheme, cell.counts, cell.clips, cell.patients)
+        return MaskCounts(cell.scheme, cell.counts, cell.clips, cell.patients, cell.trained)
     kept = [number for number, domain in enumerate(cell.domains) if domain == role]
     clips, patients = (
         tuple(names[number] for number in kept) for names in (cell.clips, cell.patients)
     )
-    return MaskCounts(cell.scheme, cell.counts[kept], clips, patients)
+    return MaskCounts(cell.scheme, cell.counts[kept], clips, patients, cell.trained)
 
 
 def for_role(metric: str, role: str) -> str:
@@ -110,14 +113,14 @@ def _masks_by_role(cell: CellResult, roles: Sequence[str]) -> dict[str, MaskCoun
 
 
 def _score_masks(whole: MaskCounts, by_role: Mapping[str, MaskCounts]) -> Scores:
-    scores = segmentation.score(whole.counts, whole.scheme)
+    scores = segmentation.score(whole.counts, whole.scheme, whole.trained)
     values, undefined = dict(scores.values), dict(scores.undefined)
     for role, masks in by_role.items():
-        part = segmentation.score(masks.counts, masks.scheme)
+        part = segmentation.score(masks.counts, masks.scheme, masks.trained)
         values |= {for_role(metric, role): value for metric, value in part.values.items()}
         undefined |= {for_role(metric, role): why for metric, why in part.undefined.items()}
     return Scores(values, undefined)
 
 
 def _count_pixels(masks: MaskCounts) -> patient_counts.PixelCounts:
-    return patient_counts.count_pixels(masks.patients, masks.counts, masks.scheme)
+    return patient_counts.count_pixels(masks.patients, masks.counts, masks.scheme, masks.trained)

@@ -3,18 +3,21 @@
 Letters: N clips, K classes, D leading axes such as draws of a resampling (none for one score).
 Every metric is a formula on the confusion matrix and the number of won pairs, so that resampling
 patients reweights tables instead of clips. An undefined metric is NaN with a reason.
+`trained` marks the classes that a model was trained on; None for all. The others have no score of
+their own, and averages over classes leave them out. Accuracy and kappa count every clip.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Bool, Float, Int, Real
 
 METRICS = ("auc", "accuracy", "precision", "recall", "f1", "macro_f1", "weighted_kappa")
 """Names of the metrics of `score`, as fractions of 1. `weighted_kappa` is meaningful for ordered
 classes, such as severities, and not for names, such as diseases."""
 
+NOT_TRAINED = "no training clip has the class of a test clip"
 NO_CHANCE = "all targets and predictions are of one class; kappa needs two"
 
 
@@ -29,7 +32,11 @@ class Scores:
         return self.values[metric]
 
 
-def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -> Scores:
+def score(
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+    trained: Bool[np.ndarray, "K"] | None = None,
+) -> Scores:
     """Every metric of `METRICS` for class indices 0..K-1 and class probabilities.
 
     The predicted class is the most probable one, the first of equals. Averages are those of
@@ -44,28 +51,36 @@ def score(target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]) -
         return undefined_scores(METRICS, reason)
     num_classes = probability.shape[1]
     counts = confusion(target, probability.argmax(axis=1), num_classes=num_classes)
-    metrics = compute_metrics(counts, count_wins(target, probability))
+    metrics = compute_metrics(counts, count_wins(target, probability), trained)
     values = {name: float(value) for name, value in metrics.items()}
-    reasons = {}
+    reasons = {name: NOT_TRAINED for name, value in values.items() if np.isnan(value)}
     if np.isnan(values["auc"]):
-        reasons["auc"] = (
-            f"all {len(target)} clips have class {int(target[0])}; ranking needs two classes"
-        )
+        reasons["auc"] = explain_auc(target, trained)
     if np.isnan(values["weighted_kappa"]):
         reasons["weighted_kappa"] = NO_CHANCE
     return Scores(values, reasons)
 
 
+def explain_auc(target: Int[np.ndarray, "N"], trained: Bool[np.ndarray, "K"] | None) -> str:
+    classes = np.unique(target)
+    if len(classes) < 2 or trained is None:
+        return f"all {len(target)} clips have class {classes[0]}; ranking needs two classes"
+    names = ", ".join(map(str, classes[~trained[classes]]))
+    return f"no training clip has class {names}; ranking needs two trained classes"
+
+
 def compute_metrics(
-    counts: Real[np.ndarray, "*D K K"], won: Float[np.ndarray, "*D K K"]
+    counts: Real[np.ndarray, "*D K K"],
+    won: Float[np.ndarray, "*D K K"],
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> dict[str, Float[np.ndarray, "*D"]]:
     return {
-        "auc": pairwise_auc(won, counts.sum(axis=-1)),
+        "auc": pairwise_auc(won, count_support(counts, trained)),
         "accuracy": accuracy(counts),
-        "precision": weighted_precision(counts),
-        "recall": accuracy(counts),  # weighted by support, recall is accuracy
-        "f1": weighted_f1(counts),
-        "macro_f1": macro_f1(counts),
+        "precision": weighted_precision(counts, trained),
+        "recall": weighted_recall(counts, trained),
+        "f1": weighted_f1(counts, trained),
+        "macro_f1": macro_f1(counts, trained),
         "weighted_kappa": weighted_kappa(counts),
     }
 
@@ -104,19 +119,43 @@ def accuracy(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
-def weighted_precision(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+def count_support(
+    counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None = None
+) -> Real[np.ndarray, "*D K"]:
+    """Number of clips of each class; 0 for a class that was not trained."""
+    support = counts.sum(axis=-1)
+    return support if trained is None else np.where(trained, support, 0)
+
+
+def weighted_recall(
+    counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None = None
+) -> Float[np.ndarray, "*D"]:
+    """Recall by class, weighted by support: the accuracy over the clips of trained classes."""
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    support = count_support(counts, trained)
+    return ratio(np.where(support > 0, hits, 0).sum(axis=-1), support.sum(axis=-1))
+
+
+def weighted_precision(
+    counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None = None
+) -> Float[np.ndarray, "*D"]:
     """Precision by class, weighted by support; a class that is never predicted has precision 0."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    return _weighted(np.nan_to_num(ratio(hits, counts.sum(axis=-2))), counts)
+    by_class = np.nan_to_num(ratio(hits, counts.sum(axis=-2)))
+    return _weighted(by_class, count_support(counts, trained))
 
 
-def weighted_f1(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
-    return _weighted(np.nan_to_num(class_f1(counts)), counts)
+def weighted_f1(
+    counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None = None
+) -> Float[np.ndarray, "*D"]:
+    return _weighted(np.nan_to_num(class_f1(counts)), count_support(counts, trained))
 
 
-def macro_f1(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
+def macro_f1(
+    counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None = None
+) -> Float[np.ndarray, "*D"]:
     """Plain mean of F1 over the classes that occur among targets or predictions."""
-    by_class = class_f1(counts)
+    by_class = keep_trained(class_f1(counts), trained)
     return ratio(np.nansum(by_class, axis=-1), np.isfinite(by_class).sum(axis=-1))
 
 
@@ -126,14 +165,24 @@ def class_f1(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     return ratio(2 * hits, counts.sum(axis=-1) + counts.sum(axis=-2))
 
 
-def scores_by_class(counts: Real[np.ndarray, "*D K K"]) -> dict[str, Float[np.ndarray, "*D K"]]:
+def keep_trained(
+    by_class: Float[np.ndarray, "..."], trained: Bool[np.ndarray, "..."] | None
+) -> Float[np.ndarray, "..."]:
+    """Scores of each class; NaN for a class that was not trained."""
+    return by_class if trained is None else np.where(trained, by_class, np.nan)
+
+
+def scores_by_class(
+    counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None = None
+) -> dict[str, Float[np.ndarray, "*D K"]]:
     """Precision, recall and F1 of each class; NaN where a class is not predicted, or not true."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    return {
+    by_metric = {
         "precision": ratio(hits, counts.sum(axis=-2)),
         "recall": ratio(hits, counts.sum(axis=-1)),
         "f1": class_f1(counts),
     }
+    return {name: keep_trained(values, trained) for name, values in by_metric.items()}
 
 
 def weighted_kappa(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
@@ -197,7 +246,6 @@ def ratio(above: np.ndarray | np.number, below: np.ndarray | np.number) -> np.nd
 
 
 def _weighted(
-    by_class: Float[np.ndarray, "*D K"], counts: Real[np.ndarray, "*D K K"]
+    by_class: Float[np.ndarray, "*D K"], support: Real[np.ndarray, "*D K"]
 ) -> Float[np.ndarray, "*D"]:
-    support = counts.sum(axis=-1)
     return ratio((by_class * support).sum(axis=-1), support.sum(axis=-1))

@@ -37,8 +37,11 @@ _INHERITED_REASONS = {
     "frame_recall": "no frame is {name}",
     "frame_f1": "no frame is {name} or was predicted as such",
 }
+_UNTRAINED = "no training clip is {name}"
 INHERITED_CLASS_METRICS = tuple(_INHERITED_REASONS)
 """Metrics of each class, with its name behind them: "frame_f1 healthy"."""
+
+NOT_TRAINED = "no training frame has the score of a test frame"
 
 ROUNDING = 1e-6
 """Averages of float32 may be outside [0, 1] by this much."""
@@ -97,7 +100,10 @@ def select_frames(
 
 
 def score(
-    target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"], members: FrameSelection
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+    members: FrameSelection,
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> Scores:
     """Every metric of `METRICS` for scores 0..K-1 and their probabilities.
 
@@ -118,16 +124,19 @@ def score(
     predicted, num_scores = probability.argmax(axis=1), probability.shape[1]
     confusion = partial(classification.confusion, num_classes=num_scores)
     counts = np.stack([confusion(target[k], predicted[k]) for k in members.kept])
-    values = {name: float(value) for name, value in compute_metrics(counts).items()}
+    values = {name: float(value) for name, value in compute_metrics(counts, trained).items()}
     reasons = dict(members.undefined)
     if reasons:
         reasons["average"] = f"the mean needs all eight settings; undefined: {', '.join(reasons)}"
     if np.isnan(values["weighted_kappa"]):
         reasons["weighted_kappa"] = classification.NO_CHANCE
-    return Scores(values, reasons)
+    others = {name: NOT_TRAINED for name, value in values.items() if np.isnan(value)}
+    return Scores(values, others | reasons)
 
 
-def compute_metrics(counts: Float[np.ndarray, "*D S K K"]) -> dict[str, Float[np.ndarray, "*D"]]:
+def compute_metrics(
+    counts: Float[np.ndarray, "*D S K K"], trained: Bool[np.ndarray, "K"] | None = None
+) -> dict[str, Float[np.ndarray, "*D"]]:
     """Every metric of `METRICS` from a confusion matrix of each setting (true scores as rows)."""
     by_setting = classification.accuracy(counts)
     every_frame = counts[..., SETTINGS.index("setting_1"), :, :]
@@ -135,8 +144,8 @@ def compute_metrics(counts: Float[np.ndarray, "*D S K K"]) -> dict[str, Float[np
         **{name: by_setting[..., s] for s, name in enumerate(SETTINGS)},
         "average": by_setting.mean(axis=-1),
         "accuracy": classification.accuracy(every_frame),
-        "f1": classification.weighted_f1(every_frame),
-        "macro_f1": classification.macro_f1(every_frame),
+        "f1": classification.weighted_f1(every_frame, trained),
+        "macro_f1": classification.macro_f1(every_frame, trained),
         "weighted_kappa": classification.weighted_kappa(every_frame),
     }
 
@@ -169,6 +178,7 @@ def score_inherited(
     probability: Float[np.ndarray, "N K"],
     frame_counts: Int[np.ndarray, "N K"],
     classes: Sequence[str],
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> Scores:
     """Metrics of clips (`classification.METRICS`) and of their frames (`inherited_metrics`).
 
@@ -176,31 +186,35 @@ def score_inherited(
     frame has leaves its recall undefined, one that none was predicted its precision, and both
     together its F1; `frame_macro_f1` is the plain mean of F1 over the others.
     """
-    clips = classification.score(target, probability)
+    clips = classification.score(target, probability, trained)
     if reason := classification.explain_unusable(probability):
         own = classification.undefined_scores(inherited_metrics(classes), reason)
     else:
         num_classes = frame_counts.shape[1]
         counts = np.zeros((num_classes, num_classes))
         np.add.at(counts, target, frame_counts)
-        metrics = compute_inherited_metrics(counts, classes)
+        metrics = compute_inherited_metrics(counts, classes, trained)
         values = {name: float(value) for name, value in metrics.items()}
+        known = np.ones(num_classes, bool) if trained is None else trained
         reasons = {
-            f"{metric} {name}": reason.format(name=name)
-            for name in classes
+            f"{metric} {name}": (reason if is_known else _UNTRAINED).format(name=name)
+            for name, is_known in zip(classes, known, strict=True)
             for metric, reason in _INHERITED_REASONS.items()
         }
+        reasons["frame_macro_f1"] = NOT_TRAINED
         own = Scores(values, {name: reasons[name] for name in values if np.isnan(values[name])})
     return Scores(clips.values | own.values, clips.undefined | own.undefined)
 
 
 def compute_inherited_metrics(
-    counts: Float[np.ndarray, "*D K K"], classes: Sequence[str]
+    counts: Float[np.ndarray, "*D K K"],
+    classes: Sequence[str],
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> dict[str, Float[np.ndarray, "*D"]]:
-    by_class = classification.scores_by_class(counts)
+    by_class = classification.scores_by_class(counts, trained)
     return {
         "frame_accuracy": classification.accuracy(counts),
-        "frame_macro_f1": classification.macro_f1(counts),
+        "frame_macro_f1": classification.macro_f1(counts, trained),
         **{
             f"{metric} {name}": by_class[metric.removeprefix("frame_")][..., k]
             for k, name in enumerate(classes)

@@ -5,13 +5,15 @@ Targets are 1 (present), 0 (absent) and -1 (not judged, which counts nowhere). E
 as a problem of two classes over its judged entries, and means are over labels with a defined metric
 (Gare 2022, Table 2; it does not state the averaging, but its numbers behave like weighted averages
 in which recall equals accuracy).
+`trained` marks the labels with both values among the training clips; None for all. The others have
+no score and count nowhere.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from lus_ray.metrics import classification
 from lus_ray.metrics.classification import Scores, ratio
@@ -31,7 +33,10 @@ class MultilabelScores(Scores):
 
 
 def score(
-    target: Int[np.ndarray, "N K"], probability: Float[np.ndarray, "N K"], classes: Sequence[str]
+    target: Int[np.ndarray, "N K"],
+    probability: Float[np.ndarray, "N K"],
+    classes: Sequence[str],
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> MultilabelScores:
     """Every metric of `METRICS` for targets 0, 1 or -1 and probabilities of 1.
 
@@ -46,20 +51,27 @@ def score(
         raise ValueError(f"{shapes} and {len(classes)} names do not fit")
     if reason := classification.explain_unusable(probability):
         return MultilabelScores(**vars(classification.undefined_scores(METRICS, reason)))
+    num_judged = {name: int((target[:, k] >= 0).sum()) for k, name in enumerate(classes)}
+    target = keep_trained(target, trained)
     by_label = {
-        name: _score_label(target[:, k], probability[:, k]) for k, name in enumerate(classes)
+        name: _score_label(target[:, k], probability[:, k])
+        if trained is None or trained[k]
+        else Scores(**vars(classification.undefined_scores(MEANS, NOT_TRAINED)))
+        for k, name in enumerate(classes)
     }
     values = {m: mean([s.values[m] for s in by_label.values()]) for m in MEANS}
-    hits, scored = group_hits(target, probability, group_columns(classes))
+    hits, scored = group_hits(target, probability, group_columns(classes, trained))
     values["group_accuracy"] = float(ratio(hits.sum(), scored.sum()))
     values["micro_f1"] = micro_f1(target, probability)
     return MultilabelScores(
         values,
         {name: REASONS[name] for name, value in values.items() if np.isnan(value)},
         by_label,
-        {name: int((target[:, k] >= 0).sum()) for k, name in enumerate(classes)},
+        num_judged,
     )
 
+
+NOT_TRAINED = "the training clips do not hold both values"
 
 REASONS = {
     **dict.fromkeys(MEANS, "no label has a judged entry"),
@@ -70,11 +82,21 @@ REASONS = {
 """Why a metric over all labels is undefined."""
 
 
-def group_columns(classes: Sequence[str]) -> list[Int[np.ndarray, "_"]]:
-    """Column numbers of the labels that share the text before their first colon, by group."""
+def keep_trained(
+    target: Int[np.ndarray, "N K"], trained: Bool[np.ndarray, "K"] | None
+) -> Int[np.ndarray, "N K"]:
+    """Targets, -1 (not judged) for labels that were not trained."""
+    return target if trained is None else np.where(trained, target, -1)
+
+
+def group_columns(
+    classes: Sequence[str], trained: Bool[np.ndarray, "K"] | None = None
+) -> list[Int[np.ndarray, "_"]]:
+    """Column numbers of trained labels that share the text before their first colon, by group."""
     groups: dict[str, list[int]] = {}
     for k, name in enumerate(classes):
-        groups.setdefault(name.partition(":")[0], []).append(k)
+        if trained is None or trained[k]:
+            groups.setdefault(name.partition(":")[0], []).append(k)
     return [np.array(columns) for columns in groups.values() if len(columns) > 1]
 
 

@@ -4,6 +4,7 @@ Letters: N clips, frames or images, P patients, D draws, K classes or labels, S 
 Q metrics.
 A confusion matrix is a sum over patients, and won pairs are a sum over pairs of patients: with the
 matrix M of pairs by patient and the multiplicities w of a draw, the pairs won in it are w M w.
+`trained` marks the classes that the model of the fold was trained on; None for all.
 """
 
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ class ClassCounts:
     patients: tuple[str, ...]
     confusion: Float[np.ndarray, "P K K"]
     pairs: dict[tuple[int, int], PairWins]
+    trained: Bool[np.ndarray, "K"] | None = None
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         counts = np.tensordot(weights, self.confusion, axes=1)
@@ -59,7 +61,7 @@ class ClassCounts:
         by_patient = np.ascontiguousarray(weights.T)
         for (a, b), pairs in self.pairs.items():
             won[:, a, b] = pairs.total(by_patient)
-        return classification.compute_metrics(counts, won)
+        return classification.compute_metrics(counts, won, self.trained)
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ class InheritedCounts:
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         counts = np.tensordot(weights, self.confusion, axes=1)
-        of_frames = frame_metrics.compute_inherited_metrics(counts, self.classes)
+        of_frames = frame_metrics.compute_inherited_metrics(
+            counts, self.classes, self.clips.trained
+        )
         return self.clips.metrics(weights) | of_frames
 
 
@@ -102,9 +106,11 @@ class FrameCounts:
 
     patients: tuple[str, ...]
     confusion: Float[np.ndarray, "P S K K"]
+    trained: Bool[np.ndarray, "K"] | None = None
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
-        return frame_metrics.compute_metrics(np.tensordot(weights, self.confusion, axes=1))
+        counts = np.tensordot(weights, self.confusion, axes=1)
+        return frame_metrics.compute_metrics(counts, self.trained)
 
 
 @dataclass(frozen=True)
@@ -115,10 +121,11 @@ class PixelCounts:
     scheme: str
     confusion: Float[np.ndarray, "P K K"]
     image_sums: Float[np.ndarray, "P Q 2"]
+    trained: Bool[np.ndarray, "K"] | None = None
 
     def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
         counts = np.tensordot(weights, self.confusion, axes=1)
-        values = segmentation.compute_metrics(counts, self.scheme)
+        values = segmentation.compute_metrics(counts, self.scheme, self.trained)
         sums = np.tensordot(weights, self.image_sums, axes=1)
         for q, name in enumerate(segmentation.PER_IMAGE[self.scheme]):
             values[f"{name}_per_image"] = ratio(sums[:, q, 0], sums[:, q, 1])
@@ -126,7 +133,10 @@ class PixelCounts:
 
 
 def count_classes(
-    patient: Sequence[str], target: Int[np.ndarray, "N"], probability: Float[np.ndarray, "N K"]
+    patient: Sequence[str],
+    target: Int[np.ndarray, "N"],
+    probability: Float[np.ndarray, "N K"],
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> ClassCounts:
     patients, index = _index(patient)
     num_classes = probability.shape[1]
@@ -136,7 +146,7 @@ def count_classes(
         (a, b): _pairs(index, target == a, target == b, probability[:, a])
         for a, b in permutations(np.unique(target).tolist(), 2)
     }
-    return ClassCounts(patients, confusion, pairs)
+    return ClassCounts(patients, confusion, pairs, trained)
 
 
 def count_inherited(
@@ -145,11 +155,12 @@ def count_inherited(
     probability: Float[np.ndarray, "N K"],
     frame_counts: Int[np.ndarray, "N K"],
     names: Sequence[str],
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> InheritedCounts:
     patients, index = _index(patient)
     confusion = np.zeros((len(patients), *frame_counts.shape[1:] * 2))
     np.add.at(confusion, (index, target), frame_counts)
-    clips = count_classes(patient, target, probability)
+    clips = count_classes(patient, target, probability, trained)
     return InheritedCounts(patients, clips, confusion, tuple(names))
 
 
@@ -158,8 +169,10 @@ def count_labels(
     target: Int[np.ndarray, "N K"],
     probability: Float[np.ndarray, "N K"],
     names: Sequence[str],
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> LabelCounts:
     """Count clips by patient; targets are 0, 1 or -1 (not judged)."""
+    target = multilabel.keep_trained(target, trained)
     patients, index = _index(patient)
     num_labels = target.shape[1]
     confusion = np.zeros((len(patients), num_labels, 2, 2))
@@ -171,7 +184,7 @@ def count_labels(
         present, absent = target[:, k] == 1, target[:, k] == 0
         if present.any() and absent.any():
             pairs[k] = _pairs(index, present, absent, probability[:, k])
-    hits = multilabel.group_hits(target, probability, multilabel.group_columns(names))
+    hits = multilabel.group_hits(target, probability, multilabel.group_columns(names, trained))
     sums = np.zeros((len(patients), 4))
     positives = multilabel.count_positives(target, probability)
     np.add.at(sums, index, np.column_stack([*hits, positives]))
@@ -183,6 +196,7 @@ def count_frames(
     target: Int[np.ndarray, "N"],
     probability: Float[np.ndarray, "N K"],
     members: FrameSelection,
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> FrameCounts:
     """Count frames by patient and setting; `patient` has one name per frame."""
     patients, index = _index(patient)
@@ -192,11 +206,14 @@ def count_frames(
         setting, frame = np.nonzero(members.kept)
         predicted = probability.argmax(axis=1)
         np.add.at(confusion, (index[frame], setting, target[frame], predicted[frame]), 1.0)
-    return FrameCounts(patients, confusion)
+    return FrameCounts(patients, confusion, trained)
 
 
 def count_pixels(
-    patient: Sequence[str], counts: Real[np.ndarray, "N K K"], scheme: str
+    patient: Sequence[str],
+    counts: Real[np.ndarray, "N K K"],
+    scheme: str,
+    trained: Bool[np.ndarray, "K"] | None = None,
 ) -> PixelCounts:
     """Sum the counts of `segmentation.count_pixels` by patient; `patient` has one name per image.
 
@@ -208,12 +225,12 @@ def count_pixels(
     patients, index = _index(patient)
     confusion = np.zeros((len(patients), *counts.shape[1:]))
     np.add.at(confusion, index, counts)
-    by_image = segmentation.compute_metrics(counts, scheme)
+    by_image = segmentation.compute_metrics(counts, scheme, trained)
     values = np.stack([by_image[name] for name in segmentation.PER_IMAGE[scheme]], axis=1)
     image_sums = np.zeros((len(patients), values.shape[1], 2))
     np.add.at(image_sums[..., 0], index, np.nan_to_num(values))
     np.add.at(image_sums[..., 1], index, np.isfinite(values))
-    return PixelCounts(patients, scheme, confusion, image_sums)
+    return PixelCounts(patients, scheme, confusion, image_sums, trained)
 
 
 def _index(patient: Sequence[str]) -> tuple[tuple[str, ...], Int[np.ndarray, "N"]]:

@@ -7,16 +7,18 @@ kept.
 
 A class in neither mask is undefined (NaN) and left out of means over classes and over images. A
 class that is predicted but not true scores 0.
+`trained` marks the classes that a model was trained on; None for all. The others have no score of
+their own, and means over classes leave them out. Pixel accuracy counts every pixel.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Real, UInt8
+from jaxtyping import Bool, Float, Int, Real, UInt8
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.metrics.classification import Scores, accuracy, class_f1, ratio
+from lus_ray.metrics.classification import Scores, accuracy, class_f1, keep_trained, ratio
 
 MARKERS = MASK_SCHEMES["markers"]
 UNION = tuple(MARKERS.index(f"score {score}") for score in (1, 2, 3))
@@ -65,7 +67,9 @@ def count_pixels(
     return counts.reshape(-1, num_classes, num_classes)
 
 
-def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
+def score(
+    counts: Real[np.ndarray, "N K K"], scheme: str, trained: Bool[np.ndarray, "K"] | None = None
+) -> Scores:
     """Every metric of `METRICS[scheme]`, as the papers print them.
 
     Over the whole data set (as in Roy 2020; the dense-label study does not say), and as means over
@@ -74,19 +78,30 @@ def score(counts: Real[np.ndarray, "N K K"], scheme: str) -> Scores:
     Raises:
         ValueError: an unknown scheme, or counts of another number of classes.
     """
-    pooled = compute_metrics(counts.sum(axis=0), scheme)
+    pooled = compute_metrics(counts.sum(axis=0), scheme, trained)
     values = {name: float(value) for name, value in pooled.items()}
-    by_image = compute_metrics(counts, scheme)
+    by_image = compute_metrics(counts, scheme, trained)
     for name in PER_IMAGE[scheme]:
         values[f"{name}_per_image"] = float(mean_of_defined(by_image[name]))
     undefined = [name for name, value in values.items() if np.isnan(value)]
     if not counts.any():
         return Scores(values, dict.fromkeys(undefined, "no image was tested"))
-    return Scores(values, {name: _reason(name, scheme) for name in undefined})
+    reasons = {name: _reason(name, scheme) for name in undefined}
+    if trained is not None:
+        possible = compute_metrics(np.ones_like(counts[0]), scheme, trained)
+        never = {name for name, value in possible.items() if np.isnan(value)}
+        reasons |= {
+            name: f"no training mask has {_classes_of(name, scheme)}"
+            for name in undefined
+            if name.removesuffix("_per_image") in never
+        }
+    return Scores(values, reasons)
 
 
 def compute_metrics(
-    counts: Real[np.ndarray, "*D K K"], scheme: str
+    counts: Real[np.ndarray, "*D K K"],
+    scheme: str,
+    trained: Bool[np.ndarray, "*#D K"] | None = None,
 ) -> dict[str, Float[np.ndarray, "*D"]]:
     """Every pooled metric of `METRICS[scheme]`.
 
@@ -95,20 +110,23 @@ def compute_metrics(
     """
     classes = _classes(counts, scheme)
     if scheme == "bline":
-        return {
+        is_trained = None if trained is None else trained[..., 1]
+        of_bline = {
             "dice": dice(counts)[..., 1],
             "sensitivity": sensitivity(counts),
             "specificity": specificity(counts),
         }
+        return {name: keep_trained(values, is_trained) for name, values in of_bline.items()}
     if scheme == "markers":
-        by_class = dice(counts)
+        by_class = keep_trained(dice(counts), trained)
+        is_trained = None if trained is None else np.asarray(trained[..., list(UNION)].any(axis=-1))
         return {
             "pixel_accuracy": accuracy(counts),
-            "union_dice": union_dice(counts, UNION),
+            "union_dice": keep_trained(union_dice(counts, UNION), is_trained),
             "categorical_dice": mean_of_defined(by_class[..., list(CATEGORICAL)]),
             **{f"dice {name}": by_class[..., k] for k, name in enumerate(classes)},
         }
-    by_class = iou(counts)
+    by_class = keep_trained(iou(counts), trained)
     return {
         "pixel_accuracy": accuracy(counts),
         "mean_iou": mean_of_defined(by_class),
@@ -116,10 +134,12 @@ def compute_metrics(
     }
 
 
-def spread_over_images(counts: Real[np.ndarray, "N K K"], scheme: str) -> dict[str, Spread]:
+def spread_over_images(
+    counts: Real[np.ndarray, "N K K"], scheme: str, trained: Bool[np.ndarray, "N K"] | None = None
+) -> dict[str, Spread]:
     """Every metric of `compute_metrics` over the images that define it."""
     spreads = {}
-    for name, values in compute_metrics(counts, scheme).items():
+    for name, values in compute_metrics(counts, scheme, trained).items():
         defined = values[np.isfinite(values)]
         mean, std = (defined.mean(), defined.std()) if len(defined) else (np.nan, np.nan)
         spreads[name] = Spread(float(mean), float(std), len(defined))
@@ -188,12 +208,18 @@ def _reason(metric: str, scheme: str) -> str:
         return "no true mask has B-line"
     if name == "specificity":
         return "every true pixel is B-line"
+    return f"no true and no predicted mask has {_classes_of(name, scheme)}"
+
+
+def _classes_of(metric: str, scheme: str) -> str:
+    """The classes that a metric is of, in words."""
     wanted = {
         "union_dice": "score 1, 2 or 3",
         "categorical_dice": "score 0, 2 or 3",
-        "dice": MASK_SCHEMES[scheme][-1],
+        **dict.fromkeys(("dice", "sensitivity", "specificity"), MASK_SCHEMES[scheme][-1]),
     }
-    return f"no true and no predicted mask has {wanted.get(name, name.partition(' ')[2])}"
+    name = metric.removesuffix("_per_image")
+    return wanted.get(name, name.partition(" ")[2])
 
 
 METRICS = {

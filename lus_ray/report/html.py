@@ -133,10 +133,11 @@ def _roc_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
 def _mean_roc(arm: ScoredArm, column: int) -> figures.Curve:
     true_rates: list[np.ndarray] = []
     for cell in arm.cells.values():
-        if classification.explain_unusable(cell.probability):
+        is_untrained = not (cell.multilabel or cell.knows(column))
+        if is_untrained or classification.explain_unusable(cell.probability):
             continue
         if cell.multilabel:
-            judged = cell.target >= 0
+            judged = cell.judged
             positive, probability = cell.target[judged] == 1, cell.probability[judged]
         else:
             positive, probability = cell.target == column, cell.probability[:, column]

@@ -14,7 +14,7 @@ from lus_ray.storage.files import write_text
 
 
 class CellLog:
-    """Logs a cell; `is_start` records a start of it.
+    """Logs a cell; `is_start` records a start of it. `trained` are the classes it trained on.
 
     The first logged epoch shows where a killed cell resumes: metrics of an earlier start are kept
     up to that epoch.
@@ -26,6 +26,7 @@ class CellLog:
         folder.path.mkdir(parents=True, exist_ok=True)
         self.folder, self.callback = folder, callback
         self.notes: tuple[str, ...] = ()
+        self.trained: tuple[str, ...] | None = None
         self.path = folder.metrics
         self.path.touch()
         self.earlier = self.path.read_text()

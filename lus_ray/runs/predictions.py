@@ -34,6 +34,8 @@ class PredictionInfo:
     `multilabel`: a target has one entry per class. `by_frame`: it has one class index per frame,
     and `outputs` one line per frame. `inherited`: the same, where every frame has the class of its
     clip. `scheme`: the mask scheme of pixels, with one confusion matrix per frame in `counts`.
+    `trained`: the classes among the training rows, of `multilabel` those with both values; None
+    where unknown, as in tables of earlier versions.
     """
 
     arm: str
@@ -45,6 +47,7 @@ class PredictionInfo:
     by_frame: bool = False
     inherited: bool = False
     scheme: str | None = None
+    trained: tuple[str, ...] | None = None
 
 
 def schema(*, several: bool) -> pa.Schema:
@@ -96,6 +99,8 @@ def read(
     file = open_parquet(path)
     try:
         contents = json.loads((file.schema_arrow.metadata or {})[KEY])
+        trained = contents.get("trained")
+        contents["trained"] = None if trained is None else tuple(trained)
         info = PredictionInfo(**{**contents, "classes": tuple(contents["classes"])})
         names = columns(info) if callable(columns) else columns
         return info, file.read(columns=None if names is None else list(names))

@@ -15,7 +15,7 @@ from lus_ray.data.loading.sampler import count_images
 from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Arm
 from lus_ray.predictor import Prediction
-from lus_ray.runs import cell_predictions, cell_rows, predictions
+from lus_ray.runs import cell_predictions, cell_rows, predictions, trained_classes
 from lus_ray.runs.cell import Cell, EpochCallback, cell_seed
 from lus_ray.runs.cell_log import CellLog
 from lus_ray.runs.cost import CostMeter, add_workers
@@ -52,12 +52,14 @@ def run(
     )  # fmt: skip
     if arm.crossfit:
         task, outputs, scores = _crossfit(arm, rows, train, pixels, seed, device)
+        trained = trained_classes.inherit(task, arm, cell, plan)  # test clips keep its predictions
     else:
         task, scores = train(rows)
         checkpoint.save(folder.checkpoint, task, checkpoint.describe(arm.task), seed=seed)
         if arm.rows.images:
             rows = [row for row in rows if row["split"] == "test"]
         outputs = list(cell_predictions.predict_clips(task, rows, pixels, device))
+        trained = log.trained
     # Example images are compared between arms; of clips split at random, other arms have none.
     is_comparable = not (arm.crossfit or arm.rows.clips or task.reads_rows)
     if is_comparable and fold.number == min(f.number for f in plan.folds):
@@ -92,6 +94,7 @@ def run(
         by_frame=task.by_frame,
         inherited=task.inherited,
         scheme=task.scheme,
+        trained=trained,
     )
     predictions.write(folder.predictions, table, info)
     state.remove()
@@ -123,7 +126,10 @@ def make_trainer(
         selecting = "test" if arm.recipe and arm.recipe.select == "test" else "val"
         val = [row for row in labelled if row["split"] == selecting]
         if task.fits_in_one_call:
+            log.trained = trained_classes.find(task, train, pixels)
             scores = task.fit_rows(train, val, seed=seed)
+            if task.fits > 1 and not np.isfinite(scores["score"]):
+                log.notes += (f"no validation clip has {arm.label}: the first fit was kept",)
             log.log_epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
             return task, scores
         if arm.start is not None:
@@ -134,6 +140,7 @@ def make_trainer(
         if arm.members:
             load_members(task, arm, cell, plan)
         if arm.recipe is None:
+            log.trained = trained_classes.inherit(task, arm, cell, plan)
             return task.eval(), {}
         if not train:
             raise CellError(f"{cell.name}: no training clip has {arm.label}; add labelled clips")
@@ -146,6 +153,7 @@ def make_trainer(
             device=device, second=second,
         )  # fmt: skip
         log.notes += fitted.notes
+        log.trained = trained_classes.find(task, train, pixels) if task.classes else None
         return task, fitted.scores
 
     return train_task

@@ -133,6 +133,8 @@ def _note_selection(kept: int, progress: TrainingProgress, recipe: Recipe) -> li
     expected = recipe.epochs - 1 if last else _select_epoch(past, recipe, avoid_problems=False)
     problem = past[expected].problem if expected < len(past) else ""
     reason = f": {problem}" if problem else ""
+    if recipe.select in ("best", "test") and all(math.isnan(record.worth) for record in past):
+        return [f"no epoch has a validation score; epoch {kept} was kept"]
     if kept != expected:
         return [f"epoch {kept} was kept, not epoch {expected}{reason}"]
     return [f"epoch {kept} was kept, as every epoch had a problem{reason}"] if problem else []

@@ -95,7 +95,7 @@ def identity(clip, patient, fold, **columns):
 def write_rows(out, entry, fold, rows, *, about, target, more=()):
     trained = {"clip": "phantom/trained", "split": "train", "patient": PATIENTS[-1]}
     known = {"arm": entry["name"], "fold": fold, "label": entry["label"], "fingerprint": "f" * 64}
-    known["multilabel"] = False
+    known |= {"multilabel": False, "trained": about["classes"]}
     schema = pa.schema(
         [
             *LIGHT_FIELDS,
