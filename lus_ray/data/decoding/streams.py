@@ -8,7 +8,7 @@ from typing import Any
 
 from av.stream import Disposition
 
-from lus_ray.data.decoding.damage import list_ranges
+from lus_ray.data.decoding.damage import MAX_SHORTFALL, list_ranges
 from lus_ray.data.decoding.file_types import ASF, AVI, MATROSKA, MP4, FileFormat
 from lus_ray.errors import DecodeError
 
@@ -17,6 +17,8 @@ PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails
 HAS_DURATION = (MATROSKA.demuxer, ASF.demuxer)
 """Containers that count no frames and whose header states the duration."""
 
+REORDERED = 5.0
+"""Frames by which a clip that was cut without encoding may begin late."""
 GAP_TOLERANCE, MAX_GAPS = 0.1, 0.1
 """A clip is steady where all but this share of its frames come after the usual time."""
 
@@ -70,26 +72,34 @@ def _count_stored(num_frames: int, times: Sequence[int]) -> int:
     return min(num_frames, len(times) + (num_last if num_last >= longest else 0))
 
 
-def count_cut_off(container: Any, stream: Any, kind: FileFormat, end: int) -> int | None:
-    """Frames between `end`, of the last packet in its time base, and the end by the header.
+def count_lost(
+    container: Any, stream: Any, kind: FileFormat, times: Sequence[int | None], end: int
+) -> int | None:
+    """Frames that the duration in the header has room for beside those from `times` to `end`.
 
-    None where the container declares no duration. Up to 2 frames or 2 % are rounding.
+    In the time base of the stream. None where the container declares no duration. Beside
+    other tracks a video may begin late.
     """
-    seconds = _declared_seconds(container, stream, kind)
-    if seconds is None or not stream.average_rate:
+    others = [other for other in container.streams if not other.disposition & PICTURES]
+    seconds = _declared_seconds(container, stream, kind, len(others) == 1)
+    if seconds is None or not stream.average_rate or not stream.time_base:
         return None
-    missing = (seconds - float(end * stream.time_base)) * float(stream.average_rate)
-    return int(missing) if missing > max(2.0, 0.02 * seconds * float(stream.average_rate)) else 0
+    known = [time for time in times if time is not None]
+    start = min(known, default=0) if len(others) == 1 else 0
+    rate = float(stream.average_rate)
+    missing = (seconds - float((end - start) * stream.time_base)) * rate
+    return int(missing) if missing > max(REORDERED, MAX_SHORTFALL * seconds * rate) else 0
 
 
-def _declared_seconds(container: Any, stream: Any, kind: FileFormat) -> float | None:
+def _declared_seconds(
+    container: Any, stream: Any, kind: FileFormat, is_alone: bool
+) -> float | None:
     if kind.demuxer not in HAS_DURATION:
         return None
     with suppress(KeyError, ValueError):
         hours, minutes, seconds = map(float, stream.metadata["DURATION"].split(":"))
         return 3600 * hours + 60 * minutes + seconds
-    others = [other for other in container.streams if not other.disposition & PICTURES]
-    return container.duration / 1e6 if len(others) == 1 and container.duration else None
+    return container.duration / 1e6 if is_alone and container.duration else None
 
 
 def note_gaps(times: Sequence[int | None], notes: list[str]) -> None:

@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from lus_ray.data.decoding import file_types
 from lus_ray.data.decoding.damage import MAX_SHORTFALL, StrictDecoder, drop_damaged
 from lus_ray.data.decoding.orientation import Orientation, matrix_of, parse_matrix
-from lus_ray.data.decoding.streams import choose_stream, count_cut_off, count_shown, note_gaps
+from lus_ray.data.decoding.streams import choose_stream, count_lost, count_shown, note_gaps
 from lus_ray.errors import DecodeError
 
 MAX_FPS = 1000.0
@@ -56,11 +56,12 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         write_raw(frames, out, request)
         num_frames, num_expected = drop_damaged(decoder, out, num_declared, notes)
         if not num_declared:
-            num_cut_off = count_cut_off(container, stream, kind, decoder.end)
-            if num_cut_off or (num_cut_off is not None and not decoder.container_cause):
-                num_expected = num_frames + num_cut_off
-            whole = [n for n in decoder.shown_order() if n not in decoder.find_cut_off()]
-            note_gaps([decoder.packets[number].pts for number in whole], notes)
+            times = {number: decoder.packets[number].pts for number in decoder.shown_order()}
+            cut_off = decoder.find_cut_off()
+            note_gaps([times[number] for number in times if number not in cut_off], notes)
+            num_lost = count_lost(container, stream, kind, [*times.values()], decoder.end)
+            if num_lost or (num_lost is not None and not decoder.container_cause):
+                num_expected = num_frames + num_lost
         check_count(num_frames, num_expected, decoder.container_cause, notes)
         fps = None if kind.still or num_frames < 2 else _fps(stream.average_rate, notes)
     return {
