@@ -41,7 +41,7 @@ class FileFormat:
 
 GIF = FileFormat("GIF", "gif", (".gif",), end=b"\x00;", end_within=2)
 PNG = FileFormat("PNG", "", (".png", ".apng"), still=True)
-JPEG = FileFormat("JPEG", "jpeg_pipe", (".jpg", ".jpeg", ".jpe"), still=True, end=b"\xff\xd9")
+JPEG = FileFormat("JPEG", "jpeg_pipe", (".jpg", ".jpeg", ".jpe"), still=True)
 BMP = FileFormat("BMP", "bmp_pipe", (".bmp",), still=True)
 TIFF = FileFormat("TIFF", "", (".tif", ".tiff"), still=True)
 WEBP = FileFormat("WebP", "", (".webp",), still=True)

@@ -26,12 +26,12 @@ def read_first(file: BinaryIO, notes: list[str]) -> BinaryIO:
     """The first image of an open JPEG file; `notes` takes what follows it.
 
     Raises:
-        DecodeError: another image is at least as large.
+        DecodeError: the image does not end, or another one is at least as large.
     """
     content = file.read()
     first = _scan(content, 0)
-    if first is None:  # damaged: the decoder says how
-        return io.BytesIO(content)
+    if first is None:
+        raise DecodeError("truncated: the end mark of its image is missing; copy it again")
     size, end = first
     image = io.BytesIO(content[:end])
     if (video := content.find(VIDEO, end) - 4) >= end:

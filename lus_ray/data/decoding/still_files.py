@@ -21,7 +21,7 @@ from lus_ray.errors import DecodeError
 
 ORIENTATION = 0x0112
 """The Exif tag that rotates or mirrors an image."""
-PNG_MARK_BYTES, CHUNK_HEAD_BYTES = 8, 8
+PNG_MARK, CHUNK_HEAD_BYTES = b"\x89PNG\r\n\x1a\n", 8
 CODESTREAM = b"\xff\x4f\xff\x51"
 """SOC and SIZ, the first markers of a JPEG 2000 image."""
 CODESTREAM_END = b"\xff\xd9"
@@ -72,7 +72,7 @@ def open_png(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Still
 
 def _check_chunks(file: BinaryIO) -> tuple[int, list[float]]:
     """Check every chunk of a PNG; bits per sample, and durations in ms of its animation."""
-    file.seek(PNG_MARK_BYTES)
+    file.seek(len(PNG_MARK))
     depth, durations, name = 8, [], b""
     while name != b"IEND":
         head = file.read(CHUNK_HEAD_BYTES)
@@ -87,8 +87,14 @@ def _check_chunks(file: BinaryIO) -> tuple[int, list[float]]:
         elif name == b"fcTL":
             numerator, denominator = struct.unpack_from(">HH", content, 20)
             durations.append(1000 * numerator / (denominator or 100))
+    _check_single(1 + file.read().count(PNG_MARK))
     file.seek(0)
     return depth, durations
+
+
+def _check_single(num_images: int) -> None:
+    if num_images > 1:
+        raise DecodeError(f"holds {num_images} images; save one per file", "refused")
 
 
 def _compose_png(file: BinaryIO) -> Iterator[Image.Image]:
@@ -112,6 +118,8 @@ def open_webp(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Stil
     size = file.seek(0, os.SEEK_END)
     if size < declared:
         raise DecodeError(f"truncated: {size} of {declared} bytes; copy it again")
+    file.seek(declared)
+    _check_single(1 + file.read().count(b"WEBPVP8"))
     file.seek(0)
     image = WebPImagePlugin.WebPImageFile(file)
     check_declared(image.height, image.width, image.n_frames, request)
@@ -123,9 +131,8 @@ def open_jpeg2000(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> 
     """A JPEG 2000 file of one image."""
     content = file.read()
     start = content.find(CODESTREAM)
-    num_images = content.count(b"jp2c" + CODESTREAM)
-    if num_images > 1:
-        raise DecodeError(f"holds {num_images} images; save one per file", "refused")
+    _check_single(content.count(b"jp2c" + CODESTREAM))
+    _check_single(1 + content.count(CODESTREAM_END + CODESTREAM))
     if start < 0 or content.rfind(CODESTREAM_END) < start:
         raise DecodeError("truncated: the end mark of JPEG 2000 is missing; copy it again")
     file.seek(0)

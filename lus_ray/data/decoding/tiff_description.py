@@ -20,7 +20,7 @@ def count_images(text: str, height: int, width: int, samples: int) -> int:
         num_values = math.prod(int(side) for side in found[1].split(",") if side.strip())
         num_images = num_values // (height * width * samples)
     elif "<OME" in text:
-        for element in re.findall(r"<Pixels\b[^>]*>", text):
+        for element in re.findall(r"<(?:\w+:)?Pixels\b[^>]*>", text):
             sides = dict(re.findall(r'\bSize([CTZ])="(\d{1,9})"', element))
             channels = max(1, int(sides.get("C", 1)) // samples)
             num_images += channels * int(sides.get("T", 1)) * int(sides.get("Z", 1))

@@ -14,7 +14,7 @@ from tests.data.decoding.still_files import RAMP, save
             save(RAMP, "JPEG", comment=b"hdrgm:GainMapMax"),
             "skipped 1 previews or gain maps after the image",
         ),
-        (b"\0\0\0\x18ftypmp42" + bytes(88), "skipped a video of 100 bytes after the image"),
+        (b"\0\0\0\x18ftypmp42" + bytes(8088), "skipped a video of 8100 bytes after the image"),
     ],
 )
 def test_what_follows_a_jpeg_is_noted_and_no_frame(after, note, decode):

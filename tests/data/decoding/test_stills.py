@@ -212,6 +212,14 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG2000", "j2k"])
+def test_several_files_in_one_are_refused_with_their_number(kind, decode):
+    settings = {"no_jp2": True} if kind == "j2k" else {}
+    content = save(RAMP, "JPEG2000" if settings else kind, **settings)
+    with pytest.raises(DecodeError, match="holds 3 images; save one per file"):
+        decode(content * 3)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_would_be_stored_wrongly_is_refused_with_its_numbers(name, decode):
     content, cause = REFUSED[name]
