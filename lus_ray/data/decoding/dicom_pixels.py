@@ -43,9 +43,10 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     frames = DicomFrames(file, header, max_side=request["max_side"])
     num_frames = write_raw(frames, out, request)
     notes = list(header.notes)
-    num_damaged = len(frames.damaged)
+    if not num_frames:
+        check_count(0, header.num_frames, frames.damage or frames.end, notes)
     check_damaged(frames.damaged, header.num_frames, frames.damage, notes)
-    check_count(num_frames + num_damaged, header.num_frames, frames.end, notes)
+    check_count(num_frames + len(frames.damaged), header.num_frames, frames.end, notes)
     _check_range(frames, header)
     _check_text(frames.extremes, header, notes, allow_text)
     scale = max(frames.shape) / max(frames.native)

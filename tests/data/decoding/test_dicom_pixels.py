@@ -135,7 +135,7 @@ HOSTILE = [
     ({"BitsAllocated": 32, "BitsStored": 32}, "32 bits in 32"),
     ({"BurnedInAnnotation": "YES"}, "text is burned into the pixels"),
     ({"SequenceOfUltrasoundRegions": [OUTSIDE]}, "outside of its image"),
-    ({"syntax": JPEG, "PixelData": NO_JPEG}, "damaged: frames 0-5 of 6"),
+    ({"syntax": JPEG, "PixelData": NO_JPEG}, "no frame can be decoded"),
     ({"syntax": JPEG, "PixelData": LARGE_JPEG}, "not of the size in the header"),
     ({"syntax": uid.JPEGLosslessSV1, "PixelData": NO_JPEG}, "holds pixels as JPEG Lossless"),
 ]
