@@ -3,6 +3,7 @@
 import shutil
 import signal
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -77,14 +78,14 @@ def _run(source: Source, store: Path, rng: np.random.Generator) -> Outcome:
     is_twice, has_store = rng.random() < 0.1, rng.random() < 0.2
     try:
         if has_store:
-            _ingest(source, store)
+            _ingest(source, store, outcome)
             before = read_store(store)
             check(source, before, store, outcome)
             if len(before) != len(source.pictures):
                 outcome.failures.append(f"valid: {len(before)} of {len(source.pictures)} stored")
         mutate(source, rng)
         try:
-            _ingest(source, store)
+            _ingest(source, store, outcome)
         except LusError as error:
             outcome.refused = str(error)
             if "\n" in str(error):
@@ -96,7 +97,7 @@ def _run(source: Source, store: Path, rng: np.random.Generator) -> Outcome:
         check(source, rows, store, outcome)
         if is_twice:
             again = store.with_name("again")
-            _ingest(source, again)
+            _ingest(source, again, outcome)
             if read_store(again) != rows:
                 outcome.failures.append("twice: a second ingest gives another store")
     except Exception as error:
@@ -104,9 +105,13 @@ def _run(source: Source, store: Path, rng: np.random.Generator) -> Outcome:
     return outcome
 
 
-def _ingest(source: Source, store: Path) -> None:
-    with _deadline(SECONDS):
-        ingest(source.reader, source.root, store, limits=LIMITS, workers=1)
+def _ingest(source: Source, store: Path, outcome: Outcome) -> None:
+    with _deadline(SECONDS), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            ingest(source.reader, source.root, store, limits=LIMITS, workers=1)
+        finally:
+            outcome.failures += [f"warning: {warning.message}" for warning in caught]
 
 
 @contextmanager

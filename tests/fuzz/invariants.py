@@ -78,7 +78,7 @@ def _check_clip(
         outcome.failures.append(
             f"identity: {name} ({file}) shows the file of code {others}, not {picture.code}"
         )
-    entries = [entry for entry in ledger if _mentions(entry, file, name)]
+    entries = [entry for entry in ledger if entry.item in (name, file)]
     _check_pixels(source, file, picture, frames, entries, outcome)
     if row["masks"] is not None:
         _check_masks(source, row, picture, outcome)
@@ -219,21 +219,13 @@ def _check_groups(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _check_completeness(source: Source, stored: set[str], ledger: list[LedgerEntry]) -> list[str]:
-    failures = []
-    done = {(source.root / file).resolve() for file in stored}
+    """Each file and each link to a folder is stored, was read as an annotation, or has a row."""
+    failures, items = [], {entry.item for entry in ledger}
     for folder, folders, names in os.walk(source.root):
         links = [name for name in folders if (Path(folder) / name).is_symlink()]
         for name in (*names, *links):
-            path = Path(folder, name)
-            file = path.relative_to(source.root).as_posix()
-            if file in source.used or file in stored or path.resolve() in done:
-                continue
-            if not any(_mentions(entry, file) for entry in ledger):
+            file = Path(folder, name).relative_to(source.root).as_posix()
+            below = any(item.startswith(f"{file}/") for item in items)
+            if not (file in source.used or file in stored or file in items or below):
                 failures.append(f"completeness: {file} is neither stored nor in the ledger")
     return failures
-
-
-def _mentions(entry: LedgerEntry, file: str, clip: str = "") -> bool:
-    text = f"{entry.item} {entry.reason}"
-    path = Path(file)
-    return file in text or path.name in text or path.stem in text or (bool(clip) and clip in text)

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -163,11 +164,12 @@ def change_element(source: Source, rng: Rng) -> str:
     value = _choose(rng, ELEMENTS[element])
     try:
         name = _choose(rng, sorted(files))
-        dataset = dcmread(source.root / name)
-        setattr(dataset, element, value)
-        if element == "WindowCenter":
-            dataset.WindowWidth = 100.0
-        dataset.save_as(source.root / name)
+        with warnings.catch_warnings(action="ignore"):
+            dataset = dcmread(source.root / name)
+            setattr(dataset, element, value)
+            if element == "WindowCenter":
+                dataset.WindowWidth = 100.0
+            dataset.save_as(source.root / name)
     except Exception as error:  # no file is left, or it is damaged
         return f"nothing, as {element} cannot be changed ({type(error).__name__})"
     source.elements.setdefault(name, {})[element] = value

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from lus_ray.data.decoding.decoder import FileDecoder
+from lus_ray.data.ingest.pipeline import ingest
 from tests.fuzz.__main__ import known_seeds
 from tests.fuzz.example import quick_ingests, run_example
+from tests.fuzz.invariants import Outcome, check, read_store
 from tests.fuzz.pictures import (
     EXACT,
     STILLS,
@@ -14,6 +16,7 @@ from tests.fuzz.pictures import (
     read_bits,
     write,
 )
+from tests.fuzz.sources import make_source
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -33,6 +36,28 @@ def decoder():
 def test_a_known_seed_breaks_no_invariant(seed, tmp_path):
     outcome, steps = run_example(seed, tmp_path)
     assert not outcome.failures, steps
+
+
+@pytest.mark.slow
+def test_the_invariants_hold_for_a_sound_store_and_fail_for_every_kind_of_fault(tmp_path):
+    source = make_source("folder", tmp_path / "root", np.random.default_rng(2))
+    store = tmp_path / "store"
+    ingest("folder", source.root, store, workers=1)
+
+    def failures(rows):
+        check(source, rows, store, outcome := Outcome())
+        return " ".join(line.partition(":")[0] for line in outcome.failures)
+
+    first, *others = read_store(store)
+    assert failures([first, *others]) == ""
+    assert failures(others) == "completeness"
+    assert failures([first | {"severity": 2 if first["severity"] == 1 else 1}, *others]) == "labels"
+    assert failures([first | {"patient": "folder/P-9"}, *others]) == "patient"
+    assert "groups" in failures([first | {"group": "folder/P-9"}, *others])
+    assert failures([first | {"frames": first["frames"][::-1]}, *others]) == "pixels"
+    assert failures([first | {"frames": first["frames"][1:]}, *others]) == "pixels"
+    pixels = {name: others[-1][name] for name in ("frames", "masks", "mask_scheme")}
+    assert "identity" in failures([first | pixels, *others])
 
 
 @pytest.mark.parametrize("form", [*VIDEOS, *STILLS, *SYNTAXES, "gif"])
