@@ -1,7 +1,8 @@
 import pytest
 
+from lus_ray.data.ingest.patients import unify_patients
 from lus_ray.data.ledger import Ledger
-from lus_ray.data.patient_names import find_same, find_similar, normalize_name, unify_patients
+from lus_ray.data.patient_names import find_same, find_similar, normalize_name
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ def test_names_that_differ_in_case_are_the_same_and_others_similar():
     assert find_same(names) == (("P-007", "p-007"), ("STRASSE", "straße"))
     assert find_similar(names) == (("P 7", "P-007", "P-07", "P007"),)
     assert find_similar(["7", "7.0", "007", "70"]) == (("007", "7", "7.0"),)
+    assert find_similar(["1-1", "1 1", "1_1", "11"]) == (("1 1", "1-1", "1_1"),)
     assert find_similar(["\u0420-1", "P-1"]) == (("P-1", "\u0420-1"),)  # a Cyrillic letter
 
 

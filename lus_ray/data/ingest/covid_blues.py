@@ -54,13 +54,19 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     """One dict per clip, sorted by patient, with `file` to be decoded.
 
     Raises:
-        SourceError: a CSV file or a column of it is missing, or a class is unknown.
+        SourceError: a CSV file or a column of it is missing, a class is unknown, or a patient is
+            listed twice.
     """
     _, rows = label_table.read(root / "severity.csv", CLIP_COLUMNS)
     columns = ("patient_id", AIR, OXYGEN, FLOW, *DIAGNOSES)
     _, patients = label_table.read(root / "clinical_variables.csv", columns)
     label_table.parse_all(rows, _check_classes)
-    clinical = {row.text("patient_id"): row for row in patients}
+    clinical: dict[str | None, TableRow] = {}
+    for row in patients:
+        first = clinical.setdefault(row.text("patient_id"), row)
+        if first is not row:
+            name = row.cells["patient_id"]
+            raise SourceError(f"{row.where}: patient {name!r} is in {first.where} too; keep one")
     ledger.use(root / "severity.csv", root / "clinical_variables.csv")
     ledger.unlisted = "severity.csv has no row for this file of lus_videos"
     files: dict[str, list[Path]] = defaultdict(list)

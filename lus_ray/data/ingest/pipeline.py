@@ -24,6 +24,7 @@ from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.ingest.conflicts import drop_conflicts
+from lus_ray.data.ingest.patients import unify_patients
 from lus_ray.data.ingest.source_files import (
     SourceFiles,
     relative_name,
@@ -33,7 +34,6 @@ from lus_ray.data.ingest.source_files import (
 )
 from lus_ray.data.ingest.workers import IngestPool
 from lus_ray.data.ledger import Action, Ledger, count_reasons
-from lus_ray.data.patient_names import unify_patients
 from lus_ray.errors import SkippedError, SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join
 

@@ -129,3 +129,11 @@ def test_a_clip_listed_twice_or_with_two_files_is_refused(source):
     several = {entry.item for entry in ledger.entries if reason in entry.reason}
     names = {"lus_videos/patient_2_R1.avi", "lus_videos/patient_2_R1.mp4"}
     assert several == {"severity.csv row 4 (patient_2_R1)", *names}
+
+
+def test_a_patient_with_two_clinical_rows_is_refused(source):
+    table = source / "clinical_variables.csv"
+    table.write_text(table.read_text() + "2,80,-96,,0,0,0,0,1\n")
+    reason = r"clinical_variables.csv row 3: patient '2' is in clinical_variables.csv row 2 too"
+    with pytest.raises(SourceError, match=reason):
+        list(covid_blues.clips(source, Ledger()))
