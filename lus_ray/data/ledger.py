@@ -102,16 +102,25 @@ def count_reasons(
 
     Reasons that differ in the file, the row, quoted values or numbers count as one.
     """
-    texts: dict[str, list[str]] = {}
+    alike: dict[str, list[str]] = {}
     for entry in entries:
         if entry.action == action:
             reason = WHERE.sub("", _short(entry))
-            texts.setdefault(NUMBER.sub("N", VALUE.sub(r"\1...", reason)), []).append(reason)
-    counts = [
-        (found[0] if len(set(found)) == 1 else reason, len(found))
-        for reason, found in texts.items()
-    ]
+            alike.setdefault(NUMBER.sub("N", _mask_values(reason)), []).append(reason)
+    counts = [(_summarize(reasons), len(reasons)) for reasons in alike.values()]
     return sorted(counts, key=lambda count: -count[1])
+
+
+def _summarize(reasons: list[str]) -> str:
+    """One text for reasons that differ in values and numbers alone."""
+    if len(set(reasons)) == 1:
+        return reasons[0]
+    words = zip(*(_mask_values(reason).split() for reason in reasons), strict=True)
+    return " ".join(same[0] if len(set(same)) == 1 else NUMBER.sub("N", same[0]) for same in words)
+
+
+def _mask_values(reason: str) -> str:
+    return VALUE.sub(r"\1 ...", reason)
 
 
 def read(path: PathOrUri) -> list[LedgerEntry]:

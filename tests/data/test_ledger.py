@@ -4,7 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from lus_ray import cli
-from lus_ray.data.ledger import Ledger, LedgerEntry, read
+from lus_ray.data.ledger import Ledger, LedgerEntry, count_reasons, read
 from lus_ray.errors import StoreError
 from lus_ray.storage import files
 
@@ -55,3 +55,29 @@ def test_a_ledger_is_on_the_disk_before_it_takes_its_name(tmp_path, monkeypatch)
     monkeypatch.setattr(files, "fsync", lambda path: synced.append(path.exists()))
     Ledger().write(tmp_path / "ledger.jsonl", source="a")
     assert synced == [True, True]
+
+
+def test_reasons_that_differ_in_file_row_value_or_number_count_as_one():
+    ledger = Ledger()
+    ledger.note("a", "z.mp4", "not skipped")
+    ledger.skip("a", "sub/a.mp4", "a.mp4: truncated: 3 of 60 frames; copy it again")
+    ledger.skip("a", "b.mp4", "b.mp4: truncated: 44 of 50 frames; copy it again")
+    ledger.skip("a", "c.mp4", "t.csv row 4: 'severity' is '9'; write 0 to 3")
+    ledger.skip("a", "d.mp4", "t.csv row 5: 'severity' is 'x'; write 0 to 3")
+    ledger.skip("a", "e.mp4", "t.csv row 12: 'severity' is 'mild'; write 0 to 3")
+    ledger.skip("a", "f.mp4", "the file is empty; copy it again")
+    ledger.skip("a", "g.mp4", "t.csv row 6: 'probe' is '9'; write 0 to 3")
+    assert count_reasons(ledger.entries) == [
+        ("'severity' is ...; write 0 to 3", 3),
+        ("truncated: N of N frames; copy it again", 2),
+        ("the file is empty; copy it again", 1),
+        ("'probe' is '9'; write 0 to 3", 1),
+    ]
+
+
+def test_text_that_is_not_unicode_is_escaped(tmp_path):
+    ledger = Ledger()
+    ledger.skip("a", "caf\udce9\n\x1b", "caf\udce9: \ud800")
+    ledger.write(tmp_path / "ledger.jsonl", source="a")
+    (entry,) = read(tmp_path / "ledger.jsonl")
+    assert (entry.item, entry.reason) == (r"caf\xe9\n\x1b", r"caf\xe9: \ud800")

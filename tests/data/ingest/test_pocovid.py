@@ -107,6 +107,46 @@ def test_a_class_in_another_spelling_refuses_the_table(old, new, reason, source)
     assert reason in str(caught.value)
 
 
+LINEAR, CONVEX = "pocus_videos/linear/x.gif", "pocus_videos/convex/x.gif"
+
+
+@pytest.mark.parametrize(
+    ("probes", "files", "clips", "skipped"),
+    [
+        ("convex linear", [CONVEX, LINEAR], {CONVEX[:-4]: "P1", LINEAR[:-4]: "P2"}, []),
+        ("convex linear", [LINEAR], {"x": "P2"}, ["row 2"]),
+        ("convex", [LINEAR], {}, ["row 2", LINEAR]),
+        ("Convex", [LINEAR, CONVEX], {"x": "P1"}, [LINEAR]),
+        ("convex convex", [CONVEX], {}, ["row 2", "row 3", CONVEX]),
+        ("convex convex linear", [CONVEX, LINEAR], {"x": "P3"}, ["row 2", "row 3", CONVEX]),
+        (", linear", [CONVEX, LINEAR], {}, ["row 2", "row 3", CONVEX, LINEAR]),
+        (",", [LINEAR], {"x": "P1"}, []),
+        ("convex", [CONVEX, "pocus_videos/convex/x.MP4"], {},
+         ["row 2", CONVEX, "pocus_videos/convex/x.MP4"]),
+        ("convex", ["pocus_videos/x.gif"], {"x": "P1"}, []),
+        ("convex", ["pocus_videos/convex/label_uncertain/x.gif"], {"x": "P1"}, []),
+    ],
+)  # fmt: skip
+def test_a_file_has_the_row_of_its_probe_or_none(probes, files, clips, skipped, tmp_path):
+    root = tmp_path / "linear"  # a folder above the source is no probe
+    for file in files:
+        (root / file).parent.mkdir(parents=True, exist_ok=True)
+        (root / file).touch()
+    lines = [",".join(pocovid.COLUMNS)]
+    for number, probe in enumerate(probes.split(), start=1):
+        cells = {"Filename": "x", "Type": "video", "Label": "Regular", "Probe": probe.strip(",")}
+        cells["Patient ID / Name"] = f"P{number}"
+        lines.append(",".join(cells.get(name, "") for name in pocovid.COLUMNS))
+    (root / pocovid.METADATA).write_text("\n".join(lines) + "\n")
+    ledger = Ledger()
+    read = {item["clip"]: item["patient"] for item in pocovid.clips(root, ledger)}
+    assert read == {f"pocovid/{clip}": f"pocovid/{patient}" for clip, patient in clips.items()}
+    items = [entry.item for entry in ledger.entries if entry.action == "skipped"]
+    assert sorted(items) == sorted(
+        name if "." in name else f"{pocovid.METADATA} {name} (x)" for name in skipped
+    )
+
+
 @pytest.mark.data
 def test_every_public_file_has_its_row(shared_data):
     ledger = Ledger()
