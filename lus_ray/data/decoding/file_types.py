@@ -18,6 +18,8 @@ PREAMBLE_BYTES = 128
 DICOM_MARK = b"DICM"
 BARE_DICOM = re.compile(rb"[\x02\x08]\x00.\x00(?:[A-Z]{2}|..\x00\x00)", re.DOTALL)
 """First element of DICOM without its preamble: group 2 or 8, then a type or a short length."""
+RUN_LENGTH_CODED = (b"\1", b"\2")
+"""Compressions of BMP."""
 PADDING = b"\0\r\n "
 """May follow the end mark of a file."""
 
@@ -96,6 +98,9 @@ def detect_format(file: BinaryIO) -> FileFormat:
         )
     if kind.end and kind.end not in tail.rstrip(PADDING)[-kind.end_within :]:
         raise DecodeError(f"truncated: the end mark of a {kind.name} is missing; copy it again")
+    declared = int.from_bytes(head[2:6], "little")
+    if kind is BMP and head[30:31] in RUN_LENGTH_CODED and size < declared:  # FFmpeg fills the rest
+        raise DecodeError(f"truncated: {size} of {declared} bytes; copy it again")
     return kind
 
 

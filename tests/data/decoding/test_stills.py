@@ -227,39 +227,6 @@ def test_what_would_be_stored_wrongly_is_refused_with_its_numbers(name, decode):
         decode(content)
 
 
-NOISE = np.random.default_rng(2).integers(0, 256, (64, 64), dtype=np.uint8)
-CUT = {
-    "png": lambda: save(NOISE, "PNG"),
-    "apng": lambda: save([NOISE, NOISE.T, NOISE[::-1]], "PNG"),
-    "webp": lambda: save(NOISE, "WEBP"),
-    "jp2": lambda: save(NOISE, "JPEG2000"),
-    "pgm": lambda: save(NOISE, "PPM"),
-    "bmp": lambda: save(NOISE, "BMP"),
-    "raw tiff": lambda: save(NOISE, "TIFF"),
-    "deflate tiff": lambda: save([NOISE, NOISE.T], "TIFF", compression="tiff_adobe_deflate"),
-    "jpeg tiff": lambda: save(colour(NOISE), "TIFF", compression="jpeg"),
-}
-
-
-@pytest.mark.parametrize("name", CUT)
-def test_a_cut_still_is_never_stored(name, decode):
-    whole = CUT[name]()
-    decode(whole)
-    for percent in range(10, 100, 10):
-        with pytest.raises(DecodeError):
-            decode(whole[: len(whole) * percent // 100])
-
-
-@pytest.mark.parametrize("name", ["png", "apng", "deflate tiff"])
-def test_overwritten_bytes_are_refused_where_a_checksum_exists(name, decode):
-    whole = CUT[name]()
-    for position in range(len(whole) // 8, len(whole) - 20, len(whole) // 9):
-        content = bytearray(whole)
-        content[position] ^= 0x55
-        with pytest.raises(DecodeError):
-            decode(bytes(content))
-
-
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize(
     ("limits", "cause"),
