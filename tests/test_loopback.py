@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import pytest
 
-from lus_ray.errors import LusError
+from lus_ray.errors import InputError, LusError
 from lus_ray.inference import client
 from lus_ray.loopback import exempt_from_proxies, is_this_machine, proxy_of
 
@@ -73,6 +73,18 @@ def test_a_clip_for_this_machine_does_not_leave_it(host, proxy, clip):
         with pytest.raises(LusError, match=r"no response \(.*is 'lus serve' running"):
             client.request_prediction(f"http://{host}:{port}", clip, token="t")
     assert proxy == []
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8000", "http://", "http://[::1", "http://a b:80",
+                                 "http://a:port", "http://a:99999", "ftp://a"])  # fmt: skip
+def test_a_malformed_url_is_bad_input(url, clip):
+    with pytest.raises(InputError, match="write http://HOST:PORT"):
+        client.request_prediction(url, clip)
+
+
+def test_https_to_a_service_without_a_certificate_is_named(portal, clip):
+    with pytest.raises(LusError, match=r"has no certificate: write http://$"):
+        client.request_prediction(f"https://localhost:{portal}", clip)
 
 
 def test_a_proxy_that_answers_is_not_taken_for_the_service(portal, proxy, clip):

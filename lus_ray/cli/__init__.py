@@ -5,6 +5,7 @@ Why imports are inside the commands: `lus --help` answers at once, without torch
 """
 
 import errno
+import os
 from typing import Any
 
 import click
@@ -14,7 +15,7 @@ from lus_ray.cli.data import check, ingest
 from lus_ray.cli.run import demo, report, run
 from lus_ray.cli.serve import predict, serve, watch
 from lus_ray.cli.tools import bench, doctor, weights
-from lus_ray.errors import LusError
+from lus_ray.errors import InputError, LusError
 from lus_ray.loopback import exempt_from_proxies
 
 BAD_PATH = (
@@ -58,6 +59,12 @@ def main() -> None:
     For research use only; not a medical device.
     """
     exempt_from_proxies()
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise InputError(
+            f"the current folder is not usable ({error.strerror}); change to one that exists"
+        ) from None
 
 
 for command in (demo, ingest, check, run, report, watch, serve, predict, weights, bench, doctor):

@@ -5,6 +5,7 @@ again after its Retry-After.
 """
 
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -60,6 +61,8 @@ def request_prediction(
                     continue
                 reason = getattr(error, "reason", None) or error
                 remedy = _proxy_remedy(url) or "; is 'lus serve' running?"
+                if isinstance(reason, ssl.SSLError):
+                    remedy = "; 'lus serve' itself has no certificate: write http://"
                 raise LusError(f"{url}: no response ({reason}){remedy}") from error
     raise AssertionError
 
@@ -73,6 +76,7 @@ def _check_url(url: str) -> None:
     try:
         parts = urlsplit(url)
         is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_valid &= url.isprintable() and " " not in url
     except ValueError:  # the port is no number, or a bracket is missing
         is_valid = False
     if not is_valid:

@@ -61,8 +61,10 @@ def read_text(path: PathOrUri) -> str | None:
         filesystem, name = open_filesystem(path)
         with filesystem.open_input_file(name) as file:
             return bytes(file.read()).decode()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError as error:
+        raise StoreError(f"{path}: not readable: permission denied; ask its owner") from error
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{path}: not readable: {describe_error(error)}") from error
 

@@ -45,6 +45,18 @@ def test_help_names_every_command_without_loading_torch_or_ray():
         assert f"\n  {name} " in text.stdout
 
 
+def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert_one_line(lus("weights"), "the current folder is not usable")
+
+
+def test_a_file_in_place_of_a_run_folder_is_named(tmp_path):
+    (tmp_path / "run").touch()
+    assert_one_line(lus("report", tmp_path / "run"), "name a folder that 'lus run ... --out' wrote")
+
+
 @pytest.mark.slow
 def test_the_module_is_the_command():
     words = [sys.executable, "-m", "lus_ray.cli", "run", "cats"]
