@@ -7,7 +7,8 @@ so do the frames predicted from it, up to the next key frame.
 Limits: damage that leaves a valid stream cannot be noticed. That is any change of uncompressed,
 Huffyuv, Ut Video, QuickTime Animation and FFV1 version 1 frames; in VP8, VP9 and HEVC, whose
 arithmetic codes have no redundancy, all but blank blocks (HEVC with a picture hash is checked); and
-single bits of other codecs.
+single bits or short bursts of other codecs, most often of Motion JPEG, where blank blocks pass too
+if its Huffman tables write zeros for flat areas.
 """
 
 import os
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 from av.error import FFmpegError
 from av.video.frame import PictureType
 
+from lus_ray.data.decoding.blank_blocks import has_blank_block
 from lus_ray.errors import DecodeError
 
 MAX_SHORTFALL = 0.02
@@ -33,10 +35,6 @@ LOGGED_BY_DEMUXER = (
     ("asf", "invalid"),
 )
 """The same for lost packets."""
-
-BLANK = bytes(64)
-"""A run of zero bytes, as of a lost block, that these codecs do not write within a packet."""
-NEVER_BLANK = ("h264", "hevc", "vp8", "vp9")
 
 
 @dataclass
@@ -103,8 +101,8 @@ class StrictDecoder:
             self.packets.append(info)
             if packet.is_corrupt:
                 self.hurt[number] = "incomplete"
-            if self.codec.name in NEVER_BLANK and BLANK in bytes(packet).rstrip(b"\0"):
-                self.hurt[number] = f"{len(BLANK)} zero bytes within it"
+            if has_blank_block(self.codec.name, bytes(packet)):
+                self.hurt[number] = "a block of zero bytes"
             self.end = max(self.end, (info.pts or 0) + (packet.duration or 0))
         try:
             return self.codec.decode(packet)

@@ -6,8 +6,9 @@
 A crash of the decoder, a truncated file, a decompression bomb or an HTML page fails that file
 alone: the caller gets a one-line `DecodeError`. Shapes: T frames, H rows, W columns.
 The content determines the format, not the file name. Grey is luma in full range; transparent is
-black. A rotation in the container is applied. Non-square pixels and varying frame times are kept.
-A frame count more than one frame and 2 % below the container's is refused as truncated; a smaller
+black. Frames are turned and mirrored upright as the file asks. Non-square pixels and varying frame
+times are kept. A clip has the frames that a player shows: an edit list is followed, cover art
+skipped. Frames that are damaged or missing refuse it where they exceed one frame and 2 %; a smaller
 loss is `repaired`.
 """
 

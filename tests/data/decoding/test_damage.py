@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from PIL import Image
 
+from lus_ray.data.decoding.blank_blocks import BLANK
 from lus_ray.data.decoding.damage import list_ranges
 from lus_ray.errors import DecodeError
 
@@ -81,6 +83,41 @@ def test_a_blank_block_is_noticed_in_codecs_without_redundancy(name, write_video
     path.write_bytes(content)
     with pytest.raises(DecodeError, match=r"damaged|truncated"):
         decoder.decode(path)
+
+
+def save_jpeg(path, texture, **options):
+    Image.fromarray(texture).save(path, quality=92, **options)
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("damage", [scatter, blank, lose])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_damaged_in_the_middle_is_refused(damage, progressive, moving, tmp_path, decoder):
+    path = tmp_path / "a.jpg"
+    content = save_jpeg(path, moving[0], progressive=progressive)
+    assert len(decoder.decode(path).frames) == 1
+    damage(content, np.random.default_rng(9))
+    path.write_bytes(content)
+    with pytest.raises(DecodeError, match=r"a\.jpg: damaged: frame 0 of 1.*copy it again"):
+        decoder.decode(path)
+
+
+def test_harmless_oddities_of_a_jpeg_are_read(moving, tmp_path, decoder):
+    path = tmp_path / "a.jpg"
+    content = bytes(save_jpeg(path, moving[0]))
+    frames = decoder.decode(path).frames
+    exif = b"\xff\xe1\x00\x10Exif\0\0II*\0" + b"\xff" * 4
+    zeros = b"\xff\xe2\x01\x02" + bytes(256)
+    for odd in (
+        content + bytes(300),
+        *(content[:2] + part + content[2:] for part in (exif, zeros)),
+    ):
+        path.write_bytes(odd)
+        assert np.array_equal(decoder.decode(path).frames, frames)
+    black = np.zeros((512, 512), np.uint8)  # its flat blocks are runs of zeros
+    black[:8, :8] = moving[0, :8, :8]
+    assert BLANK in bytes(save_jpeg(path, black, optimize=True))
+    assert np.abs(decoder.decode(path).frames[0].astype(int) - black).max() < 20
 
 
 def test_one_damaged_frame_of_many_is_removed_and_named(write_video, moving, decoder):
