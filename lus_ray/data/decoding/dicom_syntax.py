@@ -60,6 +60,8 @@ def find_pixels(file: BinaryIO, elements: Dataset, syntax: uid.UID) -> tuple[int
     if tag in FLOAT_PIXELS:
         raise DecodeError("its pixels are floating-point numbers; export 8 or 16 bits")
     sop_class = uid.UID(str(elements.get("SOPClassUID", "")))
+    if tag != PIXEL_DATA and "Rows" in elements:
+        raise DecodeError("its pixel data are missing; copy or export it again")
     if tag != PIXEL_DATA:
         name = f" ({sop_class.name})" if sop_class in uid.UID_dictionary else ""
         raise DecodeError(f"holds no image{name}; export the clip itself")

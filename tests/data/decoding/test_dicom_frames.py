@@ -192,9 +192,15 @@ def without_pixels(dataset, **elements):
 
 
 FOREIGN = {
-    "icon": (lambda dataset: (with_icon(dataset), without_pixels(dataset)), "holds no image"),
+    "icon": (
+        lambda dataset: (with_icon(dataset), without_pixels(dataset)),
+        "pixel data are missing",
+    ),
     "report": (
-        lambda dataset: without_pixels(dataset, SOPClassUID=uid.BasicTextSRStorage),
+        lambda dataset: (
+            without_pixels(dataset, SOPClassUID=uid.BasicTextSRStorage),
+            delattr(dataset, "Rows"),
+        ),
         r"holds no image \(Basic Text SR Storage\)",
     ),
     "private": (
@@ -202,7 +208,7 @@ FOREIGN = {
             without_pixels(dataset),
             dataset.private_block(0x7FE1, "DOE", create=True).add_new(1, "OB", FAN.tobytes()),
         ),
-        "holds no image",
+        "pixel data are missing",
     ),
     "float": (lambda dataset: without_pixels(dataset, FloatPixelData=bytes(8)), "floating-point"),
     "volume": (
