@@ -39,9 +39,9 @@ def drop_conflicts(items: Iterable[Item], root: Path, source: str, ledger: Ledge
             if certain and item is not kept:
                 skip(item, f"the same file as {name_item(kept, root)!r}, which is read; remove it")
             elif not certain:
-                rival = next(one for one in same if one["patient"] != item["patient"])
+                other = next(one for one in same if one["patient"] != item["patient"])
                 reason = "which belongs to another patient; keep the link that is right"
-                skip(item, f"the same file as {name_item(rival, root)!r}, {reason}")
+                skip(item, f"the same file as {name_item(other, root)!r}, {reason}")
     return [item for item in items if id(item) not in refused]
 
 

@@ -162,4 +162,8 @@ def _find_loss(path: Path, root: Path, unlisted: str) -> str | None:
         is_named = path.suffix.lower() in EXTENSIONS or kind.startswith(("image/", "video/"))
         if is_system_file(path) or not is_named:
             return None
-    return "hidden: rename it" if _is_hidden(path.relative_to(root)) else unlisted
+    return (
+        "hidden by the dot before its name; rename it"
+        if _is_hidden(path.relative_to(root))
+        else unlisted
+    )
