@@ -86,9 +86,9 @@ class CellResult:
     def tested(self) -> Bool[np.ndarray, "K"]:
         """Classes that a test example has; of labels, those with a judged entry."""
         if self.counts is not None:
-            return self.counts.sum(axis=(0, 2)) > 0
+            return np.asarray(self.counts.sum(axis=(0, 2)) > 0)
         if self.multilabel:
-            return (self.target >= 0).any(axis=0)
+            return np.asarray((self.target >= 0).any(axis=0))
         return np.isin(np.arange(len(self.classes)), self.target)
 
     def knows(self, k: int) -> bool:

@@ -176,8 +176,9 @@ def score_classes(arm: ScoredArm) -> dict[str, ClassScores]:
     scores = {}
     for k, name in enumerate(cells[0].classes):
         counts = pool_confusion(arm, trained=k)
-        is_scored = counts is not None and counts[k].any()
-        columns = classification.scores_by_class(counts if is_scored else np.zeros_like(pooled))
+        if counts is None or not counts[k].any():
+            counts = np.zeros_like(pooled)
+        columns = classification.scores_by_class(counts)
         num_folds, reason = _explain_folds(arm, k)
         scores[name] = ClassScores(
             num_true=float(pooled[k].sum()),

@@ -74,7 +74,8 @@ def _sentence(entries: Sequence[UntrainedClass]) -> str:
     tested = "" if first.num_tested or values else " and in no test clip"
     scored = f"scored in {first.num_scored} of {first.num_folds} folds"
     where += f"{tested}; {scored if first.num_scored else 'no score'}"
-    return f"{first.label} {', '.join(names)}: {where}."
+    comma = "; " if any(":" in name for name in names) else ", "
+    return f"{first.label} {comma.join(names)}: {where}."
 
 
 def _join(names: Sequence[str]) -> str:
