@@ -10,6 +10,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.store import read_sources
 from lus_ray.errors import ArmError, CheckpointError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe
@@ -21,6 +22,9 @@ from lus_ray.runs.plan import RunRequest
 from lus_ray.storage.paths import PathOrUri, join
 from lus_ray.tasks.task import with_arguments
 from lus_ray.training import checkpoint
+
+MAX_CLOSE = 3
+"""Arms that an error message suggests."""
 
 
 def build_request(
@@ -55,7 +59,8 @@ def find_experiment(name: str) -> Experiment:
     folder = importlib.import_module("experiments").__path__
     known = sorted(module.name for module in pkgutil.iter_modules(folder))
     if name not in known:
-        raise InputError(f"no experiment {name!r}; there are {', '.join(known)}")
+        hint = did_you_mean(find_close_values(name, known))
+        raise InputError(f"no experiment {name!r}; there are {', '.join(known)}{hint}")
     return importlib.import_module(f"experiments.{name}").EXPERIMENT
 
 
@@ -145,7 +150,9 @@ def _matching_arms(experiment: Experiment, arms: str) -> tuple[str, ...]:
                 break
         else:
             wrong = parts[start].strip()
-            raise ArmError(f"{experiment.name}: no arm {wrong!r}; its arms are {'; '.join(names)}")
+            hint = did_you_mean(find_close_values(wrong, names)[:MAX_CLOSE])
+            listed = "; ".join(names)
+            raise ArmError(f"{experiment.name}: no arm {wrong!r}; its arms are {listed}{hint}")
     return tuple(matches)
 
 

@@ -70,6 +70,7 @@ def test_the_module_is_the_command():
     [
         (["run"], "Missing argument 'EXPERIMENT'; see 'lus run --help'"),
         (["run", "cats"], "no experiment 'cats'; there are biomarkers"),
+        (["run", "frame_score"], "; did you mean 'frame_scores'?"),
         (["run", "biomarkers", "--size", "laptop", "--data", "nowhere"], "lus ingest SOURCE ROOT"),
         (["run", "biomarkers"], "needs clips; give --data STORE"),
         (["run", "biomarkers", "--samples", "-1"], "-1 is not in the range x>=1"),
@@ -84,7 +85,9 @@ def test_the_module_is_the_command():
         ([*SMOKE, "--weights", "vgg"], "vgg"),
         ([*SMOKE, "--domains", "A,B"], "biomarkers compares no domains"),
         ([*SMOKE, "--out", f"{ROOT}/README.md"], "is a file; give --out a folder"),
+        ([*SMOKE, "--arms", "e2e severty"], "; did you mean 'e2e severity'?"),
         (["ingest", "floppy", "a", "b"], "floppy"),
+        (["ingest", "covid_blue", "a", "b"], "; did you mean 'covid_blues'?"),
         (["ingest", "folder", "nowhere", "b"], "nowhere"),
         (["ingest", "folder", "a", "s", "--max-side", "0"], "0 is not in the range x>=1"),
         (["ingest", "folder", "a", "s", "--video-labels", "1"], "--video-labels is for phantom"),

@@ -183,14 +183,14 @@ def test_an_epoch_without_any_finite_loss_ends_training():
 
     result, log = run(Brightness(), replace(RECIPE, select="loss"), data=data)
     assert len(log) == 2
-    assert result.notes == ("no step had a finite loss in epoch 2",)
+    assert result.notes[0] == "no step had a finite loss in epoch 2"
 
 
 def test_a_running_statistic_that_is_not_finite_ends_training_before_it():
     task = Brightness(normalised=True)
     result, log = run(task, data=poisoned((2, 3)))
     assert (result.epoch, len(log)) == (1, 2)
-    assert result.notes == ("mean was not finite in epoch 2",)
+    assert result.notes[0] == "mean was not finite in epoch 2"
     assert torch.isfinite(task.mean)
 
 

@@ -24,6 +24,7 @@ from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.ingest.conflicts import drop_conflicts
+from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.ingest.patients import unify_patients
 from lus_ray.data.ingest.source_files import (
     SourceFiles,
@@ -199,7 +200,9 @@ def list_sources() -> list[str]:
 
 def _load_reader(source: str, options: dict[str, Any]) -> ModuleType:
     if source not in _module_names() or not hasattr(_module(source), "clips"):
-        raise SourceError(f"no source {source!r}; there are {', '.join(list_sources())}")
+        known = list_sources()
+        hint = did_you_mean(find_close_values(source, known))
+        raise SourceError(f"no source {source!r}; there are {', '.join(known)}{hint}")
     reader = _module(source)
     allowed = list(inspect.signature(reader.clips).parameters)[2:]
     if unknown := sorted(set(options) - set(allowed)):
