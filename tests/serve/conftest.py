@@ -1,6 +1,7 @@
 """Runs that were trained once, and one service on them for the API, the page and takeovers."""
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.serve.service import Service, serving, to_video
 
 LATE = "sf_ratio"
 """The label whose experts finish while the shared service runs."""
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -46,8 +48,16 @@ def served_run(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def service(served_run: Path) -> Iterator[Service]:
-    with serving(served_run) as running:
+def proxy() -> Iterator[socket.socket]:
+    """The HTTP proxy in the environment of `service`, which nobody may connect to."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener
+
+
+@pytest.fixture(scope="session")
+def service(served_run: Path, proxy: socket.socket) -> Iterator[Service]:
+    address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+    with serving(served_run, **dict.fromkeys(PROXY_VARIABLES, address)) as running:
         yield running
 
 

@@ -114,13 +114,13 @@ def is_replica(process: psutil.Process) -> bool:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Service]:
-    """`lus serve FOLDER` for the length of a block, ended like by Ctrl-C."""
+def serving(folder: Path, **variables: str) -> Iterator[Service]:
+    """`lus serve FOLDER` with these variables for the length of a block, ended like by Ctrl-C."""
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "serve", str(folder), "--port", str(port)],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
-        env=os.environ | ENVIRONMENT, start_new_session=True,
+        env=os.environ | ENVIRONMENT | variables, start_new_session=True,
     )  # fmt: skip
     service = Service(f"http://127.0.0.1:{port}", process)
     threading.Thread(target=_read_output, args=(process, service.lines), daemon=True).start()

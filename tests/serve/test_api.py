@@ -2,6 +2,7 @@
 
 import json
 import re
+import select
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +22,7 @@ from lus_ray.inference.schema import SERVED_MODELS, to_dict
 from tests.data.decoding import dicom_files
 from tests.inference.conftest import RUNS
 from tests.serve.bad_clients import CLOSED, connect, head, read_reply, send_endless
+from tests.serve.conftest import PROXY_VARIABLES
 from tests.serve.service import is_replica, request
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -103,6 +105,18 @@ def test_the_command_predicts_the_same_with_and_without_the_service(url, served_
     assert probabilities(there) == pytest.approx(probabilities(here), abs=1e-5)
     for part in ("clip", "lung_ultrasound", "masks", "notice"):
         assert there[part] == here[part]
+
+
+def test_with_a_proxy_in_the_environment_nothing_goes_through_it(
+    url, proxy, video_file, monkeypatch
+):
+    for name in PROXY_VARIABLES:
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+    for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):
+        monkeypatch.setenv(name, "")  # restored afterwards, as the command extends them
+    done = CliRunner().invoke(main, ["predict", str(video_file), "--url", url])
+    assert done.exit_code == 0, done.stderr
+    assert select.select([proxy], [], [], 0)[0] == []  # neither the command nor the service
 
 
 def test_dicom_with_burned_in_text_is_rejected_unless_allowed(url, tmp_path):

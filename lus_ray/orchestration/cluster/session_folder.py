@@ -25,7 +25,7 @@ def choose_session_folder() -> tuple[Path, str]:
     Raises:
         InputError: none of the folders can hold a session.
     """
-    problems = []
+    problems: list[str] = []
     for folder, name in _candidates():
         if not (problem := _find_problem(folder)):
             note = f"{'; '.join(problems)}; Ray's session is in {folder}" if problems else ""
