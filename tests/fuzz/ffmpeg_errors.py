@@ -26,10 +26,9 @@ def has_errors(path: Path) -> bool:
     return bool(messages)
 
 
-def _open(path: Path) -> list[BinaryIO]:
-    content = path.read_bytes()
-    if content[128:132] != b"DICM":
-        return [io.BytesIO(content)]
+def _open(path: Path) -> list[BinaryIO | str]:
+    if path.read_bytes()[128:132] != b"DICM":
+        return [str(path)]  # its name tells FFmpeg more than its content
     elements = dcmread(path)
     return [io.BytesIO(image) for image in generate_frames(elements.PixelData, number_of_frames=1)]
 

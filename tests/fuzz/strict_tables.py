@@ -16,6 +16,8 @@ from lus_ray.clip import BIOMARKERS
 
 Parser = Callable[[str], Any]
 PRESENCE = {"1": 1, "yes": 1, "true": 1, "1.0": 1, "0": 0, "no": 0, "false": 0, "0.0": 0}
+COMMENTS = ("comment", "COMMENT", "commen", "note", "")
+"""The names that a mutation gives to the column of comments."""
 DISEASES = {"regular": "healthy", "covid-19": "COVID-19 pneumonia"}
 
 
