@@ -36,7 +36,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         for row in rows
         if len(row) == len(names)
         and not any(
-            ("\n" in cell or "\r" in cell) and name not in ("comment", "")
+            ("\n" in cell or "\r" in cell) and name not in COMMENTS
             for name, cell in zip(names, row, strict=True)
         )
     ]
