@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import av
 import av.logging
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from lus_ray.data.decoding import file_types
@@ -27,6 +28,7 @@ LUMA_FIRST = frozenset(
     ["nv12", "nv21", *(prefix + kind for prefix in ("yuv", "yuvj") for kind in _SAMPLINGS)]
 )
 """Pixel formats whose first plane is 8-bit luma."""
+CONVERTER, SHRINKER = VideoReformatter(), VideoReformatter()
 FULL_RANGE = 2
 """FFmpeg's code for luma that spans 0-255; by default video luma spans 16-235."""
 WIDENED = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
@@ -107,6 +109,7 @@ class VideoFrames:
         self.shape: tuple[int, int] | None = None
         self.scale = 1.0
         self.matrix: bytes | None = None
+        self.rotation = 0
         self.orientation = Orientation()
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "H W"]]:
@@ -116,7 +119,11 @@ class VideoFrames:
     def _upright(self, frame: Any) -> UInt8[np.ndarray, "H W"]:
         check_size(frame.height, frame.width, self.request)
         is_first = self.native is None
-        self._check_matrix(matrix_of(frame), is_first)
+        # Side data and their frame refer to each other: reading those of every frame would keep
+        # hundreds of frames in memory. Only a mirror that begins within the clip is missed so.
+        if is_first or frame.rotation != self.rotation:
+            self._check_matrix(matrix_of(frame), is_first)
+            self.rotation = frame.rotation
         pixels = shrink_frame(to_grey(frame), self.request["max_side"])
         pixels = self.orientation.apply(pixels)
         native = (frame.height, frame.width)
@@ -160,11 +167,16 @@ def to_grey(frame: Any) -> UInt8[np.ndarray, "H W"]:
         full_range = frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj")
         return luma if full_range else np.take(WIDENED, luma)
     if not any(component.is_alpha for component in frame.format.components):
-        return frame.to_ndarray(format="gray")
-    rgba = frame.to_ndarray(format="rgba")
+        return _convert(frame, "gray")
+    rgba = _convert(frame, "rgba")
     luma = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgba[..., :3]), format="rgb24")
     alpha = rgba[..., 3].astype(np.uint16)
-    return ((luma.to_ndarray(format="gray") * alpha + 127) // 255).astype(np.uint8)
+    return ((_convert(luma, "gray") * alpha + 127) // 255).astype(np.uint8)
+
+
+def _convert(frame: Any, layout: str) -> UInt8[np.ndarray, "H W ..."]:
+    """One converter for all frames: one of each frame would start and keep threads of its own."""
+    return CONVERTER.reformat(frame, format=layout, threads=1).to_ndarray()
 
 
 def shrink_frame(pixels: UInt8[np.ndarray, "H W"], max_side: int) -> UInt8[np.ndarray, "h w"]:
@@ -175,7 +187,7 @@ def shrink_frame(pixels: UInt8[np.ndarray, "H W"], max_side: int) -> UInt8[np.nd
         return pixels
     size = {"height": max(1, round(height * scale)), "width": max(1, round(width * scale))}
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="gray")
-    return frame.reformat(**size, interpolation="AREA").to_ndarray(format="gray")
+    return SHRINKER.reformat(frame, **size, interpolation="AREA", threads=1).to_ndarray()
 
 
 def check_declared(height: int, width: int, num_frames: int, request: dict[str, Any]) -> None:

@@ -200,6 +200,12 @@ def test_a_decoder_short_of_memory_refuses_the_file_and_lives(write_video, ramp)
 
 
 @pytest.mark.slow
+def test_the_frames_of_a_long_clip_are_not_kept_in_memory(tmp_path, decoder):
+    frames = [Image.fromarray(np.full((64, 64), k % 251, np.uint8)) for k in range(600)]
+    frames[0].save(tmp_path / "long.gif", save_all=True, append_images=frames[1:], duration=40)
+    assert len(decoder.decode(tmp_path / "long.gif").frames) == 600
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.gif", "clip.mpeg"])
 def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
     path = write_video(name, ramp, **FORMATS[name])
