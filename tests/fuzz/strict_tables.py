@@ -1,6 +1,6 @@
 """What a strict reader makes of a table and its cells, written without the reader under test.
 
-A table that is not UTF-8 or has an unclosed quote has no rows; a row with another number of cells
+A table that is not UTF-8 or has an unclosed quote has no rows; a row with fewer or more cells
 than the header, or with a line break in a cell other than a comment or one without a column name,
 is none.
 """
@@ -32,12 +32,13 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     if "\0" in text or any(names.count(name) > 1 for name in names if name):
         return []
     return [
-        dict(zip(names, (cell.strip() for cell in row), strict=True))
+        dict(zip(names, (cell.strip() for cell in row), strict=False))
         for row in rows
-        if len(row) == len(names)
+        if len(row) >= len(names)
+        and not any(map(str.strip, row[len(names) :]))  # commas at the end are harmless
         and not any(
             ("\n" in cell or "\r" in cell) and name not in COMMENTS
-            for name, cell in zip(names, row, strict=True)
+            for name, cell in zip(names, row, strict=False)
         )
     ]
 
