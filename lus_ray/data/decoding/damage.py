@@ -157,13 +157,18 @@ class StrictDecoder:
         shown = [number for number, packet in enumerate(self.packets) if packet.is_shown]
         if all(self.packets[number].pts is not None for number in shown):
             shown.sort(key=lambda number: self.packets[number].pts or 0)
+        elif len(shown) == len(self.outputs):
+            return self.outputs
         return shown
 
 
 def drop_damaged(
     decoder: StrictDecoder, out: BinaryIO, num_declared: int, notes: list[str]
-) -> tuple[int, int]:
-    """Remove damaged frames from `out`; the number of frames left, and of those declared to show.
+) -> tuple[int, list[int], int]:
+    """Remove damaged frames from `out`.
+
+    The number of frames left; those of the frames removed or not decoded, empty where their order
+    is unknown; and the number of frames declared to show.
 
     Raises:
         DecodeError: more are damaged than tolerated.
@@ -179,7 +184,11 @@ def drop_damaged(
     kept = [i for i, number in enumerate(decoder.outputs) if number not in damaged | cut_off]
     if len(kept) < len(decoder.outputs):
         remove_frames(out, kept, out.tell() // len(decoder.outputs))
-    return len(kept), max(0, num_declared - num_cut_off)
+    decoded, left = set(decoder.outputs), {decoder.outputs[i] for i in kept}
+    removed = [rank for rank, number in enumerate(shown) if number not in left]
+    if [number for number in shown if number in decoded] != decoder.outputs:
+        removed = []
+    return len(kept), removed, max(0, num_declared - num_cut_off)
 
 
 def check_damaged(numbers: Sequence[int], total: int, cause: str, notes: list[str]) -> None:

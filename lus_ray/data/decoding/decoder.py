@@ -15,6 +15,7 @@ loss is `repaired`.
 import os
 import signal
 import stat
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ class DecodedVideo:
     stored over native size, so divide millimetres per pixel by it. `fps` is None for still images
     and where the container has none; `num_declared` is the container's own frame count.
     `mm_per_pixel` of `frames` is known only for DICOM with one ultrasound region, which is cropped.
-    A note that begins with "repaired" reports frames lost within the tolerance.
+    A note that begins with "repaired" reports frames lost within the tolerance; `removed` are the
+    numbers of those whose place is known, among the frames that the file shows.
     """
 
     frames: UInt8[np.ndarray, "T H W"]
@@ -61,6 +63,17 @@ class DecodedVideo:
     format: str
     notes: tuple[str, ...] = ()
     mm_per_pixel: float | None = None
+    removed: tuple[int, ...] = ()
+
+    def drop_removed(self, labels: Sequence[Any]) -> Sequence[Any]:
+        """Labels of `frames`, from one label for each that the file shows.
+
+        A player may skip frames at the start that lack their key frame: then none is dropped.
+        """
+        is_start = self.removed == tuple(range(len(self.removed)))
+        if is_start and len(labels) == len(self.frames):
+            return labels
+        return [label for number, label in enumerate(labels) if number not in self.removed]
 
 
 class FileDecoder(Sandbox):
@@ -123,5 +136,5 @@ def _read_video(result: int, max_side: int) -> DecodedVideo:
     frames = np.frombuffer(content, np.uint8, start).reshape(num_frames, height, width)
     height, width = report["native"]
     kept = {name: report[name] for name in ("scale", "fps", "num_declared", "format")}
-    notes, mm_per_pixel = tuple(report["notes"]), report.get("mm_per_pixel")
-    return DecodedVideo(frames, height, width, notes=notes, mm_per_pixel=mm_per_pixel, **kept)
+    kept |= {name: tuple(report.get(name, ())) for name in ("notes", "removed")}
+    return DecodedVideo(frames, height, width, mm_per_pixel=report.get("mm_per_pixel"), **kept)

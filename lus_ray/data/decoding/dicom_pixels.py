@@ -58,6 +58,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         "fps": header.fps if num_frames > 1 else None,
         "mm_per_pixel": header.mm_per_pixel and header.mm_per_pixel / scale,
         "num_declared": header.num_frames,
+        "removed": frames.damaged,
         "format": file_types.DICOM.name,
         "notes": notes,
     }

@@ -56,7 +56,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         decoder = StrictDecoder(container, stream, log)
         frames = VideoFrames(decoder, stream, request, notes)
         write_raw(frames, out, request)
-        num_frames, num_expected = drop_damaged(decoder, out, num_declared, notes)
+        num_frames, removed, num_expected = drop_damaged(decoder, out, num_declared, notes)
         if not num_declared:
             times = {number: decoder.packets[number].pts for number in decoder.shown_order()}
             cut_off = decoder.find_cut_off()
@@ -73,6 +73,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         "scale": frames.scale,
         "fps": fps,
         "num_declared": num_declared or None,
+        "removed": removed,
         "format": kind.name,
         "notes": notes,
     }

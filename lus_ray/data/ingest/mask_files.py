@@ -147,13 +147,15 @@ def _read_files(
 ) -> UInt8[np.ndarray, "T h w"]:
     read, suffix = {"mask": (read_png, ".png"), "polygons": (labelme.read, ".json")}[kind]
     files = [path] if path.is_file() else list(_list_numbered(path, root, suffix))
-    num_frames = len(decoded.frames)
-    if len(files) != num_frames:
+    kept = decoded.drop_removed(files)
+    if len(kept) != len(decoded.frames):
+        num_removed = len(decoded.removed)
+        removed = f", of which {num_removed} are damaged" if num_removed else ""
         raise SourceError(
-            f"{path.relative_to(root)}: {len(files)} masks for {num_frames} frames; give one for "
-            f"each frame, in a folder as 0{suffix}, 1{suffix}, ..."
+            f"{path.relative_to(root)}: {len(files)} masks for {len(decoded.frames) + num_removed} "
+            f"frames{removed}; give one for each frame, in a folder as 0{suffix}, 1{suffix}, ..."
         )
-    readers = [partial(read, file, str(file.relative_to(root))) for file in files]
+    readers = [partial(read, file, str(file.relative_to(root))) for file in kept]
     return _fit_to_frames(readers, decoded, scheme=scheme)
 
 

@@ -93,6 +93,8 @@ class IngestPool:
             finally:
                 self.free.put(decoder)
             columns["frames"] = decoded.frames
+            if grades := columns.get("frame_severity"):
+                columns["frame_severity"] = decoded.drop_removed(grades)
             if callable(columns.get("masks")):
                 columns["masks"] = columns["masks"](decoded)
             if columns.get("fps") is None:

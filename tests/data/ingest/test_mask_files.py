@@ -243,3 +243,21 @@ def test_a_table_with_impossible_masks_is_refused_as_a_whole(text, reason, root,
         ingest("folder", root, tmp_path / "store", workers=1)
     assert caught.value.exit_code == 2
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_removed_frame_takes_its_mask_and_its_grade_with_it(root, write_video, read):
+    noise = np.random.default_rng(3).integers(0, 255, (5, 48, 64), dtype=np.uint8)
+    content = bytearray(write_video("own/v.mp4", noise, codec="png", pix_fmt="gray").read_bytes())
+    third = [found.start() for found in re.finditer(b"IDAT", content)][2]
+    content[third + 20 : third + 60] = bytes(40)
+    (root / "v.mp4").write_bytes(content)
+    (root / "m").mkdir()
+    for number in range(5):
+        save(np.full((48, 64), number, np.uint8), root / "m" / f"{number}.png", palette=None)
+    rows, _ = read(HEADER + "mask,frame_severity", "v.mp4,1,dense,m,0;1;2;3;0")
+    assert clip.masks_of(rows["folder/v"])[:, 0, 0].tolist() == [0, 1, 3, 4]
+    assert rows["folder/v"]["frame_severity"] == [0, 1, 3, 0]
+    (root / "m" / "4.png").unlink()
+    rows, skipped = read(HEADER + "mask,frame_severity", "v.mp4,1,dense,m,0;1;2;3;0")
+    assert "folder/v" not in rows
+    assert "m: 4 masks for 5 frames, of which 1 are damaged" in skipped["v.mp4"]
