@@ -55,6 +55,16 @@ def test_one_patient_has_one_spelling_and_its_clips_are_neighbours():
     assert "may be the same patient as 'x/C-01'" in notes["x/C-1"]
 
 
+@pytest.mark.parametrize("name", ["NA", "nan", "None", "n/a", "Unknown", "?"])
+def test_clips_under_a_text_for_an_unknown_name_are_not_joined_as_one_patient(name):
+    unified, ledger = unify(name, "NA 1", name)
+    assert unified == [("1", "x/NA 1")]
+    reason = f"patient 'x/{name}' means an unknown name; write a name, or leave it empty"
+    assert [(entry.item, entry.reason) for entry in ledger.entries] == [
+        ("x/0", reason), ("x/2", reason)
+    ]  # fmt: skip
+
+
 def test_a_name_without_a_letter_is_missing_and_one_with_a_lost_letter_is_skipped():
     unified, ledger = unify("\u200b", None, "Cl\ufffd", "a\x07")
     assert unified == [("0", None), ("1", None)]

@@ -61,9 +61,9 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     columns = ("patient_id", AIR, OXYGEN, FLOW, *DIAGNOSES)
     _, patients = label_table.read(root / "clinical_variables.csv", columns)
     label_table.parse_all(rows, _check_classes)
-    clinical: dict[str | None, TableRow] = {}
+    clinical: dict[int | None, TableRow] = {}
     for row in patients:
-        first = clinical.setdefault(row.text("patient_id"), row)
+        first = clinical.setdefault(row.whole("patient_id", low=0, high=10**9), row)
         if first is not row:
             name = row.cells["patient_id"]
             raise SourceError(f"{row.where}: patient {name!r} is in {first.where} too; keep one")
@@ -108,12 +108,12 @@ def _patient_then_name(row: TableRow) -> tuple[int, str]:
 
 
 def _parse_clip(
-    name: str, row: TableRow, clinical: dict[str | None, TableRow], ledger: Ledger
+    name: str, row: TableRow, clinical: dict[int | None, TableRow], ledger: Ledger
 ) -> dict[str, Any]:
     match = NAME.fullmatch(name)
     if match is None:
         raise SourceError(f"{row.where}: {name!r} is not patient_<id>_<L|R><1-3>; rename the file")
-    patient = clinical.get(match["patient"])
+    patient = clinical.get(int(match["patient"]))
     if patient is None:
         ledger.note(SOURCE, name, "clinical_variables.csv lacks this patient: no S/F, no disease")
     return {

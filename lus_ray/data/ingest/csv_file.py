@@ -8,7 +8,7 @@ start in, as editors show it.
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from lus_ray.data.ingest.did_you_mean import find_close_columns
@@ -26,6 +26,8 @@ OTHER_FILES = {
 }
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", "\uff0c": "full-width commas"}
 SAVE = "save it as 'CSV UTF-8', separated by commas"
+SHORT_ROW = "keep the commas of empty cells; remove a line that is no row"
+LONG_ROW = "quote a cell that holds a comma, and write 1.5 and not 1,5"
 EXCEL_BLOCK = 16
 """Excel saves rows in blocks of 16 and omits the last columns where a block has none of them."""
 
@@ -46,21 +48,22 @@ def read(
     line, names = next(rows, (1, []))
     header = _name_columns(f"{path} row {line}", names)
     if lacking := [name for name in required if name not in header]:
-        raise SourceError(f"{path}: {_describe_header(text, header, lacking[0])}")
+        raise SourceError(f"{path}: {_describe_header(text, header, lacking[0], rows)}")
     used, listed = {*required, *known}, list(rows)
     cut_by_excel = _list_cut_rows(listed)
     table = []
     for number, cells in listed:
         where, extra = f"{path} row {number}", cells[len(header) :]
-        if any(map(str.strip, extra)) or (len(cells) < len(header) and number not in cut_by_excel):
+        is_short = len(cells) < len(header) and number not in cut_by_excel
+        if is_short or any(map(str.strip, extra)):
+            remedy = SHORT_ROW if is_short else LONG_ROW
             raise SourceError(
-                f"{where}: {len(cells)} cells, but the header has {len(header)}; quote a cell that "
-                "holds a comma, write 1.5 and not 1,5, and keep the commas of empty cells"
+                f"{where}: {len(cells)} cells, but the header has {len(header)}; {remedy}"
             )
         padded = dict(zip(header, cells + [""] * len(header), strict=False))
         if {name.casefold() for name in required} <= {cell.strip().casefold() for cell in cells}:
             raise SourceError(f"{where}: repeats the column names; remove this line")
-        _check_cells(where, padded, used)
+        _check_cells(where, padded, used, text)
         table.append((number, {name: cell.strip() for name, cell in padded.items()}))
     return header, table
 
@@ -112,7 +115,7 @@ def _split_rows(path: Path, text: str) -> Iterator[Line]:
 
 
 def _name_columns(where: str, names: list[str]) -> list[str]:
-    _check_cells(where, dict(zip(names, names, strict=True)), ())
+    _check_cells(where, dict(zip(names, names, strict=True)), (), "")
     header = [normalize_name(name) for name in names]
     while header and not header[-1]:
         header.pop()
@@ -124,15 +127,22 @@ def _name_columns(where: str, names: list[str]) -> list[str]:
     return [name or f"(column {number})" for number, name in enumerate(header, start=1)]
 
 
-def _check_cells(where: str, cells: dict[str, str], used: Collection[str]) -> None:
+def _check_cells(where: str, cells: dict[str, str], used: Collection[str], text: str) -> None:
     """Refuse cells that may have swallowed the end of their row and the start of the next one."""
-    for name, cell in cells.items():
-        breaks = "\n" in cell or "\r" in cell
-        if breaks and (name in used or cell.count(",") >= len(cells) - 1):
+    for index, (name, cell) in enumerate(cells.items()):
+        lines = cell.splitlines()
+        if len(lines) > 1 and (name in used or _may_hold_rows(lines, index, len(cells))):
             reason = "holds a line break; close the quote that opens in it, or write it in one line"
             raise SourceError(f"{where}: cell {name.partition(chr(10))[0]!r} {reason}")
-        if name in used and cell.count('"') % 2:
+        is_escaped = '"' + cell.replace('"', '""') + '"' in text
+        if name in used and cell.count('"') % 2 and not is_escaped:
             raise SourceError(f"{where}: {name!r} is {cell!r}; close the quote, or remove it")
+
+
+def _may_hold_rows(lines: list[str], index: int, num_columns: int) -> bool:
+    """Whether the lines of a cell may be the end of a row, whole rows, and the start of a row."""
+    ends = (num_columns - 1 - index, *[num_columns - 1] * (len(lines) - 2), index)
+    return all(line.count(",") >= commas for line, commas in zip(lines, ends, strict=True))
 
 
 def _list_cut_rows(rows: list[Line]) -> set[int]:
@@ -145,7 +155,7 @@ def _list_cut_rows(rows: list[Line]) -> set[int]:
     return {number for block in alike if len(block) > 1 for number, _ in block}
 
 
-def _describe_header(text: str, header: list[str], lacking: str) -> str:
+def _describe_header(text: str, header: list[str], lacking: str, rows: Iterable[Line]) -> str:
     if separator := _find_separator(text):
         return f"{separator}; {SAVE}"
     for name in header:
@@ -153,7 +163,9 @@ def _describe_header(text: str, header: list[str], lacking: str) -> str:
             return f"column {name!r} is unknown; did you mean {lacking!r}?"
     more = f" and {len(header) - 8} more" if len(header) > 8 else ""
     found = (", ".join(map(repr, header[:8])) + more) or "an empty file"
-    return f"column {lacking!r} is missing; found {found}"
+    below = [number for number, cells in rows if lacking in map(normalize_name, cells)]
+    remedy = f"; remove what is above the column names in row {below[0]}" if below else ""
+    return f"column {lacking!r} is missing; found {found}{remedy}"
 
 
 def _find_separator(text: str) -> str:

@@ -64,8 +64,9 @@ def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator
     ledger.use(path, *mask_files.list_used(rows, root))
     ledger.unlisted = f"{path.name} has no row for this file"
     listed = Counter(file.resolve() for file in found if isinstance(file, Path))
-    cells = [PurePosixPath(row.cells["file"]) for row in rows]
-    names = name_clips(cells, [_stem(cell) for cell in cells])
+    written = zip(found, rows, strict=True)
+    paths = [PurePosixPath(_name_file(file, row, root)) for file, row in written]
+    names = name_clips(paths, [_stem(path) for path in paths])
     table = zip(rows, classes, found, names, strict=True)
     for row, labelled, file, name in sorted(table, key=lambda line: _patient_then_file(line[0])):
         try:
@@ -78,9 +79,7 @@ def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator
             columns |= mask_files.mask_columns(row, root, annotations)
             yield {"file": file, "clip": f"{SOURCE}/{name}", **columns}
         except SourceError as error:
-            known = file if isinstance(file, Path) else root / row.cells["file"]
-            item = relative_name(known, root) if row.cells["file"] else row.where
-            ledger.skip(SOURCE, item, str(error))
+            ledger.skip(SOURCE, _name_file(file, row, root) or row.where, str(error))
 
 
 def _patient_then_file(row: label_table.TableRow) -> tuple[str, str]:
@@ -95,6 +94,11 @@ def _find_file(row: label_table.TableRow, root: Path) -> Path | SourceError:
     if file.is_file():
         return file
     return SourceError(f"{row.where}: no file {row.cells['file']!r} in the folder")
+
+
+def _name_file(file: Path | SourceError, row: label_table.TableRow, root: Path) -> str:
+    """The path below `root`, or the cell where it leads to no file."""
+    return relative_name(file, root) if isinstance(file, Path) else row.cells["file"]
 
 
 def _stem(file: PurePosixPath) -> str:

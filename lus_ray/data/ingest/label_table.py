@@ -10,11 +10,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from lus_ray.data.ingest import csv_file
 from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
+from lus_ray.data.patient_names import fold_name
 from lus_ray.errors import SourceError
 
 T = TypeVar("T")
@@ -93,7 +94,8 @@ class TableRow:
             reason = "leads out of the folder; move the file into it"
             raise SourceError(f"{self.where}: {text!r} {reason}")
         if not exists:
-            raise SourceError(f"{self.where}: no file {text!r} in the folder")
+            hint = did_you_mean(_find_same_stem(path))
+            raise SourceError(f"{self.where}: no file {text!r} in the folder{hint}")
         return path
 
     def _at(self, column: str) -> str:
@@ -101,7 +103,12 @@ class TableRow:
 
 
 def _find_path(root: Path, text: str) -> Path:
-    """The path, or the only one whose name has the same letters in another Unicode form."""
+    r"""The path, or the only one whose name has the same letters in another Unicode form.
+
+    A path of Windows, as `sub\a.png`, leads to `sub/a.png`.
+    """
+    if "\\" in text and not (root / text).exists():
+        text = PureWindowsPath(text).as_posix()
     path = root
     for part in PurePosixPath(text).parts:
         same = []
@@ -109,6 +116,13 @@ def _find_path(root: Path, text: str) -> Path:
             same = [entry for entry in path.iterdir() if _compose(entry.name) == _compose(part)]
         path = same[0] if len(same) == 1 else path / part
     return path
+
+
+def _find_same_stem(path: Path) -> list[str]:
+    """Files beside `path` whose name differs in case or extension alone."""
+    beside = sorted(os.listdir(path.parent)) if path.parent.is_dir() else []
+    same = [name for name in beside if fold_name(name) == fold_name(path.name)]
+    return same or [name for name in beside if fold_name(Path(name).stem) == fold_name(path.stem)]
 
 
 def _compose(name: str) -> str:

@@ -10,22 +10,29 @@ from lus_ray.data.ingest.conflicts import name_item
 from lus_ray.data.ledger import Ledger
 from lus_ray.data.patient_names import find_same, find_similar, normalize_name
 
+NO_NAMES = frozenset(("na", "n/a", "<na>", "#n/a", "nan", "null", "none", "unknown", "-", "?", "."))
+"""Texts for a missing value; all clips that have one would count as those of one person."""
+
 
 def unify_patients(
     items: Iterable[dict[str, Any]], source: str, ledger: Ledger, root: Path | None = None
 ) -> list[dict[str, Any]]:
     """Give each patient of the items one spelling, and keep the clips of a patient together.
 
-    Names with control or lost characters are skipped. The ledger notes each name that was changed
-    and all names that may be those of one person.
+    Names with control or lost characters are skipped, and so are texts for an unknown name. The
+    ledger notes each name that was changed and all names that may be those of one person.
     """
     by_patient: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for item in items:
         written = item["patient"] or ""
         name = normalize_name(written)
+        reason = ""
         if bad := [c for c in name if unicodedata.category(c) == "Cc" or c == "\ufffd"]:
-            reason = f"patient {written!a} holds the character {bad[0]!a}; write the name"
-            ledger.skip(source, name_item(item, root), f"{reason} again")
+            reason = f"patient {written!a} holds the character {bad[0]!a}; write the name again"
+        elif name.removeprefix(f"{source}/").casefold() in NO_NAMES:
+            reason = f"patient {written!a} means an unknown name; write a name, or leave it empty"
+        if reason:
+            ledger.skip(source, name_item(item, root), reason)
             continue
         item["patient"] = None if name in ("", f"{source}/") else name
         if item["patient"] and name != written:

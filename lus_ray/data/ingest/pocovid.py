@@ -143,7 +143,7 @@ def _parse_labels(path: Path, row: TableRow, ledger: Ledger) -> dict[str, Any]:
         ledger.note(SOURCE, name, f"in label_uncertain: ignored its label {label!r}")
         disease = None
     patient = row.text("Patient ID / Name")
-    zone = row.text("Area according to DEGUM")
+    zone = row.whole("Area according to DEGUM", low=1, high=6)
     return {
         "patient": patient and f"{SOURCE}/{patient}",
         "probe": row.one_of("Probe", PROBES, any_case=True),

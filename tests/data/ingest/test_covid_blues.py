@@ -83,7 +83,7 @@ def source(tmp_path):
         "patient_2_R2,1.0,yes,yes,\n"
     )
     header = ",".join((*CLINICAL, *DIAGNOSES))
-    (tmp_path / "clinical_variables.csv").write_text(f"{header}\n2,97,-96,,1,0,0,0,0\n")
+    (tmp_path / "clinical_variables.csv").write_text(f"{header}\n2.0,97,-96,,1,0,0,0,0\n")
     return tmp_path
 
 

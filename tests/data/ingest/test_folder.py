@@ -110,6 +110,13 @@ def test_a_path_out_of_the_folder_is_refused(file, read, tmp_path):
     assert "leads out of the folder" in ledger.entries[0].reason
 
 
+def test_a_path_of_windows_is_read_and_another_case_or_extension_is_suggested(read):
+    rows, ledger = read("file,patient\nsub\\b [2].avi,1\nA.mp4,2\nsub/b [2].mp4,3\n")
+    assert list(rows) == ["folder/sub/b [2].avi"]  # a row has the stem as well
+    hints = [entry.reason.partition("did you mean ")[2] for entry in ledger.entries]
+    assert hints == ["'a.mp4'?", "'b [2].avi'?"]
+
+
 def test_a_link_in_the_folder_is_followed(read, tmp_path):
     (tmp_path / "own" / "link.mp4").symlink_to(tmp_path / "outside.mp4")
     rows, ledger = read("file,patient\nlink.mp4,1\n")

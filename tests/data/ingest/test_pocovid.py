@@ -69,7 +69,7 @@ def source(tmp_path):
     default = dict.fromkeys(header, "") | {"Type": "video", "Probe": "convex", "Label": "COVID-19"}
     lines = [
         {"Filename": "Cov a+(4) [b]", "Patient ID / Name": "5", "Lung Severity Score": "2"},
-        {"Filename": "same", "Label": "Regular", "Area according to DEGUM": "3"},
+        {"Filename": "same", "Label": "Regular", "Area according to DEGUM": "3.0"},
         {"Filename": "Vir_or", "Label": "Viral pneumonia", "Probe": "Linear",
          "Patient ID / Name": "9"},
         {"Filename": "never public", "Patient ID / Name": "1"},
