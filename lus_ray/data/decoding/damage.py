@@ -33,6 +33,7 @@ LOGGED_BY_DEMUXER = (
     ("matroska,webm", "exceeds containing"),
     ("matroska,webm", "prematurely"),
     ("asf", "invalid"),
+    ("asf", "skip 0 (unknown stream)"),
 )
 """The same for lost packets."""
 

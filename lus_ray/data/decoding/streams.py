@@ -57,7 +57,7 @@ def count_shown(stream: Any, kind: FileFormat, notes: list[str]) -> int:
     if kind is AVI and entries:
         num_stored = _count_stored(stream.frames, [entry.timestamp for entry in entries])
         if num_empty := stream.frames - num_stored:
-            notes.append(f"{num_empty} frames were dropped when it was recorded; not filled in")
+            notes.append(f"dropped when it was recorded, and not filled in: {num_empty} frames")
         return num_stored
     return int(stream.frames)
 
@@ -77,15 +77,15 @@ def count_lost(
 ) -> int | None:
     """Frames that the duration in the header has room for beside those from `times` to `end`.
 
-    In the time base of the stream. None where the container declares no duration. Beside
-    other tracks a video may begin late.
+    In the time base of the stream. None where the container declares no duration. Parts of a
+    Matroska recording, and videos beside other tracks, may begin late.
     """
     others = [other for other in container.streams if not other.disposition & PICTURES]
     seconds = _declared_seconds(container, stream, kind, len(others) == 1)
     if seconds is None or not stream.average_rate or not stream.time_base:
         return None
     known = [time for time in times if time is not None]
-    start = min(known, default=0) if len(others) == 1 else 0
+    start = min(known, default=0) if len(others) == 1 and kind is ASF else 0
     rate = float(stream.average_rate)
     missing = (seconds - float((end - start) * stream.time_base)) * rate
     return int(missing) if missing > max(REORDERED, MAX_SHORTFALL * seconds * rate) else 0

@@ -60,7 +60,8 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         if not num_declared:
             times = {number: decoder.packets[number].pts for number in decoder.shown_order()}
             cut_off = decoder.find_cut_off()
-            note_gaps([times[number] for number in times if number not in cut_off], notes)
+            if kind is not file_types.MPEG_VIDEO:  # which has no time stamps
+                note_gaps([times[number] for number in times if number not in cut_off], notes)
             num_lost = count_lost(container, stream, kind, [*times.values()], decoder.end)
             if num_lost or (num_lost is not None and not decoder.container_cause):
                 num_expected = num_frames + num_lost

@@ -95,7 +95,7 @@ def test_frames_dropped_while_recording_are_no_truncation(name, codec, tmp_path,
     decoded = decoder.decode(path)
     assert np.abs(decoded.frames.mean((1, 2)) - COUNTING[:, 0, 0]).max() < 4
     notes = {
-        "gap.avi": ("7 frames were dropped when it was recorded; not filled in",),
+        "gap.avi": ("dropped when it was recorded, and not filled in: 7 frames",),
         "gap.mkv": (
             "its time stamps leave room for 7 more after frame 29, counted from 0: dropped when "
             "it was recorded, or lost",
@@ -103,6 +103,14 @@ def test_frames_dropped_while_recording_are_no_truncation(name, codec, tmp_path,
         "gap.mp4": (),
     }
     assert decoded.notes == notes[name]
+
+
+def test_a_part_of_a_recording_may_begin_late(tmp_path, decoder):
+    track = [("libx264", COUNTING, Disposition.default)]
+    path = write_tracks(tmp_path / "part2.mkv", track, range(300, 360))
+    decoded = decoder.decode(path)
+    assert decoded.frames.shape == (60, 48, 64)
+    assert decoded.notes == ()
 
 
 @pytest.mark.parametrize("name", ["cut.mkv", "cut.mp4"])
