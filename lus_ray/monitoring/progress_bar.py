@@ -1,5 +1,6 @@
 """The live view of a campaign: a bar with the running cells on a terminal, lines elsewhere."""
 
+import math
 import sys
 import time
 from typing import Any, TextIO
@@ -48,9 +49,9 @@ class ProgressBar(Observer):
 
     def on_report(self, cell: Cell, values: dict[str, Any]) -> None:
         if "epoch" in values:
-            score = values.get("val_score")
-            text = f"epoch {values['epoch']}" + (f" val {score:.3f}" if score else "")
-            self.last_epoch[cell] = text
+            score = values.get("val_score", math.nan)
+            text = f"epoch {values['epoch']}"
+            self.last_epoch[cell] = text if math.isnan(score) else f"{text} val {score:.3f}"
             self._describe()
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:

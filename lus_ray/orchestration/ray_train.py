@@ -44,7 +44,7 @@ def fit_with_workers(
 
     def fit(
         task: Task, train: Sequence[Row], val: Sequence[Row], *, arm: Any, seed: int, report: Any,
-        second: Sequence[Row] = (), **settings: Any,
+        second: Sequence[Row] = (), trained: Any = None, **settings: Any,
     ) -> loop.FitResult:  # fmt: skip
         folder = plan.folder_of(cell)
         checkpoint.save(folder.path / START, task, checkpoint.describe(arm.task), seed=seed)
@@ -52,6 +52,7 @@ def fit_with_workers(
         config = {
             "arm": arm, "train": list(train), "val": list(val), "seed": seed, "folder": folder,
             "shared": shared, "store": str(plan.data), "second": list(second),
+            "trained": trained,
         }  # fmt: skip
         own_files, path = paths.open_filesystem(folder.ray_train_storage)
         try:
@@ -115,7 +116,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
     fitted = run_cell.fit_task(
         task, config["train"], config["val"], arm=arm, pixels=pixels, seed=seed, report=report,
         device=device, rank=rank, workers=workers, prepare=prepare, second=config["second"],
-        state=state,
+        trained=config["trained"], state=state,
     )  # fmt: skip
     (folder.path / folder.worker_cost(rank)).write_text(json.dumps(meter.stop()))
     folder.upload(folder.worker_cost(rank))

@@ -129,7 +129,8 @@ def make_trainer(
             log.trained = trained_classes.find(task, train, pixels)
             scores = task.fit_rows(train, val, seed=seed)
             if task.fits > 1 and not np.isfinite(scores["score"]):
-                log.notes += (f"no validation clip has {arm.label}: the first fit was kept",)
+                note = f"no validation clip has a trained class of {arm.label}: the first fit was kept"
+                log.notes += (note,)
             log.log_epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
             return task, scores
         if arm.start is not None:
@@ -148,12 +149,12 @@ def make_trainer(
             raise CellError(f"{cell.name}: no training clip equals {dict(arm.rows.unlabelled)}")
         if arm.rows.reduced:
             train = cell_rows.reduce_images(train, count_images(second), seed=plan.experiment.seed)
+        log.trained = trained_classes.find(task, train, pixels) if task.classes else None
         fitted = fit(
             task, train, val, arm=arm, pixels=pixels, seed=seed, report=log.log_epoch,
-            device=device, second=second,
+            device=device, second=second, trained=log.trained,
         )  # fmt: skip
         log.notes += fitted.notes
-        log.trained = trained_classes.find(task, train, pixels) if task.classes else None
         return task, fitted.scores
 
     return train_task
@@ -181,13 +182,15 @@ def fit_task(
     report: EpochCallback,
     device: str,
     second: Sequence[Row] = (),
+    trained: Sequence[str] | None = None,
     rank: int = 0,
     workers: int = 1,
     **more: Any,
 ) -> loop.FitResult:
     """Train on rows, as the only worker or as one of several.
 
-    With a `second` stream, an epoch has as many frames as the longer of the two.
+    With a `second` stream, an epoch has as many frames as the longer of the two. Validation leaves
+    out targets of classes that are not `trained`; None for all.
     """
     recipe = arm.recipe
     assert recipe is not None
@@ -209,7 +212,8 @@ def fit_task(
         outputs = cell_predictions.predict_clips(task, val, pixels, device, num_samples=number)
         targets = [cell_predictions.sampled_target(task, row, number) for row in val]
         pairs = zip(targets, outputs, strict=True)
-        return task.score([{"target": target, **prediction} for target, prediction in pairs])
+        scored = [{"target": target, **prediction} for target, prediction in pairs]
+        return task.score(trained_classes.keep_trained(task, scored, trained))
 
     return loop.fit(
         task, batches=batches, validate=validate, recipe=recipe, seed=seed, report=report,

@@ -13,6 +13,7 @@ from lus_ray.runs import cell_predictions, predictions
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.plan import RunPlan
 from lus_ray.tasks.merged_classes import MergedClasses
+from lus_ray.tasks.task import PredictionRow
 
 
 def find(task: Any, train: Sequence[Row], pixels: Pixels) -> tuple[str, ...]:
@@ -39,6 +40,35 @@ def of_targets(
         return _names(classes, set(np.concatenate([[], *map(np.atleast_1d, known)])))
     table = np.array(known, np.int64).reshape(-1, len(classes))
     return _names(classes, np.flatnonzero((table == 1).any(axis=0) & (table == 0).any(axis=0)))
+
+
+def keep_trained(
+    task: Any, rows: Sequence[PredictionRow], trained: Sequence[str] | None
+) -> list[PredictionRow]:
+    """Validation rows without the targets, frames or pixels of untrained classes.
+
+    A model predicts them by chance, so that they must not select an epoch.
+    """
+    known = np.isin(task.classes, task.classes if trained is None else trained)
+    if known.all():
+        return list(rows)
+    kept = []
+    for row in rows:
+        target = row["target"]
+        if target is None:
+            changes = {}
+        elif task.scheme is not None:
+            counts = np.reshape(row["counts"], (-1, len(known), len(known)))
+            changes = {"counts": counts * known[:, None]}
+        elif task.multilabel:
+            changes = {"target": np.where(known, target, -1)}
+        elif task.by_frame:
+            frames = known[target]
+            changes = {"target": np.asarray(target)[frames], "outputs": row["outputs"][frames]}
+        else:
+            changes = {} if known[target] else {"target": None}
+        kept.append({**row, **changes})
+    return kept
 
 
 def inherit(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> tuple[str, ...] | None:

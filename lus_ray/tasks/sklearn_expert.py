@@ -67,6 +67,7 @@ class Expert(Task):
         examples, target = self._examples(train)
         if not len(target):
             raise CellError(f"no training clip has a {self.label}; choose other folds or more data")
+        val = [row for row in val if self.by_frame or self.target(row) in target]
         if self.balance and self.kind not in PLAIN:
             chosen = oversample(target, np.random.default_rng(seed))
             examples, target = examples[chosen], target[chosen]
