@@ -66,7 +66,6 @@ class ClassScores:
     recall: Number
     f1: Number
     num_folds: int | None = optional()
-    reason: str = optional("")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +83,6 @@ class BiomarkerScores:
     recall: Number
     f1: Number
     num_folds: int | None = optional()
-    reason: str = optional("")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +257,7 @@ class CellNote(MissingCell):
 
 @dataclass(frozen=True, kw_only=True)
 class UntrainedClass:
-    """A class of a label that the training side of some `folds` lacks, of `num_folds` finished.
+    """A class of a label that the training split of some `folds` lacks, of `num_folds` finished.
 
     `arms` are those that lack it, where others of the label do not. `num_tested` folds test it,
     and `num_scored` of them trained it.

@@ -153,12 +153,10 @@ def score_biomarkers(arm: ScoredArm) -> dict[str, BiomarkerScores]:
     ]
     biomarkers = {}
     for k, name in enumerate(scored[0][0] if scored else ()):
-        num_folds, reason = _explain_folds(arm, k)
         biomarkers[name] = BiomarkerScores(
             num_judged=sum(int((target[:, k] >= 0).sum()) for _, target in scored),
             num_seen=sum(int((target[:, k] == 1).sum()) for _, target in scored),
-            num_folds=num_folds,
-            reason=reason,
+            num_folds=_count_folds(arm, k),
             **{
                 metric: multilabel.mean([by_label[name][metric] for by_label, _ in scored])
                 for metric in multilabel.MEANS
@@ -179,29 +177,20 @@ def score_classes(arm: ScoredArm) -> dict[str, ClassScores]:
         if counts is None or not counts[k].any():
             counts = np.zeros_like(pooled)
         columns = classification.scores_by_class(counts)
-        num_folds, reason = _explain_folds(arm, k)
         scores[name] = ClassScores(
             num_true=float(pooled[k].sum()),
             precision=float(columns["precision"][k]),
             recall=float(columns["recall"][k]),
             f1=float(columns["f1"][k]),
-            num_folds=num_folds,
-            reason=reason,
+            num_folds=_count_folds(arm, k),
         )
     return scores
 
 
-def _explain_folds(arm: ScoredArm, k: int) -> tuple[int | None, str]:
-    """How many folds score class `k`, or why none; None where every fold trained it."""
-    cells = arm.cells.values()
-    trained = [cell for cell in cells if cell.knows(k)]
-    if len(trained) == len(cells):
-        return None, ""
-    num_folds = sum(bool(cell.tested[k]) for cell in trained)
-    values = " both present and absent" if any(cell.multilabel for cell in cells) else ""
-    if not trained:
-        return 0, f"in no training side{values}"
-    return num_folds, "" if num_folds else "no fold trains on it and tests it"
+def _count_folds(arm: ScoredArm, k: int) -> int | None:
+    """How many folds score class `k`; None where every fold trained it."""
+    trained = [cell for cell in arm.cells.values() if cell.knows(k)]
+    return None if len(trained) == len(arm.cells) else sum(bool(c.tested[k]) for c in trained)
 
 
 def pool_confusion(

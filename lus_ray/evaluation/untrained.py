@@ -1,4 +1,4 @@
-"""Classes that the training side of a fold lacks: they have no score there, and the report says so.
+"""Classes that the training split of a fold lacks: they have no score there, and the report says so.
 
 Why by label: the arms of a label share their folds, so one line does for all of them.
 """
@@ -12,10 +12,10 @@ NUM_NAMES = 6
 """Names of classes in a sentence; report.json has all of them."""
 
 NOTE = (
-    "a class that the training side of a fold lacks has no score in that fold, and averages over "
+    "a class that the training split of a fold lacks has no score in that fold, and averages over "
     "classes (AUC, precision, recall, F1, IoU, Dice, means over biomarkers) leave it out; accuracy "
     "and kappa count every test clip, so that a clip of such a class is an error; a biomarker is "
-    "trained where the training side holds it both present and absent"
+    "trained where the training split holds it both present and absent"
 )
 
 
@@ -67,10 +67,10 @@ def _sentence(entries: Sequence[UntrainedClass]) -> str:
     of_arms = f" of {_join(first.arms)}" if first.arms else ""
     values = " both present and absent" if first.label == "biomarkers" else ""
     if len(first.folds) == first.num_folds:
-        where = f"in no training side{of_arms}{values}"
+        where = f"in no training split{of_arms}{values}"
     else:
         folds = f"fold{'s' * (len(first.folds) > 1)} {', '.join(map(str, first.folds))}"
-        where = f"not{values} in the training side of {folds}{of_arms}"
+        where = f"not{values} in the training split of {folds}{of_arms}"
     tested = "" if first.num_tested or values else " and in no test clip"
     scored = f"scored in {first.num_scored} of {first.num_folds} folds"
     where += f"{tested}; {scored if first.num_scored else 'no score'}"

@@ -74,11 +74,12 @@ def compute_metrics(
     won: Float[np.ndarray, "*D K K"],
     trained: Bool[np.ndarray, "K"] | None = None,
 ) -> dict[str, Float[np.ndarray, "*D"]]:
+    known = drop_untrained(counts, trained)
     return {
-        "auc": pairwise_auc(won, count_support(counts, trained)),
+        "auc": pairwise_auc(won, known.sum(axis=-1)),
         "accuracy": accuracy(counts),
         "precision": weighted_precision(counts, trained),
-        "recall": weighted_recall(counts, trained),
+        "recall": accuracy(known),  # weighted by support, recall is accuracy
         "f1": weighted_f1(counts, trained),
         "macro_f1": macro_f1(counts, trained),
         "weighted_kappa": weighted_kappa(counts),
@@ -119,21 +120,11 @@ def accuracy(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D"]:
     return ratio(np.trace(counts, axis1=-2, axis2=-1), counts.sum(axis=(-2, -1)))
 
 
-def count_support(
-    counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None = None
-) -> Real[np.ndarray, "*D K"]:
-    """Number of clips of each class; 0 for a class that was not trained."""
-    support = counts.sum(axis=-1)
-    return support if trained is None else np.where(trained, support, 0)
-
-
-def weighted_recall(
-    counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None = None
-) -> Float[np.ndarray, "*D"]:
-    """Recall by class, weighted by support: the accuracy over the clips of trained classes."""
-    hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    support = count_support(counts, trained)
-    return ratio(np.where(support > 0, hits, 0).sum(axis=-1), support.sum(axis=-1))
+def drop_untrained(
+    counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None
+) -> Real[np.ndarray, "*D K K"]:
+    """The confusion matrix of the clips of trained classes."""
+    return counts if trained is None else counts * trained[:, None]
 
 
 def weighted_precision(
@@ -141,14 +132,13 @@ def weighted_precision(
 ) -> Float[np.ndarray, "*D"]:
     """Precision by class, weighted by support; a class that is never predicted has precision 0."""
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    by_class = np.nan_to_num(ratio(hits, counts.sum(axis=-2)))
-    return _weighted(by_class, count_support(counts, trained))
+    return _weighted(ratio(hits, counts.sum(axis=-2)), counts, trained)
 
 
 def weighted_f1(
     counts: Real[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None = None
 ) -> Float[np.ndarray, "*D"]:
-    return _weighted(np.nan_to_num(class_f1(counts)), count_support(counts, trained))
+    return _weighted(class_f1(counts), counts, trained)
 
 
 def macro_f1(
@@ -246,6 +236,9 @@ def ratio(above: np.ndarray | np.number, below: np.ndarray | np.number) -> np.nd
 
 
 def _weighted(
-    by_class: Float[np.ndarray, "*D K"], support: Real[np.ndarray, "*D K"]
+    by_class: Float[np.ndarray, "*D K"],
+    counts: Real[np.ndarray, "*D K K"],
+    trained: Bool[np.ndarray, "K"] | None,
 ) -> Float[np.ndarray, "*D"]:
-    return ratio((by_class * support).sum(axis=-1), support.sum(axis=-1))
+    support = drop_untrained(counts, trained).sum(axis=-1)
+    return ratio((np.nan_to_num(by_class) * support).sum(axis=-1), support.sum(axis=-1))

@@ -54,10 +54,7 @@ def score(
     num_judged = {name: int((target[:, k] >= 0).sum()) for k, name in enumerate(classes)}
     target = keep_trained(target, trained)
     by_label = {
-        name: _score_label(target[:, k], probability[:, k])
-        if trained is None or trained[k]
-        else Scores(**vars(classification.undefined_scores(MEANS, NOT_TRAINED)))
-        for k, name in enumerate(classes)
+        name: _score_label(target[:, k], probability[:, k]) for k, name in enumerate(classes)
     }
     values = {m: mean([s.values[m] for s in by_label.values()]) for m in MEANS}
     hits, scored = group_hits(target, probability, group_columns(classes, trained))
@@ -71,11 +68,9 @@ def score(
     )
 
 
-NOT_TRAINED = "the training clips do not hold both values"
-
 REASONS = {
-    **dict.fromkeys(MEANS, "no label has a judged entry"),
-    "auc": "no label has both values among its judged entries",
+    **dict.fromkeys(MEANS, "no trained label has a judged entry"),
+    "auc": "no trained label has both values among its judged entries",
     "group_accuracy": "no clip has a fully judged group with a level present",
     "micro_f1": "no judged entry is present or predicted",
 }

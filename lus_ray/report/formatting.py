@@ -34,13 +34,6 @@ def partial_folds(arm: schema.ArmResult, metric: str) -> str:
     return f"{num_folds} of {num_planned} folds" if num_folds < num_planned else ""
 
 
-def class_folds(arm: schema.ArmResult, row: schema.ClassScores | schema.BiomarkerScores) -> str:
-    """Why a class has no score, or in how many folds it has one; empty where in all of them."""
-    if row.num_folds is None:
-        return ""
-    return row.reason or f"scored in {row.num_folds} of {len(arm.folds)} folds"
-
-
 def marks(arm: schema.ArmResult) -> list[str]:
     """What readers must know about an arm wherever its name stands and does not say it."""
     known = ["baseline" if arm.baseline else "", *(arm.leak or "").split(", ")]

@@ -1,4 +1,4 @@
-"""The report of a class that the training side of a fold lacks."""
+"""The report of a class that the training split of a fold lacks."""
 
 import json
 from dataclasses import replace
@@ -10,7 +10,7 @@ import pytest
 from lus_ray.clip import BIOMARKERS, MASK_SCHEMES
 from lus_ray.evaluation import comparisons, schema, untrained
 from lus_ray.metrics import classification
-from lus_ray.report import formatting, markdown, terminal
+from lus_ray.report import markdown, terminal
 from tests.evaluation.mask_run import DENSE, write_mask_cell
 from tests.evaluation.run_folders import SEVERITY, arm, compute, write_cell, write_run
 
@@ -38,12 +38,11 @@ def never(tmp_path_factory):
 def test_a_class_in_no_training_side_is_named_and_has_no_score(never):
     (entry,) = never.contents.untrained
     assert (entry.label, entry.name, entry.folds) == ("severity", "3", (0, 1, 2))
-    sentence = "severity 3: in no training side; no score."
+    sentence = "severity 3: in no training split; no score."
     assert sentence in never.contents.warnings
     own = never.row("two").classes["3"]
     assert (own.precision, own.recall, own.f1, own.num_folds) == (None, None, None, 0)
     assert own.num_true > 0
-    assert formatting.class_folds(never.row("two"), own) == "in no training side"
     for render in (terminal.render, markdown.render):
         assert sentence in " ".join(render(never.contents).split())
     assert "NaN" not in schema.to_json(never.contents)
@@ -74,8 +73,8 @@ def test_a_class_that_some_folds_lack_is_scored_on_the_others(tmp_path):
     )
     num_true = sum(int((c.target == 3).sum()) for (_, fold), c in cells.items() if fold != 1)
     assert own.recall == hits / num_true
-    assert formatting.class_folds(computed.row("one"), own) == "scored in 2 of 3 folds"
-    sentence = "severity 3: not in the training side of fold 1; scored in 2 of 3 folds."
+    assert own.num_folds == 2
+    sentence = "severity 3: not in the training split of fold 1; scored in 2 of 3 folds."
     assert sentence in computed.contents.warnings
 
 
@@ -88,7 +87,7 @@ def test_a_class_of_one_patient_is_tested_only_where_it_is_not_trained(tmp_path)
     computed = compute(tmp_path)
     own = computed.row("one").classes["3"]
     assert (own.num_true, own.precision, own.recall, own.f1) == (4, None, None, None)
-    assert (own.num_folds, own.reason) == (0, "no fold trains on it and tests it")
+    assert own.num_folds == 0
     (entry,) = computed.contents.untrained
     assert (entry.folds, entry.num_tested, entry.num_scored) == ((0,), 1, 0)
 
@@ -104,7 +103,7 @@ def test_a_normal_run_says_nothing(tmp_path):
     contents = write(tmp_path, one=ALWAYS).contents
     plain = json.loads(schema.to_json(contents))
     assert "untrained" not in {*plain, *plain["notes"]}
-    assert not any("training side" in warning for warning in contents.warnings)
+    assert not any("training split" in warning for warning in contents.warnings)
     assert "num_folds" not in plain["arms"][0]["classes"]["3"]
 
 
@@ -143,7 +142,7 @@ def test_arms_that_trained_other_classes_are_not_compared_by_averages(tmp_path):
         assert compare(two, one, "accuracy").value is not None
     (entry,) = computed.contents.untrained
     assert entry.arms == ("two",)
-    sentence = "severity 3: in no training side of two; no score."
+    sentence = "severity 3: in no training split of two; no score."
     assert sentence in computed.contents.warnings
 
 
@@ -163,18 +162,18 @@ def test_a_class_of_masks_without_a_training_mask_is_undefined(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "names", "sentence"),
     [
-        ({}, "3", "severity 3: in no training side; no score."),
+        ({}, "3", "severity 3: in no training split; no score."),
         ({"num_tested": 0}, "12",
-         "severity 1, 2: in no training side and in no test clip; no score."),
+         "severity 1, 2: in no training split and in no test clip; no score."),
         ({"folds": (0, 2), "num_scored": 1}, "3",
-         "severity 3: not in the training side of folds 0, 2; scored in 1 of 3 folds."),
-        ({"folds": (2,)}, "3", "severity 3: not in the training side of fold 2; no score."),
+         "severity 3: not in the training split of folds 0, 2; scored in 1 of 3 folds."),
+        ({"folds": (2,)}, "3", "severity 3: not in the training split of fold 2; no score."),
         ({"folds": (2,), "num_tested": 0}, "3",
-         "severity 3: not in the training side of fold 2 and in no test clip; no score."),
+         "severity 3: not in the training split of fold 2 and in no test clip; no score."),
         ({"label": "biomarkers"}, "a",
-         "biomarkers a: in no training side both present and absent; no score."),
+         "biomarkers a: in no training split both present and absent; no score."),
         ({}, "abcdefgh",
-         "severity a, b, c, d, e, 3 more (see report.json): in no training side; no score."),
+         "severity a, b, c, d, e, 3 more (see report.json): in no training split; no score."),
     ],
 )  # fmt: skip
 def test_classes_that_the_same_folds_lack_share_a_sentence(changes, names, sentence):
