@@ -1,4 +1,4 @@
-"""Classes that the training split of a fold lacks: they have no score there, and the report says so.
+"""Classes that the training split of a fold lacks; they have no score there.
 
 Why by label: the arms of a label share their folds, so one line does for all of them.
 """
