@@ -7,6 +7,7 @@ numbers and known words, never other text.
 """
 
 import hashlib
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,8 @@ def hash_patient_id(path: Path) -> str | None:
     Raises:
         DecodeError: the header is damaged or not supported.
     """
-    with open(path, "rb") as file:
+    # Warnings may quote the header.
+    with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
         dicom_syntax.read_syntax(file)
         try:
             file.seek(0)

@@ -33,6 +33,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
     Raises:
         DecodeError: the file is damaged, exceeds the limits, or shows text beside its fan.
     """
+    warnings.simplefilter("ignore")  # they may quote the header
     file_types.detect_format(file)
     header = dicom_header.read_header(file)
     check_declared(header.rows, header.columns, header.num_frames, request)
@@ -90,25 +91,24 @@ class DicomFrames:
             yield pixels
 
     def _images(self) -> Iterator[UInt8[np.ndarray, "H W"]]:
-        with warnings.catch_warnings(action="ignore"):  # they may quote the header
-            try:
-                frames = dicom_frames.read_frames(self.file, self.header)
-                for number, frame in enumerate(frames):
-                    if isinstance(frame, DecodeError):
-                        self.damaged.append(number)
-                        self.damage = self.damage or str(frame)
-                        continue
-                    self.smallest = min(self.smallest, int(frame.min()))
-                    self.largest = max(self.largest, int(frame.max()))
-                    yield self._to_grey(frame)
-            except MemoryError:
+        try:
+            frames = dicom_frames.read_frames(self.file, self.header)
+            for number, frame in enumerate(frames):
+                if isinstance(frame, DecodeError):
+                    self.damaged.append(number)
+                    self.damage = self.damage or str(frame)
+                    continue
+                self.smallest = min(self.smallest, int(frame.min()))
+                self.largest = max(self.largest, int(frame.max()))
+                yield self._to_grey(frame)
+        except MemoryError:
+            raise
+        except DecodeError as error:
+            if error.kind == "refused":
                 raise
-            except DecodeError as error:
-                if error.kind == "refused":
-                    raise
-                self.end = str(error)
-            except Exception:  # of many kinds, with messages that may quote the header
-                self.end = "the pixel data are damaged or end early"
+            self.end = str(error)
+        except Exception:  # of many kinds, with messages that may quote the header
+            self.end = "the pixel data are damaged or end early"
 
     def _to_grey(self, frame: dicom_frames.Frame) -> UInt8[np.ndarray, "H W"]:
         if self.header.grey is not None:

@@ -1,8 +1,11 @@
+import warnings
+
 import pytest
 
 from lus_ray.data import ledger
 from lus_ray.data import store as stores
 from lus_ray.data.check import check_store
+from lus_ray.data.decoding.dicom_header import hash_patient_id
 from lus_ray.data.ingest import dicom
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.ledger import Ledger
@@ -86,3 +89,10 @@ def test_text_beside_the_fan_can_be_allowed_and_the_folder_reader_takes_dicom_fi
     ingest("folder", tmp_path, tmp_path / "store")
     row, _ = sorted(stores.read(tmp_path / "store"), key=lambda row: row["source"], reverse=True)
     assert (row["severity"], row["fps"], len(row["frames"])) == (2, 25.0, 6)
+
+
+def test_the_reader_of_a_patient_id_warns_of_nothing(tmp_path):
+    with pytest.warns(UserWarning, match="Unknown encoding"):
+        path = files.write(tmp_path / "a.dcm", files.fan(1), SpecificCharacterSet="ISO 2022 IR 1")
+    with warnings.catch_warnings(action="error"):
+        assert hash_patient_id(path)
