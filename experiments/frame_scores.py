@@ -78,14 +78,21 @@ def published() -> dict[str, dict[str, tuple[float, None]]]:
     return table | {"reg-stn-sord, fixed scale": {"setting_1": (0.659, None)}}
 
 
+MARGIN = 0.02  # the paper names none; two points are half of what SORD gains there
+
 CLAIMS = tuple(
-    Claim(text, metric="average", better=better, than=than)
-    for text, better, than in (
+    Claim(text, "average", *arms)
+    for text, *arms in (
         ("Targets that know the order of the scores beat cross-entropy.", "cnn-sord", "cnn-ce"),
         ("Regularised crops beat the network on whole frames.", "reg-stn-sord", "cnn-sord"),
         ("Two crops that agree beat a single free one.", "reg-stn-sord", "stn-sord"),
         ("Learned crops beat random ones.", "reg-stn-sord", "random-crop-sord"),
-        ("The small network does as well as a ResNet-18 or better.", "cnn-sord", "resnet18-sord"),
+        (
+            "The small network does as well as a ResNet-18 or better.",
+            "cnn-sord",
+            "resnet18-sord",
+            MARGIN,
+        ),
     )
 )
 

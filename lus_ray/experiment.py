@@ -101,12 +101,16 @@ class Arm:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper that data can support or contradict: `better` beats `than`."""
+    """A claim of the paper that data can support or contradict: `better` beats `than`.
+
+    With a `margin` (fraction of 1) it claims that `better` is as good: not lower by that or more.
+    """
 
     text: str
     metric: str
     better: str
     than: str
+    margin: float = 0.0
 
 
 @dataclass(frozen=True)

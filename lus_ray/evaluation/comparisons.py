@@ -1,4 +1,4 @@
-"""Comparisons of two arms of one label: differences, claims of the paper, gaps between protocols.
+"""Comparisons of two arms of one label: differences, and gaps between protocols.
 
 All differences are paired over the same draws of patients.
 """
@@ -9,15 +9,11 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from lus_ray.evaluation import mask_arms, scored_arms, scoring
-from lus_ray.evaluation.schema import ClaimResult, Difference, GapResult
+from lus_ray.evaluation.schema import Difference, GapResult
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
-from lus_ray.experiment import Claim, Gap
+from lus_ray.experiment import Gap
 from lus_ray.folds import Fold
 from lus_ray.metrics import bootstrap, frames
-
-REPRODUCED = "reproduced"
-NOT_REPRODUCED = "not reproduced"
-UNTESTED = "cannot be tested with this data"
 
 OWN_FOLDS = (
     "each arm is averaged over its own folds, which test different {unit}; part of the difference "
@@ -90,33 +86,6 @@ def compare_to_best(
     }
 
 
-def check_claim(claim: Claim, arms: Arms) -> ClaimResult:
-    """The claim with its verdict, and the difference or the reason behind it.
-
-    A claim is reproduced where its difference is above 0 and the paired interval excludes 0. It
-    cannot be tested where an arm is absent or unfinished, or the metric undefined in some fold.
-    """
-    for name in (claim.better, claim.than):
-        if name not in arms:
-            return _untested(claim, f"there is no arm {name!r} in this run")
-        if arms[name].missing:
-            unfinished = ", ".join(map(str, arms[name].missing))
-            return _untested(claim, f"{name}: fold {unfinished} is not finished")
-    better, metric = arms[claim.better], claim.metric
-    difference = compare(better, arms[claim.than], metric)
-    if difference.value is None or difference.interval[0] is None:
-        return _untested(claim, difference.reason)
-    if skipped := [fold for fold in better.planned if fold not in difference.folds]:
-        return _untested(claim, f"{metric} is undefined in fold {', '.join(map(str, skipped))}")
-    return ClaimResult(
-        **asdict(claim),
-        verdict=REPRODUCED if difference.value > 0 and difference.excludes_zero else NOT_REPRODUCED,
-        difference=difference.value,
-        interval=difference.interval,
-        num_patients=len(better.patients_of(metric)),
-    )
-
-
 def measure_gap(
     gap: Gap,
     arms: Arms,
@@ -159,9 +128,15 @@ def measure_gap(
 def _difference(
     value: float, draws: Sequence[np.ndarray], folds: tuple[int, ...], *, num_patients: int
 ) -> Difference:
-    interval = bootstrap.percentile_interval(draws[0] - draws[1], num_patients=num_patients)
-    limits = (interval.low, interval.high)
-    return Difference(value=value, interval=limits, folds=folds, reason=interval.reason)
+    paired = draws[0] - draws[1]
+    interval = bootstrap.percentile_interval(paired, num_patients=num_patients)
+    return Difference(
+        value=value,
+        interval=(interval.low, interval.high),
+        error=None if interval.reason else float(np.nanstd(paired, ddof=1)),
+        folds=folds,
+        reason=interval.reason,
+    )
 
 
 def _explain_classes(
@@ -178,10 +153,6 @@ def _explain_classes(
             lacking = arm.name if lacks[0] else reference.name
             return f"{lacking} was not trained on {arm.label} {name} in every fold"
     return ""
-
-
-def _untested(claim: Claim, reason: str) -> ClaimResult:
-    return ClaimResult(**asdict(claim), verdict=UNTESTED, reason=reason)
 
 
 def _note(label: str | None, folds: Collection[Fold]) -> str:

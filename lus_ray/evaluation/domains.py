@@ -7,6 +7,7 @@ test images and tests its arms on those. Where folds share a test set, an image 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 from zlib import crc32
 
@@ -47,8 +48,9 @@ class DomainImages:
 def compare_all(run: RunResults, arms: Arms) -> tuple[DomainResult, ...]:
     """One result per mask label and domain.
 
-    Arms that leak and counterparts of published arms come last and are excluded from the
-    correction for multiple tests, because they answer another question.
+    Arms that leak and counterparts of published arms come last, because they answer another
+    question. Holm corrects over the paper's own comparisons: all pairs of a dozen arms would hide
+    what a few patients can show.
     """
     results = []
     for label in dict.fromkeys(arm.label for arm in arms.values()):
@@ -57,13 +59,19 @@ def compare_all(run: RunResults, arms: Arms) -> tuple[DomainResult, ...]:
         peers = [arm for arm in arms.values() if arm.label == label]
         last = [a.name for a in peers if a.name in run.leaks or a.name.endswith(COUNTERPARTS)]
         order = [a.name for a in sorted(peers, key=lambda a: (a.name in last, a.baseline))]
-        corrected = [name for name in order if name not in last] or order
+        main = [name for name in order if name not in last] or order
         metrics = segmentation.PER_IMAGE[scheme]
         for role, names in run.record.domains.items():
             images = {arm.name: _images(arm, role) for arm in peers}
             ordered = {name: images[name] for name in order}
             seed = [run.record.seed or 0, crc32(f"{label}, {role}".encode())]
             raw, undefined = _test_pairs(ordered, metrics[0], seed)
+            metric = scoring.for_role(f"{metrics[0]}_per_image", role)
+            compared = [
+                (claim.better, claim.than)
+                for claim in run.record.claims
+                if claim.metric == metric and {claim.better, claim.than} <= images.keys()
+            ] or list(combinations(main, 2))
             results.append(
                 DomainResult(
                     label=label,
@@ -76,10 +84,11 @@ def compare_all(run: RunResults, arms: Arms) -> tuple[DomainResult, ...]:
                     ),
                     tested=metrics[0],
                     order=tuple(order),
-                    corrected=tuple(corrected),
+                    main=tuple(main),
+                    compared=tuple(compared),
                     num_draws=NUM_DRAWS,
                     tests={
-                        test: PValues(raw=p.tolist(), adjusted=_adjust(p, len(corrected)).tolist())
+                        test: PValues(raw=p.tolist(), adjusted=_adjust(p, order, compared).tolist())
                         for test, p in raw.items()
                     },
                     undefined=tuple(undefined),
@@ -159,9 +168,12 @@ def _test(
     return "" if len(set(patients)) > 1 else "one patient", p_values
 
 
-def _adjust(raw: Float[np.ndarray, "A A"], num_corrected: int) -> Float[np.ndarray, "A A"]:
-    """Holm over the pairs of the first `num_corrected` arms; NaN for all other pairs."""
+def _adjust(
+    raw: Float[np.ndarray, "A A"], order: Sequence[str], compared: Sequence[tuple[str, str]]
+) -> Float[np.ndarray, "A A"]:
+    """Holm over the compared pairs; NaN for all others."""
     adjusted = np.full_like(raw, np.nan)
-    row, column = np.tril_indices(num_corrected, k=-1)
+    pairs = np.array([[order.index(name) for name in pair] for pair in compared], int)
+    row, column = pairs.reshape(-1, 2).T
     adjusted[row, column] = adjusted[column, row] = significance.holm(raw[row, column])
     return adjusted

@@ -18,6 +18,7 @@ from lus_ray.evaluation import (
     scored_arms,
     uninorm_elements,
     untrained,
+    verdicts,
 )
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import CellNote, MissingCell, ReportContents
@@ -30,9 +31,6 @@ NUM_DRAWS = 1000
 MAX_PUBLISHED = 3
 """Up to this many published arms of a label are all drawn; of more, the best in the paper."""
 
-MIN_PATIENTS = 20
-"""Intervals over fewer test patients are too narrow."""
-
 NOTES = {
     "std": "population standard deviation over folds (ddof 0)",
     "interval": "95 % percentile interval of the mean over folds; patients are resampled with "
@@ -44,8 +42,10 @@ NOTES = {
     "highlights": "the best baseline, the arms of the paper or its best one, and the best arm of "
     "each family; the test patients decide which is the best, so the best of many looks better "
     "than it is",
-    "verdict": "reproduced: the difference is above 0 and its interval excludes 0; no correction "
-    "for the number of claims",
+    "verdict": "supported: the whole interval lies above 0 (for claims of being as good, above "
+    "minus the margin); contradicted: below; undecided: it contains the bound, fewer than 20 "
+    "patients were tested, or the size is below laptop. Intervals and p of claims are corrected "
+    "for their number (Holm) and cover the choice of patients, not the seed of the training",
 }
 
 WEAK = (
@@ -93,7 +93,7 @@ def compute(
             label: _highlights([a for a in arms.values() if a.label == label], run, metrics)
             for label in _labels(arms)
         },
-        claims=tuple(comparisons.check_claim(claim, arms) for claim in record.claims),
+        claims=tuple(verdicts.decide_claims(record.claims, arms, size=record.size)),
         gaps=tuple(
             comparisons.measure_gap(
                 gap, arms, metrics, folds=run.folds.values(), at_random=run.at_random
@@ -139,7 +139,7 @@ def _warnings(run: RunResults) -> list[str]:
             f"{'; '.join(others[:3])}. Run again into an empty folder."
         )
     num_tested = len({p for fold in run.folds.values() for p in fold.test})
-    if num_tested < MIN_PATIENTS:
+    if num_tested < verdicts.MIN_PATIENTS:
         warnings.append(f"Only {num_tested} test patients: intervals are too narrow.")
     return warnings
 

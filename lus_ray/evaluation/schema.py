@@ -31,18 +31,17 @@ def optional(default: Any = None) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A metric of one arm minus that of another (`to`), with its paired 95 % interval."""
+    """A metric of one arm minus that of another (`to`), with its paired 95 % interval.
+
+    `error` is its standard deviation over the draws of patients.
+    """
 
     to: str = optional("")
     value: Number = None
     interval: Limits = (None, None)
+    error: Number = optional()
     folds: tuple[int, ...] = ()
     reason: str = optional("")
-
-    @property
-    def excludes_zero(self) -> bool:
-        low, high = self.interval
-        return low is not None and high is not None and (low > 0 or high < 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,15 +120,27 @@ class ArmResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimResult:
+    """A claim with its verdict (`lus_ray.evaluation.verdicts`).
+
+    `interval` covers the difference with 95 %; `adjusted_interval` decides the verdict, and `p` and
+    `adjusted_p` are before and after Holm's correction over the claims. `detectable` is the
+    smallest difference beyond the margin that data like these find with a power of 80 %.
+    """
+
     text: str
     metric: str
     better: str
     than: str
+    margin: float = optional(0.0)
     verdict: str
     reason: str = ""
     difference: Number = optional()
     interval: Limits | None = optional()
     num_patients: int | None = optional()
+    p: Number = optional()
+    adjusted_p: Number = optional()
+    adjusted_interval: Limits | None = optional()
+    detectable: Number = optional()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +225,7 @@ class DomainArm:
 
 @dataclass(frozen=True, kw_only=True)
 class PValues:
-    """Symmetric matrices over the arms of `DomainResult.order`."""
+    """Symmetric matrices over `DomainResult.order`; only compared pairs are adjusted."""
 
     raw: tuple[tuple[Number, ...], ...]
     adjusted: tuple[tuple[Number, ...], ...]
@@ -229,7 +240,11 @@ class UntestedPair:
 
 @dataclass(frozen=True, kw_only=True)
 class DomainResult:
-    """`corrected` are the first arms of `order`: Holm corrects over their pairs alone."""
+    """`main` are the first arms of `order`, without variants and leaks.
+
+    `compared` are the pairs over which Holm corrects: those of the paper's claims in this domain,
+    or all pairs of the main arms where the paper claims nothing.
+    """
 
     label: str
     domain: str
@@ -238,7 +253,8 @@ class DomainResult:
     arms: tuple[DomainArm, ...]
     tested: str
     order: tuple[str, ...]
-    corrected: tuple[str, ...]
+    main: tuple[str, ...]
+    compared: tuple[tuple[str, str], ...]
     num_draws: int
     tests: dict[str, PValues]
     undefined: tuple[UntestedPair, ...]

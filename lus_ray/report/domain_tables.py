@@ -1,49 +1,30 @@
-"""The tables of each domain: one of arms, and one matrix of p-values per test.
-
-Scores are in percent. A matrix holds p-values after Holm, below its diagonal; its columns are
-numbered arms, so that a dozen fit on a page.
-"""
-
-from dataclasses import dataclass
+"""The tables of each domain: one of arms, and one of p-values. Scores are in percent."""
 
 from lus_ray.evaluation.domains import TESTS
-from lus_ray.evaluation.schema import DomainResult, DomainSpread, Number
+from lus_ray.evaluation.schema import DomainResult, DomainSpread
+from lus_ray.evaluation.verdicts import ALPHA
 from lus_ray.report import formatting, metric_names
 
-LEVEL = 0.05
-NUM_SHOWN = 12
-"""Arms in a matrix; report.json has all of them."""
+MAX_PAIRS = 20
+"""Rows of the table of p-values; report.json has all."""
 
-TITLES = {
-    "images": "Paired t-test over images",
-    "patients": "Paired t-test over patients",
-    "bootstrap": "Bootstrap of patients",
-}
-
-_MEANINGS = {
-    "images": "The published test as the paper describes it. It treats images as independent "
-    "observations, which images of one patient are not, so its p-values are too small.",
-    "patients": "One observation per patient, the mean over the images. Patients are independent, "
-    "but with {num_patients} of them a difference is significant only where nearly all agree.",
-    "bootstrap": "The mean difference over images in {num_draws:,} draws of patients with "
-    "replacement, each with all images. No normal distribution is assumed, but with few patients "
-    "the test is overconfident: where every patient favours one arm, no draw disagrees.",
+MEANINGS = {
+    "images": "Paired t-test over images: the published test as the paper describes it. It treats "
+    "images as independent observations, which images of one patient are not, so its p-values are "
+    "too small.",
+    "patients": "Paired t-test over patients: one observation per patient, the mean over the "
+    "images. Patients are independent, but with {num_patients} of them a difference is significant "
+    "only where nearly all agree.",
+    "bootstrap": "Bootstrap of patients: the mean difference over images in {num_draws:,} draws of "
+    "patients with replacement, each with all images. No normal distribution is assumed, but with "
+    "few patients the test is overconfident: where every patient favours one arm, no draw "
+    "disagrees.",
 }
 
 SPREADS = (
     "Mean ± standard deviation over the test images of all folds, as in the paper; over patients: "
     "of the patient means. Images and patients for which a metric is undefined are left out."
 )
-
-
-@dataclass(frozen=True)
-class PValueMatrix:
-    """One test: its title, what it assumes, and per arm a row of (text, below 0.05)."""
-
-    title: str
-    meaning: str
-    names: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, bool], ...], ...]
 
 
 def title(entry: DomainResult) -> str:
@@ -70,51 +51,45 @@ def arm_table(entry: DomainResult) -> list[list[str]]:
     return rows
 
 
-def matrices(entry: DomainResult) -> list[PValueMatrix]:
-    """The matrix of each test over the first corrected arms; none for a single arm."""
-    names = entry.corrected[:NUM_SHOWN]
-    columns = range(len(names) - 1)
-    results = []
-    for test in TESTS if len(names) > 1 else ():
-        p = entry.tests[test].adjusted
-        rows = tuple(
-            tuple(_cell(p[row][column]) if column < row else ("", False) for column in columns)
-            for row in range(len(names))
-        )
-        results.append(PValueMatrix(TITLES[test], _meaning(entry, test), names, rows))
-    return results
+def pair_table(entry: DomainResult) -> list[list[str]]:
+    """Head and rows: each compared pair with its p before and after Holm in every test."""
+    head = ["comparison", *(text for test in TESTS for text in (f"p over {test}", "after Holm"))]
+    rows = []
+    for one, other in entry.compared[:MAX_PAIRS]:
+        row, column = entry.order.index(one), entry.order.index(other)
+        cells = [f"{one} − {other}"]
+        for test in TESTS:
+            p = entry.tests[test]
+            cells += [
+                formatting.p_value(p.raw[row][column]),
+                formatting.p_value(p.adjusted[row][column]),
+            ]
+        rows.append(cells)
+    return [head, *rows] if rows else []
+
+
+def explain_tests(entry: DomainResult) -> list[str]:
+    """What was compared and corrected, and what each test assumes."""
+    metric = metric_names.name(entry.tested, entry.label)
+    num_patients = max(arm.num_patients for arm in entry.arms)
+    num_hidden = max(0, len(entry.compared) - MAX_PAIRS)
+    hidden = f"; {num_hidden} of them are in report.json only" if num_hidden else ""
+    return [
+        f"{metric_names.capitalize(metric)}, two-sided; Holm over {len(entry.compared)} "
+        f"comparisons{hidden}.",
+        *(
+            m.format(num_patients=num_patients, num_draws=entry.num_draws)
+            for m in MEANINGS.values()
+        ),
+    ]
 
 
 def count_significant(entry: DomainResult, test: str) -> tuple[int, int]:
-    """How many pairs are below 0.05 after Holm, and how many could be tested."""
+    """How many compared pairs are below 0.05 after Holm, and how many could be tested."""
     p = entry.tests[test].adjusted
     pairs = [p[row][column] for row in range(len(p)) for column in range(row)]
     tested = [value for value in pairs if value is not None]
-    return sum(value < LEVEL for value in tested), len(tested)
-
-
-def format_p(p: Number) -> str:
-    if p is None:
-        return formatting.ABSENT
-    if p < 0.001:
-        return "<0.001"
-    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
-
-
-def _meaning(entry: DomainResult, test: str) -> str:
-    num_patients = max(arm.num_patients for arm in entry.arms)
-    meaning = _MEANINGS[test].format(num_patients=num_patients, num_draws=entry.num_draws)
-    significant, num_pairs = count_significant(entry, test)
-    metric = metric_names.name(entry.tested, entry.label)
-    hidden = ", ".join(entry.corrected[NUM_SHOWN:])
-    return (
-        f"{metric}, two-sided, Holm over {num_pairs} pairs, {significant} below 0.05"
-        f"{f', those of {hidden} in report.json only' if hidden else ''}. {meaning}"
-    )
-
-
-def _cell(p: Number) -> tuple[str, bool]:
-    return format_p(p), p is not None and p < LEVEL
+    return sum(value < ALPHA for value in tested), len(tested)
 
 
 def _spread(spread: DomainSpread) -> str:

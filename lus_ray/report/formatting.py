@@ -7,7 +7,7 @@ folds, its standard deviation over folds, and the 95 % interval over patients.
 from collections.abc import Mapping
 from typing import Any
 
-from lus_ray.evaluation import schema
+from lus_ray.evaluation import schema, verdicts
 from lus_ray.figures import shorten
 from lus_ray.report import metric_names
 
@@ -65,12 +65,29 @@ def gap_differences(gap: schema.GapResult) -> list[str]:
     ]
 
 
-def claim_difference(contents: schema.ReportContents, claim: schema.ClaimResult) -> str:
-    """`AUC +3.2 [1.0, 5.1]`; empty where the claim could not be tested."""
-    if claim.difference is None:
-        return ""
+def claim_evidence(contents: schema.ReportContents, claim: schema.ClaimResult) -> str:
+    """`AUC +3.2 [1.0, 5.1] points; ...` with what decided the verdict; why it was not tested."""
+    if claim.difference is None or claim.detectable is None:
+        return claim.reason
     metric = metric_names.name(claim.metric, contents.label_of(claim.better))
-    return f"{metric} {100 * claim.difference:+.1f} {limits(claim.interval, sign='+')}"
+    margin = f", margin {100 * claim.margin:g}" if claim.margin else ""
+    parts = [
+        f"{metric} {100 * claim.difference:+.1f} {limits(claim.adjusted_interval, sign='+')} points"
+        f"{margin}",
+        f"p {p_value(claim.p)}, corrected {p_value(claim.adjusted_p)}",
+        f"{claim.num_patients} patients",
+    ]
+    if claim.verdict == verdicts.UNDECIDED:
+        parts.append(claim.reason or f"{100 * claim.detectable:.1f} points would have shown")
+    return "; ".join(parts)
+
+
+def p_value(p: schema.Number) -> str:
+    if p is None:
+        return ABSENT
+    if p < 0.001:
+        return "<0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def points(difference: schema.Difference) -> str:

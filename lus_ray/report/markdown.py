@@ -88,14 +88,9 @@ def _domains(contents: ReportContents) -> Iterable[str]:
     for entry in contents.domains or ():
         yield from (f"### {domain_tables.title(entry)}", "")
         yield from (*_table(domain_tables.arm_table(entry)), "")
-        for matrix in domain_tables.matrices(entry):
-            yield from (f"{matrix.title}, {entry.domain}. {matrix.meaning}", "")
-            head = ["p after Holm", *(str(k + 1) for k in range(len(matrix.names) - 1))]
-            rows = [
-                [f"{k} {name}", *(f"**{p}**" if below else p for p, below in cells)]
-                for k, (name, cells) in enumerate(zip(matrix.names, matrix.rows, strict=True), 1)
-            ]
-            yield from (*_table([head, *rows]), "")
+        if pairs := domain_tables.pair_table(entry):
+            yield from (*_table(pairs), "")
+            yield from (*(f"- {text}" for text in domain_tables.explain_tests(entry)), "")
 
 
 def _gap(gap: GapResult) -> str:
@@ -134,10 +129,8 @@ def _neutral_elements(contents: ReportContents) -> list[str]:
 
 
 def _claim(contents: ReportContents, claim: ClaimResult) -> str:
-    difference = formatting.claim_difference(contents, claim)
-    evidence = f" ({difference}, {claim.num_patients} patients)" if difference else ""
-    reason = f" ({claim.reason})" if claim.reason else ""
-    return f"- **{claim.verdict}**: {claim.text}{evidence}{reason}"
+    evidence = formatting.claim_evidence(contents, claim)
+    return f"- **{claim.verdict}**: {claim.text}{f' ({evidence})' if evidence else ''}"
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:

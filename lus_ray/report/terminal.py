@@ -3,7 +3,13 @@
 import textwrap
 from collections.abc import Iterable
 
-from lus_ray.evaluation.schema import ArmResult, DomainResult, GapResult, ReportContents
+from lus_ray.evaluation.schema import (
+    ArmResult,
+    ClaimResult,
+    DomainResult,
+    GapResult,
+    ReportContents,
+)
 from lus_ray.figures import shorten
 from lus_ray.report import domain_tables, formatting, metric_names
 from lus_ray.runs import leakage
@@ -23,7 +29,7 @@ def render(contents: ReportContents) -> str:
         lines += ["", f"* not over all folds. Cells missing: {count}; run the command again."]
     for texts in (
         [_gap(gap) for gap in contents.gaps],
-        [f"{claim.verdict}: {claim.text}" for claim in contents.claims],
+        [_claim(contents, claim) for claim in contents.claims],
     ):
         lines += [""] if texts else []
         for text in texts:
@@ -53,12 +59,12 @@ def _domain(entry: DomainResult) -> Iterable[str]:
         f"{shorten(title, 13):<13}" for title in columns
     )
     for name, *values in rows:
-        if name in entry.corrected:
+        if name in entry.main:
             cells = (value.partition("; ")[0] for value in values[:-2])
             yield f" {shorten(name, 33):<34}" + "".join(f"{cell:<13}" for cell in cells)
     counts = {test: domain_tables.count_significant(entry, test) for test in domain_tables.TESTS}
     texts = ", ".join(f"{test} {few} of {many}" for test, (few, many) in counts.items())
-    yield f" pairs with p < 0.05 after Holm: {texts}"
+    yield f" comparisons with p < 0.05 after Holm: {texts}"
 
 
 def _gap(gap: GapResult) -> str:
@@ -66,6 +72,10 @@ def _gap(gap: GapResult) -> str:
         return f"{gap.text}: {gap.reason}"
     differences = ", ".join(formatting.gap_differences(gap)[:NUM_METRICS])
     return f"{gap.text}: {differences} points relative to the leak-free protocol"
+
+
+def _claim(contents: ReportContents, claim: ClaimResult) -> str:
+    return f"{claim.verdict}: {claim.text} ({formatting.claim_evidence(contents, claim)})"
 
 
 def _score_and_interval(arm: ArmResult, metric: str) -> str:

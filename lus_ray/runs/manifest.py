@@ -206,11 +206,12 @@ def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
             raise InputError(
                 f"{name}: arm {arm.name!r} was run with other settings; choose another --out"
             )
+    texts = {claim.text for claim in new.claims}
     return replace(
         new,
         arms=(*new.arms, *(arm for arm in known.arms if arm.name not in arms)),
         published={**known.published, **new.published},
         commands=tuple(dict.fromkeys((*known.commands, *new.commands))),
-        claims=(*new.claims, *(claim for claim in known.claims if claim not in new.claims)),
+        claims=(*new.claims, *(c for c in known.claims if c.text not in texts)),
         gaps=(*new.gaps, *(gap for gap in known.gaps if gap not in new.gaps)),
     )

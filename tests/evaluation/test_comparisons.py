@@ -9,7 +9,6 @@ from tests.evaluation.run_folders import TEST, arm, compute, write_cell, write_r
 
 ONE, TWO = arm("one"), arm("two")
 PRIOR, STRONG = arm("class prior", baseline=True), arm("e2e", recipe={"epochs": 3})
-CLAIM = {"text": "e2e is better.", "metric": "auc", "better": "e2e", "than": "class prior"}
 
 
 def write_arms(out, arms, folds=(0,), write=write_cell, **facts):
@@ -57,39 +56,13 @@ def test_arms_tested_on_different_examples_are_not_compared(
     assert difference.reason == f"one and two were tested on different {unit} in fold 0"
 
 
-def test_differences_are_to_the_best_baseline_and_claims_need_an_interval_above_zero(tmp_path):
-    reverse = {**CLAIM, "better": "class prior", "than": "e2e"}
+def test_differences_are_to_the_best_baseline(tmp_path):
     pair = [(PRIOR, {"skill": 0.0, "seed": 1}), (STRONG, {"skill": 0.4, "seed": 3})]
-    contents = compute(write_arms(tmp_path, pair, range(3), claims=[CLAIM, reverse])).contents
-    prior, strong = contents.arms
+    prior, strong = compute(write_arms(tmp_path, pair, range(3))).contents.arms
     difference = strong.difference["auc"]
     assert (prior.difference, difference.to) == ({}, "class prior")
     assert difference.value == pytest.approx(strong.mean["auc"] - prior.mean["auc"])
-    right, wrong = contents.claims
-    assert (right.verdict, wrong.verdict) == ("reproduced", "not reproduced")
-    assert right.difference == pytest.approx(-wrong.difference)
-    assert right.difference > right.interval[0] > 0
-
-
-@pytest.mark.parametrize(
-    ("change", "prior_folds", "reason"),
-    [
-        ({"better": "absent"}, 3, "there is no arm 'absent' in this run"),
-        ({"metric": "dice"}, 3, "e2e: fold 0: dice is not a metric of severity"),
-        ({}, 2, "class prior: fold 2 is not finished"),
-        ({}, 3, "auc is undefined in fold 2"),
-    ],
-)
-def test_a_claim_that_cannot_be_tested_says_why(tmp_path, change, prior_folds, reason):
-    write_run(tmp_path, [PRIOR, STRONG], claims=[{**CLAIM, **change}])
-    for fold in range(3):
-        write_cell(tmp_path, STRONG, fold, target=[1] * 48 if fold == 2 else None)
-    for fold in range(prior_folds):
-        write_cell(tmp_path, PRIOR, fold)
-    [claim] = compute(tmp_path).contents.claims
-    assert claim.verdict == "cannot be tested with this data"
-    assert claim.reason.startswith(reason)
-    assert (claim.difference, claim.interval) == (None, None)
+    assert 0 < difference.error < difference.value
 
 
 def test_a_gap_is_leaky_minus_clean_over_the_same_draws(frame_run):

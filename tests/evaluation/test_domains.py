@@ -1,3 +1,5 @@
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -55,7 +57,9 @@ def test_differences_and_claims_on_a_domain_are_over_its_patients(domain_run):
     assert difference.interval[0] < difference.value < difference.interval[1]
     assert comparisons.compare(sifa, unet, "dice_per_image, cap").interval != difference.interval
     [claim] = domain_run.contents.claims
-    assert (claim.verdict, claim.num_patients) == ("reproduced", 6)
+    assert (claim.verdict, claim.num_patients) == ("undecided", 6)
+    cap = "dice_per_image, cap"
+    assert claim.difference == pytest.approx(sifa.mean(cap) - unet.mean(cap))
 
 
 def test_a_fold_in_which_no_image_is_of_a_domain_is_undefined_and_says_why(tmp_path):
@@ -123,24 +127,28 @@ def test_p_values_are_those_of_the_images_of_all_folds(domain_run):
     assert (matrix[column][row], matrix[row][row]) == (raw["images"], None)
 
 
-def test_variants_leaks_and_baselines_come_last_and_only_the_others_are_corrected(domain_run):
-    covid = domain_run.contents.domains[0]
+def test_variants_leaks_and_baselines_come_last_and_the_claims_alone_are_corrected(domain_run):
+    covid, cap = domain_run.contents.domains
     clean = ("unet covid", "sifa covid→cap", "prior")
     assert covid.order == (*clean, "unet covid, validated", "unet, best test epoch")
-    assert covid.corrected == clean
-    pairs = np.tril_indices(3, k=-1)
-    for p in covid.tests.values():
-        raw, adjusted = (np.array(matrix, float) for matrix in (p.raw, p.adjusted))
-        np.testing.assert_allclose(adjusted[pairs], significance.holm(raw[pairs]))
-        assert np.isnan(adjusted[3:]).all()
-        assert np.isfinite(raw[np.tril_indices(5, k=-1)]).all()
+    assert covid.main == clean
+    assert cap.compared == (("sifa covid→cap", "unet covid"),)
+    assert covid.compared == tuple(combinations(clean, 2))  # nothing is claimed of this domain
+    for entry in (covid, cap):
+        row, column = np.array([[entry.order.index(n) for n in p] for p in entry.compared]).T
+        for p in entry.tests.values():
+            raw, adjusted = (np.array(matrix, float) for matrix in (p.raw, p.adjusted))
+            expected = significance.holm(raw[row, column])
+            np.testing.assert_allclose(adjusted[row, column], expected)
+            assert np.isfinite(adjusted).sum() == 2 * len(entry.compared)
+            assert np.isfinite(raw[np.tril_indices(5, k=-1)]).all()
 
 
-def test_variants_alone_are_corrected(tmp_path):
+def test_variants_alone_are_compared(tmp_path):
     variants = [{**entry, "name": f"{entry['name']}, validated"} for entry in (UNET, SIFA)]
     write_domain_run(tmp_path, arms=variants, numbers=[0], published={})
     covid = compute(tmp_path).contents.domains[0]
-    assert covid.corrected == covid.order
+    assert covid.main == covid.order
     assert covid.tests["images"].adjusted[0][1] is not None
 
 
@@ -163,7 +171,7 @@ def test_one_patient_is_tested_over_images_alone_and_translated_frames_come_last
     translated = {**SIFA, "name": f"{SIFA['name']}, translated"}
     write_domain_run(tmp_path, arms=[translated, UNET, SIFA], numbers=[0])
     covid, cap = compute(tmp_path).contents.domains
-    assert covid.corrected == ("unet covid", "sifa covid→cap")
+    assert covid.main == ("unet covid", "sifa covid→cap")
     assert covid.order[-1] == translated["name"]
     p_values = {test: p.raw[0][1] for test, p in cap.tests.items()}
     assert p_values.pop("images") is not None

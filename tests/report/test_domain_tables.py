@@ -46,33 +46,24 @@ def test_published_scores_stand_beside_theirs_and_losses_of_adversarial_networks
     ]
 
 
-def test_a_matrix_shows_twelve_arms_and_counts_them_all(domain_report):
-    matrices = domain_tables.matrices(domain_report.contents.domains[0])
-    assert [matrix.title for matrix in matrices] == list(domain_tables.TITLES.values())
-    for matrix in matrices:
-        assert (len(matrix.names), len(matrix.rows), len(matrix.rows[0])) == (12, 12, 11)
-        assert "prior" not in matrix.names
-        assert "Holm over 78 pairs" in matrix.meaning
-        assert "those of prior in report.json only" in matrix.meaning
-        for row, cells in enumerate(matrix.rows):
-            assert all(text for text, _ in cells[:row])
-            assert not any(text for text, _ in cells[row:])
-    assert matrices[0].rows[1][0] == ("<0.001", True)
-    assert "with 6 of them" in matrices[1].meaning
-    assert "1,000 draws" in matrices[2].meaning
+def test_comparisons_have_their_p_before_and_after_holm(domain_report):
+    covid, cap = domain_report.contents.domains
+    head, *rows = domain_tables.pair_table(cap)
+    assert head[:3] == ["comparison", "p over images", "after Holm"]
+    assert [row[0] for row in rows] == ["sifa covid→cap − unet covid"]
+    assert rows[0][1:3] == ["<0.001", "<0.001"]
+    assert len(domain_tables.pair_table(covid)) == 1 + domain_tables.MAX_PAIRS
+    what, images, patients, draws = domain_tables.explain_tests(covid)
+    assert what.endswith("Holm over 78 comparisons; 58 of them are in report.json only.")
+    assert "as the paper describes it" in images
+    assert "with 6 of them" in patients
+    assert "1,000 draws" in draws
 
 
-def test_a_p_value_is_printed_as_in_papers():
-    values = (0.0, 0.0012, 0.0433, 0.234, 1.0, None)
-    texts = ["<0.001", "0.001", "0.043", "0.23", "1.00", "–"]
-    assert list(map(domain_tables.format_p, values)) == texts
-
-
-def test_the_page_has_three_matrices_per_domain(domain_report):
+def test_the_page_has_a_table_of_arms_and_one_of_comparisons_per_domain(domain_report):
     section = read_section(domain_report.out, "domains")
-    assert section.count("<table") == section.count('<div class="scroll"><table') == 2 * 4
-    assert "<td><strong>&lt;0.001</strong></td>" in section
-    assert "Paired t-test over patients, cap" in section
+    assert section.count("<table") == section.count('<div class="scroll"><table') == 2 * 2
+    assert "Comparisons, cap" in section
     assert "#domains" in read_links(domain_report.out)
     assert "standard deviation over images" in read_section(domain_report.out, "reading")
 
@@ -80,10 +71,10 @@ def test_the_page_has_three_matrices_per_domain(domain_report):
 def test_markdown_has_the_same_numbers(domain_report):
     text = (domain_report.out / "report.md").read_text()
     part = text[text.index("## Each domain") :].split("\n## ")[0]
-    assert part.count("| p after Holm | 1 | 2 |") == 6
-    assert re.search(r"\| 2 sifa covid→cap \| \*\*<0\.001\*\* \|", part)
+    assert part.count("| comparison | p over images | after Holm |") == 2
+    assert "| sifa covid→cap − unet covid | <0.001 | <0.001 |" in part
     widths = {len(line.split("|")) for line in part.splitlines() if line.startswith("|")}
-    assert widths == {8 + 2, 12 + 2}
+    assert widths == {8 + 2, 7 + 2}
 
 
 def test_the_terminal_has_a_line_per_arm_and_counts_the_pairs(domain_report):
@@ -92,8 +83,8 @@ def test_the_terminal_has_a_line_per_arm_and_counts_the_pairs(domain_report):
     titles = ["Dice", "paper", "patients", "sensitivity", "specificity"]
     assert lines[start].split()[-5:] == titles
     assert [line.split()[0] for line in lines[start + 1 : start + 3]] == ["prior", "unet"]
-    assert lines[start + 14].startswith(" pairs with p < 0.05 after Holm: images ")
-    assert lines[start + 14].count(" of 78") == 3
+    assert lines[start + 14].startswith(" comparisons with p < 0.05 after Holm: ")
+    assert lines[start + 14].count(" of 1") == 3
 
 
 def test_pairs_that_could_not_be_tested_have_a_reason(tmp_path):
@@ -102,20 +93,20 @@ def test_pairs_that_could_not_be_tested_have_a_reason(tmp_path):
         dice=lambda name, patient, image: 0.5 if name == "unet covid" else 0.75,
     )  # fmt: skip
     cap = write_without_charts(tmp_path).contents.domains[1]
-    assert [matrix.rows[1][0][0] for matrix in domain_tables.matrices(cap)] == ["<0.001", "–", "–"]
+    assert domain_tables.pair_table(cap)[1][1::2] == ["<0.001", "–", "–"]
     reason = "<li>sifa covid→cap and unet covid: one patient</li>"
     assert reason in read_section(tmp_path, "domains")
 
 
-def test_nothing_finished_and_one_arm_alone_have_no_matrix(tmp_path):
+def test_nothing_finished_and_one_arm_alone_have_no_comparison(tmp_path):
     write_domain_run(tmp_path / "none", numbers=[])
     entry = compute(tmp_path / "none").contents.domains[0]
     assert domain_tables.arm_table(entry)[1][1:4] == ["–", "–", "–"]
     assert domain_tables.count_significant(entry, "images") == (0, 0)
     write_domain_run(tmp_path / "one", arms=[UNET], claims=[])
     one = write_without_charts(tmp_path / "one")
-    assert domain_tables.matrices(one.contents.domains[0]) == []
-    assert "p after Holm" not in (tmp_path / "one" / "report.html").read_text()
+    assert domain_tables.pair_table(one.contents.domains[0]) == []
+    assert "after Holm" not in (tmp_path / "one" / "report.html").read_text()
 
 
 def test_a_run_of_one_domain_has_no_such_section(mask_report):
