@@ -84,10 +84,14 @@ class StrictDecoder:
 
     def _demux(self) -> Iterator[Any]:
         """Packets with data, then None, which flushes the decoder."""
+        is_cut = False
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
+                    is_cut = packet.is_corrupt
                     yield packet
+            if is_cut:
+                self.container_cause = "it ends within a frame"
         except MemoryError:
             raise
         except FFmpegError as error:

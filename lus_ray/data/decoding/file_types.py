@@ -105,8 +105,8 @@ def detect_format(file: BinaryIO) -> FileFormat:
 
 
 def check_extension(kind: FileFormat, suffix: str) -> list[str]:
-    """A note where the extension of the file name, in lower case, is not one of the format."""
-    if suffix in kind.extensions:
+    """A note where the file name has an extension, in lower case, that is not of the format."""
+    if not suffix or suffix in kind.extensions:
         return []
     return [f"its name ends in {suffix!r}, but it holds {kind.name}"]
 

@@ -139,9 +139,13 @@ def test_a_start_without_key_frame_is_skipped_and_named(name, tmp_path, decoder)
     assert decoded.notes == ("repaired: skipped 3 frames at its start without a key frame",)
 
 
-def test_a_truncated_matroska_is_noticed_by_its_duration(write_video, tmp_path, decoder):
+@pytest.mark.parametrize(
+    ("name", "flags"), [("a.mkv", ""), ("a.mp4", "frag_keyframe+empty_moov+default_base_moof")]
+)
+def test_a_truncated_clip_is_noticed_without_a_count(name, flags, write_video, decoder):
     noise = np.random.default_rng(0).integers(0, 256, (40, 48, 64), np.uint8)
-    path = write_video("a.mkv", noise)
+    path = write_video(name, noise, options={"movflags": flags} if flags else None)
+    assert len(decoder.decode(path).frames) == 40
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(DecodeError, match=r"truncated: \d+ of \d+ frames decode|damaged"):
