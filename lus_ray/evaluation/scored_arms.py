@@ -78,11 +78,14 @@ class ScoredArm:
     def why_undefined(self, metric: str) -> str:
         """Why the metric is undefined in some folds; empty where it is defined in all."""
         reasons = [f"fold {fold} is not finished" for fold in self.missing]
+        folds_by_reason: dict[str, list[int]] = {}
         for fold, scores in sorted(self.scores.items()):
-            if metric in scores.undefined:
-                reasons.append(f"fold {fold}: {scores.undefined[metric]}")
-            elif metric not in scores.values:
-                reasons.append(f"fold {fold}: {metric} is not a metric of {self.label}")
+            if metric in scores.undefined or metric not in scores.values:
+                unknown = f"{metric} is not a metric of {self.label}"
+                reason = scores.undefined.get(metric, unknown)
+                folds_by_reason.setdefault(reason, []).append(fold)
+        for reason, folds in folds_by_reason.items():
+            reasons.append(f"fold{'s' * (len(folds) > 1)} {', '.join(map(str, folds))}: {reason}")
         return "; ".join(reasons)
 
 

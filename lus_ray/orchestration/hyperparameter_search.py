@@ -105,7 +105,7 @@ class ArmSearch:
         key = self._key(cell.fold)
         if key is None and len(scores) < len(self.folds) and not pruned:
             return
-        value = sum(scores.values()) / len(scores) if key is None else score
+        value = self._mean(scores) if key is None else score
         is_pruned = pruned or not math.isfinite(value)
         self.studies[key].tell(
             self._trial(cell.fold, cell.sample),
@@ -117,12 +117,18 @@ class ArmSearch:
     def best_sample(self, fold: int) -> int:
         """The sample with the best validation score; the first of equals."""
         totals = {
-            sample: sum(scores.values()) if self.over_mean else scores.get(fold, -math.inf)
+            sample: self._mean(scores) if self.over_mean else scores.get(fold, -math.inf)
             for sample, scores in self.scores.items()
             if not self.over_mean or len(scores) == len(self.folds)
         }
         finite = {sample: total for sample, total in totals.items() if math.isfinite(total)}
         return max(sorted(finite), key=lambda sample: finite[sample]) if finite else 0
+
+    def _mean(self, scores: dict[int, float]) -> float:
+        """The mean over folds; a fold in which no sample has a validation score does not count."""
+        known = {f for own in self.scores.values() for f, s in own.items() if math.isfinite(s)}
+        counted = [score for fold, score in scores.items() if fold in known]
+        return sum(counted) / len(counted) if counted else math.nan
 
     def _read_metrics(self, folder: RunFolder) -> None:
         for fold in self.folds:

@@ -82,6 +82,10 @@ def _section(contents: ReportContents, arms: Arms, label: str) -> dict[str, Any]
     highlights = contents.highlights[label]
     chosen = [arms[name] for name in highlights]
     rows = contents.arms_of(label)
+    undefined: dict[tuple[str, str], list[str]] = {}
+    for arm in rows:
+        for item in arm.undefined.items():
+            undefined.setdefault(item, []).append(arm.name)
     return {
         "label": label,
         "anchor": label.replace(" ", "_"),
@@ -91,7 +95,7 @@ def _section(contents: ReportContents, arms: Arms, label: str) -> dict[str, Any]
         "arms": rows,
         "tables": metric_names.tables(contents, label),
         "explained": metric_names.explain(contents.metrics_of(label), label),
-        "undefined": [(arm.name, m, why) for arm in rows for m, why in arm.undefined.items()],
+        "undefined": undefined,
         "per_image": formatting.image_table(contents, label),
         "errors": {arm.name: arm.calibration_error for arm in rows},
         "key": list(zip(highlights, figures.LINES, strict=False)),

@@ -74,7 +74,7 @@ def test_small_runs_decide_nothing_and_still_show_the_difference(tmp_path, facts
     ("change", "prior_folds", "reason"),
     [
         ({"better": "absent"}, 3, "there is no arm 'absent' in this run"),
-        ({"metric": "dice"}, 3, "e2e: fold 0: dice is not a metric of severity"),
+        ({"metric": "dice"}, 3, "e2e: folds 0, 1, 2: dice is not a metric of severity"),
         ({}, 2, "class prior: fold 2 is not finished"),
         ({}, 3, "auc is undefined in fold 2"),
     ],

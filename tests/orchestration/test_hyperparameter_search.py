@@ -56,6 +56,12 @@ def test_the_best_sample_has_the_best_finite_mean_or_the_best_score_of_its_fold(
     assert (search.best_sample(0), search.best_sample(1)) == (0, 1)
 
 
+def test_a_fold_without_a_validation_score_does_not_decide_over_the_others(start):
+    search = start("mean")
+    record(search, (math.nan, 0.5), (math.nan, 0.9), (math.nan, 0.2))
+    assert search.best_sample(0) == search.best_sample(1) == 1
+
+
 def test_a_killed_search_resumes_with_the_same_settings(start):
     before = start()
     settings = [before.cell(0, sample).settings for sample in range(3)]

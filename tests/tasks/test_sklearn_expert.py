@@ -69,3 +69,9 @@ def test_clips_keep_their_numbers_of_samples():
     clips = [*clip_rows(1, num_samples=1), *clip_rows(1, num_samples=4)]
     assert [len(p["outputs"]) for p in expert.predict_rows(clips)] == [1, 4]
     assert expert.predict_rows([]) == []
+
+
+def test_validation_leaves_out_clips_of_classes_without_a_training_clip():
+    rows = [row for row in clip_rows() if row["severity"] < 3]
+    expert, scores = fitted("NN", "severity", rows, val=clip_rows())
+    assert scores == expert.score([{"target": expert.target(r), **expert.predict(r)} for r in rows])
