@@ -87,11 +87,7 @@ def check_store(path: PathOrUri) -> Findings:
     counts = _counts(index)
     sources = store.read_sources(path).items()
     policies = {source: str(facts.get("missing_patient", "")) for source, facts in sources}
-    events = Counter(
-        (entry.source, entry.action, entry.reason)
-        for entry in ledger.read(paths.join(path, "ledger.jsonl"))
-    )
-    counted_events = tuple((*event, number) for event, number in events.most_common())
+    counted_events = tuple(_count_events(ledger.read(paths.join(path, "ledger.jsonl"))))
     return Findings(
         num_clips=index.num_rows,
         num_patients=len(set(patients)),
@@ -151,6 +147,19 @@ def _read_shard(shard: PathOrUri) -> pa.Table:
     return store.index_shard(shard).append_column("num_frames", pa.array(num_frames, pa.int32()))
 
 
+def _count_events(entries: list[ledger.LedgerEntry]) -> list[tuple[str, str, str, int]]:
+    """Source, action, reason and number of alike entries, the most frequent first."""
+    alike: dict[tuple[str, ledger.Action], list[ledger.LedgerEntry]] = defaultdict(list)
+    for entry in entries:
+        alike[entry.source, entry.action].append(entry)
+    events = [
+        (*key, reason, number)
+        for key, group in alike.items()
+        for reason, number in ledger.count_reasons(group, key[1])
+    ]
+    return sorted(events, key=lambda event: -event[3])
+
+
 def _counts(index: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
     ratios = [None if r is None else SF_BINS[sf_class(r)] for r in index["sf_ratio"].to_pylist()]
     grades = [None if g is None else str(g) for g in index["severity"].to_pylist()]
@@ -206,7 +215,8 @@ def _suggestions(
     if conflicts := sum(bool(pair.conflicts) for pair in pairs):
         yield f"{conflicts} pairs of copies carry different labels: decide which one is right"
     if skipped := sum(number for _, action, _, number in events if action == "skipped"):
-        yield f"{skipped} items were skipped: their reasons are in ledger.jsonl"
+        items = "1 item was" if skipped == 1 else f"{skipped} items were"
+        yield f"{items} skipped: see ledger.jsonl"
     for source, policy in policies.items():
         if policy == "own":
             yield f"{source}: a clip without a patient id counts as a patient of its own"

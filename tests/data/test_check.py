@@ -111,14 +111,14 @@ def test_a_store_without_a_readable_shard_or_without_clips_is_refused(small, tmp
 
 def test_the_ledger_and_the_policy_for_missing_patients_are_reported(small):
     ledger = Ledger()
-    for item in ("x.mp4", "y.mp4"):
-        ledger.skip("a", item, "the file is empty")
+    for number in (2, 3):
+        ledger.skip("a", f"{number}.mp4", f"labels.csv row {number}: the file is empty")
     ledger.write(small / "ledger.jsonl", source="a")
     store.record_source(small, "a", {"missing_patient": "own"})
     check = check_store(small)
     assert check.ledger == (("a", "skipped", "the file is empty", 2),)
     assert check.policies == {"a": "own"}
-    assert "2 items were skipped: their reasons are in ledger.jsonl" in check.suggestions
+    assert "2 items were skipped: see ledger.jsonl" in check.suggestions
     assert any("a patient of its own" in line for line in check.suggestions)
 
 

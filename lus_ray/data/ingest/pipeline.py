@@ -11,14 +11,12 @@ import inspect
 import itertools
 import pkgutil
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from lus_ray import clip
 from lus_ray.data import ledger as ledgers
 from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
@@ -26,95 +24,15 @@ from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.ingest.conflicts import drop_conflicts
 from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.ingest.patients import unify_patients
-from lus_ray.data.ingest.source_files import (
-    SourceFiles,
-    relative_name,
-    walk,
-    write_rest,
-    write_unreadable,
-)
+from lus_ray.data.ingest.source_files import walk, write_rest, write_unreadable
+from lus_ray.data.ingest.summary import IngestSummary
 from lus_ray.data.ingest.workers import IngestPool
-from lus_ray.data.ledger import Action, Ledger, count_reasons
+from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SkippedError, SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join
 
 Progress = Callable[[int, int | None, int], None]
 """Called after each clip with clips done, clips in all (None where unknown), frames done."""
-
-COUNTED = ("severity", "disease", "probe", "zone", "mask_scheme")
-
-
-@dataclass
-class IngestSummary:
-    """Counts of an ingest; `labels` counts clips by column and value, without null.
-
-    `labels["biomarkers"]` counts clips with any biomarker judged, `labels["sf_ratio"]` clips by
-    class. `actions` counts ledger entries; `num_groups` is that of the whole store. `num_files` are
-    all files below ROOT, `reasons` the three most frequent ones of what was skipped, with counts.
-    """
-
-    source: str
-    num_clips: int = 0
-    num_frames: int = 0
-    num_patients: int = 0
-    num_groups: int = 0
-    seconds: float = 0.0
-    num_files: int = 0
-    num_skipped_files: int = 0
-    num_skipped_rows: int = 0
-    actions: dict[str, int] = field(default_factory=dict)
-    reasons: list[tuple[str, int]] = field(default_factory=list)
-    other_columns: list[str] = field(default_factory=list)
-    ledger: str = ""
-    labels: dict[str, dict[str, int]] = field(default_factory=dict)
-
-    @property
-    def frames_per_second(self) -> float:
-        return self.num_frames / self.seconds if self.seconds else 0.0
-
-    def text(self) -> str:
-        labels = (
-            f"{column:<11} " + ", ".join(f"{value}: {num}" for value, num in counts.items())
-            for column, counts in self.labels.items()
-            if counts
-        )
-        actions = ", ".join(f"{num} {name}" for name, num in self.actions.items() if num)
-        reasons = [f"{count} x {reason}" for reason, count in self.reasons]
-        columns = ", ".join(map(repr, self.other_columns))
-        lines = [
-            f"{self.source}: stored {self.num_clips} clips of {self.num_patients} patients, "
-            f"{self.num_frames} frames in {self.seconds:.1f} s "
-            f"({self.frames_per_second:.0f} frames/s)",
-            *labels,
-            f"groups      {self.num_groups} in the whole store",
-            f"ledger      {actions or 'nothing skipped or repaired'}: {self.ledger}",
-            *(["columns     not read: " + columns] if columns else []),
-            *("skipped     " + reason for reason in reasons),
-        ]
-        return "\n".join(
-            [*lines, f"{line}: see {self.ledger}"] if (line := self.last_line()) else lines
-        )
-
-    def last_line(self) -> str:
-        """How many files and rows were skipped; empty where nothing was."""
-        parts = [f"{self.num_skipped_files} of {self.num_files} files"] * bool(
-            self.num_skipped_files
-        )
-        if number := self.num_skipped_rows:
-            parts.append(f"{number} table row{'s' if number > 1 else ''}")
-        return "skipped " + " and ".join(parts) if parts else ""
-
-    def add_ledger(self, ledger: Ledger, found: SourceFiles | None, path: PathOrUri) -> None:
-        self.actions = {name: ledger.counts()[name] for name in get_args(Action)}
-        self.reasons = count_reasons(ledger.entries)[:3]
-        self.other_columns, self.ledger = ledger.other_columns, str(path)
-        names = {relative_name(path, found.root) for path in found} if found else set()
-        items = {entry.item for entry in ledger.entries if entry.action == "skipped"}
-        self.num_files, self.num_skipped_files = len(names), len(items & names)
-        self.num_skipped_rows = len(items - names)
-
-    def contents(self) -> dict[str, Any]:
-        return {**asdict(self), "frames_per_second": round(self.frames_per_second, 1)}
 
 
 def ingest(
@@ -167,7 +85,7 @@ def ingest(
             )
             for row in pool.make_rows(items):
                 writer.add(row)
-                _count_labels(summary, row)
+                summary.add_clip(row)
                 if row["group"] != row["patient"]:
                     joined.add((row["patient"], row["group"]))
                 if progress is not None:
@@ -239,20 +157,6 @@ def _list_items(
     if root is not None:
         listed = drop_conflicts(listed, root, source, ledger)
     return listed, len(listed)
-
-
-def _count_labels(summary: IngestSummary, row: clip.Row) -> None:
-    summary.num_clips += 1
-    summary.num_frames += len(row["frames"])
-    values: dict[str, object] = {name: row[name] for name in COUNTED}
-    values["biomarkers"] = None if row["biomarkers"] is None else "judged"
-    ratio = row["sf_ratio"]
-    values["sf_ratio"] = None if ratio is None else clip.SF_BINS[clip.sf_class(ratio)]
-    for column, value in values.items():
-        if value is not None:
-            counts = Counter(summary.labels.get(column, {}))
-            counts[str(value)] += 1
-            summary.labels[column] = dict(sorted(counts.items()))
 
 
 def _describe_failures(source: str, root: PathOrUri | None, ledger: Ledger) -> str:

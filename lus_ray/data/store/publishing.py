@@ -7,6 +7,7 @@ The ledger, which no reader of clips needs, is replaced just before.
 """
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -26,7 +27,7 @@ from lus_ray.data.store.manifest import (
     record_source,
 )
 from lus_ray.data.store.reading import list_shards, source_of_shard
-from lus_ray.errors import StoreError
+from lus_ray.errors import LusError, StoreError
 from lus_ray.storage.files import fsync, read_text, write_text
 from lus_ray.storage.lease import LOCK_NAME, acquire_lock
 from lus_ray.storage.paths import (
@@ -61,6 +62,7 @@ def stage_source(store: PathOrUri, source: str) -> Iterator[Staging]:
     (`TMPDIR`), else in the store.
 
     Raises:
+        LusError: the disk is full.
         StoreError: another ingest writes here, or the storage does not answer or allow it.
     """
     with _lock(store) as parent:
@@ -77,6 +79,11 @@ def stage_source(store: PathOrUri, source: str) -> Iterator[Staging]:
                 record_source(staging, earlier, facts)
             yield Staging(staging, beside)
             _publish(staging, store, source, beside, published)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            place = "set TMPDIR to a larger disk" if parent is None else "free some"
+            raise LusError(f"{staging.parent}: no space left for these clips; {place}") from error
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 

@@ -11,7 +11,7 @@ import pytest
 
 from lus_ray.clip import SCHEMA, frames_of, make_row
 from lus_ray.data import store
-from lus_ray.errors import SchemaError, StoreError
+from lus_ray.errors import LusError, SchemaError, StoreError
 from lus_ray.storage import paths
 
 
@@ -151,6 +151,14 @@ def test_a_store_of_an_earlier_version_that_names_no_shards_has_all_shards(clips
     write(clips, [row("x", source="other")], source="other")
     assert store.read_index(clips).num_rows == 11
     assert sorted(store.read_sources(clips)) == ["test"]
+
+
+def test_a_full_disk_is_named_with_its_folder_and_leaves_nothing(tmp_path):
+    error = OSError(errno.ENOSPC, "No space left on device")
+    reason = f"^{tmp_path / 'store'}: no space left for these clips; free some$"
+    with pytest.raises(LusError, match=reason), store.stage_source(tmp_path / "store", "x"):
+        raise error
+    assert not list(tmp_path.iterdir())
 
 
 def test_patients_must_come_one_after_another_and_names_once(tmp_path):
