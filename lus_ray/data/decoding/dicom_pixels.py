@@ -34,7 +34,6 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         DecodeError: the file is damaged, exceeds the limits, or shows text beside its fan.
     """
     warnings.simplefilter("ignore")  # they may quote the header
-    file_types.detect_format(file)
     header = dicom_header.read_header(file)
     check_declared(header.rows, header.columns, header.num_frames, request)
     allow_text = request.get("allow_text", False)

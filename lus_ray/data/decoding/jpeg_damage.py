@@ -11,6 +11,7 @@ from typing import Any
 import av
 from av.error import FFmpegError
 
+from lus_ray.data.decoding.damage import STRICT
 from lus_ray.errors import DecodeError
 
 SEQUENTIAL = (b"\xff\xc0", b"\xff\xc1")
@@ -36,7 +37,7 @@ def check_jpeg(content: bytes) -> None:
 def _decodes(content: bytes) -> bool:
     context: Any = av.CodecContext.create("mjpeg", "r")
     context.thread_count = 1
-    context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+    context.options = STRICT
     try:
         return bool(context.decode(av.Packet(content)) + context.decode(None))
     except FFmpegError:

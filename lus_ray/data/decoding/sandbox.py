@@ -6,8 +6,7 @@ from typing import Any, BinaryIO
 
 from av.error import FFmpegError
 
-from lus_ray.data.decoding import file_types, jpeg_images, stills
-from lus_ray.data.decoding.video import write_frames
+from lus_ray.data.decoding import file_types, jpeg_images, stills, video
 from lus_ray.errors import DecodeError
 from lus_ray.storage.sandbox import serve
 
@@ -23,16 +22,15 @@ def _dicom_pixels() -> ModuleType:
 
 def _decode(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        if file_types.is_dicom(file.fileno()):
-            return _dicom_pixels().write_frames(file, out, request)
         kind = file_types.detect_format(file)
+        if kind is file_types.DICOM:
+            return _dicom_pixels().write_frames(file, out, request)
+        notes = file_types.check_extension(kind, request["suffix"])
         if kind in stills.OPENERS:
-            return stills.write_frames(file, out, request)
-        notes: list[str] = []
+            return stills.write_frames(file, out, request, kind, notes)
         if kind is file_types.JPEG:
             file = jpeg_images.read_first(file, notes)
-        report = write_frames(file, out, request)
-        return report | {"notes": report["notes"] + notes}
+        return video.write_frames(file, out, request, kind, notes)
     except DecodeError as error:
         return {"error": str(error), "kind": error.kind}
     except MemoryError:

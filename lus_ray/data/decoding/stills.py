@@ -47,14 +47,14 @@ EXIF = {
 """Orientations by Exif's numbers; viewers take any other for 1, upright."""
 
 
-def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict[str, Any]:
+def write_frames(
+    file: BinaryIO, out: BinaryIO, request: dict[str, Any], kind: FileFormat, notes: list[str]
+) -> dict[str, Any]:
     """Write the raw grey frames of one file to `out` and return the report.
 
     Raises:
         DecodeError: the file is damaged, exceeds the request's limits, or its grey is ambiguous.
     """
-    kind = file_types.detect_format(file)
-    notes = file_types.check_extension(kind, request["suffix"])
     Image.MAX_IMAGE_PIXELS = None  # the request has the limits
     try:
         still = OPENERS[kind](file, request, notes)

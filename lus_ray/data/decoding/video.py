@@ -15,8 +15,8 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
-from lus_ray.data.decoding import file_types
 from lus_ray.data.decoding.damage import MAX_SHORTFALL, StrictDecoder, drop_damaged
+from lus_ray.data.decoding.file_types import MPEG_VIDEO, FileFormat
 from lus_ray.data.decoding.orientation import Orientation, matrix_of, parse_matrix
 from lus_ray.data.decoding.streams import choose_stream, count_lost, count_shown, note_gaps
 from lus_ray.errors import DecodeError
@@ -34,15 +34,15 @@ FULL_RANGE = 2
 WIDENED = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 
 
-def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict[str, Any]:
+def write_frames(
+    file: BinaryIO, out: BinaryIO, request: dict[str, Any], kind: FileFormat, notes: list[str]
+) -> dict[str, Any]:
     """Write the raw grey frames of one file to `out` and return the report.
 
     Raises:
         DecodeError: the file is no video or image, is damaged, or exceeds the request's limits.
         FFmpegError: the container cannot be opened.
     """
-    kind = file_types.detect_format(file)
-    notes = file_types.check_extension(kind, request["suffix"])
     av.logging.set_level(av.logging.ERROR)
     av.logging.set_skip_repeated(False)
     with (
@@ -60,7 +60,7 @@ def write_frames(file: BinaryIO, out: BinaryIO, request: dict[str, Any]) -> dict
         if not num_declared:
             times = {number: decoder.packets[number].pts for number in decoder.shown_order()}
             cut_off = decoder.find_cut_off()
-            if kind is not file_types.MPEG_VIDEO:  # which has no time stamps
+            if kind is not MPEG_VIDEO:  # which has no time stamps
                 note_gaps([times[number] for number in times if number not in cut_off], notes)
             num_lost = count_lost(container, stream, kind, [*times.values()], decoder.end)
             if num_lost or (num_lost is not None and not decoder.container_cause):
