@@ -1,6 +1,6 @@
 """Classes that the training split of a fold lacks; they have no score there.
 
-Why by label: the arms of a label share their folds, so one line does for all of them.
+The arms of a label share their folds, so that one sentence serves all of them.
 """
 
 from collections.abc import Iterable, Sequence

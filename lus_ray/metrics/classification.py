@@ -55,18 +55,14 @@ def score(
     values = {name: float(value) for name, value in metrics.items()}
     reasons = {name: NOT_TRAINED for name, value in values.items() if np.isnan(value)}
     if np.isnan(values["auc"]):
-        reasons["auc"] = explain_auc(target, trained)
+        reasons["auc"] = f"{NOT_TRAINED}; ranking needs two trained classes"
+        if len(np.unique(target)) == 1:
+            reasons["auc"] = (
+                f"all {len(target)} clips have class {target[0]}; ranking needs two classes"
+            )
     if np.isnan(values["weighted_kappa"]):
         reasons["weighted_kappa"] = NO_CHANCE
     return Scores(values, reasons)
-
-
-def explain_auc(target: Int[np.ndarray, "N"], trained: Bool[np.ndarray, "K"] | None) -> str:
-    classes = np.unique(target)
-    if len(classes) < 2 or trained is None:
-        return f"all {len(target)} clips have class {classes[0]}; ranking needs two classes"
-    names = ", ".join(map(str, classes[~trained[classes]]))
-    return f"no training clip has class {names}; ranking needs two trained classes"
 
 
 def compute_metrics(

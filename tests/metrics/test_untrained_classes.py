@@ -120,7 +120,7 @@ def test_two_classes_of_which_one_was_trained_have_no_auc():
     scores = classification.score(target, probability, np.array([True, True, True, False]))
     assert np.isnan(scores["auc"])
     assert scores.undefined == {
-        "auc": "no training clip has class 3; ranking needs two trained classes"
+        "auc": "no training clip has the class of a test clip; ranking needs two trained classes"
     }
     assert scores["accuracy"] == 1.0
 
