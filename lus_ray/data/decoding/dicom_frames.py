@@ -84,9 +84,9 @@ def _read_native(file: BinaryIO, header: DicomHeader) -> Iterator[Frame]:
     surplus = length - header.num_frames * size
     if surplus >= size:
         raise _too_many(f"{surplus // size} more", header)
-    if surplus > 1:  # of frames of another size, all but the first would be sheared
-        reason = f"its pixel data are {surplus} bytes longer than its frames; export it again"
-        raise DecodeError(reason, "refused")
+    if length % size > 1:  # of frames of another size, all but the first would be sheared
+        reason = f"its pixel data of {length} bytes are no whole number of frames of {size} bytes"
+        raise DecodeError(f"{reason}; export it again", "refused")
     order = ">" if header.syntax == uid.ExplicitVRBigEndian else "<"
     for number in range(header.num_frames):
         content = _read_bytes(file, header, number * size, size)

@@ -97,7 +97,7 @@ COUNTS = [
     ({"syntax": JPEG, "PixelData": encapsulate(JPEGS[:1])}, "1 of 3 frames decode"),
     ({"syntax": JPEG, "PixelData": encapsulate([BROKEN, BROKEN, JPEGS[2]])},
      "damaged: frames 0-1 of 3"),
-    ({"PixelData": encapsulate(JPEGS)}, "1 of 3|no frame"),
+    ({"PixelData": encapsulate(JPEGS)}, "no whole number of frames"),
 ]  # fmt: skip
 
 
@@ -250,7 +250,7 @@ def test_the_pixels_of_an_icon_are_not_those_of_the_clip(tmp_path, decoder):
         ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, "YBR_PARTIAL_420"),
         ({"syntax": uid.MPEG4HP41, "PixelData": encapsulate(JPEGS)}, "MPEG-4 AVC"),
         ({"syntax": uid.JPEGLSLossless, "PixelData": encapsulate(JPEGS)}, "JPEG-LS"),
-        ({"Rows": 119}, "1440 bytes longer than its frames"),
+        *(({"Rows": rows}, "172800 bytes are no whole number of frames") for rows in (119, 121)),
         ({"PhotometricInterpretation": "YBR_RCT"}, "YBR_RCT cannot be stored as Explicit"),
         (
             {"syntax": uid.JPEG2000Lossless, "PixelData": encapsulate([JPEG_2000] * 3)}

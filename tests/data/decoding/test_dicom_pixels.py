@@ -127,7 +127,7 @@ HOSTILE = [
     ({"Rows": 65535, "Columns": 65535}, "65535 x 65535 pixels; at most"),
     ({"Rows": 0}, "no usable Rows"),
     ({"Rows": None}, "no usable Rows"),
-    ({"PixelData": b"\x07" * 1000}, "no frame can be decoded"),
+    ({"PixelData": b"\x07" * 1000}, "1000 bytes are no whole number of frames"),
     ({"PixelRepresentation": 1}, "are signed"),
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "palette is missing"),
     ({"PhotometricInterpretation": "DOE JANE"}, "an unknown one"),
