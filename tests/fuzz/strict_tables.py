@@ -37,7 +37,7 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         if len(row) >= len(names)
         and not any(map(str.strip, row[len(names) :]))  # commas at the end are harmless
         and not any(
-            ("\n" in cell or "\r" in cell) and name not in COMMENTS
+            len(cell.strip().splitlines()) > 1 and name not in COMMENTS
             for name, cell in zip(names, row, strict=False)
         )
     ]
@@ -106,7 +106,7 @@ COLUMNS: dict[str, dict[str, tuple[str, Parser]]] = {
     "pocovid": {
         "severity": ("Lung Severity Score", _number),
         "probe": ("Probe", str.lower),
-        "zone": ("Area according to DEGUM", lambda text: f"DEGUM {text}"),
+        "zone": ("Area according to DEGUM", lambda text: f"DEGUM {_number(text):g}"),
         "disease": ("Label", lambda text: DISEASES.get(text.lower(), "other lung disease")),
     },
 }
