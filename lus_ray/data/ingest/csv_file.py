@@ -24,7 +24,13 @@ OTHER_FILES = {
     b"\x1f\x8b": "a gzip file",
     b"<": "a web page or an XML file",
 }
-SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars", "\uff0c": "full-width commas"}
+SEPARATORS = {
+    ";": "semicolons",
+    '" "': "blanks",
+    "\t": "tabs",
+    "|": "vertical bars",
+    "\uff0c": "full-width commas",
+}
 SAVE = "save it as 'CSV UTF-8', separated by commas"
 SHORT_ROW = "keep the commas of empty cells; remove a line that is no row"
 LONG_ROW = "quote a cell that holds a comma, and write 1.5 and not 1,5"

@@ -107,6 +107,7 @@ REFUSED = {
     '"file";"patient"\n': "separated by semicolons",
     "sep=;\r\nfile;patient\r\na;1\r\n": "separated by semicolons",
     "file\tpatient\na\t1\n": "separated by tabs",
+    '"file" "patient"\n"1" "a.png" 7\n': "separated by blanks; save it as 'CSV UTF-8'",
     "file|patient\ra|1\r": "separated by vertical bars",
     "file\tpatient\n".encode("utf-16"): "UTF-16 text separated by tabs; save it as 'CSV UTF-8'",
     HEADER.encode("utf-16-be"): "row 1: holds a NUL character",
