@@ -129,10 +129,8 @@ def make_trainer(
             log.trained = trained_classes.find(task, train, pixels)
             scores = task.fit_rows(train, val, seed=seed)
             if task.fits > 1 and not np.isfinite(scores["score"]):
-                note = (
-                    f"no validation clip has a trained class of {arm.label}: the first fit was kept"
-                )
-                log.notes += (note,)
+                reason = f"no validation clip has a trained class of {arm.label}"
+                log.notes += (f"{reason}: the first fit was kept",)
             log.log_epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
             return task, scores
         if arm.start is not None:

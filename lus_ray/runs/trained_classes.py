@@ -45,19 +45,18 @@ def of_targets(
 def keep_trained(
     task: Any, rows: Sequence[PredictionRow], trained: Sequence[str] | None
 ) -> list[PredictionRow]:
-    """Validation rows without the targets, frames or pixels of untrained classes.
+    """Validation rows with a target, without clips, frames and pixels of untrained classes.
 
     A model predicts them by chance, so that they must not select an epoch.
     """
     known = np.isin(task.classes, task.classes if trained is None else trained)
     if known.all():
         return list(rows)
-    kept = []
-    for row in rows:
-        target = row["target"]
-        if target is None:
-            changes = {}
-        elif task.scheme is not None:
+    kept: list[PredictionRow] = []
+    for row in [row for row in rows if row["target"] is not None]:
+        target: Any = row["target"]
+        changes: dict[str, Any] = {}
+        if task.scheme is not None:
             counts = np.reshape(row["counts"], (-1, len(known), len(known)))
             changes = {"counts": counts * known[:, None]}
         elif task.multilabel:
@@ -65,8 +64,8 @@ def keep_trained(
         elif task.by_frame:
             frames = known[target]
             changes = {"target": np.asarray(target)[frames], "outputs": row["outputs"][frames]}
-        else:
-            changes = {} if known[target] else {"target": None}
+        elif not known[target]:
+            continue
         kept.append({**row, **changes})
     return kept
 
