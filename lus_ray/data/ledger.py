@@ -59,7 +59,7 @@ class Ledger:
         self._add(source, item, "noted", reason)
 
     def _add(self, source: str, item: str, action: Action, reason: str) -> None:
-        reason = escape_name(" ".join(reason.split()))
+        reason = escape_name(re.sub(r"\s*[\r\n]\s*", " ", reason.strip()))
         self.entries.append(LedgerEntry(source, escape_name(item), action, reason))
 
     def use(self, *paths: Path) -> None:

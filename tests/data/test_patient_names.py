@@ -50,7 +50,7 @@ def test_one_patient_has_one_spelling_and_its_clips_are_neighbours():
     ]  # fmt: skip
     notes = {entry.item: entry.reason for entry in ledger.entries}
     assert list(notes) == ["x/2", "x/b", "x/C-1"]
-    assert "counts as 'x/A 1'" in notes["x/2"]
+    assert "patient 'x/A  1' counts as 'x/A 1'" in notes["x/2"]
     assert "only in case: kept in one group" in notes["x/b"]
     assert "may be the same patient as 'x/C-01'" in notes["x/C-1"]
 
