@@ -17,8 +17,12 @@ from urllib.parse import urlsplit
 
 import psutil
 
-EXEMPT = ("localhost", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]")
-"""Entries of no_proxy; programs differ in which forms they understand."""
+EXEMPT = (
+    "localhost", "127.0.0.1", "127.0.0.0/8", "::1", "[::1]",
+    "169.254.169.254", "metadata.google.internal",
+)  # fmt: skip
+"""Entries of no_proxy; programs differ in which forms they understand. The last two are where Ray
+asks at its start whether this machine is one of a cloud."""
 
 
 def exempt_from_proxies(environment: MutableMapping[str, str] = os.environ) -> None:

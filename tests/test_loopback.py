@@ -12,7 +12,8 @@ from lus_ray.errors import InputError, LusError
 from lus_ray.inference import client
 from lus_ray.loopback import exempt_from_proxies, is_this_machine, proxy_of
 
-LOOPBACK = "localhost,127.0.0.1,127.0.0.0/8,::1,[::1]"
+REST = "127.0.0.0/8,::1,[::1],169.254.169.254,metadata.google.internal"
+LOOPBACK = f"localhost,127.0.0.1,{REST}"
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "no_grpc_proxy")
 
 
@@ -107,8 +108,8 @@ def test_a_proxy_that_answers_is_not_taken_for_the_service(portal, proxy, clip):
         ({"NO_PROXY": "a.org"}, f"a.org,{LOOPBACK}", f"a.org,{LOOPBACK}"),
         ({"no_proxy": " a.org , 10.0.0.0/8", "NO_PROXY": "b.org"},
          f" a.org , 10.0.0.0/8,{LOOPBACK}", f" a.org , 10.0.0.0/8,{LOOPBACK}"),
-        ({"no_proxy": "127.0.0.1,localhost"}, "127.0.0.1,localhost,127.0.0.0/8,::1,[::1]",
-         "127.0.0.1,localhost,127.0.0.0/8,::1,[::1]"),
+        ({"no_proxy": "127.0.0.1,localhost"}, f"127.0.0.1,localhost,{REST}",
+         f"127.0.0.1,localhost,{REST}"),
         ({"no_grpc_proxy": "b.org"}, LOOPBACK, f"b.org,{LOOPBACK}"),
     ],
 )  # fmt: skip

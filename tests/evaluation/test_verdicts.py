@@ -106,9 +106,17 @@ def test_an_interval_excludes_the_bound_where_p_is_below_its_level(value, error,
         assert (decide(difference, level) != "undecided") == (difference.p < level)
 
 
+FULL = pytest.mark.full
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("num_patients", [20, 46, 300])
-@pytest.mark.parametrize("num_claims", [1, 5])
+@pytest.mark.parametrize(
+    ("num_patients", "num_claims"),
+    [
+        (20, 1), (46, 5), pytest.param(20, 5, marks=FULL), pytest.param(46, 1, marks=FULL),
+        pytest.param(300, 1, marks=FULL), pytest.param(300, 5, marks=FULL),
+    ],
+)  # fmt: skip
 def test_verdicts_are_as_often_right_as_they_state(num_patients, num_claims):
     """Of one claim the true effect is 0, or one that is found with a power of 80 %; the others
     have none. Each simulated study is decided from draws of patients, as in a report."""

@@ -30,8 +30,10 @@ QUIET = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
 }
-"""Replace Ray's own output with ours and its pickled records with none."""
+"""Replace Ray's own output with ours and its pickled records with none, and report nothing: Ray
+would ask a cloud for metadata and send statistics of its use."""
 
 WORKER_VARIABLES = ("RAY_TRAIN_V2_ENABLED", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO")
 """Those that Ray reads where cells run; nodes of a joined cluster do not have this process's."""
