@@ -33,6 +33,7 @@ def test_a_fan_a_dot_and_text_inside_of_the_fan_do_not_count_as_text():
     y=st.sampled_from([0, 2, 4, 106, 108]),
     level=st.integers(90, 255),
 )
+@pytest.mark.slow
 def test_text_above_and_below_the_fan_counts(text, x, y, level):
     letters = parts.with_text(np.zeros((1, 120, 160), np.uint8), text, at=(x, y))
     frames = np.maximum(parts.fan(), np.minimum(letters, level))
@@ -48,6 +49,7 @@ def test_a_clock_counts_and_a_page_that_is_not_black_does_not():
     assert count_blocks(parts.with_text(np.maximum(parts.fan(), 60))) > 0
 
 
+@pytest.mark.slow
 def test_phantoms_show_no_text():
     made = phantom.clips(patients=4, clips=1, frames=4, size=128, domain="A,B")
     assert [row["clip"] for row in made if count_blocks(row["frames"])] == []

@@ -141,6 +141,7 @@ def test_a_path_that_is_no_video_is_refused_in_one_line(name, content, cause, tm
 @pytest.mark.parametrize(
     "name", ["clip.mp4", "early index.mp4", "clip.avi", "clip.gif", "clip.png", "clip.jpg"]
 )
+@pytest.mark.slow
 def test_a_file_cut_at_every_five_percent_is_refused_or_repaired(
     name, write_video, tmp_path, decoder
 ):
@@ -190,6 +191,7 @@ def test_each_limit_refuses_the_file_and_names_itself(limits, cause, write_video
         decoder.decode(path)
 
 
+@pytest.mark.slow
 def test_a_decoder_short_of_memory_refuses_the_file_and_lives(write_video, ramp):
     path = write_video("clip.avi", np.zeros((2, 2160, 3840), np.uint8), codec="mpeg4")
     with FileDecoder(DecodeLimits(memory_bytes=200 << 20)) as decoder:
@@ -207,6 +209,7 @@ def test_the_frames_of_a_long_clip_are_not_kept_in_memory(tmp_path, decoder):
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.avi", "clip.gif", "clip.mpeg"])
+@pytest.mark.slow
 def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
     path = write_video(name, ramp, **FORMATS[name])
     whole, rng = path.read_bytes(), np.random.default_rng(3)
@@ -227,6 +230,7 @@ def test_flipped_bytes_cost_at_most_their_own_file(name, write_video, ramp):
     ("number", "kind"),
     [(signal.SIGABRT, "unreadable"), (signal.SIGSEGV, "unreadable"), (signal.SIGKILL, "lost")],
 )
+@pytest.mark.slow
 def test_a_crash_of_the_decoder_costs_one_file(number, kind, large, write_video, ramp):
     small = write_video("small.mp4", ramp)
     with FileDecoder() as decoder:
@@ -240,6 +244,7 @@ def test_a_crash_of_the_decoder_costs_one_file(number, kind, large, write_video,
         assert len(decoder.decode(small).frames) == 30
 
 
+@pytest.mark.slow
 def test_a_lost_decoder_process_is_restarted_and_closing_ends_it(write_video, ramp):
     path = write_video("clip.mp4", ramp)
     with FileDecoder() as decoder:
@@ -253,6 +258,7 @@ def test_a_lost_decoder_process_is_restarted_and_closing_ends_it(write_video, ra
     assert process.returncode is not None
 
 
+@pytest.mark.slow
 def test_stop_ends_a_decode_in_another_thread(large):
     causes: list[str] = []
 

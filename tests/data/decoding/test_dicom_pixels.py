@@ -33,6 +33,7 @@ def decode(tmp_path, decoder):
 
 
 @pytest.mark.parametrize("syntax", EXACT)
+@pytest.mark.slow
 def test_lossless_syntaxes_give_the_pixels_as_they_were(syntax, decode):
     decoded = decode(files.fan(), syntax=syntax)
     assert np.array_equal(decoded.frames, files.fan())

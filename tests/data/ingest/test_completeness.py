@@ -162,6 +162,7 @@ def test_each_file_is_stored_or_in_the_ledger(reader, tmp_path):
 @pytest.mark.parametrize(
     ("reader", "num_clips", "num_noted"), [(covid_blues, 266, 2), (pocovid, 155, 0)]
 )
+@pytest.mark.slow
 def test_the_public_sources_are_complete(reader, num_clips, num_noted, shared_data):
     root, ledger = shared_data / reader.SOURCE, Ledger()
     items = drop_conflicts(reader.clips(root, ledger), root, reader.SOURCE, ledger)

@@ -119,6 +119,7 @@ def write_coco(root, height=40):
     (root / "annotations.json").write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_one_coco_file_serves_a_folder_and_the_summary_counts_schemes(root, read, tmp_path):
     write_coco(root)
     rows, _ = read(HEADER + "coco", "a.png,1,bline,x/a.png")
@@ -245,6 +246,7 @@ def test_a_table_with_impossible_masks_is_refused_as_a_whole(text, reason, root,
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_removed_frame_takes_its_mask_and_its_grade_with_it(root, write_video, read):
     noise = np.random.default_rng(3).integers(0, 255, (5, 48, 64), dtype=np.uint8)
     content = bytearray(write_video("own/v.mp4", noise, codec="png", pix_fmt="gray").read_bytes())

@@ -108,6 +108,7 @@ def test_a_run_that_is_interrupted_or_without_a_clip_leaves_the_store_as_it_was(
     assert not list(store.glob(".writing-*"))
 
 
+@pytest.mark.slow
 def test_one_clip_under_two_patients_ends_in_one_group(own, tmp_path):
     (own / "copy.mp4").write_bytes((own / "one.mp4").read_bytes())
     (own / "labels.csv").write_text("file,patient\none.mp4,1\ncopy.mp4,2\nthree.MP4,3\n")
@@ -117,6 +118,7 @@ def test_one_clip_under_two_patients_ends_in_one_group(own, tmp_path):
     assert group["folder/one"] == group["folder/copy"] != group["folder/three"]
 
 
+@pytest.mark.slow
 def test_one_patient_in_several_spellings_ends_in_one_group(own, tmp_path):
     names = {"one.mp4": "P-007", "two [b] +.mp4": "P\u2011007", "three.MP4": "p-007"}
     names |= {"still.png": "P-07"}

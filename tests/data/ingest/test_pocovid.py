@@ -148,6 +148,7 @@ def test_a_file_has_the_row_of_its_probe_or_none(probes, files, clips, skipped, 
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_every_public_file_has_its_row(shared_data):
     ledger = Ledger()
     rows = list(pocovid.clips(shared_data / "pocovid", ledger))
