@@ -48,8 +48,16 @@ def same_person(name: str) -> str:
     return " ".join(unicodedata.normalize("NFC", name).split()).casefold()
 
 
-def find_differences(reader: str, stored: dict[str, Any], row: dict[str, str]) -> list[str]:
-    """Labels of a stored clip that differ from the cells of its row, each as one line."""
+def find_differences(
+    reader: str, stored: dict[str, Any], row: dict[str, str], removed: list[int]
+) -> list[str]:
+    """Labels of a stored clip that differ from the cells of its row, each as one line.
+
+    The grades of `removed` frames go with them.
+    """
+    if removed and row.get("frame_severity"):
+        grades = [g for k, g in enumerate(_grades(row["frame_severity"])) if k not in removed]
+        row = {**row, "frame_severity": ";".join(map(str, grades))}
     values = stored | dict.fromkeys(BIOMARKERS)
     if stored["biomarkers"] is not None:
         judged = (None if value == -1 else value for value in stored["biomarkers"])
