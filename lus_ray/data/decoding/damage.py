@@ -183,6 +183,9 @@ def drop_damaged(
     numbers = [rank for rank, number in enumerate(shown) if number in damaged]
     total = max(num_declared, len(shown))
     cause = next((decoder.hurt[n] for n in sorted(damaged) if decoder.hurt.get(n)), "")
+    if numbers and decoder.codec.name == "gif":  # no count shows how many are lost after it
+        at = f"damaged from frame {numbers[0]} on, counted from 0 ({cause or 'marked corrupt'})"
+        raise DecodeError(f"{at}; copy it again")
     check_damaged(numbers, total, cause, notes)
     if num_cut_off := len(cut_off & set(shown)):
         notes.append(f"repaired: skipped {num_cut_off} frames at its start without a key frame")
