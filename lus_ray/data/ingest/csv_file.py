@@ -140,9 +140,13 @@ def _check_cells(where: str, cells: dict[str, str], used: Collection[str], text:
         if len(lines) > 1 and (name in used or _may_hold_rows(lines, index, len(cells))):
             reason = "holds a line break; close the quote that opens in it, or write it in one line"
             raise SourceError(f"{where}: cell {name.partition(chr(10))[0]!r} {reason}")
-        is_escaped = '"' + cell.replace('"', '""') + '"' in text
-        if name in used and cell.count('"') % 2 and not is_escaped:
+        if name in used and cell.count('"') % 2 and not _is_escaped(cell, text):
             raise SourceError(f"{where}: {name!r} is {cell!r}; close the quote, or remove it")
+
+
+def _is_escaped(cell: str, text: str) -> bool:
+    """Whether the file writes the quotes of a cell twice; it is searched whole."""
+    return '"' + cell.replace('"', '""') + '"' in text
 
 
 def _may_hold_rows(lines: list[str], index: int, num_columns: int) -> bool:
