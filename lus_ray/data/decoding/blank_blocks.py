@@ -4,6 +4,8 @@ A decoder need not notice them: to arithmetic codes any bytes are valid, and the
 read as coefficients of -1.
 """
 
+from typing import Any
+
 BLANK = bytes(64)
 NEVER_BLANK = ("h264", "hevc", "vp8", "vp9")
 """FFmpeg's names of codecs without such runs: by emulation prevention, or by arithmetic codes."""
@@ -11,13 +13,14 @@ NEVER_BLANK = ("h264", "hevc", "vp8", "vp9")
 HUFFMAN_TABLES, PROGRESSIVE, SCAN, END = b"\xff\xc4", b"\xff\xc2", b"\xff\xda", b"\xff\xd9"
 
 
-def has_blank_block(codec: str, packet: bytes) -> bool:
-    """Whether a packet of a codec holds a blank block that cannot be data; padding is none."""
-    if BLANK not in packet:
+def has_blank_block(codec: str, packet: Any) -> bool:
+    """Whether a packet (a buffer) of a codec holds a blank block that cannot be data."""
+    if codec != "mjpeg" and codec not in NEVER_BLANK:
+        return False  # uncompressed packets are large: they are not copied
+    content = bytes(packet)
+    if BLANK not in content:
         return False
-    if codec == "mjpeg":
-        return _has_blank_scan(packet)
-    return codec in NEVER_BLANK and BLANK in packet.rstrip(b"\0")
+    return _has_blank_scan(content) if codec == "mjpeg" else BLANK in content.rstrip(b"\0")
 
 
 def _has_blank_scan(jpeg: bytes) -> bool:

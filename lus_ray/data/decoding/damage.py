@@ -106,7 +106,7 @@ class StrictDecoder:
             self.packets.append(info)
             if packet.is_corrupt:
                 self.hurt[number] = "incomplete"
-            if has_blank_block(self.codec.name, bytes(packet)):
+            if has_blank_block(self.codec.name, packet):
                 self.hurt[number] = "a block of zero bytes"
             self.end = max(self.end, (info.pts or 0) + (packet.duration or 0))
         try:
