@@ -15,12 +15,11 @@ from typing import Any, BinaryIO
 
 import av
 from PIL import Image, Jpeg2KImagePlugin, PngImagePlugin, PpmImagePlugin, WebPImagePlugin
+from PIL.ExifTags import Base
 
 from lus_ray.data.decoding.video import check_declared
 from lus_ray.errors import DecodeError
 
-ORIENTATION = 0x0112
-"""The Exif tag that rotates or mirrors an image."""
 PNG_MARK, CHUNK_HEAD_BYTES = b"\x89PNG\r\n\x1a\n", 8
 CODESTREAM = b"\xff\x4f\xff\x51"
 """SOC and SIZ, the first markers of a JPEG 2000 image."""
@@ -62,7 +61,7 @@ def open_png(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Still
     check_declared(image.height, image.width, num_images, request)
     if image.default_image:
         notes.append("skipped the image for viewers that do not show animations")
-    orientation = image.getexif().get(ORIENTATION, 1)
+    orientation = image.getexif().get(Base.Orientation, 1)
     images = [partial(load_page, image, 0)]
     if image.is_animated:
         composed = _compose_png(file)
@@ -124,7 +123,7 @@ def open_webp(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Stil
     image = WebPImagePlugin.WebPImageFile(file)
     check_declared(image.height, image.width, image.n_frames, request)
     images = [partial(load_page, image, page) for page in range(image.n_frames)]
-    return StillFile(images, orientation=image.getexif().get(ORIENTATION, 1))
+    return StillFile(images, orientation=image.getexif().get(Base.Orientation, 1))
 
 
 def open_jpeg2000(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> StillFile:

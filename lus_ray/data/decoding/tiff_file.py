@@ -15,8 +15,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImagePalette, TiffImagePlugin
+from PIL.ExifTags import Base
 
-from lus_ray.data.decoding.still_files import ORIENTATION, StillFile
+from lus_ray.data.decoding.still_files import StillFile
 from lus_ray.data.decoding.tiff_description import count_images
 from lus_ray.data.decoding.video import check_declared
 from lus_ray.errors import DecodeError
@@ -29,7 +30,7 @@ STRIPS, TILES = (273, 279), (324, 325)
 """Tags of the offsets and of the byte counts of the pixel data."""
 TAGS = frozenset(
     {SUBFILE, OLD_SUBFILE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, DESCRIPTION}
-    | {ORIENTATION, PLANES, *STRIPS, SAMPLES, *TILES, SUBIFDS, SAMPLE_FORMAT}
+    | {Base.Orientation, PLANES, *STRIPS, SAMPLES, *TILES, SUBIFDS, SAMPLE_FORMAT}
 )
 REDUCED, MASK = 1, 4
 """Bits of SUBFILE."""
@@ -85,7 +86,7 @@ def open_tiff(file: BinaryIO, request: dict[str, Any], notes: list[str]) -> Stil
     check_declared(first[HEIGHT], first[WIDTH], len(images), request)
     if len(images) > 1:
         notes.append(f"its {len(images)} pages are the frames of the clip")
-    orientation = first.get(ORIENTATION, 1)
+    orientation = first.get(Base.Orientation, 1)
     return StillFile(images, bits, white_is_zero, orientation, is_upright=True)
 
 
@@ -210,7 +211,7 @@ def _imagej_stack(
     size = tags[HEIGHT] * tags[WIDTH] * samples * bits // 8
     layout = (samples, bits, FLOAT in tags.get(SAMPLE_FORMAT, ()))
     layouts = {(1, 8, False): "u1", (1, 16, False): "u2", (1, 32, True): "f4", (3, 8, False): "u1"}
-    is_plain = tags.get(COMPRESSION, 1) == UNCOMPRESSED and tags.get(ORIENTATION, 1) == 1
+    is_plain = tags.get(COMPRESSION, 1) == UNCOMPRESSED and tags.get(Base.Orientation, 1) == 1
     if not (offset and is_plain and layout in layouts):
         return None
     file.seek(0)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from PIL.ExifTags import Base
 
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.data.decoding.decoder import DecodedVideo
@@ -34,8 +35,6 @@ ANNOTATIONS = "annotations.json"
 
 PALETTE, GREY = 3, 0
 """PNG colour types."""
-ORIENTATION = 0x0112
-"""The Exif tag that rotates an image; viewers follow it, pixel values do not."""
 
 Reader = Callable[..., UInt8[np.ndarray, "H W"]]
 """Class ids of the image with `scheme`, `height` and `width` by name."""
@@ -129,7 +128,7 @@ def _check_pixel_type(image: Image.Image, path: Path, where: str) -> None:
             f"{where}: a PNG of mode {image.mode} with {depth} bits; save class ids as 8-bit grey "
             "or as a palette"
         )
-    if getattr(image, "n_frames", 1) > 1 or image.getexif().get(ORIENTATION, 1) != 1:
+    if getattr(image, "n_frames", 1) > 1 or image.getexif().get(Base.Orientation, 1) != 1:
         raise SourceError(f"{where}: an animated or rotated PNG; save one upright image")
 
 
