@@ -78,8 +78,8 @@ class CellResult:
         return self.members is not None
 
     @property
-    def judged(self) -> Bool[np.ndarray, "N K"]:
-        """Entries of labels that are judged in the example and were trained."""
+    def annotated(self) -> Bool[np.ndarray, "N K"]:
+        """Entries that the example is annotated with, of the labels that were trained."""
         return np.asarray(multilabel.keep_trained(self.target, self.trained) >= 0)
 
     @property

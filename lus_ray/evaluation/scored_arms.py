@@ -229,9 +229,9 @@ def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
         if classification.explain_unusable(cell.probability):
             continue
         if cell.multilabel:
-            judged = cell.judged
-            confidence.append(cell.probability[judged])
-            correct.append(cell.target[judged] == 1)
+            annotated = cell.annotated
+            confidence.append(cell.probability[annotated])
+            correct.append(cell.target[annotated] == 1)
         else:
             confidence.append(cell.probability.max(axis=1))
             correct.append(cell.probability.argmax(axis=1) == cell.target)

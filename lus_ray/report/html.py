@@ -141,8 +141,8 @@ def _mean_roc(arm: ScoredArm, column: int) -> figures.Curve:
         if is_untrained or classification.explain_unusable(cell.probability):
             continue
         if cell.multilabel:
-            judged = cell.judged
-            positive, probability = cell.target[judged] == 1, cell.probability[judged]
+            annotated = cell.annotated
+            positive, probability = cell.target[annotated] == 1, cell.probability[annotated]
         else:
             positive, probability = cell.target == column, cell.probability[:, column]
         if 0 < positive.sum() < len(positive):

@@ -28,8 +28,9 @@ def drop_conflicts(items: Iterable[Item], root: Path, source: str, ledger: Ledge
     items, refused = list(items), set[int]()
     for same in _repeated(items, lambda item: item["clip"]):
         for item in same:
-            rival = name_item(next(one for one in same if one is not item), root)
-            skip(item, f"another file has the clip name {item['clip']!r} too: {rival}; rename one")
+            names = [name_item(other, root) for other in same if other is not item]
+            reason = f"another file has the clip name {item['clip']!r} too: {names[0]}"
+            skip(item, f"{reason}; rename one")
     files = [item for item in items if item.get("file") and id(item) not in refused]
     for same in _repeated(files, lambda item: os.path.realpath(item["file"])):
         originals = [item for item in same if _is_original(item["file"], root)]
@@ -39,9 +40,9 @@ def drop_conflicts(items: Iterable[Item], root: Path, source: str, ledger: Ledge
             if certain and item is not kept:
                 skip(item, f"the same file as {name_item(kept, root)!r}, which is read; remove it")
             elif not certain:
-                other = next(one for one in same if one["patient"] != item["patient"])
+                others = [other for other in same if other["patient"] != item["patient"]]
                 reason = "which belongs to another patient; keep the link that is right"
-                skip(item, f"the same file as {name_item(other, root)!r}, {reason}")
+                skip(item, f"the same file as {name_item(others[0], root)!r}, {reason}")
     return [item for item in items if id(item) not in refused]
 
 

@@ -85,7 +85,7 @@ def walk(root: Path) -> SourceFiles:
 
 
 def relative_name(path: Path, root: Path) -> str:
-    """The path below `root` as it stands in the ledger; one outside stays whole."""
+    """The name of a path in the ledger: relative to `root`, or whole if it is outside of it."""
     full = Path(os.path.abspath(path))
     base = Path(os.path.abspath(root))
     return escape_name((full.relative_to(base) if full.is_relative_to(base) else path).as_posix())
