@@ -30,11 +30,12 @@ def render(contents: ReportContents) -> str:
     for texts in (
         [_gap(gap) for gap in contents.gaps],
         [_claim(contents, claim) for claim in contents.claims],
+        contents.warnings,
     ):
         lines += [""] if texts else []
         for text in texts:
             lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
-    lines += ["", *textwrap.wrap("  ".join(contents.warnings), WIDTH)]
+    lines.append("")
     if kinds := sorted(leakage.KINDS.keys() & contents.notes.keys()):
         lines.append(f"† a published protocol that leaks: {', '.join(kinds)}")
     lines += ["· a baseline; percent, mean ± std over folds [95 % interval over patients]"]
