@@ -6,8 +6,10 @@ from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.metrics import frames
 
-LABELS = {"sf_ratio": "S/F ratio", "markers masks": "Marker masks", "bline masks": "B-line masks"}
-"""Titles of labels that are not the label itself."""
+LABEL_NAMES = {
+    "sf_ratio": "S/F ratio", "markers masks": "marker masks", "bline masks": "B-line masks",
+}  # fmt: skip
+"""Names of labels that are not the label itself."""
 
 NAMES = {
     "auc": "AUC",
@@ -98,8 +100,17 @@ DIAGNOSIS_TABLES = {
 _FRAME = "frame_"
 
 
+def label_name(label: str) -> str:
+    return LABEL_NAMES.get(label) or label.replace("_", " ")
+
+
 def label_title(label: str) -> str:
-    return LABELS.get(label) or capitalize(label.replace("_", " "))
+    return capitalize(label_name(label))
+
+
+def short_name(arm: str, label: str | None) -> str:
+    """The name of an arm where its label is already said."""
+    return arm.removesuffix(f", {label}")
 
 
 def name(metric: str, label: str | None) -> str:

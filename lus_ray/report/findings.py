@@ -1,0 +1,164 @@
+"""Three sentences on a run: which data, what was found, how sure it is."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lus_ray.evaluation import verdicts
+from lus_ray.evaluation.schema import ArmResult, Number, ReportContents
+from lus_ray.report import metric_names
+
+PHANTOM = "phantom"
+MAX_OTHERS = 3
+SEEDS = "the intervals cover the choice of patients, not the seed of the training"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Sentences in plain words; scores in percent, differences in points."""
+
+    data: str
+    finding: str
+    certainty: str
+
+
+def summarise(contents: ReportContents) -> Summary:
+    return Summary(_data(contents), _finding(contents), _certainty(contents))
+
+
+def is_synthetic(sources: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether every clip of the run is a phantom."""
+    return bool(sources) and all(
+        (about.get("source") or name) == PHANTOM for name, about in sources.items()
+    )
+
+
+def leading_label(contents: ReportContents) -> str | None:
+    """The label of the first claim that this run has an arm of, else of the first arm."""
+    claimed = (contents.label_of(claim.better) for claim in contents.claims)
+    return next(filter(None, claimed), next(iter(contents.labels), None))
+
+
+def leading_metric(contents: ReportContents, label: str) -> str | None:
+    """The first metric of the study with a score of this label."""
+    return next(
+        (
+            metric
+            for metric in contents.metrics_of(label)
+            if any(arm.mean.get(metric) is not None for arm in contents.arms_of(label))
+        ),
+        None,
+    )
+
+
+def leading_arm(contents: ReportContents, label: str) -> ArmResult | None:
+    """The best arm of a label, without baselines and leaks; None where none has a score."""
+    metric = leading_metric(contents, label)
+    scored = [
+        arm
+        for arm in contents.arms_of(label)
+        if metric and not arm.baseline and not arm.leak and arm.mean.get(metric) is not None
+    ]
+    return max(scored, key=lambda arm: arm.mean[metric or ""] or 0.0, default=None)
+
+
+def num_test_patients(contents: ReportContents) -> int:
+    return max((arm.num_patients for arm in contents.arms), default=0)
+
+
+def _data(contents: ReportContents) -> str:
+    data, sources = contents.data, contents.data.get("sources") or {}
+    clips, patients = f"{data.get('clips') or 0:,}", f"{data.get('patients') or 0:,}"
+    num_folds = len(contents.folds["sizes"])
+    size = (
+        f"size {contents.size}: {_count(len(contents.arms), 'arm')}, {_count(num_folds, 'fold')}, "
+        f"{_count(num_test_patients(contents), 'test patient')}"
+    )
+    if is_synthetic(sources):
+        return f"Synthetic data: {clips} simulated clips of {patients} simulated patients; {size}."
+    names = ", ".join(sources) or "unnamed sources"
+    some = " (some of them synthetic)" if PHANTOM in sources else ""
+    return f"{clips} clips of {patients} patients from {names}{some}; {size}."
+
+
+def _finding(contents: ReportContents) -> str:
+    first = leading_label(contents)
+    arm = leading_arm(contents, first) if first else None
+    if first is None or arm is None:
+        return "No arm has a score yet."
+    metric = leading_metric(contents, first) or ""
+    num_peers = sum(not peer.baseline and not peer.leak for peer in contents.arms_of(first))
+    best = f"the best of {num_peers} arms is " if num_peers > 1 else ""
+    score = f"{_percent(arm.mean[metric])} % ({metric_names.name(metric, first)}"
+    result = f"{score}{_limits(arm.interval.get(metric))}), {_versus(arm, metric)}"
+    others = [_other_result(contents, label) for label in contents.labels if label != first]
+    shown = "; ".join([text for text in others if text][:MAX_OTHERS])
+    name = metric_names.label_name(first)
+    return f"For {name}, {best}{_quote(arm)} with {result}{f'; {shown}' if shown else ''}."
+
+
+def _other_result(contents: ReportContents, label: str) -> str:
+    arm, metric = leading_arm(contents, label), leading_metric(contents, label)
+    if arm is None or metric is None:
+        return ""
+    known = arm.difference.get(metric)
+    result = f"{_percent(arm.mean[metric])} % ({metric_names.name(metric, label)})"
+    if known is not None and known.value is not None:
+        limits = _limits(known.interval, sign="+")
+        result = f"{100 * known.value:+.1f} points from {_quote_name(known.to, label)}{limits}"
+    return f"for {metric_names.label_name(label)}, {_quote(arm)}: {result}"
+
+
+def _versus(arm: ArmResult, metric: str) -> str:
+    difference = arm.difference.get(metric)
+    if difference is None or difference.value is None:
+        return "without a baseline to compare it with"
+    value, limits = difference.value, _limits(difference.interval, sign="+") or ", no interval"
+    baseline = f"the best baseline, {_quote_name(difference.to, arm.label)}"
+    low, high = difference.interval
+    if low is not None and high is not None and low <= 0 <= high:
+        return f"no clear difference from {baseline} ({100 * value:+.1f} points{limits})"
+    where = "above" if value >= 0 else "below"
+    return f"{abs(100 * value):.1f} points {where} {baseline} ({limits.removeprefix(', ')})"
+
+
+def _certainty(contents: ReportContents) -> str:
+    num_patients, num_claims = num_test_patients(contents), len(contents.claims)
+    claims = _count(num_claims, "claim")
+    undecided = f", so {'all ' * (num_claims > 2)}{claims} of the paper stay undecided"
+    if contents.size in verdicts.BELOW_LAPTOP:
+        verdict = f"Not sure at all: size {contents.size} shows that the study runs, not what it "
+        verdict += f"finds{undecided if claims else ''}"
+    elif num_patients < verdicts.MIN_PATIENTS:
+        verdict = f"Not sure at all: {_count(num_patients, 'test patient')} of at least "
+        verdict += f"{verdicts.MIN_PATIENTS} that are needed{undecided if claims else ''}"
+    else:
+        counts = Counter(claim.verdict for claim in contents.claims)
+        parts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
+        verdict = f"As sure as {num_patients:,} test patients allow"
+        verdict += f": of {claims} of the paper, {parts}" if claims else ""
+    return f"{verdict}; {SEEDS}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def _percent(value: Number) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _quote(arm: ArmResult) -> str:
+    return _quote_name(arm.name, arm.label)
+
+
+def _quote_name(name: str, label: str | None) -> str:
+    return f"“{metric_names.short_name(name, label)}”"
+
+
+def _limits(interval: tuple[Number, Number] | None, *, sign: str = "") -> str:
+    low, high = interval or (None, None)
+    if low is None or high is None:
+        return ""
+    return f", 95 % interval {100 * low:{sign}.1f} to {100 * high:{sign}.1f}"

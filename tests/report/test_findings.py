@@ -1,0 +1,52 @@
+from dataclasses import replace
+
+import pytest
+
+from lus_ray.evaluation.schema import Difference
+from lus_ray.report import findings
+
+
+def test_the_data_sentence_says_synthetic_only_where_every_clip_is_simulated(clip_report):
+    contents = clip_report.contents
+    assert findings.summarise(contents).data.startswith("Synthetic data: 48 simulated clips of 24")
+    for sources, start in (
+        ({"hospital": {}}, "48 clips of 24 patients from hospital;"),
+        ({"hospital": {}, "phantom": {}}, "48 clips of 24 patients from hospital, phantom (some"),
+        ({}, "48 clips of 24 patients from unnamed sources"),
+    ):
+        other = replace(contents, data=contents.data | {"sources": sources})
+        assert findings.summarise(other).data.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "words"),
+    [
+        (0.1, (0.02, 0.2), "10.0 points above the best baseline, “class prior” (95 % interval +2"),
+        (-0.1, (-0.2, -0.05), "10.0 points below the best baseline"),
+        (0.1, (-0.1, 0.3), "no clear difference from the best baseline, “class prior” (+10.0"),
+        (0.1, (None, None), "10.0 points above the best baseline, “class prior” (no interval)"),
+        (None, (None, None), "without a baseline to compare it with"),
+    ],
+)
+def test_a_difference_counts_where_its_interval_excludes_zero(clip_report, value, interval, words):
+    contents = clip_report.contents
+    difference = {"auc": Difference(to="class prior", value=value, interval=interval)}
+    arms = tuple(replace(arm, difference=difference) for arm in contents.arms)
+    assert words in findings.summarise(replace(contents, arms=arms)).finding
+
+
+def test_certainty_depends_on_size_and_test_patients(clip_report):
+    contents = clip_report.contents
+    assert "size smoke shows that the study runs" in findings.summarise(contents).certainty
+    laptop = replace(contents, size="laptop")
+    assert "12 test patients of at least 20" in findings.summarise(laptop).certainty
+    many = replace(laptop, arms=tuple(replace(arm, num_patients=300) for arm in laptop.arms))
+    sure = findings.summarise(many).certainty
+    assert sure.startswith("As sure as 300 test patients allow: of 1 claim of the paper, 1 not tes")
+    assert sure.endswith("not the seed of the training.")
+
+
+def test_without_a_score_there_is_no_finding(clip_report):
+    arms = tuple(replace(arm, mean={"auc": None}) for arm in clip_report.contents.arms)
+    bare = replace(clip_report.contents, arms=arms)
+    assert findings.summarise(bare).finding == "No arm has a score yet."
