@@ -69,6 +69,9 @@ def compute(
     lacking = untrained.find(arms)
     contents = ReportContents(
         version=record.version,
+        commit=record.commit,
+        started=record.started,
+        machine=record.machine,
         experiment=record.experiment,
         title=record.title,
         size=record.size,

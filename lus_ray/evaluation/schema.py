@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from lus_ray.runs.machine import MachineRecord
+
 
 def _to_number(value: Any) -> Any:
     """A finite Python number; None for NaN, infinity and None."""
@@ -93,12 +95,15 @@ class ImageSpread:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
+    """One arm; `kind` is the classifier of an expert."""
+
     name: str
     label: str | None
     baseline: bool
     start: Any
     reads: str | None
     crossfit: int | None
+    kind: str | None = optional()
     leak: str | None
     folds: tuple[FoldScores, ...]
     missing: tuple[int, ...]
@@ -293,6 +298,9 @@ class ReportContents:
     """Everything that the report says; `data` and `folds` are as the run recorded them."""
 
     version: str | None
+    commit: str | None = optional()
+    started: str | None = optional()
+    machine: MachineRecord | None = optional()
     experiment: str
     title: str | None
     size: str | None

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,8 +21,10 @@ from lus_ray.data import store
 from lus_ray.errors import InputError
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Rows
 from lus_ray.folds import Fold
+from lus_ray.runs import machine
 from lus_ray.runs.json_files import check_types, read_json
 from lus_ray.runs.layout import FOLDS, MANIFEST, RunFolder
+from lus_ray.runs.machine import MachineRecord
 from lus_ray.storage.files import write_text
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.training import checkpoint
@@ -79,9 +82,15 @@ class DataRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """The contents of `experiment.json`; records of earlier versions lack some entries."""
+    """The contents of `experiment.json`; records of earlier versions lack some entries.
+
+    `started` is the day (UTC) of the first command and `machine` that of its driver.
+    """
 
     version: str | None = None
+    commit: str | None = None
+    started: str | None = None
+    machine: MachineRecord | None = None
     experiment: str
     title: str | None = None
     size: str | None = None
@@ -130,6 +139,9 @@ def describe_run(
     contents = {
         **{name: getattr(experiment, name) for name in COPIED_FROM_EXPERIMENT},
         "version": lus_ray.__version__,
+        "commit": machine.find_commit(),
+        "started": datetime.now(UTC).date().isoformat(),
+        "machine": asdict(machine.describe()),
         "experiment": experiment.name,
         "size": size,
         "data": {
@@ -209,6 +221,8 @@ def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
     texts = {claim.text for claim in new.claims}
     return replace(
         new,
+        started=known.started,
+        machine=known.machine,
         arms=(*new.arms, *(arm for arm in known.arms if arm.name not in arms)),
         published={**known.published, **new.published},
         commands=tuple(dict.fromkeys((*known.commands, *new.commands))),
