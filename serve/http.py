@@ -1,11 +1,8 @@
 """HTTP routes of an ingress: security headers, the token, and errors of one line."""
 
-import base64
-import hashlib
 import hmac
 import ipaddress
 import logging
-import re
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,9 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 import lus_ray
 from lus_ray.inference import schema
 from serve.errors import RequestError
+from serve.page.inline import page_policy, read_page
 
 LOG = logging.getLogger("ray.serve")
-PAGE = Path(__file__).with_name("page.html")
 PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/openapi.json")
 """Need no token: the page asks for it itself, and a probe has none."""
 
@@ -82,8 +79,8 @@ def build_http_app(
         title="Lung ultrasound", version=lus_ray.__version__, docs_url=None, redoc_url=None,
         description="Predictions of trained models. For research only; not a medical device.",
     )  # fmt: skip
-    page = PAGE.read_bytes()
-    policy = {"Content-Security-Policy": _page_policy(page)}
+    page = read_page()
+    policy = {"Content-Security-Policy": page_policy(page)}
 
     async def health(request: Request) -> Response:
         return PlainTextResponse("alive\n")
@@ -179,19 +176,3 @@ def _split(url: str) -> SplitResult:
         return urlsplit(url)
     except ValueError:
         return urlsplit("")
-
-
-def _page_policy(page: bytes) -> str:
-    """A policy that allows exactly the page's own style and script."""
-    hashes = {
-        tag: " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"
-            for content in re.findall(rb"<%s>(.*?)</%s>" % (tag.encode(), tag.encode()), page, re.S)
-        )
-        for tag in ("style", "script")
-    }
-    return (
-        f"default-src 'none'; style-src {hashes['style']}; script-src {hashes['script']}; "
-        "img-src data: blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'"
-    )
