@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from ray import serve
 
-from lus_ray.inference.model_selection import ServedModel
 from lus_ray.inference.schema import ClipScore
+from lus_ray.inference.served_model import ServedModel
 from lus_ray.inference.stages import AggregatorsStage
 from serve.deployment import ModelDeployment, verify
 

@@ -16,7 +16,8 @@ from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.errors import InputError, ServeError
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.model_card import with_reports
+from lus_ray.inference.served_model import ServedModel
 from serve.aggregators import Aggregators
 from serve.application import source_slot
 from serve.backbone import Backbone
@@ -83,9 +84,10 @@ def build_slot(
     if slot not in served:
         raise ServeError(f"no run has a model for {slot}; train it, or remove its application")
     deployment = DEPLOYMENTS[slot.partition("-")[0]].options(**(options or {}))
+    models = with_reports(served[slot])
     if source_slot(slot) is None:
-        return deployment.bind(served[slot][0], copies)
-    return deployment.bind(list(served[slot]), source_fingerprint(slot, served), copies)
+        return deployment.bind(models[0], copies)
+    return deployment.bind(list(models), source_fingerprint(slot, served), copies)
 
 
 def find_models(

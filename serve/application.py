@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.served_model import ServedModel
 from serve.batching import Batcher
 
 SOURCES = {"experts": "backbone", "aggregators": "scorer"}

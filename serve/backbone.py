@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ray import serve
 
-from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.served_model import ServedModel
 from lus_ray.inference.stages import BackboneStage
 from lus_ray.predictor import Prediction
 from serve.batching import Batcher

@@ -12,7 +12,8 @@ import ray
 import torch
 
 from lus_ray.errors import ServeError
-from lus_ray.inference.model_selection import ServedModel, hash_checkpoint
+from lus_ray.inference.model_selection import hash_checkpoint
+from lus_ray.inference.served_model import ServedModel
 
 
 @dataclass(frozen=True)

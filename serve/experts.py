@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ray import serve
 
-from lus_ray.inference.model_selection import ServedModel
 from lus_ray.inference.schema import ExpertGroup
+from lus_ray.inference.served_model import ServedModel
 from lus_ray.inference.stages import ExpertsStage
 from lus_ray.predictor import Prediction
 from serve.deployment import ModelDeployment, verify

@@ -10,9 +10,9 @@ from fastapi.responses import Response
 
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.model_selection import ServedModel
 from lus_ray.inference.response import Stopwatch, build_response, inspect_clip
 from lus_ray.inference.schema import CLIP_RESPONSE, ClipResponse
+from lus_ray.inference.served_model import ServedModel
 from serve.application import Route
 from serve.errors import RequestError
 from serve.metrics import IngressMetrics

@@ -9,10 +9,12 @@ from fastapi.responses import PlainTextResponse, Response
 from jaxtyping import UInt8
 from ray import serve
 
+from lus_ray.data.decoding.file_types import EXTENSIONS
 from lus_ray.inference import parity
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import Stopwatch, describe_models, wrap_frames
 from lus_ray.inference.schema import SERVED_MODELS, ClipResponse, ModelInfo, ServedModels
+from lus_ray.inference.summaries import write_banner
 from lus_ray.storage.paths import parse
 from serve import http
 from serve.application import ModelApplication, Route
@@ -60,8 +62,10 @@ class Ingress:
     async def models(self, request: Request) -> Response:
         served = ServedModels(
             models=self._describe_models(),
+            banner=write_banner(models_of(self.router.route)),
             refused=sorted(set(self.router.rejected.values())),
             limits=self.limits.to_dict(),
+            formats=list(EXTENSIONS),
         )
         return Response(SERVED_MODELS.dump_json(served), media_type="application/json")
 

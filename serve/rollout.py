@@ -20,7 +20,8 @@ from ray.serve.exceptions import RayServeException
 
 from lus_ray.errors import LusError, ServeError
 from lus_ray.inference import model_selection
-from lus_ray.inference.model_selection import ServedModel, Snapshot, hash_checkpoint
+from lus_ray.inference.model_selection import Snapshot, hash_checkpoint
+from lus_ray.inference.served_model import ServedModel
 from serve import app as builders
 from serve.app import ModelsBySlot
 from serve.routing import RoutingStatus

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from ray import serve
 
-from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.served_model import ServedModel
 from lus_ray.inference.stages import FrameOutputs, ScorerStage
 from serve.deployment import ModelDeployment, verify
 

@@ -33,7 +33,7 @@ COLUMNS = ("clip", "patient", "split", "raters", "target", "probability")
 
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
-    """The test examples with a target of one arm on one fold, with cost and epochs.
+    """The test (or validation) examples with a target of one arm on one fold, cost and epochs.
 
     `target` (N) are class indices, or (N, K) entries 1, 0 and -1 where `multilabel`. `clips` and
     `patients` name the clip and the patient of each example. `members` selects the frames of each
@@ -129,7 +129,7 @@ def read(out: Path) -> RunResults:
     at_random = leakage.arms_split_at_random(record)
     cells: dict[tuple[str, int], CellResult] = {}
     for files in RunFolder(out).finished_cells():
-        cell = _read_cell(files, record)
+        cell = read_cell(files, record)
         if (cell.arm, cell.fold) in cells:
             raise StoreError(
                 f"{cell.path}: a second file for arm {cell.arm!r}, fold {cell.fold}; remove one"
@@ -139,14 +139,15 @@ def read(out: Path) -> RunResults:
     return RunResults(out, record, fold_by_number, cells, leakage.leaks(record), at_random)
 
 
-def _read_cell(files: CellFolder, record: RunRecord) -> CellResult:
+def read_cell(files: CellFolder, record: RunRecord, *, split: str = "test") -> CellResult:
+    """The examples of one split of a cell, "test" or "val"; StoreError if its table is damaged."""
     path = files.predictions
     about, table = predictions.read(path, _columns)
     try:
         if about.scheme is not None:
-            examples = _mask_examples(_test_rows(table, "counts"), about)
+            examples = _mask_examples(_rows_of(split, table, "counts"), about)
         else:
-            examples = _examples(_test_rows(table, "probability"), about)
+            examples = _examples(_rows_of(split, table, "probability"), about)
         return CellResult(
             path=path,
             folder=files.path,
@@ -240,9 +241,9 @@ def _mask_examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
     }
 
 
-def _test_rows(table: pa.Table, column: str) -> pa.Table:
-    tested = pc.and_(pc.equal(table["split"], "test"), table[column].is_valid())
-    return table.filter(tested).sort_by("clip")
+def _rows_of(split: str, table: pa.Table, column: str) -> pa.Table:
+    chosen = pc.and_(pc.equal(table["split"], split), table[column].is_valid())
+    return table.filter(chosen).sort_by("clip")
 
 
 def _by_clip(rows: pa.Table, column: str) -> Iterator[tuple[str, Any]]:

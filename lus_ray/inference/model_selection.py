@@ -10,15 +10,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lus_ray.errors import LusError, ServeError, StoreError
+from lus_ray.inference.served_model import ModelKind, ServedModel
 from lus_ray.runs import layout, leakage, manifest, predictions
 from lus_ray.runs.layout import COST, MANIFEST, CellFolder, RunFolder
 from lus_ray.runs.manifest import ArmRecord
 from lus_ray.training.checkpoint import read_description
-
-ModelKind = Literal["backbone", "expert", "frames", "aggregator", "segmenter"]
 
 KINDS: dict[str, ModelKind] = {
     "Biomarkers": "backbone",
@@ -48,35 +47,6 @@ WATCHED_FILES = (
 
 Snapshot = frozenset[tuple[str, int, int, int]]
 """Path, inode, size in bytes and modification time in nanoseconds of every file."""
-
-
-@dataclass(frozen=True)
-class ServedModel:
-    """A checkpoint to serve.
-
-    `id` is "<run>/<arm>", `folder` holds the checkpoint, `fingerprint` is its `hash_checkpoint`,
-    `label` is what it predicts, `reads` the id of the model whose predictions it reads. `on_gpu`
-    means that a GPU computed its stored predictions.
-    """
-
-    id: str
-    run: str
-    arm: str
-    fold: int
-    kind: ModelKind
-    label: str
-    folder: Path
-    fingerprint: str
-    reads: str | None = None
-    on_gpu: bool = False
-
-    @property
-    def run_folder(self) -> Path:
-        return self.folder.parents[3]
-
-    @property
-    def predictions(self) -> Path:
-        return CellFolder.at(self.folder.parent).predictions
 
 
 @dataclass(frozen=True)

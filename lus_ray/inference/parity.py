@@ -18,8 +18,8 @@ from lus_ray.data import store
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ServeError
 from lus_ray.inference import frame_sheets
-from lus_ray.inference.model_selection import ServedModel
 from lus_ray.inference.schema import ClipResponse
+from lus_ray.inference.served_model import ServedModel
 from lus_ray.metrics import segmentation
 from lus_ray.runs import manifest, predictions
 from lus_ray.storage.paths import PathOrUri

@@ -10,11 +10,11 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from lus_ray.clip import BIOMARKER_GROUPS, BIOMARKERS, NUM_SEVERITIES, hash_pixels
+from lus_ray.clip import BIOMARKER_GROUPS, NUM_SEVERITIES, hash_pixels
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.errors import ServeError
-from lus_ray.inference import frame_sheets, schema, stages
-from lus_ray.inference.model_selection import ModelKind, ServedModel
+from lus_ray.inference import frame_sheets, model_card, schema, stages, summaries
+from lus_ray.inference.served_model import ModelKind, ServedModel
 from lus_ray.inference.ultrasound_detector import DESCRIPTION, detect_ultrasound
 from lus_ray.predictor import Prediction
 
@@ -36,6 +36,7 @@ class StageOutputs:
     frames: stages.FrameOutputs | None = None
     clip_scores: list[schema.ClipScore] = field(default_factory=list)
     masks: schema.MaskSheet | None = None
+    attention: schema.AttentionSheet | None = None
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,20 @@ def build_response(
     parity: Mapping[str, float],
     timings_ms: Mapping[str, float],
 ) -> schema.ClipResponse:
-    ids: dict[ModelKind, str] = {model.kind: model.id for model in reversed(models)}
+    by_kind: dict[ModelKind, ServedModel] = {model.kind: model for model in reversed(models)}
     return schema.ClipResponse(
         clip=inspection.clip,
         lung_ultrasound=inspection.check,
-        biomarkers=_biomarkers(ids.get("backbone", ""), outputs.biomarkers),
+        biomarkers=_biomarkers(by_kind.get("backbone"), outputs.biomarkers),
         experts=outputs.experts,
-        frames=_frame_scores(ids.get("frames", ""), outputs.frames),
+        frames=_frame_scores(by_kind.get("frames"), outputs.frames),
         clip_scores=outputs.clip_scores,
         masks=outputs.masks,
         preview=inspection.preview,
+        attention=outputs.attention,
         models=describe_models(models, parity),
         timings_ms={stage: round(timings_ms.get(stage, 0.0), 3) for stage in TIMED_STAGES},
+        banner=summaries.write_banner(models),
         notice=NOTICE,
     )
 
@@ -95,7 +98,16 @@ def describe_models(
     models: Sequence[ServedModel], parity: Mapping[str, float]
 ) -> list[schema.ModelInfo]:
     return [
-        schema.ModelInfo(model.id, model.kind, model.fold, model.fingerprint, parity.get(model.id))
+        schema.ModelInfo(
+            id=model.id,
+            kind=model.kind,
+            title=model.report.title if model.report else model.arm,
+            label=model.label,
+            fold=model.fold,
+            fingerprint=model.fingerprint,
+            parity=parity.get(model.id),
+            card=model.report and model.report.card,
+        )
         for model in models
     ]
 
@@ -118,7 +130,7 @@ class LocalPipeline:
     def __init__(self, models: Sequence[ServedModel], *, device: str = "cpu") -> None:
         if not models:
             raise ServeError("no finished model to apply; pass a folder that 'lus run' finished")
-        self.models = tuple(models)
+        self.models = models = model_card.with_reports(models)
         kinds: dict[ModelKind, list[ServedModel]] = {}
         for model in models:
             kinds.setdefault(model.kind, []).append(model)
@@ -183,8 +195,10 @@ class Stopwatch:
         return self.spent_ms["total"]
 
 
-def _biomarkers(model: str, prediction: Prediction | None) -> schema.BiomarkerPrediction | None:
-    if prediction is None:
+def _biomarkers(
+    model: ServedModel | None, prediction: Prediction | None
+) -> schema.BiomarkerPrediction | None:
+    if model is None or prediction is None:
         return None
     sizes = [len(levels) for levels in BIOMARKER_GROUPS.values()]
     starts = accumulate(sizes, initial=0)
@@ -193,14 +207,16 @@ def _biomarkers(model: str, prediction: Prediction | None) -> schema.BiomarkerPr
         for group in zip(BIOMARKER_GROUPS, starts, sizes, strict=False)
     ]
     probability = prediction["probability"].tolist()
-    return schema.BiomarkerPrediction(model, list(BIOMARKERS), groups, probability)
+    return summaries.describe_biomarkers(model, groups, probability)
 
 
-def _frame_scores(model: str, outputs: stages.FrameOutputs | None) -> schema.FrameScores | None:
-    if outputs is None:
+def _frame_scores(
+    model: ServedModel | None, outputs: stages.FrameOutputs | None
+) -> schema.FrameScores | None:
+    if model is None or outputs is None:
         return None
     return schema.FrameScores(
-        model=model,
+        model=model.id,
         classes=[str(score) for score in range(NUM_SEVERITIES)],
         probability=outputs.probability.tolist(),
         score=outputs.probability.argmax(axis=1).tolist(),

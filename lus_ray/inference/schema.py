@@ -6,7 +6,7 @@ every n-th after it; n is 1 up to 96 frames.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
@@ -51,31 +51,50 @@ class BiomarkerGroup:
 
 @dataclass(frozen=True)
 class BiomarkerPrediction:
-    """The probabilities of the 38 biomarkers."""
+    """The probabilities of the 38 biomarkers.
+
+    `trained` is false for a biomarker that no training clip had, or every one. `score` is the AUC
+    of each on the validation patients. `findings` are the indices of those to report: trained,
+    with a probability of at least one half, the most probable first; none, for the given `reason`,
+    where the network does not beat chance.
+    """
 
     model: str
     names: list[str]
     groups: list[BiomarkerGroup]
     probability: Row
+    trained: list[bool]
+    score: list[float | None]
+    findings: list[int]
+    reason: str
 
 
 @dataclass(frozen=True)
 class ExpertPrediction:
-    """The class probabilities of one expert."""
+    """The class probabilities of one expert.
+
+    `kind` is the name of its method. The group's summary covers it where `in_summary`; `reason`
+    says why not.
+    """
 
     model: str
     name: str
+    kind: str
     probability: Row
+    in_summary: bool
+    reason: str
 
 
 @dataclass(frozen=True)
 class ExpertGroup:
-    """The experts of one label."""
+    """The experts of one label, a sentence about those that beat the `baseline`, and its name."""
 
     label: str
     title: str
     classes: list[str]
     answers: list[ExpertPrediction]
+    summary: str
+    baseline: str
 
 
 @dataclass(frozen=True)
@@ -136,21 +155,84 @@ class PreviewSheet:
 
 
 @dataclass(frozen=True)
+class AttentionTarget:
+    """What a map explains: a biomarker ("sign") or the summarised severity ("label")."""
+
+    name: str
+    kind: Literal["sign", "label"]
+
+
+@dataclass(frozen=True)
+class AttentionSheet:
+    """Class activation maps of the backbone as one grey PNG: where it found its evidence.
+
+    All frames of the first target below one another, then those of the next. 255 is the largest
+    value of a target, 0 is no evidence. Frames are those of the preview; one that the network did
+    not read has the map of the nearest that it read.
+    """
+
+    model: str
+    targets: list[AttentionTarget]
+    height: int
+    width: int
+    num_frames: int
+    every: int
+    sprite: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and its 95 % interval over resampled patients, in fractions of 1."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model was trained on, and how well it does on the validation patients of its fold.
+
+    `dataset` names the sources; `synthetic`: all training clips are simulated. `size` is that of
+    the run. `patients` and `clips` are those it was trained on, with a label. `baseline` is the
+    best one on the same patients and `difference` the model minus it, over the same draws;
+    `beats_baseline` is null without one. `summary` is one sentence.
+    """
+
+    dataset: str
+    synthetic: bool
+    size: str
+    patients: int
+    clips: int
+    metric: str
+    validated: Estimate | None
+    validation_patients: int
+    baseline: str | None
+    difference: Estimate | None
+    beats_baseline: bool | None
+    summary: str
+
+
+@dataclass(frozen=True)
 class ModelInfo:
     """A served model; `parity` is the largest difference from its stored predictions."""
 
     id: str
     kind: str
+    title: str
+    label: str
     fold: int
     fingerprint: str
     parity: float | None
+    card: ModelCard | None
 
 
 @dataclass(frozen=True)
 class ClipResponse:
     """All predictions for one clip; a part without a model is null or empty.
 
-    `timings_ms` holds the wall time of every stage, 0 for stages that did not run.
+    `banner` warns where models are too small or saw simulated clips only. `timings_ms` holds the
+    wall time of every stage, 0 for stages that did not run.
     """
 
     clip: ClipInfo
@@ -161,18 +243,25 @@ class ClipResponse:
     clip_scores: list[ClipScore]
     masks: MaskSheet | None
     preview: PreviewSheet | None
+    attention: AttentionSheet | None
     models: list[ModelInfo]
     timings_ms: dict[str, float]
+    banner: str | None
     notice: str
 
 
 @dataclass(frozen=True)
 class ServedModels:
-    """The models that are served, the reasons why others are rejected, and the limits."""
+    """The models that are served, the reasons why others are rejected, and the limits.
+
+    `formats` are the endings of files that the service reads.
+    """
 
     models: list[ModelInfo]
+    banner: str | None
     refused: list[str]
     limits: dict[str, float]
+    formats: list[str]
 
 
 @dataclass(frozen=True)

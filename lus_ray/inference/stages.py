@@ -19,18 +19,17 @@ from jaxtyping import Float, UInt8
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ServeError
 from lus_ray.figures import CLASS_COLOURS
-from lus_ray.inference import frame_sheets
+from lus_ray.inference import frame_sheets, summaries
 from lus_ray.inference.frame_sheets import FrameWindow
-from lus_ray.inference.model_selection import LABELS, ServedModel
-from lus_ray.inference.schema import ClipScore, ExpertGroup, ExpertPrediction, MaskSheet
+from lus_ray.inference.model_selection import LABELS
+from lus_ray.inference.schema import ClipScore, ExpertGroup, MaskSheet
+from lus_ray.inference.served_model import ServedModel
 from lus_ray.predictor import Prediction, Predictor, predict, predict_batch
 from lus_ray.tasks.frame_score import CHUNK, FrameScore
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import to_unit_range
 
 Frames = UInt8[np.ndarray, "N H W"]
-
-TITLES = {"severity": "Severity", "sf_ratio": "S/F ratio", "disease": "Disease"}
 
 UNCERTAINTY_FRAMES = 8
 """Frames whose uncertainty is sampled, equally spaced: each costs dozens of passes."""
@@ -83,10 +82,12 @@ class ExpertsStage:
             outputs = {model: task.predict_rows(clips) for model, task in experts.items()}
             for index, group in enumerate(groups):
                 predictions = [
-                    ExpertPrediction(model.id, model.arm, rows[index]["probability"].tolist())
+                    summaries.describe_expert(
+                        model, experts[model].kind, rows[index]["probability"].tolist()
+                    )
                     for model, rows in outputs.items()
                 ]
-                group.append(ExpertGroup(label, TITLES[label], classes, predictions))
+                group.append(summaries.summarise(label, classes, list(outputs), predictions))
         return groups
 
 

@@ -20,6 +20,18 @@ from lus_ray.tasks.task import PredictionRow, Task, class_scores
 EXPERTS = ("DT", "SVM", "RF", "AB", "NN", "MLP", "MLP-L")
 PLAIN = ("prior", "logistic")
 """The baselines of every arm."""
+EXPERT_NAMES = {
+    "DT": "decision tree",
+    "SVM": "support vector machine",
+    "RF": "random forest",
+    "AB": "AdaBoost",
+    "NN": "nearest neighbours",
+    "MLP": "multilayer perceptron",
+    "MLP-L": "multilayer perceptron with three layers",
+    "prior": "class frequencies",
+    "logistic": "logistic regression",
+}
+"""Every kind of classifier by its full name."""
 DETERMINISTIC = ("SVM", "NN", "prior", "logistic")
 """Classifiers that no seed changes; one fit is enough."""
 BATCHED = ("DT", "SVM", "RF", "AB", "NN", "prior")

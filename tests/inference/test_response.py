@@ -14,14 +14,16 @@ from lus_ray.inference.schema import CLIP_RESPONSE, to_dict
 KEYS = {
     "clip": "num_frames height width fps mm_per_pixel format sha256 notes",
     "lung_ultrasound": "likely score reasons detector",
-    "biomarkers": "model names groups probability",
-    "experts": "label title classes answers",
+    "biomarkers": "model names groups probability trained score findings reason",
+    "experts": "label title classes answers summary baseline",
     "frames": "model classes probability score boxes",
     "clip_scores": "model name classes probability score neutral",
     "masks": "model scheme classes colours height width num_frames sprite share uncertainty",
     "preview": "height width num_frames every sprite",
-    "models": "id kind fold fingerprint parity",
+    "attention": "",
+    "models": "id kind title label fold fingerprint parity card",
     "timings_ms": "receive decode backbone experts frames clip_scores masks total",
+    "banner": "",
     "notice": "",
 }
 """The contract with clients."""
@@ -45,8 +47,10 @@ def test_a_response_has_exactly_the_keys_of_the_contract(response):
     assert list(response) == list(KEYS)
     for part, keys in KEYS.items():
         value = response[part][0] if isinstance(response[part], list) else response[part]
-        assert part == "notice" or list(value) == keys.split()
-    assert set(response["experts"][0]["answers"][0]) == {"model", "name", "probability"}
+        assert not keys or list(value) == keys.split()
+    answer = response["experts"][0]["answers"][0]
+    names = "model name kind probability in_summary reason"
+    assert list(answer) == names.split()
     assert set(response["biomarkers"]["groups"][0]) == {"name", "first", "count"}
     assert response["notice"] == NOTICE
 

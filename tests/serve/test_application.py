@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import ray
 
-from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.served_model import ServedModel
 from serve.application import BY_VALUE_BYTES, ModelApplication
 
 LARGE = np.zeros(BY_VALUE_BYTES + 1, np.uint8)

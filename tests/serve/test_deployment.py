@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.served_model import ServedModel
 from serve import deployment
 from serve.deployment import ModelDeployment
 

@@ -14,7 +14,7 @@ from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import BackPressureError
 
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.served_model import ServedModel
 from serve.application import ModelApplication
 from serve.handler import ClipHandler
 from serve.metrics import IngressMetrics

@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
 from lus_ray.errors import ServeError
-from lus_ray.inference.model_selection import ServedModel
+from lus_ray.inference.served_model import ServedModel
 from serve.application import ModelApplication
 from serve.errors import RequestError
 from serve.routing import NUM_TRIES, Router, RoutingStatus

@@ -59,6 +59,13 @@ ASF = FileFormat("ASF or WMV", "asf", (".wmv", ".asf"))
 DICOM = FileFormat("DICOM", "", (".dcm", ".dicom", ".ima", ""))
 """Decoded without FFmpeg; exports often have no extension."""
 
+FORMATS = (
+    MP4, AVI, MPEG, MPEG_VIDEO, MATROSKA, ASF, GIF, PNG, JPEG, BMP, TIFF, WEBP, JPEG2000, PNM,
+    DICOM,
+)  # fmt: skip
+EXTENSIONS = tuple(dict.fromkeys(name for kind in FORMATS for name in kind.extensions if name))
+"""Of all formats."""
+
 STARTS: tuple[tuple[bytes, FileFormat], ...] = (
     (b"GIF87a", GIF),
     (b"GIF89a", GIF),

@@ -1,0 +1,227 @@
+"""Model cards: what a model was trained on, and how well it does on validation patients.
+
+Letters: D draws of patients.
+Why validation: no test score may decide what a service shows. The epoch and the fold were chosen
+on the same patients, so these scores are slightly too good.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow.compute as pc
+from jaxtyping import Float
+from scipy import stats
+
+from lus_ray.errors import LusError
+from lus_ray.evaluation import results, scored_arms
+from lus_ray.evaluation.scored_arms import ScoredArm
+from lus_ray.inference import titles
+from lus_ray.inference.schema import Estimate, ModelCard
+from lus_ray.inference.served_model import ModelReport, ServedModel
+from lus_ray.metrics.bootstrap import LEVEL, percentile_interval
+from lus_ray.metrics.multilabel import MultilabelScores
+from lus_ray.runs import leakage, manifest, predictions
+from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.manifest import RunRecord
+from lus_ray.training import checkpoint
+
+NUM_DRAWS = 1000
+SEED = 0
+CHANCE_AUC = 0.5
+MIN_PATIENTS = 20
+"""With fewer validation patients, intervals are too narrow to decide anything."""
+
+SYNTHETIC_SOURCE = "phantom"
+UNKNOWN = "unknown"
+NO_CARD = ModelCard(
+    dataset=UNKNOWN, synthetic=False, size=UNKNOWN, patients=0, clips=0, metric=UNKNOWN,
+    validated=None, validation_patients=0, baseline=None, difference=None, beats_baseline=None,
+    summary="Its training data and its validation are unknown.",
+)  # fmt: skip
+METRIC_NAMES = {"auc": "AUC", "f1": "F1", "mean_iou": "mean IoU", "union_dice": "Dice"}
+
+
+def with_reports(models: Sequence[ServedModel]) -> tuple[ServedModel, ...]:
+    """The models with their reports; draws of patients are shared within a label.
+
+    Where a run lacks what a report needs, the card says that it is unknown.
+    """
+    groups: dict[tuple[object, ...], list[ServedModel]] = {}
+    for model in models:
+        groups.setdefault((model.run_folder, model.fold, model.kind, model.label), []).append(model)
+    reports: dict[str, ModelReport] = {}
+    for group in groups.values():
+        try:
+            reports |= _describe_group(group)
+        except (LusError, KeyError, ValueError):  # a run of an earlier version, or a damaged one
+            reports |= {model.id: ModelReport(model.arm, NO_CARD) for model in group}
+    return tuple(replace(model, report=reports[model.id]) for model in models)
+
+
+def is_above(
+    draws: Float[np.ndarray, "D"], value: float, limit: float, *, patients: int, models: int
+) -> bool:
+    """Whether a value exceeds a limit although `models` models were tried.
+
+    The percentile interval must lie above it, and so must the interval of Student's t with the
+    level that Bonferroni's correction asks for.
+    """
+    interval = percentile_interval(draws, num_patients=patients)
+    if patients < MIN_PATIENTS or not interval.low > limit:
+        return False
+    quantile = stats.t.ppf(1 - (1 - LEVEL) / 2 / models, patients - 1)
+    return bool(value - quantile * np.nanstd(draws) > limit)
+
+
+def _describe_group(models: Sequence[ServedModel]) -> dict[str, ModelReport]:
+    """Models of one run, fold, kind and label."""
+    first = models[0]
+    record = manifest.read(first.run_folder)
+    arms = {arm.name: arm for arm in record.arms}
+    scored = _score(first, [*(m.arm for m in models), *_baselines(record, first.label)], record)
+    served = [scored[model.arm] for model in models if model.arm in scored]
+    metric = _choose_metric(served, record.metrics)
+    best = scored_arms.best_arm([arm for arm in scored.values() if arm.baseline], metric)
+    reports = {}
+    for model in models:
+        arm = scored.get(model.arm)
+        card = replace(_trained_on(model), size=record.size or UNKNOWN, metric=metric)
+        task = checkpoint.read_description(model.folder)
+        report = ModelReport(titles.title_model(task, arms[model.arm], arms), card)
+        if arm is not None and arm.defined_folds(metric):
+            report = _validate(report, arm, num_models=len(models))
+            if best is not None and not arm.baseline:
+                baseline = titles.name_method(arms[best.name], arms)
+                report = _compare(report, arm, best, baseline, num_models=len(models))
+        if arm is not None and model.kind == "backbone":
+            trained, score = _score_signs(arm)
+            report = replace(report, trained=trained, score=score)
+        reports[model.id] = replace(
+            report, card=replace(report.card, summary=_summarise(report.card))
+        )
+    return reports
+
+
+def _score(first: ServedModel, names: Iterable[str], record: RunRecord) -> dict[str, ScoredArm]:
+    """Arms on the validation patients of the served fold, those that have finished it."""
+    unscored = [
+        ScoredArm(
+            name, first.label, record.arm(name).baseline, family=(), planned=(first.fold,),
+            cells={first.fold: results.read_cell(cell, record, split="val")},
+        )
+        for name in dict.fromkeys(names)
+        for cell in RunFolder(first.run_folder).finished_cells(name)
+        if cell.fold == f"fold{first.fold}"
+    ]  # fmt: skip
+    return scored_arms.score_arms(unscored, num_draws=NUM_DRAWS, rng=np.random.default_rng(SEED))
+
+
+def _validate(report: ModelReport, arm: ScoredArm, *, num_models: int) -> ModelReport:
+    metric = report.card.metric
+    value, patients = arm.mean(metric), len(arm.patients_of(metric))
+    draws = _draws(arm, metric)
+    card = replace(
+        report.card, validated=_estimate(value, draws, patients), validation_patients=patients
+    )
+    beats_chance = metric == "auc" and is_above(
+        draws, value, CHANCE_AUC, patients=patients, models=num_models
+    )
+    return replace(report, card=card, beats_chance=beats_chance)
+
+
+def _compare(
+    report: ModelReport, arm: ScoredArm, best: ScoredArm, baseline: str, *, num_models: int
+) -> ModelReport:
+    metric, patients = report.card.metric, report.card.validation_patients
+    value, draws = (
+        arm.mean(metric) - best.mean(metric), _draws(arm, metric) - _draws(best, metric)
+    )  # fmt: skip
+    beats = is_above(draws, value, 0.0, patients=patients, models=num_models)
+    card = replace(
+        report.card,
+        baseline=baseline,
+        difference=_estimate(value, draws, patients),
+        beats_baseline=beats and (report.beats_chance or metric != "auc"),
+    )
+    return replace(report, card=card)
+
+
+def _baselines(record: RunRecord, label: str) -> list[str]:
+    leaky = leakage.leaks(record)
+    arms = [arm for arm in record.arms if arm.baseline and arm.label == label]
+    return [arm.name for arm in arms if arm.name not in leaky]
+
+
+def _choose_metric(arms: Sequence[ScoredArm], metrics: Sequence[str]) -> str:
+    """AUC where it is defined, or else the first metric of the run that is."""
+    bare = tuple(dict.fromkeys(name.partition(", ")[0] for name in metrics))
+    return scored_arms.first_metric(arms, ("auc", *bare))
+
+
+def _trained_on(model: ServedModel) -> ModelCard:
+    target = "counts" if model.kind == "segmenter" else "target"
+    _, table = predictions.read(model.predictions, ("patient", "split", "source", target))
+    rows = table.filter(pc.and_(pc.equal(table["split"], "train"), table[target].is_valid()))
+    sources = sorted(set(rows["source"].to_pylist()))
+    return replace(
+        NO_CARD,
+        dataset=_name_sources(sources),
+        synthetic=sources == [SYNTHETIC_SOURCE],
+        patients=len(set(rows["patient"].to_pylist())),
+        clips=len(rows),
+    )
+
+
+def _score_signs(arm: ScoredArm) -> tuple[tuple[bool, ...], tuple[float | None, ...]]:
+    """By biomarker: whether it was trained, and its AUC."""
+    (fold,) = arm.cells
+    cell, scores = arm.cells[fold], arm.scores[fold]
+    trained = tuple(cell.knows(k) for k in range(len(cell.classes)))
+    by_label = scores.by_label if isinstance(scores, MultilabelScores) else None
+    values = [by_label[name].values["auc"] if by_label else np.nan for name in cell.classes]
+    return trained, tuple(float(v) if np.isfinite(v) else None for v in values)
+
+
+def _draws(arm: ScoredArm, metric: str) -> Float[np.ndarray, "D"]:
+    (draws,) = arm.draws.values()
+    return draws[metric]
+
+
+def _estimate(value: float, draws: Float[np.ndarray, "D"], patients: int) -> Estimate:
+    interval = percentile_interval(draws, num_patients=patients)
+    low, high = (float(x) if np.isfinite(x) else None for x in (interval.low, interval.high))
+    return Estimate(float(value), low, high)
+
+
+def _name_sources(sources: Sequence[str]) -> str:
+    names = [f"{s} clips" if s == SYNTHETIC_SOURCE else s for s in sources]
+    return " and ".join(names) or UNKNOWN
+
+
+def _summarise(card: ModelCard) -> str:
+    kind = "synthetic, " if card.synthetic else ""
+    text = f"Trained on {card.clips} clips of {card.patients} patients"
+    text += f" ({card.dataset}; {kind}{card.size} size)"
+    if card.validated is None:
+        return f"{text}; not validated."
+    name = name_metric(card.metric)
+    text += f"; {name} {format_estimate(card.validated)} on {card.validation_patients} validation"
+    text += " patients"
+    if card.baseline is None or card.difference is None:
+        return f"{text}, without a baseline to compare with."
+    verb = "better than" if card.beats_baseline else "not better than"
+    difference = format_estimate(card.difference, sign=True)
+    return f"{text}, {verb} {card.baseline} ({difference})."
+
+
+def name_metric(metric: str) -> str:
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def format_estimate(estimate: Estimate, *, sign: bool = False) -> str:
+    """Points of 100 with the interval, such as "+1.2 [-4.0, 6.1]"."""
+    text = f"{100 * estimate.value:{'+' if sign else ''}.1f}"
+    if estimate.low is None or estimate.high is None:
+        return text
+    return f"{text} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"

@@ -1,0 +1,55 @@
+"""A checkpoint that a service applies, and what is known about it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lus_ray.inference.schema import ModelCard
+from lus_ray.runs.layout import CellFolder
+
+ModelKind = Literal["backbone", "expert", "frames", "aggregator", "segmenter"]
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """Title, card, and the validation of the biomarkers of a backbone.
+
+    `trained` marks the biomarkers with positive and negative training labels, `score` is the AUC of
+    each; both are empty for other models. `beats_chance` refers to the mean AUC.
+    """
+
+    title: str
+    card: ModelCard
+    beats_chance: bool = False
+    trained: tuple[bool, ...] = ()
+    score: tuple[float | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A checkpoint to serve.
+
+    `id` is "<run>/<arm>", `folder` holds the checkpoint, `fingerprint` is its `hash_checkpoint`,
+    `label` is what it predicts, `reads` the id of the model whose predictions it reads. `on_gpu`
+    means that a GPU computed its stored predictions. `report` is that of `model_card`.
+    """
+
+    id: str
+    run: str
+    arm: str
+    fold: int
+    kind: ModelKind
+    label: str
+    folder: Path
+    fingerprint: str
+    reads: str | None = None
+    on_gpu: bool = False
+    report: ModelReport | None = field(default=None, compare=False)
+
+    @property
+    def run_folder(self) -> Path:
+        return self.folder.parents[3]
+
+    @property
+    def predictions(self) -> Path:
+        return CellFolder.at(self.folder.parent).predictions

@@ -1,0 +1,143 @@
+"""What a response may claim: findings, experts in the summary, and the warning above all.
+
+A model counts only if it was shown to be good for something: experts beat the baseline, and the
+network of the biomarkers beats chance, both on validation patients.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from lus_ray.clip import BIOMARKERS
+from lus_ray.inference.model_card import MIN_PATIENTS, format_estimate, name_metric
+from lus_ray.inference.schema import (
+    BiomarkerGroup,
+    BiomarkerPrediction,
+    ExpertGroup,
+    ExpertPrediction,
+    ModelCard,
+)
+from lus_ray.inference.served_model import ServedModel
+from lus_ray.inference.titles import TITLES, in_sentence
+from lus_ray.tasks.sklearn_expert import EXPERT_NAMES
+
+PRESENT = 0.5
+"""Probability from which a biomarker counts as present."""
+TRIAL_SIZES = ("smoke", "demo")
+
+
+def describe_expert(model: ServedModel, kind: str, probability: list[float]) -> ExpertPrediction:
+    card = model.report and model.report.card
+    beats = card is not None and card.beats_baseline is True
+    return ExpertPrediction(
+        model=model.id,
+        name=model.arm,
+        kind=EXPERT_NAMES[kind],
+        probability=probability,
+        in_summary=beats,
+        reason="" if beats else _reason_against(card),
+    )
+
+
+def summarise(
+    label: str, classes: list[str], models: Sequence[ServedModel],
+    predictions: list[ExpertPrediction],
+) -> ExpertGroup:  # fmt: skip
+    """The group of a label, with a sentence about the experts that beat the baseline."""
+    baselines = [m.report.card.baseline for m in models if m.report and m.report.card.baseline]
+    counted = [prediction for prediction in predictions if prediction.in_summary]
+    title = TITLES[label]
+    if not counted:
+        summary = f"No model of {in_sentence(title)} beat the baseline on validation; "
+        summary += "nothing is summarised."
+    else:
+        votes = Counter(_best(prediction) for prediction in counted)
+        best, num = max(votes.items(), key=lambda vote: (vote[1], _mean(counted, vote[0])))
+        who = f"{num} of the {len(counted)} models that beat the baseline say so"
+        if len(counted) == 1:
+            who = "the one model that beat the baseline says so"
+        mean = f"mean probability {_mean(counted, best):.2f}"
+        summary = f"{title} {classes[best]}: {who} ({mean})."
+    baseline = Counter(baselines).most_common(1)
+    return ExpertGroup(
+        label, title, classes, predictions, summary, baseline[0][0] if baseline else ""
+    )
+
+
+def describe_biomarkers(
+    model: ServedModel, groups: list[BiomarkerGroup], probability: list[float]
+) -> BiomarkerPrediction:
+    """Probabilities and findings; without a report, or below chance, there are no findings."""
+    report = model.report
+    trained = list(report.trained) if report and report.trained else [True] * len(BIOMARKERS)
+    score = list(report.score) if report and report.score else [None] * len(BIOMARKERS)
+    beats_chance = report is not None and report.beats_chance
+    found = [k for k, p in enumerate(probability) if trained[k] and p >= PRESENT]
+    return BiomarkerPrediction(
+        model=model.id,
+        names=list(BIOMARKERS),
+        groups=groups,
+        probability=probability,
+        trained=trained,
+        score=score,
+        findings=sorted(found, key=lambda k: -probability[k]) if beats_chance else [],
+        reason="" if beats_chance else _reason_below_chance(report and report.card),
+    )
+
+
+def write_banner(models: Sequence[ServedModel]) -> str | None:
+    """The warning where a model is of a trial size or saw synthetic clips only."""
+    cards = [model.report.card for model in models if model.report]
+    synthetic = [card for card in cards if card.synthetic]
+    small = [card for card in cards if card.size in TRIAL_SIZES]
+    if not synthetic and not small:
+        return None
+    sizes = " and ".join(sorted({card.size for card in small}))
+    size = f" ({sizes} size)" if small else ""
+    if synthetic:
+        some = "These" if len(synthetic) == len(cards) else f"{len(synthetic)} of {len(cards)}"
+        return (
+            f"{some} models saw synthetic clips only{size}. "
+            "Their answers about a real patient mean nothing."
+        )
+    some = "These" if len(small) == len(cards) else f"{len(small)} of {len(cards)}"
+    return f"{some} models were trained only to try the software{size}. Do not rely on them."
+
+
+def _reason_against(card: ModelCard | None) -> str:
+    if card is None or card.validated is None:
+        return "its validation is unknown"
+    if card.baseline is None or card.difference is None:
+        return "no baseline was validated beside it"
+    difference = format_estimate(card.difference, sign=True)
+    reason = (
+        f"it did not beat {card.baseline}: {name_metric(card.metric)} {difference} "
+        f"on {_count_patients(card)}"
+    )
+    low = card.difference.low
+    if low is not None and low > 0:
+        if card.validation_patients < MIN_PATIENTS:
+            return f"{reason}, fewer than {MIN_PATIENTS}"
+        return f"{reason}, which is too little for one of several models"
+    return reason
+
+
+def _reason_below_chance(card: ModelCard | None) -> str:
+    if card is None or card.validated is None:
+        return "the network's validation is unknown"
+    return (
+        f"the network did not beat chance: {name_metric(card.metric)} "
+        f"{format_estimate(card.validated)} on {_count_patients(card)}"
+    )
+
+
+def _count_patients(card: ModelCard) -> str:
+    plural = "" if card.validation_patients == 1 else "s"
+    return f"{card.validation_patients} validation patient{plural}"
+
+
+def _best(prediction: ExpertPrediction) -> int:
+    return max(range(len(prediction.probability)), key=lambda k: prediction.probability[k])
+
+
+def _mean(predictions: Sequence[ExpertPrediction], k: int) -> float:
+    return sum(prediction.probability[k] for prediction in predictions) / len(predictions)

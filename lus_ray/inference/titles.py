@@ -1,0 +1,46 @@
+"""Plain names of models: what is predicted, by which method, from what."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from lus_ray.runs.manifest import ArmRecord
+from lus_ray.tasks.sklearn_expert import EXPERT_NAMES
+
+TITLES = {"severity": "Severity", "sf_ratio": "S/F ratio", "disease": "Disease"}
+
+PARTS = {"Biomarkers": "lung signs", "FrameScore": "frame scores", "VideoScore": "clip score"}
+"""What a model predicts, by task name; masks for all others."""
+
+
+def title_model(task: Mapping[str, Any], arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str:
+    """Such as "severity: support vector machine on biomarkers"; `task` is its description."""
+    if task["name"] == "Expert":
+        label = in_sentence(TITLES.get(arm.label or "", arm.label or ""))
+        return f"{label}: {name_method(replace(arm, task=dict(task)), arms)}"
+    part = PARTS.get(task["name"], "masks")
+    if task["name"] == "Biomarkers":
+        backbone = task["arguments"].get("backbone") or {}
+        return f"{part}: {backbone.get('net', {}).get('name', arm.name)} network"
+    return f"{part}: {arm.name}"
+
+
+def name_method(arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str:
+    """Classifier and inputs of an expert, such as "logistic regression on image statistics"."""
+    task = arm.task or {}
+    if task.get("name") != "Expert":
+        return arm.name
+    kind = task["arguments"].get("kind", "")
+    name = EXPERT_NAMES.get(kind, kind)
+    if kind == "prior":
+        return name
+    source = arms.get(arm.reads or "")
+    if source is not None and (source.task or {}).get("name") == "IntensityFeatures":
+        return f"{name} on image statistics"
+    features = " features" if task["arguments"].get("inputs") == "features" else ""
+    return f"{name} on {arm.reads}{features}"
+
+
+def in_sentence(title: str) -> str:
+    """A title within a sentence; S/F stays in capitals."""
+    return title if title[1:2] == "/" else title[:1].lower() + title[1:]
