@@ -176,6 +176,7 @@ SMOKE = Size(
     task={"view": replace(frames, height=48, width=48), "num_units": 2, "pool": 2},
     phantom={
         "patients": 12, "clips": 1, "frames": 4, "size": 96, "domain": "A,B", "masks": "bline",
+        "scanners": "same",  # within a domain: domains differ as two machines do
     },
 )  # fmt: skip
 
@@ -188,6 +189,7 @@ LAPTOP = Size(
     leave_out=tuple(arm.name for arm in LATER),
     phantom={
         "patients": 24, "clips": 2, "frames": 8, "size": 160, "domain": "A,B", "masks": "bline",
+        "scanners": "same",  # within a domain: domains differ as two machines do
     },
 )  # fmt: skip
 

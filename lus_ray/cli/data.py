@@ -39,6 +39,7 @@ SHOWN_ITEMS = 20
 @click.option("--difficulty", type=float, help="phantom: 0 (clean) to 1.")
 @click.option("--masks", help="phantom: mask scheme, or none.")
 @click.option("--video-labels", type=float, help="phantom: share of clips with a clip score.")
+@click.option("--scanners", help="phantom: varied (default), or same for all patients.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def ingest(
     source: str, root: Path | str, store: Path | str | None, max_side: int | None,

@@ -22,6 +22,7 @@ from lus_ray.data.phantom.lung import Lung, sample_lung
 from lus_ray.data.phantom.masks import label_samples
 from lus_ray.data.phantom.patient import Confounder, Domain, Patient, sample_patient, seeded_rng
 from lus_ray.data.phantom.raters import jitter_segmentation, sample_ratings
+from lus_ray.data.phantom.scanner import Scanner, Scanners, sample_scanner
 from lus_ray.data.phantom.transducer import Probe, Speckle, make_convex_probe, make_linear_probe
 from lus_ray.errors import InputError
 
@@ -81,6 +82,7 @@ def clips(
     masks: str = "dense",
     confounder: str | None = None,
     video_labels: float = 1.0,
+    scanners: str = "varied",
 ) -> Iterator[dict[str, Any]]:
     """Phantom clips, patient by patient: the columns of `lus_ray.clip.make_row` and `frames`.
 
@@ -92,6 +94,9 @@ def clips(
     trait ("gain", "fat", "depth", "probe") that follows the disease burden; `video_labels` 0-1:
     share of each patient's clips with `severity` and `raters`, at least one where it is above 0
     (which ones depends on `clips` too); the others have null there and are the same in all else.
+    `scanners`: "varied" (gain, time-gain compensation, dynamic range, grey scale and speckle differ
+    between patients as between machines) or "same" (one machine, whose brightness alone shows much
+    of the severity).
 
     Raises:
         InputError: an option is out of its range.
@@ -102,14 +107,19 @@ def clips(
     _check_choice("probe", probe, (None, *PROBES))
     _check_choice("masks", masks, (*MASK_SCHEMES, "none"))
     _check_choice("confounder", confounder, (None, *get_args(Confounder)))
+    _check_choice("scanners", scanners, get_args(Scanners))
     if ledger is not None:
         share = f", clip scores on a share of {video_labels:g}" if video_labels < 1 else ""
         facts = f"seed {seed}, difficulty {difficulty:g}, confounder {confounder}{share}"
         ledger.note("phantom", "all clips", f"synthetic: {facts}")
     scheme = None if masks == "none" else masks
+    shared: dict[str, Any] = {
+        "seed": seed, "difficulty": difficulty, "frames": frames, "size": size, "scheme": scheme,
+        "scanners": scanners,
+    }  # fmt: skip
     traits: dict[str, Any] = {"probe": probe, "confounder": confounder, "difficulty": difficulty}
     return (
-        _make_clip(patient, number, ClipSettings(name, seed, difficulty, frames, size, scheme))
+        _make_clip(patient, number, ClipSettings(name, **shared))
         | ({} if number in scored else {"severity": None, "raters": None})
         for name in domains
         for index in range(patients)
@@ -138,6 +148,7 @@ class ClipSettings:
     frames: int
     size: int
     scheme: str | None
+    scanners: Scanners
 
 
 def _make_clip(patient: Patient, number: int, settings: ClipSettings) -> dict[str, Any]:
@@ -145,6 +156,9 @@ def _make_clip(patient: Patient, number: int, settings: ClipSettings) -> dict[st
     lung = sample_lung(patient, settings.domain, num_frames=settings.frames, rng=rng)
     grade = grade_severity(lung.worst)
     image_rng = seeded_rng(settings.seed, settings.domain, 3, patient.index, number)
+    scanner = sample_scanner(
+        patient, settings.domain, seed=settings.seed, number=number, scanners=settings.scanners
+    )
     name = f"phantom/{settings.domain}{settings.seed}-p{patient.index:04d}"
     repeat, zone = divmod(number, len(ZONES))
     return {
@@ -162,18 +176,30 @@ def _make_clip(patient: Patient, number: int, settings: ClipSettings) -> dict[st
         "biomarkers": label_biomarkers(lung.worst, patient),
         "sf_ratio": patient.sf_ratio,
         "disease": patient.disease,
-        **_render_clip(patient, lung, settings, rng=image_rng),
+        **_render_clip(patient, lung, scanner, settings, rng=image_rng),
     }
 
 
 def _render_clip(
-    patient: Patient, lung: Lung, settings: ClipSettings, *, rng: np.random.Generator
+    patient: Patient,
+    lung: Lung,
+    scanner: Scanner,
+    settings: ClipSettings,
+    *,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
     acquisition = ACQUISITIONS[settings.domain]
     probe = _sample_probe(patient, acquisition, settings.size, rng)
     scene = Scene(patient, probe, sample_appearance(acquisition, settings.difficulty, rng), rng)
     segmented = jitter_segmentation(lung, acquisition.jitter_mm, rng)
-    speckle = Speckle(probe.shape, grain=acquisition.grain, steady=acquisition.steady, rng=rng)
+    along, across = acquisition.grain
+    speckle = Speckle(
+        probe.shape,
+        grain=(scanner.grain * along, scanner.grain * across),
+        steady=float(np.clip(acquisition.steady + scanner.steady, 0.1, 0.95)),
+        softness=scanner.softness,
+        rng=rng,
+    )
     glide_mm, phase = rng.uniform(1.2, 2.5), rng.uniform(0, 2 * np.pi)
     gain_db = acquisition.gain_db + patient.gain_db + rng.normal(0, 1)
     frames = np.empty((settings.frames, settings.size, settings.size), np.uint8)
@@ -184,7 +210,10 @@ def _render_clip(
         echo = blend_echoes(state, lung.rest, lung.worst, float(lung.presence[t]))
         shift = round(glide_mm * breath / scene.beam_mm)
         echo *= speckle.sample_frame(probe.depth_mm[:, None] > state.pleura, shift)
-        frames[t] = probe.render_image(echo, gain_db)
+        received = scanner.receive(echo)
+        if t == 0:
+            gain_db = scanner.choose_gain(received, gain_db)
+        frames[t] = probe.render_image(scanner.compress(received, gain_db))
         if masks is not None and settings.scheme:
             masks[t] = probe.render_labels(label_samples(state, findings, settings.scheme))
     return {"frames": frames, "masks": masks, "mm_per_pixel": probe.mm_per_pixel}

@@ -2,7 +2,7 @@
 
 Everything is computed in beam space, D depth samples by B beams, and converted to H x W pixels at
 the end, as a scanner does: a shadow or a B-line is one column, in a fan as in a rectangle.
-Echoes are amplitudes; 1 saturates. An image shows `DYNAMIC_RANGE_DB` below that as grey 255-0.
+Echoes are amplitudes; 1 saturates.
 """
 
 from dataclasses import dataclass
@@ -15,11 +15,6 @@ Beams = Float32[np.ndarray, "B"]
 Samples = Float32[np.ndarray, "D B"]
 Classes = UInt8[np.ndarray, "D B"]
 Hits = Bool[np.ndarray, "D B"]
-
-DYNAMIC_RANGE_DB = 72.0
-
-GREY_EXPONENT = 1.65
-"""Bends the grey scale so that the dark end fades instead of ending, as in handheld scanners."""
 
 SOFTNESS = 0.5
 """Exponent on the envelope of fully developed speckle: 1 is a single look, less is compounding."""
@@ -53,12 +48,8 @@ class Probe:
         """Lateral position of the beams at a depth, along an arc parallel to the face."""
         return self.face_mm + np.float32(depth_mm) * self.angle
 
-    def render_image(self, echo: Samples, gain_db: float) -> UInt8[np.ndarray, "H W"]:
-        """Log-compressed grey 0-255, black outside the fan or rectangle."""
-        level = np.log10(np.maximum(echo, np.float32(1e-6)))
-        level *= np.float32(20 / DYNAMIC_RANGE_DB)
-        level += np.float32(1 + gain_db / DYNAMIC_RANGE_DB)
-        level = np.clip(level, 0, 1) ** np.float32(GREY_EXPONENT)
+    def render_image(self, level: Float32[np.ndarray, "D B"]) -> UInt8[np.ndarray, "H W"]:
+        """Grey 0-255 from samples 0-1, black outside the fan or rectangle."""
         values = np.zeros(self.corners.shape[1], np.float32)
         for corner, weight in zip(self.corners, self.weights, strict=True):
             values += level.ravel().take(corner) * weight
@@ -123,6 +114,7 @@ class Speckle:
     grain: tuple[float, float]
     steady: float
     rng: np.random.Generator
+    softness: float = SOFTNESS
 
     def __post_init__(self) -> None:
         num_depths, num_beams = self.shape
@@ -138,7 +130,7 @@ class Speckle:
         old, new = np.float32(np.sqrt(self.steady)), np.float32(np.sqrt(1 - self.steady))
         field = np.where(lung, moved, still) * old + self._field(self.shape) * new
         power = field.real**2 + field.imag**2
-        return (power + np.float32(0.02)) ** np.float32(SOFTNESS / 2)
+        return (power + np.float32(0.02)) ** np.float32(self.softness / 2)
 
     def _field(self, shape: tuple[int, int]) -> Complex64[np.ndarray, "D B"]:
         noise = self.rng.standard_normal((2, *shape), dtype=np.float32)

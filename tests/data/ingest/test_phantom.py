@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 
 from lus_ray import clip
 from lus_ray.data.ingest import phantom
@@ -127,14 +128,30 @@ def test_sparse_and_b_line_masks_are_the_dense_ones_with_classes_merged(small):
         assert np.isin(few["masks"][line["masks"] == 1], [2, 3]).all()
 
 
-def test_a_b_line_is_brighter_than_the_lung_beside_it():
+@pytest.mark.parametrize("scanners", ["same", "varied"])
+def test_a_b_line_is_brighter_than_the_lung_beside_it(scanners):
     brighter = []
-    for row in phantom.clips(patients=8, clips=2, frames=2, size=96):
-        lines, lung = (row["masks"] == DENSE[name] for name in ("B-line", "healthy region"))
-        if lines.any() and lung.any():
-            brighter.append(row["frames"][lines].mean() > row["frames"][lung].mean())
-    assert len(brighter) > 4
-    assert np.mean(brighter) > 0.6
+    for row in phantom.clips(patients=8, clips=2, frames=1, size=96, scanners=scanners):
+        lines, lung = (row["masks"][0] == DENSE[name] for name in ("B-line", "healthy region"))
+        brighter += [
+            grey[line].mean() > grey[other].mean()
+            for grey, line, other in zip(row["frames"][0], lines, lung, strict=True)
+            if line.any() and other.any()
+        ]
+    assert len(brighter) > 100
+    assert np.mean(brighter) > 0.75
+
+
+@pytest.mark.slow
+def test_a_bright_depth_shows_a_sick_lung_only_where_all_patients_have_the_same_scanner():
+    def separation(scanners):
+        options = {"patients": 84, "clips": 1, "frames": 1, "size": 64, "masks": "none"}
+        rows = list(phantom.clips(**options, scanners=scanners))
+        depth = [row["frames"][0, 42:].mean() / row["frames"].mean() for row in rows]
+        return roc_auc_score([row["severity"] >= 2 for row in rows], depth)
+
+    assert separation("same") > 0.65
+    assert separation("varied") == pytest.approx(0.5, abs=0.1)
 
 
 def test_neighbouring_frames_are_alike_but_not_equal(small):
@@ -146,8 +163,8 @@ def test_neighbouring_frames_are_alike_but_not_equal(small):
 def test_domain_b_is_brighter_of_coarser_grain_and_has_unsteady_masks():
     grey, grain = {}, {}
     for domain in ("A", "B"):
-        options = {"patients": 8, "clips": 1, "frames": 2, "size": 128, "masks": "none"}
-        rows = phantom.clips(**options, domain=domain, probe="convex")
+        options = {"patients": 8, "clips": 1, "frames": 2, "size": 128, "scanners": "same"}
+        rows = phantom.clips(**options, masks="none", domain=domain, probe="convex")
         pixels = np.stack([row["frames"] for row in rows]).astype(float)
         flicker = pixels[:, 1] - pixels[:, 0]
         grey[domain] = pixels.mean()
