@@ -20,7 +20,9 @@ SHOWN_ITEMS = 20
 @click.argument("root", type=PATH_OR_URI)
 @click.argument("store", type=PATH_OR_URI, required=False)
 @click.option("--max-side", type=AT_LEAST_ONE, help="Longest stored side in pixels (default 512).")
-@click.option("--workers", type=AT_LEAST_ONE, help="Files decoded at a time (default: one a CPU).")
+@click.option(
+    "--workers", type=AT_LEAST_ONE, help="Clips decoded or made at a time (default: one a CPU)."
+)
 @click.option(
     "--missing-patient", type=click.Choice(["refuse", "own"]),
     help="Clips without a patient: skip them (default), or make each its own patient.",

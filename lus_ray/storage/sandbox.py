@@ -16,16 +16,14 @@ import resource
 import select
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+from lus_ray.storage.child_process import ChildProcess
+
 REQUEST_BYTES = 4096
 
 Work = Callable[[BinaryIO, BinaryIO, dict[str, Any]], dict[str, Any]]
@@ -43,36 +41,8 @@ class ForkExit:
     status: int
 
 
-class Sandbox:
-    """A child process that works on files one after another, each in a fresh fork.
-
-    `module` runs in the child. The process starts with the first file unless it was started
-    before, and again after it was lost. Not thread-safe: give each thread its own.
-    """
-
-    def __init__(self, module: str) -> None:
-        self.module = module
-        self.process: subprocess.Popen[bytes] | None = None
-        self.connection: socket.socket | None = None
-
-    def __enter__(self) -> Any:  # the subclass; beartype cannot check Self
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def stop(self) -> None:
-        """Make a `run` that another thread waits in fail at once."""
-        if self.connection is not None:
-            with suppress(OSError):  # it ended by itself
-                self.connection.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
-        if self.process is not None:
-            self.process.wait()
-        self.connection = self.process = None
+class Sandbox(ChildProcess):
+    """A child process that works on files one after another, each in a fresh fork."""
 
     def run(self, source: int, result: int, request: Mapping[str, Any]) -> ForkExit | None:
         """Work on one open file; None where the child process was lost.
@@ -89,27 +59,6 @@ class Sandbox:
             self.close()
             return None
         return ForkExit(**json.loads(reply))
-
-    def start(self) -> socket.socket:
-        """Start the child process unless it runs."""
-        if self.connection is not None:
-            return self.connection
-        ours, theirs = socket.socketpair()
-        # One thread each: the parent's workers keep every core busy, and threads do not survive
-        # a fork. A session of its own, because the parent handles Ctrl-C.
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        paths = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=environment,
-                start_new_session=True,
-            )
-        self.connection = ours
-        return ours
 
 
 def open_scratch() -> BinaryIO:

@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float32, Int, Int32, Int64, UInt8
 from scipy import ndimage
 from scipy.fft import dctn
-from torch.nn.functional import interpolate
 
 SIDE = 128
 """Longer side of a signature's frames in pixels."""
@@ -63,6 +61,9 @@ def compute_signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
 
     Valid pixels change and are not dark; in a still image all that are not dark.
     """
+    import torch  # takes seconds, and no other command needs it here
+    from torch.nn.functional import interpolate
+
     inspected = frames[_spread(len(frames), NUM_INSPECTED)]
     scale = SIDE / max(frames.shape[1:])
     size = tuple(max(2 * REACH, round(length * scale)) for length in frames.shape[1:])

@@ -6,14 +6,15 @@ In domain A, B-lines are alike and reach the bottom; in B their position, size, 
 vary, and gain, speckle, depth and fan differ (Mason 2021, section 2).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
 from lus_ray.clip import MASK_SCHEMES
+from lus_ray.data.ingest.simulation import SimulatedClips
 from lus_ray.data.ledger import Ledger
 from lus_ray.data.phantom.anatomy import Appearance, Scene
 from lus_ray.data.phantom.echoes import blend_echoes
@@ -83,8 +84,8 @@ def clips(
     confounder: str | None = None,
     video_labels: float = 1.0,
     scanners: str = "varied",
-) -> Iterator[dict[str, Any]]:
-    """Phantom clips, patient by patient: the columns of `lus_ray.clip.make_row` and `frames`.
+) -> SimulatedClips:
+    """Phantom clips, patient by patient; each is made when it is read.
 
     The same seed, domain, patient and clip number give the same bytes, whatever the other options.
     `root` is not read. `patients` per domain; `clips` per patient; `frames` per clip at 25 a
@@ -115,17 +116,17 @@ def clips(
     scheme = None if masks == "none" else masks
     shared: dict[str, Any] = {
         "seed": seed, "difficulty": difficulty, "frames": frames, "size": size, "scheme": scheme,
-        "scanners": scanners,
+        "scanners": scanners, "probe": probe, "confounder": confounder, "num_clips": clips,
+        "video_labels": video_labels,
     }  # fmt: skip
-    traits: dict[str, Any] = {"probe": probe, "confounder": confounder, "difficulty": difficulty}
-    return (
-        _make_clip(patient, number, ClipSettings(name, **shared))
-        | ({} if number in scored else {"severity": None, "raters": None})
-        for name in domains
-        for index in range(patients)
-        for patient in [sample_patient(seed=seed, domain=name, index=index, **traits)]
-        for scored in [select_scored_clips(seed, name, index, num_clips=clips, share=video_labels)]
-        for number in range(clips)
+    return SimulatedClips(
+        {
+            _name_clip(domain, seed, index, number): partial(_make_clip, settings, index, number)
+            for domain in domains
+            for settings in [ClipSettings(domain, **shared)]
+            for index in range(patients)
+            for number in range(clips)
+        }
     )
 
 
@@ -134,6 +135,8 @@ def select_scored_clips(
 ) -> set[int]:
     """Numbers of the clips of one patient with a clip-level score; a larger share only adds."""
     num_scored = max(1, round(share * num_clips)) if share > 0 else 0
+    if num_scored == num_clips:
+        return set(range(num_clips))
     ranks = [seeded_rng(seed, domain, 4, index, number).random() for number in range(num_clips)]
     return set(np.argsort(ranks)[:num_scored].tolist())
 
@@ -149,30 +152,49 @@ class ClipSettings:
     size: int
     scheme: str | None
     scanners: Scanners
+    probe: str | None
+    confounder: Confounder | None
+    num_clips: int
+    video_labels: float
 
 
-def _make_clip(patient: Patient, number: int, settings: ClipSettings) -> dict[str, Any]:
-    rng = seeded_rng(settings.seed, settings.domain, 2, patient.index, number)
-    lung = sample_lung(patient, settings.domain, num_frames=settings.frames, rng=rng)
-    grade = grade_severity(lung.worst)
-    image_rng = seeded_rng(settings.seed, settings.domain, 3, patient.index, number)
-    scanner = sample_scanner(
-        patient, settings.domain, seed=settings.seed, number=number, scanners=settings.scanners
-    )
-    name = f"phantom/{settings.domain}{settings.seed}-p{patient.index:04d}"
+def _name_clip(domain: Domain, seed: int, index: int, number: int) -> str:
     repeat, zone = divmod(number, len(ZONES))
+    suffix = f"_{repeat + 1}" if repeat else ""
+    return f"{_name_patient(domain, seed, index)}-{ZONES[zone]}{suffix}"
+
+
+def _name_patient(domain: Domain, seed: int, index: int) -> str:
+    return f"phantom/{domain}{seed}-p{index:04d}"
+
+
+def _make_clip(settings: ClipSettings, index: int, number: int) -> dict[str, Any]:
+    domain, seed = settings.domain, settings.seed
+    patient = sample_patient(
+        seed=seed, domain=domain, index=index, probe=settings.probe,
+        confounder=settings.confounder, difficulty=settings.difficulty,
+    )  # fmt: skip
+    rng = seeded_rng(seed, domain, 2, index, number)
+    lung = sample_lung(patient, domain, num_frames=settings.frames, rng=rng)
+    grade = grade_severity(lung.worst)
+    raters = sample_ratings(grade, domain, settings.difficulty, rng=rng)
+    is_scored = number in select_scored_clips(
+        seed, domain, index, num_clips=settings.num_clips, share=settings.video_labels
+    )
+    image_rng = seeded_rng(seed, domain, 3, index, number)
+    scanner = sample_scanner(patient, domain, seed=seed, number=number, scanners=settings.scanners)
     return {
-        "clip": f"{name}-{ZONES[zone]}" + (f"_{repeat + 1}" if repeat else ""),
-        "patient": name,
+        "clip": _name_clip(domain, seed, index, number),
+        "patient": _name_patient(domain, seed, index),
         "source": "phantom",
         "probe": patient.probe,
-        "zone": ZONES[zone],
-        "domain": settings.domain,
+        "zone": ZONES[number % len(ZONES)],
+        "domain": domain,
         "fps": FPS,
         "mask_scheme": settings.scheme,
         "frame_severity": [grade_severity(findings) for findings in lung.findings_per_frame()],
-        "severity": grade,
-        "raters": sample_ratings(grade, settings.domain, settings.difficulty, rng=rng),
+        "severity": grade if is_scored else None,
+        "raters": raters if is_scored else None,
         "biomarkers": label_biomarkers(lung.worst, patient),
         "sf_ratio": patient.sf_ratio,
         "disease": patient.disease,

@@ -1,17 +1,17 @@
 """From a source to a store: read, decode in a pool, check, write.
 
 A reader is a module of this package with `clips(root, ledger, **options)`: a generator of dicts,
-sorted by patient, with schema columns and either `file` (decoded here) or `frames` (uint8, axes
-T H W). Beside `file`, `masks` may be a function of the `DecodedVideo`. Patients with the same
-`group` stay in one group. The module name is the source: "covid_blues" is read by `covid_blues.py`.
+sorted by patient, with schema columns and `file`, which is decoded here. `masks` may be a function
+of the `DecodedVideo`. Patients with the same `group` stay in one group. `clips` of a simulator
+gives `SimulatedClips`, from options that JSON can hold. The module name is the source:
+"covid_blues" is read by `covid_blues.py`.
 """
 
 import importlib
 import inspect
-import itertools
 import pkgutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
@@ -24,6 +24,7 @@ from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.ingest.conflicts import drop_conflicts
 from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.ingest.patients import unify_patients
+from lus_ray.data.ingest.simulation import SimulatedClips, SimulationPool
 from lus_ray.data.ingest.source_files import walk, write_rest, write_unreadable
 from lus_ray.data.ingest.summary import IngestSummary
 from lus_ray.data.ingest.workers import IngestPool
@@ -31,8 +32,8 @@ from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SkippedError, SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join
 
-Progress = Callable[[int, int | None, int], None]
-"""Called after each clip with clips done, clips in all (None where unknown), frames done."""
+Progress = Callable[[int, int, int], None]
+"""Called after each clip with clips done, clips in all, frames done."""
 
 
 def ingest(
@@ -51,11 +52,11 @@ def ingest(
     """Read one source into a store, where it replaces its earlier clips.
 
     Frames with more than `max_side` pixels on the long side are area-averaged. `workers` files are
-    decoded at once, one per core by default. A clip without a patient is refused, or with
-    `missing_patient="own"` becomes its own patient; `store.json` keeps the policy. `options` go to
-    the reader. A run that fails, is interrupted or killed leaves the store as it was: nothing is
-    published before copies of one acquisition are joined. With `strict`, so does a run that skips
-    anything.
+    decoded or clips simulated at once, one per core by default. A clip without a patient is
+    refused, or with `missing_patient="own"` becomes its own patient; `store.json` keeps the policy.
+    `options` go to the reader. A run that fails, is interrupted or killed leaves the store as it
+    was: nothing is published before copies of one acquisition are joined. With `strict`, so does a
+    run that skips anything.
 
     Every file below `root` ends as a clip, as a table or mask that was read, or in the ledger.
 
@@ -75,14 +76,20 @@ def ingest(
     if found is not None:
         write_unreadable(found, source, ledger)
     joined: set[tuple[str, str]] = set()
-    limits = limits or DecodeLimits()
-    pool = IngestPool(source, ledger, limits, max_side, missing_patient, workers, folder)
     ledgers.read(join(store, "ledger.jsonl"))  # refuses a damaged one before all the work
     with stores.stage_source(store, source) as draft:
+        items = reader.clips(folder, ledger, **options)
+        pool: IngestPool | SimulationPool
+        if isinstance(items, SimulatedClips):
+            pool = SimulationPool(source, options, workers)
+        else:
+            items = unify_patients(items, source, ledger, folder)
+            if folder is not None:
+                items = drop_conflicts(items, folder, source, ledger)
+            limits = limits or DecodeLimits()
+            pool = IngestPool(source, ledger, limits, max_side, missing_patient, workers, folder)
+        total = len(items)
         with stores.Writer(draft.folder, source) as writer, pool:
-            items, total = _list_items(
-                reader.clips(folder, ledger, **options), folder, source, ledger
-            )
             for row in pool.make_rows(items):
                 writer.add(row)
                 summary.add_clip(row)
@@ -144,19 +151,6 @@ def _check_root(root: PathOrUri | None) -> Path | None:
     if root is not None and not Path(root).is_dir():
         raise SourceError(f"{root}: no such folder; give the folder that holds the source")
     return None if root is None else Path(root)
-
-
-def _list_items(
-    items: Iterator[dict[str, Any]], root: Path | None, source: str, ledger: Ledger
-) -> tuple[Iterable[dict[str, Any]], int | None]:
-    """List the items of a reader of files, which is cheap, but not those of a simulator."""
-    first = next(items, None)
-    if first is not None and "frames" in first:
-        return itertools.chain([first], items), None
-    listed = unify_patients([] if first is None else [first, *items], source, ledger, root)
-    if root is not None:
-        listed = drop_conflicts(listed, root, source, ledger)
-    return listed, len(listed)
 
 
 def _describe_failures(source: str, root: PathOrUri | None, ledger: Ledger) -> str:

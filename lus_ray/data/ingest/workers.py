@@ -3,7 +3,6 @@
 Why threads: each uses a decoder process; the rest, hashing and comparing, releases the GIL.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from lus_ray import clip
 from lus_ray.data.decoding.decoder import DecodedVideo, DecodeLimits, FileDecoder
 from lus_ray.data.duplicates.groups import compute_signature
 from lus_ray.data.ingest.conflicts import name_item
+from lus_ray.data.ingest.simulation import count_cores
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError, SchemaError, SourceError
 
@@ -39,7 +39,7 @@ class IngestPool:
     root: Path | None = None
 
     def __post_init__(self) -> None:
-        self.num_workers = self.workers or _num_cores()
+        self.num_workers = self.workers or count_cores()
         self.decoders = [
             FileDecoder(self.limits, max_side=self.max_side) for _ in range(self.num_workers)
         ]
@@ -103,7 +103,6 @@ class IngestPool:
                 columns["mm_per_pixel"] /= decoded.scale
             else:
                 columns["mm_per_pixel"] = decoded.mm_per_pixel
-            # Simulated frames have no copies to find and get no signature.
             columns["signature"] = compute_signature(decoded.frames)
         return clip.make_row(**columns), decoded
 
@@ -119,7 +118,3 @@ class IngestPool:
             write = self.ledger.repair if note.startswith("repaired") else self.ledger.note
             write(self.source, row["clip"], note)
         yield row
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
