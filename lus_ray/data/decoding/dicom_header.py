@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 from lus_ray.data.decoding import dicom_grey, dicom_syntax
 from lus_ray.data.decoding.dicom_region import read_region
 from lus_ray.data.decoding.dicom_syntax import JPEG, JPEG_2000, NATIVE
+from lus_ray.data.decoding.file_types import MAX_FPS
 from lus_ray.errors import DecodeError
 
 ELEMENTS = """
@@ -39,7 +40,6 @@ ALLOWED = {PALETTE: (*NATIVE, uid.RLELossless, uid.JPEG2000Lossless)} | dict.fro
 """Transfer syntaxes: lossy codes of a palette are no colours. JPEGs determine their own colours."""
 REFUSED_COLOURS = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK")
 
-MAX_FPS = 1000.0
 ID_CHARACTERS = 16
 
 

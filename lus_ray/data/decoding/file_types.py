@@ -22,6 +22,8 @@ RUN_LENGTH_CODED = (b"\1", b"\2")
 """Compressions of BMP."""
 PADDING = b"\0\r\n "
 """May follow the end mark of a file."""
+MAX_FPS = 1000.0
+"""A higher frame rate in a header is a mistake."""
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,12 @@ from jaxtyping import UInt8
 from PIL import Image, ImageCms
 
 from lus_ray.data.decoding import file_types, still_files
-from lus_ray.data.decoding.file_types import FileFormat
+from lus_ray.data.decoding.file_types import MAX_FPS, FileFormat
 from lus_ray.data.decoding.orientation import Orientation
 from lus_ray.data.decoding.sample_range import MIN_GREYS, check_range
 from lus_ray.data.decoding.still_files import StillFile
 from lus_ray.data.decoding.tiff_file import open_tiff
-from lus_ray.data.decoding.video import MAX_FPS, check_size, shrink_frame, to_grey, write_raw
+from lus_ray.data.decoding.video import check_size, shrink_frame, to_grey, write_raw
 from lus_ray.errors import DecodeError
 
 OPENERS: dict[FileFormat, Callable[..., StillFile]] = {

@@ -16,12 +16,10 @@ from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from lus_ray.data.decoding.damage import MAX_SHORTFALL, StrictDecoder, drop_damaged
-from lus_ray.data.decoding.file_types import MPEG_VIDEO, FileFormat
+from lus_ray.data.decoding.file_types import MAX_FPS, MPEG_VIDEO, FileFormat
 from lus_ray.data.decoding.orientation import Orientation, matrix_of, parse_matrix
 from lus_ray.data.decoding.streams import choose_stream, count_lost, count_shown, note_gaps
 from lus_ray.errors import DecodeError
-
-MAX_FPS = 1000.0
 
 _SAMPLINGS = ("420p", "422p", "444p", "440p")
 LUMA_FIRST = frozenset(
