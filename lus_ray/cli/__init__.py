@@ -1,11 +1,14 @@
 """The `lus` command: it chooses what to run; the files of the experiments configure it.
 
-Exit codes: 0 done, 1 something failed, 2 bad input, 130 interrupted.
+Exit codes: 0 done, 1 something failed, 2 bad input, 130 interrupted, 141 nobody reads the output.
 Why imports are inside the commands: `lus --help` answers at once, without torch or Ray.
 """
 
 import errno
 import os
+import select
+import signal
+import sys
 from typing import Any
 
 import click
@@ -39,6 +42,8 @@ class Lus(click.Group):
             click.echo(f"lus: {message}; see '{command} --help'", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and _drop_unread_output():
+                ctx.exit(128 + signal.SIGPIPE)
             where = f"{error.filename}: " if error.filename else ""
             bad = error.errno in BAD_PATH
             remedy = (
@@ -49,6 +54,15 @@ class Lus(click.Group):
         except KeyboardInterrupt:
             click.echo("lus: interrupted; run the same command again to resume", err=True)
             ctx.exit(130)
+
+
+def _drop_unread_output() -> bool:
+    """Whether the reader of the output has ended, as in `lus check STORE | head`."""
+    output = select.poll()
+    output.register(sys.stdout, 0)  # errors are reported in any case
+    if ended := any(event & select.POLLERR for _, event in output.poll(0)):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
+    return ended
 
 
 @click.group(cls=Lus, context_settings={"help_option_names": ["-h", "--help"]})
