@@ -58,6 +58,12 @@ def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file without a marked test for `-m ray...`: all of them take twenty seconds."""
+    is_other = collection_path.name.startswith("test_") and config.option.markexpr.startswith("ray")
+    return True if is_other and "mark.ray" not in collection_path.read_text() else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests of trained runs as slow, and start the shared cluster last.
