@@ -57,18 +57,19 @@ class ModelApplication:
 
         return Batcher(call, limit=MAX_CLIPS_PER_CALL)
 
-    async def call(self, *args: Any) -> Any:
+    async def call(self, *args: Any, method: str = "predict") -> Any:
         """The application's predictions; small arguments travel in the message, which is faster."""
         is_small = self.slot != MASK_SLOT and sum(map(_num_bytes, args)) <= BY_VALUE_BYTES
-        return await self._methods[is_small].remote(*args)
+        if (method, is_small) not in self._methods:  # building one is slow
+            self._methods[method, is_small] = self.handle.options(
+                method_name=method, _by_reference=not is_small
+            )
+        return await self._methods[method, is_small].remote(*args)
 
     @cached_property
-    def _methods(self) -> dict[bool, Any]:
-        """By whether the arguments travel in the message; building one is slow."""
-        return {
-            small: self.handle.options(method_name="predict", _by_reference=not small)
-            for small in (True, False)
-        }
+    def _methods(self) -> dict[tuple[str, bool], Any]:
+        """By name, and whether the arguments travel in the message."""
+        return {}
 
 
 Route = dict[str, ModelApplication]

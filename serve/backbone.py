@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from ray import serve
 
+from lus_ray.inference.schema import AttentionSheet
 from lus_ray.inference.served_model import ServedModel
 from lus_ray.inference.stages import BackboneStage
 from lus_ray.predictor import Prediction
@@ -36,6 +37,12 @@ class Backbone(ModelDeployment):
 
     async def predict(self, *clips: np.ndarray) -> list[Prediction]:
         return await asyncio.gather(*map(self.batcher, clips))
+
+    async def attend(
+        self, frames: np.ndarray, biomarkers: Prediction, severity: list[float] | None
+    ) -> AttentionSheet | None:
+        loop, attend = asyncio.get_running_loop(), self.stage.attend
+        return await loop.run_in_executor(self.thread, attend, frames, biomarkers, severity)
 
     async def _predict_batch(self, clips: list[np.ndarray]) -> list[Prediction]:
         loop = asyncio.get_running_loop()

@@ -22,3 +22,6 @@ class Experts(ModelDeployment):
 
     async def predict(self, *biomarkers: Prediction) -> list[list[ExpertGroup]]:
         return await asyncio.to_thread(self.stage.predict_batch, biomarkers)
+
+    async def weigh_signs(self, biomarkers: Prediction) -> list[float] | None:
+        return await asyncio.to_thread(self.stage.weigh_signs, biomarkers)

@@ -54,12 +54,13 @@ class ClipHandler:
         *,
         preview: bool = False,
         uncertainty: bool = False,
+        attention: bool = False,
     ) -> ClipResponse:
         """The response of a route to decoded frames; the route is in use meanwhile."""
         pipeline = Pipeline(route, self.limits, watch)
         with self.router.in_use(route):
             outputs, inspection = await asyncio.gather(
-                pipeline(decoded.frames, uncertainty=uncertainty),
+                pipeline(decoded.frames, uncertainty=uncertainty, attention=attention),
                 asyncio.to_thread(inspect_clip, decoded, preview=preview),
             )
         return build_response(
@@ -70,7 +71,7 @@ class ClipHandler:
     async def _respond(self, request: Request, watch: Stopwatch) -> ClipResponse:
         if not self.router.route:
             raise RequestError(503, "no model is ready yet", self.limits.retry_after_seconds)
-        options = {name for name, value in request.query_params.items() if value == "1"}
+        options = {name for name, value in request.query_params.items() if value in ("1", "true")}
         with watch.time("receive"):
             file = await self._receive(request)
         async with self._admit():
@@ -79,6 +80,7 @@ class ClipHandler:
             response = await self.predict(
                 decoded, self.router.route, watch,
                 preview="preview" in options, uncertainty="uncertainty" in options,
+                attention="attention" in options,
             )  # fmt: skip
         response.timings_ms["total"] = round(watch.stop(), 3)
         return response

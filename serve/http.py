@@ -39,6 +39,7 @@ OPENAPI_UPLOAD = {
         for name, text in (
             ("preview", "1: include a small picture of the frames"),
             ("uncertainty", "1: include the standard deviation of each class over dropout samples"),
+            ("attention", "1: include maps of where the network found its evidence"),
             ("allow_text", "1: accept DICOM whose pixels outside of the fan change"),
         )
     ],

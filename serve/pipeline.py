@@ -34,8 +34,9 @@ class Pipeline:
         self.outputs = StageOutputs()
 
     async def __call__(
-        self, frames: UInt8[np.ndarray, "N H W"], *, uncertainty: bool = False
-    ) -> StageOutputs:
+        self, frames: UInt8[np.ndarray, "N H W"], *, uncertainty: bool = False,
+        attention: bool = False,
+    ) -> StageOutputs:  # fmt: skip
         """The outputs of every stage.
 
         Raises:
@@ -44,13 +45,13 @@ class Pipeline:
         is_small = frames.nbytes <= SMALL_BYTES
         shared = frames if is_small else await asyncio.to_thread(ray.put, frames)
         await asyncio.gather(
-            self._predict_labels(shared),
+            self._predict_labels(shared, attention),
             self._predict_scores(shared),
             self._predict_masks(shared, uncertainty),
         )
         return self.outputs
 
-    async def _predict_labels(self, frames: np.ndarray | ray.ObjectRef) -> None:
+    async def _predict_labels(self, frames: np.ndarray | ray.ObjectRef, attention: bool) -> None:
         if "backbone" not in self.route:
             return
         with self.watch.time("backbone"):
@@ -59,6 +60,16 @@ class Pipeline:
             slots = [f"experts-{label}" for label in LABELS if f"experts-{label}" in self.route]
             calls = (self._call_batched(slot, biomarkers) for slot in slots)
             self.outputs.experts = list(chain.from_iterable(await asyncio.gather(*calls)))
+        if attention:
+            with self.watch.time("attention"):
+                severity = None
+                if "experts-severity" in self.route:
+                    severity = await self._call(
+                        "experts-severity", biomarkers, method="weigh_signs"
+                    )
+                self.outputs.attention = await self._call(
+                    "backbone", frames, biomarkers, severity, method="attend"
+                )
 
     async def _predict_scores(self, frames: np.ndarray | ray.ObjectRef) -> None:
         if "scorer" not in self.route:
@@ -79,9 +90,9 @@ class Pipeline:
         """Call a stage for which many clips cost little more than one."""
         return await self._retry(lambda: self.route[slot].batch(clip))
 
-    async def _call(self, slot: str, *clip: Any) -> Any:
+    async def _call(self, slot: str, *clip: Any, method: str = "predict") -> Any:
         """Call a stage whose cost grows with every clip; its replicas share the clips."""
-        return await self._retry(lambda: self.route[slot].call(*clip))
+        return await self._retry(lambda: self.route[slot].call(*clip, method=method))
 
     async def _retry(self, call: Callable[[], Awaitable[Any]]) -> Any:
         """Call again where a replica dies under the request; stages keep no state."""

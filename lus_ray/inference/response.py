@@ -21,7 +21,8 @@ from lus_ray.predictor import Prediction
 NOTICE = "For research only. Not a medical device; not for diagnosis."
 
 TIMED_STAGES = (
-    "receive", "decode", "backbone", "experts", "frames", "clip_scores", "masks", "total",
+    "receive", "decode", "backbone", "experts", "attention", "frames", "clip_scores", "masks",
+    "total",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -150,6 +151,7 @@ class LocalPipeline:
         *,
         preview: bool = False,
         uncertainty: bool = False,
+        attention: bool = False,
         parity: Mapping[str, float] | None = None,
         timings_ms: Mapping[str, float] | None = None,
     ) -> schema.ClipResponse:
@@ -161,6 +163,10 @@ class LocalPipeline:
                 outputs.biomarkers = self.backbone(frames)
             with watch.time("experts"):
                 outputs.experts = self.experts(outputs.biomarkers)
+        if self.backbone is not None and outputs.biomarkers is not None and attention:
+            with watch.time("attention"):
+                severity = self.experts.weigh_signs(outputs.biomarkers)
+                outputs.attention = self.backbone.attend(frames, outputs.biomarkers, severity)
         if self.scorer is not None:
             with watch.time("frames"):
                 outputs.frames = self.scorer(frames)

@@ -19,10 +19,10 @@ from jaxtyping import Float, UInt8
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ServeError
 from lus_ray.figures import CLASS_COLOURS
-from lus_ray.inference import frame_sheets, summaries
+from lus_ray.inference import attention, frame_sheets, summaries
 from lus_ray.inference.frame_sheets import FrameWindow
 from lus_ray.inference.model_selection import LABELS
-from lus_ray.inference.schema import ClipScore, ExpertGroup, MaskSheet
+from lus_ray.inference.schema import AttentionSheet, ClipScore, ExpertGroup, MaskSheet
 from lus_ray.inference.served_model import ServedModel
 from lus_ray.predictor import Prediction, Predictor, predict, predict_batch
 from lus_ray.tasks.frame_score import CHUNK, FrameScore
@@ -52,7 +52,7 @@ class FrameOutputs:
 
 class BackboneStage:
     def __init__(self, model: ServedModel, *, device: str = "cpu") -> None:
-        self.predictor = Predictor(model.folder, device=device)
+        self.model, self.predictor = model, Predictor(model.folder, device=device)
 
     def __call__(self, frames: Frames) -> Prediction:
         """`outputs` (S, 38), their mean `probability` (38,), and `features` (S, D)."""
@@ -61,6 +61,15 @@ class BackboneStage:
     def predict_batch(self, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
         """Predictions for clips of any size from one pass of the network."""
         return predict_batch(self.predictor.task, clips)
+
+    def attend(
+        self, frames: Frames, biomarkers: Prediction, severity: Sequence[float] | None
+    ) -> AttentionSheet | None:
+        """Maps of the findings and of severity; `severity` as from `ExpertsStage.weigh_signs`."""
+        findings = summaries.find_signs(self.model, biomarkers["probability"].tolist())
+        targets, mix = attention.choose_targets(findings, severity)
+        task, device = self.predictor.task, self.predictor.device
+        return attention.make_attention(task, self.model.id, frames, targets, mix, device=device)
 
 
 class ExpertsStage:
@@ -89,6 +98,31 @@ class ExpertsStage:
                 ]
                 group.append(summaries.summarise(label, classes, list(outputs), predictions))
         return groups
+
+    def weigh_signs(self, biomarkers: Prediction) -> list[float] | None:
+        """How much each biomarker changes the probability of the severity that is predicted.
+
+        By finite differences from absent to present, of the best expert of severity that is
+        summarised and reads probabilities of biomarkers; None where there is none.
+        """
+        experts = {
+            model: predictor.task
+            for model, predictor in self.predictors.items()
+            if model.label == "severity" and predictor.task.inputs == "outputs"
+        }
+        if (best := summaries.best_expert(list(experts))) is None:
+            return None
+        outputs = biomarkers["outputs"]
+        answer = int(experts[best].predict(biomarkers)["probability"].argmax())
+        rows = []
+        for value in (0.0, 1.0):
+            for k in range(outputs.shape[1]):
+                changed = outputs.copy()
+                changed[:, k] = value
+                rows.append({"outputs": changed})
+        predicted = experts[best].predict_rows(rows)
+        absent, present = np.split(np.array([p["probability"][answer] for p in predicted]), 2)
+        return (present - absent).tolist()
 
 
 class ScorerStage:

@@ -71,7 +71,6 @@ def describe_biomarkers(
     trained = list(report.trained) if report and report.trained else [True] * len(BIOMARKERS)
     score = list(report.score) if report and report.score else [None] * len(BIOMARKERS)
     beats_chance = report is not None and report.beats_chance
-    found = [k for k, p in enumerate(probability) if trained[k] and p >= PRESENT]
     return BiomarkerPrediction(
         model=model.id,
         names=list(BIOMARKERS),
@@ -79,9 +78,28 @@ def describe_biomarkers(
         probability=probability,
         trained=trained,
         score=score,
-        findings=sorted(found, key=lambda k: -probability[k]) if beats_chance else [],
+        findings=find_signs(model, probability),
         reason="" if beats_chance else _reason_below_chance(report and report.card),
     )
+
+
+def find_signs(model: ServedModel, probability: Sequence[float]) -> list[int]:
+    """Trained biomarkers that are probably present, the most probable first."""
+    report = model.report
+    if report is None or not report.beats_chance:
+        return []
+    found = [k for k, p in enumerate(probability) if report.trained[k] and p >= PRESENT]
+    return sorted(found, key=lambda k: -probability[k])
+
+
+def best_expert(models: Sequence[ServedModel]) -> ServedModel | None:
+    """The summarised expert with the best validation score."""
+    scores = {
+        model: model.report.card.validated.value
+        for model in models
+        if model.report and model.report.card.beats_baseline and model.report.card.validated
+    }
+    return max(scores, key=lambda model: scores[model], default=None)
 
 
 def write_banner(models: Sequence[ServedModel]) -> str | None:

@@ -55,11 +55,17 @@ class I3D(nn.Module):
         return self.head(self.dropout(self.features(frames)))
 
     def features(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B D"]:
+        return self._maps(frames).mean(dim=(2, 3, 4))
+
+    def clip_maps(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B t D h w"]:
+        return self._maps(frames).transpose(1, 2)
+
+    def _maps(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B D t h w"]:
         grey = (frames - KINETICS_MEAN) / KINETICS_STD
         x = grey[:, None].expand(-1, 3, -1, -1, -1)
         for block in self.blocks[:-1]:
             x = block(x)
-        return x.mean(dim=(2, 3, 4))
+        return x
 
     def head(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B K"]:
         return self.blocks[-1](features)

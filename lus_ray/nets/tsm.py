@@ -80,6 +80,10 @@ class TSM(ResNet):
 
     def features(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B D"]:
         """The mean over the frames; its logits are the mean of theirs, the paper's consensus."""
+        pooled = self.pooled(self.clip_maps(frames).flatten(0, 1))
+        return self.dropout(pooled).unflatten(0, (-1, self.num_frames)).mean(dim=1)
+
+    def clip_maps(self, frames: Float[Tensor, "B T H W"]) -> Float[Tensor, "B T D h w"]:
         if frames.shape[1] != self.num_frames:
             raise ArmError(
                 f"TSM: a clip has {frames.shape[1]} frames where {self.num_frames} are expected; "
@@ -87,8 +91,7 @@ class TSM(ResNet):
             )
         # Convolutions are fastest with colour as the innermost axis.
         colour = (frames.flatten(0, 1)[..., None] - self.mean) / self.std
-        pooled = super().features(colour.permute(0, 3, 1, 2))
-        return self.dropout(pooled).unflatten(0, (-1, self.num_frames)).mean(dim=1)
+        return self.maps(colour.permute(0, 3, 1, 2)).unflatten(0, (-1, self.num_frames))
 
 
 class _Shift(torch.autograd.Function):
