@@ -70,7 +70,9 @@ class ClipHandler:
 
     async def _respond(self, request: Request, watch: Stopwatch) -> ClipResponse:
         if not self.router.route:
-            raise RequestError(503, "no model is ready yet", self.limits.retry_after_seconds)
+            raise RequestError(
+                503, "no model is ready yet; try again in a minute", self.limits.retry_after_seconds
+            )
         options = {name for name, value in request.query_params.items() if value in ("1", "true")}
         with watch.time("receive"):
             file = await self._receive(request)
@@ -117,7 +119,9 @@ class ClipHandler:
 
     def _too_many(self, *, close: bool = False) -> RequestError:
         retry_after = self.limits.retry_after_seconds
-        return RequestError(429, "too many clips at once", retry_after, close=close)
+        return RequestError(
+            429, "too many clips at once; try again in a few seconds", retry_after, close=close
+        )
 
 
 def models_of(route: Route) -> list[ServedModel]:

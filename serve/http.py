@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 import lus_ray
 from lus_ray.inference import schema
+from lus_ray.inference.example_clip import make_example
 from serve.errors import RequestError
 from serve.page.inline import page_policy, read_page
 
@@ -86,6 +87,11 @@ def build_http_app(
     async def health(request: Request) -> Response:
         return PlainTextResponse("alive\n")
 
+    async def example(request: Request) -> Response:
+        content = await asyncio.to_thread(make_example)
+        name = {"Content-Disposition": 'inline; filename="phantom.png"'}
+        return Response(content, media_type="image/png", headers=name)
+
     async def front(request: Request) -> Response:
         return Response(page, media_type="text/html; charset=utf-8", headers=policy)
 
@@ -96,6 +102,10 @@ def build_http_app(
     app.add_api_route(
         "/v1/models", models, response_model=schema.ServedModels, summary="Served models"
     )
+    app.add_api_route(
+        "/v1/example", example, summary="A synthetic clip to try, as an animated PNG",
+        response_class=Response, responses={200: {"content": {"image/png": {"schema": BINARY}}}},
+    )  # fmt: skip
     app.add_api_route("/healthz", health, summary="Liveness")
     app.add_api_route("/readyz", ready, summary="Readiness")
     app.add_api_route("/metrics", metrics, summary="Prometheus metrics")
@@ -128,23 +138,37 @@ class SecurityMiddleware:
     def _authorize(self, request: Request) -> None:
         origin, host = request.headers.get("origin"), request.headers.get("host", "")
         if origin is not None and (_split(origin).netloc or None) != host:
-            raise RequestError(403, "requests from other sites are not allowed", close=True)
+            raise RequestError(
+                403,
+                "pages of other sites may not send requests; open the page of this service",
+                close=True,
+            )
         if self.token is None and not is_loopback(_split(f"//{host}").hostname or ""):
-            raise RequestError(403, "without a token, use a loopback name of this machine")
+            raise RequestError(403, "without a token, open the service as http://127.0.0.1")
         if self.token is not None and request.scope["path"] not in PUBLIC_PATHS:
             authorization = request.headers.get("authorization", "").encode()
             if not hmac.compare_digest(authorization, b"Bearer " + self.token.encode()):
-                raise RequestError(401, "send the token: Authorization: Bearer ...", close=True)
+                raise RequestError(
+                    401,
+                    "the token is missing or wrong; send the header Authorization: Bearer TOKEN",
+                    close=True,
+                )
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    text = {404: "not found", 405: "method not allowed"}.get(status, "bad request")
+    remedy = "the routes are listed at /openapi.json"
+    text = {
+        404: f"there is nothing at this address; {remedy}",
+        405: f"this address does not take {request.method} requests; {remedy}",
+    }.get(status, f"the request is malformed; {remedy}")
     return JSONResponse({"error": text}, status)
 
 
 async def _on_failure(request: Request, error: Exception) -> Response:
-    return RequestError(500, "the service failed on this request").response()
+    return RequestError(
+        500, "the service failed on this clip; try again, or send another one"
+    ).response()
 
 
 def _locate(error: Exception) -> str:

@@ -73,7 +73,9 @@ class Ingress:
         """200 when every application has passed its parity check or been rejected."""
         if self.router.is_ready:
             return PlainTextResponse("ready\n")
-        return RequestError(503, "some parts are not ready yet", 1).response()
+        return RequestError(
+            503, "some parts are not ready yet; try again in a minute", 1
+        ).response()
 
     async def metrics(self, request: Request) -> Response:
         parities = {

@@ -101,7 +101,11 @@ class Pipeline:
             try:
                 return await call()
             except BackPressureError:
-                raise RequestError(429, "too many clips at once", retry_after) from None
+                raise RequestError(
+                    429, "too many clips at once; try again in a few seconds", retry_after
+                ) from None
             except (RayActorError, DeploymentUnavailableError):
                 await asyncio.sleep(0.2 * 2**attempt)
-        raise RequestError(503, "a part of the service is restarting", retry_after)
+        raise RequestError(
+            503, "a part of the service is restarting; try again in a few seconds", retry_after
+        )

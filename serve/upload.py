@@ -26,6 +26,12 @@ FORM_OVERHEAD = 2**16
 """Bytes that a multipart form may hold around its file."""
 STATUS = {"unreadable": 400, "refused": 422, "lost": 503}
 """By the kind of a `DecodeError`."""
+REMEDY = {
+    "unreadable": "; send a video (MP4, MOV, AVI, MKV, WMV), GIF, image or DICOM file",
+    "refused": "; send another clip",
+    "lost": "; send it again",
+}
+"""For errors that name none."""
 
 
 async def receive_clip(request: Request, limits: ServiceLimits) -> BinaryIO:
@@ -53,9 +59,17 @@ async def receive_clip(request: Request, limits: ServiceLimits) -> BinaryIO:
     except BaseException as error:
         file.close()
         if isinstance(error, TimeoutError):
-            raise RequestError(408, "the body arrived too slowly", close=True) from error
+            raise RequestError(
+                408,
+                "the clip arrived too slowly; check the connection, or send a smaller one",
+                close=True,
+            ) from error
         if isinstance(error, FormParserError):
-            raise RequestError(400, "the multipart form is malformed", close=True) from error
+            raise RequestError(
+                400,
+                "the multipart form is malformed; send the clip as field 'file', or as raw body",
+                close=True,
+            ) from error
         raise
     file.seek(0)
     return file
@@ -104,6 +118,8 @@ class DecoderPool:
                 return replace(decoded, notes=notes)
         except DecodeError as error:
             text = str(error).removeprefix(f"{path.name}: ")
+            if ";" not in text:
+                text += REMEDY[error.kind]
             retry_after = self.retry_after_seconds if error.kind == "lost" else None
             raise RequestError(STATUS.get(error.kind, 400), text, retry_after) from None
         finally:
@@ -120,7 +136,9 @@ async def _copy(
         if elapsed > limits.idle_seconds and num_bytes < elapsed * limits.bytes_per_second:
             raise TimeoutError
         if message["type"] == "http.disconnect":
-            raise RequestError(400, "the client disconnected", close=True)
+            raise RequestError(
+                400, "the connection ended before the clip was complete; send it again", close=True
+            )
         piece = message.get("body", b"")
         num_bytes += len(piece)
         if num_bytes > allowed:
@@ -140,7 +158,11 @@ def _multipart_boundary(content_type: str) -> bytes | None:
     if kind == b"multipart/form-data":
         boundary = options.get(b"boundary")
         if not boundary or len(boundary) > 256:
-            raise RequestError(400, "the multipart form has no usable boundary", close=True)
+            raise RequestError(
+                400,
+                "the multipart form has no usable boundary; let the HTTP library write it",
+                close=True,
+            )
         return boundary
     if kind in (b"application/json", b"application/x-www-form-urlencoded") or kind.startswith(
         (b"multipart/", b"text/")
@@ -174,7 +196,7 @@ class _FormWriter:
 
     def finish(self) -> None:
         if not self.is_complete:
-            raise RequestError(400, "the multipart form ends too early", close=True)
+            raise RequestError(400, "the multipart form ends too early; send it again", close=True)
         if self.num_files != 1:
             raise RequestError(400, f"the form has {self.num_files} fields 'file'; send one clip")
 

@@ -144,6 +144,20 @@ def test_it_lists_the_served_models_with_their_parity_and_the_limits(url, local)
     assert {model["id"] for model in reply.json["models"]} >= {model.id for model in local.models}
     assert all(model["parity"] <= 1e-5 for model in reply.json["models"])
     assert reply.json["limits"]["body_bytes"] == 64 * 2**20
+    assert {".mp4", ".dcm", ".png"} < set(reply.json["formats"])
+
+
+def test_every_model_has_a_card_and_the_banner_warns_of_synthetic_clips(url, clip):
+    for reply in (request(f"{url}/v1/models"), request(f"{url}/v1/clips", clip)):
+        assert reply.json["banner"].startswith("These models saw synthetic clips only")
+        assert all(model["card"]["dataset"] == "phantom clips" for model in reply.json["models"])
+
+
+def test_the_example_clip_is_a_file_that_the_service_reads(url):
+    reply = request(f"{url}/v1/example")
+    assert 'filename="phantom.png"' in reply.headers["content-disposition"]
+    info = request(f"{url}/v1/clips?attention=true", reply.body).json["clip"]
+    assert (info["format"], info["num_frames"], info["fps"]) == ("PNG", 30, 25)
 
 
 def test_probes_metrics_and_schema_respond(url, clip):
@@ -174,12 +188,14 @@ def test_what_is_not_a_clip_is_an_error_of_one_line(url, body, kind, status, wor
     reply = request(f"{url}/v1/clips", body, Content_Type=kind)
     assert (reply.status, list(reply.json)) == (status, ["error"])
     assert words in reply.json["error"]
+    assert "; " in reply.json["error"]  # the remedy
     assert "\n" not in reply.json["error"]
 
 
-def test_unknown_paths_and_methods_are_errors(url):
-    assert request(f"{url}/etc/passwd").json == {"error": "not found"}
-    assert request(f"{url}/v1/clips").json == {"error": "method not allowed"}
+def test_unknown_paths_and_methods_are_errors_with_a_remedy(url):
+    for path in ("etc/passwd", "v1/clips"):
+        error = request(f"{url}/{path}").json["error"]
+        assert error.endswith("; the routes are listed at /openapi.json")
 
 
 def test_every_response_has_the_security_headers(url, clip):

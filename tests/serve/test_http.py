@@ -90,7 +90,10 @@ def test_a_failure_is_counted_and_reveals_no_text_to_client_or_log(caplog):
         status, headers, body = send(
             "/v1/clips", clips=fail, method="POST", count_failure=lambda: counted.append(1)
         )
-    assert (status, body) == (500, {"error": "the service failed on this request"})
+    assert (status, body) == (
+        500,
+        {"error": "the service failed on this clip; try again, or send another one"},
+    )
     assert headers["cache-control"] == "no-store"
     assert counted == [1]
     (line,) = [record.getMessage() for record in caplog.records]
