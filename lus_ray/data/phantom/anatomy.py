@@ -6,6 +6,7 @@ on the pleura relative to the middle of the window between the ribs. Findings gl
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float32
@@ -59,7 +60,7 @@ class Scene:
         self.contact = self._sample_contact(rng)
         self.in_window = np.abs(self.x) < WINDOW_MM / 2 + 3
 
-    @property
+    @cached_property
     def beam_mm(self) -> float:
         """Distance between two beams at the pleura."""
         return float(np.abs(np.diff(self.x)).mean())
@@ -131,9 +132,10 @@ def sample_wall(
     fibres = rng.standard_normal((WALL_SAMPLES, num_beams))
     fibres = gaussian_filter1d(gaussian_filter1d(fibres, 1.4, axis=0), 0.03 * num_beams, axis=1)
     wall = level * np.exp(0.45 * fibres / fibres.std())
+    across = np.linspace(-1, 1, num_beams)
     for fascia in [edge, *rng.uniform(0.1, 0.92, int(rng.integers(3, 7)))]:
-        course = fascia + rng.normal(0, 0.12) * np.linspace(-1, 1, num_beams)
-        course = course + rng.uniform(0, 0.25) * np.linspace(-1, 1, num_beams) ** 2
+        course = fascia + rng.normal(0, 0.12) * across
+        course = course + rng.uniform(0, 0.25) * across**2
         course = course + 0.02 * smooth_noise(num_beams, 0.1, rng)
         strength = 0.007 * np.exp(1.1 * smooth_noise(num_beams, 0.05, rng) + rng.normal(0, 0.5))
         wall += strength * np.exp(-(((u - course) * patient.pleura_mm / 0.45) ** 2) / 2)
