@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import sys
 import time
 from contextlib import suppress
 from functools import partial
@@ -118,7 +119,7 @@ def _report(folder: Any, as_json: bool) -> None:
     from lus_ray import report as reports
 
     def show(report: reports.RunReport) -> None:
-        click.echo(report.json() if as_json else report.text())
+        click.echo(report.json() if as_json else report.text(colour=sys.stdout.isatty()))
 
     reports.write(folder.path, show=show)
     folder.upload(*reports.FILES)

@@ -16,6 +16,7 @@ from lus_ray.evaluation import (
     mask_arms,
     raters,
     scored_arms,
+    split_counts,
     uninorm_elements,
     untrained,
     verdicts,
@@ -108,6 +109,7 @@ def compute(
         clips=example_clips.choose_clips(run, arms, metrics),
         domains=domains.compare_all(run, arms) if record.domains else None,
         untrained=lacking,
+        splits=split_counts.count(run),
     )
     return contents, arms
 

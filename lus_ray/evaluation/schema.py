@@ -294,6 +294,17 @@ class UntrainedClass:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitCounts:
+    """A split of a fold; `classes` counts annotated clips, or frames, by label and class."""
+
+    fold: int
+    split: str
+    num_patients: int
+    num_clips: int | None
+    classes: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportContents:
     """Everything that the report says; `data` and `folds` are as the run recorded them."""
 
@@ -323,6 +334,7 @@ class ReportContents:
     clips: tuple[ExampleClip, ...]
     domains: tuple[DomainResult, ...] | None = optional()
     untrained: tuple[UntrainedClass, ...] = optional(())
+    splits: tuple[SplitCounts, ...] = optional(())
 
     @property
     def labels(self) -> list[str]:

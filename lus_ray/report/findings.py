@@ -76,7 +76,7 @@ def _data(contents: ReportContents) -> str:
         f"{_count(num_test_patients(contents), 'test patient')}"
     )
     if is_synthetic(sources):
-        return f"Synthetic data: {clips} simulated clips of {patients} simulated patients; {size}."
+        return f"{clips} synthetic clips of {patients} simulated patients (phantoms); {size}."
     names = ", ".join(sources) or "unnamed sources"
     some = " (some of them synthetic)" if PHANTOM in sources else ""
     return f"{clips} clips of {patients} patients from {names}{some}; {size}."
@@ -93,21 +93,23 @@ def _finding(contents: ReportContents) -> str:
     score = f"{_percent(arm.mean[metric])} % ({metric_names.name(metric, first)}"
     result = f"{score}{_limits(arm.interval.get(metric))}), {_versus(arm, metric)}"
     others = [_other_result(contents, label) for label in contents.labels if label != first]
-    shown = "; ".join([text for text in others if text][:MAX_OTHERS])
+    shown = ", ".join([text for text in others if text][:MAX_OTHERS])
+    more = f"; best arm against best baseline elsewhere: {shown}" if shown else ""
     name = metric_names.label_name(first)
-    return f"For {name}, {best}{_quote(arm)} with {result}{f'; {shown}' if shown else ''}."
+    return f"For {name}, {best}{_quote(arm)} with {result}{more}."
 
 
 def _other_result(contents: ReportContents, label: str) -> str:
     arm, metric = leading_arm(contents, label), leading_metric(contents, label)
     if arm is None or metric is None:
         return ""
-    known = arm.difference.get(metric)
-    result = f"{_percent(arm.mean[metric])} % ({metric_names.name(metric, label)})"
-    if known is not None and known.value is not None:
-        limits = _limits(known.interval, sign="+")
-        result = f"{100 * known.value:+.1f} points from {_quote_name(known.to, label)}{limits}"
-    return f"for {metric_names.label_name(label)}, {_quote(arm)}: {result}"
+    name, known = metric_names.label_name(label), arm.difference.get(metric)
+    if known is None or known.value is None:
+        score = f"{_percent(arm.mean[metric])} % ({metric_names.name(metric, label)}, no baseline)"
+        return f"{name} {score}"
+    low, high = known.interval
+    limits = "" if low is None or high is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
+    return f"{name} {100 * known.value:+.1f}{limits} points"
 
 
 def _versus(arm: ArmResult, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""The text of table cells and of single sentences.
+"""Numbers and sentences as text.
 
 Scores are printed in percent, as the papers print them: `81.5 ± 1.0 [78.0, 84.2]` is the mean over
 folds, its standard deviation over folds, and the 95 % interval over patients.
@@ -10,22 +10,46 @@ from typing import Any
 from lus_ray.evaluation import schema, verdicts
 from lus_ray.figures import shorten
 from lus_ray.report import metric_names
+from lus_ray.report.blocks import Cell
 
 ABSENT = "–"
 
-OVER_IMAGES = (
-    "mean ± standard deviation over the test images of all folds, with their number where not all "
-    "define the metric"
-)
 
-
-def score(arm: schema.ArmResult, metric: str) -> str:
-    """Mean ± standard deviation in percent, with the number of folds where it is not all."""
-    mean = arm.mean.get(metric)
+def score_cell(arm: schema.ArmResult, metric: str) -> Cell:
+    """Mean ± standard deviation, with the number of folds where it is not over all."""
+    mean, std = arm.mean.get(metric), arm.std.get(metric)
     if mean is None:
-        return "missing" if not arm.folds else "undefined"
+        return Cell("undefined" if arm.folds else "missing", tone="absent")
+    numbers = {"": percent(mean), "std": percent(std)}
     folds = partial_folds(arm, metric)
-    return spread(mean, arm.std[metric]) + (f" ({folds})" if folds else "")
+    return Cell(spread(mean, std), (folds,) if folds else (), numbers)
+
+
+def interval_cell(interval: schema.Limits | None) -> Cell:
+    low, high = interval or (None, None)
+    return Cell(limits(interval) or ABSENT, numbers={"low": percent(low), "high": percent(high)})
+
+
+def difference_cell(arm: schema.ArmResult, metric: str) -> Cell:
+    """The difference to the best baseline in points, with its interval."""
+    difference = arm.difference.get(metric)
+    if difference is None or difference.value is None:
+        return Cell(ABSENT)
+    low, high = difference.interval
+    numbers = {"": percent(difference.value), "low": percent(low), "high": percent(high)}
+    return Cell(points(difference), numbers=numbers, tone=tone(difference))
+
+
+def paper_cell(arm: schema.ArmResult, metric: str) -> Cell:
+    mean, std = arm.published.get(metric, (None, None))
+    return Cell(spread(mean, std), numbers={"": percent(mean), "std": percent(std)})
+
+
+def tone(difference: schema.Difference) -> str:
+    low, high = difference.interval
+    if low is None or high is None:
+        return ""
+    return "better" if low > 0 else "worse" if high < 0 else ""
 
 
 def partial_folds(arm: schema.ArmResult, metric: str) -> str:
@@ -34,35 +58,26 @@ def partial_folds(arm: schema.ArmResult, metric: str) -> str:
     return f"{num_folds} of {num_planned} folds" if num_folds < num_planned else ""
 
 
-def marks(arm: schema.ArmResult) -> list[str]:
-    """What readers must know about an arm wherever its name stands and does not say it."""
+def arm_cell(arm: schema.ArmResult, name: str = "") -> Cell:
+    """The name of an arm, with what readers must know about it where the name does not say it."""
     known = ["baseline" if arm.baseline else "", *(arm.leak or "").split(", ")]
-    return [mark for mark in known if mark and mark not in arm.name]
+    marks = tuple(mark for mark in known if mark and mark not in arm.name)
+    return Cell(name or arm.name, marks)
 
 
-def image_table(contents: schema.ReportContents, label: str) -> list[list[str]]:
-    """Head and rows of the table of single images and calibration; empty for other labels."""
-    arms = [arm for arm in contents.arms_of(label) if arm.per_image]
-    if not arms:
-        return []
-    metrics = list(arms[0].per_image)
-    head = ["arm", *(f"{metric_names.name(metric, label)}, %" for metric in metrics)]
-    rows = [[*head, "images", "expected calibration error, %"]]
-    for arm in arms:
-        spreads = [arm.per_image[metric] for metric in metrics]
-        number = max(own.num_images for own in spreads)
-        values = [_over_images(own, number) for own in spreads]
-        rows.append([arm.name, *values, str(number), share(arm.calibration_error)])
-    return rows
-
-
-def gap_differences(gap: schema.GapResult) -> list[str]:
-    """Each difference of a gap by name; those of single classes are in report.json only."""
-    return [
-        f"{metric_names.name(metric, gap.label)} {points(difference)}"
-        for metric, difference in gap.differences.items()
-        if not metric_names.is_of_class(metric)
-    ]
+def gap(result: schema.GapResult, *, num_metrics: int | None = None) -> str:
+    """A gap with its first differences; those of single classes are in report.json only."""
+    if result.reason:
+        found = result.reason
+    else:
+        differences = [
+            f"{metric_names.name(metric, result.label)} {points(difference)}"
+            for metric, difference in result.differences.items()
+            if not metric_names.is_of_class(metric)
+        ]
+        found = f"{'; '.join(differences[:num_metrics])} points, {result.num_patients} patients"
+        found += f"; {result.note}" if result.note else ""
+    return f"{result.text} ({result.leaky} − {result.clean}): {found}"
 
 
 def claim_evidence(contents: schema.ReportContents, claim: schema.ClaimResult) -> str:
@@ -96,42 +111,16 @@ def points(difference: schema.Difference) -> str:
     return f"{100 * difference.value:+.1f} {limits(difference.interval, sign='+')}".strip()
 
 
-def share(value: schema.Number) -> str:
-    return ABSENT if value is None else f"{100 * value:.1f}"
+def percent(value: schema.Number) -> float | None:
+    return None if value is None else round(100 * value, 6)
 
 
-def number(value: schema.Number) -> str:
-    return ABSENT if value is None else f"{value:.2f}"
+def share(value: schema.Number) -> Cell:
+    return Cell(ABSENT if value is None else f"{100 * value:.1f}", numbers={"": percent(value)})
 
 
-def neutral_elements(row: schema.NeutralElements) -> list[str]:
-    """Neutral elements, mean ± standard deviation where there are several folds."""
-    is_single = len(row.folds) < 2
-    return [
-        f"{mean:.3f}" + ("" if is_single else f" ± {std:.3f}")
-        for mean, std in zip(row.mean, row.std, strict=True)
-    ]
-
-
-def rater_rows(raters: schema.RaterComparison) -> list[tuple[str, schema.RaterScores, int]]:
-    people = enumerate(raters.one_against_others, start=1)
-    return [
-        *((f"rater {rank}", scores, raters.num_clips) for rank, scores in people),
-        *((f"{arm.name} ({arm.kind})", arm, arm.num_clips) for arm in raters.arms or ()),
-    ]
-
-
-def rater_votes(raters: schema.RaterComparison) -> str:
-    modal = ", ".join(
-        f"at least {votes} votes in {share(value)} %"
-        for votes, value in enumerate(raters.modal, start=1)
-        if votes > 1
-    )
-    return (
-        f"{raters.num_raters} raters of {raters.num_clips} clips: two raters agree in "
-        f"{share(raters.pairwise)} % of clips; the most frequent score has {modal}; "
-        f"it is tied in {share(raters.mode_ties)} %."
-    )
+def number(value: schema.Number, pattern: str = ".2f") -> Cell:
+    return Cell(ABSENT if value is None else format(value, pattern), numbers={"": value})
 
 
 def spread(mean: schema.Number, std: schema.Number) -> str:
@@ -148,38 +137,30 @@ def limits(interval: schema.Limits | None, *, sign: str = "") -> str:
     return f"[{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
 
 
-def published(arm: schema.ArmResult, metric: str) -> str:
-    mean, std = arm.published.get(metric, (None, None))
-    return "" if mean is None else spread(mean, std)
-
-
-def versus_baseline(arm: schema.ArmResult, metric: str) -> str:
-    difference = arm.difference.get(metric)
-    return points(difference) if difference and difference.value is not None else ""
-
-
-def cost(arm: schema.ArmResult) -> str:
-    """`3 min, 5 CPU min, 0.5 GB` over the finished folds."""
-    durations = (("wall_s", ""), ("cpu_s", " CPU"), ("gpu_s", " GPU"))
-    parts = [
-        f"{duration(seconds)}{unit}" for name, unit in durations if (seconds := arm.cost.get(name))
-    ]
-    if peak_mb := arm.cost.get("peak_mb"):
-        parts.append(f"{peak_mb / 1000:.1f} GB")
-    return ", ".join(parts) or ABSENT
-
-
 def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def machine(contents: schema.ReportContents) -> str:
+    """`2 cores, 25 GB memory, no GPU`; empty for runs that did not record it."""
+    known = contents.machine
+    if known is None:
+        return ""
+    memory = f", {known.memory_gb:.0f} GB memory" if known.memory_gb else ""
+    gpus = ", ".join(f"{known.gpus.count(name)} × {name}" for name in dict.fromkeys(known.gpus))
+    return f"{known.cores} core{'s' * (known.cores != 1)}{memory}, {gpus or 'no GPU'}"
+
+
 def provenance(contents: schema.ReportContents) -> dict[str, str]:
     data, folds = contents.data, contents.folds
     protocol = _flatten({k: v for k, v in folds.items() if k not in ("sizes", "fingerprint")})
-    return {
+    known = {
         "version": f"lus_ray {contents.version}",
+        "commit": contents.commit or "",
+        "started": contents.started or "",
+        "machine": machine(contents),
         "command": contents.command,
         "seed": str(contents.seed),
         "clips": f"fingerprint {data.get('fingerprint')}",
@@ -190,13 +171,9 @@ def provenance(contents: schema.ReportContents) -> dict[str, str]:
         "folds": f"{protocol or 'protocol not named'}; fingerprint {folds['fingerprint']}",
         "resampling": f"{contents.num_draws} draws of patients",
     }
+    return {name: text for name, text in known.items() if text}
 
 
 def _flatten(facts: Mapping[str, Any]) -> str:
     scalars = {k: v for k, v in facts.items() if isinstance(v, str | int | float)}
     return ", ".join(f"{key} {value}" for key, value in scalars.items())
-
-
-def _over_images(images: schema.ImageSpread, number: int) -> str:
-    is_partial = images.mean is not None and images.num_images < number
-    return spread(images.mean, images.std) + (f" ({images.num_images})" if is_partial else "")

@@ -14,12 +14,14 @@ from lus_ray.errors import StoreError
 from lus_ray.evaluation.results import CellResult, RunResults
 from lus_ray.runs.layout import CAPTIONS, IMAGES
 
-ATTENTION, MASKS, EXPERT, SEGMENTATIONS, TRANSLATIONS = KINDS = (
-    "looks", "masks", "expert", "outlines", "translations",
+ATTENTION, INPUTS, MASKS, EXPERT, SEGMENTATIONS, TRANSLATIONS = KINDS = (
+    "looks", "inputs", "masks", "expert", "outlines", "translations",
 )  # fmt: skip
-"""Kinds: attention maps (the default); masks over the frame; the mask of the expert alone; that of
-the expert with that of the arm; the frame translated to another domain and back."""
+"""Kinds: attention maps (the default); frames as a network reads them; masks over the frame; the
+mask of the expert alone; that of the expert with that of the arm; the frame translated to another
+domain and back."""
 
+EXPERT_ARM = "expert"
 NUM_EXAMPLES = 12
 MAX_BYTES = 4 << 20
 
@@ -75,7 +77,7 @@ def read_segmentations(run: RunResults) -> Gallery | None:
         return arms
     by_example = {name: next(filter(None, pictures), None) for name, pictures in expert.rows}
     rows = tuple((name, (by_example.get(name), *pictures)) for name, pictures in arms.rows)
-    return Gallery(arms.fold, ("expert", *arms.arms), rows)
+    return Gallery(arms.fold, (EXPERT_ARM, *arms.arms), rows)
 
 
 def _read(cell: CellResult, kind: str) -> dict[str, Picture]:

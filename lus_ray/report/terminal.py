@@ -1,88 +1,94 @@
-"""The report for a terminal of 100 columns: the best arms, the baselines, gaps and claims."""
+"""A document for a terminal: the box, the main tables, gaps and claims, by rich.
 
-import textwrap
-from collections.abc import Iterable
+The text has no colours unless a terminal shows it.
+"""
 
-from lus_ray.evaluation.schema import (
-    ArmResult,
-    ClaimResult,
-    DomainResult,
-    GapResult,
-    ReportContents,
-)
-from lus_ray.figures import shorten
-from lus_ray.report import domain_tables, formatting, metric_names
-from lus_ray.runs import leakage
+import io
+from collections.abc import Iterable, Sequence
 
-WIDTH = 100
-NUM_METRICS = 2
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from lus_ray.report import blocks
+from lus_ray.report.blocks import Block, Cell, Document
+
+WIDTH = 80
+STYLES = {
+    "better": "green", "worse": "yellow", "supported": "green", "contradicted": "yellow",
+}  # fmt: skip
 
 
-def render(contents: ReportContents) -> str:
-    lines = [*textwrap.wrap(f"{contents.title} ({contents.size})", WIDTH)]
-    for label in contents.labels:
-        lines += ["", *_scores(contents, label)]
-    for entry in contents.domains or ():
-        lines += ["", *_domain(entry)]
-    if contents.missing:
-        count = len(contents.missing)
-        lines += ["", f"* not over all folds. Cells missing: {count}; run the command again."]
-    for texts in (
-        [_gap(gap) for gap in contents.gaps],
-        [_claim(contents, claim) for claim in contents.claims],
-        contents.warnings,
-    ):
-        lines += [""] if texts else []
-        for text in texts:
-            lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ")
-    lines.append("")
-    if kinds := sorted(leakage.KINDS.keys() & contents.notes.keys()):
-        lines.append(f"† a published protocol that leaks: {', '.join(kinds)}")
-    lines += ["· a baseline; percent, mean ± std over folds [95 % interval over patients]"]
+def render(document: Document, *, width: int = WIDTH, colour: bool = False) -> str:
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer, width=width, highlight=False, force_terminal=colour, legacy_windows=False,
+        color_system="standard" if colour else None,
+    )  # fmt: skip
+    lead = [block for block in document.lead if not isinstance(block, blocks.Claims)]
+    claims = [block for block in document.lead if isinstance(block, blocks.Claims)]
+    shown = [section for section in document.sections if section.is_brief]
+    console.print(Text(document.title, "bold"))
+    for block in (*lead, *shown, *claims):
+        for part in _render(block):
+            console.print(part)
+        if isinstance(block, blocks.Section) or block is lead[-1]:
+            console.print()
+    lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
     return "\n".join(lines)
 
 
-def _scores(contents: ReportContents, label: str) -> Iterable[str]:
-    metrics = contents.metrics_of(label)[:NUM_METRICS]
-    head = "".join(f"{shorten(metric_names.name(m, label), 26):<27}" for m in metrics)
-    yield f"{metric_names.label_title(label):<36}{head}{'patients':>8}"
-    for arm in contents.arms_of(label):
-        if arm.baseline or arm.name in contents.highlights[label]:
-            scores = "".join(f"{_score_and_interval(arm, m):<27}" for m in metrics)
-            mark = ("·" if arm.baseline else " ") + ("†" if arm.leak else " ")
-            yield f"{shorten(mark + arm.name, 35):<36}{scores}{arm.num_patients:>8}"
+def _render(block: Block) -> Iterable[RenderableType]:
+    match block:
+        case blocks.Box():
+            sentences = [Text.assemble((f"{name}: ", "bold"), text) for name, text in block.items]
+            facts = [Text(" · ".join(block.facts), "dim")] if block.facts else []
+            yield Panel(Group(*sentences, *facts), box=box.ASCII2, padding=(0, 1))
+        case blocks.Section():
+            for own in block.blocks:
+                yield from _render(own)
+        case blocks.Table() if block.brief:
+            yield _table(block)
+            yield ""
+        case blocks.Claims():
+            yield Text(block.title, "bold")
+            for verdict, text, evidence in block.items:
+                line = Text.assemble((verdict, STYLES.get(verdict, "dim")), f": {text} ", evidence)
+                yield _hang(line)
+        case blocks.Paragraph():
+            yield _hang(Text(block.text, "yellow" if block.is_notice else ""))
+        case blocks.Points():
+            yield from (_hang(Text(text)) for text in block.items)
 
 
-def _domain(entry: DomainResult) -> Iterable[str]:
-    head, *rows = domain_tables.arm_table(entry)
-    columns = [title.removesuffix(", %").split(" over ")[-1] for title in head[1:-2]]
-    yield f"{shorten(domain_tables.title(entry), 34):<35}" + "".join(
-        f"{shorten(title, 13):<13}" for title in columns
+def _hang(text: Text) -> RenderableType:
+    """A bullet with the text indented beside it."""
+    grid = RichTable.grid(padding=(0, 1))
+    grid.add_column(width=1)
+    grid.add_column()
+    grid.add_row("-", text)
+    return grid
+
+
+def _table(block: blocks.Table) -> RenderableType:
+    table = RichTable(
+        title=escape(block.title), title_justify="left", title_style="bold", box=None,
+        padding=(0, 2, 0, 0), header_style="dim", expand=False,
+    )  # fmt: skip
+    for number, title in enumerate(block.columns[: block.brief]):
+        table.add_column(escape(title), no_wrap=number > 0, overflow="fold")
+    for number, row in enumerate(block.rows):
+        style = "bold" if number in block.strong else ""
+        table.add_row(*_cells(row[: block.brief]), style=style)
+    return table
+
+
+def _cells(row: Sequence[Cell]) -> Iterable[Text]:
+    first, *others = row
+    yield Text(first.text + "".join(f" ({remark})" for remark in first.remarks))
+    yield from (
+        Text(cell.text + "*" * bool(cell.remarks), STYLES.get(cell.tone, "")) for cell in others
     )
-    for name, *values in rows:
-        if name in entry.main:
-            cells = (value.partition("; ")[0] for value in values[:-2])
-            yield f" {shorten(name, 33):<34}" + "".join(f"{cell:<13}" for cell in cells)
-    counts = {test: domain_tables.count_significant(entry, test) for test in domain_tables.TESTS}
-    texts = ", ".join(f"{test} {few} of {many}" for test, (few, many) in counts.items())
-    yield f" comparisons with p < 0.05 after Holm: {texts}"
-
-
-def _gap(gap: GapResult) -> str:
-    if gap.reason:
-        return f"{gap.text}: {gap.reason}"
-    differences = ", ".join(formatting.gap_differences(gap)[:NUM_METRICS])
-    return f"{gap.text}: {differences} points relative to the leak-free protocol"
-
-
-def _claim(contents: ReportContents, claim: ClaimResult) -> str:
-    return f"{claim.verdict}: {claim.text} ({formatting.claim_evidence(contents, claim)})"
-
-
-def _score_and_interval(arm: ArmResult, metric: str) -> str:
-    mean = arm.mean.get(metric)
-    if mean is None:
-        return formatting.score(arm, metric)
-    mark = "*" if formatting.partial_folds(arm, metric) else ""
-    spread = formatting.spread(mean, arm.std[metric])
-    return f"{spread}{mark} {formatting.limits(arm.interval[metric])}"

@@ -6,6 +6,7 @@
     cells/<arm>/fold<k>[/sample<n>]/     checkpoint, metrics, cost, images of a cell
     predictions/<arm>/fold<k>.parquet    predictions (`lus_ray.runs.predictions`)
     report.html, report.md, report.json
+    tables/<name>.csv, <name>.tex        the tables of the report
 
 A cell is finished when its prediction file exists, which is written last and renamed into place.
 """
@@ -26,7 +27,8 @@ from lus_ray.storage.paths import PathOrUri, is_remote, join
 
 MANIFEST, FOLDS, STATUS = "experiment.json", "folds.json", "campaign.json"
 TENSORBOARD = "tensorboard"
-REPORTS = ("report.html", "report.md", "report.json")
+TABLES = "tables"
+REPORTS = ("report.html", "report.md", "report.json", TABLES)
 CELLS, PREDICTIONS, SAMPLE, PHANTOM = "cells", "predictions", "sample", "phantom"
 METRICS, COST, STARTS, ERROR = "metrics.jsonl", "cost.json", "starts.json", "error.txt"
 STATE, CHECKPOINT, IMAGES, CAPTIONS = "state.safetensors", "checkpoint", "pictures", "captions.json"

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 
 
 class TagReader(HTMLParser):
-    VOID = frozenset({"meta", "img", "br", "line"})
+    VOID = frozenset({"meta", "img", "br", "line", "circle", "path"})
 
     def __init__(self):
         super().__init__()
@@ -34,4 +34,10 @@ def read_links(out):
 
 def read_section(out, anchor):
     page = (out / "report.html").read_text()
-    return page[page.index(f'<h2 id="{anchor}"') :].split("</section>")[0]
+    return page[page.index(f'<section id="{anchor}"') :].split("</section>")[0]
+
+
+def read_details(out, summary):
+    """A folded part of the page, up to the next one."""
+    page = (out / "report.html").read_text()
+    return page[page.index(f"<summary>{summary}") :].split("<summary>")[1]

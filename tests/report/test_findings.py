@@ -8,7 +8,7 @@ from lus_ray.report import findings
 
 def test_the_data_sentence_says_synthetic_only_where_every_clip_is_simulated(clip_report):
     contents = clip_report.contents
-    assert findings.summarise(contents).data.startswith("Synthetic data: 48 simulated clips of 24")
+    assert findings.summarise(contents).data.startswith("48 synthetic clips of 24 sim")
     for sources, start in (
         ({"hospital": {}}, "48 clips of 24 patients from hospital;"),
         ({"hospital": {}, "phantom": {}}, "48 clips of 24 patients from hospital, phantom (some"),

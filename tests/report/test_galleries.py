@@ -9,7 +9,7 @@ from lus_ray.evaluation import results
 from lus_ray.report import galleries
 from tests.evaluation.run_folders import arm, write_cell, write_pictures, write_run
 from tests.report.conftest import write_without_charts
-from tests.report.pages import read_links, read_section
+from tests.report.pages import read_section
 
 ONE, TWO = arm("one"), arm("two")
 EXAMPLES = [{"example": "p0#0", "caption": "score 0"}, {"example": "p1#1", "caption": "score 1"}]
@@ -55,7 +55,7 @@ def entry_of(**changes):
             for file in ("../0.svg", "captions.json", "/etc/hostname.svg")
         ),
         (entry_of(file="absent.svg"), ".* No such file"),
-        (entry_of(kind="mask"), "unknown kind 'mask'; expected one of looks, masks, expert, out"),
+        (entry_of(kind="mask"), "unknown kind 'mask'; expected one of looks, inputs, masks, exp"),
     ],
 )
 def test_damaged_captions_and_outside_pictures_are_refused_by_file(run, captions, reason):
@@ -83,17 +83,16 @@ def test_the_expert_stands_once_per_example_before_the_arms(run):
     captions = [[own and own.caption for own in pictures] for _, pictures in gallery.rows]
     assert captions == [["covid", "Dice 0.61", "Dice 0.61"], ["covid", "Dice 0.61", None]]
     write_without_charts(run.out)
-    blines = read_section(run.out, "blines")
+    shown = read_section(run.out, "clips")
+    blines = shown[: shown.index("Frames translated")]
     assert re.findall(r'alt="([^"]*)"', blines) == [
         "expert: covid", "one: Dice 0.61", "two: Dice 0.61", "expert: covid", "one: Dice 0.61",
     ]  # fmt: skip
-    assert re.findall(r"<h3>([^<]*)", blines) == ["p0#0", "p1#0"]
+    assert re.findall(r"<h4>([^<]*)", blines) == ["p0#0", "p1#0"]
     assert figures.EXPERT[0] in blines
     assert "fold 0" in blines
-    assert read_section(run.out, "translations").count("<img") == 3
-    links = read_links(run.out)
-    assert {"#blines", "#translations"} <= links
-    assert "#masks" not in links
+    assert shown[len(blines) :].count("<img") == 3
+    assert "Predicted masks" not in shown
 
 
 def test_masks_without_an_expert_stand_alone(run):

@@ -1,12 +1,10 @@
-"""The page: one HTML file with its style and pictures inside, for a screen or a phone."""
+"""Pictures of a run as blocks: curves, confusion matrices, training, example clips."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lus_ray import figures
 from lus_ray.evaluation import mask_arms, scored_arms
@@ -14,15 +12,20 @@ from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.metrics import calibration, classification
-from lus_ray.report import clip_timeline, domain_tables, formatting, galleries, metric_names
-from lus_ray.report.galleries import Picture
-from lus_ray.runs import leakage
+from lus_ray.report import clip_timeline, galleries, metric_names
+from lus_ray.report.blocks import Block, Details, Paragraph, Pictures
+from lus_ray.report.galleries import EXPERT_ARM, Gallery, Picture
 
 ROC_GRID = np.linspace(0, 1, 101)
 NUM_TRAINING = 6
 NUM_ADVERSARIAL = 2
-NUM_COSTS = 20
+MAX_ARMS = 6
+"""Arms of the first example; the others are folded."""
 
+INPUTS = (
+    "Test clips of fold {fold} as the network reads them: its frames at its size. Chosen by name, "
+    "independent of all predictions."
+)
 ATTENTION = (
     "Test frames of fold {fold}. Outlines mark the crops that a network cut out; each crop stands "
     "beside the frame with a border of the same colour and dashes. Shading is a heat map with a "
@@ -42,67 +45,87 @@ TRANSLATIONS = (
 )
 
 
-@dataclass(frozen=True)
-class PictureGrid:
-    """Pictures of a kind by example and arm, with the meaning of their lines."""
-
-    anchor: str
-    title: str
-    text: str
-    gallery: galleries.Gallery
-    key: Sequence[tuple[str, tuple[str, str]]] = ()
+CLIPS = (
+    "Test clips, chosen by their true score and a hash of their names, independent of all "
+    "predictions. Left: the probability of each score over time, darker where higher; the orange "
+    "line is the true frame score where it is known. Middle: clip scores; the star is the true "
+    "score, rings are raters, each letter is an aggregator. Right: learned neutral elements from 0 "
+    "to 1, in the row of their score."
+)
 
 
-def render(contents: ReportContents, arms: Arms, run: RunResults) -> str:
-    """The whole page; arm names and all other texts are escaped."""
-    environment = Environment(
-        loader=PackageLoader("lus_ray.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+def draw_curves(arms: Arms, names: Sequence[str], label: str) -> list[Block]:
+    """Curves and confusion matrices of the named arms of a label."""
+    chosen = [arms[name] for name in names]
+    has_masks, unit = mask_arms.scheme_of(label) is not None, metric_names.unit(label)
+    key = tuple(zip(names, figures.LINES, strict=False))
+    blocks: list[Block] = []
+    if curves := (*_roc_curves(chosen), *_reliability_curves(chosen)):
+        title = "Reliability of pixels" if has_masks else "ROC and reliability"
+        blocks.append(Pictures(title, curves, key=key))
+    if confusions := tuple(_confusion_matrices(chosen)):
+        shares = ", percent of the pixels of each true class" if has_masks else ""
+        title = f"Confusion matrices, test {unit} of all folds{shares}"
+        blocks.append(Pictures(title, confusions, width_rem=18))
+    return blocks
+
+
+def draw_training(arms: Arms) -> list[Block]:
+    if not (panels := tuple(_training_curves(arms))):
+        return []
+    return [Pictures("", panels, width_rem=18)]
+
+
+def draw_examples(run: RunResults, contents: ReportContents) -> list[Block]:
+    """Example clips with what models saw and predicted; the first of each kind is not folded."""
+    blocks: list[Block] = []
+    if timelines := _clip_timelines(run, contents):
+        first, *others = [Pictures("", (own,), 34, is_captioned=True) for own in timelines]
+        blocks += [Paragraph(CLIPS), first, *_fold(others)]
+    main = {EXPERT_ARM, *(name for names in contents.highlights.values() for name in names)}
+    for title, text, gallery, width_rem, key in _galleries(run):
+        rows = [_row(name, own, gallery, width_rem, key) for name, own in gallery.rows]
+        few = [n for n, arm in enumerate(gallery.arms) if arm in main or arm == EXPERT_ARM][
+            :MAX_ARMS
+        ]
+        shown = few or range(min(MAX_ARMS, len(gallery.arms)))
+        name, pictures = gallery.rows[0]
+        some = Gallery(gallery.fold, tuple(gallery.arms[n] for n in shown), ())
+        first = _row(name, [pictures[n] for n in shown], some, width_rem, key)
+        blocks += [Paragraph(f"{title}. {text.format(fold=gallery.fold)}"), first]
+        blocks += _fold(rows if len(first.items) < len(rows[0].items) else rows[1:])
+    return blocks
+
+
+def _fold(rows: Sequence[Block]) -> list[Block]:
+    return [Details("More examples and arms", tuple(rows))] if rows else []
+
+
+def _row(
+    name: str, shown: Sequence[Picture | None], gallery: Gallery, width_rem: int, key: Any
+) -> Pictures:
+    items = tuple(
+        Picture(picture.svg, f"{arm}: {picture.caption}")
+        for arm, picture in zip(gallery.arms, shown, strict=True)
+        if picture
     )
-    return environment.get_template("page.html.jinja").render(
-        contents=contents,
-        sections=[_section(contents, arms, label) for label in contents.labels],
-        training=_training_curves(arms),
-        chosen_on_test=leakage.SELECTED in contents.notes,
-        cost=_cost_bars(contents),
-        clips=_clip_timelines(run, contents),
-        grids=_picture_tables(run),
-        flows=_picture_flows(run),
-        domain_tables=domain_tables,
-        formatting=formatting,
-        metric_names=metric_names,
-        provenance=formatting.provenance(contents),
-    )
+    return Pictures(name, items, width_rem, key=key, is_captioned=True)
 
 
-def _section(contents: ReportContents, arms: Arms, label: str) -> dict[str, Any]:
-    highlights = contents.highlights[label]
-    chosen = [arms[name] for name in highlights]
-    rows = contents.arms_of(label)
-    undefined: dict[tuple[str, str], list[str]] = {}
-    for arm in rows:
-        for item in arm.undefined.items():
-            undefined.setdefault(item, []).append(arm.name)
-    return {
-        "label": label,
-        "anchor": label.replace(" ", "_"),
-        "has_masks": mask_arms.scheme_of(label) is not None,
-        "title": metric_names.label_title(label),
-        "unit": metric_names.unit(label),
-        "arms": rows,
-        "tables": metric_names.tables(contents, label),
-        "explained": metric_names.explain(contents.metrics_of(label), label),
-        "undefined": undefined,
-        "per_image": formatting.image_table(contents, label),
-        "errors": {arm.name: arm.calibration_error for arm in rows},
-        "key": list(zip(highlights, figures.LINES, strict=False)),
-        "curves": [*_roc_curves(chosen), *_reliability_curves(chosen)],
-        "confusions": _confusion_matrices(chosen),
-        "class_arms": [a for a in rows if a.classes and (a.baseline or a.name in highlights)],
-    }
+def _galleries(run: RunResults) -> list[tuple[str, str, Gallery, int, Any]]:
+    """Title, text, pictures, width and key of every kind of pictures that the run has."""
+    outlines = (("expert", figures.EXPERT), ("arm", figures.ARM))
+    read = galleries.read_gallery
+    kinds = (
+        ("What the model read", INPUTS, read(run, galleries.INPUTS), 26, ()),
+        ("Where the network looks", ATTENTION, read(run, galleries.ATTENTION), 14, ()),
+        ("Predicted masks", MASKS, read(run, galleries.MASKS), 17, ()),
+        ("B-lines of the expert and of every arm", BLINES, galleries.read_segmentations(run), 7,
+         outlines),
+        ("Frames translated to the other domain and back", TRANSLATIONS,
+         read(run, galleries.TRANSLATIONS), 17, ()),
+    )  # fmt: skip
+    return [(title, text, own, rem, key) for title, text, own, rem, key in kinds if own]
 
 
 def _confusion_matrices(chosen: Sequence[ScoredArm]) -> list[Picture]:
@@ -196,40 +219,7 @@ def _curves_by_epoch(arm: ScoredArm, left: str, right: str) -> Picture:
     return Picture(svg, f"Training of {arm.name}: {names}")
 
 
-def _cost_bars(contents: ReportContents) -> Picture | None:
-    minutes = {arm.name: cpu_s / 60 for arm in contents.arms if (cpu_s := arm.cost.get("cpu_s"))}
-    top = sorted(minutes.items(), key=lambda entry: -entry[1])[:NUM_COSTS]
-    if not top:
-        return None
-    svg = figures.draw_bars(dict(top), label="CPU minutes over all folds")
-    return Picture(svg, "CPU minutes by arm")
-
-
 def _clip_timelines(run: RunResults, contents: ReportContents) -> list[Picture]:
     timelines = clip_timeline.draw_timelines(run, contents.clips, contents.neutral)
     pairs = zip(timelines, contents.clips, strict=True)
     return [Picture(svg, clip_timeline.caption(clip)) for svg, clip in pairs]
-
-
-def _picture_tables(run: RunResults) -> list[PictureGrid]:
-    return [
-        PictureGrid(anchor, title, text, gallery)
-        for kind, anchor, title, text in (
-            (galleries.ATTENTION, "attention", "Where the network looks", ATTENTION),
-            (galleries.MASKS, "masks", "Predicted masks", MASKS),
-        )
-        if (gallery := galleries.read_gallery(run, kind))
-    ]
-
-
-def _picture_flows(run: RunResults) -> list[PictureGrid]:
-    """Grids of many arms, whose small pictures flow from line to line."""
-    grids = []
-    if gallery := galleries.read_segmentations(run):
-        key = (("expert", figures.EXPERT), ("arm", figures.ARM))
-        title = "B-lines of the expert and of every arm"
-        grids.append(PictureGrid("blines", title, BLINES, gallery, key))
-    if gallery := galleries.read_gallery(run, galleries.TRANSLATIONS):
-        title = "Frames translated to the other domain and back"
-        grids.append(PictureGrid("translations", title, TRANSLATIONS, gallery))
-    return grids

@@ -1,0 +1,263 @@
+"""The document of a run: the finding first, then the main arms, everything else folded."""
+
+from collections.abc import Iterable
+
+from lus_ray.evaluation.results import RunResults
+from lus_ray.evaluation.schema import DomainResult, ReportContents
+from lus_ray.evaluation.scored_arms import Arms
+from lus_ray.report import (
+    detail_tables,
+    findings,
+    formatting,
+    metric_names,
+    pictures,
+    result_tables,
+)
+from lus_ray.report.blocks import (
+    Block,
+    Box,
+    Claims,
+    Details,
+    Document,
+    Facts,
+    Paragraph,
+    Points,
+    Section,
+    Table,
+)
+from lus_ray.runs import leakage
+
+RESEARCH = (
+    "For research only. This is not a medical device. No number in this report may guide the "
+    "diagnosis or the care of a patient."
+)
+GAPS = (
+    "A published protocol that leaks minus its leak-free counterpart, in points; above 0 the "
+    "published protocol is too optimistic."
+)
+TRAINING = "One colour per fold. The validation score, where there is one, chose the epoch{but}."
+NUM_GAP_METRICS = 2
+MAX_ROWS = 15
+"""A longer cohort table is folded."""
+
+
+def compose(contents: ReportContents, arms: Arms, run: RunResults) -> Document:
+    sections = (
+        _results(contents),
+        *_domains(contents),
+        *_experts(contents),
+        *_gaps(contents),
+        _cohort(contents),
+        *_examples(run, contents),
+        _costs(contents),
+        _details(contents, arms),
+    )
+    title = contents.title or contents.experiment
+    return Document(title, tuple(_lead(contents)), sections, footer=RESEARCH)
+
+
+def summary_box(contents: ReportContents) -> Box:
+    summary = findings.summarise(contents)
+    facts = (
+        contents.started,
+        formatting.machine(contents),
+        f"lus_ray {contents.version}" if contents.version else "",
+        f"commit {contents.commit}" if contents.commit else "",
+        f"experiment {contents.experiment}",
+    )
+    items = (("Data", summary.data), ("Finding", summary.finding), ("How sure", summary.certainty))
+    return Box(items, tuple(fact for fact in facts if fact))
+
+
+def claims_block(contents: ReportContents) -> Claims:
+    items = tuple(
+        (
+            claim.verdict,
+            claim.text,
+            f"{claim.better} − {claim.than}: {formatting.claim_evidence(contents, claim)}",
+        )
+        for claim in contents.claims
+    )
+    return Claims("Claims of the paper", items)
+
+
+def _lead(contents: ReportContents) -> Iterable[Block]:
+    yield summary_box(contents)
+    if forest := result_tables.forest(contents, _labels(contents)):
+        yield forest
+    if contents.claims:
+        yield claims_block(contents)
+    if contents.missing:
+        cells = tuple(f"{row.arm}, fold {row.fold}" for row in contents.missing)
+        yield Paragraph(
+            f"Cells missing: {len(cells)}. Means cover the finished folds and are marked. Run the "
+            "same command again to complete them.",
+            is_notice=True,
+        )
+        yield Details("Which cells are missing", (Points(cells),))
+    for warning in contents.warnings:
+        yield Paragraph(warning, is_notice=True)
+
+
+def _labels(contents: ReportContents) -> list[str]:
+    """The label of the finding first."""
+    first = findings.leading_label(contents)
+    return sorted(contents.labels, key=lambda label: label != first)
+
+
+def _results(contents: ReportContents) -> Section:
+    blocks: list[Block] = []
+    for label in _labels(contents):
+        blocks += [result_tables.main_table(contents, label), _all_arms(contents, label)]
+    blocks.append(Paragraph(result_tables.MAIN))
+    return Section("Results", "results", tuple(blocks), is_brief=True)
+
+
+def _all_arms(contents: ReportContents, label: str) -> Details:
+    meanings = tuple(metric_names.explain(contents.metrics_of(label), label))
+    blocks: list[Block] = [
+        *result_tables.all_tables(contents, label),
+        *([Facts(meanings)] if meanings else []),
+        *_undefined(contents, label),
+    ]
+    if images := detail_tables.image_table(contents, label):
+        blocks.append(images)
+    num_arms = len(contents.arms_of(label))
+    return Details(f"All {num_arms} arms with all metrics", tuple(blocks))
+
+
+def _experts(contents: ReportContents) -> Iterable[Section]:
+    tables = [result_tables.expert_table(contents, label) for label in _labels(contents)]
+    if shown := tuple(table for table in tables if table is not None):
+        yield Section("Experts by the features that they read", "experts", shown, is_grid=True)
+
+
+def _domains(contents: ReportContents) -> Iterable[Section]:
+    blocks: list[Block] = []
+    for entry in contents.domains or ():
+        blocks.append(detail_tables.domain_table(entry, entry.main, name="domain"))
+        blocks.append(Paragraph(_significance(entry)))
+    if blocks:
+        yield Section("Each domain", "domains", tuple(blocks), is_brief=True)
+
+
+def _significance(entry: DomainResult) -> str:
+    counts = {t: detail_tables.count_significant(entry, t) for t in detail_tables.TESTS}
+    texts = ", ".join(f"over {test} {few} of {many}" for test, (few, many) in counts.items())
+    return f"Comparisons with p < 0.05 after Holm, {entry.domain}: {texts}."
+
+
+def _gaps(contents: ReportContents) -> Iterable[Section]:
+    if contents.gaps:
+        short = [formatting.gap(own, num_metrics=NUM_GAP_METRICS) for own in contents.gaps]
+        whole = Points(tuple(formatting.gap(own) for own in contents.gaps))
+        blocks = (Paragraph(GAPS), Points(tuple(short)), Details("In all metrics", (whole,)))
+        yield Section("Gaps between protocols", "gaps", blocks, is_brief=True)
+
+
+def _raters(contents: ReportContents) -> Iterable[Block]:
+    if (raters := contents.raters) is None:
+        return
+    blocks: tuple[Block, ...] = (Paragraph(f"Not shown: {raters.reason}."),)
+    if not raters.reason:
+        votes = Paragraph(detail_tables.describe_votes(raters))
+        blocks = (votes, detail_tables.rater_table(raters))
+    yield Details("Raters", blocks)
+
+
+def _cohort(contents: ReportContents) -> Section:
+    table = detail_tables.cohort_table(contents)
+    folded = len(table.rows) > MAX_ROWS
+    block = Details(f"All {len(contents.folds['sizes'])} folds", (table,)) if folded else table
+    return Section("Cohort", "cohort", (block,))
+
+
+def _examples(run: RunResults, contents: ReportContents) -> Iterable[Section]:
+    if blocks := pictures.draw_examples(run, contents):
+        yield Section("Example clips", "clips", tuple(blocks))
+
+
+def _costs(contents: ReportContents) -> Section:
+    spent = [arm for arm in contents.arms if arm.cost]
+    if not spent:
+        return Section("Costs", "costs", (Paragraph("No finished cell has measured costs."),))
+    sums = [
+        f"{formatting.duration(total)}{unit}"
+        for name, unit in (("cpu_s", " of CPU time"), ("gpu_s", " of GPU time"))
+        if (total := sum(arm.cost.get(name) or 0 for arm in spent))
+    ]
+    top = sorted(spent, key=lambda arm: -(arm.cost.get("wall_s") or 0))
+    top = top[: detail_tables.NUM_COSTS]
+    few = detail_tables.cost_table(top, name="costliest", title="")
+    rest = detail_tables.cost_table(spent, name="costs", title="Costs of all arms")
+    blocks: tuple[Block, ...] = (
+        Paragraph(f"{len(spent)} arms took {' and '.join(sums) or 'no measured time'} in all."),
+        few if len(spent) > len(top) else rest,
+    )
+    if len(spent) > len(top):
+        blocks = (*blocks, Details(f"All {len(spent)} arms", (rest,)))
+    return Section("Costs", "costs", blocks)
+
+
+def _details(contents: ReportContents, arms: Arms) -> Section:
+    blocks: list[Block] = []
+    for label in _labels(contents):
+        name = metric_names.label_name(label)
+        curves = pictures.draw_curves(arms, contents.highlights[label], label)
+        classes = _class_tables(contents, label)
+        if curves or classes:
+            blocks.append(Details(f"Curves and classes, {name}", (*curves, *classes)))
+    blocks += _domain_details(contents)
+    if contents.claims:
+        blocks.append(Details("Tests of the claims", (result_tables.claim_table(contents),)))
+    blocks += _raters(contents)
+    if contents.neutral:
+        neutral = detail_tables.neutral_table(contents.neutral)
+        blocks.append(Details("Learned neutral elements", (neutral,)))
+    if training := pictures.draw_training(arms):
+        chosen_on_test = leakage.SELECTED in contents.notes
+        but = ", except for arms marked selected on test" if chosen_on_test else ""
+        note = Paragraph(TRAINING.format(but=but))
+        blocks.append(Details("Training", (note, *training)))
+    if notes := tuple(f"{own.arm}, fold {own.fold}: {own.note}" for own in contents.cell_notes):
+        blocks.append(Details(f"Notes of cells ({len(notes)})", (Points(notes),)))
+    blocks.append(Details("How to read this", (Facts(tuple(contents.notes.items())),)))
+    trace = tuple(formatting.provenance(contents).items())
+    blocks.append(Details("Provenance", (Facts(trace),)))
+    return Section("Everything else", "details", tuple(blocks))
+
+
+def _undefined(contents: ReportContents, label: str) -> Iterable[Block]:
+    arms: dict[tuple[str, str], list[str]] = {}
+    for arm in contents.arms_of(label):
+        for item in arm.undefined.items():
+            arms.setdefault(item, []).append(arm.name)
+    if arms:
+        points = tuple(
+            f"{metric_names.name(metric, label)} of {'; '.join(names)}: {reason}"
+            for (metric, reason), names in arms.items()
+        )
+        yield Details(f"What is undefined or missing, and why ({len(points)})", (Points(points),))
+
+
+def _class_tables(contents: ReportContents, label: str) -> list[Table]:
+    rows = contents.arms_of(label)
+    shown = [a for a in rows if a.classes and (a.baseline or a.name in contents.highlights[label])]
+    tables = [detail_tables.class_table(shown, label)] if shown else []
+    return tables + [detail_tables.biomarker_table(arm) for arm in rows if arm.biomarkers]
+
+
+def _domain_details(contents: ReportContents) -> Iterable[Block]:
+    for entry in contents.domains or ():
+        everything = detail_tables.domain_table(
+            entry, [arm.name for arm in entry.arms], name="domain all"
+        )
+        blocks: list[Block] = [everything]
+        if pairs := detail_tables.pair_table(entry):
+            blocks += [pairs, Points(detail_tables.explain_tests(entry))]
+        if entry.undefined:
+            untested = tuple(f"{p.one} and {p.other}: {p.reason}" for p in entry.undefined)
+            title = f"Pairs that could not be tested, and why ({len(untested)})"
+            blocks.append(Details(title, (Points(untested),)))
+        blocks.append(Paragraph("The raw p-values of all pairs of arms are in report.json."))
+        yield Details(f"All arms and comparisons, {entry.domain}", tuple(blocks))
