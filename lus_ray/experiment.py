@@ -94,6 +94,10 @@ class Arm:
     baseline: bool = False
 
     @property
+    def is_searched(self) -> bool:
+        return self.search is not None and self.search.samples > 0
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Arms that must finish first: it starts from, reads or joins them."""
         return tuple(name for name in (self.start, self.reads, *self.members) if name is not None)

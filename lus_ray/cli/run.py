@@ -38,6 +38,11 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
 @click.option("--folds", help="Only these folds: 0,1")
+@click.option(
+    "--seeds", type=AT_LEAST_ONE,
+    help="Train every cell with this many seeds; intervals then include them. Repeat the command "
+    "with a larger number to add seeds (default 1, or those of the run folder).",
+)  # fmt: skip
 @click.option("--samples", type=AT_LEAST_ONE, help="Search hyperparameters with this many samples.")
 @click.option("--splits", type=FOLDER, help="Use the folds of a JSON file like folds.json.")
 @click.option(

@@ -8,7 +8,7 @@ import numpy as np
 
 from lus_ray.evaluation import comparisons, mask_arms, scored_arms
 from lus_ray.evaluation.results import RunResults
-from lus_ray.evaluation.schema import ArmResult, FoldScores, ImageSpread
+from lus_ray.evaluation.schema import ArmResult, FoldScores, ImageSpread, SeedMetrics
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.metrics import segmentation
 from lus_ray.runs.leakage import PEOPLE
@@ -46,7 +46,7 @@ def build_row(arm: ScoredArm, arms: Arms, run: RunResults) -> ArmResult:
         difference=comparisons.compare_to_best(arm, _baselines(arm, arms, run.leaks), metrics),
         calibration_error=curve.expected_error() if curve else None,
         confusion=None if confusion is None else confusion.tolist(),
-        cost=_total_cost([cell.cost for cell in arm.cells.values()]),
+        cost=_total_cost([cell.cost for cell in arm.every_cell]),
         classes=scored_arms.score_classes(arm),
         biomarkers=scored_arms.score_biomarkers(arm),
         per_image=_spread_over_images(arm),
@@ -73,6 +73,11 @@ def _fold_scores(arm: ScoredArm, fold: int) -> FoldScores:
         num_frames=len(cell.clips) if cell.has_frames else num_frames,
         num_images=len(cell.clips) if cell.scheme else None,
         cost=cell.cost,
+        seeds=tuple(
+            SeedMetrics(seed=seed, metrics=own.scores.values)
+            for seed, own in arm.by_seed.get(fold, {}).items()
+            if cell.repeats
+        ),
     )
 
 
@@ -90,8 +95,8 @@ def _baselines(arm: ScoredArm, arms: Arms, leaks: Mapping[str, tuple[str, ...]])
 
 
 def _spread_over_images(arm: ScoredArm) -> dict[str, ImageSpread]:
-    """Every metric of single images; where folds share a test set an image counts once a fold."""
-    known = [(cell.counts, cell.trained) for cell in arm.cells.values() if cell.counts is not None]
+    """Every metric of single images; an image counts once for each fold and seed that tests it."""
+    known = [(cell.counts, cell.trained) for cell in arm.every_cell if cell.counts is not None]
     scheme = mask_arms.scheme_of(arm.label)
     if not known or scheme is None:
         return {}

@@ -1,12 +1,13 @@
 """Comparisons of two arms of one label: differences, and gaps between protocols.
 
-All differences are paired over the same draws of patients.
+All differences are paired over the same draws of patients, and by training seed.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 
 import numpy as np
+from jaxtyping import Float
 
 from lus_ray.evaluation import mask_arms, scored_arms, scoring
 from lus_ray.evaluation.schema import Difference, GapResult
@@ -14,6 +15,7 @@ from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.experiment import Gap
 from lus_ray.folds import Fold
 from lus_ray.metrics import bootstrap, frames
+from lus_ray.metrics.training_seeds import SeedSpread
 
 OWN_FOLDS = (
     "each arm is averaged over its own folds, which test different {unit}; part of the difference "
@@ -33,8 +35,9 @@ COPIES = "; the first is also tested on mirrored, darkened and brightened copies
 
 
 def compare(arm: ScoredArm, reference: ScoredArm, metric: str) -> Difference:
-    """`arm` minus `reference` over the folds in which both are defined."""
-    folds = tuple(f for f in arm.defined_folds(metric) if f in reference.defined_folds(metric))
+    """`arm` minus `reference` over the folds and seeds in which both are defined."""
+    seeds = _common_seeds(arm, reference, metric)
+    folds = tuple(seeds)
     if not folds:
         undefined = reference if arm.defined_folds(metric) else arm
         why = undefined.why_undefined(metric) or "no fold in common"
@@ -48,9 +51,11 @@ def compare(arm: ScoredArm, reference: ScoredArm, metric: str) -> Difference:
         if reason := _explain_classes(arm, reference, metric, [fold], [fold]):
             return Difference(reason=reason)
     tested = {p for fold in folds for p in scoring.patients_of(arm.cells[fold], metric)}
-    value = float(np.mean(arm.values(metric, folds)) - np.mean(reference.values(metric, folds)))
-    draws = [bootstrap.mean_over_folds(a.draws, metric, folds) for a in (arm, reference)]
-    return _difference(value, draws, folds, num_patients=len(tested))
+    first, second = arm.by_fold(metric, seeds), reference.by_fold(metric, seeds)
+    value, paired = first.mean - second.mean, first.minus(second)
+    return _difference(
+        value, paired.sample(), folds, num_patients=len(tested), seeds=paired.spread()
+    )
 
 
 def compare_means(arm: ScoredArm, reference: ScoredArm, metric: str) -> Difference:
@@ -64,7 +69,7 @@ def compare_means(arm: ScoredArm, reference: ScoredArm, metric: str) -> Differen
         if not folds or side.missing:
             why = side.why_undefined(metric) or "no fold is finished"
             return Difference(reason=f"{side.name}: {why}")
-        draws.append(bootstrap.mean_over_folds(side.draws, metric, folds))
+        draws.append(side.by_fold(metric).sample())
     if arm.patients != reference.patients:
         names = f"{arm.name} and {reference.name}"
         return Difference(reason=f"{names} were tested on different patients")
@@ -72,7 +77,7 @@ def compare_means(arm: ScoredArm, reference: ScoredArm, metric: str) -> Differen
     if reason := _explain_classes(arm, reference, metric, own, others):
         return Difference(reason=reason)
     value, num_patients = arm.mean(metric) - reference.mean(metric), len(arm.patients_of(metric))
-    return _difference(value, draws, own, num_patients=num_patients)
+    return _difference(value, draws[0] - draws[1], own, num_patients=num_patients)
 
 
 def compare_to_best(
@@ -125,15 +130,32 @@ def measure_gap(
     )
 
 
+def _common_seeds(arm: ScoredArm, reference: ScoredArm, metric: str) -> dict[int, list[int]]:
+    """The seeds in which both are defined, of every fold that has one."""
+    common = {}
+    for fold in arm.defined_folds(metric):
+        others = reference.defined_seeds(metric, fold)
+        if seeds := [seed for seed in arm.defined_seeds(metric, fold) if seed in others]:
+            common[fold] = seeds
+    return common
+
+
 def _difference(
-    value: float, draws: Sequence[np.ndarray], folds: tuple[int, ...], *, num_patients: int
+    value: float,
+    paired: Float[np.ndarray, "D"],
+    folds: tuple[int, ...],
+    *,
+    num_patients: int,
+    seeds: SeedSpread | None = None,
 ) -> Difference:
-    paired = draws[0] - draws[1]
     interval = bootstrap.percentile_interval(paired, num_patients=num_patients)
+    repeated = seeds if seeds is not None and seeds.dof else None
     return Difference(
         value=value,
         interval=(interval.low, interval.high),
         error=None if interval.reason else float(np.nanstd(paired, ddof=1)),
+        seed_error=repeated and repeated.error,
+        seed_dof=repeated and repeated.dof,
         folds=folds,
         reason=interval.reason,
     )

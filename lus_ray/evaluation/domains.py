@@ -3,6 +3,7 @@
 Shapes: M test images of one domain, fold after fold, A arms, P patients.
 Why beside the tables of folds: a study of two domains reports mean and standard deviation over all
 test images and tests its arms on those. Where folds share a test set, an image counts once a fold.
+Of several training seeds, the value of an image is its mean over them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lus_ray.evaluation import mask_arms, scoring
-from lus_ray.evaluation.results import RunResults
+from lus_ray.evaluation.results import CellResult, RunResults
 from lus_ray.evaluation.schema import DomainArm, DomainResult, DomainSpread, PValues, UntestedPair
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.evaluation.scoring import MaskCounts
@@ -100,11 +101,16 @@ def compare_all(run: RunResults, arms: Arms) -> tuple[DomainResult, ...]:
 def _images(arm: ScoredArm, role: str) -> DomainImages:
     selected = {fold: scoring.select_masks(cell, role) for fold, cell in sorted(arm.cells.items())}
     masks = {fold: own for fold, own in selected.items() if own is not None and own.clips}
-    values = {
-        fold: segmentation.compute_metrics(own.counts, own.scheme, own.trained)
-        for fold, own in masks.items()
+    return DomainImages(masks, {f: _mean_over_seeds(arm.cells[f], role) for f in masks})
+
+
+def _mean_over_seeds(cell: CellResult, role: str) -> dict[str, Float[np.ndarray, "_"]]:
+    by_seed = [scoring.select_masks(own, role) for own in cell.by_seed.values()]
+    known = [segmentation.compute_metrics(m.counts, m.scheme, m.trained) for m in by_seed if m]
+    return {
+        metric: segmentation.mean_of_defined(np.stack([own[metric] for own in known], axis=-1))
+        for metric in known[0]
     }
-    return DomainImages(masks, values)
 
 
 def _domain_arm(

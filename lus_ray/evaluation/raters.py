@@ -57,20 +57,24 @@ def compare(run: RunResults, arms: Arms, metrics: Sequence[str]) -> RaterCompari
 def score_among_raters(
     table: Int[np.ndarray, "N R"], clips: Sequence[str], arm: ScoredArm, *, kind: str
 ) -> ArmAmongRaters:
-    """Scores of an arm in the place of each rater in turn, averaged over the raters.
+    """Scores of an arm in the place of each rater in turn, averaged over raters and seeds.
 
     The first fold that tests a clip predicts it; clips that no finished fold tests are left out,
     and `num_clips` counts the others.
     """
-    predicted: dict[str, int] = {}
+    by_seed: dict[int, dict[str, int]] = {}
     for _, cell in sorted(arm.cells.items()):
-        predicted = cell.predicted | predicted
-    kept = [row for row, clip in enumerate(clips) if clip in predicted]
+        for seed, own in cell.by_seed.items():
+            by_seed[seed] = own.predicted | by_seed.get(seed, {})
+    known = set().union(*by_seed.values())
+    kept = [row for row, clip in enumerate(clips) if clip in known]
     by_rater: list[dict[str, float]] = []
-    for rater in range(table.shape[1] if kept else 0):
-        swapped = table[kept]
-        swapped[:, rater] = [predicted[clips[row]] for row in kept]
-        by_rater.append(_scores_of(rater_agreement.measure_agreement(swapped), rater))
+    for predicted in by_seed.values():
+        rows = [row for row in kept if clips[row] in predicted]
+        for rater in range(table.shape[1] if rows else 0):
+            swapped = table[rows]
+            swapped[:, rater] = [predicted[clips[row]] for row in rows]
+            by_rater.append(_scores_of(rater_agreement.measure_agreement(swapped), rater))
     means = {s: float(np.mean([own[s] for own in by_rater])) if kept else None for s in SCORES}
     return ArmAmongRaters(name=arm.name, kind=kind, num_clips=len(kept), **means)
 

@@ -32,10 +32,18 @@ NUM_DRAWS = 1000
 MAX_PUBLISHED = 3
 """Up to this many published arms of a label are all drawn; of more, the best in the paper."""
 
+OUTCOMES = (
+    "supported: the whole interval lies above 0 (for claims of being as good, above minus the "
+    "margin); contradicted: below; undecided: it contains the bound, fewer than 20 patients were "
+    "tested, or the size is below laptop. Intervals and p of claims are corrected for their number "
+    "(Holm)"
+)
+
 NOTES = {
     "std": "population standard deviation over folds (ddof 0)",
     "interval": "95 % percentile interval of the mean over folds; patients are resampled with "
-    "replacement; too narrow below about 20 patients",
+    "replacement; too narrow below about 20 patients; the seed of the training is not included: "
+    "one seed; repeat with --seeds 3",
     "difference": "the arm minus the baseline with the highest mean of that metric, paired over "
     "the same draws of patients",
     "cost": "sum over the finished folds of the arm itself, excluding the arms that it starts from "
@@ -43,11 +51,27 @@ NOTES = {
     "highlights": "the best baseline, the arms of the paper or its best one, and the best arm of "
     "each family; the test patients decide which is the best, so the best of many looks better "
     "than it is",
-    "verdict": "supported: the whole interval lies above 0 (for claims of being as good, above "
-    "minus the margin); contradicted: below; undecided: it contains the bound, fewer than 20 "
-    "patients were tested, or the size is below laptop. Intervals and p of claims are corrected "
-    "for their number (Holm) and cover the choice of patients, not the seed of the training",
+    "verdict": f"{OUTCOMES} and cover the choice of patients; the seed of the training is not "
+    "included: one seed; repeat with --seeds 3",
 }
+
+NOTES_WITH_SEEDS = {
+    "mean": "over folds and {seeds} training seeds",
+    "std": "population standard deviation over folds (ddof 0) of the means over {seeds} training "
+    "seeds",
+    "interval": "95 % percentile interval of the mean over folds and {seeds} training seeds; "
+    "patients and seeds are resampled with replacement; too narrow below about 20 patients, and "
+    "with two seeds where these differ more than patients do",
+    "difference": "the arm minus the baseline with the highest mean of that metric, paired over "
+    "the same draws of patients and by training seed",
+    "cost": "sum over the finished folds and seeds of the arm itself, excluding the arms that it "
+    "starts from or reads; memory is the peak of all",
+    "seeds": "{seeds} training seeds; confusion matrices are means over them, calibration pools "
+    "them; curves, example clips and neutral elements are those of the first; per image and "
+    "domain, tests compare means over seeds",
+    "verdict": f"{OUTCOMES} and cover the choice of patients and of {{seeds}} training seeds",
+}
+"""Notes of a run with several training seeds."""
 
 WEAK = (
     "Weak supervision: no single frames of these clips have scores. Every frame was trained with "
@@ -77,6 +101,7 @@ def compute(
         title=record.title,
         size=record.size,
         seed=record.seed,
+        seeds=record.seeds or 1,
         command=command(record),
         data=asdict(record.data),
         folds=_describe_folds(run),
@@ -85,12 +110,15 @@ def compute(
         notes=_notes(run) | ({"untrained": untrained.NOTE} if lacking else {}),
         warnings=(*_warnings(run), *untrained.describe(lacking)),
         cell_notes=tuple(
-            CellNote(arm=cell.arm, fold=cell.fold, note=note)
-            for cell in run.cells.values()
+            CellNote(arm=cell.arm, fold=cell.fold, seed=cell.seed, note=note)
+            for first in run.cells.values()
+            for cell in first.by_seed.values()
             for note in cell.cost.get("notes") or ()
         ),
         missing=tuple(
-            MissingCell(arm=arm.name, fold=fold) for arm in arms.values() for fold in arm.missing
+            MissingCell(arm=arm.name, fold=fold, seed=seed)
+            for arm in arms.values()
+            for fold, seed in arm.missing_cells
         ),
         arms=tuple(arm_rows.build_row(arm, arms, run) for arm in arms.values()),
         highlights={
@@ -125,7 +153,15 @@ def command(record: RunRecord) -> str:
 def _notes(run: RunResults) -> dict[str, str]:
     kinds = {kind: leakage.KINDS[kind] for own in run.leaks.values() for kind in own}
     paper = {"paper": PUBLISHED_SPREAD} if run.record.domains else {}
-    return NOTES | kinds | mask_arms.describe_masks(run.record) | paper
+    seeds = run.record.seeds or 1
+    repeated = {name: text.format(seeds=seeds) for name, text in NOTES_WITH_SEEDS.items()}
+    return (
+        NOTES
+        | (repeated if seeds > 1 else {})
+        | kinds
+        | mask_arms.describe_masks(run.record)
+        | paper
+    )
 
 
 def _warnings(run: RunResults) -> list[str]:
@@ -134,8 +170,9 @@ def _warnings(run: RunResults) -> list[str]:
         warnings.append(WEAK)
     expected = run.record.data.fingerprint
     others = sorted(
-        f"{c.arm}, fold {c.fold}"
-        for c in run.cells.values()
+        f"{c.arm}, {scored_arms.name_cell(c.fold, c.seed)}"
+        for first in run.cells.values()
+        for c in first.by_seed.values()
         if expected and c.fingerprint and c.fingerprint != expected
     )
     if others:
@@ -172,6 +209,7 @@ def _score_all(run: RunResults, *, num_draws: int) -> dict[str, ScoredArm]:
             baseline=entry.baseline,
             family=(entry.start, entry.reads, bool(entry.crossfit), run.leaks.get(name), network),
             planned=tuple(run.folds),
+            num_seeds=run.record.seeds or 1,
             cells={fold: run.cells[name, fold] for fold in run.folds if (name, fold) in run.cells},
         )
     roles = tuple(run.record.domains)

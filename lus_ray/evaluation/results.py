@@ -1,4 +1,4 @@
-"""The contents of a run folder: the experiment, its folds, and one result per arm and fold.
+"""The contents of a run folder: the experiment, its folds, and the results of its cells.
 
 Shapes: N test examples with a target (clips, or the frames of all clips one after another),
 M test images with a mask, K classes, B bins.
@@ -7,7 +7,7 @@ folder names.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ COLUMNS = ("clip", "patient", "split", "raters", "target", "probability")
 @dataclass(frozen=True, kw_only=True)
 class CellResult:
     """The test (or validation) examples with a target of one arm on one fold, cost and epochs.
+
+    It is of the first finished training seed; `repeats` are those of the others.
 
     `target` (N) are class indices, or (N, K) entries 1, 0 and -1 where `multilabel`. `clips` and
     `patients` name the clip and the patient of each example. `members` selects the frames of each
@@ -72,6 +74,12 @@ class CellResult:
     domains: tuple[str, ...] = ()
     frame_counts: Int[np.ndarray, "N K"] | None = None
     trained: Bool[np.ndarray, "K"] | None = None
+    seed: int = 0
+    repeats: tuple["CellResult", ...] = ()
+
+    @property
+    def by_seed(self) -> dict[int, "CellResult"]:
+        return {cell.seed: cell for cell in (self, *self.repeats)}
 
     @property
     def has_frames(self) -> bool:
@@ -127,15 +135,20 @@ def read(out: Path) -> RunResults:
     record = manifest.read(out)
     fold_by_number = {fold.number: fold for fold in folds.read(out / layout.FOLDS)}
     at_random = leakage.arms_split_at_random(record)
-    cells: dict[tuple[str, int], CellResult] = {}
+    found: dict[tuple[str, int], dict[int, CellResult]] = {}
     for files in RunFolder(out).finished_cells():
         cell = read_cell(files, record)
-        if (cell.arm, cell.fold) in cells:
+        own = found.setdefault((cell.arm, cell.fold), {})
+        if cell.seed in own:
             raise StoreError(
                 f"{cell.path}: a second file for arm {cell.arm!r}, fold {cell.fold}; remove one"
             )
         _check_patients(cell, fold_by_number, any_patient=cell.arm in at_random)
-        cells[cell.arm, cell.fold] = cell
+        own[cell.seed] = cell
+    cells = {}
+    for key, own in found.items():
+        first, *others = (own[seed] for seed in sorted(own))
+        cells[key] = replace(first, repeats=tuple(others))
     return RunResults(out, record, fold_by_number, cells, leakage.leaks(record), at_random)
 
 
@@ -153,6 +166,7 @@ def read_cell(files: CellFolder, record: RunRecord, *, split: str = "test") -> C
             folder=files.path,
             arm=about.arm,
             fold=about.fold,
+            seed=about.seed,
             classes=about.classes,
             fingerprint=about.fingerprint,
             cost=cost.read(files.cost),
@@ -235,6 +249,7 @@ def _mask_examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
     return {
         "clips": clips,
         "patients": patients,
+        "probability": np.zeros((0, len(about.classes))),
         "counts": mask_arms.read_counts(rows, about.scheme or ""),
         "bins": mask_arms.sum_bins(rows),
         "domains": domains,

@@ -35,19 +35,30 @@ def optional(default: Any = None) -> Any:
 class Difference:
     """A metric of one arm minus that of another (`to`), with its paired 95 % interval.
 
-    `error` is its standard deviation over the draws of patients.
+    `error` is its standard deviation over the draws of patients and seeds, and `seed_error` what
+    the observed spread of several seeds adds to it, with `seed_dof` degrees of freedom.
     """
 
     to: str = optional("")
     value: Number = None
     interval: Limits = (None, None)
     error: Number = optional()
+    seed_error: Number = optional()
+    seed_dof: int | None = optional()
     folds: tuple[int, ...] = ()
     reason: str = optional("")
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedMetrics:
+    seed: int
+    metrics: Numbers
+
+
+@dataclass(frozen=True, kw_only=True)
 class FoldScores:
+    """One fold; of several `seeds`, `metrics` are the means and `cost` is that of the first."""
+
     fold: int
     metrics: Numbers
     undefined: Mapping[str, str]
@@ -56,6 +67,7 @@ class FoldScores:
     num_frames: Annotated[int | None, BeforeValidator(_to_number)] = optional()
     num_images: int | None = optional()
     cost: dict[str, Any]
+    seeds: tuple[SeedMetrics, ...] = optional(())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +281,7 @@ class DomainResult:
 class MissingCell:
     arm: str
     fold: int
+    seed: int = optional(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -306,7 +319,10 @@ class SplitCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportContents:
-    """Everything that the report says; `data` and `folds` are as the run recorded them."""
+    """Everything that the report says; `data` and `folds` are as the run recorded them.
+
+    All random numbers derive from `seed`; each cell is trained `seeds` times.
+    """
 
     version: str | None
     commit: str | None = optional()
@@ -316,6 +332,7 @@ class ReportContents:
     title: str | None
     size: str | None
     seed: int | None
+    seeds: int = 1
     command: str
     data: dict[str, Any]
     folds: dict[str, Any]

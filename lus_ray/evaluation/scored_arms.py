@@ -1,8 +1,8 @@
-"""Arms with their scores, and intervals over resampled patients.
+"""Arms with their scores, and intervals over resampled patients and training seeds.
 
 Shapes: D draws, P patients.
 All arms of a label are scored on the same draws of patients, so that the difference between two
-arms is paired.
+arms is paired; it is paired by seed as well.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -17,11 +17,23 @@ from lus_ray.evaluation.schema import BiomarkerScores, ClassScores
 from lus_ray.metrics import bootstrap, calibration, classification, multilabel
 from lus_ray.metrics.bootstrap import Interval
 from lus_ray.metrics.classification import Scores
+from lus_ray.metrics.training_seeds import SeedMetric
+
+
+@dataclass(frozen=True)
+class SeedScores:
+    """Scores of one cell, and its metrics in each draw of patients."""
+
+    scores: Scores
+    draws: dict[str, Float[np.ndarray, "D"]]
 
 
 @dataclass(frozen=True)
 class ScoredArm:
     """An arm with the scores of its finished cells and the draws of their patients.
+
+    `scores` of a fold are means over its seeds, `by_seed` those of each seed. `planned` are folds,
+    each with `num_seeds` seeds.
 
     Arms of one `family` apply different methods to the same features under the same protocol;
     each network is its own family.
@@ -34,11 +46,31 @@ class ScoredArm:
     planned: tuple[int, ...]
     cells: dict[int, CellResult]
     scores: dict[int, Scores] = field(default_factory=dict)
-    draws: dict[int, dict[str, Float[np.ndarray, "D"]]] = field(default_factory=dict)
+    by_seed: dict[int, dict[int, SeedScores]] = field(default_factory=dict)
+    picks: dict[int, Float[np.ndarray, "M D"]] = field(default_factory=dict)
+    num_seeds: int = 1
 
     @property
     def missing(self) -> list[int]:
-        return [fold for fold in self.planned if fold not in self.cells]
+        """Folds without some of their seeds."""
+        return list(dict.fromkeys(fold for fold, _ in self.missing_cells))
+
+    @property
+    def missing_cells(self) -> list[tuple[int, int]]:
+        """Fold and seed of every unfinished cell."""
+        known = {
+            fold: self.cells[fold].by_seed if fold in self.cells else {} for fold in self.planned
+        }
+        return [
+            (fold, seed)
+            for fold in self.planned
+            for seed in range(self.num_seeds)
+            if seed not in known[fold]
+        ]
+
+    @property
+    def every_cell(self) -> list[CellResult]:
+        return [own for cell in self.cells.values() for own in cell.by_seed.values()]
 
     @property
     def patients(self) -> set[str]:
@@ -68,16 +100,30 @@ class ScoredArm:
         values = self.values(metric)
         return float(np.std(values)) if len(values) > 1 else float("nan")
 
+    def defined_seeds(self, metric: str, fold: int) -> list[int]:
+        known = self.by_seed.get(fold, {})
+        return [s for s, own in known.items() if np.isfinite(own.scores.values.get(metric, np.nan))]
+
+    def by_fold(self, metric: str, seeds: Mapping[int, Sequence[int]] | None = None) -> SeedMetric:
+        """The metric in these folds and seeds; without `seeds`, wherever it is defined."""
+        if seeds is None:
+            seeds = {f: self.defined_seeds(metric, f) for f in self.defined_folds(metric)}
+        known = [[self.by_seed[fold][seed] for seed in own] for fold, own in seeds.items()]
+        return SeedMetric(
+            values=[np.array([own.scores[metric] for own in fold]) for fold in known],
+            draws=[np.stack([own.draws[metric] for own in fold]) for fold in known],
+            picks=[self.picks[fold] for fold in seeds],
+        )
+
     def interval(self, metric: str) -> Interval:
-        folds = self.defined_folds(metric)
-        if not folds:
+        if not self.defined_folds(metric):
             return Interval(float("nan"), float("nan"), self.why_undefined(metric))
-        drawn = bootstrap.mean_over_folds(self.draws, metric, folds)
+        drawn = self.by_fold(metric).sample()
         return bootstrap.percentile_interval(drawn, num_patients=len(self.patients_of(metric)))
 
     def why_undefined(self, metric: str) -> str:
         """Why the metric is undefined in some folds; empty where it is defined in all."""
-        reasons = [f"fold {fold} is not finished" for fold in self.missing]
+        reasons = [f"{name_cell(*cell)} is not finished" for cell in self.missing_cells]
         folds_by_reason: dict[str, list[int]] = {}
         for fold, scores in sorted(self.scores.items()):
             if metric in scores.undefined or metric not in scores.values:
@@ -93,6 +139,10 @@ Arms = Mapping[str, ScoredArm]
 """Arms by name."""
 
 
+def name_cell(fold: int, seed: int = 0) -> str:
+    return f"fold {fold}" + (f", seed {seed}" if seed else "")
+
+
 def score_arms(
     arms: Sequence[ScoredArm],
     *,
@@ -105,16 +155,43 @@ def score_arms(
     weights = np.zeros((num_draws, 0))
     if patients:
         weights = bootstrap.resample_patients(len(patients), num_draws=num_draws, rng=rng)
+    cells = [cell for arm in arms for cell in arm.cells.values()]
+    num_picks = max((len(cell.repeats) for cell in cells), default=0)
+    folds = sorted({cell.fold for cell in cells})
+    picks = {fold: rng.random((num_picks, num_draws)) for fold in folds}
     scored = {}
     for arm in arms:
-        counts = {fold: scoring.count_patients(cell, roles) for fold, cell in arm.cells.items()}
-        usable = {fold: known for fold, known in counts.items() if known is not None}
-        scored[arm.name] = replace(
-            arm,
-            scores={fold: scoring.score_cell(cell, roles) for fold, cell in arm.cells.items()},
-            draws=bootstrap.metrics_by_fold(usable, patients, weights),
-        )
+        by_seed: dict[int, dict[int, SeedScores]] = {}
+        for fold, cell in arm.cells.items():
+            counts = {s: scoring.count_patients(own, roles) for s, own in cell.by_seed.items()}
+            usable = {seed: known for seed, known in counts.items() if known is not None}
+            draws = bootstrap.metrics_by_cell(usable, patients, weights)
+            by_seed[fold] = {
+                seed: SeedScores(scoring.score_cell(own, roles), draws.get(seed, {}))
+                for seed, own in cell.by_seed.items()
+            }
+        means = {f: mean_scores([s.scores for s in own.values()]) for f, own in by_seed.items()}
+        scored[arm.name] = replace(arm, scores=means, by_seed=by_seed, picks=picks)
     return scored
+
+
+def mean_scores(scores: Sequence[Scores]) -> Scores:
+    """Means over seeds, each over those that define the metric."""
+    first = scores[0]
+    if len(scores) == 1:
+        return first
+    names = dict.fromkeys(name for own in scores for name in own.values)
+    values = {n: multilabel.mean([own.values.get(n, np.nan) for own in scores]) for n in names}
+    reasons = {name: why for own in scores for name, why in own.undefined.items()}
+    undefined = {name: why for name, why in reasons.items() if not np.isfinite(values[name])}
+    if isinstance(first, multilabel.MultilabelScores):
+        tables = [own.by_label for own in scores if isinstance(own, multilabel.MultilabelScores)]
+        known = [table for table in tables if table]
+        labels = {
+            k: mean_scores([table[k] for table in known]) for k in (known[0] if known else ())
+        }
+        return replace(first, values=values, undefined=undefined, by_label=labels or None)
+    return replace(first, values=values, undefined=undefined)
 
 
 def best_arm(arms: Sequence[ScoredArm], metric: str) -> ScoredArm | None:
@@ -201,31 +278,39 @@ def pool_confusion(
 ) -> Float[np.ndarray, "K K"] | None:
     """Test examples, or pixels, by true and predicted class, summed over folds.
 
-    With `trained`, over the folds that trained this class. None for yes/no labels and where
-    nothing was tested.
+    With `trained`, over the folds that trained this class. With several seeds, a fold counts with
+    the mean of its seeds. None for yes/no labels and where nothing was tested.
     """
-    cells = [c for c in arm.cells.values() if trained is None or c.knows(trained)]
-    tables = [cell.counts.sum(axis=0) for cell in cells if cell.counts is not None]
-    tables += [
-        classification.confusion(
-            c.target, c.probability.argmax(axis=1), num_classes=c.probability.shape[1]
-        )
-        for c in cells
-        if len(c.clips) and not c.multilabel and not classification.explain_unusable(c.probability)
-    ]
-    return np.stack(tables).sum(axis=0).astype(np.float64) if tables else None
+    tables = []
+    for cell in arm.cells.values():
+        if trained is None or cell.knows(trained):
+            known = [_confusion(own) for own in cell.by_seed.values()]
+            if counted := [table for table in known if table is not None]:
+                tables.append(np.mean(counted, axis=0))
+    return np.stack(tables).sum(axis=0) if tables else None
+
+
+def _confusion(cell: CellResult) -> Float[np.ndarray, "K K"] | None:
+    if cell.counts is not None:
+        return cell.counts.sum(axis=0).astype(np.float64)
+    if not len(cell.clips) or cell.multilabel or classification.explain_unusable(cell.probability):
+        return None
+    predicted, num_classes = cell.probability.argmax(axis=1), cell.probability.shape[1]
+    counts = classification.confusion(cell.target, predicted, num_classes=num_classes)
+    return counts.astype(np.float64)
 
 
 def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
-    """Confidence in the predicted class against correctness, pooled over folds.
+    """Confidence in the predicted class against correctness, pooled over folds and seeds.
 
     For yes/no labels it is the probability of yes over all judged entries of trained labels.
     """
-    if any(cell.scheme for cell in arm.cells.values()):
-        by_fold = [cell.bins for cell in arm.cells.values() if cell.bins is not None]
-        return calibration.reliability_curve(np.sum(by_fold, axis=0)) if by_fold else None
+    cells = arm.every_cell
+    if any(cell.scheme for cell in cells):
+        by_cell = [cell.bins for cell in cells if cell.bins is not None]
+        return calibration.reliability_curve(np.sum(by_cell, axis=0)) if by_cell else None
     confidence, correct = [], []
-    for cell in arm.cells.values():
+    for cell in cells:
         if classification.explain_unusable(cell.probability):
             continue
         if cell.multilabel:

@@ -16,6 +16,8 @@ PARAMETER = "net.neutral"
 def read_all(run: RunResults) -> tuple[NeutralElements, ...]:
     """Neutral elements of every uninorm arm: by fold, their mean and standard deviation (ddof 0).
 
+    Of several training seeds, they are those of the first.
+
     Raises:
         StoreError: a checkpoint holds neutral elements outside [0, 1].
         CheckpointError: a checkpoint is damaged.

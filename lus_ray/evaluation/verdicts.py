@@ -3,9 +3,13 @@
 A claim states that the metric of one arm exceeds that of another; one of the kind "as good as"
 states that it is not lower by its margin or more. The difference is tested over patients: its
 standard error is that over the draws of patients, its distribution Student's t with one degree of
-freedom less than there are patients. Holm (1979) corrects for the number of tested claims of the
-paper. The adjusted interval of a claim has the level at which Holm decides it, so it excludes the
-bound exactly where the corrected p is below `ALPHA`.
+freedom less than there are patients. Several training seeds are drawn as well, and few seeds say
+little about their own spread: Satterthwaite's rule combines the degrees of freedom of patients
+(n - 1) and of seeds (S - 1 in each fold) by their shares of the variance. The share of the seeds is
+the observed one, which contains their errors on single patients: an estimate without those may be
+zero by chance, and the test would then be too sure. Holm (1979) corrects for the number of tested
+claims of the paper. The adjusted interval of a claim has the level at which Holm decides it, so it
+excludes the bound exactly where the corrected p is below `ALPHA`.
 Why not the percentiles of the draws: with 20 patients they are too narrow, and the small levels of
 Holm would rest on a few extreme draws.
 """
@@ -20,9 +24,10 @@ from scipy.special import stdtr, stdtrit
 
 from lus_ray.evaluation.comparisons import compare
 from lus_ray.evaluation.schema import ClaimResult, Difference
-from lus_ray.evaluation.scored_arms import Arms
+from lus_ray.evaluation.scored_arms import Arms, name_cell
 from lus_ray.experiment import Claim
 from lus_ray.metrics.significance import holm
+from lus_ray.metrics.training_seeds import ONE_SEED, SeedSpread
 
 SUPPORTED = "supported"
 CONTRADICTED = "contradicted"
@@ -41,13 +46,24 @@ BELOW_LAPTOP = ("smoke", "demo")
 class MeasuredDifference:
     """A difference with its standard error over draws of `num_patients` patients, and its margin.
 
-    `excess` is how far the difference lies above the bound that the claim states.
+    `seeds` is what the training seeds add. `excess` is how far the difference lies above the bound
+    that the claim states.
     """
 
     value: float
     error: float
     num_patients: int
     margin: float = 0.0
+    seeds: SeedSpread = ONE_SEED
+
+    @property
+    def dof(self) -> float:
+        """Degrees of freedom after Satterthwaite (1946)."""
+        of_patients = self.num_patients - 1.0
+        if not self.seeds.error or not self.error:
+            return of_patients
+        share = min(1.0, (self.seeds.error / self.error) ** 2)
+        return 1 / (1 / of_patients + share**2 / self.seeds.dof)
 
     @property
     def excess(self) -> float:
@@ -58,16 +74,16 @@ class MeasuredDifference:
         """Two-sided p of the bound; 1 for a difference at it without any spread."""
         if not self.error:
             return float(self.excess == 0)
-        return float(2 * stdtr(self.num_patients - 1, -abs(self.excess) / self.error))
+        return float(2 * stdtr(self.dof, -abs(self.excess) / self.error))
 
     def interval(self, level: float) -> tuple[float, float]:
         """Limits of the difference that miss it with probability `level`."""
-        half = float(stdtrit(self.num_patients - 1, 1 - level / 2)) * self.error
+        half = float(stdtrit(self.dof, 1 - level / 2)) * self.error
         return self.value - half, self.value + half
 
     def detectable(self, level: float) -> float:
         """The smallest true excess that would be found in `POWER` of such studies."""
-        quantiles = stdtrit(self.num_patients - 1, [1 - level / 2, POWER])
+        quantiles = stdtrit(self.dof, [1 - level / 2, POWER])
         return float(quantiles.sum() * self.error)
 
 
@@ -99,11 +115,12 @@ def decide_claims(claims: Sequence[Claim], arms: Arms, *, size: str | None) -> l
 
 
 def measured(
-    value: float, error: float, num_patients: int, margin: float = 0.0
-) -> MeasuredDifference:
+    value: float, error: float, num_patients: int, margin: float = 0.0,
+    seeds: SeedSpread = ONE_SEED,
+) -> MeasuredDifference:  # fmt: skip
     """A difference from its deviation over draws of patients, which is too small by n / (n - 1)."""
     unbiased = error * math.sqrt(num_patients / (num_patients - 1))
-    return MeasuredDifference(value, unbiased, num_patients, margin)
+    return MeasuredDifference(value, unbiased, num_patients, margin, seeds)
 
 
 def holm_levels(p: Float[np.ndarray, "C"]) -> Float[np.ndarray, "C"]:
@@ -148,7 +165,8 @@ def _measure(claim: Claim, arms: Arms) -> tuple[ClaimResult, MeasuredDifference 
         num_patients=num_patients,
     )
     error = float(difference.error)
-    return result, measured(float(difference.value), error, num_patients, claim.margin)
+    seeds = SeedSpread(float(difference.seed_error or 0.0), difference.seed_dof or 0)
+    return result, measured(float(difference.value), error, num_patients, claim.margin, seeds)
 
 
 def _compare(claim: Claim, arms: Arms) -> tuple[Difference | None, str]:
@@ -157,8 +175,8 @@ def _compare(claim: Claim, arms: Arms) -> tuple[Difference | None, str]:
         if name not in arms:
             return None, f"there is no arm {name!r} in this run"
         if arms[name].missing:
-            unfinished = ", ".join(map(str, arms[name].missing))
-            return None, f"{name}: fold {unfinished} is not finished"
+            unfinished = "; ".join(name_cell(*cell) for cell in arms[name].missing_cells)
+            return None, f"{name}: {unfinished} is not finished"
     better = arms[claim.better]
     difference = compare(better, arms[claim.than], claim.metric)
     if difference.value is None or difference.interval[0] is None:

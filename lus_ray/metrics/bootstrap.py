@@ -36,22 +36,15 @@ def resample_patients(
     return rng.multinomial(num_patients, share, size=num_draws).astype(np.float64)
 
 
-def metrics_by_fold(
+def metrics_by_cell(
     counts: Mapping[int, PatientCounts], patients: Sequence[str], weights: Float[np.ndarray, "D P"]
 ) -> dict[int, dict[str, Float[np.ndarray, "D"]]]:
-    """Metrics by fold, name and draw; `patients` names the columns of `weights`."""
+    """Metrics by cell, name and draw; `patients` names the columns of `weights`."""
     column = {name: number for number, name in enumerate(patients)}
     return {
-        fold: of_fold.metrics(weights[:, [column[name] for name in of_fold.patients]])
-        for fold, of_fold in counts.items()
+        number: of_cell.metrics(weights[:, [column[name] for name in of_cell.patients]])
+        for number, of_cell in counts.items()
     }
-
-
-def mean_over_folds(
-    draws: Mapping[int, Mapping[str, Float[np.ndarray, "D"]]], metric: str, folds: Sequence[int]
-) -> Float[np.ndarray, "D"]:
-    """Mean of a metric over the named folds in each draw; NaN where one of them is undefined."""
-    return np.mean([draws[fold][metric] for fold in folds], axis=0)
 
 
 def percentile_interval(

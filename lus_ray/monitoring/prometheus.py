@@ -29,10 +29,11 @@ def format_metrics(grid: RunGrid) -> bytes:
         gauge = new_gauge("lus_campaign_seconds", "Duration of the campaign.", ["experiment"])
         gauge.labels(grid.experiment).set(round(grid.elapsed_s, 1))
     for name, description, value_of in CELL_METRICS:
-        gauge = new_gauge(name, description, ["experiment", "arm", "fold"])
+        gauge = new_gauge(name, description, ["experiment", "arm", "fold", "seed"])
         for arm in grid.arms:
             for cell in arm.cells:
                 value = value_of(cell)
                 if value is not None and (cell.num_epochs or cell.num_starts):
-                    gauge.labels(grid.experiment, arm.name, str(cell.fold)).set(value)
+                    names = (grid.experiment, arm.name, str(cell.fold), str(cell.seed))
+                    gauge.labels(*names).set(value)
     return generate_latest(registry)

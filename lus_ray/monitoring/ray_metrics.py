@@ -15,7 +15,7 @@ from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 
 STATES = ("waiting", "running", "finished", "failed", "blocked")
-TAGS = ("experiment", "arm", "fold", "sample")
+TAGS = ("experiment", "arm", "fold", "seed", "sample")
 
 
 class CellGauges(Observer):
@@ -27,7 +27,9 @@ class CellGauges(Observer):
         self.epoch = Gauge("lus_cell_epoch", "Finished epochs.", tag_keys=TAGS)
         self.cells = Gauge("lus_cells", "Cells by state.", tag_keys=("experiment", "state"))
         self.states = {
-            (cell.arm, cell.fold): "finished" if folder.cell(cell).is_finished else "waiting"
+            (cell.arm, cell.fold, cell.seed): "finished"
+            if folder.cell(cell).is_finished
+            else "waiting"
             for cell in cells
         }
         self._count_states()
@@ -42,6 +44,7 @@ class CellGauges(Observer):
             "experiment": self.experiment,
             "arm": _to_ascii(cell.arm),
             "fold": str(cell.fold),
+            "seed": str(cell.seed),
             "sample": "" if cell.sample is None else str(cell.sample),
         }
         self.epoch.set(int(values["epoch"]) + 1, tags=tags)
@@ -57,7 +60,7 @@ class CellGauges(Observer):
         self._set_state(cell, "blocked")
 
     def _set_state(self, cell: Cell, state: str) -> None:
-        self.states[cell.arm, cell.fold] = state
+        self.states[cell.arm, cell.fold, cell.seed] = state
         self._count_states()
 
     def _count_states(self) -> None:

@@ -47,13 +47,14 @@ class PlannedArm:
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """Name and title of a run, its folds, and its arms in the order of the table."""
+    """Name and title of a run, its folds, its arms in the order of the table, its seeds."""
 
     experiment: str
     title: str
     size: str
     folds: tuple[int, ...]
     arms: tuple[PlannedArm, ...]
+    seeds: int = 1
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def read_plan(out: Path) -> PlannedRun:
             size=record.size or "",
             folds=tuple(sorted(int(fold["number"]) for fold in folds["folds"])),
             arms=tuple(_planned_arm(arm) for arm in record.arms),
+            seeds=record.seeds or 1,
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(

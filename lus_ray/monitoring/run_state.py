@@ -1,4 +1,4 @@
-"""A run folder as a grid of arms x folds, fast to read again while it is written.
+"""A run folder as a grid of arms x folds (and seeds), fast to read again while it is written.
 
 Each reading lists one folder per arm and one per unfinished cell, and opens only changed files. In
 this order, a cell is finished (prediction file), running (named by a live driver), failed
@@ -58,7 +58,7 @@ class RunReader:
         self.last: RunGrid | None = None
         self.lock = threading.Lock()
         self.files: dict[Path, tuple[FileVersions, CellFiles]] = {}
-        self.finished: dict[tuple[str, int], tuple[int, CellState]] = {}
+        self.finished: dict[Cell, tuple[int, CellState]] = {}
         self.status = CampaignStatus()
         self.plan: tuple[FileVersions, PlannedRun] | None = None
         self.read()
@@ -77,20 +77,24 @@ class RunReader:
     def _read(self, now: float) -> RunGrid:
         plan = self._read_plan()
         self.status = read_status(self.out / STATUS, now=now) or self.status
-        states: dict[tuple[str, int], State] = {}
+        states: dict[Cell, State] = {}
+        columns = [(fold, seed) for seed in range(plan.seeds) for fold in plan.folds]
         rows = []
         for arm in plan.arms:
             finished, samples = _list_finished(self.run.predictions_of(arm.name))
             cells = []
-            for fold in plan.folds:
-                if fold in finished:
-                    cell = self._finished_cell(arm, fold, finished[fold], samples.get(fold, 0))
+            for fold, seed in columns:
+                cell = Cell(arm.name, fold, seed=seed)
+                num_samples = 0 if seed else samples.get(fold, 0)
+                if cell.fold_name in finished:
+                    state = self._finished_cell(arm, cell, finished[cell.fold_name], num_samples)
                 else:
-                    inputs = (states.get((name, fold)) for name in arm.inputs)
-                    is_blocked = any(state in ("failed", "blocked") for state in inputs)
-                    cell = self._unfinished_cell(arm, fold, now, is_blocked, samples.get(fold, 0))
-                states[arm.name, fold] = cell.state
-                cells.append(cell)
+                    inputs = [cell.input(name) for name in arm.inputs]
+                    inputs += [Cell(arm.name, fold)] if seed and arm.num_samples else []
+                    is_blocked = any(states.get(i) in ("failed", "blocked") for i in inputs)
+                    state = self._unfinished_cell(arm, cell, now, is_blocked, num_samples)
+                states[cell] = state.state
+                cells.append(state)
             rows.append(ArmRow(arm.name, arm.label, arm.baseline, tuple(cells)))
         campaign = self.status.campaign
         if campaign.state == "unknown" and set(states.values()) == {"finished"}:
@@ -108,6 +112,7 @@ class RunReader:
             now=now,
             left_s=estimate_remaining_s(rows, kinds, now=now),
             has_report=(self.out / REPORTS[0]).exists(),
+            seeds=plan.seeds,
             counts={state: every_state.count(state) for state in STATES},
         )
 
@@ -126,24 +131,24 @@ class RunReader:
         return self.plan[1]
 
     def _finished_cell(
-        self, arm: PlannedArm, fold: int, mtime_ns: int, num_samples: int
+        self, arm: PlannedArm, cell: Cell, mtime_ns: int, num_samples: int
     ) -> CellState:
-        known = self.finished.get((arm.name, fold))
+        known = self.finished.get(cell)
         if known is not None and known[0] == mtime_ns:
             return known[1]
-        folder = self.run.cell(Cell(arm.name, fold)).path
+        folder = self.run.cell(cell).path
         files = read_cell_files(folder, stat_cell_files(folder)[0])
         scores = files.cost.get("val_scores")
         score = finite_number(scores.get("score")) if isinstance(scores, dict) else None
-        cell = _cell_state(arm, fold, "finished", files, folder, num_samples, score=score)
+        state = _cell_state(arm, cell, "finished", files, folder, num_samples, score=score)
         self.files.pop(folder, None)
-        self.finished[arm.name, fold] = mtime_ns, cell
-        return cell
+        self.finished[cell] = mtime_ns, state
+        return state
 
     def _unfinished_cell(
-        self, arm: PlannedArm, fold: int, now: float, is_blocked: bool, num_samples: int
+        self, arm: PlannedArm, cell: Cell, now: float, is_blocked: bool, num_samples: int
     ) -> CellState:
-        cell = Cell(arm.name, fold)
+        arm = replace(arm, num_samples=0) if cell.seed else arm  # a search uses the first seed
         name, folder = cell.name, self.run.cell(cell).path
         running = self.status.running if self.status.campaign.is_live else {}
         versions, samples = stat_cell_files(folder)
@@ -160,7 +165,7 @@ class RunReader:
         last = max(starts, key=lambda start: start.since, default=None)
         state = self._state(name, arm, files, last, now, is_blocked)
         error = files.error or self.status.failed.get(name)
-        return _cell_state(arm, fold, state, files, folder, num_samples, last=last, error=error)
+        return _cell_state(arm, cell, state, files, folder, num_samples, last=last, error=error)
 
     def _state(
         self, name: str, arm: PlannedArm, files: CellFiles, last: RunningCell | None, now: float,
@@ -232,7 +237,7 @@ def _remaining_s(cell: CellState, mean: float | None, now: float) -> float | Non
 
 
 def _cell_state(
-    arm: PlannedArm, fold: int, state: State, files: CellFiles, folder: Path, num_samples: int, *,
+    arm: PlannedArm, cell: Cell, state: State, files: CellFiles, folder: Path, num_samples: int, *,
     score: float | None = None, last: RunningCell | None = None, error: str | None = None,
 ) -> CellState:  # fmt: skip
     score = score if score is not None else files.last_score
@@ -241,8 +246,9 @@ def _cell_state(
         num_epochs, score = last.num_epochs, last.score
     starts = [start.since for start in (last, files) if start and start.since is not None]
     return CellState(
-        fold=fold,
+        fold=cell.fold,
         state=state,
+        seed=cell.seed,
         num_epochs=num_epochs,
         planned=arm.planned,
         score=score,
@@ -258,18 +264,18 @@ def _cell_state(
     )
 
 
-def _list_finished(folder: Path) -> tuple[dict[int, int], dict[int, int]]:
-    """Finished folds of an arm with their file's mtime; finished samples by fold."""
-    folds: dict[int, int] = {}
+def _list_finished(folder: Path) -> tuple[dict[str, int], dict[int, int]]:
+    """Finished cells of an arm (`fold_name`) with their file's mtime; finished samples by fold."""
+    cells: dict[str, int] = {}
     samples: dict[int, int] = defaultdict(int)
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                if match := re.fullmatch(r"fold(\d+)\.parquet", entry.name):
-                    folds[int(match[1])] = entry.stat().st_mtime_ns
+                if match := re.fullmatch(r"(fold\d+(-seed\d+)?)\.parquet", entry.name):
+                    cells[match[1]] = entry.stat().st_mtime_ns
         for path in (folder / "samples").glob("fold*-*.parquet"):
             if match := re.match(r"fold(\d+)-", path.name):
                 samples[int(match[1])] += 1
     except OSError:
         pass
-    return folds, samples
+    return cells, samples

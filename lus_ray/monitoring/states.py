@@ -21,7 +21,7 @@ CLOCK_FIELDS = ("now", "left_s", "elapsed_s")
 
 @dataclass(frozen=True)
 class CellState:
-    """One arm on one fold.
+    """One arm on one fold with one training seed.
 
     `num_epochs` of `planned` are finished (None without epochs). `curve` has pairs of epoch, from
     1, and validation score, or training loss if nothing is validated (`curve_of`). `score` is the
@@ -31,6 +31,7 @@ class CellState:
 
     fold: int
     state: State
+    seed: int = 0
     num_epochs: int = 0
     planned: int | None = None
     score: float | None = None
@@ -43,6 +44,10 @@ class CellState:
     error: str | None = None
     samples: tuple[int, int] | None = None
     path: str = ""
+
+
+def column_title(fold: int, seed: int) -> str:
+    return f"fold {fold}" + (f", seed {seed}" if seed else "")
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,10 @@ class Campaign:
 
 @dataclass(frozen=True)
 class RunGrid:
-    """A run as arms x folds, and its campaign; `left_s` is the estimated time to the end."""
+    """A run as arms x folds, and its campaign; `left_s` is the estimated time to the end.
+
+    The cells of an arm are those of all folds with the first of `seeds`, then with the next.
+    """
 
     experiment: str
     title: str
@@ -84,7 +92,12 @@ class RunGrid:
     now: float
     left_s: float | None = None
     has_report: bool = False
+    seeds: int = 1
     counts: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column_title(fold, seed) for seed in range(self.seeds) for fold in self.folds)
 
     @property
     def num_cells(self) -> int:

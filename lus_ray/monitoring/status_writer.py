@@ -39,7 +39,7 @@ class StatusWriter(Observer):
         self.folder, self.path = folder, folder.path / STATUS
         self.num_cells = len({_key(cell) for cell in cells})
         self.finished = {_key(cell) for cell in cells if folder.cell(cell).is_finished}
-        self.blocked: set[tuple[str, int]] = set()
+        self.blocked: set[tuple[str, int, int]] = set()
         self.running: dict[Cell, dict[str, Any]] = {}
         self.failed: dict[Cell, str] = {}
         self.messages: deque[tuple[float, str]] = deque(maxlen=NUM_MESSAGES)
@@ -139,5 +139,5 @@ class StatusWriter(Observer):
             self.folder.upload(STATUS)
 
 
-def _key(cell: Cell) -> tuple[str, int]:
-    return cell.arm, cell.fold
+def _key(cell: Cell) -> tuple[str, int, int]:
+    return cell.arm, cell.fold, cell.seed

@@ -45,7 +45,7 @@ class TensorBoardWriter(Observer):
         self._close(cell)
 
     def folder(self, cell: Cell) -> Path:
-        folder = self.run.path / TENSORBOARD / slug(cell.arm) / f"fold{cell.fold}"
+        folder = self.run.path / TENSORBOARD / slug(cell.arm) / cell.fold_name
         return folder if cell.sample is None else folder / f"sample{cell.sample}"
 
     def _writer(self, cell: Cell, epoch: int) -> Any:

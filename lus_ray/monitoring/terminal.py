@@ -16,6 +16,7 @@ from lus_ray.errors import LusError
 from lus_ray.monitoring.run_state import RunReader
 from lus_ray.monitoring.states import MARKS, STATES, ArmRow, CellState, RunGrid
 from lus_ray.monitoring.web_page import PageServer
+from lus_ray.runs.cell import Cell
 
 COLOURS = {
     "finished": "green", "running": "bold cyan", "waiting": "dim", "blocked": "yellow",
@@ -55,10 +56,10 @@ def format_grid(grid: RunGrid) -> str:
     """The whole grid as plain lines: a header, one line per arm, then the errors."""
     width = max((len(arm.name) for arm in grid.arms), default=0)
     columns = [
-        max(len(f"fold {fold}"), *(len(_format_cell(a.cells[n], grid.now)) for a in grid.arms))
-        for n, fold in enumerate(grid.folds)
+        max(len(title), *(len(_format_cell(a.cells[n], grid.now)) for a in grid.arms))
+        for n, title in enumerate(grid.columns)
     ]
-    heads = [f"fold {fold}".ljust(column) for fold, column in zip(grid.folds, columns, strict=True)]
+    heads = [title.ljust(column) for title, column in zip(grid.columns, columns, strict=True)]
     lines = [*_header(grid), "", "  ".join([" " * width, *heads]).rstrip()]
     for arm in grid.arms:
         pairs = zip(arm.cells, columns, strict=True)
@@ -160,7 +161,7 @@ def _format_cell(cell: CellState, now: float) -> str:
 
 def _errors(grid: RunGrid, *, most: int | None) -> list[str]:
     failed = [
-        f"✗ {arm.name}/fold{cell.fold}: {cell.error}"
+        f"✗ {Cell(arm.name, cell.fold, seed=cell.seed).name}: {cell.error}"
         for arm in grid.arms
         for cell in arm.cells
         if cell.state == "failed" and cell.error
@@ -178,8 +179,8 @@ def _screen(grid: RunGrid, height: int) -> Group:
     rows = select_rows(grid.arms, num_rows)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1)
-    for fold in grid.folds:
-        table.add_column(f"fold {fold}", no_wrap=True, overflow="ellipsis", header_style="dim")
+    for title in grid.columns:
+        table.add_column(title, no_wrap=True, overflow="ellipsis", header_style="dim")
     for arm in rows:
         cells = [Text(_format_cell(cell, grid.now), COLOURS[cell.state]) for cell in arm.cells]
         table.add_row(Text(arm.name), *cells)

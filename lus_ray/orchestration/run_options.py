@@ -32,7 +32,7 @@ def build_request(
     arms: str | None = None, folds: str | None = None, samples: int | None = None,
     weights: str | None = None, splits: Path | None = None, domains: str | None = None,
     weak: bool = False, settings: Sequence[str] = (), address: str | None = None,
-    tensorboard: bool = False, notify: Callable[[str], None],
+    seeds: int | None = None, tensorboard: bool = False, notify: Callable[[str], None],
 ) -> RunRequest:  # fmt: skip
     """The request that the options of `lus run` stand for; makes phantom clips without `data`."""
     options: dict[str, Any] = {
@@ -43,14 +43,14 @@ def build_request(
     chosen = apply_options(experiment, size, **options)
     if initialised := [arm.name for arm in chosen.arms if arm.weights]:
         notify(f"note: these start from --weights: {', '.join(initialised)}")
-    more = {"data": data, "weak": weak, "domains": domains}
+    more = {"data": data, "weak": weak, "domains": domains, "seeds": seeds}
     command = format_command(name, size, options | more)
     numbers, names = parse_folds(folds), parse_domains(experiment, domains)
     if data is None:
         data = make_phantom_store(experiment, size, out, notify)
     return RunRequest(
-        chosen, data=data, out=out, size=size, folds=numbers, domains=names, weak=weak,
-        command=command, address=address, tensorboard=tensorboard,
+        chosen, data=data, out=out, size=size, folds=numbers, seeds=seeds, domains=names,
+        weak=weak, command=command, address=address, tensorboard=tensorboard,
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def parse_domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
 def format_command(name: str, size: str, options: dict[str, Any]) -> str:
     """The command that makes these results again, for a shell in any folder."""
     words = ["lus", "run", name, "--size", size]
-    for key in ("data", "arms", "folds", "samples", "weights", "splits", "domains"):
+    for key in ("data", "arms", "folds", "seeds", "samples", "weights", "splits", "domains"):
         if (value := options.get(key)) is not None:
             if key in ("data", "weights", "splits") and Path(value).exists():
                 value = Path(value).resolve()

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,14 @@ class CellScheduler(Searcher):
     def __init__(self, plan: RunPlan, observer: Observer, gpus: Callable[[Cell], float]) -> None:
         super().__init__(metric="finished", mode="max")
         self.plan, self.observer, self.gpus = plan, observer, gpus
-        self.inputs = {arm.name: arm.inputs for arm in plan.experiment.arms}
         folds = sorted({cell.fold for cell in plan.cells})
         self.searches = {
             arm.name: ArmSearch(arm, folds, plan.folder, seed=plan.experiment.seed)
             for arm in plan.experiment.arms
-            if arm.search is not None and arm.search.samples > 0
+            if arm.is_searched
         }
+        for cell in plan.cells:
+            self._record_samples(cell)
         unfinished = plan.unfinished_cells()
         self.finished = set(plan.cells) - set(unfinished)
         self.failed: dict[Cell, str] = {}
@@ -69,7 +71,7 @@ class CellScheduler(Searcher):
         position = 0
         while position < len(self.waiting):
             cell = self.waiting[position]
-            inputs = [Cell(name, cell.fold) for name in self.inputs[cell.arm]]
+            inputs = self.plan.inputs_of(cell)
             failed = [earlier for earlier in inputs if earlier in self.failed]
             if cell.sample is not None and self.searches[cell.arm].is_pruned(cell):
                 self.waiting.pop(position)
@@ -77,7 +79,7 @@ class CellScheduler(Searcher):
                 position = 0  # cells that wait for the arm may be ready now
             elif failed:
                 self.waiting.pop(position)
-                blocked = Cell(cell.arm, cell.fold)
+                blocked = replace(cell, sample=None, settings=())
                 if blocked not in self.failed:  # once for all of its samples
                     self.failed[blocked] = f"its input {failed[0].name} failed"
                     self.observer.on_blocked(blocked)
@@ -109,10 +111,12 @@ class CellScheduler(Searcher):
             self.plan.folder.upload_search(cell.arm)
             self._promote(cell.arm)
         elif is_finished:
-            self.finished.add(cell)
+            self.finished.add(replace(cell, settings=()))
+        error = None
         if not is_finished and cell not in self.pruned:
-            self.failed[cell] = self._error_of(cell, ray_error)
-        self.observer.on_end(cell, error=self.failed.get(cell))
+            failed = replace(cell, settings=()) if cell.sample is None else cell
+            error = self.failed[failed] = self._error_of(cell, ray_error)
+        self.observer.on_end(cell, error=error)
 
     def should_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
         cell = self.running.get(trial_id)
@@ -135,6 +139,9 @@ class CellScheduler(Searcher):
         if cell.sample is not None:
             cell = self.searches[cell.arm].cell(cell.fold, cell.sample)
             self.plan.folder.upload_search(cell.arm)
+        elif cell.seed and (search := self.searches.get(cell.arm)) is not None:
+            best = search.cell(cell.fold, search.best_sample(cell.fold))
+            cell = replace(cell, settings=best.settings)
         self.plan.folder_of(cell).error.unlink(missing_ok=True)
         self.running[trial_id] = cell
         self.last_report[trial_id] = time.monotonic()
@@ -142,20 +149,22 @@ class CellScheduler(Searcher):
         return {"cell": {**vars(cell)}, "gpu": self.gpus(cell)}
 
     def _expand(self, cell: Cell) -> list[Cell]:
-        """The cell, or its unfinished samples; the search gets the scores of the others."""
-        search = self.searches.get(cell.arm)
-        if search is None:
-            return [cell]
-        unfinished = []
-        for number in range(search.num_samples):
-            sample = Cell(cell.arm, cell.fold, number)
-            folder = self.plan.folder_of(sample)
-            if folder.is_finished:
-                known = search.cell(cell.fold, number)
+        """The cell, or its unfinished samples; a search has samples of the first seed only."""
+        samples = self._samples_of(cell)
+        return [c for c in samples if not self.plan.folder_of(c).is_finished] if samples else [cell]
+
+    def _samples_of(self, cell: Cell) -> list[Cell]:
+        search = None if cell.seed else self.searches.get(cell.arm)
+        numbers = range(search.num_samples) if search is not None else ()
+        return [Cell(cell.arm, cell.fold, number) for number in numbers]
+
+    def _record_samples(self, cell: Cell) -> None:
+        """Give a search the scores of its finished samples."""
+        for sample in self._samples_of(cell):
+            folder, search = self.plan.folder_of(sample), self.searches[cell.arm]
+            if folder.is_finished and sample.sample is not None:
+                known = search.cell(cell.fold, sample.sample)
                 search.record_score(known, val_score(folder), pruned=False)
-            else:
-                unfinished.append(sample)
-        return unfinished
 
     def _retry(self, cell: Cell, ray_error: str) -> bool:
         """Queue a lost cell again, at most `MAX_RETRIES` times.
@@ -165,7 +174,7 @@ class CellScheduler(Searcher):
         reason = describe_loss(ray_error)
         if reason is None or self.plan.folder_of(cell).error.exists():
             return False
-        again = Cell(cell.arm, cell.fold, cell.sample)
+        again = replace(cell, settings=())
         self.retries[again] += 1
         if self.retries[again] > MAX_RETRIES:
             return False
@@ -191,8 +200,9 @@ class CellScheduler(Searcher):
     def _promote(self, arm: str) -> None:
         """Make the best sample the arm's own cell on every fold without unfinished samples."""
         search = self.searches[arm]
-        open_folds = {cell.fold for cell in self.waiting if cell.arm == arm}
-        open_folds |= {cell.fold for cell in self.running.values() if cell.arm == arm}
+        unfinished = (*self.waiting, *self.running.values())
+        samples = [cell for cell in unfinished if cell.arm == arm and cell.sample is not None]
+        open_folds = {cell.fold for cell in samples}
         if search.over_mean and open_folds:
             return
         for fold in search.folds:

@@ -27,8 +27,8 @@ UNLABELLED_COLUMNS = (
 def rows_of(arm: Arm, fold: Fold, cell: Cell, plan: RunPlan) -> list[Row]:
     """The clips of this fold with their `split`, and with the outputs of the arm that is read."""
     if arm.reads is not None:
-        source = Cell(arm.reads, cell.fold)
-        clips = predictions.read(plan.folder_of(source).predictions)[1].to_pylist()
+        source = plan.folder_of(cell.input(arm.reads))
+        clips = predictions.read(source.predictions)[1].to_pylist()
         if arm.reads in leakage.arms_split_at_random(plan.experiment):
             return [row for row in clips if _is_wanted(arm, row)]  # with the splits of that arm
     else:

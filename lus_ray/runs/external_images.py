@@ -34,7 +34,7 @@ def draw(experiment: Experiment, folder: RunFolder, examples: Sequence[Example])
     """Draw the masks of every segmenter, in its lowest finished fold; returns their number."""
     number = 0
     for arm in experiment.arms:
-        cells = sorted(folder.finished_cells(arm.name), key=lambda cell: int(cell.fold[4:]))
+        cells = sorted(folder.finished_cells(arm.name), key=lambda cell: (cell.seed, cell.number))
         cell = next((cell for cell in cells if cell.checkpoint.is_dir()), None)
         if cell and checkpoint.read_description(cell.checkpoint)["name"] in SEGMENTERS:
             number += _draw_masks(checkpoint.load(cell.checkpoint), examples, cell.images)

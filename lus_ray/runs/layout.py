@@ -8,6 +8,8 @@
     report.html, report.md, report.json
     tables/<name>.csv, <name>.tex        the tables of the report
 
+A cell with another training seed than the first is named `fold<k>-seed<n>` instead of `fold<k>`.
+
 A cell is finished when its prediction file exists, which is written last and renamed into place.
 """
 
@@ -78,7 +80,7 @@ class RunFolder:
     folds = property(lambda run: run.path / FOLDS)
 
     def cell(self, cell: Cell) -> "CellFolder":
-        return CellFolder(self, slug(cell.arm), f"fold{cell.fold}", cell.sample)
+        return CellFolder(self, slug(cell.arm), cell.fold_name, cell.sample)
 
     def predictions_of(self, arm: str) -> Path:
         return self.path / PREDICTIONS / slug(arm)
@@ -136,7 +138,10 @@ def open_for_reading(location: PathOrUri) -> RunFolder:
 
 @dataclass(frozen=True)
 class CellFolder:
-    """The files of a cell: `cells/<arm>/<fold>[/sample<n>]` and its prediction file."""
+    """The files of a cell: `cells/<arm>/<fold>[/sample<n>]` and its prediction file.
+
+    `fold` is the `fold_name` of the cell.
+    """
 
     run: RunFolder
     arm: str
@@ -147,6 +152,15 @@ class CellFolder:
     def at(cls, path: Path) -> "CellFolder":
         """The cell with the folder `<run>/cells/<arm>/<fold>`."""
         return cls(RunFolder(path.parents[2]), path.parent.name, path.name)
+
+    @property
+    def number(self) -> int:
+        """The number of the fold."""
+        return int(self.fold.removeprefix("fold").partition("-")[0])
+
+    @property
+    def seed(self) -> int:
+        return int(self.fold.partition("-seed")[2] or 0)
 
     @property
     def name(self) -> str:

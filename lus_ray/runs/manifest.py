@@ -95,6 +95,8 @@ class RunRecord:
     title: str | None = None
     size: str | None = None
     seed: int | None = None
+    seeds: int | None = None
+    """How often every cell is trained; None for once, as in records of earlier versions."""
     data: DataRecord = field(default_factory=DataRecord)
     domains: dict[str, tuple[str, ...]] = field(default_factory=dict)
     frames_with: str = ""
@@ -134,6 +136,7 @@ def describe_run(
     fingerprint: str,
     weak: bool,
     command: str,
+    seeds: int | None = None,
 ) -> RunRecord:
     """The record of an experiment on the clips of a store."""
     contents = {
@@ -144,6 +147,7 @@ def describe_run(
         "machine": asdict(machine.describe()),
         "experiment": experiment.name,
         "size": size,
+        "seeds": seeds,
         "data": {
             "clips": len(rows),
             "patients": len({row["patient"] for row in rows}),
@@ -164,8 +168,11 @@ def describe_run(
 
 def write(
     record: RunRecord, experiment: Experiment, assigned: Sequence[Fold], folder: RunFolder
-) -> None:
-    """Write record and folds, keeping arms of an earlier run; InputError if it is another one."""
+) -> RunRecord:
+    """Write record and folds, and return the record, with the arms and seeds of an earlier run.
+
+    Raises InputError if the folder holds another run.
+    """
     if folder.manifest.exists():
         record = _merge(read(folder.path), record, folder.display_name)
     if folder.folds.exists() and folds.fingerprint(folds.read(folder.folds)) != folds.fingerprint(
@@ -178,6 +185,7 @@ def write(
     write_text(folder.manifest, json.dumps(asdict(record), indent=1) + "\n")
     folds.write(assigned, folder.folds, protocol=experiment.folds, seed=experiment.seed)
     folder.upload(FOLDS, MANIFEST)
+    return record
 
 
 def _describe_arm(arm: Arm) -> dict[str, Any]:
@@ -212,6 +220,12 @@ def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
             )
     if known.data.fingerprint != new.data.fingerprint:
         raise InputError(f"{name}: holds a run on other data; choose another --out")
+    num_seeds = known.seeds or 1
+    if new.seeds is not None and new.seeds < num_seeds:
+        raise InputError(
+            f"{name}: holds a run with {num_seeds} seeds, not {new.seeds}; leave out --seeds or "
+            "choose another --out"
+        )
     arms = {arm.name: arm for arm in new.arms}
     for arm in known.arms:
         if arms.get(arm.name, arm) != arm:
@@ -221,6 +235,7 @@ def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
     texts = {claim.text for claim in new.claims}
     return replace(
         new,
+        seeds=new.seeds or known.seeds,
         started=known.started,
         machine=known.machine,
         arms=(*new.arms, *(arm for arm in known.arms if arm.name not in arms)),

@@ -17,7 +17,8 @@ from lus_ray.storage.paths import PathOrUri
 class RunRequest:
     """What a command asks for: an experiment with its arms and settings, on a store, in a folder.
 
-    `folds` restricts the run to some folds. `domains` are the store's names of the domains that
+    `folds` restricts the run to some folds. Every cell is trained with `seeds` seeds; None for as
+    many as the run folder records, or one. `domains` are the store's names of the domains that
     the experiment compares. With `weak`, frames without a score carry that of their clip.
     """
 
@@ -26,6 +27,7 @@ class RunRequest:
     out: PathOrUri
     size: str
     folds: tuple[int, ...] = ()
+    seeds: int | None = None
     domains: tuple[str, ...] = ()
     weak: bool = False
     command: str = ""
@@ -55,8 +57,13 @@ class RunPlan:
         return self.folder.cell(cell)
 
     def inputs_of(self, cell: Cell) -> tuple[Cell, ...]:
-        """The cells that must be finished before this one."""
-        return tuple(Cell(name, cell.fold) for name in self.experiment.arm(cell.arm).inputs)
+        """The cells that must be finished before this one.
+
+        A search chooses hyperparameters with the first seed, for all others.
+        """
+        arm = self.experiment.arm(cell.arm)
+        chosen = (Cell(cell.arm, cell.fold),) if cell.seed and arm.is_searched else ()
+        return (*(cell.input(name) for name in arm.inputs), *chosen)
 
     def unfinished_cells(self) -> tuple[Cell, ...]:
         return tuple(cell for cell in self.cells if not self.folder_of(cell).is_finished)

@@ -1,6 +1,6 @@
 """Prediction tables: a clip table without pixels, with the predictions of an arm.
 
-    <out>/predictions/<arm>/fold<k>.parquet
+    <out>/predictions/<arm>/fold<k>[-seed<n>].parquet
 
 Identity and label columns are those of the clip schema, `split` is that of the clip in `fold`. The
 Parquet metadata hold the arm, its label and its classes. Predictions of pixels are counted:
@@ -34,6 +34,7 @@ class PredictionInfo:
     `multilabel`: a target has one entry per class. `by_frame`: it has one class index per frame,
     and `outputs` one line per frame. `inherited`: the same, where every frame has the class of its
     clip. `scheme`: the mask scheme of pixels, with one confusion matrix per frame in `counts`.
+    `seed`: the number of the training seed.
     `trained`: the classes among the training rows, of `multilabel` those with both values; None
     where unknown, as in tables of earlier versions.
     """
@@ -48,6 +49,7 @@ class PredictionInfo:
     inherited: bool = False
     scheme: str | None = None
     trained: tuple[str, ...] | None = None
+    seed: int = 0
 
 
 def schema(*, several: bool) -> pa.Schema:

@@ -65,9 +65,9 @@ def prepare(
     rows = _rows(experiment, index, data)
     record = manifest.describe_run(
         experiment, rows, data, size=request.size, fingerprint=fingerprint, weak=request.weak,
-        command=request.command,
+        command=request.command, seeds=request.seeds,
     )  # fmt: skip
-    manifest.write(record, experiment, assigned, folder)
+    record = manifest.write(record, experiment, assigned, folder)
     return RunPlan(
         experiment=experiment,
         size=request.size,
@@ -75,21 +75,31 @@ def prepare(
         rows=rows,
         fingerprint=fingerprint,
         folder=folder,
-        cells=list_cells(experiment, requested),
+        cells=list_cells(experiment, requested, seeds=record.seeds or 1),
         data=data,
         index=index.select(LOCATION_COLUMNS),
     )
 
 
-def list_cells(experiment: Experiment, folds: Sequence[Fold]) -> tuple[Cell, ...]:
-    """Every cell in the order of the table; ArmError if two arms share a folder."""
+def list_cells(
+    experiment: Experiment, folds: Sequence[Fold], *, seeds: int = 1
+) -> tuple[Cell, ...]:
+    """Every cell in the order of the table, the whole table for one seed after the other.
+
+    Raises ArmError if two arms share a folder.
+    """
     names: dict[str, str] = {}
     for arm in experiment.arms:
         if (first := names.setdefault(slug(arm.name), arm.name)) != arm.name:
             raise ArmError(
                 f"{experiment.name}: {arm.name!r} and {first!r} share a folder; rename one"
             )
-    return tuple(Cell(arm.name, fold.number) for arm in experiment.arms for fold in folds)
+    return tuple(
+        Cell(arm.name, fold.number, seed=seed)
+        for seed in range(seeds)
+        for arm in experiment.arms
+        for fold in folds
+    )
 
 
 def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experiment:
@@ -102,7 +112,7 @@ def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experi
     return experiment.with_arms(
         tuple(
             replace(arm, search=replace(arm.search, over="fold"))
-            if arm.search is not None and arm.search.samples
+            if arm.search is not None and arm.is_searched
             else arm
             for arm in experiment.arms
         )

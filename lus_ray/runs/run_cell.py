@@ -62,7 +62,8 @@ def run(
         trained = log.trained
     # Example images are compared between arms; of clips split at random, other arms have none.
     is_comparable = not (arm.crossfit or arm.rows.clips or task.reads_rows)
-    if is_comparable and fold.number == min(f.number for f in plan.folds):
+    is_first = not cell.seed and fold.number == min(f.number for f in plan.folds)
+    if is_comparable and is_first:
         from lus_ray.runs import example_images  # needs matplotlib, which other cells do without
 
         if isinstance(task, example_images.Drawable):
@@ -87,6 +88,7 @@ def run(
     info = predictions.PredictionInfo(
         arm=arm.name,
         fold=cell.fold,
+        seed=cell.seed,
         label=arm.label,
         classes=tuple(task.classes),
         multilabel=task.multilabel,
@@ -134,8 +136,8 @@ def make_trainer(
             log.log_epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
             return task, scores
         if arm.start is not None:
-            start = replace(cell, arm=arm.start, sample=None, settings=())
-            checkpoint.initialize_from_checkpoint(task, plan.folder_of(start).checkpoint)
+            start = plan.folder_of(cell.input(arm.start))
+            checkpoint.initialize_from_checkpoint(task, start.checkpoint)
         elif arm.weights is not None:
             checkpoint.initialize_from(task, Path(arm.weights))
         if arm.members:
@@ -164,8 +166,7 @@ def load_members(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> None:
     """Load the weights of an ensemble's members; ArmError if one was trained otherwise."""
     members = checkpoint.describe(arm.task)["arguments"]["members"]
     for name, member, network in zip(arm.members, members, task.net, strict=True):
-        trained = replace(cell, arm=name, sample=None, settings=())
-        folder = plan.folder_of(trained).checkpoint
+        folder = plan.folder_of(cell.input(name)).checkpoint
         if {"task": checkpoint.read_description(folder)} != member:
             raise ArmError(f"{arm.name}: {name!r} was trained with other settings; set both alike")
         network.load_state_dict(checkpoint.load_weights(folder))

@@ -75,7 +75,7 @@ def inherit(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> tuple[str, ...] |
     names = arm.members or tuple(name for name in (arm.reads, arm.start) if name)[:1]
     held: set[str] = set()
     for name in names:
-        path = plan.folder_of(Cell(name, cell.fold)).predictions
+        path = plan.folder_of(cell.input(name)).predictions
         info, _ = predictions.read(path, ())
         if info.trained is None:
             return None

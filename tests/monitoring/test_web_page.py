@@ -102,7 +102,7 @@ def test_nothing_else_of_the_folder_is_served(server, out):
 def test_metrics_for_prometheus_are_served(server):
     response, body = request(server, "/metrics")
     assert response.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    assert b'lus_cell_epoch{arm="a",experiment="study",fold="0"} 1.0' in body
+    assert b'lus_cell_epoch{arm="a",experiment="study",fold="0",seed="0"} 1.0' in body
 
 
 def test_a_folder_that_disappears_is_reported_and_may_come_back(server, out):
