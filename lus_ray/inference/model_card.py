@@ -104,7 +104,7 @@ def _describe_group(models: Sequence[ServedModel]) -> dict[str, ModelReport]:
 
 
 def _score(first: ServedModel, names: Iterable[str], record: RunRecord) -> dict[str, ScoredArm]:
-    """Arms on the validation patients of the served fold, those that have finished it."""
+    """Arms on the validation patients of the served fold and seed, those that have finished it."""
     unscored = [
         ScoredArm(
             name, first.label, record.arm(name).baseline, family=(), planned=(first.fold,),
@@ -112,7 +112,7 @@ def _score(first: ServedModel, names: Iterable[str], record: RunRecord) -> dict[
         )
         for name in dict.fromkeys(names)
         for cell in RunFolder(first.run_folder).finished_cells(name)
-        if cell.fold == f"fold{first.fold}"
+        if (cell.number, cell.seed) == (first.fold, first.seed)
     ]  # fmt: skip
     return scored_arms.score_arms(unscored, num_draws=NUM_DRAWS, rng=np.random.default_rng(SEED))
 
@@ -184,8 +184,7 @@ def _score_signs(arm: ScoredArm) -> tuple[tuple[bool, ...], tuple[float | None, 
 
 
 def _draws(arm: ScoredArm, metric: str) -> Float[np.ndarray, "D"]:
-    (draws,) = arm.draws.values()
-    return draws[metric]
+    return arm.by_fold(metric).sample()
 
 
 def _estimate(value: float, draws: Float[np.ndarray, "D"], patients: int) -> Estimate:

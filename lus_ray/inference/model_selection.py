@@ -1,8 +1,8 @@
 """Selects the models of run folders that a service applies: which arm and which fold for each part.
 
 Only finished cells are candidates. An arm that saw test data it must not see is never served, and
-no test score selects anything: the fold with the best validation score is served, and models that
-read its predictions are served from the same fold.
+no test score selects anything: the fold and seed with the best validation score are served, and
+models that read its predictions are served from the same fold and seed.
 """
 
 import hashlib
@@ -95,8 +95,9 @@ def select_models(
         read = {reader.model.reads for reader in readers}
         sources = [c for c in by_kind[kind] if c.model.id in read] or by_kind[kind]
         if source := _best(sources):
-            wanted = (source.model.id, source.model.fold)
-            chosen += [source, *(r for r in readers if (r.model.reads, r.model.fold) == wanted)]
+            own = (source.model.fold, source.model.seed)
+            same = [r for r in readers if (r.model.fold, r.model.seed) == own]
+            chosen += [source, *(r for r in same if r.model.reads == source.model.id)]
     if segmenter := _best(by_kind["segmenter"], lambda c: (c.task != "Ensemble", c.baseline)):
         chosen.append(segmenter)
     return tuple(replace(m, fingerprint=hash_checkpoint(m.folder), on_gpu=_is_from_gpu(m))
@@ -143,7 +144,7 @@ def _best(
     """The candidate with the lowest rank, then from the first run, then with the best score."""
     return min(
         candidates,
-        key=lambda c: (rank(c), c.run_index, -c.score, c.arm_index, c.model.fold),
+        key=lambda c: (rank(c), c.run_index, -c.score, c.arm_index, c.model.fold, c.model.seed),
         default=None,
     )
 
@@ -178,6 +179,7 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
             run=name,
             arm=about.arm,
             fold=about.fold,
+            seed=about.seed,
             kind=kind,
             label=about.label or "",
             folder=folder,
@@ -186,7 +188,7 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
         )
         score, baseline = _read_score(cell, arm), arm.baseline
         candidates.append(ModelCandidate(model, task, run_index, order[about.arm], score, baseline))
-    return sorted(candidates, key=lambda c: (c.arm_index, c.model.fold))
+    return sorted(candidates, key=lambda c: (c.arm_index, c.model.fold, c.model.seed))
 
 
 def _source_arm(run: Path, arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str | None:

@@ -31,7 +31,8 @@ class ServedModel:
 
     `id` is "<run>/<arm>", `folder` holds the checkpoint, `fingerprint` is its `hash_checkpoint`,
     `label` is what it predicts, `reads` the id of the model whose predictions it reads. `on_gpu`
-    means that a GPU computed its stored predictions. `report` is that of `model_card`.
+    means that a GPU computed its stored predictions. `seed` numbers the training of its `fold`.
+    `report` is that of `model_card`.
     """
 
     id: str
@@ -44,6 +45,7 @@ class ServedModel:
     fingerprint: str
     reads: str | None = None
     on_gpu: bool = False
+    seed: int = 0
     report: ModelReport | None = field(default=None, compare=False)
 
     @property

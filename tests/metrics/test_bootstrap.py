@@ -13,7 +13,7 @@ def accuracies(hits, *, seed=0, num_draws=400):
     weights = bootstrap.resample_patients(
         num_patients, num_draws=num_draws, rng=np.random.default_rng(seed)
     )
-    return bootstrap.metrics_by_fold({0: counts}, counts.patients, weights)[0]["accuracy"]
+    return bootstrap.metrics_by_cell({0: counts}, counts.patients, weights)[0]["accuracy"]
 
 
 def test_draws_have_as_many_patients_as_there_are_and_follow_the_generator():
@@ -57,13 +57,3 @@ def test_an_undefined_interval_has_the_reason(values, num_patients, reason):
     interval = bootstrap.percentile_interval(np.array(values), num_patients=num_patients)
     assert np.isnan(interval.low)
     assert interval.reason == reason
-
-
-def test_folds_with_different_patients_are_averaged_in_each_draw():
-    right, wrong = np.eye(2)[[1, 1]], np.eye(2)[[0, 0]]
-    counts = {
-        0: patient_counts.count_classes(["a", "b"], np.ones(2, int), right),
-        1: patient_counts.count_classes(["c", "d"], np.ones(2, int), wrong),
-    }
-    draws = bootstrap.metrics_by_fold(counts, ["a", "b", "c", "d"], np.ones((3, 4)))
-    assert bootstrap.mean_over_folds(draws, "accuracy", (0, 1)).tolist() == [0.5] * 3
