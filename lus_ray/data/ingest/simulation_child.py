@@ -30,8 +30,9 @@ def serve(connection: socket.socket) -> None:
 
 def _receive(requests: BinaryIO, names: "SimpleQueue[str]") -> None:
     """Why a thread: the process ends with its parent, also in the middle of a long clip."""
-    for line in requests:
-        names.put(json.loads(line))
+    with suppress(ConnectionResetError):  # a parent that was killed had not read a reply
+        for line in requests:
+            names.put(json.loads(line))
     os._exit(0)
 
 
