@@ -53,7 +53,7 @@ def compose(contents: ReportContents, arms: Arms, run: RunResults) -> Document:
         _details(contents, arms),
     )
     title = contents.title or contents.experiment
-    return Document(title, tuple(_lead(contents)), sections, footer=RESEARCH)
+    return Document(title, tuple(lead_blocks(contents)), sections, footer=RESEARCH)
 
 
 def summary_box(contents: ReportContents) -> Box:
@@ -81,7 +81,8 @@ def claims_block(contents: ReportContents) -> Claims:
     return Claims("Claims of the paper", items)
 
 
-def _lead(contents: ReportContents) -> Iterable[Block]:
+def lead_blocks(contents: ReportContents) -> Iterable[Block]:
+    """The first screen: what was found, the main arms, the claims, and what limits them."""
     yield summary_box(contents)
     if forest := result_tables.forest(contents, _labels(contents)):
         yield forest

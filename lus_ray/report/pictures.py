@@ -85,10 +85,8 @@ def draw_examples(run: RunResults, contents: ReportContents) -> list[Block]:
     main = {EXPERT_ARM, *(name for names in contents.highlights.values() for name in names)}
     for title, text, gallery, width_rem, key in _galleries(run):
         rows = [_row(name, own, gallery, width_rem, key) for name, own in gallery.rows]
-        few = [n for n, arm in enumerate(gallery.arms) if arm in main or arm == EXPERT_ARM][
-            :MAX_ARMS
-        ]
-        shown = few or range(min(MAX_ARMS, len(gallery.arms)))
+        by_rank = sorted(range(len(gallery.arms)), key=lambda n: gallery.arms[n] not in main)
+        shown = sorted(by_rank[:MAX_ARMS])
         name, pictures = gallery.rows[0]
         some = Gallery(gallery.fold, tuple(gallery.arms[n] for n in shown), ())
         first = _row(name, [pictures[n] for n in shown], some, width_rem, key)

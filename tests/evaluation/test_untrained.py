@@ -10,7 +10,8 @@ import pytest
 from lus_ray.clip import BIOMARKERS, MASK_SCHEMES
 from lus_ray.evaluation import comparisons, schema, untrained
 from lus_ray.metrics import classification
-from lus_ray.report import markdown, terminal
+from lus_ray.report import compose, rendering, terminal
+from lus_ray.report.blocks import Document
 from tests.evaluation.mask_run import DENSE, write_mask_cell
 from tests.evaluation.run_folders import SEVERITY, arm, compute, write_cell, write_run
 
@@ -43,8 +44,9 @@ def test_a_class_in_no_training_side_is_named_and_has_no_score(never):
     own = never.row("two").classes["3"]
     assert (own.precision, own.recall, own.f1, own.num_folds) == (None, None, None, 0)
     assert own.num_true > 0
-    for render in (terminal.render, markdown.render):
-        assert sentence in " ".join(render(never.contents).split())
+    document = Document("", tuple(compose.lead_blocks(never.contents)), ())
+    for render in (terminal.render, rendering.render_markdown):
+        assert sentence in " ".join(render(document).split())
     assert "NaN" not in schema.to_json(never.contents)
 
 
