@@ -1,5 +1,6 @@
 """HTTP routes of an ingress: security headers, the token, and errors of one line."""
 
+import asyncio
 import hmac
 import ipaddress
 import logging

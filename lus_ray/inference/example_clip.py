@@ -15,7 +15,8 @@ FRAME_MS = 40
 @functools.cache
 def make_example() -> bytes:
     """The clip as an animated grey PNG, which the service reads without loss."""
-    row = next(phantom.clips(patients=1, clips=1, frames=NUM_FRAMES, size=SIDE, seed=SEED))
+    clips = phantom.clips(patients=1, clips=1, frames=NUM_FRAMES, size=SIDE, seed=SEED)
+    row = next(iter(clips))
     first, *others = map(Image.fromarray, row["frames"])
     file = io.BytesIO()
     first.save(file, "png", save_all=True, append_images=others, duration=FRAME_MS, loop=0)

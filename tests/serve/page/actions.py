@@ -2,12 +2,12 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 
-from playwright.sync_api import Page
+from playwright.sync_api import FilePayload, Locator, Page
 
 NAME = "Mustermann_Erika.mp4"
 """Of the chosen file; it must not leave the user's machine."""
 
-PREDICTED = "#result[aria-busy=false]:not([hidden])"
+PREDICTED = ".result[aria-busy=false]:not([hidden])"
 TIMEOUT_MS = 60_000
 
 CONTRASTS = """() => {
@@ -56,19 +56,26 @@ SHIFTS = """() => {
 """Sums unexpected layout shifts (Layout Instability, W3C)."""
 
 
-def choose(page: Page, content: bytes, name: str = NAME) -> None:
-    page.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": content})
+def part(root: Page | Locator, name: str) -> Locator:
+    """A part of the first slot of a page, or of one slot."""
+    return root.locator(f"[data-part={name}]").first
 
 
-def predict(page: Page, content: bytes) -> None:
-    choose(page, content)
-    page.wait_for_selector(PREDICTED, timeout=TIMEOUT_MS)
-    if page.locator("#play").inner_text() == "Pause":
-        page.locator("#play").click()
+def choose(root: Page | Locator, content: bytes, name: str = NAME) -> None:
+    file = FilePayload(name=name, mimeType="video/mp4", buffer=content)
+    part(root, "file").set_input_files(file)
+
+
+def predict(root: Page | Locator, content: bytes) -> None:
+    choose(root, content)
+    root.locator(PREDICTED).wait_for(timeout=TIMEOUT_MS)
+    if part(root, "play").inner_text() == "Pause":
+        part(root, "play").click()
 
 
 def texts(page: Page, selector: str) -> list[str]:
-    return page.locator(selector).all_inner_texts()
+    """Of folded elements, too."""
+    return page.locator(selector).all_text_contents()
 
 
 def rounded(values: list[float], num_decimals: int = 2) -> list[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from lus_ray.data.ingest import phantom
 from tests.serve.page.actions import predict
-from tests.serve.service import to_video
+from tests.serve.service import request, to_video
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -43,13 +44,19 @@ def opening(browser: Browser, url: str) -> Iterator[Page]:
         opened.goto(url)
         expect(opened.locator("#models-summary")).to_contain_text("backbone")
         yield opened
-        assert [text for text in errors if "the server responded with a status" not in text] == []
+        assert [text for text in errors if "Failed to load resource" not in text] == []
 
 
 @pytest.fixture
 def page(browser: Browser, url: str) -> Iterator[Page]:
     with opening(browser, url) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def response(url: str, clip: bytes) -> dict[str, Any]:
+    """The API's response to the clip."""
+    return request(f"{url}/v1/clips", clip).json
 
 
 @pytest.fixture(scope="module")
