@@ -31,13 +31,13 @@ ONE_SEED = SeedSpread()
 class SeedMetric:
     """A metric by fold and seed.
 
-    `values` and `draws` have one entry a fold; `picks` are numbers in [0, 1) that pick the seeds of
-    each draw.
+    All fields have one entry a fold, which may have other seeds: `values` (S), `draws` (S, D), and
+    `picks` (at least S - 1, D), numbers in [0, 1) that pick the seeds of each draw.
     """
 
-    values: Sequence[Float[np.ndarray, "S"]]
-    draws: Sequence[Float[np.ndarray, "S D"]]
-    picks: Sequence[Float[np.ndarray, "M D"]]
+    values: Sequence[Float[np.ndarray, "_"]]
+    draws: Sequence[Float[np.ndarray, "_ D"]]
+    picks: Sequence[Float[np.ndarray, "_ D"]]
 
     def minus(self, other: "SeedMetric") -> "SeedMetric":
         """The difference of two arms, seed by seed."""
@@ -54,11 +54,12 @@ class SeedMetric:
         step = np.sqrt(self._excess())
         means = []
         for drawn, picks in zip(self.draws, self.picks, strict=True):
-            of_all, own = drawn.mean(axis=0), drawn.mean(axis=0)
-            if step:
+            mean = drawn.mean(axis=0)
+            if step and len(drawn) > 1:
                 number = (picks[: len(drawn) - 1] * len(drawn)).astype(np.int64)
                 own = np.take_along_axis(drawn, number, axis=0).mean(axis=0)
-            means.append((1 - step) * of_all + step * own)
+                mean = (1 - step) * mean + step * own
+            means.append(mean)
         return np.mean(means, axis=0)
 
     def spread(self) -> SeedSpread:

@@ -47,13 +47,14 @@ def write_run(run, *entries):
     return run
 
 
-def write_cell(run, arm, task, *, fold=0, score=0.5, label="severity"):
-    folder = run / "cells" / slug(arm) / f"fold{fold}"
+def write_cell(run, arm, task, *, fold=0, seed=0, score=0.5, label="severity"):
+    fold_name = Cell(arm, fold, seed=seed).fold_name
+    folder = run / "cells" / slug(arm) / fold_name
     checkpoint.save(folder / "checkpoint", task(), checkpoint.describe(task), seed=0)
     scores = {} if score is None else {"score": score}
     (folder / "cost.json").write_text(json.dumps({"val_scores": scores}))
-    about = PredictionInfo(arm, fold, label, ("a", "b"), False, "f" * 64)
-    predictions.write(run / "predictions" / slug(arm) / f"fold{fold}.parquet", [], about)
+    about = PredictionInfo(arm, fold, label, ("a", "b"), False, "f" * 64, seed=seed)
+    predictions.write(run / "predictions" / slug(arm) / f"{fold_name}.parquet", [], about)
     return folder
 
 

@@ -123,6 +123,15 @@ def test_the_best_arms_without_a_leak_that_fit_each_other_are_served(tmp_path, a
     assert [(model.arm, model.fold) for model in models] == served
 
 
+def test_the_best_seed_is_served_with_the_readers_of_the_same_seed(run):
+    tree = partial(Expert, kind="DT", label="severity")
+    build(run, LABELS, ("tree", tree, [0.9, 0.9], {"reads": "labels"}))
+    write_cell(run, "labels", biomarkers, fold=0, seed=1, score=0.7, label="biomarkers")
+    write_cell(run, "tree", tree, fold=0, seed=1, score=0.1)
+    served = [(m.arm, m.fold, m.seed, m.folder.parent.name) for m in select_models([run])]
+    assert served == [("labels", 0, 1, "fold0-seed1"), ("tree", 0, 1, "fold0-seed1")]
+
+
 def test_a_cell_without_predictions_is_not_served(run):
     (run / "predictions" / "labels" / "fold1.parquet").unlink()
     assert [model.fold for model in select_models([run])] == [0]

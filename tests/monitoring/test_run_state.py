@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from lus_ray.monitoring.run_state import RunReader, estimate_remaining_s
 from lus_ray.monitoring.states import ArmRow, CellState, RunGrid
+from lus_ray.monitoring.terminal import format_grid
 from tests.monitoring.unfinished_runs import (
     NOW,
     arm,
@@ -220,3 +221,22 @@ FOUR_ARMS = {"a": [DONE], "b": [SLOW], "c": [WAITS], "d": [ENDING]}
 def test_the_time_left_is_estimated_from_finished_epochs_and_cells(cells, kinds, now, expected):
     rows = [ArmRow(name, None, False, tuple(row)) for name, row in cells.items()]
     assert estimate_remaining_s(rows, kinds, now=now) == expected
+
+
+def test_every_seed_of_a_fold_is_a_column_of_its_own(tmp_path):
+    out = write_run(tmp_path, arm("a", **SEARCH), arm("b", reads="a"), seeds=2)
+    for fold, seed in ((0, 0), (1, 0), (1, 1)):
+        write_cell(out, "a", fold, seed=seed, finished=True)
+    write_cell(out, "a", 0, seed=1, scores=[0.5])
+    write_cell(out, "b", 1, seed=1, error="the loss is nan")
+    write_status(out, running=running_cells("a/fold0-seed1"))
+    grid = read(out)
+    assert grid.columns == ("fold 0", "fold 1", "fold 0, seed 1", "fold 1, seed 1")
+    assert states(grid) == [
+        "finished", "finished", "running", "finished", "waiting", "waiting", "waiting", "failed",
+    ]  # fmt: skip
+    assert grid.arms[0].cells[2].path == "cells/a/fold0-seed1"
+    assert (grid.num_cells, grid.counts["finished"]) == (8, 3)
+    text = format_grid(grid)
+    assert "fold 1, seed 1" in text.splitlines()[4]
+    assert "✗ b/fold1-seed1: the loss is nan" in text

@@ -7,6 +7,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import slug
 
 NOW = 1_000_000.0
@@ -22,10 +23,11 @@ def arm(name: str, **settings: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_run(out: Path, *arms: dict[str, Any], num_folds: int = 2) -> Path:
+def write_run(out: Path, *arms: dict[str, Any], num_folds: int = 2, **facts: Any) -> Path:
     """A run of these arms in which nothing has started."""
     out.mkdir(parents=True, exist_ok=True)
     record = {"experiment": "study", "title": "A study", "size": "smoke", "arms": list(arms)}
+    record |= facts
     (out / "experiment.json").write_text(json.dumps(record))
     folds = {"folds": [{"number": fold, "test": []} for fold in range(num_folds)]}
     (out / "folds.json").write_text(json.dumps(folds))
@@ -35,11 +37,12 @@ def write_run(out: Path, *arms: dict[str, Any], num_folds: int = 2) -> Path:
 def write_cell(
     out: Path, name: str, fold: int, *, scores: Scores = (), num_starts: int = 1,
     error: str | None = None, finished: bool = False, seconds: float = 20.0,
-    sample: int | None = None, began: float = NOW - 50,
+    sample: int | None = None, began: float = NOW - 50, seed: int = 0,
 ) -> Path:  # fmt: skip
     """Write the files of a started cell; returns its folder."""
-    folder = out / "cells" / slug(name) / f"fold{fold}"
-    predictions = out / "predictions" / slug(name) / f"fold{fold}.parquet"
+    fold_name = Cell(name, fold, seed=seed).fold_name
+    folder = out / "cells" / slug(name) / fold_name
+    predictions = out / "predictions" / slug(name) / f"{fold_name}.parquet"
     if sample is not None:
         folder /= f"sample{sample}"
         predictions = predictions.parent / "samples" / f"fold{fold}-{sample}.parquet"

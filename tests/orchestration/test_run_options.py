@@ -127,14 +127,16 @@ def test_the_command_of_a_run_works_in_a_shell_in_any_folder(tmp_path, monkeypat
     (tmp_path / "my clips").mkdir()
     options = {
         "data": Path("my clips"), "arms": "sifa covid→cap,$(id)", "folds": None,
-        "settings": ("arm.recipe.epochs=3", "e2e severity.recipe.oversample=it's"), "samples": 4,
+        "settings": ("arm.recipe.epochs=3", "e2e severity.recipe.oversample=it's"),
+        "samples": 4, "seeds": 3,
         "weights": "resnet18-imagenet", "weak": True,
     }  # fmt: skip
     command = run_options.format_command("biomarkers", "laptop", options)
     assert "→" in command
     assert shlex.split(command) == [
         "lus", "run", "biomarkers", "--size", "laptop", "--data", str(tmp_path / "my clips"),
-        "--arms", "sifa covid→cap,$(id)", "--samples", "4", "--weights", "resnet18-imagenet",
+        "--arms", "sifa covid→cap,$(id)", "--seeds", "3", "--samples", "4",
+        "--weights", "resnet18-imagenet",
         "--weak", "--set", "arm.recipe.epochs=3",
         "--set", "e2e severity.recipe.oversample=it's",
     ]  # fmt: skip

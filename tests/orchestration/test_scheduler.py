@@ -8,11 +8,13 @@ import pytest
 from ray.tune.search import Searcher
 
 from lus_ray.experiment import Experiment, Search
+from lus_ray.folds import Fold
 from lus_ray.monitoring.events import Observer
 from lus_ray.orchestration.scheduler import CellScheduler
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
+from lus_ray.runs.prepare import list_cells
 from tests.orchestration.cheap_cells import experiment
 
 RAISED = "ray::trial()\nlus_ray.errors.CellError: its labels are gone"
@@ -37,10 +39,11 @@ class RecordingObserver(Observer):
 
 
 def make_scheduler(
-    chosen: Experiment, out: Path, *, num_folds: int = 1
+    chosen: Experiment, out: Path, *, num_folds: int = 1, seeds: int = 1
 ) -> tuple[CellScheduler, RecordingObserver]:
     observer = RecordingObserver()
-    cells = tuple(Cell(arm.name, fold) for arm in chosen.arms for fold in range(num_folds))
+    assigned = [Fold(number, (), (), ()) for number in range(num_folds)]
+    cells = list_cells(chosen, assigned, seeds=seeds)
     plan = RunPlan(chosen, "smoke", (), (), "", RunFolder(out), cells)
     return CellScheduler(plan, observer, lambda cell: 0.0), observer
 
@@ -100,6 +103,40 @@ def test_a_search_over_the_mean_finishes_a_sample_before_the_next(tmp_path, over
         scheduler.suggest(f"trial {number}")
         end(scheduler, f"trial {number}")
     assert [(cell.sample, cell.fold) for cell in observer.started] == order
+
+
+def test_a_cell_waits_for_its_inputs_of_the_same_seed(tmp_path):
+    scheduler, observer = make_scheduler(experiment(6), tmp_path, seeds=2)
+    scheduler.suggest("first")
+    scheduler.suggest("second")
+    assert scheduler.suggest("too early") is None
+    end(scheduler, "second")
+    scheduler.suggest("third")
+    end(scheduler, "first", error=RAISED)
+    assert scheduler.suggest("blocked") is None
+    assert [cell.name for cell in observer.started] == [
+        "intensity/fold0", "intensity/fold0-seed1", "prior 0/fold0-seed1",
+    ]  # fmt: skip
+    assert observer.blocked == [Cell("prior 0", 0)]
+
+
+@pytest.mark.parametrize("is_resumed", [False, True])
+def test_other_seeds_use_the_settings_that_the_search_of_the_first_chose(tmp_path, is_resumed):
+    chosen = replace(searched(), arms=searched().arms[:1])
+    scheduler, observer = make_scheduler(chosen, tmp_path, seeds=1 if is_resumed else 2)
+    for number, score in enumerate((0.2, 0.6)):
+        scheduler.suggest(f"sample {number}")
+        end(scheduler, f"sample {number}", score=score)
+    best = observer.started[1].settings
+    if is_resumed:
+        assert scheduler.suggest("none") == Searcher.FINISHED
+        scheduler, observer = make_scheduler(chosen, tmp_path, seeds=2)
+    scheduler.suggest("seed 1")
+    assert observer.started[-1] == Cell("intensity", 0, settings=best, seed=1)
+    assert best
+    end(scheduler, "seed 1")
+    assert scheduler.suggest("none") == Searcher.FINISHED
+    assert scheduler.finished == {Cell("intensity", 0), Cell("intensity", 0, seed=1)}
 
 
 def searched(over: str = "mean") -> Experiment:

@@ -15,6 +15,14 @@ def test_a_cell_and_its_sample_have_folders_and_prediction_files(tmp_path):
     assert CellFolder.at(cell.path) == cell
 
 
+def test_a_cell_of_another_seed_has_a_folder_beside_that_of_the_first(tmp_path):
+    cell = RunFolder(tmp_path).cell(Cell("A, b", 12, seed=3))
+    assert cell.path == tmp_path / "cells/a-b/fold12-seed3"
+    assert cell.predictions == tmp_path / "predictions/a-b/fold12-seed3.parquet"
+    assert (cell.number, cell.seed) == (12, 3)
+    assert CellFolder.at(cell.path) == cell
+
+
 def test_a_cell_is_finished_once_its_prediction_file_exists(tmp_path):
     run = RunFolder(tmp_path)
     for cell in (Cell("b", 0), Cell("a", 1), Cell("a", 0, 2)):

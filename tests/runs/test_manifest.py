@@ -126,6 +126,22 @@ def test_every_command_of_a_run_is_recorded_once(prepare, tmp_path):
     assert record_of(tmp_path)["commands"] == ["lus run all", "lus run one --arms a"]
 
 
+def test_more_seeds_add_cells_and_fewer_are_refused(prepare, tmp_path):
+    first = prepare(FIXED, tmp_path)
+    finished = first.folder_of(first.cells[0])
+    finished.predictions.parent.mkdir(parents=True)
+    finished.predictions.touch()
+    more = prepare(FIXED, tmp_path, seeds=2)
+    assert [(cell.fold, cell.seed) for cell in more.unfinished_cells()] == [
+        (1, 0), (2, 0), (0, 1), (1, 1), (2, 1),
+    ]  # fmt: skip
+    assert more.folds == first.folds
+    assert prepare(FIXED, tmp_path).cells == more.cells
+    with pytest.raises(InputError, match="a run with 2 seeds, not 1; leave out --seeds or"):
+        prepare(FIXED, tmp_path, seeds=1)
+    assert record_of(tmp_path)["seeds"] == 2
+
+
 def test_the_path_of_the_clips_is_recorded_as_absolute(
     prepare, phantom_store, tmp_path, monkeypatch
 ):

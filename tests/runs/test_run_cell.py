@@ -18,7 +18,7 @@ from lus_ray.metrics import segmentation
 from lus_ray.nets import FrameCNN, UNet
 from lus_ray.predictor import predict
 from lus_ray.runs import cell_predictions, cell_rows, predictions, run_cell
-from lus_ray.runs.cell import Cell
+from lus_ray.runs.cell import Cell, cell_seed
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan
 from lus_ray.tasks import Ensemble, FrameScore, Segmentation
@@ -153,15 +153,42 @@ def ignore(values):
 def run_arms(tmp_path, masked):
     """`run_arms(arms, *names)` runs cells and returns their folders."""
 
-    def run(arms, *names, rows=masked[0], fold=0, fit=None):
+    def run(arms, *names, rows=masked[0], fold=0, fit=None, seed=0):
         experiment = Experiment("t", "t", rotating(3), arms, ("mean_iou",))
         folds = tuple(replace(FOLD, number=number) for number in range(3))
         plan = RunPlan(experiment, "smoke", folds, rows, "0", RunFolder(tmp_path))
         for name in names:
-            run_cell.run(Cell(name, fold), plan, masked[1], ignore, fit=fit)
-        return [plan.folder_of(Cell(name, fold)) for name in names]
+            run_cell.run(Cell(name, fold, seed=seed), plan, masked[1], ignore, fit=fit)
+        return [plan.folder_of(Cell(name, fold, seed=seed)) for name in names]
 
     return run
+
+
+def test_another_seed_gives_other_weights_on_the_same_folds(run_arms):
+    arms = (
+        Arm("dense", DENSE, RECIPE, label="dense masks"),
+        Arm("started", DENSE, label="dense masks", start="dense"),
+        Arm("joined", partial(Ensemble, members=(DENSE,)), label="dense masks", members=("dense",)),
+    )
+    names = [arm.name for arm in arms]
+    first, second = (run_arms(arms, *names, seed=seed) for seed in (0, 1))
+    weights = [[c.checkpoint.joinpath("weights.safetensors").read_bytes() for c in cells]
+               for cells in (first, second)]  # fmt: skip
+    for dense, started, _ in weights:  # every arm continues with the cell of its own seed
+        assert started == dense
+    for one, other in zip(*weights, strict=True):
+        assert one != other
+    infos, tables = zip(*(predictions.read(c.predictions) for c in (*first, *second)), strict=True)
+    assert [info.seed for info in infos] == [0, 0, 0, 1, 1, 1]
+    splits = [table.select(["clip", "split"]).to_pylist() for table in tables]
+    assert all(split == splits[0] for split in splits)
+    assert (first[0].path / "pictures").exists()
+    assert not (second[0].path / "pictures").exists()
+
+
+def test_the_first_seed_is_that_of_earlier_versions():
+    assert cell_seed(0, Cell("dense", 2)) == 1_688_211_145
+    assert Cell("dense", 2).name == "dense/fold2"
 
 
 def test_a_member_that_was_trained_with_other_settings_is_refused(run_arms):
