@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from lus_ray.cli.options import AT_LEAST_ONE, FOLDER, PATH_OR_URI, SIZES, refuse_unwritable
-from lus_ray.errors import LusError
+from lus_ray.errors import InputError, LusError
 
 
 @click.command()
@@ -76,13 +76,44 @@ def run(experiment: str, out: Path | str | None, size: str, smoke: bool, **optio
 
 
 @click.command()
-@click.argument("folder", type=PATH_OR_URI)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH_OR_URI)
+@click.option("--out", type=FOLDER, help="Also write the comparison of several runs there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def report(folder: Path | str, as_json: bool) -> None:
-    """Write the report of the run FOLDER (or URI) again and print it."""
+def report(runs: tuple[Path | str, ...], out: Path | None, as_json: bool) -> None:
+    """Write the report of a run folder (or URI) again and print it.
+
+    Several runs of one study are printed side by side, and their folders are left as they are.
+    """
     from lus_ray.runs.layout import open_for_reading
 
-    _report(open_for_reading(folder), as_json)
+    if len(runs) > 1:
+        _compare(runs, out, as_json)
+    elif out is not None:
+        raise InputError("--out: the report of one run goes into its folder; leave it out")
+    else:
+        _report(open_for_reading(runs[0]), as_json)
+
+
+def _compare(locations: tuple[Path | str, ...], out: Path | None, as_json: bool) -> None:
+    from lus_ray.report import comparison, terminal
+    from lus_ray.runs.layout import open_for_reading
+
+    if out is not None:
+        refuse_unwritable(out, "--out")
+    folders = [open_for_reading(location) for location in locations]
+    short = [str(folder.display_name).rstrip("/").rpartition("/")[2] for folder in folders]
+    names = short if len(set(short)) == len(short) else list(map(str, locations))
+    if len(set(names)) < len(names):
+        raise InputError(f"{names[0]}: named twice; name different runs")
+    contents = comparison.read(
+        {name: folder.path for name, folder in zip(names, folders, strict=True)}
+    )
+    document = comparison.compose(contents)
+    text = terminal.render(document, colour=sys.stdout.isatty())
+    click.echo(comparison.to_json(contents) if as_json else text)
+    if out is not None:
+        page = comparison.write(document, out)
+        click.echo(f"report: {page}", err=as_json)
 
 
 def _run(

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
+from lus_ray.evaluation import scored_arms
 from lus_ray.evaluation.results import RunResults
-from lus_ray.evaluation.schema import DomainResult, ReportContents
+from lus_ray.evaluation.schema import DomainResult, MissingCell, ReportContents
 from lus_ray.evaluation.scored_arms import Arms
 from lus_ray.report import (
     detail_tables,
@@ -84,12 +85,14 @@ def claims_block(contents: ReportContents) -> Claims:
 def lead_blocks(contents: ReportContents) -> Iterable[Block]:
     """The first screen: what was found, the main arms, the claims, and what limits them."""
     yield summary_box(contents)
-    if forest := result_tables.forest(contents, _labels(contents)):
+    if forest := result_tables.forest(contents, findings.order_labels(contents)):
         yield forest
     if contents.claims:
         yield claims_block(contents)
     if contents.missing:
-        cells = tuple(f"{row.arm}, fold {row.fold}" for row in contents.missing)
+        cells = tuple(
+            f"{row.arm}, {scored_arms.name_cell(row.fold, row.seed)}" for row in contents.missing
+        )
         yield Paragraph(
             f"Cells missing: {len(cells)}. Means cover the finished folds and are marked. Run the "
             "same command again to complete them.",
@@ -100,15 +103,13 @@ def lead_blocks(contents: ReportContents) -> Iterable[Block]:
         yield Paragraph(warning, is_notice=True)
 
 
-def _labels(contents: ReportContents) -> list[str]:
-    """The label of the finding first."""
-    first = findings.leading_label(contents)
-    return sorted(contents.labels, key=lambda label: label != first)
+def _cell_name(cell: MissingCell) -> str:
+    return f"{cell.arm}, {scored_arms.name_cell(cell.fold, cell.seed)}"
 
 
 def _results(contents: ReportContents) -> Section:
     blocks: list[Block] = []
-    for label in _labels(contents):
+    for label in findings.order_labels(contents):
         blocks += [result_tables.main_table(contents, label), _all_arms(contents, label)]
     blocks.append(Paragraph(result_tables.MAIN))
     return Section("Results", "results", tuple(blocks), is_brief=True)
@@ -128,7 +129,9 @@ def _all_arms(contents: ReportContents, label: str) -> Details:
 
 
 def _experts(contents: ReportContents) -> Iterable[Section]:
-    tables = [result_tables.expert_table(contents, label) for label in _labels(contents)]
+    tables = [
+        result_tables.expert_table(contents, label) for label in findings.order_labels(contents)
+    ]
     if shown := tuple(table for table in tables if table is not None):
         yield Section("Experts by the features that they read", "experts", shown, is_grid=True)
 
@@ -202,7 +205,7 @@ def _costs(contents: ReportContents) -> Section:
 
 def _details(contents: ReportContents, arms: Arms) -> Section:
     blocks: list[Block] = []
-    for label in _labels(contents):
+    for label in findings.order_labels(contents):
         name = metric_names.label_name(label)
         curves = pictures.draw_curves(arms, contents.highlights[label], label)
         classes = _class_tables(contents, label)
@@ -220,7 +223,10 @@ def _details(contents: ReportContents, arms: Arms) -> Section:
         but = ", except for arms marked selected on test" if chosen_on_test else ""
         note = Paragraph(TRAINING.format(but=but))
         blocks.append(Details("Training", (note, *training)))
-    if notes := tuple(f"{own.arm}, fold {own.fold}: {own.note}" for own in contents.cell_notes):
+    if notes := tuple(
+        f"{own.arm}, {scored_arms.name_cell(own.fold, own.seed)}: {own.note}"
+        for own in contents.cell_notes
+    ):
         blocks.append(Details(f"Notes of cells ({len(notes)})", (Points(notes),)))
     blocks.append(Details("How to read this", (Facts(tuple(contents.notes.items())),)))
     trace = tuple(formatting.provenance(contents).items())

@@ -7,11 +7,10 @@ from typing import Any
 
 from lus_ray.evaluation import verdicts
 from lus_ray.evaluation.schema import ArmResult, Number, ReportContents
-from lus_ray.report import metric_names
+from lus_ray.report import formatting, metric_names
 
 PHANTOM = "phantom"
 MAX_OTHERS = 3
-SEEDS = "the intervals cover the choice of patients, not the seed of the training"
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,12 @@ def leading_label(contents: ReportContents) -> str | None:
     """The label of the first claim that this run has an arm of, else of the first arm."""
     claimed = (contents.label_of(claim.better) for claim in contents.claims)
     return next(filter(None, claimed), next(iter(contents.labels), None))
+
+
+def order_labels(contents: ReportContents) -> list[str]:
+    """The leading label first."""
+    first = leading_label(contents)
+    return sorted(contents.labels, key=lambda label: label != first)
 
 
 def leading_metric(contents: ReportContents, label: str) -> str | None:
@@ -73,6 +78,7 @@ def _data(contents: ReportContents) -> str:
     num_folds = len(contents.folds["sizes"])
     size = (
         f"size {contents.size}: {_count(len(contents.arms), 'arm')}, {_count(num_folds, 'fold')}, "
+        f"{f'{contents.seeds} seeds, ' if contents.seeds > 1 else ''}"
         f"{_count(num_test_patients(contents), 'test patient')}"
     )
     if is_synthetic(sources):
@@ -90,7 +96,7 @@ def _finding(contents: ReportContents) -> str:
     metric = leading_metric(contents, first) or ""
     num_peers = sum(not peer.baseline and not peer.leak for peer in contents.arms_of(first))
     best = f"the best of {num_peers} arms is " if num_peers > 1 else ""
-    score = f"{_percent(arm.mean[metric])} % ({metric_names.name(metric, first)}"
+    score = f"{formatting.percent_text(arm.mean[metric])} % ({metric_names.name(metric, first)}"
     result = f"{score}{_limits(arm.interval.get(metric))}), {_versus(arm, metric)}"
     others = [_other_result(contents, label) for label in contents.labels if label != first]
     shown = ", ".join([text for text in others if text][:MAX_OTHERS])
@@ -105,8 +111,8 @@ def _other_result(contents: ReportContents, label: str) -> str:
         return ""
     name, known = metric_names.label_name(label), arm.difference.get(metric)
     if known is None or known.value is None:
-        score = f"{_percent(arm.mean[metric])} % ({metric_names.name(metric, label)}, no baseline)"
-        return f"{name} {score}"
+        score = f"{formatting.percent_text(arm.mean[metric])} %"
+        return f"{name} {score} ({metric_names.name(metric, label)}, no baseline)"
     low, high = known.interval
     limits = "" if low is None or high is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
     return f"{name} {100 * known.value:+.1f}{limits} points"
@@ -140,15 +146,14 @@ def _certainty(contents: ReportContents) -> str:
         parts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
         verdict = f"As sure as {num_patients:,} test patients allow"
         verdict += f": of {claims} of the paper, {parts}" if claims else ""
-    return f"{verdict}; {SEEDS}."
+    seeds = ", not the seed of the training (one seed)"
+    if contents.seeds > 1:
+        seeds = f" and the {contents.seeds} seeds of the training"
+    return f"{verdict}; the intervals cover the choice of patients{seeds}."
 
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def _percent(value: Number) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
 
 
 def _quote(arm: ArmResult) -> str:

@@ -22,7 +22,7 @@ def score_cell(arm: schema.ArmResult, metric: str) -> Cell:
         return Cell("undefined" if arm.folds else "missing", tone="absent")
     numbers = {"": percent(mean), "std": percent(std)}
     folds = partial_folds(arm, metric)
-    return Cell(spread(mean, std), (folds,) if folds else (), numbers)
+    return Cell(spread(mean, std) + (f" ({folds})" if folds else ""), numbers=numbers)
 
 
 def interval_cell(interval: schema.Limits | None) -> Cell:
@@ -115,8 +115,12 @@ def percent(value: schema.Number) -> float | None:
     return None if value is None else round(100 * value, 6)
 
 
+def percent_text(value: schema.Number) -> str:
+    return ABSENT if value is None else f"{100 * value:.1f}"
+
+
 def share(value: schema.Number) -> Cell:
-    return Cell(ABSENT if value is None else f"{100 * value:.1f}", numbers={"": percent(value)})
+    return Cell(percent_text(value), numbers={"": percent(value)})
 
 
 def number(value: schema.Number, pattern: str = ".2f") -> Cell:

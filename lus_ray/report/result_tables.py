@@ -72,7 +72,7 @@ def all_tables(contents: ReportContents, label: str) -> list[Table]:
         rows = tuple(
             (
                 formatting.arm_cell(arm),
-                *(_full_score(arm, metric) for metric in metrics),
+                *(full_score_cell(arm, metric) for metric in metrics),
                 formatting.number(arm.num_patients, "d"),
             )
             for arm in arms
@@ -158,18 +158,8 @@ def main_arms(contents: ReportContents, label: str) -> list[ArmResult]:
     return [arm for arm in arms if arm.name in contents.highlights[label]] or arms
 
 
-def _leading_metrics(contents: ReportContents, label: str) -> list[str]:
-    metrics = contents.metrics_of(label)
-    first = findings.leading_metric(contents, label) or metrics[0]
-    return [first, *(metric for metric in metrics if metric != first)]
-
-
-def _best(arms: Sequence[ArmResult], metric: str) -> list[int]:
-    scored = [(arm.mean[metric], n) for n, arm in enumerate(arms) if arm.mean.get(metric)]
-    return [max(scored, key=lambda pair: float(pair[0] or 0))[1]] if scored else []
-
-
-def _full_score(arm: ArmResult, metric: str) -> Cell:
+def full_score_cell(arm: ArmResult, metric: str) -> Cell:
+    """A score with its interval, its difference to the best baseline and the paper."""
     own, versus = formatting.score_cell(arm, metric), formatting.difference_cell(arm, metric)
     limits = formatting.limits(arm.interval.get(metric))
     paper = formatting.paper_cell(arm, metric)
@@ -189,6 +179,17 @@ def _full_score(arm: ArmResult, metric: str) -> Cell:
     }
     tone = own.tone or versus.tone
     return Cell(own.text, tuple(filter(None, remarks)), numbers, tone=tone)
+
+
+def _leading_metrics(contents: ReportContents, label: str) -> list[str]:
+    metrics = contents.metrics_of(label)
+    first = findings.leading_metric(contents, label) or metrics[0]
+    return [first, *(metric for metric in metrics if metric != first)]
+
+
+def _best(arms: Sequence[ArmResult], metric: str) -> list[int]:
+    scored = [(arm.mean[metric], n) for n, arm in enumerate(arms) if arm.mean.get(metric)]
+    return [max(scored, key=lambda pair: float(pair[0] or 0))[1]] if scored else []
 
 
 def _shaded(arm: ArmResult | None, metric: str, values: Sequence[float]) -> Cell:

@@ -4,7 +4,7 @@ The text has no colours unless a terminal shows it.
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -14,9 +14,11 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from lus_ray.report import blocks
-from lus_ray.report.blocks import Block, Cell, Document
+from lus_ray.report.blocks import Block, Document
 
 WIDTH = 80
+UNBROKEN = 24
+"""Longest text of a cell that is never broken into lines."""
 STYLES = {
     "better": "green", "worse": "yellow", "supported": "green", "contradicted": "yellow",
 }  # fmt: skip
@@ -79,16 +81,10 @@ def _table(block: blocks.Table) -> RenderableType:
         padding=(0, 2, 0, 0), header_style="dim", expand=False,
     )  # fmt: skip
     for number, title in enumerate(block.columns[: block.brief]):
-        table.add_column(escape(title), no_wrap=number > 0, overflow="fold")
-    for number, row in enumerate(block.rows):
-        style = "bold" if number in block.strong else ""
-        table.add_row(*_cells(row[: block.brief]), style=style)
+        is_short = all(len(row[number].text) <= UNBROKEN for row in block.rows)
+        table.add_column(escape(title), no_wrap=number > 0 and is_short, overflow="fold")
+    for number, (first, *others) in enumerate(block.rows):
+        name = first.text + "".join(f" ({remark})" for remark in first.remarks)
+        cells = [Text(own.text, STYLES.get(own.tone, "")) for own in others[: block.brief - 1]]
+        table.add_row(Text(name), *cells, style="bold" if number in block.strong else "")
     return table
-
-
-def _cells(row: Sequence[Cell]) -> Iterable[Text]:
-    first, *others = row
-    yield Text(first.text + "".join(f" ({remark})" for remark in first.remarks))
-    yield from (
-        Text(cell.text + "*" * bool(cell.remarks), STYLES.get(cell.tone, "")) for cell in others
-    )

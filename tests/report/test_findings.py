@@ -43,7 +43,10 @@ def test_certainty_depends_on_size_and_test_patients(clip_report):
     many = replace(laptop, arms=tuple(replace(arm, num_patients=300) for arm in laptop.arms))
     sure = findings.summarise(many).certainty
     assert sure.startswith("As sure as 300 test patients allow: of 1 claim of the paper, 1 not tes")
-    assert sure.endswith("not the seed of the training.")
+    assert sure.endswith("patients, not the seed of the training (one seed).")
+    repeated = findings.summarise(replace(many, seeds=3))
+    assert repeated.certainty.endswith("patients and the 3 seeds of the training.")
+    assert "3 seeds" in repeated.data
 
 
 def test_without_a_score_there_is_no_finding(clip_report):

@@ -99,7 +99,7 @@ PLACES = {
         ("frame_report", "markdown", ["- Setting 1: every test frame",
          "uninorm on all patients (patients overlap)",
          "- published protocol (uninorm on all patients − uninorm): weighted F1 +"]),
-        ("frame_report", "terminal", ["uninorm on all patients (patients overlap)",
+        ("frame_report", "terminal", ["uninorm on all", "overlap)",
          "- published protocol (uninorm on all patients − uninorm): weighted F1 +",
          "Weak supervision"]),
         ("frame_report", "top", ["Weak supervision"]),
