@@ -137,7 +137,8 @@ class Viewer {
     const nothing = make("option", { disabled: true }, "no finding to explain");
     this.ui.overlay.replaceChildren(new Option("none", "none"), ...(masks ? [new Option("segmentation", "masks")] : []),
       make("optgroup", { label: "where it looked" }, ...(targets.length ? targets : [nothing])));
-    this.ui.overlay.value = targets.length ? "0" : masks ? "masks" : "none";
+    const present = targets.find(({ text }) => !isAbsence(text)) || targets[0];
+    this.ui.overlay.value = present ? present.value : masks ? "masks" : "none";
     this.showOverlay();
   }
 
