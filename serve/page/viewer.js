@@ -6,7 +6,8 @@ const LONGER_SIDE = 960; // of the canvases, so that lines stay fine
 const MAX_ZOOM = 8;
 const SCORES = [["#2f7ff0", "regular pleura, A-lines"], ["#f5a623", "indented pleura, vertical artefacts"],
   ["#fff3a6", "broken pleura, small consolidations"], ["#b5366f", "white lung"]];
-const HEAT = Uint32Array.from({ length: 256 }, (_, value) => packBytes(255, 40 + value * 0.7, 0, value));
+const HEAT = Uint32Array.from({ length: 256 }, // opacity grows with the square, so that little stays dark
+  (_, value) => packBytes(255, 40 + value * 0.7, 0, value * value / 255));
 
 class Viewer {
   // `others` gives the viewers that play together with this one.

@@ -72,6 +72,7 @@ def test_the_example_is_called_synthetic(page: Page):
     page.locator(PREDICTED).wait_for(timeout=TIMEOUT_MS)
     assert "attention=true" in sent.value.url
     expect(part(page, "caption")).to_contain_text("It shows no patient.")
+    expect(part(page, "summary")).to_contain_text("Looks like lung ultrasound")
 
 
 def test_two_clips_play_together(page: Page, clip: bytes):
