@@ -15,7 +15,7 @@ from lus_ray.figures.charts import (
 )
 from lus_ray.figures.mask_overlays import CLASS_COLOURS, draw_masks
 from lus_ray.figures.style import HALO, LINES, render_svg, shorten
-from lus_ray.figures.thumbnails import ARM, EXPERT, draw_segmentations, draw_translations
+from lus_ray.figures.thumbnails import ARM, EXPERT, draw_image_rows, draw_segmentations
 
 __all__ = [
     "ARM",
@@ -27,12 +27,12 @@ __all__ = [
     "draw_attention",
     "draw_bars",
     "draw_confusion",
+    "draw_image_rows",
     "draw_masks",
     "draw_reliability",
     "draw_roc",
     "draw_segmentations",
     "draw_training",
-    "draw_translations",
     "render_svg",
     "shorten",
 ]

@@ -65,10 +65,10 @@ def draw_segmentations(
     return _arrange(rows or [[("", use, width, height)]], title=title, before=shared)
 
 
-def draw_translations(
+def draw_image_rows(
     rows: Sequence[Sequence[tuple[str, UInt8[np.ndarray, "_ _"]]]], *, title: str = ""
 ) -> str:
-    """Rows of named images: a frame, its translation to the other domain, and the way back."""
+    """Rows of named images, for example a frame, its translation to another domain and back."""
     panels = [
         [(name, _image(image), *_small_size(image.shape)[::-1]) for name, image in row]
         for row in rows

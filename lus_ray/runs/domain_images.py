@@ -114,6 +114,6 @@ def _draw_translation(
     )
     row = [(f"{here} frame", image), (f"as {there}", translated), ("reconstructed", back)]
     error = np.abs(back.astype(int) - image).mean()
-    svg = figures.draw_translations([row])
+    svg = figures.draw_image_rows([row])
     error_text = f"reconstructed with a mean error of {error:.1f} of 255 grey levels"
     return ExampleImage("-translated", "translations", svg, f"{here} as {there}: {error_text}")

@@ -22,16 +22,21 @@ from lus_ray.data.loading.batches import Pixels
 from lus_ray.data.loading.sampler import images_of
 from lus_ray.data.transforms.view import View
 from lus_ray.metrics import segmentation
+from lus_ray.predictor import Prediction, predict
 from lus_ray.runs import domain_images
 from lus_ray.runs.domain_images import DomainPair, ExampleImage
 from lus_ray.runs.layout import CAPTIONS
+from lus_ray.tasks.clip_classification import ClipNetwork
 from lus_ray.tasks.frame_diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import to_unit_range
 
 NUM_EXAMPLES = 4
-Drawable = FrameScore | FrameDiagnosis | Segmentation
+NUM_FRAMES = 4
+"""Frames of the first sample of an example clip, evenly spaced."""
+NUM_SIGNS = 3
+Drawable = FrameScore | FrameDiagnosis | Segmentation | ClipNetwork
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -45,7 +50,7 @@ def draw(
     learns: Mapping[str, Any] = NOTHING,
     unlabelled: Mapping[str, Any] = NOTHING,
 ) -> None:
-    """Write images of an example of each score, of each class, or of a few patients.
+    """Write images of an example of each score or class, or of a few patients.
 
     For a task that translates frames, `learns` are the column values of clips of its source domain
     and `unlabelled` those of its target domain.
@@ -57,7 +62,8 @@ def draw(
         for image in _draw_example(task, row, frame, pixels, domains=domains, device=device):
             name = f"{number}{image.suffix}.svg"
             (folder / name).write_text(image.svg)
-            shown = {"file": name, "example": f"{row['clip']}#{frame}"}
+            example = row["clip"] if isinstance(task, ClipNetwork) else f"{row['clip']}#{frame}"
+            shown = {"file": name, "example": example}
             captions.append({**shown, "caption": image.caption, "kind": image.kind})
     (folder / CAPTIONS).write_text(json.dumps(captions, indent=1) + "\n")
 
@@ -67,6 +73,9 @@ def _draw_example(
 ) -> Iterator[ExampleImage]:
     assert isinstance(task.view, View)
     (resized,) = pixels.clips([row], task.view)
+    if isinstance(task, ClipNetwork):
+        yield ExampleImage("", "inputs", *draw_inputs(task, resized, row, device=device))
+        return
     image = resized[frame]
     if not isinstance(task, Segmentation):
         target = task.target(row)
@@ -80,6 +89,32 @@ def _draw_example(
         yield from domain_images.draw(task, row, image, mask, domains=domains, device=device)
     else:
         yield ExampleImage("", "masks", *draw_masks(task, image, mask, device=device))
+
+
+def draw_inputs(
+    task: ClipNetwork, frames: UInt8[np.ndarray, "N H W"], row: Row, *, device: str
+) -> tuple[str, str]:
+    """An SVG of frames as a network reads them, and a caption with its prediction."""
+    assert isinstance(task.view, View)
+    read = task.view.sample_indices(len(frames))[0]
+    few = read[np.linspace(0, len(read) - 1, min(NUM_FRAMES, len(read))).round().astype(int)]
+    svg = figures.draw_image_rows([[(f"frame {n}", frames[n]) for n in few.tolist()]])
+    return svg, _describe(task, row, predict(task, frames, device=device))
+
+
+def _describe(task: ClipNetwork, row: Row, prediction: Prediction) -> str:
+    probability, true = prediction["probability"], task.target(row)
+    likely = np.argsort(-probability, kind="stable")
+    if task.multilabel:
+        known = {1: ", present", 0: ", absent"}
+        marks = [known.get(entry, "") for entry in true or [-1] * len(likely)]
+        signs = [f"{task.classes[k]} {probability[k]:.2f}{marks[k]}" for k in likely[:NUM_SIGNS]]
+        return f"most probable: {'; '.join(signs)}"
+    truth = "not annotated" if true is None else task.classes[true]
+    return (
+        f"{task.label} {truth}, predicted {task.classes[likely[0]]} with probability "
+        f"{probability[likely[0]]:.2f}"
+    )
 
 
 def draw_attention(
@@ -138,6 +173,8 @@ def select_examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]
     Patients differ where possible. The frame is the middle one of those with the label, and of
     the tested ones where a row lists its images.
     """
+    if isinstance(task, ClipNetwork):
+        return _select_clips(rows)
     tested = sorted(
         (row for row in rows if row["split"] == "test" and task.target(row) is not None),
         key=lambda row: row["clip"],
@@ -156,6 +193,15 @@ def select_examples(task: Drawable, rows: Sequence[Row]) -> list[tuple[Row, int]
         if frames:  # in a split over images, a clip may have only altered copies to test
             patients.setdefault(row["patient"], (row, frames[len(frames) // 2]))
     return list(patients.values())[:NUM_EXAMPLES]
+
+
+def _select_clips(rows: Sequence[Row]) -> list[tuple[Row, int]]:
+    """A test clip of each severity, or of the first patients where none has one."""
+    tested = sorted((row for row in rows if row["split"] == "test"), key=lambda row: row["clip"])
+    if any(row["severity"] is not None for row in tested):
+        return _one_per_label(tested, range(NUM_SEVERITIES), lambda row: [row["severity"]])
+    patients = {row["patient"]: row for row in reversed(tested)}
+    return [(patients[name], 0) for name in sorted(patients)[:NUM_EXAMPLES]]
 
 
 def _one_per_label(

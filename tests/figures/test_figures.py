@@ -49,7 +49,7 @@ FIGURES = {
     "segmentations": lambda: figures.draw_segmentations(
         FRAME, MASK == 2, {"unet & <b>": MASK == 2, "sifa": MASK == 0}, title="x"
     ),
-    "translations": lambda: figures.draw_translations([[("covid", FRAME), ("as cap", FRAME)]]),
+    "translations": lambda: figures.draw_image_rows([[("covid", FRAME), ("as cap", FRAME)]]),
 }
 
 

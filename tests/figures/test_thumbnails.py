@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lus_ray.figures import ARM, EXPERT, draw_segmentations, draw_translations
+from lus_ray.figures import ARM, EXPERT, draw_image_rows, draw_segmentations
 from lus_ray.figures.thumbnails import GREYS, SIDE
 from tests.figures.svg import images, texts
 
@@ -93,8 +93,8 @@ def test_a_mask_of_another_size_is_refused():
 
 def test_a_translation_shows_its_images_in_order_below_their_names():
     row = [("covid frame", FRAME), ("as cap", 255 - FRAME), ("back", FRAME)]
-    first, second, *rest = images(draw_translations([row, [("cap frame", FRAME[:6])]]))
+    first, second, *rest = images(draw_image_rows([row, [("cap frame", FRAME[:6])]]))
     assert [image.shape for image in (first, second, *rest)] == [(12, 16)] * 3 + [(6, 16)]
     assert np.abs(second.astype(int) + first - 255).max() <= 1
-    wide = draw_translations([[(name, np.zeros((96, 96), np.uint8)) for name, _ in row]])
+    wide = draw_image_rows([[(name, np.zeros((96, 96), np.uint8)) for name, _ in row]])
     assert texts(wide) == ["covid frame", "as cap", "back"]

@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from lus_ray import figures
+from lus_ray.clip import BIOMARKERS
 from lus_ray.data.loading.batches import InMemory
 from lus_ray.data.transforms.view import View
-from lus_ray.nets import FrameCNN, PositionPrior, RegSTN, ReverseTransfer, UNet
+from lus_ray.nets import TSM, FrameCNN, PositionPrior, RegSTN, ReverseTransfer, UNet
 from lus_ray.nets.sifa import SifaSegmenter
 from lus_ray.runs import example_images
-from lus_ray.tasks import FrameDiagnosis, FrameScore, Segmentation
+from lus_ray.tasks import Biomarkers, ClipLabel, FrameDiagnosis, FrameScore, Segmentation
 from lus_ray.tasks.sifa import Sifa
 from tests.figures.svg import images
 
@@ -169,6 +170,33 @@ def test_captions_of_diagnoses_give_names(tmp_path):
     (caption,) = draw(DIAGNOSIS, [row], InMemory({SIZE: frames}), tmp_path)
     expected = f"other lung disease, {prediction_of(DIAGNOSIS, frames['c0'][1])}"
     assert (caption["caption"], caption["kind"]) == (expected, "looks")
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        (partial(ClipLabel, label="severity"), "severity 2, predicted "),
+        (Biomarkers, f"most probable: {BIOMARKERS[0]} 0.90, present; "),
+    ],
+)
+def test_example_clips_show_the_frames_that_a_network_reads(tmp_path, monkeypatch, task, words):
+    view = View(num_frames=6, height=SIZE[0], width=SIZE[1], num_samples=2)
+    network = task(backbone=partial(TSM, width=8), view=view)
+    rows = [
+        {"clip": f"c{n}", "patient": f"p{n}", "split": "test", "severity": n % 3,
+         "biomarkers": [1] + [0] * (len(BIOMARKERS) - 1)}
+        for n in range(4)
+    ]  # fmt: skip
+    if network.multilabel:
+        likely = np.eye(len(BIOMARKERS))[:1] * 0.9
+        monkeypatch.setattr(network, "predict", lambda frames: {"outputs": likely})
+    captions = draw(network, rows, InMemory({SIZE: noise(rows, num_frames=12)}), tmp_path)
+    assert [(c["example"], c["kind"]) for c in captions] == [
+        (f"c{n}", "inputs") for n in range(3)
+    ]  # one of each severity
+    assert captions[2]["caption"].startswith(words)
+    svg = (tmp_path / captions[0]["file"]).read_text()
+    assert len(images(svg)) == example_images.NUM_FRAMES
 
 
 def test_without_a_test_clip_there_is_an_empty_list_of_captions(tmp_path):
