@@ -76,23 +76,27 @@ def predict(
     allow_text: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Predict the clip FILE with trained models, here or by a server; the numbers are equal."""
-    from lus_ray.inference import client
-    from lus_ray.inference.schema import to_dict
-
     if not file.is_file():
         raise InputError(f"{file}: is not a file")
+    if url is not None and runs:
+        raise InputError("--run is for predictions without a server; remove --run or --url")
+    runs = runs or (Path("runs/demo"),)
+    where = url or f"the models of {', '.join(map(str, runs))}"
+    click.echo(f"reading {file} with {where} ...", err=True)  # before slow imports
+    from lus_ray.inference import client
+    from lus_ray.inference.response_text import format_response
+    from lus_ray.inference.schema import to_dict
+
     if url is not None:
-        if runs:
-            raise InputError("--run is for predictions without a server; remove --run or --url")
         response = client.request_prediction(
             url, file, token=token, uncertainty=uncertainty, allow_text=allow_text
         )
     else:
         from lus_ray.runs.layout import open_for_reading
 
-        folders = tuple(open_for_reading(run).path for run in runs or (Path("runs/demo"),))
+        folders = tuple(open_for_reading(run).path for run in runs)
         response = _predict_locally(file, folders, uncertainty, allow_text)
-    click.echo(json.dumps(to_dict(response)) if as_json else client.format_response(response))
+    click.echo(json.dumps(to_dict(response)) if as_json else format_response(response))
 
 
 def _predict_locally(

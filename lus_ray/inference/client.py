@@ -1,4 +1,4 @@
-"""Requests predictions from a server and formats them: `lus predict --url`.
+"""Requests predictions from a server: `lus predict --url`.
 
 Why it retries: a request changes nothing on the server, so a busy or restarting one can be asked
 again after its Retry-After.
@@ -9,7 +9,6 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
@@ -25,8 +24,6 @@ CONNECTION_LOST = (ConnectionResetError, BrokenPipeError)
 NUM_ATTEMPTS = 6
 TIMEOUT_S = 120.0
 MAX_WAIT_S = 30.0
-PRESENT = 0.5
-"""Probability from which a biomarker counts as present."""
 
 
 def request_prediction(
@@ -65,11 +62,6 @@ def request_prediction(
                     remedy = "; 'lus serve' itself has no certificate: write http://"
                 raise LusError(f"{url}: no response ({reason}){remedy}") from error
     raise AssertionError
-
-
-def format_response(response: ClipResponse) -> str:
-    """The most probable class of every prediction, as lines for a terminal."""
-    return "\n".join(_lines(response))
 
 
 def _check_url(url: str) -> None:
@@ -115,32 +107,3 @@ def _to_error(url: str, error: urllib.error.HTTPError) -> LusError:
         text += _proxy_remedy(url) or "; check --url"
     is_input = 400 <= error.code < 500 and error.code not in RETRY_STATUSES
     return (InputError if is_input else LusError)(f"{url}: {text}")
-
-
-def _lines(response: ClipResponse) -> Iterator[str]:
-    clip, check = response.clip, response.lung_ultrasound
-    yield f"{clip.format}: {clip.num_frames} frames of {clip.height} x {clip.width}"
-    if not check.likely:
-        yield f"does not look like lung ultrasound: {'; '.join(check.reasons)}"
-    yield from (f"note: {note}" for note in clip.notes)
-    if response.biomarkers is not None:
-        pairs = zip(response.biomarkers.names, response.biomarkers.probability, strict=True)
-        present = [f"{name} {p:.2f}" for name, p in pairs if p >= PRESENT]
-        yield f"biomarkers: {', '.join(present) or 'none'}"
-    for group in response.experts:
-        yield f"{group.title}:"
-        for expert in group.answers:
-            yield f"  {_most_probable(group.classes, expert.probability)}  {expert.name}"
-    if response.frames is not None:
-        yield f"frame scores: {''.join(map(str, response.frames.score))}"
-    for score in response.clip_scores:
-        yield f"clip score {_most_probable(score.classes, score.probability)}  {score.name}"
-    if response.masks is not None:
-        shares = zip(response.masks.classes, response.masks.share, strict=True)
-        yield "pixels: " + ", ".join(f"{name} {share:.1%}" for name, share in shares)
-    yield response.notice
-
-
-def _most_probable(classes: Sequence[str], probability: Sequence[float]) -> str:
-    best = max(range(len(classes)), key=lambda k: probability[k])
-    return f"{classes[best]} ({probability[best]:.2f})"

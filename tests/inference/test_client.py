@@ -1,11 +1,9 @@
 """How `lus predict --url` treats a server's responses, and how it prints them."""
 
-import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
-import numpy as np
 import pytest
 
 from lus_ray.clip import frames_of
@@ -85,15 +83,3 @@ def test_other_responses_are_errors_of_one_line(url, file, reply, error, words):
 def test_a_wait_is_limited_and_grows_without_a_retry_after():
     assert client._wait_s("3600", 1) == client.MAX_WAIT_S
     assert [client._wait_s(None, attempt) for attempt in (1, 2)] == [1, 2]
-
-
-def test_every_prediction_is_a_line_for_the_terminal(response):
-    lines = client.format_response(response).splitlines()
-    best = int(np.argmax(response.clip_scores[0].probability))
-    assert lines[0] == "store: 4 frames of 64 x 64"
-    assert f"  {response.experts[0].answers[0].name}" in "".join(lines)
-    assert sum(line.startswith("clip score ") for line in lines) == 2
-    assert any(line.startswith(f"clip score {best} (") for line in lines)
-    assert f"frame scores: {''.join(map(str, response.frames.score))}" in lines
-    assert lines[-1] == response.notice
-    assert json.loads(CLIP_RESPONSE.dump_json(response))["notice"] == lines[-1]
