@@ -52,7 +52,8 @@ def summarise(
     else:
         votes = Counter(_best(prediction) for prediction in counted)
         best, num = max(votes.items(), key=lambda vote: (vote[1], _mean(counted, vote[0])))
-        who = f"{num} of the {len(counted)} models that beat the baseline say so"
+        share = f"all {num}" if num == len(counted) else f"{num} of the {len(counted)}"
+        who = f"{share} models that beat the baseline say so"
         if len(counted) == 1:
             who = "the one model that beat the baseline says so"
         mean = f"mean probability {_mean(counted, best):.2f}"
@@ -123,7 +124,7 @@ def write_banner(models: Sequence[ServedModel]) -> str | None:
 
 def _reason_against(card: ModelCard | None) -> str:
     if card is None or card.validated is None:
-        return "its validation is unknown"
+        return "it could not be validated"
     if card.baseline is None or card.difference is None:
         return "no baseline was validated beside it"
     difference = format_estimate(card.difference, sign=True)
@@ -141,7 +142,7 @@ def _reason_against(card: ModelCard | None) -> str:
 
 def _reason_below_chance(card: ModelCard | None) -> str:
     if card is None or card.validated is None:
-        return "the network's validation is unknown"
+        return "the network could not be validated"
     return (
         f"the network did not beat chance: {name_metric(card.metric)} "
         f"{format_estimate(card.validated)} on {_count_patients(card)}"
