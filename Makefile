@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test test-fast test-all fuzz check format clean
+.PHONY: help demo test test-cluster test-service test-fast test-all fuzz check format clean
 .DEFAULT_GOAL := help
 # Tests start many processes; each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
+# One test worker more than two cores have: a quarter of the time, a test waits for a process.
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/  -/'
@@ -15,15 +16,22 @@ help:  ## what there is
 demo: $(READY)  ## phantom clips, the biomarkers study in its smoke size, a report
 	$(BIN)/lus demo
 
-test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: ten minutes
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray and not full"
-	$(BIN)/pytest -q -m "ray and not full"
+test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: seven minutes
+	$(BIN)/pytest -q -n 3 --dist loadfile -m "not ray and not full"
+	$(MAKE) -j 2 --output-sync test-cluster test-service
+
+# Both wait for Ray most of the time, hence side by side, and on one thread each.
+test-cluster test-service: export OMP_NUM_THREADS = 1
+test-cluster: $(READY)
+	$(BIN)/pytest -q -m "ray and not full" --ignore tests/serve
+test-service: $(READY)
+	$(BIN)/pytest -q -m "ray and not full" tests/serve
 
 test-fast: $(READY)  ## unit tests, under three minutes
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray and not slow and not full"
+	$(BIN)/pytest -q -n 3 --dist loadfile -m "not ray and not slow and not full"
 
 test-all: $(READY)  ## everything: every arm, kills, full disks, ray up, jobs, hostile load: 45 minutes
-	$(BIN)/pytest -q -n 2 --dist loadfile -m "not ray"
+	$(BIN)/pytest -q -n 3 --dist loadfile -m "not ray" --hypothesis-profile thorough
 	$(BIN)/pytest -q -m ray
 
 fuzz: $(READY)  ## damage small source folders for ten minutes and check what the ingest stores

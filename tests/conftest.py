@@ -13,6 +13,7 @@ import hypothesis
 import jaxtyping
 import pytest
 import torch
+from filelock import FileLock
 
 from lus_ray.data.ingest.pipeline import ingest
 from tests.object_storage import Bucket
@@ -28,7 +29,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait for a CPU of anothe
     torch.set_num_threads(1)
 
 # A busy machine is slower than Hypothesis allows by default.
-hypothesis.settings.register_profile("lus", deadline=None)
+hypothesis.settings.register_profile("lus", deadline=None, max_examples=40)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=200)
 hypothesis.settings.load_profile("lus")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,9 +55,28 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def phantom_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty-four phantom patients with two short clips each."""
-    store = tmp_path_factory.mktemp("phantom") / "store"
-    ingest("phantom", None, store, patients=24, clips=2, frames=8, size=64, masks="none")
-    return store
+
+    def make(folder: Path) -> None:
+        options = {"patients": 24, "clips": 2, "frames": 8, "size": 64, "masks": "none"}
+        ingest("phantom", None, folder / "store", **options)
+
+    return make_once(tmp_path_factory, "phantom", make) / "store"
+
+
+def make_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that the first worker to need it makes for all of them."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, made = root / name, root / f"{name}.made"
+    with FileLock(root / f"{name}.lock"):
+        if not made.exists():
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -5,6 +5,7 @@ import pytest
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.inference.model_selection import neighbouring_runs, select_models
 from lus_ray.inference.response import LocalPipeline
+from tests.conftest import make_once
 from tests.inference import fixture_runs
 
 RUNS = (fixture_runs.LABELS, fixture_runs.SCORES, fixture_runs.MASKS)
@@ -12,12 +13,13 @@ RUNS = (fixture_runs.LABELS, fixture_runs.SCORES, fixture_runs.MASKS)
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("served")
-    data = folder / "clips"
-    ingest("phantom", None, data, patients=12, clips=1, frames=4, size=64, masks="markers")
-    for experiment in RUNS:
-        fixture_runs.train_run(experiment, data, folder / experiment.name)
-    return folder
+    def make(folder):
+        data = folder / "clips"
+        ingest("phantom", None, data, patients=12, clips=1, frames=4, size=64, masks="markers")
+        for experiment in RUNS:
+            fixture_runs.train_run(experiment, data, folder / experiment.name)
+
+    return make_once(tmp_path_factory, "served", make)
 
 
 @pytest.fixture(scope="session")
