@@ -1,0 +1,11 @@
+"""One decoder process for each ingest of a test."""
+
+import pytest
+
+from lus_ray.data.ingest import workers
+
+
+@pytest.fixture(autouse=True)
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where `workers` is not given: to start each more takes longer than these few clips."""
+    monkeypatch.setattr(workers, "count_cores", lambda: 1)
