@@ -1,4 +1,4 @@
-"""Charts: confusion matrices, curves and bars.
+"""Charts: confusion matrices and curves.
 
 Shapes: K classes.
 """
@@ -110,22 +110,6 @@ def draw_training(
         axes.set(xlabel="epoch")
 
     return _panel(draw, width=3.6, height=2.7, title=title)
-
-
-def draw_bars(values: Mapping[str, float], *, label: str) -> str:
-    """Horizontal bars with their values, the first on top."""
-
-    def draw(axes: Axes) -> None:
-        names = [shorten(name, 34) for name in values]
-        container = axes.barh(range(len(values)), list(values.values()), 0.65, color=LINES[0][0])
-        axes.set_yticks(range(len(values)), names)
-        axes.bar_label(container, fmt="%.3g", padding=3, fontsize=8)
-        axes.invert_yaxis()
-        axes.tick_params(axis="y", length=0)
-        axes.margins(x=0.15)
-        axes.set(xlabel=label)
-
-    return _panel(draw, width=6.4, height=0.7 + 0.26 * len(values))
 
 
 def _panel(draw: Callable[[Axes], None], *, width: float, height: float, title: str = "") -> str:

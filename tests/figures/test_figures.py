@@ -39,7 +39,6 @@ FIGURES = {
     "roc": lambda: figures.draw_roc([CURVE, (np.zeros(0), np.zeros(0))], title="severity 0"),
     "reliability": lambda: figures.draw_reliability([RELIABILITY, None], title="all"),
     "training": lambda: figures.draw_training(EPOCHS, left="loss", right="score", title="e2e"),
-    "bars": lambda: figures.draw_bars({"a": 1.0, "b": 0.0}, label="minutes"),
     "masks": lambda: draw_masks(
         masks=[("expert & <b>", MASK), ("predicted", MASK)],
         uncertainty=[("A-line", FRAME / 5000.0)],
