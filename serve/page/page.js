@@ -123,7 +123,8 @@ class Slot {
     this.request = null;
     this.setBusy(false);
     this.ui.status.textContent = "";
-    this.ui.error.textContent = sentence(text);
+    const left = this.response ? " The results below are those of the earlier clip." : "";
+    this.ui.error.textContent = sentence(text) + left;
     this.ui.again.hidden = false;
     this.ui.error.focus();
   }

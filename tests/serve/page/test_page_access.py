@@ -72,14 +72,6 @@ def test_overlay_and_picture_are_adjusted_apart(player: Page):
     expect(part(player, "marks")).to_have_css("filter", "none")
 
 
-def test_nothing_is_loaded_from_other_sites(page: Page, url: str, clip: bytes):
-    addresses: list[str] = []
-    page.on("request", lambda request: addresses.append(request.url))
-    page.reload()
-    predict(page, clip)
-    assert [a for a in addresses if not a.startswith((url, "data:", "blob:"))] == []
-
-
 def test_the_policy_blocks_a_foreign_script(browser: Browser, url: str):
     with browser.new_context() as context:
         page = context.new_page()
@@ -104,7 +96,11 @@ def test_text_has_contrast_and_nothing_is_wider_than_the_screen(player: Page, wi
 
 
 @pytest.mark.parametrize("width", [390, 1400])
-def test_the_layout_is_stable_while_a_clip_is_predicted(page: Page, clip: bytes, width: int):
+def test_a_prediction_moves_nothing_and_loads_nothing_from_other_sites(
+    page: Page, url: str, clip: bytes, width: int
+):
+    addresses: list[str] = []
+    page.on("request", lambda request: addresses.append(request.url))
     page.set_viewport_size({"width": width, "height": 800})
     page.reload()
     page.evaluate(SHIFTS)
@@ -112,3 +108,4 @@ def test_the_layout_is_stable_while_a_clip_is_predicted(page: Page, clip: bytes,
     predict(page, clip)
     page.wait_for_timeout(300)
     assert page.evaluate("window.shifted") < 0.05
+    assert [a for a in addresses if not a.startswith((url, "data:", "blob:"))] == []
