@@ -15,7 +15,7 @@ from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.experiment import Gap
 from lus_ray.folds import Fold
 from lus_ray.metrics import bootstrap, frames
-from lus_ray.metrics.training_seeds import SeedSpread
+from lus_ray.metrics.training_seeds import ONE_SEED, SeedSpread
 
 OWN_FOLDS = (
     "each arm is averaged over its own folds, which test different {unit}; part of the difference "
@@ -146,16 +146,15 @@ def _difference(
     folds: tuple[int, ...],
     *,
     num_patients: int,
-    seeds: SeedSpread | None = None,
+    seeds: SeedSpread = ONE_SEED,
 ) -> Difference:
     interval = bootstrap.percentile_interval(paired, num_patients=num_patients)
-    repeated = seeds if seeds is not None and seeds.dof else None
     return Difference(
         value=value,
         interval=(interval.low, interval.high),
         error=None if interval.reason else float(np.nanstd(paired, ddof=1)),
-        seed_error=repeated and repeated.error,
-        seed_dof=repeated and repeated.dof,
+        seed_error=seeds.error if seeds.dof else None,
+        seed_dof=seeds.dof or None,
         folds=folds,
         reason=interval.reason,
     )

@@ -112,11 +112,11 @@ class CellScheduler(Searcher):
             self._promote(cell.arm)
         elif is_finished:
             self.finished.add(replace(cell, settings=()))
-        error = None
+        reason = None
         if not is_finished and cell not in self.pruned:
             failed = replace(cell, settings=()) if cell.sample is None else cell
-            error = self.failed[failed] = self._error_of(cell, ray_error)
-        self.observer.on_end(cell, error=error)
+            reason = self.failed[failed] = self._error_of(cell, ray_error)
+        self.observer.on_end(cell, error=reason)
 
     def should_prune(self, trial_id: str, result: dict[str, Any]) -> bool:
         cell = self.running.get(trial_id)

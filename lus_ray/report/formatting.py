@@ -54,7 +54,8 @@ def tone(difference: schema.Difference) -> str:
 
 def partial_folds(arm: schema.ArmResult, metric: str) -> str:
     """`2 of 3 folds` where a mean is not over all planned folds, or an empty string."""
-    num_folds, num_planned = arm.num_folds[metric], len(arm.folds) + len(arm.missing)
+    num_folds = arm.num_folds[metric]
+    num_planned = len({own.fold for own in arm.folds} | set(arm.missing))
     return f"{num_folds} of {num_planned} folds" if num_folds < num_planned else ""
 
 
@@ -167,13 +168,15 @@ def provenance(contents: schema.ReportContents) -> dict[str, str]:
         "machine": machine(contents),
         "command": contents.command,
         "seed": str(contents.seed),
+        "seeds": str(contents.seeds) if contents.seeds > 1 else "",
         "clips": f"fingerprint {data.get('fingerprint')}",
         **{
             f"source {name}": shorten(_flatten(notes), 300) or ABSENT
             for name, notes in (data.get("sources") or {}).items()
         },
         "folds": f"{protocol or 'protocol not named'}; fingerprint {folds['fingerprint']}",
-        "resampling": f"{contents.num_draws} draws of patients",
+        "resampling": f"{contents.num_draws} draws of patients"
+        + " and seeds" * (contents.seeds > 1),
     }
     return {name: text for name, text in known.items() if text}
 
