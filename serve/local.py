@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from ray import serve
 
@@ -36,18 +38,24 @@ computation has its own threads, and Ray's control loop and metrics run less oft
 
 
 def run(
-    folder: Path, *, host: str, port: int, token: str | None, notify: Callable[[str], None]
-) -> None:
+    folder: Path, *, host: str, port: int, token: str | None, notify: Callable[[str], None],
+    on_ready: Callable[[], None],
+) -> None:  # fmt: skip
     """Serve the models of a run folder and its neighbours until the process is interrupted.
+
+    `on_ready` is called when the service answers.
 
     Raises:
         ServeError: there is no model, or none passes its parity check.
         InputError: the host is reachable by others, and there is no token.
     """
     with serving(folder, host=host, port=port, token=token, notify=notify) as rollout:
-        while True:
-            time.sleep(POLL_SECONDS)
-            rollout.update()
+        on_ready()
+        with contextlib.suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(POLL_SECONDS)
+                rollout.update()
+    notify("stopped")
 
 
 @contextlib.contextmanager
@@ -59,15 +67,20 @@ def serving(
     builders.require_token(host, token)
     http_server.bind_socket(host, port, shared=False).close()  # fail early if the port is in use
     runs = model_selection.neighbouring_runs(folder)
-    if not builders.find_models(runs, lambda run, why: None):  # the rollout reports these
+    found = builders.find_models(runs, lambda run, why: None)  # the rollout reports the others
+    if not found:
         raise ServeError(f"{folder}: has no model to serve; let its run finish")
     config = yaml.safe_load(CONFIG.read_text())
     os.environ.update({name: os.environ.get(name, value) for name, value in RAY_SETTINGS.items()})
+    notify("starting Ray")
     with (
+        contextlib.ExitStack() as end,
         tempfile.TemporaryDirectory(prefix="lus-serve-") as copies,
         clean_up_if_killed(Path(copies)),
         connection.connect(None),
     ):
+        names = dict.fromkeys(model.run for models in found.values() for model in models)
+        notify(f"loading {sum(map(len, found.values()))} models of {', '.join(names)}")
         rollout = Rollout(folder, Path(copies), config, notify)
         if threading.current_thread() is threading.main_thread():
             # Like Ctrl-C: Ray's own handler leaves two of its agents behind for a minute.
@@ -80,9 +93,31 @@ def serving(
             )
             rollout.start({"host": host, "port": port, "token": token, "limits": limits or {}})
             name = f"[{host}]" if ":" in host else host
-            notify(f"serving at http://{name}:{port} (for research only; press Ctrl-C to stop)")
-            for application in sorted(rollout.routed):
-                notify(f"  {application}")
+            spent = time.time() - psutil.Process().create_time()
+            notify(
+                f"ready: http://{name}:{port} after {spent:.0f} s "
+                "(for research only; press Ctrl-C to stop)"
+            )
             yield rollout
         finally:
+            end.enter_context(_silence())  # Ray reports its own end as failures
             serve.shutdown()
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Discard what this process and its threads write to their output, for a block."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = {number: os.dup(number) for number in (1, 2)}
+    with open(os.devnull, "wb") as nothing:
+        for number in kept:
+            os.dup2(nothing.fileno(), number)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for number, copy in kept.items():
+            os.dup2(copy, number)
+            os.close(copy)

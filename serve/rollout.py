@@ -26,8 +26,9 @@ from serve import app as builders
 from serve.app import ModelsBySlot
 from serve.routing import RoutingStatus
 
-READY_SECONDS, POLL_SECONDS, REPLY_SECONDS = 180.0, 1.0, 30.0
+READY_SECONDS, POLL_SECONDS, REPLY_SECONDS = 180.0, 0.5, 30.0
 PARTIAL = "copying"
+INGRESS = "ingress"
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,10 @@ class Rollout:
             ServeError: no model passes its parity check.
         """
         ingress = builders.build_ingress(args, self._options("ingress"))
-        options = {"name": "ingress", "route_prefix": "/", "logging_config": self.logging}
-        self.ingress = serve.run(ingress, **options)
-        self._deploy_new()
-        deadline = time.monotonic() + READY_SECONDS
-        while not self._settle() and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+        self._deploy_new(RunTarget(ingress, INGRESS, "/", self.logging))
+        if self.deployed:
+            self.ingress = serve.get_app_handle(INGRESS)
+            self._wait_until_settled(time.monotonic() + READY_SECONDS)
         if not self.routed:
             raise ServeError(f"{self.folder}: none of its models can be served")
 
@@ -87,7 +86,19 @@ class Rollout:
         for name in self.waiting:
             self._notify_once(f"waiting: {name} serves once as many models read it as the old one")
 
-    def _deploy_new(self) -> None:
+    def _wait_until_settled(self, deadline: float) -> None:
+        is_loading = is_starting = True
+        while (is_starting or not self._settle()) and time.monotonic() < deadline:
+            states = serve.status().applications
+            loading = {name for name, state in states.items() if state.status == "DEPLOYING"}
+            is_starting = INGRESS in loading
+            if is_loading and loading <= {INGRESS}:  # which waits for the first route
+                self.notify("checking them against their stored predictions")
+                is_loading = False
+            time.sleep(POLL_SECONDS)
+
+    def _deploy_new(self, *others: RunTarget) -> None:
+        """Start the applications of new models, together with others."""
         snapshot = model_selection.take_snapshot(self.folder)
         if snapshot == self.snapshot:
             return
@@ -110,8 +121,9 @@ class Rollout:
         self.snapshot, self.wanted = snapshot, set(wanted)
         if targets:
             self.deployed |= new
-            serve.run_many(targets, wait_for_applications_running=False)
-            self._call_ingress("invalidate")
+            serve.run_many([*others, *targets], wait_for_applications_running=False)
+            if not others:
+                self._call_ingress("invalidate")
 
     def _find_models(self) -> ModelsBySlot:
         skipped: dict[str, str] = {}

@@ -1,6 +1,8 @@
 """Types and checks that the options of several commands share."""
 
+import errno
 import os
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,20 @@ PATH_OR_URI = PathOrUriType()
 FOLDER = click.Path(path_type=Path)
 SIZES = ("smoke", "laptop", "full")
 AT_LEAST_ONE = click.IntRange(min=1)
+
+
+def refuse_busy_port(host: str, port: int) -> None:
+    """InputError where another program listens at an address; other problems show later."""
+    try:
+        address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(address[0], address[1]) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address[4])
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise InputError(
+                f"port {port} of {host} is in use; stop the program there, or choose another --port"
+            ) from None
 
 
 def refuse_unwritable(folder: Path | str, name: str) -> None:

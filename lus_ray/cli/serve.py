@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from lus_ray.cli.options import FOLDER, PATH_OR_URI
+from lus_ray.cli.options import FOLDER, PATH_OR_URI, refuse_busy_port
+from lus_ray.cli.start_log import StartLog
 from lus_ray.errors import InputError
 
 
@@ -52,11 +53,15 @@ def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
     if it gives its stored predictions again. Models that finish later are added while the service
     runs. A run at a URI is served as it is at the start, without the runs beside it.
     """
-    from lus_ray.runs.layout import open_for_reading
+    refuse_busy_port(host, port)
+    with StartLog(click.echo) as log:
+        log.notify(f"starting the service for {folder}")
+        from lus_ray.runs.layout import open_for_reading
 
-    # By name: the service imports the package, never the reverse.
-    local = importlib.import_module("serve.local")
-    local.run(open_for_reading(folder).path, host=host, port=port, token=token, notify=click.echo)
+        run = open_for_reading(folder).path
+        # By name: the service imports the package, never the reverse.
+        local = importlib.import_module("serve.local")
+        local.run(run, host=host, port=port, token=token, notify=log.notify, on_ready=log.stop)
 
 
 @click.command()

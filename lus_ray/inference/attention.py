@@ -62,7 +62,7 @@ def make_attention(
     shown = np.arange(len(frames))[::every]
     nearest = np.abs(shown[:, None] - read).argmin(axis=1)
     side = min(MAX_SIDE, MAX_ROWS // (len(shown) * len(targets)))
-    height, width = _map_size(*frames.shape[1:], side)
+    height, width = _map_size(frames.shape[1], frames.shape[2], side)
     grey = _resize(maps, view, FrameWindow(view, *frames.shape[1:]), height, width)
     sheet = grey[:, nearest].reshape(-1, height, width)
     png = frame_sheets.encode_png(sheet)

@@ -107,7 +107,7 @@ def describe_models(
             fold=model.fold,
             fingerprint=model.fingerprint,
             parity=parity.get(model.id),
-            card=model.report and model.report.card,
+            card=model.card,
         )
         for model in models
     ]

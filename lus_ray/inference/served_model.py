@@ -53,5 +53,9 @@ class ServedModel:
         return self.folder.parents[3]
 
     @property
+    def card(self) -> ModelCard | None:
+        return None if self.report is None else self.report.card
+
+    @property
     def predictions(self) -> Path:
         return CellFolder.at(self.folder.parent).predictions

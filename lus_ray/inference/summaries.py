@@ -26,7 +26,7 @@ TRIAL_SIZES = ("smoke", "demo")
 
 
 def describe_expert(model: ServedModel, kind: str, probability: list[float]) -> ExpertPrediction:
-    card = model.report and model.report.card
+    card = model.card
     beats = card is not None and card.beats_baseline is True
     return ExpertPrediction(
         model=model.id,
@@ -43,7 +43,7 @@ def summarise(
     predictions: list[ExpertPrediction],
 ) -> ExpertGroup:  # fmt: skip
     """The group of a label, with a sentence about the experts that beat the baseline."""
-    baselines = [m.report.card.baseline for m in models if m.report and m.report.card.baseline]
+    baselines = [m.card.baseline for m in models if m.card and m.card.baseline]
     counted = [prediction for prediction in predictions if prediction.in_summary]
     title = TITLES[label]
     if not counted:
@@ -70,7 +70,8 @@ def describe_biomarkers(
     """Probabilities and findings; without a report, or below chance, there are no findings."""
     report = model.report
     trained = list(report.trained) if report and report.trained else [True] * len(BIOMARKERS)
-    score = list(report.score) if report and report.score else [None] * len(BIOMARKERS)
+    unknown: tuple[float | None, ...] = (None,) * len(BIOMARKERS)
+    score = list(report.score if report and report.score else unknown)
     beats_chance = report is not None and report.beats_chance
     return BiomarkerPrediction(
         model=model.id,
@@ -80,7 +81,7 @@ def describe_biomarkers(
         trained=trained,
         score=score,
         findings=find_signs(model, probability),
-        reason="" if beats_chance else _reason_below_chance(report and report.card),
+        reason="" if beats_chance else _reason_below_chance(model.card),
     )
 
 
@@ -96,16 +97,16 @@ def find_signs(model: ServedModel, probability: Sequence[float]) -> list[int]:
 def best_expert(models: Sequence[ServedModel]) -> ServedModel | None:
     """The summarised expert with the best validation score."""
     scores = {
-        model: model.report.card.validated.value
+        model: model.card.validated.value
         for model in models
-        if model.report and model.report.card.beats_baseline and model.report.card.validated
+        if model.card and model.card.beats_baseline and model.card.validated
     }
     return max(scores, key=lambda model: scores[model], default=None)
 
 
 def write_banner(models: Sequence[ServedModel]) -> str | None:
     """The warning where a model is of a trial size or saw synthetic clips only."""
-    cards = [model.report.card for model in models if model.report]
+    cards = [model.card for model in models if model.card]
     synthetic = [card for card in cards if card.synthetic]
     small = [card for card in cards if card.size in TRIAL_SIZES]
     if not synthetic and not small:

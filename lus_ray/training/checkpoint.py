@@ -241,16 +241,15 @@ def _previous(folder: Path) -> Path:
 
 def _load_estimator(path: Path) -> Any:
     import skops.io
+    from skops.io.exceptions import UntrustedTypesFoundException
 
     try:
-        unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
-        if unknown:
-            raise CheckpointError(
-                f"{path}: holds {unknown[0]}, which is not trusted; do not use it"
-            )
         return skops.io.load(path, trusted=list(TRUSTED))
-    except CheckpointError:
-        raise
+    except UntrustedTypesFoundException as error:
+        unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
+        raise CheckpointError(
+            f"{path}: holds {unknown[0]}, which is not trusted; do not use it"
+        ) from error
     except Exception as error:  # skops raises many kinds on damaged files
         raise CheckpointError(f"{path}: not readable ({error}); train the cell again") from error
 

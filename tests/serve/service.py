@@ -125,7 +125,7 @@ def serving(folder: Path, **variables: str) -> Iterator[Service]:
     service = Service(f"http://127.0.0.1:{port}", process)
     threading.Thread(target=_read_output, args=(process, service.lines), daemon=True).start()
     try:
-        service.wait_for_line("serving at", START_SECONDS)
+        service.wait_for_line("ready: http", START_SECONDS)
         yield service
     finally:
         process.send_signal(signal.SIGINT)

@@ -10,6 +10,7 @@ import pytest
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 
+from lus_ray.data.decoding.decoder import FileDecoder
 from lus_ray.figures import CLASS_COLOURS
 from serve.http import build_http_app
 from serve.page.inline import read_page
@@ -30,7 +31,7 @@ def send(
     path: str = "/v1/models", *, clips: Any = succeed, token: str | None = None,
     method: str = "GET", count_failure: Any = lambda: None, **headers: str,
 ) -> tuple[int, dict[str, str], Any]:  # fmt: skip
-    """Status, headers and JSON of the response."""
+    """Status, headers and JSON of the response, or its bytes."""
     app = build_http_app(
         clips=clips, models=succeed, ready=succeed, metrics=succeed, count_failure=count_failure,
         token=token,
@@ -53,7 +54,9 @@ def send(
     asyncio.run(app(scope, receive, collect))  # type: ignore[arg-type]
     start, *rest = messages
     received = {name.decode().lower(): value.decode() for name, value in start["headers"]}
-    return start["status"], received, json.loads(b"".join(m.get("body", b"") for m in rest))
+    content = b"".join(m.get("body", b"") for m in rest)
+    is_json = received["content-type"] == "application/json"
+    return start["status"], received, json.loads(content) if is_json else content
 
 
 @pytest.mark.parametrize(
@@ -100,6 +103,16 @@ def test_a_failure_is_counted_and_reveals_no_text_to_client_or_log(caplog):
     assert line.startswith("a request failed: KeyError at test_http.py:")
     assert "\n" not in line
     assert SECRET not in caplog.text
+
+
+def test_the_example_is_a_clip_that_the_decoder_reads(tmp_path):
+    status, headers, content = send("/v1/example")
+    assert (status, headers["content-type"]) == (200, "image/png")
+    assert headers["content-disposition"] == 'inline; filename="phantom.png"'
+    (tmp_path / "phantom.png").write_bytes(content)
+    with FileDecoder() as decoder:
+        decoded = decoder.decode(tmp_path / "phantom.png")
+    assert (decoded.frames.shape, decoded.fps) == ((30, 224, 224), 25)
 
 
 def test_the_page_holds_its_style_and_scripts_which_write_text_only():

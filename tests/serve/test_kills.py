@@ -33,7 +33,13 @@ def test_no_request_is_lost_when_replicas_are_killed_under_load(service, video_f
 
 
 def test_a_supervisors_signal_after_all_this_leaves_no_process(service):
+    service.read_lines.clear()
     assert service.end(signal.SIGTERM) == []
+    service.wait_for_line("stopped")
+    assert service.process.returncode == 0
+    assert service.read_lines[-1:] == ["stopped"]
+    assert service.lines.empty()
+    assert not any("raylet" in line or "Traceback" in line for line in service.read_lines)
 
 
 def seconds_to_recover(

@@ -1,0 +1,35 @@
+"""Messages while a service starts, and its port."""
+
+import socket
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from lus_ray.cli import main
+from lus_ray.cli.start_log import StartLog
+
+
+def test_the_last_message_is_repeated_until_the_start_is_over():
+    lines: list[str] = []
+    with StartLog(lines.append, silence_s=0.05) as log:
+        log.notify("starting Ray")
+        time.sleep(0.2)
+        log.notify("loading 3 models of demo")
+        log.stop()
+        time.sleep(0.1)
+    first, *repeated, last = lines
+    assert (first, last) == ("starting Ray", "loading 3 models of demo")
+    assert repeated
+    assert all(line.startswith("still starting Ray (") for line in repeated)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_a_busy_port_is_refused_before_anything_starts(host, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(main, ["serve", str(tmp_path), "--host", host, "--port", port])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"lus: port {port} of {host} is in use; stop the program there, or choose another --port\n"
+    )
