@@ -18,11 +18,21 @@ CLASSES: dict[str, tuple[str, ...]] = {
 classes derived from `disease` (Gare 2021 has normal, pneumonia and COVID-19; here every other lung
 disease takes the place of pneumonia)."""
 
+NAMES = {
+    "sf_ratio": "S/F ratio", "markers masks": "marker masks", "bline masks": "B-line masks",
+}  # fmt: skip
+"""Names of labels that are not the label itself."""
+
 COLUMN = {"diagnosis": "disease"}
 """The column of a label that is not a column itself."""
 
 DIAGNOSIS = {"healthy": 0, "COVID-19 pneumonia": 2, "other non-lung disease": None}
 """Diagnosis of a disease; 1 where a disease is not listed."""
+
+
+def label_name(label: str) -> str:
+    """A label as people read it, in the middle of a sentence."""
+    return NAMES.get(label) or label.replace("_", " ")
 
 
 def class_index(label: str, row: Mapping[str, Any]) -> int | None:

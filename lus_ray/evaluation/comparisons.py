@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 import numpy as np
 from jaxtyping import Float
 
+from lus_ray.data.labels import label_name
 from lus_ray.evaluation import mask_arms, scored_arms, scoring
 from lus_ray.evaluation.schema import Difference, GapResult
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
@@ -172,7 +173,9 @@ def _explain_classes(
         lacks = [any(not c.knows(k) and c.tested[k] for c in own) for own in (cells, other_cells)]
         if lacks[0] != lacks[1]:
             lacking = arm.name if lacks[0] else reference.name
-            return f"{lacking} was not trained on {arm.label} {name} in every fold"
+            return (
+                f"{lacking} was not trained on {label_name(arm.label or '')} {name} in every fold"
+            )
     return ""
 
 

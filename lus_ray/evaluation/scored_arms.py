@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from jaxtyping import Float
 
+from lus_ray.data.labels import label_name
 from lus_ray.evaluation import scoring
 from lus_ray.evaluation.results import CellResult
 from lus_ray.evaluation.schema import BiomarkerScores, ClassScores
@@ -127,7 +128,7 @@ class ScoredArm:
         folds_by_reason: dict[str, list[int]] = {}
         for fold, scores in sorted(self.scores.items()):
             if metric in scores.undefined or metric not in scores.values:
-                unknown = f"{metric} is not a metric of {self.label}"
+                unknown = f"{metric} is not a metric of {label_name(self.label or '')}"
                 reason = scores.undefined.get(metric, unknown)
                 folds_by_reason.setdefault(reason, []).append(fold)
         for reason, folds in folds_by_reason.items():

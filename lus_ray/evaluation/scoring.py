@@ -59,7 +59,7 @@ def score_cell(cell: CellResult, roles: Sequence[str] = ()) -> Scores:
         return frames.score_inherited(
             cell.target, cell.probability, cell.frame_counts, cell.classes, cell.trained
         )
-    return classification.score(cell.target, cell.probability, cell.trained)
+    return classification.score(cell.target, cell.probability, cell.trained, cell.classes)
 
 
 def count_patients(cell: CellResult, roles: Sequence[str] = ()) -> PatientCounts | None:

@@ -5,6 +5,7 @@ The arms of a label share their folds, so that one sentence serves all of them.
 
 from collections.abc import Iterable, Sequence
 
+from lus_ray.data.labels import label_name
 from lus_ray.evaluation.schema import UntrainedClass
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 
@@ -75,7 +76,7 @@ def _sentence(entries: Sequence[UntrainedClass]) -> str:
     scored = f"scored in {first.num_scored} of {first.num_folds} folds"
     where += f"{tested}; {scored if first.num_scored else 'no score'}"
     comma = "; " if any(":" in name for name in names) else ", "
-    return f"{first.label} {comma.join(names)}: {where}."
+    return f"{label_name(first.label)} {comma.join(names)}: {where}."
 
 
 def _join(names: Sequence[str]) -> str:

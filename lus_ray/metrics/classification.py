@@ -36,6 +36,7 @@ def score(
     target: Int[np.ndarray, "N"],
     probability: Float[np.ndarray, "N K"],
     trained: Bool[np.ndarray, "K"] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> Scores:
     """Every metric of `METRICS` for class indices 0..K-1 and class probabilities.
 
@@ -57,9 +58,8 @@ def score(
     if np.isnan(values["auc"]):
         reasons["auc"] = f"{NOT_TRAINED}; ranking needs two trained classes"
         if len(np.unique(target)) == 1:
-            reasons["auc"] = (
-                f"all {len(target)} clips have class {target[0]}; ranking needs two classes"
-            )
+            name = classes[target[0]] if classes else target[0]
+            reasons["auc"] = f"all {len(target)} clips have class {name}; ranking needs two classes"
     if np.isnan(values["weighted_kappa"]):
         reasons["weighted_kappa"] = NO_CHANCE
     return Scores(values, reasons)

@@ -186,7 +186,7 @@ def score_inherited(
     frame has leaves its recall undefined, one that none was predicted its precision, and both
     together its F1; `frame_macro_f1` is the plain mean of F1 over the others.
     """
-    clips = classification.score(target, probability, trained)
+    clips = classification.score(target, probability, trained, classes)
     if reason := classification.explain_unusable(probability):
         own = classification.undefined_scores(inherited_metrics(classes), reason)
     else:

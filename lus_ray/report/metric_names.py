@@ -2,14 +2,10 @@
 
 from collections.abc import Sequence
 
+from lus_ray.data.labels import label_name as label_name
 from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.metrics import frames
-
-LABEL_NAMES = {
-    "sf_ratio": "S/F ratio", "markers masks": "marker masks", "bline masks": "B-line masks",
-}  # fmt: skip
-"""Names of labels that are not the label itself."""
 
 NAMES = {
     "auc": "AUC",
@@ -98,10 +94,6 @@ DIAGNOSIS_TABLES = {
 }
 
 _FRAME = "frame_"
-
-
-def label_name(label: str) -> str:
-    return LABEL_NAMES.get(label) or label.replace("_", " ")
 
 
 def label_title(label: str) -> str:

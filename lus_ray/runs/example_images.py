@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 
 from lus_ray import figures
 from lus_ray.clip import NUM_SEVERITIES, Row
+from lus_ray.data.labels import label_name
 from lus_ray.data.loading.batches import Pixels
 from lus_ray.data.loading.sampler import images_of
 from lus_ray.data.transforms.view import View
@@ -112,7 +113,7 @@ def _describe(task: ClipNetwork, row: Row, prediction: Prediction) -> str:
         return f"most probable: {'; '.join(signs)}"
     truth = "not annotated" if true is None else task.classes[true]
     return (
-        f"{task.label} {truth}, predicted {task.classes[likely[0]]} with probability "
+        f"{label_name(task.label)} {truth}, predicted {task.classes[likely[0]]} with probability "
         f"{probability[likely[0]]:.2f}"
     )
 

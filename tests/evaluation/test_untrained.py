@@ -172,6 +172,7 @@ def test_a_class_of_masks_without_a_training_mask_is_undefined(tmp_path):
         ({"folds": (2,)}, "3", "severity 3: not in the training split of fold 2; no score."),
         ({"folds": (2,), "num_tested": 0}, "3",
          "severity 3: not in the training split of fold 2 and in no test clip; no score."),
+        ({"label": "sf_ratio"}, "3", "S/F ratio 3: in no training split; no score."),
         ({"label": "biomarkers"}, "a",
          "biomarkers a: in no training split both present and absent; no score."),
         ({}, "abcdefgh",

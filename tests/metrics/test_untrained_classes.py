@@ -134,9 +134,13 @@ def test_a_test_side_of_untrained_classes_alone_has_an_accuracy_and_no_average()
 
 
 def test_a_single_tested_class_has_no_auc():
-    scores = classification.score(np.zeros(4, int), np.eye(4)[[0, 0, 1, 0]])
-    assert np.isnan(scores["auc"])
-    assert scores.undefined["auc"] == "all 4 clips have class 0; ranking needs two classes"
+    clips = np.zeros(4, int), np.eye(4)[[0, 0, 1, 0]]
+    for classes, name in ((None, "0"), (("healthy", "COPD", "ILD", "other"), "healthy")):
+        scores = classification.score(*clips, classes=classes)
+        assert np.isnan(scores["auc"])
+        assert (
+            scores.undefined["auc"] == f"all 4 clips have class {name}; ranking needs two classes"
+        )
 
 
 def test_a_label_that_was_not_trained_counts_nowhere():
