@@ -99,7 +99,8 @@ def trained_patients(path: Path) -> set[str]:
     leaky = {layout.slug(name) for name in leaks(manifest.read(cells.parent))}
     splits = folds.SPLITS if parts[0] in leaky else ("train", "val")
     assigned = folds.read(cells.parent / layout.FOLDS)
-    own = [fold for fold in assigned if f"fold{fold.number}" in parts]
+    names = [part.partition("-seed")[0] for part in parts[1:]]
+    own = [fold for fold in assigned if f"fold{fold.number}" in names]
     return {name for fold in own or assigned for split in splits for name in getattr(fold, split)}
 
 

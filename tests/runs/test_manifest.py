@@ -163,7 +163,9 @@ def earlier(prepare, tmp_path) -> Path:
     return tmp_path / "earlier"
 
 
-def starting_from(run: Path, fold: int = 0, arm: str = "signs", experiment=ROTATING) -> Experiment:
+def starting_from(
+    run: Path, fold: int | str = 0, arm: str = "signs", experiment=ROTATING
+) -> Experiment:
     """The experiment whose arm starts from weights in the cell of a run."""
     path = run / "cells" / arm / f"fold{fold}" / "checkpoint" / "weights.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -177,9 +179,10 @@ def split_by(path: Path, **splits: list[str]) -> Experiment:
     return replace(ROTATING, folds=folds.official(path))
 
 
-def test_weights_trained_on_test_patients_are_refused(prepare, tmp_path, earlier):
+@pytest.mark.parametrize("fold", [2, "2-seed1"])
+def test_weights_trained_on_test_patients_are_refused(prepare, tmp_path, earlier, fold):
     out = tmp_path / "out"
-    experiment = starting_from(earlier, fold=2)
+    experiment = starting_from(earlier, fold=fold)
     message = r"checkpoint: was trained on 'phantom/.*' and \d more, whom fold 0 tests; "
     with pytest.raises(FoldError, match=message + "run only --folds 2, or use weights of oth"):
         prepare(experiment, out)
