@@ -133,19 +133,19 @@ def _versus(arm: ArmResult, metric: str) -> str:
 
 def _certainty(contents: ReportContents) -> str:
     num_patients, num_claims = num_test_patients(contents), len(contents.claims)
-    claims = _count(num_claims, "claim")
-    undecided = f", so {'all ' * (num_claims > 2)}{claims} of the paper stay undecided"
+    tested, claims = _count(num_patients, "test patient"), _count(num_claims, "claim")
+    undecided = f": {'all ' * (num_claims > 2)}{claims} of the paper stay{'s' * (num_claims == 1)} "
+    undecided = f"{undecided}undecided" if num_claims else ""
     if contents.size in verdicts.BELOW_LAPTOP:
-        verdict = f"Not sure at all: size {contents.size} shows that the study runs, not what it "
-        verdict += f"finds{undecided if claims else ''}"
+        verdict = f"{tested} at size {contents.size}, which is too small to decide{undecided}"
     elif num_patients < verdicts.MIN_PATIENTS:
-        verdict = f"Not sure at all: {_count(num_patients, 'test patient')} of at least "
-        verdict += f"{verdicts.MIN_PATIENTS} that are needed{undecided if claims else ''}"
+        verdict = f"{tested} of at least {verdicts.MIN_PATIENTS} that are needed{undecided}"
     else:
         counts = Counter(claim.verdict for claim in contents.claims)
         parts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))
-        verdict = f"As sure as {num_patients:,} test patients allow"
-        verdict += f": of {claims} of the paper, {parts}" if claims else ""
+        verdict = f"{tested}: of {claims} of the paper, {parts}" if num_claims else tested
+    if is_synthetic(contents.data.get("sources") or {}):
+        verdict += "; simulated clips say nothing about real patients"
     seeds = ", not the seed of the training (one seed)"
     if contents.seeds > 1:
         seeds = f" and the {contents.seeds} seeds of the training"

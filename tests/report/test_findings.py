@@ -37,12 +37,17 @@ def test_a_difference_counts_where_its_interval_excludes_zero(clip_report, value
 
 def test_certainty_depends_on_size_and_test_patients(clip_report):
     contents = clip_report.contents
-    assert "size smoke shows that the study runs" in findings.summarise(contents).certainty
+    assert findings.summarise(contents).certainty.startswith(
+        "12 test patients at size smoke, which is too small to decide: 1 claim of the paper stays "
+        "undecided; simulated clips say nothing about real patients; the intervals cover"
+    )
     laptop = replace(contents, size="laptop")
     assert "12 test patients of at least 20" in findings.summarise(laptop).certainty
     many = replace(laptop, arms=tuple(replace(arm, num_patients=300) for arm in laptop.arms))
     sure = findings.summarise(many).certainty
-    assert sure.startswith("As sure as 300 test patients allow: of 1 claim of the paper, 1 not tes")
+    assert sure.startswith(
+        "300 test patients: of 1 claim of the paper, 1 not tested; simulated clips"
+    )
     assert sure.endswith("patients, not the seed of the training (one seed).")
     repeated = findings.summarise(replace(many, seeds=3))
     assert repeated.certainty.endswith("patients and the 3 seeds of the training.")
