@@ -119,5 +119,5 @@ function sentence(text) {
   return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 function interval({ value, low, high }, format = points) {
-  return low === null || high === null ? format(value) : `${format(value)} [${format(low)}, ${format(high)}]`;
+  return low === null || high === null ? format(value) : `${format(value)} [${points(low)}, ${points(high)}]`;
 }
