@@ -192,7 +192,7 @@ def _costs(contents: ReportContents) -> Section:
     ]
     top = sorted(spent, key=lambda arm: -(arm.cost.get("wall_s") or 0))
     top = top[: detail_tables.NUM_COSTS]
-    few = detail_tables.cost_table(top, name="costliest", title="")
+    few = detail_tables.cost_table(top, name="", title="")
     rest = detail_tables.cost_table(spent, name="costs", title="Costs of all arms")
     blocks: tuple[Block, ...] = (
         Paragraph(f"{len(spent)} arms took {' and '.join(sums) or 'no measured time'} in all."),

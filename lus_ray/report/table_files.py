@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from lus_ray.report.blocks import Cell, Document, Table
+from lus_ray.report.formatting import ABSENT
 from lus_ray.storage.files import write_text
 
 ENDINGS = (".csv", ".tex")
@@ -26,7 +27,7 @@ def write(document: Document, folder: Path) -> None:
     """Write every table with a row, and remove those of an earlier report."""
     texts = {}
     for table in document.tables():
-        if table.rows:
+        if table.rows and table.name:
             texts[f"{_stem(table.name)}.csv"] = to_csv(table)
             texts[f"{_stem(table.name)}.tex"] = to_latex(table)
     folder.mkdir(exist_ok=True)
@@ -88,11 +89,12 @@ def _value(cell: Cell, key: str) -> str:
     if cell.numbers or key:
         value = cell.numbers.get(key)
         return "" if value is None else f"{value:.6g}"
-    return cell.text
+    return "" if cell.text == ABSENT else cell.text
 
 
 def _joined(cell: Cell) -> str:
-    return " ".join((cell.text, *cell.remarks))
+    remarks = f" ({'; '.join(cell.remarks)})" if cell.remarks else ""
+    return cell.text + remarks
 
 
 def _line(texts: tuple[str, ...] | list[str]) -> str:

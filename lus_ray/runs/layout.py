@@ -44,7 +44,7 @@ LIVE = (STARTS, METRICS, STATE)  # the state of an epoch never arrives before it
 OF_WORKERS = (START, TRAINED, TRAIN, "worker.jsonl", FITTED, "cost-*.json")
 OF_SAMPLES = f"{SAMPLE}[0-9]*"
 NOT_READ = (STATE, PHANTOM)
-NOT_WATCHED = (CHECKPOINT, PHANTOM, IMAGES, START, TENSORBOARD, TRAINED, "*.safetensors")
+NOT_WATCHED = (CHECKPOINT, PHANTOM, IMAGES, START, TABLES, TENSORBOARD, TRAINED, "*.safetensors")
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,16 @@ def test_csv_has_a_column_per_number():
 
 
 def test_a_column_without_numbers_keeps_its_texts():
-    table = Table("t", "", ("Claim", "Verdict"), ((Cell("x"), Cell("undecided")),))
-    assert table_files.to_csv(table) == "Claim,Verdict\nx,undecided\n"
+    table = Table(
+        "t", "", ("Claim", "Verdict"), ((Cell("x"), Cell("undecided")), (Cell("y"), Cell("–")))
+    )
+    assert table_files.to_csv(table) == "Claim,Verdict\nx,undecided\ny,\n"
 
 
 def test_latex_is_a_tabular_for_booktabs_with_escaped_texts():
     assert table_files.to_latex(SCORES).splitlines()[1:] == [
         r"\begin{tabular}{lr}", r"\toprule", r"Arm & AUC, \% \\", r"\midrule",
-        r"a \& b\_1 & 81.5 $\pm$ 1.0 [78.0, 84.2] \\", r"none & missing \\", r"\bottomrule",
+        r"a \& b\_1 & 81.5 $\pm$ 1.0 ([78.0, 84.2]) \\", r"none & missing \\", r"\bottomrule",
         r"\end{tabular}",
     ]  # fmt: skip
 
