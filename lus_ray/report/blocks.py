@@ -28,7 +28,8 @@ class Cell:
 class Table:
     """A table with a title; the first column names the row.
 
-    `name` is the stem of its files, empty for an extract of another table. `brief` columns are shown on a terminal, none by default.
+    `name` is the stem of its files, empty for an extract of another table. `brief` columns are
+    shown on a terminal, none by default.
     `strong` rows are emphasised, `plain` ones (baselines) stand on a grey ground.
     """
 

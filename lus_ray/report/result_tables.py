@@ -18,8 +18,8 @@ ALL = (
     "the best baseline, paired over patients."
 )
 EXPERTS = (
-    "{metric}, %; a stronger colour is higher. Bold: the interval of the difference to the best baseline, "
-    "{baseline}, lies above 0. Intervals, paper and differences: all arms under Results."
+    "{metric}, %; a stronger colour is higher. Bold: the interval of the difference to the best "
+    "baseline, {baseline}, lies above 0. Intervals, paper and differences: all arms under Results."
 )
 FOREST = "Dot: mean over folds, percent. Line: 95 % interval over patients. Diamond: the paper."
 TICK_STEPS = (5, 10, 20, 25)
