@@ -14,6 +14,10 @@ from jaxtyping import UInt8
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.errors import ArmError, SchemaError
 
+CLASS_COLOURS = ("#2f7ff0", "#f5a623", "#fff3a6", "#b5366f", "#7fe0d0", "#8a5a2b")
+"""Colour of class 1, 2 and so on, repeated after the last; background has none. Colour-blind
+readers can distinguish any two of them."""
+
 DERIVED: dict[tuple[str, str], tuple[str, ...]] = {
     ("dense", "sparse"): (
         "background",

@@ -16,12 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 
+from lus_ray.data.masks import CLASS_COLOURS
 from lus_ray.figures.attention_maps import blend_heat, hide_ticks, thin_out
 from lus_ray.figures.style import render_svg, shorten
-
-CLASS_COLOURS = ("#2f7ff0", "#f5a623", "#fff3a6", "#b5366f", "#7fe0d0", "#8a5a2b")
-"""Colour of class 1, 2 and so on, repeated after the last; background has none. Colour-blind
-readers can distinguish any two of them."""
 
 HIGHEST = 0.15
 """Upper end of the scale of uncertainty, as published (Roy et al. 2020, Figure 6)."""

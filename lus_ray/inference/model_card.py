@@ -17,6 +17,7 @@ from lus_ray.errors import LusError
 from lus_ray.evaluation import results, scored_arms
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.inference import titles
+from lus_ray.inference.estimates import MIN_PATIENTS, format_estimate, name_metric
 from lus_ray.inference.schema import Estimate, ModelCard
 from lus_ray.inference.served_model import ModelReport, ServedModel
 from lus_ray.metrics.bootstrap import LEVEL, percentile_interval
@@ -29,8 +30,6 @@ from lus_ray.training import checkpoint
 NUM_DRAWS = 1000
 SEED = 0
 CHANCE_AUC = 0.5
-MIN_PATIENTS = 20
-"""With fewer validation patients, intervals are too narrow to decide anything."""
 
 SYNTHETIC_SOURCE = "phantom"
 UNKNOWN = "unknown"
@@ -39,7 +38,6 @@ NO_CARD = ModelCard(
     validated=None, validation_patients=0, baseline=None, difference=None, beats_baseline=None,
     summary="Its training data and its validation are unknown.",
 )  # fmt: skip
-METRIC_NAMES = {"auc": "AUC", "f1": "F1", "mean_iou": "mean IoU", "union_dice": "Dice"}
 
 
 def with_reports(models: Sequence[ServedModel]) -> tuple[ServedModel, ...]:
@@ -212,15 +210,3 @@ def _summarise(card: ModelCard) -> str:
     verb = "better than" if card.beats_baseline else "not better than"
     difference = format_estimate(card.difference, sign=True)
     return f"{text}, {verb} {card.baseline} ({difference})."
-
-
-def name_metric(metric: str) -> str:
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
-
-
-def format_estimate(estimate: Estimate, *, sign: bool = False) -> str:
-    """Points of 100 with the interval, such as "+1.2 [-4.0, 6.1]"."""
-    text = f"{100 * estimate.value:{'+' if sign else ''}.1f}"
-    if estimate.low is None or estimate.high is None:
-        return text
-    return f"{text} [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"

@@ -6,7 +6,7 @@ A model that is not in the summary stands below it with its reason, models of on
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from lus_ray.inference.model_card import format_estimate
+from lus_ray.inference.estimates import format_estimate
 from lus_ray.inference.schema import (
     BiomarkerPrediction,
     ClipResponse,

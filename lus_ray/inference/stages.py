@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from lus_ray.data.masks import CLASS_COLOURS
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ServeError
-from lus_ray.figures import CLASS_COLOURS
 from lus_ray.inference import attention, frame_sheets, summaries
 from lus_ray.inference.frame_sheets import FrameWindow
 from lus_ray.inference.model_selection import LABELS

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from lus_ray.clip import BIOMARKERS
-from lus_ray.inference.model_card import MIN_PATIENTS, format_estimate, name_metric
+from lus_ray.inference.estimates import MIN_PATIENTS, format_estimate, name_metric
 from lus_ray.inference.schema import (
     BiomarkerGroup,
     BiomarkerPrediction,
