@@ -194,30 +194,31 @@ def test_ingest_and_check_answer_in_json_and_a_damaged_shard_is_named(tmp_path):
 @pytest.mark.slow
 def test_the_summary_ends_with_what_was_skipped_and_strict_makes_it_an_error(tmp_path):
     root, store = tmp_path / "root", tmp_path / "new" / "store"
+    ingest = ("ingest", "folder", root, store, "--workers", 1)
     root.mkdir()
     for number in range(3):
         Image.new("L", (64, 48), 60 * number).save(root / f"{number}.png")
     (root / "gone.png").symlink_to("nowhere.png")
     rows = "".join(f"{number}.png,{number}\n" for number in (0, 1, 7))
     (root / "labels.csv").write_text(f"file,patient\n{rows}")
-    strict = lus("ingest", "folder", root, store, "--strict")
+    strict = lus(*ingest, "--strict")
     assert strict.exit_code == 2
     assert strict.stderr.splitlines()[-1] == (
         "lus: skipped 2 of 5 files and 1 table row; nothing is stored, as --strict is given"
     )
     assert "  2.png: labels.csv has no row for this file" in strict.stderr.splitlines()
     assert not store.parent.exists()
-    done = lus("ingest", "folder", root, store)
+    done = lus(*ingest)
     first, *_, last = done.stdout.splitlines()
     assert first.startswith("folder: stored 2 clips of 2 patients, 2 frames in ")
     assert last == f"skipped 2 of 5 files and 1 table row: see {store}/ledger.jsonl"
     assert "skipped     1 x labels.csv has no row for this file" in done.stdout
     before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
-    assert lus("ingest", "folder", root, store, "--strict", "--max-side", 20).exit_code == 2
+    assert lus(*ingest, "--strict", "--max-side", 20).exit_code == 2
     assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
     (root / "gone.png").unlink()
     (root / "labels.csv").write_text(f"file,patient\n{rows.replace('7', '2')}")
-    done = lus("ingest", "folder", root, store, "--strict", "--json")
+    done = lus(*ingest, "--strict", "--json")
     summary = json.loads(done.stdout)
     assert (summary["num_clips"], summary["num_files"], summary["reasons"]) == (3, 4, [])
     assert summary["ledger"] == f"{store}/ledger.jsonl"
