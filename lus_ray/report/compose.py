@@ -125,7 +125,7 @@ def _all_arms(contents: ReportContents, label: str) -> Details:
     if images := detail_tables.image_table(contents, label):
         blocks.append(images)
     num_arms = len(contents.arms_of(label))
-    return Details(f"All {num_arms} arms with all metrics", tuple(blocks))
+    return Details(f"All metrics of {num_arms} arm{'s' * (num_arms != 1)}", tuple(blocks))
 
 
 def _experts(contents: ReportContents) -> Iterable[Section]:

@@ -99,7 +99,7 @@ def draw_inputs(
     assert isinstance(task.view, View)
     read = task.view.sample_indices(len(frames))[0]
     few = read[np.linspace(0, len(read) - 1, min(NUM_FRAMES, len(read))).round().astype(int)]
-    svg = figures.draw_image_rows([[(f"frame {n}", frames[n]) for n in few.tolist()]])
+    svg = figures.draw_image_rows([[("", frames[n]) for n in few.tolist()]])
     return svg, _describe(task, row, predict(task, frames, device=device))
 
 

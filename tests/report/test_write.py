@@ -149,6 +149,6 @@ def test_frames_come_first_with_the_paper_beside_them_and_clips_in_a_table_of_th
 ):
     tables = metric_names.tables(diagnosis_report.contents, "diagnosis")
     for file, title in (("report.md", "**{}**\n"), ("report.html", "<h3>{}</h3>")):
-        text = (diagnosis_report.out / file).read_text().partition("with all metrics")[2]
+        text = (diagnosis_report.out / file).read_text().partition("All metrics of")[2]
         frames, classes, clips = (text.index(title.format(name)) for name, _ in tables)
         assert frames < text.index("paper 82.4") < classes < text.index("paper 79.5") < clips
