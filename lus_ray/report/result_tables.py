@@ -19,7 +19,7 @@ ALL = (
 )
 EXPERTS = (
     "{metric}, %; a stronger colour is higher. Bold: the interval of the difference to the best "
-    "baseline, {baseline}, lies above 0. Intervals, paper and differences: all metrics under Results."
+    "baseline, {baseline}, lies above 0. Intervals, differences and paper: all metrics above."
 )
 FOREST = "Dot: mean over folds, percent. Line: 95 % interval over patients. Diamond: the paper."
 TICK_STEPS = (5, 10, 20, 25)
