@@ -26,12 +26,12 @@ def title_model(task: Mapping[str, Any], arm: ArmRecord, arms: Mapping[str, ArmR
 
 
 def name_method(arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str:
-    """Classifier and inputs of an expert, such as "logistic regression on image statistics"."""
+    """Such as "logistic regression on image statistics"; else the name of the arm."""
     task = arm.task or {}
-    if task.get("name") != "Expert":
+    kind = task.get("arguments", {}).get("kind")
+    if kind not in EXPERT_NAMES:
         return arm.name
-    kind = task["arguments"].get("kind", "")
-    name = EXPERT_NAMES.get(kind, kind)
+    name = EXPERT_NAMES[kind]
     if kind == "prior":
         return name
     source = arms.get(arm.reads or "")

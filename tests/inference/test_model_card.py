@@ -19,7 +19,9 @@ from lus_ray.inference.summaries import (
     summarise,
     write_banner,
 )
+from lus_ray.inference.titles import name_method
 from lus_ray.runs import predictions
+from lus_ray.runs.manifest import ArmRecord
 from lus_ray.runs.predictions import PredictionInfo
 from lus_ray.tasks import Expert
 from lus_ray.tasks.sklearn_expert import EXPERT_NAMES, EXPERTS, PLAIN
@@ -217,3 +219,19 @@ def test_the_banner_warns_of_trial_sizes_and_of_synthetic_clips(backbone, synthe
 def test_every_kind_of_classifier_has_a_full_name():
     assert set(EXPERT_NAMES) == {*EXPERTS, *PLAIN}
     assert EXPERT_NAMES["SVM"] == "support vector machine"
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "reads", "name"),
+    [
+        ("Expert", "SVM", "signs", "support vector machine on signs"),
+        ("Expert", "logistic", "grey", "logistic regression on image statistics"),
+        ("BiomarkerClassifiers", "logistic", "grey", "logistic regression on image statistics"),
+        ("Expert", "prior", "grey", "class frequencies"),
+        ("VideoScore", None, "frames", "an arm"),
+    ],
+)
+def test_methods_are_named_in_full(task, kind, reads, name):
+    arms = {"grey": ArmRecord(name="grey", task={"name": "IntensityFeatures", "arguments": {}})}
+    arm = ArmRecord(name="an arm", reads=reads, task={"name": task, "arguments": {"kind": kind}})
+    assert name_method(arm, arms) == name
