@@ -62,7 +62,7 @@ class Viewer {
       if (preview) [canvas.width, canvas.height] = [preview.width, preview.height].map((side) => Math.round(side * scale));
     }
     this.palette = masks ? masks.classes.map((_, k) => (k ? packColour(colourOf(masks, k)) : 0)) : [];
-    if (frames) this.showScoreLegend(frames);
+    if (frames) this.showScoreLegend(frames, content.response.models);
     this.listOverlays();
     this.reset();
     this.seek(0);
@@ -70,10 +70,10 @@ class Viewer {
     if (content.num > 1 && !matchMedia("(prefers-reduced-motion: reduce)").matches) this.play();
   }
 
-  showScoreLegend({ classes, score }) {
+  showScoreLegend({ classes, score, model }, models) {
     const items = classes.map((name, k) => make("li", {}, swatch(SCORES[k][0]),
       make("strong", {}, name), make("span", { className: "soft" }, ` ${SCORES[k][1]}`)));
-    this.ui.scoreLegend.replaceChildren(...items);
+    this.ui.scoreLegend.replaceChildren(...items, make("li", {}, modelNote(models, model)));
     this.ui.columns.ariaLabel = `Score of every frame, mean ${mean(score).toFixed(1)}`;
   }
 
@@ -133,13 +133,13 @@ class Viewer {
   // ---- picture and overlays -----------------------------------------------------------------
 
   listOverlays() {
-    const { masks, attention } = this.content.response;
+    const { masks, attention, models } = this.content.response;
     const targets = attention ? attention.targets.map(({ name }, k) => new Option(name, k)) : [];
     const nothing = make("option", { disabled: true }, "no finding to explain");
     this.ui.overlay.replaceChildren(new Option("none", "none"), ...(masks ? [new Option("segmentation", "masks")] : []),
       make("optgroup", { label: "where it looked" }, ...(targets.length ? targets : [nothing])));
     const present = targets.find(({ text }) => !isAbsence(text)) || targets[0];
-    this.ui.overlay.value = present ? present.value : masks ? "masks" : "none";
+    this.ui.overlay.value = present ? present.value : masks && isShownGood(models, masks.model) ? "masks" : "none";
     this.showOverlay();
   }
 
