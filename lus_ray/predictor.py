@@ -4,7 +4,7 @@ Shapes: N frames of the clip, S samples, T frames of a sample, M frames of a tra
 D features.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from lus_ray.data.loading.batches import Tracks
 from lus_ray.data.transforms.view import Track, View
 from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import checkpoint
+
+PIXELS_OF_A_PASS = 1 << 19
+"""Clips are joined up to about this size; a pass over less spends its time on overhead."""
 
 Prediction = dict[str, np.ndarray]
 """`outputs` (S, K), `features` (S, D) and `probability` (K,), as far as the task has them."""
@@ -79,15 +82,44 @@ def split_samples(
     return (samples[first : first + step] for first in range(0, len(samples), step))
 
 
-def predict_batch(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
-    """Predictions for the frames of each clip, equal to `predict` but for rounding, in one pass."""
+def predict_in_turn(
+    task: Task,
+    clips: Iterable[UInt8[np.ndarray, "_ _ _"]],
+    *,
+    device: str = "cpu",
+    num_samples: int = 0,
+) -> Iterator[Prediction]:
+    """`predict` of each clip in order; small ones share a pass, which may round differently."""
+    if not task.clips_share_a_pass:
+        yield from (predict(task, c, device=device, num_samples=num_samples) for c in clips)
+        return
     assert isinstance(task.view, View)
-    samples = [task.view.resize_samples(frames) for frames in clips]
+    waiting: list[UInt8[np.ndarray, "S T H W"]] = []
+    for clip in clips:
+        waiting.append(clip[task.view.sample_indices(len(clip), num_samples)])
+        if sum(samples.size for samples in waiting) >= PIXELS_OF_A_PASS:
+            yield from predict_samples(task, waiting, device=device)
+            waiting = []
+    if waiting:
+        yield from predict_samples(task, waiting, device=device)
+
+
+def predict_samples(
+    task: Task, samples: Sequence[UInt8[np.ndarray, "S T H W"]], *, device: str = "cpu"
+) -> list[Prediction]:
+    """Predictions for the samples of each clip, equal to `predict` but for rounding, in a pass."""
     ends = np.cumsum([len(part) for part in samples])
-    device = next(task.parameters(), torch.empty(0)).device
     with torch.inference_mode():
         outputs = task.predict(to_unit_range(torch.from_numpy(np.concatenate(samples)).to(device)))
     parts = {name: np.split(array, ends[:-1]) for name, array in outputs.items()}
     if "outputs" in parts:
         parts["probability"] = [part.mean(axis=0) for part in parts["outputs"]]
     return [dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)]
+
+
+def predict_batch(task: Task, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
+    """Predictions for the frames of each clip, equal to `predict` but for rounding, in one pass."""
+    assert isinstance(task.view, View)
+    device = next(task.parameters(), torch.empty(0)).device
+    samples = [task.view.resize_samples(frames) for frames in clips]
+    return predict_samples(task, samples, device=str(device))

@@ -10,7 +10,7 @@ from lus_ray.clip import Row
 from lus_ray.data.loading.batches import Pixels, Tracks
 from lus_ray.data.transforms import augment_gare2021
 from lus_ray.data.transforms.view import Track, View
-from lus_ray.predictor import Prediction, predict, split_samples
+from lus_ray.predictor import Prediction, predict_in_turn, split_samples
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import Task, to_unit_range
 
@@ -25,8 +25,8 @@ def predict_clips(
     if task.scheme is not None:
         yield from _measure(task, rows, pixels, device, num_samples)
         return
-    for frames in pixel_source(task, pixels).clips(rows, task.view):
-        yield predict(task, frames, device=device, num_samples=num_samples)
+    clips = pixel_source(task, pixels).clips(rows, task.view)
+    yield from predict_in_turn(task, clips, device=device, num_samples=num_samples)
 
 
 def _measure(

@@ -24,6 +24,8 @@ from lus_ray.tasks.task import Batch, PredictionRow, Task, class_scores, with_ar
 class ClipNetwork(Task):
     """A backbone over sampled frames, with outputs per sample."""
 
+    clips_share_a_pass: ClassVar[bool] = True
+
     def __init__(
         self, backbone: Callable[..., nn.Module], view: View, label: str, classes: tuple[str, ...]
     ) -> None:

@@ -41,6 +41,8 @@ class Task(nn.Module):
         reads_rows: predicts from rows of an earlier arm's predictions.
         fits_in_one_call: learns by `fit_rows` instead of the training loop, and keeps what it
             learned in `estimator`.
+        clips_share_a_pass: every sample is predicted alone, so that those of several clips can be
+            predicted at once.
         monitor: the validation score that selects the epoch.
         progress: completed share of training, set before each epoch.
     """
@@ -55,6 +57,7 @@ class Task(nn.Module):
     reads_rows: ClassVar[bool] = False
     fits_in_one_call: ClassVar[bool] = False
     estimator: Any = None
+    clips_share_a_pass: ClassVar[bool] = False
     scheme: str | None = None
     monitor: str = "accuracy"
     view: View | Track
