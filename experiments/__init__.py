@@ -5,7 +5,7 @@ from functools import partial
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Recipe, Rows
 from lus_ray.nets import PositionPrior
-from lus_ray.tasks import Expert, IntensityFeatures
+from lus_ray.tasks import BiomarkerClassifiers, Expert, IntensityFeatures
 from lus_ray.tasks.sklearn_expert import PLAIN
 
 
@@ -19,7 +19,9 @@ def intensity_baselines(
     classifiers = (
         Arm(
             name.format(kind=kind, label=label),
-            partial(Expert, kind=kind, label=label, inputs="features"),
+            partial(BiomarkerClassifiers, kind=kind)
+            if label == "biomarkers"
+            else partial(Expert, kind=kind, label=label, inputs="features"),
             label=label,
             reads="intensity",
             baseline=True,

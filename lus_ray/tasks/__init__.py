@@ -1,6 +1,7 @@
 """One learning problem per file; a checkpoint names one of these and nothing else."""
 
 from lus_ray.tasks.binary_segmentation import BinarySegmentation
+from lus_ray.tasks.biomarker_classifiers import BiomarkerClassifiers
 from lus_ray.tasks.clip_classification import Biomarkers, ClipLabel
 from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.frame_diagnosis import FrameDiagnosis
@@ -15,7 +16,7 @@ from lus_ray.tasks.translated_segmentation import TranslatedSegmentation
 from lus_ray.tasks.video_score import VideoScore
 
 __all__ = [
-    "BinarySegmentation", "Biomarkers", "ClipLabel", "Ensemble", "Expert", "FrameDiagnosis",
-    "FrameScore", "IntensityFeatures", "MatchedSegmentation", "MergedClasses", "Segmentation",
-    "Sifa", "TranslatedSegmentation", "VideoScore",
+    "BinarySegmentation", "BiomarkerClassifiers", "Biomarkers", "ClipLabel", "Ensemble", "Expert",
+    "FrameDiagnosis", "FrameScore", "IntensityFeatures", "MatchedSegmentation", "MergedClasses",
+    "Segmentation", "Sifa", "TranslatedSegmentation", "VideoScore",
 ]  # fmt: skip
