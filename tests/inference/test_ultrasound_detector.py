@@ -22,8 +22,9 @@ RNG = np.random.default_rng(0)
 @pytest.fixture(scope="module", params=["A", "B"])
 def phantoms(request):
     made = phantom.clips(
-        None, Ledger(), patients=6, clips=1, frames=6, size=160, domain=request.param, masks="none"
-    )
+        None, Ledger(), patients=6, clips=1, frames=6, size=160, domain=request.param, masks="none",
+        scanners="same",
+    )  # fmt: skip
     return [row["frames"] for row in made]
 
 

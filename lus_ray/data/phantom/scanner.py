@@ -88,14 +88,14 @@ def sample_scanner(
         return Scanner()
     own = seeded_rng(seed, domain, 5, patient.index)
     of_clip = seeded_rng(seed, domain, 6, patient.index, number)
-    tgc_db = 6.5 * own.standard_normal(TGC_KNOTS) + 2.5 * of_clip.standard_normal(TGC_KNOTS)
+    tgc_db = own.uniform(-14, 14, TGC_KNOTS) + of_clip.uniform(-14, 14, TGC_KNOTS)
     return Scanner(
-        dynamic_range_db=DYNAMIC_RANGE_DB + own.uniform(-15, 15),
-        grey_exponent=GREY_EXPONENT * np.exp(own.uniform(-0.3, 0.3)),
+        dynamic_range_db=DYNAMIC_RANGE_DB + own.uniform(-20, 20),
+        grey_exponent=GREY_EXPONENT * float(np.exp(own.uniform(-0.4, 0.4))),
         grain=float(np.exp(own.uniform(-0.5, 0.5))),
         steady=own.uniform(-0.2, 0.2),
-        softness=SOFTNESS * float(np.exp(own.uniform(-0.6, 0.6))),
-        smoothing=own.uniform(0, 0.8),
+        softness=SOFTNESS * float(np.exp(own.uniform(-0.7, 0.7))),
+        smoothing=own.uniform(0, 0.7),
         tgc_db=tuple(tgc_db.tolist()),
         brightness=USUAL_BRIGHTNESS + BRIGHTNESS_PER_DB * patient.gain_db,
     )
