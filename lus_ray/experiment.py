@@ -135,6 +135,7 @@ class Size:
         task: arguments to replace in every task that accepts them.
         net: arguments to replace in every network that accepts them.
         leave_out: arms to drop.
+        folds: a protocol with fewer folds; None keeps the experiment's.
         phantom: options of the phantom clips that are made when no data is given.
     """
 
@@ -143,6 +144,7 @@ class Size:
     task: Mapping[str, Any] = field(default_factory=dict)
     net: Mapping[str, Any] = field(default_factory=dict)
     leave_out: tuple[str, ...] = ()
+    folds: Protocol | None = None
     phantom: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -195,7 +197,7 @@ class Experiment:
             raise ArmError(f"{self.name}: no size {size!r}; it has {['full', *self.sizes]}")
         shrunk = self.sizes[size]
         arms = tuple(_shrink(arm, shrunk) for arm in self.arms if arm.name not in shrunk.leave_out)
-        return self.with_arms(arms)
+        return replace(self, folds=shrunk.folds or self.folds).with_arms(arms)
 
     def with_arms(self, arms: tuple[Arm, ...]) -> "Experiment":
         """The experiment with these arms only, and what is published or claimed of them."""

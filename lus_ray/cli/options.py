@@ -25,8 +25,8 @@ class PathOrUriType(click.ParamType):
 PATH_OR_URI = PathOrUriType()
 
 FOLDER = click.Path(path_type=Path)
-SIZES = ("smoke", "laptop", "full")
-AT_LEAST_ONE = click.IntRange(min=1)
+SIZES = ("smoke", "demo", "laptop", "full")
+AT_LEAST_ONE, NOT_NEGATIVE = click.IntRange(min=1), click.IntRange(min=0)
 
 
 def refuse_busy_port(host: str, port: int) -> None:

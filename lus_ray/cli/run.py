@@ -1,9 +1,9 @@
 """`lus demo`, `lus run` and `lus report`: an experiment on data, and its table."""
 
 import os
-import shlex
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -11,19 +11,36 @@ from typing import Any
 
 import click
 
-from lus_ray.cli.options import AT_LEAST_ONE, FOLDER, PATH_OR_URI, SIZES, refuse_unwritable
+from lus_ray.cli.options import (
+    AT_LEAST_ONE,
+    FOLDER,
+    NOT_NEGATIVE,
+    PATH_OR_URI,
+    SIZES,
+    refuse_unwritable,
+)  # fmt: skip
 from lus_ray.errors import InputError, LusError
+
+SEED = "Of phantom clips, folds and training; another one repeats the experiment."
 
 
 @click.command()
 @click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True)
+@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True, help=SEED)
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def demo(out: Path, as_json: bool) -> None:
-    """Make phantom clips, run the biomarkers study in smoke size and print its table."""
+def demo(out: Path, seed: int, as_json: bool) -> None:
+    """Make phantom clips, run the biomarkers study in demo size, and say what it found.
+
+    It takes about three minutes on two cores. Repeat it to resume.
+    """
     began = time.monotonic()
-    _run("biomarkers", out, "smoke", as_json=as_json)
-    click.echo(f"demo took {time.monotonic() - began:.0f} s", err=True)
-    click.echo(f"serve its models with: lus serve {shlex.quote(str(out))}", err=True)
+
+    def show(report: Any) -> str:
+        from lus_ray.report import first_run
+
+        return first_run.render(report.contents, out, seconds=time.monotonic() - began)
+
+    _run("biomarkers", out, "demo", seed=seed, as_json=as_json, show=show)
 
 
 @click.command()
@@ -38,6 +55,7 @@ def demo(out: Path, as_json: bool) -> None:
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
 @click.option("--folds", help="Only these folds: 0,1")
+@click.option("--seed", type=NOT_NEGATIVE, help=SEED)
 @click.option(
     "--seeds", type=AT_LEAST_ONE,
     help="Train every cell with this many seeds; intervals then include them. Repeat the command "
@@ -118,7 +136,7 @@ def _compare(locations: tuple[Path | str, ...], out: Path | None, as_json: bool)
 
 def _run(
     name: str, out: Path | str, size: str, *, over: tuple[Path | str, ...] = (),
-    as_json: bool = False, **options: Any,
+    as_json: bool = False, show: Callable[[Any], str] | None = None, **options: Any,
 ) -> None:  # fmt: skip
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
     from lus_ray.storage import lease
@@ -148,18 +166,20 @@ def _run(
         number = external_images.draw(request.experiment, folder, examples)
         click.echo(f"{number} images of external clips", err=True)
         folder.upload(CELLS)
-    _report(folder, as_json)
+    _report(folder, as_json, show)
 
 
-def _report(folder: Any, as_json: bool) -> None:
+def _report(folder: Any, as_json: bool, show: Callable[[Any], str] | None = None) -> None:
+    """Write the report and print it, or what `show` makes of it."""
     from lus_ray import report as reports
 
-    def show(report: reports.RunReport) -> None:
-        click.echo(report.json() if as_json else report.text(colour=sys.stdout.isatty()))
+    def echo(report: reports.RunReport) -> None:
+        render = show or partial(reports.RunReport.text, colour=sys.stdout.isatty())
+        click.echo(report.json() if as_json else render(report))
 
-    reports.write(folder.path, show=show)
+    reports.write(folder.path, show=echo)
     folder.upload(*reports.FILES)
-    if not as_json:
+    if not as_json and show is None:
         first = reports.FILES[0]
         page = folder.path / first if folder.mirror is None else f"{folder.display_name}/{first}"
         click.echo(f"report: {page}")

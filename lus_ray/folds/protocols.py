@@ -150,8 +150,10 @@ def fixed_test(parts: int = 4, cv: int = 3, stratify: str | None = "severity") -
 
     Gare 2022, section 3.3: four equal patient parts, one fixed test, three-fold validation.
     """
-    if not 2 <= cv < parts:
-        raise FoldError(f"fixed_test: cv is {cv} of {parts} parts; it must be 2 to parts - 1")
+    if not 1 <= cv < parts or parts < 3:
+        raise FoldError(
+            f"fixed_test: cv is {cv} of {parts} parts; it must be 1 to parts - 1 of at least 3"
+        )
     roles = tuple(((fold,), (parts - 1,)) for fold in range(cv))
     return Parts("fixed_test", _equal(parts), roles, stratify)
 

@@ -32,12 +32,13 @@ def build_request(
     arms: str | None = None, folds: str | None = None, samples: int | None = None,
     weights: str | None = None, splits: Path | None = None, domains: str | None = None,
     weak: bool = False, settings: Sequence[str] = (), address: str | None = None,
-    seeds: int | None = None, tensorboard: bool = False, notify: Callable[[str], None],
+    seed: int | None = None, seeds: int | None = None, tensorboard: bool = False,
+    notify: Callable[[str], None],
 ) -> RunRequest:  # fmt: skip
     """The request that the options of `lus run` stand for; makes phantom clips without `data`."""
     options: dict[str, Any] = {
         "arms": arms, "folds": folds, "samples": samples, "weights": weights, "splits": splits,
-        "settings": settings,
+        "settings": settings, "seed": seed,
     }  # fmt: skip
     experiment = find_experiment(name)
     chosen = apply_options(experiment, size, **options)
@@ -47,7 +48,7 @@ def build_request(
     command = format_command(name, size, options | more)
     numbers, names = parse_folds(folds), parse_domains(experiment, domains)
     if data is None:
-        data = make_phantom_store(experiment, size, out, notify)
+        data = make_phantom_store(experiment, size, out, notify, seed=seed or 0)
     return RunRequest(
         chosen, data=data, out=out, size=size, folds=numbers, seeds=seeds, domains=names,
         weak=weak, command=command, address=address, tensorboard=tensorboard,
@@ -67,13 +68,15 @@ def find_experiment(name: str) -> Experiment:
 def apply_options(
     experiment: Experiment, size: str, *, arms: str | None = None, samples: int | None = None,
     settings: Sequence[str] = (), folds: str | None = None, weights: str | None = None,
-    splits: Path | None = None,
+    splits: Path | None = None, seed: int | None = None,
 ) -> Experiment:  # fmt: skip
-    """The experiment at a size, with the arms, searches and settings of a command.
+    """The experiment at a size, with the arms, searches, settings and seed of a command.
 
     Raises InputError for arms and settings that it does not have, and weights that fit no arm.
     """
     chosen = experiment.at(size)
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
     if samples is not None:
         arms_with_samples = tuple(
             replace(arm, search=arm.search and replace(arm.search, samples=samples))
@@ -109,7 +112,17 @@ def parse_domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
 def format_command(name: str, size: str, options: dict[str, Any]) -> str:
     """The command that makes these results again, for a shell in any folder."""
     words = ["lus", "run", name, "--size", size]
-    for key in ("data", "arms", "folds", "seeds", "samples", "weights", "splits", "domains"):
+    for key in (
+        "data",
+        "arms",
+        "folds",
+        "seed",
+        "seeds",
+        "samples",
+        "weights",
+        "splits",
+        "domains",
+    ):
         if (value := options.get(key)) is not None:
             if key in ("data", "weights", "splits") and Path(value).exists():
                 value = Path(value).resolve()
@@ -122,7 +135,7 @@ def format_command(name: str, size: str, options: dict[str, Any]) -> str:
 
 
 def make_phantom_store(
-    experiment: Experiment, size: str, out: PathOrUri, notify: Callable[[str], None]
+    experiment: Experiment, size: str, out: PathOrUri, notify: Callable[[str], None], seed: int = 0
 ) -> PathOrUri:
     """A store of phantom clips in the run folder; InputError if the size needs real data."""
     from lus_ray.data.ingest.pipeline import ingest
@@ -133,7 +146,7 @@ def make_phantom_store(
     store = join(out, PHANTOM)
     if not read_sources(store):
         notify("no --data: making phantom clips")
-        notify(ingest("phantom", None, store, **options).text())
+        notify(ingest("phantom", None, store, **{**options, "seed": seed}).text())
     return store
 
 
