@@ -88,7 +88,7 @@ def sample_scanner(
         return Scanner()
     own = seeded_rng(seed, domain, 5, patient.index)
     of_clip = seeded_rng(seed, domain, 6, patient.index, number)
-    tgc_db = own.uniform(-14, 14, TGC_KNOTS) + of_clip.uniform(-14, 14, TGC_KNOTS)
+    tgc_db = own.uniform(-14, 14, TGC_KNOTS) + of_clip.uniform(-17, 17, TGC_KNOTS)
     return Scanner(
         dynamic_range_db=DYNAMIC_RANGE_DB + own.uniform(-20, 20),
         grey_exponent=GREY_EXPONENT * float(np.exp(own.uniform(-0.4, 0.4))),
