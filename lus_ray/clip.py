@@ -43,6 +43,12 @@ BIOMARKERS: tuple[str, ...] = tuple(
 )
 """The 38 biomarkers in the order of the `biomarkers` column."""
 
+ABSENCES = frozenset(b for b in BIOMARKERS if b.endswith((": none", ": not applicable")))
+"""Biomarkers that say that a sign is absent."""
+
+PHANTOM = "phantom"
+"""The source of simulated clips."""
+
 PROBES = ("convex", "linear", "phased")
 
 NUM_SEVERITIES = 4

@@ -17,6 +17,9 @@ from lus_ray.training.recipe import Recipe as Recipe
 Published = Mapping[str, Mapping[str, tuple[float, float | None]]]
 """arm -> metric -> (mean, std over folds or None), as printed in the paper, as fractions of 1."""
 
+TRIAL_SIZES = ("smoke", "demo")
+"""Sizes that show that a study runs, not what it finds."""
+
 
 @dataclass(frozen=True)
 class Search:

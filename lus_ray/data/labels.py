@@ -35,6 +35,12 @@ def label_name(label: str) -> str:
     return NAMES.get(label) or label.replace("_", " ")
 
 
+def label_title(label: str) -> str:
+    """The same at the start of a sentence."""
+    name = label_name(label)
+    return name[:1].upper() + name[1:]
+
+
 def class_index(label: str, row: Mapping[str, Any]) -> int | None:
     """The class of a clip row, or None where the label is not annotated."""
     value = row[COLUMN.get(label, label)]

@@ -8,6 +8,7 @@ from zlib import crc32
 import numpy as np
 
 from lus_ray import folds
+from lus_ray.clip import PHANTOM
 from lus_ray.evaluation import (
     arm_rows,
     comparisons,
@@ -24,6 +25,7 @@ from lus_ray.evaluation import (
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import CellNote, MissingCell, ReportContents
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
+from lus_ray.metrics import bootstrap
 from lus_ray.runs import leakage
 from lus_ray.runs.manifest import RunRecord
 
@@ -145,7 +147,7 @@ def compute(
 def command(record: RunRecord) -> str:
     if record.commands:
         return " && ".join(record.commands)
-    is_phantom = set(record.data.sources) == {"phantom"}
+    is_phantom = set(record.data.sources) == {PHANTOM}
     data = "" if is_phantom else " --data STORE"
     return f"lus run {record.experiment}{data} --size {record.size or 'full'}"
 
@@ -181,7 +183,7 @@ def _warnings(run: RunResults) -> list[str]:
             f"{'; '.join(others[:3])}. Run again into an empty folder."
         )
     num_tested = len({p for fold in run.folds.values() for p in fold.test})
-    if num_tested < verdicts.MIN_PATIENTS:
+    if num_tested < bootstrap.MIN_PATIENTS:
         warnings.append(f"Only {num_tested} test patients: intervals are too narrow.")
     return warnings
 

@@ -25,7 +25,8 @@ from scipy.special import stdtr, stdtrit
 from lus_ray.evaluation.comparisons import compare
 from lus_ray.evaluation.schema import ClaimResult, Difference
 from lus_ray.evaluation.scored_arms import Arms, name_cell
-from lus_ray.experiment import Claim
+from lus_ray.experiment import TRIAL_SIZES, Claim
+from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.metrics.significance import holm
 from lus_ray.metrics.training_seeds import ONE_SEED, SeedSpread
 
@@ -36,10 +37,6 @@ NOT_TESTED = "not tested"
 
 ALPHA = 0.05
 POWER = 0.8
-MIN_PATIENTS = 20
-"""Fewer test patients decide nothing."""
-BELOW_LAPTOP = ("smoke", "demo")
-"""Sizes that show that a study runs, not what it finds."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +141,7 @@ def decide(difference: MeasuredDifference, level: float) -> str:
 
 
 def _decide(difference: MeasuredDifference, level: float, size: str | None) -> tuple[str, str]:
-    if size in BELOW_LAPTOP:
+    if size in TRIAL_SIZES:
         return UNDECIDED, f"size {size} is below laptop size"
     if difference.num_patients < MIN_PATIENTS:
         few = f"{difference.num_patients} test patients; at least {MIN_PATIENTS} are needed"

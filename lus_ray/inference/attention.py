@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch.nn.functional import interpolate
 
-from lus_ray.clip import BIOMARKERS
+from lus_ray.clip import ABSENCES, BIOMARKERS
 from lus_ray.data.transforms.view import View
 from lus_ray.inference import frame_sheets
 from lus_ray.inference.frame_sheets import FrameWindow
@@ -33,9 +33,11 @@ def choose_targets(
 ) -> tuple[list[AttentionTarget], Float[np.ndarray, "Q K"]]:
     """The first findings and severity, and how each mixes the maps of the biomarkers.
 
+    What is absent has no place, so findings of absence are left out.
     `severity` are the weights of the biomarkers in it; None where no expert of it is summarised.
     """
-    signs = findings[: MAX_TARGETS - (severity is not None)]
+    shown = [k for k in findings if BIOMARKERS[k] not in ABSENCES]
+    signs = shown[: MAX_TARGETS - (severity is not None)]
     targets = [AttentionTarget(BIOMARKERS[k], "sign") for k in signs]
     mix = [np.eye(len(BIOMARKERS))[k] for k in signs]
     if severity is not None:

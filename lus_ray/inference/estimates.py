@@ -3,8 +3,6 @@
 from lus_ray.inference.schema import Estimate
 
 METRIC_NAMES = {"auc": "AUC", "f1": "F1", "mean_iou": "mean IoU", "union_dice": "Dice"}
-MIN_PATIENTS = 20
-"""With fewer validation patients, intervals are too narrow to decide anything."""
 
 
 def name_metric(metric: str) -> str:

@@ -13,14 +13,15 @@ import pyarrow.compute as pc
 from jaxtyping import Float
 from scipy import stats
 
+from lus_ray.clip import PHANTOM
 from lus_ray.errors import LusError
 from lus_ray.evaluation import results, scored_arms
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.inference import titles
-from lus_ray.inference.estimates import MIN_PATIENTS, format_estimate, name_metric
+from lus_ray.inference.estimates import format_estimate, name_metric
 from lus_ray.inference.schema import Estimate, ModelCard
 from lus_ray.inference.served_model import ModelReport, ServedModel
-from lus_ray.metrics.bootstrap import LEVEL, percentile_interval
+from lus_ray.metrics.bootstrap import LEVEL, MIN_PATIENTS, percentile_interval
 from lus_ray.metrics.multilabel import MultilabelScores
 from lus_ray.runs import leakage, manifest, predictions
 from lus_ray.runs.layout import RunFolder
@@ -31,7 +32,6 @@ NUM_DRAWS = 1000
 SEED = 0
 CHANCE_AUC = 0.5
 
-SYNTHETIC_SOURCE = "phantom"
 UNKNOWN = "unknown"
 NO_CARD = ModelCard(
     dataset=UNKNOWN, synthetic=False, size=UNKNOWN, patients=0, clips=0, metric=UNKNOWN,
@@ -165,7 +165,7 @@ def _trained_on(model: ServedModel) -> ModelCard:
     return replace(
         NO_CARD,
         dataset=_name_sources(sources),
-        synthetic=sources == [SYNTHETIC_SOURCE],
+        synthetic=sources == [PHANTOM],
         patients=len(set(rows["patient"].to_pylist())),
         clips=len(rows),
     )
@@ -192,7 +192,7 @@ def _estimate(value: float, draws: Float[np.ndarray, "D"], patients: int) -> Est
 
 
 def _name_sources(sources: Sequence[str]) -> str:
-    names = [f"{s} clips" if s == SYNTHETIC_SOURCE else s for s in sources]
+    names = [f"{s} clips" if s == PHANTOM else s for s in sources]
     return " and ".join(names) or UNKNOWN
 
 

@@ -55,8 +55,8 @@ class BiomarkerPrediction:
 
     `trained` is false for a biomarker that no training clip had, or every one. `score` is the AUC
     of each on the validation patients. `findings` are the indices of those to report: trained,
-    with a probability of at least one half, the most probable first; none, for the given `reason`,
-    where the network does not beat chance.
+    with a probability of at least one half, the most probable first, those that say that something
+    is absent last; none, for the given `reason`, where the network does not beat chance.
     """
 
     model: str

@@ -7,8 +7,10 @@ network of the biomarkers beats chance, both on validation patients.
 from collections import Counter
 from collections.abc import Sequence
 
-from lus_ray.clip import BIOMARKERS
-from lus_ray.inference.estimates import MIN_PATIENTS, format_estimate, name_metric
+from lus_ray.clip import ABSENCES, BIOMARKERS
+from lus_ray.data.labels import label_name, label_title
+from lus_ray.experiment import TRIAL_SIZES
+from lus_ray.inference.estimates import format_estimate, name_metric
 from lus_ray.inference.schema import (
     BiomarkerGroup,
     BiomarkerPrediction,
@@ -17,12 +19,11 @@ from lus_ray.inference.schema import (
     ModelCard,
 )
 from lus_ray.inference.served_model import ServedModel
-from lus_ray.inference.titles import TITLES, in_sentence
+from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.tasks.sklearn_expert import EXPERT_NAMES
 
 PRESENT = 0.5
 """Probability from which a biomarker counts as present."""
-TRIAL_SIZES = ("smoke", "demo")
 
 
 def describe_expert(model: ServedModel, kind: str, probability: list[float]) -> ExpertPrediction:
@@ -45,9 +46,8 @@ def summarise(
     """The group of a label, with a sentence about the experts that beat the baseline."""
     baselines = [m.card.baseline for m in models if m.card and m.card.baseline]
     counted = [prediction for prediction in predictions if prediction.in_summary]
-    title = TITLES[label]
     if not counted:
-        summary = f"No model of {in_sentence(title)} beat the baseline on validation; "
+        summary = f"No model of {label_name(label)} beat the baseline on validation; "
         summary += "nothing is summarised."
     else:
         votes = Counter(_best(prediction) for prediction in counted)
@@ -57,11 +57,10 @@ def summarise(
         if len(counted) == 1:
             who = "the one model that beat the baseline says so"
         mean = f"mean probability {_mean(counted, best):.2f}"
-        summary = f"{title} {classes[best]}: {who} ({mean})."
+        summary = f"{label_title(label)} {classes[best]}: {who} ({mean})."
     baseline = Counter(baselines).most_common(1)
-    return ExpertGroup(
-        label, title, classes, predictions, summary, baseline[0][0] if baseline else ""
-    )
+    best_baseline = baseline[0][0] if baseline else ""
+    return ExpertGroup(label, label_title(label), classes, predictions, summary, best_baseline)
 
 
 def describe_biomarkers(
@@ -86,12 +85,12 @@ def describe_biomarkers(
 
 
 def find_signs(model: ServedModel, probability: Sequence[float]) -> list[int]:
-    """Trained biomarkers that are probably present, the most probable first."""
+    """Trained biomarkers that are probably there, the most probable first, absences last."""
     report = model.report
     if report is None or not report.beats_chance:
         return []
     found = [k for k, p in enumerate(probability) if report.trained[k] and p >= PRESENT]
-    return sorted(found, key=lambda k: -probability[k])
+    return sorted(found, key=lambda k: (BIOMARKERS[k] in ABSENCES, -probability[k]))
 
 
 def best_expert(models: Sequence[ServedModel]) -> ServedModel | None:

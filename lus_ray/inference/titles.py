@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from lus_ray.data.labels import label_name
 from lus_ray.runs.manifest import ArmRecord
 from lus_ray.tasks.sklearn_expert import EXPERT_NAMES
-
-TITLES = {"severity": "Severity", "sf_ratio": "S/F ratio", "disease": "Disease"}
 
 PARTS = {"Biomarkers": "lung signs", "FrameScore": "frame scores", "VideoScore": "clip score"}
 """What a model predicts, by task name; masks for all others."""
@@ -16,8 +15,8 @@ PARTS = {"Biomarkers": "lung signs", "FrameScore": "frame scores", "VideoScore":
 def title_model(task: Mapping[str, Any], arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str:
     """Such as "severity: support vector machine on biomarkers"; `task` is its description."""
     if task["name"] == "Expert":
-        label = in_sentence(TITLES.get(arm.label or "", arm.label or ""))
-        return f"{label}: {name_method(replace(arm, task=dict(task)), arms)}"
+        method = name_method(replace(arm, task=dict(task)), arms)
+        return f"{label_name(arm.label or '')}: {method}"
     part = PARTS.get(task["name"], "masks")
     if task["name"] == "Biomarkers":
         backbone = task["arguments"].get("backbone") or {}
@@ -39,8 +38,3 @@ def name_method(arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str:
         return f"{name} on image statistics"
     features = " features" if task["arguments"].get("inputs") == "features" else ""
     return f"{name} on {arm.reads}{features}"
-
-
-def in_sentence(title: str) -> str:
-    """A title within a sentence; S/F stays in capitals."""
-    return title if title[1:2] == "/" else title[:1].lower() + title[1:]

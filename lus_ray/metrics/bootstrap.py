@@ -3,7 +3,7 @@
 Letters: D draws, P patients.
 Clips of one patient are not independent, so a draw takes as many patients as there are, with
 replacement and with all their clips. Each fold is scored on its own patients of the draw, and folds
-are averaged. With fewer than about 20 patients the intervals are too narrow.
+are averaged.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,8 @@ from jaxtyping import Float
 from lus_ray.metrics.patient_counts import PatientCounts
 
 LEVEL = 0.95
+MIN_PATIENTS = 20
+"""With fewer, intervals are too narrow to decide anything."""
 MIN_DEFINED = 0.5
 """An interval needs this share of draws in which the metric is defined."""
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from lus_ray.data.labels import label_title
 from lus_ray.errors import InputError
 from lus_ray.evaluation import report_json, results, schema
 from lus_ray.evaluation.schema import ReportContents
@@ -36,7 +37,8 @@ FACTS: dict[str, Callable[[ReportContents], object]] = {
     "machine": formatting.machine,
 }
 SCORES = (
-    "Percent, [95 % interval over patients], Δ difference to the best baseline of the same run. "
+    "Percent, [95 % interval over patients, and over training seeds where a run has several], Δ "
+    "difference to the best baseline of the same run. "
     "Runs test different patients: their intervals are not paired."
 )
 
@@ -125,7 +127,7 @@ def _label_table(runs: Runs, label: str) -> Table:
         )
         for name in names
     )
-    title = f"{metric_names.label_title(label)}, {metric_names.name(metric, label)}"
+    title = f"{label_title(label)}, {metric_names.name(metric, label)}"
     plain = frozenset(n for n, name in enumerate(names) if name in baselines)
     return Table(label, title, ("Arm", *runs), rows, brief=1 + len(runs), plain=plain)
 

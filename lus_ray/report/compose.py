@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from lus_ray.data.labels import label_name
 from lus_ray.evaluation import scored_arms
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import DomainResult, MissingCell, ReportContents
@@ -90,9 +91,7 @@ def lead_blocks(contents: ReportContents) -> Iterable[Block]:
     if contents.claims:
         yield claims_block(contents)
     if contents.missing:
-        cells = tuple(
-            f"{row.arm}, {scored_arms.name_cell(row.fold, row.seed)}" for row in contents.missing
-        )
+        cells = tuple(map(_cell_name, contents.missing))
         yield Paragraph(
             f"Cells missing: {len(cells)}. Means cover the finished folds and are marked. Run the "
             "same command again to complete them.",
@@ -111,7 +110,8 @@ def _results(contents: ReportContents) -> Section:
     blocks: list[Block] = []
     for label in findings.order_labels(contents):
         blocks += [result_tables.main_table(contents, label), _all_arms(contents, label)]
-    blocks.append(Paragraph(result_tables.MAIN))
+    caption = result_tables.MAIN.format(resampled=formatting.resampled(contents))
+    blocks.append(Paragraph(caption))
     return Section("Results", "results", tuple(blocks), is_brief=True)
 
 
@@ -206,7 +206,7 @@ def _costs(contents: ReportContents) -> Section:
 def _details(contents: ReportContents, arms: Arms) -> Section:
     blocks: list[Block] = []
     for label in findings.order_labels(contents):
-        name = metric_names.label_name(label)
+        name = label_name(label)
         curves = pictures.draw_curves(arms, contents.highlights[label], label)
         classes = _class_tables(contents, label)
         if curves or classes:
@@ -223,10 +223,7 @@ def _details(contents: ReportContents, arms: Arms) -> Section:
         but = ", except for arms marked selected on test" if chosen_on_test else ""
         note = Paragraph(TRAINING.format(but=but))
         blocks.append(Details("Training", (note, *training)))
-    if notes := tuple(
-        f"{own.arm}, {scored_arms.name_cell(own.fold, own.seed)}: {own.note}"
-        for own in contents.cell_notes
-    ):
+    if notes := tuple(f"{_cell_name(own)}: {own.note}" for own in contents.cell_notes):
         blocks.append(Details(f"Notes of cells ({len(notes)})", (Points(notes),)))
     blocks.append(Details("How to read this", (Facts(tuple(contents.notes.items())),)))
     trace = tuple(formatting.provenance(contents).items())

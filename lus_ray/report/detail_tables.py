@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from lus_ray.data.labels import label_name, label_title
 from lus_ray.evaluation.domains import TESTS
 from lus_ray.evaluation.schema import (
     ArmResult,
@@ -72,7 +73,7 @@ def cohort_table(contents: ReportContents) -> Table:
         label: next(list(own.classes[label]) for own in contents.splits if label in own.classes)
         for label in labels
     }
-    titles = [f"{metric_names.label_title(label)}: {', '.join(names[label])}" for label in labels]
+    titles = [f"{label_title(label)}: {', '.join(names[label])}" for label in labels]
     rows = tuple(
         (
             Cell(f"fold {own.fold}, {own.split}"),
@@ -117,7 +118,7 @@ def class_table(arms: Sequence[ArmResult], label: str) -> Table:
         for arm in arms
         for name, scores in arm.classes.items()
     )
-    title = f"Each class, {metric_names.label_name(label)}"
+    title = f"Each class, {label_name(label)}"
     caption = f"Pooled over the test {metric_names.unit(label)} of all folds."
     columns = ("Class", "True", "Precision, %", "Recall, %", "F1, %")
     return Table(f"classes {label}", title, columns, rows, caption)
@@ -153,14 +154,14 @@ def image_table(contents: ReportContents, label: str) -> Table | None:
         rows.append((Cell(arm.name), *values, formatting.number(number, "d"), error))
     names = [f"{metric_names.title(metric, label)}, %" for metric in metrics]
     columns = ("Arm", *names, "Images", "Expected calibration error, %")
-    title = f"Single images, and calibration of their pixels, {metric_names.label_name(label)}"
+    title = f"Single images, and calibration of their pixels, {label_name(label)}"
     return Table(f"images {label}", title, columns, tuple(rows), IMAGES)
 
 
 def domain_title(entry: DomainResult) -> str:
     others = [name for name in entry.called if name != entry.domain]
     aliases = f" (also {', '.join(others)})" if others else ""
-    return f"{metric_names.label_title(entry.label)}, {entry.domain}{aliases}"
+    return f"{label_title(entry.label)}, {entry.domain}{aliases}"
 
 
 def domain_table(entry: DomainResult, names: Sequence[str], *, name: str) -> Table:

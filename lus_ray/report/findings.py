@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lus_ray.evaluation import verdicts
+from lus_ray.clip import PHANTOM
+from lus_ray.data.labels import label_name
 from lus_ray.evaluation.schema import ArmResult, Number, ReportContents
+from lus_ray.experiment import TRIAL_SIZES
+from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.report import formatting, metric_names
 
-PHANTOM = "phantom"
 MAX_OTHERS = 3
 
 
@@ -101,7 +103,7 @@ def _finding(contents: ReportContents) -> str:
     others = [_other_result(contents, label) for label in contents.labels if label != first]
     shown = ", ".join([text for text in others if text][:MAX_OTHERS])
     more = f"; best arm against best baseline elsewhere: {shown}" if shown else ""
-    name = metric_names.label_name(first)
+    name = label_name(first)
     return f"For {name}, {best}{_quote(arm)} with {result}{more}."
 
 
@@ -109,7 +111,7 @@ def _other_result(contents: ReportContents, label: str) -> str:
     arm, metric = leading_arm(contents, label), leading_metric(contents, label)
     if arm is None or metric is None:
         return ""
-    name, known = metric_names.label_name(label), arm.difference.get(metric)
+    name, known = label_name(label), arm.difference.get(metric)
     if known is None or known.value is None:
         score = f"{formatting.percent_text(arm.mean[metric])} %"
         return f"{name} {score} ({metric_names.name(metric, label)}, no baseline)"
@@ -136,10 +138,10 @@ def _certainty(contents: ReportContents) -> str:
     tested, claims = _count(num_patients, "test patient"), _count(num_claims, "claim")
     undecided = f": {'all ' * (num_claims > 2)}{claims} of the paper stay{'s' * (num_claims == 1)} "
     undecided = f"{undecided}undecided" if num_claims else ""
-    if contents.size in verdicts.BELOW_LAPTOP:
+    if contents.size in TRIAL_SIZES:
         verdict = f"{tested} at size {contents.size}, which is too small to decide{undecided}"
-    elif num_patients < verdicts.MIN_PATIENTS:
-        verdict = f"{tested} of at least {verdicts.MIN_PATIENTS} that are needed{undecided}"
+    elif num_patients < MIN_PATIENTS:
+        verdict = f"{tested} of at least {MIN_PATIENTS} that are needed{undecided}"
     else:
         counts = Counter(claim.verdict for claim in contents.claims)
         parts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from lus_ray.data.labels import label_title
 from lus_ray.evaluation.schema import ArmResult, ReportContents
 from lus_ray.report import findings, formatting, metric_names
 
@@ -46,7 +47,7 @@ def _results(contents: ReportContents) -> Iterator[tuple[str, str]]:
         others = [_score(arm, metric) for arm in ranked if not arm.baseline]
         name = metric_names.name(metric, label)
         text = f"{name} {_score(best, metric)} on image statistics; {', '.join(others)}."
-        yield metric_names.label_title(label), text
+        yield label_title(label), text
 
 
 def _score(arm: ArmResult, metric: str) -> str:

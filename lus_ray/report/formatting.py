@@ -1,7 +1,7 @@
 """Numbers and sentences as text.
 
 Scores are printed in percent, as the papers print them: `81.5 ± 1.0 [78.0, 84.2]` is the mean over
-folds, its standard deviation over folds, and the 95 % interval over patients.
+folds, its standard deviation over folds, and the 95 % interval.
 """
 
 from collections.abc import Mapping
@@ -158,6 +158,11 @@ def machine(contents: schema.ReportContents) -> str:
     return f"{known.cores} core{'s' * (known.cores != 1)}{memory}, {gpus or 'no GPU'}"
 
 
+def resampled(contents: schema.ReportContents) -> str:
+    """What the intervals cover the choice of."""
+    return "patients and training seeds" if contents.seeds > 1 else "patients"
+
+
 def provenance(contents: schema.ReportContents) -> dict[str, str]:
     data, folds = contents.data, contents.folds
     protocol = _flatten({k: v for k, v in folds.items() if k not in ("sizes", "fingerprint")})
@@ -175,8 +180,7 @@ def provenance(contents: schema.ReportContents) -> dict[str, str]:
             for name, notes in (data.get("sources") or {}).items()
         },
         "folds": f"{protocol or 'protocol not named'}; fingerprint {folds['fingerprint']}",
-        "resampling": f"{contents.num_draws} draws of patients"
-        + " and seeds" * (contents.seeds > 1),
+        "resampling": f"{contents.num_draws} draws of {resampled(contents)}",
     }
     return {name: text for name, text in known.items() if text}
 

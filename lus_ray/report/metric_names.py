@@ -1,8 +1,7 @@
-"""Labels and metrics in words: how they are named, explained and grouped into tables."""
+"""Metrics in words: how they are named, explained and grouped into tables."""
 
 from collections.abc import Sequence
 
-from lus_ray.data.labels import label_name as label_name
 from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.metrics import frames
@@ -94,10 +93,6 @@ DIAGNOSIS_TABLES = {
 }
 
 _FRAME = "frame_"
-
-
-def label_title(label: str) -> str:
-    return capitalize(label_name(label))
 
 
 def short_name(arm: str, label: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from lus_ray.data.labels import label_name, label_title
 from lus_ray.evaluation.schema import ArmResult, ClaimResult, Number, ReportContents
 from lus_ray.report import findings, formatting, metric_names
 from lus_ray.report.blocks import Cell, Forest, ForestRow, Table
@@ -10,18 +11,18 @@ NUM_OTHERS = 3
 """Further metrics in the table of main arms."""
 
 MAIN = (
-    "Percent; mean ± standard deviation over folds, 95 % interval over patients, difference to the "
-    "best baseline in points with its paired 95 % interval."
+    "Percent; mean ± standard deviation over folds, 95 % interval over {resampled}, difference to "
+    "the best baseline in points with its paired 95 % interval."
 )
 ALL = (
-    "Percent; mean ± standard deviation over folds, [95 % interval over patients], Δ difference to "
-    "the best baseline, paired over patients."
+    "Percent; mean ± standard deviation over folds, [95 % interval over {resampled}], Δ paired "
+    "difference to the best baseline."
 )
 EXPERTS = (
     "{metric}, %; a stronger colour is higher. Bold: the interval of the difference to the best "
     "baseline, {baseline}, lies above 0. Intervals, differences and paper: all metrics above."
 )
-FOREST = "Dot: mean over folds, percent. Line: 95 % interval over patients. Diamond: the paper."
+FOREST = "Dot: mean over folds, percent. Line: 95 % interval over {resampled}. Diamond: the paper."
 TICK_STEPS = (5, 10, 20, 25)
 NUM_TICKS = 6
 
@@ -54,7 +55,7 @@ def main_table(contents: ReportContents, label: str) -> Table:
     )
     return Table(
         f"main {label}",
-        metric_names.label_title(label),
+        label_title(label),
         columns,
         rows,
         brief=4,
@@ -80,10 +81,10 @@ def all_tables(contents: ReportContents, label: str) -> list[Table]:
         tables.append(
             Table(
                 f"all {label}" + (f" {number}" if number else ""),
-                title or f"All arms, {metric_names.label_name(label)}",
+                title or f"All arms, {label_name(label)}",
                 ("Arm", *names, "Patients"),
                 rows,
-                ALL,
+                ALL.format(resampled=formatting.resampled(contents)),
                 strong=frozenset(
                     n for n, arm in enumerate(arms) if arm.name in contents.highlights[label]
                 ),
@@ -111,9 +112,7 @@ def expert_table(contents: ReportContents, label: str) -> Table | None:
         metric=metric_names.title(metric, label),
         baseline=", ".join(sorted(metric_names.short_name(b, label) for b in baselines)) or "none",
     )
-    return Table(
-        f"experts {label}", metric_names.label_title(label), ("Expert", *features), rows, caption
-    )
+    return Table(f"experts {label}", label_title(label), ("Expert", *features), rows, caption)
 
 
 def claim_table(contents: ReportContents) -> Table:
@@ -135,7 +134,7 @@ def forest(contents: ReportContents, labels: Iterable[str]) -> Forest | None:
         rows = [_forest_row(arm, metric) for arm in main_arms(contents, label) if metric]
         if shown := tuple(row for row in rows if row is not None):
             name = metric_names.name(metric or "", label)
-            groups.append((f"{metric_names.label_title(label)}: {name}", shown))
+            groups.append((f"{label_title(label)}: {name}", shown))
     values = [
         value
         for _, rows in groups
@@ -149,7 +148,8 @@ def forest(contents: ReportContents, labels: Iterable[str]) -> Forest | None:
     low, high = int(min(values) // step) * step, int(-(-max(values) // step)) * step
     high = max(high, low + step)
     ticks = tuple(range(low, high + 1, step))
-    return Forest("Main arms", tuple(groups), low, high, ticks, FOREST)
+    caption = FOREST.format(resampled=formatting.resampled(contents))
+    return Forest("Main arms", tuple(groups), low, high, ticks, caption)
 
 
 def main_arms(contents: ReportContents, label: str) -> list[ArmResult]:

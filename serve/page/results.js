@@ -57,8 +57,7 @@ function part(title, ...children) {
 function findingsPart(biomarkers, models) {
   const { findings, names, probability, score, trained, reason } = biomarkers;
   const untrained = names.filter((_, k) => !trained[k]);
-  const ordered = [...findings].sort((a, b) => isAbsence(names[a]) - isAbsence(names[b]));
-  const items = ordered.map((k) => make("li", {}, make("span", {}, names[k]), bar(probability[k]),
+  const items = findings.map((k) => make("li", {}, make("span", {}, names[k]), bar(probability[k]),
     make("span", { className: "number" }, explain(share(probability[k]), NOTES.probability)),
     make("span", { className: "number soft" }, score[k] === null ? "" : explain(`AUC ${points(score[k])}`, NOTES.auc))));
   const none = reason ? `No findings are shown: ${reason}.` : "None: no trained sign has a probability of 0.5 or more.";
@@ -67,8 +66,6 @@ function findingsPart(biomarkers, models) {
     ...(untrained.length ? [make("p", { className: "soft small untrained" },
       explain("Not trained", NOTES.untrained), `: ${untrained.join("; ")}`)] : []));
 }
-
-function isAbsence(name) { return /: (none|not applicable)$/.test(name); }
 
 function modelNote(models, id) {
   return make("span", { className: "plain small" }, explain("what the model learned from", ...cardLines(models, id)));

@@ -138,8 +138,7 @@ class Viewer {
     const nothing = make("option", { disabled: true }, "no finding to explain");
     this.ui.overlay.replaceChildren(new Option("none", "none"), ...(masks ? [new Option("segmentation", "masks")] : []),
       make("optgroup", { label: "where it looked" }, ...(targets.length ? targets : [nothing])));
-    const present = targets.find(({ text }) => !isAbsence(text)) || targets[0];
-    this.ui.overlay.value = present ? present.value : masks && isShownGood(models, masks.model) ? "masks" : "none";
+    this.ui.overlay.value = targets.length ? targets[0].value : masks && isShownGood(models, masks.model) ? "masks" : "none";
     this.showOverlay();
   }
 

@@ -18,7 +18,7 @@ HEIGHT, WIDTH, CELL = 40, 80, 8
 
 
 class Corners(nn.Module):
-    """Sign 0 is a bright upper left corner, sign 1 a bright lower right one, of an 80 x 40 frame
+    """Sign 1 is a bright upper left corner, sign 2 a bright lower right one, of an 80 x 40 frame
     that the view has padded to a square."""
 
     head_name = "fc"
@@ -26,7 +26,7 @@ class Corners(nn.Module):
     def __init__(self):
         super().__init__()
         self.fc = nn.Linear(2, len(BIOMARKERS), bias=False)
-        self.fc.weight = nn.Parameter(torch.eye(len(BIOMARKERS))[:, :2].clone())
+        self.fc.weight = nn.Parameter(torch.eye(len(BIOMARKERS))[:, 1:3].clone())
 
     def clip_maps(self, frames):
         cells = avg_pool2d(frames.flatten(0, 1), CELL).unflatten(0, frames.shape[:2])
@@ -43,13 +43,13 @@ class Task:
 
 @pytest.fixture(scope="module")
 def maps():
-    """Of signs 0 and 1, by target and frame; only the second half of the clip is bright."""
+    """Of signs 1 and 2, by target and frame; only the second half of the clip is bright."""
     frames = np.zeros((20, HEIGHT, WIDTH), np.uint8)
     frames[10:] = 200
-    targets, mix = choose_targets([0, 1], None)
+    targets, mix = choose_targets([1, 2], None)
     sheet = make_attention(Task, "run/backbone", frames, targets, mix)
     assert (sheet.num_frames, sheet.every, sheet.height, sheet.width) == (20, 1, 28, 56)
-    assert [target.name for target in sheet.targets] == list(BIOMARKERS[:2])
+    assert [target.name for target in sheet.targets] == list(BIOMARKERS[1:3])
     pixels = frame_sheets.decode_sheet(sheet.sprite, 2 * 20)
     return pixels.reshape(2, 20, sheet.height, sheet.width)
 
@@ -72,9 +72,9 @@ def test_frames_without_evidence_stay_dark(maps):
 
 def test_the_severity_mixes_the_maps_of_the_signs():
     weights = np.zeros(len(BIOMARKERS))
-    weights[:2] = -0.5, 0.25
-    targets, mix = choose_targets([1], weights.tolist())
-    assert targets == [AttentionTarget(BIOMARKERS[1], "sign"), AttentionTarget("severity", "label")]
+    weights[1:3] = -0.5, 0.25
+    targets, mix = choose_targets([2], weights.tolist())
+    assert targets == [AttentionTarget(BIOMARKERS[2], "sign"), AttentionTarget("severity", "label")]
     frames = np.full((4, HEIGHT, WIDTH), 200, np.uint8)
     sheet = make_attention(Task, "run/backbone", frames, targets, mix)
     severity = frame_sheets.decode_sheet(sheet.sprite, 2 * 4)[4:]
@@ -92,9 +92,16 @@ def test_a_sheet_of_many_targets_can_be_drawn_by_a_browser(num_frames):
     assert sheet.num_frames * sheet.every >= num_frames
 
 
+def test_what_is_absent_has_no_map():
+    targets, mix = choose_targets([0, 10, 3], None)
+    assert [BIOMARKERS[0], BIOMARKERS[10]] == ["A-lines: none", "B-line origin: not applicable"]
+    assert targets == [AttentionTarget(BIOMARKERS[3], "sign")]
+    assert mix.argmax() == 3
+
+
 def test_networks_without_maps_and_clips_without_targets_have_no_sheet():
     frames = np.zeros((4, HEIGHT, WIDTH), np.uint8)
     targets, mix = choose_targets([], None)
     assert make_attention(Task, "run/backbone", frames, targets, mix) is None
     other = type("Task", (), {"view": VIEW, "net": ArgmaxMean()})
-    assert make_attention(other, "run/backbone", frames, *choose_targets([0], None)) is None
+    assert make_attention(other, "run/backbone", frames, *choose_targets([1], None)) is None

@@ -1,6 +1,7 @@
 import pytest
 
 from lus_ray.clip import MASK_SCHEMES
+from lus_ray.data.labels import label_title
 from lus_ray.metrics import frames, segmentation
 from lus_ray.report import formatting, metric_names
 from tests.evaluation.diagnosis_run import CLASSES, METRICS, NONE, write_diagnosis
@@ -33,7 +34,7 @@ def test_a_metric_is_named_by_its_label(label):
 def test_a_label_has_a_title():
     labels = ("frame_severity", "sf_ratio", "bline masks")
     titles = ["Frame severity", "S/F ratio", "B-line masks"]
-    assert list(map(metric_names.label_title, labels)) == titles
+    assert list(map(label_title, labels)) == titles
 
 
 @pytest.mark.parametrize("scheme", MASK_SCHEMES)
