@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from lus_ray.evaluation import comparisons, mask_arms, scored_arms
+from lus_ray.evaluation.method_names import name_method
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import ArmResult, FoldScores, ImageSpread, SeedMetrics
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
@@ -32,6 +33,7 @@ def build_row(arm: ScoredArm, arms: Arms, run: RunResults) -> ArmResult:
         reads=entry.reads,
         crossfit=entry.crossfit,
         kind=((entry.task or {}).get("arguments") or {}).get("kind"),
+        method=name_method(entry, {own.name: own for own in run.record.arms}),
         leak=", ".join(run.leaks.get(arm.name, ())) or None,
         folds=tuple(_fold_scores(arm, fold) for fold in sorted(arm.cells)),
         missing=tuple(arm.missing),

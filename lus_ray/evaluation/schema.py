@@ -107,7 +107,7 @@ class ImageSpread:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmResult:
-    """One arm; `kind` is the classifier of an expert."""
+    """One arm; `kind` is the classifier of an expert, `method` its name with what it reads."""
 
     name: str
     label: str | None
@@ -116,6 +116,7 @@ class ArmResult:
     reads: str | None
     crossfit: int | None
     kind: str | None = optional()
+    method: str
     leak: str | None
     folds: tuple[FoldScores, ...]
     missing: tuple[int, ...]

@@ -5,8 +5,9 @@ Why validation: no test score may decide what a service shows. The epoch and the
 on the same patients, so these scores are slightly too good.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -14,10 +15,11 @@ from jaxtyping import Float
 from scipy import stats
 
 from lus_ray.clip import PHANTOM
+from lus_ray.data.labels import label_name
 from lus_ray.errors import LusError
 from lus_ray.evaluation import results, scored_arms
+from lus_ray.evaluation.method_names import name_method
 from lus_ray.evaluation.scored_arms import ScoredArm
-from lus_ray.inference import titles
 from lus_ray.inference.estimates import format_estimate, name_metric
 from lus_ray.inference.schema import Estimate, ModelCard
 from lus_ray.inference.served_model import ModelReport, ServedModel
@@ -25,7 +27,7 @@ from lus_ray.metrics.bootstrap import LEVEL, MIN_PATIENTS, percentile_interval
 from lus_ray.metrics.multilabel import MultilabelScores
 from lus_ray.runs import leakage, manifest, predictions
 from lus_ray.runs.layout import RunFolder
-from lus_ray.runs.manifest import RunRecord
+from lus_ray.runs.manifest import ArmRecord, RunRecord
 from lus_ray.training import checkpoint
 
 NUM_DRAWS = 1000
@@ -33,6 +35,8 @@ SEED = 0
 CHANCE_AUC = 0.5
 
 UNKNOWN = "unknown"
+PARTS = {"Biomarkers": "lung signs", "FrameScore": "frame scores", "VideoScore": "clip score"}
+"""What a model predicts, by task name; masks for all others but experts."""
 NO_CARD = ModelCard(
     dataset=UNKNOWN, synthetic=False, size=UNKNOWN, patients=0, clips=0, metric=UNKNOWN,
     validated=None, validation_patients=0, baseline=None, difference=None, beats_baseline=None,
@@ -86,11 +90,11 @@ def _describe_group(models: Sequence[ServedModel]) -> dict[str, ModelReport]:
         arm = scored.get(model.arm)
         card = replace(_trained_on(model), size=record.size or UNKNOWN, metric=metric)
         task = checkpoint.read_description(model.folder)
-        report = ModelReport(titles.title_model(task, arms[model.arm], arms), card)
+        report = ModelReport(_title_model(task, arms[model.arm], arms), card)
         if arm is not None and arm.defined_folds(metric):
             report = _validate(report, arm, num_models=len(models))
             if best is not None and not arm.baseline:
-                baseline = titles.name_method(arms[best.name], arms)
+                baseline = name_method(arms[best.name], arms)
                 report = _compare(report, arm, best, baseline, num_models=len(models))
         if arm is not None and model.kind == "backbone":
             trained, score = _score_signs(arm)
@@ -99,6 +103,18 @@ def _describe_group(models: Sequence[ServedModel]) -> dict[str, ModelReport]:
             report, card=replace(report.card, summary=_summarise(report.card))
         )
     return reports
+
+
+def _title_model(task: Mapping[str, Any], arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str:
+    """Such as "severity: support vector machine on biomarkers"; `task` is its description."""
+    if task["name"] == "Expert":
+        method = name_method(replace(arm, task=dict(task)), arms)
+        return f"{label_name(arm.label or '')}: {method}"
+    part = PARTS.get(task["name"], "masks")
+    if task["name"] == "Biomarkers":
+        backbone = task["arguments"].get("backbone") or {}
+        return f"{part}: {backbone.get('net', {}).get('name', arm.name)} network"
+    return f"{part}: {arm.name}"
 
 
 def _score(first: ServedModel, names: Iterable[str], record: RunRecord) -> dict[str, ScoredArm]:

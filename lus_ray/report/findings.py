@@ -99,7 +99,7 @@ def _finding(contents: ReportContents) -> str:
     num_peers = sum(not peer.baseline and not peer.leak for peer in contents.arms_of(first))
     best = f"the best of {num_peers} arms is " if num_peers > 1 else ""
     score = f"{formatting.percent_text(arm.mean[metric])} % ({metric_names.name(metric, first)}"
-    result = f"{score}{_limits(arm.interval.get(metric))}), {_versus(arm, metric)}"
+    result = f"{score}{_limits(arm.interval.get(metric))}), {_versus(contents, arm, metric)}"
     others = [_other_result(contents, label) for label in contents.labels if label != first]
     shown = ", ".join([text for text in others if text][:MAX_OTHERS])
     more = f"; best arm against best baseline elsewhere: {shown}" if shown else ""
@@ -120,12 +120,13 @@ def _other_result(contents: ReportContents, label: str) -> str:
     return f"{name} {100 * known.value:+.1f}{limits} points"
 
 
-def _versus(arm: ArmResult, metric: str) -> str:
+def _versus(contents: ReportContents, arm: ArmResult, metric: str) -> str:
     difference = arm.difference.get(metric)
     if difference is None or difference.value is None:
         return "without a baseline to compare it with"
     value, limits = difference.value, _limits(difference.interval, sign="+") or ", no interval"
-    baseline = f"the best baseline, {_quote_name(difference.to, arm.label)}"
+    best = next(own for own in contents.arms if own.name == difference.to)
+    baseline = f"the best baseline, {_quote(best)}"
     low, high = difference.interval
     if low is not None and high is not None and low <= 0 <= high:
         return f"no clear difference from {baseline} ({100 * value:+.1f} points{limits})"
@@ -159,11 +160,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _quote(arm: ArmResult) -> str:
-    return _quote_name(arm.name, arm.label)
-
-
-def _quote_name(name: str, label: str | None) -> str:
-    return f"“{metric_names.short_name(name, label)}”"
+    return f"“{metric_names.short_name(arm.method, arm.label)}”"
 
 
 def _limits(interval: tuple[Number, Number] | None, *, sign: str = "") -> str:

@@ -46,15 +46,15 @@ def _results(contents: ReportContents) -> Iterator[tuple[str, str]]:
         best = next(arm for arm in ranked if arm.baseline)
         others = [_score(arm, metric) for arm in ranked if not arm.baseline]
         name = metric_names.name(metric, label)
-        text = f"{name} {_score(best, metric)} on image statistics; {', '.join(others)}."
+        text = f"{name} {_score(best, metric)} (baseline); {', '.join(others)}."
         yield label_title(label), text
 
 
 def _score(arm: ArmResult, metric: str) -> str:
-    """`SVM on biomarkers 81.2 (+10.1 [+6.4, +13.8])`: percent, and points above the baseline."""
+    """`decision tree on biomarkers 81.2 (+10.1 [+6.4, +13.8])`: percent, points above baseline."""
     versus = arm.difference.get(metric)
     more = "" if versus is None or versus.value is None else f" ({formatting.points(versus)})"
-    name = metric_names.short_name(arm.name, arm.label)
+    name = metric_names.short_name(arm.method, arm.label)
     return f"{name} {formatting.percent_text(arm.mean[metric])}{more}"
 
 

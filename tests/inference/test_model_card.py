@@ -9,6 +9,7 @@ import pytest
 
 from lus_ray.clip import BIOMARKERS, SCHEMA
 from lus_ray.data.labels import CLASSES
+from lus_ray.evaluation.method_names import name_method
 from lus_ray.inference.model_card import is_above, with_reports
 from lus_ray.inference.model_selection import select_models
 from lus_ray.inference.schema import BiomarkerGroup
@@ -19,7 +20,6 @@ from lus_ray.inference.summaries import (
     summarise,
     write_banner,
 )
-from lus_ray.inference.titles import name_method
 from lus_ray.runs import predictions
 from lus_ray.runs.manifest import ArmRecord
 from lus_ray.runs.predictions import PredictionInfo
