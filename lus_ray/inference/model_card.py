@@ -39,7 +39,8 @@ PARTS = {"Biomarkers": "lung signs", "FrameScore": "frame scores", "VideoScore":
 """What a model predicts, by task name; masks for all others but experts."""
 NO_CARD = ModelCard(
     dataset=UNKNOWN, synthetic=False, size=UNKNOWN, patients=0, clips=0, metric=UNKNOWN,
-    validated=None, validation_patients=0, baseline=None, difference=None, beats_baseline=None,
+    validated=None, validation_patients=0, beats_chance=False, baseline=None, difference=None,
+    beats_baseline=None,
     summary="Its training data and its validation are unknown.",
 )  # fmt: skip
 
@@ -89,19 +90,18 @@ def _describe_group(models: Sequence[ServedModel]) -> dict[str, ModelReport]:
     for model in models:
         arm = scored.get(model.arm)
         card = replace(_trained_on(model), size=record.size or UNKNOWN, metric=metric)
-        task = checkpoint.read_description(model.folder)
-        report = ModelReport(_title_model(task, arms[model.arm], arms), card)
         if arm is not None and arm.defined_folds(metric):
-            report = _validate(report, arm, num_models=len(models))
+            card = _validate(card, arm, num_models=len(models))
             if best is not None and not arm.baseline:
                 baseline = name_method(arms[best.name], arms)
-                report = _compare(report, arm, best, baseline, num_models=len(models))
+                card = _compare(card, arm, best, baseline, num_models=len(models))
+        card = replace(card, summary=_describe_card(card))
+        task = checkpoint.read_description(model.folder)
+        report = ModelReport(_title_model(task, arms[model.arm], arms), card)
         if arm is not None and model.kind == "backbone":
             trained, score = _score_signs(arm)
             report = replace(report, trained=trained, score=score)
-        reports[model.id] = replace(
-            report, card=replace(report.card, summary=_summarise(report.card))
-        )
+        reports[model.id] = report
     return reports
 
 
@@ -131,34 +131,33 @@ def _score(first: ServedModel, names: Iterable[str], record: RunRecord) -> dict[
     return scored_arms.score_arms(unscored, num_draws=NUM_DRAWS, rng=np.random.default_rng(SEED))
 
 
-def _validate(report: ModelReport, arm: ScoredArm, *, num_models: int) -> ModelReport:
-    metric = report.card.metric
+def _validate(card: ModelCard, arm: ScoredArm, *, num_models: int) -> ModelCard:
+    metric = card.metric
     value, patients = arm.mean(metric), len(arm.patients_of(metric))
     draws = _draws(arm, metric)
-    card = replace(
-        report.card, validated=_estimate(value, draws, patients), validation_patients=patients
+    return replace(
+        card,
+        validated=_estimate(value, draws, patients),
+        validation_patients=patients,
+        beats_chance=metric == "auc"
+        and is_above(draws, value, CHANCE_AUC, patients=patients, models=num_models),
     )
-    beats_chance = metric == "auc" and is_above(
-        draws, value, CHANCE_AUC, patients=patients, models=num_models
-    )
-    return replace(report, card=card, beats_chance=beats_chance)
 
 
 def _compare(
-    report: ModelReport, arm: ScoredArm, best: ScoredArm, baseline: str, *, num_models: int
-) -> ModelReport:
-    metric, patients = report.card.metric, report.card.validation_patients
+    card: ModelCard, arm: ScoredArm, best: ScoredArm, baseline: str, *, num_models: int
+) -> ModelCard:
+    metric, patients = card.metric, card.validation_patients
     value, draws = (
         arm.mean(metric) - best.mean(metric), _draws(arm, metric) - _draws(best, metric)
     )  # fmt: skip
     beats = is_above(draws, value, 0.0, patients=patients, models=num_models)
-    card = replace(
-        report.card,
+    return replace(
+        card,
         baseline=baseline,
         difference=_estimate(value, draws, patients),
-        beats_baseline=beats and (report.beats_chance or metric != "auc"),
+        beats_baseline=beats and (card.beats_chance or metric != "auc"),
     )
-    return replace(report, card=card)
 
 
 def _baselines(record: RunRecord, label: str) -> list[str]:
@@ -212,7 +211,7 @@ def _name_sources(sources: Sequence[str]) -> str:
     return " and ".join(names) or UNKNOWN
 
 
-def _summarise(card: ModelCard) -> str:
+def _describe_card(card: ModelCard) -> str:
     kind = "synthetic, " if card.synthetic else ""
     text = f"Trained on {card.clips} clips of {card.patients} patients"
     text += f" ({card.dataset}; {kind}{card.size} size)"

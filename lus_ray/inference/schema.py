@@ -196,7 +196,8 @@ class ModelCard:
     `dataset` names the sources; `synthetic`: all training clips are simulated. `size` is that of
     the run. `patients` and `clips` are those it was trained on, with a label. `baseline` is the
     best one on the same patients and `difference` the model minus it, over the same draws;
-    `beats_baseline` is null without one. `summary` is one sentence.
+    `beats_chance` refers to the AUC, `beats_baseline` is null without one. `summary` is one
+    sentence.
     """
 
     dataset: str
@@ -207,6 +208,7 @@ class ModelCard:
     metric: str
     validated: Estimate | None
     validation_patients: int
+    beats_chance: bool
     baseline: str | None
     difference: Estimate | None
     beats_baseline: bool | None

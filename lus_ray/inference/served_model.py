@@ -15,12 +15,11 @@ class ModelReport:
     """Title, card, and the validation of the biomarkers of a backbone.
 
     `trained` marks the biomarkers with positive and negative training labels, `score` is the AUC of
-    each; both are empty for other models. `beats_chance` refers to the mean AUC.
+    each; both are empty for other models.
     """
 
     title: str
     card: ModelCard
-    beats_chance: bool = False
     trained: tuple[bool, ...] = ()
     score: tuple[float | None, ...] = ()
 

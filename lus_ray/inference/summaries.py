@@ -28,7 +28,7 @@ PRESENT = 0.5
 
 def describe_expert(model: ServedModel, kind: str, probability: list[float]) -> ExpertPrediction:
     card = model.card
-    beats = card is not None and card.beats_baseline is True
+    beats = card is not None and bool(card.beats_baseline)
     return ExpertPrediction(
         model=model.id,
         name=model.arm,
@@ -71,7 +71,7 @@ def describe_biomarkers(
     trained = list(report.trained) if report and report.trained else [True] * len(BIOMARKERS)
     unknown: tuple[float | None, ...] = (None,) * len(BIOMARKERS)
     score = list(report.score if report and report.score else unknown)
-    beats_chance = report is not None and report.beats_chance
+    beats_chance = report is not None and report.card.beats_chance
     return BiomarkerPrediction(
         model=model.id,
         names=list(BIOMARKERS),
@@ -87,7 +87,7 @@ def describe_biomarkers(
 def find_signs(model: ServedModel, probability: Sequence[float]) -> list[int]:
     """Trained biomarkers that are probably there, the most probable first, absences last."""
     report = model.report
-    if report is None or not report.beats_chance:
+    if report is None or not report.card.beats_chance:
         return []
     found = [k for k, p in enumerate(probability) if report.trained[k] and p >= PRESENT]
     return sorted(found, key=lambda k: (BIOMARKERS[k] in ABSENCES, -probability[k]))

@@ -16,8 +16,6 @@ const NOTES = {
     + "network used, not where disease is.",
 };
 
-const MIN_PATIENTS = 20; // with fewer, nothing was shown
-
 // The card of a model in a few lines, for an explanation.
 function cardLines(models, id) {
   const model = models.find((candidate) => candidate.id === id);
@@ -27,10 +25,7 @@ function cardLines(models, id) {
 
 function isShownGood(models, id) {
   const model = models.find((candidate) => candidate.id === id);
-  if (!model || !model.card) return false;
-  const { beats_baseline: beats, metric, validated, validation_patients: patients } = model.card;
-  if (beats !== null) return beats;
-  return metric === "auc" && validated !== null && validated.low > 0.5 && patients >= MIN_PATIENTS; // above chance
+  return Boolean(model && model.card && (model.card.beats_baseline ?? model.card.beats_chance));
 }
 
 function summarise(response) {
