@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from lus_ray.evaluation import comparisons, mask_arms, scored_arms
+from lus_ray.evaluation import comparisons, mask_arms, pooled_scores
 from lus_ray.evaluation.method_names import name_method
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import ArmResult, FoldScores, ImageSpread, SeedMetrics
@@ -23,8 +23,8 @@ def build_row(arm: ScoredArm, arms: Arms, run: RunResults) -> ArmResult:
     if arm.label and not metrics:
         metrics = _planned_metrics(arm.label, run.record.metrics)
     limits = {metric: arm.interval(metric) for metric in metrics}
-    curve = scored_arms.pool_reliability(arm)
-    confusion = scored_arms.pool_confusion(arm) if arm.label else None
+    curve = pooled_scores.pool_reliability(arm)
+    confusion = pooled_scores.pool_confusion(arm) if arm.label else None
     return ArmResult(
         name=arm.name,
         label=arm.label,
@@ -49,8 +49,8 @@ def build_row(arm: ScoredArm, arms: Arms, run: RunResults) -> ArmResult:
         calibration_error=curve.expected_error() if curve else None,
         confusion=None if confusion is None else confusion.tolist(),
         cost=_total_cost([cell.cost for cell in arm.every_cell]),
-        classes=scored_arms.score_classes(arm),
-        biomarkers=scored_arms.score_biomarkers(arm),
+        classes=pooled_scores.score_classes(arm),
+        biomarkers=pooled_scores.score_biomarkers(arm),
         per_image=_spread_over_images(arm),
     )
 

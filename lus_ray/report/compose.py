@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from lus_ray.data.labels import label_name
 from lus_ray.evaluation import scored_arms
 from lus_ray.evaluation.results import RunResults
-from lus_ray.evaluation.schema import DomainResult, MissingCell, ReportContents
+from lus_ray.evaluation.schema import MissingCell, ReportContents
 from lus_ray.evaluation.scored_arms import Arms
 from lus_ray.report import (
     detail_tables,
+    domain_tables,
     findings,
     formatting,
     metric_names,
@@ -46,7 +47,7 @@ MAX_ROWS = 15
 def compose(contents: ReportContents, arms: Arms, run: RunResults) -> Document:
     sections = (
         _results(contents),
-        *_domains(contents),
+        *domain_tables.section(contents),
         *_experts(contents),
         *_gaps(contents),
         _cohort(contents),
@@ -136,21 +137,6 @@ def _experts(contents: ReportContents) -> Iterable[Section]:
         yield Section("Experts by the features that they read", "experts", shown, is_grid=True)
 
 
-def _domains(contents: ReportContents) -> Iterable[Section]:
-    blocks: list[Block] = []
-    for entry in contents.domains or ():
-        blocks.append(detail_tables.domain_table(entry, entry.main, name="domain"))
-        blocks.append(Paragraph(_significance(entry)))
-    if blocks:
-        yield Section("Each domain", "domains", tuple(blocks), is_brief=True)
-
-
-def _significance(entry: DomainResult) -> str:
-    counts = {t: detail_tables.count_significant(entry, t) for t in detail_tables.TESTS}
-    texts = ", ".join(f"over {test} {few} of {many}" for test, (few, many) in counts.items())
-    return f"Comparisons with p < 0.05 after Holm, {entry.domain}: {texts}."
-
-
 def _gaps(contents: ReportContents) -> Iterable[Section]:
     if contents.gaps:
         short = [formatting.gap(own, num_metrics=NUM_GAP_METRICS) for own in contents.gaps]
@@ -211,7 +197,7 @@ def _details(contents: ReportContents, arms: Arms) -> Section:
         classes = _class_tables(contents, label)
         if curves or classes:
             blocks.append(Details(f"Curves and classes, {name}", (*curves, *classes)))
-    blocks += _domain_details(contents)
+    blocks += domain_tables.details(contents)
     if contents.claims:
         blocks.append(Details("Tests of the claims", (result_tables.claim_table(contents),)))
     blocks += _raters(contents)
@@ -249,19 +235,3 @@ def _class_tables(contents: ReportContents, label: str) -> list[Table]:
     shown = [a for a in rows if a.classes and (a.baseline or a.name in contents.highlights[label])]
     tables = [detail_tables.class_table(shown, label)] if shown else []
     return tables + [detail_tables.biomarker_table(arm) for arm in rows if arm.biomarkers]
-
-
-def _domain_details(contents: ReportContents) -> Iterable[Block]:
-    for entry in contents.domains or ():
-        everything = detail_tables.domain_table(
-            entry, [arm.name for arm in entry.arms], name="domain all"
-        )
-        blocks: list[Block] = [everything]
-        if pairs := detail_tables.pair_table(entry):
-            blocks += [pairs, Points(detail_tables.explain_tests(entry))]
-        if entry.undefined:
-            untested = tuple(f"{p.one} and {p.other}: {p.reason}" for p in entry.undefined)
-            title = f"Pairs that could not be tested, and why ({len(untested)})"
-            blocks.append(Details(title, (Points(untested),)))
-        blocks.append(Paragraph("The raw p-values of all pairs of arms are in report.json."))
-        yield Details(f"All arms and comparisons, {entry.domain}", tuple(blocks))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lus_ray import figures
-from lus_ray.evaluation import mask_arms, scored_arms
+from lus_ray.evaluation import mask_arms, pooled_scores
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
@@ -129,7 +129,7 @@ def _galleries(run: RunResults) -> list[tuple[str, str, Gallery, int, Any]]:
 def _confusion_matrices(chosen: Sequence[ScoredArm]) -> list[Picture]:
     pictures = []
     for arm in chosen:
-        if (counts := scored_arms.pool_confusion(arm)) is not None:
+        if (counts := pooled_scores.pool_confusion(arm)) is not None:
             names = next(iter(arm.cells.values())).classes or tuple(map(str, range(len(counts))))
             has_masks = mask_arms.scheme_of(arm.label) is not None
             unit = "pixels" if has_masks else metric_names.unit(arm.label)
@@ -174,7 +174,7 @@ def _mean_roc(arm: ScoredArm, column: int) -> figures.Curve:
 
 
 def _reliability_curves(chosen: Sequence[ScoredArm]) -> list[Picture]:
-    curves = [scored_arms.pool_reliability(arm) for arm in chosen]
+    curves = [pooled_scores.pool_reliability(arm) for arm in chosen]
     if all(curve is None for curve in curves):
         return []
     svg = figures.draw_reliability(curves, title="reliability")

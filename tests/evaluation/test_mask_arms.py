@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lus_ray.clip import MASK_SCHEMES
-from lus_ray.evaluation import mask_arms, scored_arms
+from lus_ray.evaluation import mask_arms, pooled_scores
 from lus_ray.metrics import calibration, segmentation
 from tests.evaluation.mask_run import DENSE, ENSEMBLE, SIZE, UNET, write_mask_cell, write_mask_run
 from tests.evaluation.run_folders import arm, compute, write_run
@@ -40,14 +40,14 @@ def test_calibration_is_that_of_the_histograms_of_all_folds_together(mask_run):
     assert len(bins) == 3
     expected = calibration.reliability_curve(np.sum(bins, axis=0)).expected_error()
     assert mask_run.row("U-Net").calibration_error == pytest.approx(expected)
-    curve = scored_arms.pool_reliability(arm)
+    curve = pooled_scores.pool_reliability(arm)
     assert curve.number.sum() == 3 * 24 * SIZE**2
 
 
 def test_an_arm_without_histograms_has_no_calibration(tmp_path):
     write_mask_cell(write_run(tmp_path, [UNET]), UNET, 0, without=["bins"])
     computed = compute(tmp_path)
-    assert scored_arms.pool_reliability(computed.arms["U-Net"]) is None
+    assert pooled_scores.pool_reliability(computed.arms["U-Net"]) is None
     assert computed.row("U-Net").calibration_error is None
 
 

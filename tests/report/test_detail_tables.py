@@ -3,7 +3,7 @@ import re
 from dataclasses import replace
 
 from lus_ray.evaluation.schema import ImageSpread
-from lus_ray.report import detail_tables
+from lus_ray.report import detail_tables, domain_tables
 from lus_ray.runs.layout import TABLES
 from tests.evaluation.domain_run import SIFA, UNET, write_domain_run
 from tests.evaluation.run_folders import compute, slug_of
@@ -16,13 +16,13 @@ def texts(table):
 
 
 def domain_table(entry):
-    return detail_tables.domain_table(entry, [arm.name for arm in entry.arms], name="domain")
+    return domain_tables.domain_table(entry, [arm.name for arm in entry.arms], name="domain")
 
 
 def test_a_domain_has_both_spreads_and_the_paper(domain_report):
     covid, cap = domain_report.contents.domains
-    assert detail_tables.domain_title(covid) == "B-line masks, covid (also A)"
-    assert detail_tables.domain_title(cap) == "B-line masks, cap"
+    assert domain_tables.domain_title(covid) == "B-line masks, covid (also A)"
+    assert domain_tables.domain_title(cap) == "B-line masks, cap"
     table = domain_table(covid)
     assert table.columns == (
         "Arm", "Dice", "Paper", "Over patients", "Sensitivity", "Specificity", "Images", "Patients",
@@ -57,13 +57,13 @@ def test_published_scores_stand_beside_theirs_and_losses_of_adversarial_networks
 
 def test_comparisons_have_their_p_before_and_after_holm(domain_report):
     covid, cap = domain_report.contents.domains
-    table = detail_tables.pair_table(cap)
+    table = domain_tables.pair_table(cap)
     assert table.columns[:3] == ("Comparison", "p over images", "images, Holm")
     assert [row[:3] for row in texts(table)] == [
         ["sifa covid→cap − unet covid", "<0.001", "<0.001"]
     ]
-    assert len(detail_tables.pair_table(covid).rows) == detail_tables.MAX_PAIRS
-    what, images, patients, draws = detail_tables.explain_tests(covid)
+    assert len(domain_tables.pair_table(covid).rows) == domain_tables.MAX_PAIRS
+    what, images, patients, draws = domain_tables.explain_tests(covid)
     assert what.endswith("Holm over 78 comparisons; 58 of them are in report.json only.")
     assert "as the paper describes it" in images
     assert "with 6 of them" in patients
@@ -89,7 +89,7 @@ def test_pairs_that_could_not_be_tested_have_a_reason(tmp_path):
         dice=lambda name, patient, image: 0.5 if name == "unet covid" else 0.75,
     )  # fmt: skip
     cap = write_without_charts(tmp_path).contents.domains[1]
-    assert texts(detail_tables.pair_table(cap))[0][1::2] == ["<0.001", "–", "–"]
+    assert texts(domain_tables.pair_table(cap))[0][1::2] == ["<0.001", "–", "–"]
     reason = "<li>sifa covid→cap and unet covid: one patient</li>"
     assert reason in (tmp_path / "report.html").read_text()
 
@@ -98,10 +98,10 @@ def test_nothing_finished_and_one_arm_alone_have_no_comparison(tmp_path):
     write_domain_run(tmp_path / "none", numbers=[])
     entry = compute(tmp_path / "none").contents.domains[0]
     assert texts(domain_table(entry))[0][1:4] == ["–", "–", "–"]
-    assert detail_tables.count_significant(entry, "images") == (0, 0)
+    assert domain_tables.count_significant(entry, "images") == (0, 0)
     write_domain_run(tmp_path / "one", arms=[UNET], claims=[])
     [covid, _] = compute(tmp_path / "one").contents.domains
-    assert detail_tables.pair_table(covid) is None
+    assert domain_tables.pair_table(covid) is None
 
 
 def test_the_table_of_single_images_says_where_not_all_define_a_metric(mask_report):
