@@ -96,7 +96,9 @@ class ExpertsStage:
                     )
                     for model, rows in outputs.items()
                 ]
-                group.append(summaries.summarise(label, classes, list(outputs), predictions))
+                group.append(
+                    summaries.summarise_experts(label, classes, list(outputs), predictions)
+                )
         return groups
 
     def weigh_signs(self, biomarkers: Prediction) -> list[float] | None:

@@ -39,7 +39,7 @@ def describe_expert(model: ServedModel, kind: str, probability: list[float]) -> 
     )
 
 
-def summarise(
+def summarise_experts(
     label: str, classes: list[str], models: Sequence[ServedModel],
     predictions: list[ExpertPrediction],
 ) -> ExpertGroup:  # fmt: skip

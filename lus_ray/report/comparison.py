@@ -13,7 +13,14 @@ from lus_ray.data.labels import label_title
 from lus_ray.errors import InputError
 from lus_ray.evaluation import report_json, results, schema
 from lus_ray.evaluation.schema import ReportContents
-from lus_ray.report import findings, formatting, metric_names, rendering, result_tables, table_files
+from lus_ray.report import (
+    conclusions,
+    formatting,
+    metric_names,
+    rendering,
+    result_tables,
+    table_files,
+)
 from lus_ray.report.blocks import Block, Box, Cell, Document, Points, Section, Table, texts
 from lus_ray.runs import layout
 from lus_ray.storage.files import write_text
@@ -26,7 +33,7 @@ FACTS: dict[str, Callable[[ReportContents], object]] = {
     "sources": lambda own: ", ".join(own.data.get("sources") or {}),
     "clips": lambda own: own.data.get("clips"),
     "patients": lambda own: own.data.get("patients"),
-    "test patients": findings.num_test_patients,
+    "test patients": conclusions.num_test_patients,
     "folds": lambda own: len(own.folds["sizes"]),
     "seeds": lambda own: own.seeds,
     "arms": lambda own: len(own.arms),
@@ -59,10 +66,10 @@ def read(folders: Mapping[str, Path]) -> dict[str, ReportContents]:
 
 def compose(runs: Runs) -> Document:
     first = next(iter(runs.values()))
-    by_run = (findings.order_labels(own) for own in runs.values())
+    by_run = (conclusions.order_labels(own) for own in runs.values())
     labels = list(dict.fromkeys(label for labels in by_run for label in labels))
     lead: list[Block] = [
-        Box(tuple((name, findings.summarise(own).finding) for name, own in runs.items())),
+        Box(tuple((name, conclusions.conclude(own).finding) for name, own in runs.items())),
         Points(tuple(_describe_differences(runs))),
     ]
     blocks: list[Block] = [_label_table(runs, label) for label in labels]
@@ -115,7 +122,9 @@ def _facts_table(runs: Runs) -> Table:
 
 def _label_table(runs: Runs, label: str) -> Table:
     """The main arms of any run by their first metric."""
-    metric = next(filter(None, (findings.leading_metric(own, label) for own in runs.values())), "")
+    metric = next(
+        filter(None, (conclusions.leading_metric(own, label) for own in runs.values())), ""
+    )
     names = dict.fromkeys(
         arm.name for own in runs.values() for arm in result_tables.main_arms(own, label)
     )

@@ -8,9 +8,9 @@ from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import MissingCell, ReportContents
 from lus_ray.evaluation.scored_arms import Arms
 from lus_ray.report import (
+    conclusions,
     detail_tables,
     domain_tables,
-    findings,
     formatting,
     metric_names,
     pictures,
@@ -59,8 +59,8 @@ def compose(contents: ReportContents, arms: Arms, run: RunResults) -> Document:
     return Document(title, tuple(lead_blocks(contents)), sections, footer=RESEARCH)
 
 
-def summary_box(contents: ReportContents) -> Box:
-    summary = findings.summarise(contents)
+def conclusion_box(contents: ReportContents) -> Box:
+    found = conclusions.conclude(contents)
     facts = (
         contents.started,
         formatting.machine(contents),
@@ -68,7 +68,7 @@ def summary_box(contents: ReportContents) -> Box:
         f"commit {contents.commit}" if contents.commit else "",
         f"experiment {contents.experiment}",
     )
-    items = (("Data", summary.data), ("Finding", summary.finding), ("How sure", summary.certainty))
+    items = (("Data", found.data), ("Finding", found.finding), ("How sure", found.certainty))
     return Box(items, tuple(fact for fact in facts if fact))
 
 
@@ -86,8 +86,8 @@ def claims_block(contents: ReportContents) -> Claims:
 
 def lead_blocks(contents: ReportContents) -> Iterable[Block]:
     """The first screen: what was found, the main arms, the claims, and what limits them."""
-    yield summary_box(contents)
-    if forest := result_tables.forest(contents, findings.order_labels(contents)):
+    yield conclusion_box(contents)
+    if forest := result_tables.forest(contents, conclusions.order_labels(contents)):
         yield forest
     if contents.claims:
         yield claims_block(contents)
@@ -109,7 +109,7 @@ def _cell_name(cell: MissingCell) -> str:
 
 def _results(contents: ReportContents) -> Section:
     blocks: list[Block] = []
-    for label in findings.order_labels(contents):
+    for label in conclusions.order_labels(contents):
         blocks += [result_tables.main_table(contents, label), _all_arms(contents, label)]
     caption = result_tables.MAIN.format(resampled=formatting.resampled(contents))
     blocks.append(Paragraph(caption))
@@ -131,7 +131,7 @@ def _all_arms(contents: ReportContents, label: str) -> Details:
 
 def _experts(contents: ReportContents) -> Iterable[Section]:
     tables = [
-        result_tables.expert_table(contents, label) for label in findings.order_labels(contents)
+        result_tables.expert_table(contents, label) for label in conclusions.order_labels(contents)
     ]
     if shown := tuple(table for table in tables if table is not None):
         yield Section("Experts by the features that they read", "experts", shown, is_grid=True)
@@ -191,7 +191,7 @@ def _costs(contents: ReportContents) -> Section:
 
 def _details(contents: ReportContents, arms: Arms) -> Section:
     blocks: list[Block] = []
-    for label in findings.order_labels(contents):
+    for label in conclusions.order_labels(contents):
         name = label_name(label)
         curves = pictures.draw_curves(arms, contents.highlights[label], label)
         classes = _class_tables(contents, label)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lus_ray.data.labels import label_title
 from lus_ray.evaluation.schema import ArmResult, ReportContents
-from lus_ray.report import findings, formatting, metric_names
+from lus_ray.report import conclusions, formatting, metric_names
 
 WIDTH = 96
 INDENT = 12
@@ -15,13 +15,13 @@ INDENT = 12
 
 def render(contents: ReportContents, folder: Path, *, seconds: float) -> str:
     """Lines of at most `WIDTH` characters but for paths; `seconds` is how long the demo took."""
-    summary = findings.summarise(contents)
+    found = conclusions.conclude(contents)
     run = shlex.quote(str(folder))
     claims = [
         (claim.verdict.capitalize(), f"{claim.text} {formatting.claim_evidence(contents, claim)}.")
         for claim in contents.claims
     ]
-    parts = [("Made", summary.data), *_results(contents), *claims, ("How sure", summary.certainty)]
+    parts = [("Made", found.data), *_results(contents), *claims, ("How sure", found.certainty)]
     page = f"{folder / 'report.html'}  (all of this took {seconds:.0f} s)"
     steps = (
         f"lus serve {run}    # a page that reads a clip, at http://127.0.0.1:8000",
@@ -37,7 +37,7 @@ def render(contents: ReportContents, folder: Path, *, seconds: float) -> str:
 def _results(contents: ReportContents) -> Iterator[tuple[str, str]]:
     """For each label the best baseline, and every other arm with its difference from it."""
     for label in contents.labels:
-        metric = findings.leading_metric(contents, label)
+        metric = conclusions.leading_metric(contents, label)
         arms = [arm for arm in contents.arms_of(label) if metric and arm.mean.get(metric)]
         baselines = [arm for arm in arms if arm.baseline]
         if metric is None or not baselines:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from lus_ray.data.labels import label_name, label_title
 from lus_ray.evaluation.schema import ArmResult, ClaimResult, Number, ReportContents
-from lus_ray.report import findings, formatting, metric_names
+from lus_ray.report import conclusions, formatting, metric_names
 from lus_ray.report.blocks import Cell, Forest, ForestRow, Table
 
 NUM_OTHERS = 3
@@ -96,7 +96,7 @@ def all_tables(contents: ReportContents, label: str) -> list[Table]:
 
 def expert_table(contents: ReportContents, label: str) -> Table | None:
     """Experts of a label: classifiers by the features that they read; None below two of a kind."""
-    metric = findings.leading_metric(contents, label)
+    metric = conclusions.leading_metric(contents, label)
     experts = [a for a in contents.arms_of(label) if a.kind and a.reads and not a.baseline]
     if metric is None or len({arm.kind for arm in experts}) < 2:
         return None
@@ -130,7 +130,7 @@ def forest(contents: ReportContents, labels: Iterable[str]) -> Forest | None:
     """The main arms of every label on one axis; None without a score."""
     groups = []
     for label in labels:
-        metric = findings.leading_metric(contents, label)
+        metric = conclusions.leading_metric(contents, label)
         rows = [_forest_row(arm, metric) for arm in main_arms(contents, label) if metric]
         if shown := tuple(row for row in rows if row is not None):
             name = metric_names.name(metric or "", label)
@@ -183,7 +183,7 @@ def full_score_cell(arm: ArmResult, metric: str) -> Cell:
 
 def _leading_metrics(contents: ReportContents, label: str) -> list[str]:
     metrics = contents.metrics_of(label)
-    first = findings.leading_metric(contents, label) or metrics[0]
+    first = conclusions.leading_metric(contents, label) or metrics[0]
     return [first, *(metric for metric in metrics if metric != first)]
 
 

@@ -17,7 +17,7 @@ from lus_ray.inference.summaries import (
     best_expert,
     describe_biomarkers,
     describe_expert,
-    summarise,
+    summarise_experts,
     write_banner,
 )
 from lus_ray.runs import predictions
@@ -79,7 +79,7 @@ def simulate(run, rng, skills, *, baseline=0.0):
 def describe(models):
     """The group of experts that all are certain of severity 2."""
     answers = [describe_expert(model, "DT", [0.0, 0.0, 1.0, 0.0]) for model in models]
-    return summarise("severity", list(SEVERITIES), models, answers)
+    return summarise_experts("severity", list(SEVERITIES), models, answers)
 
 
 @pytest.fixture(scope="module")

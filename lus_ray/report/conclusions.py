@@ -16,7 +16,7 @@ MAX_OTHERS = 3
 
 
 @dataclass(frozen=True)
-class Summary:
+class Conclusions:
     """Sentences in plain words; scores in percent, differences in points."""
 
     data: str
@@ -24,8 +24,8 @@ class Summary:
     certainty: str
 
 
-def summarise(contents: ReportContents) -> Summary:
-    return Summary(_data(contents), _finding(contents), _certainty(contents))
+def conclude(contents: ReportContents) -> Conclusions:
+    return Conclusions(_data(contents), _finding(contents), _certainty(contents))
 
 
 def is_synthetic(sources: Mapping[str, Mapping[str, Any]]) -> bool:
