@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 import lus_ray
+from lus_ray.storage.child_process import count_cores
 
 GIT_TIMEOUT_S = 10.0
 
@@ -23,9 +24,7 @@ class MachineRecord:
 
 def describe() -> MachineRecord:
     return MachineRecord(
-        cores=len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1,
+        cores=count_cores(),
         memory_gb=_memory_gb(),
         gpus=tuple(torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())),
     )

@@ -63,3 +63,8 @@ class ChildProcess:
             )
         self.connection = ours
         return ours
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

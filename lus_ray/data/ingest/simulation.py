@@ -6,7 +6,6 @@ Why processes: a simulator is Python between short array operations, which threa
 
 import importlib
 import json
-import os
 import socket
 import time
 from collections import deque
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO
 
 from lus_ray import clip
 from lus_ray.errors import LusError
-from lus_ray.storage.child_process import ChildProcess
+from lus_ray.storage.child_process import ChildProcess, count_cores
 
 WORTH_SECONDS = 2.0
 """Work for one core from which processes are started: each takes 0.7 s to import the simulator."""
@@ -170,10 +169,6 @@ def read_reply(file: BinaryIO) -> clip.Row:
         if row[name] is not None:
             row[name] = [_read(file, size) for _ in range(row[name])]
     return row
-
-
-def count_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read(file: BinaryIO, num_bytes: int) -> bytes:

@@ -15,9 +15,9 @@ from lus_ray import clip
 from lus_ray.data.decoding.decoder import DecodedVideo, DecodeLimits, FileDecoder
 from lus_ray.data.duplicates.groups import compute_signature
 from lus_ray.data.ingest.conflicts import name_item
-from lus_ray.data.ingest.simulation import count_cores
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError, SchemaError, SourceError
+from lus_ray.storage.child_process import count_cores
 
 Made = Future[tuple[clip.Row, DecodedVideo | None]]
 

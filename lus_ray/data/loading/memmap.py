@@ -9,7 +9,6 @@ one machine share the files; the folder may be deleted when nothing runs.
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from lus_ray.data import store as stores
 from lus_ray.data.loading.batches import FrameSize, InMemory
 from lus_ray.data.loading.shared_memory import locate, resize_clips
 from lus_ray.errors import CellError
+from lus_ray.storage.child_process import count_cores
 from lus_ray.storage.files import write_atomically, write_text
 from lus_ray.storage.lease import acquire_lock
 from lus_ray.storage.paths import PathOrUri, cache_root, open_filesystem
@@ -118,7 +118,7 @@ def _write(
     locations = locate(index, masked=column == "masks")
     clips: list[tuple[str, int, int]] = []
     num_frames, notified = 0, time.monotonic()
-    num_cpus = len(os.sched_getaffinity(0))
+    num_cpus = count_cores()
     chunks = resize_clips(mapped.store, locations, size, column, num_threads=num_cpus)
     try:
         with (
