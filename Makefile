@@ -8,12 +8,12 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 # Tests start many processes; each would compile the package again.
 unexport PYTHONDONTWRITEBYTECODE
-# One test worker more than two cores have: a quarter of the time, a test waits for a process.
+# Three test workers on two cores: a test waits for another process a quarter of the time.
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' Makefile | sed 's/:.*##/  -/'
 
-demo: $(READY)  ## phantom clips, the biomarkers study in its smoke size, a report
+demo: $(READY)  ## phantom clips, the biomarkers study in its demo size, a report
 	$(BIN)/lus demo
 
 test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: eight minutes
