@@ -146,7 +146,8 @@ def make_phantom_store(
     store = join(out, PHANTOM)
     if not read_sources(store):
         notify("no --data: making phantom clips")
-        notify(ingest("phantom", None, store, **{**options, "seed": seed}).text())
+        summary = ingest("phantom", None, store, **{**options, "seed": seed})
+        notify(summary.text().partition("\n")[0])
     return store
 
 
