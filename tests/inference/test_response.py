@@ -94,6 +94,7 @@ def test_parity_is_null_where_it_is_unknown(response):
 def test_the_times_of_the_stages_add_up_to_at_most_the_total(local, row):
     spent = predict(local, row, timings_ms={"receive": 5.0, "decode": 1000.0})["timings_ms"]
     assert spent["receive"] == 5.0
+    assert spent.pop("attention") == 0  # on request only
     assert all(value > 0 for value in spent.values())
     assert sum(value for name, value in spent.items() if name != "total") <= spent["total"] + 0.01
 

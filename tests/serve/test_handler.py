@@ -97,7 +97,7 @@ def test_a_clip_that_takes_too_long_is_given_up_and_blocks_no_other(run):
         handler.router.route = route(succeed)
         return first, await send(handler), handler.metrics.render({})
 
-    (status, body, _), (after, _, _), metrics = run(hang, use, request_seconds=0.5)
+    (status, body, _), (after, _, _), metrics = run(hang, use, request_seconds=1.5)
     assert (status, body["error"]) == (504, "the clip took too long; send a shorter one")
     assert after == 200
     assert b'lus_answers_total{replica="here",status="504"} 1.0' in metrics
