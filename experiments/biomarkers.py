@@ -219,6 +219,11 @@ SMOKE = Size(
     phantom={"patients": 24, "clips": 2, "frames": 12, "size": 96},
 )
 
+# A rate that falls to nothing within the run instead of waiting for a plateau.
+FALLING = {
+    "weight_decay": 0.05, "warmup": 0.1, "cosine": True, "plateau": None, "val_samples": 1,
+}  # fmt: skip
+
 # Three minutes on two cores, with enough patients for a result and too little training for a claim.
 SHOWN = (
     "intensity", "prior, biomarkers", "logistic, biomarkers", "prior, severity",
@@ -226,16 +231,7 @@ SHOWN = (
     "RF on biomarkers, severity", "MLP on biomarkers, severity",
 )  # fmt: skip
 DEMO = Size(
-    recipe={
-        "epochs": 12,
-        "batch": 16,
-        "lr": 2e-3,
-        "weight_decay": 0.05,
-        "warmup": 0.1,
-        "cosine": True,
-        "plateau": None,
-        "val_samples": 1,
-    },
+    recipe={"epochs": 12, "batch": 16, "lr": 2e-3, **FALLING},
     task={
         "backbone": partial(TSM, width=16, layers=(1, 1, 1, 1), dropout=0.2),
         "view": View(num_frames=4, height=64, width=64, num_samples=2),
@@ -247,19 +243,9 @@ DEMO = Size(
     phantom={"patients": 880, "clips": 2, "frames": 8, "size": 64, "masks": "none"},
 )
 
-# Two cores and a hundred clips: a quarter of the width and of the frames, and a rate that falls
-# to nothing within the run instead of waiting for a plateau.
+# Two cores and a hundred clips: a quarter of the width and of the frames.
 LAPTOP = Size(
-    recipe={
-        "epochs": 60,
-        "batch": 8,
-        "lr": 1e-3,
-        "weight_decay": 0.05,
-        "warmup": 0.1,
-        "cosine": True,
-        "plateau": None,
-        "val_samples": 1,
-    },
+    recipe={"epochs": 60, "batch": 8, "lr": 1e-3, **FALLING},
     task={
         "backbone": partial(TSM, width=16, dropout=0.5),
         "view": View(num_frames=4, height=96, width=96, num_samples=4),
