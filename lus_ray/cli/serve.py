@@ -56,9 +56,11 @@ def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
     refuse_busy_port(host, port)
     with StartLog(click.echo) as log:
         log.notify(f"starting the service for {folder}")
+        from lus_ray.runs import manifest
         from lus_ray.runs.layout import open_for_reading
 
         run = open_for_reading(folder).path
+        manifest.read(run)  # refuse a folder without a run before slow imports
         # By name: the service imports the package, never the reverse.
         local = importlib.import_module("serve.local")
         local.run(run, host=host, port=port, token=token, notify=log.notify, on_ready=log.stop)

@@ -224,4 +224,4 @@ def _describe_card(card: ModelCard) -> str:
         return f"{text}, without a baseline to compare with."
     verb = "better than" if card.beats_baseline else "not better than"
     difference = format_estimate(card.difference, sign=True)
-    return f"{text}, {verb} {card.baseline} ({difference})."
+    return f"{text}, {verb} {card.baseline} ({difference} points)."

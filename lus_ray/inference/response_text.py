@@ -50,7 +50,7 @@ def _lines(response: ClipResponse) -> Iterator[str]:
 
 def _lines_of_signs(signs: BiomarkerPrediction) -> Iterator[str]:
     found = [f"{signs.names[k]} ({signs.probability[k]:.2f})" for k in signs.findings]
-    yield "lung signs: " + (", ".join(found) or signs.reason or "none found")
+    yield "lung signs (probability): " + (", ".join(found) or signs.reason or "none found")
     if untrained := len(signs.trained) - sum(signs.trained):
         yield f"  {untrained} of {len(signs.names)} signs were not trained and are never reported"
 
@@ -75,12 +75,14 @@ def _why(group: ExpertGroup) -> str:
 
 
 def _describe(answer: ExpertPrediction, group: ExpertGroup, models: Models) -> str:
-    """Class, probability, inputs, and by how much the model differs from the baseline."""
+    """Class, probability, inputs; outside of the summary, by how much it misses the baseline."""
     model = models[answer.model]
     inputs = model.title.partition(answer.kind)[2].strip()
     text = f"{_most_probable(group.classes, answer.probability)} {inputs}".strip()
+    if answer.in_summary:
+        return text
     if model.card is None or model.card.difference is None:
-        return text if answer.in_summary else f"{text}, {answer.reason}"
+        return f"{text}, {answer.reason}"
     return f"{text}, {format_estimate(model.card.difference, sign=True)}"
 
 

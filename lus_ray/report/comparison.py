@@ -69,7 +69,7 @@ def compose(runs: Runs) -> Document:
     by_run = (conclusions.order_labels(own) for own in runs.values())
     labels = list(dict.fromkeys(label for labels in by_run for label in labels))
     lead: list[Block] = [
-        Box(tuple((name, conclusions.conclude(own).finding) for name, own in runs.items())),
+        Box(tuple(_summaries(runs))),
         Points(tuple(_describe_differences(runs))),
     ]
     blocks: list[Block] = [_label_table(runs, label) for label in labels]
@@ -100,6 +100,15 @@ def to_json(runs: Runs) -> str:
     return json.dumps(
         {name: json.loads(schema.to_json(own)) for name, own in runs.items()}, indent=1
     )
+
+
+def _summaries(runs: Runs) -> list[tuple[str, str]]:
+    """Data and finding of each run, and how sure they are, once where all are equally sure."""
+    own = {name: conclusions.conclude(contents) for name, contents in runs.items()}
+    if len({summary.certainty for summary in own.values()}) > 1:
+        return [(name, f"{s.data} {s.finding} {s.certainty}") for name, s in own.items()]
+    (certainty,) = {summary.certainty for summary in own.values()}
+    return [(name, f"{s.data} {s.finding}") for name, s in own.items()] + [("How sure", certainty)]
 
 
 def _describe_differences(runs: Runs) -> list[str]:
@@ -168,5 +177,5 @@ def _verdict(contents: ReportContents, text: str) -> Cell:
     value = claim.difference
     if value is None:
         return Cell(claim.verdict, (claim.reason,))
-    limits = formatting.limits(claim.interval, sign="+")
-    return Cell(f"{claim.verdict}, {100 * value:+.1f}", (f"{limits} points",))
+    limits = formatting.limits(claim.adjusted_interval or claim.interval, sign="+")
+    return Cell(f"{claim.verdict}, {100 * value:+.1f} points", (limits,))

@@ -137,7 +137,7 @@ function cardCells(card) {
     make("td", {}, `${dataset}${synthetic ? " (synthetic)" : ""}, ${size} size: ${plural(clips, "clip")} of ${plural(patients, "patient")}`),
     make("td", {}, validated ? `${metricName(metric)} ${interval(validated)} on ${plural(num, "patient")}` : "not validated"),
     make("td", {}, card.difference
-      ? `${card.beats_baseline ? "better than" : "not better than"} ${card.baseline}: ${interval(card.difference, signed)}` : "no baseline"),
+      ? `${card.beats_baseline ? "better than" : "not better than"} ${card.baseline}: ${interval(card.difference, signed)} points` : "no baseline"),
   ];
 }
 

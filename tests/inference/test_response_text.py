@@ -47,7 +47,7 @@ def test_every_other_prediction_is_a_line(lines, response):
     best = int(np.argmax(response.clip_scores[0].probability))
     assert any(line.startswith(f"clip score {best} (") for line in lines)
     assert f"frame scores: {''.join(map(str, response.frames.score))}" in lines
-    signs = next(line for line in lines if line.startswith("lung signs: "))
+    signs = next(line for line in lines if line.startswith("lung signs (probability): "))
     assert "the network did not beat chance" in signs
 
 
