@@ -68,10 +68,7 @@ def compose(runs: Runs) -> Document:
     first = next(iter(runs.values()))
     by_run = (conclusions.order_labels(own) for own in runs.values())
     labels = list(dict.fromkeys(label for labels in by_run for label in labels))
-    lead: list[Block] = [
-        Box(tuple(_summaries(runs))),
-        Points(tuple(_describe_differences(runs))),
-    ]
+    lead: list[Block] = [Box(tuple(_summaries(runs))), Points(tuple(_describe_differences(runs)))]
     blocks: list[Block] = [_label_table(runs, label) for label in labels]
     sections = [
         Section("Runs", "runs", (_facts_table(runs),), is_brief=True),
