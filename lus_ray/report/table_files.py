@@ -54,7 +54,7 @@ def to_csv(table: Table) -> str:
 def to_latex(table: Table) -> str:
     columns = "l" + "r" * (len(table.columns) - 1)
     lines = [
-        rf"% {' '.join(table.title.split())}",
+        rf"% {' '.join((table.title or table.name).split())}; needs \usepackage{{booktabs}}",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
         _line(table.columns),
