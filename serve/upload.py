@@ -168,7 +168,10 @@ def _multipart_boundary(content_type: str) -> bytes | None:
         (b"multipart/", b"text/")
     ):
         raise RequestError(
-            415, "send a clip: multipart/form-data with a field 'file', or the bytes", close=True
+            415,
+            f"{kind.decode('ascii', 'replace')} holds no clip; send a clip as multipart/form-data "
+            "with a field 'file', or its bytes",
+            close=True,
         )
     return None
 
