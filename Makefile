@@ -16,7 +16,7 @@ help:  ## what there is
 demo: $(READY)  ## phantom clips, the biomarkers study in its demo size, a report
 	$(BIN)/lus demo
 
-test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: eight minutes
+test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: nine minutes
 	$(BIN)/pytest -q -n 3 --dist loadfile -m "not ray and not full"
 	$(MAKE) -j 2 --output-sync test-cluster test-service
 

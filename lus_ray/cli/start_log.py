@@ -8,9 +8,10 @@ SILENCE_S = 7.0
 
 
 class StartLog:
-    """Passes messages on, and repeats the last one with the time while nothing new happens.
+    """Passes messages on, and repeats the last step with the time while nothing new happens.
 
-    The repetition ends with `stop` or with the block.
+    A message with ": " is a note, which nobody waits for, and not a step. The repetition ends with
+    `stop` or with the block.
     """
 
     def __init__(self, echo: Callable[[str], None], *, silence_s: float = SILENCE_S) -> None:
@@ -29,7 +30,8 @@ class StartLog:
 
     def notify(self, text: str) -> None:
         with self.lock:
-            self.text, self.last = text, time.monotonic()
+            self.text = self.text if ": " in text else text
+            self.last = time.monotonic()
             self.echo(text)
 
     def stop(self) -> None:
