@@ -60,6 +60,11 @@ def make_attention(
         return None
     view: View = task.view
     read, maps = _maps_of_frames(task, frames, mix, device)
+    for target, own in zip(targets, maps, strict=True):
+        if (
+            target.kind == "label"
+        ):  # a sum over signs, most of them absent, may be negative throughout
+            own -= own.mean()
     every = frame_sheets.frame_step(len(frames))
     shown = np.arange(len(frames))[::every]
     nearest = np.abs(shown[:, None] - read).argmin(axis=1)

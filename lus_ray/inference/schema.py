@@ -167,8 +167,8 @@ class AttentionSheet:
     """Class activation maps of the backbone as one grey PNG: where it found its evidence.
 
     All frames of the first target below one another, then those of the next. 255 is the largest
-    value of a target, 0 is no evidence. Frames are those of the preview; one that the network did
-    not read has the map of the nearest that it read.
+    value of a target, 0 is no evidence, for severity the mean over the clip and less. Frames are
+    those of the preview; one that the network did not read has the map of the nearest that it read.
     """
 
     model: str
