@@ -27,6 +27,7 @@ from lus_ray.evaluation.schema import CellNote, MissingCell, ReportContents
 from lus_ray.evaluation.scored_arms import Arms, ScoredArm
 from lus_ray.metrics import bootstrap
 from lus_ray.runs import leakage
+from lus_ray.runs.cell import name_fold
 from lus_ray.runs.manifest import RunRecord
 
 NUM_DRAWS = 1000
@@ -172,7 +173,7 @@ def _warnings(run: RunResults) -> list[str]:
         warnings.append(WEAK)
     expected = run.record.data.fingerprint
     others = sorted(
-        f"{c.arm}, {scored_arms.name_cell(c.fold, c.seed)}"
+        f"{c.arm}, {name_fold(c.fold, c.seed)}"
         for first in run.cells.values()
         for c in first.by_seed.values()
         if expected and c.fingerprint and c.fingerprint != expected

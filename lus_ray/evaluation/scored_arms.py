@@ -18,6 +18,7 @@ from lus_ray.metrics import bootstrap, multilabel
 from lus_ray.metrics.bootstrap import Interval
 from lus_ray.metrics.classification import Scores
 from lus_ray.metrics.training_seeds import SeedMetric
+from lus_ray.runs.cell import name_fold
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class ScoredArm:
 
     def why_undefined(self, metric: str) -> str:
         """Why the metric is undefined in some folds; empty where it is defined in all."""
-        reasons = [f"{name_cell(*cell)} is not finished" for cell in self.missing_cells]
+        reasons = [f"{name_fold(*cell)} is not finished" for cell in self.missing_cells]
         folds_by_reason: dict[str, list[int]] = {}
         for fold, scores in sorted(self.scores.items()):
             if metric in scores.undefined or metric not in scores.values:
@@ -137,10 +138,6 @@ class ScoredArm:
 
 Arms = Mapping[str, ScoredArm]
 """Arms by name."""
-
-
-def name_cell(fold: int, seed: int = 0) -> str:
-    return f"fold {fold}" + (f", seed {seed}" if seed else "")
 
 
 def score_arms(

@@ -24,11 +24,12 @@ from scipy.special import stdtr, stdtrit
 
 from lus_ray.evaluation.comparisons import compare
 from lus_ray.evaluation.schema import ClaimResult, Difference
-from lus_ray.evaluation.scored_arms import Arms, name_cell
+from lus_ray.evaluation.scored_arms import Arms
 from lus_ray.experiment import TRIAL_SIZES, Claim
 from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.metrics.significance import holm
 from lus_ray.metrics.training_seeds import ONE_SEED, SeedSpread
+from lus_ray.runs.cell import name_fold
 
 SUPPORTED = "supported"
 CONTRADICTED = "contradicted"
@@ -172,7 +173,7 @@ def _compare(claim: Claim, arms: Arms) -> tuple[Difference | None, str]:
         if name not in arms:
             return None, f"there is no arm {name!r} in this run"
         if arms[name].missing:
-            unfinished = "; ".join(name_cell(*cell) for cell in arms[name].missing_cells)
+            unfinished = "; ".join(name_fold(*cell) for cell in arms[name].missing_cells)
             return None, f"{name}: {unfinished} is not finished"
     better = arms[claim.better]
     difference = compare(better, arms[claim.than], claim.metric)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lus_ray.runs.cell import name_fold
+
 State = Literal["finished", "running", "waiting", "blocked", "failed", "interrupted"]
 STATES: tuple[State, ...] = (
     "running", "failed", "interrupted", "blocked", "waiting", "finished",
@@ -44,10 +46,6 @@ class CellState:
     error: str | None = None
     samples: tuple[int, int] | None = None
     path: str = ""
-
-
-def column_title(fold: int, seed: int) -> str:
-    return f"fold {fold}" + (f", seed {seed}" if seed else "")
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ class RunGrid:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        return tuple(column_title(fold, seed) for seed in range(self.seeds) for fold in self.folds)
+        return tuple(name_fold(fold, seed) for seed in range(self.seeds) for fold in self.folds)
 
     @property
     def num_cells(self) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from lus_ray.data.labels import label_name
-from lus_ray.evaluation import scored_arms
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import MissingCell, ReportContents
 from lus_ray.evaluation.scored_arms import Arms
@@ -29,6 +28,7 @@ from lus_ray.report.blocks import (
     Table,
 )
 from lus_ray.runs import leakage
+from lus_ray.runs.cell import name_fold
 
 RESEARCH = (
     "For research only. This is not a medical device. No number in this report may guide the "
@@ -104,7 +104,7 @@ def lead_blocks(contents: ReportContents) -> Iterable[Block]:
 
 
 def _cell_name(cell: MissingCell) -> str:
-    return f"{cell.arm}, {scored_arms.name_cell(cell.fold, cell.seed)}"
+    return f"{cell.arm}, {name_fold(cell.fold, cell.seed)}"
 
 
 def _results(contents: ReportContents) -> Section:

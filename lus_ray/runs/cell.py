@@ -36,6 +36,11 @@ class Cell:
         return Cell(arm, self.fold, seed=self.seed)
 
 
+def name_fold(fold: int, seed: int = 0) -> str:
+    """`fold 2` or `fold 2, seed 1`, as readers see it."""
+    return f"fold {fold}" + (f", seed {seed}" if seed else "")
+
+
 def cell_seed(seed: int, cell: Cell) -> int:
     """The cell's own random seed, equal on every machine."""
     digest = hashlib.sha256(f"{seed}:{cell.name}".encode()).digest()
