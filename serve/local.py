@@ -72,7 +72,7 @@ def serving(
         raise ServeError(f"{folder}: has no model to serve; let its run finish")
     config = yaml.safe_load(CONFIG.read_text())
     os.environ.update({name: os.environ.get(name, value) for name, value in RAY_SETTINGS.items()})
-    notify("starting Ray")
+    notify("starting Ray ...")
     with (
         contextlib.ExitStack() as end,
         tempfile.TemporaryDirectory(prefix="lus-serve-") as copies,
@@ -80,7 +80,7 @@ def serving(
         connection.connect(None),
     ):
         names = dict.fromkeys(model.run for models in found.values() for model in models)
-        notify(f"loading {sum(map(len, found.values()))} models of {', '.join(names)}")
+        notify(f"loading {sum(map(len, found.values()))} models of {', '.join(names)} ...")
         rollout = Rollout(folder, Path(copies), config, notify)
         if threading.current_thread() is threading.main_thread():
             # Like Ctrl-C: Ray's own handler leaves two of its agents behind for a minute.

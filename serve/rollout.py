@@ -93,7 +93,7 @@ class Rollout:
             loading = {name for name, state in states.items() if state.status == "DEPLOYING"}
             is_starting = INGRESS in loading
             if is_loading and loading <= {INGRESS}:  # which waits for the first route
-                self.notify("checking them against their stored predictions")
+                self.notify("checking them against their stored predictions ...")
                 is_loading = False
             time.sleep(POLL_SECONDS)
 

@@ -55,7 +55,7 @@ def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
     """
     refuse_busy_port(host, port)
     with StartLog(click.echo) as log:
-        log.notify(f"starting the service for {folder}")
+        log.notify(f"starting the service for {folder} ...")
         from lus_ray.runs import manifest
         from lus_ray.runs.layout import open_for_reading
 

@@ -10,14 +10,14 @@ SILENCE_S = 7.0
 class StartLog:
     """Passes messages on, and repeats the last step with the time while nothing new happens.
 
-    A message with ": " is a note, which nobody waits for, and not a step. The repetition ends with
+    A step ends with "..."; other messages report what has happened. The repetition ends with
     `stop` or with the block.
     """
 
     def __init__(self, echo: Callable[[str], None], *, silence_s: float = SILENCE_S) -> None:
         self.echo, self.silence_s = echo, silence_s
         self.start = self.last = time.monotonic()
-        self.text = ""
+        self.step = ""
         self.stopped, self.lock = threading.Event(), threading.Lock()
         self.thread = threading.Thread(target=self._repeat, daemon=True)
 
@@ -30,7 +30,8 @@ class StartLog:
 
     def notify(self, text: str) -> None:
         with self.lock:
-            self.text = self.text if ": " in text else text
+            if text.endswith("..."):
+                self.step = text
             self.last = time.monotonic()
             self.echo(text)
 
@@ -43,4 +44,4 @@ class StartLog:
                 now = time.monotonic()
                 if now - self.last >= self.silence_s and not self.stopped.is_set():
                     self.last = now
-                    self.echo(f"still {self.text} ({now - self.start:.0f} s)")
+                    self.echo(f"still {self.step} ({now - self.start:.0f} s)")

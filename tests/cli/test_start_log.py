@@ -13,17 +13,19 @@ from lus_ray.cli.start_log import StartLog
 def test_the_last_step_is_repeated_until_the_start_is_over_and_a_note_is_not():
     lines: list[str] = []
     with StartLog(lines.append, silence_s=0.05) as log:
-        log.notify("starting Ray")
+        log.notify("starting Ray ...")
         log.notify("skipped: runs/old: not readable")
+        log.notify("serving backbone")
         time.sleep(0.2)
-        log.notify("loading 3 models of demo")
+        log.notify("loading 3 models of demo ...")
         log.stop()
         time.sleep(0.1)
-    first, note, *repeated, last = lines
-    assert (first, note) == ("starting Ray", "skipped: runs/old: not readable")
-    assert last == "loading 3 models of demo"
+    first, note, served, *repeated, last = lines
+    assert (first, note) == ("starting Ray ...", "skipped: runs/old: not readable")
+    assert served == "serving backbone"
+    assert last == "loading 3 models of demo ..."
     assert repeated
-    assert all(line.startswith("still starting Ray (") for line in repeated)
+    assert all(line.startswith("still starting Ray ... (") for line in repeated)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
