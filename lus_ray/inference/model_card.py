@@ -148,9 +148,8 @@ def _compare(
     card: ModelCard, arm: ScoredArm, best: ScoredArm, baseline: str, *, num_models: int
 ) -> ModelCard:
     metric, patients = card.metric, card.validation_patients
-    value, draws = (
-        arm.mean(metric) - best.mean(metric), _draws(arm, metric) - _draws(best, metric)
-    )  # fmt: skip
+    value = arm.mean(metric) - best.mean(metric)
+    draws = _draws(arm, metric) - _draws(best, metric)
     beats = is_above(draws, value, 0.0, patients=patients, models=num_models)
     return replace(
         card,

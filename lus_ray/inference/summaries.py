@@ -108,17 +108,16 @@ def write_banner(models: Sequence[ServedModel]) -> str | None:
     cards = [model.card for model in models if model.card]
     synthetic = [card for card in cards if card.synthetic]
     small = [card for card in cards if card.size in TRIAL_SIZES]
-    if not synthetic and not small:
+    if not (named := synthetic or small):
         return None
     sizes = " and ".join(sorted({card.size for card in small}))
     size = f" ({sizes} size)" if small else ""
+    some = "These" if len(named) == len(cards) else f"{len(named)} of {len(cards)}"
     if synthetic:
-        some = "These" if len(synthetic) == len(cards) else f"{len(synthetic)} of {len(cards)}"
         return (
             f"{some} models saw synthetic clips only{size}. "
             "Their answers about a real patient mean nothing."
         )
-    some = "These" if len(small) == len(cards) else f"{len(small)} of {len(cards)}"
     return f"{some} models were trained only to try the software{size}. Do not rely on them."
 
 
