@@ -115,9 +115,7 @@ def _other_result(contents: ReportContents, label: str) -> str:
     if known is None or known.value is None:
         score = f"{formatting.percent_text(arm.mean[metric])} %"
         return f"{name} {score} ({metric_names.name(metric, label)}, no baseline)"
-    low, high = known.interval
-    limits = "" if low is None or high is None else f" [{100 * low:+.1f}, {100 * high:+.1f}]"
-    return f"{name} {100 * known.value:+.1f}{limits} points"
+    return f"{name} {formatting.points(known)} points"
 
 
 def _versus(contents: ReportContents, arm: ArmResult, metric: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables of everything beside the scores: cohort, costs, classes, domains, raters."""
+"""Tables beside the main scores: cohort, costs, classes, biomarkers, single images, raters."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,7 +18,6 @@ from lus_ray.report.blocks import Cell, Table
 
 NUM_COSTS = 6
 """Arms in the short table of costs."""
-
 
 IMAGES = (
     "Mean ± standard deviation over the test images of all folds, with their number where not all "
@@ -215,6 +214,5 @@ def _scored_folds(arm: ArmResult, num_folds: int | None) -> tuple[str, ...]:
 
 def _over_images(images: ImageSpread, number: int) -> Cell:
     is_partial = images.mean is not None and images.num_images < number
-    text = formatting.spread(images.mean, images.std)
-    numbers = {"": formatting.percent(images.mean), "std": formatting.percent(images.std)}
-    return Cell(text + (f" ({images.num_images})" if is_partial else ""), numbers=numbers)
+    note = f" ({images.num_images})" if is_partial else ""
+    return formatting.spread_cell(images.mean, images.std, note=note)

@@ -1,6 +1,7 @@
 """The domains of a run: scores over images and over patients, and paired tests of the arms."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from lus_ray.data.labels import label_title
 from lus_ray.evaluation.domains import TESTS
@@ -70,7 +71,7 @@ def domain_table(entry: DomainResult, names: Sequence[str], *, name: str) -> Tab
         (
             Cell(arm.name),
             _domain_spread(arm.over_images[first]),
-            Cell(formatting.spread(*arm.published.get(first, (None, None)))),
+            formatting.spread_cell(*arm.published.get(first, (None, None))),
             _domain_spread(arm.over_patients[first]),
             *(
                 _domain_spread(arm.over_images[metric], arm.published.get(metric))
@@ -136,5 +137,4 @@ def _domain_spread(
     spread: DomainSpread, published: tuple[float | int | None, float | int | None] | None = None
 ) -> Cell:
     paper = (f"paper {formatting.spread(*published)}",) if published else ()
-    numbers = {"": formatting.percent(spread.mean), "std": formatting.percent(spread.std)}
-    return Cell(formatting.spread(spread.mean, spread.std), paper, numbers)
+    return replace(formatting.spread_cell(spread.mean, spread.std), remarks=paper)

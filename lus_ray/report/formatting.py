@@ -20,9 +20,8 @@ def score_cell(arm: schema.ArmResult, metric: str) -> Cell:
     mean, std = arm.mean.get(metric), arm.std.get(metric)
     if mean is None:
         return Cell("undefined" if arm.folds else "missing", tone="absent")
-    numbers = {"": percent(mean), "std": percent(std)}
     folds = partial_folds(arm, metric)
-    return Cell(spread(mean, std) + (f" ({folds})" if folds else ""), numbers=numbers)
+    return spread_cell(mean, std, note=f" ({folds})" if folds else "")
 
 
 def interval_cell(interval: schema.Limits | None) -> Cell:
@@ -41,8 +40,12 @@ def difference_cell(arm: schema.ArmResult, metric: str) -> Cell:
 
 
 def paper_cell(arm: schema.ArmResult, metric: str) -> Cell:
-    mean, std = arm.published.get(metric, (None, None))
-    return Cell(spread(mean, std), numbers={"": percent(mean), "std": percent(std)})
+    return spread_cell(*arm.published.get(metric, (None, None)))
+
+
+def spread_cell(mean: schema.Number, std: schema.Number, *, note: str = "") -> Cell:
+    numbers = {"": percent(mean), "std": percent(std)}
+    return Cell(spread(mean, std) + note, numbers=numbers)
 
 
 def tone(difference: schema.Difference) -> str:

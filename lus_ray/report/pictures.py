@@ -44,7 +44,6 @@ TRANSLATIONS = (
     "the reconstruction from that translation."
 )
 
-
 CLIPS = (
     "Test clips, chosen by their true score and a hash of their names, independent of all "
     "predictions. Left: the probability of each score over time, darker where higher; the orange "

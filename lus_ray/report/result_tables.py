@@ -33,7 +33,7 @@ def main_table(contents: ReportContents, label: str) -> Table:
     others = [metric for metric in others if not metric_names.is_of_class(metric)][:NUM_OTHERS]
     columns = (
         "Arm",
-        f"{metric_names.title(first, label)}",
+        metric_names.title(first, label),
         "95 % interval",
         "To the baseline",
         "Paper",

@@ -40,7 +40,9 @@ def write(document: Document, folder: Path) -> None:
 
 def to_csv(table: Table) -> str:
     """Rows of numbers, or of texts where a column has none."""
-    columns = [_columns(title, [row[k] for row in table.rows]) for k, title in _titles(table)]
+    columns = [
+        _columns(title, [row[k] for row in table.rows]) for k, title in enumerate(table.columns)
+    ]
     buffer = io.StringIO()
     lines = csv.writer(buffer, lineterminator="\n")
     lines.writerow([f"{title} {key}".strip() for own in columns for title, key in own])
@@ -72,10 +74,6 @@ def escape(text: str) -> str:
 
 def _stem(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def _titles(table: Table) -> list[tuple[int, str]]:
-    return list(enumerate(table.columns))
 
 
 def _columns(title: str, cells: list[Cell]) -> list[tuple[str, str]]:

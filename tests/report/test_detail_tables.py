@@ -31,6 +31,8 @@ def test_a_domain_has_both_spreads_and_the_paper(domain_report):
     spread = next(arm for arm in covid.arms if arm.name == "unet covid").over_images["dice"]
     assert unet[1:3] == [f"{100 * spread.mean:.1f} ± {100 * spread.std:.1f}", "60.0 ± 26.0"]
     assert unet[-2:] == ["24", "6"]
+    paper = next(row[2] for row in table.rows if row[0].text == "unet covid")
+    assert paper.numbers == {"": 60.0, "std": 26.0}
     assert len(table.rows) == 15
 
 
