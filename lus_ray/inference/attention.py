@@ -61,7 +61,7 @@ def make_attention(
     view: View = task.view
     read, maps = _maps_of_frames(task, frames, mix, device)
     for target, own in zip(targets, maps, strict=True):
-        if target.kind == "label":  # mostly of absent signs: it may be negative throughout
+        if target.kind == "label":  # a sum over signs, which may be negative throughout
             own -= own.mean()
     every = frame_sheets.frame_step(len(frames))
     shown = np.arange(len(frames))[::every]
