@@ -63,7 +63,7 @@ function findingsPart(biomarkers, models) {
 }
 
 function modelNote(models, id) {
-  return make("span", { className: "plain small" }, explain("what the model learned from", ...cardLines(models, id)));
+  return make("span", { className: "plain small" }, explain("what the model was trained on", ...cardLines(models, id)));
 }
 
 function expertPart({ title, classes, answers, summary, baseline }, models) {
@@ -72,7 +72,7 @@ function expertPart({ title, classes, answers, summary, baseline }, models) {
     baseline && `Baseline: ${baseline}.`);
   return part([`${title} `, make("span", { className: "plain small" }, note)], make("p", {}, summary),
     ...(counted.length ? [classBars(classes, meanOf(counted)),
-      make("p", { className: "soft small" }, explain("What they learned from", cardLines(models, counted[0].model)[1]))] : []));
+      make("p", { className: "soft small" }, explain("What they were trained on", cardLines(models, counted[0].model)[1]))] : []));
 }
 
 function classBars(classes, probability, neutral = null) {
@@ -105,7 +105,7 @@ function overlayLegend({ masks, attention, models }, chosen) {
   if (chosen === "none") return "";
   if (chosen === "masks") return maskTable(masks, models);
   return make("p", { className: "small" }, make("span", { className: "heat", ariaHidden: "true" }),
-    `Where the network looked for ${attention.targets[chosen].name}, from little to most. `,
+    `Where the network found its evidence for ${attention.targets[chosen].name}, from little to most. `,
     explain("What this shows", NOTES.attention, ...cardLines(models, attention.model)));
 }
 
