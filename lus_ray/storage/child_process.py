@@ -4,6 +4,8 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,19 @@ class ChildProcess:
             )
         self.connection = ours
         return ours
+
+
+def shut_down(threads: ThreadPoolExecutor, processes: Sequence[ChildProcess]) -> None:
+    """End threads and the processes that they use, also after a failure or Ctrl-C.
+
+    Waiting work does not start, running requests fail, and all processes are reaped.
+    """
+    threads.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        process.stop()
+    threads.shutdown()
+    for process in processes:
+        process.close()
 
 
 def count_cores() -> int:

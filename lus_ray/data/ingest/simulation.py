@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from lus_ray import clip
 from lus_ray.errors import LusError
-from lus_ray.storage.child_process import ChildProcess, count_cores
+from lus_ray.storage.child_process import ChildProcess, count_cores, shut_down
 
 WORTH_SECONDS = 2.0
 """Work for one core from which processes are started: each takes 0.7 s to import the simulator."""
@@ -66,13 +66,7 @@ class SimulationPool:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # After a failure or Ctrl-C: start nothing new, end running simulators, reap all processes.
-        self.threads.shutdown(wait=False, cancel_futures=True)
-        for simulator in self.simulators:
-            simulator.stop()
-        self.threads.shutdown()
-        for simulator in self.simulators:
-            simulator.close()
+        shut_down(self.threads, self.simulators)
 
     def make_rows(self, clips: SimulatedClips) -> Iterator[clip.Row]:
         """Rows in the order of the simulator."""

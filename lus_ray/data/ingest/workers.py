@@ -17,7 +17,7 @@ from lus_ray.data.duplicates.groups import compute_signature
 from lus_ray.data.ingest.conflicts import name_item
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError, SchemaError, SourceError
-from lus_ray.storage.child_process import count_cores
+from lus_ray.storage.child_process import count_cores, shut_down
 
 Made = Future[tuple[clip.Row, DecodedVideo | None]]
 
@@ -53,13 +53,7 @@ class IngestPool:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        # After a failure or Ctrl-C: start nothing new, end running decoders, reap all processes.
-        self.threads.shutdown(wait=False, cancel_futures=True)
-        for decoder in self.decoders:
-            decoder.stop()
-        self.threads.shutdown()
-        for decoder in self.decoders:
-            decoder.close()
+        shut_down(self.threads, self.decoders)
 
     def make_rows(self, items: Iterable[dict[str, Any]]) -> Iterator[clip.Row]:
         """Rows in the order of `items`; unusable ones go to the ledger instead."""
