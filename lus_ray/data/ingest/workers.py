@@ -19,7 +19,7 @@ from lus_ray.data.ledger import Ledger
 from lus_ray.errors import DecodeError, SchemaError, SourceError
 from lus_ray.storage.child_process import count_cores, shut_down
 
-Made = Future[tuple[clip.Row, DecodedVideo | None]]
+Made = Future[tuple[clip.Row, DecodedVideo]]
 
 
 @dataclass
@@ -76,28 +76,26 @@ class IngestPool:
             self.ledger.note(self.source, name, "no patient id: counts as its own patient")
         return True
 
-    def _make(self, item: dict[str, Any]) -> tuple[clip.Row, DecodedVideo | None]:
+    def _make(self, item: dict[str, Any]) -> tuple[clip.Row, DecodedVideo]:
         columns = {"source": self.source, **item}
-        file = columns.pop("file", None)
-        decoded = None
-        if file is not None:
-            decoder = self.free.get()
-            try:
-                decoded = decoder.decode(file, allow_text=columns.pop("allow_text", False))
-            finally:
-                self.free.put(decoder)
-            columns["frames"] = decoded.frames
-            if grades := columns.get("frame_severity"):
-                columns["frame_severity"] = decoded.drop_removed(grades)
-            if callable(columns.get("masks")):
-                columns["masks"] = columns["masks"](decoded)
-            if columns.get("fps") is None:
-                columns["fps"] = decoded.fps
-            if columns.get("mm_per_pixel") is not None:
-                columns["mm_per_pixel"] /= decoded.scale
-            else:
-                columns["mm_per_pixel"] = decoded.mm_per_pixel
-            columns["signature"] = compute_signature(decoded.frames)
+        file, allow_text = columns.pop("file"), columns.pop("allow_text", False)
+        decoder = self.free.get()
+        try:
+            decoded = decoder.decode(file, allow_text=allow_text)
+        finally:
+            self.free.put(decoder)
+        columns["frames"] = decoded.frames
+        if grades := columns.get("frame_severity"):
+            columns["frame_severity"] = decoded.drop_removed(grades)
+        if callable(columns.get("masks")):
+            columns["masks"] = columns["masks"](decoded)
+        if columns.get("fps") is None:
+            columns["fps"] = decoded.fps
+        if columns.get("mm_per_pixel") is not None:
+            columns["mm_per_pixel"] /= decoded.scale
+        else:
+            columns["mm_per_pixel"] = decoded.mm_per_pixel
+        columns["signature"] = compute_signature(decoded.frames)
         return clip.make_row(**columns), decoded
 
     def _finish(self, item: dict[str, Any], future: Made) -> Iterator[clip.Row]:
@@ -106,9 +104,8 @@ class IngestPool:
         except (DecodeError, SchemaError, SourceError) as error:
             self.ledger.skip(self.source, name_item(item, self.root), str(error))
             return
-        if "file" in item:
-            self.stored.append(item["file"])
-        for note in decoded.notes if decoded else ():
+        self.stored.append(item["file"])
+        for note in decoded.notes:
             write = self.ledger.repair if note.startswith("repaired") else self.ledger.note
             write(self.source, row["clip"], note)
         yield row
