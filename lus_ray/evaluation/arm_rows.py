@@ -32,7 +32,7 @@ def build_row(arm: ScoredArm, arms: Arms, run: RunResults) -> ArmResult:
         start=entry.start,
         reads=entry.reads,
         crossfit=entry.crossfit,
-        kind=((entry.task or {}).get("arguments") or {}).get("kind"),
+        kind=entry.kind,
         method=name_method(entry, {own.name: own for own in run.record.arms}),
         leak=", ".join(run.leaks.get(arm.name, ())) or None,
         folds=tuple(_fold_scores(arm, fold) for fold in sorted(arm.cells)),

@@ -32,7 +32,7 @@ def scheme_of(label: str | None) -> str | None:
 
 def describe_masks(record: RunRecord) -> dict[str, str]:
     """Notes on smoothed references and boosted probabilities, where an arm uses them."""
-    arguments = {arm.name: (arm.task or {}).get("arguments", {}) for arm in record.arms}
+    arguments = {arm.name: arm.task_arguments for arm in record.arms}
     notes = {}
     if sides := sorted({task["smooth"] for task in arguments.values() if task.get("smooth")}):
         squares = " or ".join(f"{side} × {side}" for side in sides)

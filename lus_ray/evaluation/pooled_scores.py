@@ -13,7 +13,7 @@ from lus_ray.metrics import calibration, classification, multilabel
 
 
 def score_biomarkers(arm: ScoredArm) -> dict[str, BiomarkerScores]:
-    """Metrics of each yes/no label averaged over folds, with the number of judged clips."""
+    """Metrics of each yes/no label averaged over folds, with the number of annotated clips."""
     scored = [
         (scores.by_label, arm.cells[fold].target)
         for fold, scores in sorted(arm.scores.items())
@@ -91,7 +91,7 @@ def _confusion(cell: CellResult) -> Float[np.ndarray, "K K"] | None:
 def pool_reliability(arm: ScoredArm) -> calibration.Reliability | None:
     """Confidence in the predicted class against correctness, pooled over folds and seeds.
 
-    For yes/no labels it is the probability of yes over all judged entries of trained labels.
+    For yes/no labels it is the probability of yes over all annotated entries of trained labels.
     """
     cells = arm.every_cell
     if any(cell.scheme for cell in cells):

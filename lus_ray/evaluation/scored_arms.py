@@ -1,6 +1,6 @@
 """Arms with their scores, and intervals over resampled patients and training seeds.
 
-Shapes: D draws, P patients.
+Shapes: D draws, P patients, M repetitions (one less than the most seeds of a cell).
 All arms of a label are scored on the same draws of patients, so that the difference between two
 arms is paired; it is paired by seed as well.
 """
@@ -59,14 +59,11 @@ class ScoredArm:
     @property
     def missing_cells(self) -> list[tuple[int, int]]:
         """Fold and seed of every unfinished cell."""
-        known = {
-            fold: self.cells[fold].by_seed if fold in self.cells else {} for fold in self.planned
-        }
         return [
             (fold, seed)
             for fold in self.planned
             for seed in range(self.num_seeds)
-            if seed not in known[fold]
+            if fold not in self.cells or seed not in self.cells[fold].by_seed
         ]
 
     @property

@@ -68,6 +68,15 @@ class ArmRecord:
     def inputs(self) -> tuple[str, ...]:
         return tuple(name for name in (self.start, self.reads, *self.members) if name is not None)
 
+    @property
+    def kind(self) -> str | None:
+        """The kind of classifier of an expert."""
+        return self.task_arguments.get("kind")
+
+    @property
+    def task_arguments(self) -> dict[str, Any]:
+        return (self.task or {}).get("arguments") or {}
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataRecord:
