@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pydantic_core import to_json
 
 from lus_ray import __version__
 from lus_ray.bench.measure import Baseline, Comparison
+from lus_ray.storage.child_process import count_cores
 
 COLUMNS = (
     *("what", "baseline", "ours ms", "baseline ms", "ratio [95 %]", "target", ""),
@@ -42,13 +42,13 @@ class BenchReport:
             "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
             for row in rows
         ]
-        return "\n".join([f"{self.date}, {_count_cpus()} CPUs", "", *lines]) + "\n"
+        return "\n".join([f"{self.date}, {count_cores()} CPUs", "", *lines]) + "\n"
 
     def contents(self) -> dict[str, Any]:
         """The same as plain JSON values; infinite numbers are null."""
         return {
             "date": self.date,
-            "machine": {"cpus": _count_cpus(), "architecture": platform.machine()},
+            "machine": {"cpus": count_cores(), "architecture": platform.machine()},
             "versions": {
                 "lus_ray": __version__,
                 "python": platform.python_version(),
@@ -83,7 +83,3 @@ def _digits(value: float) -> str:
     if not math.isfinite(value):
         return "never"
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _count_cpus() -> int:
-    return len(os.sched_getaffinity(0))
