@@ -113,16 +113,8 @@ def format_command(name: str, size: str, options: dict[str, Any]) -> str:
     """The command that makes these results again, for a shell in any folder."""
     words = ["lus", "run", name, "--size", size]
     for key in (
-        "data",
-        "arms",
-        "folds",
-        "seed",
-        "seeds",
-        "samples",
-        "weights",
-        "splits",
-        "domains",
-    ):
+        "data", "arms", "folds", "seed", "seeds", "samples", "weights", "splits", "domains",
+    ):  # fmt: skip
         if (value := options.get(key)) is not None:
             if key in ("data", "weights", "splits") and Path(value).exists():
                 value = Path(value).resolve()

@@ -36,7 +36,8 @@ from lus_ray.tasks.task import to_unit_range
 NUM_EXAMPLES = 4
 NUM_FRAMES = 4
 """Frames of the first sample of an example clip, evenly spaced."""
-NUM_SIGNS = 3
+NUM_BIOMARKERS = 3
+"""Most probable biomarkers in a caption."""
 Drawable = FrameScore | FrameDiagnosis | Segmentation | ClipNetwork
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -109,8 +110,9 @@ def _describe(task: ClipNetwork, row: Row, prediction: Prediction) -> str:
     if task.multilabel:
         known = {1: ", present", 0: ", absent"}
         marks = [known.get(entry, "") for entry in true or [-1] * len(likely)]
-        signs = [f"{task.classes[k]} {probability[k]:.2f}{marks[k]}" for k in likely[:NUM_SIGNS]]
-        return f"most probable: {'; '.join(signs)}"
+        few = likely[:NUM_BIOMARKERS]
+        named = [f"{task.classes[k]} {probability[k]:.2f}{marks[k]}" for k in few]
+        return f"most probable: {'; '.join(named)}"
     truth = "not annotated" if true is None else task.classes[true]
     return (
         f"{label_name(task.label)} {truth}, predicted {task.classes[likely[0]]} with probability "

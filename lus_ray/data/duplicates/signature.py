@@ -61,7 +61,7 @@ def compute_signature(frames: UInt8[np.ndarray, "T H W"]) -> bytes:
 
     Valid pixels change and are not dark; in a still image all that are not dark.
     """
-    import torch  # takes seconds, and no other command needs it here
+    import torch  # takes seconds, and only the ingest of files needs it
     from torch.nn.functional import interpolate
 
     inspected = frames[_spread(len(frames), NUM_INSPECTED)]

@@ -145,7 +145,7 @@ def _check_cells(where: str, cells: dict[str, str], used: Collection[str], text:
 
 
 def _is_escaped(cell: str, text: str) -> bool:
-    """Whether the file writes the quotes of a cell twice; it is searched whole."""
+    """Whether the quotes of a cell are doubled in the file; slow: it searches the whole text."""
     return '"' + cell.replace('"', '""') + '"' in text
 
 
