@@ -111,8 +111,7 @@ def _results(contents: ReportContents) -> Section:
     blocks: list[Block] = []
     for label in conclusions.order_labels(contents):
         blocks += [result_tables.main_table(contents, label), _all_arms(contents, label)]
-    caption = result_tables.MAIN.format(resampled=formatting.resampled(contents))
-    blocks.append(Paragraph(caption))
+    blocks.append(Paragraph(formatting.caption(result_tables.MAIN, contents)))
     return Section("Results", "results", tuple(blocks), is_brief=True)
 
 

@@ -161,6 +161,14 @@ def machine(contents: schema.ReportContents) -> str:
     return f"{known.cores} core{'s' * (known.cores != 1)}{memory}, {gpus or 'no GPU'}"
 
 
+def caption(text: str, contents: schema.ReportContents) -> str:
+    """A caption with what its scores and intervals are; one fold has neither mean nor deviation."""
+    mean, scores = "mean over folds", "mean ± standard deviation over folds"
+    if len(contents.folds["sizes"]) == 1:
+        mean = scores = "score on one fold"
+    return text.format(mean=mean, scores=scores, resampled=resampled(contents))
+
+
 def resampled(contents: schema.ReportContents) -> str:
     """What the intervals cover the choice of."""
     return "patients and training seeds" if contents.seeds > 1 else "patients"

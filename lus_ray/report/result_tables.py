@@ -11,18 +11,17 @@ NUM_OTHERS = 3
 """Further metrics in the table of main arms."""
 
 MAIN = (
-    "Percent; mean ± standard deviation over folds, 95 % interval over {resampled}, difference to "
-    "the best baseline in points with its paired 95 % interval."
+    "Percent; {scores}, 95 % interval over {resampled}, difference to the best baseline in points "
+    "with its paired 95 % interval."
 )
 ALL = (
-    "Percent; mean ± standard deviation over folds, [95 % interval over {resampled}], Δ paired "
-    "difference to the best baseline."
+    "Percent; {scores}, [95 % interval over {resampled}], Δ paired difference to the best baseline."
 )
 EXPERTS = (
     "{metric}, %; a stronger colour is higher. Bold: the interval of the difference to the best "
     "baseline, {baseline}, lies above 0. Intervals, differences and paper: all metrics above."
 )
-FOREST = "Dot: mean over folds, percent. Line: 95 % interval over {resampled}. Diamond: the paper."
+FOREST = "Dot: {mean}, percent. Line: 95 % interval over {resampled}. Diamond: the paper."
 TICK_STEPS = (5, 10, 20, 25)
 NUM_TICKS = 6
 
@@ -84,7 +83,7 @@ def all_tables(contents: ReportContents, label: str) -> list[Table]:
                 title or f"All arms, {label_name(label)}",
                 ("Arm", *names, "Patients"),
                 rows,
-                ALL.format(resampled=formatting.resampled(contents)),
+                formatting.caption(ALL, contents),
                 strong=frozenset(
                     n for n, arm in enumerate(arms) if arm.name in contents.highlights[label]
                 ),
@@ -148,7 +147,7 @@ def forest(contents: ReportContents, labels: Iterable[str]) -> Forest | None:
     low, high = int(min(values) // step) * step, int(-(-max(values) // step)) * step
     high = max(high, low + step)
     ticks = tuple(range(low, high + 1, step))
-    caption = FOREST.format(resampled=formatting.resampled(contents))
+    caption = formatting.caption(FOREST, contents)
     return Forest("Main arms", tuple(groups), low, high, ticks, caption)
 
 
