@@ -3,7 +3,7 @@ import re
 from dataclasses import replace
 
 from lus_ray.evaluation.schema import ImageSpread
-from lus_ray.report import detail_tables, domain_tables
+from lus_ray.report import detail_tables, domain_tables, formatting
 from lus_ray.runs.layout import TABLES
 from tests.evaluation.domain_run import SIFA, UNET, write_domain_run
 from tests.evaluation.run_folders import compute, slug_of
@@ -134,3 +134,11 @@ def test_the_cohort_counts_patients_clips_and_classes_of_every_split(frame_repor
     assert sum(tested[0].classes["severity"].values()) == tested[0].num_clips
     masks = next(own for own in mask_report.contents.splits if own.split == "test")
     assert masks.classes["sparse masks"]["background"] > 0
+
+
+def test_captions_promise_no_deviation_of_a_single_fold(clip_report):
+    contents, text = clip_report.contents, "{mean}; {scores}"
+    several = "mean over folds; mean ± standard deviation over folds"
+    assert formatting.caption(text, contents) == several
+    single = replace(contents, folds={"sizes": contents.folds["sizes"][:1]})
+    assert formatting.caption(text, single) == "score on one fold; score on one fold"
