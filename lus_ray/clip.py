@@ -11,7 +11,7 @@ annotated.
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -69,6 +69,13 @@ DISEASES = (
 )
 """Gare 2022, section 3."""
 
+ETIOLOGIES = ("bacterial", "viral", "other")
+PNEUMONIAS = ("COVID-19 pneumonia", "other lung disease")
+"""Diseases that may have an etiology. "Other lung disease" with one is a pneumonia."""
+
+SEXES = ("female", "male")
+MOST_AGE, LEAST_BMI, MOST_BMI = 120.0, 5.0, 100.0
+
 MASK_SCHEMES: dict[str, tuple[str, ...]] = {
     "dense": (
         "background",
@@ -94,6 +101,12 @@ SCHEMA = pa.schema(
         pa.field("probe", pa.string()),
         pa.field("zone", pa.string()),
         pa.field("domain", pa.string()),
+        pa.field("site", pa.string()),
+        pa.field("device", pa.string()),
+        pa.field("exam", pa.string()),
+        pa.field("sex", pa.string()),
+        pa.field("age", pa.float32()),
+        pa.field("bmi", pa.float32()),
         pa.field("height", pa.int32(), nullable=False),
         pa.field("width", pa.int32(), nullable=False),
         pa.field("fps", pa.float32()),
@@ -107,14 +120,22 @@ SCHEMA = pa.schema(
         pa.field("biomarkers", pa.list_(pa.int8())),
         pa.field("sf_ratio", pa.float32()),
         pa.field("disease", pa.string()),
+        pa.field("etiology", pa.string()),
+        pa.field("labels", pa.map_(pa.string(), pa.string())),
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("signature", pa.binary()),
     ],
     metadata={"lus_ray.schema": "1"},
 )
-"""`group`: patients that the leak gate joined share one, and folds split groups. `frames`: raw
-uint8 grey, H x W bytes each. `masks`: raw uint8 class ids of the same size, one per frame.
-`sha256`: of the decoded pixels and their size. `signature`: what the leak gate compares."""
+"""`group`: patients that the leak gate joined share one, and folds split groups. `site`: where the
+clip was taken; `exam`: one examination of the patient. `age` in years, `bmi` in kg/m2. `frames`:
+raw uint8 grey, H x W bytes each. `masks`: raw uint8 class ids of the same size, one per frame.
+`etiology`: of a pneumonia. `labels`: labels of one's own, the text of the class by the name of the
+label; in rows a dict. `sha256`: of the decoded pixels and their size. `signature`: what the leak
+gate compares."""
+
+LATER_COLUMNS = ("site", "device", "exam", "sex", "age", "bmi", "etiology", "labels")
+"""Columns that tables of version 0.1 lack; they are read as null."""
 
 PIXEL_COLUMNS = ("frames", "masks")
 """All other columns of a store fit in memory."""
@@ -187,7 +208,10 @@ def check_row(row: Mapping[str, Any]) -> None:
     for column in ("clip", "patient"):
         if not row[column].startswith(row["source"] + "/"):
             refuse(column, f"it must start with {row['source']!r} and a slash")
-    for column in ("probe", "zone", "domain", "mask_scheme", "disease"):
+    for column in (
+        "probe", "zone", "domain", "site", "device", "exam", "sex", "mask_scheme", "disease",
+        "etiology",
+    ):  # fmt: skip
         if row[column] is not None and not isinstance(row[column], str):
             refuse(column, "a text, or null")
     if row["probe"] is not None and row["probe"] not in PROBES:
@@ -201,12 +225,36 @@ def check_row(row: Mapping[str, Any]) -> None:
     _check_integers(row, "raters", refuse, high=NUM_SEVERITIES - 1)
     _check_integers(row, "biomarkers", refuse, low=-1, high=1, length=len(BIOMARKERS))
     for column, highest in (("fps", 10_000.0), ("mm_per_pixel", 100.0), ("sf_ratio", 500.0)):
-        value = row[column]
-        number = isinstance(value, Real) and not isinstance(value, bool)
-        if value is not None and not (number and 0 < value <= highest):
+        if row[column] is not None and not (_is_number(row[column]) and 0 < row[column] <= highest):
             refuse(column, f"a number above 0 and at most {highest:g}, or null")
-    if row["disease"] is not None and row["disease"] not in DISEASES:
-        refuse("disease", f"use one of {DISEASES} or null")
+    for column, low, high in (("age", 0.0, MOST_AGE), ("bmi", LEAST_BMI, MOST_BMI)):
+        if row[column] is not None and not (_is_number(row[column]) and low <= row[column] <= high):
+            refuse(column, f"a number from {low:g} to {high:g}, or null")
+    for column, allowed in (("sex", SEXES), ("disease", DISEASES), ("etiology", ETIOLOGIES)):
+        if row[column] is not None and row[column] not in allowed:
+            refuse(column, f"use one of {allowed} or null")
+    if row["etiology"] is not None and row["disease"] not in PNEUMONIAS:
+        refuse("etiology", f"it needs a disease of {PNEUMONIAS}, not {row['disease']!r}")
+    _check_labels(row, refuse)
+
+
+def to_rows(table: pa.Table) -> list[Row]:
+    """The rows of a clip table; the one place where Arrow maps become dicts."""
+    return list(table.to_pylist(maps_as_pydicts="strict"))
+
+
+def to_value(scalar: pa.Scalar) -> Any:
+    """One value of a clip table, as `to_rows` gives it."""
+    return scalar.as_py(maps_as_pydicts="strict")
+
+
+def fill_columns(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """These columns in this order; those of `LATER_COLUMNS` that the table lacks are null."""
+    for name in columns:
+        if name in LATER_COLUMNS and name not in table.column_names:
+            field = SCHEMA.field(name)
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(list(columns))
 
 
 def _stack(row: Mapping[str, Any], column: str) -> UInt8[np.ndarray, "T H W"]:
@@ -217,6 +265,21 @@ def _stack(row: Mapping[str, Any], column: str) -> UInt8[np.ndarray, "T H W"]:
         first = np.frombuffer(offsets, np.int32, count=1, offset=4 * pixels.offset)[0]
         return np.frombuffer(data, np.uint8, count=math.prod(shape), offset=first).reshape(shape)
     return np.frombuffer(bytearray().join(row[column]), np.uint8).reshape(shape)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _check_labels(row: Mapping[str, Any], refuse: Any) -> None:
+    labels = row["labels"]
+    if labels is None:
+        return
+    if not isinstance(labels, dict) or not labels:
+        refuse("labels", "a dict with an entry per label, or null")
+    for entry in (*labels, *labels.values()):
+        if not isinstance(entry, str) or not entry.strip():
+            refuse("labels", "names and classes are non-empty texts")
 
 
 def _check_pixels(row: Mapping[str, Any], refuse: Any) -> None:

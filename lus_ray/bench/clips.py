@@ -20,7 +20,7 @@ import numpy as np
 from lus_ray.bench.inputs import VideoSet, VideoWindows, make_videos, new_loader
 from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
 from lus_ray.bench.reads import Transports, started_readers
-from lus_ray.clip import frames_of, make_row
+from lus_ray.clip import frames_of, make_row, to_rows
 from lus_ray.data import store as stores
 from lus_ray.data.loading.sampler import sample_epoch
 from lus_ray.data.loading.shared_memory import CHUNK_CLIPS
@@ -108,7 +108,7 @@ def read_store(store: Path, times: int) -> int:
     num_read = 0
     for number in range(times):
         index = stores.read_index(store)
-        rows = index.to_pylist()
+        rows = to_rows(index)
         fold, *_ = rotating(4, stratify=None).assign(index, seed=number)
         assert None not in [fold.split_of(row["patient"]) for row in rows]
         sample_epoch(rows, epoch=number, **SETTINGS)
@@ -127,7 +127,7 @@ def check_count(num_read: int, expected: int, kind: str) -> None:
 
 def stream_windows(store: Path, *, view: View, num_windows: int, epochs: "count[int]") -> int:
     """Windows by Ray Data, of every clip equally many; their number."""
-    rows = stores.read_index(store).to_pylist()
+    rows = to_rows(stores.read_index(store))
     rows = rows * (num_windows // len(rows))
     batches = StreamedFrames(str(store)).epochs(rows, view=view, columns=(), **SETTINGS)
     return sum(len(batch["frames"]) for batch in batches(next(epochs)))

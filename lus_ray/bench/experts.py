@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.bench.cell_runs import Runs, check_equal, phantom_store
 from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
-from lus_ray.clip import Row
+from lus_ray.clip import Row, to_rows
 from lus_ray.data.labels import CLASSES, class_index, oversample
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
@@ -92,7 +92,7 @@ def fit_in_script(out: Path, experiment: Experiment) -> Probabilities:
     with threadpool_limits(1):
         for cell in RunFolder(out).finished_cells("intensity"):
             metadata, table = predictions.read(cell.predictions)
-            rows = table.to_pylist()
+            rows = to_rows(table)
             samples = [np.asarray(row["features"], np.float32) for row in rows]
             for arm in experiment.arms[1:]:
                 seed = cell_seed(experiment.seed, Cell(arm.name, metadata.fold))

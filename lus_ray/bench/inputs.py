@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lus_ray.clip import Row, frames_of
+from lus_ray.clip import Row, frames_of, to_rows
 from lus_ray.data import store as stores
 from lus_ray.data.decoding.video import to_grey
 from lus_ray.data.ingest import phantom
@@ -72,7 +72,7 @@ def make_videos(
         _write_videos(root, num_clips, num_frames, size)
         ingest("folder", root, store)
         index, counts = stores.read_index(store), stores.count_frames_by_clip(store)
-        rows = [row | {"num_frames": counts[row["clip"]]} for row in index.to_pylist()]
+        rows = [row | {"num_frames": counts[row["clip"]]} for row in to_rows(index)]
         videos = {row["clip"]: root / f"{Path(row['clip']).name}.mp4" for row in rows}
         pngs = _write_images(store, Path(folder) / "images") if images else {}
         yield VideoSet(store, index, rows, videos, pngs)

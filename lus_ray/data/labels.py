@@ -1,22 +1,38 @@
 """Labels that a clip is classified by: their columns, their classes, and class balance."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from lus_ray.clip import DISEASES, NUM_SEVERITIES, SF_BINS, sf_class
+from lus_ray.errors import SchemaError
 
-CLASSES: dict[str, tuple[str, ...]] = {
-    "severity": tuple(str(grade) for grade in range(NUM_SEVERITIES)),
-    "sf_ratio": SF_BINS,
-    "disease": DISEASES,
-    "diagnosis": ("healthy", "other lung disease", "COVID-19 pneumonia"),
-}
-"""Class names by label. A label is a column of the clip table, except for the diagnosis: three
-classes derived from `disease` (Gare 2021 has normal, pneumonia and COVID-19; here every other lung
-disease takes the place of pneumonia)."""
+
+@dataclass(frozen=True)
+class Label:
+    """A label with its classes; `ordered` where they are grades from least to most."""
+
+    name: str
+    classes: tuple[str, ...]
+    ordered: bool = False
+
+
+SEVERITY = Label("severity", tuple(str(grade) for grade in range(NUM_SEVERITIES)), ordered=True)
+SF_RATIO = Label("sf_ratio", SF_BINS, ordered=True)
+DISEASE = Label("disease", DISEASES)
+DIAGNOSIS = Label("diagnosis", ("healthy", "other lung disease", "COVID-19 pneumonia"))
+"""Three classes of the disease, after Gare 2021: normal, pneumonia, COVID-19."""
+
+PNEUMONIA_DIAGNOSIS = Label("diagnosis", ("healthy", "pneumonia", "COVID-19 pneumonia"))
+"""The diagnosis of stores that know the etiology of pneumonias; see `class_index`."""
+
+LABELS = {label.name: label for label in (SEVERITY, SF_RATIO, DISEASE, DIAGNOSIS)}
+"""Built-in labels by name. All but the diagnosis are columns of the clip table."""
+
+CLASSES = {name: label.classes for name, label in LABELS.items()}
 
 NAMES = {
     "sf_ratio": "S/F ratio", "markers masks": "marker masks", "bline masks": "B-line masks",
@@ -25,9 +41,6 @@ NAMES = {
 
 COLUMN = {"diagnosis": "disease"}
 """The column of a label that is not a column itself."""
-
-DIAGNOSIS = {"healthy": 0, "COVID-19 pneumonia": 2, "other non-lung disease": None}
-"""Diagnosis of a disease; 1 where a disease is not listed."""
 
 
 def label_name(label: str) -> str:
@@ -41,18 +54,46 @@ def label_title(label: str) -> str:
     return name[:1].upper() + name[1:]
 
 
-def class_index(label: str, row: Mapping[str, Any]) -> int | None:
-    """The class of a clip row, or None where the label is not annotated."""
+def class_index(label: str, row: Mapping[str, Any], classes: Sequence[str] = ()) -> int | None:
+    """The class of a clip row, or None where the label is not annotated.
+
+    A label that is not built in is an entry of `row["labels"]`, and `classes` are its classes.
+    Diagnosis: every lung disease but COVID-19 is the middle class "other lung disease"; where
+    `classes` has "pneumonia" instead, only a disease with an etiology is, and others have none.
+
+    Raises:
+        SchemaError: the class of a label that is not built in is not among `classes`.
+    """
+    if label not in LABELS:
+        return _own_class(label, row, classes)
     value = row[COLUMN.get(label, label)]
     if value is None:
         return None
     if label == "diagnosis":
-        return DIAGNOSIS.get(value, 1)
+        return _diagnose(value, row["etiology"], strict="pneumonia" in classes)
     if label == "sf_ratio":
         return sf_class(value)
     if label == "disease":
         return DISEASES.index(value)
     return int(value)
+
+
+def _diagnose(disease: str, etiology: str | None, *, strict: bool) -> int | None:
+    if disease in ("healthy", "COVID-19 pneumonia"):
+        return 0 if disease == "healthy" else 2
+    if disease == "other non-lung disease" or (strict and etiology is None):
+        return None
+    return 1
+
+
+def _own_class(label: str, row: Mapping[str, Any], classes: Sequence[str]) -> int | None:
+    value = (row["labels"] or {}).get(label)
+    if value is not None and value not in classes:
+        raise SchemaError(
+            f"clip {row['clip']!r}: label {label!r} is {value!r}; its classes are "
+            f"{', '.join(classes) or 'not known'}"
+        )
+    return None if value is None else classes.index(value)
 
 
 def oversample(target: Int[np.ndarray, "N"], rng: np.random.Generator) -> Int[np.ndarray, "M"]:

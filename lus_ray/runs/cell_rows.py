@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lus_ray.clip import Row
+from lus_ray.clip import Row, to_rows
 from lus_ray.data.labels import class_index
 from lus_ray.data.loading import sampler
 from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
@@ -28,7 +28,7 @@ def rows_of(arm: Arm, fold: Fold, cell: Cell, plan: RunPlan) -> list[Row]:
     """The clips of this fold with their `split`, and with the outputs of the arm that is read."""
     if arm.reads is not None:
         source = plan.folder_of(cell.input(arm.reads))
-        clips = predictions.read(source.predictions)[1].to_pylist()
+        clips = to_rows(predictions.read(source.predictions)[1])
         if arm.reads in leakage.arms_split_at_random(plan.experiment):
             return [row for row in clips if _is_wanted(arm, row)]  # with the splits of that arm
     else:

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lus_ray.clip import PIXEL_COLUMNS, SCHEMA, Row
+from lus_ray.clip import LATER_COLUMNS, PIXEL_COLUMNS, SCHEMA, Row, fill_columns
 from lus_ray.errors import CellError, StoreError
 from lus_ray.storage.files import open_parquet, write_atomically
 from lus_ray.storage.paths import describe_error
@@ -105,7 +105,11 @@ def read(
         contents["trained"] = None if trained is None else tuple(trained)
         info = PredictionInfo(**{**contents, "classes": tuple(contents["classes"])})
         names = columns(info) if callable(columns) else columns
-        return info, file.read(columns=None if names is None else list(names))
+        stored = file.schema_arrow.names
+        later = [name for name in LATER_COLUMNS if name not in stored]
+        names = [*stored, *later] if names is None else list(names)
+        table = file.read(columns=[name for name in names if name in stored])
+        return info, fill_columns(table, [n for n in names if n in stored or n in later])
     except (OSError, pa.ArrowException, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(

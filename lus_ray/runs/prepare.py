@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from lus_ray import folds
-from lus_ray.clip import Row
+from lus_ray.clip import Row, to_rows
 from lus_ray.data import store
 from lus_ray.errors import ArmError
 from lus_ray.experiment import Experiment
@@ -121,7 +121,7 @@ def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experi
 
 def _rows(experiment: Experiment, index: pa.Table, data: PathOrUri) -> list[Row]:
     """Clip rows, with `num_frames` where a task learns from single frames."""
-    rows: list[Row] = index.drop_columns(["shard", "row_group", "row", "signature"]).to_pylist()
+    rows = to_rows(index.drop_columns(["shard", "row_group", "row", "signature"]))
     views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
     if not any(view is not None and view.is_per_frame for view in views):
         return rows

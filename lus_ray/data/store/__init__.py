@@ -9,7 +9,7 @@ Why row groups are bounded by bytes: a training epoch reads clips in random orde
 reads no less than a row group.
 """
 
-from lus_ray.data.store.manifest import read_sources, record_source
+from lus_ray.data.store.manifest import merge_labels, read_labels, read_sources, record_source
 from lus_ray.data.store.publishing import Staging, stage_source
 from lus_ray.data.store.reading import (
     LIGHT_COLUMNS,
@@ -29,7 +29,7 @@ from lus_ray.data.store.writing import Writer, create_shard, replace_groups
 
 __all__ = [
     "LIGHT_COLUMNS", "Staging", "Writer", "count_frames", "count_frames_by_clip", "create_shard",
-    "fingerprint", "index_shard", "index_shards", "list_shards", "locate_clips", "open_shard",
-    "read", "read_index", "read_located", "read_sources", "record_source", "replace_groups",
-    "stage_source",
+    "fingerprint", "index_shard", "index_shards", "list_shards", "locate_clips", "merge_labels",
+    "open_shard", "read", "read_index", "read_labels", "read_located", "read_sources",
+    "record_source", "replace_groups", "stage_source",
 ]  # fmt: skip

@@ -6,9 +6,12 @@ then all shards that exist are the store.
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lus_ray.data.labels import Label
 from lus_ray.errors import StoreError
 from lus_ray.storage.files import read_text, write_text
 from lus_ray.storage.paths import PathOrUri, join
@@ -24,6 +27,50 @@ def record_source(store: Path | str, source: str, facts: dict[str, Any]) -> None
 
 def read_sources(store: PathOrUri) -> dict[str, Any]:
     return dict(_read(store).get("sources", {}))
+
+
+def read_labels(store: PathOrUri) -> dict[str, Label]:
+    """Labels of one's own that the clips of a store have, by name.
+
+    Raises:
+        StoreError: two sources have the same label with classes that do not fit together.
+    """
+    return merge_labels(store, read_sources(store))
+
+
+def merge_labels(store: PathOrUri, sources: Mapping[str, Mapping[str, Any]]) -> dict[str, Label]:
+    """The labels of several sources, from their facts in `store.json`.
+
+    Classes without an order are united. Grades stay in the order of the source that has the most;
+    those of the others must appear in it in the same order.
+
+    Raises:
+        StoreError: two orders do not fit together.
+    """
+    merged: dict[str, Label] = {}
+    for source, facts in sorted(sources.items()):
+        for name, kind in facts.get("labels", {}).items():
+            label = Label(name, tuple(kind["classes"]), bool(kind["ordered"]))
+            known = merged.get(name, label)
+            if (united := _unite(known, label)) is None:
+                raise StoreError(
+                    f"{store}: label {name!r} has the classes {', '.join(label.classes)} in source "
+                    f"{source!r}, but {', '.join(known.classes)} before; ingest one of them again "
+                    f"with --classes '{name}=...'"
+                )
+            merged[name] = united
+    return merged
+
+
+def _unite(first: Label, second: Label) -> Label | None:
+    if not first.ordered and not second.ordered:
+        return replace(first, classes=tuple(sorted({*first.classes, *second.classes})))
+    if first.ordered != second.ordered:
+        ordered, other = (first, second) if first.ordered else (second, first)
+        return ordered if set(other.classes) <= set(ordered.classes) else None
+    fewer, more = sorted((first, second), key=lambda label: len(label.classes))
+    in_order = tuple(name for name in more.classes if name in fewer.classes)
+    return more if in_order == fewer.classes else None
 
 
 def publish_shards(store: PathOrUri, manifest: PathOrUri, shards: set[str]) -> None:

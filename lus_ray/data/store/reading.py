@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lus_ray.clip import PIXEL_COLUMNS, SCHEMA, Row
+from lus_ray.clip import LATER_COLUMNS, PIXEL_COLUMNS, SCHEMA, Row, fill_columns, to_rows, to_value
 from lus_ray.data.store.manifest import read_published_shards
 from lus_ray.errors import StoreError
 from lus_ray.storage.files import open_parquet
@@ -49,7 +49,7 @@ def source_of_shard(shard: PathOrUri) -> str:
 
 
 def open_shard(path: PathOrUri) -> pq.ParquetFile:
-    """A shard, opened and checked to have the columns of this version.
+    """A shard, opened and checked to have the columns of this version or of an earlier one.
 
     Raises:
         StoreError: the file is not readable, or has other columns than `SCHEMA`.
@@ -58,7 +58,7 @@ def open_shard(path: PathOrUri) -> pq.ParquetFile:
     kinds = {field.name: field.type for field in file.schema_arrow}
     for field in SCHEMA:
         kind = kinds.get(field.name)
-        if kind != field.type:
+        if kind != field.type and not (kind is None and field.name in LATER_COLUMNS):
             raise StoreError(
                 f"{path}: column {field.name!r} is {kind}, not {field.type}; "
                 "this store has another version or another origin; ingest again"
@@ -108,7 +108,7 @@ def index_shard(path: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.T
     file = open_shard(path)
     sizes = [file.metadata.row_group(g).num_rows for g in range(file.num_row_groups)]
     try:
-        part = file.read(columns=list(columns))
+        part = fill_columns(file.read(columns=list(columns)), columns)
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
     groups = [number for number, size in enumerate(sizes) for _ in range(size)]
@@ -198,20 +198,26 @@ def read_located(
             files[shard] = opened(join(store, "clips", shard))
         if group != (shard, number):
             try:
-                table = files[shard].read_row_group(number, columns=wanted)
+                table = fill_columns(files[shard].read_row_group(number, columns=wanted), wanted)
             except (pa.ArrowException, OSError) as error:
                 where = join(store, "clips", shard)
                 raise _damaged(where, error, f" at clip {clip!r}") from error
             group = (shard, number)
         values = {column: table[column][row] for column in wanted}
-        yield {c: v.values if c in PIXEL_COLUMNS else v.as_py() for c, v in values.items()}
+        yield {c: v.values if c in PIXEL_COLUMNS else to_value(v) for c, v in values.items()}
 
 
 def fingerprint(table: pa.Table) -> str:
-    """SHA-256 over names, pixel hashes, groups and labels, independent of file layout."""
+    """SHA-256 over names, pixel hashes, groups and labels, independent of file layout.
+
+    A column that version 0.1 lacks counts only where it has a value.
+    """
     columns = [column for column in LIGHT_COLUMNS if column != "signature"]
     digest = hashlib.sha256()
-    for row in table.select(columns).sort_by("clip").to_pylist():
+    for row in to_rows(table.select(columns).sort_by("clip")):
+        for name in LATER_COLUMNS:
+            if row[name] is None:
+                del row[name]
         digest.update(json.dumps(row, sort_keys=True, default=str).encode())
     return digest.hexdigest()
 

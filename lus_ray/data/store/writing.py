@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lus_ray.clip import SCHEMA, Row, check_row
+from lus_ray.clip import SCHEMA, Row, check_row, fill_columns
 from lus_ray.data.store.reading import list_shards, open_shard
 from lus_ray.errors import StoreError
 from lus_ray.storage.paths import PathOrUri, basename
@@ -115,7 +115,7 @@ def _copy_with_groups(file: pq.ParquetFile, target: Path, groups: Mapping[str, s
     column = SCHEMA.get_field_index("group")
     with create_shard(target) as writer:
         for number in range(file.num_row_groups):
-            table = file.read_row_group(number, columns=SCHEMA.names)
+            table = fill_columns(file.read_row_group(number), SCHEMA.names)
             light = table.select(["clip", "group"]).to_pylist()
             new = [groups.get(row["clip"], row["group"]) for row in light]
             writer.write_table(table.set_column(column, SCHEMA.field("group"), pa.array(new)))
