@@ -132,6 +132,27 @@ class PixelCounts:
         return values
 
 
+@dataclass(frozen=True)
+class PatientMeans:
+    """Means over patients of the mean over their clips; each patient counts once."""
+
+    patients: tuple[str, ...]
+    means: dict[str, Float[np.ndarray, "P"]]
+
+    def metrics(self, weights: Float[np.ndarray, "D P"]) -> dict[str, Float[np.ndarray, "D"]]:
+        total = weights.sum(axis=1)
+        return {name: ratio(weights @ own, total) for name, own in self.means.items()}
+
+
+def mean_by_patient(
+    patient: Sequence[str], columns: dict[str, Float[np.ndarray, "N"]]
+) -> PatientMeans:
+    patients, index = _index(patient)
+    number = np.bincount(index, minlength=len(patients))
+    means = {n: np.bincount(index, own, len(patients)) / number for n, own in columns.items()}
+    return PatientMeans(patients, means)
+
+
 def count_classes(
     patient: Sequence[str],
     target: Int[np.ndarray, "N"],

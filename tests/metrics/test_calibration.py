@@ -82,3 +82,29 @@ def test_masks_of_another_size_are_refused():
         calibration.pixel_histograms(probability, target[:, :, :5])
     with pytest.raises(ValueError, match=r"confidences \(2,\) and correctness \(3,\)"):
         calibration.checked_histogram(np.zeros(2), np.zeros(3, bool))
+
+
+def test_calibration_by_patient_equals_scikit_learn_under_any_weights():
+    rng = np.random.default_rng(3)
+    probability = rng.dirichlet(np.ones(3), 40)
+    target, patient = rng.integers(0, 3, 40), [f"p{k % 8}" for k in range(40)]
+    counts = calibration.count_calibration(patient, target, probability)
+    weights = rng.integers(0, 3, (1, 8)).astype(float)
+    by_clip = weights[0, [int(name[1:]) for name in patient]]
+    found = counts.metrics(weights)
+    loss = oracle.log_loss(target, probability, sample_weight=by_clip)
+    assert found["log_loss"] == pytest.approx(loss)
+    brier = ((probability - np.eye(3)[target]) ** 2).sum(axis=1)
+    assert found["brier"] == pytest.approx(np.average(brier, weights=by_clip))
+    repeated = np.repeat(np.arange(40), by_clip.astype(int))
+    correct = probability.argmax(axis=1) == target
+    bins = calibration.histogram(probability.max(axis=1)[repeated], correct[repeated])
+    error = calibration.reliability_curve(bins).expected_error()
+    assert found["calibration_error"] == pytest.approx(error)
+
+
+def test_yes_no_labels_are_calibrated_by_the_probability_of_yes():
+    yes = np.array([0.1, 0.6])
+    probability, target = np.stack([1 - yes, yes], axis=1), np.array([0, 1])
+    counts = calibration.count_calibration(["a", "b"], target, probability, yes_no=True)
+    assert counts.metrics(np.ones((1, 2)))["calibration_error"] == pytest.approx(0.25)
