@@ -24,7 +24,9 @@ def coverages(patient, target, probability, *, level, num_splits, rng):
     for _ in range(num_splits):
         first = rng.permutation(len(names))[: len(names) // 2]
         own = np.isin(index, first)
-        threshold = conformity_threshold(list(patient[own]), target[own], probability[own], level=level)
+        threshold = conformity_threshold(
+            list(patient[own]), target[own], probability[own], level=level
+        )
         sets = predict_sets(probability[~own], threshold)
         yield score_sets(list(patient[~own]), target[~own], sets).means["coverage"].mean()
 
@@ -55,7 +57,9 @@ def test_copies_of_a_clip_of_one_patient_change_nothing():
     known = conformity_threshold(patient, target, probability, level=0.9)
     own = [k for k, name in enumerate(patient) if name == patient[-1]]
     repeat = np.array([*range(len(patient)), *own * 50])
-    many = conformity_threshold([patient[k] for k in repeat], target[repeat], probability[repeat], level=0.9)
+    many = conformity_threshold(
+        [patient[k] for k in repeat], target[repeat], probability[repeat], level=0.9
+    )
     assert many == known
 
 
