@@ -22,8 +22,8 @@ from lus_ray.bench.measure import Comparison, compare_in_turn, refuse
 from lus_ray.bench.reads import Transports, started_readers
 from lus_ray.clip import frames_of, make_row, to_rows
 from lus_ray.data import store as stores
+from lus_ray.data.loading.resizing import CHUNK_CLIPS
 from lus_ray.data.loading.sampler import sample_epoch
-from lus_ray.data.loading.shared_memory import CHUNK_CLIPS
 from lus_ray.data.loading.streaming import StreamedFrames
 from lus_ray.data.transforms.view import View
 from lus_ray.folds import rotating

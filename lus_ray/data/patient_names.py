@@ -45,6 +45,22 @@ def find_similar(names: Iterable[str]) -> tuple[tuple[str, ...], ...]:
     return _find_equal(smallest.values(), _to_plain_text)
 
 
+def match_names(names: Iterable[str], others: Iterable[str]) -> dict[str, tuple[str, bool]]:
+    """The first of `others` that may name the same person, for each name that has one.
+
+    True where the two are the same name, False where they are only similar (`find_similar`).
+    """
+    found: dict[str, tuple[str, bool]] = {}
+    ordered, wanted = sorted(set(others), reverse=True), set(names)
+    for is_same, key in ((True, fold_name), (False, _to_plain_text)):
+        by_key = {key(other): other for other in ordered}
+        for name in wanted - set(found):
+            if (other := by_key.get(key(name))) is not None:
+                found[name] = (other, is_same)
+    exact = wanted & set(ordered)
+    return found | {name: (name, True) for name in exact}
+
+
 def _to_plain_text(name: str) -> str:
     text = re.sub(r"\.0$", "", fold_name(name).translate(LOOK_ALIKES))
     text = re.sub(r"(?<!\d)0+(?=\d)", "", text)

@@ -134,7 +134,10 @@ def read(out: Path) -> RunResults:
     """
     record = manifest.read(out)
     fold_by_number = {fold.number: fold for fold in folds.read(out / layout.FOLDS)}
-    at_random = leakage.arms_split_at_random(record)
+    # Clips of other patients are new to every model, whatever the splits of its training.
+    is_external = record.evaluation_of is not None
+    at_random = set() if is_external else leakage.arms_split_at_random(record)
+    leaks = {} if is_external else leakage.leaks(record)
     found: dict[tuple[str, int], dict[int, CellResult]] = {}
     for files in RunFolder(out).finished_cells():
         cell = read_cell(files, record)
@@ -149,7 +152,7 @@ def read(out: Path) -> RunResults:
     for key, own in found.items():
         first, *others = (own[seed] for seed in sorted(own))
         cells[key] = replace(first, repeats=tuple(others))
-    return RunResults(out, record, fold_by_number, cells, leakage.leaks(record), at_random)
+    return RunResults(out, record, fold_by_number, cells, leaks, at_random)
 
 
 def read_cell(files: CellFolder, record: RunRecord, *, split: str = "test") -> CellResult:

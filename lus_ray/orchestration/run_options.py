@@ -88,7 +88,7 @@ def apply_options(
     if splits is not None:
         chosen = replace(chosen, folds=official(splits))
     if arms:
-        chosen = chosen.only(_matching_arms(chosen, arms))
+        chosen = chosen.only(match_arms(chosen.name, [arm.name for arm in chosen.arms], arms))
     if weights is not None:
         path = Path(weights)
         chosen = _initialise(chosen, path.resolve() if path.exists() else fetch(weights))
@@ -143,9 +143,8 @@ def make_phantom_store(
     return store
 
 
-def _matching_arms(experiment: Experiment, arms: str) -> tuple[str, ...]:
+def match_arms(study: str, names: Sequence[str], arms: str) -> tuple[str, ...]:
     """Arms named by a comma-separated list of patterns; a name may contain commas itself."""
-    names = [arm.name for arm in experiment.arms]
     parts, matches, start = arms.split(","), [], 0
     while start < len(parts):
         for end in range(len(parts), start, -1):
@@ -158,7 +157,7 @@ def _matching_arms(experiment: Experiment, arms: str) -> tuple[str, ...]:
             wrong = parts[start].strip()
             hint = did_you_mean(find_close_values(wrong, names)[:MAX_CLOSE])
             listed = "; ".join(names)
-            raise ArmError(f"{experiment.name}: no arm {wrong!r}; its arms are {listed}{hint}")
+            raise ArmError(f"{study}: no arm {wrong!r}; its arms are {listed}{hint}")
     return tuple(matches)
 
 

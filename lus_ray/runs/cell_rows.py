@@ -17,6 +17,7 @@ from lus_ray.experiment import Arm, Rows
 from lus_ray.folds import Fold
 from lus_ray.runs import leakage, predictions
 from lus_ray.runs.cell import Cell
+from lus_ray.runs.manifest import ArmRecord
 from lus_ray.runs.plan import RunPlan
 
 UNLABELLED_COLUMNS = (
@@ -30,12 +31,12 @@ def rows_of(arm: Arm, fold: Fold, cell: Cell, plan: RunPlan) -> list[Row]:
         source = plan.folder_of(cell.input(arm.reads))
         clips = to_rows(predictions.read(source.predictions)[1])
         if arm.reads in leakage.arms_split_at_random(plan.experiment):
-            return [row for row in clips if _is_wanted(arm, row)]  # with the splits of that arm
+            return [row for row in clips if is_wanted(arm, row)]  # with the splits of that arm
     else:
         clips = [dict(row) for row in plan.rows]
     for row in clips:
         row["split"] = split_of(arm.rows, row, fold)
-    kept = [row for row in clips if row["split"] is not None and _is_wanted(arm, row)]
+    kept = [row for row in clips if row["split"] is not None and is_wanted(arm, row)]
     kept = [row for row in kept if row["split"] == "test" or has_values(row, arm.rows.learns)]
     settings = {"fold": fold.number, "num_folds": len(plan.folds), "seed": plan.experiment.seed}
     if arm.rows.images:
@@ -149,6 +150,7 @@ def _split_at(position: int, fold: int, num_folds: int) -> str:
     return "test" if position % num_folds == fold else "train"
 
 
-def _is_wanted(arm: Arm, row: Row) -> bool:
+def is_wanted(arm: Arm | ArmRecord, row: Row) -> bool:
+    """Whether an arm trains on or predicts a clip with these columns."""
     needs = all(row[column] is not None for column in arm.rows.needs)
     return needs and has_values(row, arm.rows.where)

@@ -37,7 +37,9 @@ def select(
         index, skipped = _select_domains(index, names_of)
         notes += skipped
     if experiment.frames_with:
-        index, skipped = _select_frames(experiment, index, data)
+        index, skipped = select_frames(
+            experiment.name, experiment.frames_with, index, data, domains=tuple(experiment.domains)
+        )
         notes += skipped
     if isinstance(experiment.folds, Official):
         notes += experiment.folds.misfits(index)
@@ -115,10 +117,13 @@ def _select_domains(index: pa.Table, names_of: Mapping[str, str]) -> tuple[pa.Ta
     return index.set_column(index.column_names.index("domain"), field, roles).filter(kept), notes
 
 
-def _select_frames(
-    experiment: Experiment, index: pa.Table, data: PathOrUri
+def select_frames(
+    study: str, name: str, index: pa.Table, data: PathOrUri, *, domains: Sequence[str] = ()
 ) -> tuple[pa.Table, list[str]]:
-    name = experiment.frames_with
+    """Clips with frames that show the class `name`, listed in `images`, and notes on the others.
+
+    Raises SchemaError where none does, or none of one of these domains.
+    """
     columns = ("clip", "shard", "row_group", "row", "mask_scheme")
     located = list(zip(*(index[column].to_pylist() for column in columns), strict=True))
     masked = [entry[:4] for entry in located if name in MASK_SCHEMES.get(entry[4], ())]
@@ -131,13 +136,13 @@ def _select_frames(
             frames_of[row["clip"]] = (ids == number).any(axis=(1, 2)).nonzero()[0].tolist()
     frames = [frames_of.get(clip, []) for clip in index["clip"].to_pylist()]
     kept = pa.array([bool(numbers) for numbers in frames])
-    domains = index["domain"].to_pylist()
-    shown = {domain for domain, numbers in zip(domains, frames, strict=True) if numbers}
-    for role in experiment.domains or ([] if shown else [None]):
+    own = index["domain"].to_pylist()
+    shown = {domain for domain, numbers in zip(own, frames, strict=True) if numbers}
+    for role in domains or ([] if shown else [None]):
         if role not in shown:
             where = f"domain {role!r}: " if role else ""
             raise SchemaError(
-                f"{experiment.name}: {where}no frame shows {name}; "
+                f"{study}: {where}no frame shows {name}; "
                 f"add clips whose masks have the class {name}, in a scheme that knows it"
             )
     pairs = [[[frame, 0] for frame in numbers] for numbers in frames]

@@ -18,6 +18,7 @@ import lus_ray
 from lus_ray import folds
 from lus_ray.clip import Row
 from lus_ray.data import store
+from lus_ray.data.duplicates.overlap import LeftOut
 from lus_ray.errors import InputError
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Rows
 from lus_ray.folds import Fold
@@ -90,10 +91,33 @@ class DataRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationRecord:
+    """What the folder of an external validation evaluates, and on which clips.
+
+    `run` is the path of the run, `fingerprint` that of its clips, and `sources` are those of its
+    store. `store` is the external one, of which `num_clips` clips were compared with the run and
+    `left_out` were not kept. `compared` says with what. `notes` are about labels and arms.
+    """
+
+    run: str
+    fingerprint: str | None = None
+    sources: tuple[str, ...] = ()
+    store: str
+    where: dict[str, str] = field(default_factory=dict)
+    num_clips: int = 0
+    num_patients: int = 0
+    compared: str = ""
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """The contents of `experiment.json`; records of earlier versions lack some entries.
 
     `started` is the day (UTC) of the first command and `machine` that of its driver.
+    `evaluation_of` is set in the folder of an external validation alone, whose `data` are the
+    external clips.
     """
 
     version: str | None = None
@@ -118,6 +142,7 @@ class RunRecord:
     supervision: str = "frames"
     data_path: str | None = None
     commands: tuple[str, ...] = ()
+    evaluation_of: EvaluationRecord | None = None
 
     def arm(self, name: str) -> ArmRecord:
         return next(arm for arm in self.arms if arm.name == name)

@@ -36,7 +36,8 @@ class PredictionInfo:
     clip. `scheme`: the mask scheme of pixels, with one confusion matrix per frame in `counts`.
     `seed`: the number of the training seed.
     `trained`: the classes among the training rows, of `multilabel` those with both values; None
-    where unknown, as in tables of earlier versions.
+    where unknown, as in tables of earlier versions. `model`: in an external validation, the hash of
+    the checkpoint and of those whose predictions it reads.
     """
 
     arm: str
@@ -50,6 +51,7 @@ class PredictionInfo:
     scheme: str | None = None
     trained: tuple[str, ...] | None = None
     seed: int = 0
+    model: str = ""
 
 
 def schema(*, several: bool) -> pa.Schema:

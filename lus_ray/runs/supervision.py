@@ -29,7 +29,7 @@ def select_arms(
             missing[arm.name] = f"every clip with {arm.label} has {arm.rows.train_without}"
     kept = experiment.without(set(missing))
     if not any(arm.label for arm in kept.arms):
-        hint = "; --weak gives every frame the score of its clip" if _can_be_weak(index) else ""
+        hint = "; --weak gives every frame the score of its clip" if can_be_weak(index) else ""
         why = "; ".join(dict.fromkeys(missing.values()))
         raise SchemaError(f"{experiment.name} has nothing to learn from: {why}{hint}")
     names = {arm.name for arm in kept.arms}
@@ -44,7 +44,7 @@ def select_arms(
 
 def apply_weak_labels(index: pa.Table, data: PathOrUri) -> pa.Table:
     """The index in which frames without a score carry that of their clip, SchemaError if none."""
-    if not _can_be_weak(index):
+    if not can_be_weak(index):
         raise SchemaError(
             "--weak gives frames the score of their clip; no clip here has a score and frames "
             "without one"
@@ -77,6 +77,7 @@ def _has_clips_without(arm: Arm, index: pa.Table) -> bool:
     return bool(pc.any(pc.and_(label.is_valid(), excluded.is_null())).as_py())
 
 
-def _can_be_weak(index: pa.Table) -> bool:
+def can_be_weak(index: pa.Table) -> bool:
+    """Whether a clip has a score and frames without one."""
     own, clip = index["frame_severity"], index["severity"]
     return bool(pc.any(pc.and_(own.is_null(), clip.is_valid())).as_py())

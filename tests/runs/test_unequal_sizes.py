@@ -10,7 +10,7 @@ import pytest
 from experiments.bline_adaptation import EXPERIMENT
 from lus_ray.clip import make_row
 from lus_ray.data import store
-from lus_ray.data.loading import shared_memory
+from lus_ray.data.loading import resizing
 from lus_ray.data.loading.batches import InMemory
 from lus_ray.runs import predictions
 from lus_ray.runs.cell import Cell
@@ -55,7 +55,7 @@ def test_arms_of_two_domains_train_and_test_on_clips_of_any_size(unequal, tmp_pa
     rows = store.read_index(unequal).to_pylist()
     assert len({(row["height"], row["width"]) for row in rows}) == 4
     located = [tuple(row[n] for n in ("clip", "shard", "row_group", "row")) for row in rows]
-    resize = partial(shared_memory._resize, str(unequal), located, SIZE)
+    resize = partial(resizing.resize_chunk, str(unequal), located, SIZE)
     pixels = InMemory({SIZE: resize("frames")}, {SIZE: resize("masks")})
     for arm in chosen.arms:
         run(Cell(arm.name, 0), plan, pixels, lambda values: None)

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from lus_ray.data import store as stores
 from lus_ray.data.loading.batches import FrameSize, InMemory
-from lus_ray.data.loading.shared_memory import locate, resize_clips
+from lus_ray.data.loading.resizing import locate, resize_clips
 from lus_ray.errors import CellError
 from lus_ray.storage.child_process import count_cores
 from lus_ray.storage.files import write_atomically, write_text
@@ -85,9 +85,9 @@ def write_missing(mapped: MappedFrames, notify: Notify = lambda line: None) -> N
             _write(mapped, index, column, size, notify)
 
 
-def attach(mapped: MappedFrames) -> InMemory:
+def attach(mapped: MappedFrames, notify: Notify = lambda line: None) -> InMemory:
     """The frames and masks of all clips, mapped into this process; writes missing files first."""
-    write_missing(mapped)
+    write_missing(mapped, notify)
     arrays: dict[str, Any] = {"frames": {}, "masks": {}}
     for column, size in _parts(mapped):
         clips = json.loads(_file(mapped, column, size, "json").read_text())
