@@ -4,7 +4,7 @@ Two published protocols of Gare 2021 leak by design: `split_images` assigns the 
 frame to three folds at random (section 3.1), `split_clips` whole clips, balanced in class.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,12 +33,18 @@ def rows_of(arm: Arm, fold: Fold, cell: Cell, plan: RunPlan) -> list[Row]:
         if arm.reads in leakage.arms_split_at_random(plan.experiment):
             return [row for row in clips if is_wanted(arm, row)]  # with the splits of that arm
     else:
-        clips = [dict(row) for row in plan.rows]
-    for row in clips:
-        row["split"] = split_of(arm.rows, row, fold)
-    kept = [row for row in clips if row["split"] is not None and is_wanted(arm, row)]
+        clips = list(plan.rows)
+    return assign_splits(arm, clips, fold, num_folds=len(plan.folds), seed=plan.experiment.seed)
+
+
+def assign_splits(
+    arm: Arm, clips: Iterable[Row], fold: Fold, *, num_folds: int, seed: int
+) -> list[Row]:
+    """The clips of the arm in a fold, as rows of their own with a `split`."""
+    rows = [{**row, "split": split_of(arm.rows, row, fold)} for row in clips]
+    kept = [row for row in rows if row["split"] is not None and is_wanted(arm, row)]
     kept = [row for row in kept if row["split"] == "test" or has_values(row, arm.rows.learns)]
-    settings = {"fold": fold.number, "num_folds": len(plan.folds), "seed": plan.experiment.seed}
+    settings = {"fold": fold.number, "num_folds": num_folds, "seed": seed}
     if arm.rows.images:
         return split_images([row for row in kept if row["mask_scheme"] is not None], **settings)
     if arm.rows.clips:

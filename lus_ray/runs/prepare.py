@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lus_ray import folds
-from lus_ray.clip import Row, to_rows
+from lus_ray.clip import Row
 from lus_ray.data import store
 from lus_ray.errors import ArmError
 from lus_ray.experiment import Experiment
 from lus_ray.folds import Fold
-from lus_ray.runs import cohort, leakage, manifest, supervision
+from lus_ray.runs import cohort, leakage, manifest, selection, supervision
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder, slug
 from lus_ray.runs.plan import RunPlan, RunRequest
@@ -42,18 +41,15 @@ def prepare(
     folder.download()
     index = store.read_index(data) if index is None else index
     index = supervision.apply_weak_labels(index, data) if request.weak else index
-    experiment, index, notes = cohort.select(request.experiment, index, data, names=request.domains)
-    experiment, skipped = supervision.select_arms(experiment, index)
-    for note in notes:
+    chosen = selection.select(request.experiment, index, data, domains=request.domains)
+    experiment, index, assigned = chosen.experiment, chosen.index, chosen.folds
+    for note in chosen.notes:
         notify(f"note: {note}")
-    for reason, names in skipped.items():
+    for reason, names in chosen.left_out.items():
         few = names if len(names) < 4 else (*names[:3], f"{len(names) - 3} more")
         notify(f"note: {reason}; skipped: {', '.join(few)}")
 
     fingerprint = cohort.fingerprint(index)
-    assigned = experiment.folds.assign(index, seed=experiment.seed)
-    folds.gate(assigned, index)
-    cohort.check_folds(experiment, assigned, index)
     known = [fold.number for fold in assigned]
     if unknown := sorted(set(request.folds) - set(known)):
         raise ArmError(f"no fold {unknown[0]}; there are {known}")
@@ -62,7 +58,7 @@ def prepare(
     before, experiment = experiment, isolate_searches(experiment, assigned)
     if experiment.arms != before.arms:
         notify("note: folds test different patients; every fold chooses its own hyperparameters")
-    rows = _rows(experiment, index, data)
+    rows = _with_num_frames(experiment, chosen.rows, data)
     record = manifest.describe_run(
         experiment, rows, data, size=request.size, fingerprint=fingerprint, weak=request.weak,
         command=request.command, seeds=request.seeds,
@@ -71,7 +67,7 @@ def prepare(
     return RunPlan(
         experiment=experiment,
         size=request.size,
-        folds=tuple(assigned),
+        folds=assigned,
         rows=rows,
         fingerprint=fingerprint,
         folder=folder,
@@ -119,9 +115,8 @@ def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experi
     )
 
 
-def _rows(experiment: Experiment, index: pa.Table, data: PathOrUri) -> list[Row]:
+def _with_num_frames(experiment: Experiment, rows: Sequence[Row], data: PathOrUri) -> Sequence[Row]:
     """Clip rows, with `num_frames` where a task learns from single frames."""
-    rows = to_rows(index.drop_columns(["shard", "row_group", "row", "signature"]))
     views = [getattr(arm.task, "keywords", {}).get("view") for arm in experiment.arms]
     if not any(view is not None and view.is_per_frame for view in views):
         return rows

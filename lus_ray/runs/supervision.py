@@ -3,6 +3,8 @@
 Weak supervision is never a default. The record of the run and the report mention it.
 """
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,19 +29,35 @@ def select_arms(
             missing[arm.name] = f"no clip has {arm.label}"
         elif arm.rows.overlap and arm.rows.train_without and not _has_clips_without(arm, index):
             missing[arm.name] = f"every clip with {arm.label} has {arm.rows.train_without}"
+    if not any(arm.label for arm in experiment.without(set(missing)).arms):
+        hint = "; --weak gives every frame the score of its clip" if can_be_weak(index) else ""
+        raise SchemaError(nothing_to_learn(experiment, missing) + hint)
+    return leave_out(experiment, missing)
+
+
+def leave_out(
+    experiment: Experiment, missing: Mapping[str, str]
+) -> tuple[Experiment, dict[str, tuple[str, ...]]]:
+    """The experiment without these arms and those that need them, and all of them by reason.
+
+    `missing` has the reason by arm. Raises SchemaError where no arm with a label is left.
+    """
     kept = experiment.without(set(missing))
     if not any(arm.label for arm in kept.arms):
-        hint = "; --weak gives every frame the score of its clip" if can_be_weak(index) else ""
-        why = "; ".join(dict.fromkeys(missing.values()))
-        raise SchemaError(f"{experiment.name} has nothing to learn from: {why}{hint}")
-    names = {arm.name for arm in kept.arms}
+        raise SchemaError(nothing_to_learn(experiment, missing))
+    names, reason_of = {arm.name for arm in kept.arms}, dict(missing)
     skipped: dict[str, tuple[str, ...]] = {}
     for arm in experiment.arms:
         if arm.name not in names:  # for its own reason, or for that of an arm that it needs
-            reasons = (missing.get(name) for name in (arm.name, *arm.inputs))
-            reason = missing[arm.name] = next(filter(None, reasons), "")
+            reasons = (reason_of.get(name) for name in (arm.name, *arm.inputs))
+            reason = reason_of[arm.name] = next(filter(None, reasons), "")
             skipped[reason] = (*skipped.get(reason, ()), arm.name)
     return kept, skipped
+
+
+def nothing_to_learn(experiment: Experiment, missing: Mapping[str, str]) -> str:
+    why = "; ".join(dict.fromkeys(missing.values()))
+    return f"{experiment.name} has nothing to learn from: {why}"
 
 
 def apply_weak_labels(index: pa.Table, data: PathOrUri) -> pa.Table:

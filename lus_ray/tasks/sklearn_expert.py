@@ -32,6 +32,9 @@ EXPERT_NAMES = {
     "logistic": "logistic regression",
 }
 """Every kind of classifier by its full name."""
+NUM_FOLDS = 5
+"""Inner folds of the Platt scaling of an SVM, at most."""
+NUM_NEIGHBOURS = 5
 DETERMINISTIC = ("SVM", "NN", "prior", "logistic")
 """Classifiers that no seed changes; one fit is enough."""
 BATCHED = ("DT", "SVM", "RF", "AB", "NN", "prior")
@@ -142,7 +145,9 @@ def fit_classifier(
     """A scikit-learn classifier of this kind, fitted to the class of each example.
 
     Parameters are the defaults, as in Gare 2022. SVM has Platt scaling over five folds, which an
-    AUC needs. AB is SAMME: scikit-learn has removed the SAMME.R of 2022.
+    AUC needs; over as many as the smallest class has examples where these are fewer, at least two.
+    NN has five neighbours, or all examples. AB is SAMME: scikit-learn has removed the SAMME.R of
+    2022.
     """
     # Imported here: scikit-learn takes a second, which other tasks do not need.
     from sklearn.calibration import CalibratedClassifierCV
@@ -157,12 +162,14 @@ def fit_classifier(
     from sklearn.svm import SVC
     from sklearn.tree import DecisionTreeClassifier
 
+    smallest_class = int(np.unique(target, return_counts=True)[1].min())
+    inner_folds = min(NUM_FOLDS, smallest_class)
     classifiers = {
         "DT": DecisionTreeClassifier(random_state=seed),
-        "SVM": CalibratedClassifierCV(SVC(), ensemble=False, cv=5),
+        "SVM": CalibratedClassifierCV(SVC(), ensemble=False, cv=inner_folds),
         "RF": RandomForestClassifier(random_state=seed),
         "AB": AdaBoostClassifier(random_state=seed),
-        "NN": KNeighborsClassifier(),
+        "NN": KNeighborsClassifier(min(NUM_NEIGHBOURS, len(target))),
         "MLP": MLPClassifier(random_state=seed),
         "MLP-L": MLPClassifier((128, 64, 32), learning_rate="adaptive", random_state=seed),
         "prior": DummyClassifier(strategy="prior"),

@@ -7,6 +7,7 @@
 Only tasks and networks of this package and the estimator types listed here are loaded.
 """
 
+import functools
 import inspect
 import json
 import os
@@ -157,7 +158,10 @@ def read_description(folder: Path) -> Description:
 
 
 def with_current_names(value: Any) -> Any:
-    """JSON values of an earlier version with the names of this one."""
+    """JSON values of an earlier version with the names and arguments of this one.
+
+    Arguments that are new have their defaults, which keep the behaviour of earlier versions.
+    """
     if isinstance(value, list):
         return [with_current_names(entry) for entry in value]
     if not isinstance(value, dict):
@@ -166,7 +170,8 @@ def with_current_names(value: Any) -> Any:
     if isinstance(value.get("name"), str) and isinstance(value.get("arguments"), dict):
         current["name"] = RENAMED.get(value["name"], value["name"])
         arguments = current["arguments"].items()
-        current["arguments"] = {RENAMED.get(name, name): argument for name, argument in arguments}
+        given = {RENAMED.get(name, name): argument for name, argument in arguments}
+        current["arguments"] = {**_default_arguments(current["name"]), **given}
     return current
 
 
@@ -219,6 +224,17 @@ def _load(net: Any, state: Mapping[str, Tensor], *, head: bool, origin: str) -> 
             f"{origin}: weights of another task than that of {type(net).__name__}"
         )
     return weights.load(net, state, head=head, origin=origin)
+
+
+@functools.cache
+def _default_arguments(name: str) -> dict[str, Any]:
+    """The arguments of a task or network that have a default, as JSON values."""
+    for module in (tasks, nets):
+        if name in module.__all__:
+            parameters = inspect.signature(getattr(module, name)).parameters.items()
+            defaults = {n: p.default for n, p in parameters if p.default is not p.empty}
+            return {n: _to_json(n, value) for n, value in defaults.items()}
+    return {}
 
 
 def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) -> None:
