@@ -24,7 +24,7 @@ FOLD = Fold(0, train=("a", "A"), val=("b", "B"), test=("c", "C"))
 TABLE = [
     {"clip": f"t/{p}", "patient": p, "group": p, "source": "t", "mask_scheme": "bline",
      "domain": "cap" if p.isupper() else "covid", "height": 8, "width": 8, "num_frames": 2,
-     "severity": 1, "disease": "healthy"}
+     "severity": 1, "disease": "healthy", "etiology": None}
     for p in "abcABC"
 ]  # fmt: skip
 """A clip of each patient; names of the other domain's patients are capital letters."""
@@ -152,7 +152,7 @@ def images_in(rows, split):
 def diagnosed(diseases):
     """Two clips per patient; only the first three diseases are diagnoses."""
     return [
-        {"clip": f"t/{n:02}", "patient": f"t/p{n // 2}", "disease": disease}
+        {"clip": f"t/{n:02}", "patient": f"t/p{n // 2}", "disease": disease, "etiology": None}
         for n, disease in enumerate(diseases)
     ]
 
