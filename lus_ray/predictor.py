@@ -93,10 +93,19 @@ def predict_in_turn(
     if not task.clips_share_a_pass:
         yield from (predict(task, c, device=device, num_samples=num_samples) for c in clips)
         return
-    assert isinstance(task.view, View)
+    view = task.view
+    assert isinstance(view, View)
+    samples = (clip[view.sample_indices(len(clip), num_samples)] for clip in clips)
+    yield from predict_samples_in_turn(task, samples, device=device)
+
+
+def predict_samples_in_turn(
+    task: Task, clips: Iterable[UInt8[np.ndarray, "S T H W"]], *, device: str = "cpu"
+) -> Iterator[Prediction]:
+    """Predictions for the samples of each clip in order; small ones share a pass."""
     waiting: list[UInt8[np.ndarray, "S T H W"]] = []
     for clip in clips:
-        waiting.append(clip[task.view.sample_indices(len(clip), num_samples)])
+        waiting.append(clip)
         if sum(samples.size for samples in waiting) >= PIXELS_OF_A_PASS:
             yield from predict_samples(task, waiting, device=device)
             waiting = []

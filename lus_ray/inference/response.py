@@ -113,11 +113,16 @@ def describe_models(
     ]
 
 
-def wrap_frames(frames: UInt8[np.ndarray, "N H W"]) -> DecodedVideo:
+def wrap_frames(
+    frames: UInt8[np.ndarray, "N H W"], *, fps: float | None = None,
+    mm_per_pixel: float | None = None,
+) -> DecodedVideo:  # fmt: skip
     """Frames of a store as if they came from a file."""
+    height, width = frames.shape[1:]
     return DecodedVideo(
-        frames, frames.shape[1], frames.shape[2], 1.0, fps=None, num_declared=None, format="store"
-    )
+        frames, height, width, 1.0, fps=fps, num_declared=None, format="store",
+        mm_per_pixel=mm_per_pixel,
+    )  # fmt: skip
 
 
 class LocalPipeline:
@@ -183,6 +188,31 @@ class LocalPipeline:
         return build_response(
             inspection, outputs, models=self.models, parity=parity or {}, timings_ms=watch.spent_ms
         )
+
+    def predict_batch(
+        self, clips: Sequence[DecodedVideo], *, uncertainty: bool = False
+    ) -> list[schema.ClipResponse]:
+        """The responses to several clips, which share passes of the networks where these can."""
+        outputs = [StageOutputs() for _ in clips]
+        if self.backbone is not None:
+            signs = list(self.backbone.predict_in_turn(clip.frames for clip in clips))
+            experts = self.experts.predict_batch(signs)
+            for output, biomarkers, groups in zip(outputs, signs, experts, strict=True):
+                output.biomarkers, output.experts = biomarkers, groups
+        for clip, output in zip(clips, outputs, strict=True):
+            if self.scorer is not None:
+                output.frames = self.scorer(clip.frames)
+                output.clip_scores = self.aggregators(output.frames.probability)
+            if self.segmenter is not None:
+                num_samples = stages.NUM_SAMPLES if uncertainty else 0
+                output.masks = self.segmenter(clip.frames, num_samples=num_samples)
+        return [
+            build_response(
+                inspect_clip(clip, preview=False), output, models=self.models, parity={},
+                timings_ms={},
+            )
+            for clip, output in zip(clips, outputs, strict=True)
+        ]  # fmt: skip
 
 
 class Stopwatch:

@@ -8,7 +8,7 @@ Why here: a deployment only wraps one of these, so a process without Ray gives t
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,7 +24,7 @@ from lus_ray.inference.frame_sheets import FrameWindow
 from lus_ray.inference.model_selection import LABELS
 from lus_ray.inference.schema import AttentionSheet, ClipScore, ExpertGroup, MaskSheet
 from lus_ray.inference.served_model import ServedModel
-from lus_ray.predictor import Prediction, Predictor, predict, predict_batch
+from lus_ray.predictor import Prediction, Predictor, predict, predict_batch, predict_samples_in_turn
 from lus_ray.tasks.frame_score import CHUNK, FrameScore
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.tasks.task import to_unit_range
@@ -53,6 +53,7 @@ class FrameOutputs:
 class BackboneStage:
     def __init__(self, model: ServedModel, *, device: str = "cpu") -> None:
         self.model, self.predictor = model, Predictor(model.folder, device=device)
+        self.view: View = self.predictor.task.view
 
     def __call__(self, frames: Frames) -> Prediction:
         """`outputs` (S, 38), their mean `probability` (38,), and `features` (S, D)."""
@@ -61,6 +62,12 @@ class BackboneStage:
     def predict_batch(self, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[Prediction]:
         """Predictions for clips of any size from one pass of the network."""
         return predict_batch(self.predictor.task, clips)
+
+    def predict_in_turn(self, clips: Iterable[UInt8[np.ndarray, "_ _ _"]]) -> Iterator[Prediction]:
+        """The same for any number of clips, in passes of limited size."""
+        samples = map(self.view.resize_samples, clips)
+        task, device = self.predictor.task, self.predictor.device
+        return predict_samples_in_turn(task, samples, device=device)
 
     def attend(
         self, frames: Frames, biomarkers: Prediction, severity: Sequence[float] | None

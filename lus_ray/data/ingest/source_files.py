@@ -84,6 +84,18 @@ def walk(root: Path) -> SourceFiles:
     return found
 
 
+def is_clip_file(path: Path) -> bool:
+    """Whether a file is an image or a video by its content or its name; OSError if unreadable."""
+    try:
+        with path.open("rb") as file:
+            file_types.detect_format(file)
+        return True
+    except DecodeError:  # of no known format, empty or truncated
+        kind = MIME_TYPES.guess_type(path.name)[0] or ""
+        is_named = path.suffix.lower() in EXTENSIONS or kind.startswith(("image/", "video/"))
+        return is_named and not is_system_file(path)
+
+
 def relative_name(path: Path, root: Path) -> str:
     """The name of a path in the ledger: relative to `root`, or whole if it is outside of it."""
     full = Path(os.path.abspath(path))
@@ -153,15 +165,10 @@ def _is_hidden(path: Path) -> bool:
 def _find_loss(path: Path, root: Path, unlisted: str) -> str | None:
     """Why a file is skipped that is an image or a video by content or name; None for others."""
     try:
-        with path.open("rb") as file:
-            file_types.detect_format(file)
+        if not is_clip_file(path):
+            return None
     except OSError as error:
         return f"not readable: {error.strerror}"
-    except DecodeError:  # of no known format, empty or truncated
-        kind = MIME_TYPES.guess_type(path.name)[0] or ""
-        is_named = path.suffix.lower() in EXTENSIONS or kind.startswith(("image/", "video/"))
-        if is_system_file(path) or not is_named:
-            return None
     return (
         "hidden by the dot before its name; rename it"
         if _is_hidden(path.relative_to(root))
