@@ -92,7 +92,7 @@ def compute(
 ) -> tuple[ReportContents, dict[str, ScoredArm]]:
     """The contents of report.json, and the scored arms behind them."""
     record = run.record
-    arms = _score_all(run, num_draws=num_draws)
+    arms = score_all(run, num_draws=num_draws)
     metrics = record.metrics or ("auc", "accuracy")
     lacking = untrained.find(arms)
     contents = ReportContents(
@@ -125,7 +125,7 @@ def compute(
         ),
         arms=tuple(arm_rows.build_row(arm, arms, run) for arm in arms.values()),
         highlights={
-            label: _highlights([a for a in arms.values() if a.label == label], run, metrics)
+            label: choose_main([a for a in arms.values() if a.label == label], run, metrics)
             for label in _labels(arms)
         },
         claims=tuple(verdicts.decide_claims(record.claims, arms, size=record.size)),
@@ -189,9 +189,10 @@ def _warnings(run: RunResults) -> list[str]:
     return warnings
 
 
-def _highlights(
+def choose_main(
     peers: Sequence[ScoredArm], run: RunResults, metrics: Sequence[str]
 ) -> tuple[str, ...]:
+    """The arms of a label that the first view of a report shows."""
     metric = scored_arms.first_metric(peers, metrics)
     rows = run.record.published
     scores = {a.name: rows[a.name][metric][0] for a in peers if metric in rows.get(a.name, {})}
@@ -201,7 +202,8 @@ def _highlights(
     return tuple(scored_arms.choose_highlights(peers, metric, also=clean))
 
 
-def _score_all(run: RunResults, *, num_draws: int) -> dict[str, ScoredArm]:
+def score_all(run: RunResults, *, num_draws: int) -> dict[str, ScoredArm]:
+    """Every arm with its scores, by name."""
     arms = {}
     for entry in run.record.arms:
         name = entry.name
