@@ -1,7 +1,6 @@
 """Types and checks that the options of several commands share."""
 
 import errno
-import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import click
 
 from lus_ray.errors import InputError
+from lus_ray.storage.writable import refuse_unwritable as refuse_unwritable
 
 
 class PathOrUriType(click.ParamType):
@@ -41,21 +41,3 @@ def refuse_busy_port(host: str, port: int) -> None:
             raise InputError(
                 f"port {port} of {host} is in use; stop the program there, or choose another --port"
             ) from None
-
-
-def refuse_unwritable(folder: Path | str, name: str) -> None:
-    """Refuse a folder that cannot be created or written, before any work.
-
-    Raises:
-        InputError: it is below a file, or in a folder without write permission.
-    """
-    from lus_ray.storage.paths import is_remote
-
-    if is_remote(folder):
-        return
-    path = Path(folder).absolute()
-    existing = next(p for p in (path, *path.parents) if p.exists())
-    if not existing.is_dir():
-        raise InputError(f"{existing}: is a file; give {name} a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(f"{existing}: cannot be written to; give {name} another folder")

@@ -1,10 +1,9 @@
 """`lus demo`, `lus run` and `lus report`: an experiment on data, and its table."""
 
-import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from lus_ray.cli.options import (
     SIZES,
     refuse_unwritable,
 )  # fmt: skip
-from lus_ray.errors import InputError, LusError
+from lus_ray.errors import InputError
 
 SEED = "Of phantom clips, folds and training; another one repeats the experiment."
 
@@ -90,7 +89,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 def run(experiment: str, out: Path | str | None, size: str, smoke: bool, **options: Any) -> None:
     """Run the unfinished cells of EXPERIMENT and print its table; repeat it to resume."""
     size = "smoke" if smoke else size
-    _run(experiment, out or Path("runs") / f"{experiment}-{size}", size, **options)
+    _run(experiment, out or Path("runs") / f"{Path(experiment).stem}-{size}", size, **options)
 
 
 @click.command()
@@ -135,51 +134,33 @@ def _compare(locations: tuple[Path | str, ...], out: Path | None, as_json: bool)
 
 
 def _run(
-    name: str, out: Path | str, size: str, *, over: tuple[Path | str, ...] = (),
-    as_json: bool = False, show: Callable[[Any], str] | None = None, **options: Any,
+    name: str, out: Path | str, size: str, *, as_json: bool = False,
+    show: Callable[[Any], str] | None = None, **options: Any,
 ) -> None:  # fmt: skip
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
-    from lus_ray.storage import lease
+    from lus_ray.api import runs
 
-    refuse_unwritable(out, "--out")
-    lease.refuse_if_locked(out)
-    from lus_ray.orchestration import campaign, run_options
-    from lus_ray.orchestration.cluster import connection
-    from lus_ray.runs import external_images
-    from lus_ray.runs.layout import CELLS, RunFolder
-
-    connection.refuse_job_folder(out)
-    examples = [example for store in over for example in external_images.select_examples(store)]
-    request = run_options.build_request(
-        name, size=size, out=out, notify=partial(click.echo, err=True), **options
-    )
-    folder = RunFolder(out)
-    try:
-        campaign.run(request)
-    except LusError as error:
-        if error.exit_code == 1:  # cells failed: the finished ones are worth a report
-            with suppress(LusError):  # the cells' own error matters more
-                _report(folder, as_json)
-        raise
-    if examples:
-        folder.download_checkpoints()
-        number = external_images.draw(request.experiment, folder, examples)
-        click.echo(f"{number} images of external clips", err=True)
-        folder.upload(CELLS)
-    _report(folder, as_json, show)
+    output = _Output(as_json, show)
+    runs.execute(name, out, size, output=output, notify=partial(click.echo, err=True), **options)
 
 
-def _report(folder: Any, as_json: bool, show: Callable[[Any], str] | None = None) -> None:
-    """Write the report and print it, or what `show` makes of it."""
-    from lus_ray import report as reports
+def _report(folder: Any, as_json: bool) -> None:
+    from lus_ray.api import runs
 
-    def echo(report: reports.RunReport) -> None:
-        render = show or partial(reports.RunReport.text, colour=sys.stdout.isatty())
-        click.echo(report.json() if as_json else render(report))
+    runs.write_report(folder, _Output(as_json))
 
-    reports.write(folder.path, show=echo)
-    folder.upload(*reports.FILES)
-    if not as_json and show is None:
-        first = reports.FILES[0]
-        page = folder.path / first if folder.mirror is None else f"{folder.display_name}/{first}"
-        click.echo(f"report: {page}")
+
+@dataclass(frozen=True)
+class _Output:
+    """Prints a report as JSON, or as text or what `render` makes of it, and then where it is."""
+
+    as_json: bool
+    render: Callable[[Any], str] | None = None
+
+    def show(self, report: Any) -> None:
+        colour = sys.stdout.isatty()
+        render = self.render or (lambda report: report.text(colour=colour))
+        click.echo(report.json() if self.as_json else render(report))
+
+    def name_page(self, page: str) -> None:
+        if not self.as_json and self.render is None:
+            click.echo(f"report: {page}")

@@ -7,7 +7,7 @@ from zlib import crc32
 
 import numpy as np
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.clip import PHANTOM
 from lus_ray.evaluation import (
     arm_rows,

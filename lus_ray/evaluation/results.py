@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool, Float, Int
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.errors import FoldError, StoreError
 from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.folds import Fold

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.evaluation import mask_arms
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.schema import SplitCounts

@@ -1,5 +1,10 @@
 """Folds: disjoint sets of patients, assigned by group."""
 
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
 from lus_ray.folds.fold import SPLITS, Fold, Split, fingerprint, gate, read
 from lus_ray.folds.protocols import (
     AcrossDomains,
@@ -21,3 +26,13 @@ __all__ = [
     "across_domains", "fingerprint", "fixed_test", "gate", "k_fold", "official", "one_split",
     "read", "rotating", "write",
 ]  # fmt: skip
+
+
+class _Folds(ModuleType):
+    """Why a module that can be called: `lus_ray.folds(store)` has the name of this package."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return importlib.import_module("lus_ray.api.stores").folds(*arguments, **options)
+
+
+sys.modules[__name__].__class__ = _Folds

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.errors import FoldError
 from lus_ray.experiment import Experiment
 from lus_ray.folds import Fold

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, TypeAdapter
 
 import lus_ray
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.clip import Row
 from lus_ray.data import store
 from lus_ray.data.duplicates.overlap import LeftOut

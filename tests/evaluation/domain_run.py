@@ -6,7 +6,7 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.clip import MASK_SCHEMES
 from lus_ray.folds import Fold
 from lus_ray.metrics import segmentation

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.clip import BIOMARKERS, SCHEMA
 from lus_ray.data.store import LIGHT_COLUMNS
 from lus_ray.evaluation import report_json, results

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.evaluation import verdicts
 from lus_ray.evaluation.verdicts import MeasuredDifference, decide, holm_levels
 from lus_ray.folds import Fold

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.data import store
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError, FoldError, InputError, StoreError
