@@ -30,6 +30,20 @@ SHOWN_ITEMS = 20
 @click.option(
     "--labels", type=FOLDER, help="folder: the table of labels (default ROOT/labels.csv)."
 )
+@click.option(
+    "--init",
+    is_flag=True,
+    help="folder: write ROOT/labels.csv to be filled in, with all files; needs no STORE.",
+)
+@click.option(
+    "--patient-folders", is_flag=True, help="With --init: each folder below ROOT is one patient."
+)
+@click.option(
+    "--classes",
+    multiple=True,
+    metavar="NAME=A<B<C",
+    help="folder: classes of an own label, from least to most; NAME=A,B,C without an order.",
+)
 @click.option("--allow-text", is_flag=True, help="dicom: accept text burned in beside the fan.")
 @click.option("--strict", is_flag=True, help="Store nothing and exit with 2 if a file is skipped.")
 @click.option("--patients", type=int, help="phantom: how many patients.")
@@ -45,19 +59,26 @@ SHOWN_ITEMS = 20
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def ingest(
     source: str, root: Path | str, store: Path | str | None, max_side: int | None,
-    workers: int | None, missing_patient: str | None, labels: Path | None, allow_text: bool,
-    strict: bool, as_json: bool, **phantom: Any,
+    workers: int | None, missing_patient: str | None, labels: Path | None, init: bool,
+    patient_folders: bool, classes: tuple[str, ...], allow_text: bool, strict: bool, as_json: bool,
+    **phantom: Any,
 ) -> None:  # fmt: skip
     """Read the clips of SOURCE below ROOT into STORE (phantom needs no ROOT).
 
     SOURCE is covid_blues, pocovid, folder, dicom or phantom. STORE is a folder or
-    s3://bucket/folder.
+    s3://bucket/folder. For clips of your own: 'lus ingest folder ROOT --init' writes
+    ROOT/labels.csv with every file; fill it in, and read it with 'lus ingest folder ROOT STORE'.
+    A column that lus does not know is a label of your own if it has few classes.
     """
     from lus_ray.data.ingest.pipeline import ingest as read_source
 
+    if init or patient_folders:
+        _write_template(source, root, store, init=init, patient_folders=patient_folders)
+        return
+
     files: dict[str, Any] = {
         "max_side": max_side, "missing_patient": missing_patient, "labels": labels,
-        "allow_text": allow_text or None,
+        "allow_text": allow_text or None, "classes": classes or None,
     }  # fmt: skip
     own, others, kind = files, phantom, "phantom clips"
     origin: Path | str | None = root
@@ -85,6 +106,18 @@ def ingest(
             click.echo(f"  and {more} more; without --strict the ledger lists all", err=True)
         raise
     click.echo(json.dumps(summary.contents(), indent=1) if as_json else summary.text())
+
+
+def _write_template(
+    source: str, root: Path | str, store: Path | str | None, *, init: bool, patient_folders: bool
+) -> None:
+    from lus_ray.data.ingest.label_template import write_template
+
+    if not init:
+        raise InputError("--patient-folders is for --init; add it, or write the patients yourself")
+    if source != "folder" or store is not None or isinstance(root, str):
+        raise InputError("--init writes a table into a folder: lus ingest folder ROOT --init")
+    click.echo(write_template(root, patient_folders=patient_folders).text())
 
 
 @click.command()

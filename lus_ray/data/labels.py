@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from lus_ray.clip import DISEASES, NUM_SEVERITIES, SF_BINS, sf_class
+from lus_ray.clip import DISEASES, NUM_SEVERITIES, SCHEMA, SF_BINS, sf_class
 from lus_ray.errors import SchemaError
 
 
@@ -31,6 +31,13 @@ PNEUMONIA_DIAGNOSIS = Label("diagnosis", ("healthy", "pneumonia", "COVID-19 pneu
 
 LABELS = {label.name: label for label in (SEVERITY, SF_RATIO, DISEASE, DIAGNOSIS)}
 """Built-in labels by name. All but the diagnosis are columns of the clip table."""
+
+RESERVED = frozenset((
+    *LABELS, *SCHEMA.names, "fold", "split", "target", "probability", "outputs", "features",
+    "counts", "bins", "shard", "row_group", "row", "num_frames", "images", "copy", "target_frames",
+    "tracks", "lengths",
+))  # fmt: skip
+"""Names that a label of one's own cannot have: columns and keys of tables and batches."""
 
 CLASSES = {name: label.classes for name, label in LABELS.items()}
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePath
 from typing import Literal, get_args
 
+from lus_ray.data.labels import Label
 from lus_ray.errors import StoreError
 from lus_ray.storage.files import read_text, write_text
 from lus_ray.storage.paths import PathOrUri
@@ -41,13 +42,14 @@ class Ledger:
 
     `used` are files and folders that were read beside the clips: tables, masks; they need no entry.
     `unlisted` is the reason for an image or video that the reader did not ask for, `other_columns`
-    are columns of its tables that it does not know.
+    are columns of its tables that are not read, `labels` those that are labels of one's own.
     """
 
     entries: list[LedgerEntry] = field(default_factory=list)
     used: set[Path] = field(default_factory=set)
     unlisted: str = "not a file of this source"
     other_columns: list[str] = field(default_factory=list)
+    labels: dict[str, Label] = field(default_factory=dict)
 
     def skip(self, source: str, item: str, reason: str) -> None:
         self._add(source, item, "skipped", reason)

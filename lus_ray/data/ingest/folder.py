@@ -1,29 +1,14 @@
 """A folder of own videos and images, with a CSV file of labels.
 
-    lus ingest folder ROOT STORE            labels in ROOT/labels.csv
+    lus ingest folder ROOT --init           writes ROOT/labels.csv to be filled in
+    lus ingest folder ROOT STORE            reads the labels from ROOT/labels.csv
 
-file              path below ROOT; required
-patient           the unit of every split; required, see `missing_patient` for empty cells
-probe             convex, linear or phased
-zone, domain      any text
-mm_per_pixel      of the original file, before shrinking
-fps               overrides the container's
-severity          0-3
-frame_severity    one grade per frame, as 0;0;1, or in runs, as 0x30;1x12
-raters            one grade per rater, as 1;2;1
-sf_ratio          oxygen saturation in percent over the inspired fraction
-disease           one of the seven classes in `clip.DISEASES`
-B-lines: none     and any other of `clip.BIOMARKERS`: 1, 0, or empty for not judged
-mask_scheme       classes of the masks: dense, sparse, markers or bline; needs one of
-mask              a PNG of class ids, or a folder of them, 0.png, 1.png, ... for the frames
-polygons          a LabelMe JSON file, or a folder of them, 0.json, 1.json, ...
-coco              `file_name` of the image in ROOT/annotations.json, a COCO file
-
-Labels are stored as they are. A class, a grade or a biomarker that its column does not allow
-refuses the table: the others may be of another scale as well. A measurement out of range refuses
-its row, and so does a mask that does not fit its image. A file that is listed twice is refused with
-all its rows, as none of them is certain. A column close to a known name refuses the table; any
-other is skipped with a note.
+`COLUMNS` are the columns that it knows; only `file` and `patient` are required. Labels are stored
+as they are. A class, a grade or a biomarker that its column does not allow refuses the table: the
+others may be of another scale as well. A measurement out of range refuses its row, and so does a
+mask that does not fit its image. A file that is listed twice is refused with all its rows, as none
+of them is certain. A column close to a known name refuses the table; any other is a label of one's
+own where it is categorical (`own_labels`), or else skipped with a note.
 """
 
 from collections import Counter
@@ -33,49 +18,100 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lus_ray.clip import BIOMARKERS, DISEASES, MASK_SCHEMES, PROBES
-from lus_ray.data.ingest import label_table, mask_files
-from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_columns
+from lus_ray.clip import (
+    BIOMARKERS,
+    DISEASES,
+    ETIOLOGIES,
+    LEAST_BMI,
+    MASK_SCHEMES,
+    MOST_AGE,
+    MOST_BMI,
+    PNEUMONIAS,
+    PROBES,
+)
+from lus_ray.data.ingest import label_table, mask_files, own_labels
+from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_columns, find_close_values
 from lus_ray.data.ingest.source_files import name_clips, relative_name
+from lus_ray.data.labels import Label
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
 SOURCE = "folder"
-TEXTS = ("zone", "domain")
-CLASSES = {"probe": PROBES, "disease": DISEASES, "mask_scheme": tuple(MASK_SCHEMES)}
-NUMBERS = {"mm_per_pixel": (1e-6, 100.0), "fps": (1e-6, 10_000.0), "sf_ratio": (1e-6, 500.0)}
-GRADES = ("severity", "frame_severity", "raters")
-KNOWN = ("file", "patient", *GRADES, *TEXTS, *CLASSES, *NUMBERS, *mask_files.KINDS, *BIOMARKERS)
+TABLE, GUIDE = "labels.csv", "labels.txt"
+COLUMNS = {
+    "file": "the path of a video, image or DICOM file below the folder; required",
+    "patient": "the person, by a pseudonym: no patient is both trained on and tested; required",
+    "probe": ", ".join(PROBES[:-1]) + f" or {PROBES[-1]}",
+    "zone": "where on the chest, in any words, as L1 or R4",
+    "exam": "one examination of the patient, in any words, as its number",
+    "site": "the hospital or ward, in any words or by a pseudonym",
+    "device": "maker and model of the scanner, in any words",
+    "sex": "female or male, or f or m",
+    "age": f"in years, 0 to {MOST_AGE:g}; decimals are allowed",
+    "bmi": f"body mass index in kg/m2, {LEAST_BMI:g} to {MOST_BMI:g}",
+    "severity": "the grade of the clip: 0, 1, 2 or 3",
+    "disease": "one of: " + "; ".join(DISEASES),
+    "etiology": "of a pneumonia: " + ", ".join(ETIOLOGIES) + "; the disease is given as well",
+    "sf_ratio": "oxygen saturation in percent over the inspired fraction, as 95 / 0.21 = 452",
+    "raters": "one severity per rater, as 1;2;1",
+    "frame_severity": "one severity per frame, as 0;0;1, or in runs, as 0x30;1x12",
+    "domain": "a group of clips that were taken alike, in any words",
+    "mm_per_pixel": "millimetres per pixel of the original file",
+    "fps": "frames a second, where the video itself is wrong or has none",
+    "mask_scheme": "classes of the masks: " + ", ".join(MASK_SCHEMES) + "; with one of the next",
+    "mask": "a PNG of class ids, or a folder of them, 0.png, 1.png, ... for the frames",
+    "polygons": "a LabelMe JSON file, or a folder of them, 0.json, 1.json, ...",
+    "coco": "the `file_name` of the image in annotations.json, a COCO file in the folder",
+}
+"""The known columns and what they hold; `clip.BIOMARKERS` are columns too: 1, 0, or empty."""
+
+TEXTS = ("zone", "domain", "site", "device", "exam")
+CLASSES = {
+    "probe": PROBES, "disease": DISEASES, "etiology": ETIOLOGIES,
+    "mask_scheme": tuple(MASK_SCHEMES),
+}  # fmt: skip
+SEXES = {"female": "female", "male": "male", "f": "female", "m": "male"}
+NUMBERS = {
+    "mm_per_pixel": (1e-6, 100.0), "fps": (1e-6, 10_000.0), "sf_ratio": (1e-6, 500.0),
+    "age": (0.0, MOST_AGE), "bmi": (LEAST_BMI, MOST_BMI),
+}  # fmt: skip
+KNOWN = (*COLUMNS, *BIOMARKERS)
 
 
-def clips(root: Path, ledger: Ledger, *, labels: Path | None = None) -> Iterator[dict[str, Any]]:
+def clips(
+    root: Path, ledger: Ledger, *, labels: Path | None = None, classes: Sequence[str] = ()
+) -> Iterator[dict[str, Any]]:
     """One dict per row of the CSV file `labels` (by default ROOT/labels.csv), sorted by patient.
+
+    `classes` are those of own labels, each as `own_labels.parse_classes` reads it.
 
     Raises:
         SourceError: the CSV file or a required column is missing, or a column name or a class is
             unknown.
     """
-    path = Path(labels) if labels else root / "labels.csv"
+    path = Path(labels) if labels else root / TABLE
     header, rows = label_table.read(path, ("file", "patient"), KNOWN)
-    _check_header(path, header, rows, ledger)
-    classes = label_table.parse_all(rows, partial(_parse_classes, header=header))
+    _check_header(path, header)
+    ledger.labels = _find_labels(path, header, rows, classes, ledger)
+    own = tuple(ledger.labels)
+    labelled = label_table.parse_all(rows, partial(_parse_classes, header=header, own=own))
     annotations = mask_files.load_annotations(rows, root)
     found = [_find_file(row, root) for row in rows]
-    ledger.use(path, *mask_files.list_used(rows, root))
+    ledger.use(path, root / GUIDE, *mask_files.list_used(rows, root))
     ledger.unlisted = f"{path.name} has no row for this file"
     listed = Counter(file.resolve() for file in found if isinstance(file, Path))
     written = zip(found, rows, strict=True)
     paths = [PurePosixPath(_name_file(file, row, root)) for file, row in written]
     names = name_clips(paths, [_stem(path) for path in paths])
-    table = zip(rows, classes, found, names, strict=True)
-    for row, labelled, file, name in sorted(table, key=lambda line: _patient_then_file(line[0])):
+    table = zip(rows, labelled, found, names, strict=True)
+    for row, given, file, name in sorted(table, key=lambda line: _patient_then_file(line[0])):
         try:
             if isinstance(file, SourceError):
                 raise file
             if listed[file.resolve()] > 1:
                 reason = f"file {row.cells['file']!r} is listed more than once"
                 raise SourceError(f"{row.where}: {reason}")
-            columns = _parse_measurements(row, header) | labelled
+            columns = _parse_measurements(row, header) | given
             columns |= mask_files.mask_columns(row, root, annotations)
             yield {"file": file, "clip": f"{SOURCE}/{name}", **columns}
         except SourceError as error:
@@ -105,22 +141,44 @@ def _stem(file: PurePosixPath) -> str:
     return str(file.with_suffix("") if file.name else file)  # an empty cell, or a dot
 
 
-def _check_header(
-    path: Path, header: list[str], rows: Sequence[label_table.TableRow], ledger: Ledger
-) -> None:
-    unknown = [name for name in header if name not in KNOWN]
-    for name in unknown:
-        if close := find_close_columns(name, KNOWN, header):
+def _check_header(path: Path, header: list[str]) -> None:
+    for name in header:
+        if name not in KNOWN and (close := find_close_columns(name, KNOWN, header)):
             remedy = f"{did_you_mean(close)} Give it another name if it is something else"
             raise SourceError(f"{path}: column {name!r} is unknown{remedy}")
     mask_files.check_header(path, header)
-    for name in unknown:
-        if any(row.cells[name] for row in rows):
-            ledger.note(SOURCE, path.name, f"skipped unknown column {name!r}")
+
+
+def _find_labels(
+    path: Path,
+    header: list[str],
+    rows: Sequence[label_table.TableRow],
+    classes: Sequence[str],
+    ledger: Ledger,
+) -> dict[str, Label]:
+    """The labels of one's own in the table; a note for each other column that has any text."""
+    given, labels = own_labels.parse_classes(classes), dict[str, Label]()
+    for name in given:
+        if name in KNOWN:
+            raise SourceError(f"--classes: the classes of {name!r} are fixed; name another label")
+        if name not in header:
+            hint = did_you_mean(find_close_values(name, header))
+            raise SourceError(f"--classes: {path} has no column {name!r}{hint}")
+    for name in header:
+        if name in KNOWN or not any(row.cells[name] for row in rows):
+            continue
+        found = own_labels.find_label(name, rows, given.get(name))
+        if isinstance(found, Label):
+            labels[name] = found
+        else:
+            ledger.note(SOURCE, path.name, f"column {name!r} is not a label: {found}")
             ledger.other_columns.append(name)
+    return labels
 
 
-def _parse_classes(row: label_table.TableRow, header: list[str]) -> dict[str, Any]:
+def _parse_classes(
+    row: label_table.TableRow, header: list[str], own: Sequence[str]
+) -> dict[str, Any]:
     columns: dict[str, Any] = {
         name: row.one_of(name, allowed) for name, allowed in CLASSES.items() if name in header
     }
@@ -134,6 +192,14 @@ def _parse_classes(row: label_table.TableRow, header: list[str]) -> dict[str, An
     if any(value is not None for value in biomarkers.values()):
         values = (biomarkers.get(name) for name in BIOMARKERS)
         columns["biomarkers"] = [-1 if value is None else int(value) for value in values]
+    if "sex" in header:
+        sex = row.one_of("sex", SEXES, any_case=True)
+        columns["sex"] = sex and SEXES[sex]
+    if columns.get("etiology") and columns.get("disease") not in PNEUMONIAS:
+        reason = f"write the disease as well: {' or '.join(PNEUMONIAS)}"
+        raise SourceError(f"{row.where}: 'etiology' is {row.cells['etiology']!r}; {reason}")
+    if labels := {name: text for name in own if (text := own_labels.read_class(row, name))}:
+        columns["labels"] = labels
     return columns
 
 

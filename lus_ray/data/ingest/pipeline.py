@@ -21,6 +21,7 @@ from lus_ray.data import ledger as ledgers
 from lus_ray.data import store as stores
 from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
+from lus_ray.data.ingest import own_labels
 from lus_ray.data.ingest.conflicts import drop_conflicts
 from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.ingest.patients import unify_patients
@@ -63,8 +64,8 @@ def ingest(
     Raises:
         SkippedError: with `strict`, if anything was skipped.
         SourceError: no such source or option, nothing to read, or no clip that can be used.
-        StoreError: another ingest writes there, the ledger there is damaged, or the storage is
-            unreachable or not writable.
+        StoreError: another ingest writes there, the ledger there is damaged, a label has other
+            classes in another source, or the storage is unreachable or not writable.
     """
     start = time.perf_counter()
     reader = _load_reader(source, options)
@@ -86,6 +87,8 @@ def ingest(
             items = unify_patients(items, source, ledger, folder)
             if folder is not None:
                 items = drop_conflicts(items, folder, source, ledger)
+            own = {"labels": own_labels.describe(ledger.labels)}
+            stores.merge_labels(store, {**stores.read_sources(draft.folder), source: own})
             limits = limits or DecodeLimits()
             pool = IngestPool(source, ledger, limits, max_side, missing_patient, workers, folder)
         total = len(items)
@@ -111,6 +114,7 @@ def ingest(
             "missing_patient": missing_patient,
             "options": {name: str(value) for name, value in options.items()},
             "joined": sorted(joined),
+            "labels": own_labels.describe(ledger.labels),
         }
         stores.record_source(draft.folder, source, facts)  # read by `assign_groups`
         summary.num_groups = assign_groups(draft.folder, draft.beside).num_groups

@@ -8,7 +8,9 @@ from lus_ray.data.ingest.source_files import SourceFiles, relative_name
 from lus_ray.data.ledger import Action, Ledger, count_reasons
 from lus_ray.storage.paths import PathOrUri
 
-COUNTED = ("severity", "disease", "probe", "zone", "mask_scheme")
+COUNTED = (
+    "severity", "disease", "etiology", "probe", "zone", "site", "device", "sex", "mask_scheme",
+)  # fmt: skip
 
 
 @dataclass
@@ -18,6 +20,7 @@ class IngestSummary:
     `labels["biomarkers"]` counts clips with any biomarker judged, `labels["sf_ratio"]` clips by
     class. `actions` counts ledger entries; `num_groups` is that of the whole store. `num_files` are
     all files below ROOT, `reasons` the three most frequent ones of what was skipped, with counts.
+    `own_labels`: the classes by name of the label, with "<" where they are ordered.
     """
 
     source: str
@@ -32,6 +35,7 @@ class IngestSummary:
     actions: dict[str, int] = field(default_factory=dict)
     reasons: list[tuple[str, int]] = field(default_factory=list)
     other_columns: list[str] = field(default_factory=list)
+    own_labels: dict[str, str] = field(default_factory=dict)
     ledger: str = ""
     labels: dict[str, dict[str, int]] = field(default_factory=dict)
 
@@ -42,7 +46,7 @@ class IngestSummary:
     def add_clip(self, row: clip.Row) -> None:
         self.num_clips += 1
         self.num_frames += len(row["frames"])
-        values: dict[str, object] = {name: row[name] for name in COUNTED}
+        values: dict[str, object] = {name: row[name] for name in COUNTED} | (row["labels"] or {})
         values["biomarkers"] = None if row["biomarkers"] is None else "judged"
         ratio = row["sf_ratio"]
         values["sf_ratio"] = None if ratio is None else clip.SF_BINS[clip.sf_class(ratio)]
@@ -56,6 +60,10 @@ class IngestSummary:
         self.actions = {name: ledger.counts()[name] for name in get_args(Action)}
         self.reasons = count_reasons(ledger.entries)[:3]
         self.other_columns, self.ledger = ledger.other_columns, str(path)
+        self.own_labels = {
+            name: (" < " if label.ordered else ", ").join(label.classes)
+            for name, label in ledger.labels.items()
+        }
         names = {relative_name(path, found.root) for path in found} if found else set()
         items = {entry.item for entry in ledger.entries if entry.action == "skipped"}
         self.num_files, self.num_skipped_files = len(names), len(items & names)
@@ -72,8 +80,11 @@ class IngestSummary:
         lines.append(f"groups      {self.num_groups} in the whole store")
         actions = ", ".join(f"{num} {name}" for name, num in self.actions.items() if num)
         lines.append(f"ledger      {actions or 'nothing skipped or repaired'}: {self.ledger}")
+        for name, classes in self.own_labels.items():
+            lines.append(f"own label   {name!r}: {classes}")
         if self.other_columns:
-            lines.append("columns     not read: " + ", ".join(map(repr, self.other_columns)))
+            names = ", ".join(map(repr, self.other_columns))
+            lines.append(f"columns     not read, see the ledger: {names}")
         lines += [f"skipped     {count} x {reason}" for reason, count in self.reasons]
         if line := self.last_line():
             lines.append(f"{line}: see {self.ledger}")
