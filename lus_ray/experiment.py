@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from lus_ray.errors import ArmError
 from lus_ray.folds import Protocol
+from lus_ray.suggestions import suggest
 from lus_ray.tasks.task import with_arguments
 from lus_ray.training.recipe import Recipe as Recipe
 
@@ -190,14 +191,16 @@ class Experiment:
         for arm in self.arms:
             if arm.name == name:
                 return arm
-        raise ArmError(f"{self.name}: no arm {name!r}; it has {[arm.name for arm in self.arms]}")
+        known = [arm.name for arm in self.arms]
+        raise ArmError(f"{self.name}: no arm {name!r}{suggest(name, known)}")
 
     def at(self, size: str) -> "Experiment":
         """The experiment at a size; "full" is as published."""
         if size == "full":
             return self
         if size not in self.sizes:
-            raise ArmError(f"{self.name}: no size {size!r}; it has {['full', *self.sizes]}")
+            known = ["full", *self.sizes]
+            raise ArmError(f"{self.name}: no size {size!r}{suggest(size, known)}")
         shrunk = self.sizes[size]
         arms = tuple(_shrink(arm, shrunk) for arm in self.arms if arm.name not in shrunk.leave_out)
         return replace(self, folds=shrunk.folds or self.folds).with_arms(arms)

@@ -15,13 +15,13 @@ from lus_ray.errors import ArmError, LusError
 from lus_ray.evaluation import report_json, results
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.folds import read as read_folds
+from lus_ray.orchestration.early_checks import refuse_bad_places
 from lus_ray.runs import manifest, predictions
 from lus_ray.runs.layout import CELLS, FOLDS, REPORTS, RunFolder, open_for_reading
 from lus_ray.runs.manifest import RunRecord
 from lus_ray.runs.prepare import print_note
-from lus_ray.storage import lease
 from lus_ray.storage.paths import PathOrUri, parse
-from lus_ray.storage.writable import refuse_unwritable
+from lus_ray.suggestions import suggest
 
 if TYPE_CHECKING:
     from lus_ray.report import RunReport
@@ -127,7 +127,7 @@ class Run:
     def _check_arm(self, arm: str) -> None:
         names = [known.name for known in self.record.arms]
         if arm not in names:
-            raise ArmError(f"{self.path}: no arm {arm!r}; its arms are {'; '.join(names)}")
+            raise ArmError(f"{self.path}: no arm {arm!r}{suggest(arm, names)}")
 
 
 def open_run(location: Run | Path | str) -> Run:
@@ -188,15 +188,14 @@ def execute(
         CellError: cells failed; the report of the others is written.
     """
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
-    refuse_unwritable(out, "--out")
-    lease.refuse_if_locked(out)
-    from lus_ray.orchestration import campaign, run_options
-    from lus_ray.orchestration.cluster import connection
+    refuse_bad_places(study, out, [*over, *filter(None, [options.get("data")])])
+    from lus_ray.orchestration import run_options
     from lus_ray.runs import external_images
 
-    connection.refuse_job_folder(out)
     examples = [example for store in over for example in external_images.select_examples(store)]
     request = run_options.build_request(study, size=size, out=out, notify=notify, **options)
+    from lus_ray.orchestration import campaign  # imports Ray
+
     folder = RunFolder(out)
     try:
         campaign.run(request)

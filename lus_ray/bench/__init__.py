@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 from lus_ray.bench.report import BenchReport
 from lus_ray.errors import InputError, LusError
+from lus_ray.suggestions import suggest
 
 __all__ = ["MEASURES", "BenchReport", "run"]
 
@@ -41,7 +42,7 @@ def run(
     """
     for name in names:
         if name not in MEASURES:
-            raise InputError(f"no benchmark {name!r}; use {', '.join(MEASURES)}")
+            raise InputError(f"no benchmark {name!r}{suggest(name, MEASURES)}")
     date = datetime.now(UTC).isoformat(timespec="seconds")
     results, refused = {}, {}
     for name in names or MEASURES:

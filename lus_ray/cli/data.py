@@ -17,8 +17,8 @@ SHOWN_ITEMS = 20
 
 @click.command()
 @click.argument("source")
-@click.argument("root", type=PATH_OR_URI)
-@click.argument("store", type=PATH_OR_URI, required=False)
+@click.argument("root", type=PATH_OR_URI, required=False)
+@click.argument("store", type=PATH_OR_URI, required=False, metavar="STORE")
 @click.option("--max-side", type=AT_LEAST_ONE, help="Longest stored side in pixels (default 512).")
 @click.option(
     "--workers", type=AT_LEAST_ONE, help="Clips decoded or made at a time (default: one a CPU)."
@@ -58,20 +58,26 @@ SHOWN_ITEMS = 20
 @click.option("--scanners", help="phantom: varied (default), or same for all patients.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def ingest(
-    source: str, root: Path | str, store: Path | str | None, max_side: int | None,
+    source: str, root: Path | str | None, store: Path | str | None, max_side: int | None,
     workers: int | None, missing_patient: str | None, labels: Path | None, init: bool,
     patient_folders: bool, classes: tuple[str, ...], allow_text: bool, strict: bool, as_json: bool,
     **phantom: Any,
 ) -> None:  # fmt: skip
-    """Read the clips of SOURCE below ROOT into STORE (phantom needs no ROOT).
+    """Read the clips of SOURCE, a folder ROOT, into STORE: a folder or s3://bucket/folder.
 
-    SOURCE is covid_blues, pocovid, folder, dicom or phantom. STORE is a folder or
-    s3://bucket/folder. For clips of your own: 'lus ingest folder ROOT --init' writes
-    ROOT/labels.csv with every file; fill it in, and read it with 'lus ingest folder ROOT STORE'.
-    A column that lus does not know is a label of your own if it has few classes.
+    SOURCE is covid_blues, pocovid, folder or dicom; phantom clips are simulated and have no ROOT.
+    For clips of your own, --init writes ROOT/labels.csv with every file; fill it in, and read it. A
+    column that lus does not know is a label of your own if it has few classes.
+
+    \b
+    lus ingest folder ROOT --init
+    lus ingest folder ROOT STORE
+    lus ingest phantom STORE --patients 50
     """
     from lus_ray.data.ingest.pipeline import ingest as read_source
+    from lus_ray.data.ingest.pipeline import load_reader
 
+    load_reader(source, {})
     if init or patient_folders:
         _write_template(source, root, store, init=init, patient_folders=patient_folders)
         return
@@ -91,7 +97,8 @@ def ingest(
             raise InputError("phantom has no ROOT; write 'lus ingest phantom STORE'")
         store, origin = root, None
     if store is None:
-        raise InputError("no STORE given; write 'lus ingest SOURCE ROOT STORE'")
+        places = "STORE" if source == "phantom" else "ROOT STORE"
+        raise InputError(f"no STORE given; write 'lus ingest {source} {places}'")
     refuse_unwritable(store, "STORE")
     options = {name: value for name, value in own.items() if value is not None}
     try:
@@ -109,13 +116,18 @@ def ingest(
 
 
 def _write_template(
-    source: str, root: Path | str, store: Path | str | None, *, init: bool, patient_folders: bool
+    source: str,
+    root: Path | str | None,
+    store: Path | str | None,
+    *,
+    init: bool,
+    patient_folders: bool,
 ) -> None:
     from lus_ray.data.ingest.label_template import write_template
 
     if not init:
         raise InputError("--patient-folders is for --init; add it, or write the patients yourself")
-    if source != "folder" or store is not None or isinstance(root, str):
+    if source != "folder" or store is not None or not isinstance(root, Path):
         raise InputError("--init writes a table into a folder: lus ingest folder ROOT --init")
     click.echo(write_template(root, patient_folders=patient_folders).text())
 

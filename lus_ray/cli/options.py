@@ -25,6 +25,7 @@ class PathOrUriType(click.ParamType):
 PATH_OR_URI = PathOrUriType()
 
 FOLDER = click.Path(path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 SIZES = ("smoke", "demo", "laptop", "full")
 AT_LEAST_ONE, NOT_NEGATIVE = click.IntRange(min=1), click.IntRange(min=0)
 

@@ -12,12 +12,14 @@ import click
 
 from lus_ray.cli.options import (
     AT_LEAST_ONE,
+    FILE,
     FOLDER,
     NOT_NEGATIVE,
     PATH_OR_URI,
     SIZES,
     refuse_unwritable,
 )  # fmt: skip
+from lus_ray.cli.study_help import StudyCommand
 from lus_ray.errors import InputError
 
 SEED = "Of phantom clips, folds and training; another one repeats the experiment."
@@ -42,14 +44,12 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     _run("biomarkers", out, "demo", seed=seed, as_json=as_json, show=show)
 
 
-@click.command()
-@click.argument("experiment")
+@click.command(cls=StudyCommand)
+@click.argument("experiment", metavar="STUDY")
 @click.option(
     "--data", type=PATH_OR_URI, help="A store or its URI; smoke makes phantom clips without one."
 )
-@click.option(
-    "--out", type=PATH_OR_URI, help="Run folder or its URI (default runs/EXPERIMENT-SIZE)."
-)
+@click.option("--out", type=PATH_OR_URI, help="Run folder or its URI (default runs/STUDY-SIZE).")
 @click.option("--size", type=click.Choice(SIZES), default="full", show_default=True)
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
@@ -61,11 +61,11 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     "with a larger number to add seeds (default 1, or those of the run folder).",
 )  # fmt: skip
 @click.option("--samples", type=AT_LEAST_ONE, help="Search hyperparameters with this many samples.")
-@click.option("--splits", type=FOLDER, help="Use the folds of a JSON file like folds.json.")
+@click.option("--splits", type=FILE, help="Use the folds of a JSON file like folds.json.")
 @click.option(
     "--weights",
     help="Initialise matching networks from a weights file, a checkpoint folder, or published "
-    "weights by name.",
+    "weights: a NAME of 'lus weights', or NAME=FILE where it cannot be downloaded.",
 )
 @click.option(
     "--domains", help="Names of the compared domains in the store, in the experiment's order: A,B"
@@ -87,7 +87,7 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def run(experiment: str, out: Path | str | None, size: str, smoke: bool, **options: Any) -> None:
-    """Run the unfinished cells of EXPERIMENT and print its table; repeat it to resume."""
+    """Run the unfinished cells of a study and print its table; repeat it to resume."""
     size = "smoke" if smoke else size
     _run(experiment, out or Path("runs") / f"{Path(experiment).stem}-{size}", size, **options)
 
@@ -137,7 +137,11 @@ def _run(
     name: str, out: Path | str, size: str, *, as_json: bool = False,
     show: Callable[[Any], str] | None = None, **options: Any,
 ) -> None:  # fmt: skip
-    from lus_ray.api import runs
+    from lus_ray.orchestration.early_checks import refuse_bad_places
+
+    stores = [*options.get("over", ()), *filter(None, [options.get("data")])]
+    refuse_bad_places(name, out, stores)
+    from lus_ray.api import runs  # imports torch
 
     output = _Output(as_json, show)
     runs.execute(name, out, size, output=output, notify=partial(click.echo, err=True), **options)

@@ -15,15 +15,26 @@ from lus_ray.errors import InputError, LusError
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True)
 def weights(name: str | None, as_json: bool) -> None:
-    """Download the published weights NAME, or list all names."""
+    """Download the published weights NAME, check NAME=FILE, or list all names.
+
+    Weights whose publisher gives no whole checksum are not downloaded: fetch the file by hand, and
+    give it to 'lus run STUDY --weights NAME=FILE', which checks the known digits.
+    """
     from lus_ray.nets.pretrained import published
 
     if name is None:
-        known = {k: {"url": w.url, "sha256": w.sha256} for k, w in published.PUBLISHED.items()}
-        lines = "\n".join(f"{k:<20} {w['url']}" for k, w in known.items())
-        click.echo(json.dumps(known, indent=1) if as_json else lines)
+        known = {
+            name: {"url": w.url, "sha256": w.sha256, "download": w.can_be_downloaded}
+            for name, w in published.PUBLISHED.items()
+        }
+        lines = (
+            f"{name:<22} {'download' if w['download'] else 'NAME=FILE':<9} {w['url']}"
+            for name, w in known.items()
+        )
+        click.echo(json.dumps(known, indent=1) if as_json else "\n".join(lines))
         return
-    path = published.fetch(name)
+    published.get(name.partition("=")[0])  # a path alone is no name
+    path = published.find(name)
     click.echo(json.dumps({"name": name, "path": str(path)}) if as_json else str(path))
 
 

@@ -27,6 +27,10 @@ class Protocol(typing.Protocol):
         """Folds over the patients of an index (`lus_ray.data.store.read_index`)."""
         ...
 
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of the folds that `assign` gives."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """The protocol as JSON values."""
         ...
@@ -47,6 +51,9 @@ class Parts(_Named):
     shares: tuple[float, ...]
     roles: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     stratify: str | None
+
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(range(len(self.roles)))
 
     def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         parts = split_groups(index, self.shares, seed=seed, stratify=self.stratify)
@@ -72,6 +79,9 @@ class KFold(_Named):
     one_in: int
     stratify: str | None
 
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(range(self.k))
+
     def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         folds = []
         tests = split_groups(index, _equal(self.k), seed=seed, stratify=self.stratify)
@@ -91,6 +101,9 @@ class AcrossDomains(_Named):
     k: int
     val: bool
 
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(range(self.k))
+
     def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         patients = set(index["patient"].to_pylist())
         splits = split_by_domain(index, self.k, seed=seed, val=self.val)
@@ -105,6 +118,9 @@ class Official:
     """Published folds in a JSON file: `{"folds": [{"number", "train", ...}]}`."""
 
     path: Path
+
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(fold.number for fold in read(self.path))
 
     def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         """The folds of the file over those of its patients that are in the index, without chance.

@@ -3,28 +3,25 @@
 import fnmatch
 import importlib
 import json
-import pkgutil
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.store import read_sources
 from lus_ray.errors import ArmError, CheckpointError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import official
-from lus_ray.nets.pretrained.published import fetch
+from lus_ray.nets.pretrained import published
+from lus_ray.orchestration import studies
 from lus_ray.runs.cohort import check_names
 from lus_ray.runs.layout import PHANTOM
 from lus_ray.runs.plan import RunRequest
 from lus_ray.storage.paths import PathOrUri, join
+from lus_ray.suggestions import suggest
 from lus_ray.tasks.task import with_arguments
 from lus_ray.training import checkpoint
-
-MAX_CLOSE = 3
-"""Arms that an error message suggests."""
 
 
 def build_request(
@@ -46,7 +43,7 @@ def build_request(
         notify(f"note: these start from --weights: {', '.join(initialised)}")
     more = {"data": data, "weak": weak, "domains": domains, "seeds": seeds}
     command = format_command(name, size, options | more)
-    numbers, names = parse_folds(folds), parse_domains(experiment, domains)
+    numbers, names = parse_folds(chosen, folds), parse_domains(experiment, domains)
     if data is None:
         data = make_phantom_store(experiment, size, out, notify, seed=seed or 0)
     return RunRequest(
@@ -57,11 +54,7 @@ def build_request(
 
 def find_experiment(name: str) -> Experiment:
     """The experiment of the module `experiments/<name>.py`; InputError if there is none."""
-    folder = importlib.import_module("experiments").__path__
-    known = sorted(module.name for module in pkgutil.iter_modules(folder))
-    if name not in known:
-        hint = did_you_mean(find_close_values(name, known))
-        raise InputError(f"no experiment {name!r}; there are {', '.join(known)}{hint}")
+    studies.refuse_unknown(name)
     return importlib.import_module(f"experiments.{name}").EXPERIMENT
 
 
@@ -90,16 +83,21 @@ def apply_options(
     if arms:
         chosen = chosen.only(match_arms(chosen.name, [arm.name for arm in chosen.arms], arms))
     if weights is not None:
-        path = Path(weights)
-        chosen = _initialise(chosen, path.resolve() if path.exists() else fetch(weights))
+        chosen = _initialise(chosen, published.find(weights))
     return chosen
 
 
-def parse_folds(text: str | None) -> tuple[int, ...]:
+def parse_folds(experiment: Experiment, text: str | None) -> tuple[int, ...]:
+    """The fold numbers of "0,2"; InputError for another text or numbers it does not have."""
     try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
+        numbers = tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError:
         raise InputError(f"--folds {text}: write numbers with commas, such as 0,2") from None
+    known = experiment.folds.numbers()
+    if unknown := [number for number in numbers if number not in known]:
+        listed = ", ".join(map(str, known))
+        raise InputError(f"--folds {text}: no fold {unknown[0]}; {experiment.name} has {listed}")
+    return numbers
 
 
 def parse_domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
@@ -116,14 +114,20 @@ def format_command(name: str, size: str, options: dict[str, Any]) -> str:
         "data", "arms", "folds", "seed", "seeds", "samples", "weights", "splits", "domains",
     ):  # fmt: skip
         if (value := options.get(key)) is not None:
-            if key in ("data", "weights", "splits") and Path(value).exists():
-                value = Path(value).resolve()
+            if key in ("data", "weights", "splits"):
+                value = _make_absolute(str(value))
             words += [f"--{key}", str(value)]
     if options.get("weak"):
         words.append("--weak")
     for setting in options.get("settings", ()):
         words += ["--set", setting]
     return shlex.join(words)
+
+
+def _make_absolute(text: str) -> str:
+    """An existing path, also that of NAME=FILE, as seen from any folder; other text as it is."""
+    name, equals, file = ("", "", text) if Path(text).exists() else text.partition("=")
+    return f"{name}{equals}{Path(file).resolve()}" if file and Path(file).exists() else text
 
 
 def make_phantom_store(
@@ -155,9 +159,7 @@ def match_arms(study: str, names: Sequence[str], arms: str) -> tuple[str, ...]:
                 break
         else:
             wrong = parts[start].strip()
-            hint = did_you_mean(find_close_values(wrong, names)[:MAX_CLOSE])
-            listed = "; ".join(names)
-            raise ArmError(f"{study}: no arm {wrong!r}; its arms are {listed}{hint}")
+            raise ArmError(f"{study}: no arm {wrong!r}{suggest(wrong, names)}")
     return tuple(matches)
 
 
@@ -195,7 +197,7 @@ def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
     in_recipe = ".recipe." in key
     known = sorted({field.name for field in fields(Recipe)} - {"augment"})
     if in_recipe and path not in known:
-        raise InputError(f"--set {setting}: a recipe has {known}")
+        raise InputError(f"--set {setting}: a recipe has no {path!r}{suggest(path, known)}")
     arms, num_changed = [], 0
     for arm in experiment.arms:
         changed = arm
@@ -216,5 +218,7 @@ def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
             changed = replace(changed, task=with_arguments(changed.task, {"members": copies}))
         arms.append(changed)
     if not num_changed:
-        raise InputError(f"--set {setting}: no arm takes it")
+        raise InputError(
+            f"--set {setting}: no arm takes it; see 'lus run {experiment.name} --help'"
+        )
     return tuple(arms)

@@ -29,6 +29,7 @@ from lus_ray.errors import CellError, CheckpointError, InputError, LusError
 from lus_ray.nets.encoder import load_encoder
 from lus_ray.nets.pretrained import weights
 from lus_ray.storage import files, paths
+from lus_ray.suggestions import suggest
 
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
@@ -294,7 +295,7 @@ def _factory(description: Mapping[str, Any], module: Any, kind: str) -> Callable
         ) from error
     if name not in module.__all__:
         raise CheckpointError(
-            f"no {kind} {name!r} in this version; it has {sorted(module.__all__)}"
+            f"no {kind} {name!r} in this version{suggest(str(name), sorted(module.__all__))}"
         )
     values = {key: _from_json(value) for key, value in arguments.items()}
     target = getattr(module, name)

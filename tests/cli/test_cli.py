@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from lus_ray import cli
+from lus_ray.cli import study_help
 from lus_ray.data import store
 from lus_ray.storage import paths
 from tests.evaluation.run_folders import arm, write_cell, write_run
@@ -46,6 +48,35 @@ def test_help_names_every_command_without_loading_torch_or_ray():
         assert f"\n  {name} " in text.stdout
 
 
+def test_help_lists_the_studies_without_loading_torch_or_ray():
+    probe = (
+        "import sys; from lus_ray.cli import main; main(['run', '--help'], standalone_mode=False); "
+        "print({'torch', 'ray', 'sklearn', 'pyarrow'} & set(sys.modules))"
+    )
+    text = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT)
+    assert text.stdout.endswith("set()\n")
+    assert re.search(r"\n  biomarkers +Biomarkers: a backbone predicts", text.stdout)
+
+
+@pytest.mark.parametrize("words", [(), ("--size", "demo")])
+def test_help_on_a_study_shows_its_arms_sizes_and_settings(words):
+    done = lus("run", "biomarkers", *words, "--help")
+    assert done.exit_code == 0
+    assert "\n  Table     Gare et al. 2022" in done.stdout
+    assert "\n  smoke   99 arms, 3 folds, up to 2 epochs, 24 phantom patients\n" in done.stdout
+    experts = (
+        "\n  {DT | SVM | RF | AB | NN | MLP | MLP-L} on biomarkers, {severity | sf_ratio | dis"
+    )
+    assert (experts in done.stdout) == (not words)
+    assert re.search(r"\n  arm\.recipe\.epochs +1(00|2)\n", done.stdout)
+
+
+def test_names_are_grouped_by_their_first_and_last_words():
+    names = ("a on x, s", "b on x, s", "a on x, t", "b on x, t", "c", "c d", "e")
+    lines = list(study_help.group_names(names))
+    assert lines == ["{a | b} on x, {s | t}", "c", "c d", "e"]
+
+
 def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
@@ -70,8 +101,8 @@ def test_a_process_whose_output_nobody_reads_ends_quietly(phantom_store):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["run"], "Missing argument 'EXPERIMENT'; see 'lus run --help'"),
-        (["run", "cats"], "no experiment 'cats'; there are biomarkers"),
+        (["run"], "Missing argument 'STUDY'; see 'lus run --help'"),
+        (["run", "cats"], "no study 'cats'; the nearest of"),
         (["run", "frame_score"], "; did you mean 'frame_scores'?"),
         (["run", "biomarkers", "--size", "laptop", "--data", "nowhere"], "lus ingest SOURCE ROOT"),
         (["run", "biomarkers"], "needs clips; give --data STORE"),
@@ -79,16 +110,25 @@ def test_a_process_whose_output_nobody_reads_ends_quietly(phantom_store):
         (["run", "biomarkers", "--size", "huge"], "'huge' is not one of 'smoke'"),
         ([*SMOKE, "--arms", "e2e cats"], "no arm 'e2e cats'"),
         ([*SMOKE, "--folds", "a"], "--folds a: write numbers"),
+        ([*SMOKE, "--folds", "0,9"], "--folds 0,9: no fold 9; biomarkers has 0, 1, 2"),
+        ([*SMOKE, "--splits", "nowhere.json"], "File 'nowhere.json' does not exist"),
+        ([*SMOKE, "--splits", f"{ROOT}/pyproject.toml"], "pyproject.toml: no folds here"),
+        ([*SMOKE, "--data", f"{ROOT}/tests"], "tests: no clips here; make a store with"),
         ([*SMOKE, "--set", "epochs=3"], "write arm.recipe.epochs=3"),
         ([*SMOKE, "--set", "arm.recipe.epochs"], "write arm.recipe.epochs=3"),
-        ([*SMOKE, "--set", "arm.recipe.eppochs=3"], "a recipe has"),
+        ([*SMOKE, "--set", "arm.recipe.eppochs=3"], "no 'eppochs'; did you mean 'epochs'?"),
         ([*SMOKE, "--set", "arm.recipe.epochs=x"], "epochs is 'x'"),
-        ([*SMOKE, "--set", "arm.task.nothing=1"], "no arm takes it"),
-        ([*SMOKE, "--weights", "vgg"], "vgg"),
+        ([*SMOKE, "--set", "arm.task.nothing=1"], "no arm takes it; see 'lus run biomar"),
+        ([*SMOKE, "--weights", "vgg"], "vgg: neither a file nor published weights; known: 'r"),
+        ([*SMOKE, "--weights", "i3d-r50-kinetics"], "give --weights i3d-r50-kinetics=FILE"),
+        ([*SMOKE, "--weights", "i3d-r50-kinetics=no"], "no: no such file; give i3d-r50-kin"),
         ([*SMOKE, "--domains", "A,B"], "biomarkers compares no domains"),
         ([*SMOKE, "--out", f"{ROOT}/README.md"], "is a file; give --out a folder"),
-        ([*SMOKE, "--arms", "e2e severty"], "; did you mean 'e2e severity'?"),
-        (["ingest", "floppy", "a", "b"], "floppy"),
+        ([*SMOKE, "--arms", "e2e severty"], "; did you mean 'e2e severity'"),
+        (["ingest"], "Missing argument 'SOURCE'"),
+        (["ingest", "phantom"], "no STORE given; write 'lus ingest phantom STORE'"),
+        (["ingest", "folder"], "no STORE given; write 'lus ingest folder ROOT STORE'"),
+        (["ingest", "floppy"], "no source 'floppy'; known: 'covid_blues'"),
         (["ingest", "covid_blue", "a", "b"], "; did you mean 'covid_blues'?"),
         (["ingest", "folder", "nowhere", "b"], "nowhere"),
         (["ingest", "folder", "a", "s", "--max-side", "0"], "0 is not in the range x>=1"),

@@ -30,11 +30,12 @@ from lus_ray.clip import (
     PROBES,
 )
 from lus_ray.data.ingest import label_table, mask_files, own_labels
-from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_columns, find_close_values
+from lus_ray.data.ingest.did_you_mean import find_close_columns
 from lus_ray.data.ingest.source_files import name_clips, relative_name
 from lus_ray.data.labels import Label
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
+from lus_ray.suggestions import did_you_mean, find_close
 
 SOURCE = "folder"
 TABLE, GUIDE = "labels.csv", "labels.txt"
@@ -162,7 +163,7 @@ def _find_labels(
         if name in KNOWN:
             raise SourceError(f"--classes: the classes of {name!r} are fixed; name another label")
         if name not in header:
-            hint = did_you_mean(find_close_values(name, header))
+            hint = did_you_mean(find_close(name, header))
             raise SourceError(f"--classes: {path} has no column {name!r}{hint}")
     for name in header:
         if name in KNOWN or not any(row.cells[name] for row in rows):

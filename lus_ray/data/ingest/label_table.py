@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
 from lus_ray.data.ingest import csv_file
-from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.patient_names import fold_name
 from lus_ray.errors import SourceError
+from lus_ray.suggestions import did_you_mean, find_close
 
 T = TypeVar("T")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -42,7 +42,7 @@ class TableRow:
         text = self.cells[column].lower() if any_case else self.cells[column]
         if not text or text in allowed:
             return text or None
-        close = find_close_values(text, allowed)
+        close = find_close(text, allowed)
         remedy = did_you_mean(close) or f"; write one of {', '.join(allowed)}, or nothing"
         raise SourceError(f"{self._at(column)}{remedy}")
 

@@ -14,12 +14,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.ingest.label_table import MISSING_CODES, TableRow
 from lus_ray.data.ingest.patients import NO_NAMES
 from lus_ray.data.labels import LABELS, RESERVED, Label
 from lus_ray.data.patient_names import fold_name
 from lus_ray.errors import SourceError
+from lus_ray.suggestions import did_you_mean, find_close
 
 MOST_CLASSES, LEAST_CLIPS, LONGEST = 12, 2, 40
 NAME = re.compile(r"[^\W\d_][\w -]{0,39}")
@@ -63,7 +63,7 @@ def find_label(name: str, rows: Sequence[TableRow], given: Label | None = None) 
     if given is not None:
         for row, value in cells:
             if value not in given.classes:
-                close = did_you_mean(find_close_values(value, given.classes))
+                close = did_you_mean(find_close(value, given.classes))
                 remedy = close or f"; --classes lists {', '.join(given.classes)}"
                 raise SourceError(f"{row.where}: {name!r} is {value!r}{remedy}")
         return given

@@ -23,7 +23,6 @@ from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.data.duplicates.groups import assign_groups
 from lus_ray.data.ingest import own_labels
 from lus_ray.data.ingest.conflicts import drop_conflicts
-from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.ingest.patients import unify_patients
 from lus_ray.data.ingest.simulation import SimulatedClips, SimulationPool
 from lus_ray.data.ingest.source_files import walk, write_rest, write_unreadable
@@ -32,6 +31,7 @@ from lus_ray.data.ingest.workers import IngestPool
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SkippedError, SourceError
 from lus_ray.storage.paths import PathOrUri, is_remote, join
+from lus_ray.suggestions import suggest
 
 Progress = Callable[[int, int, int], None]
 """Called after each clip with clips done, clips in all, frames done."""
@@ -68,7 +68,7 @@ def ingest(
             classes in another source, or the storage is unreachable or not writable.
     """
     start = time.perf_counter()
-    reader = _load_reader(source, options)
+    reader = load_reader(source, options)
     if missing_patient not in ("refuse", "own"):
         raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
     folder = _check_root(root)  # before anything is created where the store will be
@@ -127,16 +127,16 @@ def list_sources() -> list[str]:
     return [name for name in _module_names() if hasattr(_module(name), "clips")]
 
 
-def _load_reader(source: str, options: dict[str, Any]) -> ModuleType:
+def load_reader(source: str, options: dict[str, Any]) -> ModuleType:
+    """The module of a source; SourceError if there is none, or it lacks an option."""
     if source not in _module_names() or not hasattr(_module(source), "clips"):
         known = list_sources()
-        hint = did_you_mean(find_close_values(source, known))
-        raise SourceError(f"no source {source!r}; there are {', '.join(known)}{hint}")
+        raise SourceError(f"no source {source!r}{suggest(source, known)}")
     reader = _module(source)
     allowed = list(inspect.signature(reader.clips).parameters)[2:]
     if unknown := sorted(set(options) - set(allowed)):
-        names = ", ".join(allowed) or "none"
-        raise SourceError(f"source {source!r} has no option {unknown[0]!r}; its options: {names}")
+        hint = suggest(unknown[0], allowed)
+        raise SourceError(f"source {source!r} has no option {unknown[0]!r}{hint}")
     return reader
 
 

@@ -44,6 +44,13 @@ def list_shards(store: PathOrUri, source: str | None = None) -> list[PathOrUri]:
     return [path for path in shards if source is None or source_of_shard(path) == source]
 
 
+def require_shards(store: PathOrUri) -> list[PathOrUri]:
+    """The shards of a store; StoreError where there are none."""
+    if shards := list_shards(store):
+        return shards
+    raise StoreError(f"{store}: no clips here; make a store with 'lus ingest SOURCE ROOT STORE'")
+
+
 def source_of_shard(shard: PathOrUri) -> str:
     return basename(shard).rpartition("-")[0]
 
@@ -74,12 +81,7 @@ def read_index(store: PathOrUri, columns: Sequence[str] = LIGHT_COLUMNS) -> pa.T
     Raises:
         StoreError: there is no store here, or a shard is damaged.
     """
-    paths = list_shards(store)
-    if not paths:
-        raise StoreError(
-            f"{store}: no clips here; make a store with 'lus ingest SOURCE ROOT STORE'"
-        )
-    return index_shards(paths, columns)
+    return index_shards(require_shards(store), columns)
 
 
 def index_shards(paths: Sequence[PathOrUri], columns: Sequence[str] = LIGHT_COLUMNS) -> pa.Table:

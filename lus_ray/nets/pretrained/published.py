@@ -1,7 +1,8 @@
 """Published weights: addresses, checksums, download and cache.
 
-Where only the eight digits of the SHA-256 in torchvision's file name are known, they detect
-damage, not malice; PyTorchVideo publishes no checksum. The reader of the files runs no code.
+Only files with a whole published SHA-256 are downloaded. torchvision's file names hold its first
+eight digits, which detect damage, not malice, and PyTorchVideo publishes none: such files are taken
+from a path that the user gives. The reader of the files runs no code.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from lus_ray.errors import FetchError, InputError
 from lus_ray.storage.paths import cache_root
+from lus_ray.suggestions import suggest
 
 MAX_BYTES = 1 << 30
 TIMEOUT_S = 30.0
@@ -21,14 +23,18 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """Address of a file and the known first hexadecimal digits of its SHA-256."""
+    """Address of a file and the known first hexadecimal digits of its SHA-256, up to all 64."""
 
     url: str
-    sha256: str | None
+    sha256: str
 
     @property
     def file_name(self) -> str:
         return self.url.rpartition("/")[2]
+
+    @property
+    def can_be_downloaded(self) -> bool:
+        return len(self.sha256) == 64
 
 
 PUBLISHED = {
@@ -47,18 +53,51 @@ PUBLISHED = {
         "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth", "b0353104"
     ),
     "i3d-r50-kinetics": PublishedFile(
-        "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/I3D_8x8_R50.pyth", None
+        "https://dl.fbaipublicfiles.com/pytorchvideo/model_zoo/kinetics/I3D_8x8_R50.pyth", ""
     ),
 }
 """ImageNet weights of torchvision (IMAGENET1K_V1) for TSM, ResNets and the encoders of segmenters;
 Kinetics-400 for I3D."""
 
 
-def fetch(name: str) -> Path:
-    """The official file of a name in `PUBLISHED` (else InputError); otherwise as `download`."""
+def find(text: str) -> Path:
+    """The weights that `--weights` names: a path, a published name, or NAME=FILE.
+
+    Raises:
+        InputError: there is no such path or name, NAME cannot be downloaded, or FILE is another.
+        FetchError: as `download`.
+    """
+    name, equals, file = text.partition("=")
+    if Path(text).exists():
+        return Path(text).resolve()
+    published = get(name)
+    if equals:
+        return check_file(name, Path(file))
+    if not published.can_be_downloaded:
+        raise InputError(
+            f"{name}: its publisher gives no whole checksum, so it is not downloaded; fetch "
+            f"{published.url} by hand and give --weights {name}=FILE"
+        )
+    return download(published, cache_root())
+
+
+def get(name: str) -> PublishedFile:
+    """The published file of a name; InputError if there is none."""
     if name not in PUBLISHED:
-        raise InputError(f"no official weights {name!r}; there are {', '.join(PUBLISHED)}")
-    return download(PUBLISHED[name], cache_root())
+        raise InputError(f"{name}: neither a file nor published weights{suggest(name, PUBLISHED)}")
+    return PUBLISHED[name]
+
+
+def check_file(name: str, file: Path) -> Path:
+    """The file, if it is the published one by the known digits of its checksum, else InputError."""
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; give {name}=FILE")
+    if not _hash(file).startswith(digits := get(name).sha256):
+        raise InputError(
+            f"{file}: not {name}: its SHA-256 is {_hash(file)[:12]}..., not {digits[:12]}...; "
+            "fetch it again"
+        )
+    return file.resolve()
 
 
 def download(published: PublishedFile, folder: Path) -> Path:
@@ -71,9 +110,7 @@ def download(published: PublishedFile, folder: Path) -> Path:
     target = folder / published.file_name
     try:
         if target.exists():
-            with target.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-            _check(digest, published, f"{target} is damaged; remove it")
+            _check(_hash(target), published, f"{target} is damaged; remove it")
             return target
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder) as aside:
@@ -101,8 +138,13 @@ def _copy(url: str, target: Path) -> str:
     return digest.hexdigest()
 
 
+def _hash(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def _check(digest: str, published: PublishedFile, trouble: str) -> None:
-    if published.sha256 is not None and not digest.startswith(published.sha256):
+    if digest != published.sha256:
         raise FetchError(
             f"{trouble} (SHA-256 {digest[:12]}..., expected {published.sha256[:12]}...)"
         )

@@ -8,7 +8,6 @@ import secrets
 import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import ray
@@ -19,7 +18,6 @@ from lus_ray.loopback import exempt_from_proxies
 from lus_ray.orchestration.cluster import ray_private
 from lus_ray.orchestration.cluster.session_folder import choose_session_folder, find_home_problem
 from lus_ray.orchestration.cluster.watchdog import ClusterWatchdog
-from lus_ray.storage.paths import PathOrUri
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -145,16 +143,6 @@ def _resolve_client_address(address: str) -> str:
         return gcs_address()
     finally:
         client.disconnect()
-
-
-def refuse_job_folder(out: PathOrUri) -> None:
-    """Raise InputError for a run in the working directory of a job, which is deleted with it."""
-    is_job = bool(os.environ.get(ray_private.JOB_CONFIG))
-    if is_job and isinstance(out, Path) and out.resolve().is_relative_to(Path.cwd()):
-        raise InputError(
-            f"--out {out}: a job's working directory is deleted with the job; give a URI "
-            "(s3://bucket/runs) or a folder that all machines share"
-        )
 
 
 def _without_job_variables(variables: dict[str, str]) -> dict[str, str]:

@@ -146,7 +146,8 @@ def test_a_file_listed_twice_under_two_patients_is_refused(read):
 MISSPELT = {"severty": "severity", "Severity": "severity", "severity score": "severity"}
 MISSPELT |= {"Disease": "disease", "FPS": "fps", "mm per pixel": "mm_per_pixel", "SF": None}
 MISSPELT |= {"b-lines: none": "B-lines: none", "B-lines none": "B-lines: none"}
-MISSPELT |= {"B-lines": " or ".join(f"'B-lines: {n}'" for n in BIOMARKER_GROUPS["B-lines"])[1:-1]}
+MISSPELT |= {"B-lines": "', '".join(f"B-lines: {n}" for n in BIOMARKER_GROUPS["B-lines"][:-1])}
+MISSPELT["B-lines"] += f"' or 'B-lines: {BIOMARKER_GROUPS['B-lines'][-1]}"
 MISSPELT |= {"B lines: lots": MISSPELT["B-lines"], "Effusions: < 5 mm": "effusion: < 5 mm"}
 MISSPELT |= {"B-line": MISSPELT["B-lines"], "A-lines: week": "A-lines: weak"}
 MISSPELT |= dict.fromkeys(("comment", "date", "operator", "patient age", "frame"))

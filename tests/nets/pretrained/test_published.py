@@ -10,7 +10,8 @@ import pytest
 
 from lus_ray.errors import FetchError, InputError
 from lus_ray.nets.encoder import KINDS
-from lus_ray.nets.pretrained.published import PUBLISHED, PublishedFile, download, fetch
+from lus_ray.nets.pretrained import published
+from lus_ray.nets.pretrained.published import PUBLISHED, PublishedFile, download, find
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -21,7 +22,7 @@ class Server(ThreadingHTTPServer):
 
     num_requests = 0
 
-    def publish(self, name: str, sha256: str | None = SHA256) -> PublishedFile:
+    def publish(self, name: str, sha256: str = SHA256) -> PublishedFile:
         return PublishedFile(f"http://127.0.0.1:{self.server_port}/{name}", sha256)
 
 
@@ -54,7 +55,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_a_file_is_downloaded_once(server: Server, tmp_path: Path):
     for _ in range(2):
-        path = download(server.publish("w.pth", SHA256[:8]), tmp_path / "new")
+        path = download(server.publish("w.pth"), tmp_path / "new")
         assert path == tmp_path / "new" / "w.pth"
         assert path.read_bytes() == CONTENT
     assert server.num_requests == 1
@@ -64,9 +65,8 @@ def test_a_file_is_downloaded_once(server: Server, tmp_path: Path):
     ("name", "sha256", "message"),
     [
         ("w.pth", "0" * 64, "sent another file"),
-        ("w.pth", SHA256[:7] + "x", "sent another file"),
-        ("cut.pth", None, "broke off"),
-        ("absent.pth", None, "{url} .*Not Found.*put the file at {folder}/absent.pth by hand"),
+        ("cut.pth", SHA256, "broke off"),
+        ("absent.pth", SHA256, "{url} .*Not Found.*put the file at {folder}/absent.pth by hand"),
     ],
 )
 def test_a_failed_download_leaves_nothing(server, tmp_path, name, sha256, message):
@@ -90,16 +90,31 @@ def test_without_a_network_a_file_is_put_there_by_hand(tmp_path: Path):
         download(nowhere, tmp_path / "w.pth")
 
 
-def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(InputError, match="no official weights 'resnet19'") as refusal:
-        fetch("resnet19")
-    assert str(refusal.value).endswith(", ".join(PUBLISHED))
+def test_weights_without_a_whole_checksum_are_taken_from_a_file_alone(tmp_path, monkeypatch):
+    known = {"digits": PublishedFile("http://127.0.0.1:9/w.pth", SHA256[:8])}
+    monkeypatch.setattr(published, "PUBLISHED", known)
+    with pytest.raises(InputError, match=r"digits: .*not downloaded; fetch http://127.0.0.1:9/w.*"):
+        find("digits")
+    file = tmp_path / "w.pth"
+    with pytest.raises(InputError, match="no such file; give digits=FILE"):
+        find(f"digits={file}")
+    file.write_bytes(CONTENT)
+    assert find(f"digits={file}") == find(str(file)) == file
+    file.write_bytes(b"another")
+    with pytest.raises(InputError, match=rf"not digits: its SHA-256 is .*, not {SHA256[:8]}"):
+        find(f"digits={file}")
+
+
+@pytest.mark.parametrize("text", ["resnet19-imagenet", "resnet19-imagenet=w.pth"])
+def test_an_unknown_name_shows_the_nearest_ones(text):
+    with pytest.raises(InputError, match=r"did you mean 'resnet18-imagenet'(, '[^']+')*"):
+        find(text)
 
 
 def test_checksums_begin_with_the_digits_in_the_file_names():
     assert {f"{kind}-imagenet" for kind in (*KINDS, "mobilenet_v2")} <= set(PUBLISHED)
     for name in set(PUBLISHED) - {"i3d-r50-kinetics"}:
-        published = PUBLISHED[name]
-        assert "download.pytorch.org" in published.url
-        assert len(published.sha256) in (8, 64)
-        assert published.file_name.endswith(f"-{published.sha256[:8]}.pth")
+        file = PUBLISHED[name]
+        assert "download.pytorch.org" in file.url
+        assert file.can_be_downloaded == (len(file.sha256) == 64)
+        assert file.file_name.endswith(f"-{file.sha256[:8]}.pth")

@@ -11,7 +11,7 @@ import ray
 from ray.exceptions import AuthenticationError
 
 from lus_ray.errors import InputError
-from lus_ray.orchestration.cluster import connection, ray_private
+from lus_ray.orchestration.cluster import connection, job_folder, ray_private
 from lus_ray.orchestration.cluster.connection import UNSAFE, connect
 
 
@@ -35,12 +35,13 @@ def test_a_bad_address_or_environment_is_refused_within_seconds(
 
 def test_a_job_may_not_write_into_its_own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    connection.refuse_job_folder(Path("runs/first"))
-    monkeypatch.setenv(ray_private.JOB_CONFIG, "{}")
+    job_folder.refuse_job_folder(Path("runs/first"))
+    assert ray_private.JOB_CONFIG == job_folder.JOB_CONFIG
+    monkeypatch.setenv(job_folder.JOB_CONFIG, "{}")
     for kept in (tmp_path.parent / "shared", "s3://bucket/runs/first"):
-        connection.refuse_job_folder(kept)
+        job_folder.refuse_job_folder(kept)
     with pytest.raises(InputError, match="deleted with the job; give a URI"):
-        connection.refuse_job_folder(Path("runs/first"))
+        job_folder.refuse_job_folder(Path("runs/first"))
 
 
 @pytest.mark.ray

@@ -1,0 +1,20 @@
+"""What a run can be refused for before torch and Ray are imported, which takes seconds."""
+
+from collections.abc import Sequence
+
+from lus_ray.data.store import require_shards
+from lus_ray.orchestration import studies
+from lus_ray.orchestration.cluster.job_folder import refuse_job_folder
+from lus_ray.storage import lease
+from lus_ray.storage.paths import PathOrUri
+from lus_ray.storage.writable import refuse_unwritable
+
+
+def refuse_bad_places(study: str, out: PathOrUri, stores: Sequence[PathOrUri]) -> None:
+    """Raise InputError for an unknown study, an unusable run folder, or a place without clips."""
+    studies.refuse_unknown(study)
+    refuse_unwritable(out, "--out")
+    refuse_job_folder(out)
+    lease.refuse_if_locked(out)
+    for store in stores:
+        require_shards(store)

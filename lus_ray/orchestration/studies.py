@@ -1,0 +1,33 @@
+"""The studies in `experiments/`, listed without importing them: importing torch takes seconds."""
+
+import ast
+from importlib.util import find_spec
+from pathlib import Path
+
+from lus_ray.errors import InputError
+from lus_ray.suggestions import suggest
+
+
+def list_studies() -> dict[str, str]:
+    """The docstring of every study, by name."""
+    spec = find_spec("experiments")
+    folders = (spec and spec.submodule_search_locations) or ()
+    files = sorted(file for folder in folders for file in Path(folder).glob("[!_]*.py"))
+    return {file.stem: _read_docstring(file) for file in files}
+
+
+def refuse_unknown(name: str) -> None:
+    """Raise InputError for a name that is neither a study nor a Python file."""
+    if name.endswith(".py"):
+        if not Path(name).is_file():
+            raise InputError(f"{name}: no such file; give a study of your own, or a name of ours")
+        return
+    if name not in (known := list_studies()):
+        raise InputError(f"no study {name!r}{suggest(name, known)}; see 'lus run --help'")
+
+
+def _read_docstring(file: Path) -> str:
+    try:
+        return ast.get_docstring(ast.parse(file.read_bytes())) or ""
+    except SyntaxError as error:
+        return f"(cannot be read: {error.msg}, line {error.lineno})"
