@@ -15,6 +15,7 @@ import click
 
 from lus_ray import __version__
 from lus_ray.cli.data import check, ingest
+from lus_ray.cli.evaluate import evaluate
 from lus_ray.cli.run import demo, report, run
 from lus_ray.cli.serve import predict, serve, watch
 from lus_ray.cli.tools import bench, doctor, weights
@@ -81,5 +82,7 @@ def main() -> None:
         ) from None
 
 
-for command in (demo, ingest, check, run, report, watch, serve, predict, weights, bench, doctor):
+for command in (
+    demo, ingest, check, run, report, evaluate, watch, serve, predict, weights, bench, doctor,
+):
     main.add_command(command)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lus_ray.clip import Row
+from lus_ray.clip import Row, to_rows
 from lus_ray.data import masks
 from lus_ray.data.duplicates.overlap import LeftOut
 from lus_ray.data.labels import class_index, label_name
@@ -48,10 +48,11 @@ def select(
     known: KnownClips,
     where: Mapping[str, str],
     arms: Sequence[ArmRecord],
+    classes: Mapping[str, Sequence[str]],
 ) -> ExternalClips:
     """The clips of a store that a run never saw, and those of `arms` that they can score.
 
-    `index` is that of the store.
+    `index` is that of the store, `classes` are those that the models of a label know.
 
     Raises:
         InputError: no clip is left, or none has a label that an arm predicts.
@@ -72,9 +73,10 @@ def select(
     if record.frames_with:
         index, skipped = cohort.select_frames(record.experiment, record.frames_with, index, data)
         notes += skipped
-    rows = index.drop_columns([*LOCATION, "signature"]).to_pylist()
-    scored, about_labels = _select_arms(record, rows, arms, data)
-    notes += about_labels
+    rows = to_rows(index.drop_columns([*LOCATION, "signature"]))
+    rows, about_classes = _drop_unknown_classes(rows, classes)
+    scored, about_labels = _select_arms(record, rows, arms, classes, data)
+    notes += [*about_classes, *about_labels]
     return ExternalClips(
         index, rows, scored, domains, left_out, tuple(notes), num_clips, num_patients
     )
@@ -128,12 +130,39 @@ def _assign_domains(
     return index.set_column(place, field, pa.array(own, field.type)), present, notes
 
 
+def _drop_unknown_classes(
+    rows: Sequence[Row], classes: Mapping[str, Sequence[str]]
+) -> tuple[list[Row], list[str]]:
+    """The rows without labels of one's own that the models cannot know, and notes on these."""
+    unknown: Counter[tuple[str, str]] = Counter()
+    kept = []
+    for row in rows:
+        own = row["labels"] or {}
+        wrong = {name for name in own.keys() & classes.keys() if own[name] not in classes[name]}
+        unknown.update((name, own[name]) for name in wrong)
+        labels = {name: text for name, text in own.items() if name not in wrong}
+        kept.append({**row, "labels": labels or None})
+    notes = [
+        f"{number} clips with {label_name(label)} {text!r} are not scored on it: the models know "
+        f"{', '.join(classes[label])}"
+        for (label, text), number in sorted(unknown.items())
+    ]
+    return kept, notes
+
+
 def _select_arms(
-    record: RunRecord, rows: Sequence[Row], arms: Sequence[ArmRecord], data: PathOrUri
+    record: RunRecord,
+    rows: Sequence[Row],
+    arms: Sequence[ArmRecord],
+    classes: Mapping[str, Sequence[str]],
+    data: PathOrUri,
 ) -> tuple[tuple[ArmRecord, ...], list[str]]:
     """The arms with an annotated label, in the order of the run, and notes on the others."""
     labels = dict.fromkeys(arm.label for arm in arms if arm.label)
-    number = {label: sum(_is_annotated(label, row) for row in rows) for label in labels}
+    number = {
+        label: sum(_is_annotated(label, row, classes.get(label, ())) for row in rows)
+        for label in labels
+    }
     notes = []
     for label in (label for label in labels if not number[label]):
         count = sum(arm.label == label for arm in arms)
@@ -157,14 +186,14 @@ def _select_arms(
     return tuple(kept), notes
 
 
-def _is_annotated(label: str, row: Row) -> bool:
+def _is_annotated(label: str, row: Row, classes: Sequence[str]) -> bool:
     scheme = label.removesuffix(" masks")
     if scheme != label:
         given = row["mask_scheme"]
         return given == scheme or (given, scheme) in masks.DERIVED
     if label in ("biomarkers", "frame_severity"):
         return row[label] is not None
-    return class_index(label, row) is not None
+    return class_index(label, row, classes) is not None
 
 
 def _describe_rows(arm: ArmRecord) -> str:

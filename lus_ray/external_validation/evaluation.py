@@ -68,7 +68,10 @@ def evaluate(
     path = out or default_folder(run, data, where)
     known = leak_gate.read_known_clips(folder.path, record)
     notify(f"comparing {index.num_rows} clips with {known.description}")
-    clips = cohort.select(record, data, index, known=known, where=where, arms=chosen)
+    clips = cohort.select(
+        record, data, index,
+        known=known, where=where, arms=chosen, classes=models.read_classes(folder, chosen),
+    )  # fmt: skip
     needed = models.needed_arms(record, clips.arms)
     target = RunFolder.create(path)
     found, lacking = models.find_models(folder, target, needed)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lus_ray.clip import Row
+from lus_ray.clip import Row, to_rows
 from lus_ray.data import store
 from lus_ray.data.loading import memmap
 from lus_ray.data.loading.batches import FrameSize, Pixels, size_of
@@ -63,6 +63,16 @@ def needed_arms(record: RunRecord, scored: Sequence[ArmRecord]) -> tuple[ArmReco
     return tuple(arm for arm in record.arms if arm.name in names)
 
 
+def read_classes(run: RunFolder, arms: Sequence[ArmRecord]) -> dict[str, tuple[str, ...]]:
+    """The classes of every label, from the first finished cell of it."""
+    classes: dict[str, tuple[str, ...]] = {}
+    for arm in arms:
+        if arm.label and arm.label not in classes:
+            for cell in run.finished_cells(arm.name)[:1]:
+                classes[arm.label] = predictions.read(cell.predictions, ())[0].classes
+    return classes
+
+
 def find_models(
     run: RunFolder, out: RunFolder, arms: Sequence[ArmRecord]
 ) -> tuple[list[Model], list[str]]:
@@ -106,6 +116,7 @@ def predict_missing(
     Frames are decoded and resized once per size, into mapped files that all models share.
     """
     missing = [model for model in models if not model.is_predicted(fingerprint)]
+    notify(f"predicting with {len(missing)} of {len(models)} models; the others are done")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pixels = _open_pixels([m for m in missing if m.source is None], data, notify)
     for number, model in enumerate(missing):
@@ -125,7 +136,7 @@ def _predict(
 ) -> None:
     arm = model.arm
     if model.source is not None:
-        rows = predictions.read(model.source.predictions)[1].to_pylist()
+        rows = to_rows(predictions.read(model.source.predictions)[1])
     rows = [row for row in rows if cell_rows.is_wanted(arm, row)]
     if arm.crossfit:
         assert arm.task is not None

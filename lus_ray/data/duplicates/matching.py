@@ -97,8 +97,14 @@ def find_candidates(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         patches = list(pool.map(_patches, (signatures[number] for number in known)))
         if len(known) > 1:
-            patch_index = _PatchIndex(known, patches, np.asarray(known_groups))
-            for candidates in pool.map(patch_index.match, known, (signatures[n] for n in known)):
+            groups = np.asarray(known_groups)
+            patch_index = _PatchIndex(known, patches, groups)
+            # After the last change of group, a clip is compared with no later one.
+            changes = np.flatnonzero(np.diff(groups[known]))
+            queried = known[: changes[-1] + 1] if len(changes) else []
+            for candidates in pool.map(
+                patch_index.match, queried, (signatures[n] for n in queried)
+            ):
                 yield from candidates
 
 

@@ -4,7 +4,7 @@ The comparison is that of the leak gate within a store: names in any spelling, e
 clips that show the same acquisition (`matching`). Who shares a group with such a patient goes, too.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -60,10 +60,12 @@ def find_overlap(
 
 def _near_copies(
     signatures: list[bytes | None], known_clips: pa.Table
-) -> Iterable[tuple[int, str, float]]:
+) -> Iterator[tuple[int, str, float]]:
     """The number of each clip that shows the same acquisition as a known clip, and that clip."""
     names = known_clips["clip"].to_pylist()
     others = known_clips["signature"].to_pylist()
+    if not any(others) or not any(signatures):
+        return
     # Clips of one side share a group, so that only pairs across are compared.
     groups = [0] * len(others) + [1] * len(signatures)
     for match in matching.find_matches([*others, *signatures], groups):
