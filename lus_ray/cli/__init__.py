@@ -83,6 +83,17 @@ def main() -> None:
 
 
 for command in (
-    demo, ingest, check, run, report, evaluate, watch, serve, predict, weights, bench, doctor,
+    demo,
+    ingest,
+    check,
+    run,
+    report,
+    evaluate,
+    watch,
+    serve,
+    predict,
+    weights,
+    bench,
+    doctor,
 ):
     main.add_command(command)

@@ -76,6 +76,16 @@ NOTES_WITH_SEEDS = {
 }
 """Notes of a run with several training seeds."""
 
+NOTES_OF_EVALUATION = {
+    "std": "population standard deviation (ddof 0) over the models of the folds, which all predict "
+    "the same external clips",
+    "interval": "95 % percentile interval of the mean over the models of the folds; patients are "
+    "resampled with replacement; too narrow below about 20 patients",
+    "highlights": "the main arms of the run, whose own test patients chose them",
+    "paper": "published values and claims are about the paper's own data; the report of the run "
+    "has them",
+}
+
 WEAK = (
     "Weak supervision: no single frames of these clips have scores. Every frame was trained with "
     "the score of its clip, and frame metrics measure agreement with that score."
@@ -141,6 +151,7 @@ def compute(
         domains=domains.compare_all(run, arms) if record.domains else None,
         untrained=lacking,
         splits=split_counts.count(run),
+        evaluation_of=record.evaluation_of,
     )
     return contents, arms
 
@@ -164,6 +175,7 @@ def _notes(run: RunResults) -> dict[str, str]:
         | kinds
         | mask_arms.describe_masks(run.record)
         | paper
+        | (NOTES_OF_EVALUATION if run.record.evaluation_of else {})
     )
 
 

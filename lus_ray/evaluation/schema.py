@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from lus_ray.runs.machine import MachineRecord
+from lus_ray.runs.manifest import EvaluationRecord
 
 
 def _to_number(value: Any) -> Any:
@@ -322,7 +323,9 @@ class SplitCounts:
 class ReportContents:
     """Everything that the report says; `data` and `folds` are as the run recorded them.
 
-    All random numbers derive from `seed`; each cell is trained `seeds` times.
+    All random numbers derive from `seed`; each cell is trained `seeds` times. In an external
+    validation, described by `evaluation_of`, `data` are the external clips, and every fold is a
+    model of the run that predicts all of them.
     """
 
     version: str | None
@@ -353,6 +356,7 @@ class ReportContents:
     domains: tuple[DomainResult, ...] | None = optional()
     untrained: tuple[UntrainedClass, ...] = optional(())
     splits: tuple[SplitCounts, ...] = optional(())
+    evaluation_of: EvaluationRecord | None = optional()
 
     @property
     def labels(self) -> list[str]:

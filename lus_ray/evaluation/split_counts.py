@@ -19,11 +19,15 @@ from lus_ray.runs.predictions import PredictionInfo
 
 
 def count(run: RunResults) -> tuple[SplitCounts, ...]:
-    """One entry per fold and split; without finished cells it knows only the patients."""
+    """One entry per fold and split; without finished cells it knows only the patients.
+
+    In an external validation, one entry alone: every fold tests the same clips.
+    """
     counts = []
-    for number, fold in run.folds.items():
+    is_external = run.record.evaluation_of is not None
+    for number, fold in list(run.folds.items())[: 1 if is_external else None]:
         tables = list(_tables(run, number))
-        for split in folds.SPLITS:
+        for split in ("test",) if is_external else folds.SPLITS:
             clips: set[str] = set()
             classes: dict[str, dict[str, int]] = {}
             for info, table in tables:

@@ -46,14 +46,14 @@ MAX_ROWS = 15
 
 def compose(contents: ReportContents, arms: Arms, run: RunResults) -> Document:
     sections = (
-        _results(contents),
+        results_section(contents),
         *domain_tables.section(contents),
         *_experts(contents),
         *_gaps(contents),
         _cohort(contents),
         *_examples(run, contents),
         _costs(contents),
-        _details(contents, arms),
+        details_section(contents, arms),
     )
     title = contents.title or contents.experiment
     return Document(title, tuple(lead_blocks(contents)), sections, footer=RESEARCH)
@@ -61,15 +61,20 @@ def compose(contents: ReportContents, arms: Arms, run: RunResults) -> Document:
 
 def conclusion_box(contents: ReportContents) -> Box:
     found = conclusions.conclude(contents)
-    facts = (
+    items = (("Data", found.data), ("Finding", found.finding), ("How sure", found.certainty))
+    return Box(items, facts(contents))
+
+
+def facts(contents: ReportContents) -> tuple[str, ...]:
+    """When, where and with what the numbers were made."""
+    known = (
         contents.started,
         formatting.machine(contents),
         f"lus_ray {contents.version}" if contents.version else "",
         f"commit {contents.commit}" if contents.commit else "",
         f"experiment {contents.experiment}",
     )
-    items = (("Data", found.data), ("Finding", found.finding), ("How sure", found.certainty))
-    return Box(items, tuple(fact for fact in facts if fact))
+    return tuple(fact for fact in known if fact)
 
 
 def claims_block(contents: ReportContents) -> Claims:
@@ -107,7 +112,8 @@ def _cell_name(cell: MissingCell) -> str:
     return f"{cell.arm}, {name_fold(cell.fold, cell.seed)}"
 
 
-def _results(contents: ReportContents) -> Section:
+def results_section(contents: ReportContents) -> Section:
+    """The main arms of each label, and all arms with all metrics, folded."""
     blocks: list[Block] = []
     for label in conclusions.order_labels(contents):
         blocks += [result_tables.main_table(contents, label), _all_arms(contents, label)]
@@ -188,7 +194,8 @@ def _costs(contents: ReportContents) -> Section:
     return Section("Costs", "costs", blocks)
 
 
-def _details(contents: ReportContents, arms: Arms) -> Section:
+def details_section(contents: ReportContents, arms: Arms) -> Section:
+    """Curves, classes, raters, notes and where the numbers come from."""
     blocks: list[Block] = []
     for label in conclusions.order_labels(contents):
         name = label_name(label)

@@ -79,9 +79,9 @@ def _data(contents: ReportContents) -> str:
     clips, patients = f"{data.get('clips') or 0:,}", f"{data.get('patients') or 0:,}"
     num_folds = len(contents.folds["sizes"])
     size = (
-        f"size {contents.size}: {_count(len(contents.arms), 'arm')}, {_count(num_folds, 'fold')}, "
+        f"size {contents.size}: {count(len(contents.arms), 'arm')}, {count(num_folds, 'fold')}, "
         f"{f'{contents.seeds} seeds, ' if contents.seeds > 1 else ''}"
-        f"{_count(num_test_patients(contents), 'test patient')}"
+        f"{count(num_test_patients(contents), 'test patient')}"
     )
     if is_synthetic(sources):
         return f"{clips} synthetic clips of {patients} simulated patients (phantoms); {size}."
@@ -134,7 +134,7 @@ def _versus(contents: ReportContents, arm: ArmResult, metric: str) -> str:
 
 def _certainty(contents: ReportContents) -> str:
     num_patients, num_claims = num_test_patients(contents), len(contents.claims)
-    tested, claims = _count(num_patients, "test patient"), _count(num_claims, "claim")
+    tested, claims = count(num_patients, "test patient"), count(num_claims, "claim")
     undecided = f": {'all ' * (num_claims > 2)}{claims} of the paper stay{'s' * (num_claims == 1)} "
     undecided = f"{undecided}undecided" if num_claims else ""
     if contents.size in TRIAL_SIZES:
@@ -153,7 +153,8 @@ def _certainty(contents: ReportContents) -> str:
     return f"{verdict}; the intervals cover the choice of patients{seeds}."
 
 
-def _count(number: int, noun: str) -> str:
+def count(number: int, noun: str) -> str:
+    """`1 clip` or `2,000 clips`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 

@@ -50,9 +50,10 @@ def cohort_table(contents: ReportContents) -> Table:
         for label in labels
     }
     titles = [f"{label_title(label)}: {', '.join(names[label])}" for label in labels]
+    is_external = contents.evaluation_of is not None
     rows = tuple(
         (
-            Cell(f"fold {own.fold}, {own.split}"),
+            Cell("external clips" if is_external else f"fold {own.fold}, {own.split}"),
             formatting.number(own.num_patients, "d"),
             formatting.number(own.num_clips, "d"),
             *(_class_counts(own, label) for label in labels),
@@ -62,7 +63,7 @@ def cohort_table(contents: ReportContents) -> Table:
     return Table(
         "cohort",
         "",
-        ("Fold and split", "Patients", "Clips", *titles),
+        ("" if is_external else "Fold and split", "Patients", "Clips", *titles),
         rows,
         COHORT,
         plain=frozenset(n for n, own in enumerate(contents.splits) if own.split == SPLITS[-1]),

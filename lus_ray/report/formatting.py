@@ -163,10 +163,18 @@ def machine(contents: schema.ReportContents) -> str:
 
 def caption(text: str, contents: schema.ReportContents) -> str:
     """A caption with what its scores and intervals are; one fold has neither mean nor deviation."""
-    mean, scores = "mean over folds", "mean ± standard deviation over folds"
+    over = "folds"
+    if contents.evaluation_of is not None:
+        over = f"the models of {len(contents.folds['sizes'])} folds, all on the same patients"
+    mean, scores = f"mean over {over}", f"mean ± standard deviation over {over}"
     if len(contents.folds["sizes"]) == 1:
         mean = scores = "score on one fold"
     return text.format(mean=mean, scores=scores, resampled=resampled(contents))
+
+
+def sentence(text: str) -> str:
+    """A note as a sentence: `no clip has age` becomes `No clip has age.`"""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def resampled(contents: schema.ReportContents) -> str:

@@ -21,7 +21,8 @@ EXPERTS = (
     "{metric}, %; a stronger colour is higher. Bold: the interval of the difference to the best "
     "baseline, {baseline}, lies above 0. Intervals, differences and paper: all metrics above."
 )
-FOREST = "Dot: {mean}, percent. Line: 95 % interval over {resampled}. Diamond: the paper."
+FOREST = "Dot: {mean}, percent. Line: 95 % interval over {resampled}."
+DIAMOND = " Diamond: the paper."
 TICK_STEPS = (5, 10, 20, 25)
 NUM_TICKS = 6
 
@@ -30,12 +31,13 @@ def main_table(contents: ReportContents, label: str) -> Table:
     """The main arms with interval, difference and paper, then a few further metrics."""
     first, *others = _leading_metrics(contents, label)
     others = [metric for metric in others if not metric_names.is_of_class(metric)][:NUM_OTHERS]
+    paper = contents.evaluation_of is None
     columns = (
         "Arm",
         metric_names.title(first, label),
         "95 % interval",
         "To the baseline",
-        "Paper",
+        *(["Paper"] if paper else []),
         *(metric_names.title(metric, label) for metric in others),
         "Patients",
     )
@@ -46,7 +48,7 @@ def main_table(contents: ReportContents, label: str) -> Table:
             formatting.score_cell(arm, first),
             formatting.interval_cell(arm.interval.get(first)),
             formatting.difference_cell(arm, first),
-            formatting.paper_cell(arm, first),
+            *([formatting.paper_cell(arm, first)] if paper else []),
             *(formatting.score_cell(arm, metric) for metric in others),
             formatting.number(arm.num_patients, "d"),
         )
@@ -148,6 +150,8 @@ def forest(contents: ReportContents, labels: Iterable[str]) -> Forest | None:
     high = max(high, low + step)
     ticks = tuple(range(low, high + 1, step))
     caption = formatting.caption(FOREST, contents)
+    if any(row.published is not None for _, rows in groups for row in rows):
+        caption += DIAMOND
     return Forest("Main arms", tuple(groups), low, high, ticks, caption)
 
 
