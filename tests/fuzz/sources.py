@@ -193,6 +193,7 @@ def _covid_blues(source: Source, rng: np.random.Generator) -> None:
         patients[patient] = {
             "patient_id": patient, covid_blues.AIR: _pick(rng, ("96", "-99")),
             covid_blues.OXYGEN: "", covid_blues.FLOW: "",
+            "pat_sex": _pick(rng, ("0.0", "1", "")), "pat_age": "50", "pat_bmi": "-99",
             **dict.fromkeys(covid_blues.DIAGNOSES, "0"), "clin_diagn#healthy_lung": "1",
         }  # fmt: skip
     source.put_table("severity.csv", rows)

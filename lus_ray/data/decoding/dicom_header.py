@@ -2,15 +2,12 @@
 
 Source    DICOM PS3.3: C.7.6.3 image pixel, C.7.6.5 cine.
 Only the elements in `READ` are read: nothing that names a person or study can reach a note, a log
-or an error. `hash_patient_id` alone reads an identifier and returns its digest. Errors quote
-numbers and known words, never other text.
+or an error. Errors quote numbers and known words, never other text. `dicom_study` reads what is
+known about the examination.
 """
 
-import hashlib
-import warnings
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
@@ -39,8 +36,6 @@ ALLOWED = {PALETTE: (*NATIVE, uid.RLELossless, uid.JPEG2000Lossless)} | dict.fro
 )
 """Transfer syntaxes: lossy codes of a palette are no colours. JPEGs determine their own colours."""
 REFUSED_COLOURS = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK")
-
-ID_CHARACTERS = 16
 
 
 @dataclass(frozen=True)
@@ -122,28 +117,6 @@ def read_header(file: BinaryIO) -> DicomHeader:
         raise
     except Exception:  # of many kinds, with messages that may quote the header
         raise DecodeError("its DICOM header is damaged; export it again") from None
-
-
-def hash_patient_id(path: Path) -> str | None:
-    """The first `ID_CHARACTERS` of the SHA-256 of the PatientID, or None without one.
-
-    A pseudonym, not anonymity: whoever has a list of the identifiers can match them.
-
-    Raises:
-        DecodeError: the header is damaged or not supported.
-    """
-    # Warnings may quote the header.
-    with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
-        dicom_syntax.read_syntax(file)
-        try:
-            file.seek(0)
-            elements = dcmread(
-                file, stop_before_pixels=True, force=True, specific_tags=["PatientID"]
-            )
-            name = str(elements.get("PatientID") or "").strip()
-        except Exception:
-            raise DecodeError("its DICOM header is damaged; export it again") from None
-    return hashlib.sha256(name.encode()).hexdigest()[:ID_CHARACTERS] if name else None
 
 
 def _read_num_frames(elements: Dataset, notes: list[str]) -> int:

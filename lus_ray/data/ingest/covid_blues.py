@@ -12,8 +12,10 @@ biomarkers  `A-lines`, `B-lines`. Lost: "yes" only excludes "none"; number, stre
             "B-line origin: not applicable" is 1 without B-lines and 0 with them; pleura and
             sub-pleura are judged, as 0, only where there are no B-lines.
 sf_ratio    an *estimate* of `estimate_sf_ratio`. Lost: the time; one value per patient.
-disease     `clin_diagn#...`. Lost: bacterial and other viral pneumonia join "other lung disease",
-            which does not distinguish interstitial disease, COPD and oedema.
+disease     `clin_diagn#...`. Lost: "other lung disease" does not distinguish interstitial disease,
+            COPD and oedema; bacterial and other viral pneumonia are in it, with their etiology.
+etiology    bacterial or viral pneumonia where ticked; "other" where both are.
+sex         `pat_sex`, 0 is female and 1 is male. age: `pat_age`, years. bmi: `pat_bmi`, kg/m2.
 
 A grade or a finding that its column does not allow refuses the table; a clinical value out of
 range refuses all clips of the patient. An empty cell and the codes -99 and -96 mean "not known". A
@@ -26,6 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lus_ray.clip import LEAST_BMI, MOST_AGE, MOST_BMI
 from lus_ray.data.ingest import label_table
 from lus_ray.data.ingest.group_presence import to_biomarkers
 from lus_ray.data.ingest.label_table import TableRow
@@ -37,14 +40,22 @@ SOURCE = "covid_blues"
 NAME = re.compile(r"patient_(?P<patient>\d+)_(?P<zone>[LR][1-3])(?:_\d+)?", re.ASCII)
 CLIP_COLUMNS = ("video_file", "Severity Score", "A-lines", "B-lines")
 AIR, OXYGEN, FLOW = "oxygen_saturation_without_ox", "oxygen_saturation_with_ox", "oxygen_liter"
+OTHER = "other lung disease"
 DIAGNOSES = {
     "clin_diagn#COVID19_pneumonia": "COVID-19 pneumonia",
-    "clin_diagn#bacterial_pneumonia": "other lung disease",
-    "clin_diagn#other_viral_pneumonia": "other lung disease",
-    "clin_diagn#other_lung_disease": "other lung disease",
+    "clin_diagn#bacterial_pneumonia": OTHER,
+    "clin_diagn#other_viral_pneumonia": OTHER,
+    "clin_diagn#other_lung_disease": OTHER,
     "clin_diagn#healthy_lung": "healthy",
 }
 """In order of precedence where several are ticked."""
+
+ETIOLOGIES = {
+    "clin_diagn#bacterial_pneumonia": "bacterial",
+    "clin_diagn#other_viral_pneumonia": "viral",
+}
+SEXES = {0: "female", 1: "male"}
+PERSON = ("pat_sex", "pat_age", "pat_bmi")
 
 ROOM_AIR = 0.21
 OXYGEN_PER_LITRE = 0.04
@@ -58,7 +69,7 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
             listed twice.
     """
     _, rows = label_table.read(root / "severity.csv", CLIP_COLUMNS)
-    columns = ("patient_id", AIR, OXYGEN, FLOW, *DIAGNOSES)
+    columns = ("patient_id", *PERSON, AIR, OXYGEN, FLOW, *DIAGNOSES)
     _, patients = label_table.read(root / "clinical_variables.csv", columns)
     label_table.parse_all(rows, _check_classes)
     clinical: dict[int | None, TableRow] = {}
@@ -115,7 +126,7 @@ def _parse_clip(
         raise SourceError(f"{row.where}: {name!r} is not patient_<id>_<L|R><1-3>; rename the file")
     patient = clinical.get(int(match["patient"]))
     if patient is None:
-        ledger.note(SOURCE, name, "clinical_variables.csv lacks this patient: no S/F, no disease")
+        ledger.note(SOURCE, name, "clinical_variables.csv lacks this patient: no clinical data")
     return {
         "clip": f"{SOURCE}/{name}",
         "patient": f"{SOURCE}/{match['patient']}",
@@ -125,7 +136,9 @@ def _parse_clip(
         "severity": row.whole("Severity Score", low=0, high=3),
         "biomarkers": label_biomarkers(row),
         "sf_ratio": patient and estimate_sf_ratio(patient, ledger),
-        "disease": patient and choose_disease(patient, ledger),
+        **({} if patient is None else _describe_person(patient)),
+        "disease": (disease := patient and choose_disease(patient, ledger)),
+        "etiology": choose_etiology(patient) if patient and disease == OTHER else None,
     }
 
 
@@ -166,6 +179,23 @@ def choose_disease(patient: TableRow, ledger: Ledger) -> str | None:
         _note_once(ledger, patient, f"unclear diagnosis ({ticked or 'nothing ticked'})")
         return None
     return ticked[0]
+
+
+def choose_etiology(patient: TableRow) -> str | None:
+    """That of the ticked pneumonia, "other" where both are, None where none is."""
+    ticked = [name for column, name in ETIOLOGIES.items() if patient.yes_no(column)]
+    return "other" if len(ticked) > 1 else ticked[0] if ticked else None
+
+
+def _describe_person(patient: TableRow) -> dict[str, Any]:
+    sex = patient.number("pat_sex", low=0, high=1, codes=True)
+    if sex not in (None, *SEXES):
+        raise SourceError(f"{patient.where}: 'pat_sex' is {sex:g}; write 0, 1, or nothing")
+    return {
+        "sex": None if sex is None else SEXES[int(sex)],
+        "age": patient.number("pat_age", low=0, high=MOST_AGE, codes=True),
+        "bmi": patient.number("pat_bmi", low=LEAST_BMI, high=MOST_BMI, codes=True),
+    }
 
 
 def _saturation(patient: TableRow, column: str, ledger: Ledger) -> float | None:

@@ -7,12 +7,16 @@ patient       the first folder below ROOT. For a file in ROOT itself, a digest o
 group         Folders that share a PatientID share a group, with a note: it may be one person, whom
               no fold may split. Empty an ID that is a placeholder in the files.
 mm_per_pixel  of the one ultrasound region, which is cropped; fps of the cine module.
+site          a digest of InstitutionName, never the name.
+device        Manufacturer and ManufacturerModelName, as they are.
+probe         of TransducerType, or else of TransducerData where it is a name as C5-2.
+sex, age      PatientSex F or M, and PatientAge in years; other entries are not read.
 domain        "dicom", all clips. For labels use the `folder` reader, which reads DICOM files too.
 
 File and folder names go unchanged into the store and the ledger: they must not identify anybody.
-Only `dicom_header.READ` is read of the header. A file with text beside its fan is refused unless
-`allow_text`; `burned_in_text` lists what that check cannot detect. Files of other formats are
-skipped.
+Only `dicom_header.READ` and `dicom_study.READ` are read of the header. A file with text beside its
+fan is refused unless `allow_text`; `burned_in_text` lists what that check cannot detect. Files of
+other formats are skipped.
 """
 
 import os
@@ -20,12 +24,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lus_ray.data.decoding import dicom_header, file_types
+from lus_ray.data.decoding import file_types
+from lus_ray.data.decoding.dicom_study import DicomStudy, read_study
 from lus_ray.data.ingest.source_files import is_system_file, list_files, name_clips, relative_name
 from lus_ray.data.ledger import Ledger, escape_name
 from lus_ray.errors import DecodeError
 
 SOURCE = "dicom"
+COPIED = ("site", "device", "probe", "sex", "age")
 DIRECTORY = "DICOMDIR"
 """A table of contents; it holds names and no images."""
 
@@ -46,21 +52,22 @@ def clips(root: Path, ledger: Ledger, *, allow_text: bool = False) -> Iterator[d
                     if not is_system_file(path):  # else noted with the rest
                         ledger.skip(SOURCE, relative_name(path, root), reason)
                     continue
-            files.append((path, *_read_patient(path, root)))
+            files.append((path, *_read_patient(path, root, ledger)))
         except OSError as error:
             ledger.skip(SOURCE, relative_name(path, root), f"not readable: {error.strerror}")
     groups = _group_by_id(files, ledger)
     files.sort(key=lambda file: (file[1] or "", file[0]))
     relative = [PurePosixPath(relative_name(path, root)) for path, _, _ in files]
     names = name_clips(relative, [_stem(path) for path in relative])
-    for (path, patient, digest), name in zip(files, names, strict=True):
-        group = groups.get(digest, patient)
+    for (path, patient, study), name in zip(files, names, strict=True):
+        group = groups.get(study.patient, patient)
         yield {
             "file": path,
             "clip": f"{SOURCE}/{name}",
             "patient": patient and f"{SOURCE}/{patient}",
             "group": group and f"{SOURCE}/{group}",
             "domain": SOURCE,
+            **{column: getattr(study, column) for column in COPIED},
             "allow_text": allow_text,
         }
 
@@ -71,22 +78,24 @@ def _stem(path: PurePosixPath) -> str:
     return str(path.with_suffix("") if known else path)
 
 
-def _read_patient(path: Path, root: Path) -> tuple[str | None, str | None]:
+def _read_patient(path: Path, root: Path, ledger: Ledger) -> tuple[str | None, DicomStudy]:
     try:
-        digest = dicom_header.hash_patient_id(path)
+        study = read_study(path)
     except DecodeError:
-        digest = None  # the decoder reports the same damage
+        study = DicomStudy()  # the decoder reports the same damage
+    for note in study.notes:
+        ledger.note(SOURCE, relative_name(path, root), note)
     folder, *rest = path.relative_to(root).parts
-    return (escape_name(folder) if rest else digest), digest
+    return (escape_name(folder) if rest else study.patient), study
 
 
 def _group_by_id(
-    files: list[tuple[Path, str | None, str | None]], ledger: Ledger
+    files: list[tuple[Path, str | None, DicomStudy]], ledger: Ledger
 ) -> dict[str | None, str]:
     folders: dict[str, set[str]] = {}
-    for _, patient, digest in files:
-        if patient and digest:
-            folders.setdefault(digest, set()).add(patient)
+    for _, patient, study in files:
+        if patient and study.patient:
+            folders.setdefault(study.patient, set()).add(patient)
     groups: dict[str | None, str] = {}
     for digest, names in folders.items():
         if len(names) > 1:

@@ -2,6 +2,7 @@
 
 Masks, biomarkers and severity (of a clip, that of its worst frame) follow from the findings without
 error; `raters` err as in `raters.rater_confusion`; disease and S/F ratio are only partly visible.
+Sex, age, body mass index, site, device and etiology are those of `demographics`.
 In domain A, B-lines are alike and reach the bottom; in B their position, size, background and masks
 vary, and gain, speckle, depth and fan differ (Mason 2021, section 2).
 """
@@ -17,6 +18,7 @@ from lus_ray.clip import MASK_SCHEMES
 from lus_ray.data.ingest.simulation import SimulatedClips
 from lus_ray.data.ledger import Ledger
 from lus_ray.data.phantom.anatomy import Appearance, Scene
+from lus_ray.data.phantom.demographics import describe_patient
 from lus_ray.data.phantom.echoes import blend_echoes
 from lus_ray.data.phantom.findings import grade_severity, label_biomarkers
 from lus_ray.data.phantom.lung import Lung, sample_lung
@@ -198,6 +200,7 @@ def _make_clip(settings: ClipSettings, index: int, number: int) -> dict[str, Any
         "biomarkers": label_biomarkers(lung.worst, patient),
         "sf_ratio": patient.sf_ratio,
         "disease": patient.disease,
+        **describe_patient(patient, scanner, domain, seed=seed),
         **_render_clip(patient, lung, scanner, settings, rng=image_rng),
     }
 

@@ -10,8 +10,10 @@ zone        `Area according to DEGUM` 1-6 as "DEGUM <n>"; these are not the BLUE
 domain      "pocovid", all clips. Lost: hospital and device.
 severity    `Lung Severity Score`, 0-3 where given.
 disease     `Label`: regular is healthy, COVID-19 is COVID-19 pneumonia, bacterial and viral
-            pneumonia are other lung disease. Lost: which pneumonia; a "regular" clip of an ill
-            patient is healthy. A file under label_uncertain has no disease.
+            pneumonia are other lung disease, with their etiology. Lost: a "regular" clip of an
+            ill patient is healthy. A file under label_uncertain has no disease.
+sex, age    `Gender` (m, w or f) and `Age` in years. Other entries, as cells in the wrong column,
+            are not read, with a note; "n/A", "nd" and an empty cell mean "not known".
 biomarkers  effusion, consolidations, B-lines, A-lines, pleural line irregularities (0/1). Lost:
             size, number and position; air bronchogram and symptoms.
 fps         of the container; the column `Framerate` is rounded and not read.
@@ -26,7 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lus_ray.clip import PROBES
+from lus_ray.clip import MOST_AGE, PROBES
 from lus_ray.data.ingest import label_table
 from lus_ray.data.ingest.group_presence import to_biomarkers
 from lus_ray.data.ingest.label_table import TableRow
@@ -43,6 +45,11 @@ DISEASES = {
     "bacterial pneumonia": "other lung disease",
     "viral pneumonia": "other lung disease",
 }
+ETIOLOGIES = {"bacterial pneumonia": "bacterial", "viral pneumonia": "viral"}
+SEXES = {"m": "male", "w": "female", "f": "female"}
+PERSON = ("Gender", "Age")
+"""Columns that the table may lack."""
+NOT_KNOWN = ("", "n/a", "nd")
 GROUPS = {
     "Effusion": ("effusion",),
     "Consolidations": ("consolidation",),
@@ -65,7 +72,7 @@ def clips(root: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:
     Raises:
         SourceError: the table or a column of it is missing, or a class is unknown.
     """
-    _, rows = label_table.read(root / METADATA, COLUMNS)
+    _, rows = label_table.read(root / METADATA, COLUMNS, PERSON)
     label_table.parse_all(rows, _check_classes)
     ledger.use(root / METADATA)
     ledger.unlisted = f"{METADATA} has no row for this file"
@@ -138,10 +145,10 @@ def _has_probe(path: Path, row: TableRow) -> bool:
 
 def _parse_labels(path: Path, row: TableRow, ledger: Ledger) -> dict[str, Any]:
     name, label = row.cells["Filename"], row.cells["Label"]
-    disease = DISEASES.get(label.lower())
+    disease, etiology = DISEASES.get(label.lower()), ETIOLOGIES.get(label.lower())
     if "label_uncertain" in path.parts:
         ledger.note(SOURCE, name, f"in label_uncertain: ignored its label {label!r}")
-        disease = None
+        disease = etiology = None
     patient = row.text("Patient ID / Name")
     zone = row.whole("Area according to DEGUM", low=1, high=6)
     return {
@@ -152,7 +159,28 @@ def _parse_labels(path: Path, row: TableRow, ledger: Ledger) -> dict[str, Any]:
         "severity": row.whole("Lung Severity Score", low=0, high=3),
         "biomarkers": label_biomarkers(row, ledger),
         "disease": disease,
+        "etiology": etiology,
+        "sex": _read_sex(row, ledger),
+        "age": _read_age(row, ledger),
     }
+
+
+def _read_sex(row: TableRow, ledger: Ledger) -> str | None:
+    text = row.cells.get("Gender", "").lower()
+    if text not in (*SEXES, *NOT_KNOWN):
+        ledger.note(SOURCE, row.cells["Filename"], f"{row.where}: 'Gender' is {text!r}: not read")
+    return SEXES.get(text)
+
+
+def _read_age(row: TableRow, ledger: Ledger) -> float | None:
+    text = row.cells.get("Age", "")
+    if text.lower() in NOT_KNOWN:
+        return None
+    try:
+        return row.number("Age", low=0, high=MOST_AGE)
+    except SourceError:
+        ledger.note(SOURCE, row.cells["Filename"], f"{row.where}: 'Age' is {text!r}: not read")
+        return None
 
 
 def label_biomarkers(row: TableRow, ledger: Ledger) -> list[int] | None:

@@ -80,6 +80,7 @@ def write_covid_blues(root: Path, elsewhere: Path) -> tuple[str, set[str]]:
     rows = [{"video_file": name, "Severity Score": "1"} for name in names]
     write_table(root / "severity.csv", covid_blues.CLIP_COLUMNS, *rows)
     clinical = (covid_blues.AIR, covid_blues.OXYGEN, covid_blues.FLOW, *covid_blues.DIAGNOSES)
+    clinical += covid_blues.PERSON
     write_table(root / "clinical_variables.csv", ("patient_id", *clinical))
     return "lus_videos", {"severity.csv", "clinical_variables.csv"}
 

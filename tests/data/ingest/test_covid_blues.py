@@ -5,12 +5,14 @@ from lus_ray.data.ingest import covid_blues, label_table
 from lus_ray.data.ledger import Ledger
 from lus_ray.errors import SourceError
 
-CLINICAL = ("patient_id", covid_blues.AIR, covid_blues.OXYGEN, covid_blues.FLOW)
+CLINICAL = (
+    "patient_id", covid_blues.AIR, covid_blues.OXYGEN, covid_blues.FLOW, *covid_blues.PERSON
+)  # fmt: skip
 DIAGNOSES = tuple(covid_blues.DIAGNOSES)
 
 
 def patient(air="", oxygen="", flow="", ticked=()) -> label_table.TableRow:
-    cells = dict(zip(CLINICAL, ("7", air, oxygen, flow), strict=True))
+    cells = dict(zip(CLINICAL, ("7", air, oxygen, flow, "", "", ""), strict=True))
     cells |= {name: str(int(name.removeprefix("clin_diagn#") in ticked)) for name in DIAGNOSES}
     return label_table.TableRow("clinical_variables.csv row 2", cells)
 
@@ -56,18 +58,22 @@ def test_a_saturation_out_of_range_is_refused(air):
 
 
 @pytest.mark.parametrize(
-    ("ticked", "name"),
+    ("ticked", "name", "etiology"),
     [
-        (("healthy_lung",), "healthy"),
-        (("COVID19_pneumonia", "other_lung_disease"), "COVID-19 pneumonia"),
-        (("other_viral_pneumonia", "bacterial_pneumonia"), "other lung disease"),
-        (("healthy_lung", "COVID19_pneumonia"), None),
-        ((), None),
+        (("healthy_lung",), "healthy", None),
+        (("COVID19_pneumonia", "other_lung_disease"), "COVID-19 pneumonia", None),
+        (("bacterial_pneumonia", "other_lung_disease"), "other lung disease", "bacterial"),
+        (("other_viral_pneumonia",), "other lung disease", "viral"),
+        (("other_viral_pneumonia", "bacterial_pneumonia"), "other lung disease", "other"),
+        (("other_lung_disease",), "other lung disease", None),
+        (("healthy_lung", "COVID19_pneumonia"), None, None),
+        ((), None, None),
     ],
 )
-def test_disease_of_several_diagnoses(ticked, name):
-    ledger = Ledger()
-    assert covid_blues.choose_disease(patient(ticked=ticked), ledger) == name
+def test_disease_and_etiology_of_several_diagnoses(ticked, name, etiology):
+    ledger, row = Ledger(), patient(ticked=ticked)
+    assert covid_blues.choose_disease(row, ledger) == name
+    assert covid_blues.choose_etiology(row) == etiology
     assert bool(ledger.entries) == (name is None)
 
 
@@ -83,17 +89,20 @@ def source(tmp_path):
         "patient_2_R2,1.0,yes,yes,\n"
     )
     header = ",".join((*CLINICAL, *DIAGNOSES))
-    (tmp_path / "clinical_variables.csv").write_text(f"{header}\n2.0,97,-96,,1,0,0,0,0\n")
+    (tmp_path / "clinical_variables.csv").write_text(
+        f"{header}\n2.0,97,-96,,0.0,63.0,-99,1,0,0,0,0\n"
+    )
     return tmp_path
 
 
-def test_clips_come_patient_by_patient_with_zone_and_labels(source):
+def test_clips_come_patient_by_patient_with_zone_person_and_labels(source):
     ledger = Ledger()
-    names = ("clip", "zone", "severity", "disease")
+    names = ("clip", "zone", "severity", "disease", "sex", "age", "bmi")
+    known = ("COVID-19 pneumonia", "female", 63, None)
     assert [tuple(map(row.get, names)) for row in covid_blues.clips(source, ledger)] == [
-        ("covid_blues/patient_2_R1", "R1", 1, "COVID-19 pneumonia"),
-        ("covid_blues/patient_2_R3_2", "R3", 0, "COVID-19 pneumonia"),
-        ("covid_blues/patient_10_L1", "L1", 3, None),
+        ("covid_blues/patient_2_R1", "R1", 1, *known),
+        ("covid_blues/patient_2_R3_2", "R3", 0, *known),
+        ("covid_blues/patient_10_L1", "L1", 3, None, None, None, None),
     ]
     actions = {entry.item: entry.action for entry in ledger.entries}
     assert actions == {"patient_10_L1": "noted", "severity.csv row 5 (patient_2_R2)": "skipped"}
@@ -133,7 +142,21 @@ def test_a_clip_listed_twice_or_with_two_files_is_refused(source):
 
 def test_a_patient_with_two_clinical_rows_is_refused(source):
     table = source / "clinical_variables.csv"
-    table.write_text(table.read_text() + "2,80,-96,,0,0,0,0,1\n")
+    table.write_text(table.read_text() + "2,80,-96,,1,50,20,0,0,0,0,1\n")
     reason = r"clinical_variables.csv row 3: patient '2' is in clinical_variables.csv row 2 too"
     with pytest.raises(SourceError, match=reason):
         list(covid_blues.clips(source, Ledger()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("0.0,63", "2,63"), ("0.0,63", "0.5,63"), ("63.0", "163")]
+)
+def test_a_person_out_of_range_refuses_the_clips_of_the_patient(old, new, source):
+    table = source / "clinical_variables.csv"
+    table.write_text(table.read_text().replace(old, new))
+    ledger = Ledger()
+    assert [row["clip"] for row in covid_blues.clips(source, ledger)] == [
+        "covid_blues/patient_10_L1"
+    ]
+    reasons = [entry.reason for entry in ledger.entries if "; write" in entry.reason]
+    assert len(reasons) == 2

@@ -5,7 +5,7 @@ import pytest
 from lus_ray.data import ledger
 from lus_ray.data import store as stores
 from lus_ray.data.check import check_store
-from lus_ray.data.decoding.dicom_header import hash_patient_id
+from lus_ray.data.decoding.dicom_study import read_study
 from lus_ray.data.ingest import dicom
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.data.ledger import Ledger
@@ -91,8 +91,37 @@ def test_text_beside_the_fan_can_be_allowed_and_the_folder_reader_takes_dicom_fi
     assert (row["severity"], row["fps"], len(row["frames"])) == (2, 25.0, 6)
 
 
-def test_the_reader_of_a_patient_id_warns_of_nothing(tmp_path):
+def test_the_reader_of_the_examination_warns_of_nothing(tmp_path):
     with pytest.warns(UserWarning, match="Unknown encoding"):
         path = files.write(tmp_path / "a.dcm", files.fan(1), SpecificCharacterSet="ISO 2022 IR 1")
     with warnings.catch_warnings(action="error"):
-        assert hash_patient_id(path)
+        assert read_study(path).patient
+
+
+FACTS = ("device", "probe", "sex", "age")
+
+
+@pytest.mark.parametrize(
+    ("elements", "facts"),
+    [
+        ({}, (None, None, None, None)),
+        ({"Manufacturer": "Philips", "ManufacturerModelName": "Lumify", "PatientSex": "M",
+          "PatientAge": "045Y", "TransducerType": "CURVED_LINEAR"},
+         ("Philips Lumify", "convex", "male", 45)),
+        ({"Manufacturer": "GE", "ManufacturerModelName": "GE Vscan\x07", "PatientSex": "F",
+          "PatientAge": "006M", "TransducerType": "LINEAR", "TransducerData": "C5-2"},
+         ("GE Vscan", "linear", "female", 0.5)),
+        ({"Manufacturer": "x" * 64, "PatientSex": "O", "PatientAge": "45",
+          "TransducerData": ["S5-1", "7"]}, ("x" * 64, "phased", None, None)),
+        ({"TransducerType": "ENDOCAV_PA", "TransducerData": "vaginal", "PatientAge": "900Y"},
+         (None, None, None, None)),
+    ],
+)  # fmt: skip
+def test_device_probe_sex_and_age_come_from_the_header(elements, facts, tmp_path):
+    with warnings.catch_warnings(action="ignore"):  # of values that no scanner should write
+        path = files.write(tmp_path / "a.dcm", files.fan(1), **elements)
+    study = read_study(path)
+    assert tuple(getattr(study, name) for name in FACTS) == facts
+    assert bool(study.notes) == ("PatientAge" in elements and facts[-1] is None)
+    assert study.site.startswith("site-")
+    assert len(study.site) == 13

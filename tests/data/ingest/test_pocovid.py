@@ -65,11 +65,13 @@ def source(tmp_path):
         (tmp_path / folder).mkdir(parents=True)
         for name in names:
             (tmp_path / folder / name).touch()
-    header = [*pocovid.COLUMNS, ""]
+    header = [*pocovid.COLUMNS, *pocovid.PERSON, ""]
     default = dict.fromkeys(header, "") | {"Type": "video", "Probe": "convex", "Label": "COVID-19"}
     lines = [
-        {"Filename": "Cov a+(4) [b]", "Patient ID / Name": "5", "Lung Severity Score": "2"},
-        {"Filename": "same", "Label": "Regular", "Area according to DEGUM": "3.0"},
+        {"Filename": "Cov a+(4) [b]", "Patient ID / Name": "5", "Lung Severity Score": "2",
+         "Gender": "w", "Age": "40", "Label": "Bacterial pneumonia"},
+        {"Filename": "same", "Label": "Regular", "Area according to DEGUM": "3.0", "Gender": "24",
+         "Age": "m"},
         {"Filename": "Vir_or", "Label": "Viral pneumonia", "Probe": "Linear",
          "Patient ID / Name": "9"},
         {"Filename": "never public", "Patient ID / Name": "1"},
@@ -82,11 +84,19 @@ def source(tmp_path):
 def test_rows_find_their_files_by_name_and_kind(source):
     ledger = Ledger()
     rows = {r["clip"]: r for r in pocovid.clips(source, ledger)}
-    assert rows["pocovid/Cov a+(4) [b]"]["severity"] == 2
+    first, names = rows["pocovid/Cov a+(4) [b]"], ("severity", "etiology", "sex", "age")
+    assert [first[name] for name in names] == [2, "bacterial", "female", 40]
     same, uncertain = rows["pocovid/same"], rows["pocovid/Vir_or"]
     assert (same["patient"], same["file"].suffix) == (None, ".mov")
     assert (same["zone"], same["disease"]) == ("DEGUM 3", "healthy")
-    assert (uncertain["disease"], uncertain["probe"]) == (None, "linear")
+    assert (same["sex"], same["age"]) == (None, None)
+    shifted = [entry.reason for entry in ledger.entries if ": not read" in entry.reason]
+    assert [reason.partition(": ")[2] for reason in shifted] == [
+        "'Gender' is '24': not read", "'Age' is 'm': not read"
+    ]  # fmt: skip
+    assert (uncertain["disease"], uncertain["etiology"], uncertain["probe"]) == (
+        None, None, "linear"
+    )  # fmt: skip
     skipped = sorted(entry.item for entry in ledger.entries if entry.action == "skipped")
     assert skipped == ["dataset_metadata.csv row 5 (never public)"]
 
