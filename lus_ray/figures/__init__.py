@@ -5,7 +5,14 @@ Why no legend inside: several panels share the colours of `LINES`, so the page s
 """
 
 from lus_ray.figures.attention_maps import draw_attention
-from lus_ray.figures.charts import Curve, draw_confusion, draw_reliability, draw_roc, draw_training
+from lus_ray.figures.charts import (
+    Curve,
+    draw_confusion,
+    draw_net_benefit,
+    draw_reliability,
+    draw_roc,
+    draw_training,
+)
 from lus_ray.figures.mask_overlays import CLASS_COLOURS, draw_masks
 from lus_ray.figures.style import HALO, LINES, render_svg, shorten
 from lus_ray.figures.thumbnails import ARM, EXPERT, draw_image_rows, draw_segmentations
@@ -21,6 +28,7 @@ __all__ = [
     "draw_confusion",
     "draw_image_rows",
     "draw_masks",
+    "draw_net_benefit",
     "draw_reliability",
     "draw_roc",
     "draw_segmentations",

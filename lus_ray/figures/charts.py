@@ -1,6 +1,6 @@
 """Charts: confusion matrices and curves.
 
-Shapes: K classes.
+Shapes: K classes, T thresholds.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -84,6 +84,32 @@ def draw_reliability(curves: Sequence[Reliability | None], *, title: str) -> str
         axes.set(xlabel="confidence", ylabel="accuracy")
 
     return _panel(draw, width=2.9, height=2.9, title=title)
+
+
+def draw_net_benefit(
+    thresholds: Float[np.ndarray, "T"],
+    curves: Sequence[Float[np.ndarray, "3 T"]],
+    treat_all: Float[np.ndarray, "T"],
+    *,
+    title: str,
+) -> str:
+    """Decision curves (value, low, high) in the order of `LINES`, each with its band.
+
+    The grey line is acting on all clips, the line at 0 acting on none.
+    """
+
+    def draw(axes: Axes) -> None:
+        top = max([0.02, treat_all[0], *(np.nanmax(value) for value, _, _ in curves)])
+        axes.axhline(0, color="#bbbbbb", lw=1)
+        axes.plot(thresholds, treat_all, color="#888888", lw=1)
+        for number, (value, low, high) in enumerate(curves):
+            colour = LINES[number % len(LINES)][0]
+            axes.fill_between(thresholds, low, high, color=colour, alpha=0.1, lw=0)
+            axes.plot(thresholds, value, **line_style(number))
+        axes.set(xlim=(0, 1), ylim=(-0.15 * top, 1.1 * top))
+        axes.set(xlabel="probability that leads to action", ylabel="net benefit")
+
+    return _panel(draw, width=3.6, height=2.7, title=title)
 
 
 def draw_training(

@@ -136,6 +136,16 @@ def forest(contents: ReportContents, labels: Iterable[str]) -> Forest | None:
         if shown := tuple(row for row in rows if row is not None):
             name = metric_names.name(metric or "", label)
             groups.append((f"{label_title(label)}: {name}", shown))
+    caption = formatting.caption(FOREST, contents)
+    if any(row.published is not None for _, rows in groups for row in rows):
+        caption += DIAMOND
+    return make_forest("Main arms", groups, caption)
+
+
+def make_forest(
+    title: str, groups: Sequence[tuple[str, tuple[ForestRow, ...]]], caption: str
+) -> Forest | None:
+    """Groups of rows on one axis with round ticks; None without a value."""
     values = [
         value
         for _, rows in groups
@@ -149,10 +159,7 @@ def forest(contents: ReportContents, labels: Iterable[str]) -> Forest | None:
     low, high = int(min(values) // step) * step, int(-(-max(values) // step)) * step
     high = max(high, low + step)
     ticks = tuple(range(low, high + 1, step))
-    caption = formatting.caption(FOREST, contents)
-    if any(row.published is not None for _, rows in groups for row in rows):
-        caption += DIAMOND
-    return Forest("Main arms", tuple(groups), low, high, ticks, caption)
+    return Forest(title, tuple(groups), low, high, ticks, caption)
 
 
 def main_arms(contents: ReportContents, label: str) -> list[ArmResult]:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from lus_ray.data.labels import label_name
 from lus_ray.evaluation.external.estimates import Cells, Resampling
 from lus_ray.evaluation.external.schema import ArmBenefit, DecisionCurve
+from lus_ray.evaluation.results import CellResult
 from lus_ray.metrics import classification, decision_curve
 from lus_ray.metrics.bootstrap import percentile_interval
 from lus_ray.metrics.decision_curve import DecisionCounts
@@ -60,7 +61,7 @@ def _either(names: Sequence[str]) -> str:
     return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
-def _flatten(cells: Cells) -> list:
+def _flatten(cells: Cells) -> list[CellResult]:
     return [
         cell
         for by_seed in cells.values()
@@ -69,7 +70,7 @@ def _flatten(cells: Cells) -> list:
     ]
 
 
-def _count(cells: Sequence, chosen: Sequence[int]) -> list[DecisionCounts]:
+def _count(cells: Sequence[CellResult], chosen: Sequence[int]) -> list[DecisionCounts]:
     return [
         decision_curve.count_decisions(
             cell.patients,
@@ -84,7 +85,7 @@ def _benefit(name: str, counts: Sequence[DecisionCounts], sampling: Resampling) 
     """Means over folds and seeds with limits at each threshold."""
     ones = [np.ones((1, len(own.patients))) for own in counts]
     value = np.mean([own.net_benefit(w)[0] for own, w in zip(counts, ones, strict=True)], axis=0)
-    drawn = np.mean([own.net_benefit(sampling.weigh(own)) for own in counts], axis=0)
+    drawn = np.mean([own.net_benefit(sampling.weigh(own.patients)) for own in counts], axis=0)
     num_patients = len(counts[0].patients)
     limits = [percentile_interval(column, num_patients=num_patients) for column in drawn.T]
     return ArmBenefit(

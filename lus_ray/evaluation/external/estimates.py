@@ -5,7 +5,7 @@ A measure is a `PatientCounts` of each cell, so that all measures share the draw
 are combined as the metrics of the report are.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,10 +46,10 @@ class Resampling:
     weights: Float[np.ndarray, "D P"]
     picks: Mapping[int, Float[np.ndarray, "M D"]]
 
-    def weigh(self, counts: PatientCounts) -> Float[np.ndarray, "D _"]:
-        """The draws of the patients of these counts."""
+    def weigh(self, patients: Sequence[str]) -> Float[np.ndarray, "D _"]:
+        """The draws of these patients."""
         column = {name: number for number, name in enumerate(self.patients)}
-        return self.weights[:, [column[name] for name in counts.patients]]
+        return self.weights[:, [column[name] for name in patients]]
 
     def measure(self, counts: Mapping[int, Mapping[int, PatientCounts]]) -> dict[str, Sampled]:
         """Means over the folds and seeds in which a measure is defined."""
@@ -57,7 +57,7 @@ class Resampling:
         for fold, by_seed in counts.items():
             for own in by_seed.values():
                 observed = own.metrics(np.ones((1, len(own.patients))))
-                drawn = own.metrics(self.weigh(own))
+                drawn = own.metrics(self.weigh(own.patients))
                 for name, value in observed.items():
                     folds = values.setdefault(name, {})
                     if np.isfinite(value[0]):

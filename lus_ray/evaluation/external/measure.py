@@ -1,7 +1,7 @@
 """All measures of an external test from the prediction tables of a run and of its evaluation."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from zlib import crc32
@@ -49,6 +49,10 @@ class Side:
     def facts(self) -> Facts:
         return subgroups.read_facts(RunFolder(self.run.out))
 
+    def keep(self, names: Iterable[str]) -> "Side":
+        """Only these arms."""
+        return replace(self, arms={name: self.arms[name] for name in names if name in self.arms})
+
     def arms_of(self, label: str) -> list[ScoredArm]:
         return [arm for arm in self.arms.values() if arm.label == label]
 
@@ -79,6 +83,7 @@ def measure(run: Path, evaluation: Path, *, num_draws: int = NUM_DRAWS) -> Exter
     """
     internal = read_side(run, num_draws=num_draws, stream=1)
     external = read_side(evaluation, num_draws=num_draws, stream=2)
+    internal = internal.keep(name for name, arm in external.arms.items() if arm.cells)
     labels = list(dict.fromkeys(arm.label for arm in internal.arms.values() if arm.label))
     main = {
         label: report_json.choose_main(internal.arms_of(label), internal.run, internal.metrics)
@@ -92,7 +97,7 @@ def measure(run: Path, evaluation: Path, *, num_draws: int = NUM_DRAWS) -> Exter
         shifts=tuple(
             shifts.measure_shift(arm, external.arms[name], internal.metrics, external.rng(name))
             for name, arm in internal.arms.items()
-            if arm.label and name in external.arms
+            if arm.label
         ),
         calibration=tuple(own for part in measured for own in part.calibration),
         sets=tuple(own for part in measured for own in part.sets),
@@ -174,9 +179,7 @@ def _describe_classes(internal: Side, external: Side, labels: Sequence[str]) -> 
     notes = []
     for label in labels:
         arm = next(iter(internal.arms_of(label)))
-        if arm.name in external.arms and (
-            names := shifts.describe_classes(arm, external.arms[arm.name])
-        ):
+        if names := shifts.describe_classes(arm, external.arms[arm.name]):
             notes.append(
                 f"No external clip is annotated with {label_name(label)} {', '.join(names)}: "
                 "averages over classes cover fewer classes than on internal clips."

@@ -96,7 +96,7 @@ def select(cell: CellResult, clips: frozenset[str]) -> CellResult:
     chosen = [number for number, is_kept in enumerate(kept) if is_kept]
     members = cell.members
 
-    def take(array: np.ndarray | None) -> np.ndarray | None:
+    def take(array: Any) -> Any:
         return array[kept] if array is not None and len(array) == len(kept) else array
 
     return replace(
