@@ -1,6 +1,7 @@
 """One file per published table; each defines `EXPERIMENT`."""
 
 from functools import partial
+from typing import Any
 
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Recipe, Rows
@@ -10,18 +11,19 @@ from lus_ray.tasks.sklearn_expert import PLAIN
 
 
 def intensity_baselines(
-    view: View, *labels: str, name: str = "{kind} on intensity"
+    view: View, *labels: str, name: str = "{kind} on intensity", **task: Any
 ) -> tuple[Arm, ...]:
     """Arm `intensity` and the plain classifiers of each label on its statistics.
 
-    `name` is formatted with `kind` (of the classifier) and `label`.
+    `name` is formatted with `kind` (of the classifier) and `label`; `task` are more arguments of
+    each `Expert`.
     """
     classifiers = (
         Arm(
             name.format(kind=kind, label=label),
             partial(BiomarkerClassifiers, kind=kind)
             if label == "biomarkers"
-            else partial(Expert, kind=kind, label=label, inputs="features"),
+            else partial(Expert, kind=kind, label=label, inputs="features", **task),
             label=label,
             reads="intensity",
             baseline=True,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
+from lus_ray.data.labels import Label
 from lus_ray.errors import ArmError
 from lus_ray.folds import Protocol
 from lus_ray.suggestions import suggest
@@ -158,6 +159,7 @@ class Experiment:
 
     `domains` are the roles of compared domains, each with its names in stores; clips of other
     domains are not used. `frames_with` names a mask class; only frames that show it are used.
+    `target` is the label of a study of any one label; clips without it are not used.
     """
 
     name: str
@@ -172,6 +174,7 @@ class Experiment:
     seed: int = 0
     domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     frames_with: str = ""
+    target: Label | None = None
 
     def __post_init__(self) -> None:
         names: set[str] = set()

@@ -49,7 +49,13 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 @click.option(
     "--data", type=PATH_OR_URI, help="A store or its URI; smoke makes phantom clips without one."
 )
-@click.option("--out", type=PATH_OR_URI, help="Run folder or its URI (default runs/STUDY-SIZE).")
+@click.option(
+    "--out", type=PATH_OR_URI, help="Run folder or its URI (default runs/STUDY[-LABEL]-SIZE)."
+)
+@click.option(
+    "--label", metavar="NAME",
+    help="classify: the label to predict, built in or of the store's own (default: its only one).",
+)  # fmt: skip
 @click.option("--size", type=click.Choice(SIZES), default="full", show_default=True)
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
@@ -89,7 +95,9 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 def run(experiment: str, out: Path | str | None, size: str, smoke: bool, **options: Any) -> None:
     """Run the unfinished cells of a study and print its table; repeat it to resume."""
     size = "smoke" if smoke else size
-    _run(experiment, out or Path("runs") / f"{Path(experiment).stem}-{size}", size, **options)
+    label = f"-{options['label']}" if options["label"] else ""
+    default = Path("runs") / f"{Path(experiment).stem}{label}-{size}"
+    _run(experiment, out or default, size, **options)
 
 
 @click.command()

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from lus_ray.clip import DISEASES, NUM_SEVERITIES, SCHEMA, SF_BINS, sf_class
-from lus_ray.errors import SchemaError
+from lus_ray.errors import ArmError, SchemaError
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,20 @@ def label_title(label: str) -> str:
     """The same at the start of a sentence."""
     name = label_name(label)
     return name[:1].upper() + name[1:]
+
+
+def classes_of(label: str, own: Sequence[str] = ()) -> tuple[str, ...]:
+    """The classes of a label: `own`, or those that are built in.
+
+    Raises:
+        ArmError: there are neither, or only one class.
+    """
+    classes = tuple(own) or CLASSES.get(label, ())
+    if not classes:
+        raise ArmError(f"label {label!r} has no classes; give them, or use one of {(*CLASSES,)}")
+    if len(classes) < 2:
+        raise ArmError(f"label {label!r} has one class, {classes[0]!r}; two are needed")
+    return classes
 
 
 def class_index(label: str, row: Mapping[str, Any], classes: Sequence[str] = ()) -> int | None:

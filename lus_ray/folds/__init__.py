@@ -12,19 +12,21 @@ from lus_ray.folds.protocols import (
     Official,
     Parts,
     Protocol,
+    StratifiedGroupKFold,
     across_domains,
     fixed_test,
     k_fold,
     official,
     one_split,
     rotating,
+    stratified_group_k_fold,
     write,
 )
 
 __all__ = [
     "SPLITS", "AcrossDomains", "Fold", "KFold", "Official", "Parts", "Protocol", "Split",
-    "across_domains", "fingerprint", "fixed_test", "gate", "k_fold", "official", "one_split",
-    "read", "rotating", "write",
+    "StratifiedGroupKFold", "across_domains", "fingerprint", "fixed_test", "gate", "k_fold",
+    "official", "one_split", "read", "rotating", "stratified_group_k_fold", "write",
 ]  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def split_groups(
     parts: list[list[str]] = [[] for _ in shares]
     total: Counter[int] = Counter()
     clips: Counter[int] = Counter()
-    for groups in _strata(index, stratify):
+    for groups in find_strata(index, stratify):
         inside: Counter[int] = Counter()
         for group in sorted(groups, key=lambda g: _hash(seed, g)):
             loads = {p: (inside[p] + 1, total[p] + 1, clips[p]) for p in wanted}
@@ -93,7 +93,7 @@ def patients_by_group(index: pa.Table) -> tuple[dict[str, list[str]], Counter[st
     return dict(members), num_clips
 
 
-def _strata(index: pa.Table, stratify: str | None) -> list[list[str]]:
+def find_strata(index: pa.Table, stratify: str | None) -> list[list[str]]:
     """Groups by stratum: the most severe grade, or the most frequent name, or none known."""
     if stratify is None:
         return [sorted(set(index["group"].to_pylist()))]

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from lus_ray.errors import FoldError
 from lus_ray.folds.fold import SPLITS, Fold, fingerprint, read
-from lus_ray.folds.grouping import split_by_domain, split_groups
+from lus_ray.folds.grouping import find_strata, patients_by_group, split_by_domain, split_groups
 from lus_ray.storage.files import write_text
 
 
@@ -35,6 +35,10 @@ class Protocol(typing.Protocol):
         """The protocol as JSON values."""
         ...
 
+    def notes(self, index: pa.Table) -> list[str]:
+        """What the folds of this index are, where that is not as planned."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Named:
@@ -42,6 +46,9 @@ class _Named:
 
     def describe(self) -> dict[str, Any]:
         return asdict(self)
+
+    def notes(self, index: pa.Table) -> list[str]:
+        return []
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,46 @@ class KFold(_Named):
 
 
 @dataclass(frozen=True)
+class StratifiedGroupKFold(_Named):
+    """`KFold` over the column `class`, with as many parts as a small cohort fills, three to k.
+
+    A part then has two groups of a class, on average. A class whose only groups outside of test
+    would validate trains instead.
+    """
+
+    k: int
+    one_in: int
+
+    def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+        plain = KFold("k_fold", self._num_parts(index), self.one_in, "class")
+        members, _ = patients_by_group(index)
+        strata = find_strata(index, "class")
+        folds = []
+        for fold in plain.assign(index, seed=seed):
+            split = {group: fold.split_of(patients[0]) for group, patients in members.items()}
+            for groups in strata:
+                if "train" not in (inside := [split[group] for group in groups]):
+                    split |= {groups[inside.index("val")]: "train"} if "val" in inside else {}
+            parts = (
+                _join(tuple(members[group]) for group in members if split[group] == name)
+                for name in SPLITS
+            )
+            folds.append(Fold(fold.number, *parts))
+        return tuple(folds)
+
+    def notes(self, index: pa.Table) -> list[str]:
+        if (num_parts := self._num_parts(index)) == self.k:
+            return []
+        num_patients = len(set(index["patient"].to_pylist()))
+        return [f"{num_parts} folds instead of {self.k}, as there are {num_patients} patients"]
+
+    def _num_parts(self, index: pa.Table) -> int:
+        num_groups = len(set(index["group"].to_pylist()))
+        num_classes = len(find_strata(index, "class"))
+        return min(self.k, max(3, num_groups // (2 * num_classes)))
+
+
+@dataclass(frozen=True)
 class AcrossDomains(_Named):
     """k-fold with the same fold numbers for every domain, each balanced in number of images."""
 
@@ -144,8 +191,8 @@ class Official:
             for f in folds
         )
 
-    def misfits(self, index: pa.Table) -> list[str]:
-        """Notes on patients that only the file has, or only the store."""
+    def notes(self, index: pa.Table) -> list[str]:
+        """Patients that only the file has, or only the store."""
         stored = set(index["patient"].to_pylist())
         named = {p for f in read(self.path) for split in SPLITS for p in getattr(f, split)}
         file, notes = self.path.name, []
@@ -190,6 +237,16 @@ def k_fold(k: int, one_in: int = 4, stratify: str | None = "severity") -> KFold:
     if k < 3 or one_in < 2:
         raise FoldError(f"k_fold: k is {k} and one_in is {one_in}; use at least 3 and 2")
     return KFold("k_fold", k, one_in, stratify)
+
+
+def stratified_group_k_fold(k: int = 5, one_in: int = 4) -> StratifiedGroupKFold:
+    """k-fold of the groups of an experiment's `target`, for cohorts of any size.
+
+    Every part tests once; of the other groups, about one in `one_in` validates.
+    """
+    if k < 3 or one_in < 2:
+        raise FoldError(f"stratified_group_k_fold: k is {k} and one_in is {one_in}; use 3 and 2")
+    return StratifiedGroupKFold("stratified_group_k_fold", k, one_in)
 
 
 def across_domains(k: int = 3, val: bool = True) -> AcrossDomains:

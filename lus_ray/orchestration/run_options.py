@@ -15,6 +15,7 @@ from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import official
 from lus_ray.nets.pretrained import published
 from lus_ray.orchestration import studies
+from lus_ray.orchestration.target_label import choose_label
 from lus_ray.runs.cohort import check_names
 from lus_ray.runs.layout import PHANTOM
 from lus_ray.runs.plan import RunRequest
@@ -30,7 +31,7 @@ def build_request(
     weights: str | None = None, splits: Path | None = None, domains: str | None = None,
     weak: bool = False, settings: Sequence[str] = (), address: str | None = None,
     seed: int | None = None, seeds: int | None = None, tensorboard: bool = False,
-    notify: Callable[[str], None],
+    label: str | None = None, notify: Callable[[str], None],
 ) -> RunRequest:  # fmt: skip
     """The request that the options of `lus run` stand for; makes phantom clips without `data`."""
     options: dict[str, Any] = {
@@ -38,10 +39,18 @@ def build_request(
         "settings": settings, "seed": seed,
     }  # fmt: skip
     experiment = find_experiment(name)
+    if experiment.target is not None:
+        target = choose_label(name, data, label, notify)
+        experiment, label = load_study(name).make(target), target.name
+    elif label is not None:
+        raise InputError(
+            f"--label: {experiment.name} has its own labels; leave it out, or write 'lus run "
+            f"classify --label {label}'"
+        )
     chosen = apply_options(experiment, size, **options)
     if initialised := [arm.name for arm in chosen.arms if arm.weights]:
         notify(f"note: these start from --weights: {', '.join(initialised)}")
-    more = {"data": data, "weak": weak, "domains": domains, "seeds": seeds}
+    more = {"data": data, "weak": weak, "domains": domains, "seeds": seeds, "label": label}
     command = format_command(name, size, options | more)
     numbers, names = parse_folds(chosen, folds), parse_domains(experiment, domains)
     if data is None:
@@ -53,9 +62,14 @@ def build_request(
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of the module `experiments/<name>.py`; InputError if there is none."""
+    """The experiment of a study; InputError if there is none."""
+    return load_study(name).EXPERIMENT
+
+
+def load_study(name: str) -> Any:
+    """The module `experiments/<name>.py`; InputError if there is none."""
     studies.refuse_unknown(name)
-    return importlib.import_module(f"experiments.{name}").EXPERIMENT
+    return importlib.import_module(f"experiments.{name}")
 
 
 def apply_options(
@@ -111,7 +125,8 @@ def format_command(name: str, size: str, options: dict[str, Any]) -> str:
     """The command that makes these results again, for a shell in any folder."""
     words = ["lus", "run", name, "--size", size]
     for key in (
-        "data", "arms", "folds", "seed", "seeds", "samples", "weights", "splits", "domains",
+        "data", "label", "arms", "folds", "seed", "seeds", "samples", "weights", "splits",
+        "domains",
     ):  # fmt: skip
         if (value := options.get(key)) is not None:
             if key in ("data", "weights", "splits"):

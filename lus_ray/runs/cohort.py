@@ -12,11 +12,12 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from lus_ray.clip import MASK_SCHEMES, SCHEMA, masks_of
+from lus_ray.clip import MASK_SCHEMES, SCHEMA, masks_of, to_rows
 from lus_ray.data import store
+from lus_ray.data.labels import Label, class_index, label_name
 from lus_ray.errors import FoldError, InputError, SchemaError
 from lus_ray.experiment import Experiment
-from lus_ray.folds import Fold, Official
+from lus_ray.folds import Fold
 from lus_ray.storage.paths import PathOrUri
 
 
@@ -41,8 +42,10 @@ def select(
             experiment.name, experiment.frames_with, index, data, domains=tuple(experiment.domains)
         )
         notes += skipped
-    if isinstance(experiment.folds, Official):
-        notes += experiment.folds.misfits(index)
+    if experiment.target is not None:
+        index, skipped = _select_labelled(experiment.name, experiment.target, index)
+        notes += skipped
+    notes += experiment.folds.notes(index)
     return experiment, index, tuple(notes)
 
 
@@ -82,6 +85,24 @@ def check_folds(experiment: Experiment, folds: Iterable[Fold], index: pa.Table) 
                         f"fold {fold.number} {verb} no patient of domain {role!r}; "
                         "give every fold number patients of both domains"
                     )
+
+
+def _select_labelled(study: str, label: Label, index: pa.Table) -> tuple[pa.Table, list[str]]:
+    """Clips with the label, by whose `class` folds are stratified, and a note on the others.
+
+    `class` is a number where classes are ordered, so that a patient counts by the most severe.
+    """
+    numbers = [class_index(label.name, row, label.classes) for row in to_rows(index)]
+    values = [n if n is None or label.ordered else label.classes[n] for n in numbers]
+    kept = pa.array([number is not None for number in numbers])
+    kind = pa.int8() if label.ordered else pa.string()
+    labelled = index.append_column("class", pa.array(values, kind)).filter(kept)
+    name = label_name(label.name)
+    if not labelled.num_rows:
+        raise SchemaError(f"{study} has nothing to learn from: no clip has {name}")
+    num_skipped = index.num_rows - labelled.num_rows
+    note = f"{num_skipped} of {index.num_rows} clips skipped: they have no {name}"
+    return labelled, [note] if num_skipped else []
 
 
 def _store_names(experiment: Experiment, index: pa.Table, names: Sequence[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ no table mixes two settings.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ import lus_ray.folds as folds
 from lus_ray.clip import Row
 from lus_ray.data import store
 from lus_ray.data.duplicates.overlap import LeftOut
+from lus_ray.data.labels import Label
 from lus_ray.errors import InputError
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Rows
 from lus_ray.folds import Fold
@@ -30,9 +31,10 @@ from lus_ray.storage.files import write_text
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.training import checkpoint
 
-IDENTITY = ("experiment", "size", "seed", "folds", "supervision", "domains", "frames_with")
+IDENTITY = ("experiment", "label", "size", "seed", "folds", "supervision", "domains", "frames_with")
 """Entries that never change in a run folder."""
 COPIED_FROM_EXPERIMENT = ("title", "seed", "domains", "frames_with", "metrics", "published")
+NOTHING: Mapping[str, Any] = {}
 COPIED_FROM_ARM = ("name", "label", "baseline", "start", "reads", "members", "crossfit")
 
 
@@ -116,6 +118,8 @@ class RunRecord:
     """The contents of `experiment.json`; records of earlier versions lack some entries.
 
     `started` is the day (UTC) of the first command and `machine` that of its driver.
+    `label` is that of a study of any one label. `skipped_arms` are those that the clips cannot
+    train, by reason, and `notes` what was skipped or changed otherwise.
     `evaluation_of` is set in the folder of an external validation alone, whose `data` are the
     external clips.
     """
@@ -140,6 +144,9 @@ class RunRecord:
     claims: tuple[Claim, ...] = ()
     gaps: tuple[Gap, ...] = ()
     supervision: str = "frames"
+    label: Label | None = None
+    skipped_arms: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     data_path: str | None = None
     commands: tuple[str, ...] = ()
     evaluation_of: EvaluationRecord | None = None
@@ -171,6 +178,8 @@ def describe_run(
     weak: bool,
     command: str,
     seeds: int | None = None,
+    skipped_arms: Mapping[str, Sequence[str]] = NOTHING,
+    notes: Sequence[str] = (),
 ) -> RunRecord:
     """The record of an experiment on the clips of a store."""
     contents = {
@@ -194,6 +203,9 @@ def describe_run(
         "claims": [asdict(claim) for claim in experiment.claims],
         "gaps": [asdict(gap) for gap in experiment.gaps],
         "supervision": "weak" if weak else "frames",
+        "label": experiment.target and asdict(experiment.target),
+        "skipped_arms": dict(skipped_arms),
+        "notes": list(notes),
         "data_path": str(data),
         "commands": [command] if command else [],
     }
@@ -245,12 +257,17 @@ def _describe_weights(path: Path) -> dict[str, str]:
         return {"name": path.name, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
+def _name(value: Any) -> Any:
+    return getattr(value, "name", value)
+
+
 def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
     for key in IDENTITY:
         before, now = getattr(known, key), getattr(new, key)
         if before != now:
             raise InputError(
-                f"{name}: holds a run with {key} {before!r}, not {now!r}; choose another --out"
+                f"{name}: holds a run with {key} {_name(before)!r}, not {_name(now)!r}; "
+                "choose another --out"
             )
     if known.data.fingerprint != new.data.fingerprint:
         raise InputError(f"{name}: holds a run on other data; choose another --out")

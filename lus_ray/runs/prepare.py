@@ -61,7 +61,8 @@ def prepare(
     rows = _with_num_frames(experiment, chosen.rows, data)
     record = manifest.describe_run(
         experiment, rows, data, size=request.size, fingerprint=fingerprint, weak=request.weak,
-        command=request.command, seeds=request.seeds,
+        command=request.command, seeds=request.seeds, skipped_arms=chosen.left_out,
+        notes=chosen.notes,
     )  # fmt: skip
     record = manifest.write(record, experiment, assigned, folder)
     return RunPlan(

@@ -195,6 +195,7 @@ def fit_task(
     """
     recipe = arm.recipe
     assert recipe is not None
+    balance = task.label if recipe.oversample == "label" else recipe.oversample
     longer = max(count_images(train), count_images(second)) if second else 0
     epochs = partial(
         cell_predictions.pixel_source(task, pixels).epochs, view=task.view, batch=recipe.batch,
@@ -202,8 +203,8 @@ def fit_task(
         rank=rank, workers=workers,
     )  # fmt: skip
     batches = epochs(
-        train, columns=task.columns, seed=seed, balance=recipe.oversample, copies=recipe.copies,
-        scheme=task.scheme,
+        train, columns=task.columns, seed=seed, balance=balance, copies=recipe.copies,
+        scheme=task.scheme, classes=task.classes,
     )  # fmt: skip
     if second:
         batches = pair_streams(batches, epochs(second, columns=(), seed=seed + 1))

@@ -43,7 +43,7 @@ def is_trained(arm: Arm) -> bool:
     return arm.label is not None and (arm.recipe is not None or fits)
 
 
-def classes_of(label: str, own: Sequence[str] = ()) -> tuple[str, ...]:
+def class_names(label: str, own: Sequence[str] = ()) -> tuple[str, ...]:
     """Names of the classes of a label of clips or frames; those of biomarkers and masks are ()."""
     return tuple(own) or CLASSES.get("severity" if label == "frame_severity" else label, ())
 
@@ -60,7 +60,7 @@ def targets_of(label: str, row: Row, classes: Sequence[str] = ()) -> tuple[int, 
     if label.endswith(MASKS):
         given, wanted = row["mask_scheme"], label.removesuffix(MASKS)
         return (0,) if given == wanted or (given, wanted) in masks.DERIVED else ()
-    number = class_index(label, row)
+    number = class_index(label, row, class_names(label, classes))
     return () if number is None else (number,)
 
 
@@ -94,7 +94,7 @@ def _explain(arm: Arm, clips: Sequence[Row], experiment: Experiment) -> str:
     labelled = [row for row in train if targets_of(label, row, own)]
     learned, _ = cell_rows.training_rows(arm, labelled)
     counts = Counter(number for row in learned for number in targets_of(label, row, own))
-    name, names = label_name(label), classes_of(label, own)
+    name, names = label_name(label), class_names(label, own)
     if not counts:
         return f"no training clip has {name}"
     if names and len(counts) < 2:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from lus_ray.clip import BIOMARKERS
-from lus_ray.data.labels import CLASSES
+from lus_ray.data.labels import classes_of
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.metrics import multilabel
+from lus_ray.tasks.losses import sord_targets
 from lus_ray.tasks.task import Batch, PredictionRow, Task, class_scores, with_arguments
 
 
@@ -47,10 +48,17 @@ class ClipNetwork(Task):
 
 
 class ClipLabel(ClipNetwork):
-    """One class per clip: severity, S/F class, disease or diagnosis (cross-entropy).
+    """One class per clip, of a label that is built in or of one's own with these `classes`.
 
-    `monitor` is the validation score that selects the epoch: "accuracy" (published) or "auc".
+    The loss is cross-entropy. Where the classes are `ordered`, targets are soft: the further a
+    class is from the true one, the less it gets (SORD). `monitor` is the validation score that
+    selects the epoch: "accuracy" (published) or "auc".
+
+    Raises:
+        ArmError: the label has no classes, or both `ordered` and `smoothing` soften the targets.
     """
+
+    targets: Tensor | None
 
     def __init__(
         self,
@@ -59,15 +67,22 @@ class ClipLabel(ClipNetwork):
         view: View = View(),  # noqa: B008  (frozen)
         monitor: str = "accuracy",
         smoothing: float = 0.0,
+        classes: Sequence[str] = (),
+        ordered: bool = False,
     ) -> None:
-        if label not in CLASSES:
-            raise ArmError(f"no clip label {label!r}; use one of {tuple(CLASSES)}")
-        super().__init__(backbone, view, label, CLASSES[label])
+        if ordered and smoothing:
+            raise ArmError(f"ClipLabel: smoothing is {smoothing}; ordered classes need 0")
+        super().__init__(backbone, view, label, classes_of(label, classes))
         self.monitor, self.smoothing = monitor, smoothing
+        positions = range(len(self.classes))
+        soft = sord_targets(positions).float() if ordered else None
+        self.register_buffer("targets", soft, persistent=False)
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
-        logits = self.net(batch["frames"])
-        return {"loss": cross_entropy(logits, batch[self.label], label_smoothing=self.smoothing)}
+        logits, target = self.net(batch["frames"]), batch[self.label]
+        if self.targets is not None:
+            target = self.targets[target]
+        return {"loss": cross_entropy(logits, target, label_smoothing=self.smoothing)}
 
 
 class Biomarkers(ClipNetwork):

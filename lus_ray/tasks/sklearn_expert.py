@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int
 
-from lus_ray.data.labels import CLASSES, class_index, oversample
+from lus_ray.data.labels import classes_of, oversample
 from lus_ray.errors import ArmError, CellError
 from lus_ray.tasks.frame_score import frame_scores
 from lus_ray.tasks.task import PredictionRow, Task, class_scores
@@ -47,29 +47,38 @@ class Expert(Task):
 
     Args:
         kind: one of `EXPERTS` or `PLAIN`.
-        label: a key of `CLASSES`, or "frame_severity", where each sample is a frame with its own
-            score. For a "diagnosis" each sample is a frame with the class of its clip.
+        label: built in, or of one's own with these `classes`; or "frame_severity", where each
+            sample is a frame with its own score.
         inputs: "outputs" (probabilities) or "features" of the earlier arm.
         fits: number of fits with different seeds; the best validation accuracy wins.
         balance: repeat training examples up to the size of the largest class.
+        of_frames: each sample for a "diagnosis" is a frame with the class of its clip.
     """
 
     reads_rows: ClassVar[bool] = True
     fits_in_one_call: ClassVar[bool] = True
 
     def __init__(
-        self, kind: str, label: str, inputs: str = "outputs", fits: int = 3, balance: bool = True
+        self,
+        kind: str,
+        label: str,
+        inputs: str = "outputs",
+        fits: int = 3,
+        balance: bool = True,
+        classes: Sequence[str] = (),
+        of_frames: bool = True,
     ) -> None:
         super().__init__()
         if kind not in EXPERTS + PLAIN:
             raise ArmError(f"no expert {kind!r}; use one of {EXPERTS + PLAIN}")
-        labels = (*CLASSES, "frame_severity")
-        if label not in labels or inputs not in ("outputs", "features"):
-            raise ArmError(f"an expert reads outputs or features and predicts one of {labels}")
-        self.by_frame, self.inherited = label == "frame_severity", label == "diagnosis"
+        if inputs not in ("outputs", "features"):
+            raise ArmError(f"an expert reads outputs or features, not {inputs!r}")
+        self.by_frame = label == "frame_severity"
+        self.inherited = of_frames and label == "diagnosis"
         self.kind, self.label, self.inputs, self.balance = kind, label, inputs, balance
         self.fits = 1 if kind in DETERMINISTIC else fits
-        self.columns, self.classes = (label,), CLASSES["severity" if self.by_frame else label]
+        self.columns = (label,)
+        self.classes = classes_of("severity" if self.by_frame else label, classes)
 
     def fit_rows(
         self, train: Sequence[PredictionRow], val: Sequence[PredictionRow], *, seed: int
@@ -112,7 +121,7 @@ class Expert(Task):
         return [{"outputs": part, "probability": part.mean(axis=0)} for part in parts]
 
     def target(self, row: PredictionRow) -> int | list[int] | None:
-        return row["frame_severity"] if self.by_frame else class_index(self.label, row)
+        return row["frame_severity"] if self.by_frame else super().target(row)
 
     def score(self, rows: Sequence[PredictionRow]) -> dict[str, float]:
         return frame_scores(rows) if self.by_frame else class_scores(rows)

@@ -110,7 +110,7 @@ class Task(nn.Module):
 
     def target(self, row: PredictionRow) -> Any:
         """The target of a clip row: a class index, a list of 0 / 1 / -1, or None."""
-        return class_index(self.label, row)
+        return class_index(self.label, row, self.classes)
 
     def score(self, rows: Sequence[PredictionRow]) -> dict[str, float]:
         """Validation scores of prediction rows by name; `score` is maximised."""

@@ -196,10 +196,12 @@ def initialize_from_checkpoint(task: Any, folder: Path) -> list[str]:
     if segmenter is not None and description["name"] == "Segmentation":
         return weights.load(segmenter, state, head=True, origin=str(folder))
     arguments = description["arguments"]
+    classes = tuple(arguments.get("classes") or ())
     head = (
         description["name"] == type(task).__name__
         and arguments.get("label") in (None, task.label)
         and arguments.get("scheme") in (None, task.scheme)
+        and classes in ((), tuple(task.classes))
     )
     return _load(task.net, state, head=head, origin=str(folder))
 

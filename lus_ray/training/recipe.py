@@ -37,9 +37,9 @@ class Recipe:
         cosine: the rate falls to zero after the warm-up.
         plateau: factor of ReduceLROnPlateau on the validation score, after `patience` epochs;
             excludes the other schedules.
-        oversample: column whose classes are sampled equally often. For single frames also
-            "markers": half of a batch has score 0 and a sixth each other score, spread over the
-            clips (Roy 2020, segmentation).
+        oversample: column whose classes are sampled equally often, or "label" for the label that
+            the arm predicts. For single frames also "markers": half of a batch has score 0 and a
+            sixth each other score, spread over the clips (Roy 2020, segmentation).
         copies: number of Gare 2021's copies of every image to train on.
         select: the epoch to keep: "best" validation score, "last", lowest training "loss" (its
             parameters from before the epoch), or best "test" score, a leak that reproduces a
@@ -65,7 +65,10 @@ class Recipe:
     plateau: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Count = 10
     oversample: (
-        Literal["severity", "sf_ratio", "disease", "diagnosis", "frame_severity", "markers"] | None
+        Literal[
+            "label", "severity", "sf_ratio", "disease", "diagnosis", "frame_severity", "markers"
+        ]
+        | None
     ) = None
     copies: Annotated[int, Field(ge=1, le=len(SIX_COPIES))] = 1
     augment: Augment | SixSteps | None = None

@@ -221,10 +221,10 @@ def test_official_folds_without_a_patient_in_a_split_are_refused(tmp_path, split
 def test_patients_that_only_the_file_or_only_the_store_has_are_noted_with_both_numbers(tmp_path):
     others = {"train": ["p01", "p1", "p2", "p3", "p4"], "test": ["p00"]}
     protocol = published(tmp_path, SOUND, others)
-    assert protocol.misfits(singles(2)) == [
+    assert protocol.notes(singles(2)) == [
         "4 of 6 patients of official.json are not in the store: p1, p2, p3 and 1 more"
     ]
-    assert protocol.misfits(singles(4))[1:] == [
+    assert protocol.notes(singles(4))[1:] == [
         "2 of 4 patients of the store are in no fold of official.json and left out: p02, p03"
     ]
-    assert published(tmp_path, SOUND).misfits(singles(2)) == []
+    assert published(tmp_path, SOUND).notes(singles(2)) == []

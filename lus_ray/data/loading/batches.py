@@ -40,6 +40,7 @@ def stack_batch(
     columns: Sequence[str],
     clip_masks: Frames | None = None,
     scheme: str | None = None,
+    classes: Sequence[str] = (),
 ) -> dict[str, Tensor]:
     """One batch: `frames` (B, T, H, W) uint8 and a tensor per label column.
 
@@ -47,7 +48,8 @@ def stack_batch(
     are its class ids; `clip_masks` gives them in the scheme of each clip.
     """
     samples = [take_frames(frames(rows[spec.row]["clip"]), view, spec) for spec in specs]
-    batch = {"frames": torch.from_numpy(np.stack(samples)), **stack_labels(specs, rows, columns)}
+    labels = stack_labels(specs, rows, columns, classes)
+    batch = {"frames": torch.from_numpy(np.stack(samples)), **labels}
     if scheme is not None and clip_masks is not None:
         ids = [take_frames(clip_masks(rows[spec.row]["clip"]), view, spec) for spec in specs]
         batch["masks"] = torch.from_numpy(np.stack(convert_masks(ids, specs, rows, scheme)))
@@ -81,22 +83,28 @@ def take_frames(
 
 
 def stack_labels(
-    specs: Sequence[SampleSpec], rows: Sequence[Row], columns: Sequence[str]
+    specs: Sequence[SampleSpec],
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    classes: Sequence[str] = (),
 ) -> dict[str, Tensor]:
-    """A tensor per label column, an entry per sample; `copy` where any sample is a copy."""
+    """A tensor per label, an entry per sample; `copy` where any sample is a copy.
+
+    `classes` are those of a label that is not built in.
+    """
     labels = {
-        column: torch.tensor([_label(column, rows[spec.row], spec.frame) for spec in specs])
-        for column in columns
+        name: torch.tensor([_label(name, rows[spec.row], spec.frame, classes) for spec in specs])
+        for name in columns
     }
     if any(spec.copy for spec in specs):
         labels["copy"] = torch.tensor([spec.copy for spec in specs])
     return labels
 
 
-def _label(column: str, row: Row, frame: int | None) -> Any:
+def _label(column: str, row: Row, frame: int | None, classes: Sequence[str]) -> Any:
     if column == "frame_severity":
         return row[column][frame]
-    return row[column] if column == "biomarkers" else class_index(column, row)
+    return row[column] if column == "biomarkers" else class_index(column, row, classes)
 
 
 def pair_streams(labelled: Epochs, unlabelled: Epochs) -> Epochs:
@@ -129,7 +137,10 @@ class Pixels(Protocol):
     def epochs(
         self, rows: Sequence[Row], *, view: View, columns: Sequence[str], **settings: Any
     ) -> Epochs:
-        """Batches by epoch; `settings` are `scheme` and those of `sample_epoch`."""
+        """Batches by epoch; `settings` are `scheme` and those of `sample_epoch`.
+
+        `classes` are those of a label that is not built in.
+        """
 
     def clips(self, rows: Sequence[Row], view: View) -> Iterator[UInt8[np.ndarray, "N H W"]]:
         """All frames of each clip at the view's size, in the order of the rows."""
@@ -149,14 +160,14 @@ class InMemory:
 
     def epochs(
         self, rows: Sequence[Row], *, view: View, columns: Sequence[str],
-        scheme: str | None = None, **settings: Any,
+        scheme: str | None = None, classes: Sequence[str] = (), **settings: Any,
     ) -> Epochs:  # fmt: skip
         size = size_of(view)
         frames, class_ids = self.frames[size], self.class_ids.get(size, {})
-        stack = partial(stack_batch, view=view, columns=columns, scheme=scheme)
+        stack = partial(stack_batch, view=view, columns=columns, scheme=scheme, classes=classes)
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
-            for specs in sample_epoch(rows, epoch=epoch, **settings):
+            for specs in sample_epoch(rows, epoch=epoch, classes=classes, **settings):
                 yield stack(specs, rows, frames.__getitem__, clip_masks=class_ids.__getitem__)
 
         return batches
@@ -178,13 +189,15 @@ class Tracks:
     """
 
     def epochs(
-        self, rows: Sequence[Row], *, view: Track, columns: Sequence[str], **settings: Any
-    ) -> Epochs:
+        self, rows: Sequence[Row], *, view: Track, columns: Sequence[str],
+        classes: Sequence[str] = (), **settings: Any,
+    ) -> Epochs:  # fmt: skip
+        specs = [SampleSpec(i, 0) for i in range(len(rows))]
         tracks = list(self.clips(rows, view))
         batch = {
             "tracks": pad_sequence(tracks, batch_first=True).transpose(1, 2).contiguous(),
             "lengths": torch.tensor([len(track) for track in tracks]),
-            **stack_labels([SampleSpec(i, 0) for i in range(len(rows))], rows, columns),
+            **stack_labels(specs, rows, columns, classes),
         }
         return lambda epoch: iter([batch])
 

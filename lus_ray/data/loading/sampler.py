@@ -45,12 +45,14 @@ def sample_epoch(
     by_frame: bool = False,
     num_samples: int = 0,
     copies: int = 1,
+    classes: Sequence[str] = (),
     rank: int = 0,
     workers: int = 1,
 ) -> list[list[SampleSpec]]:
     """The batches of one epoch: every row once; with `balance`, every class equally often.
 
-    `balance` names a label column whose smaller classes are repeated up to the largest. With
+    `balance` names a label whose smaller classes are repeated up to the largest; `classes` are
+    those of a label that is not built in. With
     `by_frame` the samples are single frames, `num_samples` of them (0: as many as there are).
     Without `balance` each comes once before any comes again. With it, frames are sampled with
     replacement in proportion to one over the frames of their class (Roy 2020), or as `markers`
@@ -72,7 +74,7 @@ def sample_epoch(
     else:
         chosen = np.arange(len(rows))
         if balance is not None:
-            chosen = oversample(np.array([class_index(balance, row) for row in rows]), rng)
+            chosen = oversample(np.array([class_index(balance, row, classes) for row in rows]), rng)
         chosen = rng.permutation(chosen)
         seeds = rng.integers(0, 2**31, len(chosen))
         specs = [SampleSpec(int(row), int(s)) for row, s in zip(chosen, seeds, strict=True)]

@@ -43,12 +43,12 @@ class StreamedFrames:
 
     def epochs(
         self, rows: Sequence[Row], *, view: View, columns: Sequence[str],
-        scheme: str | None = None, **settings: Any,
+        scheme: str | None = None, classes: Sequence[str] = (), **settings: Any,
     ) -> Epochs:  # fmt: skip
         locations = self.locations
 
         def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
-            sampled = sample_epoch(rows, epoch=epoch, **settings)
+            sampled = sample_epoch(rows, epoch=epoch, classes=classes, **settings)
             items = [
                 {
                     "locations": [list(map(str, locations[rows[s.row]["clip"]])) for s in specs],
@@ -64,7 +64,7 @@ class StreamedFrames:
                 if scheme is not None:
                     ids = convert_masks(_unpack(row["masks"], view), specs, rows, scheme)
                     batch["masks"] = torch.from_numpy(np.stack(ids))
-                yield batch | stack_labels(specs, rows, columns)
+                yield batch | stack_labels(specs, rows, columns, classes)
 
         return batches
 
