@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lus_ray.clip import SCHEMA
+from lus_ray.clip import SCHEMA, to_rows
 from lus_ray.data import masks, store
 from lus_ray.data.labels import COLUMN
 from lus_ray.errors import SchemaError
@@ -82,7 +82,10 @@ def apply_weak_labels(index: pa.Table, data: PathOrUri) -> pa.Table:
 
 def _has_label(label: str, index: pa.Table) -> bool:
     if not label.endswith(" masks"):
-        return index[COLUMN.get(label, label)].null_count < index.num_rows
+        column = COLUMN.get(label, label)
+        if column in index.column_names:
+            return index[column].null_count < index.num_rows
+        return any(label in (row["labels"] or {}) for row in to_rows(index.select(["labels"])))
     scheme = label.removesuffix(" masks")
     return any(
         given == scheme or (given, scheme) in masks.DERIVED
