@@ -28,7 +28,7 @@ class Protocol(typing.Protocol):
         ...
 
     def numbers(self) -> tuple[int, ...]:
-        """The numbers of the folds that `assign` gives."""
+        """The numbers of the folds that `assign` gives, at most."""
         ...
 
     def describe(self) -> dict[str, Any]:
@@ -111,6 +111,9 @@ class StratifiedGroupKFold(_Named):
 
     k: int
     one_in: int
+
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(range(self.k))
 
     def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
         plain = KFold("k_fold", self._num_parts(index), self.one_in, "class")

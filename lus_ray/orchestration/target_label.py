@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from lus_ray.clip import to_rows
 from lus_ray.data import store
-from lus_ray.data.ingest.did_you_mean import did_you_mean, find_close_values
 from lus_ray.data.labels import DIAGNOSIS, LABELS, PNEUMONIA_DIAGNOSIS, SEVERITY, Label, class_index
 from lus_ray.errors import InputError
 from lus_ray.storage.paths import PathOrUri
+from lus_ray.suggestions import suggest
 
 DERIVED = (DIAGNOSIS.name,)
 """Labels that follow from another one; they are taken only where a command names them."""
@@ -34,7 +34,7 @@ def choose_label(
             return known[name]
         if name in LABELS:
             raise InputError(f"--label {name}: no clip of {data} has it; it has {_list(known)}")
-        hint = did_you_mean(find_close_values(name, sorted(known)))
+        hint = suggest(name, known)
         raise InputError(f"--label {name}: no label of {data}; it has {_list(known)}{hint}")
     usable = [label for label in known if label not in DERIVED]
     if len(usable) == 1:
