@@ -212,16 +212,17 @@ def execute(
     write_report(folder, output)
 
 
-def write_report(folder: RunFolder, output: Output | None = None) -> None:
+def write_report(folder: RunFolder, output: Output | None = None) -> "RunReport":
     """Write the report of a run folder, and upload it to its URI."""
     from lus_ray import report as reports
 
-    reports.write(folder.path, show=output.show if output else lambda report: None)
+    written = reports.write(folder.path, show=output.show if output else lambda report: None)
     folder.upload(*reports.FILES)
     if output is not None:
         first = reports.FILES[0]
         page = f"{folder.display_name}/{first}" if folder.mirror else str(folder.path / first)
         output.name_page(page)
+    return written
 
 
 def _join(values: str | Iterable[Any] | None) -> str | None:

@@ -103,20 +103,39 @@ def run(experiment: str, out: Path | str | None, size: str, smoke: bool, **optio
 @click.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH_OR_URI)
 @click.option("--out", type=FOLDER, help="Also write the comparison of several runs there.")
+@click.option(
+    "--pack", is_flag=True,
+    help="Also write RUN/pack: a model card and the items of TRIPOD+AI, filled from the run as far "
+    "as it records them; the rest is listed as open. It names no patient, file or path.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def report(runs: tuple[Path | str, ...], out: Path | None, as_json: bool) -> None:
+def report(runs: tuple[Path | str, ...], out: Path | None, pack: bool, as_json: bool) -> None:
     """Write the report of a run folder (or URI) again and print it.
 
     Several runs of one study are printed side by side, and their folders are left as they are.
     """
     from lus_ray.runs.layout import open_for_reading
 
+    if len(runs) > 1 and pack:
+        raise InputError("--pack: describes one run; name one RUN")
     if len(runs) > 1:
         _compare(runs, out, as_json)
     elif out is not None:
         raise InputError("--out: the report of one run goes into its folder; leave it out")
     else:
-        _report(open_for_reading(runs[0]), as_json)
+        folder = open_for_reading(runs[0])
+        written = _report(folder, as_json)
+        if pack:
+            _write_pack(folder, written.contents, as_json)
+
+
+def _write_pack(folder: Any, contents: Any, as_json: bool) -> None:
+    from lus_ray.report import pack as packs
+
+    path = packs.write(contents, folder.path)
+    folder.upload(packs.FOLDER)
+    place = path if folder.mirror is None else f"{folder.display_name}/{packs.FOLDER}"
+    click.echo(f"pack: {place}", err=as_json)
 
 
 def _compare(locations: tuple[Path | str, ...], out: Path | None, as_json: bool) -> None:
@@ -155,10 +174,10 @@ def _run(
     runs.execute(name, out, size, output=output, notify=partial(click.echo, err=True), **options)
 
 
-def _report(folder: Any, as_json: bool) -> None:
+def _report(folder: Any, as_json: bool) -> Any:
     from lus_ray.api import runs
 
-    runs.write_report(folder, _Output(as_json))
+    return runs.write_report(folder, _Output(as_json))
 
 
 @dataclass(frozen=True)

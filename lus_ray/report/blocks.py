@@ -109,6 +109,23 @@ class Facts:
 
 
 @dataclass(frozen=True)
+class ChecklistItem:
+    """A numbered question with its status, what is known, and what is left to write."""
+
+    number: str
+    title: str
+    status: str
+    asks: str
+    found: tuple[str, ...]
+    missing: str
+
+
+@dataclass(frozen=True)
+class Checklist:
+    items: tuple[ChecklistItem, ...]
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Pictures side by side, each at least `width_rem` wide; `key` names coloured lines."""
 
@@ -139,7 +156,8 @@ class Section:
 
 
 Block = (
-    Paragraph | Box | Forest | Claims | Points | Facts | Table | Pictures | Details | Section
+    Paragraph | Box | Forest | Claims | Points | Facts | Checklist | Table | Pictures | Details
+    | Section
 )  # fmt: skip
 
 

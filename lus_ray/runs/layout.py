@@ -7,6 +7,7 @@
     predictions/<arm>/fold<k>.parquet    predictions (`lus_ray.runs.predictions`)
     report.html, report.md, report.json
     tables/<name>.csv, <name>.tex        the tables of the report
+    pack/model_card.*, tripod_ai.*       html, md and json, by `lus report --pack`
 
 A cell with another training seed than the first is named `fold<k>-seed<n>` instead of `fold<k>`.
 
@@ -30,6 +31,7 @@ from lus_ray.storage.paths import PathOrUri, is_remote, join
 MANIFEST, FOLDS, STATUS = "experiment.json", "folds.json", "campaign.json"
 TENSORBOARD = "tensorboard"
 TABLES = "tables"
+PACK = "pack"
 REPORTS = ("report.html", "report.md", "report.json", TABLES)
 CELLS, PREDICTIONS, SAMPLE, PHANTOM = "cells", "predictions", "sample", "phantom"
 METRICS, COST, STARTS, ERROR = "metrics.jsonl", "cost.json", "starts.json", "error.txt"
@@ -44,7 +46,9 @@ LIVE = (STARTS, METRICS, STATE)  # the state of an epoch never arrives before it
 OF_WORKERS = (START, TRAINED, TRAIN, "worker.jsonl", FITTED, "cost-*.json")
 OF_SAMPLES = f"{SAMPLE}[0-9]*"
 NOT_READ = (STATE, PHANTOM)
-NOT_WATCHED = (CHECKPOINT, PHANTOM, IMAGES, START, TABLES, TENSORBOARD, TRAINED, "*.safetensors")
+NOT_WATCHED = (
+    CHECKPOINT, PHANTOM, IMAGES, START, TABLES, PACK, TENSORBOARD, TRAINED, "*.safetensors",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
