@@ -16,8 +16,9 @@ import click
 from lus_ray import __version__
 from lus_ray.cli.data import check, ingest
 from lus_ray.cli.evaluate import evaluate
+from lus_ray.cli.predict import predict
 from lus_ray.cli.run import demo, report, run
-from lus_ray.cli.serve import predict, serve, watch
+from lus_ray.cli.serve import serve, watch
 from lus_ray.cli.tools import bench, doctor, weights
 from lus_ray.errors import InputError, LusError
 from lus_ray.loopback import exempt_from_proxies

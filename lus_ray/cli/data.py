@@ -1,14 +1,13 @@
 """`lus ingest` and `lus check`: clips into a store, and what a store holds."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
 from lus_ray.cli.options import AT_LEAST_ONE, FOLDER, PATH_OR_URI, refuse_unwritable
+from lus_ray.cli.progress import show_clip_progress
 from lus_ray.errors import InputError, LusError, SkippedError
 
 SHOWN_ITEMS = 20
@@ -149,20 +148,3 @@ def check(store: Path | str, as_json: bool) -> None:
         click.echo(f"contact sheet: {page}")
     if findings.damaged:
         raise LusError(f"{store}: {len(findings.damaged)} damaged files; ingest their source again")
-
-
-@contextmanager
-def show_clip_progress() -> Iterator[Callable[[int, int | None, int], None]]:
-    """A progress bar on stderr; the block gets the function that advances it."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("clips", total=None)
-
-        def show(done: int, total: int | None, num_frames: int) -> None:
-            text = f"{done} clips, {num_frames} frames"
-            bar.update(task, completed=done, total=total, description=text)
-
-        yield show

@@ -9,26 +9,15 @@ of the predictions by a few clips. A clip that cannot be read gives a result wit
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from lus_ray.data.decoding.decoder import DecodedVideo
-from lus_ray.inference.clip_inputs import ClipInput
+from lus_ray.inference.clip_inputs import ClipInput, ClipResult
 from lus_ray.inference.clip_reader import ClipReader, Read
 from lus_ray.inference.response import LocalPipeline
-from lus_ray.inference.schema import ClipResponse
 
 BATCH_CLIPS = 32
 BATCH_BYTES = 32 << 20
 """Clips are predicted together up to this number and this size of their frames."""
-
-
-@dataclass(frozen=True)
-class ClipResult:
-    """What the models predict for a clip, or why it could not be read."""
-
-    source: ClipInput
-    response: ClipResponse | None = None
-    error: str | None = None
 
 
 def predict_clips(
@@ -45,14 +34,21 @@ def predict_clips(
     passes.
     """
     with ClipReader(allow_text=allow_text, workers=workers) as reader:
-        for batch in _batches(reader.read(inputs)):
-            decoded = [content for _, content in batch if isinstance(content, DecodedVideo)]
-            responses = iter(pipeline.predict_batch(decoded, uncertainty=uncertainty))
-            for source, content in batch:
-                if isinstance(content, DecodedVideo):
-                    yield ClipResult(source, next(responses))
-                else:
-                    yield ClipResult(source, error=" ".join(str(content).split()))
+        yield from predict_read(reader.read(inputs), pipeline, uncertainty=uncertainty)
+
+
+def predict_read(
+    clips: Iterable[Read], pipeline: LocalPipeline, *, uncertainty: bool = False
+) -> Iterator[ClipResult]:
+    """The same for the clips of a `ClipReader` that the caller keeps."""
+    for batch in _batches(clips):
+        decoded = [content for _, content in batch if isinstance(content, DecodedVideo)]
+        responses = iter(pipeline.predict_batch(decoded, uncertainty=uncertainty))
+        for source, content in batch:
+            if isinstance(content, DecodedVideo):
+                yield ClipResult(source, next(responses))
+            else:
+                yield ClipResult(source, error=" ".join(str(content).split()))
 
 
 def _batches(clips: Iterable[Read]) -> Iterator[list[Read]]:

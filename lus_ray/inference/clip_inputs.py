@@ -16,6 +16,7 @@ from lus_ray.data.ingest.source_files import SourceFiles, is_clip_file, walk
 from lus_ray.data.store import read_index
 from lus_ray.data.store.manifest import MANIFEST
 from lus_ray.errors import InputError
+from lus_ray.inference.schema import ClipResponse
 from lus_ray.storage.paths import PathOrUri, is_remote, join, list_files
 
 STORE_COLUMNS = ("clip", "patient", "sha256")
@@ -40,6 +41,15 @@ class ClipInput:
     @property
     def key(self) -> tuple[str, str]:
         return ("" if self.store is None else str(self.store), self.clip)
+
+
+@dataclass(frozen=True)
+class ClipResult:
+    """What the models predict for a clip, or why it could not be read."""
+
+    source: ClipInput
+    response: ClipResponse | None = None
+    error: str | None = None
 
 
 @dataclass

@@ -17,7 +17,7 @@ from lus_ray.inference.clip_inputs import ClipInput
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.response import wrap_frames
 from lus_ray.storage.child_process import count_cores, shut_down
-from lus_ray.storage.paths import PathOrUri
+from lus_ray.storage.paths import PathOrUri, is_remote
 
 COLUMNS = ("clip", "height", "width", "fps", "mm_per_pixel", "frames")
 
@@ -27,11 +27,14 @@ Read = tuple[ClipInput, DecodedVideo | LusError]
 class ClipReader:
     """A context manager; at its end the threads and the decoder processes end, too.
 
-    `workers` files are decoded at a time, one a core by default.
+    `workers` files are decoded at a time, one a core by default. Relative paths are below `root`.
     """
 
-    def __init__(self, *, allow_text: bool = False, workers: int | None = None) -> None:
+    def __init__(
+        self, *, allow_text: bool = False, workers: int | None = None, root: Path | None = None
+    ) -> None:
         self.allow_text, self.workers = allow_text, workers or count_cores()
+        self.root = root or Path()
         limits = ServiceLimits()
         self.decoders = [
             FileDecoder(limits.clip, max_side=limits.max_side) for _ in range(self.workers)
@@ -69,7 +72,7 @@ class ClipReader:
         (item,) = items
         decoder = self.free.get()
         try:
-            return [(item, decoder.decode(Path(item.clip), allow_text=self.allow_text))]
+            return [(item, decoder.decode(self.root / item.clip, allow_text=self.allow_text))]
         except LusError as error:
             return [(item, error)]
         finally:
@@ -80,6 +83,7 @@ class ClipReader:
         located = [item.location for item in items if item.location is not None]
         folder = items[0].store
         assert folder is not None
+        folder = folder if is_remote(folder) else self.root / folder
         try:
             rows = list(store.read_located(folder, located, COLUMNS, opened=self._open))
         except LusError as error:

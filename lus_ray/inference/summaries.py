@@ -19,6 +19,7 @@ from lus_ray.inference.schema import (
     ModelCard,
 )
 from lus_ray.inference.served_model import ServedModel
+from lus_ray.inference.voting import mean_probability, vote
 from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.tasks.sklearn_expert import EXPERT_NAMES
 
@@ -50,13 +51,12 @@ def summarise_experts(
         summary = f"No model of {label_name(label)} beat the baseline on validation; "
         summary += "nothing is summarised."
     else:
-        votes = Counter(_best(prediction) for prediction in counted)
-        best, num = max(votes.items(), key=lambda vote: (vote[1], _mean(counted, vote[0])))
+        best, num = vote(counted)
         share = f"all {num}" if num == len(counted) else f"{num} of the {len(counted)}"
         who = f"{share} models that beat the baseline say so"
         if len(counted) == 1:
             who = "the one model that beat the baseline says so"
-        mean = f"mean probability {_mean(counted, best):.2f}"
+        mean = f"mean probability {mean_probability(counted, best):.2f}"
         summary = f"{label_title(label)} {classes[best]}: {who} ({mean})."
     baseline = Counter(baselines).most_common(1)
     best_baseline = baseline[0][0] if baseline else ""
@@ -151,11 +151,3 @@ def _reason_below_chance(card: ModelCard | None) -> str:
 def _count_patients(card: ModelCard) -> str:
     plural = "" if card.validation_patients == 1 else "s"
     return f"{card.validation_patients} validation patient{plural}"
-
-
-def _best(prediction: ExpertPrediction) -> int:
-    return max(range(len(prediction.probability)), key=lambda k: prediction.probability[k])
-
-
-def _mean(predictions: Sequence[ExpertPrediction], k: int) -> float:
-    return sum(prediction.probability[k] for prediction in predictions) / len(predictions)
