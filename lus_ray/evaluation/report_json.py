@@ -35,6 +35,9 @@ NUM_DRAWS = 1000
 MAX_PUBLISHED = 3
 """Up to this many published arms of a label are all drawn; of more, the best in the paper."""
 
+MAX_SKIPPED = 4
+"""Names of skipped arms in a sentence; experiment.json has all of them."""
+
 OUTCOMES = (
     "supported: the whole interval lies above 0 (for claims of being as good, above minus the "
     "margin); contradicted: below; undecided: it contains the bound, fewer than 20 patients were "
@@ -198,7 +201,19 @@ def _warnings(run: RunResults) -> list[str]:
     num_tested = len({p for fold in run.folds.values() for p in fold.test})
     if num_tested < bootstrap.MIN_PATIENTS:
         warnings.append(f"Only {num_tested} test patients: intervals are too narrow.")
+    if run.record.evaluation_of is None:
+        warnings += _describe_skipped(run.record)
     return warnings
+
+
+def _describe_skipped(record: RunRecord) -> list[str]:
+    """What the run left out or changed when it was prepared, in sentences."""
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in record.notes]
+    for reason, names in record.skipped_arms.items():
+        more = f" and {len(names) - MAX_SKIPPED} more" if len(names) > MAX_SKIPPED else ""
+        arms = f"{len(names)} arm{'s' * (len(names) > 1)} skipped"
+        notes.append(f"{arms}, as {reason}: {'; '.join(names[:MAX_SKIPPED])}{more}.")
+    return notes
 
 
 def choose_main(

@@ -122,12 +122,13 @@ def _versus(contents: ReportContents, arm: ArmResult, metric: str) -> str:
     difference = arm.difference.get(metric)
     if difference is None or difference.value is None:
         return "without a baseline to compare it with"
-    value, limits = difference.value, _limits(difference.interval, sign="+") or ", no interval"
+    value, limits = difference.value, _limits(difference.interval, sign="+")
     best = next(own for own in contents.arms if own.name == difference.to)
     baseline = f"the best baseline, {_quote(best)}"
     low, high = difference.interval
-    if low is not None and high is not None and low <= 0 <= high:
-        return f"no clear difference from {baseline} ({100 * value:+.1f} points{limits})"
+    if low is None or high is None or low <= 0 <= high:
+        why = limits or ", too few patients for an interval"
+        return f"no clear difference from {baseline} ({100 * value:+.1f} points{why})"
     where = "above" if value >= 0 else "below"
     return f"{abs(100 * value):.1f} points {where} {baseline} ({limits.removeprefix(', ')})"
 
@@ -137,10 +138,13 @@ def _certainty(contents: ReportContents) -> str:
     tested, claims = count(num_patients, "test patient"), count(num_claims, "claim")
     undecided = f": {'all ' * (num_claims > 2)}{claims} of the paper stay{'s' * (num_claims == 1)} "
     undecided = f"{undecided}undecided" if num_claims else ""
+    few = num_patients < MIN_PATIENTS
+    if few:
+        tested = f"{tested} of at least {MIN_PATIENTS} that are needed"
     if contents.size in TRIAL_SIZES:
-        verdict = f"{tested} at size {contents.size}, which is too small to decide{undecided}"
-    elif num_patients < MIN_PATIENTS:
-        verdict = f"{tested} of at least {MIN_PATIENTS} that are needed{undecided}"
+        verdict = f"{tested}, at size {contents.size}, which is too small to decide{undecided}"
+    elif few:
+        verdict = f"{tested}{undecided}; other patients may give another result"
     else:
         counts = Counter(claim.verdict for claim in contents.claims)
         parts = ", ".join(f"{number} {verdict}" for verdict, number in sorted(counts.items()))

@@ -24,7 +24,11 @@ def test_the_data_sentence_says_synthetic_only_where_every_clip_is_simulated(cli
         (0.1, (0.02, 0.2), "10.0 points above the best baseline, “class prior” (95 % interval +2"),
         (-0.1, (-0.2, -0.05), "10.0 points below the best baseline"),
         (0.1, (-0.1, 0.3), "no clear difference from the best baseline, “class prior” (+10.0"),
-        (0.1, (None, None), "10.0 points above the best baseline, “class prior” (no interval)"),
+        (
+            0.1,
+            (None, None),
+            "no clear difference from the best baseline, “class prior” (+10.0 points, too few",
+        ),
         (None, (None, None), "without a baseline to compare it with"),
     ],
 )
@@ -38,8 +42,8 @@ def test_a_difference_counts_where_its_interval_excludes_zero(clip_report, value
 def test_certainty_depends_on_size_and_test_patients(clip_report):
     contents = clip_report.contents
     assert conclusions.conclude(contents).certainty.startswith(
-        "12 test patients at size smoke, which is too small to decide: 1 claim of the paper stays "
-        "undecided; simulated clips say nothing about real patients; the intervals cover"
+        "12 test patients of at least 20 that are needed, at size smoke, which is too small to "
+        "decide: 1 claim of the paper stays undecided; simulated clips say nothing about real patients; the intervals cover"
     )
     laptop = replace(contents, size="laptop")
     assert "12 test patients of at least 20" in conclusions.conclude(laptop).certainty
