@@ -43,7 +43,8 @@ def test_certainty_depends_on_size_and_test_patients(clip_report):
     contents = clip_report.contents
     assert conclusions.conclude(contents).certainty.startswith(
         "12 test patients of at least 20 that are needed, at size smoke, which is too small to "
-        "decide: 1 claim of the paper stays undecided; simulated clips say nothing about real patients; the intervals cover"
+        "decide: 1 claim of the paper stays undecided; simulated clips say nothing about real "
+        "patients; the intervals cover"
     )
     laptop = replace(contents, size="laptop")
     assert "12 test patients of at least 20" in conclusions.conclude(laptop).certainty
