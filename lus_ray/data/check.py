@@ -4,19 +4,18 @@ It changes no clip. It reads every page of every shard, so that damage shows her
 middle of a run; a damaged shard is skipped and the others are still counted.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lus_ray.clip import BIOMARKERS, DISEASES, NUM_SEVERITIES, SF_BINS, sf_class
-from lus_ray.data import contact_sheet, ledger, patient_names, store
+from lus_ray.data import contact_sheet, label_counts, ledger, patient_names, store
 from lus_ray.data.duplicates import groups as duplicates
+from lus_ray.data.label_counts import NOT_ANNOTATED, Counts
 from lus_ray.errors import StoreError
 from lus_ray.storage import files, paths
 from lus_ray.storage.paths import PathOrUri
@@ -24,18 +23,17 @@ from lus_ray.storage.paths import PathOrUri
 FEW_PATIENTS = 4
 """A label with fewer patients than this is absent from some part of the published folds."""
 
-NOT_ANNOTATED = "not annotated"
-
-Counts = Mapping[str, tuple[int, int]]
-"""Value -> number of clips, number of patients."""
+SHOWN_VALUES = 12
+"""Values of a column that the text lists; `contents` has all."""
 
 
 @dataclass(frozen=True)
 class Findings:
     """Result of a check.
 
-    `counts` are by title ("source", "probe", "domain", "severity", "S/F class", "disease") and
-    value; `biomarkers` are clips with and without it and annotated patients, by name. `pairs` are
+    `counts` are by title and value, see `label_counts.count_values`; `own_labels` are the titles of
+    those that are labels of one's own. `biomarkers` are clips with and without it and annotated
+    patients, by name. `pairs` are
     copies across patients; `loose` are clips whose stored group differs from that of their copies.
     `same_patients` differ only in case, blanks, dashes or Unicode form, and share a group;
     `similar_patients` may be one person as well and do not.
@@ -48,6 +46,7 @@ class Findings:
     num_frames: int
     num_bytes: int
     counts: Mapping[str, Counts]
+    own_labels: tuple[str, ...]
     biomarkers: Mapping[str, tuple[int, int, int]]
     sizes: Counts
     pairs: tuple[duplicates.DuplicatePair, ...]
@@ -58,10 +57,10 @@ class Findings:
     damaged: Mapping[str, str]
     policies: Mapping[str, str]
     suggestions: tuple[str, ...]
-    examples: tuple[contact_sheet.Example, ...]
+    sheet: contact_sheet.Sheet
 
     def contents(self) -> dict[str, Any]:
-        return {name: value for name, value in asdict(self).items() if name != "examples"}
+        return {name: value for name, value in asdict(self).items() if name != "sheet"}
 
     def text(self) -> str:
         return "\n".join(_lines(self))
@@ -84,7 +83,8 @@ def check_store(path: PathOrUri) -> Findings:
     loose = tuple(clip for clip in clips if len(stored_groups[group_of[clip]]) > 1)
     named = set(patients) - set(clips)  # not clips that count as their own patient
     sizes = [f"{height} x {width}" for height, width in zip(*sides, strict=True)]
-    counts = _counts(index)
+    own = store.read_labels(path)
+    counts = label_counts.count_values(index, own)
     sources = store.read_sources(path).items()
     policies = {source: str(facts.get("missing_patient", "")) for source, facts in sources}
     counted_events = tuple(_count_events(ledger.read(paths.join(path, "ledger.jsonl"))))
@@ -95,8 +95,11 @@ def check_store(path: PathOrUri) -> Findings:
         num_frames=int(pc.sum(index["num_frames"]).as_py()),
         num_bytes=sum(map(paths.file_size, store.list_shards(path))),
         counts=counts,
-        biomarkers=_biomarkers(index),
-        sizes=dict(sorted(_count(sizes, patients).items(), key=lambda item: -item[1][0])),
+        own_labels=tuple(own),
+        biomarkers=label_counts.count_biomarkers(index),
+        sizes=dict(
+            sorted(label_counts.count(sizes, patients).items(), key=lambda item: -item[1][0])
+        ),
         pairs=pairs,
         loose=loose,
         same_patients=patient_names.find_same(named),
@@ -104,8 +107,19 @@ def check_store(path: PathOrUri) -> Findings:
         ledger=counted_events,
         damaged=damaged,
         policies=policies,
-        suggestions=tuple(_suggestions(counts, pairs, loose, counted_events, damaged, policies)),
-        examples=contact_sheet.pick_examples(path, index),
+        suggestions=tuple(
+            _suggestions(
+                counts,
+                pairs,
+                loose,
+                counted_events,
+                damaged,
+                policies,
+                titles=(*label_counts.LABELS, *own),
+                sexes=label_counts.find_contradictions(index),
+            )
+        ),
+        sheet=contact_sheet.make_sheet(path, index, own),
     )
 
 
@@ -117,7 +131,7 @@ def write_page(findings: Findings, path: PathOrUri) -> Path:
     """
     remote = paths.is_remote(path)
     page = Path(f"check-{paths.basename(path)}.html") if remote else Path(path) / "check.html"
-    html = contact_sheet.render_page(findings.text(), findings.pairs, findings.examples)
+    html = contact_sheet.render_page(findings.text(), findings.pairs, findings.sheet)
     files.write_text(page, html)
     return page
 
@@ -160,46 +174,6 @@ def _count_events(entries: list[ledger.LedgerEntry]) -> list[tuple[str, str, str
     return sorted(events, key=lambda event: -event[3])
 
 
-def _counts(index: pa.Table) -> dict[str, dict[str, tuple[int, int]]]:
-    ratios = [None if r is None else SF_BINS[sf_class(r)] for r in index["sf_ratio"].to_pylist()]
-    grades = [None if g is None else str(g) for g in index["severity"].to_pylist()]
-    columns: dict[str, tuple[list[Any], Iterable[str]]] = {
-        **{name: (index[name].to_pylist(), ()) for name in ("source", "probe", "domain")},
-        "severity": (grades, map(str, range(NUM_SEVERITIES))),
-        "S/F class": (ratios, SF_BINS),
-        "disease": (index["disease"].to_pylist(), DISEASES),
-    }
-    patients = index["patient"].to_pylist()
-    return {title: _count(values, patients, order) for title, (values, order) in columns.items()}
-
-
-def _count(
-    values: list[Any], patients: list[str], order: Iterable[str] = ()
-) -> dict[str, tuple[int, int]]:
-    num_clips: Counter[str] = Counter()
-    patients_with: dict[str, set[str]] = defaultdict(set)
-    for value, patient in zip(values, patients, strict=True):
-        name = NOT_ANNOTATED if value is None else value
-        num_clips[name] += 1
-        patients_with[name].add(patient)
-    known = [name for name in order if name in num_clips]
-    others = sorted(set(num_clips) - set(known), key=lambda name: (name == NOT_ANNOTATED, name))
-    return {name: (num_clips[name], len(patients_with[name])) for name in [*known, *others]}
-
-
-def _biomarkers(index: pa.Table) -> dict[str, tuple[int, int, int]]:
-    annotated = index.filter(pc.is_valid(index["biomarkers"]))
-    if not annotated.num_rows:
-        return {}
-    values = np.array(annotated["biomarkers"].to_pylist())
-    patients = np.array(annotated["patient"].to_pylist())
-    rows = (
-        (name, (values[:, k] == 1).sum(), (values[:, k] == 0).sum(), patients[values[:, k] >= 0])
-        for k, name in enumerate(BIOMARKERS)
-    )
-    return {n: (int(yes), int(no), len(set(ids))) for n, yes, no, ids in rows if yes + no}
-
-
 def _suggestions(
     counts: Mapping[str, Counts],
     pairs: tuple[duplicates.DuplicatePair, ...],
@@ -207,6 +181,9 @@ def _suggestions(
     events: tuple[tuple[str, str, str, int], ...],
     damaged: Mapping[str, str],
     policies: Mapping[str, str],
+    *,
+    titles: Iterable[str],
+    sexes: Mapping[str, tuple[str, ...]],
 ) -> Iterable[str]:
     for name in damaged:
         yield f"{name} cannot be read: ingest source {name.rpartition('-')[0]!r} again"
@@ -217,10 +194,12 @@ def _suggestions(
     if skipped := sum(number for _, action, _, number in events if action == "skipped"):
         items = "1 item was" if skipped == 1 else f"{skipped} items were"
         yield f"{items} skipped: see ledger.jsonl"
+    for patient, found in sexes.items():
+        yield f"patient {patient!r} is {' and '.join(found)}: mend one, or give two names"
     for source, policy in policies.items():
         if policy == "own":
             yield f"{source}: a clip without a patient id counts as a patient of its own"
-    for title in ("severity", "S/F class", "disease"):
+    for title in titles:
         for value, (_, num_patients) in counts[title].items():
             if value != NOT_ANNOTATED and num_patients < FEW_PATIENTS:
                 yield f"{title} {value!r} is in few patients ({num_patients}): folds may lack it"
@@ -233,8 +212,9 @@ def _lines(f: Findings) -> Iterable[str]:
     )
     for title, counts in {**f.counts, "frame size (pixels)": f.sizes}.items():
         if set(counts) != {NOT_ANNOTATED}:
-            yield from ("", f"{title:32} clips  patients")
-            yield from (f"  {v:30} {num_clips:5} {n:9}" for v, (num_clips, n) in counts.items())
+            kind = "  (own label)" if title in f.own_labels else ""
+            yield from ("", f"{title:32} clips  patients{kind}")
+            yield from _count_lines(counts)
     if f.biomarkers:
         yield from ("", f"{'biomarker':32} present  absent  patients judged")
         for name, (yes, no, num_patients) in f.biomarkers.items():
@@ -258,3 +238,13 @@ def _lines(f: Findings) -> Iterable[str]:
     if f.suggestions:
         yield from ("", "to do")
         yield from (f"  {suggestion}" for suggestion in f.suggestions)
+
+
+def _count_lines(counts: Counts) -> Iterable[str]:
+    shown = list(counts.items())
+    if len(shown) > SHOWN_VALUES:
+        most = {name for name, _ in sorted(shown, key=lambda item: -item[1][0])[:SHOWN_VALUES]}
+        shown = [item for item in shown if item[0] in most]
+    yield from (f"  {name:30} {num_clips:5} {n:9}" for name, (num_clips, n) in shown)
+    if more := len(counts) - len(shown):
+        yield f"  and {more} more values with fewer clips"

@@ -52,7 +52,42 @@ def test_counts_are_of_clips_and_of_patients(small):
     assert "severity '3' is in few patients (1): folds may lack it" in check.suggestions
     contents = json.loads(json.dumps(check.contents()))
     assert contents["counts"]["severity"]["3"] == [1, 1]
-    assert "examples" not in contents
+    assert "sheet" not in contents
+
+
+def test_own_labels_and_demographics_are_counted_and_show_in_the_contact_sheet(tmp_path):
+    about = {"site": "Ost", "device": "C5", "sex": "female", "age": 64.9, "bmi": 30}
+    bad = {"patient": "1", "labels": {"quality": "bad"}, **about}
+    viral = {"patient": "2", "disease": "other lung disease", "etiology": "viral"}
+    add(tmp_path, "a", bad, {**bad, "sex": "male", "labels": None}, viral)
+    kind = {"classes": ["good", "bad"], "ordered": True}
+    store.record_source(tmp_path, "a", {"labels": {"quality": kind}})
+    check = check_store(tmp_path)
+    assert check.own_labels == ("quality",)
+    values = {
+        "quality": "bad",
+        "site": "Ost",
+        "age": "40-64",
+        "bmi": "\u2265 30",
+        "etiology": "viral",
+    }
+    assert {name: check.counts[name][value] for name, value in values.items()} == {
+        "quality": (1, 1), "site": (2, 1), "age": (2, 1), "bmi": (2, 1), "etiology": (1, 1)
+    }  # fmt: skip
+    assert check.counts["quality"]["good"] == (0, 0)
+    assert "quality 'good' is in few patients (0): folds may lack it" in check.suggestions
+    contradiction = "patient 'a/1' is female and male: mend one, or give two names"
+    assert contradiction in check.suggestions
+    assert "patients  (own label)" in check.text()
+    assert (check.sheet.title, check.sheet.classes) == ("quality", ("good", "bad", "not annotated"))
+    assert [e.label for e in check.sheet.examples] == ["bad", "not annotated", "not annotated"]
+
+
+def test_the_text_lists_the_most_frequent_values_of_a_column_and_the_contents_all(tmp_path):
+    add(tmp_path, "a", *({"patient": "1", "site": f"s{number}"} for number in range(14)))
+    check = check_store(tmp_path)
+    assert "  and 2 more values with fewer clips" in check.text()
+    assert len(check.counts["site"]) == 14
 
 
 def test_copies_across_patients_are_listed_with_the_labels_that_differ(tmp_path):
@@ -125,8 +160,8 @@ def test_the_ledger_and_the_policy_for_missing_patients_are_reported(small):
 def test_the_page_shows_one_frame_a_patient_loads_nothing_and_changes_no_shard(small):
     before = {path: path.read_bytes() for path in store.list_shards(small)}
     check = check_store(small)
-    shown = [(e.source, e.severity, e.clip) for e in check.examples]
-    assert shown == [("a", "0", "a/0"), ("a", "3", "a/2"), ("a", "not graded", "a/3")]
+    shown = [(e.source, e.label, e.clip) for e in check.sheet.examples]
+    assert shown == [("a", "0", "a/0"), ("a", "3", "a/2"), ("a", "not annotated", "a/3")]
     page = write_page(check, small)
     assert page == small / "check.html"
     text = page.read_text()

@@ -7,7 +7,6 @@ by chance. Clips without a value are a group of their own, which is not ranked e
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
+from lus_ray.data import bands
 from lus_ray.evaluation import scoring
 from lus_ray.evaluation.external.estimates import Cells, Resampling, Sampled, to_estimate
 from lus_ray.evaluation.external.schema import ArmSubgroups, ColumnGroups, GapScores, GroupScores
@@ -25,8 +25,6 @@ from lus_ray.runs import predictions
 from lus_ray.runs.layout import RunFolder
 
 COLUMNS = ("sex", "age", "bmi", "probe", "zone", "site", "device")
-BANDS: dict[str, tuple[int, ...]] = {"age": (40, 65), "bmi": (25, 30)}
-"""First value of each band but the lowest: years, and kg/m2."""
 MIN_PATIENTS = 10
 """Groups with fewer are not ranked."""
 NOT_KNOWN = "not known"
@@ -50,17 +48,7 @@ def name_group(column: str, value: Any) -> str:
     """The group of a value: itself, or its band."""
     if value is None:
         return NOT_KNOWN
-    if column not in BANDS:
-        return str(value)
-    limits = BANDS[column]
-    return band_names(column)[int(np.searchsorted(limits, value, side="right"))]
-
-
-def band_names(column: str) -> tuple[str, ...]:
-    """`< 40`, `40-64`, `≥ 65`."""
-    limits = BANDS[column]
-    between = (f"{low}-{high - 1}" for low, high in pairwise(limits))
-    return (f"< {limits[0]}", *between, f"≥ {limits[-1]}")
+    return bands.find_band(column, value) if column in bands.LIMITS else str(value)
 
 
 def measure_subgroups(
@@ -173,11 +161,11 @@ def _measure_group(
 
 def _order(column: str, patients: Mapping[str, int]) -> list[str]:
     """Bands from low to high, other groups by their number of patients; what is not known last."""
-    bands = band_names(column) if column in BANDS else ()
+    names = bands.band_names(column) if column in bands.LIMITS else ()
 
     def rank(group: str) -> tuple[bool, int, int, str]:
-        place = bands.index(group) if group in bands else 0
-        return (group == NOT_KNOWN, place, -patients[group] if not bands else 0, group)
+        place = names.index(group) if group in names else 0
+        return (group == NOT_KNOWN, place, -patients[group] if not names else 0, group)
 
     return sorted(patients, key=rank)
 
