@@ -14,7 +14,7 @@ from lus_ray.evaluation.external.estimates import Cells, Resampling
 from lus_ray.evaluation.external.schema import ArmBenefit, DecisionCurve
 from lus_ray.evaluation.results import CellResult
 from lus_ray.metrics import classification, decision_curve
-from lus_ray.metrics.bootstrap import percentile_interval
+from lus_ray.metrics.bootstrap import LEVEL
 from lus_ray.metrics.decision_curve import DecisionCounts
 
 DIGITS = 5
@@ -86,14 +86,12 @@ def _benefit(name: str, counts: Sequence[DecisionCounts], sampling: Resampling) 
     ones = [np.ones((1, len(own.patients))) for own in counts]
     value = np.mean([own.net_benefit(w)[0] for own, w in zip(counts, ones, strict=True)], axis=0)
     drawn = np.mean([own.net_benefit(sampling.weigh(own.patients)) for own in counts], axis=0)
-    num_patients = len(counts[0].patients)
-    limits = [percentile_interval(column, num_patients=num_patients) for column in drawn.T]
-    return ArmBenefit(
-        name=name,
-        value=_rounded(value),
-        low=_rounded(np.array([own.low for own in limits])),
-        high=_rounded(np.array([own.high for own in limits])),
-    )
+    tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
+    nothing = np.full_like(value, np.nan)
+    low, high = (nothing, nothing)
+    if len(counts[0].patients) > 1:
+        low, high = np.quantile(drawn, tails, axis=0)
+    return ArmBenefit(name=name, value=_rounded(value), low=_rounded(low), high=_rounded(high))
 
 
 def _rounded(values: Float[np.ndarray, "T"]) -> tuple[float, ...]:
