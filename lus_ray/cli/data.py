@@ -137,14 +137,29 @@ def _write_template(
 def check(store: Path | str, as_json: bool) -> None:
     """Count labels, patients and probes of STORE; find duplicates, leaks and damage.
 
+    Then say which studies and arms STORE can run, and how many patients each fold will have.
+
     The contact sheet is STORE/check.html, or ./check-NAME.html for a store on object storage.
     """
     from lus_ray.data import check as checks
 
     findings = checks.check_store(store)
-    click.echo(json.dumps(findings.contents(), indent=1) if as_json else findings.text())
+    if not as_json:
+        click.echo(findings.text())
     page = checks.write_page(findings, store)
     if not as_json:
         click.echo(f"contact sheet: {page}")
+    studies = _check_studies(store, as_json) if not findings.damaged else []
+    if as_json:
+        click.echo(json.dumps({**findings.contents(), "studies": studies}, indent=1))
     if findings.damaged:
         raise LusError(f"{store}: {len(findings.damaged)} damaged files; ingest their source again")
+
+
+def _check_studies(store: Path | str, as_json: bool) -> list[dict[str, Any]]:
+    from lus_ray.orchestration import feasibility  # imports torch, after what is known without
+
+    found = feasibility.check_studies(store)
+    if not as_json:
+        click.echo(f"\n{feasibility.to_text(found, store)}")
+    return feasibility.to_json(found)

@@ -99,7 +99,7 @@ def _select_labelled(study: str, label: Label, index: pa.Table) -> tuple[pa.Tabl
     labelled = index.append_column("class", pa.array(values, kind)).filter(kept)
     name = label_name(label.name)
     if not labelled.num_rows:
-        raise SchemaError(f"{study} has nothing to learn from: no clip has {name}")
+        raise SchemaError(f"{study} has no clip with {name}")
     num_skipped = index.num_rows - labelled.num_rows
     note = f"{num_skipped} of {index.num_rows} clips skipped: they have no {name}"
     return labelled, [note] if num_skipped else []

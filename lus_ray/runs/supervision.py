@@ -15,6 +15,8 @@ from lus_ray.errors import SchemaError
 from lus_ray.experiment import Arm, Experiment
 from lus_ray.storage.paths import PathOrUri
 
+NOTHING_TO_LEARN = "has nothing to learn from"
+
 
 def select_arms(
     experiment: Experiment, index: pa.Table
@@ -57,7 +59,7 @@ def leave_out(
 
 def nothing_to_learn(experiment: Experiment, missing: Mapping[str, str]) -> str:
     why = "; ".join(dict.fromkeys(missing.values()))
-    return f"{experiment.name} has nothing to learn from: {why}"
+    return f"{experiment.name} {NOTHING_TO_LEARN}: {why}"
 
 
 def apply_weak_labels(index: pa.Table, data: PathOrUri) -> pa.Table:

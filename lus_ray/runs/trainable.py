@@ -30,8 +30,14 @@ def find_untrainable(
     reasons: dict[str, dict[str, list[int]]] = {}
     for fold in folds:
         clips_of = _assign(experiment, rows, fold, len(folds))
+        known: dict[tuple[object, ...], str] = {}
         for arm in filter(is_trained, experiment.arms):
-            if reason := _explain(arm, clips_of(arm), experiment):
+            clips, bound = clips_of(arm), _arguments(arm)
+            own = (bound.get(name) for name in ("kind", "balance", "classes"))
+            key = (id(clips), arm.label, arm.rows.train_without, arm.crossfit, arm.reads, *own)
+            if key not in known:
+                known[key] = _explain(arm, clips, experiment)
+            if reason := known[key]:
                 numbers = reasons.setdefault(arm.name, {}).setdefault(reason, [])
                 numbers.append(fold.number)
     return {name: _of_folds(found, len(folds)) for name, found in reasons.items()}
