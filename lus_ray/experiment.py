@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lus_ray.data.labels import Label
 from lus_ray.errors import ArmError
 from lus_ray.folds import Protocol
+from lus_ray.study_files import StudyFile
 from lus_ray.suggestions import suggest
 from lus_ray.tasks.task import with_arguments
 from lus_ray.training.recipe import Recipe as Recipe
@@ -175,6 +176,11 @@ class Experiment:
     domains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     frames_with: str = ""
     target: Label | None = None
+    file: StudyFile | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The file first: reading it imports the modules of the classes in the arms."""
+        return {"file": self.file, **vars(self)}
 
     def __post_init__(self) -> None:
         names: set[str] = set()

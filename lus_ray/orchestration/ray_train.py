@@ -50,6 +50,7 @@ def fit_with_workers(
         checkpoint.save(folder.path / START, task, checkpoint.describe(arm.task), seed=seed)
         folder.upload(START)
         config = {
+            "file": plan.experiment.file,  # first: reading it imports the classes of the arm
             "arm": arm, "train": list(train), "val": list(val), "seed": seed, "folder": folder,
             "shared": shared, "store": str(plan.data), "second": list(second),
             "trained": trained,

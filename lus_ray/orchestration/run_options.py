@@ -9,6 +9,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from lus_ray import study_files
+from lus_ray.data.labels import Label
 from lus_ray.data.store import read_sources
 from lus_ray.errors import ArmError, CheckpointError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe
@@ -41,7 +43,7 @@ def build_request(
     experiment = find_experiment(name)
     if experiment.target is not None:
         target = choose_label(name, data, label, notify)
-        experiment, label = load_study(name).make(target), target.name
+        experiment, label = find_experiment(name, target), target.name
     elif label is not None:
         raise InputError(
             f"--label: {experiment.name} has its own labels; leave it out, or write 'lus run "
@@ -62,14 +64,19 @@ def build_request(
 
 
 def find_experiment(name: str) -> Experiment:
-    """The experiment of a study; InputError if there is none."""
-    return load_study(name).EXPERIMENT
+def find_experiment(name: str, target: Label | None = None) -> Experiment:
+    """The experiment of a study or of a study file; `target` is for one that has any label.
 
-
-def load_study(name: str) -> Any:
-    """The module `experiments/<name>.py`; InputError if there is none."""
+    Raises:
+        InputError: there is no such study, or the file defines none.
+    """
     studies.refuse_unknown(name)
-    return importlib.import_module(f"experiments.{name}")
+    file = study_files.load(name) if study_files.is_file_name(name) else None
+    module = file.module if file else importlib.import_module(f"experiments.{name}")
+    experiment = module.make(target) if target else getattr(module, "EXPERIMENT", None)
+    if not isinstance(experiment, Experiment):
+        raise InputError(f"{name}: defines no EXPERIMENT; assign an Experiment to that name")
+    return replace(experiment, name=file.name, file=file) if file else experiment
 
 
 def apply_options(
@@ -123,7 +130,8 @@ def parse_domains(experiment: Experiment, text: str | None) -> tuple[str, ...]:
 
 def format_command(name: str, size: str, options: dict[str, Any]) -> str:
     """The command that makes these results again, for a shell in any folder."""
-    words = ["lus", "run", name, "--size", size]
+    study = str(Path(name).resolve()) if study_files.is_file_name(name) else name
+    words = ["lus", "run", study, "--size", size]
     for key in (
         "data", "label", "arms", "folds", "seed", "seeds", "samples", "weights", "splits",
         "domains",

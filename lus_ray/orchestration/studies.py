@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from lus_ray.errors import InputError
+from lus_ray.study_files import is_file_name
 from lus_ray.suggestions import suggest
 
 
@@ -18,7 +19,7 @@ def list_studies() -> dict[str, str]:
 
 def refuse_unknown(name: str) -> None:
     """Raise InputError for a name that is neither a study nor a Python file."""
-    if name.endswith(".py"):
+    if is_file_name(name):
         if not Path(name).is_file():
             raise InputError(f"{name}: no such file; give a study of your own, or a name of ours")
         return

@@ -77,6 +77,11 @@ class ArmRecord:
         return self.task_arguments.get("kind")
 
     @property
+    def file(self) -> dict[str, str] | None:
+        """The study file that its task or network needs."""
+        return (self.task or {}).get("file")
+
+    @property
     def task_arguments(self) -> dict[str, Any]:
         return (self.task or {}).get("arguments") or {}
 
@@ -129,6 +134,8 @@ class RunRecord:
     started: str | None = None
     machine: MachineRecord | None = None
     experiment: str
+    file: dict[str, str] | None = None
+    """The study file (`name`, `sha256`) that defines the experiment."""
     title: str | None = None
     size: str | None = None
     seed: int | None = None
@@ -189,6 +196,7 @@ def describe_run(
         "started": datetime.now(UTC).date().isoformat(),
         "machine": asdict(machine.describe()),
         "experiment": experiment.name,
+        "file": experiment.file and experiment.file.record,
         "size": size,
         "seeds": seeds,
         "data": {
@@ -279,7 +287,14 @@ def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
         )
     arms = {arm.name: arm for arm in new.arms}
     for arm in known.arms:
-        if arms.get(arm.name, arm) != arm:
+        new_arm = arms.get(arm.name, arm)
+        if arm.file != new_arm.file:
+            file = new.file or known.file or {}
+            raise InputError(
+                f"{name}: arm {arm.name!r} was run with another {file.get('name')}; choose another "
+                "--out, or restore that file"
+            )
+        if new_arm != arm:
             raise InputError(
                 f"{name}: arm {arm.name!r} was run with other settings; choose another --out"
             )

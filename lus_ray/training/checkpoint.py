@@ -4,7 +4,8 @@
     weights.safetensors   tensors of a network
     expert.skops          a scikit-learn estimator
 
-Only tasks and networks of this package and the estimator types listed here are loaded.
+Only tasks and networks of this package and the estimator types listed here are loaded, and those
+of a study file that was given (`lus_ray.study_files`): `file` in task.json names it with its hash.
 """
 
 import functools
@@ -12,7 +13,7 @@ import inspect
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -23,13 +24,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import lus_ray
-from lus_ray import nets, tasks
+from lus_ray import nets, study_files, tasks
 from lus_ray.data.transforms.view import Track, View
 from lus_ray.errors import CellError, CheckpointError, InputError, LusError
 from lus_ray.nets.encoder import load_encoder
 from lus_ray.nets.pretrained import weights
 from lus_ray.storage import files, paths
 from lus_ray.suggestions import suggest
+from lus_ray.tasks.task import Task
 
 TRUSTED = (
     "sklearn.calibration._CalibratedClassifier",
@@ -54,22 +56,28 @@ RENAMED = {
 def describe(factory: Callable[[], Any]) -> Description:
     """A `functools.partial` of a task or network as JSON values, with every argument.
 
+    `file` is the study file that defines it, or one of the networks and tasks in its arguments.
+
     Raises:
-        CheckpointError: an argument has no JSON form.
+        CheckpointError: an argument has no JSON form, or a class of a study file has a name that
+            another one has.
     """
     function = factory.func if isinstance(factory, partial) else factory
     bound = factory.keywords if isinstance(factory, partial) else {}
     parameters = inspect.signature(function).parameters
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
     arguments = {name: _to_json(name, value) for name, value in {**defaults, **bound}.items()}
-    return {"name": function.__name__, "arguments": arguments}
+    description = {"name": function.__name__, "arguments": arguments}
+    file = _file_of(function) or next(_files_in(list(arguments.values())), None)
+    return description if file is None else {**description, "file": file}
 
 
 def build(description: Mapping[str, Any]) -> Any:
     """The task of a description, with initial weights.
 
     Raises:
-        CheckpointError: it names no task of this package, or arguments that do not fit.
+        CheckpointError: it names no task of this package or of the study file that it needs, or
+            arguments that do not fit.
     """
     make = _factory(description, tasks, "task")
     try:
@@ -249,6 +257,8 @@ def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) ->
         tensors = {name: value.contiguous() for name, value in state.items()}
         save_file(tensors, aside / "weights.safetensors")
     about = {"lus_ray": lus_ray.__version__, "seed": seed, "task": description}
+    if "file" in description:
+        about["file"] = description["file"]
     (aside / "task.json").write_text(json.dumps(about, indent=1) + "\n")
     for path in aside.iterdir():
         files.fsync(path)
@@ -273,13 +283,34 @@ def _load_estimator(path: Path) -> Any:
         raise CheckpointError(f"{path}: not readable ({error}); train the cell again") from error
 
 
+def _file_of(function: Callable[..., Any]) -> dict[str, str] | None:
+    """The study file that defines a task or network, unless that name is taken."""
+    study, name = study_files.file_of(function), function.__name__
+    if study is None:
+        return None
+    if name in (*tasks.__all__, *nets.__all__, *RENAMED) or study.find(name) is not function:
+        raise CheckpointError(f"{study.path}: two networks or tasks are named {name!r}; rename one")
+    return study.record
+
+
+def _files_in(values: Any) -> Iterator[dict[str, str]]:
+    """The study files of descriptions in JSON values."""
+    for value in values:
+        if isinstance(value, list):
+            yield from _files_in(value)
+        elif isinstance(value, dict):
+            contents = (value[kind] for kind in ("net", "task") if kind in value)
+            yield from (content["file"] for content in contents if "file" in content)
+
+
 def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, View | Track):
         return {type(value).__name__.lower(): asdict(value)}
     target = value.func if isinstance(value, partial) else value
-    if inspect.isclass(target) and target.__name__ in tasks.__all__:
+    if inspect.isclass(target) and (target.__name__ in tasks.__all__ or _is_own_task(target)):
         return {"task": describe(value)}
-    if isinstance(value, partial) or getattr(value, "__name__", None) in nets.__all__:
+    is_net = getattr(value, "__name__", None) in nets.__all__ or study_files.file_of(value)
+    if isinstance(value, partial) or is_net:
         return {"net": describe(value)}
     if value is None or isinstance(value, str | int | float | bool):
         return value
@@ -295,16 +326,31 @@ def _factory(description: Mapping[str, Any], module: Any, kind: str) -> Callable
         raise CheckpointError(
             f"a {kind} needs a name and arguments, not {description!r}"
         ) from error
-    if name not in module.__all__:
+    file = description.get("file")
+    if name in module.__all__:
+        target = getattr(module, name)
+    elif file is None:
         raise CheckpointError(
             f"no {kind} {name!r} in this version{suggest(str(name), sorted(module.__all__))}"
         )
+    else:
+        target = study_files.require(file).find(name)
+        if target is None or _is_own_task(target) != (module is tasks):
+            raise CheckpointError(f"{file['name']} has no {kind} {name!r}; train the cell again")
     values = {key: _from_json(value) for key, value in arguments.items()}
-    target = getattr(module, name)
     unknown = set(values) - set(inspect.signature(target).parameters)
     if unknown:
         raise CheckpointError(f"{kind} {name!r} takes no argument {sorted(unknown)[0]!r}")
     return partial(target, **values)
+
+
+def _is_own_task(target: Any) -> bool:
+    """Whether a class of a study file is a task; others are networks."""
+    return (
+        inspect.isclass(target)
+        and issubclass(target, Task)
+        and study_files.file_of(target) is not None
+    )
 
 
 def _from_json(value: Any) -> Any:
