@@ -63,7 +63,6 @@ def build_request(
     )  # fmt: skip
 
 
-def find_experiment(name: str) -> Experiment:
 def find_experiment(name: str, target: Label | None = None) -> Experiment:
     """The experiment of a study or of a study file; `target` is for one that has any label.
 
