@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lus_ray.errors import LusError, ServeError, StoreError
+from lus_ray import study_files
+from lus_ray.errors import CheckpointError, LusError, ServeError, StoreError
 from lus_ray.inference.served_model import ModelKind, ServedModel
 from lus_ray.runs import layout, leakage, manifest, predictions
 from lus_ray.runs.layout import COST, MANIFEST, CellFolder, RunFolder
@@ -45,6 +46,9 @@ WATCHED_FILES = (
 )
 """Files of a run that the selection depends on."""
 
+OnSkip = Callable[[Path, str], None]
+"""Receives a run and the reason why it, or models of it, are skipped."""
+
 Snapshot = frozenset[tuple[str, int, int, int]]
 """Path, inode, size in bytes and modification time in nanoseconds of every file."""
 
@@ -62,13 +66,14 @@ class ModelCandidate:
 
 
 def select_models(
-    folders: Sequence[Path], *, on_skip: Callable[[Path, str], None] | None = None
+    folders: Sequence[Path], *, on_skip: OnSkip | None = None
 ) -> tuple[ServedModel, ...]:
     """Select a backbone and its experts, a frame model and its aggregators, and a segmenter.
 
     Preferred are, in this order: models that others read, the first folder, the best validation
     score; and ensembles of segmenters over single ones. An unreadable folder after the first is
-    passed to `on_skip` with the reason; without `on_skip` it is an error.
+    passed to `on_skip` with the reason; without `on_skip` it is an error. So are models whose study
+    file was not given.
 
     Raises:
         ServeError: two folders share a name, or a cell lacks its score.
@@ -81,7 +86,7 @@ def select_models(
     candidates: list[ModelCandidate] = []
     for index, folder in enumerate(folders):
         try:
-            candidates += _read_candidates(folder, index)
+            candidates += _read_candidates(folder, index, on_skip)
         except Exception as error:  # a damaged record may raise anything
             if index == 0 or on_skip is None:
                 raise
@@ -153,19 +158,25 @@ def _is_from_gpu(model: ServedModel) -> bool:
     return bool(_read_cost(CellFolder.at(model.folder.parent), lambda cost: cost.get("gpu_s")))
 
 
-def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
+def _read_candidates(run: Path, run_index: int, on_skip: OnSkip | None) -> list[ModelCandidate]:
     record = manifest.read(run)
     arms = {arm.name: arm for arm in record.arms}
     order = {name: index for index, name in enumerate(arms)}
     leaky = leakage.leaks(record)
-    candidates = []
+    candidates, reasons = [], set()
     # The prediction file names the arm of a cell; folder names are shortened.
     for cell in RunFolder(run).finished_cells():
         folder = cell.checkpoint
         if not (folder / "task.json").is_file():  # cross-fitted, or without weights
             continue
-        task = read_description(folder)["name"]
-        kind = KINDS.get(task)
+        description = read_description(folder)
+        try:
+            kind = _kind_of(description)
+        except CheckpointError as error:  # its study file was not given
+            if on_skip is None:
+                raise CheckpointError(f"{folder}: {error}") from error
+            reasons.add(f"{run}: models were skipped: {error}")
+            continue
         if kind is None:
             continue
         about, _ = predictions.read(cell.predictions, columns=())
@@ -186,9 +197,21 @@ def _read_candidates(run: Path, run_index: int) -> list[ModelCandidate]:
             fingerprint="",
             reads=f"{name}/{source}" if kind in READERS.values() else None,
         )
-        score, baseline = _read_score(cell, arm), arm.baseline
+        score, baseline, task = _read_score(cell, arm), arm.baseline, description["name"]
         candidates.append(ModelCandidate(model, task, run_index, order[about.arm], score, baseline))
+    if on_skip is not None:
+        for reason in sorted(reasons):
+            on_skip(run, reason)
     return sorted(candidates, key=lambda c: (c.arm_index, c.model.fold, c.model.seed))
+
+
+def _kind_of(description: Mapping[str, Any]) -> ModelKind | None:
+    """The kind of a task; of one of a study file, that of the task that it extends."""
+    names = [description["name"]]
+    if "file" in description:
+        own = study_files.require(description["file"]).find(names[0])
+        names += [base.__name__ for base in getattr(own, "__mro__", ())]
+    return next((KINDS[name] for name in names if name in KINDS), None)
 
 
 def _source_arm(run: Path, arm: ArmRecord, arms: Mapping[str, ArmRecord]) -> str | None:
