@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import lus_ray
-from lus_ray import folds, report
+import lus_ray.folds as folds
+from lus_ray import report
 from lus_ray.data import store
 from lus_ray.errors import InputError
 from lus_ray.external_validation import cohort, leak_gate, models

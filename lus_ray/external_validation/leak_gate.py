@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.clip import SCHEMA
 from lus_ray.data import store
 from lus_ray.data.duplicates import overlap

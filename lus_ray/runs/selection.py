@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.clip import Row, to_rows
 from lus_ray.errors import FoldError
 from lus_ray.experiment import Experiment

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lus_ray import folds
+import lus_ray.folds as folds
 from lus_ray.clip import Row
 from lus_ray.runs import leakage, predictions
 from lus_ray.runs.layout import CellFolder, RunFolder
