@@ -10,7 +10,14 @@ from lus_ray.evaluation.scored_arms import Arms
 from lus_ray.experiment import TRIAL_SIZES
 from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.report import compose as run_page
-from lus_ray.report import conclusions, detail_tables, formatting, metric_names, result_tables
+from lus_ray.report import (
+    conclusions,
+    detail_tables,
+    external_tables,
+    formatting,
+    metric_names,
+    result_tables,
+)
 from lus_ray.report.blocks import Block, Box, Details, Document, Paragraph, Section, Table, texts
 
 MAX_REASONS = 3
@@ -27,8 +34,12 @@ def compose(contents: ReportContents, arms: Arms, external: ExternalResults | No
     title = (
         f"External validation of {contents.title or contents.experiment} on {store_name(contents)}"
     )
+    labels = conclusions.order_labels(contents)
+    measured = external_tables.sections(external, labels) if external else ()
     sections = (
+        *measured[:1],
         run_page.results_section(contents),
+        *measured[1:],
         _patients(contents),
         run_page.details_section(contents, arms),
     )

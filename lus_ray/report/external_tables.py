@@ -56,7 +56,7 @@ def sections(results: ExternalResults, labels: Sequence[str] | None = None) -> t
     every = (
         Section("Internal and external", "external", tuple(_shifts(results, shown)), is_brief=True),
         Section("Calibration", "calibration", tuple(_calibration(results, shown))),
-        Section("Prediction sets", "sets", tuple(_sets(results, shown)), is_brief=True),
+        Section("Prediction sets", "sets", tuple(_sets(results, shown))),
         Section("Subgroups", "subgroups", tuple(subgroup_tables.blocks(results, shown))),
         Section("Decision curve", "decisions", tuple(_decisions(results, shown))),
     )
