@@ -21,6 +21,7 @@ from lus_ray.inference.served_model import ServedModel
 from serve.aggregators import Aggregators
 from serve.application import source_slot
 from serve.backbone import Backbone
+from serve.classifiers import Classifiers
 from serve.experts import Experts
 from serve.http import is_loopback
 from serve.ingress import Ingress
@@ -32,6 +33,7 @@ ModelsBySlot = Mapping[str, tuple[ServedModel, ...]]
 
 DEPLOYMENTS: dict[str, Any] = {
     "backbone": Backbone,
+    "classifiers": Classifiers,
     "scorer": Scorer,
     "segmenter": SegmenterDeployment,
     "experts": Experts,
@@ -39,6 +41,7 @@ DEPLOYMENTS: dict[str, Any] = {
 }
 SLOTS = {
     "backbone": "backbone",
+    "classifier": "classifiers",
     "frames": "scorer",
     "segmenter": "segmenter",
     "aggregator": "aggregators",
@@ -85,6 +88,8 @@ def build_slot(
         raise ServeError(f"no run has a model for {slot}; train it, or remove its application")
     deployment = DEPLOYMENTS[slot.partition("-")[0]].options(**(options or {}))
     models = with_reports(served[slot])
+    if slot == "classifiers":
+        return deployment.bind(list(models), copies)
     if source_slot(slot) is None:
         return deployment.bind(models[0], copies)
     return deployment.bind(list(models), source_fingerprint(slot, served), copies)

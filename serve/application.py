@@ -16,7 +16,7 @@ from serve.batching import Batcher
 
 SOURCES = {"experts": "backbone", "aggregators": "scorer"}
 """The slot that a slot reads, by its name before the first dash; the others read frames."""
-FRAME_SLOTS = ("backbone", "scorer", "segmenter")
+FRAME_SLOTS = ("backbone", "classifiers", "scorer", "segmenter")
 MAX_CLIPS_PER_CALL = 8
 BY_VALUE_BYTES = 2**20
 """Limit for all arguments of a call; Serve's own messages hold at most four times as much."""

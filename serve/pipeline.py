@@ -1,6 +1,7 @@
 """Runs a clip through the stages of a route, independent branches in parallel.
 
 frames ─┬─ backbone ── experts of each label, in parallel
+        ├─ classifiers
         ├─ scorer ──── aggregators
         └─ segmenter
 """
@@ -19,6 +20,8 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from lus_ray.inference.limits import ServiceLimits
 from lus_ray.inference.model_selection import LABELS
 from lus_ray.inference.response import StageOutputs, Stopwatch
+from lus_ray.inference.schema import ExpertGroup
+from lus_ray.inference.summaries import merge_groups
 from serve.application import Route
 from serve.errors import RequestError
 
@@ -32,6 +35,7 @@ class Pipeline:
     def __init__(self, route: Route, limits: ServiceLimits, watch: Stopwatch) -> None:
         self.route, self.limits, self.watch = route, limits, watch
         self.outputs = StageOutputs()
+        self.networks: list[ExpertGroup] = []
 
     async def __call__(
         self, frames: UInt8[np.ndarray, "N H W"], *, uncertainty: bool = False,
@@ -46,9 +50,11 @@ class Pipeline:
         shared = frames if is_small else await asyncio.to_thread(ray.put, frames)
         await asyncio.gather(
             self._predict_labels(shared, attention),
+            self._predict_networks(shared),
             self._predict_scores(shared),
             self._predict_masks(shared, uncertainty),
         )
+        self.outputs.experts = merge_groups(self.outputs.experts, self.networks)
         return self.outputs
 
     async def _predict_labels(self, frames: np.ndarray | ray.ObjectRef, attention: bool) -> None:
@@ -70,6 +76,11 @@ class Pipeline:
                 self.outputs.attention = await self._call(
                     "backbone", frames, biomarkers, severity, method="attend"
                 )
+
+    async def _predict_networks(self, frames: np.ndarray | ray.ObjectRef) -> None:
+        if "classifiers" in self.route:
+            with self.watch.time("classifiers"):
+                self.networks = await self._call_batched("classifiers", frames)
 
     async def _predict_scores(self, frames: np.ndarray | ray.ObjectRef) -> None:
         if "scorer" not in self.route:

@@ -111,7 +111,8 @@ def _title_model(task: Mapping[str, Any], arm: ArmRecord, arms: Mapping[str, Arm
         method = name_method(replace(arm, task=dict(task)), arms)
         return f"{label_name(arm.label or '')}: {method}"
     part = PARTS.get(task["name"], "masks")
-    if task["name"] == "Biomarkers":
+    if task["name"] in ("Biomarkers", "ClipLabel"):
+        part = part if task["name"] == "Biomarkers" else label_name(arm.label or "")
         backbone = task["arguments"].get("backbone") or {}
         return f"{part}: {backbone.get('net', {}).get('name', arm.name)} network"
     return f"{part}: {arm.name}"

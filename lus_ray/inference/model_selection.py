@@ -22,6 +22,7 @@ from lus_ray.training.checkpoint import read_description
 
 KINDS: dict[str, ModelKind] = {
     "Biomarkers": "backbone",
+    "ClipLabel": "classifier",
     "Expert": "expert",
     "FrameScore": "frames",
     "VideoScore": "aggregator",
@@ -68,7 +69,8 @@ class ModelCandidate:
 def select_models(
     folders: Sequence[Path], *, on_skip: OnSkip | None = None
 ) -> tuple[ServedModel, ...]:
-    """Select a backbone and its experts, a frame model and its aggregators, and a segmenter.
+    """Select a backbone and its experts, a frame model and its aggregators, one network per label
+    of clips, and a segmenter.
 
     Preferred are, in this order: models that others read, the first folder, the best validation
     score; and ensembles of segmenters over single ones. An unreadable folder after the first is
@@ -103,6 +105,11 @@ def select_models(
             own = (source.model.fold, source.model.seed)
             same = [r for r in readers if (r.model.fold, r.model.seed) == own]
             chosen += [source, *(r for r in same if r.model.reads == source.model.id)]
+    networks = by_kind["classifier"]
+    labels = {candidate.model.label for candidate in networks}
+    for label in sorted(labels, key=lambda name: (name not in LABELS, name)):
+        if network := _best([c for c in networks if c.model.label == label]):
+            chosen.append(network)
     if segmenter := _best(by_kind["segmenter"], lambda c: (c.task != "Ensemble", c.baseline)):
         chosen.append(segmenter)
     return tuple(replace(m, fingerprint=hash_checkpoint(m.folder), on_gpu=_is_from_gpu(m))

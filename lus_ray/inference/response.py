@@ -21,8 +21,8 @@ from lus_ray.predictor import Prediction
 NOTICE = "For research only. Not a medical device; not for diagnosis."
 
 TIMED_STAGES = (
-    "receive", "decode", "backbone", "experts", "attention", "frames", "clip_scores", "masks",
-    "total",
+    "receive", "decode", "backbone", "experts", "classifiers", "attention", "frames",
+    "clip_scores", "masks", "total",
 )  # fmt: skip
 
 T = TypeVar("T")
@@ -148,6 +148,7 @@ class LocalPipeline:
 
         self.backbone = build(stages.BackboneStage, "backbone")
         self.experts = stages.ExpertsStage(kinds.get("expert", []))
+        self.classifiers = stages.ClassifiersStage(kinds.get("classifier", []), device=device)
         self.scorer = build(stages.ScorerStage, "frames")
         self.aggregators = stages.AggregatorsStage(kinds.get("aggregator", []))
         self.segmenter = build(stages.SegmenterStage, "segmenter")
@@ -170,6 +171,9 @@ class LocalPipeline:
                 outputs.biomarkers = self.backbone(frames)
             with watch.time("experts"):
                 outputs.experts = self.experts(outputs.biomarkers)
+        with watch.time("classifiers"):
+            (networks,) = self.classifiers.predict_batch([frames])
+            outputs.experts = summaries.merge_groups(outputs.experts, networks)
         if self.backbone is not None and outputs.biomarkers is not None and attention:
             with watch.time("attention"):
                 severity = self.experts.weigh_signs(outputs.biomarkers)
@@ -199,6 +203,9 @@ class LocalPipeline:
             experts = self.experts.predict_batch(signs)
             for output, biomarkers, groups in zip(outputs, signs, experts, strict=True):
                 output.biomarkers, output.experts = biomarkers, groups
+        networks = self.classifiers.predict_batch([clip.frames for clip in clips])
+        for output, groups in zip(outputs, networks, strict=True):
+            output.experts = summaries.merge_groups(output.experts, groups)
         for clip, output in zip(clips, outputs, strict=True):
             if self.scorer is not None:
                 output.frames = self.scorer(clip.frames)

@@ -7,7 +7,7 @@ from typing import Literal
 from lus_ray.inference.schema import ModelCard
 from lus_ray.runs.layout import CellFolder
 
-ModelKind = Literal["backbone", "expert", "frames", "aggregator", "segmenter"]
+ModelKind = Literal["backbone", "expert", "classifier", "frames", "aggregator", "segmenter"]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from lus_ray.inference.served_model import ServedModel
 from lus_ray.predictor import Prediction, Predictor, predict, predict_batch, predict_samples_in_turn
 from lus_ray.tasks.frame_score import CHUNK, FrameScore
 from lus_ray.tasks.segmentation import Segmentation
+from lus_ray.tasks.sklearn_expert import EXPERT_NAMES
 from lus_ray.tasks.task import to_unit_range
 
 Frames = UInt8[np.ndarray, "N H W"]
@@ -91,21 +92,11 @@ class ExpertsStage:
         """The groups of each of several clips; every expert is called once."""
         groups: list[list[ExpertGroup]] = [[] for _ in clips]
         for label in LABELS:
-            experts = {m: p.task for m, p in self.predictors.items() if m.label == label}
-            if not experts:
-                continue
-            classes = list(next(iter(experts.values())).classes)
-            outputs = {model: task.predict_rows(clips) for model, task in experts.items()}
-            for index, group in enumerate(groups):
-                predictions = [
-                    summaries.describe_expert(
-                        model, experts[model].kind, rows[index]["probability"].tolist()
-                    )
-                    for model, rows in outputs.items()
-                ]
-                group.append(
-                    summaries.summarise_experts(label, classes, list(outputs), predictions)
-                )
+            for model, predictor in self.predictors.items():
+                if model.label == label:
+                    method, task = EXPERT_NAMES[predictor.task.kind], predictor.task
+                    for group, row in zip(groups, task.predict_rows(clips), strict=True):
+                        summaries.add_prediction(group, model, task.classes, method, row)
         return groups
 
     def weigh_signs(self, biomarkers: Prediction) -> list[float] | None:
@@ -132,6 +123,24 @@ class ExpertsStage:
         predicted = experts[best].predict_rows(rows)
         absent, present = np.split(np.array([p["probability"][answer] for p in predicted]), 2)
         return (present - absent).tolist()
+
+
+class ClassifiersStage:
+    """Networks that predict one label of a clip each."""
+
+    def __init__(self, models: Sequence[ServedModel], *, device: str = "cpu") -> None:
+        self.predictors = {model: Predictor(model.folder, device=device) for model in models}
+
+    def predict_batch(self, clips: Sequence[UInt8[np.ndarray, "_ _ _"]]) -> list[list[ExpertGroup]]:
+        """The groups of each clip, one a label; small clips share passes."""
+        groups: list[list[ExpertGroup]] = [[] for _ in clips]
+        for model, predictor in self.predictors.items():
+            task, view = predictor.task, cast(View, predictor.task.view)
+            samples = map(view.resize_samples, clips)
+            results = predict_samples_in_turn(task, samples, device=predictor.device)
+            for group, result in zip(groups, results, strict=True):
+                summaries.add_prediction(group, model, task.classes, "network", result)
+        return groups
 
 
 class ScorerStage:

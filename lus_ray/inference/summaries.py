@@ -4,7 +4,6 @@ A model counts only if it was shown to be good for something: experts beat the b
 network of the biomarkers beats chance, both on validation patients.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 from lus_ray.clip import ABSENCES, BIOMARKERS
@@ -21,46 +20,45 @@ from lus_ray.inference.schema import (
 from lus_ray.inference.served_model import ServedModel
 from lus_ray.inference.voting import mean_probability, vote
 from lus_ray.metrics.bootstrap import MIN_PATIENTS
-from lus_ray.tasks.sklearn_expert import EXPERT_NAMES
+from lus_ray.predictor import Prediction
 
 PRESENT = 0.5
 """Probability from which a biomarker counts as present."""
 
 
-def describe_expert(model: ServedModel, kind: str, probability: list[float]) -> ExpertPrediction:
+def add_prediction(
+    groups: list[ExpertGroup], model: ServedModel, classes: Sequence[str], method: str,
+    prediction: Prediction,
+) -> None:  # fmt: skip
+    """Put a prediction of a label into the group of its classes, and summarise the group anew.
+
+    `method` names the kind of model.
+    """
     card = model.card
     beats = card is not None and bool(card.beats_baseline)
-    return ExpertPrediction(
+    answer = ExpertPrediction(
         model=model.id,
         name=model.arm,
-        kind=EXPERT_NAMES[kind],
-        probability=probability,
+        kind=method,
+        probability=prediction["probability"].tolist(),
         in_summary=beats,
         reason="" if beats else _reason_against(card),
     )
+    baseline = card.baseline if card and card.baseline else ""
+    groups[:] = merge_groups(groups, [_summarise(model.label, list(classes), [answer], baseline)])
 
 
-def summarise_experts(
-    label: str, classes: list[str], models: Sequence[ServedModel],
-    predictions: list[ExpertPrediction],
-) -> ExpertGroup:  # fmt: skip
-    """The group of a label, with a sentence about the experts that beat the baseline."""
-    baselines = [m.card.baseline for m in models if m.card and m.card.baseline]
-    counted = [prediction for prediction in predictions if prediction.in_summary]
-    if not counted:
-        summary = f"No model of {label_name(label)} beat the baseline on validation; "
-        summary += "nothing is summarised."
-    else:
-        best, num = vote(counted)
-        share = f"all {num}" if num == len(counted) else f"{num} of the {len(counted)}"
-        who = f"{share} models that beat the baseline say so"
-        if len(counted) == 1:
-            who = "the one model that beat the baseline says so"
-        mean = f"mean probability {mean_probability(counted, best):.2f}"
-        summary = f"{label_title(label)} {classes[best]}: {who} ({mean})."
-    baseline = Counter(baselines).most_common(1)
-    best_baseline = baseline[0][0] if baseline else ""
-    return ExpertGroup(label, label_title(label), classes, predictions, summary, best_baseline)
+def merge_groups(groups: Sequence[ExpertGroup], others: Sequence[ExpertGroup]) -> list[ExpertGroup]:
+    """All groups; those with the same label and classes are joined and summarised anew."""
+    merged = {(group.label, *group.classes): group for group in groups}
+    for other in others:
+        key = (other.label, *other.classes)
+        if (group := merged.get(key)) is not None:
+            answers, baseline = group.answers + other.answers, group.baseline or other.baseline
+            merged[key] = _summarise(other.label, other.classes, answers, baseline)
+        else:
+            merged[key] = other
+    return list(merged.values())
 
 
 def describe_biomarkers(
@@ -119,6 +117,25 @@ def write_banner(models: Sequence[ServedModel]) -> str | None:
             "Their answers about a real patient mean nothing."
         )
     return f"{some} models were trained only to try the software{size}. Do not rely on them."
+
+
+def _summarise(
+    label: str, classes: list[str], predictions: list[ExpertPrediction], baseline: str
+) -> ExpertGroup:
+    """The group of a label, with a sentence about the models that beat the baseline."""
+    counted = [prediction for prediction in predictions if prediction.in_summary]
+    if not counted:
+        summary = f"No model of {label_name(label)} beat the baseline on validation; "
+        summary += "nothing is summarised."
+    else:
+        best, num = vote(counted)
+        share = f"all {num}" if num == len(counted) else f"{num} of the {len(counted)}"
+        who = f"{share} models that beat the baseline say so"
+        if len(counted) == 1:
+            who = "the one model that beat the baseline says so"
+        mean = f"mean probability {mean_probability(counted, best):.2f}"
+        summary = f"{label_title(label)} {classes[best]}: {who} ({mean})."
+    return ExpertGroup(label, label_title(label), classes, predictions, summary, baseline)
 
 
 def _reason_against(card: ModelCard | None) -> str:

@@ -17,7 +17,15 @@ from lus_ray.runs.layout import slug
 from lus_ray.runs.plan import RunRequest
 from lus_ray.runs.predictions import PredictionInfo
 from lus_ray.runs.prepare import prepare
-from lus_ray.tasks import Biomarkers, Ensemble, Expert, FrameScore, IntensityFeatures, VideoScore
+from lus_ray.tasks import (
+    Biomarkers,
+    ClipLabel,
+    Ensemble,
+    Expert,
+    FrameScore,
+    IntensityFeatures,
+    VideoScore,
+)
 from lus_ray.tasks.segmentation import Segmentation
 from lus_ray.training import checkpoint
 
@@ -93,6 +101,8 @@ LABELS = study(
     Arm("biomarkers", biomarkers, Recipe(**LAST), label="biomarkers"),
     Arm("cross-fitted", biomarkers, Recipe(**LAST), label="biomarkers", reads="biomarkers",
         crossfit=2),
+    Arm("network", partial(ClipLabel, backbone=partial(TSM, width=8), label="severity", view=CLIPS),
+        Recipe(**LAST), label="severity"),
     Arm("tree", tree, label="severity", reads="biomarkers"),
     Arm("tree, cross-fitted", tree, label="severity", reads="cross-fitted"),
     Arm("neighbours, sf_ratio", partial(Expert, kind="NN", label="sf_ratio"),

@@ -14,10 +14,9 @@ from lus_ray.inference.model_card import is_above, with_reports
 from lus_ray.inference.model_selection import select_models
 from lus_ray.inference.schema import BiomarkerGroup
 from lus_ray.inference.summaries import (
+    add_prediction,
     best_expert,
     describe_biomarkers,
-    describe_expert,
-    summarise_experts,
     write_banner,
 )
 from lus_ray.runs import predictions
@@ -78,8 +77,12 @@ def simulate(run, rng, skills, *, baseline=0.0):
 
 def describe(models):
     """The group of experts that all are certain of severity 2."""
-    answers = [describe_expert(model, "DT", [0.0, 0.0, 1.0, 0.0]) for model in models]
-    return summarise_experts("severity", list(SEVERITIES), models, answers)
+    groups = []
+    prediction = {"probability": np.array([0.0, 0.0, 1.0, 0.0])}
+    for model in models:
+        add_prediction(groups, model, SEVERITIES, "decision tree", prediction)
+    (group,) = groups
+    return group
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,7 @@ def test_trained_runs_have_a_backbone_experts_a_frame_model_aggregators_and_an_e
         ("frames", "frames", None),
         ("aggregator", "argmax-mean", "scores/frames"),
         ("aggregator", "uninorm", "scores/frames"),
+        ("classifier", "network", None),
         ("segmenter", "ensemble", None),
     ]
     assert all(model.predictions.is_file() for model in models)

@@ -22,7 +22,8 @@ KEYS = {
     "preview": "height width num_frames every sprite",
     "attention": "",
     "models": "id kind title label fold fingerprint parity card",
-    "timings_ms": "receive decode backbone experts attention frames clip_scores masks total",
+    "timings_ms": "receive decode backbone experts classifiers attention frames clip_scores "
+    "masks total",
     "banner": "",
     "notice": "",
 }

@@ -16,7 +16,12 @@ from serve.errors import RequestError
 from serve.routing import NUM_TRIES, Router, RoutingStatus
 
 HANDLE = SimpleNamespace(set_parity=SimpleNamespace(remote=AsyncMock()))
-KINDS = {"backbone": "backbone", "scorer": "frames", "segmenter": "segmenter"}
+KINDS = {
+    "backbone": "backbone",
+    "classifiers": "classifier",
+    "scorer": "frames",
+    "segmenter": "segmenter",
+}
 
 
 def application(name: str, reads: str | None = None, **parity: float) -> ModelApplication:
