@@ -4,7 +4,6 @@ import base64
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 from jaxtyping import UInt8
@@ -23,7 +22,7 @@ NUM_EXAMPLES = 2
 LONGER_SIDE = 220
 NO_CLASS = "not annotated"
 
-Clip = tuple[str, str, tuple[Any, ...]]
+Clip = tuple[str, str, tuple[str, str, str, int, int]]
 """Source and class of a clip, and its patient, name, shard, row group and row."""
 
 
@@ -53,10 +52,10 @@ def make_sheet(path: PathOrUri, index: pa.Table, own: Mapping[str, Label]) -> Sh
     columns = ("patient", "clip", "shard", "row_group", "row")
     located = zip(*(index[name].to_pylist() for name in columns), strict=True)
     chosen = list(_chosen(zip(index["source"].to_pylist(), values, located, strict=True)))
-    locations = [location for *_, (_, *location) in chosen]
+    locations = [location[1:] for *_, location in chosen]
     rows = store.read_located(path, locations, columns=["frames", "height", "width"])
     examples = tuple(
-        Example(str(location[1]), source, value, _png(frames_of(row)[len(row["frames"]) // 2]))
+        Example(location[1], source, value, _png(frames_of(row)[len(row["frames"]) // 2]))
         for (source, value, location), row in zip(chosen, rows, strict=True)
     )
     classes = (*label.classes, NO_CLASS) if NO_CLASS in values else label.classes

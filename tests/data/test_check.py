@@ -123,7 +123,7 @@ def test_patients_in_several_spellings_are_listed_and_loose_until_they_are_joine
     assert "patients that may be one person: 1\n  a/P-007 = a/P-07" in check.text()
 
 
-@pytest.mark.parametrize("where", [0.02, 0.3, 0.6, 0.95, 1.0])
+@pytest.mark.parametrize("where", [0.02, 0.3, 0.5, 0.95, 1.0])
 def test_a_damaged_shard_is_named_and_the_others_are_counted(small, where):
     add(small, "b", {"patient": "9", "severity": 1})
     shard = small / "clips" / "b-00000.parquet"
