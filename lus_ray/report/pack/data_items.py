@@ -165,7 +165,7 @@ def _sample_size(facts: RunFacts) -> Answer:
         f"Below {MIN_PATIENTS} test patients no claim is decided.",
         "Smallest differences that data like these find with a power of 80 %: "
         f"{'; '.join(detectable)}." if detectable else "",
-        "The run holds all usable clips of the store; it calculated no sample size.",
+        "The run calculated no sample size; it takes the clips that the store has.",
     )  # fmt: skip
 
 

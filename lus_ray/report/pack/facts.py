@@ -1,42 +1,20 @@
 """Everything that the pack of a run is written from."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from lus_ray.errors import LusError
+from lus_ray.evaluation.external.schema import ArmSubgroups
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.experiment import TRIAL_SIZES
 from lus_ray.report import conclusions
-from lus_ray.report.pack import ingested, models, participants
+from lus_ray.report.pack import evaluations, ingested, models, participants
+from lus_ray.report.pack.evaluations import Evaluation
 from lus_ray.report.pack.ingested import IngestedSource
 from lus_ray.report.pack.models import MainModel
 from lus_ray.report.pack.participants import Participants
 from lus_ray.runs import manifest
 from lus_ray.runs.manifest import ArmRecord, RunRecord
-from lus_ray.storage.files import read_text
-
-EVALUATIONS = "evaluations"
-REPORT = "report.json"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """An evaluation of the run on clips of another store; `contents` are those of its report."""
-
-    name: str
-    contents: Mapping[str, Any]
-
-    @property
-    def data(self) -> Mapping[str, Any]:
-        return self.contents.get("data") or {}
-
-    @property
-    def sources(self) -> str:
-        return ", ".join(self.data.get("sources") or {}) or "unnamed sources"
 
 
 @dataclass(frozen=True)
@@ -47,6 +25,7 @@ class RunFacts:
     participants: Participants | None
     models: tuple[MainModel, ...]
     evaluations: tuple[Evaluation, ...]
+    groups: tuple[ArmSubgroups, ...]
 
     @cached_property
     def is_synthetic(self) -> bool:
@@ -68,11 +47,6 @@ class RunFacts:
     def main_arms(self) -> list[ArmRecord]:
         return [self.record.arm(name) for name in dict.fromkeys(m.name for m in self.models)]
 
-    @cached_property
-    def num_planned(self) -> int:
-        """Cells of all arms that predict a label or make features."""
-        return len(self.contents.arms) * len(self.contents.folds["sizes"]) * self.contents.seeds
-
 
 def gather(contents: ReportContents, run: Path) -> RunFacts:
     record = manifest.read(run)
@@ -82,18 +56,6 @@ def gather(contents: ReportContents, run: Path) -> RunFacts:
         ingested.read(record, run),
         participants.read(record, run),
         models.read(contents, record, run),
-        _read_evaluations(run),
+        evaluations.read(run),
+        evaluations.measure_groups(contents, run),
     )
-
-
-def _read_evaluations(run: Path) -> tuple[Evaluation, ...]:
-    """Evaluations with a report, by name; one that is not readable is left out."""
-    found = []
-    for path in sorted((run / EVALUATIONS).glob(f"*/{REPORT}")):
-        try:
-            contents = json.loads(read_text(path) or "")
-        except (LusError, ValueError):
-            continue
-        if isinstance(contents, dict):
-            found.append(Evaluation(path.parent.name, contents))
-    return tuple(found)

@@ -16,6 +16,9 @@ from lus_ray.report.pack.privacy import ReasonMask
 from lus_ray.runs.manifest import RunRecord
 from lus_ray.storage.paths import join, parse
 
+DERIVED_FROM = {"sparse": ("dense",)}
+"""Mask schemes that others are merged to."""
+
 
 @dataclass(frozen=True)
 class IngestedSource:
@@ -118,6 +121,7 @@ def _count_missing(summary: Mapping[str, Any], labels: Sequence[str]) -> dict[st
         scheme = mask_arms.scheme_of(label)
         column = COLUMN.get(label, label)
         own = counts.get("mask_scheme" if scheme else column) or {}
-        known = own.get(scheme, 0) if scheme else sum(own.values())
+        schemes = (scheme, *DERIVED_FROM.get(scheme, ())) if scheme else own
+        known = sum(own.get(name, 0) for name in schemes)
         missing[column] = max(num_clips - known, 0)
     return missing

@@ -50,7 +50,7 @@ def limitations(facts: RunFacts) -> list[str]:
             "All patients come from one source, and no model was evaluated on another one."
         )
     elif not facts.evaluations:
-        found.append("No model was evaluated on patients of a source that it was not trained on.")
+        found.append("No model was evaluated on the patients of another store.")
     if leaky := [arm.name for arm in contents.arms if arm.leak]:
         found.append(
             f"{count(len(leaky), 'arm')} repeat published protocols that leak between training and "

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from lus_ray.data.labels import label_title
 from lus_ray.evaluation import mask_arms
 from lus_ray.report import formatting, metric_names
-from lus_ray.report.pack import models
+from lus_ray.report.pack import models, score_sentences
 from lus_ray.report.pack.checklist import Answer, filled, partly
 from lus_ray.report.pack.facts import RunFacts
 from lus_ray.report.pack.participants import TITLES
@@ -88,29 +89,33 @@ def _clusters(facts: RunFacts) -> Answer:
 def _measures(facts: RunFacts) -> Answer:
     contents, found = facts.contents, []
     for label in facts.labels:
-        names = [metric_names.name(metric, label) for metric in contents.metrics_of(label)]
-        found.append(f"{metric_names.capitalize(label.replace('_', ' '))}: {', '.join(names)}.")
+        metrics = contents.metrics_of(label)
+        of_all = [metric for metric in metrics if not metric_names.is_of_class(metric)]
+        names = "; ".join(metric_names.name(metric, label) for metric in of_all)
+        more = ", and by class" if len(of_all) < len(metrics) else ""
+        found.append(f"{label_title(label)}: {names}{more}.")
     resampled = formatting.resampled(contents)
     return partly(
         *found,
         f"Intervals: 95 %, {contents.num_draws:,} draws of {resampled} with replacement.",
         "Models are compared with the best baseline over the same draws.",
-        f"{count(len(contents.claims), 'claim')} are tested, corrected for their number (Holm)."
+        f"Claims of the paper that are tested: {len(contents.claims)}, corrected (Holm)."
         if contents.claims else "",
+        "External evaluation: the same scores on both sides, calibration before and after "
+        "temperature scaling, prediction sets (conformal), groups of patients, decision curves."
+        if facts.evaluations else "",
         "Plots: scores with intervals, ROC and precision-recall curves, calibration and confusion "
         "matrices where they apply, in report.html.",
     )  # fmt: skip
 
 
 def _updating(facts: RunFacts) -> Answer:
-    found = "No model of this run was updated after an evaluation."
-    if not facts.evaluations:
-        return filled(found)
-    return partly(
-        found,
-        "The external evaluation also shows probabilities after temperature scaling, fitted on "
-        "validation patients of this run, where the report has it.",
-    )
+    scaled = [own.name for own in facts.evaluations if any(score_sentences.describe_updates(own))]
+    return filled(
+        "No weights of this run were changed after an evaluation.",
+        f"{quote(scaled)}: scores are also given after temperature scaling. One temperature for "
+        "each model, fitted on the validation patients of this run." if scaled else "",
+    )  # fmt: skip
 
 
 def _computing(facts: RunFacts) -> Answer:
@@ -143,6 +148,8 @@ def _fairness(facts: RunFacts) -> Answer:
     names = [name for name in (people.recorded if people else ()) if name not in ("source", "zone")]
     return partly(
         "Training treats all patients alike, whatever their group.",
+        "Scores by group are given where groups are recorded (performance)."
+        if facts.groups else "",
         f"The data record {join(TITLES[name].partition(',')[0].lower() for name in names)}, by "
         "which models can be compared." if names else
         "The data record no group by which models could be compared.",
@@ -158,19 +165,30 @@ def _output(facts: RunFacts) -> Answer:
             text = "a probability for each sign; present from 0.5"
         else:
             text = "a probability for each class; the class is the most probable one"
-        found.append(f"{metric_names.capitalize(label.replace('_', ' '))}: {text}.")
+        found.append(f"{label_title(label)}: {text}.")
     return partly(*found, "No threshold was tuned.") if found else Answer()
 
 
 def _differences(facts: RunFacts) -> Answer:
     if not facts.evaluations:
-        return filled(
+        same = (
             "Patients for development and for evaluation come from the same sources by the same "
             "rules, with the same outcome and inputs. Chance decided who tests."
         )
+        parts = [
+            f"“{arm.name}” trains on {join(f'{k} {v}' for k, v in arm.rows.learns.items())} alone."
+            for arm in facts.record.arms
+            if arm.rows.learns
+        ]
+        return partly(same, *parts) if parts else filled(same)
     own = join(facts.record.data.sources)
-    return partly(*(f"Developed on {own}; “{e.name}” evaluates on {e.sources}."
-                    for e in facts.evaluations))  # fmt: skip
+    return partly(
+        *(
+            f"Developed on {own}; “{e.name}” evaluates on {e.sources}. {e.num_left_out} patients "
+            "who may be patients of the run were left out first."
+            for e in facts.evaluations
+        )
+    )
 
 
 def _ethics(facts: RunFacts) -> Answer:

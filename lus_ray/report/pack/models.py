@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow.compute as pc
 from safetensors import SafetensorError, safe_open
 
+from lus_ray.data.labels import label_name
 from lus_ray.evaluation.schema import Limits, Number, ReportContents
 from lus_ray.report import conclusions, result_tables
 from lus_ray.runs import predictions
@@ -114,8 +115,10 @@ def describe_training(arm: ArmRecord) -> str:
 
 def describe_balance(arm: ArmRecord) -> str:
     """How a model was trained against class imbalance; empty where it was not."""
-    if column := (arm.recipe or {}).get("oversample"):
-        return f"batches sample every class of {str(column).replace('_', ' ')} equally often"
+    if (column := (arm.recipe or {}).get("oversample")) == "markers":
+        return "half of a batch are frames of score 0, and a sixth each other score"
+    if column:
+        return f"batches sample every class of {label_name(column)} equally often"
     is_plain = arm.kind in ("prior", "logistic")
     if arm.kind and arm.task_arguments.get("balance") and not is_plain:
         return "clips of smaller classes are repeated up to the size of the largest class"

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-import lus_ray.folds as folds
 from lus_ray.clip import Row
+from lus_ray.folds import SPLITS
 from lus_ray.runs import leakage, predictions
 from lus_ray.runs.layout import CellFolder, RunFolder
 from lus_ray.runs.manifest import RunRecord
@@ -83,10 +83,7 @@ def read(record: RunRecord, run: Path) -> Participants | None:
     return Participants(
         _characterize(everybody.values()),
         min(clips_of),
-        {
-            split: _characterize(row for row in first if row["split"] == split)
-            for split in folds.SPLITS
-        },
+        {split: _characterize(row for row in first if row["split"] == split) for split in SPLITS},
     )
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
+from lus_ray.data.labels import label_name, label_title
 from lus_ray.report import conclusions, formatting, metric_names
-from lus_ray.report.pack import limits
+from lus_ray.report.pack import limits, score_sentences
 from lus_ray.report.pack.checklist import Answer, filled, partly
 from lus_ray.report.pack.facts import RunFacts
 from lus_ray.report.pack.participants import TITLES, Characteristic
-from lus_ray.report.pack.wording import SPLITS, count, describe_split, score, sentence
+from lus_ray.report.pack.wording import SPLITS, count, describe_split, join, score, sentence
 
 
 def _flow(facts: RunFacts) -> Answer:
@@ -26,7 +27,14 @@ def _flow(facts: RunFacts) -> Answer:
     )
     first = [own for own in facts.contents.splits if own.fold == facts.contents.splits[0].fold]
     found += [describe_split(own) for own in first]
-    return filled(*found) if facts.is_synthetic and not facts.contents.missing else partly(*found)
+    found += [
+        f"“{own.name}”: {count(own.num_clips, 'clip')} compared with those of the run, "
+        f"{count(own.num_left_out, 'patient')} left out, "
+        f"{count(own.data.get('clips'), 'clip')} kept."
+        for own in facts.evaluations
+    ]
+    is_complete = facts.is_synthetic and not facts.contents.missing and not _uncounted(facts)
+    return filled(*found) if is_complete else partly(*found)
 
 
 def _characteristics(facts: RunFacts) -> Answer:
@@ -54,9 +62,16 @@ def _comparison(facts: RunFacts) -> Answer:
 
 def _numbers(facts: RunFacts) -> Answer:
     found = [describe_split(own) for own in facts.contents.splits]
-    if not any(own.classes for own in facts.contents.splits):
-        return partly(*found, missing="Give the number of outcomes of each analysis.")
+    if uncounted := _uncounted(facts):
+        missing = f"Give the numbers of clips by {join(map(label_name, uncounted))}."
+        return partly(*found, missing=missing)
     return partly(*found) if facts.contents.missing else filled(*found)
+
+
+def _uncounted(facts: RunFacts) -> list[str]:
+    """Labels whose classes the splits do not count: several at a time, or no finished cell."""
+    counted = {label for own in facts.contents.splits for label in own.classes}
+    return [label for label in facts.labels if label not in counted]
 
 
 def _specification(facts: RunFacts) -> Answer:
@@ -77,45 +92,48 @@ def _specification(facts: RunFacts) -> Answer:
 
 def _performance(facts: RunFacts) -> Answer:
     found = [
-        f"{metric_names.capitalize(model.label.replace('_', ' '))}, “{model.name}”"
+        f"{label_title(model.label)}, “{model.name}”"
         f"{' (baseline)' if model.is_baseline else ''}"
         f"{f' ({model.leak})' if model.leak else ''}: {score(model)}."
         for model in facts.models
         if model.value is not None
     ]
-    found += [text for own in facts.evaluations for text in _external(own.contents, own.name)]
+    for own in facts.evaluations:
+        found += [*score_sentences.describe_scores(own), *score_sentences.describe_sets(own)]
+    found += score_sentences.describe_groups(facts, score_sentences.PEOPLE)
     if not found:
         return Answer()
-    return partly(
-        "95 % intervals are in brackets; all metrics and plots are in report.html.", *found
-    )
-
-
-def _external(contents: Mapping[str, object], name: str) -> list[str]:
-    """The report of an external evaluation, by its own first sentence."""
-    return [f"External evaluation “{name}”: its scores with intervals are in its own report."]
+    note = "95 % intervals are in brackets; all metrics and plots are in report.html."
+    if (
+        score_sentences.has_compared(facts.groups, score_sentences.DEMOGRAPHIC)
+        and not facts.contents.missing
+    ):
+        return filled(note, *found)
+    return partly(note, *found)
 
 
 def _heterogeneity(facts: RunFacts) -> Answer:
     found = []
     for result in facts.contents.domains or ():
-        main = [arm for arm in result.arms if arm.name in result.main]
+        names = {model.name for model in facts.models}
+        main = [arm for arm in result.arms if arm.name in names]
         metric = next(iter(result.metrics), "")
         texts = [
-            f"{arm.name} {formatting.spread(own.mean, own.std)}"
+            f"“{arm.name}” {formatting.spread(own.mean, own.std)}"
             for arm in main
             if (own := arm.over_patients.get(metric))
         ]
         name = metric_names.name(metric, result.label)
         found.append(f"Domain {result.domain}, {name}, percent: {'; '.join(texts)}.")
+    found += score_sentences.describe_groups(facts, score_sentences.CLUSTERS)
+    if score_sentences.has_compared(facts.groups, ["site"]):
+        return filled(*found)
     return partly(*found) if found else Answer()
 
 
 def _updated(facts: RunFacts) -> Answer:
-    if facts.evaluations:
-        return partly("No model of this run was updated; scaled probabilities are in the reports "
-                      "of the external evaluations.")  # fmt: skip
-    return filled("No model of this run was updated.")
+    scaled = [text for own in facts.evaluations for text in score_sentences.describe_updates(own)]
+    return filled("No weights of this run were changed after an evaluation.", *scaled)
 
 
 def _interpretation(facts: RunFacts) -> Answer:
