@@ -52,9 +52,9 @@ def _describe_arms(
             if column.column not in columns or len(column.groups) < 2:
                 continue
             parts = [
-                f"{own.group} {percent(own.metrics[arm.metrics[0]])} ({count(own.num_patients, 'patient')})"
+                f"{own.group} {percent(value)} ({count(own.num_patients, 'patient')})"
                 for own in column.groups
-                if arm.metrics[0] in own.metrics
+                if (value := own.metrics.get(arm.metrics[0]))
             ]
             gap = column.gap
             ends = (
