@@ -5,6 +5,7 @@
     store = lus.open_store("clips/mine")
     run = lus.run("biomarkers", data=store, size="laptop", out="runs/mine")
     run.table                                    # a pandas table: arm, metric, mean, interval
+    lus.load(run).predict("clip.mp4")            # a row for each clip, with every probability
 
 Each function does what the command of its name does. Their files are imported at first use, so
 that `import lus_ray` takes milliseconds.
@@ -14,6 +15,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lus_ray.api.models import Model as Model
+    from lus_ray.api.models import load as load
     from lus_ray.api.runs import Run as Run
     from lus_ray.api.runs import open_run as open_run
     from lus_ray.api.runs import run as run
@@ -28,12 +31,13 @@ __version__ = "0.1.0"
 _FILES = {
     "stores": ("Store", "check", "folds", "ingest", "open_store"),
     "runs": ("Run", "open_run", "run"),
+    "models": ("Model", "load"),
 }
 """Names by their file in `lus_ray.api`."""
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
-    "Run", "Store", "check", "folds", "ingest", "open_run", "open_store", "run",
+    "Model", "Run", "Store", "check", "folds", "ingest", "load", "open_run", "open_store", "run",
 ]  # fmt: skip
 
 

@@ -55,11 +55,12 @@ def check_studies(data: PathOrUri) -> tuple[Feasibility, ...]:
     labels = find_labels(data, index)
     found = []
     for name in studies.list_studies():
-        module = run_options.load_study(name)
-        if module.EXPERIMENT.target is None:
-            found.append(_check(module.EXPERIMENT, index, data))
+        experiment = run_options.find_experiment(name)
+        if experiment.target is None:
+            found.append(_check(experiment, index, data))
         else:
-            found += [_check(module.make(label), index, data) for label in labels.values()]
+            studies_of_label = (run_options.find_experiment(name, own) for own in labels.values())
+            found += [_check(study, index, data) for study in studies_of_label]
             if not labels:
                 found.append(Feasibility(study=name, reason="no label has two classes"))
     return tuple(found)

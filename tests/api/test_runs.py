@@ -54,7 +54,7 @@ def test_folds_claims_and_the_page_of_a_run(folder):
 
 
 def test_what_is_not_there_is_refused(folder, tmp_path):
-    with pytest.raises(ArmError, match="no arm 'SVM'; its arms are prior; TSM"):
+    with pytest.raises(ArmError, match="no arm 'SVM'; known: 'prior', 'TSM'"):
         lus.open_run(folder).predictions("SVM")
     with pytest.raises(StoreError, match="no such file; name a folder"):
         lus.open_run(tmp_path)
