@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lus_ray.api.models import Model as Model
     from lus_ray.api.models import load as load
     from lus_ray.api.runs import Run as Run
+    from lus_ray.api.runs import evaluate as evaluate
     from lus_ray.api.runs import open_run as open_run
     from lus_ray.api.runs import run as run
     from lus_ray.api.stores import Store as Store
@@ -30,14 +31,15 @@ __version__ = "0.1.0"
 
 _FILES = {
     "stores": ("Store", "check", "folds", "ingest", "open_store"),
-    "runs": ("Run", "open_run", "run"),
+    "runs": ("Run", "evaluate", "open_run", "run"),
     "models": ("Model", "load"),
 }
 """Names by their file in `lus_ray.api`."""
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
-    "Model", "Run", "Store", "check", "folds", "ingest", "load", "open_run", "open_store", "run",
+    "Model", "Run", "Store", "check", "evaluate", "folds", "ingest", "load", "open_run",
+    "open_store", "run",
 ]  # fmt: skip
 
 

@@ -106,6 +106,11 @@ def install(path: str, sources: Mapping[str, str]) -> StudyFile:
     return _import(where, _Modules(where.parent, dict(sources)))
 
 
+def loaded() -> tuple[StudyFile, ...]:
+    """The study files that this process was given, the latest last."""
+    return tuple(_loaded.values())
+
+
 def require(record: Mapping[str, str]) -> StudyFile:
     """The loaded study file that a checkpoint names.
 

@@ -36,7 +36,8 @@ class Model:
         self._pipeline = LocalPipeline(model_selection.select_models(tuple(folders)))
 
     def __repr__(self) -> str:
-        return f"Model({', '.join(model.id for model in self._pipeline.models)})"
+        runs = dict.fromkeys(model.run for model in self._pipeline.models)
+        return f"Model({len(self._pipeline.models)} models of {', '.join(runs)})"
 
     @property
     def models(self) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Runs in Python: a study on a store, and its results as tables."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import pandas as pd
 
+from lus_ray import study_files
 from lus_ray.api.stores import INTEGERS, Store, to_table
 from lus_ray.errors import ArmError, LusError
 from lus_ray.evaluation import report_json, results
@@ -52,6 +53,7 @@ class Run:
     """
 
     def __init__(self, location: PathOrUri) -> None:
+        self.location = location
         self._folder = open_for_reading(location)
         self.path: Path = self._folder.path
         self.record: RunRecord = manifest.read(self.path)
@@ -170,6 +172,33 @@ def run(
         options["label"] = label
     execute(str(study), location, size, over=[parse(str(store)) for store in over], **options)
     return open_run(location)
+
+
+def evaluate(
+    run: Run | Path | str, *, data: Store | Path | str, out: Path | str | None = None,
+    arms: str | Iterable[str] | None = None, where: Mapping[str, str] | None = None,
+    study: Path | str | None = None,
+) -> Run:  # fmt: skip
+    """Test the models of a run on the clips of another store, as `lus evaluate` does.
+
+    Patients of the run are left out first. `where` keeps clips with these values, `study` is the
+    file of a study of one's own. The result reads like a run: its `table` holds the scores on the
+    other store, its `record` what was left out.
+
+    Raises:
+        InputError: there is no run or store, no clip is left, or no label fits.
+    """
+    from lus_ray.external_validation import evaluate as evaluate_run
+
+    if study is not None:
+        study_files.load(study)
+    origin = run.location if isinstance(run, Run) else parse(str(run))
+    store = data.location if isinstance(data, Store) else parse(str(data))
+    result = evaluate_run(
+        origin, store, None if out is None else Path(out), arms=_join(arms), where=where,
+        notify=print_note,
+    )  # fmt: skip
+    return Run(result.out)
 
 
 def default_out(study: str, size: str) -> Path:

@@ -10,7 +10,8 @@ from typing import Any
 
 import click
 
-from lus_ray.cli.options import FOLDER, PATH_OR_URI, refuse_unwritable
+from lus_ray import study_files
+from lus_ray.cli.options import FOLDER, PATH_OR_URI, refuse_unwritable, study_option
 from lus_ray.errors import InputError
 
 
@@ -23,6 +24,7 @@ from lus_ray.errors import InputError
     "--where", "conditions", multiple=True, metavar="COLUMN=VALUE",
     help="Only clips with this value, such as probe=linear.",
 )  # fmt: skip
+@study_option
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
 def evaluate(
     run: Path | str, data: Path | str, out: Path | None, arms: str | None,
@@ -77,6 +79,7 @@ def format_command(
     run, data = (p.resolve() if isinstance(p, Path) else p for p in (run, data))
     words = ["lus", "evaluate", str(run), "--data", str(data)]
     words += ["--arms", arms] if arms else []
+    words += [word for file in study_files.loaded() for word in ("--study", str(file.path))]
     return shlex.join([*words, *(w for pair in where.items() for w in ("--where", "=".join(pair)))])
 
 

@@ -42,3 +42,17 @@ def refuse_busy_port(host: str, port: int) -> None:
             raise InputError(
                 f"port {port} of {host} is in use; stop the program there, or choose another --port"
             ) from None
+
+
+def _load_study(ctx: click.Context, param: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        from lus_ray import study_files
+
+        study_files.load(value)
+
+
+study_option = click.option(
+    "--study", type=FILE, expose_value=False, callback=_load_study,
+    help="File of a study of your own, which its models need.",
+)  # fmt: skip
+"""Imports the file before the command; models name it by its hash."""

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lus_ray.cli.background import Background
-from lus_ray.cli.options import FOLDER, PATH_OR_URI
+from lus_ray.cli.options import FOLDER, PATH_OR_URI, study_option
 from lus_ray.cli.progress import show_clip_progress
 from lus_ray.errors import InputError, LusError
 
@@ -37,6 +37,7 @@ MAX_PRINTED = 50
     "--address",
     help="A running Ray cluster to predict on; its machines must see RUN and the clips.",
 )
+@study_option
 @click.option("--uncertainty", is_flag=True, help="Sample the uncertainty of the masks.")
 @click.option("--allow-text", is_flag=True, help="Accept DICOM with text burned in beside the fan.")
 @click.option("--json", "as_json", is_flag=True, help="Print whole responses as JSON, one a line.")
@@ -180,11 +181,13 @@ def _predict_here(
 def _predict_on_cluster(
     address: str, clips: list[Any], models: tuple[Any, ...], options: dict[str, bool]
 ) -> Iterator[dict[str, Any]]:
+    from lus_ray import study_files
     from lus_ray.inference.row_worker import RowWorker, pack_clips, unpack_rows
     from lus_ray.orchestration import actor_pool
     from lus_ray.orchestration.cluster import connection
 
-    settings = {"models": models, "root": Path.cwd(), "options": options}
+    settings: dict[str, Any] = {"studies": study_files.loaded()}  # first: what models need
+    settings |= {"models": models, "root": Path.cwd(), "options": options}
     with connection.connect(address):
         packed = actor_pool.map_in_order(pack_clips(clips), RowWorker, settings)
         yield from unpack_rows(packed)

@@ -17,17 +17,24 @@ from lus_ray.inference.prediction_table import FlatRow, flatten
 from lus_ray.inference.response import LocalPipeline
 from lus_ray.inference.served_model import ServedModel
 from lus_ray.storage.paths import is_remote
+from lus_ray.study_files import StudyFile
 
 
 class RowWorker:
     """Predicts batches of packed clips with models in folders that this machine can read.
+
+    The study files that the models need were imported as `studies` arrived.
 
     Raises:
         InputError: it cannot read a model, or reads another one.
     """
 
     def __init__(
-        self, models: Sequence[ServedModel], root: Path, options: Mapping[str, bool]
+        self,
+        studies: Sequence[StudyFile],
+        models: Sequence[ServedModel],
+        root: Path,
+        options: Mapping[str, bool],
     ) -> None:
         for model in models:
             if not model.folder.is_dir() or hash_checkpoint(model.folder) != model.fingerprint:
