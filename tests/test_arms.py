@@ -23,7 +23,7 @@ import experiments
 from lus_ray.clip import MASK_SCHEMES, SCHEMA, Row, frames_of, masks_of
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
-from lus_ray.data.labels import CLASSES
+from lus_ray.data.labels import PNEUMONIA_DIAGNOSIS
 from lus_ray.data.loading.batches import InMemory, Tracks, size_of, view_of
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Experiment
@@ -501,7 +501,7 @@ def test_published_metrics_fit_the_label_and_are_fractions_of_one(name):
     experiment = load_experiment(name)
     by_label = {f"{scheme} masks": names for scheme, names in segmentation.METRICS.items()}
     by_label |= {"biomarkers": multilabel.METRICS, "frame_severity": frames.METRICS}
-    by_label["diagnosis"] = frames.inherited_metrics(CLASSES["diagnosis"])
+    by_label["diagnosis"] = frames.inherited_metrics(PNEUMONIA_DIAGNOSIS.classes)
     for arm, row in experiment.published.items():
         known = by_label.get(experiment.arm(arm).label, classification.METRICS)
         assert {metric.partition(", ")[0] for metric in row} <= set(known), arm

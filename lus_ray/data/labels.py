@@ -24,10 +24,10 @@ SEVERITY = Label("severity", tuple(str(grade) for grade in range(NUM_SEVERITIES)
 SF_RATIO = Label("sf_ratio", SF_BINS, ordered=True)
 DISEASE = Label("disease", DISEASES)
 DIAGNOSIS = Label("diagnosis", ("healthy", "other lung disease", "COVID-19 pneumonia"))
-"""Three classes of the disease, after Gare 2021: normal, pneumonia, COVID-19."""
+"""The disease in three classes, for stores without the etiology of pneumonias."""
 
 PNEUMONIA_DIAGNOSIS = Label("diagnosis", ("healthy", "pneumonia", "COVID-19 pneumonia"))
-"""The diagnosis of stores that know the etiology of pneumonias; see `class_index`."""
+"""The classes of Gare 2021, for stores with the etiology of any; see `class_index`."""
 
 LABELS = {label.name: label for label in (SEVERITY, SF_RATIO, DISEASE, DIAGNOSIS)}
 """Built-in labels by name. All but the diagnosis are columns of the clip table."""
@@ -91,7 +91,7 @@ def class_index(label: str, row: Mapping[str, Any], classes: Sequence[str] = ())
     if value is None:
         return None
     if label == "diagnosis":
-        return _diagnose(value, row["etiology"], strict="pneumonia" in classes)
+        return _diagnose(row, only_pneumonia="pneumonia" in classes)
     if label == "sf_ratio":
         return sf_class(value)
     if label == "disease":
@@ -99,10 +99,10 @@ def class_index(label: str, row: Mapping[str, Any], classes: Sequence[str] = ())
     return int(value)
 
 
-def _diagnose(disease: str, etiology: str | None, *, strict: bool) -> int | None:
-    if disease in ("healthy", "COVID-19 pneumonia"):
-        return 0 if disease == "healthy" else 2
-    if disease == "other non-lung disease" or (strict and etiology is None):
+def _diagnose(row: Mapping[str, Any], *, only_pneumonia: bool) -> int | None:
+    if row["disease"] in ("healthy", "COVID-19 pneumonia"):
+        return 0 if row["disease"] == "healthy" else 2
+    if row["disease"] == "other non-lung disease" or (only_pneumonia and row["etiology"] is None):
         return None
     return 1
 

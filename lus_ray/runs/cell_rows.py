@@ -48,7 +48,8 @@ def assign_splits(
     if arm.rows.images:
         return split_images([row for row in kept if row["mask_scheme"] is not None], **settings)
     if arm.rows.clips:
-        return split_clips(kept, str(arm.label), **settings)
+        classes = getattr(arm.task, "keywords", {}).get("classes", ())
+        return split_clips(kept, str(arm.label), classes=classes, **settings)
     return kept
 
 
@@ -76,8 +77,9 @@ def split_images(rows: Sequence[Row], *, fold: int, num_folds: int, seed: int) -
 
 
 def split_clips(
-    rows: Sequence[Row], label: str, *, fold: int, num_folds: int, seed: int
-) -> list[Row]:
+    rows: Sequence[Row], label: str, *, fold: int, num_folds: int, seed: int,
+    classes: Sequence[str] = (),
+) -> list[Row]:  # fmt: skip
     """Each clip with a class of this label once: to test in its own fold, to train in the others.
 
     Classes are balanced in number of clips. The same seed gives every fold the same partition.
@@ -85,7 +87,7 @@ def split_clips(
     rng = np.random.default_rng(seed)
     by_class: dict[int, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["clip"]):
-        if (number := class_index(label, row)) is not None:
+        if (number := class_index(label, row, classes)) is not None:
             by_class.setdefault(number, []).append(row)
     order = [by_class[k][n] for k in sorted(by_class) for n in rng.permutation(len(by_class[k]))]
     assigned = [{**row, "split": _split_at(n, fold, num_folds)} for n, row in enumerate(order)]

@@ -10,7 +10,7 @@ from lus_ray.clip import Row, to_rows
 from lus_ray.errors import FoldError
 from lus_ray.experiment import Experiment
 from lus_ray.folds import Fold
-from lus_ray.runs import cohort, supervision, trainable
+from lus_ray.runs import cohort, diagnosis, supervision, trainable
 from lus_ray.storage.paths import PathOrUri
 
 LOCATION = ("shard", "row_group", "row", "signature")
@@ -42,6 +42,7 @@ def select(
         FoldError: there are too few patients for its folds, or a patient is in two splits.
     """
     experiment, index, notes = cohort.select(experiment, index, data, names=domains)
+    experiment, more = diagnosis.fit_to_store(experiment, index)
     experiment, unlabelled = supervision.select_arms(experiment, index)
     try:
         assigned = tuple(experiment.folds.assign(index, seed=experiment.seed))
@@ -52,4 +53,6 @@ def select(
     rows = to_rows(index.drop_columns(list(LOCATION)))
     untrainable = trainable.find_untrainable(experiment, rows, assigned)
     experiment, untrained = supervision.leave_out(experiment, untrainable)
-    return Selection(experiment, index, rows, assigned, {**unlabelled, **untrained}, notes)
+    return Selection(
+        experiment, index, rows, assigned, {**unlabelled, **untrained}, (*notes, *more)
+    )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from lus_ray.data.labels import CLASSES
+from lus_ray.data.labels import DIAGNOSIS
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.tasks.frame_score import FrameAttention
@@ -20,11 +20,11 @@ from lus_ray.tasks.task import Batch, GreyFrames, PredictionRow, Task, class_sco
 
 
 class FrameDiagnosis(Task):
-    """Healthy, other lung disease or COVID-19 pneumonia for every frame (cross-entropy).
+    """Healthy, another disease or COVID-19 pneumonia for every frame (cross-entropy).
 
     `net` takes grey images (N, 1, H, W) in [0, 1] and may have a `segmenter` that an earlier arm
-    trained. `monitor` is the validation score that selects the epoch: "frame_accuracy", or
-    "accuracy" or "auc" of clips.
+    trained. `classes` are those of a diagnosis in `labels`. `monitor` is the validation score that
+    selects the epoch: "frame_accuracy", or "accuracy" or "auc" of clips.
     """
 
     inherited = True
@@ -34,11 +34,12 @@ class FrameDiagnosis(Task):
         net: Callable[..., nn.Module],
         view: View = View(num_frames=1, num_samples=0),  # noqa: B008  (frozen)
         monitor: str = "frame_accuracy",
+        classes: Sequence[str] = DIAGNOSIS.classes,
     ) -> None:
         super().__init__()
         if not view.is_per_frame or view.num_frames != 1:
             raise ArmError("a task of frames needs a View with num_frames=1 and num_samples=0")
-        self.label, self.columns, self.classes = "diagnosis", ("diagnosis",), CLASSES["diagnosis"]
+        self.label, self.columns, self.classes = "diagnosis", ("diagnosis",), tuple(classes)
         self.net: Any = net(num_outputs=len(self.classes))
         self.view, self.monitor = view, monitor
 

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from lus_ray.clip import DISEASES
+from lus_ray.data.labels import PNEUMONIA_DIAGNOSIS
 from lus_ray.errors import CheckpointError
 from lus_ray.nets import ReverseTransfer, UNet
 from lus_ray.predictor import predict
@@ -62,6 +63,15 @@ def test_every_disease_of_the_lung_has_one_of_three_diagnoses():
     }  # fmt: skip
     for disease, diagnosis in expected.items():
         assert task.target({"disease": disease}) == diagnosis, disease
+
+
+def test_a_pneumonia_is_another_disease_with_an_etiology_and_other_diseases_have_no_diagnosis():
+    task = make(classes=PNEUMONIA_DIAGNOSIS.classes)
+    assert task.classes == ("healthy", "pneumonia", "COVID-19 pneumonia")
+    expected = dict.fromkeys(DISEASES, None) | {"healthy": 0, "COVID-19 pneumonia": 2}
+    for disease, diagnosis in expected.items():
+        assert task.target({"disease": disease, "etiology": None}) == diagnosis, disease
+    assert task.target({"disease": "other lung disease", "etiology": "bacterial"}) == 1
 
 
 def test_the_score_omits_rows_without_a_diagnosis():
