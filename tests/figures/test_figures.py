@@ -38,6 +38,12 @@ FIGURES = {
     "percent": draw_percentages,
     "roc": lambda: figures.draw_roc([CURVE, (np.zeros(0), np.zeros(0))], title="severity 0"),
     "reliability": lambda: figures.draw_reliability([RELIABILITY, None], title="all"),
+    "net benefit": lambda: figures.draw_net_benefit(
+        np.array([0.1, 0.5, 0.9]),
+        [np.array([[0.3, 0.2, 0.1], [0.2, np.nan, 0.0], [0.4, np.nan, 0.2]])],
+        np.array([0.3, 0.0, -3.0]),
+        title="severity 2 or 3",
+    ),
     "training": lambda: figures.draw_training(EPOCHS, left="loss", right="score", title="e2e"),
     "masks": lambda: draw_masks(
         masks=[("expert & <b>", MASK), ("predicted", MASK)],

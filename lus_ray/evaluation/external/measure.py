@@ -30,6 +30,7 @@ from lus_ray.evaluation.external.subgroups import Facts
 from lus_ray.evaluation.results import RunResults
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.runs.layout import RunFolder
+from lus_ray.runs.manifest import RunRecord
 
 NUM_DRAWS = report_json.NUM_DRAWS
 NUM_METRICS = 2
@@ -109,10 +110,19 @@ def measure(run: Path, evaluation: Path, *, num_draws: int = NUM_DRAWS) -> Exter
     )
 
 
-def read_side(out: Path, *, num_draws: int = NUM_DRAWS, stream: int = 1) -> Side:
+def read_side(out: Path, *, num_draws: int, stream: int = 1) -> Side:
     """A run or evaluation with its scored arms; `stream` keeps the draws of two sides apart."""
     run = results.read(out)
     return Side(run, report_json.score_all(run, num_draws=num_draws), num_draws, stream)
+
+
+def subgroups_of_run(
+    run: Path, names: Mapping[str, Sequence[str]], *, num_draws: int = NUM_DRAWS
+) -> tuple[ArmSubgroups, ...]:
+    """Metrics of the test patients of a run by group, of the named arms of each label."""
+    side = read_side(run, num_draws=num_draws)
+    side = side.keep(name for arms in names.values() for name in arms)
+    return tuple(own for label in names for own in measure_subgroups(side, label, names[label]))
 
 
 def measure_subgroups(side: Side, label: str, names: Sequence[str]) -> tuple[ArmSubgroups, ...]:
@@ -162,13 +172,18 @@ def _measure_label(
     cells = {name: own for name in main if (own := _cells(external, name))}
     curves: tuple[DecisionCurve, ...] = ()
     if all(prediction_sets.has_one_class(own) for own in cells.values()):
-        ordered = label in LABELS and LABELS[label].ordered
+        ordered = _is_ordered(internal.run.record, label)
         curves = tuple(decisions.draw_decisions(label, cells, samplings[1], ordered=ordered))
     return LabelMeasures(tuple(calibration), tuple(sets), curves)
 
 
 def _cells(side: Side, name: str) -> Cells:
     return cells_of(side.arms[name]) if name in side.arms else {}
+
+
+def _is_ordered(record: RunRecord, label: str) -> bool:
+    own = record.label if record.label and record.label.name == label else LABELS.get(label)
+    return own is not None and own.ordered
 
 
 def _has_masks(cells: Cells) -> bool:

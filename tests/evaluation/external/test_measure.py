@@ -5,22 +5,22 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from lus_ray.evaluation import external, results
-from lus_ray.evaluation.external import EXTERNAL, decisions, shifts, validation
+from lus_ray.evaluation.external import EXTERNAL, decisions, validation
 from lus_ray.metrics.calibration import log_loss
 from tests.evaluation.diagnosis_run import write_diagnosis_run
 from tests.evaluation.external.external_run import NET, PRIOR, write_external
 from tests.evaluation.frame_run import write_frame_run
 from tests.evaluation.mask_run import write_mask_run
-from tests.evaluation.run_folders import compute
+from tests.evaluation.run_folders import arm, compute
 
 
 def named(entries, name):
     return next(own for own in entries if own.name == name)
 
 
-def pooled(out, arm):
+def pooled(out, name):
     run = results.read(out)
-    cells = [cell for (name, _), cell in sorted(run.cells.items()) if name == arm]
+    cells = [cell for (own, _), cell in sorted(run.cells.items()) if own == name]
     target = np.concatenate([cell.target for cell in cells])
     return target, np.concatenate([cell.probability for cell in cells]), cells
 
@@ -100,14 +100,23 @@ def test_grades_ask_for_each_grade_or_worse_and_names_for_each_name(measured):
     assert names == [("disease healthy", [0]), ("disease covid", [1])]
 
 
+def test_a_label_of_ones_own_is_ordered_where_its_run_says_so(tmp_path):
+    label = {"name": "burden", "classes": ["0", "1", "2", "3"], "ordered": True}
+    entries = [arm("prior", label="burden", baseline=True), arm("net", label="burden")]
+    folders = write_external(tmp_path, entries=entries, num_clips=2, label=label)
+    found = external.measure(*folders, num_draws=5)
+    assert [own.question for own in found.decisions][-1] == "burden 3"
+    assert len(found.decisions) == 3
+
+
 def test_a_decision_curve_starts_at_the_prevalence_for_every_arm(measured):
     for curve in measured.decisions:
         share = curve.num_positive / curve.num_clips
         assert curve.treat_all[0] == pytest.approx(share, abs=0.02)
-        assert {arm.name for arm in curve.arms} == set(measured.main["severity"])
-        for arm in curve.arms:
-            assert arm.low[0] <= arm.value[0] <= arm.high[0]
-            assert arm.value[0] == pytest.approx(share, abs=0.02)
+        assert {own.name for own in curve.arms} == set(measured.main["severity"])
+        for own in curve.arms:
+            assert own.low[0] <= own.value[0] <= own.high[0]
+            assert own.value[0] == pytest.approx(share, abs=0.02)
 
 
 def test_the_run_and_not_the_external_clips_chooses_the_main_arms(folders, measured):
@@ -131,7 +140,7 @@ def test_a_run_against_itself_has_no_shift_whatever_its_labels(write, tmp_path):
     out = write(tmp_path / "run")
     found = external.measure(out, out, num_draws=20)
     assert {own.label for own in found.shifts} == set(found.labels)
-    shifts = [own for arm in found.shifts for own in arm.metrics.values()]
+    shifts = [own for entry in found.shifts for own in entry.metrics.values()]
     known = [own.difference for own in shifts if own.difference.value is not None]
     assert known
     assert all(own.value == 0 and own.interval[0] <= 0 <= own.interval[1] for own in known)
@@ -173,8 +182,9 @@ def test_the_gap_is_between_ranked_groups_alone(measured):
     assert site.gap is None
 
 
-def test_subgroups_of_the_test_patients_of_a_run_need_no_evaluation(folders):
-    side = external.read_side(folders[1], num_draws=5)
-    (own,) = external.measure_subgroups(side, "severity", ["net"])
-    assert [column.column for column in own.columns] == ["sex", "age", "site"]
-    assert shifts.describe_classes(side.arms["net"], side.arms["net"]) == []
+def test_subgroups_of_the_test_patients_of_a_run_need_no_evaluation(folders, measured):
+    (own,) = external.subgroups_of_run(folders[1], {"severity": ["net"]}, num_draws=5)
+    other = named(measured.subgroups, "net")
+    for column, known in zip(own.columns, other.columns, strict=True):
+        pairs = zip(column.groups, known.groups, strict=True)
+        assert all(a.metrics["auc"].value == b.metrics["auc"].value for a, b in pairs)
