@@ -60,15 +60,8 @@ def read(run: Path) -> tuple[Evaluation, ...]:
 def measure_groups(contents: ReportContents, run: Path) -> tuple[ArmSubgroups, ...]:
     """The test patients of the run by group, for the best model of each label."""
     best = {
-        label: arm.name
+        label: [arm.name]
         for label in conclusions.order_labels(contents)
         if (arm := conclusions.leading_arm(contents, label))
     }
-    if not best:
-        return ()
-    side = external.read_side(run, num_draws=contents.num_draws)
-    return tuple(
-        own
-        for label, name in best.items()
-        for own in external.measure_subgroups(side, label, [name])
-    )
+    return external.subgroups_of_run(run, best, num_draws=contents.num_draws) if best else ()
