@@ -53,6 +53,7 @@ def test_one_path_or_array_is_enough(model):
     assert table["num_frames"].tolist() == [3]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_what_is_no_clip_is_refused(model, tmp_path):
     with pytest.raises(SchemaError, match=r"is float64 with shape \(2, 8, 8\); give uint8"):
         model.predict(np.zeros((2, 8, 8)))
