@@ -6,7 +6,6 @@ Why imports are inside the commands: `lus --help` answers at once, without torch
 
 import errno
 import os
-import select
 import signal
 import sys
 from typing import Any
@@ -16,6 +15,7 @@ import click
 from lus_ray import __version__
 from lus_ray.cli.data import check, ingest
 from lus_ray.cli.evaluate import evaluate
+from lus_ray.cli.output import drop_unread_output
 from lus_ray.cli.predict import predict
 from lus_ray.cli.run import demo, report, run
 from lus_ray.cli.serve import serve, watch
@@ -32,6 +32,16 @@ BAD_PATH = (
 class Lus(click.Group):
     """A group whose commands end with one line and an exit code when they fail."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        finally:
+            try:
+                sys.stdout.flush()  # Python's own last flush would report a reader that has ended
+            except BrokenPipeError:
+                drop_unread_output()
+                sys.exit(128 + signal.SIGPIPE)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -44,7 +54,7 @@ class Lus(click.Group):
             click.echo(f"lus: {message}; see '{command} --help'", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
-            if isinstance(error, BrokenPipeError) and _drop_unread_output():
+            if isinstance(error, BrokenPipeError) and drop_unread_output():
                 ctx.exit(128 + signal.SIGPIPE)
             where = f"{error.filename}: " if error.filename else ""
             bad = error.errno in BAD_PATH
@@ -56,15 +66,6 @@ class Lus(click.Group):
         except KeyboardInterrupt:
             click.echo("lus: interrupted; run the same command again to resume", err=True)
             ctx.exit(130)
-
-
-def _drop_unread_output() -> bool:
-    """Whether the reader of the output has ended, as in `lus check STORE | head`."""
-    output = select.poll()
-    output.register(sys.stdout, 0)  # errors are reported in any case
-    if ended := any(event & select.POLLERR for _, event in output.poll(0)):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's last flush
-    return ended
 
 
 @click.group(cls=Lus, context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from lus_ray.cli.options import AT_LEAST_ONE, FOLDER, PATH_OR_URI, refuse_unwritable
+from lus_ray.cli.output import echo_result
 from lus_ray.cli.progress import show_clip_progress
 from lus_ray.errors import InputError, LusError, SkippedError
 
@@ -145,13 +146,13 @@ def check(store: Path | str, as_json: bool) -> None:
 
     findings = checks.check_store(store)
     if not as_json:
-        click.echo(findings.text())
+        echo_result(findings.text())
     page = checks.write_page(findings, store)
     if not as_json:
-        click.echo(f"contact sheet: {page}")
+        echo_result(f"contact sheet: {page}")
     studies = _check_studies(store, as_json) if not findings.damaged else []
     if as_json:
-        click.echo(json.dumps({**findings.contents(), "studies": studies}, indent=1))
+        echo_result(json.dumps({**findings.contents(), "studies": studies}, indent=1))
     if findings.damaged:
         raise LusError(f"{store}: {len(findings.damaged)} damaged files; ingest their source again")
 
@@ -161,5 +162,5 @@ def _check_studies(store: Path | str, as_json: bool) -> list[dict[str, Any]]:
 
     found = feasibility.check_studies(store)
     if not as_json:
-        click.echo(f"\n{feasibility.to_text(found, store)}")
+        echo_result(f"\n{feasibility.to_text(found, store)}")
     return feasibility.to_json(found)

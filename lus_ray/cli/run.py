@@ -19,6 +19,7 @@ from lus_ray.cli.options import (
     SIZES,
     refuse_unwritable,
 )  # fmt: skip
+from lus_ray.cli.output import echo_result
 from lus_ray.cli.study_help import StudyCommand
 from lus_ray.errors import InputError
 
@@ -190,8 +191,8 @@ class _Output:
     def show(self, report: Any) -> None:
         colour = sys.stdout.isatty()
         render = self.render or (lambda report: report.text(colour=colour))
-        click.echo(report.json() if self.as_json else render(report))
+        echo_result(report.json() if self.as_json else render(report))
 
     def name_page(self, page: str) -> None:
         if not self.as_json and self.render is None:
-            click.echo(f"report: {page}")
+            echo_result(f"report: {page}")

@@ -13,7 +13,7 @@ from lus_ray.errors import InputError, LusError
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the names as JSON.")
 def weights(name: str | None, as_json: bool) -> None:
     """Download the published weights NAME, check NAME=FILE, or list all names.
 
@@ -66,12 +66,16 @@ def bench(names: tuple[str, ...], out: Path, as_json: bool) -> None:
 
 @click.command()
 @click.option("--address", envvar="RAY_ADDRESS", help="A running Ray cluster to check as well.")
-@click.option("--json", "as_json", is_flag=True)
-def doctor(address: str | None, as_json: bool) -> None:
-    """Check what this machine can run, and how to fix what it cannot."""
+@click.option("--job", is_flag=True, help="Check also what a job submitted here would upload.")
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def doctor(address: str | None, job: bool, as_json: bool) -> None:
+    """Check what this machine can run, and how to fix what it cannot.
+
+    The exit code is 1 only where something keeps lus from working here.
+    """
     from lus_ray.orchestration import doctor as checks
 
-    findings = checks.run_checks(address)
+    findings = checks.run_checks(address, job=job)
     click.echo(json.dumps(findings.contents(), indent=1) if as_json else findings.text())
     if findings.failed:
         sys.exit(1)

@@ -117,6 +117,7 @@ def check_store(path: PathOrUri) -> Findings:
                 policies,
                 titles=(*label_counts.LABELS, *own),
                 sexes=label_counts.find_contradictions(index),
+                unfinished=store.has_unfinished_ingest(path),
             )
         ),
         sheet=contact_sheet.make_sheet(path, index, own),
@@ -184,7 +185,10 @@ def _suggestions(
     *,
     titles: Iterable[str],
     sexes: Mapping[str, tuple[str, ...]],
+    unfinished: bool,
 ) -> Iterable[str]:
+    if unfinished:
+        yield "an ingest is writing here, or was killed: the next one removes what it left"
     for name in damaged:
         yield f"{name} cannot be read: ingest source {name.rpartition('-')[0]!r} again"
     if loose:

@@ -56,8 +56,11 @@ class DoctorReport:
         return {"failed": self.failed, "findings": findings}
 
 
-def run_checks(address: str | None = None) -> DoctorReport:
-    """Check Python, packages, memory, disk and Ray, and plan every size of a study."""
+def run_checks(address: str | None = None, *, job: bool = False) -> DoctorReport:
+    """Check Python, packages, memory, disk and Ray, and plan every size of a study.
+
+    With `job` also what a job that is submitted here would upload.
+    """
     python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     memory, free = psutil.virtual_memory(), shutil.disk_usage(Path.cwd()).free
     memory_text = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free"
@@ -71,7 +74,7 @@ def run_checks(address: str | None = None) -> DoctorReport:
         _check_shared_memory(),
         _check_size("disk", free, f"{free / GIB:.1f} GiB free here", disk_remedy),
         *_check_environment(),
-        _check_upload(),
+        *([_check_upload()] if job else []),
         *cluster_checks,
         *([] if cluster is None else _check_plans(cluster, free)),
     ]

@@ -89,11 +89,48 @@ def test_a_file_in_place_of_a_run_folder_is_named(tmp_path):
     assert_one_line(lus("report", tmp_path / "run"), "name a folder that 'lus run ... --out' wrote")
 
 
-def test_a_process_whose_output_nobody_reads_ends_quietly(phantom_store):
+@pytest.fixture
+def unread(monkeypatch):
+    """Standard output is a pipe whose reader has ended; gives the texts of standard error."""
     reader, writer = os.pipe()
     os.close(reader)
-    words = [sys.executable, "-m", "lus_ray.cli", "check", str(phantom_store)]
-    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, check=False)
+    with open(writer, "w", buffering=1) as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        yield
+        monkeypatch.undo()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+
+
+def run_unread(*words):
+    with pytest.raises(SystemExit) as end:
+        cli.main([str(word) for word in words], prog_name="lus")
+    return end.value.code
+
+
+def test_findings_that_nobody_reads_end_quietly_and_are_written(
+    phantom_store, tmp_path, unread, capfd
+):
+    shutil.copytree(phantom_store, tmp_path / "s", ignore=lambda *_: ["check.html"])
+    assert run_unread("check", tmp_path / "s") in (0, 128 + signal.SIGPIPE)
+    assert (tmp_path / "s" / "check.html").is_file()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_a_report_that_nobody_reads_is_written_quietly(tmp_path, unread, capfd):
+    baseline = arm("e2e")
+    write_cell(write_run(tmp_path, [baseline]), baseline, 0)
+    assert run_unread("report", tmp_path) in (0, 128 + signal.SIGPIPE)
+    assert (tmp_path / "report.html").is_file()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("words", [["weights"], ["run", "--help"]])
+def test_a_process_whose_output_nobody_reads_ends_quietly(words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "lus_ray.cli", *words]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
 

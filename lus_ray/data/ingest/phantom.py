@@ -277,10 +277,13 @@ def _check_numbers(options: dict[str, float]) -> None:
     for name, value in options.items():
         low, high = RANGES[name]
         if not low <= value <= high or (isinstance(low, int) and value != int(value)):
-            raise InputError(f"phantom: {name} is {value!r}; give a number from {low} to {high}")
+            raise InputError(
+                f"phantom: --{name.replace('_', '-')} is {value!r}; "
+                f"give a number from {low:g} to {high:g}"
+            )
 
 
 def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
         allowed = ", ".join(choice for choice in choices if choice)
-        raise InputError(f"phantom: {name} is {value!r}; use one of {allowed}")
+        raise InputError(f"phantom: --{name} is {value!r}; use one of {allowed}")

@@ -70,7 +70,7 @@ def ingest(
     start = time.perf_counter()
     reader = load_reader(source, options)
     if missing_patient not in ("refuse", "own"):
-        raise SourceError(f"missing_patient is {missing_patient!r}; use 'refuse' or 'own'")
+        raise SourceError(f"--missing-patient is {missing_patient!r}; use 'refuse' or 'own'")
     folder = _check_root(root)  # before anything is created where the store will be
     found = None if folder is None else walk(folder)
     ledger, summary = Ledger(), IngestSummary(source)
@@ -135,8 +135,8 @@ def load_reader(source: str, options: dict[str, Any]) -> ModuleType:
     reader = _module(source)
     allowed = list(inspect.signature(reader.clips).parameters)[2:]
     if unknown := sorted(set(options) - set(allowed)):
-        hint = suggest(unknown[0], allowed)
-        raise SourceError(f"source {source!r} has no option {unknown[0]!r}{hint}")
+        name, *known = (f"--{option.replace('_', '-')}" for option in (unknown[0], *allowed))
+        raise SourceError(f"source {source!r} has no option {name}{suggest(name, known)}")
     return reader
 
 

@@ -68,7 +68,7 @@ class IngestPool:
     def _accept(self, item: dict[str, Any]) -> bool:
         name = item["clip"]
         if item["patient"] is None and self.missing_patient == "refuse":
-            reason = "no patient id; missing_patient='own' makes it its own patient"
+            reason = "no patient id; --missing-patient own makes it its own patient"
             self.ledger.skip(self.source, name_item(item, self.root), reason)
             return False
         if item["patient"] is None:

@@ -10,7 +10,7 @@ reads no less than a row group.
 """
 
 from lus_ray.data.store.manifest import merge_labels, read_labels, read_sources, record_source
-from lus_ray.data.store.publishing import Staging, stage_source
+from lus_ray.data.store.publishing import Staging, has_unfinished_ingest, stage_source
 from lus_ray.data.store.reading import (
     LIGHT_COLUMNS,
     count_frames,
@@ -35,7 +35,7 @@ __all__ = [
     "count_frames",
     "count_frames_by_clip",
     "create_shard",
-    "fingerprint",
+    "fingerprint", "has_unfinished_ingest",
     "index_shard",
     "index_shards",
     "list_shards",

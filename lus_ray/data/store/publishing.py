@@ -88,6 +88,11 @@ def stage_source(store: PathOrUri, source: str) -> Iterator[Staging]:
             shutil.rmtree(staging, ignore_errors=True)
 
 
+def has_unfinished_ingest(store: PathOrUri) -> bool:
+    """Whether an ingest writes into a store on this machine's disks, or was killed there."""
+    return not is_remote(store) and any(Path(store).glob(f"{STAGING_PREFIX}*"))
+
+
 @contextlib.contextmanager
 def _lock(store: PathOrUri) -> Iterator[Path | None]:
     """The folder of a store, locked and without what a killed ingest left; None for a URI.
