@@ -125,11 +125,10 @@ def test_a_report_that_nobody_reads_is_written_quietly(tmp_path, unread, capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("words", [["weights"], ["run", "--help"]])
-def test_a_process_whose_output_nobody_reads_ends_quietly(words):
+def test_a_process_whose_output_nobody_reads_ends_quietly():
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "lus_ray.cli", *words]
+    command = [sys.executable, "-m", "lus_ray.cli", "run", "--help"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, b"")
