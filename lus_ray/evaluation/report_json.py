@@ -200,7 +200,9 @@ def _warnings(run: RunResults) -> list[str]:
         )
     num_tested = len({p for fold in run.folds.values() for p in fold.test})
     if num_tested < bootstrap.MIN_PATIENTS:
-        warnings.append(f"Only {num_tested} test patients: intervals are too narrow.")
+        few = "too few for intervals"
+        few = few if num_tested < bootstrap.MIN_RESAMPLED else "intervals are too narrow"
+        warnings.append(f"Only {num_tested} test patients: {few}.")
     if run.record.evaluation_of is None:
         warnings += _describe_skipped(run.record)
     return warnings

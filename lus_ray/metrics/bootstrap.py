@@ -17,6 +17,8 @@ from lus_ray.metrics.patient_counts import PatientCounts
 LEVEL = 0.95
 MIN_PATIENTS = 20
 """With fewer, intervals are too narrow to decide anything."""
+MIN_RESAMPLED = 4
+"""With fewer, draws hardly differ, and there is no interval."""
 MIN_DEFINED = 0.5
 """An interval needs this share of draws in which the metric is defined."""
 
@@ -55,8 +57,9 @@ def percentile_interval(
     """Percentile interval over the draws in which the metric is defined."""
     nothing = float("nan")
     defined = values[np.isfinite(values)]
-    if num_patients < 2:
-        return Interval(nothing, nothing, "one patient cannot be resampled")
+    if num_patients < MIN_RESAMPLED:
+        reason = f"{num_patients} patients, fewer than {MIN_RESAMPLED}, cannot be resampled"
+        return Interval(nothing, nothing, reason)
     if len(defined) < MIN_DEFINED * len(values):
         reason = f"defined in only {len(defined)} of {len(values)} draws of patients"
         return Interval(nothing, nothing, reason)

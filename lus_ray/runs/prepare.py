@@ -47,7 +47,7 @@ def prepare(
         notify(f"note: {note}")
     for reason, names in chosen.left_out.items():
         few = names if len(names) < 4 else (*names[:3], f"{len(names) - 3} more")
-        notify(f"note: {reason}; skipped: {', '.join(few)}")
+        notify(f"note: {reason}; skipped: {'; '.join(few)}")
 
     fingerprint = cohort.fingerprint(index)
     known = [fold.number for fold in assigned]

@@ -49,7 +49,7 @@ def test_resampling_patients_is_wider_than_resampling_their_equal_clips():
 @pytest.mark.parametrize(
     ("values", "num_patients", "reason"),
     [
-        ([1.0] * 10, 1, "one patient cannot be resampled"),
+        ([1.0] * 10, 3, "3 patients, fewer than 4, cannot be resampled"),
         ([1.0, np.nan, np.nan], 9, "defined in only 1 of 3 draws of patients"),
     ],
 )
