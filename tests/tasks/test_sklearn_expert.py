@@ -50,7 +50,7 @@ def test_the_prior_is_the_share_of_frames_not_of_clips():
 def test_an_unknown_label_and_rows_without_labels_are_refused():
     with pytest.raises(CellError, match="no training clip has a frame_severity"):
         fitted("logistic", rows=[{"frame_severity": None, "features": [[0.0]]}])
-    with pytest.raises(ArmError, match="frame_grade.* has no classes"):
+    with pytest.raises(ArmError, match="frame_grade"):
         Expert("prior", "frame_grade")
 
 
