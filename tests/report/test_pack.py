@@ -8,10 +8,12 @@ from click.testing import CliRunner
 from lus_ray import cli
 from lus_ray.data.ledger import Ledger
 from lus_ray.data.store import record_source
+from lus_ray.errors import InputError
 from lus_ray.report import pack
-from lus_ray.report.pack import facts, ingested, privacy, tripod
+from lus_ray.report.pack import data_items, evaluations, ingested, privacy, tripod
 from lus_ray.report.pack.checklist import FILLED, ITEMS, OPEN, PARTLY, STATUSES
 from lus_ray.runs import manifest
+from tests.evaluation.external.external_run import EXTERNAL, NET, PRIOR, write_external
 from tests.evaluation.run_folders import PATIENTS, arm, write_cell, write_run
 from tests.report.conftest import write_without_charts
 
@@ -140,7 +142,7 @@ def test_a_store_that_is_gone_or_has_changed_says_so(tmp_path):
     for case in (changed, gone, replace(record, data_path=None)):
         (source,) = ingested.read(case, out)
         assert source.reasons is None
-        assert any("store is gone" in text for text in tripod.data_items.describe_missing(source))
+        assert any("store is gone" in text for text in data_items.describe_missing(source))
 
 
 def test_a_run_without_a_finished_cell_has_a_pack(tmp_path):
@@ -187,7 +189,50 @@ def test_a_pack_describes_one_run(tmp_path):
     assert "--pack: describes one run" in refused.output
 
 
-def test_facts_of_evaluations_are_read(tmp_path):
-    out = write_real_run(tmp_path)
-    contents = write_without_charts(out).contents
-    assert facts.gather(contents, out).evaluations == ()
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory):
+    """The pack of a run on phantoms with an evaluation on the patients of a hospital."""
+    run, made = write_external(
+        tmp_path_factory.mktemp("validated"), num_clips=4, entries=(PRIOR, NET)
+    )
+    (run / "evaluations").mkdir()
+    out = made.rename(run / "evaluations" / "hospital")
+    record = json.loads((out / "experiment.json").read_text())
+    left_out = [{"patient": "hospital/p99", "num_clips": 3, "reason": "a patient of the run"}]
+    about = {"run": str(run), "fingerprint": "f" * 64, "store": "/x/hospital", "num_clips": 93}
+    record["data"]["sources"] = {"hospital": {}}
+    record["evaluation_of"] = {**about, "left_out": left_out}
+    (out / "experiment.json").write_text(json.dumps(record))
+    write_without_charts(out)
+    return pack.write(write_without_charts(run).contents, run)
+
+
+def test_an_external_evaluation_answers_its_items(validated):
+    items = items_of(validated)
+    for number, text in {
+        "1": "external evaluation",
+        "5a": "External evaluation “hospital”",
+        "12f": "One temperature for each model",
+        "16": "may be patients of the run: 1 patient.",
+        "20a": "“hospital”: 93 clips compared",
+        "23a": "“hospital”, “net” by sex, AUC: female",
+        "24": "before temperature scaling",
+    }.items():
+        assert text in " ".join(items[number]["found"]), number
+    real = [number for number in ("5b", "6a", "6c", "8b", "8c", "9c", "11", "17", "20a")
+            if items[number]["status"] == FILLED]  # fmt: skip
+    assert real == []
+    for text in read_texts(validated).values():
+        assert not [patient for patient in EXTERNAL if patient in text]
+        assert "p99" not in text
+
+
+def test_a_damaged_evaluation_is_left_out_and_an_evaluation_has_no_pack(validated):
+    run = validated.parent
+    broken = run / "evaluations" / "broken"
+    broken.mkdir()
+    (broken / "report.json").write_text("{")
+    assert [own.name for own in evaluations.read(run)] == ["hospital"]
+    contents = write_without_charts(run / "evaluations" / "hospital").contents
+    with pytest.raises(InputError, match="is an evaluation"):
+        pack.write(contents, run / "evaluations" / "hospital")

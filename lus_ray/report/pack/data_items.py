@@ -8,9 +8,7 @@ from lus_ray.report import conclusions
 from lus_ray.report.pack.checklist import Answer, filled, partly
 from lus_ray.report.pack.facts import RunFacts
 from lus_ray.report.pack.ingested import IngestedSource
-from lus_ray.report.pack.wording import count, define, join, outcomes, sentence
-
-SIMULATED = "The clips are simulated"
+from lus_ray.report.pack.wording import count, define, join, outcomes, sentence, simulated
 
 
 def _title(facts: RunFacts) -> Answer:
@@ -61,12 +59,12 @@ def _sources(facts: RunFacts) -> Answer:
 
 
 def _dates(facts: RunFacts) -> Answer:
-    return filled(f"{SIMULATED}; there are no dates.") if facts.is_synthetic else Answer()
+    return simulated(facts, "there are no dates")
 
 
 def _setting(facts: RunFacts) -> Answer:
     if facts.is_synthetic:
-        return filled(f"{SIMULATED}; there is no centre.")
+        return simulated(facts, "there is no centre")
     people = facts.participants
     site = people.everybody["site"] if people else None
     return partly(f"Patients by recorded site: {site.text}.") if site and site.known else Answer()
@@ -89,7 +87,7 @@ def _eligibility(facts: RunFacts) -> Answer:
 
 
 def _treatments(facts: RunFacts) -> Answer:
-    return filled(f"{SIMULATED}; nobody was treated.") if facts.is_synthetic else Answer()
+    return simulated(facts, "nobody was treated")
 
 
 def _preparation(facts: RunFacts) -> Answer:
@@ -116,7 +114,7 @@ def _outcome(facts: RunFacts) -> Answer:
 
 def _assessors(facts: RunFacts) -> Answer:
     if facts.is_synthetic:
-        return filled(f"{SIMULATED}; the simulation sets the outcome, and nobody judged it.")
+        return _blinding(facts)
     raters = facts.contents.raters
     if raters is not None and raters.num_raters:
         return partly(
@@ -127,9 +125,7 @@ def _assessors(facts: RunFacts) -> Answer:
 
 
 def _blinding(facts: RunFacts) -> Answer:
-    if facts.is_synthetic:
-        return filled(f"{SIMULATED}; the simulation sets the outcome, and nobody judged it.")
-    return Answer()
+    return simulated(facts, "the simulation sets the outcome, and nobody judged it")
 
 
 def _choice(facts: RunFacts) -> Answer:
@@ -143,13 +139,12 @@ def _choice(facts: RunFacts) -> Answer:
 def _predictors(facts: RunFacts) -> Answer:
     models = {model.inputs: model.name for model in facts.models if model.inputs}
     found = [f"{sentence(inputs)} Example: “{name}”." for inputs, name in models.items()]
-    if facts.is_synthetic:
-        return filled(*found, f"{SIMULATED}; nobody recorded them.") if found else Answer()
-    return partly(*found) if found else Answer()
+    made = simulated(facts, "nobody recorded them")
+    return Answer((*found, *made.found), made.missing) if found else Answer()
 
 
 def _operators(facts: RunFacts) -> Answer:
-    return filled(f"{SIMULATED}; nobody recorded them.") if facts.is_synthetic else Answer()
+    return simulated(facts, "nobody recorded them")
 
 
 def _sample_size(facts: RunFacts) -> Answer:
@@ -162,7 +157,7 @@ def _sample_size(facts: RunFacts) -> Answer:
     return partly(
         f"{count(data.patients, 'patient')} with {count(data.clips, 'clip')}; "
         f"{count(facts.num_test_patients, 'patient')} tested the models.",
-        f"Below {MIN_PATIENTS} test patients no claim is decided.",
+        f"Below {MIN_PATIENTS} test patients no claim is decided." if contents.claims else "",
         "Smallest differences that data like these find with a power of 80 %: "
         f"{'; '.join(detectable)}." if detectable else "",
         "The run calculated no sample size; it takes the clips that the store has.",
@@ -174,7 +169,8 @@ def _missing(facts: RunFacts) -> Answer:
     handling = (
         "A clip without a label neither trains nor tests models of this label; no value is imputed."
     )
-    known = bool(facts.sources) and all(map(_is_complete, facts.sources))
+    whole = [_is_complete(source) for source in facts.sources]
+    known = bool(whole) and all(whole) and not facts.has_patients
     gone = "" if facts.sources else "The run does not record how its clips were ingested."
     return filled(*found, handling) if known else partly(gone, *found, handling)
 

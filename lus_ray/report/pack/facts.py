@@ -32,6 +32,12 @@ class RunFacts:
         return conclusions.is_synthetic(self.record.data.sources)
 
     @cached_property
+    def has_patients(self) -> bool:
+        """Whether any clip, of the run or of an evaluation, may be of a real patient."""
+        external = [conclusions.is_synthetic(e.data.get("sources") or {}) for e in self.evaluations]
+        return not (self.is_synthetic and all(external))
+
+    @cached_property
     def is_trial(self) -> bool:
         return self.contents.size in TRIAL_SIZES
 

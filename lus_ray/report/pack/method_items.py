@@ -11,7 +11,7 @@ from lus_ray.report.pack.checklist import Answer, filled, partly
 from lus_ray.report.pack.facts import RunFacts
 from lus_ray.report.pack.participants import TITLES
 from lus_ray.report.pack.privacy import portable_command
-from lus_ray.report.pack.wording import count, join, quote, sentence
+from lus_ray.report.pack.wording import count, join, quote, sentence, simulated
 
 LICENCE = "Apache-2.0"
 PROTOCOLS = {
@@ -20,6 +20,8 @@ PROTOCOLS = {
     "rotating": "Every part of the patients tests once, the next part validates, the rest trains.",
     "k_fold": "Every part of the patients tests once; of the others, some validate.",
     "across_domains": "Patients of each domain are split into the same folds.",
+    "stratified_group_k_fold": "Every part of the patients tests once; of the others, some "
+    "validate. The parts have about equal shares of every class.",
     "one_split": "The patients are split once into training, validation and test.",
     "official": "The folds come from a file that was given.",
 }
@@ -110,7 +112,10 @@ def _measures(facts: RunFacts) -> Answer:
 
 
 def _updating(facts: RunFacts) -> Answer:
-    scaled = [own.name for own in facts.evaluations if any(score_sentences.describe_updates(own))]
+    names = {model.name for model in facts.models}
+    scaled = [
+        own.name for own in facts.evaluations if any(score_sentences.describe_updates(own, names))
+    ]
     return filled(
         "No weights of this run were changed after an evaluation.",
         f"{quote(scaled)}: scores are also given after temperature scaling. One temperature for "
@@ -148,8 +153,8 @@ def _fairness(facts: RunFacts) -> Answer:
     names = [name for name in (people.recorded if people else ()) if name not in ("source", "zone")]
     return partly(
         "Training treats all patients alike, whatever their group.",
-        "Scores by group are given where groups are recorded (performance)."
-        if facts.groups else "",
+        "Item 23a compares the scores of groups."
+        if any(score_sentences.describe_groups(facts, score_sentences.PEOPLE)) else "",
         f"The data record {join(TITLES[name].partition(',')[0].lower() for name in names)}, by "
         "which models can be compared." if names else
         "The data record no group by which models could be compared.",
@@ -184,17 +189,15 @@ def _differences(facts: RunFacts) -> Answer:
     own = join(facts.record.data.sources)
     return partly(
         *(
-            f"Developed on {own}; “{e.name}” evaluates on {e.sources}. {e.num_left_out} patients "
-            "who may be patients of the run were left out first."
+            f"Developed on {own}; “{e.name}” evaluates on {e.sources}. Left out first, as they may "
+            f"be patients of the run: {count(e.num_left_out, 'patient')}."
             for e in facts.evaluations
         )
     )
 
 
 def _ethics(facts: RunFacts) -> Answer:
-    if facts.is_synthetic:
-        return filled("The clips are simulated; no patient took part.")
-    return Answer()
+    return simulated(facts, "no patient took part")
 
 
 def _protocol(facts: RunFacts) -> Answer:
@@ -207,7 +210,8 @@ def _protocol(facts: RunFacts) -> Answer:
 def _data_sharing(facts: RunFacts) -> Answer:
     command = portable_command(facts.contents.command)
     if facts.is_synthetic:
-        return filled(f"The clips are simulated and can be made again: {command}")
+        made = f"The clips of the run are simulated and can be made again: {command}"
+        return partly(made) if facts.has_patients else filled(made)
     fingerprint = facts.record.data.fingerprint
     return partly(
         f"Sources: {join(facts.record.data.sources) or 'not recorded'}.",

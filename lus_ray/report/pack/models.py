@@ -118,7 +118,8 @@ def describe_balance(arm: ArmRecord) -> str:
     if (column := (arm.recipe or {}).get("oversample")) == "markers":
         return "half of a batch are frames of score 0, and a sixth each other score"
     if column:
-        return f"batches sample every class of {label_name(column)} equally often"
+        name = label_name(arm.label or "") if column == "label" else label_name(column)
+        return f"batches sample every class of {name} equally often"
     is_plain = arm.kind in ("prior", "logistic")
     if arm.kind and arm.task_arguments.get("balance") and not is_plain:
         return "clips of smaller classes are repeated up to the size of the largest class"

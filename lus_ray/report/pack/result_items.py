@@ -33,7 +33,7 @@ def _flow(facts: RunFacts) -> Answer:
         f"{count(own.data.get('clips'), 'clip')} kept."
         for own in facts.evaluations
     ]
-    is_complete = facts.is_synthetic and not facts.contents.missing and not _uncounted(facts)
+    is_complete = not facts.has_patients and not facts.contents.missing and not _uncounted(facts)
     return filled(*found) if is_complete else partly(*found)
 
 
@@ -98,8 +98,9 @@ def _performance(facts: RunFacts) -> Answer:
         for model in facts.models
         if model.value is not None
     ]
+    best = {arm.name for arm in facts.groups}
     for own in facts.evaluations:
-        found += [*score_sentences.describe_scores(own), *score_sentences.describe_sets(own)]
+        found += [*score_sentences.describe_scores(own), *score_sentences.describe_sets(own, best)]
     found += score_sentences.describe_groups(facts, score_sentences.PEOPLE)
     if not found:
         return Answer()
@@ -132,7 +133,10 @@ def _heterogeneity(facts: RunFacts) -> Answer:
 
 
 def _updated(facts: RunFacts) -> Answer:
-    scaled = [text for own in facts.evaluations for text in score_sentences.describe_updates(own)]
+    best = {arm.name for arm in facts.groups}
+    scaled = [
+        text for own in facts.evaluations for text in score_sentences.describe_updates(own, best)
+    ]
     return filled("No weights of this run were changed after an evaluation.", *scaled)
 
 

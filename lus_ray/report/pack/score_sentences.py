@@ -1,6 +1,6 @@
 """Scores on other stores and of groups of patients, in sentences."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from lus_ray.evaluation.external.schema import ArmSubgroups, Estimate, SetScores
 from lus_ray.report import formatting, metric_names
@@ -65,12 +65,12 @@ def _describe_arms(
             yield f"{where}, “{arm.name}” by {name}, {metric}: {', '.join(parts)}{ends}."
 
 
-def describe_updates(evaluation: Evaluation) -> Iterable[str]:
-    """Calibration of the main models before and after temperature scaling."""
+def describe_updates(evaluation: Evaluation, names: Container[str]) -> Iterable[str]:
+    """Calibration of these models before and after temperature scaling."""
     if (measured := evaluation.measured) is None:
         return
     for own in measured.calibration:
-        if own.name not in measured.main[own.label] or own.external is None:
+        if own.name not in names or own.external is None:
             continue
         before = own.external.before.calibration_error
         after = own.external.after
@@ -83,12 +83,12 @@ def describe_updates(evaluation: Evaluation) -> Iterable[str]:
         )
 
 
-def describe_sets(evaluation: Evaluation) -> Iterable[str]:
-    """Prediction sets of the main models on the other store."""
+def describe_sets(evaluation: Evaluation, names: Container[str]) -> Iterable[str]:
+    """Prediction sets of these models on the other store."""
     if (measured := evaluation.measured) is None:
         return
     for own in measured.sets:
-        if own.name in measured.main[own.label]:
+        if own.name in names:
             parts = [_coverage(scores) for scores in own.external]
             if parts:
                 yield f"“{evaluation.name}”, “{own.name}”: prediction sets {'; '.join(parts)}."

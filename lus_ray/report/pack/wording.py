@@ -7,6 +7,7 @@ from lus_ray.data.labels import label_name
 from lus_ray.evaluation import frame_arms, mask_arms
 from lus_ray.evaluation.schema import SplitCounts
 from lus_ray.report import formatting, metric_names
+from lus_ray.report.pack.checklist import Answer, filled, partly
 from lus_ray.report.pack.facts import RunFacts
 from lus_ray.report.pack.models import MainModel
 
@@ -90,6 +91,15 @@ def score(model: MainModel) -> str:
     limits = formatting.limits(model.interval) or "(no interval)"
     tested = count(model.num_test_patients, "test patient")
     return f"{metric} {formatting.percent_text(model.value)} % {limits}, {tested}"
+
+
+def simulated(facts: RunFacts, text: str) -> Answer:
+    """An answer that is known where clips are simulated: `text` follows "The clips are ...;"."""
+    if not facts.has_patients:
+        return filled(f"The clips are simulated; {text}.")
+    return (
+        partly(f"The clips of the run are simulated; {text}.") if facts.is_synthetic else Answer()
+    )
 
 
 def sentence(text: str) -> str:
