@@ -16,7 +16,7 @@ from lus_ray.data.decoding.decoder import DecodeLimits
 from lus_ray.errors import InputError, ServeError
 from lus_ray.inference import model_selection
 from lus_ray.inference.limits import ServiceLimits
-from lus_ray.inference.model_card import with_reports
+from lus_ray.inference.model_reports import with_reports
 from lus_ray.inference.served_model import ServedModel
 from serve.aggregators import Aggregators
 from serve.application import source_slot

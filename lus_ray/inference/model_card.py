@@ -16,11 +16,11 @@ from scipy import stats
 
 from lus_ray.clip import PHANTOM
 from lus_ray.data.labels import label_name
-from lus_ray.errors import LusError
 from lus_ray.evaluation import results, scored_arms
 from lus_ray.evaluation.method_names import name_method
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.inference.estimates import format_estimate, name_metric
+from lus_ray.inference.model_reports import NO_CARD, UNKNOWN
 from lus_ray.inference.schema import Estimate, ModelCard
 from lus_ray.inference.served_model import ModelReport, ServedModel
 from lus_ray.metrics.bootstrap import LEVEL, MIN_PATIENTS, percentile_interval
@@ -34,32 +34,8 @@ NUM_DRAWS = 1000
 SEED = 0
 CHANCE_AUC = 0.5
 
-UNKNOWN = "unknown"
 PARTS = {"Biomarkers": "lung signs", "FrameScore": "frame scores", "VideoScore": "clip score"}
 """What a model predicts, by task name; masks for all others but experts."""
-NO_CARD = ModelCard(
-    dataset=UNKNOWN, synthetic=False, size=UNKNOWN, patients=0, clips=0, metric=UNKNOWN,
-    validated=None, validation_patients=0, beats_chance=False, baseline=None, difference=None,
-    beats_baseline=None,
-    summary="Its training data and its validation are unknown.",
-)  # fmt: skip
-
-
-def with_reports(models: Sequence[ServedModel]) -> tuple[ServedModel, ...]:
-    """The models with their reports; draws of patients are shared within a label.
-
-    Where a run lacks what a report needs, the card says that it is unknown.
-    """
-    groups: dict[tuple[object, ...], list[ServedModel]] = {}
-    for model in models:
-        groups.setdefault((model.run_folder, model.fold, model.kind, model.label), []).append(model)
-    reports: dict[str, ModelReport] = {}
-    for group in groups.values():
-        try:
-            reports |= _describe_group(group)
-        except (LusError, KeyError, ValueError):  # a run of an earlier version, or a damaged one
-            reports |= {model.id: ModelReport(model.arm, NO_CARD) for model in group}
-    return tuple(replace(model, report=reports[model.id]) for model in models)
 
 
 def is_above(
@@ -77,7 +53,7 @@ def is_above(
     return bool(value - quantile * np.nanstd(draws) > limit)
 
 
-def _describe_group(models: Sequence[ServedModel]) -> dict[str, ModelReport]:
+def describe_group(models: Sequence[ServedModel]) -> dict[str, ModelReport]:
     """Models of one run, fold, kind and label."""
     first = models[0]
     record = manifest.read(first.run_folder)

@@ -14,6 +14,7 @@ from lus_ray.clip import BIOMARKER_GROUPS, NUM_SEVERITIES, hash_pixels
 from lus_ray.data.decoding.decoder import DecodedVideo
 from lus_ray.errors import ServeError
 from lus_ray.inference import frame_sheets, schema, stages, summaries
+from lus_ray.inference.model_reports import with_reports
 from lus_ray.inference.served_model import ModelKind, ServedModel
 from lus_ray.inference.ultrasound_detector import DESCRIPTION, detect_ultrasound
 from lus_ray.predictor import Prediction
@@ -136,8 +137,6 @@ class LocalPipeline:
     def __init__(self, models: Sequence[ServedModel], *, device: str = "cpu") -> None:
         if not models:
             raise ServeError("no finished model to apply; pass a folder that 'lus run' finished")
-        from lus_ray.inference.model_card import with_reports  # replicas do without
-
         self.models = models = with_reports(models)
         kinds: dict[ModelKind, list[ServedModel]] = {}
         for model in models:

@@ -4,7 +4,7 @@
     weights.safetensors   tensors of a network
     expert.skops          a scikit-learn estimator
 
-Only tasks and networks of this package and the estimator types listed here are loaded, and those
+Only tasks and networks of this package and the types listed in `estimators` are loaded, and those
 of a study file that was given (`lus_ray.study_files`): `file` in task.json names it with its hash.
 """
 
@@ -32,14 +32,7 @@ from lus_ray.nets.pretrained import weights
 from lus_ray.storage import files, paths
 from lus_ray.suggestions import suggest
 from lus_ray.tasks.task import Task
-
-TRUSTED = (
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.tree._tree.Tree",
-)
-"""Types of scikit-learn that experts need besides those that skops trusts."""
+from lus_ray.training import estimators
 
 Description = dict[str, Any]
 
@@ -137,7 +130,7 @@ def load(folder: Path | str) -> Any:
     except InputError as error:
         raise CheckpointError(f"{folder}: {error}") from error
     if task.fits_in_one_call:
-        task.estimator = _load_estimator(folder / "expert.skops")
+        task.estimator = estimators.load(folder / "expert.skops")
     elif task.state_dict():
         state = load_weights(folder)
         try:
@@ -250,9 +243,7 @@ def _default_arguments(name: str) -> dict[str, Any]:
 
 def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) -> None:
     if task.fits_in_one_call:
-        import skops.io  # here: it imports all of scikit-learn, which networks do not need
-
-        skops.io.dump(task.estimator, aside / "expert.skops")
+        estimators.dump(task.estimator, aside / "expert.skops")
     elif state := task.state_dict():
         tensors = {name: value.contiguous() for name, value in state.items()}
         save_file(tensors, aside / "weights.safetensors")
@@ -266,21 +257,6 @@ def _write(aside: Path, task: Any, description: Mapping[str, Any], seed: int) ->
 
 def _previous(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.before")
-
-
-def _load_estimator(path: Path) -> Any:
-    import skops.io
-    from skops.io.exceptions import UntrustedTypesFoundException
-
-    try:
-        return skops.io.load(path, trusted=list(TRUSTED))
-    except UntrustedTypesFoundException as error:
-        unknown = sorted(set(skops.io.get_untrusted_types(file=path)) - set(TRUSTED))
-        raise CheckpointError(
-            f"{path}: holds {unknown[0]}, which is not trusted; do not use it"
-        ) from error
-    except Exception as error:  # skops raises many kinds on damaged files
-        raise CheckpointError(f"{path}: not readable ({error}); train the cell again") from error
 
 
 def _file_of(function: Callable[..., Any]) -> dict[str, str] | None:

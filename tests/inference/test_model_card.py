@@ -10,7 +10,8 @@ import pytest
 from lus_ray.clip import BIOMARKERS, SCHEMA
 from lus_ray.data.labels import CLASSES
 from lus_ray.evaluation.method_names import name_method
-from lus_ray.inference.model_card import is_above, with_reports
+from lus_ray.inference.model_card import is_above
+from lus_ray.inference.model_reports import with_reports
 from lus_ray.inference.model_selection import select_models
 from lus_ray.inference.schema import BiomarkerGroup
 from lus_ray.inference.summaries import (
