@@ -1,8 +1,10 @@
 """`lus predict`: the models of a run, or a server, applied to one clip or to many."""
 
 import json
+import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -105,10 +107,23 @@ def _predict_locally(
             decoded = decoder.decode(file, allow_text=allow_text)
             return decoded, 1e3 * (time.perf_counter() - began)
 
-        with Background(decode) as decoding:  # a bad file ends the imports
+        with Background(decode) as decoding, _without_pandas():  # a bad file ends the imports
             pipeline = _load_pipeline(runs)
         decoded, decode_ms = decoding.result()
     return pipeline.predict(decoded, uncertainty=uncertainty, timings_ms={"decode": decode_ms})
+
+
+@contextmanager
+def _without_pandas() -> Iterator[None]:
+    """Hide pandas, which scikit-learn would import for nothing: it takes a second."""
+    if "pandas" in sys.modules:
+        yield
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # importing it fails
+    try:
+        yield
+    finally:
+        del sys.modules["pandas"]
 
 
 def _load_pipeline(runs: tuple[Path | str, ...]) -> Any:

@@ -20,8 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int64
-from scipy import ndimage
-from scipy.fft import irfft2, rfft2
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from lus_ray.data.duplicates.signature import (
@@ -202,6 +200,8 @@ def _register(
 ) -> tuple[Float32[np.ndarray, "H W"], Bool[np.ndarray, "H W"]]:
     step = np.array([1 / scale, (-1 if mirrored else 1) / scale])
     offset = anchor[0] - step * anchor[1]
+    from scipy import ndimage  # here: predictions read records without it
+
     contrast = ndimage.affine_transform(one.contrast[frame], step, offset, order=1)
     valid = ndimage.affine_transform(one.valid.astype(np.float32), step, offset, order=1) > 0.5
     return contrast * valid, valid
@@ -213,6 +213,8 @@ def _correlation(
     other: Float32[np.ndarray, "H W"],
     other_valid: Bool[np.ndarray, "H W"],
 ) -> float:
+    from scipy.fft import irfft2, rfft2
+
     surface = irfft2(rfft2(other) * np.conj(rfft2(one)), s=other.shape)
     reach = np.arange(-SHIFT_BIN, SHIFT_BIN + 1)
     near = surface[np.ix_(reach, reach)]
