@@ -20,10 +20,13 @@ from lus_ray.metrics.classification import check_arrays, explain_unusable
 BOUNDS = (0.05, 20.0)
 """Smallest and largest temperature; beyond the largest, all classes are almost equally likely."""
 
+NEAR_BOUND = 1.01
+"""A minimum this close to a bound lies beyond it."""
+
 
 @dataclass(frozen=True)
 class Temperature:
-    """1 with a reason where nothing could be fitted."""
+    """1 with a reason where none is best; `BOUNDS[1]` with one where a larger one would be."""
 
     value: float = 1.0
     reason: str = ""
@@ -34,8 +37,8 @@ def fit_temperature(
 ) -> Temperature:
     """The temperature with the smallest negative log-likelihood, within `BOUNDS`.
 
-    The likelihood of class indices 0..K-1 has one minimum. It has none where every prediction is
-    right, as then any sharper one is better, and targets of one class do not determine it.
+    The loss of class indices 0..K-1 has one minimum. It has none where every prediction is right or
+    tied, as then any sharper one is better, and targets of one class do not determine it.
 
     Raises:
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
@@ -46,16 +49,19 @@ def fit_temperature(
     if len(np.unique(target)) < 2:
         return Temperature(reason="all validation examples are of one class")
     logits = log_probability(probability)
-    others = np.where(np.eye(logits.shape[1], dtype=bool)[target], -np.inf, logits)
-    if (pick_class(logits, target) > others.max(axis=1)).all():
-        return Temperature(reason="every validation prediction is right")
+    if (pick_class(logits, target) >= logits.max(axis=1)).all():
+        return Temperature(reason="every validation prediction is right or tied")
 
     def loss(log_temperature: float) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
         return float(-pick_class(scaled, target).mean())
 
     fitted = minimize_scalar(loss, bounds=np.log(BOUNDS), method="bounded", options={"xatol": 1e-5})
-    return Temperature(float(np.exp(fitted.x)))
+    value = float(np.exp(fitted.x))
+    if value < NEAR_BOUND * BOUNDS[0]:
+        return Temperature(reason="almost every validation prediction is right")
+    is_flat = value > BOUNDS[1] / NEAR_BOUND
+    return Temperature(value, "validation predictions are no better than chance" if is_flat else "")
 
 
 def apply_temperature(

@@ -11,6 +11,7 @@ from lus_ray.evaluation.external.schema import (
     ExternalResults,
     SetScores,
 )
+from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.metrics.conformal import LEVELS
 from lus_ray.report import external_figures, formatting, metric_names, subgroup_tables
 from lus_ray.report.blocks import Block, Cell, Details, Paragraph, Section, Table, texts
@@ -156,8 +157,10 @@ def _temperature_cell(arm: ArmCalibration) -> Cell:
         return Cell(formatting.ABSENT)
     low, high = min(values), max(values)
     text = f"{low:.2f}" + (f" to {high:.2f}" if high - low >= 0.005 else "")
-    reasons = tuple(dict.fromkeys(own.reason for own in arm.temperatures if own.reason))
-    return Cell(text, reasons, numbers={"": sum(values) / len(values)})
+    reasons = dict.fromkeys(own.reason for own in arm.temperatures if own.reason)
+    if arm.num_calibration < MIN_PATIENTS:
+        reasons[f"from only {arm.num_calibration} patients"] = None
+    return Cell(text, tuple(reasons), numbers={"": sum(values) / len(values)})
 
 
 def _sets(results: ExternalResults, labels: Sequence[str]) -> Iterable[Block]:

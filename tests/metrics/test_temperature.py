@@ -55,7 +55,13 @@ def test_the_order_of_classes_stays_and_temperatures_undo_each_other(seed, tempe
 @pytest.mark.parametrize(
     ("target", "probability", "reason"),
     [
-        ([0, 1], [[0.9, 0.1], [0.4, 0.6]], "every validation prediction is right"),
+        ([0, 1], [[0.9, 0.1], [0.4, 0.6]], "every validation prediction is right or tied"),
+        ([0, 1], [[0.5, 0.5], [0.4, 0.6]], "every validation prediction is right or tied"),
+        (
+            [0, 1] * 50,
+            [[0.51, 0.49], [0.49, 0.51]] * 49 + [[0.5, 0.5], [0.50001, 0.49999]],
+            "almost every validation prediction is right",
+        ),
         ([1, 1], [[0.9, 0.1], [0.4, 0.6]], "all validation examples are of one class"),
         ([0, 1], [[np.nan, 0.1], [0.4, 0.6]], "no usable validation prediction"),
         ([], np.zeros((0, 2)), "no usable validation prediction"),
@@ -68,4 +74,6 @@ def test_what_cannot_be_fitted_stays_as_it_is_with_a_reason(target, probability,
 
 def test_predictions_worse_than_chance_are_flattened_to_the_bound():
     target, probability = np.array([0, 1]), np.array([[0.1, 0.9], [0.9, 0.1]])
-    assert fit_temperature(target, probability).value == pytest.approx(BOUNDS[1], rel=1e-3)
+    fitted = fit_temperature(target, probability)
+    assert fitted.value == pytest.approx(BOUNDS[1], rel=1e-3)
+    assert fitted.reason == "validation predictions are no better than chance"

@@ -61,6 +61,15 @@ def test_both_sides_stand_beside_their_difference(measured, sections):
     assert cells["External patients"].text == "30"
 
 
+def test_a_temperature_of_few_patients_says_so(measured, sections):
+    values = [
+        t.value for t in next(a for a in measured.calibration if a.name == "net").temperatures
+    ]
+    cell = row(tables(sections["Calibration"].blocks)[0], "net")["Temperature"]
+    assert cell.text == f"{min(values):.2f} to {max(values):.2f}"
+    assert cell.remarks == ("from only 4 patients",)
+
+
 def test_coverage_below_its_nominal_level_is_marked(measured):
     arm = next(own for own in measured.sets if own.name == "net")
     low = replace(arm.external[0].coverage, value=0.7, interval=(0.6, 0.8))

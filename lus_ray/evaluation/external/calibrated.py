@@ -36,6 +36,7 @@ def calibrate(
     return ArmCalibration(
         name=name,
         label=label,
+        num_calibration=min((known[fold][seed].num_patients for fold, seed in fitted), default=0),
         temperatures=tuple(
             ModelTemperature(fold=fold, seed=seed, value=own.value, reason=own.reason)
             for (fold, seed), own in fitted.items()

@@ -39,7 +39,7 @@ class ArmShift:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTemperature:
-    """The temperature of the model of one fold and seed; 1 with a reason where it has none."""
+    """The temperature of the model of one fold and seed, with a reason where none is best."""
 
     fold: int
     seed: int = optional(0)
@@ -67,10 +67,14 @@ class BeforeAfter:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmCalibration:
-    """A side without predictions is None; `reason` says why nothing was fitted."""
+    """A side without predictions is None; `reason` says why nothing was fitted.
+
+    `num_calibration` is the smallest number of validation patients of a model.
+    """
 
     name: str
     label: str
+    num_calibration: int = 0
     temperatures: tuple[ModelTemperature, ...] = ()
     internal: BeforeAfter | None = None
     external: BeforeAfter | None = None
