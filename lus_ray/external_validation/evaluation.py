@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import lus_ray
 import lus_ray.folds as folds
 from lus_ray import report
 from lus_ray.data import store
 from lus_ray.errors import InputError
+from lus_ray.evaluation import report_json
 from lus_ray.external_validation import cohort, leak_gate, models
 from lus_ray.external_validation.cohort import ExternalClips
 from lus_ray.external_validation.leak_gate import KnownClips
@@ -23,19 +25,32 @@ from lus_ray.runs.manifest import ArmRecord, DataRecord, EvaluationRecord, RunRe
 from lus_ray.storage.files import write_text
 from lus_ray.storage.paths import PathOrUri, basename, is_remote
 
-FOLDER = "evaluations"
-"""Where a run keeps its evaluations, by the name of the store."""
-
 
 def default_folder(run: PathOrUri, data: PathOrUri, where: Mapping[str, str]) -> Path:
     """`RUN/evaluations/STORE[-VALUE...]`; InputError for a run at a URI, which is only read."""
     if is_remote(run):
         raise InputError(f"{run}: is not on this machine; give --out a folder")
     name = "-".join((basename(data), *map(layout.slug, where.values())))
-    return Path(run) / FOLDER / name
+    return Path(run) / layout.EVALUATIONS / name
 
 
 def evaluate(
+    run: PathOrUri,
+    data: PathOrUri,
+    out: Path | None = None,
+    *,
+    num_draws: int = report_json.NUM_DRAWS,
+    show: Callable[[report.RunReport], None] = lambda report: None,
+    **options: Any,
+) -> report.RunReport:
+    """Predict the clips of a store with the models of a run, and write the report of that.
+
+    `options` are those of `predict_store`. `show` receives the report before it is written.
+    """
+    return report.write(predict_store(run, data, out, **options), num_draws=num_draws, show=show)
+
+
+def predict_store(
     run: PathOrUri,
     data: PathOrUri,
     out: Path | None = None,
@@ -45,9 +60,8 @@ def evaluate(
     command: str = "",
     notify: Callable[[str], None] = lambda text: None,
     progress: Callable[[int, int, str], None] = lambda done, total, name: None,
-    show: Callable[[report.RunReport], None] = lambda report: None,
-) -> report.RunReport:
-    """Predict the clips of a store with the models of a run, and write the report.
+) -> Path:
+    """Predict the clips of a store with the models of a run; returns the evaluation folder.
 
     Patients of the run are left out first. `arms` are names or patterns, all by default; `where`
     keeps clips with these values. The same call resumes; tables of models that have not changed
@@ -89,7 +103,7 @@ def evaluate(
             found, record, clips.rows, data,
             fingerprint=fingerprint, progress=progress, notify=notify,
         )  # fmt: skip
-        return report.write(target.path, show=show)
+    return target.path
 
 
 def describe(clips: ExternalClips, known: KnownClips) -> Iterator[str]:
@@ -149,6 +163,8 @@ def _describe(
         published={},
         claims=(),
         gaps=(),
+        skipped_arms={},
+        notes=(),
         data_path=str(data),
         commands=(command,) if command else (),
         evaluation_of=about,

@@ -2,7 +2,7 @@ import pytest
 
 from lus_ray.data.ingest.patients import unify_patients
 from lus_ray.data.ledger import Ledger
-from lus_ray.data.patient_names import find_same, find_similar, normalize_name
+from lus_ray.data.patient_names import find_same, find_similar, match_names, normalize_name
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,15 @@ def test_names_that_differ_in_case_are_the_same_and_others_similar():
     assert find_similar(["7", "7.0", "007", "70"]) == (("007", "7", "7.0"),)
     assert find_similar(["1-1", "1 1", "1_1", "11"]) == (("1 1", "1-1", "1_1"),)
     assert find_similar(["\u0420-1", "P-1"]) == (("P-1", "\u0420-1"),)  # a Cyrillic letter
+
+
+def test_a_name_matches_itself_before_the_same_and_the_same_before_a_similar_one():
+    others = ["x/P-7", "x/p-7", "x/P-07", "y/1"]
+    assert match_names(["x/P-7", "x/P\u20117", "x/P7", "z/1"], others) == {
+        "x/P-7": ("x/P-7", True),
+        "x/P\u20117": ("x/P-7", True),
+        "x/P7": ("x/P-07", False),
+    }
 
 
 def unify(*patients):
