@@ -161,6 +161,8 @@ class Experiment:
     `domains` are the roles of compared domains, each with its names in stores; clips of other
     domains are not used. `frames_with` names a mask class; only frames that show it are used.
     `target` is the label of a study of any one label; clips without it are not used.
+    `remarks` say what the paper reports without numbers to set beside those of a run: of an
+    "external" test, and of "raters".
     """
 
     name: str
@@ -177,6 +179,7 @@ class Experiment:
     frames_with: str = ""
     target: Label | None = None
     file: StudyFile | None = None
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """The file first: reading it imports the modules of the classes in the arms."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from lus_ray.cli.evaluate import evaluate_store
 from lus_ray.cli.options import (
     AT_LEAST_ONE,
     FILE,
@@ -109,13 +110,34 @@ def run(experiment: str, out: Path | str | None, size: str, smoke: bool, **optio
     help="Also write RUN/pack: a model card and the items of TRIPOD+AI, filled from the run as far "
     "as it records them; the rest is listed as open. It names no patient, file or path.",
 )  # fmt: skip
+@click.option(
+    "--external", type=PATH_OR_URI, multiple=True,
+    help="First test the models of the run on this store, as 'lus evaluate' does; the report shows "
+    "every such test in RUN/evaluations.",
+)  # fmt: skip
+@click.option(
+    "--where", "conditions", multiple=True, metavar="COLUMN=VALUE",
+    help="With --external, only clips with this value, such as probe=linear.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def report(runs: tuple[Path | str, ...], out: Path | None, pack: bool, as_json: bool) -> None:
+def report(
+    runs: tuple[Path | str, ...], out: Path | None, pack: bool, external: tuple[Path | str, ...],
+    conditions: tuple[str, ...], as_json: bool,
+) -> None:  # fmt: skip
     """Write the report of a run folder (or URI) again and print it.
 
     Several runs of one study are printed side by side, and their folders are left as they are.
     """
     from lus_ray.runs.layout import open_for_reading
+
+    if conditions and not external:
+        raise InputError("--where: chooses clips of --external STORE; name one")
+    if external and (len(runs) > 1 or isinstance(runs[0], str)):
+        raise InputError(
+            "--external: tests one run on this machine; name one RUN that is not a URI"
+        )
+    for store in external:
+        evaluate_store(runs[0], store, conditions=conditions, quiet=True)
 
     if len(runs) > 1 and pack:
         raise InputError("--pack: describes one run; name one RUN")

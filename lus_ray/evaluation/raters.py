@@ -22,8 +22,9 @@ SCORES = ("accuracy", "difference", "weighted_kappa")
 def compare(run: RunResults, arms: Arms, metrics: Sequence[str]) -> RaterComparison | None:
     """Agreement over the test clips that have raters; None where there are none.
 
-    Beside the raters stand the best aggregator and the best frame arm (its mean over frames), not
-    counting arms that leak; the test patients themselves decide which is the best.
+    Beside the raters stand the best arm of each kind, not counting arms that leak: aggregators and
+    frame arms (by the mean over frames), or networks of clips and experts on predictions of an
+    earlier arm. The test patients themselves decide which is the best.
     """
     scores = {clip: own for cell in run.cells.values() for clip, own in cell.raters.items()}
     if not scores:
@@ -87,7 +88,14 @@ def _scores_of(agreement: rater_agreement.Agreement, rater: int) -> dict[str, fl
 def _best_arms(run: RunResults, arms: Arms, metrics: Sequence[str]) -> dict[str, ScoredArm]:
     aggregators = frame_arms.aggregators(run.record)
     clean = [arm for arm in arms.values() if arm.name not in run.leaks]
+    of_clips = [
+        (arm, run.record.arm(arm.name))
+        for arm in clean
+        if arm.label == "severity" and arm.name not in aggregators and not arm.baseline
+    ]
     kinds = {
+        "clip network": [arm for arm, entry in of_clips if entry.recipe],
+        "expert": [arm for arm, entry in of_clips if entry.kind],
         "clip score": [arm for arm in clean if arm.name in aggregators],
         "mean of frame scores": [arm for arm in clean if arm.label == frame_arms.SEVERITY],
     }

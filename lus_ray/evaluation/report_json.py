@@ -155,6 +155,7 @@ def compute(
         untrained=lacking,
         splits=split_counts.count(run),
         evaluation_of=record.evaluation_of,
+        remarks=record.remarks,
     )
     return contents, arms
 

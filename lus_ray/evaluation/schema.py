@@ -357,6 +357,7 @@ class ReportContents:
     untrained: tuple[UntrainedClass, ...] = optional(())
     splits: tuple[SplitCounts, ...] = optional(())
     evaluation_of: EvaluationRecord | None = optional()
+    remarks: dict[str, str] = optional({})
 
     @property
     def labels(self) -> list[str]:

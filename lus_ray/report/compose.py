@@ -10,6 +10,7 @@ from lus_ray.report import (
     conclusions,
     detail_tables,
     domain_tables,
+    external_tests,
     formatting,
     metric_names,
     pictures,
@@ -47,6 +48,7 @@ MAX_ROWS = 15
 def compose(contents: ReportContents, arms: Arms, run: RunResults) -> Document:
     sections = (
         results_section(contents),
+        *external_tests.section(run.out, run.record),
         *domain_tables.section(contents),
         *_experts(contents),
         *_gaps(contents),
@@ -157,6 +159,8 @@ def _raters(contents: ReportContents) -> Iterable[Block]:
     if not raters.reason:
         votes = Paragraph(detail_tables.describe_votes(raters))
         blocks = (votes, detail_tables.rater_table(raters))
+        if remark := contents.remarks.get("raters"):
+            blocks = (*blocks, Paragraph(remark))
     yield Details("Raters", blocks)
 
 

@@ -1,7 +1,7 @@
 """The document of an external validation: who was tested, and external beside internal scores."""
 
 from collections.abc import Iterable
-from pathlib import PurePath
+from dataclasses import replace
 
 from lus_ray.data.labels import label_name
 from lus_ray.evaluation.external import ExternalResults
@@ -31,28 +31,19 @@ NO_RUN = (
 def compose(contents: ReportContents, arms: Arms, external: ExternalResults | None) -> Document:
     about = contents.evaluation_of
     assert about is not None
-    title = (
-        f"External validation of {contents.title or contents.experiment} on {store_name(contents)}"
-    )
+    title = f"External validation of {contents.title or contents.experiment} on {about.name}"
     labels = conclusions.order_labels(contents)
     measured = external_tables.sections(external, labels) if external else ()
+    results = run_page.results_section(contents)
     sections = (
         *measured[:1],
-        run_page.results_section(contents),
+        replace(results, is_brief=not measured),
         *measured[1:],
         _patients(contents),
         run_page.details_section(contents, arms),
     )
     lead = tuple(_lead(contents, external))
     return Document(title, lead, sections, footer=run_page.RESEARCH)
-
-
-def store_name(contents: ReportContents) -> str:
-    """The last part of the store's path, with the values that clips were selected by."""
-    about = contents.evaluation_of
-    assert about is not None
-    conditions = ", ".join(f"{column} {value}" for column, value in about.where.items())
-    return PurePath(about.store).name + (f" ({conditions})" if conditions else "")
 
 
 def _lead(contents: ReportContents, external: ExternalResults | None) -> Iterable[Block]:

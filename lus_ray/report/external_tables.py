@@ -72,18 +72,19 @@ def _shifts(results: ExternalResults, labels: Sequence[str]) -> Iterable[Block]:
             yield Paragraph(f"No external clip is annotated with {label_name(label)}.")
             continue
         main = [arm for arm in arms if arm.name in results.main[label]]
-        yield _shift_table(f"external {label}", main, label, [metric], brief=4)
+        yield shift_table(f"external {label}", main, label, [metric], brief=4)
         metrics = list(dict.fromkeys(m for arm in arms for m in arm.metrics))
-        everything = _shift_table(f"external all {label}", arms, label, metrics)
+        everything = shift_table(f"external all {label}", arms, label, metrics)
         yield Details(f"All metrics of {len(arms)} arms, {label_name(label)}", (everything,))
     for note in results.notes:
         yield Paragraph(note, is_notice=True)
     yield Paragraph(SHIFT)
 
 
-def _shift_table(
+def shift_table(
     name: str, arms: Sequence[ArmShift], label: str, metrics: Sequence[str], *, brief: int = 0
 ) -> Table:
+    """Metrics of arms on both sides with their difference, a row per arm and metric."""
     several = len(metrics) > 1
     rows = tuple(
         (

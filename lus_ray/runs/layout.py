@@ -7,6 +7,7 @@
     predictions/<arm>/fold<k>.parquet    predictions (`lus_ray.runs.predictions`)
     report.html, report.md, report.json
     tables/<name>.csv, <name>.tex        the tables of the report
+    evaluations/<store>/                 an external validation: such a folder without cells
     pack/model_card.*, tripod_ai.*       html, md and json, by `lus report --pack`
 
 A cell with another training seed than the first is named `fold<k>-seed<n>` instead of `fold<k>`.
@@ -31,6 +32,7 @@ from lus_ray.storage.paths import PathOrUri, is_remote, join
 MANIFEST, FOLDS, STATUS = "experiment.json", "folds.json", "campaign.json"
 TENSORBOARD = "tensorboard"
 TABLES = "tables"
+EVALUATIONS = "evaluations"
 PACK = "pack"
 REPORTS = ("report.html", "report.md", "report.json", TABLES)
 CELLS, PREDICTIONS, SAMPLE, PHANTOM = "cells", "predictions", "sample", "phantom"

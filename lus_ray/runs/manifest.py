@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, TypeAdapter
@@ -33,7 +33,9 @@ from lus_ray.training import checkpoint
 
 IDENTITY = ("experiment", "label", "size", "seed", "folds", "supervision", "domains", "frames_with")
 """Entries that never change in a run folder."""
-COPIED_FROM_EXPERIMENT = ("title", "seed", "domains", "frames_with", "metrics", "published")
+COPIED_FROM_EXPERIMENT = (
+    "title", "seed", "domains", "frames_with", "metrics", "published", "remarks",
+)  # fmt: skip
 NOTHING: Mapping[str, Any] = {}
 COPIED_FROM_ARM = ("name", "label", "baseline", "start", "reads", "members", "crossfit")
 
@@ -117,6 +119,12 @@ class EvaluationRecord:
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """The last part of the store's path, with the values that clips were selected by."""
+        conditions = ", ".join(f"{column} {value}" for column, value in self.where.items())
+        return PurePath(self.store).name + (f" ({conditions})" if conditions else "")
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
@@ -150,6 +158,7 @@ class RunRecord:
     published: dict[str, dict[str, tuple[float, float | None]]] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     gaps: tuple[Gap, ...] = ()
+    remarks: dict[str, str] = field(default_factory=dict)
     supervision: str = "frames"
     label: Label | None = None
     skipped_arms: dict[str, tuple[str, ...]] = field(default_factory=dict)
