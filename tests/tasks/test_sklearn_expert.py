@@ -75,3 +75,17 @@ def test_validation_leaves_out_clips_of_classes_without_a_training_clip():
     rows = [row for row in clip_rows() if row["severity"] < 3]
     expert, scores = fitted("NN", "severity", rows, val=clip_rows())
     assert scores == expert.score([{"target": expert.target(r), **expert.predict(r)} for r in rows])
+
+
+@pytest.mark.parametrize("kind", ["SVM", "NN"])
+@pytest.mark.parametrize("num_clips", [2, 3, 4])
+def test_inner_folds_and_neighbours_are_no_more_than_the_examples_allow(kind, num_clips):
+    rows = [{"severity": n % 2, "features": [[n % 2, 0.1 * n]] * 2} for n in range(num_clips)]
+    expert, _ = fitted(kind, "severity", rows)
+    probability = expert.predict(rows[0])["probability"]
+    assert probability[:2].sum() == pytest.approx(1)
+
+
+def test_samples_for_a_diagnosis_are_frames_unless_the_expert_is_one_of_clips():
+    assert Expert("prior", "diagnosis").inherited
+    assert not Expert("prior", "diagnosis", of_frames=False).inherited
