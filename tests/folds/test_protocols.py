@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lus_ray.errors import FoldError
 from lus_ray.folds import SPLITS, Fold, across_domains, fixed_test, gate, k_fold, official
 from lus_ray.folds.grouping import split_groups
-from lus_ray.folds.protocols import Official, one_split, rotating
+from lus_ray.folds.protocols import Official, one_split, rotating, stratified_group_k_fold
 
 
 def table(rows: list[tuple[str, str, int | None]]) -> pa.Table:
@@ -228,3 +228,35 @@ def test_patients_that_only_the_file_or_only_the_store_has_are_noted_with_both_n
         "2 of 4 patients of the store are in no fold of official.json and left out: p02, p03"
     ]
     assert published(tmp_path, SOUND).notes(singles(2)) == []
+
+
+def classed(*sizes: int) -> pa.Table:
+    """A patient each, with as many of class a, b and so on as these sizes."""
+    names = [letter for letter, size in zip("abcd", sizes, strict=False) for _ in range(size)]
+    patients = [f"{name}{number:02}" for number, name in enumerate(names)]
+    index = table([(patient, patient, None) for patient in patients])
+    return index.append_column("class", pa.array(names))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "num_folds"), [((4, 4, 4), 3), ((1, 2), 3), ((12, 12, 12), 5), ((8, 8), 4)]
+)
+def test_small_cohorts_have_fewer_folds_and_say_so(sizes, num_folds):
+    index = classed(*sizes)
+    folds = stratified_group_k_fold(5).assign(index, seed=0)
+    assert_tested_once(folds, index)
+    gate(folds, index)
+    assert len(folds) == num_folds
+    notes = stratified_group_k_fold(5).notes(index)
+    assert [note.partition(",")[0] for note in notes] == (
+        [f"{num_folds} folds instead of 5"] if num_folds < 5 else []
+    )
+
+
+@few
+@given(st.lists(st.integers(1, 6), min_size=2, max_size=4), st.integers(0, 20))
+def test_a_class_trains_before_it_validates(sizes, seed):
+    assume(sum(sizes) >= 3)
+    for fold in stratified_group_k_fold(5).assign(classed(*sizes), seed=seed):
+        trained = {patient[0] for patient in fold.train}
+        assert trained >= {patient[0] for patient in fold.val}
