@@ -94,7 +94,7 @@ def _expand(source: PathOrUri, ignored: list[Path]) -> Iterator[ClipInput]:
     path = Path(source)
     if path.is_dir():
         yield from _files_of_folder(walk(path), ignored)
-    elif path.exists():
+    elif path.exists() or path.is_symlink():  # a dangling link has its error in the table
         yield _file_input(path)
     elif PATTERN_MARKS.intersection(str(source)):
         matches = sorted(glob.glob(str(source), recursive=True))
