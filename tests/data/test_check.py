@@ -93,11 +93,13 @@ def test_the_text_lists_the_most_frequent_values_of_a_column_and_the_contents_al
 def test_copies_across_patients_are_listed_with_the_labels_that_differ(tmp_path):
     frames = tissue(0)
     same = {"frames": frames, "signature": compute_signature(frames)}
-    add(tmp_path, "a", {"patient": "1", "severity": 0, **same})
-    add(tmp_path, "b", {"patient": "9", "severity": 2, **same})
+    own = {"view": "long", "quality": "good"}
+    add(tmp_path, "a", {"patient": "1", "severity": 0, "labels": own, **same})
+    add(tmp_path, "b", {"patient": "9", "severity": 2, "labels": {**own, "view": "x"}, **same})
     check = check_store(tmp_path)
-    assert [(p.one, p.other, p.conflicts) for p in check.pairs] == [("a/0", "b/0", ("severity",))]
-    assert "a/0 = b/0 (equal pixels, 1.00; labels differ: severity)" in check.text()
+    conflicts = ("severity", "view")
+    assert [(p.one, p.other, p.conflicts) for p in check.pairs] == [("a/0", "b/0", conflicts)]
+    assert "a/0 = b/0 (equal pixels, 1.00; labels differ: severity, view)" in check.text()
     assert "1 pairs of copies carry different labels" in check.text()
 
 

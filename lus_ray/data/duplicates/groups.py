@@ -28,7 +28,7 @@ from lus_ray.data.patient_names import find_same
 from lus_ray.errors import StoreError
 from lus_ray.storage.paths import PathOrUri
 
-LABELS = ("severity", "disease", "sf_ratio", "biomarkers")
+LABELS = ("severity", "disease", "etiology", "sf_ratio", "biomarkers", "labels")
 """Columns in which copies of one acquisition should not differ."""
 
 
@@ -36,8 +36,8 @@ LABELS = ("severity", "disease", "sf_ratio", "biomarkers")
 class DuplicatePair:
     """Two clips of different patients that show the same acquisition, smaller name first.
 
-    `kind` is how they were found; `similarity` is 1 for equal pixels; `conflicts` are the label
-    columns in which both are annotated and differ.
+    `kind` is how they were found; `similarity` is 1 for equal pixels; `conflicts` are the labels,
+    built in or one's own, with which both are annotated and in which they differ.
     """
 
     one: str
@@ -134,11 +134,17 @@ def join_groups(
 
 
 def _conflicts(one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[str, ...]:
+    first, second = _by_name(one), _by_name(other)
     return tuple(
         name
-        for name, a, b in zip(LABELS, one, other, strict=True)
-        if a is not None and b is not None and _differ(a, b)
+        for name, value in first.items()
+        if value is not None and second.get(name) is not None and _differ(value, second[name])
     )
+
+
+def _by_name(values: tuple[Any, ...]) -> dict[str, Any]:
+    *built_in, own = values
+    return {**dict(zip(LABELS, built_in, strict=False)), **dict(own or ())}
 
 
 def _differ(one: Any, other: Any) -> bool:
