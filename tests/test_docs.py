@@ -8,8 +8,13 @@ import click
 import pytest
 import torch
 
+from lus_ray import study_files
 from lus_ray.cli import main
+from lus_ray.errors import CheckpointError
 from lus_ray.experiment import Experiment
+from lus_ray.orchestration.run_options import find_experiment
+from lus_ray.predictor import Predictor
+from tests.inference.fixture_runs import train_run
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/**/*.md"), *ROOT.glob(".github/*.md")])
@@ -66,10 +71,26 @@ def test_the_worked_examples_run(tmp_path):
     text = (ROOT / "lus_ray" / "README.md").read_text()
     blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     network, source, study = ({"__name__": "example"} for _ in range(3))
-    for block, names in zip(blocks, (network, source, study), strict=True):
+    for block, names in zip(blocks[:3], (network, source, study), strict=True):
         exec(compile(block, "README.md", "exec"), names)  # noqa: S102  (our own document)
     net = network["SmallCNN"](5)
     assert net(torch.rand(2, 3, 32, 40)).shape == (2, 5)
     assert isinstance(study["EXPERIMENT"].at("smoke"), Experiment)
     (tmp_path / "p1_L1.mp4").touch()
     assert [row["zone"] for row in source["clips"](tmp_path, None)] == ["L1"]
+
+
+@pytest.mark.slow
+def test_the_worked_study_of_ones_own_trains_and_its_checkpoint_needs_the_file(
+    tmp_path, phantom_store, monkeypatch
+):
+    text = (ROOT / "lus_ray" / "README.md").read_text()
+    *_, example = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "my_study.py").write_text(example)
+    experiment = find_experiment(str(tmp_path / "my_study.py")).at("smoke")
+    out = train_run(experiment, phantom_store, tmp_path / "run")
+    checkpoint = out / "cells" / "one-convolution" / "fold0" / "checkpoint"
+    assert type(Predictor(checkpoint).task.net).__name__ == "OneConvolution"
+    monkeypatch.setattr(study_files, "_loaded", {})  # as in a new process
+    with pytest.raises(CheckpointError, match="give that file with --study"):
+        Predictor(checkpoint)
