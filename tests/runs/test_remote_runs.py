@@ -79,16 +79,17 @@ def test_predictions_equal_those_of_the_run_in_a_folder(uri, folder, elsewhere):
         assert predictions.read(copy / name) == predictions.read(folder / name)
 
 
-def test_the_report_is_written_to_the_uri(uri, folder, elsewhere):
+def test_report_and_pack_are_written_to_the_uri(uri, folder, elsewhere):
     remote, local = (
-        CliRunner().invoke(cli.main, ["report", str(out)], catch_exceptions=False)
+        CliRunner().invoke(cli.main, ["report", str(out), "--pack"], catch_exceptions=False)
         for out in (uri, folder)
     )
     assert remote.exit_code == local.exit_code == 0
-    assert remote.stdout.strip().endswith(f"report: {uri}/report.html")
+    assert remote.stdout.strip().endswith(f"report: {uri}/report.html\npack: {uri}/pack")
     copy = open_for_reading(uri).path
     assert results(copy) == results(folder)
-    assert "<html" in (copy / "report.html").read_text()
+    for page in ("report.html", "pack/model_card.html", "pack/tripod_ai.html"):
+        assert "<html" in (copy / page).read_text()
 
 
 def test_models_of_a_run_at_a_uri_are_those_of_the_folder(uri, folder, elsewhere):

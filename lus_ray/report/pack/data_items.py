@@ -43,12 +43,7 @@ def _objectives(facts: RunFacts) -> Answer:
 
 
 def _sources(facts: RunFacts) -> Answer:
-    found = [
-        f"{source.name}: {count(source.num_clips, 'clip')} of "
-        f"{count(source.num_patients, 'patient')}"
-        f"{', simulated; they represent nobody' if source.is_synthetic else ''}."
-        for source in facts.sources
-    ]
+    found = describe_sources(facts)
     external = [
         f"External evaluation “{own.name}”: {count(own.data.get('clips'), 'clip')} of "
         f"{count(own.data.get('patients'), 'patient')} from {own.sources}."
@@ -56,6 +51,16 @@ def _sources(facts: RunFacts) -> Answer:
     ]
     same = "Development and evaluation use the same sources with different patients."
     return partly(*found, *external, "" if external else same)
+
+
+def describe_sources(facts: RunFacts) -> list[str]:
+    """The sources of the run's own clips."""
+    return [
+        f"{source.name}: {count(source.num_clips, 'clip')} of "
+        f"{count(source.num_patients, 'patient')}"
+        f"{', simulated; they represent nobody' if source.is_synthetic else ''}."
+        for source in facts.sources
+    ]
 
 
 def _dates(facts: RunFacts) -> Answer:

@@ -9,8 +9,8 @@ RESEARCH_ONLY = (
     "or the care of a patient."
 )
 SYNTHETIC = (
-    "All clips are simulated. The scores show that the software runs, and say nothing about real "
-    "patients."
+    "All clips of the run are simulated. Scores on them show that the software runs, and say "
+    "nothing about real patients."
 )
 
 

@@ -153,7 +153,7 @@ def _fairness(facts: RunFacts) -> Answer:
     names = [name for name in (people.recorded if people else ()) if name not in ("source", "zone")]
     return partly(
         "Training treats all patients alike, whatever their group.",
-        "Item 23a compares the scores of groups."
+        "The scores of groups of patients are compared (item 23a)."
         if any(score_sentences.describe_groups(facts, score_sentences.PEOPLE)) else "",
         f"The data record {join(TITLES[name].partition(',')[0].lower() for name in names)}, by "
         "which models can be compared." if names else

@@ -21,7 +21,7 @@ from lus_ray.report.blocks import (
     Section,
     Table,
 )
-from lus_ray.report.pack import limits, method_items
+from lus_ray.report.pack import data_items, limits, method_items, score_sentences
 from lus_ray.report.pack.checklist import Answer
 from lus_ray.report.pack.facts import RunFacts
 from lus_ray.report.pack.models import MainModel
@@ -39,8 +39,8 @@ ADVICE = (
     "Report intervals over patients beside every score, and the baselines beside every model.",
     "Do not choose between models by the test scores of this card.",
 )
-HARM = "A wrong prediction harms a patient if somebody acts on it; nobody may."
-ITEMS_OF = {"evaluation": ("16", "20c"), "training": ("5a", "7", "11"), "ethics": ("14", "17")}
+HARM = "A wrong prediction can harm a patient if anybody acts on it; nobody may act on one."
+ITEMS_OF = {"evaluation": ("16", "20c"), "training": ("7", "11"), "ethics": ("14", "17")}
 """Answers to TRIPOD+AI items that a section repeats."""
 
 
@@ -61,7 +61,7 @@ def describe(facts: RunFacts, answers: Mapping[str, Answer]) -> tuple[CardSectio
         _metrics(facts, answers),
         _data(facts, answers, "Evaluation data", "evaluation", ("val", "test")),
         _data(facts, answers, "Training data", "training", ("train",)),
-        _analyses(facts),
+        _analyses(facts, answers),
         _section("Ethical considerations", "ethics", _ethics(facts, answers)),
         _section("Caveats and recommendations", "caveats", (*limits.limitations(facts), *ADVICE)),
     )  # fmt: skip
@@ -175,6 +175,8 @@ def _data(
     splits = tuple(own for own in facts.contents.splits if own.split in names)
     table = detail_tables.cohort_table(replace(facts.contents, splits=splits))
     others = _found(answers, anchor)
+    if names == ("train",):
+        others = [*data_items.describe_sources(facts), *others]
     sentences = (*map(describe_split, splits), *others)
     return CardSection(title, anchor, (table, Points(tuple(others))), sentences)
 
@@ -183,17 +185,24 @@ def _found(answers: Mapping[str, Answer], name: str) -> list[str]:
     return [text for number in ITEMS_OF[name] for text in answers[number].found]
 
 
-def _analyses(facts: RunFacts) -> CardSection:
+def _analyses(facts: RunFacts, answers: Mapping[str, Answer]) -> CardSection:
     contents = facts.contents
     blocks: list[Block] = []
     if forest := result_tables.forest(contents, facts.labels):
         blocks.append(forest)
     blocks += [result_tables.main_table(contents, label) for label in facts.labels]
     blocks.append(Paragraph(formatting.caption(result_tables.MAIN, contents)))
-    sentences = tuple(
+    sentences = [
         f"{label_title(model.label)}, {model.name}: {score(model)}." for model in facts.models
+    ]
+    columns = (*score_sentences.PEOPLE, *score_sentences.CLUSTERS)
+    further = (
+        *score_sentences.describe_groups(facts, columns),
+        *(text for own in facts.evaluations for text in score_sentences.describe_scores(own)),
+        *answers["24"].found,
     )
-    return CardSection("Quantitative analyses", "analyses", tuple(blocks), sentences)
+    blocks.append(Details("Groups of patients, other stores, calibration", (Points(further),)))
+    return CardSection("Quantitative analyses", "analyses", tuple(blocks), (*sentences, *further))
 
 
 def _ethics(facts: RunFacts, answers: Mapping[str, Answer]) -> list[str]:
