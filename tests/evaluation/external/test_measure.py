@@ -12,6 +12,7 @@ from tests.evaluation.external.external_run import NET, PRIOR, write_external
 from tests.evaluation.frame_run import write_frame_run
 from tests.evaluation.mask_run import write_mask_run
 from tests.evaluation.run_folders import arm, compute
+from tests.evaluation.test_training_seeds import repeat
 
 
 def named(entries, name):
@@ -147,6 +148,16 @@ def test_a_run_against_itself_has_no_shift_whatever_its_labels(write, tmp_path):
     assert not any("masks" in own.label for own in found.calibration)
     assert {own.label for own in found.sets} <= {"severity", "diagnosis"}
     assert all(own.reason in (validation.NO_CLIPS, validation.LEAKS) for own in found.calibration)
+
+
+def test_several_seeds_are_averaged_as_in_the_report(tmp_path):
+    out = repeat(write_diagnosis_run(tmp_path / "run"))
+    own = named(external.measure(out, out, num_draws=20).shifts, "from dense").metrics["accuracy"]
+    row = compute(out, num_draws=20).row("from dense")
+    assert own.internal.value == row.mean["accuracy"]
+    assert own.internal.interval == row.interval["accuracy"]
+    (group,) = external.subgroups_of_run(out, {"diagnosis": ["from dense"]}, num_draws=5)
+    assert group.columns == ()
 
 
 def test_subgroups_are_scored_on_their_own_clips(folders, measured):
