@@ -1,5 +1,6 @@
 """Sections on an external test: metrics beside internal ones, calibration, sets, subgroups, use."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from lus_ray.data.labels import label_name, label_title
@@ -15,6 +16,7 @@ from lus_ray.metrics.bootstrap import MIN_PATIENTS
 from lus_ray.metrics.conformal import LEVELS
 from lus_ray.report import external_figures, formatting, metric_names, subgroup_tables
 from lus_ray.report.blocks import Block, Cell, Details, Paragraph, Section, Table, texts
+from lus_ray.report.conclusions import count
 from lus_ray.report.estimate_cells import estimate_cell, plain_cell
 
 SHIFT = (
@@ -36,6 +38,10 @@ SETS = (
     "class or subgroup, and for other hospitals; external coverage shows what is left of it. "
     "Intervals cover the choice of test patients; the choice of {number} validation patients moves "
     "coverage by about ± {scatter:.0f} points as well."
+)
+SETS_OF_FEW = (
+    "Sets of {level:.0f} % need at least {least} validation patients. A model has only {number}, "
+    "so that its sets hold every class."
 )
 DECISION = (
     "External clips. Net benefit: hits minus false alarms per clip, each false alarm weighed by "
@@ -75,7 +81,9 @@ def _shifts(results: ExternalResults, labels: Sequence[str]) -> Iterable[Block]:
         yield shift_table(f"external {label}", main, label, [metric], brief=4)
         metrics = list(dict.fromkeys(m for arm in arms for m in arm.metrics))
         everything = shift_table(f"external all {label}", arms, label, metrics)
-        yield Details(f"All metrics of {len(arms)} arms, {label_name(label)}", (everything,))
+        yield Details(
+            f"All metrics of {count(len(arms), 'arm')}, {label_name(label)}", (everything,)
+        )
     for note in results.notes:
         yield Paragraph(note, is_notice=True)
     yield Paragraph(SHIFT)
@@ -121,7 +129,7 @@ def _calibration(results: ExternalResults, labels: Sequence[str]) -> Iterable[Bl
             yield curves
         if len(arms) > len(main):
             rest = _calibration_table(f"calibration all {label}", arms, label)
-            yield Details(f"All {len(arms)} arms, {label_name(label)}", (rest,))
+            yield Details(f"All of {count(len(arms), 'arm')}, {label_name(label)}", (rest,))
     if any(arm.external for arm in results.calibration):
         yield Paragraph(CALIBRATION)
 
@@ -176,6 +184,9 @@ def _sets(results: ExternalResults, labels: Sequence[str]) -> Iterable[Block]:
     if shown := [arm.num_calibration for arm in results.sets if arm.external]:
         number, level = min(shown), LEVELS[0]
         scatter = 200 * (level * (1 - level) / (number + 2)) ** 0.5
+        if number < (least := math.ceil(round(level / (1 - level), 6))):
+            text = SETS_OF_FEW.format(level=100 * level, least=least, number=number)
+            yield Paragraph(text, is_notice=True)
         yield Paragraph(SETS.format(number=number, scatter=scatter))
 
 

@@ -8,6 +8,7 @@ from lus_ray.evaluation.external.schema import ArmSubgroups, ColumnGroups, Estim
 from lus_ray.evaluation.external.subgroups import MIN_PATIENTS
 from lus_ray.report import formatting, metric_names, result_tables
 from lus_ray.report.blocks import Block, Cell, Details, Forest, ForestRow, Paragraph, Table, texts
+from lus_ray.report.conclusions import count
 from lus_ray.report.estimate_cells import estimate_cell
 
 COLUMN_NAMES = {"bmi": "body mass index"}
@@ -32,10 +33,10 @@ def blocks(results: ExternalResults, labels: Sequence[str]) -> Iterable[Block]:
         first = _best_internal(results, arms, label)
         if plot := forest(first):
             yield plot
-        yield gap_table(first)
-        yield Details(
-            f"All groups of {len(arms)} arms, {label_name(label)}", all_tables(arms, first)
-        )
+        if gaps := gap_table(first):
+            yield gaps
+        title = f"All groups of {count(len(arms), 'arm')}, {label_name(label)}"
+        yield Details(title, tuple(all_tables(arms, first)))
     if any(arm.columns for arm in results.subgroups):
         yield Paragraph(GROUPS.format(least=MIN_PATIENTS))
     if unknown := unknown_columns(results.subgroups):
@@ -82,24 +83,25 @@ def forest(arm: ArmSubgroups) -> Forest | None:
     return result_tables.make_forest("", groups, caption)
 
 
-def all_tables(arms: Sequence[ArmSubgroups], first: ArmSubgroups) -> tuple[Block, ...]:
+def all_tables(arms: Sequence[ArmSubgroups], first: ArmSubgroups) -> Iterable[Block]:
     """Groups of every arm, and gaps of all but the first, whose gaps stand above."""
-    return tuple(
-        table
-        for arm in arms
-        for table in ([] if arm is first else [gap_table(arm)]) + [group_table(arm)]
-    )
+    for arm in arms:
+        if arm is not first and (gaps := gap_table(arm)):
+            yield gaps
+        yield group_table(arm)
 
 
-def gap_table(arm: ArmSubgroups) -> Table:
-    """Best minus worst group of every column."""
+def gap_table(arm: ArmSubgroups) -> Table | None:
+    """Best minus worst group of every column; None where no two groups can be compared."""
     rows = []
     for own in arm.columns:
-        cells = (Cell("fewer than two groups to compare"), *texts(*[formatting.ABSENT] * 2))
         if own.gap is not None:
             gap, low = estimate_cell(own.gap.difference), own.gap.difference.interval[0]
-            cells = (replace(gap, tone="worse" if low else ""), *texts(own.gap.best, own.gap.worst))
-        rows.append((Cell(metric_names.capitalize(column_name(own.column))), *cells))
+            name = metric_names.capitalize(column_name(own.column))
+            shown = replace(gap, tone="worse" if low else "")
+            rows.append((Cell(name), shown, *texts(own.gap.best, own.gap.worst)))
+    if not rows:
+        return None
     metric = metric_names.name(arm.metrics[0], arm.label)
     columns = ("Groups by", f"Gap in {metric}, points", "Best", "Worst")
     return Table(f"gaps {arm.name}", f"Gaps between groups, {arm.name}", columns, tuple(rows))

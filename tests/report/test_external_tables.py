@@ -79,6 +79,7 @@ def test_coverage_below_its_nominal_level_is_marked(measured):
     assert (cells["Coverage, external"].text, cells["Coverage, external"].tone) == (
         "70.0 [60.0, 80.0]", "worse",
     )  # fmt: skip
+    assert section.blocks[-2].text.startswith("Sets of 90 % need at least 9 validation patients.")
     assert "4 validation patients moves coverage by about ± 24 points" in section.blocks[-1].text
 
 
