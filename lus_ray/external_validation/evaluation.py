@@ -110,7 +110,8 @@ def describe(clips: ExternalClips, known: KnownClips) -> Iterator[str]:
     """Lines on the clips that are kept and left out, and on labels and arms."""
     yield f"compared: {known.description}"
     for own in clips.left_out:
-        yield f"left out: {own.patient} ({own.num_clips} clips): {own.reason}"
+        clips_of = f"{own.num_clips} clip{'s' * (own.num_clips != 1)}"
+        yield f"left out: {own.patient} ({clips_of}): {own.reason}"
     num_patients = len(set(clips.index["patient"].to_pylist()))
     yield (
         f"kept: {clips.index.num_rows} of {clips.num_clips} clips, {num_patients} of "
@@ -146,6 +147,7 @@ def _describe(
         left_out=clips.left_out,
         notes=clips.notes,
     )
+    sources = {row["source"] for row in clips.rows}
     return replace(
         record,
         version=lus_ray.__version__,
@@ -157,7 +159,7 @@ def _describe(
             patients=len({row["patient"] for row in clips.rows}),
             groups=len({row["group"] for row in clips.rows}),
             fingerprint=fingerprint,
-            sources=store.read_sources(data),
+            sources={n: f for n, f in store.read_sources(data).items() if n in sources},
         ),
         domains=clips.domains,
         published={},

@@ -62,7 +62,7 @@ def read_known_clips(run: Path, record: RunRecord) -> KnownClips:
     schema = pa.schema([SCHEMA.field(name) for name in (*IDENTITY, "signature")])
     described = f"{len(known)} clips and {len(patients)} patients of the run"
     num_signed = sum(row["signature"] is not None for row in rows)
-    near = f"near copies of {num_signed} of them"
+    near = f"near copies of {num_signed} of these clips"
     if not num_signed:
         where = record.data_path or "an unknown place"
         why = f"the run's store is no longer at {where}" if signatures is None else "no signatures"

@@ -116,7 +116,7 @@ def predict_missing(
     Frames are decoded and resized once per size, into mapped files that all models share.
     """
     missing = [model for model in models if not model.is_predicted(fingerprint)]
-    notify(f"predicting with {len(missing)} of {len(models)} models; the others are done")
+    notify(f"models: {len(missing)} to predict with, {len(models) - len(missing)} done before")
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pixels = _open_pixels([m for m in missing if m.source is None], data, notify)
     for number, model in enumerate(missing):

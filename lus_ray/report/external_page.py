@@ -1,9 +1,10 @@
 """The document of an external validation: who was tested, and external beside internal scores."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from lus_ray.data.labels import label_name
+from lus_ray.evaluation import untrained
 from lus_ray.evaluation.external import ExternalResults
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.evaluation.scored_arms import Arms
@@ -18,7 +19,17 @@ from lus_ray.report import (
     metric_names,
     result_tables,
 )
-from lus_ray.report.blocks import Block, Box, Details, Document, Paragraph, Section, Table, texts
+from lus_ray.report.blocks import (
+    Block,
+    Box,
+    Details,
+    Document,
+    Paragraph,
+    Points,
+    Section,
+    Table,
+    texts,
+)
 
 MAX_REASONS = 3
 """Patients that the first lines name."""
@@ -31,7 +42,7 @@ NO_RUN = (
 def compose(contents: ReportContents, arms: Arms, external: ExternalResults | None) -> Document:
     about = contents.evaluation_of
     assert about is not None
-    title = f"External validation of {contents.title or contents.experiment} on {about.name}"
+    title = f"External validation on {about.name}: {contents.title or contents.experiment}"
     labels = conclusions.order_labels(contents)
     measured = external_tables.sections(external, labels) if external else ()
     results = run_page.results_section(contents)
@@ -42,11 +53,13 @@ def compose(contents: ReportContents, arms: Arms, external: ExternalResults | No
         _patients(contents),
         run_page.details_section(contents, arms),
     )
-    lead = tuple(_lead(contents, external))
+    lead = tuple(_lead(contents, external, labels))
     return Document(title, lead, sections, footer=run_page.RESEARCH)
 
 
-def _lead(contents: ReportContents, external: ExternalResults | None) -> Iterable[Block]:
+def _lead(
+    contents: ReportContents, external: ExternalResults | None, labels: Sequence[str]
+) -> Iterable[Block]:
     about = contents.evaluation_of
     assert about is not None
     items = [
@@ -56,12 +69,17 @@ def _lead(contents: ReportContents, external: ExternalResults | None) -> Iterabl
         ("How sure", _certainty(contents)),
     ]
     yield Box(tuple(items), run_page.facts(contents))
-    if forest := result_tables.forest(contents, contents.labels):
+    if forest := result_tables.forest(contents, labels):
         yield forest
     if external is None:
         yield Paragraph(NO_RUN.format(run=about.run), is_notice=True)
+    unscored = untrained.describe(contents.untrained)
     for text in (*about.notes, *contents.warnings):
-        yield Paragraph(formatting.sentence(text), is_notice=True)
+        if text not in unscored:
+            yield Paragraph(formatting.sentence(text), is_notice=True)
+    if unscored:
+        points = Points(tuple(map(formatting.sentence, unscored)))
+        yield Details("Classes that some models were not trained on", (points,))
 
 
 def _evaluated(contents: ReportContents) -> str:

@@ -42,7 +42,7 @@ def test_patients_of_the_run_are_left_out_by_name_and_named_first(labels_run, wi
     assert (about.num_clips, record.data.clips, len(about.left_out)) == (10, 6, 4)
     named = [own.patient for own in about.left_out]
     assert [line for line in lines if line.startswith("left out")] == [
-        f"left out: {name} (1 clips): a patient of the run has this name" for name in named
+        f"left out: {name} (1 clip): a patient of the run has this name" for name in named
     ]
     result = report.write(folder, num_draws=5)
     first = dict(result.document.lead[0].items)
@@ -71,7 +71,7 @@ def test_external_scores_stand_beside_those_of_the_run_and_nothing_of_the_paper(
     result = evaluate(labels_run, external, num_draws=5)
     shifts = {own.name: own for own in result.external.shifts}
     assert (shifts["tree"].num_internal, shifts["tree"].num_external) == (3, 6)
-    assert result.document.title == "External validation of Labels on elsewhere"
+    assert result.document.title == "External validation on elsewhere: Labels"
     written = json.loads((result.out / "report.json").read_text())
     assert [own["name"] for own in written["external"]["shifts"]] == list(shifts)
     assert (written["claims"], written["gaps"]) == ([], [])
