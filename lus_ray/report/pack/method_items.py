@@ -37,6 +37,7 @@ def _split(facts: RunFacts) -> Answer:
         for own in folds["sizes"]
     ]
     stratify = folds.get("stratify")
+    stratify = stratify if stratify in facts.labels else None  # else clips may lack it
     leaky = [arm.name for arm in facts.contents.arms if arm.leak]
     found = (
         PROTOCOLS.get(name, f"Protocol of the folds: {name or 'not recorded'}."),

@@ -56,6 +56,13 @@ def portable_command(command: str) -> str:
         elif word == "&&":
             written.append(word)
         else:
-            written.append(HIDDEN if re.search(r"[/\\]", word) else shlex.quote(word))
+            written.append(_hide_folder(word))
         option = word
     return " ".join(written)
+
+
+def _hide_folder(word: str) -> str:
+    """The name of the file of a study, and nothing of another path."""
+    if re.search(r"[/\\]", word):
+        return PurePosixPath(word).name if word.endswith(".py") else HIDDEN
+    return shlex.quote(word)
