@@ -41,7 +41,7 @@ BENCHMARKS = [
      {name: (2, ["whole passes"]) for name in ("ensemble of 3", *NETS)}, ()),
     ("train", {"num_steps": 1, "side": 32},
      {name: (1 / 1.03, ["bare loop"]) for name in ("FrameCNN", "TSM", "U-Net")},
-     pytest.mark.slow),
+     pytest.mark.full),
     ("experts", {"num_patients": 16, "kinds": ("NN",), "labels": ("severity",)},
      {"1 experts, 3 folds": (1.7, ["a loop of scikit-learn", "the same cells in a loop"])}, FULL),
     ("cells", {"num_patients": 16, "num_draws": 8, "networks": ("cnn",)},

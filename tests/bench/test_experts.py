@@ -8,7 +8,7 @@ from lus_ray.bench import experts
 from lus_ray.bench.cell_runs import Runs, check_equal, phantom_store
 from lus_ray.errors import LusError
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.full]
 KINDS = ("DT", "NN")
 
 

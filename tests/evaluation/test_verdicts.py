@@ -113,7 +113,7 @@ FULL = pytest.mark.full
 @pytest.mark.parametrize(
     ("num_patients", "num_claims"),
     [
-        (20, 1), (46, 5), pytest.param(20, 5, marks=FULL), pytest.param(46, 1, marks=FULL),
+        (20, 1), (20, 5), pytest.param(46, 5, marks=FULL), pytest.param(46, 1, marks=FULL),
         pytest.param(300, 1, marks=FULL), pytest.param(300, 5, marks=FULL),
     ],
 )  # fmt: skip

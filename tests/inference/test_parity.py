@@ -47,13 +47,16 @@ def test_every_clip_is_sent_once_and_again_with_padding_for_a_padding_view(model
     assert sorted(shapes) == [(64, 64)] * 3 + [(64, 83)]
 
 
+FULL = pytest.mark.full
+
+
 @pytest.mark.parametrize(
     ("arm", "tensor", "change", "failing"),
     [
-        ("biomarkers", "net.fc.bias", 0.001, {"labels/biomarkers"}),
+        pytest.param("biomarkers", "net.fc.bias", 0.001, {"labels/biomarkers"}, marks=FULL),
         ("frames", "net.classifier.out.bias", [0.5, 0, 0, 0],
          {"scores/frames", "scores/argmax-mean", "scores/uninorm"}),
-        ("uninorm", "net.neutral", 0.3, {"scores/uninorm"}),
+        pytest.param("uninorm", "net.neutral", 0.3, {"scores/uninorm"}, marks=FULL),
         ("ensemble", "net.0.net.out.bias", [0, 0, 0, 0, 9], {"masks/ensemble"}),
     ],
 )  # fmt: skip

@@ -40,7 +40,9 @@ PROTOCOLS = {
 }  # fmt: skip
 
 every_task = pytest.mark.parametrize("name", TASKS)
-every_protocol = pytest.mark.parametrize("protocol", PROTOCOLS)
+every_protocol = pytest.mark.parametrize(
+    "protocol", ["without validation", pytest.param("reduced", marks=pytest.mark.full), "validated"]
+)
 
 
 class RecordingMasks(UserDict):
