@@ -19,8 +19,9 @@ GROUPS = (
     "Each group is scored on its own clips. Groups of fewer than {least} patients and clips "
     "without a value are shown but not compared. Gap: best minus worst of the other groups; its "
     "interval covers the choice of these two among all pairs (max-t over the same draws of "
-    "patients), so that it starts at 0 where no group is clearly worse. Groups also differ in "
-    "their mix of patients. A group of a few dozen patients cannot show a small gap."
+    "patients), so that it starts at 0 where no group is clearly worse. Each column is its own "
+    "comparison: of twenty, about one starts above 0 by chance. Groups also differ in their mix of "
+    "patients. A group of a few dozen patients cannot show a small gap."
 )
 
 
