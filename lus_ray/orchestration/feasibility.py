@@ -85,7 +85,7 @@ def to_text(found: Sequence[Feasibility], data: PathOrUri) -> str:
 
 
 def _check(experiment: Experiment, index: pa.Table, data: PathOrUri) -> Feasibility:
-    target = experiment.target and experiment.target.name
+    target = experiment.target.name if experiment.target else None
     try:
         chosen = selection.select(experiment, index, data)
     except InputError as error:

@@ -159,7 +159,7 @@ def select_frames(
     kept = pa.array([bool(numbers) for numbers in frames])
     own = index["domain"].to_pylist()
     shown = {domain for domain, numbers in zip(own, frames, strict=True) if numbers}
-    for role in domains or ([] if shown else [None]):
+    for role in domains or ([] if shown else [""]):
         if role not in shown:
             where = f"domain {role!r}: " if role else ""
             raise SchemaError(
