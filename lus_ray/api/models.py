@@ -71,8 +71,8 @@ class Model:
             InputError: a path does not exist, or holds no clip.
             SchemaError: an array is not uint8 grey (T, H, W).
         """
-        single = isinstance(clips, Path | str | Store | np.ndarray)
-        listed: Iterable[Any] = [clips] if single else clips
+        listed: Iterable[Any]
+        listed = [clips] if isinstance(clips, Path | str | Store | np.ndarray) else clips
         number = 0
         for are_arrays, group in groupby(listed, key=lambda clip: isinstance(clip, np.ndarray)):
             if are_arrays:

@@ -59,3 +59,13 @@ def test_what_is_no_clip_is_refused(model, tmp_path):
         model.predict(np.zeros((2, 8, 8)))
     with pytest.raises(InputError, match="is neither a file nor a folder"):
         model.predict(tmp_path / "absent.mp4")
+
+
+@pytest.mark.slow
+def test_an_evaluation_on_other_patients_reads_like_a_run(runs, tmp_path):
+    options = {"patients": 4, "clips": 1, "frames": 4, "size": 64, "masks": "none", "seed": 1}
+    other = lus.ingest("phantom", None, tmp_path / "other", **options)
+    result = lus.evaluate(runs / "labels", data=other, out=tmp_path / "evaluation", arms="tree")
+    assert set(result.predictions("tree")["patient"]) == set(other.patients.index)
+    assert set(result.table["arm"]) == {"biomarkers", "tree"}  # and what it reads
+    assert result.report.is_file()
