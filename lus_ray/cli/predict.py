@@ -201,8 +201,8 @@ def _predict_on_cluster(
     from lus_ray.orchestration import actor_pool
     from lus_ray.orchestration.cluster import connection
 
-    settings: dict[str, Any] = {"studies": study_files.loaded()}  # first: what models need
-    settings |= {"models": models, "root": Path.cwd(), "options": options}
+    settings = {"models": models, "root": Path.cwd(), "options": options}
+    settings["studies"] = study_files.loaded()  # imported there as they arrive
     with connection.connect(address):
         packed = actor_pool.map_in_order(pack_clips(clips), RowWorker, settings)
         yield from unpack_rows(packed)

@@ -31,10 +31,10 @@ class RowWorker:
 
     def __init__(
         self,
-        studies: Sequence[StudyFile],
         models: Sequence[ServedModel],
         root: Path,
         options: Mapping[str, bool],
+        studies: Sequence[StudyFile] = (),
     ) -> None:
         for model in models:
             if not model.folder.is_dir() or hash_checkpoint(model.folder) != model.fingerprint:

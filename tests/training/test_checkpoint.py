@@ -18,7 +18,7 @@ from lus_ray.nets import TSM, FrameCNN, RegSTN, Uninorm
 from lus_ray.predictor import Predictor, predict
 from lus_ray.tasks.losses import WIDE_GAP
 from lus_ray.tasks.sklearn_expert import EXPERTS, PLAIN
-from lus_ray.training import checkpoint
+from lus_ray.training import checkpoint, description
 
 CLIP = View(num_frames=4, height=16, width=16, num_samples=2)
 FRAME = View(num_frames=1, height=40, width=60, num_samples=0, bicubic=True)
@@ -277,7 +277,7 @@ def test_only_arguments_with_a_json_form_are_described():
     assert bare == checkpoint.describe(partial(tasks.FrameScore, net=partial(nets.resnet18)))
 
 
-@pytest.mark.parametrize("old", checkpoint.RENAMED)
+@pytest.mark.parametrize("old", description.RENAMED)
 def test_a_checkpoint_with_an_old_name_loads(old, tmp_path):
     factory = {
         "Collapsed": partial(tasks.MergedClasses, source="dense", scheme="sparse"),
@@ -286,9 +286,9 @@ def test_a_checkpoint_with_an_old_name_loads(old, tmp_path):
         "Outline": binary,
         "Translated": partial(tasks.TranslatedSegmentation, members=(sifa,)),
     }[old]
-    assert factory.func.__name__ == checkpoint.RENAMED[old]
+    assert factory.func.__name__ == description.RENAMED[old]
     save(tmp_path / "c", factory)
     path = tmp_path / "c" / "task.json"
-    path.write_text(path.read_text().replace(f'"{checkpoint.RENAMED[old]}"', f'"{old}"'))
+    path.write_text(path.read_text().replace(f'"{description.RENAMED[old]}"', f'"{old}"'))
     assert isinstance(checkpoint.load(tmp_path / "c"), factory.func)
     assert checkpoint.read_description(tmp_path / "c") == checkpoint.describe(factory)
