@@ -188,7 +188,8 @@ def _write_record(
     names = {arm.name for arm in needed}
     if target.manifest.exists():
         before = manifest.read(target.path)
-        if before.evaluation_of is None or before.evaluation_of.run != own.evaluation_of.run:
+        was, now = before.evaluation_of, own.evaluation_of
+        if was is None or now is None or was.run != now.run:
             raise InputError(f"{target.path}: holds another run or its evaluation; give --out")
         if before.data.fingerprint != own.data.fingerprint:
             raise InputError(

@@ -90,7 +90,11 @@ def find_models(
                 continue
             target = CellFolder(out, cell.arm, cell.fold)
             models[arm.name, cell.fold] = Model(
-                arm, cell, target, source and source.target, _fingerprint(arm, cell, source)
+                arm,
+                cell,
+                target,
+                source.target if source else None,
+                _fingerprint(arm, cell, source),
             )
         if not cells:
             notes.append(f"{arm.name}: no finished cell")

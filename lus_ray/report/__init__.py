@@ -74,7 +74,7 @@ def _compose_evaluation(
 ) -> RunReport:
     """The report of an external validation, beside its run where that is still there."""
     folder = find_run(run)
-    measured = folder and external.measure(folder, run.out, num_draws=num_draws)
+    measured = external.measure(folder, run.out, num_draws=num_draws) if folder else None
     if measured:
         chosen = {label: measured.main.get(label, ()) for label in contents.highlights}
         kept = {

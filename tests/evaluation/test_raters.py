@@ -8,7 +8,7 @@ from lus_ray.evaluation.schema import RaterComparison
 from lus_ray.evaluation.scored_arms import ScoredArm
 from lus_ray.metrics.rater_agreement import measure_agreement
 from tests.evaluation.frame_run import UNINORM, raters_of, truth, write_clip_cell
-from tests.evaluation.run_folders import TEST, write_run
+from tests.evaluation.run_folders import TEST, arm, write_run
 
 
 def predicting(predicted):
@@ -61,3 +61,17 @@ def test_raters_of_unequal_number_are_not_compared_and_the_reason_is_given(tmp_p
         reason="clips have between 3 and 5 raters; agreement needs the same number, two or more, "
         "for every clip",
     )
+
+
+def test_networks_of_clips_and_experts_on_them_stand_beside_the_raters(tmp_path):
+    network = arm("network", recipe={"epochs": 3})
+    expert = arm("tree", reads="network", task={"arguments": {"kind": "DT"}})
+    prior = arm("prior", baseline=True, task={"arguments": {"kind": "prior"}})
+    write_run(tmp_path, [network, expert, prior])
+    for entry in (network, expert, prior):
+        write_clip_cell(tmp_path, entry, 0, skill=0.5, num_raters=2)
+    contents, _ = report_json.compute(results.read(tmp_path), num_draws=20)
+    assert [(row.kind, row.name) for row in contents.raters.arms] == [
+        ("clip network", "network"),
+        ("expert", "tree"),
+    ]

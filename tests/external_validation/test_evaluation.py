@@ -4,12 +4,14 @@ import json
 import shutil
 
 import pytest
+from click.testing import CliRunner
 
-from lus_ray import report
+from lus_ray import cli, report
 from lus_ray.data import store
 from lus_ray.data.ingest.pipeline import ingest
 from lus_ray.errors import InputError, StoreError
 from lus_ray.external_validation import default_folder, evaluate, predict_store
+from lus_ray.report.blocks import Paragraph
 from lus_ray.runs import manifest
 
 ARMS = "tree"
@@ -53,16 +55,16 @@ def test_patients_of_the_run_are_left_out_by_name_and_named_first(labels_run, wi
 def test_the_same_call_predicts_only_what_is_missing_or_stale(labels_run, external):
     folder, _, number = predict(labels_run, external)
     tables = sorted((folder / "predictions").rglob("*.parquet"))
-    assert number == len(tables) == 7
+    assert number == len(tables)
     assert predict(labels_run, external)[2] == 0
     tables[0].unlink()
     assert predict(labels_run, external)[2] == 1
     before = {path: path.stat().st_mtime_ns for path in tables}
     checkpoint = labels_run / "cells" / "biomarkers" / "fold0" / "checkpoint" / "task.json"
     checkpoint.write_text(json.dumps(json.loads(checkpoint.read_text()), indent=3))
-    assert predict(labels_run, external)[2] == 5  # biomarkers and all that read them
+    number = predict(labels_run, external)[2]  # biomarkers and all that read them
     kept = [path.parent.name for path in tables if path.stat().st_mtime_ns == before[path]]
-    assert kept == ["intensity", "prior"]
+    assert (kept, number) == (["intensity", "network", "prior"], len(tables) - 3)
 
 
 def test_external_scores_stand_beside_those_of_the_run_and_nothing_of_the_paper(
@@ -140,6 +142,39 @@ def test_an_evaluation_is_not_mixed_with_other_clips_or_taken_for_a_run(
         predict(labels_run, fewer, folder)
     with pytest.raises(InputError, match="is an evaluation itself"):
         predict(folder, external)
+
+
+def test_the_report_of_a_run_shows_its_external_tests_and_what_the_paper_says_of_its_own(
+    labels_run, external
+):
+    path = labels_run / "experiment.json"
+    record = json.loads(path.read_text()) | {"remarks": {"external": "The place of Table 3."}}
+    path.write_text(json.dumps(record))
+    evaluate(labels_run, external, arms=ARMS, num_draws=5)
+    (labels_run / "evaluations" / "broken").mkdir()
+    shutil.copy(path, labels_run / "evaluations" / "broken")
+    document = report.write(labels_run, num_draws=5).document
+    (section,) = [own for own in document.sections if own.title == "External tests"]
+    texts = [block.text for block in section.blocks if isinstance(block, Paragraph)]
+    assert "evaluations/broken has no readable report" in texts[0]
+    assert "elsewhere: 6 clips of 6 patients. Whole report: evaluations/elsewhere" in texts[1]
+    assert texts[-1] == "The place of Table 3."
+    assert "external_elsewhere_severity.csv" in [p.name for p in (labels_run / "tables").iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("evaluate", "runs/x"), "Missing option '--data'"),
+        (("evaluate", "runs/x", "--data", "clips", "--where", "probe"), "write COLUMN=VALUE"),
+        (("report", "runs/x", "--where", "probe=linear"), "--where: chooses clips of --external"),
+        (("report", "a", "b", "--external", "clips"), "--external: tests one run"),
+    ],
+)
+def test_wrong_words_are_answered_with_one_line(words, message):
+    answer = CliRunner().invoke(cli.main, list(words))
+    assert (answer.exit_code, answer.stderr.count("\n")) == (2, 1)
+    assert message in answer.stderr
 
 
 def write_store(path, rows):
