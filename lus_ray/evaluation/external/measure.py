@@ -91,15 +91,19 @@ def measure(run: Path, evaluation: Path, *, num_draws: int = NUM_DRAWS) -> Exter
         for label in labels
     }
     measured = [_measure_label(label, main[label], internal, external) for label in labels]
+    shifted = tuple(
+        shifts.measure_shift(arm, external.arms[name], internal.metrics, external.rng(name))
+        for name, arm in internal.arms.items()
+        if arm.label
+    )
     return ExternalResults(
         num_draws=num_draws,
-        metrics={label: internal.leading_metrics(label)[0] for label in labels},
+        metrics={
+            label: shifts.first_shared_metric(shifted, label) or internal.leading_metrics(label)[0]
+            for label in labels
+        },
         main=main,
-        shifts=tuple(
-            shifts.measure_shift(arm, external.arms[name], internal.metrics, external.rng(name))
-            for name, arm in internal.arms.items()
-            if arm.label
-        ),
+        shifts=shifted,
         calibration=tuple(own for part in measured for own in part.calibration),
         sets=tuple(own for part in measured for own in part.sets),
         subgroups=tuple(

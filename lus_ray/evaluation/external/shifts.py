@@ -31,6 +31,15 @@ def measure_shift(
     )
 
 
+def first_shared_metric(arms: Sequence[ArmShift], label: str) -> str | None:
+    """The first metric of a label that an arm has on both sides."""
+    for arm in arms:
+        for metric, own in arm.metrics.items():
+            if arm.label == label and own.difference.value is not None:
+                return metric
+    return None
+
+
 def describe_classes(internal: ScoredArm, external: ScoredArm) -> list[str]:
     """Classes that internal test clips have and external ones lack."""
     sides = []

@@ -94,6 +94,16 @@ def test_classes_that_external_clips_lack_are_named(tmp_path):
     )
 
 
+def test_a_metric_that_only_the_run_has_is_not_the_first_one_shown(tmp_path):
+    only = ("0", "1", "2")  # one class is left, which cannot be ranked
+    folders = write_external(tmp_path, entries=(PRIOR, NET), num_clips=3, lacking=only)
+    found = external.measure(*folders, num_draws=5)
+    assert found.metrics == {"severity": "accuracy"}
+    own = named(found.shifts, "net").metrics["auc"]
+    assert own.external.value is None
+    assert "all 90 clips have class 3" in own.external.reason
+
+
 def test_grades_ask_for_each_grade_or_worse_and_names_for_each_name(measured):
     asked = [own.question for own in measured.decisions]
     assert asked == ["severity 1, 2 or 3", "severity 2 or 3", "severity 3"]
