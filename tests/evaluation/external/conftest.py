@@ -4,6 +4,7 @@ import pytest
 
 from lus_ray.evaluation import external
 from tests.evaluation.external.external_run import write_external
+from tests.evaluation.run_folders import compute
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +15,9 @@ def folders(tmp_path_factory):
 @pytest.fixture(scope="session")
 def measured(folders):
     return external.measure(*folders, num_draws=60)
+
+
+@pytest.fixture(scope="session")
+def reports(folders):
+    """The reports of the run and of the evaluation."""
+    return [compute(out, num_draws=60) for out in folders]

@@ -24,15 +24,15 @@ OVERCONFIDENCE = 0.5
 """Probabilities are calibrated before they are sharpened to this temperature."""
 
 
-def write_external(tmp, *, num_clips=12, entries=ARMS, facts=None, lacking=(), **settings):
-    """Folders of a run and of its evaluation, both of folds 0 and 1."""
+def write_external(tmp, *, num_clips=10, entries=ARMS, facts=None, lacking=(), **settings):
+    """Folders of a run and of its evaluation, both of folds 0 and 1; `REFIT` has no cells."""
     run, evaluation = tmp / "run", tmp / "evaluation"
     for out in (run, evaluation):
         write_run(out, entries, metrics=["auc", "accuracy", "micro_f1"], **settings)
     assigned = [Fold(fold.number, (), (), EXTERNAL) for fold in FOLDS]
     plan = {"folds": [asdict(fold) for fold in assigned]}
     (evaluation / "folds.json").write_text(json.dumps(plan))
-    for entry in entries:
+    for entry in (own for own in entries if own is not REFIT):
         for fold in FOLDS[:2]:
             write_splits(run, entry, fold, {"val": fold.val, "test": TEST}, num_clips=num_clips)
             write_splits(
