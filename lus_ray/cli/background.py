@@ -4,55 +4,46 @@ import _thread
 import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Generic, TypeVar
+from typing import TypeVar
 
-T = TypeVar("T")
+Background, Block = TypeVar("Background"), TypeVar("Block")
 
 
-class Background(Generic[T]):
-    """Runs `function` in a thread during a block of the main thread.
+def run_beside(
+    background: Callable[[], Background], block: Callable[[], Block]
+) -> tuple[Background, Block]:
+    """The results of both; `background` runs in a thread, `block` in this one, the main thread.
 
-    An error of the function interrupts the block, as Ctrl-C would, and is raised from it: importing
-    torch takes seconds, after which nobody needs the error of a bad file.
+    An error of `background` interrupts `block`, as Ctrl-C would, and is raised: importing torch
+    takes seconds, after which nobody needs the error of a bad file.
     """
+    results: list[Background] = []
+    failures: list[BaseException] = []
+    lock, is_open = threading.Lock(), [True]
 
-    def __init__(self, function: Callable[[], T]) -> None:
-        self.function = function
-        self.failure: BaseException | None = None
-        self.lock, self.is_open = threading.Lock(), True
-        self.thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> "Background[T]":
-        self.thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:  # fmt: skip
+    def work() -> None:
         try:
-            with self.lock:
-                self.is_open = False
-            time.sleep(0)  # an interrupt on its way arrives here
-        except KeyboardInterrupt:
-            if self.failure is None:
-                raise
-        if self.failure is not None:
-            raise self.failure from None
-
-    def result(self) -> T:
-        """What the function returned, once it has; its error is raised."""
-        self.thread.join()
-        if self.failure is not None:
-            raise self.failure
-        return self.value
-
-    def _run(self) -> None:
-        try:
-            self.value = self.function()
+            results.append(background())
         except BaseException as error:
-            with self.lock:
-                self.failure = error
-                if self.is_open:
+            with lock:
+                failures.append(error)
+                if is_open:
                     _thread.interrupt_main()
+
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        try:
+            thread.start()
+            result = block()
+        finally:
+            with lock:
+                is_open.clear()
+            time.sleep(0)  # an interrupt on its way arrives here
+    except BaseException:
+        if failures:
+            raise failures[0] from None
+        raise
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0], result

@@ -1,17 +1,17 @@
 """`lus predict`: the models of a run, or a server, applied to one clip or to many."""
 
+import importlib
 import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lus_ray.cli.background import Background
+from lus_ray.cli.background import run_beside
 from lus_ray.cli.options import FOLDER, PATH_OR_URI, study_option
 from lus_ray.cli.progress import show_clip_progress
 from lus_ray.errors import InputError, LusError
@@ -107,29 +107,28 @@ def _predict_locally(
             decoded = decoder.decode(file, allow_text=allow_text)
             return decoded, 1e3 * (time.perf_counter() - began)
 
-        with Background(decode) as decoding, _without_pandas():  # a bad file ends the imports
-            pipeline = _load_pipeline(runs)
-        decoded, decode_ms = decoding.result()
+        (decoded, decode_ms), pipeline = run_beside(decode, partial(_load_pipeline, runs))
     return pipeline.predict(decoded, uncertainty=uncertainty, timings_ms={"decode": decode_ms})
-
-
-@contextmanager
-def _without_pandas() -> Iterator[None]:
-    """Hide pandas, which scikit-learn would import for nothing: it takes a second."""
-    if "pandas" in sys.modules:
-        yield
-        return
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # importing it fails
-    try:
-        yield
-    finally:
-        del sys.modules["pandas"]
 
 
 def _load_pipeline(runs: tuple[Path | str, ...]) -> Any:
     from lus_ray.inference.response import LocalPipeline
 
-    return LocalPipeline(_select_models(runs))
+    models = _select_models(runs)
+    if any(model.kind == "expert" for model in models):
+        _import_sklearn()
+    return LocalPipeline(models)
+
+
+def _import_sklearn() -> None:
+    """Import scikit-learn without pandas, which takes a second and serves no expert."""
+    if "pandas" in sys.modules:
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # importing it fails
+    try:
+        importlib.import_module("sklearn.base")
+    finally:
+        del sys.modules["pandas"]
 
 
 def _select_models(runs: tuple[Path | str, ...]) -> Any:
