@@ -28,10 +28,11 @@ def watch(
 
     Needs the folder alone, so it also works after the cluster is gone.
     """
+    reader = _open_reader(folder)
     from lus_ray.monitoring.terminal import show_run
 
     show_run(
-        _open_reader(folder), host=host, port=port, where=where, once=once, as_json=as_json,
+        reader, host=host, port=port, where=where, once=once, as_json=as_json,
         echo=click.echo,
     )  # fmt: skip
 
@@ -53,21 +54,25 @@ def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
     refuse_busy_port(host, port)
     with StartLog(click.echo) as log:
         log.notify(f"starting the service for {folder} ...")
-        from lus_ray.runs import manifest
         from lus_ray.runs.layout import open_for_reading
 
         run = open_for_reading(folder).path
-        manifest.read(run)  # refuse a folder without a run before slow imports
+        from lus_ray.runs import manifest
+
+        manifest.read(run)  # refuse a damaged record before Ray is imported
         # By name: the service imports the package, never the reverse.
         local = importlib.import_module("serve.local")
         local.run(run, host=host, port=port, token=token, notify=log.notify, on_ready=log.stop)
 
 
 def _open_reader(location: Path | str) -> Any:
-    from lus_ray.monitoring.run_state import RunReader
-    from lus_ray.runs.layout import RunFolder
+    from lus_ray.runs.layout import RunFolder, require_record
 
     folder = RunFolder(location, reading=True)
+    if folder.mirror is None:
+        require_record(folder.path)
+    from lus_ray.monitoring.run_state import RunReader  # imports torch
+
     if folder.mirror is None:
         return RunReader(folder.path, max_age_s=1)
     return RunReader(folder.path, refresh=folder.refresh, name=folder.display_name)

@@ -41,18 +41,22 @@ class StudyCommand(click.Command):
 
 
 def _write_study(name: str, size: str, formatter: click.HelpFormatter) -> None:
+    from lus_ray.data.labels import LABELS
     from lus_ray.orchestration.run_options import find_experiment
-    from lus_ray.orchestration.studies import list_studies
+    from lus_ray.orchestration.studies import read_docstring
 
     experiment = find_experiment(name)
     chosen = experiment.at(size)
     formatter.write_usage("lus run", f"{name} [OPTIONS]")
     formatter.write_paragraph()
     with formatter.indentation():
-        _write_lines(list_studies().get(name, experiment.title).splitlines(), formatter)
+        _write_lines(read_docstring(name).splitlines(), formatter)
     with formatter.section("Sizes (--size)"):
         sizes = [size for size in SIZES if size == "full" or size in experiment.sizes]
         formatter.write_dl([(size, _describe_size(experiment, size)) for size in sizes])
+    if experiment.target is not None:
+        with formatter.section("Labels (--label)"):
+            formatter.write_text(f"{', '.join(LABELS)}, or a label of the store's own")
     with formatter.section(f"Arms at size {size} (--arms, {len(chosen.arms)} in all)"):
         _write_lines(group_names([arm.name for arm in chosen.arms]), formatter)
     with formatter.section(
@@ -98,7 +102,7 @@ def _describe_size(experiment: Any, size: str) -> str:
     parts = [f"{len(sized.arms)} arms", f"{number} fold" + "s" * (number > 1)]
     parts += [f"up to {epochs} epochs"] if epochs else []
     parts.append(f"{phantom['patients']} phantom patients" if phantom else "needs --data")
-    return ", ".join(parts) + (", as published" if size == "full" else "")
+    return ", ".join(parts) + (", as published" if size == "full" and experiment.published else "")
 
 
 def _list_settings(arms: Iterable[Any]) -> Iterator[tuple[str, str]]:

@@ -27,6 +27,11 @@ def refuse_unknown(name: str) -> None:
         raise InputError(f"no study {name!r}{suggest(name, known)}; see 'lus run --help'")
 
 
+def read_docstring(name: str) -> str:
+    """What a study says of itself; `name` may be the path of a file."""
+    return _read_docstring(Path(name)) if is_file_name(name) else list_studies()[name]
+
+
 def _read_docstring(file: Path) -> str:
     try:
         return ast.get_docstring(ast.parse(file.read_bytes())) or ""

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lus_ray.errors import InputError, LusError
+from lus_ray.errors import InputError, LusError, StoreError
 from lus_ray.runs.cell import Cell, EpochCallback
 from lus_ray.storage import lease
 from lus_ray.storage.mirror import Mirror
@@ -132,9 +132,19 @@ class RunFolder:
             self.mirror.download(CELLS, without=NOT_READ)
 
 
+def require_record(folder: Path) -> None:
+    """StoreError where a folder has no record of a run; quick, before slow imports."""
+    if not (folder / MANIFEST).is_file():
+        raise StoreError(
+            f"{folder / MANIFEST}: no such file; name a folder that 'lus run ... --out' wrote"
+        )
+
+
 def open_for_reading(location: PathOrUri) -> RunFolder:
     """The run folder, or a fresh copy of the one at a URI; InputError if no run is readable."""
     folder = RunFolder(location, reading=True)
+    if folder.mirror is None:
+        require_record(folder.path)
     if folder.mirror is not None:
         replace(folder.mirror, retry_s=0.0).download(without=NOT_READ)
         if not folder.manifest.is_file():

@@ -71,10 +71,34 @@ def test_help_on_a_study_shows_its_arms_sizes_and_settings(words):
     assert re.search(r"\n  arm\.recipe\.epochs +1(00|2)\n", done.stdout)
 
 
+def test_help_on_the_study_of_any_label_names_labels():
+    done = lus("run", "classify", "--help")
+    assert re.search(
+        r"Labels \(--label\):\n  severity, .*or a label of the store's own", done.stdout
+    )
+
+
 def test_names_are_grouped_by_their_first_and_last_words():
     names = ("a on x, s", "b on x, s", "a on x, t", "b on x, t", "c", "c d", "e")
     lines = list(study_help.group_names(names))
     assert lines == ["{a | b} on x, {s | t}", "c", "c d", "e"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "cats"), ("run", "biomarkers", "--data", "nowhere"), ("watch", "nowhere"),
+        ("run", "biomarkers", "--smoke", "--out", "README.md"), ("report", "nowhere"),
+    ],
+)  # fmt: skip
+def test_what_does_not_exist_is_refused_before_torch_is_imported(words):
+    probe = (
+        f"import sys; from lus_ray.cli import main; main({list(words)}, standalone_mode=False); "
+        "print({'torch', 'ray', 'sklearn'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "set()\n"
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch):
