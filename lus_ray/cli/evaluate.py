@@ -12,6 +12,7 @@ import click
 
 from lus_ray import study_files
 from lus_ray.cli.options import FOLDER, PATH_OR_URI, refuse_unwritable, study_option
+from lus_ray.cli.output import echo_result
 from lus_ray.errors import InputError
 
 
@@ -40,7 +41,7 @@ def evaluate(
         refuse_unwritable(out, "--out")
     result = evaluate_store(run, data, out, arms=arms, conditions=conditions, as_json=as_json)
     if not as_json:
-        click.echo(f"report: {result.out / 'report.html'}")
+        echo_result(f"report: {result.out / 'report.html'}")
 
 
 def evaluate_store(
@@ -48,14 +49,20 @@ def evaluate_store(
     conditions: tuple[str, ...] = (), as_json: bool = False, quiet: bool = False,
 ) -> Any:  # fmt: skip
     """Evaluate with progress on stderr; prints the report unless `quiet`."""
+    from lus_ray.data.store import require_shards
+    from lus_ray.runs.layout import require_record
+
     where = parse_conditions(conditions)
+    if isinstance(run, Path):
+        require_record(run)
+    require_shards(data)
     click.echo(f"evaluating {run} on {data} ...", err=True)  # before slow imports
     from lus_ray.external_validation import evaluate as evaluate_run
 
     def show(report: Any) -> None:
         if not quiet:
             text = report.json() if as_json else report.text(colour=sys.stdout.isatty())
-            click.echo(text)
+            echo_result(text)
 
     with show_models() as progress:
         return evaluate_run(

@@ -81,4 +81,4 @@ def test_ingest_gives_the_store(tmp_path):
     assert len(store) == 2
     assert "2 clips" in lus.check(store).text()
     with pytest.raises(SourceError, match="did you mean 'phantom'"):
-        lus.ingest("fantom", None, tmp_path / "other")
+        lus.ingest("phantoms", None, tmp_path / "other")

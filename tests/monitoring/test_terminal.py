@@ -109,7 +109,7 @@ def test_the_command_prints_the_grid_once_as_text_or_json(out):
 def test_a_folder_without_a_run_ends_with_one_line(tmp_path):
     done = CliRunner().invoke(main, ["watch", str(tmp_path)])
     assert (done.exit_code, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
-    assert "no experiment.json here" in done.stderr
+    assert "experiment.json: no such file; name a folder that" in done.stderr
 
 
 @pytest.mark.slow

@@ -141,9 +141,9 @@ def test_one_patient_in_several_spellings_ends_in_one_group(own, tmp_path):
 @pytest.mark.parametrize(
     ("source", "options", "reason"),
     [
-        ("nonsense", {}, "no source 'nonsense'; .* covid_blues, dicom, folder, phantom, pocovid"),
+        ("nonsense", {}, "no source 'nonsense'; known: 'covid_blues', 'dicom', 'folder', 'ph"),
         ("coco", {}, "no source 'coco'"),
-        ("folder", {"label": "x.csv"}, "no option 'label'; its options: labels"),
+        ("folder", {"label": "x.csv"}, "no option --label; did you mean '--labels'"),
         ("folder", {}, "no such folder"),
     ],
 )
