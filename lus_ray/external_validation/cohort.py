@@ -176,7 +176,7 @@ def _select_arms(
         if any(cell_rows.is_wanted(arm, row) for row in rows):
             kept.append(arm)
         else:
-            notes.append(f"{arm.name}: no clip has {_describe_rows(arm)}")
+            notes.append(f"arm {arm.name!r}: no clip has {_describe_rows(arm)}")
     if not kept:
         known = ", ".join(map(label_name, labels)) or "nothing"
         raise InputError(

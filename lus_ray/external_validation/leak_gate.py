@@ -65,7 +65,11 @@ def read_known_clips(run: Path, record: RunRecord) -> KnownClips:
     near = f"near copies of {num_signed} of these clips"
     if not num_signed:
         where = record.data_path or "an unknown place"
-        why = f"the run's store is no longer at {where}" if signatures is None else "no signatures"
+        why = (
+            f"the run's store is no longer at {where}"
+            if signatures is None
+            else "phantoms have no signatures"
+        )
         near = f"near copies could not be compared ({why})"
     text = f"names and pixels of {described}; {near}"
     return KnownClips(pa.Table.from_pylist(rows, schema=schema), frozenset(patients), text)

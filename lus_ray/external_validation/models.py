@@ -97,11 +97,13 @@ def find_models(
                 _fingerprint(arm, cell, source),
             )
         if not cells:
-            notes.append(f"{arm.name}: no finished cell")
+            notes.append(f"arm {arm.name!r}: no finished cell")
         elif lacking:
-            notes.append(f"{arm.name}: no model of {', '.join(lacking)}")
+            notes.append(f"arm {arm.name!r}: no model of {', '.join(lacking)}")
         elif arm.crossfit:
-            notes.append(f"{arm.name}: no model of its own, has the predictions of {arm.reads}")
+            notes.append(
+                f"arm {arm.name!r}: no model of its own, has the predictions of {arm.reads}"
+            )
     return list(models.values()), notes
 
 

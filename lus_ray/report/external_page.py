@@ -135,7 +135,7 @@ def _finding(contents: ReportContents, external: ExternalResults) -> str:
             f"for {label_name(label)}, {best.name} has {metric_names.name(metric, label)} "
             f"{formatting.percent_text(shift.internal.value)} % on the run's own test patients "
             f"and {formatting.percent_text(shift.external.value)} % here "
-            f"({100 * (shift.difference.value or 0):+.1f} {limits} points)"
+            f"({f'{100 * (shift.difference.value or 0):+.1f} {limits}'.strip()} points)"
         )
     return formatting.sentence("; ".join(parts)) if parts else "No arm has a score on both sides."
 

@@ -73,7 +73,9 @@ def test_a_cross_fitted_arm_passes_on_the_predictions_that_its_readers_get(evalu
     assert {c: r["outputs"] for c, r in rows.items()} == {
         c: r["outputs"] for c, r in source.items()
     }
-    assert "note: cross-fitted: no model of its own, has the predictions of biomarkers" in lines
+    assert (
+        "note: arm 'cross-fitted': no model of its own, has the predictions of biomarkers" in lines
+    )
     assert len(table_of(out / "labels", "tree, cross-fitted")[1]) == 6
 
 
@@ -94,4 +96,4 @@ def test_arms_that_others_read_are_needed_and_cells_without_a_checkpoint_are_nam
     checkpoint_of(labels_run, "biomarkers").rename(labels_run / "moved")
     models, notes = find_models(RunFolder(labels_run), RunFolder(labels_run / "out"), needed)
     assert not models
-    assert notes == [f"{arm.name}: no model of fold0" for arm in needed]
+    assert notes == [f"arm {arm.name!r}: no model of fold0" for arm in needed]
