@@ -25,8 +25,8 @@ class StudyCommand(click.Command):
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         given, _, _ = self.make_parser(ctx).parse_args(list(ctx.meta["words"]))
         if isinstance(name := given.get("experiment"), str):
-            size = given.get("size") if given.get("size") in SIZES else "full"
-            _write_study(name, "smoke" if given.get("smoke") is True else size, formatter)
+            size = "smoke" if given.get("smoke") is True else str(given.get("size"))
+            _write_study(name, size if size in SIZES else "full", formatter)
         else:
             super().format_help(ctx, formatter)
 

@@ -34,6 +34,12 @@ def small(tmp_path):
     return tmp_path
 
 
+def test_what_a_killed_ingest_left_is_named(small):
+    assert not any("was killed" in line for line in check_store(small).suggestions)
+    (small / ".writing-x").mkdir()
+    assert any("was killed" in line for line in check_store(small).suggestions)
+
+
 def test_counts_are_of_clips_and_of_patients(small):
     check = check_store(small)
     assert (check.num_clips, check.num_patients, check.num_groups, check.num_frames) == (
