@@ -131,7 +131,7 @@ def test_without_a_gpu_it_is_skipped_with_a_line():
 
 
 def test_an_unknown_benchmark_is_refused():
-    with pytest.raises(InputError, match="no benchmark 'speed'; use reads, clips"):
+    with pytest.raises(InputError, match="no benchmark 'speed'; the nearest of"):
         bench.run(["speed"])
 
 

@@ -55,8 +55,8 @@ def test_an_invalid_setting_is_named(settings, message):
         ("epochs=0", "epochs is 0"),
         ("lr=NaN", "lr is nan"),
         ("milestones=[2, 0]", "milestones[1] is 0"),
-        ("colour=blue", "--set arm.recipe.colour=blue: a recipe has ['batch', 'copies', "),
-        ("augment=null", "--set arm.recipe.augment=null: a recipe has ['batch', 'copies', "),
+        ("colour=blue", "--set arm.recipe.colour=blue: a recipe has no 'colour'; the nearest"),
+        ("augment=null", "--set arm.recipe.augment=null: a recipe has no 'augment'; the near"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
