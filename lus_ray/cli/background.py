@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-Background, Block = TypeVar("Background"), TypeVar("Block")
+Background = TypeVar("Background")
+Block = TypeVar("Block")
 
 
 def run_beside(

@@ -1,8 +1,6 @@
 """`lus predict`: the models of a run, or a server, applied to one clip or to many."""
 
-import importlib
 import json
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -114,21 +112,7 @@ def _predict_locally(
 def _load_pipeline(runs: tuple[Path | str, ...]) -> Any:
     from lus_ray.inference.response import LocalPipeline
 
-    models = _select_models(runs)
-    if any(model.kind == "expert" for model in models):
-        _import_sklearn()
-    return LocalPipeline(models)
-
-
-def _import_sklearn() -> None:
-    """Import scikit-learn without pandas, which takes a second and serves no expert."""
-    if "pandas" in sys.modules:
-        return
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # importing it fails
-    try:
-        importlib.import_module("sklearn.base")
-    finally:
-        del sys.modules["pandas"]
+    return LocalPipeline(_select_models(runs))
 
 
 def _select_models(runs: tuple[Path | str, ...]) -> Any:
