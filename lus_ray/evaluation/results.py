@@ -226,7 +226,7 @@ def _examples(rows: pa.Table, about: PredictionInfo) -> dict[str, Any]:
         )
         classification.check_arrays(target, probability)
     else:
-        target, probability = _clip_arrays(annotated, multilabel=about.multilabel)
+        target, probability = _clip_arrays(annotated, about)
     return {
         "multilabel": about.multilabel,
         "clips": tuple(clips),
@@ -269,13 +269,14 @@ def _by_clip(rows: pa.Table, column: str) -> Iterator[tuple[str, Any]]:
 
 
 def _clip_arrays(
-    rows: pa.Table, *, multilabel: bool
+    rows: pa.Table, about: PredictionInfo
 ) -> tuple[np.ndarray, Float[np.ndarray, "N K"]]:
     target = np.array(rows["target"].to_pylist(), np.int64)
     probability = np.array(rows["probability"].to_pylist(), np.float64)
     if not len(rows):
-        return target, probability.reshape(0, 0)
-    if not multilabel:
+        empty = np.zeros((0, len(about.classes)))
+        return empty.astype(np.int64) if about.multilabel else target, empty
+    if not about.multilabel:
         classification.check_arrays(target, probability)
     elif target.shape != probability.shape:
         raise ValueError(f"targets {target.shape} for probabilities {probability.shape}")

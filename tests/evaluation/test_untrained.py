@@ -13,7 +13,7 @@ from lus_ray.metrics import classification
 from lus_ray.report import compose, rendering, terminal
 from lus_ray.report.blocks import Document
 from tests.evaluation.mask_run import DENSE, write_mask_cell
-from tests.evaluation.run_folders import SEVERITY, arm, compute, write_cell, write_run
+from tests.evaluation.run_folders import SEVERITY, TEST, arm, compute, write_cell, write_run
 
 ONE, TWO = arm("one", baseline=True), arm("two", recipe={"epochs": 3})
 SIGNS = arm("signs", label="biomarkers")
@@ -48,6 +48,15 @@ def test_a_class_in_no_training_side_is_named_and_has_no_score(never):
     for render in (terminal.render, rendering.render_markdown):
         assert sentence in " ".join(render(document).split())
     assert "NaN" not in schema.to_json(never.contents)
+
+
+def test_a_sign_whose_test_clips_nobody_judged_is_in_no_test_clip(tmp_path):
+    write_run(tmp_path, [SIGNS])
+    for fold in range(3):
+        unjudged = [None] * len(TEST)
+        write_cell(tmp_path, SIGNS, fold, num_clips=1, target=unjudged, trained=BIOMARKERS[1:])
+    (entry,) = compute(tmp_path).contents.untrained
+    assert (entry.name, entry.folds, entry.num_tested) == (BIOMARKERS[0], (0, 1, 2), 0)
 
 
 def test_averages_leave_the_class_out_and_accuracy_counts_its_clips(never, tmp_path):
