@@ -116,7 +116,7 @@ class PredictionFile:
         """The finished table of an earlier command, then the parts in order."""
         if self.out.exists():
             yield _read_table(self.out)
-        for path in sorted(_parts(self.out).glob("part-*.parquet")):
+        for path in _list_parts(self.out):
             yield files.open_parquet(path).read()
 
 
@@ -141,7 +141,8 @@ def open_predictions(
     with lease.hold_folder(_parts(out)):
         files.write_text(_about(out), json.dumps({**about, "cards": cards}, indent=1) + "\n")
         file = PredictionFile(out)
-        file.num_parts = len(list(_parts(out).glob("part-*.parquet")))
+        if parts := _list_parts(out):
+            file.num_parts = 1 + int(parts[-1].stem.removeprefix("part-"))
         try:
             yield file
         except BaseException:
@@ -173,7 +174,9 @@ def _read_table(path: Path) -> pa.Table:
     try:
         names = csv.open_csv(path, parse_options=parsing).schema.names
         types = {name: column_type(name) for name in names}
-        options = csv.ConvertOptions(column_types=types, strings_can_be_null=True)
+        options = csv.ConvertOptions(
+            column_types=types, strings_can_be_null=True, null_values=[""]
+        )  # a class or a patient may be named "NA"
         return csv.read_csv(path, parse_options=parsing, convert_options=options)
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"--out {path}: damaged ({error}); remove it and run again") from error
@@ -189,3 +192,8 @@ def _about(out: Path) -> Path:
 
 def _parts(out: Path) -> Path:
     return out.with_name(f"{out.name}.parts")
+
+
+def _list_parts(out: Path) -> list[Path]:
+    """Parts in the order in which they were written; the first are missing after a kill."""
+    return sorted(_parts(out).glob("part-*.parquet"))

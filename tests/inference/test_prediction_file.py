@@ -56,6 +56,14 @@ def test_csv_and_parquet_hold_the_same_table(tmp_path):
     assert tables[0]["patient"].to_pylist() == ["007"] * 3
 
 
+def test_a_csv_keeps_names_that_look_like_missing_values(tmp_path):
+    clips = [ClipInput(name, "NaN") for name in ("NA", "null", "nan")]
+    write(tmp_path / "p.csv", clips)
+    table = prediction_file._read_table(tmp_path / "p.csv")
+    assert table["clip"].to_pylist() == ["NA", "null", "nan"]
+    assert write(tmp_path / "p.csv", clips)[0] == []
+
+
 @pytest.mark.parametrize("suffix", prediction_file.SUFFIXES)
 def test_the_same_command_again_predicts_only_what_is_missing(tmp_path, suffix):
     out = tmp_path / f"p{suffix}"
@@ -74,6 +82,22 @@ def test_rows_of_an_interrupted_command_stay(tmp_path):
         file.add(make_row(CLIPS[0]))
         raise KeyboardInterrupt
     assert write(out, CLIPS)[0] == ["a.mp4", "b.mp4"]
+
+
+def test_parts_that_a_killed_cleanup_left_do_not_replace_later_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(prediction_file, "CHUNK_ROWS", 1)
+    out = tmp_path / "p.csv"
+    with suppress(KeyboardInterrupt), open_predictions(out, [MODEL], OPTIONS) as file:
+        for item in CLIPS:
+            file.add(make_row(item))
+        file.finish(CLIPS)
+        raise KeyboardInterrupt
+    for number in (0, 1):
+        (tmp_path / "p.csv.parts" / f"part-{number:06d}.parquet").unlink()
+    changed = [*CLIPS[:2], replace(CLIPS[2], state="other bytes")]
+    missing, table = write(out, changed)
+    assert missing == ["b.mp4"]
+    assert table["state"].to_pylist() == [item.state for item in changed]
 
 
 WRITER = """
