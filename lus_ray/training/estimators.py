@@ -70,13 +70,33 @@ def load(path: Path) -> Any:
 
 @functools.cache
 def import_skops() -> ModuleType:
-    """`skops.io`, which trusts plain values and arrays alone in this process.
+    """`skops.io`; unless it was imported before, a copy of our own that trusts plain values alone.
 
     Why: to list what else it trusts, skops imports all of scikit-learn and searches every loaded
-    module for functions, which takes longer than everything else that a prediction needs.
+    module for functions, which takes longer than everything else that a prediction needs. Other
+    users of skops in this process import it with its own lists.
     """
     if "skops.io" in sys.modules:
         return importlib.import_module("skops.io")
+    imported_before = _forget_skops()
+    sys.modules[LISTS] = _list_plain_types()
+    try:
+        return importlib.import_module("skops.io")
+    except ImportError:  # another version of skops, with other lists
+        _forget_skops()
+        return importlib.import_module("skops.io")
+    finally:
+        _forget_skops()
+        sys.modules.update(imported_before)
+
+
+def _forget_skops() -> dict[str, ModuleType]:
+    names = [name for name in sys.modules if name.partition(".")[0] == "skops"]
+    return {name: sys.modules.pop(name) for name in names}
+
+
+def _list_plain_types() -> ModuleType:
+    """What stands for the lists of skops: types of plain values and arrays."""
     lists: Any = ModuleType(LISTS)
     for name in NAMES:
         setattr(lists, name, [])
@@ -84,13 +104,7 @@ def import_skops() -> ModuleType:
     lists.NUMPY_DTYPE_TYPE_NAMES = sorted(f"numpy.{kind.__name__}" for kind in kinds)
     lists.PRIMITIVE_TYPE_NAMES = [f"builtins.{kind}" for kind in ("int", "float", "str", "bool")]
     lists.CONTAINER_TYPE_NAMES = [f"builtins.{kind}" for kind in ("list", "set", "map", "tuple")]
-    sys.modules[LISTS] = lists
-    try:
-        return importlib.import_module("skops.io")
-    except ImportError:  # another version of skops, with other lists
-        for name in [name for name in sys.modules if name.partition(".")[0] == "skops"]:
-            del sys.modules[name]
-        return importlib.import_module("skops.io")
+    return lists
 
 
 def _list_estimators() -> set[str]:

@@ -5,9 +5,9 @@ from functools import partial
 
 import numpy as np
 import pytest
-import skops.io
 import torch
 from safetensors.torch import save_file
+from sklearn.dummy import DummyClassifier
 from sklearn.gaussian_process import GaussianProcessClassifier
 
 from lus_ray import nets, tasks
@@ -18,7 +18,7 @@ from lus_ray.nets import TSM, FrameCNN, RegSTN, Uninorm
 from lus_ray.predictor import Predictor, predict
 from lus_ray.tasks.losses import WIDE_GAP
 from lus_ray.tasks.sklearn_expert import EXPERTS, PLAIN
-from lus_ray.training import checkpoint, description
+from lus_ray.training import checkpoint, description, estimators
 
 CLIP = View(num_frames=4, height=16, width=16, num_samples=2)
 FRAME = View(num_frames=1, height=40, width=60, num_samples=0, bicubic=True)
@@ -265,9 +265,19 @@ def test_an_estimator_of_an_untrusted_type_is_refused(tmp_path):
     expert.fit_rows(rows(), [], seed=0)
     save(tmp_path / "c", factory, expert)
     untrusted = GaussianProcessClassifier().fit(np.eye(4), [0, 1, 0, 1])
-    skops.io.dump(untrusted, tmp_path / "c" / "expert.skops")
+    estimators.dump(untrusted, tmp_path / "c" / "expert.skops")
     with pytest.raises(CheckpointError, match="not trusted"):
         checkpoint.load(tmp_path / "c")
+
+
+@pytest.mark.slow
+def test_other_users_of_skops_keep_the_types_that_it_trusts():
+    private = estimators.import_skops()
+    import skops.io
+
+    data = skops.io.dumps(DummyClassifier())
+    assert skops.io.get_untrusted_types(data=data) == []
+    assert private.get_untrusted_types(data=data) == ["sklearn.dummy.DummyClassifier"]
 
 
 def test_only_arguments_with_a_json_form_are_described():
