@@ -93,7 +93,8 @@ class KFold(_Named):
         folds = []
         tests = split_groups(index, _equal(self.k), seed=seed, stratify=self.stratify)
         for number, test in enumerate(tests):
-            rest = index.filter(pa.array([p not in test for p in index["patient"].to_pylist()]))
+            tested = set(test)
+            rest = index.filter(pa.array([p not in tested for p in index["patient"].to_pylist()]))
             shares = _equal(min(self.one_in, len(set(rest["group"].to_pylist()))))
             parts = list(split_groups(rest, shares, seed=seed, stratify=self.stratify))
             val = parts.pop(number % len(parts))  # the rest of several folds may have equal hashes
