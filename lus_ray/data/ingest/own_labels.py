@@ -37,9 +37,15 @@ def parse_classes(texts: Sequence[str]) -> dict[str, Label]:
     for text in texts:
         name, _, listed = (part.strip() for part in text.partition("="))
         ordered = "<" in listed
-        classes = tuple(part.strip() for part in listed.split("<" if ordered else ","))
-        if not name or not all(classes) or len(classes) < 2 or (ordered and "," in listed):
+        parts = [part.strip() for part in listed.split("<" if ordered else ",")]
+        if not name or not all(parts) or len(parts) < 2 or (ordered and "," in listed):
             raise SourceError(f"--classes {text!r}: {USAGE}")
+        classes = tuple(own for part in parts if (own := parse_class(part)) is not None)
+        if len(classes) < len(parts):
+            unknown = next(part for part in parts if parse_class(part) is None)
+            raise SourceError(
+                f"--classes {text!r}: {unknown!r} means not known and is no class; leave it out"
+            )
         if twice := [value for value, times in Counter(classes).items() if times > 1]:
             raise SourceError(f"--classes {text!r}: {twice[0]!r} is listed twice; list it once")
         if name in labels:
@@ -81,8 +87,13 @@ def find_label(name: str, rows: Sequence[TableRow], given: Label | None = None) 
 
 
 def read_class(row: TableRow, name: str) -> str | None:
-    """The class in a cell; a whole number is written without sign, zeros or a point."""
-    text = " ".join(row.cells[name].split())
+    """The class in a cell, or None where it is not known."""
+    return parse_class(row.cells[name])
+
+
+def parse_class(text: str) -> str | None:
+    """The class that a text names; a whole number is written without sign, zeros or a point."""
+    text = " ".join(text.split())
     if not text or (text.casefold() in NO_NAMES and text.casefold() != "none"):
         return None
     number = re.sub(r"\.0*$", "", text)

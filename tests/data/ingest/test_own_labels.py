@@ -61,6 +61,8 @@ def test_classes_that_differ_in_case_and_built_in_labels_are_refused(values, nam
 def test_classes_come_in_the_order_that_is_given_and_others_are_refused():
     given = own_labels.parse_classes(("grade=mild<severe< very severe", "view = b, a"))
     assert given["view"] == Label("view", ("b", "a"))
+    numbers = own_labels.parse_classes(("stage=02<01",))["stage"]
+    assert own_labels.find_label("stage", column("1", "02.0", name="stage"), numbers) == numbers
     rows = column("severe", "")  # too few rows without --classes
     assert own_labels.find_label("grade", rows, given["grade"]).classes[2] == "very severe"
     with pytest.raises(SourceError, match="row 2: 'grade' is 'sever'; did you mean 'severe'"):
@@ -75,6 +77,8 @@ def test_classes_come_in_the_order_that_is_given_and_others_are_refused():
         (("=a<b",), "write NAME=A<B<C"),
         (("grade=a<b,c",), "write NAME=A<B<C"),
         (("grade=a<b<a",), "'a' is listed twice"),
+        (("grade=01<1.0",), "'1' is listed twice"),
+        (("view=good,unknown",), "'unknown' means not known"),
         (("g=a,b", "g=a<b"), "'g' is given twice"),
     ],
 )
