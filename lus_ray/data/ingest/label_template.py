@@ -27,9 +27,8 @@ WRITTEN = (
 )  # fmt: skip
 """Columns of a new table; the others may be added."""
 
-GUIDE_TEXT = """\
-The columns of {table}
-
+FIRST_LINE = f"The columns of {TABLE}\n"
+GUIDE_TEXT = """
 One row is one clip: a video, or a still image. Delete the rows of files that are no clips, as masks
 are. Save the table as CSV, UTF-8, separated by commas. An empty cell means "not known": leave out
 what you do not know, and delete columns that you do not need. Names of people do not belong here.
@@ -87,8 +86,8 @@ def write_template(root: Path, *, patient_folders: bool = False) -> LabelTemplat
     """Write the table and the guide for every image and video below a folder.
 
     Raises:
-        InputError: the table exists, or cannot be written; or, with `patient_folders`, a file lies
-            in no folder below `root`.
+        InputError: the table or another file of the guide's name exists, or they cannot be
+            written; or, with `patient_folders`, a file lies in no folder below `root`.
         SourceError: there is no such folder, or it holds no image and no video.
     """
     if not root.is_dir():
@@ -96,6 +95,9 @@ def write_template(root: Path, *, patient_folders: bool = False) -> LabelTemplat
     table = root / TABLE
     if table.exists():
         raise InputError(f"{table}: exists and is not overwritten; move it away for a new one")
+    guide = root / GUIDE
+    if guide.exists() and not guide.read_text(errors="replace").startswith(FIRST_LINE):
+        raise InputError(f"{guide}: exists and is no guide of lus; move it away for a new one")
     names = [path.relative_to(root).as_posix() for path in list_files(root) if _is_clip(path)]
     listed = [name for name in names if _can_be_listed(name)]
     if not listed:
@@ -112,7 +114,7 @@ def write_template(root: Path, *, patient_folders: bool = False) -> LabelTemplat
     for name, folder in zip(listed, folders, strict=True):
         rows.writerow([name, folder if patient_folders else "", *[""] * (len(WRITTEN) - 2)])
     try:
-        write_text(root / GUIDE, describe_columns())
+        write_text(guide, describe_columns())
         # Without the mark, spreadsheets read names with accents wrongly.
         write_text(table, ("" if text.getvalue().isascii() else "\ufeff") + text.getvalue())
     except OSError as error:
@@ -134,8 +136,8 @@ def describe_columns() -> str:
         for name, text in COLUMNS.items()
     )
     biomarkers = "\n".join(f"  {name}" for name in BIOMARKERS)
-    return GUIDE_TEXT.format(
-        table=TABLE, known=known, biomarkers=biomarkers, most=own_labels.MOST_CLASSES,
+    return FIRST_LINE + GUIDE_TEXT.format(
+        known=known, biomarkers=biomarkers, most=own_labels.MOST_CLASSES,
         longest=own_labels.LONGEST, least=own_labels.LEAST_CLIPS,
     )  # fmt: skip
 

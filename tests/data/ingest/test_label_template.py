@@ -51,6 +51,14 @@ def test_a_table_is_never_overwritten(root):
     assert not (root / "labels.txt").exists()
 
 
+def test_another_text_of_the_name_of_the_guide_is_not_overwritten(root):
+    (root / "labels.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"labels\.txt: exists and is no guide"):
+        write_template(root)
+    assert (root / "labels.txt").read_text() == "mine"
+    assert not (root / "labels.csv").exists()
+
+
 def test_a_folder_without_clips_is_refused_and_a_name_that_no_cell_holds_is_named(root, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="no image and no video"):
