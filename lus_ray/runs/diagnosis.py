@@ -29,8 +29,11 @@ OTHER_NAMES = dict(
 
 
 def fit_to_store(experiment: Experiment, index: pa.Table) -> tuple[Experiment, tuple[str, ...]]:
-    """The experiment with the diagnosis that the clips can have, and notes on it."""
-    if all(arm.label != DIAGNOSIS.name for arm in experiment.arms):
+    """The experiment with the diagnosis that the clips can have, and notes on it.
+
+    A study of any one label has the classes that it was made with.
+    """
+    if experiment.target is not None or all(a.label != DIAGNOSIS.name for a in experiment.arms):
         return experiment, ()
     rows = to_rows(index.select(["clip", "disease", "etiology"]))
     if not any(row["etiology"] for row in rows):

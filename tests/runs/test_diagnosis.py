@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from experiments import biomarkers, reverse_transfer
+from experiments import biomarkers, classify, reverse_transfer
 from lus_ray.clip import DISEASES
 from lus_ray.data.labels import DIAGNOSIS, PNEUMONIA_DIAGNOSIS
 from lus_ray.runs.diagnosis import fit_to_store
@@ -46,3 +46,8 @@ def test_a_store_without_any_etiology_keeps_every_other_lung_disease_under_its_n
 def test_a_study_without_a_diagnosis_stays_as_it_is():
     fitted, notes = fit_to_store(biomarkers.EXPERIMENT, store(*DISEASES))
     assert (fitted, notes) == (biomarkers.EXPERIMENT, ())
+
+
+def test_a_study_of_one_label_keeps_the_classes_that_it_was_made_with():
+    study = classify.make(DIAGNOSIS)
+    assert fit_to_store(study, store(*DISEASES, etiology="viral")) == (study, ())
