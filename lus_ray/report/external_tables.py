@@ -77,9 +77,12 @@ def _shifts(results: ExternalResults, labels: Sequence[str]) -> Iterable[Block]:
         if not any(arm.num_external for arm in arms):
             yield Paragraph(f"No external clip is annotated with {label_name(label)}.")
             continue
+        metrics = list(dict.fromkeys(m for arm in arms for m in arm.metrics))
+        if not metrics:
+            yield Paragraph(f"No arm has a score of {label_name(label)} on both sides.")
+            continue
         main = [arm for arm in arms if arm.name in results.main[label]]
         yield shift_table(f"external {label}", main, label, [metric], brief=4)
-        metrics = list(dict.fromkeys(m for arm in arms for m in arm.metrics))
         everything = shift_table(f"external all {label}", arms, label, metrics)
         yield Details(
             f"All metrics of {count(len(arms), 'arm')}, {label_name(label)}", (everything,)

@@ -127,3 +127,9 @@ def test_the_sections_are_written_in_every_format(sections, tmp_path):
     lines = (tmp_path / "external_severity.csv").read_text().splitlines()
     assert lines[0].startswith("Arm,Internal,Internal low,Internal high,External,")
     assert len(lines) == 3
+
+
+def test_a_label_without_a_score_on_both_sides_is_named(measured):
+    shifts = tuple(replace(own, metrics={}) for own in measured.shifts)
+    (first, *_) = external_tables.sections(replace(measured, shifts=shifts))
+    assert first.blocks[0].text == "No arm has a score of severity on both sides."

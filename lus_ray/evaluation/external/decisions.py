@@ -14,7 +14,7 @@ from lus_ray.evaluation.external.estimates import Cells, Resampling
 from lus_ray.evaluation.external.schema import ArmBenefit, DecisionCurve
 from lus_ray.evaluation.results import CellResult
 from lus_ray.metrics import classification, decision_curve
-from lus_ray.metrics.bootstrap import LEVEL
+from lus_ray.metrics.bootstrap import LEVEL, MIN_RESAMPLED
 from lus_ray.metrics.decision_curve import DecisionCounts
 
 DIGITS = 5
@@ -88,8 +88,8 @@ def _benefit(name: str, counts: Sequence[DecisionCounts], sampling: Resampling) 
     drawn = np.mean([own.net_benefit(sampling.weigh(own.patients)) for own in counts], axis=0)
     tails = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     nothing = np.full_like(value, np.nan)
-    low, high = (nothing, nothing)
-    if len(counts[0].patients) > 1:
+    low, high = nothing, nothing
+    if len(counts[0].patients) >= MIN_RESAMPLED:
         low, high = np.quantile(drawn, tails, axis=0)
     return ArmBenefit(name=name, value=_rounded(value), low=_rounded(low), high=_rounded(high))
 

@@ -8,6 +8,7 @@ from lus_ray.evaluation import external, results
 from lus_ray.evaluation.external import EXTERNAL, decisions, validation
 from lus_ray.metrics.calibration import log_loss
 from tests.evaluation.diagnosis_run import write_diagnosis_run
+from tests.evaluation.external import external_run
 from tests.evaluation.external.external_run import NET, PRIOR, write_external
 from tests.evaluation.frame_run import write_frame_run
 from tests.evaluation.mask_run import write_mask_run
@@ -118,6 +119,13 @@ def test_a_decision_curve_starts_at_the_prevalence_for_every_arm(measured):
         for own in curve.arms:
             assert own.low[0] <= own.value[0] <= own.high[0]
             assert own.value[0] == pytest.approx(share, abs=0.02)
+
+
+def test_three_patients_are_too_few_for_any_interval(tmp_path, monkeypatch):
+    monkeypatch.setattr(external_run, "EXTERNAL", external_run.EXTERNAL[:3])
+    found = external.measure(*write_external(tmp_path, entries=[NET], num_clips=1), num_draws=5)
+    assert {low for curve in found.decisions for low in curve.arms[0].low} == {None}
+    assert named(found.calibration, "net").external.before.brier.interval == (None, None)
 
 
 def test_the_run_and_not_the_external_clips_chooses_the_main_arms(reports, measured):
