@@ -8,16 +8,16 @@ from typing import Any
 import pyarrow as pa
 
 from lus_ray.clip import Row, to_rows
-from lus_ray.data import masks
 from lus_ray.data.duplicates.overlap import LeftOut
-from lus_ray.data.labels import class_index, label_name
+from lus_ray.data.labels import label_name
 from lus_ray.errors import InputError
 from lus_ray.external_validation.leak_gate import KnownClips
 from lus_ray.runs import cell_rows, cohort, supervision
 from lus_ray.runs.manifest import ArmRecord, RunRecord
+from lus_ray.runs.selection import LOCATION
+from lus_ray.runs.trainable import targets_of
 from lus_ray.storage.paths import PathOrUri
 
-LOCATION = ("shard", "row_group", "row")
 MAX_NAMED = 3
 """Patients that a refusal names."""
 
@@ -73,7 +73,7 @@ def select(
     if record.frames_with:
         index, skipped = cohort.select_frames(record.experiment, record.frames_with, index, data)
         notes += skipped
-    rows = to_rows(index.drop_columns([*LOCATION, "signature"]))
+    rows = to_rows(index.drop_columns(list(LOCATION)))
     rows, about_classes = _drop_unknown_classes(rows, classes)
     scored, about_labels = _select_arms(record, rows, arms, classes, data)
     notes += [*about_classes, *about_labels]
@@ -160,7 +160,7 @@ def _select_arms(
     """The arms with an annotated label, in the order of the run, and notes on the others."""
     labels = dict.fromkeys(arm.label for arm in arms if arm.label)
     number = {
-        label: sum(_is_annotated(label, row, classes.get(label, ())) for row in rows)
+        label: sum(bool(targets_of(label, row, classes.get(label, ()))) for row in rows)
         for label in labels
     }
     notes = []
@@ -184,16 +184,6 @@ def _select_arms(
             "clips, or predict them with 'lus predict'"
         )
     return tuple(kept), notes
-
-
-def _is_annotated(label: str, row: Row, classes: Sequence[str]) -> bool:
-    scheme = label.removesuffix(" masks")
-    if scheme != label:
-        given = row["mask_scheme"]
-        return given == scheme or (given, scheme) in masks.DERIVED
-    if label in ("biomarkers", "frame_severity"):
-        return row[label] is not None
-    return class_index(label, row, classes) is not None
 
 
 def _describe_rows(arm: ArmRecord) -> str:
