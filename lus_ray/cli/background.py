@@ -16,7 +16,7 @@ def run_beside(
     """The results of both; `background` runs in a thread, `block` in this one, the main thread.
 
     An error of `background` interrupts `block`, as Ctrl-C would, and is raised: importing torch
-    takes seconds, after which nobody needs the error of a bad file.
+    takes seconds, after which nobody needs the error of a bad file. It goes before one of `block`.
     """
     results: list[Background] = []
     failures: list[BaseException] = []
@@ -40,7 +40,9 @@ def run_beside(
             with lock:
                 is_open.clear()
             time.sleep(0)  # an interrupt on its way arrives here
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, Exception):  # of two errors, always the same one
+            thread.join()
         if failures:
             raise failures[0] from None
         raise
