@@ -1,6 +1,7 @@
 """The leak gate between a run and an external store.
 
-Every patient of the run counts, its test patients too: models of other folds trained on them.
+Every patient of the run counts, its test patients too: models of other folds trained on them. So
+do patients of another run whose weights its arms started from.
 """
 
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ def read_known_clips(run: Path, record: RunRecord) -> KnownClips:
     assigned = folds.read(run / layout.FOLDS)
     patients = {p for fold in assigned for split in folds.SPLITS for p in getattr(fold, split)}
     patients |= {patient for patient, _ in known.values()}
+    before = set(record.weights_patients) - patients
     signatures = _read_signatures(run, record)
     rows = [
         {
@@ -72,7 +74,9 @@ def read_known_clips(run: Path, record: RunRecord) -> KnownClips:
         )
         near = f"near copies could not be compared ({why})"
     text = f"names and pixels of {described}; {near}"
-    return KnownClips(pa.Table.from_pylist(rows, schema=schema), frozenset(patients), text)
+    if before:
+        text += f"; names alone of patients who trained its initial weights ({len(before)})"
+    return KnownClips(pa.Table.from_pylist(rows, schema=schema), frozenset(patients | before), text)
 
 
 def _read_signatures(run: Path, record: RunRecord) -> dict[tuple[str, str], bytes] | None:

@@ -90,18 +90,28 @@ def refuse_leaking_weights(
             )
 
 
+def patients_of_weights(experiment: Experiment) -> tuple[str, ...]:
+    """Patients who trained the initial weights of any arm, as far as they are known."""
+    paths = {arm.weights for arm in experiment.arms if arm.weights}
+    return tuple(sorted({name for path in paths for name in trained_patients(Path(path))}))
+
+
 def trained_patients(path: Path) -> set[str]:
     """Patients who trained weights or chose their epoch; where the arm leaks, test patients too."""
     cells = next((folder for folder in path.parents if _is_cells_folder(folder)), None)
     if cells is None:
         return set()
     parts = path.relative_to(cells).parts
-    leaky = {layout.slug(name) for name in leaks(manifest.read(cells.parent))}
+    record = manifest.read(cells.parent)
+    leaky = {layout.slug(name) for name in leaks(record)}
     splits = folds.SPLITS if parts[0] in leaky else ("train", "val")
     assigned = folds.read(cells.parent / layout.FOLDS)
     names = [part.partition("-seed")[0] for part in parts[1:]]
     own = [fold for fold in assigned if f"fold{fold.number}" in names]
-    return {name for fold in own or assigned for split in splits for name in getattr(fold, split)}
+    trained = {
+        name for fold in own or assigned for split in splits for name in getattr(fold, split)
+    }
+    return trained.union(record.weights_patients)
 
 
 def _is_cells_folder(folder: Path) -> bool:

@@ -166,6 +166,8 @@ class RunRecord:
     data_path: str | None = None
     commands: tuple[str, ...] = ()
     evaluation_of: EvaluationRecord | None = None
+    weights_patients: tuple[str, ...] = ()
+    """Patients of other runs who trained the initial weights of arms."""
 
     def arm(self, name: str) -> ArmRecord:
         return next(arm for arm in self.arms if arm.name == name)
@@ -315,6 +317,7 @@ def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
         machine=known.machine,
         arms=(*new.arms, *(arm for arm in known.arms if arm.name not in arms)),
         published={**known.published, **new.published},
+        weights_patients=tuple(sorted({*known.weights_patients, *new.weights_patients})),
         commands=tuple(dict.fromkeys((*known.commands, *new.commands))),
         claims=(*new.claims, *(c for c in known.claims if c.text not in texts)),
         gaps=(*new.gaps, *(gap for gap in known.gaps if gap not in new.gaps)),

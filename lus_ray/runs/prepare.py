@@ -64,6 +64,7 @@ def prepare(
         command=request.command, seeds=request.seeds, skipped_arms=chosen.left_out,
         notes=chosen.notes,
     )  # fmt: skip
+    record = replace(record, weights_patients=leakage.patients_of_weights(experiment))
     record = manifest.write(record, experiment, assigned, folder)
     return RunPlan(
         experiment=experiment,

@@ -52,6 +52,17 @@ def test_patients_of_the_run_are_left_out_by_name_and_named_first(labels_run, wi
     assert named[0] in first["Left out"]
 
 
+def test_patients_who_trained_the_initial_weights_are_left_out(labels_run, external):
+    first, *others = sorted(set(store.read_index(external)["patient"].to_pylist()))
+    path = labels_run / "experiment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"weights_patients": [first]}))
+    lines = []
+    _, record, _ = predict(labels_run, external, arms=ARMS, notify=lines.append)
+    assert [own.patient for own in record.evaluation_of.left_out] == [first]
+    assert record.data.patients == len(others)
+    assert "names alone of patients who trained its initial weights (1)" in lines[0]
+
+
 def test_the_same_call_predicts_only_what_is_missing_or_stale(labels_run, external):
     folder, _, number = predict(labels_run, external)
     tables = sorted((folder / "predictions").rglob("*.parquet"))

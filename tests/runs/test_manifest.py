@@ -18,7 +18,7 @@ from lus_ray.folds import fixed_test, rotating
 from lus_ray.inference import model_selection
 from lus_ray.monitoring import run_files
 from lus_ray.nets import TSM
-from lus_ray.runs import manifest
+from lus_ray.runs import leakage, manifest
 from lus_ray.runs import prepare as preparation
 from lus_ray.runs.plan import RunRequest
 from lus_ray.tasks import Biomarkers
@@ -231,6 +231,11 @@ def test_weights_of_other_patients_or_outside_of_a_run_are_accepted(prepare, tmp
     plan = {"folds": json.loads(path.read_text())["folds"]}  # without the fingerprint of patients
     path.write_text(json.dumps(plan).replace("phantom/", "elsewhere/"))
     prepare(starting_from(earlier), tmp_path / "other")
+    known = record_of(tmp_path / "other")["weights_patients"]
+    assert known == sorted(leakage.patients_of_weights(starting_from(earlier)))
+    assert all(name.startswith("elsewhere/") for name in known)
+    third = starting_from(tmp_path / "other")
+    assert set(leakage.patients_of_weights(third)) > set(known)
     loose = tmp_path / "weights.safetensors"
     loose.write_bytes(b"weights")
     prepare(replace(ROTATING, arms=(replace(ARM, weights=str(loose)),)), tmp_path / "loose")
