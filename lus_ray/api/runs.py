@@ -17,6 +17,7 @@ from lus_ray.evaluation import report_json, results
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.folds import read as read_folds
 from lus_ray.orchestration.early_checks import refuse_bad_places
+from lus_ray.orchestration.studies import default_out
 from lus_ray.runs import manifest, predictions
 from lus_ray.runs.layout import CELLS, FOLDS, REPORTS, RunFolder, open_for_reading
 from lus_ray.runs.manifest import RunRecord
@@ -160,7 +161,7 @@ def run(
         InputError: an option, the data or the run folder cannot be used.
         CellError: cells failed; the others are finished and reported.
     """
-    location = default_out(str(study), size) if out is None else parse(str(out))
+    location = default_out(str(study), size, label) if out is None else parse(str(out))
     options: dict[str, Any] = {
         "data": data.location if isinstance(data, Store) else data and parse(str(data)),
         "arms": _join(arms), "folds": _join(folds), "seed": seed, "seeds": seeds,
@@ -199,11 +200,6 @@ def evaluate(
         notify=print_note,
     )  # fmt: skip
     return Run(result.out)
-
-
-def default_out(study: str, size: str) -> Path:
-    """The run folder of a study at a size."""
-    return Path("runs") / f"{Path(study).stem}-{size}"
 
 
 def execute(

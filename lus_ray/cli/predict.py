@@ -40,7 +40,10 @@ MAX_PRINTED = 50
 @study_option
 @click.option("--uncertainty", is_flag=True, help="Sample the uncertainty of the masks.")
 @click.option("--allow-text", is_flag=True, help="Accept DICOM with text burned in beside the fan.")
-@click.option("--json", "as_json", is_flag=True, help="Print whole responses as JSON, one a line.")
+@click.option(
+    "--json", "as_json", is_flag=True,
+    help="Print JSON: the whole response to one file, or the row of each clip, one a line.",
+)  # fmt: skip
 def predict(
     sources: tuple[str, ...], out: Path | None, url: str | None, token: str | None,
     runs: tuple[Path | str, ...], address: str | None, uncertainty: bool, allow_text: bool,
@@ -55,10 +58,12 @@ def predict(
     """
     if url is not None:
         _refuse_beside_url(sources, {"--run": runs, "--out": out, "--address": address})
+    if as_json and out is not None:
+        raise InputError("--json prints the rows that --out writes; remove one of them")
     runs = runs or (Path("runs/demo"),)
     options = {"uncertainty": uncertainty, "allow_text": allow_text}
     single = Path(sources[0])
-    if len(sources) == 1 and out is None and single.is_file():
+    if len(sources) == 1 and out is None and address is None and single.is_file():
         _predict_one(single, runs, url, token, options, as_json)
     else:
         _predict_many(sources, runs, out, address, options, as_json)

@@ -97,9 +97,9 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 def run(experiment: str, out: Path | str | None, size: str, smoke: bool, **options: Any) -> None:
     """Run the unfinished cells of a study and print its table; repeat it to resume."""
     size = "smoke" if smoke else size
-    label = f"-{options['label']}" if options["label"] else ""
-    default = Path("runs") / f"{Path(experiment).stem}{label}-{size}"
-    _run(experiment, out or default, size, **options)
+    from lus_ray.orchestration.studies import default_out
+
+    _run(experiment, out or default_out(experiment, size, options["label"]), size, **options)
 
 
 @click.command()

@@ -1,6 +1,7 @@
 """The studies in `experiments/`, listed without importing them: importing torch takes seconds."""
 
 import ast
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,6 +26,12 @@ def refuse_unknown(name: str) -> None:
         return
     if name not in (known := list_studies()):
         raise InputError(f"no study {name!r}{suggest(name, known)}; see 'lus run --help'")
+
+
+def default_out(study: str, size: str, label: str | None = None) -> Path:
+    """The run folder of a study at a size, of its own for every `--label`."""
+    parts = [Path(study).stem, *([re.sub(r"[/\\]+", "-", label)] if label else []), size]
+    return Path("runs") / "-".join(parts)
 
 
 def read_docstring(name: str) -> str:

@@ -15,6 +15,8 @@ from lus_ray.cli import main
         (["note.txt", "--run", "r", "--url", "http://h:1"], "--run is for predictions without"),
         (["note.txt", "note.txt", "--url", "http://h:1"], "--url predicts one file"),
         (["folder", "--url", "http://h:1"], "--url predicts one file"),
+        (["note.txt", "--out", "p.csv", "--json"], "--json prints the rows that --out writes"),
+        (["note.txt", "--address", "h:1", "--run", "none"], "none/experiment.json: no such file"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(tmp_path, monkeypatch, words, message):

@@ -18,6 +18,7 @@ from lus_ray.data import store
 from lus_ray.errors import InputError
 from lus_ray.folds import gate
 from lus_ray.orchestration import run_options
+from lus_ray.orchestration.studies import default_out
 from lus_ray.runs import supervision
 from lus_ray.training import checkpoint
 
@@ -197,3 +198,15 @@ def test_weights_that_match_no_arm_are_refused_in_one_line(tmp_path, arms, conte
     assert reason in message
     assert str(tmp_path) in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("options", "folder"),
+    [
+        (("biomarkers", "full"), "biomarkers-full"),
+        (("./studies/my_study.py", "smoke"), "my_study-smoke"),
+        (("classify", "smoke", "stage A/B"), "classify-stage A-B-smoke"),
+    ],
+)
+def test_every_study_size_and_label_has_its_own_folder(options, folder):
+    assert default_out(*options) == Path("runs") / folder

@@ -168,6 +168,7 @@ def test_a_run_with_missing_cells_does_not_claim_all_numbers(clip_report):
         ("lus run a --data=s3://b/jane && lus run a --out ../jane --arms 'SVM*,e2e x'",
          "lus run a --data=STORE && lus run a --out RUN --arms 'SVM*,e2e x'"),
         ("lus run /x/jane/own.py --over /x/jane /x/y", "lus run own.py --over STORE …"),
+        ("lus run 'C:\\jane\\own.py'", "lus run own.py"),
         ("lus run a --data '/x/jane", ""),
     ],
 )  # fmt: skip

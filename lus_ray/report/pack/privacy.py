@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterable
-from pathlib import PurePosixPath
+from pathlib import PurePosixPath, PureWindowsPath
 
 HIDDEN = "…"
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|“[^”]*”")
@@ -64,5 +64,5 @@ def portable_command(command: str) -> str:
 def _hide_folder(word: str) -> str:
     """The name of the file of a study, and nothing of another path."""
     if re.search(r"[/\\]", word):
-        return PurePosixPath(word).name if word.endswith(".py") else HIDDEN
+        return PureWindowsPath(word).name if word.endswith(".py") else HIDDEN
     return shlex.quote(word)
