@@ -126,7 +126,11 @@ def _select_models(runs: tuple[Path | str, ...]) -> Any:
 
     folders = tuple(open_for_reading(run).path for run in runs)
     folders = model_selection.neighbouring_runs(folders[0]) if len(folders) == 1 else folders
-    return model_selection.select_models(folders)
+    models = model_selection.select_models(folders)
+    if not models:
+        where = ", ".join(map(str, runs))
+        raise InputError(f"{where}: no finished model to apply; run 'lus run' to its end first")
+    return models
 
 
 def _predict_many(
@@ -144,7 +148,8 @@ def _predict_many(
         click.echo(f"note: {len(found.ignored)} files are no clips, such as {first}", err=True)
     if out is None and len(found.clips) > MAX_PRINTED:
         raise InputError(f"{len(found.clips)} clips: write them to a table with --out FILE.csv")
-    click.echo(f"reading {len(found.clips)} clips ...", err=True)  # before slow imports
+    number = len(found.clips)
+    click.echo(f"reading {number} clip{'s' * (number != 1)} ...", err=True)  # before slow imports
     models = _select_models(runs)
     predict_rows = _predict_here if address is None else partial(_predict_on_cluster, address)
     if out is None:

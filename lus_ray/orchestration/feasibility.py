@@ -1,5 +1,6 @@
 """What every study can run on a store, what the others lack, and the patients of its folds."""
 
+import shlex
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -129,11 +130,12 @@ def _range(patients: set[str], folds: Sequence[Fold], split: str) -> Range:
 
 
 def _block(study: Feasibility, data: PathOrUri) -> Iterator[str]:
-    label = f" --label {study.label}" if study.label else ""
+    label = f" --label {shlex.quote(study.label)}" if study.label else ""
     num_skipped = sum(map(len, study.skipped.values()))
     arms = f"{study.num_arms} of {study.num_arms + num_skipped} arms"
     arms = arms if num_skipped else f"all {study.num_arms} arms"
-    yield f"lus run {study.study} --data {data}{label}: {arms}, {study.num_folds} folds"
+    command = f"lus run {study.study} --data {shlex.quote(str(data))}{label}"
+    yield f"{command}: {arms}, {study.num_folds} folds"
     for label, classes in study.patients.items():
         yield f"  {f'patients by {label_name(label)}':34} train      val     test"
         for name, by_split in classes.items():

@@ -47,7 +47,7 @@ def build_request(
     elif label is not None:
         raise InputError(
             f"--label: {experiment.name} has its own labels; leave it out, or write 'lus run "
-            f"classify --label {label}'"
+            f"classify --label {shlex.quote(label)}'"
         )
     chosen = apply_options(experiment, size, **options)
     if initialised := [arm.name for arm in chosen.arms if arm.weights]:

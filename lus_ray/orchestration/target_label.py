@@ -1,5 +1,6 @@
 """The label of a study of any one label: the one that a command names, or the store's only one."""
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -10,7 +11,7 @@ from lus_ray.data import store
 from lus_ray.data.labels import DIAGNOSIS, LABELS, PNEUMONIA_DIAGNOSIS, SEVERITY, Label, class_index
 from lus_ray.errors import InputError
 from lus_ray.storage.paths import PathOrUri
-from lus_ray.suggestions import suggest
+from lus_ray.suggestions import did_you_mean, find_close
 
 DERIVED = (DIAGNOSIS.name,)
 """Labels that follow from another one; they are taken only where a command names them."""
@@ -34,7 +35,7 @@ def choose_label(
             return known[name]
         if name in LABELS:
             raise InputError(f"--label {name}: no clip of {data} has it; it has {_list(known)}")
-        hint = suggest(name, known)
+        hint = did_you_mean(find_close(name, known))
         raise InputError(f"--label {name}: no label of {data}; it has {_list(known)}{hint}")
     usable = [label for label in known if label not in DERIVED]
     if len(usable) == 1:
@@ -44,7 +45,7 @@ def choose_label(
         raise InputError(f"{data}: no label with two classes; add one and ingest again")
     raise InputError(
         f"{data}: has the labels {_list(known)}; choose one: "
-        f"lus run {study} --data {data} --label {usable[0]}"
+        f"lus run {study} --data {shlex.quote(str(data))} --label {shlex.quote(usable[0])}"
     )
 
 

@@ -32,7 +32,9 @@ def select_arms(
         elif arm.rows.overlap and arm.rows.train_without and not _has_clips_without(arm, index):
             missing[arm.name] = f"every clip with {arm.label} has {arm.rows.train_without}"
     if not any(arm.label for arm in experiment.without(set(missing)).arms):
-        hint = "; --weak gives every frame the score of its clip" if can_be_weak(index) else ""
+        lacks_scores = "frame_severity" in {arm.label for arm in experiment.arms}
+        is_weak = lacks_scores and can_be_weak(index)
+        hint = "; --weak gives every frame the score of its clip" if is_weak else ""
         raise SchemaError(nothing_to_learn(experiment, missing) + hint)
     return leave_out(experiment, missing)
 

@@ -73,3 +73,10 @@ def test_phantom_clips_have_the_labels_that_are_built_in():
     assert choose(None, "disease") == (DISEASE, [])
     with pytest.raises(InputError, match="phantom clips have severity"):
         choose(None, "grade")
+
+
+def test_the_command_of_a_choice_quotes_names_with_spaces(clips):
+    own = [Label(name, ("x", "y")) for name in ("image quality", "view")]
+    one, two = ({"labels": dict.fromkeys(("image quality", "view"), text)} for text in "xy")
+    with pytest.raises(InputError, match=r"--label 'image quality'$"):
+        choose(clips(one, two, labels=own))

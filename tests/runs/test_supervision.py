@@ -200,6 +200,11 @@ def test_a_weak_run_is_recorded_and_resumes_as_a_weak_run_only(weak_only, tmp_pa
         prepare(request(weak=False))
 
 
+def test_scores_of_frames_are_no_remedy_where_a_study_needs_masks(weak_only):
+    with pytest.raises(SchemaError, match=r"no clip has markers masks$"):
+        supervision.select_arms(MARKERS, store.read_index(weak_only))
+
+
 def test_a_run_on_scored_frames_never_resumes_a_weak_run(tmp_path):
     clips = [(2, n, [0, 1] if n % 2 else None) for n in (0, 1, 2, 3, 0, 1, 2, 3)]
     scored(tmp_path / "clips", *clips)

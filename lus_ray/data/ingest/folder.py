@@ -52,7 +52,10 @@ COLUMNS = {
     "bmi": f"body mass index in kg/m2, {LEAST_BMI:g} to {MOST_BMI:g}",
     "severity": "the grade of the clip: 0, 1, 2 or 3",
     "disease": "one of: " + "; ".join(DISEASES),
-    "etiology": "of a pneumonia: " + ", ".join(ETIOLOGIES) + "; the disease is given as well",
+    "etiology": "of a pneumonia: "
+    + ", ".join(ETIOLOGIES)
+    + "; its disease is "
+    + " or ".join(PNEUMONIAS),
     "sf_ratio": "oxygen saturation in percent over the inspired fraction, as 95 / 0.21 = 452",
     "raters": "one severity per rater, as 1;2;1",
     "frame_severity": "one severity per frame, as 0;0;1, or in runs, as 0x30;1x12",
@@ -91,6 +94,8 @@ def clips(
             unknown.
     """
     path = Path(labels) if labels else root / TABLE
+    if labels is None and not path.exists():
+        raise SourceError(f"{path}: no such file; write it with 'lus ingest folder {root} --init'")
     header, rows = label_table.read(path, ("file", "patient"), KNOWN)
     _check_header(path, header)
     ledger.labels = _find_labels(path, header, rows, classes, ledger)
@@ -180,6 +185,10 @@ def _find_labels(
 def _parse_classes(
     row: label_table.TableRow, header: list[str], own: Sequence[str]
 ) -> dict[str, Any]:
+    disease = row.cells.get("disease", "")
+    if "pneumonia" in disease.lower() and "covid" not in disease.lower():
+        remedy = "write 'other lung disease', with its etiology, or 'COVID-19 pneumonia'"
+        raise SourceError(f"{row.where}: 'disease' is {disease!r}; {remedy}")
     columns: dict[str, Any] = {
         name: row.one_of(name, allowed) for name, allowed in CLASSES.items() if name in header
     }

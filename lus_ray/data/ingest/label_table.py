@@ -154,6 +154,6 @@ def parse_all(rows: Sequence[TableRow], parse: Callable[[TableRow], T]) -> list[
         except SourceError as error:
             failures.append(str(error))
     if failures:
-        more = f" ({len(failures)} such rows)" if len(failures) > 1 else ""
+        more = f" ({len(failures)} rows have errors)" if len(failures) > 1 else ""
         raise SourceError(failures[0] + more)
     return parsed

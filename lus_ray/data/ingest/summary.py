@@ -81,7 +81,8 @@ class IngestSummary:
         actions = ", ".join(f"{num} {name}" for name, num in self.actions.items() if num)
         lines.append(f"ledger      {actions or 'nothing skipped or repaired'}: {self.ledger}")
         for name, classes in self.own_labels.items():
-            lines.append(f"own label   {name!r}: {classes}")
+            order = "" if " < " in classes else ", without an order"
+            lines.append(f"own label   {name!r}: {classes}{order}")
         if self.other_columns:
             names = ", ".join(map(repr, self.other_columns))
             lines.append(f"columns     not read, see the ledger: {names}")

@@ -68,12 +68,12 @@ class IngestPool:
     def _accept(self, item: dict[str, Any]) -> bool:
         name = item["clip"]
         if item["patient"] is None and self.missing_patient == "refuse":
-            reason = "no patient id; --missing-patient own makes it its own patient"
+            reason = "no patient; name it, or make each clip a patient (--missing-patient own)"
             self.ledger.skip(self.source, name_item(item, self.root), reason)
             return False
         if item["patient"] is None:
             item["patient"] = name
-            self.ledger.note(self.source, name, "no patient id: counts as its own patient")
+            self.ledger.note(self.source, name, "no patient: counts as its own patient")
         return True
 
     def _make(self, item: dict[str, Any]) -> tuple[clip.Row, DecodedVideo]:

@@ -102,7 +102,7 @@ def _details(facts: RunFacts) -> CardSection:
     )
     blocks: list[Block] = [Facts(code), _model_table(facts.models)]
     if trained:
-        blocks.append(Details(f"How {len(trained)} models were trained", (Facts(trained),)))
+        blocks.append(Details("How the models were trained", (Facts(trained),)))
     sentences = tuple(f"{name}: {text}" for name, text in code)
     return CardSection("Model details", "models", tuple(blocks), sentences)
 

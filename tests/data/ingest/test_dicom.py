@@ -36,7 +36,7 @@ def test_a_folder_becomes_a_store_with_patients_by_folder_or_digest(tmp_path):
     assert table[0]["mm_per_pixel"] == pytest.approx(0.2)
     reasons = {entry.item: entry.reason for entry in ledger.read(store / "ledger.jsonl")}
     assert "text" in reasons["berta/text.dcm"]
-    assert "no patient id" in reasons["nobody.dcm"]
+    assert "no patient" in reasons["nobody.dcm"]
     assert "not a DICOM file" in reasons["notes.txt"]
     assert "anna, berta has the same PatientID" in reasons[digest.removeprefix("dicom/")]
     assert {row["group"] for row in table} == {min(digest, "dicom/anna")}

@@ -91,8 +91,14 @@ def test_a_decimal_comma_is_refused_with_the_remedy(read):
     assert "decimal point" in ledger.entries[0].reason
 
 
+def test_a_folder_without_a_table_is_refused_with_the_command_that_writes_it(tmp_path):
+    with pytest.raises(SourceError, match=f"'lus ingest folder {tmp_path} --init'$"):
+        list(folder.clips(tmp_path, Ledger()))
+
+
 CLASSES = [("probe", "Convex", "; did you mean 'convex'"), ("probe", "round", "; write one of")]
 CLASSES += [("disease", "COVID-19", "; did you mean 'COVID-19 pneumonia'")]
+CLASSES += [("disease", "pneumonia", "; write 'other lung disease', with its etiology")]
 CLASSES += [("disease", "COPD", "; did you mean 'asthma or COPD exacerbation'")]
 CLASSES += [("sex", "w", "; write one of female, male, f, m"), ("sex", "1", "; write one of")]
 CLASSES += [("etiology", "fungal", "; write one of"), ("etiology", "viral", "; write the disease")]
@@ -110,7 +116,7 @@ def test_a_class_that_its_column_does_not_allow_refuses_the_table(column, value,
     (message,) = str(caught.value).splitlines()
     assert message.startswith(f"labels.csv row 3: {column!r} is '")
     assert remedy in message
-    assert message.endswith("(2 such rows)")
+    assert message.endswith("(2 rows have errors)")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_good_files_are_in_the_store_and_bad_ones_in_the_ledger(own, tmp_path):
     entries = ledger.read(store / "ledger.jsonl")
     skipped = {entry.item: entry.reason for entry in entries if entry.action == "skipped"}
     causes = {"page.mp4": "HTML", "cut.mp4": "cut.mp4", "empty.avi": "empty"}
-    causes |= {"bomb.png": "6000 x 6000", "nobody.mp4": "no patient id"}
+    causes |= {"bomb.png": "6000 x 6000", "nobody.mp4": "no patient"}
     assert all(cause in skipped.pop(name) for name, cause in causes.items())
     assert list(skipped) == ["absent.mp4"]
     assert "no file 'absent.mp4'" in skipped["absent.mp4"]

@@ -106,7 +106,11 @@ def test_rows_find_their_files_by_name_and_kind(source):
     [
         ("Regular", "Covid", "row 3: 'Label' is 'Covid'; did you mean 'covid-19'"),
         ("Linear", "Lineal", "row 4: 'Probe' is 'Lineal'; did you mean 'linear'"),
-        (",video,", ",Vidoe,", "row 2: 'Type' is 'Vidoe'; did you mean 'video'? (4 such rows)"),
+        (
+            ",video,",
+            ",Vidoe,",
+            "row 2: 'Type' is 'Vidoe'; did you mean 'video'? (4 rows have errors)",
+        ),
     ],
 )
 def test_a_class_in_another_spelling_refuses_the_table(old, new, reason, source):
