@@ -163,29 +163,12 @@ class LocalPipeline:
         timings_ms: Mapping[str, float] | None = None,
     ) -> schema.ClipResponse:
         """The response to a clip; `timings_ms` holds the times of receiving and decoding it."""
-        watch = Stopwatch(timings_ms or {})
-        frames, outputs = decoded.frames, StageOutputs()
-        if self.backbone is not None:
-            with watch.time("backbone"):
-                outputs.biomarkers = self.backbone(frames)
-            with watch.time("experts"):
-                outputs.experts = self.experts(outputs.biomarkers)
-        with watch.time("classifiers"):
-            (networks,) = self.classifiers.predict_batch([frames])
-            outputs.experts = summaries.merge_groups(outputs.experts, networks)
+        watch, frames = Stopwatch(timings_ms or {}), decoded.frames
+        (outputs,) = self._apply([frames], uncertainty, watch)
         if self.backbone is not None and outputs.biomarkers is not None and attention:
             with watch.time("attention"):
                 severity = self.experts.weigh_signs(outputs.biomarkers)
                 outputs.attention = self.backbone.attend(frames, outputs.biomarkers, severity)
-        if self.scorer is not None:
-            with watch.time("frames"):
-                outputs.frames = self.scorer(frames)
-            with watch.time("clip_scores"):
-                outputs.clip_scores = self.aggregators(outputs.frames.probability)
-        if self.segmenter is not None:
-            with watch.time("masks"):
-                num_samples = stages.NUM_SAMPLES if uncertainty else 0
-                outputs.masks = self.segmenter(frames, num_samples=num_samples)
         inspection = inspect_clip(decoded, preview=preview)
         watch.stop()
         return build_response(
@@ -196,22 +179,7 @@ class LocalPipeline:
         self, clips: Sequence[DecodedVideo], *, uncertainty: bool = False
     ) -> list[schema.ClipResponse]:
         """The responses to several clips, which share passes of the networks where these can."""
-        outputs = [StageOutputs() for _ in clips]
-        if self.backbone is not None:
-            signs = list(self.backbone.predict_in_turn(clip.frames for clip in clips))
-            experts = self.experts.predict_batch(signs)
-            for output, biomarkers, groups in zip(outputs, signs, experts, strict=True):
-                output.biomarkers, output.experts = biomarkers, groups
-        networks = self.classifiers.predict_batch([clip.frames for clip in clips])
-        for output, groups in zip(outputs, networks, strict=True):
-            output.experts = summaries.merge_groups(output.experts, groups)
-        for clip, output in zip(clips, outputs, strict=True):
-            if self.scorer is not None:
-                output.frames = self.scorer(clip.frames)
-                output.clip_scores = self.aggregators(output.frames.probability)
-            if self.segmenter is not None:
-                num_samples = stages.NUM_SAMPLES if uncertainty else 0
-                output.masks = self.segmenter(clip.frames, num_samples=num_samples)
+        outputs = self._apply([clip.frames for clip in clips], uncertainty, Stopwatch({}))
         return [
             build_response(
                 inspect_clip(clip, preview=False), output, models=self.models, parity={},
@@ -219,6 +187,34 @@ class LocalPipeline:
             )
             for clip, output in zip(clips, outputs, strict=True)
         ]  # fmt: skip
+
+    def _apply(
+        self, clips: Sequence[UInt8[np.ndarray, "_ _ _"]], uncertainty: bool, watch: "Stopwatch"
+    ) -> list[StageOutputs]:
+        """The outputs of all stages but attention for the frames of each clip."""
+        outputs = [StageOutputs() for _ in clips]
+        if self.backbone is not None:
+            with watch.time("backbone"):
+                signs = list(self.backbone.predict_in_turn(clips))
+            with watch.time("experts"):
+                experts = self.experts.predict_batch(signs)
+            for output, biomarkers, groups in zip(outputs, signs, experts, strict=True):
+                output.biomarkers, output.experts = biomarkers, groups
+        with watch.time("classifiers"):
+            networks = self.classifiers.predict_batch(clips)
+        for output, groups in zip(outputs, networks, strict=True):
+            output.experts = summaries.merge_groups(output.experts, groups)
+        for frames, output in zip(clips, outputs, strict=True):
+            if self.scorer is not None:
+                with watch.time("frames"):
+                    output.frames = self.scorer(frames)
+                with watch.time("clip_scores"):
+                    output.clip_scores = self.aggregators(output.frames.probability)
+            if self.segmenter is not None:
+                with watch.time("masks"):
+                    num_samples = stages.NUM_SAMPLES if uncertainty else 0
+                    output.masks = self.segmenter(frames, num_samples=num_samples)
+        return outputs
 
 
 class Stopwatch:
@@ -232,7 +228,7 @@ class Stopwatch:
     def time(self, stage: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        self.spent_ms[stage] = 1e3 * (time.perf_counter() - start)
+        self.spent_ms[stage] = self.spent_ms.get(stage, 0.0) + 1e3 * (time.perf_counter() - start)
 
     def stop(self) -> float:
         self.spent_ms["total"] = self.before_ms + 1e3 * (time.perf_counter() - self.start)
