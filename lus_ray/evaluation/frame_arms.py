@@ -67,7 +67,7 @@ def count_frames(rows: pa.Table, num_classes: int) -> Int[np.ndarray, "C K"]:
     """
     probability, num_frames = read_outputs(rows)
     if not len(probability):
-        return np.zeros((0, 0), np.int64)
+        return np.zeros((0, num_classes), np.int64)
     if probability.shape[1] != num_classes:
         raise ValueError(f"frames with {probability.shape[1]} of {num_classes} classes")
     counts = np.zeros((len(num_frames), num_classes), np.int64)
