@@ -115,7 +115,10 @@ def _left_out(contents: ReportContents) -> str:
 
 
 def _finding(contents: ReportContents, external: ExternalResults) -> str:
-    """For each label, the main arm that is best on the run's own test patients, no baseline."""
+    """For each label, the main arm that is best on the run's own test patients.
+
+    No baseline, and no arm whose internal score is too high as it leaks.
+    """
     parts = []
     plain = {arm.name for arm in contents.arms if arm.baseline}
     for label in external.labels:
@@ -123,7 +126,7 @@ def _finding(contents: ReportContents, external: ExternalResults) -> str:
         known = [
             own
             for own in external.shifts
-            if own.name in set(names) - plain and metric in own.metrics
+            if own.name in set(names) - plain and metric in own.metrics and not own.leak
         ]
         scored = [own for own in known if own.metrics[metric].difference.value is not None]
         if not scored:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from lus_ray.errors import StoreError
 from lus_ray.evaluation.external import EXTERNAL, ExternalResults
-from lus_ray.report import external_tables
+from lus_ray.report import shift_tables
 from lus_ray.report.blocks import Block, Paragraph, Section
 from lus_ray.runs import layout, manifest
 from lus_ray.runs.manifest import EvaluationRecord, RunRecord
@@ -62,7 +62,7 @@ def _tables(name: str, results: ExternalResults) -> Iterable[Block]:
         arms = [arm for arm in results.shifts if arm.name in main and arm.num_external]
         if arms:
             metric = results.metrics[label]
-            table = external_tables.shift_table(
+            table = shift_tables.shift_table(
                 f"external {name} {label}", arms, label, [metric], brief=4
             )
             yield table

@@ -130,12 +130,12 @@ def group_table(arm: ArmSubgroups) -> Table:
 def _best_internal(
     results: ExternalResults, arms: Sequence[ArmSubgroups], label: str
 ) -> ArmSubgroups:
-    """The arm with the highest internal mean, so that no external patient chooses it."""
+    """The arm without a leak of the highest internal mean: no external patient chooses it."""
     metric = results.metrics[label]
     internal = {
         own.name: own.metrics[metric].internal.value or 0.0
         for own in results.shifts
-        if metric in own.metrics
+        if metric in own.metrics and not own.leak
     }
     return max(arms, key=lambda arm: internal.get(arm.name, 0.0))
 

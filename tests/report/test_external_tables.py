@@ -6,8 +6,8 @@ import pytest
 
 from lus_ray.evaluation import external
 from lus_ray.figures import charts
-from lus_ray.report import external_tables, rendering, subgroup_tables, table_files
-from lus_ray.report.blocks import Details, Document, Forest, Pictures, Table
+from lus_ray.report import external_tables, rendering, shift_tables, subgroup_tables, table_files
+from lus_ray.report.blocks import Details, Document, Forest, Paragraph, Pictures, Table
 from tests.evaluation.external.external_run import NET, PRIOR, write_external
 
 
@@ -133,3 +133,20 @@ def test_a_label_without_a_score_on_both_sides_is_named(measured):
     shifts = tuple(replace(own, metrics={}) for own in measured.shifts)
     (first, *_) = external_tables.sections(replace(measured, shifts=shifts))
     assert first.blocks[0].text == "No arm has a score of severity on both sides."
+
+
+def test_an_arm_that_leaks_is_marked_and_is_not_the_first_view(measured):
+    shifts = tuple(
+        replace(own, leak="patients overlap") if own.name == "net" else own
+        for own in measured.shifts
+    )
+    sections = {
+        own.title: own for own in external_tables.sections(replace(measured, shifts=shifts))
+    }
+    blocks = sections["Internal and external"].blocks
+    table = tables(blocks)[0]
+    remarks = {cells[0].text: cells[0].remarks for cells in table.rows}
+    assert remarks == {"class prior": (), "net": ("patients overlap",)}
+    assert any(own == Paragraph(shift_tables.LEAKS) for own in blocks)
+    first = next(b for b in sections["Subgroups"].blocks if isinstance(b, Forest))
+    assert first.groups[0][0] == "AUC of class prior by sex"

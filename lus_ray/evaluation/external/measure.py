@@ -92,7 +92,13 @@ def measure(run: Path, evaluation: Path, *, num_draws: int = NUM_DRAWS) -> Exter
     }
     measured = [_measure_label(label, main[label], internal, external) for label in labels]
     shifted = tuple(
-        shifts.measure_shift(arm, external.arms[name], internal.metrics, external.rng(name))
+        shifts.measure_shift(
+            arm,
+            external.arms[name],
+            internal.metrics,
+            external.rng(name),
+            leak=", ".join(internal.run.leaks.get(name, ())),
+        )
         for name, arm in internal.arms.items()
         if arm.label
     )

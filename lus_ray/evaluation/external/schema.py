@@ -30,11 +30,14 @@ class Shift:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmShift:
+    """`leak` has the kinds of leak of the arm (`lus_ray.runs.leakage`): internal is too high."""
+
     name: str
     label: str
     num_internal: Count
     num_external: Count
     metrics: dict[str, Shift]
+    leak: str = optional("")
 
 
 @dataclass(frozen=True, kw_only=True)

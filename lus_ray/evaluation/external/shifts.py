@@ -18,7 +18,12 @@ from lus_ray.metrics import bootstrap
 
 
 def measure_shift(
-    internal: ScoredArm, external: ScoredArm, metrics: Sequence[str], rng: np.random.Generator
+    internal: ScoredArm,
+    external: ScoredArm,
+    metrics: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    leak: str = "",
 ) -> ArmShift:
     """The metrics that both sides know; `rng` pairs their draws at random."""
     known = [m for m in metrics if _has(internal, m) and _has(external, m)]
@@ -28,6 +33,7 @@ def measure_shift(
         num_internal=len(internal.patients),
         num_external=len(external.patients),
         metrics={metric: _shift(internal, external, metric, rng) for metric in known},
+        leak=leak,
     )
 
 

@@ -41,6 +41,11 @@ def test_metrics_of_both_sides_are_those_of_their_reports(reports, measured):
         assert max(widths) * 0.7 < high - low < sum(widths) * 1.2
 
 
+def test_an_arm_whose_internal_score_is_too_high_says_why(measured):
+    assert named(measured.shifts, "split by clip").leak == "clips split at random"
+    assert named(measured.shifts, "net").leak == ""
+
+
 def test_a_model_that_is_too_confident_is_calibrated_on_patients_it_never_saw(folders, measured):
     own = named(measured.calibration, "net")
     assert [t.fold for t in own.temperatures] == [0, 1]
