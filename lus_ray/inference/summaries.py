@@ -125,7 +125,7 @@ def _summarise(
     """The group of a label, with a sentence about the models that beat the baseline."""
     counted = [prediction for prediction in predictions if prediction.in_summary]
     if not counted:
-        summary = f"No model of {label_name(label)} beat the baseline on validation; "
+        summary = f"No model of {label_name(label)} clearly beat the baseline on validation; "
         summary += "nothing is summarised."
     else:
         best, num = vote(counted)

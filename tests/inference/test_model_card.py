@@ -112,7 +112,7 @@ def test_a_model_at_chance_is_never_summarised(run):
         assert [answer.in_summary for answer in group.answers] == [False] * len(ARMS)
         assert all("did not beat logistic regression" in a.reason for a in group.answers)
         assert group.summary == (
-            "No model of severity beat the baseline on validation; nothing is summarised."
+            "No model of severity clearly beat the baseline on validation; nothing is summarised."
         )
 
 
