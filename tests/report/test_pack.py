@@ -22,7 +22,9 @@ PARTS = {3: "abc", 5: "ab", 6: "abc", 8: "abc", 9: "abc", 12: "abcdefg", 18: "ab
 PUBLISHED = [f"{item}{part}" for item in range(1, 28) for part in PARTS.get(item, [""])]
 """The parts of the items as the statement numbers them."""
 ALL = ("clip_report", "frame_report", "mask_report", "domain_report", "diagnosis_report")
-E2E = arm("e2e", recipe={"epochs": 3, "lr": 0.1, "batch": 4, "select": "best"})
+WEIGHTS = {"name": "jane.safetensors", "sha256": "ab" * 32}
+RECIPE = {"epochs": 3, "lr": 0.1, "batch": 4, "select": "best"}
+E2E = arm("e2e", recipe=RECIPE, weights=WEIGHTS)
 STORED = {"max_side": 512, "joined": [["folder/jane", "folder/joan"]], "options": {}}
 COUNTS = {"source": "folder", "num_clips": 48, "num_patients": 24, "num_files": 52,
           "num_skipped_files": 3, "labels": {"severity": {"0": 20, "3": 21}}}  # fmt: skip

@@ -1,5 +1,6 @@
 """The main models of a run: what they read, how they are built, trained and used."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ def describe_training(arm: ArmRecord) -> str:
         f"loss {arm.task_arguments['loss']}" if arm.task_arguments.get("loss") else "",
         "augmented" if recipe.get("augment") or (recipe.get("copies") or 1) > 1 else "",
         f"starts from “{arm.start}”" if arm.start else "",
-        f"starts from the weights {(arm.weights or {}).get('name')}" if arm.weights else "",
+        f"starts from weights with SHA-256 {arm.weights['sha256'][:12]}" if arm.weights else "",
         _selected(str(recipe.get("select") or "")),
     ]  # fmt: skip
     return ", ".join(filter(None, parts))
@@ -167,15 +168,8 @@ def _count_parameters(arm: ArmRecord, run: Path) -> int | None:
                 shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
         except (OSError, SafetensorError):
             continue
-        return sum(_product(shape) for shape in shapes)
+        return sum(map(math.prod, shapes))
     return None
-
-
-def _product(shape: list[int]) -> int:
-    number = 1
-    for length in shape:
-        number *= length
-    return number
 
 
 def _walk_networks(part: Any) -> Iterator[str]:
