@@ -17,6 +17,7 @@ from lus_ray.runs.manifest import ArmRecord, RunRecord
 from lus_ray.runs.selection import LOCATION
 from lus_ray.runs.trainable import targets_of
 from lus_ray.storage.paths import PathOrUri
+from lus_ray.suggestions import did_you_mean, find_close
 
 MAX_NAMED = 3
 """Patients that a refusal names."""
@@ -86,8 +87,9 @@ def _filter(index: pa.Table, where: Mapping[str, str], data: PathOrUri) -> pa.Ta
     for column, value in where.items():
         values = index[column].to_pylist() if column in index.column_names else None
         if values is None or any(isinstance(own, list | bytes) for own in values):
+            hint = did_you_mean(find_close(column, index.column_names))
             raise InputError(
-                f"--where {column}={value}: clips have no such column of single values"
+                f"--where {column}={value}: clips have no such column of single values{hint}"
             )
         index = index.filter(pa.array([str(own) == value for own in values]))
         if not index.num_rows:
@@ -102,8 +104,8 @@ def _describe_overlap(data: PathOrUri, left_out: Sequence[LeftOut]) -> str:
     few = "; ".join(f"{own.patient}: {own.reason}" for own in left_out[:MAX_NAMED])
     more = f"; and {len(left_out) - MAX_NAMED} more" if len(left_out) > MAX_NAMED else ""
     return (
-        f"{data}: every patient is one of the run ({few}{more}); give clips of other patients, or "
-        "ingest them under other names if these are other people"
+        f"{data}: every patient is one of the run ({few}{more}); give clips of other patients; "
+        "if only names agree and these are other people, ingest them under other names"
     )
 
 

@@ -86,7 +86,9 @@ def read(path: Path | str) -> tuple[Fold, ...]:
             Fold(number, *(_patients(f.get(split, [])) for split in SPLITS))
             for number, f in zip(_numbers(plan["folds"]), plan["folds"], strict=True)
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise FoldError(f"{path}: not readable ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FoldError(
             f"{path}: no folds here ({type(error).__name__}: {error}); write "
             '{"folds": [{"number": 0, "train": [...], "val": [...], "test": [...]}]}'

@@ -79,6 +79,11 @@ def test_a_file_that_does_not_list_folds_numbered_from_0_is_refused(tmp_path, te
         read(path)
 
 
+def test_a_missing_file_is_named_with_the_reason(tmp_path):
+    with pytest.raises(FoldError, match=r"none\.json: not readable \(No such file or directory\)$"):
+        read(tmp_path / "none.json")
+
+
 def test_folds_may_be_listed_in_any_order(tmp_path):
     (tmp_path / "splits.json").write_text(numbered(2, 0, 1))
     assert [fold.number for fold in read(tmp_path / "splits.json")] == [2, 0, 1]
