@@ -130,8 +130,9 @@ def subgroups_of_run(
     run: Path, names: Mapping[str, Sequence[str]], *, num_draws: int = NUM_DRAWS
 ) -> tuple[ArmSubgroups, ...]:
     """Metrics of the test patients of a run by group, of the named arms of each label."""
-    side = read_side(run, num_draws=num_draws)
-    side = side.keep(name for arms in names.values() for name in arms)
+    found, wanted = results.read(run), {name for arms in names.values() for name in arms}
+    found = replace(found, cells={key: c for key, c in found.cells.items() if key[0] in wanted})
+    side = Side(found, report_json.score_all(found, num_draws=num_draws), num_draws, stream=1)
     return tuple(own for label in names for own in measure_subgroups(side, label, names[label]))
 
 
