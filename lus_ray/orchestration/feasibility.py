@@ -108,9 +108,12 @@ def _count_patients(
     experiment: Experiment, rows: Sequence[Row], folds: Sequence[Fold]
 ) -> dict[str, dict[str, dict[str, Range]]]:
     """Patients by label, class and split, over the folds; classes that no clip has are missing."""
-    own = experiment.target.classes if experiment.target else ()
+    classes_of: dict[str, Sequence[str]] = {}
+    for arm in experiment.arms:
+        if arm.label is not None:
+            classes_of[arm.label] = classes_of.get(arm.label) or trainable.bound_classes(arm)
     counted: dict[str, dict[str, dict[str, Range]]] = {}
-    for label in dict.fromkeys(str(arm.label) for arm in experiment.arms if arm.label):
+    for label, own in classes_of.items():
         names = trainable.class_names(label, own) or (ANNOTATED,)
         patients_of: dict[str, set[str]] = {name: set() for name in names}
         for row in rows:

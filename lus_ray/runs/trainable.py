@@ -95,7 +95,7 @@ def _assign(experiment: Experiment, rows: Sequence[Row], fold: Fold, num_folds: 
 def _explain(arm: Arm, clips: Sequence[Row], experiment: Experiment) -> str:
     """Why these clips cannot train the arm, or an empty text."""
     label, bound = str(arm.label), _arguments(arm)
-    own = bound.get("classes", ())
+    own = bound_classes(arm)
     train = [row for row in clips if row["split"] == "train"]
     labelled = [row for row in train if targets_of(label, row, own)]
     learned, _ = cell_rows.training_rows(arm, labelled)
@@ -123,6 +123,11 @@ def _num_examples(arm: Arm, counts: Mapping[int, int], experiment: Experiment) -
     samples = getattr(_arguments(source).get("view"), "num_samples", 1) or 2  # 0: every frame
     balanced = _arguments(arm).get("balance", True)
     return samples * (max if balanced else min)(counts.values())
+
+
+def bound_classes(arm: Arm) -> Sequence[str]:
+    """The classes that an arm names for its label; () for those that the label has built in."""
+    return _arguments(arm).get("classes", ())
 
 
 def _arguments(arm: Arm) -> Mapping[str, Any]:

@@ -67,3 +67,15 @@ def test_the_text_names_the_command_and_json_holds_the_same(found, clips):
     assert max(map(len, lines[at + 1 :])) <= feasibility.WIDTH + len(str(clips))
     contents = json.loads(json.dumps(feasibility.to_json(found.values())))
     assert [entry["study"] for entry in contents] == [study.study for study in found.values()]
+
+
+def test_a_diagnosis_has_its_pneumonia_where_the_etiology_is_known(tmp_path):
+    with store.Writer(tmp_path, "t") as writer:
+        for number in range(12):
+            healthy = {"disease": "healthy"}
+            pneumonia = {"disease": "other lung disease", "etiology": "viral"}
+            names = {"clip": f"t/{number:02}", "patient": f"t/p{number:02}", "source": "t"}
+            frames = np.full((1, 4, 4), number, np.uint8)
+            writer.add(make_row(frames, **names, **(pneumonia if number % 2 else healthy)))
+    found = {study.study: study for study in feasibility.check_studies(tmp_path)}
+    assert list(found["reverse_transfer"].patients["diagnosis"]) == ["healthy", "pneumonia"]
