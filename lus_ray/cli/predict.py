@@ -16,6 +16,7 @@ from lus_ray.errors import InputError, LusError
 
 MAX_PRINTED = 50
 """Clips that are predicted without --out."""
+NOT_SUMMARISED = "not summarised (no model beat the baseline)"
 
 
 @click.command()
@@ -150,7 +151,12 @@ def _predict_many(
         raise InputError(f"{len(found.clips)} clips: write them to a table with --out FILE.csv")
     number = len(found.clips)
     click.echo(f"reading {number} clip{'s' * (number != 1)} ...", err=True)  # before slow imports
-    models = _select_models(runs)
+    from lus_ray.inference.model_reports import with_reports
+    from lus_ray.inference.summaries import write_banner
+
+    models = with_reports(_select_models(runs))
+    if banner := write_banner(models):
+        click.echo(f"WARNING: {banner}", err=True)
     predict_rows = _predict_here if address is None else partial(_predict_on_cluster, address)
     if out is None:
         failed = _print_rows(predict_rows(found.clips, models, options), as_json)
@@ -224,6 +230,6 @@ def _describe(row: dict[str, Any]) -> str:
     if row["error"] is not None:
         return f"{row['clip']}: not read: {row['error']}"
     labels = {n.partition("/")[2]: v for n, v in row.items() if n.startswith("summary/")}
-    parts = [f"{label} {value or 'not summarised'}" for label, value in labels.items()]
+    parts = [f"{label} {value or NOT_SUMMARISED}" for label, value in labels.items()]
     parts += [f"findings: {row['findings'] or 'none'}"] if "findings" in row else []
     return f"{row['clip']}: {', '.join(parts) or 'predicted; --out writes the numbers'}"

@@ -1,7 +1,7 @@
 """A table of predictions that grows by parts, so that an interrupted command goes on.
 
     OUT.csv or OUT.parquet   all rows, written whole when the last clip is done
-    OUT.csv.json             the models and options that the rows come from
+    OUT.csv.json             models, options, the warning about the models, and their cards
     OUT.csv.parts/           rows so far, one Parquet file a chunk, until OUT is written
 
 Rows of an earlier command stay, but for clips that changed or could not be read. A command with
@@ -32,6 +32,7 @@ from lus_ray.inference.prediction_table import (
     make_table,
 )  # fmt: skip
 from lus_ray.inference.served_model import ServedModel
+from lus_ray.inference.summaries import write_banner
 from lus_ray.storage import files, lease
 
 SUFFIXES = (".csv", ".parquet")
@@ -137,9 +138,10 @@ def open_predictions(
     }
     _refuse_others(out, about)
     cards = {model.id: asdict(model.card) for model in models if model.card}
+    warned = {**about, "banner": write_banner(models), "cards": cards}
     _parts(out).mkdir(exist_ok=True)
     with lease.hold_folder(_parts(out)):
-        files.write_text(_about(out), json.dumps({**about, "cards": cards}, indent=1) + "\n")
+        files.write_text(_about(out), json.dumps(warned, indent=1) + "\n")
         file = PredictionFile(out)
         if parts := _list_parts(out):
             file.num_parts = 1 + int(parts[-1].stem.removeprefix("part-"))

@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -7,8 +9,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
+from lus_ray.cli import main
 from lus_ray.errors import InputError
 from lus_ray.inference import prediction_file
 from lus_ray.inference.clip_inputs import ClipInput
@@ -166,3 +172,17 @@ def test_two_commands_cannot_write_one_table(tmp_path):
         open_predictions(out, [MODEL], OPTIONS),
     ):
         pass
+
+
+def test_the_command_warns_of_trial_models_and_keeps_their_cards(runs, tmp_path):
+    run, clip, out = tmp_path / "labels", tmp_path / "scan.png", tmp_path / "p.csv"
+    shutil.copytree(runs / "labels", run)
+    record = json.loads((run / "experiment.json").read_text())
+    (run / "experiment.json").write_text(json.dumps(record | {"size": "demo"}))
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)).save(clip)
+    words = ["predict", str(clip), "--run", str(run), "--out", str(out)]
+    done = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    about = json.loads(out.with_name("p.csv.json").read_text())
+    assert f"WARNING: {about['banner']}" in done.stderr
+    assert about["cards"].keys() == about["models"].keys()
