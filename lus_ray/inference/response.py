@@ -137,7 +137,9 @@ class LocalPipeline:
     def __init__(self, models: Sequence[ServedModel], *, device: str = "cpu") -> None:
         if not models:
             raise ServeError("no finished model to apply; pass a folder that 'lus run' finished")
-        self.models = models = with_reports(models)
+        if any(model.report is None for model in models):
+            models = with_reports(models)
+        self.models = tuple(models)
         kinds: dict[ModelKind, list[ServedModel]] = {}
         for model in models:
             kinds.setdefault(model.kind, []).append(model)
