@@ -25,8 +25,8 @@ def render(contents: ReportContents, folder: Path, *, seconds: float) -> str:
     page = f"{folder / 'report.html'}  (all of this took {seconds:.0f} s)"
     steps = (
         f"lus serve {run}    # a page that reads a clip, at http://127.0.0.1:8000",
-        "lus ingest folder MY_CLIPS clips/mine    # your own clips, with a table of labels",
-        "lus run biomarkers --data clips/mine --size laptop    # a size that decides",
+        "lus ingest folder MY_CLIPS --init    # a table to fill in for your own clips",
+        "lus run --help    # the studies that they can take part in",
     )
     lines = [line for name, text in parts for line in _wrap(name, text)]
     lines += [f"{'Report':{INDENT}}{page}"]
