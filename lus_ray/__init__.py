@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lus_ray.api.controls import run_control as run_control
     from lus_ray.api.models import Model as Model
     from lus_ray.api.models import load as load
     from lus_ray.api.runs import Run as Run
@@ -33,13 +34,14 @@ _FILES = {
     "stores": ("Store", "check", "folds", "ingest", "open_store"),
     "runs": ("Run", "evaluate", "open_run", "run"),
     "models": ("Model", "load"),
+    "controls": ("run_control",),
 }
 """Names by their file in `lus_ray.api`."""
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
 
 __all__ = [
     "Model", "Run", "Store", "check", "evaluate", "folds", "ingest", "load", "open_run",
-    "open_store", "run",
+    "open_store", "run", "run_control",
 ]  # fmt: skip
 
 

@@ -48,6 +48,8 @@ ABSENCES = frozenset(b for b in BIOMARKERS if b.endswith((": none", ": not appli
 
 PHANTOM = "phantom"
 """The source of simulated clips."""
+SYNTHETIC = (PHANTOM, "control")
+"""That, and the source of the simpler ones of controls."""
 
 PROBES = ("convex", "linear", "phased")
 

@@ -76,5 +76,9 @@ class CellError(LusError):
     """A cell failed while it ran."""
 
 
+class ControlError(LusError):
+    """A control fails: a method does not do what its world is made for."""
+
+
 class FetchError(LusError):
     """A published file could not be fetched, or is not the one that was published."""

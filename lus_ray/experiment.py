@@ -213,9 +213,7 @@ class Experiment:
         if size not in self.sizes:
             known = ["full", *self.sizes]
             raise ArmError(f"{self.name}: no size {size!r}{suggest(size, known)}")
-        shrunk = self.sizes[size]
-        arms = tuple(_shrink(arm, shrunk) for arm in self.arms if arm.name not in shrunk.leave_out)
-        return replace(self, folds=shrunk.folds or self.folds).with_arms(arms)
+        return shrink(self, self.sizes[size])
 
     def with_arms(self, arms: tuple[Arm, ...]) -> "Experiment":
         """The experiment with these arms only, and what is published or claimed of them."""
@@ -244,6 +242,12 @@ class Experiment:
             if arm.name in wanted:
                 wanted |= set(arm.inputs)
         return self.with_arms(tuple(arm for arm in self.arms if arm.name in wanted))
+
+
+def shrink(experiment: Experiment, size: Size) -> Experiment:
+    """The experiment at a size that need not be one of its own."""
+    arms = tuple(_shrink(arm, size) for arm in experiment.arms if arm.name not in size.leave_out)
+    return replace(experiment, folds=size.folds or experiment.folds).with_arms(arms)
 
 
 def _shrink(arm: Arm, size: Size) -> Arm:

@@ -11,6 +11,9 @@ from lus_ray.cli.output import echo_result
 from lus_ray.cli.progress import show_clip_progress
 from lus_ray.errors import InputError, LusError, SkippedError
 
+SIMULATORS = ("phantom", "control")
+"""Sources without files."""
+
 SHOWN_ITEMS = 20
 """Skipped items that `--strict` prints."""
 
@@ -46,6 +49,7 @@ SHOWN_ITEMS = 20
 )
 @click.option("--allow-text", is_flag=True, help="dicom: accept text burned in beside the fan.")
 @click.option("--strict", is_flag=True, help="Store nothing and exit with 2 if a file is skipped.")
+@click.option("--world", help="control: the simulated world of a control, such as marks.")
 @click.option("--patients", type=int, help="phantom: how many patients.")
 @click.option("--clips", type=int, help="phantom: clips per patient.")
 @click.option("--frames", type=int, help="phantom: frames per clip.")
@@ -88,16 +92,17 @@ def ingest(
     }  # fmt: skip
     own, others, kind = files, phantom, "phantom clips"
     origin: Path | str | None = root
-    if source == "phantom":
+    is_simulated = source in SIMULATORS
+    if is_simulated:
         own, others, kind = phantom, files, "sources of files"
     if misplaced := [name for name, value in others.items() if value is not None]:
         raise InputError(f"--{misplaced[0].replace('_', '-')} is for {kind} only; remove it")
-    if source == "phantom":
+    if is_simulated:
         if store is not None:
-            raise InputError("phantom has no ROOT; write 'lus ingest phantom STORE'")
+            raise InputError(f"{source} has no ROOT; write 'lus ingest {source} STORE'")
         store, origin = root, None
     if store is None:
-        places = "STORE" if source == "phantom" else "ROOT STORE"
+        places = "STORE" if is_simulated else "ROOT STORE"
         raise InputError(f"no STORE given; write 'lus ingest {source} {places}'")
     refuse_unwritable(store, "STORE")
     options = {name: value for name, value in own.items() if value is not None}

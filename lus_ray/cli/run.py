@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from lus_ray.cli.control import run_control
 from lus_ray.cli.evaluate import evaluate_store
 from lus_ray.cli.options import (
     AT_LEAST_ONE,
@@ -60,6 +61,14 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 )  # fmt: skip
 @click.option("--size", type=click.Choice(SIZES), default="full", show_default=True)
 @click.option("--smoke", is_flag=True, help="The same as --size smoke.")
+@click.option(
+    "--control", is_flag=True,
+    help="Test the method instead, on simulated clips on which the paper's claim is true and on "
+    "others on which it is not; exits with 1 if it fails.",
+)  # fmt: skip
+@click.option(
+    "--broken", metavar="WAY", help="With --control: break the method on purpose; it has to fail."
+)
 @click.option("--arms", help="Only these arms and what they need: A,B or 'SVM*'.")
 @click.option("--folds", help="Only these folds: 0,1")
 @click.option("--seed", type=NOT_NEGATIVE, help=SEED)
@@ -94,8 +103,16 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     help="A running Ray cluster: auto, host:6379 or ray://host:10001 (default RAY_ADDRESS).",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the report's contents as JSON.")
-def run(experiment: str, out: Path | str | None, size: str, smoke: bool, **options: Any) -> None:
+def run(
+    experiment: str, out: Path | str | None, size: str, smoke: bool, control: bool,
+    broken: str | None, **options: Any,
+) -> None:  # fmt: skip
     """Run the unfinished cells of a study and print its table; repeat it to resume."""
+    if control:
+        run_control(experiment, out, broken, {"smoke": smoke, **options})
+        return
+    if broken is not None:
+        raise InputError("--broken is for --control; add it, or remove --broken")
     size = "smoke" if smoke else size
     from lus_ray.orchestration.studies import default_out
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from jaxtyping import Float
 from scipy import stats
 
-from lus_ray.clip import PHANTOM
+from lus_ray.clip import SYNTHETIC
 from lus_ray.data.labels import label_name
 from lus_ray.evaluation import results, scored_arms
 from lus_ray.evaluation.method_names import name_method
@@ -156,7 +156,7 @@ def _trained_on(model: ServedModel) -> ModelCard:
     return replace(
         NO_CARD,
         dataset=_name_sources(sources),
-        synthetic=sources == [PHANTOM],
+        synthetic=bool(sources) and set(sources) <= set(SYNTHETIC),
         patients=len(set(rows["patient"].to_pylist())),
         clips=len(rows),
     )
@@ -183,7 +183,7 @@ def _estimate(value: float, draws: Float[np.ndarray, "D"], patients: int) -> Est
 
 
 def _name_sources(sources: Sequence[str]) -> str:
-    names = [f"{s} clips" if s == PHANTOM else s for s in sources]
+    names = [f"{s} clips" if s in SYNTHETIC else s for s in sources]
     return " and ".join(names) or UNKNOWN
 
 

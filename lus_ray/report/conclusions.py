@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lus_ray.clip import PHANTOM
+from lus_ray.clip import SYNTHETIC
 from lus_ray.data.labels import label_name
 from lus_ray.evaluation.schema import ArmResult, Number, ReportContents
 from lus_ray.experiment import TRIAL_SIZES
@@ -31,7 +31,7 @@ def conclude(contents: ReportContents) -> Conclusions:
 def is_synthetic(sources: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether every clip of the run is a phantom."""
     return bool(sources) and all(
-        (about.get("source") or name) == PHANTOM for name, about in sources.items()
+        (about.get("source") or name) in SYNTHETIC for name, about in sources.items()
     )
 
 
@@ -86,7 +86,7 @@ def _data(contents: ReportContents) -> str:
     if is_synthetic(sources):
         return f"{clips} synthetic clips of {patients} simulated patients (phantoms); {size}."
     names = ", ".join(sources) or "unnamed sources"
-    some = " (some of them synthetic)" if PHANTOM in sources else ""
+    some = " (some of them synthetic)" if set(SYNTHETIC) & set(sources) else ""
     return f"{clips} clips of {patients} patients from {names}{some}; {size}."
 
 

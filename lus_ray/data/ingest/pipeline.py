@@ -133,8 +133,10 @@ def load_reader(source: str, options: dict[str, Any]) -> ModuleType:
         known = list_sources()
         raise SourceError(f"no source {source!r}{suggest(source, known)}")
     reader = _module(source)
-    allowed = list(inspect.signature(reader.clips).parameters)[2:]
-    if unknown := sorted(set(options) - set(allowed)):
+    parameters = inspect.signature(reader.clips).parameters
+    allowed = list(parameters)[2:]
+    takes_any = parameters[allowed[-1]].kind is inspect.Parameter.VAR_KEYWORD if allowed else False
+    if unknown := sorted(set(options) - set(allowed)) if not takes_any else []:
         name, *known = (f"--{option.replace('_', '-')}" for option in (unknown[0], *allowed))
         raise SourceError(f"source {source!r} has no option {name}{suggest(name, known)}")
     return reader

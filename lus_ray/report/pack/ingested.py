@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from lus_ray.clip import PHANTOM
+from lus_ray.clip import PHANTOM, SYNTHETIC
 from lus_ray.data import ledger, store
 from lus_ray.data.labels import COLUMN
 from lus_ray.data.ledger import Action, LedgerEntry
@@ -43,7 +43,7 @@ class IngestedSource:
 
     @property
     def is_synthetic(self) -> bool:
-        return self.kind == PHANTOM
+        return self.kind in SYNTHETIC
 
 
 def read(record: RunRecord, run: Path) -> tuple[IngestedSource, ...]:

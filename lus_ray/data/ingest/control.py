@@ -1,0 +1,47 @@
+"""Simulated clips of a control: a world of `lus_ray.data.phantom.worlds`, by its name."""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lus_ray.data.ingest.simulation import SimulatedClips
+from lus_ray.data.ledger import Ledger
+from lus_ray.data.phantom import worlds
+from lus_ray.errors import SourceError
+from lus_ray.suggestions import suggest
+
+SOURCE = "control"
+
+
+def clips(
+    root: Path | None = None, ledger: Ledger | None = None, *, world: str = "", **options: Any
+) -> SimulatedClips:
+    """The clips of a world, each made when it is read; `options` are those of the world.
+
+    Raises:
+        SourceError: there is no such world, or it has no such option.
+    """
+    known = list_worlds()
+    if world not in known:
+        raise SourceError(f"control: no --world {world!r}{suggest(world, known)}")
+    make_clips = importlib.import_module(f"{worlds.__name__}.{world}").clips
+    allowed = list(inspect.signature(make_clips).parameters)
+    if unknown := sorted(set(options) - set(allowed)):
+        name, *others = (f"--{option.replace('_', '-')}" for option in (unknown[0], *allowed))
+        raise SourceError(f"world {world!r} has no option {name}{suggest(name, others)}")
+    if ledger is not None:
+        ledger.note("control", "all clips", f"synthetic: world {world!r}")
+    makers = make_clips(**options).items()
+    return SimulatedClips({name: partial(_make, maker) for name, maker in makers})
+
+
+def list_worlds() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(worlds.__path__)]
+
+
+def _make(maker: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return {**maker(), "source": SOURCE}
