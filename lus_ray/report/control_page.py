@@ -53,15 +53,16 @@ def _section(world: WorldResult) -> Section:
     rows = tuple(
         (
             Cell(check.text),
+            Cell("passes" if check.passes else "fails", tone="better" if check.passes else "worse"),
             Cell(_value(check), numbers={"": check.value}),
             Cell(_bound(check)),
-            Cell("passes" if check.passes else "fails", tone="better" if check.passes else "worse"),
         )
         for check in world.checks
     )
-    columns = ("check", "value", "has to be", "result")
+    columns = ("check", "result", "value", "has to be")
     table = Table(f"checks_{world.folder}", "", columns, rows, brief=4)
-    about = Paragraph(f"{world.text} {world.num_patients} simulated patients.")
+    patients = f"{world.num_patients} simulated patients"
+    about = Paragraph(f"World {world.name!r}: {world.text} {patients}.")
     where = Paragraph(f"All scores of this world: {world.folder}/report.html.")
     return Section(f"World: {world.name}", world.folder, (about, table, where), is_brief=True)
 
