@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from lus_ray.cli.options import SIZES
+from lus_ray.errors import InputError
 
 MOST_VALUES = 3
 """Values of a setting that are shown, where arms differ in it."""
@@ -54,6 +55,9 @@ def _write_study(name: str, size: str, formatter: click.HelpFormatter) -> None:
     with formatter.section("Sizes (--size)"):
         sizes = [size for size in SIZES if size == "full" or size in experiment.sizes]
         formatter.write_dl([(size, _describe_size(experiment, size)) for size in sizes])
+    if worlds := _list_worlds(name):
+        with formatter.section("Control (--control): simulated clips that test the method"):
+            formatter.write_dl(worlds)
     if experiment.target is not None:
         with formatter.section("Labels (--label)"):
             formatter.write_text(f"{', '.join(LABELS)}, or a label of the store's own")
@@ -65,6 +69,17 @@ def _write_study(name: str, size: str, formatter: click.HelpFormatter) -> None:
         formatter.write_dl(list(_list_settings(chosen.arms)))
     formatter.write_paragraph()
     formatter.write_text("'lus run --help' lists all options.")
+
+
+def _list_worlds(name: str) -> list[tuple[str, str]]:
+    from lus_ray.orchestration.control_plan import find_control
+
+    try:
+        control = find_control(name)
+    except InputError:  # it has none
+        return []
+    worlds = [(world.name, world.text) for world in control.worlds]
+    return [*worlds, *((f"--broken '{way}'", world.text) for way, world in control.broken.items())]
 
 
 def group_names(names: Sequence[str]) -> Iterator[str]:
