@@ -195,6 +195,10 @@ class Experiment:
                 raise ArmError(
                     f"{self.name}: arm {arm.name!r} needs {missing}; list them before it"
                 )
+            if arm.recipe is not None and not arm.recipe.epochs and arm.start is None:
+                raise ArmError(
+                    f"{self.name}: arm {arm.name!r} has 0 epochs and no `start`; add one"
+                )
             names.add(arm.name)
         for name in set(self.published) - names:
             raise ArmError(f"{self.name}: {name!r} is published but is no arm")
@@ -253,7 +257,8 @@ def shrink(experiment: Experiment, size: Size) -> Experiment:
 def _shrink(arm: Arm, size: Size) -> Arm:
     recipe = arm.recipe
     if recipe is not None and arm.name not in size.as_published:
-        recipe = replace(recipe, **size.recipe)
+        epochs = {} if recipe.epochs else {"epochs": 0}  # it trains nothing at any size
+        recipe = replace(recipe, **{**size.recipe, **epochs})
     return replace(arm, task=_shrink_task(arm.task, size), recipe=recipe)
 
 

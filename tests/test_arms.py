@@ -43,7 +43,7 @@ from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import checkpoint
 
 pytestmark = pytest.mark.slow
-NAMES = sorted(module.name for module in pkgutil.iter_modules(experiments.__path__))
+NAMES = sorted(m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg)
 
 
 def load_experiment(name: str) -> Experiment:

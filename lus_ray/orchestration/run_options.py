@@ -226,6 +226,9 @@ def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:
         if which in ("arm", arm.name) and (arm.recipe is not None or not in_recipe):
             if in_recipe:
                 assert arm.recipe is not None
+                if which == "arm" and path == "epochs" and not arm.recipe.epochs:
+                    arms.append(arm)  # it trains nothing
+                    continue
                 changed = replace(arm, recipe=replace(arm.recipe, **{path: value}))
             else:
                 changed = replace(arm, task=with_arguments(arm.task, {path: value}))

@@ -7,7 +7,7 @@ no table mixes two settings.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Annotated, Any
@@ -30,12 +30,15 @@ from lus_ray.runs.machine import MachineRecord
 from lus_ray.storage.files import write_text
 from lus_ray.storage.paths import PathOrUri
 from lus_ray.training import checkpoint
+from lus_ray.training.recipe import Recipe
 
 IDENTITY = ("experiment", "label", "size", "seed", "folds", "supervision", "domains", "frames_with")
 """Entries that never change in a run folder."""
 COPIED_FROM_EXPERIMENT = (
     "title", "seed", "domains", "frames_with", "metrics", "published", "remarks",
 )  # fmt: skip
+RECIPE_DEFAULTS = {f.name: f.default for f in fields(Recipe) if f.default is not MISSING}
+"""Recipes of earlier versions lack settings that are new."""
 NOTHING: Mapping[str, Any] = {}
 COPIED_FROM_ARM = ("name", "label", "baseline", "start", "reads", "members", "crossfit")
 
@@ -305,7 +308,7 @@ def _merge(known: RunRecord, new: RunRecord, name: str) -> RunRecord:
                 f"{name}: arm {arm.name!r} was run with another {file.get('name')}; choose another "
                 "--out, or restore that file"
             )
-        if new_arm != arm:
+        if new_arm != replace(arm, recipe=arm.recipe and {**RECIPE_DEFAULTS, **arm.recipe}):
             raise InputError(
                 f"{name}: arm {arm.name!r} was run with other settings; choose another --out"
             )

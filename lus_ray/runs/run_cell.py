@@ -1,6 +1,6 @@
 """Run one cell in any process, without Ray: train, predict every clip of its fold, write."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from lus_ray.clip import Row
 from lus_ray.data.loading.batches import Pixels, pair_streams
@@ -136,8 +137,11 @@ def make_trainer(
             log.log_epoch({"epoch": 0, **{f"val_{name}": value for name, value in scores.items()}})
             return task, scores
         if arm.start is not None:
-            start = plan.folder_of(cell.input(arm.start))
-            checkpoint.initialize_from_checkpoint(task, start.checkpoint)
+            start = plan.folder_of(cell.input(arm.start)).checkpoint
+            if arm.recipe is None or arm.recipe.epochs:
+                checkpoint.initialize_from_checkpoint(task, start)
+            else:
+                load_weights(task, arm, arm.start, start, checkpoint.describe(arm.task))
         elif arm.weights is not None:
             checkpoint.initialize_from(task, Path(arm.weights))
         if arm.members:
@@ -167,9 +171,16 @@ def load_members(task: Any, arm: Arm, cell: Cell, plan: RunPlan) -> None:
     members = checkpoint.describe(arm.task)["arguments"]["members"]
     for name, member, network in zip(arm.members, members, task.net, strict=True):
         folder = plan.folder_of(cell.input(name)).checkpoint
-        if {"task": checkpoint.read_description(folder)} != member:
-            raise ArmError(f"{arm.name}: {name!r} was trained with other settings; set both alike")
-        network.load_state_dict(checkpoint.load_weights(folder))
+        load_weights(network, arm, name, folder, member["task"])
+
+
+def load_weights(
+    task: nn.Module, arm: Arm, name: str, folder: Path, expected: Mapping[str, Any]
+) -> None:
+    """Load all weights of the arm with this name; ArmError if its task is not the expected one."""
+    if checkpoint.read_description(folder) != expected:
+        raise ArmError(f"{arm.name}: {name!r} was trained with other settings; set both alike")
+    task.load_state_dict(checkpoint.load_weights(folder))
 
 
 def fit_task(

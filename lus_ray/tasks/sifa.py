@@ -145,6 +145,13 @@ class Sifa(Segmentation):
         """Adversarial networks have little momentum; only the segmenter has `l2`."""
         return {} if network == "net" else {"betas": (0.5, 0.999), "l2": 0.0}
 
+    def estimate_statistics(self, batch: Batch) -> None:
+        """Of target frames alone: the domain to segment, and the one that translations look like.
+
+        In training, target and translated frames are normalised apart, each by their own batch.
+        """
+        self._encode(batch["target_frames"] * 2 - 1)
+
     def lr_factor(self, parameter: str) -> float:
         full = self.version == 1 and parameter.startswith("net.")
         return 1.0 if full else self.rate_of_judges

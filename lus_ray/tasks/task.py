@@ -90,6 +90,11 @@ class Task(nn.Module):
         """Factor on the learning rate of a parameter, by its name in the task."""
         return 1.0
 
+    def estimate_statistics(self, batch: Batch) -> None:
+        """Pass a batch through the batch norms as in training; all else is in evaluation mode."""
+        for network in self.networks:
+            self(batch, network)
+
     def adam_settings(self, network: str) -> dict[str, Any]:
         """Settings of a network's Adam that replace the recipe's: `betas`, `l2`."""
         return {}

@@ -8,7 +8,8 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from lus_ray.data.transforms.batch_augmentation import augment_batch
 from lus_ray.errors import CellError
 from lus_ray.tasks.task import Task, to_unit_range
-from lus_ray.training import optim
+from lus_ray.training import batch_norm, optim
 from lus_ray.training.recipe import Recipe
 from lus_ray.training.state import BestEpoch, EpochRecord, TrainingProgress, TrainingState
 
@@ -71,6 +72,17 @@ def fit(
     if device != "cpu":
         task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model = prepare(task) if prepare else task
+
+    def reestimate(epoch: int) -> None:
+        seeds, plain = (seed, epoch, rank), replace(recipe, augment=None)
+        own = islice(batches(epoch), recipe.norm_batches)
+        prepared = (_prepare_batch(batch, plain, 0, device) for batch in own)
+        with_workers = prepare is not None
+        batch_norm.reestimate(task, prepared, seed=_mix_seed(seeds), with_workers=with_workers)
+
+    if not recipe.epochs:
+        reestimate(0)
+        return FitResult(0, validate(task.eval()))
     adams = {network: optim.build_adam(task, network, recipe) for network in task.networks}
     schedules = [optim.build_schedule(adam, recipe) for adam in adams.values()]
     progress = state.load(task, adams) if state else TrainingProgress()
@@ -90,6 +102,8 @@ def fit(
             progress.notes.append(note)
         problem = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
+        if recipe.norm_batches and recipe.follows_validation:
+            reestimate(epoch)
         scores = validate(task)
         report({"epoch": epoch, **losses, **{f"val_{k}": v for k, v in scores.items()}})
         score = scores.get("score", math.nan)
@@ -109,7 +123,11 @@ def fit(
         raise CellError(f"{progress.notes[-1]}; lower the learning rate ({recipe.lr:g})")
     task.load_state_dict(best.parameters)
     task.eval()
-    scores = validate(task) if recipe.select == "loss" else best.scores
+    changed = recipe.select == "loss"
+    if recipe.norm_batches and not recipe.follows_validation:
+        reestimate(best.epoch)
+        changed = True
+    scores = validate(task) if changed else best.scores
     notes = (*progress.notes, *_note_selection(best.epoch, progress, recipe))
     return FitResult(best.epoch, scores, notes)
 

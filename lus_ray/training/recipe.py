@@ -26,6 +26,7 @@ class Recipe:
     """How a network is trained. Frozen; a variant is a copy (`dataclasses.replace`).
 
     Attributes:
+        epochs: 0 trains nothing: the arm has the weights of its `start`, with `norm_batches`.
         batch: clips, or frames where a task learns from single frames; tracks are one batch.
         draws: frames of an epoch; 0 for all.
         weight_decay: decoupled (AdamW), not for norms and biases.
@@ -44,6 +45,11 @@ class Recipe:
         select: the epoch to keep: "best" validation score, "last", lowest training "loss" (its
             parameters from before the epoch), or best "test" score, a leak that reproduces a
             published protocol and that the report names.
+        norm_batches: batches of training frames, without augmentation and dropout, from which the
+            statistics of batch norms are estimated anew for the kept epoch, at most one epoch of
+            them; 0 keeps the running ones. Where validation scores select the epoch or the rate,
+            they are estimated before every validation, as the scores are to be those of the
+            network that is kept.
         val_samples: samples of a clip in validation; 0 for the view's number.
         workers: Ray Train workers, each with a share of the batch.
         gpus: GPUs per worker; with a fraction, several folds share one.
@@ -52,7 +58,7 @@ class Recipe:
         ArmError: a value is out of range, or two values exclude each other.
     """
 
-    epochs: AtLeastOne
+    epochs: Count
     batch: Count
     lr: Positive
     draws: Count = 0
@@ -73,11 +79,14 @@ class Recipe:
     copies: Annotated[int, Field(ge=1, le=len(SIX_COPIES))] = 1
     augment: Augment | SixSteps | None = None
     select: Literal["best", "last", "loss", "test"] = "best"
+    norm_batches: Count = 0
     val_samples: Count = 0
     workers: AtLeastOne = 1
     gpus: Annotated[NonNegative, AfterValidator(_check_gpus)] = 0.0
 
     def __post_init__(self) -> None:
+        if not (self.epochs or self.norm_batches):
+            raise ArmError("Recipe: epochs is 0; give 1 or more, or 1 or more norm_batches")
         by_epoch = bool(self.warmup or self.cosine)
         if self.l2 and self.weight_decay:
             raise ArmError(f"Recipe: weight_decay is {self.weight_decay!r}; set it to 0 beside l2")
@@ -90,3 +99,8 @@ class Recipe:
             raise ArmError(
                 f"Recipe: milestones is {self.milestones!r}; leave it empty beside warmup or cosine"
             )
+
+    @property
+    def follows_validation(self) -> bool:
+        """Whether validation scores select the epoch or the rate."""
+        return self.select in ("best", "test") or self.plateau is not None

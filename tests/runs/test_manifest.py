@@ -120,6 +120,21 @@ def test_a_run_does_not_start_over_a_damaged_record(prepare, tmp_path):
         prepare(ROTATING, tmp_path)
 
 
+@pytest.mark.parametrize(("batches", "refused"), [(0, False), (5, True)])
+def test_a_record_without_a_new_setting_has_its_default(prepare, tmp_path, batches, refused):
+    prepare(ROTATING, tmp_path)
+    record = record_of(tmp_path)
+    del record["arms"][0]["recipe"]["norm_batches"]
+    (tmp_path / "experiment.json").write_text(json.dumps(record))
+    changed = replace(ARM, recipe=replace(ARM.recipe, norm_batches=batches))
+    again = replace(ROTATING, arms=(changed,))
+    if refused:
+        with pytest.raises(InputError, match="arm 'signs' was run with other settings"):
+            prepare(again, tmp_path)
+    else:
+        assert prepare(again, tmp_path).cells
+
+
 def test_every_command_of_a_run_is_recorded_once(prepare, tmp_path):
     for command in ("lus run all", "lus run one --arms a", "lus run all"):
         prepare(ROTATING, tmp_path, command=command)
