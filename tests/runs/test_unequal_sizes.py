@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from experiments.bline_adaptation import EXPERIMENT
 from lus_ray.clip import make_row
@@ -17,6 +18,7 @@ from lus_ray.runs.cell import Cell
 from lus_ray.runs.plan import RunRequest
 from lus_ray.runs.prepare import prepare
 from lus_ray.runs.run_cell import run
+from lus_ray.training import checkpoint
 
 SIZES = {"covid": ((40, 56), (64, 48)), "cap": ((72, 96), (33, 47))}
 SIZE = (48, 48)
@@ -44,21 +46,29 @@ def unequal(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
-def test_arms_of_two_domains_train_and_test_on_clips_of_any_size(unequal, tmp_path):
-    chosen = EXPERIMENT.at("smoke").only(ARMS)
-    short = {"epochs": 1, "draws": 4}
+def run_cells(data, out, names):
+    """The plan of these arms at the smoke size, after short trainings of fold 0."""
+    chosen = EXPERIMENT.at("smoke").only(names)
+    recipes = [a.recipe and replace(a.recipe, epochs=min(a.recipe.epochs, 1), draws=4)
+               for a in chosen.arms]  # fmt: skip
     chosen = chosen.with_arms(
-        tuple(replace(a, recipe=a.recipe and replace(a.recipe, **short)) for a in chosen.arms)
+        tuple(replace(a, recipe=r) for a, r in zip(chosen.arms, recipes, strict=True))
     )
-    plan = prepare(RunRequest(chosen, data=unequal, out=tmp_path, size="smoke"))
-    rows = store.read_index(unequal).to_pylist()
+    plan = prepare(RunRequest(chosen, data=data, out=out, size="smoke"))
+    rows = store.read_index(data).to_pylist()
     assert len({(row["height"], row["width"]) for row in rows}) == 4
     located = [tuple(row[n] for n in ("clip", "shard", "row_group", "row")) for row in rows]
-    resize = partial(resizing.resize_chunk, str(unequal), located, SIZE)
+    resize = partial(resizing.resize_chunk, str(data), located, SIZE)
     pixels = InMemory({SIZE: resize("frames")}, {SIZE: resize("masks")})
     for arm in chosen.arms:
         run(Cell(arm.name, 0), plan, pixels, lambda values: None)
+    return plan
+
+
+@pytest.mark.slow
+def test_arms_of_two_domains_train_and_test_on_clips_of_any_size(unequal, tmp_path):
+    plan = run_cells(unequal, tmp_path, ARMS)
+    for arm in plan.experiment.arms:
         path = plan.folder_of(Cell(arm.name, 0)).predictions
         rows = predictions.read(path)[1].to_pylist()
         tested = {row["clip"] for row in rows if row["split"] == "test"}
@@ -67,3 +77,18 @@ def test_arms_of_two_domains_train_and_test_on_clips_of_any_size(unequal, tmp_pa
         assert {sum(counts) for row in rows for counts in row["counts"]} == {48 * 48}
     notes = [json.loads(path.read_text())["notes"] for path in tmp_path.rglob("cost.json")]
     assert notes == [[]] * len(ARMS)
+
+
+@pytest.mark.slow
+def test_a_reestimated_arm_differs_from_its_start_in_statistics_alone(unequal, tmp_path):
+    name = "sifa covid→cap, batch norm re-estimated"
+    plan = run_cells(unequal, tmp_path, (name,))
+    before, after = (
+        checkpoint.load_weights(plan.folder_of(Cell(arm, 0)).checkpoint)
+        for arm in ("sifa covid→cap", name)
+    )
+    changed = {key for key, value in before.items() if not torch.equal(value, after[key])}
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    assert changed == {key for key in before if key.endswith(statistics)}
+    assert all(key.startswith("net.") for key in changed)
+    assert any(key.startswith("translator.") for key in before)

@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import distributed, multiprocessing, nn
 
+from experiments.bline_adaptation import EXPERIMENT
 from lus_ray.data.transforms.augment import Augment
 from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 from lus_ray.experiment import Recipe
 from lus_ray.nets import SifaSegmenter
+from lus_ray.orchestration.run_options import apply_options
 from lus_ray.tasks import Sifa
 from lus_ray.tasks.task import Task
 from lus_ray.training import batch_norm
@@ -146,6 +149,30 @@ def test_a_batch_norm_that_no_batch_reaches_keeps_its_statistics(count):
     assert kept == [True, not count]
 
 
+def reestimate_own_share(rank, folder):
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
+    )
+    own = [{"frames": batch["frames"][rank::2] / 255} for batch in batches(0)]
+    task = build().eval()
+    batch_norm.reestimate(task, own, seed=rank, with_workers=True)
+    save_file(dict(zip(("mean", "var"), statistics(task), strict=True)), f"{folder}/{rank}")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_all_workers_have_the_average_over_their_shares(tmp_path):
+    arguments = (str(tmp_path),)
+    multiprocessing.start_processes(reestimate_own_share, arguments, nprocs=2, start_method="fork")
+    first, second = (load_file(tmp_path / str(rank)) for rank in (0, 1))
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+    task, shares = build().eval(), []
+    for batch in batches(0):
+        shares += [{"frames": batch["frames"][rank::2] / 255} for rank in (0, 1)]
+    batch_norm.reestimate(task, shares, seed=0)
+    torch.testing.assert_close((first["mean"], first["var"]), statistics(task))
+
+
 def test_the_random_generator_is_left_as_it_was():
     task, frames = build(), torch.rand(4, 1, 8, 8)
     state = torch.get_rng_state()
@@ -167,6 +194,15 @@ def test_sifa_takes_the_statistics_of_its_target():
     torch.testing.assert_close(first.running_mean, maps.mean(dim=(0, 2, 3)))
     norms = [module for module in task.modules() if isinstance(module, nn.BatchNorm2d)]
     assert {int(norm.num_batches_tracked) for norm in norms} == {1}
+
+
+def test_an_arm_without_epochs_needs_a_start_and_trains_at_no_size():
+    arm = EXPERIMENT.at("smoke").arm("unet covid, batch norm re-estimated")
+    assert (arm.recipe.epochs, arm.recipe.batch, arm.start) == (0, 4, "unet covid")
+    longer = apply_options(EXPERIMENT, "smoke", settings=["arm.recipe.epochs=3"])
+    assert {a.recipe.epochs for a in longer.arms if a.recipe} == {0, 3}
+    with pytest.raises(ArmError, match="has 0 epochs and no `start`"):
+        EXPERIMENT.with_arms((replace(arm, start=None),))
 
 
 def test_a_recipe_without_epochs_needs_batches_for_statistics():

@@ -100,6 +100,9 @@ def describe_training(arm: ArmRecord) -> str:
     recipe = arm.recipe
     if recipe is None:
         return ""
+    norms = f"batch norm statistics of {recipe.get('norm_batches')} batches without dropout"
+    if recipe.get("epochs") == 0:
+        return f"weights of “{arm.start}”, {norms}"
     parts = [
         f"{recipe.get('epochs')} epochs", f"batches of {recipe.get('batch') or 'one clip'}",
         f"learning rate {recipe.get('lr'):g}" if recipe.get("lr") else "",
@@ -109,6 +112,7 @@ def describe_training(arm: ArmRecord) -> str:
         "augmented" if recipe.get("augment") or (recipe.get("copies") or 1) > 1 else "",
         f"starts from “{arm.start}”" if arm.start else "",
         f"starts from weights with SHA-256 {arm.weights['sha256'][:12]}" if arm.weights else "",
+        norms if recipe.get("norm_batches") else "",
         _selected(str(recipe.get("select") or "")),
     ]  # fmt: skip
     return ", ".join(filter(None, parts))
