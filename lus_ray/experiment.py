@@ -79,6 +79,8 @@ class Arm:
         label: the predicted column; None for an arm that only makes features.
         start: an earlier arm that gives the initial weights.
         weights: a file of published weights.
+        pretrained: the weights that the paper starts from, a name of `lus weights`; a run at full
+            size without any says so.
         reads: an earlier arm whose predictions are the input.
         members: earlier arms whose networks are joined.
         crossfit: if above 0, the number of inner models, each trained without a part of the
@@ -93,6 +95,7 @@ class Arm:
     rows: Rows = Rows()
     start: str | None = None
     weights: str | None = None
+    pretrained: str | None = None
     reads: str | None = None
     members: tuple[str, ...] = ()
     crossfit: int = 0

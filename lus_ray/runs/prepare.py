@@ -43,7 +43,8 @@ def prepare(
     index = supervision.apply_weak_labels(index, data) if request.weak else index
     chosen = selection.select(request.experiment, index, data, domains=request.domains)
     experiment, index, assigned = chosen.experiment, chosen.index, chosen.folds
-    for note in chosen.notes:
+    notes = (*chosen.notes, *note_random_starts(experiment, request.size))
+    for note in notes:
         notify(f"note: {note}")
     for reason, names in chosen.left_out.items():
         few = names if len(names) < 4 else (*names[:3], f"{len(names) - 3} more")
@@ -62,7 +63,7 @@ def prepare(
     record = manifest.describe_run(
         experiment, rows, data, size=request.size, fingerprint=fingerprint, weak=request.weak,
         command=request.command, seeds=request.seeds, skipped_arms=chosen.left_out,
-        notes=chosen.notes,
+        notes=notes,
     )  # fmt: skip
     record = replace(record, weights_patients=leakage.patients_of_weights(experiment))
     record = manifest.write(record, experiment, assigned, folder)
@@ -98,6 +99,19 @@ def list_cells(
         for arm in experiment.arms
         for fold in folds
     )
+
+
+def note_random_starts(experiment: Experiment, size: str) -> list[str]:
+    """Which arms at full size start from random weights where the paper starts from others."""
+    names: dict[str, list[str]] = {}
+    for arm in experiment.arms if size == "full" else ():
+        if arm.pretrained and not arm.weights:
+            names.setdefault(arm.pretrained, []).append(arm.name)
+    return [
+        f"the published recipe starts from {weights}, and this run from random weights "
+        f"({', '.join(arms)}); give --weights {weights}"
+        for weights, arms in names.items()
+    ]
 
 
 def isolate_searches(experiment: Experiment, assigned: Sequence[Fold]) -> Experiment:

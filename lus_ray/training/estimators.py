@@ -15,6 +15,7 @@ import numpy as np
 from lus_ray.errors import CheckpointError
 
 TRUSTED = (
+    "lus_ray.tasks.pairwise_svm.PairwiseSVC",
     "numpy.random.mtrand.RandomState",
     "sklearn.calibration.CalibratedClassifierCV",
     "sklearn.calibration._CalibratedClassifier",

@@ -63,10 +63,9 @@ def test_help_on_a_study_shows_its_arms_sizes_and_settings(words):
     done = lus("run", "biomarkers", *words, "--help")
     assert done.exit_code == 0
     assert "\n  Table     Gare et al. 2022" in done.stdout
-    assert "\n  smoke   99 arms, 3 folds, up to 2 epochs, 24 phantom patients\n" in done.stdout
-    experts = (
-        "\n  {DT | SVM | RF | AB | NN | MLP | MLP-L} on biomarkers, {severity | sf_ratio | dis"
-    )
+    assert "\n  smoke   115 arms, 3 folds, up to 2 epochs, 24 phantom patients\n" in done.stdout
+    kinds = "DT | SVM | SVM-pairwise | RF | AB | NN | MLP | MLP-L"
+    experts = f"\n  {{{kinds}}} on biomarkers, {{severity | sf_ratio | dis"
     assert (experts in done.stdout) == (not words)
     assert re.search(r"\n  arm\.recipe\.epochs +1(00|2)\n", done.stdout)
 

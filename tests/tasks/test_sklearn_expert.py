@@ -77,7 +77,7 @@ def test_validation_leaves_out_clips_of_classes_without_a_training_clip():
     assert scores == expert.score([{"target": expert.target(r), **expert.predict(r)} for r in rows])
 
 
-@pytest.mark.parametrize("kind", ["SVM", "NN"])
+@pytest.mark.parametrize("kind", ["SVM", "SVM-pairwise", "NN"])
 @pytest.mark.parametrize("num_clips", [2, 3, 4])
 def test_inner_folds_and_neighbours_are_no_more_than_the_examples_allow(kind, num_clips):
     rows = [{"severity": n % 2, "features": [[n % 2, 0.1 * n]] * 2} for n in range(num_clips)]
