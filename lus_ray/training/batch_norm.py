@@ -47,6 +47,12 @@ def reestimate(
                 own /= distributed.get_world_size()
 
 
+def copy_from_first_worker(task: Task) -> None:
+    """Give all workers the buffers of the first, so that all of them have its validation scores."""
+    for buffer in task.buffers():
+        distributed.broadcast(buffer, 0)
+
+
 def _statistics(norm: BatchNorm) -> tuple[Tensor, Tensor]:
     assert norm.running_mean is not None
     assert norm.running_var is not None

@@ -102,6 +102,8 @@ def fit(
             progress.notes.append(note)
         problem = task.find_problem({k.removeprefix("train_"): v for k, v in losses.items()})
         task.eval()
+        if prepare:  # each has the statistics of its own share of the last batch
+            batch_norm.copy_from_first_worker(task)
         if recipe.norm_batches and recipe.follows_validation:
             reestimate(epoch)
         scores = validate(task)

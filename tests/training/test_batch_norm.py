@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import distributed, multiprocessing, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from experiments.bline_adaptation import EXPERIMENT
 from lus_ray.data.transforms.augment import Augment
@@ -149,28 +150,40 @@ def test_a_batch_norm_that_no_batch_reaches_keeps_its_statistics(count):
     assert kept == [True, not count]
 
 
-def reestimate_own_share(rank, folder):
+def train_on_share(rank, folder, number):
     distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2
     )
-    own = [{"frames": batch["frames"][rank::2] / 255} for batch in batches(0)]
-    task = build().eval()
-    batch_norm.reestimate(task, own, seed=rank, with_workers=True)
-    save_file(dict(zip(("mean", "var"), statistics(task), strict=True)), f"{folder}/{rank}")
+    validated = []
+
+    def validate(task):
+        validated.append(torch.cat(statistics(task)))
+        return {"score": float(len(validated))}
+
+    task = build()
+    fit(
+        task, batches=lambda epoch: [{"frames": b["frames"][rank::2]} for b in batches(epoch)],
+        validate=validate, recipe=replace(RECIPE, norm_batches=number, augment=None), seed=0,
+        report=lambda values: None, prepare=DistributedDataParallel, rank=rank,
+    )  # fmt: skip
+    save_file({"validated": torch.stack(validated), **task.state_dict()}, f"{folder}/{rank}")
     distributed.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_all_workers_have_the_average_over_their_shares(tmp_path):
-    arguments = (str(tmp_path),)
-    multiprocessing.start_processes(reestimate_own_share, arguments, nprocs=2, start_method="fork")
+@pytest.mark.parametrize("number", [0, 3])
+def test_all_workers_have_the_same_statistics_those_of_all_shares(tmp_path, number):
+    arguments = (str(tmp_path), number)
+    multiprocessing.start_processes(train_on_share, arguments, nprocs=2, start_method="fork")
     first, second = (load_file(tmp_path / str(rank)) for rank in (0, 1))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
-    task, shares = build().eval(), []
-    for batch in batches(0):
-        shares += [{"frames": batch["frames"][rank::2] / 255} for rank in (0, 1)]
-    batch_norm.reestimate(task, shares, seed=0)
-    torch.testing.assert_close((first["mean"], first["var"]), statistics(task))
+    if number:
+        task = build().eval()
+        task.load_state_dict({n: value for n, value in first.items() if n != "validated"})
+        shares = [b["frames"][rank::2] / 255 for b in batches(2) for rank in (0, 1)]
+        batch_norm.reestimate(task, [{"frames": share} for share in shares], seed=0)
+        expected = {"2.running_mean": statistics(task)[0], "2.running_var": statistics(task)[1]}
+        torch.testing.assert_close({n: first[f"net.{n}"] for n in expected}, expected)
 
 
 def test_the_random_generator_is_left_as_it_was():
