@@ -165,7 +165,7 @@ class Experiment:
     domains are not used. `frames_with` names a mask class; only frames that show it are used.
     `target` is the label of a study of any one label; clips without it are not used.
     `remarks` say what the paper reports without numbers to set beside those of a run: of an
-    "external" test, and of "raters".
+    "external" test, of "raters", and of "costs".
     """
 
     name: str

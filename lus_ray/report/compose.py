@@ -15,6 +15,7 @@ from lus_ray.report import (
     metric_names,
     pictures,
     result_tables,
+    shared_costs,
 )
 from lus_ray.report.blocks import (
     Block,
@@ -193,6 +194,9 @@ def _costs(contents: ReportContents) -> Section:
         Paragraph(f"{len(spent)} arms took {' and '.join(sums) or 'no measured time'} in all."),
         few if len(spent) > len(top) else rest,
     )
+    if shared := shared_costs.shared_cost_table(spent):
+        remark = contents.remarks.get("costs")
+        blocks = (*blocks, shared, *([Paragraph(remark)] if remark else []))
     if len(spent) > len(top):
         blocks = (*blocks, Details(f"All {len(spent)} arms", (rest,)))
     return Section("Costs", "costs", blocks)

@@ -75,7 +75,10 @@ def cost_table(arms: Sequence[ArmResult], *, name: str, title: str) -> Table:
     rows = tuple(
         (
             Cell(arm.name),
-            *(_duration(arm.cost.get(unit)) for unit in ("wall_s", "cpu_s", "gpu_s")),
+            *(
+                formatting.duration_cell(arm.cost.get(unit))
+                for unit in ("wall_s", "cpu_s", "gpu_s")
+            ),
             _gigabytes(arm.cost.get("peak_mb")),
             formatting.number(arm.cost.get("epochs"), "d"),
         )
@@ -197,12 +200,6 @@ def _class_counts(own: SplitCounts, label: str) -> Cell:
     counts: Mapping[str, int] = own.classes.get(label, {})
     text = " / ".join(str(number) for number in counts.values()) or formatting.ABSENT
     return Cell(text, numbers=dict(counts))
-
-
-def _duration(seconds: float | int | None) -> Cell:
-    if not seconds:
-        return Cell(formatting.ABSENT)
-    return Cell(formatting.duration(seconds), numbers={"s": seconds})
 
 
 def _gigabytes(megabytes: float | int | None) -> Cell:

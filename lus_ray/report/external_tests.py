@@ -45,7 +45,7 @@ def _blocks(folder: Path, record: RunRecord) -> Iterable[Block]:
         yield Paragraph(f"{place} is of another run; remove it.", is_notice=True)
         return
     yield Paragraph(f"{describe(about, contents['data'])} Whole report: {place}/report.html.")
-    yield from _tables(folder.name, results)
+    yield from _tables(folder.name, results, record)
 
 
 def describe(about: EvaluationRecord, data: Mapping[str, int]) -> str:
@@ -56,9 +56,12 @@ def describe(about: EvaluationRecord, data: Mapping[str, int]) -> str:
     return f"{about.name}: {data['clips']} clips of {data['patients']} patients{left_out}."
 
 
-def _tables(name: str, results: ExternalResults) -> Iterable[Block]:
+def _tables(name: str, results: ExternalResults, record: RunRecord) -> Iterable[Block]:
+    """The main arms of each label, and those that a claim compares."""
+    claimed = {name for claim in record.claims for name in (claim.better, claim.than)}
     for label in results.labels:
-        main = set(results.main[label])
+        of_label = {arm.name for arm in record.arms if arm.label == label}
+        main = (claimed & of_label).union(results.main[label])
         arms = [arm for arm in results.shifts if arm.name in main and arm.num_external]
         if arms:
             metric = results.metrics[label]

@@ -151,6 +151,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def duration_cell(seconds: float | None) -> Cell:
+    if not seconds:
+        return Cell(ABSENT)
+    return Cell(duration(seconds), numbers={"s": seconds})
+
+
 def machine(contents: schema.ReportContents) -> str:
     """`2 cores, 25 GB memory, no GPU`; empty for runs that did not record it."""
     known = contents.machine
