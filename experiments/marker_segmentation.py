@@ -5,19 +5,27 @@ Question  Does an ensemble of networks segment the markers of severity better th
 Data      one clip table with masks of the markers scheme and frame_severity. Unit: patient.
 Splits    one patient split, as published: 70 % train, 30 % test, and the last epoch is kept. The
           validated arms train on 55 % and choose the epoch by the other 15 %.
+Networks  the released code's "U-Net++" (nested unet) and "DeepLabv3+" are not those of the papers
+          that are named; the canonical arms are.
+Weights   --weights unetpp=resnet50-imagenet,deeplab=mobilenet_v2-imagenet=FILE starts the released
+          encoders as published, but for Pascal VOC in the place of ImageNet in DeepLab.
+Odd       "ensemble, uncertainty as released" has the same masks as the ensemble. Only its maps of
+          uncertainty differ: batch norms are in training mode, as in the released code, so that
+          they show another network than the one that predicts.
 Run       lus run marker_segmentation --data clips/phantom
 Try       lus run marker_segmentation --smoke          2 CPUs, about a minute, phantom clips
 """
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from experiments import position_baseline
 from lus_ray.data.transforms.augment_roy2020 import SixSteps
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
 from lus_ray.folds import one_split
-from lus_ray.nets import MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus
+from lus_ray.nets import DeepLabV3Plus, MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus, UNetPlusPlus
 from lus_ray.tasks import Ensemble, Segmentation
 
 # Black is added to an aspect of 1.3 before the frame is resized.
@@ -36,6 +44,11 @@ MEMBERS = {
     "deeplab, augmented": partial(network, net=ReleasedDeepLab),
 }
 
+CANONICAL = {
+    "canonical nested unet, augmented": partial(network, net=UNetPlusPlus),
+    "canonical deeplab, augmented": partial(network, net=DeepLabV3Plus),
+}
+
 # Factors on the probabilities of background and scores 0 to 3, as the released code has them. The
 # paper does not name them, and they are not tuned here. For the nested U-Net all of them are 1.
 BOOSTS = {
@@ -51,11 +64,11 @@ def segmentation_arm(name: str, task: partial, recipe: Recipe) -> Arm:
     return Arm(name, task, recipe, "markers masks", Rows(with_val=True))
 
 
-def together(name: str, *members: Arm, boost: tuple[float, ...] = ()) -> Arm:
+def together(name: str, *members: Arm, **settings: Any) -> Arm:
     """An arm that predicts the mean of trained members and trains nothing."""
     return Arm(
         name,
-        partial(Ensemble, members=tuple(member.task for member in members), boost=boost),
+        partial(Ensemble, members=tuple(member.task for member in members), **settings),
         label="markers masks",
         rows=members[0].rows,
         members=tuple(member.name for member in members),
@@ -71,6 +84,7 @@ def validated(arm: Arm) -> Arm:
 
 UNET = segmentation_arm("unet", MEMBERS["unet, augmented"], plain)
 AUGMENTED = tuple(segmentation_arm(name, task, augmented) for name, task in MEMBERS.items())
+NAMESAKES = tuple(segmentation_arm(name, task, augmented) for name, task in CANONICAL.items())
 VALIDATED = tuple(validated(arm) for arm in AUGMENTED)
 
 ARMS = (
@@ -87,6 +101,9 @@ ARMS = (
     together("ensemble, boosted", *AUGMENTED, boost=BOOSTS["ensemble"]),
     *VALIDATED,
     together("ensemble, validated", *VALIDATED),
+    *NAMESAKES,
+    together("ensemble, canonical", AUGMENTED[0], *NAMESAKES),
+    together("ensemble, uncertainty as released", *AUGMENTED, batch_statistics=True),
 )
 
 TABLE_4 = {

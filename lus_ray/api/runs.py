@@ -147,26 +147,29 @@ def run(
     size: str = "full", arms: str | Iterable[str] | None = None,
     folds: str | Iterable[int] | None = None, label: str | None = None, seed: int | None = None,
     seeds: int | None = None, samples: int | None = None, splits: Path | str | None = None,
-    weights: Path | str | None = None, domains: str | None = None, weak: bool = False,
+    weights: Path | str | Mapping[str, Path | str] | None = None, domains: str | None = None, weak: bool = False,
     over: Iterable[Path | str] = (), settings: Iterable[str] = (), address: str | None = None,
     tensorboard: bool = False,
 ) -> Run:  # fmt: skip
     """Run the unfinished cells of a study and write its report, as `lus run` does.
 
     `study` is the name of a study or the path of a file of one's own. The options are those of the
-    command. Repeat the call to resume. Without `address` it starts Ray on this machine, and stops
+    command; `weights` may also be a mapping from arms, networks or encoders to files or published
+    names. Repeat the call to resume. Without `address` it starts Ray on this machine, and stops
     it at the end.
 
     Raises:
         InputError: an option, the data or the run folder cannot be used.
         CellError: cells failed; the others are finished and reported.
     """
+    from lus_ray.orchestration import initial_weights  # imports networks
+
     location = default_out(str(study), size, label) if out is None else parse(str(out))
     options: dict[str, Any] = {
         "data": data.location if isinstance(data, Store) else data and parse(str(data)),
         "arms": _join(arms), "folds": _join(folds), "seed": seed, "seeds": seeds,
         "samples": samples, "splits": splits and Path(splits),
-        "weights": weights and str(weights), "domains": domains, "weak": weak,
+        "weights": initial_weights.to_text(weights), "domains": domains, "weak": weak,
         "settings": tuple(settings), "address": address, "tensorboard": tensorboard,
     }  # fmt: skip
     if label is not None:

@@ -13,6 +13,7 @@ from lus_ray.evaluation import (
     arm_rows,
     comparisons,
     domains,
+    ensemble_members,
     example_clips,
     mask_arms,
     raters,
@@ -124,7 +125,11 @@ def compute(
         metrics=metrics,
         num_draws=num_draws,
         notes=_notes(run) | ({"untrained": untrained.NOTE} if lacking else {}),
-        warnings=(*_warnings(run), *untrained.describe(lacking)),
+        warnings=(
+            *_warnings(run),
+            *untrained.describe(lacking),
+            *ensemble_members.describe(record.arms, arms, metrics),
+        ),
         cell_notes=tuple(
             CellNote(arm=cell.arm, fold=cell.fold, seed=cell.seed, note=note)
             for first in run.cells.values()

@@ -47,7 +47,7 @@ class ResNetEncoder(nn.Module):
         for name, child in whole.named_children():
             if name != "fc":
                 self.add_module(name, child)
-        self.num_stages = num_stages
+        self.kind, self.num_stages = kind, num_stages
         self.num_channels = (width, *(width * expansion << stage for stage in range(num_stages)))
         dropped_stages = range(num_stages + 1, len(layers) + 1)
         self.dropped_prefixes = ("fc.", *(f"layer{stage}." for stage in dropped_stages))

@@ -31,6 +31,8 @@ class MobileNetV2(nn.Module):
     those of the normalisations.
     """
 
+    kind = "mobilenet_v2"
+
     dropped_prefixes = ("features.18.", "classifier.")
     """Prefixes of parameters that only the whole classifier has."""
 

@@ -12,11 +12,10 @@ from typing import Any
 from lus_ray import study_files
 from lus_ray.data.labels import Label
 from lus_ray.data.store import read_sources
-from lus_ray.errors import ArmError, CheckpointError, InputError
+from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe
 from lus_ray.folds import official
-from lus_ray.nets.pretrained import published
-from lus_ray.orchestration import studies
+from lus_ray.orchestration import initial_weights, studies
 from lus_ray.orchestration.target_label import choose_label
 from lus_ray.runs.cohort import check_names
 from lus_ray.runs.layout import PHANTOM
@@ -24,7 +23,6 @@ from lus_ray.runs.plan import RunRequest
 from lus_ray.storage.paths import PathOrUri, join
 from lus_ray.suggestions import suggest
 from lus_ray.tasks.task import with_arguments
-from lus_ray.training import checkpoint
 
 
 def build_request(
@@ -103,7 +101,7 @@ def apply_options(
     if arms:
         chosen = chosen.only(match_arms(chosen.name, [arm.name for arm in chosen.arms], arms))
     if weights is not None:
-        chosen = _initialise(chosen, published.find(weights))
+        chosen = initial_weights.initialise(chosen, weights)
     return chosen
 
 
@@ -136,20 +134,16 @@ def format_command(name: str, size: str, options: dict[str, Any]) -> str:
         "domains",
     ):  # fmt: skip
         if (value := options.get(key)) is not None:
-            if key in ("data", "weights", "splits"):
-                value = _make_absolute(str(value))
+            if key == "weights":
+                value = initial_weights.make_absolute(value)
+            elif key in ("data", "splits") and Path(value).exists():
+                value = Path(value).resolve()
             words += [f"--{key}", str(value)]
     if options.get("weak"):
         words.append("--weak")
     for setting in options.get("settings", ()):
         words += ["--set", setting]
     return shlex.join(words)
-
-
-def _make_absolute(text: str) -> str:
-    """An existing path, also that of NAME=FILE, as seen from any folder; other text as it is."""
-    name, equals, file = ("", "", text) if Path(text).exists() else text.partition("=")
-    return f"{name}{equals}{Path(file).resolve()}" if file and Path(file).exists() else text
 
 
 def make_phantom_store(
@@ -183,23 +177,6 @@ def match_arms(study: str, names: Sequence[str], arms: str) -> tuple[str, ...]:
             wrong = parts[start].strip()
             raise ArmError(f"{study}: no arm {wrong!r}{suggest(wrong, names)}")
     return tuple(matches)
-
-
-def _initialise(experiment: Experiment, path: Path) -> Experiment:
-    fitting, refused = [], []
-    for arm in experiment.arms:
-        if arm.recipe is not None and arm.start is None and not arm.baseline:
-            try:
-                checkpoint.initialize_from(arm.task(), path)
-                fitting.append(arm.name)
-            except CheckpointError as error:
-                refused.append(str(error))
-    if not fitting:
-        why = refused[0] if refused else f"{path}: none of these arms trains a network from scratch"
-        raise CheckpointError(f"--weights: no arm can start from them: {why}")
-    return experiment.with_arms(
-        tuple(replace(a, weights=str(path)) if a.name in fitting else a for a in experiment.arms)
-    )
 
 
 def _apply_setting(experiment: Experiment, setting: str) -> tuple[Arm, ...]:

@@ -28,6 +28,7 @@ from lus_ray.runs import domain_images
 from lus_ray.runs.domain_images import DomainPair, ExampleImage
 from lus_ray.runs.layout import CAPTIONS
 from lus_ray.tasks.clip_classification import ClipNetwork
+from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.frame_diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
 from lus_ray.tasks.segmentation import Segmentation
@@ -156,9 +157,11 @@ def draw_masks(
     layers.append(("prediction", predicted))
     maps = [] if deviation is None else _uncertainty_maps(task, deviation[0])
     svg = figures.draw_masks(image, masks=layers, classes=task.classes, uncertainty=maps)
+    is_odd = isinstance(task, Ensemble) and task.batch_statistics
+    odd = "; uncertainty with batch norms in training mode, as released" * is_odd
     if true is None:
-        return svg, "no expert mask"
-    return svg, f"{(predicted == true).mean():.0%} of pixels agree with the expert"
+        return svg, f"no expert mask{odd}"
+    return svg, f"{(predicted == true).mean():.0%} of pixels agree with the expert{odd}"
 
 
 def _uncertainty_maps(

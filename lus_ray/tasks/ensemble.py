@@ -19,13 +19,16 @@ from lus_ray.tasks.task import GreyFrames
 class Ensemble(Segmentation):
     """The mean of the class probabilities of `members`, whose own boosts are not used.
 
+    `batch_statistics` changes the uncertainty alone, as in `mc_dropout`.
+
     Raises:
         ArmError: there are no members, or they differ in scheme, view or smoothing.
     """
 
     def __init__(
-        self, members: Sequence[Callable[[], Segmentation]], boost: Sequence[float] = ()
-    ) -> None:
+        self, members: Sequence[Callable[[], Segmentation]], boost: Sequence[float] = (),
+        batch_statistics: bool = False,
+    ) -> None:  # fmt: skip
         built = [member() for member in members]
         if len({(task.scheme, task.view, task.smooth) for task in built}) != 1:
             raise ArmError("an ensemble needs members of the same scheme, view and smoothing")
@@ -38,6 +41,7 @@ class Ensemble(Segmentation):
             boost=boost,
             smooth=first.smooth,
         )
+        self.batch_statistics = batch_statistics
 
     def predict_probabilities(self, frames: GreyFrames) -> Iterator[Float[Tensor, "n K H W"]]:
         members = (member.predict_probabilities(frames) for member in self.net)
@@ -54,7 +58,7 @@ class Ensemble(Segmentation):
             if any(getattr(part, "p", 0) for part in member.net.modules()):
                 mean, deviation = mc_dropout(
                     member.net, member.to_images(frames), num_samples=num_samples,
-                    generator_seed=seed + number,
+                    generator_seed=seed + number, batch_statistics=self.batch_statistics,
                 )  # fmt: skip
             else:
                 mean = torch.cat(list(member.predict_probabilities(frames)))
