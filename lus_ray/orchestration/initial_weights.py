@@ -14,18 +14,18 @@ from pathlib import Path
 
 from lus_ray.errors import CheckpointError, InputError
 from lus_ray.experiment import Arm, Experiment
-from lus_ray.nets.pretrained import published
+from lus_ray.nets.pretrained import published, weights
 from lus_ray.suggestions import suggest
 from lus_ray.training import checkpoint
 
 Weights = Path | str | Mapping[str, Path | str]
 
 
-def to_text(weights: Weights | None) -> str | None:
+def to_text(given: Weights | None) -> str | None:
     """The text of the option; a mapping has a file or published name for each LEFT."""
-    if isinstance(weights, Mapping):
-        return ",".join(f"{left}={source}" for left, source in weights.items())
-    return None if weights is None else str(weights)
+    if isinstance(given, Mapping):
+        return ",".join(f"{left}={source}" for left, source in given.items())
+    return None if given is None else str(given)
 
 
 def make_absolute(text: str) -> str:
@@ -110,10 +110,18 @@ def _names(arm: Arm) -> list[str]:
 
 
 def _fitting(arms: list[Arm], path: Path, left: str) -> dict[str, str]:
+    """The path by the names of the arms whose networks it fits; it is read once."""
     fitting, refused = {}, []
+    try:
+        state = None if path.is_dir() else weights.read(path)
+    except CheckpointError as error:
+        arms, refused = [], [str(error)]
     for arm in arms:
         try:
-            checkpoint.initialize_from(arm.task(), path)
+            if state is None:
+                checkpoint.initialize_from_checkpoint(arm.task(), path)
+            else:
+                checkpoint.initialize_from_state(arm.task(), state, origin=str(path))
             fitting[arm.name] = str(path)
         except CheckpointError as error:
             refused.append(str(error))

@@ -145,9 +145,14 @@ def initialize_from(task: Any, path: Path) -> list[str]:
     """
     if path.is_dir():
         return initialize_from_checkpoint(task, path)
+    return initialize_from_state(task, weights.read(path), origin=str(path))
+
+
+def initialize_from_state(task: Any, state: Mapping[str, Tensor], *, origin: str) -> list[str]:
+    """Copy the tensors of a weights file, as `initialize_from`; errors name `origin`."""
     if hasattr(task.net, "encoder"):
-        return load_encoder(task.net.encoder, weights.read(path), origin=str(path))
-    return _load(task.net, weights.read(path), head=False, origin=str(path))
+        return load_encoder(task.net.encoder, state, origin=origin)
+    return _load(task.net, state, head=False, origin=origin)
 
 
 def _load(net: Any, state: Mapping[str, Tensor], *, head: bool, origin: str) -> list[str]:

@@ -59,6 +59,27 @@ def test_modes_buffers_and_random_state_are_as_before(net: Segmenter, images: Te
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
+def test_batch_statistics_put_batch_norms_into_training_mode_as_well(net: Segmenter, images: Tensor):
+    state = deepcopy(net.state_dict())
+    options = {"num_samples": 2, "generator_seed": 7}
+    mean, std = mc_dropout(net, images, **options, batch_statistics=True)
+    torch.testing.assert_close(net.state_dict(), state, rtol=0, atol=0)
+    whole = deepcopy(net)
+    for module in whole.modules():
+        module.training = isinstance(module, nn.Dropout | nn.BatchNorm2d)
+    samples = []
+    for seed in sample_seeds(7, 2):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            samples.append(whole(images).softmax(dim=1))
+    torch.testing.assert_close(mean, torch.stack(samples).mean(0))
+    torch.testing.assert_close(std, torch.stack(samples).std(0, correction=0))
+    has_norms = any(isinstance(module, nn.BatchNorm2d) for module in net.modules())
+    assert torch.equal(mean, mc_dropout(net, images, **options)[0]) != has_norms
+    alone, _ = mc_dropout(net, images[:1], **options, batch_statistics=True)
+    assert alone.isfinite().all()
+
+
 def test_modes_and_random_state_are_restored_after_an_error():
     net, random_state = nets.MarkerUNet(width=4), torch.get_rng_state()
     with pytest.raises(InputError, match="multiples of 20"):

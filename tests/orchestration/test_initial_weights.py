@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -28,9 +29,8 @@ def files(tmp_path_factory):
     encoders = {"resnet": ResNetEncoder("resnet50", width=8), "mobile": MobileNetV2(width=8)}
     for value, (name, encoder) in enumerate(encoders.items(), start=2):
         own = {n: torch.full_like(t, value) for n, t in encoder.state_dict().items()}
-        head = next(t for n, t in CLASSIFIER.items() if n.startswith(encoder.dropped_prefixes))
-        key = next(n for n in CLASSIFIER if n.startswith(encoder.dropped_prefixes))
-        save_file({**own, key: head}, folder / f"{name}.safetensors")
+        head = {n: t for n, t in CLASSIFIER.items() if n.startswith(encoder.dropped_prefixes)}
+        save_file({**own, **head}, folder / f"{name}.safetensors")
     return folder
 
 
@@ -78,7 +78,7 @@ def test_both_members_of_the_published_ensemble_begin_with_these_values(files):
     chosen = initial_weights.initialise(SMOKE, both(files))
     for name, value in ((RESNET, 2), (MOBILENET, 3)):
         task, arm = SMOKE.arm(name).task(), chosen.arm(name)
-        checkpoint.initialize_from(task, arm.weights)
+        checkpoint.initialize_from(task, Path(arm.weights))
         floats = [t for t in task.net.encoder.state_dict().values() if t.is_floating_point()]
         assert all((t == value).all() for t in floats)
         assert not (task.net.out.weight == value).any()
@@ -97,7 +97,7 @@ def test_torch_files_do_as_well(files, tmp_path):
         ("unetp={files}/resnet.safetensors", "network or encoder 'unetp'; did you mean 'unetpp'"),
         ("unet,deeplab={files}/mobile.safetensors", "no arm that trains a network, network or en"),
         ("ensemble={files}/resnet.safetensors", "no arm that trains"),
-        ("deeplab={files}/resnet.safetensors", "no arm of 'deeplab' can start from them"),
+        ("deeplab,*={files}/resnet.safetensors", "no arm of 'deeplab,*' can start from them"),
         ("unetpp=vgg", "vgg: neither a file nor published"),
         ("unetpp={files}/resnet.safetensors,deeplab", "'deeplab' names no file; write LEFT=WEI"),
         ("unetpp={files}/resnet.safetensors,nested*={files}/resnet.safetensors", "already"),
