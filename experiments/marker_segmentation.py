@@ -25,7 +25,13 @@ from lus_ray.data.transforms.augment_roy2020 import SixSteps
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Recipe, Rows, Size
 from lus_ray.folds import one_split
-from lus_ray.nets import DeepLabV3Plus, MarkerUNet, ReleasedDeepLab, ReleasedUNetPlusPlus, UNetPlusPlus
+from lus_ray.nets import (
+    DeepLabV3Plus,
+    MarkerUNet,
+    ReleasedDeepLab,
+    ReleasedUNetPlusPlus,
+    UNetPlusPlus,
+)
 from lus_ray.tasks import Ensemble, Segmentation
 
 # Black is added to an aspect of 1.3 before the frame is resized.

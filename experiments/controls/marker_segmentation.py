@@ -71,9 +71,7 @@ UNTRAINED_WORLD = World(
     experiment(*MEMBERS[:2], UNTRAINED),
     CLIPS,
     (
-        Check(
-            "The untrained member finds next to nothing.", Score(METRIC, "untrained"), most=0.05
-        ),
+        Check("The untrained member finds next to nothing.", Score(METRIC, "untrained"), most=0.05),
         *(
             Check(
                 f"The ensemble is worse than the {arm.name}.",

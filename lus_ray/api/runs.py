@@ -147,9 +147,9 @@ def run(
     size: str = "full", arms: str | Iterable[str] | None = None,
     folds: str | Iterable[int] | None = None, label: str | None = None, seed: int | None = None,
     seeds: int | None = None, samples: int | None = None, splits: Path | str | None = None,
-    weights: Path | str | Mapping[str, Path | str] | None = None, domains: str | None = None, weak: bool = False,
-    over: Iterable[Path | str] = (), settings: Iterable[str] = (), address: str | None = None,
-    tensorboard: bool = False,
+    weights: Path | str | Mapping[str, Path | str] | None = None, domains: str | None = None,
+    weak: bool = False, over: Iterable[Path | str] = (), settings: Iterable[str] = (),
+    address: str | None = None, tensorboard: bool = False,
 ) -> Run:  # fmt: skip
     """Run the unfinished cells of a study and write its report, as `lus run` does.
 

@@ -82,8 +82,9 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
 @click.option(
     "--weights",
     help="Initialise matching networks from a weights file, a checkpoint folder, or published "
-    "weights: a NAME of 'lus weights', or NAME=FILE where it cannot be downloaded. Or from several: "
-    "LEFT=WEIGHTS,LEFT=WEIGHTS, where LEFT is an arm, a network (unetpp) or an encoder (resnet50).",
+    "weights: a NAME of 'lus weights', or NAME=FILE where it cannot be downloaded. Or from "
+    "several: LEFT=WEIGHTS,LEFT=WEIGHTS, where LEFT is an arm, a network (unetpp) or an encoder "
+    "(resnet50).",
 )
 @click.option(
     "--domains", help="Names of the compared domains in the store, in the experiment's order: A,B"

@@ -86,9 +86,7 @@ def _absolute(source: str) -> str:
 
 def _select(experiment: Experiment, left: str) -> list[Arm]:
     """The arms that LEFT means, of those that train a network from scratch."""
-    arms = [
-        arm for arm in experiment.arms if arm.recipe and arm.start is None and not arm.baseline
-    ]
+    arms = [arm for arm in experiment.arms if arm.recipe and arm.start is None and not arm.baseline]
     if not left:
         return arms
     names = {arm.name: _names(arm) for arm in arms}

@@ -59,7 +59,9 @@ def test_modes_buffers_and_random_state_are_as_before(net: Segmenter, images: Te
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
-def test_batch_statistics_put_batch_norms_into_training_mode_as_well(net: Segmenter, images: Tensor):
+def test_batch_statistics_put_batch_norms_into_training_mode_as_well(
+    net: Segmenter, images: Tensor
+):
     state = deepcopy(net.state_dict())
     options = {"num_samples": 2, "generator_seed": 7}
     mean, std = mc_dropout(net, images, **options, batch_statistics=True)
