@@ -6,6 +6,7 @@ from lus_ray.tasks.clip_classification import Biomarkers, ClipLabel
 from lus_ray.tasks.ensemble import Ensemble
 from lus_ray.tasks.frame_diagnosis import FrameDiagnosis
 from lus_ray.tasks.frame_score import FrameScore
+from lus_ray.tasks.grey_patches import GreyPatches
 from lus_ray.tasks.intensity_features import IntensityFeatures
 from lus_ray.tasks.matched_segmentation import MatchedSegmentation
 from lus_ray.tasks.merged_classes import MergedClasses
@@ -17,6 +18,6 @@ from lus_ray.tasks.video_score import VideoScore
 
 __all__ = [
     "BinarySegmentation", "BiomarkerClassifiers", "Biomarkers", "ClipLabel", "Ensemble", "Expert",
-    "FrameDiagnosis", "FrameScore", "IntensityFeatures", "MatchedSegmentation", "MergedClasses",
-    "Segmentation", "Sifa", "TranslatedSegmentation", "VideoScore",
+    "FrameDiagnosis", "FrameScore", "GreyPatches", "IntensityFeatures", "MatchedSegmentation",
+    "MergedClasses", "Segmentation", "Sifa", "TranslatedSegmentation", "VideoScore",
 ]  # fmt: skip
