@@ -45,7 +45,7 @@ def _blocks(folder: Path, record: RunRecord) -> Iterable[Block]:
         yield Paragraph(f"{place} is of another run; remove it.", is_notice=True)
         return
     yield Paragraph(f"{describe(about, contents['data'])} Whole report: {place}/report.html.")
-    yield from _tables(folder.name, results, record)
+    yield from tabulate_arms(folder.name, results, record)
 
 
 def describe(about: EvaluationRecord, data: Mapping[str, int]) -> str:
@@ -56,7 +56,7 @@ def describe(about: EvaluationRecord, data: Mapping[str, int]) -> str:
     return f"{about.name}: {data['clips']} clips of {data['patients']} patients{left_out}."
 
 
-def _tables(name: str, results: ExternalResults, record: RunRecord) -> Iterable[Block]:
+def tabulate_arms(name: str, results: ExternalResults, record: RunRecord) -> Iterable[Block]:
     """The main arms of each label, and those that a claim compares."""
     claimed = {name for claim in record.claims for name in (claim.better, claim.than)}
     for label in results.labels:

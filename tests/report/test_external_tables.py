@@ -5,9 +5,18 @@ from dataclasses import replace
 import pytest
 
 from lus_ray.evaluation import external
+from lus_ray.experiment import Claim
 from lus_ray.figures import charts
-from lus_ray.report import external_tables, rendering, shift_tables, subgroup_tables, table_files
+from lus_ray.report import (
+    external_tables,
+    external_tests,
+    rendering,
+    shift_tables,
+    subgroup_tables,
+    table_files,
+)
 from lus_ray.report.blocks import Details, Document, Forest, Paragraph, Pictures, Table
+from lus_ray.runs.manifest import ArmRecord, RunRecord
 from tests.evaluation.external.external_run import NET, PRIOR, write_external
 
 
@@ -150,3 +159,14 @@ def test_an_arm_that_leaks_is_marked_and_is_not_the_first_view(measured):
     assert any(own == Paragraph(shift_tables.LEAKS) for own in blocks)
     first = next(b for b in sections["Subgroups"].blocks if isinstance(b, Forest))
     assert first.groups[0][0] == "AUC of class prior by sex"
+
+
+@pytest.mark.parametrize(
+    ("label", "listed"), [("severity", {"net", "class prior"}), ("sex", {"class prior"})]
+)
+def test_the_report_of_a_run_shows_main_arms_and_those_that_claims_compare(measured, label, listed):
+    few = replace(measured, main={"severity": ("class prior",)})
+    arms = (ArmRecord(name="class prior", label="severity"), ArmRecord(name="net", label=label))
+    record = RunRecord(experiment="x", arms=arms, claims=(Claim("t", "auc", "net", "class prior"),))
+    (table,) = external_tests.tabulate_arms("other", few, record)
+    assert {cells[0].text for cells in table.rows} == listed
