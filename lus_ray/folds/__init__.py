@@ -12,6 +12,7 @@ from lus_ray.folds.protocols import (
     Official,
     Parts,
     Protocol,
+    RoundRobin,
     StratifiedGroupKFold,
     across_domains,
     fixed_test,
@@ -19,14 +20,16 @@ from lus_ray.folds.protocols import (
     official,
     one_split,
     rotating,
+    round_robin,
     stratified_group_k_fold,
     write,
 )
 
 __all__ = [
-    "SPLITS", "AcrossDomains", "Fold", "KFold", "Official", "Parts", "Protocol", "Split",
-    "StratifiedGroupKFold", "across_domains", "fingerprint", "fixed_test", "gate", "k_fold",
-    "official", "one_split", "read", "rotating", "stratified_group_k_fold", "write",
+    "SPLITS", "AcrossDomains", "Fold", "KFold", "Official", "Parts", "Protocol", "RoundRobin",
+    "Split", "StratifiedGroupKFold", "across_domains", "fingerprint", "fixed_test", "gate",
+    "k_fold", "official", "one_split", "read", "rotating", "round_robin",
+    "stratified_group_k_fold", "write",
 ]  # fmt: skip
 
 

@@ -146,6 +146,51 @@ class StratifiedGroupKFold(_Named):
 
 
 @dataclass(frozen=True)
+class RoundRobin(_Named):
+    """k parts that each test once, the part after it validates; groups go to parts in turn.
+
+    The order is that of the values of the column `by`, then of the patients, without chance and
+    without strata. A group stays whole, at its first patient. Clips without a value come last.
+    """
+
+    k: int
+    by: str
+
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(range(self.k))
+
+    def assign(self, index: pa.Table, *, seed: int) -> tuple[Fold, ...]:
+        members, _ = patients_by_group(index)
+        if len(members) < self.k:
+            raise FoldError(
+                f"{len(members)} groups of patients cannot fill {self.k} parts; use fewer parts or "
+                "more patients"
+            )
+        place: dict[str, tuple[bool, str, str]] = {}
+        names = (index[name].to_pylist() for name in ("group", "patient", self.by))
+        for group, patient, value in zip(*names, strict=True):
+            own = (value is None, value or "", patient)
+            place[group] = min(own, place.get(group, own))
+        order = sorted(members, key=lambda group: place[group])
+        parts = [_join(members[group] for group in order[p :: self.k]) for p in range(self.k)]
+        return tuple(
+            Fold(
+                number,
+                train=_join(part for p, part in enumerate(parts) if p not in (number, after)),
+                val=parts[after],
+                test=parts[number],
+            )
+            for number, after in ((n, (n + 1) % self.k) for n in range(self.k))
+        )
+
+    def notes(self, index: pa.Table) -> list[str]:
+        """Whether clips lack the column."""
+        num_missing = index[self.by].null_count
+        text = f"{num_missing} of {index.num_rows} clips have no {self.by}: assigned last"
+        return [text] if num_missing else []
+
+
+@dataclass(frozen=True)
 class AcrossDomains(_Named):
     """k-fold with the same fold numbers for every domain, each balanced in number of images."""
 
@@ -251,6 +296,16 @@ def stratified_group_k_fold(k: int = 5, one_in: int = 4) -> StratifiedGroupKFold
     if k < 3 or one_in < 2:
         raise FoldError(f"stratified_group_k_fold: k is {k} and one_in is {one_in}; use 3 and 2")
     return StratifiedGroupKFold("stratified_group_k_fold", k, one_in)
+
+
+def round_robin(k: int = 5, by: str = "site") -> RoundRobin:
+    """k-fold of groups in turn, hospital after hospital; the part after the tested one validates.
+
+    Roy 2020, as released, without the part that validates: use `Rows(with_val=True)`.
+    """
+    if k < 3:
+        raise FoldError(f"round_robin: k is {k}; use at least 3")
+    return RoundRobin("round_robin", k, by)
 
 
 def across_domains(k: int = 3, val: bool = True) -> AcrossDomains:

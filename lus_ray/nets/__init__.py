@@ -17,6 +17,7 @@ from lus_ray.nets.crops import RandomCrops
 from lus_ray.nets.deeplab import DeepLabV3Plus, ReleasedDeepLab
 from lus_ray.nets.i3d import I3D
 from lus_ray.nets.marker_unet import MarkerUNet
+from lus_ray.nets.pairwise_uninorm import PairwiseUninorm
 from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
 from lus_ray.nets.position_prior import PositionPrior
 from lus_ray.nets.resnet import resnet18, resnet50
@@ -39,6 +40,7 @@ __all__ = [
     "MarkerUNet",
     "MaxArgmax",
     "MeanLogit",
+    "PairwiseUninorm",
     "PositionPrior",
     "RandomCrops",
     "RegSTN",

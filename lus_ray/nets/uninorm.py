@@ -65,12 +65,22 @@ class Uninorm(Aggregator):
                 "number, or one per score"
             )
         self.neutral = nn.Parameter(start.repeat(num_scores) if start.ndim == 0 else start.clone())
-        _check_neutral(self.neutral)
+        self.check_neutral()
 
     @torch.no_grad()
     def constrain(self) -> None:
         """Clamp the neutral elements into [0, 1]; as published, after every optimiser step."""
         self.neutral.clamp_(0, 1)
+
+    def check_neutral(self) -> None:
+        """Raise InputError for a neutral element that is NaN or outside [0, 1]."""
+        sound = (self.neutral >= 0) & (self.neutral <= 1)  # False for NaN
+        if not sound.all():
+            score = int((~sound).nonzero()[0])
+            raise InputError(
+                f"the neutral element of score {score} is {self.neutral[score].item():g}, outside "
+                "[0, 1]; begin inside and call constrain() after every optimiser step"
+            )
 
     def logits(self, clips: Clips, present: Present) -> ClipScores:
         """U, from 0 to 1."""
@@ -118,7 +128,7 @@ class Uninorm(Aggregator):
         return torch.where(summed, clips, 0).sum(-1) - (num_summed - 1) * self.neutral
 
     def _decisive(self, clips: Tensor, present: Tensor | None, e: Tensor) -> tuple[Tensor, Tensor]:
-        _check_neutral(self.neutral)
+        self.check_neutral()
         e = e.detach()[:, None]
         # These frames decide alone.
         decisive = clips < e if self.off_diagonal == "min" else clips > e
@@ -147,13 +157,3 @@ def _log_product(x: Tensor, frames: Tensor | None) -> Tensor:
 
 def _log_product_of_rest(x: Tensor, frames: Tensor | None) -> Tensor:
     return (-(x if frames is None else torch.where(frames, x, 0))).log1p().sum(-1)
-
-
-def _check_neutral(neutral: Tensor) -> None:
-    sound = (neutral >= 0) & (neutral <= 1)  # False for NaN
-    if not sound.all():
-        score = int((~sound).nonzero()[0])
-        raise InputError(
-            f"the neutral element of score {score} is {neutral[score].item():g}, outside [0, 1]; "
-            "begin inside and call constrain() after every optimiser step"
-        )

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from lus_ray.errors import FoldError
 from lus_ray.folds import SPLITS, Fold, across_domains, fixed_test, gate, k_fold, official
 from lus_ray.folds.grouping import split_groups
-from lus_ray.folds.protocols import Official, one_split, rotating, stratified_group_k_fold
+from lus_ray.folds.protocols import (
+    Official,
+    one_split,
+    rotating,
+    round_robin,
+    stratified_group_k_fold,
+)
 
 
 def table(rows: list[tuple[str, str, int | None]]) -> pa.Table:
@@ -260,3 +266,31 @@ def test_a_class_trains_before_it_validates(sizes, seed):
     for fold in stratified_group_k_fold(5).assign(classed(*sizes), seed=seed):
         trained = {patient[0] for patient in fold.train}
         assert trained >= {patient[0] for patient in fold.val}
+
+
+def with_sites(sites: list[str | None]) -> pa.Table:
+    index = singles(len(sites))
+    return index.append_column("site", pa.array(sites, pa.string()))
+
+
+def test_patients_of_one_hospital_after_the_other_go_to_the_folds_in_turn():
+    index = with_sites(["B", "A", None, "A", "B", "A", "A"])
+    # A: p01 p03 p05 p06; B: p00 p04; no hospital: p02.
+    folds = round_robin(3).assign(index, seed=0)
+    assert [fold.test for fold in folds] == [("p01", "p02", "p06"), ("p00", "p03"), ("p04", "p05")]
+    assert [fold.val for fold in folds] == [folds[(n + 1) % 3].test for n in range(3)]
+    assert folds == round_robin(3).assign(index.take([6, 2, 0, 1, 5, 4, 3]), seed=9)
+    assert round_robin(3).notes(index) == ["1 of 7 clips have no site: assigned last"]
+    assert round_robin(3).notes(with_sites(["A"] * 3)) == []
+
+
+def test_round_robin_keeps_groups_whole_and_tests_everybody_once():
+    index = table([(f"p{n:02}", f"g{n // 2:02}", None) for n in range(16)])
+    index = index.append_column("site", pa.array([f"s{n % 3}" for n in range(16)]))
+    folds = round_robin(5).assign(index, seed=0)
+    assert_tested_once(folds, index)
+    gate(folds, index)
+    with pytest.raises(FoldError, match="8 groups of patients cannot fill 9 parts"):
+        round_robin(9).assign(index, seed=0)
+    with pytest.raises(FoldError, match="k is 2; use at least 3"):
+        round_robin(2)

@@ -11,17 +11,25 @@ from torch import Tensor
 
 from lus_ray.errors import InputError
 from lus_ray.nets.aggregator import Aggregator
+from lus_ray.nets.pairwise_uninorm import PairwiseUninorm
 from lus_ray.nets.pooling import ArgmaxMean, AttentionPool, MaxArgmax, MeanLogit
 from lus_ray.nets.uninorm import Uninorm
 
-AGGREGATORS: dict[str, Callable[[], Aggregator]] = {
-    kind.__name__: kind for kind in (MaxArgmax, ArgmaxMean, MeanLogit, AttentionPool)
-} | {
-    f"Uninorm {t_norm} {off}": partial(
-        Uninorm, t_norm=t_norm, off_diagonal=off, initial=[0.0, 1e-7, 0.3, 1.0]
-    )
-    for t_norm, off in itertools.product(("product", "lukasiewicz"), ("min", "max"))
-}
+AGGREGATORS: dict[str, Callable[[], Aggregator]] = (
+    {kind.__name__: kind for kind in (MaxArgmax, ArgmaxMean, MeanLogit, AttentionPool)}
+    | {
+        f"Uninorm {t_norm} {off}": partial(
+            Uninorm, t_norm=t_norm, off_diagonal=off, initial=[0.0, 1e-7, 0.3, 1.0]
+        )
+        for t_norm, off in itertools.product(("product", "lukasiewicz"), ("min", "max"))
+    }
+    | {
+        f"PairwiseUninorm {off}": partial(
+            PairwiseUninorm, off_diagonal=off, precision="float64", initial=0.3
+        )
+        for off in ("min", "max")
+    }
+)
 
 FRAMES = torch.tensor(
     [[0.7, 0.1, 0.6], [0.1, 0.2, 0.3], [0.1, 0.4, 0.1], [0.1, 0.3, 0.0]], dtype=torch.float64

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiments import video_scores
 from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
 from lus_ray.experiment import Arm, Experiment, Rows
 from lus_ray.folds import Fold, rotating
@@ -213,3 +214,24 @@ def test_every_clip_with_a_diagnosis_is_tested_in_one_fold_and_trained_on_in_the
 def test_the_seed_alone_decides_and_not_the_order_of_clips(rows, split):
     assert split(rows, seed=7) == split(rows[::-1], seed=7)
     assert len({str(split(rows, seed=seed)) for seed in range(5)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "shares"),
+    [
+        *(
+            (name, {"train": 4, "test": 1})
+            for name in ("max-argmax", "uninorm", "uninorm, float32")
+        ),
+        ("frames", {"train": 4, "test": 1}),
+        ("frames, cross-fitted", {"train": 4, "test": 1}),
+        ("attention", {"train": 3, "val": 1, "test": 1}),
+    ],
+)
+def test_published_video_arms_train_on_everybody_who_is_not_tested(name, shares):
+    arm = video_scores.EXPERIMENT.arm(name)
+    clips = [{**TABLE[0], "clip": p, "patient": p, "group": p} for p in "abcdefghij"]
+    fold = Fold(0, train=tuple("abcdef"), val=tuple("gh"), test=tuple("ij"))
+    rows = cell_rows.assign_splits(arm, clips, fold, num_folds=5, seed=0)
+    assert Counter(row["split"] for row in rows) == {s: 2 * n for s, n in shares.items()}
+    assert arm.recipe is None or arm.recipe.follows_validation == ("val" in shares)

@@ -162,7 +162,7 @@ def test_a_size_that_leaves_an_arm_out_leaves_its_gap_out():
     size = Size(leave_out=(excluded,), task={"fits": 1})
     few = replace(VIDEOS, sizes={"few": size}).at("few")
     assert excluded not in names(few)
-    assert {gap.clean for gap in few.gaps} == {"max-argmax", "argmax-mean"}
+    assert {gap.clean for gap in few.gaps} == {"max-argmax", "argmax-mean", "uninorm, float32"}
     with pytest.raises(ArmError, match=f"no arm '{excluded}'"):
         few.arm(excluded)
 
