@@ -87,7 +87,7 @@ class World:
     """Simulated clips, the arms that learn from them, and what must be seen.
 
     `clips` are the options of `lus ingest control`, with the `world`; or those of another
-    simulator, with its name as `source`.
+    simulator, with its name as `source`. `folds` are the folds to run, all where empty.
     """
 
     name: str
@@ -95,6 +95,7 @@ class World:
     experiment: Experiment
     clips: Mapping[str, Any]
     checks: tuple[Check, ...]
+    folds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -82,5 +82,11 @@ def prepare_world(
     # What the paper printed and claimed is about other clips.
     experiment = replace(world.experiment, published={}, claims=(), gaps=(), remarks={}, seed=seed)
     return RunRequest(
-        experiment, data=store, out=folder, size=SIZE, command=command, address=address
+        experiment,
+        data=store,
+        out=folder,
+        size=SIZE,
+        folds=world.folds,
+        command=command,
+        address=address,
     )

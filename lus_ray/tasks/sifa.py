@@ -77,7 +77,8 @@ class Sifa(Segmentation):
     images instead of three equal channels, a `deep` segmenter with a discriminator of its own, no
     dropout and no warm-up, whatever `net` sets. The rate and the `l2` of the recipe apply to the
     segmenter of version 1; all other networks have `rate_of_judges` times that rate, and only
-    segmenters have `l2`. Images run from -1 to 1.
+    segmenters have `l2`. Images run from -1 to 1. `adversarial` is a factor on what deceives the
+    discriminators (1 as published; with 0 nothing makes one domain look like the other).
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Sifa(Segmentation):
         rate_of_judges: float = 0.2,
         pool: int = 50,
         num_units: int = 9,
+        adversarial: float = 1.0,
     ) -> None:
         if version not in VERSIONS:
             raise ArmError(f"Sifa: no version {version}; use 1 or 2")
@@ -99,6 +101,7 @@ class Sifa(Segmentation):
             with_arguments(net, arguments), scheme, view, channels, centred=True, monitor=monitor
         )
         self.version, self.rate_of_judges = version, rate_of_judges
+        self.adversarial = adversarial
         latent, num_classes = self.net.out.in_channels, len(self.classes)
         width, wide = latent // 16, latent // 8
         # In this order: it decides the initial weights.
@@ -205,13 +208,13 @@ class Sifa(Segmentation):
         cycle = cycle + l1_loss(self._to_target(as_source).float(), target)
         adversarial = _squared_error(self.target_judge(translated), real=True)
         parts = {"translator_cycle": cycle, "translator_deceit": adversarial}
-        return {**parts, "loss": CYCLE * cycle + adversarial}
+        return {**parts, "loss": CYCLE * cycle + self.adversarial * adversarial}
 
     def _decoder_loss(self, codes: Sequence[Codes]) -> dict[str, Tensor]:
         cycle, as_source = self._reconstruct(codes)
         adversarial = _squared_error(self.source_judge(as_source)[:, :1], real=True)
         parts = {"decoder_cycle": cycle, "decoder_deceit": adversarial}
-        return {**parts, "loss": CYCLE * cycle + adversarial}
+        return {**parts, "loss": CYCLE * cycle + self.adversarial * adversarial}
 
     def _segmenter_loss(self, ids: Tensor) -> dict[str, Tensor]:
         translated = self._translated()
@@ -231,8 +234,8 @@ class Sifa(Segmentation):
         verdict = self.mask_judge(self.net.decide(codes[1][0], size))
         parts["mask_deceit"] = _squared_error(verdict, real=True)
         loss = parts["cross_entropy"] + parts["dice"] + SHARE * CYCLE * cycle
-        loss = loss + SHARE * (parts["source_deceit"] + parts["source_alike"])
-        loss = loss + self.mask_weight() * parts["mask_deceit"]
+        deceit = SHARE * (parts["source_deceit"] + parts["source_alike"])
+        deceit = deceit + self.mask_weight() * parts["mask_deceit"]
         if self.version == 2:
             deep = self.net.decide_deep(codes[0][1], size).float()
             parts["deep_cross_entropy"] = balanced_cross_entropy(deep, ids)
@@ -240,8 +243,8 @@ class Sifa(Segmentation):
             verdict = self.deep_judge(self.net.decide_deep(codes[1][1], size))
             parts["deep_deceit"] = _squared_error(verdict, real=True)
             loss = loss + DEEP_MASK * (parts["deep_cross_entropy"] + parts["deep_dice"])
-            loss = loss + DEEP_ADVERSARIAL * parts["deep_deceit"]
-        return {**parts, "loss": loss}
+            deceit = deceit + DEEP_ADVERSARIAL * parts["deep_deceit"]
+        return {**parts, "loss": loss + self.adversarial * deceit}
 
     def _source_discriminator_loss(self, codes: Sequence[Codes]) -> dict[str, Tensor]:
         with torch.no_grad():
