@@ -128,7 +128,7 @@ def compute(
         warnings=(
             *_warnings(run),
             *untrained.describe(lacking),
-            *ensemble_members.describe(record.arms, arms, metrics),
+            *ensemble_members.describe(record.arms, arms, metrics, size=record.size),
         ),
         cell_notes=tuple(
             CellNote(arm=cell.arm, fold=cell.fold, seed=cell.seed, note=note)
