@@ -28,9 +28,9 @@ NUM_DRAWS = 10_000
 TESTS = ("images", "patients", "bootstrap")
 """Paired over images, paired over patients, and by resampled patients."""
 
-COUNTERPARTS = (", validated", ", translated", ", batch norm re-estimated")
-"""Suffixes of arms that vary a published one: with a validation patient, the same networks on
-translated frames of their source, or with other statistics of batch norms."""
+COUNTERPARTS = (", validated", ", translated")
+"""Suffixes of arms that vary a published one: with a validation patient, or the same networks on
+translated frames of their source."""
 
 
 @dataclass(frozen=True)

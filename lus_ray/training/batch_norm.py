@@ -27,7 +27,7 @@ def reestimate(
     its statistics. Several workers, each with as many batches, get the average of all of them.
     """
     norms = [m for m in task.modules() if isinstance(m, BatchNorm) and m.running_mean is not None]
-    before = [(norm.momentum, *(s.clone() for s in _statistics(norm))) for norm in norms]
+    before = [(norm.momentum, [own.clone() for own in _statistics(norm)]) for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the average over all batches
@@ -36,7 +36,7 @@ def reestimate(
         torch.manual_seed(seed)
         for batch in batches if norms else ():
             task.estimate_statistics(batch)
-    for norm, (momentum, *statistics) in zip(norms, before, strict=True):
+    for norm, (momentum, statistics) in zip(norms, before, strict=True):
         norm.momentum = momentum
         reached = bool(norm.num_batches_tracked)
         for own, earlier in zip(_statistics(norm), statistics, strict=True):
