@@ -88,7 +88,7 @@ def _chain(named: Mapping[str, ArmResult], name: str) -> tuple[ArmResult, ...]:
     """An arm after those that it starts from or reads."""
     arm = named[name]
     before = arm.start or arm.reads
-    return (*(_chain(named, before) if before in named else ()), arm)
+    return (*(_chain(named, before) if before and before in named else ()), arm)
 
 
 def _seconds(arm: ArmResult) -> float:
