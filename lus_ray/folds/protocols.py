@@ -172,7 +172,9 @@ class RoundRobin(_Named):
             own = (value is None, value or "", patient)
             place[group] = min(own, place.get(group, own))
         order = sorted(members, key=lambda group: place[group])
-        parts = [_join(members[group] for group in order[p :: self.k]) for p in range(self.k)]
+        parts = [
+            _join(tuple(members[group]) for group in order[p :: self.k]) for p in range(self.k)
+        ]
         return tuple(
             Fold(
                 number,
