@@ -17,6 +17,7 @@ from lus_ray.data.transforms.augment import ROY_2020
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Size
 from lus_ray.folds import rotating
+from lus_ray.metrics.frames import RECALL_3
 from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
 from lus_ray.tasks import FrameScore
 from lus_ray.tasks.losses import WIDE_GAP
@@ -122,7 +123,7 @@ EXPERIMENT = Experiment(
     title="Frame scores: ordered targets and regularised spatial transformers",
     folds=rotating(5, stratify="severity"),
     arms=ARMS,
-    metrics=(*COLUMNS, "f1", "macro_f1", "weighted_kappa"),
+    metrics=(*COLUMNS, "f1", "macro_f1", "weighted_kappa", RECALL_3),
     published=published(),
     claims=CLAIMS,
     gaps=(

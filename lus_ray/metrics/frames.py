@@ -29,7 +29,10 @@ SETTINGS = ("setting_1", *REACHES, "video_annotated", *VOTES)
 """All frames; frames away from a change of score; frames of clips with raters; of those whose
 raters agree."""
 
-METRICS = (*SETTINGS, "average", "accuracy", "f1", "macro_f1", "weighted_kappa")
+SCORE_3 = 3
+RECALL_3 = "recall_score_3"
+
+METRICS = (*SETTINGS, "average", "accuracy", "f1", "macro_f1", "weighted_kappa", RECALL_3)
 """Names of the metrics of `score`, all as fractions of 1."""
 
 _INHERITED_REASONS = {
@@ -41,6 +44,7 @@ _UNTRAINED = "no training clip is {name}"
 INHERITED_CLASS_METRICS = tuple(_INHERITED_REASONS)
 """Metrics of each class, with its name behind them: "frame_f1 healthy"."""
 
+NO_SCORE_3 = "no test frame has score 3"
 NOT_TRAINED = "no training frame has the score of a test frame"
 
 ROUNDING = 1e-6
@@ -111,7 +115,8 @@ def score(
     micro F1 over the frames it keeps, which for one label a frame is the accuracy; the paper
     prints it as "F1". `average` is the plain mean of the eight, undefined unless all are defined.
     The others are over all frames: `accuracy` (setting 1 again), `f1` weighted by support,
-    `macro_f1` over the scores that occur, `weighted_kappa` with quadratic weights.
+    `macro_f1` over the scores that occur, `weighted_kappa` with quadratic weights, and
+    `recall_score_3`, the share of frames of score 3 that are predicted as such.
 
     Raises:
         ValueError: the shapes do not fit, or a target lies outside 0..K-1.
@@ -130,6 +135,8 @@ def score(
         reasons["average"] = f"the mean needs all eight settings; undefined: {', '.join(reasons)}"
     if np.isnan(values["weighted_kappa"]):
         reasons["weighted_kappa"] = classification.NO_CHANCE
+    if num_scores <= SCORE_3 or not (target == SCORE_3).any():
+        reasons[RECALL_3] = NO_SCORE_3
     others = {name: NOT_TRAINED for name, value in values.items() if np.isnan(value)}
     return Scores(values, others | reasons)
 
@@ -147,7 +154,16 @@ def compute_metrics(
         "f1": classification.weighted_f1(every_frame, trained),
         "macro_f1": classification.macro_f1(every_frame, trained),
         "weighted_kappa": classification.weighted_kappa(every_frame),
+        RECALL_3: _recall_of_score_3(every_frame, trained),
     }
+
+
+def _recall_of_score_3(
+    counts: Float[np.ndarray, "*D K K"], trained: Bool[np.ndarray, "K"] | None
+) -> Float[np.ndarray, "*D"]:
+    if counts.shape[-1] <= SCORE_3:
+        return np.full(counts.shape[:-2], np.nan)
+    return classification.scores_by_class(counts, trained)["recall"][..., SCORE_3]
 
 
 def find_steady(severity: Int[np.ndarray, "T"], reach: int) -> Bool[np.ndarray, "T"]:

@@ -12,6 +12,7 @@ NAMES = {
     "f1": "weighted F1",
     "macro_f1": "macro F1",
     "micro_f1": "micro F1",
+    frames.RECALL_3: "recall of score 3",
     **{name: f"K = {reach}" for name, reach in frames.REACHES.items()},
     **{name: f"A = {votes}" for name, votes in frames.VOTES.items()},
 }
@@ -50,6 +51,8 @@ FRAME_MEANINGS = {
     "f1": "F1 of each score, weighted by its number of frames",
     "macro_f1": "plain mean of F1 over the scores that occur",
     "weighted_kappa": "agreement beyond chance, at most 100; an error of d scores has weight d²",
+    frames.RECALL_3: "share of the frames of score 3 that are predicted as score 3; at 100 no "
+    "severe frame is missed",
 }
 
 DIAGNOSIS_MEANINGS = [

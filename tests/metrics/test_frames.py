@@ -91,6 +91,9 @@ def test_every_metric_equals_scikit_learn_or_is_undefined(clips, seed):
         "weighted_kappa": oracle.cohen_kappa_score(
             target, predicted, weights="quadratic", labels=range(4)
         ),
+        "recall_score_3": oracle.recall_score(
+            target, predicted, labels=[3], average="macro", zero_division=np.nan
+        ),
     }
     assert scores.values == pytest.approx(expected, abs=1e-12, nan_ok=True)
     assert {name for name, value in scores.values.items() if np.isnan(value)} == set(
