@@ -3,8 +3,10 @@
 Table     Roy et al. 2020 (IEEE TMI), Table I.
 Question  Do ordered targets and regularised crops beat a plain network on whole frames?
 Data      one clip table with frame_severity; raters for the annotated settings. Unit: patient.
-Splits    five patient folds with a validation part; the paper has one split and selects on test,
-          which has an arm of its own.
+Splits    five patient folds with a validation part. `--splits published` is the paper's one split
+          into 24 patients who train and 11 who test; nobody validates, so that arms keep their
+          last epoch. The paper selects the epoch on test, which has an arm of its own.
+Figures   2: a frame, its two crops and the score, "Where the network looks" in the report.
 Run       lus run frame_scores --data clips/phantom      (--weak where only clips have a score)
 Try       lus run frame_scores --smoke          2 CPUs, about a minute, phantom clips
 """
@@ -16,7 +18,7 @@ from experiments import intensity_baselines
 from lus_ray.data.transforms.augment import ROY_2020
 from lus_ray.data.transforms.view import View
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Size
-from lus_ray.folds import rotating
+from lus_ray.folds import one_split, rotating
 from lus_ray.metrics.frames import RECALL_3
 from lus_ray.nets import STN, FrameCNN, RandomCrops, RegSTN, resnet18
 from lus_ray.tasks import FrameScore
@@ -134,4 +136,5 @@ EXPERIMENT = Experiment(
         ),
     ),
     sizes={"smoke": SMOKE, "laptop": LAPTOP},
+    protocols={"published": one_split(train=24 / 35, val=0, test=11 / 35)},
 )

@@ -166,6 +166,8 @@ class Experiment:
     `target` is the label of a study of any one label; clips without it are not used.
     `remarks` say what the paper reports without numbers to set beside those of a run: of an
     "external" test, of "raters", and of "costs".
+    `protocols` are other folds by name, for `--splits NAME`; a published one is among them where it
+    differs from `folds`.
     """
 
     name: str
@@ -183,6 +185,7 @@ class Experiment:
     target: Label | None = None
     file: StudyFile | None = None
     remarks: Mapping[str, str] = field(default_factory=dict)
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """The file first: reading it imports the modules of the classes in the arms."""

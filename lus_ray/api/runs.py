@@ -168,7 +168,7 @@ def run(
     options: dict[str, Any] = {
         "data": data.location if isinstance(data, Store) else data and parse(str(data)),
         "arms": _join(arms), "folds": _join(folds), "seed": seed, "seeds": seeds,
-        "samples": samples, "splits": splits and Path(splits),
+        "samples": samples, "splits": splits and str(splits),
         "weights": initial_weights.to_text(weights), "domains": domains, "weak": weak,
         "settings": tuple(settings), "address": address, "tensorboard": tensorboard,
     }  # fmt: skip

@@ -14,7 +14,6 @@ from lus_ray.cli.control import run_control
 from lus_ray.cli.evaluate import evaluate_store
 from lus_ray.cli.options import (
     AT_LEAST_ONE,
-    FILE,
     FOLDER,
     NOT_NEGATIVE,
     PATH_OR_URI,
@@ -78,7 +77,11 @@ def demo(out: Path, seed: int, as_json: bool) -> None:
     "with a larger number to add seeds (default 1, or those of the run folder).",
 )  # fmt: skip
 @click.option("--samples", type=AT_LEAST_ONE, help="Search hyperparameters with this many samples.")
-@click.option("--splits", type=FILE, help="Use the folds of a JSON file like folds.json.")
+@click.option(
+    "--splits",
+    help="Use other folds: a protocol that the study names (frame_scores: published), or a JSON "
+    "file like folds.json.",
+)
 @click.option(
     "--weights",
     help="Initialise matching networks from a weights file, a checkpoint folder, or published "

@@ -14,7 +14,7 @@ from lus_ray.data.labels import Label
 from lus_ray.data.store import read_sources
 from lus_ray.errors import ArmError, InputError
 from lus_ray.experiment import Arm, Experiment, Recipe
-from lus_ray.folds import official
+from lus_ray.folds import Protocol, official
 from lus_ray.orchestration import initial_weights, studies
 from lus_ray.orchestration.target_label import choose_label
 from lus_ray.runs.cohort import check_names
@@ -28,7 +28,7 @@ from lus_ray.tasks.task import with_arguments
 def build_request(
     name: str, *, size: str, out: PathOrUri, data: PathOrUri | None = None,
     arms: str | None = None, folds: str | None = None, samples: int | None = None,
-    weights: str | None = None, splits: Path | None = None, domains: str | None = None,
+    weights: str | None = None, splits: Path | str | None = None, domains: str | None = None,
     weak: bool = False, settings: Sequence[str] = (), address: str | None = None,
     seed: int | None = None, seeds: int | None = None, tensorboard: bool = False,
     label: str | None = None, notify: Callable[[str], None],
@@ -79,7 +79,7 @@ def find_experiment(name: str, target: Label | None = None) -> Experiment:
 def apply_options(
     experiment: Experiment, size: str, *, arms: str | None = None, samples: int | None = None,
     settings: Sequence[str] = (), folds: str | None = None, weights: str | None = None,
-    splits: Path | None = None, seed: int | None = None,
+    splits: Path | str | None = None, seed: int | None = None,
 ) -> Experiment:  # fmt: skip
     """The experiment at a size, with the arms, searches, settings and seed of a command.
 
@@ -97,12 +97,26 @@ def apply_options(
     for setting in settings:
         chosen = chosen.with_arms(_apply_setting(chosen, setting))
     if splits is not None:
-        chosen = replace(chosen, folds=official(splits))
+        chosen = replace(chosen, folds=choose_protocol(experiment, str(splits)))
     if arms:
         chosen = chosen.only(match_arms(chosen.name, [arm.name for arm in chosen.arms], arms))
     if weights is not None:
         chosen = initial_weights.initialise(chosen, weights)
     return chosen
+
+
+def choose_protocol(experiment: Experiment, text: str) -> Protocol:
+    """A protocol that the experiment names, or the folds of a file; InputError for neither."""
+    if text in experiment.protocols:
+        return experiment.protocols[text]
+    if not Path(text).is_file():
+        known = ", ".join(experiment.protocols) or "none"
+        hint = suggest(text, list(experiment.protocols))
+        raise InputError(
+            f"--splits {text}: no such file, and no protocol of {experiment.name}{hint}; it names: "
+            f"{known}"
+        )
+    return official(Path(text))
 
 
 def parse_folds(experiment: Experiment, text: str | None) -> tuple[int, ...]:

@@ -170,7 +170,7 @@ def test_a_process_whose_output_nobody_reads_ends_quietly():
         ([*SMOKE, "--arms", "e2e cats"], "no arm 'e2e cats'"),
         ([*SMOKE, "--folds", "a"], "--folds a: write numbers"),
         ([*SMOKE, "--folds", "0,9"], "--folds 0,9: no fold 9; biomarkers has 0, 1, 2"),
-        ([*SMOKE, "--splits", "nowhere.json"], "File 'nowhere.json' does not exist"),
+        ([*SMOKE, "--splits", "nowhere.json"], "--splits nowhere.json: no such file"),
         ([*SMOKE, "--splits", f"{ROOT}/pyproject.toml"], "pyproject.toml: no folds here"),
         ([*SMOKE, "--data", f"{ROOT}/tests"], "tests: no clips here; make a store with"),
         ([*SMOKE, "--set", "epochs=3"], "write arm.recipe.epochs=3"),

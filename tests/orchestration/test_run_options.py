@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from experiments import dense_labels, video_scores
+from experiments import dense_labels, frame_scores, video_scores
 from experiments.biomarkers import EXPERIMENT
 from experiments.marker_segmentation import EXPERIMENT as MARKERS
 from lus_ray.data import store
@@ -87,6 +87,17 @@ def index(tmp_path_factory):
     """The index of six phantom patients."""
     out = tmp_path_factory.mktemp("phantom")
     return store.read_index(run_options.make_phantom_store(PHANTOM, "smoke", out, print))
+
+
+def test_a_study_names_the_published_split_of_24_and_11_patients():
+    chosen = run_options.apply_options(frame_scores.EXPERIMENT, "full", splits="published")
+    columns = {"patient": [f"p{n:02d}" for n in range(35)], "severity": [n % 4 for n in range(35)]}
+    index = pa.table({**columns, "group": columns["patient"]})
+    (fold,) = chosen.folds.assign(index, seed=0)
+    assert (len(fold.train), len(fold.val), len(fold.test)) == (24, 0, 11)
+    assert len(chosen.folds.numbers()) == 1
+    with pytest.raises(InputError, match=r"did you mean .published.\?; it names: published"):
+        run_options.apply_options(frame_scores.EXPERIMENT, "full", splits="publised")
 
 
 def test_a_splits_file_replaces_the_folds(index, tmp_path):
