@@ -6,6 +6,8 @@ Data      one clip table with severity, and frame_severity for the frame model. 
 Splits    five patient folds. As published, everybody who is not tested trains (80 %); only the
           attention arms select their epoch on validation patients. The frame model never saw a
           patient that its fold tests; the published protocol, in which it did, has arms of its own.
+          Folds are balanced in severity; `--splits published` assigns patients in turn, hospital by
+          hospital (the column `site`), as the released code does.
 Run       lus run video_scores --data clips/phantom      (--weak where only clips have a score)
 Try       lus run video_scores --smoke          2 CPUs, about a minute, phantom clips
 """
@@ -19,7 +21,7 @@ from torch import nn
 from experiments import frame_scores
 from lus_ray.data.transforms.view import Track
 from lus_ray.experiment import Arm, Claim, Experiment, Gap, Recipe, Rows
-from lus_ray.folds import rotating
+from lus_ray.folds import rotating, round_robin
 from lus_ray.nets import (
     ArgmaxMean,
     AttentionPool,
@@ -143,6 +145,7 @@ EXPERIMENT = Experiment(
     name="video_scores",
     title="Video scores: uninorms and their rivals over the scores of all frames",
     folds=rotating(5, stratify="severity"),
+    protocols={"published": round_robin(5, by="site")},
     arms=ARMS,
     metrics=("f1", "precision", "recall", "macro_f1", "weighted_kappa", "auc", "setting_1"),
     published=PUBLISHED,

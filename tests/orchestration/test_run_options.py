@@ -16,7 +16,7 @@ from experiments.biomarkers import EXPERIMENT
 from experiments.marker_segmentation import EXPERIMENT as MARKERS
 from lus_ray.data import store
 from lus_ray.errors import InputError
-from lus_ray.folds import gate
+from lus_ray.folds import gate, rotating, round_robin
 from lus_ray.orchestration import run_options
 from lus_ray.orchestration.studies import default_out
 from lus_ray.runs import supervision
@@ -221,3 +221,9 @@ def test_weights_that_match_no_arm_are_refused_in_one_line(tmp_path, arms, conte
 )
 def test_every_study_size_and_label_has_its_own_folder(options, folder):
     assert default_out(*options) == Path("runs") / folder
+
+
+def test_the_published_folds_of_the_video_study_go_by_hospital():
+    chosen = run_options.apply_options(video_scores.EXPERIMENT, "smoke", splits="published")
+    assert chosen.folds == round_robin(5, by="site")
+    assert video_scores.EXPERIMENT.at("smoke").folds == rotating(5)
