@@ -67,7 +67,7 @@ LOSES = tuple(
 )
 
 FROM_SIGNS = world(
-    "signs", "Severity is the number of three signs, and few clips have it.", SEEN, *WINS
+    "signs", "Severity is the number of three signs, and few clips train it.", SEEN, *WINS
 )
 FROM_CORNER = world(
     "corner",
