@@ -8,7 +8,6 @@ import click
 
 from lus_ray.cli.output import echo_result
 from lus_ray.errors import ControlError, InputError
-from lus_ray.storage.paths import is_remote
 
 ALLOWED = {"seed", "address", "as_json"}
 """Options of `lus run` that a control takes besides --out."""
@@ -22,6 +21,8 @@ def run_control(
         raise InputError(
             f"--{given[0].replace('_', '-')}: a control has its own clips and settings; remove it"
         )
+    from lus_ray.storage.paths import is_remote  # importing Arrow takes a while
+
     if out is not None and is_remote(out):
         raise InputError("--out: a control runs into a folder; give a path")
     from lus_ray.api import controls  # imports torch
