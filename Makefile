@@ -26,9 +26,9 @@ test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service
 
 # Three at a time on two cores, as the last two wait for Ray most of the time.
 test-data: $(READY)
-	$(BIN)/pytest -q -m "$(UNIT)" $(DATA_TESTS)
+	$(BIN)/pytest -q --quick-runs -m "$(UNIT)" $(DATA_TESTS)
 test-models: $(READY)
-	$(BIN)/pytest -q -m "$(UNIT)" tests $(addprefix --ignore=,$(DATA_TESTS))
+	$(BIN)/pytest -q --quick-runs -m "$(UNIT)" tests $(addprefix --ignore=,$(DATA_TESTS))
 test-cluster: $(READY)
 	$(BIN)/pytest -q -m "ray and not full" --ignore tests/serve
 test-service: $(READY)

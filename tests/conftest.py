@@ -46,6 +46,29 @@ def shared_data() -> Path:
     return folder
 
 
+# Whole runs call array functions a million times; their own tests, and `make test-all`, check them.
+WHOLE_RUNS = (
+    "api", "bench", "cli", "evaluation", "external_validation", "inference", "report", "runs",
+    "test_arms.py",
+)  # fmt: skip
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--quick-runs",
+        action="store_true",
+        help="check annotations of arrays only where functions are tested alone, not in whole runs",
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    part = item.path.relative_to(ROOT / "tests").parts[0]
+    is_off = item.config.getoption("--quick-runs") and part in WHOLE_RUNS
+    jaxtyping.config.update("jaxtyping_disable", is_off)
+    return (yield)
+
+
 @pytest.fixture
 def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Turn off the checks of annotations, as for users."""
