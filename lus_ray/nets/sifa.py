@@ -5,9 +5,9 @@ Source: Chen et al. 2019, "Synergistic image and feature adaptation" (AAAI; vers
 "Unsupervised bidirectional cross-modality adaptation" (TMI; version 2), in the released form.
 Mason et al. 2021 trains it to segment B-lines. Version 1 is the default: the grey image three
 times, and dropout. Version 2 is `num_channels=1, dropout=0, deep=True`.
-Differences from the release: TensorFlow aligns the corners of enlarged maps, here their centres, a
-shift of less than a pixel; biases of the dilated convolutions, created but never added, are
-omitted.
+Differences from the release: TensorFlow 1 enlarges maps from their corner, here by their centres,
+a shift of 3.5 image pixels down and right; biases of the dilated convolutions, created but never
+added, are omitted.
 """
 
 from itertools import pairwise

@@ -77,8 +77,11 @@ class Sifa(Segmentation):
     images instead of three equal channels, a `deep` segmenter with a discriminator of its own, no
     dropout and no warm-up, whatever `net` sets. The rate and the `l2` of the recipe apply to the
     segmenter of version 1; all other networks have `rate_of_judges` times that rate, and only
-    segmenters have `l2`. Images run from -1 to 1. `adversarial` is a factor on what deceives the
-    discriminators (1 as published; with 0 nothing makes one domain look like the other).
+    segmenters have `l2` and the `decay` of the recipe. With `tf1_shared_adam_powers` the networks
+    beside the segmenter share the powers of beta of Adam, as in the released code, where one
+    optimizer of TensorFlow 1 updates them all. `adversarial` is a factor on what deceives the
+    discriminators (1 as published; with 0 nothing makes one domain look like the other). Images run
+    from -1 to 1.
     """
 
     def __init__(
@@ -92,6 +95,7 @@ class Sifa(Segmentation):
         pool: int = 50,
         num_units: int = 9,
         adversarial: float = 1.0,
+        tf1_shared_adam_powers: bool = False,
     ) -> None:
         if version not in VERSIONS:
             raise ArmError(f"Sifa: no version {version}; use 1 or 2")
@@ -102,6 +106,7 @@ class Sifa(Segmentation):
         )
         self.version, self.rate_of_judges = version, rate_of_judges
         self.adversarial = adversarial
+        self.tf1_shared_adam_powers = tf1_shared_adam_powers
         latent, num_classes = self.net.out.in_channels, len(self.classes)
         width, wide = latent // 16, latent // 8
         # In this order: it decides the initial weights.
@@ -145,8 +150,14 @@ class Sifa(Segmentation):
         return self._mask_discriminator_loss(codes, network)
 
     def adam_settings(self, network: str) -> dict[str, Any]:
-        """Adversarial networks have little momentum; only the segmenter has `l2`."""
-        return {} if network == "net" else {"betas": (0.5, 0.999), "l2": 0.0}
+        """Adversarial networks have little momentum; only the segmenter has `l2` and `decay`."""
+        if network == "net":
+            return {}
+        settings = {"betas": (0.5, 0.999), "l2": 0.0, "decay": 1.0}
+        if not self.tf1_shared_adam_powers:
+            return settings
+        others = [name for name in self.networks if name != "net"]
+        return {**settings, "turn": (others.index(network), len(others))}
 
     def estimate_statistics(self, batch: Batch) -> None:
         """Of target frames alone: the domain to segment, and the one that translations look like.

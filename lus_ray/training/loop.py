@@ -84,7 +84,7 @@ def fit(
         reestimate(0)
         return FitResult(0, validate(task.eval()))
     adams = {network: optim.build_adam(task, network, recipe) for network in task.networks}
-    schedules = [optim.build_schedule(adam, recipe) for adam in adams.values()]
+    schedules = [optim.build_schedule(adam, task, name, recipe) for name, adam in adams.items()]
     progress = state.load(task, adams) if state else TrainingProgress()
     for record in progress.past:
         _step_schedules(schedules, record.score)

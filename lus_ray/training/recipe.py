@@ -36,6 +36,7 @@ class Recipe:
         milestones: epochs after which the rate falls to a tenth.
         warmup: share of epochs in which the rate rises.
         cosine: the rate falls to zero after the warm-up.
+        decay: factor on the rate after each tenth of training, in whole epochs; excludes milestones.
         plateau: factor of ReduceLROnPlateau on the validation score, after `patience` epochs;
             excludes the other schedules.
         oversample: column whose classes are sampled equally often, or "label" for the label that
@@ -68,6 +69,7 @@ class Recipe:
     milestones: Sequence[AtLeastOne] = ()
     warmup: Share = 0.0
     cosine: bool = False
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     plateau: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Count = 10
     oversample: (
@@ -87,17 +89,18 @@ class Recipe:
     def __post_init__(self) -> None:
         if not (self.epochs or self.norm_batches):
             raise ArmError("Recipe: epochs is 0; give 1 or more, or 1 or more norm_batches")
-        by_epoch = bool(self.warmup or self.cosine)
+        by_epoch = bool(self.warmup or self.cosine or self.decay < 1)
         if self.l2 and self.weight_decay:
             raise ArmError(f"Recipe: weight_decay is {self.weight_decay!r}; set it to 0 beside l2")
         if self.plateau is not None and (self.milestones or by_epoch):
             raise ArmError(
-                f"Recipe: plateau is {self.plateau!r}; set it to null beside milestones, warmup or "
-                "cosine"
+                f"Recipe: plateau is {self.plateau!r}; set it to null beside milestones, warmup, "
+                "cosine or decay"
             )
         if self.milestones and by_epoch:
             raise ArmError(
-                f"Recipe: milestones is {self.milestones!r}; leave it empty beside warmup or cosine"
+                f"Recipe: milestones is {self.milestones!r}; leave it empty beside warmup, "
+                "cosine or decay"
             )
 
     @property
