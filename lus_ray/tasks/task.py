@@ -96,7 +96,7 @@ class Task(nn.Module):
             self(batch, network)
 
     def adam_settings(self, network: str) -> dict[str, Any]:
-        """Settings of a network's Adam that replace the recipe's: `betas`, `l2`, `decay`, `turn`."""
+        """Settings of a network's Adam instead of the recipe's: `betas`, `l2`, `decay`, `turn`."""
         return {}
 
     def find_problem(self, losses: Mapping[str, float]) -> str:

@@ -11,7 +11,6 @@ from torch import nn
 from lus_ray.tasks.task import Task
 from lus_ray.training.recipe import Recipe
 
-
 TENTHS = 10
 """Parts of the training after which `decay` applies."""
 

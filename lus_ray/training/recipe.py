@@ -36,7 +36,7 @@ class Recipe:
         milestones: epochs after which the rate falls to a tenth.
         warmup: share of epochs in which the rate rises.
         cosine: the rate falls to zero after the warm-up.
-        decay: factor on the rate after each tenth of training, in whole epochs; excludes milestones.
+        decay: factor on the rate after each tenth of training, at the end of an epoch.
         plateau: factor of ReduceLROnPlateau on the validation score, after `patience` epochs;
             excludes the other schedules.
         oversample: column whose classes are sampled equally often, or "label" for the label that

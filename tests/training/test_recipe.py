@@ -38,7 +38,11 @@ PLAIN = Recipe(epochs=3, batch=2, lr=0.1)
         ({"l2": 0.1, "weight_decay": 0.2}, "weight_decay is 0.2; set it to 0 beside l2"),
         ({"plateau": 0.5, "cosine": True}, "plateau is 0.5; set it to null beside milestones, w"),
         ({"plateau": 0.5, "milestones": (2,)}, "plateau is 0.5; set it to null beside milestones"),
-        ({"milestones": (2,), "cosine": True}, "milestones is .* empty beside warmup or cosine"),
+        ({"milestones": (2,), "cosine": True}, "milestones is .* empty beside warmup, cosine or d"),
+        ({"milestones": (2,), "decay": 0.9}, "milestones is .* empty beside warmup, cosine or d"),
+        ({"plateau": 0.5, "decay": 0.9}, "plateau is 0.5; set it to null beside milestones, w"),
+        ({"decay": 0}, "decay is 0; .* 0"),
+        ({"decay": 1.1}, "decay is 1.1; .* 1"),
     ],
 )
 @pytest.mark.usefixtures("unchecked")
@@ -70,7 +74,15 @@ def test_an_invalid_setting_on_the_command_line_is_one_line(setting, message, tm
 
 
 def test_valid_settings_reach_the_recipe_in_their_order():
-    settings = ["epochs=1", "batch=0", "lr=1", "gpus=2", "select=loss", "oversample=markers"]
+    settings = [
+        "decay=1",
+        "epochs=1",
+        "batch=0",
+        "lr=1",
+        "gpus=2",
+        "select=loss",
+        "oversample=markers",
+    ]
     settings += ["milestones=[1, 3]", "milestones=[]", "cosine=true", "cosine=false", "plateau=0.5"]
     chosen = run_options.apply_options(
         EXPERIMENT, "smoke", settings=[f"arm.recipe.{s}" for s in settings]
