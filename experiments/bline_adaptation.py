@@ -94,7 +94,7 @@ def translated_arm(arm: Arm) -> Arm:
         f"{arm.name}, translated",
         partial(TranslatedSegmentation, members=(arm.task,)),
         label="bline masks",
-        rows=Rows(where=arm.rows.learns, with_val=True),
+        rows=Rows(where=arm.rows.learns, with_val=arm.rows.with_val),
         members=(arm.name,),
     )
 
@@ -142,7 +142,7 @@ REESTIMATED = tuple(reestimated(arm) for arm in (*PUBLISHED, *BOUNDS))
 VALIDATED = tuple(validated(arm) for arm in PUBLISHED)
 
 DIRECT = (*PUBLISHED, *LATER, *RELEASED, *VALIDATED, *REESTIMATED)
-TRANSLATED = tuple(translated_arm(arm) for arm in DIRECT if arm.task.func is Sifa)
+TRANSLATED = tuple(translated_arm(arm) for arm in DIRECT if getattr(arm.task, "func", None) is Sifa)
 
 ARMS = (
     position_baseline(prior, with_val=True),
