@@ -131,6 +131,11 @@ def compute_metrics(
         "pixel_accuracy": accuracy(counts),
         "mean_iou": mean_of_defined(by_class),
         **{f"iou {name}": by_class[..., k] for k, name in enumerate(classes)},
+        **{
+            f"{kind} {name}": keep_trained(of_classes(counts), trained)[..., k]
+            for kind, of_classes in (("precision", precisions), ("specificity", specificities))
+            for k, name in enumerate(classes)
+        },
     }
 
 
@@ -169,6 +174,24 @@ def iou(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
 def dice(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
     """Dice, 2 |P and G| / (|P| + |G|), of each class: the F1 of its pixels."""
     return class_f1(counts)
+
+
+def precisions(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
+    """Share of the pixels of each predicted class that have it; 0 where all of a class is missed.
+
+    NaN for a class in neither mask.
+    """
+    both = np.diagonal(counts, axis1=-2, axis2=-1)
+    predicted = counts.sum(axis=-2)
+    share = ratio(both, predicted)
+    return np.where((predicted == 0) & (counts.sum(axis=-1) > 0), 0.0, share)
+
+
+def specificities(counts: Real[np.ndarray, "*D K K"]) -> Float[np.ndarray, "*D K"]:
+    """1 minus the false-positive rate of each class; NaN where every true pixel has the class."""
+    both = np.diagonal(counts, axis1=-2, axis2=-1)
+    others = counts.sum(axis=(-2, -1))[..., None] - counts.sum(axis=-1)
+    return 1 - ratio(counts.sum(axis=-2) - both, others)
 
 
 def union_dice(

@@ -76,6 +76,17 @@ MASK_MEANINGS = {
     "specificity": "share of the other pixels predicted as background",
 }
 
+OF_CLASS = {
+    "iou": "IoU", "dice": "Dice", "precision": "precision", "specificity": "specificity",
+}  # fmt: skip
+"""Kinds of metrics of one class of masks."""
+
+CLASS_MEANINGS = {
+    "precision": "share of the pixels predicted as the class that have it",
+    "specificity": "share of the other pixels that are not predicted as the class: 1 minus the "
+    "false-positive rate",
+}
+
 MASK_NOTES = [
     (
         "Per image",
@@ -167,8 +178,8 @@ def _mask_name(metric: str) -> str | None:
     pooled = whole.removesuffix("_per_image")
     kind, _, class_name = pooled.partition(" ")
     plain = MASK_NAMES.get(pooled)
-    if class_name and kind in ("iou", "dice"):
-        plain = f"{class_name} {'IoU' if kind == 'iou' else 'Dice'}"
+    if class_name and kind in OF_CLASS:
+        plain = f"{class_name} {OF_CLASS[kind]}"
     if plain is None:
         return None
     return plain + (" per image" if pooled != whole else "") + comma + role
@@ -179,6 +190,9 @@ def _mask_meanings(metrics: Sequence[str]) -> dict[str, str]:
     for metric in metrics:
         pooled = metric.partition(", ")[0].removesuffix("_per_image")
         kind, _, class_name = pooled.partition(" ")
-        of_class = ("IoU" if kind == "iou" else "Dice") + " of a class"
-        meanings[of_class if class_name else capitalize(MASK_NAMES[pooled])] = MASK_MEANINGS[kind]
+        if class_name:
+            meaning = CLASS_MEANINGS.get(kind) or MASK_MEANINGS[kind]
+            meanings[f"{capitalize(OF_CLASS[kind])} of a class"] = meaning
+        else:
+            meanings[capitalize(MASK_NAMES[pooled])] = MASK_MEANINGS[kind]
     return meanings

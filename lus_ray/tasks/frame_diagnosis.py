@@ -24,7 +24,9 @@ class FrameDiagnosis(Task):
 
     `net` takes grey images (N, 1, H, W) in [0, 1] and may have a `segmenter` that an earlier arm
     trained. `classes` are those of a diagnosis in `labels`. `monitor` is the validation score that
-    selects the epoch: "frame_accuracy", or "accuracy" or "auc" of clips.
+    selects the epoch: "frame_accuracy", or "accuracy" or "auc" of clips. `head_rate` is a factor on
+    the learning rate of the last layer (1 as published): its inputs are shares of an area, so that
+    a short training at the rate of the network never leaves the most frequent class.
     """
 
     inherited = True
@@ -35,13 +37,17 @@ class FrameDiagnosis(Task):
         view: View = View(num_frames=1, num_samples=0),  # noqa: B008  (frozen)
         monitor: str = "frame_accuracy",
         classes: Sequence[str] = DIAGNOSIS.classes,
+        head_rate: float = 1.0,
     ) -> None:
         super().__init__()
         if not view.is_per_frame or view.num_frames != 1:
             raise ArmError("a task of frames needs a View with num_frames=1 and num_samples=0")
         self.label, self.columns, self.classes = "diagnosis", ("diagnosis",), tuple(classes)
         self.net: Any = net(num_outputs=len(self.classes))
-        self.view, self.monitor = view, monitor
+        self.view, self.monitor, self.head_rate = view, monitor, head_rate
+
+    def lr_factor(self, parameter: str) -> float:
+        return self.head_rate if parameter.startswith("net.out.") else 1.0
 
     def forward(self, batch: Batch, network: str) -> dict[str, Tensor]:
         return {"loss": cross_entropy(self.net(batch["frames"]).float(), batch["diagnosis"])}
