@@ -184,32 +184,63 @@ def printed(row: tuple[tuple[float, ...], ...]) -> dict[str, tuple[float, float 
     }
 
 
-CLAIMS = (
-    Claim(
-        "SIFA carries COVID-19 to CAP better than the U-Net trained on COVID-19 does.",
-        metric="dice_per_image, cap",
-        better="sifa covid→cap",
-        than="unet covid",
-    ),
-    Claim(
-        "SIFA outlines CAP better than the U-Net trained on CAP.",
-        metric="dice_per_image, cap",
-        better="sifa covid→cap",
-        than="unet cap",
-    ),
-    Claim(
-        "SIFA with COVID-19 labels outlines COVID-19 better than the U-Net.",
-        metric="dice_per_image, covid",
-        better="sifa covid→cap",
-        than="unet covid",
-    ),
-    Claim(
-        "From CAP to COVID-19 SIFA fails: the U-Net trained on CAP outlines COVID-19 better.",
-        metric="dice_per_image, covid",
-        better="unet cap",
-        than="sifa cap→covid",
-    ),
-)
+MARGIN = 0.05  # the paper names none; a fifth of what SIFA gains on either disease
+
+# Printed p are those that the abstract and methods name. Others follow from its statement that the
+# inverse adaptation improves neither disease, or from its tables, and have no p that we can read.
+CLAIMS = tuple(
+    Claim(text, f"dice_per_image, {domain}", better, than, margin, p)
+    for text, domain, better, than, margin, p in (
+        (
+            "SIFA carries COVID-19 to CAP better than the U-Net trained on COVID-19 does.",
+            "cap", "sifa covid→cap", "unet covid", 0.0, "",
+        ),
+        (
+            "SIFA outlines CAP better than the U-Net trained on CAP.",
+            "cap", "sifa covid→cap", "unet cap", 0.0, "< 0.001",
+        ),
+        (
+            "SIFA with COVID-19 labels outlines COVID-19 better than the U-Net.",
+            "covid", "sifa covid→cap", "unet covid", 0.0, "< 0.001",
+        ),
+        (
+            "From CAP to COVID-19 SIFA fails: the U-Net trained on CAP outlines COVID-19 better.",
+            "covid", "unet cap", "sifa cap→covid", 0.0, "",
+        ),
+        (
+            "From CAP to COVID-19 SIFA fails: the U-Net trained on CAP outlines CAP better.",
+            "cap", "unet cap", "sifa cap→covid", 0.0, "",
+        ),
+        (
+            "SIFA from CAP to COVID-19 outlines CAP worse than the U-Net trained on COVID-19.",
+            "cap", "unet covid", "sifa cap→covid", 0.0, "< 0.001",
+        ),
+        (
+            "SIFA from CAP to COVID-19 is no worse on CAP than the U-Net fine-tuned on COVID-19.",
+            "cap", "sifa cap→covid", "unet cap→covid", MARGIN, "0.23",
+        ),
+        (
+            "SIFA outlines COVID-19 better than the U-Net fine-tuned on COVID-19.",
+            "covid", "sifa covid→cap", "unet cap→covid", 0.0, "",
+        ),
+        (
+            "SIFA outlines CAP better than the U-Net fine-tuned on CAP.",
+            "cap", "sifa covid→cap", "unet covid→cap", 0.0, "",
+        ),
+        (
+            "SIFA from fewer COVID-19 images still outlines COVID-19 better than the U-Net.",
+            "covid", "sifa reduced covid→cap", "unet covid", 0.0, "",
+        ),
+        (
+            "SIFA from fewer COVID-19 images still outlines CAP better than the U-Net.",
+            "cap", "sifa reduced covid→cap", "unet cap", 0.0, "",
+        ),
+        (
+            "A U-Net of both diseases is as good on COVID-19 as one trained on COVID-19 alone.",
+            "covid", "unet joint", "unet covid", MARGIN, "",
+        ),
+    )
+)  # fmt: skip
 
 SMOKE_REESTIMATES = ("unet covid", "sifa covid→cap")
 

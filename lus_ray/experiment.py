@@ -117,6 +117,7 @@ class Claim:
     """A claim of the paper that data can support or contradict: `better` beats `than`.
 
     With a `margin` (fraction of 1) it claims that `better` is as good: not lower by that or more.
+    `printed_p` is the p of the paper, as printed there; empty where it prints none that we know.
     """
 
     text: str
@@ -124,6 +125,7 @@ class Claim:
     better: str
     than: str
     margin: float = 0.0
+    printed_p: str = ""
 
 
 @dataclass(frozen=True)

@@ -68,11 +68,12 @@ def compare_all(run: RunResults, arms: Arms) -> tuple[DomainResult, ...]:
             seed = [run.record.seed or 0, crc32(f"{label}, {role}".encode())]
             raw, undefined = _test_pairs(ordered, metrics[0], seed)
             metric = scoring.for_role(f"{metrics[0]}_per_image", role)
-            compared = [
-                (claim.better, claim.than)
+            claims = [
+                claim
                 for claim in run.record.claims
                 if claim.metric == metric and {claim.better, claim.than} <= images.keys()
-            ] or list(combinations(main, 2))
+            ]
+            compared = [(c.better, c.than) for c in claims] or list(combinations(main, 2))
             results.append(
                 DomainResult(
                     label=label,
@@ -87,6 +88,7 @@ def compare_all(run: RunResults, arms: Arms) -> tuple[DomainResult, ...]:
                     order=tuple(order),
                     main=tuple(main),
                     compared=tuple(compared),
+                    printed_p=tuple(claim.printed_p for claim in claims),
                     num_draws=NUM_DRAWS,
                     tests={
                         test: PValues(raw=p.tolist(), adjusted=_adjust(p, order, compared).tolist())

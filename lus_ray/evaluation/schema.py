@@ -151,6 +151,7 @@ class ClaimResult:
     better: str
     than: str
     margin: float = optional(0.0)
+    printed_p: str = optional("")
     verdict: str
     reason: str = ""
     difference: Number = optional()
@@ -262,7 +263,8 @@ class DomainResult:
     """`main` are the first arms of `order`, without variants and leaks.
 
     `compared` are the pairs over which Holm corrects: those of the paper's claims in this domain,
-    or all pairs of the main arms where the paper claims nothing.
+    or all pairs of the main arms where the paper claims nothing. `printed_p` are the paper's own p
+    of these pairs, as printed; empty where none is known.
     """
 
     label: str
@@ -274,6 +276,7 @@ class DomainResult:
     order: tuple[str, ...]
     main: tuple[str, ...]
     compared: tuple[tuple[str, str], ...]
+    printed_p: tuple[str, ...] = optional(())
     num_draws: int
     tests: dict[str, PValues]
     undefined: tuple[UntestedPair, ...]

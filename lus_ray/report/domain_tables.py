@@ -94,15 +94,20 @@ def pair_table(entry: DomainResult) -> Table | None:
     if not entry.compared:
         return None
     columns = ["Comparison", *(text for t in TESTS for text in (f"p over {t}", f"{t}, Holm"))]
+    has_printed = any(entry.printed_p)
     rows = []
-    for one, other in entry.compared[:MAX_PAIRS]:
+    for number, (one, other) in enumerate(entry.compared[:MAX_PAIRS]):
         row, column = entry.order.index(one), entry.order.index(other)
         cells = [Cell(f"{one} − {other}")]
+        if has_printed:
+            cells.append(Cell(entry.printed_p[number] or formatting.ABSENT))
         for test in TESTS:
             for matrix in (entry.tests[test].raw, entry.tests[test].adjusted):
                 p = matrix[row][column]
                 cells.append(Cell(formatting.p_value(p), numbers={"": p}))
         rows.append(tuple(cells))
+    if has_printed:
+        columns.insert(1, "p of the paper")
     return Table(
         f"comparisons {entry.domain}", f"Comparisons, {entry.domain}", tuple(columns), tuple(rows)
     )

@@ -120,7 +120,7 @@ def claim_table(contents: ReportContents) -> Table:
     """The numbers behind every verdict."""
     columns = (
         "Claim", "Verdict", "Difference", "95 % interval", "Corrected interval", "p",
-        "Corrected p", "Margin", "Would have shown", "Patients",
+        "Corrected p", "p of the paper", "Margin", "Would have shown", "Patients",
     )  # fmt: skip
     rows = tuple(_claim_row(claim) for claim in contents.claims)
     caption = "Points of percent; corrected for the number of claims (Holm)."
@@ -227,6 +227,7 @@ def _claim_row(claim: ClaimResult) -> tuple[Cell, ...]:
         formatting.interval_cell(claim.adjusted_interval),
         Cell(formatting.p_value(claim.p), numbers={"": claim.p}),
         Cell(formatting.p_value(claim.adjusted_p), numbers={"": claim.adjusted_p}),
+        Cell(claim.printed_p or formatting.ABSENT),
         formatting.share(claim.margin),
         formatting.share(claim.detectable),
         Cell(str(claim.num_patients or formatting.ABSENT), numbers={"": claim.num_patients}),
