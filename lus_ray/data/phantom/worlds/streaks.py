@@ -1,9 +1,9 @@
 """Frames with bright streaks, of which only those below a broken pleural line are B-lines.
 
 The pleural line of one half of a frame is whole, of the other broken; the lung below looks the
-same. Streaks look alike everywhere. Below the broken line they are B-lines, below the whole line clutter,
-which dense masks call healthy region and sparse masks background. Without `clutter` every streak
-lies below the broken line.
+same. Streaks look alike everywhere. Below the broken line they are B-lines, below the whole line
+clutter, which dense masks call healthy region and sparse masks background. Without `clutter` every
+streak lies below the broken line.
 """
 
 from collections.abc import Callable
