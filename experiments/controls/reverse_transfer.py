@@ -13,6 +13,7 @@ Time     About a minute on two cores.
 """
 
 from dataclasses import replace
+from typing import Any
 
 from experiments import reverse_transfer as study
 from lus_ray.control import Check, Control, Difference, Score, World
@@ -28,13 +29,15 @@ SMALL = Size(
     net={"widths": (8, 16, 32)},
     task={"view": View(num_frames=1, height=40, width=40, num_samples=0), "head_rate": 100.0},
 )
-SHORT = {"epochs": 4}  # the segmenters learn three times as long
+SHORT: dict[str, Any] = {"epochs": 4}  # the segmenters learn three times as long
 
 
 def diagnosing_shortly(experiment: Experiment) -> Experiment:
     return experiment.with_arms(
         tuple(
-            replace(arm, recipe=replace(arm.recipe, **SHORT)) if arm.name in ARMS else arm
+            replace(arm, recipe=replace(arm.recipe, **SHORT))
+            if arm.recipe and arm.name in ARMS
+            else arm
             for arm in experiment.arms
         )
     )
