@@ -46,21 +46,35 @@ ARMS = (
     Arm("sparse", partial(sparse, net=UNet), published_recipe, "sparse masks"),
     collapsed(),
     # As published: six copies of all frames, assigned to folds at random, the epoch chosen on test.
-    Arm(f"dense{AT_RANDOM}", partial(dense, net=UNet), as_published, "dense masks", IMAGES),
-    Arm(f"sparse{AT_RANDOM}", partial(sparse, net=UNet), as_published, "sparse masks", IMAGES),
+    # The paper lowers the rate by mean IoU; here one score does both.
+    Arm(
+        f"dense{AT_RANDOM}",
+        partial(dense, net=UNet, monitor="pixel_accuracy"),
+        as_published,
+        "dense masks",
+        IMAGES,
+    ),
+    Arm(
+        f"sparse{AT_RANDOM}",
+        partial(sparse, net=UNet, monitor="pixel_accuracy"),
+        as_published,
+        "sparse masks",
+        IMAGES,
+    ),
     collapsed(AT_RANDOM),
     Arm("dense, no batch norm", partial(dense, net=plain_unet), published_recipe, "dense masks"),
 )
 
 CLAIMS = tuple(
-    Claim(
-        f"Dense labels find {what} better{how}.", metric, f"dense, collapsed{end}", f"sparse{end}"
-    )
+    Claim(f"Dense labels find {what}{how}.", metric, f"dense, collapsed{end}", f"sparse{end}")
     for end, how in (("", ""), (AT_RANDOM, ", images dealt at random as published"))
     for what, metric in (
-        ("the sparse classes", "mean_iou"),
-        ("B-lines", "iou B-line"),
-        ("A-lines", "iou A-line"),
+        ("the sparse classes better", "mean_iou"),
+        ("B-lines better", "iou B-line"),
+        ("A-lines better", "iou A-line"),
+        ("the pleura better", "iou pleura"),
+        ("the background better", "iou background"),
+        ("B-lines with fewer false positives", "precision B-line"),
     )
 )
 
@@ -102,6 +116,11 @@ METRICS = (
     *("mean_iou", "pixel_accuracy", "iou A-line", "iou B-line", "iou pleura"),
     *(f"iou {state} {part}" for part in ("pleura", "region") for state in ("healthy", "unhealthy")),
     *("iou background", "mean_iou_per_image"),
+    *(
+        f"{kind} {name}"
+        for name in ("A-line", "B-line", "pleura")
+        for kind in ("precision", "specificity")
+    ),
 )
 
 SMOKE = Size(

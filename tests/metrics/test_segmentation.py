@@ -182,3 +182,13 @@ def test_dice_of_the_data_set_weighs_pixels_and_dice_per_image_weighs_images():
     spread = segmentation.spread_over_images(counts[2:], "bline")["sensitivity"]
     assert np.isnan([spread.mean, spread.std]).all()
     assert spread.num_images == 0
+
+
+def test_precision_and_specificity_of_a_class_count_its_false_positives():
+    counts = np.array([[80, 0, 10, 0], [0, 4, 0, 0], [2, 0, 8, 0], [6, 0, 0, 0]])
+    values = segmentation.compute_metrics(counts, "sparse")
+    assert values["precision B-line"] == pytest.approx(8 / 18)
+    assert values["specificity B-line"] == pytest.approx(1 - 10 / 100)
+    assert values["precision A-line"] == values["specificity A-line"] == 1
+    assert values["precision pleura"] == 0  # missed everywhere
+    assert values["specificity pleura"] == 1
