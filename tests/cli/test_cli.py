@@ -187,7 +187,7 @@ def test_a_process_whose_output_nobody_reads_ends_quietly():
         (["ingest"], "Missing argument 'SOURCE'"),
         (["ingest", "phantom"], "no STORE given; write 'lus ingest phantom STORE'"),
         (["ingest", "folder"], "no STORE given; write 'lus ingest folder ROOT STORE'"),
-        (["ingest", "floppy"], "no source 'floppy'; known: 'covid_blues'"),
+        (["ingest", "floppy"], "no source 'floppy'; the nearest of 6 names are 'folder'"),
         (["ingest", "covid_blue", "a", "b"], "; did you mean 'covid_blues'?"),
         (["ingest", "folder", "nowhere", "b"], "nowhere"),
         (["ingest", "folder", "a", "s", "--max-side", "0"], "0 is not in the range x>=1"),

@@ -141,7 +141,7 @@ def test_one_patient_in_several_spellings_ends_in_one_group(own, tmp_path):
 @pytest.mark.parametrize(
     ("source", "options", "reason"),
     [
-        ("nonsense", {}, "no source 'nonsense'; known: 'covid_blues', 'dicom', 'folder', 'ph"),
+        ("nonsense", {}, "no source 'nonsense'; the nearest of 6 names are 'covid_blues'"),
         ("coco", {}, "no source 'coco'"),
         ("folder", {"label": "x.csv"}, "no option --label; did you mean '--labels'"),
         ("folder", {}, "no such folder"),
@@ -151,7 +151,7 @@ def test_an_unknown_source_option_or_folder_is_refused(source, options, reason, 
     root = tmp_path if options else tmp_path / "absent"
     with pytest.raises(SourceError, match=reason):
         ingest(source, root, tmp_path / "store", **options)
-    assert list_sources() == ["covid_blues", "dicom", "folder", "phantom", "pocovid"]
+    assert list_sources() == ["control", "covid_blues", "dicom", "folder", "phantom", "pocovid"]
 
 
 @pytest.mark.full
