@@ -242,7 +242,8 @@ def test_published_marker_arms_also_train_on_validation_and_their_twins_do_not()
             assert replace(arm.recipe, select="last") == published.recipe
     for arm in MARKERS.arms:
         assert all(MARKERS.arm(name).rows == arm.rows for name in arm.members), arm.name
-    ensembles = (MARKERS.arm("ensemble"), MARKERS.arm("ensemble, validated"))
+    names = ("ensemble", "ensemble, validated", "ensemble, canonical")
+    ensembles = [MARKERS.arm(name) for name in names]
     networks = [name for ensemble in ensembles for name in ensemble.members]
     assert {arm.name for arm in trained} == {"place", "unet", *networks}
 
