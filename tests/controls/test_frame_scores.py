@@ -39,7 +39,12 @@ def test_a_crop_at_its_first_place_cuts_marks_and_one_at_the_left_holds_them(
     with torch.no_grad():
         task.net.localiser.heads["translation"].bias[:2] = torch.tensor(place)
         task.net.localiser.heads["rotation"].bias.zero_()
-    clip = make_row(**marks.clips(patients=1, frames=20)["control/marks0000"](), source="control")
+    clip = make_row(
+        **marks.clips(patients=1, frames=20)["control/marks0000"](),
+        clip="control/c",
+        patient="control/p",
+        source="control",
+    )
     checkpoint.save(tmp_path / "checkpoint", task, checkpoint.describe(arm.task), seed=0)
     predictor = Predictor(tmp_path / "checkpoint")
     share = control.find_marks(Trained(arm.name, 0, predictor, (clip,)))

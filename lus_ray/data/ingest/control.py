@@ -36,12 +36,13 @@ def clips(
     if ledger is not None:
         ledger.note("control", "all clips", f"synthetic: world {world!r}")
     makers = make_clips(**options).items()
-    return SimulatedClips({name: partial(_make, maker) for name, maker in makers})
+    return SimulatedClips({name: partial(_make, name, maker) for name, maker in makers})
 
 
 def list_worlds() -> list[str]:
     return [module.name for module in pkgutil.iter_modules(worlds.__path__)]
 
 
-def _make(maker: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    return {**maker(), "source": SOURCE}
+def _make(name: str, maker: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The columns of a clip, which is the only one of its patient."""
+    return {"clip": name, "patient": name, "source": SOURCE, **maker()}

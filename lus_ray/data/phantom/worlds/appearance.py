@@ -55,10 +55,7 @@ def _make_clip(
     shown = [
         _show(echo, other_machine=is_other and pair == "machine", rng=rng) for echo, _ in drawn
     ]
-    name = f"control/{domain}{number:03d}"
     return {
-        "clip": name,
-        "patient": name,
         "domain": domain,
         "frames": np.stack(shown),
         "masks": np.stack([mask.astype(np.uint8) for _, mask in drawn]),

@@ -43,10 +43,7 @@ def _make_clip(number: int, num_frames: int, size: int, related: bool, seed: int
     disease, etiology = DISEASES[kind]
     share = rng.uniform(*SHARES[kind if related else rng.integers(len(SHARES))])
     frames, masks = zip(*(_draw_frame(share, size, rng) for _ in range(num_frames)), strict=True)
-    name = f"control/{number:03d}"
     return {
-        "clip": name,
-        "patient": name,
         "disease": disease,
         "etiology": etiology,
         "severity": kind,

@@ -41,8 +41,6 @@ def _make(index: int, num_frames: int, size: int, shuffled: bool, seed: int) -> 
         _, masks = _draw(missing, num_frames, size, np.random.default_rng((seed, index, 1)))
     scores = [int(max(mask.max(), 1)) - 1 for mask in masks]
     return {
-        "clip": f"control/p{index:03d}",
-        "patient": f"control/p{index:03d}",
         "site": HOSPITALS[missing],
         "frames": frames,
         "masks": masks,

@@ -70,8 +70,6 @@ def _make(index: int, *, frames: int, size: int, spread: bool, seed: int) -> dic
     grey = background + signal + gaussian_filter(noise, (0, GRAIN, GRAIN), mode="wrap")
     marked = np.ones_like(distance, bool) if spread else distance <= 1
     return {
-        "clip": _name(index),
-        "patient": _name(index),
         "severity": score,
         "frame_severity": [score] * frames,
         "frames": np.round(255 * np.clip(grey, 0, 1)).astype(np.uint8),

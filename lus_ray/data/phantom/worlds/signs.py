@@ -82,8 +82,6 @@ def _make(
     severity, corner, present = sample_signs(seed, index, rule)
     rng = np.random.default_rng([seed, index, 1])
     return {
-        "clip": _name(index),
-        "patient": _name(index),
         "severity": severity,
         "site": GRADING if index % every == 0 else OTHERS,
         "biomarkers": list_biomarkers(sample_signs(seed, described, rule)[2]),

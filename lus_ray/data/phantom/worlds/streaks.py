@@ -42,10 +42,7 @@ def _make_clip(
     frames, masks = zip(*(_draw_frame(size, clutter, rng) for _ in range(num_frames)), strict=True)
     if shuffled:
         _, masks = zip(*(_draw_frame(size, clutter, rng) for _ in range(num_frames)), strict=True)
-    name = f"control/{number:03d}"
     return {
-        "clip": name,
-        "patient": name,
         "severity": number % 4,
         "frames": np.stack(frames),
         "masks": np.stack(masks),

@@ -48,10 +48,10 @@ def clips(
     if rule not in RULES:
         raise InputError(f"world uninorm: --rule is {rule!r}; use one of {', '.join(RULES)}")
     names = (f"control/uninorm{index:04d}" for index in range(patients))
-    return {name: partial(_make, name, n, rule=rule, seed=seed) for n, name in enumerate(names)}
+    return {name: partial(_make, n, rule=rule, seed=seed) for n, name in enumerate(names)}
 
 
-def _make(name: str, index: int, *, rule: str, seed: int) -> dict[str, Any]:
+def _make(index: int, *, rule: str, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng([seed, index])
     greys = sample_greys(rule, rng)
     shares = greys / greys.sum(axis=1, keepdims=True)
@@ -61,13 +61,7 @@ def _make(name: str, index: int, *, rule: str, seed: int) -> dict[str, Any]:
         severity = int((SHARPNESS * aggregate(shares) + noise).argmax())
     else:
         severity = int(predicted.max())
-    return {
-        "clip": name,
-        "patient": name,
-        "severity": severity,
-        "frame_severity": predicted.tolist(),
-        "frames": draw(greys),
-    }
+    return {"severity": severity, "frame_severity": predicted.tolist(), "frames": draw(greys)}
 
 
 def sample_greys(rule: str, rng: np.random.Generator) -> UInt8[np.ndarray, "M K"]:

@@ -37,9 +37,12 @@ def test_scores_of_frames_are_those_of_their_marks_and_clips_are_rows():
     for name, make in clips(patients=3).items():
         clip = make()
         assert clip["frame_severity"] == [mask.max() - 1 for mask in clip["masks"]]
-        row = make_row(**clip, source="control")
+        row = make_row(**clip, clip=name, patient="control/p", source="control")
         assert row["clip"] == name
-        assert row["sha256"] == make_row(**make(), source="control")["sha256"]
+        assert (
+            row["sha256"]
+            == make_row(**make(), clip="control/c", patient="control/p", source="control")["sha256"]
+        )
 
 
 def test_shuffled_masks_belong_to_other_frames():

@@ -45,7 +45,7 @@ def test_spots_at_the_top_are_those_of_a_patient_and_the_twin_has_none():
 
 def test_clips_are_rows_and_a_seed_gives_the_same_bytes():
     first, again, other = (make(patients=1, seed=seed) for seed in (0, 0, 1))
-    row = make_row(**first[0], source="control")
+    row = make_row(**first[0], clip="control/c", patient="control/p", source="control")
     assert (row["height"], row["width"], len(row["frames"])) == (48, 48, 30)
     assert all(np.array_equal(a["frames"], b["frames"]) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0]["frames"], other[0]["frames"])

@@ -53,7 +53,7 @@ def test_shuffled_clips_have_the_biomarkers_of_the_next_one(clips):
 
 
 def test_clips_are_rows_and_a_share_of_them_is_graded(clips):
-    row = make_row(**clips[0], source="control")
+    row = make_row(**clips[0], clip="control/c", patient="control/p", source="control")
     assert (row["height"], row["width"], len(row["frames"])) == (32, 32, 2)
     assert sum(c["site"] == signs.GRADING for c in clips) == 10
 

@@ -58,6 +58,6 @@ def test_clips_are_rows_and_depend_on_seed_and_number_alone():
     assert np.array_equal(few[name]()["frames"], many[name]()["frames"])
     other = uninorm.clips(patients=2, seed=1)[name]()
     assert not np.array_equal(few[name]()["frames"], other["frames"])
-    make_row(**few[name](), source="control")
+    make_row(**few[name](), clip="control/c", patient="control/p", source="control")
     with pytest.raises(InputError, match="--rule is 'best'"):
         uninorm.clips(rule="best")
