@@ -62,6 +62,16 @@ class Measured:
 Measure = Score | Difference | Closed | Measured
 
 
+def arms_of(measure: Measure) -> tuple[str, ...]:
+    match measure:
+        case Score(_, arm) | Measured(arm, _):
+            return (arm,)
+        case Difference(_, better, than):
+            return (better, than)
+        case Closed(_, arm, low, high):
+            return (arm, low, high)
+
+
 @dataclass(frozen=True)
 class Check:
     """What a measure (a fraction of 1) must be: at least `least`, at most `most`."""
@@ -96,6 +106,12 @@ class World:
     clips: Mapping[str, Any]
     checks: tuple[Check, ...]
     folds: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ArmError for a check of an arm that the experiment does not have."""
+        for check in self.checks:
+            for name in arms_of(check.measure):
+                self.experiment.arm(name)
 
 
 @dataclass(frozen=True)

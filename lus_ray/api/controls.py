@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lus_ray.evaluation.control_checks import ControlResult, judge_world
+from lus_ray.errors import InputError
+from lus_ray.evaluation.control_checks import ControlResult, check_world
 from lus_ray.orchestration import control_plan
 from lus_ray.orchestration.early_checks import refuse_bad_places
 from lus_ray.report import control_page, terminal
 from lus_ray.runs.prepare import print_note
+from lus_ray.storage.paths import is_remote
 
 
 def default_out(study: str, broken: str | None = None) -> Path:
@@ -31,6 +33,8 @@ def run_control(
     """
     began = time.monotonic()
     name = str(study)
+    if out is not None and is_remote(str(out)):
+        raise InputError("--out: a control runs into a folder; give a path")
     folder = Path(out) if out is not None else default_out(name, broken)
     refuse_bad_places(name, folder, [])
     control = control_plan.find_control(name)
@@ -40,16 +44,16 @@ def run_control(
 
     command = f"lus run {shlex.quote(name)} --control --seed {seed}"
     command += f" --broken {shlex.quote(broken)}" if broken else ""
-    judged = []
+    checked = []
     for world in worlds:
         request = control_plan.prepare_world(
             world, folder, seed=seed, address=address, command=command, notify=notify
         )
         campaign.run(request)
         reports.write(Path(request.out), num_draws=200)
-        judged.append(judge_world(world, Path(request.out), request.data))
+        checked.append(check_world(world, Path(request.out), request.data))
     result = ControlResult(
-        study=name, claim=control.claim, seed=seed, broken=broken, worlds=tuple(judged),
+        study=name, claim=control.claim, seed=seed, broken=broken, worlds=tuple(checked),
         seconds=round(time.monotonic() - began, 1),
     )  # fmt: skip
     control_page.write(result, folder)

@@ -21,10 +21,6 @@ def run_control(
         raise InputError(
             f"--{given[0].replace('_', '-')}: a control has its own clips and settings; remove it"
         )
-    from lus_ray.storage.paths import is_remote  # importing Arrow takes a while
-
-    if out is not None and is_remote(out):
-        raise InputError("--out: a control runs into a folder; give a path")
     from lus_ray.api import controls  # imports torch
 
     folder = out or controls.default_out(study, broken)

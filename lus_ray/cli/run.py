@@ -114,7 +114,8 @@ def run(
 ) -> None:  # fmt: skip
     """Run the unfinished cells of a study and print its table; repeat it to resume."""
     if control:
-        run_control(experiment, out, broken, {"smoke": smoke, **options})
+        sized = {"smoke": smoke, "size": size if size != "full" else None}
+        run_control(experiment, out, broken, {**sized, **options})
         return
     if broken is not None:
         raise InputError("--broken is for --control; add it, or remove --broken")

@@ -71,7 +71,7 @@ class ControlResult:
         return TypeAdapter(dict).dump_json(contents, indent=1).decode() + "\n"
 
 
-def judge_world(world: World, folder: Path, data: PathOrUri) -> WorldResult:
+def check_world(world: World, folder: Path, data: PathOrUri) -> WorldResult:
     """The checks of a world from its finished run; StoreError if the folder is damaged."""
     run = results.read(folder)
     arms = report_json.score_all(run, num_draws=1)
@@ -80,11 +80,11 @@ def judge_world(world: World, folder: Path, data: PathOrUri) -> WorldResult:
         text=world.text,
         folder=folder.name,
         num_patients=run.record.data.patients or 0,
-        checks=tuple(_judge(check, run, arms, data) for check in world.checks),
+        checks=tuple(_check(check, run, arms, data) for check in world.checks),
     )
 
 
-def _judge(check: Check, run: RunResults, arms: Arms, data: PathOrUri) -> CheckResult:
+def _check(check: Check, run: RunResults, arms: Arms, data: PathOrUri) -> CheckResult:
     value = measure(check.measure, run, arms, data)
     known = float(value) if np.isfinite(value) else None
     return CheckResult(check.text, known, check.least, check.most, check.passes(value))
@@ -107,8 +107,8 @@ def measure(kind: Measure, run: RunResults, arms: Arms, data: PathOrUri) -> floa
 
 
 def _trained(arm: str, run: RunResults, arms: Arms, data: PathOrUri) -> Iterator[Trained]:
+    index = store.read_index(data, ("clip", "patient"))
     for number, cell in arms[arm].cells.items():
-        index = store.read_index(data, ("clip", "patient"))
         tested = pc.is_in(index["patient"], pa.array(run.folds[number].test))
         clips = tuple(store.read(data, index.filter(tested)["clip"].to_pylist()))
         yield Trained(arm, number, Predictor(cell.folder / "checkpoint"), clips)

@@ -9,7 +9,6 @@ from lus_ray.report.compose import RESEARCH
 from lus_ray.storage.files import write_text
 
 STEM = "control"
-FILES = tuple(f"{STEM}.{kind}" for kind in ("html", "md", "json"))
 
 
 def write(result: ControlResult, out: Path) -> Document:

@@ -1,14 +1,16 @@
 """`lus run STUDY --control`: the answer, its report, its exit code and what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from lus_ray.api.controls import run_control
 from lus_ray.cli import main
 from lus_ray.control import Check, Score
-from lus_ray.errors import ArmError
+from lus_ray.errors import ArmError, InputError
 from lus_ray.orchestration import control_plan
 from lus_ray.orchestration.studies import list_studies
 
@@ -23,6 +25,12 @@ def test_every_published_study_has_a_control() -> None:
         for world in (*control.worlds, *control.broken.values()):
             assert world.checks, (study, world.name)
             assert world.text.endswith("."), (study, world.name)
+
+
+def test_a_check_names_arms_of_its_world() -> None:
+    world = control_plan.find_control("dense_labels").worlds[0]
+    with pytest.raises(ArmError, match="no arm 'spars'; did you mean 'sparse'"):
+        replace(world, checks=(Check("text", Score("auc", "spars"), least=0.5),))
 
 
 def test_a_check_has_a_bound_and_fails_without_a_value() -> None:
@@ -40,6 +48,7 @@ def test_a_check_has_a_bound_and_fails_without_a_value() -> None:
         (["classify", "--control"], "--control: classify has none"),
         ([str(OWN), "--control", "--broken", "x"], "there are: no headroom"),
         ([str(OWN), "--control", "--arms", "a"], "--arms: a control has its own"),
+        ([str(OWN), "--control", "--size", "laptop"], "--size: a control has its own"),
         ([str(OWN), "--broken", "no headroom"], "--broken is for --control"),
     ],
 )
@@ -47,6 +56,11 @@ def test_what_a_control_refuses(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(main, ["run", *arguments])
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_a_control_runs_into_a_folder() -> None:
+    with pytest.raises(InputError, match="--out: a control runs into a folder"):
+        run_control(OWN, out="s3://bucket/run")
 
 
 @pytest.mark.ray
