@@ -110,11 +110,9 @@ def choose_protocol(experiment: Experiment, text: str) -> Protocol:
     if text in experiment.protocols:
         return experiment.protocols[text]
     if not Path(text).is_file():
-        known = ", ".join(experiment.protocols) or "none"
         hint = suggest(text, list(experiment.protocols))
         raise InputError(
-            f"--splits {text}: no such file, and no protocol of {experiment.name}{hint}; it names: "
-            f"{known}"
+            f"--splits {text}: no such file, and no protocol of {experiment.name}{hint}"
         )
     return official(Path(text))
 

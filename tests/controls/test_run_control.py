@@ -46,7 +46,7 @@ def test_a_check_has_a_bound_and_fails_without_a_value() -> None:
     ("arguments", "message"),
     [
         (["classify", "--control"], "--control: classify has none"),
-        ([str(OWN), "--control", "--broken", "x"], "there are: no headroom"),
+        ([str(OWN), "--control", "--broken", "x"], "no such way to break it; known: 'no headroom'"),
         ([str(OWN), "--control", "--arms", "a"], "--arms: a control has its own"),
         ([str(OWN), "--control", "--size", "laptop"], "--size: a control has its own"),
         ([str(OWN), "--broken", "no headroom"], "--broken is for --control"),
