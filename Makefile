@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 unexport PYTHONDONTWRITEBYTECODE
 # Each test process imports only what its part needs: importing everything takes half a minute.
 DATA_TESTS := $(addprefix tests/,cli data evaluation external_validation figures folds fuzz \
-	inference metrics monitoring report storage)
+	inference metrics monitoring report storage tasks training)
 UNIT := not ray and not full
 # Tests are quicker on one thread each, and so are their neighbours on the machine.
 test-data test-models test-cluster test-service: export OMP_NUM_THREADS = 1
