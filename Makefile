@@ -21,7 +21,7 @@ help:  ## what there is
 demo: $(READY)  ## phantom clips, the biomarkers study in its demo size, a report
 	$(BIN)/lus demo
 
-test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: eight minutes
+test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: ten minutes
 	$(MAKE) -j 3 --output-sync test-data test-models test-service test-cluster
 
 # Three at a time on two cores, as the last two wait for Ray most of the time.
