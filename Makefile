@@ -22,9 +22,9 @@ demo: $(READY)  ## phantom clips, the biomarkers study in its demo size, a repor
 	$(BIN)/lus demo
 
 test: $(READY)  ## unit tests, an arm of every pattern, one cluster, one service: ten minutes
-	$(MAKE) -j 3 --output-sync test-data test-models test-service test-cluster
+	$(MAKE) -j 3 --output-sync test-service test-cluster test-models test-data
 
-# Three at a time on two cores, as the last two wait for Ray most of the time.
+# Three at a time on two cores, and first the two that wait for Ray most of the time.
 test-data: $(READY)
 	$(BIN)/pytest -q --quick-runs -m "$(UNIT)" $(DATA_TESTS)
 test-models: $(READY)
