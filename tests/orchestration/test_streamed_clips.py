@@ -46,6 +46,7 @@ def location(request, phantom_store):
         (CLIPS, 14, [(4, 4, *SIZE)] * 7, True),
         (FRAMES | {"balance": None}, 5, [(8, 1, *SIZE)] * 2, False),
         (FRAMES | {"balance": "frame_severity"}, 5, [(8, 1, *SIZE)] * 2, False),
+        (FRAMES | {"balance": None, "window": 3}, 9, [(8, 1, *SIZE)] * 2, False),
     ],
     indirect=["location"],
 )

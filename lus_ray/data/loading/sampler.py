@@ -22,6 +22,10 @@ MOST_UNUSED, EACH_UNUSED, EXHAUSTED = 50, 0.2, 0.8
 any in proportion to 0.8."""
 
 
+WINDOW_BYTES, LEAST_WINDOW = 1 << 30, 16
+"""Frames in memory from which batches are mixed, and the fewest clips that share them."""
+
+
 @dataclass(frozen=True)
 class SampleSpec:
     """One sample of a batch: its row, and the seed of its random start, or its one frame.
@@ -46,6 +50,7 @@ def sample_epoch(
     num_samples: int = 0,
     copies: int = 1,
     classes: Sequence[str] = (),
+    window: int = 0,
     rank: int = 0,
     workers: int = 1,
 ) -> list[list[SampleSpec]]:
@@ -57,8 +62,10 @@ def sample_epoch(
     Without `balance` each comes once before any comes again. With it, frames are sampled with
     replacement in proportion to one over the frames of their class (Roy 2020), or as `markers`
     does. An incomplete last batch of frames is dropped. Frames come in `copies`, unless a row
-    lists its `images` (frame, copy). Worker `rank` of `workers` gets its equal share of each
-    batch; a last batch that would leave a worker idle is dropped.
+    lists its `images` (frame, copy). With a `window` above 0 and below the number of clips, the
+    same frames come in an order that has at most this many clips open at a time. Worker `rank` of
+    `workers` gets its equal share of each batch; a last batch that would leave a worker idle is
+    dropped.
 
     Raises:
         ArmError: `batch`, `copies` or `balance` cannot be used with these rows.
@@ -71,6 +78,9 @@ def sample_epoch(
     if by_frame:
         specs = _sample_frames(rows, balance, num_samples, copies, batch, rng)
         specs = specs[: len(specs) // batch * batch] or specs
+        if 0 < window < len(rows):
+            order = np.random.default_rng([seed, epoch, window])
+            specs = _open_in_turn(specs, rows, window, order, keep_scores=balance == "markers")
     else:
         chosen = np.arange(len(rows))
         if balance is not None:
@@ -83,6 +93,38 @@ def sample_epoch(
         return batches
     shares = [part[: len(part) // workers * workers][rank::workers] for part in batches]
     return [share for share in shares if share]
+
+
+def _open_in_turn(
+    specs: Sequence[SampleSpec],
+    rows: Sequence[Row],
+    window: int,
+    rng: np.random.Generator,
+    *,
+    keep_scores: bool,
+) -> list[SampleSpec]:
+    """The same samples, clip after clip in random order, mixed with those of `window` clips.
+
+    A sample stands at the place of its clip plus a random part of the window, so that a clip is
+    opened once, and the first batch needs a few clips only. With `keep_scores` the scores of the
+    frames stay where they are.
+    """
+    clips = np.array([spec.row for spec in specs])
+    place = rng.permutation(len(rows))[clips] + window * rng.random(len(specs))
+    if not keep_scores:
+        return [specs[i] for i in np.argsort(place, kind="stable")]
+    scores = np.array([rows[spec.row]["frame_severity"][spec.frame] for spec in specs])
+    order = np.arange(len(specs))
+    for score in np.unique(scores):
+        members = np.flatnonzero(scores == score)
+        order[members] = members[np.argsort(place[members], kind="stable")]
+    return [specs[i] for i in order]
+
+
+def window_for(rows: Sequence[Row], height: int, width: int) -> int:
+    """How many clips of these rows hold about `WINDOW_BYTES` of frames of this size."""
+    frames = count_images(rows) / max(1, len(rows))
+    return max(LEAST_WINDOW, round(WINDOW_BYTES / max(1.0, frames * height * width)))
 
 
 def count_images(rows: Sequence[Row], copies: int = 1) -> int:

@@ -252,3 +252,51 @@ def test_a_spec_has_plain_values():
     specs = sample_frames(make_rows([0, 1, 2, 3]), batch=2, copies=2, balance="markers")
     assert {type(value) for s in specs for value in (s.row, s.frame, s.copy)} == {int}
     assert SampleSpec(1, 2) == SampleSpec(1, 2, None, 0)
+
+
+WINDOW = {"batch": 4, "seed": 5, "epoch": 1, "by_frame": True}
+
+
+def open_clips(specs):
+    """How many clips are open at each sample: begun and not yet finished."""
+    first = {s.row: n for n, s in reversed([*enumerate(specs)])}
+    last = {s.row: n for n, s in enumerate(specs)}
+    return [sum(first[row] <= n <= last[row] for row in first) for n in range(len(specs))]
+
+
+@pytest.mark.parametrize("balance", [None, "frame_severity", "markers"])
+def test_a_window_changes_the_order_of_frames_and_nothing_else(balance):
+    rows = make_rows(*[[n % 4] * 6 for n in range(40)])
+    whole = flatten(sample_epoch(rows, balance=balance, **WINDOW))
+    windowed = flatten(sample_epoch(rows, balance=balance, window=5, **WINDOW))
+    assert windowed != whole
+    assert Counter(windowed) == Counter(whole)
+    if balance == "markers":
+        scores = [
+            [rows[s.row]["frame_severity"][s.frame] for s in own] for own in (whole, windowed)
+        ]
+        assert scores[0] == scores[1]
+
+
+def test_few_clips_are_open_within_a_window():
+    rows = make_rows(*[[0] * 20 for _ in range(60)])
+    windowed = flatten(sample_epoch(rows, window=6, **WINDOW))
+    assert max(open_clips(windowed)) <= 7
+    assert max(open_clips(flatten(sample_epoch(rows, **WINDOW)))) > 50
+
+
+def test_a_window_of_all_clips_is_the_full_shuffle():
+    rows = make_rows([0] * 9, [1] * 9, [2] * 9)
+    whole = sample_epoch(rows, **WINDOW)
+    assert all(sample_epoch(rows, window=window, **WINDOW) == whole for window in (0, 3, 99))
+
+
+def test_batches_of_a_window_mix_nearly_as_well_as_a_full_shuffle():
+    """The mean share of a batch that comes from its most frequent clip."""
+    rows = make_rows(*[[0] * 32 for _ in range(100)])
+
+    def largest_share(window):
+        batches = sample_epoch(rows, window=window, **WINDOW | {"batch": 32})
+        return sum(max(Counter(s.row for s in own).values()) for own in batches) / len(batches) / 32
+
+    assert largest_share(0) < largest_share(32) < 2 * largest_share(0)

@@ -50,8 +50,8 @@ def test_locations_are_read_without_signatures(clips):
 
 def test_a_shard_stays_open_from_batch_to_batch(clips):
     location = list(map(str, store.locate_clips(clips)["t/1"]))
-    item = {"locations": [location], "seeds": [0], "chosen": [-1]}
-    batch = streaming.sample_batch(item, store_path=str(clips), view=VIEW)
+    item = {"locations": [location], "seeds": [[0]], "chosen": [[-1]]}
+    batch = streaming.read_samples(item, store_path=str(clips), view=VIEW)
     (shard,) = store.list_shards(clips)
     shard.rename(shard.with_suffix(".elsewhere"))
-    assert streaming.sample_batch(item, store_path=str(clips), view=VIEW) == batch
+    assert streaming.read_samples(item, store_path=str(clips), view=VIEW) == batch

@@ -74,11 +74,11 @@ def test_a_copy_has_the_same_index_rows_counts_sources_findings_and_streamed_bat
     assert check.write_page(findings, copy).resolve() == page
     view = View(num_frames=2, height=24, width=24)
     locations = list(store.locate_clips(copy).values())[::9]
-    item = {"seeds": list(range(len(locations))), "chosen": [-1] * len(locations)}
+    item = {"seeds": [[n] for n in range(len(locations))], "chosen": [[-1]] * len(locations)}
     item["locations"] = [list(map(str, location)) for location in locations]
-    batch = streaming.sample_batch(item, store_path=copy, view=view)
+    batch = streaming.read_samples(item, store_path=copy, view=view)
     assert len(batch["frames"]) == len(locations) * 2 * 24 * 24
-    assert batch == streaming.sample_batch(item, store_path=str(phantom_store), view=view)
+    assert batch == streaming.read_samples(item, store_path=str(phantom_store), view=view)
 
 
 def test_a_source_read_into_a_bucket_equals_one_read_into_a_folder(bucket, tmp_path):
