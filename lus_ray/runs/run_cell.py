@@ -12,7 +12,7 @@ from torch import nn
 
 from lus_ray.clip import Row
 from lus_ray.data.loading.batches import Pixels, pair_streams
-from lus_ray.data.loading.sampler import count_images, window_for
+from lus_ray.data.loading.sampler import count_images, count_window
 from lus_ray.errors import ArmError, CellError
 from lus_ray.experiment import Arm
 from lus_ray.predictor import Prediction
@@ -208,9 +208,7 @@ def fit_task(
     assert recipe is not None
     balance = task.label if recipe.oversample == "label" else recipe.oversample
     by_frame = getattr(task.view, "is_per_frame", False)
-    window = recipe.window
-    if window is None:
-        window = window_for(train, task.view.height, task.view.width) if by_frame else 0
+    window = count_window(train, task.view, recipe.window) if by_frame else 0
     longer = max(count_images(train), count_images(second)) if second else 0
     epochs = partial(
         cell_predictions.pixel_source(task, pixels).epochs, view=task.view, batch=recipe.batch,

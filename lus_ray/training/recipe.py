@@ -43,8 +43,8 @@ class Recipe:
             the arm predicts. For single frames also "markers": half of a batch has score 0 and a
             sixth each other score, spread over the clips (Roy 2020, segmentation).
         copies: number of Gare 2021's copies of every image to train on.
-        window: clips whose single frames are mixed at a time, so that a stream opens every clip
-            once an epoch; null for as many as hold about 1 GB, 0 for all.
+        window: GB of frames, at the size that the network sees, from whose clips single frames are
+            mixed at a time, so that a stream opens every clip once an epoch; 0 mixes all clips.
         select: the epoch to keep: "best" validation score, "last", lowest training "loss" (its
             parameters from before the epoch), or best "test" score, a leak that reproduces a
             published protocol and that the report names.
@@ -81,7 +81,7 @@ class Recipe:
         | None
     ) = None
     copies: Annotated[int, Field(ge=1, le=len(SIX_COPIES))] = 1
-    window: Count | None = None
+    window: NonNegative = 1.0
     augment: Augment | SixSteps | None = None
     select: Literal["best", "last", "loss", "test"] = "best"
     norm_batches: Count = 0

@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from lus_ray.clip import Row
 from lus_ray.data.labels import class_index, oversample
 from lus_ray.data.transforms.augment_gare2021 import SIX_COPIES
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 
 MARKERS = (0, 0, 0, 1, 2, 3) * 6
@@ -22,8 +23,8 @@ MOST_UNUSED, EACH_UNUSED, EXHAUSTED = 50, 0.2, 0.8
 any in proportion to 0.8."""
 
 
-WINDOW_BYTES, LEAST_WINDOW = 1 << 30, 16
-"""Frames in memory from which batches are mixed, and the fewest clips that share them."""
+MIN_WINDOW = 16
+"""The fewest clips from which single frames are mixed."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,15 @@ def _open_in_turn(
     return [specs[i] for i in order]
 
 
-def window_for(rows: Sequence[Row], height: int, width: int) -> int:
-    """How many clips of these rows hold about `WINDOW_BYTES` of frames of this size."""
+def count_window(rows: Sequence[Row], view: View, gigabytes: float) -> int:
+    """How many of these clips hold so many GB of frames at the view's size; 0 for all.
+
+    It depends on the clips and the view alone, so that a seed gives the same order everywhere.
+    """
+    if not gigabytes:
+        return 0
     frames = count_images(rows) / max(1, len(rows))
-    return max(LEAST_WINDOW, round(WINDOW_BYTES / max(1.0, frames * height * width)))
+    return max(MIN_WINDOW, round(gigabytes * 1e9 / max(1.0, frames * view.height * view.width)))
 
 
 def count_images(rows: Sequence[Row], copies: int = 1) -> int:

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lus_ray.data.loading.sampler import MARKERS, SampleSpec, count_images, images_of, sample_epoch
+from lus_ray.data.loading.sampler import (
+    MARKERS,
+    SampleSpec,
+    count_images,
+    count_window,
+    images_of,
+    sample_epoch,
+)
+from lus_ray.data.transforms.view import View
 from lus_ray.errors import ArmError
 
 FRAMES = {"batch": 1, "seed": 0, "epoch": 0, "by_frame": True}
@@ -300,3 +308,9 @@ def test_batches_of_a_window_mix_nearly_as_well_as_a_full_shuffle():
         return sum(max(Counter(s.row for s in own).values()) for own in batches) / len(batches) / 32
 
     assert largest_share(0) < largest_share(32) < 2 * largest_share(0)
+
+
+@pytest.mark.parametrize(("gigabytes", "clips"), [(1.0, 250), (0.2, 50), (1e-3, 16), (0, 0)])
+def test_a_window_is_given_in_gigabytes_of_frames_as_the_network_sees_them(gigabytes, clips):
+    rows = make_rows([0] * 39, [0] * 41)
+    assert count_window(rows, View(num_frames=1, height=250, width=400), gigabytes) == clips
