@@ -36,7 +36,7 @@ def run_control(
     if out is not None and is_remote(str(out)):
         raise InputError("--out: a control runs into a folder; give a path")
     folder = Path(out) if out is not None else default_out(name, broken)
-    refuse_bad_places(name, folder, [])
+    refuse_bad_places(name, folder, [], address=address)
     control = control_plan.find_control(name)
     worlds = control_plan.choose_worlds(control, broken)
     from lus_ray import report as reports

@@ -216,7 +216,8 @@ def execute(
         CellError: cells failed; the report of the others is written.
     """
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")
-    refuse_bad_places(study, out, [*over, *filter(None, [options.get("data")])])
+    stores = [*over, *filter(None, [options.get("data")])]
+    refuse_bad_places(study, out, stores, address=options.get("address"))
     from lus_ray.orchestration import run_options
     from lus_ray.runs import external_images
 

@@ -213,7 +213,7 @@ def _run(
     from lus_ray.orchestration.early_checks import refuse_bad_places
 
     stores = [*options.get("over", ()), *filter(None, [options.get("data")])]
-    refuse_bad_places(name, out, stores)
+    refuse_bad_places(name, out, stores, address=options.get("address"))
     from lus_ray.api import runs  # imports torch
 
     output = _Output(as_json, show)

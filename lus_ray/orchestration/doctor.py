@@ -150,10 +150,10 @@ def _check_cluster(address: str | None) -> tuple[planner.Cluster | None, list[Do
         with connect(address) as dashboard:
             cluster = planner.Cluster.current()
     except LusError as error:
-        remedy = "see the lines 'environment' and 'memory' above"
+        result, remedy = str(error), "see the lines 'environment' and 'memory' above"
         if address:
-            remedy = "start it, or omit --address and unset RAY_ADDRESS to start one here"
-        return None, [DoctorCheck("fail", "Ray cluster", str(error), remedy)]
+            result, _, remedy = result.partition("; ")
+        return None, [DoctorCheck("fail", "Ray cluster", result, remedy)]
     result = f"{cluster.describe()}, {cluster.object_store / GIB:.1f} GiB object store per node"
     check = DoctorCheck("ok", "Ray cluster", result)
     if not cluster.gpus and torch.cuda.is_available():

@@ -10,11 +10,20 @@ from lus_ray.storage.paths import PathOrUri
 from lus_ray.storage.writable import refuse_unwritable
 
 
-def refuse_bad_places(study: str, out: PathOrUri, stores: Sequence[PathOrUri]) -> None:
-    """Raise InputError for an unknown study, an unusable run folder, or a place without clips."""
+def refuse_bad_places(
+    study: str, out: PathOrUri, stores: Sequence[PathOrUri], *, address: str | None = None
+) -> None:
+    """Raise InputError for an unknown study, an unusable run folder, or a place without clips.
+
+    Also for an address where no Ray cluster answers.
+    """
     studies.refuse_unknown(study)
     refuse_unwritable(out, "--out")
     refuse_job_folder(out)
     lease.refuse_if_locked(out)
     for store in stores:
         require_shards(store)
+    if address is not None:
+        from lus_ray.orchestration.cluster.reachability import refuse_unreachable  # imports Ray
+
+        refuse_unreachable(address)

@@ -5,17 +5,16 @@ import json
 import logging
 import os
 import secrets
-import socket
 import sys
 from collections.abc import Iterator
 
-import psutil
 import ray
 from ray.exceptions import AuthenticationError, RayError
 
 from lus_ray.errors import InputError
 from lus_ray.loopback import exempt_from_proxies
 from lus_ray.orchestration.cluster import ray_private
+from lus_ray.orchestration.cluster.reachability import NOT_A_NODE, WRONG_TOKEN, refuse_unreachable
 from lus_ray.orchestration.cluster.session_folder import choose_session_folder, find_home_problem
 from lus_ray.orchestration.cluster.watchdog import ClusterWatchdog
 
@@ -40,14 +39,7 @@ CELL_MODULE = "lus_ray.orchestration.trial"
 PRELOAD = "RAY_preload_python_modules"
 UNSAFE = "RAY_DATA_AUTOLOAD_PYEXTENSIONTYPE"
 SETTINGS = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": True}
-REACH_TIMEOUT_S = 5
 TOKEN_VARIABLES = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-WRONG_TOKEN = (
-    "it requires a token, and this process has another or none; set RAY_AUTH_MODE=token and put "
-    "the cluster's in ~/.ray/auth_token (or RAY_AUTH_TOKEN, RAY_AUTH_TOKEN_PATH)"
-)
-SUBMIT = "ray job submit --working-dir . -- lus run ..."
-NOT_A_NODE = f"this machine is not one of its nodes; run it there as a job: {SUBMIT}"
 
 
 @contextlib.contextmanager
@@ -70,6 +62,7 @@ def connect(address: str | None, *, imports: str = "") -> Iterator[str | None]:
     if ray.is_initialized():
         yield None
         return
+    address = refuse_unreachable(address)
     try:
         with ClusterWatchdog(own=address is None) as watchdog:
             try:
@@ -112,28 +105,12 @@ def gcs_address() -> str:
 
 
 def _join(address: str) -> str | None:
-    if address.startswith(("http://", "https://")):
-        raise ValueError(f"that address accepts jobs: {SUBMIT}, or unset RAY_ADDRESS")
-    _check_reachable(address)
     if address.startswith("ray://"):
         address = _resolve_client_address(address)
-    if not any(p.info["name"] == "raylet" for p in psutil.process_iter(["name"])):
-        raise ValueError(NOT_A_NODE)  # Ray itself would look for one for half a minute
+        refuse_unreachable(address)
     variables = {name: os.environ[name] for name in WORKER_VARIABLES}
     runtime_env = {"env_vars": _without_job_variables(variables)}
     return ray.init(address=address, runtime_env=runtime_env, **SETTINGS).dashboard_url or None
-
-
-def _check_reachable(address: str) -> None:
-    """Refuse an address with an OSError within seconds; Ray would try for a minute."""
-    known = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
-    host, _, port = known.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return
-    with socket.create_connection((host, int(port)), timeout=REACH_TIMEOUT_S):
-        pass
-    if not ray_private.accepts_token(f"{host}:{port}", is_client=address.startswith("ray://")):
-        raise PermissionError(WRONG_TOKEN)
 
 
 def _resolve_client_address(address: str) -> str:

@@ -14,12 +14,12 @@ import grpc
 from ray._private.runtime_env.constants import RAY_JOB_CONFIG_JSON_ENV_VAR as JOB_CONFIG
 from ray._private.state import state
 from ray._raylet import setproctitle as set_process_title  # type: ignore[attr-defined]
+from ray.exceptions import AuthenticationError
 
 __all__ = ["JOB_CONFIG", "set_process_title"]
 """The first marks the driver of a job; ray.job_submission only sets it. Ray links its own
 setproctitle, which overwrites titles that others set."""
 
-CHECK_TIMEOUT_S = 5
 MAX_UPLOAD_FILES = 100_000
 
 
@@ -72,8 +72,20 @@ def inherited_environment() -> Iterator[None]:
             setattr(class_cache, name, value)
 
 
-def accepts_token(address: str, *, is_client: bool) -> bool:
-    """Whether the head at host:port accepts this process's token; True where it does not answer.
+def find_cluster() -> str | None:
+    """host:port of the cluster that `ray start` or another process started here, if any.
+
+    Why private: `ray.init` looks for it and joins it in one step, for up to two minutes.
+    """
+    from ray._private import services
+
+    started: str | None = services.find_bootstrap_address(None)  # the last `ray start`
+    running: list[str] = sorted(services.find_gcs_addresses())
+    return started if started and len(running) != 1 else next(iter(running), None)
+
+
+def check_head(address: str, *, is_client: bool, timeout_s: float) -> grpc.StatusCode | None:
+    """How the head at host:port refuses this process and its token; None where it accepts both.
 
     Why private: `ray.init` retries for a minute, and only Ray's own channel carries the token.
     """
@@ -88,13 +100,16 @@ def accepts_token(address: str, *, is_client: bool) -> bool:
             if is_client:
                 ping = ray_client_pb2.ClusterInfoType.PING
                 request = ray_client_pb2.ClusterInfoRequest(type=ping)
-                RayletDriverStub(channel).ClusterInfo(request, timeout=CHECK_TIMEOUT_S)
+                RayletDriverStub(channel).ClusterInfo(request, timeout=timeout_s)
             else:
                 request = gcs_service_pb2.CheckAliveRequest()
-                NodeInfoGcsServiceStub(channel).CheckAlive(request, timeout=CHECK_TIMEOUT_S)
+                NodeInfoGcsServiceStub(channel).CheckAlive(request, timeout=timeout_s)
+        except AuthenticationError:  # this process has no token at all
+            return grpc.StatusCode.UNAUTHENTICATED
         except grpc.RpcError as error:
-            return error.code() != grpc.StatusCode.UNAUTHENTICATED
-    return True
+            status: grpc.StatusCode = error.code()
+            return status
+    return None
 
 
 def measure_job_upload(folder: Path) -> tuple[Counter[str], bool]:

@@ -21,7 +21,7 @@ ENDED_S = 2.0
 """Grace period after a process of Ray ended, in which Ray itself may report the reason."""
 SILENT_S = 45.0
 """Patience with a head that does not answer and may come back; Ray's own is a minute."""
-NOTICE_S, START_NOTICE_S = 10.0, 20.0
+NOTICE_S = START_NOTICE_S = 10.0
 PROCESSES = ("gcs_server", "raylet")
 
 
@@ -69,9 +69,12 @@ class ClusterWatchdog:
         lost_since, notified, began = 0.0, False, time.monotonic()
         next_notice_s = START_NOTICE_S
         while not self.stopped.wait(self.poll_s):
-            if not self.running.is_set() and time.monotonic() - began > next_notice_s:
+            start_s = 0.0 if self.running.is_set() else time.monotonic() - began
+            if not self.own and start_s > SILENT_S:
+                self._end(f"no response for {SILENT_S:.0f} s")
+            if start_s > next_notice_s:
                 _print(f"Ray has been starting for {next_notice_s:.0f} s; still waiting")
-                next_notice_s *= 2
+                next_notice_s += START_NOTICE_S
             if not (reason := self._find_loss()):
                 lost_since, notified = 0.0, False
                 continue
