@@ -106,7 +106,7 @@ def fit_epoch(task: Task, data: list[Batch], recipe: Recipe, device: str = "cpu"
     metrics: dict[str, float] = {}
     loop.fit(
         task,
-        batches=lambda epoch: data,
+        batches=lambda epoch, start: data,
         validate=lambda task: {"score": nan},
         recipe=recipe,
         seed=0,

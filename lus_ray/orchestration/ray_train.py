@@ -1,13 +1,12 @@
 """One cell on several workers: the training loop inside Ray Train, on a share of each batch.
 
-Every worker validates, so that all follow the same schedule. The first one logs, saves the state
-from which a killed cell resumes, and keeps the checkpoint. The trial that asked for the workers
+Every worker validates, so that all follow the same schedule. The first one logs, saves the state of
+all from which a killed cell resumes, and keeps the checkpoint. The trial that asked for the workers
 predicts with it.
 """
 
 import contextlib
 import json
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -113,7 +112,7 @@ def train_on_worker(config: dict[str, Any]) -> None:
         more = {"find_unused_parameters": len(task.networks) > 1}
         return ray.train.torch.prepare_model(task, parallel_strategy_kwargs=more)
 
-    state = TrainingState(folder.state, every_s=None if rank == 0 else math.inf)
+    state = TrainingState(folder.state, num_workers=workers, upload=folder.live_upload())
     fitted = run_cell.fit_task(
         task, config["train"], config["val"], arm=arm, pixels=pixels, seed=seed, report=report,
         device=device, rank=rank, workers=workers, prepare=prepare, second=config["second"],

@@ -19,7 +19,7 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -241,17 +241,24 @@ class CellFolder:
                 without=(OF_SAMPLES, STATE),
             )
 
-    def upload_while_running(self, callback: EpochCallback) -> EpochCallback:
-        """A callback that also uploads metrics and training state, at most every `UPLOAD_S`."""
-        if self.run.mirror is None:
-            return callback
+    def live_upload(self) -> Callable[[], None]:
+        """A function that uploads metrics and training state, at most every `UPLOAD_S`."""
         last = -UPLOAD_S
 
-        def upload_and_call(values: dict[str, float]) -> None:
+        def upload() -> None:
             nonlocal last
-            if time.monotonic() - last >= UPLOAD_S:
+            if self.run.mirror is not None and time.monotonic() - last >= UPLOAD_S:
                 self.upload(*LIVE)
                 last = time.monotonic()
+
+        return upload
+
+    def upload_while_running(self, callback: EpochCallback) -> EpochCallback:
+        """A callback that also does `live_upload`."""
+        upload = self.live_upload()
+
+        def upload_and_call(values: dict[str, float]) -> None:
+            upload()
             callback(values)
 
         return upload_and_call

@@ -44,7 +44,8 @@ def run(
     fold = next(f for f in plan.folds if f.number == cell.fold)
     seed = cell_seed(plan.experiment.seed, cell)
     folder = plan.folder_of(cell)
-    state, log = TrainingState(folder.state), CellLog(folder, report)
+    state = TrainingState(folder.state, upload=folder.live_upload())
+    log = CellLog(folder, report)
     rows = cell_rows.rows_of(arm, fold, cell, plan)
     second = cell_rows.unlabelled_rows(arm, fold, plan)
     train = make_trainer(

@@ -6,7 +6,6 @@ one wrapped module is correct for supervised and adversarial tasks.
 
 import math
 import warnings
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,10 +17,12 @@ from lus_ray.data.transforms.batch_augmentation import augment_batch
 from lus_ray.errors import CellError
 from lus_ray.tasks.task import Task, to_unit_range
 from lus_ray.training import batch_norm, optim
+from lus_ray.training.progress import BestEpoch, EpochRecord, TrainingProgress, UnfinishedEpoch
 from lus_ray.training.recipe import Recipe
-from lus_ray.training.state import BestEpoch, EpochRecord, TrainingProgress, TrainingState
+from lus_ray.training.state import TrainingState
 
-Batches = Callable[[int], Iterable[Mapping[str, Tensor]]]
+Batches = Callable[[int, int], Iterable[Mapping[str, Tensor]]]
+"""The batches of an epoch by its number, from a step on."""
 Report = Callable[[dict[str, float]], None]
 Prepare = Callable[[Task], nn.Module]
 
@@ -59,14 +60,14 @@ def fit(
     a row end the training. A note names a kept epoch that the recipe does not select.
 
     Args:
-        batches: uint8 frames and labels of an epoch.
+        batches: uint8 frames and labels of an epoch, from a step on.
         validate: scores, of which `score` is maximised; NaN keeps the last epoch.
         report: receives the metrics of every epoch.
         prepare: wraps the task as one of several workers.
         state: where to resume from and to save to.
 
     Raises:
-        CellError: the loss was not finite before any epoch was complete.
+        CellError: the loss was not finite before any epoch was complete, or as `state.load`.
     """
     task.to(device)
     if device != "cpu":
@@ -75,7 +76,7 @@ def fit(
 
     def reestimate(epoch: int) -> None:
         seeds, plain = (seed, epoch, rank), replace(recipe, augment=None)
-        own = islice(batches(epoch), recipe.norm_batches)
+        own = islice(batches(epoch, 0), recipe.norm_batches)
         prepared = (_prepare_batch(batch, plain, 0, device) for batch in own)
         with_workers = prepare is not None
         batch_norm.reestimate(task, prepared, seed=_mix_seed(seeds), with_workers=with_workers)
@@ -88,11 +89,20 @@ def fit(
     progress = state.load(task, adams) if state else TrainingProgress()
     for record in progress.past:
         _step_schedules(schedules, record.score)
+
+    def save() -> None:
+        if state is not None:
+            state.save(task, adams, progress)
+
     for epoch in range(progress.epoch, recipe.epochs):
-        before = _copy_parameters(task) if recipe.select == "loss" else None
+        if progress.unfinished is None:
+            before = _copy_parameters(task) if recipe.select == "loss" else None
+            progress.unfinished = UnfinishedEpoch(before)
+        before, start = progress.unfinished.before, progress.unfinished.step
         task.progress = epoch / recipe.epochs
-        seeds = (seed, epoch, rank)
-        losses = _run_epoch(model, task, adams, batches(epoch), recipe, seeds, device, progress)
+        seeds, rest = (seed, epoch, rank), batches(epoch, start)
+        losses = _run_epoch(model, task, adams, rest, recipe, seeds, device, progress, save)
+        progress.unfinished = None
         failure = _find_failure(task, losses, progress)
         if losses is None or failure:
             progress.notes.append(f"{failure} in epoch {epoch}")
@@ -118,8 +128,7 @@ def fit(
         if _select_epoch(progress.past, recipe) == epoch:
             progress.best = BestEpoch(epoch, scores, before or _copy_parameters(task))
         _step_schedules(schedules, score)
-        if state is not None:
-            state.save(task, adams, progress)
+        save()
     best = progress.best
     if best is None:
         raise CellError(f"{progress.notes[-1]}; lower the learning rate ({recipe.lr:g})")
@@ -191,29 +200,32 @@ def _run_epoch(
     seed: tuple[int, int, int],
     device: str,
     progress: TrainingProgress,
+    save: Callable[[], None],
 ) -> dict[str, float] | None:
-    """Mean losses over one pass; None if no step, or none of the last few, had a finite loss."""
+    """Mean losses over one pass; None if no step, or none of the last few, had a finite loss.
+
+    Continues after the steps of `progress.unfinished`, and counts its own there.
+    """
+    done = progress.unfinished
+    assert done is not None
     model.train()
-    if model is not task:  # several workers: each draws its own, and one state serves them all
+    if model is not task and not done.step:  # several workers: each draws its own
         torch.manual_seed(_mix_seed(seed))
-    sums: dict[str, float] = defaultdict(float)
-    num_good = num_bad = 0
     parameters = list(model.parameters())
-    for step, raw in enumerate(batches):
+    for step, raw in enumerate(batches, done.step):
         batch = _prepare_batch(raw, recipe, _mix_seed((*seed, step)), device)
         values = _step(model, task, parameters, batch, adams, device)
-        if values is None:
-            num_bad, progress.bad_steps = num_bad + 1, progress.bad_steps + 1
-            if progress.bad_steps >= MAX_BAD_STEPS:
-                return None
-            continue
-        num_good, progress.bad_steps = num_good + 1, 0
-        for name, value in values.items():
-            sums[name] += value
-    if not num_good:
+        done.step, done.num_good = step + 1, done.num_good + (values is not None)
+        progress.bad_steps = 0 if values is not None else progress.bad_steps + 1
+        if progress.bad_steps >= MAX_BAD_STEPS:
+            return None
+        for name, value in (values or {}).items():
+            done.sums[name] = done.sums.get(name, 0.0) + value
+        save()
+    if not done.num_good:
         return None
-    means = {f"train_{name}": total / num_good for name, total in sums.items()}
-    return {**means, "skipped": float(num_bad)}
+    means = {f"train_{name}": total / done.num_good for name, total in done.sums.items()}
+    return {**means, "skipped": float(done.step - done.num_good)}
 
 
 def _step(

@@ -1,25 +1,27 @@
 """The state of an unfinished training, from which an interrupted one resumes.
 
 One file, `state.safetensors`: tensors of the task, its buffers, every Adam, the best epoch and the
-random generators; the rest is JSON metadata. Training starts over if it cannot be read.
+random generators; the rest is JSON metadata. Training starts over if it cannot be read. Of several
+workers the first writes it. What differs between them (running statistics, buffers, generators)
+is in it for each, so that it is complete or absent.
 """
 
 import json
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import takewhile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, distributed
 
+from lus_ray.errors import CellError
 from lus_ray.storage.files import write_atomically
 from lus_ray.tasks.task import Task
+from lus_ray.training.progress import BestEpoch, EpochRecord, TrainingProgress, UnfinishedEpoch
 
 Optimizers = Mapping[str, torch.optim.Optimizer]
 """By network of a task."""
@@ -27,89 +29,65 @@ Optimizers = Mapping[str, torch.optim.Optimizer]
 KEY = "lus_ray.training"
 EVERY_S = float(os.environ.get("LUS_STATE_SECONDS", "60"))
 """Seconds between two writes at least; more where writing would take over 2 % of the time.
-LUS_STATE_SECONDS can lower it for machines that may be taken away at any moment."""
+LUS_STATE_SECONDS can lower it for machines that may be taken away at any moment; 0 writes after
+every step and epoch."""
 MIN_RATIO = 50
 """Seconds of training per second of writing."""
-
-
-class EpochRecord(NamedTuple):
-    """A complete epoch: its validation score, its worth to the recipe, and its problem, if any."""
-
-    score: float
-    worth: float
-    problem: str
-
-
-@dataclass
-class BestEpoch:
-    """The epoch to keep: its number, validation scores and parameters."""
-
-    epoch: int
-    scores: dict[str, float]
-    parameters: dict[str, Tensor] = field(repr=False)
-
-
-@dataclass
-class TrainingProgress:
-    """Complete epochs, the best one, and notes; `bad_steps` counts the last non-finite losses."""
-
-    past: list[EpochRecord] = field(default_factory=list)
-    best: BestEpoch | None = None
-    notes: list[str] = field(default_factory=list)
-    bad_steps: int = 0
-
-    @property
-    def epoch(self) -> int:
-        """The next epoch."""
-        return len(self.past)
-
-    @property
-    def problem_epochs(self) -> int:
-        return sum(1 for _ in takewhile(lambda record: record.problem, reversed(self.past)))
+SYNC_STEPS = 16
+"""Several workers agree whether to write after so many steps of an epoch, and after each epoch."""
 
 
 class TrainingState:
-    """The file of a training state; `every_s` replaces `EVERY_S`, and 0 writes every epoch."""
+    """The file of a training state; `every_s` replaces `EVERY_S`.
 
-    def __init__(self, path: Path, *, every_s: float | None = None) -> None:
+    With several workers each of them calls `save` and `load` at the same step. `upload` is called
+    after each write.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        every_s: float | None = None,
+        num_workers: int = 1,
+        upload: Callable[[], None] = lambda: None,
+    ) -> None:
         self.path, self.every_s = path, EVERY_S if every_s is None else every_s
+        self.num_workers, self.upload = num_workers, upload
+        self.rank = distributed.get_rank() if num_workers > 1 else 0
         self.written, self.write_s = time.monotonic(), 0.0
 
     def save(self, task: Task, optimizers: Optimizers, progress: TrainingProgress) -> None:
         """Write the state if it is due; a failure becomes a note of `progress`."""
         began = time.monotonic()
-        if self.every_s and began - self.written < max(self.every_s, MIN_RATIO * self.write_s):
+        wait_s = max(self.every_s, MIN_RATIO * self.write_s) if self.every_s else 0.0
+        if not self._is_due(began - self.written >= wait_s, task, progress):
             return
-        best = progress.best and {"epoch": progress.best.epoch, "scores": progress.best.scores}
-        tensors = _gather(task, optimizers, progress.best)
-        copies = {n: value.detach().cpu().contiguous().clone() for n, value in tensors.items()}
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with write_atomically(self.path) as aside:
-                save_file(copies, aside, {KEY: json.dumps({**vars(progress), "best": best})})
-        except (OSError, SafetensorError) as error:
-            note = f"{self.path.name} could not be written ({_one_line(error)}): training continued"
-            progress.notes += [note] * (note not in progress.notes)
+        others = self._gather_from_workers(task, progress)
+        if self.rank == 0:
+            self._write(_gather(task, optimizers, progress) | others, progress)
+            self.upload()
         self.written = time.monotonic()
         self.write_s = self.written - began
 
     def load(self, task: Task, optimizers: Optimizers) -> TrainingProgress:
-        """Restore task, optimizers and random generators; the progress, empty without a state."""
-        if not self.path.exists():
-            return TrainingProgress()
-        try:
-            with safe_open(self.path, "pt") as file:
-                saved = json.loads(file.metadata()[KEY])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            best = saved.pop("best")
-            past = [EpochRecord(*record) for record in saved["past"]]
-            progress = TrainingProgress(**{**saved, "past": past})
-            if best is not None:
-                progress.best = BestEpoch(**best, parameters=_select(tensors, "best"))
-            _check(tensors, task, optimizers)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
-            note = f"{self.path.name} could not be read ({_one_line(error)}): training started over"
+        """Restore task, optimizers and random generators; the progress, empty without a state.
+
+        Raises:
+            CellError: another number of workers wrote it in the middle of an epoch.
+        """
+        progress, tensors = self._read(task, optimizers)
+        done = progress.unfinished
+        if not self._is_equal_for_all((progress.epoch, done and done.step)):
+            note = f"{self.path.name} was not the same for every worker: training started over"
             return TrainingProgress(notes=[note])
+        if not tensors:
+            return progress
+        if done and done.num_workers != self.num_workers:
+            raise CellError(
+                f"{self.path}: {done.num_workers} workers stopped in the middle of an epoch; set "
+                f"arm.recipe.workers={done.num_workers}, or delete it to train from the start"
+            )
         task.load_state_dict(_select(tensors, "task"))
         task.load_buffer_state(_select(tensors, "memory"))
         for network, optimizer in optimizers.items():
@@ -125,6 +103,84 @@ class TrainingState:
             torch.cuda.set_rng_state(rng["cuda"])
         return progress
 
+    def _is_due(self, is_due: bool, task: Task, progress: TrainingProgress) -> bool:
+        """Whether to write; for several workers as the first one decides."""
+        if self.num_workers == 1:
+            return is_due
+        if progress.unfinished and progress.unfinished.step % SYNC_STEPS:
+            return False
+        decision = torch.tensor(float(is_due), device=next(task.parameters()).device)
+        distributed.broadcast(decision, 0)
+        return bool(decision)
+
+    def _gather_from_workers(self, task: Task, progress: TrainingProgress) -> dict[str, Tensor]:
+        """At the first worker, what the others have of their own, by the number of a worker."""
+        if self.num_workers == 1:
+            return {}
+        buffers = {name for name, _ in task.named_buffers()}
+        groups = {
+            "task": {name: v for name, v in task.state_dict().items() if name in buffers},
+            "memory": task.buffer_state(),
+            **_gather_of_process(progress),
+        }
+        own = {name: value.cpu() for name, value in _flatten(groups).items()}
+        gathered: list[dict[str, Tensor]] = [{}] * self.num_workers if self.rank == 0 else []
+        distributed.gather_object(own, gathered or None)
+        return _flatten({f"worker{n}": group for n, group in enumerate(gathered) if n})
+
+    def _is_equal_for_all(self, value: object) -> bool:
+        if self.num_workers == 1:
+            return True
+        values: list[object] = [None] * self.num_workers
+        distributed.all_gather_object(values, value)
+        return all(other == value for other in values)
+
+    def _write(self, tensors: Mapping[str, Tensor], progress: TrainingProgress) -> None:
+        copies = {n: value.detach().cpu().contiguous().clone() for n, value in tensors.items()}
+        best, done = progress.best, progress.unfinished
+        info = {
+            **vars(progress),
+            "best": best and {"epoch": best.epoch, "scores": best.scores},
+            "unfinished": done and self._describe(done),
+        }
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with write_atomically(self.path) as aside:
+                save_file(copies, aside, {KEY: json.dumps(info)})
+        except (OSError, SafetensorError) as error:
+            note = f"{self.path.name} could not be written ({_one_line(error)}): training continued"
+            progress.notes += [note] * (note not in progress.notes)
+
+    def _describe(self, done: UnfinishedEpoch) -> dict[str, Any]:
+        counts = {"step": done.step, "num_good": done.num_good, "num_workers": self.num_workers}
+        return {**counts, "losses": list(done.sums)}
+
+    def _read(
+        self, task: Task, optimizers: Optimizers
+    ) -> tuple[TrainingProgress, dict[str, Tensor]]:
+        """Progress and tensors of this worker; nothing, with a note, if the file does not fit."""
+        if not self.path.exists():
+            return TrainingProgress(), {}
+        try:
+            with safe_open(self.path, "pt") as file:
+                info = json.loads(file.metadata()[KEY])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors |= _select(tensors, f"worker{self.rank}")
+            best, done = info.pop("best"), info.pop("unfinished", None)
+            past = [EpochRecord(*record) for record in info["past"]]
+            progress = TrainingProgress(**{**info, "past": past})
+            if best is not None:
+                progress.best = BestEpoch(**best, parameters=_select(tensors, "best"))
+            if done is not None:
+                sums = {name: tensors[f"sums.{name}"].item() for name in done.pop("losses")}
+                before = _select(tensors, "before") or None
+                progress.unfinished = UnfinishedEpoch(before, sums=sums, **done)
+            _check(tensors, task, optimizers)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            note = f"{self.path.name} could not be read ({_one_line(error)}): training started over"
+            return TrainingProgress(notes=[note]), {}
+        return progress, tensors
+
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
@@ -137,24 +193,38 @@ def _match_layout(optimizer: torch.optim.Optimizer) -> None:
                 state[name] = torch.empty_like(parameter).copy_(value)
 
 
-def _gather(task: Task, optimizers: Optimizers, best: BestEpoch | None) -> dict[str, Tensor]:
+def _gather(task: Task, optimizers: Optimizers, progress: TrainingProgress) -> dict[str, Tensor]:
+    best, done = progress.best, progress.unfinished
     groups = {  # the prefixes are those of the first version
         "task": task.state_dict(),
         "memory": task.buffer_state(),
-        "generator": {"cpu": torch.get_rng_state()},
         "best": best.parameters if best else {},
+        "before": (done and done.before) or {},
+        **_gather_of_process(progress),
     }
-    if torch.cuda.is_available():
-        groups["generator"]["cuda"] = torch.cuda.get_rng_state()
     for network, optimizer in optimizers.items():
         for number, values in optimizer.state_dict()["state"].items():
             groups[f"adam.{network}.{number}"] = values
+    return _flatten(groups)
+
+
+def _gather_of_process(progress: TrainingProgress) -> dict[str, dict[str, Tensor]]:
+    """Random generators, and the sums of losses as tensors."""
+    generators = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        generators["cuda"] = torch.cuda.get_rng_state()
+    sums = progress.unfinished.sums if progress.unfinished else {}
+    values = {name: torch.tensor(value, dtype=torch.float64) for name, value in sums.items()}
+    return {"generator": generators, "sums": values}
+
+
+def _flatten(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {f"{group}.{n}": value for group, own in groups.items() for n, value in own.items()}
 
 
 def _check(tensors: Mapping[str, Tensor], task: Task, optimizers: Optimizers) -> None:
     shapes = {name: value.shape for name, value in task.state_dict().items()}
-    for group in ("task", "best"):
+    for group in ("task", "best", "before"):
         saved = {name: value.shape for name, value in _select(tensors, group).items()}
         if saved != shapes and (saved or group == "task"):
             raise ValueError("of another task")

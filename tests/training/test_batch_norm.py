@@ -40,10 +40,10 @@ class DroppedGrey(Task):
         return {"loss": (self.net(batch["frames"]).mean(dim=(1, 2, 3)) - grey).square().mean()}
 
 
-def batches(epoch):
+def batches(epoch, start=0):
     generator = torch.Generator().manual_seed(epoch)
-    for _ in range(3):
-        yield {"frames": torch.randint(0, 255, (4, 1, 8, 8), generator=generator).byte()}
+    frames = torch.randint(0, 255, (3, 4, 1, 8, 8), generator=generator).byte()
+    return iter([{"frames": own} for own in frames[start:]])
 
 
 def build(**more):
@@ -162,7 +162,8 @@ def train_on_share(rank, folder, number):
 
     task = build()
     fit(
-        task, batches=lambda epoch: [{"frames": b["frames"][rank::2]} for b in batches(epoch)],
+        task,
+        batches=lambda epoch, _: [{"frames": b["frames"][rank::2]} for b in batches(epoch)],
         validate=validate, recipe=replace(RECIPE, norm_batches=number, augment=None), seed=0,
         report=lambda values: None, prepare=DistributedDataParallel, rank=rank,
     )  # fmt: skip

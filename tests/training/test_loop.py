@@ -48,17 +48,17 @@ class Brightness(Task):
         return "all is lost" if 4 * self.progress in self.bad else ""
 
 
-def batches(epoch):
+def batches(epoch, start=0):
     generator = torch.Generator().manual_seed(epoch)
-    for _ in range(8):
-        yield {"frames": torch.randint(0, 255, (2, 1, 2, 2), generator=generator).byte()}
+    frames = torch.randint(0, 255, (8, 2, 1, 2, 2), generator=generator).byte()
+    return iter([{"frames": own} for own in frames[start:]])
 
 
 def poisoned(*bad):
     """Batches with a NaN loss in these steps (epoch, step); a step of None means all steps."""
 
-    def data(epoch):
-        for step, batch in enumerate(batches(epoch)):
+    def data(epoch, start):
+        for step, batch in enumerate(batches(epoch, start), start):
             is_bad = (epoch, step) in bad or (epoch, None) in bad
             yield batch | ({"poison": torch.tensor(math.nan)} if is_bad else {})
 

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ from lus_ray.training.loop import fit
 from lus_ray.training.optim import Adam
 from lus_ray.training.state import TrainingProgress, TrainingState
 
-EPOCHS = 4
+EPOCHS, STEPS = 4, 3
 SCORES = (0.5, 0.7, 0.6, 0.4, 0.3, 0.2)
 PLAIN = Recipe(epochs=EPOCHS, batch=2, lr=0.05, augment=Augment())
 RECORD = state_module.EpochRecord(score=0.5, worth=0.5, problem="")
@@ -73,27 +74,31 @@ def seeded(factory, seed=0):
 
 
 def batches(epoch, side, poisoned=()):
-    """Three batches; those of `poisoned` (epoch, number) give a NaN loss."""
+    """The batches of an epoch; those of `poisoned` (epoch, number) give a NaN loss."""
     generator = torch.Generator().manual_seed(epoch)
 
     def greys():
         return torch.randint(0, 256, (2, 1, side, side), generator=generator).byte()
 
-    for number in range(3):
+    for number in range(STEPS):
         batch = {"frames": greys(), "target_frames": greys(), "masks": greys() % 2}
         is_bad = (epoch, number) in poisoned
         yield batch | ({"poison": torch.tensor(math.nan)} if is_bad else {})
 
 
 def train(task, recipe, path=None, *, killed_in=None, poisoned=()):
-    """The reports, the result and the weights; raises `Killed` as an epoch begins."""
+    """The reports, the result and the weights; raises `Killed` after these (epochs, steps)."""
     log, scores = [], {}
-    begun = epochs_of(path) if path else 0
+    begun = position_of(path)[0] if path else 0
 
-    def data(epoch):
-        if epoch == killed_in:
+    def data(epoch, start):
+        own = islice(batches(epoch, task.view.height, poisoned), start, None)
+        for step, batch in enumerate(own, start):
+            if (epoch, step) == killed_in:
+                raise Killed
+            yield batch
+        if (epoch, STEPS) == killed_in:
             raise Killed
-        return batches(epoch, task.view.height, poisoned)
 
     def validate(task):
         scores["score"] = SCORES[len(log) + begun]
@@ -106,13 +111,14 @@ def train(task, recipe, path=None, *, killed_in=None, poisoned=()):
     return log, result, task.state_dict()
 
 
-def epochs_of(path):
-    """Complete epochs of a state file; 0 if there is none or it is not readable."""
+def position_of(path):
+    """Complete epochs and further steps of a state file; none if it is absent or not readable."""
     try:
         with safe_open(path, "pt") as file:
-            return len(json.loads(file.metadata()[state_module.KEY])["past"])
+            info = json.loads(file.metadata()[state_module.KEY])
     except (OSError, SafetensorError, KeyError, TypeError):
-        return 0
+        return 0, 0
+    return len(info["past"]), (info["unfinished"] or {"step": 0})["step"]
 
 
 def assert_equal(tensors, expected):
@@ -121,16 +127,17 @@ def assert_equal(tensors, expected):
 
 
 def check_continues(factory, recipe, folder, *, kills, poisoned=()):
-    """Kill in an epoch and continue: reports, result and weights are those of one run."""
+    """Kill and continue: reports, result and weights are those of one run."""
     log, result, weights = train(seeded(factory), recipe, poisoned=poisoned)
     for killed_in in kills:
-        path = folder / f"state-{killed_in}"
+        path = folder / "state-{}-{}".format(*killed_in)
         with suppress(Killed):
             train(seeded(factory), recipe, path, killed_in=killed_in, poisoned=poisoned)
-        assert epochs_of(path) == killed_in
-        torch.manual_seed(99 if killed_in else 0)  # the state restores its own random numbers
+        assert position_of(path) == killed_in
+        torch.manual_seed(99 if any(killed_in) else 0)  # the state restores its own random numbers
         rest, continued, restored = train(factory(), recipe, path, poisoned=poisoned)
-        assert (rest, continued) == (log[killed_in:], result)
+        expected = log[killed_in[0] :]
+        assert (json.dumps(rest), continued) == (json.dumps(expected), result)
         assert_equal(restored, weights)
     return result
 
@@ -142,17 +149,22 @@ def check_continues(factory, recipe, folder, *, kills, poisoned=()):
         {"cosine": True, "warmup": 0.5, "weight_decay": 0.1},
         {"milestones": (1, 3), "select": "last", "l2": 0.1},
         {"select": "loss"},
+        {"norm_batches": 2},
     ],
-    ids=["plateau and best", "cosine and best", "milestones and last", "loss"],
+    ids=["plateau and best", "cosine and best", "milestones and last", "loss", "batch norms"],
 )
 def test_a_killed_or_complete_training_continues_as_if_uninterrupted(tmp_path, changes):
-    check_continues(Grey, replace(PLAIN, **changes), tmp_path, kills=range(EPOCHS + 1))
+    kills = [(0, 2), (1, 0), (1, STEPS), (3, 1), (EPOCHS, 0)]
+    check_continues(Grey, replace(PLAIN, **changes), tmp_path, kills=kills)
 
 
 @pytest.mark.slow
 def test_several_networks_continue_with_their_adams_and_image_pools(tmp_path):
     recipe = Recipe(epochs=2, batch=2, lr=1e-3, augment=Augment(), select="last")
-    check_continues(make_sifa, recipe, tmp_path, kills=[1])
+    check_continues(make_sifa, recipe, tmp_path, kills=[(1, 1)])
+
+
+POISON = {(1, 2), (2, 0), (2, 1)}
 
 
 class Problematic(Grey):
@@ -165,10 +177,12 @@ class Problematic(Grey):
 @pytest.mark.parametrize(
     ("epochs", "killed_in", "poisoned", "note"),
     [
-        (10, 4, (), "all is lost in 5 epochs in a row, to epoch 5"),
-        (4, 2, {(1, 2), (2, 0), (2, 1)}, "the loss was not finite 3 times in a row in epoch 2"),
+        (10, (4, 1), (), "all is lost in 5 epochs in a row, to epoch 5"),
+        (4, (2, 0), POISON, "the loss was not finite 3 times in a row in epoch 2"),
+        (4, (2, 1), POISON, "the loss was not finite 3 times in a row in epoch 2"),
+        (4, (1, 2), {(1, 1)}, "epoch 1: 1 steps without a finite loss were skipped"),
     ],
-    ids=["problems", "poison"],
+    ids=["problems", "poison", "poison in an epoch", "skipped"],
 )
 def test_problems_and_bad_steps_are_counted_across_a_kill(
     tmp_path, epochs, killed_in, poisoned, note
@@ -179,7 +193,7 @@ def test_problems_and_bad_steps_are_counted_across_a_kill(
     assert result.epoch == 0
 
 
-def write_state(tmp_path, factory=Grey, killed_in=2):
+def write_state(tmp_path, factory=Grey, killed_in=(2, 0)):
     path = tmp_path / "state"
     with pytest.raises(Killed):
         train(seeded(factory), PLAIN, path, killed_in=killed_in)
@@ -257,15 +271,15 @@ def test_a_state_is_written_once_an_interval_and_less_often_where_writing_is_slo
     assert not state.path.exists()
     state.written -= 3601
     state.save(task, {}, TrainingProgress([RECORD]))
-    assert epochs_of(state.path) == 1
+    assert position_of(state.path) == (1, 0)
     state.written, state.write_s = time.monotonic() - 3601, 100.0
     state.save(task, {}, TrainingProgress([RECORD, RECORD]))
-    assert epochs_of(state.path) == 1
+    assert position_of(state.path) == (1, 0)
 
 
 @pytest.mark.slow
 def test_a_state_has_tensors_by_group_and_can_be_removed_twice(tmp_path):
-    path = write_state(tmp_path, make_sifa, killed_in=1)
+    path = write_state(tmp_path, make_sifa, killed_in=(1, 0))
     groups = [name.split(".")[:2] for name in load_file(path)]
     assert {group for group, _ in groups} == {"task", "adam", "memory", "generator", "best"}
     assert {name for group, name in groups if group == "adam"} == set(make_sifa().networks)
@@ -302,7 +316,7 @@ def test_a_killed_cell_continues_where_it_was(tmp_path, monkeypatch):
         start(killed, killed_in=2)
     cell, expected = (RunFolder(out).cell(Cell(arm.name, 0)) for out in (killed, whole))
     assert not cell.is_finished
-    assert epochs_of(cell.state) == 2
+    assert position_of(cell.state) == (2, 4)  # all steps of an epoch that is not validated
     start(killed)
     assert cell.metrics.read_text() == expected.metrics.read_text()
     weights = Path("checkpoint") / "weights.safetensors"

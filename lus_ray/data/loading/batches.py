@@ -27,8 +27,12 @@ FrameSize = tuple[int, int] | tuple[int, int, float] | tuple[int, int, float | N
 Frames = Callable[[str], UInt8[np.ndarray, "N H W"]]
 """All frames, or masks, of a clip by its name, at the size of a view."""
 
-Epochs = Callable[[int], Iterator[dict[str, Tensor]]]
-"""The batches of an epoch, by its number."""
+
+@runtime_checkable
+class Epochs(Protocol):
+    """The batches of an epoch by its number, from batch `start` on; earlier ones are not read."""
+
+    def __call__(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]: ...
 
 
 def stack_batch(
@@ -110,8 +114,9 @@ def _label(column: str, row: Row, frame: int | None, classes: Sequence[str]) -> 
 def pair_streams(labelled: Epochs, unlabelled: Epochs) -> Epochs:
     """Two streams of equally many batches as one; the second gives `target_frames`."""
 
-    def paired(epoch: int) -> Iterator[dict[str, Tensor]]:
-        for batch, target in zip(labelled(epoch), unlabelled(epoch), strict=True):
+    def paired(epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+        both = labelled(epoch, start), unlabelled(epoch, start)
+        for batch, target in zip(*both, strict=True):
             yield {**batch, "target_frames": target["frames"]}
 
     return paired
@@ -166,8 +171,8 @@ class InMemory:
         frames, class_ids = self.frames[size], self.class_ids.get(size, {})
         stack = partial(stack_batch, view=view, columns=columns, scheme=scheme, classes=classes)
 
-        def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
-            for specs in sample_epoch(rows, epoch=epoch, classes=classes, **settings):
+        def batches(epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+            for specs in sample_epoch(rows, epoch=epoch, classes=classes, **settings)[start:]:
                 yield stack(specs, rows, frames.__getitem__, clip_masks=class_ids.__getitem__)
 
         return batches
@@ -199,7 +204,7 @@ class Tracks:
             "lengths": torch.tensor([len(track) for track in tracks]),
             **stack_labels(specs, rows, columns, classes),
         }
-        return lambda epoch: iter([batch])
+        return lambda epoch, start=0: iter([batch][start:])
 
     def clips(self, rows: Sequence[Row], view: Track) -> Iterator[Float[Tensor, "M K"]]:
         for row in rows:

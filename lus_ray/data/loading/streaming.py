@@ -52,8 +52,10 @@ class StreamedFrames:
     ) -> Epochs:  # fmt: skip
         locations = self.locations
 
-        def batches(epoch: int) -> Iterator[dict[str, Tensor]]:
-            sampled = sample_epoch(rows, epoch=epoch, classes=classes, **settings)
+        def batches(epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+            sampled = sample_epoch(rows, epoch=epoch, classes=classes, **settings)[start:]
+            if not sampled:
+                return
             reads = _plan_reads(sampled, by_frame=bool(settings.get("by_frame")))
             arguments = {"store_path": self.store, "view": view, "with_masks": scheme is not None}
             items = _to_blocks(reads, [locations[row["clip"]] for row in rows], view)
