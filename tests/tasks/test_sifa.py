@@ -49,7 +49,7 @@ def fit(task):
     torch.manual_seed(1)
     log = []
     loop.fit(
-        task, batches=lambda epoch: [uint8_batch(epoch)], validate=lambda task: {"score": 0.5},
+        task, batches=lambda epoch, _: [uint8_batch(epoch)], validate=lambda task: {"score": 0.5},
         recipe=RECIPE, seed=0, report=log.append,
     )  # fmt: skip
     return log

@@ -180,8 +180,8 @@ def test_steps_without_a_finite_loss_are_skipped_and_three_in_a_row_end_training
 
 
 def test_an_epoch_without_any_finite_loss_ends_training():
-    def data(epoch):
-        yield next(poisoned((2, 0))(epoch))
+    def data(epoch, start):
+        yield next(poisoned((2, 0))(epoch, start))
 
     result, log = run(Brightness(), replace(RECIPE, select="loss"), data=data)
     assert len(log) == 2
@@ -226,7 +226,7 @@ class Parabola(Task):
             self.net["x"].clamp_(max=self.highest)
 
 
-def one_batch(epoch):
+def one_batch(epoch, start):
     yield {"target": torch.zeros(1, dtype=torch.float64)}
 
 
@@ -301,7 +301,7 @@ def test_parameters_are_constrained_after_every_step_and_before_validation():
 def prepare(raw, **recipe):
     """A batch as the task receives it."""
     task = Brightness()
-    run(task, Recipe(epochs=1, batch=4, lr=1e-6, **recipe), data=lambda epoch: [raw])
+    run(task, Recipe(epochs=1, batch=4, lr=1e-6, **recipe), data=lambda epoch, start: [raw])
     (batch,) = task.batches
     return batch
 
