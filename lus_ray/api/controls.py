@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lus_ray.errors import InputError
 from lus_ray.evaluation.control_checks import ControlResult, check_world
+from lus_ray.monitoring.phase_log import PhaseLog
 from lus_ray.orchestration import control_plan
 from lus_ray.orchestration.early_checks import refuse_bad_places
 from lus_ray.report import control_page, terminal
@@ -46,12 +47,16 @@ def run_control(
     command += f" --broken {shlex.quote(broken)}" if broken else ""
     checked = []
     for world in worlds:
-        request = control_plan.prepare_world(
-            world, folder, seed=seed, address=address, command=command, notify=notify
-        )
-        campaign.run(request)
-        reports.write(Path(request.out), num_draws=200)
-        checked.append(check_world(world, Path(request.out), request.data))
+        with PhaseLog(notify) as log:
+            log.notify(f"preparing world {world.name!r} ...")
+            request = control_plan.prepare_world(
+                world, folder, seed=seed, address=address, command=command, notify=log.notify
+            )
+        campaign.run(request, notify)
+        with PhaseLog(notify) as log:
+            log.notify(f"checking world {world.name!r} ...")
+            reports.write(Path(request.out), num_draws=200)
+            checked.append(check_world(world, Path(request.out), request.data))
     result = ControlResult(
         study=name, claim=control.claim, seed=seed, broken=broken, worlds=tuple(checked),
         seconds=round(time.monotonic() - began, 1),

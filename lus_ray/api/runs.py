@@ -16,6 +16,7 @@ from lus_ray.errors import ArmError, LusError
 from lus_ray.evaluation import report_json, results
 from lus_ray.evaluation.schema import ReportContents
 from lus_ray.folds import read as read_folds
+from lus_ray.monitoring.phase_log import PhaseLog
 from lus_ray.orchestration.early_checks import refuse_bad_places
 from lus_ray.orchestration.studies import default_out
 from lus_ray.runs import manifest, predictions
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 HIDDEN = ("labels", "features", "counts", "bins", "outputs", "probability", "target")
 """Columns of prediction files that are of no use in a table of probabilities."""
+
+WRITING = "computing scores and writing the report ..."
 
 
 @runtime_checkable
@@ -221,24 +224,28 @@ def execute(
     from lus_ray.orchestration import run_options
     from lus_ray.runs import external_images
 
-    examples = [example for store in over for example in external_images.select_examples(store)]
-    request = run_options.build_request(study, size=size, out=out, notify=notify, **options)
-    from lus_ray.orchestration import campaign  # imports Ray
-
+    with PhaseLog(notify, f"reading the study {study} ...") as log:
+        examples = [e for store in over for e in external_images.select_examples(store)]
+        request = run_options.build_request(study, size=size, out=out, notify=log.notify, **options)
+        from lus_ray.orchestration import campaign  # imports Ray
     folder = RunFolder(out)
     try:
-        campaign.run(request)
+        campaign.run(request, notify)
     except LusError as error:
         if error.exit_code == 1:  # cells failed: the finished ones are worth a report
-            with suppress(LusError):  # the cells' own error matters more
+            with suppress(LusError), PhaseLog(notify) as log:  # the cells' own error matters more
+                log.notify(WRITING)
                 write_report(folder, output)
         raise
-    if examples:
-        folder.download_checkpoints()
-        number = external_images.draw(request.experiment, folder, examples)
-        notify(f"{number} images of external clips")
-        folder.upload(CELLS)
-    write_report(folder, output)
+    with PhaseLog(notify) as log:
+        if examples:
+            log.notify("segmenting external clips ...")
+            folder.download_checkpoints()
+            number = external_images.draw(request.experiment, folder, examples)
+            log.notify(f"{number} images of external clips")
+            folder.upload(CELLS)
+        log.notify(WRITING)
+        write_report(folder, output)
 
 
 def write_report(folder: RunFolder, output: Output | None = None) -> "RunReport":

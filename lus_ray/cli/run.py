@@ -23,6 +23,7 @@ from lus_ray.cli.options import (
 from lus_ray.cli.output import echo_result
 from lus_ray.cli.study_help import StudyCommand
 from lus_ray.errors import InputError
+from lus_ray.monitoring.phase_log import PhaseLog
 
 SEED = "Of phantom clips, folds and training; another one repeats the experiment."
 
@@ -214,10 +215,12 @@ def _run(
 
     stores = [*options.get("over", ()), *filter(None, [options.get("data")])]
     refuse_bad_places(name, out, stores, address=options.get("address"))
-    from lus_ray.api import runs  # imports torch
+    notify = partial(click.echo, err=True)
+    with PhaseLog(notify, "loading PyTorch ..."):
+        from lus_ray.api import runs
 
     output = _Output(as_json, show)
-    runs.execute(name, out, size, output=output, notify=partial(click.echo, err=True), **options)
+    runs.execute(name, out, size, output=output, notify=notify, **options)
 
 
 def _report(folder: Any, as_json: bool) -> Any:

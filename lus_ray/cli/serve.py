@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from lus_ray.cli.options import PATH_OR_URI, refuse_busy_port
-from lus_ray.cli.start_log import StartLog
+from lus_ray.monitoring.phase_log import PhaseLog
 
 
 @click.command()
@@ -52,7 +52,7 @@ def serve(folder: Path | str, host: str, port: int, token: str | None) -> None:
     runs. A run at a URI is served as it is at the start, without the runs beside it.
     """
     refuse_busy_port(host, port)
-    with StartLog(click.echo) as log:
+    with PhaseLog(click.echo) as log:
         log.notify(f"starting the service for {folder} ...")
         from lus_ray.runs.layout import open_for_reading
 

@@ -3,23 +3,37 @@
 import math
 import sys
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from lus_ray.monitoring.events import Observer
+from lus_ray.monitoring.phase_log import PhaseLog
 from lus_ray.runs.cell import Cell
+
+SHOWN = 3
 
 
 class ProgressBar(Observer):
-    """Shows cells as they start, report and end; a context manager."""
+    """Shows cells as they start, report and end; a context manager.
 
-    def __init__(self, num_cells: int, num_finished: int, stream: TextIO | None = None) -> None:
+    `num_epochs` are those of arms that train. Without a terminal, the running cells are printed
+    while nothing else is.
+    """
+
+    def __init__(
+        self, num_cells: int, num_finished: int, stream: TextIO | None = None, *,
+        num_epochs: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
         self.stream = stream or sys.stderr
         self.num_cells, self.num_done, self.num_blocked = num_cells, num_finished, 0
         self.began: dict[Cell, float] = {}
         self.last_epoch: dict[Cell, str] = {}
+        self.num_epochs, self.finished_epochs = num_epochs, dict[Cell, int]()
+        self.log = PhaseLog(self._print, describe=self._list_running)
         self.console = Console(file=self.stream, highlight=False)
         self.is_live = self.console.is_terminal
         self.bar = Progress(
@@ -34,11 +48,14 @@ class ProgressBar(Observer):
 
     def __enter__(self) -> "ProgressBar":
         self.bar.__enter__()
+        if not self.is_live:  # a live bar moves by itself
+            self.log.__enter__()
         if not self.is_live and self.num_done:
             self.notify(f"{self.num_done} of {self.num_cells} cells are already finished")
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self.log.stop()
         self.bar.__exit__(*error)
         if self.num_blocked:
             self.notify(f"{self.num_blocked} cells are blocked by an input that failed")
@@ -51,12 +68,14 @@ class ProgressBar(Observer):
         if "epoch" in values:
             score = values.get("val_score", math.nan)
             text = f"epoch {values['epoch']}"
+            self.finished_epochs[cell] = int(values["epoch"]) + 1
             self.last_epoch[cell] = text if math.isnan(score) else f"{text} val {score:.3f}"
             self._describe()
 
     def on_end(self, cell: Cell, *, error: str | None) -> None:
         seconds = time.monotonic() - self.began.pop(cell, time.monotonic())
         last_epoch = self.last_epoch.pop(cell, "")
+        self.finished_epochs.pop(cell, None)
         if cell.sample is None:
             self.num_done += 1
         if error is not None:
@@ -74,10 +93,26 @@ class ProgressBar(Observer):
         if self.is_live:
             self.console.print(text, markup=False)
         else:
-            print(text.rstrip(), file=self.stream, flush=True)
+            self.log.notify(text.rstrip())
+
+    def _print(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
 
     def _describe(self) -> None:
         running = ", ".join(
             f"{cell.name} {self.last_epoch.get(cell, '')}".strip() for cell in list(self.began)[:3]
         )
         self.bar.update(self.task, description=running[:90])
+
+    def _list_running(self) -> str:
+        """Such as "running 2 of 54 cells: e2e/fold0 epoch 4 of 10, 25 s; SVM/fold0, 2 s"."""
+        began, now = list(self.began.items()), time.monotonic()
+        cells = (f"{self._name_epoch(cell)}, {now - since:.0f} s" for cell, since in began[:SHOWN])
+        more = f"; {len(began) - SHOWN} more" if len(began) > SHOWN else ""
+        head = f"running {len(began)} of {self.num_cells} cells, {self.num_done} finished"
+        return f"{head}: {'; '.join(cells)}{more}" if began else ""
+
+    def _name_epoch(self, cell: Cell) -> str:
+        if not (total := self.num_epochs.get(cell.arm, 0)):
+            return cell.name
+        return f"{cell.name} epoch {min(self.finished_epochs.get(cell, 0) + 1, total)} of {total}"

@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from lus_ray.data.transforms.view import View
 from lus_ray.errors import CellError
 from lus_ray.experiment import Experiment
 from lus_ray.monitoring.events import Observer, Observers
+from lus_ray.monitoring.phase_log import PhaseLog
 from lus_ray.monitoring.progress_bar import ProgressBar
 from lus_ray.monitoring.ray_metrics import CellGauges
 from lus_ray.monitoring.status_writer import StatusWriter
@@ -39,23 +40,25 @@ from lus_ray.runs import layout
 from lus_ray.runs.cell import Cell
 from lus_ray.runs.layout import RunFolder
 from lus_ray.runs.plan import RunPlan, RunRequest
-from lus_ray.runs.prepare import prepare
+from lus_ray.runs.prepare import prepare, print_note
 
-MANY_FRAMES = 5000  # resizing more takes seconds, which a message announces
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run(request: RunRequest) -> None:
-    """Run the unfinished cells of a request.
+def run(request: RunRequest, notify: Callable[[str], None] = print_note) -> None:
+    """Run the unfinished cells of a request; `notify` gets the lines before the first cell.
 
     Raises:
         InputError: the data, the folds, the cluster or the run folder do not allow it.
         CellError: cells failed; the others are finished, and the same command tries again.
     """
     with RunFolder.create(request.out).lock():
-        plan = prepare(request)
+        with PhaseLog(notify, "selecting clips and folds ...") as log:
+            plan = prepare(request, notify=log.notify)
         if not plan.unfinished_cells():
             return
+        here = f"joining Ray at {request.address}" if request.address else "starting Ray"
+        notify(f"{here} ...")
         with (
             connect(request.address, imports=CELL_MODULE) as dashboard,
             _observed(plan, dashboard, tensorboard=request.tensorboard) as observers,
@@ -69,9 +72,11 @@ def _observed(plan: RunPlan, dashboard: str | None, *, tensorboard: bool) -> Ite
     folder, cells = plan.folder, plan.cells
     with contextlib.ExitStack() as stack:
         num_finished = len(cells) - len(plan.unfinished_cells())
+        recipes = {arm.name: arm.recipe for arm in plan.experiment.arms}
+        num_epochs = {name: recipe.epochs for name, recipe in recipes.items() if recipe}
         status = StatusWriter(folder, cells, address=gcs_address(), dashboard=dashboard)
         observers: list[Observer] = [
-            stack.enter_context(ProgressBar(len(cells), num_finished)),
+            stack.enter_context(ProgressBar(len(cells), num_finished, num_epochs=num_epochs)),
             stack.enter_context(status),
             CellGauges(plan.experiment.name, folder, cells),
         ]
@@ -93,8 +98,8 @@ def _run_cells(plan: RunPlan, observers: Observers) -> None:
         free_bytes=shutil.disk_usage(folder.path).free,
     ):  # fmt: skip
         observers.notify(f"note: {note}")
-    if num_frames > MANY_FRAMES and not streamed:
-        observers.notify(f"resizing {num_frames} frames for all cells")
+    if not streamed:
+        observers.notify(f"resizing {num_frames} frames for all cells ...")
     shared: Transport = None if streamed else on_disk
     if in_memory:
         shared = shared_memory.share_frames(plan.data, plan.index, frame_sizes, mask_sizes)

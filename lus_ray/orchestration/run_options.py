@@ -169,7 +169,7 @@ def make_phantom_store(
         raise InputError(f"{experiment.name} at size {size} needs clips; give --data STORE")
     store = join(out, PHANTOM)
     if not read_sources(store):
-        notify("no --data given: making phantom clips (simulated lung ultrasound)")
+        notify("no --data given: making phantom clips (simulated lung ultrasound) ...")
         summary = ingest("phantom", None, store, **{**options, "seed": seed})
         notify(summary.text().partition("\n")[0])
     return store

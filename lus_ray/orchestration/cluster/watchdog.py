@@ -21,7 +21,7 @@ ENDED_S = 2.0
 """Grace period after a process of Ray ended, in which Ray itself may report the reason."""
 SILENT_S = 45.0
 """Patience with a head that does not answer and may come back; Ray's own is a minute."""
-NOTICE_S = START_NOTICE_S = 10.0
+NOTICE_S, START_NOTICE_S = 10.0, 8.0
 PROCESSES = ("gcs_server", "raylet")
 
 

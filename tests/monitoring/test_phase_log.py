@@ -1,4 +1,4 @@
-"""Messages while a service starts, and its port."""
+"""Messages of slow phases, and the port of a service."""
 
 import socket
 import time
@@ -7,12 +7,12 @@ import pytest
 from click.testing import CliRunner
 
 from lus_ray.cli import main
-from lus_ray.cli.start_log import StartLog
+from lus_ray.monitoring.phase_log import PhaseLog
 
 
 def test_the_last_step_is_repeated_until_the_start_is_over_and_a_note_is_not():
     lines: list[str] = []
-    with StartLog(lines.append, silence_s=0.05) as log:
+    with PhaseLog(lines.append, silence_s=0.05) as log:
         log.notify("starting Ray ...")
         log.notify("skipped: runs/old: not readable")
         log.notify("serving backbone")
