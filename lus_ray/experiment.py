@@ -26,10 +26,14 @@ TRIAL_SIZES = ("smoke", "demo")
 
 @dataclass(frozen=True)
 class Search:
-    """A hyperparameter search: distributions by name, and the number of samples.
+    """A hyperparameter search: Optuna's distributions by name, and the number of samples.
 
-    A name is a field of the arm's recipe, or `task.<argument>`. `over="fold"` searches in each
-    fold separately; "mean" scores a sample by its mean over folds that share a test set.
+    A name is a field of the arm's recipe or `task.<argument>`, and leads on inside with dots
+    (`lus_ray.arm_settings`): `lr`, `augment.rotate_deg`, `task.backbone.dropout`.
+    The first sample is the arm as it is. Validation patients choose, also where the arm trains on
+    them: its samples leave them out, and the chosen one is trained again with them.
+    `over="fold"` searches in each fold separately; "mean" scores a sample by its mean over folds
+    that share a test set. Without `samples` nothing is searched.
     """
 
     space: Mapping[str, Any]

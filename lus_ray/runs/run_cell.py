@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lus_ray.arm_settings import apply_settings
 from lus_ray.clip import Row
 from lus_ray.data.loading.batches import Pixels, pair_streams
 from lus_ray.data.loading.sampler import count_images, count_window
@@ -40,7 +41,7 @@ def run(
     `fit` replaces `fit_task` where several workers train. Raises LusError if the cell fails.
     """
     meter = CostMeter(device)
-    arm = apply_settings(plan.experiment.arm(cell.arm), dict(cell.settings))
+    arm = trained_arm(cell, plan)
     fold = next(f for f in plan.folds if f.number == cell.fold)
     seed = cell_seed(plan.experiment.seed, cell)
     folder = plan.folder_of(cell)
@@ -103,6 +104,31 @@ def run(
     predictions.write(folder.predictions, table, info)
     state.remove()
     return scores
+
+
+def trained_arm(cell: Cell, plan: RunPlan) -> Arm:
+    """The arm as this cell trains it.
+
+    With the settings of its sample, which leaves validation patients out of the training even
+    where the arm trains on them; and in a run with searches, with the task of the arms whose
+    networks it takes as they are, as these were trained.
+    """
+    arm = apply_settings(plan.experiment.arm(cell.arm), dict(cell.settings))
+    if cell.sample is not None:
+        arm = replace(arm, rows=replace(arm.rows, with_val=False))
+    if not any(earlier.is_searched for earlier in plan.experiment.arms):
+        return arm
+
+    def task_of(name: str) -> Callable[[], Any]:
+        folder = plan.folder_of(cell.input(name))
+        return checkpoint.factory(checkpoint.read_description(folder.checkpoint))
+
+    if arm.start is not None and arm.recipe is not None and not arm.recipe.epochs:
+        return replace(arm, task=task_of(arm.start))
+    if arm.members:
+        members = tuple(task_of(name) for name in arm.members)
+        return replace(arm, task=with_arguments(arm.task, {"members": members}))
+    return arm
 
 
 def make_trainer(
@@ -235,19 +261,6 @@ def fit_task(
         task, batches=batches, validate=validate, recipe=recipe, seed=seed, report=report,
         device=device, rank=rank, **more,
     )  # fmt: skip
-
-
-def apply_settings(arm: Arm, settings: dict[str, Any]) -> Arm:
-    """The arm with settings of a search sample: recipe fields, or `task.<argument>`."""
-    if not settings:
-        return arm
-    task = {k.removeprefix("task."): v for k, v in settings.items() if k.startswith("task.")}
-    recipe = {k: v for k, v in settings.items() if not k.startswith("task.")}
-    return replace(
-        arm,
-        task=with_arguments(arm.task, task),
-        recipe=arm.recipe and replace(arm.recipe, **recipe),
-    )
 
 
 def _crossfit(

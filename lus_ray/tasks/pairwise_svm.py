@@ -6,6 +6,8 @@ by Newton's method (Lin et al. 2007), coupled by the second method of Wu et al. 
 `SVC(probability=True)` of scikit-learn does, which version 1.11 no longer has.
 """
 
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -18,10 +20,10 @@ LEAST = 1e-7
 
 
 class PairwiseSVC:
-    """`SVC` with its defaults and probabilities; folds follow from `seed`."""
+    """`SVC` with probabilities; folds follow from `seed`, and without `gamma` it is "scale"."""
 
-    def __init__(self, seed: int = 0) -> None:
-        self.seed = seed
+    def __init__(self, seed: int = 0, *, C: float = 1.0, gamma: float | None = None) -> None:
+        self.seed, self.C, self.gamma = seed, C, gamma
 
     def fit(
         self, examples: Float[np.ndarray, "N D"], target: Int[np.ndarray, "N"]
@@ -31,15 +33,16 @@ class PairwiseSVC:
         examples = np.asarray(examples, np.float64)
         variance = float(examples.var())
         # Folds of pairs have the width of the kernel that fits all examples, as in LIBSVM.
-        gamma = 1 / (examples.shape[1] * variance) if variance else 1.0
-        self.svc = SVC(gamma=gamma, decision_function_shape="ovo").fit(examples, target)
+        scale = 1 / (examples.shape[1] * variance) if variance else 1.0
+        machine = partial(SVC, C=self.C, gamma=self.gamma or scale)
+        self.svc = machine(decision_function_shape="ovo").fit(examples, target)
         self.classes_ = self.svc.classes_
         rng = np.random.default_rng(self.seed)
         sigmoids = []
         for low, high in combinations(self.classes_, 2):
             of_pair = (target == low) | (target == high)
             is_low = target[of_pair] == low
-            decisions = cross_decisions(examples[of_pair], is_low, gamma=gamma, rng=rng)
+            decisions = cross_decisions(examples[of_pair], is_low, machine, rng=rng)
             sigmoids.append(fit_sigmoid(decisions, is_low))
         self.sigmoids = np.array(sigmoids)
         return self
@@ -55,8 +58,8 @@ class PairwiseSVC:
 def cross_decisions(
     examples: Float[np.ndarray, "N D"],
     is_low: Bool[np.ndarray, "N"],
+    machine: Callable[[], Any],
     *,
-    gamma: float,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "N"]:
     """Decision values of each example by a machine without its fold; positive for `is_low`.
@@ -64,8 +67,6 @@ def cross_decisions(
     Folds are fifths of a random order, without regard to classes. Where the others have one class
     only, the value is 1 or -1.
     """
-    from sklearn.svm import SVC
-
     decisions = np.zeros(len(examples))
     for held in np.array_split(rng.permutation(len(examples)), NUM_FOLDS):
         others = np.setdiff1d(np.arange(len(examples)), held)
@@ -74,7 +75,7 @@ def cross_decisions(
         if len(np.unique(is_low[others])) == 1:
             decisions[held] = 1 if is_low[others[0]] else -1
         else:
-            svc = SVC(gamma=gamma).fit(examples[others], is_low[others])
+            svc = machine().fit(examples[others], is_low[others])
             decisions[held] = svc.decision_function(examples[held])
     return decisions
 

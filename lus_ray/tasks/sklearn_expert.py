@@ -6,7 +6,8 @@ each sample of a training clip is one example, and a clip's probability is the m
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,6 +38,8 @@ EXPERT_NAMES = {
 NUM_FOLDS = 5
 """Inner folds of the Platt scaling of an SVM, at most."""
 NUM_NEIGHBOURS = 5
+DEFAULTS: Mapping[str, Any] = MappingProxyType({})
+"""No parameter is changed from what scikit-learn chooses."""
 DETERMINISTIC = ("SVM", "NN", "prior", "logistic")
 """Classifiers that no seed changes; one fit is enough."""
 BATCHED = ("DT", "SVM", "SVM-pairwise", "RF", "AB", "NN", "prior")
@@ -55,6 +58,7 @@ class Expert(Task):
         fits: number of fits with different seeds; the best validation accuracy wins.
         balance: repeat training examples up to the size of the largest class.
         of_frames: each sample for a "diagnosis" is a frame with the class of its clip.
+        parameters: of the scikit-learn classifier, by its own names; of an SVM `C` and `gamma`.
     """
 
     reads_rows: ClassVar[bool] = True
@@ -69,6 +73,7 @@ class Expert(Task):
         balance: bool = True,
         classes: Sequence[str] = (),
         of_frames: bool = True,
+        parameters: Mapping[str, Any] = DEFAULTS,
     ) -> None:
         super().__init__()
         if kind not in EXPERTS + PLAIN:
@@ -79,6 +84,7 @@ class Expert(Task):
         self.inherited = of_frames and label == "diagnosis"
         self.kind, self.label, self.inputs, self.balance = kind, label, inputs, balance
         self.fits = 1 if kind in DETERMINISTIC else fits
+        self.parameters = dict(parameters)
         self.columns = (label,)
         self.classes = classes_of("severity" if self.by_frame else label, classes)
 
@@ -97,10 +103,13 @@ class Expert(Task):
         if self.balance and self.kind not in PLAIN:
             chosen = oversample(target, np.random.default_rng(seed))
             examples, target = examples[chosen], target[chosen]
-        kind = self.kind if len(np.unique(target)) > 1 else "prior"
+        many = len(np.unique(target)) > 1
+        kind, parameters = (self.kind, self.parameters) if many else ("prior", DEFAULTS)
         candidates = []
         for repeat in range(self.fits):
-            self.estimator = fit_classifier(kind, examples, target, seed=seed + repeat)
+            self.estimator = fit_classifier(
+                kind, examples, target, seed=seed + repeat, parameters=parameters
+            )
             predictions = zip(val, self.predict_rows(val), strict=True)
             scores = self.score([{"target": self.target(row), **p} for row, p in predictions])
             rank = scores["score"] if np.isfinite(scores["score"]) else -1.0
@@ -151,14 +160,15 @@ class Expert(Task):
 
 
 def fit_classifier(
-    kind: str, examples: Float[np.ndarray, "N D"], target: Int[np.ndarray, "N"], *, seed: int
-) -> Any:
+    kind: str, examples: Float[np.ndarray, "N D"], target: Int[np.ndarray, "N"], *, seed: int,
+    parameters: Mapping[str, Any] = DEFAULTS,
+) -> Any:  # fmt: skip
     """A scikit-learn classifier of this kind, fitted to the class of each example.
 
-    Parameters are the defaults, as in Gare 2022. An AUC needs probabilities, which SVMs lack: the
-    "SVM-pairwise" has those of LIBSVM, as SVC in the paper's time; "SVM" has what scikit-learn now
-    recommends, Platt scaling of each class against the rest over five folds, or over as many as
-    the smallest class has examples where these are fewer, at least two.
+    Other `parameters` are the defaults, as in Gare 2022. An AUC needs probabilities, which SVMs
+    lack: the "SVM-pairwise" has those of LIBSVM, as SVC in the paper's time; "SVM" has what
+    scikit-learn now recommends, Platt scaling of each class against the rest over five folds, or
+    over as many as the smallest class has examples where these are fewer, at least two.
     NN has five neighbours, or all examples. AB is SAMME: scikit-learn has removed the SAMME.R of
     2022.
     """
@@ -177,21 +187,23 @@ def fit_classifier(
 
     smallest_class = int(np.unique(target, return_counts=True)[1].min())
     inner_folds = min(NUM_FOLDS, smallest_class)
-    classifiers = {
-        "DT": DecisionTreeClassifier(random_state=seed),
-        "SVM": CalibratedClassifierCV(SVC(), ensemble=False, cv=inner_folds),
-        "SVM-pairwise": PairwiseSVC(seed),
-        "RF": RandomForestClassifier(random_state=seed),
-        "AB": AdaBoostClassifier(random_state=seed),
-        "NN": KNeighborsClassifier(min(NUM_NEIGHBOURS, len(target))),
-        "MLP": MLPClassifier(random_state=seed),
-        "MLP-L": MLPClassifier((128, 64, 32), learning_rate="adaptive", random_state=seed),
-        "prior": DummyClassifier(strategy="prior"),
-        "logistic": make_pipeline(
-            StandardScaler(), LogisticRegression(max_iter=2000, random_state=seed)
+    seeded = {"random_state": seed, **parameters}
+    neighbours = min(parameters.get("n_neighbors", NUM_NEIGHBOURS), len(target))
+    classifiers: dict[str, Callable[[], Any]] = {
+        "DT": lambda: DecisionTreeClassifier(**seeded),
+        "SVM": lambda: CalibratedClassifierCV(SVC(**parameters), ensemble=False, cv=inner_folds),
+        "SVM-pairwise": lambda: PairwiseSVC(seed, **parameters),
+        "RF": lambda: RandomForestClassifier(**seeded),
+        "AB": lambda: AdaBoostClassifier(**seeded),
+        "NN": lambda: KNeighborsClassifier(**{**parameters, "n_neighbors": neighbours}),
+        "MLP": lambda: MLPClassifier(**seeded),
+        "MLP-L": lambda: MLPClassifier((128, 64, 32), learning_rate="adaptive", **seeded),
+        "prior": lambda: DummyClassifier(strategy="prior"),
+        "logistic": lambda: make_pipeline(
+            StandardScaler(), LogisticRegression(max_iter=2000, **seeded)
         ),
     }
     with warnings.catch_warnings():
         # 200 iterations are the published default; that they do not converge is known.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return classifiers[kind].fit(examples, target)
+        return classifiers[kind]().fit(examples, target)

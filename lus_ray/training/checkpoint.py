@@ -28,6 +28,7 @@ from lus_ray.training import estimators
 from lus_ray.training.description import Description
 from lus_ray.training.description import build as build
 from lus_ray.training.description import describe as describe
+from lus_ray.training.description import factory as factory
 from lus_ray.training.description import with_current_names as with_current_names
 
 

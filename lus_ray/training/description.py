@@ -55,7 +55,7 @@ def build(description: Mapping[str, Any]) -> Any:
         CheckpointError: it names no task of this package or of the study file that it needs, or
             arguments that do not fit.
     """
-    make = _factory(description, tasks, "task")
+    make = factory(description)
     try:
         return make()
     except LusError:
@@ -66,6 +66,11 @@ def build(description: Mapping[str, Any]) -> Any:
             f"task {description['name']!r} cannot be built with these arguments "
             f"({type(error).__name__}: {reason}); train the cell again"
         ) from error
+
+
+def factory(description: Mapping[str, Any]) -> Callable[[], Any]:
+    """What `describe` describes; CheckpointError as `build`."""
+    return _factory(description, tasks, "task")
 
 
 def with_current_names(value: Any) -> Any:
@@ -130,6 +135,8 @@ def _to_json(name: str, value: Any) -> Any:
         return value
     if isinstance(value, tuple | list):
         return [_to_json(name, entry) for entry in value]
+    if isinstance(value, Mapping):
+        return {key: _to_json(name, entry) for key, entry in value.items()}
     raise CheckpointError(f"argument {name!r} is {value!r}; use plain values, a View or a network")
 
 
